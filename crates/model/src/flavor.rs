@@ -1,0 +1,52 @@
+//! Sizes of server (Nova's flavors).
+
+use crate::{record, FlavorId, ProjectId};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, sync::Arc};
+
+record! {
+    /// A flavor.
+    pub struct Flavor: FlavorId {
+        /// Unique in the cloud.
+        pub name: String,
+        /// For people (from microversion 2.55).
+        #[serde(default)]
+        pub description: Option<String>,
+        /// What a server of this flavor gets.
+        pub size: Size,
+        /// False hides it from projects that it was not given to.
+        pub is_public: bool,
+        /// Projects that see it though it is not public.
+        #[serde(default)]
+        pub access: Vec<ProjectId>,
+        /// Kept for the API; means nothing here.
+        pub rxtx_factor: f64,
+        /// Hints for scheduler and hypervisor.
+        #[serde(default)]
+        pub extra_specs: Arc<BTreeMap<String, String>>,
+    }
+}
+
+/// What a server gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub ram_mb: u32,
+    /// Root disk in GiB; 0 means as large as the image.
+    pub disk_gb: u32,
+    /// A second, empty disk in GiB.
+    #[serde(default)]
+    pub ephemeral_gb: u32,
+    /// Swap disk in MiB.
+    #[serde(default)]
+    pub swap_mb: u32,
+}
+
+impl Size {
+    /// All disk that a server of this size takes from its host, in GiB.
+    pub fn all_disk_gb(&self) -> u64 {
+        u64::from(self.disk_gb) + u64::from(self.ephemeral_gb) + u64::from(self.swap_mb.div_ceil(1024))
+    }
+}

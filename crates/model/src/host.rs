@@ -1,0 +1,104 @@
+//! Hosts that run servers, and when each was last heard of.
+
+use crate::{record, HostId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// What the operator wants of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Intent {
+    /// It may take new servers.
+    Enabled,
+    /// It takes no new servers; what runs there goes on.
+    Disabled {
+        /// Why, for people.
+        reason: Option<String>,
+    },
+}
+
+/// What a host has to give.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// Logical CPUs.
+    pub vcpus: u64,
+    /// Memory in MiB.
+    pub memory_mb: u64,
+    /// Disk for servers in GiB.
+    pub disk_gb: u64,
+}
+
+/// What runs guests on a host, as its agent proved it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hypervisor {
+    /// `qemu` or `sim`.
+    pub driver: String,
+    /// `kvm`, `tcg` or `none`.
+    pub acceleration: String,
+    /// The hypervisor's version as a number, as Nova shows it (10.0.2 is 10000002).
+    pub version: u64,
+    /// The CPU's architecture (`x86_64`).
+    pub arch: String,
+    /// The CPU's model, for people.
+    pub cpu_model: String,
+    /// Why it cannot run guests now; `None` if it can.
+    #[serde(default)]
+    pub trouble: Option<String>,
+}
+
+record! {
+    /// A host.
+    pub struct Host: HostId {
+        /// Unique: the host's name.
+        pub name: String,
+        /// What the operator wants.
+        pub intent: Intent,
+        /// The availability zone.
+        pub zone: String,
+        /// Where its agent can be found, for people.
+        pub address: String,
+        /// What it has.
+        pub capacity: Capacity,
+        /// How it runs guests.
+        pub hypervisor: Hypervisor,
+        /// The kernel's boot id: changes when the host restarts.
+        pub boot_id: String,
+        /// A number for old clients.
+        pub number: u64,
+        /// Since when nothing was heard of it; `None` while it talks.
+        #[serde(default)]
+        pub silent_since: Option<Timestamp>,
+        /// CPU share given out for each real one.
+        pub cpu_ratio: f64,
+    }
+}
+
+record! {
+    /// When a host was last heard of. Volatile: only its transitions are in the journal (`Host::silent_since`).
+    pub struct Contact: HostId {
+        /// When.
+        pub at: Timestamp,
+    }
+}
+
+/// The zone of hosts that were put in no other.
+pub const DEFAULT_ZONE: &str = "nova";
+
+/// After this long without a word a host counts as silent, in seconds (Nova's `service_down_time`).
+pub const SILENT_AFTER_S: i64 = 60;
+
+impl Host {
+    /// True unless it is silent.
+    pub fn is_up(&self) -> bool {
+        self.silent_since.is_none()
+    }
+
+    /// True if the operator lets it take servers.
+    pub fn is_enabled(&self) -> bool {
+        self.intent == Intent::Enabled
+    }
+
+    /// Virtual CPUs it may give out.
+    pub fn vcpus_to_give(&self) -> u64 {
+        (self.capacity.vcpus as f64 * self.cpu_ratio) as u64
+    }
+}

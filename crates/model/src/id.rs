@@ -1,0 +1,150 @@
+//! Typed ids: one newtype for each kind of record, so that a port's id never passes for a server's.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr, sync::Arc};
+use uuid::Uuid;
+
+/// The text given as an id is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a valid id")]
+pub struct BadId(pub String);
+
+macro_rules! uuid_id {
+    ($($(#[$doc:meta])* $name:ident, $show:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// Makes an id (version 4, variant 1) of 16 random bytes that the caller hands in.
+            pub fn from_random(bytes: [u8; 16]) -> Self {
+                Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.$show().fmt(f)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+        impl FromStr for $name {
+            type Err = BadId;
+            fn from_str(text: &str) -> Result<Self, BadId> {
+                Uuid::try_parse(text).map(Self).map_err(|_| BadId(text.to_owned()))
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                let mut buffer = Uuid::encode_buffer();
+                s.serialize_str(self.0.$show().encode_lower(&mut buffer))
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+uuid_id! {
+    /// A project (tenant). Shown as 32 hex digits, as Keystone does.
+    ProjectId, simple;
+    /// A user. Shown as 32 hex digits, as Keystone does.
+    UserId, simple;
+    /// A role. Shown as 32 hex digits, as Keystone does.
+    RoleId, simple;
+    /// A role assignment; never shown to clients.
+    AssignmentId, simple;
+    /// A server.
+    ServerId, hyphenated;
+    /// A host that runs servers.
+    HostId, hyphenated;
+    /// An image.
+    ImageId, hyphenated;
+    /// A network.
+    NetworkId, hyphenated;
+    /// A subnet.
+    SubnetId, hyphenated;
+    /// A port.
+    PortId, hyphenated;
+    /// A security group.
+    SecurityGroupId, hyphenated;
+    /// A rule of a security group.
+    SecurityGroupRuleId, hyphenated;
+    /// An operation on a server: create, reboot, delete, …
+    OperationId, hyphenated;
+    /// One life of a store: restoring a backup starts a new one.
+    Incarnation, hyphenated;
+}
+
+macro_rules! name_id {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Arc<str>);
+
+        impl $name {
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(text.into())
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+        impl FromStr for $name {
+            type Err = BadId;
+            fn from_str(text: &str) -> Result<Self, BadId> {
+                Ok(Self(text.into()))
+            }
+        }
+    )*};
+}
+
+name_id! {
+    /// A domain: `default`, or 32 hex digits.
+    DomainId;
+    /// A flavor: whatever its creator chose, or a UUID.
+    FlavorId;
+    /// A keypair: `<user id>/<name>`; a name is unique for one user.
+    KeypairId;
+    /// A revoked token's audit id.
+    RevocationId;
+    /// A single record of its kind, such as the cloud's own settings.
+    SingletonId;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_read_what_they_show_in_either_spelling() {
+        let project = ProjectId::from_random([7; 16]);
+        assert_eq!(project.to_string().len(), 32);
+        assert_eq!(project.to_string().parse::<ProjectId>(), Ok(project));
+        let server = ServerId::from_random([9; 16]);
+        assert_eq!(server.to_string().len(), 36);
+        assert_eq!(server.0.simple().to_string().parse::<ServerId>(), Ok(server));
+        assert!("nonsense".parse::<ServerId>().is_err());
+    }
+}

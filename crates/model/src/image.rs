@@ -1,0 +1,127 @@
+//! Disk images (Glance's noun): what is known of them; their bytes live in the image store.
+
+use crate::{record, ImageId, ProjectId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where an image stands.
+///
+/// ```text
+/// queued ──upload──▶ saving ──committed──▶ active ⇄ deactivated
+///    ▲                  │
+///    └──failed upload───┘            (delete works from every state)
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Phase {
+    /// No bytes yet.
+    Queued,
+    /// Bytes are arriving under this upload id.
+    Saving {
+        /// Which upload may commit.
+        upload: String,
+    },
+    /// Ready.
+    Active {
+        /// What was stored.
+        data: Data,
+    },
+    /// Stored, but not to be downloaded or booted by users.
+    Deactivated {
+        /// What was stored.
+        data: Data,
+    },
+}
+
+/// The bytes of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data {
+    /// Bytes stored.
+    pub size: u64,
+    /// Bytes the guest sees, where the format tells.
+    #[serde(default)]
+    pub virtual_size: Option<u64>,
+    /// MD5 in hex.
+    pub checksum: String,
+    /// SHA-512 in hex: also the name of the base in hosts' caches.
+    pub sha512: String,
+}
+
+/// Who sees an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Visibility {
+    /// Everyone, and it is listed.
+    Public,
+    /// Everyone who knows its id; listed for members who accepted.
+    Community,
+    /// Its owner and those it was shared with.
+    Shared,
+    /// Its owner.
+    Private,
+}
+
+record! {
+    /// An image.
+    pub struct Image: ImageId {
+        /// For people; need not be unique.
+        #[serde(default)]
+        pub name: Option<String>,
+        /// Its project.
+        pub owner: Option<ProjectId>,
+        /// Who sees it.
+        pub visibility: Visibility,
+        /// Where it stands.
+        pub phase: Phase,
+        /// `qcow2`, `raw`, … ; needed before upload.
+        #[serde(default)]
+        pub disk_format: Option<String>,
+        /// `bare`, …
+        #[serde(default)]
+        pub container_format: Option<String>,
+        /// GiB of disk a flavor must have.
+        #[serde(default)]
+        pub min_disk: u32,
+        /// MiB of memory a flavor must have.
+        #[serde(default)]
+        pub min_ram: u32,
+        /// True forbids deletion.
+        #[serde(default)]
+        pub protected: bool,
+        /// True leaves it out of listings.
+        #[serde(default)]
+        pub hidden: bool,
+        /// Labels.
+        #[serde(default)]
+        pub tags: BTreeSet<String>,
+        /// Properties of its creator's own and those that Nova reads (`hw_…`, `os_…`).
+        #[serde(default)]
+        pub properties: BTreeMap<String, String>,
+    }
+}
+
+impl Image {
+    /// The bytes, if they are there.
+    pub fn data(&self) -> Option<&Data> {
+        match &self.phase {
+            Phase::Active { data } | Phase::Deactivated { data } => Some(data),
+            Phase::Queued | Phase::Saving { .. } => None,
+        }
+    }
+
+    /// Glance's status word.
+    pub fn status(&self) -> &'static str {
+        match self.phase {
+            Phase::Queued => "queued",
+            Phase::Saving { .. } => "saving",
+            Phase::Active { .. } => "active",
+            Phase::Deactivated { .. } => "deactivated",
+        }
+    }
+
+    /// True if the project may know of the image. Operators see all.
+    pub fn visible_to(&self, project: Option<ProjectId>) -> bool {
+        matches!(self.visibility, Visibility::Public | Visibility::Community)
+            || (self.owner.is_some() && self.owner == project)
+    }
+}

@@ -1,0 +1,366 @@
+//! Secondary indexes: ways to find records other than by id, kept by the code that writes the records.
+
+use crate::{
+    flavor::Flavor,
+    host::{Capacity, Contact, Host},
+    identity::{Domain, Project, Revocation, Role, RoleAssignment, Target, User},
+    image::Image,
+    keypair::Keypair,
+    network::Network,
+    operation::Operation,
+    port::{Mac, Port},
+    quota::{Quota, Usage},
+    security_group::{SecurityGroup, SecurityGroupRule},
+    server::Server,
+    subnet::Subnet,
+    AssignmentId, DomainId, FlavorId, HostId, ImageId, KeypairId, NetworkId, OperationId, PortId, ProjectId,
+    RoleId, SecurityGroupId, SecurityGroupRuleId, ServerId, SubnetId, Timestamp, UserId,
+};
+use imbl::{OrdMap, OrdSet};
+use std::{cmp::Reverse, net::IpAddr};
+
+/// A server's place in listings: newest first, as Nova sorts.
+pub type ServerOrder = (Reverse<Timestamp>, Reverse<ServerId>);
+
+/// The secondary indexes of a State.
+#[derive(Clone, Default)]
+pub struct Index {
+    /// Users by domain and name.
+    pub user_names: OrdMap<(DomainId, String), UserId>,
+    /// Projects by domain and name.
+    pub project_names: OrdMap<(DomainId, String), ProjectId>,
+    /// Domains by name.
+    pub domain_names: OrdMap<String, DomainId>,
+    /// Roles by name.
+    pub role_names: OrdMap<String, RoleId>,
+    /// Role assignments by user, target and role.
+    pub user_roles: OrdMap<(UserId, Target, RoleId), AssignmentId>,
+    /// Flavors by name.
+    pub flavor_names: OrdMap<String, FlavorId>,
+    /// Keypairs of a user.
+    pub user_keypairs: OrdSet<(UserId, KeypairId)>,
+    /// Images in the order of Glance's listings: newest first.
+    pub image_order: OrdSet<(Reverse<Timestamp>, Reverse<ImageId>)>,
+    /// Hosts by name.
+    pub host_names: OrdMap<String, HostId>,
+    /// Servers in the order of Nova's listings.
+    pub server_order: OrdSet<ServerOrder>,
+    /// A project's servers in the order of Nova's listings.
+    pub project_servers: OrdSet<(ProjectId, ServerOrder)>,
+    /// Servers on a host.
+    pub host_servers: OrdSet<(HostId, ServerId)>,
+    /// What a host's servers take.
+    pub host_usage: OrdMap<HostId, Taken>,
+    /// What a project's servers take.
+    pub project_usage: OrdMap<ProjectId, Usage>,
+    /// The last commit that changed a server's orders, by host.
+    pub order_seq: OrdMap<(HostId, ServerId), u64>,
+    /// Servers of a host in the order of those commits.
+    pub order_feed: OrdSet<(HostId, u64, ServerId)>,
+    /// Operations of a server that are under way or just ended.
+    pub server_operations: OrdSet<(ServerId, Timestamp, OperationId)>,
+    /// Networks of a project.
+    pub project_networks: OrdSet<(ProjectId, NetworkId)>,
+    /// Networks that every project sees: shared or external.
+    pub open_networks: OrdSet<NetworkId>,
+    /// Subnets of a network.
+    pub network_subnets: OrdSet<(NetworkId, SubnetId)>,
+    /// Ports of a network.
+    pub network_ports: OrdSet<(NetworkId, PortId)>,
+    /// Ports of a project.
+    pub project_ports: OrdSet<(ProjectId, PortId)>,
+    /// Ports of a server, in order.
+    pub server_ports: OrdSet<(ServerId, u32, PortId)>,
+    /// Ports of a device.
+    pub device_ports: OrdSet<(String, PortId)>,
+    /// Addresses given out.
+    pub addresses: OrdMap<(SubnetId, IpAddr), PortId>,
+    /// Ethernet addresses given out.
+    pub macs: OrdMap<(NetworkId, Mac), PortId>,
+    /// Security groups of a project by name; names need not be unique.
+    pub project_groups: OrdSet<(ProjectId, String, SecurityGroupId)>,
+    /// Rules of a security group.
+    pub group_rules: OrdSet<(SecurityGroupId, SecurityGroupRuleId)>,
+    /// Ports in a security group.
+    pub group_ports: OrdSet<(SecurityGroupId, PortId)>,
+}
+
+/// What servers take of a host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// How much.
+    pub capacity: Capacity,
+    /// By how many servers.
+    pub servers: u64,
+}
+
+/// A record that keeps secondary indexes.
+pub trait Indexed {
+    /// Notes that the record went from `old` to `new` in commit `seq`.
+    fn index(index: &mut Index, seq: u64, old: Option<&Self>, new: Option<&Self>) {
+        let _ = (index, seq, old, new);
+    }
+}
+
+fn move_key<K: Ord + Clone>(set: &mut OrdSet<K>, old: Option<K>, new: Option<K>) {
+    if old == new {
+        return;
+    }
+    if let Some(key) = old {
+        set.remove(&key);
+    }
+    if let Some(key) = new {
+        set.insert(key);
+    }
+}
+
+fn move_entry<K: Ord + Clone, V: Clone + PartialEq>(
+    map: &mut OrdMap<K, V>,
+    old: Option<(K, V)>,
+    new: Option<(K, V)>,
+) {
+    if old == new {
+        return;
+    }
+    if let Some((key, _)) = old {
+        map.remove(&key);
+    }
+    if let Some((key, value)) = new {
+        map.insert(key, value);
+    }
+}
+
+impl Indexed for Quota {}
+impl Indexed for Contact {}
+impl Indexed for Revocation {}
+
+impl Indexed for Domain {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let entry = |d: &Self| (d.name.clone(), d.id.clone());
+        move_entry(&mut index.domain_names, old.map(entry), new.map(entry));
+    }
+}
+
+impl Indexed for Project {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let entry = |p: &Self| ((p.domain_id.clone(), p.name.clone()), p.id);
+        move_entry(&mut index.project_names, old.map(entry), new.map(entry));
+    }
+}
+
+impl Indexed for User {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let entry = |u: &Self| ((u.domain_id.clone(), u.name.clone()), u.id);
+        move_entry(&mut index.user_names, old.map(entry), new.map(entry));
+    }
+}
+
+impl Indexed for Role {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let entry = |r: &Self| (r.name.clone(), r.id);
+        move_entry(&mut index.role_names, old.map(entry), new.map(entry));
+    }
+}
+
+impl Indexed for RoleAssignment {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let entry = |a: &Self| ((a.user_id, a.target.clone(), a.role_id), a.id);
+        move_entry(&mut index.user_roles, old.map(entry), new.map(entry));
+    }
+}
+
+impl Indexed for Flavor {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let entry = |f: &Self| (f.name.clone(), f.id.clone());
+        move_entry(&mut index.flavor_names, old.map(entry), new.map(entry));
+    }
+}
+
+impl Indexed for Keypair {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let key = |k: &Self| (k.user_id, k.id.clone());
+        move_key(&mut index.user_keypairs, old.map(key), new.map(key));
+    }
+}
+
+impl Indexed for Image {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let key = |i: &Self| (Reverse(i.created_at), Reverse(i.id));
+        move_key(&mut index.image_order, old.map(key), new.map(key));
+    }
+}
+
+impl Indexed for Host {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let entry = |h: &Self| (h.name.clone(), h.id);
+        move_entry(&mut index.host_names, old.map(entry), new.map(entry));
+    }
+}
+
+impl Indexed for Operation {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let key = |o: &Self| (o.server_id, o.created_at, o.id);
+        move_key(&mut index.server_operations, old.map(key), new.map(key));
+    }
+}
+
+impl Indexed for Network {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let key = |n: &Self| (n.project_id, n.id);
+        move_key(&mut index.project_networks, old.map(key), new.map(key));
+        let open = |n: &Self| (n.shared || n.external).then_some(n.id);
+        move_key(&mut index.open_networks, old.and_then(open), new.and_then(open));
+    }
+}
+
+impl Indexed for Subnet {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let key = |s: &Self| (s.network_id, s.id);
+        move_key(&mut index.network_subnets, old.map(key), new.map(key));
+    }
+}
+
+impl Indexed for SecurityGroup {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let key = |g: &Self| (g.project_id, g.name.clone(), g.id);
+        move_key(&mut index.project_groups, old.map(key), new.map(key));
+    }
+}
+
+impl Indexed for SecurityGroupRule {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let key = |r: &Self| (r.security_group_id, r.id);
+        move_key(&mut index.group_rules, old.map(key), new.map(key));
+    }
+}
+
+impl Indexed for Port {
+    fn index(index: &mut Index, seq: u64, old: Option<&Self>, new: Option<&Self>) {
+        let network = |p: &Self| (p.network_id, p.id);
+        move_key(&mut index.network_ports, old.map(network), new.map(network));
+        let project = |p: &Self| (p.project_id, p.id);
+        move_key(&mut index.project_ports, old.map(project), new.map(project));
+        let server = |p: &Self| p.server_id.map(|s| (s, p.server_index, p.id));
+        move_key(&mut index.server_ports, old.and_then(server), new.and_then(server));
+        let device = |p: &Self| (!p.device_id.is_empty()).then(|| (p.device_id.clone(), p.id));
+        move_key(&mut index.device_ports, old.and_then(device), new.and_then(device));
+        let mac = |p: &Self| ((p.network_id, p.mac), p.id);
+        move_entry(&mut index.macs, old.map(mac), new.map(mac));
+        index.move_addresses(old, new);
+        index.move_port_groups(old, new);
+        let orders = |p: &Self| (p.server_id, p.host_id, p.mac, p.fixed_ips.clone());
+        if old.map(orders) != new.map(orders) {
+            for port in [old, new].into_iter().flatten() {
+                if let (Some(host), Some(server)) = (port.host_id, port.server_id) {
+                    index.order(host, server, seq);
+                }
+            }
+        }
+    }
+}
+
+impl Indexed for Server {
+    fn index(index: &mut Index, seq: u64, old: Option<&Self>, new: Option<&Self>) {
+        let order = |s: &Self| (Reverse(s.created_at), Reverse(s.id));
+        move_key(&mut index.server_order, old.map(order), new.map(order));
+        let project = |s: &Self| (s.project_id, order(s));
+        move_key(&mut index.project_servers, old.map(project), new.map(project));
+        let host = |s: &Self| s.host_id.map(|h| (h, s.id));
+        move_key(&mut index.host_servers, old.and_then(host), new.and_then(host));
+        if old.map(|s| (s.host_id, s.size)) != new.map(|s| (s.host_id, s.size)) {
+            index.take(old, new);
+        }
+        let differ = match (old, new) {
+            (Some(old), Some(new)) => old.orders_differ(new),
+            _ => true,
+        };
+        if differ {
+            if let Some((host, server)) = old.and_then(host) {
+                index.unorder(host, server);
+            }
+            if let Some((host, server)) = new.and_then(host) {
+                index.order(host, server, seq);
+            }
+        }
+    }
+}
+
+impl Index {
+    /// Servers whose orders for this host changed after commit `after`, oldest change first.
+    pub fn orders_after(&self, host: HostId, after: u64) -> impl Iterator<Item = (u64, ServerId)> + '_ {
+        let from = (host, after.saturating_add(1), ServerId(uuid::Uuid::nil()));
+        self.order_feed.range(from..).take_while(move |(h, ..)| *h == host).map(|(_, seq, server)| (*seq, *server))
+    }
+
+    /// The highest address given out between two.
+    pub fn highest_address(&self, subnet: SubnetId, start: IpAddr, end: IpAddr) -> Option<IpAddr> {
+        self.addresses.range((subnet, start)..=(subnet, end)).next_back().map(|((_, address), _)| *address)
+    }
+
+    /// The addresses given out between two, lowest first.
+    pub fn addresses_between(
+        &self,
+        subnet: SubnetId,
+        start: IpAddr,
+        end: IpAddr,
+    ) -> impl Iterator<Item = IpAddr> + '_ {
+        self.addresses.range((subnet, start)..=(subnet, end)).map(|((_, address), _)| *address)
+    }
+
+    fn order(&mut self, host: HostId, server: ServerId, seq: u64) {
+        if let Some(old) = self.order_seq.insert((host, server), seq) {
+            self.order_feed.remove(&(host, old, server));
+        }
+        self.order_feed.insert((host, seq, server));
+    }
+
+    fn unorder(&mut self, host: HostId, server: ServerId) {
+        if let Some(old) = self.order_seq.remove(&(host, server)) {
+            self.order_feed.remove(&(host, old, server));
+        }
+    }
+
+    fn move_addresses(&mut self, old: Option<&Port>, new: Option<&Port>) {
+        if old.map(|p| &p.fixed_ips) == new.map(|p| &p.fixed_ips) {
+            return;
+        }
+        for ip in old.iter().flat_map(|p| &p.fixed_ips) {
+            self.addresses.remove(&(ip.subnet_id, ip.ip_address));
+        }
+        for (port, ip) in new.iter().flat_map(|p| p.fixed_ips.iter().map(move |ip| (p.id, ip))) {
+            self.addresses.insert((ip.subnet_id, ip.ip_address), port);
+        }
+    }
+
+    fn move_port_groups(&mut self, old: Option<&Port>, new: Option<&Port>) {
+        if old.map(|p| &p.security_groups) == new.map(|p| &p.security_groups) {
+            return;
+        }
+        for (port, group) in old.iter().flat_map(|p| p.security_groups.iter().map(move |g| (p.id, *g))) {
+            self.group_ports.remove(&(group, port));
+        }
+        for (port, group) in new.iter().flat_map(|p| p.security_groups.iter().map(move |g| (p.id, *g))) {
+            self.group_ports.insert((group, port));
+        }
+    }
+
+    fn take(&mut self, old: Option<&Server>, new: Option<&Server>) {
+        for (server, sign) in [(old, -1_i64), (new, 1)] {
+            let Some(server) = server else { continue };
+            let usage = self.project_usage.entry(server.project_id).or_default();
+            usage.instances += sign;
+            usage.cores += sign * i64::from(server.size.vcpus);
+            usage.ram += sign * i64::from(server.size.ram_mb);
+            if *usage == Usage::default() {
+                self.project_usage.remove(&server.project_id);
+            }
+            let Some(host) = server.host_id else { continue };
+            let taken = self.host_usage.entry(host).or_default();
+            let add = |field: &mut u64, amount: u64| *field = field.saturating_add_signed(sign * amount as i64);
+            add(&mut taken.servers, 1);
+            add(&mut taken.capacity.vcpus, u64::from(server.size.vcpus));
+            add(&mut taken.capacity.memory_mb, u64::from(server.size.ram_mb));
+            add(&mut taken.capacity.disk_gb, server.size.all_disk_gb());
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Public keys that users give to their servers (Nova's keypairs).
+
+use crate::{record, KeypairId, UserId};
+
+record! {
+    /// A public key under a name that is unique for its user.
+    pub struct Keypair: KeypairId {
+        /// Whose it is.
+        pub user_id: UserId,
+        /// Its name.
+        pub name: String,
+        /// `ssh` or `x509`.
+        pub key_type: String,
+        /// In OpenSSH's one-line form.
+        pub public_key: String,
+        /// MD5 in colon-separated hex, as Nova shows it.
+        pub fingerprint: String,
+        /// A number for old clients.
+        pub number: u64,
+    }
+}
+
+impl KeypairId {
+    /// The id of a user's keypair of this name.
+    pub fn of(user: UserId, name: &str) -> Self {
+        format!("{user}/{name}").as_str().into()
+    }
+}

@@ -1,0 +1,34 @@
+//! What a cloud is: typed ids, records, the State that holds them, transactions that change it, and the rules that
+//! need nothing else.
+//!
+//! Architecture invariant: this crate is pure. It does no I/O, reads no clock, draws no randomness but what it is
+//! handed, and knows no async.
+
+pub mod error;
+pub mod flavor;
+pub mod host;
+pub mod id;
+pub mod identity;
+pub mod image;
+pub mod index;
+pub mod keypair;
+pub mod network;
+pub mod observation;
+pub mod operation;
+pub mod policy;
+pub mod port;
+pub mod quota;
+pub mod record;
+pub mod security_group;
+pub mod server;
+pub mod state;
+pub mod subnet;
+pub mod time;
+pub mod txn;
+
+pub use error::{Error, Result};
+pub use id::*;
+pub use record::{Durability, Kind, Record};
+pub use state::State;
+pub use time::Timestamp;
+pub use txn::{Cause, Change, Txn};

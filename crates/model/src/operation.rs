@@ -1,0 +1,108 @@
+//! Operations on servers: what was asked, by whom, and how it went (Nova's instance actions).
+
+use crate::{record, HostId, OperationId, ProjectId, ServerId, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+
+/// What is done to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Make it and start it.
+    Create,
+    /// Start it.
+    Start,
+    /// Stop it.
+    Stop,
+    /// Shut it down from inside and start it again.
+    SoftReboot,
+    /// Reset it.
+    HardReboot,
+    /// Remove it.
+    Delete,
+}
+
+impl Action {
+    /// The name in the instance-actions API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Create => "create",
+            Action::Start => "start",
+            Action::Stop => "stop",
+            Action::SoftReboot | Action::HardReboot => "reboot",
+            Action::Delete => "delete",
+        }
+    }
+
+    /// The name of the event that its host's part of the work is shown as.
+    pub fn event(self) -> &'static str {
+        match self {
+            Action::Create => "compute__do_build_and_run_instance",
+            Action::Start => "compute_start_instance",
+            Action::Stop => "compute_stop_instance",
+            Action::SoftReboot | Action::HardReboot => "compute_reboot_instance",
+            Action::Delete => "compute_terminate_instance",
+        }
+    }
+
+    /// Nova's `task_state` while it is under way.
+    pub fn task_state(self) -> &'static str {
+        match self {
+            Action::Create => "spawning",
+            Action::Start => "powering-on",
+            Action::Stop => "powering-off",
+            Action::SoftReboot => "rebooting",
+            Action::HardReboot => "rebooting_hard",
+            Action::Delete => "deleting",
+        }
+    }
+
+    /// How long its host may take, in seconds, before it counts as failed.
+    pub fn deadline_s(self) -> i64 {
+        match self {
+            Action::Create => 1_800,
+            Action::Start | Action::HardReboot => 600,
+            Action::Stop | Action::SoftReboot => 300,
+            Action::Delete => 600,
+        }
+    }
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// When.
+    pub at: Timestamp,
+    /// Why it failed; `None` if it did not.
+    pub failure: Option<String>,
+}
+
+record! {
+    /// An operation.
+    pub struct Operation: OperationId {
+        /// The server it is done to.
+        pub server_id: ServerId,
+        /// The server's project.
+        pub project_id: ProjectId,
+        /// What is done.
+        pub action: Action,
+        /// The request that asked for it.
+        pub request_id: String,
+        /// Who asked.
+        pub user_id: Option<UserId>,
+        /// The host that does it.
+        #[serde(default)]
+        pub host_id: Option<HostId>,
+        /// Until when it must be done.
+        pub deadline: Timestamp,
+        /// How it ended; `None` while it is under way.
+        #[serde(default)]
+        pub outcome: Option<Outcome>,
+    }
+}
+
+impl Operation {
+    /// The key of the operation among those that ended: a server's are in the order of their start.
+    pub fn past_key(&self) -> String {
+        format!("{}/{:020}/{}", self.server_id, self.created_at.0, self.id)
+    }
+}

@@ -1,0 +1,170 @@
+//! Ports: where a server meets a network (Neutron's noun), and the giving out of addresses.
+
+use crate::{
+    record,
+    subnet::{to_address, to_number, Subnet},
+    HostId, NetworkId, PortId, ProjectId, SecurityGroupId, ServerId, State, SubnetId,
+};
+use serde::{Deserialize, Serialize};
+use std::{fmt, net::IpAddr, str::FromStr};
+
+/// An Ethernet address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// An address under the prefix that OpenStack clouds use, of three random bytes.
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self([0xfa, 0x16, 0x3e, bytes[0], bytes[1], bytes[2]])
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Mac {
+    type Err = crate::id::BadId;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || crate::id::BadId(text.to_owned());
+        let parts: Vec<&str> = text.split([':', '-']).collect();
+        let [a, b, c, d, e, f] = parts[..] else { return Err(bad()) };
+        let byte = |part: &str| match part.len() {
+            1 | 2 => u8::from_str_radix(part, 16).map_err(|_| bad()),
+            _ => Err(bad()),
+        };
+        Ok(Self([byte(a)?, byte(b)?, byte(c)?, byte(d)?, byte(e)?, byte(f)?]))
+    }
+}
+
+impl Serialize for Mac {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mac {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// An address of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FixedIp {
+    /// Where it comes from.
+    pub subnet_id: SubnetId,
+    /// The address.
+    pub ip_address: IpAddr,
+}
+
+/// Addresses that a port may also send from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressPair {
+    /// An address or a range.
+    pub ip_address: String,
+    /// The port's own, unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac_address: Option<Mac>,
+}
+
+record! {
+    /// A port.
+    pub struct Port: PortId {
+        /// Its project.
+        pub project_id: ProjectId,
+        /// Its network.
+        pub network_id: NetworkId,
+        /// Need not be unique.
+        #[serde(default)]
+        pub name: String,
+        /// For people.
+        #[serde(default)]
+        pub description: String,
+        /// False stops its traffic.
+        pub admin_state_up: bool,
+        /// Its Ethernet address, unique in the network.
+        pub mac: Mac,
+        /// Its addresses.
+        #[serde(default)]
+        pub fixed_ips: Vec<FixedIp>,
+        /// What it belongs to, as given (a server's id, or a client's own word).
+        #[serde(default)]
+        pub device_id: String,
+        /// What sort of thing that is (`compute:nova`).
+        #[serde(default)]
+        pub device_owner: String,
+        /// The server it belongs to. Set only by the compute side.
+        #[serde(default)]
+        pub server_id: Option<ServerId>,
+        /// Its place among the server's ports.
+        #[serde(default)]
+        pub server_index: u32,
+        /// True if it was made for its server and goes with it.
+        #[serde(default)]
+        pub goes_with_server: bool,
+        /// The host that plugs it.
+        #[serde(default)]
+        pub host_id: Option<HostId>,
+        /// True once its host plugged it.
+        #[serde(default)]
+        pub plugged: bool,
+        /// Its security groups.
+        #[serde(default)]
+        pub security_groups: Vec<SecurityGroupId>,
+        /// Whether it is filtered.
+        pub port_security_enabled: bool,
+        /// Addresses it may also send from.
+        #[serde(default)]
+        pub allowed_address_pairs: Vec<AddressPair>,
+        /// `normal`, …
+        #[serde(default)]
+        pub vnic_type: String,
+        /// Labels.
+        #[serde(default)]
+        pub tags: Vec<String>,
+        /// Grows with every change.
+        #[serde(default)]
+        pub revision: u64,
+    }
+}
+
+/// The first free address of the subnet's pools; `None` if they are exhausted.
+///
+/// Walks taken addresses in order, so the cost is the run of taken addresses, not the size of the pool.
+pub fn next_address(state: &State, subnet: &Subnet) -> Option<IpAddr> {
+    subnet.pools.iter().find_map(|pool| {
+        let mut candidate = to_number(pool.start);
+        let last = to_number(pool.end);
+        // Start behind the highest address given out so far: addresses are reused only when the pool has wrapped.
+        if let Some(highest) = state.index.highest_address(subnet.id, pool.start, pool.end) {
+            candidate = to_number(highest).saturating_add(1);
+        }
+        if candidate <= last {
+            return Some(to_address(candidate, pool.start));
+        }
+        first_gap(state, subnet.id, pool.start, pool.end)
+    })
+}
+
+fn first_gap(state: &State, subnet: SubnetId, start: IpAddr, end: IpAddr) -> Option<IpAddr> {
+    let mut candidate = to_number(start);
+    for taken in state.index.addresses_between(subnet, start, end) {
+        match to_number(taken) {
+            taken if taken == candidate => candidate = candidate.checked_add(1)?,
+            taken if taken > candidate => break,
+            _ => {}
+        }
+    }
+    (candidate <= to_number(end)).then(|| to_address(candidate, start))
+}

@@ -1,0 +1,61 @@
+//! How much of the cloud a project may use, and how much it does.
+
+use crate::{record, ProjectId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Limits by name, for Nova's names and Neutron's alike; -1 is no limit.
+pub type Limits = BTreeMap<String, i64>;
+
+record! {
+    /// The limits of a project that differ from the defaults.
+    pub struct Quota: ProjectId {
+        /// Nova's limits (`instances`, `cores`, `ram`, …).
+        #[serde(default)]
+        pub compute: Limits,
+        /// Neutron's limits (`network`, `subnet`, `port`, …).
+        #[serde(default)]
+        pub network: Limits,
+    }
+}
+
+/// Nova's limits and their defaults, in the order in which its API shows them.
+pub const COMPUTE_DEFAULTS: &[(&str, i64)] = &[
+    ("instances", 100),
+    ("cores", 400),
+    ("ram", 819_200),
+    ("metadata_items", 128),
+    ("key_pairs", 100),
+    ("server_groups", 10),
+    ("server_group_members", 10),
+];
+
+/// Neutron's limits and their defaults.
+pub const NETWORK_DEFAULTS: &[(&str, i64)] = &[
+    ("network", 100),
+    ("subnet", 100),
+    ("port", 500),
+    ("security_group", 10),
+    ("security_group_rule", 100),
+    ("router", 10),
+    ("floatingip", 50),
+    ("subnetpool", -1),
+    ("rbac_policy", 10),
+];
+
+/// The limit called `name`: the project's own, else the default; `None` if there is no such limit.
+pub fn limit(own: Option<&Limits>, defaults: &[(&str, i64)], name: &str) -> Option<i64> {
+    let default = defaults.iter().find(|(n, _)| *n == name)?.1;
+    Some(own.and_then(|limits| limits.get(name)).copied().unwrap_or(default))
+}
+
+/// What the servers of a project take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Servers.
+    pub instances: i64,
+    /// Virtual CPUs.
+    pub cores: i64,
+    /// Memory in MiB.
+    pub ram: i64,
+}

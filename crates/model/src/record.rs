@@ -1,0 +1,174 @@
+//! What every record has, and the one list of all kinds of record.
+
+use crate::{index::Index, state::State};
+use imbl::OrdMap;
+use serde::{de::DeserializeOwned, Serialize};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
+
+/// Records of one type by id.
+pub type Table<R> = OrdMap<<R as Record>::Id, Arc<R>>;
+
+/// Fields that a newer binary wrote and this one does not know: kept, so that rewriting the record loses nothing.
+pub type Unknown = BTreeMap<String, serde_json::Value>;
+
+/// Where records of a kind live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// In State and in the store.
+    Hot,
+    /// In the store alone, read when asked for.
+    Cold,
+    /// In State alone: gone with the process, never in the journal.
+    Volatile,
+}
+
+/// A thing the cloud remembers under an id.
+pub trait Record: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Which kind it is.
+    const KIND: Kind;
+    /// Its id's type.
+    type Id: Ord + Clone + fmt::Display + FromStr + Send + Sync + 'static;
+    /// Its id.
+    fn id(&self) -> Self::Id;
+    /// Its table in a State.
+    fn table(state: &State) -> &Table<Self>;
+    /// Its table in a State, to change.
+    fn table_mut(state: &mut State) -> &mut Table<Self>;
+    /// Notes a change of the record in the secondary indexes. `seq` is the commit that makes it.
+    fn index(index: &mut Index, seq: u64, old: Option<&Self>, new: Option<&Self>) {
+        let _ = (index, seq, old, new);
+    }
+    /// Sets when it last changed.
+    fn touch(&mut self, now: crate::Timestamp);
+}
+
+/// Declares a record: its own fields beside `id`, `created_at`, `updated_at` and what newer binaries added.
+#[macro_export]
+macro_rules! record {
+    ($(#[$meta:meta])* pub struct $name:ident: $id:ty { $($(#[$fmeta:meta])* pub $field:ident: $ty:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+        pub struct $name {
+            /// Its id.
+            pub id: $id,
+            /// When it was made.
+            #[serde(default)]
+            pub created_at: $crate::Timestamp,
+            /// When it last changed, if ever.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub updated_at: Option<$crate::Timestamp>,
+            $($(#[$fmeta])* pub $field: $ty,)*
+            /// What a newer binary wrote.
+            #[serde(flatten)]
+            pub unknown: $crate::record::Unknown,
+        }
+    };
+}
+
+/// Ties records to their kind and their table. `indexed` records keep secondary indexes (`crate::index`).
+macro_rules! kinds {
+    (
+        held { $($kind:ident $name:literal $durability:ident $ty:ty, $id:ty, $field:ident;)* }
+        cold { $($(#[$cdoc:meta])* $cold:ident $cname:literal;)* }
+    ) => {
+        /// Every kind of record.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind {
+            $(#[doc = concat!("`", $name, "`")] $kind,)*
+            $($(#[$cdoc])* $cold,)*
+        }
+
+        impl Kind {
+            /// All kinds, in a fixed order.
+            pub const ALL: &'static [Kind] = &[$(Kind::$kind,)* $(Kind::$cold,)*];
+
+            /// The kind's name in the store.
+            pub fn name(self) -> &'static str {
+                match self { $(Kind::$kind => $name,)* $(Kind::$cold => $cname,)* }
+            }
+
+            /// The kind with this name in the store.
+            pub fn from_name(name: &str) -> Option<Kind> {
+                match name { $($name => Some(Kind::$kind),)* $($cname => Some(Kind::$cold),)* _ => None }
+            }
+
+            /// Where records of the kind live.
+            pub fn durability(self) -> Durability {
+                match self { $(Kind::$kind => Durability::$durability,)* $(Kind::$cold => Durability::Cold,)* }
+            }
+        }
+
+        /// The tables of a State, one for each kind that is held in memory.
+        #[derive(Clone, Default)]
+        pub struct Tables {
+            $(#[doc = concat!("Records of kind `", $name, "`.")] pub $field: Table<$ty>,)*
+        }
+
+        impl State {
+            /// Puts a record that a store holds into the tables and indexes, as when it was committed at `seq`.
+            ///
+            /// # Errors
+            /// The document is not one of its kind.
+            pub fn load(&mut self, kind: Kind, doc: &str, seq: u64) -> serde_json::Result<()> {
+                match kind {
+                    $(Kind::$kind => self.apply_put::<$ty>(serde_json::from_str(doc)?, seq),)*
+                    $(Kind::$cold => {})*
+                }
+                Ok(())
+            }
+
+            /// How many records of each kind are in memory.
+            pub fn counts(&self) -> Vec<(Kind, usize)> {
+                vec![$((Kind::$kind, self.tables.$field.len()),)*]
+            }
+        }
+        $(
+            impl Record for $ty {
+                const KIND: Kind = Kind::$kind;
+                type Id = $id;
+                fn id(&self) -> $id { self.id.clone() }
+                fn table(state: &State) -> &Table<Self> { &state.tables.$field }
+                fn table_mut(state: &mut State) -> &mut Table<Self> { &mut state.tables.$field }
+                fn index(index: &mut Index, seq: u64, old: Option<&Self>, new: Option<&Self>) {
+                    crate::index::Indexed::index(index, seq, old, new);
+                }
+                fn touch(&mut self, now: crate::Timestamp) { self.updated_at = Some(now); }
+            }
+        )*
+    };
+}
+
+kinds! {
+    held {
+        Domain "domain" Hot crate::identity::Domain, crate::DomainId, domains;
+        Project "project" Hot crate::identity::Project, crate::ProjectId, projects;
+        User "user" Hot crate::identity::User, crate::UserId, users;
+        Role "role" Hot crate::identity::Role, crate::RoleId, roles;
+        Assignment "role_assignment" Hot crate::identity::RoleAssignment, crate::AssignmentId, role_assignments;
+        Revocation "revocation" Hot crate::identity::Revocation, crate::RevocationId, revocations;
+        Quota "quota" Hot crate::quota::Quota, crate::ProjectId, quotas;
+        Image "image" Hot crate::image::Image, crate::ImageId, images;
+        Flavor "flavor" Hot crate::flavor::Flavor, crate::FlavorId, flavors;
+        Keypair "keypair" Hot crate::keypair::Keypair, crate::KeypairId, keypairs;
+        Host "host" Hot crate::host::Host, crate::HostId, hosts;
+        Contact "contact" Volatile crate::host::Contact, crate::HostId, contacts;
+        Server "server" Hot crate::server::Server, crate::ServerId, servers;
+        Operation "operation" Hot crate::operation::Operation, crate::OperationId, operations;
+        Network "network" Hot crate::network::Network, crate::NetworkId, networks;
+        Subnet "subnet" Hot crate::subnet::Subnet, crate::SubnetId, subnets;
+        Port "port" Hot crate::port::Port, crate::PortId, ports;
+        SecurityGroup "security_group" Hot crate::security_group::SecurityGroup, crate::SecurityGroupId, security_groups;
+        SecurityGroupRule "security_group_rule" Hot
+            crate::security_group::SecurityGroupRule, crate::SecurityGroupRuleId, security_group_rules;
+    }
+    cold {
+        /// A server's user data, under the server's id.
+        UserData "user_data";
+        /// An operation that ended, under `<server id>/<start, 20 digits>/<operation id>`.
+        PastOperation "past_operation";
+        /// A deleted server as it last was, under its id.
+        PastServer "past_server";
+        /// Why the scheduler placed a server where it did, or nowhere, under the server's id.
+        Verdict "verdict";
+    }
+}

@@ -1,0 +1,255 @@
+//! Servers: what each is, where it runs, what is wanted of it and what was last seen.
+//!
+//! What is wanted and what is are kept apart. A request writes `wanted` and, if it starts the guest anew, a new `boot`;
+//! the host's agent reports what it did under the boot it acted on; the server's condition follows from both.
+//!
+//! ```text
+//!              host reports running                stop
+//!  Building ─────────────────────────▶ Active ─────────────▶ Stopped
+//!     │                                 ▲  │ ◀────────────────  │
+//!     │ no host, or the host failed     │  │       start        │
+//!     ▼                                 │  ▼ guest died         │
+//!   Error ──────────start───────────────┘ Error                 │
+//!     └──────────────┬──────────────────────┴───────────────────┘
+//!                    ▼ delete: wanted = Absent, a tombstone until the host has confirmed it
+//!                  gone (a cold `past_server` record stays)
+//! ```
+
+use crate::{
+    flavor::Size, operation::Action, record, FlavorId, HostId, ImageId, OperationId, ProjectId, ServerId,
+    Timestamp, UserId,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// What is wanted of a server's guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    /// It runs.
+    Running,
+    /// It is there and does not run.
+    Stopped,
+    /// It is gone, disk and all: a tombstone. Only this, never absence, lets an agent delete.
+    Absent,
+}
+
+/// What a server is (Nova's `vm_state`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// It has never run yet.
+    Building,
+    /// Its guest runs.
+    Active,
+    /// Its guest does not run.
+    Stopped,
+    /// Something failed; `fault` says what.
+    Error,
+}
+
+/// How a guest is started anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BootStyle {
+    /// Ask the guest to shut down first; reset it if it does not.
+    Soft,
+    /// Reset it.
+    Hard,
+}
+
+/// The server's root disk and who may write it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Grows each time the right to write moves to another host.
+    pub generation: u64,
+    /// True once a host reported that it made the disk: from then on a missing disk is a loss, never a fresh start.
+    #[serde(default)]
+    pub made: bool,
+}
+
+/// Why a server is in error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Nova's fault code.
+    pub code: u16,
+    /// What happened and what to do.
+    pub message: String,
+    /// More, for operators alone.
+    #[serde(default)]
+    pub details: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The operation under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// What is done.
+    pub action: Action,
+    /// Its record.
+    pub operation_id: OperationId,
+}
+
+/// The public key given to a server, as it was then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// The keypair's name.
+    pub name: String,
+    /// In OpenSSH's one-line form.
+    pub public_key: String,
+}
+
+record! {
+    /// A server.
+    pub struct Server: ServerId {
+        /// Its project.
+        pub project_id: ProjectId,
+        /// Who made it.
+        pub user_id: UserId,
+        /// Need not be unique.
+        pub name: String,
+        /// For people (from microversion 2.19).
+        #[serde(default)]
+        pub description: Option<String>,
+        /// The name its guest is told.
+        pub hostname: String,
+        /// The flavor it was made with.
+        pub flavor_id: FlavorId,
+        /// That flavor's name then.
+        pub flavor_name: Arc<str>,
+        /// That flavor's size then.
+        pub size: Size,
+        /// That flavor's extra specs then.
+        #[serde(default)]
+        pub extra_specs: Arc<BTreeMap<String, String>>,
+        /// The image it was made from.
+        pub image_id: ImageId,
+        /// The SHA-512 of that image's bytes: what its disk is laid over.
+        pub base: Arc<str>,
+        /// The format of those bytes.
+        pub base_format: Arc<str>,
+        /// The public key it was given.
+        #[serde(default)]
+        pub key: Option<Key>,
+        /// Its owner's own attributes.
+        #[serde(default)]
+        pub metadata: BTreeMap<String, String>,
+        /// Labels (from microversion 2.26).
+        #[serde(default)]
+        pub tags: BTreeSet<String>,
+        /// Why it is locked; `None` if it is not.
+        #[serde(default)]
+        pub locked: Option<Lock>,
+        /// Whether its owner asked for a config drive.
+        #[serde(default)]
+        pub config_drive: bool,
+        /// True if user data was given (kept cold).
+        #[serde(default)]
+        pub has_user_data: bool,
+        /// `AUTO` or `MANUAL`; means nothing here.
+        #[serde(default)]
+        pub disk_config_manual: bool,
+        /// Addresses its owner wants shown.
+        #[serde(default)]
+        pub access_ipv4: String,
+        /// Addresses its owner wants shown.
+        #[serde(default)]
+        pub access_ipv6: String,
+        /// The zone its owner asked for.
+        #[serde(default)]
+        pub wanted_zone: Option<String>,
+        /// Groups servers made by one request.
+        pub reservation_id: Arc<str>,
+        /// Its place among the servers made by one request.
+        #[serde(default)]
+        pub launch_index: u32,
+
+        /// The one host that may run its guest; `None` if no host could be found.
+        pub host_id: Option<HostId>,
+        /// Its root disk.
+        pub disk: Disk,
+        /// What is wanted of its guest.
+        pub wanted: Wanted,
+        /// Counts each time its guest is to be started anew.
+        pub boot: u64,
+        /// How the present boot is to happen if the guest runs.
+        pub boot_style: BootStyle,
+        /// What it is.
+        pub condition: Condition,
+        /// What is being done to it.
+        #[serde(default)]
+        pub task: Option<Task>,
+        /// Why it is in error.
+        #[serde(default)]
+        pub fault: Option<Fault>,
+        /// True if its host last saw its guest running.
+        #[serde(default)]
+        pub powered: bool,
+        /// When it first ran.
+        #[serde(default)]
+        pub launched_at: Option<Timestamp>,
+        /// Ports on its host that lead to its guest's ssh, with the `user` network driver.
+        #[serde(default)]
+        pub ssh_forward: Option<String>,
+    }
+}
+
+/// A lock against its own users' actions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Why, for people.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// True if an operator locked it: then only one may unlock it.
+    #[serde(default)]
+    pub by_admin: bool,
+}
+
+impl Server {
+    /// Nova's status word.
+    pub fn status(&self) -> &'static str {
+        match (self.condition, self.task.as_ref().map(|t| t.action)) {
+            (Condition::Error, _) => "ERROR",
+            (_, Some(Action::SoftReboot)) => "REBOOT",
+            (_, Some(Action::HardReboot)) => "HARD_REBOOT",
+            (Condition::Building, _) => "BUILD",
+            (Condition::Active, _) => "ACTIVE",
+            (Condition::Stopped, _) => "SHUTOFF",
+        }
+    }
+
+    /// Nova's `vm_state`.
+    pub fn vm_state(&self) -> &'static str {
+        match self.condition {
+            Condition::Building => "building",
+            Condition::Active => "active",
+            Condition::Stopped => "stopped",
+            Condition::Error => "error",
+        }
+    }
+
+    /// Nova's `power_state`: 0 no state, 1 running, 4 shut down.
+    pub fn power_state(&self) -> u8 {
+        match (self.powered, self.condition) {
+            (true, _) => 1,
+            (false, Condition::Building) => 0,
+            (false, Condition::Error) if self.launched_at.is_none() => 0,
+            (false, _) => 4,
+        }
+    }
+
+    /// Whether two versions of a server mean different orders to its host.
+    pub fn orders_differ(&self, other: &Self) -> bool {
+        self.host_id != other.host_id
+            || self.wanted != other.wanted
+            || self.boot != other.boot
+            || self.boot_style != other.boot_style
+            || self.disk != other.disk
+            || self.hostname != other.hostname
+            || self.metadata != other.metadata
+    }
+}

@@ -1,0 +1,64 @@
+//! The whole cloud as one immutable value: cloning it is cheap, and a clone never changes under its reader.
+
+use crate::{
+    index::Index,
+    record::{Record, Tables},
+    Incarnation, Timestamp,
+};
+use std::{ops::Deref, sync::Arc};
+
+/// A snapshot of the cloud after commit `seq`.
+///
+/// The tables are reached through deref: `state.servers.get(&id)`.
+#[derive(Clone)]
+pub struct State {
+    /// The commit that made this state; 0 is the empty cloud.
+    pub seq: u64,
+    /// Which life of the store this is.
+    pub incarnation: Incarnation,
+    /// When the running leader took over; silence of hosts counts from here at the earliest.
+    pub took_over_at: Timestamp,
+    /// The primary tables.
+    pub tables: Tables,
+    /// Secondary indexes, kept by the same code that writes the tables.
+    pub index: Index,
+}
+
+impl State {
+    /// The empty cloud.
+    pub fn new(incarnation: Incarnation, took_over_at: Timestamp) -> Self {
+        Self { seq: 0, incarnation, took_over_at, tables: Tables::default(), index: Index::default() }
+    }
+
+    /// The record with this id.
+    pub fn get<R: Record>(&self, id: &R::Id) -> Option<&Arc<R>> {
+        R::table(self).get(id)
+    }
+
+    /// All records of a type, in the order of their ids.
+    pub fn all<R: Record>(&self) -> impl Iterator<Item = &Arc<R>> {
+        R::table(self).values()
+    }
+
+    /// Puts a record and keeps the indexes; `seq` is the commit that does it.
+    pub(crate) fn apply_put<R: Record>(&mut self, record: R, seq: u64) {
+        let id = record.id();
+        let new = Arc::new(record);
+        let old = R::table_mut(self).insert(id, new.clone());
+        R::index(&mut self.index, seq, old.as_deref(), Some(&new));
+    }
+
+    /// Removes a record and keeps the indexes; gives back what was there.
+    pub(crate) fn apply_delete<R: Record>(&mut self, id: &R::Id, seq: u64) -> Option<Arc<R>> {
+        let old = R::table_mut(self).remove(id)?;
+        R::index(&mut self.index, seq, Some(&old), None);
+        Some(old)
+    }
+}
+
+impl Deref for State {
+    type Target = Tables;
+    fn deref(&self) -> &Tables {
+        &self.tables
+    }
+}

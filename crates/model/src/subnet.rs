@@ -1,0 +1,146 @@
+//! Subnets: the ranges that a network's addresses come from, and which address is next (Neutron's noun).
+
+use crate::{record, NetworkId, ProjectId, SubnetId};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Addresses from `start` to `end`, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// The first address.
+    pub start: IpAddr,
+    /// The last address.
+    pub end: IpAddr,
+}
+
+/// A route that guests are told of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRoute {
+    /// Where to.
+    pub destination: IpNet,
+    /// By way of.
+    pub nexthop: IpAddr,
+}
+
+record! {
+    /// A subnet.
+    pub struct Subnet: SubnetId {
+        /// Its project.
+        pub project_id: ProjectId,
+        /// Its network.
+        pub network_id: NetworkId,
+        /// Need not be unique.
+        #[serde(default)]
+        pub name: String,
+        /// For people.
+        #[serde(default)]
+        pub description: String,
+        /// Its range, with no bits beyond the prefix.
+        pub cidr: IpNet,
+        /// The router's address; `None` for a subnet that leads nowhere.
+        pub gateway: Option<IpAddr>,
+        /// Whether guests are configured by DHCP.
+        pub enable_dhcp: bool,
+        /// What addresses are handed out.
+        pub pools: Vec<Pool>,
+        /// Resolvers that guests are told of.
+        #[serde(default)]
+        pub dns_nameservers: Vec<IpAddr>,
+        /// Routes that guests are told of.
+        #[serde(default)]
+        pub host_routes: Vec<HostRoute>,
+        /// `slaac`, `dhcpv6-stateful`, `dhcpv6-stateless`.
+        #[serde(default)]
+        pub ipv6_ra_mode: Option<String>,
+        /// `slaac`, `dhcpv6-stateful`, `dhcpv6-stateless`.
+        #[serde(default)]
+        pub ipv6_address_mode: Option<String>,
+        /// Labels.
+        #[serde(default)]
+        pub tags: Vec<String>,
+        /// Grows with every change.
+        #[serde(default)]
+        pub revision: u64,
+    }
+}
+
+/// The address as a number.
+pub fn to_number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => u128::from(u32::from(v4)),
+        IpAddr::V6(v6) => u128::from(v6),
+    }
+}
+
+/// The address `number` in the family of `like`.
+pub fn to_address(number: u128, like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from(number as u32)),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from(number)),
+    }
+}
+
+impl Pool {
+    /// How many addresses it has.
+    pub fn size(&self) -> u128 {
+        to_number(self.end).saturating_sub(to_number(self.start)).saturating_add(1)
+    }
+
+    /// Whether the address is in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.start.is_ipv4() && self.start <= address && address <= self.end
+    }
+}
+
+impl Subnet {
+    /// Whether a host may have the address: inside the range and, for IPv4, neither its first nor its last.
+    pub fn usable(cidr: &IpNet, address: IpAddr) -> bool {
+        let edge = match cidr {
+            IpNet::V4(net) if net.prefix_len() < 31 => {
+                address == IpAddr::V4(net.network()) || address == IpAddr::V4(net.broadcast())
+            }
+            IpNet::V4(_) => false,
+            IpNet::V6(net) => net.prefix_len() < 127 && address == IpAddr::V6(net.network()),
+        };
+        cidr.contains(&address) && !edge
+    }
+
+    /// The pools a subnet gets that asks for none: every usable address but the gateway's.
+    pub fn default_pools(cidr: &IpNet, gateway: Option<IpAddr>) -> Vec<Pool> {
+        let small = cidr.max_prefix_len() - cidr.prefix_len() < 2;
+        let (skip_low, skip_high) = match cidr {
+            _ if small => (0, 0),
+            IpNet::V4(_) => (1, 1),
+            IpNet::V6(_) => (1, 0),
+        };
+        let first = to_number(cidr.network()) + skip_low;
+        let last = to_number(cidr.broadcast()) - skip_high;
+        let pool = |a: u128, b: u128| {
+            (a <= b).then(|| Pool { start: to_address(a, cidr.network()), end: to_address(b, cidr.network()) })
+        };
+        match gateway.map(to_number).filter(|g| (first..=last).contains(g)) {
+            Some(g) => {
+                let below = g.checked_sub(1).and_then(|b| pool(first, b));
+                below.into_iter().chain(pool(g + 1, last)).collect()
+            }
+            None => pool(first, last).into_iter().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_pools_leave_out_gateway_and_edges() {
+        let cidr: IpNet = "10.0.0.0/29".parse().unwrap();
+        let pools = Subnet::default_pools(&cidr, Some("10.0.0.1".parse().unwrap()));
+        assert_eq!(pools, [Pool { start: "10.0.0.2".parse().unwrap(), end: "10.0.0.6".parse().unwrap() }]);
+        let pools = Subnet::default_pools(&cidr, Some("10.0.0.3".parse().unwrap()));
+        assert_eq!(pools.iter().map(Pool::size).sum::<u128>(), 5);
+        let one: IpNet = "10.0.0.9/32".parse().unwrap();
+        assert_eq!(Subnet::default_pools(&one, None).len(), 1);
+    }
+}

@@ -1,0 +1,293 @@
+//! The agent protocol: hosts pull orders and push observations; the control plane never calls a host.
+//!
+//! ```text
+//! POST /agent/v1/hello                        Hello        → Welcome   who I am, what I have, what runs here
+//! GET  /agent/v1/hosts/H/orders?…             OrdersQuery  → Orders    long poll: what changed after a commit
+//! POST /agent/v1/hosts/H/observations         Report       → 204       durable when answered
+//! POST /agent/v1/hosts/H/answers              Answer       → 204       to a question that came with orders
+//! GET  /agent/v1/images/I/data                             → bytes     an image, for the base cache
+//! GET  /agent/v1/servers/S/user-data                       → bytes     (404: there is none)
+//! ```
+//!
+//! A message that is lost or comes twice does no harm: orders name the commit they follow (`after`), and an agent
+//! applies only those that follow what it has; observations are levels, not edges, and name generation and boot.
+//! Absence is never an order: a guest is removed only on an order with `wanted: absent`.
+
+use lenticular_model::{
+    flavor::Size,
+    host::{Capacity, Hypervisor},
+    observation::Observation,
+    port::Mac,
+    server::{BootStyle, Wanted},
+    subnet::HostRoute,
+    HostId, ImageId, Incarnation, NetworkId, PortId, ProjectId, ServerId, State, SubnetId, UserId,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// The version of this protocol. A peer of another version is refused by name, never guessed at.
+pub const VERSION: u32 = 1;
+
+/// The longest that a poll for orders may be asked to wait, in milliseconds.
+pub const WAIT_MS_MAX: u64 = 20_000;
+
+/// An agent introduces its host, at its start and whenever it is told that it is not known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The version that the agent speaks.
+    pub version: u32,
+    /// The host's name, unique in the cloud.
+    pub host_name: String,
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// Where the host can be found, for people.
+    pub address: String,
+    /// The availability zone that it belongs to when it is new.
+    pub zone: String,
+    /// What it has to give.
+    pub capacity: Capacity,
+    /// How it runs guests.
+    pub hypervisor: Hypervisor,
+    /// Every guest there.
+    pub inventory: Vec<Observation>,
+}
+
+/// The control plane's answer to a hello.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The host's id from now on.
+    pub host_id: HostId,
+    /// Which life of the store answers. Orders of another are not to be mixed with its.
+    pub incarnation: Incarnation,
+}
+
+/// What an agent asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrdersQuery {
+    /// The life of the store that `after` counts in.
+    pub incarnation: Incarnation,
+    /// The commit up to which it has applied orders; 0 for all.
+    pub after: u64,
+    /// How long to wait for something new, in milliseconds.
+    #[serde(default)]
+    pub wait_ms: u64,
+}
+
+/// What changed for a host after a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orders {
+    /// The life of the store. If it differs from the agent's, `after` is 0 and all orders are there.
+    pub incarnation: Incarnation,
+    /// The commit that these orders follow.
+    pub after: u64,
+    /// The commit up to which they are complete.
+    pub upto: u64,
+    /// Servers whose orders changed, each whole.
+    pub orders: Vec<Order>,
+    /// Questions that wait for an answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<Question>,
+}
+
+/// What is wanted of one guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Whose guest.
+    pub server_id: ServerId,
+    /// The generation of the disk that this host may write.
+    pub generation: u64,
+    /// What is wanted.
+    pub wanted: Wanted,
+    /// If higher than the boot last acted on, the guest is started anew.
+    pub boot: u64,
+    /// How, if it runs.
+    pub boot_style: BootStyle,
+    /// True if the disk was made already: if it is missing it is lost, and must not be made afresh.
+    pub disk_made: bool,
+    /// What to run.
+    pub guest: GuestSpec,
+}
+
+/// What to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestSpec {
+    /// The server's name.
+    pub name: String,
+    /// The name that the guest is told.
+    pub hostname: String,
+    /// Its project.
+    pub project_id: ProjectId,
+    /// Its maker.
+    pub user_id: UserId,
+    /// What it gets.
+    pub size: Size,
+    /// What its disk is laid over.
+    pub base: Base,
+    /// Its ports, in order.
+    pub ports: Vec<PortSpec>,
+    /// The name and the text of its public key.
+    pub key: Option<(String, String)>,
+    /// Its owner's attributes.
+    pub metadata: BTreeMap<String, String>,
+    /// Its place among the servers of one request.
+    pub launch_index: u32,
+    /// Its availability zone.
+    pub availability_zone: String,
+    /// True if its owner asked for a config drive.
+    pub config_drive: bool,
+    /// True if user data can be had.
+    pub has_user_data: bool,
+}
+
+/// The image under a disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// Where to get it.
+    pub image_id: ImageId,
+    /// SHA-512 of its bytes, in hex.
+    pub sha512: String,
+    /// The format of its bytes.
+    pub format: String,
+}
+
+/// One port of a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortSpec {
+    /// The port.
+    pub port_id: PortId,
+    /// Its network.
+    pub network_id: NetworkId,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// The network's largest packet, in bytes.
+    pub mtu: u32,
+    /// Its addresses.
+    pub addresses: Vec<AddressSpec>,
+}
+
+/// One address of a port, with what the guest must know of its subnet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressSpec {
+    /// The subnet.
+    pub subnet_id: SubnetId,
+    /// The address.
+    pub address: IpAddr,
+    /// The subnet's range.
+    pub cidr: ipnet::IpNet,
+    /// The subnet's router.
+    pub gateway: Option<IpAddr>,
+    /// Whether the subnet has DHCP.
+    pub dhcp: bool,
+    /// Resolvers.
+    pub dns: Vec<IpAddr>,
+    /// Routes.
+    pub routes: Vec<HostRoute>,
+}
+
+/// What an agent saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The life of the store that the agent's orders came from.
+    pub incarnation: Incarnation,
+    /// Guests whose sight changed.
+    pub observations: Vec<Observation>,
+}
+
+/// A question that changes nothing, asked by way of the agent's own poll.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// To be repeated in the answer.
+    pub id: u64,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// What can be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "about")]
+pub enum Ask {
+    /// The end of a guest's console log.
+    Console {
+        /// Whose.
+        server_id: ServerId,
+        /// How many lines; `None` for all that is kept.
+        lines: Option<u32>,
+    },
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The question's id.
+    pub id: u64,
+    /// The text asked for, or why it cannot be had.
+    pub result: Result<String, String>,
+}
+
+/// What a host is to do after commit `after`, as of `state`.
+///
+/// An `after` that counts in another life of the store, or lies in this one's future, gets everything.
+pub fn orders(state: &State, host: HostId, query: &OrdersQuery) -> Orders {
+    let known = query.incarnation == state.incarnation && query.after <= state.seq;
+    let after = if known { query.after } else { 0 };
+    let orders =
+        state.index.orders_after(host, after).filter_map(|(_, server)| order(state, host, server)).collect();
+    Orders { incarnation: state.incarnation, after, upto: state.seq, orders, questions: Vec::new() }
+}
+
+/// What is wanted of one server's guest on this host; `None` if the host has no business with it.
+pub fn order(state: &State, host: HostId, server: ServerId) -> Option<Order> {
+    let server = state.servers.get(&server).filter(|s| s.host_id == Some(host))?;
+    let ports = state.index.server_ports.range((server.id, 0, PortId(Default::default()))..);
+    let ports = ports.take_while(|(s, ..)| *s == server.id).filter_map(|(_, _, id)| port(state, *id)).collect();
+    Some(Order {
+        server_id: server.id,
+        generation: server.disk.generation,
+        wanted: server.wanted,
+        boot: server.boot,
+        boot_style: server.boot_style,
+        disk_made: server.disk.made,
+        guest: GuestSpec {
+            name: server.name.clone(),
+            hostname: server.hostname.clone(),
+            project_id: server.project_id,
+            user_id: server.user_id,
+            size: server.size,
+            base: Base {
+                image_id: server.image_id,
+                sha512: server.base.to_string(),
+                format: server.base_format.to_string(),
+            },
+            ports,
+            key: server.key.as_ref().map(|key| (key.name.clone(), key.public_key.clone())),
+            metadata: server.metadata.clone(),
+            launch_index: server.launch_index,
+            availability_zone: state.hosts.get(&host).map(|h| h.zone.clone()).unwrap_or_default(),
+            config_drive: server.config_drive,
+            has_user_data: server.has_user_data,
+        },
+    })
+}
+
+fn port(state: &State, id: PortId) -> Option<PortSpec> {
+    let port = state.ports.get(&id)?;
+    let addresses = port.fixed_ips.iter().filter_map(|ip| {
+        let subnet = state.subnets.get(&ip.subnet_id)?;
+        Some(AddressSpec {
+            subnet_id: ip.subnet_id,
+            address: ip.ip_address,
+            cidr: subnet.cidr,
+            gateway: subnet.gateway,
+            dhcp: subnet.enable_dhcp,
+            dns: subnet.dns_nameservers.clone(),
+            routes: subnet.host_routes.clone(),
+        })
+    });
+    Some(PortSpec {
+        port_id: id,
+        network_id: port.network_id,
+        mac: port.mac,
+        mtu: state.networks.get(&port.network_id).map_or(1500, |n| n.mtu),
+        addresses: addresses.collect(),
+    })
+}
