@@ -1,1 +1,10 @@
-//! Placeholder.
+//! What should happen: what a request changes (`command`), what a controller does about it (`reconcile`), and where a
+//! server goes (`schedule`).
+//!
+//! Architecture invariant: everything here is a function of a transaction and its arguments. No I/O, no clock, no
+//! randomness but the transaction's, no async; so the same code runs in the cloud and in simulation.
+
+pub mod bootstrap;
+pub mod command;
+pub mod reconcile;
+pub mod schedule;

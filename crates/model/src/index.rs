@@ -289,7 +289,10 @@ impl Index {
     /// Servers whose orders for this host changed after commit `after`, oldest change first.
     pub fn orders_after(&self, host: HostId, after: u64) -> impl Iterator<Item = (u64, ServerId)> + '_ {
         let from = (host, after.saturating_add(1), ServerId(uuid::Uuid::nil()));
-        self.order_feed.range(from..).take_while(move |(h, ..)| *h == host).map(|(_, seq, server)| (*seq, *server))
+        self.order_feed
+            .range(from..)
+            .take_while(move |(h, ..)| *h == host)
+            .map(|(_, seq, server)| (*seq, *server))
     }
 
     /// The highest address given out between two.
@@ -356,7 +359,8 @@ impl Index {
             }
             let Some(host) = server.host_id else { continue };
             let taken = self.host_usage.entry(host).or_default();
-            let add = |field: &mut u64, amount: u64| *field = field.saturating_add_signed(sign * amount as i64);
+            let add =
+                |field: &mut u64, amount: u64| *field = field.saturating_add_signed(sign * amount as i64);
             add(&mut taken.servers, 1);
             add(&mut taken.capacity.vcpus, u64::from(server.size.vcpus));
             add(&mut taken.capacity.memory_mb, u64::from(server.size.ram_mb));

@@ -87,7 +87,9 @@ impl Caller {
     /// The token is not scoped to a project.
     pub fn need_project(&self) -> Result<ProjectId> {
         self.project_id().ok_or_else(|| {
-            Error::forbidden("This needs a token that is scoped to a project; ask for one with a project in its scope.")
+            Error::forbidden(
+                "This needs a token that is scoped to a project; ask for one with a project in its scope.",
+            )
         })
     }
 }

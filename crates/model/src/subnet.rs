@@ -117,7 +117,8 @@ impl Subnet {
         let first = to_number(cidr.network()) + skip_low;
         let last = to_number(cidr.broadcast()) - skip_high;
         let pool = |a: u128, b: u128| {
-            (a <= b).then(|| Pool { start: to_address(a, cidr.network()), end: to_address(b, cidr.network()) })
+            (a <= b)
+                .then(|| Pool { start: to_address(a, cidr.network()), end: to_address(b, cidr.network()) })
         };
         match gateway.map(to_number).filter(|g| (first..=last).contains(g)) {
             Some(g) => {

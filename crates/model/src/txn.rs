@@ -117,7 +117,12 @@ impl<'e> Txn<'e> {
     }
 
     /// Writes a document of a cold kind.
-    pub fn put_cold(&mut self, kind: Kind, id: impl Into<String>, document: impl Serialize + Send + Sync + 'static) {
+    pub fn put_cold(
+        &mut self,
+        kind: Kind,
+        id: impl Into<String>,
+        document: impl Serialize + Send + Sync + 'static,
+    ) {
         debug_assert_eq!(kind.durability(), Durability::Cold);
         self.note(kind, id.into(), None, Some(Arc::new(document)));
     }

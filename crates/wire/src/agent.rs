@@ -239,7 +239,8 @@ pub fn orders(state: &State, host: HostId, query: &OrdersQuery) -> Orders {
 pub fn order(state: &State, host: HostId, server: ServerId) -> Option<Order> {
     let server = state.servers.get(&server).filter(|s| s.host_id == Some(host))?;
     let ports = state.index.server_ports.range((server.id, 0, PortId(Default::default()))..);
-    let ports = ports.take_while(|(s, ..)| *s == server.id).filter_map(|(_, _, id)| port(state, *id)).collect();
+    let ports =
+        ports.take_while(|(s, ..)| *s == server.id).filter_map(|(_, _, id)| port(state, *id)).collect();
     Some(Order {
         server_id: server.id,
         generation: server.disk.generation,

@@ -1,0 +1,119 @@
+//! What an empty cloud begins with: the default domain, roles, the first administrator and a few flavors.
+
+use crate::command::{identity, image, security_group};
+use lenticular_model::{
+    flavor::{Flavor, Size},
+    identity::{Domain, Project, Role, Target, User},
+    DomainId, ProjectId, RoleId, Txn, UserId,
+};
+use std::sync::Arc;
+
+/// Name of the first administrator and of its project.
+pub const ADMIN: &str = "admin";
+
+/// The roles, each implying those after it.
+const ROLES: &[&str] = &["admin", "manager", "member", "reader"];
+
+/// Flavors: id, name, virtual CPUs, MiB of memory, GiB of disk.
+const FLAVORS: &[(&str, &str, u32, u32, u32)] = &[
+    ("42", "m1.nano", 1, 128, 1),
+    ("84", "m1.micro", 1, 256, 1),
+    ("1", "m1.tiny", 1, 512, 1),
+    ("2", "m1.small", 1, 2_048, 20),
+    ("3", "m1.medium", 2, 4_096, 40),
+    ("4", "m1.large", 4, 8_192, 80),
+];
+
+/// Fills an empty store. Returns false, and changes nothing, if there is a cloud in it already.
+pub fn bootstrap(txn: &mut Txn<'_>, admin_password_hash: &str) -> bool {
+    if txn.domains.contains_key(&DomainId::from(identity::DEFAULT_DOMAIN)) {
+        return false;
+    }
+    let now = txn.now;
+    txn.put(Domain {
+        id: identity::DEFAULT_DOMAIN.into(),
+        created_at: now,
+        updated_at: None,
+        name: "Default".to_owned(),
+        description: "The default domain".to_owned(),
+        enabled: true,
+        unknown: Default::default(),
+    });
+    let roles: Vec<RoleId> = ROLES.iter().map(|name| put_role(txn, name)).collect();
+    let project = put_project(txn, ADMIN, "The administrators' own project");
+    put_project(txn, "service", "The cloud's own project");
+    let user = UserId::from_random(txn.random());
+    txn.put(User {
+        id: user,
+        created_at: now,
+        updated_at: None,
+        domain_id: identity::DEFAULT_DOMAIN.into(),
+        name: ADMIN.to_owned(),
+        password_hash: Some(admin_password_hash.to_owned()),
+        password_changed_at: now,
+        enabled: true,
+        default_project_id: None,
+        extra: Default::default(),
+        unknown: Default::default(),
+    });
+    for target in [Target::Project(project), Target::Domain(identity::DEFAULT_DOMAIN.into()), Target::System]
+    {
+        identity::put_grant(txn, user, target, roles[0]);
+    }
+    FLAVORS.iter().for_each(|flavor| put_flavor(txn, *flavor));
+    true
+}
+
+/// What a leader does first with a store that it takes over.
+pub fn take_over(txn: &mut Txn<'_>) {
+    image::abort_all_uploads(txn);
+}
+
+fn put_role(txn: &mut Txn<'_>, name: &str) -> RoleId {
+    let id = RoleId::from_random(txn.random());
+    txn.put(Role {
+        id,
+        created_at: txn.now,
+        updated_at: None,
+        name: name.to_owned(),
+        domain_id: None,
+        description: None,
+        unknown: Default::default(),
+    });
+    id
+}
+
+fn put_project(txn: &mut Txn<'_>, name: &str, description: &str) -> ProjectId {
+    let id = ProjectId::from_random(txn.random());
+    txn.put(Project {
+        id,
+        created_at: txn.now,
+        updated_at: None,
+        domain_id: identity::DEFAULT_DOMAIN.into(),
+        name: name.to_owned(),
+        description: description.to_owned(),
+        enabled: true,
+        parent_id: None,
+        tags: Vec::new(),
+        extra: Default::default(),
+        unknown: Default::default(),
+    });
+    security_group::ensure_default(txn, id);
+    id
+}
+
+fn put_flavor(txn: &mut Txn<'_>, (id, name, vcpus, ram_mb, disk_gb): (&str, &str, u32, u32, u32)) {
+    txn.put(Flavor {
+        id: id.into(),
+        created_at: txn.now,
+        updated_at: None,
+        name: name.to_owned(),
+        description: None,
+        size: Size { vcpus, ram_mb, disk_gb, ephemeral_gb: 0, swap_mb: 0 },
+        is_public: true,
+        access: Vec::new(),
+        rxtx_factor: 1.0,
+        extra_specs: Arc::default(),
+        unknown: Default::default(),
+    });
+}

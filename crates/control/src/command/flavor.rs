@@ -1,0 +1,133 @@
+//! Flavors: their making, change, who sees them, and removal.
+
+use lenticular_model::{
+    error::{Error, Result},
+    flavor::{Flavor, Size},
+    policy::{self, Action, Caller},
+    FlavorId, ProjectId, State, Txn,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What a new flavor is to be.
+#[derive(Debug, Clone)]
+pub struct NewFlavor {
+    /// Its id; drawn if not said.
+    pub id: Option<FlavorId>,
+    /// Its name.
+    pub name: String,
+    /// For people.
+    pub description: Option<String>,
+    /// What its servers get.
+    pub size: Size,
+    /// Whether every project sees it.
+    pub is_public: bool,
+    /// Shown back.
+    pub rxtx_factor: f64,
+}
+
+fn missing(id: &FlavorId) -> Error {
+    Error::not_found("Flavor", id)
+}
+
+/// The flavor, if it exists for the caller.
+pub fn visible(state: &State, caller: &Caller, id: &FlavorId) -> Result<Arc<Flavor>> {
+    let given = |f: &&Arc<Flavor>| {
+        f.is_public || caller.is_admin() || caller.project_id().is_some_and(|p| f.access.contains(&p))
+    };
+    state.flavors.get(id).filter(given).cloned().ok_or_else(|| missing(id))
+}
+
+/// Creates a flavor.
+pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewFlavor) -> Result<FlavorId> {
+    policy::check(caller, Action::FlavorWrite, None)?;
+    let id = match new.id {
+        Some(id) => id,
+        None => uuid_text(txn.random()).as_str().into(),
+    };
+    if txn.flavors.contains_key(&id) {
+        return Err(Error::conflict(format!("Flavor with ID {id} already exists.")));
+    }
+    if txn.index.flavor_names.contains_key(&new.name) {
+        return Err(Error::conflict(format!("Flavor with name {} already exists.", new.name)));
+    }
+    txn.put(Flavor {
+        id: id.clone(),
+        created_at: txn.now,
+        updated_at: None,
+        name: new.name,
+        description: new.description,
+        size: new.size,
+        is_public: new.is_public,
+        access: Vec::new(),
+        rxtx_factor: new.rxtx_factor,
+        extra_specs: Arc::default(),
+        unknown: Default::default(),
+    });
+    Ok(id)
+}
+
+fn uuid_text(bytes: [u8; 16]) -> String {
+    lenticular_model::ServerId::from_random(bytes).to_string()
+}
+
+/// Changes a flavor: only what does not change its servers.
+pub fn edit(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    id: &FlavorId,
+    edit: impl FnOnce(&mut Flavor) -> Result<()>,
+) -> Result<()> {
+    policy::check(caller, Action::FlavorWrite, None)?;
+    let mut flavor = Flavor::clone(&*txn.need::<Flavor>(id, || missing(id))?);
+    edit(&mut flavor)?;
+    flavor.updated_at = Some(txn.now);
+    txn.put(flavor);
+    Ok(())
+}
+
+/// Changes a flavor's extra specs.
+pub fn edit_specs(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    id: &FlavorId,
+    edit_map: impl FnOnce(&mut BTreeMap<String, String>) -> Result<()>,
+) -> Result<()> {
+    edit(txn, caller, id, |flavor| edit_map(Arc::make_mut(&mut flavor.extra_specs)))
+}
+
+/// Gives a flavor that is not public to a project, or takes it away.
+pub fn set_access(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    id: &FlavorId,
+    project: ProjectId,
+    given: bool,
+) -> Result<()> {
+    policy::check(caller, Action::FlavorAccess, None)?;
+    edit(txn, caller, id, |flavor| {
+        let has = flavor.access.contains(&project);
+        match (given, has) {
+            _ if flavor.is_public => Err(Error::conflict("Can not add access to a public flavor.")),
+            (true, true) => Err(Error::conflict(format!(
+                "Flavor access already exists for flavor {id} and project {project} combination."
+            ))),
+            (false, false) => Err(Error::not_found_text(format!(
+                "Flavor access not found for {id} / {project} combination."
+            ))),
+            (true, false) => {
+                flavor.access.push(project);
+                Ok(())
+            }
+            (false, true) => {
+                flavor.access.retain(|p| *p != project);
+                Ok(())
+            }
+        }
+    })
+}
+
+/// Removes a flavor; servers made with it keep what they have.
+pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: &FlavorId) -> Result<()> {
+    policy::check(caller, Action::FlavorWrite, None)?;
+    txn.delete::<Flavor>(id).map(|_| ()).ok_or_else(|| missing(id))
+}

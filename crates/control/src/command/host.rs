@@ -1,0 +1,253 @@
+//! Hosts: their introduction, what they saw of their guests, and what the operator wants of them.
+
+use super::{operation, server};
+use lenticular_model::{
+    error::{Error, Result},
+    host::{Capacity, Contact, Host, Hypervisor, Intent},
+    observation::{Observation, Sight, StopReason},
+    operation::Action as Operation,
+    policy::{self, Action, Caller},
+    port::Port,
+    server::{Condition, Fault, Server, Wanted},
+    HostId, PortId, Txn,
+};
+
+/// What a host says of itself.
+#[derive(Debug, Clone)]
+pub struct Introduction {
+    /// Its name.
+    pub name: String,
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// Where it can be found.
+    pub address: String,
+    /// The zone that it belongs to when it is new.
+    pub zone: String,
+    /// What it has.
+    pub capacity: Capacity,
+    /// How it runs guests.
+    pub hypervisor: Hypervisor,
+}
+
+/// Virtual CPUs given out for each real one, as Nova's default has it.
+const CPU_RATIO: f64 = 4.0;
+
+/// Takes a host in, new or known by its name.
+///
+/// # Errors
+/// The name is empty or too long.
+pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<HostId> {
+    if intro.name.is_empty() || intro.name.len() > 255 {
+        return Err(Error::invalid("A host's name must have 1 to 255 characters."));
+    }
+    let known = txn.index.host_names.get(&intro.name).copied();
+    let id = known.unwrap_or_else(|| HostId::from_random(txn.random()));
+    match txn.hosts.get(&id).cloned() {
+        Some(host) => {
+            let now = Host {
+                boot_id: intro.boot_id,
+                address: intro.address,
+                capacity: intro.capacity,
+                hypervisor: intro.hypervisor,
+                silent_since: None,
+                ..Host::clone(&host)
+            };
+            if now != *host {
+                txn.put(Host { updated_at: Some(txn.now), ..now });
+            }
+        }
+        None => {
+            let number = txn.hosts.values().map(|h| h.number).max().unwrap_or(0) + 1;
+            txn.put(Host {
+                id,
+                created_at: txn.now,
+                updated_at: None,
+                name: intro.name,
+                intent: Intent::Enabled,
+                zone: intro.zone,
+                address: intro.address,
+                capacity: intro.capacity,
+                hypervisor: intro.hypervisor,
+                boot_id: intro.boot_id,
+                number,
+                silent_since: None,
+                cpu_ratio: CPU_RATIO,
+                unknown: Default::default(),
+            });
+        }
+    }
+    contact(txn, id);
+    Ok(id)
+}
+
+/// Notes that a host was heard of.
+pub fn contact(txn: &mut Txn<'_>, id: HostId) {
+    let now = txn.now;
+    txn.put(Contact { id, created_at: now, updated_at: None, at: now, unknown: Default::default() });
+}
+
+/// Takes in what a host saw. Observations of guests that are not this host's, or of an older generation, say nothing.
+pub fn observe(txn: &mut Txn<'_>, host: HostId, observations: &[Observation]) {
+    for seen in observations {
+        let Some(server) = txn.servers.get(&seen.server_id).cloned() else { continue };
+        if server.host_id == Some(host) && server.disk.generation == seen.generation {
+            observe_one(txn, &server, seen);
+        }
+    }
+}
+
+fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
+    if server.wanted == Wanted::Absent {
+        // Only the confirmation counts; what the guest does until then is nobody's business any more.
+        if seen.sight == Sight::Absent {
+            server::bury(txn, server);
+        }
+        return;
+    }
+    let made = match &seen.sight {
+        Sight::Preparing { disk_made, .. } | Sight::Failed { disk_made, .. } => *disk_made,
+        Sight::Running { .. } | Sight::Stopped { .. } => true,
+        Sight::Absent => false,
+    };
+    if made && !server.disk.made {
+        txn.update::<Server>(&server.id, |s| s.disk.made = true);
+    }
+    if seen.boot < server.boot {
+        // It has not acted on the present boot yet; only whether the guest runs is news.
+        let runs = matches!(seen.sight, Sight::Running { .. });
+        if server.powered != runs {
+            txn.update::<Server>(&server.id, |s| s.powered = runs);
+        }
+        return;
+    }
+    match &seen.sight {
+        Sight::Preparing { .. } => {}
+        Sight::Running { ssh_forward } => saw_running(txn, server, ssh_forward.clone()),
+        Sight::Stopped { why } => saw_stopped(txn, server, *why),
+        Sight::Failed { message, details, .. } => fail(txn, server, message.clone(), details.clone()),
+        Sight::Absent => fail(
+            txn,
+            server,
+            "The server's disk is gone from its host. Its operator can say what happened to the host; \
+             if nothing brings the disk back, delete the server."
+                .to_owned(),
+            "the agent reports the guest as absent without having been told to remove it".to_owned(),
+        ),
+    }
+}
+
+fn saw_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) {
+    plug(txn, server, true);
+    if server.wanted == Wanted::Stopped {
+        // A stop is under way and not done.
+        if !server.powered {
+            txn.update::<Server>(&server.id, |s| s.powered = true);
+        }
+        return;
+    }
+    let settled = server.condition == Condition::Active && server.task.is_none() && server.powered;
+    if settled && server.ssh_forward == ssh_forward {
+        return;
+    }
+    finish_task(txn, server, None);
+    let now = txn.now;
+    txn.update::<Server>(&server.id, |s| {
+        s.condition = Condition::Active;
+        s.fault = None;
+        s.task = None;
+        s.powered = true;
+        s.ssh_forward = ssh_forward;
+        s.launched_at = s.launched_at.or(Some(now));
+    });
+}
+
+fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why: StopReason) {
+    plug(txn, server, false);
+    match (server.wanted, why) {
+        (Wanted::Running, StopReason::Died) => {
+            let message =
+                "The server's guest process ended without having been asked to. Start the server again.";
+            fail(txn, server, message.to_owned(), "the hypervisor process vanished".to_owned());
+            txn.update::<Server>(&server.id, |s| s.wanted = Wanted::Stopped);
+        }
+        (Wanted::Running, StopReason::HostRestarted) => {
+            // The host's disk is the newest there is, and no other host may run it: it comes back by itself.
+            txn.update::<Server>(&server.id, |s| {
+                s.powered = false;
+                s.boot += 1;
+            });
+        }
+        (Wanted::Running, StopReason::ByGuest) | (Wanted::Stopped, _) => settle_stopped(txn, server),
+        // The agent says that it stopped the guest on an order older than the present one.
+        (Wanted::Running, StopReason::Ordered) | (Wanted::Absent, _) => {}
+    }
+}
+
+fn settle_stopped(txn: &mut Txn<'_>, server: &Server) {
+    let settled = !server.powered && server.task.is_none() && server.wanted == Wanted::Stopped;
+    if settled && server.condition != Condition::Active {
+        return;
+    }
+    if server.condition == Condition::Error && server.task.is_none() {
+        // Why it is in error stands until somebody acts on it.
+        txn.update::<Server>(&server.id, |s| s.powered = false);
+        return;
+    }
+    let failure = match &server.task {
+        Some(task) if task.action != Operation::Stop => Some("The guest shut itself down.".to_owned()),
+        _ => None,
+    };
+    finish_task(txn, server, failure);
+    txn.update::<Server>(&server.id, |s| {
+        s.condition = Condition::Stopped;
+        s.wanted = Wanted::Stopped;
+        s.fault = None;
+        s.task = None;
+        s.powered = false;
+        s.ssh_forward = None;
+    });
+}
+
+fn fail(txn: &mut Txn<'_>, server: &Server, message: String, details: String) {
+    let same =
+        server.fault.as_ref().is_some_and(|f| f.message == message && f.details.as_ref() == Some(&details));
+    if same && server.condition == Condition::Error && server.task.is_none() {
+        return;
+    }
+    plug(txn, server, false);
+    finish_task(txn, server, Some(message.clone()));
+    let now = txn.now;
+    txn.update::<Server>(&server.id, |s| {
+        s.condition = Condition::Error;
+        s.task = None;
+        s.powered = false;
+        s.ssh_forward = None;
+        s.fault = Some(Fault { code: 500, message, details: Some(details), at: now });
+    });
+}
+
+fn finish_task(txn: &mut Txn<'_>, server: &Server, failure: Option<String>) {
+    if let Some(task) = &server.task {
+        operation::finish(txn, task.operation_id, failure);
+    }
+}
+
+fn plug(txn: &mut Txn<'_>, of: &Server, plugged: bool) {
+    let stale: Vec<PortId> =
+        server::ports(txn, of.id).filter(|p| p.plugged != plugged).map(|p| p.id).collect();
+    for id in stale {
+        txn.update::<Port>(&id, |p| {
+            p.plugged = plugged;
+            p.revision += 1;
+        });
+    }
+}
+
+/// Lets a host take new servers, or not.
+pub fn set_intent(txn: &mut Txn<'_>, caller: &Caller, id: HostId, intent: Intent) -> Result<()> {
+    policy::check(caller, Action::ServiceWrite, None)?;
+    if !txn.update::<Host>(&id, |h| h.intent = intent) {
+        return Err(Error::not_found("Service", id));
+    }
+    Ok(())
+}

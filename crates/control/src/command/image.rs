@@ -1,0 +1,203 @@
+//! Images: their making, upload, change and removal. The bytes are the edge's; a commit here says that they count.
+
+use lenticular_model::{
+    error::{Error, Result},
+    image::{Data, Image, Phase, Visibility},
+    policy::{self, Action, Caller},
+    ImageId, ProjectId, State, Txn,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// What a new image is to be.
+#[derive(Debug, Clone)]
+pub struct NewImage {
+    /// Its id; drawn if not said.
+    pub id: Option<ImageId>,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its project, if not the caller's.
+    pub owner: Option<ProjectId>,
+    /// Who sees it.
+    pub visibility: Visibility,
+    /// The format of its bytes.
+    pub disk_format: Option<String>,
+    /// What they are wrapped in.
+    pub container_format: Option<String>,
+    /// GiB of disk a flavor must have.
+    pub min_disk: u32,
+    /// MiB of memory a flavor must have.
+    pub min_ram: u32,
+    /// True forbids deletion.
+    pub protected: bool,
+    /// True leaves it out of listings.
+    pub hidden: bool,
+    /// Labels.
+    pub tags: BTreeSet<String>,
+    /// Properties of its creator's own.
+    pub properties: BTreeMap<String, String>,
+}
+
+fn missing(id: ImageId) -> Error {
+    Error::not_found_text(format!("No image found with ID {id}"))
+}
+
+/// The image, if it exists for the caller.
+pub fn visible(state: &State, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
+    let seen = |i: &&Arc<Image>| caller.is_admin() || i.visible_to(caller.project_id());
+    state.images.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
+}
+
+/// The image, if the caller may change it.
+pub fn changeable(state: &State, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
+    let image = visible(state, caller, id)?;
+    if image.owner.is_none() && !caller.is_admin() {
+        return Err(Error::forbidden("You are not permitted to change an image without an owner."));
+    }
+    policy::check(caller, Action::ImageWrite, image.owner)
+        .map_err(|_| Error::forbidden("You are not permitted to modify this image."))?;
+    Ok(image)
+}
+
+/// Creates an image without bytes.
+pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewImage) -> Result<ImageId> {
+    let project = match new.owner {
+        Some(owner) => owner,
+        None => caller.need_project()?,
+    };
+    policy::check(caller, Action::ImageWrite, Some(project))?;
+    if new.visibility == Visibility::Public {
+        policy::check(caller, Action::ImagePublicize, None)?;
+    }
+    let id = new.id.unwrap_or_else(|| ImageId::from_random(txn.random()));
+    if txn.images.contains_key(&id) {
+        return Err(Error::conflict(format!("Image ID {id} already exists!")));
+    }
+    txn.put(Image {
+        id,
+        created_at: txn.now,
+        updated_at: Some(txn.now),
+        name: new.name,
+        owner: Some(project),
+        visibility: new.visibility,
+        phase: Phase::Queued,
+        disk_format: new.disk_format,
+        container_format: new.container_format,
+        min_disk: new.min_disk,
+        min_ram: new.min_ram,
+        protected: new.protected,
+        hidden: new.hidden,
+        tags: new.tags,
+        properties: new.properties,
+        unknown: Default::default(),
+    });
+    Ok(id)
+}
+
+/// Begins an upload under an id that only this upload has.
+pub fn begin_upload(txn: &mut Txn<'_>, caller: &Caller, id: ImageId, upload: String) -> Result<Arc<Image>> {
+    let image = changeable(txn, caller, id)?;
+    if image.disk_format.is_none() || image.container_format.is_none() {
+        return Err(Error::invalid(
+            "Properties disk_format, container_format must be set prior to saving data.",
+        ));
+    }
+    if image.phase != Phase::Queued {
+        return Err(Error::conflict(format!(
+            "Image status transition from {} to saving is not allowed",
+            image.status()
+        )));
+    }
+    txn.update::<Image>(&id, |i| i.phase = Phase::Saving { upload });
+    Ok(image)
+}
+
+/// Makes an upload count: the image is active.
+///
+/// # Errors
+/// The image was deleted, or the upload given up, in the meantime.
+pub fn commit_upload(txn: &mut Txn<'_>, id: ImageId, upload: &str, data: Data) -> Result<()> {
+    need_upload(txn, id, upload)?;
+    txn.update::<Image>(&id, |i| i.phase = Phase::Active { data });
+    Ok(())
+}
+
+/// Gives an upload up: the image waits for another.
+pub fn abort_upload(txn: &mut Txn<'_>, id: ImageId, upload: &str) -> Result<()> {
+    need_upload(txn, id, upload)?;
+    txn.update::<Image>(&id, |i| i.phase = Phase::Queued);
+    Ok(())
+}
+
+fn need_upload(txn: &Txn<'_>, id: ImageId, upload: &str) -> Result<()> {
+    let image = txn.need::<Image>(&id, || missing(id))?;
+    match &image.phase {
+        Phase::Saving { upload: current } if current == upload => Ok(()),
+        _ => Err(Error::conflict(format!("Image {id} is {}; this upload no longer counts.", image.status()))),
+    }
+}
+
+/// Gives up all uploads: after a start, nobody is sending any more.
+pub fn abort_all_uploads(txn: &mut Txn<'_>) {
+    let saving: Vec<ImageId> =
+        txn.images.values().filter(|i| matches!(i.phase, Phase::Saving { .. })).map(|i| i.id).collect();
+    for id in saving {
+        txn.update::<Image>(&id, |i| i.phase = Phase::Queued);
+    }
+}
+
+/// Changes an image: `edit` gets what is there and leaves what shall be.
+pub fn edit(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    id: ImageId,
+    edit: impl FnOnce(&mut Image) -> Result<()>,
+) -> Result<()> {
+    let old = changeable(txn, caller, id)?;
+    let mut image = Image::clone(&old);
+    edit(&mut image)?;
+    if image.visibility == Visibility::Public && old.visibility != Visibility::Public {
+        policy::check(caller, Action::ImagePublicize, None)?;
+    }
+    if old.phase != Phase::Queued
+        && (image.disk_format != old.disk_format || image.container_format != old.container_format)
+    {
+        return Err(Error::forbidden(
+            "Attribute disk_format or container_format can be changed only before the upload.",
+        ));
+    }
+    image.updated_at = Some(txn.now);
+    txn.put(image);
+    Ok(())
+}
+
+/// Takes an image out of use, or back in.
+pub fn set_active(txn: &mut Txn<'_>, caller: &Caller, id: ImageId, active: bool) -> Result<()> {
+    policy::check(caller, Action::ImageDeactivate, None)?;
+    let image = visible(txn, caller, id)?;
+    let Some(data) = image.data().cloned() else {
+        let why = format!(
+            "Not allowed to {} image in status '{}'",
+            if active { "reactivate" } else { "deactivate" },
+            image.status()
+        );
+        return Err(Error::forbidden(why));
+    };
+    let phase = if active { Phase::Active { data } } else { Phase::Deactivated { data } };
+    if image.phase != phase {
+        txn.update::<Image>(&id, |i| i.phase = phase);
+    }
+    Ok(())
+}
+
+/// Removes an image. Servers made from it keep running; hosts keep their copy of its bytes while one needs it.
+pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
+    let image = changeable(txn, caller, id)?;
+    if image.protected {
+        return Err(Error::forbidden(format!("Image {id} is protected and cannot be deleted.")));
+    }
+    txn.delete::<Image>(&id);
+    Ok(image)
+}

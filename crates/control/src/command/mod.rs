@@ -1,0 +1,16 @@
+//! What requests change: one file for each noun, each command a function of a transaction, the caller and what is
+//! asked. A command that returns an error has changed nothing.
+
+pub mod flavor;
+pub mod host;
+pub mod identity;
+pub mod image;
+pub mod keypair;
+pub mod network;
+pub mod operation;
+pub mod port;
+pub mod quota;
+pub mod security_group;
+pub mod server;
+pub mod server_create;
+pub mod subnet;

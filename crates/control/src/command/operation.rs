@@ -1,0 +1,38 @@
+//! Operations: begun with a request, ended when the host has done its part or cannot.
+
+use lenticular_model::{
+    operation::{Action, Operation, Outcome},
+    policy::Caller,
+    server::{Server, Task},
+    Kind, OperationId, Txn,
+};
+
+/// Begins an operation on a server and returns the task that stands for it in the server's record.
+pub fn begin(txn: &mut Txn<'_>, server: &Server, action: Action, by: Option<&Caller>) -> Task {
+    let id = OperationId::from_random(txn.random());
+    txn.put(Operation {
+        id,
+        created_at: txn.now,
+        updated_at: None,
+        server_id: server.id,
+        project_id: server.project_id,
+        action,
+        request_id: by.map(|c| c.request_id.clone()).unwrap_or_default(),
+        user_id: by.map(|c| c.user_id),
+        host_id: server.host_id,
+        deadline: txn.now.plus_s(action.deadline_s()),
+        outcome: None,
+        unknown: Default::default(),
+    });
+    Task { action, operation_id: id }
+}
+
+/// Ends an operation: it leaves the memory and stays in the store.
+pub fn finish(txn: &mut Txn<'_>, id: OperationId, failure: Option<String>) {
+    let Some(operation) = txn.delete::<Operation>(&id) else { return };
+    let mut operation = Operation::clone(&operation);
+    operation.updated_at = Some(txn.now);
+    operation.outcome = Some(Outcome { at: txn.now, failure });
+    let key = operation.past_key();
+    txn.put_cold(Kind::PastOperation, key, operation);
+}

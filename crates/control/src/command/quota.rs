@@ -1,0 +1,112 @@
+//! Quotas: what a project may still take, and the setting of its limits.
+
+use lenticular_model::{
+    error::{Error, Result},
+    flavor::Size,
+    policy::{self, Action, Caller},
+    quota::{limit, Limits, Quota, COMPUTE_DEFAULTS, NETWORK_DEFAULTS},
+    ProjectId, State, Txn,
+};
+
+/// Which service's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Nova's.
+    Compute,
+    /// Neutron's.
+    Network,
+}
+
+/// The limits of a project, all of them, in the service's order.
+pub fn limits(state: &State, service: Service, project: ProjectId) -> Vec<(&'static str, i64)> {
+    let own = state.quotas.get(&project);
+    let (own, defaults) = match service {
+        Service::Compute => (own.map(|q| &q.compute), COMPUTE_DEFAULTS),
+        Service::Network => (own.map(|q| &q.network), NETWORK_DEFAULTS),
+    };
+    defaults.iter().map(|(name, default)| (*name, limit(own, defaults, name).unwrap_or(*default))).collect()
+}
+
+/// Refuses servers that would pass the project's limits.
+pub fn check_servers(state: &State, project: ProjectId, count: i64, size: &Size) -> Result<()> {
+    let used = state.index.project_usage.get(&project).copied().unwrap_or_default();
+    let own = state.quotas.get(&project).map(|q| &q.compute);
+    let asked = [
+        ("instances", used.instances, count),
+        ("cores", used.cores, count * i64::from(size.vcpus)),
+        ("ram", used.ram, count * i64::from(size.ram_mb)),
+    ];
+    for (name, used, wanted) in asked {
+        let limit = limit(own, COMPUTE_DEFAULTS, name).unwrap_or(-1);
+        if limit >= 0 && used + wanted > limit {
+            return Err(Error::over_quota(format!(
+                "Quota exceeded for {name}: Requested {wanted}, but already used {used} of {limit} {name}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses one more of a network resource of which the project has `used`, if that would pass its limit.
+pub fn check_network(state: &State, project: ProjectId, name: &'static str, used: usize) -> Result<()> {
+    let own = state.quotas.get(&project).map(|q| &q.network);
+    let limit = limit(own, NETWORK_DEFAULTS, name).unwrap_or(-1);
+    if limit >= 0 && used as i64 >= limit {
+        return Err(Error::conflict(format!("Quota exceeded for resources: ['{name}'].")).coded("OverQuota"));
+    }
+    Ok(())
+}
+
+/// Sets limits of a project; what is not named stays.
+pub fn set(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    service: Service,
+    project: ProjectId,
+    new: Limits,
+) -> Result<()> {
+    let (action, defaults) = match service {
+        Service::Compute => (Action::QuotaWrite, COMPUTE_DEFAULTS),
+        Service::Network => (Action::NetworkQuotaWrite, NETWORK_DEFAULTS),
+    };
+    policy::check(caller, action, None)?;
+    for (name, value) in &new {
+        if !defaults.iter().any(|(known, _)| known == name) {
+            return Err(Error::invalid(format!("There is no quota called '{name}'.")));
+        }
+        if *value < -1 {
+            return Err(Error::invalid(format!(
+                "Quota limit {value} for {name} must be -1 (no limit) or more."
+            )));
+        }
+    }
+    let mut quota = match txn.quotas.get(&project) {
+        Some(quota) => Quota::clone(quota),
+        None => Quota {
+            id: project,
+            created_at: txn.now,
+            updated_at: None,
+            compute: Limits::new(),
+            network: Limits::new(),
+            unknown: Default::default(),
+        },
+    };
+    match service {
+        Service::Compute => quota.compute.extend(new),
+        Service::Network => quota.network.extend(new),
+    }
+    quota.updated_at = Some(txn.now);
+    txn.put(quota);
+    Ok(())
+}
+
+/// Forgets a project's own limits: the defaults hold again.
+pub fn reset(txn: &mut Txn<'_>, caller: &Caller, service: Service, project: ProjectId) -> Result<()> {
+    let action = if service == Service::Compute { Action::QuotaWrite } else { Action::NetworkQuotaWrite };
+    policy::check(caller, action, None)?;
+    txn.update::<Quota>(&project, |quota| match service {
+        Service::Compute => quota.compute.clear(),
+        Service::Network => quota.network.clear(),
+    });
+    Ok(())
+}

@@ -1,0 +1,306 @@
+//! Security groups and rules: their making, change and removal.
+
+use super::quota;
+use lenticular_model::{
+    error::{Error, Result},
+    policy::{self, Action, Caller},
+    security_group::{Direction, Remote, SecurityGroup, SecurityGroupRule},
+    PortId, ProjectId, SecurityGroupId, SecurityGroupRuleId, State, Txn,
+};
+use std::sync::Arc;
+
+/// The name of the group that every project has.
+pub const DEFAULT: &str = "default";
+
+/// The group, if it exists for the caller.
+pub fn visible(state: &State, caller: &Caller, id: SecurityGroupId) -> Result<Arc<SecurityGroup>> {
+    let group = state.security_groups.get(&id).filter(|g| caller.sees(g.project_id)).cloned();
+    group.ok_or_else(|| {
+        Error::not_found_text(format!("Security group {id} does not exist")).coded("SecurityGroupNotFound")
+    })
+}
+
+/// A project's groups.
+pub fn of_project(state: &State, project: ProjectId) -> impl Iterator<Item = &Arc<SecurityGroup>> {
+    let range =
+        state.index.project_groups.range((project, String::new(), SecurityGroupId(Default::default()))..);
+    range.take_while(move |(p, ..)| *p == project).filter_map(|(.., id)| state.security_groups.get(id))
+}
+
+/// A group's rules.
+pub fn rules(state: &State, group: SecurityGroupId) -> impl Iterator<Item = &Arc<SecurityGroupRule>> {
+    let range = state.index.group_rules.range((group, SecurityGroupRuleId(Default::default()))..);
+    range.take_while(move |(g, _)| *g == group).filter_map(|(_, id)| state.security_group_rules.get(id))
+}
+
+/// The one group of the project with this name.
+pub fn by_name(state: &State, project: ProjectId, name: &str) -> Result<SecurityGroupId> {
+    let mut named = of_project(state, project).filter(|g| g.name == name);
+    match (named.next(), named.next()) {
+        (Some(group), None) => Ok(group.id),
+        (Some(_), Some(_)) => Err(Error::conflict(format!(
+            "Multiple security groups found matching '{name}'. Use an ID to be more specific."
+        ))),
+        (None, _) => Err(Error::invalid(format!("Security group {name} not found for project {project}."))),
+    }
+}
+
+/// The project's default group, made if it is not there.
+pub fn ensure_default(txn: &mut Txn<'_>, project: ProjectId) -> SecurityGroupId {
+    if let Some(group) = of_project(txn, project).find(|g| g.name == DEFAULT) {
+        return group.id;
+    }
+    let id = put_group(txn, project, DEFAULT.to_owned(), "Default security group".to_owned(), true);
+    for ip_version in [4, 6] {
+        put_rule(
+            txn,
+            NewRule { ip_version, ..NewRule::open(id, project, Direction::Ingress, Remote::Group(id)) },
+        );
+    }
+    id
+}
+
+/// Makes a group and the rules every new group has: everything may leave.
+fn put_group(
+    txn: &mut Txn<'_>,
+    project: ProjectId,
+    name: String,
+    description: String,
+    stateful: bool,
+) -> SecurityGroupId {
+    let id = SecurityGroupId::from_random(txn.random());
+    txn.put(SecurityGroup {
+        id,
+        created_at: txn.now,
+        updated_at: Some(txn.now),
+        project_id: project,
+        name,
+        description,
+        stateful,
+        tags: Vec::new(),
+        revision: 1,
+        unknown: Default::default(),
+    });
+    for ip_version in [4, 6] {
+        put_rule(txn, NewRule { ip_version, ..NewRule::open(id, project, Direction::Egress, Remote::Any) });
+    }
+    id
+}
+
+/// Creates a group.
+pub fn create(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    project: ProjectId,
+    name: String,
+    description: String,
+    stateful: bool,
+) -> Result<SecurityGroupId> {
+    policy::check(caller, Action::SecurityGroupWrite, Some(project))?;
+    ensure_default(txn, project);
+    if name == DEFAULT {
+        return Err(Error::conflict("Default security group already exists.")
+            .coded("SecurityGroupDefaultAlreadyExists"));
+    }
+    let used = of_project(txn, project).count();
+    quota::check_network(txn, project, "security_group", used)?;
+    Ok(put_group(txn, project, name, description, stateful))
+}
+
+/// Changes a group's name or description.
+pub fn update(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    id: SecurityGroupId,
+    name: Option<String>,
+    description: Option<String>,
+    stateful: Option<bool>,
+) -> Result<()> {
+    let group = visible(txn, caller, id)?;
+    policy::check(caller, Action::SecurityGroupWrite, Some(group.project_id))?;
+    if group.name == DEFAULT && name.as_ref().is_some_and(|n| n != DEFAULT) {
+        return Err(Error::conflict("Updating default security group not allowed.")
+            .coded("SecurityGroupCannotUpdateDefault"));
+    }
+    if stateful.is_some_and(|s| s != group.stateful) && ports_in(txn, id) {
+        return Err(Error::conflict(format!("Security Group {id} is in use.")).coded("SecurityGroupInUse"));
+    }
+    txn.update::<SecurityGroup>(&id, |g| {
+        g.name = name.unwrap_or(std::mem::take(&mut g.name));
+        g.description = description.unwrap_or(std::mem::take(&mut g.description));
+        g.stateful = stateful.unwrap_or(g.stateful);
+        g.revision += 1;
+    });
+    Ok(())
+}
+
+fn ports_in(state: &State, id: SecurityGroupId) -> bool {
+    state.index.group_ports.range((id, PortId(Default::default()))..).next().is_some_and(|(g, _)| *g == id)
+}
+
+/// Removes a group that no port is in.
+pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SecurityGroupId) -> Result<()> {
+    let group = visible(txn, caller, id)?;
+    policy::check(caller, Action::SecurityGroupWrite, Some(group.project_id))?;
+    if group.name == DEFAULT && !caller.is_admin() {
+        let why = "Insufficient rights for removing default security group.";
+        return Err(Error::conflict(why).coded("SecurityGroupCannotRemoveDefault"));
+    }
+    if ports_in(txn, id) {
+        return Err(Error::conflict(format!("Security Group {id} in use.")).coded("SecurityGroupInUse"));
+    }
+    let own: Vec<_> = rules(txn, id).map(|r| r.id).collect();
+    // Rules elsewhere that let this group in would let nobody in: they go too.
+    let about = |r: &&Arc<SecurityGroupRule>| r.remote == Remote::Group(id);
+    let others: Vec<_> = txn.security_group_rules.values().filter(about).map(|r| r.id).collect();
+    for rule in own.into_iter().chain(others) {
+        txn.delete::<SecurityGroupRule>(&rule);
+    }
+    txn.delete::<SecurityGroup>(&id);
+    Ok(())
+}
+
+/// What a new rule is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRule {
+    /// Its group.
+    pub security_group_id: SecurityGroupId,
+    /// Its project.
+    pub project_id: ProjectId,
+    /// Which way.
+    pub direction: Direction,
+    /// 4 or 6.
+    pub ip_version: u8,
+    /// What protocol.
+    pub protocol: Option<String>,
+    /// Lowest port or ICMP type.
+    pub port_range_min: Option<u32>,
+    /// Highest port or ICMP code.
+    pub port_range_max: Option<u32>,
+    /// Whom it is about.
+    pub remote: Remote,
+    /// For people.
+    pub description: String,
+}
+
+impl NewRule {
+    /// A rule that lets everything through, one way, for IPv4.
+    pub fn open(group: SecurityGroupId, project: ProjectId, direction: Direction, remote: Remote) -> Self {
+        Self {
+            security_group_id: group,
+            project_id: project,
+            direction,
+            ip_version: 4,
+            protocol: None,
+            port_range_min: None,
+            port_range_max: None,
+            remote,
+            description: String::new(),
+        }
+    }
+}
+
+/// Adds a rule to a group.
+pub fn create_rule(txn: &mut Txn<'_>, caller: &Caller, new: NewRule) -> Result<SecurityGroupRuleId> {
+    let group = visible(txn, caller, new.security_group_id)?;
+    policy::check(caller, Action::SecurityGroupWrite, Some(group.project_id))?;
+    check_rule(txn, caller, &new)?;
+    let same = |r: &&Arc<SecurityGroupRule>| {
+        r.direction == new.direction
+            && r.ip_version == new.ip_version
+            && r.protocol == new.protocol
+            && r.port_range_min == new.port_range_min
+            && r.port_range_max == new.port_range_max
+            && r.remote == new.remote
+    };
+    if let Some(rule) = rules(txn, new.security_group_id).find(same) {
+        let why = format!("Security group rule already exists. Rule id is {}.", rule.id);
+        return Err(Error::conflict(why).coded("SecurityGroupRuleExists"));
+    }
+    let used = txn.security_group_rules.values().filter(|r| r.project_id == new.project_id).count();
+    quota::check_network(txn, new.project_id, "security_group_rule", used)?;
+    Ok(put_rule(txn, new))
+}
+
+fn check_rule(txn: &Txn<'_>, caller: &Caller, new: &NewRule) -> Result<()> {
+    if let Remote::Group(id) = new.remote {
+        visible(txn, caller, id)?;
+    }
+    if let Remote::Range(range) = new.remote {
+        if range.addr().is_ipv4() != (new.ip_version == 4) {
+            let why = format!("Conflicting value ethertype IPv{} for CIDR {range}", new.ip_version);
+            return Err(Error::invalid(why).coded("SecurityGroupRuleParameterConflict"));
+        }
+    }
+    let (min, max) = (new.port_range_min, new.port_range_max);
+    match new.protocol.as_deref() {
+        None if min.is_some() || max.is_some() => {
+            Err(Error::invalid("Must also specify protocol if port range is given.")
+                .coded("SecurityGroupProtocolRequiredWithPorts"))
+        }
+        Some("icmp" | "icmpv6" | "ipv6-icmp" | "1" | "58") => {
+            if min.is_some_and(|v| v > 255) || max.is_some_and(|v| v > 255) {
+                let why = "Invalid value for ICMP type or code: it must be 0 to 255.";
+                return Err(Error::invalid(why).coded("SecurityGroupInvalidIcmpValue"));
+            }
+            if min.is_none() && max.is_some() {
+                let why = "ICMP code (port-range-max) is provided but ICMP type (port-range-min) is missing.";
+                return Err(Error::invalid(why).coded("SecurityGroupMissingIcmpType"));
+            }
+            Ok(())
+        }
+        _ => match (min, max) {
+            (Some(min), Some(max)) if min > max || max > 65_535 => {
+                Err(Error::invalid("For TCP/UDP protocols, port_range_min must be <= port_range_max")
+                    .coded("SecurityGroupInvalidPortRange"))
+            }
+            (Some(_), None) | (None, Some(_)) => {
+                Err(Error::invalid("For TCP/UDP protocols, port_range_min and port_range_max go together")
+                    .coded("SecurityGroupInvalidPortRange"))
+            }
+            _ => Ok(()),
+        },
+    }
+}
+
+fn put_rule(txn: &mut Txn<'_>, new: NewRule) -> SecurityGroupRuleId {
+    let id = SecurityGroupRuleId::from_random(txn.random());
+    txn.put(SecurityGroupRule {
+        id,
+        created_at: txn.now,
+        updated_at: Some(txn.now),
+        security_group_id: new.security_group_id,
+        project_id: new.project_id,
+        direction: new.direction,
+        ip_version: new.ip_version,
+        protocol: new.protocol,
+        port_range_min: new.port_range_min,
+        port_range_max: new.port_range_max,
+        remote: new.remote,
+        description: new.description,
+        revision: 1,
+        unknown: Default::default(),
+    });
+    id
+}
+
+/// Removes a rule.
+pub fn delete_rule(txn: &mut Txn<'_>, caller: &Caller, id: SecurityGroupRuleId) -> Result<()> {
+    let rule = visible_rule(txn, caller, id)?;
+    policy::check(caller, Action::SecurityGroupWrite, Some(rule.project_id))?;
+    txn.delete::<SecurityGroupRule>(&id);
+    Ok(())
+}
+
+/// The rule, if it exists for the caller.
+pub fn visible_rule(
+    state: &State,
+    caller: &Caller,
+    id: SecurityGroupRuleId,
+) -> Result<Arc<SecurityGroupRule>> {
+    let rule = state.security_group_rules.get(&id).filter(|r| caller.sees(r.project_id)).cloned();
+    rule.ok_or_else(|| {
+        Error::not_found_text(format!("Security group rule {id} does not exist"))
+            .coded("SecurityGroupRuleNotFound")
+    })
+}

@@ -1,0 +1,46 @@
+//! The server controller: removes what needs no host to remove it, and ends operations whose time is up.
+
+use crate::command::{operation, server};
+use lenticular_model::{
+    operation::Action,
+    server::{Condition, Fault, Server, Wanted},
+    ServerId, Timestamp, Txn,
+};
+
+/// One step for one server.
+pub fn reconcile(id: ServerId, txn: &mut Txn<'_>) -> Option<Timestamp> {
+    let current = txn.servers.get(&id)?.clone();
+    if current.wanted == Wanted::Absent && current.host_id.is_none() {
+        server::bury(txn, &current);
+        return None;
+    }
+    let task = current.task.as_ref()?;
+    let Some(operation) = txn.operations.get(&task.operation_id).cloned() else {
+        txn.update::<Server>(&id, |s| s.task = None);
+        return None;
+    };
+    // A tombstone stands until its host has confirmed it, however long that takes.
+    if task.action == Action::Delete {
+        return None;
+    }
+    // The leader's absence is not the host's delay.
+    let deadline = operation.deadline.max(txn.took_over_at.plus_s(task.action.deadline_s().min(120)));
+    if txn.now < deadline {
+        return Some(deadline);
+    }
+    let host =
+        current.host_id.and_then(|h| txn.hosts.get(&h)).map_or("its host".to_owned(), |h| h.name.clone());
+    let message = format!(
+        "The host did not finish '{}' within {} s. Start the server again, or delete it.",
+        task.action.name(),
+        task.action.deadline_s()
+    );
+    operation::finish(txn, task.operation_id, Some(message.clone()));
+    let now = txn.now;
+    txn.update::<Server>(&id, |s| {
+        s.task = None;
+        s.condition = Condition::Error;
+        s.fault = Some(Fault { code: 500, message, details: Some(format!("host {host}")), at: now });
+    });
+    None
+}
