@@ -1,0 +1,201 @@
+//! The shared engine: a PostgreSQL database (12 or newer), one leader at a time.
+//!
+//! The leader holds an advisory lock for as long as its session lives, and every commit locks the epoch's row and
+//! compares it, so that a leader whose session the server gave up cannot write even if the server still listens to it.
+//! Because the lock belongs to the session, the connection must not go through a pooler in transaction mode. Where
+//! PostgreSQL is replicated, replication must be synchronous, or a fail-over loses acknowledged writes.
+
+mod columns;
+mod open;
+mod reader;
+mod session;
+
+use crate::{
+    engine::{Batch, CommitError, Engine, Head, Reader, StoredRecord},
+    error::Damage,
+    format::{damaged, failed, Meta},
+    sql::{self, from_sql},
+    OpenError,
+};
+use columns::Columns;
+use lenticular_model::{Durability, Incarnation, Kind, Timestamp};
+use reader::PostgresReader;
+use session::{Session, Trouble};
+use std::sync::Arc;
+use tokio_postgres::{types::ToSql, Statement};
+
+/// Begins every statement that writes: `epoch` is one row, locked, if this process still leads, and empty if not.
+const EPOCH: &str =
+    "WITH epoch AS MATERIALIZED (SELECT 1 AS ours FROM meta WHERE key = 'epoch' AND value = $1 FOR UPDATE)";
+
+/// Ends every statement that writes: whether this process leads, the store's epoch, and how many rows are of interest.
+const VERDICT: &str = "(SELECT count(*) FROM epoch), (SELECT value FROM meta WHERE key = 'epoch')";
+
+/// A whole batch in one statement, and so in one round trip and one transaction. Its parts all see the store as it was
+/// before, which makes `records` the source of the images before.
+const COMMIT: &str = "
+    , entries AS (
+        INSERT INTO journal (seq, at, actor, request_id, why)
+        SELECT u.* FROM epoch, unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[]) AS u
+    ), images AS (
+        INSERT INTO changes (seq, kind, id, before)
+        SELECT u.seq, u.kind, u.id, CASE WHEN u.stored
+            THEN (SELECT r.doc FROM records r WHERE r.kind = u.kind AND r.id = u.id) ELSE u.before END
+        FROM epoch, unnest($7::bigint[], $8::text[], $9::text[], $10::text[], $11::boolean[])
+            AS u (seq, kind, id, before, stored)
+    ), written AS (
+        INSERT INTO records (kind, id, doc, seq)
+        SELECT u.* FROM epoch, unnest($12::text[], $13::text[], $14::text[], $15::bigint[]) AS u
+        ON CONFLICT (kind, id) DO UPDATE SET doc = excluded.doc, seq = excluded.seq
+    ), removed AS (
+        DELETE FROM records USING epoch, unnest($16::text[], $17::text[]) AS u (kind, id)
+        WHERE records.kind = u.kind AND records.id = u.id
+    )";
+
+const SET_INCARNATION: &str = "
+    , written AS (UPDATE meta SET value = $2 FROM epoch WHERE meta.key = 'incarnation')";
+
+const TRIM: &str = "
+    , images AS (DELETE FROM changes USING epoch WHERE changes.seq <= $2)
+    , entries AS (DELETE FROM journal USING epoch WHERE journal.seq <= $2 RETURNING 1)";
+
+/// The engine over one schema of a PostgreSQL database. Its calls block on a runtime of its own, so they must not come
+/// from inside an asynchronous task.
+pub struct Postgres {
+    store: String,
+    session: Option<Session>,
+    commit: Statement,
+    reader: Arc<PostgresReader>,
+    meta: Meta,
+}
+
+impl Postgres {
+    /// Opens the store in the schema that `config` leads to, and owns it until dropped or closed. A schema without the
+    /// store's tables becomes a new store. `config` is a connection string, as `host=/run/postgresql user=lenticular
+    /// dbname=lenticular`; connections are not encrypted.
+    ///
+    /// Every opening checks the tables, `meta`, every hot document and the last 10,000 journal entries; pages are
+    /// PostgreSQL's to check.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing in the database is changed then.
+    pub fn open(config: &str) -> Result<Self, OpenError> {
+        let opened = open::open(config)?;
+        let commit = opened.session.run(opened.session.client().prepare(&writing(COMMIT, "0::bigint")));
+        let commit = commit.map_err(|error| failed(&opened.store, "preparing the commit", error))?;
+        Ok(Self {
+            reader: Arc::new(PostgresReader::new(opened.store.clone(), opened.config)),
+            store: opened.store,
+            session: Some(opened.session),
+            commit,
+            meta: opened.meta,
+        })
+    }
+
+    fn session(&self) -> Result<&Session, CommitError> {
+        self.session.as_ref().ok_or_else(|| CommitError::Failed("the store is closed".to_owned()))
+    }
+
+    /// Runs a statement that writes, and gives back how many rows it speaks of.
+    fn write<S: tokio_postgres::ToStatement>(
+        &self,
+        statement: &S,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<i64, CommitError> {
+        let session = self.session()?;
+        let row = session.run(session.client().query_one(statement, params)).map_err(commit_error)?;
+        let column = |error| commit_error(Trouble::from(error));
+        if row.try_get::<_, i64>(0).map_err(column)? == 1 {
+            return row.try_get(2).map_err(column);
+        }
+        let found = row.try_get::<_, Option<&str>>(1).map_err(column)?;
+        let found = found.and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
+        Err(CommitError::Stale { ours: self.meta.epoch, found })
+    }
+
+    fn epoch(&self) -> String {
+        self.meta.epoch.to_string()
+    }
+}
+
+/// A whole statement that writes, from its parts.
+fn writing(parts: &str, rows: &str) -> String {
+    format!("{EPOCH}{parts} SELECT {VERDICT}, {rows}")
+}
+
+fn commit_error(trouble: Trouble) -> CommitError {
+    match trouble {
+        Trouble::Refused(why) => CommitError::Failed(why),
+        Trouble::Broken(why) => CommitError::Unknown(why),
+    }
+}
+
+impl Engine for Postgres {
+    fn describe(&self) -> String {
+        self.store.clone()
+    }
+
+    fn load(
+        &mut self,
+        each: &mut dyn FnMut(StoredRecord<'_>) -> Result<(), OpenError>,
+    ) -> Result<Head, OpenError> {
+        let store = &self.store;
+        let fail = |trouble: Trouble| failed(store, "reading the records", trouble);
+        let column = |error: tokio_postgres::Error| fail(error.into());
+        let session =
+            self.session.as_ref().ok_or_else(|| failed(store, "reading the records", "it is closed"))?;
+        let head = session.run(session.client().query_opt(sql::HEAD, &[])).map_err(fail)?;
+        let (seq, at) = match head {
+            Some(row) => (row.try_get(0).map_err(column)?, row.try_get(1).map_err(column)?),
+            None => (0, 0),
+        };
+        let hot = Kind::ALL.iter().filter(|kind| kind.durability() == Durability::Hot);
+        let hot: Vec<&str> = hot.map(|kind| kind.name()).collect();
+        let select = "SELECT kind, id, doc, seq FROM records WHERE kind = ANY($1) ORDER BY kind, id";
+        let mut each = |row: tokio_postgres::Row| {
+            let name: &str = row.try_get(0).map_err(column)?;
+            let Some(kind) = Kind::from_name(name) else { return Ok(()) };
+            let id: &str = row.try_get(1).map_err(column)?;
+            let doc = row.try_get(2).map_err(|error: tokio_postgres::Error| {
+                let (kind, id, why) = (kind.name(), id.to_owned(), error.to_string());
+                damaged(store, Damage::Document { kind, id, why })
+            })?;
+            each(StoredRecord { kind, id, doc, seq: from_sql(row.try_get(3).map_err(column)?) })
+        };
+        session.for_each(select, &[&hot], &mut each, fail)?;
+        let Meta { incarnation, epoch } = self.meta;
+        Ok(Head { seq: from_sql(seq), at: Timestamp(at), incarnation, epoch })
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        self.write(&self.commit, &Columns::of(batch).params(&self.epoch())).map(|_| ())
+    }
+
+    fn begin_incarnation(&mut self, incarnation: Incarnation) -> Result<(), CommitError> {
+        let statement = writing(SET_INCARNATION, "0::bigint");
+        self.write(&statement, &[&self.epoch(), &incarnation.to_string()])?;
+        self.meta.incarnation = Some(incarnation);
+        Ok(())
+    }
+
+    fn trim(&mut self, before: Timestamp, entries_max: usize) -> Result<usize, CommitError> {
+        let entries_max = i64::try_from(entries_max).unwrap_or(i64::MAX);
+        let session = self.session()?;
+        let last = session.run(session.client().query_opt(sql::TRIM_UP_TO, &[&entries_max, &before.0]));
+        let Some(last) = last.map_err(commit_error)? else { return Ok(0) };
+        let last: i64 = last.try_get(0).map_err(|error| commit_error(error.into()))?;
+        let count = self.write(&writing(TRIM, "(SELECT count(*) FROM entries)"), &[&self.epoch(), &last])?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.reader.clone()
+    }
+
+    fn close(&mut self) -> Result<(), CommitError> {
+        match self.session.take() {
+            Some(session) => session.close().map_err(commit_error),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Reads from a PostgreSQL store on a session of their own, which is renewed when it breaks.
+
+use super::session::{Session, Trouble};
+use crate::{
+    document_range::DocumentRange,
+    engine::{resolve_record_at, HistoryEntry, Page, ReadError, Reader, HISTORY_ENTRIES_MAX},
+    sql::{self, from_sql},
+};
+use lenticular_model::{Cause, Kind, Timestamp};
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+use tokio_postgres::{types::ToSql, Config, Error, Row};
+
+const SETTINGS: &str =
+    "SET default_transaction_read_only = on; SET statement_timeout = '10s'; SET client_min_messages = warning;";
+
+/// Sessions that are kept open while idle.
+const IDLE_MAX: usize = 4;
+
+pub(super) struct PostgresReader {
+    store: String,
+    config: Config,
+    idle: Mutex<Vec<Session>>,
+}
+
+impl PostgresReader {
+    pub fn new(store: String, config: Config) -> Self {
+        Self { store, config, idle: Mutex::default() }
+    }
+
+    fn query(&self, statement: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, ReadError> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let kept = idle().pop();
+            let was_kept = kept.is_some();
+            let session = kept.map_or_else(|| Session::connect(&self.config, SETTINGS), Ok);
+            let session = session.map_err(|trouble| self.failed(&trouble))?;
+            let rows = session.run(session.client().query(statement, params));
+            match rows {
+                // The server may have ended an idle session long ago, and reading again does no harm.
+                Err(Trouble::Broken(_)) if was_kept => continue,
+                Err(trouble @ Trouble::Broken(_)) => return Err(self.failed(&trouble)),
+                Ok(_) | Err(Trouble::Refused(_)) => {
+                    let mut idle = idle();
+                    if idle.len() < IDLE_MAX {
+                        idle.push(session);
+                    }
+                }
+            }
+            return rows.map_err(|trouble| self.failed(&trouble));
+        }
+    }
+
+    fn rows<T>(
+        &self,
+        statement: &str,
+        params: &[&(dyn ToSql + Sync)],
+        read: impl Fn(&Row) -> Result<T, Error>,
+    ) -> Result<Vec<T>, ReadError> {
+        let rows = self.query(statement, params)?;
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| self.failed(&error.into()))
+    }
+
+    fn failed(&self, trouble: &Trouble) -> ReadError {
+        ReadError::Failed(format!("{}: {trouble}", self.store))
+    }
+}
+
+impl Reader for PostgresReader {
+    fn get(&self, kind: Kind, id: &str) -> Result<Option<String>, ReadError> {
+        Ok(self.rows(sql::GET, &[&kind.name(), &id], |row| row.try_get(0))?.pop())
+    }
+
+    fn list(&self, page: &Page<'_>) -> Result<Vec<(String, String)>, ReadError> {
+        let range = DocumentRange::of(page);
+        let limit = i64::try_from(range.limit).unwrap_or(i64::MAX);
+        let kind = page.kind.name();
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&kind, &range.low, &range.skip];
+        params.extend(range.high.as_ref().map(|high| high as &(dyn ToSql + Sync)));
+        params.push(&limit);
+        let statement = sql::list(range.high.is_some(), page.reverse);
+        self.rows(&statement, &params, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+    }
+
+    fn history(&self, kind: Kind, id: &str) -> Result<Vec<HistoryEntry>, ReadError> {
+        let limit = i64::try_from(HISTORY_ENTRIES_MAX).unwrap_or(i64::MAX);
+        let mut entries = self.rows(sql::HISTORY, &[&kind.name(), &id, &limit], |row| {
+            Ok(HistoryEntry {
+                seq: from_sql(row.try_get(0)?),
+                at: Timestamp(row.try_get(1)?),
+                cause: Cause { actor: row.try_get(2)?, request_id: row.try_get(3)?, why: row.try_get(4)? },
+                before: row.try_get(5)?,
+            })
+        })?;
+        entries.reverse();
+        Ok(entries)
+    }
+
+    fn record_at(&self, kind: Kind, id: &str, at: Timestamp) -> Result<Option<String>, ReadError> {
+        let found = self.rows(sql::RECORD_AT, &[&kind.name(), &id, &at.0], |row| {
+            let (seq, begins): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+            let (later_seq, before): (Option<i64>, Option<String>) = (row.try_get(2)?, row.try_get(3)?);
+            let first_entry = seq.zip(begins).map(|(seq, begins)| (from_sql(seq), Timestamp(begins)));
+            Ok((first_entry, later_seq.map(|_| before), row.try_get(4)?))
+        });
+        let (first_entry, later, present) = found?.pop().unwrap_or((None, None, None));
+        resolve_record_at(at, first_entry, later, present)
+    }
+
+    fn backup(&self, _to: &Path) -> Result<(), ReadError> {
+        Err(ReadError::Failed(format!(
+            "{} is backed up with PostgreSQL's own pg_dump or pg_basebackup",
+            self.store
+        )))
+    }
+}

@@ -1,0 +1,141 @@
+//! One connection to PostgreSQL and the runtime that drives it, for callers that block.
+
+use crate::OpenError;
+use futures_util::TryStreamExt;
+use std::{fmt, future::Future, io, pin::pin, time::Duration};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_postgres::{error::Severity, types::ToSql, Client, Config, NoTls, Row};
+
+/// How long connecting, and any one answer, may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A statement did not succeed.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The server says that it did not execute it.
+    Refused(String),
+    /// The connection is gone or silent; nobody knows.
+    Broken(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) | Self::Broken(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Trouble {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(refusal) = error.as_db_error() else {
+            let cause = std::error::Error::source(&error).map_or(String::new(), |cause| format!(": {cause}"));
+            return Self::Broken(format!("{error}{cause}"));
+        };
+        let detail = refusal.detail().map_or(String::new(), |detail| format!(" ({detail})"));
+        let text =
+            format!("PostgreSQL says: {}{detail}, SQLSTATE {}", refusal.message(), refusal.code().code());
+        // After anything graver than an error the server ends the session, and may have done so after committing.
+        match refusal.parsed_severity() {
+            Some(Severity::Error) => Self::Refused(text),
+            _ => Self::Broken(text),
+        }
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+/// A connection. Dropping it ends the session without waiting, so it may be dropped inside an asynchronous task.
+pub(super) struct Session {
+    client: Client,
+    connection: Option<JoinHandle<()>>,
+    runtime: Option<Runtime>,
+}
+
+impl Session {
+    /// Connects, and runs `settings`.
+    pub fn connect(config: &Config, settings: &str) -> Result<Self, Trouble> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let connected = runtime.block_on(async { timeout(DEADLINE, config.connect(NoTls)).await });
+        let (client, connection) = connected.map_err(|_| silent())??;
+        let connection = runtime.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::warn!(%error, "a connection to PostgreSQL ended");
+            }
+        });
+        let session = Self { client, connection: Some(connection), runtime: Some(runtime) };
+        session.run(session.client.batch_execute(settings))?;
+        Ok(session)
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Waits for one answer, until the deadline.
+    pub fn run<T>(
+        &self,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Trouble> {
+        let runtime = self.runtime()?;
+        Ok(runtime.block_on(async { timeout(DEADLINE, answer).await }).map_err(|_| silent())??)
+    }
+
+    /// Hands over the rows of a query as they come. The deadline counts anew for each.
+    pub fn for_each(
+        &self,
+        query: &str,
+        params: &[&(dyn ToSql + Sync)],
+        each: &mut dyn FnMut(Row) -> Result<(), OpenError>,
+        fail: impl Fn(Trouble) -> OpenError,
+    ) -> Result<(), OpenError> {
+        self.runtime().map_err(&fail)?.block_on(async {
+            let rows = timeout(DEADLINE, self.client.query_raw(query, params.iter().copied())).await;
+            let mut rows = pin!(rows.map_err(|_| fail(silent()))?.map_err(|error| fail(error.into()))?);
+            loop {
+                let row = timeout(DEADLINE, rows.try_next()).await.map_err(|_| fail(silent()))?;
+                match row.map_err(|error| fail(error.into()))? {
+                    Some(row) => each(row)?,
+                    None => return Ok(()),
+                }
+            }
+        })
+    }
+
+    /// Says goodbye, so that the server releases the session's locks at once.
+    pub fn close(mut self) -> Result<(), Trouble> {
+        self.run(self.client.batch_execute("SELECT pg_advisory_unlock_all()"))?;
+        let (runtime, connection) = (self.runtime.take(), self.connection.take());
+        drop(self);
+        if let (Some(runtime), Some(connection)) = (runtime, connection) {
+            // The client is gone, so the connection ends by itself; how is of no interest any more.
+            let _ = runtime.block_on(async { timeout(DEADLINE, connection).await });
+            runtime.shutdown_background();
+        }
+        Ok(())
+    }
+
+    fn runtime(&self) -> Result<&Runtime, Trouble> {
+        self.runtime.as_ref().ok_or_else(|| Trouble::Broken("the connection is closed".to_owned()))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn silent() -> Trouble {
+    Trouble::Broken(format!("PostgreSQL did not answer within {} s", DEADLINE.as_secs()))
+}

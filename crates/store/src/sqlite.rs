@@ -1,0 +1,220 @@
+//! The embedded engine: one SQLite file in WAL mode, synced at every commit, with one owner at a time.
+//!
+//! Beside `store.db` lie SQLite's own `store.db-wal` and `store.db-shm`, and `store.db.lock`, which the owner holds
+//! locked and which carries its process id.
+
+mod check;
+mod open;
+mod reader;
+
+use crate::{
+    engine::{Batch, Before, CommitError, Engine, Head, Reader, StoredRecord},
+    error::Damage,
+    format::{damaged, Meta},
+    sql::{self, from_sql, to_sql},
+    OpenError,
+};
+use lenticular_model::{Durability, Incarnation, Kind, Timestamp};
+use reader::SqliteReader;
+use rusqlite::{ffi::ErrorCode, params, Connection, OptionalExtension, TransactionBehavior};
+use std::{fs::File, path::Path, sync::Arc};
+
+const INSERT_ENTRY: &str =
+    "INSERT INTO journal (seq, at, actor, request_id, why) VALUES ($1, $2, $3, $4, $5)";
+const INSERT_CHANGE: &str = "INSERT INTO changes (seq, kind, id, before) VALUES ($1, $2, $3, $4)";
+const INSERT_CHANGE_FROM_STORED: &str = "INSERT INTO changes (seq, kind, id, before)
+     VALUES ($1, $2, $3, (SELECT doc FROM records WHERE kind = $2 AND id = $3))";
+const UPSERT_RECORD: &str = "INSERT INTO records (kind, id, doc, seq) VALUES ($1, $2, $3, $4)
+     ON CONFLICT (kind, id) DO UPDATE SET doc = excluded.doc, seq = excluded.seq";
+const DELETE_RECORD: &str = "DELETE FROM records WHERE kind = $1 AND id = $2";
+const SET_META: &str = "INSERT INTO meta (key, value) VALUES ($1, $2)
+     ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+
+/// Changes lie in the order of their entries, so the oldest are the first rows of the table.
+const TRIM_CHANGES: &str = "DELETE FROM changes
+     WHERE rowid IN (SELECT rowid FROM changes ORDER BY rowid LIMIT 1000) AND seq <= $1";
+
+/// The line of `meta` that is `1` while nobody has the store open after a close in good order.
+const CLEAN: &str = "clean";
+
+/// The engine over one SQLite file.
+pub struct Sqlite {
+    store: String,
+    connection: Option<Connection>,
+    reader: Arc<SqliteReader>,
+    meta: Meta,
+    /// Released when dropped.
+    lock: Option<File>,
+}
+
+impl Sqlite {
+    /// Opens the store in a file and owns it until dropped or closed. An absent or empty file becomes a new store, and
+    /// its folder must exist.
+    ///
+    /// Every opening checks the tables, `meta`, every hot document and the last 10,000 journal entries. The whole file
+    /// is checked as well (SQLite's `quick_check`, every journal entry, every record and change) if it is smaller than
+    /// 16 MiB, or if the last owner did not close it and it is smaller than 2 GiB: that takes about a second for each
+    /// 300 MiB, so a larger file would hold up the start after a crash for longer than its answer is worth.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing in the file is changed then.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let store = format!("SQLite store {}", path.display());
+        let opened = open::open(&store, path)?;
+        Ok(Self {
+            store,
+            connection: Some(opened.connection),
+            reader: Arc::new(SqliteReader::new(path)),
+            meta: opened.meta,
+            lock: Some(opened.lock),
+        })
+    }
+
+    /// Runs `write` in a transaction and commits it.
+    fn transaction<T>(
+        &mut self,
+        write: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, CommitError> {
+        let Some(connection) = &mut self.connection else {
+            return Err(CommitError::Failed("the store is closed".to_owned()));
+        };
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(not_written)?;
+        let value = write(&transaction).map_err(not_written)?;
+        transaction.commit().map_err(|error| match error.sqlite_error_code() {
+            // When a sync fails, the log may have reached the disk whole: a crash would bring the commit back.
+            Some(ErrorCode::SystemIoFailure) => CommitError::Unknown(explain(&error)),
+            _ => CommitError::Failed(explain(&error)),
+        })?;
+        Ok(value)
+    }
+}
+
+fn not_written(error: rusqlite::Error) -> CommitError {
+    CommitError::Failed(explain(&error))
+}
+
+/// What happened and what to do about it.
+fn explain(error: &rusqlite::Error) -> String {
+    let advice = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "free space on the store's file system",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "end the other program that holds the file locked"
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => "make the file and its folder writable",
+        Some(ErrorCode::SystemIoFailure) => "look at the disk and the kernel's log",
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "stop, keep the files, and restore a backup"
+        }
+        _ => return error.to_string(),
+    };
+    format!("{error}; {advice}")
+}
+
+fn write(transaction: &rusqlite::Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+    let mut insert = transaction.prepare_cached(INSERT_ENTRY)?;
+    for entry in &batch.entries {
+        let cause = &entry.cause;
+        insert.execute(params![to_sql(entry.seq), entry.at.0, cause.actor, cause.request_id, cause.why])?;
+    }
+    let mut known = transaction.prepare_cached(INSERT_CHANGE)?;
+    let mut stored = transaction.prepare_cached(INSERT_CHANGE_FROM_STORED)?;
+    for change in &batch.changes {
+        let (seq, kind) = (to_sql(change.seq), change.kind.name());
+        match &change.before {
+            Before::Known(before) => known.execute(params![seq, kind, change.id, before])?,
+            Before::Stored => stored.execute(params![seq, kind, change.id])?,
+        };
+    }
+    let mut upsert = transaction.prepare_cached(UPSERT_RECORD)?;
+    let mut delete = transaction.prepare_cached(DELETE_RECORD)?;
+    for ((kind, id), row) in &batch.records {
+        match &row.doc {
+            Some(doc) => upsert.execute(params![kind.name(), id, doc, to_sql(row.seq)])?,
+            None => delete.execute(params![kind.name(), id])?,
+        };
+    }
+    Ok(())
+}
+
+fn hot_records() -> String {
+    let hot = Kind::ALL.iter().filter(|kind| kind.durability() == Durability::Hot);
+    let names: Vec<String> = hot.map(|kind| format!("'{}'", kind.name())).collect();
+    format!("SELECT kind, id, doc, seq FROM records WHERE kind IN ({}) ORDER BY kind, id", names.join(", "))
+}
+
+impl Engine for Sqlite {
+    fn describe(&self) -> String {
+        self.store.clone()
+    }
+
+    fn load(
+        &mut self,
+        each: &mut dyn FnMut(StoredRecord<'_>) -> Result<(), OpenError>,
+    ) -> Result<Head, OpenError> {
+        let store = &self.store;
+        let fail = |error: rusqlite::Error| check::read_error(store, "reading the records", &error);
+        let Some(connection) = &self.connection else {
+            return Err(crate::format::failed(store, "reading the records", "it is closed"));
+        };
+        let head = connection.query_row(sql::HEAD, [], |row| Ok((row.get(0)?, row.get(1)?)));
+        let (seq, at): (i64, i64) = head.optional().map_err(fail)?.unwrap_or((0, 0));
+        let mut statement = connection.prepare(&hot_records()).map_err(fail)?;
+        let mut rows = statement.query([]).map_err(fail)?;
+        while let Some(row) = rows.next().map_err(fail)? {
+            let text = |column| row.get_ref(column).map_err(fail).map(|value| value.as_str());
+            let (name, id, doc) = (text(0)?, text(1)?, text(2)?);
+            let Some(kind) = name.ok().and_then(Kind::from_name) else { continue };
+            let unreadable = |id: &str, error: rusqlite::types::FromSqlError| {
+                let (kind, id, why) = (kind.name(), id.to_owned(), error.to_string());
+                damaged(store, Damage::Document { kind, id, why })
+            };
+            let id = id.map_err(|error| unreadable("with an unreadable id", error))?;
+            let doc = doc.map_err(|error| unreadable(id, error))?;
+            each(StoredRecord { kind, id, doc, seq: from_sql(row.get(3).map_err(fail)?) })?;
+        }
+        let Meta { incarnation, epoch } = self.meta;
+        Ok(Head { seq: from_sql(seq), at: Timestamp(at), incarnation, epoch })
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        self.transaction(|transaction| write(transaction, batch))
+    }
+
+    fn begin_incarnation(&mut self, incarnation: Incarnation) -> Result<(), CommitError> {
+        self.transaction(|transaction| {
+            transaction.execute(SET_META, params!["incarnation", incarnation.to_string()]).map(|_| ())
+        })?;
+        self.meta.incarnation = Some(incarnation);
+        Ok(())
+    }
+
+    fn trim(&mut self, before: Timestamp, entries_max: usize) -> Result<usize, CommitError> {
+        let entries_max = i64::try_from(entries_max).unwrap_or(i64::MAX);
+        self.transaction(|transaction| {
+            let last =
+                transaction.query_row(sql::TRIM_UP_TO, params![entries_max, before.0], |row| row.get(0));
+            let Some(last): Option<i64> = last.optional()? else { return Ok(0) };
+            while transaction.prepare_cached(TRIM_CHANGES)?.execute(params![last])? > 0 {}
+            transaction.execute("DELETE FROM journal WHERE seq <= $1", params![last])
+        })
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.reader.clone()
+    }
+
+    fn close(&mut self) -> Result<(), CommitError> {
+        if self.connection.is_none() {
+            return Ok(());
+        }
+        self.transaction(|transaction| transaction.execute(SET_META, params![CLEAN, "1"]).map(|_| ()))?;
+        if let Some(connection) = self.connection.take() {
+            // Moving the log into the file is a courtesy to whoever copies the file; a reader under way prevents it.
+            let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            connection.close().map_err(|(_, error)| not_written(error))?;
+        }
+        self.lock = None;
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! Opening an SQLite store: the lock, what the file is, its settings, and the tables of a new one.
+
+use super::{check, CLEAN, SET_META};
+use crate::{
+    error::Damage,
+    format::{self, damaged, failed, Meta},
+    OpenError,
+};
+use rusqlite::{params, Connection, OpenFlags, TransactionBehavior};
+use rustix::fs::{flock, FlockOperation};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// `LENT`: what marks an SQLite file as a store of ours.
+const APPLICATION_ID: i32 = 0x4C45_4E54;
+
+/// How long a commit waits for another program that holds the file locked, such as an operator's `sqlite3`.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+const HEADER: &[u8; 16] = b"SQLite format 3\0";
+
+const CREATE: &str = "
+    CREATE TABLE records (kind TEXT NOT NULL, id TEXT NOT NULL, doc TEXT NOT NULL, seq INTEGER NOT NULL,
+        PRIMARY KEY (kind, id)) STRICT;
+    CREATE TABLE journal (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, actor TEXT NOT NULL,
+        request_id TEXT NOT NULL, why TEXT NOT NULL) STRICT;
+    CREATE TABLE changes (seq INTEGER NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, before TEXT,
+        PRIMARY KEY (kind, id, seq)) STRICT;
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;";
+
+/// WAL lets readers read while the writer writes; FULL syncs the log at every commit. Checkpoints are rarer than by
+/// default, because each one syncs the whole file and holds up the commit that triggers it.
+const SETTINGS: &str = "
+    PRAGMA synchronous = FULL;
+    PRAGMA wal_autocheckpoint = 4000;
+    PRAGMA journal_size_limit = 67108864;
+    PRAGMA cache_size = -65536;
+    PRAGMA temp_store = MEMORY;
+    PRAGMA trusted_schema = OFF;
+    PRAGMA cell_size_check = ON;";
+
+/// A store that is ours to write.
+pub(super) struct Opened {
+    pub connection: Connection,
+    pub meta: Meta,
+    pub lock: File,
+}
+
+pub(super) fn open(store: &str, path: &Path) -> Result<Opened, OpenError> {
+    let lock = lock(store, path)?;
+    let bytes = look_at_file(store, path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection =
+        Connection::open_with_flags(path, flags).map_err(|error| failed(store, "opening the file", error))?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(|error| failed(store, "setting it up", error))?;
+
+    let is_new = is_new(store, &connection)?;
+    if !is_new {
+        check::check(store, &connection, bytes)?;
+    }
+    let set_up = |error: rusqlite::Error| check::read_error(store, "setting it up", &error);
+    let mode: String =
+        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(set_up)?;
+    if mode != "wal" {
+        return Err(failed(
+            store,
+            "turning the write-ahead log on",
+            format!("SQLite stays in mode '{mode}'"),
+        ));
+    }
+    connection.execute_batch(SETTINGS).map_err(set_up)?;
+    if is_new {
+        create(&mut connection).map_err(|error| failed(store, "making the tables", error))?;
+    }
+    let meta = take_over(store, &mut connection)?;
+    Ok(Opened { connection, meta, lock })
+}
+
+/// Takes the lock file beside the store. The file stays when the lock goes: removing it would let two processes hold
+/// locks on two files of one name.
+fn lock(store: &str, path: &Path) -> Result<File, OpenError> {
+    let lock_path = beside(path, ".lock");
+    let fail = |error: io::Error| {
+        failed(
+            store,
+            "locking it",
+            format!("{}: {error}; its folder must exist and be writable", lock_path.display()),
+        )
+    };
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(&lock_path)
+        .map_err(fail)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut pid = String::new();
+            let holder = match file.read_to_string(&mut pid) {
+                Ok(_) if !pid.trim().is_empty() => format!("process {}", pid.trim()),
+                _ => "another process".to_owned(),
+            };
+            return Err(OpenError::InUse { store: store.to_owned(), holder });
+        }
+        Err(error) => return Err(fail(error.into())),
+    }
+    // The process id is for people; the lock alone decides.
+    let note = file
+        .set_len(0)
+        .and_then(|()| file.seek(SeekFrom::Start(0)))
+        .and_then(|_| writeln!(file, "{}", std::process::id()));
+    note.map_err(fail)?;
+    Ok(file)
+}
+
+/// Refuses a file that is no database, makes an absent one, and gives back how large it is.
+fn look_at_file(store: &str, path: &Path) -> Result<u64, OpenError> {
+    let fail = |error: io::Error| failed(store, "looking at the file", error);
+    let bytes = match fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(fail(error)),
+    };
+    if bytes == 0 {
+        // SQLite would throw the log away.
+        let log = beside(path, "-wal");
+        if fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 0) {
+            return Err(damaged(store, Damage::LostDatabase { log: log.display().to_string() }));
+        }
+        let mut options = OpenOptions::new();
+        options.create(true).append(true).mode(0o600).open(path).map_err(fail)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)?;
+        return Ok(0);
+    }
+    let mut header = [0; 16];
+    match File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
+        Ok(()) if header == *HEADER => Ok(bytes),
+        Ok(()) => Err(damaged(store, Damage::NotADatabase)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Err(damaged(store, Damage::NotADatabase))
+        }
+        Err(error) => Err(fail(error)),
+    }
+}
+
+/// True if nothing was ever put into the database; refuses another application's.
+fn is_new(store: &str, connection: &Connection) -> Result<bool, OpenError> {
+    let fail = |error: rusqlite::Error| check::read_error(store, "reading what the file is", &error);
+    let application: i32 =
+        connection.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(fail)?;
+    let objects: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fail)?;
+    match (application, objects) {
+        (APPLICATION_ID, _) => Ok(false),
+        (0, 0) => Ok(true),
+        _ => {
+            let found =
+                format!("its application id is {application:#x}, and it has {objects} tables and indexes");
+            Err(OpenError::Foreign { store: store.to_owned(), found })
+        }
+    }
+}
+
+fn create(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(CREATE)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    for (key, value) in format::new_lines() {
+        transaction.execute(SET_META, params![key, value])?;
+    }
+    transaction.commit()
+}
+
+/// Raises the epoch and notes that the store is open.
+fn take_over(store: &str, connection: &mut Connection) -> Result<Meta, OpenError> {
+    let fail = |error: rusqlite::Error| check::read_error(store, "taking it over", &error);
+    let lines = check::meta_lines(connection).map_err(fail)?;
+    let mut meta = format::check(store, &lines)?;
+    meta.epoch += 1;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+    transaction.execute(SET_META, params!["epoch", meta.epoch.to_string()]).map_err(fail)?;
+    transaction.execute(SET_META, params![CLEAN, "0"]).map_err(fail)?;
+    transaction.commit().map_err(fail)?;
+    Ok(meta)
+}
+
+/// The path with `suffix` after its last letter.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

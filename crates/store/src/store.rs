@@ -1,0 +1,332 @@
+//! The asynchronous handle: a thread of its own runs the writer, and everyone else reads snapshots and awaits answers.
+
+use crate::{
+    engine::{HistoryEntry, Page, ReadError, Reader},
+    stats::{Counters, Stats},
+    writer::{Commit, Job, Outcome, Writer},
+};
+use arc_swap::ArcSwap;
+use lenticular_model::{Cause, Error, Kind, Result, State, Timestamp, Txn};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Instant,
+};
+use tokio::sync::{
+    mpsc::{self, UnboundedReceiver, UnboundedSender},
+    oneshot, watch,
+};
+
+/// Transactions that wait for the writer; who comes later waits to be let in.
+const QUEUE_MAX: usize = 1024;
+
+/// Transactions of one database commit.
+const BATCH_MAX: usize = 64;
+
+/// Journal entries that one step of trimming removes, so that transactions do not wait for long behind it.
+const TRIM_STEP_ENTRIES: usize = 500;
+
+type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+type EntropySource = Box<dyn FnMut() -> [u8; 16] + Send>;
+
+/// A store that is open. Clones are the same store; when the last one is dropped, what is queued is finished, the
+/// store is closed and its thread ends.
+#[derive(Clone)]
+pub struct Store {
+    queue: mpsc::Sender<Message>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: ArcSwap<State>,
+    subscribers: Mutex<Vec<UnboundedSender<Arc<Commit>>>>,
+    reader: Arc<dyn Reader>,
+    counters: Counters,
+    lost: watch::Receiver<Option<String>>,
+}
+
+/// A transaction on its way to the writer and back.
+trait Task: Send {
+    fn cause(&mut self) -> Cause;
+    fn run(&mut self, txn: &mut Txn<'_>) -> Result<()>;
+    fn answer(self: Box<Self>, answer: Result<()>);
+}
+
+struct TypedTask<F, T> {
+    cause: Cause,
+    run: Option<F>,
+    value: Option<T>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send, F: FnOnce(&mut Txn<'_>) -> Result<T> + Send> Task for TypedTask<F, T> {
+    fn cause(&mut self) -> Cause {
+        std::mem::take(&mut self.cause)
+    }
+
+    fn run(&mut self, txn: &mut Txn<'_>) -> Result<()> {
+        let run = self.run.take().ok_or_else(|| Error::internal("a transaction was run twice"))?;
+        self.value = Some(run(txn)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, answer: Result<()>) {
+        let missing = || Error::internal("a transaction was answered that never ran");
+        let Self { value, reply, .. } = *self;
+        // Whoever asked may have gone away; the commit stands all the same.
+        let _ = reply.send(answer.and_then(|()| value.ok_or_else(missing)));
+    }
+}
+
+enum Message {
+    Transact(Box<dyn Task>),
+    Trim(Timestamp, oneshot::Sender<Result<usize>>),
+    Close(oneshot::Sender<Result<()>>),
+}
+
+impl Store {
+    /// Starts the writer on a thread of its own. `clock` is read once for each batch; `entropy` makes ids.
+    pub fn start(writer: Writer, clock: Clock, entropy: EntropySource) -> Self {
+        let (queue, messages) = mpsc::channel(QUEUE_MAX);
+        let (lost_sender, lost) = watch::channel(writer.lost().map(str::to_owned));
+        let shared = Arc::new(Shared {
+            state: ArcSwap::new(writer.state().clone()),
+            subscribers: Mutex::default(),
+            reader: writer.reader(),
+            counters: Counters::default(),
+            lost,
+        });
+        let thread = Thread { messages, shared: shared.clone(), lost: lost_sender, clock, entropy };
+        let started = thread::Builder::new().name("store".to_owned()).spawn(move || thread.run(writer));
+        if let Err(error) = started {
+            // Without its thread the store answers `Unavailable` to every transaction, which says enough to callers.
+            tracing::error!(%error, "the store's thread could not be started");
+        }
+        Self { queue, shared }
+    }
+
+    /// The last published state, which is durable. Taking it never waits.
+    pub fn state(&self) -> Arc<State> {
+        self.shared.state.load_full()
+    }
+
+    /// Runs a transaction after all that were queued before it, and answers when it is durable and published. It runs
+    /// to its end even if the caller stops waiting.
+    ///
+    /// # Errors
+    /// The transaction's own error; `Internal` if it panicked; `Unavailable` if it could not be committed or the store
+    /// is closed.
+    pub async fn transact<T: Send + 'static>(
+        &self,
+        cause: Cause,
+        f: impl FnOnce(&mut Txn<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.ask(|reply| Message::Transact(Box::new(TypedTask { cause, run: Some(f), value: None, reply })))
+            .await?
+    }
+
+    /// Every commit published from now on, in order. It comes after the state is published, so [`Store::state`] is
+    /// never older than a commit received. Subscribe first and take the state after: no commit is missed between.
+    pub fn subscribe(&self) -> UnboundedReceiver<Arc<Commit>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.shared.subscribers.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        receiver
+    }
+
+    /// Becomes a text when this process may no longer write to the store, and says why. Only opening it again helps.
+    /// The channel ends when the store is closed.
+    pub fn lost(&self) -> watch::Receiver<Option<String>> {
+        self.shared.lost.clone()
+    }
+
+    /// The document of a hot or cold record.
+    ///
+    /// # Errors
+    /// `Unavailable` if the database cannot answer.
+    pub async fn get(&self, kind: Kind, id: &str) -> Result<Option<String>> {
+        let id = id.to_owned();
+        self.read(move |reader| reader.get(kind, &id)).await
+    }
+
+    /// Ids and documents of hot or cold records whose ids begin with `prefix`, in the order of their ids (downwards if
+    /// `reverse`), beyond `after`, at most `limit` and at most [`crate::LIST_ROWS_MAX`].
+    ///
+    /// # Errors
+    /// `Unavailable` if the database cannot answer.
+    pub async fn list(
+        &self,
+        kind: Kind,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        reverse: bool,
+    ) -> Result<Vec<(String, String)>> {
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        self.read(move |reader| {
+            reader.list(&Page { kind, prefix: &prefix, after: after.as_deref(), limit, reverse })
+        })
+        .await
+    }
+
+    /// What the journal knows of a record, oldest first; the newest [`crate::HISTORY_ENTRIES_MAX`] entries.
+    ///
+    /// # Errors
+    /// `Unavailable` if the database cannot answer.
+    pub async fn history(&self, kind: Kind, id: &str) -> Result<Vec<HistoryEntry>> {
+        let id = id.to_owned();
+        self.read(move |reader| reader.history(kind, &id)).await
+    }
+
+    /// A record as it was after the last commit at or before `at`; `None` if it was not there.
+    ///
+    /// # Errors
+    /// `NotFound` if the journal was trimmed and begins after `at`; `Unavailable` if the database cannot answer.
+    pub async fn record_at(&self, kind: Kind, id: &str, at: Timestamp) -> Result<Option<String>> {
+        let id = id.to_owned();
+        self.read(move |reader| reader.record_at(kind, &id, at)).await
+    }
+
+    /// Removes the journal's entries from before `before`, and their changes, in steps between which transactions go
+    /// on; gives back how many. The newest entry always stays.
+    ///
+    /// # Errors
+    /// `Unavailable` if a step could not be committed; the steps before it stand.
+    pub async fn trim_journal(&self, before: Timestamp) -> Result<u64> {
+        let mut trimmed = 0;
+        loop {
+            let step = self.ask(|reply| Message::Trim(before, reply)).await??;
+            trimmed += u64::try_from(step).unwrap_or(u64::MAX);
+            if step == 0 {
+                return Ok(trimmed);
+            }
+        }
+    }
+
+    /// Writes a consistent copy of the store to a file that must not exist yet, while transactions go on.
+    ///
+    /// # Errors
+    /// `Unavailable` if the engine has no backup of its own or the copy failed; the internal text says which.
+    pub async fn backup(&self, to: &Path) -> Result<()> {
+        let to = to.to_owned();
+        self.read(move |reader| reader.backup(&to)).await
+    }
+
+    /// Finishes what is queued and closes the store; every later transaction is answered with `Unavailable`.
+    ///
+    /// # Errors
+    /// `Unavailable` if the database did not take the farewell; nothing that was committed is lost by that.
+    pub async fn close(&self) -> Result<()> {
+        self.ask(Message::Close).await?
+    }
+
+    /// What the store has done since it was started.
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.read()
+    }
+
+    /// Transactions that wait for the writer now.
+    pub fn queued(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(message(reply)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Reader) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T> {
+        let reader = self.shared.reader.clone();
+        let done = tokio::task::spawn_blocking(move || read(&*reader)).await;
+        Ok(done.map_err(|error| Error::internal(format!("reading from the store panicked: {error}")))??)
+    }
+}
+
+fn closed() -> Error {
+    Error::unavailable("This control process is shutting down. Try again in a few seconds.")
+}
+
+struct Thread {
+    messages: mpsc::Receiver<Message>,
+    shared: Arc<Shared>,
+    lost: watch::Sender<Option<String>>,
+    clock: Clock,
+    entropy: EntropySource,
+}
+
+impl Thread {
+    fn run(mut self, mut writer: Writer) {
+        let mut next = None;
+        while let Some(message) = next.take().or_else(|| self.messages.blocking_recv()) {
+            match message {
+                Message::Transact(task) => {
+                    let mut tasks = vec![task];
+                    next = self.fill(&mut tasks);
+                    self.run_batch(&mut writer, tasks);
+                }
+                Message::Trim(before, reply) => {
+                    // Whoever asked may have gone away.
+                    let _ = reply.send(writer.trim_journal(before, TRIM_STEP_ENTRIES));
+                }
+                Message::Close(reply) => {
+                    // From here on nobody is let in; whoever waits in the queue behind is answered by its end.
+                    self.messages.close();
+                    let _ = reply.send(writer.close());
+                    return;
+                }
+            }
+            self.tell_if_lost(&writer);
+        }
+        if let Err(error) = writer.close() {
+            tracing::warn!(%error, "the store was not closed in good order");
+        }
+    }
+
+    /// Takes the transactions that wait already; gives back the first message that is none.
+    fn fill(&mut self, tasks: &mut Vec<Box<dyn Task>>) -> Option<Message> {
+        while tasks.len() < BATCH_MAX {
+            match self.messages.try_recv().ok()? {
+                Message::Transact(task) => tasks.push(task),
+                other => return Some(other),
+            }
+        }
+        None
+    }
+
+    fn run_batch(&mut self, writer: &mut Writer, mut tasks: Vec<Box<dyn Task>>) {
+        let jobs = tasks.iter_mut().map(|task| {
+            let cause = task.cause();
+            Job { cause, run: Box::new(move |txn: &mut Txn<'_>| task.run(txn)) }
+        });
+        let prepared = writer.prepare((self.clock)(), &mut *self.entropy, jobs.collect());
+        let is_volatile = prepared.is_volatile();
+        let began = Instant::now();
+        let Outcome { answers, commits } = writer.commit(prepared);
+        let counters = &self.shared.counters;
+        if !is_volatile {
+            counters.note_commit(began.elapsed(), !commits.is_empty());
+        }
+        counters.note_batch(answers.len(), answers.iter().filter(|answer| answer.is_err()).count());
+        self.publish(&commits);
+        for (task, answer) in tasks.into_iter().zip(answers) {
+            task.answer(answer);
+        }
+    }
+
+    fn publish(&self, commits: &[Arc<Commit>]) {
+        let Some(last) = commits.last() else { return };
+        self.shared.state.store(last.state.clone());
+        let mut subscribers = self.shared.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        subscribers.retain(|subscriber| commits.iter().all(|commit| subscriber.send(commit.clone()).is_ok()));
+    }
+
+    fn tell_if_lost(&self, writer: &Writer) {
+        if let Some(why) = writer.lost() {
+            self.lost.send_if_modified(|lost| lost.is_none() && lost.replace(why.to_owned()).is_none());
+        }
+    }
+}
