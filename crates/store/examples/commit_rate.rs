@@ -22,7 +22,8 @@ type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 #[allow(clippy::print_stdout, reason = "printing is what it is for")]
 fn main() -> Fallible<()> {
     let which = std::env::args().nth(1).unwrap_or_else(|| "sqlite".to_owned());
-    let folder = tempfile::tempdir_in(std::env::var("LENTICULAR_BENCH_DIR").unwrap_or_else(|_| ".".to_owned()))?;
+    let folder =
+        tempfile::tempdir_in(std::env::var("LENTICULAR_BENCH_DIR").unwrap_or_else(|_| ".".to_owned()))?;
     let path = folder.path().join("bench.db");
     let disk = MemoryDisk::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -43,7 +44,8 @@ fn main() -> Fallible<()> {
 
     for (how, close) in [("closed", true), ("killed", false)] {
         let began = Instant::now();
-        let writer = Writer::open(open(&which, &path, &disk)?, Timestamp(0), Incarnation::from_random([1; 16]))?;
+        let writer =
+            Writer::open(open(&which, &path, &disk)?, Timestamp(0), Incarnation::from_random([1; 16]))?;
         let took = began.elapsed();
         println!("cold start with {} records after it was {how}: {took:?}", writer.state().roles.len());
         disk.release();
@@ -111,12 +113,23 @@ async fn commit_for(store: &Store) -> Fallible<usize> {
 
 fn write(txn: &mut lenticular_model::Txn<'_>, old: Option<RoleId>) -> RoleId {
     if let Some(id) = old {
-        txn.update::<Role>(&id, |role| role.description = Some("changed, with about as much text as before".to_owned()));
+        txn.update::<Role>(&id, |role| {
+            role.description = Some("changed, with about as much text as before".to_owned())
+        });
         return id;
     }
     let id = RoleId::from_random(txn.random());
-    let description = Some("made, with about as much text as a small record has in a cloud at work".to_owned());
+    let description =
+        Some("made, with about as much text as a small record has in a cloud at work".to_owned());
     let (created_at, unknown) = (txn.now, Default::default());
-    txn.put(Role { id, created_at, updated_at: None, name: id.to_string(), domain_id: None, description, unknown });
+    txn.put(Role {
+        id,
+        created_at,
+        updated_at: None,
+        name: id.to_string(),
+        domain_id: None,
+        description,
+        unknown,
+    });
     id
 }

@@ -2,7 +2,10 @@
 
 use crate::{error::Damage, OpenError};
 use lenticular_model::Incarnation;
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// The format that this binary writes and the newest that it reads.
 pub const FORMAT: u32 = 1;
@@ -81,6 +84,13 @@ pub(crate) fn damaged(store: &str, damage: Damage) -> OpenError {
 /// The database or the file system refused while `doing` something.
 pub(crate) fn failed(store: &str, doing: &'static str, cause: impl std::fmt::Display) -> OpenError {
     OpenError::Failed { store: store.to_owned(), doing, cause: cause.to_string() }
+}
+
+/// The path with `suffix` after its last letter.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 /// Finds the first hole in ascending entries of the journal.

@@ -4,6 +4,7 @@
 //! locked and which carries its process id.
 
 mod check;
+mod lock;
 mod open;
 mod reader;
 
@@ -15,9 +16,10 @@ use crate::{
     OpenError,
 };
 use lenticular_model::{Durability, Incarnation, Kind, Timestamp};
+use lock::Lock;
 use reader::SqliteReader;
 use rusqlite::{ffi::ErrorCode, params, Connection, OptionalExtension, TransactionBehavior};
-use std::{fs::File, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 const INSERT_ENTRY: &str =
     "INSERT INTO journal (seq, at, actor, request_id, why) VALUES ($1, $2, $3, $4, $5)";
@@ -44,7 +46,7 @@ pub struct Sqlite {
     reader: Arc<SqliteReader>,
     meta: Meta,
     /// Released when dropped.
-    lock: Option<File>,
+    lock: Option<Lock>,
 }
 
 impl Sqlite {

@@ -1,18 +1,17 @@
 //! Opening an SQLite store: the lock, what the file is, its settings, and the tables of a new one.
 
-use super::{check, CLEAN, SET_META};
+use super::{check, lock::Lock, CLEAN, SET_META};
 use crate::{
     error::Damage,
-    format::{self, damaged, failed, Meta},
+    format::{self, beside, damaged, failed, Meta},
     OpenError,
 };
 use rusqlite::{params, Connection, OpenFlags, TransactionBehavior};
-use rustix::fs::{flock, FlockOperation};
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read},
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -48,11 +47,11 @@ const SETTINGS: &str = "
 pub(super) struct Opened {
     pub connection: Connection,
     pub meta: Meta,
-    pub lock: File,
+    pub lock: Lock,
 }
 
 pub(super) fn open(store: &str, path: &Path) -> Result<Opened, OpenError> {
-    let lock = lock(store, path)?;
+    let lock = Lock::take(store, path)?;
     let bytes = look_at_file(store, path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection =
@@ -79,47 +78,6 @@ pub(super) fn open(store: &str, path: &Path) -> Result<Opened, OpenError> {
     }
     let meta = take_over(store, &mut connection)?;
     Ok(Opened { connection, meta, lock })
-}
-
-/// Takes the lock file beside the store. The file stays when the lock goes: removing it would let two processes hold
-/// locks on two files of one name.
-fn lock(store: &str, path: &Path) -> Result<File, OpenError> {
-    let lock_path = beside(path, ".lock");
-    let fail = |error: io::Error| {
-        failed(
-            store,
-            "locking it",
-            format!("{}: {error}; its folder must exist and be writable", lock_path.display()),
-        )
-    };
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .open(&lock_path)
-        .map_err(fail)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut pid = String::new();
-            let holder = match file.read_to_string(&mut pid) {
-                Ok(_) if !pid.trim().is_empty() => format!("process {}", pid.trim()),
-                _ => "another process".to_owned(),
-            };
-            return Err(OpenError::InUse { store: store.to_owned(), holder });
-        }
-        Err(error) => return Err(fail(error.into())),
-    }
-    // The process id is for people; the lock alone decides.
-    let note = file
-        .set_len(0)
-        .and_then(|()| file.seek(SeekFrom::Start(0)))
-        .and_then(|_| writeln!(file, "{}", std::process::id()));
-    note.map_err(fail)?;
-    Ok(file)
 }
 
 /// Refuses a file that is no database, makes an absent one, and gives back how large it is.
@@ -192,11 +150,4 @@ fn take_over(store: &str, connection: &mut Connection) -> Result<Meta, OpenError
     transaction.execute(SET_META, params![CLEAN, "0"]).map_err(fail)?;
     transaction.commit().map_err(fail)?;
     Ok(meta)
-}
-
-/// The path with `suffix` after its last letter.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }

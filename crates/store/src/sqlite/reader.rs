@@ -4,6 +4,7 @@ use super::open::BUSY_TIMEOUT;
 use crate::{
     document_range::DocumentRange,
     engine::{resolve_record_at, HistoryEntry, Page, ReadError, Reader, HISTORY_ENTRIES_MAX},
+    format::beside,
     sql::{self, from_sql},
 };
 use lenticular_model::{Cause, Kind, Timestamp};
@@ -118,9 +119,7 @@ impl Reader for SqliteReader {
         if to.exists() {
             return Err(fail("a file of that name is there", &"choose another name, or move it away"));
         }
-        let mut partial = to.as_os_str().to_owned();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
+        let partial = beside(to, ".partial");
         let text = partial.to_str().ok_or_else(|| fail("its name", &"is not UTF-8"))?;
         // A file that is there and empty gives the copy its mode: the store holds secrets.
         let mut options = OpenOptions::new();

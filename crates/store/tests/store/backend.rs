@@ -1,0 +1,173 @@
+//! The engines as the suite sees them: something to open, to break and to mend.
+
+use crate::cluster::Cluster;
+use lenticular_model::{
+    host::Contact, identity::Role, Cause, HostId, Incarnation, Result, RoleId, State, Timestamp, Txn,
+};
+use lenticular_store::{Commit, Engine, Memory, MemoryDisk, OpenError, Postgres, Sqlite, Writer};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use tempfile::TempDir;
+
+/// A store that outlives its openings.
+pub trait Backend {
+    fn open(&self) -> Result<Box<dyn Engine>, OpenError>;
+    /// Lets the next commit fail without a trace; [`Backend::mend`] ends it.
+    fn refuse_commits(&self);
+    fn mend(&self);
+    /// Runs statements beside the engine. Panics on an engine without SQL.
+    fn execute(&self, sql: &str);
+}
+
+const REFUSE: &str = "the disk of the test is full";
+
+#[derive(Default)]
+pub struct MemoryBackend {
+    pub disk: MemoryDisk,
+}
+
+impl Backend for MemoryBackend {
+    fn open(&self) -> Result<Box<dyn Engine>, OpenError> {
+        Ok(Box::new(Memory::open(&self.disk)?))
+    }
+    fn refuse_commits(&self) {
+        self.disk.fail_next_commit(REFUSE);
+    }
+    fn mend(&self) {}
+    fn execute(&self, _sql: &str) {
+        panic!("the memory engine has no SQL");
+    }
+}
+
+pub struct SqliteBackend {
+    _folder: TempDir,
+    pub path: PathBuf,
+}
+
+impl SqliteBackend {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        Self { _folder: folder, path }
+    }
+}
+
+impl Backend for SqliteBackend {
+    fn open(&self) -> Result<Box<dyn Engine>, OpenError> {
+        Ok(Box::new(Sqlite::open(&self.path)?))
+    }
+    fn refuse_commits(&self) {
+        self.execute(&format!(
+            "CREATE TRIGGER refuse BEFORE INSERT ON journal BEGIN SELECT RAISE(ABORT, '{REFUSE}'); END"
+        ));
+    }
+    fn mend(&self) {
+        self.execute("DROP TRIGGER refuse");
+    }
+    fn execute(&self, sql: &str) {
+        let connection = rusqlite::Connection::open(&self.path).unwrap();
+        connection.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+        connection.execute_batch(sql).unwrap();
+    }
+}
+
+pub struct PostgresBackend {
+    cluster: Arc<Cluster>,
+    pub schema: String,
+}
+
+impl PostgresBackend {
+    pub fn new(cluster: Arc<Cluster>) -> Self {
+        let schema = cluster.new_schema();
+        Self { cluster, schema }
+    }
+}
+
+impl Backend for PostgresBackend {
+    fn open(&self) -> Result<Box<dyn Engine>, OpenError> {
+        Ok(Box::new(Postgres::open(&self.cluster.config(&self.schema))?))
+    }
+    fn refuse_commits(&self) {
+        self.execute(&format!(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+                 AS $$ BEGIN RAISE EXCEPTION '{REFUSE}'; END $$;
+             CREATE TRIGGER refuse BEFORE INSERT ON journal FOR EACH ROW EXECUTE FUNCTION refuse();"
+        ));
+    }
+    fn mend(&self) {
+        self.execute("DROP TRIGGER refuse ON journal; DROP FUNCTION refuse();");
+    }
+    fn execute(&self, sql: &str) {
+        self.cluster.execute(&self.schema, sql);
+    }
+}
+
+/// The incarnation that every new store of the tests gets.
+pub fn incarnation() -> Incarnation {
+    Incarnation::from_random([42; 16])
+}
+
+pub fn writer(backend: &dyn Backend) -> Writer {
+    Writer::open(backend.open().unwrap(), Timestamp(0), incarnation()).unwrap()
+}
+
+/// Closes a writer in good order and opens its store again.
+pub fn reopen(backend: &dyn Backend, old: Writer) -> Writer {
+    old.close().unwrap();
+    writer(backend)
+}
+
+pub fn cause(why: &str) -> Cause {
+    Cause { actor: "tester".to_owned(), request_id: "req-1".to_owned(), why: why.to_owned() }
+}
+
+/// Runs a transaction at a time in microseconds.
+pub fn transact<T>(
+    writer: &mut Writer,
+    at: i64,
+    why: &str,
+    f: impl FnOnce(&mut Txn<'_>) -> Result<T>,
+) -> Result<(T, Option<Arc<Commit>>)> {
+    writer.transact(Timestamp(at), &mut || [7; 16], cause(why), f)
+}
+
+pub fn role_id(number: u8) -> RoleId {
+    RoleId::from_random([number; 16])
+}
+
+pub fn role(number: u8, description: &str) -> Role {
+    let id = role_id(number);
+    Role {
+        id,
+        created_at: Timestamp(1),
+        updated_at: None,
+        name: id.to_string(),
+        domain_id: None,
+        description: Some(description.to_owned()),
+        unknown: BTreeMap::new(),
+    }
+}
+
+pub fn contact(number: u8, at: i64) -> Contact {
+    Contact {
+        id: HostId::from_random([number; 16]),
+        created_at: Timestamp(1),
+        updated_at: None,
+        at: Timestamp(at),
+        unknown: BTreeMap::new(),
+    }
+}
+
+pub fn description(state: &State, number: u8) -> Option<String> {
+    state.roles.get(&role_id(number)).and_then(|role| role.description.clone())
+}
+
+/// Every durable record that the tests write, as text, and how many records there are of each kind.
+pub fn dump(state: &State) -> Vec<String> {
+    let roles = state.roles.values().map(|record| serde_json::to_string(&**record).unwrap());
+    let flavors = state.flavors.values().map(|record| serde_json::to_string(&**record).unwrap());
+    let names = state.index.role_names.iter().map(|(name, id)| format!("{name} is {id}"));
+    let durable = state.counts().into_iter().filter(|(kind, _)| kind.name() != "contact");
+    let counts = durable.map(|(kind, count)| format!("{count} of {}", kind.name()));
+    let head = format!("seq {} of {}", state.seq, state.incarnation);
+    roles.chain(flavors).chain(names).chain(counts).chain([head]).collect()
+}

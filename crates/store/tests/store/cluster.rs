@@ -1,0 +1,135 @@
+//! A PostgreSQL cluster of the tests' own: made in a temporary folder, reached by a Unix socket, gone afterwards.
+#![allow(clippy::disallowed_methods, reason = "the tests start PostgreSQL themselves")]
+
+use std::{
+    os::unix::fs::{chown, MetadataExt},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError, Weak,
+    },
+};
+use tempfile::TempDir;
+
+static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
+static SCHEMAS: AtomicUsize = AtomicUsize::new(0);
+
+pub struct Cluster {
+    folder: TempDir,
+    binaries: PathBuf,
+}
+
+impl Cluster {
+    /// The cluster of all tests that run at the moment; `None` if LENTICULAR_SKIP_POSTGRES=1.
+    pub fn shared() -> Option<Arc<Self>> {
+        if std::env::var("LENTICULAR_SKIP_POSTGRES").is_ok_and(|skip| skip == "1") {
+            return None;
+        }
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(shared.upgrade().unwrap_or_else(|| {
+            let cluster = Arc::new(Self::start());
+            *shared = Arc::downgrade(&cluster);
+            cluster
+        }))
+    }
+
+    fn start() -> Self {
+        let binaries = find_binaries();
+        let folder = tempfile::tempdir().unwrap();
+        if is_root(folder.path()) {
+            let (user, group) = (id_of("-u"), id_of("-g"));
+            chown(folder.path(), Some(user), Some(group)).unwrap();
+        }
+        let cluster = Self { folder, binaries };
+        cluster.run(
+            "initdb",
+            &["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"],
+        );
+        let socket = cluster.folder.path().display().to_string();
+        // The tests never crash the server, so its syncs would only slow them down.
+        let options = format!("-c listen_addresses= -c unix_socket_directories={socket} -c fsync=off");
+        let log = cluster.folder.path().join("log").display().to_string();
+        cluster.run("pg_ctl", &["start", "--wait", "--silent", "--log", &log, "--options", &options]);
+        cluster
+    }
+
+    /// A connection string that leads to a schema.
+    pub fn config(&self, schema: &str) -> String {
+        let socket = self.folder.path().display();
+        format!("host={socket} user=postgres dbname=postgres application_name={schema} options='-c search_path={schema}'")
+    }
+
+    /// Makes an empty schema.
+    pub fn new_schema(&self) -> String {
+        let schema = format!("test_{}", SCHEMAS.fetch_add(1, Ordering::Relaxed));
+        self.execute("public", &format!("CREATE SCHEMA {schema}"));
+        schema
+    }
+
+    /// Runs statements on a connection of their own.
+    pub fn execute(&self, schema: &str, sql: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let connected = tokio_postgres::connect(&self.config(schema), tokio_postgres::NoTls).await;
+            let (client, connection) = connected.unwrap();
+            let connection = tokio::spawn(connection);
+            client.batch_execute(sql).await.unwrap();
+            drop(client);
+            connection.await.unwrap().unwrap();
+        });
+    }
+
+    /// Ends the sessions of a schema's writer (which holds a lock) or of its readers (which hold none).
+    pub fn end_sessions(&self, schema: &str, of_writer: bool) {
+        let none = if of_writer { "" } else { "NOT" };
+        let end = format!(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity a
+             WHERE application_name = '{schema}' AND pid <> pg_backend_pid()
+             AND {none} EXISTS (SELECT 1 FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'advisory')"
+        );
+        self.execute("public", &end);
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let path = self.binaries.join(program);
+        let mut command = if is_root(Path::new("/proc/self")) {
+            // PostgreSQL refuses to run as root.
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(path);
+            command
+        } else {
+            Command::new(path)
+        };
+        let data = self.folder.path().join("data");
+        command.arg("-D").arg(data).args(arguments).current_dir("/").stdout(Stdio::null());
+        let status = command.status().unwrap();
+        assert!(status.success(), "{program} failed: {status}");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.run("pg_ctl", &["stop", "--wait", "--silent", "--mode=immediate"]);
+    }
+}
+
+fn find_binaries() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let folders = versions.map(|entry| entry.unwrap().path().join("bin"));
+    let newest = folders.filter(|folder| folder.join("initdb").exists()).max();
+    newest.expect(
+        "PostgreSQL's binaries are not in /usr/lib/postgresql/*/bin; install the package 'postgresql', or set \
+         LENTICULAR_SKIP_POSTGRES=1 to leave these tests out",
+    )
+}
+
+fn is_root(own: &Path) -> bool {
+    std::fs::metadata(own).unwrap().uid() == 0
+}
+
+fn id_of(which: &str) -> u32 {
+    let output = Command::new("id").args([which, "postgres"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.trim().parse().expect("the user 'postgres' is there where PostgreSQL's package is installed")
+}

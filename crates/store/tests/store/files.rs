@@ -1,0 +1,132 @@
+//! What is particular to a store in a file: what lies at its path, its lock, its backups.
+
+use crate::backend::{contact, dump, incarnation, role, transact, writer, Backend, SqliteBackend};
+use lenticular_model::Timestamp;
+use lenticular_store::{Damage, OpenError, Sqlite, Writer};
+use std::{fs, os::unix::fs::PermissionsExt};
+
+fn filled(roles: u8) -> SqliteBackend {
+    let backend = SqliteBackend::new();
+    let mut writer = writer(&backend);
+    for number in 0..roles {
+        transact(&mut writer, 1, "put", |txn| {
+            txn.put(role(number, &"text ".repeat(100)));
+            Ok(())
+        })
+        .unwrap();
+    }
+    writer.close().unwrap();
+    backend
+}
+
+fn damage(backend: &SqliteBackend) -> Damage {
+    let before = fs::read(&backend.path).ok();
+    let opened = backend.open().and_then(|engine| Writer::open(engine, Timestamp(0), incarnation()));
+    let error = opened.err().expect("damage is refused");
+    assert_eq!(fs::read(&backend.path).ok(), before, "the file is left alone");
+    match error {
+        OpenError::Damaged { damage, store } => {
+            assert!(store.contains("store.db"));
+            damage
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn an_empty_file_becomes_a_store_that_only_its_owner_reads() {
+    let backend = SqliteBackend::new();
+    fs::write(&backend.path, "").unwrap();
+    writer(&backend).close().unwrap();
+    let other = SqliteBackend::new();
+    writer(&other).close().unwrap();
+    assert_eq!(fs::metadata(&other.path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_left_alone() {
+    let backend = SqliteBackend::new();
+    for contents in ["short", "a letter to a friend, longer than a header"] {
+        fs::write(&backend.path, contents).unwrap();
+        assert_eq!(damage(&backend), Damage::NotADatabase);
+    }
+}
+
+#[test]
+fn another_applications_database_is_left_alone() {
+    let backend = SqliteBackend::new();
+    backend.execute("CREATE TABLE bookmarks (url TEXT)");
+    let error = backend.open().err().unwrap();
+    assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+}
+
+#[test]
+fn broken_pages_are_named() {
+    let backend = filled(200);
+    let mut bytes = fs::read(&backend.path).unwrap();
+    for page in 6..12 {
+        bytes[page * 4096..(page + 1) * 4096].fill(0xA5);
+    }
+    fs::write(&backend.path, bytes).unwrap();
+    assert!(matches!(damage(&backend), Damage::Malformed(_)));
+
+    let backend = filled(200);
+    let length = fs::metadata(&backend.path).unwrap().len();
+    let file = fs::OpenOptions::new().write(true).open(&backend.path).unwrap();
+    file.set_len(length / 2 / 4096 * 4096).unwrap();
+    assert!(matches!(damage(&backend), Damage::Malformed(_)));
+}
+
+#[test]
+fn a_log_without_its_database_is_not_thrown_away() {
+    let backend = SqliteBackend::new();
+    let log = backend.path.with_extension("db-wal");
+    fs::write(&log, "frames").unwrap();
+    assert!(matches!(damage(&backend), Damage::LostDatabase { .. }));
+    assert_eq!(fs::read(&log).unwrap(), b"frames");
+}
+
+#[test]
+fn records_and_changes_beyond_the_journal_are_named() {
+    let backend = filled(3);
+    backend.execute("INSERT INTO changes VALUES (9, 'role', 'x', NULL)");
+    assert_eq!(damage(&backend), Damage::ChangeBeyondJournal { seq: 9, head: 3 });
+    backend.execute("INSERT INTO records VALUES ('user_data', 'x', '1', 8)");
+    let expected =
+        Damage::RecordBeyondJournal { kind: "user_data".to_owned(), id: "x".to_owned(), seq: 8, head: 3 };
+    assert_eq!(damage(&backend), expected);
+}
+
+#[test]
+fn the_owner_of_a_store_is_named_by_its_process() {
+    let backend = SqliteBackend::new();
+    let _owner = writer(&backend);
+    let text = backend.open().err().unwrap().to_string();
+    assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
+}
+
+#[test]
+fn a_path_that_cannot_be_is_refused_with_the_path() {
+    let error = Sqlite::open(std::path::Path::new("/nowhere/at/all/store.db")).err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("/nowhere/at/all/store.db") && text.contains("folder"), "{text}");
+}
+
+#[test]
+fn a_backup_is_a_store_and_is_never_written_over_a_file() {
+    let backend = filled(20);
+    let mut original = writer(&backend);
+    let copy = SqliteBackend::new();
+    let reader = original.reader();
+    reader.backup(&copy.path).unwrap();
+    let saved = dump(original.state());
+    transact(&mut original, 5, "more", |txn| {
+        txn.put(role(99, "later"));
+        txn.put(contact(1, 1));
+        Ok(())
+    })
+    .unwrap();
+    assert!(reader.backup(&copy.path).is_err());
+    assert_eq!(fs::metadata(&copy.path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(dump(writer(&copy).state()), saved);
+}

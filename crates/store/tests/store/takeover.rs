@@ -1,0 +1,76 @@
+//! How a leader over PostgreSQL ends: its session is cut off, or another opening raised the epoch.
+
+use crate::{
+    backend::{description, role, transact, writer, Backend, PostgresBackend},
+    over_postgres,
+};
+use lenticular_model::error;
+use lenticular_store::Writer;
+
+fn put(writer: &mut Writer, text: &str) -> lenticular_model::Result<()> {
+    transact(writer, 1, "put", |txn| {
+        txn.put(role(1, text));
+        Ok(())
+    })
+    .map(|_| ())
+}
+
+/// Expects that the writer is told no, now and ever after.
+fn expect_lost(writer: &mut Writer, why: &str) {
+    for _ in 0..2 {
+        let error = put(writer, "lost").unwrap_err();
+        assert_eq!(error.kind, error::Kind::Unavailable);
+        assert!(error.internal.as_ref().unwrap().contains(why), "{error}");
+    }
+    assert!(writer.lost().is_some());
+    assert!(writer.trim_journal(lenticular_model::Timestamp(9), 1).is_err());
+    assert_eq!(description(writer.state(), 1).as_deref(), Some("kept"));
+}
+
+#[test]
+fn a_session_that_is_cut_off_ends_the_leadership() {
+    over_postgres(|cluster| {
+        let backend = PostgresBackend::new(cluster.clone());
+        let mut old = writer(&backend);
+        let reader = old.reader();
+        put(&mut old, "kept").unwrap();
+        let id = role(1, "").id.to_string();
+        assert!(reader.get(lenticular_model::Kind::Role, &id).unwrap().is_some());
+        cluster.end_sessions(&backend.schema, true);
+        expect_lost(&mut old, "unknown");
+        assert!(
+            reader.get(lenticular_model::Kind::Role, &id).unwrap().is_some(),
+            "readers have their own sessions"
+        );
+        let mut new = writer(&backend);
+        put(&mut new, "new").unwrap();
+        assert_eq!(new.state().seq, 2);
+    });
+}
+
+#[test]
+fn a_leader_of_an_older_epoch_writes_nothing() {
+    over_postgres(|cluster| {
+        let backend = PostgresBackend::new(cluster.clone());
+        let mut old = writer(&backend);
+        put(&mut old, "kept").unwrap();
+        backend.execute("UPDATE meta SET value = '2' WHERE key = 'epoch'");
+        expect_lost(&mut old, "it is in epoch 2, and this process opened it in epoch 1");
+        drop(old);
+        assert_eq!(writer(&backend).state().seq, 1);
+    });
+}
+
+#[test]
+fn a_reader_outlives_the_end_of_its_session() {
+    over_postgres(|cluster| {
+        let backend = PostgresBackend::new(cluster.clone());
+        let mut writer = writer(&backend);
+        put(&mut writer, "kept").unwrap();
+        let (reader, id) = (writer.reader(), role(1, "").id.to_string());
+        let get = || reader.get(lenticular_model::Kind::Role, &id).unwrap();
+        assert!(get().is_some());
+        cluster.end_sessions(&backend.schema, false);
+        assert!(get().is_some());
+    });
+}
