@@ -128,7 +128,10 @@ pub enum CommitError {
     #[error("whether the commit was written is unknown: {0}")]
     Unknown(String),
     /// Nothing was written, because the store was opened by another process since.
-    #[error("another process has taken the store over: it is in epoch {found}, and this process opened it in epoch {ours}")]
+    #[error(
+        "another process has taken the store over: it is in epoch {found}, and this process opened it in \
+         epoch {ours}"
+    )]
     Stale {
         /// The epoch of this opening.
         ours: u64,

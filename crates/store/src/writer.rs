@@ -72,7 +72,8 @@ impl Prepared {
 }
 
 impl Writer {
-    /// Loads a store. `took_over_at` is the clock's time now; `fresh_incarnation` becomes the incarnation of a new store.
+    /// Loads a store. `took_over_at` is the clock's time now; `fresh_incarnation` becomes the incarnation of a new
+    /// store.
     ///
     /// # Errors
     /// The store is damaged or cannot be read.

@@ -57,7 +57,8 @@ impl Cluster {
     /// A connection string that leads to a schema.
     pub fn config(&self, schema: &str) -> String {
         let socket = self.folder.path().display();
-        format!("host={socket} user=postgres dbname=postgres application_name={schema} options='-c search_path={schema}'")
+        let own = format!("application_name={schema} options='-c search_path={schema}'");
+        format!("host={socket} user=postgres dbname=postgres {own}")
     }
 
     /// Makes an empty schema.

@@ -87,11 +87,14 @@ fn unknown_kinds(fresh: &dyn Fn() -> Box<dyn Backend>) {
     })
     .unwrap();
     writer.close().unwrap();
-    // The statement fails unless the record is still there.
+    // The proof is written only if the record is still there, and then the store is opened in vain.
     backend.execute(
         "INSERT INTO meta (key, value) SELECT 'proof', doc FROM records WHERE kind = 'from_the_future'",
     );
-    backend.execute("UPDATE meta SET value = 'x' WHERE key = 'incarnation' AND EXISTS (SELECT 1 FROM meta WHERE key = 'proof')");
+    backend.execute(
+        "UPDATE meta SET value = 'x'
+         WHERE key = 'incarnation' AND EXISTS (SELECT 1 FROM meta WHERE key = 'proof')",
+    );
     let error = open(&*backend).err().expect("the proof was found");
     let is_ours = |damage: &Damage| matches!(damage, Damage::Meta { key: "incarnation", .. });
     assert!(matches!(&error, OpenError::Damaged { damage, .. } if is_ours(damage)), "{error}");
