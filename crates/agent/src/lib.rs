@@ -1,1 +1,3 @@
-//! Placeholder.
+//! A host: carries out what the control plane wants of its guests, and says what it sees.
+
+pub mod core;

@@ -1,0 +1,353 @@
+//! The agent's decisions as a pure state machine: orders and facts go in, steps and observations come out.
+//!
+//! There is no I/O, clock, randomness or async in here, so that the simulator drives the very code that runs on hosts.
+//! One guest goes through:
+//!
+//! ```text
+//!            Prepare            Start                      the guest shut itself down, its process vanished,
+//!   New ───────────────▶ disk ──────────▶ Running ───────▶ the host restarted
+//!    │                   made ▲             │  │                   │
+//!    │ failed                 │ higher boot │  │ Shutdown, Kill     ▼
+//!    ▼                        │             │  └──────────────▶ Stopped(why)
+//!  Failed(why) ───────────────┘◀────────────┼─────────────────────┘
+//!    ▲     a higher boot tries again        │
+//!    └──────── Start failed, disk missing ──┘
+//!
+//!   any state ──wanted: absent──▶ (Kill) ──▶ Remove ──▶ Gone ──Absent acknowledged──▶ forgotten
+//! ```
+//!
+//! Rules:
+//! - Orders count only if they follow the commit that was applied last, in the same life of the store; those of
+//!   another life must be complete (`after: 0`). What they do not mention stays as it is: absence is never an order.
+//! - A guest has at most one step under way. It is started on a boot higher than the last one acted upon, and never on
+//!   a disk that is not made, is missing, or is of another generation.
+//! - A failed start waits for a higher boot. A failed stop or removal is tried again when the runtime says so.
+//! - The document of [`Core::snapshot`] is made durable before any step that [`Core::begin`] hands out is acted on.
+
+#[cfg(test)]
+mod chaos;
+mod guest;
+#[cfg(test)]
+mod tests;
+
+pub use guest::{Ended, Failure, Found, FoundProcess, Outcome, Step};
+
+use guest::Guest;
+use lenticular_model::{
+    observation::{Observation, Sight},
+    Incarnation, ServerId,
+};
+use lenticular_wire::agent::{Order, Orders};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+/// Whether orders were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// They are the agent's orders now.
+    Applied,
+    /// They do not follow what it has: a repetition, or something went missing between.
+    Ignored,
+}
+
+/// What is kept across the agent's own restarts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The document's format.
+    version: u32,
+    /// The boot id of the host when it was written.
+    boot_id: String,
+    incarnation: Option<Incarnation>,
+    applied_upto: u64,
+    guests: Vec<(ServerId, Guest)>,
+}
+
+/// A snapshot cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "The agent's state has format {0}, and this version reads format {SNAPSHOT_VERSION}. \
+     Run the agent version that wrote it, or a newer one."
+)]
+pub struct WrongFormat(u32);
+
+const SNAPSHOT_VERSION: u32 = 1;
+
+/// Stops and removals are cheap and mostly wait for the guest, so more of them than of starts may be under way.
+const EASY_STEPS_PER_HARD_ONE: usize = 8;
+
+/// All that a host's agent has decided and knows.
+#[derive(Debug)]
+pub struct Core {
+    boot_id: String,
+    parallel_max: usize,
+    incarnation: Option<Incarnation>,
+    applied_upto: u64,
+    guests: BTreeMap<ServerId, Guest>,
+    /// Guests that may have a step to begin, in the order in which they came to.
+    queue: VecDeque<ServerId>,
+    queued: BTreeSet<ServerId>,
+    /// Guests whose sight may differ from what was acknowledged.
+    unsaid: BTreeSet<ServerId>,
+    /// Guests whose step under way is to be cut short.
+    cuts: BTreeSet<ServerId>,
+    hard_steps: usize,
+    easy_steps: usize,
+    changed: bool,
+}
+
+impl Core {
+    /// A host with no guests. `parallel_max` bounds how many guests are prepared or started at once.
+    pub fn new(boot_id: String, parallel_max: usize) -> Self {
+        Self {
+            boot_id,
+            parallel_max: parallel_max.max(1),
+            incarnation: None,
+            applied_upto: 0,
+            guests: BTreeMap::new(),
+            queue: VecDeque::new(),
+            queued: BTreeSet::new(),
+            unsaid: BTreeSet::new(),
+            cuts: BTreeSet::new(),
+            hard_steps: 0,
+            easy_steps: 0,
+            changed: false,
+        }
+    }
+
+    /// The host as of its last snapshot. Every guest in it must be looked for and told with [`Core::found`] before
+    /// [`Core::begin`].
+    ///
+    /// # Errors
+    /// The snapshot was written by a newer agent.
+    pub fn restore(snapshot: Snapshot, boot_id: String, parallel_max: usize) -> Result<Self, WrongFormat> {
+        if snapshot.version != SNAPSHOT_VERSION {
+            return Err(WrongFormat(snapshot.version));
+        }
+        let restarted = snapshot.boot_id != boot_id;
+        let mut core = Self::new(boot_id, parallel_max);
+        core.incarnation = snapshot.incarnation;
+        core.applied_upto = snapshot.applied_upto;
+        for (id, mut guest) in snapshot.guests {
+            guest.wake(restarted);
+            core.guests.insert(id, guest);
+            core.touched(id);
+        }
+        Ok(core)
+    }
+
+    /// What must be durable before the next steps are acted on.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            version: SNAPSHOT_VERSION,
+            boot_id: self.boot_id.clone(),
+            incarnation: self.incarnation,
+            applied_upto: self.applied_upto,
+            guests: self.guests.iter().map(|(id, guest)| (*id, guest.clone())).collect(),
+        }
+    }
+
+    /// True once after anything that belongs into the snapshot changed.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The life of the store that orders come from; `None` before the first.
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        self.incarnation
+    }
+
+    /// The commit up to which orders were applied.
+    pub fn applied_upto(&self) -> u64 {
+        self.applied_upto
+    }
+
+    /// The guests known, with tombstones.
+    pub fn servers(&self) -> impl Iterator<Item = ServerId> + '_ {
+        self.guests.keys().copied()
+    }
+
+    /// True if orders name a disk as made that is not known here: it is worth a look on the disk first.
+    pub fn misses_disk(&self, order: &Order) -> bool {
+        order.disk_made && self.guests.get(&order.server_id).is_none_or(|guest| !guest.has_disk())
+    }
+
+    /// The control plane took this host in: whatever it knows of the guests is to be told anew.
+    pub fn welcomed(&mut self) {
+        for (id, guest) in &mut self.guests {
+            guest.acknowledged = None;
+            self.unsaid.insert(*id);
+        }
+    }
+
+    /// Gives up its place in the stream of orders and asks for all of them: for when they do not fit together.
+    pub fn start_over(&mut self) {
+        self.applied_upto = 0;
+        self.changed = true;
+    }
+
+    /// Takes orders in.
+    pub fn apply(&mut self, orders: &Orders) -> Taken {
+        let same_life = self.incarnation == Some(orders.incarnation);
+        let follows = if same_life { orders.after == self.applied_upto } else { orders.after == 0 };
+        if !follows || orders.upto < orders.after {
+            return Taken::Ignored;
+        }
+        if self.incarnation.is_some() && !same_life {
+            self.guests.values_mut().for_each(|guest| guest.rebase = true);
+            self.welcomed();
+        }
+        self.changed |= !same_life || orders.upto != self.applied_upto || !orders.orders.is_empty();
+        self.incarnation = Some(orders.incarnation);
+        self.applied_upto = orders.upto;
+        for order in &orders.orders {
+            self.apply_one(order);
+        }
+        Taken::Applied
+    }
+
+    fn apply_one(&mut self, order: &Order) {
+        let id = order.server_id;
+        self.guests.entry(id).or_insert_with(|| Guest::new(order.generation)).order(Arc::new(order.clone()));
+        self.touched(id);
+    }
+
+    /// What was found of a guest after the agent's restart. A guest that was not known is kept and reported, and
+    /// nothing is done to it without an order.
+    pub fn found(&mut self, id: ServerId, found: Found) {
+        let nothing = found.disk.is_none() && found.process.is_none();
+        if nothing && !self.guests.contains_key(&id) {
+            return;
+        }
+        let generation = found.disk.unwrap_or_default();
+        self.guests.entry(id).or_insert_with(|| Guest::new(generation)).found(found);
+        self.changed = true;
+        self.touched(id);
+    }
+
+    /// A disk was seen that was missed before: somebody has put it back.
+    pub fn disk_found(&mut self, id: ServerId, generation: u64) {
+        self.guests.entry(id).or_insert_with(|| Guest::new(generation)).disk_found(generation);
+        self.changed = true;
+        self.touched(id);
+    }
+
+    /// The guest's process ended without a step having ended it. What an earlier boot's process did is no news.
+    pub fn exited(&mut self, id: ServerId, boot: u64, how: Ended) {
+        if self.guests.get_mut(&id).is_some_and(|guest| guest.exited(boot, how)) {
+            self.changed = true;
+            self.touched(id);
+        }
+    }
+
+    /// Steps that may begin now; each must be answered with [`Core::done`].
+    pub fn begin(&mut self) -> Vec<(ServerId, Step)> {
+        let mut steps = Vec::new();
+        for _ in 0..self.queue.len() {
+            let Some(id) = self.queue.pop_front() else { break };
+            let step = self.guests.get(&id).and_then(Guest::next);
+            let (Some(step), Some(guest)) = (step, self.guests.get_mut(&id)) else {
+                self.queued.remove(&id);
+                continue;
+            };
+            let (under_way, max) = match step.is_hard() {
+                true => (&mut self.hard_steps, self.parallel_max),
+                false => (&mut self.easy_steps, self.parallel_max * EASY_STEPS_PER_HARD_ONE),
+            };
+            if *under_way >= max {
+                self.queue.push_back(id);
+                continue;
+            }
+            *under_way += 1;
+            guest.doing = Some(step.clone());
+            self.queued.remove(&id);
+            self.changed = true;
+            self.unsaid.insert(id);
+            steps.push((id, step));
+        }
+        steps
+    }
+
+    /// Guests whose step under way has been overtaken by a later order and is to be cut short, each named once.
+    pub fn take_cuts(&mut self) -> Vec<ServerId> {
+        std::mem::take(&mut self.cuts).into_iter().collect()
+    }
+
+    /// A step has ended.
+    pub fn done(&mut self, id: ServerId, outcome: Outcome) {
+        let Some(guest) = self.guests.get_mut(&id) else { return };
+        let Some(step) = guest.doing.take() else { return };
+        match step.is_hard() {
+            true => self.hard_steps -= 1,
+            false => self.easy_steps -= 1,
+        }
+        guest.done(&step, outcome);
+        self.cuts.remove(&id);
+        self.changed = true;
+        self.touched(id);
+    }
+
+    /// True if a stop or a removal failed and waits for [`Core::retry`].
+    pub fn is_stuck(&self) -> bool {
+        self.guests.values().any(|guest| guest.stuck)
+    }
+
+    /// Lets stops and removals that failed be tried again.
+    pub fn retry(&mut self) {
+        let stuck: Vec<ServerId> = self.guests.iter().filter(|(_, g)| g.stuck).map(|(id, _)| *id).collect();
+        for id in stuck {
+            if let Some(guest) = self.guests.get_mut(&id) {
+                guest.stuck = false;
+            }
+            self.touched(id);
+        }
+    }
+
+    /// What differs from what the control plane has acknowledged.
+    pub fn pending_reports(&mut self) -> Vec<Observation> {
+        let mut pending = Vec::new();
+        let guests = &self.guests;
+        self.unsaid.retain(|id| {
+            let Some(guest) = guests.get(id) else { return false };
+            let seen = guest.observe(*id);
+            let news = guest.acknowledged.as_ref() != Some(&seen);
+            if news {
+                pending.push(seen);
+            }
+            news
+        });
+        pending
+    }
+
+    /// The control plane has made these durable.
+    pub fn reported(&mut self, observations: &[Observation]) {
+        for seen in observations {
+            let Some(guest) = self.guests.get_mut(&seen.server_id) else { continue };
+            guest.acknowledged = Some(seen.clone());
+            if seen.sight == Sight::Absent && guest.is_buried(seen.generation) {
+                self.guests.remove(&seen.server_id);
+                self.unsaid.remove(&seen.server_id);
+                self.changed = true;
+            }
+        }
+    }
+
+    /// Every guest here, as it is seen now.
+    pub fn inventory(&self) -> Vec<Observation> {
+        self.guests.iter().map(|(id, guest)| guest.observe(*id)).collect()
+    }
+
+    fn touched(&mut self, id: ServerId) {
+        let Some(guest) = self.guests.get_mut(&id) else { return };
+        guest.settle();
+        if guest.is_overtaken() {
+            self.cuts.insert(id);
+        }
+        self.unsaid.insert(id);
+        if guest.next().is_some() && self.queued.insert(id) {
+            self.queue.push_back(id);
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What the state machine does with one guest, case by case.
+
+use super::*;
+use lenticular_model::{
+    flavor::Size,
+    observation::StopReason,
+    server::{BootStyle, Wanted},
+    ImageId, ProjectId, UserId,
+};
+use lenticular_wire::agent::{Base, GuestSpec};
+
+pub(super) fn server(n: u8) -> ServerId {
+    ServerId::from_random([n; 16])
+}
+
+pub(super) fn life(n: u8) -> Incarnation {
+    Incarnation::from_random([n; 16])
+}
+
+pub(super) fn order(id: ServerId, wanted: Wanted, boot: u64) -> Order {
+    Order {
+        server_id: id,
+        generation: 1,
+        wanted,
+        boot,
+        boot_style: BootStyle::Hard,
+        disk_made: false,
+        guest: GuestSpec {
+            name: "web".to_owned(),
+            hostname: "web".to_owned(),
+            project_id: ProjectId::from_random([1; 16]),
+            user_id: UserId::from_random([2; 16]),
+            size: Size { vcpus: 1, ram_mb: 128, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0 },
+            base: Base {
+                image_id: ImageId::from_random([3; 16]),
+                sha512: "ab".to_owned(),
+                format: "qcow2".to_owned(),
+            },
+            ports: Vec::new(),
+            key: None,
+            metadata: BTreeMap::new(),
+            launch_index: 0,
+            availability_zone: "nova".to_owned(),
+            config_drive: false,
+            has_user_data: false,
+        },
+    }
+}
+
+fn send(core: &mut Core, after: u64, orders: Vec<Order>) -> Taken {
+    let message = Orders { incarnation: life(1), after, upto: after + 1, orders, questions: Vec::new() };
+    core.apply(&message)
+}
+
+/// Carries out all steps, without failure; their names in order.
+fn run(core: &mut Core) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    loop {
+        let steps = core.begin();
+        if steps.is_empty() {
+            return names;
+        }
+        for (id, step) in steps {
+            names.push(step.name());
+            let outcome = match step {
+                Step::Start(_) => Outcome::Started { ssh_forward: None },
+                _ => Outcome::Done,
+            };
+            core.done(id, outcome);
+        }
+    }
+}
+
+fn sight(core: &Core) -> Sight {
+    core.inventory().pop().expect("one guest").sight
+}
+
+fn running() -> Core {
+    let mut core = Core::new("boot-a".to_owned(), 4);
+    assert_eq!(send(&mut core, 0, vec![order(server(1), Wanted::Running, 1)]), Taken::Applied);
+    assert_eq!(run(&mut core), ["preparing the disk", "starting"]);
+    assert_eq!(sight(&core), Sight::Running { ssh_forward: None });
+    core
+}
+
+fn reopen(core: &Core, boot_id: &str) -> Core {
+    let text = serde_json::to_string(&core.snapshot()).expect("a snapshot is JSON");
+    Core::restore(serde_json::from_str(&text).expect("and back"), boot_id.to_owned(), 4).expect("same format")
+}
+
+#[test]
+fn a_soft_reboot_shuts_down_and_a_hard_one_kills() {
+    for (style, first) in [(BootStyle::Soft, "shutting down"), (BootStyle::Hard, "ending the process")] {
+        let mut core = running();
+        let reboot = Order { boot_style: style, ..order(server(1), Wanted::Running, 2) };
+        send(&mut core, 1, vec![reboot]);
+        assert_eq!(run(&mut core), [first, "starting"]);
+        assert_eq!(core.inventory()[0].boot, 2);
+    }
+}
+
+#[test]
+fn a_change_of_metadata_alone_does_nothing_to_the_guest() {
+    let mut core = running();
+    let mut renamed = order(server(1), Wanted::Running, 1);
+    renamed.guest.hostname = "other".to_owned();
+    send(&mut core, 1, vec![renamed]);
+    assert!(run(&mut core).is_empty());
+}
+
+#[test]
+fn absence_is_never_an_order() {
+    let mut core = running();
+    assert_eq!(send(&mut core, 1, Vec::new()), Taken::Applied);
+    let other = Orders { incarnation: life(2), after: 0, upto: 9, orders: Vec::new(), questions: Vec::new() };
+    assert_eq!(core.apply(&other), Taken::Applied);
+    assert!(run(&mut core).is_empty());
+    assert_eq!(sight(&core), Sight::Running { ssh_forward: None });
+}
+
+#[test]
+fn repeated_and_gapped_orders_are_ignored() {
+    let mut core = running();
+    let stop = vec![order(server(1), Wanted::Stopped, 1)];
+    assert_eq!(send(&mut core, 0, stop.clone()), Taken::Ignored);
+    assert_eq!(send(&mut core, 7, stop), Taken::Ignored);
+    let gap = Orders { incarnation: life(2), after: 5, upto: 6, orders: Vec::new(), questions: Vec::new() };
+    assert_eq!(core.apply(&gap), Taken::Ignored);
+    assert!(run(&mut core).is_empty());
+}
+
+#[test]
+fn a_tombstone_is_kept_until_its_report_was_acknowledged() {
+    let mut core = running();
+    send(&mut core, 1, vec![order(server(1), Wanted::Absent, 1)]);
+    assert_eq!(run(&mut core), ["ending the process", "removing"]);
+    let said = core.pending_reports();
+    assert_eq!(said[0].sight, Sight::Absent);
+    assert_eq!(core.pending_reports(), said);
+    core.reported(&said);
+    assert!(core.inventory().is_empty());
+    assert!(core.pending_reports().is_empty());
+}
+
+#[test]
+fn an_unknown_guest_that_is_to_be_absent_is() {
+    let mut core = Core::new("a".to_owned(), 4);
+    send(&mut core, 0, vec![order(server(1), Wanted::Absent, 3)]);
+    assert!(run(&mut core).is_empty());
+    assert_eq!(sight(&core), Sight::Absent);
+}
+
+#[test]
+fn a_disk_that_was_made_is_never_made_afresh() {
+    let mut core = Core::new("a".to_owned(), 4);
+    send(&mut core, 0, vec![Order { disk_made: true, ..order(server(1), Wanted::Running, 3) }]);
+    assert!(run(&mut core).is_empty());
+    assert!(matches!(sight(&core), Sight::Failed { disk_made: false, .. }));
+
+    // The snapshot alone knows that it was made.
+    let mut core = reopen(&running(), "a");
+    core.found(server(1), Found::default());
+    send(&mut core, 1, vec![order(server(1), Wanted::Running, 2)]);
+    assert!(run(&mut core).is_empty());
+    assert!(matches!(sight(&core), Sight::Failed { .. }));
+
+    // Somebody puts it back, and the owner tries again.
+    core.disk_found(server(1), 1);
+    send(&mut core, 2, vec![order(server(1), Wanted::Running, 3)]);
+    assert_eq!(run(&mut core), ["starting"]);
+}
+
+#[test]
+fn a_failed_start_waits_for_a_higher_boot() {
+    let mut core = Core::new("a".to_owned(), 4);
+    send(&mut core, 0, vec![order(server(1), Wanted::Running, 1)]);
+    core.begin();
+    core.done(server(1), Outcome::Failed(Failure::new("No room.", "statvfs")));
+    assert!(run(&mut core).is_empty());
+    assert!(matches!(sight(&core), Sight::Failed { .. }));
+    assert_eq!(core.inventory()[0].boot, 1);
+    send(&mut core, 1, vec![order(server(1), Wanted::Running, 2)]);
+    assert_eq!(run(&mut core), ["preparing the disk", "starting"]);
+}
+
+#[test]
+fn how_a_guest_ended_is_told() {
+    for (how, why) in [(Ended::ByGuest, StopReason::ByGuest), (Ended::Died, StopReason::Died)] {
+        let mut core = running();
+        core.exited(server(1), 0, how);
+        assert_eq!(sight(&core), Sight::Running { ssh_forward: None }, "an old boot's end is no news");
+        core.exited(server(1), 1, how);
+        assert_eq!(sight(&core), Sight::Stopped { why });
+        assert!(run(&mut core).is_empty());
+    }
+}
+
+#[test]
+fn after_a_restart_guests_are_found_or_told_lost() {
+    let there = Found { disk: Some(1), process: None };
+    let mut core = reopen(&running(), "boot-a");
+    core.found(server(1), there.clone());
+    assert_eq!(sight(&core), Sight::Stopped { why: StopReason::Died });
+
+    let mut core = reopen(&running(), "boot-b");
+    core.found(server(1), there.clone());
+    assert_eq!(sight(&core), Sight::Stopped { why: StopReason::HostRestarted });
+
+    let process = FoundProcess { boot: 1, ssh_forward: Some("127.0.0.1:9".to_owned()), ended: false };
+    let mut core = reopen(&running(), "boot-a");
+    core.found(server(1), Found { process: Some(process), ..there });
+    assert_eq!(sight(&core), Sight::Running { ssh_forward: Some("127.0.0.1:9".to_owned()) });
+    assert!(run(&mut core).is_empty());
+}
+
+#[test]
+fn a_stop_during_creation_ends_with_a_disk_and_no_process() {
+    let mut core = Core::new("a".to_owned(), 4);
+    send(&mut core, 0, vec![order(server(1), Wanted::Stopped, 1)]);
+    assert_eq!(run(&mut core), ["preparing the disk"]);
+    assert_eq!(sight(&core), Sight::Stopped { why: StopReason::Ordered });
+    assert_eq!(core.inventory()[0].boot, 1);
+}
+
+#[test]
+fn an_overtaken_shutdown_is_cut_short() {
+    let mut core = running();
+    send(&mut core, 1, vec![order(server(1), Wanted::Stopped, 1)]);
+    assert_eq!(core.begin(), [(server(1), Step::Shutdown)]);
+    assert!(core.take_cuts().is_empty());
+    send(&mut core, 2, vec![order(server(1), Wanted::Absent, 1)]);
+    assert_eq!(core.take_cuts(), [server(1)]);
+    core.done(server(1), Outcome::Done);
+    assert_eq!(run(&mut core), ["removing"]);
+}
+
+#[test]
+fn an_older_generation_is_over_and_a_newer_one_ends_the_old_guest() {
+    let mut core = running();
+    let old = Order { generation: 0, ..order(server(1), Wanted::Absent, 1) };
+    send(&mut core, 1, vec![old]);
+    assert!(run(&mut core).is_empty());
+    let new = Order { generation: 2, disk_made: true, ..order(server(1), Wanted::Running, 2) };
+    send(&mut core, 2, vec![new]);
+    assert_eq!(run(&mut core), ["ending the process"]);
+    assert!(matches!(sight(&core), Sight::Failed { .. }));
+}
+
+#[test]
+fn a_restored_store_counts_boots_anew() {
+    let mut core = running();
+    send(&mut core, 1, vec![order(server(1), Wanted::Running, 5)]);
+    run(&mut core);
+    let restored = |after: u64, boot: u64| Orders {
+        incarnation: life(2),
+        after,
+        upto: after + 1,
+        orders: vec![order(server(1), Wanted::Running, boot)],
+        questions: Vec::new(),
+    };
+    core.apply(&restored(0, 3));
+    assert!(run(&mut core).is_empty(), "it runs on");
+    core.apply(&restored(1, 4));
+    assert_eq!(run(&mut core), ["ending the process", "starting"]);
+}
+
+#[test]
+fn only_so_many_starts_are_under_way_and_deletes_are_not_held_up() {
+    let mut core = Core::new("a".to_owned(), 2);
+    send(&mut core, 0, (1..=5).map(|n| order(server(n), Wanted::Running, 1)).collect());
+    assert_eq!(core.begin().len(), 2);
+    assert!(core.begin().is_empty());
+    send(&mut core, 1, vec![order(server(5), Wanted::Absent, 1)]);
+    assert_eq!(core.begin().len(), 1, "the removal");
+}
