@@ -3,3 +3,12 @@
 //! Architecture invariant: this crate turns State into bytes and bytes into typed requests. It decides nothing.
 
 pub mod agent;
+pub mod compute;
+pub mod fault;
+pub mod identity;
+pub mod image;
+pub mod microversion;
+pub mod network;
+pub mod operator;
+pub mod placement;
+pub mod request;

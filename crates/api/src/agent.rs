@@ -1,0 +1,238 @@
+//! The agents' side of the API: introductions, orders by long poll, observations, answers, images and user data.
+
+use crate::{
+    app::{empty, json, App},
+    body::Message,
+    ctx::header,
+    fault::{Fault, Handled},
+    image,
+    query::Query,
+};
+use axum::{
+    extract::{FromRequestParts, Path, RawQuery, State},
+    http::request::Parts,
+    response::Response,
+    routing::{get, post},
+    Router,
+};
+use lenticular_control::command::host;
+use lenticular_model::{
+    error::{Error, Result},
+    Cause, HostId, Kind, ServerId,
+};
+use lenticular_wire::agent::{
+    orders, Answer, Hello, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX,
+};
+use std::time::Duration;
+
+/// The routes.
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route("/agent/v1/hello", post(hello))
+        .route("/agent/v1/hosts/{host}/orders", get(poll))
+        .route("/agent/v1/hosts/{host}/observations", post(observe))
+        .route("/agent/v1/hosts/{host}/answers", post(answer))
+        .route("/agent/v1/images/{image}/data", get(image::data::for_agent))
+        .route("/agent/v1/servers/{server}/user-data", get(user_data))
+}
+
+/// A request by an agent that showed the cloud's secret.
+pub struct AgentAuth;
+
+impl FromRequestParts<App> for AgentAuth {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Fault> {
+        let shown = header(&parts.headers, "authorization").and_then(|h| h.strip_prefix("Bearer "));
+        let wanted = app.config.agent_secret.as_bytes();
+        let same = shown.is_some_and(|s| s.len() == wanted.len() && equal(s.as_bytes(), wanted));
+        match same {
+            true => Ok(Self),
+            false => Err(Error::unauthorized(
+                "The agent's secret is wrong; take it from the control plane's data directory.",
+            )
+            .into()),
+        }
+    }
+}
+
+/// Compares without telling by the time it takes how much was right.
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    a.iter().zip(b).fold(0, |differ, (x, y)| differ | (x ^ y)) == 0
+}
+
+async fn hello(_: AgentAuth, State(app): State<App>, Message(hello): Message<Hello>) -> Handled {
+    json(200, &app.agent_hello(hello).await?)
+}
+
+async fn poll(
+    _: AgentAuth,
+    State(app): State<App>,
+    Path(host): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Handled {
+    let query = Query::parse(query.as_deref());
+    let bad = || Error::invalid("orders need incarnation and after");
+    let query = OrdersQuery {
+        incarnation: query.get("incarnation").and_then(|i| i.parse().ok()).ok_or_else(bad)?,
+        after: query.number("after")?.ok_or_else(bad)?,
+        wait_ms: query.number("wait_ms")?.unwrap_or(0),
+    };
+    json(200, &app.agent_orders(host_id(&host)?, &query).await?)
+}
+
+async fn observe(
+    _: AgentAuth,
+    State(app): State<App>,
+    Path(host): Path<String>,
+    Message(report): Message<Report>,
+) -> Handled {
+    app.agent_report(host_id(&host)?, report).await?;
+    empty(204)
+}
+
+async fn answer(
+    _: AgentAuth,
+    State(app): State<App>,
+    Path(host): Path<String>,
+    Message(answer): Message<Answer>,
+) -> Handled {
+    app.agent_answer(host_id(&host)?, answer);
+    empty(204)
+}
+
+async fn user_data(_: AgentAuth, State(app): State<App>, Path(server): Path<String>) -> Handled {
+    let server: ServerId = server.parse().map_err(|_| Error::not_found("Server", &server))?;
+    let data =
+        app.agent_user_data(server).await?.ok_or_else(|| Error::not_found("User data of server", server))?;
+    Ok(Response::new(axum::body::Body::from(data)))
+}
+
+fn host_id(text: &str) -> Result<HostId> {
+    text.parse().map_err(|_| Error::not_found("Host", text))
+}
+
+/// How long a contact is news: within this, another changes nothing worth a transaction.
+const CONTACT_FRESH_MS: i64 = 5_000;
+
+impl App {
+    /// Takes a host in.
+    ///
+    /// # Errors
+    /// It speaks another version of the protocol, or the store takes no commits.
+    pub async fn agent_hello(&self, hello: Hello) -> Result<Welcome> {
+        if hello.version != VERSION {
+            return Err(Error::invalid(format!(
+                "The agent speaks version {} of the agent protocol, the control plane version {VERSION}. Run the same \
+                 release on both.",
+                hello.version
+            )));
+        }
+        let cause = Cause {
+            actor: format!("host/{}", hello.host_name),
+            request_id: String::new(),
+            why: "host hello".to_owned(),
+        };
+        let intro = host::Introduction {
+            name: hello.host_name,
+            boot_id: hello.boot_id,
+            address: hello.address,
+            zone: hello.zone,
+            capacity: hello.capacity,
+            hypervisor: hello.hypervisor,
+        };
+        let inventory = hello.inventory;
+        let host_id = self
+            .store
+            .transact(cause, move |txn| {
+                let id = host::hello(txn, intro)?;
+                host::observe(txn, id, &inventory);
+                Ok(id)
+            })
+            .await?;
+        Ok(Welcome { host_id, incarnation: self.store.state().incarnation })
+    }
+
+    /// What changed for a host; waits for it as long as the query asks.
+    ///
+    /// # Errors
+    /// The host is not known: it must introduce itself again.
+    pub async fn agent_orders(&self, host: HostId, query: &OrdersQuery) -> Result<Orders> {
+        let link = self.links.of(host);
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(query.wait_ms.min(WAIT_MS_MAX));
+        loop {
+            // Listening begins before looking, so that nothing falls between.
+            let news = link.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            let state = self.store.state();
+            self.contact(&state, host).await?;
+            let mut found = orders(&state, host, query);
+            found.questions = link.questions();
+            let nothing = found.orders.is_empty() && found.questions.is_empty() && found.after == query.after;
+            if !nothing || tokio::time::Instant::now() >= deadline {
+                return Ok(found);
+            }
+            tokio::select! {
+                () = &mut news => {}
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    /// Notes that a host was heard of, if that is news.
+    async fn contact(&self, state: &lenticular_model::State, host: HostId) -> Result<()> {
+        if !state.hosts.contains_key(&host) {
+            return Err(Error::not_found("Host", host));
+        }
+        let now = (self.clock)();
+        if state.contacts.get(&host).is_some_and(|c| now.since_ms(c.at) < CONTACT_FRESH_MS) {
+            return Ok(());
+        }
+        let cause =
+            Cause { actor: format!("host/{host}"), request_id: String::new(), why: "contact".to_owned() };
+        self.store
+            .transact(cause, move |txn| {
+                host::contact(txn, host);
+                Ok(())
+            })
+            .await
+    }
+
+    /// Takes in what a host saw; durable when it returns.
+    ///
+    /// # Errors
+    /// The host is not known, or its orders came from another life of the store.
+    pub async fn agent_report(&self, host: HostId, report: Report) -> Result<()> {
+        let state = self.store.state();
+        let known = state.hosts.get(&host).ok_or_else(|| Error::not_found("Host", host))?;
+        if report.incarnation != state.incarnation {
+            return Err(Error::not_found_text("The store was restored since; introduce the host again."));
+        }
+        let actor = format!("host/{}", known.name);
+        let cause = Cause { actor, request_id: String::new(), why: "host report".to_owned() };
+        self.store
+            .transact(cause, move |txn| {
+                host::observe(txn, host, &report.observations);
+                Ok(())
+            })
+            .await
+    }
+
+    /// A server's user data, decoded.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn agent_user_data(&self, server: ServerId) -> Result<Option<Vec<u8>>> {
+        use base64::Engine as _;
+        let Some(doc) = self.store.get(Kind::UserData, &server.to_string()).await? else { return Ok(None) };
+        let text: String = serde_json::from_str(&doc).map_err(Error::internal)?;
+        let plain: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+        base64::engine::general_purpose::STANDARD.decode(plain).map(Some).map_err(Error::internal)
+    }
+
+    /// Takes in a host's answer to a question.
+    pub fn agent_answer(&self, host: HostId, answer: Answer) {
+        self.links.of(host).answer(answer.id, answer.result);
+    }
+}

@@ -1,0 +1,233 @@
+//! The cloud as one HTTP service: what its handlers share, its routes, and what is done to every request.
+
+use crate::{
+    agent, compute,
+    ctx::{self, RequestId},
+    fault::{self, render, service_of},
+    identity,
+    image::{self, store::ImageStore},
+    limits::REQUEST_TIMEOUT,
+    links::{wake, Links},
+    metrics::{self, Metrics},
+    network, operator,
+    password::Passwords,
+    placement,
+    token::Tokens,
+};
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{header, HeaderName, HeaderValue},
+    middleware::{from_fn_with_state, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+    Router,
+};
+use lenticular_model::{error::Error, Timestamp};
+use lenticular_store::Store;
+use lenticular_wire::fault::Service;
+use std::{ops::Deref, sync::Arc, time::Instant};
+
+/// What the outside decides.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where clients reach the cloud, without a slash at the end.
+    pub public_url: String,
+    /// What agents must show.
+    pub agent_secret: String,
+}
+
+/// What all handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// The parts of an [`App`].
+pub struct Parts {
+    /// The state and its changes.
+    pub store: Store,
+    /// Tokens.
+    pub tokens: Tokens,
+    /// Passwords.
+    pub passwords: Passwords,
+    /// The bytes of images.
+    pub images: ImageStore,
+    /// The agents' links.
+    pub links: Arc<Links>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// What the outside decides.
+    pub config: Config,
+    /// The time.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+impl Deref for App {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl App {
+    /// Puts the parts together, and begins to wake agents when there is news for them.
+    ///
+    /// Must be called inside a Tokio runtime.
+    pub fn new(
+        store: Store,
+        tokens: Tokens,
+        passwords: Passwords,
+        images: ImageStore,
+        config: Config,
+        clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    ) -> Self {
+        let links = Arc::new(Links::default());
+        tokio::spawn(wake(links.clone(), store.subscribe()));
+        let metrics = Metrics::default();
+        Self(Arc::new(Parts { store, tokens, passwords, images, links, metrics, config, clock }))
+    }
+}
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .merge(identity::routes())
+        .merge(compute::routes())
+        .merge(image::routes())
+        .merge(network::routes())
+        .merge(placement::routes())
+        .merge(operator::routes())
+        .merge(agent::routes())
+        .route("/", get(versions))
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics::show))
+        .layer(from_fn_with_state(app.clone(), around))
+        .with_state(app)
+}
+
+/// `GET /`: where the services are.
+async fn versions(State(app): State<App>) -> fault::Handled {
+    let url = &app.config.public_url;
+    let services = lenticular_wire::identity::SERVICES;
+    let services: Vec<_> = services
+        .iter()
+        .map(|(kind, name, path)| serde_json::json!({"type": kind, "name": name, "url": format!("{url}{path}")}))
+        .collect();
+    json(200, &serde_json::json!({ "services": services }))
+}
+
+/// `GET /healthz`: whether the store takes commits.
+async fn health(State(app): State<App>) -> fault::Handled {
+    if let Some(why) = app.store.lost().borrow().clone() {
+        return Err(Error::unavailable(format!("The store takes no commits: {why}")).into());
+    }
+    let seq = app.store.state().seq;
+    json(200, &serde_json::json!({"status": "ok", "seq": seq}))
+}
+
+/// What is done to every request: an id, a deadline, a line in the log, and words for refusals.
+async fn around(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let service = service_of(request.uri().path());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let id: Arc<str> = request_id(request.headers().get("x-openstack-request-id")).into();
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let version = ctx::version(service, request.headers());
+    let response = match tokio::time::timeout(deadline(&path), next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => fault::Fault(Error::unavailable(
+            "The request took too long and was given up. It may still have been carried out: look before you repeat it.",
+        ))
+        .into_response(),
+    };
+    let internal = response.extensions().get::<Error>().and_then(|e| e.internal.clone());
+    let mut response = render(service, response, &id, &app.config.public_url);
+    set_headers(service, version.ok(), &mut response, &id);
+    let (status, took) = (response.status().as_u16(), began.elapsed());
+    app.metrics.answered(&path, &method, status, took);
+    match internal {
+        Some(internal) => {
+            tracing::error!(request_id = %id, %method, path, status, internal, "the request failed");
+        }
+        None if path.starts_with("/agent/") => {
+            tracing::trace!(request_id = %id, %method, path, status, ms = took.as_millis() as u64, "answered");
+        }
+        None => {
+            tracing::debug!(request_id = %id, %method, path, status, ms = took.as_millis() as u64, "answered")
+        }
+    }
+    response
+}
+
+/// Bytes of images may take as long as they flow; polls wait by design.
+fn deadline(path: &str) -> std::time::Duration {
+    let streams = path.ends_with("/file") || path.ends_with("/data");
+    if streams {
+        std::time::Duration::from_secs(24 * 3_600)
+    } else {
+        REQUEST_TIMEOUT
+    }
+}
+
+/// The id that the client gave, if it is one, else a new one.
+fn request_id(given: Option<&HeaderValue>) -> String {
+    let given = given.and_then(|v| v.to_str().ok()).filter(|id| {
+        let rest = id.strip_prefix("req-").unwrap_or("");
+        rest.len() == 36 && rest.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+    });
+    match given {
+        Some(id) => id.to_owned(),
+        None => {
+            let mut bytes = [0; 16];
+            // Without randomness the id is less unique; the request is none the worse.
+            let _ = getrandom::fill(&mut bytes);
+            format!("req-{}", uuid::Builder::from_random_bytes(bytes).into_uuid())
+        }
+    }
+}
+
+fn set_headers(
+    service: Service,
+    version: Option<lenticular_wire::microversion::Microversion>,
+    response: &mut Response<Body>,
+    id: &str,
+) {
+    let headers = response.headers_mut();
+    let mut put = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    put("x-openstack-request-id", id);
+    match service {
+        Service::Compute => put("x-compute-request-id", id),
+        Service::Identity => put("vary", "X-Auth-Token"),
+        _ => {}
+    }
+    let Some(range) = ctx::range_of(service) else { return };
+    let text = match version {
+        Some(version) => format!("{}.{version}", range.major),
+        None => format!("{}.{}", range.major, range.min),
+    };
+    put("openstack-api-version", &format!("{} {text}", range.service));
+    match range.legacy_header {
+        Some(legacy) => {
+            put("x-openstack-nova-api-version", &text);
+            put("vary", "OpenStack-API-Version, X-OpenStack-Nova-API-Version");
+            debug_assert_eq!(legacy, "x-openstack-nova-api-version");
+        }
+        None => put("vary", "openstack-api-version"),
+    }
+}
+
+/// An answer with a JSON body.
+pub fn json(status: u16, body: &impl serde::Serialize) -> fault::Handled {
+    let bytes = serde_json::to_vec(body).map_err(Error::internal)?;
+    let status = axum::http::StatusCode::from_u16(status).map_err(Error::internal)?;
+    Ok((status, [(header::CONTENT_TYPE, "application/json")], bytes).into_response())
+}
+
+/// An answer without a body.
+pub fn empty(status: u16) -> fault::Handled {
+    let status = axum::http::StatusCode::from_u16(status).map_err(Error::internal)?;
+    Ok(status.into_response())
+}

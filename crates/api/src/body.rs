@@ -1,0 +1,73 @@
+//! Reading JSON bodies: of limited size and depth, of the right type.
+
+use crate::{
+    app::App,
+    fault::Fault,
+    limits::{BODY_BYTES_MAX, REPORT_BYTES_MAX},
+};
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request},
+    http::header,
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use lenticular_model::error::Error;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// A JSON body.
+pub struct Json(pub Value);
+
+/// A JSON body of the agent protocol, read into its type.
+pub struct Message<T>(pub T);
+
+/// Reads at most `limit` bytes.
+pub async fn bytes(request: Request, limit: usize) -> Result<Bytes, Error> {
+    match Limited::new(request.into_body(), limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Error::too_large(format!("The request's body is larger than {limit} bytes.")))
+        }
+        Err(error) => Err(Error::invalid(format!("The request's body did not arrive whole: {error}."))),
+    }
+}
+
+fn check_type(request: &Request) -> Result<(), Error> {
+    let Some(kind) = request.headers().get(header::CONTENT_TYPE) else { return Ok(()) };
+    let kind = kind.to_str().unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let json = kind.is_empty()
+        || kind == "application/json"
+        || (kind.starts_with("application/") && kind.ends_with("json"));
+    // Glance's patches have a type of their own, `application/openstack-images-v2.1-json-patch`.
+    if json || kind.ends_with("json-patch") {
+        return Ok(());
+    }
+    Err(Error::unsupported_media(format!("Unsupported Content-Type: {kind}. Send application/json.")))
+}
+
+impl FromRequest<App> for Json {
+    type Rejection = Fault;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self, Fault> {
+        check_type(&request)?;
+        let bytes = bytes(request, BODY_BYTES_MAX).await?;
+        if bytes.is_empty() {
+            return Ok(Self(Value::Null));
+        }
+        // serde_json itself refuses what is nested deeper than 128 levels.
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| Error::invalid(format!("Malformed request body: {error}.")).into())
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<App> for Message<T> {
+    type Rejection = Fault;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self, Fault> {
+        let bytes = bytes(request, REPORT_BYTES_MAX).await?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| Error::invalid(format!("Malformed message: {error}.")).into())
+    }
+}

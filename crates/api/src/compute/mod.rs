@@ -1,0 +1,121 @@
+//! Nova.
+
+mod action;
+mod flavor;
+mod host;
+mod keypair;
+mod list;
+mod metadata;
+mod operation;
+mod quota;
+mod server;
+
+use crate::{
+    app::{json, App},
+    fault::Handled,
+};
+use axum::{
+    extract::State,
+    routing::{get, post, put},
+    Router,
+};
+use lenticular_model::{error::Error, ServerId};
+use lenticular_wire::compute as wire;
+use serde_json::json;
+
+/// The routes.
+pub fn routes() -> Router<App> {
+    let v21 = Router::new()
+        .route("/", get(version))
+        .route("/servers", get(list::brief).post(server::create))
+        .route("/servers/detail", get(list::detail))
+        .route("/servers/{id}", get(server::show).put(server::update).delete(server::delete))
+        .route("/servers/{id}/action", post(action::act))
+        .route("/servers/{id}/ips", get(server::ips))
+        .route("/servers/{id}/ips/{network}", get(server::ips_of))
+        .route("/servers/{id}/os-interface", get(server::interfaces))
+        .route("/servers/{id}/os-interface/{port}", get(server::interface))
+        .route("/servers/{id}/os-security-groups", get(server::security_groups))
+        .route("/servers/{id}/os-instance-actions", get(operation::list))
+        .route("/servers/{id}/os-instance-actions/{request}", get(operation::show))
+        .route("/servers/{id}/os-volume_attachments", get(server::volumes))
+        .route("/servers/{id}/metadata", get(metadata::list).post(metadata::merge).put(metadata::replace))
+        .route(
+            "/servers/{id}/metadata/{key}",
+            get(metadata::show).put(metadata::set).delete(metadata::delete),
+        )
+        .route(
+            "/servers/{id}/tags",
+            get(metadata::tags).put(metadata::replace_tags).delete(metadata::clear_tags),
+        )
+        .route(
+            "/servers/{id}/tags/{tag}",
+            get(metadata::has_tag).put(metadata::add_tag).delete(metadata::remove_tag),
+        )
+        .route("/flavors", get(flavor::list).post(flavor::create))
+        .route("/flavors/detail", get(flavor::detail))
+        .route("/flavors/{id}", get(flavor::show).put(flavor::update).delete(flavor::delete))
+        .route("/flavors/{id}/action", post(flavor::act))
+        .route("/flavors/{id}/os-flavor-access", get(flavor::access))
+        .route("/flavors/{id}/os-extra_specs", get(flavor::specs).post(flavor::add_specs))
+        .route(
+            "/flavors/{id}/os-extra_specs/{key}",
+            get(flavor::spec).put(flavor::set_spec).delete(flavor::drop_spec),
+        )
+        .route("/os-keypairs", get(keypair::list).post(keypair::create))
+        .route("/os-keypairs/{name}", get(keypair::show).delete(keypair::delete))
+        .route("/os-availability-zone", get(host::zones))
+        .route("/os-availability-zone/detail", get(host::zones_detail))
+        .route("/os-hypervisors", get(host::hypervisors))
+        .route("/os-hypervisors/detail", get(host::hypervisors_detail))
+        .route("/os-hypervisors/statistics", get(host::statistics))
+        .route("/os-hypervisors/{id}", get(host::hypervisor))
+        .route("/os-services", get(host::services))
+        .route("/os-services/{id}", put(host::update_service).delete(host::delete_service))
+        .route("/limits", get(quota::limits))
+        .route("/os-quota-sets/{project}", get(quota::show).put(quota::update).delete(quota::reset))
+        .route("/os-quota-sets/{project}/defaults", get(quota::defaults))
+        .route("/os-quota-sets/{project}/detail", get(quota::detail))
+        .route("/extensions", get(extensions))
+        .route("/os-server-groups", get(server_groups))
+        .route("/os-aggregates", get(aggregates))
+        .route("/os-migrations", get(migrations));
+    Router::new()
+        .route("/compute", get(versions))
+        .route("/compute/", get(versions))
+        .route("/compute/v2.1", get(version))
+        .nest("/compute/v2.1", v21)
+        .route("/compute/v2.1/", get(version))
+}
+
+async fn versions(State(app): State<App>) -> Handled {
+    json(200, &json!({"versions": [wire::version(&app.config.public_url, "CURRENT")]}))
+}
+
+async fn version(State(app): State<App>) -> Handled {
+    json(200, &json!({"version": wire::version(&app.config.public_url, "CURRENT")}))
+}
+
+async fn extensions(_: crate::ctx::Ctx) -> Handled {
+    json(200, &json!({"extensions": []}))
+}
+
+/// There are none of these yet; a listing that says so is the truth.
+async fn server_groups(_: crate::ctx::Ctx) -> Handled {
+    json(200, &json!({"server_groups": []}))
+}
+
+async fn aggregates(ctx: crate::ctx::Ctx) -> Handled {
+    lenticular_model::policy::check(&ctx.caller, lenticular_model::policy::Action::HypervisorRead, None)?;
+    json(200, &json!({"aggregates": []}))
+}
+
+async fn migrations(ctx: crate::ctx::Ctx) -> Handled {
+    lenticular_model::policy::check(&ctx.caller, lenticular_model::policy::Action::HypervisorRead, None)?;
+    json(200, &json!({"migrations": []}))
+}
+
+/// Reads a server's id; one that is malformed is one that is not there.
+fn server_id(text: &str) -> Result<ServerId, Error> {
+    text.parse().map_err(|_| Error::not_found("Instance", text))
+}

@@ -1,0 +1,123 @@
+//! What was done to a server: Nova's instance actions and their events.
+
+use super::{server::readable, server_id};
+use crate::{app::json, ctx::Ctx, fault::Handled};
+use axum::extract::Path;
+use lenticular_model::{
+    error::{Error, Result},
+    operation::Operation,
+    policy::{self, Action},
+    server::Server,
+    Kind, OperationId, ServerId, Timestamp,
+};
+use serde_json::{json, Value};
+
+/// The server, there or gone: what was done to a deleted one can still be read (from 2.21).
+async fn find(ctx: &Ctx, text: &str) -> Result<ServerId> {
+    let id = server_id(text)?;
+    let there = readable(ctx, text);
+    if there.is_ok() || !ctx.version.has(21) {
+        return there.map(|s| s.id);
+    }
+    let doc = ctx.app.store.get(Kind::PastServer, &id.to_string()).await?;
+    let past: Option<Server> = doc.and_then(|doc| serde_json::from_str(&doc).ok());
+    let past =
+        past.filter(|s| ctx.caller.sees(s.project_id)).ok_or_else(|| Error::not_found("Instance", id))?;
+    policy::check(&ctx.caller, Action::OperationRead, Some(past.project_id))?;
+    Ok(id)
+}
+
+/// All operations of a server, newest first.
+async fn all(ctx: &Ctx, id: ServerId) -> Result<Vec<Operation>> {
+    let range =
+        ctx.state.index.server_operations.range((id, Timestamp(i64::MIN), OperationId(Default::default()))..);
+    let running = range.take_while(|(s, ..)| *s == id).filter_map(|(.., op)| ctx.state.operations.get(op));
+    let mut found: Vec<Operation> = running.map(|o| Operation::clone(o)).collect();
+    let past = ctx.app.store.list(Kind::PastOperation, &format!("{id}/"), None, 1_000, true).await?;
+    for (_, doc) in past {
+        found.push(serde_json::from_str(&doc).map_err(Error::internal)?);
+    }
+    found.sort_by_key(|o| (std::cmp::Reverse(o.created_at), o.id));
+    found.dedup_by_key(|o| o.id);
+    Ok(found)
+}
+
+fn brief(ctx: &Ctx, operation: &Operation) -> Value {
+    let failed = operation.outcome.as_ref().is_some_and(|o| o.failure.is_some());
+    let mut view = json!({
+        "action": operation.action.name(),
+        "instance_uuid": operation.server_id,
+        "request_id": operation.request_id,
+        "user_id": operation.user_id,
+        "project_id": operation.project_id,
+        "start_time": operation.created_at.iso_naive_us(),
+        "message": failed.then_some("Error"),
+    });
+    if ctx.version.has(58) {
+        view["updated_at"] = json!(operation.updated_at.unwrap_or(operation.created_at).iso_naive_us());
+    }
+    view
+}
+
+/// `GET /servers/{id}/os-instance-actions`
+pub async fn list(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    let id = find(&ctx, &id).await?;
+    let operations = all(&ctx, id).await?;
+    let operations: Vec<Operation> = match ctx.version.has(58) {
+        true => {
+            let since = ctx.query.get("changes-since").map(|t| {
+                Timestamp::parse(t)
+                    .ok_or_else(|| Error::invalid(format!("Invalid input for changes-since: {t}.")))
+            });
+            let since = since.transpose()?.unwrap_or_default();
+            let changed = |o: &Operation| o.updated_at.unwrap_or(o.created_at) >= since;
+            let operations = operations.into_iter().filter(changed).collect();
+            crate::page::cut(operations, &ctx.query, |o| o.request_id.clone())?.0
+        }
+        false => operations,
+    };
+    let views: Vec<Value> = operations.iter().map(|o| brief(&ctx, o)).collect();
+    json(200, &json!({"instanceActions": views}))
+}
+
+/// `GET /servers/{id}/os-instance-actions/{request}`
+pub async fn show(ctx: Ctx, Path((id, request)): Path<(String, String)>) -> Handled {
+    let id = find(&ctx, &id).await?;
+    let found = all(&ctx, id).await?.into_iter().find(|o| o.request_id == request);
+    let missing =
+        || Error::not_found_text(format!("Action for request_id {request} on instance {id} not found"));
+    let operation = found.ok_or_else(missing)?;
+    let mut view = brief(&ctx, &operation);
+    let admin = policy::check(&ctx.caller, Action::OperationReadHost, None).is_ok();
+    if admin || ctx.version.has(51) {
+        view["events"] = json!([event(&ctx, &operation, admin)]);
+    }
+    json(200, &json!({"instanceAction": view}))
+}
+
+fn event(ctx: &Ctx, operation: &Operation, admin: bool) -> Value {
+    let outcome = operation.outcome.as_ref();
+    let result = outcome.map(|o| if o.failure.is_some() { "Error" } else { "Success" });
+    let mut event = json!({
+        "event": operation.action.event(),
+        "start_time": operation.created_at.iso_naive_us(),
+        "finish_time": outcome.map(|o| o.at.iso_naive_us()),
+        "result": result,
+    });
+    if admin {
+        event["traceback"] = json!(outcome.and_then(|o| o.failure.as_ref()));
+    }
+    let host = operation.host_id.and_then(|id| ctx.state.hosts.get(&id)).map(|h| h.name.clone());
+    if ctx.version.has(62) {
+        event["hostId"] = json!(host
+            .as_ref()
+            .map(|h| lenticular_wire::identity::derived_id(h, &operation.project_id.to_string())));
+        if admin {
+            event["host"] = json!(host);
+        }
+    }
+    if ctx.version.has(84) {
+        event["details"] = json!(outcome.and_then(|o| o.failure.as_ref()));
+    }
+    event
+}

@@ -1,0 +1,162 @@
+//! Limits and quotas, as Nova shows them.
+
+use crate::{
+    app::{empty, json},
+    body::Json,
+    ctx::Ctx,
+    fault::Handled,
+};
+use axum::extract::Path;
+use lenticular_control::command::quota::{self, Service};
+use lenticular_model::{
+    error::{Error, Result},
+    policy::{self, Action},
+    quota::{Limits, COMPUTE_DEFAULTS},
+    ProjectId,
+};
+use lenticular_wire::request;
+use serde_json::{json, Map, Value};
+
+fn project(ctx: &Ctx, text: &str) -> Result<ProjectId> {
+    let id: ProjectId =
+        text.parse().map_err(|_| Error::invalid(format!("Project ID {text} is not a valid project.")))?;
+    if id != ctx.caller.project_id().unwrap_or(ProjectId(Default::default()))
+        && !ctx.state.projects.contains_key(&id)
+    {
+        return Err(Error::invalid(format!("Project ID {text} is not a valid project.")));
+    }
+    Ok(id)
+}
+
+/// Names that Nova had once; clients of the oldest versions still look for them.
+fn old_names(ctx: &Ctx, set: &mut Map<String, Value>) {
+    let gone = [
+        ("fixed_ips", 36),
+        ("floating_ips", 36),
+        ("security_groups", 36),
+        ("security_group_rules", 36),
+        ("injected_files", 57),
+        ("injected_file_content_bytes", 57),
+        ("injected_file_path_bytes", 57),
+    ];
+    for (name, _) in gone.iter().filter(|(_, until)| !ctx.version.has(*until)) {
+        set.insert((*name).to_owned(), json!(-1));
+    }
+}
+
+fn view(ctx: &Ctx, limits: &[(&'static str, i64)]) -> Map<String, Value> {
+    let mut set: Map<String, Value> =
+        limits.iter().map(|(name, limit)| ((*name).to_owned(), json!(limit))).collect();
+    old_names(ctx, &mut set);
+    set
+}
+
+/// `GET /os-quota-sets/{project}`
+pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    let id = project(&ctx, &text)?;
+    policy::check(&ctx.caller, Action::QuotaRead, Some(id))?;
+    let mut set = view(&ctx, &quota::limits(&ctx.state, Service::Compute, id));
+    set.insert("id".to_owned(), json!(text));
+    json(200, &json!({ "quota_set": set }))
+}
+
+/// `GET /os-quota-sets/{project}/defaults`
+pub async fn defaults(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    let mut set = view(&ctx, COMPUTE_DEFAULTS);
+    set.insert("id".to_owned(), json!(text));
+    json(200, &json!({ "quota_set": set }))
+}
+
+/// `GET /os-quota-sets/{project}/detail`
+pub async fn detail(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    let id = project(&ctx, &text)?;
+    policy::check(&ctx.caller, Action::QuotaRead, Some(id))?;
+    let used = ctx.state.index.project_usage.get(&id).copied().unwrap_or_default();
+    let in_use = |name: &str| match name {
+        "instances" => used.instances,
+        "cores" => used.cores,
+        "ram" => used.ram,
+        _ => 0,
+    };
+    let set = view(&ctx, &quota::limits(&ctx.state, Service::Compute, id));
+    let mut detail: Map<String, Value> = set
+        .into_iter()
+        .map(|(name, limit)| {
+            let line = json!({"limit": limit, "in_use": in_use(&name), "reserved": 0});
+            (name, line)
+        })
+        .collect();
+    detail.insert("id".to_owned(), json!(text));
+    json(200, &json!({ "quota_set": detail }))
+}
+
+/// `PUT /os-quota-sets/{project}`
+pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Handled {
+    let id = project(&ctx, &text)?;
+    let fields = request::envelope(body, "quota_set")?;
+    let mut new = Limits::new();
+    for (name, value) in &fields {
+        let number = value.as_i64().or_else(|| value.as_str()?.parse().ok());
+        match name.as_str() {
+            "force" | "tenant_id" => {}
+            _ => {
+                let number = number.ok_or_else(|| {
+                    Error::invalid(format!("Invalid input for field/attribute {name}. Value: {value}."))
+                })?;
+                new.insert(name.clone(), number);
+            }
+        }
+    }
+    ctx.commit("quota update", move |txn, caller| quota::set(txn, caller, Service::Compute, id, new)).await?;
+    let state = ctx.app.store.state();
+    json(200, &json!({"quota_set": view(&ctx, &quota::limits(&state, Service::Compute, id))}))
+}
+
+/// `DELETE /os-quota-sets/{project}`
+pub async fn reset(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    let id = project(&ctx, &text)?;
+    ctx.commit("quota reset", move |txn, caller| quota::reset(txn, caller, Service::Compute, id)).await?;
+    empty(202)
+}
+
+/// `GET /limits`
+pub async fn limits(ctx: Ctx) -> Handled {
+    let own = ctx.caller.need_project()?;
+    let id = match ctx.query.get("tenant_id") {
+        Some(text) => project(&ctx, text)?,
+        None => own,
+    };
+    policy::check(&ctx.caller, Action::LimitsRead, Some(id))?;
+    let limits = quota::limits(&ctx.state, Service::Compute, id);
+    let limit = |name: &str| limits.iter().find(|(n, _)| *n == name).map_or(-1, |(_, limit)| *limit);
+    let used = ctx.state.index.project_usage.get(&id).copied().unwrap_or_default();
+    let mut absolute = json!({
+        "maxTotalInstances": limit("instances"),
+        "maxTotalCores": limit("cores"),
+        "maxTotalRAMSize": limit("ram"),
+        "maxServerMeta": limit("metadata_items"),
+        "maxTotalKeypairs": limit("key_pairs"),
+        "maxServerGroups": limit("server_groups"),
+        "maxServerGroupMembers": limit("server_group_members"),
+        "totalInstancesUsed": used.instances,
+        "totalCoresUsed": used.cores,
+        "totalRAMUsed": used.ram,
+        "totalServerGroupsUsed": 0,
+    });
+    if !ctx.version.has(36) {
+        for name in ["maxSecurityGroups", "maxSecurityGroupRules", "maxTotalFloatingIps"] {
+            absolute[name] = json!(-1);
+        }
+        absolute["totalSecurityGroupsUsed"] = json!(0);
+        absolute["totalFloatingIpsUsed"] = json!(0);
+    }
+    if !ctx.version.has(39) {
+        absolute["maxImageMeta"] = json!(128);
+    }
+    if !ctx.version.has(57) {
+        for name in ["maxPersonality", "maxPersonalitySize"] {
+            absolute[name] = json!(-1);
+        }
+    }
+    json(200, &json!({"limits": {"rate": [], "absolute": absolute}}))
+}

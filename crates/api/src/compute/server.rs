@@ -1,0 +1,295 @@
+//! Servers: create, show, change, delete, and what belongs to one.
+
+use super::{list::context, server_id};
+use crate::{
+    app::{empty, json},
+    body::Json,
+    ctx::Ctx,
+    fault::Handled,
+};
+use axum::{
+    extract::Path,
+    http::{header, HeaderValue},
+};
+use lenticular_control::command::{
+    server::{self, ports, ServerChange},
+    server_create::{self, Networks, NewServers, Nic},
+};
+use lenticular_model::{
+    error::{Error, Result},
+    policy::{self, Action},
+    port::Port,
+    server::Server,
+    Kind, ServerId,
+};
+use lenticular_wire::{
+    compute::{
+        server::{Addresses, Context, Full},
+        server_create::{self as wire, CreateServer, DiskConfig},
+    },
+    network as wire_network,
+    request::{self, de_present},
+};
+use serde::Deserialize;
+use serde_json::{json, Value};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// `POST /servers`
+pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
+    // Scheduler hints stand beside the server, under either of two names.
+    let asked = wire::read(body, ctx.version)?;
+    let password = match asked.admin_pass.clone() {
+        Some(password) => password,
+        None => random_password()?,
+    };
+    let with_reservation = asked.return_reservation_id;
+    let new = to_command(&ctx, asked)?;
+    let ids = ctx.commit("server create", move |txn, caller| server_create::create(txn, caller, new)).await?;
+    let state = ctx.app.store.state();
+    let first = ids.first().and_then(|id| state.servers.get(id));
+    let first = first.ok_or_else(|| Error::internal("the created server is not in the state"))?;
+    if with_reservation {
+        return json(202, &json!({"reservation_id": first.reservation_id}));
+    }
+    let manual = if first.disk_config_manual { "MANUAL" } else { "AUTO" };
+    let url = ctx.url();
+    let body = json!({"server": {
+        "id": first.id,
+        "links": [
+            {"rel": "self", "href": format!("{url}/compute/v2.1/servers/{}", first.id)},
+            {"rel": "bookmark", "href": format!("{url}/compute/servers/{}", first.id)},
+        ],
+        "OS-DCF:diskConfig": manual,
+        "security_groups": [{"name": "default"}],
+        "adminPass": password,
+    }});
+    let mut response = json(202, &body)?;
+    if let Ok(location) = HeaderValue::from_str(&format!("{url}/compute/v2.1/servers/{}", first.id)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+fn random_password() -> Result<String> {
+    let mut bytes = [0; 12];
+    getrandom::fill(&mut bytes).map_err(Error::internal)?;
+    let alphabet = b"abcdefghjkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    Ok(bytes.iter().map(|b| char::from(alphabet[usize::from(*b) % alphabet.len()])).collect())
+}
+
+fn to_command(ctx: &Ctx, asked: CreateServer) -> Result<NewServers> {
+    // `zone:host` forces a host, as operators' tools still say it.
+    let (zone, zone_host) = match asked.availability_zone.as_deref() {
+        None | Some("") => (None, None),
+        Some(text) => match text.split_once(':') {
+            Some((zone, host)) => {
+                let host = host.split(':').next().unwrap_or(host);
+                (
+                    Some(zone.to_owned()).filter(|z| !z.is_empty()),
+                    Some(host.to_owned()).filter(|h| !h.is_empty()),
+                )
+            }
+            None => (Some(text.to_owned()), None),
+        },
+    };
+    let networks = match asked.networks(ctx.version)? {
+        wire::Networks::Unsaid => Networks::Unsaid,
+        wire::Networks::Auto => Networks::Auto,
+        wire::Networks::None => Networks::None,
+        wire::Networks::These(nics) => Networks::These(nics.into_iter().map(to_nic).collect()),
+    };
+    let min_count = asked.min_count.unwrap_or(1);
+    Ok(NewServers {
+        image_id: asked.image_id()?,
+        flavor_id: asked.flavor_id()?.as_str().into(),
+        networks,
+        name: asked.name,
+        description: asked.description,
+        hostname: asked.hostname,
+        key_name: asked.key_name.filter(|k| !k.is_empty()),
+        security_groups: asked.security_groups.into_iter().map(|g| g.name).collect(),
+        user_data: asked.user_data.filter(|d| !d.is_empty()),
+        metadata: asked.metadata.unwrap_or_default(),
+        tags: asked.tags,
+        config_drive: asked.config_drive,
+        zone,
+        host: asked.host.or(asked.hypervisor_hostname).or(zone_host),
+        disk_config_manual: asked.disk_config == Some(DiskConfig::Manual),
+        access_ipv4: asked.access_ipv4.unwrap_or_default(),
+        access_ipv6: asked.access_ipv6.unwrap_or_default(),
+        min_count,
+        max_count: asked.max_count.unwrap_or(min_count),
+    })
+}
+
+fn to_nic(nic: wire::Nic) -> Nic {
+    match nic {
+        wire::Nic::Network(id, address) => Nic::Network(id, address),
+        wire::Nic::Port(id) => Nic::Port(id),
+    }
+}
+
+/// The user data of those servers that have any, for admins, who alone are shown it.
+pub async fn user_data_of(ctx: &Ctx, servers: &[Arc<Server>]) -> Result<BTreeMap<ServerId, String>> {
+    let mut found = BTreeMap::new();
+    if !(ctx.caller.is_admin() && ctx.version.has(3)) {
+        return Ok(found);
+    }
+    for server in servers.iter().filter(|s| s.has_user_data) {
+        if let Some(doc) = ctx.app.store.get(Kind::UserData, &server.id.to_string()).await? {
+            found.insert(server.id, serde_json::from_str(&doc).map_err(Error::internal)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The server, if the caller may look at it.
+pub fn readable(ctx: &Ctx, text: &str) -> Result<Arc<Server>> {
+    let server = server::visible(&ctx.state, &ctx.caller, server_id(text)?)?;
+    policy::check(&ctx.caller, Action::ServerRead, Some(server.project_id))?;
+    Ok(server)
+}
+
+async fn view(ctx: &Ctx, server: &Arc<Server>) -> Result<Value> {
+    let user_data = user_data_of(ctx, std::slice::from_ref(server)).await?;
+    let context = Context { single: true, ..context(ctx, Some(&user_data)) };
+    serde_json::to_value(Full(context, server)).map_err(Error::internal)
+}
+
+/// `GET /servers/{id}`
+pub async fn show(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    let server = readable(&ctx, &id)?;
+    json(200, &json!({"server": view(&ctx, &server).await?}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UpdateServer {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "de_present")]
+    description: Option<Option<String>>,
+    #[serde(default)]
+    hostname: Option<String>,
+    #[serde(rename = "accessIPv4", default)]
+    access_ipv4: Option<String>,
+    #[serde(rename = "accessIPv6", default)]
+    access_ipv6: Option<String>,
+    #[serde(rename = "OS-DCF:diskConfig", default)]
+    disk_config: Option<DiskConfig>,
+}
+
+/// `PUT /servers/{id}`
+pub async fn update(mut ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
+    let id = server_id(&id)?;
+    let fields = request::envelope(body, "server")?;
+    request::check_version(&fields, wire::FIELDS, ctx.version)?;
+    let asked: UpdateServer = request::read(fields)?;
+    if let Some(name) = &asked.name {
+        request::check_name("name", name)?;
+    }
+    if let Some(Some(description)) = &asked.description {
+        request::check_text("description", description, 255)?;
+    }
+    if let Some(hostname) = &asked.hostname {
+        wire::check_hostname(hostname)?;
+    }
+    wire::check_access("accessIPv4", asked.access_ipv4.as_deref(), true)?;
+    wire::check_access("accessIPv6", asked.access_ipv6.as_deref(), false)?;
+    let change = ServerChange {
+        name: asked.name,
+        description: asked.description,
+        hostname: asked.hostname,
+        access_ipv4: asked.access_ipv4,
+        access_ipv6: asked.access_ipv6,
+        disk_config_manual: asked.disk_config.map(|d| d == DiskConfig::Manual),
+    };
+    ctx.commit("server update", move |txn, caller| server::update(txn, caller, id, change)).await?;
+    ctx.state = ctx.app.store.state();
+    let server = server::visible(&ctx.state, &ctx.caller, id)?;
+    json(200, &json!({"server": view(&ctx, &server).await?}))
+}
+
+/// `DELETE /servers/{id}`
+pub async fn delete(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    let id = server_id(&id)?;
+    ctx.commit("server delete", move |txn, caller| server::delete(txn, caller, id)).await?;
+    empty(204)
+}
+
+/// `GET /servers/{id}/ips`
+pub async fn ips(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    let server = readable(&ctx, &id)?;
+    let ports: Vec<&Arc<Port>> = ports(&ctx.state, server.id).collect();
+    json(200, &json!({"addresses": plain(&Addresses { state: &ctx.state, ports: &ports })?}))
+}
+
+/// Addresses without the extended attributes that only the server's own view has.
+fn plain(addresses: &Addresses<'_, '_>) -> Result<Value> {
+    let mut value = serde_json::to_value(addresses).map_err(Error::internal)?;
+    for list in value.as_object_mut().into_iter().flat_map(|map| map.values_mut()) {
+        for address in list.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+            address.retain(|key, _| key == "version" || key == "addr");
+        }
+    }
+    Ok(value)
+}
+
+/// `GET /servers/{id}/ips/{network}`
+pub async fn ips_of(ctx: Ctx, Path((id, network)): Path<(String, String)>) -> Handled {
+    let server = readable(&ctx, &id)?;
+    let ports: Vec<&Arc<Port>> = ports(&ctx.state, server.id).collect();
+    let all = plain(&Addresses { state: &ctx.state, ports: &ports })?;
+    match all.get(&network) {
+        Some(list) => json(200, &json!({(network): list})),
+        None => Err(Error::not_found_text("Instance is not a member of specified network").into()),
+    }
+}
+
+fn attachment(port: &Port) -> Value {
+    json!({
+        "port_id": port.id,
+        "net_id": port.network_id,
+        "mac_addr": port.mac,
+        "port_state": if port.plugged { "ACTIVE" } else { "DOWN" },
+        "fixed_ips": port.fixed_ips,
+    })
+}
+
+/// `GET /servers/{id}/os-interface`
+pub async fn interfaces(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    let server = readable(&ctx, &id)?;
+    let all: Vec<Value> = ports(&ctx.state, server.id).map(|p| attachment(p)).collect();
+    json(200, &json!({"interfaceAttachments": all}))
+}
+
+/// `GET /servers/{id}/os-interface/{port}`
+pub async fn interface(ctx: Ctx, Path((id, port)): Path<(String, String)>) -> Handled {
+    let server = readable(&ctx, &id)?;
+    let found = ports(&ctx.state, server.id).find(|p| p.id.to_string() == port);
+    let found = found.ok_or_else(|| Error::not_found("Port", &port))?;
+    json(200, &json!({"interfaceAttachment": attachment(found)}))
+}
+
+/// `GET /servers/{id}/os-security-groups`
+pub async fn security_groups(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    let server = readable(&ctx, &id)?;
+    let mut groups: Vec<_> = ports(&ctx.state, server.id).flat_map(|p| p.security_groups.clone()).collect();
+    groups.sort();
+    groups.dedup();
+    let found = groups.iter().filter_map(|id| ctx.state.security_groups.get(id));
+    let views: Vec<Value> = found
+        .map(|g| {
+            let mut view = wire_network::security_group(&ctx.state, g);
+            view["rules"] = view["security_group_rules"].take();
+            view
+        })
+        .collect();
+    json(200, &json!({"security_groups": views}))
+}
+
+/// `GET /servers/{id}/os-volume_attachments`: there are no volumes yet.
+pub async fn volumes(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    readable(&ctx, &id)?;
+    json(200, &json!({"volumeAttachments": []}))
+}

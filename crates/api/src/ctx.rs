@@ -1,0 +1,163 @@
+//! What a handler knows of its request: who asks, in what right, in which version, of which snapshot.
+
+use crate::{
+    app::App,
+    fault::{service_of, Fault},
+    query::Query,
+    token::Payload,
+};
+use axum::{
+    extract::FromRequestParts,
+    http::{request::Parts, HeaderMap},
+};
+use lenticular_control::command::identity::roles_on;
+use lenticular_model::{
+    error::{Error, Result},
+    identity::{Target, User},
+    policy::{Caller, RoleLevel, Scope},
+    Cause, State, Timestamp, Txn,
+};
+use lenticular_wire::{
+    fault::Service,
+    microversion::{Microversion, Range, Refusal, COMPUTE, PLACEMENT},
+};
+use std::sync::Arc;
+
+/// The request's id, put into the request by the outermost layer.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub Arc<str>);
+
+/// A request by somebody known.
+pub struct Ctx {
+    /// The cloud.
+    pub app: App,
+    /// The snapshot that the request is judged by, and that reads read.
+    pub state: Arc<State>,
+    /// Who asks.
+    pub caller: Caller,
+    /// The version they speak.
+    pub version: Microversion,
+    /// The URL's query.
+    pub query: Query,
+}
+
+impl FromRequestParts<App> for Ctx {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> std::result::Result<Self, Fault> {
+        let state = app.store.state();
+        let text = header(&parts.headers, "x-auth-token")
+            .ok_or_else(|| Error::unauthorized("The request you have made requires authentication."))?;
+        let (token, _) = authenticate(app, &state, text)?;
+        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default();
+        let caller = caller(&state, &token, request_id);
+        let version = version(service_of(parts.uri.path()), &parts.headers)?;
+        let query = Query::parse(parts.uri.query());
+        Ok(Self { app: app.clone(), state, caller, version, query })
+    }
+}
+
+impl Ctx {
+    /// Runs a command in a transaction of its own, on this request's account.
+    pub async fn commit<T: Send + 'static>(
+        &self,
+        why: &str,
+        command: impl FnOnce(&mut Txn<'_>, &Caller) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let caller = self.caller.clone();
+        let cause = Cause {
+            actor: caller.user_id.to_string(),
+            request_id: caller.request_id.clone(),
+            why: why.to_owned(),
+        };
+        self.app.store.transact(cause, move |txn| command(txn, &caller)).await
+    }
+
+    /// The cloud's public URL, without a slash at the end.
+    pub fn url(&self) -> &str {
+        &self.app.config.public_url
+    }
+}
+
+/// One header as text.
+pub fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The range of versions of a service that has microversions.
+pub fn range_of(service: Service) -> Option<&'static Range> {
+    match service {
+        Service::Compute => Some(&COMPUTE),
+        Service::Placement => Some(&PLACEMENT),
+        _ => None,
+    }
+}
+
+/// The version that a request to a service speaks.
+pub fn version(service: Service, headers: &HeaderMap) -> Result<Microversion> {
+    let Some(range) = range_of(service) else { return Ok(Microversion(0)) };
+    let modern = headers.get_all("openstack-api-version").iter().filter_map(|v| v.to_str().ok());
+    let modern = modern.filter_map(|text| range.of_header(text)).last();
+    let text = modern.or_else(|| header(headers, range.legacy_header?));
+    range.negotiate(text).map_err(|refusal| match refusal {
+        Refusal::Malformed(why) => Error::invalid(why),
+        Refusal::Outside(why) => Error::not_acceptable(why),
+    })
+}
+
+/// Opens a token and checks that it still holds.
+///
+/// # Errors
+/// It does not: expired, revoked, or its user or scope is gone or disabled.
+pub fn authenticate(app: &App, state: &State, text: &str) -> Result<(Payload, Arc<User>)> {
+    let refused = || Error::unauthorized("The request you have made requires authentication.");
+    let token = app.tokens.open(text).ok_or_else(refused)?;
+    let user = check(state, &token, (app.clock)())?;
+    Ok((token, user))
+}
+
+/// Whether an opened token still holds; gives its user.
+pub fn check(state: &State, token: &Payload, now: Timestamp) -> Result<Arc<User>> {
+    let refused = || Error::unauthorized("The request you have made requires authentication.");
+    if token.expires_at <= now {
+        return Err(refused());
+    }
+    let audit = crate::token::audit_text(&token.audit_id);
+    if state.revocations.contains_key(&lenticular_model::RevocationId::from(audit.as_str())) {
+        return Err(refused());
+    }
+    let user = state.users.get(&token.user_id).filter(|u| u.enabled).cloned().ok_or_else(refused)?;
+    let domain_enabled = |id| state.domains.get(id).is_some_and(|d| d.enabled);
+    if !domain_enabled(&user.domain_id) || token.issued_at < user.password_changed_at {
+        return Err(refused());
+    }
+    let scope_holds = match &token.scope {
+        Scope::Unscoped | Scope::System => true,
+        Scope::Domain(id) => domain_enabled(id),
+        Scope::Project(id) => {
+            state.projects.get(id).is_some_and(|p| p.enabled && domain_enabled(&p.domain_id))
+        }
+    };
+    let held = token.scope == Scope::Unscoped || !roles_on(state, user.id, &target(&token.scope)).is_empty();
+    (scope_holds && held).then_some(user).ok_or_else(refused)
+}
+
+/// Where the roles of a scope are held. An unscoped token holds none; the system stands in for it.
+pub fn target(scope: &Scope) -> Target {
+    match scope {
+        Scope::Project(id) => Target::Project(*id),
+        Scope::Domain(id) => Target::Domain(id.clone()),
+        Scope::System | Scope::Unscoped => Target::System,
+    }
+}
+
+fn caller(state: &State, token: &Payload, request_id: String) -> Caller {
+    let level = match &token.scope {
+        Scope::Unscoped => RoleLevel::None,
+        scope => {
+            let roles = roles_on(state, token.user_id, &target(scope));
+            roles.iter().map(|r| RoleLevel::of(&r.name)).max().unwrap_or(RoleLevel::None)
+        }
+    };
+    Caller { user_id: token.user_id, scope: token.scope.clone(), level, request_id }
+}

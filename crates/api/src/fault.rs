@@ -1,0 +1,74 @@
+//! Turns refusals into answers, in the words of the service that was asked.
+
+use axum::{
+    body::Body,
+    http::{header, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
+};
+use lenticular_model::error::{Error, Kind};
+use lenticular_wire::fault::{body, status, Service};
+
+/// A refusal on its way out of a handler. The words are chosen further out, where the service is known.
+#[derive(Debug)]
+pub struct Fault(pub Error);
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(status(&self.0)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        response.extensions_mut().insert(self.0);
+        response
+    }
+}
+
+/// The result of a handler.
+pub type Handled<T = Response> = Result<T, Fault>;
+
+/// The service whose manner a path is answered in.
+pub fn service_of(path: &str) -> Service {
+    match path.split('/').nth(1) {
+        Some("identity") => Service::Identity,
+        Some("compute") => Service::Compute,
+        Some("image") => Service::Image,
+        Some("network") => Service::Network,
+        Some("placement") => Service::Placement,
+        _ => Service::Own,
+    }
+}
+
+/// Gives a refusal its body; answers that are none pass through.
+pub fn render(service: Service, response: Response, request_id: &str, public_url: &str) -> Response {
+    let (mut parts, old_body) = response.into_parts();
+    let status = parts.status.as_u16();
+    let error = match parts.extensions.remove::<Error>() {
+        Some(error) => error,
+        // What the router itself refused comes without words.
+        None if matches!(status, 404 | 405) && !parts.headers.contains_key(header::CONTENT_TYPE) => {
+            let mut error = Error::not_found_text(match status {
+                404 => "The resource could not be found.",
+                _ => "The method is not allowed for this resource.",
+            });
+            if status == 405 {
+                error.kind = Kind::Invalid;
+            }
+            error
+        }
+        None => return Response::from_parts(parts, old_body),
+    };
+    let json = body(service, status, &error, request_id).to_string();
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    parts.headers.remove(header::CONTENT_LENGTH);
+    if status == 401 {
+        let challenge = format!("Keystone uri=\"{public_url}/identity\"");
+        if let Ok(value) = HeaderValue::from_str(&challenge) {
+            parts.headers.insert(header::WWW_AUTHENTICATE, value);
+        }
+    }
+    Response::from_parts(parts, Body::from(json))
+}

@@ -1,0 +1,298 @@
+//! Tokens: issuing, showing and revoking them, and what their bearers may turn to.
+
+use super::id;
+use crate::{
+    app::{empty, json, App},
+    body::Json,
+    ctx::{self, header, Ctx},
+    fault::Handled,
+    token::{audit_text, Payload},
+};
+use axum::{
+    extract::State,
+    http::{HeaderMap, HeaderValue},
+    response::Response,
+};
+use lenticular_control::command::identity::{self, roles_on};
+use lenticular_model::{
+    error::{Error, Result},
+    identity::{Project, Target, User},
+    policy::{self, Action, Scope},
+    DomainId, ProjectId, State as Cloud, UserId,
+};
+use lenticular_wire::identity::{self as wire, Login, Named};
+use serde_json::{json, Value};
+use std::sync::Arc;
+
+/// `POST /v3/auth/tokens`
+pub async fn issue(
+    State(app): State<App>,
+    headers: HeaderMap,
+    uri: axum::http::Uri,
+    Json(body): Json,
+) -> Handled {
+    let login: Login = serde_json::from_value(body)
+        .map_err(|error| Error::invalid(format!("Invalid input for field 'auth': {error}.")))?;
+    let state = app.store.state();
+    let (user, earlier) = prove(&app, &state, &login.auth.identity).await?;
+    let scope = wanted_scope(&state, &user, login.auth.scope.as_ref())?;
+    if scope != Scope::Unscoped && roles_on(&state, user.id, &ctx::target(&scope)).is_empty() {
+        return Err(refused().into());
+    }
+    let mut audit_id = [0; 16];
+    getrandom::fill(&mut audit_id).map_err(Error::internal)?;
+    let issued_at = (app.clock)();
+    let payload = Payload {
+        user_id: user.id,
+        scope,
+        issued_at,
+        // A token got by a token lives no longer than that one.
+        expires_at: earlier.as_ref().map_or(issued_at.plus_s(app.tokens.life_s), |t| t.expires_at),
+        audit_id,
+        by_token: earlier.is_some(),
+    };
+    let text = app.tokens.seal(&payload);
+    let with_catalog = !uri.query().is_some_and(|q| q.contains("nocatalog"));
+    let _ = headers;
+    let response = json(201, &view(&app, &state, &user, &payload, with_catalog))?;
+    Ok(with_token(response, &text))
+}
+
+fn with_token(mut response: Response, text: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        response.headers_mut().insert("x-subject-token", value);
+    }
+    response
+}
+
+fn refused() -> Error {
+    Error::unauthorized("The request you have made requires authentication.")
+}
+
+/// Who proves to be whom: by a password, or by an earlier token.
+async fn prove(app: &App, state: &Cloud, identity: &wire::Identity) -> Result<(Arc<User>, Option<Payload>)> {
+    for method in &identity.methods {
+        match method.as_str() {
+            "password" => {
+                let proof = identity.password.as_ref().ok_or_else(|| super::required("password"))?;
+                return Ok((by_password(app, state, &proof.user).await?, None));
+            }
+            "token" => {
+                let proof = identity.token.as_ref().ok_or_else(|| super::required("token"))?;
+                let (payload, user) = ctx::authenticate(app, state, &proof.id)?;
+                return Ok((user, Some(payload)));
+            }
+            other => {
+                return Err(Error::unauthorized(format!(
+                    "Attempted to authenticate with an unsupported method: {other}. Use password or token."
+                )))
+            }
+        }
+    }
+    Err(Error::invalid("Invalid input for field 'methods': it must name password or token."))
+}
+
+async fn by_password(app: &App, state: &Cloud, proof: &wire::PasswordUser) -> Result<Arc<User>> {
+    let found = match (&proof.id, &proof.name) {
+        (Some(id), _) => id.parse::<UserId>().ok().and_then(|id| state.users.get(&id)).cloned(),
+        (None, Some(name)) => {
+            let domain = domain_of(state, proof.domain.as_ref()).ok_or_else(|| {
+                Error::invalid("Expecting to find domain in user. The server could not comply.")
+            })?;
+            let id = state.index.user_names.get(&(domain, name.clone()));
+            id.and_then(|id| state.users.get(id)).cloned()
+        }
+        (None, None) => return Err(super::required("id or name of the user")),
+    };
+    // A user who is not there costs as long as one who is.
+    let hash = found.as_ref().and_then(|u| u.password_hash.clone());
+    let right = app.passwords.verify(proof.password.clone(), hash).await?;
+    let user = found.filter(|u| right && u.enabled).ok_or_else(refused)?;
+    let enabled = state.domains.get(&user.domain_id).is_some_and(|d| d.enabled);
+    enabled.then_some(user).ok_or_else(refused)
+}
+
+fn domain_of(state: &Cloud, named: Option<&Named>) -> Option<DomainId> {
+    let named = named?;
+    match (&named.id, &named.name) {
+        (Some(id), _) => Some(DomainId::from(id.as_str())),
+        (None, Some(name)) => {
+            // A domain that is not there has no users and no projects: the same refusal as for those.
+            Some(state.index.domain_names.get(name).cloned().unwrap_or_else(|| DomainId::from("")))
+        }
+        (None, None) => None,
+    }
+}
+
+fn wanted_scope(state: &Cloud, user: &User, scope: Option<&Value>) -> Result<Scope> {
+    let bad = |why: &str| Error::invalid(format!("Invalid input for field 'scope': {why}."));
+    match scope {
+        None => Ok(default_scope(state, user)),
+        Some(Value::String(word)) if word == "unscoped" => Ok(Scope::Unscoped),
+        Some(Value::Object(fields)) => {
+            let read = |name: &str| -> Result<Option<Named>> {
+                let value = fields.get(name).cloned();
+                value.map(|v| serde_json::from_value(v).map_err(|e| bad(&e.to_string()))).transpose()
+            };
+            if let Some(project) = read("project")? {
+                return project_scope(state, &project);
+            }
+            if let Some(domain) = read("domain")? {
+                let id =
+                    domain_of(state, Some(&domain)).ok_or_else(|| bad("domain needs an id or a name"))?;
+                let domain = state.domains.get(&id).filter(|d| d.enabled).ok_or_else(refused)?;
+                return Ok(Scope::Domain(domain.id.clone()));
+            }
+            if fields.get("system").is_some_and(|s| s["all"] == true) {
+                return Ok(Scope::System);
+            }
+            if fields.contains_key("unscoped") {
+                return Ok(Scope::Unscoped);
+            }
+            Err(bad("it must name a project, a domain or the system"))
+        }
+        Some(_) => Err(bad("it must be an object")),
+    }
+}
+
+fn project_scope(state: &Cloud, named: &Named) -> Result<Scope> {
+    let found: Option<&Arc<Project>> = match (&named.id, &named.name) {
+        (Some(id), _) => id.parse::<ProjectId>().ok().and_then(|id| state.projects.get(&id)),
+        (None, Some(name)) => {
+            let domain = domain_of(state, named.domain.as_deref())
+                .ok_or_else(|| Error::invalid("Expecting to find domain in project."))?;
+            state.index.project_names.get(&(domain, name.clone())).and_then(|id| state.projects.get(id))
+        }
+        (None, None) => None,
+    };
+    let enabled = |p: &&Arc<Project>| p.enabled && state.domains.get(&p.domain_id).is_some_and(|d| d.enabled);
+    found.filter(enabled).map(|p| Scope::Project(p.id)).ok_or_else(refused)
+}
+
+/// The user's default project, if there is one and the user still has a role there.
+fn default_scope(state: &Cloud, user: &User) -> Scope {
+    let holds = |id: &ProjectId| {
+        state.projects.get(id).is_some_and(|p| p.enabled)
+            && !roles_on(state, user.id, &Target::Project(*id)).is_empty()
+    };
+    user.default_project_id.filter(holds).map_or(Scope::Unscoped, Scope::Project)
+}
+
+fn view(app: &App, state: &Cloud, user: &User, payload: &Payload, with_catalog: bool) -> Value {
+    let roles = match payload.scope {
+        Scope::Unscoped => Vec::new(),
+        _ => roles_on(state, user.id, &ctx::target(&payload.scope)),
+    };
+    let methods: &[&'static str] = if payload.by_token { &["token", "password"] } else { &["password"] };
+    wire::token(&wire::Token {
+        state,
+        url: &app.config.public_url,
+        user,
+        methods,
+        scope: &payload.scope,
+        roles: &roles,
+        issued_at: payload.issued_at,
+        expires_at: payload.expires_at,
+        audit_id: &audit_text(&payload.audit_id),
+        with_catalog,
+    })
+}
+
+/// The token that a request is about, if the bearer may ask about it.
+fn subject(ctx: &Ctx, headers: &HeaderMap, action: Action) -> Result<(Payload, Arc<User>, String)> {
+    let text = header(headers, "x-subject-token").ok_or_else(|| super::required("X-Subject-Token"))?;
+    let found = ctx::authenticate(&ctx.app, &ctx.state, text);
+    let (payload, user) = found.map_err(|_| Error::not_found_text("Could not find token."))?;
+    if payload.user_id != ctx.caller.user_id {
+        policy::check(&ctx.caller, action, None)?;
+    }
+    Ok((payload, user, text.to_owned()))
+}
+
+/// `GET /v3/auth/tokens`
+pub async fn show(ctx: Ctx, headers: HeaderMap) -> Handled {
+    let (payload, user, text) = subject(&ctx, &headers, Action::TokenValidateOthers)?;
+    let with_catalog = ctx.query.get("nocatalog").is_none();
+    let response = json(200, &view(&ctx.app, &ctx.state, &user, &payload, with_catalog))?;
+    Ok(with_token(response, &text))
+}
+
+/// `HEAD /v3/auth/tokens`
+pub async fn head(ctx: Ctx, headers: HeaderMap) -> Handled {
+    let (_, _, text) = subject(&ctx, &headers, Action::TokenValidateOthers)?;
+    Ok(with_token(empty(200)?, &text))
+}
+
+/// `DELETE /v3/auth/tokens`
+pub async fn revoke(ctx: Ctx, headers: HeaderMap) -> Handled {
+    let (payload, _, _) = subject(&ctx, &headers, Action::TokenRevokeOthers)?;
+    ctx.commit("token revoke", move |txn, _| {
+        identity::revoke_token(txn, &audit_text(&payload.audit_id), payload.expires_at);
+        Ok(())
+    })
+    .await?;
+    empty(204)
+}
+
+/// `GET /v3/auth/catalog`
+pub async fn catalog(ctx: Ctx) -> Handled {
+    if ctx.caller.scope == Scope::Unscoped {
+        return Err(Error::forbidden("The catalog needs a token with a scope.").into());
+    }
+    json(
+        200,
+        &wire::listing(
+            ctx.url(),
+            "auth/catalog",
+            match wire::catalog(ctx.url()) {
+                Value::Array(items) => items,
+                other => vec![other],
+            },
+        ),
+    )
+}
+
+/// The projects in which a user holds a role.
+pub fn projects_of(state: &Cloud, user: UserId) -> Vec<Arc<Project>> {
+    let from =
+        (user, Target::Project(ProjectId(Default::default())), lenticular_model::RoleId(Default::default()));
+    let held = state.index.user_roles.range(from..).take_while(|((u, ..), _)| *u == user);
+    let mut ids: Vec<ProjectId> = held
+        .filter_map(|((_, target, _), _)| match target {
+            Target::Project(id) => Some(*id),
+            _ => None,
+        })
+        .collect();
+    ids.dedup();
+    ids.iter().filter_map(|id| state.projects.get(id)).filter(|p| p.enabled).cloned().collect()
+}
+
+/// `GET /v3/auth/projects`
+pub async fn projects(ctx: Ctx) -> Handled {
+    let projects = projects_of(&ctx.state, ctx.caller.user_id);
+    let items = projects.iter().map(|p| wire::project(ctx.url(), p)).collect();
+    json(200, &wire::listing(ctx.url(), "auth/projects", items))
+}
+
+/// `GET /v3/auth/domains`
+pub async fn domains(ctx: Ctx) -> Handled {
+    let user = ctx.caller.user_id;
+    let held = |id: &DomainId| !roles_on(&ctx.state, user, &Target::Domain(id.clone())).is_empty();
+    let domains = ctx.state.domains.values().filter(|d| d.enabled && held(&d.id));
+    json(
+        200,
+        &wire::listing(ctx.url(), "auth/domains", domains.map(|d| wire::domain(ctx.url(), d)).collect()),
+    )
+}
+
+/// `GET /v3/auth/system`
+pub async fn system(ctx: Ctx) -> Handled {
+    let held = !roles_on(&ctx.state, ctx.caller.user_id, &Target::System).is_empty();
+    let system = if held { vec![json!({"all": true})] } else { Vec::new() };
+    json(200, &json!({"system": system, "links": {"self": format!("{}/identity/v3/auth/system", ctx.url())}}))
+}
+
+/// Reads a user's id, which may be the caller's own.
+pub fn user_id(text: &str) -> Result<UserId> {
+    id("user", text)
+}

@@ -1,0 +1,100 @@
+//! Domains.
+
+use super::{field, missing, name, required};
+use crate::{
+    app::{empty, json},
+    body::Json,
+    ctx::Ctx,
+    fault::Handled,
+};
+use axum::extract::Path;
+use lenticular_control::command::identity;
+use lenticular_model::{
+    error::Error,
+    identity::{Domain, Target},
+    policy::{self, Action},
+    DomainId,
+};
+use lenticular_wire::{identity as wire, request::envelope};
+use serde_json::json;
+
+/// `GET /v3/domains`
+pub async fn list(ctx: Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::GrantRead, None)?;
+    let wanted = |d: &&std::sync::Arc<Domain>| ctx.query.get("name").is_none_or(|n| d.name == n);
+    let items = ctx.state.domains.values().filter(wanted).map(|d| wire::domain(ctx.url(), d)).collect();
+    json(200, &wire::listing(ctx.url(), "domains", items))
+}
+
+/// `GET /v3/domains/{id}`
+pub async fn show(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    let id = DomainId::from(id.as_str());
+    let own = ctx.state.users.get(&ctx.caller.user_id).is_some_and(|u| u.domain_id == id)
+        || !identity::roles_on(&ctx.state, ctx.caller.user_id, &Target::Domain(id.clone())).is_empty();
+    if !own {
+        policy::check(&ctx.caller, Action::GrantRead, None)?;
+    }
+    let domain = ctx.state.domains.get(&id).ok_or_else(|| missing("domain", id.as_str()))?;
+    json(200, &json!({"domain": wire::domain(ctx.url(), domain)}))
+}
+
+/// `POST /v3/domains`
+pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
+    let fields = envelope(body, "domain")?;
+    let new = (
+        name(&fields, 64)?.ok_or_else(|| required("name"))?,
+        field::<String>(&fields, "description")?.unwrap_or_default(),
+        field::<bool>(&fields, "enabled")?.unwrap_or(true),
+    );
+    let domain = ctx
+        .commit("domain create", move |txn, caller| {
+            let (name, description, enabled) = new;
+            let id: DomainId =
+                lenticular_model::ProjectId::from_random(txn.random()).to_string().as_str().into();
+            let domain = Domain {
+                id,
+                created_at: txn.now,
+                updated_at: None,
+                name,
+                description,
+                enabled,
+                unknown: Default::default(),
+            };
+            identity::put_domain(txn, caller, domain.clone())?;
+            Ok(domain)
+        })
+        .await?;
+    json(201, &json!({"domain": wire::domain(ctx.url(), &domain)}))
+}
+
+/// `PATCH /v3/domains/{id}`
+pub async fn update(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
+    let fields = envelope(body, "domain")?;
+    let change =
+        (name(&fields, 64)?, field::<String>(&fields, "description")?, field::<bool>(&fields, "enabled")?);
+    let domain = ctx
+        .commit("domain update", move |txn, caller| {
+            let (name, description, enabled) = change;
+            let mut domain = Domain::clone(&*identity::domain(txn, &id.as_str().into())?);
+            if enabled == Some(false) && domain.id.as_str() == identity::DEFAULT_DOMAIN {
+                return Err(Error::forbidden(
+                    "The default domain cannot be disabled: the administrators are in it.",
+                ));
+            }
+            domain.name = name.unwrap_or(domain.name);
+            domain.description = description.unwrap_or(domain.description);
+            domain.enabled = enabled.unwrap_or(domain.enabled);
+            domain.updated_at = Some(txn.now);
+            identity::put_domain(txn, caller, domain.clone())?;
+            Ok(domain)
+        })
+        .await?;
+    json(200, &json!({"domain": wire::domain(ctx.url(), &domain)}))
+}
+
+/// `DELETE /v3/domains/{id}`
+pub async fn delete(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    ctx.commit("domain delete", move |txn, caller| identity::delete_domain(txn, caller, &id.as_str().into()))
+        .await?;
+    empty(204)
+}

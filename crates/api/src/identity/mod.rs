@@ -1,0 +1,195 @@
+//! Keystone.
+
+mod auth;
+mod domain;
+mod grant;
+mod project;
+mod role;
+mod user;
+
+use crate::{
+    app::{json, App},
+    fault::Handled,
+};
+use axum::{
+    extract::State,
+    routing::{get, post, put},
+    Router,
+};
+use lenticular_wire::identity as wire;
+use serde_json::{json, Map, Value};
+
+/// The routes.
+pub fn routes() -> Router<App> {
+    let v3 = Router::new()
+        .route("/", get(version))
+        .route("/auth/tokens", post(auth::issue).get(auth::show).head(auth::head).delete(auth::revoke))
+        .route("/auth/catalog", get(auth::catalog))
+        .route("/auth/projects", get(auth::projects))
+        .route("/auth/domains", get(auth::domains))
+        .route("/auth/system", get(auth::system))
+        .route("/domains", get(domain::list).post(domain::create))
+        .route("/domains/{id}", get(domain::show).patch(domain::update).delete(domain::delete))
+        .route("/projects", get(project::list).post(project::create))
+        .route("/projects/{id}", get(project::show).patch(project::update).delete(project::delete))
+        .route("/users", get(user::list).post(user::create))
+        .route("/users/{id}", get(user::show).patch(user::update).delete(user::delete))
+        .route("/users/{id}/password", post(user::change_password))
+        .route("/users/{id}/projects", get(user::projects))
+        .route("/roles", get(role::list).post(role::create))
+        .route("/roles/{id}", get(role::show).patch(role::update).delete(role::delete))
+        .route("/role_inferences", get(role::inferences))
+        .route("/role_assignments", get(grant::list))
+        .route("/projects/{id}/users/{user}/roles", get(grant::on_project))
+        .route(
+            "/projects/{id}/users/{user}/roles/{role}",
+            put(grant::put_project)
+                .head(grant::check_project)
+                .get(grant::check_project)
+                .delete(grant::drop_project),
+        )
+        .route("/domains/{id}/users/{user}/roles", get(grant::on_domain))
+        .route(
+            "/domains/{id}/users/{user}/roles/{role}",
+            put(grant::put_domain)
+                .head(grant::check_domain)
+                .get(grant::check_domain)
+                .delete(grant::drop_domain),
+        )
+        .route("/system/users/{user}/roles", get(grant::on_system))
+        .route(
+            "/system/users/{user}/roles/{role}",
+            put(grant::put_system)
+                .head(grant::check_system)
+                .get(grant::check_system)
+                .delete(grant::drop_system),
+        )
+        .route("/services", get(services))
+        .route("/services/{id}", get(service))
+        .route("/endpoints", get(endpoints))
+        .route("/endpoints/{id}", get(endpoint))
+        .route("/regions", get(regions))
+        .route("/regions/{id}", get(region));
+    Router::new()
+        .route("/identity", get(versions))
+        .route("/identity/", get(versions))
+        .route("/identity/v3", get(version))
+        .nest("/identity/v3", v3.route("/limits", get(limits)))
+        .route("/identity/v3/", get(version))
+}
+
+async fn versions(State(app): State<App>) -> Handled {
+    json(300, &json!({"versions": {"values": [wire::version(&app.config.public_url)]}}))
+}
+
+async fn version(State(app): State<App>) -> Handled {
+    json(200, &json!({"version": wire::version(&app.config.public_url)}))
+}
+
+async fn limits(_: crate::ctx::Ctx) -> Handled {
+    json(200, &json!({"limits": []}))
+}
+
+/// Services, endpoints and regions are what the catalog says: derived, and read-only.
+async fn services(ctx: crate::ctx::Ctx) -> Handled {
+    let services = all_services(ctx.url());
+    let wanted = |s: &&Value| matches(&ctx.query, s, &["type", "name"]);
+    json(200, &wire::listing(ctx.url(), "services", services.iter().filter(wanted).cloned().collect()))
+}
+
+async fn service(ctx: crate::ctx::Ctx, axum::extract::Path(id): axum::extract::Path<String>) -> Handled {
+    one("service", &id, all_services(ctx.url()))
+}
+
+async fn endpoints(ctx: crate::ctx::Ctx) -> Handled {
+    let endpoints = all_endpoints(ctx.url());
+    let wanted = |e: &&Value| matches(&ctx.query, e, &["interface", "service_id", "region_id"]);
+    json(200, &wire::listing(ctx.url(), "endpoints", endpoints.iter().filter(wanted).cloned().collect()))
+}
+
+async fn endpoint(ctx: crate::ctx::Ctx, axum::extract::Path(id): axum::extract::Path<String>) -> Handled {
+    one("endpoint", &id, all_endpoints(ctx.url()))
+}
+
+async fn regions(ctx: crate::ctx::Ctx) -> Handled {
+    json(200, &wire::listing(ctx.url(), "regions", vec![the_region()]))
+}
+
+async fn region(_: crate::ctx::Ctx, axum::extract::Path(id): axum::extract::Path<String>) -> Handled {
+    one("region", &id, vec![the_region()])
+}
+
+fn the_region() -> Value {
+    json!({"id": wire::REGION, "description": "", "parent_region_id": null})
+}
+
+fn all_services(url: &str) -> Vec<Value> {
+    let Value::Array(catalog) = wire::catalog(url) else { return Vec::new() };
+    let plain = |s: &Value| json!({"id": s["id"], "type": s["type"], "name": s["name"], "enabled": true, "links": {}});
+    catalog.iter().map(plain).collect()
+}
+
+fn all_endpoints(url: &str) -> Vec<Value> {
+    let Value::Array(catalog) = wire::catalog(url) else { return Vec::new() };
+    let mut all = Vec::new();
+    for service in &catalog {
+        for endpoint in service["endpoints"].as_array().into_iter().flatten() {
+            let mut endpoint = endpoint.clone();
+            endpoint["service_id"] = service["id"].clone();
+            endpoint["enabled"] = json!(true);
+            endpoint["links"] = json!({});
+            all.push(endpoint);
+        }
+    }
+    all
+}
+
+fn matches(query: &crate::query::Query, item: &Value, names: &[&str]) -> bool {
+    names.iter().all(|name| query.get(name).is_none_or(|wanted| item[*name] == wanted))
+}
+
+fn one(what: &str, id: &str, all: Vec<Value>) -> Handled {
+    match all.into_iter().find(|item| item["id"] == id) {
+        Some(item) => json(200, &json!({what: item})),
+        None => Err(missing(what, id).into()),
+    }
+}
+
+/// That there is no such thing, in Keystone's words.
+pub fn missing(what: &str, id: &str) -> lenticular_model::Error {
+    lenticular_model::Error::not_found_text(format!("Could not find {what}: {id}."))
+}
+
+/// Reads an id; one that is malformed is one that is not there.
+pub fn id<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, lenticular_model::Error> {
+    text.parse().map_err(|_| missing(what, text))
+}
+
+/// Reads one field of a request.
+pub fn field<T: serde::de::DeserializeOwned>(
+    fields: &Map<String, Value>,
+    name: &str,
+) -> Result<Option<T>, lenticular_model::Error> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => serde_json::from_value(value.clone()).map(Some).map_err(|error| {
+            lenticular_model::Error::invalid(format!("Invalid input for field '{name}': {error}."))
+        }),
+    }
+}
+
+/// Reads the name of something new.
+pub fn name(fields: &Map<String, Value>, max: usize) -> Result<Option<String>, lenticular_model::Error> {
+    let Some(name) = field::<String>(fields, "name")? else { return Ok(None) };
+    if name.trim().is_empty() || name.chars().count() > max {
+        return Err(lenticular_model::Error::invalid(format!(
+            "Invalid input for field 'name': it must have 1 to {max} characters."
+        )));
+    }
+    Ok(Some(name))
+}
+
+/// That a field must be there.
+pub fn required(name: &str) -> lenticular_model::Error {
+    lenticular_model::Error::invalid(format!("'{name}' is a required property"))
+}

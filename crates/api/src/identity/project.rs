@@ -1,0 +1,165 @@
+//! Projects.
+
+use super::{auth::projects_of, field, id, missing, name, required};
+use crate::{
+    app::{empty, json},
+    body::Json,
+    ctx::Ctx,
+    fault::Handled,
+    page,
+};
+use axum::extract::Path;
+use lenticular_control::command::identity;
+use lenticular_model::{
+    error::{Error, Result},
+    identity::Project,
+    policy::{self, Action},
+    DomainId, ProjectId,
+};
+use lenticular_wire::{
+    identity::{self as wire, extra_of},
+    request::envelope,
+};
+use serde_json::{json, Map, Value};
+use std::sync::Arc;
+
+const KNOWN: &[&str] = &[
+    "id",
+    "name",
+    "description",
+    "enabled",
+    "domain_id",
+    "parent_id",
+    "is_domain",
+    "tags",
+    "options",
+    "links",
+];
+
+/// `GET /v3/projects`
+pub async fn list(ctx: Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::ProjectRead, None)?;
+    let query = &ctx.query;
+    let enabled = query.flag("enabled")?;
+    if query.flag("is_domain")? == Some(true) {
+        return json(200, &wire::listing(ctx.url(), "projects", Vec::new()));
+    }
+    let wanted = |p: &&Arc<Project>| {
+        query.get("name").is_none_or(|n| p.name == n)
+            && query.get("domain_id").is_none_or(|d| p.domain_id.as_str() == d)
+            && query
+                .get("parent_id")
+                .is_none_or(|x| p.parent_id.map_or(p.domain_id.to_string(), |parent| parent.to_string()) == x)
+            && enabled.is_none_or(|e| p.enabled == e)
+    };
+    let found: Vec<_> = ctx.state.projects.values().filter(wanted).cloned().collect();
+    let (found, _) = page::cut(found, query, |p| p.id.to_string())?;
+    json(
+        200,
+        &wire::listing(ctx.url(), "projects", found.iter().map(|p| wire::project(ctx.url(), p)).collect()),
+    )
+}
+
+/// `GET /v3/projects/{id}`
+pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    let id: ProjectId = id("project", &text)?;
+    let own = ctx.caller.project_id() == Some(id)
+        || projects_of(&ctx.state, ctx.caller.user_id).iter().any(|p| p.id == id);
+    if !own {
+        policy::check(&ctx.caller, Action::ProjectRead, None)?;
+    }
+    let project = ctx.state.projects.get(&id).ok_or_else(|| missing("project", &text))?;
+    json(200, &json!({"project": wire::project(ctx.url(), project)}))
+}
+
+/// What a request says of a project.
+struct Asked {
+    name: Option<String>,
+    description: Option<String>,
+    enabled: Option<bool>,
+    domain_id: Option<DomainId>,
+    parent: Option<String>,
+    tags: Option<Vec<String>>,
+    extra: std::collections::BTreeMap<String, Value>,
+}
+
+fn read(fields: &Map<String, Value>) -> Result<Asked> {
+    Ok(Asked {
+        name: name(fields, 64)?,
+        description: field(fields, "description")?,
+        enabled: field(fields, "enabled")?,
+        domain_id: field(fields, "domain_id")?,
+        parent: field(fields, "parent_id")?,
+        tags: field(fields, "tags")?,
+        extra: extra_of(fields, KNOWN),
+    })
+}
+
+/// `POST /v3/projects`
+pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
+    let fields = envelope(body, "project")?;
+    if fields.get("is_domain") == Some(&Value::Bool(true)) {
+        return Err(Error::invalid("Projects that act as domains are not supported; create a domain.").into());
+    }
+    let asked = read(&fields)?;
+    let name = asked.name.clone().ok_or_else(|| required("name"))?;
+    let project = ctx
+        .commit("project create", move |txn, caller| {
+            // A parent may be named by a domain's id, which is the domain itself.
+            let parent_domain =
+                asked.parent.as_deref().map(DomainId::from).filter(|d| txn.domains.contains_key(d));
+            let parent_id = match (&asked.parent, &parent_domain) {
+                (Some(text), None) => Some(id::<ProjectId>("project", text)?),
+                _ => None,
+            };
+            let of_parent = parent_id.and_then(|p| txn.projects.get(&p)).map(|p| p.domain_id.clone());
+            let domain_id = asked.domain_id.or(parent_domain).or(of_parent);
+            let project = Project {
+                id: ProjectId::from_random(txn.random()),
+                created_at: txn.now,
+                updated_at: None,
+                domain_id: domain_id.unwrap_or_else(|| identity::DEFAULT_DOMAIN.into()),
+                name,
+                description: asked.description.unwrap_or_default(),
+                enabled: asked.enabled.unwrap_or(true),
+                parent_id,
+                tags: asked.tags.unwrap_or_default(),
+                extra: asked.extra,
+                unknown: Default::default(),
+            };
+            identity::put_project(txn, caller, project.clone())?;
+            Ok(project)
+        })
+        .await?;
+    json(201, &json!({"project": wire::project(ctx.url(), &project)}))
+}
+
+/// `PATCH /v3/projects/{id}`
+pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Handled {
+    let id: ProjectId = id("project", &text)?;
+    let asked = read(&envelope(body, "project")?)?;
+    let project = ctx
+        .commit("project update", move |txn, caller| {
+            let mut project = Project::clone(&*identity::project(txn, id)?);
+            if asked.domain_id.as_ref().is_some_and(|d| *d != project.domain_id) {
+                return Err(Error::invalid("A project cannot be moved to another domain."));
+            }
+            project.name = asked.name.unwrap_or(project.name);
+            project.description = asked.description.unwrap_or(project.description);
+            project.enabled = asked.enabled.unwrap_or(project.enabled);
+            project.tags = asked.tags.unwrap_or(project.tags);
+            project.extra.extend(asked.extra);
+            project.updated_at = Some(txn.now);
+            identity::put_project(txn, caller, project.clone())?;
+            Ok(project)
+        })
+        .await?;
+    json(200, &json!({"project": wire::project(ctx.url(), &project)}))
+}
+
+/// `DELETE /v3/projects/{id}`
+pub async fn delete(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    let id: ProjectId = id("project", &text)?;
+    ctx.commit("project delete", move |txn, caller| identity::delete_project(txn, caller, id)).await?;
+    empty(204)
+}

@@ -1,0 +1,180 @@
+//! Users.
+
+use super::{
+    auth::{projects_of, user_id},
+    field, missing, name, required,
+};
+use crate::{
+    app::{empty, json},
+    body::Json,
+    ctx::Ctx,
+    fault::Handled,
+    page,
+};
+use axum::extract::Path;
+use lenticular_control::command::identity;
+use lenticular_model::{
+    error::{Error, Result},
+    identity::User,
+    policy::{self, Action},
+    DomainId, ProjectId, UserId,
+};
+use lenticular_wire::{
+    identity::{self as wire, extra_of},
+    request::envelope,
+};
+use serde_json::{json, Map, Value};
+use std::sync::Arc;
+
+const KNOWN: &[&str] = &[
+    "id",
+    "name",
+    "password",
+    "original_password",
+    "enabled",
+    "domain_id",
+    "default_project_id",
+    "options",
+    "links",
+    "password_expires_at",
+];
+
+/// `GET /v3/users`
+pub async fn list(ctx: Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::UserRead, None)?;
+    let query = &ctx.query;
+    let enabled = query.flag("enabled")?;
+    let wanted = |u: &&Arc<User>| {
+        query.get("name").is_none_or(|n| u.name == n)
+            && query.get("domain_id").is_none_or(|d| u.domain_id.as_str() == d)
+            && enabled.is_none_or(|e| u.enabled == e)
+    };
+    let found: Vec<_> = ctx.state.users.values().filter(wanted).cloned().collect();
+    let (found, _) = page::cut(found, query, |u| u.id.to_string())?;
+    json(200, &wire::listing(ctx.url(), "users", found.iter().map(|u| wire::user(ctx.url(), u)).collect()))
+}
+
+fn check_read(ctx: &Ctx, id: UserId) -> Result<()> {
+    if id == ctx.caller.user_id {
+        return Ok(());
+    }
+    policy::check(&ctx.caller, Action::UserRead, None)
+}
+
+/// `GET /v3/users/{id}`
+pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    let id = user_id(&text)?;
+    check_read(&ctx, id)?;
+    let user = ctx.state.users.get(&id).ok_or_else(|| missing("user", &text))?;
+    json(200, &json!({"user": wire::user(ctx.url(), user)}))
+}
+
+/// `GET /v3/users/{id}/projects`
+pub async fn projects(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    let id = user_id(&text)?;
+    check_read(&ctx, id)?;
+    let projects = projects_of(&ctx.state, id);
+    let items = projects.iter().map(|p| wire::project(ctx.url(), p)).collect();
+    json(200, &wire::listing(ctx.url(), &format!("users/{id}/projects"), items))
+}
+
+/// What a request says of a user.
+struct Asked {
+    name: Option<String>,
+    hash: Option<String>,
+    enabled: Option<bool>,
+    domain_id: Option<DomainId>,
+    default_project_id: Option<ProjectId>,
+    extra: std::collections::BTreeMap<String, Value>,
+}
+
+async fn read(ctx: &Ctx, fields: &Map<String, Value>) -> Result<Asked> {
+    // The right is asked for before the work of hashing is done.
+    policy::check(&ctx.caller, Action::UserWrite, None)?;
+    let hash = match field::<String>(fields, "password")? {
+        Some(password) => Some(ctx.app.passwords.hash(password).await?),
+        None => None,
+    };
+    Ok(Asked {
+        name: name(fields, 255)?,
+        hash,
+        enabled: field(fields, "enabled")?,
+        domain_id: field(fields, "domain_id")?,
+        default_project_id: field(fields, "default_project_id")?,
+        extra: extra_of(fields, KNOWN),
+    })
+}
+
+/// `POST /v3/users`
+pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
+    let asked = read(&ctx, &envelope(body, "user")?).await?;
+    let name = asked.name.clone().ok_or_else(|| required("name"))?;
+    let user = ctx
+        .commit("user create", move |txn, caller| {
+            let user = User {
+                id: UserId::from_random(txn.random()),
+                created_at: txn.now,
+                updated_at: None,
+                domain_id: asked.domain_id.unwrap_or_else(|| identity::DEFAULT_DOMAIN.into()),
+                name,
+                password_hash: asked.hash,
+                password_changed_at: txn.now,
+                enabled: asked.enabled.unwrap_or(true),
+                default_project_id: asked.default_project_id,
+                extra: asked.extra,
+                unknown: Default::default(),
+            };
+            identity::put_user(txn, caller, user.clone())?;
+            Ok(user)
+        })
+        .await?;
+    json(201, &json!({"user": wire::user(ctx.url(), &user)}))
+}
+
+/// `PATCH /v3/users/{id}`
+pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Handled {
+    let id = user_id(&text)?;
+    let asked = read(&ctx, &envelope(body, "user")?).await?;
+    let user = ctx
+        .commit("user update", move |txn, caller| {
+            let mut user = User::clone(&*identity::user(txn, id)?);
+            if asked.domain_id.as_ref().is_some_and(|d| *d != user.domain_id) {
+                return Err(Error::invalid("A user cannot be moved to another domain."));
+            }
+            if asked.hash.is_some() {
+                user.password_hash = asked.hash;
+                user.password_changed_at = txn.now;
+            }
+            user.name = asked.name.unwrap_or(user.name);
+            user.enabled = asked.enabled.unwrap_or(user.enabled);
+            user.default_project_id = asked.default_project_id.or(user.default_project_id);
+            user.extra.extend(asked.extra);
+            user.updated_at = Some(txn.now);
+            identity::put_user(txn, caller, user.clone())?;
+            Ok(user)
+        })
+        .await?;
+    json(200, &json!({"user": wire::user(ctx.url(), &user)}))
+}
+
+/// `POST /v3/users/{id}/password`: a user's own change, proved by the old password.
+pub async fn change_password(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Handled {
+    let id = user_id(&text)?;
+    let fields = envelope(body, "user")?;
+    let old: String = field(&fields, "original_password")?.ok_or_else(|| required("original_password"))?;
+    let new: String = field(&fields, "password")?.ok_or_else(|| required("password"))?;
+    let user = ctx.state.users.get(&id).ok_or_else(|| missing("user", &text))?;
+    if !ctx.app.passwords.verify(old, user.password_hash.clone()).await? || id != ctx.caller.user_id {
+        return Err(Error::unauthorized("The request you have made requires authentication.").into());
+    }
+    let hash = ctx.app.passwords.hash(new).await?;
+    ctx.commit("user change password", move |txn, _| identity::set_password(txn, id, hash)).await?;
+    empty(204)
+}
+
+/// `DELETE /v3/users/{id}`
+pub async fn delete(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    let id = user_id(&text)?;
+    ctx.commit("user delete", move |txn, caller| identity::delete_user(txn, caller, id)).await?;
+    empty(204)
+}

@@ -1,0 +1,72 @@
+//! Glance.
+
+pub mod data;
+pub mod inspect;
+pub mod record;
+pub mod store;
+
+use crate::{
+    app::{json, App},
+    fault::Handled,
+};
+use axum::{
+    extract::State,
+    routing::{get, post, put},
+    Router,
+};
+use lenticular_model::{error::Error, ImageId};
+use lenticular_wire::image as wire;
+use serde_json::json;
+
+/// The routes.
+pub fn routes() -> Router<App> {
+    let v2 = Router::new()
+        .route("/images", get(record::list).post(record::create))
+        .route("/images/{id}", get(record::show).patch(record::update).delete(record::delete))
+        .route("/images/{id}/file", put(data::upload).get(data::download))
+        .route("/images/{id}/tags/{tag}", put(record::add_tag).delete(record::remove_tag))
+        .route("/images/{id}/actions/deactivate", post(record::deactivate))
+        .route("/images/{id}/actions/reactivate", post(record::reactivate))
+        .route("/images/{id}/members", get(record::members))
+        .route("/schemas/image", get(schema))
+        .route("/schemas/images", get(schema_of_list))
+        .route("/info/import", get(import))
+        .route("/info/stores", get(stores));
+    Router::new()
+        .route("/image", get(versions))
+        .route("/image/", get(versions))
+        .route("/image/versions", get(versions_ok))
+        .nest("/image/v2", v2)
+}
+
+async fn versions(State(app): State<App>) -> Handled {
+    json(300, &wire::versions(&app.config.public_url))
+}
+
+async fn versions_ok(State(app): State<App>) -> Handled {
+    json(200, &wire::versions(&app.config.public_url))
+}
+
+async fn schema(_: crate::ctx::Ctx) -> Handled {
+    json(200, &wire::schema())
+}
+
+async fn schema_of_list(_: crate::ctx::Ctx) -> Handled {
+    json(200, &wire::schema_of_list())
+}
+
+/// Bytes are uploaded, and nothing else: no import methods.
+async fn import(_: crate::ctx::Ctx) -> Handled {
+    json(
+        200,
+        &json!({"import-methods": {"description": "Import methods available.", "type": "array", "value": []}}),
+    )
+}
+
+async fn stores(_: crate::ctx::Ctx) -> Handled {
+    json(200, &json!({"stores": [{"id": "file", "default": "true"}]}))
+}
+
+fn image_id(text: &str) -> Result<ImageId, Error> {
+    text.parse().map_err(|_| Error::not_found_text(format!("No image found with ID {text}")))
+}

@@ -1,0 +1,466 @@
+//! Images as records: create, list, show, change, delete.
+
+use super::image_id;
+use crate::{
+    app::{empty, json},
+    body::Json,
+    ctx::Ctx,
+    fault::Handled,
+    page,
+    query::Query,
+};
+use axum::{
+    extract::Path,
+    http::{header, HeaderValue},
+};
+use lenticular_control::command::image::{self, NewImage};
+use lenticular_model::{
+    error::{Error, Result},
+    image::{Image, Visibility},
+    policy::{self, Action},
+};
+use lenticular_wire::image::{self as wire, visibility_of, FIELDS, READ_ONLY};
+use serde_json::{json, Map, Value};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+const DISK_FORMATS: &[&str] =
+    &["ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "ploop", "iso"];
+const CONTAINER_FORMATS: &[&str] = &["ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed"];
+
+fn bad(field: &str, value: &Value) -> Error {
+    Error::invalid(format!("Invalid value '{value}' for image attribute '{field}'."))
+}
+
+/// Sets one attribute of an image, own or free; null takes it away where it may be away.
+fn set(image: &mut Image, name: &str, value: &Value) -> Result<()> {
+    if READ_ONLY.contains(&name) || matches!(name, "id" | "owner" | "locations") {
+        return Err(Error::forbidden(format!("Attribute '{name}' is read-only.")));
+    }
+    let text = || match value {
+        Value::Null => Ok(None),
+        Value::String(s) if s.chars().count() <= 255 => Ok(Some(s.clone())),
+        _ => Err(bad(name, value)),
+    };
+    let number = || value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= i32::MAX as u32);
+    let one_of = |list: &[&str]| match text()? {
+        Some(s) if !list.contains(&s.as_str()) => Err(bad(name, value)),
+        other => Ok(other),
+    };
+    match name {
+        "name" => image.name = text()?,
+        "visibility" => {
+            let word = value.as_str().and_then(visibility_of);
+            image.visibility = word.ok_or_else(|| bad(name, value))?;
+        }
+        "disk_format" => image.disk_format = one_of(DISK_FORMATS)?,
+        "container_format" => image.container_format = one_of(CONTAINER_FORMATS)?,
+        "min_disk" => image.min_disk = number().ok_or_else(|| bad(name, value))?,
+        "min_ram" => image.min_ram = number().ok_or_else(|| bad(name, value))?,
+        "protected" => image.protected = value.as_bool().ok_or_else(|| bad(name, value))?,
+        "os_hidden" => image.hidden = value.as_bool().ok_or_else(|| bad(name, value))?,
+        "tags" => image.tags = read_tags(value)?,
+        _ => {
+            let text = match value {
+                Value::String(s) if s.len() <= 65_535 => s.clone(),
+                _ => return Err(bad(name, value)),
+            };
+            image.properties.insert(name.to_owned(), text);
+        }
+    }
+    check_limits(image)
+}
+
+fn check_limits(image: &Image) -> Result<()> {
+    if image.properties.len() > 128 || image.tags.len() > 128 {
+        return Err(Error::too_large("An image can have at most 128 properties and 128 tags."));
+    }
+    Ok(())
+}
+
+fn read_tags(value: &Value) -> Result<BTreeSet<String>> {
+    let tags: BTreeSet<String> = serde_json::from_value(value.clone()).map_err(|_| bad("tags", value))?;
+    match tags.iter().all(|t| !t.is_empty() && t.chars().count() <= 255) {
+        true => Ok(tags),
+        false => Err(bad("tags", value)),
+    }
+}
+
+/// A new image, as the attributes of a request say.
+fn read_new(fields: Map<String, Value>) -> Result<NewImage> {
+    let mut blank = Image {
+        id: lenticular_model::ImageId(Default::default()),
+        created_at: Default::default(),
+        updated_at: None,
+        name: None,
+        owner: None,
+        visibility: Visibility::Shared,
+        phase: lenticular_model::image::Phase::Queued,
+        disk_format: None,
+        container_format: None,
+        min_disk: 0,
+        min_ram: 0,
+        protected: false,
+        hidden: false,
+        tags: BTreeSet::new(),
+        properties: BTreeMap::new(),
+        unknown: Default::default(),
+    };
+    let (mut id, mut owner) = (None, None);
+    for (name, value) in &fields {
+        match name.as_str() {
+            "id" => id = Some(value.as_str().and_then(|t| t.parse().ok()).ok_or_else(|| bad("id", value))?),
+            "owner" => {
+                owner = Some(value.as_str().and_then(|t| t.parse().ok()).ok_or_else(|| bad("owner", value))?)
+            }
+            name => set(&mut blank, name, value)?,
+        }
+    }
+    Ok(NewImage {
+        id,
+        name: blank.name,
+        owner,
+        visibility: blank.visibility,
+        disk_format: blank.disk_format,
+        container_format: blank.container_format,
+        min_disk: blank.min_disk,
+        min_ram: blank.min_ram,
+        protected: blank.protected,
+        hidden: blank.hidden,
+        tags: blank.tags,
+        properties: blank.properties,
+    })
+}
+
+/// `POST /v2/images`
+pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
+    let Value::Object(fields) = body else {
+        return Err(Error::invalid("The request's body must be a JSON object.").into());
+    };
+    let new = read_new(fields)?;
+    if new.owner.is_some_and(|o| Some(o) != ctx.caller.project_id()) && !ctx.caller.is_admin() {
+        return Err(
+            Error::forbidden("You are not permitted to create images owned by another project.").into()
+        );
+    }
+    let image = ctx
+        .commit("image create", move |txn, caller| {
+            let id = image::create(txn, caller, new)?;
+            image::visible(txn, caller, id)
+        })
+        .await?;
+    let mut response = json(201, &wire::image(&image))?;
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&format!("{}/image/v2/images/{}", ctx.url(), image.id)) {
+        headers.insert(header::LOCATION, value);
+    }
+    headers.insert("openstack-image-import-methods", HeaderValue::from_static(""));
+    Ok(response)
+}
+
+/// `GET /v2/images/{id}`
+pub async fn show(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    json(200, &wire::image(&*image::visible(&ctx.state, &ctx.caller, image_id(&id)?)?))
+}
+
+/// `GET /v2/images`
+pub async fn list(ctx: Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::ImageRead, None)?;
+    let query = &ctx.query;
+    let filter = Filter::read(&ctx)?;
+    let order = ctx.state.index.image_order.iter().filter_map(|(_, id)| ctx.state.images.get(&id.0));
+    let mut found: Vec<Arc<Image>> = order.filter(|i| filter.matches(&ctx, i)).cloned().collect();
+    if let Some(keys) = sort_keys(query)? {
+        found.sort_by(|a, b| {
+            keys.iter().map(|k| k.compare(a, b)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
+        });
+    }
+    // Glance's own length of a page that asks for none.
+    let limit = match query.number("limit")? {
+        Some(_) => page::limit(query)?,
+        None => 25,
+    };
+    let mut paged = query.clone();
+    paged.0.retain(|(name, _)| name != "limit");
+    paged.0.push(("limit".to_owned(), limit.to_string()));
+    let (found, more) = page::cut(found, &paged, |i| i.id.to_string())?;
+    let text =
+        |name: &str| if name.is_empty() { "/v2/images".to_owned() } else { format!("/v2/images?{name}") };
+    let first = query
+        .0
+        .iter()
+        .filter(|(n, _)| n != "marker")
+        .map(|(n, v)| format!("{}={}", crate::query::encode(n), crate::query::encode(v)));
+    let mut body = json!({
+        "images": found.iter().map(|i| wire::image(i)).collect::<Vec<_>>(),
+        "first": text(&first.collect::<Vec<_>>().join("&")),
+        "schema": "/v2/schemas/images",
+    });
+    if let Some(last) = found.last().filter(|_| more) {
+        body["next"] = json!(page::next("/v2/images", query, &last.id.to_string()));
+    }
+    json(200, &body)
+}
+
+/// What a listing leaves out.
+struct Filter {
+    visibility: Option<Visibility>,
+    all: bool,
+    hidden: bool,
+    status: Vec<String>,
+    size: (u64, u64),
+    tags: Vec<String>,
+    fields: Vec<(String, Vec<String>)>,
+}
+
+impl Filter {
+    fn read(ctx: &Ctx) -> Result<Self> {
+        let query = &ctx.query;
+        let word = query.get("visibility");
+        let visibility = match word {
+            None | Some("all") => None,
+            Some(word) => Some(
+                visibility_of(word)
+                    .ok_or_else(|| Error::invalid(format!("Invalid visibility value: {word}")))?,
+            ),
+        };
+        let values = |text: &str| match text.strip_prefix("in:") {
+            Some(list) => list.split(',').map(|v| v.trim_matches('"').to_owned()).collect(),
+            None => vec![text.to_owned()],
+        };
+        if let Some(status) = query.get("status") {
+            let known = [
+                "queued",
+                "saving",
+                "active",
+                "deactivated",
+                "killed",
+                "deleted",
+                "pending_delete",
+                "importing",
+                "uploading",
+            ];
+            if let Some(bad) = values(status).iter().find(|s| !known.contains(&s.as_str())) {
+                return Err(Error::invalid(format!("Invalid image status: {bad}")));
+            }
+        }
+        let own = [
+            "limit",
+            "marker",
+            "sort",
+            "sort_key",
+            "sort_dir",
+            "visibility",
+            "os_hidden",
+            "status",
+            "tag",
+            "size_min",
+            "size_max",
+            "member_status",
+            "changes-since",
+        ];
+        let fields = query.0.iter().filter(|(n, _)| !own.contains(&n.as_str()));
+        Ok(Self {
+            visibility,
+            all: word == Some("all"),
+            hidden: query.flag("os_hidden")?.unwrap_or(false),
+            status: query.get("status").map(values).unwrap_or_default(),
+            size: (query.number("size_min")?.unwrap_or(0), query.number("size_max")?.unwrap_or(u64::MAX)),
+            tags: query.all("tag").map(str::to_owned).collect(),
+            fields: fields.map(|(n, v)| (n.clone(), values(v))).collect(),
+        })
+    }
+
+    fn matches(&self, ctx: &Ctx, image: &Image) -> bool {
+        let own = image.owner.is_some() && image.owner == ctx.caller.project_id();
+        let listed = match self.visibility {
+            // A community image is listed only to those who ask for such.
+            None => image.visibility != Visibility::Community || own || self.all,
+            Some(wanted) => image.visibility == wanted,
+        };
+        let seen = ctx.caller.is_admin() || image.visible_to(ctx.caller.project_id());
+        let size = image.data().map_or(0, |d| d.size);
+        listed
+            && seen
+            && image.hidden == self.hidden
+            && (self.status.is_empty() || self.status.iter().any(|s| s == image.status()))
+            && (self.size.0..=self.size.1).contains(&size)
+            && self.tags.iter().all(|t| image.tags.contains(t))
+            && (self.fields.is_empty() || self.by_fields(image))
+    }
+
+    fn by_fields(&self, image: &Image) -> bool {
+        let view = wire::image(image);
+        self.fields.iter().all(|(name, wanted)| match &view[name] {
+            Value::String(s) => wanted.contains(s),
+            Value::Null => false,
+            other => wanted.iter().any(|w| w.eq_ignore_ascii_case(&other.to_string())),
+        })
+    }
+}
+
+struct SortKey {
+    name: String,
+    ascending: bool,
+}
+
+impl SortKey {
+    fn compare(&self, a: &Image, b: &Image) -> Ordering {
+        let size = |i: &Image| i.data().map(|d| d.size);
+        let ordering = match self.name.as_str() {
+            "name" => a.name.cmp(&b.name),
+            "status" => a.status().cmp(b.status()),
+            "container_format" => a.container_format.cmp(&b.container_format),
+            "disk_format" => a.disk_format.cmp(&b.disk_format),
+            "size" => size(a).cmp(&size(b)),
+            "id" => a.id.cmp(&b.id),
+            "updated_at" => a.updated_at.cmp(&b.updated_at),
+            _ => a.created_at.cmp(&b.created_at),
+        };
+        if self.ascending {
+            ordering
+        } else {
+            ordering.reverse()
+        }
+    }
+}
+
+/// The order asked for: `sort=key:dir,…`, or `sort_key` and `sort_dir`.
+fn sort_keys(query: &Query) -> Result<Option<Vec<SortKey>>> {
+    let known =
+        ["name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at"];
+    let dirs: Vec<&str> = query.all("sort_dir").collect();
+    let pairs: Vec<(String, String)> = match query.get("sort") {
+        Some(sort) => sort
+            .split(',')
+            .map(|part| part.split_once(':').map_or((part, "desc"), |p| p))
+            .map(|(k, d)| (k.to_owned(), d.to_owned()))
+            .collect(),
+        None => query
+            .all("sort_key")
+            .enumerate()
+            .map(|(i, k)| (k.to_owned(), dirs.get(i).or(dirs.last()).copied().unwrap_or("desc").to_owned()))
+            .collect(),
+    };
+    if let Some((key, dir)) =
+        pairs.iter().find(|(k, d)| !known.contains(&k.as_str()) || !["asc", "desc"].contains(&d.as_str()))
+    {
+        return Err(Error::invalid(format!("Unsupported sort: {key}:{dir}.")));
+    }
+    let keys: Vec<SortKey> =
+        pairs.into_iter().map(|(name, dir)| SortKey { name, ascending: dir == "asc" }).collect();
+    Ok((!keys.is_empty()).then_some(keys))
+}
+
+/// `PATCH /v2/images/{id}` (RFC 6902 over the image's attributes, one level deep)
+pub async fn update(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
+    let id = image_id(&id)?;
+    let Value::Array(changes) = body else {
+        return Err(Error::invalid("Request body must be a JSON array of operation objects.").into());
+    };
+    let changes: Vec<(String, String, Value)> = changes.iter().map(read_change).collect::<Result<_>>()?;
+    let image = ctx
+        .commit("image update", move |txn, caller| {
+            image::edit(txn, caller, id, |image| changes.iter().try_for_each(|change| apply(image, change)))?;
+            image::visible(txn, caller, id)
+        })
+        .await?;
+    json(200, &wire::image(&image))
+}
+
+fn read_change(change: &Value) -> Result<(String, String, Value)> {
+    let op = change.get("op").and_then(Value::as_str);
+    let path = change.get("path").and_then(Value::as_str).and_then(|p| p.strip_prefix('/'));
+    let (Some(op), Some(path)) = (op, path) else {
+        return Err(Error::invalid(
+            "Operation objects must contain op and path, and the path must begin with '/'.",
+        ));
+    };
+    if path.is_empty() || path.contains('/') {
+        return Err(Error::invalid(format!("Invalid JSON pointer for this resource: '/{path}'")));
+    }
+    let name = path.replace("~1", "/").replace("~0", "~");
+    match (op, change.get("value")) {
+        ("remove", _) => Ok((op.to_owned(), name, Value::Null)),
+        ("add" | "replace", Some(value)) => Ok((op.to_owned(), name, value.clone())),
+        ("add" | "replace", None) => {
+            Err(Error::invalid(format!("Operation \"{op}\" requires a member named \"value\".")))
+        }
+        _ => Err(Error::invalid(format!(
+            "Unable to process operation \"{op}\": it must be add, replace or remove."
+        ))),
+    }
+}
+
+fn apply(image: &mut Image, (op, name, value): &(String, String, Value)) -> Result<()> {
+    let own = FIELDS.contains(&name.as_str());
+    match op.as_str() {
+        "remove" if own => Err(Error::forbidden(format!("Property {name} may not be removed."))),
+        "remove" => match image.properties.remove(name) {
+            Some(_) => Ok(()),
+            None => Err(Error::conflict(format!("Property {name} does not exist."))),
+        },
+        "replace" if !own && !image.properties.contains_key(name) => {
+            Err(Error::conflict(format!("Property {name} does not exist.")))
+        }
+        _ => set(image, name, value),
+    }
+}
+
+/// `DELETE /v2/images/{id}`
+pub async fn delete(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    let id = image_id(&id)?;
+    ctx.commit("image delete", move |txn, caller| image::delete(txn, caller, id)).await?;
+    ctx.app.images.remove(id);
+    empty(204)
+}
+
+/// `PUT /v2/images/{id}/tags/{tag}`
+pub async fn add_tag(ctx: Ctx, Path((id, tag)): Path<(String, String)>) -> Handled {
+    let id = image_id(&id)?;
+    read_tags(&json!([tag]))?;
+    ctx.commit("image tag", move |txn, caller| {
+        image::edit(txn, caller, id, |image| {
+            image.tags.insert(tag);
+            check_limits(image)
+        })
+    })
+    .await?;
+    empty(204)
+}
+
+/// `DELETE /v2/images/{id}/tags/{tag}`
+pub async fn remove_tag(ctx: Ctx, Path((id, tag)): Path<(String, String)>) -> Handled {
+    let id = image_id(&id)?;
+    ctx.commit("image untag", move |txn, caller| {
+        image::edit(txn, caller, id, |image| match image.tags.remove(&tag) {
+            true => Ok(()),
+            false => Err(Error::not_found_text(format!("Tag {tag} not found."))),
+        })
+    })
+    .await?;
+    empty(204)
+}
+
+/// `POST /v2/images/{id}/actions/deactivate`
+pub async fn deactivate(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    let id = image_id(&id)?;
+    ctx.commit("image deactivate", move |txn, caller| image::set_active(txn, caller, id, false)).await?;
+    empty(204)
+}
+
+/// `POST /v2/images/{id}/actions/reactivate`
+pub async fn reactivate(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    let id = image_id(&id)?;
+    ctx.commit("image reactivate", move |txn, caller| image::set_active(txn, caller, id, true)).await?;
+    empty(204)
+}
+
+/// `GET /v2/images/{id}/members`: nobody but its owner has a share in an image yet.
+pub async fn members(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    image::visible(&ctx.state, &ctx.caller, image_id(&id)?)?;
+    json(200, &json!({"members": [], "schema": "/v2/schemas/members"}))
+}

@@ -1,0 +1,27 @@
+//! The limits of what a request may ask for.
+
+use std::time::Duration;
+
+/// The largest JSON body, in bytes (as OpenStack's `max_request_body_size`).
+pub const BODY_BYTES_MAX: usize = 114_688;
+
+/// The largest body of an agent's report, in bytes: an inventory of thousands of guests fits.
+pub const REPORT_BYTES_MAX: usize = 16 << 20;
+
+/// How long an ordinary request may take.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long an upload or a download may stand still.
+pub const STREAM_STALL: Duration = Duration::from_secs(60);
+
+/// How long a question to an agent may take.
+pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest listing, and the length of one that asks for no limit.
+pub const PAGE_MAX: usize = 1_000;
+
+/// The largest image, in bytes.
+pub const IMAGE_BYTES_MAX: u64 = 1 << 40;
+
+/// The longest console log that is answered, in bytes.
+pub const CONSOLE_BYTES_MAX: usize = 1 << 20;

@@ -1,0 +1,115 @@
+//! The agents' links: who waits for orders, and which questions wait for an answer.
+
+use lenticular_model::{
+    error::{Error, Result},
+    HostId, Kind, PortId, ServerId, State,
+};
+use lenticular_store::Commit;
+use lenticular_wire::agent::{Ask, Question};
+use std::{
+    collections::HashMap,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+    },
+    time::Duration,
+};
+use tokio::sync::{oneshot, Notify};
+
+type Reply = oneshot::Sender<std::result::Result<String, String>>;
+
+/// All links.
+#[derive(Default)]
+pub struct Links {
+    hosts: Mutex<HashMap<HostId, Arc<Link>>>,
+    next_question: AtomicU64,
+}
+
+/// One host's link.
+#[derive(Default)]
+pub struct Link {
+    /// Told when there may be something new for the host.
+    pub news: Notify,
+    asked: Mutex<HashMap<u64, Asked>>,
+}
+
+struct Asked {
+    ask: Ask,
+    sent: bool,
+    reply: Reply,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is guarded is whole after every statement, so a panic elsewhere harms nothing.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Links {
+    /// A host's link.
+    pub fn of(&self, host: HostId) -> Arc<Link> {
+        lock(&self.hosts).entry(host).or_default().clone()
+    }
+
+    /// Wakes the polls that a commit concerns.
+    pub fn committed(&self, state: &State, changes: &[(Kind, String)]) {
+        let mut woken: Vec<HostId> = Vec::new();
+        for (kind, id) in changes {
+            let host = match kind {
+                Kind::Server => id.parse().ok().and_then(|id: ServerId| state.servers.get(&id)?.host_id),
+                Kind::Port => id.parse().ok().and_then(|id: PortId| state.ports.get(&id)?.host_id),
+                _ => None,
+            };
+            if let Some(host) = host.filter(|host| !woken.contains(host)) {
+                woken.push(host);
+                self.of(host).news.notify_waiters();
+            }
+        }
+    }
+
+    /// Asks a host a question by way of its own poll.
+    ///
+    /// # Errors
+    /// The host cannot answer, or does not within `deadline`.
+    pub async fn ask(&self, host: HostId, ask: Ask, deadline: Duration) -> Result<String> {
+        let link = self.of(host);
+        let id = self.next_question.fetch_add(1, Ordering::Relaxed);
+        let (reply, answer) = oneshot::channel();
+        lock(&link.asked).insert(id, Asked { ask, sent: false, reply });
+        link.news.notify_waiters();
+        let answer = tokio::time::timeout(deadline, answer).await;
+        lock(&link.asked).remove(&id);
+        match answer {
+            Ok(Ok(Ok(text))) => Ok(text),
+            Ok(Ok(Err(why))) => Err(Error::conflict(why)),
+            _ => Err(Error::unavailable("The server's host does not answer. Try again; if it stays so, its operator should look at the host.")),
+        }
+    }
+}
+
+impl Link {
+    /// The questions that were not sent yet.
+    pub fn questions(&self) -> Vec<Question> {
+        let mut asked = lock(&self.asked);
+        let unsent = asked.iter_mut().filter(|(_, asked)| !asked.sent);
+        unsent
+            .map(|(id, asked)| {
+                asked.sent = true;
+                Question { id: *id, ask: asked.ask.clone() }
+            })
+            .collect()
+    }
+
+    /// Takes an answer in; one to a question that nobody waits for any more is dropped.
+    pub fn answer(&self, id: u64, result: std::result::Result<String, String>) {
+        if let Some(asked) = lock(&self.asked).remove(&id) {
+            let _ = asked.reply.send(result);
+        }
+    }
+}
+
+/// Wakes polls for as long as commits come.
+pub async fn wake(links: Arc<Links>, mut commits: tokio::sync::mpsc::UnboundedReceiver<Arc<Commit>>) {
+    while let Some(commit) = commits.recv().await {
+        links.committed(&commit.state, &commit.changes);
+    }
+}

@@ -1,0 +1,115 @@
+//! What is counted, for Prometheus.
+
+use crate::app::App;
+use axum::{extract::State, http::header, response::IntoResponse};
+use prometheus_client::{
+    encoding::{text::encode, EncodeLabelSet},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+use std::{
+    sync::atomic::{AtomicI64, AtomicU64},
+    time::Duration,
+};
+
+/// Which requests.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    service: &'static str,
+    method: &'static str,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusLabel {
+    status: &'static str,
+}
+
+/// The counters that requests write.
+pub struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    seconds: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+        Self { requests: Family::default(), seconds: Histogram::new(buckets) }
+    }
+}
+
+impl Metrics {
+    /// Notes an answer.
+    pub fn answered(&self, path: &str, method: &axum::http::Method, status: u16, took: Duration) {
+        let service = match path.split('/').nth(1) {
+            Some("identity") => "identity",
+            Some("compute") => "compute",
+            Some("image") => "image",
+            Some("network") => "network",
+            Some("placement") => "placement",
+            Some("agent") => "agent",
+            _ => "own",
+        };
+        let method = match method.as_str() {
+            "GET" => "GET",
+            "HEAD" => "HEAD",
+            "POST" => "POST",
+            "PUT" => "PUT",
+            "PATCH" => "PATCH",
+            "DELETE" => "DELETE",
+            _ => "other",
+        };
+        self.requests.get_or_create(&RequestLabels { service, method, status }).inc();
+        // A poll is meant to wait: it would say nothing of how fast the cloud answers.
+        if service != "agent" {
+            self.seconds.observe(took.as_secs_f64());
+        }
+    }
+}
+
+/// `GET /metrics`
+pub async fn show(State(app): State<App>) -> impl IntoResponse {
+    let mut registry = Registry::with_prefix("lenticular");
+    registry.register("http_requests", "Requests answered", app.metrics.requests.clone());
+    registry.register(
+        "http_request_seconds",
+        "Time to answer, without agents' polls",
+        app.metrics.seconds.clone(),
+    );
+    let state = app.store.state();
+    let records = Family::<KindLabel, Gauge>::default();
+    for (kind, count) in state.counts() {
+        records.get_or_create(&KindLabel { kind: kind.name() }).set(count as i64);
+    }
+    registry.register("records", "Records in memory, by kind", records);
+    let servers = Family::<StatusLabel, Gauge>::default();
+    for server in state.servers.values() {
+        servers.get_or_create(&StatusLabel { status: server.status() }).inc();
+    }
+    registry.register("servers", "Servers, by status", servers);
+    let hosts = Family::<StatusLabel, Gauge>::default();
+    for host in state.hosts.values() {
+        let status = if host.is_up() { "up" } else { "silent" };
+        hosts.get_or_create(&StatusLabel { status }).inc();
+    }
+    registry.register("hosts", "Hosts, by whether they are heard of", hosts);
+    let seq: Gauge<i64, AtomicI64> = Gauge::default();
+    seq.set(state.seq as i64);
+    registry.register("commit_seq", "The last commit", seq);
+    let stats = app.store.stats();
+    let transactions: Counter<u64, AtomicU64> = Counter::default();
+    transactions.inc_by(stats.transactions);
+    registry.register("store_transactions", "Transactions run", transactions);
+    let commits: Counter<u64, AtomicU64> = Counter::default();
+    commits.inc_by(stats.commits);
+    registry.register("store_commits", "Groups of transactions made durable", commits);
+    let mut text = String::new();
+    // Writing into a String cannot fail.
+    let _ = encode(&mut text, &registry);
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+}

@@ -1,0 +1,112 @@
+//! Quotas of network resources.
+
+use crate::{
+    app::{empty, json},
+    body::Json,
+    ctx::Ctx,
+    fault::Handled,
+};
+use axum::extract::Path;
+use lenticular_control::command::{
+    port,
+    quota::{self, Service},
+    security_group,
+};
+use lenticular_model::{
+    error::{Error, Result},
+    policy::{self, Action},
+    quota::{Limits, NETWORK_DEFAULTS},
+    NetworkId, ProjectId,
+};
+use lenticular_wire::request::envelope;
+use serde_json::{json, Map, Value};
+
+fn project(text: &str) -> Result<ProjectId> {
+    text.parse().map_err(|_| Error::not_found("Project", text).coded("TenantQuotaNotFound"))
+}
+
+fn view(limits: &[(&'static str, i64)]) -> Map<String, Value> {
+    limits.iter().map(|(name, limit)| ((*name).to_owned(), json!(limit))).collect()
+}
+
+/// `GET /v2.0/quotas`: the projects whose limits are their own.
+pub async fn list(ctx: Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::NetworkQuotaWrite, None)?;
+    let own = ctx.state.quotas.values().filter(|q| !q.network.is_empty());
+    let list: Vec<Value> = own
+        .map(|q| {
+            let mut view = view(&quota::limits(&ctx.state, Service::Network, q.id));
+            view.insert("project_id".to_owned(), json!(q.id));
+            view.insert("tenant_id".to_owned(), json!(q.id));
+            Value::Object(view)
+        })
+        .collect();
+    json(200, &json!({ "quotas": list }))
+}
+
+/// `GET /v2.0/quotas/{project}`
+pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    let id = project(&text)?;
+    policy::check(&ctx.caller, Action::QuotaRead, Some(id))?;
+    json(200, &json!({"quota": view(&quota::limits(&ctx.state, Service::Network, id))}))
+}
+
+/// `GET /v2.0/quotas/{project}/default`
+pub async fn defaults(_: Ctx, Path(text): Path<String>) -> Handled {
+    project(&text)?;
+    json(200, &json!({"quota": view(NETWORK_DEFAULTS)}))
+}
+
+/// `GET /v2.0/quotas/{project}/details.json`
+pub async fn details(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    let id = project(&text)?;
+    policy::check(&ctx.caller, Action::QuotaRead, Some(id))?;
+    let state = &ctx.state;
+    let networks = || {
+        let from = (id, NetworkId(Default::default()));
+        state.index.project_networks.range(from..).take_while(|(p, _)| *p == id).count()
+    };
+    let used = |name: &str| match name {
+        "network" => networks(),
+        "subnet" => state.subnets.values().filter(|s| s.project_id == id).count(),
+        "port" => port::count(state, id),
+        "security_group" => security_group::of_project(state, id).count(),
+        "security_group_rule" => state.security_group_rules.values().filter(|r| r.project_id == id).count(),
+        _ => 0,
+    };
+    let limits = quota::limits(state, Service::Network, id);
+    let lines: Map<String, Value> = limits
+        .iter()
+        .map(|(name, limit)| ((*name).to_owned(), json!({"limit": limit, "used": used(name), "reserved": 0})))
+        .collect();
+    json(200, &json!({ "quota": lines }))
+}
+
+/// `PUT /v2.0/quotas/{project}`
+pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Handled {
+    let id = project(&text)?;
+    let fields = envelope(body, "quota")?;
+    let mut new = Limits::new();
+    for (name, value) in fields
+        .iter()
+        .filter(|(n, _)| !matches!(n.as_str(), "tenant_id" | "project_id" | "force" | "check_limit"))
+    {
+        let number = value.as_i64().or_else(|| value.as_str()?.parse().ok());
+        let number = number.ok_or_else(|| {
+            super::bad(&format!("Invalid input for {name}. Reason: '{value}' is not an integer."))
+        })?;
+        new.insert(name.clone(), number);
+    }
+    ctx.commit("network quota update", move |txn, caller| quota::set(txn, caller, Service::Network, id, new))
+        .await?;
+    let state = ctx.app.store.state();
+    json(200, &json!({"quota": view(&quota::limits(&state, Service::Network, id))}))
+}
+
+/// `DELETE /v2.0/quotas/{project}`
+pub async fn reset(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    let id = project(&text)?;
+    ctx.commit("network quota reset", move |txn, caller| quota::reset(txn, caller, Service::Network, id))
+        .await?;
+    empty(204)
+}

@@ -1,0 +1,144 @@
+//! The operators' API: where servers are, why they are there, and what happened.
+
+use crate::{
+    app::{json, App},
+    ctx::Ctx,
+    fault::Handled,
+};
+use axum::{extract::Path, routing::get, Router};
+use lenticular_control::{command::server::ports, schedule::Verdict};
+use lenticular_model::{
+    error::{Error, Result},
+    host::{Host, Intent},
+    policy::{self, Action},
+    server::Server,
+    HostId, Kind, ServerId, State,
+};
+use lenticular_wire::operator::{Explanation, HostView, JournalLine, Refusal, Where};
+use std::sync::Arc;
+
+/// The routes.
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route("/operator/v1/servers/{server}/where", get(whereabouts))
+        .route("/operator/v1/servers/{server}/explain", get(explain))
+        .route("/operator/v1/servers/{server}/journal", get(journal))
+        .route("/operator/v1/hosts", get(hosts))
+}
+
+/// A server by its id, or by a name that only one has.
+fn find(ctx: &Ctx, text: &str) -> Result<Arc<Server>> {
+    policy::check(&ctx.caller, Action::OperatorRead, None)?;
+    if let Some(server) = text.parse().ok().and_then(|id: ServerId| ctx.state.servers.get(&id)) {
+        return Ok(server.clone());
+    }
+    let mut named = ctx.state.servers.values().filter(|s| s.name == text);
+    match (named.next(), named.next()) {
+        (Some(server), None) => Ok(server.clone()),
+        (None, _) => Err(Error::not_found("Server", text)),
+        _ => Err(Error::conflict(format!("Several servers are called {text}; name one by its id."))),
+    }
+}
+
+fn host_name(state: &State, id: Option<HostId>) -> Option<String> {
+    id.map(|id| state.hosts.get(&id).map_or_else(|| id.to_string(), |h| h.name.clone()))
+}
+
+async fn whereabouts(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    let server = find(&ctx, &text)?;
+    let host = server.host_id.and_then(|id| ctx.state.hosts.get(&id));
+    let mut history = Vec::new();
+    for entry in ctx.app.store.history(Kind::Server, &server.id.to_string()).await? {
+        let before: Option<Server> = entry.before.as_deref().and_then(|doc| serde_json::from_str(doc).ok());
+        let name = before.and_then(|s| host_name(&ctx.state, s.host_id));
+        if let Some(name) = name.filter(|n| history.last().is_none_or(|(_, last)| last != n)) {
+            history.push((entry.at.iso(), name));
+        }
+    }
+    let addresses =
+        ports(&ctx.state, server.id).flat_map(|p| p.fixed_ips.iter().map(|ip| ip.ip_address.to_string()));
+    let view = Where {
+        id: server.id.to_string(),
+        name: server.name.clone(),
+        status: server.status().to_owned(),
+        wanted: format!("{:?}", server.wanted).to_lowercase(),
+        host: host.map(|h| h.name.clone()),
+        disk_generation: server.disk.generation,
+        powered: server.powered,
+        host_heard_at: host.and_then(|h| ctx.state.contacts.get(&h.id)).map(|c| c.at.iso()),
+        host_silent_since: host.and_then(|h| h.silent_since).map(|t| t.iso()),
+        addresses: addresses.collect(),
+        ssh_forward: server.ssh_forward.clone(),
+        history,
+    };
+    json(200, &view)
+}
+
+async fn explain(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    let server = find(&ctx, &text)?;
+    let doc = ctx.app.store.get(Kind::Verdict, &server.id.to_string()).await?;
+    let doc =
+        doc.ok_or_else(|| Error::not_found_text("No verdict of the scheduler is kept for this server."))?;
+    let verdict: Verdict = serde_json::from_str(&doc).map_err(Error::internal)?;
+    let refused = verdict.refused.into_iter();
+    let view = Explanation {
+        id: server.id.to_string(),
+        name: server.name.clone(),
+        chosen: verdict.chosen,
+        accepted: verdict.accepted,
+        accepted_count: verdict.accepted_count,
+        refused: refused.map(|r| Refusal { filter: r.filter, reason: r.reason, hosts: r.hosts }).collect(),
+    };
+    json(200, &view)
+}
+
+async fn journal(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    let server = find(&ctx, &text)?;
+    let entries = ctx.app.store.history(Kind::Server, &server.id.to_string()).await?;
+    let lines: Vec<JournalLine> = entries
+        .into_iter()
+        .map(|e| JournalLine {
+            seq: e.seq,
+            at: e.at.iso(),
+            actor: e.cause.actor,
+            request_id: e.cause.request_id,
+            why: e.cause.why,
+        })
+        .collect();
+    json(200, &lines)
+}
+
+async fn hosts(ctx: Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::OperatorRead, None)?;
+    let views: Vec<HostView> = ctx
+        .state
+        .index
+        .host_names
+        .values()
+        .filter_map(|id| ctx.state.hosts.get(id))
+        .map(|host| host_view(&ctx.state, host))
+        .collect();
+    json(200, &views)
+}
+
+fn host_view(state: &State, host: &Host) -> HostView {
+    let taken = state.index.host_usage.get(&host.id).copied().unwrap_or_default();
+    let (word, reason) = match (&host.intent, host.silent_since, &host.hypervisor.trouble) {
+        (_, Some(since), _) => ("silent", Some(format!("since {}", since.iso()))),
+        (Intent::Disabled { reason }, ..) => ("disabled", reason.clone()),
+        (_, _, Some(trouble)) => ("out of order", Some(trouble.clone())),
+        _ => ("up", None),
+    };
+    HostView {
+        id: host.id.to_string(),
+        name: host.name.clone(),
+        zone: host.zone.clone(),
+        state: word.to_owned(),
+        reason,
+        hypervisor: format!("{}/{}", host.hypervisor.driver, host.hypervisor.acceleration),
+        vcpus: (taken.capacity.vcpus, host.vcpus_to_give()),
+        memory_mb: (taken.capacity.memory_mb, host.capacity.memory_mb),
+        disk_gb: (taken.capacity.disk_gb, host.capacity.disk_gb),
+        servers: taken.servers,
+    }
+}

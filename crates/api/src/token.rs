@@ -1,0 +1,168 @@
+//! Fernet tokens: who, for what, since when and until when, sealed with the cloud's keys and kept nowhere.
+
+use fernet::{Fernet, MultiFernet};
+use lenticular_model::{
+    error::{Error, Result},
+    policy::Scope,
+    Timestamp, UserId,
+};
+use uuid::Uuid;
+
+/// What a token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payload {
+    /// Whose it is.
+    pub user_id: UserId,
+    /// What it is good for.
+    pub scope: Scope,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// Until when it holds.
+    pub expires_at: Timestamp,
+    /// Its public name.
+    pub audit_id: [u8; 16],
+    /// Whether its bearer proved who they are by an earlier token.
+    pub by_token: bool,
+}
+
+/// The first byte of every payload: its form.
+const FORM: u8 = 1;
+
+/// Seals and opens tokens.
+pub struct Tokens {
+    keys: MultiFernet,
+    /// How long a token holds, in seconds.
+    pub life_s: i64,
+}
+
+impl Tokens {
+    /// Seals with the first key and opens with any: a key is rotated by putting a new one before it.
+    ///
+    /// # Errors
+    /// There is no key, or one is malformed.
+    pub fn new(keys: &[String], life_s: i64) -> Result<Self> {
+        let parsed: Option<Vec<Fernet>> = keys.iter().map(|key| Fernet::new(key.trim())).collect();
+        match parsed {
+            Some(keys) if !keys.is_empty() => Ok(Self { keys: MultiFernet::new(keys), life_s }),
+            _ => Err(Error::internal(
+                "a token key is missing or malformed: each is 32 bytes in URL-safe base64",
+            )),
+        }
+    }
+
+    /// A new key.
+    pub fn new_key() -> String {
+        Fernet::generate_key()
+    }
+
+    /// Seals a token.
+    pub fn seal(&self, payload: &Payload) -> String {
+        self.keys.encrypt(&pack(payload)).trim_end_matches('=').to_owned()
+    }
+
+    /// Opens a token; `None` if it is not one of ours.
+    pub fn open(&self, text: &str) -> Option<Payload> {
+        if text.len() > 1_024 {
+            return None;
+        }
+        let padded = format!("{text}{}", &"==="[..(4 - text.len() % 4) % 4]);
+        unpack(&self.keys.decrypt(&padded).ok()?)
+    }
+}
+
+fn pack(payload: &Payload) -> Vec<u8> {
+    let mut out = vec![FORM, u8::from(payload.by_token)];
+    out.extend(payload.audit_id);
+    out.extend(payload.issued_at.0.to_be_bytes());
+    out.extend(payload.expires_at.0.to_be_bytes());
+    out.extend(payload.user_id.0.as_bytes());
+    match &payload.scope {
+        Scope::Unscoped => out.push(0),
+        Scope::Project(id) => {
+            out.push(1);
+            out.extend(id.0.as_bytes());
+        }
+        Scope::Domain(id) => {
+            out.push(2);
+            out.extend(id.as_str().as_bytes());
+        }
+        Scope::System => out.push(3),
+    }
+    out
+}
+
+fn unpack(bytes: &[u8]) -> Option<Payload> {
+    let (form, rest) = bytes.split_first()?;
+    let (by_token, rest) = rest.split_first()?;
+    let (audit_id, rest) = rest.split_first_chunk::<16>()?;
+    let (issued_at, rest) = rest.split_first_chunk::<8>()?;
+    let (expires_at, rest) = rest.split_first_chunk::<8>()?;
+    let (user_id, rest) = rest.split_first_chunk::<16>()?;
+    let (kind, rest) = rest.split_first()?;
+    let scope = match kind {
+        0 => Scope::Unscoped,
+        1 => Scope::Project(lenticular_model::ProjectId(Uuid::from_bytes(rest.try_into().ok()?))),
+        2 => Scope::Domain(std::str::from_utf8(rest).ok()?.into()),
+        3 => Scope::System,
+        _ => return None,
+    };
+    (*form == FORM).then(|| Payload {
+        user_id: UserId(Uuid::from_bytes(*user_id)),
+        scope,
+        issued_at: Timestamp(i64::from_be_bytes(*issued_at)),
+        expires_at: Timestamp(i64::from_be_bytes(*expires_at)),
+        audit_id: *audit_id,
+        by_token: *by_token == 1,
+    })
+}
+
+/// A token's public name, as Keystone writes it.
+pub fn audit_text(id: &[u8; 16]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lenticular_model::ProjectId;
+
+    fn payload(scope: Scope) -> Payload {
+        Payload {
+            user_id: UserId::from_random([1; 16]),
+            scope,
+            issued_at: Timestamp(1),
+            expires_at: Timestamp(2),
+            audit_id: [3; 16],
+            by_token: true,
+        }
+    }
+
+    #[test]
+    fn tokens_open_with_an_older_key_and_with_no_other() {
+        let (old, new) = (Tokens::new_key(), Tokens::new_key());
+        let sealed_by_old = Tokens::new(&[old.clone()], 60).unwrap();
+        let rotated = Tokens::new(&[new.clone(), old], 60).unwrap();
+        for scope in [
+            Scope::Unscoped,
+            Scope::Project(ProjectId::from_random([2; 16])),
+            Scope::Domain("default".into()),
+            Scope::System,
+        ] {
+            let token = sealed_by_old.seal(&payload(scope.clone()));
+            assert!(token.len() < 255 && !token.ends_with('='));
+            assert_eq!(rotated.open(&token), Some(payload(scope)));
+            assert_eq!(Tokens::new(&[new.clone()], 60).unwrap().open(&token), None);
+        }
+        assert_eq!(rotated.open("nonsense"), None);
+        assert_eq!(rotated.open(&"A".repeat(10_000)), None);
+        assert!(Tokens::new(&["short".to_owned()], 60).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_unpacking_fail(bytes in proptest::collection::vec(0_u8.., 0..128)) {
+            let _ = unpack(&bytes);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! How answers are printed.
+
+use anyhow::Result;
+use comfy_table::{presets::UTF8_FULL_CONDENSED, Table};
+use lenticular_wire::operator::{Explanation, HostView, JournalLine, Where};
+use std::io::Write;
+
+fn table<const N: usize>(head: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED).set_header(head);
+    table
+}
+
+/// Where a server is.
+pub fn whereabouts(w: &Where, out: &mut impl Write) -> Result<()> {
+    let mut table = table(["", ""]);
+    let none = || "-".to_owned();
+    table.add_row(["server", &format!("{} ({})", w.name, w.id)]);
+    table.add_row(["status", &format!("{}, wanted {}", w.status, w.wanted)]);
+    table.add_row(["assigned to", &w.host.clone().unwrap_or_else(none)]);
+    table.add_row(["runs there", if w.powered { "yes, when last seen" } else { "no, when last seen" }]);
+    table.add_row(["host heard of", &w.host_heard_at.clone().unwrap_or_else(none)]);
+    if let Some(since) = &w.host_silent_since {
+        table.add_row(["host silent since", since]);
+    }
+    table.add_row(["disk generation", &w.disk_generation.to_string()]);
+    table.add_row(["addresses", &w.addresses.join(" ")]);
+    if let Some(forward) = &w.ssh_forward {
+        let (host, port) = forward.rsplit_once(':').unwrap_or((forward, "22"));
+        table.add_row(["ssh", &format!("ssh -p {port} lenticular@{host}")]);
+    }
+    for (until, host) in &w.history {
+        table.add_row([&format!("until {until}"), host]);
+    }
+    Ok(writeln!(out, "{table}")?)
+}
+
+/// Why a server is where it is.
+pub fn explanation(e: &Explanation, out: &mut impl Write) -> Result<()> {
+    match &e.chosen {
+        Some(host) => writeln!(out, "{} ({}) was placed on {host}.", e.name, e.id)?,
+        None => writeln!(out, "{} ({}) found no host.", e.name, e.id)?,
+    }
+    let mut table = table(["host", "verdict", "why"]);
+    for (host, weight) in &e.accepted {
+        table.add_row([host, "passed", &format!("weight {weight:.3}")]);
+    }
+    let more = e.accepted_count.saturating_sub(e.accepted.len());
+    if more > 0 {
+        table.add_row([format!("{more} more"), "passed".into(), "with less weight".into()]);
+    }
+    for refusal in &e.refused {
+        for host in &refusal.hosts {
+            table.add_row([host, &format!("refused by {}", refusal.filter), &refusal.reason]);
+        }
+    }
+    Ok(writeln!(out, "{table}")?)
+}
+
+/// What changed a server.
+pub fn journal(lines: &[JournalLine], out: &mut impl Write) -> Result<()> {
+    let mut table = table(["commit", "at", "by", "request", "what for"]);
+    for line in lines {
+        table.add_row([&line.seq.to_string(), &line.at, &line.actor, &line.request_id, &line.why]);
+    }
+    Ok(writeln!(out, "{table}")?)
+}
+
+/// All hosts.
+pub fn hosts(hosts: &[HostView], out: &mut impl Write) -> Result<()> {
+    let mut table =
+        table(["host", "zone", "state", "why", "runs", "vcpus", "memory MiB", "disk GiB", "servers"]);
+    let share = |(taken, all): (u64, u64)| format!("{taken} of {all}");
+    for h in hosts {
+        table.add_row([
+            h.name.clone(),
+            h.zone.clone(),
+            h.state.clone(),
+            h.reason.clone().unwrap_or_default(),
+            h.hypervisor.clone(),
+            share(h.vcpus),
+            share(h.memory_mb),
+            share(h.disk_gb),
+            h.servers.to_string(),
+        ]);
+    }
+    Ok(writeln!(out, "{table}")?)
+}

@@ -1,0 +1,51 @@
+//! A flavor as Nova shows it.
+
+use crate::microversion::Microversion;
+use lenticular_model::flavor::Flavor;
+use serde_json::{json, Value};
+
+fn links(url: &str, id: &str) -> Value {
+    json!([
+        {"rel": "self", "href": format!("{url}/compute/v2.1/flavors/{id}")},
+        {"rel": "bookmark", "href": format!("{url}/compute/flavors/{id}")},
+    ])
+}
+
+/// One line of a listing.
+pub fn brief(url: &str, flavor: &Flavor, version: Microversion) -> Value {
+    let mut view = json!({"id": flavor.id, "name": flavor.name, "links": links(url, flavor.id.as_str())});
+    if version.has(55) {
+        view["description"] = json!(flavor.description);
+    }
+    view
+}
+
+/// All of it; `with_specs` if the caller may read extra specs.
+pub fn full(url: &str, flavor: &Flavor, version: Microversion, with_specs: bool) -> Value {
+    let size = flavor.size;
+    // Nova's oldest quirk: no swap is an empty text, until 2.75 made it a number.
+    let swap = match size.swap_mb {
+        0 if !version.has(75) => json!(""),
+        mb => json!(mb),
+    };
+    let mut view = json!({
+        "id": flavor.id,
+        "name": flavor.name,
+        "ram": size.ram_mb,
+        "disk": size.disk_gb,
+        "vcpus": size.vcpus,
+        "swap": swap,
+        "OS-FLV-EXT-DATA:ephemeral": size.ephemeral_gb,
+        "OS-FLV-DISABLED:disabled": false,
+        "os-flavor-access:is_public": flavor.is_public,
+        "rxtx_factor": flavor.rxtx_factor,
+        "links": links(url, flavor.id.as_str()),
+    });
+    if version.has(55) {
+        view["description"] = json!(flavor.description);
+    }
+    if version.has(61) && with_specs {
+        view["extra_specs"] = json!(*flavor.extra_specs);
+    }
+    view
+}

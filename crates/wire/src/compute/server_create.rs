@@ -1,0 +1,373 @@
+//! The body of a request to create servers.
+
+use crate::{
+    microversion::{since, until, Field, Microversion},
+    request::{self, de_bool, de_number},
+};
+use lenticular_model::{
+    error::{Error, Result},
+    ImageId, NetworkId, PortId,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+/// Which fields came and went with which microversion.
+pub const FIELDS: &[Field] = &[
+    until("personality", 57),
+    since("description", 19),
+    since("tags", 52),
+    since("trusted_image_certificates", 63),
+    since("host", 74),
+    since("hypervisor_hostname", 74),
+    since("hostname", 90),
+];
+
+/// The `server` object.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateServer {
+    /// The name.
+    pub name: String,
+    /// The image's id.
+    #[serde(rename = "imageRef", default)]
+    pub image: Option<String>,
+    /// The flavor's id.
+    #[serde(rename = "flavorRef")]
+    pub flavor: Value,
+    /// The keypair's name.
+    #[serde(default)]
+    pub key_name: Option<String>,
+    /// Interfaces: `auto`, `none` or a list.
+    #[serde(default)]
+    pub networks: Option<Value>,
+    /// Security groups for new ports.
+    #[serde(default)]
+    pub security_groups: Vec<Group>,
+    /// Base64.
+    #[serde(default)]
+    pub user_data: Option<String>,
+    /// Its owner's attributes.
+    #[serde(default)]
+    pub metadata: Option<BTreeMap<String, String>>,
+    /// Labels.
+    #[serde(default)]
+    pub tags: BTreeSet<String>,
+    /// Whether a config drive is asked for.
+    #[serde(default, deserialize_with = "config_drive")]
+    pub config_drive: bool,
+    /// The zone; `zone:host` forces a host.
+    #[serde(default)]
+    pub availability_zone: Option<String>,
+    /// At least so many.
+    #[serde(default, deserialize_with = "count")]
+    pub min_count: Option<u32>,
+    /// At most so many.
+    #[serde(default, deserialize_with = "count")]
+    pub max_count: Option<u32>,
+    /// Whether to answer with the reservation's id.
+    #[serde(default, deserialize_with = "de_bool")]
+    pub return_reservation_id: bool,
+    /// A password; shown back, set by nobody.
+    #[serde(rename = "adminPass", default)]
+    pub admin_pass: Option<String>,
+    /// `AUTO` or `MANUAL`.
+    #[serde(rename = "OS-DCF:diskConfig", default)]
+    pub disk_config: Option<DiskConfig>,
+    /// Disks.
+    #[serde(default)]
+    pub block_device_mapping_v2: Vec<Map<String, Value>>,
+    /// Disks, as very old clients say it.
+    #[serde(default)]
+    pub block_device_mapping: Vec<Map<String, Value>>,
+    /// Shown back.
+    #[serde(rename = "accessIPv4", default)]
+    pub access_ipv4: Option<String>,
+    /// Shown back.
+    #[serde(rename = "accessIPv6", default)]
+    pub access_ipv6: Option<String>,
+    /// Files; refused.
+    #[serde(default)]
+    pub personality: Vec<Value>,
+    /// For people.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Certificates; refused.
+    #[serde(default)]
+    pub trusted_image_certificates: Option<Vec<String>>,
+    /// The one host.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// The one host, by its hypervisor's name.
+    #[serde(default)]
+    pub hypervisor_hostname: Option<String>,
+    /// The name the guest is told.
+    #[serde(default)]
+    pub hostname: Option<String>,
+}
+
+/// A security group by name or id.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Name or id.
+    pub name: String,
+}
+
+/// How the disk is partitioned; means nothing here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum DiskConfig {
+    /// By the cloud.
+    #[serde(rename = "AUTO")]
+    Auto,
+    /// By nobody.
+    #[serde(rename = "MANUAL")]
+    Manual,
+}
+
+fn config_drive<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<bool, D::Error> {
+    match Value::deserialize(d)? {
+        Value::Null => Ok(false),
+        Value::String(s) if s.is_empty() => Ok(false),
+        value => request::lenient_bool(&value).ok_or_else(|| {
+            serde::de::Error::custom(format!("config_drive {value} is not of type 'boolean'"))
+        }),
+    }
+}
+
+fn count<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Option<u32>, D::Error> {
+    let number = de_number(d)?;
+    if number == 0 {
+        return Err(serde::de::Error::custom("min_count and max_count must be 1 or more"));
+    }
+    Ok(Some(number))
+}
+
+/// One interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Nic {
+    /// On this network, with this address if one is named.
+    Network(NetworkId, Option<IpAddr>),
+    /// This port.
+    Port(PortId),
+}
+
+/// The interfaces that a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Networks {
+    /// Nothing is said.
+    Unsaid,
+    /// `auto`
+    Auto,
+    /// `none`
+    None,
+    /// A list.
+    These(Vec<Nic>),
+}
+
+/// Reads and checks the body; what needs the state to be checked is left to the command.
+pub fn read(body: Value, version: Microversion) -> Result<CreateServer> {
+    let fields = request::envelope(body, "server")?;
+    request::check_version(&fields, FIELDS, version)?;
+    let new: CreateServer = request::read(fields)?;
+    request::check_name("name", &new.name)?;
+    if let Some(description) = &new.description {
+        request::check_text("description", description, 255)?;
+    }
+    if let (Some(min), Some(max)) = (new.min_count, new.max_count) {
+        if min > max {
+            return Err(Error::invalid("min_count must be <= max_count"));
+        }
+    }
+    for (key, value) in new.metadata.iter().flatten() {
+        check_metadata(key, value)?;
+    }
+    check_user_data(&new)?;
+    check_unsupported(&new)?;
+    for (field, address, v4) in
+        [("accessIPv4", &new.access_ipv4, true), ("accessIPv6", &new.access_ipv6, false)]
+    {
+        check_access(field, address.as_deref(), v4)?;
+    }
+    for tag in &new.tags {
+        check_tag(tag)?;
+    }
+    if let Some(hostname) = &new.hostname {
+        check_hostname(hostname)?;
+    }
+    Ok(new)
+}
+
+fn check_user_data(new: &CreateServer) -> Result<()> {
+    let Some(data) = &new.user_data else { return Ok(()) };
+    if data.len() > 65_535 {
+        return Err(Error::invalid(
+            "Invalid input for field/attribute user_data. It is too long (65535 characters at most).",
+        ));
+    }
+    let alphabet = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'\n' | b'\r');
+    if !data.bytes().all(alphabet) {
+        return Err(Error::invalid("User data needs to be valid base 64."));
+    }
+    Ok(())
+}
+
+/// Asking for what is not there is an error, never silently ignored.
+fn check_unsupported(new: &CreateServer) -> Result<()> {
+    if !new.personality.is_empty() {
+        return Err(Error::invalid("File injection (personality) is not supported; use user_data."));
+    }
+    if new.trusted_image_certificates.as_ref().is_some_and(|c| !c.is_empty()) {
+        return Err(Error::invalid("Image signature certificates are not supported by this cloud."));
+    }
+    if !new.block_device_mapping.is_empty() {
+        return Err(Error::invalid(
+            "Volumes are not supported by this cloud: leave out block_device_mapping.",
+        ));
+    }
+    for disk in &new.block_device_mapping_v2 {
+        let is = |key: &str, value: &str| disk.get(key).and_then(Value::as_str).unwrap_or(value) == value;
+        if !(is("source_type", "image") && is("destination_type", "local")) {
+            return Err(Error::invalid(
+                "Volumes are not supported by this cloud: a disk's source_type must be image, its destination_type local.",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses metadata that Nova would refuse.
+pub fn check_metadata(key: &str, value: &str) -> Result<()> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | ' ');
+    if key.is_empty() || key.len() > 255 || !key.chars().all(legal) {
+        return Err(Error::invalid(format!(
+            "Invalid input for field/attribute metadata. Key {key:?} is not allowed."
+        )));
+    }
+    request::check_text("metadata value", value, 255)
+}
+
+/// Refuses tags that Nova would refuse.
+pub fn check_tag(tag: &str) -> Result<()> {
+    if tag.is_empty() || tag.chars().count() > 60 || tag.contains(['/', ',']) {
+        return Err(Error::invalid(format!(
+            "Invalid input for field/attribute tags. Value: {tag:?}. A tag has 1 to 60 characters and neither '/' nor ','."
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses host names that a resolver would refuse.
+pub fn check_hostname(name: &str) -> Result<()> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if name.is_empty()
+        || name.len() > 63
+        || !name.chars().all(legal)
+        || name.starts_with('-')
+        || name.ends_with('-')
+    {
+        return Err(Error::invalid(format!("Invalid input for field/attribute hostname. Value: {name:?}.")));
+    }
+    Ok(())
+}
+
+/// Refuses an address of the wrong family.
+pub fn check_access(field: &str, address: Option<&str>, v4: bool) -> Result<()> {
+    match address.filter(|a| !a.is_empty()) {
+        Some(a) if a.parse::<IpAddr>().map(|ip| ip.is_ipv4()) != Ok(v4) => {
+            Err(Error::invalid(format!("Invalid input for field/attribute {field}. Value: {a}.")))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl CreateServer {
+    /// The image's id, from `imageRef` or from the one disk that names it.
+    pub fn image_id(&self) -> Result<ImageId> {
+        let from_disk = || self.block_device_mapping_v2.iter().find_map(|d| d.get("uuid")?.as_str());
+        let text = self.image.as_deref().filter(|i| !i.is_empty()).or_else(from_disk);
+        let text =
+            text.ok_or_else(|| Error::invalid("Invalid imageRef provided: a server needs an image."))?;
+        // Very old clients send the image's URL.
+        let id = text.rsplit('/').next().unwrap_or(text);
+        id.parse().map_err(|_| Error::invalid(format!("Invalid imageRef provided: {text}.")))
+    }
+
+    /// The flavor's id, as a text or a number, or at the end of a URL.
+    pub fn flavor_id(&self) -> Result<String> {
+        match &self.flavor {
+            Value::String(text) if !text.is_empty() => Ok(text.rsplit('/').next().unwrap_or(text).to_owned()),
+            Value::Number(number) => Ok(number.to_string()),
+            other => Err(Error::invalid(format!("Invalid flavorRef provided: {other}."))),
+        }
+    }
+
+    /// The interfaces asked for.
+    pub fn networks(&self, version: Microversion) -> Result<Networks> {
+        match &self.networks {
+            None | Some(Value::Null) if version.has(37) => {
+                Err(Error::invalid("'networks' is a required property: auto, none or a list"))
+            }
+            None | Some(Value::Null) => Ok(Networks::Unsaid),
+            Some(Value::String(word)) if version.has(37) => match word.as_str() {
+                "auto" => Ok(Networks::Auto),
+                "none" => Ok(Networks::None),
+                _ => {
+                    Err(Error::invalid(format!("Invalid input for field/attribute networks. Value: {word}.")))
+                }
+            },
+            Some(Value::Array(list)) if list.is_empty() => Ok(Networks::Unsaid),
+            Some(Value::Array(list)) => {
+                list.iter().map(|nic| read_nic(nic, version)).collect::<Result<_>>().map(Networks::These)
+            }
+            Some(other) => {
+                Err(Error::invalid(format!("Invalid input for field/attribute networks. Value: {other}.")))
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNic {
+    #[serde(default)]
+    uuid: Option<String>,
+    #[serde(default)]
+    port: Option<String>,
+    #[serde(default)]
+    fixed_ip: Option<String>,
+    #[serde(default)]
+    tag: Option<String>,
+}
+
+fn read_nic(value: &Value, version: Microversion) -> Result<Nic> {
+    let Value::Object(fields) = value else {
+        return Err(Error::invalid("Invalid input for field/attribute networks. Each must be an object."));
+    };
+    let nic: RawNic = request::read(fields.clone())?;
+    if nic.tag.is_some() && !version.has(32) {
+        return Err(Error::invalid("Additional properties are not allowed ('tag' was unexpected)"));
+    }
+    let bad = |text: &str| Error::invalid(format!("Bad networks format: {text} is not a valid id."));
+    match (nic.port, nic.uuid) {
+        (Some(port), _) => {
+            if nic.fixed_ip.is_some() {
+                return Err(Error::invalid(
+                    "Specified Fixed IP cannot be used with port: the two together are invalid.",
+                ));
+            }
+            port.parse().map(Nic::Port).map_err(|_| bad(&port))
+        }
+        (None, Some(network)) => {
+            let address = nic
+                .fixed_ip
+                .as_deref()
+                .map(|ip| ip.parse().map_err(|_| Error::invalid(format!("Invalid fixed IP address ({ip})"))));
+            Ok(Nic::Network(network.parse().map_err(|_| bad(&network))?, address.transpose()?))
+        }
+        (None, None) => Err(Error::invalid("Bad networks format: network uuid is missing.")),
+    }
+}

@@ -1,0 +1,103 @@
+//! Errors as each OpenStack service words them.
+
+use lenticular_model::error::{Error, Kind};
+use serde_json::{json, Value};
+
+/// Whose manner of speaking an answer follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// Keystone.
+    Identity,
+    /// Nova.
+    Compute,
+    /// Glance.
+    Image,
+    /// Neutron.
+    Network,
+    /// Placement.
+    Placement,
+    /// The cloud's own APIs.
+    Own,
+}
+
+/// The HTTP status of an error.
+pub fn status(error: &Error) -> u16 {
+    match error.kind {
+        Kind::Invalid => 400,
+        Kind::Unauthorized => 401,
+        Kind::Forbidden | Kind::OverQuota => 403,
+        Kind::NotFound => 404,
+        Kind::NotAcceptable => 406,
+        Kind::Conflict => 409,
+        Kind::TooLarge => 413,
+        Kind::UnsupportedMedia => 415,
+        Kind::Unavailable => 503,
+        Kind::Internal => 500,
+    }
+}
+
+/// The reason phrase of a status.
+pub fn title(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        409 => "Conflict",
+        413 => "Request Entity Too Large",
+        415 => "Unsupported Media Type",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
+        _ => "Error",
+    }
+}
+
+/// The body of an error.
+pub fn body(service: Service, status: u16, error: &Error, request_id: &str) -> Value {
+    let (title, message) = (title(status), error.message.as_ref());
+    match service {
+        Service::Identity | Service::Own => {
+            json!({"error": {"code": status, "message": message, "title": title}})
+        }
+        Service::Compute => json!({(nova_name(status)): {"code": status, "message": message}}),
+        Service::Image => json!({"code": format!("{status} {title}"), "title": title, "message": message}),
+        Service::Network => {
+            let kind = match error.code {
+                "" => neutron_name(error.kind),
+                code => code,
+            };
+            json!({"NeutronError": {"type": kind, "message": message, "detail": ""}})
+        }
+        Service::Placement => json!({"errors": [{
+            "status": status, "title": title, "detail": message, "request_id": request_id,
+        }]}),
+    }
+}
+
+fn nova_name(status: u16) -> &'static str {
+    match status {
+        400 => "badRequest",
+        401 => "unauthorized",
+        403 => "forbidden",
+        404 => "itemNotFound",
+        405 => "badMethod",
+        409 => "conflictingRequest",
+        413 => "overLimit",
+        415 => "badMediaType",
+        503 => "serviceUnavailable",
+        _ => "computeFault",
+    }
+}
+
+fn neutron_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Invalid => "HTTPBadRequest",
+        Kind::Forbidden => "PolicyNotAuthorized",
+        Kind::OverQuota => "OverQuota",
+        Kind::NotFound => "HTTPNotFound",
+        Kind::Conflict => "Conflict",
+        _ => "HTTPInternalServerError",
+    }
+}

@@ -1,0 +1,163 @@
+//! Glance's bodies.
+
+use lenticular_model::image::{Image, Visibility};
+use serde_json::{json, Map, Value};
+
+/// The version documents' entries, newest first.
+pub fn versions(url: &str) -> Value {
+    let entry = |id: &str, status: &str| json!({"id": id, "status": status, "links": [{"rel": "self", "href": format!("{url}/image/v2/")}]});
+    json!({"versions": [
+        entry("v2.9", "CURRENT"), entry("v2.7", "SUPPORTED"), entry("v2.6", "SUPPORTED"), entry("v2.5", "SUPPORTED"),
+        entry("v2.4", "SUPPORTED"), entry("v2.3", "SUPPORTED"), entry("v2.2", "SUPPORTED"), entry("v2.1", "SUPPORTED"),
+        entry("v2.0", "SUPPORTED"),
+    ]})
+}
+
+/// The words for who sees an image.
+pub fn visibility(visibility: Visibility) -> &'static str {
+    match visibility {
+        Visibility::Public => "public",
+        Visibility::Community => "community",
+        Visibility::Shared => "shared",
+        Visibility::Private => "private",
+    }
+}
+
+/// Reads such a word.
+pub fn visibility_of(word: &str) -> Option<Visibility> {
+    match word {
+        "public" => Some(Visibility::Public),
+        "community" => Some(Visibility::Community),
+        "shared" => Some(Visibility::Shared),
+        "private" => Some(Visibility::Private),
+        _ => None,
+    }
+}
+
+/// The fields that are an image's own; every other one is a property.
+pub const FIELDS: &[&str] = &[
+    "id",
+    "name",
+    "visibility",
+    "status",
+    "protected",
+    "os_hidden",
+    "owner",
+    "container_format",
+    "disk_format",
+    "min_disk",
+    "min_ram",
+    "checksum",
+    "os_hash_algo",
+    "os_hash_value",
+    "size",
+    "virtual_size",
+    "created_at",
+    "updated_at",
+    "tags",
+    "self",
+    "file",
+    "schema",
+    "direct_url",
+    "locations",
+    "stores",
+];
+
+/// Fields that a client may not set.
+pub const READ_ONLY: &[&str] = &[
+    "status",
+    "checksum",
+    "os_hash_algo",
+    "os_hash_value",
+    "size",
+    "virtual_size",
+    "created_at",
+    "updated_at",
+    "self",
+    "file",
+    "schema",
+    "direct_url",
+    "stores",
+];
+
+/// An image.
+pub fn image(image: &Image) -> Value {
+    let data = image.data();
+    let mut view: Map<String, Value> =
+        image.properties.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+    let fields = json!({
+        "id": image.id,
+        "name": image.name,
+        "visibility": visibility(image.visibility),
+        "status": image.status(),
+        "protected": image.protected,
+        "os_hidden": image.hidden,
+        "owner": image.owner,
+        "container_format": image.container_format,
+        "disk_format": image.disk_format,
+        "min_disk": image.min_disk,
+        "min_ram": image.min_ram,
+        "checksum": data.map(|d| &d.checksum),
+        "os_hash_algo": data.map(|_| "sha512"),
+        "os_hash_value": data.map(|d| &d.sha512),
+        "size": data.map(|d| d.size),
+        "virtual_size": data.and_then(|d| d.virtual_size),
+        "created_at": image.created_at.iso(),
+        "updated_at": image.updated_at.unwrap_or(image.created_at).iso(),
+        "tags": image.tags,
+        "self": format!("/v2/images/{}", image.id),
+        "file": format!("/v2/images/{}/file", image.id),
+        "schema": "/v2/schemas/image",
+    });
+    if let Value::Object(fields) = fields {
+        view.extend(fields);
+    }
+    Value::Object(view)
+}
+
+/// The schema of an image, as clients ask for it.
+pub fn schema() -> Value {
+    let text = json!({"type": ["null", "string"]});
+    let number = json!({"type": ["null", "integer"]});
+    let flag = json!({"type": "boolean"});
+    let properties: Map<String, Value> = FIELDS
+        .iter()
+        .map(|name| {
+            let mut of = match *name {
+                "protected" | "os_hidden" => flag.clone(),
+                "min_disk" | "min_ram" | "size" | "virtual_size" => number.clone(),
+                "tags" | "locations" => json!({"type": "array"}),
+                _ => text.clone(),
+            };
+            if READ_ONLY.contains(name) {
+                of["readOnly"] = json!(true);
+            }
+            ((*name).to_owned(), of)
+        })
+        .collect();
+    json!({
+        "name": "image",
+        "properties": properties,
+        "additionalProperties": {"type": "string"},
+        "links": [
+            {"rel": "self", "href": "{self}"},
+            {"rel": "enclosure", "href": "{file}"},
+            {"rel": "describedby", "href": "{schema}"},
+        ],
+    })
+}
+
+/// The schema of a listing of images.
+pub fn schema_of_list() -> Value {
+    json!({
+        "name": "images",
+        "properties": {
+            "images": {"type": "array", "items": schema()},
+            "first": {"type": "string"},
+            "next": {"type": "string"},
+            "schema": {"type": "string"},
+        },
+        "links": [{"rel": "first", "href": "{first}"}, {"rel": "next", "href": "{next}"},
+                  {"rel": "describedby", "href": "{schema}"}],
+    })
+}
