@@ -1,3 +1,116 @@
 //! A host: carries out what the control plane wants of its guests, and says what it sees.
+//!
+//! [`core`] decides, [`driver`] does, the runtime joins them to the control plane by a [`Link`].
+//!
+//! Architecture invariant: the agent decides no policy. It starts, stops and removes guests on orders alone, and
+//! neither its own end nor the control plane's touches a guest that runs.
 
+mod config_drive;
 pub mod core;
+pub mod driver;
+mod exec;
+mod files;
+mod http_link;
+mod iso;
+mod link;
+mod machine;
+mod runtime;
+#[cfg(test)]
+mod testing;
+
+pub use driver::sim::{Knob, SimKnobs};
+pub use http_link::{BadUrl, HttpLink};
+pub use link::{Call, Chunks, Link, LinkError};
+pub use runtime::AgentError;
+
+use driver::{qcow2::Qcow2Disks, qemu::Qemu, sim::SimHost, user_net::UserNetwork, Drivers};
+use lenticular_model::host::Capacity;
+use runtime::{take_state_dir, Runtime};
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+
+/// How an agent works on its host.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The host's name, unique in the cloud.
+    pub host_name: String,
+    /// Where the host can be found, for people.
+    pub address: String,
+    /// The availability zone of a new host.
+    pub zone: String,
+    /// Where state, bases and guests are kept.
+    pub state_dir: PathBuf,
+    /// What the host gives; `None` to find out.
+    pub capacity: Option<Capacity>,
+    /// Memory left to the host itself, in MiB, when the capacity is found out.
+    pub reserved_memory_mb: u64,
+    /// How many guests are prepared or started at once.
+    pub parallel_max: usize,
+    /// How long a guest has to shut down before it is ended.
+    pub shutdown_grace: Duration,
+}
+
+impl Config {
+    /// A host of this name that keeps its state in this directory; the rest as is usual.
+    pub fn new(host_name: impl Into<String>, state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            host_name: host_name.into(),
+            address: "127.0.0.1".to_owned(),
+            zone: lenticular_model::host::DEFAULT_ZONE.to_owned(),
+            state_dir: state_dir.into(),
+            capacity: None,
+            reserved_memory_mb: 512,
+            parallel_max: 4,
+            shutdown_grace: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Works as a host that runs guests with QEMU, until `shutdown` is there. Guests run on.
+///
+/// # Errors
+/// The state directory cannot be used, or what runs cannot be told. That QEMU is missing is no error: the host says so
+/// in its hello, and each start fails with the reason.
+pub async fn run_qemu(
+    config: Config,
+    link: Arc<dyn Link>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), AgentError> {
+    let _lock = take_state_dir(&config.state_dir)?;
+    let unusable = |error: std::io::Error| AgentError::State {
+        path: config.state_dir.display().to_string(),
+        why: error.to_string(),
+        remedy: "Let the agent's user write there.",
+    };
+    let disks = Arc::new(Qcow2Disks::new(&config.state_dir).map_err(unusable)?);
+    let hypervisor = Arc::new(Qemu::new(&config.state_dir, config.shutdown_grace).map_err(unusable)?);
+    let drivers = Drivers { hypervisor, disks, network: Arc::new(UserNetwork) };
+    let state_file = config.state_dir.join("agent.json");
+    let runtime = Runtime::open(config, link, drivers, machine::boot_id(), Some(state_file)).await?;
+    runtime.run(shutdown).await;
+    Ok(())
+}
+
+/// Works as a simulated host, which keeps nothing, until `shutdown` is there.
+///
+/// # Errors
+/// None that a simulated host is known to have.
+pub async fn run_sim(
+    config: Config,
+    knobs: SimKnobs,
+    link: Arc<dyn Link>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), AgentError> {
+    let host = Arc::new(SimHost::new(knobs));
+    let drivers = Drivers { hypervisor: host.clone(), disks: host.clone(), network: host };
+    // Its guests end with this process, so each run is another boot of the host.
+    let mut boot = [0; 8];
+    let _ = getrandom::fill(&mut boot);
+    let boot_id = format!("sim-{:016x}", u64::from_le_bytes(boot));
+    let config = Config { capacity: Some(config.capacity.unwrap_or(SIM_CAPACITY)), ..config };
+    let runtime = Runtime::open(config, link, drivers, boot_id, None).await?;
+    runtime.run(shutdown).await;
+    Ok(())
+}
+
+/// What a simulated host has unless it is told otherwise.
+const SIM_CAPACITY: Capacity = Capacity { vcpus: 64, memory_mb: 512 * 1024, disk_gb: 4096 };

@@ -334,6 +334,11 @@ impl Core {
         }
     }
 
+    /// One guest, as it is seen now.
+    pub fn observation(&self, id: ServerId) -> Option<Observation> {
+        self.guests.get(&id).map(|guest| guest.observe(id))
+    }
+
     /// Every guest here, as it is seen now.
     pub fn inventory(&self) -> Vec<Observation> {
         self.guests.iter().map(|(id, guest)| guest.observe(*id)).collect()

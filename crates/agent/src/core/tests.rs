@@ -2,49 +2,14 @@
 
 use super::*;
 use lenticular_model::{
-    flavor::Size,
     observation::StopReason,
     server::{BootStyle, Wanted},
-    ImageId, ProjectId, UserId,
 };
-use lenticular_wire::agent::{Base, GuestSpec};
 
-pub(super) fn server(n: u8) -> ServerId {
-    ServerId::from_random([n; 16])
-}
-
-pub(super) fn life(n: u8) -> Incarnation {
-    Incarnation::from_random([n; 16])
-}
+pub(super) use crate::testing::{life, server};
 
 pub(super) fn order(id: ServerId, wanted: Wanted, boot: u64) -> Order {
-    Order {
-        server_id: id,
-        generation: 1,
-        wanted,
-        boot,
-        boot_style: BootStyle::Hard,
-        disk_made: false,
-        guest: GuestSpec {
-            name: "web".to_owned(),
-            hostname: "web".to_owned(),
-            project_id: ProjectId::from_random([1; 16]),
-            user_id: UserId::from_random([2; 16]),
-            size: Size { vcpus: 1, ram_mb: 128, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0 },
-            base: Base {
-                image_id: ImageId::from_random([3; 16]),
-                sha512: "ab".to_owned(),
-                format: "qcow2".to_owned(),
-            },
-            ports: Vec::new(),
-            key: None,
-            metadata: BTreeMap::new(),
-            launch_index: 0,
-            availability_zone: "nova".to_owned(),
-            config_drive: false,
-            has_user_data: false,
-        },
-    }
+    Order { server_id: id, wanted, boot, ..crate::testing::order(1) }
 }
 
 fn send(core: &mut Core, after: u64, orders: Vec<Order>) -> Taken {

@@ -1,0 +1,168 @@
+//! What a guest is told about itself, as OpenStack writes it on a config drive.
+
+use crate::iso;
+use base64::{engine::general_purpose::STANDARD, Engine};
+use lenticular_model::ServerId;
+use lenticular_wire::agent::{AddressSpec, GuestSpec, PortSpec};
+use serde_json::{json, Value};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// A guest's config drive, an ISO 9660 image.
+pub(crate) fn image(server: ServerId, guest: &GuestSpec, user_data: Option<&[u8]>, seed: &[u8]) -> Vec<u8> {
+    iso::write("config-2", &files(server, guest, user_data, seed))
+}
+
+fn files(
+    server: ServerId,
+    guest: &GuestSpec,
+    user_data: Option<&[u8]>,
+    seed: &[u8],
+) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut put = |path: &str, value: &Value| files.insert(path.to_owned(), value.to_string().into_bytes());
+    put("openstack/latest/meta_data.json", &meta_data(server, guest, seed));
+    put("openstack/latest/network_data.json", &network_data(guest));
+    put("openstack/latest/vendor_data.json", &json!({}));
+    put("ec2/latest/meta-data.json", &ec2(server, guest));
+    if let Some(user_data) = user_data {
+        files.insert("openstack/latest/user_data".to_owned(), user_data.to_vec());
+        files.insert("ec2/latest/user-data".to_owned(), user_data.to_vec());
+    }
+    files
+}
+
+fn meta_data(server: ServerId, guest: &GuestSpec, seed: &[u8]) -> Value {
+    let mut document = json!({
+        "uuid": server,
+        "name": guest.name,
+        "hostname": guest.hostname,
+        "launch_index": guest.launch_index,
+        "availability_zone": guest.availability_zone,
+        "project_id": guest.project_id,
+        "meta": guest.metadata,
+        "devices": [],
+        "random_seed": STANDARD.encode(seed),
+    });
+    if let Some((name, public_key)) = &guest.key {
+        document["public_keys"] = json!({ name.as_str(): public_key });
+        document["keys"] = json!([{ "name": name, "type": "ssh", "data": public_key }]);
+    }
+    document
+}
+
+fn ec2(server: ServerId, guest: &GuestSpec) -> Value {
+    let mut document = json!({
+        "instance-id": server,
+        "hostname": guest.hostname,
+        "local-hostname": guest.hostname,
+        "ami-launch-index": guest.launch_index,
+        "placement": { "availability-zone": guest.availability_zone },
+    });
+    if let Some((name, public_key)) = &guest.key {
+        document["public-keys"] = json!({ "0": { "_name": format!("0={name}"), "openssh-key": public_key } });
+    }
+    document
+}
+
+/// Links and networks. IPv6 is left out: user networking does not carry it, and a guest told to expect it would wait.
+fn network_data(guest: &GuestSpec) -> Value {
+    let mut networks = Vec::new();
+    let mut services: Vec<Value> = Vec::new();
+    for port in &guest.ports {
+        for address in port.addresses.iter().filter(|a| a.address.is_ipv4()) {
+            networks.push(network(networks.len(), port, address));
+            for dns in address.dns.iter().filter(|_| !address.dhcp) {
+                let service = json!({ "type": "dns", "address": dns });
+                if !services.contains(&service) {
+                    services.push(service);
+                }
+            }
+        }
+    }
+    let links = guest.ports.iter().map(|port| {
+        json!({
+            "id": link_id(port),
+            "vif_id": port.port_id,
+            "type": "tap",
+            "mtu": port.mtu,
+            "ethernet_mac_address": port.mac,
+        })
+    });
+    json!({ "links": links.collect::<Vec<_>>(), "networks": networks, "services": services })
+}
+
+fn link_id(port: &PortSpec) -> String {
+    let id = port.port_id.to_string();
+    format!("tap{}", &id[..11])
+}
+
+fn network(n: usize, port: &PortSpec, address: &AddressSpec) -> Value {
+    let mut document = json!({
+        "id": format!("network{n}"),
+        "link": link_id(port),
+        "network_id": port.network_id,
+        "type": if address.dhcp { "ipv4_dhcp" } else { "ipv4" },
+    });
+    if address.dhcp {
+        return document;
+    }
+    document["ip_address"] = json!(address.address);
+    document["netmask"] = json!(address.cidr.netmask());
+    let mut routes: Vec<Value> = Vec::new();
+    if let Some(gateway) = address.gateway.filter(IpAddr::is_ipv4) {
+        routes.push(json!({ "network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": gateway }));
+    }
+    routes.extend(address.routes.iter().map(|route| {
+        json!({
+            "network": route.destination.network(),
+            "netmask": route.destination.netmask(),
+            "gateway": route.nexthop,
+        })
+    }));
+    document["routes"] = json!(routes);
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lenticular_model::{subnet::HostRoute, NetworkId, PortId, SubnetId};
+
+    #[test]
+    fn documents_are_as_openstack_writes_them() {
+        let order = crate::testing::order(1);
+        let mut guest = order.guest;
+        let address = |dhcp: bool, last: u8| AddressSpec {
+            subnet_id: SubnetId::from_random([4; 16]),
+            address: IpAddr::from([10, 0, 0, last]),
+            cidr: "10.0.0.0/24".parse().unwrap(),
+            gateway: Some("10.0.0.1".parse().unwrap()),
+            dhcp,
+            dns: vec!["9.9.9.9".parse().unwrap()],
+            routes: vec![HostRoute {
+                destination: "10.9.0.0/16".parse().unwrap(),
+                nexthop: "10.0.0.3".parse().unwrap(),
+            }],
+        };
+        guest.ports = vec![PortSpec {
+            port_id: PortId::from_random([1; 16]),
+            network_id: NetworkId::from_random([2; 16]),
+            mac: "fa:16:3e:00:00:01".parse().unwrap(),
+            mtu: 1442,
+            addresses: vec![address(true, 7), address(false, 8)],
+        }];
+        guest.key = Some(("mine".to_owned(), "ssh-ed25519 AAAA".to_owned()));
+        guest.metadata.insert("role".to_owned(), "web".to_owned());
+        let files = files(order.server_id, &guest, Some(b"#!/bin/sh\n"), b"seed");
+        let text: Vec<String> = files
+            .iter()
+            .map(|(path, bytes)| {
+                let text = String::from_utf8(bytes.clone()).unwrap();
+                let pretty = serde_json::from_str::<Value>(&text)
+                    .map_or(text.clone(), |v| serde_json::to_string_pretty(&v).unwrap());
+                format!("== {path}\n{pretty}")
+            })
+            .collect();
+        insta::assert_snapshot!(text.join("\n"));
+    }
+}

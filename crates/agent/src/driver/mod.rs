@@ -1,0 +1,145 @@
+//! What a host does its work with: traits with few methods, each saying what it relies on and what it leaves behind.
+//!
+//! The runtime calls at most one method for a guest at a time (but `console` and `room` at any time), in the order
+//! that [`crate::core`] decides. Every method may be called again after it failed or was interrupted by a crash.
+
+pub mod qcow2;
+pub mod qemu;
+pub mod sim;
+pub mod user_net;
+
+use crate::{
+    core::{Ended, Failure, FoundProcess},
+    link::Link,
+};
+use lenticular_model::{host::Hypervisor as Described, ServerId};
+use lenticular_wire::agent::{Base, GuestSpec, Order};
+use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc};
+use tokio::sync::{mpsc, watch};
+
+/// Work under way; dropping it gives it up, leaving what a crash at that moment would.
+pub type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
+
+/// A guest's process ended without a step having ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// Whose.
+    pub server_id: ServerId,
+    /// The boot that it was started for.
+    pub boot: u64,
+    /// How.
+    pub how: Ended,
+}
+
+/// What a network driver gives a hypervisor.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetPlan {
+    /// The hypervisor's arguments for the guest's ports.
+    pub args: Vec<String>,
+    /// True if one of them forwards a port of the host to the guest's ssh.
+    pub forwards_ssh: bool,
+}
+
+/// Runs guests.
+pub trait Hypervisor: Send + Sync {
+    /// What it is and whether it can run guests; called before the first hello. It may take seconds, never minutes.
+    fn probe(&self) -> Work<'_, Described>;
+
+    /// Keeps what the guest will be told that must be fetched first. Called after the disk was made, before `start`.
+    fn keep_user_data<'a>(&'a self, server: ServerId, user_data: Option<Vec<u8>>) -> Work<'a, ()>;
+
+    /// Starts the guest on its made disk; when it returns, the guest's process runs or there is none. Refuses if a
+    /// process of the guest is there. Returns where its ssh is reached, if anywhere.
+    fn start<'a>(&'a self, order: &'a Order, disk: PathBuf, net: NetPlan) -> Work<'a, Option<String>>;
+
+    /// Asks the guest to shut down, and ends its process when it has, when the deadline has passed, or when `cut`
+    /// turns true. No process is left when it returns; that there was none is no error.
+    fn shutdown(&self, server: ServerId, cut: watch::Receiver<bool>) -> Work<'_, ()>;
+
+    /// Ends the process. None is left when it returns; that there was none is no error.
+    fn kill(&self, server: ServerId) -> Work<'_, ()>;
+
+    /// The guest's process, by more than its number; after the agent's restart, before any step.
+    fn find(&self, server: ServerId) -> Work<'_, Option<FoundProcess>>;
+
+    /// All guests of which there is a process.
+    fn list(&self) -> Work<'_, Vec<ServerId>>;
+
+    /// Tells when the process ends by itself. Called once for each successful `start`, and for each running guest that
+    /// was found.
+    fn watch(&self, server: ServerId, boot: u64, exits: mpsc::UnboundedSender<Exit>);
+
+    /// The last lines of the guest's console; all that is kept for `None`. The error is for the asker.
+    fn console(
+        &self,
+        server: ServerId,
+        lines: Option<u32>,
+    ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
+
+    /// Removes all it keeps of a guest that has no process. Called before the disk is removed.
+    fn remove(&self, server: ServerId) -> Work<'_, ()>;
+}
+
+/// Keeps guests' disks.
+pub trait Disks: Send + Sync {
+    /// Has the base in the cache, whole and of the right digest. Concurrent calls for one base share one download.
+    fn ensure_base<'a>(&'a self, base: &'a Base, link: &'a dyn Link) -> Work<'a, ()>;
+
+    /// Makes the guest's disk over the base, which must be there. It is made wholly, or not at all. A disk of an older
+    /// generation is replaced; one of this generation is left as it is.
+    fn make<'a>(&'a self, order: &'a Order) -> Work<'a, ()>;
+
+    /// The generation of the guest's disk, if a whole one is there now.
+    fn find<'a>(&'a self, order: &'a Order) -> Work<'a, Option<u64>>;
+
+    /// All whole disks.
+    fn list(&self) -> Work<'_, Vec<(ServerId, u64)>>;
+
+    /// Where the hypervisor finds the disk.
+    fn path(&self, server: ServerId) -> PathBuf;
+
+    /// Removes the disk, whole or half, for good. That there was none is no error.
+    fn remove(&self, server: ServerId) -> Work<'_, ()>;
+
+    /// Removes bases that nothing needs and nobody asked for lately.
+    fn tidy(&self) -> Work<'_, ()>;
+}
+
+/// Connects guests.
+pub trait Network: Send + Sync {
+    /// Makes what the ports need on the host, and says how the hypervisor joins them. Called before each start.
+    fn plug<'a>(&'a self, server: ServerId, guest: &'a GuestSpec) -> Work<'a, NetPlan>;
+
+    /// Removes it. Called after the process has ended for good.
+    fn unplug(&self, server: ServerId) -> Work<'_, ()>;
+}
+
+/// A host's drivers.
+#[derive(Clone)]
+pub struct Drivers {
+    /// Runs guests.
+    pub hypervisor: Arc<dyn Hypervisor>,
+    /// Keeps disks.
+    pub disks: Arc<dyn Disks>,
+    /// Connects guests.
+    pub network: Arc<dyn Network>,
+}
+
+/// A failure of the host's files, in words for both readers.
+pub(crate) fn file_failure(doing: &str, error: &std::io::Error) -> Failure {
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        return disk_full(&format!("{doing}: {error}"));
+    }
+    Failure::new(
+        "The host could not write the server's files. Try again; if it fails again, ask the operator.",
+        format!("{doing}: {error}"),
+    )
+}
+
+/// The host has no room.
+pub(crate) fn disk_full(details: &str) -> Failure {
+    Failure::new(
+        "The host's disk is full. Its operator must make room; then start the server again or make it anew.",
+        details,
+    )
+}

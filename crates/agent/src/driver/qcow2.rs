@@ -1,0 +1,346 @@
+//! Disks as qcow2 overlays over a cache of digest-checked bases.
+//!
+//! ```text
+//! STATE/base/<sha512>.<format>        a base; `.part` while it arrives
+//! STATE/guests/<server>/root.qcow2    the overlay
+//! STATE/guests/<server>/disk.json     its generation and base: written last, so that a disk without it is half-made
+//! ```
+
+use super::{disk_full, file_failure, Disks, Work};
+use crate::{
+    core::Failure,
+    exec::{self, ExecError, Limits},
+    files,
+    link::{Link, LinkError},
+};
+use lenticular_model::ServerId;
+use lenticular_wire::agent::{Base, Order};
+use rustix::fs::{utimensat, AtFlags, Timespec, Timestamps, CWD, UTIME_NOW};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha512};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::io::AsyncWriteExt;
+
+/// What must stay free on the host's disk.
+const ROOM_BYTES_MIN: u64 = 256 << 20;
+/// A base that nobody asked for this long is removed.
+const BASE_KEPT_S: u64 = 24 * 3600;
+/// For qemu-img, which reads headers that strangers wrote.
+const IMG: Limits = Limits { deadline: Duration::from_secs(30), memory_mb_and_cpu_s: Some((1024, 20)) };
+
+/// The qcow2 driver.
+pub struct Qcow2Disks {
+    state_dir: PathBuf,
+    /// One lock for each base that is being fetched.
+    fetching: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// Beside each overlay.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct DiskNote {
+    generation: u64,
+    base: String,
+}
+
+impl Qcow2Disks {
+    /// Disks below `state_dir`.
+    ///
+    /// # Errors
+    /// The directories cannot be made.
+    pub fn new(state_dir: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(state_dir.join("base"))?;
+        std::fs::create_dir_all(state_dir.join("guests"))?;
+        Ok(Self { state_dir: state_dir.canonicalize()?, fetching: Mutex::default() })
+    }
+
+    fn guest_dir(&self, server: ServerId) -> PathBuf {
+        self.state_dir.join("guests").join(server.to_string())
+    }
+
+    fn base_path(&self, base: &Base) -> Result<PathBuf, Failure> {
+        let hex = base.sha512.len() == 128 && base.sha512.bytes().all(|b| b.is_ascii_hexdigit());
+        if !hex || !matches!(base.format.as_str(), "qcow2" | "raw") {
+            return Err(Failure::new(
+                format!("The image's format '{}' cannot be run. Use an image in qcow2 or raw.", base.format),
+                format!("image {}, sha512 '{}'", base.image_id, base.sha512),
+            ));
+        }
+        Ok(self.state_dir.join("base").join(format!("{}.{}", base.sha512.to_lowercase(), base.format)))
+    }
+
+    fn note(&self, server: ServerId) -> Option<DiskNote> {
+        let dir = self.guest_dir(server);
+        if !dir.join("root.qcow2").is_file() {
+            return None;
+        }
+        serde_json::from_slice(&std::fs::read(dir.join("disk.json")).ok()?).ok()
+    }
+
+    fn check_room(&self) -> Result<(), Failure> {
+        let free = room_bytes(&self.state_dir).map_err(|e| file_failure("looking for room", &e))?;
+        match free < ROOM_BYTES_MIN {
+            true => Err(disk_full(&format!("{} MiB free below {}", free >> 20, self.state_dir.display()))),
+            false => Ok(()),
+        }
+    }
+
+    async fn fetch(&self, base: &Base, path: &Path, link: &dyn Link) -> Result<(), Failure> {
+        self.check_room()?;
+        let part = files::beside(path);
+        let result = download(base, &part, link).await;
+        if result.is_err() {
+            // Half a base is worth nothing, and the room may be what is missing.
+            if let Err(error) = files::remove(&part) {
+                tracing::warn!(path = %part.display(), %error, "cannot remove a half-fetched base");
+            }
+            return result;
+        }
+        check_header(&part, &base.format)?;
+        let path = path.to_owned();
+        blocking("keeping the base", move || {
+            std::fs::rename(&part, &path)?;
+            files::sync_parent(&path)
+        })
+        .await
+    }
+
+    async fn make_overlay(&self, order: &Order) -> Result<(), Failure> {
+        if self.note(order.server_id).is_some_and(|note| note.generation == order.generation) {
+            return Ok(());
+        }
+        let base = self.base_path(&order.guest.base)?;
+        self.check_room()?;
+        let virtual_size = check_header(&base, &order.guest.base.format)?;
+        let size = virtual_size.max(u64::from(order.guest.size.disk_gb) << 30);
+        let dir = self.guest_dir(order.server_id);
+        let root = dir.join("root.qcow2");
+        {
+            let (dir, root) = (dir.clone(), root.clone());
+            blocking("making the server's directory", move || {
+                std::fs::create_dir_all(&dir)?;
+                files::remove(&dir.join("disk.json"))?;
+                files::remove(&root)
+            })
+            .await?;
+        }
+        let size = size.to_string();
+        let format = order.guest.base.format.as_str();
+        let [base_text, root_text] = [&base, &root].map(|p| p.to_string_lossy().into_owned());
+        let args = ["create", "-q", "-f", "qcow2", "-b", &base_text, "-F", format, &root_text, &size];
+        let Some(qemu_img) = exec::which("qemu-img") else {
+            return Err(img_failure(&ExecError::Missing("qemu-img".to_owned())));
+        };
+        exec::run(&qemu_img, &args, IMG).await.map_err(|e| img_failure(&e))?;
+        let name = base.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let note = DiskNote { generation: order.generation, base: name };
+        blocking("noting the disk", move || {
+            std::fs::File::open(&root)?.sync_all()?;
+            files::write_durably(&dir.join("disk.json"), &serde_json::to_vec(&note)?)
+        })
+        .await
+    }
+
+    fn reap(&self) -> io::Result<()> {
+        let mut needed = BTreeSet::new();
+        for server in self.servers()? {
+            // A disk that cannot be read may need any base.
+            let Some(note) = self.note(server) else { return Ok(()) };
+            needed.insert(note.base);
+        }
+        let dir = self.state_dir.join("base");
+        // The file system's own clock, so that it is compared with itself.
+        let now_file = dir.join(".now");
+        std::fs::write(&now_file, b"")?;
+        let now = std::fs::metadata(&now_file)?.modified()?;
+        for entry in std::fs::read_dir(&dir)? {
+            let entry = entry?;
+            let age = now.duration_since(entry.metadata()?.modified()?).unwrap_or_default();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if age.as_secs() > BASE_KEPT_S && !needed.contains(&name) {
+                tracing::info!(base = name, "removing a base that nothing needs");
+                files::remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn servers(&self) -> io::Result<Vec<ServerId>> {
+        let entries = std::fs::read_dir(self.state_dir.join("guests"))?;
+        Ok(entries.filter_map(|e| e.ok()?.file_name().to_string_lossy().parse().ok()).collect())
+    }
+}
+
+impl Disks for Qcow2Disks {
+    fn ensure_base<'a>(&'a self, base: &'a Base, link: &'a dyn Link) -> Work<'a, ()> {
+        Box::pin(async move {
+            let path = self.base_path(base)?;
+            let lock = {
+                let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+                fetching.retain(|_, lock| Arc::strong_count(lock) > 1);
+                fetching.entry(base.sha512.clone()).or_default().clone()
+            };
+            let _turn = lock.lock().await;
+            if path.is_file() {
+                let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+                let times = Timestamps { last_access: now, last_modification: now };
+                // Only the reaper reads it, and a day's slack forgives a miss.
+                let _ = utimensat(CWD, &path, &times, AtFlags::empty());
+                return Ok(());
+            }
+            self.fetch(base, &path, link).await
+        })
+    }
+
+    fn make<'a>(&'a self, order: &'a Order) -> Work<'a, ()> {
+        Box::pin(async move {
+            let result = self.make_overlay(order).await;
+            if result.is_err() {
+                let dir = self.guest_dir(order.server_id);
+                let half = [dir.join("disk.json"), dir.join("root.qcow2")];
+                for error in half.iter().filter_map(|path| files::remove(path).err()) {
+                    tracing::warn!(server = %order.server_id, %error, "cannot remove a half-made disk");
+                }
+            }
+            result
+        })
+    }
+
+    fn find<'a>(&'a self, order: &'a Order) -> Work<'a, Option<u64>> {
+        Box::pin(async move { Ok(self.note(order.server_id).map(|note| note.generation)) })
+    }
+
+    fn list(&self) -> Work<'_, Vec<(ServerId, u64)>> {
+        Box::pin(async move {
+            let servers = self.servers().map_err(|e| file_failure("listing the guests", &e))?;
+            Ok(servers.into_iter().filter_map(|s| Some((s, self.note(s)?.generation))).collect())
+        })
+    }
+
+    fn path(&self, server: ServerId) -> PathBuf {
+        self.guest_dir(server).join("root.qcow2")
+    }
+
+    fn remove(&self, server: ServerId) -> Work<'_, ()> {
+        let dir = self.guest_dir(server);
+        Box::pin(blocking("removing the server's disk", move || {
+            // Without its note a disk counts as half-made, whatever happens in between.
+            files::remove(&dir.join("disk.json"))?;
+            files::remove(&dir)
+        }))
+    }
+
+    fn tidy(&self) -> Work<'_, ()> {
+        Box::pin(async move { self.reap().map_err(|e| file_failure("removing old bases", &e)) })
+    }
+}
+
+/// Bytes free for use below a directory.
+pub(crate) fn room_bytes(dir: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+async fn blocking<F>(doing: &'static str, work: F) -> Result<(), Failure>
+where
+    F: FnOnce() -> io::Result<()> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(|e| file_failure(doing, &e)),
+        Err(error) => Err(file_failure(doing, &io::Error::other(error))),
+    }
+}
+
+async fn download(base: &Base, part: &Path, link: &dyn Link) -> Result<(), Failure> {
+    let written = |e: io::Error| file_failure("fetching the image", &e);
+    let mut chunks = link.image(base.image_id).await.map_err(|e| fetch_failure(base, &e))?;
+    let mut file = tokio::fs::File::create(part).await.map_err(written)?;
+    let mut digest = Sha512::new();
+    while let Some(piece) = chunks.next().await.map_err(|e| fetch_failure(base, &e))? {
+        digest.update(&piece);
+        file.write_all(&piece).await.map_err(written)?;
+    }
+    file.flush().await.map_err(written)?;
+    file.sync_all().await.map_err(written)?;
+    let got: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    if got != base.sha512.to_lowercase() {
+        return Err(Failure::new(
+            "The image arrived damaged. Try again; if it fails again, upload the image anew.",
+            format!("image {}: sha512 of what arrived is {got}, it should be {}", base.image_id, base.sha512),
+        ));
+    }
+    Ok(())
+}
+
+fn fetch_failure(base: &Base, error: &LinkError) -> Failure {
+    let message = match error {
+        LinkError::Unknown => "The server's image is gone. Use another image.",
+        _ => "The server's image could not be fetched. Try again; if it fails again, ask the operator.",
+    };
+    Failure::new(message, format!("image {}: {error}", base.image_id))
+}
+
+fn img_failure(error: &ExecError) -> Failure {
+    let details = error.to_string();
+    if details.contains("No space left on device") {
+        return disk_full(&details);
+    }
+    if matches!(error, ExecError::Missing(_)) {
+        return Failure::new(
+            "The host lacks a program that it needs. Its operator must install it.",
+            format!("{details}; install the package qemu-utils (or qemu-img)"),
+        );
+    }
+    Failure::new(
+        "The server's disk could not be made. Try again; if it fails again, ask the operator.",
+        details,
+    )
+}
+
+/// The size that the guest sees, after a look for what an image must not have: references to other files.
+fn check_header(path: &Path, format: &str) -> Result<u64, Failure> {
+    let read = || -> io::Result<([u8; 104], u64)> {
+        let mut file = std::fs::File::open(path)?;
+        let mut header = [0; 104];
+        let length = file.metadata()?.len();
+        let mut taken = (&mut file).take(104);
+        let mut at = 0;
+        while let n @ 1.. = taken.read(&mut header[at..])? {
+            at += n;
+        }
+        Ok((header, length))
+    };
+    let (header, length) = read().map_err(|e| file_failure("reading the base", &e))?;
+    if format == "raw" {
+        return Ok(length);
+    }
+    let refuse = |why: &str| {
+        Err(Failure::new(
+            format!("The image cannot be used: {why}. Upload an image that stands by itself."),
+            format!("base {}", path.display()),
+        ))
+    };
+    let number = |at: usize| header[at..at + 8].iter().fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
+    let version = header[7];
+    if !header.starts_with(b"QFI\xfb") || !matches!(version, 2 | 3) {
+        return refuse("it is not in qcow2, which its format says");
+    }
+    if number(8) != 0 {
+        return refuse("it is laid over another file");
+    }
+    // Incompatible feature bit 2: the data is in another file.
+    if version == 3 && number(72) & 4 != 0 {
+        return refuse("its data is in another file");
+    }
+    Ok(number(24))
+}
+
+#[cfg(test)]
+#[path = "qcow2_tests.rs"]
+mod tests;

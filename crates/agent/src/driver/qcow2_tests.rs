@@ -1,0 +1,151 @@
+//! The qcow2 driver against a link that serves from memory; the parts with qemu-img only where it is installed.
+
+use super::*;
+use crate::link::{Call, Chunks};
+use bytes::Bytes;
+use lenticular_model::{HostId, ImageId};
+use lenticular_wire::agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+struct Images {
+    bytes: Vec<u8>,
+    served: AtomicUsize,
+}
+
+struct Pieces(Vec<Bytes>);
+
+impl Chunks for Pieces {
+    fn next(&mut self) -> Call<'_, Option<Bytes>> {
+        let piece = self.0.pop();
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            Ok(piece)
+        })
+    }
+}
+
+fn unused<T: Send + 'static>() -> Call<'static, T> {
+    Box::pin(async { Err(LinkError::Nonsense("not in this test".to_owned())) })
+}
+
+impl Link for Images {
+    fn hello<'a>(&'a self, _: &'a Hello) -> Call<'a, Welcome> {
+        unused()
+    }
+    fn orders(&self, _: HostId, _: OrdersQuery) -> Call<'_, Orders> {
+        unused()
+    }
+    fn report<'a>(&'a self, _: HostId, _: &'a Report) -> Call<'a, ()> {
+        unused()
+    }
+    fn answer<'a>(&'a self, _: HostId, _: &'a Answer) -> Call<'a, ()> {
+        unused()
+    }
+    fn user_data(&self, _: ServerId) -> Call<'_, Option<Vec<u8>>> {
+        unused()
+    }
+    fn image(&self, _: ImageId) -> Call<'_, Box<dyn Chunks>> {
+        self.served.fetch_add(1, Ordering::Relaxed);
+        let pieces = self.bytes.chunks(1000).rev().map(Bytes::copy_from_slice).collect();
+        Box::pin(async { Ok(Box::new(Pieces(pieces)) as Box<dyn Chunks>) })
+    }
+}
+
+fn images(bytes: &[u8]) -> (Images, Base) {
+    let sha512 = Sha512::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let base = Base { image_id: ImageId::from_random([3; 16]), sha512, format: "raw".to_owned() };
+    (Images { bytes: bytes.to_vec(), served: AtomicUsize::new(0) }, base)
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[tokio::test]
+async fn one_download_serves_all_who_ask() {
+    let state = tempfile::tempdir().unwrap();
+    let disks = Qcow2Disks::new(state.path()).unwrap();
+    let (link, base) = images(&[7; 5000]);
+    let (a, b) = tokio::join!(disks.ensure_base(&base, &link), disks.ensure_base(&base, &link));
+    a.unwrap();
+    b.unwrap();
+    assert_eq!(link.served.load(Ordering::Relaxed), 1);
+    assert_eq!(names(&state.path().join("base")), [format!("{}.raw", base.sha512)]);
+}
+
+#[tokio::test]
+async fn a_damaged_base_is_refused_and_leaves_nothing() {
+    let state = tempfile::tempdir().unwrap();
+    let disks = Qcow2Disks::new(state.path()).unwrap();
+    let (link, base) = images(&[7; 5000]);
+    let base = Base { sha512: "ab".repeat(64), ..base };
+    let failure = disks.ensure_base(&base, &link).await.unwrap_err();
+    assert!(failure.message.contains("damaged"), "{failure}");
+    assert!(names(&state.path().join("base")).is_empty());
+    for bad in [
+        Base { sha512: "../../etc/passwd".to_owned(), ..base.clone() },
+        Base { format: "vmdk".to_owned(), ..base },
+    ] {
+        assert!(disks.ensure_base(&bad, &link).await.is_err());
+    }
+}
+
+#[test]
+fn images_that_lean_on_other_files_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x");
+    let mut header = vec![0; 104];
+    header[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+    header[24..32].copy_from_slice(&(3_u64 << 30).to_be_bytes());
+    std::fs::write(&path, &header).unwrap();
+    assert_eq!(check_header(&path, "qcow2").unwrap(), 3 << 30);
+    for (at, what) in [(15, "another file"), (79, "data is in another"), (0, "not in qcow2")] {
+        let mut bad = header.clone();
+        bad[at] = 4;
+        std::fs::write(&path, &bad).unwrap();
+        assert!(check_header(&path, "qcow2").unwrap_err().message.contains(what), "{at}");
+    }
+    std::fs::write(&path, b"short").unwrap();
+    assert!(check_header(&path, "qcow2").is_err());
+    assert_eq!(check_header(&path, "raw").unwrap(), 5);
+}
+
+#[tokio::test]
+async fn a_disk_is_made_kept_listed_and_removed() {
+    if exec::which("qemu-img").is_none() {
+        assert!(
+            std::env::var_os("LENTICULAR_SKIP_QEMU").is_some(),
+            "qemu-img is missing: tools/install qemu"
+        );
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let disks = Qcow2Disks::new(state.path()).unwrap();
+    let (link, base) = images(&[7; 1 << 20]);
+    let mut order = crate::testing::order(1);
+    order.guest.base = base.clone();
+    assert!(disks.make(&order).await.is_err(), "no base yet");
+    assert_eq!(disks.list().await.unwrap(), []);
+    disks.ensure_base(&base, &link).await.unwrap();
+    disks.make(&order).await.unwrap();
+    assert_eq!(disks.list().await.unwrap(), [(order.server_id, 1)]);
+    let path = disks.path(order.server_id);
+    assert_eq!(
+        check_header(&path, "qcow2").unwrap_err().message,
+        "The image cannot be used: it is laid over another file. Upload an image that stands by itself."
+    );
+    // The same again leaves it; a newer generation replaces it.
+    let inode = |p: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(p).unwrap());
+    let before = inode(&path);
+    disks.make(&order).await.unwrap();
+    assert_eq!(inode(&path), before);
+    order.generation = 2;
+    disks.make(&order).await.unwrap();
+    assert_eq!(disks.find(&order).await.unwrap(), Some(2));
+    disks.tidy().await.unwrap();
+    assert!(names(&state.path().join("base")).contains(&format!("{}.raw", base.sha512)));
+    disks.remove(order.server_id).await.unwrap();
+    disks.remove(order.server_id).await.unwrap();
+    assert!(names(&state.path().join("guests")).is_empty());
+}

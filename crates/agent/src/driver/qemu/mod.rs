@@ -1,0 +1,412 @@
+//! Guests as QEMU processes: one each, started detached, so that they outlive the agent and are found again.
+//!
+//! ```text
+//! STATE/guests/<server>/ config.iso  user_data  pid  qmp  serial  console.log  console.old   (and the disk's files)
+//! ```
+//!
+//! A process is a guest's if its command line names the guest's own pid file; that it began when it did and that it
+//! answers on the guest's own socket with the guest's UUID and name is checked before it is believed. Which boot it was
+//! started for stands in its name, so nothing has to be remembered that could be lost.
+
+mod args;
+mod cgroup;
+mod console;
+mod probe;
+mod process;
+mod qmp;
+mod watch;
+
+use super::{disk_full, file_failure, Exit, Hypervisor, NetPlan, Work};
+use crate::{
+    config_drive,
+    core::{Failure, FoundProcess},
+    driver::user_net,
+    exec::{self, ExecError, Limits},
+    files,
+};
+use lenticular_model::{host::Hypervisor as Described, ServerId};
+use lenticular_wire::agent::Order;
+use probe::Probed;
+use process::Process;
+use qmp::Qmp;
+use std::{
+    collections::HashMap,
+    future::Future,
+    io,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch as level, OnceCell},
+    task::JoinSet,
+};
+
+/// QEMU gets ready within this, or it is ended.
+const START: Limits = Limits { deadline: Duration::from_secs(30), memory_mb_and_cpu_s: None };
+/// How long QEMU may take to end after it was told to.
+const QUIT_S_MAX: u64 = 5;
+/// A guest that was still coming up when its power button was pressed has not noticed; it is pressed again.
+const PRESS_AGAIN_S: u64 = 10;
+/// Unix sockets' paths are short: 107 bytes, with `/guests/`, an id and `/serial` behind the state directory.
+const STATE_DIR_BYTES_MAX: usize = 107 - "/guests//serial".len() - 36;
+
+/// A running guest.
+struct Live {
+    process: Process,
+    /// `None` if it did not answer when it was found; then it can only be killed.
+    qmp: Option<Qmp>,
+    boot: u64,
+}
+
+type LiveMap = Arc<Mutex<HashMap<ServerId, Arc<Live>>>>;
+
+/// The QEMU driver.
+pub struct Qemu {
+    state_dir: PathBuf,
+    guests: PathBuf,
+    grace: Duration,
+    probed: OnceCell<Probed>,
+    live: LiveMap,
+    /// Ended with the driver.
+    watchers: Mutex<JoinSet<()>>,
+}
+
+impl Qemu {
+    /// Guests below `state_dir`; each has `grace` to shut down.
+    ///
+    /// # Errors
+    /// The directory cannot be made, or its path is too long for the sockets in it.
+    pub fn new(state_dir: &Path, grace: Duration) -> io::Result<Self> {
+        std::fs::create_dir_all(state_dir.join("guests"))?;
+        let state_dir = state_dir.canonicalize()?;
+        if state_dir.as_os_str().len() > STATE_DIR_BYTES_MAX {
+            let why =
+                format!("its path is longer than {STATE_DIR_BYTES_MAX} bytes, too long for sockets in it");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        Ok(Self {
+            guests: state_dir.join("guests"),
+            state_dir,
+            grace,
+            probed: OnceCell::new(),
+            live: LiveMap::default(),
+            watchers: Mutex::default(),
+        })
+    }
+
+    async fn probed(&self) -> &Probed {
+        self.probed.get_or_init(|| probe::probe(&self.state_dir)).await
+    }
+
+    fn dir(&self, server: ServerId) -> PathBuf {
+        self.guests.join(server.to_string())
+    }
+
+    fn live(&self, server: ServerId) -> Option<Arc<Live>> {
+        lock(&self.live).get(&server).cloned()
+    }
+
+    /// The guest's process, if its pid file leads to one.
+    fn process(&self, server: ServerId) -> Result<Option<Process>, Failure> {
+        let file = self.dir(server).join("pid");
+        let pid = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
+        match pid {
+            Some(pid) => Process::hold(pid, &file).map_err(|e| file_failure("looking for the process", &e)),
+            None => Ok(None),
+        }
+    }
+
+    async fn start_guest(
+        &self,
+        order: &Order,
+        disk: &Path,
+        net: &NetPlan,
+    ) -> Result<(Arc<Live>, Option<String>), Failure> {
+        let id = order.server_id;
+        let probed = self.probed().await;
+        let Some(binary) = &probed.binary else {
+            let trouble = probed.described.trouble.clone().unwrap_or_default();
+            return Err(Failure::new("The server's host cannot run guests now. Ask the operator.", trouble));
+        };
+        if let Some(process) = self.process(id)? {
+            return Err(Failure::new(
+                "The server's guest runs already. Stop it, then start it again.",
+                format!("process {} ({})", process.seen.pid, process.seen.name),
+            ));
+        }
+        let dir = self.dir(id);
+        self.write_config_drive(order, &dir).await?;
+        let args = args::guest(order, &dir, disk, net, probed.kvm);
+        exec::run(binary, &args, START).await.map_err(|e| start_failure(&e))?;
+        let Some(process) = self.process(id)? else {
+            return Err(Failure::new(
+                "The server's guest ended as soon as it was started. Try again; if it fails again, ask the operator.",
+                "QEMU's pid file leads to no process",
+            ));
+        };
+        cgroup::enter(id, process.seen.pid, order.guest.size);
+        let qmp = Qmp::connect(&dir.join("qmp")).await.map_err(|e| qmp_failure(&e))?;
+        let ssh_forward = match net.forwards_ssh {
+            true => user_net::ssh_forward(&qmp.user_networks().await.map_err(|e| qmp_failure(&e))?),
+            false => None,
+        };
+        let live = Arc::new(Live { process, qmp: Some(qmp), boot: order.boot });
+        Ok((live, ssh_forward))
+    }
+
+    async fn write_config_drive(&self, order: &Order, dir: &Path) -> Result<(), Failure> {
+        let mut seed = [0; 256];
+        if let Err(error) = getrandom::fill(&mut seed) {
+            return Err(file_failure("getting entropy for the guest", &io::Error::other(error)));
+        }
+        let write = || -> io::Result<()> {
+            let user_data = match std::fs::read(dir.join("user_data")) {
+                Ok(bytes) => Some(bytes),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+            let image = config_drive::image(order.server_id, &order.guest, user_data.as_deref(), &seed);
+            // Made anew at each start: only while it is read it must be whole.
+            std::fs::write(dir.join("config.iso"), image)
+        };
+        write().map_err(|e| file_failure("writing the config drive", &e))
+    }
+
+    async fn find_guest(&self, server: ServerId) -> Result<Option<FoundProcess>, Failure> {
+        let Some(process) = self.process(server)? else {
+            lock(&self.live).remove(&server);
+            return Ok(None);
+        };
+        let Some(boot) = args::boot_of(&process.seen.name, server) else {
+            return Err(stranger(server, &process.seen.name));
+        };
+        let connected = Qmp::connect(&self.dir(server).join("qmp")).await;
+        let (qmp, ssh_forward, ended) = match connected {
+            Ok(qmp) => {
+                let (uuid, name) = qmp.identity().await.map_err(|e| qmp_failure(&e))?;
+                if uuid != server.to_string() || name != process.seen.name {
+                    return Err(stranger(server, &name));
+                }
+                let networks = qmp.user_networks().await.unwrap_or_default();
+                let ended = qmp.status().await.is_ok_and(|status| status == "shutdown");
+                (Some(qmp), user_net::ssh_forward(&networks), ended)
+            }
+            Err(error) => {
+                // Its command line and its time are its own; that it does not answer does not make it another's.
+                tracing::warn!(%server, pid = process.seen.pid, %error, "a guest's QEMU does not answer");
+                (None, None, false)
+            }
+        };
+        tracing::info!(%server, pid = process.seen.pid, began = process.seen.start_time, boot, "found a guest");
+        let live = Arc::new(Live { process, qmp, boot });
+        match ended {
+            true => end(&live).await?,
+            false => drop(lock(&self.live).insert(server, live)),
+        }
+        Ok(Some(FoundProcess { boot, ssh_forward, ended }))
+    }
+
+    async fn shut_down(&self, live: &Live, mut cut: level::Receiver<bool>) -> Result<(), Failure> {
+        if let Some(qmp) = &live.qmp {
+            let mut level = qmp.level();
+            let asked = async {
+                loop {
+                    if let Err(error) = qmp.power_down().await {
+                        tracing::warn!(pid = live.process.seen.pid, %error, "the power button cannot be pressed");
+                    }
+                    tokio::time::sleep(Duration::from_secs(PRESS_AGAIN_S)).await;
+                }
+            };
+            tokio::select! {
+                () = asked => {}
+                _ = level.wait_for(|level| level.shut_down || level.closed) => {}
+                _ = live.process.ended() => {}
+                () = tokio::time::sleep(self.grace) => {
+                    tracing::info!(pid = live.process.seen.pid, "the guest did not shut down in time and is ended");
+                }
+                _ = cut.wait_for(|cut| *cut) => {}
+            }
+        }
+        end(live).await
+    }
+
+    /// Ends what a failed start may have left.
+    async fn clear(&self, server: ServerId) {
+        if let Ok(Some(process)) = self.process(server) {
+            let live = Live { process, qmp: None, boot: 0 };
+            if let Err(error) = end(&live).await {
+                tracing::error!(%server, %error, "a failed start left a process");
+            }
+        }
+    }
+}
+
+impl Hypervisor for Qemu {
+    fn probe(&self) -> Work<'_, Described> {
+        Box::pin(async move { Ok(self.probed().await.described.clone()) })
+    }
+
+    fn keep_user_data<'a>(&'a self, server: ServerId, user_data: Option<Vec<u8>>) -> Work<'a, ()> {
+        let dir = self.dir(server);
+        Box::pin(async move {
+            let file = dir.join("user_data");
+            let written = std::fs::create_dir_all(&dir).and_then(|()| match user_data {
+                Some(bytes) => files::write_durably(&file, &bytes),
+                None => files::remove(&file),
+            });
+            written.map_err(|e| file_failure("keeping the user data", &e))
+        })
+    }
+
+    fn start<'a>(&'a self, order: &'a Order, disk: PathBuf, net: NetPlan) -> Work<'a, Option<String>> {
+        Box::pin(async move {
+            match self.start_guest(order, &disk, &net).await {
+                Ok((live, ssh_forward)) => {
+                    lock(&self.live).insert(order.server_id, live);
+                    Ok(ssh_forward)
+                }
+                Err(failure) => {
+                    self.clear(order.server_id).await;
+                    Err(failure)
+                }
+            }
+        })
+    }
+
+    fn shutdown(&self, server: ServerId, cut: level::Receiver<bool>) -> Work<'_, ()> {
+        Box::pin(async move {
+            let Some(live) = self.live(server) else { return Ok(()) };
+            self.shut_down(&live, cut).await?;
+            forget(&self.live, server, &live);
+            Ok(())
+        })
+    }
+
+    fn kill(&self, server: ServerId) -> Work<'_, ()> {
+        Box::pin(async move {
+            let Some(live) = self.live(server) else { return Ok(()) };
+            end(&live).await?;
+            forget(&self.live, server, &live);
+            Ok(())
+        })
+    }
+
+    fn find(&self, server: ServerId) -> Work<'_, Option<FoundProcess>> {
+        Box::pin(self.find_guest(server))
+    }
+
+    fn list(&self) -> Work<'_, Vec<ServerId>> {
+        Box::pin(async move {
+            let found = process::scan(&self.guests).map_err(|e| file_failure("reading /proc", &e))?;
+            for (server, pid) in &found {
+                // The pid file may have been lost in a crash; the command line is the truth.
+                let file = self.dir(*server).join("pid");
+                let noted = std::fs::read_to_string(&file).is_ok_and(|text| text.trim() == pid.to_string());
+                if !noted {
+                    let written = std::fs::write(&file, pid.to_string());
+                    written.map_err(|e| file_failure("noting a guest's process", &e))?;
+                }
+            }
+            Ok(found.into_keys().collect())
+        })
+    }
+
+    fn watch(&self, server: ServerId, boot: u64, exits: mpsc::UnboundedSender<Exit>) {
+        let Some(live) = self.live(server).filter(|live| live.boot == boot) else { return };
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        // What has ended leaves room.
+        while watchers.try_join_next().is_some() {}
+        let (map, dir) = (self.live.clone(), self.dir(server));
+        watchers.spawn(watch::watch(server, live, map, dir, exits));
+    }
+
+    fn console(
+        &self,
+        server: ServerId,
+        lines: Option<u32>,
+    ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>> {
+        let dir = self.dir(server);
+        Box::pin(async move {
+            if !dir.is_dir() {
+                return Err("There is no such guest on this host.".to_owned());
+            }
+            console::read(&dir, lines)
+                .map_err(|e| format!("The console's log cannot be read ({e}). Ask the operator."))
+        })
+    }
+
+    fn remove(&self, server: ServerId) -> Work<'_, ()> {
+        Box::pin(async move {
+            self.clear(server).await;
+            lock(&self.live).remove(&server);
+            cgroup::remove(server);
+            let dir = self.dir(server);
+            let names = ["config.iso", "user_data", "qmp", "serial", "console.log", "console.old", "pid"];
+            let removed = names.iter().try_for_each(|name| files::remove(&dir.join(name)));
+            removed.map_err(|e| file_failure("removing the guest's files", &e))
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn forget(map: &LiveMap, server: ServerId, ended: &Arc<Live>) {
+    let mut map = lock(map);
+    if map.get(&server).is_some_and(|live| Arc::ptr_eq(live, ended)) {
+        map.remove(&server);
+    }
+}
+
+/// Ends a process: by asking QEMU, which flushes the disk, else by force.
+async fn end(live: &Live) -> Result<(), Failure> {
+    let gone = |seconds: u64| tokio::time::timeout(Duration::from_secs(seconds), live.process.ended());
+    if let Some(qmp) = &live.qmp {
+        // It may close the socket before it answers.
+        let quit = tokio::time::timeout(Duration::from_secs(1), qmp.quit()).await;
+        let heard = matches!(quit, Ok(Ok(()) | Err(qmp::QmpError::Closed | qmp::QmpError::Socket(_))));
+        if heard && gone(QUIT_S_MAX).await.is_ok() {
+            return Ok(());
+        }
+    }
+    let failed = |why: String| Failure::new("The server's guest could not be ended. It is tried again.", why);
+    live.process.kill().map_err(|e| failed(e.to_string()))?;
+    match gone(QUIT_S_MAX).await {
+        Ok(_) => Ok(()),
+        Err(_) => Err(failed(format!("process {} does not end when killed", live.process.seen.pid))),
+    }
+}
+
+fn start_failure(error: &ExecError) -> Failure {
+    let details = error.to_string();
+    if details.contains("No space left on device") {
+        return disk_full(&details);
+    }
+    if details.contains("Cannot allocate memory") {
+        return Failure::new(
+            "The host has not enough free memory. Try again later, or ask the operator.",
+            details,
+        );
+    }
+    Failure::new(
+        "The server's guest could not be started. Try again; if it fails again, ask the operator.",
+        details,
+    )
+}
+
+fn qmp_failure(error: &qmp::QmpError) -> Failure {
+    Failure::new(
+        "The server's guest could not be controlled. Try again; if it fails again, ask the operator.",
+        error.to_string(),
+    )
+}
+
+fn stranger(server: ServerId, name: &str) -> Failure {
+    Failure::new(
+        "Another process has taken the server's place on its host. Ask the operator.",
+        format!("what runs with the files of {server} calls itself '{name}'; end it by hand"),
+    )
+}

@@ -1,0 +1,279 @@
+//! A thin client of QEMU's machine protocol: commands by id with deadlines, and what events say kept as levels.
+
+use serde::Deserialize;
+use serde_json::{json, value::RawValue, Value};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+    },
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{unix::OwnedReadHalf, unix::OwnedWriteHalf, UnixStream},
+    sync::{oneshot, watch},
+    task::AbortHandle,
+};
+
+/// How long QEMU may take for an ordinary command.
+pub(super) const COMMAND_MS_MAX: u64 = 5_000;
+
+/// What went wrong between QEMU and us.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum QmpError {
+    #[error("QEMU's control socket cannot be used: {0}")]
+    Socket(#[from] std::io::Error),
+    #[error("QEMU's control socket is closed")]
+    Closed,
+    #[error("QEMU did not answer '{0}' in time")]
+    TimedOut(&'static str),
+    #[error("QEMU refused '{command}': {desc}")]
+    Refused { command: &'static str, desc: String },
+    #[error("QEMU's answer to '{0}' makes no sense")]
+    Nonsense(&'static str),
+}
+
+/// What the events so far have come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Level {
+    /// The guest has shut down or was shut down.
+    pub(super) shut_down: bool,
+    /// The virtual CPUs were stopped this often; the state then tells why.
+    pub(super) stops: u64,
+    /// The connection is over.
+    pub(super) closed: bool,
+}
+
+type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Result<Value, String>>>>>;
+
+/// A connection to one QEMU.
+pub(super) struct Qmp {
+    writer: tokio::sync::Mutex<OwnedWriteHalf>,
+    waiting: Waiting,
+    next_id: AtomicU64,
+    level: watch::Receiver<Level>,
+    reader: AbortHandle,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    id: Option<u64>,
+    #[serde(rename = "return")]
+    answer: Option<Value>,
+    error: Option<Refusal>,
+    event: Option<String>,
+    #[serde(rename = "QMP")]
+    greeting: Option<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    desc: String,
+}
+
+impl Qmp {
+    /// Connects and gets through the greeting.
+    pub(super) async fn connect(path: &Path) -> Result<Self, QmpError> {
+        let deadline = Duration::from_millis(COMMAND_MS_MAX);
+        match tokio::time::timeout(deadline, Self::greet(path)).await {
+            Ok(result) => result,
+            Err(_) => Err(QmpError::TimedOut("greeting")),
+        }
+    }
+
+    async fn greet(path: &Path) -> Result<Self, QmpError> {
+        let (reader, writer) = UnixStream::connect(path).await?.into_split();
+        let mut reader = BufReader::new(reader);
+        let mut line = String::new();
+        reader.read_line(&mut line).await?;
+        let greeting: Line = serde_json::from_str(&line).map_err(|_| QmpError::Nonsense("greeting"))?;
+        if greeting.greeting.is_none() {
+            return Err(QmpError::Nonsense("greeting"));
+        }
+        let waiting = Waiting::default();
+        let (level_tx, level) = watch::channel(Level::default());
+        let task = tokio::spawn(listen(reader, waiting.clone(), level_tx));
+        let client = Self {
+            writer: tokio::sync::Mutex::new(writer),
+            waiting,
+            next_id: AtomicU64::new(1),
+            level,
+            reader: task.abort_handle(),
+        };
+        client.ask("qmp_capabilities", Value::Null).await?;
+        Ok(client)
+    }
+
+    /// What events have come to, and its changes.
+    pub(super) fn level(&self) -> watch::Receiver<Level> {
+        self.level.clone()
+    }
+
+    /// Runs a command; its result.
+    pub(super) async fn ask(&self, command: &'static str, arguments: Value) -> Result<Value, QmpError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut message = json!({ "execute": command, "id": id });
+        if !arguments.is_null() {
+            message["arguments"] = arguments;
+        }
+        let (sender, answer) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
+        let work = async {
+            if self.level.borrow().closed {
+                return Err(QmpError::Closed);
+            }
+            let mut line = message.to_string();
+            line.push('\n');
+            self.writer.lock().await.write_all(line.as_bytes()).await?;
+            match answer.await {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(desc)) => Err(QmpError::Refused { command, desc }),
+                Err(_) => Err(QmpError::Closed),
+            }
+        };
+        let result = tokio::time::timeout(Duration::from_millis(COMMAND_MS_MAX), work).await;
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        result.unwrap_or(Err(QmpError::TimedOut(command)))
+    }
+
+    async fn text(&self, command: &'static str, field: &str) -> Result<String, QmpError> {
+        let value = self.ask(command, Value::Null).await?;
+        value[field].as_str().map(str::to_owned).ok_or(QmpError::Nonsense(command))
+    }
+
+    /// `running`, `paused`, `shutdown`, `internal-error`, …
+    pub(super) async fn status(&self) -> Result<String, QmpError> {
+        self.text("query-status", "status").await
+    }
+
+    /// The guest's UUID and the name it was started under.
+    pub(super) async fn identity(&self) -> Result<(String, String), QmpError> {
+        Ok((self.text("query-uuid", "UUID").await?, self.text("query-name", "name").await?))
+    }
+
+    /// Presses the guest's power button.
+    pub(super) async fn power_down(&self) -> Result<(), QmpError> {
+        self.ask("system_powerdown", Value::Null).await.map(drop)
+    }
+
+    /// Lets the virtual CPUs go on.
+    pub(super) async fn resume(&self) -> Result<(), QmpError> {
+        self.ask("cont", Value::Null).await.map(drop)
+    }
+
+    /// Ends QEMU, with its disks flushed.
+    pub(super) async fn quit(&self) -> Result<(), QmpError> {
+        self.ask("quit", Value::Null).await.map(drop)
+    }
+
+    /// What the monitor says of user networks.
+    pub(super) async fn user_networks(&self) -> Result<String, QmpError> {
+        let command = "human-monitor-command";
+        let value = self.ask(command, json!({ "command-line": "info usernet" })).await?;
+        value.as_str().map(str::to_owned).ok_or(QmpError::Nonsense(command))
+    }
+}
+
+impl Drop for Qmp {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+async fn listen(mut reader: BufReader<OwnedReadHalf>, waiting: Waiting, level: watch::Sender<Level>) {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        match reader.read_line(&mut line).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+        let Ok(parsed) = serde_json::from_str::<Line>(&line) else {
+            tracing::warn!(line, "QEMU said what makes no sense");
+            continue;
+        };
+        match parsed.event.as_deref() {
+            Some("SHUTDOWN") => level.send_modify(|level| level.shut_down = true),
+            Some("STOP") => level.send_modify(|level| level.stops += 1),
+            _ => {}
+        }
+        let sender =
+            parsed.id.and_then(|id| waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id));
+        if let Some(sender) = sender {
+            let answer = match parsed.error {
+                Some(refusal) => Err(refusal.desc),
+                None => Ok(parsed.answer.unwrap_or_default()),
+            };
+            // Who asked may have given up.
+            let _ = sender.send(answer);
+        }
+    }
+    level.send_modify(|level| level.closed = true);
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::UnixListener;
+
+    /// A QEMU that answers each line as it is told.
+    async fn fake(answers: Vec<(&'static str, String)>) -> (tempfile::TempDir, Qmp) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("qmp");
+        let listener = UnixListener::bind(&path).unwrap();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (reader, mut writer) = stream.into_split();
+            let mut lines = BufReader::new(reader).lines();
+            writer.write_all(b"{\"QMP\": {\"version\": {}, \"capabilities\": []}}\n").await.unwrap();
+            while let Some(line) = lines.next_line().await.unwrap() {
+                let asked: Value = serde_json::from_str(&line).unwrap();
+                let command = asked["execute"].as_str().unwrap();
+                let answer = match command {
+                    "qmp_capabilities" => "{\"return\": {}, \"id\": ID}".to_owned(),
+                    _ => answers.iter().find(|(c, _)| *c == command).unwrap().1.clone(),
+                };
+                let answer = answer.replace("ID", &asked["id"].to_string());
+                if answer.is_empty() {
+                    break;
+                }
+                writer.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+            }
+        });
+        let client = Qmp::connect(&path).await.unwrap();
+        (dir, client)
+    }
+
+    #[tokio::test]
+    async fn answers_are_matched_and_events_become_levels() {
+        let status =
+            "{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true}}\n{\"return\": {\"status\": \"other\"}, \
+                      \"id\": 999}\n{\"return\": {\"status\": \"shutdown\"}, \"id\": ID}";
+        let refused = "{\"error\": {\"class\": \"GenericError\", \"desc\": \"not now\"}, \"id\": ID}";
+        let (_dir, client) =
+            fake(vec![("query-status", status.to_owned()), ("cont", refused.to_owned())]).await;
+        assert_eq!(client.status().await.unwrap(), "shutdown");
+        assert!(client.level().borrow().shut_down);
+        let error = client.resume().await.unwrap_err();
+        assert_eq!(error.to_string(), "QEMU refused 'cont': not now");
+    }
+
+    #[tokio::test]
+    async fn a_closed_connection_ends_what_waits() {
+        let (_dir, client) = fake(vec![("quit", String::new())]).await;
+        assert!(matches!(client.quit().await, Err(QmpError::Closed)));
+        let mut level = client.level();
+        level.wait_for(|level| level.closed).await.unwrap();
+        assert!(matches!(client.status().await, Err(QmpError::Closed | QmpError::Socket(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_has_a_deadline() {
+        let (_dir, client) = fake(vec![("query-status", "{\"event\": \"RTC_CHANGE\"}".to_owned())]).await;
+        assert!(matches!(client.status().await, Err(QmpError::TimedOut("query-status"))));
+    }
+}

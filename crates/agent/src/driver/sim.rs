@@ -1,0 +1,230 @@
+//! A host without processes or files: it takes the time and fails as often as its knobs say.
+
+use super::{Disks, Exit, Hypervisor, NetPlan, Network, Work};
+use crate::{
+    core::{Failure, FoundProcess},
+    link::Link,
+};
+use lenticular_model::{host::Hypervisor as Described, ServerId};
+use lenticular_wire::agent::{Base, GuestSpec, Order};
+use std::{
+    collections::HashMap,
+    future::Future,
+    path::PathBuf,
+    pin::Pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{mpsc, watch};
+
+/// How one kind of step behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Knob {
+    /// How long it takes at least, in milliseconds.
+    pub delay_ms: u64,
+    /// Up to this much longer.
+    pub jitter_ms: u64,
+    /// How many of a thousand fail.
+    pub fails_per_mille: u32,
+}
+
+/// How a simulated host behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SimKnobs {
+    /// Making a disk.
+    pub prepare: Knob,
+    /// Starting a guest.
+    pub start: Knob,
+    /// Shutting a guest down; resetting one takes no time.
+    pub shutdown: Knob,
+    /// Removing a guest.
+    pub remove: Knob,
+    /// Hosts of the same seed and the same orders behave alike.
+    pub seed: u64,
+}
+
+struct SimGuest {
+    generation: u64,
+    boot: Option<u64>,
+}
+
+/// The driver: hypervisor, disks and network at once.
+pub struct SimHost {
+    knobs: SimKnobs,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    guests: HashMap<ServerId, SimGuest>,
+    random: u64,
+}
+
+impl SimHost {
+    /// A host with no guests.
+    pub fn new(knobs: SimKnobs) -> Self {
+        let random = knobs.seed ^ 0x9e37_79b9_7f4a_7c15;
+        Self { knobs, inner: Mutex::new(Inner { guests: HashMap::new(), random }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn random(&self) -> u64 {
+        // splitmix64: what a simulated host does need not be unforeseeable.
+        let mut inner = self.lock();
+        inner.random = inner.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = inner.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    async fn turn(&self, knob: Knob, what: &str) -> Result<(), Failure> {
+        let wait_ms = knob.delay_ms + self.random() % (knob.jitter_ms + 1);
+        if wait_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        }
+        match self.random() % 1000 < u64::from(knob.fails_per_mille) {
+            true => Err(Failure::new(
+                format!("{what} failed, as this simulated host's knobs have it. Try again."),
+                format!("{} of 1000 fail", knob.fails_per_mille),
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn stop(&self, server: ServerId) {
+        if let Some(guest) = self.lock().guests.get_mut(&server) {
+            guest.boot = None;
+        }
+    }
+}
+
+impl Hypervisor for SimHost {
+    fn probe(&self) -> Work<'_, Described> {
+        let described = Described {
+            driver: "sim".to_owned(),
+            acceleration: "none".to_owned(),
+            version: 1_000_000,
+            arch: std::env::consts::ARCH.to_owned(),
+            cpu_model: "simulated".to_owned(),
+            trouble: None,
+        };
+        Box::pin(async { Ok(described) })
+    }
+
+    fn keep_user_data<'a>(&'a self, _server: ServerId, _user_data: Option<Vec<u8>>) -> Work<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn start<'a>(&'a self, order: &'a Order, _disk: PathBuf, _net: NetPlan) -> Work<'a, Option<String>> {
+        Box::pin(async move {
+            self.turn(self.knobs.start, "Starting the guest").await?;
+            match self.lock().guests.get_mut(&order.server_id) {
+                Some(guest) => guest.boot = Some(order.boot),
+                None => return Err(Failure::new("The server has no disk here.", "start without a disk")),
+            }
+            Ok(None)
+        })
+    }
+
+    fn shutdown(&self, server: ServerId, mut cut: watch::Receiver<bool>) -> Work<'_, ()> {
+        Box::pin(async move {
+            let result = tokio::select! {
+                result = self.turn(self.knobs.shutdown, "Shutting the guest down") => result,
+                _ = cut.wait_for(|cut| *cut) => Ok(()),
+            };
+            if result.is_ok() {
+                self.stop(server);
+            }
+            result
+        })
+    }
+
+    fn kill(&self, server: ServerId) -> Work<'_, ()> {
+        self.stop(server);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn find(&self, server: ServerId) -> Work<'_, Option<FoundProcess>> {
+        let boot = self.lock().guests.get(&server).and_then(|guest| guest.boot);
+        Box::pin(async move { Ok(boot.map(|boot| FoundProcess { boot, ssh_forward: None, ended: false })) })
+    }
+
+    fn list(&self) -> Work<'_, Vec<ServerId>> {
+        let running =
+            self.lock().guests.iter().filter(|(_, g)| g.boot.is_some()).map(|(id, _)| *id).collect();
+        Box::pin(async move { Ok(running) })
+    }
+
+    fn watch(&self, _server: ServerId, _boot: u64, _exits: mpsc::UnboundedSender<Exit>) {}
+
+    fn console(
+        &self,
+        server: ServerId,
+        _lines: Option<u32>,
+    ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>> {
+        let text = match self.lock().guests.get(&server) {
+            Some(SimGuest { boot: Some(boot), .. }) => Ok(format!("simulated guest {server}, boot {boot}\n")),
+            Some(_) => Ok(String::new()),
+            None => Err("There is no such guest on this host.".to_owned()),
+        };
+        Box::pin(async move { text })
+    }
+
+    fn remove(&self, _server: ServerId) -> Work<'_, ()> {
+        Box::pin(self.turn(self.knobs.remove, "Removing the guest"))
+    }
+}
+
+impl Disks for SimHost {
+    fn ensure_base<'a>(&'a self, _base: &'a Base, _link: &'a dyn Link) -> Work<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn make<'a>(&'a self, order: &'a Order) -> Work<'a, ()> {
+        Box::pin(async move {
+            self.turn(self.knobs.prepare, "Making the disk").await?;
+            let guest = SimGuest { generation: order.generation, boot: None };
+            self.lock().guests.insert(order.server_id, guest);
+            Ok(())
+        })
+    }
+
+    /// A simulated disk is wherever somebody believes that it is, so that simulated hosts survive a restart of their
+    /// process though they keep nothing.
+    fn find<'a>(&'a self, order: &'a Order) -> Work<'a, Option<u64>> {
+        let generation = order.generation;
+        self.lock().guests.entry(order.server_id).or_insert(SimGuest { generation, boot: None });
+        Box::pin(async move { Ok(Some(generation)) })
+    }
+
+    fn list(&self) -> Work<'_, Vec<(ServerId, u64)>> {
+        let all = self.lock().guests.iter().map(|(id, guest)| (*id, guest.generation)).collect();
+        Box::pin(async move { Ok(all) })
+    }
+
+    fn path(&self, _server: ServerId) -> PathBuf {
+        PathBuf::new()
+    }
+
+    fn remove(&self, server: ServerId) -> Work<'_, ()> {
+        self.lock().guests.remove(&server);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn tidy(&self) -> Work<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Network for SimHost {
+    fn plug<'a>(&'a self, _server: ServerId, _guest: &'a GuestSpec) -> Work<'a, NetPlan> {
+        Box::pin(async { Ok(NetPlan::default()) })
+    }
+
+    fn unplug(&self, _server: ServerId) -> Work<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}

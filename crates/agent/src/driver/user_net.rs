@@ -1,0 +1,147 @@
+//! QEMU's own user networking: for one machine without privileges.
+//!
+//! Each port is a network of its own: guests reach the world by NAT and each other not at all. Guests also reach the
+//! host's own services by the gateway's address; a host that runs strangers' guests wants another driver.
+
+use super::{NetPlan, Network, Work};
+use lenticular_model::ServerId;
+use lenticular_wire::agent::{GuestSpec, PortSpec};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// The driver.
+pub struct UserNetwork;
+
+impl Network for UserNetwork {
+    fn plug<'a>(&'a self, _server: ServerId, guest: &'a GuestSpec) -> Work<'a, NetPlan> {
+        Box::pin(async move { Ok(plan(guest)) })
+    }
+
+    fn unplug(&self, _server: ServerId) -> Work<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+fn plan(guest: &GuestSpec) -> NetPlan {
+    let mut plan = NetPlan::default();
+    for (n, port) in guest.ports.iter().enumerate() {
+        let forward = !plan.forwards_ssh;
+        let netdev = match slirp_net(port) {
+            Some(net) => {
+                plan.forwards_ssh = true;
+                net.netdev(n, forward)
+            }
+            None => format!("user,id=net{n},ipv6=off"),
+        };
+        let device =
+            format!("virtio-net-pci,id=nic{n},netdev=net{n},mac={},romfile=,host_mtu={}", port.mac, port.mtu);
+        plan.args.extend(["-netdev".to_owned(), netdev, "-device".to_owned(), device]);
+    }
+    plan
+}
+
+struct SlirpNet {
+    cidr: String,
+    router: Ipv4Addr,
+    dns: Ipv4Addr,
+    guest: Ipv4Addr,
+}
+
+impl SlirpNet {
+    fn netdev(&self, n: usize, forward: bool) -> String {
+        let Self { cidr, router, dns, guest } = self;
+        let forward = match forward {
+            // Port 0: the kernel chooses a free one, and `info usernet` tells which.
+            true => format!(",hostfwd=tcp:127.0.0.1:0-{guest}:22"),
+            false => String::new(),
+        };
+        // The guest is the first to ask for an address, so the first of the range is its own.
+        format!("user,id=net{n},ipv6=off,net={cidr},host={router},dns={dns},dhcpstart={guest}{forward}")
+    }
+}
+
+/// Addresses that slirp accepts: router, resolver and guest apart, and all of them inside the range.
+fn slirp_net(port: &PortSpec) -> Option<SlirpNet> {
+    let spec = port.addresses.iter().find(|a| a.address.is_ipv4())?;
+    let (IpAddr::V4(guest), ipnet::IpNet::V4(cidr)) = (spec.address, spec.cidr) else { return None };
+    if !cidr.contains(&guest) || !(4..=30).contains(&cidr.prefix_len()) {
+        return None;
+    }
+    // From the top, where addresses are given out last; the broadcast address does where nothing else is left.
+    let free = |taken: &[Ipv4Addr]| {
+        let top = u32::from(cidr.broadcast());
+        let candidates = (1..8).map(|n| Ipv4Addr::from(top.wrapping_sub(n))).chain([cidr.broadcast()]);
+        candidates.filter(|a| cidr.contains(a) && *a != cidr.network()).find(|a| !taken.contains(a))
+    };
+    let router = match spec.gateway {
+        Some(IpAddr::V4(gateway)) if cidr.contains(&gateway) && gateway != guest => gateway,
+        _ => free(&[guest])?,
+    };
+    let dns = free(&[guest, router])?;
+    Some(SlirpNet { cidr: cidr.trunc().to_string(), router, dns, guest })
+}
+
+/// Where the guest's ssh is reached, from what QEMU's monitor says of its user networks.
+pub(crate) fn ssh_forward(usernet: &str) -> Option<String> {
+    let line = usernet.lines().find(|line| line.contains("TCP[HOST_FORWARD]"))?;
+    let mut fields = line.split_whitespace().skip(2);
+    let (address, port) = (fields.next()?, fields.next()?);
+    port.parse::<u16>().ok().map(|port| format!("{address}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lenticular_model::{NetworkId, PortId, SubnetId};
+    use lenticular_wire::agent::AddressSpec;
+
+    fn port(cidr: &str, address: &str, gateway: Option<&str>) -> PortSpec {
+        let address = AddressSpec {
+            subnet_id: SubnetId::from_random([4; 16]),
+            address: address.parse().unwrap(),
+            cidr: cidr.parse().unwrap(),
+            gateway: gateway.map(|g| g.parse().unwrap()),
+            dhcp: true,
+            dns: Vec::new(),
+            routes: Vec::new(),
+        };
+        PortSpec {
+            port_id: PortId::from_random([1; 16]),
+            network_id: NetworkId::from_random([2; 16]),
+            mac: "fa:16:3e:00:00:01".parse().unwrap(),
+            mtu: 1442,
+            addresses: vec![address],
+        }
+    }
+
+    #[test]
+    fn addresses_are_those_of_the_port_and_legal() {
+        let text = |p: PortSpec| slirp_net(&p).map(|net| net.netdev(0, false));
+        let head = "user,id=net0,ipv6=off,net=";
+        for (given, wanted) in [
+            (
+                port("10.1.0.0/24", "10.1.0.7", Some("10.1.0.1")),
+                Some("10.1.0.0/24,host=10.1.0.1,dns=10.1.0.254,dhcpstart=10.1.0.7"),
+            ),
+            (
+                port("10.1.0.0/30", "10.1.0.2", Some("10.1.0.1")),
+                Some("10.1.0.0/30,host=10.1.0.1,dns=10.1.0.3,dhcpstart=10.1.0.2"),
+            ),
+            (
+                port("10.1.0.0/24", "10.1.0.254", None),
+                Some("10.1.0.0/24,host=10.1.0.253,dns=10.1.0.252,dhcpstart=10.1.0.254"),
+            ),
+            (port("10.1.0.9/32", "10.1.0.9", None), None),
+            (port("fd00::/64", "fd00::9", None), None),
+        ] {
+            assert_eq!(text(given), wanted.map(|w| format!("{head}{w}")));
+        }
+    }
+
+    #[test]
+    fn the_forwarded_port_is_read() {
+        let text = "Hub -1 (net0):\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\n  \
+                    TCP[HOST_FORWARD]  12       127.0.0.1 41797       10.1.0.7    22     0     0\n";
+        assert_eq!(ssh_forward(text).as_deref(), Some("127.0.0.1:41797"));
+        assert_eq!(ssh_forward("nothing"), None);
+    }
+}

@@ -1,0 +1,143 @@
+//! The only place where subprocesses are started: each with a deadline, limits and a bounded output.
+#![allow(clippy::disallowed_methods, reason = "this is the module in which subprocesses are started")]
+
+use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// What is kept of a program's output, in bytes.
+const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
+
+/// A program could not be run or did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// It is not installed.
+    #[error("the program '{0}' is not installed")]
+    Missing(String),
+    /// It could not be started.
+    #[error("'{program}' could not be started: {source}")]
+    Start {
+        /// Which.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It took too long, and was ended.
+    #[error("'{program}' did not end within {seconds} s")]
+    TimedOut {
+        /// Which.
+        program: String,
+        /// How long it had.
+        seconds: u64,
+    },
+    /// It failed.
+    #[error("'{program}' failed ({status}): {stderr}")]
+    Failed {
+        /// Which.
+        program: String,
+        /// How it ended.
+        status: String,
+        /// Its own words.
+        stderr: String,
+    },
+}
+
+/// What a program may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Wall-clock time.
+    pub deadline: Duration,
+    /// Address space in MiB, and CPU seconds; `None` for none, for programs that outlive the agent.
+    pub memory_mb_and_cpu_s: Option<(u64, u64)>,
+}
+
+/// Runs a program to its end; its standard output.
+///
+/// # Errors
+/// It is missing, cannot be started, takes too long, or ends with a status other than 0.
+pub async fn run<S: AsRef<OsStr>>(program: &Path, args: &[S], limits: Limits) -> Result<String, ExecError> {
+    let name = program.display().to_string();
+    let mut command = match limits.memory_mb_and_cpu_s {
+        Some((memory_mb, cpu_s)) => {
+            // Limits must be set between fork and exec, which takes unsafe code here; util-linux does it for us.
+            let mut command = tokio::process::Command::new("prlimit");
+            command.arg(format!("--as={}", memory_mb << 20)).arg(format!("--cpu={cpu_s}"));
+            command.arg("--core=0").arg("--").arg(program);
+            command
+        }
+        None => tokio::process::Command::new(program),
+    };
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => ExecError::Missing(name.clone()),
+        _ => ExecError::Start { program: name.clone(), source },
+    })?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let work = async {
+        let (stdout, stderr, status) = tokio::join!(drain(stdout), drain(stderr), child.wait());
+        (stdout, stderr, status)
+    };
+    let Ok((stdout, stderr, status)) = tokio::time::timeout(limits.deadline, work).await else {
+        return Err(ExecError::TimedOut { program: name, seconds: limits.deadline.as_secs() });
+    };
+    match status {
+        Ok(status) if status.success() => Ok(stdout),
+        Ok(status) => {
+            let stderr = stderr.trim().to_owned();
+            if status.code() == Some(127) && limits.memory_mb_and_cpu_s.is_some() {
+                return Err(ExecError::Missing(name));
+            }
+            Err(ExecError::Failed { program: name, status: status.to_string(), stderr })
+        }
+        Err(source) => Err(ExecError::Start { program: name, source }),
+    }
+}
+
+/// Reads to the end, so that the program never blocks, and keeps the beginning.
+async fn drain(pipe: Option<impl AsyncRead + Unpin>) -> String {
+    let Some(mut pipe) = pipe else { return String::new() };
+    let mut kept = Vec::new();
+    if (&mut pipe).take(OUTPUT_BYTES_MAX).read_to_end(&mut kept).await.is_ok() {
+        // The rest is read for the program's sake alone; whether that succeeds changes nothing.
+        let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// Where a program is, by `PATH` and the places where root's programs are.
+pub fn which(program: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let more = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/libexec"];
+    std::env::split_paths(&path)
+        .chain(more.iter().map(Into::into))
+        .map(|dir| dir.join(program))
+        .find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(limited: bool) -> Limits {
+        let memory_mb_and_cpu_s = limited.then_some((512, 5));
+        Limits { deadline: Duration::from_secs(20), memory_mb_and_cpu_s }
+    }
+
+    #[tokio::test]
+    async fn programs_run_fail_and_are_missing() {
+        let sh = which("sh").unwrap();
+        assert_eq!(run(&sh, &["-c", "echo hello"], limits(true)).await.unwrap(), "hello\n");
+        let error = run(&sh, &["-c", "echo no >&2; exit 3"], limits(false)).await.unwrap_err();
+        assert!(error.to_string().contains("no"), "{error}");
+        for limited in [true, false] {
+            let error = run(Path::new("/nowhere/tool"), &["x"], limits(limited)).await.unwrap_err();
+            assert!(matches!(error, ExecError::Missing(_)), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_takes_too_long_is_ended() {
+        let short = Limits { deadline: Duration::from_millis(50), memory_mb_and_cpu_s: None };
+        let error = run(&which("sleep").unwrap(), &["600"], short).await.unwrap_err();
+        assert!(matches!(error, ExecError::TimedOut { .. }), "{error}");
+    }
+}

@@ -1,0 +1,63 @@
+//! The way to the control plane, as the agent uses it: over HTTP, or within one process.
+
+use bytes::Bytes;
+use lenticular_model::{HostId, ImageId, ServerId};
+use lenticular_wire::agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome};
+use std::{future::Future, pin::Pin};
+
+/// A call's answer to come.
+pub type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, LinkError>> + Send + 'a>>;
+
+/// Why a call had no good answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// Nobody answered, or not in time.
+    #[error("the control plane at {at} does not answer: {why}")]
+    Unreachable {
+        /// Where.
+        at: String,
+        /// What was seen.
+        why: String,
+    },
+    /// The control plane does not know this host, or not any more: it must say hello.
+    #[error("the control plane does not know this host")]
+    Unknown,
+    /// It refused.
+    #[error("the control plane refused with status {status}: {body}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// Its words.
+        body: String,
+    },
+    /// What it said makes no sense here.
+    #[error("the control plane's answer cannot be read: {0}")]
+    Nonsense(String),
+}
+
+/// The bytes of an image, piece by piece.
+pub trait Chunks: Send {
+    /// The next piece; `None` after the last. An error ends it, and what came before is worth nothing.
+    fn next(&mut self) -> Call<'_, Option<Bytes>>;
+}
+
+/// The control plane. Every call has a deadline of its own and may be repeated; dropping it gives it up.
+pub trait Link: Send + Sync + 'static {
+    /// Introduces the host.
+    fn hello<'a>(&'a self, hello: &'a Hello) -> Call<'a, Welcome>;
+
+    /// Waits up to `query.wait_ms` for orders after `query.after`. [`LinkError::Unknown`] asks for a new hello.
+    fn orders(&self, host: HostId, query: OrdersQuery) -> Call<'_, Orders>;
+
+    /// Tells what was seen; durable once it returns.
+    fn report<'a>(&'a self, host: HostId, report: &'a Report) -> Call<'a, ()>;
+
+    /// Answers a question that came with orders.
+    fn answer<'a>(&'a self, host: HostId, answer: &'a Answer) -> Call<'a, ()>;
+
+    /// An image's bytes.
+    fn image(&self, image: ImageId) -> Call<'_, Box<dyn Chunks>>;
+
+    /// A server's user data, if it has any.
+    fn user_data(&self, server: ServerId) -> Call<'_, Option<Vec<u8>>>;
+}

@@ -1,0 +1,44 @@
+//! What the machine is and has: CPUs, memory, room, boot id.
+
+use lenticular_model::host::Capacity;
+use std::{num::NonZero, path::Path};
+
+/// What guests can be given: all CPUs, the memory beyond the reserve, the room on the state directory's disk.
+pub(crate) fn capacity(state_dir: &Path, reserved_memory_mb: u64) -> Capacity {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total_kb = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok())
+        .unwrap_or_default();
+    let disk = rustix::fs::statvfs(state_dir).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
+    Capacity {
+        vcpus: std::thread::available_parallelism().map_or(1, NonZero::get) as u64,
+        memory_mb: (total_kb / 1024).saturating_sub(reserved_memory_mb),
+        disk_gb: disk >> 30,
+    }
+}
+
+/// Changes whenever the kernel starts.
+pub(crate) fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
+/// The CPU's model, for people.
+pub(crate) fn cpu_model() -> String {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    model.map_or_else(|| "unknown".to_owned(), |(_, name)| name.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_has_something_to_give() {
+        let capacity = capacity(Path::new("/"), 16);
+        assert!(capacity.vcpus > 0 && capacity.memory_mb > 0);
+        assert_eq!(boot_id().len(), 36);
+    }
+}

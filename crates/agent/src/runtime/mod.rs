@@ -1,0 +1,388 @@
+//! The agent at work: hears orders, keeps them, carries out the steps they lead to, and says what it sees.
+//!
+//! ```text
+//!           ┌── hello ──▶ orders ──(long poll)──┐        one loop owns the state machine; all that takes time
+//!  link ────┤                                   ├──▶ loop ──▶ saved ──▶ steps (tasks, one per guest at most)
+//!           └── reports ◀───────────────────────┘     ▲                   │
+//!                                                     └── ended, exited ──┘
+//! ```
+//!
+//! Neither the loss of the control plane nor the agent's own end touches a guest that runs.
+
+mod start;
+mod work;
+
+pub(crate) use start::take_state_dir;
+
+use crate::{
+    core::{Core, Outcome, Step, Taken},
+    driver::{Drivers, Exit},
+    files,
+    link::{Link, LinkError},
+    Config,
+};
+use lenticular_model::{host::Hypervisor, observation::Sight, HostId, Incarnation, ServerId};
+use lenticular_wire::agent::{Hello, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX};
+use std::{collections::HashMap, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
+
+/// The most observations in one report.
+const REPORT_MAX: usize = 500;
+/// Work under way is told only when it takes longer than this: mostly the end of it comes first.
+const PREPARING_UNTOLD_MS: u64 = 500;
+/// How soon stops, removals and saving are tried again after they failed.
+const RETRY_MS: u64 = 2_000;
+/// How often old bases are looked for.
+const TIDY_S: u64 = 3600;
+/// Reconnects are spread over up to this.
+const BACKOFF_MS_MIN: u64 = 250;
+const BACKOFF_MS_MAX: u64 = 5_000;
+/// Questions answered at once.
+const QUESTIONS_MAX: usize = 16;
+
+/// The agent cannot work on this host.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Its state cannot be read or kept.
+    #[error("the agent's state {path} cannot be used: {why}. {remedy}")]
+    State {
+        /// Which file or directory.
+        path: String,
+        /// What was seen.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A driver could not say what is there.
+    #[error(
+        "what runs on this host cannot be told: {0}. The agent does nothing until it can; start it again."
+    )]
+    Inventory(#[from] crate::core::Failure),
+}
+
+enum Heard {
+    Welcome(Result<Welcome, LinkError>),
+    Orders(Result<Orders, LinkError>),
+    Rested,
+}
+
+type Coming<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Reported = (Report, Result<(), LinkError>);
+
+pub(crate) struct Runtime {
+    config: Config,
+    link: Arc<dyn Link>,
+    drivers: Drivers,
+    boot_id: String,
+    hypervisor: Hypervisor,
+    /// Where the state is kept; `None` for a host that keeps nothing.
+    state_file: Option<PathBuf>,
+    core: Core,
+    unsaved: bool,
+    /// Steps that wait until what led to them is saved.
+    held: Vec<(ServerId, Step)>,
+    steps: JoinSet<(ServerId, Outcome)>,
+    cuts: HashMap<ServerId, watch::Sender<bool>>,
+    answers: JoinSet<()>,
+    exits: (mpsc::UnboundedSender<Exit>, mpsc::UnboundedReceiver<Exit>),
+    host: Option<(HostId, Incarnation)>,
+    failures: u32,
+    ignored: u32,
+    report: Option<Coming<Reported>>,
+    /// After a failed report.
+    report_not_before: Option<Instant>,
+    /// While all there is to tell is that work is under way.
+    patient_until: Option<Instant>,
+}
+
+impl Runtime {
+    /// Works until `shutdown` is there.
+    pub(crate) async fn run(mut self, shutdown: impl Future<Output = ()> + Send) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut contact = self.hello();
+        let mut tidy = tokio::time::interval(Duration::from_secs(TIDY_S));
+        let mut retry_at = None;
+        loop {
+            self.advance().await;
+            let report_at = self.report_not_before;
+            let patient_until = self.patient_until.filter(|_| self.may_report());
+            let stuck = self.unsaved || self.core.is_stuck();
+            retry_at = match stuck {
+                true => retry_at.or_else(|| Some(Instant::now() + Duration::from_millis(RETRY_MS))),
+                false => None,
+            };
+            tokio::select! {
+                () = &mut shutdown => break,
+                heard = &mut contact => contact = self.heard(heard).await,
+                reported = until_done(&mut self.report) => self.reported(reported),
+                Some(ended) = self.steps.join_next() => self.ended(ended),
+                Some(exit) = self.exits.1.recv() => self.exited(exit),
+                () = until(report_at) => self.report_not_before = None,
+                () = until(patient_until) => {}
+                () = until(retry_at) => {
+                    retry_at = None;
+                    self.core.retry();
+                }
+                Some(_) = self.answers.join_next() => {}
+                _ = tidy.tick() => self.tidy(),
+            }
+        }
+        self.save().await;
+        tracing::info!(host = self.config.host_name, "agent stops; guests run on");
+    }
+
+    /// Does all that can be done now.
+    async fn advance(&mut self) {
+        while let Ok(exit) = self.exits.1.try_recv() {
+            self.exited(exit);
+        }
+        while let Some(ended) = self.steps.try_join_next() {
+            self.ended(ended);
+        }
+        self.held.extend(self.core.begin());
+        if !self.save().await {
+            return;
+        }
+        for (id, step) in std::mem::take(&mut self.held) {
+            self.launch(id, step);
+        }
+        for id in self.core.take_cuts() {
+            if let Some(cut) = self.cuts.get(&id) {
+                // A step that has just ended needs no cut.
+                let _ = cut.send(true);
+            }
+        }
+        self.tell();
+    }
+
+    /// True if nothing is left to be saved.
+    async fn save(&mut self) -> bool {
+        self.unsaved |= self.core.take_changed();
+        let Some(path) = self.state_file.clone().filter(|_| self.unsaved) else {
+            self.unsaved = false;
+            return true;
+        };
+        let snapshot = self.core.snapshot();
+        let written =
+            tokio::task::spawn_blocking(move || files::write_durably(&path, &serde_json::to_vec(&snapshot)?));
+        match written.await.unwrap_or_else(|e| Err(std::io::Error::other(e))) {
+            Ok(()) => self.unsaved = false,
+            Err(error) => {
+                tracing::error!(%error, "the agent's state cannot be saved; it begins nothing new until it can");
+            }
+        }
+        !self.unsaved
+    }
+
+    fn ended(&mut self, ended: Result<(ServerId, Outcome), tokio::task::JoinError>) {
+        let (id, outcome) = match ended {
+            Ok(ended) => ended,
+            // A step catches its own panics by being a task within; this is the runtime's own end.
+            Err(error) => {
+                tracing::error!(%error, "a step was lost");
+                return;
+            }
+        };
+        let started = matches!(outcome, Outcome::Started { .. });
+        self.cuts.remove(&id);
+        self.core.done(id, outcome);
+        if started {
+            self.watch(id);
+        }
+    }
+
+    fn watch(&self, id: ServerId) {
+        let seen = self.core.observation(id);
+        if let Some(seen) = seen.filter(|seen| matches!(seen.sight, Sight::Running { .. })) {
+            self.drivers.hypervisor.watch(id, seen.boot, self.exits.0.clone());
+        }
+    }
+
+    fn exited(&mut self, exit: Exit) {
+        tracing::info!(server = %exit.server_id, boot = exit.boot, how = ?exit.how, "a guest ended");
+        self.core.exited(exit.server_id, exit.boot, exit.how);
+    }
+
+    fn tidy(&self) {
+        let disks = self.drivers.disks.clone();
+        tokio::spawn(async move {
+            if let Err(error) = disks.tidy().await {
+                tracing::warn!(%error, "old bases cannot be removed");
+            }
+        });
+    }
+
+    // ---- Contact with the control plane
+
+    fn hello(&mut self) -> Coming<Heard> {
+        self.host = None;
+        let hello = Hello {
+            version: VERSION,
+            host_name: self.config.host_name.clone(),
+            boot_id: self.boot_id.clone(),
+            address: self.config.address.clone(),
+            zone: self.config.zone.clone(),
+            capacity: self.capacity(),
+            hypervisor: self.hypervisor.clone(),
+            inventory: self.core.inventory(),
+        };
+        let link = self.link.clone();
+        Box::pin(async move { Heard::Welcome(link.hello(&hello).await) })
+    }
+
+    fn poll(&self, (host, incarnation): (HostId, Incarnation)) -> Coming<Heard> {
+        let after = match self.core.incarnation() == Some(incarnation) {
+            true => self.core.applied_upto(),
+            false => 0,
+        };
+        let link = self.link.clone();
+        let query = OrdersQuery { incarnation, after, wait_ms: WAIT_MS_MAX };
+        Box::pin(async move { Heard::Orders(link.orders(host, query).await) })
+    }
+
+    fn rest(&mut self, error: &LinkError) -> Coming<Heard> {
+        let wait = backoff(self.failures);
+        if self.failures == 0 {
+            tracing::warn!(%error, host = self.config.host_name, "no contact; guests run on, and it is tried again");
+        }
+        self.failures = self.failures.saturating_add(1);
+        Box::pin(async move {
+            tokio::time::sleep(wait).await;
+            Heard::Rested
+        })
+    }
+
+    /// What to listen to next.
+    async fn heard(&mut self, heard: Heard) -> Coming<Heard> {
+        match heard {
+            Heard::Welcome(Ok(welcome)) => {
+                tracing::info!(host = %welcome.host_id, name = self.config.host_name, "taken in");
+                self.failures = 0;
+                self.report_not_before = None;
+                self.host = Some((welcome.host_id, welcome.incarnation));
+                self.core.welcomed();
+            }
+            Heard::Orders(Ok(orders)) => return self.ordered(orders).await,
+            Heard::Orders(Err(LinkError::Unknown)) => {
+                self.host = None;
+                // Told at once that it is not known, it says hello at once; told so again, it waits.
+                if self.failures > 0 {
+                    return self.rest(&LinkError::Unknown);
+                }
+                self.failures = 1;
+            }
+            Heard::Welcome(Err(error)) | Heard::Orders(Err(error)) => return self.rest(&error),
+            Heard::Rested => {}
+        }
+        match self.host {
+            Some(host) => self.poll(host),
+            None => self.hello(),
+        }
+    }
+
+    async fn ordered(&mut self, orders: Orders) -> Coming<Heard> {
+        self.failures = 0;
+        let Some(host) = self.host else { return self.hello() };
+        if orders.incarnation != host.1 {
+            // Another life of the store: it is to know what is here before anything is done for it.
+            return self.hello();
+        }
+        for order in &orders.orders {
+            if !self.core.misses_disk(order) {
+                continue;
+            }
+            match self.drivers.disks.find(order).await {
+                Ok(Some(generation)) => self.core.disk_found(order.server_id, generation),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(server = %order.server_id, %error, "cannot look for the disk"),
+            }
+        }
+        match self.core.apply(&orders) {
+            Taken::Applied => {
+                self.ignored = 0;
+                for question in orders.questions.into_iter().take(QUESTIONS_MAX) {
+                    self.answer(host.0, question);
+                }
+            }
+            Taken::Ignored => {
+                self.ignored += 1;
+                tracing::warn!(after = orders.after, have = self.core.applied_upto(), "orders do not follow");
+                if self.ignored > 1 {
+                    self.core.start_over();
+                }
+                // A control plane that keeps sending the wrong thing must not be asked in a tight circle.
+                self.failures = self.ignored;
+                return self.rest(&LinkError::Nonsense("orders that do not follow".to_owned()));
+            }
+        }
+        self.poll(host)
+    }
+
+    fn may_report(&self) -> bool {
+        self.host.is_some() && self.report.is_none() && self.report_not_before.is_none()
+    }
+
+    fn tell(&mut self) {
+        let Some((host, incarnation)) = self.host.filter(|_| self.may_report()) else { return };
+        let mut news = self.core.pending_reports();
+        news.truncate(REPORT_MAX);
+        let now = Instant::now();
+        let only_preparing = news.iter().all(|seen| matches!(seen.sight, Sight::Preparing { .. }));
+        if only_preparing && !news.is_empty() {
+            let until = *self.patient_until.get_or_insert(now + Duration::from_millis(PREPARING_UNTOLD_MS));
+            if now < until {
+                return;
+            }
+        }
+        self.patient_until = None;
+        if news.is_empty() {
+            return;
+        }
+        let link = self.link.clone();
+        let report = Report { incarnation, observations: news };
+        self.report = Some(Box::pin(async move {
+            let result = link.report(host, &report).await;
+            (report, result)
+        }));
+    }
+
+    fn reported(&mut self, (report, result): Reported) {
+        self.report = None;
+        match result {
+            Ok(()) => self.core.reported(&report.observations),
+            Err(error) => {
+                // If the host is not known any more, the poll for orders hears the same and says hello.
+                tracing::warn!(%error, "a report was not taken; it is tried again");
+                self.report_not_before = Some(Instant::now() + backoff(self.failures));
+            }
+        }
+    }
+}
+
+async fn until_done<T>(coming: &mut Option<Coming<T>>) -> T {
+    match coming {
+        Some(coming) => coming.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Longer after each failure, and spread, so that hosts do not all come back at one moment.
+fn backoff(failures: u32) -> Duration {
+    let most = (BACKOFF_MS_MIN << failures.min(5)).min(BACKOFF_MS_MAX);
+    let mut byte = [0_u8; 2];
+    // Without entropy everybody waits alike, which is no reason not to wait.
+    let _ = getrandom::fill(&mut byte);
+    let spread = u64::from(u16::from_le_bytes(byte));
+    Duration::from_millis(most / 2 + most * spread / (2 * 65_536))
+}

@@ -1,0 +1,110 @@
+//! How the agent comes up: takes its state directory, reads its state, and finds what runs.
+
+use super::{AgentError, Runtime};
+use crate::{
+    core::{Core, Found},
+    driver::Drivers,
+    link::Link,
+    machine, Config,
+};
+use lenticular_model::{host::Capacity, ServerId};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::{sync::mpsc, task::JoinSet};
+
+impl Runtime {
+    /// The agent with all that was found, ready to run. `state_file` is where its state is kept, if anywhere.
+    pub(crate) async fn open(
+        config: Config,
+        link: Arc<dyn Link>,
+        drivers: Drivers,
+        boot_id: String,
+        state_file: Option<PathBuf>,
+    ) -> Result<Self, AgentError> {
+        let mut core = match &state_file {
+            Some(path) => read(path, &boot_id, config.parallel_max)?,
+            None => Core::new(boot_id.clone(), config.parallel_max),
+        };
+        let hypervisor = drivers.hypervisor.probe().await?;
+        let disks: BTreeMap<ServerId, u64> = drivers.disks.list().await?.into_iter().collect();
+        let processes = drivers.hypervisor.list().await?;
+        let all: BTreeSet<ServerId> = core.servers().chain(disks.keys().copied()).chain(processes).collect();
+        let mut looking = JoinSet::new();
+        for id in all {
+            let driver = drivers.hypervisor.clone();
+            looking.spawn(async move { (id, driver.find(id).await) });
+        }
+        while let Some(found) = looking.join_next().await {
+            let (id, process) =
+                found.map_err(|e| crate::core::Failure::new("a look failed", e.to_string()))?;
+            core.found(id, Found { disk: disks.get(&id).copied(), process: process? });
+        }
+        let runtime = Self {
+            config,
+            link,
+            drivers,
+            boot_id,
+            hypervisor,
+            state_file,
+            core,
+            unsaved: true,
+            held: Vec::new(),
+            steps: JoinSet::new(),
+            cuts: HashMap::new(),
+            answers: JoinSet::new(),
+            exits: mpsc::unbounded_channel(),
+            host: None,
+            failures: 0,
+            ignored: 0,
+            report: None,
+            report_not_before: None,
+            patient_until: None,
+        };
+        for id in runtime.core.servers() {
+            runtime.watch(id);
+        }
+        Ok(runtime)
+    }
+
+    pub(super) fn capacity(&self) -> Capacity {
+        let found = || machine::capacity(&self.config.state_dir, self.config.reserved_memory_mb);
+        self.config.capacity.unwrap_or_else(found)
+    }
+}
+
+fn read(path: &Path, boot_id: &str, parallel_max: usize) -> Result<Core, AgentError> {
+    let trouble = |why: String, remedy| AgentError::State { path: path.display().to_string(), why, remedy };
+    match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(Core::new(boot_id.to_owned(), parallel_max))
+        }
+        Err(error) => Err(trouble(error.to_string(), "Let the agent's user read it.")),
+        Ok(bytes) => {
+            let remedy =
+                "Move it away to go on without it: guests are found again by their disks and processes.";
+            let snapshot = serde_json::from_slice(&bytes).map_err(|e| trouble(e.to_string(), remedy))?;
+            Core::restore(snapshot, boot_id.to_owned(), parallel_max)
+                .map_err(|e| trouble(e.to_string(), "Nothing was changed."))
+        }
+    }
+}
+
+/// The state directory, this agent's alone while the file is open.
+pub(crate) fn take_state_dir(dir: &Path) -> Result<File, AgentError> {
+    let trouble = |why: String, remedy| AgentError::State { path: dir.display().to_string(), why, remedy };
+    std::fs::create_dir_all(dir)
+        .map_err(|e| trouble(e.to_string(), "Make it, for the agent's user to write."))?;
+    let lock = File::create(dir.join("lock"))
+        .map_err(|e| trouble(e.to_string(), "Let the agent's user write there."))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|e| {
+        trouble(
+            format!("it is locked ({e})"),
+            "Another agent works with it: stop that one, or use another directory.",
+        )
+    })?;
+    Ok(lock)
+}

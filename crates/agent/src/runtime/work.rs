@@ -1,0 +1,126 @@
+//! Carrying out steps and answering questions: everything that takes time, as tasks.
+
+use super::Runtime;
+use crate::{
+    core::{Failure, Outcome, Step},
+    driver::Drivers,
+    link::Link,
+};
+use lenticular_model::{HostId, ServerId};
+use lenticular_wire::agent::{Answer, Ask, Order, Question};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::watch, time::Instant};
+
+/// An answer that comes later than this was given up by whoever asked.
+const ANSWER_S_MAX: u64 = 10;
+
+impl Runtime {
+    pub(super) fn launch(&mut self, id: ServerId, step: Step) {
+        let (cut, cut_seen) = watch::channel(false);
+        self.cuts.insert(id, cut);
+        let (drivers, link) = (self.drivers.clone(), self.link.clone());
+        self.steps.spawn(async move {
+            let name = step.name();
+            let from = Instant::now();
+            // A task of its own, so that a driver's panic is a failed step and not a lost guest.
+            let task =
+                tokio::spawn(async move { carry_out(&drivers, link.as_ref(), id, step, cut_seen).await });
+            let abort = AbortOnDrop(task.abort_handle());
+            let outcome = match task.await {
+                Ok(outcome) => outcome,
+                Err(error) => Outcome::Failed(Failure::new(
+                    "The host's agent failed at this. Try again; if it fails again, ask the operator.",
+                    format!("{name}: {error}"),
+                )),
+            };
+            drop(abort);
+            let took_ms = from.elapsed().as_millis() as u64;
+            match &outcome {
+                Outcome::Failed(failure) => {
+                    tracing::warn!(server = %id, step = name, took_ms, %failure, "step failed");
+                }
+                Outcome::Done | Outcome::Started { .. } => {
+                    tracing::info!(server = %id, step = name, took_ms, "step done");
+                }
+            }
+            (id, outcome)
+        });
+    }
+
+    pub(super) fn answer(&mut self, host: HostId, question: Question) {
+        let (drivers, link) = (self.drivers.clone(), self.link.clone());
+        self.answers.spawn(async move {
+            let Ask::Console { server_id, lines } = question.ask;
+            let asked = drivers.hypervisor.console(server_id, lines);
+            let result = match tokio::time::timeout(Duration::from_secs(ANSWER_S_MAX), asked).await {
+                Ok(result) => result,
+                Err(_) => Err("The host took too long to read the console. Try again.".to_owned()),
+            };
+            let answer = Answer { id: question.id, result };
+            if let Err(error) = link.answer(host, &answer).await {
+                // Who asked hears that no answer came, and asks again.
+                tracing::warn!(question = question.id, %error, "an answer was not taken");
+            }
+        });
+    }
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn carry_out(
+    drivers: &Drivers,
+    link: &dyn Link,
+    id: ServerId,
+    step: Step,
+    mut cut: watch::Receiver<bool>,
+) -> Outcome {
+    let result = match step {
+        Step::Prepare(order) => tokio::select! {
+            result = prepare(drivers, link, &order) => result.map(|()| Outcome::Done),
+            _ = cut.wait_for(|cut| *cut) => {
+                Err(Failure::new("The server was deleted while its disk was being made.", "cut short"))
+            }
+        },
+        Step::Start(order) => start(drivers, order).await.map(|ssh_forward| Outcome::Started { ssh_forward }),
+        Step::Shutdown => drivers.hypervisor.shutdown(id, cut).await.map(|()| Outcome::Done),
+        Step::Kill => drivers.hypervisor.kill(id).await.map(|()| Outcome::Done),
+        Step::Remove => remove(drivers, id).await.map(|()| Outcome::Done),
+    };
+    result.unwrap_or_else(Outcome::Failed)
+}
+
+async fn prepare(drivers: &Drivers, link: &dyn Link, order: &Order) -> Result<(), Failure> {
+    drivers.disks.ensure_base(&order.guest.base, link).await?;
+    let user_data = match order.guest.has_user_data {
+        true => link.user_data(order.server_id).await.map_err(|error| {
+            Failure::new(
+                "The server's user data could not be fetched. Try again; if it fails again, ask the operator.",
+                error.to_string(),
+            )
+        })?,
+        false => None,
+    };
+    if order.guest.has_user_data {
+        drivers.hypervisor.keep_user_data(order.server_id, user_data).await?;
+    }
+    // Last: once the disk is made, everything is there that a start needs.
+    drivers.disks.make(order).await
+}
+
+async fn start(drivers: &Drivers, order: Arc<Order>) -> Result<Option<String>, Failure> {
+    let net = drivers.network.plug(order.server_id, &order.guest).await?;
+    let disk = drivers.disks.path(order.server_id);
+    drivers.hypervisor.start(&order, disk, net).await
+}
+
+async fn remove(drivers: &Drivers, id: ServerId) -> Result<(), Failure> {
+    drivers.network.unplug(id).await?;
+    drivers.hypervisor.remove(id).await?;
+    drivers.disks.remove(id).await
+}

@@ -1,0 +1,329 @@
+//! A control plane in memory: keeps orders by commit, takes reports, can be down or forget the host.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use bytes::Bytes;
+use lenticular_agent::{Call, Chunks, Link, LinkError};
+use lenticular_model::{
+    flavor::Size,
+    observation::{Observation, Sight},
+    server::{BootStyle, Wanted},
+    HostId, ImageId, Incarnation, ProjectId, ServerId, UserId,
+};
+use lenticular_wire::agent::{
+    Answer, Ask, Base, GuestSpec, Hello, Order, Orders, OrdersQuery, Question, Report, Welcome,
+};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+use tokio::{io::AsyncReadExt, sync::watch};
+
+pub struct Cloud {
+    inner: Mutex<Inner>,
+    changed: watch::Sender<u64>,
+    image: Option<PathBuf>,
+}
+
+#[derive(Default)]
+pub struct Inner {
+    pub orders: BTreeMap<ServerId, (u64, Order)>,
+    pub seq: u64,
+    pub incarnation: u8,
+    pub seen: BTreeMap<ServerId, Vec<(Instant, Observation)>>,
+    pub answers: Vec<Answer>,
+    pub questions: Vec<Question>,
+    pub hellos: Vec<Hello>,
+    pub user_data: Option<Vec<u8>>,
+    pub known: bool,
+    pub down: bool,
+    pub lose_reports: u32,
+}
+
+fn incarnation(n: u8) -> Incarnation {
+    Incarnation::from_random([n; 16])
+}
+
+impl Cloud {
+    pub fn new(image: Option<PathBuf>) -> Arc<Self> {
+        let inner = Mutex::new(Inner { incarnation: 1, ..Inner::default() });
+        Arc::new(Self { inner, changed: watch::channel(0).0, image })
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+
+    fn wake(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Commits a change of orders, or of anything else.
+    pub fn set<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.wake();
+        result
+    }
+
+    pub fn order(&self, order: Order) {
+        self.set(|inner| {
+            inner.seq += 1;
+            let seq = inner.seq;
+            inner.orders.insert(order.server_id, (seq, order));
+        });
+    }
+
+    /// Changes the last order of a server.
+    pub fn change(&self, id: ServerId, change: impl FnOnce(&mut Order)) {
+        let mut order = self.lock().orders[&id].1.clone();
+        change(&mut order);
+        self.order(order);
+    }
+
+    pub fn last(&self, id: ServerId) -> Option<Observation> {
+        self.lock().seen.get(&id)?.last().map(|(_, seen)| seen.clone())
+    }
+
+    /// Waits until the host says this of the server.
+    pub async fn sees(&self, id: ServerId, what: &str, is: impl Fn(&Observation) -> bool) -> Observation {
+        let found = self.wait(Duration::from_secs(120), || self.last(id).filter(|seen| is(seen))).await;
+        found.unwrap_or_else(|| panic!("{id} was never seen {what}: {:#?}", self.lock().seen.get(&id)))
+    }
+
+    pub async fn sees_running(&self, id: ServerId, boot: u64) -> Option<String> {
+        let is = |seen: &Observation| seen.boot == boot && matches!(seen.sight, Sight::Running { .. });
+        match self.sees(id, "running", is).await.sight {
+            Sight::Running { ssh_forward } => ssh_forward,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn sees_sight(&self, id: ServerId, sight: Sight) {
+        self.sees(id, &format!("{sight:?}"), |seen| seen.sight == sight).await;
+    }
+
+    pub async fn console(&self, id: ServerId, lines: Option<u32>) -> Result<String, String> {
+        let question = self.set(|inner| {
+            let question = inner.answers.len() as u64 + 100;
+            inner.questions.push(Question { id: question, ask: Ask::Console { server_id: id, lines } });
+            question
+        });
+        let answered = || {
+            let inner = self.lock();
+            inner.answers.iter().find(|a| a.id == question).map(|a| a.result.clone())
+        };
+        self.wait(Duration::from_secs(30), answered).await.expect("an answer about the console")
+    }
+
+    /// Waits until the console has the line.
+    pub async fn console_shows(&self, id: ServerId, line: &str) -> String {
+        let until = Instant::now() + Duration::from_secs(180);
+        loop {
+            let text = self.console(id, None).await.expect("a console");
+            if text.lines().any(|l| l == line) {
+                return text;
+            }
+            assert!(Instant::now() < until, "the console never showed '{line}':\n{text}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    pub async fn wait<T>(&self, most: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+        let mut changed = self.changed.subscribe();
+        let work = async {
+            loop {
+                if let Some(found) = look() {
+                    return found;
+                }
+                changed.changed().await.expect("the cloud lives");
+            }
+        };
+        tokio::time::timeout(most, work).await.ok()
+    }
+
+    fn check(&self) -> Result<(), LinkError> {
+        let inner = self.lock();
+        if inner.down {
+            return Err(LinkError::Unreachable { at: "here".to_owned(), why: "it is down".to_owned() });
+        }
+        if !inner.known {
+            return Err(LinkError::Unknown);
+        }
+        Ok(())
+    }
+
+    fn news(&self, query: &OrdersQuery) -> Option<Orders> {
+        let mut inner = self.lock();
+        let known = query.incarnation == incarnation(inner.incarnation);
+        let after = if known { query.after } else { 0 };
+        if after == inner.seq && known && inner.questions.is_empty() {
+            return None;
+        }
+        let orders = inner.orders.values().filter(|(seq, _)| *seq > after).map(|(_, o)| o.clone()).collect();
+        Some(Orders {
+            incarnation: incarnation(inner.incarnation),
+            after,
+            upto: inner.seq,
+            orders,
+            questions: std::mem::take(&mut inner.questions),
+        })
+    }
+}
+
+impl Link for Cloud {
+    fn hello<'a>(&'a self, hello: &'a Hello) -> Call<'a, Welcome> {
+        Box::pin(async move {
+            let welcome = self.set(|inner| {
+                if inner.down {
+                    let why = "it is down".to_owned();
+                    return Err(LinkError::Unreachable { at: "here".to_owned(), why });
+                }
+                inner.hellos.push(hello.clone());
+                inner.known = true;
+                let host_id = HostId::from_random([8; 16]);
+                Ok(Welcome { host_id, incarnation: incarnation(inner.incarnation) })
+            })?;
+            Ok(welcome)
+        })
+    }
+
+    fn orders(&self, _host: HostId, query: OrdersQuery) -> Call<'_, Orders> {
+        Box::pin(async move {
+            let mut changed = self.changed.subscribe();
+            let until = tokio::time::Instant::now() + Duration::from_millis(query.wait_ms);
+            loop {
+                self.check()?;
+                if let Some(orders) = self.news(&query) {
+                    return Ok(orders);
+                }
+                if tokio::time::timeout_at(until, changed.changed()).await.is_err() {
+                    let Inner { seq, .. } = *self.lock();
+                    return Ok(Orders {
+                        incarnation: query.incarnation,
+                        after: query.after,
+                        upto: seq,
+                        orders: Vec::new(),
+                        questions: Vec::new(),
+                    });
+                }
+            }
+        })
+    }
+
+    fn report<'a>(&'a self, _host: HostId, report: &'a Report) -> Call<'a, ()> {
+        Box::pin(async move {
+            self.check()?;
+            let lost = self.set(|inner| {
+                for seen in &report.observations {
+                    inner.seen.entry(seen.server_id).or_default().push((Instant::now(), seen.clone()));
+                }
+                let lost = inner.lose_reports > 0;
+                inner.lose_reports = inner.lose_reports.saturating_sub(1);
+                lost
+            });
+            match lost {
+                true => Err(LinkError::Unreachable { at: "here".to_owned(), why: "answer lost".to_owned() }),
+                false => Ok(()),
+            }
+        })
+    }
+
+    fn answer<'a>(&'a self, _host: HostId, answer: &'a Answer) -> Call<'a, ()> {
+        self.set(|inner| inner.answers.push(answer.clone()));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn image(&self, _image: ImageId) -> Call<'_, Box<dyn Chunks>> {
+        Box::pin(async {
+            let path = self.image.as_ref().ok_or(LinkError::Unknown)?;
+            let file = tokio::fs::File::open(path).await.map_err(|e| LinkError::Nonsense(e.to_string()))?;
+            Ok(Box::new(FileChunks(file)) as Box<dyn Chunks>)
+        })
+    }
+
+    fn user_data(&self, _server: ServerId) -> Call<'_, Option<Vec<u8>>> {
+        let user_data = self.lock().user_data.clone();
+        Box::pin(async move { Ok(user_data) })
+    }
+}
+
+struct FileChunks(tokio::fs::File);
+
+impl Chunks for FileChunks {
+    fn next(&mut self) -> Call<'_, Option<Bytes>> {
+        Box::pin(async {
+            let mut piece = vec![0; 1 << 18];
+            let n = self.0.read(&mut piece).await.map_err(|e| LinkError::Nonsense(e.to_string()))?;
+            piece.truncate(n);
+            Ok((n > 0).then(|| piece.into()))
+        })
+    }
+}
+
+/// An agent that runs until it is told to stop.
+pub struct Running<T> {
+    stop: tokio::sync::oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<T>,
+}
+
+impl<T: Send + 'static> Running<T> {
+    pub fn start<F>(run: impl FnOnce(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) -> F) -> Self
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let task = tokio::spawn(run(Box::pin(async move {
+            let _ = stopped.await;
+        })));
+        Self { stop, task }
+    }
+
+    /// Stops it as SIGTERM does.
+    pub async fn stop(self) -> T {
+        let _ = self.stop.send(());
+        self.task.await.expect("the agent does not panic")
+    }
+
+    /// Ends it as a crash does.
+    pub async fn crash(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+pub fn server(n: u8) -> ServerId {
+    ServerId::from_random([n; 16])
+}
+
+/// An order to run a server for the first time.
+pub fn order(id: ServerId, sha512: &str) -> Order {
+    Order {
+        server_id: id,
+        generation: 1,
+        wanted: Wanted::Running,
+        boot: 1,
+        boot_style: BootStyle::Soft,
+        disk_made: false,
+        guest: GuestSpec {
+            name: "web".to_owned(),
+            hostname: "web-1".to_owned(),
+            project_id: ProjectId::from_random([1; 16]),
+            user_id: UserId::from_random([2; 16]),
+            size: Size { vcpus: 1, ram_mb: 128, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0 },
+            base: Base {
+                image_id: ImageId::from_random([3; 16]),
+                sha512: sha512.to_owned(),
+                format: "qcow2".to_owned(),
+            },
+            ports: Vec::new(),
+            key: None,
+            metadata: BTreeMap::new(),
+            launch_index: 0,
+            availability_zone: "nova".to_owned(),
+            config_drive: true,
+            has_user_data: false,
+        },
+    }
+}

@@ -1,0 +1,144 @@
+//! Whole agents with simulated hosts: what the control plane sees, whatever is lost on the way.
+
+mod common;
+
+use common::{order, server, Cloud, Running};
+use lenticular_agent::{run_sim, AgentError, Config, Knob, SimKnobs};
+use lenticular_model::{
+    observation::{Sight, StopReason},
+    server::Wanted,
+};
+use std::{sync::Arc, time::Duration};
+
+fn start(cloud: &Arc<Cloud>, knobs: SimKnobs) -> Running<Result<(), AgentError>> {
+    let link = cloud.clone();
+    let config = Config::new("sim-1", "/nowhere");
+    Running::start(move |stop| run_sim(config, knobs, link, stop))
+}
+
+#[tokio::test]
+async fn a_server_lives_and_dies() {
+    let cloud = Cloud::new(None);
+    let agent = start(&cloud, SimKnobs::default());
+    let id = server(1);
+    cloud.order(order(id, "x"));
+    cloud.sees_running(id, 1).await;
+    assert!(cloud.console(id, Some(1)).await.unwrap().contains("boot 1"));
+    assert!(cloud.console(server(9), None).await.is_err());
+    cloud.change(id, |o| o.wanted = Wanted::Stopped);
+    cloud.sees_sight(id, Sight::Stopped { why: StopReason::Ordered }).await;
+    cloud.change(id, |o| (o.wanted, o.boot) = (Wanted::Running, 2));
+    cloud.sees_running(id, 2).await;
+    cloud.change(id, |o| o.wanted = Wanted::Absent);
+    cloud.sees_sight(id, Sight::Absent).await;
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn lost_reports_lost_contact_and_a_forgotten_host_do_no_harm() {
+    let cloud = Cloud::new(None);
+    let agent = start(&cloud, SimKnobs::default());
+    let id = server(1);
+    cloud.lock().lose_reports = 2;
+    cloud.order(order(id, "x"));
+    cloud.sees_running(id, 1).await;
+    cloud.set(|inner| inner.down = true);
+    cloud.change(id, |o| o.boot = 2);
+    cloud.set(|inner| (inner.down, inner.known) = (false, false));
+    cloud.sees_running(id, 2).await;
+    let hello = cloud.lock().hellos.last().cloned().unwrap();
+    assert_eq!(hello.inventory.len(), 1, "it says what it has");
+
+    // A store that was restored counts anew, and mentions one server no more.
+    cloud.order(order(server(2), "x"));
+    cloud.sees_running(server(2), 1).await;
+    cloud.set(|inner| {
+        (inner.incarnation, inner.seq) = (2, 1);
+        inner.orders.remove(&server(2));
+        inner.seen.clear();
+        let order = inner.orders.get_mut(&id).unwrap();
+        *order = (1, order.1.clone());
+    });
+    cloud.sees_running(id, 2).await;
+    cloud.sees_running(server(2), 1).await;
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn failures_are_told_and_a_new_boot_tries_again() {
+    let cloud = Cloud::new(None);
+    let fails = Knob { fails_per_mille: 1000, ..Knob::default() };
+    let agent = start(&cloud, SimKnobs { start: fails, ..SimKnobs::default() });
+    cloud.order(order(server(1), "x"));
+    let failed = |boot| {
+        move |seen: &lenticular_model::observation::Observation| {
+            seen.boot == boot && matches!(seen.sight, Sight::Failed { disk_made: true, .. })
+        }
+    };
+    cloud.sees(server(1), "failed", failed(1)).await;
+    cloud.change(server(1), |o| o.boot = 2);
+    cloud.sees(server(1), "failed again", failed(2)).await;
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn simulated_guests_come_back_after_the_process_did() {
+    let cloud = Cloud::new(None);
+    let agent = start(&cloud, SimKnobs::default());
+    cloud.order(order(server(1), "x"));
+    cloud.sees_running(server(1), 1).await;
+    agent.crash().await;
+    cloud.change(server(1), |o| o.disk_made = true);
+    cloud.set(|inner| inner.seen.clear());
+    let agent = start(&cloud, SimKnobs::default());
+    cloud.sees_running(server(1), 1).await;
+    let hellos = cloud.lock().hellos.clone();
+    assert_ne!(hellos[0].boot_id, hellos[1].boot_id);
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn long_work_is_told_while_it_is_under_way_and_short_work_is_not() {
+    let cloud = Cloud::new(None);
+    let agent = start(&cloud, SimKnobs::default());
+    cloud.order(order(server(1), "x"));
+    cloud.sees_running(server(1), 1).await;
+    assert_eq!(cloud.lock().seen[&server(1)].len(), 1);
+    agent.stop().await.unwrap();
+
+    let cloud = Cloud::new(None);
+    let slow = Knob { delay_ms: 600_000, ..Knob::default() };
+    let agent = start(&cloud, SimKnobs { prepare: slow, ..SimKnobs::default() });
+    cloud.order(order(server(1), "x"));
+    cloud.sees(server(1), "preparing", |seen| matches!(seen.sight, Sight::Preparing { .. })).await;
+    // Deletion does not wait for it.
+    cloud.change(server(1), |o| o.wanted = Wanted::Absent);
+    cloud.sees_sight(server(1), Sight::Absent).await;
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn thousands_of_guests_are_light() {
+    let cloud = Cloud::new(None);
+    let config = Config { parallel_max: 64, ..Config::new("sim-1", "/nowhere") };
+    let link = cloud.clone();
+    let agent = Running::start(move |stop| run_sim(config, SimKnobs::default(), link, stop));
+    let ids: Vec<_> =
+        (0..2000_u128).map(|n| lenticular_model::ServerId(uuid::Uuid::from_u128(n + 1))).collect();
+    cloud.set(|inner| {
+        inner.seq += 1;
+        for id in &ids {
+            inner.orders.insert(*id, (inner.seq, order(*id, "x")));
+        }
+    });
+    let all = || {
+        let inner = cloud.lock();
+        let runs = |id| {
+            let seen = inner.seen.get(id).and_then(|seen| seen.last());
+            seen.is_some_and(|(_, seen)| matches!(seen.sight, Sight::Running { .. }))
+        };
+        ids.iter().all(runs).then_some(())
+    };
+    cloud.wait(Duration::from_secs(60), all).await.expect("all run");
+    agent.stop().await.unwrap();
+}
