@@ -131,6 +131,7 @@ async fn around(State(app): State<App>, mut request: Request, next: Next) -> Res
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let id: Arc<str> = request_id(request.headers().get("x-openstack-request-id")).into();
     request.extensions_mut().insert(RequestId(id.clone()));
+    request.extensions_mut().insert(service);
     let version = ctx::version(service, request.headers());
     let response = match tokio::time::timeout(deadline(&path), next.run(request)).await {
         Ok(response) => response,

@@ -1,11 +1,6 @@
 //! What a handler knows of its request: who asks, in what right, in which version, of which snapshot.
 
-use crate::{
-    app::App,
-    fault::{service_of, Fault},
-    query::Query,
-    token::Payload,
-};
+use crate::{app::App, fault::Fault, query::Query, token::Payload};
 use axum::{
     extract::FromRequestParts,
     http::{request::Parts, HeaderMap},
@@ -51,7 +46,9 @@ impl FromRequestParts<App> for Ctx {
         let (token, _) = authenticate(app, &state, text)?;
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default();
         let caller = caller(&state, &token, request_id);
-        let version = version(service_of(parts.uri.path()), &parts.headers)?;
+        // The path itself is cut by nested routers, so the outermost layer notes whose it is.
+        let service = parts.extensions.get::<Service>().copied().unwrap_or(Service::Own);
+        let version = version(service, &parts.headers)?;
         let query = Query::parse(parts.uri.query());
         Ok(Self { app: app.clone(), state, caller, version, query })
     }

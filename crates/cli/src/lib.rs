@@ -33,6 +33,9 @@ pub enum ServerCommand {
     Where {
         /// Its id, or its name if no other has it.
         server: String,
+        /// Print JSON, for scripts.
+        #[arg(long)]
+        json: bool,
     },
     /// Why a server is where it is, or nowhere: every host and its reason.
     Explain {

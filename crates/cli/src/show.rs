@@ -7,7 +7,7 @@ use std::io::Write;
 
 fn table<const N: usize>(head: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_header(head);
+    table.load_style(UTF8_FULL_CONDENSED).set_header(head);
     table
 }
 

@@ -1,2 +1,112 @@
-//! The binary.
-fn main() {}
+//! The binary: what can be asked of it, and which part of the cloud answers.
+
+mod clock;
+mod config;
+mod control_plane;
+mod controllers;
+mod data;
+mod down;
+mod inside;
+mod logging;
+mod roles;
+mod up;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use lenticular_cli::{CloudArgs, HostCommand, ServerCommand};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+/// An IaaS cloud that speaks the OpenStack APIs.
+#[derive(Debug, Parser)]
+#[command(name = "lenticular", version)]
+struct Cli {
+    #[command(flatten)]
+    cloud: CloudArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a whole cloud in this process: control plane and agents.
+    Up(UpArgs),
+    /// Stops the cloud of a data directory, with its guests.
+    Down(DownArgs),
+    /// Runs the control plane alone (with --config), or answers questions about servers.
+    #[command(args_conflicts_with_subcommands = true)]
+    Server {
+        /// The control plane's configuration.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        #[command(subcommand)]
+        command: Option<ServerCommand>,
+    },
+    /// Runs a host's agent alone.
+    Agent {
+        /// The agent's configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Answers questions about hosts.
+    Host {
+        #[command(subcommand)]
+        command: HostCommand,
+    },
+}
+
+/// How a whole cloud is run.
+#[derive(Debug, clap::Args)]
+pub struct UpArgs {
+    /// Simulated hosts in place of this machine.
+    #[arg(long, default_value_t = 0)]
+    pub sim_hosts: usize,
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:9170")]
+    pub listen: SocketAddr,
+    /// The URL that clients are told, if it is not the address listened on.
+    #[arg(long)]
+    pub public_url: Option<String>,
+    /// A PostgreSQL connection string, in place of the SQLite file in the data directory.
+    #[arg(long)]
+    pub store: Option<String>,
+}
+
+/// How a cloud is stopped.
+#[derive(Debug, clap::Args)]
+pub struct DownArgs {
+    /// Leave the guests running; the next `up` finds them again.
+    #[arg(long)]
+    pub keep_guests: bool,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "the one place where a command says why it failed")]
+fn say_error(error: &anyhow::Error) {
+    eprintln!("lenticular: {error:#}");
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let mut out = std::io::stdout();
+    match cli.command {
+        Command::Up(args) => up::run(&cli.cloud.data, &args),
+        Command::Down(args) => down::run(&cli.cloud.data, &args, &mut out),
+        Command::Server { config: Some(config), .. } => roles::server(&config),
+        Command::Server { command: Some(command), .. } => {
+            lenticular_cli::server(&command, &cli.cloud, &mut out)
+        }
+        Command::Server { .. } => {
+            anyhow::bail!("name a configuration with --config, or a question: where, explain, journal")
+        }
+        Command::Agent { config } => roles::agent(&config),
+        Command::Host { command } => lenticular_cli::host(&command, &cli.cloud, &mut out),
+    }
+}

@@ -83,7 +83,6 @@ pub fn routes() -> Router<App> {
     Router::new()
         .route("/compute", get(versions))
         .route("/compute/", get(versions))
-        .route("/compute/v2.1", get(version))
         .nest("/compute/v2.1", v21)
         .route("/compute/v2.1/", get(version))
 }

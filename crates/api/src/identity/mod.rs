@@ -73,7 +73,6 @@ pub fn routes() -> Router<App> {
     Router::new()
         .route("/identity", get(versions))
         .route("/identity/", get(versions))
-        .route("/identity/v3", get(version))
         .nest("/identity/v3", v3.route("/limits", get(limits)))
         .route("/identity/v3/", get(version))
 }

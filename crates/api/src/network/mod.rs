@@ -53,7 +53,6 @@ pub fn routes() -> Router<App> {
     Router::new()
         .route("/network", get(versions))
         .route("/network/", get(versions))
-        .route("/network/v2.0", get(resources))
         .nest("/network/v2.0", v2)
         .route("/network/v2.0/", get(resources))
 }

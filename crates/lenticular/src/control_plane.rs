@@ -1,0 +1,144 @@
+//! Starts a control plane: store, first records, controllers and the API, on one listener.
+
+use crate::{clock, controllers, data::DataDir};
+use anyhow::{Context, Result};
+use lenticular_api::{hash_password, App, Config, ImageStore, Passwords, Tokens};
+use lenticular_control::bootstrap;
+use lenticular_model::{Cause, Incarnation};
+use lenticular_store::{Engine, Postgres, Sqlite, Store, Writer};
+use std::{net::SocketAddr, time::Duration};
+use tokio::{net::TcpListener, sync::watch};
+
+/// How long a token holds, in seconds.
+const TOKEN_LIFE_S: i64 = 12 * 3_600;
+
+/// How long the journal is kept, in seconds.
+const JOURNAL_LIFE_S: i64 = 90 * 24 * 3_600;
+
+/// How often the journal's old end is cut off.
+const TRIM_EVERY: Duration = Duration::from_secs(3_600);
+
+/// A control plane that runs.
+pub struct ControlPlane {
+    /// Its API, for agents within the process.
+    pub app: App,
+    /// Where clients reach it.
+    pub url: String,
+    /// Its own address.
+    pub address: SocketAddr,
+    listener: TcpListener,
+}
+
+/// How a control plane is started.
+pub struct Options<'o> {
+    /// Its data directory.
+    pub data: &'o DataDir,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The URL that clients are told.
+    pub public_url: Option<&'o str>,
+    /// A PostgreSQL connection string.
+    pub store: Option<&'o str>,
+}
+
+/// Starts it, up to the point where it could answer.
+///
+/// # Errors
+/// The store cannot be opened, or the address is taken.
+pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
+    let data = options.data;
+    let store = open_store(data, options.store).await?;
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}; is another cloud running there?", options.listen))?;
+    let address = listener.local_addr()?;
+    let url = match options.public_url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => format!("http://{address}"),
+    };
+    let password = data.admin_password()?;
+    first_records(&store, &password).await?;
+    data.write_clouds(&url, &password)?;
+    let images = ImageStore::open(&data.path("images")).context("the image store cannot be opened")?;
+    let swept = images.sweep(&store.state()).context("the image store cannot be swept")?;
+    if swept > 0 {
+        tracing::info!(swept, "removed files of uploads and images that do not count");
+    }
+    let tokens = Tokens::new(&data.token_keys()?, TOKEN_LIFE_S)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let config = Config { public_url: url.clone(), agent_secret: data.agent_secret()? };
+    let app = App::new(store.clone(), tokens, Passwords::new(cores)?, images, config, clock::clock());
+    tokio::spawn(controllers::run(store.clone()));
+    tokio::spawn(trim(store));
+    Ok(ControlPlane { app, url, address, listener })
+}
+
+async fn open_store(data: &DataDir, postgres: Option<&str>) -> Result<Store> {
+    let (path, postgres) = (data.path("store.db"), postgres.map(str::to_owned));
+    // Opening blocks: PostgreSQL's engine has an event loop of its own.
+    let writer = tokio::task::spawn_blocking(move || -> Result<Writer> {
+        let engine: Box<dyn Engine> = match &postgres {
+            Some(config) => Box::new(Postgres::open(config)?),
+            None => Box::new(Sqlite::open(&path)?),
+        };
+        let fresh = Incarnation::from_random(clock::entropy()());
+        Ok(Writer::open(engine, clock::now(), fresh)?)
+    });
+    Ok(Store::start(writer.await??, clock::clock(), clock::entropy()))
+}
+
+async fn first_records(store: &Store, password: &str) -> Result<()> {
+    let cause =
+        |why: &str| Cause { actor: "lenticular".to_owned(), request_id: String::new(), why: why.to_owned() };
+    if store.state().domains.is_empty() {
+        let hash = hash_password(password)?;
+        store.transact(cause("bootstrap"), move |txn| Ok(bootstrap::bootstrap(txn, &hash))).await?;
+    }
+    store
+        .transact(cause("take over"), |txn| {
+            bootstrap::take_over(txn);
+            Ok(())
+        })
+        .await?;
+    Ok(())
+}
+
+async fn trim(store: Store) {
+    loop {
+        tokio::time::sleep(TRIM_EVERY).await;
+        match store.trim_journal(clock::now().plus_s(-JOURNAL_LIFE_S)).await {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(entries, "cut off the journal's old end"),
+            Err(error) => tracing::warn!(%error, "the journal could not be trimmed"),
+        }
+    }
+}
+
+/// How long requests under way may take after the order to stop.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+impl ControlPlane {
+    /// Answers until told to stop, then closes the store.
+    ///
+    /// # Errors
+    /// The listener broke, or the store was lost.
+    pub async fn serve(self, mut stop: watch::Receiver<bool>) -> Result<()> {
+        let store = self.app.store.clone();
+        let mut lost = store.lost();
+        let mut stopping = stop.clone();
+        let graceful = async move {
+            let _ = stopping.wait_for(|stop| *stop).await;
+        };
+        let served = tokio::select! {
+            served = lenticular_api::serve(self.app, self.listener, graceful) => served.map_err(Into::into),
+            // Polls wait by design: they are not waited for.
+            () = async { let _ = stop.wait_for(|s| *s).await; tokio::time::sleep(STOP_GRACE).await } => Ok(()),
+            why = async { lost.wait_for(Option::is_some).await.ok().and_then(|why| why.clone()) } => {
+                Err(anyhow::anyhow!("the store takes no commits any more: {}", why.unwrap_or_default()))
+            }
+        };
+        let closed = store.close().await;
+        served?;
+        closed.context("the store could not be closed cleanly")
+    }
+}

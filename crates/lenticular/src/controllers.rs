@@ -1,0 +1,87 @@
+//! Runs the controllers: each key that changed or whose time came is reconciled, first on a snapshot, and in a
+//! transaction only if there is something to change.
+
+use crate::clock;
+use lenticular_control::reconcile::{reconcile, why, Key, Queue};
+use lenticular_model::{Cause, Timestamp, Txn};
+use lenticular_store::{Commit, Store};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+/// The longest sleep, so that a clock that was set does not leave the controllers asleep.
+const SLEEP_MAX: Duration = Duration::from_secs(30);
+
+/// Runs until the store closes.
+pub async fn run(store: Store) {
+    let mut commits = store.subscribe();
+    let mut queue = Queue::of_all(&store.state());
+    loop {
+        while let Ok(commit) = commits.try_recv() {
+            note(&mut queue, &commit);
+        }
+        while let Some(key) = queue.next(clock::now()) {
+            step(&store, &mut queue, key).await;
+        }
+        let wait = queue.next_wake().map_or(SLEEP_MAX, |at| until(at).min(SLEEP_MAX));
+        if !next_commit(&mut commits, &mut queue, wait).await {
+            return;
+        }
+    }
+}
+
+fn note(queue: &mut Queue, commit: &Commit) {
+    commit.changes.iter().for_each(|(kind, id)| queue.changed(*kind, id));
+}
+
+fn until(at: Timestamp) -> Duration {
+    let ms = at.since_ms(clock::now()).max(0) + 1;
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
+/// Waits for a commit, at most `wait`; false once the store is closed.
+async fn next_commit(
+    commits: &mut UnboundedReceiver<Arc<Commit>>,
+    queue: &mut Queue,
+    wait: Duration,
+) -> bool {
+    match tokio::time::timeout(wait, commits.recv()).await {
+        Ok(Some(commit)) => {
+            note(queue, &commit);
+            true
+        }
+        Ok(None) => false,
+        Err(_) => true,
+    }
+}
+
+/// What reconciling a key on a snapshot comes to.
+enum Trial {
+    /// Nothing to change; called again then.
+    Settled(Option<Timestamp>),
+    /// Something to change.
+    Changes,
+}
+
+fn try_out(store: &Store, key: Key) -> Trial {
+    // What is tried out is thrown away, so its ids need not be random.
+    let mut no_ids = || [0; 16];
+    let state = store.state();
+    let mut trial = Txn::new(&state, clock::now(), &mut no_ids);
+    let wake = reconcile(key, &mut trial);
+    if trial.is_empty() { Trial::Settled(wake) } else { Trial::Changes }
+}
+
+async fn step(store: &Store, queue: &mut Queue, key: Key) {
+    if let Trial::Settled(wake) = try_out(store, key) {
+        queue.wake(key, wake);
+        return;
+    }
+    let cause = Cause { actor: "controller".to_owned(), request_id: String::new(), why: why(key) };
+    match store.transact(cause, move |txn| Ok(reconcile(key, txn))).await {
+        Ok(wake) => queue.wake(key, wake),
+        Err(error) => {
+            tracing::warn!(%error, key = ?key, "a controller's step could not be committed; it is tried again");
+            queue.wake(key, Some(clock::now().plus_s(1)));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A cloud's data directory: its store, images, secrets and the files that clients read.
+
+use crate::clock;
+use anyhow::{Context, Result};
+use lenticular_api::Tokens;
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+/// A data directory.
+#[derive(Debug, Clone)]
+pub struct DataDir {
+    root: PathBuf,
+}
+
+impl DataDir {
+    /// Opens the directory, made for its owner alone if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn open(root: &Path) -> Result<Self> {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
+        made.with_context(|| format!("the data directory {} cannot be made", root.display()))?;
+        Ok(Self { root: fs::canonicalize(root)? })
+    }
+
+    /// A file in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// The keys that tokens are sealed with, newest first; made at the first start.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn token_keys(&self) -> Result<Vec<String>> {
+        let text = self.secret("token-keys", Tokens::new_key)?;
+        Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// What agents show; made at the first start.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn agent_secret(&self) -> Result<String> {
+        self.secret("agent-secret", || random_text(40))
+    }
+
+    /// The first administrator's password; made at the first start.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn admin_password(&self) -> Result<String> {
+        self.secret("admin-password", || random_text(24))
+    }
+
+    fn secret(&self, name: &str, make: impl FnOnce() -> String) -> Result<String> {
+        let path = self.path(name);
+        match fs::read_to_string(&path) {
+            Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+            Ok(_) => {
+                anyhow::bail!("{} is empty. Restore it, or remove it to have a new one made.", path.display())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let text = make();
+                write_private(&path, &format!("{text}\n"))?;
+                Ok(text)
+            }
+            Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
+        }
+    }
+
+    /// Writes clouds.yaml with the administrator's entry.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_clouds(&self, url: &str, password: &str) -> Result<PathBuf> {
+        let path = self.path("clouds.yaml");
+        let text = format!(
+            "clouds:\n  lenticular:\n    region_name: RegionOne\n    identity_api_version: 3\n    auth:\n      \
+             auth_url: {url}/identity/v3\n      username: admin\n      password: {password}\n      \
+             project_name: admin\n      user_domain_name: Default\n      project_domain_name: Default\n"
+        );
+        write_private(&path, &text)?;
+        Ok(path)
+    }
+}
+
+/// Writes a file that only its owner reads, whole or not at all.
+///
+/// # Errors
+/// The file system refuses.
+pub fn write_private(path: &Path, text: &str) -> Result<()> {
+    let part = path.with_extension("part");
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&part, path)
+    };
+    write().with_context(|| format!("{} cannot be written", path.display()))
+}
+
+fn random_text(length: usize) -> String {
+    let alphabet = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    let mut entropy = clock::entropy();
+    let bytes = std::iter::repeat_with(|| entropy()).flatten();
+    // Bytes beyond a whole number of alphabets would make some letters likelier.
+    let fair = bytes.filter(|b| usize::from(*b) < alphabet.len() * (256 / alphabet.len()));
+    fair.take(length).map(|b| char::from(alphabet[usize::from(b) % alphabet.len()])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_texts_differ_and_have_their_length() {
+        let (a, b) = (random_text(24), random_text(24));
+        assert_eq!(a.len(), 24);
+        assert_ne!(a, b);
+    }
+}

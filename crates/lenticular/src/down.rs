@@ -1,0 +1,65 @@
+//! Stops a cloud that `up` started, and its guests.
+
+use crate::DownArgs;
+use anyhow::{Context, Result};
+use rustix::process::{kill_process, test_kill_process, Pid, Signal};
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// How long the cloud has to end.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// Stops the cloud of a data directory.
+///
+/// # Errors
+/// It does not end in time, or its guests cannot be stopped.
+pub fn run(data: &Path, args: &DownArgs, out: &mut impl Write) -> Result<()> {
+    let pid_file = data.join("lenticular.pid");
+    match running(&pid_file)? {
+        Some(pid) => {
+            kill_process(pid, Signal::TERM).context("the cloud could not be told to stop")?;
+            wait_for_end(pid)?;
+            writeln!(out, "The cloud of {} is stopped.", data.display())?;
+        }
+        None => writeln!(out, "No cloud of {} is running.", data.display())?,
+    }
+    let _ = fs::remove_file(&pid_file);
+    if args.keep_guests {
+        return Ok(());
+    }
+    let stopped =
+        lenticular_agent::power_off(&data.join("agent")).context("the guests could not be stopped")?;
+    writeln!(out, "{stopped} guests were stopped; they start again with the next `lenticular up`.")?;
+    Ok(())
+}
+
+/// The process of the pid file, if it is a lenticular that runs.
+fn running(pid_file: &Path) -> Result<Option<Pid>> {
+    let text = match fs::read_to_string(pid_file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("{} cannot be read", pid_file.display())),
+    };
+    let pid = text.trim().parse().ok().and_then(Pid::from_raw);
+    let pid = pid.with_context(|| format!("{} holds no process id; remove it", pid_file.display()))?;
+    // A number may have gone to another process since: only one of our name is ours.
+    let command = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
+    Ok((command.trim() == "lenticular").then_some(pid))
+}
+
+#[allow(clippy::disallowed_methods, reason = "the end of a process that is no child can only be looked for")]
+fn wait_for_end(pid: Pid) -> Result<()> {
+    let began = Instant::now();
+    while test_kill_process(pid).is_ok() {
+        anyhow::ensure!(
+            began.elapsed() < GRACE,
+            "process {pid:?} does not end; look at its log, or end it by force"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! Structured logs: lines for people at a terminal, JSON otherwise; `LENTICULAR_LOG` says how much.
+
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+
+/// Begins to log to standard error.
+pub fn start() {
+    let filter = EnvFilter::try_from_env("LENTICULAR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second start in one process (as tests have it) keeps the first one's logs.
+    let _ = if std::io::stderr().is_terminal() { logs.compact().try_init() } else { logs.json().try_init() };
+}

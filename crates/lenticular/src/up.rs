@@ -1,0 +1,146 @@
+//! A whole cloud in one process: the control plane, and this machine or simulated ones as its hosts.
+
+use crate::{
+    control_plane::{self, Options},
+    data::{write_private, DataDir},
+    inside::Inside,
+    logging, UpArgs,
+};
+use anyhow::{Context, Result};
+use lenticular_agent::{Config, HttpLink, Link, SimKnobs};
+use std::{
+    io::Write,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    signal::unix::{signal, SignalKind},
+    sync::watch,
+    task::JoinSet,
+};
+
+/// How long agents have to end after the order to stop.
+const AGENT_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// It cannot start, or the store was lost.
+pub fn run(data: &Path, args: &UpArgs) -> Result<()> {
+    logging::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(up(data, args))
+}
+
+#[allow(clippy::disallowed_methods, reason = "how long the start took is measured, not decided by")]
+async fn up(data: &Path, args: &UpArgs) -> Result<()> {
+    let began = Instant::now();
+    let data = DataDir::open(data)?;
+    let (stop_sender, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        told_to_stop().await;
+        let _ = stop_sender.send(true);
+    });
+    let options = Options {
+        data: &data,
+        listen: args.listen,
+        public_url: args.public_url.as_deref(),
+        store: args.store.as_deref(),
+    };
+    let plane = control_plane::start(&options).await?;
+    write_private(&data.path("lenticular.pid"), &format!("{}\n", std::process::id()))?;
+    say(&data, &plane.url, args, began.elapsed());
+    let mut agents = JoinSet::new();
+    if args.sim_hosts > 0 {
+        start_simulated(&mut agents, args.sim_hosts, &plane.app, &stop);
+    } else {
+        let secret = data.agent_secret()?;
+        let link = HttpLink::new(&format!("http://{}", plane.address), &secret)?;
+        let config = this_machine(&data.path("agent"))?;
+        agents.spawn(lenticular_agent::run_qemu(config, Arc::new(link), stopped(stop.clone())));
+    }
+    let mut served = tokio::spawn(plane.serve(stop.clone()));
+    let result = loop {
+        tokio::select! {
+            served = &mut served => break served?,
+            Some(agent) = agents.join_next() => match agent {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the agent ended; the control plane goes on without it"),
+                Err(error) => tracing::error!(%error, "the agent failed; the control plane goes on without it"),
+            },
+        }
+    };
+    let _ = tokio::time::timeout(AGENT_GRACE, async { while agents.join_next().await.is_some() {} }).await;
+    let _ = std::fs::remove_file(data.path("lenticular.pid"));
+    result
+}
+
+/// A machine's own agent configuration.
+///
+/// # Errors
+/// The machine has no name.
+pub fn this_machine(state: &Path) -> Result<Config> {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    anyhow::ensure!(!name.is_empty(), "this machine has no host name; give it one");
+    Ok(Config::new(name, state))
+}
+
+fn start_simulated(
+    agents: &mut JoinSet<Result<(), lenticular_agent::AgentError>>,
+    count: usize,
+    app: &lenticular_api::App,
+    stop: &watch::Receiver<bool>,
+) {
+    let link: Arc<dyn Link> = Arc::new(Inside(app.clone()));
+    for number in 1..=count {
+        let config = Config::new(format!("sim-{number:04}"), "");
+        let knobs = SimKnobs { seed: number as u64, ..SimKnobs::default() };
+        agents.spawn(lenticular_agent::run_sim(config, knobs, link.clone(), stopped(stop.clone())));
+    }
+}
+
+/// Comes true when the cloud is told to stop.
+pub async fn stopped(mut stop: watch::Receiver<bool>) {
+    // A sender that is gone means that nobody can tell any more: the same.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Comes true on SIGTERM or SIGINT.
+pub async fn told_to_stop() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be received; end the process by force");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+fn say(data: &DataDir, url: &str, args: &UpArgs, took: Duration) {
+    let clouds = data.path("clouds.yaml");
+    let hosts = match args.sim_hosts {
+        0 => "this machine".to_owned(),
+        n => format!("{n} simulated hosts"),
+    };
+    let text = format!(
+        "lenticular is up at {url} on {hosts}, after {} ms.\n\n    export OS_CLIENT_CONFIG_FILE={} \
+         OS_CLOUD=lenticular\n    openstack server list\n\n",
+        took.as_millis(),
+        clouds.display()
+    );
+    // A terminal that is gone is no reason to stop the cloud.
+    let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
+}
+
+/// Reads a secret that a file holds.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read_secret(path: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the secret {} cannot be read", path.display()))?;
+    Ok(text.trim().to_owned())
+}

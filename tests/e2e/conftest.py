@@ -1,0 +1,50 @@
+"""Clouds that tests share: one of simulated hosts, and one of real guests on this machine."""
+
+import subprocess
+
+import pytest
+
+from cloud import BINARY, GUEST_IMAGE, Cloud
+
+
+def pytest_configure(config):
+    if not BINARY.exists():
+        raise pytest.UsageError(f"{BINARY} is missing: run cargo build --release -p lenticular")
+
+
+@pytest.fixture(scope="session")
+def sim(tmp_path_factory):
+    cloud = Cloud(tmp_path_factory.mktemp("sim") / "data", hosts=20)
+    try:
+        yield cloud.start().wait_for_hosts()
+    finally:
+        cloud.down()
+
+
+@pytest.fixture(scope="session")
+def blank(sim):
+    """An image of nothing, and a network, in the simulated cloud."""
+    return sim.upload("blank", data=b"\0" * 4096, disk_format="raw"), sim.network()
+
+
+@pytest.fixture(scope="session")
+def key(tmp_path_factory):
+    """The path of a private ssh key, and its public half."""
+    path = tmp_path_factory.mktemp("key") / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    return path, (path.parent / "id.pub").read_text().strip()
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory, key):
+    """A cloud that boots real guests with QEMU on this machine."""
+    assert GUEST_IMAGE.exists(), f"{GUEST_IMAGE} is missing: run guest/build"
+    cloud = Cloud(tmp_path_factory.mktemp("real") / "data")
+    try:
+        cloud.start().wait_for_hosts()
+        cloud.image = cloud.upload("guest", path=GUEST_IMAGE)
+        cloud.net = cloud.network("net", "10.30.0.0/24")
+        cloud.post("/compute/v2.1/os-keypairs", {"keypair": {"name": "key", "public_key": key[1]}})
+        yield cloud
+    finally:
+        cloud.down()

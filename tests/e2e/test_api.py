@@ -1,0 +1,364 @@
+"""What clients meet: versions, errors, limits, isolation, paging. On simulated hosts."""
+
+import json
+import threading
+import uuid
+
+import pytest
+import requests
+
+from cloud import wait_until
+
+SERVERS = "/compute/v2.1/servers"
+
+
+@pytest.fixture(scope="module")
+def tenants(sim):
+    """Two projects with a member each, and a reader in the first."""
+    roles = {r["name"]: r["id"] for r in sim.get("/identity/v3/roles")["roles"]}
+    made = {}
+    for project, user, role in [("red", "ruby", "member"), ("blue", "bert", "member"), ("red", "rita", "reader")]:
+        found = sim.get(f"/identity/v3/projects?name={project}")["projects"]
+        pid = found[0]["id"] if found else sim.post("/identity/v3/projects", {"project": {"name": project}})["project"]["id"]
+        uid = sim.post("/identity/v3/users", {"user": {"name": user, "password": "s3cret"}})["user"]["id"]
+        path = f"/identity/v3/projects/{pid}/users/{uid}/roles/{roles[role]}"
+        assert sim.request("PUT", path).status_code == 204
+        made[user] = sim.login(user, "s3cret", project)
+        made[project] = pid
+    return made
+
+
+def test_services_are_found_through_the_catalog(sim):
+    answer = sim.request("GET", "/identity/v3/auth/catalog")
+    types = {s["type"]: s["endpoints"][0]["url"] for s in answer.json()["catalog"]}
+    assert set(types) == {"identity", "compute", "image", "network", "placement"}
+    for kind in ("identity", "compute", "image", "network", "placement"):
+        status = requests.get(types[kind], timeout=10).status_code
+        assert status in (200, 300), f"{kind}: {status}"
+
+
+@pytest.mark.parametrize("version, status, spoken", [
+    (None, 200, "2.1"), ("compute 2.53", 200, "2.53"), ("compute latest", 200, "2.96"), ("compute 2.97", 406, "2.1"),
+    ("compute two", 400, "2.1"), ("volume 3.1", 200, "2.1"),
+])
+def test_microversions_are_negotiated(sim, version, status, spoken):
+    headers = {"OpenStack-API-Version": version} if version else {}
+    answer = sim.request("GET", "/compute/v2.1/flavors", headers=headers)
+    assert answer.status_code == status
+    assert answer.headers["OpenStack-API-Version"] == f"compute {spoken}"
+    assert answer.headers["X-OpenStack-Nova-API-Version"] == spoken
+
+
+def test_fields_appear_exactly_from_their_version(sim, blank):
+    server = sim.create("versions", *blank[:1])
+    sim.wait_status(server, "ACTIVE")
+    came = {"locked": 9, "description": 19, "tags": 26, "locked_reason": 73, "host_status": 16,
+            "OS-EXT-SRV-ATTR:reservation_id": 3, "trusted_image_certificates": 63, "server_groups": 71,
+            "pinned_availability_zone": 96}
+    for field, version in came.items():
+        older = sim.get(f"{SERVERS}/{server}", version=f"2.{version - 1}")["server"]
+        newer = sim.get(f"{SERVERS}/{server}", version=f"2.{version}")["server"]
+        assert field not in older and field in newer, field
+    flavor = lambda version: sim.get(f"{SERVERS}/{server}", version=version)["server"]["flavor"]
+    assert "id" in flavor("2.46") and "original_name" in flavor("2.47")
+    sim.delete(server)
+
+
+def settled_seq(sim):
+    """The last commit, once what earlier tests began has come to its end."""
+    seen = []
+    def check():
+        seen.append(sim.get("/healthz")["seq"])
+        return seen[-1] if len(seen) > 3 and len(set(seen[-4:])) == 1 else None
+    return wait_until("the cloud is quiet", check)
+
+
+@pytest.mark.parametrize("what, body, status", [
+    ("no name", {"server": {"imageRef": "IMAGE", "flavorRef": "42"}}, 400),
+    ("unknown field", {"server": {"name": "a", "imageRef": "IMAGE", "flavorRef": "42", "colour": "red"}}, 400),
+    ("ill-typed field", {"server": {"name": 1, "imageRef": "IMAGE", "flavorRef": "42"}}, 400),
+    ("field of a later version", {"server": {"name": "a", "imageRef": "IMAGE", "flavorRef": "42", "description": "x"}}, 400),
+    ("unknown image", {"server": {"name": "a", "imageRef": str(uuid.uuid4()), "flavorRef": "42"}}, 400),
+    ("unknown flavor", {"server": {"name": "a", "imageRef": "IMAGE", "flavorRef": "nope"}}, 400),
+    ("unknown key", {"server": {"name": "a", "imageRef": "IMAGE", "flavorRef": "42", "key_name": "nope"}}, 400),
+    ("unknown network", {"server": {"name": "a", "imageRef": "IMAGE", "flavorRef": "42",
+                                    "networks": [{"uuid": str(uuid.uuid4())}]}}, 400),
+    ("unknown zone", {"server": {"name": "a", "imageRef": "IMAGE", "flavorRef": "42", "availability_zone": "moon"}}, 400),
+    ("min above max", {"server": {"name": "a", "imageRef": "IMAGE", "flavorRef": "42", "min_count": 3, "max_count": 2}}, 400),
+    ("bad user data", {"server": {"name": "a", "imageRef": "IMAGE", "flavorRef": "42", "user_data": "%%%"}}, 400),
+    ("name of blanks", {"server": {"name": "   ", "imageRef": "IMAGE", "flavorRef": "42"}}, 400),
+    ("a list", [], 400),
+    ("nothing", None, 400),
+])
+def test_bad_requests_are_refused_and_change_nothing(sim, blank, what, body, status):
+    before = settled_seq(sim)
+    text = json.dumps(body).replace("IMAGE", blank[0])
+    answer = sim.request("POST", SERVERS, data=text, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status, f"{what}: {answer.status_code} {answer.text}"
+    assert answer.json()["badRequest"]["code"] == status
+    assert answer.json()["badRequest"]["message"]
+    assert [s for s in sim.get(SERVERS)["servers"] if s["name"] in ("a", "   ")] == [], what
+    # Heartbeats are not journalled, so a quiet cloud's last commit stands still.
+    assert sim.get("/healthz")["seq"] == before, what
+
+
+@pytest.mark.parametrize("method, path, kwargs, status", [
+    ("GET", SERVERS, {"headers": {"X-Auth-Token": "nonsense"}}, 401),
+    ("GET", "/network/v2.0/networks", {"headers": {"X-Auth-Token": ""}}, 401),
+    ("GET", f"{SERVERS}/{uuid.uuid4()}", {}, 404),
+    ("GET", f"{SERVERS}/no-uuid", {}, 404),
+    ("GET", "/compute/v2.1/nothing", {}, 404),
+    ("DELETE", "/compute/v2.1/flavors", {}, 405),
+    ("POST", SERVERS, {"data": "x" * 200_000, "headers": {"Content-Type": "application/json"}}, 413),
+    ("POST", SERVERS, {"data": "<a/>", "headers": {"Content-Type": "application/xml"}}, 415),
+    ("POST", SERVERS, {"data": "{", "headers": {"Content-Type": "application/json"}}, 400),
+    ("POST", SERVERS, {"data": "[" * 100_000, "headers": {"Content-Type": "application/json"}}, 400),
+    ("POST", SERVERS, {"data": b"\xff\xfe", "headers": {"Content-Type": "application/json"}}, 400),
+    ("GET", "/identity/v3/projects/nothing", {}, 404),
+    ("GET", f"/image/v2/images/{uuid.uuid4()}", {}, 404),
+    ("GET", f"/network/v2.0/ports/{uuid.uuid4()}", {}, 404),
+    ("GET", f"/placement/resource_providers/{uuid.uuid4()}", {}, 404),
+    ("GET", f"{SERVERS}?limit=minus", {}, 400),
+    ("GET", f"{SERVERS}?marker={uuid.uuid4()}", {}, 400),
+])
+def test_refusals_have_the_status_and_the_words_of_their_service(sim, method, path, kwargs, status):
+    answer = sim.request(method, path, **kwargs)
+    assert answer.status_code == status, answer.text
+    body = answer.json()
+    key = {"compute": None, "identity": "error", "network": "NeutronError", "placement": "errors", "image": "code"}
+    service = path.split("/")[1]
+    if service == "compute":
+        (inner,) = body.values()
+        assert inner["code"] == status and inner["message"]
+    else:
+        assert key[service] in body, body
+    assert answer.headers["x-openstack-request-id"].startswith("req-")
+    if status == 401:
+        assert "Keystone uri" in answer.headers["WWW-Authenticate"]
+
+
+def test_tenants_see_and_touch_nothing_of_each_other(sim, blank, tenants):
+    image, _ = blank
+    ruby, bert, rita = tenants["ruby"], tenants["bert"], tenants["rita"]
+    net = sim.post("/network/v2.0/networks", {"network": {"name": "red-net"}}, token=ruby)["network"]["id"]
+    sim.post("/network/v2.0/subnets", {"subnet": {"network_id": net, "cidr": "10.9.0.0/24", "ip_version": 4}}, token=ruby)
+    body = {"server": {"name": "red", "imageRef": image, "flavorRef": "42", "networks": [{"uuid": net}]}}
+    server = sim.post(SERVERS, body, token=ruby, version="2.79")["server"]["id"]
+    port = sim.get("/network/v2.0/ports", token=ruby)["ports"][0]["id"]
+    group = sim.get("/network/v2.0/security-groups", token=ruby)["security_groups"][0]["id"]
+
+    for path in (f"{SERVERS}/{server}", f"/network/v2.0/networks/{net}", f"/network/v2.0/ports/{port}",
+                 f"/network/v2.0/security-groups/{group}", f"{SERVERS}/{server}/os-instance-actions"):
+        assert sim.request("GET", path, token=bert).status_code == 404, path
+        assert sim.request("GET", path, token=ruby).status_code == 200, path
+        assert sim.request("GET", path, token=rita).status_code == 200, path
+    for path in (f"{SERVERS}/{server}", f"/network/v2.0/networks/{net}", f"/network/v2.0/ports/{port}"):
+        assert sim.request("DELETE", path, token=bert).status_code == 404, path
+        assert sim.request("DELETE", path, token=rita).status_code in (403, 409), path
+    theirs = {"server": {"name": "x", "imageRef": image, "flavorRef": "42", "networks": [{"uuid": net}]}}
+    assert sim.request("POST", SERVERS, json=theirs, token=bert).status_code == 400
+    with_port = {"server": {"name": "x", "imageRef": image, "flavorRef": "42", "networks": [{"port": port}]}}
+    assert sim.request("POST", SERVERS, json=with_port, token=bert).status_code == 400
+    for listing in (SERVERS, "/network/v2.0/networks", "/network/v2.0/ports", "/network/v2.0/subnets"):
+        assert server not in sim.request("GET", listing, token=bert).text
+        assert net not in sim.request("GET", listing, token=bert).text
+    assert sim.request("GET", f"{SERVERS}?all_tenants=1", token=bert).status_code == 403
+    for path in ("/compute/v2.1/os-hypervisors", "/compute/v2.1/os-services", "/identity/v3/users",
+                 "/operator/v1/hosts", "/placement/resource_providers"):
+        assert sim.request("GET", path, token=bert).status_code == 403, path
+    # What only operators may know is not in a tenant's view.
+    view = sim.get(f"{SERVERS}/{server}", token=ruby, version="2.90")["server"]
+    assert "OS-EXT-SRV-ATTR:host" not in view and "host_status" not in view
+    assert "sim-" not in json.dumps(view)
+    sim.delete(server)
+
+
+def test_a_revoked_or_outdated_token_is_refused(sim, tenants):
+    token = sim.login("bert", "s3cret", "blue")
+    assert sim.request("GET", SERVERS, token=token).status_code == 200
+    assert sim.request("DELETE", "/identity/v3/auth/tokens", token=token,
+                       headers={"X-Auth-Token": token, "X-Subject-Token": token}).status_code == 204
+    assert sim.request("GET", SERVERS, token=token).status_code == 401
+    user = sim.post("/identity/v3/users", {"user": {"name": "carl", "password": "one"}})["user"]["id"]
+    member = [r["id"] for r in sim.get("/identity/v3/roles")["roles"] if r["name"] == "member"][0]
+    sim.request("PUT", f"/identity/v3/projects/{tenants['blue']}/users/{user}/roles/{member}")
+    token = sim.login("carl", "one", "blue")
+    assert sim.request("PATCH", f"/identity/v3/users/{user}", json={"user": {"password": "two"}}).status_code == 200
+    assert sim.request("GET", SERVERS, token=token).status_code == 401, "the password changed since"
+    token = sim.login("carl", "two", "blue")
+    assert sim.request("DELETE", f"/identity/v3/users/{user}").status_code == 204
+    assert sim.request("GET", SERVERS, token=token).status_code == 401
+
+
+def test_wrong_passwords_and_unknown_users_get_the_same_answer(sim):
+    def attempt(user, password):
+        auth = {"auth": {"identity": {"methods": ["password"], "password": {
+            "user": {"name": user, "domain": {"id": "default"}, "password": password}}}}}
+        return requests.post(f"{sim.url}/identity/v3/auth/tokens", json=auth, timeout=30)
+    wrong, unknown = attempt("admin", "wrong"), attempt("nobody", "wrong")
+    assert wrong.status_code == unknown.status_code == 401
+    assert wrong.json() == unknown.json()
+
+
+def test_no_valid_host_says_counts_to_the_owner_and_hosts_to_the_operator(sim, blank, tenants):
+    flavor = sim.post("/compute/v2.1/flavors", {"flavor": {"name": "huge", "ram": 1 << 30, "vcpus": 1, "disk": 1}})
+    project = tenants["red"]
+    sim.request("PUT", f"/compute/v2.1/os-quota-sets/{project}", json={"quota_set": {"ram": -1}})
+    body = {"server": {"name": "too-big", "imageRef": blank[0], "flavorRef": flavor["flavor"]["id"], "networks": "none"}}
+    server = sim.post(SERVERS, body, token=tenants["ruby"], version="2.79")["server"]["id"]
+    view = sim.get(f"{SERVERS}/{server}", token=tenants["ruby"])["server"]
+    assert view["status"] == "ERROR"
+    assert "Of 20 hosts: 20 refused by MEMORY_MB" in view["fault"]["message"]
+    assert "sim-" not in view["fault"]["message"] and "details" not in view["fault"]
+    explained = sim.lenticular("server", "explain", "too-big")
+    assert explained.count("refused by MEMORY_MB") == 20 and "sim-0007" in explained
+    sim.delete(server)
+    sim.wait_gone(server)
+
+
+def test_quotas_hold_against_parallel_requests(sim, blank, tenants):
+    project = tenants["blue"]
+    assert sim.request("PUT", f"/compute/v2.1/os-quota-sets/{project}", json={"quota_set": {"instances": 5}}).status_code == 200
+    body = {"server": {"name": "q", "imageRef": blank[0], "flavorRef": "42", "networks": "none"}}
+    codes = []
+    def one():
+        codes.append(sim.request("POST", SERVERS, json=body, token=tenants["bert"], version="2.79").status_code)
+    threads = [threading.Thread(target=one) for _ in range(20)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert sorted(codes) == [202] * 5 + [403] * 15
+    assert sim.get("/compute/v2.1/limits", token=tenants["bert"])["limits"]["absolute"]["totalInstancesUsed"] == 5
+    for s in sim.get(SERVERS, token=tenants["bert"])["servers"]:
+        sim.delete(s["id"])
+
+
+def test_listings_are_paged_sorted_and_filtered(sim, blank):
+    body = {"server": {"name": "page", "imageRef": blank[0], "flavorRef": "42", "networks": "none", "min_count": 25}}
+    sim.post(SERVERS, body, version="2.79")
+    seen, path = [], f"{SERVERS}?limit=10&name=page"
+    while path:
+        answer = sim.get(path)
+        seen += [s["name"] for s in answer["servers"]]
+        links = [l["href"] for l in answer.get("servers_links", [])]
+        path = links[0].replace(sim.url, "") if links else None
+    assert len(seen) == len(set(seen)) == 25
+    by_name = sim.get(f"{SERVERS}?name=page&sort_key=display_name&sort_dir=asc")["servers"]
+    assert [s["name"] for s in by_name] == sorted(seen)
+    wait_until("all run", lambda: len(sim.get(f"{SERVERS}?name=page&status=ACTIVE")["servers"]) == 25)
+    host = sim.get(f"{SERVERS}/detail?name=page-1$", version="2.79")["servers"][0]["OS-EXT-SRV-ATTR:host"]
+    on_host = sim.get(f"{SERVERS}/detail?host={host}&all_tenants=1", version="2.79")["servers"]
+    assert on_host and all(s["OS-EXT-SRV-ATTR:host"] == host for s in on_host)
+    for s in by_name:
+        sim.delete(s["id"])
+    wait_until("all are gone", lambda: not sim.get(f"{SERVERS}?name=page")["servers"])
+    gone = sim.get(f"{SERVERS}?deleted=True&name=page&all_tenants=1")["servers"]
+    assert len(gone) == 25, "what was deleted can still be listed by an operator"
+
+
+def test_images_are_accepted_only_as_what_they_are(sim):
+    qcow2 = bytearray(65536)
+    qcow2[0:8] = b"QFI\xfb\0\0\0\x03"
+    qcow2[20:24] = (16).to_bytes(4, "big")
+    qcow2[24:32] = (1 << 20).to_bytes(8, "big")
+    qcow2[100:104] = (104).to_bytes(4, "big")
+    backing = bytearray(qcow2)
+    backing[8:16] = (512).to_bytes(8, "big")
+    backing[16:20] = (11).to_bytes(4, "big")
+    backing[512:523] = b"/etc/shadow"
+    for content, fmt, status in [(qcow2, "qcow2", 204), (backing, "qcow2", 400), (qcow2, "raw", 400), (b"x" * 512, "qcow2", 400),
+                                 (b"# Disk DescriptorFile\ncreateType=\"monolithicFlat\"\nRW 1 FLAT \"/etc/shadow\" 0\n", "vmdk", 400)]:
+        image = sim.post("/image/v2/images", {"name": "i", "disk_format": fmt, "container_format": "bare"})["id"]
+        answer = sim.request("PUT", f"/image/v2/images/{image}/file", data=bytes(content),
+                             headers={"Content-Type": "application/octet-stream"})
+        assert answer.status_code == status, answer.text
+        assert sim.get(f"/image/v2/images/{image}")["status"] == ("active" if status == 204 else "queued")
+        if status == 204:
+            import hashlib
+            shown = sim.get(f"/image/v2/images/{image}")
+            assert shown["os_hash_algo"] == "sha512" and shown["os_hash_value"] == hashlib.sha512(content).hexdigest()
+            assert sim.request("GET", f"/image/v2/images/{image}/file").content == bytes(content)
+        assert sim.request("DELETE", f"/image/v2/images/{image}").status_code == 204
+
+
+def test_placement_says_what_is_true(sim, blank):
+    server = sim.create("placed", blank[0])
+    host = sim.wait_status(server, "ACTIVE")["OS-EXT-SRV-ATTR:host"]
+    (provider,) = sim.get(f"/placement/resource_providers?name={host}")["resource_providers"]
+    allocations = sim.get(f"/placement/allocations/{server}")["allocations"]
+    assert allocations[provider["uuid"]]["resources"] == {"VCPU": 1, "MEMORY_MB": 128, "DISK_GB": 1}
+    held = sim.get(f"/placement/resource_providers/{provider['uuid']}/allocations")["allocations"]
+    used = sim.get(f"/placement/resource_providers/{provider['uuid']}/usages")["usages"]
+    assert used["MEMORY_MB"] == sum(a["resources"]["MEMORY_MB"] for a in held.values())
+    sim.delete(server)
+    sim.wait_gone(server)
+    assert sim.get(f"/placement/allocations/{server}")["allocations"] == {}
+
+
+def test_a_disabled_host_takes_no_servers(sim, blank):
+    sim.openstack("compute", "service", "set", "--disable", "--disable-reason", "patching", "sim-0003", "nova-compute")
+    try:
+        body = {"server": {"name": "elsewhere", "imageRef": blank[0], "flavorRef": "42", "networks": "none", "min_count": 40}}
+        sim.post(SERVERS, body, version="2.79")
+        hosts = {s["OS-EXT-SRV-ATTR:host"] for s in sim.get(f"{SERVERS}/detail?name=elsewhere", version="2.79")["servers"]}
+        assert len(hosts) == 19 and "sim-0003" not in hosts
+        there = {"server": {"name": "forced", "imageRef": blank[0], "flavorRef": "42", "networks": "none",
+                            "availability_zone": "nova:sim-0003"}}
+        forced = sim.post(SERVERS, there, version="2.79")["server"]["id"]
+        assert sim.server(forced)["status"] == "ERROR"
+        assert "patching" in sim.lenticular("server", "explain", forced)
+    finally:
+        sim.openstack("compute", "service", "set", "--enable", "sim-0003", "nova-compute")
+    for name in ("elsewhere", "forced"):
+        for s in sim.get(f"{SERVERS}?name={name}")["servers"]:
+            sim.delete(s["id"])
+
+
+def test_metrics_and_the_journal_name_the_request(sim, blank):
+    answer = sim.request("POST", SERVERS, version="2.79",
+                         json={"server": {"name": "traced", "imageRef": blank[0], "flavorRef": "42", "networks": "none"}})
+    server, request_id = answer.json()["server"]["id"], answer.headers["x-openstack-request-id"]
+    assert request_id in sim.lenticular("server", "journal", server)
+    actions = sim.get(f"{SERVERS}/{server}/os-instance-actions")["instanceActions"]
+    assert [a["request_id"] for a in actions] == [request_id]
+    metrics = requests.get(f"{sim.url}/metrics", timeout=10).text
+    assert "lenticular_http_requests_total" in metrics and "lenticular_store_commits_total" in metrics
+    sim.delete(server)
+
+
+def test_the_sdk_walks_through_everything(sim, blank):
+    import openstack
+    import os
+    os.environ["OS_CLIENT_CONFIG_FILE"] = str(sim.data / "clouds.yaml")
+    conn = openstack.connect(cloud="lenticular")
+    network = conn.network.create_network(name="sdk")
+    subnet = conn.network.create_subnet(network_id=network.id, ip_version=6, cidr="fd00:1::/64",
+                                        ipv6_ra_mode="slaac", ipv6_address_mode="slaac")
+    port = conn.network.create_port(network_id=network.id)
+    assert port.fixed_ips[0]["ip_address"].startswith("fd00:1::f816:3eff:fe")
+    server = conn.compute.create_server(name="sdk", image_id=blank[0], flavor_id="42", networks=[{"port": port.id}])
+    server = conn.compute.wait_for_server(server, wait=60)
+    assert server.addresses["sdk"][0]["addr"] == port.fixed_ips[0]["ip_address"]
+    conn.compute.set_server_metadata(server, colour="green")
+    assert conn.compute.get_server(server.id).metadata == {"colour": "green"}
+    conn.compute.add_tag_to_server(server, "a-tag")
+    conn.compute.lock_server(server, locked_reason="mine")
+    assert conn.compute.get_server(server.id).is_locked
+    conn.compute.unlock_server(server)
+    group = conn.network.create_security_group(name="sdk")
+    rule = conn.network.create_security_group_rule(security_group_id=group.id, direction="ingress", protocol="tcp",
+                                                   port_range_min=22, port_range_max=22, ether_type="IPv4")
+    with pytest.raises(openstack.exceptions.ConflictException):
+        conn.network.create_security_group_rule(security_group_id=group.id, direction="ingress", protocol="tcp",
+                                                port_range_min=22, port_range_max=22, ether_type="IPv4")
+    conn.network.delete_security_group_rule(rule)
+    conn.network.delete_security_group(group)
+    with pytest.raises(openstack.exceptions.ConflictException):
+        conn.network.delete_network(network.id)
+    conn.compute.delete_server(server)
+    conn.compute.wait_for_delete(server, wait=60)
+    assert conn.network.get_port(port.id).device_id == "", "a port that was brought along stays and is free"
+    conn.network.delete_port(port)
+    conn.network.delete_subnet(subnet)
+    conn.network.delete_network(network)
+    images = list(conn.image.images(name="blank"))
+    assert [i.id for i in images] == [blank[0]]

@@ -1,0 +1,156 @@
+"""Bad luck on a host: the server goes to ERROR and says why, the cloud goes on, and `start` gets it back."""
+
+import os
+import subprocess
+import stat
+
+import pytest
+import requests
+
+from cloud import BINARY, GUEST_IMAGE, Cloud, wait_until
+
+
+@pytest.fixture
+def cloud(tmp_path, request):
+    made = []
+
+    def make(**kwargs):
+        made.append(Cloud(tmp_path / "data", **kwargs))
+        return made[-1]
+
+    yield make
+    [c.down() for c in made]
+
+
+def test_a_hypervisor_that_dies_at_start_is_explained_and_forgiven(cloud, tmp_path):
+    # A qemu-system-x86_64 that works only while it is let: found before the real one.
+    bad = tmp_path / "bin"
+    bad.mkdir()
+    real = subprocess.run(["which", "qemu-system-x86_64"], capture_output=True, text=True, check=True).stdout.strip()
+    broken = bad / "broken"
+    wrapper = bad / "qemu-system-x86_64"
+    wrapper.write_text(f"#!/bin/sh\n[ -e {broken} ] && {{ echo 'no more memory for guests' >&2; exit 1; }}\nexec {real} \"$@\"\n")
+    wrapper.chmod(wrapper.stat().st_mode | stat.S_IEXEC)
+    c = cloud(env={"PATH": f"{bad}:{os.environ['PATH']}"}).start().wait_for_hosts()
+    image = c.upload("guest", path=GUEST_IMAGE)
+    broken.touch()
+    server = c.create("unlucky", image)
+    fault = c.wait_status(server, "ERROR")["fault"]
+    assert "start" in fault["message"].lower(), fault
+    assert "no more memory for guests" in fault["details"], fault
+    broken.unlink()
+    c.act(server, "os-start")
+    c.wait_status(server, "ACTIVE")
+    c.wait_console(server, "lenticular-guest: boot 1")
+    c.delete(server)
+    c.wait_gone(server)
+
+
+def test_without_a_hypervisor_the_cloud_is_up_and_says_what_is_missing(cloud, tmp_path):
+    # Only what the cloud itself needs is on the path; no QEMU.
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    c = cloud(env={"PATH": str(bare)}).start().wait_for_hosts()
+    image = c.upload("blank", data=b"\0" * 4096, disk_format="raw")
+    server = c.create("nowhere", image)
+    fault = c.wait_status(server, "ERROR")["fault"]
+    assert "No valid host" in fault["message"], fault
+    explained = c.get(f"/operator/v1/servers/{server}/explain")
+    assert "qemu" in explained["refused"][0]["reason"].lower(), explained
+    c.delete(server)
+    c.wait_gone(server)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk of its own needs root")
+def test_a_full_host_disk_is_explained_and_start_gets_the_server_back(cloud):
+    c = cloud()
+    agent = c.data / "agent"
+    agent.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", agent], check=True)
+    try:
+        c.start().wait_for_hosts()
+        image = c.upload("guest", path=GUEST_IMAGE)
+        filler = agent / "filler"
+        filler.write_bytes(b"\0" * (15 << 20))
+        server = c.create("squeezed", image, flavor="42")
+        fault = c.wait_status(server, "ERROR")["fault"]
+        if "No valid host" in fault["message"]:
+            pytest.fail(f"the host was refused before its disk was tried: {c.get(f'/operator/v1/servers/{server}/explain')}")
+        assert "disk" in fault["message"] and "full" in fault["message"] or "room" in fault["message"], fault
+        filler.unlink()
+        c.act(server, "os-start")
+        c.wait_status(server, "ACTIVE")
+        c.delete(server)
+        c.wait_gone(server)
+    finally:
+        c.down()
+        subprocess.run(["umount", "-l", agent], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk of its own needs root")
+def test_a_full_image_store_slows_nothing_else(cloud):
+    c = cloud(hosts=2)
+    images = c.data / "images"
+    images.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", images], check=True)
+    try:
+        c.start().wait_for_hosts()
+        small = c.upload("small", data=b"\0" * 4096, disk_format="raw")
+        image = c.post("/image/v2/images", {"name": "big", "disk_format": "raw", "container_format": "bare"})["id"]
+        answer = c.request("PUT", f"/image/v2/images/{image}/file", data=b"\0" * (4 << 20),
+                           headers={"Content-Type": "application/octet-stream"})
+        assert answer.status_code in (413, 503), answer.text
+        assert "disk is full" in answer.text
+        assert c.get(f"/image/v2/images/{image}")["status"] == "queued", "it can be uploaded again"
+        assert [f.name for f in images.iterdir()] == [small], "nothing half-done stays"
+        c.wait_status(c.create("fine", small), "ACTIVE")
+    finally:
+        c.down()
+        subprocess.run(["umount", "-l", images], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk of its own needs root")
+def test_a_full_store_refuses_changes_and_takes_them_again_when_there_is_room(cloud):
+    c = cloud(hosts=2)
+    c.data.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", c.data], check=True)
+    try:
+        c.start().wait_for_hosts()
+        image = c.upload("small", data=b"\0" * 4096, disk_format="raw")
+        before = c.create("before", image)
+        c.wait_status(before, "ACTIVE")
+        with open(c.data / "filler", "wb") as filler:
+            try:
+                while True:
+                    filler.write(b"\0" * 4096)
+                    filler.flush()
+            except OSError:
+                pass
+        def refused():
+            body = {"server": {"name": "after", "imageRef": image, "flavorRef": "42", "networks": "none"}}
+            answer = c.request("POST", "/compute/v2.1/servers", json=body, version="2.79")
+            return answer if answer.status_code == 503 else None
+        answer = wait_until("a full store refuses", refused, every_s=0)
+        assert "serviceUnavailable" in answer.json(), answer.text
+        names = {s["name"]: s["id"] for s in c.get("/compute/v2.1/servers")["servers"]}
+        assert names["before"] == before, "reads go on"
+        (c.data / "filler").unlink()
+        again = wait_until("the store takes changes again", lambda: try_create(c, image), every_s=0.5)
+        c.wait_status(again, "ACTIVE")
+    finally:
+        c.down()
+        subprocess.run(["umount", "-l", c.data], check=True)
+
+
+def try_create(c, image):
+    body = {"server": {"name": "again", "imageRef": image, "flavorRef": "42", "networks": "none"}}
+    answer = c.request("POST", "/compute/v2.1/servers", json=body, version="2.79")
+    return answer.json()["server"]["id"] if answer.status_code == 202 else None
+
+
+def test_a_second_cloud_on_one_store_is_refused_by_name(sim):
+    second = subprocess.run([BINARY, "--data", sim.data, "up", "--listen", "127.0.0.1:0", "--sim-hosts", "1"],
+                            capture_output=True, text=True, timeout=60)
+    assert second.returncode != 0
+    assert "store.db" in second.stderr, second.stderr
+    assert requests.get(f"{sim.url}/healthz", timeout=10).status_code == 200

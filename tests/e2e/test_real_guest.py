@@ -1,0 +1,118 @@
+"""Real guests: booted, reached, stopped, started, killed and removed."""
+
+import base64
+import os
+import signal
+import subprocess
+
+from cloud import GUEST_IMAGE, guest_processes, wait_until
+
+READY = "lenticular-guest: ready"
+
+
+def ssh(key, forward, command):
+    host, port = forward.rsplit(":", 1)
+    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
+               "-o", "ConnectTimeout=20"]
+    def attempt():
+        done = subprocess.run(["ssh", "-i", key, "-p", port, *options, f"lenticular@{host}", command],
+                              capture_output=True, text=True, timeout=60)
+        return done if done.returncode == 0 else None
+    return wait_until(f"ssh to {forward} answers", attempt, every_s=1).stdout.strip()
+
+
+def where(cloud, server):
+    return cloud.get(f"/operator/v1/servers/{server}/where")
+
+
+def test_the_stock_client_boots_a_guest_that_answers(real, key):
+    shown = real.openstack_json("server", "create", "first", "--image", "guest", "--flavor", "m1.nano", "--network", "net",
+                                "--key-name", "key", "--wait")
+    assert shown["status"] == "ACTIVE"
+    address = shown["addresses"]["net"][0]
+    server = shown["id"]
+    real.wait_console(server, READY)
+    log = real.openstack("console", "log", "show", "first")
+    assert "lenticular-guest: hostname first" in log
+    # The guest's own address is the one that its port was given.
+    assert f"lenticular-guest: address {address}" in log
+    assert ssh(key[0], where(real, server)["ssh_forward"], "hostname") == "first"
+    assert "first" in real.lenticular("server", "where", "first")
+    real.openstack("server", "delete", "--wait", "first")
+    assert guest_processes(real.data) == []
+    assert not (real.data / "agent" / "guests" / server).exists()
+
+
+def test_a_guest_keeps_its_disk_through_stop_start_reboot_and_death(real):
+    script = "#!/bin/sh\necho user-data-was-here\n"
+    server = real.create("lives", real.image, network=real.net, key_name="key", metadata={"colour": "blue"},
+                         user_data=base64.b64encode(script.encode()).decode())
+    real.wait_status(server, "ACTIVE")
+    real.wait_console(server, READY)
+    console = real.console(server)
+    assert "lenticular-guest: boot 1\r\n" in console or "lenticular-guest: boot 1\n" in console
+    assert "user-data-was-here" in console
+
+    real.act(server, "os-stop")
+    real.wait_status(server, "SHUTOFF")
+    assert guest_processes(real.data) == []
+    real.act(server, "os-start")
+    real.wait_status(server, "ACTIVE")
+    real.wait_console(server, "lenticular-guest: boot 2")
+
+    real.wait_console(server, READY, count=2)
+    real.act(server, "reboot", {"type": "SOFT"})
+    real.wait_status(server, "ACTIVE")
+    real.wait_console(server, "lenticular-guest: boot 3")
+    real.wait_console(server, READY, count=3)
+
+    (pid,) = guest_processes(real.data)
+    os.kill(pid, signal.SIGKILL)
+    died = real.wait_status(server, "ERROR")
+    assert "ended without having been asked" in died["fault"]["message"]
+    assert "Start the server again" in died["fault"]["message"]
+    real.act(server, "os-start")
+    real.wait_status(server, "ACTIVE")
+    real.wait_console(server, "lenticular-guest: boot 4")
+    events = real.openstack_json("server", "event", "list", server)
+    assert sorted(e["Action"] for e in events) == ["create", "reboot", "start", "start", "stop"]
+    real.delete(server)
+    real.wait_gone(server)
+
+
+def test_guests_run_on_while_the_cloud_is_killed_and_are_found_again(real, key):
+    server = real.create("steady", real.image, network=real.net, key_name="key")
+    real.wait_status(server, "ACTIVE")
+    real.wait_console(server, READY)
+    before = guest_processes(real.data)
+    forward = where(real, server)["ssh_forward"]
+    real.kill()
+    assert ssh(key[0], forward, "hostname") == "steady", "the guest answers while there is no control plane"
+    real.start().wait_for_hosts()
+    assert guest_processes(real.data) == before, "the same process, neither restarted nor doubled"
+    assert real.wait_status(server, "ACTIVE")
+    assert ssh(key[0], forward, "cat /var/lib/persist/boot-count 2>/dev/null || true") in ("1", "")
+    assert real.console(server).count("lenticular-guest: boot") == 1
+    # A guest that dies while nobody looks is noticed afterwards.
+    real.kill()
+    os.kill(before[0], signal.SIGKILL)
+    real.start().wait_for_hosts()
+    real.wait_status(server, "ERROR")
+    real.act(server, "reboot", {"type": "HARD"})
+    real.wait_status(server, "ACTIVE")
+    real.delete(server)
+    real.wait_gone(server)
+    assert guest_processes(real.data) == []
+
+
+def test_the_image_can_go_while_its_servers_stay(real):
+    image = real.upload("short-lived", path=GUEST_IMAGE)
+    server = real.create("orphan", image, network=real.net)
+    real.wait_status(server, "ACTIVE")
+    assert real.request("DELETE", f"/image/v2/images/{image}").status_code == 204
+    real.act(server, "os-stop")
+    real.wait_status(server, "SHUTOFF")
+    real.act(server, "os-start")
+    real.wait_status(server, "ACTIVE")
+    real.delete(server)
+    real.wait_gone(server)
