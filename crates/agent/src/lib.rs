@@ -14,6 +14,7 @@ mod http_link;
 mod iso;
 mod link;
 mod machine;
+mod power_off;
 mod runtime;
 #[cfg(test)]
 mod testing;
@@ -21,6 +22,7 @@ mod testing;
 pub use driver::sim::{Knob, SimKnobs};
 pub use http_link::{BadUrl, HttpLink};
 pub use link::{Call, Chunks, Link, LinkError};
+pub use power_off::power_off;
 pub use runtime::AgentError;
 
 use driver::{qcow2::Qcow2Disks, qemu::Qemu, sim::SimHost, user_net::UserNetwork, Drivers};

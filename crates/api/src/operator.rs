@@ -47,14 +47,7 @@ fn host_name(state: &State, id: Option<HostId>) -> Option<String> {
 async fn whereabouts(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let server = find(&ctx, &text)?;
     let host = server.host_id.and_then(|id| ctx.state.hosts.get(&id));
-    let mut history = Vec::new();
-    for entry in ctx.app.store.history(Kind::Server, &server.id.to_string()).await? {
-        let before: Option<Server> = entry.before.as_deref().and_then(|doc| serde_json::from_str(doc).ok());
-        let name = before.and_then(|s| host_name(&ctx.state, s.host_id));
-        if let Some(name) = name.filter(|n| history.last().is_none_or(|(_, last)| last != n)) {
-            history.push((entry.at.iso(), name));
-        }
-    }
+    let history = moves(&ctx, &server).await?;
     let addresses =
         ports(&ctx.state, server.id).flat_map(|p| p.fixed_ips.iter().map(|ip| ip.ip_address.to_string()));
     let view = Where {
@@ -72,6 +65,18 @@ async fn whereabouts(ctx: Ctx, Path(text): Path<String>) -> Handled {
         history,
     };
     json(200, &view)
+}
+
+/// The hosts that a server left, with the time at which it did.
+async fn moves(ctx: &Ctx, server: &Server) -> Result<Vec<(String, String)>> {
+    let mut stays: Vec<(Option<String>, Option<HostId>)> = Vec::new();
+    for entry in ctx.app.store.history(Kind::Server, &server.id.to_string()).await? {
+        let before: Option<Server> = entry.before.as_deref().and_then(|doc| serde_json::from_str(doc).ok());
+        stays.extend(before.map(|s| (Some(entry.at.iso()), s.host_id)));
+    }
+    stays.push((None, server.host_id));
+    let left = stays.windows(2).filter(|pair| pair[0].1 != pair[1].1);
+    Ok(left.filter_map(|pair| Some((pair[0].0.clone()?, host_name(&ctx.state, pair[0].1)?))).collect())
 }
 
 async fn explain(ctx: Ctx, Path(text): Path<String>) -> Handled {

@@ -64,8 +64,12 @@ pub fn server(command: &ServerCommand, cloud: &CloudArgs, out: &mut impl Write) 
     let client = Client::login(&cloud::find(cloud)?)?;
     let get = |server: &str, what: &str| format!("/operator/v1/servers/{}/{what}", client::escape(server));
     match command {
-        ServerCommand::Where { server } => {
-            show::whereabouts(&client.get::<Where>(&get(server, "where"))?, out)
+        ServerCommand::Where { server, json } => {
+            let whereabouts = client.get::<Where>(&get(server, "where"))?;
+            match json {
+                true => Ok(writeln!(out, "{}", serde_json::to_string_pretty(&whereabouts)?)?),
+                false => show::whereabouts(&whereabouts, out),
+            }
         }
         ServerCommand::Explain { server } => {
             show::explanation(&client.get::<Explanation>(&get(server, "explain"))?, out)

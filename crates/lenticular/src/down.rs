@@ -13,6 +13,9 @@ use std::{
 /// How long the cloud has to end.
 const GRACE: Duration = Duration::from_secs(15);
 
+/// How long guests have to shut down before they are ended.
+const GUEST_GRACE: Duration = Duration::from_secs(20);
+
 /// Stops the cloud of a data directory.
 ///
 /// # Errors
@@ -31,8 +34,10 @@ pub fn run(data: &Path, args: &DownArgs, out: &mut impl Write) -> Result<()> {
     if args.keep_guests {
         return Ok(());
     }
-    let stopped =
-        lenticular_agent::power_off(&data.join("agent")).context("the guests could not be stopped")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let stopped = runtime
+        .block_on(lenticular_agent::power_off(&data.join("agent"), GUEST_GRACE))
+        .context("the guests could not be stopped")?;
     writeln!(out, "{stopped} guests were stopped; they start again with the next `lenticular up`.")?;
     Ok(())
 }

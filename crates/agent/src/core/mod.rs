@@ -65,6 +65,13 @@ pub struct Snapshot {
     guests: Vec<(ServerId, Guest)>,
 }
 
+impl Snapshot {
+    /// Makes it one of an earlier boot of the host: what ran then is taken to have ended with it.
+    pub fn forget_boot(&mut self) {
+        self.boot_id.clear();
+    }
+}
+
 /// A snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error(

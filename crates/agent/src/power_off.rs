@@ -1,0 +1,49 @@
+//! Switches a host's guests off as a power-off of the host would: they start again when its agent does.
+
+use crate::{
+    core::Snapshot,
+    driver::{qemu::Qemu, Hypervisor},
+    files::write_durably,
+    runtime::{take_state_dir, AgentError},
+};
+use std::{path::Path, sync::Arc, time::Duration};
+use tokio::{sync::watch, task::JoinSet};
+
+/// Shuts all guests of a state directory down, ending those that do not within `grace`; says how many there were.
+///
+/// # Errors
+/// An agent works with the directory, or what runs cannot be told or stopped.
+pub async fn power_off(state_dir: &Path, grace: Duration) -> Result<usize, AgentError> {
+    if !state_dir.exists() {
+        return Ok(0);
+    }
+    let trouble = |why: String| AgentError::State {
+        path: state_dir.display().to_string(),
+        why,
+        remedy: "Let the one who stops the guests read and write there.",
+    };
+    let _lock = take_state_dir(state_dir)?;
+    let hypervisor = Arc::new(Qemu::new(state_dir, grace).map_err(|e| trouble(e.to_string()))?);
+    let guests = hypervisor.list().await?;
+    let (never, cut) = watch::channel(false);
+    let mut ends = JoinSet::new();
+    for id in guests.iter().copied() {
+        let (hypervisor, cut) = (hypervisor.clone(), cut.clone());
+        ends.spawn(async move { hypervisor.shutdown(id, cut).await });
+    }
+    while let Some(end) = ends.join_next().await {
+        end.map_err(|e| trouble(e.to_string()))??;
+    }
+    drop(never);
+    forget_boot(&state_dir.join("agent.json"), &trouble)?;
+    Ok(guests.len())
+}
+
+/// Makes the next agent see a host that was restarted since.
+fn forget_boot(path: &Path, trouble: &impl Fn(String) -> AgentError) -> Result<(), AgentError> {
+    let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
+    let mut snapshot: Snapshot = serde_json::from_slice(&bytes).map_err(|e| trouble(e.to_string()))?;
+    snapshot.forget_boot();
+    let bytes = serde_json::to_vec(&snapshot).map_err(|e| trouble(e.to_string()))?;
+    write_durably(path, &bytes).map_err(|e| trouble(e.to_string()))
+}
