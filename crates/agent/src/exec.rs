@@ -92,6 +92,47 @@ pub async fn run<S: AsRef<OsStr>>(program: &Path, args: &[S], limits: Limits) ->
     }
 }
 
+/// A program that outlives this one.
+pub struct Detached(tokio::process::Child);
+
+impl Detached {
+    /// How it ended, once it has.
+    pub async fn ended(&mut self) -> String {
+        match self.0.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Ends it.
+    pub async fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill().await;
+    }
+}
+
+/// Starts a program in a session of its own, which neither this program's end nor its terminal's reaches. What it says
+/// goes to a file: a pipe would break when this program ends.
+///
+/// # Errors
+/// It is missing or cannot be started, or the file cannot be written.
+pub fn spawn_detached<S: AsRef<OsStr>>(
+    program: &Path,
+    args: &[S],
+    log: &Path,
+) -> Result<Detached, ExecError> {
+    let name = program.display().to_string();
+    let start = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => ExecError::Missing("setsid".to_owned()),
+        _ => ExecError::Start { program: name.clone(), source },
+    };
+    let stderr = std::fs::File::create(log).map_err(start)?;
+    // A new session must be begun between fork and exec, which takes unsafe code here; util-linux does it for us.
+    let mut command = tokio::process::Command::new("setsid");
+    command.arg(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+    command.kill_on_drop(false).spawn().map(Detached).map_err(start)
+}
+
 /// Reads to the end, so that the program never blocks, and keeps the beginning.
 async fn drain(pipe: Option<impl AsyncRead + Unpin>) -> String {
     let Some(mut pipe) = pipe else { return String::new() };

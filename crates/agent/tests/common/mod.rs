@@ -88,7 +88,13 @@ impl Cloud {
 
     /// Waits until the host says this of the server.
     pub async fn sees(&self, id: ServerId, what: &str, is: impl Fn(&Observation) -> bool) -> Observation {
-        let found = self.wait(Duration::from_secs(120), || self.last(id).filter(|seen| is(seen))).await;
+        let look = || {
+            let seen = self.last(id)?;
+            let stuck =
+                matches!(seen.sight, Sight::Failed { .. }) && seen.boot >= self.lock().orders[&id].1.boot;
+            (is(&seen) || stuck).then_some(seen)
+        };
+        let found = self.wait(Duration::from_secs(120), look).await.filter(|seen| is(seen));
         found.unwrap_or_else(|| panic!("{id} was never seen {what}: {:#?}", self.lock().seen.get(&id)))
     }
 

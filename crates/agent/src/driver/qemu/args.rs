@@ -81,7 +81,9 @@ pub(super) fn guest(order: &Order, dir: &Path, disk: &Path, net: &NetPlan, kvm: 
     args.push(format!("socket,id=qmp0,path={},server=on,wait=off", path("qmp")));
     args.extend(strings(&["-mon", "chardev=qmp0,mode=control", "-pidfile"]));
     args.push(dir.join("pid").to_string_lossy().into_owned());
-    args.push("-daemonize".to_owned());
+    // Last, so that the sockets above are there when it connects. Not -daemonize: its setsid is what the sandbox kills.
+    args.push("-chardev".to_owned());
+    args.push(format!("socket,id=ready0,path={}", path("ready")));
     args
 }
 

@@ -1,7 +1,8 @@
 //! Guests as QEMU processes: one each, started detached, so that they outlive the agent and are found again.
 //!
 //! ```text
-//! STATE/guests/<server>/ config.iso  user_data  pid  qmp  serial  console.log  console.old   (and the disk's files)
+//! STATE/guests/<server>/ config.iso  user_data  pid  qmp  serial  ready  qemu.log  console.log  console.old
+//!                        (and the disk's files)
 //! ```
 //!
 //! A process is a guest's if its command line names the guest's own pid file; that it began when it did and that it
@@ -21,8 +22,7 @@ use crate::{
     config_drive,
     core::{Failure, FoundProcess},
     driver::user_net,
-    exec::{self, ExecError, Limits},
-    files,
+    exec, files,
 };
 use lenticular_model::{host::Hypervisor as Described, ServerId};
 use lenticular_wire::agent::Order;
@@ -39,12 +39,15 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    net::UnixListener,
     sync::{mpsc, watch as level, OnceCell},
     task::JoinSet,
 };
 
 /// QEMU gets ready within this, or it is ended.
-const START: Limits = Limits { deadline: Duration::from_secs(30), memory_mb_and_cpu_s: None };
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// One that was found answers within this.
+const FIND_DEADLINE: Duration = Duration::from_secs(5);
 /// How long QEMU may take to end after it was told to.
 const QUIT_S_MAX: u64 = 5;
 /// A guest that was still coming up when its power button was pressed has not noticed; it is pressed again.
@@ -139,7 +142,7 @@ impl Qemu {
         let dir = self.dir(id);
         self.write_config_drive(order, &dir).await?;
         let args = args::guest(order, &dir, disk, net, probed.kvm);
-        exec::run(binary, &args, START).await.map_err(|e| start_failure(&e))?;
+        let qmp = self.launch(binary, &args, &dir).await?;
         let Some(process) = self.process(id)? else {
             return Err(Failure::new(
                 "The server's guest ended as soon as it was started. Try again; if it fails again, ask the operator.",
@@ -147,13 +150,39 @@ impl Qemu {
             ));
         };
         cgroup::enter(id, process.seen.pid, order.guest.size);
-        let qmp = Qmp::connect(&dir.join("qmp")).await.map_err(|e| qmp_failure(&e))?;
         let ssh_forward = match net.forwards_ssh {
             true => user_net::ssh_forward(&qmp.user_networks().await.map_err(|e| qmp_failure(&e))?),
             false => None,
         };
         let live = Arc::new(Live { process, qmp: Some(qmp), boot: order.boot });
         Ok((live, ssh_forward))
+    }
+
+    /// Starts QEMU and waits until it answers; if it does not, it is ended.
+    async fn launch(&self, binary: &Path, args: &[String], dir: &Path) -> Result<Qmp, Failure> {
+        let (ready_path, log) = (dir.join("ready"), dir.join("qemu.log"));
+        let listener = files::remove(&ready_path).and_then(|()| UnixListener::bind(&ready_path));
+        let listener = listener.map_err(|e| file_failure("making the guest's sockets", &e))?;
+        let mut child =
+            exec::spawn_detached(binary, args, &log).map_err(|e| start_failure(&e.to_string()))?;
+        // QEMU connects here when its own sockets are there, and greets when it is ready: nothing is polled.
+        let answers = async {
+            listener.accept().await.map_err(|e| start_failure(&e.to_string()))?;
+            Qmp::connect(&dir.join("qmp"), START_DEADLINE).await.map_err(|e| qmp_failure(&e))
+        };
+        let said = || std::fs::read_to_string(&log).unwrap_or_default().trim().to_owned();
+        let result = tokio::select! {
+            answered = answers => answered,
+            status = child.ended() => Err(start_failure(&format!("QEMU ended ({status}): {}", said()))),
+            () = tokio::time::sleep(START_DEADLINE) => {
+                let seconds = START_DEADLINE.as_secs();
+                Err(start_failure(&format!("QEMU was not ready within {seconds} s: {}", said())))
+            }
+        };
+        if result.is_err() {
+            child.kill().await;
+        }
+        result
     }
 
     async fn write_config_drive(&self, order: &Order, dir: &Path) -> Result<(), Failure> {
@@ -182,7 +211,7 @@ impl Qemu {
         let Some(boot) = args::boot_of(&process.seen.name, server) else {
             return Err(stranger(server, &process.seen.name));
         };
-        let connected = Qmp::connect(&self.dir(server).join("qmp")).await;
+        let connected = Qmp::connect(&self.dir(server).join("qmp"), FIND_DEADLINE).await;
         let (qmp, ssh_forward, ended) = match connected {
             Ok(qmp) => {
                 let (uuid, name) = qmp.identity().await.map_err(|e| qmp_failure(&e))?;
@@ -343,7 +372,17 @@ impl Hypervisor for Qemu {
             lock(&self.live).remove(&server);
             cgroup::remove(server);
             let dir = self.dir(server);
-            let names = ["config.iso", "user_data", "qmp", "serial", "console.log", "console.old", "pid"];
+            let names = [
+                "config.iso",
+                "user_data",
+                "qmp",
+                "serial",
+                "ready",
+                "console.log",
+                "console.old",
+                "qemu.log",
+                "pid",
+            ];
             let removed = names.iter().try_for_each(|name| files::remove(&dir.join(name)));
             removed.map_err(|e| file_failure("removing the guest's files", &e))
         })
@@ -380,10 +419,9 @@ async fn end(live: &Live) -> Result<(), Failure> {
     }
 }
 
-fn start_failure(error: &ExecError) -> Failure {
-    let details = error.to_string();
+fn start_failure(details: &str) -> Failure {
     if details.contains("No space left on device") {
-        return disk_full(&details);
+        return disk_full(details);
     }
     if details.contains("Cannot allocate memory") {
         return Failure::new(

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 /// How long QEMU may take for an ordinary command.
-pub(super) const COMMAND_MS_MAX: u64 = 5_000;
+const COMMAND_MS_MAX: u64 = 5_000;
 
 /// What went wrong between QEMU and us.
 #[derive(Debug, thiserror::Error)]
@@ -76,8 +76,7 @@ struct Refusal {
 
 impl Qmp {
     /// Connects and gets through the greeting.
-    pub(super) async fn connect(path: &Path) -> Result<Self, QmpError> {
-        let deadline = Duration::from_millis(COMMAND_MS_MAX);
+    pub(super) async fn connect(path: &Path, deadline: Duration) -> Result<Self, QmpError> {
         match tokio::time::timeout(deadline, Self::greet(path)).await {
             Ok(result) => result,
             Err(_) => Err(QmpError::TimedOut("greeting")),
@@ -244,7 +243,7 @@ mod tests {
                 writer.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
             }
         });
-        let client = Qmp::connect(&path).await.unwrap();
+        let client = Qmp::connect(&path, Duration::from_secs(20)).await.unwrap();
         (dir, client)
     }
 

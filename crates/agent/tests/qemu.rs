@@ -1,0 +1,241 @@
+//! A real guest under a real QEMU, from its first order to its tombstone, through the agent's restarts.
+//!
+//! Needs QEMU and the test guest (`tools/install guest qemu`, `guest/build`); LENTICULAR_SKIP_QEMU=1 leaves it out.
+#![allow(clippy::disallowed_methods, reason = "tests end the processes that they started by hand")]
+
+mod common;
+
+use common::{order, server, Cloud, Running};
+use lenticular_agent::{run_qemu, AgentError, Config};
+use lenticular_model::{
+    observation::{Sight, StopReason},
+    server::Wanted,
+    NetworkId, PortId, ServerId, SubnetId,
+};
+use lenticular_wire::agent::{AddressSpec, PortSpec};
+use sha2::{Digest, Sha512};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::io::AsyncReadExt;
+
+/// A state directory whose guests are ended with it, however the test ends.
+struct State(tempfile::TempDir);
+
+impl State {
+    fn guest(&self, id: ServerId) -> PathBuf {
+        self.0.path().join("guests").join(id.to_string())
+    }
+
+    fn pid(&self, id: ServerId) -> Option<u32> {
+        std::fs::read_to_string(self.guest(id).join("pid")).ok()?.trim().parse().ok()
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        for pid in processes(self.0.path()) {
+            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        }
+    }
+}
+
+/// QEMU processes that were started with files of this directory.
+fn processes(dir: &Path) -> Vec<u32> {
+    let dir = dir.to_string_lossy().into_owned();
+    let pids =
+        std::fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &u32| {
+        let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&cmdline).into_owned();
+        text.contains("qemu-system") && text.contains(&dir)
+    })
+    .collect()
+}
+
+/// The guest image; `None` if this test is to be left out.
+fn image() -> Option<PathBuf> {
+    if std::env::var_os("LENTICULAR_SKIP_QEMU").is_some() {
+        eprintln!("left out: LENTICULAR_SKIP_QEMU is set");
+        return None;
+    }
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest/out/lenticular-guest.qcow2");
+    assert!(image.is_file(), "{} is missing: guest/build makes it", image.display());
+    let qemu = Command::new("qemu-system-x86_64").arg("--version").output();
+    assert!(
+        qemu.is_ok(),
+        "QEMU is missing: tools/install qemu brings it, LENTICULAR_SKIP_QEMU=1 leaves this out"
+    );
+    Some(image)
+}
+
+fn sha512(path: &Path) -> String {
+    Sha512::digest(std::fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn port() -> PortSpec {
+    let address = AddressSpec {
+        subnet_id: SubnetId::from_random([4; 16]),
+        address: "10.1.0.7".parse().unwrap(),
+        cidr: "10.1.0.0/24".parse().unwrap(),
+        gateway: Some("10.1.0.1".parse().unwrap()),
+        dhcp: true,
+        dns: Vec::new(),
+        routes: Vec::new(),
+    };
+    PortSpec {
+        port_id: PortId::from_random([1; 16]),
+        network_id: NetworkId::from_random([2; 16]),
+        mac: "fa:16:3e:00:00:01".parse().unwrap(),
+        mtu: 1442,
+        addresses: vec![address],
+    }
+}
+
+fn start(cloud: &Arc<Cloud>, state: &State) -> Running<Result<(), AgentError>> {
+    let link = cloud.clone();
+    let config = Config::new("host-1", state.0.path());
+    Running::start(move |stop| run_qemu(config, link, stop))
+}
+
+async fn ssh_answers(forward: &str) {
+    let mut stream = tokio::net::TcpStream::connect(forward).await.unwrap();
+    let mut banner = [0; 4];
+    let read = tokio::time::timeout(Duration::from_secs(60), stream.read_exact(&mut banner));
+    read.await.expect("ssh answers in time").unwrap();
+    assert_eq!(&banner, b"SSH-");
+}
+
+/// Waits for a file to have something in it.
+async fn filled(path: &Path) -> Instant {
+    let until = Instant::now() + Duration::from_secs(120);
+    while std::fs::metadata(path).map_or(0, |meta| meta.len()) == 0 {
+        assert!(Instant::now() < until, "{} stays empty", path.display());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Instant::now()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_lives_through_all_that_befalls_it() {
+    let Some(image) = image() else { return };
+    let state = State(tempfile::tempdir().unwrap());
+    let sha512 = sha512(&image);
+    let cloud = Cloud::new(Some(image));
+    cloud.lock().user_data = Some(b"#!/bin/sh\nexit 7\n".to_vec());
+    let agent = start(&cloud, &state);
+    cloud
+        .wait(Duration::from_secs(60), || (!cloud.lock().hellos.is_empty()).then_some(()))
+        .await
+        .expect("a hello");
+    let hello = cloud.lock().hellos[0].clone();
+    assert_eq!(hello.hypervisor.trouble, None);
+    eprintln!("hypervisor: {:?}", hello.hypervisor);
+
+    let id = server(1);
+    let mut first = order(id, &sha512);
+    first.guest.ports = vec![port()];
+    first.guest.has_user_data = true;
+    let ordered = Instant::now();
+    cloud.order(first);
+    let forward = cloud.sees_running(id, 1).await.expect("a forward to ssh");
+    eprintln!("order to running, base fetched: {:?}", ordered.elapsed());
+    let text = cloud.console_shows(id, "lenticular-guest: ready").await;
+    for line in
+        ["boot 1", "data-source config-drive", "hostname web-1", "address 10.1.0.7", "user-data exited 7"]
+    {
+        assert!(text.contains(&format!("lenticular-guest: {line}")), "no '{line}' in:\n{text}");
+    }
+    ssh_answers(&forward).await;
+
+    // The agent goes and comes back; the guest does not notice.
+    let pid = state.pid(id).unwrap();
+    agent.stop().await.unwrap();
+    assert_eq!(processes(state.0.path()), [pid]);
+    cloud.set(|inner| inner.seen.clear());
+    let agent = start(&cloud, &state);
+    assert_eq!(cloud.sees_running(id, 1).await, Some(forward));
+    assert_eq!(processes(state.0.path()), [pid]);
+
+    // It shuts down softly, which ACPI shows on the console, and starts again on the same disk.
+    let stopping = Instant::now();
+    cloud.change(id, |o| o.wanted = Wanted::Stopped);
+    cloud.sees_sight(id, Sight::Stopped { why: StopReason::Ordered }).await;
+    assert!(stopping.elapsed() < Duration::from_secs(50), "it heard the power button");
+    assert!(processes(state.0.path()).is_empty());
+    cloud.change(id, |o| (o.wanted, o.boot, o.disk_made) = (Wanted::Running, 2, true));
+    cloud.sees_running(id, 2).await;
+    cloud.console_shows(id, "lenticular-guest: boot 2").await;
+
+    // Its process is lost while the agent looks, and while it does not.
+    let kill =
+        |pid: u32| assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+    kill(state.pid(id).unwrap());
+    cloud.sees_sight(id, Sight::Stopped { why: StopReason::Died }).await;
+    cloud.change(id, |o| o.boot = 3);
+    cloud.sees_running(id, 3).await;
+    agent.crash().await;
+    kill(state.pid(id).unwrap());
+    let agent = start(&cloud, &state);
+    cloud.sees(id, "died", |s| s.boot == 3 && s.sight == Sight::Stopped { why: StopReason::Died }).await;
+    cloud.change(id, |o| o.boot = 4);
+    cloud.sees_running(id, 4).await;
+
+    // Nothing is left of it.
+    cloud.change(id, |o| o.wanted = Wanted::Absent);
+    cloud.sees_sight(id, Sight::Absent).await;
+    assert!(!state.guest(id).exists());
+    assert!(processes(state.0.path()).is_empty());
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_powers_itself_off_has_stopped_by_itself_and_starts_are_quick() {
+    let Some(image) = image() else { return };
+    let state = State(tempfile::tempdir().unwrap());
+    let sha512 = sha512(&image);
+    let cloud = Cloud::new(Some(image));
+    cloud.lock().user_data = Some(b"#!/bin/sh\npoweroff\n".to_vec());
+    let agent = start(&cloud, &state);
+    let id = server(1);
+    let mut first = order(id, &sha512);
+    first.guest.has_user_data = true;
+    cloud.order(first);
+    cloud.sees_sight(id, Sight::Stopped { why: StopReason::ByGuest }).await;
+    assert!(processes(state.0.path()).is_empty());
+
+    // The base is there now: how long from an order to QEMU, to the running report, to the first console output?
+    let next = server(2);
+    let ordered = Instant::now();
+    cloud.order(order(next, &sha512));
+    let executed = filled(&state.guest(next).join("pid")).await - ordered;
+    cloud.sees_running(next, 1).await;
+    let running = ordered.elapsed();
+    let spoke = filled(&state.guest(next).join("console.log")).await - ordered;
+    eprintln!("order to QEMU {executed:?}, to running {running:?}, to the first console output {spoke:?}");
+    cloud.change(next, |o| o.wanted = Wanted::Absent);
+    cloud.sees_sight(next, Sight::Absent).await;
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_base_that_is_damaged_fails_the_server_in_words() {
+    let Some(image) = image() else { return };
+    let state = State(tempfile::tempdir().unwrap());
+    let cloud = Cloud::new(Some(image));
+    let agent = start(&cloud, &state);
+    cloud.order(order(server(1), &"ab".repeat(64)));
+    let is_failed = |s: &lenticular_model::observation::Observation| matches!(s.sight, Sight::Failed { .. });
+    let seen = cloud.sees(server(1), "failed", is_failed).await;
+    let Sight::Failed { message, disk_made, .. } = seen.sight else { panic!("{seen:?}") };
+    assert!(message.contains("damaged") && !disk_made, "{message}");
+
+    // A second agent on the same directory is refused.
+    let refused =
+        run_qemu(Config::new("host-2", state.0.path()), cloud.clone(), std::future::pending()).await;
+    assert!(refused.unwrap_err().to_string().contains("Another agent"));
+    agent.stop().await.unwrap();
+}
