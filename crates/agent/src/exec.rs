@@ -68,6 +68,9 @@ pub async fn run<S: AsRef<OsStr>>(program: &Path, args: &[S], limits: Limits) ->
     };
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound if limits.memory_mb_and_cpu_s.is_some() => {
+            ExecError::Missing("prlimit (util-linux)".to_owned())
+        }
         std::io::ErrorKind::NotFound => ExecError::Missing(name.clone()),
         _ => ExecError::Start { program: name.clone(), source },
     })?;
@@ -123,7 +126,7 @@ pub fn spawn_detached<S: AsRef<OsStr>>(
 ) -> Result<Detached, ExecError> {
     let name = program.display().to_string();
     let start = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound => ExecError::Missing("setsid".to_owned()),
+        std::io::ErrorKind::NotFound => ExecError::Missing("setsid (util-linux)".to_owned()),
         _ => ExecError::Start { program: name.clone(), source },
     };
     let stderr = std::fs::File::create(log).map_err(start)?;

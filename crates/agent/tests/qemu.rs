@@ -2,6 +2,7 @@
 //!
 //! Needs QEMU and the test guest (`tools/install guest qemu`, `guest/build`); LENTICULAR_SKIP_QEMU=1 leaves it out.
 #![allow(clippy::disallowed_methods, reason = "tests end the processes that they started by hand")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it measured")]
 
 mod common;
 
@@ -54,6 +55,14 @@ fn processes(dir: &Path) -> Vec<u32> {
         text.contains("qemu-system") && text.contains(&dir)
     })
     .collect()
+}
+
+/// Control groups that a guest has.
+fn groups(id: ServerId) -> Vec<PathBuf> {
+    let controllers = ["memory", "cpu", "pids"].iter();
+    let dirs =
+        controllers.map(|c| Path::new("/sys/fs/cgroup").join(c).join("lenticular").join(id.to_string()));
+    dirs.filter(|dir| dir.exists()).collect()
 }
 
 /// The guest image; `None` if this test is to be left out.
@@ -153,6 +162,8 @@ async fn a_guest_lives_through_all_that_befalls_it() {
 
     // The agent goes and comes back; the guest does not notice.
     let pid = state.pid(id).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status.contains("Seccomp:\t2"), "it runs under the sandbox: {status}");
     agent.stop().await.unwrap();
     assert_eq!(processes(state.0.path()), [pid]);
     cloud.set(|inner| inner.seen.clear());
@@ -170,7 +181,16 @@ async fn a_guest_lives_through_all_that_befalls_it() {
     cloud.sees_running(id, 2).await;
     cloud.console_shows(id, "lenticular-guest: boot 2").await;
 
-    // Its process is lost while the agent looks, and while it does not.
+    dies_and_goes(&cloud, &state, id, agent).await;
+}
+
+/// Its process is lost while the agent looks, and while it does not; then it is deleted.
+async fn dies_and_goes(
+    cloud: &Arc<Cloud>,
+    state: &State,
+    id: ServerId,
+    agent: Running<Result<(), AgentError>>,
+) {
     let kill =
         |pid: u32| assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
     kill(state.pid(id).unwrap());
@@ -179,7 +199,7 @@ async fn a_guest_lives_through_all_that_befalls_it() {
     cloud.sees_running(id, 3).await;
     agent.crash().await;
     kill(state.pid(id).unwrap());
-    let agent = start(&cloud, &state);
+    let agent = start(cloud, state);
     cloud.sees(id, "died", |s| s.boot == 3 && s.sight == Sight::Stopped { why: StopReason::Died }).await;
     cloud.change(id, |o| o.boot = 4);
     cloud.sees_running(id, 4).await;
@@ -188,6 +208,7 @@ async fn a_guest_lives_through_all_that_befalls_it() {
     cloud.change(id, |o| o.wanted = Wanted::Absent);
     cloud.sees_sight(id, Sight::Absent).await;
     assert!(!state.guest(id).exists());
+    assert!(groups(id).is_empty(), "{:?}", groups(id));
     assert!(processes(state.0.path()).is_empty());
     agent.stop().await.unwrap();
 }
@@ -200,7 +221,7 @@ async fn a_guest_that_powers_itself_off_has_stopped_by_itself_and_starts_are_qui
     let cloud = Cloud::new(Some(image));
     cloud.lock().user_data = Some(b"#!/bin/sh\npoweroff\n".to_vec());
     let agent = start(&cloud, &state);
-    let id = server(1);
+    let id = server(11);
     let mut first = order(id, &sha512);
     first.guest.has_user_data = true;
     cloud.order(first);
@@ -208,7 +229,7 @@ async fn a_guest_that_powers_itself_off_has_stopped_by_itself_and_starts_are_qui
     assert!(processes(state.0.path()).is_empty());
 
     // The base is there now: how long from an order to QEMU, to the running report, to the first console output?
-    let next = server(2);
+    let next = server(12);
     let ordered = Instant::now();
     cloud.order(order(next, &sha512));
     let executed = filled(&state.guest(next).join("pid")).await - ordered;
@@ -216,8 +237,11 @@ async fn a_guest_that_powers_itself_off_has_stopped_by_itself_and_starts_are_qui
     let running = ordered.elapsed();
     let spoke = filled(&state.guest(next).join("console.log")).await - ordered;
     eprintln!("order to QEMU {executed:?}, to running {running:?}, to the first console output {spoke:?}");
-    cloud.change(next, |o| o.wanted = Wanted::Absent);
-    cloud.sees_sight(next, Sight::Absent).await;
+    for id in [id, next] {
+        cloud.change(id, |o| o.wanted = Wanted::Absent);
+        cloud.sees_sight(id, Sight::Absent).await;
+        assert!(groups(id).is_empty(), "{:?}", groups(id));
+    }
     agent.stop().await.unwrap();
 }
 

@@ -294,7 +294,7 @@ fn img_failure(error: &ExecError) -> Failure {
     if matches!(error, ExecError::Missing(_)) {
         return Failure::new(
             "The host lacks a program that it needs. Its operator must install it.",
-            format!("{details}; install the package qemu-utils (or qemu-img)"),
+            format!("{details}; qemu-img is in the package qemu-utils"),
         );
     }
     Failure::new(

@@ -1,5 +1,5 @@
 //! A control plane in memory: keeps orders by commit, takes reports, can be down or forget the host.
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test uses its part, and a test may panic")]
 
 use bytes::Bytes;
 use lenticular_agent::{Call, Chunks, Link, LinkError};
