@@ -238,3 +238,19 @@ fn only_so_many_starts_are_under_way_and_deletes_are_not_held_up() {
     send(&mut core, 1, vec![order(server(5), Wanted::Absent, 1)]);
     assert_eq!(core.begin().len(), 1, "the removal");
 }
+
+#[test]
+fn a_start_that_a_crash_interrupted_is_not_done_twice() {
+    let mut core = Core::new("a".to_owned(), 4);
+    send(&mut core, 0, vec![order(server(1), Wanted::Running, 1)]);
+    core.begin();
+    core.done(server(1), Outcome::Done);
+    assert!(matches!(core.begin()[..], [(_, Step::Start(_))]));
+    let process = FoundProcess { boot: 1, ssh_forward: None, ended: false };
+    let mut found = reopen(&core, "a");
+    found.found(server(1), Found { disk: Some(1), process: Some(process) });
+    assert!(run(&mut found).is_empty(), "it runs: the start was done");
+    let mut lost = reopen(&core, "a");
+    lost.found(server(1), Found { disk: Some(1), process: None });
+    assert_eq!(run(&mut lost), ["starting"]);
+}
