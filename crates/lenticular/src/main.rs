@@ -16,6 +16,10 @@ use clap::{Parser, Subcommand};
 use lenticular_cli::{CloudArgs, HostCommand, ServerCommand};
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
+/// Gives memory back: the system's allocator keeps what each of many threads once used for hashing a password.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// An IaaS cloud that speaks the OpenStack APIs.
 #[derive(Debug, Parser)]
 #[command(name = "lenticular", version)]
