@@ -310,7 +310,11 @@ impl Index {
         self.addresses.range((subnet, start)..=(subnet, end)).map(|((_, address), _)| *address)
     }
 
+    /// Orders only grow newer. When a store is loaded, records come in the order of their kinds: a port that was
+    /// changed last comes before its server, and an agent that has not heard of the change must still be told.
     fn order(&mut self, host: HostId, server: ServerId, seq: u64) {
+        let old = self.order_seq.get(&(host, server)).copied();
+        let seq = old.map_or(seq, |old| old.max(seq));
         if let Some(old) = self.order_seq.insert((host, server), seq) {
             self.order_feed.remove(&(host, old, server));
         }
@@ -366,5 +370,22 @@ impl Index {
             add(&mut taken.capacity.memory_mb, u64::from(server.size.ram_mb));
             add(&mut taken.capacity.disk_gb, server.size.all_disk_gb());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_never_look_older_when_a_port_is_loaded_before_its_server() {
+        let (host, server) = (HostId::from_random([1; 16]), ServerId::from_random([2; 16]));
+        let mut index = Index::default();
+        index.order(host, server, 9);
+        index.order(host, server, 5);
+        assert_eq!(index.orders_after(host, 8).collect::<Vec<_>>(), [(9, server)]);
+        assert_eq!(index.order_feed.len(), 1);
+        index.order(host, server, 12);
+        assert_eq!(index.orders_after(host, 0).collect::<Vec<_>>(), [(12, server)]);
     }
 }
