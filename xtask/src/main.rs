@@ -1,2 +1,64 @@
-//! Chores.
-fn main() {}
+//! Chores: `cargo run -p xtask -- tidy` refuses what breaks the repository's habits, `ratchet` writes present sizes down.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for people at a terminal")]
+
+mod functions;
+mod manifest;
+mod ratchet;
+mod rules;
+mod source;
+mod tree;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo run -p xtask -- tidy | ratchet";
+
+fn main() -> ExitCode {
+    let word = std::env::args().nth(1).unwrap_or_default();
+    let done = match word.as_str() {
+        "tidy" => tidy(),
+        "ratchet" => lower(),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tidy() -> Result<(), String> {
+    let found = check(&tree::read()?);
+    found.iter().for_each(|violation| println!("{violation}"));
+    match found.len() {
+        0 => Ok(()),
+        n => Err(format!("{n} violations")),
+    }
+}
+
+/// Everything that is not tidy, in the order of paths and lines.
+fn check(files: &[tree::File]) -> Vec<rules::Violation> {
+    let mut found: Vec<rules::Violation> = files.iter().flat_map(rules::check).collect();
+    found.extend(ratchet::check(files));
+    found.sort();
+    found
+}
+
+fn lower() -> Result<(), String> {
+    let files = tree::read()?;
+    let text = ratchet::lowered(&files)?;
+    let path = tree::root().join(ratchet::PATH);
+    std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_repository_is_tidy() {
+        let found = super::check(&super::tree::read().expect("the repository can be read"));
+        let lines: String = found.iter().map(|violation| format!("{violation}\n")).collect();
+        assert!(found.is_empty(), "{} violations:\n{lines}", found.len());
+    }
+}

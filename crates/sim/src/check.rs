@@ -1,0 +1,365 @@
+//! The invariants of the design, as far as they can be broken by what is built: each is a look at the facts of the
+//! world, never at what any part of it believes.
+
+use crate::{
+    client::Known,
+    rebuild,
+    world::{note, World, BEGIN},
+};
+use lenticular_model::{
+    host::{Capacity, SILENT_AFTER_S},
+    index::Taken,
+    operation::{Action, Operation},
+    server::{Condition, Server, Wanted},
+    HostId, Kind, ServerId, State,
+};
+use lenticular_store::{Commit, Page, Reader};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// How late the notice of a host's silence may come, in milliseconds.
+const NOTICE_MS: i64 = 2_000;
+
+/// Every so many commits the indexes are compared with a rebuild.
+const REBUILD_EVERY: u64 = 50;
+
+impl World {
+    /// 1: at most one running copy of a server, and only on the host and the generation that its record names.
+    pub(crate) fn check_copies(&mut self) {
+        if !std::mem::take(&mut self.look_at_copies) {
+            return;
+        }
+        let mut wrong = None;
+        let mut seen: BTreeMap<ServerId, usize> = BTreeMap::new();
+        for (n, host) in self.hosts.iter().enumerate() {
+            for (id, real) in &host.guests {
+                if real.running().is_none() {
+                    continue;
+                }
+                let generation = real.disk.as_ref().map(|d| d.generation);
+                let record = self.plane.published.servers.get(id);
+                let right = record.is_some_and(|s| {
+                    s.host_id == host.id && host.id.is_some() && generation == Some(s.disk.generation)
+                });
+                if let Some(other) = seen.insert(*id, n) {
+                    wrong = Some((*id, format!("runs on {} and on {}", self.hosts[other].name, host.name)));
+                } else if !right {
+                    let what = format!("runs on {} at generation {generation:?}", host.name);
+                    let why = record.map_or("it has no record".to_owned(), |s| {
+                        format!("its record names host {:?} and generation {}", s.host_id, s.disk.generation)
+                    });
+                    wrong = Some((*id, format!("{what}, and {why}")));
+                }
+            }
+        }
+        if let Some((id, what)) = wrong {
+            let name = self.name(id);
+            self.violate(1, format!("{name} {what}"));
+        }
+    }
+
+    /// What every commit must keep, given the state before it.
+    pub(crate) fn check_commit(&mut self, before: &State, commit: &Commit) {
+        let after = &commit.state;
+        for (kind, id) in &commit.changes {
+            if *kind != Kind::Server {
+                continue;
+            }
+            let Ok(id) = id.parse::<ServerId>() else { continue };
+            let (old, new) = (before.servers.get(&id), after.servers.get(&id));
+            self.note_server(id, old, new);
+            self.check_placement(before, id, old, new);
+            self.check_lifeline(id, old, new);
+        }
+        if let Err(what) = usage_is_right(after) {
+            self.violate(4, what);
+        }
+        if after.seq.is_multiple_of(REBUILD_EVERY) {
+            if let Err(what) = rebuild::compare(after) {
+                self.violate(6, what);
+            }
+        }
+    }
+
+    fn note_server(&mut self, id: ServerId, old: Option<&Arc<Server>>, new: Option<&Arc<Server>>) {
+        let task = |s: Option<&Arc<Server>>| s.and_then(|s| s.task.as_ref().map(|t| t.operation_id));
+        let name = self.name(id);
+        let Some(new) = new else {
+            note!(self, "{name} is buried");
+            return;
+        };
+        if task(old) != task(Some(new)) {
+            if let Some(begun) = &new.task {
+                self.coverage.note("task", task_name(begun.action));
+            }
+        }
+        let differs = old.is_none_or(|old| {
+            (old.condition, old.wanted, old.boot, task(Some(old)))
+                != (new.condition, new.wanted, new.boot, task(Some(new)))
+        });
+        if differs {
+            self.coverage.note("status", new.status());
+            let task = new.task.as_ref().map_or("", |t| task_name(t.action));
+            let (wanted, boot) = (new.wanted, new.boot);
+            note!(self, "{name} is {} wanted {wanted:?} boot {boot} {task}", new.status());
+        }
+    }
+
+    /// 4: no commit places a server on a host that is disabled, silent or full.
+    fn check_placement(
+        &mut self,
+        before: &State,
+        id: ServerId,
+        old: Option<&Arc<Server>>,
+        new: Option<&Arc<Server>>,
+    ) {
+        let placed = new.and_then(|s| s.host_id).filter(|h| old.and_then(|s| s.host_id) != Some(*h));
+        let Some(host_id) = placed else {
+            if old.is_none() && new.is_some() {
+                self.coverage.note("placement", "no valid host");
+            }
+            return;
+        };
+        self.coverage.note("placement", "placed");
+        let name = self.name(id);
+        let Some(host) = before.hosts.get(&host_id) else {
+            return self.violate(4, format!("{name} is placed on a host that does not exist"));
+        };
+        let contact = before.contacts.get(&host_id).map_or(BEGIN, |c| c.at).max(before.took_over_at);
+        let silent_ms = self.now.since_ms(contact);
+        if !host.is_enabled() || !host.is_up() || silent_ms > SILENT_AFTER_S * 1_000 + NOTICE_MS {
+            let what = format!(
+                "intent {:?}, silent since {:?}, heard of {silent_ms} ms ago",
+                host.intent, host.silent_since
+            );
+            self.violate(4, format!("{name} is placed on {}: {what}", host.name));
+        }
+    }
+
+    /// A server goes only by its tombstone, which its host has confirmed, and what is to be gone stays so.
+    fn check_lifeline(&mut self, id: ServerId, old: Option<&Arc<Server>>, new: Option<&Arc<Server>>) {
+        let Some(old) = old else { return };
+        let name = self.name(id);
+        match new {
+            Some(new) if old.wanted == Wanted::Absent && new.wanted != Wanted::Absent => {
+                self.violate(2, format!("{name} was to be deleted and is wanted again"));
+            }
+            Some(new) if new.disk.generation < old.disk.generation => {
+                self.violate(1, format!("{name} goes back to an older generation"));
+            }
+            Some(_) => {}
+            // A server without a host is gone as soon as it is deleted.
+            None if old.wanted != Wanted::Absent && old.host_id.is_some() => {
+                self.violate(2, format!("the record of {name} goes without a tombstone"));
+            }
+            None => {
+                let left = |real: &crate::host::Real| real.disk.is_some() || real.process.is_some();
+                let there = self.hosts.iter().find(|h| h.guests.get(&id).is_some_and(left));
+                if let Some(host) = there.map(|h| h.name.clone()) {
+                    self.violate(
+                        6,
+                        format!("the record of {name} is gone, and there is something of it on {host}"),
+                    );
+                }
+            }
+        }
+    }
+
+    /// 2: what was acknowledged is there.
+    pub(crate) fn check_memory(&mut self) {
+        let state = self.plane.published.clone();
+        let mut wrong = None;
+        let mut gone = Vec::new();
+        for (id, known) in &self.clients.known {
+            match (state.servers.get(id), known) {
+                (Some(_), Known { gone: true, .. }) => wrong = Some((*id, "was deleted and is there again")),
+                (Some(s), Known { delete_acknowledged: true, .. }) if s.wanted != Wanted::Absent => {
+                    wrong = Some((*id, "has lost its acknowledged delete"));
+                }
+                (None, Known { delete_asked: false, .. }) => {
+                    wrong = Some((*id, "is gone and nobody deleted it"))
+                }
+                (None, Known { gone: false, .. }) => gone.push(*id),
+                _ => {}
+            }
+        }
+        for id in gone {
+            match self.stored(Kind::PastServer, &id.to_string()) {
+                Some(_) => self.clients.known.entry(id).or_default().gone = true,
+                None => wrong = Some((id, "is gone and left no past")),
+            }
+        }
+        if let Some((id, what)) = wrong {
+            let name = self.name(id);
+            self.violate(2, format!("{name} {what}"));
+        }
+    }
+
+    /// A store that is opened again holds what was published, and may hold more only if the last commit was in doubt.
+    pub(crate) fn check_reload(&mut self, loaded: &Arc<State>) {
+        let published = self.plane.published.clone();
+        if loaded.seq < published.seq {
+            let what = format!("commit {} was published and the store ends at {}", published.seq, loaded.seq);
+            return self.violate(2, what);
+        }
+        if self.plane.known && loaded.seq != published.seq {
+            return self.violate(2, format!("the store has commit {} that nobody made", loaded.seq));
+        }
+        if loaded.seq == published.seq {
+            if let Err(what) = rebuild::same_tables(&published, loaded) {
+                return self.violate(2, what);
+            }
+            if let Err(what) = rebuild::orders_are_as_new(&published, loaded) {
+                return self.violate(6, what);
+            }
+        }
+        if let Err(what) = rebuild::compare(loaded) {
+            self.violate(6, what);
+        }
+    }
+
+    /// What is not at rest yet, if anything.
+    pub(crate) fn restless(&self) -> Option<String> {
+        if self.plane.running.is_none() {
+            return Some("the control plane is away".to_owned());
+        }
+        if self.has_mail() {
+            return Some("messages are under way".to_owned());
+        }
+        let state = &self.plane.published;
+        for server in state.servers.values() {
+            if let Some(task) = &server.task {
+                return Some(format!("{} has the task {:?}", self.known_name(server.id), task.action));
+            }
+            if server.wanted == Wanted::Absent {
+                return Some(format!("the tombstone of {} stands", self.known_name(server.id)));
+            }
+            if let Err(what) = self.server_is_settled(server) {
+                return Some(format!("{} {what}", self.known_name(server.id)));
+            }
+        }
+        if let Some(host) = state.hosts.values().find(|h| !h.is_up()) {
+            return Some(format!("host {} is silent", host.name));
+        }
+        let busy = self.hosts.iter().find(|h| h.agent.as_ref().is_none_or(|a| !a.is_quiet()));
+        busy.map(|host| format!("{} is at work", host.name))
+    }
+
+    /// The guest is as wanted, or the server is in error and says why; and the record says whether it runs.
+    fn server_is_settled(&self, server: &Server) -> Result<(), String> {
+        let host = self.hosts.iter().find(|h| h.id.is_some() && h.id == server.host_id);
+        let runs = host.and_then(|h| h.guests.get(&server.id)).is_some_and(|real| real.running().is_some());
+        let explained = server.fault.as_ref().is_some_and(|f| !f.message.is_empty());
+        if server.condition == Condition::Error {
+            return if explained { Ok(()) } else { Err("is in error without a reason".to_owned()) };
+        }
+        if runs != (server.wanted == Wanted::Running) {
+            return Err(format!("is wanted {:?}, and its guest runs: {runs}", server.wanted));
+        }
+        if runs != (server.condition == Condition::Active) {
+            return Err(format!("is {:?}, and its guest runs: {runs}", server.condition));
+        }
+        if runs != server.powered {
+            return Err(format!("says that its guest runs: {}, and that is wrong", server.powered));
+        }
+        Ok(())
+    }
+
+    /// The end of a run: nothing is left over, and the store opened again holds all of it.
+    pub(crate) fn check_end(&mut self) {
+        self.check_rest();
+        self.plane.running = None;
+        self.start_plane();
+    }
+
+    /// 6: when faults have ceased and all is at rest, nothing is left over.
+    pub(crate) fn check_rest(&mut self) {
+        let state = self.plane.published.clone();
+        if let Some(operation) = state.all::<Operation>().next() {
+            self.violate(6, format!("the operation {} is left over", operation.id));
+        }
+        for n in 0..self.hosts.len() {
+            self.check_orphans(n, &state);
+        }
+        for result in [usage_is_right(&state), rebuild::compare(&state)] {
+            if let Err(what) = result {
+                self.violate(6, what);
+            }
+        }
+        self.check_operations();
+        self.check_memory();
+    }
+
+    fn check_orphans(&mut self, n: usize, state: &State) {
+        let host = &self.hosts[n];
+        let believed = host.agent.iter().flat_map(|agent| agent.core.servers());
+        let there = host.guests.iter().filter(|(_, r)| r.disk.is_some() || r.process.is_some());
+        let all = believed.chain(there.map(|(id, _)| *id));
+        let of_host = |id: &ServerId| state.servers.get(id).is_some_and(|s| s.host_id == host.id);
+        let orphan = all.into_iter().find(|id| !of_host(id));
+        if let Some(id) = orphan {
+            let (name, host) = (self.name(id), self.hosts[n].name.clone());
+            self.violate(6, format!("{name} is an orphan on {host}"));
+        }
+    }
+
+    /// 2: every acknowledged request on a server left its operation.
+    fn check_operations(&mut self) {
+        let known: Vec<(ServerId, Vec<String>)> =
+            self.clients.known.iter().map(|(id, k)| (*id, k.requests.clone())).collect();
+        for (id, requests) in known {
+            let prefix = format!("{id}/");
+            let page = Page {
+                kind: Kind::PastOperation,
+                prefix: &prefix,
+                after: None,
+                limit: 1_000,
+                reverse: false,
+            };
+            let past = self.plane.disk.list(&page).unwrap_or_default();
+            let asked: Vec<String> = past
+                .iter()
+                .filter_map(|(_, doc)| serde_json::from_str::<Operation>(doc).ok())
+                .map(|operation| operation.request_id)
+                .collect();
+            if let Some(lost) = requests.iter().find(|request| !asked.contains(request)) {
+                let name = self.name(id);
+                self.violate(2, format!("{lost} on {name} was acknowledged and left no operation"));
+            }
+        }
+    }
+}
+
+/// What the servers on each host take, counted afresh, is what the index says and no more than the host has.
+fn usage_is_right(state: &State) -> Result<(), String> {
+    let mut taken: BTreeMap<HostId, Taken> = BTreeMap::new();
+    for server in state.servers.values() {
+        let Some(host) = server.host_id else { continue };
+        let of_host = taken.entry(host).or_default();
+        of_host.servers += 1;
+        of_host.capacity.vcpus += u64::from(server.size.vcpus);
+        of_host.capacity.memory_mb += u64::from(server.size.ram_mb);
+        of_host.capacity.disk_gb += server.size.all_disk_gb();
+    }
+    for host in state.hosts.values() {
+        let counted = taken.get(&host.id).copied().unwrap_or_default();
+        let indexed = state.index.host_usage.get(&host.id).copied().unwrap_or_default();
+        if counted != indexed {
+            return Err(format!("{} has {counted:?} by count and {indexed:?} by index", host.name));
+        }
+        let has = Capacity { vcpus: host.vcpus_to_give(), ..host.capacity };
+        let uses = counted.capacity;
+        if uses.vcpus > has.vcpus || uses.memory_mb > has.memory_mb || uses.disk_gb > has.disk_gb {
+            return Err(format!("{} is over-full: {uses:?} of {has:?}", host.name));
+        }
+    }
+    Ok(())
+}
+
+/// An action's name; unlike Nova's, it tells the two reboots apart.
+fn task_name(action: Action) -> &'static str {
+    match action {
+        Action::SoftReboot => "soft reboot",
+        Action::HardReboot => "hard reboot",
+        other => other.name(),
+    }
+}

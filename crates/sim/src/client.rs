@@ -1,0 +1,205 @@
+//! Clients: two tenants and an operator who act at random, and remember every answer they were given.
+
+use crate::{
+    event::{Ask, Event, Request},
+    rng::Rng,
+    world::{note, World},
+};
+use lenticular_control::command::server_create::{Networks, NewServers};
+use lenticular_model::{
+    error::{Error, Kind},
+    host::Intent,
+    policy::{Caller, RoleLevel, Scope},
+    server::BootStyle,
+    FlavorId, ImageId, ProjectId, ServerId, UserId,
+};
+use std::collections::BTreeMap;
+
+/// What clients know of a server.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    /// A delete was asked for, whatever came of it.
+    pub(crate) delete_asked: bool,
+    /// A delete was acknowledged.
+    pub(crate) delete_acknowledged: bool,
+    /// It is known to be gone.
+    pub(crate) gone: bool,
+    /// Requests on it that were acknowledged.
+    pub(crate) requests: Vec<String>,
+}
+
+/// All clients.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    pub(crate) tenants: Vec<ProjectId>,
+    pub(crate) users: Vec<UserId>,
+    pub(crate) image: Option<ImageId>,
+    /// Servers whose creation was acknowledged.
+    pub(crate) known: BTreeMap<ServerId, Known>,
+    /// The disk that each guest last wrote: which making of it, and how many writes.
+    pub(crate) written: BTreeMap<ServerId, (u64, u64)>,
+    requests: u64,
+}
+
+impl Clients {
+    /// A caller of this tenant.
+    pub(crate) fn caller(&mut self, tenant: usize, level: RoleLevel) -> Caller {
+        self.requests += 1;
+        Caller {
+            user_id: self.users[tenant],
+            scope: Scope::Project(self.tenants[tenant]),
+            level,
+            request_id: format!("req-{}", self.requests),
+        }
+    }
+}
+
+/// Sizes that clients choose among: most small, some large, some too large for any host.
+const FLAVORS: &[&str] = &["42", "42", "84", "1", "2", "2", "3", "4", "giant"];
+
+impl World {
+    /// One client does one thing, and another soon.
+    pub(crate) fn client_acts(&mut self) {
+        if !self.faulty {
+            return;
+        }
+        let next = self.rng.range(100, 7_000);
+        self.after_ms(next, Event::Client);
+        let tenant = self.rng.index(2);
+        let ask = self.choose(tenant);
+        let Some((ask, level)) = ask else { return };
+        let caller = self.clients.caller(tenant, level);
+        self.ask(caller, ask);
+    }
+
+    /// Sends a client's request.
+    pub(crate) fn ask(&mut self, caller: Caller, ask: Ask) {
+        let about = ask.server().map(|id| self.name(id)).unwrap_or_default();
+        note!(self, "client {} asks: {} {about}", caller.request_id, ask.name());
+        if let Ask::Delete(id) = &ask {
+            self.clients.known.entry(*id).or_default().delete_asked = true;
+        }
+        let delay = self.rng.range(300, 30_000);
+        self.after_us(delay, Event::ToPlane(Request::Client(caller, ask)));
+    }
+
+    fn choose(&mut self, tenant: usize) -> Option<(Ask, RoleLevel)> {
+        let member = |ask| Some((ask, RoleLevel::Member));
+        let admin = |ask| Some((ask, RoleLevel::Admin));
+        let roll = self.rng.range(0, 100);
+        let server = self.some_server(tenant);
+        match (roll, server) {
+            (0..=27, _) | (_, None) => {
+                let flavor = FLAVORS[self.rng.index(FLAVORS.len())];
+                let count = if self.rng.chance(200) { self.rng.range(2, 5) as u32 } else { 1 };
+                let host = self.rng.chance(150).then(|| self.rng.index(self.hosts.len()));
+                let level = if host.is_some() { RoleLevel::Admin } else { RoleLevel::Member };
+                Some((self.create(flavor, count, host), level))
+            }
+            (28..=37, Some(id)) => member(Ask::Start(id)),
+            (38..=51, Some(id)) => member(Ask::Stop(id)),
+            (52..=61, Some(id)) => member(Ask::Reboot(id, BootStyle::Soft)),
+            (62..=71, Some(id)) => member(Ask::Reboot(id, BootStyle::Hard)),
+            (72..=86, Some(id)) => member(Ask::Delete(id)),
+            (87..=91, _) => {
+                let project = self.clients.tenants[tenant];
+                let ports: Vec<_> =
+                    self.plane.published.ports.values().filter(|p| p.project_id == project).collect();
+                let port = self.rng.pick(&ports).map(|p| p.id);
+                port.map(|id| (Ask::Readdress(id), RoleLevel::Member))
+            }
+            _ => {
+                let hosts: Vec<_> = self.plane.published.hosts.keys().copied().collect();
+                let host = self.rng.pick(&hosts).copied()?;
+                let reason = Some("the operator looks at it".to_owned());
+                let enable = self.rng.chance(600);
+                admin(Ask::Intent(host, if enable { Intent::Enabled } else { Intent::Disabled { reason } }))
+            }
+        }
+    }
+
+    /// A request for servers of this flavor.
+    pub(crate) fn create(&mut self, flavor: &str, count: u32, host: Option<usize>) -> Ask {
+        Ask::Create(Box::new(NewServers {
+            name: "guest".to_owned(),
+            description: None,
+            hostname: None,
+            image_id: self.clients.image.unwrap_or(ImageId(Default::default())),
+            flavor_id: FlavorId::from(flavor),
+            key_name: None,
+            networks: Networks::Auto,
+            security_groups: Vec::new(),
+            user_data: None,
+            metadata: BTreeMap::new(),
+            tags: Default::default(),
+            config_drive: false,
+            zone: None,
+            host: host.map(|n| self.hosts[n].name.clone()),
+            disk_config_manual: false,
+            access_ipv4: String::new(),
+            access_ipv6: String::new(),
+            min_count: count,
+            max_count: count,
+        }))
+    }
+
+    /// A server of the tenant that it last heard to be there.
+    fn some_server(&mut self, tenant: usize) -> Option<ServerId> {
+        let project = self.clients.tenants[tenant];
+        let state = &self.plane.published;
+        let mine: Vec<ServerId> =
+            state.servers.values().filter(|s| s.project_id == project).map(|s| s.id).collect();
+        self.rng.pick(&mine).copied()
+    }
+
+    /// The control plane has answered a client's request.
+    pub(crate) fn answered(&mut self, caller: &Caller, ask: &Ask, answer: Result<&[ServerId], &Error>) {
+        let created = match answer {
+            Ok(created) => created,
+            Err(error) => {
+                note!(self, "client {} is refused: {:?}", caller.request_id, error.kind);
+                self.coverage.note("answer", answer_name(error.kind));
+                if error.kind == Kind::Internal {
+                    self.violate(0, format!("'{}' had an internal error: {error}", ask.name()));
+                }
+                return;
+            }
+        };
+        self.coverage.note("answer", "ok");
+        let names: Vec<String> = created.iter().map(|id| self.name(*id)).collect();
+        note!(self, "client {} is answered: {} {}", caller.request_id, ask.name(), names.join(" "));
+        for id in created {
+            self.clients.known.entry(*id).or_default().requests.push(caller.request_id.clone());
+        }
+        let Some(id) = ask.server() else { return };
+        let known = self.clients.known.entry(id).or_default();
+        let again = known.delete_acknowledged && matches!(ask, Ask::Delete(_));
+        if matches!(ask, Ask::Delete(_)) {
+            known.delete_acknowledged = true;
+        }
+        // A delete of what is being deleted is answered alike and begins nothing.
+        if !again && !matches!(ask, Ask::Delete(_)) {
+            known.requests.push(caller.request_id.clone());
+        }
+    }
+}
+
+fn answer_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Conflict => "conflict",
+        Kind::NotFound => "not found",
+        Kind::OverQuota => "over quota",
+        Kind::Unavailable => "unavailable",
+        Kind::Invalid => "invalid",
+        _ => "other refusal",
+    }
+}
+
+/// Ids for the two tenants and their users.
+pub(crate) fn tenants(rng: &mut Rng) -> Clients {
+    Clients {
+        tenants: (0..2).map(|_| ProjectId::from_random(rng.bytes())).collect(),
+        users: (0..2).map(|_| UserId::from_random(rng.bytes())).collect(),
+        ..Clients::default()
+    }
+}

@@ -1,0 +1,123 @@
+//! What may go wrong in a run, and which rule is broken on purpose to see that the invariants notice.
+
+use std::collections::BTreeSet;
+
+macro_rules! names {
+    ($(#[$meta:meta])* $type:ident { $($(#[$doc:meta])* $name:ident $text:literal;)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $type { $($(#[$doc])* $name,)* }
+
+        impl $type {
+            /// All of them.
+            pub const ALL: &'static [$type] = &[$($type::$name,)*];
+
+            /// Its name on the command line and in reports.
+            pub fn name(self) -> &'static str {
+                match self { $($type::$name => $text,)* }
+            }
+
+            /// The one with this name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|f| f.name() == name)
+            }
+        }
+    };
+}
+
+names! {
+    /// Something that goes wrong by itself.
+    Fault {
+        /// An agent's process dies and comes back; guests run on.
+        AgentCrash "agent-crash";
+        /// A host restarts: its guests die, its boot id changes.
+        HostReboot "host-reboot";
+        /// A message is lost.
+        MessageLost "message-lost";
+        /// A message arrives twice.
+        MessageRepeated "message-repeated";
+        /// A message arrives long after others that were sent later.
+        MessageLate "message-late";
+        /// A step takes minutes.
+        SlowStep "slow-step";
+        /// A step fails.
+        FailingStep "failing-step";
+        /// A guest's process is killed from outside.
+        GuestKilled "guest-killed";
+        /// A guest shuts itself down.
+        GuestShutdown "guest-shutdown";
+        /// The control plane dies before a commit is written.
+        PlaneCrashBefore "plane-crash-before";
+        /// The control plane dies when a commit is written and before anyone hears of it.
+        PlaneCrashAfter "plane-crash-after";
+        /// The control plane dies between commits.
+        PlaneCrashIdle "plane-crash-idle";
+        /// The store takes no commit once.
+        CommitFails "commit-fails";
+        /// Nothing is heard of a host for more than a minute.
+        HostSilent "host-silent";
+        /// The disk of a guest that does not run vanishes, perhaps to come back.
+        DiskAway "disk-away";
+        /// With late messages: what a host says of its guests arrives after what it said later. Not part of a storm:
+        /// reports carry no number yet by which the control plane could tell, see `tests/gaps.rs`.
+        ReportsOvertake "reports-overtake";
+    }
+}
+
+names! {
+    /// A rule that is broken on purpose.
+    Mutation {
+        /// Agents act on orders that they had before.
+        StaleOrders "stale-orders";
+        /// After a crash the control plane comes back with an older store.
+        ForgetsCommits "forgets-commits";
+        /// The driver makes a fresh disk where one is missing.
+        FreshDisk "fresh-disk";
+        /// Agents take what an orders message does not mention for removed.
+        AbsenceIsAnOrder "absence-is-an-order";
+        /// The scheduler does not look at hosts' intent.
+        PlacesAnywhere "places-anywhere";
+        /// The control plane confirms tombstones by itself.
+        BuriesEarly "buries-early";
+        /// Observations of stopped guests are dropped on their way.
+        BlindToStops "blind-to-stops";
+        /// A step's success is told though nothing was done.
+        LyingSteps "lying-steps";
+    }
+}
+
+/// How a world is set up and what happens in it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Decides everything else that is left open.
+    pub seed: u64,
+    /// How many hosts; drawn from 3 to 8 if not said.
+    pub hosts: Option<usize>,
+    /// What goes wrong by chance.
+    pub faults: BTreeSet<Fault>,
+    /// Which rule is broken.
+    pub mutation: Option<Mutation>,
+    /// How long clients and faults are at work, in seconds; 0 for a scenario, which does all by itself.
+    pub busy_s: i64,
+    /// Whether all of the trace is kept.
+    pub keep_trace: bool,
+}
+
+impl Config {
+    /// A storm of creates, actions and deletes under every fault.
+    pub fn storm(seed: u64) -> Self {
+        Self {
+            seed,
+            hosts: None,
+            faults: Fault::ALL.iter().copied().filter(|f| *f != Fault::ReportsOvertake).collect(),
+            mutation: None,
+            busy_s: 200,
+            keep_trace: false,
+        }
+    }
+
+    /// A quiet world of so many hosts, in which only what it is told happens.
+    pub fn quiet(seed: u64, hosts: usize) -> Self {
+        Self { hosts: Some(hosts), faults: BTreeSet::new(), busy_s: 0, ..Self::storm(seed) }
+    }
+}

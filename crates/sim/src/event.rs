@@ -1,0 +1,150 @@
+//! What can come next in the world.
+
+use lenticular_agent::core::Ended;
+use lenticular_control::command::server_create::NewServers;
+use lenticular_model::{
+    host::Intent, observation::Observation, policy::Caller, server::BootStyle, HostId, PortId, ServerId,
+};
+use lenticular_wire::agent::{Hello, Orders, OrdersQuery, Report, Welcome};
+
+/// Which agent's process, and which of its calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct From {
+    /// The host's place in the world.
+    pub(crate) host: usize,
+    /// Which life of its agent.
+    pub(crate) life: u64,
+    /// The call's number.
+    pub(crate) call: u64,
+}
+
+/// A poll for orders.
+#[derive(Debug, Clone)]
+pub(crate) struct Poll {
+    pub(crate) from: From,
+    pub(crate) host_id: HostId,
+    pub(crate) query: OrdersQuery,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone)]
+pub(crate) enum Ask {
+    Create(Box<NewServers>),
+    Start(ServerId),
+    Stop(ServerId),
+    Reboot(ServerId, BootStyle),
+    Delete(ServerId),
+    /// Moves a port to other addresses.
+    Readdress(PortId),
+    Intent(HostId, Intent),
+}
+
+impl Ask {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Start(_) => "start",
+            Self::Stop(_) => "stop",
+            Self::Reboot(_, BootStyle::Soft) => "soft reboot",
+            Self::Reboot(_, BootStyle::Hard) => "hard reboot",
+            Self::Delete(_) => "delete",
+            Self::Readdress(_) => "readdress",
+            Self::Intent(_, Intent::Enabled) => "enable host",
+            Self::Intent(_, Intent::Disabled { .. }) => "disable host",
+        }
+    }
+
+    /// The server that it is about.
+    pub(crate) fn server(&self) -> Option<ServerId> {
+        match self {
+            Self::Start(id) | Self::Stop(id) | Self::Reboot(id, _) | Self::Delete(id) => Some(*id),
+            Self::Create(_) | Self::Readdress(_) | Self::Intent(..) => None,
+        }
+    }
+}
+
+/// A message on its way to the control plane.
+#[derive(Debug, Clone)]
+pub(crate) enum Request {
+    Hello(From, Hello),
+    Poll(Poll),
+    Report(From, HostId, Report),
+    Client(Caller, Ask),
+}
+
+/// A message on its way to an agent.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    Welcome(Welcome),
+    Orders(Orders),
+    /// The report with these observations is durable.
+    Taken,
+    /// The host is not known and must introduce itself.
+    Unknown,
+}
+
+/// What can come next.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    ToPlane(Request),
+    ToAgent(From, Reply),
+    /// The control plane runs what waits.
+    Work,
+    /// A poll has waited long enough.
+    PollEnds(u64),
+    PlaneStarts,
+    PlaneDies,
+    AgentStarts(usize),
+    /// An agent looks for calls that had no answer and steps to try again.
+    Tick {
+        host: usize,
+        life: u64,
+    },
+    /// A step has its effect.
+    StepActs {
+        host: usize,
+        life: u64,
+        server: ServerId,
+        number: u64,
+    },
+    /// A step ends and its agent is told.
+    StepEnds {
+        host: usize,
+        life: u64,
+        server: ServerId,
+        number: u64,
+    },
+    /// A guest's process ends by itself.
+    GuestEnds {
+        host: usize,
+        server: ServerId,
+        process: u64,
+        how: Ended,
+    },
+    /// An agent hears of it.
+    Heard {
+        host: usize,
+        life: u64,
+        server: ServerId,
+        boot: u64,
+        how: Ended,
+    },
+    /// A guest writes to its disk.
+    GuestWrites,
+    /// A disk that was away is put back.
+    DiskBack {
+        host: usize,
+        server: ServerId,
+    },
+    /// A client or an operator does something.
+    Client,
+    /// Something goes wrong.
+    Fault,
+    /// Faults and clients cease.
+    Calm,
+    /// Is everything at rest?
+    Look,
+}
+
+/// What an agent reported and waits for an answer to.
+pub(crate) type Said = Vec<Observation>;

@@ -1,0 +1,129 @@
+//! What goes wrong: one fault at a time, at random times, until faults cease.
+
+use crate::{
+    config::Fault,
+    event::Event,
+    world::{note, World},
+};
+use lenticular_agent::core::Ended;
+use lenticular_model::ServerId;
+
+/// Faults that happen at a time of their own; the others strike messages and steps.
+const TIMED: &[Fault] = &[
+    Fault::AgentCrash,
+    Fault::HostReboot,
+    Fault::GuestKilled,
+    Fault::GuestShutdown,
+    Fault::PlaneCrashBefore,
+    Fault::PlaneCrashAfter,
+    Fault::PlaneCrashIdle,
+    Fault::CommitFails,
+    Fault::HostSilent,
+    Fault::DiskAway,
+];
+
+impl World {
+    /// Something goes wrong, and something else soon.
+    pub(crate) fn fault_happens(&mut self) {
+        if !self.faulty {
+            return;
+        }
+        self.keep_older();
+        let next = self.rng.range(500, 14_000);
+        self.after_ms(next, Event::Fault);
+        let fault = TIMED[self.rng.index(TIMED.len())];
+        if !self.config.faults.contains(&fault) {
+            return;
+        }
+        let host = self.rng.index(self.hosts.len());
+        let struck = match fault {
+            Fault::AgentCrash => self.crash_agent(host),
+            Fault::HostReboot => self.reboot_host(host),
+            Fault::GuestKilled => self.end_guest(host, Ended::Died),
+            Fault::GuestShutdown => self.end_guest(host, Ended::ByGuest),
+            Fault::PlaneCrashIdle => {
+                let up = self.plane.running.is_some();
+                self.after_ms(0, Event::PlaneDies);
+                up
+            }
+            Fault::HostSilent => self.silence(host),
+            Fault::DiskAway => self.take_disk(host),
+            _ => {
+                self.arm(fault);
+                true
+            }
+        };
+        if struck {
+            self.coverage.note("fault", fault.name());
+            note!(self, "fault {} ({})", fault.name(), self.hosts[host].name);
+        }
+    }
+
+    /// An agent dies and comes back.
+    pub(crate) fn crash_agent(&mut self, host: usize) -> bool {
+        let was = self.hosts[host].agent.is_some();
+        let back = self.rng.range(50, 20_000);
+        self.kill_agent(host, back);
+        was
+    }
+
+    /// A host restarts: nothing that ran there runs on.
+    pub(crate) fn reboot_host(&mut self, n: usize) -> bool {
+        let back = self.rng.range(15_000, 100_000);
+        let host = &mut self.hosts[n];
+        host.boots += 1;
+        for real in host.guests.values_mut() {
+            real.process = None;
+        }
+        note!(self, "{} restarts", self.hosts[n].name);
+        self.kill_agent(n, back);
+        true
+    }
+
+    /// A running guest ends by itself.
+    pub(crate) fn end_guest(&mut self, n: usize, how: Ended) -> bool {
+        let running =
+            self.hosts[n].guests.iter().filter_map(|(id, real)| Some((*id, real.running()?.number)));
+        let running: Vec<(ServerId, u64)> = running.collect();
+        let Some((server, process)) = self.rng.pick(&running).copied() else { return false };
+        self.after_ms(0, Event::GuestEnds { host: n, server, process, how });
+        true
+    }
+
+    /// Nothing of a host is heard for more than a minute.
+    pub(crate) fn silence(&mut self, n: usize) -> bool {
+        let seconds = self.rng.range(65, 150);
+        self.hosts[n].silent_until = self.now.plus_s(seconds);
+        true
+    }
+
+    /// The disk of a guest that does not run vanishes; half of them come back.
+    fn take_disk(&mut self, n: usize) -> bool {
+        let idle = self.hosts[n].guests.iter().filter(|(id, real)| {
+            let busy = self.hosts[n].agent.as_ref().is_some_and(|a| a.doing.contains_key(id));
+            real.process.is_none() && real.disk.as_ref().is_some_and(|d| d.writes > 0) && !busy
+        });
+        let idle: Vec<ServerId> = idle.map(|(id, _)| *id).collect();
+        let Some(id) = self.rng.pick(&idle).copied() else { return false };
+        if let Some(real) = self.hosts[n].guests.get_mut(&id) {
+            real.away = real.disk.take();
+        }
+        let name = self.name(id);
+        note!(self, "{} the disk of {name} is away", self.hosts[n].name);
+        if self.rng.chance(500) {
+            let delay = self.rng.range(1_000, 60_000);
+            self.after_ms(delay, Event::DiskBack { host: n, server: id });
+        }
+        true
+    }
+
+    /// Somebody puts a disk back.
+    pub(crate) fn put_disk_back(&mut self, n: usize, id: ServerId) {
+        let name = self.name(id);
+        let Some(real) = self.hosts[n].guests.get_mut(&id) else { return };
+        if real.disk.is_none() && real.away.is_some() {
+            real.disk = real.away.take();
+            note!(self, "{} the disk of {name} is back", self.hosts[n].name);
+        }
+    }
+}

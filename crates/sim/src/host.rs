@@ -1,0 +1,449 @@
+//! A host's agent: the real decision core, and around it what its runtime does (keeping the snapshot, calling the
+//! control plane, finding guests again).
+
+use crate::{
+    config::{Fault, Mutation},
+    event::{Event, From, Poll, Reply, Request, Said},
+    world::{note, World, BEGIN},
+};
+use lenticular_agent::core::{Core, Found, FoundProcess, Snapshot, Step, Taken};
+use lenticular_model::{
+    host::{Capacity, Hypervisor},
+    observation::{Sight, StopReason},
+    server::Wanted,
+    HostId, Incarnation, ServerId, Timestamp,
+};
+use lenticular_wire::agent::{Hello, Orders, OrdersQuery, Report, VERSION, WAIT_MS_MAX};
+use std::collections::BTreeMap;
+
+/// How many guests a host prepares or starts at once.
+const PARALLEL: usize = 2;
+
+/// How often an agent looks for calls without an answer, in milliseconds.
+const TICK_MS: i64 = 5_000;
+
+/// How long an agent waits for the answer to a hello or a report, in milliseconds.
+const PATIENCE_MS: i64 = 10_000;
+
+/// A disk as it really is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Disk {
+    pub(crate) generation: u64,
+    /// Which making of a disk this is.
+    pub(crate) made: u64,
+    /// How many times it was written.
+    pub(crate) writes: u64,
+}
+
+/// A guest's process as it really is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) number: u64,
+    pub(crate) boot: u64,
+    /// The guest has shut itself down and the process waits to be looked at.
+    pub(crate) ended: bool,
+    /// The life of the agent that is told of its end.
+    pub(crate) watched_by: Option<u64>,
+}
+
+/// What is really there of a guest, whatever anyone believes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Real {
+    pub(crate) disk: Option<Disk>,
+    /// A disk that was moved away.
+    pub(crate) away: Option<Disk>,
+    pub(crate) process: Option<Process>,
+}
+
+impl Real {
+    /// The process, unless its guest has ended.
+    pub(crate) fn running(&self) -> Option<&Process> {
+        self.process.as_ref().filter(|p| !p.ended)
+    }
+}
+
+/// A call under way.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    number: u64,
+    sent: Timestamp,
+}
+
+/// A step under way.
+#[derive(Debug, Clone)]
+pub(crate) struct Doing {
+    pub(crate) number: u64,
+    pub(crate) step: Step,
+    pub(crate) fails: bool,
+    pub(crate) acted: bool,
+}
+
+/// An agent's process.
+pub(crate) struct Agent {
+    pub(crate) core: Core,
+    pub(crate) life: u64,
+    host_id: Option<HostId>,
+    incarnation: Option<Incarnation>,
+    hello: Option<Call>,
+    poll: Option<Call>,
+    report: Option<(Call, Said)>,
+    pub(crate) doing: BTreeMap<ServerId, Doing>,
+    /// Orders it had before, for the mutation that acts on them again.
+    had: Vec<Orders>,
+}
+
+impl Agent {
+    /// True if it is in contact and waits for no answer but that of its poll.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.host_id.is_some() && self.hello.is_none() && self.report.is_none() && self.doing.is_empty()
+    }
+}
+
+/// A host: what outlives its agent, and the agent.
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) id: Option<HostId>,
+    number: usize,
+    pub(crate) boots: u64,
+    lives: u64,
+    saved: Option<Snapshot>,
+    pub(crate) silent_until: Timestamp,
+    /// When the last thing it said of its guests arrives.
+    pub(crate) said_until: Timestamp,
+    pub(crate) agent: Option<Agent>,
+    pub(crate) guests: BTreeMap<ServerId, Real>,
+    /// The order that last reached the agent, by server: what was wanted, and the boot.
+    pub(crate) ordered: BTreeMap<ServerId, (Wanted, u64)>,
+}
+
+impl Host {
+    pub(crate) fn new(number: usize) -> Self {
+        Self {
+            name: format!("host-{}", number + 1),
+            id: None,
+            number,
+            boots: 1,
+            lives: 0,
+            saved: None,
+            silent_until: BEGIN,
+            said_until: BEGIN,
+            agent: None,
+            guests: BTreeMap::new(),
+            ordered: BTreeMap::new(),
+        }
+    }
+
+    fn boot_id(&self) -> String {
+        format!("{}-boot-{}", self.name, self.boots)
+    }
+
+    /// Even hosts are small, odd ones larger.
+    fn capacity(&self) -> Capacity {
+        match self.number % 2 {
+            0 => Capacity { vcpus: 2, memory_mb: 8_192, disk_gb: 120 },
+            _ => Capacity { vcpus: 4, memory_mb: 16_384, disk_gb: 240 },
+        }
+    }
+
+    fn hello(&self, core: &Core) -> Hello {
+        Hello {
+            version: VERSION,
+            host_name: self.name.clone(),
+            boot_id: self.boot_id(),
+            address: format!("192.0.2.{}", self.number + 1),
+            zone: "nova".to_owned(),
+            capacity: self.capacity(),
+            hypervisor: Hypervisor {
+                driver: "sim".to_owned(),
+                arch: "x86_64".to_owned(),
+                ..Default::default()
+            },
+            inventory: core.inventory(),
+        }
+    }
+
+    /// The agent of this life, if it is still there.
+    pub(crate) fn live(&mut self, life: u64) -> Option<&mut Agent> {
+        self.agent.as_mut().filter(|agent| agent.life == life)
+    }
+}
+
+impl World {
+    /// An agent's process begins: it takes up its snapshot, looks for guests, and introduces the host.
+    pub(crate) fn start_agent(&mut self, n: usize) {
+        let host = &mut self.hosts[n];
+        if host.agent.is_some() {
+            return;
+        }
+        host.lives += 1;
+        let life = host.lives;
+        let core = match host.saved.as_ref().map(reread) {
+            Some(Ok(snapshot)) => {
+                Core::restore(snapshot, host.boot_id(), PARALLEL).map_err(|e| e.to_string())
+            }
+            Some(Err(why)) => Err(why),
+            None => Ok(Core::new(host.boot_id(), PARALLEL)),
+        };
+        let mut core = match core {
+            Ok(core) => core,
+            Err(why) => return self.violate(2, format!("the agent's snapshot cannot be read: {why}")),
+        };
+        let mut known: Vec<ServerId> = core.servers().chain(host.guests.keys().copied()).collect();
+        known.sort();
+        known.dedup();
+        for id in known {
+            let real = host.guests.entry(id).or_default();
+            let process = real.process.as_ref();
+            let process = process.map(|p| FoundProcess { boot: p.boot, ssh_forward: None, ended: p.ended });
+            core.found(id, Found { disk: real.disk.as_ref().map(|d| d.generation), process });
+            real.process = real.process.take().filter(|p| !p.ended);
+            if let Some(process) = &mut real.process {
+                process.watched_by = Some(life);
+            }
+        }
+        host.agent = Some(Agent {
+            core,
+            life,
+            host_id: None,
+            incarnation: None,
+            hello: None,
+            poll: None,
+            report: None,
+            doing: BTreeMap::new(),
+            had: Vec::new(),
+        });
+        note!(self, "{} agent starts, life {life}", self.hosts[n].name);
+        let jitter = self.rng.range(0, 1_000);
+        self.after_ms(TICK_MS + jitter, Event::Tick { host: n, life });
+        self.advance(n);
+    }
+
+    /// The agent's process ends, whatever it was doing.
+    pub(crate) fn kill_agent(&mut self, n: usize, back_ms: i64) {
+        if self.hosts[n].agent.take().is_some() {
+            note!(self, "{} agent dies", self.hosts[n].name);
+            self.after_ms(back_ms, Event::AgentStarts(n));
+        }
+    }
+
+    /// Calls that had no answer are given up, and what failed is tried again.
+    pub(crate) fn tick(&mut self, n: usize, life: u64) {
+        let now = self.now;
+        let Some(agent) = self.hosts[n].live(life) else { return };
+        let late = |call: &Option<Call>, ms| call.is_some_and(|c| now.since_ms(c.sent) > ms);
+        if late(&agent.hello, PATIENCE_MS) {
+            agent.hello = None;
+        }
+        if late(&agent.report.as_ref().map(|(call, _)| *call), PATIENCE_MS) {
+            agent.report = None;
+        }
+        if late(&agent.poll, WAIT_MS_MAX as i64 + PATIENCE_MS) {
+            agent.poll = None;
+        }
+        agent.core.retry();
+        self.after_ms(TICK_MS, Event::Tick { host: n, life });
+        self.advance(n);
+    }
+
+    /// Whatever can be done next is done: the snapshot kept, steps begun, calls made.
+    pub(crate) fn advance(&mut self, n: usize) {
+        self.keep_snapshot(n);
+        let Some(agent) = &mut self.hosts[n].agent else { return };
+        let steps = agent.core.begin();
+        let cuts = agent.core.take_cuts();
+        self.keep_snapshot(n);
+        for (id, step) in steps {
+            self.begin_step(n, id, step);
+        }
+        for id in cuts {
+            self.cut_step(n, id);
+        }
+        self.call(n);
+    }
+
+    fn keep_snapshot(&mut self, n: usize) {
+        let host = &mut self.hosts[n];
+        let Some(agent) = &mut host.agent else { return };
+        if agent.core.take_changed() {
+            host.saved = Some(agent.core.snapshot());
+        }
+    }
+
+    /// Makes the calls that are due: a hello, or a poll and a report.
+    fn call(&mut self, n: usize) {
+        let number = self.number();
+        let call = Call { number, sent: self.now };
+        let host = &mut self.hosts[n];
+        let Some(agent) = &mut host.agent else { return };
+        let from = From { host: n, life: agent.life, call: number };
+        let Some(host_id) = agent.host_id else {
+            if agent.hello.is_none() {
+                agent.hello = Some(call);
+                let hello = self.hosts[n].agent.as_ref().map(|a| self.hosts[n].hello(&a.core));
+                hello.into_iter().for_each(|hello| self.send_to_plane(n, Request::Hello(from, hello)));
+            }
+            return;
+        };
+        let Some(incarnation) = agent.core.incarnation().or(agent.incarnation) else { return };
+        let mut requests = Vec::new();
+        if agent.poll.is_none() {
+            agent.poll = Some(call);
+            let query = OrdersQuery { incarnation, after: agent.core.applied_upto(), wait_ms: WAIT_MS_MAX };
+            requests.push(Request::Poll(Poll { from, host_id, query }));
+        }
+        if agent.report.is_none() {
+            let observations = agent.core.pending_reports();
+            if !observations.is_empty() {
+                agent.report = Some((call, observations.clone()));
+                requests.push(Request::Report(from, host_id, Report { incarnation, observations }));
+            }
+        }
+        for request in requests {
+            if let Request::Report(_, _, report) = &request {
+                self.note_report(n, report);
+            }
+            self.send_to_plane(n, request);
+        }
+    }
+
+    fn note_report(&mut self, n: usize, report: &Report) {
+        for seen in &report.observations {
+            let (name, what) = (self.name(seen.server_id), sight_name(&seen.sight));
+            self.coverage.note("sight", what);
+            note!(self, "{} reports {name} boot {}: {what}", self.hosts[n].name, seen.boot);
+        }
+    }
+
+    /// An answer has come to an agent.
+    pub(crate) fn at_agent(&mut self, from: From, reply: Reply) {
+        let n = from.host;
+        let Some(agent) = self.hosts[n].live(from.life) else { return };
+        let waits = |call: &Option<Call>| call.is_some_and(|c| c.number == from.call);
+        match reply {
+            Reply::Welcome(welcome) if waits(&agent.hello) => {
+                agent.hello = None;
+                agent.host_id = Some(welcome.host_id);
+                agent.incarnation = Some(welcome.incarnation);
+                agent.core.welcomed();
+                note!(self, "{} is welcome", self.hosts[n].name);
+            }
+            Reply::Taken if waits(&agent.report.as_ref().map(|(call, _)| *call)) => {
+                if let Some((_, said)) = agent.report.take() {
+                    agent.core.reported(&said);
+                }
+            }
+            Reply::Unknown => {
+                agent.host_id = None;
+                agent.poll = None;
+                agent.report = None;
+            }
+            Reply::Orders(orders) => {
+                let current = waits(&agent.poll);
+                if current {
+                    agent.poll = None;
+                }
+                self.take_orders(n, orders, current);
+            }
+            // Nobody waits for it any more.
+            Reply::Welcome(_) | Reply::Taken => return,
+        }
+        self.advance(n);
+    }
+
+    fn take_orders(&mut self, n: usize, mut orders: Orders, current: bool) {
+        let mutation = self.config.mutation;
+        let host = &mut self.hosts[n];
+        let Some(agent) = &mut host.agent else { return };
+        if mutation == Some(Mutation::StaleOrders) {
+            agent.had.push(orders.clone());
+            if self.rng.chance(200) {
+                let had = &agent.had[self.rng.index(agent.had.len())];
+                orders.orders.extend(had.orders.iter().cloned());
+            }
+        }
+        for order in &orders.orders {
+            let disk = host.guests.get(&order.server_id).and_then(|real| real.disk.as_ref());
+            if let Some(disk) = disk.filter(|_| agent.core.misses_disk(order)) {
+                agent.core.disk_found(order.server_id, disk.generation);
+            }
+        }
+        if agent.core.apply(&orders) == Taken::Ignored {
+            self.coverage.note("orders", "ignored");
+            if current {
+                // The stream does not fit together: everything is asked for anew.
+                agent.core.start_over();
+            }
+            return;
+        }
+        self.coverage.note("orders", "applied");
+        for order in &orders.orders {
+            host.ordered.insert(order.server_id, (order.wanted, order.boot));
+        }
+        if !orders.orders.is_empty() {
+            let mut text = String::new();
+            for order in &orders.orders {
+                text += &format!(" {}={:?}/{}", self.name(order.server_id), order.wanted, order.boot);
+            }
+            note!(self, "{} takes orders {}..{}:{text}", self.hosts[n].name, orders.after, orders.upto);
+        }
+        if mutation == Some(Mutation::AbsenceIsAnOrder) && !orders.orders.is_empty() {
+            self.remove_unmentioned(n, &orders);
+        }
+        // It may die with the orders taken and not yet kept.
+        if self.chance(Fault::AgentCrash, 5) {
+            self.kill_agent(n, 1_000);
+        }
+    }
+
+    /// The broken rule: what is not mentioned is removed.
+    fn remove_unmentioned(&mut self, n: usize, orders: &Orders) {
+        let mentioned = |id: &ServerId| orders.orders.iter().any(|o| o.server_id == *id);
+        let others: Vec<ServerId> =
+            self.hosts[n].guests.keys().filter(|id| !mentioned(id)).copied().collect();
+        others.into_iter().for_each(|id| self.remove_guest(n, id));
+    }
+
+    /// An agent hears that a guest's process ended.
+    pub(crate) fn hear(
+        &mut self,
+        n: usize,
+        life: u64,
+        id: ServerId,
+        boot: u64,
+        how: lenticular_agent::core::Ended,
+    ) {
+        let host = &mut self.hosts[n];
+        if host.live(life).is_none() {
+            return;
+        }
+        if let Some(real) = host.guests.get_mut(&id) {
+            if real.process.as_ref().is_some_and(|p| p.ended && p.boot == boot) {
+                real.process = None;
+            }
+        }
+        if let Some(agent) = host.live(life) {
+            agent.core.exited(id, boot, how);
+        }
+        self.advance(n);
+    }
+}
+
+/// A snapshot as it comes back from the host's own disk.
+fn reread(snapshot: &Snapshot) -> Result<Snapshot, String> {
+    let text = serde_json::to_string(snapshot).map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
+/// The name of a sight in traces and counts.
+pub(crate) fn sight_name(sight: &Sight) -> &'static str {
+    match sight {
+        Sight::Preparing { .. } => "preparing",
+        Sight::Running { .. } => "running",
+        Sight::Stopped { why: StopReason::Ordered } => "stopped as ordered",
+        Sight::Stopped { why: StopReason::ByGuest } => "stopped by its guest",
+        Sight::Stopped { why: StopReason::Died } => "died",
+        Sight::Stopped { why: StopReason::HostRestarted } => "stopped by its host's restart",
+        Sight::Failed { .. } => "failed",
+        Sight::Absent => "absent",
+    }
+}

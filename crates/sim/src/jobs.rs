@@ -1,0 +1,231 @@
+//! What the control plane runs for each message and each controller, as its API does.
+
+use crate::{
+    client::Clients,
+    config::Mutation,
+    event::{Ask, Request},
+};
+use lenticular_control::{
+    command::{host, image, port, security_group, server, server_create},
+    reconcile::{self, Key},
+};
+use lenticular_model::{
+    error::{Error, Result},
+    flavor::{Flavor, Size},
+    host::Intent,
+    identity::Project,
+    image::{Data, Visibility},
+    observation::Sight,
+    policy::{Caller, RoleLevel, Scope},
+    port::Port,
+    server::{Server, Wanted},
+    Cause, FlavorId, HostId, ImageId, PortId, ServerId, Timestamp, Txn,
+};
+use lenticular_store::Job;
+use std::{cell::RefCell, sync::Arc};
+
+/// Something for the control plane to do.
+pub(crate) enum Todo {
+    Request(Box<Request>),
+    Reconcile(Key),
+}
+
+/// What a job found out.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) created: Vec<ServerId>,
+    pub(crate) host: Option<HostId>,
+    pub(crate) wake: Option<Timestamp>,
+}
+
+/// The flavor that no host can hold.
+const GIANT: &str = "giant";
+
+/// The transaction for what is to be done.
+pub(crate) fn job<'j>(todo: &'j Todo, done: &'j RefCell<Done>, mutation: Option<Mutation>) -> Job<'j> {
+    let cause = cause(todo);
+    let run: lenticular_store::Run<'j> = match todo {
+        Todo::Reconcile(key) => Box::new(move |txn| {
+            done.borrow_mut().wake = reconcile::reconcile(*key, txn);
+            if let (Some(Mutation::BuriesEarly), Key::Server(id)) = (mutation, key) {
+                bury_early(txn, *id);
+            }
+            Ok(())
+        }),
+        Todo::Request(request) => {
+            Box::new(move |txn| run_request(txn, request, &mut done.borrow_mut(), mutation))
+        }
+    };
+    Job { cause, run }
+}
+
+fn cause(todo: &Todo) -> Cause {
+    let host =
+        |name: &dyn std::fmt::Display, why: &str| (format!("host/{name}"), String::new(), why.to_owned());
+    let (actor, request_id, why) = match todo {
+        Todo::Reconcile(key) => ("controller".to_owned(), String::new(), reconcile::why(*key)),
+        Todo::Request(request) => match &**request {
+            Request::Hello(_, hello) => host(&hello.host_name, "host hello"),
+            Request::Poll(poll) => host(&poll.host_id, "contact"),
+            Request::Report(_, id, _) => host(id, "host report"),
+            Request::Client(caller, ask) => {
+                (caller.user_id.to_string(), caller.request_id.clone(), ask.name().to_owned())
+            }
+        },
+    };
+    Cause { actor, request_id, why }
+}
+
+fn run_request(
+    txn: &mut Txn<'_>,
+    request: &Request,
+    done: &mut Done,
+    mutation: Option<Mutation>,
+) -> Result<()> {
+    match request {
+        Request::Hello(_, hello) => {
+            let intro = host::Introduction {
+                name: hello.host_name.clone(),
+                boot_id: hello.boot_id.clone(),
+                address: hello.address.clone(),
+                zone: hello.zone.clone(),
+                capacity: hello.capacity,
+                hypervisor: hello.hypervisor.clone(),
+            };
+            let id = host::hello(txn, intro)?;
+            host::observe(txn, id, &hello.inventory);
+            done.host = Some(id);
+        }
+        Request::Poll(poll) => host::contact(txn, poll.host_id),
+        Request::Report(_, id, report) => {
+            if !txn.hosts.contains_key(id) || report.incarnation != txn.incarnation {
+                return Err(Error::not_found("Host", id));
+            }
+            let blind = mutation == Some(Mutation::BlindToStops);
+            let seen = report.observations.iter();
+            let seen: Vec<_> =
+                seen.filter(|o| !(blind && matches!(o.sight, Sight::Stopped { .. }))).cloned().collect();
+            host::observe(txn, *id, &seen);
+        }
+        Request::Client(caller, ask) => run_ask(txn, caller, ask, done, mutation)?,
+    }
+    Ok(())
+}
+
+fn run_ask(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    ask: &Ask,
+    done: &mut Done,
+    mutation: Option<Mutation>,
+) -> Result<()> {
+    match ask {
+        Ask::Create(new) => {
+            done.created = server_create::create(txn, caller, (**new).clone())?;
+            if mutation == Some(Mutation::PlacesAnywhere) {
+                place_anywhere(txn, &done.created);
+            }
+            Ok(())
+        }
+        Ask::Start(id) => server::start(txn, caller, *id),
+        Ask::Stop(id) => server::stop(txn, caller, *id),
+        Ask::Reboot(id, style) => server::reboot(txn, caller, *id, *style),
+        Ask::Delete(id) => server::delete(txn, caller, *id),
+        Ask::Readdress(id) => readdress(txn, caller, *id),
+        Ask::Intent(id, intent) => host::set_intent(txn, caller, *id, intent.clone()),
+    }
+}
+
+/// Moves a port to another address of its subnet, chosen by its own name.
+fn readdress(txn: &mut Txn<'_>, caller: &Caller, id: PortId) -> Result<()> {
+    let old = port::visible(txn, caller, id)?;
+    let Some(first) = old.fixed_ips.first() else { return Ok(()) };
+    let std::net::IpAddr::V4(address) = first.ip_address else { return Ok(()) };
+    let [a, b, c, d] = address.octets();
+    let address = std::net::Ipv4Addr::new(a, b, c, if d < 128 { d + 100 } else { d - 100 }).into();
+    let asked = port::AskIp { subnet: Some(first.subnet_id), address: Some(address) };
+    let change = port::PortChange { fixed_ips: Some(vec![asked]), ..Default::default() };
+    port::update(txn, caller, id, change)
+}
+
+/// The broken rule: new servers go to a disabled host if there is one.
+fn place_anywhere(txn: &mut Txn<'_>, created: &[ServerId]) {
+    let disabled = txn.hosts.values().find(|h| matches!(h.intent, Intent::Disabled { .. })).map(|h| h.id);
+    for id in created.iter().filter(|_| disabled.is_some()) {
+        txn.update::<Server>(id, |s| s.host_id = s.host_id.and(disabled));
+        let ports: Vec<PortId> = server::ports(txn, *id).map(|p| p.id).collect();
+        for port in ports {
+            txn.update::<Port>(&port, |p| p.host_id = disabled);
+        }
+    }
+}
+
+/// The broken rule: a tombstone goes before its host has confirmed it.
+fn bury_early(txn: &mut Txn<'_>, id: ServerId) {
+    if let Some(server) = txn.servers.get(&id).filter(|s| s.wanted == Wanted::Absent).cloned() {
+        server::bury(txn, &server);
+    }
+}
+
+/// Fills a new cloud with what clients need: their projects, an image, and a flavor that no host can hold.
+pub(crate) fn furnish(txn: &mut Txn<'_>, clients: &Clients) -> Result<ImageId> {
+    for (number, id) in clients.tenants.iter().enumerate() {
+        txn.put(Project {
+            id: *id,
+            created_at: txn.now,
+            updated_at: None,
+            domain_id: "default".into(),
+            name: format!("tenant-{number}"),
+            description: String::new(),
+            enabled: true,
+            parent_id: None,
+            tags: Vec::new(),
+            extra: Default::default(),
+            unknown: Default::default(),
+        });
+        security_group::ensure_default(txn, *id);
+    }
+    txn.put(Flavor {
+        id: FlavorId::from(GIANT),
+        created_at: txn.now,
+        updated_at: None,
+        name: GIANT.to_owned(),
+        description: None,
+        size: Size { vcpus: 64, ram_mb: 131_072, disk_gb: 10, ephemeral_gb: 0, swap_mb: 0 },
+        is_public: true,
+        access: Vec::new(),
+        rxtx_factor: 1.0,
+        extra_specs: Arc::default(),
+        unknown: Default::default(),
+    });
+    let admin = Caller {
+        user_id: clients.users[0],
+        scope: Scope::Project(clients.tenants[0]),
+        level: RoleLevel::Admin,
+        request_id: "req-0".to_owned(),
+    };
+    let new = image::NewImage {
+        id: None,
+        name: Some("test".to_owned()),
+        owner: None,
+        visibility: Visibility::Public,
+        disk_format: Some("qcow2".to_owned()),
+        container_format: Some("bare".to_owned()),
+        min_disk: 0,
+        min_ram: 0,
+        protected: false,
+        hidden: false,
+        tags: Default::default(),
+        properties: Default::default(),
+    };
+    let id = image::create(txn, &admin, new)?;
+    image::begin_upload(txn, &admin, id, "upload".to_owned())?;
+    let data = Data {
+        size: 1 << 20,
+        virtual_size: Some(1 << 26),
+        checksum: "0".repeat(32),
+        sha512: "0".repeat(128),
+    };
+    image::commit_upload(txn, id, "upload", data)?;
+    Ok(id)
+}

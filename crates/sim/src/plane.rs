@@ -1,0 +1,342 @@
+//! The control plane: the real writer over a disk in memory, the real commands and controllers, run in batches.
+
+use crate::{
+    client::{self, Clients},
+    config::{Fault, Mutation},
+    event::{Event, From, Poll, Reply, Request},
+    jobs::{self, Done, Todo},
+    rng::Rng,
+    world::{note, World, BEGIN},
+};
+use lenticular_control::{bootstrap, reconcile::Queue};
+use lenticular_model::{error::Error, Cause, Incarnation, Kind, State, Timestamp};
+use lenticular_store::{Crash, Memory, MemoryDisk, Outcome, Writer};
+use lenticular_wire::agent::{orders, Welcome, WAIT_MS_MAX};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
+
+/// How long a contact is news, as the API has it.
+const CONTACT_FRESH_MS: i64 = 5_000;
+
+/// How many controllers run in one batch.
+const KEYS_MAX: usize = 8;
+
+/// How long a controller whose commit failed waits, in seconds.
+const RETRY_S: i64 = 1;
+
+/// What the next durable commit meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Armed {
+    Crash(Crash),
+    Fail,
+}
+
+/// A process of the control plane.
+pub(crate) struct Running {
+    pub(crate) writer: Writer,
+    queue: Queue,
+    pending: Vec<Request>,
+    parked: BTreeMap<u64, Poll>,
+    work_at: Option<Timestamp>,
+}
+
+/// The control plane and its disk.
+pub(crate) struct Plane {
+    pub(crate) disk: MemoryDisk,
+    pub(crate) running: Option<Running>,
+    /// The last state that anyone could see.
+    pub(crate) published: Arc<State>,
+    /// False if the last process died in a commit that may have been written.
+    pub(crate) known: bool,
+    pub(crate) armed: Option<Armed>,
+    /// An older copy of the disk, for a control plane that forgets.
+    older: Option<MemoryDisk>,
+}
+
+impl Plane {
+    /// A new cloud with two tenants, an image and a flavor that no host can hold.
+    pub(crate) fn new(rng: &mut Rng) -> (Self, Clients) {
+        let disk = MemoryDisk::new();
+        let mut clients = client::tenants(rng);
+        let incarnation = Incarnation::from_random(rng.bytes());
+        let mut writer = open(&disk, BEGIN, incarnation).expect("an empty disk opens");
+        let cause = Cause { actor: "sim".to_owned(), request_id: String::new(), why: "bootstrap".to_owned() };
+        let mut entropy = || rng.bytes();
+        let made = writer.transact(BEGIN, &mut entropy, cause, |txn| {
+            bootstrap::bootstrap(txn, "no password");
+            jobs::furnish(txn, &clients)
+        });
+        clients.image = Some(made.expect("an empty cloud can be furnished").0);
+        let published = writer.state().clone();
+        let running = Running::new(writer);
+        let plane = Self { disk, running: Some(running), published, known: true, armed: None, older: None };
+        (plane, clients)
+    }
+}
+
+impl Running {
+    fn new(writer: Writer) -> Self {
+        let queue = Queue::of_all(writer.state());
+        Self { writer, queue, pending: Vec::new(), parked: BTreeMap::new(), work_at: None }
+    }
+}
+
+fn open(disk: &MemoryDisk, now: Timestamp, fresh: Incarnation) -> Result<Writer, String> {
+    let engine = Memory::open(disk).map_err(|error| error.to_string())?;
+    Writer::open(Box::new(engine), now, fresh).map_err(|error| error.to_string())
+}
+
+impl World {
+    /// A message has come to where the control plane is, if it is there.
+    pub(crate) fn at_plane(&mut self, request: Request) {
+        let Some(running) = &mut self.plane.running else {
+            self.coverage.note("plane", "away");
+            return;
+        };
+        if let Request::Poll(poll) = &request {
+            let state = running.writer.state();
+            if !state.hosts.contains_key(&poll.host_id) {
+                let from = poll.from;
+                return self.send_to_agent(from, Reply::Unknown);
+            }
+            let contact = state.contacts.get(&poll.host_id);
+            if contact.is_some_and(|c| self.now.since_ms(c.at) < CONTACT_FRESH_MS) {
+                let poll = poll.clone();
+                return self.serve(poll);
+            }
+        }
+        running.pending.push(request);
+        let delay = self.rng.range(1, 6);
+        self.plan_work(self.now.plus_ms(delay));
+    }
+
+    /// Lets the control plane work at this time, if it would not earlier.
+    fn plan_work(&mut self, at: Timestamp) {
+        let Some(running) = &mut self.plane.running else { return };
+        if running.work_at.is_none_or(|planned| planned > at) {
+            running.work_at = Some(at);
+            let delay = at.0 - self.now.0;
+            self.after_us(delay, Event::Work);
+        }
+    }
+
+    /// Runs what waits as one batch.
+    pub(crate) fn work(&mut self) {
+        let now = self.now;
+        let Some(running) = &mut self.plane.running else { return };
+        if running.work_at != Some(now) {
+            return;
+        }
+        running.work_at = None;
+        let mut todos: Vec<Todo> = running.pending.drain(..).map(|r| Todo::Request(Box::new(r))).collect();
+        let keys = (0..KEYS_MAX).map_while(|_| running.queue.next(now)).map(Todo::Reconcile);
+        todos.extend(keys);
+        if todos.is_empty() {
+            return self.plan_wake(false);
+        }
+        let before = running.writer.state().clone();
+        let done: Vec<RefCell<Done>> = todos.iter().map(|_| RefCell::default()).collect();
+        let mutation = self.config.mutation;
+        let batch = todos.iter().zip(&done).map(|(todo, done)| jobs::job(todo, done, mutation)).collect();
+        let rng = &mut self.rng;
+        let mut entropy = || rng.bytes();
+        let prepared = running.writer.prepare(now, &mut entropy, batch);
+        if !prepared.is_volatile() {
+            match self.plane.armed.take() {
+                Some(Armed::Crash(crash)) => self.plane.disk.crash_next_commit(crash),
+                Some(Armed::Fail) => self.plane.disk.fail_next_commit("no space left on device"),
+                None => {}
+            }
+        }
+        let outcome = running.writer.commit(prepared);
+        if running.writer.lost().is_some() {
+            self.plane.known = false;
+            return self.kill_plane("in a commit");
+        }
+        let news = !outcome.commits.is_empty();
+        let done = done.into_iter().map(RefCell::into_inner).collect();
+        self.publish(&before, &outcome);
+        self.answer_all(todos, done, outcome);
+        self.serve_parked();
+        self.plan_wake(news);
+    }
+
+    fn publish(&mut self, before: &Arc<State>, outcome: &Outcome) {
+        let mut head = before.clone();
+        for commit in &outcome.commits {
+            self.check_commit(&head, commit);
+            head = commit.state.clone();
+            let Some(running) = &mut self.plane.running else { return };
+            for (kind, id) in &commit.changes {
+                running.queue.changed(*kind, id);
+            }
+        }
+        let Some(running) = &self.plane.running else { return };
+        self.look_at_copies = true;
+        self.plane.published = running.writer.state().clone();
+        if !outcome.commits.is_empty() {
+            self.check_memory();
+        } else if self.plane.published.seq != before.seq {
+            self.violate(2, "a batch that was refused changed the state".to_owned());
+        }
+    }
+
+    fn answer_all(&mut self, todos: Vec<Todo>, done: Vec<Done>, outcome: Outcome) {
+        for ((todo, done), answer) in todos.into_iter().zip(done).zip(outcome.answers) {
+            match todo {
+                Todo::Reconcile(key) => {
+                    let at = if answer.is_ok() { done.wake } else { Some(self.now.plus_s(RETRY_S)) };
+                    if let Some(running) = &mut self.plane.running {
+                        running.queue.wake(key, at);
+                    }
+                }
+                Todo::Request(request) => self.answer(*request, &done, answer),
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request, done: &Done, answer: Result<(), Error>) {
+        match (request, answer) {
+            (Request::Client(caller, ask), Ok(())) => self.answered(&caller, &ask, Ok(&done.created)),
+            (Request::Client(caller, ask), Err(error)) => self.answered(&caller, &ask, Err(&error)),
+            (Request::Hello(from, _), Ok(())) => {
+                let Some(host_id) = done.host else { return };
+                self.hosts[from.host].id = Some(host_id);
+                let incarnation = self.plane.published.incarnation;
+                self.send_to_agent(from, Reply::Welcome(Welcome { host_id, incarnation }));
+            }
+            (Request::Report(from, ..), Ok(())) => self.send_to_agent(from, Reply::Taken),
+            (Request::Poll(poll), Ok(())) => self.serve(poll),
+            // It has to introduce itself again, or to try again when its patience ends.
+            (
+                Request::Report(from, ..) | Request::Hello(from, _) | Request::Poll(Poll { from, .. }),
+                Err(error),
+            ) => {
+                if error.kind == lenticular_model::error::Kind::Internal {
+                    self.violate(0, format!("a host's message had an internal error: {error}"));
+                }
+                if error.kind == lenticular_model::error::Kind::NotFound {
+                    self.send_to_agent(from, Reply::Unknown);
+                }
+            }
+        }
+    }
+
+    fn plan_wake(&mut self, news: bool) {
+        let Some(running) = &self.plane.running else { return };
+        let soon = self.now.plus_ms(1);
+        match (news, running.queue.next_wake()) {
+            (true, _) => self.plan_work(soon),
+            (false, Some(at)) => self.plan_work(at.max(soon)),
+            (false, None) => {}
+        }
+    }
+
+    /// Answers a poll, or lets it wait.
+    fn serve(&mut self, poll: Poll) {
+        let number = self.number();
+        let Some(running) = &mut self.plane.running else { return };
+        running.parked.insert(number, poll);
+        if !self.serve_one(number, false) {
+            self.after_ms(WAIT_MS_MAX as i64, Event::PollEnds(number));
+        }
+    }
+
+    fn serve_parked(&mut self) {
+        let Some(running) = &self.plane.running else { return };
+        let parked: Vec<u64> = running.parked.keys().copied().collect();
+        for number in parked {
+            self.serve_one(number, false);
+        }
+    }
+
+    pub(crate) fn end_poll(&mut self, number: u64) {
+        self.serve_one(number, true);
+    }
+
+    fn serve_one(&mut self, number: u64, ends: bool) -> bool {
+        let Some(running) = &mut self.plane.running else { return false };
+        let Some(poll) = running.parked.get(&number) else { return false };
+        let found = orders(running.writer.state(), poll.host_id, &poll.query);
+        if found.orders.is_empty() && found.after == poll.query.after && !ends {
+            return false;
+        }
+        let from: From = poll.from;
+        running.parked.remove(&number);
+        self.send_to_agent(from, Reply::Orders(found));
+        true
+    }
+
+    /// The control plane's process ends; another starts after a while.
+    pub(crate) fn kill_plane(&mut self, how: &str) {
+        if self.plane.running.is_none() {
+            return;
+        }
+        note!(self, "the control plane dies {how}, at commit {}", self.plane.published.seq);
+        self.plane.running = None;
+        if self.config.busy_s > 0 {
+            let delay = if self.rng.chance(200) {
+                self.rng.range(60_000, 120_000)
+            } else {
+                self.rng.range(50, 15_000)
+            };
+            self.after_ms(delay, Event::PlaneStarts);
+        }
+    }
+
+    /// Another process takes the store over.
+    pub(crate) fn start_plane(&mut self) {
+        if self.plane.running.is_some() {
+            return;
+        }
+        if self.config.mutation == Some(Mutation::ForgetsCommits) {
+            if let Some(older) = self.plane.older.take() {
+                self.plane.disk = older;
+            }
+        }
+        let fresh = Incarnation::from_random(self.rng.bytes());
+        let mut writer = match open(&self.plane.disk, self.now, fresh) {
+            Ok(writer) => writer,
+            Err(why) => return self.violate(2, format!("the store does not open again: {why}")),
+        };
+        note!(self, "the control plane starts at commit {}", writer.state().seq);
+        self.check_reload(writer.state());
+        let cause = Cause { why: "take over".to_owned(), ..Cause::default() };
+        let rng = &mut self.rng;
+        let mut entropy = || rng.bytes();
+        let taken = writer.transact(self.now, &mut entropy, cause, |txn| {
+            bootstrap::take_over(txn);
+            Ok(())
+        });
+        if let Err(error) = taken {
+            return self.violate(2, format!("the store cannot be taken over: {error}"));
+        }
+        self.look_at_copies = true;
+        self.plane.published = writer.state().clone();
+        self.plane.known = true;
+        self.plane.running = Some(Running::new(writer));
+        self.check_memory();
+        self.plan_work(self.now.plus_ms(1));
+    }
+
+    /// Keeps a copy of the store to go back to, for the mutation that forgets.
+    pub(crate) fn keep_older(&mut self) {
+        if self.config.mutation == Some(Mutation::ForgetsCommits) && self.plane.older.is_none() {
+            self.plane.older = Some(self.plane.disk.copy());
+        }
+    }
+
+    /// A document of the store as it is durable.
+    pub(crate) fn stored(&self, kind: Kind, id: &str) -> Option<String> {
+        use lenticular_store::Reader;
+        self.plane.disk.get(kind, id).ok().flatten()
+    }
+
+    /// Arms the next durable commit with a fault.
+    pub(crate) fn arm(&mut self, fault: Fault) {
+        self.plane.armed = match fault {
+            Fault::PlaneCrashBefore => Some(Armed::Crash(Crash::BeforeCommit)),
+            Fault::PlaneCrashAfter => Some(Armed::Crash(Crash::AfterCommit)),
+            _ => Some(Armed::Fail),
+        };
+    }
+}

@@ -1,0 +1,161 @@
+//! The indexes of a State against those of the same records loaded anew.
+
+use lenticular_model::{
+    flavor::Flavor,
+    host::Host,
+    identity::{Domain, Project, Revocation, Role, RoleAssignment, User},
+    image::Image,
+    keypair::Keypair,
+    network::Network,
+    operation::Operation,
+    port::Port,
+    quota::Quota,
+    security_group::{SecurityGroup, SecurityGroupRule},
+    server::Server,
+    subnet::Subnet,
+    HostId, Record, ServerId, State,
+};
+use std::collections::BTreeMap;
+
+/// Calls a macro with every durable type of record.
+macro_rules! every_record {
+    ($each:ident) => {
+        $each!(
+            Domain Project User Role RoleAssignment Revocation Quota Image Flavor Keypair Host Server Operation
+            Network Subnet Port SecurityGroup SecurityGroupRule
+        )
+    };
+}
+
+/// The same records in a State of their own, each gone through its document.
+///
+/// # Errors
+/// A record cannot be read back from what it is written as.
+pub fn rebuild(state: &State) -> Result<State, String> {
+    let mut fresh = State::new(state.incarnation, state.took_over_at);
+    fresh.seq = state.seq;
+    macro_rules! each {
+        ($($record:ident)*) => { $(load_all::<$record>(state, &mut fresh)?;)* };
+    }
+    every_record!(each);
+    Ok(fresh)
+}
+
+fn load_all<R: Record>(from: &State, into: &mut State) -> Result<(), String> {
+    for record in from.all::<R>() {
+        let bad = |error| format!("{} {} cannot be reloaded: {error}", R::KIND.name(), record.id());
+        let doc = serde_json::to_string(&**record).map_err(bad)?;
+        into.load(R::KIND, &doc, from.seq).map_err(bad)?;
+    }
+    Ok(())
+}
+
+/// Whether two states hold the same durable records.
+///
+/// # Errors
+/// They do not; says of which kind.
+pub fn same_tables(a: &State, b: &State) -> Result<(), String> {
+    macro_rules! each {
+        ($($record:ident)*) => { $(same_table::<$record>(a, b)?;)* };
+    }
+    every_record!(each);
+    Ok(())
+}
+
+fn same_table<R: Record + PartialEq>(a: &State, b: &State) -> Result<(), String> {
+    let (left, right) = (R::table(a), R::table(b));
+    if left.len() != right.len() {
+        return Err(format!(
+            "{} has {} records and {} when reloaded",
+            R::KIND.name(),
+            left.len(),
+            right.len()
+        ));
+    }
+    let differs = left.iter().zip(right.iter()).find(|((_, a), (_, b))| a != b);
+    match differs {
+        Some(((_, a), (_, b))) => {
+            Err(format!("{} {} is {b:?} when reloaded, not {a:?}", R::KIND.name(), a.id()))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether a state's indexes are those that its records make.
+///
+/// # Errors
+/// They are not; says which.
+pub fn compare(state: &State) -> Result<(), String> {
+    let fresh = rebuild(state)?;
+    same_tables(state, &fresh)?;
+    let (a, b) = (&state.index, &fresh.index);
+    macro_rules! same {
+        ($($field:ident)*) => {
+            $(if a.$field != b.$field {
+                let what = format!("{:?}, rebuilt {:?}", a.$field, b.$field);
+                return Err(format!("the index {} is {what}", stringify!($field)));
+            })*
+        };
+    }
+    same!(user_names project_names domain_names role_names user_roles flavor_names user_keypairs image_order
+        host_names server_order project_servers host_servers project_usage server_operations project_networks
+        open_networks network_subnets network_ports project_ports server_ports device_ports addresses macs
+        project_groups group_rules group_ports);
+    let empty = Default::default();
+    let hosts = a.host_usage.keys().chain(b.host_usage.keys());
+    for host in hosts {
+        if a.host_usage.get(host).unwrap_or(&empty) != b.host_usage.get(host).unwrap_or(&empty) {
+            return Err(format!("the index host_usage of {host} differs from its rebuild"));
+        }
+    }
+    orders_are_whole(state)
+}
+
+/// Every server with a host has exactly one place in its host's stream of orders, and nothing else has.
+fn orders_are_whole(state: &State) -> Result<(), String> {
+    let placed: Vec<(HostId, ServerId)> = state.index.host_servers.iter().copied().collect();
+    let ordered: Vec<(HostId, ServerId)> = state.index.order_seq.keys().copied().collect();
+    if placed != ordered {
+        return Err(format!("servers with a host {placed:?} differ from those with orders {ordered:?}"));
+    }
+    let mut feed: BTreeMap<(HostId, ServerId), u64> = BTreeMap::new();
+    for (host, seq, server) in &state.index.order_feed {
+        if feed.insert((*host, *server), *seq).is_some() {
+            return Err(format!("server {server} is twice in the order feed of {host}"));
+        }
+    }
+    let differs = state.index.order_seq.iter().find(|(key, seq)| feed.get(key) != Some(seq));
+    match differs {
+        Some((key, seq)) => {
+            Err(format!("orders of {key:?} are of commit {seq}, and the feed has {:?}", feed.get(key)))
+        }
+        None if feed.len() != ordered.len() => {
+            Err("the order feed has entries that nothing points to".to_owned())
+        }
+        None if ordered
+            .iter()
+            .any(|key| state.index.order_seq.get(key).is_some_and(|seq| *seq > state.seq)) =>
+        {
+            Err("orders come from a commit of the future".to_owned())
+        }
+        None => Ok(()),
+    }
+}
+
+/// No server's orders look older in `loaded` than they did in `published`: an agent that has not applied them yet would
+/// never be given them.
+///
+/// # Errors
+/// They do; says whose.
+pub fn orders_are_as_new(published: &State, loaded: &State) -> Result<(), String> {
+    for (key, seq) in &published.index.order_seq {
+        let found = loaded.index.order_seq.get(key);
+        if found.is_none_or(|found| found < seq) {
+            return Err(format!(
+                "orders of server {} changed in commit {seq}, and after a restart seem to be of {found:?}",
+                key.1
+            ));
+        }
+    }
+    Ok(())
+}

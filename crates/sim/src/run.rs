@@ -1,0 +1,103 @@
+//! Runs of many seeds, and what a failing one says.
+
+use crate::{
+    config::Config,
+    coverage::Coverage,
+    world::{Violation, World},
+};
+use std::ops::Range;
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// How many events happened.
+    pub events: u64,
+    /// A digest of the trace.
+    pub hash: u64,
+    /// What happened how often.
+    pub coverage: Coverage,
+    /// What was violated, if anything.
+    pub violation: Option<Violation>,
+    /// The end of the trace.
+    pub tail: String,
+}
+
+/// Runs one world to its end.
+pub fn run(config: Config) -> Summary {
+    let mut world = World::new(config);
+    world.run();
+    world.summary()
+}
+
+impl World {
+    /// What came of the run so far.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            events: self.steps,
+            hash: self.trace.hash(),
+            coverage: self.coverage.clone(),
+            violation: self.violation.clone(),
+            tail: self.trace.tail(),
+        }
+    }
+
+    /// The lines of the trace that were kept.
+    pub fn trace_lines(&self) -> Vec<String> {
+        self.trace.lines().map(str::to_owned).collect()
+    }
+}
+
+/// What a failing seed says: the invariant, the end of the trace, and how to see it again.
+pub fn complaint(seed: u64, violation: &Violation, tail: &str) -> String {
+    format!(
+        "seed {seed} violates invariant {}: {}\n\n{tail}\nTo replay it:\n    \
+         cargo run --release -p lenticular-sim -- --seed {seed} --trace\n",
+        violation.invariant, violation.what
+    )
+}
+
+/// What many storms came to.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// How many seeds ran.
+    pub seeds: u64,
+    /// How many events happened.
+    pub events: u64,
+    /// The fewest events of one seed.
+    pub events_min: u64,
+    /// What happened how often.
+    pub coverage: Coverage,
+    /// The seeds that failed, with what they say.
+    pub failures: Vec<(u64, String)>,
+}
+
+impl Totals {
+    /// Adds what other seeds came to.
+    pub fn add(&mut self, other: Self) {
+        self.events_min = match self.seeds {
+            0 => other.events_min,
+            _ => self.events_min.min(other.events_min),
+        };
+        self.seeds += other.seeds;
+        self.events += other.events;
+        self.coverage.add(&other.coverage);
+        self.failures.extend(other.failures);
+    }
+}
+
+/// Runs storms for these seeds.
+pub fn storms(seeds: Range<u64>, config: impl Fn(u64) -> Config) -> Totals {
+    let mut totals = Totals::default();
+    for seed in seeds {
+        let summary = run(config(seed));
+        let failure = summary.violation.map(|v| (seed, complaint(seed, &v, &summary.tail)));
+        totals.add(Totals {
+            seeds: 1,
+            events: summary.events,
+            events_min: summary.events,
+            coverage: summary.coverage,
+            failures: failure.into_iter().collect(),
+        });
+    }
+    totals
+}

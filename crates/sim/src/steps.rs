@@ -1,0 +1,261 @@
+//! A host's drivers: what each step does to disks and processes, how long it takes, and how it fails.
+
+use crate::{
+    config::{Fault, Mutation},
+    event::Event,
+    host::{Disk, Doing, Process},
+    world::{note, World},
+};
+use lenticular_agent::core::{Ended, Failure, Outcome, Step};
+use lenticular_model::{
+    server::{Server, Wanted},
+    ServerId,
+};
+use std::sync::Arc;
+
+/// How long a guest that does not answer is given to shut down, in milliseconds.
+const SHUTDOWN_DEADLINE_MS: i64 = 60_000;
+
+impl World {
+    /// A step begins: it is settled now how long it takes and whether it fails.
+    pub(crate) fn begin_step(&mut self, n: usize, id: ServerId, step: Step) {
+        let number = self.number();
+        let mut takes_ms = match &step {
+            Step::Prepare(_) => self.rng.range(200, 5_000),
+            Step::Start(_) => self.rng.range(100, 2_000),
+            Step::Kill => self.rng.range(10, 300),
+            Step::Remove => self.rng.range(20, 800),
+            Step::Shutdown => SHUTDOWN_DEADLINE_MS,
+        };
+        if self.chance(Fault::SlowStep, 50) {
+            takes_ms += self.rng.range(60_000, 300_000);
+        }
+        let fails = self.chance(Fault::FailingStep, 70);
+        let acts_ms = self.rng.range(0, takes_ms);
+        let name = self.name(id);
+        note!(self, "{} begins {name}: {}", self.hosts[n].name, step.name());
+        if step == Step::Shutdown {
+            takes_ms = self.ask_guest(n, id, takes_ms);
+        }
+        let Some(agent) = &mut self.hosts[n].agent else { return };
+        let life = agent.life;
+        if agent.doing.insert(id, Doing { number, step, fails, acted: false }).is_some() {
+            return self.violate(1, format!("{name} has two steps under way on {}", self.hosts[n].name));
+        }
+        self.after_ms(acts_ms.min(takes_ms), Event::StepActs { host: n, life, server: id, number });
+        self.after_ms(takes_ms, Event::StepEnds { host: n, life, server: id, number });
+    }
+
+    /// A guest is asked to shut down: most do so soon, whatever becomes of the agent. Gives back when the step ends.
+    fn ask_guest(&mut self, n: usize, id: ServerId, deadline_ms: i64) -> i64 {
+        self.check_stop(n, id);
+        let process = self.hosts[n].guests.get(&id).and_then(|real| real.running()).map(|p| p.number);
+        let Some(process) = process else { return 100 };
+        if self.rng.chance(150) {
+            return deadline_ms;
+        }
+        let delay = self.rng.range(500, 20_000);
+        self.after_ms(delay, Event::GuestEnds { host: n, server: id, process, how: Ended::ByGuest });
+        delay + 50
+    }
+
+    /// A step that nobody waits for any more ends at once.
+    pub(crate) fn cut_step(&mut self, n: usize, id: ServerId) {
+        let Some(agent) = &mut self.hosts[n].agent else { return };
+        let life = agent.life;
+        let Some(doing) = agent.doing.get_mut(&id) else { return };
+        if matches!(doing.step, Step::Prepare(_)) && !doing.acted {
+            doing.fails = true;
+        }
+        let number = doing.number;
+        self.coverage.note("step", "cut short");
+        self.after_ms(10, Event::StepEnds { host: n, life, server: id, number });
+    }
+
+    /// The step has its effect, some time before its agent knows.
+    pub(crate) fn step_acts(&mut self, n: usize, life: u64, id: ServerId, number: u64) {
+        let Some(agent) = self.hosts[n].live(life) else { return };
+        let Some(doing) = agent.doing.get_mut(&id).filter(|d| d.number == number && !d.acted) else { return };
+        doing.acted = true;
+        let (step, fails) = (doing.step.clone(), doing.fails);
+        if fails || self.config.mutation == Some(Mutation::LyingSteps) && self.rng.chance(100) {
+            return;
+        }
+        let carried_out = match &step {
+            Step::Prepare(order) => {
+                self.make_disk(n, id, order.generation);
+                true
+            }
+            Step::Start(order) => self.start_guest(n, id, order.boot),
+            // Only the end of the step ends a guest that does not shut down.
+            Step::Shutdown => true,
+            Step::Kill => {
+                self.check_stop(n, id);
+                self.end_process(n, id);
+                true
+            }
+            Step::Remove => {
+                self.remove_guest(n, id);
+                true
+            }
+        };
+        if !carried_out {
+            let doing = self.hosts[n].live(life).and_then(|a| a.doing.get_mut(&id));
+            doing.into_iter().for_each(|d| d.fails = true);
+        }
+    }
+
+    /// The step ends and the agent's core is told how.
+    pub(crate) fn step_ends(&mut self, n: usize, life: u64, id: ServerId, number: u64) {
+        self.step_acts(n, life, id, number);
+        let Some(agent) = self.hosts[n].live(life) else { return };
+        if agent.doing.get(&id).is_none_or(|d| d.number != number) {
+            return;
+        }
+        let Some(doing) = agent.doing.remove(&id) else { return };
+        if doing.step == Step::Shutdown && !doing.fails {
+            self.end_process(n, id);
+        }
+        let outcome = match (&doing.step, doing.fails) {
+            (step, true) => Outcome::Failed(failure(step)),
+            (Step::Start(_), false) => Outcome::Started { ssh_forward: None },
+            _ => Outcome::Done,
+        };
+        self.coverage.note(if doing.fails { "step failed" } else { "step done" }, doing.step.name());
+        let name = self.name(id);
+        let how = if doing.fails { "failed" } else { "done" };
+        note!(self, "{} {how} {name}: {}", self.hosts[n].name, doing.step.name());
+        if let Some(agent) = self.hosts[n].live(life) {
+            agent.core.done(id, outcome);
+        }
+        if let (Step::Start(order), false) = (&doing.step, doing.fails) {
+            self.watch(n, life, id, order.boot);
+        }
+        self.advance(n);
+    }
+
+    /// From now on the agent is told when the guest's process ends; if it has ended already, at once.
+    fn watch(&mut self, n: usize, life: u64, server: ServerId, boot: u64) {
+        let process = self.hosts[n].guests.get_mut(&server).and_then(|real| real.process.as_mut());
+        let how = match process {
+            Some(process) if !process.ended => {
+                process.watched_by = Some(life);
+                return;
+            }
+            Some(_) => Ended::ByGuest,
+            None => Ended::Died,
+        };
+        self.after_ms(5, Event::Heard { host: n, life, server, boot, how });
+    }
+
+    fn make_disk(&mut self, n: usize, id: ServerId, generation: u64) {
+        let name = self.name(id);
+        let number = self.number();
+        let real = self.hosts[n].guests.entry(id).or_default();
+        if real.disk.as_ref().is_some_and(|disk| disk.generation == generation) {
+            return;
+        }
+        real.disk = Some(Disk { generation, made: number, writes: 0 });
+        if self.clients.written.contains_key(&id) {
+            self.violate(3, format!("a disk of {name} that was written is silently made afresh"));
+        }
+    }
+
+    /// Starts a guest on its disk; false if there is none.
+    fn start_guest(&mut self, n: usize, id: ServerId, boot: u64) -> bool {
+        let name = self.name(id);
+        let number = self.number();
+        let fresh = self.config.mutation == Some(Mutation::FreshDisk);
+        let real = self.hosts[n].guests.entry(id).or_default();
+        if fresh && real.disk.is_none() {
+            real.disk = Some(Disk { generation: 1, made: number, writes: 0 });
+        }
+        let Some(disk) = &mut real.disk else { return false };
+        self.look_at_copies = true;
+        let second = real.process.is_some();
+        real.process = Some(Process { number, boot, ended: false, watched_by: None });
+        let is_at = (disk.made, disk.writes);
+        disk.writes += 1;
+        let now_at = (disk.made, disk.writes);
+        let newest = self.clients.written.insert(id, now_at);
+        if second {
+            self.violate(1, format!("a second process of {name} starts on {}", self.hosts[n].name));
+        }
+        if newest.is_some_and(|newest| newest != is_at) {
+            self.violate(3, format!("{name} starts on disk {is_at:?}, and the last it wrote is {newest:?}"));
+        }
+        true
+    }
+
+    /// Guests write.
+    pub(crate) fn guests_write(&mut self) {
+        for host in &mut self.hosts {
+            for (id, real) in &mut host.guests {
+                if let (Some(disk), Some(process)) = (&mut real.disk, &real.process) {
+                    disk.writes += u64::from(!process.ended);
+                    self.clients.written.insert(*id, (disk.made, disk.writes));
+                }
+            }
+        }
+        if self.faulty {
+            self.after_ms(7_000, Event::GuestWrites);
+        }
+    }
+
+    pub(crate) fn end_process(&mut self, n: usize, id: ServerId) {
+        if let Some(real) = self.hosts[n].guests.get_mut(&id) {
+            real.process = None;
+        }
+    }
+
+    /// A guest's process ends by itself.
+    pub(crate) fn guest_ends(&mut self, n: usize, id: ServerId, process: u64, how: Ended) {
+        let name = self.name(id);
+        let host = &mut self.hosts[n];
+        let Some(real) = host.guests.get_mut(&id) else { return };
+        let Some(found) = real.process.as_mut().filter(|p| p.number == process && !p.ended) else { return };
+        let (boot, watched_by) = (found.boot, found.watched_by);
+        found.ended = true;
+        if how == Ended::Died {
+            real.process = None;
+        }
+        note!(self, "{} {name} ends by itself: {how:?}", self.hosts[n].name);
+        if let Some(life) = watched_by.filter(|life| self.hosts[n].live(*life).is_some()) {
+            self.after_ms(10, Event::Heard { host: n, life, server: id, boot, how });
+        }
+    }
+
+    /// All there is of a guest is removed from a host: only ever on a tombstone that was delivered.
+    pub(crate) fn remove_guest(&mut self, n: usize, id: ServerId) {
+        let name = self.name(id);
+        let host = &mut self.hosts[n];
+        let told = host.ordered.get(&id).is_some_and(|(wanted, _)| *wanted == Wanted::Absent);
+        let was = host.guests.remove(&id);
+        let record: Option<&Arc<Server>> = self.plane.published.servers.get(&id);
+        let stays = record.is_some_and(|s| s.wanted != Wanted::Absent);
+        if was.is_some_and(|real| real.disk.is_some() || real.process.is_some()) && (stays || !told) {
+            self.violate(4, format!("{name} is removed from {} without a tombstone", self.hosts[n].name));
+        }
+    }
+
+    /// A guest may be stopped only if the order that reached its host says so.
+    fn check_stop(&mut self, n: usize, id: ServerId) {
+        let name = self.name(id);
+        let host = &self.hosts[n];
+        let Some(process) = host.guests.get(&id).and_then(|real| real.running()) else { return };
+        let ordered = host.ordered.get(&id);
+        if ordered.is_none_or(|(wanted, boot)| *wanted == Wanted::Running && *boot <= process.boot) {
+            self.violate(4, format!("{name} is stopped on {} and no order says so", host.name));
+        }
+    }
+}
+
+fn failure(step: &Step) -> Failure {
+    let details = match step {
+        Step::Prepare(_) => "no space left on device",
+        Step::Start(_) => "the hypervisor died at its start",
+        Step::Shutdown | Step::Kill => "the process cannot be signalled",
+        Step::Remove => "the disk is busy",
+    };
+    Failure::new("It could not be done on this host. Try again.", details)
+}

@@ -1,0 +1,283 @@
+//! The world: hosts, network, clock, control plane and clients, moved on by one event at a time.
+
+use crate::{
+    client::Clients,
+    config::{Config, Fault},
+    coverage::Coverage,
+    event::{Event, From, Reply, Request},
+    host::Host,
+    plane::Plane,
+    rng::Rng,
+    trace::Trace,
+};
+use lenticular_model::{ServerId, Timestamp};
+use std::collections::BTreeMap;
+
+/// When every run begins.
+pub(crate) const BEGIN: Timestamp = Timestamp(1_800_000_000_000_000);
+
+/// How long after the faults the world may take to come to rest, in seconds.
+const REST_S: i64 = 7_200;
+
+/// What must never be, and was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The invariant's number in the design; 0 for the simulation's own limits.
+    pub invariant: u8,
+    /// What was seen.
+    pub what: String,
+}
+
+/// Adds a line to the trace.
+macro_rules! note {
+    ($world:expr, $($format:tt)*) => { $world.trace.line($world.now, format_args!($($format)*)) };
+}
+pub(crate) use note;
+
+/// A simulated world.
+pub struct World {
+    pub(crate) config: Config,
+    pub(crate) now: Timestamp,
+    pub(crate) rng: Rng,
+    pub(crate) plane: Plane,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) clients: Clients,
+    pub(crate) trace: Trace,
+    pub(crate) coverage: Coverage,
+    pub(crate) violation: Option<Violation>,
+    /// True while faults may happen by chance.
+    pub(crate) faulty: bool,
+    pub(crate) steps: u64,
+    /// True once a guest started or a record may have changed, and nobody has looked at what runs where since.
+    pub(crate) look_at_copies: bool,
+    events: BTreeMap<(Timestamp, u64), Event>,
+    numbers: u64,
+    names: BTreeMap<ServerId, usize>,
+    at_rest: u32,
+    done: bool,
+}
+
+impl World {
+    /// A world before anything happened: an empty cloud and hosts whose agents are about to start.
+    pub fn new(config: Config) -> Self {
+        let mut rng = Rng::new(config.seed);
+        let hosts = config.hosts.unwrap_or_else(|| rng.range(3, 9) as usize);
+        let (plane, clients) = Plane::new(&mut rng);
+        let mut world = Self {
+            now: BEGIN,
+            plane,
+            clients,
+            hosts: (0..hosts).map(Host::new).collect(),
+            trace: Trace::new(BEGIN, config.keep_trace),
+            coverage: Coverage::default(),
+            violation: None,
+            faulty: config.busy_s > 0,
+            steps: 0,
+            look_at_copies: false,
+            events: BTreeMap::new(),
+            numbers: 0,
+            names: BTreeMap::new(),
+            at_rest: 0,
+            done: false,
+            rng,
+            config,
+        };
+        for host in 0..hosts {
+            let delay = world.rng.range(0, 500);
+            world.after_ms(delay, Event::AgentStarts(host));
+        }
+        if world.config.busy_s > 0 {
+            let busy_ms = world.config.busy_s * 1_000;
+            world.after_ms(1_500, Event::Client);
+            world.after_ms(5_000, Event::Fault);
+            world.after_ms(3_000, Event::GuestWrites);
+            world.after_ms(busy_ms, Event::Calm);
+        }
+        world
+    }
+
+    /// Runs until everything is at rest, or something is wrong.
+    pub fn run(&mut self) {
+        while !self.done && self.violation.is_none() {
+            if !self.step() {
+                self.violate(0, "nothing is left to happen".to_owned());
+            }
+        }
+    }
+
+    /// Runs until this many seconds after the beginning.
+    pub fn run_until_s(&mut self, seconds: i64) {
+        let end = BEGIN.plus_s(seconds);
+        while self.violation.is_none() && self.events.first_key_value().is_some_and(|((at, _), _)| *at <= end)
+        {
+            self.step();
+        }
+        self.now = end.max(self.now);
+    }
+
+    /// The next event. False if there is none.
+    fn step(&mut self) -> bool {
+        let Some(((at, _), event)) = self.events.pop_first() else { return false };
+        self.now = at;
+        self.steps += 1;
+        self.happen(event);
+        if self.violation.is_none() {
+            self.check_copies();
+        }
+        true
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::ToPlane(request) => self.at_plane(request),
+            Event::ToAgent(from, reply) => self.at_agent(from, reply),
+            Event::Work => self.work(),
+            Event::PollEnds(number) => self.end_poll(number),
+            Event::PlaneStarts => self.start_plane(),
+            Event::PlaneDies => self.kill_plane("by chance"),
+            Event::AgentStarts(host) => self.start_agent(host),
+            Event::Tick { host, life } => self.tick(host, life),
+            Event::StepActs { host, life, server, number } => self.step_acts(host, life, server, number),
+            Event::StepEnds { host, life, server, number } => self.step_ends(host, life, server, number),
+            Event::GuestEnds { host, server, process, how } => self.guest_ends(host, server, process, how),
+            Event::Heard { host, life, server, boot, how } => self.hear(host, life, server, boot, how),
+            Event::GuestWrites => self.guests_write(),
+            Event::DiskBack { host, server } => self.put_disk_back(host, server),
+            Event::Client => self.client_acts(),
+            Event::Fault => self.fault_happens(),
+            Event::Calm => self.calm(),
+            Event::Look => self.look(),
+        }
+    }
+
+    /// Lets something happen later.
+    pub(crate) fn after_ms(&mut self, delay_ms: i64, event: Event) {
+        self.after_us(delay_ms * 1_000, event);
+    }
+
+    /// Lets something happen later.
+    pub(crate) fn after_us(&mut self, delay_us: i64, event: Event) {
+        let at = Timestamp(self.now.0 + delay_us.max(0));
+        let number = self.number();
+        self.events.insert((at, number), event);
+    }
+
+    /// A number that was never given before.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// A server's short name in the trace.
+    pub(crate) fn name(&mut self, id: ServerId) -> String {
+        let next = self.names.len() + 1;
+        format!("s{}", self.names.entry(id).or_insert(next))
+    }
+
+    /// A server's short name, if the trace has named it.
+    pub(crate) fn known_name(&self, id: ServerId) -> String {
+        self.names.get(&id).map_or_else(|| format!("server {id}"), |number| format!("s{number}"))
+    }
+
+    /// Notes that something is as it must never be; the first such finding counts.
+    pub(crate) fn violate(&mut self, invariant: u8, what: String) {
+        note!(self, "VIOLATION of invariant {invariant}: {what}");
+        if self.violation.is_none() {
+            self.violation = Some(Violation { invariant, what });
+        }
+    }
+
+    /// Whether this fault happens by chance now.
+    pub(crate) fn chance(&mut self, fault: Fault, per_mille: u64) -> bool {
+        let happens = self.faulty && self.config.faults.contains(&fault) && self.rng.chance(per_mille);
+        if happens {
+            self.coverage.note("fault", fault.name());
+        }
+        happens
+    }
+
+    /// Sends a message from a host to the control plane. What a host says of its guests keeps its order, late and
+    /// repeated as it may be, unless [`Fault::ReportsOvertake`] says otherwise.
+    pub(crate) fn send_to_plane(&mut self, host: usize, request: Request) {
+        let speaks = matches!(request, Request::Hello(..) | Request::Report(..));
+        let ordered = speaks && !self.config.faults.contains(&Fault::ReportsOvertake);
+        for delay_us in self.delays(host) {
+            let mut delay_us = delay_us;
+            if ordered {
+                let earliest = self.hosts[host].said_until.0 + 1;
+                delay_us = delay_us.max(earliest - self.now.0);
+                self.hosts[host].said_until = Timestamp(self.now.0 + delay_us);
+            }
+            self.after_us(delay_us, Event::ToPlane(request.clone()));
+        }
+    }
+
+    /// Sends a message from the control plane to an agent.
+    pub(crate) fn send_to_agent(&mut self, to: From, reply: Reply) {
+        for delay_us in self.delays(to.host) {
+            self.after_us(delay_us, Event::ToAgent(to, reply.clone()));
+        }
+    }
+
+    /// How long each copy of a message takes; none if it is lost.
+    fn delays(&mut self, host: usize) -> Vec<i64> {
+        let usual = |rng: &mut Rng| rng.range(300, 20_000);
+        if self.hosts[host].silent_until > self.now || self.chance(Fault::MessageLost, 30) {
+            return Vec::new();
+        }
+        let mut delays = vec![usual(&mut self.rng)];
+        if self.chance(Fault::MessageRepeated, 40) {
+            delays.push(self.rng.range(300, 5_000_000));
+        }
+        if self.chance(Fault::MessageLate, 30) {
+            delays[0] = self.rng.range(1_000_000, 60_000_000);
+        }
+        delays
+    }
+
+    fn calm(&mut self) {
+        note!(self, "faults and clients cease");
+        self.faulty = false;
+        self.plane.armed = None;
+        for host in &mut self.hosts {
+            host.silent_until = self.now;
+        }
+        self.after_ms(5_000, Event::Look);
+    }
+
+    /// Ends the run once everything has been at rest twice in a row.
+    fn look(&mut self) {
+        let restless = self.restless();
+        match restless {
+            None => self.at_rest += 1,
+            Some(_) => self.at_rest = 0,
+        }
+        if self.at_rest >= 2 {
+            self.check_end();
+            self.done = true;
+            return;
+        }
+        let since_calm_ms = self.now.since_ms(BEGIN.plus_s(self.config.busy_s));
+        match restless {
+            Some(why) if since_calm_ms > REST_S * 1_000 => {
+                self.violate(6, format!("the world does not come to rest: {why}"));
+            }
+            _ => self.after_ms(5_000, Event::Look),
+        }
+    }
+
+    /// Messages other than polls and their answers that are still under way.
+    pub(crate) fn has_mail(&self) -> bool {
+        self.events.values().any(|event| {
+            matches!(
+                event,
+                Event::ToPlane(Request::Hello(..) | Request::Report(..) | Request::Client(..))
+                    | Event::AgentStarts(_)
+                    | Event::PlaneStarts
+                    | Event::GuestEnds { .. }
+                    | Event::Heard { .. }
+                    | Event::DiskBack { .. }
+            )
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! Storms of creates, actions and deletes under every fault: the invariants hold, a seed repeats itself, and what was
+//! meant to happen did.
+
+use lenticular_sim::{storms, Config, Coverage, Fault, Totals, World};
+
+/// How many seeds: LENTICULAR_SIM_SEEDS, else enough for every change.
+fn seeds() -> u64 {
+    std::env::var("LENTICULAR_SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000)
+}
+
+/// What must happen in so many storms, or they are no storms.
+const MUST_HAPPEN: &[(&str, &[&str])] = &[
+    ("answer", &["ok", "conflict", "over quota", "unavailable"]),
+    ("orders", &["applied", "ignored"]),
+    ("placement", &["placed", "no valid host"]),
+    (
+        "sight",
+        &[
+            "preparing",
+            "running",
+            "stopped as ordered",
+            "stopped by its guest",
+            "died",
+            "stopped by its host's restart",
+            "failed",
+            "absent",
+        ],
+    ),
+    ("status", &["ACTIVE", "BUILD", "ERROR", "HARD_REBOOT", "REBOOT", "SHUTOFF"]),
+    ("step", &["cut short"]),
+    ("step done", STEPS),
+    ("step failed", STEPS),
+    ("task", &["create", "start", "stop", "soft reboot", "hard reboot", "delete"]),
+];
+
+const STEPS: &[&str] = &["preparing the disk", "starting", "shutting down", "ending the process", "removing"];
+
+#[test]
+fn invariants_hold_in_every_storm() {
+    let seeds = seeds();
+    let half = seeds / 2;
+    let totals = std::thread::scope(|scope| {
+        let first = scope.spawn(|| storms(0..half, Config::storm));
+        let mut totals: Totals = storms(half..seeds, Config::storm);
+        totals.add(first.join().expect("the other half does not panic"));
+        totals
+    });
+    if let Some((_, text)) = totals.failures.first() {
+        let failed: Vec<u64> = totals.failures.iter().map(|(seed, _)| *seed).collect();
+        panic!("{} of {seeds} seeds failed: {failed:?}\n{text}", failed.len());
+    }
+    assert!(totals.events_min >= 300, "every storm has events: {}", totals.events_min);
+    if seeds >= 500 {
+        assert_covered(&totals.coverage);
+    }
+}
+
+fn assert_covered(coverage: &Coverage) {
+    for (group, names) in MUST_HAPPEN {
+        for name in *names {
+            assert!(coverage.count(group, name) > 0, "{group} '{name}' never happened");
+        }
+    }
+    for fault in Config::storm(0).faults {
+        assert!(coverage.count("fault", fault.name()) > 0, "the fault {} never happened", fault.name());
+    }
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    let trace = |seed| {
+        let mut world = World::new(Config { keep_trace: true, ..Config::storm(seed) });
+        world.run();
+        (world.summary().hash, world.trace_lines())
+    };
+    for seed in 0..8 {
+        let ((first_hash, first), (second_hash, second)) = (trace(seed), trace(seed));
+        let differs = first.iter().zip(&second).find(|(a, b)| a != b);
+        assert_eq!(differs, None, "the first line that differs in seed {seed}");
+        assert_eq!((first_hash, first.len()), (second_hash, second.len()), "seed {seed}");
+    }
+    assert_ne!(trace(1).0, trace(2).0, "seeds differ");
+}
+
+#[test]
+fn without_faults_nothing_fails() {
+    let calm = |seed| Config { faults: [Fault::GuestShutdown].into(), ..Config::storm(seed) };
+    let totals = storms(0..20, calm);
+    assert_eq!(totals.failures.first(), None);
+    assert_eq!(totals.coverage.count("step failed", "starting"), 0);
+    assert_eq!(totals.coverage.count("sight", "died"), 0);
+}
