@@ -88,7 +88,16 @@ fn same_table<R: Record + PartialEq>(a: &State, b: &State) -> Result<(), String>
 pub fn compare(state: &State) -> Result<(), String> {
     let fresh = rebuild(state)?;
     same_tables(state, &fresh)?;
-    let (a, b) = (&state.index, &fresh.index);
+    same_indexes(state, &fresh)
+}
+
+/// Whether two states of the same records have the same indexes, and such as those of orders have to be. Of orders
+/// only what does not depend on when they changed is compared.
+///
+/// # Errors
+/// They have not; says which.
+pub fn same_indexes(state: &State, other: &State) -> Result<(), String> {
+    let (a, b) = (&state.index, &other.index);
     macro_rules! same {
         ($($field:ident)*) => {
             $(if a.$field != b.$field {
@@ -108,7 +117,8 @@ pub fn compare(state: &State) -> Result<(), String> {
             return Err(format!("the index host_usage of {host} differs from its rebuild"));
         }
     }
-    orders_are_whole(state)
+    orders_are_whole(state)?;
+    orders_are_whole(other)
 }
 
 /// Every server with a host has exactly one place in its host's stream of orders, and nothing else has.
@@ -158,4 +168,35 @@ pub fn orders_are_as_new(published: &State, loaded: &State) -> Result<(), String
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, World};
+
+    #[test]
+    fn an_index_that_is_wrong_is_noticed() {
+        let mut world = World::new(Config::storm(3));
+        world.run_until_s(100);
+        let good = &*world.plane.published;
+        assert_eq!(compare(good), Ok(()));
+        let wrong = |change: fn(&mut State)| {
+            let mut state = good.clone();
+            change(&mut state);
+            compare(&state).expect_err("the change is noticed")
+        };
+        assert!(wrong(|s| s.index.server_order.clear()).contains("server_order"));
+        assert!(wrong(|s| s.index.host_usage.clear()).contains("host_usage"));
+        assert!(wrong(|s| s.index.order_seq.clear()).contains("with orders"));
+        assert!(wrong(|s| s.index.order_feed.clear()).contains("feed"));
+        assert!(wrong(|s| s.tables.ports = s.tables.ports.without(&first_port(s))).contains("index"));
+        let mut older = good.clone();
+        older.index.order_seq = older.index.order_seq.iter().map(|(key, _)| (*key, 0_u64)).collect();
+        assert!(orders_are_as_new(good, &older).is_err_and(|why| why.contains("after a restart")));
+    }
+
+    fn first_port(state: &State) -> lenticular_model::PortId {
+        state.ports.keys().next().copied().expect("a storm makes ports")
+    }
 }
