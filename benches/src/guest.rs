@@ -62,7 +62,17 @@ async fn bare_qemu(image: &Path) -> Result<Duration> {
     fs::copy(image, &disk)?;
     let began = Instant::now();
     let mut process = Command::new("qemu-system-x86_64")
-        .args(["-machine", "q35", "-accel", "tcg,thread=multi", "-m", "128", "-display", "none", "-nodefaults"])
+        .args([
+            "-machine",
+            "q35",
+            "-accel",
+            "tcg,thread=multi",
+            "-m",
+            "128",
+            "-display",
+            "none",
+            "-nodefaults",
+        ])
         .args(["-drive", &format!("if=virtio,format=qcow2,file={}", disk.display())])
         .args(["-serial", &format!("file:{}", log.display())])
         .spawn()?;
@@ -86,7 +96,8 @@ async fn in_cloud(image: &Path) -> Result<Vec<Duration>> {
     let mut took = Vec::new();
     // The first fetches the base into the host's cache, as on any host that never ran the image.
     for run in 0..=RUNS {
-        let body = json!({"server": {"name": "bench", "imageRef": id, "flavorRef": "42", "networks": "none"}});
+        let body =
+            json!({"server": {"name": "bench", "imageRef": id, "flavorRef": "42", "networks": "none"}});
         let began = Instant::now();
         let made = connection.post("/compute/v2.1/servers", &body, 202).await?;
         let server = made["server"]["id"].as_str().context("no id")?.to_owned();

@@ -52,7 +52,11 @@ fn percentile(of: &mut [Duration], p: usize) -> Duration {
 async fn simulated(servers: usize) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut cloud = Cloud::start(HOSTS).await?;
-    rows.push(row("memory, idle, 20 simulated hosts", format!("{:.1} MB", cloud.memory_mb()?), "under 40 MB"));
+    rows.push(row(
+        "memory, idle, 20 simulated hosts",
+        format!("{:.1} MB", cloud.memory_mb()?),
+        "under 40 MB",
+    ));
     let client = cloud.login().await?;
     let image = client.upload("blank", vec![0; 4096], "raw").await?;
     client.unlimited().await?;
@@ -87,7 +91,12 @@ async fn latency(client: &Client, image: &str) -> Result<Vec<Row>> {
 }
 
 /// Sends `count` creates over `clients` connections; each one's time, and the time of all.
-async fn parallel(clients: usize, count: usize, client: &Client, image: &str) -> Result<(Vec<Duration>, Duration)> {
+async fn parallel(
+    clients: usize,
+    count: usize,
+    client: &Client,
+    image: &str,
+) -> Result<(Vec<Duration>, Duration)> {
     let began = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..clients {

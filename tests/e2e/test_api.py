@@ -362,3 +362,64 @@ def test_the_sdk_walks_through_everything(sim, blank):
     conn.network.delete_network(network)
     images = list(conn.image.images(name="blank"))
     assert [i.id for i in images] == [blank[0]]
+
+
+def test_a_shared_network_is_used_on_its_owners_terms(sim, blank, tenants):
+    ruby, bert = tenants["ruby"], tenants["bert"]
+    net = sim.post("/network/v2.0/networks", {"network": {"name": "common"}}, token=ruby)["network"]["id"]
+    sim.post("/network/v2.0/subnets", {"subnet": {"network_id": net, "cidr": "10.8.0.0/24", "ip_version": 4}}, token=ruby)
+    assert sim.request("PUT", f"/network/v2.0/networks/{net}", json={"network": {"shared": True}}).status_code == 200
+    for choice in ({"device_owner": "network:dhcp"}, {"port_security_enabled": False, "security_groups": []},
+                   {"allowed_address_pairs": [{"ip_address": "0.0.0.0/0"}]}, {"mac_address": "fa:16:3e:00:00:01"},
+                   {"fixed_ips": [{"ip_address": "10.8.0.77"}]}):
+        port = {"port": {"network_id": net, **choice}}
+        assert sim.request("POST", "/network/v2.0/ports", json=port, token=bert).status_code == 403, choice
+    port = sim.post("/network/v2.0/ports", {"port": {"network_id": net}}, token=bert)["port"]
+    for choice in ({"fixed_ips": [{"ip_address": "10.8.0.1"}]}, {"port_security_enabled": False, "security_groups": []},
+                   {"device_owner": "network:dhcp"}, {"mac_address": "fa:16:3e:00:00:01"}):
+        change = {"port": choice}
+        assert sim.request("PUT", f"/network/v2.0/ports/{port['id']}", json=change, token=bert).status_code == 403, choice
+    body = {"server": {"name": "x", "imageRef": blank[0], "flavorRef": "42"}}
+    chosen = {**body["server"], "networks": [{"uuid": net, "fixed_ip": "10.8.0.99"}]}
+    assert sim.request("POST", SERVERS, json={"server": chosen}, token=bert).status_code == 403
+    # The network's owner sees the other project's port, and still may not take it.
+    taken = {**body["server"], "networks": [{"port": port["id"]}]}
+    assert sim.request("GET", f"/network/v2.0/ports/{port['id']}", token=ruby).status_code == 200
+    assert sim.request("POST", SERVERS, json={"server": taken}, token=ruby).status_code == 400
+    assert sim.get(f"/network/v2.0/ports/{port['id']}", token=bert)["port"]["device_id"] == ""
+    assert sim.request("DELETE", f"/network/v2.0/ports/{port['id']}", token=bert).status_code == 204
+
+
+def test_nobody_can_lock_everybody_out(sim):
+    roles = {r["name"]: r["id"] for r in sim.get("/identity/v3/roles")["roles"]}
+    assert sim.request("DELETE", f"/identity/v3/roles/{roles['admin']}").status_code == 403
+    assert sim.request("PATCH", f"/identity/v3/roles/{roles['member']}", json={"role": {"name": "x"}}).status_code == 403
+    assert sim.request("PATCH", "/identity/v3/domains/default", json={"domain": {"enabled": False}}).status_code == 403
+
+
+def test_a_disabled_users_tokens_stay_void(sim, tenants):
+    user = [u for u in sim.get("/identity/v3/users?name=bert")["users"]][0]["id"]
+    token = sim.login("bert", "s3cret", "blue")
+    for enabled, status in ((False, 401), (True, 401)):
+        change = {"user": {"enabled": enabled}}
+        assert sim.request("PATCH", f"/identity/v3/users/{user}", json=change).status_code == 200
+        assert sim.request("GET", SERVERS, token=token).status_code == status
+    assert sim.request("GET", SERVERS, token=sim.login("bert", "s3cret", "blue")).status_code == 200
+
+
+def test_every_named_method_must_prove_the_user(sim):
+    auth = {"auth": {"identity": {"methods": ["password", "token"], "token": {"id": "bad"}, "password": {
+        "user": {"name": "admin", "domain": {"id": "default"}, "password": sim.password()}}}}}
+    answer = requests.post(f"{sim.url}/identity/v3/auth/tokens", json=auth, timeout=30)
+    assert answer.status_code == 401
+
+
+def test_a_malformed_path_and_an_idle_crowd_are_borne(sim):
+    answer = sim.request("GET", f"{SERVERS}/%ff")
+    assert answer.status_code == 400 and answer.json()["badRequest"]["message"]
+    import socket
+    crowd = [socket.create_connection(("127.0.0.1", sim.port)) for _ in range(300)]
+    try:
+        assert sim.get("/healthz")["status"] == "ok"
+    finally:
+        [s.close() for s in crowd]

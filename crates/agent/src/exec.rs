@@ -114,14 +114,15 @@ impl Detached {
     }
 }
 
-/// Starts a program in a session of its own, which neither this program's end nor its terminal's reaches. What it says
-/// goes to a file: a pipe would break when this program ends.
+/// Starts a program in a session of its own, which neither this program's end nor its terminal's reaches; it works in
+/// the directory `dir`. What it says goes to a file: a pipe would break when this program ends.
 ///
 /// # Errors
 /// It is missing or cannot be started, or the file cannot be written.
 pub fn spawn_detached<S: AsRef<OsStr>>(
     program: &Path,
     args: &[S],
+    dir: &Path,
     log: &Path,
 ) -> Result<Detached, ExecError> {
     let name = program.display().to_string();
@@ -132,7 +133,13 @@ pub fn spawn_detached<S: AsRef<OsStr>>(
     let stderr = std::fs::File::create(log).map_err(start)?;
     // A new session must be begun between fork and exec, which takes unsafe code here; util-linux does it for us.
     let mut command = tokio::process::Command::new("setsid");
-    command.arg(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+    command
+        .arg(program)
+        .args(args)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(stderr);
     command.kill_on_drop(false).spawn().map(Detached).map_err(start)
 }
 
@@ -150,7 +157,7 @@ async fn drain(pipe: Option<impl AsyncRead + Unpin>) -> String {
 /// Where a program is, by `PATH` and the places where root's programs are.
 pub fn which(program: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let more = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/libexec"];
+    let more = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/libexec"];
     std::env::split_paths(&path)
         .chain(more.iter().map(Into::into))
         .map(|dir| dir.join(program))

@@ -50,3 +50,22 @@ pub fn remove(path: &Path) -> io::Result<()> {
         other => other,
     }
 }
+
+/// A directory under a name short enough for the sockets in it, whatever its path: `/proc/self/fd/N`.
+pub struct ShortDir(fs::File);
+
+impl ShortDir {
+    /// Opens the directory; the short name holds as long as this value.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        fs::File::open(dir).map(Self)
+    }
+
+    /// A file in it, for this process alone.
+    pub fn path(&self, name: &str) -> PathBuf {
+        use std::os::fd::AsRawFd as _;
+        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.0.as_raw_fd()))
+    }
+}

@@ -120,6 +120,10 @@ async fn health(State(app): State<App>) -> fault::Handled {
     if let Some(why) = app.store.lost().borrow().clone() {
         return Err(Error::unavailable(format!("The store takes no commits: {why}")).into());
     }
+    if app.store.stats().is_failing {
+        let why = "The store could not make the last changes durable; its disk may be full. Reads go on.";
+        return Err(Error::unavailable(why).into());
+    }
     let seq = app.store.state().seq;
     json(200, &serde_json::json!({"status": "ok", "seq": seq}))
 }
@@ -161,7 +165,8 @@ async fn around(State(app): State<App>, mut request: Request, next: Next) -> Res
 
 /// Bytes of images may take as long as they flow; polls wait by design.
 fn deadline(path: &str) -> std::time::Duration {
-    let streams = path.ends_with("/file") || path.ends_with("/data");
+    let streams = (path.starts_with("/image/") && path.ends_with("/file"))
+        || (path.starts_with("/agent/") && path.ends_with("/data"));
     if streams {
         std::time::Duration::from_secs(24 * 3_600)
     } else {

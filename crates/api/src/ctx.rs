@@ -94,7 +94,7 @@ pub fn range_of(service: Service) -> Option<&'static Range> {
 pub fn version(service: Service, headers: &HeaderMap) -> Result<Microversion> {
     let Some(range) = range_of(service) else { return Ok(Microversion(0)) };
     let modern = headers.get_all("openstack-api-version").iter().filter_map(|v| v.to_str().ok());
-    let modern = modern.filter_map(|text| range.of_header(text)).last();
+    let modern = modern.filter_map(|text| range.of_header(text)).next_back();
     let text = modern.or_else(|| header(headers, range.legacy_header?));
     range.negotiate(text).map_err(|refusal| match refusal {
         Refusal::Malformed(why) => Error::invalid(why),
@@ -124,7 +124,9 @@ pub fn check(state: &State, token: &Payload, now: Timestamp) -> Result<Arc<User>
         return Err(refused());
     }
     let user = state.users.get(&token.user_id).filter(|u| u.enabled).cloned().ok_or_else(refused)?;
-    let domain_enabled = |id| state.domains.get(id).is_some_and(|d| d.enabled);
+    let domain_enabled = |id: &lenticular_model::DomainId| {
+        state.domains.get(id).is_some_and(|d| d.enabled && token.issued_at >= d.tokens_void_before)
+    };
     if !domain_enabled(&user.domain_id) || token.issued_at < user.password_changed_at {
         return Err(refused());
     }
@@ -132,7 +134,10 @@ pub fn check(state: &State, token: &Payload, now: Timestamp) -> Result<Arc<User>
         Scope::Unscoped | Scope::System => true,
         Scope::Domain(id) => domain_enabled(id),
         Scope::Project(id) => {
-            state.projects.get(id).is_some_and(|p| p.enabled && domain_enabled(&p.domain_id))
+            let holds = |p: &lenticular_model::identity::Project| {
+                p.enabled && token.issued_at >= p.tokens_void_before && domain_enabled(&p.domain_id)
+            };
+            state.projects.get(id).is_some_and(|p| holds(p))
         }
     };
     let held = token.scope == Scope::Unscoped || !roles_on(state, user.id, &target(&token.scope)).is_empty();

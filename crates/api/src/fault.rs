@@ -59,6 +59,10 @@ pub fn render(service: Service, response: Response, request_id: &str, public_url
             }
             error
         }
+        // A URL that cannot be decoded is refused by the router in plain text.
+        None if status == 400 && is_plain_text(&parts.headers) => {
+            Error::invalid("The URL is malformed: its path must be percent-encoded UTF-8.")
+        }
         None => return Response::from_parts(parts, old_body),
     };
     let json = body(service, status, &error, request_id).to_string();
@@ -71,4 +75,8 @@ pub fn render(service: Service, response: Response, request_id: &str, public_url
         }
     }
     Response::from_parts(parts, Body::from(json))
+}
+
+fn is_plain_text(headers: &axum::http::HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"))
 }

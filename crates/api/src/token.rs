@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn tokens_open_with_an_older_key_and_with_no_other() {
         let (old, new) = (Tokens::new_key(), Tokens::new_key());
-        let sealed_by_old = Tokens::new(&[old.clone()], 60).unwrap();
+        let sealed_by_old = Tokens::new(std::slice::from_ref(&old), 60).unwrap();
         let rotated = Tokens::new(&[new.clone(), old], 60).unwrap();
         for scope in [
             Scope::Unscoped,
@@ -152,7 +152,7 @@ mod tests {
             let token = sealed_by_old.seal(&payload(scope.clone()));
             assert!(token.len() < 255 && !token.ends_with('='));
             assert_eq!(rotated.open(&token), Some(payload(scope)));
-            assert_eq!(Tokens::new(&[new.clone()], 60).unwrap().open(&token), None);
+            assert_eq!(Tokens::new(std::slice::from_ref(&new), 60).unwrap().open(&token), None);
         }
         assert_eq!(rotated.open("nonsense"), None);
         assert_eq!(rotated.open(&"A".repeat(10_000)), None);

@@ -37,6 +37,7 @@ pub fn bootstrap(txn: &mut Txn<'_>, admin_password_hash: &str) -> bool {
         name: "Default".to_owned(),
         description: "The default domain".to_owned(),
         enabled: true,
+        tokens_void_before: Default::default(),
         unknown: Default::default(),
     });
     let roles: Vec<RoleId> = ROLES.iter().map(|name| put_role(txn, name)).collect();
@@ -62,6 +63,17 @@ pub fn bootstrap(txn: &mut Txn<'_>, admin_password_hash: &str) -> bool {
     }
     FLAVORS.iter().for_each(|flavor| put_flavor(txn, *flavor));
     true
+}
+
+/// Gives the first administrator a new password, whose hash the edge has made.
+///
+/// # Errors
+/// There is no such user any more.
+pub fn reset_admin(txn: &mut Txn<'_>, hash: String) -> lenticular_model::Result<()> {
+    let key = (DomainId::from(identity::DEFAULT_DOMAIN), ADMIN.to_owned());
+    let id = txn.index.user_names.get(&key).copied();
+    let id = id.ok_or_else(|| lenticular_model::Error::not_found("User", ADMIN))?;
+    identity::set_password(txn, id, hash)
 }
 
 /// What a leader does first with a store that it takes over.
@@ -93,6 +105,7 @@ fn put_project(txn: &mut Txn<'_>, name: &str, description: &str) -> ProjectId {
         name: name.to_owned(),
         description: description.to_owned(),
         enabled: true,
+        tokens_void_before: Default::default(),
         parent_id: None,
         tags: Vec::new(),
         extra: Default::default(),

@@ -1,6 +1,8 @@
 //! Properties of the network commands: whatever is asked, addresses stay unique, indexes stay true, and a refusal
 //! changes nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use lenticular_control::{
     bootstrap::bootstrap,
     command::{network, port, subnet},
@@ -69,6 +71,7 @@ impl World {
                 name: "p".to_owned(),
                 description: String::new(),
                 enabled: true,
+                tokens_void_before: Default::default(),
                 parent_id: None,
                 tags: Vec::new(),
                 extra: Default::default(),
@@ -211,8 +214,13 @@ impl World {
         let mut seen = BTreeSet::new();
         for port in self.state.ports.values() {
             for ip in &port.fixed_ips {
-                assert!(seen.insert((port.network_id, ip.ip_address)), "{} is given out twice", ip.ip_address);
-                let subnet = self.state.subnets.get(&ip.subnet_id).expect("the subnet of an address is there");
+                assert!(
+                    seen.insert((port.network_id, ip.ip_address)),
+                    "{} is given out twice",
+                    ip.ip_address
+                );
+                let subnet =
+                    self.state.subnets.get(&ip.subnet_id).expect("the subnet of an address is there");
                 assert_eq!(subnet.network_id, port.network_id);
                 assert!(lenticular_model::subnet::Subnet::usable(&subnet.cidr, ip.ip_address));
                 assert_eq!(self.state.index.addresses.get(&(ip.subnet_id, ip.ip_address)), Some(&port.id));

@@ -1,5 +1,7 @@
 //! The scheduler: it obeys every filter, explains every host, and says the same for the same state.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use lenticular_control::{
     command::host::{hello, Introduction},
     schedule::{schedule, Ask},

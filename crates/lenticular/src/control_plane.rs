@@ -1,6 +1,9 @@
 //! Starts a control plane: store, first records, controllers and the API, on one listener.
 
-use crate::{clock, controllers, data::DataDir};
+use crate::{
+    clock, controllers,
+    data::{self, DataDir},
+};
 use anyhow::{Context, Result};
 use lenticular_api::{hash_password, App, Config, ImageStore, Passwords, Tokens};
 use lenticular_control::bootstrap;
@@ -56,15 +59,17 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => format!("http://{address}"),
     };
-    let password = data.admin_password()?;
-    first_records(&store, &password).await?;
+    let password = first_records(&store, data).await?;
     data.write_clouds(&url, &password)?;
     let images = ImageStore::open(&data.path("images")).context("the image store cannot be opened")?;
     let swept = images.sweep(&store.state()).context("the image store cannot be swept")?;
     if swept > 0 {
         tracing::info!(swept, "removed files of uploads and images that do not count");
     }
-    let tokens = Tokens::new(&data.token_keys()?, TOKEN_LIFE_S)?;
+    let tokens = Tokens::new(&data.token_keys()?, TOKEN_LIFE_S).with_context(|| {
+        let file = data.path("token-keys");
+        format!("{} is damaged: each line must be 32 bytes in URL-safe base64. Restore it, or remove it: all must log in again then", file.display())
+    })?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let config = Config { public_url: url.clone(), agent_secret: data.agent_secret()? };
     let app = App::new(store.clone(), tokens, Passwords::new(cores)?, images, config, clock::clock());
@@ -87,12 +92,33 @@ async fn open_store(data: &DataDir, postgres: Option<&str>) -> Result<Store> {
     Ok(Store::start(writer.await??, clock::clock(), clock::entropy()))
 }
 
-async fn first_records(store: &Store, password: &str) -> Result<()> {
+/// Fills an empty store, or takes over one that is there; gives the administrator's password.
+async fn first_records(store: &Store, data: &DataDir) -> Result<String> {
     let cause =
         |why: &str| Cause { actor: "lenticular".to_owned(), request_id: String::new(), why: why.to_owned() };
-    if store.state().domains.is_empty() {
-        let hash = hash_password(password)?;
+    let empty = store.state().domains.is_empty();
+    let known = data.has("admin-password");
+    if empty && known {
+        anyhow::bail!(
+            "the store is empty, but {} belongs to a cloud that was there before. Restore its store; or move that file \
+             away if a new cloud is to begin here.",
+            data.path("admin-password").display()
+        );
+    }
+    // The file is written after the commit: a crash between leaves no password, and the next start makes a new one.
+    let password = if known { data.admin_password()? } else { data::random_text(24) };
+    if empty {
+        let hash = hash_password(&password)?;
         store.transact(cause("bootstrap"), move |txn| Ok(bootstrap::bootstrap(txn, &hash))).await?;
+    } else if !known {
+        tracing::warn!(
+            "the file admin-password was gone: the administrator has a new password, which is in it"
+        );
+        let hash = hash_password(&password)?;
+        store.transact(cause("admin password reset"), move |txn| bootstrap::reset_admin(txn, hash)).await?;
+    }
+    if !known {
+        data::write_private(&data.path("admin-password"), &format!("{password}\n"))?;
     }
     store
         .transact(cause("take over"), |txn| {
@@ -100,7 +126,7 @@ async fn first_records(store: &Store, password: &str) -> Result<()> {
             Ok(())
         })
         .await?;
-    Ok(())
+    Ok(password)
 }
 
 async fn trim(store: Store) {

@@ -68,7 +68,11 @@ fn try_out(store: &Store, key: Key) -> Trial {
     let state = store.state();
     let mut trial = Txn::new(&state, clock::now(), &mut no_ids);
     let wake = reconcile(key, &mut trial);
-    if trial.is_empty() { Trial::Settled(wake) } else { Trial::Changes }
+    if trial.is_empty() {
+        Trial::Settled(wake)
+    } else {
+        Trial::Changes
+    }
 }
 
 async fn step(store: &Store, queue: &mut Queue, key: Key) {

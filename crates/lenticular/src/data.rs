@@ -32,6 +32,11 @@ impl DataDir {
         self.root.join(name)
     }
 
+    /// Whether a file is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+
     /// The keys that tokens are sealed with, newest first; made at the first start.
     ///
     /// # Errors
@@ -105,10 +110,11 @@ pub fn write_private(path: &Path, text: &str) -> Result<()> {
     write().with_context(|| format!("{} cannot be written", path.display()))
 }
 
-fn random_text(length: usize) -> String {
+/// A random text of letters and digits that are not mistaken for each other.
+pub fn random_text(length: usize) -> String {
     let alphabet = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-    let mut entropy = clock::entropy();
-    let bytes = std::iter::repeat_with(|| entropy()).flatten();
+    let entropy = clock::entropy();
+    let bytes = std::iter::repeat_with(entropy).flatten();
     // Bytes beyond a whole number of alphabets would make some letters likelier.
     let fair = bytes.filter(|b| usize::from(*b) < alphabet.len() * (256 / alphabet.len()));
     fair.take(length).map(|b| char::from(alphabet[usize::from(b) % alphabet.len()])).collect()

@@ -14,6 +14,9 @@ record! {
         pub description: String,
         /// False shuts out everyone in it.
         pub enabled: bool,
+        /// Tokens issued before are void, because it was disabled then.
+        #[serde(default)]
+        pub tokens_void_before: Timestamp,
     }
 }
 
@@ -29,6 +32,9 @@ record! {
         pub description: String,
         /// False shuts out everyone in it.
         pub enabled: bool,
+        /// Tokens issued before are void, because it was disabled then.
+        #[serde(default)]
+        pub tokens_void_before: Timestamp,
         /// Its parent project; `None` directly under the domain.
         #[serde(default)]
         pub parent_id: Option<ProjectId>,

@@ -76,9 +76,14 @@ impl Caller {
         self.level == RoleLevel::Admin
     }
 
+    /// True if the caller holds a role that lets it look at anything.
+    pub fn may_read(&self) -> bool {
+        self.level >= RoleLevel::Reader
+    }
+
     /// True if what belongs to `owner` exists for this caller.
     pub fn sees(&self, owner: ProjectId) -> bool {
-        self.is_admin() || self.project_id() == Some(owner)
+        self.is_admin() || (self.may_read() && self.project_id() == Some(owner))
     }
 
     /// The project that the caller acts in.

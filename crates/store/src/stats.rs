@@ -1,7 +1,7 @@
 //! What the store's thread has done so far, in numbers for the metrics page.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -19,6 +19,8 @@ pub struct Stats {
     pub commits: u64,
     /// Database commits that failed.
     pub commit_failures: u64,
+    /// Whether the last database commit failed.
+    pub is_failing: bool,
     /// Transactions that were answered, with success or not.
     pub transactions: u64,
     /// Transactions among them that were answered with an error.
@@ -38,6 +40,7 @@ pub struct Stats {
 pub(crate) struct Counters {
     commits: AtomicU64,
     commit_failures: AtomicU64,
+    is_failing: AtomicBool,
     transactions: AtomicU64,
     refusals: AtomicU64,
     batch_sizes: [AtomicU64; BATCH_SIZE_BOUNDS.len() + 1],
@@ -56,6 +59,7 @@ impl Counters {
 
     pub fn note_commit(&self, took: Duration, is_ok: bool) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.is_failing.store(!is_ok, Ordering::Relaxed);
         add(if is_ok { &self.commits } else { &self.commit_failures }, 1);
         add(&self.commit_us_sum, us);
         self.commit_us_max.fetch_max(us, Ordering::Relaxed);
@@ -66,6 +70,7 @@ impl Counters {
         Stats {
             commits: get(&self.commits),
             commit_failures: get(&self.commit_failures),
+            is_failing: self.is_failing.load(Ordering::Relaxed),
             transactions: get(&self.transactions),
             refusals: get(&self.refusals),
             batch_sizes: self.batch_sizes.each_ref().map(get),

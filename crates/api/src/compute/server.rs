@@ -83,7 +83,12 @@ fn to_command(ctx: &Ctx, asked: CreateServer) -> Result<NewServers> {
         None | Some("") => (None, None),
         Some(text) => match text.split_once(':') {
             Some((zone, host)) => {
-                let host = host.split(':').next().unwrap_or(host);
+                // The third part names a node, which here is the host itself.
+                let host = match host.split_once(':') {
+                    Some(("", node)) => node,
+                    Some((host, _)) => host,
+                    None => host,
+                };
                 (
                     Some(zone.to_owned()).filter(|z| !z.is_empty()),
                     Some(host.to_owned()).filter(|h| !h.is_empty()),

@@ -25,12 +25,7 @@ use serde_json::{json, Value};
 use std::sync::Arc;
 
 /// `POST /v3/auth/tokens`
-pub async fn issue(
-    State(app): State<App>,
-    headers: HeaderMap,
-    uri: axum::http::Uri,
-    Json(body): Json,
-) -> Handled {
+pub async fn issue(State(app): State<App>, uri: axum::http::Uri, Json(body): Json) -> Handled {
     let login: Login = serde_json::from_value(body)
         .map_err(|error| Error::invalid(format!("Invalid input for field 'auth': {error}.")))?;
     let state = app.store.state();
@@ -53,7 +48,6 @@ pub async fn issue(
     };
     let text = app.tokens.seal(&payload);
     let with_catalog = !uri.query().is_some_and(|q| q.contains("nocatalog"));
-    let _ = headers;
     let response = json(201, &view(&app, &state, &user, &payload, with_catalog))?;
     Ok(with_token(response, &text))
 }
@@ -69,27 +63,37 @@ fn refused() -> Error {
     Error::unauthorized("The request you have made requires authentication.")
 }
 
-/// Who proves to be whom: by a password, or by an earlier token.
+/// Who proves to be whom: by a password, by an earlier token, or by both if both are named.
 async fn prove(app: &App, state: &Cloud, identity: &wire::Identity) -> Result<(Arc<User>, Option<Payload>)> {
-    for method in &identity.methods {
-        match method.as_str() {
-            "password" => {
-                let proof = identity.password.as_ref().ok_or_else(|| super::required("password"))?;
-                return Ok((by_password(app, state, &proof.user).await?, None));
-            }
-            "token" => {
-                let proof = identity.token.as_ref().ok_or_else(|| super::required("token"))?;
-                let (payload, user) = ctx::authenticate(app, state, &proof.id)?;
-                return Ok((user, Some(payload)));
-            }
-            other => {
-                return Err(Error::unauthorized(format!(
-                    "Attempted to authenticate with an unsupported method: {other}. Use password or token."
-                )))
-            }
+    let named = |method: &str| identity.methods.iter().any(|m| m == method);
+    if let Some(other) = identity.methods.iter().find(|m| !["password", "token"].contains(&m.as_str())) {
+        let why =
+            format!("Attempted to authenticate with an unsupported method: {other}. Use password or token.");
+        return Err(Error::unauthorized(why));
+    }
+    let by_token = match named("token") {
+        true => {
+            let proof = identity.token.as_ref().ok_or_else(|| super::required("token"))?;
+            Some(ctx::authenticate(app, state, &proof.id)?)
+        }
+        false => None,
+    };
+    let by_password = match named("password") {
+        true => {
+            let proof = identity.password.as_ref().ok_or_else(|| super::required("password"))?;
+            Some(by_password(app, state, &proof.user).await?)
+        }
+        false => None,
+    };
+    match (by_password, by_token) {
+        (Some(user), None) => Ok((user, None)),
+        (None, Some((payload, user))) => Ok((user, Some(payload))),
+        (Some(user), Some((payload, same))) if user.id == same.id => Ok((user, Some(payload))),
+        (Some(_), Some(_)) => Err(refused()),
+        (None, None) => {
+            Err(Error::invalid("Invalid input for field 'methods': it must name password or token."))
         }
     }
-    Err(Error::invalid("Invalid input for field 'methods': it must name password or token."))
 }
 
 async fn by_password(app: &App, state: &Cloud, proof: &wire::PasswordUser) -> Result<Arc<User>> {

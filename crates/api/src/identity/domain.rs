@@ -58,6 +58,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
                 name,
                 description,
                 enabled,
+                tokens_void_before: Default::default(),
                 unknown: Default::default(),
             };
             identity::put_domain(txn, caller, domain.clone())?;

@@ -122,6 +122,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
                 name,
                 description: asked.description.unwrap_or_default(),
                 enabled: asked.enabled.unwrap_or(true),
+                tokens_void_before: Default::default(),
                 parent_id,
                 tags: asked.tags.unwrap_or_default(),
                 extra: asked.extra,

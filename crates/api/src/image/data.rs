@@ -134,6 +134,11 @@ async fn stream(app: &App, image: &Image, data: &Data, range: Option<&str>) -> H
         .header("content-md5", &data.checksum)
         .header(header::ACCEPT_RANGES, "bytes");
     let (mut start, mut length) = (0, data.size);
+    if range.is_some_and(|r| r.starts_with("bytes=") && parse_range(r, data.size).is_none()) {
+        let refused =
+            Response::builder().status(416).header(header::CONTENT_RANGE, format!("bytes */{}", data.size));
+        return Ok(refused.body(Body::empty()).map_err(Error::internal)?);
+    }
     if let Some((from, to)) = range.and_then(|r| parse_range(r, data.size)) {
         (start, length) = (from, to - from + 1);
         response =
@@ -161,6 +166,7 @@ fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
     let (from, to) = text.strip_prefix("bytes=")?.split_once('-')?;
     let last = size.checked_sub(1)?;
     let (from, to) = match (from, to) {
+        ("", "0") => return None,
         ("", count) => (size.saturating_sub(count.parse().ok()?), last),
         (from, "") => (from.parse().ok()?, last),
         (from, to) => (from.parse().ok()?, to.parse::<u64>().ok()?.min(last)),

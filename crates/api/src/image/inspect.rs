@@ -145,6 +145,9 @@ fn qcow2(head: &[u8], size: u64) -> Result<Found, Refused> {
     if virtual_size > 1 << 50 {
         return Err(Refused("The image claims to be larger than 1 PiB.".into()));
     }
+    if be32(head, 32).ok_or_else(short)? != 0 {
+        return Err(Refused("The image is encrypted, and hosts have no key for it.".into()));
+    }
     let l1_offset = be64(head, 40).ok_or_else(short)?;
     if l1_offset > size {
         return Err(Refused(
@@ -198,26 +201,42 @@ fn vmdk(head: &[u8]) -> Result<Found, Refused> {
     let descriptor = head.get(start..end).filter(|d| !d.is_empty()).ok_or_else(|| {
         Refused("The VMDK image has no embedded descriptor, so what it refers to cannot be checked.".into())
     })?;
-    let text = String::from_utf8_lossy(descriptor).to_lowercase();
-    let kind = text.lines().find_map(|line| line.trim().strip_prefix("createtype="));
-    match kind.map(|k| k.trim().trim_matches(|c| c == '"' || c == '\0')) {
-        Some("monolithicsparse" | "streamoptimized") => {}
-        other => {
-            return Err(Refused(format!(
-                "VMDK images of type {} are not accepted; convert it to monolithicSparse or streamOptimized.",
-                other.unwrap_or("unknown")
-            )))
-        }
+    // Without a capacity QEMU reads the file as a descriptor, whatever its first bytes say.
+    if capacity == 0 {
+        return Err(Refused("The VMDK image has no capacity.".into()));
     }
-    // One extent, and it is this very file: a path in it would lead elsewhere.
-    let extents: Vec<&str> =
-        text.lines().map(str::trim).filter(|l| l.starts_with("rw ") || l.starts_with("rdonly ")).collect();
-    let foreign =
-        extents.iter().any(|line| line.contains('/') || line.contains('\\') || !line.contains("sparse"));
-    if extents.len() != 1 || foreign {
-        return Err(Refused("The VMDK image refers to other files. Images must stand alone.".into()));
-    }
+    vmdk_descriptor(&String::from_utf8_lossy(descriptor).to_lowercase())?;
     Ok(Found { virtual_size: capacity.checked_mul(512) })
+}
+
+/// Reads the descriptor more strictly than any program would: what could be read in two ways is refused.
+fn vmdk_descriptor(text: &str) -> Result<(), Refused> {
+    // The first one counts for some readers, the last one for others, and comments for some: there may be only one.
+    let kinds: Vec<&str> = text.match_indices("createtype").map(|(at, _)| &text[at..]).collect();
+    let kind = match kinds[..] {
+        [only] => only.lines().next().and_then(|line| line.split('=').nth(1)).unwrap_or(""),
+        _ => return Err(Refused("The VMDK image's descriptor must name its type exactly once.".into())),
+    };
+    let kind = kind.trim().trim_matches(|c: char| c == '"' || c == '\0' || c.is_whitespace());
+    if !matches!(kind, "monolithicsparse" | "streamoptimized") {
+        return Err(Refused(format!(
+            "VMDK images of type {kind:?} are not accepted; convert it to monolithicSparse or streamOptimized."
+        )));
+    }
+    // One extent, sparse, in this very file: a path in it would lead elsewhere.
+    let is_extent = |line: &&str| {
+        let access = line.split_whitespace().next().unwrap_or("");
+        matches!(access, "rw" | "rdonly" | "noaccess")
+    };
+    let extents: Vec<&str> = text.lines().filter(is_extent).collect();
+    let own = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.len() >= 4 && words[2] == "sparse" && !line.contains(['/', '\\'])
+    };
+    match extents[..] {
+        [only] if own(only) => Ok(()),
+        _ => Err(Refused("The VMDK image refers to other files. Images must stand alone.".into())),
+    }
 }
 
 fn vdi(head: &[u8]) -> Result<Found, Refused> {
@@ -268,6 +287,7 @@ mod tests {
         assert!(verdict(b"# Disk DescriptorFile\nRW 1 FLAT \"/etc/shadow\" 0", "vmdk").is_err());
         let mut sparse = vec![0; 4096];
         sparse[..4].copy_from_slice(b"KDMV");
+        sparse[12..20].copy_from_slice(&8_u64.to_le_bytes());
         sparse[28..36].copy_from_slice(&1_u64.to_le_bytes());
         sparse[36..44].copy_from_slice(&2_u64.to_le_bytes());
         let text = b"createType=\"monolithicSparse\"\nRW 8 SPARSE \"/etc/passwd\"\n";
@@ -276,6 +296,22 @@ mod tests {
         let own = b"createType=\"monolithicSparse\"\nRW 8 SPARSE \"a.vmdk\"\n      ";
         sparse[512..512 + own.len()].copy_from_slice(own);
         assert!(verdict(&sparse, "vmdk").is_ok());
+        // What QEMU would read otherwise: a type in a comment, a second extent behind tabs, no capacity.
+        for trick in [
+            &b"# createType=\"monolithicFlat\"\ncreateType=\"monolithicSparse\"\nRW 8 SPARSE \"a\"\n"[..],
+            b"createType=\"monolithicSparse\"\nRDONLY 8 SPARSE \"a\"\nRW\t8\tFLAT\t\"s\"\t0\n",
+            b"createType=\"monolithicSparse\"\nRW\t8\tFLAT\t\"s\"\t0\n",
+        ] {
+            let mut tricked = sparse.clone();
+            tricked[512..1024].fill(0);
+            tricked[512..512 + trick.len()].copy_from_slice(trick);
+            assert!(verdict(&tricked, "vmdk").is_err(), "{}", String::from_utf8_lossy(trick));
+        }
+        sparse[12..20].fill(0);
+        assert!(verdict(&sparse, "vmdk").is_err());
+        let mut encrypted = qcow2_head();
+        encrypted[32..36].copy_from_slice(&2_u32.to_be_bytes());
+        assert!(verdict(&encrypted, "qcow2").unwrap_err().0.contains("encrypted"));
     }
 
     #[test]

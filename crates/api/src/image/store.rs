@@ -127,23 +127,31 @@ impl ImageStore {
         let _ = fs::remove_file(self.path(id));
     }
 
-    /// Removes files that no image of the state stands behind: uploads that broke off, images deleted in a crash.
+    /// Removes what is left of uploads that broke off, and moves aside the bytes of images that the state does not know:
+    /// a store that was lost or set back must not take the images with it. Says how many files it moved or removed.
     ///
     /// # Errors
-    /// The folder cannot be read.
+    /// The folder cannot be read or changed.
     pub fn sweep(&self, state: &State) -> io::Result<usize> {
-        let mut removed = 0;
+        let mut swept = 0;
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let name = entry.file_name();
-            let image =
-                name.to_str().and_then(|n| n.parse().ok()).and_then(|id: ImageId| state.images.get(&id));
-            if image.is_none_or(|i| i.data().is_none()) {
+            let name = name.to_string_lossy();
+            if name.starts_with("upload-") && name.ends_with(".part") {
                 fs::remove_file(entry.path())?;
-                removed += 1;
+                swept += 1;
+            } else if let Ok(id) = name.parse::<ImageId>() {
+                if state.images.get(&id).is_none_or(|i| i.data().is_none()) {
+                    let aside = self.folder.join("lost");
+                    fs::create_dir_all(&aside)?;
+                    fs::rename(entry.path(), aside.join(&*name))?;
+                    tracing::warn!(image = %id, "bytes of an image that no record knows were moved to images/lost");
+                    swept += 1;
+                }
             }
         }
-        Ok(removed)
+        Ok(swept)
     }
 }
 
@@ -208,6 +216,21 @@ mod tests {
         assert!(!store.path(id).exists());
         store.place("u1", id).unwrap();
         assert_eq!(fs::read(store.path(id)).unwrap(), b"hello world");
+    }
+
+    #[tokio::test]
+    async fn a_sweep_removes_broken_uploads_and_only_moves_images_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ImageStore::open(folder.path()).unwrap();
+        let id = ImageId::from_random([1; 16]);
+        fs::write(store.path(id), b"precious").unwrap();
+        fs::write(folder.path().join("upload-1.part"), b"half").unwrap();
+        fs::create_dir(folder.path().join("lost+found")).unwrap();
+        let empty = State::new(lenticular_model::Incarnation::from_random([2; 16]), Default::default());
+        assert_eq!(store.sweep(&empty).unwrap(), 2);
+        assert!(!folder.path().join("upload-1.part").exists());
+        assert_eq!(fs::read(folder.path().join("lost").join(id.to_string())).unwrap(), b"precious");
+        assert_eq!(store.sweep(&empty).unwrap(), 0);
     }
 
     #[tokio::test]

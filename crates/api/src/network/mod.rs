@@ -1,5 +1,6 @@
 //! Neutron.
 
+#[allow(clippy::module_inception, reason = "one noun has one file name in every layer")]
 mod network;
 mod port;
 mod quota;

@@ -35,6 +35,8 @@ const SETTABLE: &[&str] = &[
     "availability_zone_hints",
 ];
 
+const FIXED: &[&str] = &["project_id", "tenant_id", "availability_zone_hints"];
+
 fn id(text: &str) -> Result<NetworkId> {
     text.parse().map_err(|_| Error::not_found("Network", text).coded("NetworkNotFound"))
 }
@@ -107,6 +109,9 @@ pub async fn update(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Han
     let id = id(&path)?;
     let fields = envelope(body, "network")?;
     check_fields(&fields, SETTABLE)?;
+    if let Some(name) = fields.keys().find(|n| n.starts_with("provider:") || FIXED.contains(&n.as_str())) {
+        return Err(super::bad(&format!("Cannot update read-only attribute {name}")).into());
+    }
     let mtu = field(&fields, "mtu")?;
     check_mtu(mtu)?;
     let change = NetworkChange {

@@ -160,7 +160,14 @@ pub async fn update(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Han
     if let Some(name) = ["network_id", "project_id", "tenant_id"].iter().find(|n| fields.contains_key(**n)) {
         return Err(bad(&format!("Cannot update read-only attribute {name}")).into());
     }
+    let fixed = ["binding:host_id", "binding:profile", "binding:vnic_type"];
+    if let Some(name) =
+        fixed.iter().find(|n| fields.get(**n).is_some_and(|v| !v.is_null() && *v != "" && *v != json!({})))
+    {
+        return Err(bad(&format!("{name} is decided by the cloud and cannot be set.")).into());
+    }
     let change = PortChange {
+        mac: field(&fields, "mac_address")?,
         name: text(&fields, "name")?,
         description: text(&fields, "description")?,
         admin_state_up: flag(&fields, "admin_state_up")?,

@@ -61,7 +61,7 @@ fn matches(ctx: &Ctx, item: &Value) -> bool {
         Value::Bool(b) => lenticular_wire::request::text_bool(wanted) == Some(*b),
         Value::Null => wanted.is_empty(),
         Value::Array(list) => list.iter().any(|v| v == wanted),
-        other => other.to_string() == wanted,
+        other => *other.to_string() == *wanted,
     };
     by_fields.all(|name| match item.get(name) {
         // An attribute that the caller may not see, or that does not exist, filters nothing out.

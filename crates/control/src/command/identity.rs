@@ -50,6 +50,10 @@ pub fn put_domain(txn: &mut Txn<'_>, caller: &Caller, domain: Domain) -> Result<
     if txn.index.domain_names.get(&domain.name).is_some_and(|id| *id != domain.id) {
         return Err(duplicate("domain", &domain.name));
     }
+    let mut domain = domain;
+    if !domain.enabled {
+        domain.tokens_void_before = txn.now;
+    }
     txn.put(domain);
     Ok(())
 }
@@ -86,6 +90,10 @@ pub fn put_project(txn: &mut Txn<'_>, caller: &Caller, project: Project) -> Resu
         return Err(duplicate("project", &project.name));
     }
     let id = project.id;
+    let mut project = project;
+    if !project.enabled {
+        project.tokens_void_before = txn.now;
+    }
     txn.put(project);
     security_group::ensure_default(txn, id);
     Ok(())
@@ -111,6 +119,12 @@ fn remove_project(txn: &mut Txn<'_>, id: ProjectId) -> Result<()> {
         );
         return Err(Error::conflict(why));
     }
+    let networks = txn.networks.values().filter(|n| n.project_id == id).count();
+    let images = txn.images.values().filter(|i| i.owner == Some(id)).count();
+    if networks + images > 0 {
+        let why = format!("Cannot delete project {id}: it still has {networks} networks and {images} images; delete them first.");
+        return Err(Error::conflict(why));
+    }
     let groups: Vec<_> = security_group::of_project(txn, id).map(|g| g.id).collect();
     for group in groups {
         let rules: Vec<_> = security_group::rules(txn, group).map(|r| r.id).collect();
@@ -132,6 +146,11 @@ pub fn put_user(txn: &mut Txn<'_>, caller: &Caller, user: User) -> Result<()> {
     let key = (user.domain_id.clone(), user.name.clone());
     if txn.index.user_names.get(&key).is_some_and(|id| *id != user.id) {
         return Err(duplicate("user", &user.name));
+    }
+    let mut user = user;
+    if !user.enabled {
+        // Who is let in again must log in again.
+        user.password_changed_at = txn.now;
     }
     txn.put(user);
     Ok(())
@@ -164,9 +183,22 @@ fn remove_user(txn: &mut Txn<'_>, id: UserId) {
     txn.delete::<User>(&id);
 }
 
+/// The roles that the policy is written in are there for good: without them nobody could get in any more.
+fn check_mutable(role: &Role) -> Result<()> {
+    match policy::RoleLevel::of(&role.name) {
+        policy::RoleLevel::None => Ok(()),
+        _ => {
+            Err(Error::forbidden(format!("The role {} is the cloud's own and cannot be changed.", role.name)))
+        }
+    }
+}
+
 /// Writes a role, new or changed.
 pub fn put_role(txn: &mut Txn<'_>, caller: &Caller, role: Role) -> Result<()> {
     policy::check(caller, Action::RoleWrite, None)?;
+    if let Some(old) = txn.roles.get(&role.id) {
+        check_mutable(old)?;
+    }
     if txn.index.role_names.get(&role.name).is_some_and(|id| *id != role.id) {
         return Err(duplicate("role", &role.name));
     }
@@ -177,7 +209,7 @@ pub fn put_role(txn: &mut Txn<'_>, caller: &Caller, role: Role) -> Result<()> {
 /// Removes a role and all grants of it.
 pub fn delete_role(txn: &mut Txn<'_>, caller: &Caller, id: RoleId) -> Result<()> {
     policy::check(caller, Action::RoleWrite, None)?;
-    role(txn, id)?;
+    check_mutable(&*role(txn, id)?)?;
     drop_grants(txn, |a| a.role_id == id);
     txn.delete::<Role>(&id);
     Ok(())

@@ -46,7 +46,8 @@ fn missing(id: ImageId) -> Error {
 
 /// The image, if it exists for the caller.
 pub fn visible(state: &State, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
-    let seen = |i: &&Arc<Image>| caller.is_admin() || i.visible_to(caller.project_id());
+    let seen =
+        |i: &&Arc<Image>| caller.is_admin() || (caller.may_read() && i.visible_to(caller.project_id()));
     state.images.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
 }
 

@@ -46,7 +46,8 @@ pub fn missing(id: NetworkId) -> Error {
 
 /// The network, if it exists for the caller.
 pub fn visible(state: &State, caller: &Caller, id: NetworkId) -> Result<Arc<Network>> {
-    let seen = |n: &&Arc<Network>| n.shared || n.external || caller.sees(n.project_id);
+    let seen =
+        |n: &&Arc<Network>| (caller.may_read() && (n.shared || n.external)) || caller.sees(n.project_id);
     state.networks.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
 }
 

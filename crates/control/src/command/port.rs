@@ -92,15 +92,19 @@ pub fn count(state: &State, project: ProjectId) -> usize {
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPort) -> Result<PortId> {
     let owner = network::visible(txn, caller, new.network_id)?;
     policy::check(caller, Action::PortWrite, Some(new.project_id))?;
-    if new.mac.is_some()
-        || new.fixed_ips.as_ref().is_some_and(|ips| ips.iter().any(|ip| ip.address.is_some()))
-    {
-        // A chosen address is for the network's owner; on someone else's network the cloud chooses.
-        if !caller.sees(owner.project_id) {
-            return Err(Error::forbidden("Only the owner of a network may choose addresses on it.")
-                .coded("PolicyNotAuthorized"));
-        }
+    if owner.external && !owner.shared {
+        check_owner_only(caller, &owner, "network_id")?;
     }
+    let chosen = |ips: &Option<Vec<AskIp>>| ips.iter().flatten().any(|ip| ip.address.is_some());
+    let choices = [
+        ("mac_address", new.mac.is_some()),
+        ("fixed_ips", chosen(&new.fixed_ips)),
+        ("device_owner", is_trusted(&new.device_owner)),
+        ("port_security_enabled", new.port_security_enabled == Some(false)),
+        ("allowed_address_pairs", !new.allowed_address_pairs.is_empty()),
+    ];
+    check_choices(caller, &owner, &choices)?;
+
     for group in new.security_groups.iter().flatten() {
         security_group::visible(txn, caller, *group)?;
     }
@@ -112,13 +116,35 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPort) -> Result<PortId
     Ok(id)
 }
 
+/// Refuses unless the caller owns the network (or is an admin): on somebody else's network the cloud chooses addresses
+/// and filters what is sent.
+///
+/// # Errors
+/// The network is another project's.
+pub fn check_owner_only(caller: &Caller, network: &Network, what: &str) -> Result<()> {
+    if caller.sees(network.project_id) {
+        return Ok(());
+    }
+    let why = format!("Only the owner of network {} may set {what} of a port on it.", network.id);
+    Err(Error::forbidden(why).coded("PolicyNotAuthorized"))
+}
+
+fn check_choices(caller: &Caller, network: &Network, choices: &[(&str, bool)]) -> Result<()> {
+    choices.iter().filter(|(_, made)| *made).try_for_each(|(what, _)| check_owner_only(caller, network, what))
+}
+
+/// Whether ports of such an owner are the cloud's own and unfiltered.
+fn is_trusted(device_owner: &str) -> bool {
+    ["network:", "neutron:"].iter().any(|prefix| device_owner.starts_with(prefix))
+}
+
 /// Makes a port's record with its addresses, without writing it.
 pub fn build(txn: &mut Txn<'_>, new: &NewPort) -> Result<Port> {
     let network = txn.need::<Network>(&new.network_id, || network::missing(new.network_id))?;
     let mac = choose_mac(txn, &network, new.mac)?;
     let fixed_ips = choose_addresses(txn, &network, mac, new.fixed_ips.as_deref())?;
     let filtered = new.port_security_enabled.unwrap_or(network.port_security_enabled);
-    let trusted = ["network:", "neutron:"].iter().any(|prefix| new.device_owner.starts_with(prefix));
+    let trusted = is_trusted(&new.device_owner);
     let security_groups = match &new.security_groups {
         Some(groups) => groups.clone(),
         None if filtered && !trusted => vec![security_group::ensure_default(txn, new.project_id)],
@@ -374,6 +400,8 @@ pub struct PortChange {
     pub description: Option<String>,
     /// Whether its traffic flows.
     pub admin_state_up: Option<bool>,
+    /// Its Ethernet address.
+    pub mac: Option<Mac>,
     /// Its addresses, all of them.
     pub fixed_ips: Option<Vec<AskIp>>,
     /// What it belongs to.
@@ -393,6 +421,22 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: PortId, change: PortChange
     let old = visible(txn, caller, id)?;
     policy::check(caller, Action::PortWrite, Some(old.project_id))?;
     let mut port = Port::clone(&old);
+    let network = txn.need::<Network>(&port.network_id, || network::missing(port.network_id))?;
+    let choices = [
+        ("mac_address", change.mac.is_some()),
+        ("fixed_ips", change.fixed_ips.iter().flatten().any(|ip| ip.address.is_some())),
+        ("device_owner", change.device_owner.as_deref().is_some_and(is_trusted)),
+        ("port_security_enabled", change.port_security_enabled == Some(false)),
+        ("allowed_address_pairs", change.allowed_address_pairs.as_ref().is_some_and(|p| !p.is_empty())),
+    ];
+    check_choices(caller, &network, &choices)?;
+    if let Some(mac) = change.mac.filter(|mac| *mac != old.mac) {
+        if old.server_id.is_some() {
+            let why = format!("Port {id} belongs to a server; its MAC address cannot change.");
+            return Err(Error::conflict(why).coded("PortBound"));
+        }
+        port.mac = choose_mac(txn, &network, Some(mac))?;
+    }
     // What the compute side bound, only the compute side unbinds.
     let rebinds = change.device_id.as_ref().is_some_and(|d| *d != old.device_id)
         || change.device_owner.as_ref().is_some_and(|d| *d != old.device_owner);
@@ -405,7 +449,6 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: PortId, change: PortChange
         security_group::visible(txn, caller, *group)?;
     }
     if let Some(asked) = &change.fixed_ips {
-        let network = txn.need::<Network>(&port.network_id, || network::missing(port.network_id))?;
         // Its own addresses are not taken against it.
         txn.put(Port { fixed_ips: Vec::new(), ..port.clone() });
         port.fixed_ips = choose_addresses(txn, &network, port.mac, Some(asked))?;

@@ -71,8 +71,18 @@ pub fn stop(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     txn.update::<Server>(&id, |s| {
         s.wanted = Wanted::Stopped;
         s.task = Some(task);
+        leave_error(s);
     });
     Ok(())
+}
+
+/// A new attempt leaves the error behind: whoever waits for it must not take the old one for its outcome.
+fn leave_error(server: &mut Server) {
+    if server.condition == Condition::Error {
+        server.condition =
+            if server.launched_at.is_some() { Condition::Stopped } else { Condition::Building };
+        server.fault = None;
+    }
 }
 
 /// Starts the guest anew; `Hard` also gets a server out of error.
@@ -108,6 +118,7 @@ fn boot(txn: &mut Txn<'_>, caller: &Caller, server: &Server, operation: Operatio
         s.boot += 1;
         s.boot_style = style;
         s.task = Some(task);
+        leave_error(s);
     });
 }
 

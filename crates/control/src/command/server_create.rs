@@ -101,6 +101,9 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
     let flavor = find_flavor(txn, caller, &new.flavor_id)?;
     let image = find_image(txn, caller, new.image_id)?;
     check_fit(&image, &flavor)?;
+    if new.tags.len() > super::server::TAGS_MAX {
+        return Err(Error::invalid("A server can have at most 50 tags."));
+    }
     let key = new.key_name.as_ref().map(|name| find_key(txn, caller, name)).transpose()?;
     check_zone(txn, &new)?;
     let count = allowed_count(txn, project, &flavor, &new)?;
@@ -176,6 +179,14 @@ fn create_one(
     Ok(id)
 }
 
+/// A port serves its own project's servers alone, whoever may see it.
+fn check_own(port: &Port, project: ProjectId) -> Result<()> {
+    match port.project_id == project {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("Port {} not usable for a server of another project.", port.id))),
+    }
+}
+
 /// Puts a server that no host takes into ERROR, as Nova does: the request was accepted, the fault says why.
 fn refuse(txn: &mut Txn<'_>, server: &mut Server, verdict: &Verdict) {
     let message = verdict.summary();
@@ -246,6 +257,7 @@ fn make_ports(
             Nic::Port(id) => {
                 let port = port::visible(txn, caller, *id)?;
                 port::check_free(&port)?;
+                check_own(&port, parts.project)?;
                 Port::clone(&port)
             }
             Nic::Network(network, address) => {
@@ -296,6 +308,13 @@ fn find_image(txn: &Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Image>>
 
 fn check_fit(image: &Image, flavor: &Flavor) -> Result<()> {
     let size = flavor.size;
+    if !matches!(image.disk_format.as_deref(), Some("qcow2" | "raw")) {
+        let format = image.disk_format.as_deref().unwrap_or("unknown");
+        return Err(Error::invalid(format!(
+            "Image {} has the format {format}, which hosts do not run. Convert it to qcow2 or raw.",
+            image.id
+        )));
+    }
     if image.min_ram > size.ram_mb {
         return Err(Error::invalid(format!(
             "Flavor's memory is too small for requested image: it has {} MB, the image needs {} MB.",
@@ -427,6 +446,7 @@ fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()> {
                 )));
             }
             if let Some(address) = address {
+                port::check_owner_only(caller, &network, "fixed_ips")?;
                 if port::taken(txn, *id, *address) {
                     return Err(Error::invalid(format!(
                         "Fixed IP address {address} is already in use on instance."

@@ -110,6 +110,14 @@ fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
     if cidr.prefix_len() == 0 {
         return Err(bad(format!("'{cidr}' is not a usable range: its prefix length is 0.")));
     }
+    let address = cidr.addr();
+    let link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    if address.is_loopback() || address.is_multicast() || link_local {
+        return Err(bad(format!("'{cidr}' is not a usable range: it is loopback, multicast or link-local.")));
+    }
     if let Some(other) = of_network(txn, new.network_id).find(|s| overlap(&s.cidr, &cidr)) {
         return Err(bad(format!(
             "Invalid input for operation: Requested subnet with cidr: {cidr} for network: {} overlaps with another \

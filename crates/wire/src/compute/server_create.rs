@@ -170,6 +170,7 @@ pub enum Networks {
 
 /// Reads and checks the body; what needs the state to be checked is left to the command.
 pub fn read(body: Value, version: Microversion) -> Result<CreateServer> {
+    check_beside(&body)?;
     let fields = request::envelope(body, "server")?;
     request::check_version(&fields, FIELDS, version)?;
     let new: CreateServer = request::read(fields)?;
@@ -201,6 +202,41 @@ pub fn read(body: Value, version: Microversion) -> Result<CreateServer> {
     Ok(new)
 }
 
+/// Hints for the scheduler stand beside the server, under either of two names, and nothing else does.
+fn check_beside(body: &Value) -> Result<()> {
+    for (name, value) in body.as_object().into_iter().flatten().filter(|(name, _)| *name != "server") {
+        match (name.as_str(), value.as_object()) {
+            ("os:scheduler_hints" | "OS-SCH-HNT:scheduler_hints", Some(hints)) => {
+                let known = [
+                    "group",
+                    "same_host",
+                    "different_host",
+                    "query",
+                    "target_cell",
+                    "build_near_host_ip",
+                    "cidr",
+                ];
+                if let Some(hint) = hints.keys().find(|hint| known.contains(&hint.as_str())) {
+                    return Err(Error::invalid(format!(
+                        "The scheduler hint {hint} is not supported by this cloud yet."
+                    )));
+                }
+            }
+            ("os:scheduler_hints" | "OS-SCH-HNT:scheduler_hints", None) => {
+                return Err(Error::invalid(format!(
+                    "Invalid input for field/attribute {name}. It must be an object."
+                )));
+            }
+            _ => {
+                return Err(Error::invalid(format!(
+                    "Additional properties are not allowed ('{name}' was unexpected)"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn check_user_data(new: &CreateServer) -> Result<()> {
     let Some(data) = &new.user_data else { return Ok(()) };
     if data.len() > 65_535 {
@@ -208,8 +244,10 @@ fn check_user_data(new: &CreateServer) -> Result<()> {
             "Invalid input for field/attribute user_data. It is too long (65535 characters at most).",
         ));
     }
-    let alphabet = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'\n' | b'\r');
-    if !data.bytes().all(alphabet) {
+    let plain: Vec<u8> = data.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
+    let body = plain.strip_suffix(b"==").or(plain.strip_suffix(b"=")).unwrap_or(&plain);
+    let alphabet = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    if !plain.len().is_multiple_of(4) || !body.iter().all(alphabet) {
         return Err(Error::invalid("User data needs to be valid base 64."));
     }
     Ok(())
@@ -227,6 +265,9 @@ fn check_unsupported(new: &CreateServer) -> Result<()> {
         return Err(Error::invalid(
             "Volumes are not supported by this cloud: leave out block_device_mapping.",
         ));
+    }
+    if new.block_device_mapping_v2.len() > 1 {
+        return Err(Error::invalid("Only one disk, the image's, is supported by this cloud yet."));
     }
     for disk in &new.block_device_mapping_v2 {
         let is = |key: &str, value: &str| disk.get(key).and_then(Value::as_str).unwrap_or(value) == value;

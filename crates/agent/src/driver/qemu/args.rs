@@ -70,20 +70,20 @@ pub(super) fn guest(order: &Order, dir: &Path, disk: &Path, net: &NetPlan, kvm: 
     args.extend(strings(&["-blockdev", &config.to_string(), "-device", "virtio-blk-pci,drive=config"]));
     args.extend(net.args.iter().cloned());
     args.extend(strings(&["-device", "virtio-rng-pci"]));
+    // QEMU works in the guest's directory and names its sockets from there: the path of a socket has 107 bytes at most.
     let path = |name: &str| dir.join(name).to_string_lossy().replace(',', ",,");
     args.push("-chardev".to_owned());
     args.push(format!(
-        "socket,id=serial0,path={},server=on,wait=off,logfile={},logappend=on",
-        path("serial"),
+        "socket,id=serial0,path=serial,server=on,wait=off,logfile={},logappend=on",
         path("console.log")
     ));
     args.extend(strings(&["-serial", "chardev:serial0", "-chardev"]));
-    args.push(format!("socket,id=qmp0,path={},server=on,wait=off", path("qmp")));
+    args.push("socket,id=qmp0,path=qmp,server=on,wait=off".to_owned());
     args.extend(strings(&["-mon", "chardev=qmp0,mode=control", "-pidfile"]));
     args.push(dir.join("pid").to_string_lossy().into_owned());
     // Last, so that the sockets above are there when it connects. Not -daemonize: its setsid is what the sandbox kills.
     args.push("-chardev".to_owned());
-    args.push(format!("socket,id=ready0,path={}", path("ready")));
+    args.push("socket,id=ready0,path=ready".to_owned());
     args
 }
 

@@ -22,7 +22,8 @@ use crate::{
     config_drive,
     core::{Failure, FoundProcess},
     driver::user_net,
-    exec, files,
+    exec,
+    files::{self, ShortDir},
 };
 use lenticular_model::{host::Hypervisor as Described, ServerId};
 use lenticular_wire::agent::Order;
@@ -52,8 +53,6 @@ const FIND_DEADLINE: Duration = Duration::from_secs(5);
 const QUIT_S_MAX: u64 = 5;
 /// A guest that was still coming up when its power button was pressed has not noticed; it is pressed again.
 const PRESS_AGAIN_S: u64 = 10;
-/// Unix sockets' paths are short: 107 bytes, with `/guests/`, an id and `/serial` behind the state directory.
-const STATE_DIR_BYTES_MAX: usize = 107 - "/guests//serial".len() - 36;
 
 /// A running guest.
 struct Live {
@@ -80,15 +79,10 @@ impl Qemu {
     /// Guests below `state_dir`; each has `grace` to shut down.
     ///
     /// # Errors
-    /// The directory cannot be made, or its path is too long for the sockets in it.
+    /// The directory cannot be made.
     pub fn new(state_dir: &Path, grace: Duration) -> io::Result<Self> {
         std::fs::create_dir_all(state_dir.join("guests"))?;
         let state_dir = state_dir.canonicalize()?;
-        if state_dir.as_os_str().len() > STATE_DIR_BYTES_MAX {
-            let why =
-                format!("its path is longer than {STATE_DIR_BYTES_MAX} bytes, too long for sockets in it");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
         Ok(Self {
             guests: state_dir.join("guests"),
             state_dir,
@@ -160,15 +154,19 @@ impl Qemu {
 
     /// Starts QEMU and waits until it answers; if it does not, it is ended.
     async fn launch(&self, binary: &Path, args: &[String], dir: &Path) -> Result<Qmp, Failure> {
-        let (ready_path, log) = (dir.join("ready"), dir.join("qemu.log"));
-        let listener = files::remove(&ready_path).and_then(|()| UnixListener::bind(&ready_path));
-        let listener = listener.map_err(|e| file_failure("making the guest's sockets", &e))?;
+        let log = dir.join("qemu.log");
+        let listen = || {
+            let short = ShortDir::open(dir)?;
+            files::remove(&dir.join("ready"))?;
+            UnixListener::bind(short.path("ready"))
+        };
+        let listener = listen().map_err(|e| file_failure("making the guest's sockets", &e))?;
         let mut child =
-            exec::spawn_detached(binary, args, &log).map_err(|e| start_failure(&e.to_string()))?;
+            exec::spawn_detached(binary, args, dir, &log).map_err(|e| start_failure(&e.to_string()))?;
         // QEMU connects here when its own sockets are there, and greets when it is ready: nothing is polled.
         let answers = async {
             listener.accept().await.map_err(|e| start_failure(&e.to_string()))?;
-            Qmp::connect(&dir.join("qmp"), START_DEADLINE).await.map_err(|e| qmp_failure(&e))
+            Qmp::connect(dir, START_DEADLINE).await.map_err(|e| qmp_failure(&e))
         };
         let said = || std::fs::read_to_string(&log).unwrap_or_default().trim().to_owned();
         let result = tokio::select! {
@@ -211,7 +209,7 @@ impl Qemu {
         let Some(boot) = args::boot_of(&process.seen.name, server) else {
             return Err(stranger(server, &process.seen.name));
         };
-        let connected = Qmp::connect(&self.dir(server).join("qmp"), FIND_DEADLINE).await;
+        let connected = Qmp::connect(&self.dir(server), FIND_DEADLINE).await;
         let (qmp, ssh_forward, ended) = match connected {
             Ok(qmp) => {
                 let (uuid, name) = qmp.identity().await.map_err(|e| qmp_failure(&e))?;

@@ -1,5 +1,6 @@
 //! A thin client of QEMU's machine protocol: commands by id with deadlines, and what events say kept as levels.
 
+use crate::files::ShortDir;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue, Value};
 use std::{
@@ -75,16 +76,17 @@ struct Refusal {
 }
 
 impl Qmp {
-    /// Connects and gets through the greeting.
-    pub(super) async fn connect(path: &Path, deadline: Duration) -> Result<Self, QmpError> {
-        match tokio::time::timeout(deadline, Self::greet(path)).await {
+    /// Connects to the socket in a guest's directory and gets through the greeting.
+    pub(super) async fn connect(dir: &Path, deadline: Duration) -> Result<Self, QmpError> {
+        match tokio::time::timeout(deadline, Self::greet(dir)).await {
             Ok(result) => result,
             Err(_) => Err(QmpError::TimedOut("greeting")),
         }
     }
 
-    async fn greet(path: &Path) -> Result<Self, QmpError> {
-        let (reader, writer) = UnixStream::connect(path).await?.into_split();
+    async fn greet(dir: &Path) -> Result<Self, QmpError> {
+        let short = ShortDir::open(dir)?;
+        let (reader, writer) = UnixStream::connect(short.path("qmp")).await?.into_split();
         let mut reader = BufReader::new(reader);
         let mut line = String::new();
         reader.read_line(&mut line).await?;
@@ -243,7 +245,7 @@ mod tests {
                 writer.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
             }
         });
-        let client = Qmp::connect(&path, Duration::from_secs(20)).await.unwrap();
+        let client = Qmp::connect(dir.path(), Duration::from_secs(20)).await.unwrap();
         (dir, client)
     }
 
