@@ -178,6 +178,7 @@ pub(crate) fn furnish(txn: &mut Txn<'_>, clients: &Clients) -> Result<ImageId> {
             name: format!("tenant-{number}"),
             description: String::new(),
             enabled: true,
+            tokens_void_before: Default::default(),
             parent_id: None,
             tags: Vec::new(),
             extra: Default::default(),
