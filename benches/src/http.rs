@@ -9,6 +9,8 @@ use serde_json::{json, Value};
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
+const JSON: &str = "application/json";
+
 /// Where and as whom.
 #[derive(Clone)]
 pub struct Client {
@@ -41,7 +43,8 @@ impl Client {
         let image = connection.post("/image/v2/images", &new, 201).await?;
         let id = image["id"].as_str().context("the image has no id")?.to_owned();
         let path = format!("/image/v2/images/{id}/file");
-        let request = connection.request("PUT", &path).header("content-type", "application/octet-stream");
+        let request = connection.request("PUT", &path, "application/octet-stream");
+        connection.send.ready().await?;
         let answer = connection.send.send_request(request.body(Full::new(bytes.into()))?).await?;
         ensure!(answer.status() == 204, "the upload was refused: {}", answer.status());
         Ok(id)
@@ -53,8 +56,9 @@ impl Client {
         let projects = connection.get("/identity/v3/auth/projects").await?;
         let id = projects["projects"][0]["id"].as_str().context("the user has no project")?.to_owned();
         let limits = json!({"quota_set": {"instances": -1, "cores": -1, "ram": -1}});
-        let request = connection.request("PUT", &format!("/compute/v2.1/os-quota-sets/{id}"));
+        let request = connection.request("PUT", &format!("/compute/v2.1/os-quota-sets/{id}"), JSON);
         let body = Full::new(Bytes::from(limits.to_string()));
+        connection.send.ready().await?;
         let answer = connection.send.send_request(request.body(body)?).await?;
         ensure!(answer.status() == 200, "the limits were not lifted: {}", answer.status());
         Ok(())
@@ -70,14 +74,14 @@ impl Client {
 }
 
 impl Connection {
-    fn request(&self, method: &str, path: &str) -> hyper::http::request::Builder {
+    fn request(&self, method: &str, path: &str, kind: &str) -> hyper::http::request::Builder {
         Request::builder()
             .method(method)
             .uri(path)
             .header("host", "bench")
             .header("x-auth-token", &self.token)
             .header("openstack-api-version", "compute 2.79")
-            .header("content-type", "application/json")
+            .header("content-type", kind)
     }
 
     /// Posts, and reads the answer.
@@ -89,7 +93,8 @@ impl Connection {
 
     /// Posts, and gives the answer's head and bytes.
     pub async fn post_raw(&mut self, path: &str, body: &Value) -> Result<(Response<()>, Bytes)> {
-        let request = self.request("POST", path).body(Full::new(Bytes::from(body.to_string())))?;
+        let request = self.request("POST", path, JSON).body(Full::new(Bytes::from(body.to_string())))?;
+        self.send.ready().await?;
         let (head, body) = self.send.send_request(request).await?.into_parts();
         Ok((Response::from_parts(head, ()), body.collect().await?.to_bytes()))
     }
@@ -101,7 +106,8 @@ impl Connection {
 
     /// Gets the answer's bytes.
     pub async fn bytes(&mut self, path: &str) -> Result<Bytes> {
-        let answer = self.send.send_request(self.request("GET", path).body(Full::default())?).await?;
+        self.send.ready().await?;
+        let answer = self.send.send_request(self.request("GET", path, JSON).body(Full::default())?).await?;
         ensure!(answer.status() == 200, "{path}: {}", answer.status());
         Ok(answer.into_body().collect().await?.to_bytes())
     }

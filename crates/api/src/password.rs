@@ -5,25 +5,22 @@ use argon2::{
     Argon2,
 };
 use lenticular_model::error::{Error, Result};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::Semaphore;
 
 /// Hashes and verifies.
 #[derive(Clone)]
 pub struct Passwords {
     turns: Arc<Semaphore>,
-    /// The hash that stands in for a user who is not there, so that asking takes as long.
-    decoy: Arc<str>,
+    /// The hash that stands in for a user who is not there, so that asking takes as long. Made when first needed: it
+    /// costs 19 MiB for a moment, which a start need not.
+    decoy: Arc<OnceLock<String>>,
 }
 
 impl Passwords {
     /// Hashes with at most `parallel` at once: each takes a core and 19 MiB.
-    ///
-    /// # Errors
-    /// The system has no randomness.
-    pub fn new(parallel: usize) -> Result<Self> {
-        let decoy = hash("")?.into();
-        Ok(Self { turns: Arc::new(Semaphore::new(parallel.max(1))), decoy })
+    pub fn new(parallel: usize) -> Self {
+        Self { turns: Arc::new(Semaphore::new(parallel.max(1))), decoy: Arc::default() }
     }
 
     /// Hashes a password.
@@ -38,12 +35,13 @@ impl Passwords {
     ///
     /// # Errors
     /// The work was cut off.
-    pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool> {
+    pub async fn verify(&self, password: String, hash_of_user: Option<String>) -> Result<bool> {
         let decoy = self.decoy.clone();
-        self.run(move || match hash {
+        self.run(move || match hash_of_user {
             Some(hash) => matches(&password, &hash),
             None => {
-                matches(&password, &decoy);
+                let decoy = decoy.get_or_init(|| hash("").unwrap_or_default());
+                matches(&password, decoy);
                 false
             }
         })

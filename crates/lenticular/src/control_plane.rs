@@ -72,7 +72,7 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     })?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let config = Config { public_url: url.clone(), agent_secret: data.agent_secret()? };
-    let app = App::new(store.clone(), tokens, Passwords::new(cores)?, images, config, clock::clock());
+    let app = App::new(store.clone(), tokens, Passwords::new(cores), images, config, clock::clock());
     tokio::spawn(controllers::run(store.clone()));
     tokio::spawn(trim(store));
     Ok(ControlPlane { app, url, address, listener })
