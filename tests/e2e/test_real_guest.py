@@ -116,3 +116,18 @@ def test_the_image_can_go_while_its_servers_stay(real):
     real.wait_status(server, "ACTIVE")
     real.delete(server)
     real.wait_gone(server)
+
+
+def test_down_stops_the_guests_and_up_starts_them_again(real):
+    server = real.create("through-the-night", real.image, network=real.net)
+    real.wait_status(server, "ACTIVE")
+    real.wait_console(server, READY)
+    said = real.lenticular("down")
+    assert "1 guests were stopped" in said
+    assert guest_processes(real.data) == []
+    assert real.process.wait(timeout=30) == 0
+    real.start().wait_for_hosts()
+    real.wait_console(server, "lenticular-guest: boot 2")
+    real.wait_status(server, "ACTIVE")
+    real.delete(server)
+    real.wait_gone(server)

@@ -29,7 +29,11 @@ pub async fn power_off(state_dir: &Path, grace: Duration) -> Result<usize, Agent
     let mut ends = JoinSet::new();
     for id in guests.iter().copied() {
         let (hypervisor, cut) = (hypervisor.clone(), cut.clone());
-        ends.spawn(async move { hypervisor.shutdown(id, cut).await });
+        ends.spawn(async move {
+            // What was not looked for is not known to run.
+            hypervisor.find(id).await?;
+            hypervisor.shutdown(id, cut).await
+        });
     }
     while let Some(end) = ends.join_next().await {
         end.map_err(|e| trouble(e.to_string()))??;
