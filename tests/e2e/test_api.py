@@ -423,3 +423,17 @@ def test_a_malformed_path_and_an_idle_crowd_are_borne(sim):
         assert sim.get("/healthz")["status"] == "ok"
     finally:
         [s.close() for s in crowd]
+
+
+def test_network_resources_have_tags(sim):
+    sim.openstack("network", "create", "--tag", "red", "--tag", "blue", "tagged")
+    (net,) = sim.get("/network/v2.0/networks?tags=red,blue")["networks"]
+    assert net["tags"] == ["blue", "red"] and net["name"] == "tagged"
+    tags = f"/network/v2.0/networks/{net['id']}/tags"
+    assert sim.request("PUT", f"{tags}/green").status_code == 201
+    assert sim.request("GET", f"{tags}/green").status_code == 204
+    assert sim.request("DELETE", f"{tags}/green").status_code == 204
+    assert sim.request("DELETE", f"{tags}/green").status_code == 404
+    assert sim.request("PUT", tags, json={"tags": ["x" * 300]}).status_code == 400
+    assert sim.get("/network/v2.0/networks?not-tags-any=red&name=tagged")["networks"] == []
+    sim.openstack("network", "delete", "tagged")

@@ -6,6 +6,7 @@ mod port;
 mod quota;
 mod security_group;
 mod subnet;
+mod tags;
 mod view;
 
 use crate::{
@@ -47,6 +48,8 @@ pub fn routes() -> Router<App> {
             "/security-group-rules/{id}",
             get(security_group::show_rule).delete(security_group::delete_rule),
         )
+        .route("/{collection}/{id}/tags", get(tags::list).put(tags::replace).delete(tags::clear))
+        .route("/{collection}/{id}/tags/{tag}", get(tags::has).put(tags::add).delete(tags::remove))
         .route("/quotas", get(quota::list))
         .route("/quotas/{project}", get(quota::show).put(quota::update).delete(quota::reset))
         .route("/quotas/{project}/default", get(quota::defaults))

@@ -14,3 +14,4 @@ pub mod security_group;
 pub mod server;
 pub mod server_create;
 pub mod subnet;
+pub mod tags;
