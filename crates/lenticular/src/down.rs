@@ -2,7 +2,7 @@
 
 use crate::DownArgs;
 use anyhow::{Context, Result};
-use rustix::process::{kill_process, test_kill_process, Pid, Signal};
+use rustix::process::{kill_process, Pid, Signal};
 use std::{
     fs,
     io::Write,
@@ -59,7 +59,7 @@ fn running(pid_file: &Path) -> Result<Option<Pid>> {
 #[allow(clippy::disallowed_methods, reason = "the end of a process that is no child can only be looked for")]
 fn wait_for_end(pid: Pid) -> Result<()> {
     let began = Instant::now();
-    while test_kill_process(pid).is_ok() {
+    while runs(pid) {
         anyhow::ensure!(
             began.elapsed() < GRACE,
             "process {pid:?} does not end; look at its log, or end it by force"
@@ -67,4 +67,12 @@ fn wait_for_end(pid: Pid) -> Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
+}
+
+/// Whether the process runs. One that has ended and waits for its parent to notice does not.
+fn runs(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    // The name before the state is in parentheses and may hold any of them.
+    let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+    state.is_some_and(|state| !state.starts_with(['Z', 'X']))
 }
