@@ -138,9 +138,9 @@ impl Link for HttpLink {
     }
 
     fn orders(&self, host: HostId, query: OrdersQuery) -> Call<'_, Orders> {
-        let OrdersQuery { incarnation, after, wait_ms } = query;
+        let OrdersQuery { session, incarnation, after, wait_ms } = query;
         let path = format!(
-            "/agent/v1/hosts/{host}/orders?incarnation={incarnation}&after={after}&wait_ms={wait_ms}"
+            "/agent/v1/hosts/{host}/orders?session={session}&incarnation={incarnation}&after={after}&wait_ms={wait_ms}"
         );
         Box::pin(self.within(Duration::from_millis(wait_ms + POLL_SLACK_MS), async move {
             json(self.send(Method::GET, &path, Bytes::new()).await?).await
@@ -239,13 +239,17 @@ mod tests {
         let (url, served) = serve_once("HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n").await;
         let link = HttpLink::new(&url, "s3cret").unwrap();
         let query = OrdersQuery {
+            session: 3,
             incarnation: lenticular_model::Incarnation::from_random([1; 16]),
             after: 7,
             wait_ms: 5,
         };
         assert_eq!(link.orders(host(), query).await, Err(LinkError::Unknown));
         let request = served.await.unwrap();
-        assert!(request.contains("after=7&wait_ms=5"), "{request}");
+        assert!(
+            request.contains("session=3&incarnation=") && request.contains("after=7&wait_ms=5"),
+            "{request}"
+        );
         assert!(request.contains("authorization: Bearer s3cret"), "{request}");
     }
 

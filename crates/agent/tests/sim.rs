@@ -65,6 +65,42 @@ async fn lost_reports_lost_contact_and_a_forgotten_host_do_no_harm() {
     agent.stop().await.unwrap();
 }
 
+/// Every report has a number higher than those before it in its session.
+fn assert_numbers_grow(cloud: &Cloud) {
+    let reports = cloud.lock().reports.clone();
+    assert!(reports.windows(2).all(|pair| pair[0] < pair[1]), "{reports:?}");
+}
+
+#[tokio::test]
+async fn a_session_that_ended_is_followed_by_another() {
+    let cloud = Cloud::new(None);
+    let agent = start(&cloud, SimKnobs::default());
+    let id = server(1);
+    cloud.lock().lose_reports = 2;
+    cloud.order(order(id, "x"));
+    cloud.sees_running(id, 1).await;
+
+    // A repeated hello began a session that the agent knows nothing of: its poll hears so.
+    let hellos = cloud.set(|inner| {
+        inner.session += 1;
+        inner.seen.clear();
+        inner.hellos.len()
+    });
+    cloud.sees_running(id, 1).await;
+    assert_eq!(cloud.lock().hellos.len(), hellos + 1, "one hello is enough");
+
+    // Its report hears so, again and again; in the end all is told.
+    cloud.lock().disown_reports = 3;
+    cloud.change(id, |o| o.boot = 2);
+    cloud.sees_running(id, 2).await;
+    assert_eq!(cloud.lock().hellos.len(), hellos + 4, "one hello for each time that it was not known");
+    assert_numbers_grow(&cloud);
+    let (session, number) = *cloud.lock().reports.last().unwrap();
+    assert_eq!(session, cloud.lock().session);
+    assert!(number >= 1);
+    agent.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn failures_are_told_and_a_new_boot_tries_again() {
     let cloud = Cloud::new(None);

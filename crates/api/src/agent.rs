@@ -72,8 +72,9 @@ async fn poll(
     RawQuery(query): RawQuery,
 ) -> Handled {
     let query = Query::parse(query.as_deref());
-    let bad = || Error::invalid("orders need incarnation and after");
+    let bad = || Error::invalid("orders need session, incarnation and after");
     let query = OrdersQuery {
+        session: query.number("session")?.ok_or_else(bad)?,
         incarnation: query.get("incarnation").and_then(|i| i.parse().ok()).ok_or_else(bad)?,
         after: query.number("after")?.ok_or_else(bad)?,
         wait_ms: query.number("wait_ms")?.unwrap_or(0),
@@ -142,21 +143,22 @@ impl App {
             hypervisor: hello.hypervisor,
         };
         let inventory = hello.inventory;
-        let host_id = self
+        let contact = self
             .store
             .transact(cause, move |txn| {
-                let id = host::hello(txn, intro)?;
-                host::observe(txn, id, &inventory);
-                Ok(id)
+                let contact = host::hello(txn, intro)?;
+                host::observe(txn, contact.id, &inventory);
+                Ok(contact)
             })
             .await?;
-        Ok(Welcome { host_id, incarnation: self.store.state().incarnation })
+        let incarnation = self.store.state().incarnation;
+        Ok(Welcome { host_id: contact.id, incarnation, session: contact.session })
     }
 
     /// What changed for a host; waits for it as long as the query asks.
     ///
     /// # Errors
-    /// The host is not known: it must introduce itself again.
+    /// The host or its session is not known: it must introduce itself again.
     pub async fn agent_orders(&self, host: HostId, query: &OrdersQuery) -> Result<Orders> {
         let link = self.links.of(host);
         let deadline = tokio::time::Instant::now() + Duration::from_millis(query.wait_ms.min(WAIT_MS_MAX));
@@ -166,7 +168,7 @@ impl App {
             tokio::pin!(news);
             news.as_mut().enable();
             let state = self.store.state();
-            self.contact(&state, host).await?;
+            self.contact(&state, host, query.session).await?;
             let mut found = orders(&state, host, query);
             found.questions = link.questions();
             let nothing = found.orders.is_empty() && found.questions.is_empty() && found.after == query.after;
@@ -181,28 +183,20 @@ impl App {
     }
 
     /// Notes that a host was heard of, if that is news.
-    async fn contact(&self, state: &lenticular_model::State, host: HostId) -> Result<()> {
-        if !state.hosts.contains_key(&host) {
-            return Err(Error::not_found("Host", host));
-        }
-        let now = (self.clock)();
-        if state.contacts.get(&host).is_some_and(|c| now.since_ms(c.at) < CONTACT_FRESH_MS) {
+    async fn contact(&self, state: &lenticular_model::State, host: HostId, session: u64) -> Result<()> {
+        let contact = host::in_session(state, host, session)?;
+        if (self.clock)().since_ms(contact.at) < CONTACT_FRESH_MS {
             return Ok(());
         }
         let cause =
             Cause { actor: format!("host/{host}"), request_id: String::new(), why: "contact".to_owned() };
-        self.store
-            .transact(cause, move |txn| {
-                host::contact(txn, host);
-                Ok(())
-            })
-            .await
+        self.store.transact(cause, move |txn| host::contact(txn, host, session)).await
     }
 
-    /// Takes in what a host saw; durable when it returns.
+    /// Takes in what a host saw; durable when it returns. A report that a later one overtook changes nothing.
     ///
     /// # Errors
-    /// The host is not known, or its orders came from another life of the store.
+    /// The host or its session is not known, or its orders came from another life of the store.
     pub async fn agent_report(&self, host: HostId, report: Report) -> Result<()> {
         let state = self.store.state();
         let known = state.hosts.get(&host).ok_or_else(|| Error::not_found("Host", host))?;
@@ -213,8 +207,7 @@ impl App {
         let cause = Cause { actor, request_id: String::new(), why: "host report".to_owned() };
         self.store
             .transact(cause, move |txn| {
-                host::observe(txn, host, &report.observations);
-                Ok(())
+                host::report(txn, host, report.session, report.number, &report.observations)
             })
             .await
     }

@@ -54,7 +54,7 @@ fn state(hosts: &[Given]) -> State {
                 ..Hypervisor::default()
             },
         };
-        let id = hello(&mut txn, intro).unwrap();
+        let id = hello(&mut txn, intro).unwrap().id;
         txn.update::<Host>(&id, |h| {
             if given.disabled {
                 h.intent = Intent::Disabled { reason: Some("patching".to_owned()) };

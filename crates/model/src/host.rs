@@ -73,10 +73,15 @@ record! {
 }
 
 record! {
-    /// When a host was last heard of. Volatile: only its transitions are in the journal (`Host::silent_since`).
+    /// When a host was last heard of, and in which session. Volatile: only its transitions are in the journal
+    /// (`Host::silent_since`), and after a restart of the control plane every host says hello again.
     pub struct Contact: HostId {
         /// When.
         pub at: Timestamp,
+        /// The session that its last hello began. Reports of others say nothing.
+        pub session: u64,
+        /// The number of the last report taken in this session; 0 before the first.
+        pub number: u64,
     }
 }
 

@@ -243,7 +243,7 @@ impl World {
         busy.map(|host| format!("{} is at work", host.name))
     }
 
-    /// The guest is as wanted, or the server is in error and says why; and the record says whether it runs.
+    /// The guest is as wanted, or the server is in error and says why; and its record and ports say whether it runs.
     fn server_is_settled(&self, server: &Server) -> Result<(), String> {
         let host = self.hosts.iter().find(|h| h.id.is_some() && h.id == server.host_id);
         let runs = host.and_then(|h| h.guests.get(&server.id)).is_some_and(|real| real.running().is_some());
@@ -259,6 +259,10 @@ impl World {
         }
         if runs != server.powered {
             return Err(format!("says that its guest runs: {}, and that is wrong", server.powered));
+        }
+        let mut ports = self.plane.published.ports.values().filter(|p| p.server_id == Some(server.id));
+        if let Some(port) = ports.find(|p| p.plugged != runs) {
+            return Err(format!("has the port {} plugged: {}, and that is wrong", port.id, port.plugged));
         }
         Ok(())
     }

@@ -58,9 +58,6 @@ names! {
         HostSilent "host-silent";
         /// The disk of a guest that does not run vanishes, perhaps to come back.
         DiskAway "disk-away";
-        /// With late messages: what a host says of its guests arrives after what it said later. Not part of a storm:
-        /// reports carry no number yet by which the control plane could tell, see `tests/gaps.rs`.
-        ReportsOvertake "reports-overtake";
     }
 }
 
@@ -83,6 +80,8 @@ names! {
         BlindToStops "blind-to-stops";
         /// A step's success is told though nothing was done.
         LyingSteps "lying-steps";
+        /// The control plane believes reports in the order in which they arrive.
+        BelievesLateReports "believes-late-reports";
     }
 }
 
@@ -109,7 +108,7 @@ impl Config {
         Self {
             seed,
             hosts: None,
-            faults: Fault::ALL.iter().copied().filter(|f| *f != Fault::ReportsOvertake).collect(),
+            faults: Fault::ALL.iter().copied().collect(),
             mutation: None,
             busy_s: 200,
             keep_trace: false,

@@ -84,6 +84,9 @@ pub(crate) struct Agent {
     pub(crate) life: u64,
     host_id: Option<HostId>,
     incarnation: Option<Incarnation>,
+    session: u64,
+    /// The number of the last report built in this session.
+    report_number: u64,
     hello: Option<Call>,
     poll: Option<Call>,
     report: Option<(Call, Said)>,
@@ -108,8 +111,6 @@ pub(crate) struct Host {
     lives: u64,
     saved: Option<Snapshot>,
     pub(crate) silent_until: Timestamp,
-    /// When the last thing it said of its guests arrives.
-    pub(crate) said_until: Timestamp,
     pub(crate) agent: Option<Agent>,
     pub(crate) guests: BTreeMap<ServerId, Real>,
     /// The order that last reached the agent, by server: what was wanted, and the boot.
@@ -126,7 +127,6 @@ impl Host {
             lives: 0,
             saved: None,
             silent_until: BEGIN,
-            said_until: BEGIN,
             agent: None,
             guests: BTreeMap::new(),
             ordered: BTreeMap::new(),
@@ -206,6 +206,8 @@ impl World {
             life,
             host_id: None,
             incarnation: None,
+            session: 0,
+            report_number: 0,
             hello: None,
             poll: None,
             report: None,
@@ -288,14 +290,18 @@ impl World {
         let mut requests = Vec::new();
         if agent.poll.is_none() {
             agent.poll = Some(call);
-            let query = OrdersQuery { incarnation, after: agent.core.applied_upto(), wait_ms: WAIT_MS_MAX };
+            let after = agent.core.applied_upto();
+            let query = OrdersQuery { session: agent.session, incarnation, after, wait_ms: WAIT_MS_MAX };
             requests.push(Request::Poll(Poll { from, host_id, query }));
         }
         if agent.report.is_none() {
             let observations = agent.core.pending_reports();
             if !observations.is_empty() {
                 agent.report = Some((call, observations.clone()));
-                requests.push(Request::Report(from, host_id, Report { incarnation, observations }));
+                agent.report_number += 1;
+                let (session, number) = (agent.session, agent.report_number);
+                let report = Report { session, number, incarnation, observations };
+                requests.push(Request::Report(from, host_id, report));
             }
         }
         for request in requests {
@@ -319,20 +325,22 @@ impl World {
         let n = from.host;
         let Some(agent) = self.hosts[n].live(from.life) else { return };
         let waits = |call: &Option<Call>| call.is_some_and(|c| c.number == from.call);
+        let reports = waits(&agent.report.as_ref().map(|(call, _)| *call));
         match reply {
             Reply::Welcome(welcome) if waits(&agent.hello) => {
                 agent.hello = None;
                 agent.host_id = Some(welcome.host_id);
                 agent.incarnation = Some(welcome.incarnation);
+                (agent.session, agent.report_number) = (welcome.session, 0);
                 agent.core.welcomed();
                 note!(self, "{} is welcome", self.hosts[n].name);
             }
-            Reply::Taken if waits(&agent.report.as_ref().map(|(call, _)| *call)) => {
+            Reply::Taken if reports => {
                 if let Some((_, said)) = agent.report.take() {
                     agent.core.reported(&said);
                 }
             }
-            Reply::Unknown => {
+            Reply::Unknown if reports || waits(&agent.poll) => {
                 agent.host_id = None;
                 agent.poll = None;
                 agent.report = None;
@@ -345,7 +353,7 @@ impl World {
                 self.take_orders(n, orders, current);
             }
             // Nobody waits for it any more.
-            Reply::Welcome(_) | Reply::Taken => return,
+            Reply::Welcome(_) | Reply::Taken | Reply::Unknown => return,
         }
         self.advance(n);
     }

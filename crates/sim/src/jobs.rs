@@ -34,7 +34,8 @@ pub(crate) enum Todo {
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     pub(crate) created: Vec<ServerId>,
-    pub(crate) host: Option<HostId>,
+    /// The host that said hello, and the session that it began.
+    pub(crate) session: Option<(HostId, u64)>,
     pub(crate) wake: Option<Timestamp>,
 }
 
@@ -92,11 +93,11 @@ fn run_request(
                 capacity: hello.capacity,
                 hypervisor: hello.hypervisor.clone(),
             };
-            let id = host::hello(txn, intro)?;
-            host::observe(txn, id, &hello.inventory);
-            done.host = Some(id);
+            let contact = host::hello(txn, intro)?;
+            host::observe(txn, contact.id, &hello.inventory);
+            done.session = Some((contact.id, contact.session));
         }
-        Request::Poll(poll) => host::contact(txn, poll.host_id),
+        Request::Poll(poll) => host::contact(txn, poll.host_id, poll.query.session)?,
         Request::Report(_, id, report) => {
             if !txn.hosts.contains_key(id) || report.incarnation != txn.incarnation {
                 return Err(Error::not_found("Host", id));
@@ -105,7 +106,11 @@ fn run_request(
             let seen = report.observations.iter();
             let seen: Vec<_> =
                 seen.filter(|o| !(blind && matches!(o.sight, Sight::Stopped { .. }))).cloned().collect();
-            host::observe(txn, *id, &seen);
+            if mutation == Some(Mutation::BelievesLateReports) {
+                host::observe(txn, *id, &seen);
+                return Ok(());
+            }
+            host::report(txn, *id, report.session, report.number, &seen)?;
         }
         Request::Client(caller, ask) => run_ask(txn, caller, ask, done, mutation)?,
     }

@@ -87,7 +87,8 @@ fn act(args: &Args) -> ExitCode {
         return many(args, from, to);
     }
     let seed = args.seed.unwrap_or(1);
-    let mut world = World::new(Config { keep_trace: args.trace, ..config(args, seed) });
+    let config = Config { keep_trace: args.trace, ..config(args, seed) };
+    let mut world = World::new(config.clone());
     world.run();
     if args.trace {
         world.trace_lines().iter().for_each(|line| println!("{line}"));
@@ -96,7 +97,7 @@ fn act(args: &Args) -> ExitCode {
     println!("seed {seed}: {} events, trace {:016x}", summary.events, summary.hash);
     match summary.violation {
         Some(violation) => {
-            println!("{}", complaint(seed, &violation, if args.trace { "" } else { &summary.tail }));
+            println!("{}", complaint(&config, &violation, if args.trace { "" } else { &summary.tail }));
             ExitCode::FAILURE
         }
         None => ExitCode::SUCCESS,

@@ -8,7 +8,7 @@ use crate::{
     rng::Rng,
     world::{note, World, BEGIN},
 };
-use lenticular_control::{bootstrap, reconcile::Queue};
+use lenticular_control::{bootstrap, command::host, reconcile::Queue};
 use lenticular_model::{error::Error, Cause, Incarnation, Kind, State, Timestamp};
 use lenticular_store::{Crash, Memory, MemoryDisk, Outcome, Writer};
 use lenticular_wire::agent::{orders, Welcome, WAIT_MS_MAX};
@@ -93,15 +93,16 @@ impl World {
             return;
         };
         if let Request::Poll(poll) = &request {
-            let state = running.writer.state();
-            if !state.hosts.contains_key(&poll.host_id) {
-                let from = poll.from;
-                return self.send_to_agent(from, Reply::Unknown);
-            }
-            let contact = state.contacts.get(&poll.host_id);
-            if contact.is_some_and(|c| self.now.since_ms(c.at) < CONTACT_FRESH_MS) {
-                let poll = poll.clone();
-                return self.serve(poll);
+            match host::in_session(running.writer.state(), poll.host_id, poll.query.session) {
+                Err(_) => {
+                    let from = poll.from;
+                    return self.send_to_agent(from, Reply::Unknown);
+                }
+                Ok(contact) if self.now.since_ms(contact.at) < CONTACT_FRESH_MS => {
+                    let poll = poll.clone();
+                    return self.serve(poll);
+                }
+                Ok(_) => {}
             }
         }
         running.pending.push(request);
@@ -199,10 +200,10 @@ impl World {
             (Request::Client(caller, ask), Ok(())) => self.answered(&caller, &ask, Ok(&done.created)),
             (Request::Client(caller, ask), Err(error)) => self.answered(&caller, &ask, Err(&error)),
             (Request::Hello(from, _), Ok(())) => {
-                let Some(host_id) = done.host else { return };
+                let Some((host_id, session)) = done.session else { return };
                 self.hosts[from.host].id = Some(host_id);
                 let incarnation = self.plane.published.incarnation;
-                self.send_to_agent(from, Reply::Welcome(Welcome { host_id, incarnation }));
+                self.send_to_agent(from, Reply::Welcome(Welcome { host_id, incarnation, session }));
             }
             (Request::Report(from, ..), Ok(())) => self.send_to_agent(from, Reply::Taken),
             (Request::Poll(poll), Ok(())) => self.serve(poll),
@@ -261,8 +262,10 @@ impl World {
             return false;
         }
         let from: From = poll.from;
+        // Another session may have begun while the poll waited.
+        let known = host::in_session(running.writer.state(), poll.host_id, poll.query.session).is_ok();
         running.parked.remove(&number);
-        self.send_to_agent(from, Reply::Orders(found));
+        self.send_to_agent(from, if known { Reply::Orders(found) } else { Reply::Unknown });
         true
     }
 

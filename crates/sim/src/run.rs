@@ -1,7 +1,7 @@
 //! Runs of many seeds, and what a failing one says.
 
 use crate::{
-    config::Config,
+    config::{Config, Fault},
     coverage::Coverage,
     world::{Violation, World},
 };
@@ -48,12 +48,26 @@ impl World {
 }
 
 /// What a failing seed says: the invariant, the end of the trace, and how to see it again.
-pub fn complaint(seed: u64, violation: &Violation, tail: &str) -> String {
+pub fn complaint(config: &Config, violation: &Violation, tail: &str) -> String {
+    let seed = config.seed;
     format!(
         "seed {seed} violates invariant {}: {}\n\n{tail}\nTo replay it:\n    \
-         cargo run --release -p lenticular-sim -- --seed {seed} --trace\n",
-        violation.invariant, violation.what
+         cargo run --release -p lenticular-sim -- --seed {seed}{} --trace\n",
+        violation.invariant,
+        violation.what,
+        flags(config)
     )
+}
+
+/// The flags of the command line that make a storm into this one.
+fn flags(config: &Config) -> String {
+    let faults: Vec<String> = match (config.faults.len(), Fault::ALL.len()) {
+        (some, all) if some == all => Vec::new(),
+        (0, _) => Fault::ALL.iter().map(|fault| format!(" --without {}", fault.name())).collect(),
+        _ => config.faults.iter().map(|fault| format!(" --only {}", fault.name())).collect(),
+    };
+    let mutation = config.mutation.map(|mutation| format!(" --mutation {}", mutation.name()));
+    faults.into_iter().chain(mutation).collect()
 }
 
 /// What many storms came to.
@@ -89,8 +103,9 @@ impl Totals {
 pub fn storms(seeds: Range<u64>, config: impl Fn(u64) -> Config) -> Totals {
     let mut totals = Totals::default();
     for seed in seeds {
-        let summary = run(config(seed));
-        let failure = summary.violation.map(|v| (seed, complaint(seed, &v, &summary.tail)));
+        let config = config(seed);
+        let summary = run(config.clone());
+        let failure = summary.violation.map(|v| (seed, complaint(&config, &v, &summary.tail)));
         totals.add(Totals {
             seeds: 1,
             events: summary.events,

@@ -196,18 +196,9 @@ impl World {
         happens
     }
 
-    /// Sends a message from a host to the control plane. What a host says of its guests keeps its order, late and
-    /// repeated as it may be, unless [`Fault::ReportsOvertake`] says otherwise.
+    /// Sends a message from a host to the control plane.
     pub(crate) fn send_to_plane(&mut self, host: usize, request: Request) {
-        let speaks = matches!(request, Request::Hello(..) | Request::Report(..));
-        let ordered = speaks && !self.config.faults.contains(&Fault::ReportsOvertake);
         for delay_us in self.delays(host) {
-            let mut delay_us = delay_us;
-            if ordered {
-                let earliest = self.hosts[host].said_until.0 + 1;
-                delay_us = delay_us.max(earliest - self.now.0);
-                self.hosts[host].said_until = Timestamp(self.now.0 + delay_us);
-            }
             self.after_us(delay_us, Event::ToPlane(request.clone()));
         }
     }

@@ -66,6 +66,16 @@ fn assert_covered(coverage: &Coverage) {
     }
 }
 
+/// Seed 10 once left a server that said for ever that its guest runs, and it did not.
+#[test]
+fn a_report_that_a_later_one_overtook_is_not_believed() {
+    let config = |seed| {
+        let faults = [Fault::MessageLate, Fault::MessageLost, Fault::GuestShutdown];
+        Config { faults: faults.into(), ..Config::storm(seed) }
+    };
+    assert_eq!(storms(0..100, config).failures.first(), None);
+}
+
 #[test]
 fn a_seed_repeats_itself() {
     let trace = |seed| {

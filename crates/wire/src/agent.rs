@@ -9,9 +9,14 @@
 //! GET  /agent/v1/servers/S/user-data                       → bytes     (404: there is none)
 //! ```
 //!
-//! A message that is lost or comes twice does no harm: orders name the commit they follow (`after`), and an agent
+//! A message that is lost, late or repeated does no harm: orders name the commit they follow (`after`), and an agent
 //! applies only those that follow what it has; observations are levels, not edges, and name generation and boot.
 //! Absence is never an order: a guest is removed only on an order with `wanted: absent`.
+//!
+//! A hello begins a session, and ends the one before it. Reports are numbered within their session: one that comes
+//! after a later one is answered and changes nothing. Polls and reports of any other session get 404, upon which the
+//! agent says hello again. So an agent whose session was ended by a late or repeated hello of its own learns of it with
+//! its next call, and what that hello said is corrected.
 
 use lenticular_model::{
     flavor::Size,
@@ -59,11 +64,16 @@ pub struct Welcome {
     pub host_id: HostId,
     /// Which life of the store answers. Orders of another are not to be mixed with its.
     pub incarnation: Incarnation,
+    /// The session that begins, to be named in polls and reports. It ends with the next hello, or with the control
+    /// plane's process.
+    pub session: u64,
 }
 
 /// What an agent asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrdersQuery {
+    /// The session that the last welcome gave.
+    pub session: u64,
     /// The life of the store that `after` counts in.
     pub incarnation: Incarnation,
     /// The commit up to which it has applied orders; 0 for all.
@@ -187,6 +197,10 @@ pub struct AddressSpec {
 /// What an agent saw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
+    /// The session that the last welcome gave.
+    pub session: u64,
+    /// Its place in the session: higher than that of every report built before it.
+    pub number: u64,
     /// The life of the store that the agent's orders came from.
     pub incarnation: Incarnation,
     /// Guests whose sight changed.

@@ -21,7 +21,7 @@ use crate::{
     link::{Link, LinkError},
     Config,
 };
-use lenticular_model::{host::Hypervisor, observation::Sight, HostId, Incarnation, ServerId};
+use lenticular_model::{host::Hypervisor, observation::Sight, ServerId};
 use lenticular_wire::agent::{Hello, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX};
 use std::{collections::HashMap, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
@@ -89,8 +89,13 @@ pub(crate) struct Runtime {
     cuts: HashMap<ServerId, watch::Sender<bool>>,
     answers: JoinSet<()>,
     exits: (mpsc::UnboundedSender<Exit>, mpsc::UnboundedReceiver<Exit>),
-    host: Option<(HostId, Incarnation)>,
+    /// What the control plane said to the last hello, while it holds.
+    welcome: Option<Welcome>,
+    /// The number of the last report built in this session.
+    report_number: u64,
     failures: u32,
+    /// How often in a row it was told that it is not known, with nothing taken from it or given to it in between.
+    disowned: u32,
     ignored: u32,
     report: Option<Coming<Reported>>,
     /// After a failed report.
@@ -118,7 +123,11 @@ impl Runtime {
             tokio::select! {
                 () = &mut shutdown => break,
                 heard = &mut contact => contact = self.heard(heard).await,
-                reported = until_done(&mut self.report) => self.reported(reported),
+                reported = until_done(&mut self.report) => {
+                    if let Some(next) = self.reported(reported) {
+                        contact = next;
+                    }
+                }
                 Some(ended) = self.steps.join_next() => self.ended(ended),
                 Some(exit) = self.exits.1.recv() => self.exited(exit),
                 () = until(report_at) => self.report_not_before = None,
@@ -219,7 +228,7 @@ impl Runtime {
     // ---- Contact with the control plane
 
     fn hello(&mut self) -> Coming<Heard> {
-        self.host = None;
+        self.part();
         let hello = Hello {
             version: VERSION,
             host_name: self.config.host_name.clone(),
@@ -234,14 +243,35 @@ impl Runtime {
         Box::pin(async move { Heard::Welcome(link.hello(&hello).await) })
     }
 
-    fn poll(&self, (host, incarnation): (HostId, Incarnation)) -> Coming<Heard> {
+    /// Ends the session. A report under way is given up: its answer would say nothing of what the next session knows.
+    fn part(&mut self) {
+        self.welcome = None;
+        self.report = None;
+    }
+
+    fn poll(&self, welcome: &Welcome) -> Coming<Heard> {
+        let Welcome { host_id, incarnation, session } = *welcome;
         let after = match self.core.incarnation() == Some(incarnation) {
             true => self.core.applied_upto(),
             false => 0,
         };
         let link = self.link.clone();
-        let query = OrdersQuery { incarnation, after, wait_ms: WAIT_MS_MAX };
-        Box::pin(async move { Heard::Orders(link.orders(host, query).await) })
+        let query = OrdersQuery { session, incarnation, after, wait_ms: WAIT_MS_MAX };
+        Box::pin(async move { Heard::Orders(link.orders(host_id, query).await) })
+    }
+
+    /// It is not known, or not in this session. Told so once, it says hello at once; told so again, it waits before:
+    /// another agent may be using its name, and the two must not chase each other.
+    fn unknown(&mut self) -> Coming<Heard> {
+        self.part();
+        self.disowned = self.disowned.saturating_add(1);
+        if self.disowned == 1 {
+            return self.hello();
+        }
+        let host = &self.config.host_name;
+        tracing::warn!(host, "not known, and a hello did not help; does another agent use this name?");
+        self.failures = self.failures.max(self.disowned - 1);
+        self.rest(&LinkError::Unknown)
     }
 
     fn rest(&mut self, error: &LinkError) -> Coming<Heard> {
@@ -263,31 +293,25 @@ impl Runtime {
                 tracing::info!(host = %welcome.host_id, name = self.config.host_name, "taken in");
                 self.failures = 0;
                 self.report_not_before = None;
-                self.host = Some((welcome.host_id, welcome.incarnation));
+                self.report_number = 0;
+                self.welcome = Some(welcome);
                 self.core.welcomed();
             }
             Heard::Orders(Ok(orders)) => return self.ordered(orders).await,
-            Heard::Orders(Err(LinkError::Unknown)) => {
-                self.host = None;
-                // Told at once that it is not known, it says hello at once; told so again, it waits.
-                if self.failures > 0 {
-                    return self.rest(&LinkError::Unknown);
-                }
-                self.failures = 1;
-            }
+            Heard::Orders(Err(LinkError::Unknown)) => return self.unknown(),
             Heard::Welcome(Err(error)) | Heard::Orders(Err(error)) => return self.rest(&error),
             Heard::Rested => {}
         }
-        match self.host {
-            Some(host) => self.poll(host),
+        match &self.welcome {
+            Some(welcome) => self.poll(welcome),
             None => self.hello(),
         }
     }
 
     async fn ordered(&mut self, orders: Orders) -> Coming<Heard> {
-        self.failures = 0;
-        let Some(host) = self.host else { return self.hello() };
-        if orders.incarnation != host.1 {
+        (self.failures, self.disowned) = (0, 0);
+        let Some(welcome) = self.welcome.clone() else { return self.hello() };
+        if orders.incarnation != welcome.incarnation {
             // Another life of the store: it is to know what is here before anything is done for it.
             return self.hello();
         }
@@ -305,7 +329,7 @@ impl Runtime {
             Taken::Applied => {
                 self.ignored = 0;
                 for question in orders.questions.into_iter().take(QUESTIONS_MAX) {
-                    self.answer(host.0, question);
+                    self.answer(welcome.host_id, question);
                 }
             }
             Taken::Ignored => {
@@ -319,15 +343,18 @@ impl Runtime {
                 return self.rest(&LinkError::Nonsense("orders that do not follow".to_owned()));
             }
         }
-        self.poll(host)
+        self.poll(&welcome)
     }
 
     fn may_report(&self) -> bool {
-        self.host.is_some() && self.report.is_none() && self.report_not_before.is_none()
+        self.welcome.is_some() && self.report.is_none() && self.report_not_before.is_none()
     }
 
     fn tell(&mut self) {
-        let Some((host, incarnation)) = self.host.filter(|_| self.may_report()) else { return };
+        let Some(Welcome { host_id, incarnation, session }) = self.welcome.clone() else { return };
+        if !self.may_report() {
+            return;
+        }
         let mut news = self.core.pending_reports();
         news.truncate(REPORT_MAX);
         let now = Instant::now();
@@ -343,23 +370,29 @@ impl Runtime {
             return;
         }
         let link = self.link.clone();
-        let report = Report { incarnation, observations: news };
+        self.report_number += 1;
+        let report = Report { session, number: self.report_number, incarnation, observations: news };
         self.report = Some(Box::pin(async move {
-            let result = link.report(host, &report).await;
+            let result = link.report(host_id, &report).await;
             (report, result)
         }));
     }
 
-    fn reported(&mut self, (report, result): Reported) {
+    /// What became of a report; gives what to listen to next, if that is no longer the poll for orders.
+    fn reported(&mut self, (report, result): Reported) -> Option<Coming<Heard>> {
         self.report = None;
         match result {
-            Ok(()) => self.core.reported(&report.observations),
+            Ok(()) => {
+                self.disowned = 0;
+                self.core.reported(&report.observations);
+            }
+            Err(LinkError::Unknown) => return Some(self.unknown()),
             Err(error) => {
-                // If the host is not known any more, the poll for orders hears the same and says hello.
                 tracing::warn!(%error, "a report was not taken; it is tried again");
                 self.report_not_before = Some(Instant::now() + backoff(self.failures));
             }
         }
+        None
     }
 }
 

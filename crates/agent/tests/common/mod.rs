@@ -40,6 +40,11 @@ pub struct Inner {
     pub known: bool,
     pub down: bool,
     pub lose_reports: u32,
+    /// So many reports more are told that their session is not known.
+    pub disown_reports: u32,
+    pub session: u64,
+    /// The session and the number of each report that was heard.
+    pub reports: Vec<(u64, u64)>,
 }
 
 fn incarnation(n: u8) -> Incarnation {
@@ -149,12 +154,12 @@ impl Cloud {
         tokio::time::timeout(most, work).await.ok()
     }
 
-    fn check(&self) -> Result<(), LinkError> {
+    fn check(&self, session: u64) -> Result<(), LinkError> {
         let inner = self.lock();
         if inner.down {
             return Err(LinkError::Unreachable { at: "here".to_owned(), why: "it is down".to_owned() });
         }
-        if !inner.known {
+        if !inner.known || inner.session != session {
             return Err(LinkError::Unknown);
         }
         Ok(())
@@ -188,8 +193,10 @@ impl Link for Cloud {
                 }
                 inner.hellos.push(hello.clone());
                 inner.known = true;
+                inner.session += 1;
                 let host_id = HostId::from_random([8; 16]);
-                Ok(Welcome { host_id, incarnation: incarnation(inner.incarnation) })
+                let incarnation = incarnation(inner.incarnation);
+                Ok(Welcome { host_id, incarnation, session: inner.session })
             })?;
             Ok(welcome)
         })
@@ -200,7 +207,7 @@ impl Link for Cloud {
             let mut changed = self.changed.subscribe();
             let until = tokio::time::Instant::now() + Duration::from_millis(query.wait_ms);
             loop {
-                self.check()?;
+                self.check(query.session)?;
                 if let Some(orders) = self.news(&query) {
                     return Ok(orders);
                 }
@@ -220,7 +227,16 @@ impl Link for Cloud {
 
     fn report<'a>(&'a self, _host: HostId, report: &'a Report) -> Call<'a, ()> {
         Box::pin(async move {
-            self.check()?;
+            self.check(report.session)?;
+            let disowned = self.set(|inner| {
+                inner.reports.push((report.session, report.number));
+                let disowned = inner.disown_reports > 0;
+                inner.disown_reports = inner.disown_reports.saturating_sub(1);
+                disowned
+            });
+            if disowned {
+                return Err(LinkError::Unknown);
+            }
             let lost = self.set(|inner| {
                 for seen in &report.observations {
                     inner.seen.entry(seen.server_id).or_default().push((Instant::now(), seen.clone()));

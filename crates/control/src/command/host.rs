@@ -9,8 +9,9 @@ use lenticular_model::{
     policy::{self, Action, Caller},
     port::Port,
     server::{Condition, Fault, Server, Wanted},
-    HostId, PortId, Txn,
+    HostId, PortId, State, Txn,
 };
+use std::sync::Arc;
 
 /// What a host says of itself.
 #[derive(Debug, Clone)]
@@ -32,11 +33,11 @@ pub struct Introduction {
 /// Virtual CPUs given out for each real one, as Nova's default has it.
 const CPU_RATIO: f64 = 4.0;
 
-/// Takes a host in, new or known by its name.
+/// Takes a host in, new or known by its name, and begins a session with it.
 ///
 /// # Errors
 /// The name is empty or too long.
-pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<HostId> {
+pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<Contact> {
     if intro.name.is_empty() || intro.name.len() > 255 {
         return Err(Error::invalid("A host's name must have 1 to 255 characters."));
     }
@@ -76,14 +77,62 @@ pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<HostId> {
             });
         }
     }
-    contact(txn, id);
-    Ok(id)
+    Ok(begin_session(txn, id))
+}
+
+fn begin_session(txn: &mut Txn<'_>, id: HostId) -> Contact {
+    let before = txn.contacts.get(&id).map(|contact| contact.session);
+    let session = match before {
+        Some(before) => before.wrapping_add(1),
+        // Sessions are not kept over a restart: a random one is none that an earlier process gave.
+        None => txn.random().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)),
+    };
+    let now = txn.now;
+    let unknown = Default::default();
+    let contact = Contact { id, created_at: now, updated_at: None, at: now, session, number: 0, unknown };
+    txn.put(contact.clone());
+    contact
+}
+
+/// The contact with a host in its present session.
+///
+/// # Errors
+/// The host's session is another or none: it must introduce itself again.
+pub fn in_session(state: &State, id: HostId, session: u64) -> Result<&Arc<Contact>> {
+    let contact = state.contacts.get(&id).filter(|contact| contact.session == session);
+    contact.ok_or_else(|| Error::not_found_text("The host's session has ended; introduce the host again."))
 }
 
 /// Notes that a host was heard of.
-pub fn contact(txn: &mut Txn<'_>, id: HostId) {
+///
+/// # Errors
+/// See [`in_session`].
+pub fn contact(txn: &mut Txn<'_>, id: HostId, session: u64) -> Result<()> {
+    in_session(txn, id, session)?;
     let now = txn.now;
-    txn.put(Contact { id, created_at: now, updated_at: None, at: now, unknown: Default::default() });
+    txn.update::<Contact>(&id, |contact| contact.at = now);
+    Ok(())
+}
+
+/// Takes in what a host reports, unless a later report of the session was taken before.
+///
+/// # Errors
+/// See [`in_session`].
+pub fn report(
+    txn: &mut Txn<'_>,
+    id: HostId,
+    session: u64,
+    number: u64,
+    observations: &[Observation],
+) -> Result<()> {
+    if number <= in_session(txn, id, session)?.number {
+        // It comes twice, or was overtaken: what it saw is past.
+        return Ok(());
+    }
+    let now = txn.now;
+    txn.update::<Contact>(&id, |contact| (contact.at, contact.number) = (now, number));
+    observe(txn, id, observations);
+    Ok(())
 }
 
 /// Takes in what a host saw. Observations of guests that are not this host's, or of an older generation, say nothing.

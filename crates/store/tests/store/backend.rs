@@ -153,6 +153,8 @@ pub fn contact(number: u8, at: i64) -> Contact {
         created_at: Timestamp(1),
         updated_at: None,
         at: Timestamp(at),
+        session: 1,
+        number: 0,
         unknown: BTreeMap::new(),
     }
 }
