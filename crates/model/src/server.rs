@@ -16,14 +16,37 @@
 //! ```
 
 use crate::{
-    flavor::Size, operation::Action, record, FlavorId, HostId, ImageId, OperationId, ProjectId, ServerId,
-    Timestamp, UserId,
+    flavor::Size, operation::Action, record, FlavorId, HostId, ImageId, NetworkId, OperationId, PortId,
+    ProjectId, ServerId, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
+
+/// One network interface that a new server is to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Nic {
+    /// A new port on this network, with this address if one is named.
+    Network(NetworkId, Option<IpAddr>),
+    /// A port that is there already.
+    Port(PortId),
+}
+
+/// The interfaces that a new server is to have: no record, but what both the wire and the command speak of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Networks {
+    /// The request says nothing: the project's only network, if it has one.
+    Unsaid,
+    /// `auto`: the project's network, made if there is none.
+    Auto,
+    /// `none`.
+    None,
+    /// These, in this order.
+    These(Vec<Nic>),
+}
 
 /// What is wanted of a server's guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use axum::{
 };
 use lenticular_control::command::{
     server::{self, ports, ServerChange},
-    server_create::{self, Networks, NewServers, Nic},
+    server_create::{self, NewServers},
 };
 use lenticular_model::{
     error::{Error, Result},
@@ -97,17 +97,11 @@ fn to_command(ctx: &Ctx, asked: CreateServer) -> Result<NewServers> {
             None => (Some(text.to_owned()), None),
         },
     };
-    let networks = match asked.networks(ctx.version)? {
-        wire::Networks::Unsaid => Networks::Unsaid,
-        wire::Networks::Auto => Networks::Auto,
-        wire::Networks::None => Networks::None,
-        wire::Networks::These(nics) => Networks::These(nics.into_iter().map(to_nic).collect()),
-    };
     let min_count = asked.min_count.unwrap_or(1);
     Ok(NewServers {
         image_id: asked.image_id()?,
         flavor_id: asked.flavor_id()?.as_str().into(),
-        networks,
+        networks: asked.networks(ctx.version)?,
         name: asked.name,
         description: asked.description,
         hostname: asked.hostname,
@@ -125,13 +119,6 @@ fn to_command(ctx: &Ctx, asked: CreateServer) -> Result<NewServers> {
         min_count,
         max_count: asked.max_count.unwrap_or(min_count),
     })
-}
-
-fn to_nic(nic: wire::Nic) -> Nic {
-    match nic {
-        wire::Nic::Network(id, address) => Nic::Network(id, address),
-        wire::Nic::Port(id) => Nic::Port(id),
-    }
 }
 
 /// The user data of those servers that have any, for admins, who alone are shown it.

@@ -11,36 +11,15 @@ use lenticular_model::{
     operation::Action as Operation,
     policy::{self, Action, Caller},
     port::Port,
-    server::{BootStyle, Condition, Disk, Fault, Key, Server, Wanted},
-    FlavorId, HostId, ImageId, KeypairId, Kind, NetworkId, PortId, ProjectId, SecurityGroupId, ServerId, Txn,
+    server::{BootStyle, Condition, Disk, Fault, Key, Nic, Server, Wanted},
+    FlavorId, HostId, ImageId, KeypairId, Kind, NetworkId, ProjectId, SecurityGroupId, ServerId, Txn,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     sync::Arc,
 };
 
-/// One network interface that a request asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Nic {
-    /// A new port on this network, with this address if one is named.
-    Network(NetworkId, Option<IpAddr>),
-    /// A port that is there already.
-    Port(PortId),
-}
-
-/// Which networks a request asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Networks {
-    /// The request says nothing: the project's only network, if it has one.
-    Unsaid,
-    /// `auto`: the project's network, made if there is none.
-    Auto,
-    /// `none`.
-    None,
-    /// These, in this order.
-    These(Vec<Nic>),
-}
+pub use lenticular_model::server::Networks;
 
 /// What a request to create servers asks for, as far as it does not depend on the state.
 #[derive(Debug, Clone)]

@@ -6,7 +6,8 @@ use crate::{
 };
 use lenticular_model::{
     error::{Error, Result},
-    ImageId, NetworkId, PortId,
+    server::{Networks, Nic},
+    ImageId,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -144,28 +145,6 @@ fn count<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Option<u
         return Err(serde::de::Error::custom("min_count and max_count must be 1 or more"));
     }
     Ok(Some(number))
-}
-
-/// One interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Nic {
-    /// On this network, with this address if one is named.
-    Network(NetworkId, Option<IpAddr>),
-    /// This port.
-    Port(PortId),
-}
-
-/// The interfaces that a request asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Networks {
-    /// Nothing is said.
-    Unsaid,
-    /// `auto`
-    Auto,
-    /// `none`
-    None,
-    /// A list.
-    These(Vec<Nic>),
 }
 
 /// Reads and checks the body; what needs the state to be checked is left to the command.
