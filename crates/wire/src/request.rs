@@ -2,7 +2,7 @@
 
 use crate::microversion::{Field, Microversion};
 use lenticular_model::error::{Error, Result};
-use serde::de::DeserializeOwned;
+use serde::{de::DeserializeOwned, Deserialize as _};
 use serde_json::{Map, Value};
 
 /// The object under the one key that a request's body must have (`{"server": {…}}`).
@@ -28,19 +28,41 @@ pub fn check_version(fields: &Map<String, Value>, table: &[Field], version: Micr
     }
 }
 
-fn unexpected(name: &str) -> Error {
+/// That there is no such field.
+pub fn unexpected(name: &str) -> Error {
     Error::invalid(format!("Additional properties are not allowed ('{name}' was unexpected)"))
 }
 
 /// Reads an object into a type that knows all its fields.
 pub fn read<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T> {
-    serde_json::from_value(Value::Object(fields)).map_err(|error| {
-        let text = error.to_string();
-        match text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
-            Some(name) => unexpected(name),
-            None => Error::invalid(format!("Invalid input for field/attribute: {text}.")),
+    read_value("", Value::Object(fields))
+}
+
+/// Reads the value of one field, or with no name a whole object.
+pub fn read_value<T: DeserializeOwned>(field: &str, value: Value) -> Result<T> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let text = error.inner().to_string();
+        let named = |prefix: &str| text.strip_prefix(prefix)?.split('`').next();
+        match (named("unknown field `"), named("missing field `")) {
+            (Some(name), _) => unexpected(name),
+            (None, Some(name)) => Error::invalid(format!("'{name}' is a required property")),
+            (None, None) => {
+                let place = place_of(field, error.path());
+                Error::invalid(format!("Invalid input for field/attribute {place}: {text}."))
+            }
         }
     })
+}
+
+/// The name of what was wrong: the field, and where in it.
+fn place_of(field: &str, path: &serde_path_to_error::Path) -> String {
+    match (field, path.iter().next()) {
+        (_, None) => field.to_owned(),
+        ("", _) => path.to_string(),
+        // A place in a list is written right behind the list's name.
+        (_, Some(serde_path_to_error::Segment::Seq { .. })) => format!("{field}{path}"),
+        _ => format!("{field}.{path}"),
+    }
 }
 
 /// A name: 1 to 255 characters, not only blanks, none of them a control character.
@@ -115,4 +137,46 @@ where
     Option::<T>::deserialize(d).map(Some)
 }
 
-use serde::Deserialize as _;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+    use serde_json::json;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Asked {
+        #[serde(rename = "name")]
+        _name: String,
+        #[serde(rename = "groups", default)]
+        _groups: Vec<Group>,
+        #[serde(rename = "count", default, deserialize_with = "de_number")]
+        _count: u32,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Group {
+        #[serde(rename = "name")]
+        _name: String,
+    }
+
+    #[test]
+    fn every_refusal_names_the_field() {
+        let why = |body: Value| {
+            let Value::Object(fields) = body else { unreachable!() };
+            read::<Asked>(fields).unwrap_err().message.to_string()
+        };
+        assert!(why(json!({"name": 1})).starts_with("Invalid input for field/attribute name: "));
+        assert!(
+            why(json!({"name": "a", "count": "x"})).starts_with("Invalid input for field/attribute count: ")
+        );
+        let nested = json!({"name": "a", "groups": [{"name": "b"}, {"name": null}]});
+        assert!(why(nested).starts_with("Invalid input for field/attribute groups[1].name: "));
+        assert_eq!(why(json!({})), "'name' is a required property");
+        assert!(why(json!({"name": "a", "colour": 1})).contains("'colour' was unexpected"));
+        let value = |field: &str, value| read_value::<Vec<String>>(field, value).unwrap_err().message;
+        assert!(value("tags", json!(["a", 1])).starts_with("Invalid input for field/attribute tags[1]: "));
+        assert!(value("tags", json!(1)).starts_with("Invalid input for field/attribute tags: "));
+    }
+}

@@ -13,13 +13,15 @@ use lenticular_model::{
     error::{Error, Result},
     ServerId,
 };
-use lenticular_wire::compute::server_create::{check_metadata, check_tag};
+use lenticular_wire::{
+    compute::server_create::{check_metadata, check_tag},
+    request::read_value,
+};
 use serde_json::{json, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn read(body: Value, key: &str) -> Result<BTreeMap<String, String>> {
-    let map: BTreeMap<String, String> = serde_json::from_value(body.get(key).cloned().unwrap_or(Value::Null))
-        .map_err(|error| Error::invalid(format!("Invalid input for field/attribute {key}: {error}.")))?;
+    let map: BTreeMap<String, String> = read_value(key, body.get(key).cloned().unwrap_or(Value::Null))?;
     map.iter().try_for_each(|(k, v)| check_metadata(k, v))?;
     Ok(map)
 }
@@ -128,8 +130,7 @@ pub async fn tags(ctx: Ctx, Path(id): Path<String>) -> Handled {
 
 /// `PUT /servers/{id}/tags`
 pub async fn replace_tags(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
-    let new: BTreeSet<String> = serde_json::from_value(body.get("tags").cloned().unwrap_or(Value::Null))
-        .map_err(|error| Error::invalid(format!("Invalid input for field/attribute tags: {error}.")))?;
+    let new: BTreeSet<String> = read_value("tags", body.get("tags").cloned().unwrap_or(Value::Null))?;
     new.iter().try_for_each(|tag| check_tag(tag))?;
     let shown = new.clone();
     edit_tags(&ctx, server_id(&id)?, move |tags| {

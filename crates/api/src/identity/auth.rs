@@ -20,14 +20,16 @@ use lenticular_model::{
     policy::{self, Action, Scope},
     DomainId, ProjectId, State as Cloud, UserId,
 };
-use lenticular_wire::identity::{self as wire, Login, Named};
+use lenticular_wire::{
+    identity::{self as wire, Login, Named},
+    request,
+};
 use serde_json::{json, Value};
 use std::sync::Arc;
 
 /// `POST /v3/auth/tokens`
 pub async fn issue(State(app): State<App>, uri: axum::http::Uri, Json(body): Json) -> Handled {
-    let login: Login = serde_json::from_value(body)
-        .map_err(|error| Error::invalid(format!("Invalid input for field 'auth': {error}.")))?;
+    let login: Login = request::read_value("body", body)?;
     let state = app.store.state();
     let (user, earlier) = prove(&app, &state, &login.auth.identity).await?;
     let scope = wanted_scope(&state, &user, login.auth.scope.as_ref())?;
@@ -136,7 +138,7 @@ fn wanted_scope(state: &Cloud, user: &User, scope: Option<&Value>) -> Result<Sco
         Some(Value::Object(fields)) => {
             let read = |name: &str| -> Result<Option<Named>> {
                 let value = fields.get(name).cloned();
-                value.map(|v| serde_json::from_value(v).map_err(|e| bad(&e.to_string()))).transpose()
+                value.map(|v| request::read_value(&format!("scope.{name}"), v)).transpose()
             };
             if let Some(project) = read("project")? {
                 return project_scope(state, &project);
