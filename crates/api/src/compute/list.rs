@@ -1,6 +1,6 @@
 //! Listings of servers: filters, order and pages.
 
-use super::server::user_data_of;
+use super::{pattern::Pattern, server::user_data_of};
 use crate::{app::json, ctx::Ctx, fault::Handled, page, query::Query};
 use lenticular_control::command::server::ports;
 use lenticular_model::{
@@ -142,7 +142,7 @@ async fn deleted(ctx: &Ctx, filter: &Filter) -> Result<Vec<Arc<Server>>> {
 struct Filter {
     project: Option<ProjectId>,
     deleted: bool,
-    name: Option<String>,
+    name: Option<Pattern>,
     ids: Vec<String>,
     status: Vec<String>,
     image: Option<String>,
@@ -150,15 +150,15 @@ struct Filter {
     host: Option<String>,
     user: Option<String>,
     zone: Option<String>,
-    ip: Option<String>,
-    ip6: Option<String>,
+    ip: Option<Pattern>,
+    ip6: Option<Pattern>,
     key_name: Option<String>,
     reservation: Option<String>,
     vm_state: Option<String>,
     task_state: Option<String>,
     power_state: Option<u64>,
     locked: Option<bool>,
-    description: Option<String>,
+    description: Option<Pattern>,
     since: Option<Timestamp>,
     before: Option<Timestamp>,
     tags: Vec<(TagRule, Vec<String>)>,
@@ -184,6 +184,8 @@ impl Filter {
             policy::check(&ctx.caller, Action::ServerRead, None)?;
         }
         let text = |name: &str| query.get(name).filter(|v| !v.is_empty()).map(str::to_owned);
+        let anywhere = |name: &str| text(name).map(|t| Pattern::anywhere(name, &t)).transpose();
+        let at_start = |name: &str| text(name).map(|t| Pattern::at_start(name, &t)).transpose();
         // What only operators may filter by is ignored for others, as Nova has it.
         let operator = |name: &str| text(name).filter(|_| admin);
         let asked_project = operator("project_id").or_else(|| operator("tenant_id"));
@@ -203,7 +205,7 @@ impl Filter {
         Ok(Self {
             project,
             deleted: admin && query.flag("deleted")?.unwrap_or(false),
-            name: text("name"),
+            name: anywhere("name")?,
             ids: query.all("uuid").map(str::to_owned).collect(),
             status: query.all("status").map(str::to_ascii_uppercase).collect(),
             image: text("image").map(|i| i.rsplit('/').next().unwrap_or(&i).to_owned()),
@@ -211,15 +213,15 @@ impl Filter {
             host: operator("host").or_else(|| operator("hypervisor_hostname")).or_else(|| operator("node")),
             user: operator("user_id"),
             zone: text("availability_zone"),
-            ip: text("ip"),
-            ip6: text("ip6"),
+            ip: at_start("ip")?,
+            ip6: at_start("ip6")?,
             key_name: text("key_name"),
             reservation: text("reservation_id"),
             vm_state: text("vm_state"),
             task_state: text("task_state"),
             power_state: if query.get("power_state").is_some() { query.number("power_state")? } else { None },
             locked: if ctx.version.has(73) { query.flag("locked")? } else { None },
-            description: text("description"),
+            description: anywhere("description")?,
             since: time("changes-since")?,
             before: if ctx.version.has(66) { time("changes-before")? } else { None },
             tags: if ctx.version.has(26) { tags(query) } else { Vec::new() },
@@ -242,10 +244,9 @@ impl Filter {
     }
 
     fn by_words(&self, server: &Server) -> bool {
-        let contains =
-            |wanted: &Option<String>, text: &str| wanted.as_ref().is_none_or(|w| name_matches(w, text));
-        contains(&self.name, &server.name)
-            && contains(&self.description, server.description.as_deref().unwrap_or(""))
+        let found = |wanted: &Option<Pattern>, text: &str| wanted.as_ref().is_none_or(|w| w.matches(text));
+        found(&self.name, &server.name)
+            && found(&self.description, server.description.as_deref().unwrap_or(""))
             && (self.ids.is_empty() || self.ids.iter().any(|id| *id == server.id.to_string()))
             && self.key_name.as_ref().is_none_or(|k| server.key.as_ref().is_some_and(|key| key.name == *k))
             && self.reservation.as_ref().is_none_or(|r| *server.reservation_id == **r)
@@ -269,38 +270,15 @@ impl Filter {
 
     fn by_place(&self, state: &State, server: &Server) -> bool {
         let host = || server.host_id.and_then(|id| state.hosts.get(&id));
-        let address = |wanted: &str, v4: bool| {
-            ports(state, server.id).any(|port| {
-                port.fixed_ips.iter().any(|ip| {
-                    ip.ip_address.is_ipv4() == v4
-                        && ip.ip_address.to_string().starts_with(wanted.trim_start_matches('^'))
-                })
-            })
+        let address = |wanted: &Pattern, v4: bool| {
+            let mut all = ports(state, server.id).flat_map(|port| &port.fixed_ips).map(|ip| ip.ip_address);
+            all.any(|ip| ip.is_ipv4() == v4 && wanted.matches(&ip.to_string()))
         };
         self.host.as_ref().is_none_or(|name| host().is_some_and(|h| h.name == *name))
             && self.zone.as_ref().is_none_or(|zone| host().is_some_and(|h| h.zone == *zone))
             && self.ip.as_ref().is_none_or(|ip| address(ip, true))
             && self.ip6.as_ref().is_none_or(|ip| address(ip, false))
     }
-}
-
-/// Nova takes a regular expression here. Its use in practice is a part of the name, with `^` and `$` for the ends, and
-/// `.*` for anything.
-fn name_matches(pattern: &str, text: &str) -> bool {
-    let (starts, rest) = pattern.strip_prefix('^').map_or((false, pattern), |rest| (true, rest));
-    let (ends, rest) = rest.strip_suffix('$').map_or((false, rest), |rest| (true, rest));
-    let parts: Vec<&str> = rest.split(".*").collect();
-    let mut at = 0;
-    for (i, part) in parts.iter().enumerate() {
-        let first_fixed = i == 0 && starts;
-        let found = if first_fixed { text.starts_with(part).then_some(0) } else { text[at..].find(part) };
-        match found {
-            Some(offset) => at += offset + part.len(),
-            None => return false,
-        }
-    }
-    let last = parts.last().copied().unwrap_or("");
-    !ends || (text.ends_with(last) && (parts.len() > 1 || !starts || text.len() == last.len()))
 }
 
 fn tags(query: &Query) -> Vec<(TagRule, Vec<String>)> {
@@ -413,27 +391,4 @@ fn sort_wanted(query: &Query) -> Result<Option<Vec<SortKey>>> {
         .enumerate()
         .map(|(i, name)| SortKey { name: (*name).to_owned(), ascending: dir(i) == "asc" });
     Ok(Some(all.collect()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_match_as_the_common_patterns_do() {
-        for (pattern, text, wanted) in [
-            ("web", "my-web-1", true),
-            ("^web", "my-web-1", false),
-            ("^web", "web-1", true),
-            ("1$", "web-1", true),
-            ("^web-1$", "web-1", true),
-            ("^web-1$", "web-10", false),
-            ("^w.*1$", "web-1", true),
-            ("^w.*2$", "web-1", false),
-            ("a.*b", "xaxbx", true),
-            ("é", "café", true),
-        ] {
-            assert_eq!(name_matches(pattern, text), wanted, "{pattern} in {text}");
-        }
-    }
 }

@@ -7,6 +7,7 @@ mod keypair;
 mod list;
 mod metadata;
 mod operation;
+mod pattern;
 mod quota;
 mod server;
 
