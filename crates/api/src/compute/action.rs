@@ -16,8 +16,13 @@ use lenticular_model::{
     server::BootStyle,
     ServerId,
 };
-use lenticular_wire::agent::Ask;
-use serde_json::{json, Value};
+use lenticular_wire::{
+    agent::Ask,
+    microversion::{since, Microversion},
+    request,
+};
+use serde::Deserialize;
+use serde_json::{json, Map, Value};
 
 /// `POST /servers/{id}/action`
 pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
@@ -39,25 +44,25 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
             ctx.commit("server stop", move |txn, caller| server::stop(txn, caller, id)).await?;
         }
         "reboot" => {
-            let style = reboot_style(&args)?;
+            let style = reboot_style(args)?;
             ctx.commit("server reboot", move |txn, caller| server::reboot(txn, caller, id, style)).await?;
         }
         "lock" => {
-            let reason = lock_reason(&ctx, &args)?;
+            let reason = lock_reason(ctx.version, args)?;
             ctx.commit("server lock", move |txn, caller| server::lock(txn, caller, id, reason)).await?;
         }
         "unlock" => {
             ctx.commit("server unlock", move |txn, caller| server::unlock(txn, caller, id)).await?;
         }
         "os-resetState" => {
-            let active = reset_state(&args)?;
+            let active = reset_state(args)?;
             ctx.commit("server reset state", move |txn, caller| server::reset_state(txn, caller, id, active))
                 .await?;
         }
         "forceDelete" => {
             ctx.commit("server delete", move |txn, caller| server::delete(txn, caller, id)).await?;
         }
-        "os-getConsoleOutput" => return console(&ctx, id, &args).await,
+        "os-getConsoleOutput" => return console(&ctx, id, args).await,
         other => {
             let why = format!("There is no such action: {other}");
             return Err(Error::invalid(why).into());
@@ -66,47 +71,90 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
     empty(202)
 }
 
-fn reboot_style(args: &Value) -> Result<BootStyle> {
-    match args.get("type").and_then(Value::as_str).map(str::to_ascii_uppercase).as_deref() {
-        Some("SOFT") => Ok(BootStyle::Soft),
-        Some("HARD") => Ok(BootStyle::Hard),
+/// The arguments of an action; those of one that needs none may be left out.
+///
+/// Starting, stopping and the like have none, and take whatever stands there: Nova's schemas do, and clients send
+/// null, an empty object or an empty text.
+fn arguments(action: &str, args: Value) -> Result<Map<String, Value>> {
+    match args {
+        Value::Null => Ok(Map::new()),
+        Value::Object(fields) => Ok(fields),
+        _ => {
+            Err(Error::invalid(format!("Invalid input for field/attribute {action}. It must be an object.")))
+        }
+    }
+}
+
+fn reboot_style(args: Value) -> Result<BootStyle> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Reboot {
+        #[serde(rename = "type")]
+        style: String,
+    }
+    let asked: Reboot = request::read(arguments("reboot", args)?)?;
+    match asked.style.to_ascii_uppercase().as_str() {
+        "SOFT" => Ok(BootStyle::Soft),
+        "HARD" => Ok(BootStyle::Hard),
         _ => Err(Error::invalid("Invalid input for field/attribute type. It must be SOFT or HARD.")),
     }
 }
 
-fn lock_reason(ctx: &Ctx, args: &Value) -> Result<Option<String>> {
-    match args.get("locked_reason") {
-        None => Ok(None),
-        Some(Value::String(reason)) if ctx.version.has(73) => {
-            lenticular_wire::request::check_text("locked_reason", reason, 255)?;
-            Ok(Some(reason.clone()))
-        }
-        Some(_) => {
-            Err(Error::invalid("Additional properties are not allowed ('locked_reason' was unexpected)"))
+fn lock_reason(version: Microversion, args: Value) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Lock {
+        #[serde(default)]
+        locked_reason: Option<String>,
+    }
+    let fields = arguments("lock", args)?;
+    request::check_version(&fields, &[since("locked_reason", 73)], version)?;
+    let asked: Lock = request::read(fields)?;
+    if let Some(reason) = &asked.locked_reason {
+        request::check_text("locked_reason", reason, 255)?;
+        if reason.is_empty() {
+            return Err(Error::invalid("Invalid input for field/attribute locked_reason. It is too short."));
         }
     }
+    Ok(asked.locked_reason)
 }
 
-fn reset_state(args: &Value) -> Result<bool> {
-    match args.get("state").and_then(Value::as_str) {
-        Some("active") => Ok(true),
-        Some("error") => Ok(false),
+fn reset_state(args: Value) -> Result<bool> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Reset {
+        state: String,
+    }
+    let asked: Reset = request::read(arguments("os-resetState", args)?)?;
+    match asked.state.as_str() {
+        "active" => Ok(true),
+        "error" => Ok(false),
         _ => Err(Error::invalid("Invalid input for field/attribute state. It must be active or error.")),
     }
 }
 
-async fn console(ctx: &Ctx, id: ServerId, args: &Value) -> Handled {
+/// How many lines are asked for; `None` for all.
+fn console_length(args: Value) -> Result<Option<u32>> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Console {
+        #[serde(default)]
+        length: Option<Value>,
+    }
+    let asked: Console = request::read(arguments("os-getConsoleOutput", args)?)?;
+    let Some(length) = asked.length else { return Ok(None) };
+    let number = length.as_i64().or_else(|| length.as_str()?.parse().ok()).filter(|n| *n >= -1);
+    let number = number.ok_or_else(|| {
+        Error::invalid("Invalid input for field/attribute length. It must be a number, -1 or more.")
+    })?;
+    // The one negative number, -1, says all.
+    Ok(u32::try_from(number).ok())
+}
+
+async fn console(ctx: &Ctx, id: ServerId, args: Value) -> Handled {
     let server = server::visible(&ctx.state, &ctx.caller, id)?;
     policy::check(&ctx.caller, Action::ServerConsole, Some(server.project_id))?;
-    let lines = match args.get("length") {
-        None | Some(Value::Null) => None,
-        Some(value) => {
-            let number = value.as_i64().or_else(|| value.as_str()?.parse().ok());
-            let number = number.filter(|n| *n >= -1);
-            let number = number.ok_or_else(|| Error::invalid("Invalid input for field/attribute length."))?;
-            u32::try_from(number).ok()
-        }
-    };
+    let lines = console_length(args)?;
     let not_ready =
         || Error::conflict(format!("Instance {id} is not ready: it has not run on any host yet."));
     let host = server.host_id.filter(|_| server.launched_at.is_some()).ok_or_else(not_ready)?;
@@ -116,4 +164,46 @@ async fn console(ctx: &Ctx, id: ServerId, args: &Value) -> Handled {
         start += 1;
     }
     json(200, &json!({"output": &text[start..]}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_that_an_action_does_not_have_are_refused() {
+        assert_eq!(reboot_style(json!({"type": "Hard"})).unwrap(), BootStyle::Hard);
+        for bad in [
+            json!(null),
+            json!({}),
+            json!({"type": "warm"}),
+            json!({"type": "SOFT", "when": 1}),
+            json!(["SOFT"]),
+        ] {
+            assert!(reboot_style(bad.clone()).is_err(), "{bad}");
+        }
+        assert!(reset_state(json!({"state": "active"})).unwrap());
+        for bad in [json!(null), json!({"state": "gone"}), json!({"state": "error", "why": ""})] {
+            assert!(reset_state(bad.clone()).is_err(), "{bad}");
+        }
+        assert_eq!(console_length(json!({"length": "7"})).unwrap(), Some(7));
+        assert_eq!(console_length(json!({"length": -1})).unwrap(), None);
+        assert_eq!(console_length(json!(null)).unwrap(), None);
+        for bad in [json!({"length": -2}), json!({"length": "x"}), json!({"lines": 7}), json!(7)] {
+            assert!(console_length(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_lock_has_a_reason_from_its_version_on() {
+        let reason = json!({"locked_reason": "mine"});
+        assert_eq!(lock_reason(Microversion(73), reason.clone()).unwrap().as_deref(), Some("mine"));
+        assert!(lock_reason(Microversion(72), reason).is_err());
+        for version in [Microversion(1), Microversion(73)] {
+            assert_eq!(lock_reason(version, Value::Null).unwrap(), None);
+            assert_eq!(lock_reason(version, json!({})).unwrap(), None);
+            assert!(lock_reason(version, json!({"reason": "mine"})).is_err());
+            assert!(lock_reason(version, json!({"locked_reason": ""})).is_err());
+        }
+    }
 }

@@ -228,14 +228,21 @@ pub async fn delete(ctx: Ctx, Path(id): Path<String>) -> Handled {
 
 /// `POST /flavors/{id}/action`
 pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
-    let (args, given) = match (body.get("addTenantAccess"), body.get("removeTenantAccess")) {
-        (Some(args), None) => (args, true),
-        (None, Some(args)) => (args, false),
-        _ => return Err(Error::invalid("There is no such action.").into()),
-    };
-    let tenant = args.get("tenant").and_then(Value::as_str);
-    let project: ProjectId = tenant
-        .and_then(|t| t.parse().ok())
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Access {
+        tenant: String,
+    }
+    let given = body.get("addTenantAccess").is_some();
+    let action = if given { "addTenantAccess" } else { "removeTenantAccess" };
+    if body.as_object().is_some_and(|actions| actions.len() > 1) {
+        return Err(Error::invalid("The request's body must name exactly one action.").into());
+    }
+    let asked: Access = request::read(request::envelope(body, action)?)?;
+    let project: ProjectId = asked
+        .tenant
+        .parse()
+        .ok()
         .filter(|p| ctx.state.projects.contains_key(p))
         .ok_or_else(|| Error::invalid("Project ID is not a valid project."))?;
     let id = FlavorId::from(id.as_str());
@@ -273,7 +280,7 @@ pub async fn specs(ctx: Ctx, Path(id): Path<String>) -> Handled {
 
 fn read_specs(value: Value) -> Result<BTreeMap<String, String>> {
     let bad = |why: String| Error::invalid(format!("Invalid input for field/attribute extra_specs: {why}."));
-    let map: BTreeMap<String, Value> = serde_json::from_value(value).map_err(|e| bad(e.to_string()))?;
+    let map: BTreeMap<String, Value> = request::read_value("extra_specs", value)?;
     let text = |(key, value): (String, Value)| {
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | ' ');
         if key.is_empty() || key.len() > 255 || !key.chars().all(legal) {

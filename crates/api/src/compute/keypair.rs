@@ -106,7 +106,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
     }
     let user = whose(&ctx, asked.user_id.as_deref())?;
     let (public_key, private_key) = match asked.public_key {
-        Some(key) => (key.trim().to_owned(), None),
+        Some(key) => (one_line(&key)?, None),
         None if ctx.version.has(92) => {
             return Err(Error::invalid("'public_key' is a required property from microversion 2.92 on").into())
         }
@@ -137,6 +137,16 @@ fn check_name(ctx: &Ctx, name: &str) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// The key without blanks around it. A second line would be a second key to whoever writes it into a guest, and its
+/// fingerprint would be nowhere.
+fn one_line(key: &str) -> Result<String> {
+    let key = key.trim();
+    match key.chars().any(char::is_control) {
+        true => Err(Error::invalid("Keypair data is invalid: a public key has one line.")),
+        false => Ok(key.to_owned()),
+    }
 }
 
 /// An Ed25519 key: public in one line, private in OpenSSH's PEM.
@@ -180,5 +190,13 @@ mod tests {
         assert_eq!(fingerprint(&public).unwrap().len(), 16 * 3 - 1);
         assert!(fingerprint("ssh-rsa nonsense").is_err());
         assert!(fingerprint("").is_err());
+    }
+
+    #[test]
+    fn a_public_key_is_one_line() {
+        let (public, _) = generate().unwrap();
+        assert_eq!(one_line(&format!("{public}\n")).unwrap(), public);
+        assert!(one_line(&format!("{public}\n{public}")).is_err());
+        assert!(one_line(&format!("{public} a\0b")).is_err());
     }
 }

@@ -14,7 +14,10 @@ use lenticular_model::{
     quota::{Limits, COMPUTE_DEFAULTS},
     ProjectId,
 };
-use lenticular_wire::request;
+use lenticular_wire::{
+    microversion::{until, Field, Microversion},
+    request,
+};
 use serde_json::{json, Map, Value};
 
 fn project(ctx: &Ctx, text: &str) -> Result<ProjectId> {
@@ -28,27 +31,51 @@ fn project(ctx: &Ctx, text: &str) -> Result<ProjectId> {
     Ok(id)
 }
 
-/// Names that Nova had once; clients of the oldest versions still look for them.
-fn old_names(ctx: &Ctx, set: &mut Map<String, Value>) {
-    let gone = [
-        ("fixed_ips", 36),
-        ("floating_ips", 36),
-        ("security_groups", 36),
-        ("security_group_rules", 36),
-        ("injected_files", 57),
-        ("injected_file_content_bytes", 57),
-        ("injected_file_path_bytes", 57),
-    ];
-    for (name, _) in gone.iter().filter(|(_, until)| !ctx.version.has(*until)) {
-        set.insert((*name).to_owned(), json!(-1));
-    }
-}
+/// Names that Nova had once; clients of the oldest versions still look for them. What they limited is limited by
+/// Neutron's quotas now, or is not there at all: here they say "no limit" and setting them changes nothing.
+const OLD_NAMES: &[Field] = &[
+    until("fixed_ips", 36),
+    until("floating_ips", 36),
+    until("security_groups", 36),
+    until("security_group_rules", 36),
+    until("injected_files", 57),
+    until("injected_file_content_bytes", 57),
+    until("injected_file_path_bytes", 57),
+];
 
 fn view(ctx: &Ctx, limits: &[(&'static str, i64)]) -> Map<String, Value> {
-    let mut set: Map<String, Value> =
-        limits.iter().map(|(name, limit)| ((*name).to_owned(), json!(limit))).collect();
-    old_names(ctx, &mut set);
-    set
+    let old = OLD_NAMES.iter().filter(|field| field.is_in(ctx.version)).map(|field| (field.name, -1));
+    let now = limits.iter().copied();
+    now.chain(old).map(|(name, limit)| (name.to_owned(), json!(limit))).collect()
+}
+
+/// The limits that a request sets.
+fn read(fields: &Map<String, Value>, version: Microversion) -> Result<Limits> {
+    request::check_version(fields, OLD_NAMES, version)?;
+    let mut new = Limits::new();
+    for (name, value) in fields {
+        let is_old = OLD_NAMES.iter().any(|field| field.name == name);
+        match name.as_str() {
+            "force" => {
+                let flag = request::lenient_bool(value);
+                flag.ok_or_else(|| {
+                    Error::invalid("Invalid input for field/attribute force. It must be a boolean.")
+                })?;
+            }
+            "tenant_id" => {}
+            _ if is_old || COMPUTE_DEFAULTS.iter().any(|(known, _)| known == name) => {
+                let number = value.as_i64().or_else(|| value.as_str()?.parse().ok());
+                let number = number.filter(|n| (-1..=i64::from(i32::MAX)).contains(n)).ok_or_else(|| {
+                    Error::invalid(format!("Invalid input for field/attribute {name}. Value: {value}."))
+                })?;
+                if !is_old {
+                    new.insert(name.clone(), number);
+                }
+            }
+            _ => return Err(request::unexpected(name)),
+        }
+    }
+    Ok(new)
 }
 
 /// `GET /os-quota-sets/{project}`
@@ -94,19 +121,7 @@ pub async fn detail(ctx: Ctx, Path(text): Path<String>) -> Handled {
 pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Handled {
     let id = project(&ctx, &text)?;
     let fields = request::envelope(body, "quota_set")?;
-    let mut new = Limits::new();
-    for (name, value) in &fields {
-        let number = value.as_i64().or_else(|| value.as_str()?.parse().ok());
-        match name.as_str() {
-            "force" | "tenant_id" => {}
-            _ => {
-                let number = number.ok_or_else(|| {
-                    Error::invalid(format!("Invalid input for field/attribute {name}. Value: {value}."))
-                })?;
-                new.insert(name.clone(), number);
-            }
-        }
-    }
+    let new = read(&fields, ctx.version)?;
     ctx.commit("quota update", move |txn, caller| quota::set(txn, caller, Service::Compute, id, new)).await?;
     let state = ctx.app.store.state();
     json(200, &json!({"quota_set": view(&ctx, &quota::limits(&state, Service::Compute, id))}))
@@ -159,4 +174,27 @@ pub async fn limits(ctx: Ctx) -> Handled {
         }
     }
     json(200, &json!({"limits": {"rate": [], "absolute": absolute}}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_names_are_taken_until_their_version_and_change_nothing() {
+        let read = |body: Value, version| {
+            let Value::Object(fields) = body else { unreachable!() };
+            read(&fields, Microversion(version))
+        };
+        let old = |name: &str| json!({name: 5, "cores": "7", "force": "True"});
+        for (name, until) in [("fixed_ips", 36), ("security_group_rules", 36), ("injected_files", 57)] {
+            assert_eq!(read(old(name), until - 1).unwrap(), Limits::from([("cores".to_owned(), 7)]));
+            assert!(read(old(name), until).is_err(), "{name}");
+        }
+        for bad in
+            [json!({"colour": 1}), json!({"ram": -2}), json!({"ram": "x"}), json!({"ram": 1_i64 << 31})]
+        {
+            assert!(read(bad.clone(), 1).is_err(), "{bad}");
+        }
+    }
 }

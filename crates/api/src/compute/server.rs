@@ -105,7 +105,7 @@ fn to_command(ctx: &Ctx, asked: CreateServer) -> Result<NewServers> {
         name: asked.name,
         description: asked.description,
         hostname: asked.hostname,
-        key_name: asked.key_name.filter(|k| !k.is_empty()),
+        key_name: asked.key_name,
         security_groups: asked.security_groups.into_iter().map(|g| g.name).collect(),
         user_data: asked.user_data.filter(|d| !d.is_empty()),
         metadata: asked.metadata.unwrap_or_default(),

@@ -165,6 +165,11 @@ pub fn read(body: Value, version: Microversion) -> Result<CreateServer> {
     for (key, value) in new.metadata.iter().flatten() {
         check_metadata(key, value)?;
     }
+    if new.key_name.as_deref() == Some("") {
+        return Err(Error::invalid(
+            "Invalid input for field/attribute key_name. Value: ''. It is too short.",
+        ));
+    }
     check_user_data(&new)?;
     check_unsupported(&new)?;
     for (field, address, v4) in
@@ -245,18 +250,30 @@ fn check_unsupported(new: &CreateServer) -> Result<()> {
             "Volumes are not supported by this cloud: leave out block_device_mapping.",
         ));
     }
+    new.block_device_mapping_v2.iter().try_for_each(check_disk)?;
     if new.block_device_mapping_v2.len() > 1 {
         return Err(Error::invalid("Only one disk, the image's, is supported by this cloud yet."));
     }
-    for disk in &new.block_device_mapping_v2 {
-        let is = |key: &str, value: &str| disk.get(key).and_then(Value::as_str).unwrap_or(value) == value;
-        if !(is("source_type", "image") && is("destination_type", "local")) {
-            return Err(Error::invalid(
-                "Volumes are not supported by this cloud: a disk's source_type must be image, its destination_type local.",
-            ));
-        }
-    }
     Ok(())
+}
+
+/// Refuses every disk but the image's on the host, each kind by its name.
+fn check_disk(disk: &Map<String, Value>) -> Result<()> {
+    let text = |key: &str| disk.get(key).and_then(Value::as_str);
+    let why = match (text("source_type"), text("destination_type"), text("guest_format")) {
+        (Some("blank"), None | Some("local"), Some("swap")) => {
+            "Swap disks are not supported by this cloud: leave out --swap, or the disk with guest_format swap."
+        }
+        (Some("blank"), None | Some("local"), _) => {
+            "Ephemeral disks are not supported by this cloud: leave out --ephemeral, or the disk with source_type \
+             blank."
+        }
+        (None | Some("image"), None | Some("local"), _) => return Ok(()),
+        _ => {
+            "Volumes are not supported by this cloud: a disk's source_type must be image, its destination_type local."
+        }
+    };
+    Err(Error::invalid(why))
 }
 
 /// Refuses metadata that Nova would refuse.
@@ -389,5 +406,42 @@ fn read_nic(value: &Value, version: Microversion) -> Result<Nic> {
             Ok(Nic::Network(network.parse().map_err(|_| bad(&network))?, address.transpose()?))
         }
         (None, None) => Err(Error::invalid("Bad networks format: network uuid is missing.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn refusal(more: Value) -> String {
+        let mut body = json!({"server": {"name": "a", "imageRef": "", "flavorRef": "1"}});
+        for (key, value) in more.as_object().unwrap() {
+            body["server"][key] = value.clone();
+        }
+        read(body, Microversion(1)).unwrap_err().message.to_string()
+    }
+
+    #[test]
+    fn a_key_that_is_named_has_a_name() {
+        assert!(refusal(json!({"key_name": ""})).contains("key_name"));
+    }
+
+    #[test]
+    fn disks_that_are_not_there_are_refused_by_their_own_names() {
+        let disk = |fields: Value| refusal(json!({"block_device_mapping_v2": [fields]}));
+        let blank = json!({"source_type": "blank", "destination_type": "local", "volume_size": 1});
+        assert!(disk(blank.clone()).starts_with("Ephemeral disks"));
+        let mut swap = blank.clone();
+        swap["guest_format"] = json!("swap");
+        assert!(disk(swap).starts_with("Swap disks"));
+        assert!(disk(json!({"source_type": "volume", "uuid": "v"})).starts_with("Volumes"));
+        assert!(disk(json!({"source_type": "image", "destination_type": "volume"})).starts_with("Volumes"));
+        let image = json!({"source_type": "image", "destination_type": "local"});
+        let both = json!({"block_device_mapping_v2": [image, blank]});
+        assert!(
+            refusal(both).starts_with("Ephemeral disks"),
+            "the disk that is wrong is the one that is named"
+        );
     }
 }
