@@ -118,6 +118,9 @@ fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
     if address.is_loopback() || address.is_multicast() || link_local {
         return Err(bad(format!("'{cidr}' is not a usable range: it is loopback, multicast or link-local.")));
     }
+    if new.enable_dhcp {
+        check_dhcp(&cidr)?;
+    }
     if let Some(other) = of_network(txn, new.network_id).find(|s| overlap(&s.cidr, &cidr)) {
         return Err(bad(format!(
             "Invalid input for operation: Requested subnet with cidr: {cidr} for network: {} overlaps with another \
@@ -128,10 +131,7 @@ fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
     let gateway = match new.gateway {
         Gateway::None => None,
         Gateway::At(address) => Some(check_gateway(&cidr, address)?),
-        Gateway::First => {
-            let skip = u128::from(cidr.max_prefix_len() - cidr.prefix_len() >= 2);
-            Some(to_address(to_number(cidr.network()) + skip, cidr.network()))
-        }
+        Gateway::First => first_gateway(&cidr),
     };
     let pools = match new.pools {
         Some(pools) => check_pools(&cidr, gateway, pools)?,
@@ -164,6 +164,27 @@ fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
 
 fn overlap(a: &IpNet, b: &IpNet) -> bool {
     a.contains(b) || b.contains(a)
+}
+
+/// DHCP needs an address for itself beside the router's and a guest's.
+fn check_dhcp(cidr: &IpNet) -> Result<()> {
+    match cidr.max_prefix_len() - cidr.prefix_len() < 2 {
+        true => Err(bad(
+            "Invalid input for operation: Subnet has a prefix length that is incompatible with DHCP service enabled."
+                .to_owned(),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The address behind the range's own. A range of one address keeps that one for a guest: its router is outside, or,
+/// where there is no address behind it, nowhere.
+fn first_gateway(cidr: &IpNet) -> Option<IpAddr> {
+    let next = match cidr.network() {
+        IpAddr::V4(v4) => u32::from(v4).checked_add(1).map(u128::from),
+        IpAddr::V6(v6) => u128::from(v6).checked_add(1),
+    };
+    next.map(|number| to_address(number, cidr.network()))
 }
 
 fn check_gateway(cidr: &IpNet, address: IpAddr) -> Result<IpAddr> {
@@ -253,6 +274,9 @@ pub struct SubnetChange {
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId, change: SubnetChange) -> Result<()> {
     let mut subnet = Subnet::clone(&*visible(txn, caller, id)?);
     policy::check(caller, Action::NetworkWrite, Some(subnet.project_id))?;
+    if change.enable_dhcp == Some(true) && !subnet.enable_dhcp {
+        check_dhcp(&subnet.cidr)?;
+    }
     match change.gateway {
         Some(Some(address)) => subnet.gateway = Some(check_gateway(&subnet.cidr, address)?),
         Some(None) => subnet.gateway = None,
@@ -282,4 +306,21 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId) -> Result<()> {
     }
     txn.delete::<Subnet>(&id);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_of_one_address_has_neither_dhcp_nor_its_gateway_in_it() {
+        let gateway = |cidr: &str| first_gateway(&cidr.parse().unwrap()).map(|a| a.to_string());
+        assert_eq!(gateway("10.0.0.0/24").as_deref(), Some("10.0.0.1"));
+        assert_eq!(gateway("10.0.0.9/32").as_deref(), Some("10.0.0.10"));
+        assert_eq!(gateway("255.255.255.255/32"), None);
+        assert_eq!(gateway("fd00::/64").as_deref(), Some("fd00::1"));
+        let dhcp = |cidr: &str| check_dhcp(&cidr.parse().unwrap()).is_ok();
+        assert!(dhcp("10.0.0.0/30") && dhcp("fd00::/126"));
+        assert!(!dhcp("10.0.0.0/31") && !dhcp("10.0.0.9/32") && !dhcp("fd00::/127"));
+    }
 }
