@@ -12,6 +12,9 @@ use std::sync::Arc;
 /// The name of the group that every project has.
 pub const DEFAULT: &str = "default";
 
+/// The protocols that have ports, by their names and numbers.
+const PORT_PROTOCOLS: &[&str] = &["tcp", "6", "udp", "17", "dccp", "33", "sctp", "132", "udplite", "136"];
+
 /// The group, if it exists for the caller.
 pub fn visible(state: &State, caller: &Caller, id: SecurityGroupId) -> Result<Arc<SecurityGroup>> {
     let group = state.security_groups.get(&id).filter(|g| caller.sees(g.project_id)).cloned();
@@ -232,34 +235,46 @@ fn check_rule(txn: &Txn<'_>, caller: &Caller, new: &NewRule) -> Result<()> {
             return Err(Error::invalid(why).coded("SecurityGroupRuleParameterConflict"));
         }
     }
-    let (min, max) = (new.port_range_min, new.port_range_max);
-    match new.protocol.as_deref() {
-        None if min.is_some() || max.is_some() => {
-            Err(Error::invalid("Must also specify protocol if port range is given.")
-                .coded("SecurityGroupProtocolRequiredWithPorts"))
-        }
-        Some("icmp" | "icmpv6" | "ipv6-icmp" | "1" | "58") => {
-            if min.is_some_and(|v| v > 255) || max.is_some_and(|v| v > 255) {
-                let why = "Invalid value for ICMP type or code: it must be 0 to 255.";
-                return Err(Error::invalid(why).coded("SecurityGroupInvalidIcmpValue"));
-            }
-            if min.is_none() && max.is_some() {
-                let why = "ICMP code (port-range-max) is provided but ICMP type (port-range-min) is missing.";
-                return Err(Error::invalid(why).coded("SecurityGroupMissingIcmpType"));
-            }
-            Ok(())
-        }
-        _ => match (min, max) {
-            (Some(min), Some(max)) if min > max || max > 65_535 => {
-                Err(Error::invalid("For TCP/UDP protocols, port_range_min must be <= port_range_max")
-                    .coded("SecurityGroupInvalidPortRange"))
-            }
-            (Some(_), None) | (None, Some(_)) => {
-                Err(Error::invalid("For TCP/UDP protocols, port_range_min and port_range_max go together")
-                    .coded("SecurityGroupInvalidPortRange"))
-            }
+    check_ports(new.protocol.as_deref(), new.port_range_min, new.port_range_max)
+}
+
+/// Whether a protocol may have the ports that a rule names for it: those of ICMP are its type and code.
+fn check_ports(protocol: Option<&str>, min: Option<u32>, max: Option<u32>) -> Result<()> {
+    let refuse = |code: &'static str, why: &str| Err(Error::invalid(why.to_owned()).coded(code));
+    if min.is_none() && max.is_none() {
+        return Ok(());
+    }
+    match (protocol, min, max) {
+        (None, ..) => refuse(
+            "SecurityGroupProtocolRequiredWithPorts",
+            "Must also specify protocol if port range is given.",
+        ),
+        (Some("icmp" | "icmpv6" | "ipv6-icmp" | "1" | "58"), kind, code) => match (kind, code) {
+            (Some(256..), _) | (_, Some(256..)) => refuse(
+                "SecurityGroupInvalidIcmpValue",
+                "Invalid value for ICMP type or code: it must be 0 to 255.",
+            ),
+            (None, _) => refuse(
+                "SecurityGroupMissingIcmpType",
+                "ICMP code (port-range-max) is provided but ICMP type (port-range-min) is missing.",
+            ),
             _ => Ok(()),
         },
+        (Some(protocol), ..) if !PORT_PROTOCOLS.contains(&protocol) => refuse(
+            "SecurityGroupInvalidProtocolForPort",
+            &format!(
+                "Invalid protocol {protocol} for port range, only supported for DCCP, SCTP, TCP, UDP, UDPLITE."
+            ),
+        ),
+        (_, Some(min), Some(max)) if min <= max && max <= 65_535 => Ok(()),
+        (_, Some(_), Some(_)) => refuse(
+            "SecurityGroupInvalidPortRange",
+            "For TCP/UDP protocols, port_range_min must be <= port_range_max",
+        ),
+        _ => refuse(
+            "SecurityGroupInvalidPortRange",
+            "For TCP/UDP protocols, port_range_min and port_range_max go together",
+        ),
     }
 }
 
@@ -303,4 +318,25 @@ pub fn visible_rule(
         Error::not_found_text(format!("Security group rule {id} does not exist"))
             .coded("SecurityGroupRuleNotFound")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_protocols_with_ports_have_ports() {
+        let code = |protocol, min, max| check_ports(protocol, min, max).map_err(|error| error.code);
+        assert_eq!(code(Some("tcp"), Some(22), Some(22)), Ok(()));
+        assert_eq!(code(Some("132"), Some(1), Some(2)), Ok(()));
+        assert_eq!(code(Some("gre"), None, None), Ok(()));
+        assert_eq!(code(Some("gre"), Some(1), Some(2)), Err("SecurityGroupInvalidProtocolForPort"));
+        assert_eq!(code(Some("47"), None, Some(2)), Err("SecurityGroupInvalidProtocolForPort"));
+        assert_eq!(code(None, Some(1), None), Err("SecurityGroupProtocolRequiredWithPorts"));
+        assert_eq!(code(Some("udp"), Some(2), Some(1)), Err("SecurityGroupInvalidPortRange"));
+        assert_eq!(code(Some("udp"), Some(2), None), Err("SecurityGroupInvalidPortRange"));
+        assert_eq!(code(Some("icmp"), Some(8), None), Ok(()));
+        assert_eq!(code(Some("icmp"), None, Some(0)), Err("SecurityGroupMissingIcmpType"));
+        assert_eq!(code(Some("icmp"), Some(256), None), Err("SecurityGroupInvalidIcmpValue"));
+    }
 }
