@@ -180,9 +180,9 @@ pub fn field<T: serde::de::DeserializeOwned>(
 /// Reads the name of something new.
 pub fn name(fields: &Map<String, Value>, max: usize) -> Result<Option<String>, lenticular_model::Error> {
     let Some(name) = field::<String>(fields, "name")? else { return Ok(None) };
-    if name.trim().is_empty() || name.chars().count() > max {
+    if name.trim().is_empty() || name.chars().count() > max || name.chars().any(char::is_control) {
         return Err(lenticular_model::Error::invalid(format!(
-            "Invalid input for field 'name': it must have 1 to {max} characters."
+            "Invalid input for field 'name': it must have 1 to {max} printable characters."
         )));
     }
     Ok(Some(name))
@@ -191,4 +191,18 @@ pub fn name(fields: &Map<String, Value>, max: usize) -> Result<Option<String>, l
 /// That a field must be there.
 pub fn required(name: &str) -> lenticular_model::Error {
     lenticular_model::Error::invalid(format!("'{name}' is a required property"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_printable() {
+        let read = |text: &str| name(&Map::from_iter([("name".to_owned(), json!(text))]), 8);
+        assert_eq!(read("Zoë B.").unwrap().as_deref(), Some("Zoë B."));
+        for bad in ["", "  ", "a\0b", "a\nb", "a\u{1b}[2J", "ninechars"] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
 }

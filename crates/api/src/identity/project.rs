@@ -36,6 +36,9 @@ const KNOWN: &[&str] = &[
     "links",
 ];
 
+/// The most tags of a project, as in Keystone.
+const TAGS_MAX: usize = 80;
+
 /// `GET /v3/projects`
 pub async fn list(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::ProjectRead, None)?;
@@ -47,9 +50,7 @@ pub async fn list(ctx: Ctx) -> Handled {
     let wanted = |p: &&Arc<Project>| {
         query.get("name").is_none_or(|n| p.name == n)
             && query.get("domain_id").is_none_or(|d| p.domain_id.as_str() == d)
-            && query
-                .get("parent_id")
-                .is_none_or(|x| p.parent_id.map_or(p.domain_id.to_string(), |parent| parent.to_string()) == x)
+            && query.get("parent_id").is_none_or(|x| parent_of(p) == x)
             && enabled.is_none_or(|e| p.enabled == e)
     };
     let found: Vec<_> = ctx.state.projects.values().filter(wanted).cloned().collect();
@@ -72,6 +73,11 @@ pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
     json(200, &json!({"project": wire::project(ctx.url(), project)}))
 }
 
+/// The id of what a project stands under: another project, or its domain.
+fn parent_of(project: &Project) -> String {
+    project.parent_id.map_or(project.domain_id.to_string(), |parent| parent.to_string())
+}
+
 /// What a request says of a project.
 struct Asked {
     name: Option<String>,
@@ -90,9 +96,28 @@ fn read(fields: &Map<String, Value>) -> Result<Asked> {
         enabled: field(fields, "enabled")?,
         domain_id: field(fields, "domain_id")?,
         parent: field(fields, "parent_id")?,
-        tags: field(fields, "tags")?,
+        tags: tags(fields)?,
         extra: extra_of(fields, KNOWN),
     })
+}
+
+/// The labels: few, each once, and none that could not stand in a path or in a list of a query.
+fn tags(fields: &Map<String, Value>) -> Result<Option<Vec<String>>> {
+    let Some(tags) = field::<Vec<String>>(fields, "tags")? else { return Ok(None) };
+    let bad = |why: String| Err(Error::invalid(format!("Invalid input for field 'tags': {why}.")));
+    if tags.len() > TAGS_MAX {
+        return bad(format!("a project has at most {TAGS_MAX}"));
+    }
+    for (i, tag) in tags.iter().enumerate() {
+        let legal = |c: char| !matches!(c, '/' | ',') && !c.is_control();
+        if !(1..=255).contains(&tag.chars().count()) || !tag.chars().all(legal) {
+            return bad(format!("{tag:?} does not have 1 to 255 characters, none of them '/' or ','"));
+        }
+        if tags[..i].contains(tag) {
+            return bad(format!("{tag:?} is there twice"));
+        }
+    }
+    Ok(Some(tags))
 }
 
 /// `POST /v3/projects`
@@ -138,10 +163,17 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
 /// `PATCH /v3/projects/{id}`
 pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Handled {
     let id: ProjectId = id("project", &text)?;
-    let asked = read(&envelope(body, "project")?)?;
+    let fields = envelope(body, "project")?;
+    let asked = read(&fields)?;
     let project = ctx
         .commit("project update", move |txn, caller| {
             let mut project = Project::clone(&*identity::project(txn, id)?);
+            if fields.get("parent_id").is_some_and(|parent| *parent != parent_of(&project)) {
+                return Err(Error::forbidden("Update of `parent_id` is not allowed."));
+            }
+            if fields.get("is_domain").is_some_and(|flag| *flag != false) {
+                return Err(Error::invalid("Update of `is_domain` is not allowed."));
+            }
             if asked.domain_id.as_ref().is_some_and(|d| *d != project.domain_id) {
                 return Err(Error::invalid("A project cannot be moved to another domain."));
             }
@@ -163,4 +195,28 @@ pub async fn delete(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let id: ProjectId = id("project", &text)?;
     ctx.commit("project delete", move |txn, caller| identity::delete_project(txn, caller, id)).await?;
     empty(204)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_few_and_can_stand_in_a_path() {
+        let read = |value: Value| tags(&Map::from_iter([("tags".to_owned(), value)]));
+        assert_eq!(read(json!(["a", "b c"])).unwrap(), Some(vec!["a".to_owned(), "b c".to_owned()]));
+        assert_eq!(read(json!([])).unwrap(), Some(Vec::new()));
+        let many: Vec<String> = (0..=TAGS_MAX).map(|i| i.to_string()).collect();
+        for bad in [
+            json!(["a/b"]),
+            json!(["a,b"]),
+            json!([""]),
+            json!(["a", "a"]),
+            json!(["a\0"]),
+            json!(many),
+            json!([1]),
+        ] {
+            assert!(read(bad.clone()).is_err(), "{bad}");
+        }
+    }
 }
