@@ -1,6 +1,9 @@
 //! Glance's bodies.
 
-use lenticular_model::image::{Image, Visibility};
+use lenticular_model::{
+    error::{Error, Result},
+    image::{Image, Visibility},
+};
 use serde_json::{json, Map, Value};
 
 /// The version documents' entries, newest first.
@@ -65,6 +68,7 @@ pub const FIELDS: &[&str] = &[
 
 /// Fields that a client may not set.
 pub const READ_ONLY: &[&str] = &[
+    "id",
     "status",
     "checksum",
     "os_hash_algo",
@@ -79,6 +83,28 @@ pub const READ_ONLY: &[&str] = &[
     "direct_url",
     "stores",
 ];
+
+/// Names that are nobody's: Glance keeps them for itself.
+const RESERVED: &[&str] = &["owner", "location", "locations", "members", "deleted", "deleted_at"];
+
+/// The beginning of names that Glance keeps for itself.
+const RESERVED_PREFIX: &str = "os_glance";
+
+/// Refuses an attribute's name that a client may not use: read-only, reserved, or no name at all.
+pub fn check_attribute(name: &str) -> Result<()> {
+    if READ_ONLY.contains(&name) {
+        return Err(Error::forbidden(format!("Attribute '{name}' is read-only.")));
+    }
+    if RESERVED.contains(&name) || name.starts_with(RESERVED_PREFIX) {
+        return Err(Error::forbidden(format!("Attribute '{name}' is reserved.")));
+    }
+    if !(1..=255).contains(&name.chars().count()) || name.chars().any(char::is_control) {
+        return Err(Error::invalid(format!(
+            "Invalid name {name:?} of an image property: it must have 1 to 255 printable characters."
+        )));
+    }
+    Ok(())
+}
 
 /// An image.
 pub fn image(image: &Image) -> Value {
@@ -160,4 +186,26 @@ pub fn schema_of_list() -> Value {
         "links": [{"rel": "first", "href": "{first}"}, {"rel": "next", "href": "{next}"},
                   {"rel": "describedby", "href": "{schema}"}],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lenticular_model::error::Kind;
+
+    #[test]
+    fn names_that_are_taken_or_none_are_refused() {
+        let kind = |name: &str| check_attribute(name).map_err(|error| error.kind);
+        for free in ["name", "tags", "hw_disk_bus", "os_distro", "a b", "é"] {
+            assert_eq!(kind(free), Ok(()), "{free}");
+        }
+        for taken in
+            ["id", "status", "size", "direct_url", "owner", "locations", "members", "os_glance_import"]
+        {
+            assert_eq!(kind(taken), Err(Kind::Forbidden), "{taken}");
+        }
+        for none in ["", "\0", "a\nb", &"x".repeat(256)] {
+            assert_eq!(kind(none), Err(Kind::Invalid), "{none:?}");
+        }
+    }
 }

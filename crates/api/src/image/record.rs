@@ -19,7 +19,7 @@ use lenticular_model::{
     image::{Image, Visibility},
     policy::{self, Action},
 };
-use lenticular_wire::image::{self as wire, visibility_of, FIELDS, READ_ONLY};
+use lenticular_wire::image::{self as wire, visibility_of, FIELDS};
 use serde_json::{json, Map, Value};
 use std::{
     cmp::Ordering,
@@ -37,9 +37,7 @@ fn bad(field: &str, value: &Value) -> Error {
 
 /// Sets one attribute of an image, own or free; null takes it away where it may be away.
 fn set(image: &mut Image, name: &str, value: &Value) -> Result<()> {
-    if READ_ONLY.contains(&name) || matches!(name, "id" | "owner" | "locations") {
-        return Err(Error::forbidden(format!("Attribute '{name}' is read-only.")));
-    }
+    wire::check_attribute(name)?;
     let text = || match value {
         Value::Null => Ok(None),
         Value::String(s) if s.chars().count() <= 255 => Ok(Some(s.clone())),
@@ -396,6 +394,10 @@ fn read_change(change: &Value) -> Result<(String, String, Value)> {
 }
 
 fn apply(image: &mut Image, (op, name, value): &(String, String, Value)) -> Result<()> {
+    // What got a name before it was refused can still be taken away.
+    if op != "remove" {
+        wire::check_attribute(name)?;
+    }
     let own = FIELDS.contains(&name.as_str());
     match op.as_str() {
         "remove" if own => Err(Error::forbidden(format!("Property {name} may not be removed."))),
