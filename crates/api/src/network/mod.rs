@@ -11,6 +11,7 @@ mod view;
 
 use crate::{
     app::{json, App},
+    ctx::Ctx,
     fault::Handled,
 };
 use axum::{
@@ -21,7 +22,7 @@ use axum::{
 use lenticular_model::{
     error::{Error, Result},
     policy::{Action, Caller},
-    ProjectId,
+    ProjectId, State as Cloud, Txn,
 };
 use lenticular_wire::network as wire;
 use serde_json::{json, Map, Value};
@@ -89,12 +90,12 @@ async fn resources(State(app): State<App>) -> Handled {
     json(200, &json!({ "resources": list }))
 }
 
-async fn extensions(_: crate::ctx::Ctx) -> Handled {
+async fn extensions(_: Ctx) -> Handled {
     let list: Vec<Value> = wire::PRESENT.iter().map(|(alias, name)| wire::extension(alias, name)).collect();
     json(200, &json!({ "extensions": list }))
 }
 
-async fn extension(_: crate::ctx::Ctx, Path(alias): Path<String>) -> Handled {
+async fn extension(_: Ctx, Path(alias): Path<String>) -> Handled {
     match wire::PRESENT.iter().find(|(a, _)| *a == alias) {
         Some((alias, name)) => json(200, &json!({"extension": wire::extension(alias, name)})),
         None => Err(Error::not_found_text(format!("Extension with alias {alias} does not exist"))
@@ -117,6 +118,29 @@ fn one_or_many(body: Value, one: &str, many: &str) -> Result<(Vec<Map<String, Va
         (None, Some(Value::Array(list))) => Ok((list.into_iter().map(object).collect::<Result<_>>()?, true)),
         _ => Err(bad(&format!("Unable to find '{one}' in request body"))),
     }
+}
+
+/// Creates what a request asks for, one or several, all of it or nothing, and answers with what was made.
+///
+/// `names` are what a body calls one and several; `read`, `make` and `show` are given one.
+async fn create<New: Send + 'static, Id: Send + 'static>(
+    ctx: &Ctx,
+    names: (&str, &str),
+    body: Value,
+    read: impl Fn(&Map<String, Value>) -> Result<New>,
+    make: impl Fn(&mut Txn<'_>, &Caller, New) -> Result<Id> + Send + 'static,
+    show: impl Fn(&Cloud, Id) -> Option<Value>,
+) -> Handled {
+    let (one, many) = names;
+    let (asked, several) = one_or_many(body, one, many)?;
+    let new: Vec<New> = asked.iter().map(read).collect::<Result<_>>()?;
+    let make_all = move |txn: &mut Txn<'_>, caller: &Caller| {
+        new.into_iter().map(|new| make(txn, caller, new)).collect::<Result<Vec<Id>>>()
+    };
+    let ids = ctx.commit(&format!("{} create", one.replace('_', " ")), make_all).await?;
+    let state = ctx.app.store.state();
+    let mut views: Vec<Value> = ids.into_iter().filter_map(|id| show(&state, id)).collect();
+    json(201, &if several { json!({ (many): views }) } else { json!({ (one): views.pop() }) })
 }
 
 /// A bad request, in Neutron's words.
@@ -152,6 +176,14 @@ fn text(fields: &Map<String, Value>, name: &str) -> Result<Option<String>> {
     Ok(found)
 }
 
+/// Reads a whole number, as old clients send it too: as a text.
+fn number<T: TryFrom<i64>>(fields: &Map<String, Value>, name: &str) -> Result<Option<T>> {
+    let Some(value) = fields.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
+    let number = value.as_i64().or_else(|| value.as_str()?.parse().ok()).and_then(|n| T::try_from(n).ok());
+    let refused = || bad(&format!("Invalid input for {name}. Reason: '{value}' is not an integer in range."));
+    number.map(Some).ok_or_else(refused)
+}
+
 /// Reads a flag, as old clients send it too.
 fn flag(fields: &Map<String, Value>, name: &str) -> Result<Option<bool>> {
     match fields.get(name) {
@@ -174,5 +206,22 @@ fn project(fields: &Map<String, Value>, caller: &Caller, action: Action) -> Resu
             Ok(id)
         }
         None => caller.need_project(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_texts_too() {
+        let read =
+            |value: Value| number::<u8>(&Map::from_iter([("ip_version".to_owned(), value)]), "ip_version");
+        assert_eq!(read(json!(4)).unwrap(), Some(4));
+        assert_eq!(read(json!("6")).unwrap(), Some(6));
+        assert_eq!(read(json!(null)).unwrap(), None);
+        for bad in [json!("four"), json!(256), json!(4.5), json!([4]), json!("")] {
+            assert!(read(bad.clone()).unwrap_err().message.contains("ip_version"), "{bad}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Networks.
 
-use super::{check_fields, field, flag, one_or_many, project, text, view};
+use super::{check_fields, flag, number, project, text, view};
 use crate::{
     app::{empty, json},
     body::Json,
@@ -13,7 +13,7 @@ use lenticular_model::{
     error::{Error, Result},
     network::Provider,
     policy::{self, Action, Caller},
-    NetworkId,
+    NetworkId, State,
 };
 use lenticular_wire::{network as wire, request::envelope};
 use serde_json::{json, Map, Value};
@@ -68,7 +68,7 @@ fn check_mtu(mtu: Option<u32>) -> Result<()> {
 
 fn read_new(fields: &Map<String, Value>, caller: &Caller) -> Result<NewNetwork> {
     check_fields(fields, SETTABLE)?;
-    let mtu = field::<u32>(fields, "mtu")?.filter(|mtu| *mtu != 0);
+    let mtu = number::<u32>(fields, "mtu")?.filter(|mtu| *mtu != 0);
     check_mtu(mtu)?;
     Ok(NewNetwork {
         project_id: project(fields, caller, Action::NetworkWrite)?,
@@ -83,25 +83,17 @@ fn read_new(fields: &Map<String, Value>, caller: &Caller) -> Result<NewNetwork> 
         provider: Provider {
             network_type: text(fields, "provider:network_type")?.unwrap_or_default(),
             physical_network: text(fields, "provider:physical_network")?,
-            segmentation_id: field(fields, "provider:segmentation_id")?,
+            segmentation_id: number(fields, "provider:segmentation_id")?,
         },
     })
 }
 
 /// `POST /v2.0/networks`
 pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
-    let (all, many) = one_or_many(body, "network", "networks")?;
-    let new: Vec<NewNetwork> =
-        all.iter().map(|fields| read_new(fields, &ctx.caller)).collect::<Result<_>>()?;
-    let ids = ctx
-        .commit("network create", move |txn, caller| {
-            new.into_iter().map(|n| network::create(txn, caller, n)).collect::<Result<Vec<_>>>()
-        })
-        .await?;
-    let state = ctx.app.store.state();
-    let made = ids.iter().filter_map(|id| state.networks.get(id));
-    let mut views: Vec<Value> = made.map(|n| wire::network(&state, n, ctx.caller.is_admin())).collect();
-    json(201, &if many { json!({"networks": views}) } else { json!({"network": views.pop()}) })
+    let read = |fields: &Map<String, Value>| read_new(fields, &ctx.caller);
+    let show =
+        |state: &State, id| Some(wire::network(state, state.networks.get(&id)?, ctx.caller.is_admin()));
+    super::create(&ctx, ("network", "networks"), body, read, network::create, show).await
 }
 
 /// `PUT /v2.0/networks/{id}`
@@ -112,7 +104,7 @@ pub async fn update(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Han
     if let Some(name) = fields.keys().find(|n| n.starts_with("provider:") || FIXED.contains(&n.as_str())) {
         return Err(super::bad(&format!("Cannot update read-only attribute {name}")).into());
     }
-    let mtu = field(&fields, "mtu")?;
+    let mtu = number(&fields, "mtu")?;
     check_mtu(mtu)?;
     let change = NetworkChange {
         name: text(&fields, "name")?,

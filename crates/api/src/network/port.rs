@@ -1,6 +1,6 @@
 //! Ports.
 
-use super::{bad, check_fields, field, flag, one_or_many, project, text, view};
+use super::{bad, check_fields, field, flag, project, text, view};
 use crate::{
     app::{empty, json},
     body::Json,
@@ -16,7 +16,7 @@ use lenticular_model::{
     error::{Error, Result},
     policy::{self, Action, Caller},
     port::{AddressPair, Mac},
-    NetworkId, PortId, SecurityGroupId,
+    NetworkId, PortId, SecurityGroupId, State,
 };
 use lenticular_wire::{network as wire, request::envelope};
 use serde_json::{json, Map, Value};
@@ -138,17 +138,9 @@ fn read_new(fields: &Map<String, Value>, caller: &Caller) -> Result<NewPort> {
 
 /// `POST /v2.0/ports`
 pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
-    let (all, many) = one_or_many(body, "port", "ports")?;
-    let new: Vec<NewPort> = all.iter().map(|fields| read_new(fields, &ctx.caller)).collect::<Result<_>>()?;
-    let ids = ctx
-        .commit("port create", move |txn, caller| {
-            new.into_iter().map(|n| port::create(txn, caller, n)).collect::<Result<Vec<_>>>()
-        })
-        .await?;
-    let state = ctx.app.store.state();
-    let made = ids.iter().filter_map(|id| state.ports.get(id));
-    let mut views: Vec<Value> = made.map(|p| wire::port(&state, p, ctx.caller.is_admin())).collect();
-    json(201, &if many { json!({"ports": views}) } else { json!({"port": views.pop()}) })
+    let read = |fields: &Map<String, Value>| read_new(fields, &ctx.caller);
+    let show = |state: &State, id| Some(wire::port(state, state.ports.get(&id)?, ctx.caller.is_admin()));
+    super::create(&ctx, ("port", "ports"), body, read, port::create, show).await
 }
 
 /// `PUT /v2.0/ports/{id}`

@@ -1,6 +1,6 @@
 //! Security groups and their rules.
 
-use super::{bad, check_fields, field, flag, one_or_many, project, text, view};
+use super::{bad, check_fields, field, flag, project, text, view};
 use crate::{
     app::{empty, json},
     body::Json,
@@ -13,7 +13,7 @@ use lenticular_model::{
     error::{Error, Result},
     policy::{self, Action, Caller},
     security_group::{Direction, Remote},
-    SecurityGroupId, SecurityGroupRuleId, State,
+    SecurityGroupId, SecurityGroupRuleId, State, Txn,
 };
 use lenticular_wire::{network as wire, request::envelope};
 use serde_json::{json, Map, Value};
@@ -54,7 +54,6 @@ const SETTABLE: &[&str] = &["name", "description", "project_id", "tenant_id", "s
 
 /// `POST /v2.0/security-groups`
 pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
-    let (all, many) = one_or_many(body, "security_group", "security_groups")?;
     let read = |fields: &Map<String, Value>| {
         check_fields(fields, SETTABLE)?;
         Ok((
@@ -64,19 +63,11 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
             flag(fields, "stateful")?.unwrap_or(true),
         ))
     };
-    let new: Vec<_> = all.iter().map(read).collect::<Result<Vec<_>>>()?;
-    let ids = ctx
-        .commit("security group create", move |txn, caller| {
-            let make = |(project, name, description, stateful)| {
-                security_group::create(txn, caller, project, name, description, stateful)
-            };
-            new.into_iter().map(make).collect::<Result<Vec<_>>>()
-        })
-        .await?;
-    let state = ctx.app.store.state();
-    let made = ids.iter().filter_map(|id| state.security_groups.get(id));
-    let mut views: Vec<Value> = made.map(|g| wire::security_group(&state, g)).collect();
-    json(201, &if many { json!({"security_groups": views}) } else { json!({"security_group": views.pop()}) })
+    let make = |txn: &mut Txn<'_>, caller: &Caller, (project, name, description, stateful)| {
+        security_group::create(txn, caller, project, name, description, stateful)
+    };
+    let show = |state: &State, id| Some(wire::security_group(state, state.security_groups.get(&id)?));
+    super::create(&ctx, ("security_group", "security_groups"), body, read, make, show).await
 }
 
 /// `PUT /v2.0/security-groups/{id}`
@@ -246,23 +237,10 @@ fn read_rule(ctx: &Ctx, fields: &Map<String, Value>) -> Result<NewRule> {
 
 /// `POST /v2.0/security-group-rules`
 pub async fn create_rule(ctx: Ctx, Json(body): Json) -> Handled {
-    let (all, many) = one_or_many(body, "security_group_rule", "security_group_rules")?;
-    let new: Vec<NewRule> = all.iter().map(|fields| read_rule(&ctx, fields)).collect::<Result<_>>()?;
-    let make = move |txn: &mut lenticular_model::Txn<'_>, caller: &Caller| {
-        new.into_iter().map(|rule| security_group::create_rule(txn, caller, rule)).collect::<Result<Vec<_>>>()
-    };
-    let ids = ctx.commit("security group rule create", make).await?;
-    let state = ctx.app.store.state();
-    let made = ids.iter().filter_map(|id| state.security_group_rules.get(id));
-    let mut views: Vec<Value> = made.map(|r| wire::rule(r)).collect();
-    json(
-        201,
-        &if many {
-            json!({"security_group_rules": views})
-        } else {
-            json!({"security_group_rule": views.pop()})
-        },
-    )
+    let names = ("security_group_rule", "security_group_rules");
+    let read = |fields: &Map<String, Value>| read_rule(&ctx, fields);
+    let show = |state: &State, id| state.security_group_rules.get(&id).map(|r| wire::rule(r));
+    super::create(&ctx, names, body, read, security_group::create_rule, show).await
 }
 
 /// `DELETE /v2.0/security-group-rules/{id}`

@@ -1,6 +1,6 @@
 //! Subnets.
 
-use super::{bad, check_fields, field, flag, one_or_many, project, text, view};
+use super::{bad, check_fields, field, flag, number, project, text, view};
 use crate::{
     app::{empty, json},
     body::Json,
@@ -17,7 +17,7 @@ use lenticular_model::{
     error::{Error, Result},
     policy::{self, Action, Caller},
     subnet::{HostRoute, Pool},
-    SubnetId,
+    State, SubnetId,
 };
 use lenticular_wire::{network as wire, request::envelope};
 use serde_json::{json, Map, Value};
@@ -113,7 +113,7 @@ fn read_new(fields: &Map<String, Value>, caller: &Caller) -> Result<NewSubnet> {
         Ok(cidr) => cidr,
         Err(_) => text_cidr.parse::<IpAddr>().map(IpNet::from).map_err(|_| not_cidr())?,
     };
-    let version = field::<u8>(fields, "ip_version")?
+    let version = number::<u8>(fields, "ip_version")?
         .ok_or_else(|| bad("Failed to parse request. Required attribute 'ip_version' not specified"))?;
     if (version == 4) != cidr.addr().is_ipv4() || !matches!(version, 4 | 6) {
         return Err(bad(&format!(
@@ -159,25 +159,17 @@ fn addresses_one(fields: &Map<String, Value>, name: &str) -> Result<Option<IpAdd
 
 /// `POST /v2.0/subnets`
 pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
-    let (all, many) = one_or_many(body, "subnet", "subnets")?;
-    let mut new: Vec<NewSubnet> =
-        all.iter().map(|fields| read_new(fields, &ctx.caller)).collect::<Result<_>>()?;
-    for (subnet, fields) in new.iter_mut().zip(&all) {
+    let read = |fields: &Map<String, Value>| {
+        let mut new = read_new(fields, &ctx.caller)?;
         // What an admin adds to somebody's network is that somebody's.
-        let owner = network::visible(&ctx.state, &ctx.caller, subnet.network_id)?;
+        let owner = network::visible(&ctx.state, &ctx.caller, new.network_id)?;
         if !fields.contains_key("project_id") && !fields.contains_key("tenant_id") {
-            subnet.project_id = owner.project_id;
+            new.project_id = owner.project_id;
         }
-    }
-    let ids = ctx
-        .commit("subnet create", move |txn, caller| {
-            new.into_iter().map(|n| subnet::create(txn, caller, n)).collect::<Result<Vec<_>>>()
-        })
-        .await?;
-    let state = ctx.app.store.state();
-    let mut views: Vec<Value> =
-        ids.iter().filter_map(|id| state.subnets.get(id)).map(|s| wire::subnet(s)).collect();
-    json(201, &if many { json!({"subnets": views}) } else { json!({"subnet": views.pop()}) })
+        Ok(new)
+    };
+    let show = |state: &State, id| state.subnets.get(&id).map(|s| wire::subnet(s));
+    super::create(&ctx, ("subnet", "subnets"), body, read, subnet::create, show).await
 }
 
 /// `PUT /v2.0/subnets/{id}`
