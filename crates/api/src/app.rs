@@ -11,7 +11,7 @@ use crate::{
     metrics::{self, Metrics},
     network, operator,
     password::Passwords,
-    placement,
+    path, placement,
     token::Tokens,
 };
 use axum::{
@@ -89,7 +89,7 @@ impl App {
 
 /// All routes.
 pub fn router(app: App) -> Router {
-    Router::new()
+    let routes = Router::new()
         .merge(identity::routes())
         .merge(compute::routes())
         .merge(image::routes())
@@ -100,8 +100,9 @@ pub fn router(app: App) -> Router {
         .route("/", get(versions))
         .route("/healthz", get(health))
         .route("/metrics", get(metrics::show))
-        .layer(from_fn_with_state(app.clone(), around))
-        .with_state(app)
+        .with_state(app.clone());
+    // A layer of the routes' own router would come after the choice of the route, and could not settle the path.
+    Router::new().fallback_service(routes).layer(from_fn_with_state(app, around))
 }
 
 /// `GET /`: where the services are.
@@ -132,12 +133,13 @@ async fn health(State(app): State<App>) -> fault::Handled {
 async fn around(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let service = service_of(request.uri().path());
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, asked) = (request.method().clone(), request.uri().path().to_owned());
     let id: Arc<str> = request_id(request.headers().get("x-openstack-request-id")).into();
     request.extensions_mut().insert(RequestId(id.clone()));
     request.extensions_mut().insert(service);
+    path::settle(&mut request);
     let version = ctx::version(service, request.headers());
-    let response = match tokio::time::timeout(deadline(&path), next.run(request)).await {
+    let response = match tokio::time::timeout(deadline(&asked), next.run(request)).await {
         Ok(response) => response,
         Err(_) => fault::Fault(Error::unavailable(
             "The request took too long and was given up. It may still have been carried out: look before you repeat it.",
@@ -148,16 +150,16 @@ async fn around(State(app): State<App>, mut request: Request, next: Next) -> Res
     let mut response = render(service, response, &id, &app.config.public_url);
     set_headers(service, version.ok(), &mut response, &id);
     let (status, took) = (response.status().as_u16(), began.elapsed());
-    app.metrics.answered(&path, &method, status, took);
+    app.metrics.answered(&asked, &method, status, took);
     match internal {
         Some(internal) => {
-            tracing::error!(request_id = %id, %method, path, status, internal, "the request failed");
+            tracing::error!(request_id = %id, %method, path = asked, status, internal, "the request failed");
         }
-        None if path.starts_with("/agent/") => {
-            tracing::trace!(request_id = %id, %method, path, status, ms = took.as_millis() as u64, "answered");
+        None if asked.starts_with("/agent/") => {
+            tracing::trace!(request_id = %id, %method, path = asked, status, ms = took.as_millis() as u64, "answered");
         }
         None => {
-            tracing::debug!(request_id = %id, %method, path, status, ms = took.as_millis() as u64, "answered")
+            tracing::debug!(request_id = %id, %method, path = asked, status, ms = took.as_millis() as u64, "answered")
         }
     }
     response

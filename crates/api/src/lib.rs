@@ -18,6 +18,7 @@ mod network;
 mod operator;
 mod page;
 mod password;
+mod path;
 mod placement;
 mod query;
 mod serve;

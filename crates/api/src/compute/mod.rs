@@ -86,14 +86,22 @@ pub fn routes() -> Router<App> {
         .route("/compute/", get(versions))
         .nest("/compute/v2.1", v21)
         .route("/compute/v2.1/", get(version))
+        .route("/compute/v2", get(old_version))
+        .route("/compute/v2/", get(old_version))
 }
 
 async fn versions(State(app): State<App>) -> Handled {
-    json(200, &json!({"versions": [wire::version(&app.config.public_url, "CURRENT")]}))
+    let url = &app.config.public_url;
+    json(200, &json!({"versions": [wire::old_version(url), wire::version(url)]}))
 }
 
 async fn version(State(app): State<App>) -> Handled {
-    json(200, &json!({"version": wire::version(&app.config.public_url, "CURRENT")}))
+    json(200, &json!({"version": wire::version(&app.config.public_url)}))
+}
+
+/// Requests under this version are brought to 2.1's routes before they get here.
+async fn old_version(State(app): State<App>) -> Handled {
+    json(200, &json!({"version": wire::old_version(&app.config.public_url)}))
 }
 
 async fn extensions(_: crate::ctx::Ctx) -> Handled {

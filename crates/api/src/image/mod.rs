@@ -36,7 +36,8 @@ pub fn routes() -> Router<App> {
         .route("/image", get(versions))
         .route("/image/", get(versions))
         .route("/image/versions", get(versions_ok))
-        .nest("/image/v2", v2)
+        .nest("/image/v2", v2.route("/", get(versions_ok)))
+        .route("/image/v2/", get(versions_ok))
 }
 
 async fn versions(State(app): State<App>) -> Handled {

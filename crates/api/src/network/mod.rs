@@ -54,7 +54,7 @@ pub fn routes() -> Router<App> {
         .route("/quotas", get(quota::list))
         .route("/quotas/{project}", get(quota::show).put(quota::update).delete(quota::reset))
         .route("/quotas/{project}/default", get(quota::defaults))
-        .route("/quotas/{project}/details.json", get(quota::details));
+        .route("/quotas/{project}/details", get(quota::details));
     Router::new()
         .route("/network", get(versions))
         .route("/network/", get(versions))

@@ -7,11 +7,27 @@ pub mod server_create;
 use crate::microversion::COMPUTE;
 use serde_json::{json, Value};
 
-/// The entry of a version document.
-pub fn version(url: &str, status: &str) -> Value {
+/// The entry of the version before microversions, whose requests are answered as 2.1's.
+pub fn old_version(url: &str) -> Value {
+    json!({
+        "id": "v2.0",
+        "status": "SUPPORTED",
+        "version": "",
+        "min_version": "",
+        "updated": "2011-01-21T11:33:21Z",
+        "links": [{"rel": "self", "href": format!("{url}/compute/v2/")}],
+        "media-types": [{
+            "base": "application/json",
+            "type": "application/vnd.openstack.compute+json;version=2",
+        }],
+    })
+}
+
+/// The entry of the version with microversions.
+pub fn version(url: &str) -> Value {
     json!({
         "id": "v2.1",
-        "status": status,
+        "status": "CURRENT",
         "version": format!("{}.{}", COMPUTE.major, COMPUTE.max),
         "min_version": format!("{}.{}", COMPUTE.major, COMPUTE.min),
         "updated": "2013-07-23T11:33:21Z",

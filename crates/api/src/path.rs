@@ -1,0 +1,87 @@
+//! The paths that clients write in other words than the routes: with a slash or `.json` at the end, or under Nova's
+//! version before microversions.
+
+use axum::{
+    extract::Request,
+    http::{uri::PathAndQuery, HeaderMap},
+};
+
+/// Brings a request to the path that is served for it.
+pub fn settle(request: &mut Request) {
+    let path = request.uri().path();
+    let Some(served) = of_network(path).or_else(|| of_old_compute(path)) else { return };
+    if path.starts_with("/compute/") {
+        // The old version has no microversions, whatever the client says of them.
+        forget_version(request.headers_mut());
+    }
+    let text = match request.uri().query() {
+        Some(query) => format!("{served}?{query}"),
+        None => served,
+    };
+    // What is left of a path is a path: it still begins with a slash.
+    let Ok(path_and_query) = PathAndQuery::try_from(text) else { return };
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = Some(path_and_query);
+    if let Ok(uri) = parts.try_into() {
+        *request.uri_mut() = uri;
+    }
+}
+
+fn forget_version(headers: &mut HeaderMap) {
+    headers.remove("openstack-api-version");
+    headers.remove("x-openstack-nova-api-version");
+}
+
+/// Neutron takes a slash at the end, and the name of the format, which is always JSON.
+fn of_network(path: &str) -> Option<String> {
+    let rest = path.strip_prefix("/network/v2.0/").filter(|rest| !rest.is_empty())?;
+    let plain = rest.strip_suffix('/').unwrap_or(rest);
+    // A tag may end in anything.
+    let is_tag = matches!(plain.split('/').collect::<Vec<_>>()[..], [_, _, "tags", _]);
+    let plain = if is_tag { plain } else { plain.strip_suffix(".json").unwrap_or(plain) };
+    (plain != rest).then(|| format!("/network/v2.0/{plain}"))
+}
+
+/// Nova's version 2 is what 2.1 is without microversions. Its root is its own: a document that says so.
+fn of_old_compute(path: &str) -> Option<String> {
+    let rest = path.strip_prefix("/compute/v2/").filter(|rest| !rest.is_empty())?;
+    Some(format!("/compute/v2.1/{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+
+    fn settled(uri: &str) -> Request {
+        let request = Request::builder().uri(uri).header("OpenStack-API-Version", "compute 2.90");
+        let mut request = request.body(Body::empty()).unwrap();
+        settle(&mut request);
+        request
+    }
+
+    #[test]
+    fn other_words_for_a_path_lead_to_the_one_served() {
+        for (given, served) in [
+            ("/network/v2.0/networks/?name=a/", "/network/v2.0/networks?name=a/"),
+            ("/network/v2.0/networks.json", "/network/v2.0/networks"),
+            ("/network/v2.0/ports/1.json?fields=id", "/network/v2.0/ports/1?fields=id"),
+            ("/network/v2.0/quotas/1/details.json", "/network/v2.0/quotas/1/details"),
+            ("/network/v2.0/networks/1/tags/a.json", "/network/v2.0/networks/1/tags/a.json"),
+            ("/network/v2.0/networks/1/tags.json", "/network/v2.0/networks/1/tags"),
+            ("/network/v2.0/", "/network/v2.0/"),
+            ("/compute/v2/servers?limit=1", "/compute/v2.1/servers?limit=1"),
+            ("/compute/v2/", "/compute/v2/"),
+            ("/compute/v2.1/servers/", "/compute/v2.1/servers/"),
+            ("/network//", "/network//"),
+        ] {
+            assert_eq!(settled(given).uri().to_string(), served, "{given}");
+        }
+    }
+
+    #[test]
+    fn the_old_version_has_no_microversions() {
+        assert!(settled("/compute/v2/servers").headers().is_empty());
+        assert!(!settled("/compute/v2.1/servers").headers().is_empty());
+    }
+}
