@@ -437,3 +437,156 @@ def test_network_resources_have_tags(sim):
     assert sim.request("PUT", tags, json={"tags": ["x" * 300]}).status_code == 400
     assert sim.get("/network/v2.0/networks?not-tags-any=red&name=tagged")["networks"] == []
     sim.openstack("network", "delete", "tagged")
+
+
+def refused(sim, method, path, body, status, **kwargs):
+    """Sends what must be refused, and gives the words of the refusal."""
+    answer = sim.request(method, path, json=body, **kwargs)
+    assert answer.status_code == status, f"{method} {path} {body}: {answer.status_code} {answer.text}"
+    return answer.text
+
+
+def test_projects_and_users_have_names_and_places_that_hold(sim):
+    projects = "/identity/v3/projects"
+    top = sim.post(projects, {"project": {"name": "edge-top"}})["project"]
+    sub = sim.post(projects, {"project": {"name": "edge-sub", "parent_id": top["id"], "tags": ["a"]}})["project"]
+    for parent in ("default", None, sub["id"]):
+        refused(sim, "PATCH", f"{projects}/{sub['id']}", {"project": {"parent_id": parent}}, 403)
+    same = {"project": {"parent_id": top["id"], "is_domain": False, "description": "d"}}
+    assert sim.request("PATCH", f"{projects}/{sub['id']}", json=same).json()["project"]["description"] == "d"
+    refused(sim, "PATCH", f"{projects}/{sub['id']}", {"project": {"is_domain": True}}, 400)
+    for tags in (["a/b"], ["a,b"], [""], ["a", "a"]):
+        refused(sim, "PATCH", f"{projects}/{sub['id']}", {"project": {"tags": tags}}, 400)
+        refused(sim, "POST", projects, {"project": {"name": "edge-tags", "tags": tags}}, 400)
+    for name in ("a\0b", "a\nb", "\x1b[2J"):
+        refused(sim, "POST", projects, {"project": {"name": name}}, 400)
+        refused(sim, "POST", "/identity/v3/users", {"user": {"name": name, "password": "s3cret"}}, 400)
+    for project in (sub, top):
+        assert sim.request("DELETE", f"{projects}/{project['id']}").status_code == 204
+
+
+def test_compute_refuses_what_novas_schemas_refuse(sim, blank, key):
+    server = sim.create("edges", blank[0])
+    sim.wait_status(server, "ACTIVE")
+    act = f"{SERVERS}/{server}/action"
+    for action in ({"reboot": {"type": "HARD", "when": "now"}}, {"reboot": None}, {"lock": {"reason": "x"}},
+                   {"lock": {"locked_reason": "x"}}, {"os-resetState": {"state": "active", "x": 1}},
+                   {"os-getConsoleOutput": {"lines": 7}}):
+        refused(sim, "POST", act, action, 400)
+    sim.act(server, "lock", {})
+    sim.act(server, "unlock")
+    sim.openstack("server", "lock", "--reason", "mine", server)
+    sim.openstack("server", "unlock", server)
+
+    body = {"name": "edge", "imageRef": blank[0], "flavorRef": "42"}
+    assert "key_name" in refused(sim, "POST", SERVERS, {"server": {**body, "key_name": ""}}, 400)
+    ill_typed = {**body, "security_groups": [{"name": 7}]}
+    assert "security_groups[0].name" in refused(sim, "POST", SERVERS, {"server": ill_typed}, 400)
+    for flag, words in (("--swap", "Swap disks"), ("--ephemeral", "Ephemeral disks")):
+        size = "512" if flag == "--swap" else "size=1"
+        code, said = sim.openstack("server", "create", "--image", blank[0], "--flavor", "42", "--network", blank[1], flag,
+                                   size, "edge", ok=False)
+        assert code != 0 and words in said, said
+    two = {"keypair": {"name": "edge-two", "public_key": f"{key[1]}\n{key[1]}"}}
+    assert "one line" in refused(sim, "POST", "/compute/v2.1/os-keypairs", two, 400)
+    sim.delete(server)
+
+
+def test_servers_are_found_by_regular_expressions(sim, blank):
+    names = ["edge-web-1", "edge-web-12", "edge-db-1"]
+    made = [sim.create(name, blank[0], network=blank[1]) for name in names]
+    found = lambda query: sorted(s["name"] for s in sim.get(SERVERS, params=query)["servers"])
+    assert found({"name": "^edge-(web|db)-[0-9]$"}) == ["edge-db-1", "edge-web-1"]
+    assert found({"name": "edge-web"}) == ["edge-web-1", "edge-web-12"]
+    address = sim.get(f"{SERVERS}/{made[0]}/ips")["addresses"]["net"][0]["addr"]
+    assert found({"name": "edge-", "ip": f"^{address}$".replace(".", "\\.")}) == ["edge-web-1"]
+    assert found({"name": "edge-", "ip": r"1[0-9]\.20\."}) == sorted(names)
+    for query in ({"name": "["}, {"ip": "("}, {"ip6": "*"}, {"name": "(a{100}){100}"}):
+        assert sim.request("GET", SERVERS, params=query).status_code == 400, query
+    for server in made:
+        sim.delete(server)
+
+
+def test_quotas_that_went_with_a_version_are_taken_until_then(sim, tenants):
+    path = f"/compute/v2.1/os-quota-sets/{tenants['blue']}"
+    cases = [("fixed_ips", 36), ("floating_ips", 36), ("security_groups", 36), ("injected_files", 57)]
+    for name, until in cases:
+        body = {"quota_set": {name: 5}}
+        assert sim.request("PUT", path, json=body, version=f"2.{until - 1}").json()["quota_set"][name] == -1
+        assert name in refused(sim, "PUT", path, body, 400, version=f"2.{until}")
+    assert "colour" in refused(sim, "PUT", path, {"quota_set": {"colour": 1}}, 400)
+
+
+def test_image_attributes_that_are_not_the_clients_are_refused(sim):
+    images = "/image/v2/images"
+    image = sim.post(images, {"name": "edge", "os_distro": "x"})["id"]
+    patch = {"headers": {"Content-Type": "application/openstack-images-v2.1-json-patch"}}
+    def change(name, status):
+        ops = json.dumps([{"op": "add", "path": f"/{name}", "value": "x"}])
+        answer = sim.request("PATCH", f"{images}/{image}", data=ops, **patch)
+        assert answer.status_code == status, f"{name!r}: {answer.status_code} {answer.text}"
+        return answer.text
+    for name in ("id", "status", "size", "checksum", "direct_url", "self", "schema"):
+        assert "is read-only" in change(name, 403)
+    for name in ("owner", "location", "locations", "members", "deleted", "os_glance_x"):
+        assert "is reserved" in change(name, 403)
+    for name in ("", "\0", "a\nb", "x" * 256):
+        change(name, 400)
+    for name, status in (("members", 403), ("size", 403), ("\0", 400), ("", 400)):
+        refused(sim, "POST", images, {"name": "edge", name: "x"}, status)
+    change("os_version", 200)
+    assert sim.request("DELETE", f"{images}/{image}").status_code == 204
+
+
+def test_networks_are_asked_for_in_all_the_words_neutron_takes(sim):
+    v2 = "/network/v2.0"
+    net = sim.post(f"{v2}/networks/", {"network": {"name": "edge-net", "mtu": "1400"}})["network"]
+    assert net["mtu"] == 1400
+    subnet = {"network_id": net["id"], "cidr": "10.77.0.0/24", "ip_version": "4"}
+    made = sim.post(f"{v2}/subnets.json", {"subnet": subnet})["subnet"]
+    assert made["ip_version"] == 4
+    assert "ip_version" in refused(sim, "POST", f"{v2}/subnets", {"subnet": {**subnet, "ip_version": "four"}}, 400)
+    for path in ("networks/", "networks.json", "networks.json/"):
+        assert [n["id"] for n in sim.get(f"{v2}/{path}?name=edge-net")["networks"]] == [net["id"]], path
+    for path in (f"networks/{net['id']}/", f"networks/{net['id']}.json"):
+        assert sim.get(f"{v2}/{path}")["network"]["id"] == net["id"]
+    project = net["project_id"]
+    for path in ("details", "details.json"):
+        assert sim.get(f"{v2}/quotas/{project}/{path}")["quota"]["network"]["used"] >= 1
+    several = [{"network_id": net["id"]}, {"network_id": net["id"]}]
+    ports = sim.post(f"{v2}/ports", {"ports": several})["ports"]
+    assert len({p["id"] for p in ports}) == 2
+    for port in ports:
+        assert sim.request("DELETE", f"{v2}/ports/{port['id']}").status_code == 204
+
+    one = {**subnet, "cidr": "10.78.0.9/32"}
+    assert "DHCP" in refused(sim, "POST", f"{v2}/subnets", {"subnet": one}, 400)
+    one = sim.post(f"{v2}/subnets", {"subnet": {**one, "enable_dhcp": False}})["subnet"]
+    assert one["gateway_ip"] == "10.78.0.10"
+    assert one["allocation_pools"] == [{"start": "10.78.0.9", "end": "10.78.0.9"}]
+    assert "DHCP" in refused(sim, "PUT", f"{v2}/subnets/{one['id']}", {"subnet": {"enable_dhcp": True}}, 400)
+
+    group = sim.post(f"{v2}/security-groups", {"security_group": {"name": "edge"}})["security_group"]["id"]
+    rule = {"security_group_id": group, "direction": "ingress", "protocol": "gre"}
+    ranged = {**rule, "port_range_min": 1, "port_range_max": 2}
+    assert "gre" in refused(sim, "POST", f"{v2}/security-group-rules", {"security_group_rule": ranged}, 400)
+    sim.post(f"{v2}/security-group-rules", {"security_group_rule": rule})
+    assert sim.request("DELETE", f"{v2}/security-groups/{group}").status_code == 204
+    assert sim.request("DELETE", f"{v2}/networks/{net['id']}").status_code == 204
+
+
+def test_every_version_that_is_named_is_there(sim):
+    versions = requests.get(f"{sim.url}/compute/", timeout=10).json()["versions"]
+    assert {v["id"]: v["status"] for v in versions} == {"v2.0": "SUPPORTED", "v2.1": "CURRENT"}
+    for version in versions:
+        (link,) = version["links"]
+        assert requests.get(link["href"], timeout=10).json()["version"]["id"] == version["id"]
+        assert "flavors" in sim.get(link["href"].replace(sim.url, "") + "flavors")
+    assert requests.get(f"{sim.url}/compute/v2", timeout=10).json()["version"]["id"] == "v2.0"
+    # What came with a microversion is not there, though the header asks for it.
+    (flavor,) = [f for f in sim.get("/compute/v2/flavors/detail", version="2.90")["flavors"] if f["id"] == "42"]
+    assert "description" not in flavor
+    assert "description" in sim.get("/compute/v2.1/flavors/42", version="2.90")["flavor"]
+    assert sim.request("GET", "/compute/v2/nothing").json()["itemNotFound"]["code"] == 404
+    for path in ("/image/v2", "/image/v2/"):
+        assert requests.get(f"{sim.url}{path}", timeout=10).json()["versions"], path
