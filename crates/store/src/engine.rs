@@ -1,6 +1,6 @@
 //! What the writer asks of a database, and what it hands it.
 
-use crate::OpenError;
+use crate::{error::Damage, OpenError};
 use lenticular_model::{Cause, Incarnation, Kind, Timestamp};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -146,6 +146,14 @@ pub enum ReadError {
     /// The database could not answer.
     #[error("{0}")]
     Failed(String),
+    /// What was read is not what was written.
+    #[error("{store} is damaged: {damage}; restore a backup, or keep the files and ask for help")]
+    Damaged {
+        /// Which store.
+        store: String,
+        /// How.
+        damage: Damage,
+    },
     /// What is asked for lies before the beginning of the journal.
     #[error("the journal begins at {}; what was before has been trimmed", begins.iso_us())]
     Trimmed {
@@ -198,30 +206,32 @@ pub trait Engine: Send {
     fn close(&mut self) -> Result<(), CommitError>;
 }
 
-/// Reads what is committed, without waiting for the writer. Calls block and may come from several threads.
+/// Reads what is committed, without waiting for the writer. Calls block and may come from several threads. Every row
+/// that an answer is made of is compared with its checksum.
 pub trait Reader: Send + Sync {
     /// The document of a durable record.
     ///
     /// # Errors
-    /// The database could not answer.
+    /// The database could not answer, or what it holds is damaged.
     fn get(&self, kind: Kind, id: &str) -> Result<Option<String>, ReadError>;
 
     /// Ids and documents of durable records, in the order of their ids.
     ///
     /// # Errors
-    /// The database could not answer.
+    /// The database could not answer, or what it holds is damaged.
     fn list(&self, page: &Page<'_>) -> Result<Vec<(String, String)>, ReadError>;
 
     /// What the journal knows of a record, oldest first; the newest [`HISTORY_ENTRIES_MAX`] entries.
     ///
     /// # Errors
-    /// The database could not answer.
+    /// The database could not answer, or what it holds is damaged.
     fn history(&self, kind: Kind, id: &str) -> Result<Vec<HistoryEntry>, ReadError>;
 
     /// A record as it was after the last commit at or before `at`.
     ///
     /// # Errors
-    /// The database could not answer, or `at` lies before the beginning of a journal that was trimmed.
+    /// The database could not answer, what it holds is damaged, or `at` lies before the beginning of a journal that was
+    /// trimmed.
     fn record_at(&self, kind: Kind, id: &str, at: Timestamp) -> Result<Option<String>, ReadError>;
 
     /// Writes a consistent copy of the store to a file that must not exist yet, while the writer goes on.

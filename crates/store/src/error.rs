@@ -103,6 +103,42 @@ pub enum Damage {
         /// What the parser says.
         why: String,
     },
+    /// A row of `records` is not what was written.
+    #[error("the {kind} {id} of entry {seq} is not as it was written: its checksum differs")]
+    Record {
+        /// The record's kind, as it reads now.
+        kind: String,
+        /// The record's id, as it reads now.
+        id: String,
+        /// The entry that wrote it, as it reads now.
+        seq: u64,
+    },
+    /// A before-image is not what was written, or was damaged already as it became one.
+    #[error("the {kind} {id} before entry {seq} is not as it was written: its checksum differs")]
+    Change {
+        /// The record's kind, as it reads now.
+        kind: String,
+        /// The record's id, as it reads now.
+        id: String,
+        /// The entry that changed it, as it reads now.
+        seq: u64,
+    },
+    /// A line of the journal is not what was written.
+    #[error("entry {seq} of the journal is not as it was written: its checksum differs")]
+    Entry {
+        /// Which, as it reads now.
+        seq: u64,
+    },
+    /// A before-image says that an entry changed its record, and there is no such entry.
+    #[error("the {kind} {id} was changed by entry {seq}, which the journal does not have")]
+    MissingEntry {
+        /// The record's kind.
+        kind: String,
+        /// The record's id.
+        id: String,
+        /// The entry.
+        seq: u64,
+    },
     /// The journal has a hole.
     #[error("the journal has no entry {missing}, though it has earlier and later ones")]
     JournalGap {

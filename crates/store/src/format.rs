@@ -7,14 +7,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The format that this binary writes and the newest that it reads.
-pub const FORMAT: u32 = 1;
+/// The format that this binary writes and the newest that it reads. Format 1 had no checksums.
+pub const FORMAT: u32 = 2;
 
 /// The oldest format whose binaries can read what this one writes.
 pub const MIN_READER: u32 = 1;
 
-/// The oldest format whose binaries can write to what this one wrote.
-pub const MIN_WRITER: u32 = 1;
+/// The oldest format whose binaries can write to what this one wrote. Format 1 would change rows and leave their sums.
+pub const MIN_WRITER: u32 = 2;
+
+/// The tables that got a column `sum` with format 2.
+pub(crate) const SUMMED_TABLES: [&str; 3] = ["records", "journal", "changes"];
 
 /// The tables of a store.
 pub(crate) const TABLES: [&str; 4] = ["records", "journal", "changes", "meta"];
@@ -25,22 +28,40 @@ pub(crate) type MetaLines = BTreeMap<String, String>;
 /// The lines of `meta` that every engine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Meta {
+    /// The format that the store is in.
+    pub format: u32,
     /// `None` until the first opening has given the store one.
     pub incarnation: Option<Incarnation>,
     /// How many times the store was opened.
     pub epoch: u64,
 }
 
+impl Meta {
+    /// True if the store must be brought to this binary's format before it is written to.
+    pub fn is_old(&self) -> bool {
+        self.format < FORMAT
+    }
+
+    /// What the sums of the store's rows are read from.
+    pub fn sum_column(&self) -> &'static str {
+        if self.is_old() {
+            "CAST(NULL AS bigint)"
+        } else {
+            "sum"
+        }
+    }
+}
+
+/// The lines of `meta` that say which binaries may use a store that this one wrote.
+pub(crate) fn version_lines() -> [(&'static str, u32); 3] {
+    [("format", FORMAT), ("min_reader", MIN_READER), ("min_writer", MIN_WRITER)]
+}
+
 /// The `meta` of a store that was never opened.
 pub(crate) fn new_lines() -> MetaLines {
-    let lines = [
-        ("format", FORMAT.to_string()),
-        ("min_reader", MIN_READER.to_string()),
-        ("min_writer", MIN_WRITER.to_string()),
-        ("incarnation", String::new()),
-        ("epoch", "0".to_owned()),
-    ];
-    lines.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    let versions = version_lines().map(|(key, version)| (key.to_owned(), version.to_string()));
+    let others = [("incarnation", ""), ("epoch", "0")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    versions.into_iter().chain(others).collect()
 }
 
 /// Reads `meta` and refuses a store that this binary cannot read and write.
@@ -53,13 +74,13 @@ pub(crate) fn check(store: &str, lines: &MetaLines) -> Result<Meta, OpenError> {
     if min_writer > FORMAT {
         return Err(OpenError::NewerWriter { store: store.to_owned(), min_writer, ours: FORMAT });
     }
-    number::<u32>(store, lines, "format")?;
+    let format = number::<u32>(store, lines, "format")?;
     let incarnation = line(store, lines, "incarnation")?;
     let incarnation = match incarnation {
         "" => None,
         text => Some(text.parse().map_err(|_| bad(store, "incarnation", Some(text)))?),
     };
-    Ok(Meta { incarnation, epoch: number(store, lines, "epoch")? })
+    Ok(Meta { format, incarnation, epoch: number(store, lines, "epoch")? })
 }
 
 fn number<N: std::str::FromStr>(store: &str, lines: &MetaLines, key: &'static str) -> Result<N, OpenError> {
@@ -93,15 +114,18 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Finds the first hole in ascending entries of the journal.
-pub(crate) fn first_gap(seqs: impl IntoIterator<Item = u64>) -> Option<u64> {
-    let mut seqs = seqs.into_iter();
-    let mut last = seqs.next()?;
-    for seq in seqs {
-        if seq != last + 1 {
-            return Some(last + 1);
+/// Finds holes in ascending entries of the journal.
+#[derive(Default)]
+pub(crate) struct Dense {
+    last: Option<u64>,
+}
+
+impl Dense {
+    /// Takes the next entry, which must follow the one before it.
+    pub fn take(&mut self, seq: u64) -> Result<(), Damage> {
+        match self.last.replace(seq) {
+            Some(last) if seq != last + 1 => Err(Damage::JournalGap { missing: last + 1 }),
+            _ => Ok(()),
         }
-        last = seq;
     }
-    None
 }

@@ -8,6 +8,22 @@
 //! `journal(seq, at, actor, request_id, why)` and `changes(seq, kind, id, before)` are the past. `seq` is dense: every
 //! committed transaction has one, and a batch of transactions is one database commit with several.
 //!
+//! # Damage
+//!
+//! Every row of the three tables has a checksum in its column `sum` (`sum.rs` says over what), and one that differs is
+//! named by kind, id and seq. It is never mended, and never summed anew: a document that is damaged as a commit makes it
+//! an image before stays known as damaged. What is compared when:
+//!
+//! - At every opening: hot records, records of kinds that this version does not know, and the last 10,000 entries of
+//!   the journal, which must also have no hole. The store is not opened ([`OpenError::Damaged`]).
+//! - At the opening of an SQLite file that is small or was not closed ([`Sqlite::open`] says how small): every row of
+//!   the file, and SQLite's own check of its pages.
+//! - When they are asked for: cold records and the past, that is, every row that an answer is made of. The answer is
+//!   [`ReadError::Damaged`], and nothing else stops.
+//!
+//! What no checksum finds: a record or a change that is gone whole, or that an older copy of itself has replaced; and
+//! damage to a row that format 1 wrote, which had no sums, until that row is written again.
+//!
 //! Architecture invariant: this is the only crate with SQL, and nothing outside it knows which engine runs.
 //!
 //! Architecture invariant: a state is published, and a transaction answered, only when it is durable.
@@ -24,6 +40,7 @@ mod sql;
 mod sqlite;
 mod stats;
 mod store;
+mod sum;
 mod writer;
 
 pub use engine::{

@@ -6,8 +6,7 @@ use crate::{
         resolve_record_at, Batch, Before, CommitError, Engine, Head, HistoryEntry, JournalEntry, Page,
         ReadError, Reader, StoredRecord, HISTORY_ENTRIES_MAX,
     },
-    error::Damage,
-    format::{self, damaged, first_gap, MetaLines},
+    format::{self, damaged, Dense, MetaLines},
     OpenError,
 };
 use lenticular_model::{Durability, Incarnation, Kind, Timestamp};
@@ -169,9 +168,9 @@ impl Engine for Memory {
         each: &mut dyn FnMut(StoredRecord<'_>) -> Result<(), OpenError>,
     ) -> Result<Head, OpenError> {
         let contents = self.disk.lock();
-        if let Some(missing) = first_gap(contents.journal.keys().copied()) {
-            return Err(damaged(STORE, Damage::JournalGap { missing }));
-        }
+        let mut dense = Dense::default();
+        let mut seqs = contents.journal.keys();
+        seqs.try_for_each(|seq| dense.take(*seq)).map_err(|damage| damaged(STORE, damage))?;
         let meta = format::check(STORE, &contents.meta)?;
         let last = contents.journal.values().next_back();
         for ((kind, id), (doc, seq)) in &contents.records {

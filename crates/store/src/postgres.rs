@@ -8,6 +8,7 @@
 mod columns;
 mod open;
 mod reader;
+mod rows;
 mod session;
 
 use crate::{
@@ -32,23 +33,27 @@ const EPOCH: &str =
 const VERDICT: &str = "(SELECT count(*) FROM epoch), (SELECT value FROM meta WHERE key = 'epoch')";
 
 /// A whole batch in one statement, and so in one round trip and one transaction. Its parts all see the store as it was
-/// before, which makes `records` the source of the images before.
+/// before, which makes `records` the source of the images before. The sum of an image that comes from there is the
+/// record's with another seq: see `sum.rs`.
 const COMMIT: &str = "
     , entries AS (
-        INSERT INTO journal (seq, at, actor, request_id, why)
-        SELECT u.* FROM epoch, unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[]) AS u
+        INSERT INTO journal (seq, at, actor, request_id, why, sum)
+        SELECT u.* FROM epoch,
+            unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[]) AS u
     ), images AS (
-        INSERT INTO changes (seq, kind, id, before)
-        SELECT u.seq, u.kind, u.id, CASE WHEN u.stored
-            THEN (SELECT r.doc FROM records r WHERE r.kind = u.kind AND r.id = u.id) ELSE u.before END
-        FROM epoch, unnest($7::bigint[], $8::text[], $9::text[], $10::text[], $11::boolean[])
-            AS u (seq, kind, id, before, stored)
+        INSERT INTO changes (seq, kind, id, before, sum)
+        SELECT u.seq, u.kind, u.id, CASE WHEN u.stored THEN r.doc ELSE u.before END,
+            CASE WHEN r.id IS NULL THEN u.sum ELSE (r.sum & 4294967295) | (u.seq << 32) END
+        FROM epoch, unnest($8::bigint[], $9::text[], $10::text[], $11::text[], $12::boolean[], $13::bigint[])
+            AS u (seq, kind, id, before, stored, sum)
+        LEFT JOIN records r ON u.stored AND r.kind = u.kind AND r.id = u.id
     ), written AS (
-        INSERT INTO records (kind, id, doc, seq)
-        SELECT u.* FROM epoch, unnest($12::text[], $13::text[], $14::text[], $15::bigint[]) AS u
-        ON CONFLICT (kind, id) DO UPDATE SET doc = excluded.doc, seq = excluded.seq
+        INSERT INTO records (kind, id, doc, seq, sum)
+        SELECT u.* FROM epoch,
+            unnest($14::text[], $15::text[], $16::text[], $17::bigint[], $18::bigint[]) AS u
+        ON CONFLICT (kind, id) DO UPDATE SET doc = excluded.doc, seq = excluded.seq, sum = excluded.sum
     ), removed AS (
-        DELETE FROM records USING epoch, unnest($16::text[], $17::text[]) AS u (kind, id)
+        DELETE FROM records USING epoch, unnest($19::text[], $20::text[]) AS u (kind, id)
         WHERE records.kind = u.kind AND records.id = u.id
     )";
 
@@ -74,8 +79,8 @@ impl Postgres {
     /// store's tables becomes a new store. `config` is a connection string, as `host=/run/postgresql user=lenticular
     /// dbname=lenticular`; connections are not encrypted.
     ///
-    /// Every opening checks the tables, `meta`, every hot document and the last 10,000 journal entries; pages are
-    /// PostgreSQL's to check.
+    /// Every opening checks the tables, `meta`, every record but the cold ones, and the last 10,000 journal entries;
+    /// pages are PostgreSQL's to check. A store of an older format is brought to this one.
     ///
     /// # Errors
     /// See [`OpenError`]; nothing in the database is changed then.
@@ -149,21 +154,20 @@ impl Engine for Postgres {
             Some(row) => (row.try_get(0).map_err(column)?, row.try_get(1).map_err(column)?),
             None => (0, 0),
         };
-        let hot = Kind::ALL.iter().filter(|kind| kind.durability() == Durability::Hot);
-        let hot: Vec<&str> = hot.map(|kind| kind.name()).collect();
-        let select = "SELECT kind, id, doc, seq FROM records WHERE kind = ANY($1) ORDER BY kind, id";
         let mut each = |row: tokio_postgres::Row| {
-            let name: &str = row.try_get(0).map_err(column)?;
-            let Some(kind) = Kind::from_name(name) else { return Ok(()) };
+            let image = rows::image(&row, 0).map_err(column)?;
+            image.check_record().map_err(|damage| damaged(store, damage))?;
+            let kind = Kind::from_name(row.try_get(0).map_err(column)?);
+            let Some(kind) = kind.filter(|kind| kind.durability() == Durability::Hot) else { return Ok(()) };
             let id: &str = row.try_get(1).map_err(column)?;
             let doc = row.try_get(2).map_err(|error: tokio_postgres::Error| {
                 let (kind, id, why) = (kind.name(), id.to_owned(), error.to_string());
                 damaged(store, Damage::Document { kind, id, why })
             })?;
-            each(StoredRecord { kind, id, doc, seq: from_sql(row.try_get(3).map_err(column)?) })
+            each(StoredRecord { kind, id, doc, seq: from_sql(image.seq) })
         };
-        session.for_each(select, &[&hot], &mut each, fail)?;
-        let Meta { incarnation, epoch } = self.meta;
+        session.for_each(&sql::load(), &[], &mut each, fail)?;
+        let Meta { incarnation, epoch, .. } = self.meta;
         Ok(Head { seq: from_sql(seq), at: Timestamp(at), incarnation, epoch })
     }
 

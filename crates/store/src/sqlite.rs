@@ -7,13 +7,14 @@ mod check;
 mod lock;
 mod open;
 mod reader;
+mod rows;
 
 use crate::{
     engine::{Batch, Before, CommitError, Engine, Head, Reader, StoredRecord},
     error::Damage,
     format::{damaged, Meta},
     sql::{self, from_sql, to_sql},
-    OpenError,
+    sum, OpenError,
 };
 use lenticular_model::{Durability, Incarnation, Kind, Timestamp};
 use lock::Lock;
@@ -22,12 +23,15 @@ use rusqlite::{ffi::ErrorCode, params, Connection, OptionalExtension, Transactio
 use std::{path::Path, sync::Arc};
 
 const INSERT_ENTRY: &str =
-    "INSERT INTO journal (seq, at, actor, request_id, why) VALUES ($1, $2, $3, $4, $5)";
-const INSERT_CHANGE: &str = "INSERT INTO changes (seq, kind, id, before) VALUES ($1, $2, $3, $4)";
-const INSERT_CHANGE_FROM_STORED: &str = "INSERT INTO changes (seq, kind, id, before)
-     VALUES ($1, $2, $3, (SELECT doc FROM records WHERE kind = $2 AND id = $3))";
-const UPSERT_RECORD: &str = "INSERT INTO records (kind, id, doc, seq) VALUES ($1, $2, $3, $4)
-     ON CONFLICT (kind, id) DO UPDATE SET doc = excluded.doc, seq = excluded.seq";
+    "INSERT INTO journal (seq, at, actor, request_id, why, sum) VALUES ($1, $2, $3, $4, $5, $6)";
+const INSERT_CHANGE: &str = "INSERT INTO changes (seq, kind, id, before, sum) VALUES ($1, $2, $3, $4, $5)";
+/// The sum is the stored record's with another seq, or `$4` if there is no record: see `sum.rs`.
+const INSERT_CHANGE_FROM_STORED: &str = "INSERT INTO changes (seq, kind, id, before, sum)
+     SELECT $1, $2, $3, stored.doc,
+         CASE WHEN stored.id IS NULL THEN $4 ELSE (stored.sum & 4294967295) | ($1 << 32) END
+     FROM (SELECT 1 AS one) AS always LEFT JOIN records AS stored ON stored.kind = $2 AND stored.id = $3";
+const UPSERT_RECORD: &str = "INSERT INTO records (kind, id, doc, seq, sum) VALUES ($1, $2, $3, $4, $5)
+     ON CONFLICT (kind, id) DO UPDATE SET doc = excluded.doc, seq = excluded.seq, sum = excluded.sum";
 const DELETE_RECORD: &str = "DELETE FROM records WHERE kind = $1 AND id = $2";
 const SET_META: &str = "INSERT INTO meta (key, value) VALUES ($1, $2)
      ON CONFLICT (key) DO UPDATE SET value = excluded.value";
@@ -53,10 +57,11 @@ impl Sqlite {
     /// Opens the store in a file and owns it until dropped or closed. An absent or empty file becomes a new store, and
     /// its folder must exist.
     ///
-    /// Every opening checks the tables, `meta`, every hot document and the last 10,000 journal entries. The whole file
+    /// Every opening checks the tables, `meta`, every record but the cold ones, and the last 10,000 journal entries. The whole file
     /// is checked as well (SQLite's `quick_check`, every journal entry, every record and change) if it is smaller than
     /// 16 MiB, or if the last owner did not close it and it is smaller than 2 GiB: that takes about a second for each
-    /// 300 MiB, so a larger file would hold up the start after a crash for longer than its answer is worth.
+    /// 300 MiB, so a larger file would hold up the start after a crash for longer than its answer is worth. A store of
+    /// an older format is brought to this one after the check.
     ///
     /// # Errors
     /// See [`OpenError`]; nothing in the file is changed then.
@@ -117,32 +122,36 @@ fn write(transaction: &rusqlite::Transaction<'_>, batch: &Batch) -> rusqlite::Re
     let mut insert = transaction.prepare_cached(INSERT_ENTRY)?;
     for entry in &batch.entries {
         let cause = &entry.cause;
-        insert.execute(params![to_sql(entry.seq), entry.at.0, cause.actor, cause.request_id, cause.why])?;
+        let (seq, sum) = (to_sql(entry.seq), sum::of_entry(entry));
+        insert.execute(params![seq, entry.at.0, cause.actor, cause.request_id, cause.why, sum])?;
     }
     let mut known = transaction.prepare_cached(INSERT_CHANGE)?;
     let mut stored = transaction.prepare_cached(INSERT_CHANGE_FROM_STORED)?;
     for change in &batch.changes {
         let (seq, kind) = (to_sql(change.seq), change.kind.name());
         match &change.before {
-            Before::Known(before) => known.execute(params![seq, kind, change.id, before])?,
-            Before::Stored => stored.execute(params![seq, kind, change.id])?,
+            Before::Known(before) => {
+                let sum = sum::of_image(change.kind, &change.id, before.as_deref(), change.seq);
+                known.execute(params![seq, kind, change.id, before, sum])?
+            }
+            Before::Stored => {
+                let absent = sum::of_image(change.kind, &change.id, None, change.seq);
+                stored.execute(params![seq, kind, change.id, absent])?
+            }
         };
     }
     let mut upsert = transaction.prepare_cached(UPSERT_RECORD)?;
     let mut delete = transaction.prepare_cached(DELETE_RECORD)?;
     for ((kind, id), row) in &batch.records {
         match &row.doc {
-            Some(doc) => upsert.execute(params![kind.name(), id, doc, to_sql(row.seq)])?,
+            Some(doc) => {
+                let sum = sum::of_image(*kind, id, Some(doc), row.seq);
+                upsert.execute(params![kind.name(), id, doc, to_sql(row.seq), sum])?
+            }
             None => delete.execute(params![kind.name(), id])?,
         };
     }
     Ok(())
-}
-
-fn hot_records() -> String {
-    let hot = Kind::ALL.iter().filter(|kind| kind.durability() == Durability::Hot);
-    let names: Vec<String> = hot.map(|kind| format!("'{}'", kind.name())).collect();
-    format!("SELECT kind, id, doc, seq FROM records WHERE kind IN ({}) ORDER BY kind, id", names.join(", "))
 }
 
 impl Engine for Sqlite {
@@ -161,21 +170,24 @@ impl Engine for Sqlite {
         };
         let head = connection.query_row(sql::HEAD, [], |row| Ok((row.get(0)?, row.get(1)?)));
         let (seq, at): (i64, i64) = head.optional().map_err(fail)?.unwrap_or((0, 0));
-        let mut statement = connection.prepare(&hot_records()).map_err(fail)?;
+        let mut statement = connection.prepare(&sql::load()).map_err(fail)?;
         let mut rows = statement.query([]).map_err(fail)?;
         while let Some(row) = rows.next().map_err(fail)? {
+            let image = rows::image(row, 0).map_err(fail)?;
+            image.check_record().map_err(|damage| damaged(store, damage))?;
             let text = |column| row.get_ref(column).map_err(fail).map(|value| value.as_str());
             let (name, id, doc) = (text(0)?, text(1)?, text(2)?);
-            let Some(kind) = name.ok().and_then(Kind::from_name) else { continue };
+            let kind = name.ok().and_then(Kind::from_name);
+            let Some(kind) = kind.filter(|kind| kind.durability() == Durability::Hot) else { continue };
             let unreadable = |id: &str, error: rusqlite::types::FromSqlError| {
                 let (kind, id, why) = (kind.name(), id.to_owned(), error.to_string());
                 damaged(store, Damage::Document { kind, id, why })
             };
             let id = id.map_err(|error| unreadable("with an unreadable id", error))?;
             let doc = doc.map_err(|error| unreadable(id, error))?;
-            each(StoredRecord { kind, id, doc, seq: from_sql(row.get(3).map_err(fail)?) })?;
+            each(StoredRecord { kind, id, doc, seq: from_sql(image.seq) })?;
         }
-        let Meta { incarnation, epoch } = self.meta;
+        let Meta { incarnation, epoch, .. } = self.meta;
         Ok(Head { seq: from_sql(seq), at: Timestamp(at), incarnation, epoch })
     }
 

@@ -143,7 +143,7 @@ impl Store {
     /// The document of a hot or cold record.
     ///
     /// # Errors
-    /// `Unavailable` if the database cannot answer.
+    /// `Unavailable` if the database cannot answer; `Internal` if what it holds is damaged.
     pub async fn get(&self, kind: Kind, id: &str) -> Result<Option<String>> {
         let id = id.to_owned();
         self.read(move |reader| reader.get(kind, &id)).await
@@ -153,7 +153,7 @@ impl Store {
     /// `reverse`), beyond `after`, at most `limit` and at most [`crate::LIST_ROWS_MAX`].
     ///
     /// # Errors
-    /// `Unavailable` if the database cannot answer.
+    /// `Unavailable` if the database cannot answer; `Internal` if what it holds is damaged.
     pub async fn list(
         &self,
         kind: Kind,
@@ -172,7 +172,7 @@ impl Store {
     /// What the journal knows of a record, oldest first; the newest [`crate::HISTORY_ENTRIES_MAX`] entries.
     ///
     /// # Errors
-    /// `Unavailable` if the database cannot answer.
+    /// `Unavailable` if the database cannot answer; `Internal` if what it holds is damaged.
     pub async fn history(&self, kind: Kind, id: &str) -> Result<Vec<HistoryEntry>> {
         let id = id.to_owned();
         self.read(move |reader| reader.history(kind, &id)).await
@@ -181,7 +181,8 @@ impl Store {
     /// A record as it was after the last commit at or before `at`; `None` if it was not there.
     ///
     /// # Errors
-    /// `NotFound` if the journal was trimmed and begins after `at`; `Unavailable` if the database cannot answer.
+    /// `NotFound` if the journal was trimmed and begins after `at`; `Unavailable` if the database cannot answer;
+    /// `Internal` if what it holds is damaged.
     pub async fn record_at(&self, kind: Kind, id: &str, at: Timestamp) -> Result<Option<String>> {
         let id = id.to_owned();
         self.read(move |reader| reader.record_at(kind, &id, at)).await

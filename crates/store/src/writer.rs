@@ -349,6 +349,7 @@ impl From<ReadError> for Error {
                             operator the request id.";
                 Error { internal: Some(why), ..Error::unavailable(text) }
             }
+            ReadError::Damaged { .. } => Error::internal(error),
             ReadError::Trimmed { .. } => {
                 Error::not_found_text(format!("That is not known any more: {error}."))
             }

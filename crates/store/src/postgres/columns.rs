@@ -3,6 +3,7 @@
 use crate::{
     engine::{Batch, Before},
     sql::to_sql,
+    sum,
 };
 use tokio_postgres::types::ToSql;
 
@@ -14,15 +15,18 @@ pub(super) struct Columns<'b> {
     actor: Vec<&'b str>,
     request_id: Vec<&'b str>,
     why: Vec<&'b str>,
+    entry_sum: Vec<i64>,
     change_seq: Vec<i64>,
     change_kind: Vec<&'b str>,
     change_id: Vec<&'b str>,
     before: Vec<Option<&'b str>>,
     is_stored: Vec<bool>,
+    change_sum: Vec<i64>,
     written_kind: Vec<&'b str>,
     written_id: Vec<&'b str>,
     doc: Vec<&'b str>,
     written_seq: Vec<i64>,
+    written_sum: Vec<i64>,
     removed_kind: Vec<&'b str>,
     removed_id: Vec<&'b str>,
 }
@@ -36,6 +40,7 @@ impl<'b> Columns<'b> {
             to.actor.push(&entry.cause.actor);
             to.request_id.push(&entry.cause.request_id);
             to.why.push(&entry.cause.why);
+            to.entry_sum.push(sum::of_entry(entry));
         }
         for change in &batch.changes {
             let before = match &change.before {
@@ -47,6 +52,7 @@ impl<'b> Columns<'b> {
             to.change_id.push(&change.id);
             to.before.push(before);
             to.is_stored.push(change.before == Before::Stored);
+            to.change_sum.push(sum::of_image(change.kind, &change.id, before, change.seq));
         }
         for ((kind, id), row) in &batch.records {
             if let Some(doc) = &row.doc {
@@ -54,6 +60,7 @@ impl<'b> Columns<'b> {
                 to.written_id.push(id);
                 to.doc.push(doc);
                 to.written_seq.push(to_sql(row.seq));
+                to.written_sum.push(sum::of_image(*kind, id, Some(doc), row.seq));
             } else {
                 to.removed_kind.push(kind.name());
                 to.removed_id.push(id);
@@ -62,7 +69,7 @@ impl<'b> Columns<'b> {
         to
     }
 
-    pub fn params<'p>(&'p self, epoch: &'p String) -> [&'p (dyn ToSql + Sync); 17] {
+    pub fn params<'p>(&'p self, epoch: &'p String) -> [&'p (dyn ToSql + Sync); 20] {
         [
             epoch,
             &self.entry_seq,
@@ -70,15 +77,18 @@ impl<'b> Columns<'b> {
             &self.actor,
             &self.request_id,
             &self.why,
+            &self.entry_sum,
             &self.change_seq,
             &self.change_kind,
             &self.change_id,
             &self.before,
             &self.is_stored,
+            &self.change_sum,
             &self.written_kind,
             &self.written_id,
             &self.doc,
             &self.written_seq,
+            &self.written_sum,
             &self.removed_kind,
             &self.removed_id,
         ]

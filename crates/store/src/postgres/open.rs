@@ -1,9 +1,12 @@
 //! Opening a PostgreSQL store: the session, the lock, the tables, and the epoch.
 
-use super::session::{Session, Trouble};
+use super::{
+    rows,
+    session::{Session, Trouble},
+};
 use crate::{
     error::Damage,
-    format::{self, damaged, failed, first_gap, Meta, MetaLines, TABLES},
+    format::{self, damaged, failed, Dense, Meta, MetaLines, FORMAT, SUMMED_TABLES, TABLES},
     sql::{self, from_sql, TAIL_ENTRIES},
     OpenError,
 };
@@ -34,11 +37,11 @@ const HOLDER: &str = "
 const CREATE: &str = "
     BEGIN;
     CREATE TABLE records (kind text COLLATE \"C\" NOT NULL, id text COLLATE \"C\" NOT NULL, doc text NOT NULL,
-        seq bigint NOT NULL, PRIMARY KEY (kind, id));
+        seq bigint NOT NULL, sum bigint, PRIMARY KEY (kind, id));
     CREATE TABLE journal (seq bigint PRIMARY KEY, at bigint NOT NULL, actor text NOT NULL,
-        request_id text NOT NULL, why text NOT NULL);
+        request_id text NOT NULL, why text NOT NULL, sum bigint);
     CREATE TABLE changes (seq bigint NOT NULL, kind text COLLATE \"C\" NOT NULL, id text COLLATE \"C\" NOT NULL,
-        before text, PRIMARY KEY (kind, id, seq));
+        before text, sum bigint, PRIMARY KEY (kind, id, seq));
     CREATE INDEX changes_seq ON changes (seq);
     CREATE TABLE meta (key text PRIMARY KEY, value text NOT NULL);";
 
@@ -64,12 +67,14 @@ pub(super) fn open(config: &str) -> Result<Opened, OpenError> {
     prepare_tables(&store, &session)?;
     let lines = meta_lines(&session).map_err(|error| failed(&store, "reading the table 'meta'", error))?;
     let mut meta = format::check(&store, &lines)?;
-    check_journal(&store, &session)?;
-    let raise = "UPDATE meta SET value = (value::bigint + 1)::text WHERE key = 'epoch'";
+    check_journal(&store, &session, meta.sum_column())?;
+    let raise = "UPDATE meta SET value = (value::bigint + 1)::text WHERE key = 'epoch';";
+    let upgrade = if meta.is_old() { upgrade() } else { String::new() };
     session
-        .run(session.client().batch_execute(raise))
+        .run(session.client().batch_execute(&format!("BEGIN; {upgrade}{raise} COMMIT;")))
         .map_err(|error| failed(&store, "raising the epoch", error))?;
     meta.epoch += 1;
+    meta.format = meta.format.max(FORMAT);
     Ok(Opened { store, config, session, meta })
 }
 
@@ -146,13 +151,24 @@ fn meta_lines(session: &Session) -> Result<MetaLines, Trouble> {
     rows.iter().map(line).collect::<Result<_, tokio_postgres::Error>>().map_err(Trouble::from)
 }
 
-fn check_journal(store: &str, session: &Session) -> Result<(), OpenError> {
+/// Every entry at the journal's end is as it was written, and none is missing.
+fn check_journal(store: &str, session: &Session, sum: &str) -> Result<(), OpenError> {
     let fail = |error: Trouble| failed(store, "checking the journal", error);
-    let rows = session.run(session.client().query(sql::JOURNAL_TAIL, &[&TAIL_ENTRIES])).map_err(fail)?;
-    let seqs: Result<Vec<i64>, _> = rows.iter().map(|row| row.try_get(0)).collect();
-    let seqs = seqs.map_err(|error| fail(error.into()))?;
-    match first_gap(seqs.into_iter().map(from_sql)) {
-        Some(missing) => Err(damaged(store, Damage::JournalGap { missing })),
-        None => Ok(()),
-    }
+    let column = |error: tokio_postgres::Error| fail(error.into());
+    let before = session.run(session.client().query_opt(sql::BEFORE_TAIL, &[&TAIL_ENTRIES])).map_err(fail)?;
+    let before: Option<i64> = before.map(|row| row.try_get(0)).transpose().map_err(column)?;
+    let mut dense = Dense::default();
+    let mut each = |row: tokio_postgres::Row| {
+        let entry = rows::entry(&row, 0).map_err(column)?;
+        entry.check().and_then(|()| dense.take(from_sql(entry.seq))).map_err(|damage| damaged(store, damage))
+    };
+    session.for_each(&sql::journal_after(sum), &[&before.unwrap_or(i64::MIN)], &mut each, fail)
+}
+
+/// Rows that are there already stay without a sum.
+fn upgrade() -> String {
+    let tables = SUMMED_TABLES.map(|table| format!("ALTER TABLE {table} ADD COLUMN sum bigint; "));
+    let lines = format::version_lines()
+        .map(|(key, version)| format!("UPDATE meta SET value = '{version}' WHERE key = '{key}'; "));
+    tables.concat() + &lines.concat()
 }

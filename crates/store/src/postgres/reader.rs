@@ -1,9 +1,12 @@
 //! Reads from a PostgreSQL store on a session of their own, which is renewed when it breaks.
 
-use super::session::{Session, Trouble};
+use super::{
+    rows::{self, Unreadable},
+    session::{Session, Trouble},
+};
 use crate::{
     document_range::DocumentRange,
-    engine::{resolve_record_at, HistoryEntry, Page, ReadError, Reader, HISTORY_ENTRIES_MAX},
+    engine::{resolve_record_at, HistoryEntry, JournalEntry, Page, ReadError, Reader, HISTORY_ENTRIES_MAX},
     sql::{self, from_sql},
 };
 use lenticular_model::{Cause, Kind, Timestamp};
@@ -11,7 +14,7 @@ use std::{
     path::Path,
     sync::{Mutex, PoisonError},
 };
-use tokio_postgres::{types::ToSql, Config, Error, Row};
+use tokio_postgres::{types::ToSql, Config, Row};
 
 const SETTINGS: &str =
     "SET default_transaction_read_only = on; SET statement_timeout = '10s'; SET client_min_messages = warning;";
@@ -57,10 +60,13 @@ impl PostgresReader {
         &self,
         statement: &str,
         params: &[&(dyn ToSql + Sync)],
-        read: impl Fn(&Row) -> Result<T, Error>,
+        read: impl Fn(&Row) -> Result<T, Unreadable>,
     ) -> Result<Vec<T>, ReadError> {
         let rows = self.query(statement, params)?;
-        rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| self.failed(&error.into()))
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| match error {
+            Unreadable::Postgres(error) => self.failed(&error.into()),
+            Unreadable::Damaged(damage) => ReadError::Damaged { store: self.store.clone(), damage },
+        })
     }
 
     fn failed(&self, trouble: &Trouble) -> ReadError {
@@ -68,9 +74,37 @@ impl PostgresReader {
     }
 }
 
+/// The id and the document of a record whose columns begin at `first`.
+fn record(row: &Row, first: usize) -> Result<(String, String), Unreadable> {
+    rows::image(row, first)?.check_record()?;
+    Ok((row.try_get(first + 1)?, row.try_get(first + 2)?))
+}
+
+/// An entry of the journal whose columns begin at `first`.
+fn entry(row: &Row, first: usize) -> Result<JournalEntry, Unreadable> {
+    rows::entry(row, first)?.check()?;
+    let text = |column: usize| row.try_get(first + column);
+    Ok(JournalEntry {
+        seq: from_sql(row.try_get(first)?),
+        at: Timestamp(row.try_get(first + 1)?),
+        cause: Cause { actor: text(2)?, request_id: text(3)?, why: text(4)? },
+    })
+}
+
+/// An entry of the journal whose columns begin at `first`, and what the change after them found.
+fn change(row: &Row, first: usize) -> Result<(JournalEntry, Option<String>), Unreadable> {
+    let image = rows::image(row, first + 6)?;
+    image.check_change()?;
+    if !rows::is_there(row, first)? {
+        return Err(image.without_entry().into());
+    }
+    Ok((entry(row, first)?, row.try_get(first + 8)?))
+}
+
 impl Reader for PostgresReader {
     fn get(&self, kind: Kind, id: &str) -> Result<Option<String>, ReadError> {
-        Ok(self.rows(sql::GET, &[&kind.name(), &id], |row| row.try_get(0))?.pop())
+        let mut found = self.rows(sql::GET, &[&kind.name(), &id], |row| record(row, 0))?;
+        Ok(found.pop().map(|(_, doc)| doc))
     }
 
     fn list(&self, page: &Page<'_>) -> Result<Vec<(String, String)>, ReadError> {
@@ -81,18 +115,14 @@ impl Reader for PostgresReader {
         params.extend(range.high.as_ref().map(|high| high as &(dyn ToSql + Sync)));
         params.push(&limit);
         let statement = sql::list(range.high.is_some(), page.reverse);
-        self.rows(&statement, &params, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        self.rows(&statement, &params, |row| record(row, 0))
     }
 
     fn history(&self, kind: Kind, id: &str) -> Result<Vec<HistoryEntry>, ReadError> {
         let limit = i64::try_from(HISTORY_ENTRIES_MAX).unwrap_or(i64::MAX);
         let mut entries = self.rows(sql::HISTORY, &[&kind.name(), &id, &limit], |row| {
-            Ok(HistoryEntry {
-                seq: from_sql(row.try_get(0)?),
-                at: Timestamp(row.try_get(1)?),
-                cause: Cause { actor: row.try_get(2)?, request_id: row.try_get(3)?, why: row.try_get(4)? },
-                before: row.try_get(5)?,
-            })
+            let (JournalEntry { seq, at, cause }, before) = change(row, 0)?;
+            Ok(HistoryEntry { seq, at, cause, before })
         })?;
         entries.reverse();
         Ok(entries)
@@ -100,13 +130,17 @@ impl Reader for PostgresReader {
 
     fn record_at(&self, kind: Kind, id: &str, at: Timestamp) -> Result<Option<String>, ReadError> {
         let found = self.rows(sql::RECORD_AT, &[&kind.name(), &id, &at.0], |row| {
-            let (seq, begins): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
-            let (later_seq, before): (Option<i64>, Option<String>) = (row.try_get(2)?, row.try_get(3)?);
-            let first_entry = seq.zip(begins).map(|(seq, begins)| (from_sql(seq), Timestamp(begins)));
-            Ok((first_entry, later_seq.map(|_| before), row.try_get(4)?))
+            let oldest = rows::is_there(row, 0)?.then(|| entry(row, 0)).transpose()?;
+            let oldest = oldest.map(|entry| (entry.seq, entry.at));
+            if rows::is_there(row, 20)? {
+                let (_, before) = change(row, 11)?;
+                return Ok((oldest, Some(before), None));
+            }
+            let present = rows::is_there(row, 9)?.then(|| record(row, 6)).transpose()?;
+            Ok((oldest, None, present.map(|(_, doc)| doc)))
         });
-        let (first_entry, later, present) = found?.pop().unwrap_or((None, None, None));
-        resolve_record_at(at, first_entry, later, present)
+        let (oldest, later, present) = found?.pop().unwrap_or((None, None, None));
+        resolve_record_at(at, oldest, later, present)
     }
 
     fn backup(&self, _to: &Path) -> Result<(), ReadError> {

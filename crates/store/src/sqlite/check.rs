@@ -1,13 +1,16 @@
 //! Finding damage in an SQLite store before anything is written to it.
 
-use super::CLEAN;
+use super::{
+    rows::{self, Unreadable},
+    CLEAN,
+};
 use crate::{
     error::Damage,
-    format::{self, damaged, failed, first_gap, MetaLines, TABLES},
+    format::{self, damaged, failed, Dense, MetaLines, TABLES},
     sql::{self, from_sql, TAIL_ENTRIES},
     OpenError,
 };
-use rusqlite::{ffi::ErrorCode, params, Connection, OptionalExtension};
+use rusqlite::{ffi::ErrorCode, Connection, OptionalExtension};
 
 /// A file up to this size is always checked whole.
 const SMALL_BYTES: u64 = 16 << 20;
@@ -26,15 +29,16 @@ pub(super) fn check(store: &str, connection: &Connection, bytes: u64) -> Result<
         }
     }
     let lines = meta_lines(connection).map_err(fail)?;
-    format::check(store, &lines)?;
+    let sum = format::check(store, &lines)?.sum_column();
     let is_clean = lines.get(CLEAN).is_some_and(|clean| clean == "1");
     let whole = bytes <= SMALL_BYTES || (!is_clean && bytes <= CHECKABLE_BYTES);
     if whole {
         check_pages(store, connection)?;
     }
-    check_journal(store, connection, if whole { i64::MAX } else { TAIL_ENTRIES })?;
+    named(store, "checking the journal", check_journal(connection, sum, whole))?;
     if whole {
-        check_references(store, connection)?;
+        named(store, "checking the records", check_records(connection, sum))?;
+        named(store, "checking the changes", check_changes(connection, sum))?;
     }
     Ok(())
 }
@@ -49,38 +53,65 @@ fn check_pages(store: &str, connection: &Connection) -> Result<(), OpenError> {
     Err(damaged(store, Damage::Malformed(verdict)))
 }
 
-fn check_journal(store: &str, connection: &Connection, entries: i64) -> Result<(), OpenError> {
-    let fail = |error: rusqlite::Error| read_error(store, "checking the journal", &error);
-    let mut statement = connection.prepare(sql::JOURNAL_TAIL).map_err(fail)?;
-    let seqs = statement.query_map([entries], |row| row.get::<_, i64>(0)).map_err(fail)?;
-    let mut read_failure = None;
-    let seqs = seqs.map_while(|seq| seq.map_err(|error| read_failure = Some(error)).ok());
-    let gap = first_gap(seqs.map(from_sql));
-    if let Some(error) = read_failure {
-        return Err(fail(error));
+/// Every entry is as it was written, and none is missing; at least at the journal's end.
+fn check_journal(connection: &Connection, sum: &str, whole: bool) -> Result<(), Unreadable> {
+    let before = match whole {
+        true => None,
+        false => connection.query_row(sql::BEFORE_TAIL, [TAIL_ENTRIES], |row| row.get(0)).optional()?,
+    };
+    let mut statement = connection.prepare(&sql::journal_after(sum))?;
+    let mut rows = statement.query([before.unwrap_or(i64::MIN)])?;
+    let mut dense = Dense::default();
+    while let Some(row) = rows.next()? {
+        let entry = rows::entry(row, 0)?;
+        entry.check()?;
+        dense.take(from_sql(entry.seq))?;
     }
-    gap.map_or(Ok(()), |missing| Err(damaged(store, Damage::JournalGap { missing })))
+    Ok(())
 }
 
-/// Nothing may be newer than the journal.
-fn check_references(store: &str, connection: &Connection) -> Result<(), OpenError> {
-    let fail = |error: rusqlite::Error| read_error(store, "checking the records", &error);
-    let head: Option<i64> =
-        connection.query_row("SELECT max(seq) FROM journal", [], |row| row.get(0)).map_err(fail)?;
-    let head = head.unwrap_or(0);
-    let record = "SELECT kind, id, seq FROM records WHERE seq > $1 ORDER BY seq DESC LIMIT 1";
-    let record = connection.query_row(record, params![head], |row| {
-        let (kind, id, seq) = (row.get(0)?, row.get(1)?, from_sql(row.get(2)?));
-        Ok(Damage::RecordBeyondJournal { kind, id, seq, head: from_sql(head) })
-    });
-    let change = "SELECT seq FROM changes WHERE seq > $1 ORDER BY seq DESC LIMIT 1";
-    let change = connection.query_row(change, params![head], |row| {
-        Ok(Damage::ChangeBeyondJournal { seq: from_sql(row.get(0)?), head: from_sql(head) })
-    });
-    match record.optional().map_err(fail)?.or(change.optional().map_err(fail)?) {
-        Some(damage) => Err(damaged(store, damage)),
-        None => Ok(()),
+/// Every record is as it was written, and none is newer than the journal.
+fn check_records(connection: &Connection, sum: &str) -> Result<(), Unreadable> {
+    let head = head(connection)?;
+    let mut statement = connection.prepare(&format!("SELECT kind, id, doc, seq, {sum} FROM records"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let image = rows::image(row, 0)?;
+        image.check_record()?;
+        if image.seq > head {
+            let (kind, id, seq) = (row.get(0)?, row.get(1)?, from_sql(image.seq));
+            return Err(Damage::RecordBeyondJournal { kind, id, seq, head: from_sql(head) }.into());
+        }
     }
+    Ok(())
+}
+
+/// Every image before is as it was written, and belongs to no entry beyond the journal.
+fn check_changes(connection: &Connection, sum: &str) -> Result<(), Unreadable> {
+    let head = head(connection)?;
+    let mut statement = connection.prepare(&format!("SELECT kind, id, before, seq, {sum} FROM changes"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let image = rows::image(row, 0)?;
+        image.check_change()?;
+        if image.seq > head {
+            let seq = from_sql(image.seq);
+            return Err(Damage::ChangeBeyondJournal { seq, head: from_sql(head) }.into());
+        }
+    }
+    Ok(())
+}
+
+fn head(connection: &Connection) -> rusqlite::Result<i64> {
+    let head: Option<i64> = connection.query_row("SELECT max(seq) FROM journal", [], |row| row.get(0))?;
+    Ok(head.unwrap_or(0))
+}
+
+fn named(store: &str, doing: &'static str, result: Result<(), Unreadable>) -> Result<(), OpenError> {
+    result.map_err(|error| match error {
+        Unreadable::Sqlite(error) => read_error(store, doing, &error),
+        Unreadable::Damaged(damage) => damaged(store, damage),
+    })
 }
 
 /// The lines of `meta`.

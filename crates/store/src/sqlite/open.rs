@@ -3,10 +3,10 @@
 use super::{check, lock::Lock, CLEAN, SET_META};
 use crate::{
     error::Damage,
-    format::{self, beside, damaged, failed, Meta},
+    format::{self, beside, damaged, failed, Meta, FORMAT, SUMMED_TABLES},
     OpenError,
 };
-use rusqlite::{params, Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{params, Connection, OpenFlags, Transaction, TransactionBehavior};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read},
@@ -25,11 +25,11 @@ const HEADER: &[u8; 16] = b"SQLite format 3\0";
 
 const CREATE: &str = "
     CREATE TABLE records (kind TEXT NOT NULL, id TEXT NOT NULL, doc TEXT NOT NULL, seq INTEGER NOT NULL,
-        PRIMARY KEY (kind, id)) STRICT;
+        sum INTEGER, PRIMARY KEY (kind, id)) STRICT;
     CREATE TABLE journal (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, actor TEXT NOT NULL,
-        request_id TEXT NOT NULL, why TEXT NOT NULL) STRICT;
+        request_id TEXT NOT NULL, why TEXT NOT NULL, sum INTEGER) STRICT;
     CREATE TABLE changes (seq INTEGER NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, before TEXT,
-        PRIMARY KEY (kind, id, seq)) STRICT;
+        sum INTEGER, PRIMARY KEY (kind, id, seq)) STRICT;
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;";
 
 /// WAL lets readers read while the writer writes; FULL syncs the log at every commit. Checkpoints are rarer than by
@@ -139,15 +139,31 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// Raises the epoch and notes that the store is open.
+/// Raises the epoch, notes that the store is open, and brings an older one to this binary's format.
 fn take_over(store: &str, connection: &mut Connection) -> Result<Meta, OpenError> {
     let fail = |error: rusqlite::Error| check::read_error(store, "taking it over", &error);
     let lines = check::meta_lines(connection).map_err(fail)?;
     let mut meta = format::check(store, &lines)?;
     meta.epoch += 1;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+    if meta.is_old() {
+        upgrade(&transaction)
+            .map_err(|error| check::read_error(store, "bringing it to a newer format", &error))?;
+        meta.format = FORMAT;
+    }
     transaction.execute(SET_META, params!["epoch", meta.epoch.to_string()]).map_err(fail)?;
     transaction.execute(SET_META, params![CLEAN, "0"]).map_err(fail)?;
     transaction.commit().map_err(fail)?;
     Ok(meta)
+}
+
+/// Rows that are there already stay without a sum.
+fn upgrade(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    for table in SUMMED_TABLES {
+        transaction.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN sum INTEGER"))?;
+    }
+    for (key, version) in format::version_lines() {
+        transaction.execute(SET_META, params![key, version.to_string()])?;
+    }
+    Ok(())
 }

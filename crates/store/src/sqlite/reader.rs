@@ -1,14 +1,17 @@
 //! Reads from an SQLite store on connections of their own, so that neither the writer nor another reader waits.
 
-use super::open::BUSY_TIMEOUT;
+use super::{
+    open::BUSY_TIMEOUT,
+    rows::{self, Unreadable},
+};
 use crate::{
     document_range::DocumentRange,
-    engine::{resolve_record_at, HistoryEntry, Page, ReadError, Reader, HISTORY_ENTRIES_MAX},
+    engine::{resolve_record_at, HistoryEntry, JournalEntry, Page, ReadError, Reader, HISTORY_ENTRIES_MAX},
     format::beside,
     sql::{self, from_sql},
 };
 use lenticular_model::{Cause, Kind, Timestamp};
-use rusqlite::{params, Connection, OpenFlags, OptionalExtension};
+use rusqlite::{params, Connection, OpenFlags, Row};
 use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::OpenOptionsExt,
@@ -29,10 +32,11 @@ impl SqliteReader {
         Self { path: path.to_owned(), idle: Mutex::default() }
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReadError> {
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Unreadable>) -> Result<T, ReadError> {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = idle().pop();
-        let result = kept.map_or_else(|| self.connect(), Ok).and_then(|connection| {
+        let connection = kept.map_or_else(|| self.connect(), Ok).map_err(Unreadable::from);
+        let result = connection.and_then(|connection| {
             let value = read(&connection)?;
             let mut idle = idle();
             if idle.len() < IDLE_MAX {
@@ -40,7 +44,10 @@ impl SqliteReader {
             }
             Ok(value)
         });
-        result.map_err(|error| self.failed(super::explain(&error)))
+        result.map_err(|error| match error {
+            Unreadable::Sqlite(error) => self.failed(super::explain(&error)),
+            Unreadable::Damaged(damage) => ReadError::Damaged { store: self.describe(), damage },
+        })
     }
 
     fn connect(&self) -> rusqlite::Result<Connection> {
@@ -53,15 +60,47 @@ impl SqliteReader {
     }
 
     fn failed(&self, why: impl std::fmt::Display) -> ReadError {
-        ReadError::Failed(format!("SQLite store {}: {why}", self.path.display()))
+        ReadError::Failed(format!("{}: {why}", self.describe()))
     }
+
+    fn describe(&self) -> String {
+        format!("SQLite store {}", self.path.display())
+    }
+}
+
+/// The id and the document of a record whose columns begin at `first`.
+fn record(row: &Row<'_>, first: usize) -> Result<(String, String), Unreadable> {
+    rows::image(row, first)?.check_record()?;
+    Ok((row.get(first + 1)?, row.get(first + 2)?))
+}
+
+/// An entry of the journal whose columns begin at `first`.
+fn entry(row: &Row<'_>, first: usize) -> Result<JournalEntry, Unreadable> {
+    rows::entry(row, first)?.check()?;
+    let text = |column: usize| row.get(first + column);
+    Ok(JournalEntry {
+        seq: from_sql(row.get(first)?),
+        at: Timestamp(row.get(first + 1)?),
+        cause: Cause { actor: text(2)?, request_id: text(3)?, why: text(4)? },
+    })
+}
+
+/// An entry of the journal whose columns begin at `first`, and what the change after them found.
+fn change(row: &Row<'_>, first: usize) -> Result<(JournalEntry, Option<String>), Unreadable> {
+    let image = rows::image(row, first + 6)?;
+    image.check_change()?;
+    if !rows::is_there(row, first)? {
+        return Err(image.without_entry().into());
+    }
+    Ok((entry(row, first)?, row.get(first + 8)?))
 }
 
 impl Reader for SqliteReader {
     fn get(&self, kind: Kind, id: &str) -> Result<Option<String>, ReadError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(sql::GET)?;
-            statement.query_row(params![kind.name(), id], |row| row.get(0)).optional()
+            let mut found = statement.query_and_then(params![kind.name(), id], |row| record(row, 0))?;
+            Ok(found.next().transpose()?.map(|(_, doc)| doc))
         })
     }
 
@@ -70,13 +109,13 @@ impl Reader for SqliteReader {
         let limit = i64::try_from(range.limit).unwrap_or(i64::MAX);
         self.read(|connection| {
             let mut statement = connection.prepare_cached(&sql::list(range.high.is_some(), page.reverse))?;
-            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            let row = |row: &Row<'_>| record(row, 0);
             let kind = page.kind.name();
             match &range.high {
-                Some(high) => {
-                    statement.query_map(params![kind, range.low, range.skip, high, limit], row)?.collect()
-                }
-                None => statement.query_map(params![kind, range.low, range.skip, limit], row)?.collect(),
+                Some(high) => statement
+                    .query_and_then(params![kind, range.low, range.skip, high, limit], row)?
+                    .collect(),
+                None => statement.query_and_then(params![kind, range.low, range.skip, limit], row)?.collect(),
             }
         })
     }
@@ -85,31 +124,31 @@ impl Reader for SqliteReader {
         let limit = i64::try_from(HISTORY_ENTRIES_MAX).unwrap_or(i64::MAX);
         self.read(|connection| {
             let mut statement = connection.prepare_cached(sql::HISTORY)?;
-            let entries = statement.query_map(params![kind.name(), id, limit], |row| {
-                Ok(HistoryEntry {
-                    seq: from_sql(row.get(0)?),
-                    at: Timestamp(row.get(1)?),
-                    cause: Cause { actor: row.get(2)?, request_id: row.get(3)?, why: row.get(4)? },
-                    before: row.get(5)?,
-                })
+            let entries = statement.query_and_then(params![kind.name(), id, limit], |row| {
+                let (JournalEntry { seq, at, cause }, before) = change(row, 0)?;
+                Ok(HistoryEntry { seq, at, cause, before })
             })?;
-            let mut entries = entries.collect::<rusqlite::Result<Vec<_>>>()?;
+            let mut entries = entries.collect::<Result<Vec<_>, Unreadable>>()?;
             entries.reverse();
             Ok(entries)
         })
     }
 
     fn record_at(&self, kind: Kind, id: &str, at: Timestamp) -> Result<Option<String>, ReadError> {
-        let (first_entry, later, present) = self.read(|connection| {
+        let (oldest, later, present) = self.read(|connection| {
             let mut statement = connection.prepare_cached(sql::RECORD_AT)?;
-            statement.query_row(params![kind.name(), id, at.0], |row| {
-                let (seq, begins): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
-                let (later_seq, before): (Option<i64>, Option<String>) = (row.get(2)?, row.get(3)?);
-                let first_entry = seq.zip(begins).map(|(seq, begins)| (from_sql(seq), Timestamp(begins)));
-                Ok((first_entry, later_seq.map(|_| before), row.get(4)?))
-            })
+            let mut rows = statement.query(params![kind.name(), id, at.0])?;
+            let Some(row) = rows.next()? else { return Ok((None, None, None)) };
+            let oldest = rows::is_there(row, 0)?.then(|| entry(row, 0)).transpose()?;
+            let oldest = oldest.map(|entry| (entry.seq, entry.at));
+            if rows::is_there(row, 20)? {
+                let (_, before) = change(row, 11)?;
+                return Ok((oldest, Some(before), None));
+            }
+            let present = rows::is_there(row, 9)?.then(|| record(row, 6)).transpose()?;
+            Ok((oldest, None, present.map(|(_, doc)| doc)))
         })?;
-        resolve_record_at(at, first_entry, later, present)
+        resolve_record_at(at, oldest, later, present)
     }
 
     fn backup(&self, to: &Path) -> Result<(), ReadError> {

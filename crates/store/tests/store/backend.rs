@@ -16,6 +16,8 @@ pub trait Backend {
     fn mend(&self);
     /// Runs statements beside the engine. Panics on an engine without SQL.
     fn execute(&self, sql: &str);
+    /// The number that a query beside the engine gives. Panics on an engine without SQL.
+    fn number(&self, sql: &str) -> i64;
 }
 
 const REFUSE: &str = "the disk of the test is full";
@@ -36,6 +38,9 @@ impl Backend for MemoryBackend {
     fn execute(&self, _sql: &str) {
         panic!("the memory engine has no SQL");
     }
+    fn number(&self, _sql: &str) -> i64 {
+        panic!("the memory engine has no SQL");
+    }
 }
 
 pub struct SqliteBackend {
@@ -48,6 +53,12 @@ impl SqliteBackend {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         Self { _folder: folder, path }
+    }
+
+    fn connect(&self) -> rusqlite::Connection {
+        let connection = rusqlite::Connection::open(&self.path).unwrap();
+        connection.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+        connection
     }
 }
 
@@ -64,9 +75,10 @@ impl Backend for SqliteBackend {
         self.execute("DROP TRIGGER refuse");
     }
     fn execute(&self, sql: &str) {
-        let connection = rusqlite::Connection::open(&self.path).unwrap();
-        connection.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
-        connection.execute_batch(sql).unwrap();
+        self.connect().execute_batch(sql).unwrap();
+    }
+    fn number(&self, sql: &str) -> i64 {
+        self.connect().query_row(sql, [], |row| row.get(0)).unwrap()
     }
 }
 
@@ -98,6 +110,9 @@ impl Backend for PostgresBackend {
     }
     fn execute(&self, sql: &str) {
         self.cluster.execute(&self.schema, sql);
+    }
+    fn number(&self, sql: &str) -> i64 {
+        self.cluster.number(&self.schema, sql)
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
     },
 };
 use tempfile::TempDir;
+use tokio_postgres::Client;
 
 static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
 static SCHEMAS: AtomicUsize = AtomicUsize::new(0);
@@ -70,15 +71,25 @@ impl Cluster {
 
     /// Runs statements on a connection of their own.
     pub fn execute(&self, schema: &str, sql: &str) {
+        self.on_connection(schema, async |client| client.batch_execute(sql).await.unwrap());
+    }
+
+    /// The number that a query gives.
+    pub fn number(&self, schema: &str, sql: &str) -> i64 {
+        self.on_connection(schema, async |client| client.query_one(sql, &[]).await.unwrap().get(0))
+    }
+
+    fn on_connection<T>(&self, schema: &str, run: impl AsyncFnOnce(&Client) -> T) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let connected = tokio_postgres::connect(&self.config(schema), tokio_postgres::NoTls).await;
             let (client, connection) = connected.unwrap();
             let connection = tokio::spawn(connection);
-            client.batch_execute(sql).await.unwrap();
+            let value = run(&client).await;
             drop(client);
             connection.await.unwrap().unwrap();
-        });
+            value
+        })
     }
 
     /// Ends the sessions of a schema's writer (which holds a lock) or of its readers (which hold none).

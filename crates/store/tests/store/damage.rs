@@ -1,15 +1,19 @@
 //! Damage that every engine with SQL must name and must not mend.
 
-use crate::backend::{incarnation, role, role_id, transact, writer, Backend};
-use lenticular_model::Timestamp;
-use lenticular_store::{Damage, OpenError, Writer, FORMAT};
+use crate::backend::{description, incarnation, role, role_id, transact, writer, Backend};
+use lenticular_model::{error, identity::Role, Kind, Timestamp};
+use lenticular_store::{Damage, OpenError, Page, ReadError, Reader, Writer, FORMAT};
 
-/// What is done to a store that is closed, and what opening it must say.
+/// What is done to a store that is closed, and what opening it must say. Rows without a sum are those of a store that
+/// an older version began.
 const CASES: &[(&str, &str)] = &[
-    ("UPDATE records SET doc = '{\"id\":' WHERE id = 'ROLE'", "the role ROLE cannot be read: EOF"),
+    (
+        "UPDATE records SET doc = '{\"id\":', sum = NULL WHERE id = 'ROLE'",
+        "the role ROLE cannot be read: EOF",
+    ),
     ("DELETE FROM journal WHERE seq = 3", "the journal has no entry 3"),
     (
-        "UPDATE records SET seq = 99 WHERE id = 'ROLE'",
+        "UPDATE records SET seq = 99, sum = NULL WHERE id = 'ROLE'",
         "the role ROLE was written by entry 99, and the journal ends at 5",
     ),
     ("DELETE FROM journal", "and the journal ends at 0"),
@@ -20,23 +24,52 @@ const CASES: &[(&str, &str)] = &[
     ("UPDATE meta SET value = 'x' WHERE key = 'incarnation'", "'incarnation' in the table 'meta' is 'x'"),
 ];
 
+/// What is changed in a row of a store that is closed, and which row opening it must name.
+const CHANGES: &[(&str, &str)] = &[
+    (
+        "UPDATE records SET doc = replace(doc, 'text 1', 'text 2') WHERE id = 'ROLE'",
+        "the role ROLE of entry 1",
+    ),
+    ("UPDATE records SET doc = '{\"id\":' WHERE id = 'ROLE'", "the role ROLE of entry 1"),
+    ("UPDATE records SET seq = 2 WHERE id = 'ROLE'", "the role ROLE of entry 2"),
+    ("UPDATE records SET kind = 'domain' WHERE id = 'ROLE'", "the domain ROLE of entry 1"),
+    ("UPDATE records SET kind = 'rolf' WHERE id = 'ROLE'", "the rolf ROLE of entry 1"),
+    ("UPDATE records SET id = 'other' WHERE id = 'ROLE'", "the role other of entry 1"),
+    ("UPDATE records SET sum = sum + 1 WHERE id = 'ROLE'", "the role ROLE of entry 1"),
+    ("UPDATE journal SET actor = 'toaster' WHERE seq = 4", "entry 4 of the journal"),
+    ("UPDATE journal SET at = at + 1000 WHERE seq = 5", "entry 5 of the journal"),
+    ("UPDATE journal SET request_id = 'req-2' WHERE seq = 2", "entry 2 of the journal"),
+    ("UPDATE journal SET why = 'put1' WHERE seq = 1", "entry 1 of the journal"),
+];
+
 pub fn run(fresh: &dyn Fn() -> Box<dyn Backend>) {
     for (sql, expected) in CASES {
-        println!("{sql}");
-        let backend = filled(fresh);
-        let role = role_id(1).to_string();
-        backend.execute(&sql.replace("ROLE", &role));
-        // Twice, because nothing is mended on the way.
-        for _ in 0..2 {
-            let error = open(&*backend).err().expect("damage is refused");
-            assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
-            let text = error.to_string();
-            assert!(text.contains(&expected.replace("ROLE", &role)), "{text}");
-            assert!(text.contains("restore a backup"), "{text}");
-        }
+        expect_refusal(fresh, sql, expected);
+    }
+    for (sql, row) in CHANGES {
+        expect_refusal(fresh, sql, &format!("{row} is not as it was written"));
     }
     newer_formats(fresh);
     unknown_kinds(fresh);
+    long_journals(fresh);
+    damage_that_is_read(fresh);
+    damaged_images(fresh);
+    damage_is_never_summed_anew(fresh);
+}
+
+fn expect_refusal(fresh: &dyn Fn() -> Box<dyn Backend>, sql: &str, expected: &str) {
+    println!("{sql}");
+    let backend = filled(fresh);
+    let role = role_id(1).to_string();
+    backend.execute(&sql.replace("ROLE", &role));
+    // Twice, because nothing is mended on the way.
+    for _ in 0..2 {
+        let error = open(&*backend).err().expect("damage is refused");
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&expected.replace("ROLE", &role)), "{text}");
+        assert!(text.contains("restore a backup"), "{text}");
+    }
 }
 
 fn filled(fresh: &dyn Fn() -> Box<dyn Backend>) -> Box<dyn Backend> {
@@ -44,7 +77,7 @@ fn filled(fresh: &dyn Fn() -> Box<dyn Backend>) -> Box<dyn Backend> {
     let mut writer = writer(&*backend);
     for number in 1..=5 {
         transact(&mut writer, i64::from(number), "put", |txn| {
-            txn.put(role(number, "text"));
+            txn.put(role(number, "text 1"));
             Ok(())
         })
         .unwrap();
@@ -98,4 +131,132 @@ fn unknown_kinds(fresh: &dyn Fn() -> Box<dyn Backend>) {
     let error = open(&*backend).err().expect("the proof was found");
     let is_ours = |damage: &Damage| matches!(damage, Damage::Meta { key: "incarnation", .. });
     assert!(matches!(&error, OpenError::Damaged { damage, .. } if is_ours(damage)), "{error}");
+}
+
+/// A journal that is longer than what every opening looks at.
+fn long_journals(fresh: &dyn Fn() -> Box<dyn Backend>) {
+    let entries = "WITH RECURSIVE n (i) AS (SELECT 6 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)
+        INSERT INTO journal (seq, at, actor, request_id, why) SELECT i, 9, 'a', 'r', 'w' FROM n";
+    let damages = [
+        ("DELETE FROM journal WHERE seq = 2003", "the journal has no entry 2003"),
+        ("UPDATE journal SET sum = 1 WHERE seq = 2001", "entry 2001 of the journal is not as it was written"),
+        (
+            "UPDATE journal SET sum = 1 WHERE seq = 12000",
+            "entry 12000 of the journal is not as it was written",
+        ),
+    ];
+    for (sql, expected) in damages {
+        let backend = filled(fresh);
+        backend.execute(entries);
+        assert_eq!(open(&*backend).unwrap().state().seq, 12_000);
+        backend.execute(sql);
+        let text = open(&*backend).err().expect("damage is refused").to_string();
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+/// What `read` gives, twice, is damage that says `expected`, and an API answers with an internal error.
+fn expect_damage<T>(read: impl Fn() -> Result<T, ReadError>, expected: &str) {
+    for _ in 0..2 {
+        let error = read().err().expect("damage is refused");
+        assert!(matches!(error, ReadError::Damaged { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(expected) && text.contains("restore a backup"), "{text}");
+        assert_eq!(lenticular_model::Error::from(error).kind, error::Kind::Internal);
+    }
+}
+
+fn put_cold(writer: &mut Writer, at: i64, id: &str) {
+    transact(writer, at, "cold", |txn| {
+        txn.put_cold(Kind::PastOperation, id, "text 1");
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// Damage beside a store that is open is named by who reads it, and stops nothing else.
+fn damage_that_is_read(fresh: &dyn Fn() -> Box<dyn Backend>) {
+    let backend = filled(fresh);
+    let mut writer = open(&*backend).unwrap();
+    put_cold(&mut writer, 10, "a");
+    put_cold(&mut writer, 11, "b");
+    backend.execute("UPDATE records SET doc = replace(doc, 'text 1', 'text 2') WHERE id = 'a'");
+    let reader = writer.reader();
+    let list = |prefix| {
+        let page = Page { kind: Kind::PastOperation, prefix, after: None, limit: 9, reverse: true };
+        reader.list(&page)
+    };
+    let expected = "the past_operation a of entry 6 is not as it was written";
+    expect_damage(|| reader.get(Kind::PastOperation, "a"), expected);
+    expect_damage(|| list(""), expected);
+    expect_damage(|| reader.record_at(Kind::PastOperation, "a", Timestamp(99)), expected);
+    assert_eq!(reader.record_at(Kind::PastOperation, "a", Timestamp(9)).unwrap(), None);
+    assert_eq!(reader.get(Kind::PastOperation, "b").unwrap().as_deref(), Some("\"text 1\""));
+    assert_eq!(list("b").unwrap().len(), 1);
+    put_cold(&mut writer, 12, "c");
+
+    backend.execute("UPDATE journal SET why = 'gold' WHERE seq = 7");
+    let expected = "entry 7 of the journal is not as it was written";
+    expect_damage(|| reader.history(Kind::PastOperation, "b"), expected);
+    expect_damage(|| reader.record_at(Kind::PastOperation, "b", Timestamp(10)), expected);
+    assert_eq!(reader.history(Kind::PastOperation, "c").unwrap().len(), 1);
+    backend.execute("UPDATE journal SET at = at - 1 WHERE seq = 1");
+    let expected = "entry 1 of the journal is not as it was written";
+    expect_damage(|| reader.record_at(Kind::PastOperation, "c", Timestamp(99)), expected);
+    backend.execute("UPDATE journal SET at = at + 1 WHERE seq = 1");
+    backend.execute("UPDATE journal SET seq = 99 WHERE seq = 8");
+    let expected = "the past_operation c was changed by entry 8, which the journal does not have";
+    expect_damage(|| reader.history(Kind::PastOperation, "c"), expected);
+    expect_damage(|| reader.record_at(Kind::PastOperation, "c", Timestamp(11)), expected);
+}
+
+fn images(reader: &dyn Reader) -> Result<usize, ReadError> {
+    reader.history(Kind::Role, &role_id(1).to_string()).map(|entries| entries.len())
+}
+
+/// What a record was is named like what it is.
+fn damaged_images(fresh: &dyn Fn() -> Box<dyn Backend>) {
+    let role = role_id(1).to_string();
+    let damages = [
+        "UPDATE changes SET before = replace(before, 'text 1', 'text 2') WHERE id = 'ROLE' AND seq = 6",
+        "UPDATE changes SET before = NULL WHERE id = 'ROLE' AND seq = 6",
+        "UPDATE changes SET sum = sum - 1 WHERE id = 'ROLE' AND seq = 6",
+    ];
+    for sql in damages {
+        let backend = filled(fresh);
+        let mut writer = open(&*backend).unwrap();
+        update(&mut writer, 10, "text 2");
+        let reader = writer.reader();
+        assert_eq!(images(&*reader).unwrap(), 2);
+        backend.execute(&sql.replace("ROLE", &role));
+        let expected = format!("the role {role} before entry 6 is not as it was written");
+        expect_damage(|| images(&*reader), &expected);
+        expect_damage(|| reader.record_at(Kind::Role, &role, Timestamp(9)), &expected);
+        assert!(reader.record_at(Kind::Role, &role, Timestamp(10)).unwrap().unwrap().contains("text 2"));
+    }
+    let backend = filled(fresh);
+    let reader = open(&*backend).unwrap().reader();
+    backend.execute("UPDATE changes SET before = '1' WHERE seq = 1");
+    expect_damage(|| images(&*reader), &format!("the role {role} before entry 1 is not as it was written"));
+}
+
+fn update(writer: &mut Writer, at: i64, text: &str) {
+    let changed = transact(writer, at, "update", |txn| {
+        Ok(txn.update::<Role>(&role_id(1), |role| role.description = Some(text.to_owned())))
+    });
+    assert!(changed.unwrap().0);
+}
+
+/// A commit copies the stored document into the past; one that is damaged stays known as such.
+fn damage_is_never_summed_anew(fresh: &dyn Fn() -> Box<dyn Backend>) {
+    let backend = filled(fresh);
+    let mut writer = open(&*backend).unwrap();
+    let role = role_id(1).to_string();
+    backend
+        .execute(&format!("UPDATE records SET doc = replace(doc, 'text 1', 'text 2') WHERE id = '{role}'"));
+    update(&mut writer, 10, "text 3");
+    assert_eq!(description(writer.state(), 1).as_deref(), Some("text 3"));
+    let reader = writer.reader();
+    assert!(reader.get(Kind::Role, &role).unwrap().unwrap().contains("text 3"));
+    expect_damage(|| images(&*reader), &format!("the role {role} before entry 6 is not as it was written"));
 }

@@ -1,8 +1,8 @@
 //! What is particular to a store in a file: what lies at its path, its lock, its backups.
 
 use crate::backend::{contact, dump, incarnation, role, transact, writer, Backend, SqliteBackend};
-use lenticular_model::Timestamp;
-use lenticular_store::{Damage, OpenError, Sqlite, Writer};
+use lenticular_model::{identity::Role, Kind, Timestamp};
+use lenticular_store::{Damage, OpenError, ReadError, Sqlite, Writer};
 use std::{fs, os::unix::fs::PermissionsExt};
 
 fn filled(roles: u8) -> SqliteBackend {
@@ -19,10 +19,13 @@ fn filled(roles: u8) -> SqliteBackend {
     backend
 }
 
+fn open(backend: &SqliteBackend) -> Result<Writer, OpenError> {
+    Writer::open(backend.open()?, Timestamp(0), incarnation())
+}
+
 fn damage(backend: &SqliteBackend) -> Damage {
     let before = fs::read(&backend.path).ok();
-    let opened = backend.open().and_then(|engine| Writer::open(engine, Timestamp(0), incarnation()));
-    let error = opened.err().expect("damage is refused");
+    let error = open(backend).err().expect("damage is refused");
     assert_eq!(fs::read(&backend.path).ok(), before, "the file is left alone");
     match error {
         OpenError::Damaged { damage, store } => {
@@ -89,11 +92,68 @@ fn a_log_without_its_database_is_not_thrown_away() {
 #[test]
 fn records_and_changes_beyond_the_journal_are_named() {
     let backend = filled(3);
-    backend.execute("INSERT INTO changes VALUES (9, 'role', 'x', NULL)");
+    backend.execute("INSERT INTO changes (seq, kind, id, before) VALUES (9, 'role', 'x', NULL)");
     assert_eq!(damage(&backend), Damage::ChangeBeyondJournal { seq: 9, head: 3 });
-    backend.execute("INSERT INTO records VALUES ('user_data', 'x', '1', 8)");
+    backend.execute("INSERT INTO records (kind, id, doc, seq) VALUES ('user_data', 'x', '1', 8)");
     let expected =
         Damage::RecordBeyondJournal { kind: "user_data".to_owned(), id: "x".to_owned(), seq: 8, head: 3 };
+    assert_eq!(damage(&backend), expected);
+}
+
+#[test]
+fn changed_rows_of_every_table_are_named_when_a_small_file_is_opened() {
+    let backend = filled(3);
+    let mut store = writer(&backend);
+    transact(&mut store, 1, "cold", |txn| {
+        txn.put_cold(Kind::UserData, "x", 1);
+        txn.delete::<Role>(&role(2, "").id);
+        Ok(())
+    })
+    .unwrap();
+    store.close().unwrap();
+    backend.execute("UPDATE changes SET before = replace(before, 'text text', 'next text') WHERE seq = 4");
+    let id = role(2, "").id.to_string();
+    assert_eq!(damage(&backend), Damage::Change { kind: "role".to_owned(), id, seq: 4 });
+    let expected = Damage::Record { kind: "user_data".to_owned(), id: "x".to_owned(), seq: 4 };
+    backend.execute("UPDATE records SET doc = '2' WHERE id = 'x'");
+    assert_eq!(damage(&backend), expected);
+    backend.execute("UPDATE records SET doc = CAST(x'ff' AS TEXT) WHERE id = 'x'");
+    assert_eq!(damage(&backend), expected, "bytes that are no text are damage like others");
+    backend.execute("UPDATE journal SET at = 2 WHERE seq = 1");
+    assert_eq!(damage(&backend), Damage::Entry { seq: 1 });
+}
+
+#[test]
+fn rows_of_a_large_file_are_checked_when_they_are_read_and_after_a_crash() {
+    let backend = SqliteBackend::new();
+    let mut store = writer(&backend);
+    let large = "text 1 ".repeat(3 << 20);
+    transact(&mut store, 1, "cold", |txn| {
+        txn.put(role(1, "text 1"));
+        txn.put_cold(Kind::UserData, "large", large);
+        txn.put_cold(Kind::UserData, "x", 1);
+        Ok(())
+    })
+    .unwrap();
+    store.close().unwrap();
+    assert!(fs::metadata(&backend.path).unwrap().len() > 16 << 20);
+    backend.execute("UPDATE records SET doc = '2' WHERE id = 'x'");
+
+    let store = writer(&backend);
+    let expected = Damage::Record { kind: "user_data".to_owned(), id: "x".to_owned(), seq: 1 };
+    let error = store.reader().get(Kind::UserData, "x").unwrap_err();
+    assert!(matches!(&error, ReadError::Damaged { damage, .. } if *damage == expected), "{error}");
+    assert!(store.reader().get(Kind::UserData, "large").unwrap().is_some());
+    store.close().unwrap();
+    backend.execute("UPDATE records SET doc = replace(doc, 'text 1', 'text 2') WHERE kind = 'role'");
+    let error = open(&backend).err().unwrap();
+    assert!(error.to_string().contains("of entry 1 is not as it was written"), "what is loaded is checked");
+    backend.execute("UPDATE records SET doc = replace(doc, 'text 2', 'text 1') WHERE kind = 'role'");
+    backend.execute("UPDATE meta SET value = '1' WHERE key = 'clean'");
+
+    let store = writer(&backend);
+    // The owner ends without a farewell.
+    drop(store);
     assert_eq!(damage(&backend), expected);
 }
 

@@ -11,6 +11,7 @@ mod kill;
 mod random;
 mod suite;
 mod takeover;
+mod upgrade;
 
 use backend::{Backend, MemoryBackend, PostgresBackend, SqliteBackend};
 use cluster::Cluster;
@@ -83,4 +84,14 @@ fn random_transactions_do_as_a_plain_map_does_on_sqlite() {
 #[test]
 fn random_transactions_do_as_a_plain_map_does_on_postgresql() {
     with_postgres_stores(|fresh| random::run(fresh, 12));
+}
+
+#[test]
+fn a_store_of_the_first_format_is_taken_over_on_sqlite() {
+    upgrade::run(&sqlite, upgrade::SQLITE);
+}
+
+#[test]
+fn a_store_of_the_first_format_is_taken_over_on_postgresql() {
+    with_postgres_stores(|fresh| upgrade::run(fresh, upgrade::POSTGRES));
 }
