@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn documents_are_as_openstack_writes_them() {
-        let order = crate::testing::order(1);
+        let order = crate::testing::assignment(1);
         let mut guest = order.guest;
         let address = |dhcp: bool, last: u8| AddressSpec {
             subnet_id: SubnetId::from_random([4; 16]),

@@ -14,19 +14,21 @@ mod http_link;
 mod iso;
 mod link;
 mod machine;
+pub mod peer;
 mod power_off;
 mod runtime;
 #[cfg(test)]
 mod testing;
 
-pub use driver::sim::{Knob, SimKnobs};
+pub use driver::sim::{Knob, SimKnobs, SimNet};
 pub use http_link::{BadUrl, HttpLink};
 pub use link::{Call, Chunks, Link, LinkError};
 pub use power_off::power_off;
 pub use runtime::AgentError;
 
-use driver::{qcow2::Qcow2Disks, qemu::Qemu, sim::SimHost, user_net::UserNetwork, Drivers};
+use driver::{qcow2::Qcow2Disks, qemu::Qemu, sim::SimHost, travel::Travel, user_net::UserNetwork, Drivers};
 use lenticular_model::host::Capacity;
+use peer::Transport;
 use runtime::{take_state_dir, Runtime};
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
@@ -67,7 +69,8 @@ impl Config {
     }
 }
 
-/// Works as a host that runs guests with QEMU, until `shutdown` is there. Guests run on.
+/// Works as a host that runs guests with QEMU, until `shutdown` is there. Guests run on. Without a transport to other
+/// hosts no guest moves.
 ///
 /// # Errors
 /// The state directory cannot be used, or what runs cannot be told. That QEMU is missing is no error: the host says so
@@ -75,6 +78,7 @@ impl Config {
 pub async fn run_qemu(
     config: Config,
     link: Arc<dyn Link>,
+    transport: Option<Arc<dyn Transport>>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), AgentError> {
     let _lock = take_state_dir(&config.state_dir)?;
@@ -85,10 +89,16 @@ pub async fn run_qemu(
     };
     let disks = Arc::new(Qcow2Disks::new(&config.state_dir).map_err(unusable)?);
     let hypervisor = Arc::new(Qemu::new(&config.state_dir, config.shutdown_grace).map_err(unusable)?);
-    let drivers = Drivers { hypervisor, disks, network: Arc::new(UserNetwork) };
+    let (travel, releases) = Travel::new(hypervisor.clone(), disks.clone(), transport);
+    let moves = travel.clone();
+    let drivers = Drivers { hypervisor, disks, network: Arc::new(UserNetwork), moves };
     let state_file = config.state_dir.join("agent.json");
-    let runtime = Runtime::open(config, link, drivers, machine::boot_id(), Some(state_file)).await?;
-    runtime.run(shutdown).await;
+    let runtime =
+        Runtime::open(config, link, drivers, releases, machine::boot_id(), Some(state_file)).await?;
+    tokio::select! {
+        () = runtime.run(shutdown) => {}
+        () = travel.serve() => {}
+    }
     Ok(())
 }
 
@@ -99,17 +109,20 @@ pub async fn run_qemu(
 pub async fn run_sim(
     config: Config,
     knobs: SimKnobs,
+    net: Arc<SimNet>,
     link: Arc<dyn Link>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), AgentError> {
-    let host = Arc::new(SimHost::new(knobs));
-    let drivers = Drivers { hypervisor: host.clone(), disks: host.clone(), network: host };
+    let (host, releases) = SimHost::new(config.host_name.clone(), knobs, net);
+    let host = Arc::new(host);
+    let drivers =
+        Drivers { hypervisor: host.clone(), disks: host.clone(), network: host.clone(), moves: host };
     // Its guests end with this process, so each run is another boot of the host.
     let mut boot = [0; 8];
     let _ = getrandom::fill(&mut boot);
     let boot_id = format!("sim-{:016x}", u64::from_le_bytes(boot));
     let config = Config { capacity: Some(config.capacity.unwrap_or(SIM_CAPACITY)), ..config };
-    let runtime = Runtime::open(config, link, drivers, boot_id, None).await?;
+    let runtime = Runtime::open(config, link, drivers, releases, boot_id, None).await?;
     runtime.run(shutdown).await;
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! What several tests share: a server's order, and a control plane that answers from memory.
+//! What several tests share: a guest, and what is wanted of it.
 
 use lenticular_model::{
     flavor::Size,
     server::{BootStyle, Wanted},
     ImageId, Incarnation, ProjectId, ServerId, UserId,
 };
-use lenticular_wire::agent::{Base, GuestSpec, Order};
+use lenticular_wire::agent::{Assignment, Base, GuestSpec, Order, Own};
 use std::collections::BTreeMap;
 
 pub(crate) fn server(n: u8) -> ServerId {
@@ -16,15 +16,12 @@ pub(crate) fn life(n: u8) -> Incarnation {
     Incarnation::from_random([n; 16])
 }
 
-/// A server that is to run.
-pub(crate) fn order(n: u8) -> Order {
-    Order {
+/// A guest to have.
+pub(crate) fn assignment(n: u8) -> Assignment {
+    Assignment {
         server_id: server(n),
         generation: 1,
-        wanted: Wanted::Running,
         boot: 1,
-        boot_style: BootStyle::Hard,
-        disk_made: false,
         guest: GuestSpec {
             name: "web".to_owned(),
             hostname: "web".to_owned(),
@@ -45,4 +42,41 @@ pub(crate) fn order(n: u8) -> Order {
             has_user_data: false,
         },
     }
+}
+
+/// What is wanted of one guest, all in one.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub(crate) server_id: ServerId,
+    pub(crate) generation: u64,
+    pub(crate) wanted: Wanted,
+    pub(crate) boot: u64,
+    pub(crate) boot_style: BootStyle,
+    pub(crate) disk_made: bool,
+    pub(crate) guest: GuestSpec,
+}
+
+impl Wish {
+    /// The order for it.
+    pub(crate) fn order(&self) -> Order {
+        let Self { server_id, generation, boot, boot_style, disk_made, .. } = *self;
+        if self.wanted == Wanted::Absent {
+            return Order::Remove { server_id, generation };
+        }
+        let assignment = Assignment { server_id, generation, boot, guest: self.guest.clone() };
+        Order::Own(Own {
+            assignment: assignment.into(),
+            run: self.wanted == Wanted::Running,
+            boot_style,
+            disk_made,
+            outgoing: None,
+        })
+    }
+}
+
+/// A server that is to run.
+pub(crate) fn wish(n: u8) -> Wish {
+    let Assignment { server_id, generation, boot, guest } = assignment(n);
+    let (wanted, boot_style) = (Wanted::Running, BootStyle::Hard);
+    Wish { server_id, generation, wanted, boot, boot_style, disk_made: false, guest }
 }

@@ -107,7 +107,7 @@ fn port() -> PortSpec {
 fn start(cloud: &Arc<Cloud>, state: &State) -> Running<Result<(), AgentError>> {
     let link = cloud.clone();
     let config = Config::new("host-1", state.0.path());
-    Running::start(move |stop| run_qemu(config, link, stop))
+    Running::start(move |stop| run_qemu(config, link, None, stop))
 }
 
 async fn ssh_answers(forward: &str) {
@@ -259,7 +259,7 @@ async fn a_base_that_is_damaged_fails_the_server_in_words() {
 
     // A second agent on the same directory is refused.
     let refused =
-        run_qemu(Config::new("host-2", state.0.path()), cloud.clone(), std::future::pending()).await;
+        run_qemu(Config::new("host-2", state.0.path()), cloud.clone(), None, std::future::pending()).await;
     assert!(refused.unwrap_err().to_string().contains("Another agent"));
     agent.stop().await.unwrap();
 }

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 fn start(cloud: &Arc<Cloud>, knobs: SimKnobs) -> Running<Result<(), AgentError>> {
     let link = cloud.clone();
     let config = Config::new("sim-1", "/nowhere");
-    Running::start(move |stop| run_sim(config, knobs, link, stop))
+    Running::start(move |stop| run_sim(config, knobs, Default::default(), link, stop))
 }
 
 #[tokio::test]
@@ -159,7 +159,8 @@ async fn thousands_of_guests_are_light() {
     let cloud = Cloud::new(None);
     let config = Config { parallel_max: 64, ..Config::new("sim-1", "/nowhere") };
     let link = cloud.clone();
-    let agent = Running::start(move |stop| run_sim(config, SimKnobs::default(), link, stop));
+    let agent =
+        Running::start(move |stop| run_sim(config, SimKnobs::default(), Default::default(), link, stop));
     let ids: Vec<_> =
         (0..2000_u128).map(|n| lenticular_model::ServerId(uuid::Uuid::from_u128(n + 1))).collect();
     cloud.set(|inner| {

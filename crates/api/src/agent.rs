@@ -138,6 +138,7 @@ impl App {
             name: hello.host_name,
             boot_id: hello.boot_id,
             address: hello.address,
+            peer_address: hello.peer_address,
             zone: hello.zone,
             capacity: hello.capacity,
             hypervisor: hello.hypervisor,

@@ -21,6 +21,21 @@ pub struct Ask {
     pub host: Option<String>,
     /// The CPU architecture that its image is for.
     pub arch: Option<String>,
+    /// Where it comes from, if it moves.
+    pub moves: Option<Moves>,
+}
+
+/// What a server that moves needs of its target beside what a new one does.
+#[derive(Debug, Clone)]
+pub struct Moves {
+    /// Where it is.
+    pub from: HostId,
+    /// True if it runs on while it moves.
+    pub live: bool,
+    /// True if it may stay there.
+    pub may_stay: bool,
+    /// What it takes there now.
+    pub has: Size,
 }
 
 /// Hosts that were refused for one reason.
@@ -66,6 +81,19 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// What an operator may read of it: every host that was refused, and why.
+    pub fn explain(&self) -> String {
+        let list =
+            |r: &Refusal| format!("{}: {} {} ({})", r.hosts.join(", "), r.filter, r.reason, plain(&r.filter));
+        let reasons: Vec<String> = self.refused.iter().map(list).collect();
+        match reasons.is_empty() {
+            true => self.summary(),
+            false => format!("No valid host was found. {}.", reasons.join("; ")),
+        }
+    }
+}
+
 /// What a filter means, for someone who does not know Nova's names.
 fn plain(filter: &str) -> &'static str {
     match filter {
@@ -73,6 +101,9 @@ fn plain(filter: &str) -> &'static str {
         "AvailabilityZoneFilter" => "in another zone",
         "ForcedHostFilter" => "not the host asked for",
         "ImagePropertiesFilter" => "another CPU architecture",
+        "SameHostFilter" => "the one it is on",
+        "MigrationFilter" => "unable to take over a guest",
+        "CPUCompatibilityFilter" => "another CPU",
         "VCPU" => "too few CPUs left",
         "MEMORY_MB" => "too little memory left",
         "DISK_GB" => "too little disk left",
@@ -87,7 +118,7 @@ pub fn schedule(state: &State, ask: &Ask) -> (Option<HostId>, Verdict) {
     for id in state.index.host_names.values() {
         let Some(host) = state.hosts.get(id) else { continue };
         let taken = state.index.host_usage.get(id).copied().unwrap_or_default();
-        match filter(host, &taken, ask) {
+        match filter(host, &taken, ask).and_then(|()| move_filter(state, host, ask)) {
             Ok(()) => accepted.push((weigh(host, &taken), host)),
             Err((filter, reason)) => refused.entry((filter, reason)).or_default().push(host.name.clone()),
         }
@@ -124,6 +155,9 @@ fn filter(host: &Host, taken: &Taken, ask: &Ask) -> Result<(), Refused> {
         ));
     }
     let Some(size) = ask.size else { return Ok(()) };
+    // On its own host it needs only what it has not yet.
+    let stays = ask.moves.as_ref().filter(|moves| moves.from == host.id);
+    let size = stays.map_or(size, |moves| size.beyond(&moves.has));
     let room = |class: &'static str, has: u64, taken: u64, needs: u64| {
         if taken.saturating_add(needs) <= has {
             return Ok(());
@@ -133,6 +167,45 @@ fn filter(host: &Host, taken: &Taken, ask: &Ask) -> Result<(), Refused> {
     room("VCPU", host.vcpus_to_give(), taken.capacity.vcpus, u64::from(size.vcpus))?;
     room("MEMORY_MB", host.capacity.memory_mb, taken.capacity.memory_mb, u64::from(size.ram_mb))?;
     room("DISK_GB", host.capacity.disk_gb, taken.capacity.disk_gb, size.all_disk_gb())
+}
+
+/// What a host must be to take a guest over from another.
+fn move_filter(state: &State, host: &Host, ask: &Ask) -> Result<(), Refused> {
+    let Some(moves) = &ask.moves else { return Ok(()) };
+    if host.id == moves.from {
+        return match moves.may_stay {
+            true => Ok(()),
+            false => Err(("SameHostFilter", "is where the server is".to_owned())),
+        };
+    }
+    if host.peer_address.is_empty() {
+        let why = "its agent does not listen for other hosts, so no guest can be brought there";
+        return Err(("MigrationFilter", why.to_owned()));
+    }
+    let Some(from) = state.hosts.get(&moves.from) else { return Ok(()) };
+    let (has, had) = (&host.hypervisor, &from.hypervisor);
+    if has.driver != had.driver {
+        let why = format!("runs {}, and the guest comes from {}", has.driver, had.driver);
+        return Err(("MigrationFilter", why));
+    }
+    if !moves.live {
+        return Ok(());
+    }
+    if has.version < had.version {
+        let why = format!("its hypervisor {} is older than the source's {}", has.version, had.version);
+        return Err(("MigrationFilter", why));
+    }
+    // With emulation all hosts of a version show guests the same CPU.
+    let same_cpu = has.acceleration == had.acceleration
+        && has.arch == had.arch
+        && (has.acceleration != "kvm" || has.cpu_model == had.cpu_model);
+    if !same_cpu {
+        let cpu = |h: &lenticular_model::host::Hypervisor| {
+            format!("{} {} ({})", h.arch, h.cpu_model, h.acceleration)
+        };
+        return Err(("CPUCompatibilityFilter", format!("has {}, the guest runs on {}", cpu(has), cpu(had))));
+    }
+    Ok(())
 }
 
 fn compute_filter(host: &Host) -> Result<(), Refused> {

@@ -43,6 +43,7 @@ impl Cloud {
 
     fn hello(&mut self) -> Contact {
         let intro = Introduction {
+            peer_address: String::new(),
             name: "host-1".to_owned(),
             boot_id: "boot".to_owned(),
             address: String::new(),
@@ -59,7 +60,7 @@ impl Cloud {
             true => Sight::Running { ssh_forward: None },
             false => Sight::Stopped { why: StopReason::ByGuest },
         };
-        let seen = [Observation { server_id: server_id(), generation: 1, boot: 1, sight }];
+        let seen = [Observation { server_id: server_id(), generation: 1, boot: 1, sight, handover: None }];
         self.run(|txn| report(txn, from.id, from.session, number, &seen))
     }
 
@@ -103,7 +104,9 @@ fn server(host_id: HostId) -> Server {
         reservation_id: "".into(),
         launch_index: 0,
         host_id: Some(host_id),
-        disk: Disk { generation: 1, made: false },
+        disk: Disk { generation: 1, issued: 0, made: false },
+        ticket: None,
+        unconfirmed: None,
         wanted: Wanted::Running,
         boot: 1,
         boot_style: BootStyle::Hard,

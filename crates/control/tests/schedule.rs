@@ -43,6 +43,7 @@ fn state(hosts: &[Given]) -> State {
         let mut entropy = || [n as u8 + 1; 16];
         let mut txn = Txn::new(&state, Timestamp(1), &mut entropy);
         let intro = Introduction {
+            peer_address: String::new(),
             name: format!("h{n:02}"),
             boot_id: String::new(),
             address: String::new(),

@@ -62,7 +62,7 @@ pub fn agent(path: &Path) -> Result<()> {
     host.zone = config.zone;
     runtime()?.block_on(async {
         let stop = stop_on_signal();
-        lenticular_agent::run_qemu(host, Arc::new(link), stopped(stop)).await?;
+        lenticular_agent::run_qemu(host, Arc::new(link), None, stopped(stop)).await?;
         Ok(())
     })
 }

@@ -7,7 +7,7 @@ use crate::{
     logging, UpArgs,
 };
 use anyhow::{Context, Result};
-use lenticular_agent::{Config, HttpLink, Link, SimKnobs};
+use lenticular_agent::{Config, HttpLink, Link, SimKnobs, SimNet};
 use std::{
     io::Write,
     path::Path,
@@ -58,7 +58,7 @@ async fn up(data: &Path, args: &UpArgs) -> Result<()> {
         let secret = data.agent_secret()?;
         let link = HttpLink::new(&format!("http://{}", plane.address), &secret)?;
         let config = this_machine(&data.path("agent"))?;
-        agents.spawn(lenticular_agent::run_qemu(config, Arc::new(link), stopped(stop.clone())));
+        agents.spawn(lenticular_agent::run_qemu(config, Arc::new(link), None, stopped(stop.clone())));
     }
     let mut served = tokio::spawn(plane.serve(stop.clone()));
     let result = loop {
@@ -93,10 +93,12 @@ fn start_simulated(
     stop: &watch::Receiver<bool>,
 ) {
     let link: Arc<dyn Link> = Arc::new(Inside(app.clone()));
+    let net = Arc::new(SimNet::default());
     for number in 1..=count {
         let config = Config::new(format!("sim-{number:04}"), "");
         let knobs = SimKnobs { seed: number as u64, ..SimKnobs::default() };
-        agents.spawn(lenticular_agent::run_sim(config, knobs, link.clone(), stopped(stop.clone())));
+        let stopped = stopped(stop.clone());
+        agents.spawn(lenticular_agent::run_sim(config, knobs, net.clone(), link.clone(), stopped));
     }
 }
 

@@ -45,6 +45,17 @@ pub struct Size {
 }
 
 impl Size {
+    /// What this size has that the other has not.
+    pub fn beyond(&self, other: &Self) -> Self {
+        Self {
+            vcpus: self.vcpus.saturating_sub(other.vcpus),
+            ram_mb: self.ram_mb.saturating_sub(other.ram_mb),
+            disk_gb: self.disk_gb.saturating_sub(other.disk_gb),
+            ephemeral_gb: self.ephemeral_gb.saturating_sub(other.ephemeral_gb),
+            swap_mb: self.swap_mb.saturating_sub(other.swap_mb),
+        }
+    }
+
     /// All disk that a server of this size takes from its host, in GiB.
     pub fn all_disk_gb(&self) -> u64 {
         u64::from(self.disk_gb) + u64::from(self.ephemeral_gb) + u64::from(self.swap_mb.div_ceil(1024))

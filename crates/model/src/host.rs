@@ -56,6 +56,9 @@ record! {
         pub zone: String,
         /// Where its agent can be found, for people.
         pub address: String,
+        /// `address:port` where its agent listens for other hosts' agents; empty if it does not.
+        #[serde(default)]
+        pub peer_address: String,
         /// What it has.
         pub capacity: Capacity,
         /// How it runs guests.

@@ -12,7 +12,7 @@ pub struct BadId(pub String);
 macro_rules! uuid_id {
     ($($(#[$doc:meta])* $name:ident, $show:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub Uuid);
 
         impl $name {
@@ -79,6 +79,10 @@ uuid_id! {
     SecurityGroupRuleId, hyphenated;
     /// An operation on a server: create, reboot, delete, …
     OperationId, hyphenated;
+    /// A migration: a server's move from one host to another.
+    MigrationId, hyphenated;
+    /// A disk that a server has left behind on a host.
+    DiskCopyId, hyphenated;
     /// One life of a store: restoring a backup starts a new one.
     Incarnation, hyphenated;
 }

@@ -1,11 +1,13 @@
 //! Secondary indexes: ways to find records other than by id, kept by the code that writes the records.
 
 use crate::{
+    disk_copy::DiskCopy,
     flavor::Flavor,
     host::{Capacity, Contact, Host},
     identity::{Domain, Project, Revocation, Role, RoleAssignment, Target, User},
     image::Image,
     keypair::Keypair,
+    migration::{Migration, Progress},
     network::Network,
     operation::Operation,
     port::{Mac, Port},
@@ -13,8 +15,9 @@ use crate::{
     security_group::{SecurityGroup, SecurityGroupRule},
     server::Server,
     subnet::Subnet,
-    AssignmentId, DomainId, FlavorId, HostId, ImageId, KeypairId, NetworkId, OperationId, PortId, ProjectId,
-    RoleId, SecurityGroupId, SecurityGroupRuleId, ServerId, SubnetId, Timestamp, UserId,
+    AssignmentId, DiskCopyId, DomainId, FlavorId, HostId, ImageId, KeypairId, MigrationId, NetworkId,
+    OperationId, PortId, ProjectId, RoleId, SecurityGroupId, SecurityGroupRuleId, ServerId, SubnetId,
+    Timestamp, UserId,
 };
 use imbl::{OrdMap, OrdSet};
 use std::{cmp::Reverse, net::IpAddr};
@@ -53,10 +56,18 @@ pub struct Index {
     pub host_usage: OrdMap<HostId, Taken>,
     /// What a project's servers take.
     pub project_usage: OrdMap<ProjectId, Usage>,
-    /// The last commit that changed a server's orders, by host.
-    pub order_seq: OrdMap<(HostId, ServerId), u64>,
+    /// Which hosts have orders for a server, why, and the last commit that changed them.
+    pub order_refs: OrdMap<(ServerId, HostId), OrderRef>,
+    /// The last commit that changed what a port means to its server's host.
+    pub port_seq: OrdMap<PortId, u64>,
     /// Servers of a host in the order of those commits.
     pub order_feed: OrdSet<(HostId, u64, ServerId)>,
+    /// Migrations of a server that are under way or not confirmed.
+    pub server_migrations: OrdSet<(ServerId, MigrationId)>,
+    /// The disk that a server left behind on a host.
+    pub disk_copies: OrdMap<(HostId, ServerId), DiskCopyId>,
+    /// Where a server left disks behind.
+    pub server_copies: OrdSet<(ServerId, DiskCopyId)>,
     /// Operations of a server that are under way or just ended.
     pub server_operations: OrdSet<(ServerId, Timestamp, OperationId)>,
     /// Networks of a project.
@@ -92,6 +103,17 @@ pub struct Taken {
     pub capacity: Capacity,
     /// By how many servers.
     pub servers: u64,
+}
+
+/// Why a host has orders for a server, as of which commit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OrderRef {
+    /// The last commit that changed the orders.
+    pub seq: u64,
+    /// The server is there, or is to go there.
+    pub server: bool,
+    /// The server left a disk there.
+    pub copy: bool,
 }
 
 /// A record that keeps secondary indexes.
@@ -132,6 +154,7 @@ fn move_entry<K: Ord + Clone, V: Clone + PartialEq>(
 
 impl Indexed for Quota {}
 impl Indexed for Contact {}
+impl Indexed for Progress {}
 impl Indexed for Revocation {}
 
 impl Indexed for Domain {
@@ -248,13 +271,38 @@ impl Indexed for Port {
         move_entry(&mut index.macs, old.map(mac), new.map(mac));
         index.move_addresses(old, new);
         index.move_port_groups(old, new);
-        let orders = |p: &Self| (p.server_id, p.host_id, p.mac, p.fixed_ips.clone());
+        let orders = |p: &Self| (p.server_id, p.mac, p.fixed_ips.clone());
         if old.map(orders) != new.map(orders) {
-            for port in [old, new].into_iter().flatten() {
-                if let (Some(host), Some(server)) = (port.host_id, port.server_id) {
-                    index.order(host, server, seq);
-                }
+            for server in [old, new].into_iter().flatten().filter_map(|p| p.server_id) {
+                index.reorder(server, seq);
             }
+            if let Some(port) = new.filter(|p| p.server_id.is_some()) {
+                index.port_seq.insert(port.id, seq);
+            }
+        }
+        if new.is_none_or(|p| p.server_id.is_none()) {
+            old.map(|port| index.port_seq.remove(&port.id));
+        }
+    }
+}
+
+impl Indexed for Migration {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let key = |m: &Self| (m.server_id, m.id);
+        move_key(&mut index.server_migrations, old.map(key), new.map(key));
+    }
+}
+
+impl Indexed for DiskCopy {
+    fn index(index: &mut Index, seq: u64, old: Option<&Self>, new: Option<&Self>) {
+        let entry = |c: &Self| ((c.host_id, c.server_id), c.id);
+        move_entry(&mut index.disk_copies, old.map(entry), new.map(entry));
+        let key = |c: &Self| (c.server_id, c.id);
+        move_key(&mut index.server_copies, old.map(key), new.map(key));
+        match (old, new) {
+            (Some(old), None) => index.unorder(old.host_id, old.server_id, |r| r.copy = false),
+            (_, Some(new)) => index.order(new.host_id, new.server_id, seq, |r| r.copy = true),
+            (None, None) => {}
         }
     }
 }
@@ -267,7 +315,11 @@ impl Indexed for Server {
         move_key(&mut index.project_servers, old.map(project), new.map(project));
         let host = |s: &Self| s.host_id.map(|h| (h, s.id));
         move_key(&mut index.host_servers, old.and_then(host), new.and_then(host));
-        if old.map(|s| (s.host_id, s.size)) != new.map(|s| (s.host_id, s.size)) {
+        let same_claims = match (old, new) {
+            (Some(old), Some(new)) => old.claims().eq(new.claims()) && old.size == new.size,
+            _ => false,
+        };
+        if !same_claims {
             index.take(old, new);
         }
         let differ = match (old, new) {
@@ -275,11 +327,14 @@ impl Indexed for Server {
             _ => true,
         };
         if differ {
-            if let Some((host, server)) = old.and_then(host) {
-                index.unorder(host, server);
+            let now = |host: HostId| new.is_some_and(|s| s.hosts().any(|h| h == host));
+            for (host, server) in old.iter().flat_map(|s| s.hosts().map(|h| (h, s.id))) {
+                if !now(host) {
+                    index.unorder(host, server, |r| r.server = false);
+                }
             }
-            if let Some((host, server)) = new.and_then(host) {
-                index.order(host, server, seq);
+            for (host, server) in new.iter().flat_map(|s| s.hosts().map(|h| (h, s.id))) {
+                index.order(host, server, seq, |r| r.server = true);
             }
         }
     }
@@ -311,19 +366,46 @@ impl Index {
     }
 
     /// Orders only grow newer. When a store is loaded, records come in the order of their kinds: a port that was
-    /// changed last comes before its server, and an agent that has not heard of the change must still be told.
-    fn order(&mut self, host: HostId, server: ServerId, seq: u64) {
-        let old = self.order_seq.get(&(host, server)).copied();
-        let seq = old.map_or(seq, |old| old.max(seq));
-        if let Some(old) = self.order_seq.insert((host, server), seq) {
-            self.order_feed.remove(&(host, old, server));
+    /// changed last may come before its server, and an agent that has not heard of the change must still be told.
+    fn order(&mut self, host: HostId, server: ServerId, seq: u64, set: impl FnOnce(&mut OrderRef)) {
+        let old = self.order_refs.get(&(server, host)).copied();
+        let mut now = old.unwrap_or_default();
+        now.seq = now.seq.max(seq);
+        set(&mut now);
+        if now.server {
+            let ports = self.server_ports.range((server, 0, PortId(uuid::Uuid::nil()))..);
+            let ports = ports.take_while(|(s, ..)| *s == server);
+            let changed = ports.filter_map(|(_, _, id)| self.port_seq.get(id)).copied().max();
+            now.seq = now.seq.max(changed.unwrap_or_default());
         }
-        self.order_feed.insert((host, seq, server));
+        self.set_order(host, server, old, Some(now));
     }
 
-    fn unorder(&mut self, host: HostId, server: ServerId) {
-        if let Some(old) = self.order_seq.remove(&(host, server)) {
-            self.order_feed.remove(&(host, old, server));
+    fn unorder(&mut self, host: HostId, server: ServerId, clear: impl FnOnce(&mut OrderRef)) {
+        let Some(old) = self.order_refs.get(&(server, host)).copied() else { return };
+        let mut now = old;
+        clear(&mut now);
+        let now = Some(now).filter(|now| now.server || now.copy);
+        self.set_order(host, server, Some(old), now);
+    }
+
+    /// The hosts that the server is on, or goes to, have new orders.
+    fn reorder(&mut self, server: ServerId, seq: u64) {
+        let refs = self.order_refs.range((server, HostId(uuid::Uuid::nil()))..);
+        let refs = refs.take_while(|((s, _), _)| *s == server).filter(|(_, order)| order.server);
+        let refs: Vec<(HostId, OrderRef)> = refs.map(|((_, host), order)| (*host, *order)).collect();
+        for (host, old) in refs {
+            let now = OrderRef { seq: old.seq.max(seq), ..old };
+            self.set_order(host, server, Some(old), Some(now));
+        }
+    }
+
+    fn set_order(&mut self, host: HostId, server: ServerId, old: Option<OrderRef>, new: Option<OrderRef>) {
+        let feed = |order: OrderRef| (host, order.seq, server);
+        move_key(&mut self.order_feed, old.map(feed), new.map(feed));
+        match new {
+            Some(new) => drop(self.order_refs.insert((server, host), new)),
+            None => drop(self.order_refs.remove(&(server, host))),
         }
     }
 
@@ -361,14 +443,15 @@ impl Index {
             if *usage == Usage::default() {
                 self.project_usage.remove(&server.project_id);
             }
-            let Some(host) = server.host_id else { continue };
-            let taken = self.host_usage.entry(host).or_default();
-            let add =
-                |field: &mut u64, amount: u64| *field = field.saturating_add_signed(sign * amount as i64);
-            add(&mut taken.servers, 1);
-            add(&mut taken.capacity.vcpus, u64::from(server.size.vcpus));
-            add(&mut taken.capacity.memory_mb, u64::from(server.size.ram_mb));
-            add(&mut taken.capacity.disk_gb, server.size.all_disk_gb());
+            for (host, size) in server.claims() {
+                let taken = self.host_usage.entry(host).or_default();
+                let add =
+                    |field: &mut u64, amount: u64| *field = field.saturating_add_signed(sign * amount as i64);
+                add(&mut taken.servers, 1);
+                add(&mut taken.capacity.vcpus, u64::from(size.vcpus));
+                add(&mut taken.capacity.memory_mb, u64::from(size.ram_mb));
+                add(&mut taken.capacity.disk_gb, size.all_disk_gb());
+            }
         }
     }
 }
@@ -381,11 +464,28 @@ mod tests {
     fn orders_never_look_older_when_a_port_is_loaded_before_its_server() {
         let (host, server) = (HostId::from_random([1; 16]), ServerId::from_random([2; 16]));
         let mut index = Index::default();
-        index.order(host, server, 9);
-        index.order(host, server, 5);
+        let set = |r: &mut OrderRef| r.server = true;
+        let port = PortId::from_random([3; 16]);
+        index.server_ports.insert((server, 0, port));
+        index.port_seq.insert(port, 9);
+        index.order(host, server, 5, set);
         assert_eq!(index.orders_after(host, 8).collect::<Vec<_>>(), [(9, server)]);
         assert_eq!(index.order_feed.len(), 1);
-        index.order(host, server, 12);
+        index.order(host, server, 12, set);
         assert_eq!(index.orders_after(host, 0).collect::<Vec<_>>(), [(12, server)]);
+        index.reorder(server, 15);
+        assert_eq!(index.orders_after(host, 12).collect::<Vec<_>>(), [(15, server)]);
+    }
+
+    #[test]
+    fn a_host_has_orders_as_long_as_anything_of_the_server_is_there() {
+        let (host, server) = (HostId::from_random([1; 16]), ServerId::from_random([2; 16]));
+        let mut index = Index::default();
+        index.order(host, server, 1, |r| r.server = true);
+        index.order(host, server, 2, |r| r.copy = true);
+        index.unorder(host, server, |r| r.server = false);
+        assert_eq!(index.orders_after(host, 0).collect::<Vec<_>>(), [(2, server)]);
+        index.unorder(host, server, |r| r.copy = false);
+        assert!(index.order_feed.is_empty() && index.order_refs.is_empty());
     }
 }

@@ -4,6 +4,7 @@
 //! Architecture invariant: this crate is pure. It does no I/O, reads no clock, draws no randomness but what it is
 //! handed, and knows no async.
 
+pub mod disk_copy;
 pub mod error;
 pub mod flavor;
 pub mod host;
@@ -12,6 +13,7 @@ pub mod identity;
 pub mod image;
 pub mod index;
 pub mod keypair;
+pub mod migration;
 pub mod network;
 pub mod observation;
 pub mod operation;

@@ -14,6 +14,33 @@ pub struct Observation {
     pub boot: u64,
     /// What is there.
     pub sight: Sight,
+    /// What became of the order to hand the guest to another host, once that is decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handover: Option<Handover>,
+}
+
+/// The source's decision on a ticket: made once, kept on its disk, and never taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    /// The generation that the ticket names.
+    pub generation: u64,
+    /// The decision.
+    pub verdict: Verdict,
+}
+
+/// What a source has decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Verdict {
+    /// The target may run the guest; this host never will again at its generation.
+    Released,
+    /// This host keeps the guest, and will not release it under this ticket.
+    Kept {
+        /// Why, for the server's owner.
+        message: String,
+        /// More, for the operator.
+        details: String,
+    },
 }
 
 /// What is there.
@@ -47,6 +74,23 @@ pub enum Sight {
         /// True if the disk was made.
         disk_made: bool,
     },
+    /// It makes itself ready for a guest that comes from another host.
+    Receiving {
+        /// Which part of the work, for people.
+        step: String,
+    },
+    /// It is ready for the guest, and waits for the source's release.
+    Ready,
+    /// It could not make itself ready, or is so no more. Unless the source has released the guest meanwhile, this host
+    /// will not run it.
+    Unready {
+        /// What happened, for the server's owner.
+        message: String,
+        /// More, for the operator.
+        details: String,
+    },
+    /// A disk that the server has left behind is here, and nothing runs on it.
+    Kept,
     /// The guest and its disk are gone from the host.
     Absent,
 }
@@ -63,4 +107,6 @@ pub enum StopReason {
     Died,
     /// Its host restarted.
     HostRestarted,
+    /// It was handed to another host.
+    MovedAway,
 }

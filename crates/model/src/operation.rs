@@ -19,6 +19,16 @@ pub enum Action {
     HardReboot,
     /// Remove it.
     Delete,
+    /// Move it to another host while it stands still.
+    Migrate,
+    /// Move it to another host while it runs.
+    LiveMigrate,
+    /// Give it another size.
+    Resize,
+    /// Keep the size or the host that it got last.
+    ConfirmResize,
+    /// Give it back the size or the host that it had before.
+    RevertResize,
 }
 
 impl Action {
@@ -30,6 +40,11 @@ impl Action {
             Action::Stop => "stop",
             Action::SoftReboot | Action::HardReboot => "reboot",
             Action::Delete => "delete",
+            Action::Migrate => "migrate",
+            Action::LiveMigrate => "live-migration",
+            Action::Resize => "resize",
+            Action::ConfirmResize => "confirmResize",
+            Action::RevertResize => "revertResize",
         }
     }
 
@@ -41,6 +56,10 @@ impl Action {
             Action::Stop => "compute_stop_instance",
             Action::SoftReboot | Action::HardReboot => "compute_reboot_instance",
             Action::Delete => "compute_terminate_instance",
+            Action::Migrate | Action::Resize => "compute_resize_instance",
+            Action::LiveMigrate => "compute_live_migration",
+            Action::ConfirmResize => "compute_confirm_resize",
+            Action::RevertResize => "compute_revert_resize",
         }
     }
 
@@ -53,6 +72,10 @@ impl Action {
             Action::SoftReboot => "rebooting",
             Action::HardReboot => "rebooting_hard",
             Action::Delete => "deleting",
+            Action::Migrate | Action::Resize => "resize_migrating",
+            Action::LiveMigrate => "migrating",
+            Action::ConfirmResize => "resize_confirming",
+            Action::RevertResize => "resize_reverting",
         }
     }
 
@@ -63,9 +86,15 @@ impl Action {
             Action::Start | Action::HardReboot => 600,
             Action::Stop | Action::SoftReboot => 300,
             Action::Delete => 600,
+            // Its migration has the deadline that counts.
+            Action::Migrate | Action::LiveMigrate | Action::Resize | Action::RevertResize => MOVE_S_MAX,
+            Action::ConfirmResize => 600,
         }
     }
 }
+
+/// How long a move may take, in seconds.
+pub const MOVE_S_MAX: i64 = 3 * 3600;
 
 /// How an operation ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -173,6 +173,16 @@ actions! {
     ServerLock "os_compute_api:os-lock-server:lock" Member;
     ServerUnlockOthers "os_compute_api:os-lock-server:unlock:unlock_override" Admin;
     ServerResetState "os_compute_api:os-admin-actions:reset_state" Admin;
+    ServerMigrate "os_compute_api:os-migrate-server:migrate" Admin;
+    ServerMigrateToHost "os_compute_api:os-migrate-server:migrate:host" Admin;
+    ServerMigrateLive "os_compute_api:os-migrate-server:migrate_live" Admin;
+    ServerResize "os_compute_api:servers:resize" Member;
+    ServerConfirmResize "os_compute_api:servers:confirm_resize" Member;
+    ServerRevertResize "os_compute_api:servers:revert_resize" Member;
+    MigrationRead "os_compute_api:os-migrations:index" Admin;
+    ServerMigrationRead "os_compute_api:servers:migrations:index" Admin;
+    ServerMigrationAbort "os_compute_api:servers:migrations:delete" Admin;
+    ServerMigrationForce "os_compute_api:servers:migrations:force_complete" Admin;
     ServerConsole "os_compute_api:os-console-output" Member;
     OperationRead "os_compute_api:os-instance-actions:list" Reader;
     OperationReadHost "os_compute_api:os-instance-actions:events:details" Admin;

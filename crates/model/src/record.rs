@@ -154,6 +154,10 @@ kinds! {
         Contact "contact" Volatile crate::host::Contact, crate::HostId, contacts;
         Server "server" Hot crate::server::Server, crate::ServerId, servers;
         Operation "operation" Hot crate::operation::Operation, crate::OperationId, operations;
+        Migration "migration" Hot crate::migration::Migration, crate::MigrationId, migrations;
+        Progress "migration_progress" Volatile
+            crate::migration::Progress, crate::MigrationId, migration_progress;
+        DiskCopy "disk_copy" Hot crate::disk_copy::DiskCopy, crate::DiskCopyId, disk_copies;
         Network "network" Hot crate::network::Network, crate::NetworkId, networks;
         Subnet "subnet" Hot crate::subnet::Subnet, crate::SubnetId, subnets;
         Port "port" Hot crate::port::Port, crate::PortId, ports;
@@ -166,6 +170,8 @@ kinds! {
         UserData "user_data";
         /// An operation that ended, under `<server id>/<start, 20 digits>/<operation id>`.
         PastOperation "past_operation";
+        /// A migration that ended, under `<start, 20 digits>/<migration id>`.
+        PastMigration "past_migration";
         /// A deleted server as it last was, under its id.
         PastServer "past_server";
         /// Why the scheduler placed a server where it did, or nowhere, under the server's id.

@@ -16,8 +16,11 @@
 //! ```
 
 use crate::{
-    flavor::Size, operation::Action, record, FlavorId, HostId, ImageId, NetworkId, OperationId, PortId,
-    ProjectId, ServerId, Timestamp, UserId,
+    flavor::Size,
+    migration::{Shape, Ticket, Unconfirmed},
+    operation::Action,
+    record, FlavorId, HostId, ImageId, NetworkId, OperationId, PortId, ProjectId, ServerId, Timestamp,
+    UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -89,6 +92,9 @@ pub enum BootStyle {
 pub struct Disk {
     /// Grows each time the right to write moves to another host.
     pub generation: u64,
+    /// The highest generation that any ticket has named; 0 if there was none. No number is ever used twice.
+    #[serde(default)]
+    pub issued: u64,
     /// True once a host reported that it made the disk: from then on a missing disk is a loss, never a fresh start.
     #[serde(default)]
     pub made: bool,
@@ -195,6 +201,12 @@ record! {
         pub host_id: Option<HostId>,
         /// Its root disk.
         pub disk: Disk,
+        /// The right to move to another host, while it does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub ticket: Option<Box<Ticket>>,
+        /// The last move, while it can still be taken back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub unconfirmed: Option<Box<Unconfirmed>>,
         /// What is wanted of its guest.
         pub wanted: Wanted,
         /// Counts each time its guest is to be started anew.
@@ -239,6 +251,10 @@ impl Server {
             (Condition::Error, _) => "ERROR",
             (_, Some(Action::SoftReboot)) => "REBOOT",
             (_, Some(Action::HardReboot)) => "HARD_REBOOT",
+            (_, Some(Action::LiveMigrate)) => "MIGRATING",
+            (_, Some(Action::Migrate | Action::Resize)) => "RESIZE",
+            (_, Some(Action::RevertResize)) => "REVERT_RESIZE",
+            (Condition::Active | Condition::Stopped, None) if self.unconfirmed.is_some() => "VERIFY_RESIZE",
             (Condition::Building, _) => "BUILD",
             (Condition::Active, _) => "ACTIVE",
             (Condition::Stopped, _) => "SHUTOFF",
@@ -249,6 +265,7 @@ impl Server {
     pub fn vm_state(&self) -> &'static str {
         match self.condition {
             Condition::Building => "building",
+            Condition::Active | Condition::Stopped if self.unconfirmed.is_some() => "resized",
             Condition::Active => "active",
             Condition::Stopped => "stopped",
             Condition::Error => "error",
@@ -265,13 +282,56 @@ impl Server {
         }
     }
 
-    /// Whether two versions of a server mean different orders to its host.
+    /// What it takes of which host: where it is, where it goes, and where the way back is held open.
+    pub fn claims(&self) -> impl Iterator<Item = (HostId, Size)> + '_ {
+        let here = self.host_id.map(|host| (host, self.size));
+        let there = self.ticket.as_ref().map(|ticket| (ticket.to, ticket.shape.size));
+        let back = self.unconfirmed.as_ref().filter(|last| there.is_none_or(|(to, _)| to != last.from));
+        let back = back.map(|last| match Some(last.from) == self.host_id {
+            // Both sizes are never taken at once on one host.
+            true => (last.from, last.shape.size.beyond(&self.size)),
+            false => (last.from, last.shape.size),
+        });
+        here.into_iter().chain(there).chain(back)
+    }
+
+    /// The flavor that it has, as it was when the server took it.
+    pub fn shape(&self) -> Shape {
+        Shape {
+            flavor_id: self.flavor_id.clone(),
+            flavor_name: self.flavor_name.clone(),
+            size: self.size,
+            extra_specs: self.extra_specs.clone(),
+        }
+    }
+
+    /// Takes another flavor.
+    pub fn take_shape(&mut self, shape: Shape) {
+        self.flavor_id = shape.flavor_id;
+        self.flavor_name = shape.flavor_name;
+        self.size = shape.size;
+        self.extra_specs = shape.extra_specs;
+    }
+
+    /// The hosts that have orders for it.
+    pub fn hosts(&self) -> impl Iterator<Item = HostId> + '_ {
+        self.host_id.into_iter().chain(self.ticket.as_ref().map(|ticket| ticket.to))
+    }
+
+    /// The generation that the next ticket names.
+    pub fn next_generation(&self) -> u64 {
+        self.disk.generation.max(self.disk.issued) + 1
+    }
+
+    /// Whether two versions of a server mean different orders to its hosts.
     pub fn orders_differ(&self, other: &Self) -> bool {
         self.host_id != other.host_id
+            || self.ticket != other.ticket
             || self.wanted != other.wanted
             || self.boot != other.boot
             || self.boot_style != other.boot_style
             || self.disk != other.disk
+            || self.size != other.size
             || self.hostname != other.hostname
             || self.metadata != other.metadata
     }

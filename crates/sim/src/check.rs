@@ -7,8 +7,10 @@ use crate::{
     world::{note, World, BEGIN},
 };
 use lenticular_model::{
+    disk_copy::Fate,
     host::{Capacity, SILENT_AFTER_S},
     index::Taken,
+    migration::Phase,
     operation::{Action, Operation},
     server::{Condition, Server, Wanted},
     HostId, Kind, ServerId, State,
@@ -38,7 +40,17 @@ impl World {
                 let generation = real.disk.as_ref().map(|d| d.generation);
                 let record = self.plane.published.servers.get(id);
                 let right = record.is_some_and(|s| {
-                    s.host_id == host.id && host.id.is_some() && generation == Some(s.disk.generation)
+                    let owns = s.host_id == host.id && generation == Some(s.disk.generation);
+                    // It has arrived, and the control plane has not heard of it yet.
+                    let arrived = s.ticket.as_ref().is_some_and(|ticket| {
+                        Some(ticket.to) == host.id && generation == Some(ticket.generation)
+                    });
+                    // Nobody minds who runs what is to be gone, as long as its host is to remove it.
+                    let doomed = s.wanted == Wanted::Absent
+                        && host
+                            .id
+                            .is_some_and(|h| self.plane.published.index.disk_copies.contains_key(&(h, *id)));
+                    host.id.is_some() && (owns || arrived || doomed)
                 });
                 if let Some(other) = seen.insert(*id, n) {
                     wrong = Some((*id, format!("runs on {} and on {}", self.hosts[other].name, host.name)));
@@ -68,7 +80,7 @@ impl World {
             let (old, new) = (before.servers.get(&id), after.servers.get(&id));
             self.note_server(id, old, new);
             self.check_placement(before, id, old, new);
-            self.check_lifeline(id, old, new);
+            self.check_lifeline(after, id, old, new);
         }
         if let Err(what) = usage_is_right(after) {
             self.violate(4, what);
@@ -112,7 +124,12 @@ impl World {
         old: Option<&Arc<Server>>,
         new: Option<&Arc<Server>>,
     ) {
-        let placed = new.and_then(|s| s.host_id).filter(|h| old.and_then(|s| s.host_id) != Some(*h));
+        // Where it is to go; on the way back, and when it arrives, that was judged before.
+        let goes = |s: &Arc<Server>| s.ticket.as_ref().map_or(s.host_id, |ticket| Some(ticket.to));
+        let back =
+            |h: &HostId| old.is_some_and(|s| s.unconfirmed.as_ref().is_some_and(|last| last.from == *h));
+        let stays = |h: &HostId| old.and_then(goes) == Some(*h) || old.and_then(|s| s.host_id) == Some(*h);
+        let placed = new.and_then(goes).filter(|h| !stays(h) && !back(h));
         let Some(host_id) = placed else {
             if old.is_none() && new.is_some() {
                 self.coverage.note("placement", "no valid host");
@@ -136,12 +153,26 @@ impl World {
     }
 
     /// A server goes only by its tombstone, which its host has confirmed, and what is to be gone stays so.
-    fn check_lifeline(&mut self, id: ServerId, old: Option<&Arc<Server>>, new: Option<&Arc<Server>>) {
+    fn check_lifeline(
+        &mut self,
+        after: &State,
+        id: ServerId,
+        old: Option<&Arc<Server>>,
+        new: Option<&Arc<Server>>,
+    ) {
         let Some(old) = old else { return };
         let name = self.name(id);
         match new {
             Some(new) if old.wanted == Wanted::Absent && new.wanted != Wanted::Absent => {
                 self.violate(2, format!("{name} was to be deleted and is wanted again"));
+            }
+            Some(new)
+                if new.host_id.is_some()
+                    && old.host_id.is_some()
+                    && new.host_id != old.host_id
+                    && new.disk.generation <= old.disk.generation =>
+            {
+                self.violate(1, format!("{name} moves without a new generation"));
             }
             Some(new) if new.disk.generation < old.disk.generation => {
                 self.violate(1, format!("{name} goes back to an older generation"));
@@ -152,8 +183,13 @@ impl World {
                 self.violate(2, format!("the record of {name} goes without a tombstone"));
             }
             None => {
-                let left = |real: &crate::host::Real| real.disk.is_some() || real.process.is_some();
-                let there = self.hosts.iter().find(|h| h.guests.get(&id).is_some_and(left));
+                let doomed = |h: &crate::host::Host| {
+                    h.id.is_some_and(|host| after.index.disk_copies.contains_key(&(host, id)))
+                };
+                let left = |h: &&crate::host::Host| {
+                    h.guests.get(&id).is_some_and(crate::host::Real::is_there) && !doomed(h)
+                };
+                let there = self.hosts.iter().find(left);
                 if let Some(host) = there.map(|h| h.name.clone()) {
                     self.violate(
                         6,
@@ -239,6 +275,12 @@ impl World {
         if let Some(host) = state.hosts.values().find(|h| !h.is_up()) {
             return Some(format!("host {} is silent", host.name));
         }
+        if let Some(migration) = state.migrations.values().find(|m| m.phase != Phase::Moved) {
+            return Some(format!("the migration of {} is under way", self.known_name(migration.server_id)));
+        }
+        if let Some(copy) = state.disk_copies.values().find(|c| c.fate == Fate::Doomed) {
+            return Some(format!("a disk that {} left behind stands", self.known_name(copy.server_id)));
+        }
         let busy = self.hosts.iter().find(|h| h.agent.as_ref().is_none_or(|a| !a.is_quiet()));
         busy.map(|host| format!("{} is at work", host.name))
     }
@@ -295,9 +337,10 @@ impl World {
     fn check_orphans(&mut self, n: usize, state: &State) {
         let host = &self.hosts[n];
         let believed = host.agent.iter().flat_map(|agent| agent.core.servers());
-        let there = host.guests.iter().filter(|(_, r)| r.disk.is_some() || r.process.is_some());
+        let there = host.guests.iter().filter(|(_, r)| r.is_there());
         let all = believed.chain(there.map(|(id, _)| *id));
-        let of_host = |id: &ServerId| state.servers.get(id).is_some_and(|s| s.host_id == host.id);
+        let copy = |id: &ServerId| host.id.is_some_and(|h| state.index.disk_copies.contains_key(&(h, *id)));
+        let of_host = |id: &ServerId| state.servers.get(id).is_some_and(|s| s.host_id == host.id) || copy(id);
         let orphan = all.into_iter().find(|id| !of_host(id));
         if let Some(id) = orphan {
             let (name, host) = (self.name(id), self.hosts[n].name.clone());
@@ -336,12 +379,13 @@ impl World {
 fn usage_is_right(state: &State) -> Result<(), String> {
     let mut taken: BTreeMap<HostId, Taken> = BTreeMap::new();
     for server in state.servers.values() {
-        let Some(host) = server.host_id else { continue };
-        let of_host = taken.entry(host).or_default();
-        of_host.servers += 1;
-        of_host.capacity.vcpus += u64::from(server.size.vcpus);
-        of_host.capacity.memory_mb += u64::from(server.size.ram_mb);
-        of_host.capacity.disk_gb += server.size.all_disk_gb();
+        for (host, size) in server.claims() {
+            let of_host = taken.entry(host).or_default();
+            of_host.servers += 1;
+            of_host.capacity.vcpus += u64::from(size.vcpus);
+            of_host.capacity.memory_mb += u64::from(size.ram_mb);
+            of_host.capacity.disk_gb += size.all_disk_gb();
+        }
     }
     for host in state.hosts.values() {
         let counted = taken.get(&host.id).copied().unwrap_or_default();

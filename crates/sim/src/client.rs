@@ -89,18 +89,24 @@ impl World {
         let roll = self.rng.range(0, 100);
         let server = self.some_server(tenant);
         match (roll, server) {
-            (0..=27, _) | (_, None) => {
+            (0..=22, _) | (_, None) => {
                 let flavor = FLAVORS[self.rng.index(FLAVORS.len())];
                 let count = if self.rng.chance(200) { self.rng.range(2, 5) as u32 } else { 1 };
                 let host = self.rng.chance(150).then(|| self.rng.index(self.hosts.len()));
                 let level = if host.is_some() { RoleLevel::Admin } else { RoleLevel::Member };
                 Some((self.create(flavor, count, host), level))
             }
-            (28..=37, Some(id)) => member(Ask::Start(id)),
-            (38..=51, Some(id)) => member(Ask::Stop(id)),
-            (52..=61, Some(id)) => member(Ask::Reboot(id, BootStyle::Soft)),
-            (62..=71, Some(id)) => member(Ask::Reboot(id, BootStyle::Hard)),
-            (72..=86, Some(id)) => member(Ask::Delete(id)),
+            (23..=30, Some(id)) => member(Ask::Start(id)),
+            (31..=38, Some(id)) => member(Ask::Stop(id)),
+            (39..=44, Some(id)) => member(Ask::Reboot(id, BootStyle::Soft)),
+            (45..=50, Some(id)) => member(Ask::Reboot(id, BootStyle::Hard)),
+            (51..=60, Some(id)) => member(Ask::Delete(id)),
+            (61..=66, Some(id)) => admin(Ask::Migrate(id)),
+            (67..=74, Some(id)) => admin(Ask::LiveMigrate(id)),
+            (75..=78, Some(id)) => member(Ask::Resize(id, FLAVORS[self.rng.index(FLAVORS.len())])),
+            (79..=82, Some(id)) => member(Ask::Confirm(id)),
+            (83..=85, Some(id)) => member(Ask::Revert(id)),
+            (86, Some(id)) => admin(Ask::Abort(id)),
             (87..=91, _) => {
                 let project = self.clients.tenants[tenant];
                 let ports: Vec<_> =
@@ -178,7 +184,7 @@ impl World {
             known.delete_acknowledged = true;
         }
         // A delete of what is being deleted is answered alike and begins nothing.
-        if !again && !matches!(ask, Ask::Delete(_)) {
+        if !again && !matches!(ask, Ask::Delete(_) | Ask::Abort(_)) {
             known.requests.push(caller.request_id.clone());
         }
     }

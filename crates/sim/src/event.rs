@@ -34,6 +34,12 @@ pub(crate) enum Ask {
     Stop(ServerId),
     Reboot(ServerId, BootStyle),
     Delete(ServerId),
+    Migrate(ServerId),
+    LiveMigrate(ServerId),
+    Resize(ServerId, &'static str),
+    Confirm(ServerId),
+    Revert(ServerId),
+    Abort(ServerId),
     /// Moves a port to other addresses.
     Readdress(PortId),
     Intent(HostId, Intent),
@@ -48,6 +54,12 @@ impl Ask {
             Self::Reboot(_, BootStyle::Soft) => "soft reboot",
             Self::Reboot(_, BootStyle::Hard) => "hard reboot",
             Self::Delete(_) => "delete",
+            Self::Migrate(_) => "migrate",
+            Self::LiveMigrate(_) => "live-migrate",
+            Self::Resize(..) => "resize",
+            Self::Confirm(_) => "confirm",
+            Self::Revert(_) => "revert",
+            Self::Abort(_) => "abort",
             Self::Readdress(_) => "readdress",
             Self::Intent(_, Intent::Enabled) => "enable host",
             Self::Intent(_, Intent::Disabled { .. }) => "disable host",
@@ -57,7 +69,16 @@ impl Ask {
     /// The server that it is about.
     pub(crate) fn server(&self) -> Option<ServerId> {
         match self {
-            Self::Start(id) | Self::Stop(id) | Self::Reboot(id, _) | Self::Delete(id) => Some(*id),
+            Self::Start(id)
+            | Self::Stop(id)
+            | Self::Reboot(id, _)
+            | Self::Delete(id)
+            | Self::Migrate(id)
+            | Self::LiveMigrate(id)
+            | Self::Resize(id, _)
+            | Self::Confirm(id)
+            | Self::Revert(id)
+            | Self::Abort(id) => Some(*id),
             Self::Create(_) | Self::Readdress(_) | Self::Intent(..) => None,
         }
     }

@@ -9,11 +9,10 @@ use crate::{
 use lenticular_agent::core::{Core, Found, FoundProcess, Snapshot, Step, Taken};
 use lenticular_model::{
     host::{Capacity, Hypervisor},
-    observation::{Sight, StopReason},
-    server::Wanted,
+    observation::{Sight, StopReason, Verdict},
     HostId, Incarnation, ServerId, Timestamp,
 };
-use lenticular_wire::agent::{Hello, Orders, OrdersQuery, Report, VERSION, WAIT_MS_MAX};
+use lenticular_wire::agent::{Hello, Order, Orders, OrdersQuery, Report, VERSION, WAIT_MS_MAX};
 use std::collections::BTreeMap;
 
 /// How many guests a host prepares or starts at once.
@@ -42,13 +41,27 @@ pub(crate) struct Process {
     pub(crate) boot: u64,
     /// The guest has shut itself down and the process waits to be looked at.
     pub(crate) ended: bool,
+    /// The guest stands still: its memory has gone to another host.
+    pub(crate) paused: bool,
     /// The life of the agent that is told of its end.
     pub(crate) watched_by: Option<u64>,
+}
+
+/// A guest that is to come from another host, as it really is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Arriving {
+    pub(crate) generation: u64,
+    /// The making and the writes of the disk that came, once it is whole.
+    pub(crate) got: Option<(u64, u64)>,
+    /// The process that waits for the guest, and its boot.
+    pub(crate) waits: Option<(u64, u64)>,
 }
 
 /// What is really there of a guest, whatever anyone believes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Real {
+    /// What comes from another host.
+    pub(crate) arriving: Option<Arriving>,
     pub(crate) disk: Option<Disk>,
     /// A disk that was moved away.
     pub(crate) away: Option<Disk>,
@@ -56,9 +69,20 @@ pub(crate) struct Real {
 }
 
 impl Real {
-    /// The process, unless its guest has ended.
+    /// The process, unless its guest has ended or stands still.
     pub(crate) fn running(&self) -> Option<&Process> {
-        self.process.as_ref().filter(|p| !p.ended)
+        self.process.as_ref().filter(|p| !p.ended && !p.paused)
+    }
+
+    /// True if anything of the guest is there.
+    pub(crate) fn is_there(&self) -> bool {
+        self.disk.is_some() || self.process.is_some() || self.arriving.is_some()
+    }
+
+    /// What the disk holds, here or arrived: which making of it, and how many writes.
+    pub(crate) fn content(&self) -> Option<(u64, u64)> {
+        let disk = self.disk.as_ref().map(|disk| (disk.made, disk.writes));
+        disk.or(self.arriving.as_ref().and_then(|arriving| arriving.got))
     }
 }
 
@@ -113,8 +137,8 @@ pub(crate) struct Host {
     pub(crate) silent_until: Timestamp,
     pub(crate) agent: Option<Agent>,
     pub(crate) guests: BTreeMap<ServerId, Real>,
-    /// The order that last reached the agent, by server: what was wanted, and the boot.
-    pub(crate) ordered: BTreeMap<ServerId, (Wanted, u64)>,
+    /// The order that last reached the agent, by server.
+    pub(crate) ordered: BTreeMap<ServerId, Order>,
 }
 
 impl Host {
@@ -151,6 +175,7 @@ impl Host {
             host_name: self.name.clone(),
             boot_id: self.boot_id(),
             address: format!("192.0.2.{}", self.number + 1),
+            peer_address: format!("192.0.2.{}:1", self.number + 1),
             zone: "nova".to_owned(),
             capacity: self.capacity(),
             hypervisor: Hypervisor {
@@ -193,8 +218,10 @@ impl World {
         known.dedup();
         for id in known {
             let real = host.guests.entry(id).or_default();
-            let process = real.process.as_ref();
-            let process = process.map(|p| FoundProcess { boot: p.boot, ssh_forward: None, ended: p.ended });
+            let process = real.process.as_ref().map(|p| (p.boot, p.ended));
+            let waiting = real.arriving.as_ref().and_then(|a| a.waits).map(|(_, boot)| (boot, false));
+            let process =
+                process.or(waiting).map(|(boot, ended)| FoundProcess { boot, ssh_forward: None, ended });
             core.found(id, Found { disk: real.disk.as_ref().map(|d| d.generation), process });
             real.process = real.process.take().filter(|p| !p.ended);
             if let Some(process) = &mut real.process {
@@ -300,7 +327,7 @@ impl World {
                 agent.report = Some((call, observations.clone()));
                 agent.report_number += 1;
                 let (session, number) = (agent.session, agent.report_number);
-                let report = Report { session, number, incarnation, observations };
+                let report = Report { session, number, incarnation, observations, progress: Vec::new() };
                 requests.push(Request::Report(from, host_id, report));
             }
         }
@@ -316,7 +343,12 @@ impl World {
         for seen in &report.observations {
             let (name, what) = (self.name(seen.server_id), sight_name(&seen.sight));
             self.coverage.note("sight", what);
-            note!(self, "{} reports {name} boot {}: {what}", self.hosts[n].name, seen.boot);
+            let verdict = seen.handover.as_ref().map_or("", |handover| match handover.verdict {
+                Verdict::Released => ", released",
+                Verdict::Kept { .. } => ", kept from the other host",
+            });
+            let (host, generation) = (&self.hosts[n].name, seen.generation);
+            note!(self, "{host} reports {name} g{generation} boot {}: {what}{verdict}", seen.boot);
         }
     }
 
@@ -370,9 +402,9 @@ impl World {
             }
         }
         for order in &orders.orders {
-            let disk = host.guests.get(&order.server_id).and_then(|real| real.disk.as_ref());
+            let disk = host.guests.get(&order.server_id()).and_then(|real| real.disk.as_ref());
             if let Some(disk) = disk.filter(|_| agent.core.misses_disk(order)) {
-                agent.core.disk_found(order.server_id, disk.generation);
+                agent.core.disk_found(order.server_id(), disk.generation);
             }
         }
         if agent.core.apply(&orders) == Taken::Ignored {
@@ -385,12 +417,12 @@ impl World {
         }
         self.coverage.note("orders", "applied");
         for order in &orders.orders {
-            host.ordered.insert(order.server_id, (order.wanted, order.boot));
+            host.ordered.insert(order.server_id(), order.clone());
         }
         if !orders.orders.is_empty() {
             let mut text = String::new();
             for order in &orders.orders {
-                text += &format!(" {}={:?}/{}", self.name(order.server_id), order.wanted, order.boot);
+                text += &format!(" {}={}", self.name(order.server_id()), order_text(order));
             }
             note!(self, "{} takes orders {}..{}:{text}", self.hosts[n].name, orders.after, orders.upto);
         }
@@ -405,7 +437,7 @@ impl World {
 
     /// The broken rule: what is not mentioned is removed.
     fn remove_unmentioned(&mut self, n: usize, orders: &Orders) {
-        let mentioned = |id: &ServerId| orders.orders.iter().any(|o| o.server_id == *id);
+        let mentioned = |id: &ServerId| orders.orders.iter().any(|o| o.server_id() == *id);
         let others: Vec<ServerId> =
             self.hosts[n].guests.keys().filter(|id| !mentioned(id)).copied().collect();
         others.into_iter().for_each(|id| self.remove_guest(n, id));
@@ -436,6 +468,24 @@ impl World {
     }
 }
 
+/// An order in a few words.
+fn order_text(order: &Order) -> String {
+    let generation = order.generation();
+    match order {
+        Order::Own(own) => {
+            let (boot, run) = (own.assignment.boot, if own.run { "run" } else { "stop" });
+            let out = own.outgoing.as_ref().map_or(String::new(), |out| {
+                let verb = if out.withdraw { "stay" } else { "send" };
+                format!(" {verb} {:?} to {} as {}", out.manner, out.to.name, out.generation)
+            });
+            format!("{run}/g{generation}/b{boot}{out}")
+        }
+        Order::Receive(receive) => format!("receive {:?}/g{generation}", receive.manner),
+        Order::Keep { .. } => format!("keep/g{generation}"),
+        Order::Remove { .. } => format!("remove/g{generation}"),
+    }
+}
+
 /// A snapshot as it comes back from the host's own disk.
 fn reread(snapshot: &Snapshot) -> Result<Snapshot, String> {
     let text = serde_json::to_string(snapshot).map_err(|error| error.to_string())?;
@@ -452,6 +502,11 @@ pub(crate) fn sight_name(sight: &Sight) -> &'static str {
         Sight::Stopped { why: StopReason::Died } => "died",
         Sight::Stopped { why: StopReason::HostRestarted } => "stopped by its host's restart",
         Sight::Failed { .. } => "failed",
+        Sight::Receiving { .. } => "receiving",
+        Sight::Ready => "ready",
+        Sight::Unready { .. } => "unready",
+        Sight::Kept => "kept",
+        Sight::Stopped { why: StopReason::MovedAway } => "moved away",
         Sight::Absent => "absent",
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     event::{Ask, Request},
 };
 use lenticular_control::{
-    command::{host, image, port, security_group, server, server_create},
+    command::{host, image, migrate, port, security_group, server, server_create},
     reconcile::{self, Key},
 };
 use lenticular_model::{
@@ -89,6 +89,7 @@ fn run_request(
                 name: hello.host_name.clone(),
                 boot_id: hello.boot_id.clone(),
                 address: hello.address.clone(),
+                peer_address: hello.peer_address.clone(),
                 zone: hello.zone.clone(),
                 capacity: hello.capacity,
                 hypervisor: hello.hypervisor.clone(),
@@ -136,6 +137,15 @@ fn run_ask(
         Ask::Stop(id) => server::stop(txn, caller, *id),
         Ask::Reboot(id, style) => server::reboot(txn, caller, *id, *style),
         Ask::Delete(id) => server::delete(txn, caller, *id),
+        Ask::Migrate(id) => migrate::migrate(txn, caller, *id, None).map(drop),
+        Ask::LiveMigrate(id) => migrate::live_migrate(txn, caller, *id, None).map(drop),
+        Ask::Resize(id, flavor) => migrate::resize(txn, caller, *id, &FlavorId::from(*flavor)),
+        Ask::Confirm(id) => migrate::confirm(txn, caller, *id),
+        Ask::Revert(id) => migrate::revert(txn, caller, *id),
+        Ask::Abort(id) => {
+            let number = migrate::of_server(txn, *id).next().map_or(0, |m| m.number);
+            migrate::abort(txn, caller, *id, number)
+        }
         Ask::Readdress(id) => readdress(txn, caller, *id),
         Ask::Intent(id, intent) => host::set_intent(txn, caller, *id, intent.clone()),
     }
@@ -167,8 +177,9 @@ fn place_anywhere(txn: &mut Txn<'_>, created: &[ServerId]) {
 
 /// The broken rule: a tombstone goes before its host has confirmed it.
 fn bury_early(txn: &mut Txn<'_>, id: ServerId) {
-    if let Some(server) = txn.servers.get(&id).filter(|s| s.wanted == Wanted::Absent).cloned() {
-        server::bury(txn, &server);
+    if txn.servers.get(&id).is_some_and(|s| s.wanted == Wanted::Absent) {
+        txn.update::<Server>(&id, |s| s.host_id = None);
+        server::bury_if_gone(txn, id);
     }
 }
 

@@ -21,6 +21,7 @@ mod event;
 mod fault;
 mod host;
 mod jobs;
+mod moves;
 mod plane;
 pub mod rebuild;
 pub mod rng;

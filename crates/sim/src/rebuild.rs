@@ -1,11 +1,13 @@
 //! The indexes of a State against those of the same records loaded anew.
 
 use lenticular_model::{
+    disk_copy::DiskCopy,
     flavor::Flavor,
     host::Host,
     identity::{Domain, Project, Revocation, Role, RoleAssignment, User},
     image::Image,
     keypair::Keypair,
+    migration::Migration,
     network::Network,
     operation::Operation,
     port::Port,
@@ -15,13 +17,13 @@ use lenticular_model::{
     subnet::Subnet,
     HostId, Record, ServerId, State,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Calls a macro with every durable type of record.
 macro_rules! every_record {
     ($each:ident) => {
         $each!(
-            Domain Project User Role RoleAssignment Revocation Quota Image Flavor Keypair Host Server Operation
+            Domain Project User Role RoleAssignment Revocation Quota Image Flavor Keypair Host Server Operation Migration DiskCopy
             Network Subnet Port SecurityGroup SecurityGroupRule
         )
     };
@@ -107,7 +109,8 @@ pub fn same_indexes(state: &State, other: &State) -> Result<(), String> {
         };
     }
     same!(user_names project_names domain_names role_names user_roles flavor_names user_keypairs image_order
-        host_names server_order project_servers host_servers project_usage server_operations project_networks
+        host_names server_order project_servers host_servers project_usage server_operations server_migrations disk_copies server_copies
+        project_networks
         open_networks network_subnets network_ports project_ports server_ports device_ports addresses macs
         project_groups group_rules group_ports);
     let empty = Default::default();
@@ -121,12 +124,16 @@ pub fn same_indexes(state: &State, other: &State) -> Result<(), String> {
     orders_are_whole(other)
 }
 
-/// Every server with a host has exactly one place in its host's stream of orders, and nothing else has.
+/// Every host that has business with a server has exactly one place for it in its stream of orders, and no other has.
 fn orders_are_whole(state: &State) -> Result<(), String> {
-    let placed: Vec<(HostId, ServerId)> = state.index.host_servers.iter().copied().collect();
-    let ordered: Vec<(HostId, ServerId)> = state.index.order_seq.keys().copied().collect();
+    let servers = state.servers.values().flat_map(|s| s.hosts().map(|host| (host, s.id)));
+    let copies = state.disk_copies.values().map(|copy| (copy.host_id, copy.server_id));
+    let placed: BTreeSet<(HostId, ServerId)> = servers.chain(copies).collect();
+    let refs = state.index.order_refs.iter().map(|((server, host), order)| ((*host, *server), order.seq));
+    let refs: BTreeMap<(HostId, ServerId), u64> = refs.collect();
+    let ordered: BTreeSet<(HostId, ServerId)> = refs.keys().copied().collect();
     if placed != ordered {
-        return Err(format!("servers with a host {placed:?} differ from those with orders {ordered:?}"));
+        return Err(format!("hosts with a server {placed:?} differ from those with orders {ordered:?}"));
     }
     let mut feed: BTreeMap<(HostId, ServerId), u64> = BTreeMap::new();
     for (host, seq, server) in &state.index.order_feed {
@@ -134,7 +141,7 @@ fn orders_are_whole(state: &State) -> Result<(), String> {
             return Err(format!("server {server} is twice in the order feed of {host}"));
         }
     }
-    let differs = state.index.order_seq.iter().find(|(key, seq)| feed.get(key) != Some(seq));
+    let differs = refs.iter().find(|(key, seq)| feed.get(key) != Some(seq));
     match differs {
         Some((key, seq)) => {
             Err(format!("orders of {key:?} are of commit {seq}, and the feed has {:?}", feed.get(key)))
@@ -142,10 +149,7 @@ fn orders_are_whole(state: &State) -> Result<(), String> {
         None if feed.len() != ordered.len() => {
             Err("the order feed has entries that nothing points to".to_owned())
         }
-        None if ordered
-            .iter()
-            .any(|key| state.index.order_seq.get(key).is_some_and(|seq| *seq > state.seq)) =>
-        {
+        None if refs.values().any(|seq| *seq > state.seq) => {
             Err("orders come from a commit of the future".to_owned())
         }
         None => Ok(()),
@@ -158,12 +162,12 @@ fn orders_are_whole(state: &State) -> Result<(), String> {
 /// # Errors
 /// They do; says whose.
 pub fn orders_are_as_new(published: &State, loaded: &State) -> Result<(), String> {
-    for (key, seq) in &published.index.order_seq {
-        let found = loaded.index.order_seq.get(key);
-        if found.is_none_or(|found| found < seq) {
+    for (key, order) in &published.index.order_refs {
+        let found = loaded.index.order_refs.get(key);
+        if found.is_none_or(|found| found.seq < order.seq) {
             return Err(format!(
-                "orders of server {} changed in commit {seq}, and after a restart seem to be of {found:?}",
-                key.1
+                "orders of server {} changed in commit {}, and after a restart seem to be of {found:?}",
+                key.0, order.seq
             ));
         }
     }
@@ -188,11 +192,12 @@ mod tests {
         };
         assert!(wrong(|s| s.index.server_order.clear()).contains("server_order"));
         assert!(wrong(|s| s.index.host_usage.clear()).contains("host_usage"));
-        assert!(wrong(|s| s.index.order_seq.clear()).contains("with orders"));
+        assert!(wrong(|s| s.index.order_refs.clear()).contains("with orders"));
         assert!(wrong(|s| s.index.order_feed.clear()).contains("feed"));
         assert!(wrong(|s| s.tables.ports = s.tables.ports.without(&first_port(s))).contains("index"));
         let mut older = good.clone();
-        older.index.order_seq = older.index.order_seq.iter().map(|(key, _)| (*key, 0_u64)).collect();
+        let old = lenticular_model::index::OrderRef { server: true, ..Default::default() };
+        older.index.order_refs = older.index.order_refs.iter().map(|(key, _)| (*key, old)).collect();
         assert!(orders_are_as_new(good, &older).is_err_and(|why| why.contains("after a restart")));
     }
 

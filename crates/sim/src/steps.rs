@@ -3,14 +3,16 @@
 use crate::{
     config::{Fault, Mutation},
     event::Event,
-    host::{Disk, Doing, Process},
+    host::{Disk, Doing, Process, Real},
     world::{note, World},
 };
 use lenticular_agent::core::{Ended, Failure, Outcome, Step};
 use lenticular_model::{
+    migration::Manner,
     server::{Server, Wanted},
     ServerId,
 };
+use lenticular_wire::agent::{Order, Own};
 use std::sync::Arc;
 
 /// How long a guest that does not answer is given to shut down, in milliseconds.
@@ -25,6 +27,11 @@ impl World {
             Step::Start(_) => self.rng.range(100, 2_000),
             Step::Kill => self.rng.range(10, 300),
             Step::Remove => self.rng.range(20, 800),
+            Step::Receive(_) => self.rng.range(200, 6_000),
+            Step::Send(..) => self.rng.range(500, 30_000),
+            Step::Resume => self.rng.range(10, 500),
+            Step::HandOver { .. } => self.rng.range(1, 50),
+            Step::Adopt(..) => self.rng.range(5, 300),
             Step::Shutdown => SHUTDOWN_DEADLINE_MS,
         };
         if self.chance(Fault::SlowStep, 50) {
@@ -64,7 +71,8 @@ impl World {
         let Some(agent) = &mut self.hosts[n].agent else { return };
         let life = agent.life;
         let Some(doing) = agent.doing.get_mut(&id) else { return };
-        if matches!(doing.step, Step::Prepare(_)) && !doing.acted {
+        let cuttable = matches!(doing.step, Step::Prepare(_) | Step::Receive(_) | Step::Send(..));
+        if cuttable && !doing.acted {
             doing.fails = true;
         }
         let number = doing.number;
@@ -78,7 +86,13 @@ impl World {
         let Some(doing) = agent.doing.get_mut(&id).filter(|d| d.number == number && !d.acted) else { return };
         doing.acted = true;
         let (step, fails) = (doing.step.clone(), doing.fails);
-        if fails || self.config.mutation == Some(Mutation::LyingSteps) && self.rng.chance(100) {
+        if fails {
+            if let (Step::Send(..), true) = (&step, self.rng.chance(500)) {
+                self.pause_guest(n, id);
+            }
+            return;
+        }
+        if self.config.mutation == Some(Mutation::LyingSteps) && self.rng.chance(100) {
             return;
         }
         let carried_out = match &step {
@@ -98,6 +112,7 @@ impl World {
                 self.remove_guest(n, id);
                 true
             }
+            moving => self.move_acts(n, id, moving),
         };
         if !carried_out {
             let doing = self.hosts[n].live(life).and_then(|a| a.doing.get_mut(&id));
@@ -119,6 +134,7 @@ impl World {
         let outcome = match (&doing.step, doing.fails) {
             (step, true) => Outcome::Failed(failure(step)),
             (Step::Start(_), false) => Outcome::Started { ssh_forward: None },
+            (Step::Adopt(..), false) if self.has_process(n, id) => Outcome::Started { ssh_forward: None },
             _ => Outcome::Done,
         };
         self.coverage.note(if doing.fails { "step failed" } else { "step done" }, doing.step.name());
@@ -128,14 +144,17 @@ impl World {
         if let Some(agent) = self.hosts[n].live(life) {
             agent.core.done(id, outcome);
         }
-        if let (Step::Start(order), false) = (&doing.step, doing.fails) {
-            self.watch(n, life, id, order.boot);
+        if let (Step::Start(of), false) = (&doing.step, doing.fails) {
+            self.watch(n, life, id, of.boot);
+        }
+        if let (Step::Adopt(of, Manner::Live), false) = (&doing.step, doing.fails) {
+            self.watch(n, life, id, of.boot);
         }
         self.advance(n);
     }
 
     /// From now on the agent is told when the guest's process ends; if it has ended already, at once.
-    fn watch(&mut self, n: usize, life: u64, server: ServerId, boot: u64) {
+    pub(crate) fn watch(&mut self, n: usize, life: u64, server: ServerId, boot: u64) {
         let process = self.hosts[n].guests.get_mut(&server).and_then(|real| real.process.as_mut());
         let how = match process {
             Some(process) if !process.ended => {
@@ -173,7 +192,7 @@ impl World {
         let Some(disk) = &mut real.disk else { return false };
         self.look_at_copies = true;
         let second = real.process.is_some();
-        real.process = Some(Process { number, boot, ended: false, watched_by: None });
+        real.process = Some(Process { number, boot, ended: false, paused: false, watched_by: None });
         let is_at = (disk.made, disk.writes);
         disk.writes += 1;
         let now_at = (disk.made, disk.writes);
@@ -192,6 +211,9 @@ impl World {
         for host in &mut self.hosts {
             for (id, real) in &mut host.guests {
                 if let (Some(disk), Some(process)) = (&mut real.disk, &real.process) {
+                    if process.paused {
+                        continue;
+                    }
                     disk.writes += u64::from(!process.ended);
                     self.clients.written.insert(*id, (disk.made, disk.writes));
                 }
@@ -229,12 +251,22 @@ impl World {
     pub(crate) fn remove_guest(&mut self, n: usize, id: ServerId) {
         let name = self.name(id);
         let host = &mut self.hosts[n];
-        let told = host.ordered.get(&id).is_some_and(|(wanted, _)| *wanted == Wanted::Absent);
-        let was = host.guests.remove(&id);
+        let told = matches!(host.ordered.get(&id), Some(Order::Remove { .. }));
+        let Some(was) = host.guests.remove(&id).filter(Real::is_there) else { return };
         let record: Option<&Arc<Server>> = self.plane.published.servers.get(&id);
         let stays = record.is_some_and(|s| s.wanted != Wanted::Absent);
-        if was.is_some_and(|real| real.disk.is_some() || real.process.is_some()) && (stays || !told) {
+        let newest = was.content().is_some_and(|content| {
+            let has = |real: &Real| {
+                let away = real.away.as_ref().map(|disk| (disk.made, disk.writes));
+                real.content() == Some(content) || away == Some(content)
+            };
+            let elsewhere = self.hosts.iter().any(|h| h.guests.get(&id).is_some_and(has));
+            self.clients.written.get(&id) == Some(&content) && !elsewhere
+        });
+        if !told {
             self.violate(4, format!("{name} is removed from {} without a tombstone", self.hosts[n].name));
+        } else if stays && newest {
+            self.violate(3, format!("the newest disk of {name} is removed from {}", self.hosts[n].name));
         }
     }
 
@@ -243,8 +275,12 @@ impl World {
         let name = self.name(id);
         let host = &self.hosts[n];
         let Some(process) = host.guests.get(&id).and_then(|real| real.running()) else { return };
+        let stays = |own: &Own| {
+            let moves = own.outgoing.as_ref().is_some_and(|out| out.manner == Manner::Cold);
+            own.run && own.assignment.boot <= process.boot && !moves
+        };
         let ordered = host.ordered.get(&id);
-        if ordered.is_none_or(|(wanted, boot)| *wanted == Wanted::Running && *boot <= process.boot) {
+        if ordered.is_none_or(|order| matches!(order, Order::Own(own) if stays(own))) {
             self.violate(4, format!("{name} is stopped on {} and no order says so", host.name));
         }
     }
@@ -256,6 +292,11 @@ fn failure(step: &Step) -> Failure {
         Step::Start(_) => "the hypervisor died at its start",
         Step::Shutdown | Step::Kill => "the process cannot be signalled",
         Step::Remove => "the disk is busy",
+        Step::Receive(_) => "no room for the guest",
+        Step::Send(..) => "the connection broke off",
+        Step::Resume => "the process does not answer",
+        Step::HandOver { .. } => "the other host does not answer",
+        Step::Adopt(..) => "the note of the disk cannot be written",
     };
     Failure::new("It could not be done on this host. Try again.", details)
 }

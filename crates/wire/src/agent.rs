@@ -11,7 +11,7 @@
 //!
 //! A message that is lost, late or repeated does no harm: orders name the commit they follow (`after`), and an agent
 //! applies only those that follow what it has; observations are levels, not edges, and name generation and boot.
-//! Absence is never an order: a guest is removed only on an order with `wanted: absent`.
+//! Absence is never an order: a guest is removed only on an order to remove it.
 //!
 //! A hello begins a session, and ends the one before it. Reports are numbered within their session: one that comes
 //! after a later one is answered and changes nothing. Polls and reports of any other session get 404, upon which the
@@ -19,19 +19,21 @@
 //! its next call, and what that hello said is corrected.
 
 use lenticular_model::{
+    disk_copy::Fate,
     flavor::Size,
     host::{Capacity, Hypervisor},
+    migration::{Leg, Manner},
     observation::Observation,
     port::Mac,
-    server::{BootStyle, Wanted},
+    server::{BootStyle, Server, Wanted},
     subnet::HostRoute,
     HostId, ImageId, Incarnation, NetworkId, PortId, ProjectId, ServerId, State, SubnetId, UserId,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 /// The version of this protocol. A peer of another version is refused by name, never guessed at.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The longest that a poll for orders may be asked to wait, in milliseconds.
 pub const WAIT_MS_MAX: u64 = 20_000;
@@ -47,6 +49,9 @@ pub struct Hello {
     pub boot_id: String,
     /// Where the host can be found, for people.
     pub address: String,
+    /// `address:port` where its agent listens for other hosts' agents; empty if it does not.
+    #[serde(default)]
+    pub peer_address: String,
     /// The availability zone that it belongs to when it is new.
     pub zone: String,
     /// What it has to give.
@@ -99,23 +104,118 @@ pub struct Orders {
     pub questions: Vec<Question>,
 }
 
-/// What is wanted of one guest.
+/// What a host is to do about one server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order {
+#[serde(rename_all = "snake_case", tag = "order")]
+pub enum Order {
+    /// The server's disk is this host's to write, and the guest its to run.
+    Own(Own),
+    /// The guest is to come from another host.
+    Receive(Receive),
+    /// The server has left this disk behind: it is to be kept, and nothing is to run on it.
+    Keep {
+        /// Whose it was.
+        server_id: ServerId,
+        /// The disk's generation.
+        generation: u64,
+    },
+    /// A tombstone: all there is of the server up to this generation is to go. Only this, never absence, lets an agent
+    /// delete.
+    Remove {
+        /// Whose.
+        server_id: ServerId,
+        /// Up to this generation.
+        generation: u64,
+    },
+}
+
+impl Order {
+    /// Whose guest it is about.
+    pub fn server_id(&self) -> ServerId {
+        match self {
+            Self::Own(own) => own.assignment.server_id,
+            Self::Receive(receive) => receive.assignment.server_id,
+            Self::Keep { server_id, .. } | Self::Remove { server_id, .. } => *server_id,
+        }
+    }
+
+    /// The generation of the disk that it is about.
+    pub fn generation(&self) -> u64 {
+        match self {
+            Self::Own(own) => own.assignment.generation,
+            Self::Receive(receive) => receive.assignment.generation,
+            Self::Keep { generation, .. } | Self::Remove { generation, .. } => *generation,
+        }
+    }
+}
+
+/// A guest to have on a disk of a generation, as of a boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
     /// Whose guest.
     pub server_id: ServerId,
-    /// The generation of the disk that this host may write.
+    /// The generation of its disk.
     pub generation: u64,
-    /// What is wanted.
-    pub wanted: Wanted,
     /// If higher than the boot last acted on, the guest is started anew.
     pub boot: u64,
-    /// How, if it runs.
+    /// What to run.
+    pub guest: GuestSpec,
+}
+
+/// A guest that is this host's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Own {
+    /// The guest.
+    #[serde(flatten)]
+    pub assignment: Arc<Assignment>,
+    /// True if it is to run.
+    pub run: bool,
+    /// How it is started anew, if it runs.
     pub boot_style: BootStyle,
     /// True if the disk was made already: if it is missing it is lost, and must not be made afresh.
     pub disk_made: bool,
-    /// What to run.
-    pub guest: GuestSpec,
+    /// Where the guest is to go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outgoing: Option<Outgoing>,
+}
+
+/// The source's part in a move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outgoing {
+    /// The disk's generation once the target has it. Names the ticket.
+    pub generation: u64,
+    /// Where to.
+    pub to: Peer,
+    /// How.
+    pub manner: Manner,
+    /// True if the guest is to be kept, unless it was released already.
+    pub withdraw: bool,
+    /// True if it is to come to its end whatever the guest suffers.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// The target's part in a move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receive {
+    /// The guest as it will be here.
+    #[serde(flatten)]
+    pub assignment: Arc<Assignment>,
+    /// Where it comes from: nobody else may hand it over.
+    pub from: Peer,
+    /// How.
+    pub manner: Manner,
+}
+
+/// Another host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Which.
+    pub host_id: HostId,
+    /// Its name: what its certificate must say.
+    pub name: String,
+    /// `address:port` where its agent listens for others; empty if it does not.
+    pub address: String,
 }
 
 /// What to run.
@@ -205,6 +305,26 @@ pub struct Report {
     pub incarnation: Incarnation,
     /// Guests whose sight changed.
     pub observations: Vec<Observation>,
+    /// How far moves from here have come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub progress: Vec<MoveProgress>,
+}
+
+/// How far a move has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveProgress {
+    /// Whose.
+    pub server_id: ServerId,
+    /// The generation that its ticket names.
+    pub generation: u64,
+    /// Which part of the work, for people.
+    pub step: String,
+    /// Memory in bytes: all, sent, and left.
+    pub memory: [u64; 3],
+    /// Disk in bytes: all, sent, and left.
+    pub disk: [u64; 3],
+    /// How fast the guest writes to its memory, in bytes per second.
+    pub dirty_bytes_per_s: u64,
 }
 
 /// A question that changes nothing, asked by way of the agent's own poll.
@@ -249,19 +369,64 @@ pub fn orders(state: &State, host: HostId, query: &OrdersQuery) -> Orders {
     Orders { incarnation: state.incarnation, after, upto: state.seq, orders, questions: Vec::new() }
 }
 
-/// What is wanted of one server's guest on this host; `None` if the host has no business with it.
-pub fn order(state: &State, host: HostId, server: ServerId) -> Option<Order> {
-    let server = state.servers.get(&server).filter(|s| s.host_id == Some(host))?;
+/// What this host is to do about one server; `None` if it has no business with it.
+pub fn order(state: &State, host: HostId, server_id: ServerId) -> Option<Order> {
+    let server = state.servers.get(&server_id);
+    if let Some(server) = server.filter(|s| s.host_id == Some(host)) {
+        return Some(match server.wanted {
+            Wanted::Absent => Order::Remove { server_id, generation: server.disk.generation },
+            Wanted::Running | Wanted::Stopped => Order::Own(own(state, host, server)),
+        });
+    }
+    let ticket = |s: &Server| s.ticket.as_ref().is_some_and(|ticket| ticket.to == host);
+    if let Some(server) = server.filter(|s| ticket(s)) {
+        let ticket = server.ticket.as_ref()?;
+        let mut assignment = assignment(state, host, server);
+        assignment.generation = ticket.generation;
+        assignment.guest.size = ticket.shape.size;
+        let from = peer(state, server.host_id?)?;
+        return Some(Order::Receive(Receive { assignment: assignment.into(), from, manner: ticket.manner }));
+    }
+    let copy = state.disk_copies.get(state.index.disk_copies.get(&(host, server_id))?)?;
+    let generation = copy.generation;
+    Some(match copy.fate {
+        Fate::Kept { .. } => Order::Keep { server_id, generation },
+        Fate::Doomed => Order::Remove { server_id, generation },
+    })
+}
+
+fn own(state: &State, host: HostId, server: &Server) -> Own {
+    let outgoing = server.ticket.as_ref().filter(|ticket| ticket.leg != Leg::Prepare).and_then(|ticket| {
+        Some(Outgoing {
+            generation: ticket.generation,
+            to: peer(state, ticket.to)?,
+            manner: ticket.manner,
+            withdraw: ticket.leg == Leg::Withdraw,
+            force: ticket.forced,
+        })
+    });
+    Own {
+        assignment: assignment(state, host, server).into(),
+        run: server.wanted == Wanted::Running,
+        boot_style: server.boot_style,
+        disk_made: server.disk.made,
+        outgoing,
+    }
+}
+
+fn peer(state: &State, id: HostId) -> Option<Peer> {
+    let host = state.hosts.get(&id)?;
+    Some(Peer { host_id: id, name: host.name.clone(), address: host.peer_address.clone() })
+}
+
+fn assignment(state: &State, host: HostId, server: &Server) -> Assignment {
     let ports = state.index.server_ports.range((server.id, 0, PortId(Default::default()))..);
     let ports =
         ports.take_while(|(s, ..)| *s == server.id).filter_map(|(_, _, id)| port(state, *id)).collect();
-    Some(Order {
+    Assignment {
         server_id: server.id,
         generation: server.disk.generation,
-        wanted: server.wanted,
         boot: server.boot,
-        boot_style: server.boot_style,
-        disk_made: server.disk.made,
         guest: GuestSpec {
             name: server.name.clone(),
             hostname: server.hostname.clone(),
@@ -281,7 +446,7 @@ pub fn order(state: &State, host: HostId, server: ServerId) -> Option<Order> {
             config_drive: server.config_drive,
             has_user_data: server.has_user_data,
         },
-    })
+    }
 }
 
 fn port(state: &State, id: PortId) -> Option<PortSpec> {

@@ -4,6 +4,7 @@ use super::{
     tests::{life, order, server},
     *,
 };
+use crate::testing::Wish;
 use lenticular_model::server::{BootStyle, Wanted};
 use proptest::prelude::*;
 
@@ -73,7 +74,7 @@ struct World {
     boot_id: u32,
     real: BTreeMap<ServerId, Real>,
     under_way: Vec<(ServerId, Step)>,
-    wanted: BTreeMap<ServerId, Order>,
+    wanted: BTreeMap<ServerId, Wish>,
     changed_at: BTreeMap<ServerId, u64>,
     seq: u64,
     last: Option<Orders>,
@@ -130,14 +131,14 @@ impl World {
         let starts = wanted == Wanted::Running && was.is_none_or(|o| o.wanted != Wanted::Running);
         let boot = was.map_or(0, |o| o.boot) + u64::from(reboot || starts);
         self.seq += 1;
-        self.wanted.insert(id, Order { boot_style: style, ..order(id, wanted, boot) });
+        self.wanted.insert(id, Wish { boot_style: style, ..order(id, wanted, boot) });
         self.changed_at.insert(id, self.seq);
     }
 
     fn deliver(&mut self) {
         let after = self.core.applied_upto();
         let orders = self.wanted.iter().filter(|(id, _)| self.changed_at[id] > after);
-        let orders = orders.map(|(_, o)| o.clone()).collect();
+        let orders = orders.map(|(_, o)| o.order()).collect();
         let message = Orders { incarnation: life(1), after, upto: self.seq, orders, questions: Vec::new() };
         assert_eq!(self.core.apply(&message), Taken::Applied);
         self.last = Some(message);
@@ -164,11 +165,12 @@ impl World {
                 Step::Start(order) => {
                     assert!(real.disk, "start without a made disk");
                     assert!(real.process.is_none(), "a second process");
-                    assert_eq!(order.wanted, Wanted::Running, "only what is to run starts");
+                    assert_eq!(order.generation, 1, "on the disk that is its own");
                 }
                 Step::Prepare(_) => assert!(!real.disk, "a disk is made over another"),
                 Step::Remove => assert!(real.process.is_none(), "removed under a running guest"),
                 Step::Shutdown | Step::Kill => {}
+                moving => panic!("nothing moves here: {}", moving.name()),
             }
             self.under_way.push((id, step));
         }
@@ -187,6 +189,7 @@ impl World {
             }
             Step::Shutdown | Step::Kill => real.process = None,
             Step::Remove => *real = Real::default(),
+            moving => panic!("nothing moves here: {}", moving.name()),
         }
         Outcome::Done
     }

@@ -1,11 +1,13 @@
 //! One guest: its last order, what is there of it, and the step that brings the two nearer.
 
+use super::moves::{Inbound, Outbound};
 use lenticular_model::{
+    migration::Manner,
     observation::{Observation, Sight, StopReason},
-    server::{BootStyle, Wanted},
+    server::BootStyle,
     ServerId,
 };
-use lenticular_wire::agent::Order;
+use lenticular_wire::agent::{Assignment, Order, Outgoing, Own, Peer, Receive};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -13,21 +15,36 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
     /// Have the base in the cache and make the disk.
-    Prepare(Arc<Order>),
+    Prepare(Arc<Assignment>),
     /// Start the guest on its disk.
-    Start(Arc<Order>),
+    Start(Arc<Assignment>),
     /// Ask the guest to shut down; end its process if it does not within the deadline, or when cut short.
     Shutdown,
     /// End the guest's process.
     Kill,
     /// Remove all there is of the guest.
     Remove,
+    /// Make ready for a guest that comes from another host; what is here of it goes.
+    Receive(Arc<Receive>),
+    /// Bring the guest to another host until that has all of it, and does not run it.
+    Send(Arc<Assignment>, Arc<Outgoing>),
+    /// After a failed `Send`: see to it that the guest goes on here, if its process is there.
+    Resume,
+    /// Tell the other host that the guest is its own.
+    HandOver {
+        /// Which host.
+        to: Peer,
+        /// The disk's generation there.
+        generation: u64,
+    },
+    /// Take what came from another host for one's own; a guest that waits goes on.
+    Adopt(Arc<Assignment>, Manner),
 }
 
 impl Step {
     /// True if it takes much of the host: only so many are under way at once.
     pub fn is_hard(&self) -> bool {
-        matches!(self, Self::Prepare(_) | Self::Start(_))
+        matches!(self, Self::Prepare(_) | Self::Start(_) | Self::Receive(_))
     }
 
     /// What it does, for people.
@@ -38,6 +55,11 @@ impl Step {
             Self::Shutdown => "shutting down",
             Self::Kill => "ending the process",
             Self::Remove => "removing",
+            Self::Receive(_) => "making ready to receive",
+            Self::Send(..) => "sending",
+            Self::Resume => "going on here",
+            Self::HandOver { .. } => "handing over",
+            Self::Adopt(..) => "taking over",
         }
     }
 }
@@ -103,7 +125,7 @@ pub struct FoundProcess {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Disk {
+pub(super) enum Disk {
     NotMade,
     Made,
     /// It was made and is not there any more: never made afresh.
@@ -111,7 +133,7 @@ enum Disk {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-enum Life {
+pub(super) enum Life {
     /// Never run here.
     New,
     Running {
@@ -129,21 +151,30 @@ enum Life {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Guest {
     /// `None` for one that was found without anybody having ordered it.
-    order: Option<Arc<Order>>,
-    generation: u64,
-    disk: Disk,
-    boot_done: u64,
-    life: Life,
+    pub(super) order: Option<Order>,
+    pub(super) generation: u64,
+    pub(super) disk: Disk,
+    pub(super) boot_done: u64,
+    pub(super) life: Life,
     pub(super) doing: Option<Step>,
     /// True until the first order of a new life of the store: boots are counted anew there.
     pub(super) rebase: bool,
-    /// True if a stop or a removal failed.
+    /// On its way to another host.
+    #[serde(default)]
+    pub(super) outbound: Option<Outbound>,
+    /// On its way here.
+    #[serde(default)]
+    pub(super) inbound: Option<Inbound>,
+    /// It has come here, and what came is yet to be taken for its own.
+    #[serde(default)]
+    pub(super) adopting: Option<Manner>,
+    /// True if a step that must succeed some time failed.
     #[serde(skip)]
     pub(super) stuck: bool,
     #[serde(skip)]
     pub(super) acknowledged: Option<Observation>,
     #[serde(skip)]
-    host_restarted: bool,
+    pub(super) host_restarted: bool,
 }
 
 impl Guest {
@@ -156,29 +187,47 @@ impl Guest {
             life: Life::New,
             doing: None,
             rebase: false,
+            outbound: None,
+            inbound: None,
+            adopting: None,
             stuck: false,
             acknowledged: None,
             host_restarted: false,
         }
     }
 
+    /// True unless an order for this disk, as made, must have somebody look for it.
     pub(super) fn has_disk(&self) -> bool {
-        self.disk == Disk::Made
+        self.disk == Disk::Made || self.inbound.is_some()
     }
 
     /// Takes an order, unless it is about a generation that this host knows to be over.
-    pub(super) fn order(&mut self, order: Arc<Order>) {
-        if order.generation < self.generation {
+    pub(super) fn order(&mut self, order: Order) {
+        let newest = self.inbound.as_ref().map_or(self.generation, |inbound| inbound.generation);
+        if order.generation() < newest {
             return;
         }
-        let unheard_of = self.order.is_none() && self.life == Life::New && self.disk == Disk::NotMade;
-        if order.wanted == Wanted::Absent && unheard_of && self.doing.is_none() {
+        let nothing = self.life == Life::New && self.disk == Disk::NotMade && self.inbound.is_none();
+        let over = matches!(order, Order::Remove { .. } | Order::Keep { .. });
+        if over && nothing && self.order.is_none() && self.doing.is_none() {
             self.life = Life::Gone;
         }
-        if std::mem::take(&mut self.rebase) {
-            self.boot_done = self.boot_done.min(order.boot);
+        if let Order::Own(own) = &order {
+            if std::mem::take(&mut self.rebase) {
+                self.boot_done = self.boot_done.min(own.assignment.boot);
+            }
+            // Whoever gave the order knows that the source has released it.
+            self.accept(own.assignment.generation);
         }
+        self.stuck = false;
         self.order = Some(order);
+    }
+
+    pub(super) fn own(&self) -> Option<&Own> {
+        match &self.order {
+            Some(Order::Own(own)) => Some(own),
+            _ => None,
+        }
     }
 
     /// After a restart of the agent: the step that was under way then is under way no more.
@@ -188,19 +237,44 @@ impl Guest {
 
     pub(super) fn found(&mut self, found: Found) {
         let interrupted = self.doing.take();
-        self.find_disk(found.disk, interrupted.as_ref());
-        match found.process {
+        if self.inbound.is_some() {
+            self.find_inbound(found.process.is_some());
+        } else {
+            self.find_disk(found.disk, interrupted.as_ref());
+            self.find_process(found.process, interrupted.as_ref());
+        }
+        self.host_restarted = false;
+    }
+
+    fn find_process(&mut self, process: Option<FoundProcess>, interrupted: Option<&Step>) {
+        if matches!(interrupted, Some(Step::Send(..))) {
+            self.roll_back(Failure::new(
+                "The guest stays: the agent of the host that it is on was restarted while it moved. Try again.",
+                "the source's agent was restarted",
+            ));
+        }
+        let is_there = process.is_some();
+        if self.has_left(is_there) {
+            return;
+        }
+        match process {
             Some(process) if process.ended => {
                 self.boot_done = self.boot_done.max(process.boot);
                 self.life = Life::Stopped { why: StopReason::ByGuest };
+            }
+            // It waits to be let go on, which says itself what came of it.
+            Some(_) if self.adopting.is_some() => {}
+            None if self.adopting == Some(Manner::Live) => {
+                self.adopting = Some(Manner::Cold);
+                let why = if self.host_restarted { StopReason::HostRestarted } else { StopReason::Died };
+                self.life = Life::Stopped { why };
             }
             Some(process) => {
                 self.boot_done = self.boot_done.max(process.boot);
                 self.life = Life::Running { ssh_forward: process.ssh_forward };
             }
-            None => self.find_no_process(interrupted.as_ref()),
+            None => self.find_no_process(interrupted),
         }
-        self.host_restarted = false;
     }
 
     fn find_disk(&mut self, disk: Option<u64>, interrupted: Option<&Step>) {
@@ -209,6 +283,8 @@ impl Guest {
                 self.generation = generation;
                 self.disk = Disk::Made;
             }
+            // What came from another host is not under its own name yet.
+            _ if self.adopting.is_some() => {}
             // One of an older generation is as good as none.
             Some(_) | None if self.disk == Disk::Made => {
                 // Half a removal is no loss.
@@ -220,7 +296,8 @@ impl Guest {
     }
 
     pub(super) fn disk_found(&mut self, generation: u64) {
-        if self.doing.is_none() && generation >= self.generation && self.life != Life::Gone {
+        let free = self.doing.is_none() && self.inbound.is_none();
+        if free && generation >= self.generation && self.life != Life::Gone {
             self.generation = generation;
             self.disk = Disk::Made;
         }
@@ -243,8 +320,12 @@ impl Guest {
 
     /// True if that was news.
     pub(super) fn exited(&mut self, boot: u64, how: Ended) -> bool {
-        // A step under way says itself how it ended.
-        if !self.runs() || self.doing.is_some() || boot != self.boot_done {
+        if self.inbound_exited() {
+            return true;
+        }
+        // Most steps under way say themselves how it ended.
+        let says = self.doing.as_ref().is_some_and(|step| !matches!(step, Step::Send(..) | Step::Resume));
+        if !self.runs() || says || boot != self.boot_done {
             return false;
         }
         let why = match how {
@@ -256,80 +337,125 @@ impl Guest {
     }
 
     pub(super) fn done(&mut self, step: &Step, outcome: Outcome) {
+        let ssh = match &outcome {
+            Outcome::Started { ssh_forward } => ssh_forward.clone(),
+            Outcome::Done | Outcome::Failed(_) => None,
+        };
         match (step, outcome) {
-            (Step::Prepare(order), Outcome::Failed(failure)) => self.fail(order.boot, failure),
-            (Step::Prepare(order), _) => {
+            (Step::Prepare(of) | Step::Start(of), Outcome::Failed(failure)) => self.fail(of.boot, failure),
+            (Step::Prepare(of), _) => {
                 self.disk = Disk::Made;
-                self.generation = order.generation;
+                self.generation = of.generation;
             }
-            (Step::Start(order), Outcome::Failed(failure)) => self.fail(order.boot, failure),
-            (Step::Start(order), outcome) => {
-                let ssh_forward = match outcome {
-                    Outcome::Started { ssh_forward } => ssh_forward,
-                    Outcome::Done | Outcome::Failed(_) => None,
-                };
-                self.boot_done = order.boot;
+            (Step::Start(of), _) => {
+                self.boot_done = of.boot;
+                self.life = Life::Running { ssh_forward: ssh };
+            }
+            (Step::Receive(_), outcome) => self.received(outcome),
+            (Step::Send(..), outcome) => self.sent(outcome),
+            (Step::Adopt(..), Outcome::Started { ssh_forward }) => {
+                self.adopting = None;
                 self.life = Life::Running { ssh_forward };
             }
-            (Step::Shutdown | Step::Kill | Step::Remove, Outcome::Failed(_)) => self.stuck = true,
+            (Step::Adopt(_, manner), Outcome::Done) => {
+                self.adopting = None;
+                if *manner == Manner::Live {
+                    // It was to go on, and its process is gone.
+                    self.life = Life::Stopped { why: StopReason::Died };
+                }
+            }
+            (_, Outcome::Failed(_)) => self.stuck = true,
+            (Step::Resume, _) => self.stays(),
+            (Step::HandOver { .. }, _) => self.handed_over(),
+            (Step::Kill, _) if self.has_left(false) => {}
             (Step::Shutdown | Step::Kill, _) => self.life = Life::Stopped { why: StopReason::Ordered },
             (Step::Remove, _) => {
                 self.disk = Disk::NotMade;
                 self.life = Life::Gone;
+                (self.inbound, self.outbound, self.adopting) = (None, None, None);
             }
         }
     }
 
-    fn fail(&mut self, boot: u64, failure: Failure) {
+    pub(super) fn fail(&mut self, boot: u64, failure: Failure) {
         self.boot_done = self.boot_done.max(boot);
         self.life = Life::Failed(failure);
     }
 
     /// Decides what needs no step.
     pub(super) fn settle(&mut self) {
-        let Some(order) = self.order.clone() else { return };
-        if self.doing.is_some() || self.runs() || order.wanted == Wanted::Absent {
+        if self.doing.is_some() {
             return;
         }
-        if order.generation > self.generation {
+        match self.order.clone() {
+            Some(Order::Own(own)) => {
+                self.settle_outbound(&own);
+                if !self.runs() && self.adopting.is_none() {
+                    self.settle_own(&own);
+                }
+            }
+            Some(Order::Receive(receive)) => self.settle_inbound(&receive),
+            Some(Order::Keep { .. } | Order::Remove { .. }) | None => {}
+        }
+    }
+
+    fn settle_own(&mut self, own: &Own) {
+        let of = &own.assignment;
+        if of.generation > self.generation {
             // What is here is older than what this host may write; it neither runs nor counts as the server's disk.
-            self.generation = order.generation;
+            self.generation = of.generation;
             self.disk = Disk::NotMade;
             self.life = Life::New;
+            self.inbound = None;
         }
-        if self.disk == Disk::Lost || (self.disk == Disk::NotMade && order.disk_made) {
-            self.fail(order.boot, missing(&order));
+        if self.disk == Disk::Lost || (self.disk == Disk::NotMade && own.disk_made) {
+            self.fail(of.boot, missing(of));
         }
-        if order.wanted == Wanted::Stopped && self.disk == Disk::Made && self.boot_done < order.boot {
-            self.boot_done = order.boot;
+        if own.run || self.disk != Disk::Made {
+            return;
+        }
+        if self.boot_done < of.boot {
+            self.boot_done = of.boot;
             if !matches!(self.life, Life::Stopped { .. }) {
                 self.life = Life::Stopped { why: StopReason::Ordered };
             }
         }
-        if order.wanted == Wanted::Stopped && self.disk == Disk::Made && self.life == Life::New {
+        if self.life == Life::New {
             self.life = Life::Stopped { why: StopReason::Ordered };
         }
     }
 
     /// The step that is due.
     pub(super) fn next(&self) -> Option<Step> {
-        let order = self.order.as_ref()?;
         if self.doing.is_some() || self.stuck {
             return None;
         }
-        let due = order.boot > self.boot_done;
-        match (order.wanted, self.runs()) {
-            (Wanted::Absent, true) => Some(Step::Kill),
-            (Wanted::Absent, false) => (self.life != Life::Gone).then_some(Step::Remove),
-            (_, true) if order.generation > self.generation => Some(Step::Kill),
-            (Wanted::Stopped, true) => Some(Step::Shutdown),
-            (Wanted::Running, true) => due.then_some(match order.boot_style {
+        match self.order.as_ref()? {
+            Order::Remove { .. } if self.runs() => Some(Step::Kill),
+            Order::Remove { .. } => (self.life != Life::Gone).then_some(Step::Remove),
+            Order::Keep { .. } => self.leaves_process().then_some(Step::Kill),
+            Order::Receive(receive) => self.next_inbound(receive),
+            Order::Own(own) => match (self.adopting, self.next_outbound(own)) {
+                (Some(manner), _) => Some(Step::Adopt(own.assignment.clone(), manner)),
+                (None, Some(step)) => step,
+                (None, None) => self.next_own(own),
+            },
+        }
+    }
+
+    fn next_own(&self, own: &Own) -> Option<Step> {
+        let of = &own.assignment;
+        let due = of.boot > self.boot_done;
+        match (own.run, self.runs()) {
+            (_, true) if of.generation > self.generation => Some(Step::Kill),
+            (false, true) => Some(Step::Shutdown),
+            (true, true) => due.then_some(match own.boot_style {
                 BootStyle::Soft => Step::Shutdown,
                 BootStyle::Hard => Step::Kill,
             }),
-            (Wanted::Running | Wanted::Stopped, false) => match self.disk {
-                Disk::NotMade if due => Some(Step::Prepare(order.clone())),
-                Disk::Made if due && order.wanted == Wanted::Running => Some(Step::Start(order.clone())),
+            (_, false) => match self.disk {
+                Disk::NotMade if due => Some(Step::Prepare(of.clone())),
+                Disk::Made if due && own.run => Some(Step::Start(of.clone())),
                 Disk::NotMade | Disk::Made | Disk::Lost => None,
             },
         }
@@ -338,36 +464,69 @@ impl Guest {
     /// True if the step under way waits for what nobody wants any more.
     pub(super) fn is_overtaken(&self) -> bool {
         let Some(order) = &self.order else { return false };
-        let absent = order.wanted == Wanted::Absent;
-        let reset = order.wanted == Wanted::Running
-            && order.boot > self.boot_done
-            && order.boot_style == BootStyle::Hard;
+        let absent = matches!(order, Order::Remove { .. });
+        let own = self.own();
+        let reset = own.is_some_and(|own| {
+            own.run && own.assignment.boot > self.boot_done && own.boot_style == BootStyle::Hard
+        });
         match &self.doing {
-            Some(Step::Prepare(_)) => absent,
+            Some(Step::Prepare(_) | Step::Receive(_)) => absent,
+            // Whoever ordered anything else knows that the other host has it.
+            Some(Step::HandOver { .. }) => own.is_none(),
             Some(Step::Shutdown) => absent || reset,
-            Some(Step::Start(_) | Step::Kill | Step::Remove) | None => false,
+            Some(Step::Send(_, sent)) => {
+                let out = own.and_then(|own| own.outgoing.as_ref());
+                out.is_none_or(|out| out.withdraw || out.generation != sent.generation)
+            }
+            Some(Step::Start(_) | Step::Kill | Step::Remove | Step::Resume | Step::Adopt(..)) | None => false,
         }
     }
 
     /// True if it is gone, as was ordered for this generation.
     pub(super) fn is_buried(&self, generation: u64) -> bool {
-        let ordered =
-            self.order.as_ref().is_some_and(|o| o.wanted == Wanted::Absent && o.generation == generation);
-        ordered && self.life == Life::Gone && self.doing.is_none()
+        let over = |o: &Order| {
+            matches!(o, Order::Remove { .. } | Order::Keep { .. }) && o.generation() == generation
+        };
+        self.order.as_ref().is_some_and(over) && self.life == Life::Gone && self.doing.is_none()
     }
 
-    fn runs(&self) -> bool {
+    pub(super) fn runs(&self) -> bool {
         matches!(self.life, Life::Running { .. })
     }
 
     pub(super) fn observe(&self, server_id: ServerId) -> Observation {
+        let generation = match (&self.life, &self.order, &self.inbound) {
+            (Life::Gone, Some(order), _) => order.generation(),
+            (_, _, Some(inbound)) => inbound.generation,
+            _ => self.generation,
+        };
+        Observation {
+            server_id,
+            generation,
+            boot: self.boot_done,
+            sight: self.sight(),
+            handover: self.handover(),
+        }
+    }
+
+    fn sight(&self) -> Sight {
+        if self.life == Life::Gone {
+            return Sight::Absent;
+        }
+        if let Some(inbound) = &self.inbound {
+            return inbound.sight();
+        }
+        if matches!(self.order, Some(Order::Keep { .. })) {
+            return Sight::Kept;
+        }
         let disk_made = self.disk == Disk::Made;
         let upcoming = match (&self.doing, self.next()) {
-            (Some(step), _) if step.is_hard() => Some(step.name()),
+            (Some(step), _) if step.is_hard() || self.adopting.is_some() => Some(step.name()),
             (None, Some(step)) if step.is_hard() => Some("waiting for its turn"),
+            _ if self.adopting.is_some() => Some("taking over"),
             _ => None,
         };
-        let sight = match (&self.life, upcoming) {
+        match (&self.life, upcoming) {
             (Life::Running { ssh_forward }, _) => Sight::Running { ssh_forward: ssh_forward.clone() },
             (Life::Gone, _) => Sight::Absent,
             (_, Some(step)) => Sight::Preparing { step: step.to_owned(), disk_made },
@@ -378,12 +537,7 @@ impl Guest {
                 details: failure.details.clone(),
                 disk_made,
             },
-        };
-        let generation = match (&self.life, &self.order) {
-            (Life::Gone, Some(order)) => order.generation,
-            _ => self.generation,
-        };
-        Observation { server_id, generation, boot: self.boot_done, sight }
+        }
     }
 
     #[cfg(test)]
@@ -392,10 +546,10 @@ impl Guest {
     }
 }
 
-fn missing(order: &Order) -> Failure {
+fn missing(of: &Assignment) -> Failure {
     Failure::new(
         "The server's disk is missing on this host. Its operator can say what happened to it; if nothing brings the \
          disk back, delete the server.",
-        format!("the disk of generation {} was made here once and is not in the state directory", order.generation),
+        format!("the disk of generation {} was made here once and is not in the state directory", of.generation),
     )
 }

@@ -13,8 +13,10 @@
 //!    ▲     a higher boot tries again        │
 //!    └──────── Start failed, disk missing ──┘
 //!
-//!   any state ──wanted: absent──▶ (Kill) ──▶ Remove ──▶ Gone ──Absent acknowledged──▶ forgotten
+//!   any state ──order to remove──▶ (Kill) ──▶ Remove ──▶ Gone ──Absent acknowledged──▶ forgotten
 //! ```
+//!
+//! What happens to a guest on its way from one host to another stands in [`moves`].
 //!
 //! Rules:
 //! - Orders count only if they follow the commit that was applied last, in the same life of the store; those of
@@ -27,6 +29,7 @@
 #[cfg(test)]
 mod chaos;
 mod guest;
+mod moves;
 #[cfg(test)]
 mod tests;
 
@@ -39,10 +42,7 @@ use lenticular_model::{
 };
 use lenticular_wire::agent::{Order, Orders};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Whether orders were taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Snapshot {
 )]
 pub struct WrongFormat(u32);
 
-const SNAPSHOT_VERSION: u32 = 1;
+const SNAPSHOT_VERSION: u32 = 2;
 
 /// Stops and removals are cheap and mostly wait for the guest, so more of them than of starts may be under way.
 const EASY_STEPS_PER_HARD_ONE: usize = 8;
@@ -178,7 +178,8 @@ impl Core {
 
     /// True if orders name a disk as made that is not known here: it is worth a look on the disk first.
     pub fn misses_disk(&self, order: &Order) -> bool {
-        order.disk_made && self.guests.get(&order.server_id).is_none_or(|guest| !guest.has_disk())
+        let Order::Own(own) = order else { return false };
+        own.disk_made && self.guests.get(&order.server_id()).is_none_or(|guest| !guest.has_disk())
     }
 
     /// The control plane took this host in: whatever it knows of the guests is to be told anew.
@@ -216,8 +217,10 @@ impl Core {
     }
 
     fn apply_one(&mut self, order: &Order) {
-        let id = order.server_id;
-        self.guests.entry(id).or_insert_with(|| Guest::new(order.generation)).order(Arc::new(order.clone()));
+        let id = order.server_id();
+        // A guest that is only on its way has no disk of any generation here yet.
+        let generation = if matches!(order, Order::Receive(_)) { 0 } else { order.generation() };
+        self.guests.entry(id).or_insert_with(|| Guest::new(generation)).order(order.clone());
         self.touched(id);
     }
 
@@ -247,6 +250,20 @@ impl Core {
             self.changed = true;
             self.touched(id);
         }
+    }
+
+    /// The host `from` has released a guest to this host. True if it is this host's now: once that is durable, the source
+    /// may be told so. False if this host was never ready for it.
+    pub fn released(&mut self, id: ServerId, generation: u64, from: &str) -> bool {
+        let of_another =
+            |guest: &Guest| matches!(&guest.order, Some(Order::Receive(r)) if r.from.name != from);
+        let guest = self.guests.get_mut(&id).filter(|guest| !of_another(guest));
+        let accepted = guest.is_some_and(|guest| guest.accept(generation));
+        if accepted {
+            self.changed = true;
+            self.touched(id);
+        }
+        accepted
     }
 
     /// Steps that may begin now; each must be answered with [`Core::done`].
@@ -339,6 +356,11 @@ impl Core {
                 self.changed = true;
             }
         }
+    }
+
+    /// True if a process of the guest should be there: it runs, or waits for what comes from another host.
+    pub fn has_process(&self, id: ServerId) -> bool {
+        self.guests.get(&id).is_some_and(|guest| guest.runs() || guest.awaits())
     }
 
     /// One guest, as it is seen now.

@@ -6,13 +6,15 @@ use lenticular_model::{
     server::{BootStyle, Wanted},
 };
 
+use crate::testing::Wish;
 pub(super) use crate::testing::{life, server};
 
-pub(super) fn order(id: ServerId, wanted: Wanted, boot: u64) -> Order {
-    Order { server_id: id, wanted, boot, ..crate::testing::order(1) }
+pub(super) fn order(id: ServerId, wanted: Wanted, boot: u64) -> Wish {
+    Wish { server_id: id, wanted, boot, ..crate::testing::wish(1) }
 }
 
-fn send(core: &mut Core, after: u64, orders: Vec<Order>) -> Taken {
+fn send(core: &mut Core, after: u64, wishes: Vec<Wish>) -> Taken {
+    let orders = wishes.iter().map(Wish::order).collect();
     let message = Orders { incarnation: life(1), after, upto: after + 1, orders, questions: Vec::new() };
     core.apply(&message)
 }
@@ -57,7 +59,7 @@ fn reopen(core: &Core, boot_id: &str) -> Core {
 fn a_soft_reboot_shuts_down_and_a_hard_one_kills() {
     for (style, first) in [(BootStyle::Soft, "shutting down"), (BootStyle::Hard, "ending the process")] {
         let mut core = running();
-        let reboot = Order { boot_style: style, ..order(server(1), Wanted::Running, 2) };
+        let reboot = Wish { boot_style: style, ..order(server(1), Wanted::Running, 2) };
         send(&mut core, 1, vec![reboot]);
         assert_eq!(run(&mut core), [first, "starting"]);
         assert_eq!(core.inventory()[0].boot, 2);
@@ -118,7 +120,7 @@ fn an_unknown_guest_that_is_to_be_absent_is() {
 #[test]
 fn a_disk_that_was_made_is_never_made_afresh() {
     let mut core = Core::new("a".to_owned(), 4);
-    send(&mut core, 0, vec![Order { disk_made: true, ..order(server(1), Wanted::Running, 3) }]);
+    send(&mut core, 0, vec![Wish { disk_made: true, ..order(server(1), Wanted::Running, 3) }]);
     assert!(run(&mut core).is_empty());
     assert!(matches!(sight(&core), Sight::Failed { disk_made: false, .. }));
 
@@ -202,10 +204,10 @@ fn an_overtaken_shutdown_is_cut_short() {
 #[test]
 fn an_older_generation_is_over_and_a_newer_one_ends_the_old_guest() {
     let mut core = running();
-    let old = Order { generation: 0, ..order(server(1), Wanted::Absent, 1) };
+    let old = Wish { generation: 0, ..order(server(1), Wanted::Absent, 1) };
     send(&mut core, 1, vec![old]);
     assert!(run(&mut core).is_empty());
-    let new = Order { generation: 2, disk_made: true, ..order(server(1), Wanted::Running, 2) };
+    let new = Wish { generation: 2, disk_made: true, ..order(server(1), Wanted::Running, 2) };
     send(&mut core, 2, vec![new]);
     assert_eq!(run(&mut core), ["ending the process"]);
     assert!(matches!(sight(&core), Sight::Failed { .. }));
@@ -220,7 +222,7 @@ fn a_restored_store_counts_boots_anew() {
         incarnation: life(2),
         after,
         upto: after + 1,
-        orders: vec![order(server(1), Wanted::Running, boot)],
+        orders: vec![order(server(1), Wanted::Running, boot).order()],
         questions: Vec::new(),
     };
     core.apply(&restored(0, 3));

@@ -3,19 +3,21 @@
 //! The runtime calls at most one method for a guest at a time (but `console` and `room` at any time), in the order
 //! that [`crate::core`] decides. Every method may be called again after it failed or was interrupted by a crash.
 
+mod arrival;
 pub mod qcow2;
 pub mod qemu;
 pub mod sim;
+pub mod travel;
 pub mod user_net;
 
 use crate::{
     core::{Ended, Failure, FoundProcess},
     link::Link,
 };
-use lenticular_model::{host::Hypervisor as Described, ServerId};
-use lenticular_wire::agent::{Base, GuestSpec, Order};
+use lenticular_model::{host::Hypervisor as Described, migration::Manner, ServerId};
+use lenticular_wire::agent::{Assignment, Base, GuestSpec, MoveProgress, Outgoing, Peer, Receive};
 use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Work under way; dropping it gives it up, leaving what a crash at that moment would.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
@@ -50,7 +52,12 @@ pub trait Hypervisor: Send + Sync {
 
     /// Starts the guest on its made disk; when it returns, the guest's process runs or there is none. Refuses if a
     /// process of the guest is there. Returns where its ssh is reached, if anywhere.
-    fn start<'a>(&'a self, order: &'a Order, disk: PathBuf, net: NetPlan) -> Work<'a, Option<String>>;
+    fn start<'a>(
+        &'a self,
+        assignment: &'a Assignment,
+        disk: PathBuf,
+        net: NetPlan,
+    ) -> Work<'a, Option<String>>;
 
     /// Asks the guest to shut down, and ends its process when it has, when the deadline has passed, or when `cut`
     /// turns true. No process is left when it returns; that there was none is no error.
@@ -65,9 +72,9 @@ pub trait Hypervisor: Send + Sync {
     /// All guests of which there is a process.
     fn list(&self) -> Work<'_, Vec<ServerId>>;
 
-    /// Tells when the process ends by itself. Called once for each successful `start`, and for each running guest that
-    /// was found.
-    fn watch(&self, server: ServerId, boot: u64, exits: mpsc::UnboundedSender<Exit>);
+    /// Tells when the process ends by itself. Called once for each successful `start`, for each guest that came from
+    /// another host, and for each process that was found.
+    fn watch(&self, server: ServerId, exits: mpsc::UnboundedSender<Exit>);
 
     /// The last lines of the guest's console; all that is kept for `None`. The error is for the asker.
     fn console(
@@ -87,13 +94,16 @@ pub trait Disks: Send + Sync {
 
     /// Makes the guest's disk over the base, which must be there. It is made wholly, or not at all. A disk of an older
     /// generation is replaced; one of this generation is left as it is.
-    fn make<'a>(&'a self, order: &'a Order) -> Work<'a, ()>;
+    fn make<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()>;
 
     /// The generation of the guest's disk, if a whole one is there now.
-    fn find<'a>(&'a self, order: &'a Order) -> Work<'a, Option<u64>>;
+    fn find<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, Option<u64>>;
 
     /// All whole disks.
     fn list(&self) -> Work<'_, Vec<(ServerId, u64)>>;
+
+    /// Makes the made disk as large as its guest is to have it, if it is smaller. Called before each start.
+    fn grow<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()>;
 
     /// Where the hypervisor finds the disk.
     fn path(&self, server: ServerId) -> PathBuf;
@@ -114,9 +124,66 @@ pub trait Network: Send + Sync {
     fn unplug(&self, server: ServerId) -> Work<'_, ()>;
 }
 
+/// How far a move has come, to be told now and then.
+pub type ProgressSink = Arc<dyn Fn(MoveProgress) + Send + Sync>;
+
+/// Brings guests from host to host. Which of the two may run a guest is not decided here: nothing that these methods do
+/// lets it run at the target, but `adopt`.
+pub trait Moves: Send + Sync {
+    /// Where other hosts' agents reach this one; empty if they cannot.
+    fn address(&self) -> String;
+
+    /// At the target: removes what is there of an older generation, makes room and has the base; for a live move there
+    /// is then a process that waits for the guest and does not run it. May be called again after a crash.
+    fn receive<'a>(&'a self, receive: &'a Receive, net: NetPlan, link: &'a dyn Link) -> Work<'a, ()>;
+
+    /// At the source: brings all of the guest over. When it returns, the target has disk and memory, synced, the guest
+    /// runs on neither host, and can still go on at either. A failure leaves the rest to `resume`. `cut` gives it up.
+    fn send<'a>(
+        &'a self,
+        assignment: &'a Assignment,
+        outgoing: &'a Outgoing,
+        progress: ProgressSink,
+        cut: watch::Receiver<bool>,
+    ) -> Work<'a, ()>;
+
+    /// At the source, after a `send` that failed or of which nobody knows how far it came: the guest goes on here if
+    /// its process is there, and nothing of the move is left.
+    fn resume(&self, server: ServerId) -> Work<'_, ()>;
+
+    /// Tells the target that the guest is its own; returns when the target has made that durable.
+    fn hand_over<'a>(&'a self, server: ServerId, to: &'a Peer, generation: u64) -> Work<'a, ()>;
+
+    /// At the target: what came is the guest's disk from now on, and a process that waits goes on. `None` if there is
+    /// no such process. May be called again.
+    fn adopt<'a>(&'a self, assignment: &'a Assignment, manner: Manner) -> Work<'a, Option<Adopted>>;
+}
+
+/// A guest that went on after a move.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// Leads to its ssh.
+    pub ssh_forward: Option<String>,
+}
+
+/// Another host's agent hands a guest over.
+#[derive(Debug)]
+pub struct Release {
+    /// Whose.
+    pub server_id: ServerId,
+    /// The disk's generation from now on.
+    pub generation: u64,
+    /// The name of the host that hands it over, as was proven.
+    pub from: String,
+    /// Answered with true once it is durable that the guest is this host's; with false if it will not be.
+    pub answer: oneshot::Sender<bool>,
+}
+
 /// A host's drivers.
 #[derive(Clone)]
 pub struct Drivers {
+    /// Brings guests from host to host.
+    pub moves: Arc<dyn Moves>,
     /// Runs guests.
     pub hypervisor: Arc<dyn Hypervisor>,
     /// Keeps disks.

@@ -14,7 +14,7 @@ use crate::{
     link::{Link, LinkError},
 };
 use lenticular_model::ServerId;
-use lenticular_wire::agent::{Base, Order};
+use lenticular_wire::agent::{Assignment, Base};
 use rustix::fs::{utimensat, AtFlags, Timespec, Timestamps, CWD, UTIME_NOW};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};
@@ -28,12 +28,15 @@ use std::{
 };
 use tokio::io::AsyncWriteExt;
 
+/// Beside a whole disk.
+pub(super) const NOTE: &str = "disk.json";
 /// What must stay free on the host's disk.
 const ROOM_BYTES_MIN: u64 = 256 << 20;
 /// A base that nobody asked for this long is removed.
 const BASE_KEPT_S: u64 = 24 * 3600;
 /// For qemu-img, which reads headers that strangers wrote.
-const IMG: Limits = Limits { deadline: Duration::from_secs(30), memory_mb_and_cpu_s: Some((1024, 20)) };
+pub(super) const IMG: Limits =
+    Limits { deadline: Duration::from_secs(30), memory_mb_and_cpu_s: Some((1024, 20)) };
 
 /// The qcow2 driver.
 pub struct Qcow2Disks {
@@ -44,9 +47,16 @@ pub struct Qcow2Disks {
 
 /// Beside each overlay.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct DiskNote {
-    generation: u64,
-    base: String,
+pub(super) struct DiskNote {
+    pub(super) generation: u64,
+    pub(super) base: String,
+}
+
+impl DiskNote {
+    pub(super) fn of(assignment: &Assignment, base: &Path) -> Self {
+        let base = base.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        Self { generation: assignment.generation, base }
+    }
 }
 
 impl Qcow2Disks {
@@ -60,11 +70,15 @@ impl Qcow2Disks {
         Ok(Self { state_dir: state_dir.canonicalize()?, fetching: Mutex::default() })
     }
 
-    fn guest_dir(&self, server: ServerId) -> PathBuf {
+    pub(super) fn base_dir(&self) -> PathBuf {
+        self.state_dir.join("base")
+    }
+
+    pub(super) fn guest_dir(&self, server: ServerId) -> PathBuf {
         self.state_dir.join("guests").join(server.to_string())
     }
 
-    fn base_path(&self, base: &Base) -> Result<PathBuf, Failure> {
+    pub(super) fn base_path(&self, base: &Base) -> Result<PathBuf, Failure> {
         let hex = base.sha512.len() == 128 && base.sha512.bytes().all(|b| b.is_ascii_hexdigit());
         if !hex || !matches!(base.format.as_str(), "qcow2" | "raw") {
             return Err(Failure::new(
@@ -75,7 +89,7 @@ impl Qcow2Disks {
         Ok(self.state_dir.join("base").join(format!("{}.{}", base.sha512.to_lowercase(), base.format)))
     }
 
-    fn note(&self, server: ServerId) -> Option<DiskNote> {
+    pub(super) fn note(&self, server: ServerId) -> Option<DiskNote> {
         let dir = self.guest_dir(server);
         if !dir.join("root.qcow2").is_file() {
             return None;
@@ -83,7 +97,7 @@ impl Qcow2Disks {
         serde_json::from_slice(&std::fs::read(dir.join("disk.json")).ok()?).ok()
     }
 
-    fn check_room(&self) -> Result<(), Failure> {
+    pub(super) fn check_room(&self) -> Result<(), Failure> {
         let free = room_bytes(&self.state_dir).map_err(|e| file_failure("looking for room", &e))?;
         match free < ROOM_BYTES_MIN {
             true => Err(disk_full(&format!("{} MiB free below {}", free >> 20, self.state_dir.display()))),
@@ -111,15 +125,17 @@ impl Qcow2Disks {
         .await
     }
 
-    async fn make_overlay(&self, order: &Order) -> Result<(), Failure> {
-        if self.note(order.server_id).is_some_and(|note| note.generation == order.generation) {
-            return Ok(());
-        }
-        let base = self.base_path(&order.guest.base)?;
+    /// Makes an overlay, and then the note beside it.
+    pub(super) async fn make_overlay<N: Serialize + Send + 'static>(
+        &self,
+        assignment: &Assignment,
+        (note_name, note): (&'static str, N),
+    ) -> Result<(), Failure> {
+        let base = self.base_path(&assignment.guest.base)?;
         self.check_room()?;
-        let virtual_size = check_header(&base, &order.guest.base.format)?;
-        let size = virtual_size.max(u64::from(order.guest.size.disk_gb) << 30);
-        let dir = self.guest_dir(order.server_id);
+        let virtual_size = check_header(&base, &assignment.guest.base.format)?;
+        let size = virtual_size.max(u64::from(assignment.guest.size.disk_gb) << 30);
+        let dir = self.guest_dir(assignment.server_id);
         let root = dir.join("root.qcow2");
         {
             let (dir, root) = (dir.clone(), root.clone());
@@ -131,18 +147,13 @@ impl Qcow2Disks {
             .await?;
         }
         let size = size.to_string();
-        let format = order.guest.base.format.as_str();
-        let [base_text, root_text] = [&base, &root].map(|p| p.to_string_lossy().into_owned());
+        let format = assignment.guest.base.format.as_str();
+        let (base_text, root_text) = (relative(&base), root.to_string_lossy().into_owned());
         let args = ["create", "-q", "-f", "qcow2", "-b", &base_text, "-F", format, &root_text, &size];
-        let Some(qemu_img) = exec::which("qemu-img") else {
-            return Err(img_failure(&ExecError::Missing("qemu-img".to_owned())));
-        };
-        exec::run(&qemu_img, &args, IMG).await.map_err(|e| img_failure(&e))?;
-        let name = base.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let note = DiskNote { generation: order.generation, base: name };
+        run_img(&args).await?;
         blocking("noting the disk", move || {
             std::fs::File::open(&root)?.sync_all()?;
-            files::write_durably(&dir.join("disk.json"), &serde_json::to_vec(&note)?)
+            files::write_durably(&dir.join(note_name), &serde_json::to_vec(&note)?)
         })
         .await
     }
@@ -198,22 +209,26 @@ impl Disks for Qcow2Disks {
         })
     }
 
-    fn make<'a>(&'a self, order: &'a Order) -> Work<'a, ()> {
+    fn make<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()> {
         Box::pin(async move {
-            let result = self.make_overlay(order).await;
+            if self.note(assignment.server_id).is_some_and(|note| note.generation == assignment.generation) {
+                return Ok(());
+            }
+            let note = DiskNote::of(assignment, &self.base_path(&assignment.guest.base)?);
+            let result = self.make_overlay(assignment, (NOTE, note)).await;
             if result.is_err() {
-                let dir = self.guest_dir(order.server_id);
+                let dir = self.guest_dir(assignment.server_id);
                 let half = [dir.join("disk.json"), dir.join("root.qcow2")];
                 for error in half.iter().filter_map(|path| files::remove(path).err()) {
-                    tracing::warn!(server = %order.server_id, %error, "cannot remove a half-made disk");
+                    tracing::warn!(server = %assignment.server_id, %error, "cannot remove a half-made disk");
                 }
             }
             result
         })
     }
 
-    fn find<'a>(&'a self, order: &'a Order) -> Work<'a, Option<u64>> {
-        Box::pin(async move { Ok(self.note(order.server_id).map(|note| note.generation)) })
+    fn find<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, Option<u64>> {
+        Box::pin(async move { Ok(self.note(assignment.server_id).map(|note| note.generation)) })
     }
 
     fn list(&self) -> Work<'_, Vec<(ServerId, u64)>> {
@@ -224,7 +239,19 @@ impl Disks for Qcow2Disks {
     }
 
     fn path(&self, server: ServerId) -> PathBuf {
-        self.guest_dir(server).join("root.qcow2")
+        self.root(server)
+    }
+
+    fn grow<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()> {
+        Box::pin(async move {
+            let root = self.root(assignment.server_id);
+            let wanted = u64::from(assignment.guest.size.disk_gb) << 30;
+            if overlay_bytes(&root)? >= wanted {
+                return Ok(());
+            }
+            let (root, wanted) = (root.to_string_lossy().into_owned(), wanted.to_string());
+            run_img(&["resize", "-q", "-f", "qcow2", &root, &wanted]).await
+        })
     }
 
     fn remove(&self, server: ServerId) -> Work<'_, ()> {
@@ -241,13 +268,18 @@ impl Disks for Qcow2Disks {
     }
 }
 
+/// A base as an overlay names it: from the overlay's own directory, so that the two can move together.
+pub(super) fn relative(base: &Path) -> String {
+    format!("../../base/{}", base.file_name().map(|n| n.to_string_lossy()).unwrap_or_default())
+}
+
 /// Bytes free for use below a directory.
 pub(crate) fn room_bytes(dir: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(dir)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-async fn blocking<F>(doing: &'static str, work: F) -> Result<(), Failure>
+pub(super) async fn blocking<F>(doing: &'static str, work: F) -> Result<(), Failure>
 where
     F: FnOnce() -> io::Result<()> + Send + 'static,
 {
@@ -278,6 +310,25 @@ async fn download(base: &Base, part: &Path, link: &dyn Link) -> Result<(), Failu
     Ok(())
 }
 
+/// Runs qemu-img.
+pub(super) async fn run_img(args: &[&str]) -> Result<(), Failure> {
+    let Some(qemu_img) = exec::which("qemu-img") else {
+        return Err(img_failure(&ExecError::Missing("qemu-img".to_owned())));
+    };
+    exec::run(&qemu_img, args, IMG).await.map(drop).map_err(|e| img_failure(&e))
+}
+
+/// The size that the guest sees of an overlay that was made here or copied whole, from its header.
+fn overlay_bytes(root: &Path) -> Result<u64, Failure> {
+    let read = || -> io::Result<[u8; 32]> {
+        let mut header = [0; 32];
+        std::fs::File::open(root)?.read_exact(&mut header)?;
+        Ok(header)
+    };
+    let header = read().map_err(|e| file_failure("reading the server's disk", &e))?;
+    Ok(header[24..].iter().fold(0_u64, |n, byte| n << 8 | u64::from(*byte)))
+}
+
 fn fetch_failure(base: &Base, error: &LinkError) -> Failure {
     let message = match error {
         LinkError::Unknown => "The server's image is gone. Use another image.",
@@ -286,7 +337,7 @@ fn fetch_failure(base: &Base, error: &LinkError) -> Failure {
     Failure::new(message, format!("image {}: {error}", base.image_id))
 }
 
-fn img_failure(error: &ExecError) -> Failure {
+pub(super) fn img_failure(error: &ExecError) -> Failure {
     let details = error.to_string();
     if details.contains("No space left on device") {
         return disk_full(&details);
@@ -304,7 +355,7 @@ fn img_failure(error: &ExecError) -> Failure {
 }
 
 /// The size that the guest sees, after a look for what an image must not have: references to other files.
-fn check_header(path: &Path, format: &str) -> Result<u64, Failure> {
+pub(super) fn check_header(path: &Path, format: &str) -> Result<u64, Failure> {
     let read = || -> io::Result<([u8; 104], u64)> {
         let mut file = std::fs::File::open(path)?;
         let mut header = [0; 104];

@@ -123,14 +123,14 @@ async fn a_disk_is_made_kept_listed_and_removed() {
     let state = tempfile::tempdir().unwrap();
     let disks = Qcow2Disks::new(state.path()).unwrap();
     let (link, base) = images(&[7; 1 << 20]);
-    let mut order = crate::testing::order(1);
-    order.guest.base = base.clone();
-    assert!(disks.make(&order).await.is_err(), "no base yet");
+    let mut assignment = crate::testing::assignment(1);
+    assignment.guest.base = base.clone();
+    assert!(disks.make(&assignment).await.is_err(), "no base yet");
     assert_eq!(disks.list().await.unwrap(), []);
     disks.ensure_base(&base, &link).await.unwrap();
-    disks.make(&order).await.unwrap();
-    assert_eq!(disks.list().await.unwrap(), [(order.server_id, 1)]);
-    let path = disks.path(order.server_id);
+    disks.make(&assignment).await.unwrap();
+    assert_eq!(disks.list().await.unwrap(), [(assignment.server_id, 1)]);
+    let path = disks.path(assignment.server_id);
     assert_eq!(
         check_header(&path, "qcow2").unwrap_err().message,
         "The image cannot be used: it is laid over another file. Upload an image that stands by itself."
@@ -138,14 +138,14 @@ async fn a_disk_is_made_kept_listed_and_removed() {
     // The same again leaves it; a newer generation replaces it.
     let inode = |p: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(p).unwrap());
     let before = inode(&path);
-    disks.make(&order).await.unwrap();
+    disks.make(&assignment).await.unwrap();
     assert_eq!(inode(&path), before);
-    order.generation = 2;
-    disks.make(&order).await.unwrap();
-    assert_eq!(disks.find(&order).await.unwrap(), Some(2));
+    assignment.generation = 2;
+    disks.make(&assignment).await.unwrap();
+    assert_eq!(disks.find(&assignment).await.unwrap(), Some(2));
     disks.tidy().await.unwrap();
     assert!(names(&state.path().join("base")).contains(&format!("{}.raw", base.sha512)));
-    disks.remove(order.server_id).await.unwrap();
-    disks.remove(order.server_id).await.unwrap();
+    disks.remove(assignment.server_id).await.unwrap();
+    disks.remove(assignment.server_id).await.unwrap();
     assert!(names(&state.path().join("guests")).is_empty());
 }

@@ -1,21 +1,21 @@
 //! A host without processes or files: it takes the time and fails as often as its knobs say.
 
-use super::{Disks, Exit, Hypervisor, NetPlan, Network, Work};
+use super::{Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, ProgressSink, Release, Work};
 use crate::{
     core::{Failure, FoundProcess},
     link::Link,
 };
-use lenticular_model::{host::Hypervisor as Described, ServerId};
-use lenticular_wire::agent::{Base, GuestSpec, Order};
+use lenticular_model::{host::Hypervisor as Described, migration::Manner, ServerId};
+use lenticular_wire::agent::{Assignment, Base, GuestSpec, Outgoing, Peer, Receive};
 use std::{
     collections::HashMap,
     future::Future,
     path::PathBuf,
     pin::Pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// How one kind of step behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,6 +39,8 @@ pub struct SimKnobs {
     pub shutdown: Knob,
     /// Removing a guest.
     pub remove: Knob,
+    /// Bringing a guest to another host.
+    pub send: Knob,
     /// Hosts of the same seed and the same orders behave alike.
     pub seed: u64,
 }
@@ -48,10 +50,18 @@ struct SimGuest {
     boot: Option<u64>,
 }
 
-/// The driver: hypervisor, disks and network at once.
+/// Simulated hosts of one process, by which they hand guests to each other.
+#[derive(Default)]
+pub struct SimNet {
+    inboxes: Mutex<HashMap<String, mpsc::Sender<Release>>>,
+}
+
+/// The driver: hypervisor, disks, network and moves at once.
 pub struct SimHost {
+    name: String,
     knobs: SimKnobs,
     inner: Mutex<Inner>,
+    net: Arc<SimNet>,
 }
 
 struct Inner {
@@ -60,10 +70,13 @@ struct Inner {
 }
 
 impl SimHost {
-    /// A host with no guests.
-    pub fn new(knobs: SimKnobs) -> Self {
+    /// A host with no guests, on a net with others; and what they hand to it.
+    pub fn new(name: String, knobs: SimKnobs, net: Arc<SimNet>) -> (Self, mpsc::Receiver<Release>) {
         let random = knobs.seed ^ 0x9e37_79b9_7f4a_7c15;
-        Self { knobs, inner: Mutex::new(Inner { guests: HashMap::new(), random }) }
+        let (inbox, releases) = mpsc::channel(64);
+        net.inboxes.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), inbox);
+        let inner = Mutex::new(Inner { guests: HashMap::new(), random });
+        (Self { name, knobs, inner, net }, releases)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -118,11 +131,16 @@ impl Hypervisor for SimHost {
         Box::pin(async { Ok(()) })
     }
 
-    fn start<'a>(&'a self, order: &'a Order, _disk: PathBuf, _net: NetPlan) -> Work<'a, Option<String>> {
+    fn start<'a>(
+        &'a self,
+        assignment: &'a Assignment,
+        _disk: PathBuf,
+        _net: NetPlan,
+    ) -> Work<'a, Option<String>> {
         Box::pin(async move {
             self.turn(self.knobs.start, "Starting the guest").await?;
-            match self.lock().guests.get_mut(&order.server_id) {
-                Some(guest) => guest.boot = Some(order.boot),
+            match self.lock().guests.get_mut(&assignment.server_id) {
+                Some(guest) => guest.boot = Some(assignment.boot),
                 None => return Err(Failure::new("The server has no disk here.", "start without a disk")),
             }
             Ok(None)
@@ -158,7 +176,7 @@ impl Hypervisor for SimHost {
         Box::pin(async move { Ok(running) })
     }
 
-    fn watch(&self, _server: ServerId, _boot: u64, _exits: mpsc::UnboundedSender<Exit>) {}
+    fn watch(&self, _server: ServerId, _exits: mpsc::UnboundedSender<Exit>) {}
 
     fn console(
         &self,
@@ -183,26 +201,30 @@ impl Disks for SimHost {
         Box::pin(async { Ok(()) })
     }
 
-    fn make<'a>(&'a self, order: &'a Order) -> Work<'a, ()> {
+    fn make<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()> {
         Box::pin(async move {
             self.turn(self.knobs.prepare, "Making the disk").await?;
-            let guest = SimGuest { generation: order.generation, boot: None };
-            self.lock().guests.insert(order.server_id, guest);
+            let guest = SimGuest { generation: assignment.generation, boot: None };
+            self.lock().guests.insert(assignment.server_id, guest);
             Ok(())
         })
     }
 
     /// A simulated disk is wherever somebody believes that it is, so that simulated hosts survive a restart of their
     /// process though they keep nothing.
-    fn find<'a>(&'a self, order: &'a Order) -> Work<'a, Option<u64>> {
-        let generation = order.generation;
-        self.lock().guests.entry(order.server_id).or_insert(SimGuest { generation, boot: None });
+    fn find<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, Option<u64>> {
+        let generation = assignment.generation;
+        self.lock().guests.entry(assignment.server_id).or_insert(SimGuest { generation, boot: None });
         Box::pin(async move { Ok(Some(generation)) })
     }
 
     fn list(&self) -> Work<'_, Vec<(ServerId, u64)>> {
         let all = self.lock().guests.iter().map(|(id, guest)| (*id, guest.generation)).collect();
         Box::pin(async move { Ok(all) })
+    }
+
+    fn grow<'a>(&'a self, _assignment: &'a Assignment) -> Work<'a, ()> {
+        Box::pin(async { Ok(()) })
     }
 
     fn path(&self, _server: ServerId) -> PathBuf {
@@ -216,6 +238,62 @@ impl Disks for SimHost {
 
     fn tidy(&self) -> Work<'_, ()> {
         Box::pin(async { Ok(()) })
+    }
+}
+
+impl Moves for SimHost {
+    fn address(&self) -> String {
+        format!("sim:{}", self.name)
+    }
+
+    fn receive<'a>(&'a self, receive: &'a Receive, _net: NetPlan, _link: &'a dyn Link) -> Work<'a, ()> {
+        let Assignment { server_id, generation, boot, .. } = *receive.assignment;
+        Box::pin(async move {
+            self.turn(self.knobs.prepare, "Making ready for the guest").await?;
+            let boot = (receive.manner == Manner::Live).then_some(boot);
+            self.lock().guests.insert(server_id, SimGuest { generation, boot });
+            Ok(())
+        })
+    }
+
+    fn send<'a>(
+        &'a self,
+        _assignment: &'a Assignment,
+        _outgoing: &'a Outgoing,
+        _progress: ProgressSink,
+        mut cut: watch::Receiver<bool>,
+    ) -> Work<'a, ()> {
+        Box::pin(async move {
+            tokio::select! {
+                result = self.turn(self.knobs.send, "Bringing the guest over") => result,
+                _ = cut.wait_for(|cut| *cut) => Err(Failure::new("The move was given up.", "cut short")),
+            }
+        })
+    }
+
+    fn resume(&self, _server: ServerId) -> Work<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn hand_over<'a>(&'a self, server: ServerId, to: &'a Peer, generation: u64) -> Work<'a, ()> {
+        let inbox = self.net.inboxes.lock().unwrap_or_else(PoisonError::into_inner).get(&to.name).cloned();
+        Box::pin(async move {
+            let refused = |why: &str| Failure::new("The guest could not be handed over yet.", why);
+            let inbox = inbox.ok_or_else(|| refused("there is no such simulated host"))?;
+            let (answer, answered) = oneshot::channel();
+            let release = Release { server_id: server, generation, from: self.name.clone(), answer };
+            inbox.send(release).await.map_err(|_| refused("the host has ended"))?;
+            match answered.await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(refused("the host was not ready for it")),
+                Err(_) => Err(refused("the host has ended")),
+            }
+        })
+    }
+
+    fn adopt<'a>(&'a self, assignment: &'a Assignment, _manner: Manner) -> Work<'a, Option<Adopted>> {
+        let boot = self.lock().guests.get(&assignment.server_id).and_then(|guest| guest.boot);
+        Box::pin(async move { Ok(boot.map(|_| Adopted::default())) })
     }
 }
 

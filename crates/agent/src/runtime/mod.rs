@@ -16,16 +16,25 @@ pub(crate) use start::take_state_dir;
 
 use crate::{
     core::{Core, Outcome, Step, Taken},
-    driver::{Drivers, Exit},
+    driver::{Drivers, Exit, Release},
     files,
     link::{Link, LinkError},
     Config,
 };
 use lenticular_model::{host::Hypervisor, observation::Sight, ServerId};
-use lenticular_wire::agent::{Hello, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX};
-use std::{collections::HashMap, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use lenticular_wire::agent::{
+    Hello, MoveProgress, Order, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::Future,
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -38,6 +47,8 @@ const PREPARING_UNTOLD_MS: u64 = 500;
 const RETRY_MS: u64 = 2_000;
 /// How often old bases are looked for.
 const TIDY_S: u64 = 3600;
+/// How often it is told how far moves have come.
+const PROGRESS_MS: u64 = 1_000;
 /// Reconnects are spread over up to this.
 const BACKOFF_MS_MIN: u64 = 250;
 const BACKOFF_MS_MAX: u64 = 5_000;
@@ -89,6 +100,12 @@ pub(crate) struct Runtime {
     cuts: HashMap<ServerId, watch::Sender<bool>>,
     answers: JoinSet<()>,
     exits: (mpsc::UnboundedSender<Exit>, mpsc::UnboundedReceiver<Exit>),
+    /// Guests that other hosts hand over.
+    releases: mpsc::Receiver<Release>,
+    /// Answers to them that wait until what led to them is saved.
+    accepted: Vec<(oneshot::Sender<bool>, bool)>,
+    /// What moves under way last said, until it is told.
+    progress: Arc<Mutex<BTreeMap<ServerId, MoveProgress>>>,
     /// What the control plane said to the last hello, while it holds.
     welcome: Option<Welcome>,
     /// The number of the last report built in this session.
@@ -110,6 +127,7 @@ impl Runtime {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut contact = self.hello();
         let mut tidy = tokio::time::interval(Duration::from_secs(TIDY_S));
+        let mut tell_progress = tokio::time::interval(Duration::from_millis(PROGRESS_MS));
         let mut retry_at = None;
         loop {
             self.advance().await;
@@ -130,6 +148,8 @@ impl Runtime {
                 }
                 Some(ended) = self.steps.join_next() => self.ended(ended),
                 Some(exit) = self.exits.1.recv() => self.exited(exit),
+                Some(release) = self.releases.recv() => self.released(release),
+                _ = tell_progress.tick() => {}
                 () = until(report_at) => self.report_not_before = None,
                 () = until(patient_until) => {}
                 () = until(retry_at) => {
@@ -155,6 +175,10 @@ impl Runtime {
         self.held.extend(self.core.begin());
         if !self.save().await {
             return;
+        }
+        for (answer, accepted) in self.accepted.drain(..) {
+            // Whoever asked may have given up; it asks again.
+            let _ = answer.send(accepted);
         }
         for (id, step) in std::mem::take(&mut self.held) {
             self.launch(id, step);
@@ -196,24 +220,30 @@ impl Runtime {
                 return;
             }
         };
-        let started = matches!(outcome, Outcome::Started { .. });
         self.cuts.remove(&id);
+        let before = self.core.has_process(id);
         self.core.done(id, outcome);
-        if started {
+        if !before {
             self.watch(id);
         }
     }
 
     fn watch(&self, id: ServerId) {
-        let seen = self.core.observation(id);
-        if let Some(seen) = seen.filter(|seen| matches!(seen.sight, Sight::Running { .. })) {
-            self.drivers.hypervisor.watch(id, seen.boot, self.exits.0.clone());
+        if self.core.has_process(id) {
+            self.drivers.hypervisor.watch(id, self.exits.0.clone());
         }
     }
 
     fn exited(&mut self, exit: Exit) {
         tracing::info!(server = %exit.server_id, boot = exit.boot, how = ?exit.how, "a guest ended");
         self.core.exited(exit.server_id, exit.boot, exit.how);
+    }
+
+    fn released(&mut self, release: Release) {
+        let accepted = self.core.released(release.server_id, release.generation, &release.from);
+        let (server, generation, from) = (release.server_id, release.generation, &release.from);
+        tracing::info!(%server, generation, from, accepted, "a guest is handed over");
+        self.accepted.push((release.answer, accepted));
     }
 
     fn tidy(&self) {
@@ -234,6 +264,7 @@ impl Runtime {
             host_name: self.config.host_name.clone(),
             boot_id: self.boot_id.clone(),
             address: self.config.address.clone(),
+            peer_address: self.drivers.moves.address(),
             zone: self.config.zone.clone(),
             capacity: self.capacity(),
             hypervisor: self.hypervisor.clone(),
@@ -316,13 +347,15 @@ impl Runtime {
             return self.hello();
         }
         for order in &orders.orders {
+            let Order::Own(own) = order else { continue };
             if !self.core.misses_disk(order) {
                 continue;
             }
-            match self.drivers.disks.find(order).await {
-                Ok(Some(generation)) => self.core.disk_found(order.server_id, generation),
+            let server = order.server_id();
+            match self.drivers.disks.find(&own.assignment).await {
+                Ok(Some(generation)) => self.core.disk_found(server, generation),
                 Ok(None) => {}
-                Err(error) => tracing::warn!(server = %order.server_id, %error, "cannot look for the disk"),
+                Err(error) => tracing::warn!(%server, %error, "cannot look for the disk"),
             }
         }
         match self.core.apply(&orders) {
@@ -366,12 +399,15 @@ impl Runtime {
             }
         }
         self.patient_until = None;
-        if news.is_empty() {
+        let progress = std::mem::take(&mut *self.progress.lock().unwrap_or_else(PoisonError::into_inner));
+        let progress: Vec<MoveProgress> = progress.into_values().collect();
+        if news.is_empty() && progress.is_empty() {
             return;
         }
         let link = self.link.clone();
         self.report_number += 1;
-        let report = Report { session, number: self.report_number, incarnation, observations: news };
+        let report =
+            Report { session, number: self.report_number, incarnation, observations: news, progress };
         self.report = Some(Box::pin(async move {
             let result = link.report(host_id, &report).await;
             (report, result)

@@ -3,7 +3,7 @@
 use super::{AgentError, Runtime};
 use crate::{
     core::{Core, Found},
-    driver::Drivers,
+    driver::{Drivers, Release},
     link::Link,
     machine, Config,
 };
@@ -22,6 +22,7 @@ impl Runtime {
         config: Config,
         link: Arc<dyn Link>,
         drivers: Drivers,
+        releases: mpsc::Receiver<Release>,
         boot_id: String,
         state_file: Option<PathBuf>,
     ) -> Result<Self, AgentError> {
@@ -57,6 +58,9 @@ impl Runtime {
             cuts: HashMap::new(),
             answers: JoinSet::new(),
             exits: mpsc::unbounded_channel(),
+            releases,
+            accepted: Vec::new(),
+            progress: Arc::default(),
             welcome: None,
             report_number: 0,
             failures: 0,

@@ -3,12 +3,15 @@
 use super::Runtime;
 use crate::{
     core::{Failure, Outcome, Step},
-    driver::Drivers,
+    driver::{Drivers, ProgressSink},
     link::Link,
 };
 use lenticular_model::{HostId, ServerId};
-use lenticular_wire::agent::{Answer, Ask, Order, Question};
-use std::{sync::Arc, time::Duration};
+use lenticular_wire::agent::{Answer, Ask, Assignment, Question, Receive};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 use tokio::{sync::watch, time::Instant};
 
 /// An answer that comes later than this was given up by whoever asked.
@@ -19,12 +22,18 @@ impl Runtime {
         let (cut, cut_seen) = watch::channel(false);
         self.cuts.insert(id, cut);
         let (drivers, link) = (self.drivers.clone(), self.link.clone());
+        let told = self.progress.clone();
+        let sink: ProgressSink = Arc::new(move |progress| {
+            told.lock().unwrap_or_else(PoisonError::into_inner).insert(progress.server_id, progress);
+        });
         self.steps.spawn(async move {
             let name = step.name();
             let from = Instant::now();
             // A task of its own, so that a driver's panic is a failed step and not a lost guest.
             let task =
-                tokio::spawn(async move { carry_out(&drivers, link.as_ref(), id, step, cut_seen).await });
+                tokio::spawn(
+                    async move { carry_out(&drivers, link.as_ref(), id, step, cut_seen, sink).await },
+                );
             let abort = AbortOnDrop(task.abort_handle());
             let outcome = match task.await {
                 Ok(outcome) => outcome,
@@ -79,44 +88,75 @@ async fn carry_out(
     id: ServerId,
     step: Step,
     mut cut: watch::Receiver<bool>,
+    progress: ProgressSink,
 ) -> Outcome {
     let result = match step {
-        Step::Prepare(order) => tokio::select! {
-            result = prepare(drivers, link, &order) => result.map(|()| Outcome::Done),
+        Step::Prepare(assignment) => tokio::select! {
+            result = prepare(drivers, link, &assignment) => result.map(|()| Outcome::Done),
             _ = cut.wait_for(|cut| *cut) => {
                 Err(Failure::new("The server was deleted while its disk was being made.", "cut short"))
             }
         },
-        Step::Start(order) => start(drivers, order).await.map(|ssh_forward| Outcome::Started { ssh_forward }),
+        Step::Start(assignment) => {
+            start(drivers, assignment).await.map(|ssh_forward| Outcome::Started { ssh_forward })
+        }
         Step::Shutdown => drivers.hypervisor.shutdown(id, cut).await.map(|()| Outcome::Done),
         Step::Kill => drivers.hypervisor.kill(id).await.map(|()| Outcome::Done),
         Step::Remove => remove(drivers, id).await.map(|()| Outcome::Done),
+        Step::Receive(receive) => tokio::select! {
+            result = take_in(drivers, link, &receive) => result.map(|()| Outcome::Done),
+            _ = cut.wait_for(|cut| *cut) => Err(Failure::new("The move was given up.", "cut short")),
+        },
+        Step::Send(assignment, outgoing) => {
+            drivers.moves.send(&assignment, &outgoing, progress, cut).await.map(|()| Outcome::Done)
+        }
+        Step::Resume => drivers.moves.resume(id).await.map(|()| Outcome::Done),
+        Step::HandOver { to, generation } => tokio::select! {
+            result = drivers.moves.hand_over(id, &to, generation) => result.map(|()| Outcome::Done),
+            _ = cut.wait_for(|cut| *cut) => Ok(Outcome::Done),
+        },
+        Step::Adopt(assignment, manner) => {
+            drivers.moves.adopt(&assignment, manner).await.map(|adopted| match adopted {
+                Some(adopted) => Outcome::Started { ssh_forward: adopted.ssh_forward },
+                None => Outcome::Done,
+            })
+        }
     };
     result.unwrap_or_else(Outcome::Failed)
 }
 
-async fn prepare(drivers: &Drivers, link: &dyn Link, order: &Order) -> Result<(), Failure> {
-    drivers.disks.ensure_base(&order.guest.base, link).await?;
-    let user_data = match order.guest.has_user_data {
-        true => link.user_data(order.server_id).await.map_err(|error| {
-            Failure::new(
-                "The server's user data could not be fetched. Try again; if it fails again, ask the operator.",
-                error.to_string(),
-            )
-        })?,
-        false => None,
-    };
-    if order.guest.has_user_data {
-        drivers.hypervisor.keep_user_data(order.server_id, user_data).await?;
-    }
-    // Last: once the disk is made, everything is there that a start needs.
-    drivers.disks.make(order).await
+async fn take_in(drivers: &Drivers, link: &dyn Link, receive: &Receive) -> Result<(), Failure> {
+    let of = &receive.assignment;
+    keep_user_data(drivers, link, of).await?;
+    let net = drivers.network.plug(of.server_id, &of.guest).await?;
+    drivers.moves.receive(receive, net, link).await
 }
 
-async fn start(drivers: &Drivers, order: Arc<Order>) -> Result<Option<String>, Failure> {
-    let net = drivers.network.plug(order.server_id, &order.guest).await?;
-    let disk = drivers.disks.path(order.server_id);
-    drivers.hypervisor.start(&order, disk, net).await
+async fn prepare(drivers: &Drivers, link: &dyn Link, assignment: &Assignment) -> Result<(), Failure> {
+    drivers.disks.ensure_base(&assignment.guest.base, link).await?;
+    keep_user_data(drivers, link, assignment).await?;
+    // Last: once the disk is made, everything is there that a start needs.
+    drivers.disks.make(assignment).await
+}
+
+async fn keep_user_data(drivers: &Drivers, link: &dyn Link, assignment: &Assignment) -> Result<(), Failure> {
+    if !assignment.guest.has_user_data {
+        return Ok(());
+    }
+    let user_data = link.user_data(assignment.server_id).await.map_err(|error| {
+        Failure::new(
+            "The server's user data could not be fetched. Try again; if it fails again, ask the operator.",
+            error.to_string(),
+        )
+    })?;
+    drivers.hypervisor.keep_user_data(assignment.server_id, user_data).await
+}
+
+async fn start(drivers: &Drivers, assignment: Arc<Assignment>) -> Result<Option<String>, Failure> {
+    let net = drivers.network.plug(assignment.server_id, &assignment.guest).await?;
+    drivers.disks.grow(&assignment).await?;
+    let disk = drivers.disks.path(assignment.server_id);
+    drivers.hypervisor.start(&assignment, disk, net).await
 }
 
 async fn remove(drivers: &Drivers, id: ServerId) -> Result<(), Failure> {

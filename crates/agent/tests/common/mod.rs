@@ -10,7 +10,8 @@ use lenticular_model::{
     HostId, ImageId, Incarnation, ProjectId, ServerId, UserId,
 };
 use lenticular_wire::agent::{
-    Answer, Ask, Base, GuestSpec, Hello, Order, Orders, OrdersQuery, Question, Report, Welcome,
+    Answer, Ask, Assignment, Base, GuestSpec, Hello, Order, Orders, OrdersQuery, Own, Question, Report,
+    Welcome,
 };
 use std::{
     collections::BTreeMap,
@@ -29,7 +30,7 @@ pub struct Cloud {
 
 #[derive(Default)]
 pub struct Inner {
-    pub orders: BTreeMap<ServerId, (u64, Order)>,
+    pub orders: BTreeMap<ServerId, (u64, Wish)>,
     pub seq: u64,
     pub incarnation: u8,
     pub seen: BTreeMap<ServerId, Vec<(Instant, Observation)>>,
@@ -72,7 +73,7 @@ impl Cloud {
         result
     }
 
-    pub fn order(&self, order: Order) {
+    pub fn order(&self, order: Wish) {
         self.set(|inner| {
             inner.seq += 1;
             let seq = inner.seq;
@@ -81,7 +82,7 @@ impl Cloud {
     }
 
     /// Changes the last order of a server.
-    pub fn change(&self, id: ServerId, change: impl FnOnce(&mut Order)) {
+    pub fn change(&self, id: ServerId, change: impl FnOnce(&mut Wish)) {
         let mut order = self.lock().orders[&id].1.clone();
         change(&mut order);
         self.order(order);
@@ -172,7 +173,7 @@ impl Cloud {
         if after == inner.seq && known && inner.questions.is_empty() {
             return None;
         }
-        let orders = inner.orders.values().filter(|(seq, _)| *seq > after).map(|(_, o)| o.clone()).collect();
+        let orders = inner.orders.values().filter(|(seq, _)| *seq > after).map(|(_, o)| o.order()).collect();
         Some(Orders {
             incarnation: incarnation(inner.incarnation),
             after,
@@ -319,9 +320,39 @@ pub fn server(n: u8) -> ServerId {
     ServerId::from_random([n; 16])
 }
 
-/// An order to run a server for the first time.
-pub fn order(id: ServerId, sha512: &str) -> Order {
-    Order {
+/// What is wanted of one guest, all in one.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    pub server_id: ServerId,
+    pub generation: u64,
+    pub wanted: Wanted,
+    pub boot: u64,
+    pub boot_style: BootStyle,
+    pub disk_made: bool,
+    pub guest: GuestSpec,
+}
+
+impl Wish {
+    /// The order for it.
+    pub fn order(&self) -> Order {
+        let Self { server_id, generation, boot, boot_style, disk_made, .. } = *self;
+        if self.wanted == Wanted::Absent {
+            return Order::Remove { server_id, generation };
+        }
+        let assignment = Assignment { server_id, generation, boot, guest: self.guest.clone() };
+        Order::Own(Own {
+            assignment: assignment.into(),
+            run: self.wanted == Wanted::Running,
+            boot_style,
+            disk_made,
+            outgoing: None,
+        })
+    }
+}
+
+/// A server to run for the first time.
+pub fn order(id: ServerId, sha512: &str) -> Wish {
+    Wish {
         server_id: id,
         generation: 1,
         wanted: Wanted::Running,

@@ -1,14 +1,15 @@
 //! Hosts: their introduction, what they saw of their guests, and what the operator wants of them.
 
-use super::{operation, server};
+use super::{migration, operation, server};
 use lenticular_model::{
     error::{Error, Result},
     host::{Capacity, Contact, Host, Hypervisor, Intent},
+    migration::Ticket,
     observation::{Observation, Sight, StopReason},
     operation::Action as Operation,
     policy::{self, Action, Caller},
     port::Port,
-    server::{Condition, Fault, Server, Wanted},
+    server::{BootStyle, Condition, Fault, Server, Wanted},
     HostId, PortId, State, Txn,
 };
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub struct Introduction {
     pub boot_id: String,
     /// Where it can be found.
     pub address: String,
+    /// Where its agent listens for other hosts' agents; empty if it does not.
+    pub peer_address: String,
     /// The zone that it belongs to when it is new.
     pub zone: String,
     /// What it has.
@@ -48,6 +51,7 @@ pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<Contact> {
             let now = Host {
                 boot_id: intro.boot_id,
                 address: intro.address,
+                peer_address: intro.peer_address,
                 capacity: intro.capacity,
                 hypervisor: intro.hypervisor,
                 silent_since: None,
@@ -67,6 +71,7 @@ pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<Contact> {
                 intent: Intent::Enabled,
                 zone: intro.zone,
                 address: intro.address,
+                peer_address: intro.peer_address,
                 capacity: intro.capacity,
                 hypervisor: intro.hypervisor,
                 boot_id: intro.boot_id,
@@ -135,12 +140,26 @@ pub fn report(
     Ok(())
 }
 
-/// Takes in what a host saw. Observations of guests that are not this host's, or of an older generation, say nothing.
+/// Takes in what a host saw. It is believed about guests whose grant or ticket names it, at that generation, and about
+/// disks that were left behind there.
 pub fn observe(txn: &mut Txn<'_>, host: HostId, observations: &[Observation]) {
     for seen in observations {
-        let Some(server) = txn.servers.get(&seen.server_id).cloned() else { continue };
-        if server.host_id == Some(host) && server.disk.generation == seen.generation {
-            observe_one(txn, &server, seen);
+        let owned = |s: &Server| s.host_id == Some(host) && s.disk.generation == seen.generation;
+        let mut server = txn.servers.get(&seen.server_id).cloned();
+        if let Some(current) = &server {
+            let comes = |t: &Ticket| t.to == host && t.generation == seen.generation;
+            match &seen.handover {
+                Some(handover) if owned(current) => migration::decided(txn, current, handover),
+                _ if current.ticket.as_ref().is_some_and(|t| comes(t)) => {
+                    migration::heard_of_target(txn, current, seen);
+                }
+                _ => {}
+            }
+            server = txn.servers.get(&seen.server_id).cloned();
+        }
+        match server.filter(|s| owned(s)) {
+            Some(server) => observe_one(txn, &server, seen),
+            None => migration::copy_is_gone(txn, host, seen),
         }
     }
 }
@@ -149,14 +168,15 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
     if server.wanted == Wanted::Absent {
         // Only the confirmation counts; what the guest does until then is nobody's business any more.
         if seen.sight == Sight::Absent {
-            server::bury(txn, server);
+            txn.update::<Server>(&server.id, |s| s.host_id = None);
+            server::bury_if_gone(txn, server.id);
         }
         return;
     }
     let made = match &seen.sight {
         Sight::Preparing { disk_made, .. } | Sight::Failed { disk_made, .. } => *disk_made,
         Sight::Running { .. } | Sight::Stopped { .. } => true,
-        Sight::Absent => false,
+        Sight::Receiving { .. } | Sight::Ready | Sight::Unready { .. } | Sight::Kept | Sight::Absent => false,
     };
     if made && !server.disk.made {
         txn.update::<Server>(&server.id, |s| s.disk.made = true);
@@ -170,6 +190,8 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
         return;
     }
     match &seen.sight {
+        // Said by a host that has not heard yet that the server is its own.
+        Sight::Receiving { .. } | Sight::Ready | Sight::Unready { .. } | Sight::Kept => {}
         Sight::Preparing { .. } => {}
         Sight::Running { ssh_forward } => saw_running(txn, server, ssh_forward.clone()),
         Sight::Stopped { why } => saw_stopped(txn, server, *why),
@@ -187,8 +209,8 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
 
 fn saw_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) {
     plug(txn, server, true);
-    if server.wanted == Wanted::Stopped {
-        // A stop is under way and not done.
+    // A stop, or a move, is under way and not done; the guest's running is not its outcome.
+    if server.wanted == Wanted::Stopped || server.ticket.is_some() {
         if !server.powered {
             txn.update::<Server>(&server.id, |s| s.powered = true);
         }
@@ -210,14 +232,23 @@ fn saw_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) 
     });
 }
 
-fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why: StopReason) {
+fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why_stopped: StopReason) {
     plug(txn, server, false);
-    match (server.wanted, why) {
+    match (server.wanted, why_stopped) {
         (Wanted::Running, StopReason::Died) => {
             let message =
                 "The server's guest process ended without having been asked to. Start the server again.";
             fail(txn, server, message.to_owned(), "the hypervisor process vanished".to_owned());
             txn.update::<Server>(&server.id, |s| s.wanted = Wanted::Stopped);
+        }
+        // The move is decided first: it may have been released before.
+        (Wanted::Running, StopReason::HostRestarted) if server.ticket.is_some() => {
+            let why = "The source host restarted.".to_owned();
+            migration::fail(txn, server, why);
+            txn.update::<Server>(&server.id, |s| s.powered = false);
+            if let Some(still) = txn.servers.get(&server.id).filter(|s| s.ticket.is_none()).cloned() {
+                saw_stopped(txn, &still, why_stopped);
+            }
         }
         (Wanted::Running, StopReason::HostRestarted) => {
             // The host's disk is the newest there is, and no other host may run it: it comes back by itself.
@@ -227,8 +258,21 @@ fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why: StopReason) {
             });
         }
         (Wanted::Running, StopReason::ByGuest) | (Wanted::Stopped, _) => settle_stopped(txn, server),
-        // The agent says that it stopped the guest on an order older than the present one.
-        (Wanted::Running, StopReason::Ordered) | (Wanted::Absent, _) => {}
+        // It was stopped to be moved.
+        (Wanted::Running, StopReason::Ordered | StopReason::MovedAway) if server.ticket.is_some() => {
+            if server.powered {
+                txn.update::<Server>(&server.id, |s| s.powered = false);
+            }
+        }
+        // It was stopped to be moved, and stays: it is started again where it is.
+        (Wanted::Running, StopReason::Ordered) => {
+            txn.update::<Server>(&server.id, |s| {
+                s.powered = false;
+                s.boot += 1;
+                s.boot_style = BootStyle::Hard;
+            });
+        }
+        (Wanted::Running, StopReason::MovedAway) | (Wanted::Absent, _) => {}
     }
 }
 

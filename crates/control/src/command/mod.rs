@@ -6,6 +6,8 @@ pub mod host;
 pub mod identity;
 pub mod image;
 pub mod keypair;
+pub mod migrate;
+pub mod migration;
 pub mod network;
 pub mod operation;
 pub mod port;

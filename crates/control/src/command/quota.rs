@@ -29,16 +29,22 @@ pub fn limits(state: &State, service: Service, project: ProjectId) -> Vec<(&'sta
 
 /// Refuses servers that would pass the project's limits.
 pub fn check_servers(state: &State, project: ProjectId, count: i64, size: &Size) -> Result<()> {
+    check_more(state, project, count, count * i64::from(size.vcpus), count * i64::from(size.ram_mb))
+}
+
+/// Refuses a server's growth that would pass the project's limits.
+pub fn check_growth(state: &State, project: ProjectId, more: &Size) -> Result<()> {
+    check_more(state, project, 0, i64::from(more.vcpus), i64::from(more.ram_mb))
+}
+
+fn check_more(state: &State, project: ProjectId, servers: i64, cores: i64, ram: i64) -> Result<()> {
     let used = state.index.project_usage.get(&project).copied().unwrap_or_default();
     let own = state.quotas.get(&project).map(|q| &q.compute);
-    let asked = [
-        ("instances", used.instances, count),
-        ("cores", used.cores, count * i64::from(size.vcpus)),
-        ("ram", used.ram, count * i64::from(size.ram_mb)),
-    ];
+    let asked =
+        [("instances", used.instances, servers), ("cores", used.cores, cores), ("ram", used.ram, ram)];
     for (name, used, wanted) in asked {
         let limit = limit(own, COMPUTE_DEFAULTS, name).unwrap_or(-1);
-        if limit >= 0 && used + wanted > limit {
+        if wanted > 0 && limit >= 0 && used + wanted > limit {
             return Err(Error::over_quota(format!(
                 "Quota exceeded for {name}: Requested {wanted}, but already used {used} of {limit} {name}"
             )));

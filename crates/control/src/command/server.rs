@@ -1,6 +1,6 @@
 //! Servers after their creation: start, stop, reboot, delete, change, lock.
 
-use super::operation;
+use super::{migration, operation};
 use lenticular_model::{
     error::{Error, Result},
     operation::Action as Operation,
@@ -21,7 +21,7 @@ pub fn visible(state: &State, caller: &Caller, id: ServerId) -> Result<Arc<Serve
 }
 
 /// The server, if the caller may do `action` to it and it is not locked against them.
-fn actable(txn: &Txn<'_>, caller: &Caller, id: ServerId, action: Action) -> Result<Arc<Server>> {
+pub(super) fn actable(txn: &Txn<'_>, caller: &Caller, id: ServerId, action: Action) -> Result<Arc<Server>> {
     let server = visible(txn, caller, id)?;
     policy::check(caller, action, Some(server.project_id))?;
     if server.locked.is_some() && !caller.is_admin() {
@@ -31,7 +31,16 @@ fn actable(txn: &Txn<'_>, caller: &Caller, id: ServerId, action: Action) -> Resu
 }
 
 /// Refuses `verb` unless the server is in one of these conditions and nothing else is being done to it.
-fn need_condition(server: &Server, verb: &str, conditions: &[Condition]) -> Result<()> {
+pub(super) fn need_condition(server: &Server, verb: &str, conditions: &[Condition]) -> Result<()> {
+    need_idle(server, verb, conditions)?;
+    if server.unconfirmed.is_none() {
+        return Ok(());
+    }
+    Err(Error::conflict(format!("Cannot '{verb}' instance {} while it is in vm_state resized", server.id)))
+}
+
+/// The same for what can be done to a server whose last move is not confirmed.
+pub(super) fn need_idle(server: &Server, verb: &str, conditions: &[Condition]) -> Result<()> {
     if server.wanted == Wanted::Absent {
         let why = format!("Cannot '{verb}' instance {} while it is in task_state deleting", server.id);
         return Err(Error::conflict(why));
@@ -43,12 +52,12 @@ fn need_condition(server: &Server, verb: &str, conditions: &[Condition]) -> Resu
             server.vm_state()
         )));
     }
-    match &server.task {
-        Some(task) => Err(Error::conflict(format!(
-            "Cannot '{verb}' instance {} while it is in task_state {}",
-            server.id,
-            task.action.task_state()
-        ))),
+    let state = server.task.as_ref().map(|task| task.action.task_state());
+    match state.or(server.ticket.is_some().then_some("migrating")) {
+        Some(state) => {
+            let why = format!("Cannot '{verb}' instance {} while it is in task_state {state}", server.id);
+            Err(Error::conflict(why))
+        }
         None => Ok(()),
     }
 }
@@ -131,20 +140,27 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     if let Some(task) = &server.task {
         operation::finish(txn, task.operation_id, Some("The server was deleted.".to_owned()));
     }
+    migration::forsake(txn, &server);
     let task = operation::begin(txn, &server, Operation::Delete, Some(caller));
     txn.update::<Server>(&id, |s| {
         s.wanted = Wanted::Absent;
         s.task = Some(task);
     });
-    if server.host_id.is_none() {
-        let server = txn.need::<Server>(&id, || Error::not_found("Instance", id))?;
-        bury(txn, &server);
-    }
+    bury_if_gone(txn, id);
     Ok(())
 }
 
+/// Buries a server that is to be gone, if no host has anything of it that could run.
+pub fn bury_if_gone(txn: &mut Txn<'_>, id: ServerId) {
+    let Some(server) = txn.servers.get(&id).cloned() else { return };
+    let may_run = || migration::copies(txn, id).iter().any(|copy| copy.may_run);
+    if server.wanted == Wanted::Absent && server.host_id.is_none() && !may_run() {
+        bury(txn, &server);
+    }
+}
+
 /// Removes a server whose guest is gone: its ports go with it or are freed, and it stays as a past server.
-pub fn bury(txn: &mut Txn<'_>, server: &Server) {
+fn bury(txn: &mut Txn<'_>, server: &Server) {
     let ports: Vec<Arc<Port>> = ports(txn, server.id).cloned().collect();
     for port in ports {
         if port.goes_with_server {

@@ -141,6 +141,7 @@ fn create_one(
             .get("hw_architecture")
             .or(parts.image.properties.get("architecture"))
             .cloned(),
+        moves: None,
     };
     let (host, verdict) = schedule(txn, &ask);
     server.host_id = host;
@@ -209,7 +210,9 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         reservation_id: "".into(),
         launch_index: 0,
         host_id: None,
-        disk: Disk { generation: 1, made: false },
+        disk: Disk { generation: 1, issued: 0, made: false },
+        ticket: None,
+        unconfirmed: None,
         wanted: Wanted::Running,
         boot: 1,
         boot_style: BootStyle::Hard,
@@ -266,7 +269,7 @@ fn zone_of(txn: &Txn<'_>, host: Option<HostId>) -> String {
     host.and_then(|id| txn.hosts.get(&id)).map_or("nova".to_owned(), |h| h.zone.clone())
 }
 
-fn find_flavor(txn: &Txn<'_>, caller: &Caller, id: &FlavorId) -> Result<Arc<Flavor>> {
+pub(super) fn find_flavor(txn: &Txn<'_>, caller: &Caller, id: &FlavorId) -> Result<Arc<Flavor>> {
     let missing = || Error::invalid(format!("Flavor {id} could not be found."));
     let flavor = txn.need::<Flavor>(id, missing)?;
     let given = caller.project_id().is_some_and(|p| flavor.access.contains(&p));

@@ -1,10 +1,12 @@
 //! The controllers: level-triggered, keyed, idempotent. Each is called when what it watches changed or its time came,
 //! reads the state, moves it one step nearer and says when it wants to be called again.
 
+mod disk_copy;
 mod host;
+mod migration;
 mod server;
 
-use lenticular_model::{Change, HostId, Kind, ServerId, Timestamp, Txn};
+use lenticular_model::{Change, DiskCopyId, HostId, Kind, MigrationId, ServerId, Timestamp, Txn};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a controller is called for.
@@ -14,6 +16,10 @@ pub enum Key {
     Host(HostId),
     /// A server.
     Server(ServerId),
+    /// A migration.
+    Migration(MigrationId),
+    /// A disk that a server left behind.
+    DiskCopy(DiskCopyId),
 }
 
 impl Key {
@@ -22,6 +28,8 @@ impl Key {
         match kind {
             Kind::Host | Kind::Contact => id.parse().ok().map(Key::Host),
             Kind::Server => id.parse().ok().map(Key::Server),
+            Kind::Migration => id.parse().ok().map(Key::Migration),
+            Kind::DiskCopy => id.parse().ok().map(Key::DiskCopy),
             _ => None,
         }
     }
@@ -32,6 +40,8 @@ pub fn reconcile(key: Key, txn: &mut Txn<'_>) -> Option<Timestamp> {
     match key {
         Key::Host(id) => host::reconcile(id, txn),
         Key::Server(id) => server::reconcile(id, txn),
+        Key::Migration(id) => migration::reconcile(id, txn),
+        Key::DiskCopy(id) => disk_copy::reconcile(id, txn),
     }
 }
 
@@ -40,6 +50,8 @@ pub fn why(key: Key) -> String {
     match key {
         Key::Host(id) => format!("reconcile host {id}"),
         Key::Server(id) => format!("reconcile server {id}"),
+        Key::Migration(id) => format!("reconcile migration {id}"),
+        Key::DiskCopy(id) => format!("reconcile disk copy {id}"),
     }
 }
 
@@ -56,7 +68,9 @@ impl Queue {
     pub fn of_all(state: &lenticular_model::State) -> Self {
         let hosts = state.hosts.keys().map(|id| Key::Host(*id));
         let servers = state.servers.keys().map(|id| Key::Server(*id));
-        Self { ready: hosts.chain(servers).collect(), ..Self::default() }
+        let migrations = state.migrations.keys().map(|id| Key::Migration(*id));
+        let copies = state.disk_copies.keys().map(|id| Key::DiskCopy(*id));
+        Self { ready: hosts.chain(servers).chain(migrations).chain(copies).collect(), ..Self::default() }
     }
 
     /// Notes that a record changed.

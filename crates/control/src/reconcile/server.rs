@@ -1,6 +1,6 @@
 //! The server controller: removes what needs no host to remove it, and ends operations whose time is up.
 
-use crate::command::{operation, server};
+use crate::command::{migration, operation, server};
 use lenticular_model::{
     operation::Action,
     server::{Condition, Fault, Server, Wanted},
@@ -11,16 +11,23 @@ use lenticular_model::{
 pub fn reconcile(id: ServerId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     let current = txn.servers.get(&id)?.clone();
     if current.wanted == Wanted::Absent && current.host_id.is_none() {
-        server::bury(txn, &current);
+        server::bury_if_gone(txn, id);
         return None;
     }
-    let task = current.task.as_ref()?;
+    let confirm_at = current.unconfirmed.as_ref().and_then(|last| last.confirm_at);
+    let Some(task) = &current.task else {
+        if confirm_at.is_some_and(|at| at <= txn.now) {
+            migration::confirm(txn, &current);
+            return None;
+        }
+        return confirm_at;
+    };
     let Some(operation) = txn.operations.get(&task.operation_id).cloned() else {
         txn.update::<Server>(&id, |s| s.task = None);
         return None;
     };
-    // A tombstone stands until its host has confirmed it, however long that takes.
-    if task.action == Action::Delete {
+    // A tombstone stands until its host has confirmed it, however long that takes; a move has deadlines of its own.
+    if task.action == Action::Delete || current.ticket.is_some() {
         return None;
     }
     // The leader's absence is not the host's delay.

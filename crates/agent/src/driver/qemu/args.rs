@@ -2,7 +2,7 @@
 
 use crate::driver::NetPlan;
 use lenticular_model::ServerId;
-use lenticular_wire::agent::Order;
+use lenticular_wire::agent::Assignment;
 use serde_json::json;
 use std::path::Path;
 
@@ -10,13 +10,14 @@ pub(super) fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-/// The machine that the probe proves and guests get.
+/// The machine that the probe proves and guests get: of a version that every QEMU in use knows, so that guests can move
+/// between hosts whose QEMUs differ.
 ///
 /// With KVM guests see the host's CPU. Under emulation they get all that QEMU emulates (`max`): the test guest boots as
 /// fast with `qemu64` (7.1 to 8.7 s against 7.4 to 7.9 s), and today's distributions need more than `qemu64` has.
 pub(super) fn machine(kvm: bool) -> Vec<String> {
     let (accel, cpu) = if kvm { ("kvm", "host") } else { ("tcg,thread=multi", "max") };
-    let mut args = strings(&["-machine", "q35,usb=off,vmport=off", "-accel", accel, "-cpu", cpu]);
+    let mut args = strings(&["-machine", "pc-q35-7.2,usb=off,vmport=off", "-accel", accel, "-cpu", cpu]);
     args.extend(strings(&["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"]));
     args
 }
@@ -37,10 +38,17 @@ pub(super) fn boot_of(name: &str, server: ServerId) -> Option<u64> {
 }
 
 /// All of it, for a guest whose files are in `dir`.
-pub(super) fn guest(order: &Order, dir: &Path, disk: &Path, net: &NetPlan, kvm: bool) -> Vec<String> {
-    let id = order.server_id;
-    let size = order.guest.size;
-    let mut args = strings(&["-name", &name(id, order.generation, order.boot), "-uuid", &id.to_string()]);
+pub(super) fn guest(
+    assignment: &Assignment,
+    dir: &Path,
+    disk: &Path,
+    net: &NetPlan,
+    kvm: bool,
+) -> Vec<String> {
+    let id = assignment.server_id;
+    let size = assignment.guest.size;
+    let mut args =
+        strings(&["-name", &name(id, assignment.generation, assignment.boot), "-uuid", &id.to_string()]);
     args.extend(machine(kvm));
     args.extend(strings(&["-smp", &size.vcpus.to_string(), "-m", &format!("{}M", size.ram_mb)]));
     // cloud-init looks for this product to know where it is.
@@ -87,16 +95,22 @@ pub(super) fn guest(order: &Order, dir: &Path, disk: &Path, net: &NetPlan, kvm: 
     args
 }
 
+/// The same for a guest that comes from another host: it waits for its memory, and does not run by itself.
+pub(super) fn incoming(mut args: Vec<String>) -> Vec<String> {
+    args.extend(strings(&["-incoming", "defer", "-S"]));
+    args
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_command_line_is_as_reviewed() {
-        let order = crate::testing::order(1);
+        let assignment = crate::testing::assignment(1);
         let net = NetPlan { args: strings(&["-netdev", "user,id=net0"]), forwards_ssh: true };
         let dir = Path::new("/s/guests/x");
-        let lines = |kvm| guest(&order, dir, &dir.join("root.qcow2"), &net, kvm).join("\n");
+        let lines = |kvm| guest(&assignment, dir, &dir.join("root.qcow2"), &net, kvm).join("\n");
         insta::assert_snapshot!(lines(false));
         assert!(lines(true).contains("-accel\nkvm\n-cpu\nhost"));
     }

@@ -12,6 +12,7 @@
 mod args;
 mod cgroup;
 mod console;
+mod moves;
 mod probe;
 mod process;
 mod qmp;
@@ -26,7 +27,8 @@ use crate::{
     files::{self, ShortDir},
 };
 use lenticular_model::{host::Hypervisor as Described, ServerId};
-use lenticular_wire::agent::Order;
+use lenticular_wire::agent::Assignment;
+pub(super) use moves::Door;
 use probe::Probed;
 use process::Process;
 use qmp::Qmp;
@@ -117,11 +119,11 @@ impl Qemu {
 
     async fn start_guest(
         &self,
-        order: &Order,
+        assignment: &Assignment,
         disk: &Path,
         net: &NetPlan,
     ) -> Result<(Arc<Live>, Option<String>), Failure> {
-        let id = order.server_id;
+        let id = assignment.server_id;
         let probed = self.probed().await;
         let Some(binary) = &probed.binary else {
             let trouble = probed.described.trouble.clone().unwrap_or_default();
@@ -134,8 +136,8 @@ impl Qemu {
             ));
         }
         let dir = self.dir(id);
-        self.write_config_drive(order, &dir).await?;
-        let args = args::guest(order, &dir, disk, net, probed.kvm);
+        self.write_config_drive(assignment, &dir).await?;
+        let args = args::guest(assignment, &dir, disk, net, probed.kvm);
         let qmp = self.launch(binary, &args, &dir).await?;
         let Some(process) = self.process(id)? else {
             return Err(Failure::new(
@@ -143,12 +145,12 @@ impl Qemu {
                 "QEMU's pid file leads to no process",
             ));
         };
-        cgroup::enter(id, process.seen.pid, order.guest.size);
+        cgroup::enter(id, process.seen.pid, assignment.guest.size);
         let ssh_forward = match net.forwards_ssh {
             true => user_net::ssh_forward(&qmp.user_networks().await.map_err(|e| qmp_failure(&e))?),
             false => None,
         };
-        let live = Arc::new(Live { process, qmp: Some(qmp), boot: order.boot });
+        let live = Arc::new(Live { process, qmp: Some(qmp), boot: assignment.boot });
         Ok((live, ssh_forward))
     }
 
@@ -183,7 +185,7 @@ impl Qemu {
         result
     }
 
-    async fn write_config_drive(&self, order: &Order, dir: &Path) -> Result<(), Failure> {
+    async fn write_config_drive(&self, assignment: &Assignment, dir: &Path) -> Result<(), Failure> {
         let mut seed = [0; 256];
         if let Err(error) = getrandom::fill(&mut seed) {
             return Err(file_failure("getting entropy for the guest", &io::Error::other(error)));
@@ -194,7 +196,8 @@ impl Qemu {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(error),
             };
-            let image = config_drive::image(order.server_id, &order.guest, user_data.as_deref(), &seed);
+            let image =
+                config_drive::image(assignment.server_id, &assignment.guest, user_data.as_deref(), &seed);
             // Made anew at each start: only while it is read it must be whole.
             std::fs::write(dir.join("config.iso"), image)
         };
@@ -260,7 +263,7 @@ impl Qemu {
     }
 
     /// Ends what a failed start may have left.
-    async fn clear(&self, server: ServerId) {
+    pub(super) async fn clear(&self, server: ServerId) {
         if let Ok(Some(process)) = self.process(server) {
             let live = Live { process, qmp: None, boot: 0 };
             if let Err(error) = end(&live).await {
@@ -287,15 +290,20 @@ impl Hypervisor for Qemu {
         })
     }
 
-    fn start<'a>(&'a self, order: &'a Order, disk: PathBuf, net: NetPlan) -> Work<'a, Option<String>> {
+    fn start<'a>(
+        &'a self,
+        assignment: &'a Assignment,
+        disk: PathBuf,
+        net: NetPlan,
+    ) -> Work<'a, Option<String>> {
         Box::pin(async move {
-            match self.start_guest(order, &disk, &net).await {
+            match self.start_guest(assignment, &disk, &net).await {
                 Ok((live, ssh_forward)) => {
-                    lock(&self.live).insert(order.server_id, live);
+                    lock(&self.live).insert(assignment.server_id, live);
                     Ok(ssh_forward)
                 }
                 Err(failure) => {
-                    self.clear(order.server_id).await;
+                    self.clear(assignment.server_id).await;
                     Err(failure)
                 }
             }
@@ -340,8 +348,8 @@ impl Hypervisor for Qemu {
         })
     }
 
-    fn watch(&self, server: ServerId, boot: u64, exits: mpsc::UnboundedSender<Exit>) {
-        let Some(live) = self.live(server).filter(|live| live.boot == boot) else { return };
+    fn watch(&self, server: ServerId, exits: mpsc::UnboundedSender<Exit>) {
+        let Some(live) = self.live(server) else { return };
         let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         // What has ended leaves room.
         while watchers.try_join_next().is_some() {}
@@ -376,6 +384,8 @@ impl Hypervisor for Qemu {
                 "qmp",
                 "serial",
                 "ready",
+                "memory",
+                "disk",
                 "console.log",
                 "console.old",
                 "qemu.log",

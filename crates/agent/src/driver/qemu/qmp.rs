@@ -44,8 +44,45 @@ pub(super) struct Level {
     pub(super) shut_down: bool,
     /// The virtual CPUs were stopped this often; the state then tells why.
     pub(super) stops: u64,
+    /// How far a migration has come.
+    pub(super) migration: Migration,
     /// The connection is over.
     pub(super) closed: bool,
+}
+
+/// QEMU's `MigrationStatus`, as far as it matters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Migration {
+    #[default]
+    None,
+    /// Memory travels.
+    Active,
+    /// The guest stands still, and QEMU waits for leave to switch over.
+    PreSwitchover,
+    /// The rest travels.
+    Device,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl Migration {
+    fn of(status: &str) -> Self {
+        match status {
+            "pre-switchover" => Self::PreSwitchover,
+            "device" => Self::Device,
+            "completed" => Self::Completed,
+            "failed" => Self::Failed,
+            "cancelled" => Self::Cancelled,
+            "none" => Self::None,
+            _ => Self::Active,
+        }
+    }
+
+    /// True if it will change no more.
+    pub(super) fn is_over(self) -> bool {
+        matches!(self, Self::None | Self::Completed | Self::Failed | Self::Cancelled)
+    }
 }
 
 type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Result<Value, String>>>>>;
@@ -66,6 +103,7 @@ struct Line {
     answer: Option<Value>,
     error: Option<Refusal>,
     event: Option<String>,
+    data: Option<Value>,
     #[serde(rename = "QMP")]
     greeting: Option<Box<RawValue>>,
 }
@@ -155,6 +193,12 @@ impl Qmp {
         Ok((self.text("query-uuid", "UUID").await?, self.text("query-name", "name").await?))
     }
 
+    /// How far its migration has come, by its own word.
+    pub(super) async fn migration(&self) -> Result<Migration, QmpError> {
+        let value = self.ask("query-migrate", Value::Null).await?;
+        Ok(value["status"].as_str().map_or(Migration::None, Migration::of))
+    }
+
     /// Presses the guest's power button.
     pub(super) async fn power_down(&self) -> Result<(), QmpError> {
         self.ask("system_powerdown", Value::Null).await.map(drop)
@@ -198,6 +242,11 @@ async fn listen(mut reader: BufReader<OwnedReadHalf>, waiting: Waiting, level: w
         };
         match parsed.event.as_deref() {
             Some("SHUTDOWN") => level.send_modify(|level| level.shut_down = true),
+            Some("MIGRATION") => {
+                let status =
+                    parsed.data.as_ref().and_then(|data| data["status"].as_str()).unwrap_or_default();
+                level.send_modify(|level| level.migration = Migration::of(status));
+            }
             Some("STOP") => level.send_modify(|level| level.stops += 1),
             _ => {}
         }

@@ -1,0 +1,293 @@
+//! A guest between two hosts: who may run it is decided here, and nowhere else.
+//!
+//! ```text
+//! source                                              target
+//!   Own, outgoing                                       Receive
+//!      │ (cold: Shutdown)                                  │ Receive: room, base, and for a live move a process that waits
+//!      ▼                                                   ▼
+//!   Undecided ── Send: disk and memory, until ──────────▶ Ready ────── its process ended ──▶ Unready
+//!      │   │     the target has all of it and waits        │                                   │
+//!      │   │ done                                          │ the source's release, or the      │
+//!      │   ▼                                               │ control plane's order to own it   │
+//!      │  Released ═══ HandOver ═════════════════════════▶ ▼ ◀═════════════════════════════════╛
+//!      │   (kept on disk before it is told;             accepted (kept on disk before it is answered)
+//!      │    the guest never runs here again)               │ Adopt
+//!      │ failed, withdrawn, agent restarted                ▼
+//!      ▼                                                runs (live), or waits for a higher boot (cold)
+//!   Rollback ── Resume ──▶ Kept: it runs on here, and this ticket never releases it
+//! ```
+//!
+//! Rules:
+//! - Both `Released` and `Kept` are final for their ticket, and durable before anyone hears of them.
+//! - A target lets nothing run before it has accepted; it accepts only what it was `Ready` for once.
+//! - A target whose process ended before it accepted still accepts: its disk was complete when the source released.
+
+use super::guest::{Disk, Failure, Guest, Life, Outcome, Step};
+use lenticular_model::{
+    migration::Manner,
+    observation::{Handover, Sight, StopReason, Verdict},
+};
+use lenticular_wire::agent::{Outgoing, Own, Peer, Receive};
+use serde::{Deserialize, Serialize};
+
+/// A guest on its way to another host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Outbound {
+    /// The generation that its ticket names.
+    pub(super) generation: u64,
+    pub(super) to: Peer,
+    pub(super) is: Sending,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Sending {
+    Undecided,
+    /// It stays, and must first be seen to go on.
+    Rollback(Failure),
+    Kept(Failure),
+    Released {
+        /// The target has accepted it.
+        told: bool,
+        /// Its process here has ended.
+        ended: bool,
+    },
+}
+
+/// A guest on its way here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Inbound {
+    pub(super) generation: u64,
+    manner: Manner,
+    /// The boot that it runs under, or that it last ran under.
+    boot: u64,
+    is: Receiving,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Receiving {
+    Preparing,
+    Ready,
+    Unready(Failure),
+}
+
+impl Inbound {
+    pub(super) fn sight(&self) -> Sight {
+        match &self.is {
+            Receiving::Preparing => Sight::Receiving { step: "making ready to receive".to_owned() },
+            Receiving::Ready => Sight::Ready,
+            Receiving::Unready(why) => {
+                Sight::Unready { message: why.message.clone(), details: why.details.clone() }
+            }
+        }
+    }
+}
+
+/// The source's part.
+impl Guest {
+    pub(super) fn settle_outbound(&mut self, own: &Own) {
+        let Some(out) = &own.outgoing else {
+            // The ticket is closed. What is released stays so, and what must be rolled back first is.
+            let over = |is: &Sending| matches!(is, Sending::Undecided | Sending::Kept(_));
+            if self.outbound.as_ref().is_some_and(|outbound| over(&outbound.is)) {
+                self.outbound = None;
+            }
+            return;
+        };
+        let known = self.outbound.as_ref().filter(|known| known.generation == out.generation);
+        let is = match known.map(|known| &known.is) {
+            Some(Sending::Undecided) | None => self.first_verdict(out),
+            Some(_) => return,
+        };
+        let busy = self.outbound.as_ref().is_some_and(|old| {
+            old.generation != out.generation
+                && matches!(old.is, Sending::Rollback(_) | Sending::Released { .. })
+        });
+        if !busy {
+            self.outbound = Some(Outbound { generation: out.generation, to: out.to.clone(), is });
+        }
+    }
+
+    /// What is plain before anything is done.
+    fn first_verdict(&self, out: &Outgoing) -> Sending {
+        let keep = |message: &str, details: &str| Sending::Kept(Failure::new(message, details));
+        if out.withdraw {
+            return keep("The move was given up.", "the control plane withdrew it");
+        }
+        if self.disk != Disk::Made {
+            return keep("The server's disk is missing on its host, so it cannot move.", "no disk to send");
+        }
+        if out.manner == Manner::Live && !self.runs() {
+            return keep(
+                "The guest does not run, so it cannot be moved live. Migrate it cold.",
+                "no process",
+            );
+        }
+        Sending::Undecided
+    }
+
+    /// The step that the move is at; `None` if the guest is not on its way.
+    pub(super) fn next_outbound(&self, own: &Own) -> Option<Option<Step>> {
+        let outbound = self.outbound.as_ref()?;
+        match &outbound.is {
+            Sending::Kept(_) => None,
+            Sending::Undecided => {
+                let out = own.outgoing.as_ref().filter(|out| out.generation == outbound.generation)?;
+                Some(Some(match self.runs() && out.manner == Manner::Cold {
+                    true => Step::Shutdown,
+                    false => Step::Send(own.assignment.clone(), out.clone().into()),
+                }))
+            }
+            Sending::Rollback(_) => Some(Some(Step::Resume)),
+            Sending::Released { told: false, .. } => {
+                Some(Some(Step::HandOver { to: outbound.to.clone(), generation: outbound.generation }))
+            }
+            Sending::Released { ended: false, .. } => Some(Some(Step::Kill)),
+            Sending::Released { .. } => Some(None),
+        }
+    }
+
+    pub(super) fn sent(&mut self, outcome: Outcome) {
+        let Some(outbound) = &mut self.outbound else { return };
+        match outcome {
+            Outcome::Failed(failure) => outbound.is = Sending::Rollback(failure),
+            Outcome::Done | Outcome::Started { .. } => {
+                outbound.is = Sending::Released { told: false, ended: false };
+                self.life = Life::Stopped { why: StopReason::MovedAway };
+            }
+        }
+    }
+
+    /// A `Send` of which nobody knows how far it came: whatever it did, this host has released nothing.
+    pub(super) fn roll_back(&mut self, why: Failure) {
+        if let Some(outbound) = self.outbound.as_mut().filter(|o| o.is == Sending::Undecided) {
+            outbound.is = Sending::Rollback(why);
+        }
+    }
+
+    pub(super) fn stays(&mut self) {
+        if let Some(outbound) = &mut self.outbound {
+            if let Sending::Rollback(why) = &outbound.is {
+                outbound.is = Sending::Kept(why.clone());
+            }
+        }
+    }
+
+    pub(super) fn handed_over(&mut self) {
+        if let Some(Outbound { is: Sending::Released { told, .. }, .. }) = &mut self.outbound {
+            *told = true;
+        }
+    }
+
+    /// True if the guest was released and may never run here again; `process` says whether one is left over.
+    pub(super) fn has_left(&mut self, process: bool) -> bool {
+        let Some(Outbound { is: Sending::Released { ended, .. }, .. }) = &mut self.outbound else {
+            return false;
+        };
+        *ended = !process;
+        self.life = Life::Stopped { why: StopReason::MovedAway };
+        true
+    }
+
+    /// True if there is a process of a guest that this host is to keep the disk of alone.
+    pub(super) fn leaves_process(&self) -> bool {
+        let left =
+            matches!(&self.outbound, Some(Outbound { is: Sending::Released { ended: false, .. }, .. }));
+        self.runs() || left
+    }
+
+    pub(super) fn handover(&self) -> Option<Handover> {
+        let outbound = self.outbound.as_ref()?;
+        let verdict = match &outbound.is {
+            Sending::Undecided | Sending::Rollback(_) => return None,
+            Sending::Released { .. } => Verdict::Released,
+            Sending::Kept(why) => {
+                Verdict::Kept { message: why.message.clone(), details: why.details.clone() }
+            }
+        };
+        Some(Handover { generation: outbound.generation, verdict })
+    }
+}
+
+/// The target's part.
+impl Guest {
+    pub(super) fn settle_inbound(&mut self, receive: &Receive) {
+        let generation = receive.assignment.generation;
+        if self.generation >= generation || self.inbound.as_ref().is_some_and(|i| i.generation == generation)
+        {
+            return;
+        }
+        // What is here of it is older, and makes room.
+        self.disk = Disk::NotMade;
+        if self.life == Life::Gone {
+            self.life = Life::New;
+        }
+        let (manner, boot) = (receive.manner, receive.assignment.boot);
+        self.inbound = Some(Inbound { generation, manner, boot, is: Receiving::Preparing });
+    }
+
+    pub(super) fn next_inbound(&self, receive: &Receive) -> Option<Step> {
+        if let Some(manner) = self.adopting {
+            return Some(Step::Adopt(receive.assignment.clone(), manner));
+        }
+        let inbound = self.inbound.as_ref()?;
+        let fits = inbound.generation == receive.assignment.generation;
+        match inbound.is {
+            // It went from here once, and what is left of that goes first.
+            Receiving::Preparing if fits && self.leaves_process() => Some(Step::Kill),
+            Receiving::Preparing if fits => Some(Step::Receive(receive.clone().into())),
+            _ => None,
+        }
+    }
+
+    pub(super) fn received(&mut self, outcome: Outcome) {
+        self.outbound = None;
+        let Some(inbound) = &mut self.inbound else { return };
+        inbound.is = match outcome {
+            Outcome::Failed(failure) => Receiving::Unready(failure),
+            Outcome::Done | Outcome::Started { .. } => Receiving::Ready,
+        };
+    }
+
+    /// After a restart of the agent.
+    pub(super) fn find_inbound(&mut self, process: bool) {
+        if !process {
+            self.inbound_exited();
+        }
+    }
+
+    /// True if a process waits for the guest.
+    pub(super) fn awaits(&self) -> bool {
+        let ready = |i: &Inbound| i.manner == Manner::Live && i.is == Receiving::Ready;
+        self.inbound.as_ref().is_some_and(ready) || self.adopting == Some(Manner::Live)
+    }
+
+    /// True if the process that waited for a guest is what ended.
+    pub(super) fn inbound_exited(&mut self) -> bool {
+        let Some(inbound) = &mut self.inbound else { return false };
+        if inbound.manner == Manner::Cold || inbound.is != Receiving::Ready {
+            return false;
+        }
+        inbound.is = Receiving::Unready(Failure::new(
+            "The target host lost the process that waited for the guest. Try again.",
+            "the waiting process ended",
+        ));
+        true
+    }
+
+    /// The guest is this host's from now on, by the word of its source or of the control plane. True if it is, now or
+    /// since before; false if this host was never ready for it.
+    pub(super) fn accept(&mut self, generation: u64) -> bool {
+        if self.generation >= generation {
+            return self.life != Life::Gone;
+        }
+        let fits = |i: &&Inbound| i.generation == generation && i.is != Receiving::Preparing;
+        let Some(inbound) = self.inbound.as_ref().filter(fits) else { return false };
+        self.generation = generation;
+        self.disk = Disk::Made;
+        self.boot_done = inbound.boot;
+        self.life = Life::Stopped { why: StopReason::Ordered };
+        self.adopting = Some(inbound.manner);
+        (self.inbound, self.outbound) = (None, None);
+        true
+    }
+}

@@ -1,0 +1,157 @@
+//! Disks that come from another host: noted as arriving until the host may call them its own.
+//!
+//! ```text
+//! STATE/guests/<server>/arrival.json    what is to come; beside it root.qcow2, made here (live) or copied (cold)
+//! ```
+
+use super::{
+    file_failure,
+    qcow2::{blocking, relative, run_img, DiskNote, Qcow2Disks, NOTE},
+};
+use crate::{core::Failure, files, peer::Stream};
+use lenticular_model::ServerId;
+use lenticular_wire::agent::{Assignment, Base};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha512};
+use std::path::PathBuf;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const ARRIVAL: &str = "arrival.json";
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Arrival {
+    generation: u64,
+    base: String,
+    live: bool,
+}
+
+impl Qcow2Disks {
+    /// Where a server's overlay is.
+    pub(super) fn root(&self, server: ServerId) -> PathBuf {
+        self.guest_dir(server).join("root.qcow2")
+    }
+
+    fn arrival(&self, server: ServerId) -> Option<Arrival> {
+        serde_json::from_slice(&std::fs::read(self.guest_dir(server).join(ARRIVAL)).ok()?).ok()
+    }
+
+    /// The name of the base under a server's disk.
+    pub(super) fn base_of(&self, server: ServerId) -> Option<String> {
+        self.note(server).map(|note| note.base)
+    }
+
+    /// The name that a base has in the cache.
+    pub(super) fn base_name(&self, base: &Base) -> Result<String, Failure> {
+        Ok(self.base_path(base)?.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default())
+    }
+
+    /// A base of the cache, by a name that a stranger said.
+    pub(super) fn named_base(&self, name: &str) -> Option<PathBuf> {
+        let (digest, format) = name.split_once('.')?;
+        let safe = digest.len() == 128 && digest.bytes().all(|b| b.is_ascii_hexdigit());
+        let known = matches!(format, "qcow2" | "raw");
+        Some(self.base_dir().join(name)).filter(|path| safe && known && path.is_file())
+    }
+
+    /// Takes a base from another host into the cache, if its digest is right.
+    pub(super) async fn take_base(&self, base: &Base, mut stream: Stream) -> Result<(), Failure> {
+        let path = self.base_path(base)?;
+        self.check_room()?;
+        let part = files::beside(&path);
+        let writing = |e: std::io::Error| file_failure("fetching the base", &e);
+        let mut file = tokio::fs::File::create(&part).await.map_err(writing)?;
+        let (mut digest, mut piece) = (Sha512::new(), vec![0; 256 * 1024]);
+        loop {
+            let n = stream.read(&mut piece).await.map_err(writing)?;
+            if n == 0 {
+                break;
+            }
+            digest.update(&piece[..n]);
+            file.write_all(&piece[..n]).await.map_err(writing)?;
+        }
+        file.flush().await.map_err(writing)?;
+        file.sync_all().await.map_err(writing)?;
+        let got: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        if got != base.sha512.to_lowercase() {
+            let _ = files::remove(&part);
+            return Err(Failure::new(
+                "The server's image arrived damaged from its host. Try again.",
+                format!("sha512 of what arrived is {got}, it should be {}", base.sha512),
+            ));
+        }
+        blocking("keeping the base", move || {
+            std::fs::rename(&part, &path)?;
+            files::sync_parent(&path)
+        })
+        .await
+    }
+
+    /// Removes what is there of a disk, but not what else is kept of the guest.
+    pub(super) async fn discard(&self, server: ServerId) -> Result<(), Failure> {
+        let dir = self.guest_dir(server);
+        blocking("removing an older disk", move || {
+            [NOTE, ARRIVAL, "root.qcow2", "console.log", "console.old"]
+                .iter()
+                .try_for_each(|name| files::remove(&dir.join(name)))
+        })
+        .await
+    }
+
+    /// Makes ready for a disk: for a live move an empty overlay, for a cold one a note alone.
+    pub(super) async fn begin_arrival(&self, of: &Assignment, live: bool) -> Result<(), Failure> {
+        let base = self.base_name(&of.guest.base)?;
+        let note = Arrival { generation: of.generation, base, live };
+        if live {
+            return self.make_overlay(of, (ARRIVAL, note)).await;
+        }
+        self.check_room()?;
+        let dir = self.guest_dir(of.server_id);
+        blocking("noting what is to come", move || {
+            std::fs::create_dir_all(&dir)?;
+            files::write_durably(&dir.join(ARRIVAL), &serde_json::to_vec(&note)?)
+        })
+        .await
+    }
+
+    /// True if the disk is to come while its guest runs.
+    pub(super) fn is_arriving_live(&self, server: ServerId) -> bool {
+        self.arrival(server).is_some_and(|arrival| arrival.live)
+    }
+
+    /// Refuses unless the overlay that comes is the one expected, and its base is here.
+    pub(super) fn expect_base(&self, server: ServerId, generation: u64, base: &str) -> Result<(), Failure> {
+        let fits = self.arrival(server).is_some_and(|a| a.generation == generation && a.base == base);
+        if fits && self.named_base(base).is_some() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            "The guest could not be brought over, and stays where it is. Try again.",
+            format!("the target does not expect a disk of generation {generation} over base {base}"),
+        ))
+    }
+
+    /// Has all that was written to the disk on the disk.
+    pub(super) async fn sync(&self, server: ServerId) -> Result<(), Failure> {
+        let root = self.root(server);
+        blocking("syncing the disk", move || std::fs::File::open(&root)?.sync_all()).await
+    }
+
+    /// What arrived is the server's disk from now on. May be called again.
+    pub(super) async fn end_arrival(&self, server: ServerId) -> Result<(), Failure> {
+        let Some(arrival) = self.arrival(server) else { return Ok(()) };
+        if !arrival.live {
+            // Its source may have named the base by a path of its own.
+            let format = arrival.base.rsplit('.').next().unwrap_or_default();
+            let root = self.root(server).to_string_lossy().into_owned();
+            let base = relative(&self.base_dir().join(&arrival.base));
+            run_img(&["rebase", "-q", "-u", "-f", "qcow2", "-b", &base, "-F", format, &root]).await?;
+        }
+        let dir = self.guest_dir(server);
+        blocking("noting the disk", move || {
+            let note = DiskNote { generation: arrival.generation, base: arrival.base };
+            files::write_durably(&dir.join(NOTE), &serde_json::to_vec(&note)?)?;
+            files::remove(&dir.join(ARRIVAL))
+        })
+        .await
+    }
+}

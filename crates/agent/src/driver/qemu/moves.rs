@@ -1,0 +1,332 @@
+//! What QEMU does for a guest that moves: waiting for it at the target, mirroring its disk and sending its memory at the
+//! source, and going on at either.
+//!
+//! Memory and disk do not leave QEMU by the network: they go through sockets in the guest's directory, behind which the
+//! agents join the two hosts.
+
+use super::{
+    args, cgroup, file_failure, lock, qmp::Migration, qmp::QmpError, qmp_failure, Live, NetPlan, Qemu,
+};
+use crate::{
+    core::Failure,
+    files::{self, ShortDir},
+};
+use lenticular_model::ServerId;
+use lenticular_wire::agent::{Assignment, MoveProgress};
+use serde_json::{json, Value};
+use std::{path::Path, sync::Arc, time::Duration};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    time::Instant,
+};
+
+/// The target's QEMU listens here for the memory, the source's sends it here.
+const MEMORY: &str = "memory";
+/// The target's QEMU serves its disk here, the source's mirrors it here.
+const DISK: &str = "disk";
+/// How often it is looked how far things have come.
+const LOOK: Duration = Duration::from_millis(100);
+/// The same while the guest stands still.
+const LOOK_CLOSELY: Duration = Duration::from_millis(1);
+/// How long the guest may stand still, in milliseconds: QEMU switches over when it expects to need no longer.
+const DOWNTIME_MS: u64 = 300;
+/// The target has loaded what the source has sent within this.
+const LOADED_WITHIN: Duration = Duration::from_secs(30);
+/// The last of the disk is over within this.
+const DRAINED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Where the bytes of a move enter or leave QEMU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::driver) enum Door {
+    Memory,
+    Disk,
+}
+
+impl Door {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Memory => MEMORY,
+            Self::Disk => DISK,
+        }
+    }
+}
+
+impl Qemu {
+    fn with_qmp(&self, server: ServerId) -> Result<Arc<Live>, Failure> {
+        let live = self.live(server).filter(|live| live.qmp.is_some());
+        live.ok_or_else(|| gone("there is no process, or it does not answer"))
+    }
+
+    /// At the target: a process that waits for the guest's memory, and runs nothing.
+    pub(in crate::driver) async fn await_guest(
+        &self,
+        of: &Assignment,
+        disk: &Path,
+        net: &NetPlan,
+    ) -> Result<(), Failure> {
+        let id = of.server_id;
+        let dir = self.dir(id);
+        let Some(binary) = self.probed().await.binary.clone() else {
+            return Err(gone("QEMU is not installed here"));
+        };
+        self.write_config_drive(of, &dir).await?;
+        for name in [MEMORY, DISK] {
+            files::remove(&dir.join(name)).map_err(|e| file_failure("making the guest's sockets", &e))?;
+        }
+        let args = args::incoming(args::guest(of, &dir, disk, net, self.probed().await.kvm));
+        let qmp = self.launch(&binary, &args, &dir).await?;
+        let events = json!({ "capabilities": [{ "capability": "events", "state": true }] });
+        let listen = json!({ "uri": format!("unix:{MEMORY}") });
+        let ready = async {
+            qmp.ask("migrate-set-capabilities", events).await?;
+            qmp.ask("migrate-incoming", listen).await
+        };
+        ready.await.map_err(|e| qmp_failure(&e))?;
+        let Some(process) = self.process(id)? else {
+            return Err(gone("QEMU's pid file leads to no process"));
+        };
+        cgroup::enter(id, process.seen.pid, of.guest.size);
+        lock(&self.live).insert(id, Arc::new(Live { process, qmp: Some(qmp), boot: of.boot }));
+        Ok(())
+    }
+
+    /// At the target: the disk takes the source's size, and is there to be written by it.
+    pub(in crate::driver) async fn open_disk(&self, server: ServerId, bytes: u64) -> Result<(), Failure> {
+        let live = self.with_qmp(server)?;
+        let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
+        let work = async {
+            let has = disk_bytes(&live).await?;
+            if has != bytes {
+                qmp.ask("block_resize", json!({ "node-name": "root", "size": bytes })).await?;
+            }
+            let address = json!({ "type": "unix", "data": { "path": DISK } });
+            qmp.ask("nbd-server-start", json!({ "addr": address, "max-connections": 1 })).await?;
+            let export =
+                json!({ "type": "nbd", "id": "move", "node-name": "root", "name": "root", "writable": true });
+            qmp.ask("block-export-add", export).await
+        };
+        work.await.map(drop).map_err(|e| qmp_failure(&e))
+    }
+
+    /// At the target: a connection into its QEMU.
+    pub(in crate::driver) async fn enter(&self, server: ServerId, door: Door) -> Result<UnixStream, Failure> {
+        let connect = async {
+            let short = ShortDir::open(&self.dir(server))?;
+            UnixStream::connect(short.path(door.name())).await
+        };
+        connect.await.map_err(|e| file_failure("reaching the waiting guest", &e))
+    }
+
+    /// At the target: returns when all of the guest's memory and devices are loaded.
+    pub(in crate::driver) async fn loaded(&self, server: ServerId) -> Result<(), Failure> {
+        let live = self.with_qmp(server)?;
+        let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
+        let end = Instant::now() + LOADED_WITHIN;
+        loop {
+            match qmp.status().await.map_err(|e| qmp_failure(&e))?.as_str() {
+                "paused" => return Ok(()),
+                "inmigrate" | "prelaunch" if Instant::now() < end => tokio::time::sleep(LOOK_CLOSELY).await,
+                other => return Err(gone(&format!("the waiting process is in state {other}"))),
+            }
+        }
+    }
+
+    /// At the target: the guest goes on. `None` if there is no process that could.
+    pub(in crate::driver) async fn go_on(&self, server: ServerId) -> Result<Option<Option<String>>, Failure> {
+        let Some(live) = self.live(server) else { return Ok(None) };
+        let Some(qmp) = &live.qmp else { return Ok(None) };
+        if qmp.status().await.map_err(|e| qmp_failure(&e))? == "inmigrate" {
+            super::end(&live).await?;
+            super::forget(&self.live, server, &live);
+            return Ok(None);
+        }
+        // There is none after a restart of this agent that came between.
+        let _ = qmp.ask("nbd-server-stop", Value::Null).await;
+        qmp.resume().await.map_err(|e| qmp_failure(&e))?;
+        let networks = qmp.user_networks().await.unwrap_or_default();
+        Ok(Some(crate::driver::user_net::ssh_forward(&networks)))
+    }
+
+    /// At the source: where QEMU will find the way out.
+    pub(in crate::driver) fn way_out(&self, server: ServerId, door: Door) -> Result<UnixListener, Failure> {
+        let listen = || {
+            let dir = self.dir(server);
+            files::remove(&dir.join(door.name()))?;
+            UnixListener::bind(ShortDir::open(&dir)?.path(door.name()))
+        };
+        listen().map_err(|e| file_failure("making the guest's sockets", &e))
+    }
+
+    /// The size of the guest's disk as it sees it, in bytes.
+    pub(in crate::driver) async fn disk_bytes(&self, server: ServerId) -> Result<u64, Failure> {
+        let live = self.with_qmp(server)?;
+        disk_bytes(&live).await.map_err(|e| qmp_failure(&e))
+    }
+
+    /// At the source: copies the disk, and from then on writes both. Returns when both are the same.
+    pub(in crate::driver) async fn mirror(
+        &self,
+        server: ServerId,
+        told: &(dyn Fn(MoveProgress) + Send + Sync),
+    ) -> Result<(), Failure> {
+        let live = self.with_qmp(server)?;
+        let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
+        let target = json!({
+            "driver": "nbd", "node-name": "target", "export": "root",
+            "server": { "type": "unix", "path": DISK },
+        });
+        let job = json!({
+            "job-id": "move", "device": "root", "target": "target", "sync": "top",
+            "copy-mode": "write-blocking", "on-target-error": "report", "on-source-error": "report",
+        });
+        let begun = async {
+            qmp.ask("blockdev-add", target).await?;
+            qmp.ask("blockdev-mirror", job).await
+        };
+        begun.await.map_err(|e| qmp_failure(&e))?;
+        loop {
+            let Some(job) = mirror_job(&live).await.map_err(|e| qmp_failure(&e))? else {
+                return Err(gone("the mirroring of the disk ended before it was whole"));
+            };
+            let (all, done) = (number(&job["len"]), number(&job["offset"]));
+            let step = "mirroring the disk".to_owned();
+            let disk = [all, done, all.saturating_sub(done)];
+            told(MoveProgress { server_id: server, step, disk, ..MoveProgress::default() });
+            if job["ready"] == json!(true) {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// At the source: sends the memory; returns when the target has all, and the guest stands still. The disks part
+    /// when they are the same and nothing writes any more.
+    pub(in crate::driver) async fn send_memory(
+        &self,
+        server: ServerId,
+        told: &(dyn Fn(MoveProgress) + Send + Sync),
+    ) -> Result<(), Failure> {
+        let live = self.with_qmp(server)?;
+        let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
+        let mut level = qmp.level();
+        begin_migration(&live).await.map_err(|e| qmp_failure(&e))?;
+        let mut look = tokio::time::interval(LOOK * 5);
+        let mut parted = false;
+        loop {
+            let now = *level.borrow_and_update();
+            match now.migration {
+                Migration::PreSwitchover if !parted => {
+                    part_disks(&live).await?;
+                    parted = true;
+                    let state = json!({ "state": "pre-switchover" });
+                    qmp.ask("migrate-continue", state).await.map_err(|e| qmp_failure(&e))?;
+                }
+                Migration::Completed => return Ok(()),
+                Migration::Failed | Migration::Cancelled => return Err(migration_failure(&live).await),
+                _ if now.closed => return Err(gone("its process ended")),
+                _ => {}
+            }
+            tokio::select! {
+                changed = level.changed() => changed.map_err(|_| gone("its process ended"))?,
+                _ = look.tick() => told(memory_progress(&live, server).await),
+            }
+        }
+    }
+
+    /// At the source: whatever a move has begun is undone, and the guest goes on if its process is there.
+    pub(in crate::driver) async fn stay(&self, server: ServerId) -> Result<(), Failure> {
+        let Some(live) = self.live(server) else { return Ok(()) };
+        let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
+        let end = Instant::now() + DRAINED_WITHIN;
+        let mut migration = qmp.migration().await.map_err(|e| qmp_failure(&e))?;
+        while !migration.is_over() && Instant::now() < end {
+            qmp.ask("migrate_cancel", Value::Null).await.map_err(|e| qmp_failure(&e))?;
+            tokio::time::sleep(LOOK).await;
+            migration = qmp.migration().await.map_err(|e| qmp_failure(&e))?;
+        }
+        while mirror_job(&live).await.map_err(|e| qmp_failure(&e))?.is_some() && Instant::now() < end {
+            // It may end by itself between the question and the order.
+            let _ = qmp.ask("block-job-cancel", json!({ "device": "move", "force": true })).await;
+            tokio::time::sleep(LOOK).await;
+        }
+        let _ = qmp.ask("blockdev-del", json!({ "node-name": "target" })).await;
+        match qmp.status().await.map_err(|e| qmp_failure(&e))?.as_str() {
+            "running" | "shutdown" | "io-error" | "guest-panicked" | "internal-error" => Ok(()),
+            _ => qmp.resume().await.map_err(|e| qmp_failure(&e)),
+        }
+    }
+}
+
+async fn begin_migration(live: &Live) -> Result<(), QmpError> {
+    let Some(qmp) = &live.qmp else { return Err(QmpError::Closed) };
+    let on = |name: &str| json!({ "capability": name, "state": true });
+    let capabilities =
+        json!({ "capabilities": [on("events"), on("pause-before-switchover"), on("auto-converge")] });
+    qmp.ask("migrate-set-capabilities", capabilities).await?;
+    // The link is shared by the system's own rules; QEMU's limit would only slow it down.
+    let limits = json!({ "downtime-limit": DOWNTIME_MS, "max-bandwidth": 64_u64 << 30 });
+    qmp.ask("migrate-set-parameters", limits).await?;
+    qmp.ask("migrate", json!({ "uri": format!("unix:{MEMORY}") })).await.map(drop)
+}
+
+/// Ends the mirroring with both disks the same.
+async fn part_disks(live: &Live) -> Result<(), Failure> {
+    let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
+    let Some(job) = mirror_job(live).await.map_err(|e| qmp_failure(&e))? else {
+        return Err(gone("the mirroring of the disk broke off"));
+    };
+    if job["ready"] != json!(true) || job["io-status"] != json!("ok") {
+        return Err(gone("the mirror of the disk is not whole any more"));
+    }
+    // In a mirror that is ready this is no breaking off: it is finished, and the target keeps what it has.
+    qmp.ask("block-job-cancel", json!({ "device": "move" })).await.map_err(|e| qmp_failure(&e))?;
+    let end = Instant::now() + DRAINED_WITHIN;
+    while mirror_job(live).await.map_err(|e| qmp_failure(&e))?.is_some() {
+        if Instant::now() > end {
+            return Err(gone("the last of the disk did not get over in time"));
+        }
+        tokio::time::sleep(LOOK_CLOSELY).await;
+    }
+    Ok(())
+}
+
+async fn mirror_job(live: &Live) -> Result<Option<Value>, QmpError> {
+    let Some(qmp) = &live.qmp else { return Err(QmpError::Closed) };
+    let jobs = qmp.ask("query-block-jobs", Value::Null).await?;
+    let jobs = jobs.as_array().ok_or(QmpError::Nonsense("query-block-jobs"))?;
+    Ok(jobs.iter().find(|job| job["device"] == json!("move")).cloned())
+}
+
+async fn disk_bytes(live: &Live) -> Result<u64, QmpError> {
+    let Some(qmp) = &live.qmp else { return Err(QmpError::Closed) };
+    let command = "query-named-block-nodes";
+    let nodes = qmp.ask(command, json!({ "flat": true })).await?;
+    let nodes = nodes.as_array().ok_or(QmpError::Nonsense(command))?;
+    let root = nodes.iter().find(|node| node["node-name"] == json!("root"));
+    root.and_then(|node| node["image"]["virtual-size"].as_u64()).ok_or(QmpError::Nonsense(command))
+}
+
+async fn memory_progress(live: &Live, server: ServerId) -> MoveProgress {
+    let step = "sending the memory".to_owned();
+    let mut progress = MoveProgress { server_id: server, step, ..MoveProgress::default() };
+    let Some(qmp) = &live.qmp else { return progress };
+    let Ok(seen) = qmp.ask("query-migrate", Value::Null).await else { return progress };
+    let ram = &seen["ram"];
+    progress.memory = [number(&ram["total"]), number(&ram["transferred"]), number(&ram["remaining"])];
+    progress.dirty_bytes_per_s = number(&ram["dirty-pages-rate"]) * number(&ram["page-size"]).max(4096);
+    progress
+}
+
+async fn migration_failure(live: &Live) -> Failure {
+    let Some(qmp) = &live.qmp else { return gone("it does not answer") };
+    let seen = qmp.ask("query-migrate", Value::Null).await.unwrap_or_default();
+    gone(seen["error-desc"].as_str().unwrap_or("QEMU gave the migration up"))
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+fn gone(details: &str) -> Failure {
+    Failure::new("The guest could not be brought over, and stays where it is. Try again.", details)
+}

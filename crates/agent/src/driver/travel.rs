@@ -1,0 +1,455 @@
+//! Guests of QEMU on their way between hosts: what the source does, and what the target lets be done to it.
+
+use super::{
+    file_failure,
+    qcow2::Qcow2Disks,
+    qemu::{Door, Qemu},
+    Adopted, Disks, Moves, NetPlan, ProgressSink, Release, Work,
+};
+use crate::{
+    core::Failure,
+    link::Link,
+    peer::{self, Ask, Reply, Stream, Transport, What},
+};
+use lenticular_model::{migration::Manner, ServerId};
+use lenticular_wire::agent::{Assignment, MoveProgress, Outgoing, Peer, Receive};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::HashMap,
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixListener,
+    sync::{mpsc, oneshot, watch, Semaphore},
+    task::JoinSet,
+};
+
+/// Pieces in which bytes are carried.
+const PIECE_BYTES: usize = 256 * 1024;
+/// What is asked is said within this.
+const ASK_WITHIN: Duration = Duration::from_secs(10);
+/// A proof, a release or a file is answered within this.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// Connections from other hosts at once.
+const CONNECTIONS_MAX: usize = 256;
+/// Small files that travel with a guest: its console's log and its config drive.
+const FILES: [&str; 2] = ["console.old", "console.log"];
+const CONFIG: &str = "config.iso";
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Guests that this host is ready for: the host that each comes from, and the disk's generation.
+type Expected = Mutex<HashMap<ServerId, (String, u64)>>;
+
+/// The driver.
+pub struct Travel {
+    qemu: Arc<Qemu>,
+    disks: Arc<Qcow2Disks>,
+    transport: Option<Arc<dyn Transport>>,
+    releases: mpsc::Sender<Release>,
+    expected: Expected,
+}
+
+impl Travel {
+    /// Moves of QEMU's guests over a transport; without one no guest can move. What other hosts hand over comes out of
+    /// the receiver.
+    pub fn new(
+        qemu: Arc<Qemu>,
+        disks: Arc<Qcow2Disks>,
+        transport: Option<Arc<dyn Transport>>,
+    ) -> (Arc<Self>, mpsc::Receiver<Release>) {
+        let (releases, received) = mpsc::channel(64);
+        (Arc::new(Self { qemu, disks, transport, releases, expected: Expected::default() }), received)
+    }
+
+    fn transport(&self) -> Result<&dyn Transport, Failure> {
+        let why = "this agent has no identity for other hosts";
+        self.transport.as_deref().ok_or_else(|| failure("The guest cannot be moved from its host.", why))
+    }
+
+    async fn ask(&self, to: &Peer, server: ServerId, generation: u64, what: What) -> Result<Stream, Failure> {
+        let ask = Ask::new(server, generation, what);
+        let work = peer::ask(self.transport()?, to, &ask);
+        match tokio::time::timeout(ANSWER_WITHIN, work).await {
+            Ok(Ok((stream, _))) => Ok(stream),
+            Ok(Err(error)) => Err(peer_failure(to, &error)),
+            Err(_) => Err(peer_failure(to, &io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    async fn send_file(&self, to: &Peer, of: &Assignment, out: u64, name: &str) -> Result<(), Failure> {
+        let path = self.disks.guest_dir(of.server_id).join(name);
+        let bytes = match tokio::fs::read(&path).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(file_failure("reading the guest's files", &error)),
+        };
+        let what = What::File { name: name.to_owned(), bytes: bytes.len() as u64 };
+        let mut stream = self.ask(to, of.server_id, out, what).await?;
+        let send = async {
+            stream.write_all(&bytes).await?;
+            stream.flush().await?;
+            peer::granted(&mut stream).await
+        };
+        send.await.map(drop).map_err(|e| peer_failure(to, &e))
+    }
+
+    async fn send_live(
+        &self,
+        of: &Assignment,
+        out: &Outgoing,
+        progress: ProgressSink,
+    ) -> Result<(), Failure> {
+        let (id, to) = (of.server_id, &out.to);
+        let told = {
+            let generation = out.generation;
+            move |seen: MoveProgress| progress(MoveProgress { generation, ..seen })
+        };
+        self.send_file(to, of, out.generation, CONFIG).await?;
+        let bytes = self.qemu.disk_bytes(id).await?;
+        let disk = self.ask(to, id, out.generation, What::Disk { bytes }).await?;
+        let memory = self.ask(to, id, out.generation, What::Memory).await?;
+        let (disk_door, memory_door) =
+            (self.qemu.way_out(id, Door::Disk)?, self.qemu.way_out(id, Door::Memory)?);
+        // Ends with this future: a move that is given up leaves no half-open way.
+        let mut ways = JoinSet::new();
+        ways.spawn(join_once(disk_door, disk));
+        ways.spawn(join_once(memory_door, memory));
+        self.qemu.mirror(id, &told).await?;
+        self.qemu.send_memory(id, &told).await?;
+        for name in FILES {
+            self.send_file(to, of, out.generation, name).await?;
+        }
+        self.ask(to, id, out.generation, What::Proof).await.map(drop)
+    }
+
+    async fn send_cold(
+        &self,
+        of: &Assignment,
+        out: &Outgoing,
+        progress: ProgressSink,
+    ) -> Result<(), Failure> {
+        let (id, to) = (of.server_id, &out.to);
+        let reading = |e: io::Error| file_failure("reading the server's disk", &e);
+        let path = self.disks.root(id);
+        let mut file = tokio::fs::File::open(&path).await.map_err(reading)?;
+        let all = file.metadata().await.map_err(reading)?.len();
+        let base = self.disks.base_of(id).ok_or_else(|| gone("the disk has no note of its base"))?;
+        let mut stream = self.ask(to, id, out.generation, What::Overlay { bytes: all, base }).await?;
+        let (mut digest, mut done, mut piece) = (Sha256::new(), 0_u64, vec![0; PIECE_BYTES]);
+        while done < all {
+            let n = file.read(&mut piece).await.map_err(reading)?;
+            if n == 0 {
+                return Err(gone("the disk grew shorter while it was read"));
+            }
+            digest.update(&piece[..n]);
+            stream.write_all(&piece[..n]).await.map_err(|e| peer_failure(to, &e))?;
+            done += n as u64;
+            let (step, disk) = ("copying the disk".to_owned(), [all, done, all - done]);
+            let generation = out.generation;
+            progress(MoveProgress { server_id: id, generation, step, disk, ..MoveProgress::default() });
+        }
+        stream.flush().await.map_err(|e| peer_failure(to, &e))?;
+        let arrived = peer::granted(&mut stream).await.map_err(|e| peer_failure(to, &e))?;
+        let sent = hex(&digest.finalize());
+        if arrived != sent {
+            return Err(gone(&format!("the target's disk has the digest {arrived}, this one's is {sent}")));
+        }
+        for name in FILES {
+            self.send_file(to, of, out.generation, name).await?;
+        }
+        self.ask(to, id, out.generation, What::Proof).await.map(drop)
+    }
+
+    /// Has the base here, from the cloud's image store or, if that has it no more, from the host that the guest is on.
+    async fn ensure_base(&self, receive: &Receive, link: &dyn Link) -> Result<(), Failure> {
+        let base = &receive.assignment.guest.base;
+        let Err(failure) = self.disks.ensure_base(base, link).await else { return Ok(()) };
+        let name = self.disks.base_name(base)?;
+        tracing::info!(%failure, from = receive.from.name, "the base is fetched from the guest's host");
+        let of = &receive.assignment;
+        let stream = self.ask(&receive.from, of.server_id, of.generation, What::Base { name }).await?;
+        self.disks.take_base(base, stream).await
+    }
+
+    fn expect(&self, receive: &Receive) {
+        let of = &receive.assignment;
+        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        expected.insert(of.server_id, (receive.from.name.clone(), of.generation));
+    }
+
+    /// Serves other hosts' agents, for as long as this future is polled.
+    pub async fn serve(self: Arc<Self>) {
+        let Some(transport) = self.transport.clone() else { return std::future::pending().await };
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut serving = JoinSet::new();
+        loop {
+            while serving.try_join_next().is_some() {}
+            let place = places.clone().acquire_owned().await;
+            let arriving = match transport.accept().await {
+                Ok(arriving) => arriving,
+                Err(error) => {
+                    tracing::warn!(%error, "another host's connection could not be taken");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let this = self.clone();
+            serving.spawn(async move {
+                let _place = place;
+                let asked = async {
+                    let (from, mut stream) = arriving.await?;
+                    let ask = peer::read_ask(&mut stream).await?;
+                    io::Result::Ok((from, ask, stream))
+                };
+                match tokio::time::timeout(ASK_WITHIN, asked).await {
+                    Ok(Ok((from, ask, stream))) => this.answer(&from, ask, stream).await,
+                    Ok(Err(error)) => tracing::warn!(%error, "another host's connection was refused"),
+                    Err(_) => tracing::warn!("a connection asked nothing in time"),
+                }
+            });
+        }
+    }
+
+    async fn answer(&self, from: &str, ask: Ask, mut stream: Stream) {
+        let (server, what) = (ask.server_id, format!("{:?}", ask.what));
+        if let Err(failure) = self.do_what(from, ask, &mut stream).await {
+            tracing::warn!(%server, from, what, %failure, "what another host asked was not done");
+            // It may have gone.
+            let _ = peer::reply(&mut stream, &Err(failure.to_string())).await;
+        }
+    }
+
+    async fn do_what(&self, from: &str, ask: Ask, stream: &mut Stream) -> Result<(), Failure> {
+        let server = ask.server_id;
+        match ask.what {
+            // It is the cloud's hosts that ask, and who knows a base's digest knows the base.
+            What::Base { name } => return self.give_base(&name, stream).await,
+            What::Release => {
+                let (answer, answered) = oneshot::channel();
+                let release =
+                    Release { server_id: server, generation: ask.generation, from: from.to_owned(), answer };
+                let sent = self.releases.send(release).await;
+                let accepted = sent.is_ok() && answered.await.unwrap_or(false);
+                return match accepted {
+                    true => grant(stream, String::new()).await,
+                    false => Err(gone("this host is not ready for the guest")),
+                };
+            }
+            _ => {}
+        }
+        let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner).get(&server).cloned();
+        if expected.as_ref().is_none_or(|(name, generation)| name != from || *generation != ask.generation) {
+            return Err(gone("this host does not expect the guest from there"));
+        }
+        match ask.what {
+            What::Disk { bytes } => {
+                self.qemu.open_disk(server, bytes).await?;
+                self.join(server, Door::Disk, stream).await
+            }
+            What::Memory => self.join(server, Door::Memory, stream).await,
+            What::Overlay { bytes, base } => {
+                self.take_overlay(server, ask.generation, bytes, &base, stream).await
+            }
+            What::File { name, bytes } => self.take_file(server, &name, bytes, stream).await,
+            What::Proof => {
+                let live = self.disks.is_arriving_live(server);
+                if live {
+                    self.qemu.loaded(server).await?;
+                }
+                self.disks.sync(server).await?;
+                grant(stream, String::new()).await
+            }
+            What::Base { .. } | What::Release => Ok(()),
+        }
+    }
+
+    async fn join(&self, server: ServerId, door: Door, stream: &mut Stream) -> Result<(), Failure> {
+        let mut inside = self.qemu.enter(server, door).await?;
+        grant(stream, String::new()).await?;
+        // Either end breaking off is seen by both QEMUs, which say what it means.
+        let _ = tokio::io::copy_bidirectional_with_sizes(&mut inside, stream, PIECE_BYTES, PIECE_BYTES).await;
+        Ok(())
+    }
+
+    async fn give_base(&self, name: &str, stream: &mut Stream) -> Result<(), Failure> {
+        let path = self.disks.named_base(name).ok_or_else(|| gone("there is no such base here"))?;
+        let mut file =
+            tokio::fs::File::open(&path).await.map_err(|e| file_failure("reading the base", &e))?;
+        grant(stream, String::new()).await?;
+        let sent = async {
+            tokio::io::copy(&mut file, stream).await?;
+            stream.shutdown().await
+        };
+        sent.await.map_err(|e| file_failure("sending the base", &e))
+    }
+
+    async fn take_overlay(
+        &self,
+        server: ServerId,
+        generation: u64,
+        bytes: u64,
+        base: &str,
+        stream: &mut Stream,
+    ) -> Result<(), Failure> {
+        if self.disks.is_arriving_live(server) {
+            return Err(gone("the guest is to come while it runs"));
+        }
+        self.disks.expect_base(server, generation, base)?;
+        grant(stream, String::new()).await?;
+        let writing = |e: io::Error| file_failure("writing the server's disk", &e);
+        let mut file = tokio::fs::File::create(self.disks.root(server)).await.map_err(writing)?;
+        let (mut digest, mut left, mut piece) = (Sha256::new(), bytes, vec![0; PIECE_BYTES]);
+        while left > 0 {
+            let most = left.min(PIECE_BYTES as u64) as usize;
+            let n = stream.read(&mut piece[..most]).await.map_err(writing)?;
+            if n == 0 {
+                return Err(gone("the source broke off"));
+            }
+            digest.update(&piece[..n]);
+            file.write_all(&piece[..n]).await.map_err(writing)?;
+            left -= n as u64;
+        }
+        file.flush().await.map_err(writing)?;
+        file.sync_all().await.map_err(writing)?;
+        grant(stream, hex(&digest.finalize())).await
+    }
+
+    async fn take_file(
+        &self,
+        server: ServerId,
+        name: &str,
+        bytes: u64,
+        stream: &mut Stream,
+    ) -> Result<(), Failure> {
+        if !(FILES.contains(&name) || name == CONFIG) || bytes > FILE_BYTES_MAX {
+            return Err(gone("no such file travels with a guest"));
+        }
+        let path = self.disks.guest_dir(server).join(name);
+        // QEMU has it open under its size.
+        let has = tokio::fs::metadata(&path).await.map(|meta| meta.len()).ok();
+        if name == CONFIG && has.is_some_and(|has| has != bytes) {
+            return Err(gone("the config drive has another size here"));
+        }
+        grant(stream, String::new()).await?;
+        let mut content = vec![0; bytes as usize];
+        stream.read_exact(&mut content).await.map_err(|e| file_failure("taking the guest's files", &e))?;
+        write_over(&path, &content).await.map_err(|e| file_failure("writing the guest's files", &e))?;
+        grant(stream, String::new()).await
+    }
+}
+
+impl Moves for Travel {
+    fn address(&self) -> String {
+        self.transport.as_ref().map(|transport| transport.address()).unwrap_or_default()
+    }
+
+    fn receive<'a>(&'a self, receive: &'a Receive, net: NetPlan, link: &'a dyn Link) -> Work<'a, ()> {
+        Box::pin(async move {
+            let of = &receive.assignment;
+            self.qemu.clear(of.server_id).await;
+            self.disks.discard(of.server_id).await?;
+            self.ensure_base(receive, link).await?;
+            let live = receive.manner == Manner::Live;
+            self.disks.begin_arrival(of, live).await?;
+            self.expect(receive);
+            if live {
+                let disk = self.disks.root(of.server_id);
+                if let Err(failure) = self.qemu.await_guest(of, &disk, &net).await {
+                    self.qemu.clear(of.server_id).await;
+                    return Err(failure);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn send<'a>(
+        &'a self,
+        assignment: &'a Assignment,
+        outgoing: &'a Outgoing,
+        progress: ProgressSink,
+        mut cut: watch::Receiver<bool>,
+    ) -> Work<'a, ()> {
+        Box::pin(async move {
+            let work = async {
+                match outgoing.manner {
+                    Manner::Live => self.send_live(assignment, outgoing, progress).await,
+                    Manner::Cold => self.send_cold(assignment, outgoing, progress).await,
+                }
+            };
+            tokio::select! {
+                result = work => result,
+                _ = cut.wait_for(|cut| *cut) => Err(gone("it was given up")),
+            }
+        })
+    }
+
+    fn resume(&self, server: ServerId) -> Work<'_, ()> {
+        Box::pin(self.qemu.stay(server))
+    }
+
+    fn hand_over<'a>(&'a self, server: ServerId, to: &'a Peer, generation: u64) -> Work<'a, ()> {
+        Box::pin(async move { self.ask(to, server, generation, What::Release).await.map(drop) })
+    }
+
+    fn adopt<'a>(&'a self, assignment: &'a Assignment, manner: Manner) -> Work<'a, Option<Adopted>> {
+        Box::pin(async move {
+            let id = assignment.server_id;
+            let on = match manner {
+                Manner::Live => match self.qemu.go_on(id).await {
+                    Ok(on) => on,
+                    Err(failure) => {
+                        tracing::error!(server = %id, %failure, "a guest that came does not go on, and is ended");
+                        self.qemu.clear(id).await;
+                        None
+                    }
+                },
+                Manner::Cold => None,
+            };
+            self.disks.end_arrival(id).await?;
+            self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            Ok(on.map(|ssh_forward| Adopted { ssh_forward }))
+        })
+    }
+}
+
+/// Joins the first that comes in by a door with what lies beyond.
+async fn join_once(door: UnixListener, mut beyond: Stream) {
+    if let Ok((mut inside, _)) = door.accept().await {
+        // Either end breaking off is seen by both QEMUs, which say what it means.
+        let _ = tokio::io::copy_bidirectional_with_sizes(&mut inside, &mut beyond, PIECE_BYTES, PIECE_BYTES)
+            .await;
+    }
+}
+
+/// Writes a file's content in place: others have it open.
+async fn write_over(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = tokio::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).await?;
+    file.write_all(content).await?;
+    file.set_len(content.len() as u64).await?;
+    file.sync_all().await
+}
+
+async fn grant(stream: &mut Stream, word: String) -> Result<(), Failure> {
+    peer::reply(stream, &Reply::Ok(word)).await.map_err(|e| gone(&format!("the other host has gone: {e}")))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn failure(message: &str, details: impl Into<String>) -> Failure {
+    Failure::new(message, details)
+}
+
+fn gone(details: &str) -> Failure {
+    failure("The guest could not be brought over, and stays where it is. Try again.", details)
+}
+
+fn peer_failure(to: &Peer, error: &io::Error) -> Failure {
+    gone(&format!("host {} at {}: {error}", to.name, to.address))
+}

@@ -1,0 +1,23 @@
+//! The disk-copy controller: a disk that a server left behind is kept for its time, and then removed.
+
+use lenticular_model::{
+    disk_copy::{DiskCopy, Fate},
+    DiskCopyId, Timestamp, Txn,
+};
+
+/// One step for one copy.
+pub fn reconcile(id: DiskCopyId, txn: &mut Txn<'_>) -> Option<Timestamp> {
+    let copy = txn.disk_copies.get(&id)?.clone();
+    if txn.hosts.get(&copy.host_id).is_none() {
+        txn.delete::<DiskCopy>(&id);
+        return None;
+    }
+    match copy.fate {
+        Fate::Kept { until } if txn.now < until => Some(until),
+        Fate::Kept { .. } => {
+            txn.update::<DiskCopy>(&id, |c| c.fate = Fate::Doomed);
+            None
+        }
+        Fate::Doomed => None,
+    }
+}

@@ -1,0 +1,47 @@
+//! The migration controller: gives up what is overdue or cannot come about. What succeeds, the hosts' reports advance.
+
+use crate::command::migration;
+use lenticular_model::{
+    migration::{Leg, Phase},
+    MigrationId, Timestamp, Txn,
+};
+
+/// How often one under way is looked at, in seconds: its hosts may fall silent.
+const LOOK_S: i64 = 10;
+
+/// One step for one migration.
+pub fn reconcile(id: MigrationId, txn: &mut Txn<'_>) -> Option<Timestamp> {
+    let current = txn.migrations.get(&id)?.clone();
+    let server = txn.servers.get(&current.server_id).cloned();
+    let of_server = |s: &lenticular_model::server::Server| {
+        let moves = s.ticket.as_ref().is_some_and(|ticket| ticket.migration_id == id);
+        moves || s.unconfirmed.as_ref().is_some_and(|last| last.migration_id == id)
+    };
+    let Some(server) = server.filter(|s| of_server(s)) else {
+        migration::finish(txn, id, Phase::Failed { why: "The server is gone.".to_owned() });
+        return None;
+    };
+    let ticket = server.ticket.as_ref().filter(|ticket| ticket.migration_id == id)?;
+    if ticket.leg == Leg::Withdraw {
+        // Only the source's word, or its being fenced, can end it.
+        return None;
+    }
+    let silent = |host| {
+        txn.hosts.get(&host).is_none_or(|h: &std::sync::Arc<_>| !lenticular_model::host::Host::is_up(h))
+    };
+    if ticket.leg == Leg::Prepare && silent(ticket.to) {
+        let why = format!("The target host {} fell silent before it was ready.", current.to_name);
+        migration::fail(txn, &server, why);
+        return None;
+    }
+    let due = migration::due(&current, txn.took_over_at);
+    if txn.now < due {
+        return Some(due.min(txn.now.plus_s(LOOK_S)));
+    }
+    let why = match ticket.leg {
+        Leg::Prepare => format!("The target host {} was not ready in time.", current.to_name),
+        Leg::Send | Leg::Withdraw => "The guest could not be brought over in time.".to_owned(),
+    };
+    migration::fail(txn, &server, why);
+    None
+}

@@ -1,0 +1,228 @@
+//! Migrations: moves of a server's guest and disk from one host to another, and how far each has come.
+//!
+//! ```text
+//!              target is ready          source has released,
+//!              for the guest            or target has accepted       client
+//!  Preparing ─────────────────▶ Moving ────────────────────────▶ Moved ──────▶ Confirmed
+//!     │                           │ failed, aborted, overdue       │     (at once where nothing is to be confirmed)
+//!     │ failed, aborted           ▼                                └─────────▶ Reverted (by a migration back)
+//!     ├◀──────────────────── Withdrawing
+//!     ▼        the source says that it has not released and will not
+//!  Failed, Cancelled
+//! ```
+//!
+//! A server has at most one open [`Ticket`]. While it is open nobody but the two hosts that it names decides who runs the
+//! guest: the source, until it has released the disk; the target from then on. `server.host_id` and the disk's
+//! generation move in one commit, on either host's word.
+
+use crate::{flavor::Size, record, FlavorId, HostId, MigrationId, ProjectId, ServerId, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// How the guest travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Manner {
+    /// It runs on, but for a moment: its disk is mirrored and its memory follows.
+    Live,
+    /// It is stopped, its disk is copied, and it is started anew.
+    Cold,
+}
+
+/// What a migration is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Asked for as `os-migrateLive`.
+    LiveMigrate,
+    /// Asked for as `migrate`.
+    Migrate,
+    /// To another size.
+    Resize,
+    /// Back from a resize or migration that was not confirmed.
+    Revert,
+    /// Away from a host that is lost.
+    Evacuate,
+}
+
+impl Purpose {
+    /// Nova's `migration_type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LiveMigrate => "live-migration",
+            Self::Migrate => "migration",
+            Self::Resize | Self::Revert => "resize",
+            Self::Evacuate => "evacuation",
+        }
+    }
+}
+
+/// How far a migration has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Phase {
+    /// The target gets ready.
+    Preparing,
+    /// Disk and memory travel.
+    Moving,
+    /// The source is asked to say that it keeps the guest.
+    Withdrawing {
+        /// What for.
+        why: String,
+        /// True if somebody asked to abort it.
+        aborted: bool,
+    },
+    /// The guest is at the target; the client has not confirmed it yet.
+    Moved,
+    /// The guest is at the target, for good.
+    Confirmed,
+    /// The guest went back.
+    Reverted,
+    /// The guest stayed at the source.
+    Failed {
+        /// Why.
+        why: String,
+    },
+    /// The guest stayed at the source because somebody asked for that.
+    Cancelled,
+}
+
+impl Phase {
+    /// Nova's status of a migration.
+    pub fn name(&self, purpose: Purpose) -> &'static str {
+        let live = purpose == Purpose::LiveMigrate;
+        match self {
+            Self::Preparing if live => "preparing",
+            Self::Preparing => "pre-migrating",
+            Self::Moving if live => "running",
+            Self::Moving | Self::Withdrawing { .. } => "migrating",
+            Self::Moved => "finished",
+            Self::Confirmed if live => "completed",
+            Self::Confirmed if purpose == Purpose::Evacuate => "done",
+            Self::Confirmed => "confirmed",
+            Self::Reverted => "reverted",
+            Self::Failed { .. } => "error",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+record! {
+    /// A migration.
+    pub struct Migration: MigrationId {
+        /// A number for old clients.
+        pub number: u64,
+        /// Whose guest.
+        pub server_id: ServerId,
+        /// The server's project.
+        pub project_id: ProjectId,
+        /// Who asked; `None` for the cloud itself.
+        #[serde(default)]
+        pub user_id: Option<UserId>,
+        /// The request that asked for it.
+        pub request_id: String,
+        /// What it is for.
+        pub purpose: Purpose,
+        /// How the guest travels.
+        pub manner: Manner,
+        /// Where it comes from.
+        pub from: HostId,
+        /// That host's name then.
+        pub from_name: String,
+        /// Where it goes.
+        pub to: HostId,
+        /// That host's name then.
+        pub to_name: String,
+        /// The flavor it had.
+        pub old_flavor: FlavorId,
+        /// The flavor it gets.
+        pub new_flavor: FlavorId,
+        /// How far it has come.
+        pub phase: Phase,
+        /// Until when the guest must have moved.
+        pub deadline: Timestamp,
+    }
+}
+
+impl Migration {
+    /// The key of the migration among those that ended, in the order of their start.
+    pub fn past_key(&self) -> String {
+        format!("{:020}/{}", self.created_at.0, self.id)
+    }
+}
+
+record! {
+    /// What a source last said of the bytes under way. Volatile: it says nothing that a decision rests on.
+    pub struct Progress: MigrationId {
+        /// Which part of the work.
+        pub step: String,
+        /// Memory in bytes: all, sent, and left.
+        pub memory: [u64; 3],
+        /// Disk in bytes: all, sent, and left.
+        pub disk: [u64; 3],
+        /// How fast the guest writes to its memory, in bytes per second.
+        pub dirty_bytes_per_s: u64,
+        /// When it will be done at this rate.
+        pub expected_end: Option<Timestamp>,
+    }
+}
+
+/// How far the two hosts of a ticket were told to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Leg {
+    /// The target gets ready; the source knows of nothing, so nothing can have been released.
+    Prepare,
+    /// The source is to send the guest and to release its disk.
+    Send,
+    /// The source is to keep the guest if it has not released it, and to say so.
+    Withdraw,
+}
+
+/// The right to move a server's disk to another host and a higher generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The migration that it belongs to.
+    pub migration_id: MigrationId,
+    /// Where the guest goes.
+    pub to: HostId,
+    /// The disk's generation there: higher than any before.
+    pub generation: u64,
+    /// How it travels.
+    pub manner: Manner,
+    /// How far the hosts were told to go.
+    pub leg: Leg,
+    /// True once somebody asked that it be brought to its end whatever the guest suffers.
+    #[serde(default)]
+    pub forced: bool,
+    /// What the guest gets there.
+    pub shape: Shape,
+}
+
+/// A flavor as it was when a server took it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// Which.
+    pub flavor_id: FlavorId,
+    /// Its name.
+    pub flavor_name: Arc<str>,
+    /// Its size.
+    pub size: Size,
+    /// Its extra specs.
+    #[serde(default)]
+    pub extra_specs: Arc<BTreeMap<String, String>>,
+}
+
+/// A move that its client may still take back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unconfirmed {
+    /// The migration that it was.
+    pub migration_id: MigrationId,
+    /// The host that holds room for the way back.
+    pub from: HostId,
+    /// What it had there.
+    pub shape: Shape,
+    /// When it is confirmed by itself; `None` for never.
+    #[serde(default)]
+    pub confirm_at: Option<Timestamp>,
+}

@@ -1,0 +1,140 @@
+//! What the steps of a move do to the world: a guest that leaves one host and comes to another.
+
+use crate::{
+    config::Fault,
+    host::{Arriving, Disk, Process},
+    world::{note, World},
+};
+use lenticular_agent::core::Step;
+use lenticular_model::{migration::Manner, ServerId};
+use lenticular_wire::agent::{Outgoing, Receive};
+
+impl World {
+    /// The step has its effect; false if it could not be carried out.
+    pub(crate) fn move_acts(&mut self, n: usize, id: ServerId, step: &Step) -> bool {
+        match step {
+            Step::Receive(receive) => self.await_guest(n, id, receive),
+            Step::Send(_, out) => self.send_guest(n, id, out),
+            Step::Resume => {
+                let process = self.hosts[n].guests.get_mut(&id).and_then(|real| real.process.as_mut());
+                process.into_iter().for_each(|p| p.paused = false);
+                self.look_at_copies = true;
+                true
+            }
+            Step::HandOver { to, generation } => self.hand_over(n, id, &to.name, *generation),
+            Step::Adopt(of, manner) => self.adopt(n, id, of.generation, *manner),
+            _ => true,
+        }
+    }
+
+    /// Whether a process of the guest is there.
+    pub(crate) fn has_process(&self, n: usize, id: ServerId) -> bool {
+        self.hosts[n].guests.get(&id).is_some_and(|real| real.process.is_some())
+    }
+
+    /// A guest stands still because its memory is leaving.
+    pub(crate) fn pause_guest(&mut self, n: usize, id: ServerId) {
+        let process = self.hosts[n].guests.get_mut(&id).and_then(|real| real.process.as_mut());
+        process.into_iter().for_each(|p| p.paused = true);
+    }
+
+    fn await_guest(&mut self, n: usize, id: ServerId, receive: &Receive) -> bool {
+        let number = self.number();
+        let name = self.name(id);
+        let newest = self.clients.written.get(&id).copied();
+        let host = &mut self.hosts[n];
+        let real = host.guests.entry(id).or_default();
+        let had = real.content();
+        if real.process.is_some() {
+            let what = format!("{name} runs on {} and is to come there", host.name);
+            self.violate(1, what);
+            return false;
+        }
+        real.disk = None;
+        let (generation, boot) = (receive.assignment.generation, receive.assignment.boot);
+        let waits = (receive.manner == Manner::Live).then_some((number, boot));
+        real.arriving = Some(Arriving { generation, got: None, waits });
+        let elsewhere = |h: &crate::host::Host| h.guests.get(&id).and_then(|r| r.content()) == newest;
+        if had.is_some() && had == newest && !self.hosts.iter().any(elsewhere) {
+            self.violate(3, format!("the newest disk of {name} makes room for an older one"));
+        }
+        true
+    }
+
+    fn reachable(&self, n: usize) -> bool {
+        self.hosts[n].agent.is_some() && self.hosts[n].silent_until <= self.now
+    }
+
+    fn peer(&self, n: usize, name: &str) -> Option<usize> {
+        let found = self.hosts.iter().position(|host| host.name == name)?;
+        (self.reachable(n) && self.reachable(found)).then_some(found)
+    }
+
+    fn send_guest(&mut self, n: usize, id: ServerId, out: &Outgoing) -> bool {
+        let Some(to) = self.peer(n, &out.to.name) else { return false };
+        let name = self.name(id);
+        let live = out.manner == Manner::Live;
+        let Some(real) = self.hosts[n].guests.get_mut(&id) else { return false };
+        let Some(disk) = &real.disk else { return false };
+        let content = (disk.made, disk.writes);
+        match &mut real.process {
+            Some(process) if live && !process.ended => process.paused = true,
+            None if !live => {}
+            Some(_) if !live => {
+                self.violate(1, format!("the disk of {name} is copied under a running guest"));
+                return false;
+            }
+            _ => return false,
+        }
+        let arriving = self.hosts[to].guests.get_mut(&id).and_then(|real| real.arriving.as_mut());
+        let ready = |a: &&mut Arriving| a.generation == out.generation && a.waits.is_some() == live;
+        match arriving.filter(ready) {
+            Some(arriving) => {
+                arriving.got = Some(content);
+                self.coverage.note("move", if live { "sent live" } else { "sent cold" });
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn hand_over(&mut self, n: usize, id: ServerId, to: &str, generation: u64) -> bool {
+        let Some(to) = self.peer(n, to) else { return false };
+        if self.chance(Fault::MessageLost, 100) {
+            return false;
+        }
+        let from = self.hosts[n].name.clone();
+        let name = self.name(id);
+        let Some(agent) = &mut self.hosts[to].agent else { return false };
+        let accepted = agent.core.released(id, generation, &from);
+        note!(self, "{from} hands {name} over to {} at g{generation}: {accepted}", self.hosts[to].name);
+        self.coverage.note("move", if accepted { "handed over" } else { "not taken" });
+        // Durable before it is answered; and the answer may get lost.
+        self.advance(to);
+        accepted && !self.chance(Fault::MessageLost, 100)
+    }
+
+    fn adopt(&mut self, n: usize, id: ServerId, generation: u64, manner: Manner) -> bool {
+        let name = self.name(id);
+        let Some(real) = self.hosts[n].guests.get_mut(&id) else { return false };
+        let Some(arriving) = real.arriving.take() else {
+            // It was done before a crash.
+            return real.disk.as_ref().is_some_and(|disk| disk.generation == generation);
+        };
+        let Some((made, writes)) = arriving.got.filter(|_| arriving.generation == generation) else {
+            self.violate(3, format!("{name} is taken over and its disk never came"));
+            return false;
+        };
+        real.disk = Some(Disk { generation, made, writes });
+        self.coverage.note("move", if manner == Manner::Live { "arrived live" } else { "arrived cold" });
+        if self.clients.written.get(&id).is_some_and(|newest| *newest != (made, writes)) {
+            self.violate(3, format!("{name} is taken over with a disk that is not the newest"));
+        }
+        let Some(real) = self.hosts[n].guests.get_mut(&id) else { return false };
+        if let Some((number, boot)) = arriving.waits.filter(|_| manner == Manner::Live) {
+            real.process = Some(Process { number, boot, ended: false, paused: false, watched_by: None });
+            self.look_at_copies = true;
+        }
+        true
+    }
+}
