@@ -6,7 +6,11 @@
 
 mod common;
 
-use common::{order, server, Cloud, Running};
+use common::{
+    order,
+    qemu::{image, processes, sha512, State},
+    server, Cloud, Running,
+};
 use lenticular_agent::{run_qemu, AgentError, Config};
 use lenticular_model::{
     observation::{Sight, StopReason},
@@ -14,7 +18,6 @@ use lenticular_model::{
     NetworkId, PortId, ServerId, SubnetId,
 };
 use lenticular_wire::agent::{AddressSpec, PortSpec};
-use sha2::{Digest, Sha512};
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -23,66 +26,12 @@ use std::{
 };
 use tokio::io::AsyncReadExt;
 
-/// A state directory whose guests are ended with it, however the test ends.
-struct State(tempfile::TempDir);
-
-impl State {
-    fn guest(&self, id: ServerId) -> PathBuf {
-        self.0.path().join("guests").join(id.to_string())
-    }
-
-    fn pid(&self, id: ServerId) -> Option<u32> {
-        std::fs::read_to_string(self.guest(id).join("pid")).ok()?.trim().parse().ok()
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        for pid in processes(self.0.path()) {
-            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
-        }
-    }
-}
-
-/// QEMU processes that were started with files of this directory.
-fn processes(dir: &Path) -> Vec<u32> {
-    let dir = dir.to_string_lossy().into_owned();
-    let pids =
-        std::fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().to_str()?.parse().ok());
-    pids.filter(|pid: &u32| {
-        let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&cmdline).into_owned();
-        text.contains("qemu-system") && text.contains(&dir)
-    })
-    .collect()
-}
-
 /// Control groups that a guest has.
 fn groups(id: ServerId) -> Vec<PathBuf> {
     let controllers = ["memory", "cpu", "pids"].iter();
     let dirs =
         controllers.map(|c| Path::new("/sys/fs/cgroup").join(c).join("lenticular").join(id.to_string()));
     dirs.filter(|dir| dir.exists()).collect()
-}
-
-/// The guest image; `None` if this test is to be left out.
-fn image() -> Option<PathBuf> {
-    if std::env::var_os("LENTICULAR_SKIP_QEMU").is_some() {
-        eprintln!("left out: LENTICULAR_SKIP_QEMU is set");
-        return None;
-    }
-    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest/out/lenticular-guest.qcow2");
-    assert!(image.is_file(), "{} is missing: guest/build makes it", image.display());
-    let qemu = Command::new("qemu-system-x86_64").arg("--version").output();
-    assert!(
-        qemu.is_ok(),
-        "QEMU is missing: tools/install qemu brings it, LENTICULAR_SKIP_QEMU=1 leaves this out"
-    );
-    Some(image)
-}
-
-fn sha512(path: &Path) -> String {
-    Sha512::digest(std::fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn port() -> PortSpec {

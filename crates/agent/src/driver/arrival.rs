@@ -9,8 +9,8 @@ use super::{
     qcow2::{blocking, relative, run_img, DiskNote, Qcow2Disks, NOTE},
 };
 use crate::{core::Failure, files, peer::Stream};
-use lenticular_model::ServerId;
-use lenticular_wire::agent::{Assignment, Base};
+use lenticular_model::{migration::Manner, ServerId};
+use lenticular_wire::agent::{Base, Receive};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};
 use std::path::PathBuf;
@@ -23,6 +23,8 @@ struct Arrival {
     generation: u64,
     base: String,
     live: bool,
+    /// The host that it comes from: nobody else may bring it.
+    from: String,
 }
 
 impl Qcow2Disks {
@@ -98,9 +100,10 @@ impl Qcow2Disks {
     }
 
     /// Makes ready for a disk: for a live move an empty overlay, for a cold one a note alone.
-    pub(super) async fn begin_arrival(&self, of: &Assignment, live: bool) -> Result<(), Failure> {
+    pub(super) async fn begin_arrival(&self, receive: &Receive) -> Result<(), Failure> {
+        let (of, live) = (&receive.assignment, receive.manner == Manner::Live);
         let base = self.base_name(&of.guest.base)?;
-        let note = Arrival { generation: of.generation, base, live };
+        let note = Arrival { generation: of.generation, base, live, from: receive.from.name.clone() };
         if live {
             return self.make_overlay(of, (ARRIVAL, note)).await;
         }
@@ -116,6 +119,11 @@ impl Qcow2Disks {
     /// True if the disk is to come while its guest runs.
     pub(super) fn is_arriving_live(&self, server: ServerId) -> bool {
         self.arrival(server).is_some_and(|arrival| arrival.live)
+    }
+
+    /// True if the guest is to come from this host at this generation.
+    pub(super) fn expects(&self, server: ServerId, from: &str, generation: u64) -> bool {
+        self.arrival(server).is_some_and(|arrival| arrival.from == from && arrival.generation == generation)
     }
 
     /// Refuses unless the overlay that comes is the one expected, and its base is here.

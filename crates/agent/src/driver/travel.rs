@@ -14,13 +14,7 @@ use crate::{
 use lenticular_model::{migration::Manner, ServerId};
 use lenticular_wire::agent::{Assignment, MoveProgress, Outgoing, Peer, Receive};
 use sha2::{Digest, Sha256};
-use std::{
-    collections::HashMap,
-    io,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, path::Path, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixListener,
@@ -41,16 +35,12 @@ const FILES: [&str; 2] = ["console.old", "console.log"];
 const CONFIG: &str = "config.iso";
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
-/// Guests that this host is ready for: the host that each comes from, and the disk's generation.
-type Expected = Mutex<HashMap<ServerId, (String, u64)>>;
-
 /// The driver.
 pub struct Travel {
     qemu: Arc<Qemu>,
     disks: Arc<Qcow2Disks>,
     transport: Option<Arc<dyn Transport>>,
     releases: mpsc::Sender<Release>,
-    expected: Expected,
 }
 
 impl Travel {
@@ -62,7 +52,7 @@ impl Travel {
         transport: Option<Arc<dyn Transport>>,
     ) -> (Arc<Self>, mpsc::Receiver<Release>) {
         let (releases, received) = mpsc::channel(64);
-        (Arc::new(Self { qemu, disks, transport, releases, expected: Expected::default() }), received)
+        (Arc::new(Self { qemu, disks, transport, releases }), received)
     }
 
     fn transport(&self) -> Result<&dyn Transport, Failure> {
@@ -175,12 +165,6 @@ impl Travel {
         self.disks.take_base(base, stream).await
     }
 
-    fn expect(&self, receive: &Receive) {
-        let of = &receive.assignment;
-        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
-        expected.insert(of.server_id, (receive.from.name.clone(), of.generation));
-    }
-
     /// Serves other hosts' agents, for as long as this future is polled.
     pub async fn serve(self: Arc<Self>) {
         let Some(transport) = self.transport.clone() else { return std::future::pending().await };
@@ -241,8 +225,7 @@ impl Travel {
             }
             _ => {}
         }
-        let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner).get(&server).cloned();
-        if expected.as_ref().is_none_or(|(name, generation)| name != from || *generation != ask.generation) {
+        if !self.disks.expects(server, from, ask.generation) {
             return Err(gone("this host does not expect the guest from there"));
         }
         match ask.what {
@@ -354,8 +337,7 @@ impl Moves for Travel {
             self.disks.discard(of.server_id).await?;
             self.ensure_base(receive, link).await?;
             let live = receive.manner == Manner::Live;
-            self.disks.begin_arrival(of, live).await?;
-            self.expect(receive);
+            self.disks.begin_arrival(receive).await?;
             if live {
                 let disk = self.disks.root(of.server_id);
                 if let Err(failure) = self.qemu.await_guest(of, &disk, &net).await {
@@ -411,7 +393,6 @@ impl Moves for Travel {
                 Manner::Cold => None,
             };
             self.disks.end_arrival(id).await?;
-            self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
             Ok(on.map(|ssh_forward| Adopted { ssh_forward }))
         })
     }

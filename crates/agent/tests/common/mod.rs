@@ -5,13 +5,14 @@ use bytes::Bytes;
 use lenticular_agent::{Call, Chunks, Link, LinkError};
 use lenticular_model::{
     flavor::Size,
+    migration::Manner,
     observation::{Observation, Sight},
     server::{BootStyle, Wanted},
     HostId, ImageId, Incarnation, ProjectId, ServerId, UserId,
 };
 use lenticular_wire::agent::{
-    Answer, Ask, Assignment, Base, GuestSpec, Hello, Order, Orders, OrdersQuery, Own, Question, Report,
-    Welcome,
+    Answer, Ask, Assignment, Base, GuestSpec, Hello, Order, Orders, OrdersQuery, Outgoing, Own, Peer,
+    Question, Receive, Report, Welcome,
 };
 use std::{
     collections::BTreeMap,
@@ -21,6 +22,9 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{io::AsyncReadExt, sync::watch};
+
+#[allow(dead_code, reason = "not every test has real guests")]
+pub mod qemu;
 
 pub struct Cloud {
     inner: Mutex<Inner>,
@@ -86,6 +90,14 @@ impl Cloud {
         let mut order = self.lock().orders[&id].1.clone();
         change(&mut order);
         self.order(order);
+    }
+
+    /// Orders the host to keep what the server left behind, or, if the wish says so, to remove it.
+    #[allow(dead_code, reason = "not every test moves guests")]
+    pub fn keep(&self, id: ServerId, generation: u64) {
+        self.change(id, |wish| {
+            (wish.generation, wish.kept, wish.receive, wish.outgoing) = (generation, true, None, None);
+        });
     }
 
     pub fn last(&self, id: ServerId) -> Option<Observation> {
@@ -330,6 +342,9 @@ pub struct Wish {
     pub boot_style: BootStyle,
     pub disk_made: bool,
     pub guest: GuestSpec,
+    pub outgoing: Option<Outgoing>,
+    pub receive: Option<(Peer, Manner)>,
+    pub kept: bool,
 }
 
 impl Wish {
@@ -339,13 +354,19 @@ impl Wish {
         if self.wanted == Wanted::Absent {
             return Order::Remove { server_id, generation };
         }
+        if self.kept {
+            return Order::Keep { server_id, generation };
+        }
         let assignment = Assignment { server_id, generation, boot, guest: self.guest.clone() };
+        if let Some((from, manner)) = self.receive.clone() {
+            return Order::Receive(Receive { assignment: assignment.into(), from, manner });
+        }
         Order::Own(Own {
             assignment: assignment.into(),
             run: self.wanted == Wanted::Running,
             boot_style,
             disk_made,
-            outgoing: None,
+            outgoing: self.outgoing.clone(),
         })
     }
 }
@@ -378,5 +399,8 @@ pub fn order(id: ServerId, sha512: &str) -> Wish {
             config_drive: true,
             has_user_data: false,
         },
+        outgoing: None,
+        receive: None,
+        kept: false,
     }
 }

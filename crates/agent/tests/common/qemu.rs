@@ -1,0 +1,68 @@
+//! What tests with real QEMUs share: the guest image, and state directories whose guests end with them.
+
+use lenticular_model::ServerId;
+use sha2::{Digest, Sha512};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A state directory whose guests are ended with it, however the test ends.
+pub struct State(pub tempfile::TempDir);
+
+impl State {
+    pub fn guest(&self, id: ServerId) -> PathBuf {
+        self.0.path().join("guests").join(id.to_string())
+    }
+
+    pub fn pid(&self, id: ServerId) -> Option<u32> {
+        std::fs::read_to_string(self.guest(id).join("pid")).ok()?.trim().parse().ok()
+    }
+
+    /// Kills the guest's process, as the kernel may.
+    pub fn kill(&self, id: ServerId) {
+        let pid = self.pid(id).unwrap().to_string();
+        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        for pid in processes(self.0.path()) {
+            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        }
+    }
+}
+
+/// QEMU processes that were started with files of this directory.
+pub fn processes(dir: &Path) -> Vec<u32> {
+    let dir = dir.to_string_lossy().into_owned();
+    let pids =
+        std::fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &u32| {
+        let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&cmdline).into_owned();
+        text.contains("qemu-system") && text.contains(&dir)
+    })
+    .collect()
+}
+
+/// The guest image; `None` if this test is to be left out.
+pub fn image() -> Option<PathBuf> {
+    if std::env::var_os("LENTICULAR_SKIP_QEMU").is_some() {
+        eprintln!("left out: LENTICULAR_SKIP_QEMU is set");
+        return None;
+    }
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest/out/lenticular-guest.qcow2");
+    assert!(image.is_file(), "{} is missing: guest/build makes it", image.display());
+    let qemu = Command::new("qemu-system-x86_64").arg("--version").output();
+    assert!(
+        qemu.is_ok(),
+        "QEMU is missing: tools/install qemu brings it, LENTICULAR_SKIP_QEMU=1 leaves this out"
+    );
+    Some(image)
+}
+
+pub fn sha512(path: &Path) -> String {
+    Sha512::digest(std::fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
+}

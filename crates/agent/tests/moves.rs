@@ -1,0 +1,278 @@
+//! Guests between two hosts, with real QEMUs: their disk, their memory and their console go with them, and whatever
+//! breaks off leaves them running where they were.
+//!
+//! Needs QEMU and the test guest (`tools/install guest qemu`, `guest/build`); LENTICULAR_SKIP_QEMU=1 leaves it out.
+#![allow(clippy::disallowed_methods, reason = "tests end the processes that they started by hand")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it measured")]
+
+mod common;
+
+use common::{order, qemu, server, Cloud, Running, Wish};
+use lenticular_agent::{
+    peer::{Soon, Stream, Transport},
+    run_qemu, AgentError, Config,
+};
+use lenticular_model::{
+    migration::Manner,
+    observation::{Handover, Observation, Sight, StopReason, Verdict},
+    server::Wanted,
+    HostId, ServerId,
+};
+use lenticular_wire::agent::{Outgoing, Peer};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+/// A transport that believes what names it is told.
+struct Plain {
+    name: String,
+    listener: TcpListener,
+    /// While false, nobody is let in.
+    open: watch::Receiver<bool>,
+}
+
+impl Transport for Plain {
+    fn address(&self) -> String {
+        self.listener.local_addr().unwrap().to_string()
+    }
+
+    fn connect<'a>(&'a self, to: &'a Peer) -> Soon<'a, Stream> {
+        Box::pin(async move {
+            let mut stream = TcpStream::connect(&to.address).await?;
+            stream.set_nodelay(true)?;
+            stream.write_all(format!("{}\n", self.name).as_bytes()).await?;
+            Ok(Box::new(stream) as Stream)
+        })
+    }
+
+    fn accept(&self) -> Soon<'_, Soon<'static, (String, Stream)>> {
+        Box::pin(async move {
+            self.open.clone().wait_for(|open| *open).await.unwrap();
+            let (stream, _) = self.listener.accept().await?;
+            let proven: Soon<'static, (String, Stream)> = Box::pin(async move {
+                let mut stream = BufReader::new(stream);
+                let mut name = String::new();
+                stream.read_line(&mut name).await?;
+                Ok((name.trim().to_owned(), Box::new(stream) as Stream))
+            });
+            io::Result::Ok(proven)
+        })
+    }
+}
+
+struct Host {
+    name: &'static str,
+    state: qemu::State,
+    cloud: Arc<Cloud>,
+    agent: Option<Running<Result<(), AgentError>>>,
+    address: String,
+    door: watch::Sender<bool>,
+}
+
+impl Host {
+    async fn new(name: &'static str) -> Self {
+        let cloud = Cloud::new(qemu::image());
+        let state = qemu::State(tempfile::tempdir().unwrap());
+        let (address, door) = ("127.0.0.1:0".to_owned(), watch::channel(true).0);
+        let mut host = Self { name, state, cloud, agent: None, address, door };
+        host.start().await;
+        host
+    }
+
+    async fn start(&mut self) {
+        let until = Instant::now() + Duration::from_secs(10);
+        let listener = loop {
+            // The one before may not be quite gone.
+            match TcpListener::bind(&self.address).await {
+                Ok(listener) => break listener,
+                Err(error) => assert!(Instant::now() < until, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        self.address = listener.local_addr().unwrap().to_string();
+        let transport: Arc<dyn Transport> =
+            Arc::new(Plain { name: self.name.to_owned(), listener, open: self.door.subscribe() });
+        let (link, config) = (self.cloud.clone(), Config::new(self.name, self.state.0.path()));
+        self.agent = Some(Running::start(move |stop| run_qemu(config, link, Some(transport), stop)));
+    }
+
+    fn peer(&self) -> Peer {
+        Peer {
+            host_id: HostId::from_random([1; 16]),
+            name: self.name.to_owned(),
+            address: self.address.clone(),
+        }
+    }
+
+    fn processes(&self) -> usize {
+        qemu::processes(self.state.0.path()).len()
+    }
+
+    /// Waits until this is what is seen of the server.
+    async fn sees(&self, id: ServerId, sight: Sight) {
+        self.cloud.sees_sight(id, sight).await;
+    }
+}
+
+/// Writes a growing number to its disk and its console.
+const COUNTER: &str =
+    "#!/bin/sh\n(n=$(cat /var/lib/persist/n 2>/dev/null || echo 0); while true; do n=$((n+1)); \
+                       echo $n > /var/lib/persist/n; echo \"count $n\" > /dev/ttyS0; sleep 0.1; done) &\n";
+
+fn counts(text: &str) -> Vec<u64> {
+    text.lines().filter_map(|line| line.trim().strip_prefix("count ")?.parse().ok()).collect()
+}
+
+/// The numbers on the console, once there are so many more.
+async fn more_counts(cloud: &Cloud, id: ServerId, more: usize) -> Vec<u64> {
+    let until = Instant::now() + Duration::from_secs(60);
+    let had = counts(&cloud.console(id, None).await.unwrap_or_default()).len();
+    loop {
+        let now = counts(&cloud.console(id, None).await.unwrap_or_default());
+        if now.len() >= had + more {
+            return now;
+        }
+        assert!(Instant::now() < until, "the guest does not count on: {now:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn counting(id: ServerId) -> Wish {
+    let mut wish = order(id, &qemu::sha512(&qemu::image().unwrap()));
+    wish.guest.has_user_data = true;
+    wish
+}
+
+async fn two_hosts() -> (Host, Host, Wish) {
+    let (a, b) = (Host::new("host-a").await, Host::new("host-b").await);
+    for host in [&a, &b] {
+        host.cloud.lock().user_data = Some(COUNTER.as_bytes().to_vec());
+    }
+    let wish = counting(server(1));
+    a.cloud.order(wish.clone());
+    a.cloud.sees_running(wish.server_id, 1).await;
+    a.cloud.console_shows(wish.server_id, "lenticular-guest: ready").await;
+    more_counts(&a.cloud, wish.server_id, 5).await;
+    (a, b, wish)
+}
+
+fn released(generation: u64) -> Option<Handover> {
+    Some(Handover { generation, verdict: Verdict::Released })
+}
+
+/// Orders the target to make ready, and then the source to send.
+async fn begin(a: &Host, b: &Host, wish: &Wish, generation: u64, manner: Manner) {
+    let id = wish.server_id;
+    b.cloud.order(Wish { generation, receive: Some((a.peer(), manner)), ..wish.clone() });
+    let ready = |seen: &Observation| (seen.generation, &seen.sight) == (generation, &Sight::Ready);
+    b.cloud.sees(id, "ready", ready).await;
+    let outgoing = Outgoing { generation, to: b.peer(), manner, withdraw: false, force: false };
+    a.cloud.order(Wish { outgoing: Some(outgoing), disk_made: true, ..wish.clone() });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_moves_live_and_back_cold() {
+    if qemu::image().is_none() {
+        return;
+    }
+    let (a, b, wish) = two_hosts().await;
+    let id = wish.server_id;
+    let began = Instant::now();
+    begin(&a, &b, &wish, 2, Manner::Live).await;
+    a.cloud.sees(id, "released", |seen| seen.handover == released(2)).await;
+    b.cloud.sees_running(id, 1).await;
+    eprintln!("moved live within {:?}", began.elapsed());
+    b.cloud.order(Wish { generation: 2, disk_made: true, ..wish.clone() });
+    let before = counts(&a.cloud.console(id, None).await.unwrap()).last().copied().unwrap();
+    let after = more_counts(&b.cloud, id, 5).await;
+    assert!(after.windows(2).all(|pair| pair[0] < pair[1]), "no number comes twice or goes back: {after:?}");
+    assert!(after.contains(&before) && after[after.len() - 1] > before, "{before} and on: {after:?}");
+    let text = b.cloud.console(id, None).await.unwrap();
+    assert_eq!(
+        text.matches("lenticular-guest: boot").count(),
+        1,
+        "the console came along, and nothing booted"
+    );
+
+    // The source keeps its disk, and no process.
+    a.cloud.keep(id, 1);
+    a.sees(id, Sight::Kept).await;
+    assert_eq!((a.processes(), b.processes()), (0, 1));
+
+    // Back again, cold; the guest counts on from its disk.
+    let there = Wish { generation: 2, disk_made: true, ..wish.clone() };
+    begin(&b, &a, &there, 3, Manner::Cold).await;
+    b.cloud.sees(id, "released", |seen| seen.handover == released(3)).await;
+    a.sees(id, Sight::Stopped { why: StopReason::Ordered }).await;
+    a.cloud.order(Wish { generation: 3, boot: 2, disk_made: true, ..wish.clone() });
+    a.cloud.sees_running(id, 2).await;
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let text = a.cloud.console(id, None).await.unwrap();
+        if text.matches("lenticular-guest: ready").count() == 2 {
+            assert!(text.contains("lenticular-guest: boot 2"), "the disk is the one that moved");
+            break;
+        }
+        assert!(Instant::now() < until, "it does not come up again:\n{text}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!((a.processes(), b.processes()), (1, 0));
+    for host in [&a, &b] {
+        host.cloud.change(id, |wish| (wish.wanted, wish.generation) = (Wanted::Absent, 3));
+        host.sees(id, Sight::Absent).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_breaks_off_leaves_the_guest_where_it_was() {
+    if qemu::image().is_none() {
+        return;
+    }
+    let (mut a, b, wish) = two_hosts().await;
+    let id = wish.server_id;
+    let kept = |generation| {
+        move |seen: &Observation| {
+            seen.handover
+                .as_ref()
+                .is_some_and(|h| h.generation == generation && matches!(h.verdict, Verdict::Kept { .. }))
+        }
+    };
+    // The waiting process at the target is killed.
+    b.cloud.order(Wish { generation: 2, receive: Some((a.peer(), Manner::Live)), ..wish.clone() });
+    b.sees(id, Sight::Ready).await;
+    b.state.kill(id);
+    let outgoing =
+        Outgoing { generation: 2, to: b.peer(), manner: Manner::Live, withdraw: false, force: false };
+    a.cloud.order(Wish { outgoing: Some(outgoing), disk_made: true, ..wish.clone() });
+    a.cloud.sees(id, "kept", kept(2)).await;
+    b.cloud.sees(id, "unready", |seen| matches!(seen.sight, Sight::Unready { .. })).await;
+    more_counts(&a.cloud, id, 5).await;
+
+    // The source's agent dies while it sends, and comes back.
+    b.door.send_replace(false);
+    begin(&a, &b, &wish, 3, Manner::Live).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    a.agent.take().unwrap().crash().await;
+    a.start().await;
+    a.cloud.sees(id, "kept", kept(3)).await;
+    b.door.send_replace(true);
+    let numbers = more_counts(&a.cloud, id, 5).await;
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+
+    // And then it goes.
+    begin(&a, &b, &wish, 4, Manner::Live).await;
+    a.cloud.sees(id, "released", |seen| seen.handover == released(4)).await;
+    b.cloud.sees_running(id, 1).await;
+    let numbers = more_counts(&b.cloud, id, 5).await;
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+    a.cloud.keep(id, 1);
+    a.sees(id, Sight::Kept).await;
+    assert_eq!((a.processes(), b.processes()), (0, 1));
+}
