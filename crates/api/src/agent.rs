@@ -208,7 +208,7 @@ impl App {
         let cause = Cause { actor, request_id: String::new(), why: "host report".to_owned() };
         self.store
             .transact(cause, move |txn| {
-                host::report(txn, host, report.session, report.number, &report.observations)
+                host::report(txn, host, report.session, report.number, &report.observations, &report.progress)
             })
             .await
     }

@@ -2,7 +2,7 @@
 
 use lenticular_model::{
     error::{Error, Result},
-    HostId, Kind, PortId, ServerId, State,
+    DiskCopyId, HostId, Kind, PortId, State,
 };
 use lenticular_store::Commit;
 use lenticular_wire::agent::{Ask, Question};
@@ -54,14 +54,20 @@ impl Links {
     pub fn committed(&self, state: &State, changes: &[(Kind, String)]) {
         let mut woken: Vec<HostId> = Vec::new();
         for (kind, id) in changes {
-            let host = match kind {
-                Kind::Server => id.parse().ok().and_then(|id: ServerId| state.servers.get(&id)?.host_id),
-                Kind::Port => id.parse().ok().and_then(|id: PortId| state.ports.get(&id)?.host_id),
+            let server = match kind {
+                Kind::Server => id.parse().ok(),
+                Kind::Port => id.parse().ok().and_then(|id: PortId| state.ports.get(&id)?.server_id),
+                Kind::DiskCopy => {
+                    id.parse().ok().and_then(|id: DiskCopyId| Some(state.disk_copies.get(&id)?.server_id))
+                }
                 _ => None,
             };
-            if let Some(host) = host.filter(|host| !woken.contains(host)) {
-                woken.push(host);
-                self.of(host).news.notify_waiters();
+            let Some(server) = server else { continue };
+            for host in state.index.ordered_at(server, state.seq) {
+                if !woken.contains(&host) {
+                    woken.push(host);
+                    self.of(host).news.notify_waiters();
+                }
             }
         }
     }

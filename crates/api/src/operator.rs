@@ -6,15 +6,20 @@ use crate::{
     fault::Handled,
 };
 use axum::{extract::Path, routing::get, Router};
-use lenticular_control::{command::server::ports, schedule::Verdict};
+use lenticular_control::{
+    command::{migration::copies, server::ports},
+    schedule::Verdict,
+};
 use lenticular_model::{
+    disk_copy::{DiskCopy, Fate},
     error::{Error, Result},
     host::{Host, Intent},
+    migration::Leg,
     policy::{self, Action},
     server::Server,
     HostId, Kind, ServerId, State,
 };
-use lenticular_wire::operator::{Explanation, HostView, JournalLine, Refusal, Where};
+use lenticular_wire::operator::{DiskView, Explanation, HostView, JournalLine, MoveView, Refusal, Where};
 use std::sync::Arc;
 
 /// The routes.
@@ -63,8 +68,51 @@ async fn whereabouts(ctx: Ctx, Path(text): Path<String>) -> Handled {
         addresses: addresses.collect(),
         ssh_forward: server.ssh_forward.clone(),
         history,
+        moving: moving(&ctx.state, &server),
+        left_behind: left_behind(&ctx.state, server.id),
     };
     json(200, &view)
+}
+
+fn moving(state: &State, server: &Server) -> Option<MoveView> {
+    let ticket = server.ticket.as_ref()?;
+    let migration = state.migrations.get(&ticket.migration_id)?;
+    let progress = state.migration_progress.get(&ticket.migration_id);
+    let silent = |id: &HostId| state.hosts.get(id).filter(|h| !h.is_up()).map(|h| h.name.clone());
+    let step = match (ticket.leg, progress) {
+        (Leg::Prepare, _) => format!("{} makes itself ready", migration.to_name),
+        (Leg::Withdraw, _) => match silent(&migration.from) {
+            Some(host) => format!("{host} is silent; only it knows whether the guest has left"),
+            None => format!("{} is asked to keep the guest", migration.from_name),
+        },
+        (Leg::Send, Some(progress)) => progress.seen.step.clone(),
+        (Leg::Send, None) => format!("{} begins to send", migration.from_name),
+    };
+    let seen = progress.map(|p| &p.seen);
+    let sum = |n: usize| seen.map_or(0, |s| s.memory[n] + s.disk[n]);
+    Some(MoveView {
+        to: migration.to_name.clone(),
+        status: migration.phase.name(migration.purpose).to_owned(),
+        step,
+        bytes: (sum(1), sum(0)),
+        dirty_bytes_per_s: seen.map_or(0, |s| s.dirty_bytes_per_s),
+        expected_end: progress.and_then(|p| p.expected_end).map(|at| at.iso()),
+        deadline: migration.deadline.iso(),
+    })
+}
+
+fn left_behind(state: &State, server: ServerId) -> Vec<DiskView> {
+    let view = |copy: &DiskCopy| DiskView {
+        id: copy.id.to_string(),
+        host: host_name(state, Some(copy.host_id)).unwrap_or_default(),
+        generation: copy.generation,
+        kept_until: match copy.fate {
+            Fate::Kept { until } => Some(until.iso()),
+            Fate::Doomed => None,
+        },
+        why: copy.why.clone(),
+    };
+    copies(state, server).iter().map(|copy| view(copy)).collect()
 }
 
 /// The hosts that a server left, with the time at which it did.

@@ -29,6 +29,19 @@ pub fn whereabouts(w: &Where, out: &mut impl Write) -> Result<()> {
         let (host, port) = forward.rsplit_once(':').unwrap_or((forward, "22"));
         table.add_row(["ssh", &format!("ssh -p {port} lenticular@{host}")]);
     }
+    if let Some(m) = &w.moving {
+        table.add_row(["moving to", &format!("{} ({}): {}", m.to, m.status, m.step)]);
+        let (done, all) = (m.bytes.0 >> 20, m.bytes.1 >> 20);
+        let end = m.expected_end.clone().unwrap_or_else(none);
+        let dirty = m.dirty_bytes_per_s >> 20;
+        table.add_row(["progress", &format!("{done} of {all} MiB, {dirty} MiB/s rewritten, over at {end}")]);
+        table.add_row(["given up at", &m.deadline]);
+    }
+    for disk in &w.left_behind {
+        let fate = disk.kept_until.as_ref().map_or("to be removed".to_owned(), |t| format!("kept until {t}"));
+        let what = format!("{}, generation {}, {fate} ({})", disk.host, disk.generation, disk.why);
+        table.add_row(["disk left on", &what]);
+    }
     for (until, host) in &w.history {
         table.add_row([&format!("until {until}"), host]);
     }

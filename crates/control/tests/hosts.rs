@@ -61,7 +61,7 @@ impl Cloud {
             false => Sight::Stopped { why: StopReason::ByGuest },
         };
         let seen = [Observation { server_id: server_id(), generation: 1, boot: 1, sight, handover: None }];
-        self.run(|txn| report(txn, from.id, from.session, number, &seen))
+        self.run(|txn| report(txn, from.id, from.session, number, &seen, &[]))
     }
 
     fn powered(&self) -> bool {

@@ -350,6 +350,13 @@ impl Index {
             .map(|(_, seq, server)| (*seq, *server))
     }
 
+    /// The hosts whose orders for a server changed in a commit.
+    pub fn ordered_at(&self, server: ServerId, seq: u64) -> impl Iterator<Item = HostId> + '_ {
+        let refs = self.order_refs.range((server, HostId(uuid::Uuid::nil()))..);
+        let refs = refs.take_while(move |((s, _), _)| *s == server);
+        refs.filter(move |(_, order)| order.seq >= seq).map(|((_, host), _)| *host)
+    }
+
     /// The highest address given out between two.
     pub fn highest_address(&self, subnet: SubnetId, start: IpAddr, end: IpAddr) -> Option<IpAddr> {
         self.addresses.range((subnet, start)..=(subnet, end)).next_back().map(|((_, address), _)| *address)

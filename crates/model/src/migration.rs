@@ -151,18 +151,29 @@ impl Migration {
     }
 }
 
+/// How far a move has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveProgress {
+    /// Whose.
+    pub server_id: ServerId,
+    /// The generation that its ticket names.
+    pub generation: u64,
+    /// Which part of the work, for people.
+    pub step: String,
+    /// Memory in bytes: all, sent, and left.
+    pub memory: [u64; 3],
+    /// Disk in bytes: all, sent, and left.
+    pub disk: [u64; 3],
+    /// How fast the guest writes to its memory, in bytes per second.
+    pub dirty_bytes_per_s: u64,
+}
+
 record! {
-    /// What a source last said of the bytes under way. Volatile: it says nothing that a decision rests on.
+    /// What a source last said of a move. Volatile: it says nothing that a decision rests on.
     pub struct Progress: MigrationId {
-        /// Which part of the work.
-        pub step: String,
-        /// Memory in bytes: all, sent, and left.
-        pub memory: [u64; 3],
-        /// Disk in bytes: all, sent, and left.
-        pub disk: [u64; 3],
-        /// How fast the guest writes to its memory, in bytes per second.
-        pub dirty_bytes_per_s: u64,
-        /// When it will be done at this rate.
+        /// Its words.
+        pub seen: MoveProgress,
+        /// When all will be over at the rate of the last report; `None` if nothing moves.
         pub expected_end: Option<Timestamp>,
     }
 }

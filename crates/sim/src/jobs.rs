@@ -111,7 +111,7 @@ fn run_request(
                 host::observe(txn, *id, &seen);
                 return Ok(());
             }
-            host::report(txn, *id, report.session, report.number, &seen)?;
+            host::report(txn, *id, report.session, report.number, &seen, &[])?;
         }
         Request::Client(caller, ask) => run_ask(txn, caller, ask, done, mutation)?,
     }

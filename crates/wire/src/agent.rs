@@ -18,6 +18,7 @@
 //! agent says hello again. So an agent whose session was ended by a late or repeated hello of its own learns of it with
 //! its next call, and what that hello said is corrected.
 
+pub use lenticular_model::migration::MoveProgress;
 use lenticular_model::{
     disk_copy::Fate,
     flavor::Size,
@@ -308,23 +309,6 @@ pub struct Report {
     /// How far moves from here have come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub progress: Vec<MoveProgress>,
-}
-
-/// How far a move has come.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MoveProgress {
-    /// Whose.
-    pub server_id: ServerId,
-    /// The generation that its ticket names.
-    pub generation: u64,
-    /// Which part of the work, for people.
-    pub step: String,
-    /// Memory in bytes: all, sent, and left.
-    pub memory: [u64; 3],
-    /// Disk in bytes: all, sent, and left.
-    pub disk: [u64; 3],
-    /// How fast the guest writes to its memory, in bytes per second.
-    pub dirty_bytes_per_s: u64,
 }
 
 /// A question that changes nothing, asked by way of the agent's own poll.

@@ -29,6 +29,44 @@ pub struct Where {
     pub ssh_forward: Option<String>,
     /// Hosts it was on before, from the journal: time and host's name.
     pub history: Vec<(String, String)>,
+    /// Its move to another host, while it is under way.
+    pub moving: Option<MoveView>,
+    /// Disks that it left behind.
+    pub left_behind: Vec<DiskView>,
+}
+
+/// A server's move that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveView {
+    /// Where to.
+    pub to: String,
+    /// Nova's status of the migration.
+    pub status: String,
+    /// What it waits for or does, in words.
+    pub step: String,
+    /// Bytes of memory and disk that have gone over, and all there are.
+    pub bytes: (u64, u64),
+    /// How fast the guest writes to its memory, in bytes per second.
+    pub dirty_bytes_per_s: u64,
+    /// When it will be over at this rate.
+    pub expected_end: Option<String>,
+    /// When it is given up.
+    pub deadline: String,
+}
+
+/// A disk that a server left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskView {
+    /// Its id.
+    pub id: String,
+    /// Where it lies.
+    pub host: String,
+    /// Its generation.
+    pub generation: u64,
+    /// Until when it is kept; `None` if its host is to remove it.
+    pub kept_until: Option<String>,
+    /// How it came about.
+    pub why: String,
 }
 
 /// Why a server is where it is, or nowhere.

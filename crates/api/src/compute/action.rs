@@ -9,7 +9,7 @@ use crate::{
     limits::{CONSOLE_BYTES_MAX, QUESTION_TIMEOUT},
 };
 use axum::extract::Path;
-use lenticular_control::command::server;
+use lenticular_control::command::{migrate, server};
 use lenticular_model::{
     error::{Error, Result},
     policy::{self, Action},
@@ -61,6 +61,31 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
         }
         "forceDelete" => {
             ctx.commit("server delete", move |txn, caller| server::delete(txn, caller, id)).await?;
+        }
+        "os-migrateLive" => {
+            let host = super::migrate::live_target(ctx.version, arguments(&name, args)?)?;
+            ctx.commit("server live-migrate", move |txn, caller| {
+                migrate::live_migrate(txn, caller, id, host.as_deref())
+            })
+            .await?;
+        }
+        "migrate" => {
+            let host = super::migrate::cold_target(ctx.version, args)?;
+            ctx.commit("server migrate", move |txn, caller| {
+                migrate::migrate(txn, caller, id, host.as_deref())
+            })
+            .await?;
+        }
+        "resize" => {
+            let flavor = super::migrate::flavor(arguments(&name, args)?)?;
+            ctx.commit("server resize", move |txn, caller| migrate::resize(txn, caller, id, &flavor)).await?;
+        }
+        "confirmResize" => {
+            ctx.commit("server confirm resize", move |txn, caller| migrate::confirm(txn, caller, id)).await?;
+            return empty(204);
+        }
+        "revertResize" => {
+            ctx.commit("server revert resize", move |txn, caller| migrate::revert(txn, caller, id)).await?;
         }
         "os-getConsoleOutput" => return console(&ctx, id, args).await,
         other => {

@@ -6,6 +6,8 @@ mod host;
 mod keypair;
 mod list;
 mod metadata;
+mod migrate;
+mod migration;
 mod operation;
 mod pattern;
 mod quota;
@@ -80,7 +82,10 @@ pub fn routes() -> Router<App> {
         .route("/extensions", get(extensions))
         .route("/os-server-groups", get(server_groups))
         .route("/os-aggregates", get(aggregates))
-        .route("/os-migrations", get(migrations));
+        .route("/servers/{id}/migrations", get(migration::of_server))
+        .route("/servers/{id}/migrations/{number}", get(migration::show).delete(migration::abort))
+        .route("/servers/{id}/migrations/{number}/action", post(migration::act))
+        .route("/os-migrations", get(migration::list));
     Router::new()
         .route("/compute", get(versions))
         .route("/compute/", get(versions))
@@ -116,11 +121,6 @@ async fn server_groups(_: crate::ctx::Ctx) -> Handled {
 async fn aggregates(ctx: crate::ctx::Ctx) -> Handled {
     lenticular_model::policy::check(&ctx.caller, lenticular_model::policy::Action::HypervisorRead, None)?;
     json(200, &json!({"aggregates": []}))
-}
-
-async fn migrations(ctx: crate::ctx::Ctx) -> Handled {
-    lenticular_model::policy::check(&ctx.caller, lenticular_model::policy::Action::HypervisorRead, None)?;
-    json(200, &json!({"migrations": []}))
 }
 
 /// Reads a server's id; one that is malformed is one that is not there.

@@ -4,7 +4,7 @@ use super::{migration, operation, server};
 use lenticular_model::{
     error::{Error, Result},
     host::{Capacity, Contact, Host, Hypervisor, Intent},
-    migration::Ticket,
+    migration::{MoveProgress, Ticket},
     observation::{Observation, Sight, StopReason},
     operation::Action as Operation,
     policy::{self, Action, Caller},
@@ -129,6 +129,7 @@ pub fn report(
     session: u64,
     number: u64,
     observations: &[Observation],
+    progress: &[MoveProgress],
 ) -> Result<()> {
     if number <= in_session(txn, id, session)?.number {
         // It comes twice, or was overtaken: what it saw is past.
@@ -137,6 +138,7 @@ pub fn report(
     let now = txn.now;
     txn.update::<Contact>(&id, |contact| (contact.at, contact.number) = (now, number));
     observe(txn, id, observations);
+    progress.iter().for_each(|seen| migration::note_progress(txn, id, seen));
     Ok(())
 }
 

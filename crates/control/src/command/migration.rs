@@ -5,7 +5,7 @@ use lenticular_model::{
     disk_copy::{DiskCopy, Fate, KEPT_S},
     error::{Error, Result},
     host::Host,
-    migration::{Leg, Manner, Migration, Phase, Purpose, Shape, Ticket, Unconfirmed},
+    migration::{Leg, Manner, Migration, MoveProgress, Phase, Progress, Purpose, Shape, Ticket, Unconfirmed},
     observation::{Handover, Observation, Sight, Verdict},
     operation::{Action as Operation, MOVE_S_MAX},
     policy::Caller,
@@ -103,7 +103,7 @@ pub fn record(
 pub fn finish(txn: &mut Txn<'_>, id: MigrationId, phase: Phase) {
     let Some(migration) = txn.delete::<Migration>(&id) else { return };
     let migration = Migration { phase, updated_at: Some(txn.now), ..Migration::clone(&migration) };
-    txn.delete::<lenticular_model::migration::Progress>(&id);
+    txn.delete::<Progress>(&id);
     txn.put_cold(Kind::PastMigration, migration.past_key(), migration);
 }
 
@@ -307,6 +307,24 @@ pub fn copy_is_gone(txn: &mut Txn<'_>, host: HostId, seen: &Observation) {
         forget_copy(txn, host, seen.server_id);
         super::server::bury_if_gone(txn, seen.server_id);
     }
+}
+
+/// Notes how far a source says that it has come.
+pub fn note_progress(txn: &mut Txn<'_>, host: HostId, seen: &MoveProgress) {
+    let Some(server) = txn.servers.get(&seen.server_id).filter(|s| s.host_id == Some(host)) else { return };
+    let Some(ticket) = server.ticket.as_ref().filter(|t| t.generation == seen.generation) else { return };
+    let (id, now) = (ticket.migration_id, txn.now);
+    let before = txn.migration_progress.get(&id).cloned();
+    let expected_end = before.as_ref().and_then(|before| {
+        let sent =
+            (seen.disk[1] + seen.memory[1]).checked_sub(before.seen.disk[1] + before.seen.memory[1])?;
+        let took_us = u64::try_from(now.0 - before.updated_at.unwrap_or(before.created_at).0).ok()?;
+        let left_us = (seen.disk[2] + seen.memory[2]).checked_mul(took_us)?.checked_div(sent)?;
+        Some(Timestamp(now.0.saturating_add(i64::try_from(left_us).ok()?)))
+    });
+    let created_at = before.map_or(now, |before| before.created_at);
+    let (updated_at, unknown) = (Some(now), Default::default());
+    txn.put(Progress { id, created_at, updated_at, seen: seen.clone(), expected_end, unknown });
 }
 
 /// A server is to be deleted: whatever there is of it elsewhere goes too.

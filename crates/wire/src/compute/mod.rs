@@ -1,6 +1,7 @@
 //! Nova's bodies.
 
 pub mod flavor;
+pub mod migration;
 pub mod server;
 pub mod server_create;
 

@@ -1,0 +1,159 @@
+//! The arguments of the actions that move a server or change its size.
+
+use lenticular_model::{
+    error::{Error, Result},
+    FlavorId,
+};
+use lenticular_wire::{
+    microversion::{since, until, Microversion},
+    request,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// The target of a live migration, if one is named.
+///
+/// # Errors
+/// The arguments are not those of this version.
+pub fn live_target(version: Microversion, fields: Map<String, Value>) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Live {
+        host: Option<String>,
+        block_migration: Value,
+        #[serde(default)]
+        disk_over_commit: Option<Value>,
+        #[serde(default)]
+        force: Option<Value>,
+    }
+    let table = [until("disk_over_commit", 24), since("force", 30)];
+    request::check_version(&fields, &table, version)?;
+    if !fields.contains_key("host") {
+        return Err(Error::invalid(
+            "Invalid input for field/attribute os-migrateLive. 'host' is a required property",
+        ));
+    }
+    if version.has(68) && fields.contains_key("force") {
+        return Err(request::unexpected("force"));
+    }
+    let live: Live = request::read(fields)?;
+    let auto = version.has(25) && live.block_migration == "auto";
+    if !auto && request::lenient_bool(&live.block_migration).is_none() {
+        return Err(Error::invalid(
+            "Invalid input for field/attribute block_migration. It must be true, false or auto.",
+        ));
+    }
+    // Disks are local: whatever is asked for, they travel with the guest.
+    for (name, value) in [("disk_over_commit", &live.disk_over_commit), ("force", &live.force)] {
+        if value.as_ref().is_some_and(|v| request::lenient_bool(v).is_none()) {
+            return Err(Error::invalid(format!(
+                "Invalid input for field/attribute {name}. It must be true or false."
+            )));
+        }
+    }
+    if !version.has(25) && live.disk_over_commit.is_none() {
+        return Err(Error::invalid(
+            "Invalid input for field/attribute os-migrateLive. 'disk_over_commit' is a required property",
+        ));
+    }
+    check_host(live.host)
+}
+
+/// The target of a cold migration, if one is named.
+///
+/// # Errors
+/// The arguments are not those of this version.
+pub fn cold_target(version: Microversion, args: Value) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Cold {
+        host: Option<String>,
+    }
+    match args {
+        Value::Null => Ok(None),
+        // Before it had arguments, whatever stood there was passed over.
+        _ if !version.has(56) => Ok(None),
+        Value::Object(fields) if fields.contains_key("host") => {
+            let cold: Cold = request::read(fields)?;
+            check_host(cold.host)
+        }
+        _ => Err(Error::invalid(
+            "Invalid input for field/attribute migrate. It must be null, or an object with a host.",
+        )),
+    }
+}
+
+/// The flavor of a resize.
+///
+/// # Errors
+/// There is none.
+pub fn flavor(fields: Map<String, Value>) -> Result<FlavorId> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Resize {
+        #[serde(rename = "flavorRef")]
+        flavor: Value,
+        #[serde(rename = "OS-DCF:diskConfig", default)]
+        disk_config: Option<String>,
+    }
+    let resize: Resize = request::read(fields)?;
+    if resize.disk_config.is_some_and(|d| !matches!(d.as_str(), "AUTO" | "MANUAL")) {
+        return Err(Error::invalid(
+            "Invalid input for field/attribute OS-DCF:diskConfig. It must be AUTO or MANUAL.",
+        ));
+    }
+    let text = match &resize.flavor {
+        Value::String(text) if !text.is_empty() => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => {
+            return Err(Error::invalid("Invalid input for field/attribute flavorRef. It must name a flavor."))
+        }
+    };
+    // Old clients give the flavor's URL.
+    Ok(FlavorId::from(text.rsplit('/').next().unwrap_or_default()))
+}
+
+fn check_host(host: Option<String>) -> Result<Option<String>> {
+    if let Some(host) = &host {
+        request::check_name("host", host)?;
+    }
+    Ok(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn live(version: u16, args: Value) -> Result<Option<String>> {
+        let Value::Object(fields) = args else { panic!("an object") };
+        live_target(Microversion(version), fields)
+    }
+
+    #[test]
+    fn each_version_has_its_own_arguments() {
+        assert_eq!(live(96, json!({"host": null, "block_migration": "auto"})), Ok(None));
+        assert_eq!(
+            live(30, json!({"host": "a", "block_migration": true, "force": true})),
+            Ok(Some("a".to_owned()))
+        );
+        assert_eq!(
+            live(1, json!({"host": "a", "block_migration": true, "disk_over_commit": false})),
+            Ok(Some("a".to_owned()))
+        );
+        for (version, bad) in [
+            (1, json!({"host": null, "block_migration": "auto", "disk_over_commit": false})),
+            (1, json!({"host": null, "block_migration": true})),
+            (25, json!({"host": null, "block_migration": true, "disk_over_commit": false})),
+            (29, json!({"host": null, "block_migration": true, "force": true})),
+            (68, json!({"host": null, "block_migration": true, "force": true})),
+            (96, json!({"block_migration": "auto"})),
+            (96, json!({"host": "", "block_migration": "auto"})),
+        ] {
+            assert!(live(version, bad.clone()).is_err(), "{version}: {bad}");
+        }
+        assert_eq!(cold_target(Microversion(56), json!({"host": "b"})), Ok(Some("b".to_owned())));
+        assert_eq!(cold_target(Microversion(55), json!({"host": "b"})), Ok(None));
+        assert!(cold_target(Microversion(56), json!({"hosts": "b"})).is_err());
+    }
+}
