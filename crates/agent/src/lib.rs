@@ -8,9 +8,11 @@
 mod config_drive;
 pub mod core;
 pub mod driver;
+mod endpoint;
 mod exec;
 mod files;
 mod http_link;
+pub mod identity;
 mod iso;
 mod link;
 mod machine;
@@ -20,7 +22,8 @@ mod runtime;
 mod testing;
 
 pub use driver::sim::{Knob, SimKnobs};
-pub use http_link::{BadUrl, HttpLink};
+pub use http_link::HttpLink;
+pub use identity::{join, Clock, Identity, IdentityError, Joining};
 pub use link::{Call, Chunks, Link, LinkError};
 pub use power_off::power_off;
 pub use runtime::AgentError;
