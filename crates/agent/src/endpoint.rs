@@ -36,7 +36,7 @@ impl Endpoint {
         let bad = || IdentityError::BadUrl(url.to_owned());
         let uri: hyper::Uri = url.trim_end_matches('/').parse().map_err(|_| bad())?;
         let host = uri.host().filter(|_| uri.scheme_str() == Some("https")).ok_or_else(bad)?;
-        if uri.path().trim_end_matches('/') != "" || uri.query().is_some() {
+        if !uri.path().trim_end_matches('/').is_empty() || uri.query().is_some() {
             return Err(bad());
         }
         let port = uri.port_u16().unwrap_or(DEFAULT_PORT);
@@ -101,7 +101,11 @@ impl Connection for Stream {
 }
 
 impl Read for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }

@@ -102,7 +102,9 @@ impl HttpLink {
         });
         let answer = asked.await.map_err(|error| match error {
             LinkError::Refused { status, body } => IdentityError::Refused { status, message: body },
-            error => IdentityError::Unreachable { at: self.endpoint.base().to_owned(), why: error.to_string() },
+            error => {
+                IdentityError::Unreachable { at: self.endpoint.base().to_owned(), why: error.to_string() }
+            }
         })?;
         self.identity.replace(&answer, &key)
     }

@@ -74,9 +74,15 @@ impl AgentTls {
     }
 
     /// Shakes hands; `None` if it came to nothing, which the log says.
-    pub(crate) async fn accept(&self, stream: TcpStream, from: SocketAddr) -> Option<(TlsStream<TcpStream>, Shown)> {
+    pub(crate) async fn accept(
+        &self,
+        stream: TcpStream,
+        from: SocketAddr,
+    ) -> Option<(TlsStream<TcpStream>, Shown)> {
         let config = stream.local_addr().map_err(Error::internal).and_then(|local| self.config(local.ip()));
-        let config = config.map_err(|error| tracing::error!(%error, "no certificate for an agent's connection")).ok()?;
+        let config = config
+            .map_err(|error| tracing::error!(%error, "no certificate for an agent's connection"))
+            .ok()?;
         let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await;
         let stream = match shaken {
             Ok(Ok(stream)) => stream,

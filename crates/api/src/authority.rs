@@ -124,7 +124,12 @@ impl Authority {
     ///
     /// # Errors
     /// A name cannot stand in a certificate.
-    pub fn issue_server(&self, names: &[String], key: &KeyPair, now: Timestamp) -> Result<CertificateDer<'static>> {
+    pub fn issue_server(
+        &self,
+        names: &[String],
+        key: &KeyPair,
+        now: Timestamp,
+    ) -> Result<CertificateDer<'static>> {
         let mut params = params(names, "lenticular control plane", Role::ControlPlane, now, SERVER_LIFE_S)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         Ok(params.signed_by(key, &self.issuer).map_err(Error::internal)?.der().clone())
@@ -154,7 +159,13 @@ fn ca_params(now: Timestamp) -> CertificateParams {
     params
 }
 
-fn params(names: &[String], name: &str, role: Role, now: Timestamp, life_s: i64) -> Result<CertificateParams> {
+fn params(
+    names: &[String],
+    name: &str,
+    role: Role,
+    now: Timestamp,
+    life_s: i64,
+) -> Result<CertificateParams> {
     let bad = |error| Error::invalid(format!("A certificate cannot carry the names {names:?}: {error}."));
     let mut params = CertificateParams::new(names).map_err(bad)?;
     let mut serial = [0; 16];

@@ -57,6 +57,8 @@ impl Links {
             let host = match kind {
                 Kind::Server => id.parse().ok().and_then(|id: ServerId| state.servers.get(&id)?.host_id),
                 Kind::Port => id.parse().ok().and_then(|id: PortId| state.ports.get(&id)?.host_id),
+                // Its session ended from here: it need not wait to be told.
+                Kind::Contact => id.parse().ok().filter(|id: &HostId| !state.contacts.contains_key(id)),
                 _ => None,
             };
             if let Some(host) = host.filter(|host| !woken.contains(host)) {

@@ -142,7 +142,8 @@ async fn enrol(ctx: Ctx, Message(ask): Message<EnrolAsk>) -> Handled {
         None => "make a join token".to_owned(),
     };
     let cause = Cause { actor: caller.user_id.to_string(), request_id: caller.request_id.clone(), why };
-    let made = ctx.app.join_token(cause, Some(caller), ask.name.clone(), ask.replace, ask.valid_for_s).await?;
+    let made =
+        ctx.app.join_token(cause, Some(caller), ask.name.clone(), ask.replace, ask.valid_for_s).await?;
     let view = EnrolToken {
         token: made.0.to_string(),
         expires_at: made.1.iso(),

@@ -90,7 +90,8 @@ struct Showing {
 impl hyper::service::Service<hyper::Request<Incoming>> for Showing {
     type Response = axum::response::Response;
     type Error = Infallible;
-    type Future = <TowerToHyperService<axum::Router> as hyper::service::Service<hyper::Request<Incoming>>>::Future;
+    type Future =
+        <TowerToHyperService<axum::Router> as hyper::service::Service<hyper::Request<Incoming>>>::Future;
 
     fn call(&self, mut request: hyper::Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.shown.clone());

@@ -123,7 +123,8 @@ fn reachable(listened: SocketAddr) -> SocketAddr {
 /// Where agents are told to join: by the first name given for that, else by the address listened on; if that is any,
 /// by the name that clients use.
 fn agent_url(options: &Options<'_>, address: SocketAddr, url: &str) -> String {
-    let of_clients = || url.split("://").nth(1)?.split('/').next()?.rsplit_once(':').map(|(host, _)| host.to_owned());
+    let of_clients =
+        || url.split("://").nth(1)?.split('/').next()?.rsplit_once(':').map(|(host, _)| host.to_owned());
     let bracketed = |name: &String| match name.parse::<IpAddr>() {
         Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
         _ => name.clone(),
@@ -227,8 +228,12 @@ impl ControlPlane {
             let _ = stop.wait_for(|stop| *stop).await;
         };
         let clients = lenticular_api::serve(self.app.clone(), self.listener, stopping(stop.clone()));
-        let agents =
-            lenticular_api::serve_agents(self.app, self.agent_listener, self.agent_tls, stopping(stop.clone()));
+        let agents = lenticular_api::serve_agents(
+            self.app,
+            self.agent_listener,
+            self.agent_tls,
+            stopping(stop.clone()),
+        );
         let served = tokio::select! {
             served = async { tokio::try_join!(clients, agents) } => served.map(drop).map_err(Into::into),
             // Polls wait by design: they are not waited for.

@@ -6,6 +6,8 @@ mod control_plane;
 mod controllers;
 mod data;
 mod down;
+#[cfg(test)]
+mod enrol_tests;
 mod inside;
 mod logging;
 mod own_host;

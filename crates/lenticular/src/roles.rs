@@ -5,8 +5,7 @@ use crate::{
     config::{self, AgentConfig, ServerConfig},
     control_plane::{self, Options},
     data::{write_private, DataDir},
-    logging,
-    own_host,
+    logging, own_host,
     up::{stopped, this_machine, told_to_stop},
 };
 use anyhow::{Context, Result};
@@ -98,17 +97,20 @@ async fn identity(config: &AgentConfig, state: &Path, machine: &str) -> Result<I
         })?;
         let name = known.host_name();
         if let Some(other) = config.name.as_ref().filter(|other| **other != name) {
-            anyhow::bail!("this host was enrolled as {name}, not as {other}. Use a token for {other} to rename it");
+            anyhow::bail!(
+                "this host was enrolled as {name}, not as {other}. Use a token for {other} to rename it"
+            );
         }
         known.check_time()?;
         return Ok(known);
     };
     let known = known.ok().flatten();
     let control_plane = config.join.clone().or_else(|| known.as_ref().map(Identity::control_plane));
+    let known_name = || known.as_ref().map(Identity::host_name);
     let joining = Joining {
         control_plane: control_plane.context("say where to join with --join https://ADDR:PORT")?,
         token,
-        host_name: config.name.clone().unwrap_or_else(|| machine.to_owned()),
+        host_name: config.name.clone().or_else(known_name).unwrap_or_else(|| machine.to_owned()),
     };
     Ok(lenticular_agent::join(state, &joining, clock::clock()).await?)
 }

@@ -48,7 +48,8 @@ impl FromStr for JoinToken {
     fn from_str(text: &str) -> Result<Self, BadToken> {
         let mut parts = text.trim().split('.');
         let form = parts.next();
-        let mut bytes = || -> Option<[u8; 32]> { URL_SAFE_NO_PAD.decode(parts.next()?).ok()?.try_into().ok() };
+        let mut bytes =
+            || -> Option<[u8; 32]> { URL_SAFE_NO_PAD.decode(parts.next()?).ok()?.try_into().ok() };
         let (ca_sha256, secret) = (bytes().ok_or(BadToken)?, bytes().ok_or(BadToken)?);
         (form == Some(FORM) && parts.next().is_none()).then_some(Self { ca_sha256, secret }).ok_or(BadToken)
     }

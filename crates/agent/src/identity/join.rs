@@ -1,6 +1,8 @@
 //! Joining a cloud: a token goes in, an identity comes out.
 
-use super::{client_config, control_plane_name, saved, verify::Pinned, within, Clock, Identity, IdentityError, Saved};
+use super::{
+    client_config, control_plane_name, saved, verify::Pinned, within, Clock, Identity, IdentityError, Saved,
+};
 use crate::{
     endpoint::Endpoint,
     http_link::{chain, message, read},
@@ -152,7 +154,8 @@ async fn ask_once(
         .map_err(IdentityError::tls)?;
     let response = sender.send_request(request).await.map_err(|e| gone(&e))?;
     let status = response.status();
-    let body = read(response.into_body(), ANSWER_BYTES_MAX).await.map_err(|error| unreachable(endpoint, error))?;
+    let body =
+        read(response.into_body(), ANSWER_BYTES_MAX).await.map_err(|error| unreachable(endpoint, error))?;
     drop(sender);
     driver.abort();
     match status {
@@ -161,8 +164,6 @@ async fn ask_once(
         }
         // Its store may take commits again soon.
         status if status.is_server_error() => Err(unreachable(endpoint, message(&body))),
-        status => {
-            Err(IdentityError::Refused { status: status.as_u16(), message: message(&body) })
-        }
+        status => Err(IdentityError::Refused { status: status.as_u16(), message: message(&body) }),
     }
 }

@@ -165,7 +165,8 @@ impl Identity {
         let shown = Arc::new(Shown(RwLock::new(Arc::new(present(saved, &provider)?))));
         let connector = |expect| -> Result<TlsConnector, IdentityError> {
             let verifier = Verifier::new(roots.clone(), &provider, expect).map_err(IdentityError::tls)?;
-            let mut config = client_config(&provider, &clock, Arc::new(verifier))?.with_client_cert_resolver(shown.clone());
+            let mut config = client_config(&provider, &clock, Arc::new(verifier))?
+                .with_client_cert_resolver(shown.clone());
             (config.enable_sni, config.resumption) = (false, rustls::client::Resumption::disabled());
             Ok(Arc::new(config).into())
         };
@@ -236,8 +237,9 @@ impl Identity {
     /// # Errors
     /// It cannot be reached in time, or is another's.
     pub async fn connect(&self, to: SocketAddr, host_name: &str) -> io::Result<TlsStream<TcpStream>> {
-        let name = ServerName::try_from(host_name.to_owned())
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("'{host_name}' is no host's name")))?;
+        let name = ServerName::try_from(host_name.to_owned()).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("'{host_name}' is no host's name"))
+        })?;
         within(async {
             let stream = TcpStream::connect(to).await?;
             stream.set_nodelay(true)?;

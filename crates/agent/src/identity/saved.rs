@@ -81,7 +81,10 @@ impl Saved {
 }
 
 /// The key that a certificate is asked for, and asked for again if the answer was lost; made if it is not there.
-pub fn pending_key(home: &Path, make: impl FnOnce() -> Result<String, IdentityError>) -> Result<String, IdentityError> {
+pub fn pending_key(
+    home: &Path,
+    make: impl FnOnce() -> Result<String, IdentityError>,
+) -> Result<String, IdentityError> {
     let path = home.join("pending-key.pem");
     match fs::read_to_string(&path) {
         Ok(key) => Ok(key),

@@ -4,7 +4,8 @@ use super::{new_key, Clock, Identity, Saved};
 use lenticular_model::Timestamp;
 use lenticular_wire::{certificate::Role, enrol::JoinToken};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use rustls::{
     crypto::ring,
@@ -61,7 +62,8 @@ impl Ca {
         let key = new_key().unwrap();
         let certificate = self.certificate(name, Role::Host, &key, BEGIN_S);
         let token = JoinToken { ca_sha256: [0; 32], secret: [0; 32] };
-        let saved = Saved::new("https://cloud:9171", &token, key.serialize_pem(), certificate, self.pem.clone());
+        let saved =
+            Saved::new("https://cloud:9171", &token, key.serialize_pem(), certificate, self.pem.clone());
         let home = home.map(super::saved::home);
         if let Some(home) = &home {
             saved.write(home).unwrap();

@@ -68,9 +68,16 @@ impl Verifier {
         Ok(Self { inner, expect })
     }
 
-    fn judge(&self, certificate: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), Error> {
+    fn judge(
+        &self,
+        certificate: &CertificateDer<'_>,
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
         let asked = name.to_str().into_owned();
-        self.inner.verify_server_cert(certificate, &[], name, &[], now).map_err(|error| self.explain(error, &asked))?;
+        self.inner
+            .verify_server_cert(certificate, &[], name, &[], now)
+            .map_err(|error| self.explain(error, &asked))?;
         let read = Certificate::read(certificate)
             .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
         match (self.expect, read.role) {

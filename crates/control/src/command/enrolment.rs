@@ -125,7 +125,8 @@ pub fn judge<'s>(state: &'s State, new: &Newcomer, now: Timestamp) -> Result<&'s
         used.host_name == new.host_name && used.key_sha256 == new.key_sha256 && token.expires_at > now
     });
     if again == Some(false) {
-        let why = "The token was used before. Each lets one host in: make a new one with `lenticular host enrol`. \
+        let why =
+            "The token was used before. Each lets one host in: make a new one with `lenticular host enrol`. \
                    If you did not use it yourself, somebody else did: look at `lenticular host list`.";
         return refused("TokenUsed", why.to_owned());
     }
