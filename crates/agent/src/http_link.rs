@@ -271,7 +271,8 @@ impl Chunks for BodyChunks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::test_ca::{clock, Ca};
+    use crate::identity::test_ca::{clock, Ca, BEGIN_S};
+    use lenticular_wire::certificate::Role;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -330,6 +331,42 @@ mod tests {
         assert_eq!(all, b"abcde");
         let (link, _served) = serve_once("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
         assert_eq!(link.user_data(ServerId::from_random([1; 16])).await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn one_connection_serves_many_calls_until_the_certificate_changes() {
+        let (ca, (_, clock)) = (Ca::new(), clock());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let acceptor = ca.control_plane(&clock);
+        let (count, counted) = tokio::sync::watch::channel(0);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                count.send_modify(|count| *count += 1);
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let mut stream = acceptor.accept(stream).await.unwrap();
+                    let mut request = [0; 4096];
+                    while stream.read(&mut request).await.is_ok_and(|n| n > 0) {
+                        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+                    }
+                });
+            }
+        });
+        let identity = ca.host("rack-1", &clock, None);
+        let link = HttpLink::new(&url, identity.clone()).unwrap();
+        let answer = Answer { id: 1, result: Ok(String::new()) };
+        for _ in 0..3 {
+            link.answer(host(), &answer).await.unwrap();
+        }
+        assert_eq!(*counted.borrow(), 1);
+        let key = new_key().unwrap();
+        let certificate = ca.certificate("rack-1", Role::Host, &key, BEGIN_S);
+        identity.replace(&EnrolAnswer { certificate, ca: ca.pem.clone() }, &key).unwrap();
+        for _ in 0..3 {
+            link.answer(host(), &answer).await.unwrap();
+        }
+        assert_eq!(*counted.borrow(), 2);
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use crate::{
     agent_tls::Shown,
     app::{json, App},
     authority::Request,
-    body::Message,
+    body::{bytes, Message},
     ctx::RequestId,
     fault::{Fault, Handled},
 };
@@ -34,6 +34,9 @@ pub fn routes() -> Router<App> {
 
 /// How long the token for the cloud's own host can be used, in seconds: it is used at once.
 const OWN_TOKEN_LIFE_S: i64 = 3_600;
+
+/// The largest request to be let in, in bytes.
+const ENROL_BYTES_MAX: usize = 64 * 1024;
 
 /// Who acts when the cloud lets its own host in.
 pub const OWN_HOST: &str = "lenticular";
@@ -124,9 +127,13 @@ async fn enrol(
     State(app): State<App>,
     Extension(shown): Extension<Shown>,
     Extension(id): Extension<RequestId>,
-    Message(asked): Message<EnrolRequest>,
+    request: axum::extract::Request,
 ) -> Handled {
-    match app.enrol(&asked).await {
+    // Whoever sends this is not known yet.
+    let body = bytes(request, ENROL_BYTES_MAX).await?;
+    let asked: EnrolRequest = serde_json::from_slice(&body)
+        .map_err(|error| Error::invalid(format!("Malformed message: {error}.")))?;
+    match app.enrol(&asked, &id.0).await {
         Ok(answer) => json(201, &answer),
         // Malformed requests say nothing of anybody.
         Err(error) if matches!(error.kind, Kind::Forbidden | Kind::Conflict) => {
@@ -181,7 +188,7 @@ impl App {
         Ok(made.0)
     }
 
-    async fn enrol(&self, asked: &EnrolRequest) -> Result<EnrolAnswer> {
+    async fn enrol(&self, asked: &EnrolRequest, request_id: &str) -> Result<EnrolAnswer> {
         if asked.version != VERSION {
             return Err(crate::agent::other_version(asked.version));
         }
@@ -197,7 +204,7 @@ impl App {
         enrolment::judge(&self.store.state(), &newcomer, now)?;
         let (certificate, issued) = self.authority.issue_host(&asked.host_name, &request, now)?;
         let actor = format!("host/{}", asked.host_name);
-        let cause = Cause { actor, request_id: String::new(), why: "host enrol".to_owned() };
+        let cause = Cause { actor, request_id: request_id.to_owned(), why: "host enrol".to_owned() };
         self.store.transact(cause, move |txn| enrolment::enrol(txn, &newcomer, issued)).await?;
         tracing::info!(host = asked.host_name, "a host was enrolled");
         Ok(EnrolAnswer { certificate, ca: self.authority.pem().to_owned() })

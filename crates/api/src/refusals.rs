@@ -15,7 +15,7 @@ const BURST: i64 = 20;
 const EVERY_MS: i64 = 10_000;
 
 /// How long the same refusal of the same agent is not written again, in milliseconds.
-const SAME_MS: i64 = 60_000;
+const SAME_MS: i64 = 600_000;
 
 /// How many are remembered for that.
 const REMEMBERED_MAX: usize = 256;
@@ -80,12 +80,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_is_written_once_a_minute_and_a_flood_is_rationed() {
+    fn the_same_is_written_once_in_ten_minutes_and_a_flood_is_rationed() {
         let (mut ration, now) = (Ration::default(), Timestamp(1_000_000_000_000_000));
         assert_eq!(ration.admit("a", now), Some(0));
         assert_eq!(ration.admit("a", now), None);
         assert_eq!(ration.admit("b", now), Some(1));
-        assert_eq!(ration.admit("a", now.plus_s(61)), Some(0));
+        assert_eq!(ration.admit("a", now.plus_s(601)), Some(0));
         let later = now.plus_s(10_000);
         let written = (0..1_000).filter(|i| ration.admit(&format!("c{i}"), later).is_some()).count();
         assert_eq!(written, 20);
