@@ -35,6 +35,7 @@ pub fn binary() -> Result<PathBuf> {
 fn spawn(data: &Path, address: SocketAddr, hosts: usize) -> Result<Child> {
     let mut command = Command::new(binary()?);
     command.arg("--data").arg(data).args(["up", "--listen", &address.to_string()]);
+    command.args(["--agent-listen", "127.0.0.1:0"]);
     if hosts > 0 {
         command.args(["--sim-hosts", &hosts.to_string()]);
     }

@@ -66,7 +66,8 @@ class Cloud:
         self._token = None
 
     def start(self):
-        args = [BINARY, "--data", self.data, "up", "--listen", f"127.0.0.1:{self.port}"]
+        args = [BINARY, "--data", self.data, "up", "--listen", f"127.0.0.1:{self.port}",
+                "--agent-listen", "127.0.0.1:0"]
         if self.hosts:
             args += ["--sim-hosts", str(self.hosts)]
         self.data.mkdir(parents=True, exist_ok=True)
@@ -126,11 +127,18 @@ class Cloud:
     def openstack_json(self, *args):
         return json.loads(self.openstack(*args, "-f", "json"))
 
-    def lenticular(self, *args):
+    def lenticular(self, *args, ok=True):
+        """Runs the operator's command; gives what it printed, or with ok=False its exit code and all output."""
         done = subprocess.run([BINARY, "--data", self.data, *args], env=self.client_env(), capture_output=True, text=True,
                               timeout=DEADLINE_S)
+        if not ok:
+            return done.returncode, done.stdout + done.stderr
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def enrol(self, *args):
+        """Makes a token that lets a host in: `token`, `join` and more."""
+        return json.loads(self.lenticular("host", "enrol", "--json", *args))
 
     # -- over HTTP
 

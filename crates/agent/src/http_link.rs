@@ -1,21 +1,26 @@
-//! The link to the control plane over HTTP: one bearer token, a deadline on every call.
+//! The link to the control plane over HTTP and mutual TLS: a deadline on every call, and a certificate that is renewed in
+//! good time.
 
-use crate::link::{Call, Chunks, Link, LinkError};
+use crate::{
+    endpoint::{Connect, Endpoint},
+    identity::{certificate_request, new_key, Identity, IdentityError},
+    link::{Call, Chunks, Link, LinkError},
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{
-    body::Incoming,
-    header::{AUTHORIZATION, CONTENT_TYPE},
-    Method, Request, Response, StatusCode,
-};
-use hyper_util::{
-    client::legacy::{connect::HttpConnector, Client},
-    rt::TokioExecutor,
-};
+use hyper::{body::Incoming, header::CONTENT_TYPE, Method, Request, Response, StatusCode};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use lenticular_model::{HostId, ImageId, ServerId};
-use lenticular_wire::agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome};
+use lenticular_wire::{
+    agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome},
+    enrol::{EnrolAnswer, RenewRequest},
+};
 use serde::{de::DeserializeOwned, Serialize};
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 /// An ordinary call.
 const CALL_S_MAX: u64 = 15;
@@ -25,42 +30,87 @@ const POLL_SLACK_MS: u64 = 10_000;
 const CHUNK_S_MAX: u64 = 30;
 /// The largest answer that is read whole.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// The longest sleep until the certificate is looked at again: clocks are set now and then.
+const LOOK_S_MAX: i64 = 3_600;
+/// Until a renewal that failed is tried again. A third of the certificate's life is left for that.
+const RENEW_RETRY: Duration = Duration::from_secs(30);
+
+type HttpClient = Client<Connect, Full<Bytes>>;
 
 /// The control plane behind a URL.
 pub struct HttpLink {
-    base: String,
-    authorization: String,
-    client: Client<HttpConnector, Full<Bytes>>,
+    endpoint: Endpoint,
+    identity: Identity,
+    /// With the serial number of the certificate that its connections show.
+    client: Mutex<(String, HttpClient)>,
 }
 
-/// The URL given is not one that this link can use.
-#[derive(Debug, thiserror::Error)]
-#[error("'{0}' is not the URL of a control plane; it looks like http://10.0.0.1:8700")]
-pub struct BadUrl(String);
-
 impl HttpLink {
-    /// A link to the control plane at `base` (`http://host:port`), with the secret that it knows agents by.
+    /// A link to the control plane at `base` (`https://host:port`), as the host of this identity.
     ///
     /// # Errors
-    /// The URL is not an `http://` one.
-    pub fn new(base: &str, secret: &str) -> Result<Self, BadUrl> {
-        let trimmed = base.trim_end_matches('/');
-        let uri: hyper::Uri = trimmed.parse().map_err(|_| BadUrl(base.to_owned()))?;
-        if uri.scheme_str() != Some("http") || uri.host().is_none() {
-            return Err(BadUrl(base.to_owned()));
+    /// The URL is not such a one.
+    pub fn new(base: &str, identity: Identity) -> Result<Self, IdentityError> {
+        let endpoint = Endpoint::of(base)?;
+        let client = client(&endpoint, &identity);
+        Ok(Self { endpoint, client: Mutex::new((identity.certificate().serial, client)), identity })
+    }
+
+    /// The client, whose connections are kept as long as the certificate is the same.
+    fn client(&self) -> HttpClient {
+        let serial = self.identity.certificate().serial;
+        let mut held = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.0 != serial {
+            *held = (serial, client(&self.endpoint, &self.identity));
         }
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(Duration::from_secs(5)));
-        Ok(Self {
-            base: trimmed.to_owned(),
-            authorization: format!("Bearer {secret}"),
-            client: Client::builder(TokioExecutor::new()).build(connector),
-        })
+        held.1.clone()
+    }
+
+    /// Renews the certificate whenever two thirds of its life are over, for as long as it is polled.
+    pub async fn keep_identity(&self) {
+        loop {
+            let (now, renew_at) = (self.identity.now(), self.identity.certificate().renew_at());
+            if now < renew_at {
+                let ms = renew_at.since_ms(now).clamp(1, LOOK_S_MAX * 1_000);
+                tokio::time::sleep(Duration::from_millis(u64::try_from(ms).unwrap_or(1))).await;
+                continue;
+            }
+            match self.renew().await {
+                Ok(()) => {
+                    let until = self.identity.certificate().not_after.iso();
+                    tracing::info!(until, "the host's certificate was renewed");
+                }
+                Err(why) => {
+                    let until = self.identity.certificate().not_after.iso();
+                    tracing::warn!(%why, until, "the host's certificate could not be renewed; it is tried again");
+                    tokio::time::sleep(RENEW_RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Gets a new certificate for a new key, and goes on with it.
+    ///
+    /// # Errors
+    /// The control plane cannot be reached or refuses, or the new one cannot be used or saved.
+    pub async fn renew(&self) -> Result<(), IdentityError> {
+        self.identity.check_time()?;
+        let key = new_key()?;
+        let request = RenewRequest { request: certificate_request(&key, &self.identity.host_name())? };
+        let asked = self.within(Duration::from_secs(CALL_S_MAX), async {
+            json::<EnrolAnswer>(self.post("/agent/v1/renew", &request).await?).await
+        });
+        let answer = asked.await.map_err(|error| match error {
+            LinkError::Refused { status, body } => IdentityError::Refused { status, message: body },
+            error => {
+                IdentityError::Unreachable { at: self.endpoint.base().to_owned(), why: error.to_string() }
+            }
+        })?;
+        self.identity.replace(&answer, &key)
     }
 
     fn unreachable(&self, why: impl ToString) -> LinkError {
-        LinkError::Unreachable { at: self.base.clone(), why: why.to_string() }
+        LinkError::Unreachable { at: self.endpoint.base().to_owned(), why: why.to_string() }
     }
 
     async fn within<T>(
@@ -77,19 +127,17 @@ impl HttpLink {
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, LinkError> {
         let request = Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.base))
-            .header(AUTHORIZATION, &self.authorization)
+            .uri(format!("{}{path}", self.endpoint.base()))
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|e| LinkError::Nonsense(e.to_string()))?;
-        let response = self.client.request(request).await.map_err(|e| self.unreachable(chain(&e)))?;
+        let response = self.client().request(request).await.map_err(|e| self.unreachable(chain(&e)))?;
         match response.status() {
             status if status.is_success() => Ok(response),
             StatusCode::NOT_FOUND | StatusCode::GONE => Err(LinkError::Unknown),
             status => {
                 let body = read(response.into_body(), 4096).await.unwrap_or_default();
-                let body = String::from_utf8_lossy(&body).into_owned();
-                Err(LinkError::Refused { status: status.as_u16(), body })
+                Err(LinkError::Refused { status: status.as_u16(), body: message(&body) })
             }
         }
     }
@@ -100,8 +148,20 @@ impl HttpLink {
     }
 }
 
+fn client(endpoint: &Endpoint, identity: &Identity) -> HttpClient {
+    let connect = Connect { endpoint: endpoint.clone(), identity: identity.clone() };
+    Client::builder(TokioExecutor::new()).build(connect)
+}
+
+/// What a refusal says to people.
+pub(crate) fn message(body: &[u8]) -> String {
+    let read: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let message = read.as_ref().and_then(|body| body["error"]["message"].as_str());
+    message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
+}
+
 /// The whole chain of causes: hyper's outermost error says next to nothing.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -111,7 +171,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-async fn read(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, LinkError> {
+pub(crate) async fn read(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, LinkError> {
     let mut all = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| LinkError::Nonsense(chain(&e)))?;
@@ -163,7 +223,7 @@ impl Link for HttpLink {
         Box::pin(self.within(Duration::from_secs(CALL_S_MAX), async move {
             let response =
                 self.send(Method::GET, &format!("/agent/v1/images/{image}/data"), Bytes::new()).await?;
-            let chunks = BodyChunks { body: response.into_body(), at: self.base.clone() };
+            let chunks = BodyChunks { body: response.into_body(), at: self.endpoint.base().to_owned() };
             Ok(Box::new(chunks) as Box<dyn Chunks>)
         }))
     }
@@ -211,23 +271,29 @@ impl Chunks for BodyChunks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::test_ca::{clock, Ca, BEGIN_S};
+    use lenticular_wire::certificate::Role;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
     };
 
-    /// Answers one request with these bytes; the request comes back.
-    async fn serve_once(answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
+    /// A link to a control plane that answers one request with these bytes; the request comes back.
+    async fn serve_once(answer: &'static str) -> (HttpLink, tokio::task::JoinHandle<String>) {
+        let (ca, (_, clock)) = (Ca::new(), clock());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let acceptor = ca.control_plane(&clock);
         let served = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            assert_eq!(Identity::peer_of(stream.get_ref().1).as_deref(), Some("rack-1"));
             let mut request = vec![0; 65536];
             let n = stream.read(&mut request).await.unwrap();
             stream.write_all(answer.as_bytes()).await.unwrap();
             String::from_utf8_lossy(&request[..n]).into_owned()
         });
-        (url, served)
+        (HttpLink::new(&url, ca.host("rack-1", &clock, None)).unwrap(), served)
     }
 
     fn host() -> HostId {
@@ -236,8 +302,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_host_that_is_not_known_is_told_so() {
-        let (url, served) = serve_once("HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n").await;
-        let link = HttpLink::new(&url, "s3cret").unwrap();
+        let (link, served) = serve_once("HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n").await;
         let query = OrdersQuery {
             session: 3,
             incarnation: lenticular_model::Incarnation::from_random([1; 16]),
@@ -250,33 +315,68 @@ mod tests {
             request.contains("session=3&incarnation=") && request.contains("after=7&wait_ms=5"),
             "{request}"
         );
-        assert!(request.contains("authorization: Bearer s3cret"), "{request}");
     }
 
     #[tokio::test]
     async fn images_come_piece_by_piece_and_missing_user_data_is_none() {
-        let (url, _served) = serve_once(
+        let (link, _served) = serve_once(
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
         )
         .await;
-        let link = HttpLink::new(&url, "x").unwrap();
         let mut chunks = link.image(ImageId::from_random([1; 16])).await.unwrap();
         let mut all = Vec::new();
         while let Some(piece) = chunks.next().await.unwrap() {
             all.extend_from_slice(&piece);
         }
         assert_eq!(all, b"abcde");
-        let (url, _served) = serve_once("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
-        let link = HttpLink::new(&url, "x").unwrap();
+        let (link, _served) = serve_once("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
         assert_eq!(link.user_data(ServerId::from_random([1; 16])).await, Ok(None));
     }
 
     #[tokio::test]
+    async fn one_connection_serves_many_calls_until_the_certificate_changes() {
+        let (ca, (_, clock)) = (Ca::new(), clock());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let acceptor = ca.control_plane(&clock);
+        let (count, counted) = tokio::sync::watch::channel(0);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                count.send_modify(|count| *count += 1);
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let mut stream = acceptor.accept(stream).await.unwrap();
+                    let mut request = [0; 4096];
+                    while stream.read(&mut request).await.is_ok_and(|n| n > 0) {
+                        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+                    }
+                });
+            }
+        });
+        let identity = ca.host("rack-1", &clock, None);
+        let link = HttpLink::new(&url, identity.clone()).unwrap();
+        let answer = Answer { id: 1, result: Ok(String::new()) };
+        for _ in 0..3 {
+            link.answer(host(), &answer).await.unwrap();
+        }
+        assert_eq!(*counted.borrow(), 1);
+        let key = new_key().unwrap();
+        let certificate = ca.certificate("rack-1", Role::Host, &key, BEGIN_S);
+        identity.replace(&EnrolAnswer { certificate, ca: ca.pem.clone() }, &key).unwrap();
+        for _ in 0..3 {
+            link.answer(host(), &answer).await.unwrap();
+        }
+        assert_eq!(*counted.borrow(), 2);
+    }
+
+    #[tokio::test]
     async fn nobody_there_and_bad_urls_are_said_plainly() {
-        let link = HttpLink::new("http://127.0.0.1:1", "x").unwrap();
+        let (ca, (_, clock)) = (Ca::new(), clock());
+        let identity = ca.host("rack-1", &clock, None);
+        let link = HttpLink::new("https://127.0.0.1:1", identity.clone()).unwrap();
         let error = link.user_data(ServerId::from_random([1; 16])).await.unwrap_err();
         assert!(error.to_string().contains("does not answer"), "{error}");
-        assert!(HttpLink::new("https://x", "x").is_err());
-        assert!(HttpLink::new("nonsense", "x").is_err());
+        assert!(HttpLink::new("http://x", identity.clone()).is_err());
+        assert!(HttpLink::new("nonsense", identity).is_err());
     }
 }

@@ -8,21 +8,26 @@
 mod config_drive;
 pub mod core;
 pub mod driver;
+mod endpoint;
 mod exec;
 mod files;
 mod http_link;
+pub mod identity;
 mod iso;
 mod link;
 mod machine;
 pub mod peer;
+mod peer_tls;
 mod power_off;
 mod runtime;
 #[cfg(test)]
 mod testing;
 
 pub use driver::sim::{Knob, SimKnobs, SimNet};
-pub use http_link::{BadUrl, HttpLink};
+pub use http_link::HttpLink;
+pub use identity::{join, Clock, Identity, IdentityError, Joining};
 pub use link::{Call, Chunks, Link, LinkError};
+pub use peer_tls::TlsTransport;
 pub use power_off::power_off;
 pub use runtime::AgentError;
 

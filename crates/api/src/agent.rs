@@ -3,14 +3,13 @@
 use crate::{
     app::{empty, json, App},
     body::Message,
-    ctx::header,
-    fault::{Fault, Handled},
+    enrol::Peer,
+    fault::Handled,
     image,
     query::Query,
 };
 use axum::{
-    extract::{FromRequestParts, Path, RawQuery, State},
-    http::request::Parts,
+    extract::{Path, RawQuery, State},
     response::Response,
     routing::{get, post},
     Router,
@@ -21,7 +20,7 @@ use lenticular_model::{
     Cause, HostId, Kind, ServerId,
 };
 use lenticular_wire::agent::{
-    orders, Answer, Hello, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX,
+    order, orders, Answer, Hello, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX,
 };
 use std::time::Duration;
 
@@ -36,37 +35,13 @@ pub fn routes() -> Router<App> {
         .route("/agent/v1/servers/{server}/user-data", get(user_data))
 }
 
-/// A request by an agent that showed the cloud's secret.
-pub struct AgentAuth;
-
-impl FromRequestParts<App> for AgentAuth {
-    type Rejection = Fault;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Fault> {
-        let shown = header(&parts.headers, "authorization").and_then(|h| h.strip_prefix("Bearer "));
-        let wanted = app.config.agent_secret.as_bytes();
-        let same = shown.is_some_and(|s| s.len() == wanted.len() && equal(s.as_bytes(), wanted));
-        match same {
-            true => Ok(Self),
-            false => Err(Error::unauthorized(
-                "The agent's secret is wrong; take it from the control plane's data directory.",
-            )
-            .into()),
-        }
-    }
-}
-
-/// Compares without telling by the time it takes how much was right.
-fn equal(a: &[u8], b: &[u8]) -> bool {
-    a.iter().zip(b).fold(0, |differ, (x, y)| differ | (x ^ y)) == 0
-}
-
-async fn hello(_: AgentAuth, State(app): State<App>, Message(hello): Message<Hello>) -> Handled {
+async fn hello(peer: Peer, State(app): State<App>, Message(hello): Message<Hello>) -> Handled {
+    peer.may_be(&app, &hello.host_name).await?;
     json(200, &app.agent_hello(hello).await?)
 }
 
 async fn poll(
-    _: AgentAuth,
+    peer: Peer,
     State(app): State<App>,
     Path(host): Path<String>,
     RawQuery(query): RawQuery,
@@ -79,31 +54,43 @@ async fn poll(
         after: query.number("after")?.ok_or_else(bad)?,
         wait_ms: query.number("wait_ms")?.unwrap_or(0),
     };
-    json(200, &app.agent_orders(host_id(&host)?, &query).await?)
+    let host = host_id(&host)?;
+    peer.is(&app, host).await?;
+    json(200, &app.agent_orders(host, &query).await?)
 }
 
 async fn observe(
-    _: AgentAuth,
+    peer: Peer,
     State(app): State<App>,
     Path(host): Path<String>,
     Message(report): Message<Report>,
 ) -> Handled {
-    app.agent_report(host_id(&host)?, report).await?;
+    let host = host_id(&host)?;
+    peer.is(&app, host).await?;
+    app.agent_report(host, report).await?;
     empty(204)
 }
 
 async fn answer(
-    _: AgentAuth,
+    peer: Peer,
     State(app): State<App>,
     Path(host): Path<String>,
     Message(answer): Message<Answer>,
 ) -> Handled {
-    app.agent_answer(host_id(&host)?, answer);
+    let host = host_id(&host)?;
+    peer.is(&app, host).await?;
+    app.agent_answer(host, answer);
     empty(204)
 }
 
-async fn user_data(_: AgentAuth, State(app): State<App>, Path(server): Path<String>) -> Handled {
+async fn user_data(peer: Peer, State(app): State<App>, Path(server): Path<String>) -> Handled {
     let server: ServerId = server.parse().map_err(|_| Error::not_found("Server", &server))?;
+    // It may hold secrets: only a host that has business with the server reads it.
+    let state = app.store.state();
+    let host = state.index.host_names.get(&peer.name);
+    if host.and_then(|host| order(&state, *host, server)).is_none() {
+        return Err(Error::not_found("User data of server", server).into());
+    }
     let data =
         app.agent_user_data(server).await?.ok_or_else(|| Error::not_found("User data of server", server))?;
     Ok(Response::new(axum::body::Body::from(data)))
@@ -111,6 +98,14 @@ async fn user_data(_: AgentAuth, State(app): State<App>, Path(server): Path<Stri
 
 fn host_id(text: &str) -> Result<HostId> {
     text.parse().map_err(|_| Error::not_found("Host", text))
+}
+
+/// Refuses an agent that speaks another version.
+pub fn other_version(theirs: u32) -> Error {
+    Error::invalid(format!(
+        "The agent speaks version {theirs} of the agent protocol, the control plane version {VERSION}. Run the same \
+         release on both."
+    ))
 }
 
 /// How long a contact is news: within this, another changes nothing worth a transaction.
@@ -123,11 +118,7 @@ impl App {
     /// It speaks another version of the protocol, or the store takes no commits.
     pub async fn agent_hello(&self, hello: Hello) -> Result<Welcome> {
         if hello.version != VERSION {
-            return Err(Error::invalid(format!(
-                "The agent speaks version {} of the agent protocol, the control plane version {VERSION}. Run the same \
-                 release on both.",
-                hello.version
-            )));
+            return Err(other_version(hello.version));
         }
         let cause = Cause {
             actor: format!("host/{}", hello.host_name),

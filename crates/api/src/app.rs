@@ -1,8 +1,11 @@
 //! The cloud as one HTTP service: what its handlers share, its routes, and what is done to every request.
 
 use crate::{
-    agent, compute,
+    agent,
+    authority::Authority,
+    compute,
     ctx::{self, RequestId},
+    enrol,
     fault::{self, render, service_of},
     identity,
     image::{self, store::ImageStore},
@@ -12,6 +15,7 @@ use crate::{
     network, operator,
     password::Passwords,
     path, placement,
+    refusals::Refusals,
     token::Tokens,
 };
 use axum::{
@@ -33,8 +37,8 @@ use std::{ops::Deref, sync::Arc, time::Instant};
 pub struct Config {
     /// Where clients reach the cloud, without a slash at the end.
     pub public_url: String,
-    /// What agents must show.
-    pub agent_secret: String,
+    /// Where agents join, without a slash at the end.
+    pub agent_url: String,
 }
 
 /// What all handlers share. Cheap to clone.
@@ -53,6 +57,10 @@ pub struct Parts {
     pub images: ImageStore,
     /// The agents' links.
     pub links: Arc<Links>,
+    /// What signs the certificates of hosts.
+    pub authority: Authority,
+    /// Agents that were refused.
+    pub refusals: Refusals,
     /// Counters.
     pub metrics: Metrics,
     /// What the outside decides.
@@ -77,17 +85,29 @@ impl App {
         tokens: Tokens,
         passwords: Passwords,
         images: ImageStore,
+        authority: Authority,
         config: Config,
         clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     ) -> Self {
         let links = Arc::new(Links::default());
         tokio::spawn(wake(links.clone(), store.subscribe()));
-        let metrics = Metrics::default();
-        Self(Arc::new(Parts { store, tokens, passwords, images, links, metrics, config, clock }))
+        let (metrics, refusals) = (Metrics::default(), Refusals::default());
+        Self(Arc::new(Parts {
+            store,
+            tokens,
+            passwords,
+            images,
+            links,
+            authority,
+            refusals,
+            metrics,
+            config,
+            clock,
+        }))
     }
 }
 
-/// All routes.
+/// All routes for clients and operators.
 pub fn router(app: App) -> Router {
     let routes = Router::new()
         .merge(identity::routes())
@@ -96,11 +116,20 @@ pub fn router(app: App) -> Router {
         .merge(network::routes())
         .merge(placement::routes())
         .merge(operator::routes())
-        .merge(agent::routes())
         .route("/", get(versions))
         .route("/healthz", get(health))
         .route("/metrics", get(metrics::show))
         .with_state(app.clone());
+    surrounded(app, routes)
+}
+
+/// All routes for agents.
+pub fn agent_router(app: App) -> Router {
+    let routes = Router::new().merge(agent::routes()).merge(enrol::routes()).with_state(app.clone());
+    surrounded(app, routes)
+}
+
+fn surrounded(app: App, routes: Router) -> Router {
     // A layer of the routes' own router would come after the choice of the route, and could not settle the path.
     Router::new().fallback_service(routes).layer(from_fn_with_state(app, around))
 }

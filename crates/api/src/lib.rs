@@ -1,13 +1,17 @@
-//! HTTP: a folder for each OpenStack service, one for operators, one for agents, on one listener.
+//! HTTP: a folder for each OpenStack service, files for operators and agents; clients and
+//! operators come by one listener, agents by another, which asks for their certificates.
 //!
 //! A handler reads the request, runs one command in one transaction or reads one snapshot, and renders the answer. It
 //! decides nothing that a command could decide, and never calls an agent.
 
 mod agent;
+mod agent_tls;
 mod app;
+mod authority;
 mod body;
 mod compute;
 mod ctx;
+mod enrol;
 mod fault;
 mod identity;
 mod image;
@@ -21,11 +25,15 @@ mod password;
 mod path;
 mod placement;
 mod query;
+mod refusals;
 mod serve;
 mod token;
 
-pub use app::{router, App, Config};
+pub use agent_tls::AgentTls;
+pub use app::{agent_router, router, App, Config};
+pub use authority::Authority;
+pub use enrol::OWN_HOST;
 pub use image::store::ImageStore;
 pub use password::{hash as hash_password, Passwords};
-pub use serve::serve;
+pub use serve::{serve, serve_agents};
 pub use token::Tokens;

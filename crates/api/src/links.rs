@@ -53,6 +53,12 @@ impl Links {
     /// Wakes the polls that a commit concerns.
     pub fn committed(&self, state: &State, changes: &[(Kind, String)]) {
         let mut woken: Vec<HostId> = Vec::new();
+        let mut wake = |host: HostId| {
+            if !woken.contains(&host) {
+                woken.push(host);
+                self.of(host).news.notify_waiters();
+            }
+        };
         for (kind, id) in changes {
             let server = match kind {
                 Kind::Server => id.parse().ok(),
@@ -60,15 +66,19 @@ impl Links {
                 Kind::DiskCopy => {
                     id.parse().ok().and_then(|id: DiskCopyId| Some(state.disk_copies.get(&id)?.server_id))
                 }
+                // Its session ended from here: it need not wait to be told.
+                Kind::Contact => {
+                    id.parse()
+                        .ok()
+                        .filter(|id| !state.contacts.contains_key(id))
+                        .into_iter()
+                        .for_each(&mut wake);
+                    None
+                }
                 _ => None,
             };
             let Some(server) = server else { continue };
-            for host in state.index.ordered_at(server, state.seq) {
-                if !woken.contains(&host) {
-                    woken.push(host);
-                    self.of(host).news.notify_waiters();
-                }
-            }
+            state.index.ordered_at(server, state.seq).for_each(&mut wake);
         }
     }
 

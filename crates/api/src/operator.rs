@@ -2,12 +2,17 @@
 
 use crate::{
     app::{json, App},
+    body::Message,
     ctx::Ctx,
     fault::Handled,
 };
-use axum::{extract::Path, routing::get, Router};
+use axum::{
+    extract::Path,
+    routing::{get, post},
+    Router,
+};
 use lenticular_control::{
-    command::{migration::copies, server::ports},
+    command::{enrolment, migration::copies, server::ports},
     schedule::Verdict,
 };
 use lenticular_model::{
@@ -17,9 +22,13 @@ use lenticular_model::{
     migration::Leg,
     policy::{self, Action},
     server::Server,
-    HostId, Kind, ServerId, State,
+    Cause, HostId, Kind, ServerId, State,
 };
-use lenticular_wire::operator::{DiskView, Explanation, HostView, JournalLine, MoveView, Refusal, Where};
+use lenticular_store::HistoryEntry;
+use lenticular_wire::operator::{
+    DiskView, EnrolAsk, EnrolToken, Explanation, HostView, JournalLine, MoveView, Refusal, RetireAsk,
+    RetiredView, Where,
+};
 use std::sync::Arc;
 
 /// The routes.
@@ -29,6 +38,9 @@ pub fn routes() -> Router<App> {
         .route("/operator/v1/servers/{server}/explain", get(explain))
         .route("/operator/v1/servers/{server}/journal", get(journal))
         .route("/operator/v1/hosts", get(hosts))
+        .route("/operator/v1/hosts/enrol", post(enrol))
+        .route("/operator/v1/hosts/{host}/retire", post(retire))
+        .route("/operator/v1/refusals", get(refusals))
 }
 
 /// A server by its id, or by a name that only one has.
@@ -148,17 +160,51 @@ async fn explain(ctx: Ctx, Path(text): Path<String>) -> Handled {
 async fn journal(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let server = find(&ctx, &text)?;
     let entries = ctx.app.store.history(Kind::Server, &server.id.to_string()).await?;
-    let lines: Vec<JournalLine> = entries
-        .into_iter()
-        .map(|e| JournalLine {
-            seq: e.seq,
-            at: e.at.iso(),
-            actor: e.cause.actor,
-            request_id: e.cause.request_id,
-            why: e.cause.why,
-        })
-        .collect();
-    json(200, &lines)
+    json(200, &lines(entries))
+}
+
+fn lines(entries: Vec<HistoryEntry>) -> Vec<JournalLine> {
+    let line = |e: HistoryEntry| JournalLine {
+        seq: e.seq,
+        at: e.at.iso(),
+        actor: e.cause.actor,
+        request_id: e.cause.request_id,
+        why: e.cause.why,
+    };
+    entries.into_iter().map(line).collect()
+}
+
+/// Agents that were refused for the sake of security.
+async fn refusals(ctx: Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::OperatorRead, None)?;
+    json(200, &lines(ctx.app.store.history(Kind::Refusal, enrolment::REFUSALS).await?))
+}
+
+/// Makes a token that lets a host in.
+async fn enrol(ctx: Ctx, Message(ask): Message<EnrolAsk>) -> Handled {
+    let caller = ctx.caller.clone();
+    let why = match &ask.name {
+        Some(name) => format!("make a join token for {name}"),
+        None => "make a join token".to_owned(),
+    };
+    let cause = Cause { actor: caller.user_id.to_string(), request_id: caller.request_id.clone(), why };
+    let made =
+        ctx.app.join_token(cause, Some(caller), ask.name.clone(), ask.replace, ask.valid_for_s).await?;
+    let view = EnrolToken {
+        token: made.0.to_string(),
+        expires_at: made.1.iso(),
+        join: ctx.app.config.agent_url.clone(),
+        name: ask.name,
+    };
+    json(201, &view)
+}
+
+/// Takes a host out for good.
+async fn retire(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<RetireAsk>) -> Handled {
+    let of = name.clone();
+    let why = format!("retire host {}{}", name, if ask.force { " by force" } else { "" });
+    let retired = ctx.commit(&why, move |txn, caller| enrolment::retire(txn, caller, &of, ask.force)).await?;
+    json(200, &RetiredView { name, lost: retired.lost.iter().map(ToString::to_string).collect() })
 }
 
 async fn hosts(ctx: Ctx) -> Handled {

@@ -2,7 +2,7 @@
 
 use crate::cloud::Login;
 use anyhow::{anyhow, Context, Result};
-use serde::de::DeserializeOwned;
+use serde::{de::DeserializeOwned, Serialize};
 use serde_json::{json, Value};
 use std::time::Duration;
 
@@ -53,6 +53,19 @@ impl Client {
         let call = self.agent.get(&url).header("x-auth-token", &self.token).call();
         let mut answer = call.with_context(|| format!("{url} does not answer"))?;
         if answer.status() != 200 {
+            return Err(refusal(&mut answer, "the cloud refused"));
+        }
+        answer.body_mut().read_json().with_context(|| format!("the answer of {url} cannot be read"))
+    }
+    /// Posts and reads an answer.
+    ///
+    /// # Errors
+    /// The cloud cannot be reached, or refuses.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        let url = format!("{}{path}", self.base);
+        let call = self.agent.post(&url).header("x-auth-token", &self.token).send_json(body);
+        let mut answer = call.with_context(|| format!("{url} does not answer"))?;
+        if !answer.status().is_success() {
             return Err(refusal(&mut answer, "the cloud refused"));
         }
         answer.body_mut().read_json().with_context(|| format!("the answer of {url} cannot be read"))

@@ -7,7 +7,9 @@ mod show;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use client::Client;
-use lenticular_wire::operator::{Explanation, HostView, JournalLine, Where};
+use lenticular_wire::operator::{
+    EnrolAsk, EnrolToken, Explanation, HostView, JournalLine, RetireAsk, RetiredView, Where,
+};
 use std::{io::Write, path::PathBuf};
 
 /// Which cloud is asked.
@@ -49,11 +51,50 @@ pub enum ServerCommand {
     },
 }
 
-/// What can be asked about hosts.
+/// What can be asked about hosts, and done to them.
 #[derive(Debug, Clone, Subcommand)]
 pub enum HostCommand {
     /// All hosts: what each has, what is taken, and whether it may take more.
     List,
+    /// Makes a token that lets one host in, once.
+    Enrol {
+        /// The only name that it is good for; any that no host has, if not said.
+        name: Option<String>,
+        /// How long it can be used: 90s, 30m, 1h, 2d.
+        #[arg(long, default_value = "1h", value_parser = seconds)]
+        valid_for: i64,
+        /// Let it replace the host of that name, whose certificate ends with that.
+        #[arg(long, requires = "name")]
+        replace: bool,
+        /// Print JSON, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Takes a host out for good: it must have no servers. Its certificate is revoked.
+    Retire {
+        /// Its name.
+        name: String,
+        /// It is lost, and the disks of the servers there with it. Only for a host that is silent.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Agents that were refused: who, when and why.
+    Refusals,
+}
+
+/// Reads a time such as `90s`, `30m`, `1h` or `2d`.
+fn seconds(text: &str) -> Result<i64, String> {
+    let unit = text.char_indices().next_back().map_or(0, |(at, _)| at);
+    let (number, unit) = text.split_at(unit);
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 24 * 3_600,
+        _ => return Err("it needs a unit: 90s, 30m, 1h, 2d".to_owned()),
+    };
+    let number: i64 = number.parse().map_err(|_| format!("'{number}' is no number"))?;
+    number.checked_mul(unit).filter(|s| *s > 0).ok_or_else(|| "it is out of range".to_owned())
 }
 
 /// Answers a question about a server.
@@ -80,7 +121,7 @@ pub fn server(command: &ServerCommand, cloud: &CloudArgs, out: &mut impl Write) 
     }
 }
 
-/// Answers a question about hosts.
+/// Answers a question about hosts, or does something to one.
 ///
 /// # Errors
 /// The cloud cannot be reached, or refuses.
@@ -88,5 +129,34 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
     let client = Client::login(&cloud::find(cloud)?)?;
     match command {
         HostCommand::List => show::hosts(&client.get::<Vec<HostView>>("/operator/v1/hosts")?, out),
+        HostCommand::Enrol { name, valid_for, replace, json } => {
+            let ask = EnrolAsk { name: name.clone(), valid_for_s: *valid_for, replace: *replace };
+            let made: EnrolToken = client.post("/operator/v1/hosts/enrol", &ask)?;
+            match json {
+                true => Ok(writeln!(out, "{}", serde_json::to_string_pretty(&made)?)?),
+                false => show::token(&made, out),
+            }
+        }
+        HostCommand::Retire { name, force } => {
+            let path = format!("/operator/v1/hosts/{}/retire", client::escape(name));
+            show::retired(&client.post::<RetiredView>(&path, &RetireAsk { force: *force })?, out)
+        }
+        HostCommand::Refusals => {
+            show::journal(&client.get::<Vec<JournalLine>>("/operator/v1/refusals")?, out)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        assert_eq!(seconds("90s"), Ok(90));
+        assert_eq!(seconds("2d"), Ok(172_800));
+        for bad in ["", "h", "1", "1x", "-1h", "0s", "1ü", "99999999999999999d"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use comfy_table::{presets::UTF8_FULL_CONDENSED, Table};
-use lenticular_wire::operator::{Explanation, HostView, JournalLine, Where};
+use lenticular_wire::operator::{EnrolToken, Explanation, HostView, JournalLine, RetiredView, Where};
 use std::io::Write;
 
 fn table<const N: usize>(head: [&str; N]) -> Table {
@@ -77,6 +77,27 @@ pub fn journal(lines: &[JournalLine], out: &mut impl Write) -> Result<()> {
         table.add_row([&line.seq.to_string(), &line.at, &line.actor, &line.request_id, &line.why]);
     }
     Ok(writeln!(out, "{table}")?)
+}
+
+/// A token for a host, and what to do with it.
+pub fn token(made: &EnrolToken, out: &mut impl Write) -> Result<()> {
+    writeln!(out, "{}\n", made.token)?;
+    let name = made.name.as_ref().map(|name| format!(" --name {name}")).unwrap_or_default();
+    writeln!(out, "It lets one host in, until {}. On that host:\n", made.expires_at)?;
+    let (join, token) = (&made.join, &made.token);
+    Ok(writeln!(
+        out,
+        "    lenticular agent --join {join} --state /var/lib/lenticular-agent{name} --token {token}"
+    )?)
+}
+
+/// A host that was retired.
+pub fn retired(retired: &RetiredView, out: &mut impl Write) -> Result<()> {
+    writeln!(out, "The host {} is retired: its certificate counts no more.", retired.name)?;
+    for server in &retired.lost {
+        writeln!(out, "Server {server} lost its disk with it, and is in error.")?;
+    }
+    Ok(())
 }
 
 /// All hosts.

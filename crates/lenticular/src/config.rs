@@ -15,6 +15,12 @@ pub struct ServerConfig {
     pub data: PathBuf,
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where to listen for agents.
+    #[serde(default = "default_agent_listen")]
+    pub agent_listen: SocketAddr,
+    /// Names and addresses by which agents reach it, beside the address that they come to.
+    #[serde(default)]
+    pub agent_names: Vec<String>,
     /// The URL that clients are told.
     #[serde(default)]
     pub public_url: Option<String>,
@@ -23,26 +29,54 @@ pub struct ServerConfig {
     pub store: Option<String>,
 }
 
-/// A host's agent.
-#[derive(Debug, Clone, Deserialize)]
+/// A host's agent. All of it can be said on the command line, too.
+#[derive(Debug, Clone, Default, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct AgentConfig {
-    /// The control plane's URL.
-    pub control_plane: String,
-    /// The file with the secret of the control plane's data directory (`agent-secret`).
-    pub secret_file: PathBuf,
-    /// Where guests, bases and the agent's own state are kept.
-    pub state: PathBuf,
+    /// Where the control plane takes agents (https://ADDR:PORT); known from the last time if not said.
+    #[arg(long)]
+    #[serde(default)]
+    pub join: Option<String>,
+    /// The token to join with, from `lenticular host enrol`. Not needed once the host has joined.
+    #[arg(long)]
+    #[serde(default)]
+    pub token: Option<String>,
+    /// Where guests, bases, the host's identity and the agent's own state are kept.
+    #[arg(long)]
+    #[serde(default)]
+    pub state: Option<PathBuf>,
     /// The host's name; the machine's own if not said.
+    #[arg(long)]
     #[serde(default)]
     pub name: Option<String>,
     /// The availability zone of a new host.
-    #[serde(default = "default_zone")]
-    pub zone: String,
+    #[arg(long)]
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Where to listen for other hosts' agents (ADDR:PORT); the address by which this host reaches the control plane if
+    /// not said. Guests come and go by it.
+    #[arg(long)]
+    #[serde(default)]
+    pub peer_listen: Option<SocketAddr>,
 }
 
-fn default_zone() -> String {
-    lenticular_model::host::DEFAULT_ZONE.to_owned()
+impl AgentConfig {
+    /// What is said here, and the rest as `other` has it.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            join: self.join.or(other.join),
+            token: self.token.or(other.token),
+            state: self.state.or(other.state),
+            name: self.name.or(other.name),
+            zone: self.zone.or(other.zone),
+            peer_listen: self.peer_listen.or(other.peer_listen),
+        }
+    }
+}
+
+/// Where agents are listened for unless it is said.
+pub fn default_agent_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 9171))
 }
 
 /// Reads a configuration.

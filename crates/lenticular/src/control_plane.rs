@@ -1,15 +1,19 @@
-//! Starts a control plane: store, first records, controllers and the API, on one listener.
+//! Starts a control plane: store, first records, controllers and the API, on a listener for clients and one for
+//! agents.
 
 use crate::{
     clock, controllers,
     data::{self, DataDir},
 };
 use anyhow::{Context, Result};
-use lenticular_api::{hash_password, App, Config, ImageStore, Passwords, Tokens};
+use lenticular_api::{hash_password, AgentTls, App, Config, ImageStore, Passwords, Tokens};
 use lenticular_control::bootstrap;
-use lenticular_model::{Cause, Incarnation};
+use lenticular_model::{enrolment::is_host_name, Cause, Incarnation};
 use lenticular_store::{Engine, Postgres, Sqlite, Store, Writer};
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 use tokio::{net::TcpListener, sync::watch};
 
 /// How long a token holds, in seconds.
@@ -27,9 +31,13 @@ pub struct ControlPlane {
     pub app: App,
     /// Where clients reach it.
     pub url: String,
-    /// Its own address.
-    pub address: SocketAddr,
+    /// Where agents join it.
+    pub agent_url: String,
+    /// Where an agent on this machine does.
+    pub local_agent_url: String,
     listener: TcpListener,
+    agent_listener: TcpListener,
+    agent_tls: AgentTls,
 }
 
 /// How a control plane is started.
@@ -38,6 +46,10 @@ pub struct Options<'o> {
     pub data: &'o DataDir,
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where to listen for agents.
+    pub agent_listen: SocketAddr,
+    /// Names and addresses by which agents reach it, beside the address that they come to.
+    pub agent_names: &'o [String],
     /// The URL that clients are told.
     pub public_url: Option<&'o str>,
     /// A PostgreSQL connection string.
@@ -51,10 +63,8 @@ pub struct Options<'o> {
 pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     let data = options.data;
     let store = open_store(data, options.store).await?;
-    let listener = TcpListener::bind(options.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}; is another cloud running there?", options.listen))?;
-    let address = listener.local_addr()?;
+    let (listener, address) = listen(options.listen, "--listen").await?;
+    let (agent_listener, agent_address) = listen(options.agent_listen, "--agent-listen").await?;
     let url = match options.public_url {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => format!("http://{address}"),
@@ -70,12 +80,75 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
         let file = data.path("token-keys");
         format!("{} is damaged: each line must be 32 bytes in URL-safe base64. Restore it, or remove it: all must log in again then", file.display())
     })?;
+    let is_known = data.has("ca.key");
+    let authority = data.authority()?;
+    if !is_known && !store.state().enrolments.is_empty() {
+        tracing::warn!(
+            "the file ca.key was gone: the cloud has a new CA, and every host must be enrolled again with `lenticular \
+             host enrol NAME --replace`"
+        );
+    }
+    data.remove_agent_secret();
+    let agent_url = agent_url(options, agent_address, &url);
+    let config = Config { public_url: url.clone(), agent_url: agent_url.clone() };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let config = Config { public_url: url.clone(), agent_secret: data.agent_secret()? };
-    let app = App::new(store.clone(), tokens, Passwords::new(cores), images, config, clock::clock());
+    let app =
+        App::new(store.clone(), tokens, Passwords::new(cores), images, authority, config, clock::clock());
+    let agent_tls = AgentTls::new(app.clone(), server_names(options.agent_names))
+        .context("the agents' listener has no certificate; is every --agent-name a name or an address?")?;
     tokio::spawn(controllers::run(store.clone()));
     tokio::spawn(trim(store));
-    Ok(ControlPlane { app, url, address, listener })
+    let local_agent_url = format!("https://{}", reachable(agent_address));
+    Ok(ControlPlane { app, url, agent_url, local_agent_url, listener, agent_listener, agent_tls })
+}
+
+async fn listen(address: SocketAddr, option: &str) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; is another cloud running there? {option} names another address")
+    })?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// An address that the machine itself can connect to, for one that is listened on.
+fn reachable(listened: SocketAddr) -> SocketAddr {
+    let ip = match listened.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listened.port())
+}
+
+/// Where agents are told to join: by the first name given for that, else by the address listened on; if that is any,
+/// by the name that clients use.
+fn agent_url(options: &Options<'_>, address: SocketAddr, url: &str) -> String {
+    let of_clients =
+        || url.split("://").nth(1)?.split('/').next()?.rsplit_once(':').map(|(host, _)| host.to_owned());
+    let bracketed = |name: &String| match name.parse::<IpAddr>() {
+        Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
+        _ => name.clone(),
+    };
+    let named = options.agent_names.first().map(bracketed);
+    let host = match address.ip().is_unspecified() {
+        true => named.or_else(of_clients),
+        false => named,
+    };
+    match host {
+        Some(host) => format!("https://{host}:{}", address.port()),
+        None => format!("https://{}", reachable(address)),
+    }
+}
+
+/// The names that the control plane's certificate carries whatever address agents come to: those given, and the
+/// machine's own if a certificate can carry it.
+fn server_names(given: &[String]) -> Vec<String> {
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let mut names = given.to_vec();
+    if is_host_name(&machine) && !names.contains(&machine) {
+        names.push(machine);
+    }
+    names
 }
 
 async fn open_store(data: &DataDir, postgres: Option<&str>) -> Result<Store> {
@@ -151,12 +224,18 @@ impl ControlPlane {
     pub async fn serve(self, mut stop: watch::Receiver<bool>) -> Result<()> {
         let store = self.app.store.clone();
         let mut lost = store.lost();
-        let mut stopping = stop.clone();
-        let graceful = async move {
-            let _ = stopping.wait_for(|stop| *stop).await;
+        let stopping = |mut stop: watch::Receiver<bool>| async move {
+            let _ = stop.wait_for(|stop| *stop).await;
         };
+        let clients = lenticular_api::serve(self.app.clone(), self.listener, stopping(stop.clone()));
+        let agents = lenticular_api::serve_agents(
+            self.app,
+            self.agent_listener,
+            self.agent_tls,
+            stopping(stop.clone()),
+        );
         let served = tokio::select! {
-            served = lenticular_api::serve(self.app, self.listener, graceful) => served.map_err(Into::into),
+            served = async { tokio::try_join!(clients, agents) } => served.map(drop).map_err(Into::into),
             // Polls wait by design: they are not waited for.
             () = async { let _ = stop.wait_for(|s| *s).await; tokio::time::sleep(STOP_GRACE).await } => Ok(()),
             why = async { lost.wait_for(Option::is_some).await.ok().and_then(|why| why.clone()) } => {

@@ -2,7 +2,7 @@
 
 use crate::clock;
 use anyhow::{Context, Result};
-use lenticular_api::Tokens;
+use lenticular_api::{Authority, Tokens};
 use std::{
     fs::{self, OpenOptions},
     io::Write,
@@ -42,16 +42,38 @@ impl DataDir {
     /// # Errors
     /// The file cannot be read or written.
     pub fn token_keys(&self) -> Result<Vec<String>> {
-        let text = self.secret("token-keys", Tokens::new_key)?;
+        let text = self.secret("token-keys", || Ok(Tokens::new_key()))?;
         Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
     }
 
-    /// What agents show; made at the first start.
+    /// The cloud's certificate authority; made at the first start.
     ///
     /// # Errors
-    /// The file cannot be read or written.
-    pub fn agent_secret(&self) -> Result<String> {
-        self.secret("agent-secret", || random_text(40))
+    /// Its files cannot be read or written, or do not belong together.
+    pub fn authority(&self) -> Result<Authority> {
+        let certificate_path = self.path("ca.crt");
+        let certificate = match fs::read_to_string(&certificate_path) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => {
+                return Err(error).with_context(|| format!("{} cannot be read", certificate_path.display()))
+            }
+        };
+        if certificate.is_some() && !self.has("ca.key") {
+            anyhow::bail!(
+                "{} is gone, but ca.crt beside it is there. Restore it; or remove ca.crt: a new CA is made then, and \
+                 every host must be enrolled again.",
+                self.path("ca.key").display()
+            );
+        }
+        let key = self.secret("ca.key", || Ok(Authority::new_key()?))?;
+        let authority = Authority::open(&key, certificate.as_deref(), clock::now()).with_context(|| {
+            format!("the CA in {} cannot be used; restore ca.key and ca.crt", self.root.display())
+        })?;
+        if certificate.is_none() {
+            write_private(&certificate_path, authority.pem())?;
+        }
+        Ok(authority)
     }
 
     /// The first administrator's password; made at the first start.
@@ -59,10 +81,17 @@ impl DataDir {
     /// # Errors
     /// The file cannot be read or written.
     pub fn admin_password(&self) -> Result<String> {
-        self.secret("admin-password", || random_text(24))
+        self.secret("admin-password", || Ok(random_text(24)))
     }
 
-    fn secret(&self, name: &str, make: impl FnOnce() -> String) -> Result<String> {
+    /// Removes the secret that agents shared before each had a certificate of its own: it opens nothing any more.
+    pub fn remove_agent_secret(&self) {
+        if fs::remove_file(self.path("agent-secret")).is_ok() {
+            tracing::info!("removed agent-secret: agents have certificates now, and enrol with a token");
+        }
+    }
+
+    fn secret(&self, name: &str, make: impl FnOnce() -> Result<String>) -> Result<String> {
         let path = self.path(name);
         match fs::read_to_string(&path) {
             Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
@@ -70,7 +99,7 @@ impl DataDir {
                 anyhow::bail!("{} is empty. Restore it, or remove it to have a new one made.", path.display())
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let text = make();
+                let text = make()?;
                 write_private(&path, &format!("{text}\n"))?;
                 Ok(text)
             }

@@ -6,13 +6,17 @@ mod control_plane;
 mod controllers;
 mod data;
 mod down;
+#[cfg(test)]
+mod enrol_tests;
 mod inside;
 mod logging;
+mod own_host;
 mod roles;
 mod up;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use config::AgentConfig;
 use lenticular_cli::{CloudArgs, HostCommand, ServerCommand};
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -47,11 +51,13 @@ enum Command {
     },
     /// Runs a host's agent alone.
     Agent {
-        /// The agent's configuration.
+        /// The agent's configuration; what the command line says comes first.
         #[arg(long)]
-        config: PathBuf,
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        said: AgentConfig,
     },
-    /// Answers questions about hosts.
+    /// Answers questions about hosts, lets them in and retires them.
     Host {
         #[command(subcommand)]
         command: HostCommand,
@@ -67,12 +73,29 @@ pub struct UpArgs {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:9170")]
     pub listen: SocketAddr,
+    /// Where to listen for agents of other hosts; by default on 127.0.0.1, one port above that for clients.
+    #[arg(long)]
+    pub agent_listen: Option<SocketAddr>,
+    /// A name or address by which agents reach this machine, beside the address that they come to. May be repeated.
+    #[arg(long = "agent-name", value_name = "NAME")]
+    pub agent_names: Vec<String>,
     /// The URL that clients are told, if it is not the address listened on.
     #[arg(long)]
     pub public_url: Option<String>,
     /// A PostgreSQL connection string, in place of the SQLite file in the data directory.
     #[arg(long)]
     pub store: Option<String>,
+}
+
+impl UpArgs {
+    /// Where to listen for agents. Clouds that stand side by side differ in the clients' port, so in this one, too.
+    pub fn agent_listen(&self) -> SocketAddr {
+        let port = match self.listen.port() {
+            0 => 0,
+            port => port.checked_add(1).unwrap_or(0),
+        };
+        self.agent_listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)))
+    }
 }
 
 /// How a cloud is stopped.
@@ -110,7 +133,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Server { .. } => {
             anyhow::bail!("name a configuration with --config, or a question: where, explain, journal")
         }
-        Command::Agent { config } => roles::agent(&config),
+        Command::Agent { config, said } => roles::agent(config.as_deref(), said),
         Command::Host { command } => lenticular_cli::host(&command, &cli.cloud, &mut out),
     }
 }

@@ -1,15 +1,17 @@
 //! The control plane and an agent, each in a process of its own.
 
 use crate::{
+    clock,
     config::{self, AgentConfig, ServerConfig},
     control_plane::{self, Options},
     data::{write_private, DataDir},
-    logging,
-    up::{read_secret, stopped, this_machine, told_to_stop},
+    logging, own_host,
+    up::{stopped, this_machine, told_to_stop},
 };
-use anyhow::Result;
-use lenticular_agent::HttpLink;
-use std::{path::Path, sync::Arc};
+use anyhow::{Context, Result};
+use lenticular_agent::{Identity, Joining};
+use lenticular_wire::enrol::JoinToken;
+use std::path::Path;
 use tokio::sync::watch;
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
@@ -38,12 +40,14 @@ pub fn server(path: &Path) -> Result<()> {
         let options = Options {
             data: &data,
             listen: config.listen,
+            agent_listen: config.agent_listen,
+            agent_names: &config.agent_names,
             public_url: config.public_url.as_deref(),
             store: config.store.as_deref(),
         };
         let plane = control_plane::start(&options).await?;
         write_private(&data.path("lenticular.pid"), &format!("{}\n", std::process::id()))?;
-        tracing::info!(url = plane.url, "the control plane is up");
+        tracing::info!(url = plane.url, agents = plane.agent_url, "the control plane is up");
         let served = plane.serve(stop).await;
         let _ = std::fs::remove_file(data.path("lenticular.pid"));
         served
@@ -53,16 +57,60 @@ pub fn server(path: &Path) -> Result<()> {
 /// Runs a host's agent until it is told to stop; guests run on.
 ///
 /// # Errors
-/// It cannot start.
-pub fn agent(path: &Path) -> Result<()> {
-    let config: AgentConfig = config::read(path)?;
-    let link = HttpLink::new(&config.control_plane, &read_secret(&config.secret_file)?)?;
-    let mut host = this_machine(&config.state)?;
-    host.host_name = config.name.unwrap_or(host.host_name);
-    host.zone = config.zone;
+/// It has no identity and cannot join, or cannot start.
+pub fn agent(file: Option<&Path>, said: AgentConfig) -> Result<()> {
+    let config = match file {
+        Some(path) => said.or(config::read(path)?),
+        None => said,
+    };
+    let state = config.state.clone().context("name the directory for the agent's state with --state")?;
+    let mut host = this_machine(&state)?;
+    host.zone = config.zone.clone().unwrap_or(host.zone);
     runtime()?.block_on(async {
         let stop = stop_on_signal();
-        lenticular_agent::run_qemu(host, Arc::new(link), None, stopped(stop)).await?;
-        Ok(())
+        let identity = tokio::select! {
+            identity = identity(&config, &state, &host.host_name) => identity?,
+            () = stopped(stop.clone()) => return Ok(()),
+        };
+        host.host_name = identity.host_name();
+        let control_plane = config.join.unwrap_or_else(|| identity.control_plane());
+        own_host::work(host, &control_plane, identity, config.peer_listen, stop).await
     })
+}
+
+/// The identity that the host has, or gets for its token.
+async fn identity(config: &AgentConfig, state: &Path, machine: &str) -> Result<Identity> {
+    let token: Option<JoinToken> = config.token.as_deref().map(str::parse).transpose()?;
+    let known = Identity::load(state, clock::clock());
+    let usable = match &known {
+        // A token that stays in the configuration was used; another is for a new beginning.
+        Ok(Some(known)) => token.as_ref().is_none_or(|token| known.is_of_token(token)),
+        _ => false,
+    };
+    let Some(token) = token.filter(|_| !usable) else {
+        let known = known?.with_context(|| {
+            format!(
+                "this host has no identity in {}. Make a token with `lenticular host enrol`, and start the agent with \
+                 --join and --token",
+                state.display()
+            )
+        })?;
+        let name = known.host_name();
+        if let Some(other) = config.name.as_ref().filter(|other| **other != name) {
+            anyhow::bail!(
+                "this host was enrolled as {name}, not as {other}. Use a token for {other} to rename it"
+            );
+        }
+        known.check_time()?;
+        return Ok(known);
+    };
+    let known = known.ok().flatten();
+    let control_plane = config.join.clone().or_else(|| known.as_ref().map(Identity::control_plane));
+    let known_name = || known.as_ref().map(Identity::host_name);
+    let joining = Joining {
+        control_plane: control_plane.context("say where to join with --join https://ADDR:PORT")?,
+        token,
+        host_name: config.name.clone().or_else(known_name).unwrap_or_else(|| machine.to_owned()),
+    };
+    Ok(lenticular_agent::join(state, &joining, clock::clock()).await?)
 }

@@ -4,10 +4,10 @@ use crate::{
     control_plane::{self, Options},
     data::{write_private, DataDir},
     inside::Inside,
-    logging, UpArgs,
+    logging, own_host, UpArgs,
 };
-use anyhow::{Context, Result};
-use lenticular_agent::{Config, HttpLink, Link, SimKnobs, SimNet};
+use anyhow::Result;
+use lenticular_agent::{Config, Link, SimKnobs, SimNet};
 use std::{
     io::Write,
     path::Path,
@@ -45,6 +45,8 @@ async fn up(data: &Path, args: &UpArgs) -> Result<()> {
     let options = Options {
         data: &data,
         listen: args.listen,
+        agent_listen: args.agent_listen(),
+        agent_names: &args.agent_names,
         public_url: args.public_url.as_deref(),
         store: args.store.as_deref(),
     };
@@ -55,10 +57,9 @@ async fn up(data: &Path, args: &UpArgs) -> Result<()> {
     if args.sim_hosts > 0 {
         start_simulated(&mut agents, args.sim_hosts, &plane.app, &stop);
     } else {
-        let secret = data.agent_secret()?;
-        let link = HttpLink::new(&format!("http://{}", plane.address), &secret)?;
         let config = this_machine(&data.path("agent"))?;
-        agents.spawn(lenticular_agent::run_qemu(config, Arc::new(link), None, stopped(stop.clone())));
+        let (app, url) = (plane.app.clone(), plane.local_agent_url.clone());
+        agents.spawn(own_host::run(app, url, config, stop.clone()));
     }
     let mut served = tokio::spawn(plane.serve(stop.clone()));
     let result = loop {
@@ -66,7 +67,7 @@ async fn up(data: &Path, args: &UpArgs) -> Result<()> {
             served = &mut served => break served?,
             Some(agent) = agents.join_next() => match agent {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(%error, "the agent ended; the control plane goes on without it"),
+                Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "the agent ended; the control plane goes on without it"),
                 Err(error) => tracing::error!(%error, "the agent failed; the control plane goes on without it"),
             },
         }
@@ -87,7 +88,7 @@ pub fn this_machine(state: &Path) -> Result<Config> {
 }
 
 fn start_simulated(
-    agents: &mut JoinSet<Result<(), lenticular_agent::AgentError>>,
+    agents: &mut JoinSet<Result<()>>,
     count: usize,
     app: &lenticular_api::App,
     stop: &watch::Receiver<bool>,
@@ -98,7 +99,8 @@ fn start_simulated(
         let config = Config::new(format!("sim-{number:04}"), "");
         let knobs = SimKnobs { seed: number as u64, ..SimKnobs::default() };
         let stopped = stopped(stop.clone());
-        agents.spawn(lenticular_agent::run_sim(config, knobs, net.clone(), link.clone(), stopped));
+        let work = lenticular_agent::run_sim(config, knobs, net.clone(), link.clone(), stopped);
+        agents.spawn(async move { Ok(work.await?) });
     }
 }
 
@@ -135,14 +137,4 @@ fn say(data: &DataDir, url: &str, args: &UpArgs, took: Duration) {
     );
     // A terminal that is gone is no reason to stop the cloud.
     let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
-}
-
-/// Reads a secret that a file holds.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn read_secret(path: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("the secret {} cannot be read", path.display()))?;
-    Ok(text.trim().to_owned())
 }

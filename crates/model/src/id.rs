@@ -133,6 +133,10 @@ name_id! {
     KeypairId;
     /// A revoked token's audit id.
     RevocationId;
+    /// An enrolled host's name.
+    EnrolmentId;
+    /// SHA-256 of a join token's secret, in hex.
+    JoinTokenId;
     /// A single record of its kind, such as the cloud's own settings.
     SingletonId;
 }

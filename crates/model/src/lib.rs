@@ -5,6 +5,7 @@
 //! handed, and knows no async.
 
 pub mod disk_copy;
+pub mod enrolment;
 pub mod error;
 pub mod flavor;
 pub mod host;

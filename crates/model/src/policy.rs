@@ -206,6 +206,8 @@ actions! {
 
     PlacementRead "placement:resource_providers:list" Admin;
     OperatorRead "lenticular:operator:read" Admin;
+    HostEnrol "lenticular:hosts:enrol" Admin;
+    HostRetire "lenticular:hosts:retire" Admin;
 }
 
 /// Refuses unless the caller may do `action` to what `owner` owns (`None`: to nothing of a project's).

@@ -151,6 +151,8 @@ kinds! {
         Flavor "flavor" Hot crate::flavor::Flavor, crate::FlavorId, flavors;
         Keypair "keypair" Hot crate::keypair::Keypair, crate::KeypairId, keypairs;
         Host "host" Hot crate::host::Host, crate::HostId, hosts;
+        Enrolment "enrolment" Hot crate::enrolment::Enrolment, crate::EnrolmentId, enrolments;
+        JoinToken "join_token" Hot crate::enrolment::JoinToken, crate::JoinTokenId, join_tokens;
         Contact "contact" Volatile crate::host::Contact, crate::HostId, contacts;
         Server "server" Hot crate::server::Server, crate::ServerId, servers;
         Operation "operation" Hot crate::operation::Operation, crate::OperationId, operations;
@@ -176,5 +178,7 @@ kinds! {
         PastServer "past_server";
         /// Why the scheduler placed a server where it did, or nowhere, under the server's id.
         Verdict "verdict";
+        /// The last agent that was refused for the sake of security, under one fixed id: its history is the list.
+        Refusal "refusal";
     }
 }

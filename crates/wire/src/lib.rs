@@ -3,7 +3,9 @@
 //! Architecture invariant: this crate turns State into bytes and bytes into typed requests. It decides nothing.
 
 pub mod agent;
+pub mod certificate;
 pub mod compute;
+pub mod enrol;
 pub mod fault;
 pub mod identity;
 pub mod image;

@@ -136,3 +136,46 @@ pub struct HostView {
     /// Servers there.
     pub servers: u64,
 }
+
+/// A token for a host is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolAsk {
+    /// The only name that it shall be good for; `None` for any that nobody has.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// How long it can be used, in seconds.
+    pub valid_for_s: i64,
+    /// Whether a host of that name is replaced.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// A token for a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolToken {
+    /// The token.
+    pub token: String,
+    /// Until when it can be used.
+    pub expires_at: String,
+    /// Where the host is to join.
+    pub join: String,
+    /// The only name that it is good for.
+    pub name: Option<String>,
+}
+
+/// A host is to be retired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetireAsk {
+    /// Whether it is lost, with the disks of the servers there.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// A host was retired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetiredView {
+    /// Its name.
+    pub name: String,
+    /// Ids of servers that lost their disks with it.
+    pub lost: Vec<String>,
+}

@@ -2,9 +2,9 @@
 
 use super::image_id;
 use crate::{
-    agent::AgentAuth,
     app::{empty, App},
     ctx::Ctx,
+    enrol::Peer,
     fault::Handled,
 };
 use axum::{
@@ -112,7 +112,7 @@ pub async fn download(ctx: Ctx, Path(id): Path<String>, headers: HeaderMap) -> H
 }
 
 /// `GET /agent/v1/images/{id}/data`
-pub async fn for_agent(_: AgentAuth, State(app): State<App>, Path(id): Path<String>) -> Handled {
+pub async fn for_agent(_: Peer, State(app): State<App>, Path(id): Path<String>) -> Handled {
     let state = app.store.state();
     let id = image_id(&id)?;
     let image = state.images.get(&id).ok_or_else(|| Error::not_found("Image", id))?;

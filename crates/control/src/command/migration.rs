@@ -10,7 +10,7 @@ use lenticular_model::{
     operation::{Action as Operation, MOVE_S_MAX},
     policy::Caller,
     port::Port,
-    server::{Server, Wanted},
+    server::{Condition, Fault, Server, Wanted},
     DiskCopyId, HostId, Kind, MigrationId, PortId, ServerId, Timestamp, Txn,
 };
 use std::sync::Arc;
@@ -245,6 +245,9 @@ fn arrive(txn: &mut Txn<'_>, server: &Server) {
         s.unconfirmed = unconfirmed;
     });
     leave_copy(txn, server.id, from, server.disk.generation, fate, what);
+    if !txn.hosts.contains_key(&ticket.to) {
+        is_lost(txn, server.id, &to_name);
+    }
     match confirmable {
         true => drop(txn.update::<Migration>(&ticket.migration_id, |m| m.phase = Phase::Moved)),
         false => finish(txn, ticket.migration_id, Phase::Confirmed),
@@ -253,6 +256,23 @@ fn arrive(txn: &mut Txn<'_>, server: &Server) {
         let back = purpose == Purpose::Revert;
         finish(txn, last.migration_id, if back { Phase::Reverted } else { Phase::Confirmed });
     }
+}
+
+/// The guest went to a host that was lost meanwhile. What it left behind may be older than what it last wrote: only a
+/// person can decide to go back to that.
+fn is_lost(txn: &mut Txn<'_>, id: ServerId, host: &str) {
+    let message = format!(
+        "The server moved to {host}, which was lost. An operator can go back to the disk that it left behind; else \
+         delete the server."
+    );
+    let now = txn.now;
+    txn.update::<Server>(&id, |s| {
+        s.host_id = None;
+        s.condition = Condition::Error;
+        s.wanted = Wanted::Stopped;
+        s.powered = false;
+        s.fault = Some(Fault { code: 500, message, details: None, at: now });
+    });
 }
 
 fn move_ports(txn: &mut Txn<'_>, server: ServerId, to: HostId) {

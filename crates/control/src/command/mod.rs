@@ -1,6 +1,7 @@
 //! What requests change: one file for each noun, each command a function of a transaction, the caller and what is
 //! asked. A command that returns an error has changed nothing.
 
+pub mod enrolment;
 pub mod flavor;
 pub mod host;
 pub mod identity;

@@ -1,0 +1,387 @@
+//! Who this host is in the cloud: its key and certificate, and TLS with the control plane and with other hosts by them.
+//!
+//! ```text
+//!             join (a token)             two thirds of its life are over
+//!   nothing ────────────────▶ identity ⟲ ────────────────────────────────  replaced, without a restart
+//!                                 │
+//!                                 └── its time is up, or revoked ──▶ join again
+//! ```
+//!
+//! Everything that an [`Identity`] gives out follows the rotation: an acceptor or connector that was made once shows
+//! the newest certificate at each handshake.
+
+mod join;
+mod saved;
+#[cfg(test)]
+pub(crate) mod test_ca;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub(crate) use join::{certificate_request, new_key};
+pub use join::{join, Joining};
+
+use lenticular_model::Timestamp;
+use lenticular_wire::{
+    certificate::{Certificate, Role},
+    enrol::EnrolAnswer,
+};
+use rcgen::KeyPair;
+use rustls::{
+    client::ResolvesClientCert,
+    crypto::{ring, CryptoProvider},
+    pki_types::{pem::PemObject, CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier},
+    sign::CertifiedKey,
+    time_provider::TimeProvider,
+    ClientConfig, CommonState, RootCertStore, ServerConfig, SignatureScheme,
+};
+use saved::Saved;
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{client::TlsStream, TlsAcceptor, TlsConnector};
+use verify::{Expect, Verifier};
+
+/// How long reaching a peer and shaking hands with it may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where the time comes from.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Why a host has no identity, or none that helps.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// Its file cannot be used.
+    #[error("the identity {path} cannot be used: {why}. {remedy}")]
+    Unusable {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Its time is up.
+    #[error(
+        "the certificate of this host, {name}, expired at {at}. Enrol it again: make a token with `lenticular host \
+         enrol {name} --replace`, and start the agent with --token"
+    )]
+    Expired {
+        /// The host.
+        name: String,
+        /// When.
+        at: String,
+    },
+    /// The URL is none of a control plane.
+    #[error("'{0}' is not where a control plane takes agents; it looks like https://10.0.0.1:9171")]
+    BadUrl(String),
+    /// Nobody answered.
+    #[error("the control plane at {at} cannot be joined: {why}")]
+    Unreachable {
+        /// Where.
+        at: String,
+        /// What was seen.
+        why: String,
+    },
+    /// Somebody answered who cannot be trusted.
+    #[error("what answers at {at} cannot be trusted: {why}")]
+    Untrusted {
+        /// Where.
+        at: String,
+        /// Why.
+        why: String,
+    },
+    /// It refused.
+    #[error("the control plane refused (status {status}): {message}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// Its words.
+        message: String,
+    },
+    /// What it said makes no sense.
+    #[error("the control plane's answer cannot be used: {0}")]
+    Nonsense(String),
+    /// Keys or certificates could not be handled.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+}
+
+impl IdentityError {
+    fn tls(error: impl fmt::Display) -> Self {
+        Self::Tls(error.to_string())
+    }
+}
+
+/// A host's identity. Cheap to clone; all clones change together.
+#[derive(Clone)]
+pub struct Identity(Arc<Parts>);
+
+struct Parts {
+    clock: Clock,
+    /// Where it is kept, if anywhere.
+    home: Option<PathBuf>,
+    provider: Arc<CryptoProvider>,
+    ca: CertificateDer<'static>,
+    shown: Arc<Shown>,
+    acceptor: TlsAcceptor,
+    to_hosts: TlsConnector,
+    to_control_plane: TlsConnector,
+}
+
+/// What is shown at a handshake, now.
+struct Shown(RwLock<Arc<Present>>);
+
+struct Present {
+    certified: Arc<CertifiedKey>,
+    certificate: Certificate,
+    saved: Saved,
+}
+
+impl Identity {
+    /// The identity that a state directory holds, if it holds any.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub fn load(state_dir: &Path, clock: Clock) -> Result<Option<Self>, IdentityError> {
+        let home = saved::home(state_dir);
+        let Some(saved) = Saved::read(&home)? else { return Ok(None) };
+        Self::of(saved, Some(home), clock).map(Some)
+    }
+
+    /// Sets TLS up for what was saved.
+    fn of(saved: Saved, home: Option<PathBuf>, clock: Clock) -> Result<Self, IdentityError> {
+        let provider = Arc::new(ring::default_provider());
+        let ca = CertificateDer::from_pem_slice(saved.ca.as_bytes()).map_err(IdentityError::tls)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.clone()).map_err(IdentityError::tls)?;
+        let roots = Arc::new(roots);
+        let shown = Arc::new(Shown(RwLock::new(Arc::new(present(saved, &provider)?))));
+        let connector = |expect| -> Result<TlsConnector, IdentityError> {
+            let verifier = Verifier::new(roots.clone(), &provider, expect).map_err(IdentityError::tls)?;
+            let mut config = client_config(&provider, &clock, Arc::new(verifier))?
+                .with_client_cert_resolver(shown.clone());
+            (config.enable_sni, config.resumption) = (false, rustls::client::Resumption::disabled());
+            Ok(Arc::new(config).into())
+        };
+        let (to_hosts, to_control_plane) = (connector(Expect::Host)?, connector(Expect::ControlPlane)?);
+        let acceptor = acceptor(roots, &provider, &clock, shown.clone())?;
+        Ok(Self(Arc::new(Parts { clock, home, provider, ca, shown, acceptor, to_hosts, to_control_plane })))
+    }
+
+    fn present(&self) -> Arc<Present> {
+        self.0.shown.now()
+    }
+
+    /// The host's name.
+    pub fn host_name(&self) -> String {
+        self.present().certificate.name.clone()
+    }
+
+    /// Where the control plane takes agents, as it was joined.
+    pub fn control_plane(&self) -> String {
+        self.present().saved.control_plane.clone()
+    }
+
+    /// Whether this token brought the identity about.
+    pub fn is_of_token(&self, token: &lenticular_wire::enrol::JoinToken) -> bool {
+        self.present().saved.token_sha256 == saved::token_sha256(token)
+    }
+
+    /// The certificate that is shown now.
+    pub fn certificate(&self) -> Certificate {
+        self.present().certificate.clone()
+    }
+
+    /// The CA's certificate.
+    pub fn ca(&self) -> &CertificateDer<'static> {
+        &self.0.ca
+    }
+
+    /// The time, as this identity reckons.
+    pub fn now(&self) -> Timestamp {
+        (self.0.clock)()
+    }
+
+    /// Refuses an identity whose time is up.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn check_time(&self) -> Result<(), IdentityError> {
+        let Certificate { name, not_after, .. } = self.certificate();
+        match self.now() < not_after {
+            true => Ok(()),
+            false => Err(IdentityError::Expired { name, at: not_after.iso() }),
+        }
+    }
+
+    /// Takes TLS connections from other hosts of the cloud, and from nobody else. [`Identity::peer_of`] tells which.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        self.0.acceptor.clone()
+    }
+
+    /// The name of the host at the other end of a connection.
+    pub fn peer_of(connection: &CommonState) -> Option<String> {
+        let read = Certificate::read(connection.peer_certificates()?.first()?).ok()?;
+        (read.role == Role::Host).then_some(read.name)
+    }
+
+    /// Connects to the agent of another host and makes sure that it is that host's, whatever the address.
+    ///
+    /// # Errors
+    /// It cannot be reached in time, or is another's.
+    pub async fn connect(&self, to: SocketAddr, host_name: &str) -> io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(host_name.to_owned()).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("'{host_name}' is no host's name"))
+        })?;
+        within(async {
+            let stream = TcpStream::connect(to).await?;
+            stream.set_nodelay(true)?;
+            self.0.to_hosts.connect(name, stream).await
+        })
+        .await
+    }
+
+    /// Connects to the control plane.
+    ///
+    /// # Errors
+    /// It cannot be reached in time, or is not the control plane of this cloud under this name.
+    pub async fn connect_to_control_plane(&self, host: &str, port: u16) -> io::Result<TlsStream<TcpStream>> {
+        let name = control_plane_name(host)?;
+        within(async {
+            let stream = TcpStream::connect((host, port)).await?;
+            stream.set_nodelay(true)?;
+            self.0.to_control_plane.connect(name, stream).await
+        })
+        .await
+    }
+
+    /// Goes on with a new certificate for a new key, from now on and after a restart.
+    ///
+    /// # Errors
+    /// It is not for this host, not of this CA or not for the key; or it cannot be saved. The old one stays then.
+    pub fn replace(&self, answer: &EnrolAnswer, key: &KeyPair) -> Result<(), IdentityError> {
+        let before = self.present();
+        let saved = before.saved.renewed(key.serialize_pem(), answer.certificate.clone());
+        let now = present(saved, &self.0.provider)?;
+        if now.certificate.name != before.certificate.name {
+            return Err(IdentityError::Nonsense(format!("it is for the host {}", now.certificate.name)));
+        }
+        if let Some(home) = &self.0.home {
+            now.saved.write(home)?;
+        }
+        *self.0.shown.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(now);
+        Ok(())
+    }
+}
+
+async fn within<T>(work: impl std::future::Future<Output = io::Result<T>>) -> io::Result<T> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, work).await {
+        Ok(done) => done.map_err(verify::plain),
+        Err(_) => {
+            let why = format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
+            Err(io::Error::new(io::ErrorKind::TimedOut, why))
+        }
+    }
+}
+
+fn control_plane_name(host: &str) -> io::Result<ServerName<'static>> {
+    let bad = |_| io::Error::new(io::ErrorKind::InvalidInput, format!("'{host}' is no name or address"));
+    ServerName::try_from(host.to_owned()).map_err(bad)
+}
+
+fn client_config(
+    provider: &Arc<CryptoProvider>,
+    clock: &Clock,
+    verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>,
+) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>, IdentityError> {
+    Ok(ClientConfig::builder_with_details(provider.clone(), Arc::new(ClockTime(clock.clone())))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(IdentityError::tls)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier))
+}
+
+fn acceptor(
+    roots: Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+    clock: &Clock,
+    shown: Arc<Shown>,
+) -> Result<TlsAcceptor, IdentityError> {
+    // The control plane's certificate is none of a client, so whoever passes is a host.
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
+    let verifier = verifier.build().map_err(IdentityError::tls)?;
+    let time = Arc::new(ClockTime(clock.clone()));
+    let mut config = ServerConfig::builder_with_details(provider.clone(), time)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(IdentityError::tls)?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(shown);
+    // A resumed session would outlive the certificate that it began with.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config).into())
+}
+
+fn present(saved: Saved, provider: &CryptoProvider) -> Result<Present, IdentityError> {
+    let der = CertificateDer::from_pem_slice(saved.certificate.as_bytes()).map_err(IdentityError::tls)?;
+    let certificate = Certificate::read(&der).map_err(IdentityError::tls)?;
+    if certificate.role != Role::Host {
+        return Err(IdentityError::Nonsense("its certificate is not for a host".to_owned()));
+    }
+    let key = PrivateKeyDer::from_pem_slice(saved.key.as_bytes()).map_err(IdentityError::tls)?;
+    let key = provider.key_provider.load_private_key(key).map_err(IdentityError::tls)?;
+    let certified = CertifiedKey::new(vec![der], key);
+    certified.keys_match().map_err(IdentityError::tls)?;
+    Ok(Present { certified: Arc::new(certified), certificate, saved })
+}
+
+impl Shown {
+    fn now(&self) -> Arc<Present> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.now().certificate.fmt(f)
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.now().certified.clone())
+    }
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.now().certified.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// The agent's clock, as TLS wants it.
+struct ClockTime(Clock);
+
+impl fmt::Debug for ClockTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClockTime")
+    }
+}
+
+impl TimeProvider for ClockTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from((self.0)().unix_s()).unwrap_or(0);
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}

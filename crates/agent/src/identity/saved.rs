@@ -1,0 +1,122 @@
+//! An identity as it is kept: one file, so that key and certificate are never of two minds.
+
+use super::IdentityError;
+use crate::files;
+use lenticular_wire::{certificate::hex, enrol::JoinToken};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// The form of the file that this binary writes.
+const FORM: u32 = 1;
+
+/// What is kept.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Saved {
+    form: u32,
+    /// Where the control plane takes agents.
+    pub control_plane: String,
+    /// Of the token that brought it about: the same one, in a configuration that stays, is not used again.
+    pub token_sha256: String,
+    /// The private key, in PEM.
+    pub key: String,
+    /// The certificate, in PEM.
+    pub certificate: String,
+    /// The CA's certificate, in PEM.
+    pub ca: String,
+}
+
+/// Where a state directory keeps its identity.
+pub fn home(state_dir: &Path) -> PathBuf {
+    state_dir.join("identity")
+}
+
+/// What is remembered of a token.
+pub fn token_sha256(token: &JoinToken) -> String {
+    hex(&Sha256::digest(token.to_string()))
+}
+
+fn unusable(path: &Path, why: impl ToString, remedy: &'static str) -> IdentityError {
+    IdentityError::Unusable { path: path.display().to_string(), why: why.to_string(), remedy }
+}
+
+impl Saved {
+    pub fn new(control_plane: &str, token: &JoinToken, key: String, certificate: String, ca: String) -> Self {
+        let token_sha256 = token_sha256(token);
+        Self { form: FORM, control_plane: control_plane.to_owned(), token_sha256, key, certificate, ca }
+    }
+
+    /// The same identity with a new key and certificate.
+    pub fn renewed(&self, key: String, certificate: String) -> Self {
+        Self { key, certificate, ..self.clone() }
+    }
+
+    /// Reads what is kept; `None` if nothing is.
+    pub fn read(home: &Path) -> Result<Option<Self>, IdentityError> {
+        let path = home.join("identity.json");
+        let again = "Restore it; or remove it and enrol this host again.";
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unusable(&path, error, "Let the agent's user read it.")),
+            Ok(bytes) => bytes,
+        };
+        let saved: Self = serde_json::from_slice(&bytes).map_err(|error| unusable(&path, error, again))?;
+        if saved.form > FORM {
+            return Err(unusable(&path, "a newer agent wrote it", "Run that release."));
+        }
+        Ok(Some(saved))
+    }
+
+    /// Keeps it, in place of what was kept.
+    pub fn write(&self, home: &Path) -> Result<(), IdentityError> {
+        let path = home.join("identity.json");
+        let bytes = serde_json::to_vec_pretty(self).map_err(IdentityError::tls)?;
+        write_private(&path, &bytes)
+    }
+}
+
+/// The key that a certificate is asked for, and asked for again if the answer was lost; made if it is not there.
+pub fn pending_key(
+    home: &Path,
+    make: impl FnOnce() -> Result<String, IdentityError>,
+) -> Result<String, IdentityError> {
+    let path = home.join("pending-key.pem");
+    match fs::read_to_string(&path) {
+        Ok(key) => Ok(key),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = make()?;
+            write_private(&path, key.as_bytes())?;
+            Ok(key)
+        }
+        Err(error) => Err(unusable(&path, error, "Let the agent's user read it.")),
+    }
+}
+
+/// Forgets the pending key: its certificate is there.
+pub fn settle(home: &Path) {
+    // One that stays is used for the next enrolment, which does no harm.
+    let _ = files::remove(&home.join("pending-key.pem"));
+}
+
+/// Writes a file that its owner alone reads, whole or not at all.
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), IdentityError> {
+    let write = || -> io::Result<()> {
+        if let Some(dir) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        }
+        let beside = files::beside(path);
+        // Whatever is there may have other rights.
+        files::remove(&beside)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        files::sync_parent(path)
+    };
+    write().map_err(|error| unusable(path, error, "Let the agent's user write there."))
+}

@@ -1,0 +1,216 @@
+//! Who may be at the other end: judges of the certificates that servers show to agents.
+
+use lenticular_wire::certificate::{Certificate, Role};
+use rustls::{
+    client::{
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        VerifierBuilderError, WebPkiServerVerifier,
+    },
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+};
+use sha2::{Digest, Sha256};
+use std::{io, sync::Arc};
+
+/// What a server must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// The host whose name was asked for, to the letter.
+    Host,
+    /// The control plane, by whatever name or address was asked for.
+    ControlPlane,
+}
+
+/// Why a server is not the one that was looked for, and what to do.
+#[derive(Debug, thiserror::Error)]
+enum Mismatch {
+    #[error(
+        "its certificate is not of the CA of this cloud. Something stands between, or another cloud answers at this \
+         address"
+    )]
+    OtherCa,
+    #[error(
+        "the control plane there is not the one that made this token. Something stands between, or the token is of \
+         another cloud"
+    )]
+    OtherThanToken,
+    #[error("its certificate is not for {0}. Join by a name it has, or start the control plane with --agent-name {0}")]
+    OtherAddress(String),
+    #[error("it is not the host {0}")]
+    OtherHost(String),
+    #[error("its certificate is not that of {0}")]
+    OtherRole(&'static str),
+    #[error("its certificate expired. Look at its agent and at the clocks of both")]
+    Expired,
+}
+
+impl From<Mismatch> for Error {
+    fn from(mismatch: Mismatch) -> Self {
+        Self::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(mismatch))))
+    }
+}
+
+/// Judges servers by a CA that is known.
+#[derive(Debug)]
+pub struct Verifier {
+    inner: Arc<WebPkiServerVerifier>,
+    expect: Expect,
+}
+
+impl Verifier {
+    pub fn new(
+        roots: Arc<RootCertStore>,
+        provider: &Arc<CryptoProvider>,
+        expect: Expect,
+    ) -> Result<Self, VerifierBuilderError> {
+        let inner = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build()?;
+        Ok(Self { inner, expect })
+    }
+
+    fn judge(
+        &self,
+        certificate: &CertificateDer<'_>,
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let asked = name.to_str().into_owned();
+        self.inner
+            .verify_server_cert(certificate, &[], name, &[], now)
+            .map_err(|error| self.explain(error, &asked))?;
+        let read = Certificate::read(certificate)
+            .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        match (self.expect, read.role) {
+            // TLS compares names as DNS does; hosts are told apart by every letter.
+            (Expect::Host, Role::Host) if read.name == asked => Ok(()),
+            (Expect::Host, Role::Host) => Err(Mismatch::OtherHost(asked).into()),
+            (Expect::ControlPlane, Role::ControlPlane) => Ok(()),
+            (Expect::Host, _) => Err(Mismatch::OtherRole("a host").into()),
+            (Expect::ControlPlane, _) => Err(Mismatch::OtherRole("the control plane").into()),
+        }
+    }
+
+    /// Says what a refusal means here.
+    fn explain(&self, error: Error, asked: &str) -> Error {
+        let Error::InvalidCertificate(reason) = &error else { return error };
+        match reason {
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                match self.expect {
+                    Expect::Host => Mismatch::OtherHost(asked.to_owned()).into(),
+                    Expect::ControlPlane => Mismatch::OtherAddress(asked.to_owned()).into(),
+                }
+            }
+            // All clouds call their CA alike, so another's shows by its signature.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Mismatch::OtherCa.into(),
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Mismatch::Expired.into(),
+            _ => error,
+        }
+    }
+}
+
+/// Why the server was found not to be the one that was looked for, if that is what ended a handshake.
+fn mismatch(error: &io::Error) -> Option<String> {
+    match error.get_ref()?.downcast_ref::<Error>()? {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => Some(why.to_string()),
+        Error::InvalidCertificate(why) => Some(why.to_string()),
+        _ => None,
+    }
+}
+
+/// The same error in plain words.
+pub fn plain(error: io::Error) -> io::Error {
+    match mismatch(&error) {
+        Some(why) => io::Error::new(io::ErrorKind::PermissionDenied, why),
+        None => error,
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.judge(certificate, name, now).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// Judges the control plane at first contact, by the digest of its CA's certificate, which it sends along.
+#[derive(Debug)]
+pub struct Pinned {
+    provider: Arc<CryptoProvider>,
+    ca_sha256: [u8; 32],
+}
+
+impl Pinned {
+    pub fn new(provider: Arc<CryptoProvider>, ca_sha256: [u8; 32]) -> Self {
+        Self { provider, ca_sha256 }
+    }
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let pinned = chain.iter().find(|ca| <[u8; 32]>::from(Sha256::digest(ca)) == self.ca_sha256);
+        let mut roots = RootCertStore::empty();
+        roots.add(pinned.ok_or(Mismatch::OtherThanToken)?.clone().into_owned())?;
+        let verifier = Verifier::new(Arc::new(roots), &self.provider, Expect::ControlPlane)
+            .map_err(|error| Error::General(error.to_string()))?;
+        verifier.judge(certificate, name, now).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let supported = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, supported)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let supported = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, supported)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

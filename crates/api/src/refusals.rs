@@ -1,0 +1,95 @@
+//! Agents that were refused for the sake of security: each goes into the journal, but no flood of them.
+
+use crate::app::App;
+use lenticular_control::command::enrolment::note_refusal;
+use lenticular_model::{error::Error, Cause, Timestamp};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
+
+/// Refusals written at once before they are rationed.
+const BURST: i64 = 20;
+
+/// How long until another may be written, in milliseconds, once they are rationed.
+const EVERY_MS: i64 = 10_000;
+
+/// How long the same refusal of the same agent is not written again, in milliseconds.
+const SAME_MS: i64 = 600_000;
+
+/// How many are remembered for that.
+const REMEMBERED_MAX: usize = 256;
+
+/// Decides which refusals are written.
+#[derive(Default)]
+pub struct Refusals(Mutex<Ration>);
+
+#[derive(Default)]
+struct Ration {
+    /// Until when what was written is paid for: each pushes it on, and it may be so far ahead at most.
+    paid_until: Timestamp,
+    recent: VecDeque<(String, Timestamp)>,
+    unwritten: u64,
+}
+
+impl Ration {
+    /// How many were left out before this one, if this one is to be written.
+    fn admit(&mut self, what: &str, now: Timestamp) -> Option<u64> {
+        self.recent.retain(|(_, at)| now.since_ms(*at) < SAME_MS);
+        let ahead_ms = self.paid_until.since_ms(now).max(0);
+        let again = self.recent.iter().any(|(said, _)| said == what);
+        if again || ahead_ms > (BURST - 1) * EVERY_MS {
+            self.unwritten += 1;
+            return None;
+        }
+        self.paid_until = now.plus_ms(ahead_ms + EVERY_MS);
+        if self.recent.len() >= REMEMBERED_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((what.to_owned(), now));
+        Some(std::mem::take(&mut self.unwritten))
+    }
+}
+
+impl App {
+    /// Writes a refusal into the journal, unless the like was written just now. Gives the error back, to be answered.
+    pub async fn refuse(&self, actor: String, request_id: String, error: Error) -> Error {
+        let what = format!("{actor}: {}", error.code);
+        let admitted =
+            self.refusals.0.lock().unwrap_or_else(PoisonError::into_inner).admit(&what, (self.clock)());
+        let Some(unwritten) = admitted else { return error };
+        tracing::warn!(actor, code = error.code, refusal = %error.message, "an agent was refused");
+        let mut why = format!("refused ({}): {}", error.code, error.message);
+        if unwritten > 0 {
+            why.push_str(&format!(" [{unwritten} more were refused since the last entry]"));
+        }
+        let (cause, code) = (Cause { actor, request_id, why }, error.code);
+        let written = self.store.transact(cause, move |txn| {
+            note_refusal(txn, code);
+            Ok(())
+        });
+        if let Err(error) = written.await {
+            tracing::warn!(%error, "the refusal could not be written into the journal");
+        }
+        error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_is_written_once_in_ten_minutes_and_a_flood_is_rationed() {
+        let (mut ration, now) = (Ration::default(), Timestamp(1_000_000_000_000_000));
+        assert_eq!(ration.admit("a", now), Some(0));
+        assert_eq!(ration.admit("a", now), None);
+        assert_eq!(ration.admit("b", now), Some(1));
+        assert_eq!(ration.admit("a", now.plus_s(601)), Some(0));
+        let later = now.plus_s(10_000);
+        let written = (0..1_000).filter(|i| ration.admit(&format!("c{i}"), later).is_some()).count();
+        assert_eq!(written, 20);
+        assert_eq!(ration.admit("d", later.plus_s(5)), None);
+        assert_eq!(ration.admit("d", later.plus_s(10)), Some(981));
+    }
+}

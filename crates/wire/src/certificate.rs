@@ -1,0 +1,85 @@
+//! What a certificate of the cloud says: whose it is, what for, and until when. Whether it is genuine is for TLS to tell.
+
+use lenticular_model::Timestamp;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// What a certificate's bearer is in the cloud. It stands in the subject's organizational unit, so that no host passes
+/// for the control plane, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A host's agent.
+    Host,
+    /// The control plane, to agents.
+    ControlPlane,
+}
+
+impl Role {
+    /// The organizational unit.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::ControlPlane => "control-plane",
+        }
+    }
+
+    fn of(unit: &str) -> Option<Self> {
+        [Self::Host, Self::ControlPlane].into_iter().find(|role| role.unit() == unit)
+    }
+}
+
+/// A certificate of the cloud, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The common name: the host's.
+    pub name: String,
+    /// What its bearer is.
+    pub role: Role,
+    /// The serial number, in hex.
+    pub serial: String,
+    /// From when it holds.
+    pub not_before: Timestamp,
+    /// Until when it holds.
+    pub not_after: Timestamp,
+}
+
+/// The bytes are no certificate such as the cloud issues.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("it is no certificate such as a cloud's CA issues: {0}")]
+pub struct BadCertificate(String);
+
+impl Certificate {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// It is malformed, or lacks a name or a role.
+    pub fn read(der: &[u8]) -> Result<Self, BadCertificate> {
+        let bad = |why: &str| BadCertificate(why.to_owned());
+        let (_, read) = X509Certificate::from_der(der).map_err(|e| BadCertificate(e.to_string()))?;
+        let subject = read.subject();
+        let name = subject.iter_common_name().next().and_then(|name| name.as_str().ok());
+        let unit = subject.iter_organizational_unit().next().and_then(|unit| unit.as_str().ok());
+        Ok(Self {
+            name: name.ok_or_else(|| bad("it has no name"))?.to_owned(),
+            role: unit.and_then(Role::of).ok_or_else(|| bad("it does not say what its bearer is"))?,
+            serial: hex(read.raw_serial()),
+            not_before: Timestamp(read.validity().not_before.timestamp().saturating_mul(1_000_000)),
+            not_after: Timestamp(read.validity().not_after.timestamp().saturating_mul(1_000_000)),
+        })
+    }
+
+    /// When it is to be replaced: at two thirds of its life, so that a third is left for an absence of the other side.
+    pub fn renew_at(&self) -> Timestamp {
+        let life_ms = self.not_after.since_ms(self.not_before);
+        self.not_before.plus_ms(life_ms / 3 * 2)
+    }
+
+    /// Whether its time is up.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        now >= self.not_after
+    }
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
