@@ -121,7 +121,7 @@ impl Host {
     }
 }
 
-/// Writes a growing number to its disk and its console.
+/// Writes a growing number to its disk and its console, from its first boot on.
 const COUNTER: &str =
     "#!/bin/sh\n(n=$(cat /var/lib/persist/n 2>/dev/null || echo 0); while true; do n=$((n+1)); \
                        echo $n > /var/lib/persist/n; echo \"count $n\" > /dev/ttyS0; sleep 0.1; done) &\n";

@@ -55,7 +55,11 @@ pub enum ServerCommand {
 #[derive(Debug, Clone, Subcommand)]
 pub enum HostCommand {
     /// All hosts: what each has, what is taken, and whether it may take more.
-    List,
+    List {
+        /// Print JSON, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
     /// Makes a token that lets one host in, once.
     Enrol {
         /// The only name that it is good for; any that no host has, if not said.
@@ -128,7 +132,13 @@ pub fn server(command: &ServerCommand, cloud: &CloudArgs, out: &mut impl Write) 
 pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> Result<()> {
     let client = Client::login(&cloud::find(cloud)?)?;
     match command {
-        HostCommand::List => show::hosts(&client.get::<Vec<HostView>>("/operator/v1/hosts")?, out),
+        HostCommand::List { json } => {
+            let hosts = client.get::<Vec<HostView>>("/operator/v1/hosts")?;
+            match json {
+                true => Ok(writeln!(out, "{}", serde_json::to_string_pretty(&hosts)?)?),
+                false => show::hosts(&hosts, out),
+            }
+        }
         HostCommand::Enrol { name, valid_for, replace, json } => {
             let ask = EnrolAsk { name: name.clone(), valid_for_s: *valid_for, replace: *replace };
             let made: EnrolToken = client.post("/operator/v1/hosts/enrol", &ask)?;

@@ -14,7 +14,7 @@ use std::{
 const GRACE: Duration = Duration::from_secs(15);
 
 /// How long guests have to shut down before they are ended.
-const GUEST_GRACE: Duration = Duration::from_secs(20);
+pub const GUEST_GRACE: Duration = Duration::from_secs(20);
 
 /// Stops the cloud of a data directory.
 ///
@@ -24,8 +24,7 @@ pub fn run(data: &Path, args: &DownArgs, out: &mut impl Write) -> Result<()> {
     let pid_file = data.join("lenticular.pid");
     match running(&pid_file)? {
         Some(pid) => {
-            kill_process(pid, Signal::TERM).context("the cloud could not be told to stop")?;
-            wait_for_end(pid)?;
+            end(pid)?;
             writeln!(out, "The cloud of {} is stopped.", data.display())?;
         }
         None => writeln!(out, "No cloud of {} is running.", data.display())?,
@@ -42,6 +41,32 @@ pub fn run(data: &Path, args: &DownArgs, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
+fn end(pid: Pid) -> Result<()> {
+    kill_process(pid, Signal::TERM).context("the cloud could not be told to stop")?;
+    wait_for_end(pid)
+}
+
+/// Whether a process of this program runs under that number.
+pub fn process_runs(pid: u32) -> bool {
+    ours(pid).is_some_and(runs)
+}
+
+/// Ends a process of this program; that there is none is no error.
+///
+/// # Errors
+/// It does not end in time.
+pub fn end_process(pid: u32) -> Result<()> {
+    ours(pid).filter(|pid| runs(*pid)).map_or(Ok(()), end)
+}
+
+fn ours(pid: u32) -> Option<Pid> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+    // A number may have gone to another process since: only one of our name is ours.
+    let command = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
+    // On its way to become one it goes by the names of what starts it.
+    matches!(command.trim(), "lenticular" | "setsid" | "ip").then_some(pid)
+}
+
 /// The process of the pid file, if it is a lenticular that runs.
 fn running(pid_file: &Path) -> Result<Option<Pid>> {
     let text = match fs::read_to_string(pid_file) {
@@ -49,11 +74,9 @@ fn running(pid_file: &Path) -> Result<Option<Pid>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("{} cannot be read", pid_file.display())),
     };
-    let pid = text.trim().parse().ok().and_then(Pid::from_raw);
-    let pid = pid.with_context(|| format!("{} holds no process id; remove it", pid_file.display()))?;
-    // A number may have gone to another process since: only one of our name is ours.
-    let command = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
-    Ok((command.trim() == "lenticular").then_some(pid))
+    let pid = text.trim().parse().ok();
+    let pid: u32 = pid.with_context(|| format!("{} holds no process id; remove it", pid_file.display()))?;
+    Ok(ours(pid))
 }
 
 #[allow(clippy::disallowed_methods, reason = "the end of a process that is no child can only be looked for")]

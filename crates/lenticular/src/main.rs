@@ -8,7 +8,9 @@ mod data;
 mod down;
 #[cfg(test)]
 mod enrol_tests;
+mod exec;
 mod inside;
+mod lab;
 mod logging;
 mod own_host;
 mod roles;
@@ -56,6 +58,11 @@ enum Command {
         config: Option<PathBuf>,
         #[command(flatten)]
         said: AgentConfig,
+    },
+    /// Makes, shows and ends a cloud of several hosts on this machine, for development, tests and demonstrations.
+    Lab {
+        #[command(subcommand)]
+        command: lab::LabCommand,
     },
     /// Answers questions about hosts, lets them in and retires them.
     Host {
@@ -134,6 +141,7 @@ fn run(cli: Cli) -> Result<()> {
             anyhow::bail!("name a configuration with --config, or a question: where, explain, journal")
         }
         Command::Agent { config, said } => roles::agent(config.as_deref(), said),
+        Command::Lab { command } => lab::run(&cli.cloud.data, &command, &mut out),
         Command::Host { command } => lenticular_cli::host(&command, &cli.cloud, &mut out),
     }
 }

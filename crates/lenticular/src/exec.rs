@@ -1,0 +1,37 @@
+//! The only place where this crate starts subprocesses.
+#![allow(clippy::disallowed_methods, reason = "this is the module in which subprocesses are started")]
+
+use anyhow::{Context, Result};
+use std::{
+    ffi::OsStr,
+    fs::OpenOptions,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+/// Runs a program to its end; its standard output.
+///
+/// # Errors
+/// It is not installed, or fails; the error has its own words.
+pub fn run<S: AsRef<OsStr>>(program: &str, args: &[S], env: &[(&str, &OsStr)]) -> Result<String> {
+    let output = Command::new(program).args(args).envs(env.iter().copied()).stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("'{program}' could not be run; is it installed?"))?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let what: Vec<String> = args.iter().map(|a| a.as_ref().to_string_lossy().into_owned()).collect();
+    anyhow::ensure!(output.status.success(), "'{program} {}' failed: {said}", what.join(" "));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Starts a program that outlives this one, in a session of its own; what it says is appended to a file. Its process id.
+///
+/// # Errors
+/// It cannot be started, or the file cannot be written.
+pub fn spawn_detached<S: AsRef<OsStr>>(args: &[S], log: &Path) -> Result<u32> {
+    let open = || OpenOptions::new().create(true).append(true).open(log);
+    let said = open().with_context(|| format!("{} cannot be written", log.display()))?;
+    let errors = open().with_context(|| format!("{} cannot be written", log.display()))?;
+    let mut command = Command::new("setsid");
+    command.arg("--").args(args).stdin(Stdio::null()).stdout(said).stderr(errors);
+    let child = command.spawn().context("setsid (util-linux) could not be run; is it installed?")?;
+    Ok(child.id())
+}

@@ -1,0 +1,347 @@
+//! A cloud of several hosts on one machine: each host is a network namespace with its own agent, state directory and
+//! guests, on a bridge that only this machine has.
+//!
+//! ```text
+//!   clients ─▶ 127.0.0.1:9170 ┌─────────────┐ 10.199.N.1:9171
+//!                             │control plane│───── bridge ─┬──────────────┬─ …
+//!                             └─────────────┘         10.199.N.11    10.199.N.12
+//!                                                    ┌────────────┐ ┌────────────┐
+//!                                                    │host-1 agent│ │host-2 agent│   network namespaces
+//!                                                    └────────────┘ └────────────┘
+//! ```
+
+use crate::{
+    down::{end_process, process_runs, GUEST_GRACE},
+    exec,
+};
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fs,
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// How long hosts have to join and to prove that they can run guests.
+const JOIN_WITHIN: Duration = Duration::from_secs(120);
+/// Hosts that fit into the lab's range of addresses.
+const HOSTS_MAX: u8 = 200;
+/// What is known of a lab, in its directory.
+const FILE: &str = "lab.json";
+const CONTROL_PLANE: &str = "control-plane";
+
+/// What can be done with a lab.
+#[derive(Debug, Subcommand)]
+pub enum LabCommand {
+    /// Makes a cloud of several hosts on this machine. Needs root.
+    Up(LabUp),
+    /// Ends it, guests and all, and leaves nothing behind.
+    Down,
+    /// Starts what of it has ended: all, or what is named (`control-plane`, `host-1`, …).
+    Start {
+        /// What to start.
+        names: Vec<String>,
+    },
+    /// What it consists of, and what of that runs.
+    Status,
+}
+
+/// How a lab is made.
+#[derive(Debug, Args)]
+pub struct LabUp {
+    /// How many hosts.
+    #[arg(long, default_value_t = 3)]
+    hosts: u8,
+    /// Where to listen for clients.
+    #[arg(long, default_value = "127.0.0.1:9170")]
+    listen: SocketAddr,
+}
+
+/// A lab.
+#[derive(Debug, Serialize, Deserialize)]
+struct Lab {
+    /// The network devices on this machine: the bridge between the hosts first, then one for each host.
+    links: Vec<String>,
+    /// The network namespaces, one for each host.
+    namespaces: Vec<String>,
+    /// What runs, by name.
+    processes: BTreeMap<String, Process>,
+}
+
+/// A process of a lab.
+#[derive(Debug, Serialize, Deserialize)]
+struct Process {
+    command: Vec<String>,
+    log: PathBuf,
+    pid: u32,
+}
+
+/// Does it.
+///
+/// # Errors
+/// There is no such lab, or one already; it is not allowed; a tool is missing. What was begun is undone.
+pub fn run(dir: &Path, command: &LabCommand, out: &mut impl Write) -> Result<()> {
+    match command {
+        LabCommand::Up(args) => {
+            anyhow::ensure!(
+                rustix::process::geteuid().is_root(),
+                "a lab needs root: it makes network namespaces"
+            );
+            anyhow::ensure!((1..=HOSTS_MAX).contains(&args.hosts), "a lab has 1 to {HOSTS_MAX} hosts");
+            let file = dir.join(FILE);
+            anyhow::ensure!(!file.exists(), "there is a lab in {}; end it with `lab down`", dir.display());
+            let foreign = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+            anyhow::ensure!(!foreign, "{} holds something else; name another with --data", dir.display());
+            fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+            let dir = dir.canonicalize()?;
+            let made = up(&dir, args, out);
+            if made.is_err() {
+                // What failed is worth more than what fails now.
+                let _ = down(&dir, &mut std::io::sink());
+            }
+            made
+        }
+        LabCommand::Down => down(&known(dir)?, out),
+        LabCommand::Start { names } => start(&known(dir)?, names, out),
+        LabCommand::Status => status(&known(dir)?, out),
+    }
+}
+
+fn known(dir: &Path) -> Result<PathBuf> {
+    let file = dir.join(FILE);
+    anyhow::ensure!(file.exists(), "there is no lab in {}; make one with `lab up`", dir.display());
+    Ok(dir.canonicalize()?)
+}
+
+impl Lab {
+    fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE);
+        let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
+    }
+
+    /// Written before each thing is made, so that whatever happens `down` finds it.
+    fn write(&self, dir: &Path) -> Result<()> {
+        let path = dir.join(FILE);
+        fs::write(&path, serde_json::to_vec_pretty(self)?)
+            .with_context(|| format!("{} cannot be written", path.display()))
+    }
+}
+
+fn ip(args: &str) -> Result<String> {
+    exec::run("ip", &args.split_whitespace().collect::<Vec<_>>(), &[])
+}
+
+/// Asks the lab's own control plane, whatever other clouds the caller has.
+fn ask(dir: &Path, binary: &str, args: &[&str]) -> Result<serde_json::Value> {
+    let clouds = dir.join("clouds.yaml");
+    let env = [("OS_CLIENT_CONFIG_FILE", clouds.as_os_str()), ("OS_CLOUD", OsStr::new("lenticular"))];
+    serde_json::from_str(&exec::run(binary, args, &env)?).context("the control plane's answer cannot be read")
+}
+
+/// A number for the lab's names and addresses, the same for the same directory.
+fn tag(dir: &Path) -> u16 {
+    let bytes = dir.as_os_str().as_encoded_bytes();
+    bytes.iter().fold(0x9dc5_u16, |hash, byte| (hash ^ u16::from(*byte)).wrapping_mul(0x0193))
+}
+
+/// A range that nothing on this machine uses.
+fn free_range(tag: u16) -> Result<u8> {
+    let used = ip("-o -4 address show")?;
+    let free = (0..=255_u8).map(|n| n.wrapping_add(tag.to_le_bytes()[0]));
+    free.into_iter()
+        .find(|n| !used.contains(&format!(" 10.199.{n}.")))
+        .context("all of 10.199.0.0/16 is in use on this machine")
+}
+
+fn up(dir: &Path, args: &LabUp, out: &mut impl Write) -> Result<()> {
+    let tag = tag(dir);
+    let range = free_range(tag)?;
+    let bridge = format!("ll{tag:04x}br");
+    let mut lab = Lab { links: vec![bridge.clone()], namespaces: Vec::new(), processes: BTreeMap::new() };
+    lab.write(dir)?;
+    ip(&format!("link add {bridge} type bridge"))?;
+    ip(&format!("address add 10.199.{range}.1/24 dev {bridge}"))?;
+    ip(&format!("link set {bridge} up"))?;
+    let binary = std::env::current_exe()?.display().to_string();
+    let agents = format!("10.199.{range}.1:9171");
+    start_control_plane(dir, &mut lab, &binary, args.listen, &agents)?;
+    for n in 1..=args.hosts {
+        add_host(dir, &mut lab, &binary, (n, tag, range), &agents)?;
+        writeln!(out, "host-{n} is at 10.199.{range}.{}", 10 + n)?;
+    }
+    wait_for_hosts(dir, &binary, usize::from(args.hosts))?;
+    let clouds = dir.join("clouds.yaml");
+    writeln!(
+        out,
+        "\nThe lab is up, with {} hosts.\n\n    export OS_CLIENT_CONFIG_FILE={} OS_CLOUD=lenticular\n    openstack \
+         hypervisor list\n    {binary} --data {dir} lab status\n    {binary} --data {dir} lab down",
+        args.hosts,
+        clouds.display(),
+        dir = dir.display()
+    )?;
+    Ok(())
+}
+
+fn start_control_plane(
+    dir: &Path,
+    lab: &mut Lab,
+    binary: &str,
+    listen: SocketAddr,
+    agents: &str,
+) -> Result<()> {
+    let config = dir.join("server.toml");
+    let text = format!(
+        "data = {:?}\nlisten = \"{listen}\"\nagent_listen = \"{agents}\"\n",
+        dir.display().to_string()
+    );
+    fs::write(&config, text).with_context(|| format!("{} cannot be written", config.display()))?;
+    let command =
+        vec![binary.to_owned(), "server".to_owned(), "--config".to_owned(), config.display().to_string()];
+    launch(dir, lab, CONTROL_PLANE, command)?;
+    wait(Duration::from_secs(30), || {
+        anyhow::ensure!(
+            runs(lab, CONTROL_PLANE),
+            "the control plane ended; see {}",
+            log_of(dir, CONTROL_PLANE).display()
+        );
+        Ok(dir.join("lenticular.pid").exists().then_some(()))
+    })
+    .context("the control plane does not come up")
+}
+
+fn add_host(
+    dir: &Path,
+    lab: &mut Lab,
+    binary: &str,
+    (n, tag, range): (u8, u16, u8),
+    agents: &str,
+) -> Result<()> {
+    let (name, namespace, veth) =
+        (format!("host-{n}"), format!("ll{tag:04x}-host-{n}"), format!("ll{tag:04x}h{n}"));
+    lab.namespaces.push(namespace.clone());
+    lab.links.push(veth.clone());
+    lab.write(dir)?;
+    let bridge = lab.links.first().context("lab.json names no bridge")?;
+    ip(&format!("netns add {namespace}"))?;
+    ip(&format!("link add {veth} type veth peer name eth0 netns {namespace}"))?;
+    ip(&format!("link set {veth} master {bridge} up"))?;
+    ip(&format!("-n {namespace} link set lo up"))?;
+    ip(&format!("-n {namespace} address add 10.199.{range}.{}/24 dev eth0", 10 + n))?;
+    ip(&format!("-n {namespace} link set eth0 up"))?;
+    ip(&format!("-n {namespace} route add default via 10.199.{range}.1"))?;
+    let state = state_of(dir, &name);
+    fs::create_dir_all(&state).with_context(|| format!("{} cannot be made", state.display()))?;
+    let token = ask(dir, binary, &["host", "enrol", &name, "--json"])?;
+    let token = token["token"].as_str().context("the enrolment gave no token")?.to_owned();
+    let (join, state) = (format!("https://{agents}"), state.display().to_string());
+    let words = [
+        "ip", "netns", "exec", &namespace, binary, "agent", "--name", &name, "--state", &state, "--join",
+        &join, "--token", &token,
+    ];
+    launch(dir, lab, &name, words.map(str::to_owned).to_vec())
+}
+
+fn state_of(dir: &Path, host: &str) -> PathBuf {
+    dir.join("hosts").join(host)
+}
+
+fn log_of(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.log"))
+}
+
+fn launch(dir: &Path, lab: &mut Lab, name: &str, command: Vec<String>) -> Result<()> {
+    let log = log_of(dir, name);
+    let pid = exec::spawn_detached(&command, &log)?;
+    lab.processes.insert(name.to_owned(), Process { command, log, pid });
+    lab.write(dir)
+}
+
+fn runs(lab: &Lab, name: &str) -> bool {
+    lab.processes.get(name).is_some_and(|process| process_runs(process.pid))
+}
+
+fn wait_for_hosts(dir: &Path, binary: &str, count: usize) -> Result<()> {
+    let done = wait(JOIN_WITHIN, || {
+        let list = ask(dir, binary, &["host", "list", "--json"])?;
+        let up = list.as_array().map_or(0, |list| list.iter().filter(|host| host["state"] == "up").count());
+        Ok((up >= count).then_some(()))
+    });
+    done.context("the hosts do not all come up; their logs stand beside lab.json")
+}
+
+#[allow(clippy::disallowed_methods, reason = "other processes can only be looked at again and again")]
+fn wait<T>(most: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let end = Instant::now() + most;
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        anyhow::ensure!(Instant::now() < end, "it took longer than {} s", most.as_secs());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn start(dir: &Path, names: &[String], out: &mut impl Write) -> Result<()> {
+    let mut lab = Lab::read(dir)?;
+    if let Some(name) = names.iter().find(|name| !lab.processes.contains_key(*name)) {
+        anyhow::bail!(
+            "the lab has no {name}; it has {}",
+            lab.processes.keys().cloned().collect::<Vec<_>>().join(", ")
+        );
+    }
+    // The control plane's name comes first in the alphabet, too.
+    let ended: Vec<String> = lab.processes.keys().filter(|name| !runs(&lab, name)).cloned().collect();
+    for name in ended.into_iter().filter(|name| names.is_empty() || names.contains(name)) {
+        let command = lab.processes.get(&name).map(|p| p.command.clone()).unwrap_or_default();
+        launch(dir, &mut lab, &name, command)?;
+        writeln!(out, "{name} is started")?;
+    }
+    Ok(())
+}
+
+fn status(dir: &Path, out: &mut impl Write) -> Result<()> {
+    let lab = Lab::read(dir)?;
+    for (name, process) in &lab.processes {
+        let state = if process_runs(process.pid) { "runs" } else { "has ended" };
+        writeln!(out, "{name}: process {} {state}, log {}", process.pid, process.log.display())?;
+    }
+    Ok(())
+}
+
+/// Undoes all of it, as far as it was made; says the first thing that could not be undone, after the rest was.
+fn down(dir: &Path, out: &mut impl Write) -> Result<()> {
+    let lab = Lab::read(dir)?;
+    let mut trouble = Ok(());
+    let mut note = |result: Result<()>| {
+        if trouble.is_ok() {
+            trouble = result;
+        }
+    };
+    // Agents first: the control plane's absence is nothing that they should notice.
+    for process in lab.processes.values().rev() {
+        note(end_process(process.pid));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    for name in lab.processes.keys().filter(|name| *name != CONTROL_PLANE) {
+        let stopped = runtime.block_on(lenticular_agent::power_off(&state_of(dir, name), GUEST_GRACE));
+        note(stopped.map(drop).with_context(|| format!("the guests of {name} could not be stopped")));
+    }
+    // A namespace's own devices go some time after it: those that can be seen are taken away first.
+    for link in lab.links.iter().rev().filter(|link| Path::new("/sys/class/net").join(link).exists()) {
+        note(ip(&format!("link delete {link}")).map(drop));
+    }
+    let there = ip("netns list")?;
+    for namespace in lab.namespaces.iter().filter(|name| there.split_whitespace().any(|word| word == *name)) {
+        note(ip(&format!("netns delete {namespace}")).map(drop));
+    }
+    trouble?;
+    fs::remove_dir_all(dir).with_context(|| format!("{} could not be removed", dir.display()))?;
+    writeln!(out, "The lab of {} is gone.", dir.display())?;
+    Ok(())
+}

@@ -1,0 +1,149 @@
+"""Several hosts on this machine, each a network namespace with an agent of its own; and a watch over what runs twice."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import threading
+import time
+
+from cloud import BINARY, Cloud, wait_until
+
+# A guest that counts: each number is on its disk before it is on its console.
+COUNTER = """#!/bin/sh
+cat > /var/lib/persist/boot <<'END'
+#!/bin/sh
+cd /var/lib/persist
+n=$(cat n 2>/dev/null || echo 0)
+while true; do
+  n=$((n+1)); echo $n > n.new; sync; mv n.new n; sync; echo "count $n" > /dev/ttyS0; sleep 0.1
+done
+END
+chmod 755 /var/lib/persist/boot
+"""
+
+
+class Lab(Cloud):
+    """A cloud made by `lenticular lab up`."""
+
+    def __init__(self, data, hosts=3):
+        super().__init__(data, hosts)
+
+    def start(self):
+        done = subprocess.run([BINARY, "--data", self.data, "lab", "up", "--hosts", str(self.hosts), "--listen",
+                               f"127.0.0.1:{self.port}"], env=self.env, capture_output=True, text=True, timeout=180)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return self
+
+    def down(self):
+        if (self.data / "lab.json").exists():
+            self.lenticular("lab", "down")
+
+    def described(self):
+        return json.loads((self.data / "lab.json").read_text())
+
+    def pid(self, name):
+        return self.described()["processes"][name]["pid"]
+
+    def kill(self, name):
+        """Ends an agent or the control plane without any warning."""
+        os.kill(self.pid(name), signal.SIGKILL)
+
+    def restart(self):
+        self.lenticular("lab", "start")
+        wait_until("the control plane answers", self.answers, every_s=0.1)
+
+    def answers(self):
+        try:
+            return self.request("GET", "/healthz").status_code == 200
+        except OSError:
+            return False
+
+    def host_of(self, server):
+        return self.server(server)["OS-EXT-SRV-ATTR:host"]
+
+    def counts(self, server):
+        return [int(n) for n in re.findall(r"^count (\d+)\s*$", self.console(server), re.M)]
+
+    def wait_counting(self, server):
+        """The guest counts on from now; gives the last number seen."""
+        first = (self.counts(server) or [0])[-1]
+        return wait_until("the guest counts on", lambda: next((n for n in self.counts(server)[-1:] if n > first), None))
+
+
+def guests():
+    """Guests' processes on all hosts: which server, which host's directory, and the CPU time of the guest itself."""
+    found = {}
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if b"qemu-system" not in words[0] or b"-pidfile" not in words:
+                continue
+            pid_file = pathlib.Path(os.fsdecode(words[words.index(b"-pidfile") + 1]))
+            ticks = 0
+            for task in (entry / "task").iterdir():
+                stat = (task / "stat").read_text()
+                if "(CPU " in stat:
+                    fields = stat.rsplit(")", 1)[1].split()
+                    ticks += int(fields[11]) + int(fields[12])
+        except (OSError, ValueError, IndexError):
+            continue
+        found[int(entry.name)] = (pid_file.parent.name, pid_file.parents[2].name, ticks)
+    return found
+
+
+class Watch(threading.Thread):
+    """Looks ten times a second whether a guest runs twice: two processes of one server that both go on, twice in a row
+    (at the moment of a switch-over both have run within the same tenth)."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.doubled = []
+        self.looks = 0
+        self._over = threading.Event()
+
+    def run(self):
+        before, suspects = guests(), set()
+        while not self._over.wait(0.1):
+            now = guests()
+            self.looks += 1
+            going = {}
+            for pid, (server, host, ticks) in now.items():
+                if pid in before and ticks > before[pid][2]:
+                    going.setdefault(server, set()).add((pid, host))
+            doubled = {(server, frozenset(who)) for server, who in going.items() if len(who) > 1}
+            self.doubled += [(server, sorted(who)) for server, who in doubled & suspects]
+            before, suspects = now, doubled
+
+    def end(self):
+        self._over.set()
+        self.join()
+        assert self.looks > 10, "nobody looked"
+        assert not self.doubled, f"ran twice: {self.doubled}"
+
+
+def strike(lab, server, rng, source, log):
+    """Kills one of those who take part in a move, at a moment that nobody knows before."""
+    time.sleep(rng.uniform(0, 1.5))
+    hosts = [f"host-{n + 1}" for n in range(lab.hosts)]
+    what = rng.choice(["nothing", "control-plane", "source agent", "target agent", "source guest", "target guest"])
+    processes = [(pid, host) for pid, (of, host, _) in guests().items() if of == server]
+    if what == "control-plane":
+        lab.kill("control-plane")
+    elif what == "source agent":
+        lab.kill(source)
+    elif what == "target agent":
+        others = [host for _, host in processes if host != source] or [h for h in hosts if h != source]
+        lab.kill(rng.choice(others))
+    elif what != "nothing":
+        fits = [pid for pid, host in processes if (host == source) == (what == "source guest")]
+        if fits:
+            os.kill(rng.choice(fits), signal.SIGKILL)
+    log.append(what)
+    time.sleep(rng.uniform(0, 1))
+
+

@@ -1,0 +1,150 @@
+"""Real guests that move between the hosts of a lab, in peace and while everything that takes part is killed."""
+
+import base64
+import os
+import pathlib
+import random
+import subprocess
+import time
+
+import pytest
+
+from cloud import GUEST_IMAGE, wait_until
+from lab import COUNTER, Lab, Watch, guests, strike
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")
+
+# The nightly run has 50.
+MOVES = int(os.environ.get("LENTICULAR_MOVES", "8"))
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    lab = Lab(tmp_path_factory.mktemp("lab") / "data")
+    try:
+        lab.start()
+        lab.image = lab.upload("guest", path=GUEST_IMAGE)
+        lab.net = lab.network("net", "10.40.0.0/24")
+        yield lab
+    finally:
+        lab.down()
+
+
+def counting(lab, name):
+    data = base64.b64encode(COUNTER.encode()).decode()
+    server = lab.create(name, lab.image, network=lab.net, user_data=data)
+    lab.wait_status(server, "ACTIVE")
+    lab.wait_counting(server)
+    return server
+
+
+def in_order(numbers):
+    return all(a < b for a, b in zip(numbers, numbers[1:]))
+
+
+def test_a_lab_leaves_nothing_behind(tmp_path):
+    names = lambda: subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    links = lambda: sorted(p.name for p in pathlib.Path("/sys/class/net").iterdir())
+    before = names(), links()
+    lab = Lab(tmp_path / "data", hosts=2).start()
+    try:
+        hosts = lab.get("/compute/v2.1/os-hypervisors/detail")["hypervisors"]
+        assert sorted(h["hypervisor_hostname"] for h in hosts) == ["host-1", "host-2"]
+        code, said = lab.lenticular("lab", "up", ok=False)
+        assert code != 0 and "there is a lab" in said
+    finally:
+        lab.down()
+    assert (names(), links()) == before
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_guest_is_moved_by_the_stock_client_and_notices_nothing(lab):
+    server = counting(lab, "traveller")
+    watch = Watch()
+    watch.start()
+    home = lab.host_of(server)
+    lab.openstack("server", "migrate", "--live-migration", "--wait", "traveller")
+    there = lab.host_of(server)
+    assert there != home
+    last = lab.wait_counting(server)
+    console = lab.console(server)
+    assert in_order(lab.counts(server)), console
+    assert console.count("lenticular-guest: boot") == 1, "it was not started anew"
+    where = lab.get(f"/operator/v1/servers/{server}/where")
+    assert [disk["host"] for disk in where["left_behind"]] == [home]
+
+    # Cold: it is started anew, on the disk that moved.
+    lab.openstack("server", "migrate", "--wait", "traveller")
+    lab.openstack("server", "migration", "confirm", "traveller")
+    lab.wait_status(server, "ACTIVE")
+    assert lab.host_of(server) != there
+    lab.wait_console(server, "lenticular-guest: boot 2")
+    assert lab.wait_counting(server) > last
+    assert in_order(lab.counts(server))
+    watch.end()
+    lab.delete(server)
+    lab.wait_gone(server)
+    left = lambda: [host for of, host, _ in guests().values() if of == server]
+    assert not left()
+    gone = lambda: not list(lab.data.glob(f"hosts/*/guests/{server}"))
+    wait_until("no host keeps anything of the server", gone)
+
+
+def test_a_deleted_image_still_serves_moves(lab):
+    image = lab.upload("short-lived", path=GUEST_IMAGE)
+    server = lab.create("orphan", image, network=lab.net)
+    lab.wait_status(server, "ACTIVE")
+    assert lab.request("DELETE", f"/image/v2/images/{image}").status_code == 204
+    home = lab.host_of(server)
+    # Other hosts may have the same bytes from another image: they are taken away.
+    for base in lab.data.glob("hosts/*/base/*.qcow2"):
+        if base.parents[1].name != home:
+            base.unlink()
+    lab.act(server, "os-migrateLive", {"host": None, "block_migration": True, "disk_over_commit": False})
+    lab.wait_status(server, "ACTIVE")
+    assert lab.host_of(server) != home
+    lab.delete(server)
+
+
+def test_no_disk_is_lost_and_no_guest_doubled_whoever_is_killed(lab):
+    seed = int(os.environ.get("LENTICULAR_SEED", str(int(time.time()))))
+    print(f"LENTICULAR_SEED={seed}")
+    rng = random.Random(seed)
+    server = counting(lab, "survivor")
+    seen = lab.counts(server)[-1]
+    watch, killed, moved = Watch(), [], 0
+    watch.start()
+    for move in range(MOVES):
+        source = lab.host_of(server)
+        live = rng.random() < 0.6
+        action = ("os-migrateLive", {"host": None, "block_migration": True, "disk_over_commit": False}) if live \
+            else ("migrate", None)
+        lab.act(server, *action)
+        strike(lab, server, rng, source, killed)
+        lab.restart()
+        settle(lab, server)
+        moved += lab.host_of(server) != source
+        now = lab.wait_counting(server)
+        assert now > seen, f"move {move} ({'live' if live else 'cold'}, {killed[-1]} killed): {now} after {seen}"
+        seen = now
+    watch.end()
+    print(f"{MOVES} moves, {moved} arrived; killed: {killed}")
+    lab.delete(server)
+    lab.wait_gone(server)
+
+
+def settle(lab, server):
+    """Waits until nothing is under way, and brings the guest back if it was killed."""
+    def at_rest():
+        now = lab.server(server)
+        moving = lab.get(f"/operator/v1/servers/{server}/where")["moving"]
+        return now if now["OS-EXT-STS:task_state"] is None and moving is None else None
+    for _ in range(5):
+        now = wait_until("nothing is under way", at_rest)
+        if now["status"] == "VERIFY_RESIZE":
+            lab.act(server, "confirmResize")
+        elif now["status"] in ("ERROR", "SHUTOFF"):
+            lab.act(server, "os-start")
+        elif now["status"] == "ACTIVE":
+            return
+    raise AssertionError(f"it does not settle: {now}")
