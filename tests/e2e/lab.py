@@ -128,7 +128,7 @@ class Watch(threading.Thread):
 
 def strike(lab, server, rng, source, log):
     """Kills one of those who take part in a move, at a moment that nobody knows before."""
-    time.sleep(rng.uniform(0, 1.5))
+    time.sleep(rng.uniform(0, 0.9))
     hosts = [f"host-{n + 1}" for n in range(lab.hosts)]
     what = rng.choice(["nothing", "control-plane", "source agent", "target agent", "source guest", "target guest"])
     processes = [(pid, host) for pid, (of, host, _) in guests().items() if of == server]

@@ -4,6 +4,7 @@ import base64
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import time
 
@@ -129,6 +130,74 @@ def test_no_disk_is_lost_and_no_guest_doubled_whoever_is_killed(lab):
         seen = now
     watch.end()
     print(f"{MOVES} moves, {moved} arrived; killed: {killed}")
+    lab.delete(server)
+    lab.wait_gone(server)
+
+
+def test_an_older_disk_can_be_gone_back_to(lab):
+    server = counting(lab, "historian")
+    home = lab.host_of(server)
+    lab.act(server, "migrate")
+    lab.wait_status(server, "VERIFY_RESIZE")
+    lab.act(server, "confirmResize")
+    there = lab.host_of(server)
+    lab.wait_console(server, "lenticular-guest: boot 2")
+    left = lab.counts(server)[-1]
+    newest = wait_until("it has counted on", lambda: (lab.counts(server)[-1] > left + 20) and lab.counts(server)[-1])
+    disk = lab.get(f"/operator/v1/servers/{server}/where")["left_behind"][0]
+    assert disk["host"] == home and disk["id"] in lab.lenticular("server", "disk", "list", server)
+    code, said = lab.lenticular("server", "disk", "restore", server, disk["id"], ok=False)
+    assert code != 0 and "Stop the server first" in said
+    lab.act(server, "os-stop")
+    lab.wait_status(server, "SHUTOFF")
+    lab.lenticular("server", "disk", "restore", server, disk["id"])
+    assert lab.host_of(server) == home
+    kept = lab.get(f"/operator/v1/servers/{server}/where")["left_behind"]
+    assert [d["host"] for d in kept] == [there], "the newer disk is kept in its turn"
+    lab.act(server, "os-start")
+    lab.wait_status(server, "ACTIVE")
+    lab.wait_console(server, "lenticular-guest: boot 2")
+    assert lab.wait_counting(server) < newest, "it counts on from the older disk"
+    lab.delete(server)
+    lab.wait_gone(server)
+
+
+def test_a_lost_host_is_evacuated_only_on_its_operators_word(lab):
+    server = counting(lab, "widow")
+    home = lab.host_of(server)
+    watch = Watch()
+    watch.start()
+
+    def evacuate(status, word):
+        answer = lab.request("POST", f"/compute/v2.1/servers/{server}/action", version="2.14", json={"evacuate": {}})
+        assert answer.status_code == status and word in answer.text, answer.text
+
+    evacuate(400, "still in use")
+    code, said = lab.lenticular("host", "fence", home, "--disks-lost", ok=False)
+    assert code != 0 and "talks to the control plane" in said
+    # The host loses its power.
+    lab.kill(home)
+    for pid, (_, host, _) in guests().items():
+        if host == home:
+            os.kill(pid, signal.SIGKILL)
+    services = lambda: {s["host"]: s for s in lab.get("/compute/v2.1/os-services", version="2.53")["services"]}
+    wait_until("the host is silent", lambda: services()[home]["state"] == "down")
+    assert lab.server(server)["status"] == "ACTIVE", "it is shown as it was last seen"
+    evacuate(409, "--disks-lost")
+    lab.lenticular("host", "fence", home, "--disks-lost")
+    assert services()[home]["forced_down"] is True
+    evacuate(200, "")
+    lab.wait_status(server, "ACTIVE")
+    assert lab.host_of(server) != home
+    wait_until("it counts from the beginning", lambda: 1 in lab.counts(server))
+
+    # The host comes back, and starts nothing of what moved away.
+    lab.restart()
+    gone = lambda: not (lab.data / "hosts" / home / "guests" / server).exists()
+    wait_until("it removes what it had", gone)
+    lab.lenticular("host", "unfence", home)
+    wait_until("it is up again", lambda: services()[home]["state"] == "up")
+    watch.end()
     lab.delete(server)
     lab.wait_gone(server)
 

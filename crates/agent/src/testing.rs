@@ -69,6 +69,7 @@ impl Wish {
             run: self.wanted == Wanted::Running,
             boot_style,
             disk_made,
+            revives: None,
             outgoing: None,
         })
     }

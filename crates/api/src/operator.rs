@@ -12,7 +12,7 @@ use axum::{
     Router,
 };
 use lenticular_control::{
-    command::{enrolment, migration::copies, server::ports},
+    command::{enrolment, evacuate, fence, migration::copies, server::ports},
     schedule::Verdict,
 };
 use lenticular_model::{
@@ -26,8 +26,8 @@ use lenticular_model::{
 };
 use lenticular_store::HistoryEntry;
 use lenticular_wire::operator::{
-    DiskView, EnrolAsk, EnrolToken, Explanation, HostView, JournalLine, MoveView, Refusal, RetireAsk,
-    RetiredView, Where,
+    DiskView, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostView, JournalLine, MoveView, Refusal,
+    RestoreAsk, RetireAsk, RetiredView, Where,
 };
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ pub fn routes() -> Router<App> {
         .route("/operator/v1/servers/{server}/where", get(whereabouts))
         .route("/operator/v1/servers/{server}/explain", get(explain))
         .route("/operator/v1/servers/{server}/journal", get(journal))
+        .route("/operator/v1/servers/{server}/disks/restore", post(restore_disk))
+        .route("/operator/v1/hosts/{host}/fence", post(fence_host))
         .route("/operator/v1/hosts", get(hosts))
         .route("/operator/v1/hosts/enrol", post(enrol))
         .route("/operator/v1/hosts/{host}/retire", post(retire))
@@ -205,6 +207,29 @@ async fn retire(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<Retire
     let why = format!("retire host {}{}", name, if ask.force { " by force" } else { "" });
     let retired = ctx.commit(&why, move |txn, caller| enrolment::retire(txn, caller, &of, ask.force)).await?;
     json(200, &RetiredView { name, lost: retired.lost.iter().map(ToString::to_string).collect() })
+}
+
+async fn fence_host(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<FenceAsk>) -> Handled {
+    let id = ctx.state.index.host_names.get(&name).copied().ok_or_else(|| Error::not_found("Host", &name))?;
+    let (verb, lost) =
+        (if ask.lift { "unfence" } else { "fence" }, if ask.disks_lost { ", disks lost" } else { "" });
+    let why = format!("{verb} host {name}{lost}");
+    ctx.commit(&why, move |txn, caller| match ask.lift {
+        true => fence::lift(txn, caller, id),
+        false => fence::fence(txn, caller, id, ask.disks_lost),
+    })
+    .await?;
+    let state = ctx.app.store.state();
+    let host = state.hosts.get(&id).ok_or_else(|| Error::not_found("Host", &name))?;
+    json(200, &host_view(&state, host))
+}
+
+async fn restore_disk(ctx: Ctx, Path(text): Path<String>, Message(ask): Message<RestoreAsk>) -> Handled {
+    let id = find(&ctx, &text)?.id;
+    let disk = ask.disk.parse().map_err(|_| Error::not_found("Disk", &ask.disk))?;
+    ctx.commit("server disk restore", move |txn, caller| evacuate::restore_disk(txn, caller, id, disk))
+        .await?;
+    json(200, &left_behind(&ctx.app.store.state(), id))
 }
 
 async fn hosts(ctx: Ctx) -> Handled {

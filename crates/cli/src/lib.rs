@@ -8,7 +8,8 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use client::Client;
 use lenticular_wire::operator::{
-    EnrolAsk, EnrolToken, Explanation, HostView, JournalLine, RetireAsk, RetiredView, Where,
+    DiskView, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostView, JournalLine, RestoreAsk, RetireAsk,
+    RetiredView, Where,
 };
 use std::{io::Write, path::PathBuf};
 
@@ -44,10 +45,33 @@ pub enum ServerCommand {
         /// Its id, or its name if no other has it.
         server: String,
     },
+    /// The disks that a server left behind, and going back to one.
+    Disk {
+        /// What to do.
+        #[command(subcommand)]
+        command: DiskCommand,
+    },
     /// Everything that ever changed a server: who, when, on which request.
     Journal {
         /// Its id, or its name if no other has it.
         server: String,
+    },
+}
+
+/// What can be done with the disks that a server left behind.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DiskCommand {
+    /// Where they lie, and until when they are kept.
+    List {
+        /// The server's id, or its name if no other has it.
+        server: String,
+    },
+    /// Goes back to one: what the server wrote since is given up. The server must be stopped; what it has now is kept.
+    Restore {
+        /// The server's id, or its name if no other has it.
+        server: String,
+        /// The disk's id.
+        disk: String,
     },
 }
 
@@ -81,6 +105,19 @@ pub enum HostCommand {
         /// It is lost, and the disks of the servers there with it. Only for a host that is silent.
         #[arg(long)]
         force: bool,
+    },
+    /// Declares a host to be off: it counts as down until that is taken back, and its servers can be evacuated.
+    Fence {
+        /// Its name.
+        name: String,
+        /// Its disks are lost with it: its servers can only be made anew from their images. Only for a silent host.
+        #[arg(long)]
+        disks_lost: bool,
+    },
+    /// Takes the word back that a host is off.
+    Unfence {
+        /// Its name.
+        name: String,
     },
     /// Agents that were refused: who, when and why.
     Refusals,
@@ -119,10 +156,22 @@ pub fn server(command: &ServerCommand, cloud: &CloudArgs, out: &mut impl Write) 
         ServerCommand::Explain { server } => {
             show::explanation(&client.get::<Explanation>(&get(server, "explain"))?, out)
         }
+        ServerCommand::Disk { command: DiskCommand::List { server } } => {
+            show::disks(&client.get::<Where>(&get(server, "where"))?.left_behind, out)
+        }
+        ServerCommand::Disk { command: DiskCommand::Restore { server, disk } } => {
+            let ask = RestoreAsk { disk: disk.clone() };
+            show::disks(&client.post::<Vec<DiskView>>(&get(server, "disks/restore"), &ask)?, out)
+        }
         ServerCommand::Journal { server } => {
             show::journal(&client.get::<Vec<JournalLine>>(&get(server, "journal"))?, out)
         }
     }
+}
+
+fn fence(client: &Client, name: &str, ask: FenceAsk, out: &mut impl Write) -> Result<()> {
+    let path = format!("/operator/v1/hosts/{}/fence", client::escape(name));
+    show::hosts(&[client.post::<HostView>(&path, &ask)?], out)
 }
 
 /// Answers a question about hosts, or does something to one.
@@ -150,6 +199,12 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
         HostCommand::Retire { name, force } => {
             let path = format!("/operator/v1/hosts/{}/retire", client::escape(name));
             show::retired(&client.post::<RetiredView>(&path, &RetireAsk { force: *force })?, out)
+        }
+        HostCommand::Fence { name, disks_lost } => {
+            fence(&client, name, FenceAsk { disks_lost: *disks_lost, lift: false }, out)
+        }
+        HostCommand::Unfence { name } => {
+            fence(&client, name, FenceAsk { disks_lost: false, lift: true }, out)
         }
         HostCommand::Refusals => {
             show::journal(&client.get::<Vec<JournalLine>>("/operator/v1/refusals")?, out)

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use comfy_table::{presets::UTF8_FULL_CONDENSED, Table};
-use lenticular_wire::operator::{EnrolToken, Explanation, HostView, JournalLine, RetiredView, Where};
+use lenticular_wire::operator::{
+    DiskView, EnrolToken, Explanation, HostView, JournalLine, RetiredView, Where,
+};
 use std::io::Write;
 
 fn table<const N: usize>(head: [&str; N]) -> Table {
@@ -44,6 +46,16 @@ pub fn whereabouts(w: &Where, out: &mut impl Write) -> Result<()> {
     }
     for (until, host) in &w.history {
         table.add_row([&format!("until {until}"), host]);
+    }
+    Ok(writeln!(out, "{table}")?)
+}
+
+/// Disks that a server left behind.
+pub fn disks(disks: &[DiskView], out: &mut impl Write) -> Result<()> {
+    let mut table = table(["disk", "host", "generation", "kept until", "why"]);
+    for d in disks {
+        let kept = d.kept_until.clone().unwrap_or_else(|| "to be removed".to_owned());
+        table.add_row([&d.id, &d.host, &d.generation.to_string(), &kept, &d.why]);
     }
     Ok(writeln!(out, "{table}")?)
 }

@@ -213,6 +213,9 @@ fn compute_filter(host: &Host) -> Result<(), Refused> {
         let reason = reason.as_deref().unwrap_or("no reason given");
         return Err(("ComputeFilter", format!("is disabled: {reason}")));
     }
+    if let Some(fence) = &host.fence {
+        return Err(("ComputeFilter", format!("was declared off at {}", fence.at.iso())));
+    }
     if let Some(since) = host.silent_since {
         return Err(("ComputeFilter", format!("is silent since {}", since.iso())));
     }

@@ -104,7 +104,7 @@ fn server(host_id: HostId) -> Server {
         reservation_id: "".into(),
         launch_index: 0,
         host_id: Some(host_id),
-        disk: Disk { generation: 1, issued: 0, made: false },
+        disk: Disk { generation: 1, issued: 0, revives: None, made: false },
         ticket: None,
         unconfirmed: None,
         wanted: Wanted::Running,

@@ -45,6 +45,18 @@ pub struct Hypervisor {
     pub trouble: Option<String>,
 }
 
+/// The word that a host is off: that nothing runs there, and nothing will before the word is taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// When it was given.
+    pub at: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// True if its disks are lost with it: servers on them can only be made anew from their images.
+    #[serde(default)]
+    pub disks_lost: bool,
+}
+
 record! {
     /// A host.
     pub struct Host: HostId {
@@ -70,6 +82,9 @@ record! {
         /// Since when nothing was heard of it; `None` while it talks.
         #[serde(default)]
         pub silent_since: Option<Timestamp>,
+        /// The word that it is off and stays so; `None` as long as nobody gave it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub fence: Option<Fence>,
         /// CPU share given out for each real one.
         pub cpu_ratio: f64,
     }
@@ -95,9 +110,9 @@ pub const DEFAULT_ZONE: &str = "nova";
 pub const SILENT_AFTER_S: i64 = 60;
 
 impl Host {
-    /// True unless it is silent.
+    /// True unless it is silent, or was declared to be off.
     pub fn is_up(&self) -> bool {
-        self.silent_since.is_none()
+        self.silent_since.is_none() && self.fence.is_none()
     }
 
     /// True if the operator lets it take servers.

@@ -29,6 +29,8 @@ pub enum Action {
     ConfirmResize,
     /// Give it back the size or the host that it had before.
     RevertResize,
+    /// Make it anew on another host, because its own is lost.
+    Evacuate,
 }
 
 impl Action {
@@ -45,6 +47,7 @@ impl Action {
             Action::Resize => "resize",
             Action::ConfirmResize => "confirmResize",
             Action::RevertResize => "revertResize",
+            Action::Evacuate => "evacuate",
         }
     }
 
@@ -60,6 +63,7 @@ impl Action {
             Action::LiveMigrate => "compute_live_migration",
             Action::ConfirmResize => "compute_confirm_resize",
             Action::RevertResize => "compute_revert_resize",
+            Action::Evacuate => "compute_rebuild_instance",
         }
     }
 
@@ -76,13 +80,14 @@ impl Action {
             Action::LiveMigrate => "migrating",
             Action::ConfirmResize => "resize_confirming",
             Action::RevertResize => "resize_reverting",
+            Action::Evacuate => "rebuilding",
         }
     }
 
     /// How long its host may take, in seconds, before it counts as failed.
     pub fn deadline_s(self) -> i64 {
         match self {
-            Action::Create => 1_800,
+            Action::Create | Action::Evacuate => 1_800,
             Action::Start | Action::HardReboot => 600,
             Action::Stop | Action::SoftReboot => 300,
             Action::Delete => 600,

@@ -183,6 +183,9 @@ actions! {
     ServerMigrationRead "os_compute_api:servers:migrations:index" Admin;
     ServerMigrationAbort "os_compute_api:servers:migrations:delete" Admin;
     ServerMigrationForce "os_compute_api:servers:migrations:force_complete" Admin;
+    ServerEvacuate "os_compute_api:os-evacuate" Admin;
+    ServerDiskRestore "lenticular:servers:disks:restore" Admin;
+    HostFence "lenticular:hosts:fence" Admin;
     ServerConsole "os_compute_api:os-console-output" Member;
     OperationRead "os_compute_api:os-instance-actions:list" Reader;
     OperationReadHost "os_compute_api:os-instance-actions:events:details" Admin;

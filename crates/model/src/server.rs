@@ -95,6 +95,9 @@ pub struct Disk {
     /// The highest generation that any ticket has named; 0 if there was none. No number is ever used twice.
     #[serde(default)]
     pub issued: u64,
+    /// The older generation under which the disk lies on its host, if an operator decided to go back to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revives: Option<u64>,
     /// True once a host reported that it made the disk: from then on a missing disk is a loss, never a fresh start.
     #[serde(default)]
     pub made: bool,
@@ -254,6 +257,7 @@ impl Server {
             (_, Some(Action::LiveMigrate)) => "MIGRATING",
             (_, Some(Action::Migrate | Action::Resize)) => "RESIZE",
             (_, Some(Action::RevertResize)) => "REVERT_RESIZE",
+            (_, Some(Action::Evacuate)) => "REBUILD",
             (Condition::Active | Condition::Stopped, None) if self.unconfirmed.is_some() => "VERIFY_RESIZE",
             (Condition::Building, _) => "BUILD",
             (Condition::Active, _) => "ACTIVE",

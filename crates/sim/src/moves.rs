@@ -22,6 +22,7 @@ impl World {
                 true
             }
             Step::HandOver { to, generation } => self.hand_over(n, id, &to.name, *generation),
+            Step::Revive(of) => self.revive(n, id, of.generation),
             Step::Adopt(of, manner) => self.adopt(n, id, of.generation, *manner),
             _ => true,
         }
@@ -112,6 +113,15 @@ impl World {
         // Durable before it is answered; and the answer may get lost.
         self.advance(to);
         accepted && !self.chance(Fault::MessageLost, 100)
+    }
+
+    /// Somebody decided to go back to an older disk: from now on it is the newest.
+    fn revive(&mut self, n: usize, id: ServerId, generation: u64) -> bool {
+        let disk = self.hosts[n].guests.get_mut(&id).and_then(|real| real.disk.as_mut());
+        let Some(disk) = disk else { return false };
+        disk.generation = generation;
+        self.clients.written.insert(id, (disk.made, disk.writes));
+        true
     }
 
     fn adopt(&mut self, n: usize, id: ServerId, generation: u64, manner: Manner) -> bool {

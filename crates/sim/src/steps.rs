@@ -31,7 +31,7 @@ impl World {
             Step::Send(..) => self.rng.range(500, 30_000),
             Step::Resume => self.rng.range(10, 500),
             Step::HandOver { .. } => self.rng.range(1, 50),
-            Step::Adopt(..) => self.rng.range(5, 300),
+            Step::Adopt(..) | Step::Revive(_) => self.rng.range(5, 300),
             Step::Shutdown => SHUTDOWN_DEADLINE_MS,
         };
         if self.chance(Fault::SlowStep, 50) {
@@ -296,7 +296,7 @@ fn failure(step: &Step) -> Failure {
         Step::Send(..) => "the connection broke off",
         Step::Resume => "the process does not answer",
         Step::HandOver { .. } => "the other host does not answer",
-        Step::Adopt(..) => "the note of the disk cannot be written",
+        Step::Adopt(..) | Step::Revive(_) => "the note of the disk cannot be written",
     };
     Failure::new("It could not be done on this host. Try again.", details)
 }

@@ -175,6 +175,9 @@ pub struct Own {
     pub boot_style: BootStyle,
     /// True if the disk was made already: if it is missing it is lost, and must not be made afresh.
     pub disk_made: bool,
+    /// The older generation under which the disk lies here, if it was decided to go back to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revives: Option<u64>,
     /// Where the guest is to go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outgoing: Option<Outgoing>,
@@ -394,6 +397,7 @@ fn own(state: &State, host: HostId, server: &Server) -> Own {
         run: server.wanted == Wanted::Running,
         boot_style: server.boot_style,
         disk_made: server.disk.made,
+        revives: server.disk.revives,
         outgoing,
     }
 }

@@ -112,6 +112,22 @@ pub struct JournalLine {
     pub why: String,
 }
 
+/// A host to be declared off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceAsk {
+    /// True if its disks are lost with it.
+    pub disks_lost: bool,
+    /// True to take the word back.
+    pub lift: bool,
+}
+
+/// A disk to go back to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreAsk {
+    /// Its id.
+    pub disk: String,
+}
+
 /// A host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostView {

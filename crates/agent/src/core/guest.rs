@@ -39,6 +39,8 @@ pub enum Step {
     },
     /// Take what came from another host for one's own; a guest that waits goes on.
     Adopt(Arc<Assignment>, Manner),
+    /// Call the disk that was left behind here the guest's own again, under its new generation.
+    Revive(Arc<Assignment>),
 }
 
 impl Step {
@@ -60,6 +62,7 @@ impl Step {
             Self::Resume => "going on here",
             Self::HandOver { .. } => "handing over",
             Self::Adopt(..) => "taking over",
+            Self::Revive(_) => "going back to the older disk",
         }
     }
 }
@@ -365,6 +368,12 @@ impl Guest {
                 }
             }
             (_, Outcome::Failed(_)) => self.stuck = true,
+            (Step::Revive(of), _) => {
+                self.generation = of.generation;
+                self.boot_done = of.boot;
+                self.life = Life::Stopped { why: StopReason::Ordered };
+                self.outbound = None;
+            }
             (Step::Resume, _) => self.stays(),
             (Step::HandOver { .. }, _) => self.handed_over(),
             (Step::Kill, _) if self.has_left(false) => {}
@@ -399,8 +408,17 @@ impl Guest {
         }
     }
 
+    /// True if the disk here is the one that is to be gone back to.
+    fn revives(&self, own: &Own) -> bool {
+        let older = own.revives == Some(self.generation) && own.assignment.generation > self.generation;
+        older && self.disk == Disk::Made && self.inbound.is_none() && !self.runs()
+    }
+
     fn settle_own(&mut self, own: &Own) {
         let of = &own.assignment;
+        if self.revives(own) {
+            return;
+        }
         if of.generation > self.generation {
             // What is here is older than what this host may write; it neither runs nor counts as the server's disk.
             self.generation = of.generation;
@@ -435,6 +453,10 @@ impl Guest {
             Order::Remove { .. } => (self.life != Life::Gone).then_some(Step::Remove),
             Order::Keep { .. } => self.leaves_process().then_some(Step::Kill),
             Order::Receive(receive) => self.next_inbound(receive),
+            Order::Own(own) if self.revives(own) && !self.leaves_process() => {
+                Some(Step::Revive(own.assignment.clone()))
+            }
+            Order::Own(own) if self.revives(own) => Some(Step::Kill),
             Order::Own(own) => match (self.adopting, self.next_outbound(own)) {
                 (Some(manner), _) => Some(Step::Adopt(own.assignment.clone(), manner)),
                 (None, Some(step)) => step,
@@ -478,7 +500,10 @@ impl Guest {
                 let out = own.and_then(|own| own.outgoing.as_ref());
                 out.is_none_or(|out| out.withdraw || out.generation != sent.generation)
             }
-            Some(Step::Start(_) | Step::Kill | Step::Remove | Step::Resume | Step::Adopt(..)) | None => false,
+            Some(
+                Step::Start(_) | Step::Kill | Step::Remove | Step::Resume | Step::Adopt(..) | Step::Revive(_),
+            )
+            | None => false,
         }
     }
 

@@ -105,6 +105,9 @@ pub trait Disks: Send + Sync {
     /// Makes the made disk as large as its guest is to have it, if it is smaller. Called before each start.
     fn grow<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()>;
 
+    /// Calls the disk that is there by the generation of the assignment from now on. May be called again.
+    fn relabel<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()>;
+
     /// Where the hypervisor finds the disk.
     fn path(&self, server: ServerId) -> PathBuf;
 

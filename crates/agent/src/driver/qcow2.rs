@@ -242,6 +242,20 @@ impl Disks for Qcow2Disks {
         self.root(server)
     }
 
+    fn relabel<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()> {
+        Box::pin(async move {
+            let dir = self.guest_dir(assignment.server_id);
+            let Some(note) = self.note(assignment.server_id) else {
+                return Err(Failure::new("The older disk is not there any more.", "no disk.json to rewrite"));
+            };
+            let note = DiskNote { generation: assignment.generation, ..note };
+            blocking("noting the disk", move || {
+                files::write_durably(&dir.join(NOTE), &serde_json::to_vec(&note)?)
+            })
+            .await
+        })
+    }
+
     fn grow<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()> {
         Box::pin(async move {
             let root = self.root(assignment.server_id);

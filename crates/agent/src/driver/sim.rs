@@ -227,6 +227,13 @@ impl Disks for SimHost {
         Box::pin(async { Ok(()) })
     }
 
+    fn relabel<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()> {
+        if let Some(guest) = self.lock().guests.get_mut(&assignment.server_id) {
+            guest.generation = assignment.generation;
+        }
+        Box::pin(async { Ok(()) })
+    }
+
     fn path(&self, _server: ServerId) -> PathBuf {
         PathBuf::new()
     }

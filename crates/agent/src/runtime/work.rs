@@ -110,6 +110,7 @@ async fn carry_out(
         Step::Send(assignment, outgoing) => {
             drivers.moves.send(&assignment, &outgoing, progress, cut).await.map(|()| Outcome::Done)
         }
+        Step::Revive(assignment) => drivers.disks.relabel(&assignment).await.map(|()| Outcome::Done),
         Step::Resume => drivers.moves.resume(id).await.map(|()| Outcome::Done),
         Step::HandOver { to, generation } => tokio::select! {
             result = drivers.moves.hand_over(id, &to, generation) => result.map(|()| Outcome::Done),

@@ -366,6 +366,7 @@ impl Wish {
             run: self.wanted == Wanted::Running,
             boot_style,
             disk_made,
+            revives: None,
             outgoing: self.outgoing.clone(),
         })
     }

@@ -9,7 +9,7 @@ use crate::{
     limits::{CONSOLE_BYTES_MAX, QUESTION_TIMEOUT},
 };
 use axum::extract::Path;
-use lenticular_control::command::{migrate, server};
+use lenticular_control::command::{evacuate, migrate, server};
 use lenticular_model::{
     error::{Error, Result},
     policy::{self, Action},
@@ -87,6 +87,7 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
         "revertResize" => {
             ctx.commit("server revert resize", move |txn, caller| migrate::revert(txn, caller, id)).await?;
         }
+        "evacuate" => return evacuate(&ctx, id, args).await,
         "os-getConsoleOutput" => return console(&ctx, id, args).await,
         other => {
             let why = format!("There is no such action: {other}");
@@ -94,6 +95,21 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
         }
     }
     empty(202)
+}
+
+async fn evacuate(ctx: &Ctx, id: ServerId, args: Value) -> Handled {
+    let host = super::migrate::refuge(ctx.version, arguments("evacuate", args)?)?;
+    // From this version on a server is evacuated without being started.
+    let stopped = ctx.version.has(95);
+    ctx.commit("server evacuate", move |txn, caller| {
+        evacuate::evacuate(txn, caller, id, host.as_deref(), stopped)
+    })
+    .await?;
+    match ctx.version.has(14) {
+        true => empty(200),
+        // No password is set: the guest has its key.
+        false => json(200, &json!({"adminPass": ""})),
+    }
 }
 
 /// The arguments of an action; those of one that needs none may be left out.

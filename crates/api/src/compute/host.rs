@@ -8,7 +8,7 @@ use crate::{
     page,
 };
 use axum::extract::Path;
-use lenticular_control::command::host;
+use lenticular_control::command::{fence, host};
 use lenticular_model::{
     error::{Error, Result},
     host::{Host, Intent},
@@ -227,7 +227,7 @@ fn service(ctx: &Ctx, host: &Host) -> Value {
         "disabled_reason": service_of(ctx, host)["disabled_reason"],
     });
     if ctx.version.has(11) {
-        view["forced_down"] = json!(false);
+        view["forced_down"] = json!(host.fence.is_some());
     }
     view
 }
@@ -267,6 +267,10 @@ pub async fn services(ctx: Ctx) -> Handled {
 /// `PUT /os-services/{id}`: by id from 2.53, before that `enable`, `disable` and `disable-log-reason` by host.
 pub async fn update_service(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
     policy::check(&ctx.caller, Action::ServiceWrite, None)?;
+    let down = match ctx.version.has(11) {
+        true => body.get("forced_down").map(|v| v.as_bool().ok_or_else(not_bool)).transpose()?,
+        false => None,
+    };
     let (host, intent) =
         if ctx.version.has(53) { modern_intent(&ctx, &id, &body)? } else { old_intent(&ctx, &id, &body)? };
     let id = host.id;
@@ -275,10 +279,19 @@ pub async fn update_service(ctx: Ctx, Path(id): Path<String>, Json(body): Json) 
             if let Some(intent) = intent {
                 host::set_intent(txn, caller, id, intent)?;
             }
+            match down {
+                Some(true) => fence::fence(txn, caller, id, false)?,
+                Some(false) => fence::lift(txn, caller, id)?,
+                None => {}
+            }
             txn.need::<Host>(&id, || Error::not_found("Service", id))
         })
         .await?;
     json(200, &json!({"service": service(&ctx, &host)}))
+}
+
+fn not_bool() -> Error {
+    Error::invalid("Invalid input for field/attribute forced_down. It must be true or false.")
 }
 
 fn disabled(reason: Option<&str>) -> Result<Intent> {
@@ -291,11 +304,6 @@ fn disabled(reason: Option<&str>) -> Result<Intent> {
 fn modern_intent(ctx: &Ctx, id: &str, body: &Value) -> Result<(Arc<Host>, Option<Intent>)> {
     let id: HostId = id.parse().map_err(|_| Error::invalid(format!("Invalid uuid {id}")))?;
     let host = ctx.state.hosts.get(&id).cloned().ok_or_else(|| Error::not_found("Service", id))?;
-    if body.get("forced_down") == Some(&Value::Bool(true)) {
-        return Err(Error::invalid(
-            "A host cannot be declared dead here: whether it is heard of is observed. Disable it to keep servers off it.",
-        ));
-    }
     let reason = body.get("disabled_reason").and_then(Value::as_str);
     match body.get("status").and_then(Value::as_str) {
         Some("enabled") if reason.is_some() => {
@@ -318,6 +326,7 @@ fn old_intent(ctx: &Ctx, action: &str, body: &Value) -> Result<(Arc<Host>, Optio
         "enable" => Ok((host, Some(Intent::Enabled))),
         "disable" => Ok((host, Some(disabled(None)?))),
         "disable-log-reason" if reason.is_some() => Ok((host, Some(disabled(reason)?))),
+        "force-down" if ctx.version.has(11) => Ok((host, None)),
         "disable-log-reason" => Err(Error::invalid("Missing disabled reason field")),
         other => Err(Error::not_found_text(format!("Unknown action {other}"))),
     }

@@ -83,6 +83,48 @@ pub fn cold_target(version: Microversion, args: Value) -> Result<Option<String>>
     }
 }
 
+/// The target of an evacuation, if one is named.
+///
+/// # Errors
+/// The arguments are not those of this version.
+pub fn refuge(version: Microversion, fields: Map<String, Value>) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Evacuate {
+        #[serde(default)]
+        host: Option<String>,
+        #[serde(rename = "adminPass", default)]
+        _password: Option<String>,
+        #[serde(rename = "onSharedStorage", default)]
+        shared: Option<Value>,
+        #[serde(default)]
+        force: Option<Value>,
+    }
+    request::check_version(&fields, &[until("onSharedStorage", 13), since("force", 29)], version)?;
+    if version.has(68) && fields.contains_key("force") {
+        return Err(request::unexpected("force"));
+    }
+    let evacuate: Evacuate = request::read(fields)?;
+    if !version.has(14) && evacuate.shared.is_none() {
+        return Err(Error::invalid(
+            "Invalid input for field/attribute evacuate. 'onSharedStorage' is a required property",
+        ));
+    }
+    for (name, value) in [("onSharedStorage", &evacuate.shared), ("force", &evacuate.force)] {
+        if value.as_ref().is_some_and(|v| request::lenient_bool(v).is_none()) {
+            return Err(Error::invalid(format!(
+                "Invalid input for field/attribute {name}. It must be true or false."
+            )));
+        }
+    }
+    if evacuate.shared.as_ref().and_then(request::lenient_bool) == Some(true) {
+        return Err(Error::invalid(
+            "Servers here have disks of their hosts' own, which are not shared: ask with onSharedStorage false.",
+        ));
+    }
+    check_host(evacuate.host)
+}
+
 /// The flavor of a resize.
 ///
 /// # Errors

@@ -77,6 +77,7 @@ pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<Contact> {
                 boot_id: intro.boot_id,
                 number,
                 silent_since: None,
+                fence: None,
                 cpu_ratio: CPU_RATIO,
                 unknown: Default::default(),
             });
@@ -289,7 +290,9 @@ fn settle_stopped(txn: &mut Txn<'_>, server: &Server) {
         return;
     }
     let failure = match &server.task {
-        Some(task) if task.action != Operation::Stop => Some("The guest shut itself down.".to_owned()),
+        Some(task) if task.action != Operation::Stop && server.wanted == Wanted::Running => {
+            Some("The guest shut itself down.".to_owned())
+        }
         _ => None,
     };
     finish_task(txn, server, failure);

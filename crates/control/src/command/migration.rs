@@ -234,6 +234,7 @@ fn arrive(txn: &mut Txn<'_>, server: &Server) {
         s.host_id = Some(ticket.to);
         s.disk.generation = ticket.generation;
         s.disk.made = true;
+        s.disk.revives = None;
         s.ticket = None;
         s.take_shape(ticket.shape.clone());
         s.boot += u64::from(restarts);
@@ -349,7 +350,15 @@ pub fn note_progress(txn: &mut Txn<'_>, host: HostId, seen: &MoveProgress) {
 
 /// A server is to be deleted: whatever there is of it elsewhere goes too.
 pub fn forsake(txn: &mut Txn<'_>, server: &Server) {
-    close(txn, server, Phase::Failed { why: "The server was deleted.".to_owned() });
+    forsake_moves(txn, server);
+    for copy in copies(txn, server.id) {
+        txn.update::<DiskCopy>(&copy.id, |c| c.fate = Fate::Doomed);
+    }
+}
+
+/// Whatever move is under way, or can be taken back, is over: the target's part of it goes.
+pub fn forsake_moves(txn: &mut Txn<'_>, server: &Server) {
+    close(txn, server, Phase::Failed { why: "The server was given up where it was.".to_owned() });
     if let Some(ticket) = server.ticket.as_ref().filter(|ticket| ticket.leg != Leg::Prepare) {
         let id = txn.index.disk_copies.get(&(ticket.to, server.id)).copied();
         id.map(|id| txn.update::<DiskCopy>(&id, |copy| copy.may_run = true));
@@ -357,9 +366,6 @@ pub fn forsake(txn: &mut Txn<'_>, server: &Server) {
     if let Some(last) = &server.unconfirmed {
         finish(txn, last.migration_id, Phase::Confirmed);
         txn.update::<Server>(&server.id, |s| s.unconfirmed = None);
-    }
-    for copy in copies(txn, server.id) {
-        txn.update::<DiskCopy>(&copy.id, |c| c.fate = Fate::Doomed);
     }
 }
 

@@ -2,6 +2,8 @@
 //! asked. A command that returns an error has changed nothing.
 
 pub mod enrolment;
+pub mod evacuate;
+pub mod fence;
 pub mod flavor;
 pub mod host;
 pub mod identity;

@@ -210,7 +210,7 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         reservation_id: "".into(),
         launch_index: 0,
         host_id: None,
-        disk: Disk { generation: 1, issued: 0, made: false },
+        disk: Disk { generation: 1, issued: 0, revives: None, made: false },
         ticket: None,
         unconfirmed: None,
         wanted: Wanted::Running,
