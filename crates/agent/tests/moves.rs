@@ -276,3 +276,21 @@ async fn a_move_that_breaks_off_leaves_the_guest_where_it_was() {
     a.sees(id, Sight::Kept).await;
     assert_eq!((a.processes(), b.processes()), (0, 1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forced_move_ends_though_the_guest_writes_without_rest() {
+    if qemu::image().is_none() {
+        return;
+    }
+    let (a, b, wish) = two_hosts().await;
+    let id = wish.server_id;
+    b.door.send_replace(false);
+    begin(&a, &b, &wish, 2, Manner::Live).await;
+    let forced = Outgoing { generation: 2, to: b.peer(), manner: Manner::Live, withdraw: false, force: true };
+    a.cloud.order(Wish { outgoing: Some(forced), disk_made: true, ..wish.clone() });
+    b.door.send_replace(true);
+    a.cloud.sees(id, "released", |seen| seen.handover == released(2)).await;
+    b.cloud.sees_running(id, 1).await;
+    let numbers = more_counts(&b.cloud, id, 5).await;
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+}

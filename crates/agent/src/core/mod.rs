@@ -100,6 +100,8 @@ pub struct Core {
     unsaid: BTreeSet<ServerId>,
     /// Guests whose step under way is to be cut short.
     cuts: BTreeSet<ServerId>,
+    /// Guests whose move under way is to come to its end whatever the guest suffers.
+    forces: BTreeSet<ServerId>,
     hard_steps: usize,
     easy_steps: usize,
     changed: bool,
@@ -118,6 +120,7 @@ impl Core {
             queued: BTreeSet::new(),
             unsaid: BTreeSet::new(),
             cuts: BTreeSet::new(),
+            forces: BTreeSet::new(),
             hard_steps: 0,
             easy_steps: 0,
             changed: false,
@@ -286,6 +289,9 @@ impl Core {
             }
             *under_way += 1;
             guest.doing = Some(step.clone());
+            if guest.is_forced() {
+                self.forces.insert(id);
+            }
             self.queued.remove(&id);
             self.changed = true;
             self.unsaid.insert(id);
@@ -297,6 +303,11 @@ impl Core {
     /// Guests whose step under way has been overtaken by a later order and is to be cut short, each named once.
     pub fn take_cuts(&mut self) -> Vec<ServerId> {
         std::mem::take(&mut self.cuts).into_iter().collect()
+    }
+
+    /// Guests whose `Send` under way is to be forced, each named once.
+    pub fn take_forces(&mut self) -> Vec<ServerId> {
+        std::mem::take(&mut self.forces).into_iter().collect()
     }
 
     /// A step has ended.
@@ -378,6 +389,9 @@ impl Core {
         guest.settle();
         if guest.is_overtaken() {
             self.cuts.insert(id);
+        }
+        if guest.is_forced() {
+            self.forces.insert(id);
         }
         self.unsaid.insert(id);
         if guest.next().is_some() && self.queued.insert(id) {

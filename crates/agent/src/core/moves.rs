@@ -146,6 +146,12 @@ impl Guest {
         }
     }
 
+    /// True if the guest is being sent and must not wait for a good moment any more.
+    pub(super) fn is_forced(&self) -> bool {
+        let sending = matches!(self.doing, Some(Step::Send(..)));
+        sending && self.own().and_then(|own| own.outgoing.as_ref()).is_some_and(|out| out.force)
+    }
+
     pub(super) fn sent(&mut self, outcome: Outcome) {
         let Some(outbound) = &mut self.outbound else { return };
         match outcome {

@@ -130,6 +130,15 @@ pub trait Network: Send + Sync {
 /// How far a move has come, to be told now and then.
 pub type ProgressSink = Arc<dyn Fn(MoveProgress) + Send + Sync>;
 
+/// What is to be heeded while a step is under way; each turns true once.
+#[derive(Debug, Clone)]
+pub struct Signs {
+    /// Nobody wants it any more.
+    pub cut: watch::Receiver<bool>,
+    /// It is to come to its end whatever the guest suffers.
+    pub force: watch::Receiver<bool>,
+}
+
 /// Brings guests from host to host. Which of the two may run a guest is not decided here: nothing that these methods do
 /// lets it run at the target, but `adopt`.
 pub trait Moves: Send + Sync {
@@ -141,13 +150,13 @@ pub trait Moves: Send + Sync {
     fn receive<'a>(&'a self, receive: &'a Receive, net: NetPlan, link: &'a dyn Link) -> Work<'a, ()>;
 
     /// At the source: brings all of the guest over. When it returns, the target has disk and memory, synced, the guest
-    /// runs on neither host, and can still go on at either. A failure leaves the rest to `resume`. `cut` gives it up.
+    /// runs on neither host, and can still go on at either. A failure leaves the rest to `resume`.
     fn send<'a>(
         &'a self,
         assignment: &'a Assignment,
         outgoing: &'a Outgoing,
         progress: ProgressSink,
-        cut: watch::Receiver<bool>,
+        signs: Signs,
     ) -> Work<'a, ()>;
 
     /// At the source, after a `send` that failed or of which nobody knows how far it came: the guest goes on here if

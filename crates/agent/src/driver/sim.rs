@@ -1,6 +1,6 @@
 //! A host without processes or files: it takes the time and fails as often as its knobs say.
 
-use super::{Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, ProgressSink, Release, Work};
+use super::{Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, ProgressSink, Release, Signs, Work};
 use crate::{
     core::{Failure, FoundProcess},
     link::Link,
@@ -268,12 +268,13 @@ impl Moves for SimHost {
         _assignment: &'a Assignment,
         _outgoing: &'a Outgoing,
         _progress: ProgressSink,
-        mut cut: watch::Receiver<bool>,
+        mut signs: Signs,
     ) -> Work<'a, ()> {
         Box::pin(async move {
             tokio::select! {
                 result = self.turn(self.knobs.send, "Bringing the guest over") => result,
-                _ = cut.wait_for(|cut| *cut) => Err(Failure::new("The move was given up.", "cut short")),
+                _ = signs.force.wait_for(|force| *force) => Ok(()),
+                _ = signs.cut.wait_for(|cut| *cut) => Err(Failure::new("The move was given up.", "cut short")),
             }
         })
     }

@@ -4,7 +4,7 @@ use super::{
     file_failure,
     qcow2::Qcow2Disks,
     qemu::{Door, Qemu},
-    Adopted, Disks, Moves, NetPlan, ProgressSink, Release, Work,
+    Adopted, Disks, Moves, NetPlan, ProgressSink, Release, Signs, Work,
 };
 use crate::{
     core::Failure,
@@ -92,6 +92,7 @@ impl Travel {
         of: &Assignment,
         out: &Outgoing,
         progress: ProgressSink,
+        force: watch::Receiver<bool>,
     ) -> Result<(), Failure> {
         let (id, to) = (of.server_id, &out.to);
         let told = {
@@ -109,7 +110,7 @@ impl Travel {
         ways.spawn(join_once(disk_door, disk));
         ways.spawn(join_once(memory_door, memory));
         self.qemu.mirror(id, &told).await?;
-        self.qemu.send_memory(id, &told).await?;
+        self.qemu.send_memory(id, &told, force).await?;
         for name in FILES {
             self.send_file(to, of, out.generation, name).await?;
         }
@@ -354,18 +355,19 @@ impl Moves for Travel {
         assignment: &'a Assignment,
         outgoing: &'a Outgoing,
         progress: ProgressSink,
-        mut cut: watch::Receiver<bool>,
+        mut signs: Signs,
     ) -> Work<'a, ()> {
         Box::pin(async move {
+            let force = signs.force.clone();
             let work = async {
                 match outgoing.manner {
-                    Manner::Live => self.send_live(assignment, outgoing, progress).await,
+                    Manner::Live => self.send_live(assignment, outgoing, progress, force).await,
                     Manner::Cold => self.send_cold(assignment, outgoing, progress).await,
                 }
             };
             tokio::select! {
                 result = work => result,
-                _ = cut.wait_for(|cut| *cut) => Err(gone("it was given up")),
+                _ = signs.cut.wait_for(|cut| *cut) => Err(gone("it was given up")),
             }
         })
     }

@@ -98,6 +98,7 @@ pub(crate) struct Runtime {
     held: Vec<(ServerId, Step)>,
     steps: JoinSet<(ServerId, Outcome)>,
     cuts: HashMap<ServerId, watch::Sender<bool>>,
+    forces: HashMap<ServerId, watch::Sender<bool>>,
     answers: JoinSet<()>,
     exits: (mpsc::UnboundedSender<Exit>, mpsc::UnboundedReceiver<Exit>),
     /// Guests that other hosts hand over.
@@ -189,6 +190,11 @@ impl Runtime {
                 let _ = cut.send(true);
             }
         }
+        for id in self.core.take_forces() {
+            if let Some(force) = self.forces.get(&id) {
+                let _ = force.send(true);
+            }
+        }
         self.tell();
     }
 
@@ -221,6 +227,7 @@ impl Runtime {
             }
         };
         self.cuts.remove(&id);
+        self.forces.remove(&id);
         let before = self.core.has_process(id);
         self.core.done(id, outcome);
         if !before {

@@ -56,6 +56,7 @@ impl Runtime {
             held: Vec::new(),
             steps: JoinSet::new(),
             cuts: HashMap::new(),
+            forces: HashMap::new(),
             answers: JoinSet::new(),
             exits: mpsc::unbounded_channel(),
             releases,

@@ -3,7 +3,7 @@
 use super::Runtime;
 use crate::{
     core::{Failure, Outcome, Step},
-    driver::{Drivers, ProgressSink},
+    driver::{Drivers, ProgressSink, Signs},
     link::Link,
 };
 use lenticular_model::{HostId, ServerId};
@@ -19,8 +19,10 @@ const ANSWER_S_MAX: u64 = 10;
 
 impl Runtime {
     pub(super) fn launch(&mut self, id: ServerId, step: Step) {
-        let (cut, cut_seen) = watch::channel(false);
+        let ((cut, cut_seen), (force, force_seen)) = (watch::channel(false), watch::channel(false));
+        let signs = Signs { cut: cut_seen, force: force_seen };
         self.cuts.insert(id, cut);
+        self.forces.insert(id, force);
         let (drivers, link) = (self.drivers.clone(), self.link.clone());
         let told = self.progress.clone();
         let sink: ProgressSink = Arc::new(move |progress| {
@@ -31,9 +33,7 @@ impl Runtime {
             let from = Instant::now();
             // A task of its own, so that a driver's panic is a failed step and not a lost guest.
             let task =
-                tokio::spawn(
-                    async move { carry_out(&drivers, link.as_ref(), id, step, cut_seen, sink).await },
-                );
+                tokio::spawn(async move { carry_out(&drivers, link.as_ref(), id, step, signs, sink).await });
             let abort = AbortOnDrop(task.abort_handle());
             let outcome = match task.await {
                 Ok(outcome) => outcome,
@@ -87,9 +87,10 @@ async fn carry_out(
     link: &dyn Link,
     id: ServerId,
     step: Step,
-    mut cut: watch::Receiver<bool>,
+    signs: Signs,
     progress: ProgressSink,
 ) -> Outcome {
+    let mut cut = signs.cut.clone();
     let result = match step {
         Step::Prepare(assignment) => tokio::select! {
             result = prepare(drivers, link, &assignment) => result.map(|()| Outcome::Done),
@@ -108,7 +109,7 @@ async fn carry_out(
             _ = cut.wait_for(|cut| *cut) => Err(Failure::new("The move was given up.", "cut short")),
         },
         Step::Send(assignment, outgoing) => {
-            drivers.moves.send(&assignment, &outgoing, progress, cut).await.map(|()| Outcome::Done)
+            drivers.moves.send(&assignment, &outgoing, progress, signs).await.map(|()| Outcome::Done)
         }
         Step::Revive(assignment) => drivers.disks.relabel(&assignment).await.map(|()| Outcome::Done),
         Step::Resume => drivers.moves.resume(id).await.map(|()| Outcome::Done),

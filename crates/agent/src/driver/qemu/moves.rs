@@ -17,6 +17,7 @@ use serde_json::{json, Value};
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
     net::{UnixListener, UnixStream},
+    sync::watch,
     time::Instant,
 };
 
@@ -205,10 +206,12 @@ impl Qemu {
         &self,
         server: ServerId,
         told: &(dyn Fn(MoveProgress) + Send + Sync),
+        mut force: watch::Receiver<bool>,
     ) -> Result<(), Failure> {
         let live = self.with_qmp(server)?;
         let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
         let mut level = qmp.level();
+        let mut forced = false;
         begin_migration(&live).await.map_err(|e| qmp_failure(&e))?;
         let mut look = tokio::time::interval(LOOK * 5);
         let mut parted = false;
@@ -229,6 +232,11 @@ impl Qemu {
             tokio::select! {
                 changed = level.changed() => changed.map_err(|_| gone("its process ended"))?,
                 _ = look.tick() => told(memory_progress(&live, server).await),
+                // A guest that stands still writes nothing, and its memory has soon followed.
+                true = turned(&mut force), if !forced => {
+                    forced = true;
+                    qmp.ask("stop", Value::Null).await.map_err(|e| qmp_failure(&e))?;
+                }
             }
         }
     }
@@ -255,6 +263,11 @@ impl Qemu {
             _ => qmp.resume().await.map_err(|e| qmp_failure(&e)),
         }
     }
+}
+
+/// Comes true when the sign does; false if it never will.
+async fn turned(sign: &mut watch::Receiver<bool>) -> bool {
+    sign.wait_for(|sign| *sign).await.is_ok()
 }
 
 async fn begin_migration(live: &Live) -> Result<(), QmpError> {
