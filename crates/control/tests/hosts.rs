@@ -44,6 +44,7 @@ impl Cloud {
     fn hello(&mut self) -> Contact {
         let intro = Introduction {
             peer_address: String::new(),
+            life: None,
             name: "host-1".to_owned(),
             boot_id: "boot".to_owned(),
             address: String::new(),
@@ -104,6 +105,7 @@ fn server(host_id: HostId) -> Server {
         reservation_id: "".into(),
         launch_index: 0,
         host_id: Some(host_id),
+        restored: None,
         disk: Disk { generation: 1, issued: 0, revives: None, made: false },
         ticket: None,
         unconfirmed: None,

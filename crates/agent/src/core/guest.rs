@@ -178,6 +178,9 @@ pub(super) struct Guest {
     pub(super) acknowledged: Option<Observation>,
     #[serde(skip)]
     pub(super) host_restarted: bool,
+    /// The process ended while a step that was to end it was under way.
+    #[serde(skip)]
+    ended: bool,
 }
 
 impl Guest {
@@ -196,6 +199,7 @@ impl Guest {
             stuck: false,
             acknowledged: None,
             host_restarted: false,
+            ended: false,
         }
     }
 
@@ -215,8 +219,9 @@ impl Guest {
         if over && nothing && self.order.is_none() && self.doing.is_none() {
             self.life = Life::Gone;
         }
+        let rebase = std::mem::take(&mut self.rebase);
         if let Order::Own(own) = &order {
-            if std::mem::take(&mut self.rebase) {
+            if rebase {
                 self.boot_done = self.boot_done.min(own.assignment.boot);
             }
             // Whoever gave the order knows that the source has released it.
@@ -224,6 +229,22 @@ impl Guest {
         }
         self.stuck = false;
         self.order = Some(order);
+    }
+
+    /// Another life of the store has begun: what was ordered counts no more. A removal that has begun goes on, and a
+    /// disk that was left behind stays one.
+    pub(super) fn forget_order(&mut self) {
+        self.rebase = true;
+        self.stuck = false;
+        let goes = self.life == Life::Gone || matches!(self.doing, Some(Step::Remove));
+        let stands = match &self.order {
+            Some(Order::Remove { .. }) => goes,
+            Some(Order::Keep { .. }) => true,
+            Some(Order::Own(_) | Order::Receive(_)) | None => false,
+        };
+        if !stands {
+            self.order = None;
+        }
     }
 
     pub(super) fn own(&self) -> Option<&Own> {
@@ -328,7 +349,11 @@ impl Guest {
         }
         // Most steps under way say themselves how it ended.
         let says = self.doing.as_ref().is_some_and(|step| !matches!(step, Step::Send(..) | Step::Resume));
-        if !self.runs() || says || boot != self.boot_done {
+        if !self.runs() || boot != self.boot_done {
+            return false;
+        }
+        if says {
+            self.ended = true;
             return false;
         }
         let why = match how {
@@ -344,6 +369,7 @@ impl Guest {
             Outcome::Started { ssh_forward } => ssh_forward.clone(),
             Outcome::Done | Outcome::Failed(_) => None,
         };
+        let ended = std::mem::take(&mut self.ended);
         match (step, outcome) {
             (Step::Prepare(of) | Step::Start(of), Outcome::Failed(failure)) => self.fail(of.boot, failure),
             (Step::Prepare(of), _) => {
@@ -366,6 +392,10 @@ impl Guest {
                     // It was to go on, and its process is gone.
                     self.life = Life::Stopped { why: StopReason::Died };
                 }
+            }
+            // It did not succeed, and the guest has ended all the same.
+            (Step::Shutdown | Step::Kill, Outcome::Failed(_)) if ended && self.runs() => {
+                self.life = Life::Stopped { why: StopReason::Ordered };
             }
             (_, Outcome::Failed(_)) => self.stuck = true,
             (Step::Revive(of), _) => {
@@ -448,7 +478,8 @@ impl Guest {
         if self.doing.is_some() || self.stuck {
             return None;
         }
-        match self.order.as_ref()? {
+        let Some(order) = &self.order else { return self.next_unordered() };
+        match order {
             Order::Remove { .. } if self.runs() => Some(Step::Kill),
             Order::Remove { .. } => (self.life != Life::Gone).then_some(Step::Remove),
             Order::Keep { .. } => self.leaves_process().then_some(Step::Kill),
@@ -485,7 +516,9 @@ impl Guest {
 
     /// True if the step under way waits for what nobody wants any more.
     pub(super) fn is_overtaken(&self) -> bool {
-        let Some(order) = &self.order else { return false };
+        let Some(order) = &self.order else {
+            return matches!(&self.doing, Some(Step::Prepare(_) | Step::Receive(_) | Step::Send(..)));
+        };
         let absent = matches!(order, Order::Remove { .. });
         let own = self.own();
         let reset = own.is_some_and(|own| {
@@ -541,7 +574,9 @@ impl Guest {
         if let Some(inbound) = &self.inbound {
             return inbound.sight();
         }
-        if matches!(self.order, Some(Order::Keep { .. })) {
+        // What a former life of the store had removed is not the server's any more, even while some of it is here.
+        let goes = self.rebase && matches!(self.order, Some(Order::Remove { .. }));
+        if goes || matches!(self.order, Some(Order::Keep { .. })) {
             return Sight::Kept;
         }
         let disk_made = self.disk == Disk::Made;
