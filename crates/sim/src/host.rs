@@ -354,7 +354,7 @@ impl World {
             if agent.hello.is_none() && kept {
                 agent.hello = Some(call);
                 let hello = self.hosts[n].agent.as_ref().map(|a| self.hosts[n].hello(a));
-                hello.into_iter().for_each(|hello| self.send_to_plane(n, Request::Hello(from, hello)));
+                hello.into_iter().for_each(|hello| self.send_to_plane(n, Request::Hello(from, hello.into())));
             }
             return;
         };

@@ -33,10 +33,11 @@
 mod chaos;
 mod guest;
 mod moves;
+mod step;
 #[cfg(test)]
 mod tests;
 
-pub use guest::{Ended, Failure, Found, FoundProcess, Outcome, Step};
+pub use step::{Ended, Failure, Found, FoundProcess, Outcome, Step};
 
 use guest::Guest;
 use lenticular_model::{

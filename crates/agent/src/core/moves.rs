@@ -22,7 +22,10 @@
 //! - A target lets nothing run before it has accepted; it accepts only what it was `Ready` for once.
 //! - A target whose process ended before it accepted still accepts: its disk was complete when the source released.
 
-use super::guest::{Disk, Failure, Guest, Life, Outcome, Step};
+use super::{
+    guest::{Disk, Guest, Life},
+    step::{Failure, Outcome, Step},
+};
 use lenticular_model::{
     migration::Manner,
     observation::{Handover, Sight, StopReason, Verdict},
