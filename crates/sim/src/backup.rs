@@ -2,6 +2,7 @@
 
 use crate::{
     client::Known,
+    config::Mutation,
     plane::open,
     world::{note, World},
 };
@@ -48,12 +49,15 @@ impl World {
         let now = self.clock();
         let (unused, life) =
             (Incarnation::from_random(self.rng.bytes()), Incarnation::from_random(self.rng.bytes()));
+        let blindly = self.config.mutation == Some(Mutation::RestoresBlindly);
         let rng = &mut self.rng;
         let mut entropy = || rng.bytes();
         let cause = Cause { why: "restore".to_owned(), ..Cause::default() };
         let restored = open(&disk, now, unused).and_then(|mut writer| {
             let begun = writer.transact(now, &mut entropy, cause, |txn| {
-                restore::begin(txn);
+                if !blindly {
+                    restore::begin(txn);
+                }
                 Ok(())
             });
             begun.and_then(|_| writer.new_incarnation(life)).map_err(|error| error.to_string())?;

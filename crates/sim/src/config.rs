@@ -94,6 +94,18 @@ names! {
         LyingSteps "lying-steps";
         /// The control plane believes reports in the order in which they arrive.
         BelievesLateReports "believes-late-reports";
+        /// A target takes a guest for its own as soon as it is ready for it.
+        RunsBeforeRelease "runs-before-release";
+        /// A source lets the guest go on when it has released it.
+        ResumesAfterRelease "resumes-after-release";
+        /// The control plane takes a target that is ready for one that has the guest.
+        GrantsOnReady "grants-on-ready";
+        /// A ticket names the generation that the disk has already.
+        SameGeneration "same-generation";
+        /// An operator puts a backup in the store's place and does not say so.
+        RestoresBlindly "restores-blindly";
+        /// Agents introduce their hosts before what they tell is saved.
+        TellsUnsaved "tells-unsaved";
     }
 }
 

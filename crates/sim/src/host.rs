@@ -346,12 +346,13 @@ impl World {
     fn call(&mut self, n: usize, kept: bool) {
         let number = self.number();
         let call = Call { number, sent: self.now };
+        let mutation = self.config.mutation;
         let host = &mut self.hosts[n];
         let Some(agent) = &mut host.agent else { return };
         let from = From { host: n, life: agent.life, call: number };
         let Some(host_id) = agent.host_id else {
             // What it tells is kept first: the control plane acts on it.
-            if agent.hello.is_none() && kept {
+            if agent.hello.is_none() && (kept || mutation == Some(Mutation::TellsUnsaved)) {
                 agent.hello = Some(call);
                 let hello = self.hosts[n].agent.as_ref().map(|a| self.hosts[n].hello(a));
                 hello.into_iter().for_each(|hello| self.send_to_plane(n, Request::Hello(from, hello.into())));

@@ -15,7 +15,7 @@ use lenticular_model::{
     host::Intent,
     identity::Project,
     image::{Data, Visibility},
-    observation::Sight,
+    observation::{Sight, StopReason},
     policy::{Caller, RoleLevel, Scope},
     port::Port,
     server::{Server, Wanted},
@@ -107,6 +107,11 @@ fn run_request(
             let seen = report.observations.iter();
             let seen: Vec<_> =
                 seen.filter(|o| !(blind && matches!(o.sight, Sight::Stopped { .. }))).cloned().collect();
+            let mut seen = seen;
+            if mutation == Some(Mutation::GrantsOnReady) {
+                let ready = seen.iter_mut().filter(|o| o.sight == Sight::Ready);
+                ready.for_each(|o| o.sight = Sight::Stopped { why: StopReason::Ordered });
+            }
             if mutation == Some(Mutation::BelievesLateReports) {
                 host::observe(txn, *id, &seen);
                 return Ok(());
@@ -137,8 +142,16 @@ fn run_ask(
         Ask::Stop(id) => server::stop(txn, caller, *id),
         Ask::Reboot(id, style) => server::reboot(txn, caller, *id, *style),
         Ask::Delete(id) => server::delete(txn, caller, *id),
-        Ask::Migrate(id) => migrate::migrate(txn, caller, *id, None).map(drop),
-        Ask::LiveMigrate(id) => migrate::live_migrate(txn, caller, *id, None).map(drop),
+        Ask::Migrate(id) => {
+            migrate::migrate(txn, caller, *id, None)?;
+            keep_generation(txn, *id, mutation);
+            Ok(())
+        }
+        Ask::LiveMigrate(id) => {
+            migrate::live_migrate(txn, caller, *id, None)?;
+            keep_generation(txn, *id, mutation);
+            Ok(())
+        }
         Ask::Resize(id, flavor) => migrate::resize(txn, caller, *id, &FlavorId::from(*flavor)),
         Ask::Confirm(id) => migrate::confirm(txn, caller, *id),
         Ask::Revert(id) => migrate::revert(txn, caller, *id),
@@ -172,6 +185,16 @@ fn place_anywhere(txn: &mut Txn<'_>, created: &[ServerId]) {
         for port in ports {
             txn.update::<Port>(&port, |p| p.host_id = disabled);
         }
+    }
+}
+
+/// The broken rule: the ticket names no higher generation.
+fn keep_generation(txn: &mut Txn<'_>, id: ServerId, mutation: Option<Mutation>) {
+    if mutation == Some(Mutation::SameGeneration) {
+        txn.update::<Server>(&id, |s| {
+            let generation = s.disk.generation;
+            s.ticket.iter_mut().for_each(|ticket| ticket.generation = generation);
+        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the steps of a move do to the world: a guest that leaves one host and comes to another.
 
 use crate::{
-    config::Fault,
+    config::{Fault, Mutation},
     host::{Arriving, Disk, Process},
     world::{note, World},
 };
@@ -66,11 +66,12 @@ impl World {
         let Some(to) = self.peer(n, &out.to.name) else { return false };
         let name = self.name(id);
         let live = out.manner == Manner::Live;
+        let resumes = self.config.mutation == Some(Mutation::ResumesAfterRelease);
         let Some(real) = self.hosts[n].guests.get_mut(&id) else { return false };
         let Some(disk) = &real.disk else { return false };
         let content = (disk.made, disk.writes);
         match &mut real.process {
-            Some(process) if live && !process.ended => process.paused = true,
+            Some(process) if live && !process.ended => process.paused = !resumes,
             None if !live => {}
             Some(_) if !live => {
                 self.violate(1, format!("the disk of {name} is copied under a running guest"));

@@ -161,6 +161,13 @@ impl World {
         if let Some(agent) = self.hosts[n].live(life) {
             agent.core.done(id, outcome);
         }
+        if let (Step::Receive(receive), Some(Mutation::RunsBeforeRelease)) =
+            (&doing.step, self.config.mutation)
+        {
+            let generation = receive.assignment.generation;
+            let agent = self.hosts[n].live(life);
+            agent.map(|agent| agent.core.released(id, generation, &receive.from.name));
+        }
         if let (Step::Start(of), false) = (&doing.step, doing.fails) {
             self.watch(n, life, id, of.boot);
         }

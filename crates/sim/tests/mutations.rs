@@ -8,9 +8,15 @@ const SEEDS: u64 = 300;
 
 /// Some seed with this mutation violates one of these invariants.
 fn assert_noticed(mutation: Mutation, invariants: &[u8]) {
+    assert_noticed_among(mutation, invariants, SEEDS, Fault::ALL);
+}
+
+/// Some of so many seeds, with these faults alone.
+fn assert_noticed_among(mutation: Mutation, invariants: &[u8], seeds: u64, faults: &[Fault]) {
     let mut found = BTreeSet::new();
-    for seed in 0..SEEDS {
-        let config = Config { mutation: Some(mutation), ..Config::storm(seed) };
+    for seed in 0..seeds {
+        let faults = faults.iter().copied().collect();
+        let config = Config { mutation: Some(mutation), faults, ..Config::storm(seed) };
         found.extend(run(config).violation.map(|v| v.invariant));
         if invariants.iter().any(|n| found.contains(n)) {
             return;
@@ -73,4 +79,36 @@ fn belief_in_late_reports_is_noticed() {
 #[test]
 fn steps_that_lie_are_noticed() {
     assert_noticed(Mutation::LyingSteps, &[1, 3, 6]);
+}
+
+#[test]
+fn a_target_that_runs_before_the_release_is_noticed() {
+    assert_noticed(Mutation::RunsBeforeRelease, &[1, 3]);
+}
+
+#[test]
+fn a_source_that_resumes_after_the_release_is_noticed() {
+    assert_noticed(Mutation::ResumesAfterRelease, &[1]);
+}
+
+#[test]
+fn a_grant_that_moves_when_the_target_is_ready_is_noticed() {
+    assert_noticed(Mutation::GrantsOnReady, &[1]);
+}
+
+#[test]
+fn a_generation_that_is_not_raised_is_noticed() {
+    assert_noticed(Mutation::SameGeneration, &[1]);
+}
+
+#[test]
+fn a_backup_that_passes_for_the_present_is_noticed() {
+    assert_noticed(Mutation::RestoresBlindly, &[1, 3]);
+}
+
+/// It takes a full disk, a release, the loss of the session and a crash in just this order.
+#[test]
+fn a_hello_before_it_is_saved_is_noticed() {
+    let faults = [Fault::FullDisk, Fault::AgentCrash, Fault::PlaneCrashIdle];
+    assert_noticed_among(Mutation::TellsUnsaved, &[1], 10_000, &faults);
 }
