@@ -152,6 +152,8 @@ kinds! {
         Keypair "keypair" Hot crate::keypair::Keypair, crate::KeypairId, keypairs;
         Host "host" Hot crate::host::Host, crate::HostId, hosts;
         Contact "contact" Volatile crate::host::Contact, crate::HostId, contacts;
+        Aggregate "aggregate" Hot crate::aggregate::Aggregate, crate::AggregateId, aggregates;
+        ServerGroup "server_group" Hot crate::server_group::ServerGroup, crate::ServerGroupId, server_groups;
         Server "server" Hot crate::server::Server, crate::ServerId, servers;
         Operation "operation" Hot crate::operation::Operation, crate::OperationId, operations;
         Migration "migration" Hot crate::migration::Migration, crate::MigrationId, migrations;
