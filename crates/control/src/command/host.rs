@@ -70,6 +70,7 @@ pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<Contact> {
                 name: intro.name,
                 intent: Intent::Enabled,
                 zone: intro.zone,
+                own_zone: None,
                 address: intro.address,
                 peer_address: intro.peer_address,
                 capacity: intro.capacity,
@@ -78,6 +79,7 @@ pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<Contact> {
                 number,
                 silent_since: None,
                 cpu_ratio: CPU_RATIO,
+                share: Default::default(),
                 unknown: Default::default(),
             });
         }
