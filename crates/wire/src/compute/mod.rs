@@ -1,8 +1,10 @@
 //! Nova's bodies.
 
+pub mod aggregate;
 pub mod flavor;
 pub mod server;
 pub mod server_create;
+pub mod server_group;
 
 use crate::microversion::COMPUTE;
 use serde_json::{json, Value};
