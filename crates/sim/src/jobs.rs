@@ -131,7 +131,12 @@ fn run_ask(
 ) -> Result<()> {
     match ask {
         Ask::Create(new) => {
-            done.created = server_create::create(txn, caller, (**new).clone())?;
+            let mut new = (**new).clone();
+            let late = if mutation == Some(Mutation::IgnoresGroups) { new.group.take() } else { None };
+            done.created = server_create::create(txn, caller, new)?;
+            for id in done.created.iter().filter(|_| late.is_some()) {
+                txn.update::<Server>(id, |s| s.server_group = late);
+            }
             if mutation == Some(Mutation::PlacesAnywhere) {
                 place_anywhere(txn, &done.created);
             }
