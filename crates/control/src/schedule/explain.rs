@@ -48,7 +48,7 @@ pub fn explain(state: &State, ask: &Ask) -> Vec<HostWord> {
     });
     let count = passed.len();
     let mut sorted: Vec<HostWord> = Vec::with_capacity(all.len());
-    for (id, weight) in weigh::best(&plan, &passed, count) {
+    for (id, weight) in weigh::best(&passed, count) {
         sorted.extend(all.remove(&id).map(|word| HostWord { weight: Some(weight), ..word }));
     }
     let mut rest: Vec<HostWord> = all.into_values().collect();

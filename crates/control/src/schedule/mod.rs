@@ -98,7 +98,7 @@ pub fn schedule(state: &State, ask: &Ask) -> (Option<HostId>, Verdict) {
         Some(filter) => refused.note(filter, *seen.id),
     });
     let accepted_count = passed.len();
-    let best = weigh::best(&plan, &passed, ACCEPTED_MAX);
+    let best = weigh::best(&passed, ACCEPTED_MAX);
     let chosen = best.first().map(|(id, _)| *id);
     (chosen, verdict::verdict(&plan, &best, accepted_count, &refused))
 }

@@ -34,47 +34,43 @@ pub(super) fn multipliers(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> [f64; COUNT]
     [ram, cpu, disk, io_ops, group]
 }
 
-/// A host that passed. There may be ten thousand of them, so it is small, and what is measured is measured again.
+/// A host that passed, measured. There may be ten thousand of them, so it is small.
 #[derive(Clone, Copy)]
 pub(super) struct Passed<'a> {
     id: &'a HostId,
     room: &'a Room,
-    members: u32,
+    class: &'a ClassWord,
+    measured: [f32; COUNT],
 }
 
 impl<'a> Passed<'a> {
     #[inline]
     pub(super) fn of(seen: &Seen<'a>) -> Self {
-        Self { id: seen.id, room: seen.room, members: seen.place.members }
-    }
-
-    #[inline]
-    fn measure(&self, class: &ClassWord) -> [f32; COUNT] {
-        let (give, taken) = (class.give(self.room), self.room.taken);
+        let (give, taken) = (seen.class.give(seen.room), seen.room.taken);
         // By way of signed numbers, which processors convert faster.
         let free = |has: u64, taken: u64| has.saturating_sub(taken) as i64 as f32;
-        [
+        let measured = [
             free(give.memory_mb, taken.capacity.memory_mb),
             free(give.vcpus, taken.capacity.vcpus),
             free(give.disk_gb, taken.capacity.disk_gb),
             taken.busy as i64 as f32,
-            self.members as f32,
-        ]
+            seen.place.members as f32,
+        ];
+        Self { id: seen.id, room: seen.room, class: seen.class, measured }
     }
 }
 
 /// What all hosts that passed have at least and at most.
-pub(super) struct Span {
+struct Span {
     low: [f32; COUNT],
     high: [f32; COUNT],
 }
 
 impl Span {
-    pub(super) fn of(plan: &Plan<'_>, passed: &[Passed<'_>]) -> Self {
+    fn of(passed: &[Passed<'_>]) -> Self {
         let mut span = Self { low: [f32::INFINITY; COUNT], high: [f32::NEG_INFINITY; COUNT] };
         for host in passed {
-            let Some(class) = plan.class(host.room.class) else { continue };
-            for (n, measured) in host.measure(class).into_iter().enumerate() {
+            for (n, measured) in host.measured.into_iter().enumerate() {
                 // Comparisons, unlike min and max, need no thought of what is not a number.
                 span.low[n] = if measured < span.low[n] { measured } else { span.low[n] };
                 span.high[n] = if measured > span.high[n] { measured } else { span.high[n] };
@@ -111,18 +107,16 @@ impl Weighed<'_> {
 }
 
 /// The best hosts, at most so many, the best first, each with its weight.
-pub(super) fn best(plan: &Plan<'_>, passed: &[Passed<'_>], most: usize) -> Vec<(HostId, f64)> {
-    let span = Span::of(plan, passed);
+pub(super) fn best(passed: &[Passed<'_>], most: usize) -> Vec<(HostId, f64)> {
+    let span = Span::of(passed);
     let scale = span.scale();
     // Only twice as many as are wanted are ever kept: nobody asks for the order of the rest.
     let mut kept: Vec<Weighed<'_>> = Vec::with_capacity(most * 2);
     let mut least: Option<Weighed<'_>> = None;
     for host in passed {
-        let Some(class) = plan.class(host.room.class) else { continue };
-        let measured = host.measure(class);
         let mut weight = 0.0;
         for n in 0..COUNT {
-            weight += class.multipliers[n] * f64::from(measured[n] - span.low[n]) * scale[n];
+            weight += host.class.multipliers[n] * f64::from(host.measured[n] - span.low[n]) * scale[n];
         }
         let weighed = Weighed { weight, number: host.room.number, id: host.id };
         if least.is_some_and(|least| weighed.order(&least).is_ge()) {
