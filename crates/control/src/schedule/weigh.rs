@@ -114,10 +114,9 @@ pub(super) fn best(passed: &[Passed<'_>], most: usize) -> Vec<(HostId, f64)> {
     let mut kept: Vec<Weighed<'_>> = Vec::with_capacity(most * 2);
     let mut least: Option<Weighed<'_>> = None;
     for host in passed {
-        let mut weight = 0.0;
-        for n in 0..COUNT {
-            weight += host.class.multipliers[n] * f64::from(host.measured[n] - span.low[n]) * scale[n];
-        }
+        let share =
+            |n: usize| host.class.multipliers[n] * f64::from(host.measured[n] - span.low[n]) * scale[n];
+        let weight: f64 = (0..COUNT).map(share).sum();
         let weighed = Weighed { weight, number: host.room.number, id: host.id };
         if least.is_some_and(|least| weighed.order(&least).is_ge()) {
             continue;
