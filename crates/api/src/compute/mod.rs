@@ -1,6 +1,7 @@
 //! Nova.
 
 mod action;
+mod aggregate;
 mod flavor;
 mod host;
 mod keypair;
@@ -12,6 +13,7 @@ mod operation;
 mod pattern;
 mod quota;
 mod server;
+mod server_group;
 
 use crate::{
     app::{json, App},
@@ -80,12 +82,16 @@ pub fn routes() -> Router<App> {
         .route("/os-quota-sets/{project}/defaults", get(quota::defaults))
         .route("/os-quota-sets/{project}/detail", get(quota::detail))
         .route("/extensions", get(extensions))
-        .route("/os-server-groups", get(server_groups))
-        .route("/os-aggregates", get(aggregates))
         .route("/servers/{id}/migrations", get(migration::of_server))
         .route("/servers/{id}/migrations/{number}", get(migration::show).delete(migration::abort))
         .route("/servers/{id}/migrations/{number}/action", post(migration::act))
-        .route("/os-migrations", get(migration::list));
+        .route("/os-migrations", get(migration::list))
+        .route("/os-server-groups", get(server_group::list).post(server_group::create))
+        .route("/os-server-groups/{id}", get(server_group::show).delete(server_group::delete))
+        .route("/os-aggregates", get(aggregate::list).post(aggregate::create))
+        .route("/os-aggregates/{id}", get(aggregate::show).put(aggregate::update).delete(aggregate::delete))
+        .route("/os-aggregates/{id}/action", post(aggregate::act))
+        .route("/os-aggregates/{id}/images", post(aggregate::images));
     Router::new()
         .route("/compute", get(versions))
         .route("/compute/", get(versions))
@@ -111,16 +117,6 @@ async fn old_version(State(app): State<App>) -> Handled {
 
 async fn extensions(_: crate::ctx::Ctx) -> Handled {
     json(200, &json!({"extensions": []}))
-}
-
-/// There are none of these yet; a listing that says so is the truth.
-async fn server_groups(_: crate::ctx::Ctx) -> Handled {
-    json(200, &json!({"server_groups": []}))
-}
-
-async fn aggregates(ctx: crate::ctx::Ctx) -> Handled {
-    lenticular_model::policy::check(&ctx.caller, lenticular_model::policy::Action::HypervisorRead, None)?;
-    json(200, &json!({"aggregates": []}))
 }
 
 /// Reads a server's id; one that is malformed is one that is not there.

@@ -70,6 +70,7 @@ pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<Contact> {
                 name: intro.name,
                 intent: Intent::Enabled,
                 zone: intro.zone,
+                own_zone: None,
                 address: intro.address,
                 peer_address: intro.peer_address,
                 capacity: intro.capacity,
@@ -79,6 +80,7 @@ pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<Contact> {
                 silent_since: None,
                 fence: None,
                 cpu_ratio: CPU_RATIO,
+                share: Default::default(),
                 unknown: Default::default(),
             });
         }

@@ -38,6 +38,8 @@ pub fn server(host_id: HostId) -> Server {
         access_ipv4: String::new(),
         access_ipv6: String::new(),
         wanted_zone: None,
+        server_group: None,
+        hints: None,
         reservation_id: "".into(),
         launch_index: 0,
         host_id: Some(host_id),
