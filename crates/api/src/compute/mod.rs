@@ -69,14 +69,6 @@ pub fn routes() -> Router<App> {
         )
         .route("/os-keypairs", get(keypair::list).post(keypair::create))
         .route("/os-keypairs/{name}", get(keypair::show).delete(keypair::delete))
-        .route("/os-availability-zone", get(host::zones))
-        .route("/os-availability-zone/detail", get(host::zones_detail))
-        .route("/os-hypervisors", get(host::hypervisors))
-        .route("/os-hypervisors/detail", get(host::hypervisors_detail))
-        .route("/os-hypervisors/statistics", get(host::statistics))
-        .route("/os-hypervisors/{id}", get(host::hypervisor))
-        .route("/os-services", get(host::services))
-        .route("/os-services/{id}", put(host::update_service).delete(host::delete_service))
         .route("/limits", get(quota::limits))
         .route("/os-quota-sets/{project}", get(quota::show).put(quota::update).delete(quota::reset))
         .route("/os-quota-sets/{project}/defaults", get(quota::defaults))
@@ -86,12 +78,7 @@ pub fn routes() -> Router<App> {
         .route("/servers/{id}/migrations/{number}", get(migration::show).delete(migration::abort))
         .route("/servers/{id}/migrations/{number}/action", post(migration::act))
         .route("/os-migrations", get(migration::list))
-        .route("/os-server-groups", get(server_group::list).post(server_group::create))
-        .route("/os-server-groups/{id}", get(server_group::show).delete(server_group::delete))
-        .route("/os-aggregates", get(aggregate::list).post(aggregate::create))
-        .route("/os-aggregates/{id}", get(aggregate::show).put(aggregate::update).delete(aggregate::delete))
-        .route("/os-aggregates/{id}/action", post(aggregate::act))
-        .route("/os-aggregates/{id}/images", post(aggregate::images));
+        .merge(placing());
     Router::new()
         .route("/compute", get(versions))
         .route("/compute/", get(versions))
@@ -99,6 +86,25 @@ pub fn routes() -> Router<App> {
         .route("/compute/v2.1/", get(version))
         .route("/compute/v2", get(old_version))
         .route("/compute/v2/", get(old_version))
+}
+
+/// Hosts, and what decides where servers go.
+fn placing() -> Router<App> {
+    Router::new()
+        .route("/os-availability-zone", get(host::zones))
+        .route("/os-availability-zone/detail", get(host::zones_detail))
+        .route("/os-hypervisors", get(host::hypervisors))
+        .route("/os-hypervisors/detail", get(host::hypervisors_detail))
+        .route("/os-hypervisors/statistics", get(host::statistics))
+        .route("/os-hypervisors/{id}", get(host::hypervisor))
+        .route("/os-services", get(host::services))
+        .route("/os-services/{id}", put(host::update_service).delete(host::delete_service))
+        .route("/os-server-groups", get(server_group::list).post(server_group::create))
+        .route("/os-server-groups/{id}", get(server_group::show).delete(server_group::delete))
+        .route("/os-aggregates", get(aggregate::list).post(aggregate::create))
+        .route("/os-aggregates/{id}", get(aggregate::show).put(aggregate::update).delete(aggregate::delete))
+        .route("/os-aggregates/{id}/action", post(aggregate::act))
+        .route("/os-aggregates/{id}/images", post(aggregate::images))
 }
 
 async fn versions(State(app): State<App>) -> Handled {
