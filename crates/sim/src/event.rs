@@ -87,7 +87,7 @@ impl Ask {
 /// A message on its way to the control plane.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
-    Hello(From, Hello),
+    Hello(From, Box<Hello>),
     Poll(Poll),
     Report(From, HostId, Report),
     Client(Caller, Ask),

@@ -309,7 +309,9 @@ impl World {
             if agent.hello.is_none() {
                 agent.hello = Some(call);
                 let hello = self.hosts[n].agent.as_ref().map(|a| self.hosts[n].hello(&a.core));
-                hello.into_iter().for_each(|hello| self.send_to_plane(n, Request::Hello(from, hello)));
+                hello
+                    .into_iter()
+                    .for_each(|hello| self.send_to_plane(n, Request::Hello(from, Box::new(hello))));
             }
             return;
         };

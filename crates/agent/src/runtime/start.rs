@@ -140,7 +140,8 @@ mod tests {
         let path = dir.path().join("agent.json");
         std::fs::write(&path, r#"{"version": 1, "boot_id": "a", "guests": [["x", {"order": {}}]]}"#).unwrap();
         assert_eq!(read(&path, "a", 1).unwrap().servers().count(), 0);
-        let newer = r#"{"version": 99, "boot_id": "a", "incarnation": null, "applied_upto": 0, "guests": []}"#;
+        let newer =
+            r#"{"version": 99, "boot_id": "a", "incarnation": null, "applied_upto": 0, "guests": []}"#;
         std::fs::write(&path, newer).unwrap();
         assert!(read(&path, "a", 1).unwrap_err().to_string().contains("format 99"));
     }
