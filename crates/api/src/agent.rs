@@ -133,16 +133,10 @@ impl App {
             zone: hello.zone,
             capacity: hello.capacity,
             hypervisor: hello.hypervisor,
+            life: hello.incarnation,
         };
         let inventory = hello.inventory;
-        let contact = self
-            .store
-            .transact(cause, move |txn| {
-                let contact = host::hello(txn, intro)?;
-                host::observe(txn, contact.id, &inventory);
-                Ok(contact)
-            })
-            .await?;
+        let contact = self.store.transact(cause, move |txn| host::introduce(txn, intro, &inventory)).await?;
         let incarnation = self.store.state().incarnation;
         Ok(Welcome { host_id: contact.id, incarnation, session: contact.session })
     }

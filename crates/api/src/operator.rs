@@ -125,7 +125,7 @@ fn left_behind(state: &State, server: ServerId) -> Vec<DiskView> {
         generation: copy.generation,
         kept_until: match copy.fate {
             Fate::Kept { until } => Some(until.iso()),
-            Fate::Doomed => None,
+            Fate::Doomed | Fate::Found { .. } => None,
         },
         why: copy.why.clone(),
     };

@@ -138,6 +138,7 @@ fn read<R: Record>(doc: serde_json::Value) -> R {
 
 fn host(txn: &mut Txn<'_>, n: usize) -> HostId {
     let intro = Introduction {
+        life: None,
         name: format!("host-{n:05}"),
         boot_id: String::new(),
         address: String::new(),

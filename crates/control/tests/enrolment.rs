@@ -68,6 +68,7 @@ impl Cloud {
     fn hello(&mut self, name: &str) -> Contact {
         let intro = Introduction {
             peer_address: String::new(),
+            life: None,
             name: name.to_owned(),
             boot_id: "boot".to_owned(),
             address: String::new(),

@@ -45,6 +45,7 @@ impl Cloud {
     fn hello(&mut self) -> Contact {
         let intro = Introduction {
             peer_address: String::new(),
+            life: None,
             name: "host-1".to_owned(),
             boot_id: "boot".to_owned(),
             address: String::new(),

@@ -62,6 +62,7 @@ impl Cloud {
         let mut cloud = Self { state, at: 1, entropy: 10, hosts: Vec::new() };
         for name in ["a", "b", "c"] {
             let intro = Introduction {
+                life: None,
                 name: name.to_owned(),
                 boot_id: "boot".to_owned(),
                 address: String::new(),

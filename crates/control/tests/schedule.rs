@@ -44,6 +44,7 @@ fn state(hosts: &[Given]) -> State {
         let mut txn = Txn::new(&state, Timestamp(1), &mut entropy);
         let intro = Introduction {
             peer_address: String::new(),
+            life: None,
             name: format!("h{n:02}"),
             boot_id: String::new(),
             address: String::new(),

@@ -124,8 +124,15 @@ fn hello(name: &str) -> Hello {
         zone: "nova".to_owned(),
         capacity: Capacity { vcpus: 4, memory_mb: 4_096, disk_gb: 100 },
         hypervisor: Hypervisor::default(),
+        incarnation: None,
         inventory: Vec::new(),
     }
+}
+
+/// Introduces a host as its agent does: first it is told which life of the store this is, then it enters it.
+async fn greet(link: &HttpLink, name: &str) -> Result<Welcome, LinkError> {
+    let welcome = link.hello(&hello(name)).await?;
+    link.hello(&Hello { incarnation: Some(welcome.incarnation), ..hello(name) }).await
 }
 
 fn query(welcome: &Welcome) -> OrdersQuery {
@@ -148,10 +155,10 @@ fn why<T>(result: Result<T, IdentityError>) -> String {
 async fn a_host_joins_and_speaks_for_itself_alone() {
     let plane = Plane::start().await;
     let ((_, one), (_, two)) = (plane.host("rack-1").await, plane.host("rack-2").await);
-    let theirs = two.hello(&hello("rack-2")).await.unwrap();
-    let ours = one.hello(&hello("rack-1")).await.unwrap();
+    let theirs = greet(&two, "rack-2").await.unwrap();
+    let ours = greet(&one, "rack-1").await.unwrap();
     one.orders(ours.host_id, query(&ours)).await.unwrap();
-    let said = words(one.hello(&hello("rack-2")).await);
+    let said = words(greet(&one, "rack-2").await);
     assert!(said.contains("rack-1") && said.contains("does not speak for rack-2"), "{said}");
     words(one.orders(theirs.host_id, query(&theirs)).await);
     let report = Report {
@@ -186,7 +193,7 @@ async fn a_token_is_good_once_and_in_its_time_and_a_lost_answer_does_no_harm() {
     std::fs::write(home.join("pending-key.pem"), saved["key"].as_str().unwrap()).unwrap();
     std::fs::remove_file(home.join("identity.json")).unwrap();
     let again = plane.join(&plane.home("rack-1"), "rack-1", &token).await.unwrap();
-    HttpLink::new(&plane.url, again).unwrap().hello(&hello("rack-1")).await.unwrap();
+    greet(&HttpLink::new(&plane.url, again).unwrap(), "rack-1").await.unwrap();
 
     let late = plane.token(None, false).await;
     plane.pass(3_601);
@@ -201,7 +208,7 @@ async fn a_token_is_good_once_and_in_its_time_and_a_lost_answer_does_no_harm() {
 async fn a_replaced_host_is_told_that_its_certificate_is_revoked() {
     let plane = Plane::start().await;
     let (_, old) = plane.host("rack-1").await;
-    let session = old.hello(&hello("rack-1")).await.unwrap();
+    let session = greet(&old, "rack-1").await.unwrap();
     let said = why(plane.join(&plane.home("b"), "rack-1", &plane.token(None, false).await).await);
     assert!(said.contains("--replace"), "{said}");
     let token = plane.token(Some("rack-1"), true).await;
@@ -209,7 +216,7 @@ async fn a_replaced_host_is_told_that_its_certificate_is_revoked() {
     let said = words(old.orders(session.host_id, query(&session)).await);
     assert!(said.contains("revoked"), "{said}");
     let new = HttpLink::new(&plane.url, new).unwrap();
-    assert_eq!(new.hello(&hello("rack-1")).await.unwrap().host_id, session.host_id);
+    assert_eq!(greet(&new, "rack-1").await.unwrap().host_id, session.host_id);
     assert!(plane
         .refusals()
         .await
@@ -223,8 +230,8 @@ async fn certificates_are_renewed_in_time_and_refused_after_it() {
     let (identity, link) = plane.host("rack-1").await;
     let (_, left_off) = plane.host("rack-2").await;
     let first = identity.certificate();
-    let session = link.hello(&hello("rack-1")).await.unwrap();
-    left_off.hello(&hello("rack-2")).await.unwrap();
+    let session = greet(&link, "rack-1").await.unwrap();
+    greet(&left_off, "rack-2").await.unwrap();
     plane.pass(21 * DAY_S);
     // What is under way goes on across the renewal, and after it on new connections.
     let keeping = tokio::time::timeout(Duration::from_secs(20), async {
@@ -238,11 +245,11 @@ async fn certificates_are_renewed_in_time_and_refused_after_it() {
     plane.pass(10 * DAY_S);
     link.orders(session.host_id, query(&session)).await.unwrap();
     // The other one slept through it. Its connection is still open; a new one is told the same.
-    let said = words(left_off.hello(&hello("rack-2")).await);
+    let said = words(greet(&left_off, "rack-2").await);
     assert!(said.contains("expired") && said.contains("host enrol rack-2 --replace"), "{said}");
     let again = Identity::load(&plane.home("rack-2"), clock(&plane.now)).unwrap().unwrap();
     let fresh = HttpLink::new(&plane.url, again).unwrap();
-    words(fresh.hello(&hello("rack-2")).await);
+    words(greet(&fresh, "rack-2").await);
     assert!(why(fresh.renew().await).contains("host enrol rack-2"));
     assert!(plane.refusals().await[0].contains("CertificateExpired"));
 }
@@ -251,13 +258,13 @@ async fn certificates_are_renewed_in_time_and_refused_after_it() {
 async fn a_retired_host_is_told_so() {
     let plane = Plane::start().await;
     let (_, link) = plane.host("rack-1").await;
-    let session = link.hello(&hello("rack-1")).await.unwrap();
+    let session = greet(&link, "rack-1").await.unwrap();
     let waiting = OrdersQuery { wait_ms: 15_000, after: plane.app.store.state().seq, ..query(&session) };
     // The poll that waits is told at once, long before its time.
     let polled = async { tokio::join!(link.orders(session.host_id, waiting), plane.retire("rack-1")).0 };
     let polled = tokio::time::timeout(Duration::from_secs(10), polled).await.unwrap();
     assert!(matches!(polled, Err(LinkError::Unknown | LinkError::Refused { .. })), "{polled:?}");
-    let said = words(link.hello(&hello("rack-1")).await);
+    let said = words(greet(&link, "rack-1").await);
     assert!(said.contains("was retired") && said.contains("host enrol rack-1"), "{said}");
     assert!(plane.app.store.state().hosts.is_empty());
 }
@@ -276,7 +283,7 @@ async fn another_cloud_is_neither_joined_nor_let_in() {
     assert!(other.refusals().await.is_empty());
     let (identity, _) = other.host("rack-1").await;
     let stray = HttpLink::new(&ours.url, identity).unwrap();
-    let error = stray.hello(&hello("rack-1")).await.unwrap_err();
+    let error = greet(&stray, "rack-1").await.unwrap_err();
     assert!(error.to_string().contains("not of the CA of this cloud"), "{error}");
 }
 
@@ -293,7 +300,7 @@ async fn a_control_plane_that_was_started_anew_needs_nothing() {
         let next = Plane::with(open(certificate), now.clone()).await;
         let link = HttpLink::new(&next.url, identity.clone()).unwrap();
         // Its store is another, so it knows no such host; but it can be talked to.
-        assert!(words(link.hello(&hello("rack-1")).await).contains("retired"));
+        assert!(words(greet(&link, "rack-1").await).contains("retired"));
     }
     let other = Authority::new_key().unwrap();
     assert!(Authority::open(&other, Some(&pem), clock(&now)()).is_err());

@@ -12,8 +12,30 @@ pub enum Fate {
         /// Until then.
         until: Timestamp,
     },
+    /// It was found there, and no record says how it came to be: it is left alone until an operator decides on it.
+    Found {
+        /// What its host says of it.
+        what: Found,
+    },
     /// Its host is to remove it: a tombstone that stands until the host has confirmed it.
     Doomed,
+}
+
+/// What a host says of a disk that no record explains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Found {
+    /// It is the host's to run, by the orders that the host had.
+    Own,
+    /// It was coming there, and the host waits for its release.
+    Coming,
+    /// The host handed it on, and the next has it under this generation.
+    Released {
+        /// Which.
+        generation: u64,
+    },
+    /// It was left behind there.
+    Left,
 }
 
 record! {

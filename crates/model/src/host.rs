@@ -137,6 +137,9 @@ record! {
         /// The word that it is off and stays so; `None` as long as nobody gave it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub fence: Option<Fence>,
+        /// True from a restore of the store until the host has said what is there.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub unheard: bool,
         /// Virtual CPUs given out for each real one.
         pub cpu_ratio: f64,
         /// How much more of the rest is given out than there is, and what is kept back.

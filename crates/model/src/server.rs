@@ -146,6 +146,16 @@ pub struct Hints {
     pub different_host: Vec<ServerId>,
 }
 
+/// What is known since a restore of where a server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Restored {
+    /// Its host has not said anything yet, or it has none.
+    Unheard,
+    /// Its host has said that it is not that host's any more.
+    Denied,
+}
+
 record! {
     /// A server.
     pub struct Server: ServerId {
@@ -217,6 +227,10 @@ record! {
         #[serde(default)]
         pub launch_index: u32,
 
+        /// Set from a restore of the store until a host has said that it has the server: until then nobody has orders
+        /// for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub restored: Option<Restored>,
         /// The one host that may run its guest; `None` if no host could be found.
         pub host_id: Option<HostId>,
         /// Its root disk.
@@ -352,6 +366,7 @@ impl Server {
     /// Whether two versions of a server mean different orders to its hosts.
     pub fn orders_differ(&self, other: &Self) -> bool {
         self.host_id != other.host_id
+            || self.restored != other.restored
             || self.ticket != other.ticket
             || self.wanted != other.wanted
             || self.boot != other.boot

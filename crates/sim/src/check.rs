@@ -14,7 +14,7 @@ use lenticular_model::{
     operation::{Action, Operation},
     server::{Condition, Server, Wanted},
     server_group::Policy,
-    HostId, Kind, ServerId, State,
+    HostId, Kind, ServerId, State, Timestamp,
 };
 use lenticular_store::{Commit, Page, Reader};
 use std::{
@@ -24,6 +24,9 @@ use std::{
 
 /// How late the notice of a host's silence may come, in milliseconds.
 const NOTICE_MS: i64 = 2_000;
+
+/// For so long after the clock was set the time says nothing of hosts' silence, in milliseconds.
+const CLOCK_NEWS_MS: i64 = 60_000;
 
 /// Every so many commits the indexes are compared with a rebuild.
 const REBUILD_EVERY: u64 = 60;
@@ -56,6 +59,7 @@ impl World {
                             .is_some_and(|h| self.plane.published.index.disk_copies.contains_key(&(h, *id)));
                     host.id.is_some() && (owns || arrived || doomed)
                 });
+                let right = right || self.is_unsettled(host, *id);
                 if let Some(other) = seen.insert(*id, n) {
                     wrong = Some((*id, format!("runs on {} and on {}", self.hosts[other].name, host.name)));
                 } else if !right {
@@ -73,21 +77,47 @@ impl World {
         }
     }
 
+    /// After a restore of the store, a guest may run that the record does not know to be there: as long as its host was
+    /// not heard, or no host has said that it has the server; or the record says that it is there and unexplained.
+    fn is_unsettled(&self, host: &crate::host::Host, id: ServerId) -> bool {
+        let state = &self.plane.published;
+        let unheard = host.id.and_then(|id| state.hosts.get(&id)).is_none_or(|host| host.unheard);
+        let restored = state.servers.get(&id).is_some_and(|server| server.restored.is_some());
+        let copy = host.id.and_then(|host| state.index.disk_copies.get(&(host, id)));
+        let copy = copy.and_then(|id| state.disk_copies.get(id)).is_some_and(|copy| copy.may_run);
+        self.plane.restores > 0 && (unheard || restored || copy)
+    }
+
     /// What every commit must keep, given the state before it.
     pub(crate) fn check_commit(&mut self, before: &State, commit: &Commit) {
         let after = &commit.state;
+        let durable = after.seq > before.seq;
+        if durable && commit.at < self.plane.last_at {
+            self.violate(0, format!("commit {} is of {:?}, before the one before it", after.seq, commit.at));
+        }
+        self.plane.last_at = if durable { commit.at } else { self.plane.last_at };
         for (kind, id) in &commit.changes {
+            if let (Kind::DiskCopy, Ok(id)) = (*kind, id.parse::<lenticular_model::DiskCopyId>()) {
+                let copy = after.disk_copies.get(&id).or_else(|| before.disk_copies.get(&id)).cloned();
+                let gone = if after.disk_copies.contains_key(&id) { "" } else { " gone" };
+                if let Some(copy) = copy {
+                    let name = self.name(copy.server_id);
+                    let host = after.hosts.get(&copy.host_id).map_or("a former host", |h| h.name.as_str());
+                    let (generation, fate) = (copy.generation, &copy.fate);
+                    note!(self, "{name} left g{generation} on {host}: {fate:?}{gone}");
+                }
+            }
             if *kind != Kind::Server {
                 continue;
             }
             let Ok(id) = id.parse::<ServerId>() else { continue };
             let (old, new) = (before.servers.get(&id), after.servers.get(&id));
             self.note_server(id, old, new);
-            self.check_placement(before, id, old, new);
+            self.check_placement((before, commit.at), id, old, new);
             self.check_lifeline(after, id, old, new);
             self.check_group(after, new);
         }
-        if let Err(what) = usage_is_right(after) {
+        if let Err(what) = usage_is_right(after, self.plane.restores > 0) {
             self.violate(4, what);
         }
         if after.seq.is_multiple_of(REBUILD_EVERY) {
@@ -124,7 +154,7 @@ impl World {
     /// 4: no commit places a server on a host that is disabled, silent or full.
     fn check_placement(
         &mut self,
-        before: &State,
+        (before, at): (&State, Timestamp),
         id: ServerId,
         old: Option<&Arc<Server>>,
         new: Option<&Arc<Server>>,
@@ -134,7 +164,9 @@ impl World {
         let back =
             |h: &HostId| old.is_some_and(|s| s.unconfirmed.as_ref().is_some_and(|last| last.from == *h));
         let stays = |h: &HostId| old.and_then(goes) == Some(*h) || old.and_then(|s| s.host_id) == Some(*h);
-        let placed = new.and_then(goes).filter(|h| !stays(h) && !back(h));
+        // After a restore of the store it is where it is, whatever the record said.
+        let found = |h: &HostId| old.is_some_and(|s| s.restored.is_some()) || self.is_found(*h, id, new);
+        let placed = new.and_then(goes).filter(|h| !stays(h) && !back(h) && !found(h));
         let Some(host_id) = placed else {
             if old.is_none() && new.is_some() {
                 self.coverage.note("placement", "no valid host");
@@ -147,8 +179,11 @@ impl World {
             return self.violate(4, format!("{name} is placed on a host that does not exist"));
         };
         let contact = before.contacts.get(&host_id).map_or(BEGIN, |c| c.at).max(before.took_over_at);
-        let silent_ms = self.now.since_ms(contact);
-        if !host.is_enabled() || !host.is_up() || silent_ms > SILENT_AFTER_S * 1_000 + NOTICE_MS {
+        let silent_ms = at.since_ms(contact);
+        // When the clock was set, all hosts seem silent until each is heard of again.
+        let clock_is_good = self.plane.set_at.is_none_or(|set| self.now.since_ms(set) > CLOCK_NEWS_MS);
+        let silent = silent_ms > SILENT_AFTER_S * 1_000 + NOTICE_MS && clock_is_good;
+        if !host.is_enabled() || !host.is_up() || silent {
             let what = format!(
                 "intent {:?}, silent since {:?}, heard of {silent_ms} ms ago",
                 host.intent, host.silent_since
@@ -169,7 +204,10 @@ impl World {
         let most = members.values().map(BTreeSet::len).max().unwrap_or(0);
         let all: BTreeSet<&ServerId> = members.values().flatten().collect();
         self.coverage.note("group", group.policy.name());
+        // Where guests were found after the store went back to a backup is no decision of anybody's.
+        let found = self.plane.restores > 0;
         let broken = match group.policy {
+            _ if found => false,
             // One alone may be on its way.
             Policy::Affinity => all.len() > 1 && members.len() > 1,
             Policy::AntiAffinity => most > group.most_on_one_host() as usize,
@@ -179,6 +217,14 @@ impl World {
             let what = format!("the {} group {} has {members:?}", group.policy.name(), group.name);
             self.violate(5, what);
         }
+    }
+
+    /// True if the store went back to a backup and the server's disk is on that host.
+    fn is_found(&self, host: HostId, id: ServerId, new: Option<&Arc<Server>>) -> bool {
+        let host = self.hosts.iter().find(|h| h.id == Some(host));
+        let disk = host.and_then(|h| h.guests.get(&id)).and_then(|real| real.disk.as_ref());
+        self.plane.restores > 0
+            && disk.is_some_and(|d| new.is_some_and(|s| s.disk.generation == d.generation))
     }
 
     /// A server goes only by its tombstone, which its host has confirmed, and what is to be gone stays so.
@@ -216,7 +262,8 @@ impl World {
                     h.id.is_some_and(|host| after.index.disk_copies.contains_key(&(host, id)))
                 };
                 let left = |h: &&crate::host::Host| {
-                    h.guests.get(&id).is_some_and(crate::host::Real::is_there) && !doomed(h)
+                    let unsettled = self.plane.restores > 0 && self.is_unsettled(h, id);
+                    h.guests.get(&id).is_some_and(crate::host::Real::is_there) && !doomed(h) && !unsettled
                 };
                 let there = self.hosts.iter().find(left);
                 if let Some(host) = there.map(|h| h.name.clone()) {
@@ -291,6 +338,9 @@ impl World {
         }
         let state = &self.plane.published;
         for server in state.servers.values() {
+            if server.restored.is_some() {
+                return Some(format!("nobody has said where {} is", self.known_name(server.id)));
+            }
             if let Some(task) = &server.task {
                 return Some(format!("{} has the task {:?}", self.known_name(server.id), task.action));
             }
@@ -310,7 +360,7 @@ impl World {
         if let Some(copy) = state.disk_copies.values().find(|c| c.fate == Fate::Doomed) {
             return Some(format!("a disk that {} left behind stands", self.known_name(copy.server_id)));
         }
-        let busy = self.hosts.iter().find(|h| h.agent.as_ref().is_none_or(|a| !a.is_quiet()));
+        let busy = self.hosts.iter().find(|h| h.agent.as_ref().is_none_or(|a| !a.is_quiet(state)));
         busy.map(|host| format!("{} is at work", host.name))
     }
 
@@ -354,7 +404,7 @@ impl World {
         for n in 0..self.hosts.len() {
             self.check_orphans(n, &state);
         }
-        for result in [usage_is_right(&state), rebuild::compare(&state)] {
+        for result in [usage_is_right(&state, self.plane.restores > 0), rebuild::compare(&state)] {
             if let Err(what) = result {
                 self.violate(6, what);
             }
@@ -404,8 +454,9 @@ impl World {
     }
 }
 
-/// What the servers on each host take, counted afresh, is what the index says and no more than the host has.
-fn usage_is_right(state: &State) -> Result<(), String> {
+/// What the servers on each host take, counted afresh, is what the index says and no more than the host has; but where
+/// servers were found after a restore, they are.
+fn usage_is_right(state: &State, restored: bool) -> Result<(), String> {
     let mut taken: BTreeMap<HostId, Taken> = BTreeMap::new();
     for server in state.servers.values() {
         for (host, size) in server.claims() {
@@ -425,6 +476,9 @@ fn usage_is_right(state: &State) -> Result<(), String> {
         }
         let has = host.to_give();
         let uses = counted.capacity;
+        if restored {
+            continue;
+        }
         if uses.vcpus > has.vcpus || uses.memory_mb > has.memory_mb || uses.disk_gb > has.disk_gb {
             return Err(format!("{} is over-full: {uses:?} of {has:?}", host.name));
         }

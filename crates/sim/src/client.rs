@@ -1,4 +1,4 @@
-//! Clients: two tenants and an operator who act at random, and remember every answer they were given.
+//! Clients: tenants and an operator who act at random, and remember every answer they were given.
 
 use crate::{
     event::{Ask, Event, Request},
@@ -63,9 +63,11 @@ impl World {
         if !self.faulty {
             return;
         }
-        let next = self.rng.range(100, 7_000);
+        // Small worlds have two tenants; in large ones there is as much to do for each host.
+        let tenants = self.clients.tenants.len();
+        let next = self.rng.range(200 / tenants as i64, 14_000 / tenants as i64);
         self.after_ms(next, Event::Client);
-        let tenant = self.rng.index(2);
+        let tenant = self.rng.index(tenants);
         let ask = self.choose(tenant);
         let Some((ask, level)) = ask else { return };
         let caller = self.clients.caller(tenant, level);
@@ -214,11 +216,12 @@ fn answer_name(kind: Kind) -> &'static str {
     }
 }
 
-/// Ids for the two tenants and their users.
-pub(crate) fn tenants(rng: &mut Rng) -> Clients {
+/// Ids for the tenants and their users: two, and more in a large world.
+pub(crate) fn tenants(rng: &mut Rng, hosts: usize) -> Clients {
+    let count = (hosts / 4).max(2);
     Clients {
-        tenants: (0..2).map(|_| ProjectId::from_random(rng.bytes())).collect(),
-        users: (0..2).map(|_| UserId::from_random(rng.bytes())).collect(),
+        tenants: (0..count).map(|_| ProjectId::from_random(rng.bytes())).collect(),
+        users: (0..count).map(|_| UserId::from_random(rng.bytes())).collect(),
         ..Clients::default()
     }
 }

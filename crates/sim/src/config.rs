@@ -58,6 +58,18 @@ names! {
         HostSilent "host-silent";
         /// The disk of a guest that does not run vanishes, perhaps to come back.
         DiskAway "disk-away";
+        /// Two hosts do not reach each other; both reach the control plane.
+        HostsApart "hosts-apart";
+        /// Nothing comes from a host to the control plane, or to it from there; other hosts reach it.
+        HostCutOff "host-cut-off";
+        /// The control plane's clock is set, forwards or backwards.
+        ClockJump "clock-jump";
+        /// All that a host does with its disk takes long for a while.
+        SlowDisk "slow-disk";
+        /// A host's disk is full for a while: nothing is made there, and the agent cannot keep its state.
+        FullDisk "full-disk";
+        /// The store goes back to a backup, and what was acknowledged since is lost.
+        StoreRestored "store-restored";
     }
 }
 
@@ -92,7 +104,7 @@ names! {
 pub struct Config {
     /// Decides everything else that is left open.
     pub seed: u64,
-    /// How many hosts; drawn from 3 to 8 if not said.
+    /// How many hosts; if not said, drawn from 3 to 8, and for one seed in twenty from 9 to 50.
     pub hosts: Option<usize>,
     /// What goes wrong by chance.
     pub faults: BTreeSet<Fault>,

@@ -20,6 +20,12 @@ const TIMED: &[Fault] = &[
     Fault::CommitFails,
     Fault::HostSilent,
     Fault::DiskAway,
+    Fault::HostsApart,
+    Fault::HostCutOff,
+    Fault::ClockJump,
+    Fault::SlowDisk,
+    Fault::FullDisk,
+    Fault::StoreRestored,
 ];
 
 impl World {
@@ -29,7 +35,9 @@ impl World {
             return;
         }
         self.keep_older();
-        let next = self.rng.range(500, 14_000);
+        // In a large world as much goes wrong on each host.
+        let share = (self.hosts.len() as i64 / 8).max(1);
+        let next = self.rng.range(500, 10_000) / share;
         self.after_ms(next, Event::Fault);
         let fault = TIMED[self.rng.index(TIMED.len())];
         if !self.config.faults.contains(&fault) {
@@ -48,6 +56,20 @@ impl World {
             }
             Fault::HostSilent => self.silence(host),
             Fault::DiskAway => self.take_disk(host),
+            Fault::HostsApart => self.part_hosts(host),
+            Fault::HostCutOff => self.cut_off(host),
+            Fault::ClockJump => self.set_clock(),
+            Fault::SlowDisk => {
+                let seconds = self.rng.range(20, 200);
+                self.hosts[host].slow_until = self.now.plus_s(seconds);
+                true
+            }
+            Fault::FullDisk => {
+                let seconds = self.rng.range(5, 100);
+                self.hosts[host].full_until = self.now.plus_s(seconds);
+                true
+            }
+            Fault::StoreRestored => self.back_up_or_go_back(),
             _ => {
                 self.arm(fault);
                 true
@@ -93,7 +115,39 @@ impl World {
     /// Nothing of a host is heard for more than a minute.
     pub(crate) fn silence(&mut self, n: usize) -> bool {
         let seconds = self.rng.range(65, 150);
-        self.hosts[n].silent_until = self.now.plus_s(seconds);
+        let until = self.now.plus_s(seconds);
+        let host = &mut self.hosts[n];
+        (host.silent_until, host.mute_until, host.deaf_until) = (until, until, until);
+        true
+    }
+
+    /// Two hosts do not reach each other.
+    fn part_hosts(&mut self, n: usize) -> bool {
+        let other = self.rng.index(self.hosts.len());
+        let seconds = self.rng.range(10, 200);
+        self.network.part(n, other, self.now.plus_s(seconds));
+        n != other
+    }
+
+    /// One way or the other between a host and the control plane is cut.
+    fn cut_off(&mut self, n: usize) -> bool {
+        let seconds = self.rng.range(10, 150);
+        let (until, mute) = (self.now.plus_s(seconds), self.rng.chance(500));
+        let host = &mut self.hosts[n];
+        match mute {
+            true => host.mute_until = until,
+            false => host.deaf_until = until,
+        }
+        true
+    }
+
+    /// Somebody sets the control plane's clock.
+    fn set_clock(&mut self) -> bool {
+        let seconds = self.rng.range(-600, 601);
+        self.plane.skew_us = seconds * 1_000_000;
+        self.plane.set_at = Some(self.now);
+        note!(self, "the control plane's clock is {seconds} s off");
+        self.plan_work(self.now.plus_ms(1));
         true
     }
 

@@ -10,7 +10,7 @@ use lenticular_agent::core::{Core, Found, FoundProcess, Snapshot, Step, Taken};
 use lenticular_model::{
     host::{Capacity, Hypervisor},
     observation::{Sight, StopReason, Verdict},
-    HostId, Incarnation, ServerId, Timestamp,
+    HostId, Incarnation, ServerId, State, Timestamp,
 };
 use lenticular_wire::agent::{Hello, Order, Orders, OrdersQuery, Report, VERSION, WAIT_MS_MAX};
 use std::collections::BTreeMap;
@@ -100,6 +100,8 @@ pub(crate) struct Doing {
     pub(crate) step: Step,
     pub(crate) fails: bool,
     pub(crate) acted: bool,
+    /// The life of the store that ordered it.
+    pub(crate) ordered_in: Option<Incarnation>,
 }
 
 /// An agent's process.
@@ -107,7 +109,6 @@ pub(crate) struct Agent {
     pub(crate) core: Core,
     pub(crate) life: u64,
     host_id: Option<HostId>,
-    incarnation: Option<Incarnation>,
     session: u64,
     /// The number of the last report built in this session.
     report_number: u64,
@@ -115,14 +116,23 @@ pub(crate) struct Agent {
     poll: Option<Call>,
     report: Option<(Call, Said)>,
     pub(crate) doing: BTreeMap<ServerId, Doing>,
+    /// What was decided could not be kept, because the disk is full.
+    pub(crate) unsaved: bool,
+    /// Steps that wait until what led to them is kept, and which life of the store ordered them.
+    held: Vec<(ServerId, Step, Option<Incarnation>)>,
     /// Orders it had before, for the mutation that acts on them again.
     had: Vec<Orders>,
 }
 
 impl Agent {
     /// True if it is in contact and waits for no answer but that of its poll.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.host_id.is_some() && self.hello.is_none() && self.report.is_none() && self.doing.is_empty()
+    pub(crate) fn is_quiet(&self, state: &State) -> bool {
+        let contact = self.host_id.and_then(|id| state.contacts.get(&id));
+        if contact.is_none_or(|contact| contact.session != self.session) {
+            return false;
+        }
+        let calls = self.hello.is_some() || self.report.is_some();
+        self.host_id.is_some() && !calls && self.doing.is_empty() && self.held.is_empty() && !self.unsaved
     }
 }
 
@@ -134,11 +144,20 @@ pub(crate) struct Host {
     pub(crate) boots: u64,
     lives: u64,
     saved: Option<Snapshot>,
+    /// Nobody hears of it or reaches it until then.
     pub(crate) silent_until: Timestamp,
+    /// The control plane does not hear it until then.
+    pub(crate) mute_until: Timestamp,
+    /// It does not hear the control plane until then.
+    pub(crate) deaf_until: Timestamp,
+    /// Its disk is slow until then.
+    pub(crate) slow_until: Timestamp,
+    /// Its disk is full until then.
+    pub(crate) full_until: Timestamp,
     pub(crate) agent: Option<Agent>,
     pub(crate) guests: BTreeMap<ServerId, Real>,
-    /// The order that last reached the agent, by server.
-    pub(crate) ordered: BTreeMap<ServerId, Order>,
+    /// The order that last reached the agent, by server, and the life of the store that gave it.
+    pub(crate) ordered: BTreeMap<ServerId, (Incarnation, Order)>,
 }
 
 impl Host {
@@ -151,10 +170,21 @@ impl Host {
             lives: 0,
             saved: None,
             silent_until: BEGIN,
+            mute_until: BEGIN,
+            deaf_until: BEGIN,
+            slow_until: BEGIN,
+            full_until: BEGIN,
             agent: None,
             guests: BTreeMap::new(),
             ordered: BTreeMap::new(),
         }
+    }
+
+    /// Nothing is wrong with it any more.
+    pub(crate) fn be_well(&mut self, now: Timestamp) {
+        self.silent_until = now;
+        (self.mute_until, self.deaf_until) = (now, now);
+        (self.slow_until, self.full_until) = (now, now);
     }
 
     fn boot_id(&self) -> String {
@@ -169,7 +199,7 @@ impl Host {
         }
     }
 
-    fn hello(&self, core: &Core) -> Hello {
+    fn hello(&self, agent: &Agent) -> Hello {
         Hello {
             version: VERSION,
             host_name: self.name.clone(),
@@ -183,7 +213,8 @@ impl Host {
                 arch: "x86_64".to_owned(),
                 ..Default::default()
             },
-            inventory: core.inventory(),
+            incarnation: agent.core.incarnation(),
+            inventory: agent.core.inventory(),
         }
     }
 
@@ -232,13 +263,14 @@ impl World {
             core,
             life,
             host_id: None,
-            incarnation: None,
             session: 0,
             report_number: 0,
             hello: None,
             poll: None,
             report: None,
             doing: BTreeMap::new(),
+            unsaved: false,
+            held: Vec::new(),
             had: Vec::new(),
         });
         note!(self, "{} agent starts, life {life}", self.hosts[n].name);
@@ -276,46 +308,57 @@ impl World {
 
     /// Whatever can be done next is done: the snapshot kept, steps begun, calls made.
     pub(crate) fn advance(&mut self, n: usize) {
-        self.keep_snapshot(n);
         let Some(agent) = &mut self.hosts[n].agent else { return };
         let steps = agent.core.begin();
-        let cuts = agent.core.take_cuts();
-        self.keep_snapshot(n);
         for (id, step) in steps {
-            self.begin_step(n, id, step);
+            let ordered_in = self.decided(n, id, &step);
+            let Some(agent) = &mut self.hosts[n].agent else { return };
+            agent.held.push((id, step, ordered_in));
         }
-        for id in cuts {
-            self.cut_step(n, id);
+        let kept = self.keep_snapshot(n);
+        let Some(agent) = &mut self.hosts[n].agent else { return };
+        if kept {
+            let cuts = agent.core.take_cuts();
+            for (id, step, ordered_in) in std::mem::take(&mut agent.held) {
+                self.begin_step(n, id, step, ordered_in);
+            }
+            for id in cuts {
+                self.cut_step(n, id);
+            }
         }
-        self.call(n);
+        self.call(n, kept);
     }
 
-    fn keep_snapshot(&mut self, n: usize) {
+    /// True if nothing is left to be kept.
+    fn keep_snapshot(&mut self, n: usize) -> bool {
+        let full = self.hosts[n].full_until > self.now;
         let host = &mut self.hosts[n];
-        let Some(agent) = &mut host.agent else { return };
-        if agent.core.take_changed() {
+        let Some(agent) = &mut host.agent else { return false };
+        agent.unsaved |= agent.core.take_changed();
+        if agent.unsaved && !full {
             host.saved = Some(agent.core.snapshot());
+            agent.unsaved = false;
         }
+        !agent.unsaved
     }
 
     /// Makes the calls that are due: a hello, or a poll and a report.
-    fn call(&mut self, n: usize) {
+    fn call(&mut self, n: usize, kept: bool) {
         let number = self.number();
         let call = Call { number, sent: self.now };
         let host = &mut self.hosts[n];
         let Some(agent) = &mut host.agent else { return };
         let from = From { host: n, life: agent.life, call: number };
         let Some(host_id) = agent.host_id else {
-            if agent.hello.is_none() {
+            // What it tells is kept first: the control plane acts on it.
+            if agent.hello.is_none() && kept {
                 agent.hello = Some(call);
-                let hello = self.hosts[n].agent.as_ref().map(|a| self.hosts[n].hello(&a.core));
-                hello
-                    .into_iter()
-                    .for_each(|hello| self.send_to_plane(n, Request::Hello(from, Box::new(hello))));
+                let hello = self.hosts[n].agent.as_ref().map(|a| self.hosts[n].hello(a));
+                hello.into_iter().for_each(|hello| self.send_to_plane(n, Request::Hello(from, hello.into())));
             }
             return;
         };
-        let Some(incarnation) = agent.core.incarnation().or(agent.incarnation) else { return };
+        let Some(incarnation) = agent.core.incarnation() else { return };
         let mut requests = Vec::new();
         if agent.poll.is_none() {
             agent.poll = Some(call);
@@ -323,7 +366,7 @@ impl World {
             let query = OrdersQuery { session: agent.session, incarnation, after, wait_ms: WAIT_MS_MAX };
             requests.push(Request::Poll(Poll { from, host_id, query }));
         }
-        if agent.report.is_none() {
+        if agent.report.is_none() && kept {
             let observations = agent.core.pending_reports();
             if !observations.is_empty() {
                 agent.report = Some((call, observations.clone()));
@@ -363,11 +406,13 @@ impl World {
         match reply {
             Reply::Welcome(welcome) if waits(&agent.hello) => {
                 agent.hello = None;
-                agent.host_id = Some(welcome.host_id);
-                agent.incarnation = Some(welcome.incarnation);
-                (agent.session, agent.report_number) = (welcome.session, 0);
-                agent.core.welcomed();
-                note!(self, "{} is welcome", self.hosts[n].name);
+                if agent.core.enter(welcome.incarnation) {
+                    note!(self, "{} enters another life of the store", self.hosts[n].name);
+                } else {
+                    agent.host_id = Some(welcome.host_id);
+                    (agent.session, agent.report_number) = (welcome.session, 0);
+                    note!(self, "{} is welcome", self.hosts[n].name);
+                }
             }
             Reply::Taken if reports => {
                 if let Some((_, said)) = agent.report.take() {
@@ -419,7 +464,7 @@ impl World {
         }
         self.coverage.note("orders", "applied");
         for order in &orders.orders {
-            host.ordered.insert(order.server_id(), order.clone());
+            host.ordered.insert(order.server_id(), (orders.incarnation, order.clone()));
         }
         if !orders.orders.is_empty() {
             let mut text = String::new();
@@ -442,7 +487,10 @@ impl World {
         let mentioned = |id: &ServerId| orders.orders.iter().any(|o| o.server_id() == *id);
         let others: Vec<ServerId> =
             self.hosts[n].guests.keys().filter(|id| !mentioned(id)).copied().collect();
-        others.into_iter().for_each(|id| self.remove_guest(n, id));
+        for id in others {
+            self.check_tombstone(n, id);
+            self.remove_guest(n, id, None);
+        }
     }
 
     /// An agent hears that a guest's process ended.

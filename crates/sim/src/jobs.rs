@@ -97,9 +97,9 @@ fn run_request(
                 zone: hello.zone.clone(),
                 capacity: hello.capacity,
                 hypervisor: hello.hypervisor.clone(),
+                life: hello.incarnation,
             };
-            let contact = host::hello(txn, intro)?;
-            host::observe(txn, contact.id, &hello.inventory);
+            let contact = host::introduce(txn, intro, &hello.inventory)?;
             done.session = Some((contact.id, contact.session));
         }
         Request::Poll(poll) => host::contact(txn, poll.host_id, poll.query.session)?,

@@ -13,6 +13,7 @@
 //! pure as they are. It never decides what a real part would decide: it only carries messages, keeps disks and
 //! processes, and looks at the facts.
 
+mod backup;
 mod check;
 mod client;
 pub mod config;
@@ -22,6 +23,7 @@ mod fault;
 mod host;
 mod jobs;
 mod moves;
+mod network;
 mod plane;
 pub mod rebuild;
 pub mod rng;

@@ -62,15 +62,6 @@ impl World {
         true
     }
 
-    fn reachable(&self, n: usize) -> bool {
-        self.hosts[n].agent.is_some() && self.hosts[n].silent_until <= self.now
-    }
-
-    fn peer(&self, n: usize, name: &str) -> Option<usize> {
-        let found = self.hosts.iter().position(|host| host.name == name)?;
-        (self.reachable(n) && self.reachable(found)).then_some(found)
-    }
-
     fn send_guest(&mut self, n: usize, id: ServerId, out: &Outgoing) -> bool {
         let Some(to) = self.peer(n, &out.to.name) else { return false };
         let name = self.name(id);
@@ -112,7 +103,8 @@ impl World {
         self.coverage.note("move", if accepted { "handed over" } else { "not taken" });
         // Durable before it is answered; and the answer may get lost.
         self.advance(to);
-        accepted && !self.chance(Fault::MessageLost, 100)
+        let kept = self.hosts[to].agent.as_ref().is_some_and(|agent| !agent.unsaved);
+        accepted && kept && !self.chance(Fault::MessageLost, 100)
     }
 
     /// Somebody decided to go back to an older disk: from now on it is the newest.

@@ -1,6 +1,7 @@
 //! The control plane: the real writer over a disk in memory, the real commands and controllers, run in batches.
 
 use crate::{
+    backup::Backup,
     client::{self, Clients},
     config::{Fault, Mutation},
     event::{Event, From, Poll, Reply, Request},
@@ -19,6 +20,9 @@ const CONTACT_FRESH_MS: i64 = 5_000;
 
 /// How many controllers run in one batch.
 const KEYS_MAX: usize = 8;
+
+/// The longest that controllers sleep, in seconds, as the binary has it: the clock may be set.
+const SLEEP_S_MAX: i64 = 30;
 
 /// How long a controller whose commit failed waits, in seconds.
 const RETRY_S: i64 = 1;
@@ -50,13 +54,25 @@ pub(crate) struct Plane {
     pub(crate) armed: Option<Armed>,
     /// An older copy of the disk, for a control plane that forgets.
     older: Option<MemoryDisk>,
+    /// What there is to go back to.
+    pub(crate) backup: Option<Backup>,
+    /// The next process goes back to the backup.
+    pub(crate) goes_back: bool,
+    /// How often the store went back to a backup.
+    pub(crate) restores: u64,
+    /// How far the clock is from the true time, in microseconds.
+    pub(crate) skew_us: i64,
+    /// When it was last set.
+    pub(crate) set_at: Option<Timestamp>,
+    /// The time of the last commit.
+    pub(crate) last_at: Timestamp,
 }
 
 impl Plane {
     /// A new cloud with two tenants, an image and a flavor that no host can hold.
-    pub(crate) fn new(rng: &mut Rng) -> (Self, Clients) {
+    pub(crate) fn new(rng: &mut Rng, hosts: usize) -> (Self, Clients) {
         let disk = MemoryDisk::new();
-        let mut clients = client::tenants(rng);
+        let mut clients = client::tenants(rng, hosts);
         let incarnation = Incarnation::from_random(rng.bytes());
         let mut writer = open(&disk, BEGIN, incarnation).expect("an empty disk opens");
         let cause = Cause { actor: "sim".to_owned(), request_id: String::new(), why: "bootstrap".to_owned() };
@@ -68,7 +84,20 @@ impl Plane {
         clients.image = Some(made.expect("an empty cloud can be furnished").0);
         let published = writer.state().clone();
         let running = Running::new(writer);
-        let plane = Self { disk, running: Some(running), published, known: true, armed: None, older: None };
+        let plane = Self {
+            disk,
+            running: Some(running),
+            published,
+            known: true,
+            armed: None,
+            older: None,
+            backup: None,
+            goes_back: false,
+            restores: 0,
+            skew_us: 0,
+            set_at: None,
+            last_at: BEGIN,
+        };
         (plane, clients)
     }
 }
@@ -80,7 +109,7 @@ impl Running {
     }
 }
 
-fn open(disk: &MemoryDisk, now: Timestamp, fresh: Incarnation) -> Result<Writer, String> {
+pub(crate) fn open(disk: &MemoryDisk, now: Timestamp, fresh: Incarnation) -> Result<Writer, String> {
     let engine = Memory::open(disk).map_err(|error| error.to_string())?;
     Writer::open(Box::new(engine), now, fresh).map_err(|error| error.to_string())
 }
@@ -88,6 +117,7 @@ fn open(disk: &MemoryDisk, now: Timestamp, fresh: Incarnation) -> Result<Writer,
 impl World {
     /// A message has come to where the control plane is, if it is there.
     pub(crate) fn at_plane(&mut self, request: Request) {
+        let clock = self.clock();
         let Some(running) = &mut self.plane.running else {
             self.coverage.note("plane", "away");
             return;
@@ -98,7 +128,7 @@ impl World {
                     let from = poll.from;
                     return self.send_to_agent(from, Reply::Unknown);
                 }
-                Ok(contact) if self.now.since_ms(contact.at) < CONTACT_FRESH_MS => {
+                Ok(contact) if clock.since_ms(contact.at) < CONTACT_FRESH_MS => {
                     let poll = poll.clone();
                     return self.serve(poll);
                 }
@@ -110,8 +140,13 @@ impl World {
         self.plan_work(self.now.plus_ms(delay));
     }
 
+    /// The time by the control plane's clock.
+    pub(crate) fn clock(&self) -> Timestamp {
+        Timestamp(self.now.0 + self.plane.skew_us)
+    }
+
     /// Lets the control plane work at this time, if it would not earlier.
-    fn plan_work(&mut self, at: Timestamp) {
+    pub(crate) fn plan_work(&mut self, at: Timestamp) {
         let Some(running) = &mut self.plane.running else { return };
         if running.work_at.is_none_or(|planned| planned > at) {
             running.work_at = Some(at);
@@ -122,9 +157,9 @@ impl World {
 
     /// Runs what waits as one batch.
     pub(crate) fn work(&mut self) {
-        let now = self.now;
+        let now = self.clock();
         let Some(running) = &mut self.plane.running else { return };
-        if running.work_at != Some(now) {
+        if running.work_at != Some(self.now) {
             return;
         }
         running.work_at = None;
@@ -185,7 +220,7 @@ impl World {
         for ((todo, done), answer) in todos.into_iter().zip(done).zip(outcome.answers) {
             match todo {
                 Todo::Reconcile(key) => {
-                    let at = if answer.is_ok() { done.wake } else { Some(self.now.plus_s(RETRY_S)) };
+                    let at = if answer.is_ok() { done.wake } else { Some(self.clock().plus_s(RETRY_S)) };
                     if let Some(running) = &mut self.plane.running {
                         running.queue.wake(key, at);
                     }
@@ -227,7 +262,10 @@ impl World {
         let soon = self.now.plus_ms(1);
         match (news, running.queue.next_wake()) {
             (true, _) => self.plan_work(soon),
-            (false, Some(at)) => self.plan_work(at.max(soon)),
+            (false, Some(at)) => {
+                let at = Timestamp(at.0 - self.plane.skew_us);
+                self.plan_work(at.max(soon).min(self.now.plus_s(SLEEP_S_MAX)));
+            }
             (false, None) => {}
         }
     }
@@ -296,17 +334,21 @@ impl World {
                 self.plane.disk = older;
             }
         }
+        if std::mem::take(&mut self.plane.goes_back) {
+            self.restore_store();
+        }
         let fresh = Incarnation::from_random(self.rng.bytes());
-        let mut writer = match open(&self.plane.disk, self.now, fresh) {
+        let mut writer = match open(&self.plane.disk, self.clock(), fresh) {
             Ok(writer) => writer,
             Err(why) => return self.violate(2, format!("the store does not open again: {why}")),
         };
         note!(self, "the control plane starts at commit {}", writer.state().seq);
         self.check_reload(writer.state());
         let cause = Cause { why: "take over".to_owned(), ..Cause::default() };
+        let now = self.clock();
         let rng = &mut self.rng;
         let mut entropy = || rng.bytes();
-        let taken = writer.transact(self.now, &mut entropy, cause, |txn| {
+        let taken = writer.transact(now, &mut entropy, cause, |txn| {
             bootstrap::take_over(txn);
             Ok(())
         });

@@ -10,7 +10,7 @@ use lenticular_agent::core::{Ended, Failure, Outcome, Step};
 use lenticular_model::{
     migration::Manner,
     server::{Server, Wanted},
-    ServerId,
+    Incarnation, ServerId,
 };
 use lenticular_wire::agent::{Order, Own};
 use std::sync::Arc;
@@ -19,8 +19,18 @@ use std::sync::Arc;
 const SHUTDOWN_DEADLINE_MS: i64 = 60_000;
 
 impl World {
+    /// An agent has decided on a step: there must be an order for it. Gives back which life of the store gave that.
+    pub(crate) fn decided(&mut self, n: usize, id: ServerId, step: &Step) -> Option<Incarnation> {
+        match step {
+            Step::Remove => self.check_tombstone(n, id),
+            Step::Shutdown | Step::Kill => self.check_stop(n, id),
+            _ => {}
+        }
+        self.hosts[n].ordered.get(&id).map(|(life, _)| *life)
+    }
+
     /// A step begins: it is settled now how long it takes and whether it fails.
-    pub(crate) fn begin_step(&mut self, n: usize, id: ServerId, step: Step) {
+    pub(crate) fn begin_step(&mut self, n: usize, id: ServerId, step: Step, ordered_in: Option<Incarnation>) {
         let number = self.number();
         let mut takes_ms = match &step {
             Step::Prepare(_) => self.rng.range(200, 5_000),
@@ -37,7 +47,12 @@ impl World {
         if self.chance(Fault::SlowStep, 50) {
             takes_ms += self.rng.range(60_000, 300_000);
         }
-        let fails = self.chance(Fault::FailingStep, 70);
+        if self.hosts[n].slow_until > self.now {
+            takes_ms += self.rng.range(20_000, 120_000);
+        }
+        let writes = matches!(step, Step::Prepare(_) | Step::Receive(_) | Step::Start(_) | Step::Adopt(..));
+        let full = writes && self.hosts[n].full_until > self.now;
+        let fails = self.chance(Fault::FailingStep, 70) || full;
         let acts_ms = self.rng.range(0, takes_ms);
         let name = self.name(id);
         note!(self, "{} begins {name}: {}", self.hosts[n].name, step.name());
@@ -46,7 +61,7 @@ impl World {
         }
         let Some(agent) = &mut self.hosts[n].agent else { return };
         let life = agent.life;
-        if agent.doing.insert(id, Doing { number, step, fails, acted: false }).is_some() {
+        if agent.doing.insert(id, Doing { number, step, fails, acted: false, ordered_in }).is_some() {
             return self.violate(1, format!("{name} has two steps under way on {}", self.hosts[n].name));
         }
         self.after_ms(acts_ms.min(takes_ms), Event::StepActs { host: n, life, server: id, number });
@@ -55,7 +70,6 @@ impl World {
 
     /// A guest is asked to shut down: most do so soon, whatever becomes of the agent. Gives back when the step ends.
     fn ask_guest(&mut self, n: usize, id: ServerId, deadline_ms: i64) -> i64 {
-        self.check_stop(n, id);
         let process = self.hosts[n].guests.get(&id).and_then(|real| real.running()).map(|p| p.number);
         let Some(process) = process else { return 100 };
         if self.rng.chance(150) {
@@ -85,7 +99,7 @@ impl World {
         let Some(agent) = self.hosts[n].live(life) else { return };
         let Some(doing) = agent.doing.get_mut(&id).filter(|d| d.number == number && !d.acted) else { return };
         doing.acted = true;
-        let (step, fails) = (doing.step.clone(), doing.fails);
+        let (step, fails, life_of_store) = (doing.step.clone(), doing.fails, doing.ordered_in);
         if fails {
             if let (Step::Send(..), true) = (&step, self.rng.chance(500)) {
                 self.pause_guest(n, id);
@@ -104,12 +118,11 @@ impl World {
             // Only the end of the step ends a guest that does not shut down.
             Step::Shutdown => true,
             Step::Kill => {
-                self.check_stop(n, id);
                 self.end_process(n, id);
                 true
             }
             Step::Remove => {
-                self.remove_guest(n, id);
+                self.remove_guest(n, id, life_of_store);
                 true
             }
             moving => self.move_acts(n, id, moving),
@@ -247,11 +260,19 @@ impl World {
         }
     }
 
-    /// All there is of a guest is removed from a host: only ever on a tombstone that was delivered.
-    pub(crate) fn remove_guest(&mut self, n: usize, id: ServerId) {
+    /// A guest may be removed only on a tombstone that was delivered.
+    pub(crate) fn check_tombstone(&mut self, n: usize, id: ServerId) {
+        let told = matches!(self.hosts[n].ordered.get(&id), Some((_, Order::Remove { .. })));
+        if !told && self.hosts[n].guests.get(&id).is_some_and(Real::is_there) {
+            let name = self.name(id);
+            self.violate(4, format!("{name} is removed from {} without a tombstone", self.hosts[n].name));
+        }
+    }
+
+    /// All there is of a guest is removed from a host, as was ordered in this life of the store.
+    pub(crate) fn remove_guest(&mut self, n: usize, id: ServerId, life: Option<Incarnation>) {
         let name = self.name(id);
         let host = &mut self.hosts[n];
-        let told = matches!(host.ordered.get(&id), Some(Order::Remove { .. }));
         let Some(was) = host.guests.remove(&id).filter(Real::is_there) else { return };
         let record: Option<&Arc<Server>> = self.plane.published.servers.get(&id);
         let stays = record.is_some_and(|s| s.wanted != Wanted::Absent);
@@ -263,9 +284,9 @@ impl World {
             let elsewhere = self.hosts.iter().any(|h| h.guests.get(&id).is_some_and(has));
             self.clients.written.get(&id) == Some(&content) && !elsewhere
         });
-        if !told {
-            self.violate(4, format!("{name} is removed from {} without a tombstone", self.hosts[n].name));
-        } else if stays && newest {
+        // What the store knew when it gave the order, it need not know any more.
+        let of_old = life.is_some_and(|life| life != self.plane.published.incarnation);
+        if stays && newest && !of_old {
             self.violate(3, format!("the newest disk of {name} is removed from {}", self.hosts[n].name));
         }
     }
@@ -279,7 +300,7 @@ impl World {
             let moves = own.outgoing.as_ref().is_some_and(|out| out.manner == Manner::Cold);
             own.run && own.assignment.boot <= process.boot && !moves
         };
-        let ordered = host.ordered.get(&id);
+        let ordered = host.ordered.get(&id).map(|(_, order)| order);
         if ordered.is_none_or(|order| matches!(order, Order::Own(own) if stays(own))) {
             self.violate(4, format!("{name} is stopped on {} and no order says so", host.name));
         }

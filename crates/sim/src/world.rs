@@ -4,8 +4,9 @@ use crate::{
     client::Clients,
     config::{Config, Fault},
     coverage::Coverage,
-    event::{Event, From, Reply, Request},
+    event::{Event, Request},
     host::Host,
+    network::Network,
     plane::Plane,
     rng::Rng,
     trace::Trace,
@@ -41,6 +42,7 @@ pub struct World {
     pub(crate) rng: Rng,
     pub(crate) plane: Plane,
     pub(crate) hosts: Vec<Host>,
+    pub(crate) network: Network,
     pub(crate) clients: Clients,
     pub(crate) trace: Trace,
     pub(crate) coverage: Coverage,
@@ -61,13 +63,16 @@ impl World {
     /// A world before anything happened: an empty cloud and hosts whose agents are about to start.
     pub fn new(config: Config) -> Self {
         let mut rng = Rng::new(config.seed);
-        let hosts = config.hosts.unwrap_or_else(|| rng.range(3, 9) as usize);
-        let (plane, clients) = Plane::new(&mut rng);
+        let large = rng.chance(50);
+        let drawn = if large { rng.range(9, 51) } else { rng.range(3, 9) };
+        let hosts = config.hosts.unwrap_or(drawn as usize);
+        let (plane, clients) = Plane::new(&mut rng, hosts);
         let mut world = Self {
             now: BEGIN,
             plane,
             clients,
             hosts: (0..hosts).map(Host::new).collect(),
+            network: Network::default(),
             trace: Trace::new(BEGIN, config.keep_trace),
             coverage: Coverage::default(),
             violation: None,
@@ -196,42 +201,13 @@ impl World {
         happens
     }
 
-    /// Sends a message from a host to the control plane.
-    pub(crate) fn send_to_plane(&mut self, host: usize, request: Request) {
-        for delay_us in self.delays(host) {
-            self.after_us(delay_us, Event::ToPlane(request.clone()));
-        }
-    }
-
-    /// Sends a message from the control plane to an agent.
-    pub(crate) fn send_to_agent(&mut self, to: From, reply: Reply) {
-        for delay_us in self.delays(to.host) {
-            self.after_us(delay_us, Event::ToAgent(to, reply.clone()));
-        }
-    }
-
-    /// How long each copy of a message takes; none if it is lost.
-    fn delays(&mut self, host: usize) -> Vec<i64> {
-        let usual = |rng: &mut Rng| rng.range(300, 20_000);
-        if self.hosts[host].silent_until > self.now || self.chance(Fault::MessageLost, 30) {
-            return Vec::new();
-        }
-        let mut delays = vec![usual(&mut self.rng)];
-        if self.chance(Fault::MessageRepeated, 40) {
-            delays.push(self.rng.range(300, 5_000_000));
-        }
-        if self.chance(Fault::MessageLate, 30) {
-            delays[0] = self.rng.range(1_000_000, 60_000_000);
-        }
-        delays
-    }
-
     fn calm(&mut self) {
         note!(self, "faults and clients cease");
         self.faulty = false;
         self.plane.armed = None;
+        self.network.mend();
         for host in &mut self.hosts {
-            host.silent_until = self.now;
+            host.be_well(self.now);
         }
         self.after_ms(5_000, Event::Look);
     }

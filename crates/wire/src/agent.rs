@@ -59,6 +59,10 @@ pub struct Hello {
     pub capacity: Capacity,
     /// How it runs guests.
     pub hypervisor: Hypervisor,
+    /// The life of the store that it has entered; `None` if none. What it sees before it has entered this one, perhaps
+    /// acting on another's orders, says nothing here: it is only told which this is, and says hello again.
+    #[serde(default)]
+    pub incarnation: Option<Incarnation>,
     /// Every guest there.
     pub inventory: Vec<Observation>,
 }
@@ -358,7 +362,8 @@ pub fn orders(state: &State, host: HostId, query: &OrdersQuery) -> Orders {
 
 /// What this host is to do about one server; `None` if it has no business with it.
 pub fn order(state: &State, host: HostId, server_id: ServerId) -> Option<Order> {
-    let server = state.servers.get(&server_id);
+    // Of a restored one nobody knows yet who has it; what it had left behind before is older than what it has.
+    let server = state.servers.get(&server_id).filter(|s| s.restored.is_none());
     if let Some(server) = server.filter(|s| s.host_id == Some(host)) {
         return Some(match server.wanted {
             Wanted::Absent => Order::Remove { server_id, generation: server.disk.generation },
@@ -379,6 +384,7 @@ pub fn order(state: &State, host: HostId, server_id: ServerId) -> Option<Order> 
     Some(match copy.fate {
         Fate::Kept { .. } => Order::Keep { server_id, generation },
         Fate::Doomed => Order::Remove { server_id, generation },
+        Fate::Found { .. } => return None,
     })
 }
 

@@ -233,7 +233,7 @@ impl World {
             let process = real.process.map(|boot| FoundProcess { boot, ssh_forward: None, ended: false });
             self.core.found(id, Found { disk: real.disk.then_some(1), process });
         }
-        self.core.welcomed();
+        let _ = self.core.enter(life(1));
     }
 
     fn report(&mut self, lost: bool) {

@@ -1,131 +1,17 @@
 //! One guest: its last order, what is there of it, and the step that brings the two nearer.
 
-use super::moves::{Inbound, Outbound};
+use super::{
+    moves::{Inbound, Outbound},
+    step::{Ended, Failure, Found, FoundProcess, Outcome, Step},
+};
 use lenticular_model::{
     migration::Manner,
     observation::{Observation, Sight, StopReason},
     server::BootStyle,
     ServerId,
 };
-use lenticular_wire::agent::{Assignment, Order, Outgoing, Own, Peer, Receive};
+use lenticular_wire::agent::{Assignment, Order, Own};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
-
-/// Something to be done to a guest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Step {
-    /// Have the base in the cache and make the disk.
-    Prepare(Arc<Assignment>),
-    /// Start the guest on its disk.
-    Start(Arc<Assignment>),
-    /// Ask the guest to shut down; end its process if it does not within the deadline, or when cut short.
-    Shutdown,
-    /// End the guest's process.
-    Kill,
-    /// Remove all there is of the guest.
-    Remove,
-    /// Make ready for a guest that comes from another host; what is here of it goes.
-    Receive(Arc<Receive>),
-    /// Bring the guest to another host until that has all of it, and does not run it.
-    Send(Arc<Assignment>, Arc<Outgoing>),
-    /// After a failed `Send`: see to it that the guest goes on here, if its process is there.
-    Resume,
-    /// Tell the other host that the guest is its own.
-    HandOver {
-        /// Which host.
-        to: Peer,
-        /// The disk's generation there.
-        generation: u64,
-    },
-    /// Take what came from another host for one's own; a guest that waits goes on.
-    Adopt(Arc<Assignment>, Manner),
-    /// Call the disk that was left behind here the guest's own again, under its new generation.
-    Revive(Arc<Assignment>),
-}
-
-impl Step {
-    /// True if it takes much of the host: only so many are under way at once.
-    pub fn is_hard(&self) -> bool {
-        matches!(self, Self::Prepare(_) | Self::Start(_) | Self::Receive(_))
-    }
-
-    /// What it does, for people.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Prepare(_) => "preparing the disk",
-            Self::Start(_) => "starting",
-            Self::Shutdown => "shutting down",
-            Self::Kill => "ending the process",
-            Self::Remove => "removing",
-            Self::Receive(_) => "making ready to receive",
-            Self::Send(..) => "sending",
-            Self::Resume => "going on here",
-            Self::HandOver { .. } => "handing over",
-            Self::Adopt(..) => "taking over",
-            Self::Revive(_) => "going back to the older disk",
-        }
-    }
-}
-
-/// Why a step failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message} ({details})")]
-pub struct Failure {
-    /// What happened and what to do, for the server's owner.
-    pub message: String,
-    /// More, for the operator.
-    pub details: String,
-}
-
-impl Failure {
-    /// A failure in words for both.
-    pub fn new(message: impl Into<String>, details: impl Into<String>) -> Self {
-        Self { message: message.into(), details: details.into() }
-    }
-}
-
-/// How a step ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is done.
-    Done,
-    /// The guest runs.
-    Started {
-        /// `address:port` that leads to its ssh, where there is one.
-        ssh_forward: Option<String>,
-    },
-    /// It could not be done. A failed start leaves no process, a failed preparation no disk.
-    Failed(Failure),
-}
-
-/// How a guest's process ended by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ended {
-    /// The guest shut itself down.
-    ByGuest,
-    /// The process vanished.
-    Died,
-}
-
-/// What is there of a guest.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Found {
-    /// The generation of its disk; `None` if there is no complete one.
-    pub disk: Option<u64>,
-    /// Its process; `None` if there is none.
-    pub process: Option<FoundProcess>,
-}
-
-/// A guest's process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FoundProcess {
-    /// The boot that it was started for.
-    pub boot: u64,
-    /// Leads to its ssh.
-    pub ssh_forward: Option<String>,
-    /// True if the guest has shut itself down meanwhile.
-    pub ended: bool,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Disk {
@@ -178,6 +64,9 @@ pub(super) struct Guest {
     pub(super) acknowledged: Option<Observation>,
     #[serde(skip)]
     pub(super) host_restarted: bool,
+    /// The process ended while a step that was to end it was under way.
+    #[serde(skip)]
+    ended: bool,
 }
 
 impl Guest {
@@ -196,6 +85,7 @@ impl Guest {
             stuck: false,
             acknowledged: None,
             host_restarted: false,
+            ended: false,
         }
     }
 
@@ -215,8 +105,9 @@ impl Guest {
         if over && nothing && self.order.is_none() && self.doing.is_none() {
             self.life = Life::Gone;
         }
+        let rebase = std::mem::take(&mut self.rebase);
         if let Order::Own(own) = &order {
-            if std::mem::take(&mut self.rebase) {
+            if rebase {
                 self.boot_done = self.boot_done.min(own.assignment.boot);
             }
             // Whoever gave the order knows that the source has released it.
@@ -224,6 +115,22 @@ impl Guest {
         }
         self.stuck = false;
         self.order = Some(order);
+    }
+
+    /// Another life of the store has begun: what was ordered counts no more. A removal that has begun goes on, and a
+    /// disk that was left behind stays one.
+    pub(super) fn forget_order(&mut self) {
+        self.rebase = true;
+        self.stuck = false;
+        let goes = self.life == Life::Gone || matches!(self.doing, Some(Step::Remove));
+        let stands = match &self.order {
+            Some(Order::Remove { .. }) => goes,
+            Some(Order::Keep { .. }) => true,
+            Some(Order::Own(_) | Order::Receive(_)) | None => false,
+        };
+        if !stands {
+            self.order = None;
+        }
     }
 
     pub(super) fn own(&self) -> Option<&Own> {
@@ -328,7 +235,11 @@ impl Guest {
         }
         // Most steps under way say themselves how it ended.
         let says = self.doing.as_ref().is_some_and(|step| !matches!(step, Step::Send(..) | Step::Resume));
-        if !self.runs() || says || boot != self.boot_done {
+        if !self.runs() || boot != self.boot_done {
+            return false;
+        }
+        if says {
+            self.ended = true;
             return false;
         }
         let why = match how {
@@ -344,6 +255,7 @@ impl Guest {
             Outcome::Started { ssh_forward } => ssh_forward.clone(),
             Outcome::Done | Outcome::Failed(_) => None,
         };
+        let ended = std::mem::take(&mut self.ended);
         match (step, outcome) {
             (Step::Prepare(of) | Step::Start(of), Outcome::Failed(failure)) => self.fail(of.boot, failure),
             (Step::Prepare(of), _) => {
@@ -366,6 +278,10 @@ impl Guest {
                     // It was to go on, and its process is gone.
                     self.life = Life::Stopped { why: StopReason::Died };
                 }
+            }
+            // It did not succeed, and the guest has ended all the same.
+            (Step::Shutdown | Step::Kill, Outcome::Failed(_)) if ended && self.runs() => {
+                self.life = Life::Stopped { why: StopReason::Ordered };
             }
             (_, Outcome::Failed(_)) => self.stuck = true,
             (Step::Revive(of), _) => {
@@ -448,7 +364,8 @@ impl Guest {
         if self.doing.is_some() || self.stuck {
             return None;
         }
-        match self.order.as_ref()? {
+        let Some(order) = &self.order else { return self.next_unordered() };
+        match order {
             Order::Remove { .. } if self.runs() => Some(Step::Kill),
             Order::Remove { .. } => (self.life != Life::Gone).then_some(Step::Remove),
             Order::Keep { .. } => self.leaves_process().then_some(Step::Kill),
@@ -485,7 +402,9 @@ impl Guest {
 
     /// True if the step under way waits for what nobody wants any more.
     pub(super) fn is_overtaken(&self) -> bool {
-        let Some(order) = &self.order else { return false };
+        let Some(order) = &self.order else {
+            return matches!(&self.doing, Some(Step::Prepare(_) | Step::Receive(_) | Step::Send(..)));
+        };
         let absent = matches!(order, Order::Remove { .. });
         let own = self.own();
         let reset = own.is_some_and(|own| {
@@ -541,7 +460,9 @@ impl Guest {
         if let Some(inbound) = &self.inbound {
             return inbound.sight();
         }
-        if matches!(self.order, Some(Order::Keep { .. })) {
+        // What a former life of the store had removed is not the server's any more, even while some of it is here.
+        let goes = self.rebase && matches!(self.order, Some(Order::Remove { .. }));
+        if goes || matches!(self.order, Some(Order::Keep { .. })) {
             return Sight::Kept;
         }
         let disk_made = self.disk == Disk::Made;

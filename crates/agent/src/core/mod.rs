@@ -19,8 +19,11 @@
 //! What happens to a guest on its way from one host to another stands in [`moves`].
 //!
 //! Rules:
-//! - Orders count only if they follow the commit that was applied last, in the same life of the store; those of
-//!   another life must be complete (`after: 0`). What they do not mention stays as it is: absence is never an order.
+//! - Orders count only if they follow the commit that was applied last, in the life of the store that this host has
+//!   entered. What they do not mention stays as it is: absence is never an order.
+//! - A host that enters another life of the store forgets what it was ordered before ([`Core::enter`]): guests stay as
+//!   they are. Nothing starts, is moved or removed until the new life has heard what is here and has given orders.
+//!   What was released stays so and is still handed over; what is not yet released is not, any more.
 //! - A guest has at most one step under way. It is started on a boot higher than the last one acted upon, and never on
 //!   a disk that is not made, is missing, or is of another generation.
 //! - A failed start waits for a higher boot. A failed stop or removal is tried again when the runtime says so.
@@ -30,10 +33,11 @@
 mod chaos;
 mod guest;
 mod moves;
+mod step;
 #[cfg(test)]
 mod tests;
 
-pub use guest::{Ended, Failure, Found, FoundProcess, Outcome, Step};
+pub use step::{Ended, Failure, Found, FoundProcess, Outcome, Step};
 
 use guest::Guest;
 use lenticular_model::{
@@ -185,12 +189,26 @@ impl Core {
         own.disk_made && self.guests.get(&order.server_id()).is_none_or(|guest| !guest.has_disk())
     }
 
-    /// The control plane took this host in: whatever it knows of the guests is to be told anew.
-    pub fn welcomed(&mut self) {
-        for (id, guest) in &mut self.guests {
-            guest.acknowledged = None;
-            self.unsaid.insert(*id);
+    /// The control plane answered, in this life of the store: whatever is known of the guests is to be told anew. True
+    /// if this host had not entered that life: then orders of another are forgotten, and once that is durable the host
+    /// must say hello again, because only what it sees from now on says anything in the new life.
+    #[must_use]
+    pub fn enter(&mut self, life: Incarnation) -> bool {
+        let enters = self.incarnation != Some(life);
+        if enters {
+            self.incarnation = Some(life);
+            self.applied_upto = 0;
+            self.changed = true;
         }
+        for guest in self.guests.values_mut() {
+            guest.acknowledged = None;
+            if enters {
+                guest.forget_order();
+            }
+        }
+        let all: Vec<ServerId> = self.guests.keys().copied().collect();
+        all.into_iter().for_each(|id| self.touched(id));
+        enters
     }
 
     /// Gives up its place in the stream of orders and asks for all of them: for when they do not fit together.
@@ -201,16 +219,11 @@ impl Core {
 
     /// Takes orders in.
     pub fn apply(&mut self, orders: &Orders) -> Taken {
-        let same_life = self.incarnation == Some(orders.incarnation);
-        let follows = if same_life { orders.after == self.applied_upto } else { orders.after == 0 };
-        if !follows || orders.upto < orders.after {
+        let another_life = self.incarnation.is_some_and(|life| life != orders.incarnation);
+        if another_life || orders.after != self.applied_upto || orders.upto < orders.after {
             return Taken::Ignored;
         }
-        if self.incarnation.is_some() && !same_life {
-            self.guests.values_mut().for_each(|guest| guest.rebase = true);
-            self.welcomed();
-        }
-        self.changed |= !same_life || orders.upto != self.applied_upto || !orders.orders.is_empty();
+        self.changed |= orders.upto != self.applied_upto || !orders.orders.is_empty();
         self.incarnation = Some(orders.incarnation);
         self.applied_upto = orders.upto;
         for order in &orders.orders {

@@ -22,7 +22,10 @@
 //! - A target lets nothing run before it has accepted; it accepts only what it was `Ready` for once.
 //! - A target whose process ended before it accepted still accepts: its disk was complete when the source released.
 
-use super::guest::{Disk, Failure, Guest, Life, Outcome, Step};
+use super::{
+    guest::{Disk, Guest, Life},
+    step::{Failure, Outcome, Step},
+};
 use lenticular_model::{
     migration::Manner,
     observation::{Handover, Sight, StopReason, Verdict},
@@ -152,10 +155,30 @@ impl Guest {
         sending && self.own().and_then(|own| own.outgoing.as_ref()).is_some_and(|out| out.force)
     }
 
+    /// What is left to do of a move for a guest without orders: to go on here, or to tell that it was released.
+    pub(super) fn next_unordered(&self) -> Option<Step> {
+        let outbound = self.outbound.as_ref()?;
+        match &outbound.is {
+            Sending::Undecided | Sending::Kept(_) => None,
+            Sending::Rollback(_) => Some(Step::Resume),
+            Sending::Released { told: false, .. } => {
+                Some(Step::HandOver { to: outbound.to.clone(), generation: outbound.generation })
+            }
+            Sending::Released { ended, .. } => (!ended).then_some(Step::Kill),
+        }
+    }
+
     pub(super) fn sent(&mut self, outcome: Outcome) {
+        let ordered = self.order.is_some();
         let Some(outbound) = &mut self.outbound else { return };
         match outcome {
             Outcome::Failed(failure) => outbound.is = Sending::Rollback(failure),
+            // It was told to the new life of the store that this host has the guest: so it keeps it.
+            _ if !ordered => {
+                let why = "The guest stays: the store was restored while it moved. Try again.";
+                outbound.is =
+                    Sending::Rollback(Failure::new(why, "its order is of another life of the store"));
+            }
             Outcome::Done | Outcome::Started { .. } => {
                 outbound.is = Sending::Released { told: false, ended: false };
                 self.life = Life::Stopped { why: StopReason::MovedAway };

@@ -79,6 +79,7 @@ fn a_change_of_metadata_alone_does_nothing_to_the_guest() {
 fn absence_is_never_an_order() {
     let mut core = running();
     assert_eq!(send(&mut core, 1, Vec::new()), Taken::Applied);
+    assert!(core.enter(life(2)), "another life of the store");
     let other = Orders { incarnation: life(2), after: 0, upto: 9, orders: Vec::new(), questions: Vec::new() };
     assert_eq!(core.apply(&other), Taken::Applied);
     assert!(run(&mut core).is_empty());
@@ -91,8 +92,11 @@ fn repeated_and_gapped_orders_are_ignored() {
     let stop = vec![order(server(1), Wanted::Stopped, 1)];
     assert_eq!(send(&mut core, 0, stop.clone()), Taken::Ignored);
     assert_eq!(send(&mut core, 7, stop), Taken::Ignored);
-    let gap = Orders { incarnation: life(2), after: 5, upto: 6, orders: Vec::new(), questions: Vec::new() };
-    assert_eq!(core.apply(&gap), Taken::Ignored);
+    for after in [0, 5] {
+        let other = vec![order(server(1), Wanted::Absent, 1).order()];
+        let other = Orders { incarnation: life(2), after, upto: 6, orders: other, questions: Vec::new() };
+        assert_eq!(core.apply(&other), Taken::Ignored, "it has not entered that life of the store");
+    }
     assert!(run(&mut core).is_empty());
 }
 
@@ -225,6 +229,8 @@ fn a_restored_store_counts_boots_anew() {
         orders: vec![order(server(1), Wanted::Running, boot).order()],
         questions: Vec::new(),
     };
+    assert!(core.enter(life(2)));
+    assert!(!core.enter(life(2)), "it is told so once");
     core.apply(&restored(0, 3));
     assert!(run(&mut core).is_empty(), "it runs on");
     core.apply(&restored(1, 4));
@@ -255,4 +261,33 @@ fn a_start_that_a_crash_interrupted_is_not_done_twice() {
     let mut lost = reopen(&core, "a");
     lost.found(server(1), Found { disk: Some(1), process: None });
     assert_eq!(run(&mut lost), ["starting"]);
+}
+
+#[test]
+fn another_life_of_the_store_finds_guests_as_they_are() {
+    // What is asked for, what it has come to, and what is done of it in another life.
+    for (wanted, boot, step) in
+        [(Wanted::Running, 2, None), (Wanted::Stopped, 1, None), (Wanted::Absent, 1, Some("removing"))]
+    {
+        let mut core = running();
+        send(&mut core, 1, vec![order(server(1), wanted, boot)]);
+        assert!(core.enter(life(2)));
+        assert!(run(&mut core).is_empty(), "nothing of {wanted:?} has begun, and nothing begins");
+        assert_eq!(sight(&core), Sight::Running { ssh_forward: None });
+
+        // A step that has begun ends; a removal that has begun is not left half done.
+        let mut core = running();
+        send(&mut core, 1, vec![order(server(1), wanted, boot)]);
+        core.begin();
+        core.done(server(1), Outcome::Done);
+        let begun = core.begin();
+        assert!(core.enter(life(2)));
+        begun.iter().for_each(|(id, step)| {
+            let started = matches!(step, Step::Start(_));
+            core.done(*id, if started { Outcome::Started { ssh_forward: None } } else { Outcome::Done });
+        });
+        assert!(run(&mut core).is_empty());
+        let gone = sight(&core) == Sight::Absent;
+        assert_eq!(gone, step.is_some(), "{wanted:?}");
+    }
 }

@@ -126,7 +126,7 @@ impl Runtime {
     /// Works until `shutdown` is there.
     pub(crate) async fn run(mut self, shutdown: impl Future<Output = ()> + Send) {
         let mut shutdown = std::pin::pin!(shutdown);
-        let mut contact = self.hello();
+        let mut contact = self.hello().await;
         let mut tidy = tokio::time::interval(Duration::from_secs(TIDY_S));
         let mut tell_progress = tokio::time::interval(Duration::from_millis(PROGRESS_MS));
         let mut retry_at = None;
@@ -143,7 +143,7 @@ impl Runtime {
                 () = &mut shutdown => break,
                 heard = &mut contact => contact = self.heard(heard).await,
                 reported = until_done(&mut self.report) => {
-                    if let Some(next) = self.reported(reported) {
+                    if let Some(next) = self.reported(reported).await {
                         contact = next;
                     }
                 }
@@ -264,8 +264,18 @@ impl Runtime {
 
     // ---- Contact with the control plane
 
-    fn hello(&mut self) -> Coming<Heard> {
+    /// Introduces the host. What it has decided is saved first: the control plane acts on what it is told, so that must
+    /// not turn out otherwise after a crash.
+    async fn hello(&mut self) -> Coming<Heard> {
         self.part();
+        if !self.save().await {
+            let wait = backoff(self.failures);
+            self.failures = self.failures.saturating_add(1);
+            return Box::pin(async move {
+                tokio::time::sleep(wait).await;
+                Heard::Rested
+            });
+        }
         let hello = Hello {
             version: VERSION,
             host_name: self.config.host_name.clone(),
@@ -275,6 +285,7 @@ impl Runtime {
             zone: self.config.zone.clone(),
             capacity: self.capacity(),
             hypervisor: self.hypervisor.clone(),
+            incarnation: self.core.incarnation(),
             inventory: self.core.inventory(),
         };
         let link = self.link.clone();
@@ -300,11 +311,11 @@ impl Runtime {
 
     /// It is not known, or not in this session. Told so once, it says hello at once; told so again, it waits before:
     /// another agent may be using its name, and the two must not chase each other.
-    fn unknown(&mut self) -> Coming<Heard> {
+    async fn unknown(&mut self) -> Coming<Heard> {
         self.part();
         self.disowned = self.disowned.saturating_add(1);
         if self.disowned == 1 {
-            return self.hello();
+            return self.hello().await;
         }
         let host = &self.config.host_name;
         tracing::warn!(host, "not known, and a hello did not help; does another agent use this name?");
@@ -332,26 +343,29 @@ impl Runtime {
                 self.failures = 0;
                 self.report_not_before = None;
                 self.report_number = 0;
+                if self.core.enter(welcome.incarnation) {
+                    tracing::info!(life = %welcome.incarnation, "guests stay as they are until this store gives orders");
+                    return self.hello().await;
+                }
                 self.welcome = Some(welcome);
-                self.core.welcomed();
             }
             Heard::Orders(Ok(orders)) => return self.ordered(orders).await,
-            Heard::Orders(Err(LinkError::Unknown)) => return self.unknown(),
+            Heard::Orders(Err(LinkError::Unknown)) => return self.unknown().await,
             Heard::Welcome(Err(error)) | Heard::Orders(Err(error)) => return self.rest(&error),
             Heard::Rested => {}
         }
         match &self.welcome {
             Some(welcome) => self.poll(welcome),
-            None => self.hello(),
+            None => self.hello().await,
         }
     }
 
     async fn ordered(&mut self, orders: Orders) -> Coming<Heard> {
         (self.failures, self.disowned) = (0, 0);
-        let Some(welcome) = self.welcome.clone() else { return self.hello() };
+        let Some(welcome) = self.welcome.clone() else { return self.hello().await };
         if orders.incarnation != welcome.incarnation {
             // Another life of the store: it is to know what is here before anything is done for it.
-            return self.hello();
+            return self.hello().await;
         }
         for order in &orders.orders {
             let Order::Own(own) = order else { continue };
@@ -422,14 +436,14 @@ impl Runtime {
     }
 
     /// What became of a report; gives what to listen to next, if that is no longer the poll for orders.
-    fn reported(&mut self, (report, result): Reported) -> Option<Coming<Heard>> {
+    async fn reported(&mut self, (report, result): Reported) -> Option<Coming<Heard>> {
         self.report = None;
         match result {
             Ok(()) => {
                 self.disowned = 0;
                 self.core.reported(&report.observations);
             }
-            Err(LinkError::Unknown) => return Some(self.unknown()),
+            Err(LinkError::Unknown) => return Some(self.unknown().await),
             Err(error) => {
                 tracing::warn!(%error, "a report was not taken; it is tried again");
                 self.report_not_before = Some(Instant::now() + backoff(self.failures));

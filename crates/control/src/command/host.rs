@@ -1,6 +1,6 @@
 //! Hosts: their introduction, what they saw of their guests, and what the operator wants of them.
 
-use super::{migration, operation, server};
+use super::{migration, operation, restore, server};
 use lenticular_model::{
     error::{Error, Result},
     host::{Capacity, Contact, Host, Hypervisor, Intent},
@@ -10,7 +10,7 @@ use lenticular_model::{
     policy::{self, Action, Caller},
     port::Port,
     server::{BootStyle, Condition, Fault, Server, Wanted},
-    HostId, PortId, State, Txn,
+    HostId, Incarnation, PortId, State, Txn,
 };
 use std::sync::Arc;
 
@@ -31,10 +31,29 @@ pub struct Introduction {
     pub capacity: Capacity,
     /// How it runs guests.
     pub hypervisor: Hypervisor,
+    /// The life of the store that it has entered, if any.
+    pub life: Option<Incarnation>,
 }
 
 /// Virtual CPUs given out for each real one, as Nova's default has it.
 const CPU_RATIO: f64 = 4.0;
+
+/// Takes a host in with all that it has. One that has not entered this life of the store is only told which it is: no
+/// session begins, so that nothing it says counts before it has given the orders of another life up.
+///
+/// # Errors
+/// See [`hello`].
+pub fn introduce(txn: &mut Txn<'_>, intro: Introduction, inventory: &[Observation]) -> Result<Contact> {
+    if intro.life != Some(txn.incarnation) {
+        let known = txn.index.host_names.get(&intro.name).copied();
+        let id = known.unwrap_or_else(|| HostId::from_random(txn.random()));
+        return Ok(new_contact(txn, id, None));
+    }
+    let contact = hello(txn, intro)?;
+    restore::inventory(txn, contact.id, inventory);
+    observe(txn, contact.id, inventory);
+    Ok(contact)
+}
 
 /// Takes a host in, new or known by its name, and begins a session with it.
 ///
@@ -79,6 +98,7 @@ pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<Contact> {
                 number,
                 silent_since: None,
                 fence: None,
+                unheard: false,
                 cpu_ratio: CPU_RATIO,
                 share: Default::default(),
                 unknown: Default::default(),
@@ -90,6 +110,12 @@ pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<Contact> {
 
 fn begin_session(txn: &mut Txn<'_>, id: HostId) -> Contact {
     let before = txn.contacts.get(&id).map(|contact| contact.session);
+    let contact = new_contact(txn, id, before);
+    txn.put(contact.clone());
+    contact
+}
+
+fn new_contact(txn: &mut Txn<'_>, id: HostId, before: Option<u64>) -> Contact {
     let session = match before {
         Some(before) => before.wrapping_add(1),
         // Sessions are not kept over a restart: a random one is none that an earlier process gave.
@@ -97,9 +123,7 @@ fn begin_session(txn: &mut Txn<'_>, id: HostId) -> Contact {
     };
     let now = txn.now;
     let unknown = Default::default();
-    let contact = Contact { id, created_at: now, updated_at: None, at: now, session, number: 0, unknown };
-    txn.put(contact.clone());
-    contact
+    Contact { id, created_at: now, updated_at: None, at: now, session, number: 0, unknown }
 }
 
 /// The contact with a host in its present session.
@@ -149,6 +173,9 @@ pub fn report(
 /// disks that were left behind there.
 pub fn observe(txn: &mut Txn<'_>, host: HostId, observations: &[Observation]) {
     for seen in observations {
+        if restore::judge(txn, host, seen) {
+            continue;
+        }
         let owned = |s: &Server| s.host_id == Some(host) && s.disk.generation == seen.generation;
         let mut server = txn.servers.get(&seen.server_id).cloned();
         if let Some(current) = &server {

@@ -184,12 +184,18 @@ fn set_leg(txn: &mut Txn<'_>, server: &Server, leg: Leg, phase: Phase) {
 /// The guest stays where it is. What the target has of it is to go.
 pub fn close(txn: &mut Txn<'_>, server: &Server, phase: Phase) {
     let Some(ticket) = &server.ticket else { return };
+    let what = "a move here that did not come about".to_owned();
+    leave_copy(txn, server.id, ticket.to, ticket.generation, Fate::Doomed, what);
+    end(txn, server, phase);
+}
+
+/// Nothing comes of the ticket.
+pub(super) fn end(txn: &mut Txn<'_>, server: &Server, phase: Phase) {
+    let Some(ticket) = &server.ticket else { return };
     let why = match &phase {
         Phase::Failed { why } => why.clone(),
         _ => "The migration was aborted.".to_owned(),
     };
-    let what = "a move here that did not come about".to_owned();
-    leave_copy(txn, server.id, ticket.to, ticket.generation, Fate::Doomed, what);
     finish(txn, ticket.migration_id, phase);
     let moving = |action| {
         use Operation::{LiveMigrate, Migrate, Resize, RevertResize};
@@ -276,7 +282,7 @@ fn is_lost(txn: &mut Txn<'_>, id: ServerId, host: &str) {
     });
 }
 
-fn move_ports(txn: &mut Txn<'_>, server: ServerId, to: HostId) {
+pub(super) fn move_ports(txn: &mut Txn<'_>, server: ServerId, to: HostId) {
     let zone = txn.hosts.get(&to).map(|host| host.zone.clone()).unwrap_or_default();
     let ports: Vec<PortId> = super::server::ports(txn, server).map(|port| port.id).collect();
     for id in ports {
@@ -315,7 +321,7 @@ pub fn leave_copy(
     });
 }
 
-fn forget_copy(txn: &mut Txn<'_>, host: HostId, server: ServerId) {
+pub(super) fn forget_copy(txn: &mut Txn<'_>, host: HostId, server: ServerId) {
     if let Some(id) = txn.index.disk_copies.get(&(host, server)).copied() {
         txn.delete::<DiskCopy>(&id);
     }

@@ -17,6 +17,7 @@ pub mod network;
 pub mod operation;
 pub mod port;
 pub mod quota;
+pub mod restore;
 pub mod security_group;
 pub mod server;
 pub mod server_create;

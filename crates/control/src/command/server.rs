@@ -27,6 +27,12 @@ pub(super) fn actable(txn: &Txn<'_>, caller: &Caller, id: ServerId, action: Acti
     if server.locked.is_some() && !caller.is_admin() {
         return Err(Error::conflict(format!("Instance {id} is locked")));
     }
+    if server.restored.is_some() && action != Action::ServerDelete {
+        return Err(Error::conflict(format!(
+            "The store was restored from a backup, and no host has said yet that it has instance {id}. Wait for that; \
+             its operator can see which hosts are silent."
+        )));
+    }
     Ok(server)
 }
 
@@ -140,7 +146,9 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     if let Some(task) = &server.task {
         operation::finish(txn, task.operation_id, Some("The server was deleted.".to_owned()));
     }
-    migration::forsake(txn, &server);
+    if server.restored.is_none() {
+        migration::forsake(txn, &server);
+    }
     let task = operation::begin(txn, &server, Operation::Delete, Some(caller));
     txn.update::<Server>(&id, |s| {
         s.wanted = Wanted::Absent;
@@ -154,7 +162,8 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
 pub fn bury_if_gone(txn: &mut Txn<'_>, id: ServerId) {
     let Some(server) = txn.servers.get(&id).cloned() else { return };
     let may_run = || migration::copies(txn, id).iter().any(|copy| copy.may_run);
-    if server.wanted == Wanted::Absent && server.host_id.is_none() && !may_run() {
+    if server.wanted == Wanted::Absent && server.host_id.is_none() && server.restored.is_none() && !may_run()
+    {
         bury(txn, &server);
     }
 }

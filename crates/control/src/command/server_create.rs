@@ -212,6 +212,7 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         reservation_id: "".into(),
         launch_index: 0,
         host_id: None,
+        restored: None,
         disk: Disk { generation: 1, issued: 0, revives: None, made: false },
         ticket: None,
         unconfirmed: None,

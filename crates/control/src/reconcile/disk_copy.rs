@@ -6,6 +6,9 @@ use lenticular_model::{
     DiskCopyId, Timestamp, Txn,
 };
 
+/// How often one is looked at whose server no host has claimed since a restore, in seconds.
+const LOOK_S: i64 = 10;
+
 /// One step for one copy.
 pub fn reconcile(id: DiskCopyId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     let copy = txn.disk_copies.get(&id)?.clone();
@@ -14,12 +17,15 @@ pub fn reconcile(id: DiskCopyId, txn: &mut Txn<'_>) -> Option<Timestamp> {
         bury_if_gone(txn, copy.server_id);
         return None;
     }
+    if txn.servers.get(&copy.server_id).is_some_and(|s| s.restored.is_some()) {
+        return Some(txn.now.plus_s(LOOK_S));
+    }
     match copy.fate {
         Fate::Kept { until } if txn.now < until => Some(until),
         Fate::Kept { .. } => {
             txn.update::<DiskCopy>(&id, |c| c.fate = Fate::Doomed);
             None
         }
-        Fate::Doomed => None,
+        Fate::Doomed | Fate::Found { .. } => None,
     }
 }

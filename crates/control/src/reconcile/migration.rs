@@ -21,6 +21,9 @@ pub fn reconcile(id: MigrationId, txn: &mut Txn<'_>) -> Option<Timestamp> {
         migration::finish(txn, id, Phase::Failed { why: "The server is gone.".to_owned() });
         return None;
     };
+    if server.restored.is_some() {
+        return Some(txn.now.plus_s(LOOK_S));
+    }
     let ticket = server.ticket.as_ref().filter(|ticket| ticket.migration_id == id)?;
     if ticket.leg == Leg::Withdraw {
         // Only the source's word, or its being fenced, can end it.

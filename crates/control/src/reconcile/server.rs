@@ -1,6 +1,6 @@
 //! The server controller: removes what needs no host to remove it, and ends operations whose time is up.
 
-use crate::command::{migration, operation, server};
+use crate::command::{migration, operation, restore, server};
 use lenticular_model::{
     operation::Action,
     server::{Condition, Fault, Server, Wanted},
@@ -10,6 +10,9 @@ use lenticular_model::{
 /// One step for one server.
 pub fn reconcile(id: ServerId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     let current = txn.servers.get(&id)?.clone();
+    if current.restored.is_some() {
+        return restore::reconcile(txn, &current);
+    }
     if current.wanted == Wanted::Absent && current.host_id.is_none() {
         server::bury_if_gone(txn, id);
         return None;

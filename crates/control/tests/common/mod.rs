@@ -43,6 +43,7 @@ pub fn server(host_id: HostId) -> Server {
         reservation_id: "".into(),
         launch_index: 0,
         host_id: Some(host_id),
+        restored: None,
         disk: Disk { generation: 1, issued: 0, revives: None, made: false },
         ticket: None,
         unconfirmed: None,

@@ -173,6 +173,7 @@ pub fn new_servers() -> NewServers {
 
 fn intro(n: usize) -> Introduction {
     Introduction {
+        life: None,
         name: format!("h{n}"),
         boot_id: String::new(),
         address: String::new(),

@@ -1,0 +1,78 @@
+//! Messages on their way: late, lost and repeated, and the ways that are cut.
+
+use crate::{
+    config::Fault,
+    event::{Event, From, Reply, Request},
+    rng::Rng,
+    world::World,
+};
+use lenticular_model::Timestamp;
+use std::collections::BTreeMap;
+
+/// Which ways between hosts are cut, and until when.
+#[derive(Debug, Default)]
+pub(crate) struct Network {
+    apart: BTreeMap<(usize, usize), Timestamp>,
+}
+
+impl Network {
+    /// Two hosts do not reach each other until then.
+    pub(crate) fn part(&mut self, a: usize, b: usize, until: Timestamp) {
+        self.apart.insert((a.min(b), a.max(b)), until);
+    }
+
+    /// All ways between hosts are open.
+    pub(crate) fn mend(&mut self) {
+        self.apart.clear();
+    }
+}
+
+impl World {
+    /// Sends a message from a host to the control plane.
+    pub(crate) fn send_to_plane(&mut self, host: usize, request: Request) {
+        if self.hosts[host].mute_until > self.now {
+            return;
+        }
+        for delay_us in self.delays() {
+            self.after_us(delay_us, Event::ToPlane(request.clone()));
+        }
+    }
+
+    /// Sends a message from the control plane to an agent.
+    pub(crate) fn send_to_agent(&mut self, to: From, reply: Reply) {
+        if self.hosts[to.host].deaf_until > self.now {
+            return;
+        }
+        for delay_us in self.delays() {
+            self.after_us(delay_us, Event::ToAgent(to, reply.clone()));
+        }
+    }
+
+    /// How long each copy of a message takes; none if it is lost.
+    fn delays(&mut self) -> Vec<i64> {
+        let usual = |rng: &mut Rng| rng.range(300, 20_000);
+        if self.chance(Fault::MessageLost, 30) {
+            return Vec::new();
+        }
+        let mut delays = vec![usual(&mut self.rng)];
+        if self.chance(Fault::MessageRepeated, 40) {
+            delays.push(self.rng.range(300, 5_000_000));
+        }
+        if self.chance(Fault::MessageLate, 30) {
+            delays[0] = self.rng.range(1_000_000, 60_000_000);
+        }
+        delays
+    }
+
+    /// The host of this name, if another reaches its agent now.
+    pub(crate) fn peer(&self, n: usize, name: &str) -> Option<usize> {
+        let found = self.hosts.iter().position(|host| host.name == name)?;
+        let apart = self.network.apart.get(&(n.min(found), n.max(found)));
+        let open = apart.is_none_or(|until| *until <= self.now);
+        (open && self.reachable(n) && self.reachable(found)).then_some(found)
+    }
+
+    fn reachable(&self, n: usize) -> bool {
+        self.hosts[n].agent.is_some() && self.hosts[n].silent_until <= self.now
+    }
+}
