@@ -104,6 +104,9 @@ impl World {
                     let name = self.name(copy.server_id);
                     let host = after.hosts.get(&copy.host_id).map_or("a former host", |h| h.name.as_str());
                     let (generation, fate) = (copy.generation, &copy.fate);
+                    if matches!(fate, Fate::Found { .. }) {
+                        self.coverage.note("restore", "unexplained");
+                    }
                     note!(self, "{name} left g{generation} on {host}: {fate:?}{gone}");
                 }
             }
@@ -113,6 +116,7 @@ impl World {
             let Ok(id) = id.parse::<ServerId>() else { continue };
             let (old, new) = (before.servers.get(&id), after.servers.get(&id));
             self.note_server(id, old, new);
+            self.note_restored(old, new);
             self.check_placement((before, commit.at), id, old, new);
             self.check_lifeline(after, id, old, new);
             self.check_group(after, new);
@@ -124,6 +128,20 @@ impl World {
             if let Err(what) = rebuild::compare(after) {
                 self.violate(6, what);
             }
+        }
+    }
+
+    /// Counts what became of servers of a restored store.
+    fn note_restored(&mut self, old: Option<&Arc<Server>>, new: Option<&Arc<Server>>) {
+        let (Some(old), Some(new)) = (old.filter(|s| s.restored.is_some()), new) else { return };
+        if new.restored.is_none() {
+            let same = new.host_id == old.host_id && new.disk.generation == old.disk.generation;
+            let what = match new.host_id {
+                Some(_) if same => "confirmed",
+                Some(_) => "found elsewhere",
+                None => "lost",
+            };
+            self.coverage.note("restore", what);
         }
     }
 

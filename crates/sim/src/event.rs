@@ -116,6 +116,11 @@ pub(crate) enum Event {
     PlaneStarts,
     PlaneDies,
     AgentStarts(usize),
+    AgentDies {
+        host: usize,
+        back_ms: i64,
+        host_too: bool,
+    },
     /// An agent looks for calls that had no answer and steps to try again.
     Tick {
         host: usize,

@@ -18,6 +18,7 @@ mod check;
 mod client;
 pub mod config;
 pub mod coverage;
+pub mod drill;
 mod event;
 mod fault;
 mod host;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for people at a terminal")]
 
-use lenticular_sim::{complaint, storms, Config, Fault, Mutation, World};
+use lenticular_sim::{complaint, run::storms_in_parallel, Config, Fault, Mutation, World};
 use std::process::ExitCode;
 
 const USAGE: &str =
@@ -105,7 +105,7 @@ fn act(args: &Args) -> ExitCode {
 }
 
 fn many(args: &Args, from: u64, to: u64) -> ExitCode {
-    let totals = storms(from..to, |seed| config(args, seed));
+    let totals = storms_in_parallel(from..to, |seed| config(args, seed));
     for (group, what, count) in totals.coverage.counts() {
         println!("{count:>9} {group}: {what}");
     }

@@ -55,6 +55,9 @@ impl World {
             return Vec::new();
         }
         let mut delays = vec![usual(&mut self.rng)];
+        if let Some(later_us) = self.drill_repeats() {
+            delays.push(delays[0] + later_us);
+        }
         if self.chance(Fault::MessageRepeated, 40) {
             delays.push(self.rng.range(300, 5_000_000));
         }

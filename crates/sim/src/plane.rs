@@ -176,13 +176,16 @@ impl World {
         let rng = &mut self.rng;
         let mut entropy = || rng.bytes();
         let prepared = running.writer.prepare(now, &mut entropy, batch);
-        if !prepared.is_volatile() {
+        let durable = !prepared.is_volatile();
+        if durable {
+            self.drill_commit(false);
             match self.plane.armed.take() {
                 Some(Armed::Crash(crash)) => self.plane.disk.crash_next_commit(crash),
                 Some(Armed::Fail) => self.plane.disk.fail_next_commit("no space left on device"),
                 None => {}
             }
         }
+        let Some(running) = &mut self.plane.running else { return };
         let outcome = running.writer.commit(prepared);
         if running.writer.lost().is_some() {
             self.plane.known = false;

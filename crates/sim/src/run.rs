@@ -5,7 +5,10 @@ use crate::{
     coverage::Coverage,
     world::{Violation, World},
 };
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// How a run ended.
 #[derive(Debug, Clone)]
@@ -114,5 +117,37 @@ pub fn storms(seeds: Range<u64>, config: impl Fn(u64) -> Config) -> Totals {
             failures: failure.into_iter().collect(),
         });
     }
+    totals
+}
+
+/// So many seeds are taken at a time.
+const CHUNK: u64 = 50;
+
+/// Runs storms for these seeds on all processors; what they come to is the same as on one.
+pub fn storms_in_parallel(seeds: Range<u64>, config: impl Fn(u64) -> Config + Sync) -> Totals {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let mut totals = Totals::default();
+        loop {
+            let from = next.fetch_add(CHUNK, Ordering::Relaxed);
+            if from >= seeds.end {
+                return totals;
+            }
+            totals.add(storms(from..(from + CHUNK).min(seeds.end), &config));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut totals = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut totals = work();
+        for other in others {
+            match other.join() {
+                Ok(more) => totals.add(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        totals
+    });
+    totals.failures.sort();
     totals
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     config::{Fault, Mutation},
+    drill::Moment,
     event::Event,
     host::{Disk, Doing, Process, Real},
     world::{note, World},
@@ -56,6 +57,7 @@ impl World {
         let acts_ms = self.rng.range(0, takes_ms);
         let name = self.name(id);
         note!(self, "{} begins {name}: {}", self.hosts[n].name, step.name());
+        let what = step.name();
         if step == Step::Shutdown {
             takes_ms = self.ask_guest(n, id, takes_ms);
         }
@@ -66,6 +68,7 @@ impl World {
         }
         self.after_ms(acts_ms.min(takes_ms), Event::StepActs { host: n, life, server: id, number });
         self.after_ms(takes_ms, Event::StepEnds { host: n, life, server: id, number });
+        self.drill_step(n, what, Moment::Begun);
     }
 
     /// A guest is asked to shut down: most do so soon, whatever becomes of the agent. Gives back when the step ends.
@@ -127,6 +130,7 @@ impl World {
             }
             moving => self.move_acts(n, id, moving),
         };
+        self.drill_step(n, step.name(), Moment::Acted);
         if !carried_out {
             let doing = self.hosts[n].live(life).and_then(|a| a.doing.get_mut(&id));
             doing.into_iter().for_each(|d| d.fails = true);
@@ -164,6 +168,7 @@ impl World {
             self.watch(n, life, id, of.boot);
         }
         self.advance(n);
+        self.drill_step(n, doing.step.name(), Moment::Ended);
     }
 
     /// From now on the agent is told when the guest's process ends; if it has ended already, at once.

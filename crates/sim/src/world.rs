@@ -4,6 +4,7 @@ use crate::{
     client::Clients,
     config::{Config, Fault},
     coverage::Coverage,
+    drill::Drill,
     event::{Event, Request},
     host::Host,
     network::Network,
@@ -47,6 +48,8 @@ pub struct World {
     pub(crate) trace: Trace,
     pub(crate) coverage: Coverage,
     pub(crate) violation: Option<Violation>,
+    /// What an operation is disturbed by.
+    pub(crate) drill: Option<Drill>,
     /// True while faults may happen by chance.
     pub(crate) faulty: bool,
     pub(crate) steps: u64,
@@ -76,6 +79,7 @@ impl World {
             trace: Trace::new(BEGIN, config.keep_trace),
             coverage: Coverage::default(),
             violation: None,
+            drill: None,
             faulty: config.busy_s > 0,
             steps: 0,
             look_at_copies: false,
@@ -112,7 +116,10 @@ impl World {
 
     /// Runs until this many seconds after the beginning.
     pub fn run_until_s(&mut self, seconds: i64) {
-        let end = BEGIN.plus_s(seconds);
+        self.run_until(BEGIN.plus_s(seconds));
+    }
+
+    pub(crate) fn run_until(&mut self, end: Timestamp) {
         while self.violation.is_none() && self.events.first_key_value().is_some_and(|((at, _), _)| *at <= end)
         {
             self.step();
@@ -141,6 +148,12 @@ impl World {
             Event::PlaneStarts => self.start_plane(),
             Event::PlaneDies => self.kill_plane("by chance"),
             Event::AgentStarts(host) => self.start_agent(host),
+            Event::AgentDies { host, back_ms, host_too } => {
+                if host_too {
+                    self.reboot_host(host);
+                }
+                self.kill_agent(host, back_ms);
+            }
             Event::Tick { host, life } => self.tick(host, life),
             Event::StepActs { host, life, server, number } => self.step_acts(host, life, server, number),
             Event::StepEnds { host, life, server, number } => self.step_ends(host, life, server, number),
@@ -240,6 +253,8 @@ impl World {
                 event,
                 Event::ToPlane(Request::Hello(..) | Request::Report(..) | Request::Client(..))
                     | Event::AgentStarts(_)
+                    | Event::AgentDies { .. }
+                    | Event::PlaneDies
                     | Event::PlaneStarts
                     | Event::GuestEnds { .. }
                     | Event::Heard { .. }

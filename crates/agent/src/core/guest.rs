@@ -170,7 +170,10 @@ impl Guest {
         match process {
             Some(process) if process.ended => {
                 self.boot_done = self.boot_done.max(process.boot);
-                self.life = Life::Stopped { why: StopReason::ByGuest };
+                // It may have been asked to, and nobody was there to see it.
+                let asked = matches!(interrupted, Some(Step::Shutdown | Step::Kill));
+                let why = if asked { StopReason::Ordered } else { StopReason::ByGuest };
+                self.life = Life::Stopped { why };
             }
             // It waits to be let go on, which says itself what came of it.
             Some(_) if self.adopting.is_some() => {}

@@ -291,3 +291,26 @@ fn another_life_of_the_store_finds_guests_as_they_are() {
         assert_eq!(gone, step.is_some(), "{wanted:?}");
     }
 }
+
+#[test]
+fn a_guest_that_ends_as_it_was_asked_to_did_not_end_by_itself() {
+    let stop = |core: &mut Core| {
+        send(core, 1, vec![order(server(1), Wanted::Stopped, 1)]);
+        assert_eq!(core.begin(), [(server(1), Step::Shutdown)]);
+    };
+    // Nobody was there to see it.
+    let mut core = running();
+    stop(&mut core);
+    let mut core = reopen(&core, "boot-a");
+    let process = FoundProcess { boot: 1, ssh_forward: None, ended: true };
+    core.found(server(1), Found { disk: Some(1), process: Some(process) });
+    assert_eq!(sight(&core), Sight::Stopped { why: StopReason::Ordered });
+
+    // The step did not succeed, and was not needed any more.
+    let mut core = running();
+    stop(&mut core);
+    core.exited(server(1), 1, Ended::ByGuest);
+    core.done(server(1), Outcome::Failed(Failure::new("It does not answer.", "QMP")));
+    assert_eq!(sight(&core), Sight::Stopped { why: StopReason::Ordered });
+    assert!(!core.is_stuck());
+}

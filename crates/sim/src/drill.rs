@@ -1,0 +1,349 @@
+//! Every operation, disturbed at every point: an agent dies at each step, the control plane at each commit, every message
+//! comes twice, the store goes back from each commit to each before it. Nothing else goes wrong, nothing is left to
+//! chance, and each time all must end settled and as it was asked for.
+
+use crate::{
+    config::Config,
+    event::{Ask, Event},
+    plane::Armed,
+    world::World,
+};
+use lenticular_model::{
+    host::Intent,
+    policy::RoleLevel,
+    server::{BootStyle, Condition},
+    HostId, ServerId,
+};
+use lenticular_store::Crash;
+
+/// How long what is disturbed may take to come to rest, in seconds.
+const REST_S: i64 = 4_000;
+
+/// Where the server is made.
+const HOME: usize = 1;
+
+/// How many hosts there are.
+const HOSTS: usize = 3;
+
+/// Something to ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Create,
+    Start,
+    Stop,
+    SoftReboot,
+    HardReboot,
+    Delete,
+    Migrate,
+    LiveMigrate,
+    Resize,
+    Confirm,
+    Revert,
+    Abort,
+    /// Only the server's own host takes servers.
+    StayHome,
+    /// The server's own host takes none.
+    LeaveHome,
+}
+
+/// What has to be in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Runs,
+    Stands,
+    Gone,
+}
+
+/// An operation: what goes before it, what is asked for, and on which step's beginning something more is.
+struct Operation {
+    name: &'static str,
+    before: &'static [Act],
+    ask: Act,
+    then: Option<(&'static str, Act)>,
+    end: End,
+}
+
+macro_rules! operations {
+    ($($name:literal: $before:expr, $ask:ident $(, on $step:literal $then:ident)? => $end:ident;)*) => {
+        const OPERATIONS: &[Operation] = &[$(Operation {
+            name: $name,
+            before: &$before,
+            ask: Act::$ask,
+            then: operations!(@then $($step $then)?),
+            end: End::$end,
+        },)*];
+    };
+    (@then) => { None };
+    (@then $step:literal $then:ident) => { Some(($step, Act::$then)) };
+}
+
+use Act::{Create, LeaveHome, LiveMigrate, Migrate, Resize, StayHome, Stop};
+
+operations! {
+    "create": [], Create => Runs;
+    "stop": [Create], Stop => Stands;
+    "start": [Create, Stop], Start => Runs;
+    "soft reboot": [Create], SoftReboot => Runs;
+    "hard reboot": [Create], HardReboot => Runs;
+    "delete": [Create], Delete => Gone;
+    "delete while it is made": [], Create, on "preparing the disk" Delete => Gone;
+    "migrate": [Create], Migrate => Runs;
+    "migrate what stands": [Create, Stop], Migrate => Stands;
+    "live-migrate": [Create], LiveMigrate => Runs;
+    "live-migrate there and back": [Create, LiveMigrate], LiveMigrate => Runs;
+    "resize at home": [Create, StayHome], Resize => Runs;
+    "resize elsewhere": [Create, LeaveHome], Resize => Runs;
+    "confirm": [Create, Migrate], Confirm => Runs;
+    "revert": [Create, Migrate], Revert => Runs;
+    "revert at home": [Create, StayHome, Resize], Revert => Runs;
+    "revert a resize": [Create, LeaveHome, Resize], Revert => Runs;
+    "abort while it prepares": [Create], LiveMigrate, on "making ready to receive" Abort => Runs;
+    "abort while it sends": [Create], LiveMigrate, on "sending" Abort => Runs;
+    "delete while it prepares": [Create], LiveMigrate, on "making ready to receive" Delete => Gone;
+    "delete while it sends": [Create], LiveMigrate, on "sending" Delete => Gone;
+    "delete while it is sent cold": [Create], Migrate, on "sending" Delete => Gone;
+    "delete while it is handed over": [Create], LiveMigrate, on "handing over" Delete => Gone;
+    "delete what moved": [Create, Migrate], Delete => Gone;
+}
+
+/// How far a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Begun,
+    Acted,
+    Ended,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Agent,
+    AllAgents,
+    Host,
+}
+
+/// What goes wrong in one run; what is counted, is counted from the operation's beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disturbance {
+    Nothing,
+    /// The agent, all agents, or the host die when the so-manieth step is that far.
+    Dies(u32, Moment, Who),
+    /// The control plane dies in the so-manieth commit.
+    PlaneDies(u32, Crash),
+    /// Every message comes twice, the second so much later.
+    Twice(i64),
+    /// The store goes back to what it was after that many commits when there are so many.
+    GoesBack(u32, u32),
+}
+
+/// A disturbance at work.
+pub(crate) struct Drill {
+    disturbance: Disturbance,
+    then: Option<(&'static str, Act)>,
+    steps: u32,
+    commits: u32,
+}
+
+/// What all drills came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Drills {
+    /// How many worlds were run.
+    pub runs: u32,
+    /// How many operations there are.
+    pub operations: u32,
+    /// How many steps they have, all together.
+    pub steps: u32,
+    /// How many commits.
+    pub commits: u32,
+}
+
+/// Runs every operation with every disturbance.
+///
+/// # Errors
+/// An operation did not end as it must; says which, how it was disturbed, and what happened.
+pub fn drill_all() -> Result<Drills, String> {
+    let mut drills = Drills::default();
+    for operation in OPERATIONS {
+        let (steps, commits) = one(operation, Disturbance::Nothing)?;
+        drills.operations += 1;
+        drills.steps += steps;
+        drills.commits += commits;
+        let moments = [Moment::Begun, Moment::Acted, Moment::Ended];
+        let dies = (1..=steps).flat_map(|n| {
+            let who = [Who::Agent, Who::AllAgents, Who::Host];
+            let each = moments.into_iter().flat_map(move |moment| who.map(|who| (moment, who)));
+            each.map(move |(moment, who)| Disturbance::Dies(n, moment, who))
+        });
+        let plane = (1..=commits).flat_map(|n| {
+            [Crash::BeforeCommit, Crash::AfterCommit].map(|crash| Disturbance::PlaneDies(n, crash))
+        });
+        let back = (0..commits).flat_map(|to| (to..=commits).map(move |at| Disturbance::GoesBack(to, at)));
+        let twice = [0, 40, 1_000, 15_000].map(Disturbance::Twice);
+        for disturbance in dies.chain(plane).chain(back).chain(twice) {
+            one(operation, disturbance)?;
+            drills.runs += 1;
+        }
+    }
+    Ok(drills)
+}
+
+/// Runs one operation; gives back how many steps and commits it took.
+fn one(operation: &Operation, disturbance: Disturbance) -> Result<(u32, u32), String> {
+    let mut world = World::new(Config::quiet(1, HOSTS));
+    let told = |world: &World, why: String| {
+        format!("{} with {disturbance:?}: {why}\n\n{}", operation.name, world.trace.tail())
+    };
+    world.settle().map_err(|why| told(&world, why))?;
+    for act in operation.before {
+        world.act(*act);
+        world.settle().map_err(|why| told(&world, why))?;
+    }
+    let (then, steps, commits) = (operation.then, 0, 0);
+    world.drill = Some(Drill { disturbance, then, steps, commits });
+    world.drill_commit(true);
+    let before = world.acknowledged();
+    world.act(operation.ask);
+    world.settle().map_err(|why| told(&world, why))?;
+    let asked = 1 + usize::from(operation.then.is_some());
+    // A request that nobody answered may have been lost.
+    let done = world.acknowledged() >= before + asked && world.plane.restores == 0;
+    world.check_end();
+    let checked = match &world.violation {
+        Some(violation) => Err(format!("invariant {} is violated: {}", violation.invariant, violation.what)),
+        None if done => world.is_at_end(operation.end),
+        None => Ok(()),
+    };
+    checked.map_err(|why| told(&world, why))?;
+    Ok(world.drill.map_or((0, 0), |drill| (drill.steps, drill.commits)))
+}
+
+impl World {
+    fn act(&mut self, act: Act) {
+        let hosts: Vec<HostId> = self.hosts.iter().filter_map(|host| host.id).collect();
+        let server = self.plane.published.servers.keys().next().copied();
+        let id = server.unwrap_or_else(|| ServerId::from_random([0; 16]));
+        let ask = match act {
+            Act::Create => self.create("1", 1, Some(HOME)),
+            Act::Start => Ask::Start(id),
+            Act::Stop => Ask::Stop(id),
+            Act::SoftReboot => Ask::Reboot(id, BootStyle::Soft),
+            Act::HardReboot => Ask::Reboot(id, BootStyle::Hard),
+            Act::Delete => Ask::Delete(id),
+            Act::Migrate => Ask::Migrate(id),
+            Act::LiveMigrate => Ask::LiveMigrate(id),
+            Act::Resize => Ask::Resize(id, "2"),
+            Act::Confirm => Ask::Confirm(id),
+            Act::Revert => Ask::Revert(id),
+            Act::Abort => Ask::Abort(id),
+            Act::StayHome | Act::LeaveHome => {
+                let away = |n: usize| (n == HOME) == (act == Act::LeaveHome);
+                let closed = hosts.iter().enumerate().filter(|(n, _)| away(*n)).map(|(_, id)| *id);
+                for host in closed.collect::<Vec<_>>() {
+                    let caller = self.clients.caller(0, RoleLevel::Admin);
+                    self.ask(caller, Ask::Intent(host, Intent::Disabled { reason: None }));
+                }
+                return;
+            }
+        };
+        let caller = self.clients.caller(0, RoleLevel::Admin);
+        self.ask(caller, ask);
+    }
+
+    /// How many requests were granted.
+    fn acknowledged(&self) -> usize {
+        self.coverage.count("answer", "ok") as usize
+    }
+
+    /// Runs until all is at rest.
+    fn settle(&mut self) -> Result<(), String> {
+        let until = self.now.plus_s(REST_S);
+        let mut quiet = 0;
+        while quiet < 3 {
+            self.run_until(self.now.plus_s(2));
+            if let Some(violation) = &self.violation {
+                let (n, what) = (violation.invariant, &violation.what);
+                return Err(format!("invariant {n} is violated: {what}"));
+            }
+            match self.restless() {
+                None => quiet += 1,
+                Some(why) if self.now > until => return Err(format!("it does not come to rest: {why}")),
+                Some(_) => quiet = 0,
+            }
+        }
+        Ok(())
+    }
+
+    fn is_at_end(&self, end: End) -> Result<(), String> {
+        let server = self.plane.published.servers.values().next();
+        let is = server.map(|server| server.condition);
+        let right = match end {
+            End::Runs => is == Some(Condition::Active),
+            End::Stands => is == Some(Condition::Stopped),
+            End::Gone => is.is_none(),
+        };
+        match right {
+            true => Ok(()),
+            false => Err(format!("it ends as {is:?}, and not as {end:?}")),
+        }
+    }
+
+    /// A step of a host's agent is that far.
+    pub(crate) fn drill_step(&mut self, n: usize, name: &'static str, moment: Moment) {
+        let Some(drill) = &mut self.drill else { return };
+        drill.steps += u32::from(moment == Moment::Begun);
+        let then = drill.then.filter(|(step, _)| moment == Moment::Begun && *step == name);
+        if then.is_some() {
+            drill.then = None;
+        }
+        if let Disturbance::Dies(at, when, who) = drill.disturbance {
+            if drill.steps == at && when == moment {
+                drill.disturbance = Disturbance::Nothing;
+                let dying = if who == Who::AllAgents { 0..self.hosts.len() } else { n..n + 1 };
+                for host in dying {
+                    self.after_us(0, Event::AgentDies { host, back_ms: 3_000, host_too: who == Who::Host });
+                }
+            }
+        }
+        if let Some((_, act)) = then {
+            self.act(act);
+        }
+    }
+
+    /// A batch is about to be committed, or the operation begins.
+    pub(crate) fn drill_commit(&mut self, begins: bool) {
+        let Some(drill) = &mut self.drill else { return };
+        drill.commits += u32::from(!begins);
+        let commits = drill.commits;
+        match drill.disturbance {
+            Disturbance::PlaneDies(at, crash) if commits == at => {
+                drill.disturbance = Disturbance::Nothing;
+                self.plane.armed = Some(Armed::Crash(crash));
+                self.after_ms(2_000, Event::PlaneStarts);
+            }
+            // The backup is of what was committed before this batch.
+            Disturbance::GoesBack(to, at) => {
+                if commits == to + u32::from(!begins) && self.plane.backup.is_none() {
+                    self.back_up();
+                }
+                if commits == at {
+                    drill_done(&mut self.drill);
+                    self.plane.goes_back = true;
+                    self.after_ms(10, Event::PlaneDies);
+                    self.after_ms(2_000, Event::PlaneStarts);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// How much later every message comes again, if it does.
+    pub(crate) fn drill_repeats(&self) -> Option<i64> {
+        match self.drill.as_ref()?.disturbance {
+            Disturbance::Twice(later_ms) => Some(later_ms * 1_000),
+            _ => None,
+        }
+    }
+}
+
+fn drill_done(drill: &mut Option<Drill>) {
+    drill.iter_mut().for_each(|drill| drill.disturbance = Disturbance::Nothing);
+}
