@@ -13,7 +13,7 @@ use axum::{
 };
 use lenticular_control::{
     command::{enrolment, evacuate, fence, migration::copies, server::ports},
-    schedule::Verdict,
+    schedule::{self, Ask, Moves, Verdict},
 };
 use lenticular_model::{
     disk_copy::{DiskCopy, Fate},
@@ -26,10 +26,13 @@ use lenticular_model::{
 };
 use lenticular_store::HistoryEntry;
 use lenticular_wire::operator::{
-    DiskView, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostView, JournalLine, MoveView, Refusal,
-    RestoreAsk, RetireAsk, RetiredView, Where,
+    DiskView, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostView, HostWord, JournalLine, MoveView,
+    Refusal, RestoreAsk, RetireAsk, RetiredView, Where,
 };
 use std::sync::Arc;
+
+/// Of so many hosts every filter's word is told, if the caller does not say how many.
+const EXPLAINED_HOSTS: u64 = 20;
 
 /// The routes.
 pub fn routes() -> Router<App> {
@@ -147,7 +150,15 @@ async fn explain(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let doc =
         doc.ok_or_else(|| Error::not_found_text("No verdict of the scheduler is kept for this server."))?;
     let verdict: Verdict = serde_json::from_str(&doc).map_err(Error::internal)?;
+    let counts = verdict.counts().into_iter().map(|(filter, n)| (filter.to_owned(), n)).collect();
     let refused = verdict.refused.into_iter();
+    // What it has where it is, it need not find there again.
+    let moves = server.host_id.map(|from| Moves { from, live: false, may_stay: true, has: server.size });
+    let words = schedule::explain(&ctx.state, &Ask { moves, ..Ask::of_server(&ctx.state, &server) });
+    let now_count = words.len();
+    let (only, most) =
+        (ctx.query.get("host"), ctx.query.number("hosts")?.unwrap_or(EXPLAINED_HOSTS) as usize);
+    let now = words.into_iter().filter(|word| only.is_none_or(|name| word.name == name)).take(most);
     let view = Explanation {
         id: server.id.to_string(),
         name: server.name.clone(),
@@ -155,8 +166,16 @@ async fn explain(ctx: Ctx, Path(text): Path<String>) -> Handled {
         accepted: verdict.accepted,
         accepted_count: verdict.accepted_count,
         refused: refused.map(|r| Refusal { filter: r.filter, reason: r.reason, hosts: r.hosts }).collect(),
+        counts,
+        now: now.map(word_view).collect(),
+        now_count,
     };
     json(200, &view)
+}
+
+fn word_view(word: schedule::HostWord) -> HostWord {
+    let words = word.words.into_iter().map(|w| (w.filter.to_owned(), w.refusal)).collect();
+    HostWord { host: word.name, weight: word.weight, words }
 }
 
 async fn journal(ctx: Ctx, Path(text): Path<String>) -> Handled {
@@ -247,6 +266,7 @@ async fn hosts(ctx: Ctx) -> Handled {
 
 fn host_view(state: &State, host: &Host) -> HostView {
     let taken = state.index.host_usage.get(&host.id).copied().unwrap_or_default();
+    let give = host.to_give();
     let (word, reason) = match (&host.intent, host.silent_since, &host.hypervisor.trouble) {
         (_, Some(since), _) => ("silent", Some(format!("since {}", since.iso()))),
         (Intent::Disabled { reason }, ..) => ("disabled", reason.clone()),
@@ -260,9 +280,9 @@ fn host_view(state: &State, host: &Host) -> HostView {
         state: word.to_owned(),
         reason,
         hypervisor: format!("{}/{}", host.hypervisor.driver, host.hypervisor.acceleration),
-        vcpus: (taken.capacity.vcpus, host.vcpus_to_give()),
-        memory_mb: (taken.capacity.memory_mb, host.capacity.memory_mb),
-        disk_gb: (taken.capacity.disk_gb, host.capacity.disk_gb),
+        vcpus: (taken.capacity.vcpus, give.vcpus),
+        memory_mb: (taken.capacity.memory_mb, give.memory_mb),
+        disk_gb: (taken.capacity.disk_gb, give.disk_gb),
         servers: taken.servers,
     }
 }

@@ -1,7 +1,8 @@
-//! Placement: what hosts have and what servers take of it, read-only and always true.
+//! Placement: what hosts have and what servers take of it, always true; how often it is given out can be set.
 
 use crate::{
     app::{json, App},
+    body::Json,
     ctx::Ctx,
     fault::Handled,
 };
@@ -10,22 +11,24 @@ use axum::{
     routing::get,
     Router,
 };
+use lenticular_control::command::inventory::{self, Allotment, Class};
 use lenticular_model::{
     error::{Error, Result},
     host::Host,
-    policy::{self, Action},
-    HostId, ProjectId, ServerId,
+    policy::{self, Action, Caller},
+    AggregateId, HostId, ProjectId, ServerId, Txn,
 };
 use lenticular_wire::placement as wire;
 use serde_json::{json, Map, Value};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The routes.
 pub fn routes() -> Router<App> {
     let paths = Router::new()
         .route("/resource_providers", get(providers))
         .route("/resource_providers/{id}", get(provider))
-        .route("/resource_providers/{id}/inventories", get(inventories))
+        .route("/resource_providers/{id}/inventories", get(inventories).put(set_inventories))
+        .route("/resource_providers/{id}/inventories/{class}", get(inventory_of).put(set_inventory))
         .route("/resource_providers/{id}/usages", get(usages))
         .route("/resource_providers/{id}/allocations", get(allocations_on))
         .route("/resource_providers/{id}/aggregates", get(aggregates))
@@ -69,6 +72,45 @@ async fn inventories(ctx: Ctx, Path(id): Path<String>) -> Handled {
     json(200, &wire::inventories(&*host(&ctx, &id)?))
 }
 
+async fn inventory_of(ctx: Ctx, Path((id, class)): Path<(String, String)>) -> Handled {
+    json(200, &wire::one_inventory(&*host(&ctx, &id)?, &class)?)
+}
+
+fn allotment(host: &Host, class: &str, asked: &wire::SetInventory) -> Result<Allotment> {
+    let class = Class::from_name(class).ok_or_else(|| wire::no_class(host, class))?;
+    Ok(Allotment { class, total: asked.total, reserved: asked.reserved, ratio: asked.allocation_ratio })
+}
+
+/// Writes what operators decide of a host's resources.
+async fn allot(ctx: &Ctx, id: HostId, generation: i64, all: Vec<Allotment>) -> Result<Arc<Host>> {
+    let set = move |txn: &mut Txn<'_>, caller: &Caller| {
+        inventory::set(txn, caller, id, |host| wire::generation(host) == generation, &all)?;
+        txn.need::<Host>(&id, || Error::not_found("Resource provider", id))
+    };
+    ctx.commit("inventory update", set).await
+}
+
+async fn set_inventories(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
+    let host = host(&ctx, &id)?;
+    let (generation, asked) = wire::read_inventories(body)?;
+    if let Some(left_out) = Class::ALL.iter().find(|class| !asked.contains_key(class.name())) {
+        return Err(Error::invalid(format!(
+            "A host's {} cannot be taken away: name VCPU, MEMORY_MB and DISK_GB (--amend), or set one class by itself.",
+            left_out.name()
+        ))
+        .into());
+    }
+    let all: Result<Vec<Allotment>> = asked.iter().map(|(class, one)| allotment(&host, class, one)).collect();
+    json(200, &wire::inventories(&*allot(&ctx, host.id, generation, all?).await?))
+}
+
+async fn set_inventory(ctx: Ctx, Path((id, class)): Path<(String, String)>, Json(body): Json) -> Handled {
+    let host = host(&ctx, &id)?;
+    let (generation, asked) = wire::read_inventory(body)?;
+    let all = vec![allotment(&host, &class, &asked)?];
+    json(200, &wire::one_inventory(&*allot(&ctx, host.id, generation, all).await?, &class)?)
+}
+
 async fn usages(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let host = host(&ctx, &id)?;
     json(200, &wire::usages(&ctx.state, &host))
@@ -87,7 +129,8 @@ async fn allocations_on(ctx: Ctx, Path(id): Path<String>) -> Handled {
 
 async fn aggregates(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let host = host(&ctx, &id)?;
-    let mut body = json!({"aggregates": []});
+    let all: Vec<AggregateId> = ctx.state.index.aggregates_of(host.id).collect();
+    let mut body = json!({ "aggregates": all });
     if ctx.version.has(19) {
         body["resource_provider_generation"] = json!(wire::generation(&host));
     }
@@ -96,12 +139,20 @@ async fn aggregates(ctx: Ctx, Path(id): Path<String>) -> Handled {
 
 async fn traits_of(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let host = host(&ctx, &id)?;
-    json(200, &json!({"traits": [], "resource_provider_generation": wire::generation(&host)}))
+    let mut all = host.hypervisor.traits();
+    if !host.is_enabled() {
+        all.push("COMPUTE_STATUS_DISABLED");
+    }
+    all.sort_unstable();
+    json(200, &json!({"traits": all, "resource_provider_generation": wire::generation(&host)}))
 }
 
 async fn traits(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::PlacementRead, None)?;
-    json(200, &json!({"traits": []}))
+    let classes = ctx.state.index.rooms.classes.iter();
+    let mut all: BTreeSet<&str> = classes.flat_map(|(_, class)| class.hypervisor.traits()).collect();
+    all.insert("COMPUTE_STATUS_DISABLED");
+    json(200, &json!({ "traits": all }))
 }
 
 async fn classes(ctx: Ctx) -> Handled {

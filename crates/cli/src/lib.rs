@@ -40,10 +40,16 @@ pub enum ServerCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Why a server is where it is, or nowhere: every host and its reason.
+    /// Why a server is where it is, or nowhere; and what every filter says of each host now.
     Explain {
         /// Its id, or its name if no other has it.
         server: String,
+        /// Show what every filter says of this host alone.
+        #[arg(long)]
+        host: Option<String>,
+        /// Show what every filter says of so many hosts, the best first.
+        #[arg(long, default_value_t = 20)]
+        hosts: u64,
     },
     /// The disks that a server left behind, and going back to one.
     Disk {
@@ -153,8 +159,10 @@ pub fn server(command: &ServerCommand, cloud: &CloudArgs, out: &mut impl Write) 
                 false => show::whereabouts(&whereabouts, out),
             }
         }
-        ServerCommand::Explain { server } => {
-            show::explanation(&client.get::<Explanation>(&get(server, "explain"))?, out)
+        ServerCommand::Explain { server, host, hosts } => {
+            let host = host.as_ref().map(|name| format!("&host={}", client::escape(name)));
+            let path = format!("{}?hosts={hosts}{}", get(server, "explain"), host.unwrap_or_default());
+            show::explanation(&client.get::<Explanation>(&path)?, out)
         }
         ServerCommand::Disk { command: DiskCommand::List { server } } => {
             show::disks(&client.get::<Where>(&get(server, "where"))?.left_behind, out)

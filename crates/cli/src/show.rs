@@ -5,7 +5,7 @@ use comfy_table::{presets::UTF8_FULL_CONDENSED, Table};
 use lenticular_wire::operator::{
     DiskView, EnrolToken, Explanation, HostView, JournalLine, RetiredView, Where,
 };
-use std::io::Write;
+use std::{collections::BTreeMap, io::Write};
 
 fn table<const N: usize>(head: [&str; N]) -> Table {
     let mut table = Table::new();
@@ -74,10 +74,40 @@ pub fn explanation(e: &Explanation, out: &mut impl Write) -> Result<()> {
     if more > 0 {
         table.add_row([format!("{more} more"), "passed".into(), "with less weight".into()]);
     }
+    let mut named: BTreeMap<&str, usize> = BTreeMap::new();
     for refusal in &e.refused {
+        *named.entry(&refusal.filter).or_default() += refusal.hosts.len();
         for host in &refusal.hosts {
             table.add_row([host, &format!("refused by {}", refusal.filter), &refusal.reason]);
         }
+    }
+    for (filter, count) in &e.counts {
+        let more = count.saturating_sub(named.get(filter.as_str()).copied().unwrap_or_default());
+        if more > 0 {
+            table.add_row([format!("{more} more"), format!("refused by {filter}"), String::new()]);
+        }
+    }
+    writeln!(out, "{table}")?;
+    filters(e, out)
+}
+
+/// What every filter says now.
+fn filters(e: &Explanation, out: &mut impl Write) -> Result<()> {
+    if e.now.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "If it were placed now, of {} hosts:", e.now_count)?;
+    let mut table = table(["host", "weight", "filter", "says"]);
+    for word in &e.now {
+        let weight = word.weight.map_or_else(|| "-".to_owned(), |weight| format!("{weight:.3}"));
+        for (n, (filter, refusal)) in word.words.iter().enumerate() {
+            let (host, weight) = if n == 0 { (word.host.as_str(), weight.as_str()) } else { ("", "") };
+            table.add_row([host, weight, filter, refusal.as_deref().unwrap_or("passes")]);
+        }
+    }
+    let more = e.now_count.saturating_sub(e.now.len());
+    if more > 0 {
+        table.add_row([format!("{more} more"), String::new(), String::new(), String::new()]);
     }
     Ok(writeln!(out, "{table}")?)
 }

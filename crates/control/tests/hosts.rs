@@ -2,14 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod common;
+
+use common::{server, server_id};
 use lenticular_control::command::host::{contact, hello, report, Introduction};
 use lenticular_model::{
     error::{Kind as ErrorKind, Result},
-    flavor::Size,
     host::{Capacity, Contact, Hypervisor},
     observation::{Observation, Sight, StopReason},
-    server::{BootStyle, Condition, Disk, Server, Wanted},
-    FlavorId, HostId, ImageId, Incarnation, Kind, ProjectId, ServerId, State, Timestamp, Txn, UserId,
+    Incarnation, Kind, State, Timestamp, Txn,
 };
 
 struct Cloud {
@@ -67,58 +68,6 @@ impl Cloud {
 
     fn powered(&self) -> bool {
         self.state.servers[&server_id()].powered
-    }
-}
-
-fn server_id() -> ServerId {
-    ServerId::from_random([7; 16])
-}
-
-/// A server that was ordered and not seen yet.
-fn server(host_id: HostId) -> Server {
-    Server {
-        id: server_id(),
-        created_at: Timestamp(1),
-        updated_at: None,
-        project_id: ProjectId::from_random([1; 16]),
-        user_id: UserId::from_random([2; 16]),
-        name: "web".to_owned(),
-        description: None,
-        hostname: "web".to_owned(),
-        flavor_id: FlavorId::from("small"),
-        flavor_name: "small".into(),
-        size: Size { vcpus: 1, ram_mb: 128, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0 },
-        extra_specs: Default::default(),
-        image_id: ImageId::from_random([3; 16]),
-        base: "".into(),
-        base_format: "raw".into(),
-        key: None,
-        metadata: Default::default(),
-        tags: Default::default(),
-        locked: None,
-        config_drive: false,
-        has_user_data: false,
-        disk_config_manual: false,
-        access_ipv4: String::new(),
-        access_ipv6: String::new(),
-        wanted_zone: None,
-        reservation_id: "".into(),
-        launch_index: 0,
-        host_id: Some(host_id),
-        restored: None,
-        disk: Disk { generation: 1, issued: 0, revives: None, made: false },
-        ticket: None,
-        unconfirmed: None,
-        wanted: Wanted::Running,
-        boot: 1,
-        boot_style: BootStyle::Hard,
-        condition: Condition::Building,
-        task: None,
-        fault: None,
-        powered: false,
-        launched_at: None,
-        ssh_forward: None,
-        unknown: Default::default(),
     }
 }
 

@@ -27,8 +27,26 @@ pub struct Capacity {
     pub disk_gb: u64,
 }
 
+/// How much of what a host has is given out.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// Memory given out for each MiB that is there.
+    pub ram_ratio: f64,
+    /// Disk given out for each GiB that is there.
+    pub disk_ratio: f64,
+    /// Kept back for the host itself.
+    #[serde(default)]
+    pub reserved: Capacity,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { ram_ratio: 1.0, disk_ratio: 1.0, reserved: Capacity::default() }
+    }
+}
+
 /// What runs guests on a host, as its agent proved it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Hypervisor {
     /// `qemu` or `sim`.
     pub driver: String,
@@ -57,6 +75,37 @@ pub struct Fence {
     pub disks_lost: bool,
 }
 
+impl Hypervisor {
+    /// What can be asked of hosts with it, under the names that Placement's traits have.
+    pub fn traits(&self) -> Vec<&'static str> {
+        let mut traits = vec!["COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_NODE"];
+        match self.acceleration.as_str() {
+            "kvm" => traits.push("CUSTOM_ACCELERATION_KVM"),
+            "tcg" => traits.push("CUSTOM_ACCELERATION_TCG"),
+            _ => {}
+        }
+        match self.driver.as_str() {
+            "qemu" => traits.push("CUSTOM_DRIVER_QEMU"),
+            "sim" => traits.push("CUSTOM_DRIVER_SIM"),
+            _ => {}
+        }
+        match self.arch.as_str() {
+            "x86_64" => traits.push("HW_ARCH_X86_64"),
+            "aarch64" => traits.push("HW_ARCH_AARCH64"),
+            _ => {}
+        }
+        traits
+    }
+
+    /// Nova's name for its kind.
+    pub fn kind(&self) -> &'static str {
+        match self.driver.as_str() {
+            "qemu" => "QEMU",
+            _ => "fake",
+        }
+    }
+}
+
 record! {
     /// A host.
     pub struct Host: HostId {
@@ -64,8 +113,11 @@ record! {
         pub name: String,
         /// What the operator wants.
         pub intent: Intent,
-        /// The availability zone.
+        /// The availability zone: that of its aggregates, if they give one.
         pub zone: String,
+        /// The zone it has by itself, while an aggregate gives it another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub own_zone: Option<String>,
         /// Where its agent can be found, for people.
         pub address: String,
         /// `address:port` where its agent listens for other hosts' agents; empty if it does not.
@@ -88,8 +140,11 @@ record! {
         /// True from a restore of the store until the host has said what is there.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         pub unheard: bool,
-        /// CPU share given out for each real one.
+        /// Virtual CPUs given out for each real one.
         pub cpu_ratio: f64,
+        /// How much more of the rest is given out than there is, and what is kept back.
+        #[serde(default)]
+        pub share: Share,
     }
 }
 
@@ -123,8 +178,51 @@ impl Host {
         self.intent == Intent::Enabled
     }
 
+    /// How often each class of resource is given out.
+    pub fn ratios(&self) -> Ratios {
+        Ratios { cpu: self.cpu_ratio, ram: self.share.ram_ratio, disk: self.share.disk_ratio }
+    }
+
+    /// What there is for servers before it is given out more than once.
+    pub fn net(&self) -> Capacity {
+        let (all, kept) = (self.capacity, self.share.reserved);
+        Capacity {
+            vcpus: all.vcpus.saturating_sub(kept.vcpus),
+            memory_mb: all.memory_mb.saturating_sub(kept.memory_mb),
+            disk_gb: all.disk_gb.saturating_sub(kept.disk_gb),
+        }
+    }
+
+    /// What it may give out.
+    pub fn to_give(&self) -> Capacity {
+        self.ratios().of(self.net())
+    }
+
     /// Virtual CPUs it may give out.
     pub fn vcpus_to_give(&self) -> u64 {
-        (self.capacity.vcpus as f64 * self.cpu_ratio) as u64
+        self.to_give().vcpus
+    }
+}
+
+/// How often each class of resource is given out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ratios {
+    /// Virtual CPUs.
+    pub cpu: f64,
+    /// Memory.
+    pub ram: f64,
+    /// Disk.
+    pub disk: f64,
+}
+
+impl Ratios {
+    /// What may be given out of this.
+    pub fn of(self, net: Capacity) -> Capacity {
+        let times = |amount: u64, ratio: f64| (amount as f64 * ratio) as u64;
+        Capacity {
+            vcpus: times(net.vcpus, self.cpu),
+            memory_mb: times(net.memory_mb, self.ram),
+            disk_gb: times(net.disk_gb, self.disk),
+        }
     }
 }

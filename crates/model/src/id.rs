@@ -83,6 +83,10 @@ uuid_id! {
     MigrationId, hyphenated;
     /// A disk that a server has left behind on a host.
     DiskCopyId, hyphenated;
+    /// A host aggregate.
+    AggregateId, hyphenated;
+    /// A server group.
+    ServerGroupId, hyphenated;
     /// One life of a store: restoring a backup starts a new one.
     Incarnation, hyphenated;
 }

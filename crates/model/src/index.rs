@@ -1,6 +1,7 @@
 //! Secondary indexes: ways to find records other than by id, kept by the code that writes the records.
 
 use crate::{
+    aggregate::Aggregate,
     disk_copy::DiskCopy,
     flavor::Flavor,
     host::{Capacity, Contact, Host},
@@ -12,15 +13,17 @@ use crate::{
     operation::Operation,
     port::{Mac, Port},
     quota::{Quota, Usage},
+    room::Rooms,
     security_group::{SecurityGroup, SecurityGroupRule},
     server::Server,
+    server_group::ServerGroup,
     subnet::Subnet,
-    AssignmentId, DiskCopyId, DomainId, FlavorId, HostId, ImageId, KeypairId, MigrationId, NetworkId,
-    OperationId, PortId, ProjectId, RoleId, SecurityGroupId, SecurityGroupRuleId, ServerId, SubnetId,
-    Timestamp, UserId,
+    AggregateId, AssignmentId, DiskCopyId, DomainId, FlavorId, HostId, ImageId, KeypairId, MigrationId,
+    NetworkId, OperationId, PortId, ProjectId, RoleId, SecurityGroupId, SecurityGroupRuleId, ServerGroupId,
+    ServerId, SubnetId, Timestamp, UserId,
 };
 use imbl::{OrdMap, OrdSet};
-use std::{cmp::Reverse, net::IpAddr};
+use std::{cmp::Reverse, collections::BTreeSet, net::IpAddr};
 
 /// A server's place in listings: newest first, as Nova sorts.
 pub type ServerOrder = (Reverse<Timestamp>, Reverse<ServerId>);
@@ -46,6 +49,18 @@ pub struct Index {
     pub image_order: OrdSet<(Reverse<Timestamp>, Reverse<ImageId>)>,
     /// Hosts by name.
     pub host_names: OrdMap<String, HostId>,
+    /// Hosts as the scheduler sees them.
+    pub rooms: Rooms,
+    /// Aggregates by name.
+    pub aggregate_names: OrdMap<String, AggregateId>,
+    /// Aggregates by number.
+    pub aggregate_numbers: OrdMap<u64, AggregateId>,
+    /// Aggregates of a host.
+    pub host_aggregates: OrdSet<(HostId, AggregateId)>,
+    /// Server groups of a project.
+    pub project_server_groups: OrdSet<(ProjectId, ServerGroupId)>,
+    /// Servers of a server group.
+    pub server_group_members: OrdSet<(ServerGroupId, ServerId)>,
     /// Servers in the order of Nova's listings.
     pub server_order: OrdSet<ServerOrder>,
     /// A project's servers in the order of Nova's listings.
@@ -103,6 +118,8 @@ pub struct Taken {
     pub capacity: Capacity,
     /// By how many servers.
     pub servers: u64,
+    /// How many of those are being made or moved.
+    pub busy: u64,
 }
 
 /// Why a host has orders for a server, as of which commit.
@@ -217,6 +234,42 @@ impl Indexed for Host {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
         let entry = |h: &Self| (h.name.clone(), h.id);
         move_entry(&mut index.host_names, old.map(entry), new.map(entry));
+        match (old, new) {
+            (_, Some(new)) => {
+                let aggregates = index.aggregates_of(new.id).collect();
+                let taken = index.host_usage.get(&new.id).copied().unwrap_or_default();
+                index.rooms.set(new, aggregates, taken);
+            }
+            (Some(old), None) => index.rooms.remove(old.id),
+            (None, None) => {}
+        }
+    }
+}
+
+impl Indexed for Aggregate {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let name = |a: &Self| (a.name.clone(), a.id);
+        move_entry(&mut index.aggregate_names, old.map(name), new.map(name));
+        let number = |a: &Self| (a.number, a.id);
+        move_entry(&mut index.aggregate_numbers, old.map(number), new.map(number));
+        let hosts = |a: Option<&Self>| a.map(|a| a.hosts.iter().copied().collect()).unwrap_or_default();
+        let (before, after): (BTreeSet<HostId>, BTreeSet<HostId>) = (hosts(old), hosts(new));
+        let Some(id) = new.or(old).map(|a| a.id) else { return };
+        for host in before.symmetric_difference(&after) {
+            match after.contains(host) {
+                true => drop(index.host_aggregates.insert((*host, id))),
+                false => drop(index.host_aggregates.remove(&(*host, id))),
+            }
+            let aggregates = index.aggregates_of(*host).collect();
+            index.rooms.regroup(*host, aggregates);
+        }
+    }
+}
+
+impl Indexed for ServerGroup {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let key = |g: &Self| (g.project_id, g.id);
+        move_key(&mut index.project_server_groups, old.map(key), new.map(key));
     }
 }
 
@@ -315,8 +368,12 @@ impl Indexed for Server {
         move_key(&mut index.project_servers, old.map(project), new.map(project));
         let host = |s: &Self| s.host_id.map(|h| (h, s.id));
         move_key(&mut index.host_servers, old.and_then(host), new.and_then(host));
+        let group = |s: &Self| s.server_group.map(|g| (g, s.id));
+        move_key(&mut index.server_group_members, old.and_then(group), new.and_then(group));
         let same_claims = match (old, new) {
-            (Some(old), Some(new)) => old.claims().eq(new.claims()) && old.size == new.size,
+            (Some(old), Some(new)) => {
+                old.claims().eq(new.claims()) && old.size == new.size && old.is_busy() == new.is_busy()
+            }
             _ => false,
         };
         if !same_claims {
@@ -355,6 +412,24 @@ impl Index {
         let refs = self.order_refs.range((server, HostId(uuid::Uuid::nil()))..);
         let refs = refs.take_while(move |((s, _), _)| *s == server);
         refs.filter(move |(_, order)| order.seq >= seq).map(|((_, host), _)| *host)
+    }
+
+    /// The aggregates of a host.
+    pub fn aggregates_of(&self, host: HostId) -> impl Iterator<Item = AggregateId> + '_ {
+        let all = self.host_aggregates.range((host, AggregateId::default())..);
+        all.take_while(move |(h, _)| *h == host).map(|(_, aggregate)| *aggregate)
+    }
+
+    /// The servers of a server group.
+    pub fn members_of(&self, group: ServerGroupId) -> impl Iterator<Item = ServerId> + '_ {
+        let all = self.server_group_members.range((group, ServerId::default())..);
+        all.take_while(move |(g, _)| *g == group).map(|(_, server)| *server)
+    }
+
+    /// How many server groups a project has.
+    pub fn server_group_count(&self, project: ProjectId) -> usize {
+        let all = self.project_server_groups.range((project, ServerGroupId::default())..);
+        all.take_while(|(p, _)| *p == project).count()
     }
 
     /// The highest address given out between two.
@@ -455,9 +530,12 @@ impl Index {
                 let add =
                     |field: &mut u64, amount: u64| *field = field.saturating_add_signed(sign * amount as i64);
                 add(&mut taken.servers, 1);
+                add(&mut taken.busy, u64::from(server.is_busy()));
                 add(&mut taken.capacity.vcpus, u64::from(size.vcpus));
                 add(&mut taken.capacity.memory_mb, u64::from(size.ram_mb));
                 add(&mut taken.capacity.disk_gb, size.all_disk_gb());
+                let taken = *taken;
+                self.rooms.take(host, taken);
             }
         }
     }

@@ -4,6 +4,7 @@
 //! Architecture invariant: this crate is pure. It does no I/O, reads no clock, draws no randomness but what it is
 //! handed, and knows no async.
 
+pub mod aggregate;
 pub mod disk_copy;
 pub mod enrolment;
 pub mod error;
@@ -22,8 +23,10 @@ pub mod policy;
 pub mod port;
 pub mod quota;
 pub mod record;
+pub mod room;
 pub mod security_group;
 pub mod server;
+pub mod server_group;
 pub mod state;
 pub mod subnet;
 pub mod time;

@@ -191,6 +191,11 @@ actions! {
     OperationReadHost "os_compute_api:os-instance-actions:events:details" Admin;
     ZoneRead "os_compute_api:os-availability-zone:list" Anyone;
     ZoneReadDetail "os_compute_api:os-availability-zone:detail" Admin;
+    AggregateRead "os_compute_api:os-aggregates:index" Admin;
+    AggregateWrite "os_compute_api:os-aggregates:create" Admin;
+    ServerGroupRead "os_compute_api:os-server-groups:show" Reader;
+    ServerGroupReadAll "os_compute_api:os-server-groups:index:all_projects" Admin;
+    ServerGroupWrite "os_compute_api:os-server-groups:create" Member;
     HypervisorRead "os_compute_api:os-hypervisors:list" Admin;
     ServiceRead "os_compute_api:os-services:list" Admin;
     ServiceWrite "os_compute_api:os-services:update" Admin;
@@ -208,6 +213,7 @@ actions! {
     NetworkQuotaWrite "update_quota" Admin;
 
     PlacementRead "placement:resource_providers:list" Admin;
+    PlacementWrite "placement:resource_providers:inventories:update" Admin;
     OperatorRead "lenticular:operator:read" Admin;
     HostEnrol "lenticular:hosts:enrol" Admin;
     HostRetire "lenticular:hosts:retire" Admin;

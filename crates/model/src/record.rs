@@ -154,6 +154,8 @@ kinds! {
         Enrolment "enrolment" Hot crate::enrolment::Enrolment, crate::EnrolmentId, enrolments;
         JoinToken "join_token" Hot crate::enrolment::JoinToken, crate::JoinTokenId, join_tokens;
         Contact "contact" Volatile crate::host::Contact, crate::HostId, contacts;
+        Aggregate "aggregate" Hot crate::aggregate::Aggregate, crate::AggregateId, aggregates;
+        ServerGroup "server_group" Hot crate::server_group::ServerGroup, crate::ServerGroupId, server_groups;
         Server "server" Hot crate::server::Server, crate::ServerId, servers;
         Operation "operation" Hot crate::operation::Operation, crate::OperationId, operations;
         Migration "migration" Hot crate::migration::Migration, crate::MigrationId, migrations;

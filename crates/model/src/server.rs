@@ -19,8 +19,8 @@ use crate::{
     flavor::Size,
     migration::{Shape, Ticket, Unconfirmed},
     operation::Action,
-    record, FlavorId, HostId, ImageId, NetworkId, OperationId, PortId, ProjectId, ServerId, Timestamp,
-    UserId,
+    record, FlavorId, HostId, ImageId, NetworkId, OperationId, PortId, ProjectId, ServerGroupId, ServerId,
+    Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -135,6 +135,17 @@ pub struct Key {
     pub public_key: String,
 }
 
+/// What its owner told the scheduler beside its group: it holds for later moves too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hints {
+    /// It goes where one of these is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub same_host: Vec<ServerId>,
+    /// It goes where none of these is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub different_host: Vec<ServerId>,
+}
+
 /// What is known since a restore of where a server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -204,6 +215,12 @@ record! {
         /// The zone its owner asked for.
         #[serde(default)]
         pub wanted_zone: Option<String>,
+        /// The server group that it belongs to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub server_group: Option<ServerGroupId>,
+        /// What its owner told the scheduler.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub hints: Option<Box<Hints>>,
         /// Groups servers made by one request.
         pub reservation_id: Arc<str>,
         /// Its place among the servers made by one request.
@@ -311,6 +328,11 @@ impl Server {
             false => (last.from, last.shape.size),
         });
         here.into_iter().chain(there).chain(back)
+    }
+
+    /// True while its disk is made or moved: a load on its hosts beside what it takes.
+    pub fn is_busy(&self) -> bool {
+        self.condition == Condition::Building || self.ticket.is_some()
     }
 
     /// The flavor that it has, as it was when the server took it.

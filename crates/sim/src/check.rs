@@ -8,15 +8,19 @@ use crate::{
 };
 use lenticular_model::{
     disk_copy::Fate,
-    host::{Capacity, SILENT_AFTER_S},
+    host::SILENT_AFTER_S,
     index::Taken,
     migration::Phase,
     operation::{Action, Operation},
     server::{Condition, Server, Wanted},
+    server_group::Policy,
     HostId, Kind, ServerId, State, Timestamp,
 };
 use lenticular_store::{Commit, Page, Reader};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// How late the notice of a host's silence may come, in milliseconds.
 const NOTICE_MS: i64 = 2_000;
@@ -115,6 +119,7 @@ impl World {
             self.note_restored(old, new);
             self.check_placement((before, commit.at), id, old, new);
             self.check_lifeline(after, id, old, new);
+            self.check_group(after, new);
         }
         if let Err(what) = usage_is_right(after, self.plane.restores > 0) {
             self.violate(4, what);
@@ -202,6 +207,33 @@ impl World {
                 host.intent, host.silent_since
             );
             self.violate(4, format!("{name} is placed on {}: {what}", host.name));
+        }
+    }
+
+    /// 5: no commit breaks a server group. Where a server goes, and where its way back is held open, it counts as there.
+    fn check_group(&mut self, after: &State, new: Option<&Arc<Server>>) {
+        let Some(group) = new.and_then(|s| after.server_groups.get(&s.server_group?)) else { return };
+        let mut members: BTreeMap<HostId, BTreeSet<ServerId>> = BTreeMap::new();
+        for server in after.servers.values().filter(|s| s.server_group == Some(group.id)) {
+            for (host, _) in server.claims() {
+                members.entry(host).or_default().insert(server.id);
+            }
+        }
+        let most = members.values().map(BTreeSet::len).max().unwrap_or(0);
+        let all: BTreeSet<&ServerId> = members.values().flatten().collect();
+        self.coverage.note("group", group.policy.name());
+        // Where guests were found after the store went back to a backup is no decision of anybody's.
+        let found = self.plane.restores > 0;
+        let broken = match group.policy {
+            _ if found => false,
+            // One alone may be on its way.
+            Policy::Affinity => all.len() > 1 && members.len() > 1,
+            Policy::AntiAffinity => most > group.most_on_one_host() as usize,
+            Policy::SoftAffinity | Policy::SoftAntiAffinity => false,
+        };
+        if broken {
+            let what = format!("the {} group {} has {members:?}", group.policy.name(), group.name);
+            self.violate(5, what);
         }
     }
 
@@ -448,6 +480,7 @@ fn usage_is_right(state: &State, restored: bool) -> Result<(), String> {
         for (host, size) in server.claims() {
             let of_host = taken.entry(host).or_default();
             of_host.servers += 1;
+            of_host.busy += u64::from(server.is_busy());
             of_host.capacity.vcpus += u64::from(size.vcpus);
             of_host.capacity.memory_mb += u64::from(size.ram_mb);
             of_host.capacity.disk_gb += size.all_disk_gb();
@@ -459,7 +492,7 @@ fn usage_is_right(state: &State, restored: bool) -> Result<(), String> {
         if counted != indexed {
             return Err(format!("{} has {counted:?} by count and {indexed:?} by index", host.name));
         }
-        let has = Capacity { vcpus: host.vcpus_to_give(), ..host.capacity };
+        let has = host.to_give();
         let uses = counted.capacity;
         if restored {
             continue;

@@ -96,7 +96,8 @@ impl World {
                 let count = if self.rng.chance(200) { self.rng.range(2, 5) as u32 } else { 1 };
                 let host = self.rng.chance(150).then(|| self.rng.index(self.hosts.len()));
                 let level = if host.is_some() { RoleLevel::Admin } else { RoleLevel::Member };
-                Some((self.create(flavor, count, host), level))
+                let ask = self.create(flavor, count, host);
+                Some((self.in_group(tenant, ask), level))
             }
             (23..=30, Some(id)) => member(Ask::Start(id)),
             (31..=38, Some(id)) => member(Ask::Stop(id)),
@@ -143,12 +144,24 @@ impl World {
             config_drive: false,
             zone: None,
             host: host.map(|n| self.hosts[n].name.clone()),
+            group: None,
+            hints: Default::default(),
             disk_config_manual: false,
             access_ipv4: String::new(),
             access_ipv6: String::new(),
             min_count: count,
             max_count: count,
         }))
+    }
+
+    /// The same request, sometimes for servers in one of the tenant's groups.
+    fn in_group(&mut self, tenant: usize, ask: Ask) -> Ask {
+        let Ask::Create(new) = ask else { return ask };
+        let project = self.clients.tenants[tenant];
+        let groups = self.plane.published.server_groups.values().filter(|g| g.project_id == project);
+        let groups: Vec<_> = groups.map(|g| g.id).collect();
+        let group = if self.rng.chance(400) { self.rng.pick(&groups).copied() } else { None };
+        Ask::Create(Box::new(NewServers { group, ..*new }))
     }
 
     /// A server of the tenant that it last heard to be there.

@@ -86,6 +86,8 @@ names! {
         AbsenceIsAnOrder "absence-is-an-order";
         /// The scheduler does not look at hosts' intent.
         PlacesAnywhere "places-anywhere";
+        /// The scheduler does not hear of server groups.
+        IgnoresGroups "ignores-groups";
         /// The control plane confirms tombstones by itself.
         BuriesEarly "buries-early";
         /// Observations of stopped guests are dropped on their way.

@@ -6,7 +6,10 @@ use crate::{
     event::{Ask, Request},
 };
 use lenticular_control::{
-    command::{host, image, migrate, port, security_group, server, server_create},
+    command::{
+        host, image, migrate, port, security_group, server, server_create,
+        server_group::{self, NewServerGroup},
+    },
     reconcile::{self, Key},
 };
 use lenticular_model::{
@@ -19,6 +22,7 @@ use lenticular_model::{
     policy::{Caller, RoleLevel, Scope},
     port::Port,
     server::{Server, Wanted},
+    server_group::Policy,
     Cause, FlavorId, HostId, ImageId, PortId, ServerId, Timestamp, Txn,
 };
 use lenticular_store::Job;
@@ -132,7 +136,12 @@ fn run_ask(
 ) -> Result<()> {
     match ask {
         Ask::Create(new) => {
-            done.created = server_create::create(txn, caller, (**new).clone())?;
+            let mut new = (**new).clone();
+            let late = if mutation == Some(Mutation::IgnoresGroups) { new.group.take() } else { None };
+            done.created = server_create::create(txn, caller, new)?;
+            for id in done.created.iter().filter(|_| late.is_some()) {
+                txn.update::<Server>(id, |s| s.server_group = late);
+            }
             if mutation == Some(Mutation::PlacesAnywhere) {
                 place_anywhere(txn, &done.created);
             }
@@ -206,6 +215,22 @@ fn bury_early(txn: &mut Txn<'_>, id: ServerId) {
     }
 }
 
+/// Gives a tenant a server group of each policy, and one in which two may share a host.
+fn furnish_groups(txn: &mut Txn<'_>, clients: &Clients, tenant: usize) -> Result<()> {
+    let caller = Caller {
+        user_id: clients.users[tenant],
+        scope: Scope::Project(clients.tenants[tenant]),
+        level: RoleLevel::Member,
+        request_id: "req-0".to_owned(),
+    };
+    let all = Policy::ALL.into_iter().map(|policy| (policy, None));
+    for (policy, max_server_per_host) in all.chain([(Policy::AntiAffinity, Some(2))]) {
+        let name = policy.name().to_owned();
+        server_group::create(txn, &caller, NewServerGroup { name, policy, max_server_per_host })?;
+    }
+    Ok(())
+}
+
 /// Fills a new cloud with what clients need: their projects, an image, and a flavor that no host can hold.
 pub(crate) fn furnish(txn: &mut Txn<'_>, clients: &Clients) -> Result<ImageId> {
     for (number, id) in clients.tenants.iter().enumerate() {
@@ -224,6 +249,7 @@ pub(crate) fn furnish(txn: &mut Txn<'_>, clients: &Clients) -> Result<ImageId> {
             unknown: Default::default(),
         });
         security_group::ensure_default(txn, *id);
+        furnish_groups(txn, clients, number)?;
     }
     txn.put(Flavor {
         id: FlavorId::from(GIANT),

@@ -1,6 +1,7 @@
 //! The indexes of a State against those of the same records loaded anew.
 
 use lenticular_model::{
+    aggregate::Aggregate,
     disk_copy::DiskCopy,
     flavor::Flavor,
     host::Host,
@@ -14,6 +15,7 @@ use lenticular_model::{
     quota::Quota,
     security_group::{SecurityGroup, SecurityGroupRule},
     server::Server,
+    server_group::ServerGroup,
     subnet::Subnet,
     HostId, Record, ServerId, State,
 };
@@ -23,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 macro_rules! every_record {
     ($each:ident) => {
         $each!(
-            Domain Project User Role RoleAssignment Revocation Quota Image Flavor Keypair Host Server Operation Migration DiskCopy
+            Domain Project User Role RoleAssignment Revocation Quota Image Flavor Keypair Host Aggregate ServerGroup Server Operation Migration DiskCopy
             Network Subnet Port SecurityGroup SecurityGroupRule
         )
     };
@@ -112,7 +114,8 @@ pub fn same_indexes(state: &State, other: &State) -> Result<(), String> {
         host_names server_order project_servers host_servers project_usage server_operations server_migrations disk_copies server_copies
         project_networks
         open_networks network_subnets network_ports project_ports server_ports device_ports addresses macs
-        project_groups group_rules group_ports);
+        project_groups group_rules group_ports rooms aggregate_names aggregate_numbers host_aggregates
+        project_server_groups server_group_members);
     let empty = Default::default();
     let hosts = a.host_usage.keys().chain(b.host_usage.keys());
     for host in hosts {

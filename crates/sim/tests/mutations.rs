@@ -51,6 +51,11 @@ fn a_scheduler_that_places_anywhere_is_noticed() {
 }
 
 #[test]
+fn a_scheduler_that_ignores_groups_is_noticed() {
+    assert_noticed(Mutation::IgnoresGroups, &[5]);
+}
+
+#[test]
 fn a_tombstone_that_goes_early_is_noticed() {
     assert_noticed(Mutation::BuriesEarly, &[1, 6]);
 }

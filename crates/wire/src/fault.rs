@@ -70,9 +70,15 @@ pub fn body(service: Service, status: u16, error: &Error, request_id: &str) -> V
             };
             json!({"NeutronError": {"type": kind, "message": message, "detail": ""}})
         }
-        Service::Placement => json!({"errors": [{
-            "status": status, "title": title, "detail": message, "request_id": request_id,
-        }]}),
+        Service::Placement => {
+            let mut one =
+                json!({"status": status, "title": title, "detail": message, "request_id": request_id});
+            // Clients that were overtaken know it by its code, and try again.
+            if !error.code.is_empty() {
+                one["code"] = json!(error.code);
+            }
+            json!({ "errors": [one] })
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The operators' API: what OpenStack's has no words for.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Where a server is, from every side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,8 +83,28 @@ pub struct Explanation {
     pub accepted: Vec<(String, f64)>,
     /// How many passed.
     pub accepted_count: usize,
-    /// Hosts that were refused: filter, reason, hosts.
+    /// Hosts that were refused: filter, reason, hosts; of many only a few.
     pub refused: Vec<Refusal>,
+    /// How many hosts each filter refused.
+    #[serde(default)]
+    pub counts: BTreeMap<String, usize>,
+    /// What every filter says of hosts if the server were placed now; of many hosts only the first.
+    #[serde(default)]
+    pub now: Vec<HostWord>,
+    /// How many hosts there are now.
+    #[serde(default)]
+    pub now_count: usize,
+}
+
+/// What every filter says of a host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostWord {
+    /// The host's name.
+    pub host: String,
+    /// Its weight among those that pass; `None` if it does not.
+    pub weight: Option<f64>,
+    /// Each filter, in the order in which they are asked, with why it refuses if it does.
+    pub words: Vec<(String, Option<String>)>,
 }
 
 /// Hosts that were refused for one reason.

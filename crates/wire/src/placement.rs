@@ -1,8 +1,15 @@
-//! Placement's bodies: hosts as resource providers, read-only and derived.
+//! Placement's bodies: hosts as resource providers, derived but for what operators decide of their resources.
 
-use crate::microversion::Microversion;
-use lenticular_model::{host::Host, server::Server, State};
+use crate::{microversion::Microversion, request};
+use lenticular_model::{
+    error::{Error, Result},
+    host::Host,
+    server::Server,
+    State,
+};
+use serde::Deserialize;
 use serde_json::{json, Map, Value};
+use std::collections::BTreeMap;
 
 /// The version document.
 pub fn versions(url: &str) -> Value {
@@ -39,23 +46,100 @@ pub fn provider(host: &Host, version: Microversion) -> Value {
 
 /// A number that changes with the host's record.
 pub fn generation(host: &Host) -> i64 {
-    host.updated_at.unwrap_or(host.created_at).unix_s()
+    host.updated_at.unwrap_or(host.created_at).0
+}
+
+/// What a host has to give of one class, and how.
+fn inventory(total: u64, reserved: u64, ratio: f64) -> Value {
+    json!({"total": total, "reserved": reserved, "min_unit": 1, "max_unit": total.max(1), "step_size": 1,
+           "allocation_ratio": ratio})
+}
+
+/// What a host has to give, by class.
+fn all_inventories(host: &Host) -> Map<String, Value> {
+    let (all, kept, ratios) = (host.capacity, host.share.reserved, host.ratios());
+    let classes = [
+        ("VCPU", inventory(all.vcpus, kept.vcpus, ratios.cpu)),
+        ("MEMORY_MB", inventory(all.memory_mb, kept.memory_mb, ratios.ram)),
+        ("DISK_GB", inventory(all.disk_gb, kept.disk_gb, ratios.disk)),
+    ];
+    classes.into_iter().map(|(class, inventory)| (class.to_owned(), inventory)).collect()
 }
 
 /// What a host has to give.
 pub fn inventories(host: &Host) -> Value {
-    let class = |total: u64, ratio: f64| {
-        json!({"total": total, "reserved": 0, "min_unit": 1, "max_unit": total.max(1), "step_size": 1,
-               "allocation_ratio": ratio})
+    json!({"resource_provider_generation": generation(host), "inventories": all_inventories(host)})
+}
+
+/// What a host has to give of one class.
+///
+/// # Errors
+/// There is no such class.
+pub fn one_inventory(host: &Host, class: &str) -> Result<Value> {
+    let mut inventory = all_inventories(host).remove(class).ok_or_else(|| no_class(host, class))?;
+    inventory["resource_provider_generation"] = json!(generation(host));
+    Ok(inventory)
+}
+
+/// That a host has nothing of a class.
+pub fn no_class(host: &Host, class: &str) -> Error {
+    Error::not_found_text(format!("No inventory of class {class} found for resource provider {}", host.id))
+}
+
+/// What is to hold for one class; what is not said is as a new inventory has it.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetInventory {
+    /// How much there is.
+    pub total: u64,
+    /// How much is kept back.
+    #[serde(default)]
+    pub reserved: u64,
+    /// How often the rest is given out.
+    #[serde(default = "one")]
+    pub allocation_ratio: f64,
+    /// Taken, and changes nothing.
+    #[serde(default)]
+    pub min_unit: Option<u64>,
+    /// Taken, and changes nothing.
+    #[serde(default)]
+    pub max_unit: Option<u64>,
+    /// Taken, and changes nothing.
+    #[serde(default)]
+    pub step_size: Option<u64>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Reads `PUT …/inventories`: the generation that the caller knows, and what is to hold for each class.
+///
+/// # Errors
+/// The body is not one.
+pub fn read_inventories(body: Value) -> Result<(i64, BTreeMap<String, SetInventory>)> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body {
+        resource_provider_generation: i64,
+        inventories: BTreeMap<String, SetInventory>,
+    }
+    let asked: Body = request::read_value("inventories", body)?;
+    Ok((asked.resource_provider_generation, asked.inventories))
+}
+
+/// Reads `PUT …/inventories/{class}`.
+///
+/// # Errors
+/// The body is not one.
+pub fn read_inventory(body: Value) -> Result<(i64, SetInventory)> {
+    let Value::Object(mut fields) = body else {
+        return Err(Error::invalid("The request's body must be a JSON object."));
     };
-    json!({
-        "resource_provider_generation": generation(host),
-        "inventories": {
-            "VCPU": class(host.capacity.vcpus, host.cpu_ratio),
-            "MEMORY_MB": class(host.capacity.memory_mb, 1.0),
-            "DISK_GB": class(host.capacity.disk_gb, 1.0),
-        },
-    })
+    let generation = fields.remove("resource_provider_generation").as_ref().and_then(Value::as_i64);
+    let generation =
+        generation.ok_or_else(|| Error::invalid("'resource_provider_generation' is a required property"))?;
+    Ok((generation, request::read(fields)?))
 }
 
 /// What a host's servers take.

@@ -83,6 +83,15 @@ impl Runtime {
     }
 }
 
+/// The first format of the state that knows of moves between hosts. Before it no host could hand a guest over, so there
+/// is nothing in an older one that must not be forgotten.
+const FIRST_WITH_MOVES: u32 = 2;
+
+#[derive(serde::Deserialize)]
+struct Format {
+    version: u32,
+}
+
 fn read(path: &Path, boot_id: &str, parallel_max: usize) -> Result<Core, AgentError> {
     let trouble = |why: String, remedy| AgentError::State { path: path.display().to_string(), why, remedy };
     match std::fs::read(path) {
@@ -93,6 +102,11 @@ fn read(path: &Path, boot_id: &str, parallel_max: usize) -> Result<Core, AgentEr
         Ok(bytes) => {
             let remedy =
                 "Move it away to go on without it: guests are found again by their disks and processes.";
+            if serde_json::from_slice(&bytes).is_ok_and(|Format { version }| version < FIRST_WITH_MOVES) {
+                // What it says beyond what disks and processes do is told anew by the control plane.
+                tracing::warn!(path = %path.display(), "an older version's state is passed over; guests are found again");
+                return Ok(Core::new(boot_id.to_owned(), parallel_max));
+            }
             let snapshot = serde_json::from_slice(&bytes).map_err(|e| trouble(e.to_string(), remedy))?;
             Core::restore(snapshot, boot_id.to_owned(), parallel_max)
                 .map_err(|e| trouble(e.to_string(), "Nothing was changed."))
@@ -114,4 +128,21 @@ pub(crate) fn take_state_dir(dir: &Path) -> Result<File, AgentError> {
         )
     })?;
     Ok(lock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_an_older_version_is_passed_over_and_that_of_a_newer_one_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.json");
+        std::fs::write(&path, r#"{"version": 1, "boot_id": "a", "guests": [["x", {"order": {}}]]}"#).unwrap();
+        assert_eq!(read(&path, "a", 1).unwrap().servers().count(), 0);
+        let newer =
+            r#"{"version": 99, "boot_id": "a", "incarnation": null, "applied_upto": 0, "guests": []}"#;
+        std::fs::write(&path, newer).unwrap();
+        assert!(read(&path, "a", 1).unwrap_err().to_string().contains("format 99"));
+    }
 }

@@ -23,7 +23,12 @@ use std::{
 };
 use tokio::{io::AsyncReadExt, sync::watch};
 
-#[allow(dead_code, reason = "not every test has real guests")]
+#[allow(
+    dead_code,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "not every test has real guests; those that have end the processes that they started"
+)]
 pub mod qemu;
 
 pub struct Cloud {

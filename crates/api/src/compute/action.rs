@@ -62,8 +62,23 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
         "forceDelete" => {
             ctx.commit("server delete", move |txn, caller| server::delete(txn, caller, id)).await?;
         }
+        "os-migrateLive" | "migrate" | "resize" | "confirmResize" | "revertResize" | "evacuate" => {
+            return act_on_place(&ctx, id, &name, args).await;
+        }
+        "os-getConsoleOutput" => return console(&ctx, id, args).await,
+        other => {
+            let why = format!("There is no such action: {other}");
+            return Err(Error::invalid(why).into());
+        }
+    }
+    empty(202)
+}
+
+/// Actions by which a server goes to another host, or gets another size.
+async fn act_on_place(ctx: &Ctx, id: ServerId, name: &str, args: Value) -> Handled {
+    match name {
         "os-migrateLive" => {
-            let host = super::migrate::live_target(ctx.version, arguments(&name, args)?)?;
+            let host = super::migrate::live_target(ctx.version, arguments(name, args)?)?;
             ctx.commit("server live-migrate", move |txn, caller| {
                 migrate::live_migrate(txn, caller, id, host.as_deref())
             })
@@ -77,7 +92,7 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
             .await?;
         }
         "resize" => {
-            let flavor = super::migrate::flavor(arguments(&name, args)?)?;
+            let flavor = super::migrate::flavor(arguments(name, args)?)?;
             ctx.commit("server resize", move |txn, caller| migrate::resize(txn, caller, id, &flavor)).await?;
         }
         "confirmResize" => {
@@ -87,12 +102,7 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
         "revertResize" => {
             ctx.commit("server revert resize", move |txn, caller| migrate::revert(txn, caller, id)).await?;
         }
-        "evacuate" => return evacuate(&ctx, id, args).await,
-        "os-getConsoleOutput" => return console(&ctx, id, args).await,
-        other => {
-            let why = format!("There is no such action: {other}");
-            return Err(Error::invalid(why).into());
-        }
+        _ => return evacuate(ctx, id, args).await,
     }
     empty(202)
 }

@@ -8,7 +8,7 @@ use crate::{
     page,
 };
 use axum::extract::Path;
-use lenticular_control::command::{fence, host};
+use lenticular_control::command::{aggregate, fence, host};
 use lenticular_model::{
     error::{Error, Result},
     host::{Host, Intent},
@@ -78,8 +78,13 @@ fn brief_hypervisor(ctx: &Ctx, host: &Host) -> Value {
     })
 }
 
-fn taken(ctx: &Ctx, host: &Host) -> Taken {
-    ctx.state.index.host_usage.get(&host.id).copied().unwrap_or_default()
+/// What is taken of a host: by its servers, and, as Nova counts, by what is kept back for itself.
+fn used(ctx: &Ctx, host: &Host) -> Taken {
+    let mut used = ctx.state.index.host_usage.get(&host.id).copied().unwrap_or_default();
+    used.capacity.vcpus += host.share.reserved.vcpus;
+    used.capacity.memory_mb += host.share.reserved.memory_mb;
+    used.capacity.disk_gb += host.share.reserved.disk_gb;
+    used
 }
 
 fn service_of(ctx: &Ctx, host: &Host) -> Value {
@@ -92,8 +97,7 @@ fn service_of(ctx: &Ctx, host: &Host) -> Value {
 
 fn full_hypervisor(ctx: &Ctx, host: &Host) -> Value {
     let mut view = brief_hypervisor(ctx, host);
-    let kind = if host.hypervisor.driver == "qemu" { "QEMU" } else { "fake" };
-    view["hypervisor_type"] = json!(kind);
+    view["hypervisor_type"] = json!(host.hypervisor.kind());
     view["hypervisor_version"] = json!(host.hypervisor.version);
     view["host_ip"] = json!(host.address);
     view["service"] = service_of(ctx, host);
@@ -101,7 +105,7 @@ fn full_hypervisor(ctx: &Ctx, host: &Host) -> Value {
     if ctx.version.has(88) {
         view["uptime"] = Value::Null;
     } else {
-        let (all, used) = (host.capacity, taken(ctx, host));
+        let (all, used) = (host.capacity, used(ctx, host));
         view["vcpus"] = json!(all.vcpus);
         view["vcpus_used"] = json!(used.capacity.vcpus);
         view["memory_mb"] = json!(all.memory_mb);
@@ -112,7 +116,7 @@ fn full_hypervisor(ctx: &Ctx, host: &Host) -> Value {
         view["free_disk_gb"] = json!(all.disk_gb as i64 - used.capacity.disk_gb as i64);
         view["disk_available_least"] = view["free_disk_gb"].clone();
         view["running_vms"] = json!(used.servers);
-        view["current_workload"] = json!(0);
+        view["current_workload"] = json!(used.busy);
         // A text until 2.28 made it an object.
         view["cpu_info"] = if ctx.version.has(28) { cpu } else { json!(cpu.to_string()) };
     }
@@ -174,7 +178,7 @@ pub async fn statistics(ctx: Ctx) -> Handled {
     }
     let mut sum: BTreeMap<&str, i64> = BTreeMap::new();
     for host in by_name(&ctx) {
-        let (all, used) = (host.capacity, taken(&ctx, host));
+        let (all, used) = (host.capacity, used(&ctx, host));
         let mut add = |name, n: u64| *sum.entry(name).or_default() += n as i64;
         add("count", 1);
         add("vcpus", all.vcpus);
@@ -345,6 +349,7 @@ pub async fn delete_service(ctx: Ctx, Path(id): Path<String>) -> Handled {
                 host.name
             )));
         }
+        aggregate::forget_host(txn, id);
         txn.delete::<Host>(&id);
         Ok(())
     })

@@ -1,6 +1,7 @@
 //! Nova.
 
 mod action;
+mod aggregate;
 mod flavor;
 mod host;
 mod keypair;
@@ -12,6 +13,7 @@ mod operation;
 mod pattern;
 mod quota;
 mod server;
+mod server_group;
 
 use crate::{
     app::{json, App},
@@ -67,6 +69,28 @@ pub fn routes() -> Router<App> {
         )
         .route("/os-keypairs", get(keypair::list).post(keypair::create))
         .route("/os-keypairs/{name}", get(keypair::show).delete(keypair::delete))
+        .route("/limits", get(quota::limits))
+        .route("/os-quota-sets/{project}", get(quota::show).put(quota::update).delete(quota::reset))
+        .route("/os-quota-sets/{project}/defaults", get(quota::defaults))
+        .route("/os-quota-sets/{project}/detail", get(quota::detail))
+        .route("/extensions", get(extensions))
+        .route("/servers/{id}/migrations", get(migration::of_server))
+        .route("/servers/{id}/migrations/{number}", get(migration::show).delete(migration::abort))
+        .route("/servers/{id}/migrations/{number}/action", post(migration::act))
+        .route("/os-migrations", get(migration::list))
+        .merge(placing());
+    Router::new()
+        .route("/compute", get(versions))
+        .route("/compute/", get(versions))
+        .nest("/compute/v2.1", v21)
+        .route("/compute/v2.1/", get(version))
+        .route("/compute/v2", get(old_version))
+        .route("/compute/v2/", get(old_version))
+}
+
+/// Hosts, and what decides where servers go.
+fn placing() -> Router<App> {
+    Router::new()
         .route("/os-availability-zone", get(host::zones))
         .route("/os-availability-zone/detail", get(host::zones_detail))
         .route("/os-hypervisors", get(host::hypervisors))
@@ -75,24 +99,12 @@ pub fn routes() -> Router<App> {
         .route("/os-hypervisors/{id}", get(host::hypervisor))
         .route("/os-services", get(host::services))
         .route("/os-services/{id}", put(host::update_service).delete(host::delete_service))
-        .route("/limits", get(quota::limits))
-        .route("/os-quota-sets/{project}", get(quota::show).put(quota::update).delete(quota::reset))
-        .route("/os-quota-sets/{project}/defaults", get(quota::defaults))
-        .route("/os-quota-sets/{project}/detail", get(quota::detail))
-        .route("/extensions", get(extensions))
-        .route("/os-server-groups", get(server_groups))
-        .route("/os-aggregates", get(aggregates))
-        .route("/servers/{id}/migrations", get(migration::of_server))
-        .route("/servers/{id}/migrations/{number}", get(migration::show).delete(migration::abort))
-        .route("/servers/{id}/migrations/{number}/action", post(migration::act))
-        .route("/os-migrations", get(migration::list));
-    Router::new()
-        .route("/compute", get(versions))
-        .route("/compute/", get(versions))
-        .nest("/compute/v2.1", v21)
-        .route("/compute/v2.1/", get(version))
-        .route("/compute/v2", get(old_version))
-        .route("/compute/v2/", get(old_version))
+        .route("/os-server-groups", get(server_group::list).post(server_group::create))
+        .route("/os-server-groups/{id}", get(server_group::show).delete(server_group::delete))
+        .route("/os-aggregates", get(aggregate::list).post(aggregate::create))
+        .route("/os-aggregates/{id}", get(aggregate::show).put(aggregate::update).delete(aggregate::delete))
+        .route("/os-aggregates/{id}/action", post(aggregate::act))
+        .route("/os-aggregates/{id}/images", post(aggregate::images))
 }
 
 async fn versions(State(app): State<App>) -> Handled {
@@ -111,16 +123,6 @@ async fn old_version(State(app): State<App>) -> Handled {
 
 async fn extensions(_: crate::ctx::Ctx) -> Handled {
     json(200, &json!({"extensions": []}))
-}
-
-/// There are none of these yet; a listing that says so is the truth.
-async fn server_groups(_: crate::ctx::Ctx) -> Handled {
-    json(200, &json!({"server_groups": []}))
-}
-
-async fn aggregates(ctx: crate::ctx::Ctx) -> Handled {
-    lenticular_model::policy::check(&ctx.caller, lenticular_model::policy::Action::HypervisorRead, None)?;
-    json(200, &json!({"aggregates": []}))
 }
 
 /// Reads a server's id; one that is malformed is one that is not there.

@@ -103,6 +103,7 @@ pub async fn detail(ctx: Ctx, Path(text): Path<String>) -> Handled {
         "instances" => used.instances,
         "cores" => used.cores,
         "ram" => used.ram,
+        "server_groups" => ctx.state.index.server_group_count(id) as i64,
         _ => 0,
     };
     let set = view(&ctx, &quota::limits(&ctx.state, Service::Compute, id));
@@ -156,7 +157,7 @@ pub async fn limits(ctx: Ctx) -> Handled {
         "totalInstancesUsed": used.instances,
         "totalCoresUsed": used.cores,
         "totalRAMUsed": used.ram,
-        "totalServerGroupsUsed": 0,
+        "totalServerGroupsUsed": ctx.state.index.server_group_count(id),
     });
     if !ctx.version.has(36) {
         for name in ["maxSecurityGroups", "maxSecurityGroupRules", "maxTotalFloatingIps"] {

@@ -112,6 +112,8 @@ fn to_command(ctx: &Ctx, asked: CreateServer) -> Result<NewServers> {
         tags: asked.tags,
         config_drive: asked.config_drive,
         zone,
+        group: asked.group,
+        hints: asked.hints,
         host: asked.host.or(asked.hypervisor_hostname).or(zone_host),
         disk_config_manual: asked.disk_config == Some(DiskConfig::Manual),
         access_ipv4: asked.access_ipv4.unwrap_or_default(),

@@ -7,7 +7,7 @@
 //!      └──────────────────── retired ─────────────┘      (a token that replaces: old certificates end at once)
 //! ```
 
-use super::{migration, operation, server};
+use super::{aggregate, migration, operation, server};
 use lenticular_model::{
     enrolment::{is_host_name, Enrolment, Issued, JoinToken, Use, HOST_NAME_MAX},
     error::{Error, Result},
@@ -252,6 +252,7 @@ pub fn retire(txn: &mut Txn<'_>, caller: &Caller, name: &str, force: bool) -> Re
         for server in comes_to(txn, host.id) {
             migration::fail(txn, &server, format!("The target host {name} was retired."));
         }
+        aggregate::forget_host(txn, host.id);
         txn.delete::<Contact>(&host.id);
         txn.delete::<Host>(&host.id);
     }

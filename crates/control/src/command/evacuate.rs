@@ -48,11 +48,10 @@ pub fn evacuate(
     }
     let moves = Moves { from: lost.id, live: false, may_stay: false, has: server.size };
     let ask = Ask {
-        size: Some(server.size),
-        zone: server.wanted_zone.clone(),
         host: host.map(str::to_owned),
         arch: Some(lost.hypervisor.arch.clone()).filter(|arch| !arch.is_empty()),
         moves: Some(moves),
+        ..Ask::of_server(txn, &server)
     };
     let (Some(to), _) = schedule(txn, &ask) else {
         return Err(Error::invalid(schedule(txn, &ask).1.explain()));

@@ -89,6 +89,7 @@ pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<Contact> {
                 name: intro.name,
                 intent: Intent::Enabled,
                 zone: intro.zone,
+                own_zone: None,
                 address: intro.address,
                 peer_address: intro.peer_address,
                 capacity: intro.capacity,
@@ -99,6 +100,7 @@ pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<Contact> {
                 fence: None,
                 unheard: false,
                 cpu_ratio: CPU_RATIO,
+                share: Default::default(),
                 unknown: Default::default(),
             });
         }

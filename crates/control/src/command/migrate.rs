@@ -8,7 +8,7 @@ use super::{
 use crate::schedule::{schedule, Ask, Moves, Verdict};
 use lenticular_model::{
     error::{Error, Result},
-    flavor::{Flavor, Size},
+    flavor::Flavor,
     migration::{Leg, Manner, Migration, Phase, Purpose, Shape, Unconfirmed},
     operation::Action as Operation,
     policy::{self, Action, Caller},
@@ -30,7 +30,7 @@ pub fn live_migrate(
     let server = actable(txn, caller, id, Action::ServerMigrateLive)?;
     need_condition(&server, "os-migrateLive", &[Condition::Active])?;
     let shape = server.shape();
-    let (to, verdict) = find_target(txn, caller, &server, &shape.size, host, Purpose::LiveMigrate)?;
+    let (to, verdict) = find_target(txn, caller, &server, &shape, host, Purpose::LiveMigrate)?;
     begin(
         txn,
         caller,
@@ -51,7 +51,7 @@ pub fn migrate(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, host: Option<&s
     }
     need_condition(&server, "migrate", &[Condition::Active, Condition::Stopped])?;
     let shape = server.shape();
-    let (to, verdict) = find_target(txn, caller, &server, &shape.size, host, Purpose::Migrate)?;
+    let (to, verdict) = find_target(txn, caller, &server, &shape, host, Purpose::Migrate)?;
     begin(txn, caller, &server, Move { to, manner: Manner::Cold, purpose: Purpose::Migrate, shape }, verdict)
 }
 
@@ -72,7 +72,7 @@ pub fn resize(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, flavor: &FlavorI
         size: flavor.size,
         extra_specs: flavor.extra_specs.clone(),
     };
-    let (to, verdict) = find_target(txn, caller, &server, &shape.size, None, Purpose::Resize)?;
+    let (to, verdict) = find_target(txn, caller, &server, &shape, None, Purpose::Resize)?;
     let plan = Move { to, manner: Manner::Cold, purpose: Purpose::Resize, shape };
     if server.host_id == Some(to) {
         return resize_here(txn, caller, &server, plan);
@@ -254,7 +254,7 @@ fn find_target(
     txn: &Txn<'_>,
     caller: &Caller,
     server: &Server,
-    size: &Size,
+    shape: &Shape,
     wanted: Option<&str>,
     purpose: Purpose,
 ) -> Result<(HostId, Verdict)> {
@@ -278,8 +278,8 @@ fn find_target(
         )));
     }
     let ask = Ask {
-        size: Some(*size),
-        zone: server.wanted_zone.clone(),
+        size: Some(shape.size),
+        extra_specs: shape.extra_specs.clone(),
         host: wanted.map(str::to_owned),
         arch: source.map(|host| host.hypervisor.arch.clone()).filter(|arch| !arch.is_empty()),
         moves: Some(Moves {
@@ -288,6 +288,7 @@ fn find_target(
             may_stay: purpose == Purpose::Resize,
             has: server.size,
         }),
+        ..Ask::of_server(txn, server)
     };
     match schedule(txn, &ask) {
         (Some(host), verdict) => Ok((host, verdict)),

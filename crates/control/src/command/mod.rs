@@ -1,6 +1,7 @@
 //! What requests change: one file for each noun, each command a function of a transaction, the caller and what is
 //! asked. A command that returns an error has changed nothing.
 
+pub mod aggregate;
 pub mod enrolment;
 pub mod evacuate;
 pub mod fence;
@@ -8,6 +9,7 @@ pub mod flavor;
 pub mod host;
 pub mod identity;
 pub mod image;
+pub mod inventory;
 pub mod keypair;
 pub mod migrate;
 pub mod migration;
@@ -19,5 +21,6 @@ pub mod restore;
 pub mod security_group;
 pub mod server;
 pub mod server_create;
+pub mod server_group;
 pub mod subnet;
 pub mod tags;

@@ -17,6 +17,12 @@ pub enum Service {
     Network,
 }
 
+/// The limit on a project's server groups.
+pub const SERVER_GROUPS: &str = "server_groups";
+
+/// The limit on the servers of one server group.
+pub const SERVER_GROUP_MEMBERS: &str = "server_group_members";
+
 /// The limits of a project, all of them, in the service's order.
 pub fn limits(state: &State, service: Service, project: ProjectId) -> Vec<(&'static str, i64)> {
     let own = state.quotas.get(&project);

@@ -1,6 +1,6 @@
 //! Creating servers: checks, ports, placement and the orders to the host, in one transaction.
 
-use super::{operation, port, quota};
+use super::{operation, port, quota, server_group};
 use crate::schedule::{schedule, Ask, Verdict};
 use lenticular_model::{
     error::{Error, Result},
@@ -11,8 +11,9 @@ use lenticular_model::{
     operation::Action as Operation,
     policy::{self, Action, Caller},
     port::Port,
-    server::{BootStyle, Condition, Disk, Fault, Key, Nic, Server, Wanted},
-    FlavorId, HostId, ImageId, KeypairId, Kind, NetworkId, ProjectId, SecurityGroupId, ServerId, Txn,
+    server::{BootStyle, Condition, Disk, Fault, Hints, Key, Nic, Server, Wanted},
+    FlavorId, HostId, ImageId, KeypairId, Kind, NetworkId, ProjectId, SecurityGroupId, ServerGroupId,
+    ServerId, Txn,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -52,6 +53,10 @@ pub struct NewServers {
     pub zone: Option<String>,
     /// The one host.
     pub host: Option<String>,
+    /// The server group.
+    pub group: Option<ServerGroupId>,
+    /// What else the scheduler is told.
+    pub hints: Hints,
     /// `MANUAL` partitioning.
     pub disk_config_manual: bool,
     /// Shown back.
@@ -96,7 +101,11 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
         true => port::resolve_groups(txn, project, &new.security_groups)?,
         false => Vec::new(),
     };
-    let parts = Parts { project, flavor, image, key, nics, groups, count };
+    if let Some(group) = new.group {
+        server_group::check_members(txn, project, group, count)?;
+    }
+    let hints = known_servers(txn, caller, &new.hints);
+    let parts = Parts { project, flavor, image, key, nics, groups, count, hints };
     let reservation: Arc<str> = format!("r-{}", short(txn.random())).into();
     (0..count).map(|index| create_one(txn, caller, &new, &parts, reservation.clone(), index)).collect()
 }
@@ -110,6 +119,7 @@ struct Parts {
     nics: Vec<Nic>,
     groups: Vec<SecurityGroupId>,
     count: u32,
+    hints: Option<Box<Hints>>,
 }
 
 fn create_one(
@@ -131,18 +141,8 @@ fn create_one(
             None => hostname_of(&server.name, id),
         };
     }
-    let ask = Ask {
-        size: Some(server.size),
-        zone: new.zone.clone(),
-        host: new.host.clone(),
-        arch: parts
-            .image
-            .properties
-            .get("hw_architecture")
-            .or(parts.image.properties.get("architecture"))
-            .cloned(),
-        moves: None,
-    };
+    let ask =
+        Ask { host: new.host.clone(), image: Some(parts.image.clone()), ..Ask::of_server(txn, &server) };
     let (host, verdict) = schedule(txn, &ask);
     server.host_id = host;
     let ports = make_ports(txn, caller, parts, &server, host)?;
@@ -207,6 +207,8 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         access_ipv4: new.access_ipv4.clone(),
         access_ipv6: new.access_ipv6.clone(),
         wanted_zone: new.zone.clone(),
+        server_group: new.group,
+        hints: parts.hints.clone(),
         reservation_id: "".into(),
         launch_index: 0,
         host_id: None,
@@ -329,7 +331,7 @@ fn find_key(txn: &Txn<'_>, caller: &Caller, name: &str) -> Result<Key> {
 
 fn check_zone(txn: &Txn<'_>, new: &NewServers) -> Result<()> {
     if let Some(zone) = &new.zone {
-        if !txn.hosts.values().any(|h| h.zone == *zone) {
+        if !txn.index.rooms.has_zone(zone) {
             return Err(Error::invalid("The requested availability zone is not available"));
         }
     }
@@ -339,6 +341,18 @@ fn check_zone(txn: &Txn<'_>, new: &NewServers) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Hints about servers, as far as the caller may know of those: others say nothing, as if they were not there.
+fn known_servers(txn: &Txn<'_>, caller: &Caller, hints: &Hints) -> Option<Box<Hints>> {
+    let known = |id: &ServerId| super::server::visible(txn, caller, *id).is_ok();
+    let only = |ids: &[ServerId]| ids.iter().copied().filter(known).collect::<Vec<_>>();
+    let mut left = Hints { same_host: only(&hints.same_host), different_host: only(&hints.different_host) };
+    if left.same_host.is_empty() && !hints.same_host.is_empty() {
+        // To be with nobody that there is cannot be had.
+        left.same_host.push(ServerId::default());
+    }
+    (left != Hints::default()).then(|| Box::new(left))
 }
 
 /// How many servers to make: as many as asked for and the quota leaves, and no fewer than the least asked for.

@@ -1,9 +1,11 @@
 //! Nova's bodies.
 
+pub mod aggregate;
 pub mod flavor;
 pub mod migration;
 pub mod server;
 pub mod server_create;
+pub mod server_group;
 
 use crate::microversion::COMPUTE;
 use serde_json::{json, Value};

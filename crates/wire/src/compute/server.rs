@@ -178,7 +178,8 @@ fn write_basics<M: SerializeMap>(
     out.since(26, "tags", &server.tags)?;
     out.since(63, "trusted_image_certificates", &None::<&str>)?;
     if ctx.single {
-        out.since(71, "server_groups", &[(); 0])?;
+        let group: Vec<_> = server.server_group.into_iter().collect();
+        out.since(71, "server_groups", &group)?;
     }
     Ok(())
 }

@@ -6,14 +6,15 @@ use crate::{
 };
 use lenticular_model::{
     error::{Error, Result},
-    server::{Networks, Nic},
-    ImageId,
+    server::{Hints, Networks, Nic},
+    ImageId, ServerGroupId,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    str::FromStr,
 };
 
 /// Which fields came and went with which microversion.
@@ -108,6 +109,12 @@ pub struct CreateServer {
     /// The name the guest is told.
     #[serde(default)]
     pub hostname: Option<String>,
+    /// The server group, which a hint names.
+    #[serde(skip)]
+    pub group: Option<ServerGroupId>,
+    /// The other hints for the scheduler.
+    #[serde(skip)]
+    pub hints: Hints,
 }
 
 /// A security group by name or id.
@@ -149,10 +156,10 @@ fn count<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Option<u
 
 /// Reads and checks the body; what needs the state to be checked is left to the command.
 pub fn read(body: Value, version: Microversion) -> Result<CreateServer> {
-    check_beside(&body)?;
+    let (group, hints) = read_beside(&body)?;
     let fields = request::envelope(body, "server")?;
     request::check_version(&fields, FIELDS, version)?;
-    let new: CreateServer = request::read(fields)?;
+    let new = CreateServer { group, hints, ..request::read(fields)? };
     request::check_name("name", &new.name)?;
     if let Some(description) = &new.description {
         request::check_text("description", description, 255)?;
@@ -187,23 +194,13 @@ pub fn read(body: Value, version: Microversion) -> Result<CreateServer> {
 }
 
 /// Hints for the scheduler stand beside the server, under either of two names, and nothing else does.
-fn check_beside(body: &Value) -> Result<()> {
+fn read_beside(body: &Value) -> Result<(Option<ServerGroupId>, Hints)> {
+    let (mut group, mut hints) = (None, Hints::default());
     for (name, value) in body.as_object().into_iter().flatten().filter(|(name, _)| *name != "server") {
         match (name.as_str(), value.as_object()) {
-            ("os:scheduler_hints" | "OS-SCH-HNT:scheduler_hints", Some(hints)) => {
-                let known = [
-                    "group",
-                    "same_host",
-                    "different_host",
-                    "query",
-                    "target_cell",
-                    "build_near_host_ip",
-                    "cidr",
-                ];
-                if let Some(hint) = hints.keys().find(|hint| known.contains(&hint.as_str())) {
-                    return Err(Error::invalid(format!(
-                        "The scheduler hint {hint} is not supported by this cloud yet."
-                    )));
+            ("os:scheduler_hints" | "OS-SCH-HNT:scheduler_hints", Some(given)) => {
+                for (hint, value) in given {
+                    read_hint(hint, value, &mut group, &mut hints)?;
                 }
             }
             ("os:scheduler_hints" | "OS-SCH-HNT:scheduler_hints", None) => {
@@ -211,14 +208,48 @@ fn check_beside(body: &Value) -> Result<()> {
                     "Invalid input for field/attribute {name}. It must be an object."
                 )));
             }
-            _ => {
-                return Err(Error::invalid(format!(
-                    "Additional properties are not allowed ('{name}' was unexpected)"
-                )));
-            }
+            _ => return Err(request::unexpected(name)),
         }
     }
+    Ok((group, hints))
+}
+
+/// What nobody here knows is for somebody else, as Nova has it; what would be obeyed elsewhere is refused.
+fn read_hint(name: &str, value: &Value, group: &mut Option<ServerGroupId>, hints: &mut Hints) -> Result<()> {
+    match name {
+        "group" => *group = Some(hinted_id(name, value)?),
+        "same_host" => hints.same_host = hinted_ids(name, value)?,
+        "different_host" => hints.different_host = hinted_ids(name, value)?,
+        "query" => {
+            let why =
+                "The scheduler hint query (JsonFilter) is not supported by this cloud. Use a flavor with \
+                       extra specs, a server group, or same_host and different_host.";
+            return Err(Error::invalid(why));
+        }
+        "build_near_host_ip" | "cidr" => {
+            return Err(Error::invalid(format!(
+                "The scheduler hint {name} (SimpleCIDRAffinityFilter) is not supported by this cloud. Use same_host, \
+                 or a zone."
+            )));
+        }
+        _ => {}
+    }
     Ok(())
+}
+fn hinted_id<T: FromStr>(name: &str, value: &Value) -> Result<T> {
+    value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| {
+        Error::invalid(format!(
+            "Invalid input for field/attribute {name}. Value: {value}. It must be a UUID."
+        ))
+    })
+}
+
+/// One id, or several.
+fn hinted_ids<T: FromStr>(name: &str, value: &Value) -> Result<Vec<T>> {
+    match value {
+        Value::Array(list) => list.iter().map(|one| hinted_id(name, one)).collect(),
+        one => Ok(vec![hinted_id(name, one)?]),
+    }
 }
 
 fn check_user_data(new: &CreateServer) -> Result<()> {
@@ -425,6 +456,30 @@ mod tests {
     #[test]
     fn a_key_that_is_named_has_a_name() {
         assert!(refusal(json!({"key_name": ""})).contains("key_name"));
+    }
+
+    #[test]
+    fn hints_are_read_and_those_that_would_be_ignored_are_refused() {
+        let id = "9a2d2f38-8f52-4f1c-a6b0-6cf2bd9f4a6d";
+        let with = |hints: Value| {
+            let server = json!({"name": "a", "imageRef": id, "flavorRef": "1"});
+            read(json!({"server": server, "OS-SCH-HNT:scheduler_hints": hints}), Microversion(1))
+        };
+        let one = with(json!({"group": id, "same_host": id, "different_host": [id, id], "target_cell": "c"}))
+            .unwrap();
+        assert_eq!(one.group.map(|g| g.to_string()).as_deref(), Some(id));
+        assert_eq!((one.hints.same_host.len(), one.hints.different_host.len()), (1, 2));
+        for bad in [
+            json!({"group": "web"}),
+            json!({"group": [id]}),
+            json!({"same_host": "web"}),
+            json!({"different_host": [id, 1]}),
+            json!({"query": "[\">=\", \"$free_ram_mb\", 1]"}),
+            json!({"build_near_host_ip": "10.0.0.1"}),
+            json!([]),
+        ] {
+            assert!(with(bad.clone()).is_err(), "{bad}");
+        }
     }
 
     #[test]

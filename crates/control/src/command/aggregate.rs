@@ -1,0 +1,242 @@
+//! Host aggregates: their making, change and removal, their hosts, and the zone that they put those in.
+
+use lenticular_model::{
+    aggregate::{Aggregate, ZONE_KEY},
+    error::{Error, Result},
+    host::Host,
+    policy::{self, Action, Caller},
+    AggregateId, HostId, State, Txn,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The aggregate that the API calls by this number.
+///
+/// # Errors
+/// There is none.
+pub fn by_number(state: &State, number: u64) -> Result<Arc<Aggregate>> {
+    let found = state.index.aggregate_numbers.get(&number).and_then(|id| state.aggregates.get(id));
+    found.cloned().ok_or_else(|| Error::not_found("Aggregate", number))
+}
+
+/// The aggregates of a host.
+pub fn of_host(state: &State, host: HostId) -> impl Iterator<Item = &Arc<Aggregate>> {
+    state.index.aggregates_of(host).filter_map(|id| state.aggregates.get(&id))
+}
+
+/// What Nova calls this refusal.
+fn refused(what: &str, aggregate: u64, why: &str) -> String {
+    format!("Cannot perform action '{what}' on aggregate {aggregate}. Reason: {why}.")
+}
+
+fn check_name(txn: &Txn<'_>, name: &str, but: Option<AggregateId>) -> Result<()> {
+    match txn.index.aggregate_names.get(name) {
+        Some(other) if Some(*other) != but => {
+            Err(Error::conflict(format!("Aggregate {name} already exists.")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes an aggregate without hosts.
+///
+/// # Errors
+/// Another has the name.
+pub fn create(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    name: String,
+    zone: Option<String>,
+) -> Result<Arc<Aggregate>> {
+    policy::check(caller, Action::AggregateWrite, None)?;
+    check_name(txn, &name, None)?;
+    let id = AggregateId::from_random(txn.random());
+    txn.put(Aggregate {
+        id,
+        created_at: txn.now,
+        updated_at: None,
+        // Never given twice, as a count of those that are there would be.
+        number: txn.seq,
+        name,
+        hosts: Vec::new(),
+        metadata: zone.into_iter().map(|zone| (ZONE_KEY.to_owned(), zone)).collect(),
+        unknown: Default::default(),
+    });
+    by_id(txn, id)
+}
+
+fn by_id(txn: &Txn<'_>, id: AggregateId) -> Result<Arc<Aggregate>> {
+    txn.need::<Aggregate>(&id, || Error::internal("an aggregate is gone from the transaction that holds it"))
+}
+
+/// Changes an aggregate's name, or its zone and with it that of its hosts.
+///
+/// # Errors
+/// Another has the name, or its hosts cannot change their zone.
+pub fn update(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    number: u64,
+    name: Option<String>,
+    zone: Option<Option<String>>,
+) -> Result<Arc<Aggregate>> {
+    policy::check(caller, Action::AggregateWrite, None)?;
+    let aggregate = by_number(txn, number)?;
+    if let Some(name) = &name {
+        check_name(txn, name, Some(aggregate.id))?;
+    }
+    if let Some(zone) = &zone {
+        check_zone(txn, &aggregate, zone.as_deref(), "update aggregate")?;
+    }
+    txn.update::<Aggregate>(&aggregate.id, |a| {
+        a.name = name.unwrap_or_else(|| a.name.clone());
+        if let Some(zone) = zone.flatten() {
+            a.metadata.insert(ZONE_KEY.to_owned(), zone);
+        }
+    });
+    settle_zones(txn, &aggregate.hosts);
+    by_id(txn, aggregate.id)
+}
+
+/// Sets entries of an aggregate's metadata, or removes those that are given no value.
+///
+/// # Errors
+/// Its hosts cannot change their zone.
+pub fn set_metadata(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    number: u64,
+    metadata: BTreeMap<String, Option<String>>,
+) -> Result<Arc<Aggregate>> {
+    policy::check(caller, Action::AggregateWrite, None)?;
+    let aggregate = by_number(txn, number)?;
+    if let Some(zone) = metadata.get(ZONE_KEY) {
+        check_zone(txn, &aggregate, zone.as_deref(), "update aggregate metadata")?;
+    }
+    txn.update::<Aggregate>(&aggregate.id, |a| {
+        for (key, value) in metadata {
+            match value {
+                Some(value) => drop(a.metadata.insert(key, value)),
+                None => drop(a.metadata.remove(&key)),
+            }
+        }
+    });
+    settle_zones(txn, &aggregate.hosts);
+    by_id(txn, aggregate.id)
+}
+
+/// Refuses a zone that an aggregate's hosts cannot be in.
+fn check_zone(txn: &Txn<'_>, aggregate: &Aggregate, zone: Option<&str>, what: &str) -> Result<()> {
+    let no = |why: String| Err(Error::invalid(refused(what, aggregate.number, &why)));
+    // A zone that servers were asked for by name does not vanish under them.
+    let Some(zone) = zone.filter(|zone| !zone.is_empty()) else {
+        return no(format!("Aggregate {} does not support empty named availability zone", aggregate.name));
+    };
+    for host in aggregate.hosts.iter().filter_map(|id| txn.hosts.get(id)) {
+        if let Some(other) = other_zone(txn, host.id, aggregate.id).filter(|other| other != zone) {
+            return no(format!("Host {} is already in availability zone {other}", host.name));
+        }
+        if host.zone != zone && has_servers(txn, host.id) {
+            return no(format!("Host {} has servers, and those would change their zone", host.name));
+        }
+    }
+    Ok(())
+}
+
+/// The zone that a host has by other aggregates than this one.
+fn other_zone(state: &State, host: HostId, but: AggregateId) -> Option<String> {
+    of_host(state, host).filter(|a| a.id != but).find_map(|a| a.zone().map(str::to_owned))
+}
+
+fn has_servers(state: &State, host: HostId) -> bool {
+    state.index.host_usage.get(&host).is_some_and(|taken| taken.servers > 0)
+}
+
+/// Gives hosts the zone that their aggregates say, or their own.
+fn settle_zones(txn: &mut Txn<'_>, hosts: &[HostId]) {
+    for id in hosts {
+        let Some(host) = txn.hosts.get(id).cloned() else { continue };
+        let own = host.own_zone.clone().unwrap_or_else(|| host.zone.clone());
+        let given = of_host(txn, *id).find_map(|a| a.zone().map(str::to_owned));
+        let (zone, own_zone) = match given {
+            Some(zone) => (zone, Some(own)),
+            None => (own, None),
+        };
+        if (&zone, &own_zone) != (&host.zone, &host.own_zone) {
+            txn.update::<Host>(id, |h| (h.zone, h.own_zone) = (zone, own_zone));
+        }
+    }
+}
+
+fn host_named(txn: &Txn<'_>, name: &str) -> Result<Arc<Host>> {
+    let host = txn.index.host_names.get(name).and_then(|id| txn.hosts.get(id));
+    host.cloned().ok_or_else(|| Error::not_found_text(format!("Compute host {name} could not be found.")))
+}
+
+/// Puts a host into an aggregate, and so into its zone.
+///
+/// # Errors
+/// It is there already, or cannot change its zone.
+pub fn add_host(txn: &mut Txn<'_>, caller: &Caller, number: u64, name: &str) -> Result<Arc<Aggregate>> {
+    policy::check(caller, Action::AggregateWrite, None)?;
+    let aggregate = by_number(txn, number)?;
+    let host = host_named(txn, name)?;
+    if aggregate.hosts.contains(&host.id) {
+        return Err(Error::conflict(format!("Aggregate {number} already has host {name}.")));
+    }
+    if let Some(zone) = aggregate.zone() {
+        let no = |why: String| Err(Error::conflict(refused("add_host_to_aggregate", number, &why)));
+        if let Some(other) = other_zone(txn, host.id, aggregate.id).filter(|other| other != zone) {
+            return no(format!("Host(s) already in availability zone(s) {other}"));
+        }
+        if host.zone != zone && has_servers(txn, host.id) {
+            return no(format!("Host {name} has servers, and those would change their zone"));
+        }
+    }
+    txn.update::<Aggregate>(&aggregate.id, |a| a.hosts.push(host.id));
+    settle_zones(txn, &[host.id]);
+    by_id(txn, aggregate.id)
+}
+
+/// Takes a host out of an aggregate.
+///
+/// # Errors
+/// It is not there, or cannot change its zone.
+pub fn remove_host(txn: &mut Txn<'_>, caller: &Caller, number: u64, name: &str) -> Result<Arc<Aggregate>> {
+    policy::check(caller, Action::AggregateWrite, None)?;
+    let aggregate = by_number(txn, number)?;
+    let host = host_named(txn, name)?;
+    if !aggregate.hosts.contains(&host.id) {
+        let why = format!("Cannot remove host {name} in aggregate {number}: host not found.");
+        return Err(Error::not_found_text(why));
+    }
+    let then = other_zone(txn, host.id, aggregate.id).or(host.own_zone.clone());
+    if then.is_some_and(|zone| zone != host.zone) && has_servers(txn, host.id) {
+        let why = format!("Host {name} has servers, and those would change their zone");
+        return Err(Error::conflict(refused("remove_host_from_aggregate", number, &why)));
+    }
+    txn.update::<Aggregate>(&aggregate.id, |a| a.hosts.retain(|id| *id != host.id));
+    settle_zones(txn, &[host.id]);
+    by_id(txn, aggregate.id)
+}
+
+/// Removes an aggregate.
+///
+/// # Errors
+/// It has hosts.
+pub fn delete(txn: &mut Txn<'_>, caller: &Caller, number: u64) -> Result<()> {
+    policy::check(caller, Action::AggregateWrite, None)?;
+    let aggregate = by_number(txn, number)?;
+    if !aggregate.hosts.is_empty() {
+        return Err(Error::invalid(refused("delete", number, "Host aggregate is not empty")));
+    }
+    txn.delete::<Aggregate>(&aggregate.id);
+    Ok(())
+}
+
+/// A host is removed for good: no aggregate has it any more.
+pub fn forget_host(txn: &mut Txn<'_>, host: HostId) {
+    let aggregates: Vec<AggregateId> = txn.index.aggregates_of(host).collect();
+    for id in aggregates {
+        txn.update::<Aggregate>(&id, |a| a.hosts.retain(|h| *h != host));
+    }
+}

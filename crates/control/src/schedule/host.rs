@@ -1,0 +1,215 @@
+//! Filters over single hosts, and their words.
+
+use super::{
+    class::ClassWord,
+    filter::Filter,
+    plan::{Home, Place, Plan},
+};
+use lenticular_model::{
+    host::Intent,
+    room::{Able, Room},
+    server_group::Policy,
+    HostId,
+};
+
+/// A host as a decision sees it.
+pub(super) struct Seen<'a> {
+    pub(super) id: &'a HostId,
+    pub(super) room: &'a Room,
+    pub(super) place: Place,
+    pub(super) class: &'a ClassWord,
+}
+
+/// Why a host is refused. [`text`] finds the words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It takes none.
+    Able(Able),
+    /// Another was asked for.
+    Forced,
+    /// The server is there.
+    Source,
+    /// No guest can be brought there.
+    Unreachable,
+    /// None of the servers named is there.
+    NotTogether,
+    /// One of the servers named is there.
+    NotApart,
+    /// The group is elsewhere.
+    GroupElsewhere,
+    /// The group's servers are on several hosts, so it is nowhere.
+    GroupSplit,
+    /// The group has so many there already.
+    GroupFull(u32),
+    /// There is too little of this class of resource.
+    Full { class: &'static str, left: u64, needs: u64 },
+}
+
+pub(super) type Judge = fn(&Plan<'_>, &Seen<'_>) -> Result<(), Why>;
+
+#[inline]
+pub(super) fn compute(_: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
+    match seen.room.able {
+        Able::Yes => Ok(()),
+        able => Err(Why::Able(able)),
+    }
+}
+
+#[inline]
+pub(super) fn forced(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
+    match plan.forced {
+        Some(host) if host != Some(*seen.id) => Err(Why::Forced),
+        _ => Ok(()),
+    }
+}
+
+#[inline]
+pub(super) fn source(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
+    match &plan.ask.moves {
+        Some(moves) if moves.from == *seen.id && !moves.may_stay => Err(Why::Source),
+        _ => Ok(()),
+    }
+}
+
+#[inline]
+pub(super) fn reachable(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
+    match &plan.ask.moves {
+        Some(moves) if moves.from != *seen.id && !seen.room.reachable => Err(Why::Unreachable),
+        _ => Ok(()),
+    }
+}
+
+#[inline]
+pub(super) fn same_host(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
+    match plan.ask.hints.same_host.is_empty() || seen.place.together {
+        true => Ok(()),
+        false => Err(Why::NotTogether),
+    }
+}
+
+#[inline]
+pub(super) fn different_host(_: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
+    match seen.place.apart {
+        true => Err(Why::NotApart),
+        false => Ok(()),
+    }
+}
+
+#[inline]
+pub(super) fn affinity(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
+    match plan.home {
+        Home::Anywhere => Ok(()),
+        Home::On(host) if host == *seen.id => Ok(()),
+        Home::On(_) => Err(Why::GroupElsewhere),
+        Home::Split => Err(Why::GroupSplit),
+    }
+}
+
+#[inline]
+pub(super) fn anti_affinity(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
+    match plan.group {
+        Some(group) if group.policy == Policy::AntiAffinity => {
+            match seen.place.members < group.most_on_one_host() {
+                true => Ok(()),
+                false => Err(Why::GroupFull(seen.place.members)),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+#[inline]
+fn room(class: &'static str, has: u64, taken: u64, needs: u64) -> Result<(), Why> {
+    // What needs nothing finds it anywhere, even where more was given out than there is now.
+    if needs == 0 || taken.saturating_add(needs) <= has {
+        return Ok(());
+    }
+    Err(Why::Full { class, left: has.saturating_sub(taken), needs })
+}
+
+#[inline]
+pub(super) fn vcpus(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
+    room("VCPU", seen.class.give(seen.room).vcpus, seen.room.taken.capacity.vcpus, plan.needs(seen.id).vcpus)
+}
+
+#[inline]
+pub(super) fn memory(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
+    room(
+        "MEMORY_MB",
+        seen.class.give(seen.room).memory_mb,
+        seen.room.taken.capacity.memory_mb,
+        plan.needs(seen.id).memory_mb,
+    )
+}
+
+#[inline]
+pub(super) fn disk(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
+    room(
+        "DISK_GB",
+        seen.class.give(seen.room).disk_gb,
+        seen.room.taken.capacity.disk_gb,
+        plan.needs(seen.id).disk_gb,
+    )
+}
+
+/// The filters over hosts.
+pub(super) const FILTERS: &[(Filter, Judge)] = &[
+    (Filter::Compute, compute),
+    (Filter::ForcedHost, forced),
+    (Filter::SourceHost, source),
+    (Filter::Reach, reachable),
+    (Filter::SameHost, same_host),
+    (Filter::DifferentHost, different_host),
+    (Filter::Affinity, affinity),
+    (Filter::AntiAffinity, anti_affinity),
+    (Filter::Vcpus, vcpus),
+    (Filter::Memory, memory),
+    (Filter::Disk, disk),
+];
+
+/// Why a filter refuses a host, in words; empty if it does not.
+pub(super) fn reason(plan: &Plan<'_>, id: HostId, filter: Filter) -> String {
+    let Some(seen) = plan.seen(&id) else { return String::new() };
+    if let Some((by_class, why)) = &seen.class.refused {
+        if *by_class == filter {
+            return why.clone();
+        }
+    }
+    let judge = FILTERS.iter().find(|(of, _)| *of == filter).map(|(_, judge)| judge);
+    let why = judge.and_then(|judge| judge(plan, &seen).err());
+    why.map(|why| text(plan, id, why)).unwrap_or_default()
+}
+
+/// Why a host was refused, in words.
+pub(super) fn text(plan: &Plan<'_>, id: HostId, why: Why) -> String {
+    match why {
+        Why::Able(able) => unable(plan, id, able),
+        Why::Forced => format!("the request asked for host {}", plan.ask.host.as_deref().unwrap_or_default()),
+        Why::Source => "is where the server is".to_owned(),
+        Why::Unreachable => {
+            "its agent does not listen for other hosts, so no guest can be brought there".to_owned()
+        }
+        Why::NotTogether => "has none of the servers that same_host names".to_owned(),
+        Why::NotApart => "has one of the servers that different_host names".to_owned(),
+        Why::GroupElsewhere => "does not have the server group's servers".to_owned(),
+        Why::GroupSplit => {
+            "cannot have the whole server group: its servers are on several hosts, or one of them is on its way"
+                .to_owned()
+        }
+        Why::GroupFull(members) => format!("has {members} of the server group already"),
+        Why::Full { class, left, needs } => format!("has {left} {class} left, {needs} needed"),
+    }
+}
+
+fn unable(plan: &Plan<'_>, id: HostId, able: Able) -> String {
+    let Some(host) = plan.state.hosts.get(&id) else { return "is gone".to_owned() };
+    match (able, &host.intent, host.silent_since, &host.hypervisor.trouble) {
+        (Able::Disabled, Intent::Disabled { reason }, ..) => {
+            format!("is disabled: {}", reason.as_deref().unwrap_or("no reason given"))
+        }
+        (Able::Silent, ..) if host.fence.is_some() => "was declared to be off".to_owned(),
+        (Able::Silent, _, Some(since), _) => format!("is silent since {}", since.iso()),
+        (Able::Trouble, .., Some(trouble)) => format!("cannot run guests: {trouble}"),
+        _ => "takes no servers".to_owned(),
+    }
+}

@@ -1,0 +1,134 @@
+//! Weighers: which of the hosts that passed is best. Each puts what it measures between 0 (the least of those hosts) and
+//! 1 (the most); the sum, each times its multiplier, decides, as in Nova.
+
+use super::{
+    class::{ClassSeen, ClassWord},
+    host::Seen,
+    plan::Plan,
+};
+use lenticular_model::{room::Room, server_group::Policy, HostId};
+
+/// How many weighers there are.
+pub(super) const COUNT: usize = 5;
+
+/// The key of aggregates' metadata that sets a weigher's multiplier, and what it is if none does. The last is the server
+/// group's, which has a key for each policy.
+const WEIGHERS: [(&str, f64); COUNT - 1] = [
+    ("ram_weight_multiplier", 1.0),
+    ("cpu_weight_multiplier", 1.0),
+    ("disk_weight_multiplier", 1.0),
+    // A host that is at work is to be spared.
+    ("io_ops_weight_multiplier", -1.0),
+];
+
+/// What each weigher counts on hosts of a class: the lowest that one of its aggregates says, else the usual.
+pub(super) fn multipliers(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> [f64; COUNT] {
+    let said = |key: &str, usual: f64| seen.lowest(key).unwrap_or(usual);
+    let [ram, cpu, disk, io_ops] = WEIGHERS.map(|(key, usual)| said(key, usual));
+    let group = match plan.group.map(|group| group.policy) {
+        Some(Policy::SoftAffinity) => said("soft_affinity_weight_multiplier", 1.0),
+        // What is measured is how many there are; fewer is better.
+        Some(Policy::SoftAntiAffinity) => -said("soft_anti_affinity_weight_multiplier", 1.0),
+        Some(Policy::Affinity | Policy::AntiAffinity) | None => 0.0,
+    };
+    [ram, cpu, disk, io_ops, group]
+}
+
+/// A host that passed, measured. There may be ten thousand of them, so it is small.
+#[derive(Clone, Copy)]
+pub(super) struct Passed<'a> {
+    id: &'a HostId,
+    room: &'a Room,
+    class: &'a ClassWord,
+    measured: [f32; COUNT],
+}
+
+impl<'a> Passed<'a> {
+    #[inline]
+    pub(super) fn of(seen: &Seen<'a>) -> Self {
+        let (give, taken) = (seen.class.give(seen.room), seen.room.taken);
+        // By way of signed numbers, which processors convert faster.
+        let free = |has: u64, taken: u64| has.saturating_sub(taken) as i64 as f32;
+        let measured = [
+            free(give.memory_mb, taken.capacity.memory_mb),
+            free(give.vcpus, taken.capacity.vcpus),
+            free(give.disk_gb, taken.capacity.disk_gb),
+            taken.busy as i64 as f32,
+            seen.place.members as f32,
+        ];
+        Self { id: seen.id, room: seen.room, class: seen.class, measured }
+    }
+}
+
+/// What all hosts that passed have at least and at most.
+struct Span {
+    low: [f32; COUNT],
+    high: [f32; COUNT],
+}
+
+impl Span {
+    fn of(passed: &[Passed<'_>]) -> Self {
+        let mut span = Self { low: [f32::INFINITY; COUNT], high: [f32::NEG_INFINITY; COUNT] };
+        for host in passed {
+            for (n, measured) in host.measured.into_iter().enumerate() {
+                // Comparisons, unlike min and max, need no thought of what is not a number.
+                span.low[n] = if measured < span.low[n] { measured } else { span.low[n] };
+                span.high[n] = if measured > span.high[n] { measured } else { span.high[n] };
+            }
+        }
+        span
+    }
+
+    /// What the measure of each weigher is multiplied with. Where all hosts are equal it says nothing.
+    fn scale(&self) -> [f64; COUNT] {
+        std::array::from_fn(|n| {
+            let wide = f64::from(self.high[n]) - f64::from(self.low[n]);
+            if wide > 0.0 {
+                1.0 / wide
+            } else {
+                0.0
+            }
+        })
+    }
+}
+
+/// A host with its weight, and its number, which decides among equals so that the choice can be repeated.
+#[derive(Clone, Copy)]
+struct Weighed<'a> {
+    weight: f64,
+    number: u64,
+    id: &'a HostId,
+}
+
+impl Weighed<'_> {
+    fn order(&self, other: &Self) -> std::cmp::Ordering {
+        other.weight.total_cmp(&self.weight).then(self.number.cmp(&other.number))
+    }
+}
+
+/// The best hosts, at most so many, the best first, each with its weight.
+pub(super) fn best(passed: &[Passed<'_>], most: usize) -> Vec<(HostId, f64)> {
+    let span = Span::of(passed);
+    let scale = span.scale();
+    // Only twice as many as are wanted are ever kept: nobody asks for the order of the rest.
+    let mut kept: Vec<Weighed<'_>> = Vec::with_capacity(most * 2);
+    let mut least: Option<Weighed<'_>> = None;
+    for host in passed {
+        let share =
+            |n: usize| host.class.multipliers[n] * f64::from(host.measured[n] - span.low[n]) * scale[n];
+        let weight: f64 = (0..COUNT).map(share).sum();
+        let weighed = Weighed { weight, number: host.room.number, id: host.id };
+        if least.is_some_and(|least| weighed.order(&least).is_ge()) {
+            continue;
+        }
+        kept.push(weighed);
+        if kept.len() == most * 2 {
+            kept.sort_unstable_by(Weighed::order);
+            kept.truncate(most);
+            least = kept.last().copied();
+        }
+    }
+    kept.sort_unstable_by(Weighed::order);
+    kept.truncate(most);
+    kept.into_iter().map(|host| (*host.id, host.weight)).collect()
+}

@@ -1,0 +1,8 @@
+//! Where servers go: aggregates, server groups, hints and weighers, through the commands that requests run.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod aggregates;
+mod filters;
+mod groups;
+mod world;

@@ -1,0 +1,213 @@
+//! A cloud with some hosts, an image and one project, whose commands are run as the writer runs them.
+
+use lenticular_control::{
+    bootstrap::bootstrap,
+    command::{
+        aggregate,
+        host::{hello, Introduction},
+        server_create::{self, NewServers},
+    },
+};
+use lenticular_model::{
+    error::Result,
+    host::{Capacity, Host, Hypervisor},
+    image::{Data, Image, Phase, Visibility},
+    policy::{Caller, RoleLevel, Scope},
+    server::{Networks, Server},
+    HostId, ImageId, Incarnation, Kind, ProjectId, Record, ServerId, State, Timestamp, Txn, UserId,
+};
+use std::collections::BTreeMap;
+
+pub struct World {
+    pub state: State,
+    seed: u128,
+    now: i64,
+    pub admin: Caller,
+    pub project: ProjectId,
+}
+
+pub const IMAGE: ImageId = ImageId(uuid_of(3));
+
+const fn uuid_of(byte: u8) -> uuid::Uuid {
+    uuid::Uuid::from_bytes([byte; 16])
+}
+
+impl World {
+    /// A cloud of so many equal hosts, `h0`, `h1`, …
+    pub fn new(hosts: usize) -> Self {
+        let state = State::new(Incarnation::from_random([1; 16]), Timestamp(1));
+        let project = ProjectId::from_random([9; 16]);
+        let admin = Caller {
+            user_id: UserId::from_random([8; 16]),
+            scope: Scope::Project(project),
+            level: RoleLevel::Admin,
+            request_id: "req-test".to_owned(),
+        };
+        let mut world = Self { state, seed: 1, now: 2, admin, project };
+        world.must(|txn, _| {
+            bootstrap(txn, "hash");
+            lenticular_control::command::security_group::ensure_default(txn, project);
+            txn.put(image());
+            (0..hosts).try_for_each(|n| hello(txn, intro(n)).map(drop))
+        });
+        world
+    }
+
+    /// Runs a command as the writer does: its transaction counts only if it does not refuse.
+    pub fn run<T>(&mut self, command: impl FnOnce(&mut Txn<'_>, &Caller) -> Result<T>) -> Result<T> {
+        let seed = &mut self.seed;
+        let mut entropy = || {
+            *seed = seed.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(1);
+            (*seed ^ (*seed >> 64)).to_be_bytes()
+        };
+        self.now += 1;
+        let mut txn = Txn::new(&self.state, Timestamp(self.now), &mut entropy);
+        let done = command(&mut txn, &self.admin)?;
+        self.state = txn.finish().0;
+        Ok(done)
+    }
+
+    pub fn must<T>(&mut self, command: impl FnOnce(&mut Txn<'_>, &Caller) -> Result<T>) -> T {
+        self.run(command).unwrap()
+    }
+
+    pub fn host(&self, n: usize) -> HostId {
+        self.state.index.host_names[&format!("h{n}")]
+    }
+
+    pub fn zone(&self, n: usize) -> &str {
+        &self.state.hosts[&self.host(n)].zone
+    }
+
+    /// Makes an aggregate with these hosts and this metadata; gives its number.
+    pub fn aggregate(&mut self, name: &str, hosts: &[usize], metadata: &[(&str, &str)]) -> u64 {
+        let number = self.must(|txn, caller| aggregate::create(txn, caller, name.to_owned(), None)).number;
+        let entries = metadata.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned())));
+        let entries: BTreeMap<_, _> = entries.collect();
+        self.must(|txn, caller| aggregate::set_metadata(txn, caller, number, entries));
+        for n in hosts {
+            self.must(|txn, caller| aggregate::add_host(txn, caller, number, &format!("h{n}")));
+        }
+        number
+    }
+
+    /// Creates servers; each one's host.
+    pub fn create(
+        &mut self,
+        change: impl FnOnce(&mut NewServers),
+    ) -> Result<Vec<(ServerId, Option<HostId>)>> {
+        let mut new = new_servers();
+        change(&mut new);
+        let ids = self.run(|txn, caller| server_create::create(txn, caller, new))?;
+        Ok(ids.into_iter().map(|id| (id, self.state.servers[&id].host_id)).collect())
+    }
+
+    /// Creates one server; the number of its host.
+    pub fn place(&mut self, change: impl FnOnce(&mut NewServers)) -> (ServerId, Option<usize>) {
+        let (id, host) = self.create(change).unwrap()[0];
+        (id, host.map(|id| self.state.hosts[&id].name[1..].parse().unwrap()))
+    }
+
+    /// A server runs, as its host would say.
+    pub fn activate(&mut self, id: ServerId) {
+        self.must(|txn, _| {
+            let task = txn.servers[&id].task.clone();
+            task.into_iter()
+                .for_each(|t| lenticular_control::command::operation::finish(txn, t.operation_id, None));
+            txn.update::<Server>(&id, |s| {
+                s.condition = lenticular_model::server::Condition::Active;
+                s.task = None;
+                s.powered = true;
+                s.launched_at = Some(Timestamp(1));
+            });
+            Ok(())
+        });
+    }
+
+    /// The same records loaded into a state of their own have the same indexes.
+    pub fn check_indexes(&self) {
+        let mut fresh = State::new(self.state.incarnation, self.state.took_over_at);
+        fn load<R: Record>(from: &State, into: &mut State) {
+            for record in from.all::<R>() {
+                into.load(R::KIND, &serde_json::to_string(&**record).unwrap(), from.seq).unwrap();
+            }
+        }
+        assert_eq!(Host::KIND, Kind::Host);
+        load::<Host>(&self.state, &mut fresh);
+        load::<lenticular_model::aggregate::Aggregate>(&self.state, &mut fresh);
+        load::<lenticular_model::server_group::ServerGroup>(&self.state, &mut fresh);
+        load::<Server>(&self.state, &mut fresh);
+        let (a, b) = (&self.state.index, &fresh.index);
+        assert!(a.rooms == b.rooms, "{:?} is rebuilt as {:?}", a.rooms, b.rooms);
+        assert_eq!(a.host_aggregates, b.host_aggregates);
+        assert_eq!(a.server_group_members, b.server_group_members);
+        assert_eq!(a.project_server_groups, b.project_server_groups);
+    }
+}
+
+pub fn new_servers() -> NewServers {
+    NewServers {
+        name: "s".to_owned(),
+        description: None,
+        hostname: None,
+        image_id: IMAGE,
+        flavor_id: "42".into(),
+        key_name: None,
+        networks: Networks::None,
+        security_groups: Vec::new(),
+        user_data: None,
+        metadata: BTreeMap::new(),
+        tags: Default::default(),
+        config_drive: false,
+        zone: None,
+        host: None,
+        group: None,
+        hints: Default::default(),
+        disk_config_manual: false,
+        access_ipv4: String::new(),
+        access_ipv6: String::new(),
+        min_count: 1,
+        max_count: 1,
+    }
+}
+
+fn intro(n: usize) -> Introduction {
+    Introduction {
+        life: None,
+        name: format!("h{n}"),
+        boot_id: String::new(),
+        address: String::new(),
+        peer_address: "peer:1".to_owned(),
+        zone: "nova".to_owned(),
+        capacity: Capacity { vcpus: 8, memory_mb: 8_192, disk_gb: 100 },
+        hypervisor: Hypervisor {
+            driver: "qemu".to_owned(),
+            acceleration: "tcg".to_owned(),
+            version: 10_000_002,
+            arch: "x86_64".to_owned(),
+            ..Hypervisor::default()
+        },
+    }
+}
+
+fn image() -> Image {
+    let data = Data { size: 1, virtual_size: Some(1), checksum: String::new(), sha512: "0".repeat(128) };
+    Image {
+        id: IMAGE,
+        created_at: Timestamp(1),
+        updated_at: None,
+        name: Some("image".to_owned()),
+        owner: None,
+        visibility: Visibility::Public,
+        phase: Phase::Active { data },
+        disk_format: Some("raw".to_owned()),
+        container_format: Some("bare".to_owned()),
+        min_disk: 0,
+        min_ram: 0,
+        protected: false,
+        hidden: false,
+        tags: Default::default(),
+        properties: Default::default(),
+        unknown: Default::default(),
+    }
+}

@@ -1,0 +1,63 @@
+//! Server groups: servers that belong together, or apart.
+
+use crate::{record, ProjectId, ServerGroupId, UserId};
+use serde::{Deserialize, Serialize};
+
+/// What a group wants of its servers' hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// All on one host.
+    Affinity,
+    /// No more than so many on one host.
+    AntiAffinity,
+    /// Together where that can be.
+    SoftAffinity,
+    /// Apart where that can be.
+    SoftAntiAffinity,
+}
+
+impl Policy {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::Affinity, Self::AntiAffinity, Self::SoftAffinity, Self::SoftAntiAffinity];
+
+    /// Nova's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Affinity => "affinity",
+            Self::AntiAffinity => "anti-affinity",
+            Self::SoftAffinity => "soft-affinity",
+            Self::SoftAntiAffinity => "soft-anti-affinity",
+        }
+    }
+
+    /// The policy with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.name() == name)
+    }
+}
+
+record! {
+    /// A server group. Its members are the servers that name it.
+    pub struct ServerGroup: ServerGroupId {
+        /// Whose.
+        pub project_id: ProjectId,
+        /// Who made it.
+        pub user_id: UserId,
+        /// Need not be unique.
+        pub name: String,
+        /// What it wants.
+        pub policy: Policy,
+        /// With anti-affinity: how many may share a host; 1 if it is not said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub max_server_per_host: Option<u32>,
+    }
+}
+
+impl ServerGroup {
+    /// With anti-affinity: how many of its servers may share a host.
+    pub fn most_on_one_host(&self) -> u32 {
+        self.max_server_per_host.unwrap_or(1)
+    }
+}
