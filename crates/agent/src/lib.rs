@@ -10,6 +10,7 @@ pub mod core;
 pub mod driver;
 mod endpoint;
 mod exec;
+mod file_body;
 mod files;
 mod http_link;
 pub mod identity;

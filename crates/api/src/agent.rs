@@ -7,11 +7,12 @@ use crate::{
     fault::Handled,
     image,
     query::Query,
+    shelved_disk,
 };
 use axum::{
     extract::{Path, RawQuery, State},
     response::Response,
-    routing::{get, post},
+    routing::{get, post, put},
     Router,
 };
 use lenticular_control::command::host;
@@ -33,6 +34,7 @@ pub fn routes() -> Router<App> {
         .route("/agent/v1/hosts/{host}/answers", post(answer))
         .route("/agent/v1/images/{image}/data", get(image::data::for_agent))
         .route("/agent/v1/servers/{server}/user-data", get(user_data))
+        .route("/agent/v1/servers/{server}/disk", put(shelved_disk::put))
 }
 
 async fn hello(peer: Peer, State(app): State<App>, Message(hello): Message<Hello>) -> Handled {

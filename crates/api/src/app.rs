@@ -10,7 +10,7 @@ use crate::{
     identity,
     image::{self, store::ImageStore},
     limits::REQUEST_TIMEOUT,
-    links::{wake, Links},
+    links::{follow, Links},
     metrics::{self, Metrics},
     network, operator,
     password::Passwords,
@@ -55,6 +55,8 @@ pub struct Parts {
     pub passwords: Passwords,
     /// The bytes of images.
     pub images: ImageStore,
+    /// Held by whoever puts a shelved disk in its image's place.
+    pub placing: tokio::sync::Mutex<()>,
     /// The agents' links.
     pub links: Arc<Links>,
     /// What signs the certificates of hosts.
@@ -90,13 +92,14 @@ impl App {
         clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     ) -> Self {
         let links = Arc::new(Links::default());
-        tokio::spawn(wake(links.clone(), store.subscribe()));
+        tokio::spawn(follow(links.clone(), images.clone(), store.subscribe()));
         let (metrics, refusals) = (Metrics::default(), Refusals::default());
         Self(Arc::new(Parts {
             store,
             tokens,
             passwords,
             images,
+            placing: Default::default(),
             links,
             authority,
             refusals,
@@ -197,7 +200,7 @@ async fn around(State(app): State<App>, mut request: Request, next: Next) -> Res
 /// Bytes of images may take as long as they flow; polls wait by design.
 fn deadline(path: &str) -> std::time::Duration {
     let streams = (path.starts_with("/image/") && path.ends_with("/file"))
-        || (path.starts_with("/agent/") && path.ends_with("/data"));
+        || (path.starts_with("/agent/") && (path.ends_with("/data") || path.ends_with("/disk")));
     if streams {
         std::time::Duration::from_secs(24 * 3_600)
     } else {

@@ -27,6 +27,7 @@ mod placement;
 mod query;
 mod refusals;
 mod serve;
+mod shelved_disk;
 mod token;
 
 pub use agent_tls::AgentTls;

@@ -43,7 +43,7 @@ fn admin() -> Caller {
 }
 
 fn seen(generation: u64, sight: Sight) -> Observation {
-    Observation { server_id: server_id(), generation, boot: 1, sight, handover: None }
+    Observation { server_id: server_id(), generation, boot: 1, sight, handover: None, unsaved: None }
 }
 
 fn decided(verdict: Verdict) -> Observation {
