@@ -7,9 +7,10 @@ use crate::{
     ctx::{self, RequestId},
     enrol,
     fault::{self, render, service_of},
+    fencing::FenceDrivers,
     identity,
     image::{self, store::ImageStore},
-    limits::REQUEST_TIMEOUT,
+    limits::{FENCE_TIMEOUT, REQUEST_TIMEOUT},
     links::{follow, Links},
     metrics::{self, Metrics},
     network, operator,
@@ -33,12 +34,14 @@ use lenticular_wire::fault::Service;
 use std::{ops::Deref, sync::Arc, time::Instant};
 
 /// What the outside decides.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// Where clients reach the cloud, without a slash at the end.
     pub public_url: String,
     /// Where agents join, without a slash at the end.
     pub agent_url: String,
+    /// What switches hosts off.
+    pub fencing: FenceDrivers,
 }
 
 /// What all handlers share. Cheap to clone.
@@ -201,8 +204,12 @@ async fn around(State(app): State<App>, mut request: Request, next: Next) -> Res
 fn deadline(path: &str) -> std::time::Duration {
     let streams = (path.starts_with("/image/") && path.ends_with("/file"))
         || (path.starts_with("/agent/") && (path.ends_with("/data") || path.ends_with("/disk")));
+    // A fencing driver has a deadline of its own.
+    let fences = path.starts_with("/operator/") && path.ends_with("/fence");
     if streams {
         std::time::Duration::from_secs(24 * 3_600)
+    } else if fences {
+        FENCE_TIMEOUT
     } else {
         REQUEST_TIMEOUT
     }

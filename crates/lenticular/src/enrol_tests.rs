@@ -61,7 +61,7 @@ impl Plane {
             Passwords::new(1),
             ImageStore::open(&dir.path().join("images")).unwrap(),
             authority,
-            Config { public_url: String::new(), agent_url: url.clone() },
+            Config { public_url: String::new(), agent_url: url.clone(), fencing: Default::default() },
             clock,
         );
         let tls = AgentTls::new(app.clone(), Vec::new()).unwrap();

@@ -9,6 +9,7 @@ mod down;
 #[cfg(test)]
 mod enrol_tests;
 mod exec;
+mod fence_command;
 mod inside;
 mod lab;
 mod logging;
