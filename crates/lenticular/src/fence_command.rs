@@ -104,10 +104,10 @@ mod tests {
 
     fn host(name: &str) -> Host {
         let capacity = serde_json::json!({"vcpus": 1, "memory_mb": 1, "disk_gb": 1});
-        let hypervisor = serde_json::json!({"driver": "sim", "version": "", "acceleration": "", "arch": ""});
+        let hypervisor = serde_json::json!({"driver": "sim", "version": 1, "acceleration": "", "arch": "", "cpu_model": ""});
         serde_json::from_value(serde_json::json!({
             "id": "00000000-0000-0000-0000-000000000001", "created_at": 1, "updated_at": null, "name": name,
-            "intent": "enabled", "zone": "nova", "address": "10.0.0.1", "capacity": capacity,
+            "intent": {"is": "enabled"}, "zone": "nova", "address": "10.0.0.1", "capacity": capacity,
             "hypervisor": hypervisor, "boot_id": "", "number": 1, "cpu_ratio": 1.0,
         }))
         .unwrap()

@@ -37,7 +37,11 @@ impl World {
         if real.running().is_some() {
             return self.violate(1, format!("the disk of {name} is sent to the image store while it runs"));
         }
-        let (Some(content), Some(host_id)) = (real.content(), host_id) else { return };
+        let (Some(content), Some(host_id)) = (real.content(), host_id) else {
+            let doing = self.hosts[n].live(life).and_then(|agent| agent.doing.get_mut(&server));
+            doing.into_iter().for_each(|doing| doing.fails = true);
+            return;
+        };
         let save = Save { host_id, server, upload, number, content };
         self.send_to_plane(n, Request::Save(From { host: n, life, call: number }, save));
     }
@@ -51,6 +55,7 @@ impl World {
         (upload, number): (String, u64),
     ) {
         self.send_to_shelf(n, server, upload, number);
+        // A disk that cannot be read ends it.
         self.after_ms(AGAIN_MS, Event::StepEnds { host: n, life, server, number });
     }
 

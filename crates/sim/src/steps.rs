@@ -95,7 +95,9 @@ impl World {
         let Some(doing) = agent.doing.get_mut(&id) else { return };
         let cuttable =
             matches!(doing.step, Step::Prepare(_) | Step::Receive(_) | Step::Send(..) | Step::Upload(..));
-        if cuttable && !doing.acted {
+        // Of a disk that was sent nothing may have been heard yet.
+        let waits = doing.waits_for_shelf().is_some();
+        if cuttable && (!doing.acted || waits) {
             doing.fails = true;
         }
         let number = doing.number;

@@ -1,12 +1,7 @@
 //! What servers take of hosts, counted apart from the index that the scheduler goes by.
 
 use crate::world::World;
-use lenticular_model::{
-    host::{Capacity, Host},
-    index::Taken,
-    server::Server,
-    HostId, Kind, ServerId, State,
-};
+use lenticular_model::{host::Host, index::Taken, server::Server, HostId, Kind, ServerId, State};
 use lenticular_store::Commit;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +15,7 @@ fn add(usage: &mut Usage, server: &Server, sign: i64) {
             *field = field.wrapping_add_signed(sign * i64::try_from(amount).unwrap_or(i64::MAX));
         };
         more(&mut of_host.servers, 1);
+        more(&mut of_host.busy, u64::from(server.is_busy()));
         more(&mut of_host.capacity.vcpus, u64::from(size.vcpus));
         more(&mut of_host.capacity.memory_mb, u64::from(size.ram_mb));
         more(&mut of_host.capacity.disk_gb, size.all_disk_gb());
@@ -46,7 +42,7 @@ fn of_host(state: &State, host: &Host, usage: &Usage, restored: bool) -> Result<
     if counted != indexed {
         return Err(format!("{} has {counted:?} by count and {indexed:?} by index", host.name));
     }
-    let has = Capacity { vcpus: host.vcpus_to_give(), ..host.capacity };
+    let has = host.to_give();
     let uses = counted.capacity;
     let full = uses.vcpus > has.vcpus || uses.memory_mb > has.memory_mb || uses.disk_gb > has.disk_gb;
     if full && !restored {

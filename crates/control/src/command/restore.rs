@@ -62,7 +62,9 @@ pub fn begin(txn: &mut Txn<'_>) {
         // What came of it, its hosts will say.
         migration::end(txn, &server, Phase::Failed { why: WHY.to_owned() });
         txn.update::<Server>(&server.id, |s| {
-            s.restored = Some(Restored::Unheard);
+            // What its host denied after an earlier restore, it denies still.
+            let denied = s.restored == Some(Restored::Denied) && s.host_id.is_none();
+            s.restored = Some(if denied { Restored::Denied } else { Restored::Unheard });
             s.disk.issued = s.disk.issued.max(s.disk.generation).max(since);
         });
     }
