@@ -307,7 +307,11 @@ impl World {
         let host = &mut self.hosts[n];
         let Some(was) = host.guests.remove(&id).filter(Real::is_there) else { return };
         let record: Option<&Arc<Server>> = self.plane.published.servers.get(&id);
-        let stays = record.is_some_and(|s| s.wanted != Wanted::Absent);
+        // It was deleted once, image and all, which a backup from before does not know.
+        let deleted = record.filter(|s| self.plane.restores > 0 && s.is_offloaded()).is_some_and(|s| {
+            s.shelf.as_ref().is_some_and(|shelf| !self.clients.shelved.contains_key(&shelf.image_id()))
+        });
+        let stays = record.is_some_and(|s| s.wanted != Wanted::Absent) && !deleted;
         let newest = was.content().is_some_and(|content| {
             let has = |real: &Real| {
                 let away = real.away.as_ref().map(|disk| (disk.made, disk.writes));
