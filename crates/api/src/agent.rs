@@ -18,7 +18,7 @@ use axum::{
 use lenticular_control::command::host;
 use lenticular_model::{
     error::{Error, Result},
-    Cause, HostId, Kind, ServerId,
+    Cause, HostId, Incarnation, Kind, ServerId,
 };
 use lenticular_wire::agent::{
     order, orders, Answer, Hello, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX,
@@ -122,6 +122,7 @@ impl App {
         if hello.version != VERSION {
             return Err(other_version(hello.version));
         }
+        self.check_present(&hello.host_name, hello.incarnation, hello.applied_upto)?;
         let cause = Cause {
             actor: format!("host/{}", hello.host_name),
             request_id: String::new(),
@@ -156,6 +157,7 @@ impl App {
             tokio::pin!(news);
             news.as_mut().enable();
             let state = self.store.state();
+            self.check_present("", Some(query.incarnation), query.after)?;
             self.contact(&state, host, query.session).await?;
             let mut found = orders(&state, host, query);
             found.questions = link.questions();
@@ -167,6 +169,29 @@ impl App {
                 () = &mut news => {}
                 () = tokio::time::sleep_until(deadline) => {}
             }
+        }
+    }
+
+    /// Refuses to speak with hosts once one of them was told of a commit that the store does not have: then somebody has
+    /// put a backup in its place and not said so, and what it would order is of the past.
+    ///
+    /// # Errors
+    /// It is so; the message says what to do.
+    fn check_present(&self, name: &str, life: Option<Incarnation>, upto: u64) -> Result<()> {
+        let state = self.store.state();
+        if life == Some(state.incarnation) && upto > state.seq {
+            let why = format!(
+                "The store is older than what host {name} was told (commit {} of {upto}): a backup was put in its \
+                 place. Hosts get no orders. Stop the control plane, run `lenticular store restored`, and start it again.",
+                state.seq
+            );
+            if self.held.set(why.clone()).is_ok() {
+                tracing::error!("{why}");
+            }
+        }
+        match self.held.get() {
+            Some(why) => Err(Error::unavailable(why.clone())),
+            None => Ok(()),
         }
     }
 

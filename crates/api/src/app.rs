@@ -58,6 +58,8 @@ pub struct Parts {
     pub passwords: Passwords,
     /// The bytes of images.
     pub images: ImageStore,
+    /// Why hosts get no orders any more; empty while they do.
+    pub held: std::sync::OnceLock<String>,
     /// Held by whoever puts a shelved disk in its image's place.
     pub placing: tokio::sync::Mutex<()>,
     /// The agents' links.
@@ -102,6 +104,7 @@ impl App {
             tokens,
             passwords,
             images,
+            held: Default::default(),
             placing: Default::default(),
             links,
             authority,
@@ -155,6 +158,9 @@ async fn versions(State(app): State<App>) -> fault::Handled {
 async fn health(State(app): State<App>) -> fault::Handled {
     if let Some(why) = app.store.lost().borrow().clone() {
         return Err(Error::unavailable(format!("The store takes no commits: {why}")).into());
+    }
+    if let Some(why) = app.held.get() {
+        return Err(Error::unavailable(why.clone()).into());
     }
     if app.store.stats().is_failing {
         let why = "The store could not make the last changes durable; its disk may be full. Reads go on.";

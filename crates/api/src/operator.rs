@@ -5,6 +5,7 @@ use crate::{
     body::Message,
     ctx::Ctx,
     fault::Handled,
+    operator_host,
 };
 use axum::{
     extract::Path,
@@ -43,7 +44,8 @@ pub fn routes() -> Router<App> {
         .route("/operator/v1/servers/{server}/disks/restore", post(restore_disk))
         .route("/operator/v1/hosts/{host}/fence", post(fence_host))
         .route("/operator/v1/hosts", get(hosts))
-        .route("/operator/v1/hosts/{host}", get(super::operator_host::show))
+        .route("/operator/v1/hosts/{host}", get(operator_host::show))
+        .route("/operator/v1/disks/{disk}/give-up", post(operator_host::give_up))
         .route("/operator/v1/hosts/enrol", post(enrol))
         .route("/operator/v1/hosts/{host}/retire", post(retire))
         .route("/operator/v1/refusals", get(refusals))

@@ -2,6 +2,7 @@
 
 use crate::{app::json, ctx::Ctx, fault::Handled, operator::host_view};
 use axum::extract::Path;
+use lenticular_control::command::restore;
 use lenticular_model::{
     disk_copy::{Fate, Found},
     error::Error,
@@ -18,6 +19,13 @@ pub async fn show(ctx: Ctx, Path(name): Path<String>) -> Handled {
     let host = state.index.host_names.get(&name).and_then(|id| state.hosts.get(id));
     let host = host.ok_or_else(|| Error::not_found("Host", &name))?;
     json(200, &detail(state, host))
+}
+
+/// `POST /operator/v1/disks/{disk}/give-up`
+pub async fn give_up(ctx: Ctx, Path(disk): Path<String>) -> Handled {
+    let id = disk.parse().map_err(|_| Error::not_found("Disk", &disk))?;
+    ctx.commit("give up a disk that was found", move |txn, caller| restore::give_up(txn, caller, id)).await?;
+    json(200, &serde_json::json!({}))
 }
 
 fn detail(state: &State, host: &Host) -> HostDetail {
@@ -49,7 +57,9 @@ fn detail(state: &State, host: &Host) -> HostDetail {
             .collect(),
         servers_here: here.map(|s| (s.id.to_string(), s.name.clone(), s.status().to_owned())).collect(),
         coming: coming.map(|s| (s.id.to_string(), s.name.clone())).collect(),
-        left_behind: copies.map(|copy| (copy.server_id.to_string(), fate(&copy.fate))).collect(),
+        left_behind: copies
+            .map(|copy| (copy.id.to_string(), copy.server_id.to_string(), fate(&copy.fate)))
+            .collect(),
     }
 }
 

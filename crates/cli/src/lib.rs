@@ -136,6 +136,11 @@ pub enum HostCommand {
         /// Its name.
         name: String,
     },
+    /// Has a disk removed that was found on a host and that no record explains; a guest that runs on it, too.
+    GiveUp {
+        /// The disk's id, from `host show`.
+        disk: String,
+    },
     /// Agents that were refused: who, when and why.
     Refusals,
 }
@@ -233,6 +238,11 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
         }
         HostCommand::Unfence { name } => {
             fence(&client, name, FenceAsk { disks_lost: false, lift: true, driver: None }, out)
+        }
+        HostCommand::GiveUp { disk } => {
+            let path = format!("/operator/v1/disks/{}/give-up", client::escape(disk));
+            client.post::<serde_json::Value>(&path, &serde_json::json!({}))?;
+            Ok(writeln!(out, "Its host is told to remove it.")?)
         }
         HostCommand::Refusals => {
             show::journal(&client.get::<Vec<JournalLine>>("/operator/v1/refusals")?, out)

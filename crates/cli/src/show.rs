@@ -195,8 +195,8 @@ pub fn host(detail: &HostDetail, out: &mut impl Write) -> Result<()> {
     for (id, name) in &detail.coming {
         table.add_row(["on its way here", &format!("{name} ({id})")]);
     }
-    for (server, fate) in &detail.left_behind {
-        table.add_row(["disk left behind", &format!("of server {server}, {fate}")]);
+    for (disk, server, fate) in &detail.left_behind {
+        table.add_row(["disk left behind", &format!("{disk} of server {server}, {fate}")]);
     }
     Ok(writeln!(out, "{table}")?)
 }

@@ -116,6 +116,7 @@ impl Plane {
 
 fn hello(name: &str) -> Hello {
     Hello {
+        applied_upto: 0,
         peer_address: String::new(),
         version: VERSION,
         host_name: name.to_owned(),

@@ -219,6 +219,7 @@ impl Host {
                 ..Default::default()
             },
             incarnation: agent.core.incarnation(),
+            applied_upto: agent.core.applied_upto(),
             inventory: agent.core.inventory(),
         }
     }

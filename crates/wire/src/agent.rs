@@ -64,6 +64,10 @@ pub struct Hello {
     /// acting on another's orders, says nothing here: it is only told which this is, and says hello again.
     #[serde(default)]
     pub incarnation: Option<Incarnation>,
+    /// The commit of that life up to which it has applied orders. A store that has not come so far is an older copy of
+    /// itself.
+    #[serde(default)]
+    pub applied_upto: u64,
     /// Every guest there.
     pub inventory: Vec<Observation>,
 }

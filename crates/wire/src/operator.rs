@@ -204,8 +204,8 @@ pub struct HostDetail {
     pub servers_here: Vec<(String, String, String)>,
     /// The servers that are on their way to it: id, name.
     pub coming: Vec<(String, String)>,
-    /// Disks that were left behind there: whose, and what becomes of them.
-    pub left_behind: Vec<(String, String)>,
+    /// Disks that were left behind there: which, whose, and what becomes of them.
+    pub left_behind: Vec<(String, String, String)>,
 }
 
 /// A token for a host is asked for.
