@@ -69,13 +69,11 @@ impl FenceCommand {
         let switched = exec::run_in_time(&off).await.map_err(|error| format!("{error:#}"));
         loop {
             let said = exec::run_in_time(&confirm).await;
-            match said {
-                Ok(said) if said.contains(&self.expect) => {
+            match (said, &switched) {
+                (Ok(said), _) if said.contains(&self.expect) => {
                     return Ok(said.trim().chars().take(SAID_CHARS_MAX).collect());
                 }
-                _ if switched.is_err() => {
-                    return Err(format!("it could not be switched off: {}", switched.unwrap_err()));
-                }
+                (_, Err(why)) => return Err(format!("it could not be switched off: {why}")),
                 _ => tokio::time::sleep(AGAIN).await,
             }
         }
