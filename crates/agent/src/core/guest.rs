@@ -265,7 +265,8 @@ impl Guest {
             return true;
         }
         // Most steps under way say themselves how it ended.
-        let says = self.doing.as_ref().is_some_and(|step| !matches!(step, Step::Send(..) | Step::Resume));
+        let silent = |step: &Step| matches!(step, Step::Send(..) | Step::Resume | Step::Plug(_));
+        let says = self.doing.as_ref().is_some_and(|step| !silent(step));
         if !self.runs() || boot != self.boot_done {
             return false;
         }
