@@ -77,6 +77,26 @@ uuid_id! {
     SecurityGroupId, hyphenated;
     /// A rule of a security group.
     SecurityGroupRuleId, hyphenated;
+    /// A router.
+    RouterId, hyphenated;
+    /// A floating IP.
+    FloatingIpId, hyphenated;
+    /// A port forwarding of a floating IP.
+    PortForwardingId, hyphenated;
+    /// A subnet pool.
+    SubnetPoolId, hyphenated;
+    /// An address scope.
+    AddressScopeId, hyphenated;
+    /// An address group.
+    AddressGroupId, hyphenated;
+    /// A QoS policy.
+    QosPolicyId, hyphenated;
+    /// A rule of a QoS policy.
+    QosRuleId, hyphenated;
+    /// A trunk.
+    TrunkId, hyphenated;
+    /// An RBAC policy.
+    RbacPolicyId, hyphenated;
     /// An operation on a server: create, reboot, delete, …
     OperationId, hyphenated;
     /// A migration: a server's move from one host to another.
@@ -89,6 +109,11 @@ uuid_id! {
     ServerGroupId, hyphenated;
     /// One life of a store: restoring a backup starts a new one.
     Incarnation, hyphenated;
+}
+
+impl ProjectId {
+    /// The owner of what is the cloud's own and counts against nobody: gateways, floating IPs' ports, metadata ports.
+    pub const CLOUD: Self = Self(Uuid::nil());
 }
 
 macro_rules! name_id {

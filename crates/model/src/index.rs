@@ -1,5 +1,7 @@
 //! Secondary indexes: ways to find records other than by id, kept by the code that writes the records.
 
+pub mod net;
+
 use crate::{
     aggregate::Aggregate,
     disk_copy::DiskCopy,
@@ -14,7 +16,7 @@ use crate::{
     port::{Mac, Port},
     quota::{Quota, Usage},
     room::Rooms,
-    security_group::{SecurityGroup, SecurityGroupRule},
+    security_group::SecurityGroup,
     server::Server,
     server_group::ServerGroup,
     subnet::Subnet,
@@ -109,6 +111,8 @@ pub struct Index {
     pub group_rules: OrdSet<(SecurityGroupId, SecurityGroupRuleId)>,
     /// Ports in a security group.
     pub group_ports: OrdSet<(SecurityGroupId, PortId)>,
+    /// Routers, floating IPs and what else stands beside networks.
+    pub net: net::NetIndex,
 }
 
 /// What servers take of a host.
@@ -284,8 +288,10 @@ impl Indexed for Network {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
         let key = |n: &Self| (n.project_id, n.id);
         move_key(&mut index.project_networks, old.map(key), new.map(key));
-        let open = |n: &Self| (n.shared || n.external).then_some(n.id);
+        let open = |n: &Self| (n.shared || (n.external && !n.external_restricted)).then_some(n.id);
         move_key(&mut index.open_networks, old.and_then(open), new.and_then(open));
+        let qos = |n: &Self| n.qos_policy_id.map(|q| (q, n.id));
+        move_key(&mut index.net.qos_networks, old.and_then(qos), new.and_then(qos));
     }
 }
 
@@ -293,6 +299,10 @@ impl Indexed for Subnet {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
         let key = |s: &Self| (s.network_id, s.id);
         move_key(&mut index.network_subnets, old.map(key), new.map(key));
+        let project = |s: &Self| (s.project_id, s.id);
+        move_key(&mut index.net.project_subnets, old.map(project), new.map(project));
+        let pool = |s: &Self| s.subnet_pool_id.map(|p| (p, s.id));
+        move_key(&mut index.net.pool_subnets, old.and_then(pool), new.and_then(pool));
     }
 }
 
@@ -300,13 +310,6 @@ impl Indexed for SecurityGroup {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
         let key = |g: &Self| (g.project_id, g.name.clone(), g.id);
         move_key(&mut index.project_groups, old.map(key), new.map(key));
-    }
-}
-
-impl Indexed for SecurityGroupRule {
-    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
-        let key = |r: &Self| (r.security_group_id, r.id);
-        move_key(&mut index.group_rules, old.map(key), new.map(key));
     }
 }
 
@@ -322,6 +325,8 @@ impl Indexed for Port {
         move_key(&mut index.device_ports, old.and_then(device), new.and_then(device));
         let mac = |p: &Self| ((p.network_id, p.mac), p.id);
         move_entry(&mut index.macs, old.map(mac), new.map(mac));
+        let qos = |p: &Self| p.qos_policy_id.map(|q| (q, p.id));
+        move_key(&mut index.net.qos_ports, old.and_then(qos), new.and_then(qos));
         index.move_addresses(old, new);
         index.move_port_groups(old, new);
         let orders = |p: &Self| (p.server_id, p.mac, p.fixed_ips.clone());

@@ -4,11 +4,14 @@
 //! Architecture invariant: this crate is pure. It does no I/O, reads no clock, draws no randomness but what it is
 //! handed, and knows no async.
 
+pub mod address_group;
+pub mod address_scope;
 pub mod aggregate;
 pub mod disk_copy;
 pub mod enrolment;
 pub mod error;
 pub mod flavor;
+pub mod floating_ip;
 pub mod host;
 pub mod id;
 pub mod identity;
@@ -21,15 +24,21 @@ pub mod observation;
 pub mod operation;
 pub mod policy;
 pub mod port;
+pub mod port_forwarding;
+pub mod qos_policy;
 pub mod quota;
+pub mod rbac_policy;
 pub mod record;
 pub mod room;
+pub mod router;
 pub mod security_group;
 pub mod server;
 pub mod server_group;
 pub mod state;
 pub mod subnet;
+pub mod subnet_pool;
 pub mod time;
+pub mod trunk;
 pub mod txn;
 
 pub use error::{Error, Result};

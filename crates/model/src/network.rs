@@ -1,6 +1,6 @@
 //! Networks: what ports and subnets belong to (Neutron's noun).
 
-use crate::{record, NetworkId, ProjectId};
+use crate::{record, NetworkId, ProjectId, QosPolicyId};
 
 record! {
     /// A network.
@@ -21,6 +21,9 @@ record! {
         /// True if it leads out of the cloud.
         #[serde(default)]
         pub external: bool,
+        /// True if only those see it as external whom an RBAC policy names, not every project.
+        #[serde(default)]
+        pub external_restricted: bool,
         /// True for the network that servers get when they ask for none.
         #[serde(default)]
         pub is_default: bool,
@@ -37,6 +40,18 @@ record! {
         /// The physical side: type, physical network, segment.
         #[serde(default)]
         pub provider: Provider,
+        /// The domain of its ports' names, with a dot at the end; empty for none.
+        #[serde(default)]
+        pub dns_domain: String,
+        /// What holds for its ports that have no policy of their own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub qos_policy_id: Option<QosPolicyId>,
+        /// Where its DHCP and routers are asked to be.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub availability_zone_hints: Vec<String>,
+        /// True for the network that the cloud made for a project that asked for `auto`.
+        #[serde(default)]
+        pub auto_allocated: bool,
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     record,
     subnet::{to_address, to_number, Subnet},
-    HostId, NetworkId, PortId, ProjectId, SecurityGroupId, ServerId, State, SubnetId,
+    HostId, NetworkId, PortId, ProjectId, QosPolicyId, SecurityGroupId, ServerId, State, SubnetId,
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::IpAddr, str::FromStr};
@@ -78,6 +78,84 @@ pub struct AddressPair {
     pub mac_address: Option<Mac>,
 }
 
+/// What a port is for, as its `device_owner` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PortOwner {
+    /// Nothing yet.
+    Nobody,
+    /// A server (`compute:<zone>`).
+    Server,
+    /// A router's leg in a tenant's network; `device_id` is the router.
+    RouterInterface,
+    /// A router's leg in an external network; `device_id` is the router.
+    RouterGateway,
+    /// Holds the address of a floating IP; `device_id` is that.
+    FloatingIp,
+    /// Where a network's guests reach the metadata service, on each host.
+    Metadata,
+    /// Takes addresses for DHCP.
+    Dhcp,
+    /// A subport of a trunk; `device_id` is the trunk.
+    TrunkSubport,
+    /// A load balancer's address, which other ports announce.
+    LoadBalancer,
+    /// Something that only its client knows.
+    Other,
+}
+
+impl PortOwner {
+    /// What a `device_owner` says.
+    pub fn of(device_owner: &str) -> Self {
+        match device_owner {
+            "" => Self::Nobody,
+            "network:router_interface" => Self::RouterInterface,
+            "network:router_gateway" => Self::RouterGateway,
+            "network:floatingip" => Self::FloatingIp,
+            "network:distributed" => Self::Metadata,
+            "network:dhcp" => Self::Dhcp,
+            "trunk:subport" => Self::TrunkSubport,
+            owner if owner.to_ascii_lowercase().contains("loadbalancer") => Self::LoadBalancer,
+            owner if owner.starts_with("compute:") => Self::Server,
+            _ => Self::Other,
+        }
+    }
+
+    /// The `device_owner` of the cloud's own ports; `None` for those whose client or zone decides.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::RouterInterface => Some("network:router_interface"),
+            Self::RouterGateway => Some("network:router_gateway"),
+            Self::FloatingIp => Some("network:floatingip"),
+            Self::Metadata => Some("network:distributed"),
+            Self::Dhcp => Some("network:dhcp"),
+            Self::TrunkSubport => Some("trunk:subport"),
+            Self::Nobody => Some(""),
+            Self::Server | Self::LoadBalancer | Self::Other => None,
+        }
+    }
+
+    /// True for ports that are there as soon as they are recorded: no host plugs them.
+    pub fn is_always_active(self) -> bool {
+        matches!(self, Self::RouterInterface | Self::RouterGateway | Self::Metadata | Self::Dhcp)
+    }
+
+    /// True for ports that are only removed by way of what they belong to.
+    pub fn is_routers(self) -> bool {
+        matches!(self, Self::RouterInterface | Self::RouterGateway | Self::FloatingIp)
+    }
+}
+
+/// A DHCP option that a port's guest is told beside its subnet's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DhcpOption {
+    /// Its name, as dnsmasq has it, or its number.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// 4 or 6.
+    pub ip_version: u8,
+}
+
 record! {
     /// A port.
     pub struct Port: PortId {
@@ -130,12 +208,42 @@ record! {
         /// `normal`, …
         #[serde(default)]
         pub vnic_type: String,
+        /// What an administrator tells the binding.
+        #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+        pub binding_profile: serde_json::Map<String, serde_json::Value>,
+        /// The host that an administrator wants a port without a server on; empty for none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pub binding_host: String,
+        /// Its name in DNS; empty for none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pub dns_name: String,
+        /// The domain of that name, if not the network's.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pub dns_domain: String,
+        /// DHCP options of its own.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub extra_dhcp_opts: Vec<DhcpOption>,
+        /// Its QoS policy; else its network's holds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub qos_policy_id: Option<QosPolicyId>,
         /// Labels.
         #[serde(default)]
         pub tags: Vec<String>,
         /// Grows with every change.
         #[serde(default)]
         pub revision: u64,
+    }
+}
+
+impl Port {
+    /// What it is for.
+    pub fn owner(&self) -> PortOwner {
+        PortOwner::of(&self.device_owner)
+    }
+
+    /// True if traffic can flow: a host has plugged it, or it needs no plugging.
+    pub fn is_active(&self) -> bool {
+        self.plugged || self.owner().is_always_active()
     }
 }
 
@@ -167,4 +275,21 @@ fn first_gap(state: &State, subnet: SubnetId, start: IpAddr, end: IpAddr) -> Opt
         }
     }
     (candidate <= to_number(end)).then(|| to_address(candidate, start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_read_as_they_are_named() {
+        use PortOwner::*;
+        for owner in [Nobody, RouterInterface, RouterGateway, FloatingIp, Metadata, Dhcp, TrunkSubport] {
+            assert_eq!(owner.name().map(PortOwner::of), Some(owner));
+        }
+        assert_eq!(PortOwner::of("compute:nova"), Server);
+        assert_eq!(PortOwner::of("Octavia:LoadBalancerV2"), LoadBalancer);
+        assert_eq!(PortOwner::of("network:something"), Other);
+        assert!(!Server.is_always_active() && RouterGateway.is_always_active());
+    }
 }

@@ -168,6 +168,16 @@ kinds! {
         SecurityGroup "security_group" Hot crate::security_group::SecurityGroup, crate::SecurityGroupId, security_groups;
         SecurityGroupRule "security_group_rule" Hot
             crate::security_group::SecurityGroupRule, crate::SecurityGroupRuleId, security_group_rules;
+        Router "router" Hot crate::router::Router, crate::RouterId, routers;
+        FloatingIp "floating_ip" Hot crate::floating_ip::FloatingIp, crate::FloatingIpId, floating_ips;
+        PortForwarding "port_forwarding" Hot
+            crate::port_forwarding::PortForwarding, crate::PortForwardingId, port_forwardings;
+        SubnetPool "subnet_pool" Hot crate::subnet_pool::SubnetPool, crate::SubnetPoolId, subnet_pools;
+        AddressScope "address_scope" Hot crate::address_scope::AddressScope, crate::AddressScopeId, address_scopes;
+        AddressGroup "address_group" Hot crate::address_group::AddressGroup, crate::AddressGroupId, address_groups;
+        QosPolicy "qos_policy" Hot crate::qos_policy::QosPolicy, crate::QosPolicyId, qos_policies;
+        Trunk "trunk" Hot crate::trunk::Trunk, crate::TrunkId, trunks;
+        RbacPolicy "rbac_policy" Hot crate::rbac_policy::RbacPolicy, crate::RbacPolicyId, rbac_policies;
     }
     cold {
         /// A server's user data, under the server's id.

@@ -1,6 +1,6 @@
 //! Security groups and their rules: what traffic reaches and leaves a port (Neutron's nouns).
 
-use crate::{record, ProjectId, SecurityGroupId, SecurityGroupRuleId};
+use crate::{record, AddressGroupId, ProjectId, SecurityGroupId, SecurityGroupRuleId};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ record! {
 }
 
 /// Which way traffic goes, seen from the guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// To the guest.
@@ -45,6 +45,8 @@ pub enum Remote {
     Range(IpNet),
     /// Ports in this group.
     Group(SecurityGroupId),
+    /// Addresses that this address group lists.
+    AddressGroup(AddressGroupId),
 }
 
 record! {

@@ -1,6 +1,6 @@
 //! Subnets: the ranges that a network's addresses come from, and which address is next (Neutron's noun).
 
-use crate::{record, NetworkId, ProjectId, SubnetId};
+use crate::{record, NetworkId, ProjectId, SubnetId, SubnetPoolId};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -56,6 +56,15 @@ record! {
         /// `slaac`, `dhcpv6-stateful`, `dhcpv6-stateless`.
         #[serde(default)]
         pub ipv6_address_mode: Option<String>,
+        /// The pool that its range was taken from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub subnet_pool_id: Option<SubnetPoolId>,
+        /// The device owners whose ports get addresses here; empty for all.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub service_types: Vec<String>,
+        /// Whether its addresses are published in DNS.
+        #[serde(default)]
+        pub dns_publish_fixed_ip: bool,
         /// Labels.
         #[serde(default)]
         pub tags: Vec<String>,
@@ -94,6 +103,16 @@ impl Pool {
 }
 
 impl Subnet {
+    /// True if its guests form their addresses themselves, of the prefix and their Ethernet address.
+    pub fn is_slaac(&self) -> bool {
+        matches!(self.ipv6_address_mode.as_deref(), Some("slaac" | "dhcpv6-stateless"))
+    }
+
+    /// True if guests reach the metadata service by an address of this subnet.
+    pub fn has_metadata(&self) -> bool {
+        self.enable_dhcp && self.cidr.addr().is_ipv4()
+    }
+
     /// Whether a host may have the address: inside the range and, for IPv4, neither its first nor its last.
     pub fn usable(cidr: &IpNet, address: IpAddr) -> bool {
         let edge = match cidr {

@@ -1,9 +1,12 @@
 //! The indexes of a State against those of the same records loaded anew.
 
 use lenticular_model::{
+    address_group::AddressGroup,
+    address_scope::AddressScope,
     aggregate::Aggregate,
     disk_copy::DiskCopy,
     flavor::Flavor,
+    floating_ip::FloatingIp,
     host::Host,
     identity::{Domain, Project, Revocation, Role, RoleAssignment, User},
     image::Image,
@@ -12,11 +15,17 @@ use lenticular_model::{
     network::Network,
     operation::Operation,
     port::Port,
+    port_forwarding::PortForwarding,
+    qos_policy::QosPolicy,
     quota::Quota,
+    rbac_policy::RbacPolicy,
+    router::Router,
     security_group::{SecurityGroup, SecurityGroupRule},
     server::Server,
     server_group::ServerGroup,
     subnet::Subnet,
+    subnet_pool::SubnetPool,
+    trunk::Trunk,
     HostId, Record, ServerId, State,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +35,8 @@ macro_rules! every_record {
     ($each:ident) => {
         $each!(
             Domain Project User Role RoleAssignment Revocation Quota Image Flavor Keypair Host Aggregate ServerGroup Server Operation Migration DiskCopy
-            Network Subnet Port SecurityGroup SecurityGroupRule
+            Network Subnet Port SecurityGroup SecurityGroupRule Router FloatingIp PortForwarding SubnetPool AddressScope
+            AddressGroup QosPolicy Trunk RbacPolicy
         )
     };
 }
@@ -115,7 +125,7 @@ pub fn same_indexes(state: &State, other: &State) -> Result<(), String> {
         project_networks
         open_networks network_subnets network_ports project_ports server_ports device_ports addresses macs
         project_groups group_rules group_ports rooms aggregate_names aggregate_numbers host_aggregates
-        project_server_groups server_group_members);
+        project_server_groups server_group_members net);
     let empty = Default::default();
     let hosts = a.host_usage.keys().chain(b.host_usage.keys());
     for host in hosts {

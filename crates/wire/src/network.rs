@@ -144,10 +144,11 @@ pub fn port(state: &State, port: &Port, admin: bool) -> Value {
 
 /// A rule of a security group.
 pub fn rule(rule: &SecurityGroupRule) -> Value {
-    let (prefix, group) = match &rule.remote {
-        Remote::Any => (None, None),
-        Remote::Range(range) => (Some(range), None),
-        Remote::Group(id) => (None, Some(id)),
+    let (prefix, group, addresses) = match &rule.remote {
+        Remote::Any => (None, None, None),
+        Remote::Range(range) => (Some(range), None, None),
+        Remote::Group(id) => (None, Some(id), None),
+        Remote::AddressGroup(id) => (None, None, Some(id)),
     };
     let mut view = json!({
         "id": rule.id,
@@ -161,7 +162,7 @@ pub fn rule(rule: &SecurityGroupRule) -> Value {
         "port_range_max": rule.port_range_max,
         "remote_ip_prefix": prefix,
         "remote_group_id": group,
-        "remote_address_group_id": null,
+        "remote_address_group_id": addresses,
     });
     stamp(&mut view, rule.created_at, rule.updated_at, rule.revision, &rule.description);
     view

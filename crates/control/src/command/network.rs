@@ -89,6 +89,11 @@ fn put(txn: &mut Txn<'_>, new: NewNetwork) -> NetworkId {
         tags: Vec::new(),
         revision: 1,
         provider: new.provider,
+        external_restricted: false,
+        dns_domain: String::new(),
+        qos_policy_id: None,
+        availability_zone_hints: Vec::new(),
+        auto_allocated: false,
         unknown: Default::default(),
     });
     id

@@ -1,0 +1,52 @@
+//! Floating IPs: addresses of an external network that lead to an address of a port (Neutron's noun).
+
+use crate::{record, FloatingIpId, NetworkId, PortId, ProjectId, QosPolicyId, RouterId};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// Where a floating IP leads, and through which router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Association {
+    /// The port.
+    pub port_id: PortId,
+    /// Which of the port's addresses.
+    pub fixed_ip: IpAddr,
+}
+
+record! {
+    /// A floating IP.
+    pub struct FloatingIp: FloatingIpId {
+        /// Its project.
+        pub project_id: ProjectId,
+        /// For people.
+        #[serde(default)]
+        pub description: String,
+        /// The external network that it is of.
+        pub network_id: NetworkId,
+        /// The port that holds its address there (`network:floatingip`).
+        pub port_id: PortId,
+        /// The address.
+        pub address: IpAddr,
+        /// Where it leads; `None` while it leads nowhere, or only some of its ports lead somewhere.
+        #[serde(default)]
+        pub fixed: Option<Association>,
+        /// The router that translates it, for its association or its port forwardings.
+        #[serde(default)]
+        pub router_id: Option<RouterId>,
+        /// Its name in DNS; empty for none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pub dns_name: String,
+        /// The domain of that name; empty for none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pub dns_domain: String,
+        /// Its QoS policy.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub qos_policy_id: Option<QosPolicyId>,
+        /// Labels.
+        #[serde(default)]
+        pub tags: Vec<String>,
+        /// Grows with every change.
+        #[serde(default)]
+        pub revision: u64,
+    }
+}

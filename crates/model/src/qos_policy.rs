@@ -1,0 +1,71 @@
+//! QoS policies: what ports, networks and floating IPs may take of the wire, and how their packets are marked
+//! (Neutron's noun).
+
+use crate::{record, security_group::Direction, ProjectId, QosPolicyId, QosRuleId};
+use serde::{Deserialize, Serialize};
+
+/// What a rule of a QoS policy says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum QosRuleKind {
+    /// No more than so much.
+    BandwidthLimit {
+        /// Kilobits in a second.
+        max_kbps: u32,
+        /// Kilobits at once; 0 for what the driver thinks fit.
+        max_burst_kbps: u32,
+        /// Which way, seen from the guest.
+        direction: Direction,
+    },
+    /// Outgoing packets carry this mark.
+    DscpMarking {
+        /// The mark (RFC 2474).
+        dscp_mark: u8,
+    },
+    /// No less than so much.
+    MinimumBandwidth {
+        /// Kilobits in a second.
+        min_kbps: u32,
+        /// Which way, seen from the guest.
+        direction: Direction,
+    },
+}
+
+/// A rule of a QoS policy. A policy has one of each kind and direction at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QosRule {
+    /// Its id.
+    pub id: QosRuleId,
+    /// What it says.
+    #[serde(flatten)]
+    pub kind: QosRuleKind,
+}
+
+record! {
+    /// A QoS policy with its rules.
+    pub struct QosPolicy: QosPolicyId {
+        /// Its project.
+        pub project_id: ProjectId,
+        /// Need not be unique.
+        #[serde(default)]
+        pub name: String,
+        /// For people.
+        #[serde(default)]
+        pub description: String,
+        /// True shows it to every project.
+        #[serde(default)]
+        pub shared: bool,
+        /// True for the policy that new networks of its project get that name none.
+        #[serde(default)]
+        pub is_default: bool,
+        /// Its rules.
+        #[serde(default)]
+        pub rules: Vec<QosRule>,
+        /// Labels.
+        #[serde(default)]
+        pub tags: Vec<String>,
+        /// Grows with every change.
+        #[serde(default)]
+        pub revision: u64,
+    }
+}

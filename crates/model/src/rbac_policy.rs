@@ -1,0 +1,82 @@
+//! RBAC policies: what a project lets others use (Neutron's noun).
+
+use crate::{
+    record, AddressGroupId, AddressScopeId, NetworkId, ProjectId, QosPolicyId, RbacPolicyId, SecurityGroupId,
+    SubnetPoolId,
+};
+use serde::{Deserialize, Serialize};
+
+/// What is let be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "type", content = "id", rename_all = "snake_case")]
+pub enum RbacObject {
+    /// A network.
+    Network(NetworkId),
+    /// A QoS policy.
+    QosPolicy(QosPolicyId),
+    /// A security group.
+    SecurityGroup(SecurityGroupId),
+    /// An address scope.
+    AddressScope(AddressScopeId),
+    /// A subnet pool.
+    #[serde(rename = "subnetpool")]
+    SubnetPool(SubnetPoolId),
+    /// An address group.
+    AddressGroup(AddressGroupId),
+}
+
+/// As what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RbacAction {
+    /// As if it were the project's own, but for changing it.
+    AccessAsShared,
+    /// As a way out of the cloud.
+    AccessAsExternal,
+}
+
+/// By whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum RbacTarget {
+    /// Every project.
+    #[serde(rename = "*")]
+    Everyone,
+    /// One project.
+    #[serde(untagged)]
+    Project(ProjectId),
+}
+
+record! {
+    /// An RBAC policy. Those for everyone stand beside the object's own `shared` or `external`, and say the same.
+    pub struct RbacPolicy: RbacPolicyId {
+        /// Its project.
+        pub project_id: ProjectId,
+        /// What is let be used.
+        pub object: RbacObject,
+        /// As what.
+        pub action: RbacAction,
+        /// By whom.
+        pub target: RbacTarget,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_and_targets_are_written_in_neutrons_words() {
+        let project = ProjectId::from_random([3; 16]);
+        assert_eq!(text(&RbacTarget::Everyone), "\"*\"");
+        assert_eq!(text(&RbacTarget::Project(project)), format!("\"{project}\""));
+        assert!(text(&RbacObject::SubnetPool(SubnetPoolId::default())).contains("\"subnetpool\""));
+        for target in [RbacTarget::Everyone, RbacTarget::Project(project)] {
+            assert_eq!(serde_json::from_str::<RbacTarget>(&text(&target)).unwrap(), target);
+        }
+        assert!(serde_json::from_str::<RbacTarget>("\"somebody\"").is_err());
+    }
+
+    fn text(value: &impl Serialize) -> String {
+        serde_json::to_string(value).unwrap()
+    }
+}

@@ -1,0 +1,51 @@
+//! Routers: what joins networks, and leads out of the cloud (Neutron's noun).
+//!
+//! A router's legs are ports: `network:router_interface` in tenants' networks, and one `network:router_gateway` in an
+//! external network. Their `device_id` is the router, their addresses are the router's.
+
+use crate::{record, subnet::HostRoute, NetworkId, PortId, ProjectId, RouterId};
+use serde::{Deserialize, Serialize};
+
+/// A router's way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouterGateway {
+    /// The external network.
+    pub network_id: NetworkId,
+    /// The leg in it, which has the router's outer addresses.
+    pub port_id: PortId,
+    /// Whether guests without a floating IP go out under the router's address.
+    pub enable_snat: bool,
+}
+
+record! {
+    /// A router.
+    pub struct Router: RouterId {
+        /// Its project.
+        pub project_id: ProjectId,
+        /// Need not be unique.
+        #[serde(default)]
+        pub name: String,
+        /// For people.
+        #[serde(default)]
+        pub description: String,
+        /// False stops its traffic.
+        pub admin_state_up: bool,
+        /// Its way out.
+        #[serde(default)]
+        pub gateway: Option<RouterGateway>,
+        /// Routes beside those to its own networks and its gateway's.
+        #[serde(default)]
+        pub routes: Vec<HostRoute>,
+        /// True if floating IPs are translated on the host of their server, false if on the gateway's.
+        pub distributed: bool,
+        /// Where its gateway is asked to be.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub availability_zone_hints: Vec<String>,
+        /// Labels.
+        #[serde(default)]
+        pub tags: Vec<String>,
+        /// Grows with every change.
+        #[serde(default)]
+        pub revision: u64,
+    }
+}

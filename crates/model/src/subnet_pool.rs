@@ -1,0 +1,55 @@
+//! Subnet pools: ranges that subnets' ranges are taken from, each given out once (Neutron's noun).
+
+use crate::{record, AddressScopeId, ProjectId, SubnetPoolId};
+use ipnet::IpNet;
+
+record! {
+    /// A subnet pool.
+    pub struct SubnetPool: SubnetPoolId {
+        /// Its project.
+        pub project_id: ProjectId,
+        /// Need not be unique.
+        #[serde(default)]
+        pub name: String,
+        /// For people.
+        #[serde(default)]
+        pub description: String,
+        /// What is given out: ranges of one family that neither overlap nor touch.
+        pub prefixes: Vec<IpNet>,
+        /// The shortest prefix that a subnet may have.
+        pub min_prefixlen: u8,
+        /// The longest prefix that a subnet may have.
+        pub max_prefixlen: u8,
+        /// The prefix of a subnet that asks for none.
+        pub default_prefixlen: u8,
+        /// How much one project may take: addresses for IPv4, /64 networks for IPv6; `None` for no limit.
+        #[serde(default)]
+        pub default_quota: Option<u64>,
+        /// The scope in which its addresses are unique.
+        #[serde(default)]
+        pub address_scope_id: Option<AddressScopeId>,
+        /// True shows it to every project.
+        #[serde(default)]
+        pub shared: bool,
+        /// True for the pool that subnets get that ask for the default one.
+        #[serde(default)]
+        pub is_default: bool,
+        /// Labels.
+        #[serde(default)]
+        pub tags: Vec<String>,
+        /// Grows with every change.
+        #[serde(default)]
+        pub revision: u64,
+    }
+}
+
+impl SubnetPool {
+    /// 4 or 6.
+    pub fn ip_version(&self) -> u8 {
+        if self.prefixes.first().is_none_or(|p| p.addr().is_ipv4()) {
+            4
+        } else {
+            6
+        }
+    }
+}

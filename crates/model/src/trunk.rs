@@ -1,0 +1,40 @@
+//! Trunks: ports of several networks that come to a guest over one port, told apart by VLAN tags (Neutron's noun).
+
+use crate::{record, PortId, ProjectId, TrunkId};
+use serde::{Deserialize, Serialize};
+
+/// A port that comes to the guest over the trunk's parent port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubPort {
+    /// The port.
+    pub port_id: PortId,
+    /// The VLAN tag that the guest knows it by, 1 to 4094.
+    pub segmentation_id: u16,
+}
+
+record! {
+    /// A trunk.
+    pub struct Trunk: TrunkId {
+        /// Its project.
+        pub project_id: ProjectId,
+        /// Need not be unique.
+        #[serde(default)]
+        pub name: String,
+        /// For people.
+        #[serde(default)]
+        pub description: String,
+        /// False forbids changes of its subports.
+        pub admin_state_up: bool,
+        /// The parent port, which the guest has.
+        pub port_id: PortId,
+        /// The subports, by VLAN tag.
+        #[serde(default)]
+        pub sub_ports: Vec<SubPort>,
+        /// Labels.
+        #[serde(default)]
+        pub tags: Vec<String>,
+        /// Grows with every change.
+        #[serde(default)]
+        pub revision: u64,
+    }
+}
