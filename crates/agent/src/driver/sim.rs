@@ -5,7 +5,11 @@ use crate::{
     core::{Failure, FoundProcess},
     link::Link,
 };
-use lenticular_model::{host::Hypervisor as Described, migration::Manner, ServerId};
+use lenticular_model::{
+    host::{Hypervisor as Described, Wiring},
+    migration::Manner,
+    ServerId,
+};
 use lenticular_wire::agent::{Assignment, Base, GuestSpec, Outgoing, Peer, Receive};
 use std::{
     collections::HashMap,
@@ -123,6 +127,7 @@ impl Hypervisor for SimHost {
             arch: std::env::consts::ARCH.to_owned(),
             cpu_model: "simulated".to_owned(),
             trouble: None,
+            wiring: Wiring { driver: "sim".to_owned(), physical_networks: Vec::new() },
         };
         Box::pin(async { Ok(described) })
     }

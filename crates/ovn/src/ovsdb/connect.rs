@@ -70,7 +70,7 @@ impl Connector {
     pub async fn wait(&mut self) {
         self.failures = self.failures.saturating_add(1);
         let count = u32::try_from(self.remotes.len()).unwrap_or(u32::MAX);
-        if self.failures % count.max(1) != 0 {
+        if !self.failures.is_multiple_of(count.max(1)) {
             return;
         }
         let most = (WAIT_MS_MIN << (self.failures / count.max(1)).min(6)).min(WAIT_MS_MAX);
@@ -88,7 +88,8 @@ impl Connected {
             Err(OvsdbError::Refused { .. }) => Replica::default(),
             Err(error) => return Err(error),
         };
-        let mut connected = Self { session, replica: Replica::default(), database, server, remote: remote.to_string() };
+        let mut connected =
+            Self { session, replica: Replica::default(), database, server, remote: remote.to_string() };
         connected.check_leader()?;
         let schema = connected.session.call("get_schema", json!([database])).await?;
         (connected.replica, _) = follow(&mut connected.session, database, columns, &schema).await?;

@@ -34,7 +34,7 @@ impl Framer {
     ///
     /// # Errors
     /// There will never be one.
-    pub fn next(&mut self) -> Result<Option<Vec<u8>>, BadFrame> {
+    pub fn message(&mut self) -> Result<Option<Vec<u8>>, BadFrame> {
         while let Some(&byte) = self.buffer.get(self.looked_at) {
             self.looked_at += 1;
             if self.in_text {
@@ -87,7 +87,7 @@ mod tests {
                 let end = (at + cut).min(stream.len());
                 framer.feed(&stream.as_bytes()[at..end]);
                 at = end;
-                while let Some(message) = framer.next().unwrap() {
+                while let Some(message) = framer.message().unwrap() {
                     found.push(String::from_utf8(message).unwrap().trim().to_owned());
                 }
             }
@@ -99,6 +99,6 @@ mod tests {
     fn what_is_no_object_is_refused() {
         let mut framer = Framer::default();
         framer.feed(b"HTTP/1.1 400");
-        assert_eq!(framer.next(), Err(BadFrame::NoObject));
+        assert_eq!(framer.message(), Err(BadFrame::NoObject));
     }
 }

@@ -100,7 +100,9 @@ pub enum Operation {
 }
 
 fn values(row: &Values) -> Value {
-    Value::Object(row.iter().map(|(column, datum)| ((*column).to_owned(), datum.to_json())).collect::<Map<_, _>>())
+    Value::Object(
+        row.iter().map(|(column, datum)| ((*column).to_owned(), datum.to_json())).collect::<Map<_, _>>(),
+    )
 }
 
 impl Operation {

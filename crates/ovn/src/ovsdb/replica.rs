@@ -101,8 +101,8 @@ impl Replica {
     }
 
     /// Whether the database has the column.
-    pub fn knows(&self, table: &str, column: &str) -> bool {
-        self.kinds.keys().any(|(t, c)| *t == table && *c == column)
+    pub fn knows(&self, table: &'static str, column: &'static str) -> bool {
+        self.kinds.contains_key(&(table, column))
     }
 
     /// The rows of a table.
@@ -118,7 +118,12 @@ impl Replica {
     /// What a column of a row holds; `None` if there is no such row or column.
     pub fn cell(&self, table: &'static str, row: Uuid, column: &'static str) -> Option<&Datum> {
         let held = self.row(table, row)?.get(column);
-        held.or_else(|| self.kinds.get(&(table, column)).map(|kind| &kind.default))
+        held.or_else(|| self.default_of(table, column))
+    }
+
+    /// What a column holds that was never set; `None` if the database has no such column.
+    pub fn default_of(&self, table: &'static str, column: &'static str) -> Option<&Datum> {
+        self.kinds.get(&(table, column)).map(|kind| &kind.default)
     }
 
     /// Takes in what `monitor_cond` answered or an `update2` says.
@@ -292,7 +297,12 @@ mod tests {
     fn what_does_not_follow_is_refused() {
         let mut replica = replica();
         let id = Uuid::from_u128(9).to_string();
-        for update in [json!([]), json!({ "T": 1 }), json!({ "T": { "x": {} } }), json!({ "T": { id: { "modify": {} } } })] {
+        for update in [
+            json!([]),
+            json!({ "T": 1 }),
+            json!({ "T": { "x": {} } }),
+            json!({ "T": { id: { "modify": {} } } }),
+        ] {
             assert!(replica.apply(&update, &mut Vec::new()).is_err(), "{update}");
         }
         assert!(replica.knows("T", "name") && !replica.knows("T", "not_in_the_schema"));

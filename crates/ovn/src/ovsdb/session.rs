@@ -162,7 +162,11 @@ impl Session {
     ///
     /// # Errors
     /// It is refused, or the connection is lost; then nobody knows whether it was carried out.
-    pub async fn transact(&mut self, database: &str, operations: &[Operation]) -> Result<Vec<Value>, OvsdbError> {
+    pub async fn transact(
+        &mut self,
+        database: &str,
+        operations: &[Operation],
+    ) -> Result<Vec<Value>, OvsdbError> {
         let mut params = vec![json!(database)];
         params.extend(operations.iter().map(Operation::to_json));
         let result = self.call("transact", Value::Array(params)).await?;
@@ -201,13 +205,14 @@ impl Session {
     /// The next message that is an answer; what else comes is dealt with or kept.
     async fn message(&mut self) -> Result<Value, OvsdbError> {
         loop {
-            while let Some(bytes) = self.framer.next()? {
+            while let Some(bytes) = self.framer.message()? {
                 let message: Value =
                     serde_json::from_slice(&bytes).map_err(|e| OvsdbError::Nonsense(e.to_string()))?;
                 let method = message["method"].as_str().map(str::to_owned);
                 match method.as_deref() {
                     Some("echo") if !message["id"].is_null() => {
-                        let answer = json!({ "result": message["params"], "error": null, "id": message["id"] });
+                        let answer =
+                            json!({ "result": message["params"], "error": null, "id": message["id"] });
                         self.queue(&answer);
                     }
                     Some(method) => self
@@ -270,7 +275,7 @@ mod tests {
     async fn read_message(server: &mut DuplexStream) -> Value {
         let (mut framer, mut chunk) = (Framer::default(), [0; 64]);
         loop {
-            if let Some(message) = framer.next().unwrap() {
+            if let Some(message) = framer.message().unwrap() {
                 return serde_json::from_slice(&message).unwrap();
             }
             let count = server.read(&mut chunk).await.unwrap();
@@ -288,11 +293,15 @@ mod tests {
         let serving = async {
             let call = read_message(&mut server).await;
             say(&mut server, json!({ "method": "echo", "params": ["x"], "id": "echo" })).await;
-            assert_eq!(read_message(&mut server).await, json!({ "result": ["x"], "error": null, "id": "echo" }));
+            assert_eq!(
+                read_message(&mut server).await,
+                json!({ "result": ["x"], "error": null, "id": "echo" })
+            );
             say(&mut server, json!({ "method": "update2", "params": ["m", {}], "id": null })).await;
             say(&mut server, json!({ "result": [{ "count": 1 }], "error": null, "id": call["id"] })).await;
         };
-        let (answer, ()) = tokio::join!(session.transact("db", &[Operation::Comment("hello".to_owned())]), serving);
+        let hello = [Operation::Comment("hello".to_owned())];
+        let (answer, ()) = tokio::join!(session.transact("db", &hello), serving);
         assert_eq!(answer.unwrap(), [json!({ "count": 1 })]);
         assert_eq!(session.notice().await.unwrap().method, "update2");
         drop(server);
