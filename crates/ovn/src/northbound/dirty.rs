@@ -146,9 +146,7 @@ fn of_port(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     keys.insert(Key::Port(id));
     for state in [old, new] {
         of_leg(state, id, keys);
-        let floating = state.index.net.port_floating_ips.range((id, FloatingIpId::default())..);
-        let floating = floating.take_while(|(port, _)| *port == id);
-        keys.extend(floating.map(|(_, floating)| Key::FloatingIp(*floating)));
+        of_floating_ips(state, id, keys);
     }
     for port in pair.each() {
         // The port that holds a floating IP's address, and the one that holds the metadata service's.
@@ -229,21 +227,23 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     for state in [old, new] {
         let gateways = state.index.net.gateway_routers.range((NetworkId::default(), RouterId::default())..);
         keys.extend(gateways.map(|(_, router)| Key::Router(*router)));
-        of_host_servers(state, id, keys);
+        of_host_ports(state, id, keys);
     }
 }
 
-fn of_host_servers(state: &State, id: HostId, keys: &mut BTreeSet<Key>) {
-    let servers = state.index.host_servers.range((id, ServerId::default())..);
-    for (_, server) in servers.take_while(|(host, _)| *host == id) {
-        of_server_ports(state, *server, keys);
+/// There is no index of ports by host: all are looked at, and few taken.
+fn of_host_ports(state: &State, id: HostId, keys: &mut BTreeSet<Key>) {
+    let here = |port: &&Arc<Port>| {
+        let ticket = port.server_id.and_then(|server| state.servers.get(&server)?.ticket.as_ref());
+        port.host_id == Some(id) || ticket.is_some_and(|ticket| ticket.to == id)
+    };
+    for port in state.ports.values().filter(here) {
+        keys.insert(Key::Port(port.id));
+        of_floating_ips(state, port.id, keys);
     }
-    let ports: Vec<PortId> =
-        keys.iter().filter_map(|key| if let Key::Port(id) = key { Some(*id) } else { None }).collect();
-    for port in ports {
-        let floating = state.index.net.port_floating_ips.range((port, FloatingIpId::default())..);
-        keys.extend(
-            floating.take_while(|(of, _)| *of == port).map(|(_, floating)| Key::FloatingIp(*floating)),
-        );
-    }
+}
+
+fn of_floating_ips(state: &State, port: PortId, keys: &mut BTreeSet<Key>) {
+    let floating = state.index.net.port_floating_ips.range((port, FloatingIpId::default())..);
+    keys.extend(floating.take_while(|(of, _)| *of == port).map(|(_, floating)| Key::FloatingIp(*floating)));
 }

@@ -60,7 +60,8 @@ pub(super) fn rows(state: &State, id: RouterId) -> Vec<Row> {
         rows.push(self::route(id, &route.destination.trunc().to_string(), route.nexthop, None));
     }
     let Some(gateway) = router.gateway else { return rows };
-    let Some(port) = state.ports.get(&gateway.port_id) else { return rows };
+    let own = |port: &&Arc<Port>| router_of(state, port).is_some_and(|of| of.id == id);
+    let Some(port) = state.ports.get(&gateway.port_id).filter(own) else { return rows };
     for ip in &port.fixed_ips {
         let nexthop = subnet_of(state, ip).and_then(|subnet| subnet.gateway);
         let Some(nexthop) = nexthop else { continue };
