@@ -7,10 +7,12 @@
 
 mod config_drive;
 pub mod core;
+pub mod daemon;
 pub mod driver;
 mod endpoint;
 mod exec;
 mod files;
+mod held;
 mod http_link;
 pub mod identity;
 mod iso;
