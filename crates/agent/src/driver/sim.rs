@@ -127,7 +127,7 @@ impl Hypervisor for SimHost {
             arch: std::env::consts::ARCH.to_owned(),
             cpu_model: "simulated".to_owned(),
             trouble: None,
-            wiring: Wiring { driver: "sim".to_owned(), physical_networks: Vec::new() },
+            wiring: Wiring::default(),
         };
         Box::pin(async { Ok(described) })
     }
@@ -311,6 +311,10 @@ impl Moves for SimHost {
 }
 
 impl Network for SimHost {
+    fn describe(&self) -> Work<'_, Wiring> {
+        Box::pin(async { Ok(Wiring { driver: "sim".to_owned(), physical_networks: Vec::new() }) })
+    }
+
     fn plug<'a>(&'a self, _server: ServerId, _guest: &'a GuestSpec) -> Work<'a, NetPlan> {
         Box::pin(async { Ok(NetPlan::default()) })
     }
