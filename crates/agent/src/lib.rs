@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod driver;
 mod endpoint;
 mod exec;
+mod file_body;
 mod files;
 mod held;
 mod http_link;

@@ -1,8 +1,10 @@
 //! The configuration of a control plane or an agent that runs alone, as TOML.
 
+use crate::fence_command::FenceCommand;
 use anyhow::{Context, Result};
 use serde::{de::DeserializeOwned, Deserialize};
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -27,6 +29,9 @@ pub struct ServerConfig {
     /// A PostgreSQL connection string; without it the store is an SQLite file in the data directory.
     #[serde(default)]
     pub store: Option<String>,
+    /// What switches hosts off, by the name that `lenticular host fence --by` uses.
+    #[serde(default)]
+    pub fencing: BTreeMap<String, FenceCommand>,
 }
 
 /// A host's agent. All of it can be said on the command line, too.

@@ -4,14 +4,19 @@
 use crate::{
     clock, controllers,
     data::{self, DataDir},
+    fence_command::FenceCommand,
 };
 use anyhow::{Context, Result};
-use lenticular_api::{hash_password, AgentTls, App, Config, ImageStore, Passwords, Tokens};
+use lenticular_api::{
+    hash_password, AgentTls, App, Config, FenceDriver, FenceDrivers, ImageStore, Passwords, Tokens,
+};
 use lenticular_control::bootstrap;
 use lenticular_model::{enrolment::is_host_name, Cause, Incarnation};
 use lenticular_store::{Engine, Postgres, Sqlite, Store, Writer};
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{net::TcpListener, sync::watch};
@@ -54,6 +59,8 @@ pub struct Options<'o> {
     pub public_url: Option<&'o str>,
     /// A PostgreSQL connection string.
     pub store: Option<&'o str>,
+    /// What switches hosts off, by name.
+    pub fencing: BTreeMap<String, FenceCommand>,
 }
 
 /// Starts it, up to the point where it could answer.
@@ -90,7 +97,8 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     }
     data.remove_agent_secret();
     let agent_url = agent_url(options, agent_address, &url);
-    let config = Config { public_url: url.clone(), agent_url: agent_url.clone() };
+    let fencing = fence_drivers(&options.fencing)?;
+    let config = Config { public_url: url.clone(), agent_url: agent_url.clone(), fencing };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let app =
         App::new(store.clone(), tokens, Passwords::new(cores), images, authority, config, clock::clock());
@@ -100,6 +108,16 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     tokio::spawn(trim(store));
     let local_agent_url = format!("https://{}", reachable(agent_address));
     Ok(ControlPlane { app, url, agent_url, local_agent_url, listener, agent_listener, agent_tls })
+}
+
+fn fence_drivers(commands: &BTreeMap<String, FenceCommand>) -> Result<FenceDrivers> {
+    let driver = |(name, command): (&String, &FenceCommand)| {
+        command
+            .check()
+            .map_err(|why| anyhow::anyhow!("the fencing driver '{name}' cannot be used: {why}"))?;
+        Ok((name.clone(), Arc::new(command.clone()) as Arc<dyn FenceDriver>))
+    };
+    commands.iter().map(driver).collect()
 }
 
 async fn listen(address: SocketAddr, option: &str) -> Result<(TcpListener, SocketAddr)> {

@@ -9,11 +9,13 @@ mod down;
 #[cfg(test)]
 mod enrol_tests;
 mod exec;
+mod fence_command;
 mod inside;
 mod lab;
 mod logging;
 mod own_host;
 mod roles;
+mod store_command;
 mod up;
 
 use anyhow::Result;
@@ -63,6 +65,11 @@ enum Command {
     Lab {
         #[command(subcommand)]
         command: lab::LabCommand,
+    },
+    /// Says what happened to the store.
+    Store {
+        #[command(subcommand)]
+        command: store_command::StoreCommand,
     },
     /// Answers questions about hosts, lets them in and retires them.
     Host {
@@ -142,6 +149,7 @@ fn run(cli: Cli) -> Result<()> {
         }
         Command::Agent { config, said } => roles::agent(config.as_deref(), said),
         Command::Lab { command } => lab::run(&cli.cloud.data, &command, &mut out),
+        Command::Store { command } => store_command::run(&cli.cloud.data, &command, &mut out),
         Command::Host { command } => lenticular_cli::host(&command, &cli.cloud, &mut out),
     }
 }

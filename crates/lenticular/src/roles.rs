@@ -44,6 +44,7 @@ pub fn server(path: &Path) -> Result<()> {
             agent_names: &config.agent_names,
             public_url: config.public_url.as_deref(),
             store: config.store.as_deref(),
+            fencing: config.fencing.clone(),
         };
         let plane = control_plane::start(&options).await?;
         write_private(&data.path("lenticular.pid"), &format!("{}\n", std::process::id()))?;

@@ -49,6 +49,7 @@ async fn up(data: &Path, args: &UpArgs) -> Result<()> {
         agent_names: &args.agent_names,
         public_url: args.public_url.as_deref(),
         store: args.store.as_deref(),
+        fencing: Default::default(),
     };
     let plane = control_plane::start(&options).await?;
     write_private(&data.path("lenticular.pid"), &format!("{}\n", std::process::id()))?;

@@ -99,6 +99,18 @@ pub struct Fence {
     /// True if its disks are lost with it: servers on them can only be made anew from their images.
     #[serde(default)]
     pub disks_lost: bool,
+    /// What switched it off and saw it off, and what that said; `None` if a person's word is all there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
+}
+
+/// A fencing driver has switched a host off, and seen it off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Which driver.
+    pub driver: String,
+    /// Its words.
+    pub said: String,
 }
 
 impl Hypervisor {

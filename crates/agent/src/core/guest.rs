@@ -6,7 +6,7 @@ use super::{
 };
 use lenticular_model::{
     migration::Manner,
-    observation::{Observation, Sight, StopReason},
+    observation::{Observation, Sight, StopReason, Unsaved},
     server::BootStyle,
     ServerId,
 };
@@ -36,6 +36,13 @@ pub(super) enum Life {
     Gone,
 }
 
+/// An attempt to send the disk to the image store that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Uploaded {
+    upload: String,
+    failure: Option<Failure>,
+}
+
 /// One guest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Guest {
@@ -57,6 +64,9 @@ pub(super) struct Guest {
     /// It has come here, and what came is yet to be taken for its own.
     #[serde(default)]
     pub(super) adopting: Option<Manner>,
+    /// What came of sending its disk to the image store.
+    #[serde(default)]
+    pub(super) uploaded: Option<Uploaded>,
     /// True if a step that must succeed some time failed.
     #[serde(skip)]
     pub(super) stuck: bool,
@@ -82,6 +92,7 @@ impl Guest {
             outbound: None,
             inbound: None,
             adopting: None,
+            uploaded: None,
             stuck: false,
             acknowledged: None,
             host_restarted: false,
@@ -269,6 +280,13 @@ impl Guest {
                 self.boot_done = of.boot;
                 self.life = Life::Running { ssh_forward: ssh };
             }
+            (Step::Upload(_, upload), outcome) => {
+                let failure = match outcome {
+                    Outcome::Failed(failure) => Some(failure),
+                    Outcome::Done | Outcome::Started { .. } => None,
+                };
+                self.uploaded = Some(Uploaded { upload: upload.clone(), failure });
+            }
             (Step::Receive(_), outcome) => self.received(outcome),
             (Step::Send(..), outcome) => self.sent(outcome),
             (Step::Adopt(..), Outcome::Started { ssh_forward }) => {
@@ -398,15 +416,33 @@ impl Guest {
             (_, false) => match self.disk {
                 Disk::NotMade if due => Some(Step::Prepare(of.clone())),
                 Disk::Made if due && own.run => Some(Step::Start(of.clone())),
+                Disk::Made if !own.run => self.next_upload(own),
                 Disk::NotMade | Disk::Made | Disk::Lost => None,
             },
         }
     }
 
+    fn next_upload(&self, own: &Own) -> Option<Step> {
+        let upload = own.upload.as_ref()?;
+        let over = self.uploaded.as_ref().is_some_and(|uploaded| uploaded.upload == *upload);
+        (!over).then(|| Step::Upload(own.assignment.clone(), upload.clone()))
+    }
+
+    fn unsaved(&self) -> Option<Unsaved> {
+        let upload = self.own()?.upload.as_ref()?;
+        let Uploaded { failure, .. } =
+            self.uploaded.as_ref().filter(|uploaded| uploaded.upload == *upload)?;
+        let Failure { message, details } = failure.clone()?;
+        Some(Unsaved { upload: upload.clone(), message, details })
+    }
+
     /// True if the step under way waits for what nobody wants any more.
     pub(super) fn is_overtaken(&self) -> bool {
         let Some(order) = &self.order else {
-            return matches!(&self.doing, Some(Step::Prepare(_) | Step::Receive(_) | Step::Send(..)));
+            return matches!(
+                &self.doing,
+                Some(Step::Prepare(_) | Step::Receive(_) | Step::Send(..) | Step::Upload(..))
+            );
         };
         let absent = matches!(order, Order::Remove { .. });
         let own = self.own();
@@ -418,6 +454,7 @@ impl Guest {
             // Whoever ordered anything else knows that the other host has it.
             Some(Step::HandOver { .. }) => own.is_none(),
             Some(Step::Shutdown) => absent || reset,
+            Some(Step::Upload(_, upload)) => own.is_none_or(|own| own.upload.as_ref() != Some(upload)),
             Some(Step::Send(_, sent)) => {
                 let out = own.and_then(|own| own.outgoing.as_ref());
                 out.is_none_or(|out| out.withdraw || out.generation != sent.generation)
@@ -453,6 +490,7 @@ impl Guest {
             boot: self.boot_done,
             sight: self.sight(),
             handover: self.handover(),
+            unsaved: self.unsaved(),
         }
     }
 
@@ -484,7 +522,8 @@ impl Guest {
             (Life::Failed(failure), None) => Sight::Failed {
                 message: failure.message.clone(),
                 details: failure.details.clone(),
-                disk_made,
+                // One that is lost was made.
+                disk_made: self.disk != Disk::NotMade,
             },
         }
     }

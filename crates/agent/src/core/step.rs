@@ -33,6 +33,8 @@ pub enum Step {
     },
     /// Take what came from another host for one's own; a guest that waits goes on.
     Adopt(Arc<Assignment>, Manner),
+    /// Send the disk of a guest that does not run to the image store, under the name of this attempt.
+    Upload(Arc<Assignment>, String),
     /// Call the disk that was left behind here the guest's own again, under its new generation.
     Revive(Arc<Assignment>),
 }
@@ -56,6 +58,7 @@ impl Step {
             Self::Resume => "going on here",
             Self::HandOver { .. } => "handing over",
             Self::Adopt(..) => "taking over",
+            Self::Upload(..) => "sending the disk to the image store",
             Self::Revive(_) => "going back to the older disk",
         }
     }

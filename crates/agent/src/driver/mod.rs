@@ -13,7 +13,7 @@ pub mod user_net;
 
 use crate::{
     core::{Ended, Failure, FoundProcess},
-    link::Link,
+    link::{Link, LinkError},
 };
 use lenticular_model::{
     host::{Hypervisor as Described, Wiring},
@@ -21,7 +21,12 @@ use lenticular_model::{
     ServerId,
 };
 use lenticular_wire::agent::{Assignment, Base, GuestSpec, MoveProgress, Outgoing, Peer, Receive};
-use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Work under way; dropping it gives it up, leaving what a crash at that moment would.
@@ -109,6 +114,10 @@ pub trait Disks: Send + Sync {
 
     /// Makes the made disk as large as its guest is to have it, if it is smaller. Called before each start.
     fn grow<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()>;
+
+    /// Sends all that the guest sees of its disk, as one file that stands by itself, to the image store. Called while
+    /// the guest does not run. It leaves nothing behind on the host, and may be called again.
+    fn upload<'a>(&'a self, assignment: &'a Assignment, upload: &'a str, link: &'a dyn Link) -> Work<'a, ()>;
 
     /// Calls the disk that is there by the generation of the assignment from now on. May be called again.
     fn relabel<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()>;
@@ -215,6 +224,30 @@ pub struct Drivers {
     pub disks: Arc<dyn Disks>,
     /// Connects guests.
     pub network: Arc<dyn Network>,
+}
+
+/// How long to wait when the control plane could not be reached.
+const SEND_AGAIN: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Sends a disk to the image store, again and again while the control plane is away: whoever wants it no more cuts it
+/// short.
+async fn send_disk(server: ServerId, upload: &str, disk: &Path, link: &dyn Link) -> Result<(), Failure> {
+    loop {
+        match link.upload(server, upload, disk).await {
+            Ok(()) => return Ok(()),
+            Err(error @ (LinkError::Unreachable { .. } | LinkError::Refused { status: 503, .. })) => {
+                tracing::warn!(%server, %error, "the disk could not be sent to the image store; it is tried again");
+                tokio::time::sleep(SEND_AGAIN).await;
+            }
+            Err(error) => {
+                return Err(Failure::new(
+                    "The server's disk could not be sent to the image store. Try again; if it fails again, ask the \
+                     operator.",
+                    error.to_string(),
+                ))
+            }
+        }
+    }
 }
 
 /// A failure of the host's files, in words for both readers.

@@ -1,6 +1,8 @@
 //! A host without processes or files: it takes the time and fails as often as its knobs say.
 
-use super::{Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, ProgressSink, Release, Signs, Work};
+use super::{
+    send_disk, Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, ProgressSink, Release, Signs, Work,
+};
 use crate::{
     core::{Failure, FoundProcess},
     link::Link,
@@ -14,7 +16,7 @@ use lenticular_wire::agent::{Assignment, Base, GuestSpec, Outgoing, Peer, Receiv
 use std::{
     collections::HashMap,
     future::Future,
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -230,6 +232,14 @@ impl Disks for SimHost {
 
     fn grow<'a>(&'a self, _assignment: &'a Assignment) -> Work<'a, ()> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn upload<'a>(&'a self, assignment: &'a Assignment, upload: &'a str, link: &'a dyn Link) -> Work<'a, ()> {
+        Box::pin(async move {
+            self.turn(self.knobs.prepare, "Sending the disk").await?;
+            // There are no bytes: the link of a simulated host knows.
+            send_disk(assignment.server_id, upload, Path::new(""), link).await
+        })
     }
 
     fn relabel<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()> {

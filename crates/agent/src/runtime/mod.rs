@@ -289,6 +289,7 @@ impl Runtime {
             capacity: self.capacity(),
             hypervisor: self.hypervisor.clone(),
             incarnation: self.core.incarnation(),
+            applied_upto: self.core.applied_upto(),
             inventory: self.core.inventory(),
         };
         let link = self.link.clone();

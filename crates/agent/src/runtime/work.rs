@@ -117,6 +117,10 @@ async fn carry_out(
         Step::Send(assignment, outgoing) => {
             drivers.moves.send(&assignment, &outgoing, progress, signs).await.map(|()| Outcome::Done)
         }
+        Step::Upload(assignment, upload) => tokio::select! {
+            result = drivers.disks.upload(&assignment, &upload, link) => result.map(|()| Outcome::Done),
+            _ = cut.wait_for(|cut| *cut) => Err(Failure::new("The shelving was given up.", "cut short")),
+        },
         Step::Revive(assignment) => drivers.disks.relabel(&assignment).await.map(|()| Outcome::Done),
         Step::Resume => drivers.moves.resume(id).await.map(|()| Outcome::Done),
         Step::HandOver { to, generation } => tokio::select! {

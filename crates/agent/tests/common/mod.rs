@@ -17,6 +17,7 @@ use lenticular_wire::agent::{
 use std::{
     collections::BTreeMap,
     future::Future,
+    path::Path,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
@@ -283,6 +284,10 @@ impl Link for Cloud {
         })
     }
 
+    fn upload<'a>(&'a self, _: ServerId, _: &'a str, _: &'a Path) -> Call<'a, ()> {
+        Box::pin(async { Err(LinkError::Unknown) })
+    }
+
     fn user_data(&self, _server: ServerId) -> Call<'_, Option<Vec<u8>>> {
         let user_data = self.lock().user_data.clone();
         Box::pin(async move { Ok(user_data) })
@@ -373,6 +378,7 @@ impl Wish {
             disk_made,
             revives: None,
             outgoing: self.outgoing.clone(),
+            upload: None,
         })
     }
 }

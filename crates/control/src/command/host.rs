@@ -1,6 +1,6 @@
 //! Hosts: their introduction, what they saw of their guests, and what the operator wants of them.
 
-use super::{migration, operation, restore, server};
+use super::{migration, operation, restore, server, shelve};
 use lenticular_model::{
     error::{Error, Result},
     host::{Capacity, Contact, Host, Hypervisor, Intent},
@@ -190,9 +190,20 @@ pub fn observe(txn: &mut Txn<'_>, host: HostId, observations: &[Observation]) {
             server = txn.servers.get(&seen.server_id).cloned();
         }
         match server.filter(|s| owned(s)) {
-            Some(server) => observe_one(txn, &server, seen),
+            Some(server) => {
+                observe_one(txn, &server, seen);
+                observe_unsaved(txn, seen);
+            }
             None => migration::copy_is_gone(txn, host, seen),
         }
+    }
+}
+
+/// A disk could not be sent to the image store.
+fn observe_unsaved(txn: &mut Txn<'_>, seen: &Observation) {
+    let server = txn.servers.get(&seen.server_id).cloned();
+    if let (Some(server), Some(unsaved)) = (server, &seen.unsaved) {
+        shelve::unsaved(txn, &server, unsaved);
     }
 }
 
@@ -213,6 +224,9 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
     if made && !server.disk.made {
         txn.update::<Server>(&server.id, |s| s.disk.made = true);
     }
+    if matches!(seen.sight, Sight::Running { .. } | Sight::Stopped { .. }) {
+        shelve::came_back(txn, server);
+    }
     if seen.boot < server.boot {
         // It has not acted on the present boot yet; only whether the guest runs is news.
         let runs = matches!(seen.sight, Sight::Running { .. });
@@ -227,6 +241,9 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
         Sight::Preparing { .. } => {}
         Sight::Running { ssh_forward } => saw_running(txn, server, ssh_forward.clone()),
         Sight::Stopped { why } => saw_stopped(txn, server, *why),
+        Sight::Failed { message, details, .. } if shelve::never_came(server, made) => {
+            shelve::go_back(txn, server, message, details);
+        }
         Sight::Failed { message, details, .. } => fail(txn, server, message.clone(), details.clone()),
         Sight::Absent => fail(
             txn,
@@ -309,6 +326,16 @@ fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why_stopped: StopReason) {
 }
 
 fn settle_stopped(txn: &mut Txn<'_>, server: &Server) {
+    if server.is_being_shelved() {
+        // It stands still to be shelved; what comes of that is not known yet.
+        if server.powered || server.condition != Condition::Stopped {
+            txn.update::<Server>(&server.id, |s| {
+                s.powered = false;
+                s.condition = Condition::Stopped;
+            });
+        }
+        return;
+    }
     let settled = !server.powered && server.task.is_none() && server.wanted == Wanted::Stopped;
     if settled && server.condition != Condition::Active {
         return;
@@ -343,6 +370,9 @@ fn fail(txn: &mut Txn<'_>, server: &Server, message: String, details: String) {
     }
     plug(txn, server, false);
     finish_task(txn, server, Some(message.clone()));
+    if server.is_being_shelved() {
+        shelve::forget(txn, server);
+    }
     let now = txn.now;
     txn.update::<Server>(&server.id, |s| {
         s.condition = Condition::Error;

@@ -22,5 +22,6 @@ pub mod security_group;
 pub mod server;
 pub mod server_create;
 pub mod server_group;
+pub mod shelve;
 pub mod subnet;
 pub mod tags;

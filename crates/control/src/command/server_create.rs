@@ -197,6 +197,8 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         image_id: parts.image.id,
         base: data.map_or("", |d| d.sha512.as_str()).into(),
         base_format: parts.image.disk_format.as_deref().unwrap_or("raw").into(),
+        base_image: None,
+        shelf: None,
         key: parts.key.clone(),
         metadata: new.metadata.clone(),
         tags: new.tags.clone(),

@@ -28,6 +28,8 @@ pub fn server(host_id: HostId) -> Server {
         image_id: ImageId::from_random([3; 16]),
         base: "".into(),
         base_format: "raw".into(),
+        base_image: None,
+        shelf: None,
         key: None,
         metadata: Default::default(),
         tags: Default::default(),
