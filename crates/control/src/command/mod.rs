@@ -15,6 +15,7 @@ pub mod migrate;
 pub mod migration;
 pub mod network;
 pub mod operation;
+pub mod plug;
 pub mod port;
 pub mod quota;
 pub mod restore;
