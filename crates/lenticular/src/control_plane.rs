@@ -34,6 +34,8 @@ const TRIM_EVERY: Duration = Duration::from_secs(3_600);
 pub struct ControlPlane {
     /// Its API, for agents within the process.
     pub app: App,
+    /// The epoch of its leadership.
+    pub epoch: u64,
     /// Where clients reach it.
     pub url: String,
     /// Where agents join it.
@@ -69,7 +71,7 @@ pub struct Options<'o> {
 /// The store cannot be opened, or the address is taken.
 pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     let data = options.data;
-    let store = open_store(data, options.store).await?;
+    let (store, epoch) = open_store(data, options.store).await?;
     let (listener, address) = listen(options.listen, "--listen").await?;
     let (agent_listener, agent_address) = listen(options.agent_listen, "--agent-listen").await?;
     let url = match options.public_url {
@@ -107,7 +109,7 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     tokio::spawn(controllers::run(store.clone()));
     tokio::spawn(trim(store));
     let local_agent_url = format!("https://{}", reachable(agent_address));
-    Ok(ControlPlane { app, url, agent_url, local_agent_url, listener, agent_listener, agent_tls })
+    Ok(ControlPlane { app, epoch, url, agent_url, local_agent_url, listener, agent_listener, agent_tls })
 }
 
 fn fence_drivers(commands: &BTreeMap<String, FenceCommand>) -> Result<FenceDrivers> {
@@ -169,7 +171,8 @@ fn server_names(given: &[String]) -> Vec<String> {
     names
 }
 
-async fn open_store(data: &DataDir, postgres: Option<&str>) -> Result<Store> {
+/// The store, and the epoch of this opening.
+async fn open_store(data: &DataDir, postgres: Option<&str>) -> Result<(Store, u64)> {
     let (path, postgres) = (data.path("store.db"), postgres.map(str::to_owned));
     // Opening blocks: PostgreSQL's engine has an event loop of its own.
     let writer = tokio::task::spawn_blocking(move || -> Result<Writer> {
@@ -180,7 +183,9 @@ async fn open_store(data: &DataDir, postgres: Option<&str>) -> Result<Store> {
         let fresh = Incarnation::from_random(clock::entropy()());
         Ok(Writer::open(engine, clock::now(), fresh)?)
     });
-    Ok(Store::start(writer.await??, clock::clock(), clock::entropy()))
+    let writer = writer.await??;
+    let epoch = writer.epoch();
+    Ok((Store::start(writer, clock::clock(), clock::entropy()), epoch))
 }
 
 /// Fills an empty store, or takes over one that is there; gives the administrator's password.

@@ -12,7 +12,9 @@ mod exec;
 mod fence_command;
 mod inside;
 mod lab;
+mod lab_network;
 mod logging;
+mod ovn;
 mod own_host;
 mod roles;
 mod store_command;
@@ -21,6 +23,7 @@ mod up;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use config::AgentConfig;
+use ipnet::IpNet;
 use lenticular_cli::{CloudArgs, HostCommand, ServerCommand};
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -99,6 +102,21 @@ pub struct UpArgs {
     /// A PostgreSQL connection string, in place of the SQLite file in the data directory.
     #[arg(long)]
     pub store: Option<String>,
+    /// What connects guests: OVN, which needs root, or QEMU's user networking.
+    #[arg(long, value_enum, default_value_t = NetworkKind::User)]
+    pub network: NetworkKind,
+    /// This machine's own address in the external network, with OVN.
+    #[arg(long, default_value = "172.24.4.1/24")]
+    pub external_address: IpNet,
+}
+
+/// What connects guests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum NetworkKind {
+    /// Open Virtual Network.
+    Ovn,
+    /// QEMU's user networking.
+    User,
 }
 
 impl UpArgs {

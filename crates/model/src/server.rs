@@ -293,6 +293,9 @@ record! {
         /// True if its host last saw its guest running.
         #[serde(default)]
         pub powered: bool,
+        /// The boot for which its host saw its guest running before all its ports were plugged: it is active once they are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub awaits_ports: Option<u64>,
         /// When it first ran.
         #[serde(default)]
         pub launched_at: Option<Timestamp>,

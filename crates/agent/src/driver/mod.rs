@@ -4,6 +4,7 @@
 //! that [`crate::core`] decides. Every method may be called again after it failed or was interrupted by a crash.
 
 mod arrival;
+pub mod ovn_net;
 pub mod qcow2;
 pub mod qemu;
 pub mod sim;
@@ -14,7 +15,12 @@ use crate::{
     core::{Ended, Failure, FoundProcess},
     link::{Link, LinkError},
 };
-use lenticular_model::{host::Hypervisor as Described, migration::Manner, port::Mac, ServerId};
+use lenticular_model::{
+    host::{Hypervisor as Described, Wiring},
+    migration::Manner,
+    port::Mac,
+    ServerId,
+};
 use lenticular_wire::agent::{Assignment, Base, GuestSpec, MoveProgress, Outgoing, Peer, Receive};
 use std::{
     future::Future,
@@ -145,12 +151,20 @@ pub trait Disks: Send + Sync {
 
 /// Connects guests.
 pub trait Network: Send + Sync {
+    /// What it is, and what it reaches; an error says why guests cannot be connected now. Called before the first hello.
+    fn describe(&self) -> Work<'_, Wiring>;
+
+    /// Notes what a guest that may be plugged is from now on: it may ask. Called whenever its orders change.
+    fn note(&self, server: ServerId, guest: &GuestSpec) {
+        let _ = (server, guest);
+    }
+
     /// Makes what the ports need on the host, and says how the hypervisor joins them; what is there of other ports of the
     /// guest goes, unless its process has them still. Called before each start, and before and after a running guest's
     /// interfaces are changed.
     fn plug<'a>(&'a self, server: ServerId, guest: &'a GuestSpec) -> Work<'a, NetPlan>;
 
-    /// Removes it. Called after the process has ended for good.
+    /// Removes it. Called after the process has ended; that there was nothing is no error.
     fn unplug(&self, server: ServerId) -> Work<'_, ()>;
 }
 

@@ -7,7 +7,11 @@ use crate::{
     core::{Failure, FoundProcess},
     link::Link,
 };
-use lenticular_model::{host::Hypervisor as Described, migration::Manner, ServerId};
+use lenticular_model::{
+    host::{Hypervisor as Described, Wiring},
+    migration::Manner,
+    ServerId,
+};
 use lenticular_wire::agent::{Assignment, Base, GuestSpec, Outgoing, Peer, Receive};
 use std::{
     collections::HashMap,
@@ -125,6 +129,7 @@ impl Hypervisor for SimHost {
             arch: std::env::consts::ARCH.to_owned(),
             cpu_model: "simulated".to_owned(),
             trouble: None,
+            wiring: Wiring::default(),
         };
         Box::pin(async { Ok(described) })
     }
@@ -320,6 +325,10 @@ impl Moves for SimHost {
 }
 
 impl Network for SimHost {
+    fn describe(&self) -> Work<'_, Wiring> {
+        Box::pin(async { Ok(Wiring { driver: "sim".to_owned(), physical_networks: Vec::new() }) })
+    }
+
     fn plug<'a>(&'a self, _server: ServerId, _guest: &'a GuestSpec) -> Work<'a, NetPlan> {
         Box::pin(async { Ok(NetPlan::default()) })
     }

@@ -4,7 +4,7 @@
 //! host's own services by the gateway's address; a host that runs strangers' guests wants another driver.
 
 use super::{NetPlan, Network, Nic, Work};
-use lenticular_model::ServerId;
+use lenticular_model::{host::Wiring, ServerId};
 use lenticular_wire::agent::{GuestSpec, PortSpec};
 use serde_json::{json, Value};
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,6 +13,10 @@ use std::net::{IpAddr, Ipv4Addr};
 pub struct UserNetwork;
 
 impl Network for UserNetwork {
+    fn describe(&self) -> Work<'_, Wiring> {
+        Box::pin(async { Ok(Wiring { driver: "user".to_owned(), physical_networks: Vec::new() }) })
+    }
+
     fn plug<'a>(&'a self, _server: ServerId, guest: &'a GuestSpec) -> Work<'a, NetPlan> {
         Box::pin(async move { Ok(plan(guest)) })
     }

@@ -102,8 +102,14 @@ async fn carry_out(
             start(drivers, assignment).await.map(|ssh_forward| Outcome::Started { ssh_forward })
         }
         Step::Plug(assignment) => plug(drivers, &assignment).await.map(|()| Outcome::Done),
-        Step::Shutdown => drivers.hypervisor.shutdown(id, cut).await.map(|()| Outcome::Done),
-        Step::Kill => drivers.hypervisor.kill(id).await.map(|()| Outcome::Done),
+        Step::Shutdown => match drivers.hypervisor.shutdown(id, cut).await {
+            Ok(()) => drivers.network.unplug(id).await.map(|()| Outcome::Done),
+            Err(failure) => Err(failure),
+        },
+        Step::Kill => match drivers.hypervisor.kill(id).await {
+            Ok(()) => drivers.network.unplug(id).await.map(|()| Outcome::Done),
+            Err(failure) => Err(failure),
+        },
         Step::Remove => remove(drivers, id).await.map(|()| Outcome::Done),
         Step::Receive(receive) => tokio::select! {
             result = take_in(drivers, link, &receive) => result.map(|()| Outcome::Done),

@@ -1,6 +1,6 @@
 //! Hosts: their introduction, what they saw of their guests, and what the operator wants of them.
 
-use super::{migration, operation, restore, server, shelve};
+use super::{migration, operation, plug, restore, server, shelve};
 use lenticular_model::{
     error::{Error, Result},
     host::{Capacity, Contact, Host, Hypervisor, Intent},
@@ -8,9 +8,8 @@ use lenticular_model::{
     observation::{Observation, Sight, StopReason},
     operation::Action as Operation,
     policy::{self, Action, Caller},
-    port::Port,
     server::{BootStyle, Condition, Fault, Server, Wanted},
-    HostId, Incarnation, PortId, State, Txn,
+    HostId, Incarnation, State, Txn,
 };
 use std::sync::Arc;
 
@@ -257,7 +256,7 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
 }
 
 fn saw_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) {
-    plug(txn, server, true);
+    plug::seen(txn, server, true);
     // A stop, or a move, is under way and not done; the guest's running is not its outcome.
     if server.wanted == Wanted::Stopped || server.ticket.is_some() {
         if !server.powered {
@@ -269,6 +268,15 @@ fn saw_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) 
     if settled && server.ssh_forward == ssh_forward {
         return;
     }
+    if plug::must_wait(txn, server) {
+        txn.update::<Server>(&server.id, |s| (s.powered, s.awaits_ports) = (true, Some(s.boot)));
+        return;
+    }
+    settle_running(txn, server, ssh_forward);
+}
+
+/// The guest runs and can be reached.
+pub(super) fn settle_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) {
     finish_task(txn, server, None);
     let now = txn.now;
     txn.update::<Server>(&server.id, |s| {
@@ -276,13 +284,14 @@ fn saw_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) 
         s.fault = None;
         s.task = None;
         s.powered = true;
+        s.awaits_ports = None;
         s.ssh_forward = ssh_forward;
         s.launched_at = s.launched_at.or(Some(now));
     });
 }
 
 fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why_stopped: StopReason) {
-    plug(txn, server, false);
+    plug::seen(txn, server, false);
     match (server.wanted, why_stopped) {
         (Wanted::Running, StopReason::Died) => {
             let message =
@@ -368,7 +377,7 @@ fn fail(txn: &mut Txn<'_>, server: &Server, message: String, details: String) {
     if same && server.condition == Condition::Error && server.task.is_none() {
         return;
     }
-    plug(txn, server, false);
+    plug::seen(txn, server, false);
     finish_task(txn, server, Some(message.clone()));
     if server.is_being_shelved() {
         shelve::forget(txn, server);
@@ -386,17 +395,6 @@ fn fail(txn: &mut Txn<'_>, server: &Server, message: String, details: String) {
 fn finish_task(txn: &mut Txn<'_>, server: &Server, failure: Option<String>) {
     if let Some(task) = &server.task {
         operation::finish(txn, task.operation_id, failure);
-    }
-}
-
-fn plug(txn: &mut Txn<'_>, of: &Server, plugged: bool) {
-    let stale: Vec<PortId> =
-        server::ports(txn, of.id).filter(|p| p.plugged != plugged).map(|p| p.id).collect();
-    for id in stale {
-        txn.update::<Port>(&id, |p| {
-            p.plugged = plugged;
-            p.revision += 1;
-        });
     }
 }
 

@@ -19,6 +19,7 @@ pub mod migrate;
 pub mod migration;
 pub mod network;
 pub mod operation;
+pub mod plug;
 pub mod port;
 pub mod port_forwarding;
 pub mod qos_policy;

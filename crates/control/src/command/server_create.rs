@@ -225,6 +225,7 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         task: None,
         fault: None,
         powered: false,
+        awaits_ports: None,
         launched_at: None,
         ssh_forward: None,
         unknown: Default::default(),

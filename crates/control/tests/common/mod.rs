@@ -56,6 +56,7 @@ pub fn server(host_id: HostId) -> Server {
         task: None,
         fault: None,
         powered: false,
+        awaits_ports: None,
         launched_at: None,
         ssh_forward: None,
         unknown: Default::default(),
