@@ -250,8 +250,7 @@ mod tests {
         let tap = tap_name(port.port_id);
         assert!(tap.len() <= 15, "{tap}");
         let server = crate::testing::server(1);
-        let text =
-            format!("{}\n{}", plug_words(server, &port, &tap).join(" "), nic(&port, &tap).netdev);
+        let text = format!("{}\n{}", plug_words(server, &port, &tap).join(" "), nic(&port, &tap).netdev);
         insta::assert_snapshot!(text);
     }
 }
