@@ -34,6 +34,8 @@ pub struct Ctx {
     pub version: Microversion,
     /// The URL's query.
     pub query: Query,
+    /// What must hold of what is changed, as the client says (`If-Match`).
+    pub if_match: Option<String>,
 }
 
 impl FromRequestParts<App> for Ctx {
@@ -50,7 +52,8 @@ impl FromRequestParts<App> for Ctx {
         let service = parts.extensions.get::<Service>().copied().unwrap_or(Service::Own);
         let version = version(service, &parts.headers)?;
         let query = Query::parse(parts.uri.query());
-        Ok(Self { app: app.clone(), state, caller, version, query })
+        let if_match = header(&parts.headers, "if-match").map(str::to_owned);
+        Ok(Self { app: app.clone(), state, caller, version, query, if_match })
     }
 }
 

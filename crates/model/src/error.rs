@@ -18,6 +18,8 @@ pub enum Kind {
     NotFound,
     /// What is asked for contradicts the present state (409).
     Conflict,
+    /// The caller has seen an older version of what it changes (412).
+    Outdated,
     /// The version or form asked for is not spoken (406).
     NotAcceptable,
     /// The body is too large (413).
@@ -67,6 +69,8 @@ impl Error {
         over_quota => OverQuota;
         /// A conflict with the present state.
         conflict => Conflict;
+        /// A change of something that has changed since.
+        outdated => Outdated;
         /// A version that is not spoken.
         not_acceptable => NotAcceptable;
         /// A body over its limit.

@@ -29,6 +29,7 @@ pub mod qos_policy;
 pub mod quota;
 pub mod rbac_policy;
 pub mod record;
+pub mod revision;
 pub mod room;
 pub mod router;
 pub mod security_group;

@@ -215,6 +215,25 @@ actions! {
     PortBind "create_port:binding:host_id" Admin;
     SecurityGroupWrite "create_security_group" Member;
     NetworkQuotaWrite "update_quota" Admin;
+    RouterWrite "create_router" Member;
+    RouterDistributed "create_router:distributed" Admin;
+    RouterHa "create_router:ha" Admin;
+    RouterSnat "create_router:external_gateway_info:enable_snat" Admin;
+    RouterGatewayAddress "create_router:external_gateway_info:external_fixed_ips" Admin;
+    FloatingIpWrite "create_floatingip" Member;
+    FloatingIpAddress "create_floatingip:floating_ip_address" Admin;
+    SubnetPoolWrite "create_subnetpool" Member;
+    SubnetPoolShared "create_subnetpool:shared" Admin;
+    SubnetPoolDefault "create_subnetpool:is_default" Admin;
+    AddressScopeWrite "create_address_scope" Member;
+    AddressScopeShared "create_address_scope:shared" Admin;
+    AddressGroupWrite "create_address_group" Member;
+    QosPolicyWrite "create_policy" Admin;
+    TrunkWrite "create_trunk" Member;
+    RbacWrite "create_rbac_policy" Member;
+    RbacEveryone "create_rbac_policy:target_tenant" Admin;
+    AgentRead "get_agent" Admin;
+    IpAvailabilityRead "get_network_ip_availability" Admin;
 
     PlacementRead "placement:resource_providers:list" Admin;
     PlacementWrite "placement:resource_providers:inventories:update" Admin;

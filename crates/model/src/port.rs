@@ -78,6 +78,9 @@ pub struct AddressPair {
     pub mac_address: Option<Mac>,
 }
 
+/// What an administrator tells a port's binding: anything, under names.
+pub type Profile = serde_json::Map<String, serde_json::Value>;
+
 /// What a port is for, as its `device_owner` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PortOwner {
@@ -210,7 +213,7 @@ record! {
         pub vnic_type: String,
         /// What an administrator tells the binding.
         #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
-        pub binding_profile: serde_json::Map<String, serde_json::Value>,
+        pub binding_profile: Profile,
         /// The host that an administrator wants a port without a server on; empty for none.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         pub binding_host: String,
@@ -244,6 +247,14 @@ impl Port {
     /// True if traffic can flow: a host has plugged it, or it needs no plugging.
     pub fn is_active(&self) -> bool {
         self.plugged || self.owner().is_always_active()
+    }
+}
+
+/// A port's name in DNS: its own, else that of its server's guest; empty for none.
+pub fn dns_name<'s>(state: &'s State, port: &'s Port) -> &'s str {
+    match port.dns_name.as_str() {
+        "" => port.server_id.and_then(|id| state.servers.get(&id)).map_or("", |s| s.hostname.as_str()),
+        own => own,
     }
 }
 

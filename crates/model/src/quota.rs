@@ -41,6 +41,7 @@ pub const NETWORK_DEFAULTS: &[(&str, i64)] = &[
     ("floatingip", 50),
     ("subnetpool", -1),
     ("rbac_policy", 10),
+    ("trunk", -1),
 ];
 
 /// The limit called `name`: the project's own, else the default; `None` if there is no such limit.

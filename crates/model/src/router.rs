@@ -38,6 +38,8 @@ record! {
         pub routes: Vec<HostRoute>,
         /// True if floating IPs are translated on the host of their server, false if on the gateway's.
         pub distributed: bool,
+        /// True if its gateway has stand-ins on other hosts, which take over when its own is gone.
+        pub ha: bool,
         /// Where its gateway is asked to be.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub availability_zone_hints: Vec<String>,

@@ -105,7 +105,17 @@ impl Pool {
 impl Subnet {
     /// True if its guests form their addresses themselves, of the prefix and their Ethernet address.
     pub fn is_slaac(&self) -> bool {
-        matches!(self.ipv6_address_mode.as_deref(), Some("slaac" | "dhcpv6-stateless"))
+        let by_itself = |mode: &Option<String>| matches!(mode.as_deref(), Some("slaac" | "dhcpv6-stateless"));
+        by_itself(&self.ipv6_address_mode) || by_itself(&self.ipv6_ra_mode)
+    }
+
+    /// Whether a port of this device owner gets addresses of it without naming it.
+    pub fn serves(&self, device_owner: &str) -> bool {
+        self.service_types.is_empty()
+            || self
+                .service_types
+                .iter()
+                .any(|t| !device_owner.is_empty() && device_owner.starts_with(t.as_str()))
     }
 
     /// True if guests reach the metadata service by an address of this subnet.

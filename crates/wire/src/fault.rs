@@ -29,6 +29,7 @@ pub fn status(error: &Error) -> u16 {
         Kind::NotFound => 404,
         Kind::NotAcceptable => 406,
         Kind::Conflict => 409,
+        Kind::Outdated => 412,
         Kind::TooLarge => 413,
         Kind::UnsupportedMedia => 415,
         Kind::Unavailable => 503,
@@ -46,6 +47,7 @@ pub fn title(status: u16) -> &'static str {
         405 => "Method Not Allowed",
         406 => "Not Acceptable",
         409 => "Conflict",
+        412 => "Precondition Failed",
         413 => "Request Entity Too Large",
         415 => "Unsupported Media Type",
         500 => "Internal Server Error",
@@ -104,6 +106,7 @@ fn neutron_name(kind: Kind) -> &'static str {
         Kind::OverQuota => "OverQuota",
         Kind::NotFound => "HTTPNotFound",
         Kind::Conflict => "Conflict",
+        Kind::Outdated => "RevisionNumberConstraintFailed",
         _ => "HTTPInternalServerError",
     }
 }

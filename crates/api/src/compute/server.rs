@@ -274,7 +274,7 @@ pub async fn security_groups(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let found = groups.iter().filter_map(|id| ctx.state.security_groups.get(id));
     let views: Vec<Value> = found
         .map(|g| {
-            let mut view = wire_network::security_group(&ctx.state, g);
+            let mut view = wire_network::security_group::view(&ctx.state, &ctx.caller, g);
             view["rules"] = view["security_group_rules"].take();
             view
         })

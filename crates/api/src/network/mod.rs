@@ -1,14 +1,30 @@
 //! Neutron.
 
+mod address_group;
+mod address_scope;
+mod agent;
+mod auto_allocated_topology;
+mod availability_zone;
+mod fields;
+mod floating_ip;
+mod ip_availability;
 #[allow(clippy::module_inception, reason = "one noun has one file name in every layer")]
 mod network;
+mod noun;
 mod port;
+mod port_forwarding;
+mod qos_policy;
 mod quota;
+mod rbac_policy;
+mod router;
 mod security_group;
 mod subnet;
+mod subnet_pool;
 mod tags;
+mod trunk;
 mod view;
 
+use self::noun::{collection, fixed_member, member};
 use crate::{
     app::{json, App},
     ctx::Ctx,
@@ -16,16 +32,12 @@ use crate::{
 };
 use axum::{
     extract::{Path, State},
-    routing::get,
+    routing::{get, put},
     Router,
 };
-use lenticular_model::{
-    error::{Error, Result},
-    policy::{Action, Caller},
-    ProjectId, State as Cloud, Txn,
-};
+use lenticular_model::error::Error;
 use lenticular_wire::network as wire;
-use serde_json::{json, Map, Value};
+use serde_json::{json, Value};
 
 /// The routes.
 pub fn routes() -> Router<App> {
@@ -33,33 +45,98 @@ pub fn routes() -> Router<App> {
         .route("/", get(resources))
         .route("/extensions", get(extensions))
         .route("/extensions/{alias}", get(extension))
-        .route("/networks", get(network::list).post(network::create))
-        .route("/networks/{id}", get(network::show).put(network::update).delete(network::delete))
-        .route("/subnets", get(subnet::list).post(subnet::create))
-        .route("/subnets/{id}", get(subnet::show).put(subnet::update).delete(subnet::delete))
-        .route("/ports", get(port::list).post(port::create))
-        .route("/ports/{id}", get(port::show).put(port::update).delete(port::delete))
-        .route("/security-groups", get(security_group::list).post(security_group::create))
-        .route(
-            "/security-groups/{id}",
-            get(security_group::show).put(security_group::update).delete(security_group::delete),
-        )
-        .route("/security-group-rules", get(security_group::list_rules).post(security_group::create_rule))
-        .route(
-            "/security-group-rules/{id}",
-            get(security_group::show_rule).delete(security_group::delete_rule),
-        )
+        .route("/networks", collection::<network::Network>())
+        .route("/networks/{id}", member::<network::Network>())
+        .route("/subnets", collection::<subnet::Subnet>())
+        .route("/subnets/{id}", member::<subnet::Subnet>())
+        .route("/ports", collection::<port::Port>())
+        .route("/ports/{id}", member::<port::Port>())
+        .route("/security-groups", collection::<security_group::SecurityGroup>())
+        .route("/security-groups/{id}", member::<security_group::SecurityGroup>())
+        .route("/security-group-rules", collection::<security_group::SecurityGroupRule>())
+        .route("/security-group-rules/{id}", fixed_member::<security_group::SecurityGroupRule>())
         .route("/{collection}/{id}/tags", get(tags::list).put(tags::replace).delete(tags::clear))
         .route("/{collection}/{id}/tags/{tag}", get(tags::has).put(tags::add).delete(tags::remove))
         .route("/quotas", get(quota::list))
         .route("/quotas/{project}", get(quota::show).put(quota::update).delete(quota::reset))
         .route("/quotas/{project}/default", get(quota::defaults))
-        .route("/quotas/{project}/details", get(quota::details));
+        .route("/quotas/{project}/details", get(quota::details))
+        .merge(joining())
+        .merge(addressing())
+        .merge(overview());
     Router::new()
         .route("/network", get(versions))
         .route("/network/", get(versions))
         .nest("/network/v2.0", v2)
         .route("/network/v2.0/", get(resources))
+}
+
+/// What joins networks with each other, with the outside, and with guests over one port.
+fn joining() -> Router<App> {
+    Router::new()
+        .route("/routers", collection::<router::Router>())
+        .route("/routers/{id}", member::<router::Router>())
+        .route("/routers/{id}/add_router_interface", put(router::add_interface))
+        .route("/routers/{id}/remove_router_interface", put(router::remove_interface))
+        .route("/routers/{id}/add_extraroutes", put(router::add_routes))
+        .route("/routers/{id}/remove_extraroutes", put(router::remove_routes))
+        .route("/floatingips", collection::<floating_ip::FloatingIp>())
+        .route("/floatingips/{id}", member::<floating_ip::FloatingIp>())
+        .route("/floatingip_pools", get(floating_ip::pools))
+        .route("/floatingips/{id}/port_forwardings", get(port_forwarding::list).post(port_forwarding::create))
+        .route(
+            "/floatingips/{id}/port_forwardings/{forwarding}",
+            get(port_forwarding::show).put(port_forwarding::update).delete(port_forwarding::delete),
+        )
+        .route("/trunks", collection::<trunk::Trunk>())
+        .route("/trunks/{id}", member::<trunk::Trunk>())
+        .route("/trunks/{id}/add_subports", put(trunk::add))
+        .route("/trunks/{id}/remove_subports", put(trunk::remove))
+        .route("/trunks/{id}/get_subports", get(trunk::sub_ports_of))
+        .route(
+            "/auto-allocated-topology/{project}",
+            get(auto_allocated_topology::show).delete(auto_allocated_topology::delete),
+        )
+}
+
+/// Where addresses come from, who may use what, and how much.
+fn addressing() -> Router<App> {
+    Router::new()
+        .route("/subnetpools", collection::<subnet_pool::SubnetPool>())
+        .route("/subnetpools/{id}", member::<subnet_pool::SubnetPool>())
+        .route("/subnetpools/{id}/add_prefixes", put(subnet_pool::add_prefixes))
+        .route("/subnetpools/{id}/remove_prefixes", put(subnet_pool::remove_prefixes))
+        .route("/address-scopes", collection::<address_scope::AddressScope>())
+        .route("/address-scopes/{id}", member::<address_scope::AddressScope>())
+        .route("/address-groups", collection::<address_group::AddressGroup>())
+        .route("/address-groups/{id}", member::<address_group::AddressGroup>())
+        .route("/address-groups/{id}/add_addresses", put(address_group::add))
+        .route("/address-groups/{id}/remove_addresses", put(address_group::remove))
+        .route("/rbac-policies", collection::<rbac_policy::RbacPolicy>())
+        .route("/rbac-policies/{id}", member::<rbac_policy::RbacPolicy>())
+        .route("/qos/policies", collection::<qos_policy::QosPolicy>())
+        .route("/qos/policies/{id}", member::<qos_policy::QosPolicy>())
+        .route("/qos/policies/{id}/{rules}", get(qos_policy::rules).post(qos_policy::create_rule))
+        .route(
+            "/qos/policies/{id}/{rules}/{rule}",
+            get(qos_policy::rule).put(qos_policy::update_rule).delete(qos_policy::delete_rule),
+        )
+        .route("/qos/rule-types", get(qos_policy::rule_types))
+        .route(
+            "/qos/{rules}/{rule}",
+            get(qos_policy::alias).put(qos_policy::update_alias).delete(qos_policy::delete_alias),
+        )
+}
+
+/// What there is, for operators and tools.
+fn overview() -> Router<App> {
+    Router::new()
+        .route("/agents", get(agent::list))
+        .route("/agents/{id}", get(agent::show))
+        .route("/availability_zones", get(availability_zone::list))
+        .route("/network-ip-availabilities", get(ip_availability::list))
+        .route("/network-ip-availabilities/{id}", get(ip_availability::show))
+        .route("/service-providers", get(service_providers))
 }
 
 async fn versions(State(app): State<App>) -> Handled {
@@ -70,23 +147,38 @@ async fn versions(State(app): State<App>) -> Handled {
     )
 }
 
+/// Resources, and where they are.
+const RESOURCES: &[(&str, &str)] = &[
+    ("network", "networks"),
+    ("subnet", "subnets"),
+    ("port", "ports"),
+    ("security_group", "security-groups"),
+    ("security_group_rule", "security-group-rules"),
+    ("router", "routers"),
+    ("floatingip", "floatingips"),
+    ("floatingip_pool", "floatingip_pools"),
+    ("trunk", "trunks"),
+    ("subnetpool", "subnetpools"),
+    ("address_scope", "address-scopes"),
+    ("address_group", "address-groups"),
+    ("rbac_policy", "rbac-policies"),
+    ("policy", "qos/policies"),
+    ("rule_type", "qos/rule-types"),
+    ("agent", "agents"),
+    ("availability_zone", "availability_zones"),
+    ("network_ip_availability", "network-ip-availabilities"),
+    ("service_provider", "service-providers"),
+    ("quota", "quotas"),
+    ("extension", "extensions"),
+];
+
 async fn resources(State(app): State<App>) -> Handled {
-    let names = [
-        ("network", "networks"),
-        ("subnet", "subnets"),
-        ("port", "ports"),
-        ("security_group", "security-groups"),
-        ("security_group_rule", "security-group-rules"),
-        ("quota", "quotas"),
-        ("extension", "extensions"),
-    ];
-    let list: Vec<Value> = names
-        .iter()
-        .map(|(name, path)| {
-            let href = format!("{}/network/v2.0/{path}", app.config.public_url);
-            json!({"name": name, "collection": path.replace('-', "_"), "links": [{"rel": "self", "href": href}]})
-        })
-        .collect();
+    let view = |(name, path): &(&str, &str)| {
+        let href = format!("{}/network/v2.0/{path}", app.config.public_url);
+        let collection = path.rsplit('/').next().unwrap_or(path).replace('-', "_");
+        json!({"name": name, "collection": collection, "links": [{"rel": "self", "href": href}]})
+    };
+    let list: Vec<Value> = RESOURCES.iter().map(view).collect();
     json(200, &json!({ "resources": list }))
 }
 
@@ -104,124 +196,8 @@ async fn extension(_: Ctx, Path(alias): Path<String>) -> Handled {
     }
 }
 
-/// The objects of a request that may hold one or several.
-fn one_or_many(body: Value, one: &str, many: &str) -> Result<(Vec<Map<String, Value>>, bool)> {
-    let Value::Object(mut body) = body else {
-        return Err(bad("Resource body required"));
-    };
-    let object = |value| match value {
-        Value::Object(fields) => Ok(fields),
-        _ => Err(bad("Resource body required")),
-    };
-    match (body.remove(one), body.remove(many)) {
-        (Some(single), _) => Ok((vec![object(single)?], false)),
-        (None, Some(Value::Array(list))) => Ok((list.into_iter().map(object).collect::<Result<_>>()?, true)),
-        _ => Err(bad(&format!("Unable to find '{one}' in request body"))),
-    }
-}
-
-/// Creates what a request asks for, one or several, all of it or nothing, and answers with what was made.
-///
-/// `names` are what a body calls one and several; `read`, `make` and `show` are given one.
-async fn create<New: Send + 'static, Id: Send + 'static>(
-    ctx: &Ctx,
-    names: (&str, &str),
-    body: Value,
-    read: impl Fn(&Map<String, Value>) -> Result<New>,
-    make: impl Fn(&mut Txn<'_>, &Caller, New) -> Result<Id> + Send + 'static,
-    show: impl Fn(&Cloud, Id) -> Option<Value>,
-) -> Handled {
-    let (one, many) = names;
-    let (asked, several) = one_or_many(body, one, many)?;
-    let new: Vec<New> = asked.iter().map(read).collect::<Result<_>>()?;
-    let make_all = move |txn: &mut Txn<'_>, caller: &Caller| {
-        new.into_iter().map(|new| make(txn, caller, new)).collect::<Result<Vec<Id>>>()
-    };
-    let ids = ctx.commit(&format!("{} create", one.replace('_', " ")), make_all).await?;
-    let state = ctx.app.store.state();
-    let mut views: Vec<Value> = ids.into_iter().filter_map(|id| show(&state, id)).collect();
-    json(201, &if several { json!({ (many): views }) } else { json!({ (one): views.pop() }) })
-}
-
-/// A bad request, in Neutron's words.
-fn bad(message: &str) -> Error {
-    Error::invalid(message.to_owned()).coded("HTTPBadRequest")
-}
-
-/// Refuses fields that a resource does not have, or that a client may not set.
-fn check_fields(fields: &Map<String, Value>, known: &[&str]) -> Result<()> {
-    let unknown: Vec<&str> = fields.keys().map(String::as_str).filter(|k| !known.contains(k)).collect();
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    Err(bad(&format!("Unrecognized attribute(s) '{}'", unknown.join(", "))))
-}
-
-/// Reads one field; null is not there.
-fn field<T: serde::de::DeserializeOwned>(fields: &Map<String, Value>, name: &str) -> Result<Option<T>> {
-    match fields.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => serde_json::from_value(value.clone())
-            .map(Some)
-            .map_err(|error| bad(&format!("Invalid input for {name}. Reason: '{value}': {error}."))),
-    }
-}
-
-/// Reads a text of at most 255 characters.
-fn text(fields: &Map<String, Value>, name: &str) -> Result<Option<String>> {
-    let found = field::<String>(fields, name)?;
-    if found.as_ref().is_some_and(|t| t.chars().count() > 255) {
-        return Err(bad(&format!("Invalid input for {name}. Reason: it exceeds maximum length of 255.")));
-    }
-    Ok(found)
-}
-
-/// Reads a whole number, as old clients send it too: as a text.
-fn number<T: TryFrom<i64>>(fields: &Map<String, Value>, name: &str) -> Result<Option<T>> {
-    let Some(value) = fields.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
-    let number = value.as_i64().or_else(|| value.as_str()?.parse().ok()).and_then(|n| T::try_from(n).ok());
-    let refused = || bad(&format!("Invalid input for {name}. Reason: '{value}' is not an integer in range."));
-    number.map(Some).ok_or_else(refused)
-}
-
-/// Reads a flag, as old clients send it too.
-fn flag(fields: &Map<String, Value>, name: &str) -> Result<Option<bool>> {
-    match fields.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => lenticular_wire::request::lenient_bool(value).map(Some).ok_or_else(|| {
-            bad(&format!("Invalid input for {name}. Reason: '{value}' cannot be converted to boolean."))
-        }),
-    }
-}
-
-/// The project that something new is for: the caller's, unless an admin names another.
-fn project(fields: &Map<String, Value>, caller: &Caller, action: Action) -> Result<ProjectId> {
-    let named = match field::<ProjectId>(fields, "project_id")? {
-        Some(id) => Some(id),
-        None => field::<ProjectId>(fields, "tenant_id")?,
-    };
-    match named {
-        Some(id) => {
-            lenticular_model::policy::check(caller, action, Some(id))?;
-            Ok(id)
-        }
-        None => caller.need_project(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_read_as_texts_too() {
-        let read =
-            |value: Value| number::<u8>(&Map::from_iter([("ip_version".to_owned(), value)]), "ip_version");
-        assert_eq!(read(json!(4)).unwrap(), Some(4));
-        assert_eq!(read(json!("6")).unwrap(), Some(6));
-        assert_eq!(read(json!(null)).unwrap(), None);
-        for bad in [json!("four"), json!(256), json!(4.5), json!([4]), json!("")] {
-            assert!(read(bad.clone()).unwrap_err().message.contains("ip_version"), "{bad}");
-        }
-    }
+/// Who carries which service: routers are OVN's.
+async fn service_providers(ctx: Ctx) -> Handled {
+    let items = vec![json!({"service_type": "L3_ROUTER_NAT", "name": "ovn", "default": true})];
+    view::listing(&ctx, "service_providers", "service-providers", items)
 }

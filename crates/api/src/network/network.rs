@@ -1,130 +1,131 @@
 //! Networks.
 
-use super::{check_fields, flag, number, project, text, view};
-use crate::{
-    app::{empty, json},
-    body::Json,
-    ctx::Ctx,
-    fault::Handled,
+use super::{
+    fields::{bad, Fields},
+    noun::{Changeable, Names, Noun},
 };
-use axum::extract::Path;
+use crate::ctx::Ctx;
 use lenticular_control::command::network::{self, NetworkChange, NewNetwork};
+use lenticular_control::command::qos_policy;
 use lenticular_model::{
     error::{Error, Result},
-    network::Provider,
-    policy::{self, Action, Caller},
-    NetworkId, State,
+    network::{Network as Record, Provider},
+    policy::{Action, Caller},
+    NetworkId, State, Txn,
 };
-use lenticular_wire::{network as wire, request::envelope};
-use serde_json::{json, Map, Value};
+use lenticular_wire::network as wire;
+use serde_json::Value;
+use std::sync::Arc;
 
-const SETTABLE: &[&str] = &[
-    "name",
-    "description",
-    "admin_state_up",
-    "shared",
-    "router:external",
-    "is_default",
-    "mtu",
-    "port_security_enabled",
-    "project_id",
-    "tenant_id",
-    "provider:network_type",
-    "provider:physical_network",
-    "provider:segmentation_id",
-    "availability_zone_hints",
-];
+/// Networks.
+pub struct Network;
 
-const FIXED: &[&str] = &["project_id", "tenant_id", "availability_zone_hints"];
-
-fn id(text: &str) -> Result<NetworkId> {
-    text.parse().map_err(|_| Error::not_found("Network", text).coded("NetworkNotFound"))
-}
-
-/// `GET /v2.0/networks`
-pub async fn list(ctx: Ctx) -> Handled {
-    policy::check(&ctx.caller, Action::NetworkRead, None)?;
-    let admin = ctx.caller.is_admin();
-    let seen =
-        ctx.state.networks.values().filter(|n| n.shared || n.external || ctx.caller.sees(n.project_id));
-    let items = seen.map(|n| wire::network(&ctx.state, n, admin)).collect();
-    view::listing(&ctx, "networks", "networks", items)
-}
-
-/// `GET /v2.0/networks/{id}`
-pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
-    let network = network::visible(&ctx.state, &ctx.caller, id(&text)?)?;
-    view::one(&ctx, "network", wire::network(&ctx.state, &network, ctx.caller.is_admin()))
-}
-
-fn check_mtu(mtu: Option<u32>) -> Result<()> {
-    match mtu {
+fn mtu(fields: &Fields) -> Result<Option<u32>> {
+    match fields.number::<u32>("mtu")? {
+        Some(0) => Ok(None),
         Some(mtu) if !(68..=9_000).contains(&mtu) => {
-            Err(super::bad(&format!("Invalid input for mtu. Reason: '{mtu}' is not between 68 and 9000.")))
+            Err(bad(format!("Invalid input for mtu. Reason: '{mtu}' is not between 68 and 9000.")))
         }
-        _ => Ok(()),
+        mtu => Ok(mtu),
     }
 }
 
-fn read_new(fields: &Map<String, Value>, caller: &Caller) -> Result<NewNetwork> {
-    check_fields(fields, SETTABLE)?;
-    let mtu = number::<u32>(fields, "mtu")?.filter(|mtu| *mtu != 0);
-    check_mtu(mtu)?;
-    Ok(NewNetwork {
-        project_id: project(fields, caller, Action::NetworkWrite)?,
-        name: text(fields, "name")?.unwrap_or_default(),
-        description: text(fields, "description")?.unwrap_or_default(),
-        admin_state_up: flag(fields, "admin_state_up")?.unwrap_or(true),
-        shared: flag(fields, "shared")?.unwrap_or(false),
-        external: flag(fields, "router:external")?.unwrap_or(false),
-        is_default: flag(fields, "is_default")?.unwrap_or(false),
-        mtu,
-        port_security_enabled: flag(fields, "port_security_enabled")?.unwrap_or(true),
-        provider: Provider {
-            network_type: text(fields, "provider:network_type")?.unwrap_or_default(),
-            physical_network: text(fields, "provider:physical_network")?,
-            segmentation_id: number(fields, "provider:segmentation_id")?,
-        },
-    })
-}
+impl Noun for Network {
+    type Record = Record;
+    type New = NewNetwork;
+    const NAMES: Names = Names { one: "network", many: "networks", path: "networks" };
+    const FIELDS: &'static [&'static str] = &[
+        "name",
+        "description",
+        "admin_state_up",
+        "shared",
+        "router:external",
+        "is_default",
+        "mtu",
+        "port_security_enabled",
+        "project_id",
+        "tenant_id",
+        "provider:network_type",
+        "provider:physical_network",
+        "provider:segmentation_id",
+        "availability_zone_hints",
+        "dns_domain",
+        "qos_policy_id",
+    ];
 
-/// `POST /v2.0/networks`
-pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
-    let read = |fields: &Map<String, Value>| read_new(fields, &ctx.caller);
-    let show =
-        |state: &State, id| Some(wire::network(state, state.networks.get(&id)?, ctx.caller.is_admin()));
-    super::create(&ctx, ("network", "networks"), body, read, network::create, show).await
-}
-
-/// `PUT /v2.0/networks/{id}`
-pub async fn update(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
-    let id = id(&path)?;
-    let fields = envelope(body, "network")?;
-    check_fields(&fields, SETTABLE)?;
-    if let Some(name) = fields.keys().find(|n| n.starts_with("provider:") || FIXED.contains(&n.as_str())) {
-        return Err(super::bad(&format!("Cannot update read-only attribute {name}")).into());
+    fn missing(id: &str) -> Error {
+        network::missing(id)
     }
-    let mtu = number(&fields, "mtu")?;
-    check_mtu(mtu)?;
-    let change = NetworkChange {
-        name: text(&fields, "name")?,
-        description: text(&fields, "description")?,
-        admin_state_up: flag(&fields, "admin_state_up")?,
-        shared: flag(&fields, "shared")?,
-        external: flag(&fields, "router:external")?,
-        is_default: flag(&fields, "is_default")?,
-        mtu,
-        port_security_enabled: flag(&fields, "port_security_enabled")?,
-    };
-    ctx.commit("network update", move |txn, caller| network::update(txn, caller, id, change)).await?;
-    let state = ctx.app.store.state();
-    let network = network::visible(&state, &ctx.caller, id)?;
-    json(200, &json!({"network": wire::network(&state, &network, ctx.caller.is_admin())}))
+
+    fn visible(state: &State, caller: &Caller, id: &NetworkId) -> Result<Arc<Record>> {
+        network::visible(state, caller, *id)
+    }
+
+    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
+        wire::network::view(state, caller, record)
+    }
+
+    fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewNetwork> {
+        Ok(NewNetwork {
+            project_id: fields.project(&ctx.caller, Action::NetworkWrite)?,
+            name: fields.text_or_empty("name")?,
+            description: fields.text_or_empty("description")?,
+            admin_state_up: fields.flag("admin_state_up")?.unwrap_or(true),
+            shared: fields.flag("shared")?.unwrap_or(false),
+            external: fields.flag("router:external")?.unwrap_or(false),
+            is_default: fields.flag("is_default")?.unwrap_or(false),
+            mtu: mtu(fields)?,
+            port_security_enabled: fields.flag("port_security_enabled")?.unwrap_or(true),
+            provider: Provider {
+                network_type: fields.text_or_empty("provider:network_type")?,
+                physical_network: fields.text("provider:physical_network")?,
+                segmentation_id: fields.number("provider:segmentation_id")?,
+            },
+            dns_domain: fields.text_or_empty("dns_domain")?,
+            qos_policy_id: match fields.has("qos_policy_id") {
+                true => Some(fields.id("qos_policy_id", |id| qos_policy::missing(id))?),
+                false => None,
+            },
+            availability_zone_hints: fields.get("availability_zone_hints")?.unwrap_or_default(),
+        })
+    }
+
+    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewNetwork) -> Result<NetworkId> {
+        network::create(txn, caller, new)
+    }
+
+    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId) -> Result<()> {
+        network::delete(txn, caller, id)
+    }
 }
 
-/// `DELETE /v2.0/networks/{id}`
-pub async fn delete(ctx: Ctx, Path(path): Path<String>) -> Handled {
-    let id = id(&path)?;
-    ctx.commit("network delete", move |txn, caller| network::delete(txn, caller, id)).await?;
-    empty(204)
+impl Changeable for Network {
+    type Change = NetworkChange;
+    const FIXED: &'static [&'static str] = &[
+        "project_id",
+        "tenant_id",
+        "availability_zone_hints",
+        "provider:network_type",
+        "provider:physical_network",
+        "provider:segmentation_id",
+    ];
+
+    fn read_change(fields: &Fields) -> Result<NetworkChange> {
+        Ok(NetworkChange {
+            name: fields.text("name")?,
+            description: fields.text("description")?,
+            admin_state_up: fields.flag("admin_state_up")?,
+            shared: fields.flag("shared")?,
+            external: fields.flag("router:external")?,
+            is_default: fields.flag("is_default")?,
+            mtu: mtu(fields)?,
+            port_security_enabled: fields.flag("port_security_enabled")?,
+            dns_domain: fields.text("dns_domain")?,
+            qos_policy_id: fields.nullable("qos_policy_id")?,
+        })
+    }
+
+    fn update(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId, change: NetworkChange) -> Result<()> {
+        network::update(txn, caller, id, change)
+    }
 }

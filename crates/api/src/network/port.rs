@@ -1,184 +1,239 @@
 //! Ports.
 
-use super::{bad, check_fields, field, flag, project, text, view};
-use crate::{
-    app::{empty, json},
-    body::Json,
-    ctx::Ctx,
-    fault::Handled,
+use super::{
+    fields::{bad, Fields},
+    noun::{Changeable, Names, Noun},
 };
-use axum::extract::Path;
+use crate::ctx::Ctx;
 use lenticular_control::command::{
     network,
-    port::{self, AskIp, NewPort, PortChange},
+    port::{self, AskIp, DhcpOptionChange, MacChange, NewPort, PortChange},
+    qos_policy, security_group,
 };
 use lenticular_model::{
     error::{Error, Result},
-    policy::{self, Action, Caller},
-    port::{AddressPair, Mac},
-    NetworkId, PortId, SecurityGroupId, State,
+    policy::{Action, Caller},
+    port::{AddressPair, DhcpOption, Mac, Port as Record},
+    NetworkId, PortId, SecurityGroupId, State, Txn,
 };
-use lenticular_wire::{network as wire, request::envelope};
-use serde_json::{json, Map, Value};
+use lenticular_wire::network as wire;
+use serde_json::{Map, Value};
+use std::{net::IpAddr, sync::Arc};
 
-const SETTABLE: &[&str] = &[
-    "name",
-    "description",
-    "network_id",
-    "project_id",
-    "tenant_id",
-    "admin_state_up",
-    "mac_address",
-    "fixed_ips",
-    "device_id",
-    "device_owner",
-    "security_groups",
-    "port_security_enabled",
-    "allowed_address_pairs",
-    "binding:vnic_type",
-    "binding:host_id",
-    "binding:profile",
-];
+/// Ports.
+pub struct Port;
 
-fn id(text: &str) -> Result<PortId> {
-    text.parse().map_err(|_| Error::not_found("Port", text).coded("PortNotFound"))
-}
+/// The kinds of ports that the cloud can plug.
+const VNIC_TYPES: &[&str] = &["normal", "direct", "macvtap", "baremetal", "virtio-forwarder", "vdpa"];
 
-/// `GET /v2.0/ports`
-pub async fn list(ctx: Ctx) -> Handled {
-    policy::check(&ctx.caller, Action::NetworkRead, None)?;
-    let admin = ctx.caller.is_admin();
-    let ports = &ctx.state.ports;
-    // The questions that tools ask most are answered without looking at every port.
-    let by_device = ctx.query.get("device_id").filter(|d| !d.is_empty());
-    let by_network = ctx.query.get("network_id").and_then(|n| n.parse::<NetworkId>().ok());
-    let candidates: Vec<_> = match (by_device, by_network) {
-        (Some(device), _) => {
-            let from = (device.to_owned(), PortId(Default::default()));
-            let range = ctx.state.index.device_ports.range(from..).take_while(|(d, _)| d == device);
-            range.filter_map(|(_, id)| ports.get(id)).collect()
-        }
-        (None, Some(network)) => network::ports(&ctx.state, network).collect(),
-        (None, None) => ports.values().collect(),
+/// Reads a list of addresses that are asked for.
+pub fn fixed_ips(fields: &Fields, name: &str) -> Result<Option<Vec<AskIp>>> {
+    let Some(list) = fields.get::<Vec<Map<String, Value>>>(name)? else { return Ok(None) };
+    let read = |ip: Map<String, Value>| {
+        let ip = Fields(ip);
+        ip.check(&["subnet_id", "ip_address"])?;
+        Ok(AskIp { subnet: ip.get("subnet_id")?, address: ip.address("ip_address")? })
     };
-    let seen = candidates.into_iter().filter(|p| port::visible(&ctx.state, &ctx.caller, p.id).is_ok());
-    let items = seen.map(|p| wire::port(&ctx.state, p, admin)).collect();
-    view::listing(&ctx, "ports", "ports", items)
+    list.into_iter().map(read).collect::<Result<_>>().map(Some)
 }
 
-/// `GET /v2.0/ports/{id}`
-pub async fn show(ctx: Ctx, Path(path): Path<String>) -> Handled {
-    let port = port::visible(&ctx.state, &ctx.caller, id(&path)?)?;
-    view::one(&ctx, "port", wire::port(&ctx.state, &port, ctx.caller.is_admin()))
-}
-
-fn fixed_ips(fields: &Map<String, Value>) -> Result<Option<Vec<AskIp>>> {
-    let Some(list) = field::<Vec<Map<String, Value>>>(fields, "fixed_ips")? else { return Ok(None) };
-    let read = |ip: &Map<String, Value>| {
-        check_fields(ip, &["subnet_id", "ip_address"])?;
-        Ok(AskIp { subnet: field(ip, "subnet_id")?, address: field(ip, "ip_address")? })
-    };
-    list.iter().map(read).collect::<Result<_>>().map(Some)
-}
-
-fn groups(fields: &Map<String, Value>) -> Result<Option<Vec<SecurityGroupId>>> {
-    let Some(list) = field::<Vec<String>>(fields, "security_groups")? else {
+fn groups(fields: &Fields) -> Result<Option<Vec<SecurityGroupId>>> {
+    let Some(list) = fields.get::<Vec<String>>("security_groups")? else {
         // Null takes all groups away; a field that is not there leaves them.
-        return Ok(fields.contains_key("security_groups").then(Vec::new));
+        return Ok(fields.has("security_groups").then(Vec::new));
     };
-    let missing = |t: &str| {
-        Error::not_found_text(format!("Security group {t} does not exist")).coded("SecurityGroupNotFound")
-    };
-    list.iter().map(|t| t.parse().map_err(|_| missing(t))).collect::<Result<_>>().map(Some)
+    list.iter().map(|t| t.parse().map_err(|_| security_group::missing(t))).collect::<Result<_>>().map(Some)
 }
 
-fn pairs(fields: &Map<String, Value>) -> Result<Option<Vec<AddressPair>>> {
-    let Some(list) = field::<Vec<AddressPair>>(fields, "allowed_address_pairs")? else {
-        return Ok(fields.contains_key("allowed_address_pairs").then(Vec::new));
+fn pairs(fields: &Fields) -> Result<Option<Vec<AddressPair>>> {
+    let Some(list) = fields.get::<Vec<AddressPair>>("allowed_address_pairs")? else {
+        return Ok(fields.has("allowed_address_pairs").then(Vec::new));
     };
-    let legal = |text: &str| text.parse::<ipnet::IpNet>().is_ok() || text.parse::<std::net::IpAddr>().is_ok();
-    if let Some(wrong) = list.iter().find(|p| !legal(&p.ip_address)) {
-        return Err(bad(&format!(
+    let legal = |text: &str| text.parse::<ipnet::IpNet>().is_ok() || text.parse::<IpAddr>().is_ok();
+    match list.iter().find(|p| !legal(&p.ip_address)) {
+        Some(wrong) => Err(bad(format!(
             "Invalid input for allowed_address_pairs. Reason: '{}' is not a valid IP address.",
             wrong.ip_address
-        )));
+        ))),
+        None => Ok(Some(list)),
     }
-    Ok(Some(list))
 }
 
-fn check_binding(fields: &Map<String, Value>, caller: &Caller) -> Result<()> {
-    let set = |name: &str| fields.get(name).is_some_and(|v| !v.is_null() && *v != "" && *v != json!({}));
-    if set("binding:host_id") || set("binding:profile") {
-        policy::check(caller, Action::PortBind, None)?;
-    }
-    Ok(())
-}
-
-fn read_new(fields: &Map<String, Value>, caller: &Caller) -> Result<NewPort> {
-    check_fields(fields, SETTABLE)?;
-    check_binding(fields, caller)?;
-    let network_id = field(fields, "network_id")?
-        .ok_or_else(|| bad("Failed to parse request. Required attribute 'network_id' not specified"))?;
-    Ok(NewPort {
-        project_id: project(fields, caller, Action::PortWrite)?,
-        network_id,
-        name: text(fields, "name")?.unwrap_or_default(),
-        description: text(fields, "description")?.unwrap_or_default(),
-        admin_state_up: flag(fields, "admin_state_up")?.unwrap_or(true),
-        mac: field::<Mac>(fields, "mac_address")?,
-        fixed_ips: fixed_ips(fields)?,
-        device_id: text(fields, "device_id")?.unwrap_or_default(),
-        device_owner: text(fields, "device_owner")?.unwrap_or_default(),
-        security_groups: groups(fields)?,
-        port_security_enabled: flag(fields, "port_security_enabled")?,
-        allowed_address_pairs: pairs(fields)?.unwrap_or_default(),
-        vnic_type: text(fields, "binding:vnic_type")?.unwrap_or_else(|| "normal".to_owned()),
-    })
-}
-
-/// `POST /v2.0/ports`
-pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
-    let read = |fields: &Map<String, Value>| read_new(fields, &ctx.caller);
-    let show = |state: &State, id| Some(wire::port(state, state.ports.get(&id)?, ctx.caller.is_admin()));
-    super::create(&ctx, ("port", "ports"), body, read, port::create, show).await
-}
-
-/// `PUT /v2.0/ports/{id}`
-pub async fn update(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
-    let id = id(&path)?;
-    let fields = envelope(body, "port")?;
-    check_fields(&fields, SETTABLE)?;
-    check_binding(&fields, &ctx.caller)?;
-    if let Some(name) = ["network_id", "project_id", "tenant_id"].iter().find(|n| fields.contains_key(**n)) {
-        return Err(bad(&format!("Cannot update read-only attribute {name}")).into());
-    }
-    let fixed = ["binding:host_id", "binding:profile", "binding:vnic_type"];
-    if let Some(name) =
-        fixed.iter().find(|n| fields.get(**n).is_some_and(|v| !v.is_null() && *v != "" && *v != json!({})))
-    {
-        return Err(bad(&format!("{name} is decided by the cloud and cannot be set.")).into());
-    }
-    let change = PortChange {
-        mac: field(&fields, "mac_address")?,
-        name: text(&fields, "name")?,
-        description: text(&fields, "description")?,
-        admin_state_up: flag(&fields, "admin_state_up")?,
-        fixed_ips: fixed_ips(&fields)?,
-        device_id: text(&fields, "device_id")?,
-        device_owner: text(&fields, "device_owner")?,
-        security_groups: groups(&fields)?,
-        port_security_enabled: flag(&fields, "port_security_enabled")?,
-        allowed_address_pairs: pairs(&fields)?,
+fn dhcp_options(fields: &Fields) -> Result<Vec<DhcpOptionChange>> {
+    let Some(list) = fields.get::<Vec<Map<String, Value>>>("extra_dhcp_opts")? else { return Ok(Vec::new()) };
+    let read = |option: Map<String, Value>| {
+        let option = Fields(option);
+        option.check(&["opt_name", "opt_value", "ip_version"])?;
+        let name: String = option.text("opt_name")?.unwrap_or_default();
+        let ip_version = option.number::<u8>("ip_version")?.unwrap_or(4);
+        if name.trim().is_empty() || !matches!(ip_version, 4 | 6) {
+            return Err(bad(
+                "Invalid input for extra_dhcp_opts. Reason: an option has a name, and is for IPv4 or IPv6.",
+            ));
+        }
+        Ok(DhcpOptionChange { name, value: option.text("opt_value")?, ip_version })
     };
-    ctx.commit("port update", move |txn, caller| port::update(txn, caller, id, change)).await?;
-    let state = ctx.app.store.state();
-    let port = port::visible(&state, &ctx.caller, id)?;
-    json(200, &json!({"port": wire::port(&state, &port, ctx.caller.is_admin())}))
+    list.into_iter().map(read).collect()
 }
 
-/// `DELETE /v2.0/ports/{id}`
-pub async fn delete(ctx: Ctx, Path(path): Path<String>) -> Handled {
-    let id = id(&path)?;
-    ctx.commit("port delete", move |txn, caller| port::delete(txn, caller, id)).await?;
-    empty(204)
+fn vnic_type(fields: &Fields) -> Result<Option<String>> {
+    let named = fields.text("binding:vnic_type")?;
+    match named.as_deref().filter(|t| !VNIC_TYPES.contains(t)) {
+        Some(wrong) => Err(bad(format!(
+            "Invalid input for binding:vnic_type. Reason: '{wrong}' is not in {VNIC_TYPES:?}."
+        ))),
+        None => Ok(named),
+    }
+}
+
+fn mac(fields: &Fields) -> Result<Option<Mac>> {
+    let mac = fields.get::<Mac>("mac_address")?;
+    match mac.filter(|mac| mac.0[0] & 1 == 1 || mac.0 == [0; 6]) {
+        Some(wrong) => {
+            Err(bad(format!("Invalid input for mac_address. Reason: '{wrong}' is not a valid MAC address.")))
+        }
+        None => Ok(mac),
+    }
+}
+
+impl Noun for Port {
+    type Record = Record;
+    type New = NewPort;
+    const NAMES: Names = Names { one: "port", many: "ports", path: "ports" };
+    const FIELDS: &'static [&'static str] = &[
+        "name",
+        "description",
+        "network_id",
+        "project_id",
+        "tenant_id",
+        "admin_state_up",
+        "mac_address",
+        "fixed_ips",
+        "device_id",
+        "device_owner",
+        "security_groups",
+        "port_security_enabled",
+        "allowed_address_pairs",
+        "binding:vnic_type",
+        "binding:host_id",
+        "binding:profile",
+        "extra_dhcp_opts",
+        "dns_name",
+        "dns_domain",
+        "qos_policy_id",
+    ];
+
+    fn missing(id: &str) -> Error {
+        port::missing(id)
+    }
+
+    fn visible(state: &State, caller: &Caller, id: &PortId) -> Result<Arc<Record>> {
+        port::visible(state, caller, *id)
+    }
+
+    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
+        wire::port::view(state, caller, record)
+    }
+
+    /// The questions that tools ask most are answered without looking at every port.
+    fn candidates(ctx: &Ctx, state: &State) -> Vec<Arc<Record>> {
+        let by_device: Vec<&str> = ctx.query.all("device_id").filter(|d| !d.is_empty()).collect();
+        let by_network: Option<Vec<NetworkId>> =
+            ctx.query.all("network_id").map(|n| n.parse().ok()).collect();
+        match (&by_device[..], by_network.as_deref()) {
+            ([], None | Some([])) => state.ports.values().cloned().collect(),
+            ([], Some(networks)) => {
+                networks.iter().flat_map(|id| network::ports(state, *id)).cloned().collect()
+            }
+            (devices, _) => {
+                let of = |device: &str| {
+                    let device = device.to_owned();
+                    let range = state.index.device_ports.range((device.clone(), PortId::default())..);
+                    range
+                        .take_while(move |(d, _)| *d == device)
+                        .filter_map(|(_, id)| state.ports.get(id))
+                        .cloned()
+                };
+                devices.iter().flat_map(|device| of(device)).collect()
+            }
+        }
+    }
+
+    fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewPort> {
+        let missing = || bad("Failed to parse request. Required attribute 'network_id' not specified");
+        let options = dhcp_options(fields)?.into_iter();
+        let set = |o: DhcpOptionChange| {
+            Some(DhcpOption { name: o.name, value: o.value?, ip_version: o.ip_version })
+        };
+        Ok(NewPort {
+            project_id: fields.project(&ctx.caller, Action::PortWrite)?,
+            network_id: fields.id("network_id", |id| network::missing(id))?.ok_or_else(missing)?,
+            name: fields.text_or_empty("name")?,
+            description: fields.text_or_empty("description")?,
+            admin_state_up: fields.flag("admin_state_up")?.unwrap_or(true),
+            mac: mac(fields)?,
+            fixed_ips: fixed_ips(fields, "fixed_ips")?,
+            device_id: fields.text_or_empty("device_id")?,
+            device_owner: fields.text_or_empty("device_owner")?,
+            security_groups: groups(fields)?,
+            port_security_enabled: fields.flag("port_security_enabled")?,
+            allowed_address_pairs: pairs(fields)?.unwrap_or_default(),
+            vnic_type: vnic_type(fields)?.unwrap_or_else(|| "normal".to_owned()),
+            binding_profile: fields.get("binding:profile")?.unwrap_or_default(),
+            binding_host: fields.text_or_empty("binding:host_id")?,
+            dns_name: fields.text_or_empty("dns_name")?,
+            dns_domain: fields.text_or_empty("dns_domain")?,
+            extra_dhcp_opts: options.filter_map(set).collect(),
+            qos_policy_id: fields.id("qos_policy_id", |id| qos_policy::missing(id))?,
+        })
+    }
+
+    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPort) -> Result<PortId> {
+        port::create(txn, caller, new)
+    }
+
+    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: PortId) -> Result<()> {
+        port::delete(txn, caller, id)
+    }
+}
+
+impl Changeable for Port {
+    type Change = PortChange;
+    const FIXED: &'static [&'static str] = &["network_id", "project_id", "tenant_id"];
+
+    fn read_change(fields: &Fields) -> Result<PortChange> {
+        let nulled = |name: &str| fields.has(name) && fields.get::<Value>(name).ok().flatten().is_none();
+        Ok(PortChange {
+            mac: match nulled("mac_address") {
+                true => Some(MacChange::Regenerate),
+                false => mac(fields)?.map(MacChange::To),
+            },
+            name: fields.text("name")?,
+            description: fields.text("description")?,
+            admin_state_up: fields.flag("admin_state_up")?,
+            fixed_ips: fixed_ips(fields, "fixed_ips")?,
+            device_id: fields.text("device_id")?,
+            device_owner: fields.text("device_owner")?,
+            security_groups: groups(fields)?,
+            port_security_enabled: fields.flag("port_security_enabled")?,
+            allowed_address_pairs: pairs(fields)?,
+            vnic_type: vnic_type(fields)?,
+            binding_profile: match nulled("binding:profile") {
+                true => Some(Map::new()),
+                false => fields.get("binding:profile")?,
+            },
+            binding_host: match nulled("binding:host_id") {
+                true => Some(String::new()),
+                false => fields.text("binding:host_id")?,
+            },
+            dns_name: fields.text("dns_name")?,
+            dns_domain: fields.text("dns_domain")?,
+            extra_dhcp_opts: dhcp_options(fields)?,
+            qos_policy_id: fields.nullable("qos_policy_id")?,
+        })
+    }
+
+    fn update(txn: &mut Txn<'_>, caller: &Caller, id: PortId, change: PortChange) -> Result<()> {
+        port::update(txn, caller, id, change)
+    }
 }

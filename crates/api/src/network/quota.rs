@@ -7,16 +7,12 @@ use crate::{
     fault::Handled,
 };
 use axum::extract::Path;
-use lenticular_control::command::{
-    port,
-    quota::{self, Service},
-    security_group,
-};
+use lenticular_control::command::quota::{self, Service};
 use lenticular_model::{
     error::{Error, Result},
     policy::{self, Action},
     quota::{Limits, NETWORK_DEFAULTS},
-    NetworkId, ProjectId,
+    ProjectId,
 };
 use lenticular_wire::request::envelope;
 use serde_json::{json, Map, Value};
@@ -62,18 +58,7 @@ pub async fn details(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let id = project(&text)?;
     policy::check(&ctx.caller, Action::QuotaRead, Some(id))?;
     let state = &ctx.state;
-    let networks = || {
-        let from = (id, NetworkId(Default::default()));
-        state.index.project_networks.range(from..).take_while(|(p, _)| *p == id).count()
-    };
-    let used = |name: &str| match name {
-        "network" => networks(),
-        "subnet" => state.subnets.values().filter(|s| s.project_id == id).count(),
-        "port" => port::count(state, id),
-        "security_group" => security_group::of_project(state, id).count(),
-        "security_group_rule" => state.security_group_rules.values().filter(|r| r.project_id == id).count(),
-        _ => 0,
-    };
+    let used = |name: &str| quota::network_usage(state, id, name);
     let limits = quota::limits(state, Service::Network, id);
     let lines: Map<String, Value> = limits
         .iter()
@@ -93,7 +78,7 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
     {
         let number = value.as_i64().or_else(|| value.as_str()?.parse().ok());
         let number = number.ok_or_else(|| {
-            super::bad(&format!("Invalid input for {name}. Reason: '{value}' is not an integer."))
+            super::fields::bad(format!("Invalid input for {name}. Reason: '{value}' is not an integer."))
         })?;
         new.insert(name.clone(), number);
     }

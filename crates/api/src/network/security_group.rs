@@ -1,30 +1,32 @@
 //! Security groups and their rules.
 
-use super::{bad, check_fields, field, flag, project, text, view};
-use crate::{
-    app::{empty, json},
-    body::Json,
-    ctx::Ctx,
-    fault::Handled,
+use super::{
+    fields::{bad, range, Fields},
+    noun::{Changeable, Names, Noun},
 };
-use axum::extract::Path;
-use lenticular_control::command::security_group::{self, NewRule};
+use crate::ctx::Ctx;
+use lenticular_control::command::{
+    address_group,
+    security_group::{self, NewRule},
+};
 use lenticular_model::{
     error::{Error, Result},
-    policy::{self, Action, Caller},
-    security_group::{Direction, Remote},
-    SecurityGroupId, SecurityGroupRuleId, State, Txn,
+    policy::{Action, Caller},
+    security_group::{Direction, Remote, SecurityGroup as Record, SecurityGroupRule as RuleRecord},
+    ProjectId, SecurityGroupId, SecurityGroupRuleId, State, Txn,
 };
-use lenticular_wire::{network as wire, request::envelope};
-use serde_json::{json, Map, Value};
+use lenticular_wire::network as wire;
+use serde_json::Value;
+use std::sync::Arc;
 
-fn id(text: &str) -> Result<SecurityGroupId> {
-    let missing = || Error::not_found_text(format!("Security group {text} does not exist"));
-    text.parse().map_err(|_| missing().coded("SecurityGroupNotFound"))
-}
+/// Security groups.
+pub struct SecurityGroup;
+
+/// Rules of security groups.
+pub struct SecurityGroupRule;
 
 /// Every project has a default group as soon as anybody looks.
-async fn with_default(ctx: &Ctx) -> Result<std::sync::Arc<State>> {
+async fn with_default(ctx: &Ctx) -> Result<Arc<State>> {
     let Some(project) = ctx.caller.project_id() else { return Ok(ctx.state.clone()) };
     let there = security_group::of_project(&ctx.state, project).any(|g| g.name == security_group::DEFAULT);
     if there {
@@ -35,97 +37,77 @@ async fn with_default(ctx: &Ctx) -> Result<std::sync::Arc<State>> {
     Ok(ctx.app.store.state())
 }
 
-/// `GET /v2.0/security-groups`
-pub async fn list(ctx: Ctx) -> Handled {
-    policy::check(&ctx.caller, Action::NetworkRead, None)?;
-    let state = with_default(&ctx).await?;
-    let seen = state.security_groups.values().filter(|g| ctx.caller.sees(g.project_id));
-    let items = seen.map(|g| wire::security_group(&state, g)).collect();
-    view::listing(&ctx, "security_groups", "security-groups", items)
+/// What a new group is to be.
+pub struct NewGroup {
+    project: ProjectId,
+    name: String,
+    description: String,
+    stateful: bool,
 }
 
-/// `GET /v2.0/security-groups/{id}`
-pub async fn show(ctx: Ctx, Path(path): Path<String>) -> Handled {
-    let group = security_group::visible(&ctx.state, &ctx.caller, id(&path)?)?;
-    view::one(&ctx, "security_group", wire::security_group(&ctx.state, &group))
+/// What an update of a group changes.
+pub struct GroupChange {
+    name: Option<String>,
+    description: Option<String>,
+    stateful: Option<bool>,
 }
 
-const SETTABLE: &[&str] = &["name", "description", "project_id", "tenant_id", "stateful"];
+impl Noun for SecurityGroup {
+    type Record = Record;
+    type New = NewGroup;
+    const NAMES: Names = Names { one: "security_group", many: "security_groups", path: "security-groups" };
+    const FIELDS: &'static [&'static str] = &["name", "description", "project_id", "tenant_id", "stateful"];
 
-/// `POST /v2.0/security-groups`
-pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
-    let read = |fields: &Map<String, Value>| {
-        check_fields(fields, SETTABLE)?;
-        Ok((
-            project(fields, &ctx.caller, Action::SecurityGroupWrite)?,
-            text(fields, "name")?.unwrap_or_default(),
-            text(fields, "description")?.unwrap_or_default(),
-            flag(fields, "stateful")?.unwrap_or(true),
-        ))
-    };
-    let make = |txn: &mut Txn<'_>, caller: &Caller, (project, name, description, stateful)| {
-        security_group::create(txn, caller, project, name, description, stateful)
-    };
-    let show = |state: &State, id| Some(wire::security_group(state, state.security_groups.get(&id)?));
-    super::create(&ctx, ("security_group", "security_groups"), body, read, make, show).await
+    fn missing(id: &str) -> Error {
+        security_group::missing(id)
+    }
+
+    fn visible(state: &State, caller: &Caller, id: &SecurityGroupId) -> Result<Arc<Record>> {
+        security_group::visible(state, caller, *id)
+    }
+
+    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
+        wire::security_group::view(state, caller, record)
+    }
+
+    async fn prepare(ctx: &Ctx) -> Result<Arc<State>> {
+        with_default(ctx).await
+    }
+
+    fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewGroup> {
+        Ok(NewGroup {
+            project: fields.project(&ctx.caller, Action::SecurityGroupWrite)?,
+            name: fields.text_or_empty("name")?,
+            description: fields.text_or_empty("description")?,
+            stateful: fields.flag("stateful")?.unwrap_or(true),
+        })
+    }
+
+    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewGroup) -> Result<SecurityGroupId> {
+        security_group::create(txn, caller, new.project, new.name, new.description, new.stateful)
+    }
+
+    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SecurityGroupId) -> Result<()> {
+        security_group::delete(txn, caller, id)
+    }
 }
 
-/// `PUT /v2.0/security-groups/{id}`
-pub async fn update(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
-    let id = id(&path)?;
-    let fields = envelope(body, "security_group")?;
-    check_fields(&fields, SETTABLE)?;
-    let (name, description, stateful) =
-        (text(&fields, "name")?, text(&fields, "description")?, flag(&fields, "stateful")?);
-    ctx.commit("security group update", move |txn, caller| {
-        security_group::update(txn, caller, id, name, description, stateful)
-    })
-    .await?;
-    let state = ctx.app.store.state();
-    let group = security_group::visible(&state, &ctx.caller, id)?;
-    json(200, &json!({"security_group": wire::security_group(&state, &group)}))
-}
+impl Changeable for SecurityGroup {
+    type Change = GroupChange;
+    const FIXED: &'static [&'static str] = &["project_id", "tenant_id"];
 
-/// `DELETE /v2.0/security-groups/{id}`
-pub async fn delete(ctx: Ctx, Path(path): Path<String>) -> Handled {
-    let id = id(&path)?;
-    ctx.commit("security group delete", move |txn, caller| security_group::delete(txn, caller, id)).await?;
-    empty(204)
-}
+    fn read_change(fields: &Fields) -> Result<GroupChange> {
+        Ok(GroupChange {
+            name: fields.text("name")?,
+            description: fields.text("description")?,
+            stateful: fields.flag("stateful")?,
+        })
+    }
 
-/// `GET /v2.0/security-group-rules`
-pub async fn list_rules(ctx: Ctx) -> Handled {
-    policy::check(&ctx.caller, Action::NetworkRead, None)?;
-    let state = with_default(&ctx).await?;
-    let seen = state.security_group_rules.values().filter(|r| ctx.caller.sees(r.project_id));
-    view::listing(&ctx, "security_group_rules", "security-group-rules", seen.map(|r| wire::rule(r)).collect())
+    fn update(txn: &mut Txn<'_>, caller: &Caller, id: SecurityGroupId, change: GroupChange) -> Result<()> {
+        security_group::update(txn, caller, id, change.name, change.description, change.stateful)
+    }
 }
-
-fn rule_id(text: &str) -> Result<SecurityGroupRuleId> {
-    let missing = || Error::not_found_text(format!("Security group rule {text} does not exist"));
-    text.parse().map_err(|_| missing().coded("SecurityGroupRuleNotFound"))
-}
-
-/// `GET /v2.0/security-group-rules/{id}`
-pub async fn show_rule(ctx: Ctx, Path(path): Path<String>) -> Handled {
-    let rule = security_group::visible_rule(&ctx.state, &ctx.caller, rule_id(&path)?)?;
-    view::one(&ctx, "security_group_rule", wire::rule(&rule))
-}
-
-const RULE_FIELDS: &[&str] = &[
-    "security_group_id",
-    "direction",
-    "ethertype",
-    "protocol",
-    "port_range_min",
-    "port_range_max",
-    "remote_ip_prefix",
-    "remote_group_id",
-    "remote_address_group_id",
-    "description",
-    "project_id",
-    "tenant_id",
-];
 
 const PROTOCOLS: &[&str] = &[
     "ah",
@@ -155,98 +137,117 @@ const PROTOCOLS: &[&str] = &[
     "vrrp",
 ];
 
-fn read_protocol(fields: &Map<String, Value>) -> Result<Option<String>> {
-    let word = match fields.get("protocol") {
-        None | Some(Value::Null) => return Ok(None),
+fn read_protocol(fields: &Fields) -> Result<Option<String>> {
+    let word = match fields.get::<Value>("protocol")? {
+        None => return Ok(None),
         Some(Value::String(s)) => s.to_ascii_lowercase(),
         Some(Value::Number(n)) => n.to_string(),
-        Some(other) => return Err(bad(&format!("Invalid input for protocol: {other}."))),
+        Some(other) => return Err(bad(format!("Invalid input for protocol: {other}."))),
     };
     match word.as_str() {
         "any" | "" => Ok(None),
         known if PROTOCOLS.contains(&known) || known.parse::<u8>().is_ok() => Ok(Some(word)),
-        _ => Err(bad(&format!("Security group rule protocol {word} not supported."))
+        _ => Err(bad(format!("Security group rule protocol {word} not supported."))
             .coded("SecurityGroupRuleInvalidProtocol")),
     }
 }
 
-fn read_rule(ctx: &Ctx, fields: &Map<String, Value>) -> Result<NewRule> {
-    check_fields(fields, RULE_FIELDS)?;
-    let required =
-        |name: &str| bad(&format!("Failed to parse request. Required attribute '{name}' not specified"));
-    let group: String = field(fields, "security_group_id")?.ok_or_else(|| required("security_group_id"))?;
-    let group = security_group::visible(&ctx.state, &ctx.caller, id(&group)?)?;
-    let direction: Direction = field(fields, "direction")?.ok_or_else(|| required("direction"))?;
-    let ethertype: Option<String> = field(fields, "ethertype")?;
-    let ip_version = match ethertype.as_deref().map(str::to_ascii_lowercase).as_deref() {
-        None | Some("ipv4") => 4,
-        Some("ipv6") => 6,
-        Some(other) => {
-            let why = format!("Invalid input for ethertype. Reason: '{other}' is not in ['IPv4', 'IPv6'].");
-            return Err(bad(&why));
+fn read_remote(fields: &Fields) -> Result<Remote> {
+    let prefix = fields.get::<String>("remote_ip_prefix")?;
+    let group = fields.id("remote_group_id", |id| security_group::missing(id))?;
+    let addresses = fields.id("remote_address_group_id", |id| address_group::missing(id))?;
+    match (prefix, group, addresses) {
+        (None, None, None) => Ok(Remote::Any),
+        (Some(prefix), None, None) => range("remote_ip_prefix", &prefix).map(|r| Remote::Range(r.trunc())),
+        (None, Some(group), None) => Ok(Remote::Group(group)),
+        (None, None, Some(addresses)) => Ok(Remote::AddressGroup(addresses)),
+        _ => {
+            let why = "Only remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.";
+            Err(bad(why).coded("SecurityGroupMultipleRemoteEntites"))
         }
-    };
-    if field::<String>(fields, "remote_address_group_id")?.is_some() {
-        return Err(bad("Address groups are not supported by this cloud yet."));
     }
-    let remote =
-        match (field::<String>(fields, "remote_ip_prefix")?, field::<String>(fields, "remote_group_id")?) {
-            (Some(_), Some(_)) => {
-                let why = "Only remote_ip_prefix or remote_group_id may be provided.";
-                return Err(bad(why).coded("SecurityGroupMultipleRemoteEntites"));
+}
+
+fn read_number(fields: &Fields, name: &str) -> Result<Option<u32>> {
+    let Some(value) = fields.get::<Value>(name)? else { return Ok(None) };
+    let number = value.as_i64().or_else(|| value.as_str()?.parse().ok());
+    match number.and_then(|n| u16::try_from(n).ok()) {
+        Some(number) => Ok(Some(u32::from(number))),
+        None => Err(bad(format!("Invalid value for port {value}")).coded("SecurityGroupInvalidPortValue")),
+    }
+}
+
+impl Noun for SecurityGroupRule {
+    type Record = RuleRecord;
+    type New = NewRule;
+    const NAMES: Names =
+        Names { one: "security_group_rule", many: "security_group_rules", path: "security-group-rules" };
+    const FIELDS: &'static [&'static str] = &[
+        "security_group_id",
+        "direction",
+        "ethertype",
+        "protocol",
+        "port_range_min",
+        "port_range_max",
+        "remote_ip_prefix",
+        "remote_group_id",
+        "remote_address_group_id",
+        "description",
+        "project_id",
+        "tenant_id",
+    ];
+
+    fn missing(id: &str) -> Error {
+        security_group::missing_rule(id)
+    }
+
+    fn visible(state: &State, caller: &Caller, id: &SecurityGroupRuleId) -> Result<Arc<RuleRecord>> {
+        security_group::visible_rule(state, caller, *id)
+    }
+
+    fn view(state: &State, caller: &Caller, record: &RuleRecord) -> Value {
+        wire::security_group::rule(state, caller, record)
+    }
+
+    async fn prepare(ctx: &Ctx) -> Result<Arc<State>> {
+        with_default(ctx).await
+    }
+
+    fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewRule> {
+        let required =
+            |name: &str| bad(format!("Failed to parse request. Required attribute '{name}' not specified"));
+        let id = fields.id("security_group_id", |id| security_group::missing(id))?;
+        let id = id.ok_or_else(|| required("security_group_id"))?;
+        let group = security_group::visible(&ctx.state, &ctx.caller, id)?;
+        let direction = fields.get::<Direction>("direction")?.ok_or_else(|| required("direction"))?;
+        let ethertype: Option<String> = fields.get("ethertype")?;
+        let ip_version = match ethertype.as_deref().map(str::to_ascii_lowercase).as_deref() {
+            None | Some("ipv4") => 4,
+            Some("ipv6") => 6,
+            Some(other) => {
+                return Err(bad(format!(
+                    "Invalid input for ethertype. Reason: '{other}' is not in ['IPv4', 'IPv6']."
+                )));
             }
-            (Some(prefix), None) => {
-                let parsed = prefix
-                    .parse::<ipnet::IpNet>()
-                    .or_else(|e| prefix.parse::<std::net::IpAddr>().map(Into::into).map_err(|_| e));
-                let why = format!(
-                    "Invalid input for remote_ip_prefix. Reason: '{prefix}' is not a valid IP subnet."
-                );
-                Remote::Range(parsed.map_err(|_| bad(&why))?.trunc())
-            }
-            (None, Some(group)) => Remote::Group(id(&group)?),
-            (None, None) => Remote::Any,
         };
-    let number = |name: &str| -> Result<Option<u32>> {
-        match fields.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => {
-                let number = value
-                    .as_i64()
-                    .or_else(|| value.as_str()?.parse().ok())
-                    .filter(|n| (0..=65_535).contains(n));
-                let number = number.ok_or_else(|| {
-                    bad(&format!("Invalid value for port {value}")).coded("SecurityGroupInvalidPortValue")
-                })?;
-                Ok(Some(number as u32))
-            }
-        }
-    };
-    Ok(NewRule {
-        security_group_id: group.id,
-        project_id: group.project_id,
-        direction,
-        ip_version,
-        protocol: read_protocol(fields)?,
-        port_range_min: number("port_range_min")?,
-        port_range_max: number("port_range_max")?,
-        remote,
-        description: text(fields, "description")?.unwrap_or_default(),
-    })
-}
+        Ok(NewRule {
+            security_group_id: group.id,
+            project_id: group.project_id,
+            direction,
+            ip_version,
+            protocol: read_protocol(fields)?,
+            port_range_min: read_number(fields, "port_range_min")?,
+            port_range_max: read_number(fields, "port_range_max")?,
+            remote: read_remote(fields)?,
+            description: fields.text_or_empty("description")?,
+        })
+    }
 
-/// `POST /v2.0/security-group-rules`
-pub async fn create_rule(ctx: Ctx, Json(body): Json) -> Handled {
-    let names = ("security_group_rule", "security_group_rules");
-    let read = |fields: &Map<String, Value>| read_rule(&ctx, fields);
-    let show = |state: &State, id| state.security_group_rules.get(&id).map(|r| wire::rule(r));
-    super::create(&ctx, names, body, read, security_group::create_rule, show).await
-}
+    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRule) -> Result<SecurityGroupRuleId> {
+        security_group::create_rule(txn, caller, new)
+    }
 
-/// `DELETE /v2.0/security-group-rules/{id}`
-pub async fn delete_rule(ctx: Ctx, Path(path): Path<String>) -> Handled {
-    let id = rule_id(&path)?;
-    ctx.commit("security group rule delete", move |txn, caller| security_group::delete_rule(txn, caller, id))
-        .await?;
-    empty(204)
+    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SecurityGroupRuleId) -> Result<()> {
+        security_group::delete_rule(txn, caller, id)
+    }
 }

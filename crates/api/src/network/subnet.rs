@@ -1,216 +1,233 @@
 //! Subnets.
 
-use super::{bad, check_fields, field, flag, number, project, text, view};
-use crate::{
-    app::{empty, json},
-    body::Json,
-    ctx::Ctx,
-    fault::Handled,
+use super::{
+    fields::{bad, Fields},
+    noun::{Changeable, Names, Noun},
 };
-use axum::extract::Path;
+use crate::ctx::Ctx;
 use ipnet::IpNet;
 use lenticular_control::command::{
     network,
-    subnet::{self, Gateway, NewSubnet, SubnetChange},
+    subnet::{self, Gateway, NewSubnet, Range, SubnetChange},
+    subnet_pool,
 };
 use lenticular_model::{
     error::{Error, Result},
-    policy::{self, Action, Caller},
-    subnet::{HostRoute, Pool},
-    State, SubnetId,
+    policy::{Action, Caller},
+    subnet::{HostRoute, Pool, Subnet as Record},
+    NetworkId, State, SubnetId, SubnetPoolId, Txn,
 };
-use lenticular_wire::{network as wire, request::envelope};
-use serde_json::{json, Map, Value};
-use std::net::IpAddr;
+use lenticular_wire::network as wire;
+use serde_json::Value;
+use std::{net::IpAddr, sync::Arc};
 
-const SETTABLE: &[&str] = &[
-    "name",
-    "description",
-    "network_id",
-    "project_id",
-    "tenant_id",
-    "ip_version",
-    "cidr",
-    "gateway_ip",
-    "enable_dhcp",
-    "allocation_pools",
-    "dns_nameservers",
-    "host_routes",
-    "ipv6_ra_mode",
-    "ipv6_address_mode",
-    "subnetpool_id",
-    "prefixlen",
-    "use_default_subnetpool",
-    "service_types",
-    "dns_publish_fixed_ip",
-    "segment_id",
-];
+/// The most resolvers that one subnet may tell of.
+const NAMESERVERS_MAX: usize = 5;
 
-fn id(text: &str) -> Result<SubnetId> {
-    text.parse().map_err(|_| Error::not_found("Subnet", text).coded("SubnetNotFound"))
+/// The most routes that one subnet may tell of.
+const ROUTES_MAX: usize = 20;
+
+/// Subnets.
+pub struct Subnet;
+
+fn pools(fields: &Fields) -> Result<Option<Vec<Pool>>> {
+    fields.get::<Vec<Pool>>("allocation_pools")
 }
 
-/// `GET /v2.0/subnets`
-pub async fn list(ctx: Ctx) -> Handled {
-    policy::check(&ctx.caller, Action::NetworkRead, None)?;
-    let seen = ctx.state.subnets.values().filter(|s| subnet::visible(&ctx.state, &ctx.caller, s.id).is_ok());
-    view::listing(&ctx, "subnets", "subnets", seen.map(|s| wire::subnet(s)).collect())
-}
-
-/// `GET /v2.0/subnets/{id}`
-pub async fn show(ctx: Ctx, Path(path): Path<String>) -> Handled {
-    let subnet = subnet::visible(&ctx.state, &ctx.caller, id(&path)?)?;
-    view::one(&ctx, "subnet", wire::subnet(&subnet))
-}
-
-fn addresses(fields: &Map<String, Value>, name: &str) -> Result<Option<Vec<IpAddr>>> {
-    let Some(list) = field::<Vec<String>>(fields, name)? else { return Ok(None) };
-    let read = |text: &String| {
-        text.parse().map_err(|_| {
-            bad(&format!("Invalid input for {name}. Reason: '{text}' is not a valid IP address."))
-        })
-    };
-    list.iter().map(read).collect::<Result<_>>().map(Some)
-}
-
-fn pools(fields: &Map<String, Value>) -> Result<Option<Vec<Pool>>> {
-    field::<Vec<Pool>>(fields, "allocation_pools")
-}
-
-fn routes(fields: &Map<String, Value>) -> Result<Option<Vec<HostRoute>>> {
-    field::<Vec<HostRoute>>(fields, "host_routes")
-}
-
-fn check_family(cidr: &IpNet, dns: &[IpAddr], hops: &[HostRoute]) -> Result<()> {
-    let v4 = cidr.addr().is_ipv4();
-    if let Some(wrong) = hops.iter().find(|r| r.nexthop.is_ipv4() != v4) {
-        return Err(bad(&format!(
-            "Invalid input for operation: nexthop {} is of another IP version.",
-            wrong.nexthop
-        )));
+fn check_guests(v4: bool, dns: &[IpAddr], routes: &[HostRoute]) -> Result<()> {
+    if let Some(wrong) = routes.iter().find(|r| r.nexthop.is_ipv4() != v4) {
+        let why = format!("Invalid input for operation: nexthop {} is of another IP version.", wrong.nexthop);
+        return Err(bad(why).coded("InvalidInput"));
     }
-    if dns.len() > 5 {
-        return Err(bad("Unable to complete operation. The number of DNS nameservers exceeds the limit 5.")
-            .coded("DNSNameServersExhausted"));
+    if dns.len() > NAMESERVERS_MAX {
+        let why = format!("Unable to complete operation. The number of DNS nameservers exceeds the limit {NAMESERVERS_MAX}.");
+        return Err(bad(why).coded("DNSNameServersExhausted"));
+    }
+    if routes.len() > ROUTES_MAX {
+        let why = format!(
+            "Unable to complete operation. The number of host routes exceeds the limit {ROUTES_MAX}."
+        );
+        return Err(bad(why).coded("HostRoutesExhausted"));
     }
     Ok(())
 }
 
-fn read_new(fields: &Map<String, Value>, caller: &Caller) -> Result<NewSubnet> {
-    check_fields(fields, SETTABLE)?;
-    if field::<String>(fields, "subnetpool_id")?.is_some()
-        || flag(fields, "use_default_subnetpool")? == Some(true)
-    {
-        return Err(bad("Subnet pools are not supported by this cloud yet: name a cidr."));
+/// The range of a new subnet, and whether it is of IPv4.
+fn read_range(ctx: &Ctx, fields: &Fields) -> Result<(Range, bool)> {
+    let cidr: Option<IpNet> = fields.range("cidr")?;
+    let version = fields.number::<u8>("ip_version")?;
+    let prefixlen = fields.number::<u8>("prefixlen")?;
+    let default = fields.flag("use_default_subnetpool")? == Some(true);
+    let named = fields.id::<SubnetPoolId>("subnetpool_id", |id| subnet_pool::missing(id))?;
+    if version.is_some_and(|v| !matches!(v, 4 | 6)) {
+        return Err(bad("Invalid input for ip_version. Reason: it is neither 4 nor 6."));
     }
-    let network_id = field(fields, "network_id")?
-        .ok_or_else(|| bad("Failed to parse request. Required attribute 'network_id' not specified"))?;
-    let text_cidr: String = field(fields, "cidr")?
-        .ok_or_else(|| bad("Failed to parse request. Required attribute 'cidr' not specified"))?;
-    let not_cidr =
-        || bad(&format!("Invalid input for cidr. Reason: '{text_cidr}' is not a valid IP subnet."));
-    let cidr: IpNet = match text_cidr.parse() {
-        Ok(cidr) => cidr,
-        Err(_) => text_cidr.parse::<IpAddr>().map(IpNet::from).map_err(|_| not_cidr())?,
-    };
-    let version = number::<u8>(fields, "ip_version")?
-        .ok_or_else(|| bad("Failed to parse request. Required attribute 'ip_version' not specified"))?;
-    if (version == 4) != cidr.addr().is_ipv4() || !matches!(version, 4 | 6) {
-        return Err(bad(&format!(
-            "Invalid input for operation: cidr {text_cidr} does not match the ip_version {version}."
-        ))
-        .coded("InvalidInput"));
-    }
-    let gateway = match fields.get("gateway_ip") {
-        None => Gateway::First,
-        Some(Value::Null) => Gateway::None,
-        Some(_) => match addresses_one(fields, "gateway_ip")? {
-            Some(address) if address.is_unspecified() => Gateway::None,
-            Some(address) => Gateway::At(address),
-            None => Gateway::First,
-        },
-    };
-    let dns_nameservers = addresses(fields, "dns_nameservers")?.unwrap_or_default();
-    let host_routes = routes(fields)?.unwrap_or_default();
-    check_family(&cidr, &dns_nameservers, &host_routes)?;
-    let project_id = project(fields, caller, Action::NetworkWrite)?;
-    Ok(NewSubnet {
-        project_id,
-        network_id,
-        name: text(fields, "name")?.unwrap_or_default(),
-        description: text(fields, "description")?.unwrap_or_default(),
-        cidr,
-        gateway,
-        enable_dhcp: flag(fields, "enable_dhcp")?.unwrap_or(true),
-        pools: pools(fields)?.filter(|p| !p.is_empty()),
-        dns_nameservers,
-        host_routes,
-        ipv6_ra_mode: text(fields, "ipv6_ra_mode")?,
-        ipv6_address_mode: text(fields, "ipv6_address_mode")?,
-    })
-}
-
-fn addresses_one(fields: &Map<String, Value>, name: &str) -> Result<Option<IpAddr>> {
-    let Some(text) = field::<String>(fields, name)? else { return Ok(None) };
-    text.parse()
-        .map(Some)
-        .map_err(|_| bad(&format!("Invalid input for {name}. Reason: '{text}' is not a valid IP address.")))
-}
-
-/// `POST /v2.0/subnets`
-pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
-    let read = |fields: &Map<String, Value>| {
-        let mut new = read_new(fields, &ctx.caller)?;
-        // What an admin adds to somebody's network is that somebody's.
-        let owner = network::visible(&ctx.state, &ctx.caller, new.network_id)?;
-        if !fields.contains_key("project_id") && !fields.contains_key("tenant_id") {
-            new.project_id = owner.project_id;
+    let pool = match (named, default) {
+        (Some(_), true) => {
+            return Err(bad("subnetpool_id and use_default_subnetpool cannot both be specified"))
         }
-        Ok(new)
+        (Some(id), false) => Some(subnet_pool::visible(&ctx.state, &ctx.caller, id)?),
+        (None, true) => {
+            let found = subnet_pool::default_of(&ctx.state, version.unwrap_or(4)).cloned();
+            Some(found.ok_or_else(|| bad("No default subnetpool found").coded("BadRequest"))?)
+        }
+        (None, false) => None,
     };
-    let show = |state: &State, id| state.subnets.get(&id).map(|s| wire::subnet(s));
-    super::create(&ctx, ("subnet", "subnets"), body, read, subnet::create, show).await
-}
-
-/// `PUT /v2.0/subnets/{id}`
-pub async fn update(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
-    let id = id(&path)?;
-    let fields = envelope(body, "subnet")?;
-    let fixed =
-        ["network_id", "cidr", "ip_version", "project_id", "tenant_id", "ipv6_ra_mode", "ipv6_address_mode"];
-    if let Some(name) = fixed.iter().find(|name| fields.contains_key(**name)) {
-        return Err(bad(&format!("Cannot update read-only attribute {name}")).into());
+    let mismatch = |what: &str| {
+        let version = version.unwrap_or_default();
+        bad(format!("Invalid input for operation: {what} does not match the ip_version {version}."))
+            .coded("InvalidInput")
+    };
+    if let Some(pool) = pool {
+        if version.is_some_and(|v| v != pool.ip_version()) {
+            return Err(mismatch("the subnet pool"));
+        }
+        if cidr.is_some() && prefixlen.is_some() {
+            return Err(bad("cidr and prefixlen must not be supplied together").coded("BadRequest"));
+        }
+        return Ok((Range::Pool { pool: pool.id, cidr, prefixlen }, pool.ip_version() == 4));
     }
-    check_fields(&fields, SETTABLE)?;
-    let old = subnet::visible(&ctx.state, &ctx.caller, id)?;
-    let dns_nameservers = addresses(&fields, "dns_nameservers")?;
-    let host_routes = routes(&fields)?;
-    check_family(
-        &old.cidr,
-        dns_nameservers.as_deref().unwrap_or(&[]),
-        host_routes.as_deref().unwrap_or(&[]),
-    )?;
-    let change = SubnetChange {
-        name: text(&fields, "name")?,
-        description: text(&fields, "description")?,
-        gateway: match fields.get("gateway_ip") {
-            None => None,
-            Some(_) => Some(addresses_one(&fields, "gateway_ip")?),
-        },
-        enable_dhcp: flag(&fields, "enable_dhcp")?,
-        pools: pools(&fields)?,
-        dns_nameservers,
-        host_routes,
-    };
-    ctx.commit("subnet update", move |txn, caller| subnet::update(txn, caller, id, change)).await?;
-    let state = ctx.app.store.state();
-    let subnet = subnet::visible(&state, &ctx.caller, id)?;
-    json(200, &json!({"subnet": wire::subnet(&subnet)}))
+    if prefixlen.is_some() {
+        return Err(bad("prefixlen can only be specified with a subnet pool").coded("BadRequest"));
+    }
+    let cidr = cidr
+        .ok_or_else(|| bad("A cidr must be specified in the absence of a subnet pool").coded("BadRequest"))?;
+    let version = version
+        .ok_or_else(|| bad("Failed to parse request. Required attribute 'ip_version' not specified"))?;
+    if (version == 4) != cidr.addr().is_ipv4() {
+        return Err(mismatch(&format!("cidr {cidr}")));
+    }
+    Ok((Range::Given(cidr), version == 4))
 }
 
-/// `DELETE /v2.0/subnets/{id}`
-pub async fn delete(ctx: Ctx, Path(path): Path<String>) -> Handled {
-    let id = id(&path)?;
-    ctx.commit("subnet delete", move |txn, caller| subnet::delete(txn, caller, id)).await?;
-    empty(204)
+impl Noun for Subnet {
+    type Record = Record;
+    type New = NewSubnet;
+    const NAMES: Names = Names { one: "subnet", many: "subnets", path: "subnets" };
+    const FIELDS: &'static [&'static str] = &[
+        "name",
+        "description",
+        "network_id",
+        "project_id",
+        "tenant_id",
+        "ip_version",
+        "cidr",
+        "gateway_ip",
+        "enable_dhcp",
+        "allocation_pools",
+        "dns_nameservers",
+        "host_routes",
+        "ipv6_ra_mode",
+        "ipv6_address_mode",
+        "subnetpool_id",
+        "prefixlen",
+        "use_default_subnetpool",
+        "service_types",
+        "dns_publish_fixed_ip",
+    ];
+
+    fn missing(id: &str) -> Error {
+        subnet::missing(id)
+    }
+
+    fn visible(state: &State, caller: &Caller, id: &SubnetId) -> Result<Arc<Record>> {
+        subnet::visible(state, caller, *id)
+    }
+
+    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
+        wire::subnet::view(state, caller, record)
+    }
+
+    fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewSubnet> {
+        let missing = || bad("Failed to parse request. Required attribute 'network_id' not specified");
+        let network_id =
+            fields.id::<NetworkId>("network_id", |id| network::missing(id))?.ok_or_else(missing)?;
+        let owner = network::visible(&ctx.state, &ctx.caller, network_id)?;
+        let (range, v4) = read_range(ctx, fields)?;
+        let gateway = match fields.has("gateway_ip") {
+            false => Gateway::First,
+            true => match fields.address("gateway_ip")? {
+                Some(address) if !address.is_unspecified() => Gateway::At(address),
+                _ => Gateway::None,
+            },
+        };
+        let dns_nameservers = fields.addresses("dns_nameservers")?.unwrap_or_default();
+        let host_routes = fields.routes("host_routes")?.unwrap_or_default();
+        check_guests(v4, &dns_nameservers, &host_routes)?;
+        let named = fields.has("project_id") || fields.has("tenant_id");
+        let project_id = match named {
+            true => fields.project(&ctx.caller, Action::NetworkWrite)?,
+            // What an admin adds to somebody's network is that somebody's.
+            false => owner.project_id,
+        };
+        Ok(NewSubnet {
+            project_id,
+            network_id,
+            name: fields.text_or_empty("name")?,
+            description: fields.text_or_empty("description")?,
+            range,
+            gateway,
+            enable_dhcp: fields.flag("enable_dhcp")?.unwrap_or(true),
+            pools: pools(fields)?.filter(|p| !p.is_empty()),
+            dns_nameservers,
+            host_routes,
+            ipv6_ra_mode: fields.text("ipv6_ra_mode")?,
+            ipv6_address_mode: fields.text("ipv6_address_mode")?,
+            service_types: fields.get("service_types")?.unwrap_or_default(),
+            dns_publish_fixed_ip: fields.flag("dns_publish_fixed_ip")?.unwrap_or(false),
+        })
+    }
+
+    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewSubnet) -> Result<SubnetId> {
+        subnet::create(txn, caller, new)
+    }
+
+    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId) -> Result<()> {
+        subnet::delete(txn, caller, id)
+    }
+}
+
+impl Changeable for Subnet {
+    type Change = SubnetChange;
+    const FIXED: &'static [&'static str] = &[
+        "network_id",
+        "cidr",
+        "ip_version",
+        "project_id",
+        "tenant_id",
+        "ipv6_ra_mode",
+        "ipv6_address_mode",
+        "subnetpool_id",
+        "prefixlen",
+        "use_default_subnetpool",
+    ];
+
+    fn read_change(fields: &Fields) -> Result<SubnetChange> {
+        let dns_nameservers = fields.addresses("dns_nameservers")?;
+        let host_routes = fields.routes("host_routes")?;
+        let first = host_routes.iter().flatten().next().is_none_or(|r| r.nexthop.is_ipv4());
+        check_guests(
+            first,
+            dns_nameservers.as_deref().unwrap_or(&[]),
+            host_routes.as_deref().unwrap_or(&[]),
+        )?;
+        Ok(SubnetChange {
+            name: fields.text("name")?,
+            description: fields.text("description")?,
+            gateway: match fields.has("gateway_ip") {
+                true => Some(fields.address("gateway_ip")?),
+                false => None,
+            },
+            enable_dhcp: fields.flag("enable_dhcp")?,
+            pools: pools(fields)?,
+            dns_nameservers,
+            host_routes,
+            service_types: fields.get("service_types")?,
+            dns_publish_fixed_ip: fields.flag("dns_publish_fixed_ip")?,
+        })
+    }
+
+    fn update(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId, change: SubnetChange) -> Result<()> {
+        subnet::update(txn, caller, id, change)
+    }
 }

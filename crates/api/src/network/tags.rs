@@ -1,6 +1,6 @@
-//! Tags of networks, subnets, ports and security groups.
+//! Tags of resources.
 
-use super::bad;
+use super::fields::bad;
 use crate::{
     app::{empty, json},
     body::Json,
@@ -19,6 +19,11 @@ fn tagged(collection: &str, id: &str) -> Result<Tagged> {
         "subnets" => id.parse().map(Tagged::Subnet),
         "ports" => id.parse().map(Tagged::Port),
         "security-groups" => id.parse().map(Tagged::SecurityGroup),
+        "routers" => id.parse().map(Tagged::Router),
+        "floatingips" => id.parse().map(Tagged::FloatingIp),
+        "subnetpools" => id.parse().map(Tagged::SubnetPool),
+        "policies" => id.parse().map(Tagged::QosPolicy),
+        "trunks" => id.parse().map(Tagged::Trunk),
         _ => return Err(missing()),
     };
     read.map_err(|_| missing())
@@ -40,7 +45,7 @@ pub async fn list(ctx: Ctx, Path((collection, id)): Path<(String, String)>) -> H
 /// `PUT /v2.0/{collection}/{id}/tags`
 pub async fn replace(ctx: Ctx, Path((collection, id)): Path<(String, String)>, Json(body): Json) -> Handled {
     let new: Vec<String> = serde_json::from_value(body.get("tags").cloned().unwrap_or(Value::Null))
-        .map_err(|error| bad(&format!("Invalid tags: {error}.")))?;
+        .map_err(|error| bad(format!("Invalid tags: {error}.")))?;
     let all = edit(&ctx, tagged(&collection, &id)?, move |tags| {
         *tags = new;
         Ok(())

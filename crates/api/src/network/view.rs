@@ -22,26 +22,38 @@ pub fn listing(ctx: &Ctx, collection: &str, path: &str, mut items: Vec<Value>) -
     items.retain(|item| matches(ctx, item));
     sort(ctx, &mut items)?;
     let id = |item: &Value| item["id"].as_str().unwrap_or("").to_owned();
-    let paged = ctx.query.get("limit").is_some();
+    let paged = ctx.query.get("limit").is_some() || ctx.query.get("marker").is_some();
     let (mut items, more) = if paged { page::cut(items, &ctx.query, id)? } else { (items, false) };
+    let backwards = ctx.query.flag("page_reverse")? == Some(true);
     let (first, last) = (items.first().map(id), items.last().map(id));
+    // A page before the marker is found backwards, and shown forwards.
+    if backwards {
+        items.reverse();
+    }
     choose_fields(ctx, &mut items);
     let mut body = json!({ (collection): items });
     if paged {
-        let url = format!("{}/network/v2.0/{path}", ctx.url());
-        let mut links = Vec::new();
-        if let Some(last) = last.filter(|_| more) {
-            links.push(json!({"rel": "next", "href": page::next(&url, &ctx.query, &last)}));
-        }
-        if let (Some(first), true) = (first, ctx.query.get("marker").is_some()) {
-            let href = format!("{}&page_reverse=True", page::next(&url, &ctx.query, &first));
-            links.push(json!({"rel": "previous", "href": href}));
-        }
+        let links = links(ctx, path, first, last.filter(|_| more), backwards);
         if !links.is_empty() {
             body[format!("{collection}_links")] = json!(links);
         }
     }
     json(200, &body)
+}
+
+/// Where the pages before and behind this one are. `first` and `last` are in the order in which they were found.
+fn links(ctx: &Ctx, path: &str, first: Option<String>, last: Option<String>, backwards: bool) -> Vec<Value> {
+    let url = format!("{}/network/v2.0/{path}", ctx.url());
+    let mut query = ctx.query.clone();
+    query.0.retain(|(name, _)| name != "page_reverse");
+    let first = first.filter(|_| ctx.query.get("marker").is_some());
+    let (previous, next) = if backwards { (last, first) } else { (first, last) };
+    let mut links = Vec::new();
+    links.extend(next.map(|id| json!({"rel": "next", "href": page::next(&url, &query, &id)})));
+    links.extend(previous.map(|id| {
+        json!({"rel": "previous", "href": format!("{}&page_reverse=True", page::next(&url, &query, &id))})
+    }));
+    links
 }
 
 /// Answers one rendered resource with the fields asked for.
@@ -70,8 +82,15 @@ fn matches(ctx: &Ctx, item: &Value) -> bool {
     }) && ["project_id", "tenant_id"].iter().all(|name| {
         query.get(name).is_none()
             || query.all(name).any(|wanted| item["project_id"] == wanted.replace('-', ""))
-    }) && query.all("fixed_ips").all(|wanted| fixed_ip(item, wanted))
+    }) && fixed_ips(ctx, item)
         && tags(ctx, item)
+}
+
+/// Of several values under one key any will do; of several keys each must.
+fn fixed_ips(ctx: &Ctx, item: &Value) -> bool {
+    let key = |wanted: &str| wanted.split_once('=').map(|(key, _)| key.to_owned());
+    let all = || ctx.query.all("fixed_ips");
+    all().all(|one| all().filter(|other| key(other) == key(one)).any(|wanted| fixed_ip(item, wanted)))
 }
 
 /// `fixed_ips=subnet_id=…`, `fixed_ips=ip_address=…`, `fixed_ips=ip_address_substr=…`
@@ -104,9 +123,13 @@ fn sort(ctx: &Ctx, items: &mut [Value]) -> Result<()> {
         Value::String(s) => s.clone(),
         other => other.to_string(),
     };
+    let compare = |a: &Value, b: &Value, key: &str| match (a[key].as_i64(), b[key].as_i64()) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        _ => text(a, key).cmp(&text(b, key)),
+    };
     items.sort_by(|a, b| {
         for (i, key) in keys.iter().enumerate() {
-            let ordering = text(a, key).cmp(&text(b, key));
+            let ordering = compare(a, b, key);
             let ordering = if dirs.get(i) == Some(&"desc") { ordering.reverse() } else { ordering };
             if ordering.is_ne() {
                 return ordering;

@@ -1,24 +1,25 @@
 //! Ports: their making, their addresses, their change and their removal.
 
-use super::{network, quota, security_group, subnet};
+mod address;
+mod metadata;
+
+use super::{floating_ip, network, qos_policy, quota, router, security_group, trunk};
 use lenticular_model::{
     error::{Error, Result},
     network::Network,
     policy::{self, Action, Caller},
-    port::{next_address, AddressPair, FixedIp, Mac, Port},
-    subnet::{to_address, to_number, Subnet},
-    NetworkId, PortId, ProjectId, SecurityGroupId, State, SubnetId, Txn,
+    port::{AddressPair, DhcpOption, Mac, Port, PortOwner, Profile},
+    NetworkId, PortId, ProjectId, QosPolicyId, SecurityGroupId, State, Txn,
 };
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
-/// An address that a port asks for: of this subnet, this one, or both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AskIp {
-    /// The subnet.
-    pub subnet: Option<SubnetId>,
-    /// The address.
-    pub address: Option<IpAddr>,
-}
+pub(crate) use address::{add_formed as add_formed_addresses, choose as choose_addresses, Asker};
+pub use address::{taken, AskIp};
+pub use metadata::of_network as metadata_port;
+pub(crate) use metadata::{settle as settle_metadata, settle_network as settle_metadata_of};
+
+/// The most address pairs that one port may have.
+pub const ADDRESS_PAIRS_MAX: usize = 10;
 
 /// What a new port is to be.
 #[derive(Debug, Clone)]
@@ -49,6 +50,18 @@ pub struct NewPort {
     pub allowed_address_pairs: Vec<AddressPair>,
     /// `normal`, …
     pub vnic_type: String,
+    /// What an administrator tells the binding.
+    pub binding_profile: Profile,
+    /// The host that an administrator wants it on.
+    pub binding_host: String,
+    /// Its name in DNS.
+    pub dns_name: String,
+    /// The domain of that name.
+    pub dns_domain: String,
+    /// DHCP options of its own.
+    pub extra_dhcp_opts: Vec<DhcpOption>,
+    /// Its QoS policy.
+    pub qos_policy_id: Option<QosPolicyId>,
 }
 
 impl NewPort {
@@ -68,8 +81,19 @@ impl NewPort {
             port_security_enabled: None,
             allowed_address_pairs: Vec::new(),
             vnic_type: "normal".to_owned(),
+            binding_profile: Profile::new(),
+            binding_host: String::new(),
+            dns_name: String::new(),
+            dns_domain: String::new(),
+            extra_dhcp_opts: Vec::new(),
+            qos_policy_id: None,
         }
     }
+}
+
+/// That there is no such port.
+pub fn missing(id: impl std::fmt::Display) -> Error {
+    Error::not_found("Port", id).coded("PortNotFound")
 }
 
 /// The port, if it exists for the caller: its own, or on its own network.
@@ -79,7 +103,7 @@ pub fn visible(state: &State, caller: &Caller, id: PortId) -> Result<Arc<Port>> 
             || state.networks.get(&p.network_id).is_some_and(|n| caller.sees(n.project_id))
     };
     let port = state.ports.get(&id).filter(seen).cloned();
-    port.ok_or_else(|| Error::not_found("Port", id).coded("PortNotFound"))
+    port.ok_or_else(|| missing(id))
 }
 
 /// How many ports a project has.
@@ -92,7 +116,7 @@ pub fn count(state: &State, project: ProjectId) -> usize {
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPort) -> Result<PortId> {
     let owner = network::visible(txn, caller, new.network_id)?;
     policy::check(caller, Action::PortWrite, Some(new.project_id))?;
-    if owner.external && !owner.shared {
+    if !network::is_shared_with(txn, caller, &owner) {
         check_owner_only(caller, &owner, "network_id")?;
     }
     let chosen = |ips: &Option<Vec<AskIp>>| ips.iter().flatten().any(|ip| ip.address.is_some());
@@ -104,16 +128,56 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPort) -> Result<PortId
         ("allowed_address_pairs", !new.allowed_address_pairs.is_empty()),
     ];
     check_choices(caller, &owner, &choices)?;
-
+    check_device_owner(&new.device_owner)?;
+    if !new.binding_host.is_empty() || !new.binding_profile.is_empty() {
+        policy::check(caller, Action::PortBind, None)?;
+    }
+    check_dns(&new.dns_name, &new.dns_domain)?;
     for group in new.security_groups.iter().flatten() {
         security_group::visible(txn, caller, *group)?;
     }
-    let used = count(txn, new.project_id);
-    quota::check_network(txn, new.project_id, "port", used)?;
+    if let Some(policy) = new.qos_policy_id {
+        qos_policy::visible(txn, caller, policy)?;
+    }
+    quota::need_network(txn, new.project_id, "port")?;
     let port = build(txn, &new)?;
     let id = port.id;
     txn.put(port);
     Ok(id)
+}
+
+/// What routers, floating IPs and metadata have ports for, they make themselves, with all that goes with it.
+fn check_device_owner(device_owner: &str) -> Result<()> {
+    let owner = PortOwner::of(device_owner);
+    if !owner.is_routers() && !matches!(owner, PortOwner::Metadata | PortOwner::TrunkSubport) {
+        return Ok(());
+    }
+    let why = format!(
+        "Invalid input for device_owner. Reason: ports of {device_owner} are made by way of what they belong to."
+    );
+    Err(Error::invalid(why).coded("HTTPBadRequest"))
+}
+
+/// Whether a text is a name in DNS: labels of letters, digits and hyphens, perhaps with a dot at the end.
+pub fn is_dns_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let label = |l: &str| {
+        (1..=63).contains(&l.len())
+            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    !name.is_empty() && name.len() <= 253 && name.split('.').all(label)
+}
+
+pub(super) fn check_dns(name: &str, domain: &str) -> Result<()> {
+    for (field, text) in [("dns_name", name), ("dns_domain", domain)] {
+        if !text.is_empty() && !is_dns_name(text) {
+            let why = format!("Invalid input for {field}. Reason: '{text}' is not a valid DNS name.");
+            return Err(Error::invalid(why).coded("HTTPBadRequest"));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses unless the caller owns the network (or is an admin): on somebody else's network the cloud chooses addresses
@@ -142,7 +206,8 @@ fn is_trusted(device_owner: &str) -> bool {
 pub fn build(txn: &mut Txn<'_>, new: &NewPort) -> Result<Port> {
     let network = txn.need::<Network>(&new.network_id, || network::missing(new.network_id))?;
     let mac = choose_mac(txn, &network, new.mac)?;
-    let fixed_ips = choose_addresses(txn, &network, mac, new.fixed_ips.as_deref())?;
+    let asker = Asker { network: &network, mac, device_owner: &new.device_owner };
+    let fixed_ips = choose_addresses(txn, &asker, new.fixed_ips.as_deref())?;
     let filtered = new.port_security_enabled.unwrap_or(network.port_security_enabled);
     let trusted = is_trusted(&new.device_owner);
     let security_groups = match &new.security_groups {
@@ -173,12 +238,12 @@ pub fn build(txn: &mut Txn<'_>, new: &NewPort) -> Result<Port> {
         port_security_enabled: filtered,
         allowed_address_pairs: new.allowed_address_pairs.clone(),
         vnic_type: new.vnic_type.clone(),
-        binding_profile: Default::default(),
-        binding_host: String::new(),
-        dns_name: String::new(),
-        dns_domain: String::new(),
-        extra_dhcp_opts: Vec::new(),
-        qos_policy_id: None,
+        binding_profile: new.binding_profile.clone(),
+        binding_host: new.binding_host.clone(),
+        dns_name: new.dns_name.clone(),
+        dns_domain: new.dns_domain.clone(),
+        extra_dhcp_opts: new.extra_dhcp_opts.clone(),
+        qos_policy_id: new.qos_policy_id,
         tags: Vec::new(),
         revision: 1,
         unknown: Default::default(),
@@ -186,6 +251,14 @@ pub fn build(txn: &mut Txn<'_>, new: &NewPort) -> Result<Port> {
 }
 
 fn check_filter(filtered: bool, groups: &[SecurityGroupId], pairs: &[AddressPair]) -> Result<()> {
+    if pairs.len() > ADDRESS_PAIRS_MAX {
+        let why = format!("The number of allowed address pair exceeds the maximum {ADDRESS_PAIRS_MAX}.");
+        return Err(Error::invalid(why).coded("AddressPairsExhausted"));
+    }
+    if let Some((_, twice)) = pairs.iter().enumerate().find(|(at, pair)| pairs[..*at].contains(pair)) {
+        let why = format!("Request contains duplicate address pair: {}.", twice.ip_address);
+        return Err(Error::invalid(why).coded("DuplicateAddressPairInRequest"));
+    }
     if !filtered && !groups.is_empty() {
         return Err(Error::conflict(
             "Port Security must be enabled and port must have an IP address in order to use security groups.",
@@ -201,7 +274,7 @@ fn check_filter(filtered: bool, groups: &[SecurityGroupId], pairs: &[AddressPair
     Ok(())
 }
 
-fn choose_mac(txn: &mut Txn<'_>, network: &Network, asked: Option<Mac>) -> Result<Mac> {
+pub(super) fn choose_mac(txn: &mut Txn<'_>, network: &Network, asked: Option<Mac>) -> Result<Mac> {
     if let Some(mac) = asked {
         if txn.index.macs.contains_key(&(network.id, mac)) {
             let why = format!(
@@ -220,133 +293,6 @@ fn choose_mac(txn: &mut Txn<'_>, network: &Network, asked: Option<Mac>) -> Resul
     }
     Err(Error::unavailable("The network has almost no free Ethernet addresses left.")
         .coded("MacAddressGenerationFailure"))
-}
-
-fn choose_addresses(
-    txn: &Txn<'_>,
-    network: &Network,
-    mac: Mac,
-    asked: Option<&[AskIp]>,
-) -> Result<Vec<FixedIp>> {
-    let subnets: Vec<Arc<Subnet>> = subnet::of_network(txn, network.id).cloned().collect();
-    let mut chosen: Vec<FixedIp> = Vec::new();
-    match asked {
-        None => {
-            for v4 in [true, false] {
-                let fit: Vec<&Arc<Subnet>> =
-                    subnets.iter().filter(|s| s.cidr.addr().is_ipv4() == v4 && !is_slaac(s)).collect();
-                let Some(first) = fit.first() else { continue };
-                let found = fit.iter().find_map(|s| Some((s.id, next_address(txn, s)?)));
-                let (subnet_id, ip_address) = found.ok_or_else(|| exhausted(network.id, first.id))?;
-                chosen.push(FixedIp { subnet_id, ip_address });
-            }
-            chosen.extend(subnets.iter().filter(|s| is_slaac(s)).map(|s| slaac(s, mac)));
-        }
-        Some(asked) => {
-            for ask in asked {
-                let next = one_address(txn, network, &subnets, mac, ask, &chosen)?;
-                chosen.push(next);
-            }
-        }
-    }
-    Ok(chosen)
-}
-
-fn is_slaac(subnet: &Subnet) -> bool {
-    matches!(subnet.ipv6_address_mode.as_deref(), Some("slaac" | "dhcpv6-stateless"))
-}
-
-/// The address a guest forms by itself (RFC 4291, appendix A).
-fn slaac(subnet: &Subnet, mac: Mac) -> FixedIp {
-    let [a, b, c, d, e, f] = mac.0;
-    let tail = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
-    let number = to_number(subnet.cidr.network()) | u128::from(tail);
-    FixedIp { subnet_id: subnet.id, ip_address: to_address(number, subnet.cidr.network()) }
-}
-
-fn exhausted(network: NetworkId, subnet: SubnetId) -> Error {
-    Error::conflict(format!("No more IP addresses available on network {network}, subnet {subnet}."))
-        .coded("IpAddressGenerationFailure")
-}
-
-fn one_address(
-    txn: &Txn<'_>,
-    network: &Network,
-    subnets: &[Arc<Subnet>],
-    mac: Mac,
-    ask: &AskIp,
-    chosen: &[FixedIp],
-) -> Result<FixedIp> {
-    let of_network = |id: SubnetId| {
-        subnets.iter().find(|s| s.id == id).ok_or_else(|| {
-            Error::invalid(format!(
-                "Failed to create port on network {}, because fixed_ips included invalid subnet {id}",
-                network.id
-            ))
-            .coded("InvalidInput")
-        })
-    };
-    let Some(address) = ask.address else {
-        let Some(id) = ask.subnet else {
-            return Err(
-                Error::invalid("IP allocation requires subnet_id or ip_address").coded("InvalidInput")
-            );
-        };
-        let subnet = of_network(id)?;
-        if is_slaac(subnet) {
-            return Ok(slaac(subnet, mac));
-        }
-        let ip_address = next_free(txn, subnet, chosen).ok_or_else(|| exhausted(network.id, id))?;
-        return Ok(FixedIp { subnet_id: id, ip_address });
-    };
-    let subnet = match ask.subnet {
-        Some(id) => of_network(id)?,
-        None => subnets.iter().find(|s| s.cidr.contains(&address)).ok_or_else(|| {
-            Error::invalid(format!(
-                "IP address {address} is not a valid IP for any of the subnets on the specified network."
-            ))
-            .coded("InvalidIpForNetwork")
-        })?,
-    };
-    if !Subnet::usable(&subnet.cidr, address) {
-        return Err(Error::invalid(format!(
-            "IP address {address} is not a valid IP for the specified subnet."
-        ))
-        .coded("InvalidIpForSubnet"));
-    }
-    let fixed = FixedIp { subnet_id: subnet.id, ip_address: address };
-    if chosen.contains(&fixed) || txn.index.addresses.contains_key(&(subnet.id, address)) {
-        return Err(Error::conflict(format!(
-            "IP address {address} already allocated in subnet {}",
-            subnet.id
-        ))
-        .coded("IpAddressAlreadyAllocated"));
-    }
-    Ok(fixed)
-}
-
-/// Like `next_address`, beside addresses that are chosen and not written yet.
-fn next_free(txn: &Txn<'_>, subnet: &Subnet, chosen: &[FixedIp]) -> Option<IpAddr> {
-    let first = next_address(txn, subnet)?;
-    let taken = |ip: IpAddr| {
-        chosen.contains(&FixedIp { subnet_id: subnet.id, ip_address: ip })
-            || txn.index.addresses.contains_key(&(subnet.id, ip))
-    };
-    let pool = subnet.pools.iter().find(|pool| pool.contains(first))?;
-    let mut number = to_number(first);
-    while number <= to_number(pool.end) {
-        let ip = to_address(number, first);
-        if !taken(ip) {
-            return Some(ip);
-        }
-        number += 1;
-    }
-    None
-}
-
-/// Whether the address is given out on the network.
-pub fn taken(state: &State, network: NetworkId, address: IpAddr) -> bool {
-    subnet::of_network(state, network).any(|s| state.index.addresses.contains_key(&(s.id, address)))
 }
 
 /// Refuses a port that belongs to something already.
@@ -397,6 +343,26 @@ pub fn resolve_groups(
     Ok(found)
 }
 
+/// Another Ethernet address for a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MacChange {
+    /// This one.
+    To(Mac),
+    /// A new one, drawn.
+    Regenerate,
+}
+
+/// A DHCP option to set, or with no value to take away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DhcpOptionChange {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: Option<String>,
+    /// 4 or 6.
+    pub ip_version: u8,
+}
+
 /// What an update changes; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct PortChange {
@@ -407,7 +373,7 @@ pub struct PortChange {
     /// Whether its traffic flows.
     pub admin_state_up: Option<bool>,
     /// Its Ethernet address.
-    pub mac: Option<Mac>,
+    pub mac: Option<MacChange>,
     /// Its addresses, all of them.
     pub fixed_ips: Option<Vec<AskIp>>,
     /// What it belongs to.
@@ -420,14 +386,26 @@ pub struct PortChange {
     pub port_security_enabled: Option<bool>,
     /// Addresses it may also send from, all of them.
     pub allowed_address_pairs: Option<Vec<AddressPair>>,
+    /// `normal`, …
+    pub vnic_type: Option<String>,
+    /// What an administrator tells the binding.
+    pub binding_profile: Option<Profile>,
+    /// The host that an administrator wants it on.
+    pub binding_host: Option<String>,
+    /// Its name in DNS.
+    pub dns_name: Option<String>,
+    /// The domain of that name.
+    pub dns_domain: Option<String>,
+    /// DHCP options of its own.
+    pub extra_dhcp_opts: Vec<DhcpOptionChange>,
+    /// Its QoS policy; `Some(None)` takes it away.
+    pub qos_policy_id: Option<Option<QosPolicyId>>,
 }
 
-/// Changes a port.
-pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: PortId, change: PortChange) -> Result<()> {
-    let old = visible(txn, caller, id)?;
-    policy::check(caller, Action::PortWrite, Some(old.project_id))?;
-    let mut port = Port::clone(&old);
-    let network = txn.need::<Network>(&port.network_id, || network::missing(port.network_id))?;
+/// Refuses what the caller may not change, or nobody.
+fn check_change(txn: &Txn<'_>, caller: &Caller, old: &Port, change: &PortChange) -> Result<()> {
+    let id = old.id;
+    let network = txn.need::<Network>(&old.network_id, || network::missing(old.network_id))?;
     let choices = [
         ("mac_address", change.mac.is_some()),
         ("fixed_ips", change.fixed_ips.iter().flatten().any(|ip| ip.address.is_some())),
@@ -436,43 +414,81 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: PortId, change: PortChange
         ("allowed_address_pairs", change.allowed_address_pairs.as_ref().is_some_and(|p| !p.is_empty())),
     ];
     check_choices(caller, &network, &choices)?;
-    if let Some(mac) = change.mac.filter(|mac| *mac != old.mac) {
-        if old.server_id.is_some() {
-            let why = format!("Port {id} belongs to a server; its MAC address cannot change.");
-            return Err(Error::conflict(why).coded("PortBound"));
-        }
-        port.mac = choose_mac(txn, &network, Some(mac))?;
+    if change.binding_host.is_some() || change.binding_profile.is_some() {
+        policy::check(caller, Action::PortBind, None)?;
     }
-    // What the compute side bound, only the compute side unbinds.
     let rebinds = change.device_id.as_ref().is_some_and(|d| *d != old.device_id)
         || change.device_owner.as_ref().is_some_and(|d| *d != old.device_owner);
-    if old.server_id.is_some() && rebinds {
-        return Err(
-            Error::conflict(format!("Port {id} belongs to a server; detach it there.")).coded("PortInUse")
-        );
+    // What the compute side bound, only the compute side unbinds.
+    if old.server_id.is_some() && (rebinds || change.binding_host.is_some()) {
+        let why = format!("Port {id} belongs to a server; detach it there.");
+        return Err(Error::conflict(why).coded("PortInUse"));
     }
-    for group in change.security_groups.iter().flatten() {
+    if rebinds {
+        check_device_owner(&old.device_owner)?;
+        change.device_owner.as_deref().map_or(Ok(()), check_device_owner)?;
+    }
+    if old.server_id.is_some() && change.mac.is_some_and(|mac| mac != MacChange::To(old.mac)) {
+        let why = format!("Port {id} belongs to a server; its MAC address cannot change.");
+        return Err(Error::conflict(why).coded("PortBound"));
+    }
+    check_dns(change.dns_name.as_deref().unwrap_or(""), change.dns_domain.as_deref().unwrap_or(""))?;
+    for group in change.security_groups.iter().flatten().filter(|g| !old.security_groups.contains(g)) {
         security_group::visible(txn, caller, *group)?;
     }
-    if let Some(asked) = &change.fixed_ips {
-        // Its own addresses are not taken against it.
-        txn.put(Port { fixed_ips: Vec::new(), ..port.clone() });
-        port.fixed_ips = choose_addresses(txn, &network, port.mac, Some(asked))?;
+    match change.qos_policy_id {
+        Some(Some(policy)) => qos_policy::visible(txn, caller, policy).map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
+/// Changes a port.
+pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: PortId, change: PortChange) -> Result<()> {
+    let old = visible(txn, caller, id)?;
+    policy::check(caller, Action::PortWrite, Some(old.project_id))?;
+    check_change(txn, caller, &old, &change)?;
+    let mut port = Port::clone(&old);
+    let network = txn.need::<Network>(&port.network_id, || network::missing(port.network_id))?;
+    match change.mac {
+        Some(MacChange::To(mac)) if mac != old.mac => port.mac = choose_mac(txn, &network, Some(mac))?,
+        Some(MacChange::Regenerate) => port.mac = choose_mac(txn, &network, None)?,
+        _ => {}
     }
     let set = |field: &mut String, value: Option<String>| value.into_iter().for_each(|v| *field = v);
     set(&mut port.name, change.name);
     set(&mut port.description, change.description);
     set(&mut port.device_id, change.device_id);
     set(&mut port.device_owner, change.device_owner);
+    set(&mut port.vnic_type, change.vnic_type);
+    set(&mut port.binding_host, change.binding_host);
+    set(&mut port.dns_name, change.dns_name);
+    set(&mut port.dns_domain, change.dns_domain);
+    if let Some(asked) = &change.fixed_ips {
+        // Its own addresses are not taken against it.
+        txn.put(Port { fixed_ips: Vec::new(), ..port.clone() });
+        let asker = Asker { network: &network, mac: port.mac, device_owner: &port.device_owner };
+        port.fixed_ips = choose_addresses(txn, &asker, Some(asked))?;
+    }
     port.admin_state_up = change.admin_state_up.unwrap_or(port.admin_state_up);
     port.port_security_enabled = change.port_security_enabled.unwrap_or(port.port_security_enabled);
     port.security_groups = change.security_groups.unwrap_or(port.security_groups);
     port.allowed_address_pairs = change.allowed_address_pairs.unwrap_or(port.allowed_address_pairs);
+    port.binding_profile = change.binding_profile.unwrap_or(port.binding_profile);
+    port.qos_policy_id = change.qos_policy_id.unwrap_or(port.qos_policy_id);
+    change.extra_dhcp_opts.into_iter().for_each(|option| set_option(&mut port.extra_dhcp_opts, option));
     check_filter(port.port_security_enabled, &port.security_groups, &port.allowed_address_pairs)?;
     port.revision += 1;
     port.updated_at = Some(txn.now);
     txn.put(port);
+    router::check_leg(txn, id)?;
+    floating_ip::settle_port(txn, id);
     Ok(())
+}
+
+fn set_option(options: &mut Vec<DhcpOption>, change: DhcpOptionChange) {
+    let DhcpOptionChange { name, value, ip_version } = change;
+    options.retain(|o| o.name != name || o.ip_version != ip_version);
+    options.extend(value.map(|value| DhcpOption { name, value, ip_version }));
 }
 
 /// Removes a port.
@@ -483,6 +499,56 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: PortId) -> Result<()> {
         let why = format!("Port {id} cannot be deleted directly via the port API: it belongs to server {server}; delete that.");
         return Err(Error::conflict(why).coded("ServicePortInUse"));
     }
-    txn.delete::<Port>(&id);
+    if port.owner().is_routers() || port.owner() == PortOwner::Metadata {
+        let why = format!(
+            "Port {id} cannot be deleted directly via the port API: has device owner {}.",
+            port.device_owner
+        );
+        return Err(Error::conflict(why).coded("ServicePortInUse"));
+    }
+    trunk::check_port_free(txn, id)?;
+    remove(txn, id);
     Ok(())
+}
+
+/// Removes a port with what leads to it: floating IPs lead nowhere, port forwardings go, and so does a trunk.
+pub(super) fn remove(txn: &mut Txn<'_>, id: PortId) {
+    floating_ip::forsake_port(txn, id);
+    trunk::forsake_port(txn, id);
+    txn.delete::<Port>(&id);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_dns_takes() {
+        for good in ["web", "web-1.example.org", "a.b.", "x1"] {
+            assert!(is_dns_name(good), "{good}");
+        }
+        for bad in ["", ".", "-web", "web-", "a..b", "under_score", &"x".repeat(64)] {
+            assert!(!is_dns_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn options_are_set_and_taken_away_by_name_and_family() {
+        let change = |name: &str, value: Option<&str>, ip_version| DhcpOptionChange {
+            name: name.to_owned(),
+            value: value.map(str::to_owned),
+            ip_version,
+        };
+        let mut options = Vec::new();
+        for one in
+            [change("mtu", Some("1400"), 4), change("mtu", Some("1300"), 4), change("dns", Some("::1"), 6)]
+        {
+            set_option(&mut options, one);
+        }
+        assert_eq!(options.len(), 2);
+        assert_eq!(options[0].value, "1300");
+        set_option(&mut options, change("mtu", None, 6));
+        set_option(&mut options, change("mtu", None, 4));
+        assert_eq!(options.len(), 1);
+    }
 }

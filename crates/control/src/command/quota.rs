@@ -69,6 +69,34 @@ pub fn check_network(state: &State, project: ProjectId, name: &'static str, used
     Ok(())
 }
 
+/// Refuses one more of a network resource if that would pass the project's limit.
+pub fn need_network(state: &State, project: ProjectId, name: &'static str) -> Result<()> {
+    check_network(state, project, name, network_usage(state, project, name))
+}
+
+/// How many of a network resource a project has.
+pub fn network_usage(state: &State, project: ProjectId, name: &str) -> usize {
+    macro_rules! count {
+        ($set:expr) => {
+            $set.range((project, Default::default())..).take_while(|(p, _)| *p == project).count()
+        };
+    }
+    let net = &state.index.net;
+    match name {
+        "network" => count!(state.index.project_networks),
+        "subnet" => count!(net.project_subnets),
+        "port" => count!(state.index.project_ports),
+        "security_group" => super::security_group::of_project(state, project).count(),
+        "security_group_rule" => count!(net.project_rules),
+        "router" => count!(net.project_routers),
+        "floatingip" => count!(net.project_floating_ips),
+        "subnetpool" => state.subnet_pools.values().filter(|p| p.project_id == project).count(),
+        "rbac_policy" => state.rbac_policies.values().filter(|p| p.project_id == project).count(),
+        "trunk" => state.trunks.values().filter(|t| t.project_id == project).count(),
+        _ => 0,
+    }
+}
+
 /// Sets limits of a project; what is not named stays.
 pub fn set(
     txn: &mut Txn<'_>,

@@ -1,9 +1,10 @@
 //! Security groups and rules: their making, change and removal.
 
-use super::quota;
+use super::{address_group, quota, rbac_policy};
 use lenticular_model::{
     error::{Error, Result},
     policy::{self, Action, Caller},
+    rbac_policy::{RbacAction, RbacObject},
     security_group::{Direction, Remote, SecurityGroup, SecurityGroupRule},
     PortId, ProjectId, SecurityGroupId, SecurityGroupRuleId, State, Txn,
 };
@@ -15,12 +16,23 @@ pub const DEFAULT: &str = "default";
 /// The protocols that have ports, by their names and numbers.
 const PORT_PROTOCOLS: &[&str] = &["tcp", "6", "udp", "17", "dccp", "33", "sctp", "132", "udplite", "136"];
 
+/// That there is no such group.
+pub fn missing(id: impl std::fmt::Display) -> Error {
+    Error::not_found_text(format!("Security group {id} does not exist")).coded("SecurityGroupNotFound")
+}
+
+/// That there is no such rule.
+pub fn missing_rule(id: impl std::fmt::Display) -> Error {
+    Error::not_found_text(format!("Security group rule {id} does not exist"))
+        .coded("SecurityGroupRuleNotFound")
+}
+
 /// The group, if it exists for the caller.
 pub fn visible(state: &State, caller: &Caller, id: SecurityGroupId) -> Result<Arc<SecurityGroup>> {
-    let group = state.security_groups.get(&id).filter(|g| caller.sees(g.project_id)).cloned();
-    group.ok_or_else(|| {
-        Error::not_found_text(format!("Security group {id} does not exist")).coded("SecurityGroupNotFound")
-    })
+    let lent = || rbac_policy::lets(state, caller, RbacObject::SecurityGroup(id), RbacAction::AccessAsShared);
+    let seen = |g: &&Arc<SecurityGroup>| caller.sees(g.project_id) || lent();
+    let group = state.security_groups.get(&id).filter(seen).cloned();
+    group.ok_or_else(|| missing(id))
 }
 
 /// A project's groups.
@@ -105,8 +117,7 @@ pub fn create(
         return Err(Error::conflict("Default security group already exists.")
             .coded("SecurityGroupDefaultAlreadyExists"));
     }
-    let used = of_project(txn, project).count();
-    quota::check_network(txn, project, "security_group", used)?;
+    quota::need_network(txn, project, "security_group")?;
     Ok(put_group(txn, project, name, description, stateful))
 }
 
@@ -124,6 +135,10 @@ pub fn update(
     if group.name == DEFAULT && name.as_ref().is_some_and(|n| n != DEFAULT) {
         return Err(Error::conflict("Updating default security group not allowed.")
             .coded("SecurityGroupCannotUpdateDefault"));
+    }
+    if group.name != DEFAULT && name.as_deref() == Some(DEFAULT) {
+        return Err(Error::conflict("Default security group already exists.")
+            .coded("SecurityGroupDefaultAlreadyExists"));
     }
     if stateful.is_some_and(|s| s != group.stateful) && ports_in(txn, id) {
         return Err(Error::conflict(format!("Security Group {id} is in use.")).coded("SecurityGroupInUse"));
@@ -154,11 +169,12 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SecurityGroupId) -> Result
     }
     let own: Vec<_> = rules(txn, id).map(|r| r.id).collect();
     // Rules elsewhere that let this group in would let nobody in: they go too.
-    let about = |r: &&Arc<SecurityGroupRule>| r.remote == Remote::Group(id);
-    let others: Vec<_> = txn.security_group_rules.values().filter(about).map(|r| r.id).collect();
+    let about = txn.index.net.remote_group_rules.range((id, SecurityGroupRuleId::default())..);
+    let others: Vec<_> = about.take_while(|(g, _)| *g == id).map(|(_, rule)| *rule).collect();
     for rule in own.into_iter().chain(others) {
         txn.delete::<SecurityGroupRule>(&rule);
     }
+    rbac_policy::forget(txn, RbacObject::SecurityGroup(id));
     txn.delete::<SecurityGroup>(&id);
     Ok(())
 }
@@ -220,14 +236,16 @@ pub fn create_rule(txn: &mut Txn<'_>, caller: &Caller, new: NewRule) -> Result<S
         let why = format!("Security group rule already exists. Rule id is {}.", rule.id);
         return Err(Error::conflict(why).coded("SecurityGroupRuleExists"));
     }
-    let used = txn.security_group_rules.values().filter(|r| r.project_id == new.project_id).count();
-    quota::check_network(txn, new.project_id, "security_group_rule", used)?;
+    quota::need_network(txn, new.project_id, "security_group_rule")?;
     Ok(put_rule(txn, new))
 }
 
 fn check_rule(txn: &Txn<'_>, caller: &Caller, new: &NewRule) -> Result<()> {
     if let Remote::Group(id) = new.remote {
         visible(txn, caller, id)?;
+    }
+    if let Remote::AddressGroup(id) = new.remote {
+        address_group::visible(txn, caller, id)?;
     }
     if let Remote::Range(range) = new.remote {
         if range.addr().is_ipv4() != (new.ip_version == 4) {
@@ -269,11 +287,11 @@ fn check_ports(protocol: Option<&str>, min: Option<u32>, max: Option<u32>) -> Re
         (_, Some(min), Some(max)) if min <= max && max <= 65_535 => Ok(()),
         (_, Some(_), Some(_)) => refuse(
             "SecurityGroupInvalidPortRange",
-            "For TCP/UDP protocols, port_range_min must be <= port_range_max",
+            "For TCP/UDP protocols, port_range_min must be <= port_range_max.",
         ),
         _ => refuse(
             "SecurityGroupInvalidPortRange",
-            "For TCP/UDP protocols, port_range_min and port_range_max go together",
+            "For TCP/UDP protocols, port_range_min must be <= port_range_max, and neither goes without the other.",
         ),
     }
 }
@@ -313,11 +331,10 @@ pub fn visible_rule(
     caller: &Caller,
     id: SecurityGroupRuleId,
 ) -> Result<Arc<SecurityGroupRule>> {
-    let rule = state.security_group_rules.get(&id).filter(|r| caller.sees(r.project_id)).cloned();
-    rule.ok_or_else(|| {
-        Error::not_found_text(format!("Security group rule {id} does not exist"))
-            .coded("SecurityGroupRuleNotFound")
-    })
+    let of_seen = |r: &SecurityGroupRule| visible(state, caller, r.security_group_id).is_ok();
+    let seen = |r: &&Arc<SecurityGroupRule>| caller.sees(r.project_id) || of_seen(r);
+    let rule = state.security_group_rules.get(&id).filter(seen).cloned();
+    rule.ok_or_else(|| missing_rule(id))
 }
 
 #[cfg(test)]

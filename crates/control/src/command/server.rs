@@ -175,7 +175,7 @@ fn bury(txn: &mut Txn<'_>, server: &Server) {
     let ports: Vec<Arc<Port>> = ports(txn, server.id).cloned().collect();
     for port in ports {
         if port.goes_with_server {
-            txn.delete::<Port>(&port.id);
+            super::port::remove(txn, port.id);
         } else {
             super::port::release(txn, port.id);
         }

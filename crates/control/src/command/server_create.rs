@@ -395,7 +395,10 @@ fn resolve_networks(
             let usable = usable_networks(txn, project);
             match (&usable[..], wanted) {
                 ([], Networks::Unsaid) => Ok(Vec::new()),
-                ([], _) => Ok(vec![Nic::Network(super::network::make_automatic(txn, project)?, None)]),
+                ([], _) => Ok(vec![Nic::Network(
+                    super::auto_allocated_topology::ensure(txn, caller, project)?,
+                    None,
+                )]),
                 ([one], _) => Ok(vec![Nic::Network(*one, None)]),
                 _ => Err(Error::conflict(
                     "Multiple possible networks found, use a Network ID to be more specific.",
@@ -432,10 +435,9 @@ fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()> {
         Nic::Network(id, address) => {
             let missing = || Error::invalid(format!("Network {id} could not be found."));
             let network = txn.need::<Network>(id, missing)?;
-            if !(network.shared || network.external || caller.sees(network.project_id)) {
-                return Err(missing());
-            }
-            if network.external && !network.shared && !caller.is_admin() {
+            super::network::visible(txn, caller, *id).map_err(|_| missing())?;
+            let shared = super::network::is_shared_with(txn, caller, &network);
+            if network.external && !shared && !caller.is_admin() {
                 return Err(Error::forbidden(format!(
                     "It is not allowed to create an interface on external network {id}"
                 )));

@@ -1,12 +1,13 @@
 //! Subnets: their making, change and removal.
 
-use super::{network, quota};
+use super::{network, port, quota, subnet_pool};
 use ipnet::IpNet;
 use lenticular_model::{
     error::{Error, Result},
     policy::{self, Action, Caller},
+    port::{Port, PortOwner},
     subnet::{to_address, to_number, HostRoute, Pool, Subnet},
-    NetworkId, ProjectId, State, SubnetId, Txn,
+    NetworkId, ProjectId, State, SubnetId, SubnetPoolId, Txn,
 };
 use std::{net::IpAddr, sync::Arc};
 
@@ -21,6 +22,22 @@ pub enum Gateway {
     At(IpAddr),
 }
 
+/// Where a new subnet's range comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Range {
+    /// From whoever asks.
+    Given(IpNet),
+    /// From a pool: this range, or one of this prefix length, or of the pool's default one.
+    Pool {
+        /// The pool.
+        pool: SubnetPoolId,
+        /// The range.
+        cidr: Option<IpNet>,
+        /// How long the prefix is.
+        prefixlen: Option<u8>,
+    },
+}
+
 /// What a new subnet is to be.
 #[derive(Debug, Clone)]
 pub struct NewSubnet {
@@ -33,7 +50,7 @@ pub struct NewSubnet {
     /// For people.
     pub description: String,
     /// Its range.
-    pub cidr: IpNet,
+    pub range: Range,
     /// Its router.
     pub gateway: Gateway,
     /// Whether it has DHCP.
@@ -48,6 +65,32 @@ pub struct NewSubnet {
     pub ipv6_ra_mode: Option<String>,
     /// IPv6 addressing.
     pub ipv6_address_mode: Option<String>,
+    /// The device owners that get addresses of it; empty for all.
+    pub service_types: Vec<String>,
+    /// Whether its addresses are published in DNS.
+    pub dns_publish_fixed_ip: bool,
+}
+
+impl NewSubnet {
+    /// A subnet with the usual settings.
+    pub fn of(project_id: ProjectId, network_id: NetworkId, range: Range) -> Self {
+        Self {
+            project_id,
+            network_id,
+            name: String::new(),
+            description: String::new(),
+            range,
+            gateway: Gateway::First,
+            enable_dhcp: true,
+            pools: None,
+            dns_nameservers: Vec::new(),
+            host_routes: Vec::new(),
+            ipv6_ra_mode: None,
+            ipv6_address_mode: None,
+            service_types: Vec::new(),
+            dns_publish_fixed_ip: false,
+        }
+    }
 }
 
 /// The subnets of a network.
@@ -56,13 +99,21 @@ pub fn of_network(state: &State, id: NetworkId) -> impl Iterator<Item = &Arc<Sub
     range.take_while(move |(n, _)| *n == id).filter_map(|(_, subnet)| state.subnets.get(subnet))
 }
 
-/// The subnet, if it exists for the caller.
+/// That there is no such subnet.
+pub fn missing(id: impl std::fmt::Display) -> Error {
+    Error::not_found("Subnet", id).coded("SubnetNotFound")
+}
+
+/// The subnet, if it exists for the caller: those of external networks are for administrators.
 pub fn visible(state: &State, caller: &Caller, id: SubnetId) -> Result<Arc<Subnet>> {
-    let seen = |s: &&Arc<Subnet>| {
-        caller.sees(s.project_id) || network::visible(state, caller, s.network_id).is_ok_and(|n| n.shared)
+    let of_seen = |s: &Subnet| {
+        state
+            .networks
+            .get(&s.network_id)
+            .is_some_and(|n| caller.sees(n.project_id) || network::is_shared_with(state, caller, n))
     };
-    let subnet = state.subnets.get(&id).filter(seen).cloned();
-    subnet.ok_or_else(|| Error::not_found("Subnet", id).coded("SubnetNotFound"))
+    let seen = |s: &&Arc<Subnet>| caller.sees(s.project_id) || of_seen(s);
+    state.subnets.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
 }
 
 fn bad(message: String) -> Error {
@@ -74,39 +125,22 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewSubnet) -> Result<Subn
     let owner = network::visible(txn, caller, new.network_id)?;
     policy::check(caller, Action::NetworkWrite, Some(owner.project_id))?;
     policy::check(caller, Action::NetworkWrite, Some(new.project_id))?;
-    let used = txn.subnets.values().filter(|s| s.project_id == new.project_id).count();
-    quota::check_network(txn, new.project_id, "subnet", used)?;
+    quota::need_network(txn, new.project_id, "subnet")?;
+    if let Range::Pool { pool, .. } = new.range {
+        subnet_pool::visible(txn, caller, pool)?;
+    }
     put(txn, new)
 }
 
-/// Makes a subnet with the usual settings.
-pub(super) fn put_simple(
-    txn: &mut Txn<'_>,
-    project_id: ProjectId,
-    network_id: NetworkId,
-    name: &str,
-    cidr: &str,
-) -> Result<SubnetId> {
-    let cidr = cidr.parse().map_err(Error::internal)?;
-    let new = NewSubnet {
-        project_id,
-        network_id,
-        name: name.to_owned(),
-        description: String::new(),
-        cidr,
-        gateway: Gateway::First,
-        enable_dhcp: true,
-        pools: None,
-        dns_nameservers: Vec::new(),
-        host_routes: Vec::new(),
-        ipv6_ra_mode: None,
-        ipv6_address_mode: None,
+/// The range of a new subnet, and the pool it is of.
+fn choose_range(state: &State, new: &NewSubnet) -> Result<(IpNet, Option<SubnetPoolId>)> {
+    let (cidr, pool) = match new.range {
+        Range::Given(cidr) => (cidr.trunc(), None),
+        Range::Pool { pool, cidr, prefixlen } => {
+            let found = state.subnet_pools.get(&pool).ok_or_else(|| subnet_pool::missing(pool))?;
+            (subnet_pool::allocate(state, found, new.project_id, cidr, prefixlen)?, Some(pool))
+        }
     };
-    put(txn, new)
-}
-
-fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
-    let cidr = new.cidr.trunc();
     if cidr.prefix_len() == 0 {
         return Err(bad(format!("'{cidr}' is not a usable range: its prefix length is 0.")));
     }
@@ -118,16 +152,31 @@ fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
     if address.is_loopback() || address.is_multicast() || link_local {
         return Err(bad(format!("'{cidr}' is not a usable range: it is loopback, multicast or link-local.")));
     }
+    for other in of_network(state, new.network_id) {
+        if overlap(&other.cidr, &cidr) {
+            return Err(bad(format!(
+                "Invalid input for operation: Requested subnet with cidr: {cidr} for network: {} overlaps with another \
+                 subnet: {}.",
+                new.network_id, other.cidr
+            )));
+        }
+        let same_family = other.cidr.addr().is_ipv4() == address.is_ipv4();
+        if same_family && other.subnet_pool_id != pool {
+            let why = "Subnets hosted on the same network must be allocated from the same subnet pool.";
+            return Err(bad(why.to_owned()).coded("NetworkSubnetPoolAffinityError"));
+        }
+    }
+    Ok((cidr, pool))
+}
+
+/// Makes a subnet, and gives addresses of it to the ports that are there and form theirs themselves.
+pub(super) fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
+    let (cidr, subnet_pool_id) = choose_range(txn, &new)?;
     if new.enable_dhcp {
         check_dhcp(&cidr)?;
     }
-    if let Some(other) = of_network(txn, new.network_id).find(|s| overlap(&s.cidr, &cidr)) {
-        return Err(bad(format!(
-            "Invalid input for operation: Requested subnet with cidr: {cidr} for network: {} overlaps with another \
-             subnet: {}.",
-            new.network_id, other.cidr
-        )));
-    }
+    check_ipv6(&cidr, &new.ipv6_ra_mode, &new.ipv6_address_mode)?;
+    check_service_types(&new.service_types)?;
     let gateway = match new.gateway {
         Gateway::None => None,
         Gateway::At(address) => Some(check_gateway(&cidr, address)?),
@@ -137,7 +186,6 @@ fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
         Some(pools) => check_pools(&cidr, gateway, pools)?,
         None => Subnet::default_pools(&cidr, gateway),
     };
-    check_ipv6(&cidr, &new.ipv6_ra_mode, &new.ipv6_address_mode)?;
     let id = SubnetId::from_random(txn.random());
     txn.put(Subnet {
         id,
@@ -155,17 +203,33 @@ fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
         host_routes: new.host_routes,
         ipv6_ra_mode: new.ipv6_ra_mode,
         ipv6_address_mode: new.ipv6_address_mode,
-        subnet_pool_id: None,
-        service_types: Vec::new(),
-        dns_publish_fixed_ip: false,
+        subnet_pool_id,
+        service_types: new.service_types,
+        dns_publish_fixed_ip: new.dns_publish_fixed_ip,
         tags: Vec::new(),
         revision: 1,
         unknown: Default::default(),
     });
+    port::add_formed_addresses(txn, id);
+    port::settle_metadata(txn, id);
     Ok(id)
 }
 
-fn overlap(a: &IpNet, b: &IpNet) -> bool {
+fn check_service_types(types: &[String]) -> Result<()> {
+    let known = |t: &str| {
+        ["network:", "compute:", "baremetal:", "trunk:", "neutron:"].iter().any(|p| t.starts_with(p))
+    };
+    match types.iter().find(|t| !known(t) || t.len() > 255) {
+        Some(wrong) => {
+            let why = format!("Subnet service type {wrong} does not correspond to a valid device owner.");
+            Err(Error::invalid(why).coded("InvalidSubnetServiceType"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether two ranges have an address in common.
+pub(super) fn overlap(a: &IpNet, b: &IpNet) -> bool {
     a.contains(b) || b.contains(a)
 }
 
@@ -271,6 +335,10 @@ pub struct SubnetChange {
     pub dns_nameservers: Option<Vec<IpAddr>>,
     /// Routes.
     pub host_routes: Option<Vec<HostRoute>>,
+    /// The device owners that get addresses of it.
+    pub service_types: Option<Vec<String>>,
+    /// Whether its addresses are published in DNS.
+    pub dns_publish_fixed_ip: Option<bool>,
 }
 
 /// Changes a subnet.
@@ -280,10 +348,12 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId, change: SubnetCh
     if change.enable_dhcp == Some(true) && !subnet.enable_dhcp {
         check_dhcp(&subnet.cidr)?;
     }
-    match change.gateway {
-        Some(Some(address)) => subnet.gateway = Some(check_gateway(&subnet.cidr, address)?),
-        Some(None) => subnet.gateway = None,
-        None => {}
+    if let Some(gateway) = change.gateway.filter(|g| *g != subnet.gateway) {
+        check_gateway_free(txn, &subnet)?;
+        subnet.gateway = gateway.map(|address| check_gateway(&subnet.cidr, address)).transpose()?;
+    }
+    if let Some(types) = &change.service_types {
+        check_service_types(types)?;
     }
     let pools = change.pools.unwrap_or(subnet.pools);
     subnet.pools = check_pools(&subnet.cidr, subnet.gateway, pools)?;
@@ -292,22 +362,57 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId, change: SubnetCh
     subnet.enable_dhcp = change.enable_dhcp.unwrap_or(subnet.enable_dhcp);
     subnet.dns_nameservers = change.dns_nameservers.unwrap_or(subnet.dns_nameservers);
     subnet.host_routes = change.host_routes.unwrap_or(subnet.host_routes);
+    subnet.service_types = change.service_types.unwrap_or(subnet.service_types);
+    subnet.dns_publish_fixed_ip = change.dns_publish_fixed_ip.unwrap_or(subnet.dns_publish_fixed_ip);
     subnet.revision += 1;
     subnet.updated_at = Some(txn.now);
     txn.put(subnet);
+    port::settle_metadata(txn, id);
     Ok(())
 }
 
-/// Removes a subnet that no port has an address of.
+/// A gateway that a router answers on stays.
+fn check_gateway_free(state: &State, subnet: &Subnet) -> Result<()> {
+    let Some(gateway) = subnet.gateway else { return Ok(()) };
+    let holder = state.index.addresses.get(&(subnet.id, gateway)).and_then(|id| state.ports.get(id));
+    match holder.filter(|p| p.owner() == PortOwner::RouterInterface) {
+        Some(port) => {
+            let why =
+                format!("Current gateway ip {gateway} already in use by port {}. Unable to update.", port.id);
+            Err(Error::conflict(why).coded("GatewayIpInUse"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Removes a subnet that no port has an address of; addresses that ports formed themselves, and the cloud's own, go
+/// with it.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId) -> Result<()> {
     let subnet = visible(txn, caller, id)?;
     policy::check(caller, Action::NetworkWrite, Some(subnet.project_id))?;
     let (low, high) = (subnet.cidr.network(), subnet.cidr.broadcast());
-    if txn.index.addresses_between(id, low, high).next().is_some() {
-        let why = format!("Unable to complete operation on subnet {id}: One or more ports have an IP allocation from this subnet.");
+    let holders =
+        txn.index.addresses.range((id, low)..=(id, high)).filter_map(|(_, port)| txn.ports.get(port));
+    let mut holders: Vec<Arc<Port>> = holders.cloned().collect();
+    holders.dedup_by_key(|p| p.id);
+    let goes = |p: &Port| match p.owner() {
+        PortOwner::Metadata | PortOwner::Dhcp => true,
+        owner => subnet.is_slaac() && !owner.is_routers(),
+    };
+    if !holders.iter().all(|p| goes(p)) {
+        let why = format!(
+            "Unable to complete operation on subnet {id}: One or more ports have an IP allocation from this subnet."
+        );
         return Err(Error::conflict(why).coded("SubnetInUse"));
     }
+    for port in holders {
+        txn.update::<Port>(&port.id, |p| {
+            p.fixed_ips.retain(|ip| ip.subnet_id != id);
+            p.revision += 1;
+        });
+    }
     txn.delete::<Subnet>(&id);
+    port::settle_metadata_of(txn, subnet.network_id);
     Ok(())
 }
 

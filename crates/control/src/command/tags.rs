@@ -1,43 +1,81 @@
 //! Tags of network resources: the same labels, by the same rules, on every kind (Neutron's standard-attr-tag).
 
-use super::{network, port, security_group, subnet};
+use super::{floating_ip, network, port, qos_policy, router, security_group, subnet, subnet_pool, trunk};
 use lenticular_model::{
     error::{Error, Result},
+    floating_ip::FloatingIp,
     network::Network,
     policy::{self, Action, Caller},
     port::Port,
+    qos_policy::QosPolicy,
+    router::Router,
     security_group::SecurityGroup,
     subnet::Subnet,
-    NetworkId, PortId, SecurityGroupId, State, SubnetId, Txn,
+    subnet_pool::SubnetPool,
+    trunk::Trunk,
+    FloatingIpId, NetworkId, PortId, ProjectId, QosPolicyId, RouterId, SecurityGroupId, State, SubnetId,
+    SubnetPoolId, TrunkId, Txn,
 };
-
-/// What can have tags.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tagged {
-    /// A network.
-    Network(NetworkId),
-    /// A subnet.
-    Subnet(SubnetId),
-    /// A port.
-    Port(PortId),
-    /// A security group.
-    SecurityGroup(SecurityGroupId),
-}
 
 /// The most tags on one resource.
 pub const TAGS_MAX: usize = 50;
+
+macro_rules! tagged {
+    ($($(#[$doc:meta])* $name:ident($id:ty, $record:ty, $module:ident, $action:ident);)*) => {
+        /// What can have tags.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Tagged { $($(#[$doc])* $name($id),)* }
+
+        /// The tags and the owner of a resource that exists for the caller, and the action that changes it.
+        fn look(state: &State, caller: &Caller, on: Tagged) -> Result<(Vec<String>, ProjectId, Action)> {
+            match on {
+                $(Tagged::$name(id) => {
+                    let found = $module::visible(state, caller, id)?;
+                    Ok((found.tags.clone(), found.project_id, Action::$action))
+                })*
+            }
+        }
+
+        fn put(txn: &mut Txn<'_>, on: Tagged, new: Vec<String>) {
+            match on {
+                $(Tagged::$name(id) => {
+                    txn.update::<$record>(&id, |record| {
+                        record.tags = new;
+                        record.revision += 1;
+                    });
+                })*
+            }
+        }
+    };
+}
+
+tagged! {
+    /// A network.
+    Network(NetworkId, Network, network, NetworkWrite);
+    /// A subnet.
+    Subnet(SubnetId, Subnet, subnet, NetworkWrite);
+    /// A port.
+    Port(PortId, Port, port, PortWrite);
+    /// A security group.
+    SecurityGroup(SecurityGroupId, SecurityGroup, security_group, SecurityGroupWrite);
+    /// A router.
+    Router(RouterId, Router, router, RouterWrite);
+    /// A floating IP.
+    FloatingIp(FloatingIpId, FloatingIp, floating_ip, FloatingIpWrite);
+    /// A subnet pool.
+    SubnetPool(SubnetPoolId, SubnetPool, subnet_pool, SubnetPoolWrite);
+    /// A QoS policy.
+    QosPolicy(QosPolicyId, QosPolicy, qos_policy, QosPolicyWrite);
+    /// A trunk.
+    Trunk(TrunkId, Trunk, trunk, TrunkWrite);
+}
 
 /// The tags of a resource that exists for the caller.
 ///
 /// # Errors
 /// It does not.
 pub fn of(state: &State, caller: &Caller, on: Tagged) -> Result<Vec<String>> {
-    Ok(match on {
-        Tagged::Network(id) => network::visible(state, caller, id)?.tags.clone(),
-        Tagged::Subnet(id) => subnet::visible(state, caller, id)?.tags.clone(),
-        Tagged::Port(id) => port::visible(state, caller, id)?.tags.clone(),
-        Tagged::SecurityGroup(id) => security_group::visible(state, caller, id)?.tags.clone(),
-    })
+    look(state, caller, on).map(|(tags, ..)| tags)
 }
 
 /// Changes the tags of a resource: `edit` gets what is there and leaves what shall be.
@@ -50,16 +88,8 @@ pub fn edit(
     on: Tagged,
     edit: impl FnOnce(&mut Vec<String>) -> Result<()>,
 ) -> Result<Vec<String>> {
-    let mut tags = of(txn, caller, on)?;
-    let (owner, action) = match on {
-        Tagged::Network(id) => (txn.networks.get(&id).map(|n| n.project_id), Action::NetworkWrite),
-        Tagged::Subnet(id) => (txn.subnets.get(&id).map(|s| s.project_id), Action::NetworkWrite),
-        Tagged::Port(id) => (txn.ports.get(&id).map(|p| p.project_id), Action::PortWrite),
-        Tagged::SecurityGroup(id) => {
-            (txn.security_groups.get(&id).map(|g| g.project_id), Action::SecurityGroupWrite)
-        }
-    };
-    policy::check(caller, action, owner)?;
+    let (mut tags, owner, action) = look(txn, caller, on)?;
+    policy::check(caller, action, Some(owner))?;
     edit(&mut tags)?;
     tags.sort();
     tags.dedup();
@@ -71,17 +101,4 @@ pub fn edit(
     }
     put(txn, on, tags.clone());
     Ok(tags)
-}
-
-fn put(txn: &mut Txn<'_>, on: Tagged, new: Vec<String>) {
-    let set = |tags: &mut Vec<String>, revision: &mut u64| {
-        *tags = new;
-        *revision += 1;
-    };
-    match on {
-        Tagged::Network(id) => txn.update::<Network>(&id, |n| set(&mut n.tags, &mut n.revision)),
-        Tagged::Subnet(id) => txn.update::<Subnet>(&id, |s| set(&mut s.tags, &mut s.revision)),
-        Tagged::Port(id) => txn.update::<Port>(&id, |p| set(&mut p.tags, &mut p.revision)),
-        Tagged::SecurityGroup(id) => txn.update::<SecurityGroup>(&id, |g| set(&mut g.tags, &mut g.revision)),
-    };
 }

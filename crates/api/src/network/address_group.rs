@@ -1,0 +1,98 @@
+//! Address groups.
+
+use super::{
+    fields::{bad, Fields},
+    noun::{self, Changeable, Names, Noun},
+};
+use crate::{body::Json, ctx::Ctx, fault::Handled};
+use axum::extract::Path;
+use ipnet::IpNet;
+use lenticular_control::command::address_group::{self, AddressGroupChange, NewAddressGroup};
+use lenticular_model::{
+    address_group::AddressGroup as Record,
+    error::{Error, Result},
+    policy::{Action, Caller},
+    AddressGroupId, State, Txn,
+};
+use lenticular_wire::network as wire;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Address groups.
+pub struct AddressGroup;
+
+impl Noun for AddressGroup {
+    type Record = Record;
+    type New = NewAddressGroup;
+    const NAMES: Names = Names { one: "address_group", many: "address_groups", path: "address-groups" };
+    const FIELDS: &'static [&'static str] = &["name", "description", "project_id", "tenant_id", "addresses"];
+
+    fn missing(id: &str) -> Error {
+        address_group::missing(id)
+    }
+
+    fn visible(state: &State, caller: &Caller, id: &AddressGroupId) -> Result<Arc<Record>> {
+        address_group::visible(state, caller, *id)
+    }
+
+    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
+        wire::address_group::view(state, caller, record)
+    }
+
+    fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewAddressGroup> {
+        Ok(NewAddressGroup {
+            project_id: fields.project(&ctx.caller, Action::AddressGroupWrite)?,
+            name: fields.text_or_empty("name")?,
+            description: fields.text_or_empty("description")?,
+            addresses: fields.ranges("addresses")?.unwrap_or_default(),
+        })
+    }
+
+    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewAddressGroup) -> Result<AddressGroupId> {
+        address_group::create(txn, caller, new)
+    }
+
+    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId) -> Result<()> {
+        address_group::delete(txn, caller, id)
+    }
+}
+
+impl Changeable for AddressGroup {
+    type Change = AddressGroupChange;
+    const FIXED: &'static [&'static str] = &["project_id", "tenant_id", "addresses"];
+
+    fn read_change(fields: &Fields) -> Result<AddressGroupChange> {
+        Ok(AddressGroupChange { name: fields.text("name")?, description: fields.text("description")? })
+    }
+
+    fn update(
+        txn: &mut Txn<'_>,
+        caller: &Caller,
+        id: AddressGroupId,
+        change: AddressGroupChange,
+    ) -> Result<()> {
+        address_group::update(txn, caller, id, change)
+    }
+}
+
+fn addresses(body: Value) -> Result<Vec<IpNet>> {
+    let fields = noun::bare(body)?;
+    let missing = || bad("Failed to parse request. Required attribute 'addresses' not specified");
+    fields.ranges("addresses")?.ok_or_else(missing)
+}
+
+/// `PUT /v2.0/address-groups/{id}/add_addresses`
+pub async fn add(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
+    let (id, more) = (noun::id::<AddressGroup>(&path)?, addresses(body)?);
+    let add = move |txn: &mut Txn<'_>, caller: &Caller, id| address_group::add(txn, caller, id, &more);
+    noun::commit::<AddressGroup, _>(&ctx, "add addresses", id, add).await?;
+    noun::answer::<AddressGroup>(&ctx, 200, &id)
+}
+
+/// `PUT /v2.0/address-groups/{id}/remove_addresses`
+pub async fn remove(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
+    let (id, less) = (noun::id::<AddressGroup>(&path)?, addresses(body)?);
+    let remove = move |txn: &mut Txn<'_>, caller: &Caller, id| address_group::remove(txn, caller, id, &less);
+    noun::commit::<AddressGroup, _>(&ctx, "remove addresses", id, remove).await?;
+    noun::answer::<AddressGroup>(&ctx, 200, &id)
+}

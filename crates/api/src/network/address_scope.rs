@@ -1,0 +1,76 @@
+//! Address scopes.
+
+use super::{
+    fields::{bad, Fields},
+    noun::{Changeable, Names, Noun},
+};
+use crate::ctx::Ctx;
+use lenticular_control::command::address_scope::{self, AddressScopeChange, NewAddressScope};
+use lenticular_model::{
+    address_scope::AddressScope as Record,
+    error::{Error, Result},
+    policy::{Action, Caller},
+    AddressScopeId, State, Txn,
+};
+use lenticular_wire::network as wire;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Address scopes.
+pub struct AddressScope;
+
+impl Noun for AddressScope {
+    type Record = Record;
+    type New = NewAddressScope;
+    const NAMES: Names = Names { one: "address_scope", many: "address_scopes", path: "address-scopes" };
+    const FIELDS: &'static [&'static str] = &["name", "project_id", "tenant_id", "ip_version", "shared"];
+
+    fn missing(id: &str) -> Error {
+        address_scope::missing(id)
+    }
+
+    fn visible(state: &State, caller: &Caller, id: &AddressScopeId) -> Result<Arc<Record>> {
+        address_scope::visible(state, caller, *id)
+    }
+
+    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
+        wire::address_scope::view(state, caller, record)
+    }
+
+    fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewAddressScope> {
+        let version = fields.number::<u8>("ip_version")?;
+        let wrong = || bad("Invalid input for ip_version. Reason: it must be 4 or 6.");
+        Ok(NewAddressScope {
+            project_id: fields.project(&ctx.caller, Action::AddressScopeWrite)?,
+            name: fields.text_or_empty("name")?,
+            ip_version: version.filter(|v| matches!(v, 4 | 6)).ok_or_else(wrong)?,
+            shared: fields.flag("shared")?.unwrap_or(false),
+        })
+    }
+
+    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewAddressScope) -> Result<AddressScopeId> {
+        address_scope::create(txn, caller, new)
+    }
+
+    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: AddressScopeId) -> Result<()> {
+        address_scope::delete(txn, caller, id)
+    }
+}
+
+impl Changeable for AddressScope {
+    type Change = AddressScopeChange;
+    const FIXED: &'static [&'static str] = &["project_id", "tenant_id", "ip_version"];
+
+    fn read_change(fields: &Fields) -> Result<AddressScopeChange> {
+        Ok(AddressScopeChange { name: fields.text("name")?, shared: fields.flag("shared")? })
+    }
+
+    fn update(
+        txn: &mut Txn<'_>,
+        caller: &Caller,
+        id: AddressScopeId,
+        change: AddressScopeChange,
+    ) -> Result<()> {
+        address_scope::update(txn, caller, id, change)
+    }
+}

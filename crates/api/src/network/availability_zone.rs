@@ -1,0 +1,16 @@
+//! Availability zones, as far as networks and routers can ask for them: those of the hosts.
+
+use super::view;
+use crate::{ctx::Ctx, fault::Handled};
+use serde_json::json;
+use std::collections::BTreeSet;
+
+/// `GET /v2.0/availability_zones`
+pub async fn list(ctx: Ctx) -> Handled {
+    let zones: BTreeSet<&str> = ctx.state.hosts.values().map(|h| h.zone.as_str()).collect();
+    let lines = zones.iter().flat_map(|zone| {
+        ["network", "router"].map(|what| json!({"name": zone, "resource": what, "state": "available"}))
+    });
+    let items = lines.collect();
+    view::listing(&ctx, "availability_zones", "availability_zones", items)
+}

@@ -1,0 +1,197 @@
+//! Reading the fields of a request's object, with Neutron's words for what is wrong with one.
+
+use ipnet::IpNet;
+use lenticular_model::{
+    error::{Error, Result},
+    policy::{self, Action, Caller},
+    subnet::HostRoute,
+    ProjectId,
+};
+use lenticular_wire::request::lenient_bool;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::{net::IpAddr, str::FromStr};
+
+/// A bad request, in Neutron's words.
+pub fn bad(message: impl Into<String>) -> Error {
+    Error::invalid(message.into()).coded("HTTPBadRequest")
+}
+
+/// The fields of one object of a request.
+#[derive(Debug, Clone, Default)]
+pub struct Fields(pub Map<String, Value>);
+
+impl Fields {
+    /// Refuses fields that a resource does not have, or that a client may not set.
+    pub fn check(&self, known: &[&str]) -> Result<()> {
+        let unknown: Vec<&str> = self.0.keys().map(String::as_str).filter(|k| !known.contains(k)).collect();
+        match unknown.is_empty() {
+            true => Ok(()),
+            false => Err(bad(format!("Unrecognized attribute(s) '{}'", unknown.join(", ")))),
+        }
+    }
+
+    /// Whether the field is there, perhaps null.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The field's value, unless it is null.
+    fn value(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Reads one field; null is not there.
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let wrong = |error| bad(format!("Invalid input for {name}. Reason: '{value}': {error}."));
+        serde_json::from_value(value.clone()).map(Some).map_err(wrong)
+    }
+
+    /// Reads a field that must be there.
+    pub fn need<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let missing = || bad(format!("Failed to parse request. Required attribute '{name}' not specified"));
+        self.get(name)?.ok_or_else(missing)
+    }
+
+    /// Reads a field of which null says something else than its absence.
+    pub fn nullable<T: DeserializeOwned>(&self, name: &str) -> Result<Option<Option<T>>> {
+        match self.has(name) {
+            true => self.get(name).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Reads a text of at most 255 characters.
+    pub fn text(&self, name: &str) -> Result<Option<String>> {
+        let found = self.get::<String>(name)?;
+        if found.as_ref().is_some_and(|t| t.chars().count() > 255) {
+            return Err(bad(format!("Invalid input for {name}. Reason: it exceeds maximum length of 255.")));
+        }
+        Ok(found)
+    }
+
+    /// Reads a text; without one it is empty.
+    pub fn text_or_empty(&self, name: &str) -> Result<String> {
+        Ok(self.text(name)?.unwrap_or_default())
+    }
+
+    /// Reads a whole number, as old clients send it too: as a text.
+    pub fn number<T: TryFrom<i64>>(&self, name: &str) -> Result<Option<T>> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let number =
+            value.as_i64().or_else(|| value.as_str()?.parse().ok()).and_then(|n| T::try_from(n).ok());
+        let wrong =
+            || bad(format!("Invalid input for {name}. Reason: '{value}' is not an integer in range."));
+        number.map(Some).ok_or_else(wrong)
+    }
+
+    /// Reads a flag, as old clients send it too.
+    pub fn flag(&self, name: &str) -> Result<Option<bool>> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let wrong =
+            || bad(format!("Invalid input for {name}. Reason: '{value}' cannot be converted to boolean."));
+        lenient_bool(value).map(Some).ok_or_else(wrong)
+    }
+
+    /// Reads an id of something that, if it is not one, is not there.
+    pub fn id<T: FromStr>(&self, name: &str, missing: impl Fn(&str) -> Error) -> Result<Option<T>> {
+        let Some(text) = self.get::<String>(name)? else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| missing(&text))
+    }
+
+    /// Reads an address.
+    pub fn address(&self, name: &str) -> Result<Option<IpAddr>> {
+        self.get::<String>(name)?.map(|text| address(name, &text)).transpose()
+    }
+
+    /// Reads a list of addresses.
+    pub fn addresses(&self, name: &str) -> Result<Option<Vec<IpAddr>>> {
+        let Some(list) = self.get::<Vec<String>>(name)? else { return Ok(None) };
+        list.iter().map(|text| address(name, text)).collect::<Result<_>>().map(Some)
+    }
+
+    /// Reads a range; an address alone is one of its own.
+    pub fn range(&self, name: &str) -> Result<Option<IpNet>> {
+        self.get::<String>(name)?.map(|text| range(name, &text)).transpose()
+    }
+
+    /// Reads a list of ranges.
+    pub fn ranges(&self, name: &str) -> Result<Option<Vec<IpNet>>> {
+        let Some(list) = self.get::<Vec<String>>(name)? else { return Ok(None) };
+        list.iter().map(|text| range(name, text)).collect::<Result<_>>().map(Some)
+    }
+
+    /// Reads a list of routes.
+    pub fn routes(&self, name: &str) -> Result<Option<Vec<HostRoute>>> {
+        let Some(list) = self.get::<Vec<Map<String, Value>>>(name)? else {
+            return Ok(self.has(name).then(Vec::new));
+        };
+        let read = |one: Map<String, Value>| {
+            let one = Fields(one);
+            one.check(&["destination", "nexthop"])?;
+            let missing =
+                || bad(format!("Invalid input for {name}. Reason: a route has a destination and a nexthop."));
+            let destination = one.range("destination")?.ok_or_else(missing)?;
+            Ok(HostRoute { destination, nexthop: one.address("nexthop")?.ok_or_else(missing)? })
+        };
+        list.into_iter().map(read).collect::<Result<_>>().map(Some)
+    }
+
+    /// The project that something new is for: the caller's, unless an admin names another.
+    pub fn project(&self, caller: &Caller, action: Action) -> Result<ProjectId> {
+        let named = match self.get::<ProjectId>("project_id")? {
+            Some(id) => Some(id),
+            None => self.get::<ProjectId>("tenant_id")?,
+        };
+        match named {
+            Some(id) => policy::check(caller, action, Some(id)).map(|()| id),
+            None => caller.need_project(),
+        }
+    }
+}
+
+fn address(name: &str, text: &str) -> Result<IpAddr> {
+    let wrong = || bad(format!("Invalid input for {name}. Reason: '{text}' is not a valid IP address."));
+    text.parse().map_err(|_| wrong())
+}
+
+/// Reads a range out of a text.
+pub fn range(name: &str, text: &str) -> Result<IpNet> {
+    let wrong = || bad(format!("Invalid input for {name}. Reason: '{text}' is not a valid IP subnet."));
+    match text.parse() {
+        Ok(range) => Ok(range),
+        Err(_) => text.parse::<IpAddr>().map(IpNet::from).map_err(|_| wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn fields(name: &str, value: Value) -> Fields {
+        Fields(Map::from_iter([(name.to_owned(), value)]))
+    }
+
+    #[test]
+    fn numbers_are_read_as_texts_too() {
+        let read = |value: Value| fields("ip_version", value).number::<u8>("ip_version");
+        assert_eq!(read(json!(4)).unwrap(), Some(4));
+        assert_eq!(read(json!("6")).unwrap(), Some(6));
+        assert_eq!(read(json!(null)).unwrap(), None);
+        for bad in [json!("four"), json!(256), json!(4.5), json!([4]), json!("")] {
+            assert!(read(bad.clone()).unwrap_err().message.contains("ip_version"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn null_is_told_from_absence_where_it_matters() {
+        assert_eq!(fields("a", json!(null)).nullable::<u8>("a").unwrap(), Some(None));
+        assert_eq!(fields("a", json!(1)).nullable::<u8>("a").unwrap(), Some(Some(1)));
+        assert_eq!(Fields::default().nullable::<u8>("a").unwrap(), None);
+        assert_eq!(fields("routes", json!(null)).routes("routes").unwrap(), Some(Vec::new()));
+        assert!(fields("routes", json!([{"destination": "10.0.0.0/8"}])).routes("routes").is_err());
+        assert_eq!(fields("r", json!("10.0.0.9")).range("r").unwrap().unwrap().to_string(), "10.0.0.9/32");
+    }
+}

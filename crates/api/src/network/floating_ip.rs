@@ -1,0 +1,140 @@
+//! Floating IPs.
+
+use super::{
+    fields::{bad, Fields},
+    noun::{Changeable, Names, Noun},
+    view,
+};
+use crate::{ctx::Ctx, fault::Handled};
+use lenticular_control::command::{
+    floating_ip::{self, FloatingIpChange, NewFloatingIp, Target},
+    network, port, qos_policy, subnet,
+};
+use lenticular_model::{
+    error::{Error, Result},
+    floating_ip::FloatingIp as Record,
+    policy::{Action, Caller},
+    FloatingIpId, State, Txn,
+};
+use lenticular_wire::network as wire;
+use serde_json::{json, Value};
+use std::sync::Arc;
+
+/// Floating IPs.
+pub struct FloatingIp;
+
+/// Reads where it shall lead; null is nowhere.
+fn target(fields: &Fields) -> Result<Option<Target>> {
+    let fixed_ip = fields.address("fixed_ip_address")?;
+    match fields.id("port_id", |id| port::missing(id))? {
+        Some(port_id) => Ok(Some(Target { port_id, fixed_ip })),
+        None if fixed_ip.is_some() => {
+            let why = "Invalid input for operation: fixed_ip_address cannot be specified without a port_id.";
+            Err(bad(why).coded("BadRequest"))
+        }
+        None => Ok(None),
+    }
+}
+
+impl Noun for FloatingIp {
+    type Record = Record;
+    type New = NewFloatingIp;
+    const NAMES: Names = Names { one: "floatingip", many: "floatingips", path: "floatingips" };
+    const FIELDS: &'static [&'static str] = &[
+        "project_id",
+        "tenant_id",
+        "description",
+        "floating_network_id",
+        "floating_ip_address",
+        "subnet_id",
+        "port_id",
+        "fixed_ip_address",
+        "dns_name",
+        "dns_domain",
+        "qos_policy_id",
+    ];
+
+    fn missing(id: &str) -> Error {
+        floating_ip::missing(id)
+    }
+
+    fn visible(state: &State, caller: &Caller, id: &FloatingIpId) -> Result<Arc<Record>> {
+        floating_ip::visible(state, caller, *id)
+    }
+
+    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
+        wire::floating_ip::view(state, caller, record)
+    }
+
+    fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewFloatingIp> {
+        let missing =
+            || bad("Failed to parse request. Required attribute 'floating_network_id' not specified");
+        Ok(NewFloatingIp {
+            project_id: fields.project(&ctx.caller, Action::FloatingIpWrite)?,
+            description: fields.text_or_empty("description")?,
+            network_id: fields.id("floating_network_id", |id| network::missing(id))?.ok_or_else(missing)?,
+            subnet_id: fields.id("subnet_id", |id| subnet::missing(id))?,
+            address: fields.address("floating_ip_address")?,
+            target: target(fields)?,
+            dns_name: fields.text_or_empty("dns_name")?,
+            dns_domain: fields.text_or_empty("dns_domain")?,
+            qos_policy_id: fields.id("qos_policy_id", |id| qos_policy::missing(id))?,
+        })
+    }
+
+    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewFloatingIp) -> Result<FloatingIpId> {
+        floating_ip::create(txn, caller, new)
+    }
+
+    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId) -> Result<()> {
+        floating_ip::delete(txn, caller, id)
+    }
+}
+
+impl Changeable for FloatingIp {
+    type Change = FloatingIpChange;
+    const FIXED: &'static [&'static str] = &[
+        "project_id",
+        "tenant_id",
+        "floating_network_id",
+        "floating_ip_address",
+        "subnet_id",
+        "dns_name",
+        "dns_domain",
+    ];
+
+    fn read_change(fields: &Fields) -> Result<FloatingIpChange> {
+        Ok(FloatingIpChange {
+            description: fields.text("description")?,
+            target: match fields.has("port_id") || fields.has("fixed_ip_address") {
+                true => Some(target(fields)?),
+                false => None,
+            },
+            qos_policy_id: fields.nullable("qos_policy_id")?,
+        })
+    }
+
+    fn update(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId, change: FloatingIpChange) -> Result<()> {
+        floating_ip::update(txn, caller, id, change)
+    }
+}
+
+/// `GET /v2.0/floatingip_pools`: the subnets that floating IPs are of.
+pub async fn pools(ctx: Ctx) -> Handled {
+    let project = ctx.caller.need_project()?;
+    let networks =
+        ctx.state.networks.values().filter(|n| network::is_external_for(&ctx.state, &ctx.caller, n));
+    let subnets = networks.flat_map(|n| subnet::of_network(&ctx.state, n.id));
+    let subnets = subnets.filter(|s| s.cidr.addr().is_ipv4() && s.serves("network:floatingip"));
+    let items = subnets.map(|s| {
+        json!({
+            "subnet_id": s.id,
+            "subnet_name": s.name,
+            "cidr": s.cidr,
+            "network_id": s.network_id,
+            "tenant_id": project,
+            "project_id": project,
+        })
+    });
+    view::listing(&ctx, "floatingip_pools", "floatingip_pools", items.collect())
+}

@@ -1,0 +1,238 @@
+//! What all of Neutron's resources have in common: listing, showing, making, changing and removing, with filters, bulk
+//! requests and preconditions.
+
+use super::{
+    fields::{bad, Fields},
+    view,
+};
+use crate::{
+    app::{empty, json, App},
+    body::Json,
+    ctx::Ctx,
+    fault::Handled,
+};
+use axum::{
+    extract::Path,
+    routing::{get, MethodRouter},
+};
+use lenticular_model::{
+    error::{Error, Result},
+    policy::{self, Action, Caller},
+    revision::Revised,
+    Record, State, Txn,
+};
+use serde_json::{json, Map, Value};
+use std::{future::Future, sync::Arc};
+
+/// What a resource is called: one of it and several of it in bodies, and in paths.
+pub struct Names {
+    /// `security_group`
+    pub one: &'static str,
+    /// `security_groups`
+    pub many: &'static str,
+    /// `security-groups`
+    pub path: &'static str,
+}
+
+/// The id of a resource.
+pub type Id<N> = <<N as Noun>::Record as Record>::Id;
+
+/// A resource.
+pub trait Noun: Send + Sync + 'static {
+    /// Its record.
+    type Record: Revised;
+    /// What a new one is to be.
+    type New: Send + 'static;
+    /// What it is called.
+    const NAMES: Names;
+    /// What may be said of a new one.
+    const FIELDS: &'static [&'static str];
+
+    /// That there is none with this id.
+    fn missing(id: &str) -> Error;
+    /// The one with this id, if it exists for the caller.
+    fn visible(state: &State, caller: &Caller, id: &Id<Self>) -> Result<Arc<Self::Record>>;
+    /// How it is shown.
+    fn view(state: &State, caller: &Caller, record: &Self::Record) -> Value;
+    /// Reads what a new one is to be.
+    fn read_new(ctx: &Ctx, fields: &Fields) -> Result<Self::New>;
+    /// Makes one.
+    fn create(txn: &mut Txn<'_>, caller: &Caller, new: Self::New) -> Result<Id<Self>>;
+    /// Removes one.
+    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: Id<Self>) -> Result<()>;
+
+    /// Those among which a listing looks: all, unless the query or the caller tell that fewer will do.
+    fn candidates(ctx: &Ctx, state: &State) -> Vec<Arc<Self::Record>> {
+        let _ = ctx;
+        state.all::<Self::Record>().cloned().collect()
+    }
+    /// What is done before anybody looks, and the state to look at then.
+    fn prepare(ctx: &Ctx) -> impl Future<Output = Result<Arc<State>>> + Send {
+        std::future::ready(Ok(ctx.state.clone()))
+    }
+}
+
+/// A resource that can be changed.
+pub trait Changeable: Noun {
+    /// What a change of one is.
+    type Change: Send + 'static;
+    /// Which of a new one's fields cannot be changed later.
+    const FIXED: &'static [&'static str];
+
+    /// Reads a change.
+    fn read_change(fields: &Fields) -> Result<Self::Change>;
+    /// Changes one.
+    fn update(txn: &mut Txn<'_>, caller: &Caller, id: Id<Self>, change: Self::Change) -> Result<()>;
+}
+
+/// Where a resource is listed and made.
+pub fn collection<N: Noun>() -> MethodRouter<App> {
+    get(list::<N>).post(create::<N>)
+}
+
+/// Where one of a resource is shown, changed and removed.
+pub fn member<N: Changeable>() -> MethodRouter<App> {
+    get(show::<N>).put(update::<N>).delete(delete::<N>)
+}
+
+/// Where one of a resource that cannot be changed is shown and removed.
+pub fn fixed_member<N: Noun>() -> MethodRouter<App> {
+    get(show::<N>).delete(delete::<N>)
+}
+
+/// Reads an id; one that is malformed is one that is not there.
+pub fn id<N: Noun>(text: &str) -> Result<Id<N>> {
+    text.parse().map_err(|_| N::missing(text))
+}
+
+/// `GET /v2.0/{collection}`
+pub async fn list<N: Noun>(ctx: Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::NetworkRead, None)?;
+    let state = N::prepare(&ctx).await?;
+    let all = N::candidates(&ctx, &state).into_iter();
+    let seen = all.filter(|record| N::visible(&state, &ctx.caller, &record.id()).is_ok());
+    let items = seen.map(|record| N::view(&state, &ctx.caller, &record)).collect();
+    view::listing(&ctx, N::NAMES.many, N::NAMES.path, items)
+}
+
+/// `GET /v2.0/{collection}/{id}`
+pub async fn show<N: Noun>(ctx: Ctx, Path(path): Path<String>) -> Handled {
+    let record = N::visible(&ctx.state, &ctx.caller, &id::<N>(&path)?)?;
+    view::one(&ctx, N::NAMES.one, N::view(&ctx.state, &ctx.caller, &record))
+}
+
+/// Answers with one resource as it now is.
+pub fn answer<N: Noun>(ctx: &Ctx, status: u16, id: &Id<N>) -> Handled {
+    let state = ctx.app.store.state();
+    let record = N::visible(&state, &ctx.caller, id)?;
+    json(status, &json!({(N::NAMES.one): N::view(&state, &ctx.caller, &record)}))
+}
+
+/// The objects of a request that may hold one or several.
+fn one_or_many(body: Value, names: &Names) -> Result<(Vec<Fields>, bool)> {
+    let Value::Object(mut body) = body else { return Err(bad("Resource body required")) };
+    let object = |value| match value {
+        Value::Object(fields) => Ok(Fields(fields)),
+        _ => Err(bad("Resource body required")),
+    };
+    match (body.remove(names.one), body.remove(names.many)) {
+        (Some(single), _) => Ok((vec![object(single)?], false)),
+        (None, Some(Value::Array(list))) => Ok((list.into_iter().map(object).collect::<Result<_>>()?, true)),
+        _ => Err(bad(format!("Unable to find '{}' in request body", names.one))),
+    }
+}
+
+/// `POST /v2.0/{collection}`: creates what a request asks for, one or several, all of it or nothing.
+pub async fn create<N: Noun>(ctx: Ctx, Json(body): Json) -> Handled {
+    let (asked, several) = one_or_many(body, &N::NAMES)?;
+    let read = |fields: &Fields| {
+        fields.check(N::FIELDS)?;
+        N::read_new(&ctx, fields)
+    };
+    let new: Vec<N::New> = asked.iter().map(read).collect::<Result<_>>()?;
+    let make_all = move |txn: &mut Txn<'_>, caller: &Caller| {
+        new.into_iter().map(|new| N::create(txn, caller, new)).collect::<Result<Vec<Id<N>>>>()
+    };
+    let ids = ctx.commit(&format!("{} create", plain(N::NAMES.one)), make_all).await?;
+    let state = ctx.app.store.state();
+    let shown = |id: Id<N>| Some(N::view(&state, &ctx.caller, state.get::<N::Record>(&id)?));
+    let mut views: Vec<Value> = ids.into_iter().filter_map(shown).collect();
+    json(201, &if several { json!({(N::NAMES.many): views}) } else { json!({(N::NAMES.one): views.pop()}) })
+}
+
+fn plain(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+/// The object under a resource's name in a request's body.
+pub fn envelope(body: Value, name: &str) -> Result<Fields> {
+    let Value::Object(mut body) = body else { return Err(bad("Resource body required")) };
+    match body.remove(name) {
+        Some(Value::Object(fields)) => Ok(Fields(fields)),
+        _ => Err(bad(format!("Unable to find '{name}' in request body"))),
+    }
+}
+
+/// `PUT /v2.0/{collection}/{id}`
+pub async fn update<N: Changeable>(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
+    let id = id::<N>(&path)?;
+    let fields = envelope(body, N::NAMES.one)?;
+    if let Some(name) = N::FIXED.iter().find(|name| fields.has(name)) {
+        return Err(bad(format!("Cannot update read-only attribute {name}")).into());
+    }
+    fields.check(N::FIELDS)?;
+    N::visible(&ctx.state, &ctx.caller, &id)?;
+    let change = N::read_change(&fields)?;
+    commit::<N, ()>(&ctx, "update", id.clone(), move |txn, caller, id| N::update(txn, caller, id, change))
+        .await?;
+    answer::<N>(&ctx, 200, &id)
+}
+
+/// `DELETE /v2.0/{collection}/{id}`
+pub async fn delete<N: Noun>(ctx: Ctx, Path(path): Path<String>) -> Handled {
+    commit::<N, ()>(&ctx, "delete", id::<N>(&path)?, N::delete).await?;
+    empty(204)
+}
+
+/// The revision number that the client's precondition names.
+fn expected(ctx: &Ctx) -> Result<Option<u64>> {
+    let Some(text) = ctx.if_match.as_deref() else { return Ok(None) };
+    let number =
+        text.trim().trim_matches('"').strip_prefix("revision_number=").and_then(|n| n.trim().parse().ok());
+    let wrong = || bad(format!("Invalid If-Match '{text}': it must be revision_number=<number>."));
+    number.map(Some).ok_or_else(wrong)
+}
+
+/// Runs a command about one resource, if that is as the client expects it to be.
+pub async fn commit<N: Noun, T: Send + 'static>(
+    ctx: &Ctx,
+    verb: &str,
+    id: Id<N>,
+    command: impl FnOnce(&mut Txn<'_>, &Caller, Id<N>) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let expected = expected(ctx)?;
+    let why = format!("{} {verb}", plain(N::NAMES.one));
+    ctx.commit(&why, move |txn, caller| {
+        if let Some(expected) = expected {
+            let now = N::visible(txn, caller, &id)?.revision();
+            if now.is_some_and(|now| now != expected) {
+                let why = format!(
+                    "Constrained to {expected}, but current revision is {}. Look at it again before you change it.",
+                    now.unwrap_or_default()
+                );
+                return Err(Error::outdated(why).coded("RevisionNumberConstraintFailed"));
+            }
+        }
+        command(txn, caller, id)
+    })
+    .await
+}
+
+/// The object of an action's body, which some clients leave out.
+pub fn bare(body: Value) -> Result<Fields> {
+    match body {
+        Value::Null => Ok(Fields(Map::new())),
+        Value::Object(fields) => Ok(Fields(fields)),
+        _ => Err(bad("Resource body required")),
+    }
+}

@@ -1,0 +1,151 @@
+//! Port forwardings of floating IPs.
+
+use super::{
+    fields::{bad, Fields},
+    noun, view,
+};
+use crate::{
+    app::{empty, json},
+    body::Json,
+    ctx::Ctx,
+    fault::Handled,
+};
+use axum::extract::Path;
+use lenticular_control::command::{
+    floating_ip, port,
+    port_forwarding::{self, NewPortForwarding, PortForwardingChange},
+};
+use lenticular_model::{
+    error::Result,
+    policy::Caller,
+    port_forwarding::{ForwardedProtocol, PortRange},
+    FloatingIpId, PortForwardingId, Txn,
+};
+use lenticular_wire::network as wire;
+use serde_json::json;
+use std::net::Ipv4Addr;
+
+const FIELDS: &[&str] = &[
+    "protocol",
+    "internal_port_id",
+    "internal_ip_address",
+    "internal_port",
+    "internal_port_range",
+    "external_port",
+    "external_port_range",
+    "description",
+];
+
+fn floating_id(text: &str) -> Result<FloatingIpId> {
+    text.parse().map_err(|_| floating_ip::missing(text))
+}
+
+fn id(text: &str) -> Result<PortForwardingId> {
+    text.parse().map_err(|_| port_forwarding::missing(text))
+}
+
+/// Reads one port, or a range of them (`80:90`).
+fn ports(fields: &Fields, side: &str) -> Result<Option<PortRange>> {
+    let (one, many) = (format!("{side}_port"), format!("{side}_port_range"));
+    let wrong = |text: &str| {
+        bad(format!(
+            "Invalid input for {many}. Reason: '{text}' is not a port, or a range of two (first:last)."
+        ))
+    };
+    match (fields.number::<u16>(&one)?, fields.get::<String>(&many)?) {
+        (Some(_), Some(_)) => Err(bad(format!("{one} and {many} cannot be given together."))),
+        (Some(port), None) => Ok(Some(PortRange { first: port, last: port })),
+        (None, Some(text)) => {
+            let (first, last) = text.split_once(':').unwrap_or((&text, &text));
+            match (first.parse(), last.parse()) {
+                (Ok(first), Ok(last)) => Ok(Some(PortRange { first, last })),
+                _ => Err(wrong(&text)),
+            }
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn protocol(fields: &Fields) -> Result<Option<ForwardedProtocol>> {
+    match fields.get::<String>("protocol")?.map(|p| p.to_ascii_lowercase()).as_deref() {
+        None => Ok(None),
+        Some("tcp") => Ok(Some(ForwardedProtocol::Tcp)),
+        Some("udp") => Ok(Some(ForwardedProtocol::Udp)),
+        Some(other) => Err(bad(format!(
+            "Invalid input for protocol. Reason: '{other}' is not one of those forwarded: tcp, udp."
+        ))),
+    }
+}
+
+fn required(name: &str) -> lenticular_model::Error {
+    bad(format!("Failed to parse request. Required attribute '{name}' not specified"))
+}
+
+/// `GET /v2.0/floatingips/{floating}/port_forwardings`
+pub async fn list(ctx: Ctx, Path(floating): Path<String>) -> Handled {
+    let of = floating_id(&floating)?;
+    floating_ip::visible(&ctx.state, &ctx.caller, of)?;
+    let all = port_forwarding::of_floating_ip(&ctx.state, of);
+    let items = all.map(|f| wire::port_forwarding::view(&ctx.state, &ctx.caller, f)).collect();
+    view::listing(&ctx, "port_forwardings", &format!("floatingips/{of}/port_forwardings"), items)
+}
+
+/// `GET /v2.0/floatingips/{floating}/port_forwardings/{id}`
+pub async fn show(ctx: Ctx, Path((floating, path)): Path<(String, String)>) -> Handled {
+    let found = port_forwarding::visible(&ctx.state, &ctx.caller, floating_id(&floating)?, id(&path)?)?;
+    view::one(&ctx, "port_forwarding", wire::port_forwarding::view(&ctx.state, &ctx.caller, &found))
+}
+
+fn answer(ctx: &Ctx, status: u16, of: FloatingIpId, id: PortForwardingId) -> Handled {
+    let state = ctx.app.store.state();
+    let found = port_forwarding::visible(&state, &ctx.caller, of, id)?;
+    json(status, &json!({"port_forwarding": wire::port_forwarding::view(&state, &ctx.caller, &found)}))
+}
+
+/// `POST /v2.0/floatingips/{floating}/port_forwardings`
+pub async fn create(ctx: Ctx, Path(floating): Path<String>, Json(body): Json) -> Handled {
+    let of = floating_id(&floating)?;
+    let fields = noun::envelope(body, "port_forwarding")?;
+    fields.check(FIELDS)?;
+    let new = NewPortForwarding {
+        floating_ip_id: of,
+        protocol: protocol(&fields)?.ok_or_else(|| required("protocol"))?,
+        external: ports(&fields, "external")?.ok_or_else(|| required("external_port"))?,
+        internal_port_id: fields
+            .id("internal_port_id", |id| port::missing(id))?
+            .ok_or_else(|| required("internal_port_id"))?,
+        internal_address: fields.get::<Ipv4Addr>("internal_ip_address")?,
+        internal: ports(&fields, "internal")?.ok_or_else(|| required("internal_port"))?,
+        description: fields.text_or_empty("description")?,
+    };
+    let create = move |txn: &mut Txn<'_>, caller: &Caller| port_forwarding::create(txn, caller, new);
+    let id = ctx.commit("port forwarding create", create).await?;
+    answer(&ctx, 201, of, id)
+}
+
+/// `PUT /v2.0/floatingips/{floating}/port_forwardings/{id}`
+pub async fn update(ctx: Ctx, Path((floating, path)): Path<(String, String)>, Json(body): Json) -> Handled {
+    let (of, id) = (floating_id(&floating)?, id(&path)?);
+    let fields = noun::envelope(body, "port_forwarding")?;
+    fields.check(FIELDS)?;
+    let change = PortForwardingChange {
+        protocol: protocol(&fields)?,
+        external: ports(&fields, "external")?,
+        internal_port_id: fields.id("internal_port_id", |id| port::missing(id))?,
+        internal_address: fields.get::<Ipv4Addr>("internal_ip_address")?,
+        internal: ports(&fields, "internal")?,
+        description: fields.text("description")?,
+    };
+    let update =
+        move |txn: &mut Txn<'_>, caller: &Caller| port_forwarding::update(txn, caller, of, id, change);
+    ctx.commit("port forwarding update", update).await?;
+    answer(&ctx, 200, of, id)
+}
+
+/// `DELETE /v2.0/floatingips/{floating}/port_forwardings/{id}`
+pub async fn delete(ctx: Ctx, Path((floating, path)): Path<(String, String)>) -> Handled {
+    let (of, id) = (floating_id(&floating)?, id(&path)?);
+    let delete = move |txn: &mut Txn<'_>, caller: &Caller| port_forwarding::delete(txn, caller, of, id);
+    ctx.commit("port forwarding delete", delete).await?;
+    empty(204)
+}

@@ -1,0 +1,93 @@
+//! RBAC policies.
+
+use super::{
+    fields::{bad, Fields},
+    noun::{Changeable, Names, Noun},
+};
+use crate::ctx::Ctx;
+use lenticular_control::command::rbac_policy::{self, NewRbacPolicy};
+use lenticular_model::{
+    error::{Error, Result},
+    policy::{Action, Caller},
+    rbac_policy::{RbacObject, RbacPolicy as Record, RbacTarget},
+    RbacPolicyId, State, Txn,
+};
+use lenticular_wire::network as wire;
+use serde_json::{json, Value};
+use std::sync::Arc;
+
+/// RBAC policies.
+pub struct RbacPolicy;
+
+fn target(fields: &Fields) -> Result<Option<RbacTarget>> {
+    match fields.get("target_project")? {
+        Some(target) => Ok(Some(target)),
+        None => fields.get("target_tenant"),
+    }
+}
+
+fn required(name: &str) -> Error {
+    bad(format!("Failed to parse request. Required attribute '{name}' not specified"))
+}
+
+fn object(fields: &Fields) -> Result<RbacObject> {
+    let (kind, id): (String, String) = (fields.need("object_type")?, fields.need("object_id")?);
+    let known = ["network", "qos_policy", "security_group", "address_scope", "subnetpool", "address_group"];
+    if !known.contains(&kind.as_str()) {
+        let why = format!("Invalid input for object_type. Reason: '{kind}' is not in {known:?}.");
+        return Err(bad(why).coded("InvalidObjectType"));
+    }
+    serde_json::from_value(json!({"type": kind, "id": id})).map_err(|_| {
+        Error::not_found_text(format!("Object {id} could not be found.")).coded("RbacObjectNotFound")
+    })
+}
+
+impl Noun for RbacPolicy {
+    type Record = Record;
+    type New = NewRbacPolicy;
+    const NAMES: Names = Names { one: "rbac_policy", many: "rbac_policies", path: "rbac-policies" };
+    const FIELDS: &'static [&'static str] =
+        &["project_id", "tenant_id", "object_type", "object_id", "action", "target_tenant", "target_project"];
+
+    fn missing(id: &str) -> Error {
+        rbac_policy::missing(id)
+    }
+
+    fn visible(state: &State, caller: &Caller, id: &RbacPolicyId) -> Result<Arc<Record>> {
+        rbac_policy::visible(state, caller, *id)
+    }
+
+    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
+        wire::rbac_policy::view(state, caller, record)
+    }
+
+    fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewRbacPolicy> {
+        Ok(NewRbacPolicy {
+            project_id: fields.project(&ctx.caller, Action::RbacWrite)?,
+            object: object(fields)?,
+            action: fields.need("action")?,
+            target: target(fields)?.ok_or_else(|| required("target_tenant"))?,
+        })
+    }
+
+    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRbacPolicy) -> Result<RbacPolicyId> {
+        rbac_policy::create(txn, caller, new)
+    }
+
+    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: RbacPolicyId) -> Result<()> {
+        rbac_policy::delete(txn, caller, id)
+    }
+}
+
+impl Changeable for RbacPolicy {
+    type Change = RbacTarget;
+    const FIXED: &'static [&'static str] = &["project_id", "tenant_id", "object_type", "object_id", "action"];
+
+    fn read_change(fields: &Fields) -> Result<RbacTarget> {
+        target(fields)?.ok_or_else(|| required("target_tenant"))
+    }
+
+    fn update(txn: &mut Txn<'_>, caller: &Caller, id: RbacPolicyId, change: RbacTarget) -> Result<()> {
+        rbac_policy::update(txn, caller, id, change)
+    }
+}

@@ -1,0 +1,135 @@
+//! Subnet pools.
+
+use super::{
+    fields::{bad, Fields},
+    noun::{self, Changeable, Names, Noun},
+};
+use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
+use axum::extract::Path;
+use ipnet::IpNet;
+use lenticular_control::command::{
+    address_scope,
+    subnet_pool::{self, NewSubnetPool, SubnetPoolChange},
+};
+use lenticular_model::{
+    error::{Error, Result},
+    policy::{Action, Caller},
+    subnet_pool::SubnetPool as Record,
+    State, SubnetPoolId, Txn,
+};
+use lenticular_wire::network as wire;
+use serde_json::{json, Value};
+use std::sync::Arc;
+
+/// Subnet pools.
+pub struct SubnetPool;
+
+fn prefixes(fields: &Fields) -> Result<Vec<IpNet>> {
+    let missing = || bad("Failed to parse request. Required attribute 'prefixes' not specified");
+    fields.ranges("prefixes")?.ok_or_else(missing)
+}
+
+impl Noun for SubnetPool {
+    type Record = Record;
+    type New = NewSubnetPool;
+    const NAMES: Names = Names { one: "subnetpool", many: "subnetpools", path: "subnetpools" };
+    const FIELDS: &'static [&'static str] = &[
+        "name",
+        "description",
+        "project_id",
+        "tenant_id",
+        "prefixes",
+        "min_prefixlen",
+        "max_prefixlen",
+        "default_prefixlen",
+        "default_quota",
+        "address_scope_id",
+        "shared",
+        "is_default",
+    ];
+
+    fn missing(id: &str) -> Error {
+        subnet_pool::missing(id)
+    }
+
+    fn visible(state: &State, caller: &Caller, id: &SubnetPoolId) -> Result<Arc<Record>> {
+        subnet_pool::visible(state, caller, *id)
+    }
+
+    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
+        wire::subnet_pool::view(state, caller, record)
+    }
+
+    fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewSubnetPool> {
+        Ok(NewSubnetPool {
+            project_id: fields.project(&ctx.caller, Action::SubnetPoolWrite)?,
+            name: fields.text_or_empty("name")?,
+            description: fields.text_or_empty("description")?,
+            prefixes: prefixes(fields)?,
+            min_prefixlen: fields.number("min_prefixlen")?,
+            max_prefixlen: fields.number("max_prefixlen")?,
+            default_prefixlen: fields.number("default_prefixlen")?,
+            default_quota: fields.number("default_quota")?,
+            address_scope_id: fields.id("address_scope_id", |id| address_scope::missing(id))?,
+            shared: fields.flag("shared")?.unwrap_or(false),
+            is_default: fields.flag("is_default")?.unwrap_or(false),
+        })
+    }
+
+    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewSubnetPool) -> Result<SubnetPoolId> {
+        subnet_pool::create(txn, caller, new)
+    }
+
+    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId) -> Result<()> {
+        subnet_pool::delete(txn, caller, id)
+    }
+}
+
+impl Changeable for SubnetPool {
+    type Change = SubnetPoolChange;
+    const FIXED: &'static [&'static str] = &["project_id", "tenant_id", "shared"];
+
+    fn read_change(fields: &Fields) -> Result<SubnetPoolChange> {
+        Ok(SubnetPoolChange {
+            name: fields.text("name")?,
+            description: fields.text("description")?,
+            prefixes: fields.ranges("prefixes")?,
+            min_prefixlen: fields.number("min_prefixlen")?,
+            max_prefixlen: fields.number("max_prefixlen")?,
+            default_prefixlen: fields.number("default_prefixlen")?,
+            default_quota: match fields.has("default_quota") {
+                true => Some(fields.number("default_quota")?),
+                false => None,
+            },
+            address_scope_id: fields.nullable("address_scope_id")?,
+            is_default: fields.flag("is_default")?,
+        })
+    }
+
+    fn update(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, change: SubnetPoolChange) -> Result<()> {
+        subnet_pool::update(txn, caller, id, change)
+    }
+}
+
+fn shown(ctx: &Ctx, id: SubnetPoolId) -> Handled {
+    let state = ctx.app.store.state();
+    let pool = subnet_pool::visible(&state, &ctx.caller, id)?;
+    json(200, &json!({"prefixes": pool.prefixes}))
+}
+
+/// `PUT /v2.0/subnetpools/{id}/add_prefixes`
+pub async fn add_prefixes(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
+    let (id, more) = (noun::id::<SubnetPool>(&path)?, prefixes(&noun::bare(body)?)?);
+    let add = move |txn: &mut Txn<'_>, caller: &Caller, id| subnet_pool::add_prefixes(txn, caller, id, &more);
+    noun::commit::<SubnetPool, _>(&ctx, "add prefixes", id, add).await?;
+    shown(&ctx, id)
+}
+
+/// `PUT /v2.0/subnetpools/{id}/remove_prefixes`
+pub async fn remove_prefixes(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
+    let (id, less) = (noun::id::<SubnetPool>(&path)?, prefixes(&noun::bare(body)?)?);
+    let remove =
+        move |txn: &mut Txn<'_>, caller: &Caller, id| subnet_pool::remove_prefixes(txn, caller, id, &less);
+    noun::commit::<SubnetPool, _>(&ctx, "remove prefixes", id, remove).await?;
+    shown(&ctx, id)
+}

@@ -1,0 +1,137 @@
+//! Trunks.
+
+use super::{
+    fields::{bad, Fields},
+    noun::{self, Changeable, Names, Noun},
+};
+use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
+use axum::extract::Path;
+use lenticular_control::command::{
+    port,
+    trunk::{self, NewTrunk, TrunkChange},
+};
+use lenticular_model::{
+    error::{Error, Result},
+    policy::{Action, Caller},
+    trunk::{SubPort, Trunk as Record},
+    PortId, State, TrunkId, Txn,
+};
+use lenticular_wire::network as wire;
+use serde_json::{json, Map, Value};
+use std::sync::Arc;
+
+/// Trunks.
+pub struct Trunk;
+
+fn items(fields: &Fields) -> Result<Vec<Fields>> {
+    let list = fields.get::<Vec<Map<String, Value>>>("sub_ports")?.unwrap_or_default();
+    Ok(list.into_iter().map(Fields).collect())
+}
+
+fn port_of(fields: &Fields) -> Result<PortId> {
+    let missing = || bad("Failed to parse request. Required attribute 'port_id' not specified");
+    fields.id("port_id", |id| port::missing(id))?.ok_or_else(missing)
+}
+
+fn sub_ports(fields: &Fields) -> Result<Vec<SubPort>> {
+    let read = |one: Fields| {
+        one.check(&["port_id", "segmentation_type", "segmentation_id"])?;
+        let kind = one.get::<String>("segmentation_type")?;
+        if kind.as_deref().is_some_and(|kind| kind != "vlan") {
+            return Err(bad("Invalid input for segmentation_type. Reason: subports are told apart by vlan.")
+                .coded("InvalidInput"));
+        }
+        let missing = || bad("Invalid input for sub_ports. Reason: a subport has a segmentation_id.");
+        Ok(SubPort {
+            port_id: port_of(&one)?,
+            segmentation_id: one.number("segmentation_id")?.ok_or_else(missing)?,
+        })
+    };
+    items(fields)?.into_iter().map(read).collect()
+}
+
+impl Noun for Trunk {
+    type Record = Record;
+    type New = NewTrunk;
+    const NAMES: Names = Names { one: "trunk", many: "trunks", path: "trunks" };
+    const FIELDS: &'static [&'static str] =
+        &["name", "description", "project_id", "tenant_id", "admin_state_up", "port_id", "sub_ports"];
+
+    fn missing(id: &str) -> Error {
+        trunk::missing(id)
+    }
+
+    fn visible(state: &State, caller: &Caller, id: &TrunkId) -> Result<Arc<Record>> {
+        trunk::visible(state, caller, *id)
+    }
+
+    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
+        wire::trunk::view(state, caller, record)
+    }
+
+    fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewTrunk> {
+        Ok(NewTrunk {
+            project_id: fields.project(&ctx.caller, Action::TrunkWrite)?,
+            name: fields.text_or_empty("name")?,
+            description: fields.text_or_empty("description")?,
+            admin_state_up: fields.flag("admin_state_up")?.unwrap_or(true),
+            port_id: port_of(fields)?,
+            sub_ports: sub_ports(fields)?,
+        })
+    }
+
+    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewTrunk) -> Result<TrunkId> {
+        trunk::create(txn, caller, new)
+    }
+
+    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId) -> Result<()> {
+        trunk::delete(txn, caller, id)
+    }
+}
+
+impl Changeable for Trunk {
+    type Change = TrunkChange;
+    const FIXED: &'static [&'static str] = &["project_id", "tenant_id", "port_id", "sub_ports"];
+
+    fn read_change(fields: &Fields) -> Result<TrunkChange> {
+        Ok(TrunkChange {
+            name: fields.text("name")?,
+            description: fields.text("description")?,
+            admin_state_up: fields.flag("admin_state_up")?,
+        })
+    }
+
+    fn update(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, change: TrunkChange) -> Result<()> {
+        trunk::update(txn, caller, id, change)
+    }
+}
+
+/// Actions answer with the trunk by itself, under no name.
+fn answer(ctx: &Ctx, id: TrunkId) -> Handled {
+    let state = ctx.app.store.state();
+    let trunk = trunk::visible(&state, &ctx.caller, id)?;
+    json(200, &wire::trunk::view(&state, &ctx.caller, &trunk))
+}
+
+/// `PUT /v2.0/trunks/{id}/add_subports`
+pub async fn add(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
+    let (id, more) = (noun::id::<Trunk>(&path)?, sub_ports(&noun::bare(body)?)?);
+    let add = move |txn: &mut Txn<'_>, caller: &Caller, id| trunk::add_subports(txn, caller, id, &more);
+    noun::commit::<Trunk, _>(&ctx, "add subports", id, add).await?;
+    answer(&ctx, id)
+}
+
+/// `PUT /v2.0/trunks/{id}/remove_subports`
+pub async fn remove(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
+    let id = noun::id::<Trunk>(&path)?;
+    let less: Vec<PortId> = items(&noun::bare(body)?)?.iter().map(port_of).collect::<Result<_>>()?;
+    let remove = move |txn: &mut Txn<'_>, caller: &Caller, id| trunk::remove_subports(txn, caller, id, &less);
+    noun::commit::<Trunk, _>(&ctx, "remove subports", id, remove).await?;
+    answer(&ctx, id)
+}
+
+/// `GET /v2.0/trunks/{id}/get_subports`
+pub async fn sub_ports_of(ctx: Ctx, Path(path): Path<String>) -> Handled {
+    let trunk = trunk::visible(&ctx.state, &ctx.caller, noun::id::<Trunk>(&path)?)?;
+    json(200, &json!({"sub_ports": wire::trunk::sub_ports(&trunk)}))
+}

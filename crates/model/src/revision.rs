@@ -1,0 +1,46 @@
+//! Revision numbers: what grows with every change of a record, so that a client can say which version it has seen.
+
+use crate::{
+    address_group::AddressGroup, address_scope::AddressScope, floating_ip::FloatingIp, network::Network,
+    port::Port, port_forwarding::PortForwarding, qos_policy::QosPolicy, rbac_policy::RbacPolicy,
+    router::Router, security_group::SecurityGroup, security_group::SecurityGroupRule, subnet::Subnet,
+    subnet_pool::SubnetPool, trunk::Trunk, Record,
+};
+
+/// A record of Neutron's.
+pub trait Revised: Record {
+    /// Its revision number; `None` for a kind that has none.
+    fn revision(&self) -> Option<u64>;
+}
+
+macro_rules! revised {
+    ($($record:ty),*) => {
+        $(impl Revised for $record {
+            fn revision(&self) -> Option<u64> {
+                Some(self.revision)
+            }
+        })*
+    };
+}
+
+revised!(
+    Network,
+    Subnet,
+    Port,
+    SecurityGroup,
+    SecurityGroupRule,
+    Router,
+    FloatingIp,
+    PortForwarding,
+    SubnetPool,
+    AddressScope,
+    AddressGroup,
+    QosPolicy,
+    Trunk
+);
+
+impl Revised for RbacPolicy {
+    fn revision(&self) -> Option<u64> {
+        None
+    }
+}

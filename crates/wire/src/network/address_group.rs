@@ -1,0 +1,19 @@
+//! An address group as Neutron shows it.
+
+use super::{shared, stamp};
+use lenticular_model::{address_group::AddressGroup, policy::Caller, rbac_policy::RbacObject, State};
+use serde_json::{json, Value};
+
+/// An address group.
+pub fn view(state: &State, caller: &Caller, group: &AddressGroup) -> Value {
+    let mut view = json!({
+        "id": group.id,
+        "name": group.name,
+        "tenant_id": group.project_id,
+        "project_id": group.project_id,
+        "addresses": group.addresses,
+        "shared": shared(state, caller, RbacObject::AddressGroup(group.id)),
+    });
+    stamp(&mut view, group.created_at, group.updated_at, group.revision, &group.description);
+    view
+}

@@ -1,0 +1,18 @@
+//! An address scope as Neutron shows it.
+
+use super::shared;
+use lenticular_model::{address_scope::AddressScope, policy::Caller, rbac_policy::RbacObject, State};
+use serde_json::{json, Value};
+
+/// An address scope.
+pub fn view(state: &State, caller: &Caller, scope: &AddressScope) -> Value {
+    json!({
+        "id": scope.id,
+        "name": scope.name,
+        "tenant_id": scope.project_id,
+        "project_id": scope.project_id,
+        "ip_version": scope.ip_version,
+        "shared": scope.shared || shared(state, caller, RbacObject::AddressScope(scope.id)),
+        "revision_number": scope.revision,
+    })
+}

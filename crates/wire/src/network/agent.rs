@@ -1,0 +1,31 @@
+//! A host's network agent as Neutron shows it.
+
+use lenticular_model::{host::Host, State, Timestamp};
+use serde_json::{json, Value};
+
+/// A time as agents' are written: without a zone, and with a blank between day and hour.
+fn plain(time: Timestamp) -> String {
+    time.iso().replace('T', " ").trim_end_matches('Z').to_owned()
+}
+
+/// The agent of a host: what plugs its ports.
+pub fn view(state: &State, host: &Host) -> Value {
+    let heard = state.contacts.get(&host.id).map(|c| c.at);
+    let seen = heard.or(host.updated_at).unwrap_or(host.created_at);
+    json!({
+        "id": host.id,
+        "agent_type": "OVN Controller agent",
+        "binary": "ovn-controller",
+        "topic": "n/a",
+        "host": host.name,
+        "availability_zone": host.zone,
+        "alive": host.is_up(),
+        "admin_state_up": host.is_enabled(),
+        "description": "",
+        "configurations": {},
+        "resources_synced": null,
+        "created_at": plain(host.created_at),
+        "started_at": plain(host.created_at),
+        "heartbeat_timestamp": plain(seen),
+    })
+}

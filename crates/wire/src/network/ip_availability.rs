@@ -1,0 +1,54 @@
+//! How many addresses of a network there are and how many are given out, as Neutron shows it.
+
+use lenticular_model::{
+    network::Network,
+    subnet::{Pool, Subnet},
+    State, SubnetId,
+};
+use serde_json::{json, Value};
+
+/// A number that may be larger than 64 bits hold: then its magnitude has to do.
+fn number(value: u128) -> Value {
+    match u64::try_from(value) {
+        Ok(small) => json!(small),
+        Err(_) => json!(value as f64),
+    }
+}
+
+fn total(subnet: &Subnet) -> u128 {
+    subnet.pools.iter().map(Pool::size).fold(0, u128::saturating_add)
+}
+
+fn used(state: &State, subnet: &Subnet) -> u128 {
+    let (low, high) = (subnet.cidr.network(), subnet.cidr.broadcast());
+    state.index.addresses_between(subnet.id, low, high).count() as u128
+}
+
+/// A network's addresses.
+pub fn view(state: &State, network: &Network) -> Value {
+    let range = state.index.network_subnets.range((network.id, SubnetId::default())..);
+    let subnets = range.take_while(|(n, _)| *n == network.id).filter_map(|(_, id)| state.subnets.get(id));
+    let (mut all, mut taken, mut lines) = (0_u128, 0_u128, Vec::new());
+    for subnet in subnets {
+        let (total, used) = (total(subnet), used(state, subnet));
+        all = all.saturating_add(total);
+        taken = taken.saturating_add(used);
+        lines.push(json!({
+            "subnet_id": subnet.id,
+            "subnet_name": subnet.name,
+            "cidr": subnet.cidr,
+            "ip_version": if subnet.cidr.addr().is_ipv4() { 4 } else { 6 },
+            "total_ips": number(total),
+            "used_ips": number(used),
+        }));
+    }
+    json!({
+        "network_id": network.id,
+        "network_name": network.name,
+        "tenant_id": network.project_id,
+        "project_id": network.project_id,
+        "subnet_ip_availability": lines,
+        "total_ips": number(all),
+        "used_ips": number(taken),
+    })
+}

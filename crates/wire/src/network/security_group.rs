@@ -1,0 +1,59 @@
+//! Security groups and their rules as Neutron shows them.
+
+use super::{shared, stamp};
+use lenticular_model::{
+    policy::Caller,
+    rbac_policy::RbacObject,
+    security_group::{Remote, SecurityGroup, SecurityGroupRule},
+    SecurityGroupRuleId, State,
+};
+use serde_json::{json, Value};
+
+/// A rule.
+pub fn rule(state: &State, _: &Caller, rule: &SecurityGroupRule) -> Value {
+    let (prefix, group, addresses) = match &rule.remote {
+        Remote::Any => (None, None, None),
+        Remote::Range(range) => (Some(range), None, None),
+        Remote::Group(id) => (None, Some(id), None),
+        Remote::AddressGroup(id) => (None, None, Some(id)),
+    };
+    let default = state.security_groups.get(&rule.security_group_id).is_some_and(|g| g.name == "default");
+    let mut view = json!({
+        "id": rule.id,
+        "security_group_id": rule.security_group_id,
+        "tenant_id": rule.project_id,
+        "project_id": rule.project_id,
+        "direction": rule.direction,
+        "ethertype": if rule.ip_version == 4 { "IPv4" } else { "IPv6" },
+        "protocol": rule.protocol,
+        "port_range_min": rule.port_range_min,
+        "port_range_max": rule.port_range_max,
+        "remote_ip_prefix": prefix,
+        "normalized_cidr": prefix,
+        "remote_group_id": group,
+        "remote_address_group_id": addresses,
+        "belongs_to_default_sg": default,
+    });
+    stamp(&mut view, rule.created_at, rule.updated_at, rule.revision, &rule.description);
+    view
+}
+
+/// A security group with its rules.
+pub fn view(state: &State, caller: &Caller, group: &SecurityGroup) -> Value {
+    let from = (group.id, SecurityGroupRuleId(Default::default()));
+    let rules = state.index.group_rules.range(from..).take_while(|(g, _)| *g == group.id);
+    let rules = rules.filter_map(|(_, id)| state.security_group_rules.get(id));
+    let rules: Vec<Value> = rules.map(|r| rule(state, caller, r)).collect();
+    let mut view = json!({
+        "id": group.id,
+        "name": group.name,
+        "tenant_id": group.project_id,
+        "project_id": group.project_id,
+        "stateful": group.stateful,
+        "shared": shared(state, caller, RbacObject::SecurityGroup(group.id)),
+        "security_group_rules": rules,
+        "tags": group.tags,
+    });
+    stamp(&mut view, group.created_at, group.updated_at, group.revision, &group.description);
+    view
+}
