@@ -3,6 +3,7 @@
     .venv/bin/python benches/moves.py
 """
 
+import json
 import pathlib
 import statistics
 import subprocess
@@ -118,8 +119,7 @@ def link_rate(lab):
     names = lab.described()["namespaces"]
     receive = ("import socket,sys\ns=socket.create_server(('0.0.0.0',9999));print('up',flush=True);c,_=s.accept()\n"
                "n=0\nwhile d:=c.recv(1<<20): n+=len(d)\nprint(n)")
-    address = next(h["host_ip"] for h in lab.get("/compute/v2.1/os-hypervisors/detail")["hypervisors"]
-                   if h["hypervisor_hostname"] == "host-1")
+    address = json.loads(lab.lenticular("host", "show", "host-1", "--json"))["peer_address"].rsplit(":", 1)[0]
     send = ("import socket,time\nc=socket.create_connection(('%s',9999));b=bytes(1<<20);t=time.monotonic()\n"
             "for _ in range(512): c.sendall(b)\nc.shutdown(1);print(time.monotonic()-t)" % address)
     server = subprocess.Popen(["ip", "netns", "exec", names[0], "python3", "-c", receive], stdout=subprocess.PIPE, text=True)

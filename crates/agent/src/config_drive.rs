@@ -147,6 +147,7 @@ mod tests {
             }],
         };
         guest.ports = vec![PortSpec {
+            slot: 0,
             port_id: PortId::from_random([1; 16]),
             network_id: NetworkId::from_random([2; 16]),
             mac: "fa:16:3e:00:00:01".parse().unwrap(),

@@ -44,6 +44,7 @@ impl World {
             Step::HandOver { .. } => self.rng.range(1, 50),
             Step::Adopt(..) | Step::Revive(_) => self.rng.range(5, 300),
             Step::Upload(..) => self.rng.range(500, 20_000),
+            Step::Plug(_) => self.rng.range(5, 3_000),
             Step::Shutdown => SHUTDOWN_DEADLINE_MS,
         };
         if self.chance(Fault::SlowStep, 50) {
@@ -355,6 +356,7 @@ fn failure(step: &Step) -> Failure {
         Step::Resume => "the process does not answer",
         Step::HandOver { .. } => "the other host does not answer",
         Step::Upload(..) => "the disk cannot be read",
+        Step::Plug(_) => "the guest does not let go",
         Step::Adopt(..) | Step::Revive(_) => "the note of the disk cannot be written",
     };
     Failure::new("It could not be done on this host. Try again.", details)

@@ -281,6 +281,9 @@ pub struct Base {
 pub struct PortSpec {
     /// The port.
     pub port_id: PortId,
+    /// Its place in the guest, which stays its own while others come and go.
+    #[serde(default)]
+    pub slot: u32,
     /// Its network.
     pub network_id: NetworkId,
     /// Its Ethernet address.
@@ -471,6 +474,7 @@ fn port(state: &State, id: PortId) -> Option<PortSpec> {
     });
     Some(PortSpec {
         port_id: id,
+        slot: port.server_index,
         network_id: port.network_id,
         mac: port.mac,
         mtu: state.networks.get(&port.network_id).map_or(1500, |n| n.mtu),

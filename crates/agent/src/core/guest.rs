@@ -7,8 +7,9 @@ use super::{
 use lenticular_model::{
     migration::Manner,
     observation::{Observation, Sight, StopReason, Unsaved},
+    port::Mac,
     server::BootStyle,
-    ServerId,
+    PortId, ServerId,
 };
 use lenticular_wire::agent::{Assignment, Order, Own};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,18 @@ pub(super) enum Life {
     Failed(Failure),
     /// Removed as ordered.
     Gone,
+}
+
+/// A network interface of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Nic {
+    port_id: PortId,
+    slot: u32,
+    mac: Mac,
+}
+
+fn nics(of: &Assignment) -> Vec<Nic> {
+    of.guest.ports.iter().map(|p| Nic { port_id: p.port_id, slot: p.slot, mac: p.mac }).collect()
 }
 
 /// An attempt to send the disk to the image store that is over.
@@ -64,6 +77,9 @@ pub(super) struct Guest {
     /// It has come here, and what came is yet to be taken for its own.
     #[serde(default)]
     pub(super) adopting: Option<Manner>,
+    /// The interfaces that its process has.
+    #[serde(default)]
+    nics: Vec<Nic>,
     /// What came of sending its disk to the image store.
     #[serde(default)]
     pub(super) uploaded: Option<Uploaded>,
@@ -92,6 +108,7 @@ impl Guest {
             outbound: None,
             inbound: None,
             adopting: None,
+            nics: Vec::new(),
             uploaded: None,
             stuck: false,
             acknowledged: None,
@@ -248,7 +265,8 @@ impl Guest {
             return true;
         }
         // Most steps under way say themselves how it ended.
-        let says = self.doing.as_ref().is_some_and(|step| !matches!(step, Step::Send(..) | Step::Resume));
+        let silent = |step: &Step| matches!(step, Step::Send(..) | Step::Resume | Step::Plug(_));
+        let says = self.doing.as_ref().is_some_and(|step| !silent(step));
         if !self.runs() || boot != self.boot_done {
             return false;
         }
@@ -278,6 +296,7 @@ impl Guest {
             }
             (Step::Start(of), _) => {
                 self.boot_done = of.boot;
+                self.nics = nics(of);
                 self.life = Life::Running { ssh_forward: ssh };
             }
             (Step::Upload(_, upload), outcome) => {
@@ -289,8 +308,9 @@ impl Guest {
             }
             (Step::Receive(_), outcome) => self.received(outcome),
             (Step::Send(..), outcome) => self.sent(outcome),
-            (Step::Adopt(..), Outcome::Started { ssh_forward }) => {
+            (Step::Adopt(of, _), Outcome::Started { ssh_forward }) => {
                 self.adopting = None;
+                self.nics = nics(of);
                 self.life = Life::Running { ssh_forward };
             }
             (Step::Adopt(_, manner), Outcome::Done) => {
@@ -305,6 +325,7 @@ impl Guest {
                 self.life = Life::Stopped { why: StopReason::Ordered };
             }
             (_, Outcome::Failed(_)) => self.stuck = true,
+            (Step::Plug(of), _) => self.nics = nics(of),
             (Step::Revive(of), _) => {
                 self.generation = of.generation;
                 self.boot_done = of.boot;
@@ -409,10 +430,12 @@ impl Guest {
         match (own.run, self.runs()) {
             (_, true) if of.generation > self.generation => Some(Step::Kill),
             (false, true) => Some(Step::Shutdown),
-            (true, true) => due.then_some(match own.boot_style {
-                BootStyle::Soft => Step::Shutdown,
-                BootStyle::Hard => Step::Kill,
-            }),
+            (true, true) => due
+                .then_some(match own.boot_style {
+                    BootStyle::Soft => Step::Shutdown,
+                    BootStyle::Hard => Step::Kill,
+                })
+                .or_else(|| self.next_plug(own)),
             (_, false) => match self.disk {
                 Disk::NotMade if due => Some(Step::Prepare(of.clone())),
                 Disk::Made if due && own.run => Some(Step::Start(of.clone())),
@@ -420,6 +443,12 @@ impl Guest {
                 Disk::NotMade | Disk::Made | Disk::Lost => None,
             },
         }
+    }
+
+    /// The interfaces of a running guest follow its order.
+    pub(super) fn next_plug(&self, own: &Own) -> Option<Step> {
+        let differ = self.runs() && self.nics != nics(&own.assignment);
+        differ.then(|| Step::Plug(own.assignment.clone()))
     }
 
     fn next_upload(&self, own: &Own) -> Option<Step> {
@@ -460,7 +489,13 @@ impl Guest {
                 out.is_none_or(|out| out.withdraw || out.generation != sent.generation)
             }
             Some(
-                Step::Start(_) | Step::Kill | Step::Remove | Step::Resume | Step::Adopt(..) | Step::Revive(_),
+                Step::Start(_)
+                | Step::Plug(_)
+                | Step::Kill
+                | Step::Remove
+                | Step::Resume
+                | Step::Adopt(..)
+                | Step::Revive(_),
             )
             | None => false,
         }

@@ -12,6 +12,8 @@ pub enum Step {
     Prepare(Arc<Assignment>),
     /// Start the guest on its disk.
     Start(Arc<Assignment>),
+    /// Give the running guest the network interfaces that it is to have, and take the others away.
+    Plug(Arc<Assignment>),
     /// Ask the guest to shut down; end its process if it does not within the deadline, or when cut short.
     Shutdown,
     /// End the guest's process.
@@ -50,6 +52,7 @@ impl Step {
         match self {
             Self::Prepare(_) => "preparing the disk",
             Self::Start(_) => "starting",
+            Self::Plug(_) => "changing the interfaces",
             Self::Shutdown => "shutting down",
             Self::Kill => "ending the process",
             Self::Remove => "removing",

@@ -18,6 +18,7 @@ use crate::{
 use lenticular_model::{
     host::{Hypervisor as Described, Wiring},
     migration::Manner,
+    port::Mac,
     ServerId,
 };
 use lenticular_wire::agent::{Assignment, Base, GuestSpec, MoveProgress, Outgoing, Peer, Receive};
@@ -44,12 +45,25 @@ pub struct Exit {
 }
 
 /// What a network driver gives a hypervisor.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct NetPlan {
-    /// The hypervisor's arguments for the guest's ports.
-    pub args: Vec<String>,
+    /// The guest's interfaces.
+    pub nics: Vec<Nic>,
     /// True if one of them forwards a port of the host to the guest's ssh.
     pub forwards_ssh: bool,
+}
+
+/// One network interface of a guest, in QEMU's own words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Nic {
+    /// Its place in the guest.
+    pub slot: u32,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// The largest packet that its network takes, in bytes.
+    pub mtu: u32,
+    /// What it is joined to: a `Netdev` of QEMU's, but for its `id`.
+    pub netdev: serde_json::Value,
 }
 
 /// Runs guests.
@@ -68,6 +82,9 @@ pub trait Hypervisor: Send + Sync {
         disk: PathBuf,
         net: NetPlan,
     ) -> Work<'a, Option<String>>;
+
+    /// Gives a running guest these interfaces, and takes those away that are not among them. May be called again.
+    fn set_nics(&self, server: ServerId, net: NetPlan) -> Work<'_, ()>;
 
     /// Asks the guest to shut down, and ends its process when it has, when the deadline has passed, or when `cut`
     /// turns true. No process is left when it returns; that there was none is no error.
@@ -142,7 +159,9 @@ pub trait Network: Send + Sync {
         let _ = (server, guest);
     }
 
-    /// Makes what the ports need on the host, and says how the hypervisor joins them. Called before each start.
+    /// Makes what the ports need on the host, and says how the hypervisor joins them; what is there of other ports of the
+    /// guest goes, unless its process has them still. Called before each start, and before and after a running guest's
+    /// interfaces are changed.
     fn plug<'a>(&'a self, server: ServerId, guest: &'a GuestSpec) -> Work<'a, NetPlan>;
 
     /// Removes it. Called after the process has ended; that there was nothing is no error.

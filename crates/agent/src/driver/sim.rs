@@ -154,6 +154,10 @@ impl Hypervisor for SimHost {
         })
     }
 
+    fn set_nics(&self, _server: ServerId, _net: NetPlan) -> Work<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn shutdown(&self, server: ServerId, mut cut: watch::Receiver<bool>) -> Work<'_, ()> {
         Box::pin(async move {
             let result = tokio::select! {

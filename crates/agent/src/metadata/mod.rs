@@ -116,6 +116,7 @@ mod tests {
         let server = crate::testing::server(1);
         let mut guest = crate::testing::assignment(1).guest;
         guest.ports = vec![PortSpec {
+            slot: 0,
             port_id: PortId::from_random([1; 16]),
             network_id: network,
             mac: "fa:16:3e:00:00:01".parse().unwrap(),

@@ -101,6 +101,7 @@ async fn carry_out(
         Step::Start(assignment) => {
             start(drivers, assignment).await.map(|ssh_forward| Outcome::Started { ssh_forward })
         }
+        Step::Plug(assignment) => plug(drivers, &assignment).await.map(|()| Outcome::Done),
         Step::Shutdown => match drivers.hypervisor.shutdown(id, cut).await {
             Ok(()) => drivers.network.unplug(id).await.map(|()| Outcome::Done),
             Err(failure) => Err(failure),
@@ -169,6 +170,13 @@ async fn start(drivers: &Drivers, assignment: Arc<Assignment>) -> Result<Option<
     drivers.disks.grow(&assignment).await?;
     let disk = drivers.disks.path(assignment.server_id);
     drivers.hypervisor.start(&assignment, disk, net).await
+}
+
+async fn plug(drivers: &Drivers, assignment: &Assignment) -> Result<(), Failure> {
+    let net = drivers.network.plug(assignment.server_id, &assignment.guest).await?;
+    drivers.hypervisor.set_nics(assignment.server_id, net).await?;
+    // What the guest has let go of goes from the host, too.
+    drivers.network.plug(assignment.server_id, &assignment.guest).await.map(drop)
 }
 
 async fn remove(drivers: &Drivers, id: ServerId) -> Result<(), Failure> {

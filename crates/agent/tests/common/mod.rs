@@ -149,13 +149,22 @@ impl Cloud {
 
     /// Waits until the console has the line.
     pub async fn console_shows(&self, id: ServerId, line: &str) -> String {
+        self.console_until(id, line, |text| text.lines().any(|l| l == line)).await
+    }
+
+    /// Waits until the console has the words somewhere: behind the prompt of a login, perhaps.
+    pub async fn console_has(&self, id: ServerId, words: &str) -> String {
+        self.console_until(id, words, |text| text.contains(words)).await
+    }
+
+    async fn console_until(&self, id: ServerId, what: &str, there: impl Fn(&str) -> bool) -> String {
         let until = Instant::now() + Duration::from_secs(180);
         loop {
             let text = self.console(id, None).await.expect("a console");
-            if text.lines().any(|l| l == line) {
+            if there(&text) {
                 return text;
             }
-            assert!(Instant::now() < until, "the console never showed '{line}':\n{text}");
+            assert!(Instant::now() < until, "the console never showed '{what}':\n{text}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

@@ -7,7 +7,7 @@ mod switch;
 
 pub use config::{OvnConfig, Physical};
 
-use super::{file_failure, NetPlan, Network, Work};
+use super::{file_failure, NetPlan, Network, Nic, Work};
 use crate::{
     core::Failure,
     files,
@@ -16,6 +16,7 @@ use crate::{
 use lenticular_model::{host::Wiring, PortId, ServerId};
 use lenticular_wire::agent::{GuestSpec, PortSpec};
 use place::Places;
+use serde_json::json;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -120,14 +121,14 @@ impl OvnNetwork {
         let mut plan = NetPlan::default();
         let mut words: Vec<String> = Vec::new();
         let wanted: Vec<String> = guest.ports.iter().map(|port| tap_name(port.port_id)).collect();
-        for (n, (port, tap)) in guest.ports.iter().zip(&wanted).enumerate() {
+        for (port, tap) in guest.ports.iter().zip(&wanted) {
             if !has_device(tap) {
                 ip(&format!("tuntap add dev {tap} mode tap")).await?;
             }
             ip(&format!("link set {tap} mtu {}", port.mtu)).await?;
             self.switch.take_device(tap).await?;
             words.extend(plug_words(server, port, tap));
-            plan.args.extend(qemu_args(n, port, tap));
+            plan.nics.push(nic(port, tap));
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         if !words.is_empty() {
@@ -145,7 +146,8 @@ impl OvnNetwork {
     async fn remove_taps(&self, names: &[String]) -> Result<(), Failure> {
         self.remove_ports(names).await?;
         for name in names.iter().filter(|name| has_device(name)) {
-            ip(&format!("tuntap delete dev {name} mode tap")).await?;
+            // Not by `tuntap`, which cannot touch what a process still holds.
+            ip(&format!("link delete dev {name}")).await?;
         }
         Ok(())
     }
@@ -181,12 +183,11 @@ fn plug_words(server: ServerId, port: &PortSpec, tap: &str) -> Vec<String> {
     words
 }
 
-fn qemu_args(n: usize, port: &PortSpec, tap: &str) -> Vec<String> {
+fn nic(port: &PortSpec, tap: &str) -> Nic {
     // The switch's process knows nothing of the header by which a guest leaves checksums to its host.
-    let netdev = format!("tap,id=net{n},ifname={tap},script=no,downscript=no,vnet_hdr=off");
-    let device =
-        format!("virtio-net-pci,id=nic{n},netdev=net{n},mac={},romfile=,host_mtu={}", port.mac, port.mtu);
-    vec!["-netdev".to_owned(), netdev, "-device".to_owned(), device]
+    let netdev =
+        json!({ "type": "tap", "ifname": tap, "script": "no", "downscript": "no", "vnet_hdr": false });
+    Nic { slot: port.slot, mac: port.mac, mtu: port.mtu, netdev }
 }
 
 impl Network for OvnNetwork {
@@ -258,6 +259,7 @@ mod tests {
     fn a_port_becomes_a_tap_under_its_id() {
         let port = PortSpec {
             port_id: PortId::from_random([1; 16]),
+            slot: 0,
             network_id: NetworkId::from_random([2; 16]),
             mac: "fa:16:3e:00:00:01".parse().unwrap(),
             mtu: 1442,
@@ -266,8 +268,7 @@ mod tests {
         let tap = tap_name(port.port_id);
         assert!(tap.len() <= 15, "{tap}");
         let server = crate::testing::server(1);
-        let text =
-            format!("{}\n{}", plug_words(server, &port, &tap).join(" "), qemu_args(0, &port, &tap).join(" "));
+        let text = format!("{}\n{}", plug_words(server, &port, &tap).join(" "), nic(&port, &tap).netdev);
         insta::assert_snapshot!(text);
     }
 }
