@@ -108,14 +108,15 @@ fn snat(state: &State, id: RouterId, outer: IpAddr) -> Vec<Row> {
 /// The hosts that may be its gateway, each router's in an order of its own, so that the load is spread and most routers
 /// stay where they are when hosts come and go.
 fn gateways(state: &State, router: &Router, port: &Port) -> Vec<Row> {
-    let Some(physical) = state.networks.get(&port.network_id).and_then(|network| network.physical()) else {
-        return Vec::new();
+    let Some(network) = state.networks.get(&port.network_id) else { return Vec::new() };
+    // An external network that is on no wire is led to from anywhere.
+    let reaches = |host: &Host| match network.physical() {
+        Some((physical, _)) => host.hypervisor.wiring.reaches(physical),
+        None => host.hypervisor.wiring.is_ovn(),
     };
     let hints = &router.availability_zone_hints;
     let fits = |host: &&Arc<Host>| {
-        host.hypervisor.wiring.reaches(physical.0)
-            && host.fence.is_none()
-            && (hints.is_empty() || hints.contains(&host.zone))
+        reaches(host) && host.fence.is_none() && (hints.is_empty() || hints.contains(&host.zone))
     };
     let mut hosts: Vec<(u64, &str)> = state
         .hosts
@@ -166,9 +167,7 @@ pub(super) fn leg(state: &State, port: &Port) -> Vec<Row> {
     if is_gateway {
         if let Some(network) = state.networks.get(&port.network_id) {
             row = row.with("options", Datum::map([("gateway_mtu", network.mtu.to_string())]));
-            if network.physical().is_some() {
-                row = row.with_ref("ha_chassis_group", gateways_row(router.id));
-            }
+            row = row.with_ref("ha_chassis_group", gateways_row(router.id));
         }
         // The gateway's host tells the neighbourhood that it has the router's addresses now.
         more.insert("nat-addresses".to_owned(), "router".to_owned());

@@ -223,13 +223,31 @@ impl Network for OvnNetwork {
     }
 }
 
-/// Ends the daemons of a host's switch, whose agent has ended; says how many there were.
+/// Ends the daemons of a host's switch, whose agent and guests have ended, and removes what they leave on this machine;
+/// says how many there were.
 ///
 /// # Errors
 /// One of them does not end.
 pub async fn end_switch(state_dir: &Path) -> std::io::Result<usize> {
+    let dir = dir(state_dir);
+    if !dir.exists() {
+        return Ok(0);
+    }
     // The controller first: it tells the others that the host is gone.
-    crate::daemon::end_all(&dir(state_dir), &["ovn-controller", "ovs-vswitchd"]).await
+    let ended = crate::daemon::end_all(&dir, &["ovn-controller", "ovs-vswitchd"]).await?;
+    // Taps of guests that did not come to be unplugged. Those of a host of a lab went with its namespace.
+    for note in std::fs::read_dir(state_dir.join("network")).into_iter().flatten().flatten() {
+        let guest = std::fs::read(note.path())
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<GuestSpec>(&bytes).ok());
+        let taps = guest.into_iter().flat_map(|guest| guest.ports).map(|port| tap_name(port.port_id));
+        for tap in taps.filter(|tap| has_device(tap)) {
+            if let Err(failure) = ip(&format!("tuntap delete dev {tap} mode tap")).await {
+                tracing::warn!(tap, %failure, "a guest's tap is left behind");
+            }
+        }
+    }
+    Ok(ended)
 }
 
 #[cfg(test)]

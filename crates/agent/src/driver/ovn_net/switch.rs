@@ -48,7 +48,7 @@ pub(super) struct Switch {
     /// How often the switch's process was started by this agent.
     pub(super) starts: watch::Receiver<u64>,
     /// Ended with the driver; the daemons go on.
-    _keepers: JoinSet<()>,
+    keepers: JoinSet<()>,
 }
 
 /// What went wrong with the host's network, in words for both readers.
@@ -95,12 +95,15 @@ impl Switch {
         let _ = run("modprobe", &["openvswitch"]).await;
         let in_kernel = Path::new("/sys/module/openvswitch").exists();
         let (sender, starts) = watch::channel(0);
-        let mut keepers = JoinSet::new();
-        for daemon in daemons(&dir) {
-            let counted = if daemon.name == "ovs-vswitchd" { sender.clone() } else { watch::channel(0).0 };
-            keepers.spawn(daemon.keep(counted));
-        }
-        Ok(Self { dir, config, host_name: host_name.to_owned(), in_kernel, starts, _keepers: keepers })
+        let mut switch =
+            Self { dir, config, host_name: host_name.to_owned(), in_kernel, starts, keepers: JoinSet::new() };
+        let [database, process, controller] = daemons(&switch.dir);
+        switch.keepers.spawn(database.keep(watch::channel(0).0));
+        // OVN's controller does not bear a database that says nothing.
+        switch.set_identity().await?;
+        switch.keepers.spawn(process.keep(sender));
+        switch.keepers.spawn(controller.keep(watch::channel(0).0));
+        Ok(switch)
     }
 
     /// Tells OVN's controller what this host is, and makes the bridges. May be repeated, and must be whenever the
@@ -207,7 +210,8 @@ fn bridge_of(physical: &str) -> String {
     format!("br-{name}")
 }
 
-fn daemons(dir: &Path) -> Vec<Daemon> {
+/// The database, the switch's process, and OVN's controller.
+fn daemons(dir: &Path) -> [Daemon; 3] {
     let file = |name: &str| dir.join(name).display().to_string();
     let socket = file("db.sock");
     let daemon = |name: &'static str, args: Vec<String>| {
@@ -217,7 +221,7 @@ fn daemons(dir: &Path) -> Vec<Daemon> {
         Daemon { name, program: name, args: all, dir: dir.to_owned(), dir_variables: DIR_VARIABLES }
     };
     let ovsdb = vec![file("conf.db"), format!("--remote=punix:{socket}"), "--no-chdir".to_owned()];
-    vec![
+    [
         daemon("ovsdb-server", ovsdb),
         daemon("ovs-vswitchd", vec![format!("unix:{socket}"), "--no-chdir".to_owned()]),
         daemon("ovn-controller", vec![format!("unix:{socket}"), "--no-chdir".to_owned()]),
