@@ -199,6 +199,7 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         base_format: parts.image.disk_format.as_deref().unwrap_or("raw").into(),
         base_image: None,
         shelf: None,
+        interfaces: 0,
         key: parts.key.clone(),
         metadata: new.metadata.clone(),
         tags: new.tags.clone(),
