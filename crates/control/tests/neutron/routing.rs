@@ -417,3 +417,26 @@ fn overlapping_ranges_and_strange_next_hops_are_refused() {
     assert_eq!(refused.code, "InvalidRoutes");
     world.check();
 }
+
+#[test]
+fn the_clouds_own_ports_are_changed_by_way_of_what_they_belong_to() {
+    let mut world = furnished();
+    let (router, _, port) = reachable(&mut world);
+    let external = world.networks(true)[0];
+    let new = new_floating(&member(), external, Some(Target { port_id: port, fixed_ip: None }));
+    let floating = world.run(|txn| floating_ip::create(txn, &member(), new)).unwrap();
+    let gateway = world.state.routers[&router].gateway.unwrap().port_id;
+    let leg = router::interfaces(&world.state, router).next().unwrap().id;
+    let moved = PortChange { fixed_ips: Some(Vec::new()), ..Default::default() };
+    let filtered = PortChange { port_security_enabled: Some(true), ..Default::default() };
+    let own = world.state.floating_ips[&floating].port_id;
+    for (id, change) in
+        [(own, moved.clone()), (gateway, moved.clone()), (gateway, filtered.clone()), (leg, filtered)]
+    {
+        let refused = world.run(|txn| port::update(txn, &admin(), id, change)).unwrap_err();
+        assert_eq!(refused.code, "ServicePortInUse");
+    }
+    let refused = world.run(|txn| port::update(txn, &admin(), leg, moved)).unwrap_err();
+    assert_eq!(refused.code, "BadRequest", "a leg without an address leads nowhere");
+    world.check();
+}
