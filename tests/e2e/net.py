@@ -61,9 +61,14 @@ class Tenant:
         roles = {r["name"]: r["id"] for r in lab.get("/identity/v3/roles")["roles"]}
         self.project = lab.post("/identity/v3/projects", {"project": {"name": name}})["project"]["id"]
         user = lab.post("/identity/v3/users", {"user": {"name": name, "password": "s3cret"}})["user"]["id"]
-        lab.request("PUT", f"/identity/v3/projects/{self.project}/users/{user}/roles/{roles['member']}")
+        admin = lab.get("/identity/v3/users?name=admin")["users"][0]["id"]
+        for who, role in ((user, "member"), (admin, "admin")):
+            lab.request("PUT", f"/identity/v3/projects/{self.project}/users/{who}/roles/{roles[role]}")
         self.token = lab.login(name, "s3cret", name)
-        self.post("/compute/v2.1/os-keypairs", {"keypair": {"name": "key", "public_key": lab.key[1]}})
+        keypair = {"keypair": {"name": "key", "public_key": lab.key[1]}}
+        self.post("/compute/v2.1/os-keypairs", keypair)
+        # The administrator's, who starts servers on hosts that tests name; made by the first tenant.
+        self.lab.post("/compute/v2.1/os-keypairs", keypair, ok=(200, 201, 409))
         self.network = self.make("networks", "network", name=name)["id"]
         self.subnet = self.make("subnets", "subnet", network_id=self.network, cidr=cidr, ip_version=4)["id"]
         if router:
@@ -141,7 +146,7 @@ class Guest:
 
     def connects(self, address, port):
         """`open`, `refused` or `silent`."""
-        done = self.ssh(f"timeout 3 nc {address} {port} </dev/null 2>&1; echo status=$?", ok=False)
+        done = self.ssh(f"timeout 3 nc {address} {port} </dev/null 2>&1 >/dev/null; echo status=$?", ok=False)
         if "refused" in done.stdout:
             return "refused"
         return "open" if "status=0" in done.stdout else "silent"

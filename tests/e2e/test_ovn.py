@@ -192,7 +192,6 @@ DAEMONS = ["ovn-northd", "ovsdb-nb", "ovsdb-sb", "host-1/ovn-controller", "host-
 def test_the_network_outlives_each_daemon(lab, red):
     print("\n killed                   | longest silence of a ping each 50 ms")
     for name in [*DAEMONS, "host-1", "control-plane"]:
-        red.two_before = None
         red.one.ssh(f"(ping -i 0.05 -c 160 -W 1 {red.two.address} >/tmp/outlive 2>&1 &)")
         if name in ("host-1", "control-plane"):
             lab.kill(name)
