@@ -20,6 +20,8 @@ pub struct Cloud {
     process: Child,
     folder: TempDir,
     address: SocketAddr,
+    /// Where agents join.
+    pub agents: SocketAddr,
     hosts: usize,
 }
 
@@ -32,10 +34,10 @@ pub fn binary() -> Result<PathBuf> {
 }
 
 #[allow(clippy::disallowed_methods, reason = "a benchmark starts what it measures")]
-fn spawn(data: &Path, address: SocketAddr, hosts: usize) -> Result<Child> {
+fn spawn(data: &Path, address: SocketAddr, agents: SocketAddr, hosts: usize) -> Result<Child> {
     let mut command = Command::new(binary()?);
     command.arg("--data").arg(data).args(["up", "--listen", &address.to_string()]);
-    command.args(["--agent-listen", "127.0.0.1:0"]);
+    command.args(["--agent-listen", &agents.to_string()]);
     if hosts > 0 {
         command.args(["--sim-hosts", &hosts.to_string()]);
     }
@@ -48,8 +50,9 @@ impl Cloud {
     pub async fn start(hosts: usize) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let process = spawn(&folder.path().join("data"), address, hosts)?;
-        let mut cloud = Self { process, folder, address, hosts };
+        let agents = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let process = spawn(&folder.path().join("data"), address, agents, hosts)?;
+        let mut cloud = Self { process, folder, address, agents, hosts };
         cloud.wait().await?;
         Ok(cloud)
     }
@@ -79,7 +82,7 @@ impl Cloud {
     pub async fn restart(&mut self) -> Result<Duration> {
         self.stop()?;
         let began = Instant::now();
-        self.process = spawn(&self.data(), self.address, self.hosts)?;
+        self.process = spawn(&self.data(), self.address, self.agents, self.hosts)?;
         self.wait().await?;
         Ok(began.elapsed())
     }
@@ -90,6 +93,14 @@ impl Cloud {
         Command::new("kill").arg(&pid).status()?;
         self.process.wait()?;
         Ok(())
+    }
+
+    /// CPU time that it has used, in seconds.
+    pub fn cpu_s(&self) -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or_default();
+        Ok((ticks(11) + ticks(12)) / 100.0)
     }
 
     /// Memory that it holds, in MB.

@@ -5,6 +5,8 @@
 mod cloud;
 mod guest;
 mod http;
+mod large;
+mod reconnect;
 
 use anyhow::Result;
 use cloud::Cloud;
@@ -27,6 +29,8 @@ struct Row {
 async fn main() -> Result<()> {
     let servers = std::env::args().nth(1).map_or(Ok(10_000), |n| n.parse())?;
     let mut rows = simulated(servers).await?;
+    rows.extend(large::measure().await?);
+    rows.push(reconnect::measure().await?);
     rows.extend(guest::measure().await?);
     println!("\n{:<58} {:>22}   aim", "figure", "measured");
     for row in rows {

@@ -12,8 +12,8 @@ import requests
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("LENTICULAR_BINARY", ROOT / "target/release/lenticular"))
-CLIENT = ROOT / ".venv/bin/openstack"
-GUEST_IMAGE = ROOT / "guest/out/lenticular-guest.qcow2"
+CLIENT = pathlib.Path(os.environ.get("LENTICULAR_CLIENT", ROOT / ".venv/bin/openstack"))
+GUEST_IMAGE = pathlib.Path(os.environ.get("LENTICULAR_GUEST", ROOT / "guest/out/lenticular-guest.qcow2"))
 
 # How long anything may take on a busy machine without hardware acceleration. Only failures wait so long.
 DEADLINE_S = 180

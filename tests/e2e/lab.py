@@ -31,9 +31,10 @@ class Lab(Cloud):
     def __init__(self, data, hosts=3):
         super().__init__(data, hosts)
 
-    def start(self):
+    def start(self, *more):
+        more = more or ("--network", "user")
         done = subprocess.run([BINARY, "--data", self.data, "lab", "up", "--hosts", str(self.hosts), "--listen",
-                               f"127.0.0.1:{self.port}"], env=self.env, capture_output=True, text=True, timeout=180)
+                               f"127.0.0.1:{self.port}", *more], env=self.env, capture_output=True, text=True, timeout=180)
         assert done.returncode == 0, done.stdout + done.stderr
         return self
 

@@ -59,6 +59,25 @@ def test_a_lab_leaves_nothing_behind(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+def test_a_shelved_guest_comes_back_elsewhere_with_all_it_wrote(lab):
+    server = counting(lab, "sleeper")
+    home, last = lab.host_of(server), lab.counts(server)[-1]
+    lab.openstack("server", "shelve", "--wait", server)
+    assert not [found for found in guests().values() if found[0] == server]
+    wait_until("its host has nothing of it", lambda: not list(lab.data.glob(f"**/guests/{server}")))
+    there = next(h for h in ["host-1", "host-2", "host-3"] if h != home)
+    lab.openstack("--os-compute-api-version", "2.91", "server", "unshelve", "--host", there, "--wait", server)
+    assert lab.host_of(server) == there
+    lab.wait_counting(server)
+    assert lab.counts(server)[0] > last, "what it wrote before it was shelved is there"
+    # Its base is nowhere but on its host now, and it moves all the same.
+    lab.openstack("server", "migrate", "--live-migration", "--wait", server)
+    assert lab.host_of(server) != there
+    lab.wait_counting(server)
+    assert in_order(lab.counts(server))
+    lab.delete(server)
+
+
 def test_a_guest_is_moved_by_the_stock_client_and_notices_nothing(lab):
     server = counting(lab, "traveller")
     watch = Watch()

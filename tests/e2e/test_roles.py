@@ -206,3 +206,34 @@ def test_a_data_directory_from_before_enrols_its_own_host(tmp_path):
         assert len(c.get("/operator/v1/hosts")) == 1
     finally:
         c.down()
+
+
+def test_a_host_is_fenced_by_a_driver_that_must_see_it_off(tmp_path):
+    c = Apart(tmp_path / "data")
+    power = tmp_path / "power"
+    with c.server_config.open("a") as config:
+        for name, off in [("switch", f"echo {{host}} is off > {power}"), ("liar", "true")]:
+            config.write(f"""
+[fencing.{name}]
+off = ["sh", "-c", "{off}"]
+confirm = ["cat", "{power}"]
+expect = "rack-1 is off"
+deadline_s = 2
+""")
+    try:
+        power.write_text("rack-1 is on")
+        c.start().start_agent().wait_for_hosts()
+        for driver, words in [("liar", "not seen to be off"), ("none", "switch")]:
+            code, said = c.lenticular("host", "fence", "rack-1", "--by", driver, ok=False)
+            assert code != 0 and words in said, said
+        assert json.loads(c.lenticular("host", "show", "rack-1", "--json"))["fence"] is None
+        assert "off" in c.lenticular("host", "fence", "rack-1", "--by", "switch")
+        shown = json.loads(c.lenticular("host", "show", "rack-1", "--json"))
+        assert "by the driver switch: rack-1 is off" in shown["fence"] and shown["state"] == "off"
+        assert shown["certificate_ends"] and shown["servers_here"] == []
+        [service] = c.get("/compute/v2.1/os-services?binary=nova-compute")["services"]
+        assert service["state"] == "down" and service["status"] == "enabled"
+        c.lenticular("host", "unfence", "rack-1")
+        c.wait_for_hosts()
+    finally:
+        c.down()

@@ -31,7 +31,8 @@ fn files(
     files
 }
 
-fn meta_data(server: ServerId, guest: &GuestSpec, seed: &[u8]) -> Value {
+/// `meta_data.json`.
+pub(crate) fn meta_data(server: ServerId, guest: &GuestSpec, seed: &[u8]) -> Value {
     let mut document = json!({
         "uuid": server,
         "name": guest.name,
@@ -50,7 +51,8 @@ fn meta_data(server: ServerId, guest: &GuestSpec, seed: &[u8]) -> Value {
     document
 }
 
-fn ec2(server: ServerId, guest: &GuestSpec) -> Value {
+/// EC2's `meta-data`, as a tree.
+pub(crate) fn ec2(server: ServerId, guest: &GuestSpec) -> Value {
     let mut document = json!({
         "instance-id": server,
         "hostname": guest.hostname,
@@ -65,7 +67,7 @@ fn ec2(server: ServerId, guest: &GuestSpec) -> Value {
 }
 
 /// Links and networks. IPv6 is left out: user networking does not carry it, and a guest told to expect it would wait.
-fn network_data(guest: &GuestSpec) -> Value {
+pub(crate) fn network_data(guest: &GuestSpec) -> Value {
     let mut networks = Vec::new();
     let mut services: Vec<Value> = Vec::new();
     for port in &guest.ports {
@@ -145,6 +147,7 @@ mod tests {
             }],
         };
         guest.ports = vec![PortSpec {
+            slot: 0,
             port_id: PortId::from_random([1; 16]),
             network_id: NetworkId::from_random([2; 16]),
             mac: "fa:16:3e:00:00:01".parse().unwrap(),

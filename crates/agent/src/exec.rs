@@ -125,6 +125,20 @@ pub fn spawn_detached<S: AsRef<OsStr>>(
     dir: &Path,
     log: &Path,
 ) -> Result<Detached, ExecError> {
+    spawn_with(program, args, &[], dir, log)
+}
+
+/// The same, with variables in its environment beside this program's own.
+///
+/// # Errors
+/// See [`spawn_detached`].
+pub fn spawn_with<S: AsRef<OsStr>>(
+    program: &Path,
+    args: &[S],
+    env: &[(&str, &Path)],
+    dir: &Path,
+    log: &Path,
+) -> Result<Detached, ExecError> {
     let name = program.display().to_string();
     let start = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound => ExecError::Missing("setsid (util-linux)".to_owned()),
@@ -136,6 +150,7 @@ pub fn spawn_detached<S: AsRef<OsStr>>(
     command
         .arg(program)
         .args(args)
+        .envs(env.iter().copied())
         .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -3,14 +3,15 @@
 
 use crate::{
     endpoint::{Connect, Endpoint},
+    file_body::FileBody,
     identity::{certificate_request, new_key, Identity, IdentityError},
     link::{Call, Chunks, Link, LinkError},
 };
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{combinators::UnsyncBoxBody, BodyExt, Full};
 use hyper::{body::Incoming, header::CONTENT_TYPE, Method, Request, Response, StatusCode};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use lenticular_model::{HostId, ImageId, ServerId};
+use lenticular_model::{operation::SHELVE_S_MAX, HostId, ImageId, ServerId};
 use lenticular_wire::{
     agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome},
     enrol::{EnrolAnswer, RenewRequest},
@@ -18,12 +19,15 @@ use lenticular_wire::{
 use serde::{de::DeserializeOwned, Serialize};
 use std::{
     future::Future,
+    path::Path,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 /// An ordinary call.
 const CALL_S_MAX: u64 = 15;
+/// A whole disk.
+const UPLOAD_S_MAX: u64 = SHELVE_S_MAX as u64;
 /// Beyond what a poll was asked to wait.
 const POLL_SLACK_MS: u64 = 10_000;
 /// Between two pieces of an image.
@@ -35,7 +39,8 @@ const LOOK_S_MAX: i64 = 3_600;
 /// Until a renewal that failed is tried again. A third of the certificate's life is left for that.
 const RENEW_RETRY: Duration = Duration::from_secs(30);
 
-type HttpClient = Client<Connect, Full<Bytes>>;
+type Sent = UnsyncBoxBody<Bytes, std::io::Error>;
+type HttpClient = Client<Connect, Sent>;
 
 /// The control plane behind a URL.
 pub struct HttpLink {
@@ -125,11 +130,22 @@ impl HttpLink {
     }
 
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, LinkError> {
+        let whole = Full::new(body).map_err(|never| match never {});
+        self.send_body(method, path, "application/json", Sent::new(whole)).await
+    }
+
+    async fn send_body(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Sent,
+    ) -> Result<Response<Incoming>, LinkError> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.endpoint.base()))
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
+            .header(CONTENT_TYPE, kind)
+            .body(body)
             .map_err(|e| LinkError::Nonsense(e.to_string()))?;
         let response = self.client().request(request).await.map_err(|e| self.unreachable(chain(&e)))?;
         match response.status() {
@@ -225,6 +241,15 @@ impl Link for HttpLink {
                 self.send(Method::GET, &format!("/agent/v1/images/{image}/data"), Bytes::new()).await?;
             let chunks = BodyChunks { body: response.into_body(), at: self.endpoint.base().to_owned() };
             Ok(Box::new(chunks) as Box<dyn Chunks>)
+        }))
+    }
+
+    fn upload<'a>(&'a self, server: ServerId, upload: &'a str, disk: &'a Path) -> Call<'a, ()> {
+        Box::pin(self.within(Duration::from_secs(UPLOAD_S_MAX), async move {
+            let unreadable = |e: std::io::Error| LinkError::Nonsense(format!("{}: {e}", disk.display()));
+            let file = FileBody::open(disk).await.map_err(unreadable)?;
+            let path = format!("/agent/v1/servers/{server}/disk?upload={upload}");
+            self.send_body(Method::PUT, &path, "application/octet-stream", Sent::new(file)).await.map(drop)
         }))
     }
 

@@ -7,15 +7,19 @@
 
 mod config_drive;
 pub mod core;
+pub mod daemon;
 pub mod driver;
 mod endpoint;
 mod exec;
+mod file_body;
 mod files;
+mod held;
 mod http_link;
 pub mod identity;
 mod iso;
 mod link;
 mod machine;
+mod metadata;
 pub mod peer;
 mod peer_tls;
 mod power_off;
@@ -23,7 +27,10 @@ mod runtime;
 #[cfg(test)]
 mod testing;
 
-pub use driver::sim::{Knob, SimKnobs, SimNet};
+pub use driver::{
+    ovn_net::{end_switch, OvnConfig, Physical},
+    sim::{Knob, SimKnobs, SimNet},
+};
 pub use http_link::HttpLink;
 pub use identity::{join, Clock, Identity, IdentityError, Joining};
 pub use link::{Call, Chunks, Link, LinkError};
@@ -31,7 +38,10 @@ pub use peer_tls::TlsTransport;
 pub use power_off::power_off;
 pub use runtime::AgentError;
 
-use driver::{qcow2::Qcow2Disks, qemu::Qemu, sim::SimHost, travel::Travel, user_net::UserNetwork, Drivers};
+use driver::{
+    ovn_net::OvnNetwork, qcow2::Qcow2Disks, qemu::Qemu, sim::SimHost, travel::Travel, user_net::UserNetwork,
+    Drivers, Network,
+};
 use lenticular_model::host::Capacity;
 use peer::Transport;
 use runtime::{take_state_dir, Runtime};
@@ -56,6 +66,8 @@ pub struct Config {
     pub parallel_max: usize,
     /// How long a guest has to shut down before it is ended.
     pub shutdown_grace: Duration,
+    /// How the host takes part in OVN; QEMU's user networking without it.
+    pub ovn: Option<OvnConfig>,
 }
 
 impl Config {
@@ -70,6 +82,7 @@ impl Config {
             reserved_memory_mb: 512,
             parallel_max: 4,
             shutdown_grace: Duration::from_secs(60),
+            ovn: None,
         }
     }
 }
@@ -96,7 +109,14 @@ pub async fn run_qemu(
     let hypervisor = Arc::new(Qemu::new(&config.state_dir, config.shutdown_grace).map_err(unusable)?);
     let (travel, releases) = Travel::new(hypervisor.clone(), disks.clone(), transport);
     let moves = travel.clone();
-    let drivers = Drivers { hypervisor, disks, network: Arc::new(UserNetwork), moves };
+    let network: Arc<dyn Network> = match &config.ovn {
+        Some(ovn) => {
+            let started = OvnNetwork::start(&config.state_dir, &config.host_name, ovn.clone()).await;
+            Arc::new(started.map_err(AgentError::Network)?)
+        }
+        None => Arc::new(UserNetwork),
+    };
+    let drivers = Drivers { hypervisor, disks, network, moves };
     let state_file = config.state_dir.join("agent.json");
     let runtime =
         Runtime::open(config, link, drivers, releases, machine::boot_id(), Some(state_file)).await?;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use lenticular_model::{HostId, ImageId, ServerId};
 use lenticular_wire::agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome};
-use std::{future::Future, pin::Pin};
+use std::{future::Future, path::Path, pin::Pin};
 
 /// A call's answer to come.
 pub type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, LinkError>> + Send + 'a>>;
@@ -57,6 +57,10 @@ pub trait Link: Send + Sync + 'static {
 
     /// An image's bytes.
     fn image(&self, image: ImageId) -> Call<'_, Box<dyn Chunks>>;
+
+    /// Sends a server's disk, a whole file, to the image store under the name of an attempt to shelve the server; durable
+    /// there once it returns.
+    fn upload<'a>(&'a self, server: ServerId, upload: &'a str, disk: &'a Path) -> Call<'a, ()>;
 
     /// A server's user data, if it has any.
     fn user_data(&self, server: ServerId) -> Call<'_, Option<Vec<u8>>>;

@@ -71,6 +71,7 @@ impl Wish {
             disk_made,
             revives: None,
             outgoing: None,
+            upload: None,
         })
     }
 }

@@ -34,20 +34,22 @@ fn groups(id: ServerId) -> Vec<PathBuf> {
     dirs.filter(|dir| dir.exists()).collect()
 }
 
-fn port() -> PortSpec {
+/// The port in a place of the guest.
+fn port_in(slot: u8) -> PortSpec {
     let address = AddressSpec {
         subnet_id: SubnetId::from_random([4; 16]),
-        address: "10.1.0.7".parse().unwrap(),
-        cidr: "10.1.0.0/24".parse().unwrap(),
-        gateway: Some("10.1.0.1".parse().unwrap()),
+        address: [10, 1, slot, 7].into(),
+        cidr: format!("10.1.{slot}.0/24").parse().unwrap(),
+        gateway: Some([10, 1, slot, 1].into()),
         dhcp: true,
         dns: Vec::new(),
         routes: Vec::new(),
     };
     PortSpec {
-        port_id: PortId::from_random([1; 16]),
+        port_id: PortId::from_random([slot + 1; 16]),
+        slot: slot.into(),
         network_id: NetworkId::from_random([2; 16]),
-        mac: "fa:16:3e:00:00:01".parse().unwrap(),
+        mac: lenticular_model::port::Mac([0xfa, 0x16, 0x3e, 0, 0, slot]),
         mtu: 1442,
         addresses: vec![address],
     }
@@ -95,7 +97,7 @@ async fn a_guest_lives_through_all_that_befalls_it() {
 
     let id = server(1);
     let mut first = order(id, &sha512);
-    first.guest.ports = vec![port()];
+    first.guest.ports = vec![port_in(0)];
     first.guest.has_user_data = true;
     let ordered = Instant::now();
     cloud.order(first);
@@ -191,6 +193,36 @@ async fn a_guest_that_powers_itself_off_has_stopped_by_itself_and_starts_are_qui
         cloud.sees_sight(id, Sight::Absent).await;
         assert!(groups(id).is_empty(), "{:?}", groups(id));
     }
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interfaces_come_and_go_while_the_guest_runs() {
+    let Some(image) = image() else { return };
+    let state = State(tempfile::tempdir().unwrap());
+    let sha512 = sha512(&image);
+    let cloud = Cloud::new(Some(image));
+    let agent = start(&cloud, &state);
+    let id = server(1);
+    let mut first = order(id, &sha512);
+    first.guest.ports = vec![port_in(0)];
+    cloud.order(first);
+    let forward = cloud.sees_running(id, 1).await.expect("a forward to ssh");
+    cloud.console_shows(id, "lenticular-guest: ready").await;
+    let pid = state.pid(id).unwrap();
+
+    cloud.change(id, |o| (o.disk_made, o.guest.ports) = (true, vec![port_in(0), port_in(2)]));
+    cloud.console_has(id, "address 10.1.2.7").await;
+    // An agent that was restarted knows what the guest has.
+    agent.crash().await;
+    let agent = start(&cloud, &state);
+    cloud.change(id, |o| o.guest.ports = vec![port_in(0), port_in(1)]);
+    cloud.console_has(id, "address 10.1.1.7").await;
+    cloud.console_has(id, "lenticular-guest: interface eth1 is gone").await;
+    ssh_answers(&forward).await;
+    assert_eq!(processes(state.0.path()), [pid], "it is the same process");
+    cloud.change(id, |o| o.wanted = Wanted::Absent);
+    cloud.sees_sight(id, Sight::Absent).await;
     agent.stop().await.unwrap();
 }
 

@@ -7,17 +7,18 @@ use crate::{
     fault::Handled,
     image,
     query::Query,
+    shelved_disk,
 };
 use axum::{
     extract::{Path, RawQuery, State},
     response::Response,
-    routing::{get, post},
+    routing::{get, post, put},
     Router,
 };
 use lenticular_control::command::host;
 use lenticular_model::{
     error::{Error, Result},
-    Cause, HostId, Kind, ServerId,
+    Cause, HostId, Incarnation, Kind, ServerId,
 };
 use lenticular_wire::agent::{
     order, orders, Answer, Hello, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX,
@@ -33,6 +34,7 @@ pub fn routes() -> Router<App> {
         .route("/agent/v1/hosts/{host}/answers", post(answer))
         .route("/agent/v1/images/{image}/data", get(image::data::for_agent))
         .route("/agent/v1/servers/{server}/user-data", get(user_data))
+        .route("/agent/v1/servers/{server}/disk", put(shelved_disk::put))
 }
 
 async fn hello(peer: Peer, State(app): State<App>, Message(hello): Message<Hello>) -> Handled {
@@ -120,6 +122,7 @@ impl App {
         if hello.version != VERSION {
             return Err(other_version(hello.version));
         }
+        self.check_present(&hello.host_name, hello.incarnation, hello.applied_upto)?;
         let cause = Cause {
             actor: format!("host/{}", hello.host_name),
             request_id: String::new(),
@@ -154,6 +157,7 @@ impl App {
             tokio::pin!(news);
             news.as_mut().enable();
             let state = self.store.state();
+            self.check_present("", Some(query.incarnation), query.after)?;
             self.contact(&state, host, query.session).await?;
             let mut found = orders(&state, host, query);
             found.questions = link.questions();
@@ -165,6 +169,29 @@ impl App {
                 () = &mut news => {}
                 () = tokio::time::sleep_until(deadline) => {}
             }
+        }
+    }
+
+    /// Refuses to speak with hosts once one of them was told of a commit that the store does not have: then somebody has
+    /// put a backup in its place and not said so, and what it would order is of the past.
+    ///
+    /// # Errors
+    /// It is so; the message says what to do.
+    fn check_present(&self, name: &str, life: Option<Incarnation>, upto: u64) -> Result<()> {
+        let state = self.store.state();
+        if life == Some(state.incarnation) && upto > state.seq {
+            let why = format!(
+                "The store is older than what host {name} was told (commit {} of {upto}): a backup was put in its \
+                 place. Hosts get no orders. Stop the control plane, run `lenticular store restored`, and start it again.",
+                state.seq
+            );
+            if self.held.set(why.clone()).is_ok() {
+                tracing::error!("{why}");
+            }
+        }
+        match self.held.get() {
+            Some(why) => Err(Error::unavailable(why.clone())),
+            None => Ok(()),
         }
     }
 

@@ -7,10 +7,11 @@ use crate::{
     ctx::{self, RequestId},
     enrol,
     fault::{self, render, service_of},
+    fencing::FenceDrivers,
     identity,
     image::{self, store::ImageStore},
-    limits::REQUEST_TIMEOUT,
-    links::{wake, Links},
+    limits::{FENCE_TIMEOUT, REQUEST_TIMEOUT},
+    links::{follow, Links},
     metrics::{self, Metrics},
     network, operator,
     password::Passwords,
@@ -33,12 +34,14 @@ use lenticular_wire::fault::Service;
 use std::{ops::Deref, sync::Arc, time::Instant};
 
 /// What the outside decides.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// Where clients reach the cloud, without a slash at the end.
     pub public_url: String,
     /// Where agents join, without a slash at the end.
     pub agent_url: String,
+    /// What switches hosts off.
+    pub fencing: FenceDrivers,
 }
 
 /// What all handlers share. Cheap to clone.
@@ -55,6 +58,10 @@ pub struct Parts {
     pub passwords: Passwords,
     /// The bytes of images.
     pub images: ImageStore,
+    /// Why hosts get no orders any more; empty while they do.
+    pub held: std::sync::OnceLock<String>,
+    /// Held by whoever puts a shelved disk in its image's place.
+    pub placing: tokio::sync::Mutex<()>,
     /// The agents' links.
     pub links: Arc<Links>,
     /// What signs the certificates of hosts.
@@ -90,13 +97,15 @@ impl App {
         clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     ) -> Self {
         let links = Arc::new(Links::default());
-        tokio::spawn(wake(links.clone(), store.subscribe()));
+        tokio::spawn(follow(links.clone(), images.clone(), store.subscribe()));
         let (metrics, refusals) = (Metrics::default(), Refusals::default());
         Self(Arc::new(Parts {
             store,
             tokens,
             passwords,
             images,
+            held: Default::default(),
+            placing: Default::default(),
             links,
             authority,
             refusals,
@@ -150,6 +159,9 @@ async fn health(State(app): State<App>) -> fault::Handled {
     if let Some(why) = app.store.lost().borrow().clone() {
         return Err(Error::unavailable(format!("The store takes no commits: {why}")).into());
     }
+    if let Some(why) = app.held.get() {
+        return Err(Error::unavailable(why.clone()).into());
+    }
     if app.store.stats().is_failing {
         let why = "The store could not make the last changes durable; its disk may be full. Reads go on.";
         return Err(Error::unavailable(why).into());
@@ -197,9 +209,13 @@ async fn around(State(app): State<App>, mut request: Request, next: Next) -> Res
 /// Bytes of images may take as long as they flow; polls wait by design.
 fn deadline(path: &str) -> std::time::Duration {
     let streams = (path.starts_with("/image/") && path.ends_with("/file"))
-        || (path.starts_with("/agent/") && path.ends_with("/data"));
+        || (path.starts_with("/agent/") && (path.ends_with("/data") || path.ends_with("/disk")));
+    // A fencing driver has a deadline of its own.
+    let fences = path.starts_with("/operator/") && path.ends_with("/fence");
     if streams {
         std::time::Duration::from_secs(24 * 3_600)
+    } else if fences {
+        FENCE_TIMEOUT
     } else {
         REQUEST_TIMEOUT
     }

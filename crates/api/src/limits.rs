@@ -11,6 +11,9 @@ pub const REPORT_BYTES_MAX: usize = 16 << 20;
 /// How long an ordinary request may take.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a fencing driver may take at most.
+pub const FENCE_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// How long an upload or a download may stand still.
 pub const STREAM_STALL: Duration = Duration::from_secs(60);
 

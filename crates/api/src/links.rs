@@ -1,5 +1,6 @@
 //! The agents' links: who waits for orders, and which questions wait for an answer.
 
+use crate::image::store::ImageStore;
 use lenticular_model::{
     error::{Error, Result},
     DiskCopyId, HostId, Kind, PortId, State,
@@ -123,9 +124,17 @@ impl Link {
     }
 }
 
-/// Wakes polls for as long as commits come.
-pub async fn wake(links: Arc<Links>, mut commits: tokio::sync::mpsc::UnboundedReceiver<Arc<Commit>>) {
+/// Acts on commits for as long as they come: wakes polls, and removes the bytes of images that are gone.
+pub async fn follow(
+    links: Arc<Links>,
+    images: ImageStore,
+    mut commits: tokio::sync::mpsc::UnboundedReceiver<Arc<Commit>>,
+) {
     while let Some(commit) = commits.recv().await {
         links.committed(&commit.state, &commit.changes);
+        for (_, id) in commit.changes.iter().filter(|(kind, _)| *kind == Kind::Image) {
+            let gone = id.parse().ok().filter(|id| !commit.state.images.contains_key(id));
+            gone.into_iter().for_each(|id| images.remove(id));
+        }
     }
 }

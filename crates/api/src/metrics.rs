@@ -98,6 +98,9 @@ pub async fn show(State(app): State<App>) -> impl IntoResponse {
         hosts.get_or_create(&StatusLabel { status }).inc();
     }
     registry.register("hosts", "Hosts, by whether they are heard of", hosts);
+    let heard: Gauge<i64, AtomicI64> = Gauge::default();
+    heard.set(state.contacts.len() as i64);
+    registry.register("hosts_heard", "Hosts heard of since this control plane started", heard);
     let seq: Gauge<i64, AtomicI64> = Gauge::default();
     seq.set(state.seq as i64);
     registry.register("commit_seq", "The last commit", seq);

@@ -5,6 +5,7 @@ use crate::{
     body::Message,
     ctx::Ctx,
     fault::Handled,
+    operator_host,
 };
 use axum::{
     extract::Path,
@@ -18,11 +19,11 @@ use lenticular_control::{
 use lenticular_model::{
     disk_copy::{DiskCopy, Fate},
     error::{Error, Result},
-    host::{Host, Intent},
+    host::{Host, Intent, Proof},
     migration::Leg,
     policy::{self, Action},
     server::Server,
-    Cause, HostId, Kind, ServerId, State,
+    Cause, EnrolmentId, HostId, Kind, ServerId, State,
 };
 use lenticular_store::HistoryEntry;
 use lenticular_wire::operator::{
@@ -43,6 +44,8 @@ pub fn routes() -> Router<App> {
         .route("/operator/v1/servers/{server}/disks/restore", post(restore_disk))
         .route("/operator/v1/hosts/{host}/fence", post(fence_host))
         .route("/operator/v1/hosts", get(hosts))
+        .route("/operator/v1/hosts/{host}", get(operator_host::show))
+        .route("/operator/v1/disks/{disk}/give-up", post(operator_host::give_up))
         .route("/operator/v1/hosts/enrol", post(enrol))
         .route("/operator/v1/hosts/{host}/retire", post(retire))
         .route("/operator/v1/refusals", get(refusals))
@@ -62,7 +65,7 @@ fn find(ctx: &Ctx, text: &str) -> Result<Arc<Server>> {
     }
 }
 
-fn host_name(state: &State, id: Option<HostId>) -> Option<String> {
+pub(super) fn host_name(state: &State, id: Option<HostId>) -> Option<String> {
     id.map(|id| state.hosts.get(&id).map_or_else(|| id.to_string(), |h| h.name.clone()))
 }
 
@@ -230,17 +233,43 @@ async fn retire(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<Retire
 
 async fn fence_host(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<FenceAsk>) -> Handled {
     let id = ctx.state.index.host_names.get(&name).copied().ok_or_else(|| Error::not_found("Host", &name))?;
+    let proof = match &ask.driver {
+        Some(driver) if !ask.lift => Some(switch_off(&ctx, id, driver).await?),
+        _ => None,
+    };
     let (verb, lost) =
         (if ask.lift { "unfence" } else { "fence" }, if ask.disks_lost { ", disks lost" } else { "" });
-    let why = format!("{verb} host {name}{lost}");
+    let by = ask.driver.as_ref().map(|driver| format!(", by {driver}")).unwrap_or_default();
+    let why = format!("{verb} host {name}{lost}{by}");
     ctx.commit(&why, move |txn, caller| match ask.lift {
         true => fence::lift(txn, caller, id),
-        false => fence::fence(txn, caller, id, ask.disks_lost),
+        false => fence::fence(txn, caller, id, ask.disks_lost, proof),
     })
     .await?;
     let state = ctx.app.store.state();
     let host = state.hosts.get(&id).ok_or_else(|| Error::not_found("Host", &name))?;
     json(200, &host_view(&state, host))
+}
+
+/// Has a driver switch a host off.
+async fn switch_off(ctx: &Ctx, id: HostId, name: &str) -> Result<Proof> {
+    policy::check(&ctx.caller, Action::HostFence, None)?;
+    let driver = ctx.app.config.fencing.get(name).ok_or_else(|| {
+        let known: Vec<&str> = ctx.app.config.fencing.keys().map(String::as_str).collect();
+        Error::invalid(format!(
+            "There is no fencing driver '{name}'; the control plane's configuration has: {}.",
+            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+        ))
+    })?;
+    let host = ctx.state.hosts.get(&id).ok_or_else(|| Error::not_found("Host", id))?;
+    let said = driver.off(host).await.map_err(|why| {
+        Error::conflict(format!(
+            "It is not certain that host {} is off, so nothing was changed. The driver '{name}' says: {why}",
+            host.name
+        ))
+    })?;
+    tracing::warn!(host = host.name, driver = name, said, "a host was switched off");
+    Ok(Proof { driver: name.to_owned(), said })
 }
 
 async fn restore_disk(ctx: Ctx, Path(text): Path<String>, Message(ask): Message<RestoreAsk>) -> Handled {
@@ -264,10 +293,11 @@ async fn hosts(ctx: Ctx) -> Handled {
     json(200, &views)
 }
 
-fn host_view(state: &State, host: &Host) -> HostView {
+pub(super) fn host_view(state: &State, host: &Host) -> HostView {
     let taken = state.index.host_usage.get(&host.id).copied().unwrap_or_default();
     let give = host.to_give();
     let (word, reason) = match (&host.intent, host.silent_since, &host.hypervisor.trouble) {
+        _ if host.fence.is_some() => ("off", host.fence.as_ref().map(|f| format!("since {}", f.at.iso()))),
         (_, Some(since), _) => ("silent", Some(format!("since {}", since.iso()))),
         (Intent::Disabled { reason }, ..) => ("disabled", reason.clone()),
         (_, _, Some(trouble)) => ("out of order", Some(trouble.clone())),
@@ -284,5 +314,9 @@ fn host_view(state: &State, host: &Host) -> HostView {
         memory_mb: (taken.capacity.memory_mb, give.memory_mb),
         disk_gb: (taken.capacity.disk_gb, give.disk_gb),
         servers: taken.servers,
+        certificate_ends: state
+            .enrolments
+            .get(&EnrolmentId::from(host.name.as_str()))
+            .map(|enrolment| enrolment.current.expires_at.iso()),
     }
 }

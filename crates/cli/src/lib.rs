@@ -8,8 +8,8 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use client::Client;
 use lenticular_wire::operator::{
-    DiskView, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostView, JournalLine, RestoreAsk, RetireAsk,
-    RetiredView, Where,
+    DiskView, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostDetail, HostView, JournalLine, RestoreAsk,
+    RetireAsk, RetiredView, Where,
 };
 use std::{io::Write, path::PathBuf};
 
@@ -90,6 +90,14 @@ pub enum HostCommand {
         #[arg(long)]
         json: bool,
     },
+    /// All that is known of one host: what runs there, what comes, what was left behind.
+    Show {
+        /// Its name.
+        name: String,
+        /// Print JSON, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
     /// Makes a token that lets one host in, once.
     Enrol {
         /// The only name that it is good for; any that no host has, if not said.
@@ -119,11 +127,19 @@ pub enum HostCommand {
         /// Its disks are lost with it: its servers can only be made anew from their images. Only for a silent host.
         #[arg(long)]
         disks_lost: bool,
+        /// A fencing driver of the control plane's configuration, which switches it off first and makes sure of that.
+        #[arg(long, value_name = "DRIVER")]
+        by: Option<String>,
     },
     /// Takes the word back that a host is off.
     Unfence {
         /// Its name.
         name: String,
+    },
+    /// Has a disk removed that was found on a host and that no record explains; a guest that runs on it, too.
+    GiveUp {
+        /// The disk's id, from `host show`.
+        disk: String,
     },
     /// Agents that were refused: who, when and why.
     Refusals,
@@ -208,11 +224,25 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
             let path = format!("/operator/v1/hosts/{}/retire", client::escape(name));
             show::retired(&client.post::<RetiredView>(&path, &RetireAsk { force: *force })?, out)
         }
-        HostCommand::Fence { name, disks_lost } => {
-            fence(&client, name, FenceAsk { disks_lost: *disks_lost, lift: false }, out)
+        HostCommand::Show { name, json } => {
+            let path = format!("/operator/v1/hosts/{}", client::escape(name));
+            let host = client.get::<HostDetail>(&path)?;
+            match json {
+                true => Ok(writeln!(out, "{}", serde_json::to_string_pretty(&host)?)?),
+                false => show::host(&host, out),
+            }
+        }
+        HostCommand::Fence { name, disks_lost, by } => {
+            let ask = FenceAsk { disks_lost: *disks_lost, lift: false, driver: by.clone() };
+            fence(&client, name, ask, out)
         }
         HostCommand::Unfence { name } => {
-            fence(&client, name, FenceAsk { disks_lost: false, lift: true }, out)
+            fence(&client, name, FenceAsk { disks_lost: false, lift: true, driver: None }, out)
+        }
+        HostCommand::GiveUp { disk } => {
+            let path = format!("/operator/v1/disks/{}/give-up", client::escape(disk));
+            client.post::<serde_json::Value>(&path, &serde_json::json!({}))?;
+            Ok(writeln!(out, "Its host is told to remove it.")?)
         }
         HostCommand::Refusals => {
             show::journal(&client.get::<Vec<JournalLine>>("/operator/v1/refusals")?, out)

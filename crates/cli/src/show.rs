@@ -3,7 +3,7 @@
 use anyhow::Result;
 use comfy_table::{presets::UTF8_FULL_CONDENSED, Table};
 use lenticular_wire::operator::{
-    DiskView, EnrolToken, Explanation, HostView, JournalLine, RetiredView, Where,
+    DiskView, EnrolToken, Explanation, HostDetail, HostView, JournalLine, RetiredView, Where,
 };
 use std::{collections::BTreeMap, io::Write};
 
@@ -144,8 +144,18 @@ pub fn retired(retired: &RetiredView, out: &mut impl Write) -> Result<()> {
 
 /// All hosts.
 pub fn hosts(hosts: &[HostView], out: &mut impl Write) -> Result<()> {
-    let mut table =
-        table(["host", "zone", "state", "why", "runs", "vcpus", "memory MiB", "disk GiB", "servers"]);
+    let mut table = table([
+        "host",
+        "zone",
+        "state",
+        "why",
+        "runs",
+        "vcpus",
+        "memory MiB",
+        "disk GiB",
+        "servers",
+        "certificate ends",
+    ]);
     let share = |(taken, all): (u64, u64)| format!("{taken} of {all}");
     for h in hosts {
         table.add_row([
@@ -158,7 +168,35 @@ pub fn hosts(hosts: &[HostView], out: &mut impl Write) -> Result<()> {
             share(h.memory_mb),
             share(h.disk_gb),
             h.servers.to_string(),
+            h.certificate_ends.clone().unwrap_or_default(),
         ]);
+    }
+    Ok(writeln!(out, "{table}")?)
+}
+
+/// All that is known of one host.
+pub fn host(detail: &HostDetail, out: &mut impl Write) -> Result<()> {
+    hosts(std::slice::from_ref(&detail.host), out)?;
+    let mut table = table(["", ""]);
+    let none = || "-".to_owned();
+    table.add_row(["id", &detail.host.id]);
+    table.add_row(["address", &detail.address]);
+    table.add_row(["for other hosts", &detail.peer_address]);
+    table.add_row(["boot id", &detail.boot_id]);
+    table.add_row(["cpu", &detail.cpu_model]);
+    table.add_row(["heard of", &detail.heard_at.clone().unwrap_or_else(none)]);
+    if let Some(fence) = &detail.fence {
+        table.add_row(["off", fence]);
+    }
+    table.add_row(["aggregates", &detail.aggregates.join(" ")]);
+    for (id, name, status) in &detail.servers_here {
+        table.add_row(["server", &format!("{name} ({id}), {status}")]);
+    }
+    for (id, name) in &detail.coming {
+        table.add_row(["on its way here", &format!("{name} ({id})")]);
+    }
+    for (disk, server, fate) in &detail.left_behind {
+        table.add_row(["disk left behind", &format!("{disk} of server {server}, {fate}")]);
     }
     Ok(writeln!(out, "{table}")?)
 }

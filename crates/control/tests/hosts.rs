@@ -62,7 +62,14 @@ impl Cloud {
             true => Sight::Running { ssh_forward: None },
             false => Sight::Stopped { why: StopReason::ByGuest },
         };
-        let seen = [Observation { server_id: server_id(), generation: 1, boot: 1, sight, handover: None }];
+        let seen = [Observation {
+            server_id: server_id(),
+            generation: 1,
+            boot: 1,
+            sight,
+            handover: None,
+            unsaved: None,
+        }];
         self.run(|txn| report(txn, from.id, from.session, number, &seen, &[]))
     }
 

@@ -2,49 +2,25 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "common/cloud.rs"]
+mod cloud;
 mod common;
 
-use common::{server, server_id};
+use cloud::{admin, seen, Cloud};
+use common::server_id;
 use lenticular_control::{
-    command::{
-        evacuate, fence,
-        host::{hello, observe, Introduction},
-        migrate, migration,
-        server::delete,
-    },
+    command::{evacuate, fence, migrate, migration, server::delete},
     reconcile::{reconcile, Key},
 };
 use lenticular_model::{
     disk_copy::Fate,
-    error::{Kind as ErrorKind, Result},
-    host::{Capacity, Host, Hypervisor},
+    error::Kind as ErrorKind,
+    host::Host,
     migration::{Leg, Migration, Phase},
     observation::{Handover, Observation, Sight, StopReason, Verdict},
-    policy::{Caller, RoleLevel, Scope},
-    server::{Condition, Server, Wanted},
-    HostId, Incarnation, ProjectId, State, Timestamp, Txn, UserId,
+    server::{Condition, Wanted},
+    HostId, Timestamp,
 };
-use std::sync::Arc;
-
-struct Cloud {
-    state: State,
-    at: i64,
-    entropy: u8,
-    hosts: Vec<HostId>,
-}
-
-fn admin() -> Caller {
-    Caller {
-        user_id: UserId::from_random([2; 16]),
-        scope: Scope::Project(ProjectId::from_random([1; 16])),
-        level: RoleLevel::Admin,
-        request_id: "req-1".to_owned(),
-    }
-}
-
-fn seen(generation: u64, sight: Sight) -> Observation {
-    Observation { server_id: server_id(), generation, boot: 1, sight, handover: None }
-}
 
 fn decided(verdict: Verdict) -> Observation {
     let handover = Some(Handover { generation: 2, verdict });
@@ -55,84 +31,17 @@ fn kept() -> Verdict {
     Verdict::Kept { message: "It broke off.".to_owned(), details: "test".to_owned() }
 }
 
-impl Cloud {
-    /// Three hosts, and a server that runs on the first.
-    fn new() -> Self {
-        let state = State::new(Incarnation::from_random([1; 16]), Timestamp(1));
-        let mut cloud = Self { state, at: 1, entropy: 10, hosts: Vec::new() };
-        for name in ["a", "b", "c"] {
-            let intro = Introduction {
-                life: None,
-                name: name.to_owned(),
-                boot_id: "boot".to_owned(),
-                address: String::new(),
-                peer_address: format!("{name}:1"),
-                zone: "nova".to_owned(),
-                capacity: Capacity { vcpus: 4, memory_mb: 4_096, disk_gb: 100 },
-                hypervisor: Hypervisor::default(),
-            };
-            let host = cloud.run(|txn| hello(txn, intro)).unwrap().id;
-            cloud.hosts.push(host);
-        }
-        let record = server(cloud.hosts[0]);
-        cloud
-            .run(|txn| {
-                txn.put(record);
-                Ok(())
-            })
-            .unwrap();
-        cloud.hear(0, seen(1, Sight::Running { ssh_forward: None }));
-        assert_eq!(cloud.server().status(), "ACTIVE");
-        cloud
-    }
+fn silence(cloud: &mut Cloud, host: usize) {
+    let (id, now) = (cloud.hosts[host], Timestamp(cloud.at));
+    cloud.run(|txn| Ok(txn.update::<Host>(&id, |h| h.silent_since = Some(now)))).unwrap();
+}
 
-    fn run<T>(&mut self, command: impl FnOnce(&mut Txn<'_>) -> Result<T>) -> Result<T> {
-        self.at += 1;
-        let mut entropy = || {
-            self.entropy += 1;
-            [self.entropy; 16]
-        };
-        let mut txn = Txn::new(&self.state, Timestamp(self.at), &mut entropy);
-        let done = command(&mut txn)?;
-        self.state = txn.finish().0;
-        Ok(done)
-    }
-
-    fn hear(&mut self, host: usize, seen: Observation) {
-        let host = self.hosts[host];
-        self.run(|txn| {
-            observe(txn, host, &[seen]);
-            Ok(())
-        })
-        .unwrap();
-    }
-
-    fn server(&self) -> Arc<Server> {
-        self.state.servers[&server_id()].clone()
-    }
-
-    /// A live migration to the second host, up to where the source is told to send.
-    fn sending(&mut self) {
-        self.run(|txn| migrate::live_migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
-        assert_eq!(self.server().ticket.as_ref().unwrap().leg, Leg::Prepare);
-        self.hear(1, seen(2, Sight::Ready));
-        assert_eq!(self.server().ticket.as_ref().unwrap().leg, Leg::Send);
-    }
-
-    fn is_on(&self, host: usize, generation: u64) {
-        let server = self.server();
-        assert_eq!((server.host_id, server.disk.generation), (Some(self.hosts[host]), generation));
-    }
-
-    fn fate_on(&self, host: usize) -> Option<Fate> {
-        let id = self.state.index.disk_copies.get(&(self.hosts[host], server_id()))?;
-        Some(self.state.disk_copies[id].fate.clone())
-    }
-
-    fn silence(&mut self, host: usize) {
-        let (id, now) = (self.hosts[host], Timestamp(self.at));
-        self.run(|txn| Ok(txn.update::<Host>(&id, |h| h.silent_since = Some(now)))).unwrap();
-    }
+/// A live migration to the second host, up to where the source is told to send.
+fn sending(cloud: &mut Cloud) {
+    cloud.run(|txn| migrate::live_migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
+    assert_eq!(cloud.server().ticket.as_ref().unwrap().leg, Leg::Prepare);
+    cloud.hear(1, seen(2, Sight::Ready));
+    assert_eq!(cloud.server().ticket.as_ref().unwrap().leg, Leg::Send);
 }
 
 #[test]
@@ -140,7 +49,7 @@ fn either_hosts_word_moves_the_server_and_the_other_changes_nothing() {
     for (host, word) in [(0, decided(Verdict::Released)), (1, seen(2, Sight::Running { ssh_forward: None }))]
     {
         let mut cloud = Cloud::new();
-        cloud.sending();
+        sending(&mut cloud);
         cloud.is_on(0, 1);
         cloud.hear(host, word);
         cloud.is_on(1, 2);
@@ -158,7 +67,7 @@ fn either_hosts_word_moves_the_server_and_the_other_changes_nothing() {
 #[test]
 fn what_a_target_says_of_itself_moves_nothing_before_it_has_accepted() {
     let mut cloud = Cloud::new();
-    cloud.sending();
+    sending(&mut cloud);
     for sight in [Sight::Ready, Sight::Receiving { step: String::new() }, Sight::Absent, Sight::Kept] {
         cloud.hear(1, seen(2, sight));
         cloud.is_on(0, 1);
@@ -172,7 +81,7 @@ fn what_a_target_says_of_itself_moves_nothing_before_it_has_accepted() {
 #[test]
 fn the_source_alone_says_that_a_guest_stays_once_it_was_told_to_send() {
     let mut cloud = Cloud::new();
-    cloud.sending();
+    sending(&mut cloud);
     let number = cloud.state.all::<Migration>().next().unwrap().number;
     cloud.hear(1, seen(2, Sight::Unready { message: "Gone.".to_owned(), details: String::new() }));
     assert_eq!(cloud.server().ticket.as_ref().unwrap().leg, Leg::Withdraw);
@@ -194,7 +103,7 @@ fn the_source_alone_says_that_a_guest_stays_once_it_was_told_to_send() {
 fn before_the_source_knows_a_move_ends_without_its_word() {
     let mut cloud = Cloud::new();
     cloud.run(|txn| migrate::live_migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
-    cloud.silence(1);
+    silence(&mut cloud, 1);
     let id = cloud.state.all::<Migration>().next().unwrap().id;
     cloud.run(|txn| Ok(reconcile(Key::Migration(id), txn))).unwrap();
     assert!(cloud.server().ticket.is_none());
@@ -217,7 +126,7 @@ fn a_cold_move_that_fails_starts_the_guest_again_where_it_is() {
 #[test]
 fn deleting_a_server_between_two_hosts_waits_for_both() {
     let mut cloud = Cloud::new();
-    cloud.sending();
+    sending(&mut cloud);
     cloud.run(|txn| delete(txn, &admin(), server_id())).unwrap();
     cloud.hear(0, seen(1, Sight::Absent));
     assert!(cloud.state.servers.contains_key(&server_id()), "it may run on the other");
@@ -253,15 +162,15 @@ fn a_lost_hosts_servers_are_made_anew_only_when_that_was_said_in_so_many_words()
     assert_eq!(evacuate(&mut cloud), Err(ErrorKind::Invalid), "its host is up");
     let lost = cloud.hosts[0];
     assert!(
-        cloud.run(|txn| fence::fence(txn, &admin(), lost, true)).is_err(),
+        cloud.run(|txn| fence::fence(txn, &admin(), lost, true, None)).is_err(),
         "a host that talks is not lost"
     );
-    cloud.silence(0);
+    silence(&mut cloud, 0);
     assert_eq!(evacuate(&mut cloud), Err(ErrorKind::Conflict), "silence is not loss");
-    cloud.run(|txn| fence::fence(txn, &admin(), lost, false)).unwrap();
+    cloud.run(|txn| fence::fence(txn, &admin(), lost, false, None)).unwrap();
     assert_eq!(evacuate(&mut cloud), Err(ErrorKind::Conflict), "off is not lost");
-    cloud.run(|txn| fence::fence(txn, &admin(), lost, true)).unwrap();
-    cloud.silence(1);
+    cloud.run(|txn| fence::fence(txn, &admin(), lost, true, None)).unwrap();
+    silence(&mut cloud, 1);
     assert_eq!(evacuate(&mut cloud), Err(ErrorKind::Conflict), "so many hosts are not lost at once");
     let other = cloud.hosts[1];
     cloud.run(|txn| Ok(txn.update::<Host>(&other, |h| h.silent_since = None))).unwrap();
@@ -278,7 +187,7 @@ fn a_lost_hosts_servers_are_made_anew_only_when_that_was_said_in_so_many_words()
 #[test]
 fn an_older_disk_takes_the_place_of_the_newer_and_back() {
     let mut cloud = Cloud::new();
-    cloud.sending();
+    sending(&mut cloud);
     cloud.hear(0, decided(Verdict::Released));
     let copy = migration::copies(&cloud.state, server_id())[0].id;
     let restore = |cloud: &mut Cloud, copy| {

@@ -1,9 +1,13 @@
 //! The configuration of a control plane or an agent that runs alone, as TOML.
 
+use crate::fence_command::FenceCommand;
 use anyhow::{Context, Result};
+use ipnet::IpNet;
+use lenticular_agent::OvnConfig;
 use serde::{de::DeserializeOwned, Deserialize};
 use std::{
-    net::SocketAddr,
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -27,6 +31,26 @@ pub struct ServerConfig {
     /// A PostgreSQL connection string; without it the store is an SQLite file in the data directory.
     #[serde(default)]
     pub store: Option<String>,
+    /// OVN; without it hosts connect guests by themselves.
+    #[serde(default)]
+    pub ovn: Option<OvnServerConfig>,
+    /// What switches hosts off, by the name that `lenticular host fence --by` uses.
+    #[serde(default)]
+    pub fencing: BTreeMap<String, FenceCommand>,
+}
+
+/// The control plane's side of OVN.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OvnServerConfig {
+    /// Where the northbound database is served by others (`tcp:ADDRESS:PORT`, the members of a cluster with commas). If
+    /// not said, the control plane keeps both databases and northd running itself, in its data directory.
+    #[serde(default)]
+    pub northbound: Option<String>,
+    /// Where its own southbound database listens for hosts. What reaches it is trusted: it belongs on a network that
+    /// nobody else is on.
+    #[serde(default)]
+    pub southbound_listen: Option<SocketAddr>,
 }
 
 /// A host's agent. All of it can be said on the command line, too.
@@ -58,6 +82,23 @@ pub struct AgentConfig {
     #[arg(long)]
     #[serde(default)]
     pub peer_listen: Option<SocketAddr>,
+    /// OVN's southbound database (tcp:ADDRESS:PORT, unix:PATH): this host connects guests by OVN. Needs root.
+    #[arg(long)]
+    #[serde(default)]
+    pub ovn_southbound: Option<String>,
+    /// This host's address that other hosts' tunnels lead to.
+    #[arg(long)]
+    #[serde(default)]
+    pub ovn_encap_ip: Option<IpAddr>,
+    /// The device that tunnels go out by and the address on it (DEVICE=ADDRESS/PREFIX), if the switch is to have it.
+    #[arg(long)]
+    #[serde(default)]
+    pub ovn_underlay: Option<String>,
+    /// A physical network that this host reaches: NAME=DEVICE, or NAME=ADDRESS/PREFIX for one that ends at this host. May
+    /// be repeated.
+    #[arg(long)]
+    #[serde(default)]
+    pub ovn_physical: Vec<String>,
 }
 
 impl AgentConfig {
@@ -70,7 +111,32 @@ impl AgentConfig {
             name: self.name.or(other.name),
             zone: self.zone.or(other.zone),
             peer_listen: self.peer_listen.or(other.peer_listen),
+            ovn_southbound: self.ovn_southbound.or(other.ovn_southbound),
+            ovn_encap_ip: self.ovn_encap_ip.or(other.ovn_encap_ip),
+            ovn_underlay: self.ovn_underlay.or(other.ovn_underlay),
+            ovn_physical: if self.ovn_physical.is_empty() { other.ovn_physical } else { self.ovn_physical },
         }
+    }
+}
+
+impl AgentConfig {
+    /// How the host takes part in OVN; `None` if it does not.
+    ///
+    /// # Errors
+    /// What is said cannot be read, or not enough is said.
+    pub fn ovn(&self) -> Result<Option<OvnConfig>> {
+        let Some(southbound) = self.ovn_southbound.clone() else { return Ok(None) };
+        let underlay = self.ovn_underlay.as_deref().map(|text| {
+            let (device, address) =
+                text.split_once('=').context("--ovn-underlay is DEVICE=ADDRESS/PREFIX")?;
+            let address: IpNet = address.parse().context("--ovn-underlay is DEVICE=ADDRESS/PREFIX")?;
+            anyhow::Ok((device.to_owned(), address))
+        });
+        let underlay = underlay.transpose()?;
+        let encap_ip = self.ovn_encap_ip.or(underlay.as_ref().map(|(_, address)| address.addr()));
+        let encap_ip = encap_ip.context("say where other hosts' tunnels lead with --ovn-encap-ip")?;
+        let physical = self.ovn_physical.iter().map(|text| Ok(text.parse()?)).collect::<Result<_>>()?;
+        Ok(Some(OvnConfig { southbound, encap_ip, underlay, physical }))
     }
 }
 

@@ -4,14 +4,19 @@
 use crate::{
     clock, controllers,
     data::{self, DataDir},
+    fence_command::FenceCommand,
 };
 use anyhow::{Context, Result};
-use lenticular_api::{hash_password, AgentTls, App, Config, ImageStore, Passwords, Tokens};
+use lenticular_api::{
+    hash_password, AgentTls, App, Config, FenceDriver, FenceDrivers, ImageStore, Passwords, Tokens,
+};
 use lenticular_control::bootstrap;
 use lenticular_model::{enrolment::is_host_name, Cause, Incarnation};
 use lenticular_store::{Engine, Postgres, Sqlite, Store, Writer};
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{net::TcpListener, sync::watch};
@@ -29,6 +34,8 @@ const TRIM_EVERY: Duration = Duration::from_secs(3_600);
 pub struct ControlPlane {
     /// Its API, for agents within the process.
     pub app: App,
+    /// The epoch of its leadership.
+    pub epoch: u64,
     /// Where clients reach it.
     pub url: String,
     /// Where agents join it.
@@ -54,6 +61,8 @@ pub struct Options<'o> {
     pub public_url: Option<&'o str>,
     /// A PostgreSQL connection string.
     pub store: Option<&'o str>,
+    /// What switches hosts off, by name.
+    pub fencing: BTreeMap<String, FenceCommand>,
 }
 
 /// Starts it, up to the point where it could answer.
@@ -62,7 +71,7 @@ pub struct Options<'o> {
 /// The store cannot be opened, or the address is taken.
 pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     let data = options.data;
-    let store = open_store(data, options.store).await?;
+    let (store, epoch) = open_store(data, options.store).await?;
     let (listener, address) = listen(options.listen, "--listen").await?;
     let (agent_listener, agent_address) = listen(options.agent_listen, "--agent-listen").await?;
     let url = match options.public_url {
@@ -90,7 +99,8 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     }
     data.remove_agent_secret();
     let agent_url = agent_url(options, agent_address, &url);
-    let config = Config { public_url: url.clone(), agent_url: agent_url.clone() };
+    let fencing = fence_drivers(&options.fencing)?;
+    let config = Config { public_url: url.clone(), agent_url: agent_url.clone(), fencing };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let app =
         App::new(store.clone(), tokens, Passwords::new(cores), images, authority, config, clock::clock());
@@ -99,7 +109,17 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     tokio::spawn(controllers::run(store.clone()));
     tokio::spawn(trim(store));
     let local_agent_url = format!("https://{}", reachable(agent_address));
-    Ok(ControlPlane { app, url, agent_url, local_agent_url, listener, agent_listener, agent_tls })
+    Ok(ControlPlane { app, epoch, url, agent_url, local_agent_url, listener, agent_listener, agent_tls })
+}
+
+fn fence_drivers(commands: &BTreeMap<String, FenceCommand>) -> Result<FenceDrivers> {
+    let driver = |(name, command): (&String, &FenceCommand)| {
+        command
+            .check()
+            .map_err(|why| anyhow::anyhow!("the fencing driver '{name}' cannot be used: {why}"))?;
+        Ok((name.clone(), Arc::new(command.clone()) as Arc<dyn FenceDriver>))
+    };
+    commands.iter().map(driver).collect()
 }
 
 async fn listen(address: SocketAddr, option: &str) -> Result<(TcpListener, SocketAddr)> {
@@ -151,7 +171,8 @@ fn server_names(given: &[String]) -> Vec<String> {
     names
 }
 
-async fn open_store(data: &DataDir, postgres: Option<&str>) -> Result<Store> {
+/// The store, and the epoch of this opening.
+async fn open_store(data: &DataDir, postgres: Option<&str>) -> Result<(Store, u64)> {
     let (path, postgres) = (data.path("store.db"), postgres.map(str::to_owned));
     // Opening blocks: PostgreSQL's engine has an event loop of its own.
     let writer = tokio::task::spawn_blocking(move || -> Result<Writer> {
@@ -162,7 +183,9 @@ async fn open_store(data: &DataDir, postgres: Option<&str>) -> Result<Store> {
         let fresh = Incarnation::from_random(clock::entropy()());
         Ok(Writer::open(engine, clock::now(), fresh)?)
     });
-    Ok(Store::start(writer.await??, clock::clock(), clock::entropy()))
+    let writer = writer.await??;
+    let epoch = writer.epoch();
+    Ok((Store::start(writer, clock::clock(), clock::entropy()), epoch))
 }
 
 /// Fills an empty store, or takes over one that is there; gives the administrator's password.

@@ -61,7 +61,7 @@ impl Plane {
             Passwords::new(1),
             ImageStore::open(&dir.path().join("images")).unwrap(),
             authority,
-            Config { public_url: String::new(), agent_url: url.clone() },
+            Config { public_url: String::new(), agent_url: url.clone(), fencing: Default::default() },
             clock,
         );
         let tls = AgentTls::new(app.clone(), Vec::new()).unwrap();
@@ -116,6 +116,7 @@ impl Plane {
 
 fn hello(name: &str) -> Hello {
     Hello {
+        applied_upto: 0,
         peer_address: String::new(),
         version: VERSION,
         host_name: name.to_owned(),

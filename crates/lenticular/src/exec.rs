@@ -35,3 +35,17 @@ pub fn spawn_detached<S: AsRef<OsStr>>(args: &[S], log: &Path) -> Result<u32> {
     let child = command.spawn().context("setsid (util-linux) could not be run; is it installed?")?;
     Ok(child.id())
 }
+
+/// Runs a program for as long as it is waited for; what it says. Giving up ends it.
+///
+/// # Errors
+/// It is not installed, or fails; the error has its own words.
+pub async fn run_in_time(args: &[String]) -> Result<String> {
+    let (program, rest) = args.split_first().context("no program is named")?;
+    let mut command = tokio::process::Command::new(program);
+    command.args(rest).stdin(Stdio::null()).kill_on_drop(true);
+    let output = command.output().await.with_context(|| format!("'{program}' could not be run"))?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    anyhow::ensure!(output.status.success(), "'{}' failed: {said}", args.join(" "));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -8,6 +8,7 @@ use lenticular_model::{
     HostId, ImageId, ServerId,
 };
 use lenticular_wire::agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome};
+use std::path::Path;
 
 /// The link.
 pub struct Inside(pub App);
@@ -27,6 +28,28 @@ impl Chunks for Nothing {
     fn next(&mut self) -> Call<'_, Option<Bytes>> {
         Box::pin(async { Ok(None) })
     }
+}
+
+/// What a simulated guest has written: a qcow2 disk of this size with nothing in it.
+fn blank_disk(bytes: u64) -> Bytes {
+    const CLUSTER: u64 = 1 << 16;
+    // One table of the first level entry covers the clusters that one cluster full of entries names.
+    let entries = bytes.div_ceil(CLUSTER * (CLUSTER / 8));
+    let tables = (entries * 8).div_ceil(CLUSTER);
+    let mut disk = vec![0; ((3 + tables) * CLUSTER) as usize];
+    let mut put = |at: u64, field: &[u8]| disk[at as usize..][..field.len()].copy_from_slice(field);
+    put(0, b"QFI\xfb\0\0\0\x03");
+    put(20, &16_u32.to_be_bytes());
+    put(24, &bytes.to_be_bytes());
+    put(36, &(entries as u32).to_be_bytes());
+    put(40, &(3 * CLUSTER).to_be_bytes());
+    put(48, &CLUSTER.to_be_bytes());
+    put(56, &1_u32.to_be_bytes());
+    put(96, &4_u32.to_be_bytes());
+    put(100, &104_u32.to_be_bytes());
+    put(CLUSTER, &(2 * CLUSTER).to_be_bytes());
+    (0..3 + tables).for_each(|n| put(2 * CLUSTER + 2 * n, &1_u16.to_be_bytes()));
+    disk.into()
 }
 
 impl Link for Inside {
@@ -51,6 +74,17 @@ impl Link for Inside {
 
     fn image(&self, _: ImageId) -> Call<'_, Box<dyn Chunks>> {
         Box::pin(async { Ok(Box::new(Nothing) as Box<dyn Chunks>) })
+    }
+
+    fn upload<'a>(&'a self, server: ServerId, upload: &'a str, _: &'a Path) -> Call<'a, ()> {
+        Box::pin(async move {
+            let state = self.0.store.state();
+            let known = state.servers.get(&server).and_then(|s| Some((s.host_id?, s.size.disk_gb)));
+            let (host, disk_gb) = known.ok_or(LinkError::Unknown)?;
+            let blank = Ok::<_, std::convert::Infallible>(blank_disk(u64::from(disk_gb.max(1)) << 30));
+            let bytes = futures_util::stream::iter([blank]);
+            self.0.agent_saves_disk(host, server, upload.to_owned(), bytes).await.map_err(link_error)
+        })
     }
 
     fn user_data(&self, server: ServerId) -> Call<'_, Option<Vec<u8>>> {

@@ -13,6 +13,8 @@
 use crate::{
     down::{end_process, process_runs, GUEST_GRACE},
     exec,
+    lab_network::{ip, Wires},
+    ovn, NetworkKind,
 };
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -60,6 +62,9 @@ pub struct LabUp {
     /// Where to listen for clients.
     #[arg(long, default_value = "127.0.0.1:9170")]
     listen: SocketAddr,
+    /// What connects guests; OVN if it is installed.
+    #[arg(long, value_enum)]
+    network: Option<NetworkKind>,
 }
 
 /// A lab.
@@ -133,10 +138,6 @@ impl Lab {
     }
 }
 
-fn ip(args: &str) -> Result<String> {
-    exec::run("ip", &args.split_whitespace().collect::<Vec<_>>(), &[])
-}
-
 /// Asks the lab's own control plane, whatever other clouds the caller has.
 fn ask(dir: &Path, binary: &str, args: &[&str]) -> Result<serde_json::Value> {
     let clouds = dir.join("clouds.yaml");
@@ -161,21 +162,21 @@ fn free_range(tag: u16) -> Result<u8> {
 
 fn up(dir: &Path, args: &LabUp, out: &mut impl Write) -> Result<()> {
     let tag = tag(dir);
-    let range = free_range(tag)?;
-    let bridge = format!("ll{tag:04x}br");
-    let mut lab = Lab { links: vec![bridge.clone()], namespaces: Vec::new(), processes: BTreeMap::new() };
+    let by_default = if ovn::is_installed() { NetworkKind::Ovn } else { NetworkKind::User };
+    let wires = Wires { tag, range: free_range(tag)?, network: args.network.unwrap_or(by_default) };
+    let mut lab = Lab { links: wires.links(), namespaces: Vec::new(), processes: BTreeMap::new() };
     lab.write(dir)?;
-    ip(&format!("link add {bridge} type bridge"))?;
-    ip(&format!("address add 10.199.{range}.1/24 dev {bridge}"))?;
-    ip(&format!("link set {bridge} up"))?;
+    wires.make()?;
     let binary = std::env::current_exe()?.display().to_string();
-    let agents = format!("10.199.{range}.1:9171");
-    start_control_plane(dir, &mut lab, &binary, args.listen, &agents)?;
+    start_control_plane(dir, &mut lab, &binary, args.listen, wires)?;
     for n in 1..=args.hosts {
-        add_host(dir, &mut lab, &binary, (n, tag, range), &agents)?;
-        writeln!(out, "host-{n} is at 10.199.{range}.{}", 10 + n)?;
+        add_host(dir, &mut lab, &binary, n, wires)?;
+        writeln!(out, "host-{n} is at {}", wires.address(n))?;
     }
     wait_for_hosts(dir, &binary, usize::from(args.hosts))?;
+    if let Some(external) = wires.external() {
+        writeln!(out, "physical network external is {external}, with this machine at its first address")?;
+    }
     let clouds = dir.join("clouds.yaml");
     writeln!(
         out,
@@ -193,12 +194,14 @@ fn start_control_plane(
     lab: &mut Lab,
     binary: &str,
     listen: SocketAddr,
-    agents: &str,
+    wires: Wires,
 ) -> Result<()> {
+    let agents = wires.agents();
     let config = dir.join("server.toml");
     let text = format!(
-        "data = {:?}\nlisten = \"{listen}\"\nagent_listen = \"{agents}\"\n",
-        dir.display().to_string()
+        "data = {:?}\nlisten = \"{listen}\"\nagent_listen = \"{agents}\"\n{}",
+        dir.display().to_string(),
+        wires.server_config()
     );
     fs::write(&config, text).with_context(|| format!("{} cannot be written", config.display()))?;
     let command =
@@ -215,26 +218,12 @@ fn start_control_plane(
     .context("the control plane does not come up")
 }
 
-fn add_host(
-    dir: &Path,
-    lab: &mut Lab,
-    binary: &str,
-    (n, tag, range): (u8, u16, u8),
-    agents: &str,
-) -> Result<()> {
-    let (name, namespace, veth) =
-        (format!("host-{n}"), format!("ll{tag:04x}-host-{n}"), format!("ll{tag:04x}h{n}"));
+fn add_host(dir: &Path, lab: &mut Lab, binary: &str, n: u8, wires: Wires) -> Result<()> {
+    let (name, namespace, agents) = (format!("host-{n}"), wires.namespace(n), wires.agents());
     lab.namespaces.push(namespace.clone());
-    lab.links.push(veth.clone());
+    lab.links.extend(wires.links_of(n));
     lab.write(dir)?;
-    let bridge = lab.links.first().context("lab.json names no bridge")?;
-    ip(&format!("netns add {namespace}"))?;
-    ip(&format!("link add {veth} type veth peer name eth0 netns {namespace}"))?;
-    ip(&format!("link set {veth} master {bridge} up"))?;
-    ip(&format!("-n {namespace} link set lo up"))?;
-    ip(&format!("-n {namespace} address add 10.199.{range}.{}/24 dev eth0", 10 + n))?;
-    ip(&format!("-n {namespace} link set eth0 up"))?;
-    ip(&format!("-n {namespace} route add default via 10.199.{range}.1"))?;
+    wires.make_host(n)?;
     let state = state_of(dir, &name);
     fs::create_dir_all(&state).with_context(|| format!("{} cannot be made", state.display()))?;
     let token = ask(dir, binary, &["host", "enrol", &name, "--json"])?;
@@ -244,7 +233,8 @@ fn add_host(
         "ip", "netns", "exec", &namespace, binary, "agent", "--name", &name, "--state", &state, "--join",
         &join, "--token", &token,
     ];
-    launch(dir, lab, &name, words.map(str::to_owned).to_vec())
+    let words = words.map(str::to_owned).into_iter().chain(wires.agent_words(n));
+    launch(dir, lab, &name, words.collect())
 }
 
 fn state_of(dir: &Path, host: &str) -> PathBuf {
@@ -331,7 +321,11 @@ fn down(dir: &Path, out: &mut impl Write) -> Result<()> {
     for name in lab.processes.keys().filter(|name| *name != CONTROL_PLANE) {
         let stopped = runtime.block_on(lenticular_agent::power_off(&state_of(dir, name), GUEST_GRACE));
         note(stopped.map(drop).with_context(|| format!("the guests of {name} could not be stopped")));
+        let ended = runtime.block_on(lenticular_agent::end_switch(&state_of(dir, name)));
+        note(ended.map(drop).with_context(|| format!("the switch of {name} could not be ended")));
     }
+    let ended = runtime.block_on(ovn::end(dir));
+    note(ended.map(drop).context("OVN's databases could not be ended"));
     // A namespace's own devices go some time after it: those that can be seen are taken away first.
     for link in lab.links.iter().rev().filter(|link| Path::new("/sys/class/net").join(link).exists()) {
         note(ip(&format!("link delete {link}")).map(drop));

@@ -9,16 +9,21 @@ mod down;
 #[cfg(test)]
 mod enrol_tests;
 mod exec;
+mod fence_command;
 mod inside;
 mod lab;
+mod lab_network;
 mod logging;
+mod ovn;
 mod own_host;
 mod roles;
+mod store_command;
 mod up;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use config::AgentConfig;
+use ipnet::IpNet;
 use lenticular_cli::{CloudArgs, HostCommand, ServerCommand};
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -64,6 +69,11 @@ enum Command {
         #[command(subcommand)]
         command: lab::LabCommand,
     },
+    /// Says what happened to the store.
+    Store {
+        #[command(subcommand)]
+        command: store_command::StoreCommand,
+    },
     /// Answers questions about hosts, lets them in and retires them.
     Host {
         #[command(subcommand)]
@@ -92,6 +102,21 @@ pub struct UpArgs {
     /// A PostgreSQL connection string, in place of the SQLite file in the data directory.
     #[arg(long)]
     pub store: Option<String>,
+    /// What connects guests: OVN, which needs root, or QEMU's user networking.
+    #[arg(long, value_enum, default_value_t = NetworkKind::User)]
+    pub network: NetworkKind,
+    /// This machine's own address in the external network, with OVN.
+    #[arg(long, default_value = "172.24.4.1/24")]
+    pub external_address: IpNet,
+}
+
+/// What connects guests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum NetworkKind {
+    /// Open Virtual Network.
+    Ovn,
+    /// QEMU's user networking.
+    User,
 }
 
 impl UpArgs {
@@ -142,6 +167,7 @@ fn run(cli: Cli) -> Result<()> {
         }
         Command::Agent { config, said } => roles::agent(config.as_deref(), said),
         Command::Lab { command } => lab::run(&cli.cloud.data, &command, &mut out),
+        Command::Store { command } => store_command::run(&cli.cloud.data, &command, &mut out),
         Command::Host { command } => lenticular_cli::host(&command, &cli.cloud, &mut out),
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     config::{self, AgentConfig, ServerConfig},
     control_plane::{self, Options},
     data::{write_private, DataDir},
-    logging, own_host,
+    logging, ovn, own_host,
     up::{stopped, this_machine, told_to_stop},
 };
 use anyhow::{Context, Result};
@@ -44,8 +44,12 @@ pub fn server(path: &Path) -> Result<()> {
             agent_names: &config.agent_names,
             public_url: config.public_url.as_deref(),
             store: config.store.as_deref(),
+            fencing: config.fencing.clone(),
         };
         let plane = control_plane::start(&options).await?;
+        if let Some(ovn) = &config.ovn {
+            ovn::start(&data, ovn, &plane.app.store, plane.epoch)?;
+        }
         write_private(&data.path("lenticular.pid"), &format!("{}\n", std::process::id()))?;
         tracing::info!(url = plane.url, agents = plane.agent_url, "the control plane is up");
         let served = plane.serve(stop).await;
@@ -66,6 +70,7 @@ pub fn agent(file: Option<&Path>, said: AgentConfig) -> Result<()> {
     let state = config.state.clone().context("name the directory for the agent's state with --state")?;
     let mut host = this_machine(&state)?;
     host.zone = config.zone.clone().unwrap_or(host.zone);
+    host.ovn = config.ovn()?;
     runtime()?.block_on(async {
         let stop = stop_on_signal();
         let identity = tokio::select! {

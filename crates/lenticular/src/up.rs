@@ -1,15 +1,18 @@
 //! A whole cloud in one process: the control plane, and this machine or simulated ones as its hosts.
 
 use crate::{
+    config::OvnServerConfig,
     control_plane::{self, Options},
     data::{write_private, DataDir},
     inside::Inside,
-    logging, own_host, UpArgs,
+    logging, ovn, own_host, NetworkKind, UpArgs,
 };
 use anyhow::Result;
-use lenticular_agent::{Config, Link, SimKnobs, SimNet};
+use lenticular_agent::{Config, Link, OvnConfig, Physical, SimKnobs, SimNet};
+use lenticular_model::network::EXTERNAL_PHYSICAL_NETWORK;
 use std::{
     io::Write,
+    net::Ipv4Addr,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -49,15 +52,17 @@ async fn up(data: &Path, args: &UpArgs) -> Result<()> {
         agent_names: &args.agent_names,
         public_url: args.public_url.as_deref(),
         store: args.store.as_deref(),
+        fencing: Default::default(),
     };
     let plane = control_plane::start(&options).await?;
+    let ovn = start_ovn(&data, args, &plane)?;
     write_private(&data.path("lenticular.pid"), &format!("{}\n", std::process::id()))?;
     say(&data, &plane.url, args, began.elapsed());
     let mut agents = JoinSet::new();
     if args.sim_hosts > 0 {
         start_simulated(&mut agents, args.sim_hosts, &plane.app, &stop);
     } else {
-        let config = this_machine(&data.path("agent"))?;
+        let config = Config { ovn, ..this_machine(&data.path("agent"))? };
         let (app, url) = (plane.app.clone(), plane.local_agent_url.clone());
         agents.spawn(own_host::run(app, url, config, stop.clone()));
     }
@@ -75,6 +80,35 @@ async fn up(data: &Path, args: &UpArgs) -> Result<()> {
     let _ = tokio::time::timeout(AGENT_GRACE, async { while agents.join_next().await.is_some() {} }).await;
     let _ = std::fs::remove_file(data.path("lenticular.pid"));
     result
+}
+
+/// Starts OVN's central part, if it is wanted; how this machine takes part in it.
+fn start_ovn(
+    data: &DataDir,
+    args: &UpArgs,
+    plane: &control_plane::ControlPlane,
+) -> Result<Option<OvnConfig>> {
+    if args.network != NetworkKind::Ovn {
+        return Ok(None);
+    }
+    anyhow::ensure!(rustix::process::geteuid().is_root(), "--network ovn needs root");
+    let own = OvnServerConfig::default();
+    ovn::start(data, &own, &plane.app.store, plane.epoch)?;
+    if args.sim_hosts > 0 {
+        return Ok(None);
+    }
+    let socket = ovn::dir(&data.path("")).canonicalize()?.join("sb.sock");
+    let external = Physical {
+        name: EXTERNAL_PHYSICAL_NETWORK.to_owned(),
+        device: None,
+        address: Some(args.external_address),
+    };
+    Ok(Some(OvnConfig {
+        southbound: format!("unix:{}", socket.display()),
+        encap_ip: Ipv4Addr::LOCALHOST.into(),
+        underlay: None,
+        physical: vec![external],
+    }))
 }
 
 /// A machine's own agent configuration.

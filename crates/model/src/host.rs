@@ -45,6 +45,29 @@ impl Default for Share {
     }
 }
 
+/// What connects guests on a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Wiring {
+    /// `ovn`, `user` or `sim`; empty if the host does not say.
+    #[serde(default)]
+    pub driver: String,
+    /// The physical networks that it reaches, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub physical_networks: Vec<String>,
+}
+
+impl Wiring {
+    /// True if OVN says when a port is plugged.
+    pub fn is_ovn(&self) -> bool {
+        self.driver == "ovn"
+    }
+
+    /// True if it reaches the physical network.
+    pub fn reaches(&self, physical_network: &str) -> bool {
+        self.is_ovn() && self.physical_networks.iter().any(|name| name == physical_network)
+    }
+}
+
 /// What runs guests on a host, as its agent proved it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Hypervisor {
@@ -61,6 +84,9 @@ pub struct Hypervisor {
     /// Why it cannot run guests now; `None` if it can.
     #[serde(default)]
     pub trouble: Option<String>,
+    /// What connects its guests.
+    #[serde(default)]
+    pub wiring: Wiring,
 }
 
 /// The word that a host is off: that nothing runs there, and nothing will before the word is taken back.
@@ -73,6 +99,18 @@ pub struct Fence {
     /// True if its disks are lost with it: servers on them can only be made anew from their images.
     #[serde(default)]
     pub disks_lost: bool,
+    /// What switched it off and saw it off, and what that said; `None` if a person's word is all there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
+}
+
+/// A fencing driver has switched a host off, and seen it off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Which driver.
+    pub driver: String,
+    /// Its words.
+    pub said: String,
 }
 
 impl Hypervisor {

@@ -1,6 +1,7 @@
 //! Networks: what ports and subnets belong to (Neutron's noun).
 
-use crate::{record, NetworkId, ProjectId, QosPolicyId};
+use crate::{port::Mac, record, NetworkId, ProjectId, QosPolicyId};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 record! {
     /// A network.
@@ -67,4 +68,36 @@ pub struct Provider {
     /// VLAN or tunnel id.
     #[serde(default)]
     pub segmentation_id: Option<u32>,
+}
+
+/// The physical network that external networks are on which name none.
+pub const EXTERNAL_PHYSICAL_NETWORK: &str = "external";
+
+/// Where guests ask for their metadata.
+pub const METADATA_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+/// The same, for guests without IPv4.
+pub const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe);
+
+impl Network {
+    /// The physical network and the VLAN that it is bridged to, if any.
+    pub fn physical(&self) -> Option<(&str, Option<u32>)> {
+        let Provider { network_type, physical_network, segmentation_id } = &self.provider;
+        let vlan = segmentation_id.filter(|_| network_type == "vlan");
+        match physical_network {
+            Some(name) => Some((name, vlan)),
+            None if self.external && network_type.is_empty() => Some((EXTERNAL_PHYSICAL_NETWORK, None)),
+            None => None,
+        }
+    }
+}
+
+/// The name of the port by which hosts answer for a network's metadata.
+pub fn metadata_port(network: NetworkId) -> String {
+    format!("metadata-{network}")
+}
+
+/// That port's Ethernet address: the same on all hosts, and of no guest's kind.
+pub fn metadata_mac(network: NetworkId) -> Mac {
+    let [.., a, b, c, d, e] = *network.0.as_bytes();
+    Mac([0x0a, a, b, c, d, e])
 }

@@ -17,6 +17,20 @@ pub struct Observation {
     /// What became of the order to hand the guest to another host, once that is decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handover: Option<Handover>,
+    /// Why the disk could not be sent to the image store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsaved: Option<Unsaved>,
+}
+
+/// An attempt to send a disk to the image store that came to nothing, for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsaved {
+    /// Which attempt.
+    pub upload: String,
+    /// Why, for the server's owner.
+    pub message: String,
+    /// More, for the operator.
+    pub details: String,
 }
 
 /// The source's decision on a ticket: made once, kept on its disk, and never taken back.

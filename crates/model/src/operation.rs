@@ -31,6 +31,10 @@ pub enum Action {
     RevertResize,
     /// Make it anew on another host, because its own is lost.
     Evacuate,
+    /// Make an image of its disk, and take it off its host.
+    Shelve,
+    /// Bring it back from that image.
+    Unshelve,
 }
 
 impl Action {
@@ -48,6 +52,8 @@ impl Action {
             Action::ConfirmResize => "confirmResize",
             Action::RevertResize => "revertResize",
             Action::Evacuate => "evacuate",
+            Action::Shelve => "shelve",
+            Action::Unshelve => "unshelve",
         }
     }
 
@@ -64,6 +70,8 @@ impl Action {
             Action::ConfirmResize => "compute_confirm_resize",
             Action::RevertResize => "compute_revert_resize",
             Action::Evacuate => "compute_rebuild_instance",
+            Action::Shelve => "compute_shelve_instance",
+            Action::Unshelve => "compute_unshelve_instance",
         }
     }
 
@@ -81,13 +89,16 @@ impl Action {
             Action::ConfirmResize => "resize_confirming",
             Action::RevertResize => "resize_reverting",
             Action::Evacuate => "rebuilding",
+            Action::Shelve => "shelving",
+            Action::Unshelve => "unshelving",
         }
     }
 
     /// How long its host may take, in seconds, before it counts as failed.
     pub fn deadline_s(self) -> i64 {
         match self {
-            Action::Create | Action::Evacuate => 1_800,
+            Action::Create | Action::Evacuate | Action::Unshelve => 1_800,
+            Action::Shelve => SHELVE_S_MAX,
             Action::Start | Action::HardReboot => 600,
             Action::Stop | Action::SoftReboot => 300,
             Action::Delete => 600,
@@ -97,6 +108,9 @@ impl Action {
         }
     }
 }
+
+/// How long a disk may take to become an image, in seconds.
+pub const SHELVE_S_MAX: i64 = 3_600;
 
 /// How long a move may take, in seconds.
 pub const MOVE_S_MAX: i64 = 3 * 3600;

@@ -179,6 +179,10 @@ actions! {
     ServerResize "os_compute_api:servers:resize" Member;
     ServerConfirmResize "os_compute_api:servers:confirm_resize" Member;
     ServerRevertResize "os_compute_api:servers:revert_resize" Member;
+    ServerShelve "os_compute_api:os-shelve:shelve" Member;
+    ServerShelveOffload "os_compute_api:os-shelve:shelve_offload" Admin;
+    ServerUnshelve "os_compute_api:os-shelve:unshelve" Member;
+    ServerUnshelveToHost "os_compute_api:os-shelve:unshelve_to_host" Admin;
     MigrationRead "os_compute_api:os-migrations:index" Admin;
     ServerMigrationRead "os_compute_api:servers:migrations:index" Admin;
     ServerMigrationAbort "os_compute_api:servers:migrations:delete" Admin;

@@ -156,6 +156,35 @@ pub enum Restored {
     Denied,
 }
 
+/// Where the disk of a shelved server is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Shelf {
+    /// On its host, which stops the guest and sends the disk to the image store.
+    Saving {
+        /// The image that it becomes.
+        image_id: ImageId,
+        /// Names this attempt: the host may send the disk for this one alone.
+        upload: String,
+        /// True if the guest is to run again should nothing come of it.
+        resumes: bool,
+    },
+    /// In the image store, until the server runs again on some host.
+    Offloaded {
+        /// The image that it is.
+        image_id: ImageId,
+    },
+}
+
+impl Shelf {
+    /// The image that the disk is or becomes.
+    pub fn image_id(&self) -> ImageId {
+        match self {
+            Self::Saving { image_id, .. } | Self::Offloaded { image_id } => *image_id,
+        }
+    }
+}
+
 record! {
     /// A server.
     pub struct Server: ServerId {
@@ -181,8 +210,11 @@ record! {
         pub extra_specs: Arc<BTreeMap<String, String>>,
         /// The image it was made from.
         pub image_id: ImageId,
-        /// The SHA-512 of that image's bytes: what its disk is laid over.
+        /// The SHA-512 of the bytes that its disk is laid over: that image's, unless it was shelved since.
         pub base: Arc<str>,
+        /// The image of those bytes, if it is another; it may be gone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub base_image: Option<ImageId>,
         /// The format of those bytes.
         pub base_format: Arc<str>,
         /// The public key it was given.
@@ -241,12 +273,19 @@ record! {
         /// The last move, while it can still be taken back.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub unconfirmed: Option<Box<Unconfirmed>>,
+        /// Where its disk is, if it is shelved.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub shelf: Option<Box<Shelf>>,
         /// What is wanted of its guest.
         pub wanted: Wanted,
         /// Counts each time its guest is to be started anew.
         pub boot: u64,
         /// How the present boot is to happen if the guest runs.
         pub boot_style: BootStyle,
+        /// Counts the changes of which interfaces it has: a port that is gone leaves nothing else that its host's orders
+        /// could be renewed for.
+        #[serde(default)]
+        pub interfaces: u64,
         /// What it is.
         pub condition: Condition,
         /// What is being done to it.
@@ -258,6 +297,9 @@ record! {
         /// True if its host last saw its guest running.
         #[serde(default)]
         pub powered: bool,
+        /// The boot for which its host saw its guest running before all its ports were plugged: it is active once they are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub awaits_ports: Option<u64>,
         /// When it first ran.
         #[serde(default)]
         pub launched_at: Option<Timestamp>,
@@ -283,6 +325,7 @@ impl Server {
     pub fn status(&self) -> &'static str {
         match (self.condition, self.task.as_ref().map(|t| t.action)) {
             (Condition::Error, _) => "ERROR",
+            _ if self.is_offloaded() => "SHELVED_OFFLOADED",
             (_, Some(Action::SoftReboot)) => "REBOOT",
             (_, Some(Action::HardReboot)) => "HARD_REBOOT",
             (_, Some(Action::LiveMigrate)) => "MIGRATING",
@@ -299,6 +342,7 @@ impl Server {
     /// Nova's `vm_state`.
     pub fn vm_state(&self) -> &'static str {
         match self.condition {
+            _ if self.is_offloaded() => "shelved_offloaded",
             Condition::Building => "building",
             Condition::Active | Condition::Stopped if self.unconfirmed.is_some() => "resized",
             Condition::Active => "active",
@@ -315,6 +359,21 @@ impl Server {
             (false, Condition::Error) if self.launched_at.is_none() => 0,
             (false, _) => 4,
         }
+    }
+
+    /// True from the time that its disk is an image until its guest was seen running again.
+    pub fn is_offloaded(&self) -> bool {
+        self.shelf.as_deref().is_some_and(|shelf| matches!(shelf, Shelf::Offloaded { .. }))
+    }
+
+    /// True while its disk is on the way to the image store.
+    pub fn is_being_shelved(&self) -> bool {
+        self.shelf.as_deref().is_some_and(|shelf| matches!(shelf, Shelf::Saving { .. }))
+    }
+
+    /// The image that its disk is laid over.
+    pub fn base_image(&self) -> ImageId {
+        self.base_image.unwrap_or(self.image_id)
     }
 
     /// What it takes of which host: where it is, where it goes, and where the way back is held open.
@@ -372,6 +431,9 @@ impl Server {
             || self.boot != other.boot
             || self.boot_style != other.boot_style
             || self.disk != other.disk
+            || self.shelf != other.shelf
+            || self.interfaces != other.interfaces
+            || self.base != other.base
             || self.size != other.size
             || self.hostname != other.hostname
             || self.metadata != other.metadata

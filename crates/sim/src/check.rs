@@ -3,13 +3,12 @@
 
 use crate::{
     client::Known,
-    rebuild,
+    rebuild, usage,
     world::{note, World, BEGIN},
 };
 use lenticular_model::{
     disk_copy::Fate,
     host::SILENT_AFTER_S,
-    index::Taken,
     migration::Phase,
     operation::{Action, Operation},
     server::{Condition, Server, Wanted},
@@ -28,66 +27,7 @@ const NOTICE_MS: i64 = 2_000;
 /// For so long after the clock was set the time says nothing of hosts' silence, in milliseconds.
 const CLOCK_NEWS_MS: i64 = 60_000;
 
-/// Every so many commits the indexes are compared with a rebuild.
-const REBUILD_EVERY: u64 = 60;
-
 impl World {
-    /// 1: at most one running copy of a server, and only on the host and the generation that its record names.
-    pub(crate) fn check_copies(&mut self) {
-        if !std::mem::take(&mut self.look_at_copies) {
-            return;
-        }
-        let mut wrong = None;
-        let mut seen: BTreeMap<ServerId, usize> = BTreeMap::new();
-        for (n, host) in self.hosts.iter().enumerate() {
-            for (id, real) in &host.guests {
-                if real.running().is_none() {
-                    continue;
-                }
-                let generation = real.disk.as_ref().map(|d| d.generation);
-                let record = self.plane.published.servers.get(id);
-                let right = record.is_some_and(|s| {
-                    let owns = s.host_id == host.id && generation == Some(s.disk.generation);
-                    // It has arrived, and the control plane has not heard of it yet.
-                    let arrived = s.ticket.as_ref().is_some_and(|ticket| {
-                        Some(ticket.to) == host.id && generation == Some(ticket.generation)
-                    });
-                    // Nobody minds who runs what is to be gone, as long as its host is to remove it.
-                    let doomed = s.wanted == Wanted::Absent
-                        && host
-                            .id
-                            .is_some_and(|h| self.plane.published.index.disk_copies.contains_key(&(h, *id)));
-                    host.id.is_some() && (owns || arrived || doomed)
-                });
-                let right = right || self.is_unsettled(host, *id);
-                if let Some(other) = seen.insert(*id, n) {
-                    wrong = Some((*id, format!("runs on {} and on {}", self.hosts[other].name, host.name)));
-                } else if !right {
-                    let what = format!("runs on {} at generation {generation:?}", host.name);
-                    let why = record.map_or("it has no record".to_owned(), |s| {
-                        format!("its record names host {:?} and generation {}", s.host_id, s.disk.generation)
-                    });
-                    wrong = Some((*id, format!("{what}, and {why}")));
-                }
-            }
-        }
-        if let Some((id, what)) = wrong {
-            let name = self.name(id);
-            self.violate(1, format!("{name} {what}"));
-        }
-    }
-
-    /// After a restore of the store, a guest may run that the record does not know to be there: as long as its host was
-    /// not heard, or no host has said that it has the server; or the record says that it is there and unexplained.
-    fn is_unsettled(&self, host: &crate::host::Host, id: ServerId) -> bool {
-        let state = &self.plane.published;
-        let unheard = host.id.and_then(|id| state.hosts.get(&id)).is_none_or(|host| host.unheard);
-        let restored = state.servers.get(&id).is_some_and(|server| server.restored.is_some());
-        let copy = host.id.and_then(|host| state.index.disk_copies.get(&(host, id)));
-        let copy = copy.and_then(|id| state.disk_copies.get(id)).is_some_and(|copy| copy.may_run);
-        self.plane.restores > 0 && (unheard || restored || copy)
-    }
-
     /// What every commit must keep, given the state before it.
     pub(crate) fn check_commit(&mut self, before: &State, commit: &Commit) {
         let after = &commit.state;
@@ -95,6 +35,7 @@ impl World {
         if durable && commit.at < self.plane.last_at {
             self.violate(0, format!("commit {} is of {:?}, before the one before it", after.seq, commit.at));
         }
+        self.commits += u64::from(durable);
         self.plane.last_at = if durable { commit.at } else { self.plane.last_at };
         for (kind, id) in &commit.changes {
             if let (Kind::DiskCopy, Ok(id)) = (*kind, id.parse::<lenticular_model::DiskCopyId>()) {
@@ -110,6 +51,9 @@ impl World {
                     note!(self, "{name} left g{generation} on {host}: {fate:?}{gone}");
                 }
             }
+            if *kind == Kind::Image {
+                self.forget_shelved(after, id);
+            }
             if *kind != Kind::Server {
                 continue;
             }
@@ -121,10 +65,8 @@ impl World {
             self.check_lifeline(after, id, old, new);
             self.check_group(after, new);
         }
-        if let Err(what) = usage_is_right(after, self.plane.restores > 0) {
-            self.violate(4, what);
-        }
-        if after.seq.is_multiple_of(REBUILD_EVERY) {
+        self.check_usage(before, commit);
+        if durable && after.seq.is_multiple_of(self.config.rebuild_every) {
             if let Err(what) = rebuild::compare(after) {
                 self.violate(6, what);
             }
@@ -239,7 +181,7 @@ impl World {
 
     /// True if the store went back to a backup and the server's disk is on that host.
     fn is_found(&self, host: HostId, id: ServerId, new: Option<&Arc<Server>>) -> bool {
-        let host = self.hosts.iter().find(|h| h.id == Some(host));
+        let host = self.host_of(host);
         let disk = host.and_then(|h| h.guests.get(&id)).and_then(|real| real.disk.as_ref());
         self.plane.restores > 0
             && disk.is_some_and(|d| new.is_some_and(|s| s.disk.generation == d.generation))
@@ -296,19 +238,26 @@ impl World {
 
     /// 2: what was acknowledged is there.
     pub(crate) fn check_memory(&mut self) {
+        let all: Vec<ServerId> = self.clients.known.keys().copied().collect();
+        self.check_memory_of(all);
+    }
+
+    /// The same for these servers.
+    pub(crate) fn check_memory_of(&mut self, ids: impl IntoIterator<Item = ServerId>) {
         let state = self.plane.published.clone();
         let mut wrong = None;
         let mut gone = Vec::new();
-        for (id, known) in &self.clients.known {
-            match (state.servers.get(id), known) {
-                (Some(_), Known { gone: true, .. }) => wrong = Some((*id, "was deleted and is there again")),
+        for id in ids {
+            let Some(known) = self.clients.known.get(&id) else { continue };
+            match (state.servers.get(&id), known) {
+                (Some(_), Known { gone: true, .. }) => wrong = Some((id, "was deleted and is there again")),
                 (Some(s), Known { delete_acknowledged: true, .. }) if s.wanted != Wanted::Absent => {
-                    wrong = Some((*id, "has lost its acknowledged delete"));
+                    wrong = Some((id, "has lost its acknowledged delete"));
                 }
                 (None, Known { delete_asked: false, .. }) => {
-                    wrong = Some((*id, "is gone and nobody deleted it"))
+                    wrong = Some((id, "is gone and nobody deleted it"))
                 }
-                (None, Known { gone: false, .. }) => gone.push(*id),
+                (None, Known { gone: false, .. }) => gone.push(id),
                 _ => {}
             }
         }
@@ -384,7 +333,7 @@ impl World {
 
     /// The guest is as wanted, or the server is in error and says why; and its record and ports say whether it runs.
     fn server_is_settled(&self, server: &Server) -> Result<(), String> {
-        let host = self.hosts.iter().find(|h| h.id.is_some() && h.id == server.host_id);
+        let host = server.host_id.and_then(|id| self.host_of(id));
         let runs = host.and_then(|h| h.guests.get(&server.id)).is_some_and(|real| real.running().is_some());
         let explained = server.fault.as_ref().is_some_and(|f| !f.message.is_empty());
         if server.condition == Condition::Error {
@@ -399,7 +348,7 @@ impl World {
         if runs != server.powered {
             return Err(format!("says that its guest runs: {}, and that is wrong", server.powered));
         }
-        let mut ports = self.plane.published.ports.values().filter(|p| p.server_id == Some(server.id));
+        let mut ports = lenticular_control::command::server::ports(&self.plane.published, server.id);
         if let Some(port) = ports.find(|p| p.plugged != runs) {
             return Err(format!("has the port {} plugged: {}, and that is wrong", port.id, port.plugged));
         }
@@ -422,7 +371,7 @@ impl World {
         for n in 0..self.hosts.len() {
             self.check_orphans(n, &state);
         }
-        for result in [usage_is_right(&state, self.plane.restores > 0), rebuild::compare(&state)] {
+        for result in [usage::is_right(&state, self.plane.restores > 0), rebuild::compare(&state)] {
             if let Err(what) = result {
                 self.violate(6, what);
             }
@@ -470,38 +419,6 @@ impl World {
             }
         }
     }
-}
-
-/// What the servers on each host take, counted afresh, is what the index says and no more than the host has; but where
-/// servers were found after a restore, they are.
-fn usage_is_right(state: &State, restored: bool) -> Result<(), String> {
-    let mut taken: BTreeMap<HostId, Taken> = BTreeMap::new();
-    for server in state.servers.values() {
-        for (host, size) in server.claims() {
-            let of_host = taken.entry(host).or_default();
-            of_host.servers += 1;
-            of_host.busy += u64::from(server.is_busy());
-            of_host.capacity.vcpus += u64::from(size.vcpus);
-            of_host.capacity.memory_mb += u64::from(size.ram_mb);
-            of_host.capacity.disk_gb += size.all_disk_gb();
-        }
-    }
-    for host in state.hosts.values() {
-        let counted = taken.get(&host.id).copied().unwrap_or_default();
-        let indexed = state.index.host_usage.get(&host.id).copied().unwrap_or_default();
-        if counted != indexed {
-            return Err(format!("{} has {counted:?} by count and {indexed:?} by index", host.name));
-        }
-        let has = host.to_give();
-        let uses = counted.capacity;
-        if restored {
-            continue;
-        }
-        if uses.vcpus > has.vcpus || uses.memory_mb > has.memory_mb || uses.disk_gb > has.disk_gb {
-            return Err(format!("{} is over-full: {uses:?} of {has:?}", host.name));
-        }
-    }
-    Ok(())
 }
 
 /// An action's name; unlike Nova's, it tells the two reboots apart.

@@ -13,7 +13,7 @@ use lenticular_model::{
     server::BootStyle,
     FlavorId, ImageId, ProjectId, ServerId, UserId,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What clients know of a server.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +38,10 @@ pub(crate) struct Clients {
     pub(crate) known: BTreeMap<ServerId, Known>,
     /// The disk that each guest last wrote: which making of it, and how many writes.
     pub(crate) written: BTreeMap<ServerId, (u64, u64)>,
+    /// What is in the image store of shelved servers' disks.
+    pub(crate) shelved: BTreeMap<ImageId, (u64, u64)>,
+    /// Servers that clients were answered about since it was last looked whether the answers hold.
+    pub(crate) answered: BTreeSet<ServerId>,
     requests: u64,
 }
 
@@ -110,7 +114,13 @@ impl World {
             (79..=82, Some(id)) => member(Ask::Confirm(id)),
             (83..=85, Some(id)) => member(Ask::Revert(id)),
             (86, Some(id)) => admin(Ask::Abort(id)),
-            (87..=91, _) => {
+            (87..=89, Some(id)) => {
+                member(match self.plane.published.servers.get(&id).map(|s| s.is_offloaded()) {
+                    Some(true) => Ask::Unshelve(id),
+                    _ => Ask::Shelve(id),
+                })
+            }
+            (90..=92, _) => {
                 let project = self.clients.tenants[tenant];
                 let ports: Vec<_> =
                     self.plane.published.ports.values().filter(|p| p.project_id == project).collect();
@@ -190,9 +200,11 @@ impl World {
         let names: Vec<String> = created.iter().map(|id| self.name(*id)).collect();
         note!(self, "client {} is answered: {} {}", caller.request_id, ask.name(), names.join(" "));
         for id in created {
+            self.clients.answered.insert(*id);
             self.clients.known.entry(*id).or_default().requests.push(caller.request_id.clone());
         }
         let Some(id) = ask.server() else { return };
+        self.clients.answered.insert(id);
         let known = self.clients.known.entry(id).or_default();
         let again = known.delete_acknowledged && matches!(ask, Ask::Delete(_));
         if matches!(ask, Ask::Delete(_)) {
@@ -216,9 +228,8 @@ fn answer_name(kind: Kind) -> &'static str {
     }
 }
 
-/// Ids for the tenants and their users: two, and more in a large world.
-pub(crate) fn tenants(rng: &mut Rng, hosts: usize) -> Clients {
-    let count = (hosts / 4).max(2);
+/// Ids for the tenants and their users.
+pub(crate) fn tenants(rng: &mut Rng, count: usize) -> Clients {
     Clients {
         tenants: (0..count).map(|_| ProjectId::from_random(rng.bytes())).collect(),
         users: (0..count).map(|_| UserId::from_random(rng.bytes())).collect(),

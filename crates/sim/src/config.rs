@@ -124,6 +124,12 @@ pub struct Config {
     pub mutation: Option<Mutation>,
     /// How long clients and faults are at work, in seconds; 0 for a scenario, which does all by itself.
     pub busy_s: i64,
+    /// How many tenants; if not said, as many as the hosts are enough for.
+    pub tenants: Option<usize>,
+    /// Whether hosts have room for dozens of servers.
+    pub roomy: bool,
+    /// Every so many commits the indexes are compared with a rebuild.
+    pub rebuild_every: u64,
     /// Whether all of the trace is kept.
     pub keep_trace: bool,
 }
@@ -137,6 +143,9 @@ impl Config {
             faults: Fault::ALL.iter().copied().collect(),
             mutation: None,
             busy_s: 200,
+            tenants: None,
+            roomy: false,
+            rebuild_every: 60,
             keep_trace: false,
         }
     }

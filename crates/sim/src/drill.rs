@@ -39,6 +39,8 @@ enum Act {
     Resize,
     Confirm,
     Revert,
+    Shelve,
+    Unshelve,
     Abort,
     /// Only the server's own host takes servers.
     StayHome,
@@ -77,7 +79,7 @@ macro_rules! operations {
     (@then $step:literal $then:ident) => { Some(($step, Act::$then)) };
 }
 
-use Act::{Create, LeaveHome, LiveMigrate, Migrate, Resize, StayHome, Stop};
+use Act::{Create, LeaveHome, LiveMigrate, Migrate, Resize, Shelve, StayHome, Stop, Unshelve};
 
 operations! {
     "create": [], Create => Runs;
@@ -104,6 +106,15 @@ operations! {
     "delete while it is sent cold": [Create], Migrate, on "sending" Delete => Gone;
     "delete while it is handed over": [Create], LiveMigrate, on "handing over" Delete => Gone;
     "delete what moved": [Create, Migrate], Delete => Gone;
+    "shelve": [Create], Shelve => Stands;
+    "shelve what stands": [Create, Stop], Shelve => Stands;
+    "unshelve": [Create, Shelve], Unshelve => Runs;
+    "unshelve elsewhere": [Create, Shelve, LeaveHome], Unshelve => Runs;
+    "shelve what came back": [Create, Shelve, Unshelve], Shelve => Stands;
+    "migrate what came back": [Create, Shelve, Unshelve], Migrate => Runs;
+    "delete while it is shelved": [Create], Shelve, on "sending the disk to the image store" Delete => Gone;
+    "delete what is shelved": [Create, Shelve], Delete => Gone;
+    "delete while it comes back": [Create, Shelve], Unshelve, on "preparing the disk" Delete => Gone;
 }
 
 /// How far a step is.
@@ -234,6 +245,8 @@ impl World {
             Act::Confirm => Ask::Confirm(id),
             Act::Revert => Ask::Revert(id),
             Act::Abort => Ask::Abort(id),
+            Act::Shelve => Ask::Shelve(id),
+            Act::Unshelve => Ask::Unshelve(id),
             Act::StayHome | Act::LeaveHome => {
                 let away = |n: usize| (n == HOME) == (act == Act::LeaveHome);
                 let closed = hosts.iter().enumerate().filter(|(n, _)| away(*n)).map(|(_, id)| *id);

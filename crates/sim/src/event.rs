@@ -39,6 +39,8 @@ pub(crate) enum Ask {
     Resize(ServerId, &'static str),
     Confirm(ServerId),
     Revert(ServerId),
+    Shelve(ServerId),
+    Unshelve(ServerId),
     Abort(ServerId),
     /// Moves a port to other addresses.
     Readdress(PortId),
@@ -60,6 +62,8 @@ impl Ask {
             Self::Confirm(_) => "confirm",
             Self::Revert(_) => "revert",
             Self::Abort(_) => "abort",
+            Self::Shelve(_) => "shelve",
+            Self::Unshelve(_) => "unshelve",
             Self::Readdress(_) => "readdress",
             Self::Intent(_, Intent::Enabled) => "enable host",
             Self::Intent(_, Intent::Disabled { .. }) => "disable host",
@@ -78,7 +82,9 @@ impl Ask {
             | Self::Resize(id, _)
             | Self::Confirm(id)
             | Self::Revert(id)
-            | Self::Abort(id) => Some(*id),
+            | Self::Abort(id)
+            | Self::Shelve(id)
+            | Self::Unshelve(id) => Some(*id),
             Self::Create(_) | Self::Readdress(_) | Self::Intent(..) => None,
         }
     }
@@ -90,7 +96,21 @@ pub(crate) enum Request {
     Hello(From, Box<Hello>),
     Poll(Poll),
     Report(From, HostId, Report),
+    /// A disk for the image store.
+    Save(From, Save),
     Client(Caller, Ask),
+}
+
+/// The disk of a server that is being shelved.
+#[derive(Debug, Clone)]
+pub(crate) struct Save {
+    pub(crate) host_id: HostId,
+    pub(crate) server: ServerId,
+    pub(crate) upload: String,
+    /// The step that sends it.
+    pub(crate) number: u64,
+    /// What it has: which making of the disk, and how many writes.
+    pub(crate) content: (u64, u64),
 }
 
 /// A message on its way to an agent.
@@ -98,6 +118,8 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     Welcome(Welcome),
     Orders(Orders),
+    /// Whether the image store has taken the disk that this step sent.
+    Saved(ServerId, u64, bool),
     /// The report with these observations is durable.
     Taken,
     /// The host is not known and must introduce itself.

@@ -100,6 +100,8 @@ pub(crate) struct Doing {
     pub(crate) step: Step,
     pub(crate) fails: bool,
     pub(crate) acted: bool,
+    /// Whether the image store took what it sent, once that was heard.
+    pub(crate) taken: Option<bool>,
     /// The life of the store that ordered it.
     pub(crate) ordered_in: Option<Incarnation>,
 }
@@ -141,6 +143,7 @@ pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) id: Option<HostId>,
     number: usize,
+    roomy: bool,
     pub(crate) boots: u64,
     lives: u64,
     saved: Option<Snapshot>,
@@ -161,11 +164,12 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(number: usize) -> Self {
+    pub(crate) fn new(number: usize, roomy: bool) -> Self {
         Self {
             name: format!("host-{}", number + 1),
             id: None,
             number,
+            roomy,
             boots: 1,
             lives: 0,
             saved: None,
@@ -194,6 +198,7 @@ impl Host {
     /// Even hosts are small, odd ones larger.
     fn capacity(&self) -> Capacity {
         match self.number % 2 {
+            _ if self.roomy => Capacity { vcpus: 64, memory_mb: 262_144, disk_gb: 4_000 },
             0 => Capacity { vcpus: 2, memory_mb: 8_192, disk_gb: 120 },
             _ => Capacity { vcpus: 4, memory_mb: 16_384, disk_gb: 240 },
         }
@@ -214,6 +219,7 @@ impl Host {
                 ..Default::default()
             },
             incarnation: agent.core.incarnation(),
+            applied_upto: agent.core.applied_upto(),
             inventory: agent.core.inventory(),
         }
     }
@@ -431,6 +437,14 @@ impl World {
                     agent.poll = None;
                 }
                 self.take_orders(n, orders, current);
+            }
+            Reply::Saved(server, number, taken) => {
+                if let Some(doing) = agent.doing.get_mut(&server).filter(|doing| doing.number == number) {
+                    doing.taken = Some(taken);
+                    doing.fails |= !taken;
+                    let life = agent.life;
+                    return self.after_ms(1, Event::StepEnds { host: n, life, server, number });
+                }
             }
             // Nobody waits for it any more.
             Reply::Welcome(_) | Reply::Taken | Reply::Unknown => return,

@@ -9,6 +9,7 @@ use lenticular_control::{
     command::{
         host, image, migrate, port, security_group, server, server_create,
         server_group::{self, NewServerGroup},
+        shelve,
     },
     reconcile::{self, Key},
 };
@@ -73,6 +74,7 @@ fn cause(todo: &Todo) -> Cause {
             Request::Hello(_, hello) => host(&hello.host_name, "host hello"),
             Request::Poll(poll) => host(&poll.host_id, "contact"),
             Request::Report(_, id, _) => host(id, "host report"),
+            Request::Save(_, save) => host(&save.host_id, "shelved disk"),
             Request::Client(caller, ask) => {
                 (caller.user_id.to_string(), caller.request_id.clone(), ask.name().to_owned())
             }
@@ -122,6 +124,17 @@ fn run_request(
             }
             host::report(txn, *id, report.session, report.number, &seen, &[])?;
         }
+        Request::Save(_, save) => {
+            let sending = format!("sending-{}", save.number);
+            shelve::begin_saving(txn, save.server, save.host_id, &save.upload, &sending)?;
+            let data = Data {
+                size: 1 << 20,
+                virtual_size: Some(1 << 26),
+                checksum: "0".repeat(32),
+                sha512: format!("{:0128x}", save.content.0 << 32 | save.content.1),
+            };
+            shelve::saved(txn, save.server, save.host_id, (&save.upload, &sending), data)?;
+        }
         Request::Client(caller, ask) => run_ask(txn, caller, ask, done, mutation)?,
     }
     Ok(())
@@ -168,6 +181,8 @@ fn run_ask(
             let number = migrate::of_server(txn, *id).next().map_or(0, |m| m.number);
             migrate::abort(txn, caller, *id, number)
         }
+        Ask::Shelve(id) => shelve::shelve(txn, caller, *id),
+        Ask::Unshelve(id) => shelve::unshelve(txn, caller, *id, Default::default()),
         Ask::Readdress(id) => readdress(txn, caller, *id),
         Ask::Intent(id, intent) => host::set_intent(txn, caller, *id, intent.clone()),
     }

@@ -2,18 +2,24 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for people at a terminal")]
 
-use lenticular_sim::{complaint, run::storms_in_parallel, Config, Fault, Mutation, World};
+use lenticular_sim::{
+    complaint,
+    run::storms_in_parallel,
+    scale::{line, Scale},
+    Config, Fault, Mutation, World,
+};
 use std::process::ExitCode;
 
 const USAGE: &str =
     "usage: lenticular-sim [--seed N] [--seeds FROM..TO] [--trace] [--without FAULT]... [--only FAULT]...
-                      [--mutation NAME] [SCENARIO FILE]...
+                      [--mutation NAME] [--scale HOSTSxSERVERS] [SCENARIO FILE]...
   --seed N         runs one storm; 1 if nothing else is said
   --seeds A..B     runs storms of the seeds from A up to, and not, B
   --trace          prints every line of the trace
   --without FAULT  leaves a fault out
   --only FAULT     leaves all other faults out
-  --mutation NAME  breaks a rule on purpose";
+  --mutation NAME  breaks a rule on purpose
+  --scale HxS      measures a cloud of H hosts and S servers";
 
 #[derive(Default)]
 struct Args {
@@ -23,6 +29,7 @@ struct Args {
     without: Vec<Fault>,
     only: Vec<Fault>,
     mutation: Option<Mutation>,
+    scale: Option<(usize, usize)>,
     files: Vec<String>,
 }
 
@@ -50,6 +57,11 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
                 let text = value()?;
                 let (from, to) = text.split_once("..").ok_or("--seeds needs FROM..TO")?;
                 args.seeds = Some((number(from)?, number(to)?));
+            }
+            "--scale" => {
+                let text = value()?;
+                let (hosts, servers) = text.split_once('x').ok_or("--scale needs HOSTSxSERVERS")?;
+                args.scale = Some((number(hosts)? as usize, number(servers)? as usize));
             }
             "--trace" => args.trace = true,
             "--without" => args.without.push(fault(&value()?)?),
@@ -83,6 +95,9 @@ fn config(args: &Args, seed: u64) -> Config {
 }
 
 fn act(args: &Args) -> ExitCode {
+    if let Some((hosts, servers)) = args.scale {
+        return measure(hosts, servers);
+    }
     if let Some((from, to)) = args.seeds {
         return many(args, from, to);
     }
@@ -127,4 +142,24 @@ fn many(args: &Args, from: u64, to: u64) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Runs a large cloud, and says how long each part of it took.
+#[allow(clippy::disallowed_methods, reason = "what is measured is how long it takes here")]
+fn measure(hosts: usize, servers: usize) -> ExitCode {
+    let mut scale = Scale::new(hosts, servers);
+    for (name, wave) in Scale::waves() {
+        let began = std::time::Instant::now();
+        match scale.run(name, *wave) {
+            Ok(phase) => println!("{}", line(&phase, began.elapsed())),
+            Err(why) => {
+                println!("{name}: {why}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let most = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM unknown");
+    println!("{most}");
+    ExitCode::SUCCESS
 }

@@ -18,7 +18,7 @@ impl World {
             Step::Resume => {
                 let process = self.hosts[n].guests.get_mut(&id).and_then(|real| real.process.as_mut());
                 process.into_iter().for_each(|p| p.paused = false);
-                self.look_at_copies = true;
+                self.look.at(id);
                 true
             }
             Step::HandOver { to, generation } => self.hand_over(n, id, &to.name, *generation),
@@ -43,11 +43,10 @@ impl World {
         let number = self.number();
         let name = self.name(id);
         let newest = self.clients.written.get(&id).copied();
-        let host = &mut self.hosts[n];
-        let real = host.guests.entry(id).or_default();
+        let real = self.real(n, id);
         let had = real.content();
         if real.process.is_some() {
-            let what = format!("{name} runs on {} and is to come there", host.name);
+            let what = format!("{name} runs on {} and is to come there", self.hosts[n].name);
             self.violate(1, what);
             return false;
         }
@@ -136,7 +135,7 @@ impl World {
         let Some(real) = self.hosts[n].guests.get_mut(&id) else { return false };
         if let Some((number, boot)) = arriving.waits.filter(|_| manner == Manner::Live) {
             real.process = Some(Process { number, boot, ended: false, paused: false, watched_by: None });
-            self.look_at_copies = true;
+            self.look.at(id);
         }
         true
     }

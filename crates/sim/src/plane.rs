@@ -7,13 +7,18 @@ use crate::{
     event::{Event, From, Poll, Reply, Request},
     jobs::{self, Done, Todo},
     rng::Rng,
+    usage,
     world::{note, World, BEGIN},
 };
 use lenticular_control::{bootstrap, command::host, reconcile::Queue};
-use lenticular_model::{error::Error, Cause, Incarnation, Kind, State, Timestamp};
+use lenticular_model::{error::Error, Cause, HostId, Incarnation, Kind, ServerId, State, Timestamp};
 use lenticular_store::{Crash, Memory, MemoryDisk, Outcome, Writer};
 use lenticular_wire::agent::{orders, Welcome, WAIT_MS_MAX};
-use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// How long a contact is news, as the API has it.
 const CONTACT_FRESH_MS: i64 = 5_000;
@@ -40,6 +45,8 @@ pub(crate) struct Running {
     queue: Queue,
     pending: Vec<Request>,
     parked: BTreeMap<u64, Poll>,
+    /// The polls of each host among them.
+    parked_of: BTreeMap<HostId, BTreeSet<u64>>,
     work_at: Option<Timestamp>,
 }
 
@@ -70,9 +77,9 @@ pub(crate) struct Plane {
 
 impl Plane {
     /// A new cloud with two tenants, an image and a flavor that no host can hold.
-    pub(crate) fn new(rng: &mut Rng, hosts: usize) -> (Self, Clients) {
+    pub(crate) fn new(rng: &mut Rng, tenants: usize) -> (Self, Clients) {
         let disk = MemoryDisk::new();
-        let mut clients = client::tenants(rng, hosts);
+        let mut clients = client::tenants(rng, tenants);
         let incarnation = Incarnation::from_random(rng.bytes());
         let mut writer = open(&disk, BEGIN, incarnation).expect("an empty disk opens");
         let cause = Cause { actor: "sim".to_owned(), request_id: String::new(), why: "bootstrap".to_owned() };
@@ -105,7 +112,14 @@ impl Plane {
 impl Running {
     fn new(writer: Writer) -> Self {
         let queue = Queue::of_all(writer.state());
-        Self { writer, queue, pending: Vec::new(), parked: BTreeMap::new(), work_at: None }
+        Self {
+            writer,
+            queue,
+            pending: Vec::new(),
+            parked: BTreeMap::new(),
+            parked_of: BTreeMap::new(),
+            work_at: None,
+        }
     }
 }
 
@@ -135,7 +149,10 @@ impl World {
                 Ok(_) => {}
             }
         }
-        running.pending.push(request);
+        running.pending.push(request.clone());
+        if let Request::Save(_, save) = &request {
+            self.place_shelved(save);
+        }
         let delay = self.rng.range(1, 6);
         self.plan_work(self.now.plus_ms(delay));
     }
@@ -193,30 +210,34 @@ impl World {
         }
         let news = !outcome.commits.is_empty();
         let done = done.into_iter().map(RefCell::into_inner).collect();
-        self.publish(&before, &outcome);
+        let changed = self.publish(&before, &outcome);
         self.answer_all(todos, done, outcome);
-        self.serve_parked();
+        self.serve_parked(before.seq, &changed);
         self.plan_wake(news);
     }
 
-    fn publish(&mut self, before: &Arc<State>, outcome: &Outcome) {
+    /// Gives back the servers whose orders may have changed.
+    fn publish(&mut self, before: &Arc<State>, outcome: &Outcome) -> BTreeSet<ServerId> {
         let mut head = before.clone();
+        let mut changed = BTreeSet::new();
         for commit in &outcome.commits {
             self.check_commit(&head, commit);
+            changed.extend(self.look_after(commit));
             head = commit.state.clone();
-            let Some(running) = &mut self.plane.running else { return };
+            let Some(running) = &mut self.plane.running else { return changed };
             for (kind, id) in &commit.changes {
                 running.queue.changed(*kind, id);
             }
         }
-        let Some(running) = &self.plane.running else { return };
-        self.look_at_copies = true;
+        let Some(running) = &self.plane.running else { return changed };
         self.plane.published = running.writer.state().clone();
         if !outcome.commits.is_empty() {
-            self.check_memory();
+            let answered = std::mem::take(&mut self.clients.answered);
+            self.check_memory_of(changed.iter().copied().chain(answered));
         } else if self.plane.published.seq != before.seq {
             self.violate(2, "a batch that was refused changed the state".to_owned());
         }
+        changed
     }
 
     fn answer_all(&mut self, todos: Vec<Todo>, done: Vec<Done>, outcome: Outcome) {
@@ -240,9 +261,11 @@ impl World {
             (Request::Hello(from, _), Ok(())) => {
                 let Some((host_id, session)) = done.session else { return };
                 self.hosts[from.host].id = Some(host_id);
+                self.host_numbers.insert(host_id, from.host);
                 let incarnation = self.plane.published.incarnation;
                 self.send_to_agent(from, Reply::Welcome(Welcome { host_id, incarnation, session }));
             }
+            (Request::Save(from, save), answer) => self.answer_save(from, &save, answer),
             (Request::Report(from, ..), Ok(())) => self.send_to_agent(from, Reply::Taken),
             (Request::Poll(poll), Ok(())) => self.serve(poll),
             // It has to introduce itself again, or to try again when its patience ends.
@@ -277,16 +300,21 @@ impl World {
     fn serve(&mut self, poll: Poll) {
         let number = self.number();
         let Some(running) = &mut self.plane.running else { return };
+        running.parked_of.entry(poll.host_id).or_default().insert(number);
         running.parked.insert(number, poll);
         if !self.serve_one(number, false) {
             self.after_ms(WAIT_MS_MAX as i64, Event::PollEnds(number));
         }
     }
 
-    fn serve_parked(&mut self) {
+    /// Answers the polls of hosts whose orders for these servers changed after a commit.
+    fn serve_parked(&mut self, after: u64, changed: &BTreeSet<ServerId>) {
         let Some(running) = &self.plane.running else { return };
-        let parked: Vec<u64> = running.parked.keys().copied().collect();
-        for number in parked {
+        let index = &running.writer.state().index;
+        let hosts: BTreeSet<HostId> =
+            changed.iter().flat_map(|server| index.ordered_at(*server, after + 1)).collect();
+        let parked = hosts.iter().filter_map(|host| running.parked_of.get(host)).flatten();
+        for number in parked.copied().collect::<BTreeSet<u64>>() {
             self.serve_one(number, false);
         }
     }
@@ -305,7 +333,9 @@ impl World {
         let from: From = poll.from;
         // Another session may have begun while the poll waited.
         let known = host::in_session(running.writer.state(), poll.host_id, poll.query.session).is_ok();
+        let host = poll.host_id;
         running.parked.remove(&number);
+        running.parked_of.entry(host).or_default().remove(&number);
         self.send_to_agent(from, if known { Reply::Orders(found) } else { Reply::Unknown });
         true
     }
@@ -358,8 +388,9 @@ impl World {
         if let Err(error) = taken {
             return self.violate(2, format!("the store cannot be taken over: {error}"));
         }
-        self.look_at_copies = true;
+        self.look.at_all();
         self.plane.published = writer.state().clone();
+        self.usage = usage::count(&self.plane.published);
         self.plane.known = true;
         self.plane.running = Some(Running::new(writer));
         self.check_memory();

@@ -13,7 +13,7 @@ use lenticular_model::{
     server::{Server, Wanted},
     Incarnation, ServerId,
 };
-use lenticular_wire::agent::{Order, Own};
+use lenticular_wire::agent::{Assignment, Order, Own};
 use std::sync::Arc;
 
 /// How long a guest that does not answer is given to shut down, in milliseconds.
@@ -43,6 +43,8 @@ impl World {
             Step::Resume => self.rng.range(10, 500),
             Step::HandOver { .. } => self.rng.range(1, 50),
             Step::Adopt(..) | Step::Revive(_) => self.rng.range(5, 300),
+            Step::Upload(..) => self.rng.range(500, 20_000),
+            Step::Plug(_) => self.rng.range(5, 3_000),
             Step::Shutdown => SHUTDOWN_DEADLINE_MS,
         };
         if self.chance(Fault::SlowStep, 50) {
@@ -63,7 +65,11 @@ impl World {
         }
         let Some(agent) = &mut self.hosts[n].agent else { return };
         let life = agent.life;
-        if agent.doing.insert(id, Doing { number, step, fails, acted: false, ordered_in }).is_some() {
+        if agent
+            .doing
+            .insert(id, Doing { number, step, fails, acted: false, taken: None, ordered_in })
+            .is_some()
+        {
             return self.violate(1, format!("{name} has two steps under way on {}", self.hosts[n].name));
         }
         self.after_ms(acts_ms.min(takes_ms), Event::StepActs { host: n, life, server: id, number });
@@ -88,8 +94,11 @@ impl World {
         let Some(agent) = &mut self.hosts[n].agent else { return };
         let life = agent.life;
         let Some(doing) = agent.doing.get_mut(&id) else { return };
-        let cuttable = matches!(doing.step, Step::Prepare(_) | Step::Receive(_) | Step::Send(..));
-        if cuttable && !doing.acted {
+        let cuttable =
+            matches!(doing.step, Step::Prepare(_) | Step::Receive(_) | Step::Send(..) | Step::Upload(..));
+        // Of a disk that was sent nothing may have been heard yet.
+        let waits = doing.waits_for_shelf().is_some();
+        if cuttable && (!doing.acted || waits) {
             doing.fails = true;
         }
         let number = doing.number;
@@ -113,9 +122,10 @@ impl World {
             return;
         }
         let carried_out = match &step {
-            Step::Prepare(order) => {
-                self.make_disk(n, id, order.generation);
-                true
+            Step::Prepare(order) => self.make_disk(n, id, order),
+            Step::Upload(_, upload) => {
+                self.send_to_shelf(n, id, upload.clone(), number);
+                return;
             }
             Step::Start(order) => self.start_guest(n, id, order.boot),
             // Only the end of the step ends a guest that does not shut down.
@@ -143,6 +153,9 @@ impl World {
         let Some(agent) = self.hosts[n].live(life) else { return };
         if agent.doing.get(&id).is_none_or(|d| d.number != number) {
             return;
+        }
+        if let Some(again) = agent.doing.get(&id).and_then(Doing::waits_for_shelf) {
+            return self.send_again(n, life, id, again);
         }
         let Some(doing) = agent.doing.remove(&id) else { return };
         if doing.step == Step::Shutdown && !doing.fails {
@@ -192,17 +205,25 @@ impl World {
         self.after_ms(5, Event::Heard { host: n, life, server, boot, how });
     }
 
-    fn make_disk(&mut self, n: usize, id: ServerId, generation: u64) {
-        let name = self.name(id);
+    /// Makes a guest's disk: afresh, or from what it was when the server was shelved. False if that is gone.
+    fn make_disk(&mut self, n: usize, id: ServerId, order: &Assignment) -> bool {
+        let (name, generation) = (self.name(id), order.generation);
         let number = self.number();
-        let real = self.hosts[n].guests.entry(id).or_default();
-        if real.disk.as_ref().is_some_and(|disk| disk.generation == generation) {
-            return;
+        let base = order.guest.base.image_id;
+        let shelved = self.clients.shelved.get(&base).copied();
+        if shelved.is_none() && Some(base) != self.clients.image {
+            return false;
         }
-        real.disk = Some(Disk { generation, made: number, writes: 0 });
-        if self.clients.written.contains_key(&id) {
+        let (made, writes) = shelved.unwrap_or((number, 0));
+        let real = self.real(n, id);
+        if real.disk.as_ref().is_some_and(|disk| disk.generation == generation) {
+            return true;
+        }
+        real.disk = Some(Disk { generation, made, writes });
+        if shelved.is_none() && self.clients.written.contains_key(&id) {
             self.violate(3, format!("a disk of {name} that was written is silently made afresh"));
         }
+        true
     }
 
     /// Starts a guest on its disk; false if there is none.
@@ -210,17 +231,17 @@ impl World {
         let name = self.name(id);
         let number = self.number();
         let fresh = self.config.mutation == Some(Mutation::FreshDisk);
-        let real = self.hosts[n].guests.entry(id).or_default();
+        let real = self.real(n, id);
         if fresh && real.disk.is_none() {
             real.disk = Some(Disk { generation: 1, made: number, writes: 0 });
         }
         let Some(disk) = &mut real.disk else { return false };
-        self.look_at_copies = true;
         let second = real.process.is_some();
         real.process = Some(Process { number, boot, ended: false, paused: false, watched_by: None });
         let is_at = (disk.made, disk.writes);
         disk.writes += 1;
         let now_at = (disk.made, disk.writes);
+        self.look.at(id);
         let newest = self.clients.written.insert(id, now_at);
         if second {
             self.violate(1, format!("a second process of {name} starts on {}", self.hosts[n].name));
@@ -287,14 +308,19 @@ impl World {
         let host = &mut self.hosts[n];
         let Some(was) = host.guests.remove(&id).filter(Real::is_there) else { return };
         let record: Option<&Arc<Server>> = self.plane.published.servers.get(&id);
-        let stays = record.is_some_and(|s| s.wanted != Wanted::Absent);
+        // It was deleted once, image and all, which a backup from before does not know.
+        let deleted = record.filter(|s| self.plane.restores > 0 && s.is_offloaded()).is_some_and(|s| {
+            s.shelf.as_ref().is_some_and(|shelf| !self.clients.shelved.contains_key(&shelf.image_id()))
+        });
+        let stays = record.is_some_and(|s| s.wanted != Wanted::Absent) && !deleted;
         let newest = was.content().is_some_and(|content| {
             let has = |real: &Real| {
                 let away = real.away.as_ref().map(|disk| (disk.made, disk.writes));
                 real.content() == Some(content) || away == Some(content)
             };
             let elsewhere = self.hosts.iter().any(|h| h.guests.get(&id).is_some_and(has));
-            self.clients.written.get(&id) == Some(&content) && !elsewhere
+            let shelved = self.clients.shelved.values().any(|shelved| *shelved == content);
+            self.clients.written.get(&id) == Some(&content) && !elsewhere && !shelved
         });
         // What the store knew when it gave the order, it need not know any more.
         let of_old = life.is_some_and(|life| life != self.plane.published.incarnation);
@@ -329,6 +355,8 @@ fn failure(step: &Step) -> Failure {
         Step::Send(..) => "the connection broke off",
         Step::Resume => "the process does not answer",
         Step::HandOver { .. } => "the other host does not answer",
+        Step::Upload(..) => "the disk cannot be read",
+        Step::Plug(_) => "the guest does not let go",
         Step::Adopt(..) | Step::Revive(_) => "the note of the disk cannot be written",
     };
     Failure::new("It could not be done on this host. Try again.", details)

@@ -3,6 +3,7 @@
 use crate::{
     client::Clients,
     config::{Config, Fault},
+    copies::Look,
     coverage::Coverage,
     drill::Drill,
     event::{Event, Request},
@@ -11,8 +12,9 @@ use crate::{
     plane::Plane,
     rng::Rng,
     trace::Trace,
+    usage::Usage,
 };
-use lenticular_model::{ServerId, Timestamp};
+use lenticular_model::{HostId, ServerId, Timestamp};
 use std::collections::BTreeMap;
 
 /// When every run begins.
@@ -53,8 +55,14 @@ pub struct World {
     /// True while faults may happen by chance.
     pub(crate) faulty: bool,
     pub(crate) steps: u64,
-    /// True once a guest started or a record may have changed, and nobody has looked at what runs where since.
-    pub(crate) look_at_copies: bool,
+    /// How many commits there were.
+    pub(crate) commits: u64,
+    /// Where something may run that must not.
+    pub(crate) look: Look,
+    /// What servers take of hosts.
+    pub(crate) usage: Usage,
+    /// Where in the world a host's id is.
+    pub(crate) host_numbers: BTreeMap<HostId, usize>,
     events: BTreeMap<(Timestamp, u64), Event>,
     numbers: u64,
     names: BTreeMap<ServerId, usize>,
@@ -69,12 +77,12 @@ impl World {
         let large = rng.chance(50);
         let drawn = if large { rng.range(9, 51) } else { rng.range(3, 9) };
         let hosts = config.hosts.unwrap_or(drawn as usize);
-        let (plane, clients) = Plane::new(&mut rng, hosts);
+        let (plane, clients) = Plane::new(&mut rng, config.tenants.unwrap_or((hosts / 4).max(2)));
         let mut world = Self {
             now: BEGIN,
             plane,
             clients,
-            hosts: (0..hosts).map(Host::new).collect(),
+            hosts: (0..hosts).map(|n| Host::new(n, config.roomy)).collect(),
             network: Network::default(),
             trace: Trace::new(BEGIN, config.keep_trace),
             coverage: Coverage::default(),
@@ -82,7 +90,10 @@ impl World {
             drill: None,
             faulty: config.busy_s > 0,
             steps: 0,
-            look_at_copies: false,
+            commits: 0,
+            look: Look::default(),
+            usage: Usage::new(),
+            host_numbers: BTreeMap::new(),
             events: BTreeMap::new(),
             numbers: 0,
             names: BTreeMap::new(),

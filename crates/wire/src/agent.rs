@@ -7,6 +7,7 @@
 //! POST /agent/v1/hosts/H/answers              Answer       → 204       to a question that came with orders
 //! GET  /agent/v1/images/I/data                             → bytes     an image, for the base cache
 //! GET  /agent/v1/servers/S/user-data                       → bytes     (404: there is none)
+//! PUT  /agent/v1/servers/S/disk?upload=U      bytes        → 204       a whole qcow2 disk, for the image store
 //! ```
 //!
 //! A message that is lost, late or repeated does no harm: orders name the commit they follow (`after`), and an agent
@@ -26,7 +27,7 @@ use lenticular_model::{
     migration::{Leg, Manner},
     observation::Observation,
     port::Mac,
-    server::{BootStyle, Server, Wanted},
+    server::{BootStyle, Server, Shelf, Wanted},
     subnet::HostRoute,
     HostId, ImageId, Incarnation, NetworkId, PortId, ProjectId, ServerId, State, SubnetId, UserId,
 };
@@ -63,6 +64,10 @@ pub struct Hello {
     /// acting on another's orders, says nothing here: it is only told which this is, and says hello again.
     #[serde(default)]
     pub incarnation: Option<Incarnation>,
+    /// The commit of that life up to which it has applied orders. A store that has not come so far is an older copy of
+    /// itself.
+    #[serde(default)]
+    pub applied_upto: u64,
     /// Every guest there.
     pub inventory: Vec<Observation>,
 }
@@ -185,6 +190,9 @@ pub struct Own {
     /// Where the guest is to go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outgoing: Option<Outgoing>,
+    /// The disk is to be sent to the image store, once the guest does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload: Option<String>,
 }
 
 /// The source's part in a move.
@@ -273,6 +281,9 @@ pub struct Base {
 pub struct PortSpec {
     /// The port.
     pub port_id: PortId,
+    /// Its place in the guest, which stays its own while others come and go.
+    #[serde(default)]
+    pub slot: u32,
     /// Its network.
     pub network_id: NetworkId,
     /// Its Ethernet address.
@@ -405,6 +416,10 @@ fn own(state: &State, host: HostId, server: &Server) -> Own {
         disk_made: server.disk.made,
         revives: server.disk.revives,
         outgoing,
+        upload: server.shelf.as_deref().and_then(|shelf| match shelf {
+            Shelf::Saving { upload, .. } => Some(upload.clone()),
+            Shelf::Offloaded { .. } => None,
+        }),
     }
 }
 
@@ -428,7 +443,7 @@ fn assignment(state: &State, host: HostId, server: &Server) -> Assignment {
             user_id: server.user_id,
             size: server.size,
             base: Base {
-                image_id: server.image_id,
+                image_id: server.base_image(),
                 sha512: server.base.to_string(),
                 format: server.base_format.to_string(),
             },
@@ -459,6 +474,7 @@ fn port(state: &State, id: PortId) -> Option<PortSpec> {
     });
     Some(PortSpec {
         port_id: id,
+        slot: port.server_index,
         network_id: port.network_id,
         mac: port.mac,
         mtu: state.networks.get(&port.network_id).map_or(1500, |n| n.mtu),

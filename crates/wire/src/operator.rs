@@ -134,12 +134,15 @@ pub struct JournalLine {
 }
 
 /// A host to be declared off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FenceAsk {
     /// True if its disks are lost with it.
     pub disks_lost: bool,
     /// True to take the word back.
     pub lift: bool,
+    /// The driver that is to switch it off and to see that it is; `None` if the asker's word is enough.
+    #[serde(default)]
+    pub driver: Option<String>,
 }
 
 /// A disk to go back to.
@@ -158,7 +161,7 @@ pub struct HostView {
     pub name: String,
     /// Its zone.
     pub zone: String,
-    /// `up`, `disabled`, `silent` or `out of order`.
+    /// `up`, `disabled`, `silent`, `off` or `out of order`.
     pub state: String,
     /// More on that.
     pub reason: Option<String>,
@@ -172,6 +175,37 @@ pub struct HostView {
     pub disk_gb: (u64, u64),
     /// Servers there.
     pub servers: u64,
+    /// When its certificate ends; `None` for one that needs none.
+    #[serde(default)]
+    pub certificate_ends: Option<String>,
+}
+
+/// All that is known of a host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostDetail {
+    /// What the listing says.
+    #[serde(flatten)]
+    pub host: HostView,
+    /// Where its agent can be found.
+    pub address: String,
+    /// Where its agent listens for other hosts' agents.
+    pub peer_address: String,
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// Its CPU.
+    pub cpu_model: String,
+    /// When it was last heard of.
+    pub heard_at: Option<String>,
+    /// Who declared it off, when and how.
+    pub fence: Option<String>,
+    /// The aggregates that it is in.
+    pub aggregates: Vec<String>,
+    /// The servers that it is to run: id, name, status.
+    pub servers_here: Vec<(String, String, String)>,
+    /// The servers that are on their way to it: id, name.
+    pub coming: Vec<(String, String)>,
+    /// Disks that were left behind there: which, whose, and what becomes of them.
+    pub left_behind: Vec<(String, String, String)>,
 }
 
 /// A token for a host is asked for.

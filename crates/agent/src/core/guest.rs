@@ -6,9 +6,10 @@ use super::{
 };
 use lenticular_model::{
     migration::Manner,
-    observation::{Observation, Sight, StopReason},
+    observation::{Observation, Sight, StopReason, Unsaved},
+    port::Mac,
     server::BootStyle,
-    ServerId,
+    PortId, ServerId,
 };
 use lenticular_wire::agent::{Assignment, Order, Own};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,25 @@ pub(super) enum Life {
     Gone,
 }
 
+/// A network interface of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Nic {
+    port_id: PortId,
+    slot: u32,
+    mac: Mac,
+}
+
+fn nics(of: &Assignment) -> Vec<Nic> {
+    of.guest.ports.iter().map(|p| Nic { port_id: p.port_id, slot: p.slot, mac: p.mac }).collect()
+}
+
+/// An attempt to send the disk to the image store that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Uploaded {
+    upload: String,
+    failure: Option<Failure>,
+}
+
 /// One guest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Guest {
@@ -57,6 +77,12 @@ pub(super) struct Guest {
     /// It has come here, and what came is yet to be taken for its own.
     #[serde(default)]
     pub(super) adopting: Option<Manner>,
+    /// The interfaces that its process has.
+    #[serde(default)]
+    nics: Vec<Nic>,
+    /// What came of sending its disk to the image store.
+    #[serde(default)]
+    pub(super) uploaded: Option<Uploaded>,
     /// True if a step that must succeed some time failed.
     #[serde(skip)]
     pub(super) stuck: bool,
@@ -82,6 +108,8 @@ impl Guest {
             outbound: None,
             inbound: None,
             adopting: None,
+            nics: Vec::new(),
+            uploaded: None,
             stuck: false,
             acknowledged: None,
             host_restarted: false,
@@ -237,7 +265,8 @@ impl Guest {
             return true;
         }
         // Most steps under way say themselves how it ended.
-        let says = self.doing.as_ref().is_some_and(|step| !matches!(step, Step::Send(..) | Step::Resume));
+        let silent = |step: &Step| matches!(step, Step::Send(..) | Step::Resume | Step::Plug(_));
+        let says = self.doing.as_ref().is_some_and(|step| !silent(step));
         if !self.runs() || boot != self.boot_done {
             return false;
         }
@@ -267,12 +296,21 @@ impl Guest {
             }
             (Step::Start(of), _) => {
                 self.boot_done = of.boot;
+                self.nics = nics(of);
                 self.life = Life::Running { ssh_forward: ssh };
+            }
+            (Step::Upload(_, upload), outcome) => {
+                let failure = match outcome {
+                    Outcome::Failed(failure) => Some(failure),
+                    Outcome::Done | Outcome::Started { .. } => None,
+                };
+                self.uploaded = Some(Uploaded { upload: upload.clone(), failure });
             }
             (Step::Receive(_), outcome) => self.received(outcome),
             (Step::Send(..), outcome) => self.sent(outcome),
-            (Step::Adopt(..), Outcome::Started { ssh_forward }) => {
+            (Step::Adopt(of, _), Outcome::Started { ssh_forward }) => {
                 self.adopting = None;
+                self.nics = nics(of);
                 self.life = Life::Running { ssh_forward };
             }
             (Step::Adopt(_, manner), Outcome::Done) => {
@@ -287,6 +325,7 @@ impl Guest {
                 self.life = Life::Stopped { why: StopReason::Ordered };
             }
             (_, Outcome::Failed(_)) => self.stuck = true,
+            (Step::Plug(of), _) => self.nics = nics(of),
             (Step::Revive(of), _) => {
                 self.generation = of.generation;
                 self.boot_done = of.boot;
@@ -391,22 +430,48 @@ impl Guest {
         match (own.run, self.runs()) {
             (_, true) if of.generation > self.generation => Some(Step::Kill),
             (false, true) => Some(Step::Shutdown),
-            (true, true) => due.then_some(match own.boot_style {
-                BootStyle::Soft => Step::Shutdown,
-                BootStyle::Hard => Step::Kill,
-            }),
+            (true, true) => due
+                .then_some(match own.boot_style {
+                    BootStyle::Soft => Step::Shutdown,
+                    BootStyle::Hard => Step::Kill,
+                })
+                .or_else(|| self.next_plug(own)),
             (_, false) => match self.disk {
                 Disk::NotMade if due => Some(Step::Prepare(of.clone())),
                 Disk::Made if due && own.run => Some(Step::Start(of.clone())),
+                Disk::Made if !own.run => self.next_upload(own),
                 Disk::NotMade | Disk::Made | Disk::Lost => None,
             },
         }
     }
 
+    /// The interfaces of a running guest follow its order.
+    pub(super) fn next_plug(&self, own: &Own) -> Option<Step> {
+        let differ = self.runs() && self.nics != nics(&own.assignment);
+        differ.then(|| Step::Plug(own.assignment.clone()))
+    }
+
+    fn next_upload(&self, own: &Own) -> Option<Step> {
+        let upload = own.upload.as_ref()?;
+        let over = self.uploaded.as_ref().is_some_and(|uploaded| uploaded.upload == *upload);
+        (!over).then(|| Step::Upload(own.assignment.clone(), upload.clone()))
+    }
+
+    fn unsaved(&self) -> Option<Unsaved> {
+        let upload = self.own()?.upload.as_ref()?;
+        let Uploaded { failure, .. } =
+            self.uploaded.as_ref().filter(|uploaded| uploaded.upload == *upload)?;
+        let Failure { message, details } = failure.clone()?;
+        Some(Unsaved { upload: upload.clone(), message, details })
+    }
+
     /// True if the step under way waits for what nobody wants any more.
     pub(super) fn is_overtaken(&self) -> bool {
         let Some(order) = &self.order else {
-            return matches!(&self.doing, Some(Step::Prepare(_) | Step::Receive(_) | Step::Send(..)));
+            return matches!(
+                &self.doing,
+                Some(Step::Prepare(_) | Step::Receive(_) | Step::Send(..) | Step::Upload(..))
+            );
         };
         let absent = matches!(order, Order::Remove { .. });
         let own = self.own();
@@ -418,12 +483,19 @@ impl Guest {
             // Whoever ordered anything else knows that the other host has it.
             Some(Step::HandOver { .. }) => own.is_none(),
             Some(Step::Shutdown) => absent || reset,
+            Some(Step::Upload(_, upload)) => own.is_none_or(|own| own.upload.as_ref() != Some(upload)),
             Some(Step::Send(_, sent)) => {
                 let out = own.and_then(|own| own.outgoing.as_ref());
                 out.is_none_or(|out| out.withdraw || out.generation != sent.generation)
             }
             Some(
-                Step::Start(_) | Step::Kill | Step::Remove | Step::Resume | Step::Adopt(..) | Step::Revive(_),
+                Step::Start(_)
+                | Step::Plug(_)
+                | Step::Kill
+                | Step::Remove
+                | Step::Resume
+                | Step::Adopt(..)
+                | Step::Revive(_),
             )
             | None => false,
         }
@@ -453,6 +525,7 @@ impl Guest {
             boot: self.boot_done,
             sight: self.sight(),
             handover: self.handover(),
+            unsaved: self.unsaved(),
         }
     }
 
@@ -484,7 +557,8 @@ impl Guest {
             (Life::Failed(failure), None) => Sight::Failed {
                 message: failure.message.clone(),
                 details: failure.details.clone(),
-                disk_made,
+                // One that is lost was made.
+                disk_made: self.disk != Disk::NotMade,
             },
         }
     }

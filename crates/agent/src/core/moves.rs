@@ -135,6 +135,10 @@ impl Guest {
             Sending::Kept(_) => None,
             Sending::Undecided => {
                 let out = own.outgoing.as_ref().filter(|out| out.generation == outbound.generation)?;
+                if let (Manner::Live, Some(step)) = (out.manner, self.next_plug(own)) {
+                    // The process that waits at the target has the interfaces of the order.
+                    return Some(Some(step));
+                }
                 Some(Some(match self.runs() && out.manner == Manner::Cold {
                     true => Step::Shutdown,
                     false => Step::Send(own.assignment.clone(), out.clone().into()),

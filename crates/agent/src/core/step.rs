@@ -12,6 +12,8 @@ pub enum Step {
     Prepare(Arc<Assignment>),
     /// Start the guest on its disk.
     Start(Arc<Assignment>),
+    /// Give the running guest the network interfaces that it is to have, and take the others away.
+    Plug(Arc<Assignment>),
     /// Ask the guest to shut down; end its process if it does not within the deadline, or when cut short.
     Shutdown,
     /// End the guest's process.
@@ -33,6 +35,8 @@ pub enum Step {
     },
     /// Take what came from another host for one's own; a guest that waits goes on.
     Adopt(Arc<Assignment>, Manner),
+    /// Send the disk of a guest that does not run to the image store, under the name of this attempt.
+    Upload(Arc<Assignment>, String),
     /// Call the disk that was left behind here the guest's own again, under its new generation.
     Revive(Arc<Assignment>),
 }
@@ -48,6 +52,7 @@ impl Step {
         match self {
             Self::Prepare(_) => "preparing the disk",
             Self::Start(_) => "starting",
+            Self::Plug(_) => "changing the interfaces",
             Self::Shutdown => "shutting down",
             Self::Kill => "ending the process",
             Self::Remove => "removing",
@@ -56,6 +61,7 @@ impl Step {
             Self::Resume => "going on here",
             Self::HandOver { .. } => "handing over",
             Self::Adopt(..) => "taking over",
+            Self::Upload(..) => "sending the disk to the image store",
             Self::Revive(_) => "going back to the older disk",
         }
     }

@@ -4,6 +4,7 @@
 //! that [`crate::core`] decides. Every method may be called again after it failed or was interrupted by a crash.
 
 mod arrival;
+pub mod ovn_net;
 pub mod qcow2;
 pub mod qemu;
 pub mod sim;
@@ -12,11 +13,21 @@ pub mod user_net;
 
 use crate::{
     core::{Ended, Failure, FoundProcess},
-    link::Link,
+    link::{Link, LinkError},
 };
-use lenticular_model::{host::Hypervisor as Described, migration::Manner, ServerId};
+use lenticular_model::{
+    host::{Hypervisor as Described, Wiring},
+    migration::Manner,
+    port::Mac,
+    ServerId,
+};
 use lenticular_wire::agent::{Assignment, Base, GuestSpec, MoveProgress, Outgoing, Peer, Receive};
-use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Work under way; dropping it gives it up, leaving what a crash at that moment would.
@@ -34,12 +45,25 @@ pub struct Exit {
 }
 
 /// What a network driver gives a hypervisor.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct NetPlan {
-    /// The hypervisor's arguments for the guest's ports.
-    pub args: Vec<String>,
+    /// The guest's interfaces.
+    pub nics: Vec<Nic>,
     /// True if one of them forwards a port of the host to the guest's ssh.
     pub forwards_ssh: bool,
+}
+
+/// One network interface of a guest, in QEMU's own words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Nic {
+    /// Its place in the guest.
+    pub slot: u32,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// The largest packet that its network takes, in bytes.
+    pub mtu: u32,
+    /// What it is joined to: a `Netdev` of QEMU's, but for its `id`.
+    pub netdev: serde_json::Value,
 }
 
 /// Runs guests.
@@ -58,6 +82,9 @@ pub trait Hypervisor: Send + Sync {
         disk: PathBuf,
         net: NetPlan,
     ) -> Work<'a, Option<String>>;
+
+    /// Gives a running guest these interfaces, and takes those away that are not among them. May be called again.
+    fn set_nics(&self, server: ServerId, net: NetPlan) -> Work<'_, ()>;
 
     /// Asks the guest to shut down, and ends its process when it has, when the deadline has passed, or when `cut`
     /// turns true. No process is left when it returns; that there was none is no error.
@@ -105,6 +132,10 @@ pub trait Disks: Send + Sync {
     /// Makes the made disk as large as its guest is to have it, if it is smaller. Called before each start.
     fn grow<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()>;
 
+    /// Sends all that the guest sees of its disk, as one file that stands by itself, to the image store. Called while
+    /// the guest does not run. It leaves nothing behind on the host, and may be called again.
+    fn upload<'a>(&'a self, assignment: &'a Assignment, upload: &'a str, link: &'a dyn Link) -> Work<'a, ()>;
+
     /// Calls the disk that is there by the generation of the assignment from now on. May be called again.
     fn relabel<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()>;
 
@@ -120,10 +151,20 @@ pub trait Disks: Send + Sync {
 
 /// Connects guests.
 pub trait Network: Send + Sync {
-    /// Makes what the ports need on the host, and says how the hypervisor joins them. Called before each start.
+    /// What it is, and what it reaches; an error says why guests cannot be connected now. Called before the first hello.
+    fn describe(&self) -> Work<'_, Wiring>;
+
+    /// Notes what a guest that may be plugged is from now on: it may ask. Called whenever its orders change.
+    fn note(&self, server: ServerId, guest: &GuestSpec) {
+        let _ = (server, guest);
+    }
+
+    /// Makes what the ports need on the host, and says how the hypervisor joins them; what is there of other ports of the
+    /// guest goes, unless its process has them still. Called before each start, and before and after a running guest's
+    /// interfaces are changed.
     fn plug<'a>(&'a self, server: ServerId, guest: &'a GuestSpec) -> Work<'a, NetPlan>;
 
-    /// Removes it. Called after the process has ended for good.
+    /// Removes it. Called after the process has ended; that there was nothing is no error.
     fn unplug(&self, server: ServerId) -> Work<'_, ()>;
 }
 
@@ -202,6 +243,30 @@ pub struct Drivers {
     pub disks: Arc<dyn Disks>,
     /// Connects guests.
     pub network: Arc<dyn Network>,
+}
+
+/// How long to wait when the control plane could not be reached.
+const SEND_AGAIN: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Sends a disk to the image store, again and again while the control plane is away: whoever wants it no more cuts it
+/// short.
+async fn send_disk(server: ServerId, upload: &str, disk: &Path, link: &dyn Link) -> Result<(), Failure> {
+    loop {
+        match link.upload(server, upload, disk).await {
+            Ok(()) => return Ok(()),
+            Err(error @ (LinkError::Unreachable { .. } | LinkError::Refused { status: 503, .. })) => {
+                tracing::warn!(%server, %error, "the disk could not be sent to the image store; it is tried again");
+                tokio::time::sleep(SEND_AGAIN).await;
+            }
+            Err(error) => {
+                return Err(Failure::new(
+                    "The server's disk could not be sent to the image store. Try again; if it fails again, ask the \
+                     operator.",
+                    error.to_string(),
+                ))
+            }
+        }
+    }
 }
 
 /// A failure of the host's files, in words for both readers.

@@ -6,14 +6,14 @@
 //! STATE/guests/<server>/disk.json     its generation and base: written last, so that a disk without it is half-made
 //! ```
 
-use super::{disk_full, file_failure, Disks, Work};
+use super::{disk_full, file_failure, send_disk, Disks, Work};
 use crate::{
     core::Failure,
     exec::{self, ExecError, Limits},
     files,
     link::{Link, LinkError},
 };
-use lenticular_model::ServerId;
+use lenticular_model::{operation::SHELVE_S_MAX, ServerId};
 use lenticular_wire::agent::{Assignment, Base};
 use rustix::fs::{utimensat, AtFlags, Timespec, Timestamps, CWD, UTIME_NOW};
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,12 @@ const BASE_KEPT_S: u64 = 24 * 3600;
 /// For qemu-img, which reads headers that strangers wrote.
 pub(super) const IMG: Limits =
     Limits { deadline: Duration::from_secs(30), memory_mb_and_cpu_s: Some((1024, 20)) };
+
+/// For qemu-img when it copies a whole disk.
+const CONVERT: Limits = Limits {
+    deadline: Duration::from_secs(SHELVE_S_MAX as u64),
+    memory_mb_and_cpu_s: Some((1024, SHELVE_S_MAX as u64)),
+};
 
 /// The qcow2 driver.
 pub struct Qcow2Disks {
@@ -242,6 +248,21 @@ impl Disks for Qcow2Disks {
         self.root(server)
     }
 
+    fn upload<'a>(&'a self, assignment: &'a Assignment, upload: &'a str, link: &'a dyn Link) -> Work<'a, ()> {
+        Box::pin(async move {
+            let root = self.root(assignment.server_id);
+            let whole = self.guest_dir(assignment.server_id).join("whole.qcow2");
+            let result = flatten(&root, &whole).await;
+            let result = match result {
+                Ok(()) => send_disk(assignment.server_id, upload, &whole, link).await,
+                failed => failed,
+            };
+            let removed =
+                files::remove(&whole).map_err(|e| file_failure("tidying up after the disk was sent", &e));
+            result.and(removed)
+        })
+    }
+
     fn relabel<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()> {
         Box::pin(async move {
             let dir = self.guest_dir(assignment.server_id);
@@ -280,6 +301,16 @@ impl Disks for Qcow2Disks {
     fn tidy(&self) -> Work<'_, ()> {
         Box::pin(async move { self.reap().map_err(|e| file_failure("removing old bases", &e)) })
     }
+}
+
+/// Writes all that the guest sees of its disk into one file that needs no other.
+async fn flatten(root: &Path, whole: &Path) -> Result<(), Failure> {
+    let args =
+        ["convert", "-q", "-f", "qcow2", "-O", "qcow2", &root.to_string_lossy(), &whole.to_string_lossy()];
+    let Some(qemu_img) = exec::which("qemu-img") else {
+        return Err(img_failure(&ExecError::Missing("qemu-img".to_owned())));
+    };
+    exec::run(&qemu_img, &args, CONVERT).await.map(drop).map_err(|e| img_failure(&e))
 }
 
 /// A base as an overlay names it: from the overlay's own directory, so that the two can move together.

@@ -1,16 +1,22 @@
 //! A host without processes or files: it takes the time and fails as often as its knobs say.
 
-use super::{Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, ProgressSink, Release, Signs, Work};
+use super::{
+    send_disk, Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, ProgressSink, Release, Signs, Work,
+};
 use crate::{
     core::{Failure, FoundProcess},
     link::Link,
 };
-use lenticular_model::{host::Hypervisor as Described, migration::Manner, ServerId};
+use lenticular_model::{
+    host::{Hypervisor as Described, Wiring},
+    migration::Manner,
+    ServerId,
+};
 use lenticular_wire::agent::{Assignment, Base, GuestSpec, Outgoing, Peer, Receive};
 use std::{
     collections::HashMap,
     future::Future,
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -123,6 +129,7 @@ impl Hypervisor for SimHost {
             arch: std::env::consts::ARCH.to_owned(),
             cpu_model: "simulated".to_owned(),
             trouble: None,
+            wiring: Wiring::default(),
         };
         Box::pin(async { Ok(described) })
     }
@@ -145,6 +152,10 @@ impl Hypervisor for SimHost {
             }
             Ok(None)
         })
+    }
+
+    fn set_nics(&self, _server: ServerId, _net: NetPlan) -> Work<'_, ()> {
+        Box::pin(async { Ok(()) })
     }
 
     fn shutdown(&self, server: ServerId, mut cut: watch::Receiver<bool>) -> Work<'_, ()> {
@@ -227,6 +238,14 @@ impl Disks for SimHost {
         Box::pin(async { Ok(()) })
     }
 
+    fn upload<'a>(&'a self, assignment: &'a Assignment, upload: &'a str, link: &'a dyn Link) -> Work<'a, ()> {
+        Box::pin(async move {
+            self.turn(self.knobs.prepare, "Sending the disk").await?;
+            // There are no bytes: the link of a simulated host knows.
+            send_disk(assignment.server_id, upload, Path::new(""), link).await
+        })
+    }
+
     fn relabel<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()> {
         if let Some(guest) = self.lock().guests.get_mut(&assignment.server_id) {
             guest.generation = assignment.generation;
@@ -306,6 +325,10 @@ impl Moves for SimHost {
 }
 
 impl Network for SimHost {
+    fn describe(&self) -> Work<'_, Wiring> {
+        Box::pin(async { Ok(Wiring { driver: "sim".to_owned(), physical_networks: Vec::new() }) })
+    }
+
     fn plug<'a>(&'a self, _server: ServerId, _guest: &'a GuestSpec) -> Work<'a, NetPlan> {
         Box::pin(async { Ok(NetPlan::default()) })
     }

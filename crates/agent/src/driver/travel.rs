@@ -70,6 +70,20 @@ impl Travel {
         }
     }
 
+    /// The target lays an empty disk over the base that the order names, so the disk here must lie over the same. Only a
+    /// store that went back to a backup from before the server was shelved says otherwise.
+    fn need_base(&self, of: &Assignment) -> Result<(), Failure> {
+        let (ordered, real) = (self.disks.base_name(&of.guest.base)?, self.disks.base_of(of.server_id));
+        if real.as_deref().is_none_or(|real| real == ordered) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            "The server's disk lies over another image than the cloud knows of. Shelve and unshelve the server, which \
+             makes one disk of both; then it can be moved.",
+            format!("the order names the base {ordered}, the disk has {}", real.unwrap_or_default()),
+        ))
+    }
+
     async fn send_file(&self, to: &Peer, of: &Assignment, out: u64, name: &str) -> Result<(), Failure> {
         let path = self.disks.guest_dir(of.server_id).join(name);
         let bytes = match tokio::fs::read(&path).await {
@@ -358,6 +372,7 @@ impl Moves for Travel {
         mut signs: Signs,
     ) -> Work<'a, ()> {
         Box::pin(async move {
+            self.need_base(assignment)?;
             let force = signs.force.clone();
             let work = async {
                 match outgoing.manner {

@@ -3,15 +3,20 @@
 //! Each port is a network of its own: guests reach the world by NAT and each other not at all. Guests also reach the
 //! host's own services by the gateway's address; a host that runs strangers' guests wants another driver.
 
-use super::{NetPlan, Network, Work};
-use lenticular_model::ServerId;
+use super::{NetPlan, Network, Nic, Work};
+use lenticular_model::{host::Wiring, ServerId};
 use lenticular_wire::agent::{GuestSpec, PortSpec};
+use serde_json::{json, Value};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The driver.
 pub struct UserNetwork;
 
 impl Network for UserNetwork {
+    fn describe(&self) -> Work<'_, Wiring> {
+        Box::pin(async { Ok(Wiring { driver: "user".to_owned(), physical_networks: Vec::new() }) })
+    }
+
     fn plug<'a>(&'a self, _server: ServerId, guest: &'a GuestSpec) -> Work<'a, NetPlan> {
         Box::pin(async move { Ok(plan(guest)) })
     }
@@ -23,18 +28,16 @@ impl Network for UserNetwork {
 
 fn plan(guest: &GuestSpec) -> NetPlan {
     let mut plan = NetPlan::default();
-    for (n, port) in guest.ports.iter().enumerate() {
+    for port in &guest.ports {
         let forward = !plan.forwards_ssh;
         let netdev = match slirp_net(port) {
             Some(net) => {
                 plan.forwards_ssh = true;
-                net.netdev(n, forward)
+                net.netdev(forward)
             }
-            None => format!("user,id=net{n},ipv6=off"),
+            None => json!({ "type": "user", "ipv6": false }),
         };
-        let device =
-            format!("virtio-net-pci,id=nic{n},netdev=net{n},mac={},romfile=,host_mtu={}", port.mac, port.mtu);
-        plan.args.extend(["-netdev".to_owned(), netdev, "-device".to_owned(), device]);
+        plan.nics.push(Nic { slot: port.slot, mac: port.mac, mtu: port.mtu, netdev });
     }
     plan
 }
@@ -47,15 +50,17 @@ struct SlirpNet {
 }
 
 impl SlirpNet {
-    fn netdev(&self, n: usize, forward: bool) -> String {
+    fn netdev(&self, forward: bool) -> Value {
         let Self { cidr, router, dns, guest } = self;
-        let forward = match forward {
-            // Port 0: the kernel chooses a free one, and `info usernet` tells which.
-            true => format!(",hostfwd=tcp:127.0.0.1:0-{guest}:22"),
-            false => String::new(),
-        };
         // The guest is the first to ask for an address, so the first of the range is its own.
-        format!("user,id=net{n},ipv6=off,net={cidr},host={router},dns={dns},dhcpstart={guest}{forward}")
+        let mut netdev = json!({
+            "type": "user", "ipv6": false, "net": cidr, "host": router, "dns": dns, "dhcpstart": guest,
+        });
+        if forward {
+            // Port 0: the kernel chooses a free one, and `info usernet` tells which.
+            netdev["hostfwd"] = json!([{ "str": format!("tcp:127.0.0.1:0-{guest}:22") }]);
+        }
+        netdev
     }
 }
 
@@ -106,6 +111,7 @@ mod tests {
         };
         PortSpec {
             port_id: PortId::from_random([1; 16]),
+            slot: 0,
             network_id: NetworkId::from_random([2; 16]),
             mac: "fa:16:3e:00:00:01".parse().unwrap(),
             mtu: 1442,
@@ -115,8 +121,19 @@ mod tests {
 
     #[test]
     fn addresses_are_those_of_the_port_and_legal() {
-        let text = |p: PortSpec| slirp_net(&p).map(|net| net.netdev(0, false));
-        let head = "user,id=net0,ipv6=off,net=";
+        let text = |p: PortSpec| {
+            slirp_net(&p).map(|net| {
+                let netdev = net.netdev(false);
+                let field = |name: &str| netdev[name].as_str().unwrap_or_default().to_owned();
+                format!(
+                    "{},host={},dns={},dhcpstart={}",
+                    field("net"),
+                    field("host"),
+                    field("dns"),
+                    field("dhcpstart")
+                )
+            })
+        };
         for (given, wanted) in [
             (
                 port("10.1.0.0/24", "10.1.0.7", Some("10.1.0.1")),
@@ -133,7 +150,7 @@ mod tests {
             (port("10.1.0.9/32", "10.1.0.9", None), None),
             (port("fd00::/64", "fd00::9", None), None),
         ] {
-            assert_eq!(text(given), wanted.map(|w| format!("{head}{w}")));
+            assert_eq!(text(given), wanted.map(str::to_owned));
         }
     }
 

@@ -73,6 +73,9 @@ pub enum AgentError {
         "what runs on this host cannot be told: {0}. The agent does nothing until it can; start it again."
     )]
     Inventory(#[from] crate::core::Failure),
+    /// The host's switch does not come up.
+    #[error("the host's network cannot be set up: {0}")]
+    Network(crate::core::Failure),
 }
 
 enum Heard {
@@ -286,6 +289,7 @@ impl Runtime {
             capacity: self.capacity(),
             hypervisor: self.hypervisor.clone(),
             incarnation: self.core.incarnation(),
+            applied_upto: self.core.applied_upto(),
             inventory: self.core.inventory(),
         };
         let link = self.link.clone();
@@ -382,6 +386,11 @@ impl Runtime {
         match self.core.apply(&orders) {
             Taken::Applied => {
                 self.ignored = 0;
+                for order in &orders.orders {
+                    if let Order::Own(own) = order {
+                        self.drivers.network.note(order.server_id(), &own.assignment.guest);
+                    }
+                }
                 for question in orders.questions.into_iter().take(QUESTIONS_MAX) {
                     self.answer(welcome.host_id, question);
                 }

@@ -30,7 +30,14 @@ impl Runtime {
             Some(path) => read(path, &boot_id, config.parallel_max)?,
             None => Core::new(boot_id.clone(), config.parallel_max),
         };
-        let hypervisor = drivers.hypervisor.probe().await?;
+        let mut hypervisor = drivers.hypervisor.probe().await?;
+        match drivers.network.describe().await {
+            Ok(wiring) => hypervisor.wiring = wiring,
+            Err(failure) => {
+                tracing::error!(%failure, "guests cannot be connected on this host");
+                hypervisor.trouble.get_or_insert(failure.to_string());
+            }
+        }
         let disks: BTreeMap<ServerId, u64> = drivers.disks.list().await?.into_iter().collect();
         let processes = drivers.hypervisor.list().await?;
         let all: BTreeSet<ServerId> = core.servers().chain(disks.keys().copied()).chain(processes).collect();

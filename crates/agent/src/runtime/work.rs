@@ -101,8 +101,15 @@ async fn carry_out(
         Step::Start(assignment) => {
             start(drivers, assignment).await.map(|ssh_forward| Outcome::Started { ssh_forward })
         }
-        Step::Shutdown => drivers.hypervisor.shutdown(id, cut).await.map(|()| Outcome::Done),
-        Step::Kill => drivers.hypervisor.kill(id).await.map(|()| Outcome::Done),
+        Step::Plug(assignment) => plug(drivers, &assignment).await.map(|()| Outcome::Done),
+        Step::Shutdown => match drivers.hypervisor.shutdown(id, cut).await {
+            Ok(()) => drivers.network.unplug(id).await.map(|()| Outcome::Done),
+            Err(failure) => Err(failure),
+        },
+        Step::Kill => match drivers.hypervisor.kill(id).await {
+            Ok(()) => drivers.network.unplug(id).await.map(|()| Outcome::Done),
+            Err(failure) => Err(failure),
+        },
         Step::Remove => remove(drivers, id).await.map(|()| Outcome::Done),
         Step::Receive(receive) => tokio::select! {
             result = take_in(drivers, link, &receive) => result.map(|()| Outcome::Done),
@@ -111,6 +118,10 @@ async fn carry_out(
         Step::Send(assignment, outgoing) => {
             drivers.moves.send(&assignment, &outgoing, progress, signs).await.map(|()| Outcome::Done)
         }
+        Step::Upload(assignment, upload) => tokio::select! {
+            result = drivers.disks.upload(&assignment, &upload, link) => result.map(|()| Outcome::Done),
+            _ = cut.wait_for(|cut| *cut) => Err(Failure::new("The shelving was given up.", "cut short")),
+        },
         Step::Revive(assignment) => drivers.disks.relabel(&assignment).await.map(|()| Outcome::Done),
         Step::Resume => drivers.moves.resume(id).await.map(|()| Outcome::Done),
         Step::HandOver { to, generation } => tokio::select! {
@@ -159,6 +170,13 @@ async fn start(drivers: &Drivers, assignment: Arc<Assignment>) -> Result<Option<
     drivers.disks.grow(&assignment).await?;
     let disk = drivers.disks.path(assignment.server_id);
     drivers.hypervisor.start(&assignment, disk, net).await
+}
+
+async fn plug(drivers: &Drivers, assignment: &Assignment) -> Result<(), Failure> {
+    let net = drivers.network.plug(assignment.server_id, &assignment.guest).await?;
+    drivers.hypervisor.set_nics(assignment.server_id, net).await?;
+    // What the guest has let go of goes from the host, too.
+    drivers.network.plug(assignment.server_id, &assignment.guest).await.map(drop)
 }
 
 async fn remove(drivers: &Drivers, id: ServerId) -> Result<(), Failure> {

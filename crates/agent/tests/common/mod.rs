@@ -17,6 +17,7 @@ use lenticular_wire::agent::{
 use std::{
     collections::BTreeMap,
     future::Future,
+    path::Path,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
@@ -148,13 +149,22 @@ impl Cloud {
 
     /// Waits until the console has the line.
     pub async fn console_shows(&self, id: ServerId, line: &str) -> String {
+        self.console_until(id, line, |text| text.lines().any(|l| l == line)).await
+    }
+
+    /// Waits until the console has the words somewhere: behind the prompt of a login, perhaps.
+    pub async fn console_has(&self, id: ServerId, words: &str) -> String {
+        self.console_until(id, words, |text| text.contains(words)).await
+    }
+
+    async fn console_until(&self, id: ServerId, what: &str, there: impl Fn(&str) -> bool) -> String {
         let until = Instant::now() + Duration::from_secs(180);
         loop {
             let text = self.console(id, None).await.expect("a console");
-            if text.lines().any(|l| l == line) {
+            if there(&text) {
                 return text;
             }
-            assert!(Instant::now() < until, "the console never showed '{line}':\n{text}");
+            assert!(Instant::now() < until, "the console never showed '{what}':\n{text}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -283,6 +293,10 @@ impl Link for Cloud {
         })
     }
 
+    fn upload<'a>(&'a self, _: ServerId, _: &'a str, _: &'a Path) -> Call<'a, ()> {
+        Box::pin(async { Err(LinkError::Unknown) })
+    }
+
     fn user_data(&self, _server: ServerId) -> Call<'_, Option<Vec<u8>>> {
         let user_data = self.lock().user_data.clone();
         Box::pin(async move { Ok(user_data) })
@@ -373,6 +387,7 @@ impl Wish {
             disk_made,
             revives: None,
             outgoing: self.outgoing.clone(),
+            upload: None,
         })
     }
 }

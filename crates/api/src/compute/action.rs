@@ -9,7 +9,7 @@ use crate::{
     limits::{CONSOLE_BYTES_MAX, QUESTION_TIMEOUT},
 };
 use axum::extract::Path;
-use lenticular_control::command::{evacuate, migrate, server};
+use lenticular_control::command::{evacuate, migrate, server, shelve};
 use lenticular_model::{
     error::{Error, Result},
     policy::{self, Action},
@@ -62,7 +62,8 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
         "forceDelete" => {
             ctx.commit("server delete", move |txn, caller| server::delete(txn, caller, id)).await?;
         }
-        "os-migrateLive" | "migrate" | "resize" | "confirmResize" | "revertResize" | "evacuate" => {
+        "os-migrateLive" | "migrate" | "resize" | "confirmResize" | "revertResize" | "evacuate"
+        | "shelve" | "shelveOffload" | "unshelve" => {
             return act_on_place(&ctx, id, &name, args).await;
         }
         "addSecurityGroup" | "removeSecurityGroup" => {
@@ -104,6 +105,17 @@ async fn act_on_place(ctx: &Ctx, id: ServerId, name: &str, args: Value) -> Handl
         }
         "revertResize" => {
             ctx.commit("server revert resize", move |txn, caller| migrate::revert(txn, caller, id)).await?;
+        }
+        "shelve" => {
+            ctx.commit("server shelve", move |txn, caller| shelve::shelve(txn, caller, id)).await?;
+        }
+        "shelveOffload" => {
+            ctx.commit("server shelve offload", move |txn, caller| shelve::offload(txn, caller, id)).await?;
+        }
+        "unshelve" => {
+            let place = super::migrate::shelf_place(ctx.version, args)?;
+            ctx.commit("server unshelve", move |txn, caller| shelve::unshelve(txn, caller, id, place))
+                .await?;
         }
         _ => return evacuate(ctx, id, args).await,
     }

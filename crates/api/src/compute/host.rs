@@ -284,7 +284,7 @@ pub async fn update_service(ctx: Ctx, Path(id): Path<String>, Json(body): Json) 
                 host::set_intent(txn, caller, id, intent)?;
             }
             match down {
-                Some(true) => fence::fence(txn, caller, id, false)?,
+                Some(true) => fence::fence(txn, caller, id, false, None)?,
                 Some(false) => fence::lift(txn, caller, id)?,
                 None => {}
             }

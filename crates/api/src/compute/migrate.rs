@@ -1,5 +1,6 @@
 //! The arguments of the actions that move a server or change its size.
 
+use lenticular_control::command::shelve::Place;
 use lenticular_model::{
     error::{Error, Result},
     FlavorId,
@@ -123,6 +124,45 @@ pub fn refuge(version: Microversion, fields: Map<String, Value>) -> Result<Optio
         ));
     }
     check_host(evacuate.host)
+}
+
+/// Where a shelved server is to come back: a zone from 2.77, a host and no zone at all from 2.91.
+///
+/// # Errors
+/// The arguments are not those of this version.
+pub fn shelf_place(version: Microversion, args: Value) -> Result<Place> {
+    let fields = match args {
+        Value::Null => return Ok(Place::default()),
+        // Before it had arguments, whatever stood there was passed over.
+        _ if !version.has(77) => return Ok(Place::default()),
+        Value::Object(fields) if !fields.is_empty() => fields,
+        _ => {
+            return Err(Error::invalid(
+                "Invalid input for field/attribute unshelve. It must be null, or an object with an \
+                 availability_zone or a host.",
+            ))
+        }
+    };
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Unshelve {
+        #[serde(default)]
+        availability_zone: Option<String>,
+        #[serde(default)]
+        host: Option<String>,
+    }
+    request::check_version(&fields, &[since("host", 91)], version)?;
+    let names_zone = fields.contains_key("availability_zone");
+    if fields.get("availability_zone").is_some_and(Value::is_null) && !version.has(91) {
+        return Err(Error::invalid(
+            "Invalid input for field/attribute availability_zone. None is not of type 'string'",
+        ));
+    }
+    let asked: Unshelve = request::read(fields)?;
+    if let Some(zone) = &asked.availability_zone {
+        request::check_text("availability_zone", zone, 255)?;
+    }
+    Ok(Place { zone: names_zone.then_some(asked.availability_zone), host: check_host(asked.host)? })
 }
 
 /// The flavor of a resize.

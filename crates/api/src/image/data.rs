@@ -50,7 +50,11 @@ pub async fn upload(ctx: Ctx, Path(id): Path<String>, request: Request) -> Handl
     empty(204)
 }
 
-fn upload_id() -> Result<String> {
+/// A name that no other upload has.
+///
+/// # Errors
+/// The system has no randomness to give.
+pub fn upload_id() -> Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(Error::internal)?;
     Ok(format!("upload-{}", uuid::Builder::from_random_bytes(bytes).into_uuid()))

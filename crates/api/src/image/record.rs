@@ -416,7 +416,6 @@ fn apply(image: &mut Image, (op, name, value): &(String, String, Value)) -> Resu
 pub async fn delete(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let id = image_id(&id)?;
     ctx.commit("image delete", move |txn, caller| image::delete(txn, caller, id)).await?;
-    ctx.app.images.remove(id);
     empty(204)
 }
 

@@ -5,6 +5,7 @@ use super::{
     migration::{self, Move},
     operation,
     server::{actable, ports, visible},
+    shelve,
 };
 use crate::schedule::{schedule, Ask, Moves};
 use lenticular_model::{
@@ -16,7 +17,7 @@ use lenticular_model::{
     policy::{Action, Caller},
     port::Port,
     server::{BootStyle, Condition, Server, Task, Wanted},
-    DiskCopyId, HostId, MigrationId, PortId, ServerId, State, Txn,
+    DiskCopyId, HostId, ImageId, MigrationId, PortId, ServerId, State, Txn,
 };
 use std::sync::Arc;
 
@@ -128,6 +129,7 @@ fn rebuild(
     }
     let task: Task = operation::begin(txn, server, Operation::Evacuate, Some(caller));
     let generation = server.next_generation();
+    lay_anew(txn, server)?;
     // Its host is to remove it, should it ever come back.
     let what = "left on a lost host".to_owned();
     migration::leave_copy(txn, server.id, from, server.disk.generation, Fate::Doomed, what);
@@ -145,8 +147,34 @@ fn rebuild(
     Ok(())
 }
 
+/// What a disk made anew is laid over: the image that the server was brought back from if that is still there, else the
+/// one that it was made from.
+fn lay_anew(txn: &mut Txn<'_>, server: &Server) -> Result<()> {
+    if !server.is_offloaded() {
+        shelve::forget(txn, server);
+    }
+    let Some(base) = server.base_image.filter(|_| !server.is_offloaded()) else { return Ok(()) };
+    let has_data =
+        |id: &ImageId| txn.images.get(id).and_then(|image| Some((image.clone(), image.data()?.clone())));
+    if has_data(&base).is_some() {
+        return Ok(());
+    }
+    let (image, data) = has_data(&server.image_id).ok_or_else(|| {
+        Error::conflict(format!(
+            "Instance {} was made from image {}, which is gone, so it cannot be made anew.",
+            server.id, server.image_id
+        ))
+    })?;
+    txn.update::<Server>(&server.id, |s| {
+        s.base = data.sha512.as_str().into();
+        s.base_format = image.disk_format.as_deref().unwrap_or("raw").into();
+        s.base_image = None;
+    });
+    Ok(())
+}
+
 /// A server is on a host from now on, with a disk of a generation.
-fn settle_on(txn: &mut Txn<'_>, id: ServerId, to: HostId, generation: u64, revives: Option<u64>) {
+pub(super) fn settle_on(txn: &mut Txn<'_>, id: ServerId, to: HostId, generation: u64, revives: Option<u64>) {
     let bound: Vec<PortId> = ports(txn, id).map(|port| port.id).collect();
     for port in bound {
         txn.update::<Port>(&port, |port| {
@@ -180,6 +208,9 @@ pub fn restore_disk(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, copy: Disk
         return Err(missing());
     }
     visible(txn, caller, id)?;
+    if server.shelf.is_some() {
+        return Err(Error::conflict(format!("Instance {id} is shelved. Unshelve it first.")));
+    }
     let rests = server.task.is_none() && server.ticket.is_none() && server.wanted == Wanted::Stopped;
     if !rests || server.powered {
         return Err(Error::conflict(

@@ -1,21 +1,28 @@
-//! The word that a host is off, which lets its servers go elsewhere; and its taking back.
+//! The word that a host is off, a person's or a fencing driver's, which lets its servers go elsewhere; and its taking
+//! back.
 
 use lenticular_model::{
     error::{Error, Result},
-    host::{Fence, Host},
+    host::{Fence, Host, Proof},
     policy::{self, Action, Caller},
     HostId, Txn,
 };
 
 /// Declares a host to be off. With `disks_lost` its disks are, too: its servers can be made anew from their images, and
-/// what they wrote since is given up.
+/// what they wrote since is given up. The proof is that of a driver which has switched it off and seen it off.
 ///
 /// # Errors
-/// There is no such host, or it talks and its disks are said to be lost: that cannot be true.
-pub fn fence(txn: &mut Txn<'_>, caller: &Caller, id: HostId, disks_lost: bool) -> Result<()> {
+/// There is no such host, or it talks, its disks are said to be lost, and nothing switched it off: that cannot be true.
+pub fn fence(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    id: HostId,
+    disks_lost: bool,
+    proof: Option<Proof>,
+) -> Result<()> {
     policy::check(caller, Action::HostFence, None)?;
     let host = txn.need::<Host>(&id, || Error::not_found("Host", id))?;
-    if disks_lost && host.silent_since.is_none() {
+    if disks_lost && host.silent_since.is_none() && proof.is_none() {
         return Err(Error::conflict(format!(
             "The host {} talks to the control plane, so it is not lost. Drain it and move its servers away; or switch \
              it off and wait until it is silent.",
@@ -23,7 +30,7 @@ pub fn fence(txn: &mut Txn<'_>, caller: &Caller, id: HostId, disks_lost: bool) -
         )));
     }
     let (at, by) = (txn.now, caller.user_id.to_string());
-    txn.update::<Host>(&id, |h| h.fence = Some(Fence { at, by, disks_lost }));
+    txn.update::<Host>(&id, |h| h.fence = Some(Fence { at, by, disks_lost, proof }));
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Hosts: their introduction, what they saw of their guests, and what the operator wants of them.
 
-use super::{migration, operation, restore, server};
+use super::{migration, operation, plug, restore, server, shelve};
 use lenticular_model::{
     error::{Error, Result},
     host::{Capacity, Contact, Host, Hypervisor, Intent},
@@ -8,9 +8,8 @@ use lenticular_model::{
     observation::{Observation, Sight, StopReason},
     operation::Action as Operation,
     policy::{self, Action, Caller},
-    port::Port,
     server::{BootStyle, Condition, Fault, Server, Wanted},
-    HostId, Incarnation, PortId, State, Txn,
+    HostId, Incarnation, State, Txn,
 };
 use std::sync::Arc;
 
@@ -190,9 +189,20 @@ pub fn observe(txn: &mut Txn<'_>, host: HostId, observations: &[Observation]) {
             server = txn.servers.get(&seen.server_id).cloned();
         }
         match server.filter(|s| owned(s)) {
-            Some(server) => observe_one(txn, &server, seen),
+            Some(server) => {
+                observe_one(txn, &server, seen);
+                observe_unsaved(txn, seen);
+            }
             None => migration::copy_is_gone(txn, host, seen),
         }
+    }
+}
+
+/// A disk could not be sent to the image store.
+fn observe_unsaved(txn: &mut Txn<'_>, seen: &Observation) {
+    let server = txn.servers.get(&seen.server_id).cloned();
+    if let (Some(server), Some(unsaved)) = (server, &seen.unsaved) {
+        shelve::unsaved(txn, &server, unsaved);
     }
 }
 
@@ -213,6 +223,9 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
     if made && !server.disk.made {
         txn.update::<Server>(&server.id, |s| s.disk.made = true);
     }
+    if matches!(seen.sight, Sight::Running { .. } | Sight::Stopped { .. }) {
+        shelve::came_back(txn, server);
+    }
     if seen.boot < server.boot {
         // It has not acted on the present boot yet; only whether the guest runs is news.
         let runs = matches!(seen.sight, Sight::Running { .. });
@@ -227,6 +240,9 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
         Sight::Preparing { .. } => {}
         Sight::Running { ssh_forward } => saw_running(txn, server, ssh_forward.clone()),
         Sight::Stopped { why } => saw_stopped(txn, server, *why),
+        Sight::Failed { message, details, .. } if shelve::never_came(server, made) => {
+            shelve::go_back(txn, server, message, details);
+        }
         Sight::Failed { message, details, .. } => fail(txn, server, message.clone(), details.clone()),
         Sight::Absent => fail(
             txn,
@@ -240,7 +256,7 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
 }
 
 fn saw_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) {
-    plug(txn, server, true);
+    plug::seen(txn, server, true);
     // A stop, or a move, is under way and not done; the guest's running is not its outcome.
     if server.wanted == Wanted::Stopped || server.ticket.is_some() {
         if !server.powered {
@@ -252,6 +268,15 @@ fn saw_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) 
     if settled && server.ssh_forward == ssh_forward {
         return;
     }
+    if plug::must_wait(txn, server) {
+        txn.update::<Server>(&server.id, |s| (s.powered, s.awaits_ports) = (true, Some(s.boot)));
+        return;
+    }
+    settle_running(txn, server, ssh_forward);
+}
+
+/// The guest runs and can be reached.
+pub(super) fn settle_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) {
     finish_task(txn, server, None);
     let now = txn.now;
     txn.update::<Server>(&server.id, |s| {
@@ -259,13 +284,14 @@ fn saw_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) 
         s.fault = None;
         s.task = None;
         s.powered = true;
+        s.awaits_ports = None;
         s.ssh_forward = ssh_forward;
         s.launched_at = s.launched_at.or(Some(now));
     });
 }
 
 fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why_stopped: StopReason) {
-    plug(txn, server, false);
+    plug::seen(txn, server, false);
     match (server.wanted, why_stopped) {
         (Wanted::Running, StopReason::Died) => {
             let message =
@@ -309,6 +335,16 @@ fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why_stopped: StopReason) {
 }
 
 fn settle_stopped(txn: &mut Txn<'_>, server: &Server) {
+    if server.is_being_shelved() {
+        // It stands still to be shelved; what comes of that is not known yet.
+        if server.powered || server.condition != Condition::Stopped {
+            txn.update::<Server>(&server.id, |s| {
+                s.powered = false;
+                s.condition = Condition::Stopped;
+            });
+        }
+        return;
+    }
     let settled = !server.powered && server.task.is_none() && server.wanted == Wanted::Stopped;
     if settled && server.condition != Condition::Active {
         return;
@@ -341,8 +377,11 @@ fn fail(txn: &mut Txn<'_>, server: &Server, message: String, details: String) {
     if same && server.condition == Condition::Error && server.task.is_none() {
         return;
     }
-    plug(txn, server, false);
+    plug::seen(txn, server, false);
     finish_task(txn, server, Some(message.clone()));
+    if server.is_being_shelved() {
+        shelve::forget(txn, server);
+    }
     let now = txn.now;
     txn.update::<Server>(&server.id, |s| {
         s.condition = Condition::Error;
@@ -356,17 +395,6 @@ fn fail(txn: &mut Txn<'_>, server: &Server, message: String, details: String) {
 fn finish_task(txn: &mut Txn<'_>, server: &Server, failure: Option<String>) {
     if let Some(task) = &server.task {
         operation::finish(txn, task.operation_id, failure);
-    }
-}
-
-fn plug(txn: &mut Txn<'_>, of: &Server, plugged: bool) {
-    let stale: Vec<PortId> =
-        server::ports(txn, of.id).filter(|p| p.plugged != plugged).map(|p| p.id).collect();
-    for id in stale {
-        txn.update::<Port>(&id, |p| {
-            p.plugged = plugged;
-            p.revision += 1;
-        });
     }
 }
 

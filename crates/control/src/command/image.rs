@@ -199,6 +199,11 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Ima
     if image.protected {
         return Err(Error::forbidden(format!("Image {id} is protected and cannot be deleted.")));
     }
+    if let Some(server) = super::shelve::held_by(txn, id) {
+        return Err(Error::conflict(format!(
+            "Image {id} holds the disk of the shelved server {server}. Unshelve or delete that server first."
+        )));
+    }
     txn.delete::<Image>(&id);
     Ok(image)
 }

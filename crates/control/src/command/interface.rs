@@ -34,9 +34,9 @@ pub fn attach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, ask: AttachAsk) 
             new_port(txn, caller, &server, network, &addresses)?
         }
     };
-    let last = server::ports(txn, id).map(|p| p.server_index).max();
+    let slot = free_slot(txn, id)?;
     port.server_id = Some(id);
-    port.server_index = last.map_or(0, |last| last + 1);
+    port.server_index = slot;
     port.device_id = id.to_string();
     port.device_owner = format!("compute:{}", server_create::zone_of(txn, server.host_id));
     port.host_id = server.host_id;
@@ -45,7 +45,25 @@ pub fn attach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, ask: AttachAsk) 
     port.updated_at = Some(txn.now);
     let attached = port.id;
     txn.put(port);
+    renew_orders(txn, id);
     Ok(attached)
+}
+
+/// The most interfaces that a server can have: guests have so many places for them.
+pub const INTERFACES_MAX: u32 = 8;
+
+/// The lowest place of the guest that none of the server's ports has.
+fn free_slot(txn: &Txn<'_>, id: ServerId) -> Result<u32> {
+    let taken: Vec<u32> = server::ports(txn, id).map(|p| p.server_index).collect();
+    (0..INTERFACES_MAX).find(|slot| !taken.contains(slot)).ok_or_else(|| {
+        Error::conflict(format!(
+            "Instance {id} has {INTERFACES_MAX} interfaces, and there is no place for another. Detach one first."
+        ))
+    })
+}
+
+fn renew_orders(txn: &mut Txn<'_>, id: ServerId) {
+    txn.update::<Server>(&id, |s| s.interfaces += 1);
 }
 
 fn existing(txn: &Txn<'_>, caller: &Caller, server: &Server, id: PortId) -> Result<Port> {
@@ -95,6 +113,7 @@ pub fn detach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, port: PortId) ->
         true => port::remove(txn, port),
         false => port::release(txn, port),
     }
+    renew_orders(txn, id);
     Ok(())
 }
 

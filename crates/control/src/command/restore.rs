@@ -27,7 +27,7 @@
 //!   disk stays found.
 //! - Generations are numbers that no life before has issued: they count on from the time of the restore in seconds.
 
-use super::{migration, operation, server};
+use super::{migration, operation, server, shelve};
 use lenticular_model::{
     disk_copy::{DiskCopy, Fate, Found, KEPT_S},
     error::{Error, Result},
@@ -62,7 +62,9 @@ pub fn begin(txn: &mut Txn<'_>) {
         // What came of it, its hosts will say.
         migration::end(txn, &server, Phase::Failed { why: WHY.to_owned() });
         txn.update::<Server>(&server.id, |s| {
-            s.restored = Some(Restored::Unheard);
+            // What its host denied after an earlier restore, it denies still.
+            let denied = s.restored == Some(Restored::Denied) && s.host_id.is_none();
+            s.restored = Some(if denied { Restored::Denied } else { Restored::Unheard });
             s.disk.issued = s.disk.issued.max(s.disk.generation).max(since);
         });
     }
@@ -182,6 +184,10 @@ fn adopt(txn: &mut Txn<'_>, server: &Server, host: HostId, generation: u64) {
     if let Some(last) = &server.unconfirmed {
         migration::finish(txn, last.migration_id, Phase::Confirmed);
     }
+    match server.is_being_shelved() {
+        true => shelve::give_up(txn, server, WHY.to_owned()),
+        false => shelve::forget(txn, server),
+    }
     migration::move_ports(txn, server.id, host);
     txn.update::<Server>(&server.id, |s| {
         s.unconfirmed = None;
@@ -289,6 +295,9 @@ fn lose(txn: &mut Txn<'_>, server: &Server) {
              it; or its operator may go back to a disk that it left behind.";
         if let Some(task) = server.task.as_ref().filter(|_| server.wanted != Wanted::Absent) {
             operation::finish(txn, task.operation_id, Some(message.to_owned()));
+        }
+        if server.is_being_shelved() {
+            shelve::forget(txn, &server);
         }
         let now = txn.now;
         txn.update::<Server>(&id, |s| {

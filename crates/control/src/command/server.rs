@@ -1,6 +1,6 @@
 //! Servers after their creation: start, stop, reboot, delete, change, lock.
 
-use super::{migration, operation};
+use super::{migration, operation, shelve};
 use lenticular_model::{
     error::{Error, Result},
     operation::Action as Operation,
@@ -51,7 +51,8 @@ pub(super) fn need_idle(server: &Server, verb: &str, conditions: &[Condition]) -
         let why = format!("Cannot '{verb}' instance {} while it is in task_state deleting", server.id);
         return Err(Error::conflict(why));
     }
-    if !conditions.contains(&server.condition) {
+    let shelved = server.is_offloaded() && server.host_id.is_none();
+    if shelved || !conditions.contains(&server.condition) {
         return Err(Error::conflict(format!(
             "Cannot '{verb}' instance {} while it is in vm_state {}",
             server.id,
@@ -149,6 +150,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     if server.restored.is_none() {
         migration::forsake(txn, &server);
     }
+    shelve::forget(txn, &server);
     let task = operation::begin(txn, &server, Operation::Delete, Some(caller));
     txn.update::<Server>(&id, |s| {
         s.wanted = Wanted::Absent;
@@ -295,6 +297,9 @@ pub fn reset_state(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, active: boo
     policy::check(caller, Action::ServerResetState, None)?;
     if server.wanted == Wanted::Absent {
         return Err(Error::conflict(format!("Instance {id} is being deleted; only that can go on.")));
+    }
+    if !server.is_offloaded() {
+        shelve::forget(txn, &server);
     }
     if let Some(task) = &server.task {
         operation::finish(txn, task.operation_id, Some("An operator reset the server's state.".to_owned()));

@@ -1,6 +1,6 @@
 //! The server controller: removes what needs no host to remove it, and ends operations whose time is up.
 
-use crate::command::{migration, operation, restore, server};
+use crate::command::{migration, operation, restore, server, shelve};
 use lenticular_model::{
     operation::Action,
     server::{Condition, Fault, Server, Wanted},
@@ -45,6 +45,10 @@ pub fn reconcile(id: ServerId, txn: &mut Txn<'_>) -> Option<Timestamp> {
         task.action.name(),
         task.action.deadline_s()
     );
+    if task.action == Action::Shelve {
+        shelve::give_up(txn, &current, message);
+        return None;
+    }
     operation::finish(txn, task.operation_id, Some(message.clone()));
     let now = txn.now;
     txn.update::<Server>(&id, |s| {

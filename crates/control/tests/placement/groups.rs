@@ -151,7 +151,14 @@ fn arrive(txn: &mut Txn<'_>, id: ServerId) {
     let Some(ticket) = txn.servers[&id].ticket.clone() else { return };
     let boot = txn.servers[&id].boot + 1;
     for sight in [Sight::Ready, Sight::Running { ssh_forward: None }] {
-        let seen = Observation { server_id: id, generation: ticket.generation, boot, sight, handover: None };
+        let seen = Observation {
+            server_id: id,
+            generation: ticket.generation,
+            boot,
+            sight,
+            handover: None,
+            unsaved: None,
+        };
         lenticular_control::command::host::observe(txn, ticket.to, &[seen]);
     }
 }

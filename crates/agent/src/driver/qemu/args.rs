@@ -1,9 +1,9 @@
 //! QEMU's command line for a guest.
 
-use crate::driver::NetPlan;
+use crate::driver::{NetPlan, Nic};
 use lenticular_model::ServerId;
 use lenticular_wire::agent::Assignment;
-use serde_json::json;
+use serde_json::{json, Value};
 use std::path::Path;
 
 pub(super) fn strings(texts: &[&str]) -> Vec<String> {
@@ -76,7 +76,7 @@ pub(super) fn guest(
         "virtio-blk-pci,drive=root,bootindex=1",
     ]));
     args.extend(strings(&["-blockdev", &config.to_string(), "-device", "virtio-blk-pci,drive=config"]));
-    args.extend(net.args.iter().cloned());
+    args.extend(nic_args(net));
     args.extend(strings(&["-device", "virtio-rng-pci"]));
     // QEMU works in the guest's directory and names its sockets from there: the path of a socket has 107 bytes at most.
     let path = |name: &str| dir.join(name).to_string_lossy().replace(',', ",,");
@@ -95,6 +95,46 @@ pub(super) fn guest(
     args
 }
 
+/// Guests always have so many places for interfaces, so that some can be added while they run.
+const SLOTS: u32 = 8;
+/// Places on one root port's slot, as functions of it.
+const FUNCTIONS: u32 = 8;
+
+/// The places for interfaces, each a port of its own to which devices can be added, and the interfaces in them. A place
+/// is the same for a guest's whole life, on whatever host.
+fn nic_args(net: &NetPlan) -> Vec<String> {
+    let slots = net.nics.iter().map(|nic| nic.slot + 1).max().unwrap_or(0).max(SLOTS);
+    let mut args = Vec::new();
+    for slot in 0..slots {
+        let place = json!({
+            "driver": "pcie-root-port", "id": format!("place{slot}"), "bus": "pcie.0", "chassis": slot + 1,
+            "addr": format!("{:x}.{:x}", 0x10 + slot / FUNCTIONS, slot % FUNCTIONS),
+            "multifunction": slot % FUNCTIONS == 0,
+        });
+        args.extend(["-device".to_owned(), place.to_string()]);
+    }
+    for nic in &net.nics {
+        let (netdev, device) = (netdev(nic), device(nic));
+        args.extend(["-netdev".to_owned(), netdev.to_string(), "-device".to_owned(), device.to_string()]);
+    }
+    args
+}
+
+/// The host's side of an interface.
+pub(super) fn netdev(nic: &Nic) -> Value {
+    let mut netdev = nic.netdev.clone();
+    netdev["id"] = json!(format!("net{}", nic.slot));
+    netdev
+}
+
+/// The guest's side of an interface.
+pub(super) fn device(nic: &Nic) -> Value {
+    json!({
+        "driver": "virtio-net-pci", "id": format!("nic{}", nic.slot), "bus": format!("place{}", nic.slot),
+        "netdev": format!("net{}", nic.slot), "mac": nic.mac, "romfile": "", "host_mtu": nic.mtu,
+    })
+}
+
 /// The same for a guest that comes from another host: it waits for its memory, and does not run by itself.
 pub(super) fn incoming(mut args: Vec<String>) -> Vec<String> {
     args.extend(strings(&["-incoming", "defer", "-S"]));
@@ -108,7 +148,9 @@ mod tests {
     #[test]
     fn the_command_line_is_as_reviewed() {
         let assignment = crate::testing::assignment(1);
-        let net = NetPlan { args: strings(&["-netdev", "user,id=net0"]), forwards_ssh: true };
+        let mac = "fa:16:3e:00:00:01".parse().unwrap();
+        let nic = Nic { slot: 1, mac, mtu: 1442, netdev: json!({"type": "user"}) };
+        let net = NetPlan { nics: vec![nic], forwards_ssh: true };
         let dir = Path::new("/s/guests/x");
         let lines = |kvm| guest(&assignment, dir, &dir.join("root.qcow2"), &net, kvm).join("\n");
         insta::assert_snapshot!(lines(false));

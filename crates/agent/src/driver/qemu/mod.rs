@@ -13,6 +13,7 @@ mod args;
 mod cgroup;
 mod console;
 mod moves;
+mod nics;
 mod probe;
 mod process;
 mod qmp;
@@ -306,6 +307,17 @@ impl Hypervisor for Qemu {
                     self.clear(assignment.server_id).await;
                     Err(failure)
                 }
+            }
+        })
+    }
+
+    fn set_nics(&self, server: ServerId, net: NetPlan) -> Work<'_, ()> {
+        Box::pin(async move {
+            let live = self.live(server);
+            match live.as_ref().and_then(|live| live.qmp.as_ref()) {
+                Some(qmp) => nics::set(qmp, &net).await,
+                // Whoever starts it gives it what it is to have.
+                None => Ok(()),
             }
         })
     }

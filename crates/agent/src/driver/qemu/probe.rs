@@ -164,6 +164,7 @@ fn describe(version: u64, acceleration: &str, trouble: Option<String>) -> Descri
         arch: std::env::consts::ARCH.to_owned(),
         cpu_model: machine::cpu_model(),
         trouble,
+        wiring: Default::default(),
     }
 }
 

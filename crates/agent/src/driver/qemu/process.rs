@@ -1,14 +1,13 @@
 //! QEMU processes: found by what they were started with, held by a descriptor that no other process can take over.
 
+use crate::held::Held;
 use lenticular_model::ServerId;
-use rustix::process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
+use rustix::process::Signal;
 use std::{
     collections::HashMap,
     io,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
-use tokio::io::{unix::AsyncFd, Interest};
 
 /// What a process says of itself: number, name given to it, and when it began.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,44 +22,26 @@ pub(super) struct Seen {
 /// A process that was held while it was known to be the right one.
 pub(super) struct Process {
     pub(super) seen: Seen,
-    fd: AsyncFd<OwnedFd>,
+    held: Held,
 }
 
 impl Process {
     /// Holds the process whose pid file is this one; `None` if there is none.
     pub(super) fn hold(pid: u32, pid_file: &Path) -> io::Result<Option<Self>> {
-        let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
-        let fd = match pidfd_open(raw, PidfdFlags::NONBLOCK) {
-            Ok(fd) => fd,
-            Err(rustix::io::Errno::SRCH) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(held) = Held::open(pid)? else { return Ok(None) };
         // Looked at after it was held: if its number went to another before, this is seen here.
-        match look(pid).filter(|(file, _)| file == pid_file) {
-            Some((_, seen)) => Ok(Some(Self { seen, fd: register(fd)? })),
-            None => Ok(None),
-        }
+        Ok(look(pid).filter(|(file, _)| file == pid_file).map(|(_, seen)| Self { seen, held }))
     }
 
     /// Returns when the process has ended.
     pub(super) async fn ended(&self) -> io::Result<()> {
-        self.fd.readable().await.map(drop)
+        self.held.ended().await
     }
 
     /// Ends it at once.
     pub(super) fn kill(&self) -> io::Result<()> {
-        match pidfd_send_signal(self.fd.get_ref(), Signal::KILL) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.held.signal(Signal::KILL)
     }
-}
-
-/// Its successor is `unsafe`, which this workspace forbids, and asks the caller to see to it that the descriptor stays
-/// the same and open: an `OwnedFd` that is moved in does.
-#[allow(deprecated, reason = "the successor is unsafe, and what it asks for holds by the type")]
-fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(fd, Interest::READABLE)
 }
 
 /// All QEMU processes whose pid file lies in `guests/<server>/`.

@@ -1,0 +1,274 @@
+//! Guests on OVN: a tap for each port, plugged into the host's switch under the port's id. What may pass is OVN's
+//! business alone.
+
+mod config;
+mod place;
+mod switch;
+
+pub use config::{OvnConfig, Physical};
+
+use super::{file_failure, NetPlan, Network, Nic, Work};
+use crate::{
+    core::Failure,
+    files,
+    metadata::{Guests, Noted},
+};
+use lenticular_model::{host::Wiring, PortId, ServerId};
+use lenticular_wire::agent::{GuestSpec, PortSpec};
+use place::Places;
+use serde_json::json;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use switch::{has_device, ip, Switch};
+use tokio::task::JoinSet;
+
+/// What our interfaces carry in the switch's database: whose they are.
+const SERVER: &str = "lenticular-server";
+
+/// The driver.
+pub struct OvnNetwork {
+    switch: Arc<Switch>,
+    guests: Arc<Guests>,
+    places: Arc<Places>,
+    notes: PathBuf,
+    /// Ended with the driver.
+    _tasks: JoinSet<()>,
+}
+
+/// Where the switch's files lie below an agent's state directory.
+fn dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("ovs")
+}
+
+impl OvnNetwork {
+    /// Starts the host's switch, as far as it does not run, and answers guests' questions for metadata.
+    ///
+    /// # Errors
+    /// Open vSwitch or OVN is missing, or the switch does not come up.
+    pub async fn start(state_dir: &Path, host_name: &str, config: OvnConfig) -> Result<Self, Failure> {
+        let switch = Arc::new(Switch::start(dir(state_dir), host_name, config).await?);
+        switch.configure().await?;
+        let notes = state_dir.join("network");
+        std::fs::create_dir_all(&notes).map_err(|e| file_failure("making the network's directory", &e))?;
+        let notes = notes.canonicalize().map_err(|e| file_failure("finding the network's directory", &e))?;
+        let guests = Arc::new(Guests::new(state_dir));
+        let places = Arc::new(Places::new(switch.clone(), guests.clone()));
+        places.clear().await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(watch_switch(switch.clone(), places.clone()));
+        let network = Self { switch, guests, places, notes, _tasks: tasks };
+        network.recall();
+        network.forget_lost_taps().await?;
+        network.places.settle().await;
+        Ok(network)
+    }
+
+    /// Reads what was noted before this start.
+    fn recall(&self) {
+        let entries = std::fs::read_dir(&self.notes).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            let server = path.file_stem().and_then(|stem| stem.to_str()?.parse::<ServerId>().ok());
+            let noted =
+                std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<GuestSpec>(&bytes).ok());
+            if let (Some(server), Some(guest)) = (server, noted) {
+                self.guests.put(server, Noted::new(guest));
+            }
+        }
+    }
+
+    fn note_file(&self, server: ServerId) -> PathBuf {
+        self.notes.join(format!("{server}.json"))
+    }
+
+    fn keep_note(&self, server: ServerId, guest: &GuestSpec) -> std::io::Result<()> {
+        files::write_durably(&self.note_file(server), &serde_json::to_vec(guest)?)?;
+        self.guests.put(server, Noted::new(guest.clone()));
+        Ok(())
+    }
+
+    /// Takes interfaces out of the switch whose taps went with a restart of the host. A guest that starts gets new ones.
+    async fn forget_lost_taps(&self) -> Result<(), Failure> {
+        let all = self.interfaces(None).await?;
+        let lost: Vec<String> = all.into_iter().filter(|name| !has_device(name)).collect();
+        self.remove_ports(&lost).await
+    }
+
+    /// The taps of a server, or of all.
+    async fn interfaces(&self, server: Option<ServerId>) -> Result<Vec<String>, Failure> {
+        let which = match server {
+            Some(server) => format!("external_ids:{SERVER}={server}"),
+            None => format!("external_ids:{SERVER}!=\"\""),
+        };
+        let words = ["--bare", "--columns=name", "find", "Interface", which.as_str()];
+        let found = self.switch.vsctl(&words).await?;
+        Ok(found.split_whitespace().map(str::to_owned).collect())
+    }
+
+    async fn remove_ports(&self, names: &[String]) -> Result<(), Failure> {
+        let mut words = Vec::new();
+        for name in names {
+            words.extend(["--", "--if-exists", "del-port", switch::INTEGRATION, name.as_str()]);
+        }
+        if !words.is_empty() {
+            self.switch.vsctl(&words).await?;
+        }
+        Ok(())
+    }
+
+    async fn plug_ports(&self, server: ServerId, guest: &GuestSpec) -> Result<NetPlan, Failure> {
+        let mut plan = NetPlan::default();
+        let mut words: Vec<String> = Vec::new();
+        let wanted: Vec<String> = guest.ports.iter().map(|port| tap_name(port.port_id)).collect();
+        for (port, tap) in guest.ports.iter().zip(&wanted) {
+            if !has_device(tap) {
+                ip(&format!("tuntap add dev {tap} mode tap")).await?;
+            }
+            ip(&format!("link set {tap} mtu {}", port.mtu)).await?;
+            self.switch.take_device(tap).await?;
+            words.extend(plug_words(server, port, tap));
+            plan.nics.push(nic(port, tap));
+        }
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if !words.is_empty() {
+            self.switch.vsctl(&words).await?;
+        }
+        // What an earlier start plugged, and the server has no more.
+        let there = self.interfaces(Some(server)).await?;
+        let over: Vec<String> = there.into_iter().filter(|name| !wanted.contains(name)).collect();
+        self.remove_taps(&over).await?;
+        self.keep_note(server, guest).map_err(|e| file_failure("noting the guest's network", &e))?;
+        self.places.settle().await;
+        Ok(plan)
+    }
+
+    async fn remove_taps(&self, names: &[String]) -> Result<(), Failure> {
+        self.remove_ports(names).await?;
+        for name in names.iter().filter(|name| has_device(name)) {
+            // Not by `tuntap`, which cannot touch what a process still holds.
+            ip(&format!("link delete dev {name}")).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes again what a new process of the switch does not know of.
+async fn watch_switch(switch: Arc<Switch>, places: Arc<Places>) {
+    let mut starts = switch.starts.clone();
+    // The first is the one that the driver's start has seen.
+    starts.mark_unchanged();
+    while starts.changed().await.is_ok() {
+        match switch.configure().await {
+            Ok(()) => places.remake().await,
+            Err(failure) => {
+                tracing::error!(%failure, "the host's switch was started again and cannot be set up")
+            }
+        }
+    }
+}
+
+/// A port's tap, as Neutron names it.
+fn tap_name(port: PortId) -> String {
+    format!("tap{}", &port.to_string()[..11])
+}
+
+fn plug_words(server: ServerId, port: &PortSpec, tap: &str) -> Vec<String> {
+    let plug = format!("-- --may-exist add-port {} {tap} -- set Interface {tap}", switch::INTEGRATION);
+    let mut words: Vec<String> = plug.split_whitespace().map(str::to_owned).collect();
+    words.push(format!("external_ids:iface-id={}", port.port_id));
+    words.push(format!("external_ids:attached-mac=\"{}\"", port.mac));
+    words.push(format!("external_ids:{SERVER}={server}"));
+    words.push(format!("mtu_request={}", port.mtu));
+    words
+}
+
+fn nic(port: &PortSpec, tap: &str) -> Nic {
+    // The switch's process knows nothing of the header by which a guest leaves checksums to its host.
+    let netdev =
+        json!({ "type": "tap", "ifname": tap, "script": "no", "downscript": "no", "vnet_hdr": false });
+    Nic { slot: port.slot, mac: port.mac, mtu: port.mtu, netdev }
+}
+
+impl Network for OvnNetwork {
+    fn describe(&self) -> Work<'_, Wiring> {
+        let physical_networks = self.switch.physical_networks();
+        Box::pin(async { Ok(Wiring { driver: "ovn".to_owned(), physical_networks }) })
+    }
+
+    fn note(&self, server: ServerId, guest: &GuestSpec) {
+        // Only what is plugged can ask.
+        if !self.guests.knows(server) {
+            return;
+        }
+        if let Err(error) = self.keep_note(server, guest) {
+            tracing::warn!(%server, %error, "what the guest is told of itself cannot be noted");
+        }
+    }
+
+    fn plug<'a>(&'a self, server: ServerId, guest: &'a GuestSpec) -> Work<'a, NetPlan> {
+        Box::pin(self.plug_ports(server, guest))
+    }
+
+    fn unplug(&self, server: ServerId) -> Work<'_, ()> {
+        Box::pin(async move {
+            let names = self.interfaces(Some(server)).await?;
+            self.remove_taps(&names).await?;
+            self.guests.remove(server);
+            files::remove(&self.note_file(server))
+                .map_err(|e| file_failure("forgetting the guest's network", &e))?;
+            self.places.settle().await;
+            Ok(())
+        })
+    }
+}
+
+/// Ends the daemons of a host's switch, whose agent and guests have ended, and removes what they leave on this machine;
+/// says how many there were.
+///
+/// # Errors
+/// One of them does not end.
+pub async fn end_switch(state_dir: &Path) -> std::io::Result<usize> {
+    let dir = dir(state_dir);
+    if !dir.exists() {
+        return Ok(0);
+    }
+    // The controller first: it tells the others that the host is gone.
+    let ended = crate::daemon::end_all(&dir, &["ovn-controller", "ovs-vswitchd"]).await?;
+    // Taps of guests that did not come to be unplugged. Those of a host of a lab went with its namespace.
+    for note in std::fs::read_dir(state_dir.join("network")).into_iter().flatten().flatten() {
+        let guest = std::fs::read(note.path())
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<GuestSpec>(&bytes).ok());
+        let taps = guest.into_iter().flat_map(|guest| guest.ports).map(|port| tap_name(port.port_id));
+        for tap in taps.filter(|tap| has_device(tap)) {
+            if let Err(failure) = ip(&format!("tuntap delete dev {tap} mode tap")).await {
+                tracing::warn!(tap, %failure, "a guest's tap is left behind");
+            }
+        }
+    }
+    Ok(ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lenticular_model::NetworkId;
+
+    #[test]
+    fn a_port_becomes_a_tap_under_its_id() {
+        let port = PortSpec {
+            port_id: PortId::from_random([1; 16]),
+            slot: 0,
+            network_id: NetworkId::from_random([2; 16]),
+            mac: "fa:16:3e:00:00:01".parse().unwrap(),
+            mtu: 1442,
+            addresses: Vec::new(),
+        };
+        let tap = tap_name(port.port_id);
+        assert!(tap.len() <= 15, "{tap}");
+        let server = crate::testing::server(1);
+        let text = format!("{}\n{}", plug_words(server, &port, &tap).join(" "), nic(&port, &tap).netdev);
+        insta::assert_snapshot!(text);
+    }
+}

@@ -1,0 +1,248 @@
+//! The host's switch: its daemons, its bridges, and what OVN is told of the host.
+//!
+//! ```text
+//! STATE/ovs/ conf.db  db.sock  ovsdb-server.pid  ovs-vswitchd.pid  ovn-controller.pid  *.log
+//!
+//!   guests' taps ── br-int ──(geneve)── br-underlay ── the device that leads to other hosts
+//!                      └── patches ──── br-<physical network> ── its device, or this host itself
+//! ```
+//!
+//! Where the kernel has no Open vSwitch the switch is a process. The kernel's own network stack would then see, and
+//! answer, what comes in by its devices beside the switch: they are put into a bridge that is down, which swallows what
+//! the switch has read.
+
+use super::OvnConfig;
+use crate::{
+    core::Failure,
+    daemon::Daemon,
+    driver::file_failure,
+    exec::{self, ExecError, Limits},
+};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{sync::watch, task::JoinSet};
+
+/// The bridge that guests are plugged into.
+pub(super) const INTEGRATION: &str = "br-int";
+const UNDERLAY: &str = "br-underlay";
+/// Swallows what the kernel should not see.
+const VOID: &str = "lenticular-void";
+const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
+const LIMITS: Limits = Limits { deadline: Duration::from_secs(40), memory_mb_and_cpu_s: None };
+/// How long ovs-vsctl waits for the switch to do as it was told, in seconds.
+const VSCTL_S: u64 = 30;
+/// The directory's variables of both families of daemons.
+pub(super) const DIR_VARIABLES: &[&str] =
+    &["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVN_RUNDIR", "OVN_LOGDIR", "OVN_DBDIR"];
+
+/// The host's switch.
+pub(super) struct Switch {
+    pub(super) dir: PathBuf,
+    config: OvnConfig,
+    host_name: String,
+    /// Whether the kernel switches.
+    in_kernel: bool,
+    /// How often the switch's process was started by this agent.
+    pub(super) starts: watch::Receiver<u64>,
+    /// Ended with the driver; the daemons go on.
+    keepers: JoinSet<()>,
+}
+
+/// What went wrong with the host's network, in words for both readers.
+pub(super) fn trouble(error: &ExecError) -> Failure {
+    Failure::new(
+        "The server's host could not connect it to its networks. Try again; if it fails again, ask the operator.",
+        error.to_string(),
+    )
+}
+
+/// Runs a program of the host.
+pub(super) async fn run(program: &str, args: &[&str]) -> Result<String, Failure> {
+    let path = exec::which(program).ok_or_else(|| trouble(&ExecError::Missing(program.to_owned())))?;
+    exec::run(&path, args, LIMITS).await.map_err(|error| trouble(&error))
+}
+
+/// `ip` with these words.
+pub(super) async fn ip(words: &str) -> Result<String, Failure> {
+    run("ip", &words.split_whitespace().collect::<Vec<_>>()).await
+}
+
+/// Whether a network device is there.
+pub(super) fn has_device(name: &str) -> bool {
+    Path::new("/sys/class/net").join(name).exists()
+}
+
+impl Switch {
+    /// Starts what does not run, and keeps it running.
+    pub(super) async fn start(dir: PathBuf, host_name: &str, config: OvnConfig) -> Result<Self, Failure> {
+        let failed = |error: io::Error| file_failure("making the switch's directory", &error);
+        std::fs::create_dir_all(&dir).map_err(failed)?;
+        let dir = dir.canonicalize().map_err(failed)?;
+        let database = dir.join("conf.db");
+        if !database.exists() {
+            run("ovsdb-tool", &["create", &database.display().to_string(), SCHEMA]).await?;
+        } else if run("ovsdb-tool", &["needs-conversion", &database.display().to_string(), SCHEMA])
+            .await?
+            .trim()
+            == "yes"
+        {
+            run("ovsdb-tool", &["convert", &database.display().to_string(), SCHEMA]).await?;
+        }
+        // Its absence is seen below; that it cannot be loaded here is no error.
+        let _ = run("modprobe", &["openvswitch"]).await;
+        let in_kernel = Path::new("/sys/module/openvswitch").exists();
+        let (sender, starts) = watch::channel(0);
+        let mut switch =
+            Self { dir, config, host_name: host_name.to_owned(), in_kernel, starts, keepers: JoinSet::new() };
+        let [database, process, controller] = daemons(&switch.dir);
+        switch.keepers.spawn(database.keep(watch::channel(0).0));
+        // OVN's controller does not bear a database that says nothing.
+        switch.set_identity().await?;
+        switch.keepers.spawn(process.keep(sender));
+        switch.keepers.spawn(controller.keep(watch::channel(0).0));
+        Ok(switch)
+    }
+
+    /// Tells OVN's controller what this host is, and makes the bridges. May be repeated, and must be whenever the
+    /// switch's process was started: addresses on its bridges go with it.
+    pub(super) async fn configure(&self) -> Result<(), Failure> {
+        self.set_identity().await?;
+        self.add_bridge(INTEGRATION, None).await?;
+        if let Some((device, address)) = &self.config.underlay {
+            self.add_bridge(UNDERLAY, Some(device)).await?;
+            ip(&format!("address replace {address} dev {UNDERLAY}")).await?;
+            ip(&format!("link set {UNDERLAY} up")).await?;
+        }
+        for physical in &self.config.physical {
+            let bridge = bridge_of(&physical.name);
+            self.add_bridge(&bridge, physical.device.as_deref()).await?;
+            if let Some(address) = &physical.address {
+                ip(&format!("address replace {address} dev {bridge}")).await?;
+                ip(&format!("link set {bridge} up")).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn set_identity(&self) -> Result<(), Failure> {
+        let mappings = self.config.physical.iter().map(|p| format!("{}:{}", p.name, bridge_of(&p.name)));
+        let mappings = mappings.collect::<Vec<_>>().join(",");
+        let encap_ip = self.config.encap_ip();
+        let settings = [
+            ("system-id", self.host_name.as_str()),
+            ("hostname", &self.host_name),
+            ("ovn-remote", &self.config.southbound),
+            ("ovn-encap-type", "geneve"),
+            ("ovn-encap-ip", &encap_ip),
+            ("ovn-bridge", INTEGRATION),
+            ("ovn-bridge-datapath-type", self.datapath()),
+            ("ovn-bridge-mappings", &mappings),
+            // A busy host must not be taken for a dead one.
+            ("ovn-remote-probe-interval", "60000"),
+            ("ovn-openflow-probe-interval", "60"),
+        ];
+        let settings: Vec<String> =
+            settings.iter().map(|(key, value)| format!("external_ids:{key}=\"{value}\"")).collect();
+        let mut words = vec!["--no-wait", "--", "init", "--", "set", "Open_vSwitch", "."];
+        words.extend(settings.iter().map(String::as_str));
+        self.vsctl(&words).await.map(drop)
+    }
+
+    fn datapath(&self) -> &'static str {
+        if self.in_kernel {
+            "system"
+        } else {
+            "netdev"
+        }
+    }
+
+    async fn add_bridge(&self, bridge: &str, device: Option<&str>) -> Result<(), Failure> {
+        let kind = format!("datapath_type={}", self.datapath());
+        let mut words = vec!["--", "--may-exist", "add-br", bridge, "--", "set", "Bridge", bridge, &kind];
+        words.push("other_config:disable-in-band=true");
+        if bridge == INTEGRATION {
+            words.push("fail_mode=secure");
+        }
+        if let Some(device) = device {
+            self.take_device(device).await?;
+            words.extend(["--", "--may-exist", "add-port", bridge, device]);
+        }
+        self.vsctl(&words).await.map(drop)
+    }
+
+    /// Makes a device the switch's alone.
+    pub(super) async fn take_device(&self, device: &str) -> Result<(), Failure> {
+        if !self.in_kernel {
+            if !has_device(VOID) {
+                // Two may try at once.
+                let _ = ip(&format!("link add {VOID} type bridge")).await;
+            }
+            ip(&format!("link set {device} master {VOID}")).await?;
+        }
+        // The kernel must not speak on it by itself.
+        ip(&format!("link set {device} addrgenmode none")).await?;
+        ip(&format!("link set {device} up")).await.map(drop)
+    }
+
+    /// Runs ovs-vsctl, which waits until the switch has done it.
+    pub(super) async fn vsctl(&self, words: &[&str]) -> Result<String, Failure> {
+        let (db, wait) =
+            (format!("--db=unix:{}", self.dir.join("db.sock").display()), format!("--timeout={VSCTL_S}"));
+        let mut args = vec![db.as_str(), wait.as_str(), "--retry"];
+        args.extend(words);
+        run("ovs-vsctl", &args).await
+    }
+
+    /// The names of the physical networks.
+    pub(super) fn physical_networks(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.config.physical.iter().map(|p| p.name.clone()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// The bridge of a physical network; device names have 15 bytes at most.
+fn bridge_of(physical: &str) -> String {
+    let name: String = physical.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
+    format!("br-{name}")
+}
+
+/// The database, the switch's process, and OVN's controller.
+fn daemons(dir: &Path) -> [Daemon; 3] {
+    let file = |name: &str| dir.join(name).display().to_string();
+    let socket = file("db.sock");
+    let daemon = |name: &'static str, args: Vec<String>| {
+        let mut all = args;
+        all.push(format!("--log-file={}", file(&format!("{name}.log"))));
+        all.extend(["-vconsole:emer", "-vsyslog:emer"].map(str::to_owned));
+        Daemon { name, program: name, args: all, dir: dir.to_owned(), dir_variables: DIR_VARIABLES }
+    };
+    let ovsdb = vec![file("conf.db"), format!("--remote=punix:{socket}"), "--no-chdir".to_owned()];
+    [
+        daemon("ovsdb-server", ovsdb),
+        daemon("ovs-vswitchd", vec![format!("unix:{socket}"), "--no-chdir".to_owned()]),
+        daemon("ovn-controller", vec![format!("unix:{socket}"), "--no-chdir".to_owned()]),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bridges_have_names_that_devices_may_have() {
+        assert_eq!(bridge_of("external"), "br-external");
+        assert_eq!(bridge_of("a-very-long_physical.network"), "br-averylongphy");
+    }
+
+    #[test]
+    fn daemons_keep_to_their_directory() {
+        for daemon in daemons(Path::new("/s/ovs")) {
+            assert!(daemon.args.iter().any(|arg| arg.contains("/s/ovs/db.sock")), "{daemon:?}");
+            assert!(daemon.args.iter().all(|arg| !arg.contains("/run/")), "{daemon:?}");
+        }
+    }
+}

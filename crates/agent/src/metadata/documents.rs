@@ -1,0 +1,228 @@
+//! What guests are answered: OpenStack's layout and EC2's, by path.
+
+use super::{Caller, Guests};
+use crate::{config_drive, files};
+use serde_json::{json, Value};
+use std::net::IpAddr;
+
+/// The versions of OpenStack's layout: what each added is told to all.
+const OPENSTACK: &[&str] = &[
+    "2012-08-10",
+    "2013-04-04",
+    "2013-10-17",
+    "2015-10-15",
+    "2016-06-30",
+    "2016-10-06",
+    "2017-02-22",
+    "2018-08-27",
+    "2020-10-14",
+    "latest",
+];
+const EC2: &[&str] = &[
+    "1.0",
+    "2007-01-19",
+    "2007-03-01",
+    "2007-08-29",
+    "2007-10-10",
+    "2007-12-15",
+    "2008-02-01",
+    "2008-09-01",
+    "2009-04-04",
+    "latest",
+];
+/// The longest password that a guest may post; it is encrypted to the owner's key.
+const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) kind: &'static str,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn refusal(status: u16, text: &str) -> Self {
+        Self { status, kind: "text/plain", body: format!("{text}\n").into_bytes() }
+    }
+
+    fn text(text: impl Into<String>) -> Self {
+        Self { status: 200, kind: "text/plain", body: text.into().into_bytes() }
+    }
+
+    fn json(value: &Value) -> Self {
+        Self { status: 200, kind: "application/json", body: value.to_string().into_bytes() }
+    }
+
+    fn bytes(body: Vec<u8>) -> Self {
+        Self { status: 200, kind: "application/octet-stream", body }
+    }
+}
+
+fn missing() -> Answer {
+    Answer::refusal(404, "There is nothing under this path.")
+}
+
+/// Answers a question.
+pub(super) fn get(guests: &Guests, caller: &Caller, path: &str) -> Answer {
+    let steps: Vec<&str> = path.split('/').filter(|step| !step.is_empty()).collect();
+    match &steps[..] {
+        [] => Answer::text(EC2.join("\n")),
+        ["openstack"] => Answer::text(OPENSTACK.join("\n")),
+        ["openstack", version, rest @ ..] if OPENSTACK.contains(version) => openstack(guests, caller, rest),
+        [version, rest @ ..] if EC2.contains(version) => ec2(guests, caller, rest),
+        _ => missing(),
+    }
+}
+
+fn user_data(guests: &Guests, caller: &Caller) -> Option<Vec<u8>> {
+    let has = caller.guest.has_user_data;
+    has.then(|| std::fs::read(guests.file(caller.server, "user_data")).ok()).flatten()
+}
+
+fn openstack(guests: &Guests, caller: &Caller, rest: &[&str]) -> Answer {
+    match rest {
+        [] => {
+            let mut names = vec![
+                "meta_data.json",
+                "network_data.json",
+                "password",
+                "vendor_data.json",
+                "vendor_data2.json",
+            ];
+            if caller.guest.has_user_data {
+                names.push("user_data");
+            }
+            Answer::text(names.join("\n"))
+        }
+        ["meta_data.json"] => {
+            let mut seed = [0; 512];
+            // A guest that gets less of it has other sources.
+            let _ = getrandom::fill(&mut seed);
+            Answer::json(&config_drive::meta_data(caller.server, &caller.guest, &seed))
+        }
+        ["network_data.json"] => Answer::json(&config_drive::network_data(&caller.guest)),
+        ["vendor_data.json" | "vendor_data2.json"] => Answer::json(&json!({})),
+        ["user_data"] => user_data(guests, caller).map_or_else(missing, Answer::bytes),
+        ["password"] => {
+            Answer::text(std::fs::read_to_string(guests.file(caller.server, "password")).unwrap_or_default())
+        }
+        _ => missing(),
+    }
+}
+
+fn ec2(guests: &Guests, caller: &Caller, rest: &[&str]) -> Answer {
+    match rest {
+        [] => Answer::text(if caller.guest.has_user_data { "meta-data/\nuser-data" } else { "meta-data/" }),
+        ["user-data"] => user_data(guests, caller).map_or_else(missing, Answer::bytes),
+        ["meta-data", path @ ..] => {
+            let mut tree = config_drive::ec2(caller.server, &caller.guest);
+            let own = caller.guest.ports.iter().flat_map(|port| &port.addresses).map(|a| a.address);
+            let v4 =
+                std::iter::once(caller.address).chain(own).map(|ip| ip.to_canonical()).find(IpAddr::is_ipv4);
+            if let Some(address) = v4 {
+                tree["local-ipv4"] = json!(address);
+            }
+            leaf(&tree, path)
+        }
+        _ => missing(),
+    }
+}
+
+/// A value of the tree, or the names under it.
+fn leaf(tree: &Value, path: &[&str]) -> Answer {
+    let found = path.iter().try_fold(tree, |value, step| value.get(step));
+    match found {
+        Some(Value::Object(names)) => {
+            let line = |(name, value): (&String, &Value)| match value {
+                // Keys are listed by number and name.
+                Value::Object(under) if under.contains_key("_name") => {
+                    under["_name"].as_str().unwrap_or(name).to_owned()
+                }
+                Value::Object(_) => format!("{name}/"),
+                _ => name.clone(),
+            };
+            let shown = names.iter().filter(|(name, _)| *name != "_name");
+            Answer::text(shown.map(line).collect::<Vec<_>>().join("\n"))
+        }
+        Some(Value::String(text)) => Answer::text(text.as_str()),
+        Some(value) => Answer::text(value.to_string()),
+        None => missing(),
+    }
+}
+
+/// Takes a password that the guest has encrypted for its owner. It is set once.
+pub(super) fn post(guests: &Guests, caller: &Caller, path: &str, body: &[u8]) -> Answer {
+    let steps: Vec<&str> = path.split('/').filter(|step| !step.is_empty()).collect();
+    match &steps[..] {
+        ["openstack", version, "password"] if OPENSTACK.contains(version) => {}
+        _ => return Answer::refusal(405, "Only a password can be posted."),
+    }
+    if body.len() > PASSWORD_BYTES_MAX || std::str::from_utf8(body).is_err() {
+        return Answer::refusal(400, "A password is a text of at most 1024 bytes.");
+    }
+    let file = guests.file(caller.server, "password");
+    if file.exists() {
+        return Answer::refusal(409, "The password is set already.");
+    }
+    match files::write_durably(&file, body) {
+        Ok(()) => Answer::text(""),
+        Err(error) => {
+            tracing::warn!(server = %caller.server, %error, "a guest's password cannot be kept");
+            Answer::refusal(500, "The password cannot be kept now. Try again.")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::tests::guests;
+
+    fn text(answer: &Answer) -> &str {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        std::str::from_utf8(&answer.body).unwrap()
+    }
+
+    #[test]
+    fn both_layouts_are_answered_with_the_same_truth() {
+        let dir = tempfile::tempdir().unwrap();
+        let (guests, network, server) = guests(dir.path());
+        let caller = guests.caller(network, "10.5.0.7".parse().unwrap()).unwrap();
+        let ask = |path: &str| get(&guests, &caller, path);
+        assert!(text(&ask("/")).ends_with("latest") && text(&ask("/openstack/")).contains("2018-08-27"));
+        let meta: Value = serde_json::from_str(text(&ask("/openstack/2018-08-27/meta_data.json"))).unwrap();
+        assert_eq!(meta["uuid"], json!(server));
+        assert_eq!(text(&ask("/latest/meta-data/instance-id")), server.to_string());
+        assert_eq!(text(&ask("//latest//meta-data/local-ipv4")), "10.5.0.7");
+        assert!(text(&ask("/2009-04-04/meta-data/")).lines().any(|line| line == "placement/"));
+        assert!(text(&ask("/openstack/latest")).contains("meta_data.json"));
+        for path in ["/openstack/1999-01-01", "/latest/x", "/openstack/latest/../../etc", "/latest/user-data"]
+        {
+            assert_eq!(ask(path).status, 404, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_kept_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (guests, network, server) = guests(dir.path());
+        std::fs::create_dir_all(dir.path().join("guests").join(server.to_string())).unwrap();
+        let caller = guests.caller(network, "10.5.0.7".parse().unwrap()).unwrap();
+        let path = "/openstack/2013-04-04/password";
+        assert_eq!(text(&get(&guests, &caller, path)), "");
+        assert_eq!(post(&guests, &caller, path, &[b'x'; 2000]).status, 400);
+        assert_eq!(post(&guests, &caller, "/latest/user-data", b"x").status, 405);
+        assert_eq!(post(&guests, &caller, path, b"secret").status, 200);
+        assert_eq!(post(&guests, &caller, path, b"other").status, 409);
+        assert_eq!(text(&get(&guests, &caller, path)), "secret");
+    }
+
+    #[test]
+    fn keys_are_listed_by_number_and_name() {
+        let tree = json!({ "public-keys": { "0": { "_name": "0=mine", "openssh-key": "ssh-ed25519 A" } } });
+        assert_eq!(text(&leaf(&tree, &["public-keys"])), "0=mine");
+        assert_eq!(text(&leaf(&tree, &["public-keys", "0"])), "openssh-key");
+        assert_eq!(text(&leaf(&tree, &["public-keys", "0", "openssh-key"])), "ssh-ed25519 A");
+    }
+}

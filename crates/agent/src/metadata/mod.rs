@@ -1,0 +1,152 @@
+//! The metadata service: guests ask this host what they are, and are told what its own assignments say. It goes on while
+//! the control plane is away.
+//!
+//! Who asks is told by the network that the request came in by and by the address it came from, which OVN lets no other
+//! guest send under. Nothing that the request says counts.
+
+mod documents;
+mod serve;
+
+pub(crate) use serve::serve;
+
+use ipnet::IpNet;
+use lenticular_model::{port::Mac, NetworkId, ServerId};
+use lenticular_wire::agent::{GuestSpec, PortSpec};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv6Addr},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// What a guest of this host is.
+#[derive(Debug, Clone)]
+pub(crate) struct Noted {
+    guest: Arc<GuestSpec>,
+}
+
+impl Noted {
+    pub(crate) fn new(guest: GuestSpec) -> Self {
+        Self { guest: Arc::new(guest) }
+    }
+}
+
+/// The guests that are plugged on this host.
+pub(crate) struct Guests {
+    /// Where guests' files lie: what was fetched for their start, and what they leave.
+    dir: PathBuf,
+    all: Mutex<BTreeMap<ServerId, Noted>>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    server: ServerId,
+    guest: Arc<GuestSpec>,
+    address: IpAddr,
+}
+
+impl Guests {
+    pub(crate) fn new(state_dir: &Path) -> Self {
+        Self { dir: state_dir.join("guests"), all: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ServerId, Noted>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn put(&self, server: ServerId, noted: Noted) {
+        self.lock().insert(server, noted);
+    }
+
+    pub(crate) fn remove(&self, server: ServerId) {
+        self.lock().remove(&server);
+    }
+
+    pub(crate) fn knows(&self, server: ServerId) -> bool {
+        self.lock().contains_key(&server)
+    }
+
+    /// The networks that guests are in, with the ranges that they have addresses of.
+    pub(crate) fn networks(&self) -> BTreeMap<NetworkId, BTreeSet<IpNet>> {
+        let mut networks: BTreeMap<NetworkId, BTreeSet<IpNet>> = BTreeMap::new();
+        for noted in self.lock().values() {
+            for port in &noted.guest.ports {
+                let ranges = port.addresses.iter().map(|address| address.cidr.trunc());
+                networks.entry(port.network_id).or_default().extend(ranges);
+            }
+        }
+        networks
+    }
+
+    /// The guest that has this address in this network.
+    fn caller(&self, network: NetworkId, address: IpAddr) -> Option<Caller> {
+        let address = address.to_canonical();
+        let all = self.lock();
+        let of = |port: &PortSpec| port.network_id == network && is_address_of(port, address);
+        let (server, noted) = all.iter().find(|(_, noted)| noted.guest.ports.iter().any(of))?;
+        Some(Caller { server: *server, guest: noted.guest.clone(), address })
+    }
+
+    fn file(&self, server: ServerId, name: &str) -> PathBuf {
+        self.dir.join(server.to_string()).join(name)
+    }
+}
+
+fn is_address_of(port: &PortSpec, address: IpAddr) -> bool {
+    port.addresses.iter().any(|known| known.address == address) || address == IpAddr::V6(link_local(port.mac))
+}
+
+/// The address that a guest forms for the link of its Ethernet address (RFC 4291); OVN lets it use no other.
+fn link_local(mac: Mac) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.0;
+    let pair = |high: u8, low: u8| u16::from_be_bytes([high, low]);
+    Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lenticular_model::{PortId, SubnetId};
+    use lenticular_wire::agent::AddressSpec;
+
+    pub(super) fn guests(dir: &Path) -> (Guests, NetworkId, ServerId) {
+        let guests = Guests::new(dir);
+        let network = NetworkId::from_random([2; 16]);
+        let server = crate::testing::server(1);
+        let mut guest = crate::testing::assignment(1).guest;
+        guest.ports = vec![PortSpec {
+            slot: 0,
+            port_id: PortId::from_random([1; 16]),
+            network_id: network,
+            mac: "fa:16:3e:00:00:01".parse().unwrap(),
+            mtu: 1442,
+            addresses: vec![AddressSpec {
+                subnet_id: SubnetId::from_random([4; 16]),
+                address: "10.5.0.7".parse().unwrap(),
+                cidr: "10.5.0.0/24".parse().unwrap(),
+                gateway: None,
+                dhcp: true,
+                dns: Vec::new(),
+                routes: Vec::new(),
+            }],
+        }];
+        guests.put(server, Noted::new(guest));
+        (guests, network, server)
+    }
+
+    #[test]
+    fn callers_are_known_by_network_and_address_alone() {
+        let (guests, network, server) = guests(Path::new("/nowhere"));
+        let other = NetworkId::from_random([3; 16]);
+        let who = |network, text: &str| guests.caller(network, text.parse().unwrap()).map(|c| c.server);
+        assert_eq!(who(network, "10.5.0.7"), Some(server));
+        assert_eq!(who(network, "::ffff:10.5.0.7"), Some(server));
+        assert_eq!(who(network, "fe80::f816:3eff:fe00:1"), Some(server));
+        assert_eq!(who(other, "10.5.0.7"), None);
+        assert_eq!(who(network, "10.5.0.8"), None);
+        assert_eq!(guests.networks().get(&network).map(BTreeSet::len), Some(1));
+        guests.remove(server);
+        assert!(who(network, "10.5.0.7").is_none() && guests.networks().is_empty());
+    }
+}

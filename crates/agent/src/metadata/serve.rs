@@ -1,0 +1,78 @@
+//! Serves one network's guests over HTTP, with limits on all that a guest may take.
+
+use super::{
+    documents::{self, Answer},
+    Guests,
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{body::Incoming, service::service_fn, Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use lenticular_model::NetworkId;
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, sync::Semaphore};
+
+/// Connections of one network at once: guests that hold theirs open keep others of their network waiting, and nobody
+/// else.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a connection may last.
+const CONNECTION_S_MAX: u64 = 30;
+const BODY_BYTES_MAX: usize = 4096;
+
+/// Answers until it is dropped.
+pub(crate) async fn serve(listener: TcpListener, network: NetworkId, guests: Arc<Guests>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = room.clone().acquire_owned().await else { return };
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%network, %error, "a guest's connection for metadata could not be taken");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let guests = guests.clone();
+        tokio::spawn(async move {
+            let answering = service_fn(|request| answer(request, network, peer.ip(), &guests));
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answering);
+            // A guest that breaks its connection off has its reasons.
+            let _ = tokio::time::timeout(Duration::from_secs(CONNECTION_S_MAX), connection).await;
+            drop(place);
+        });
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    network: NetworkId,
+    peer: IpAddr,
+    guests: &Guests,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let Some(caller) = guests.caller(network, peer) else {
+        tracing::debug!(%network, %peer, "nobody of this host has this address");
+        return Ok(response(Answer::refusal(
+            404,
+            "No server of this network has your address on this host.",
+        )));
+    };
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path().to_owned();
+    Ok(response(match parts.method {
+        Method::GET => documents::get(guests, &caller, &path),
+        Method::POST => match Limited::new(body, BODY_BYTES_MAX).collect().await {
+            Ok(body) => documents::post(guests, &caller, &path, &body.to_bytes()),
+            Err(_) => Answer::refusal(413, "That is too much."),
+        },
+        _ => Answer::refusal(405, "Only GET, and POST of a password, are known."),
+    }))
+}
+
+fn response(answer: Answer) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+    *response.status_mut() = hyper::StatusCode::from_u16(answer.status).unwrap_or_default();
+    let kind = hyper::header::HeaderValue::from_static(answer.kind);
+    response.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
+    response
+}

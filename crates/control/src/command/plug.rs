@@ -1,0 +1,65 @@
+//! Whether ports are plugged: as OVN says on its hosts, as the guest's process says on others.
+//!
+//! ```text
+//!   the host sees the guest run ──┐
+//!                                 ├──▶ active
+//!   OVN says that its ports are up┘
+//! ```
+
+use super::server;
+use lenticular_model::{
+    port::Port,
+    server::{Server, Wanted},
+    PortId, State, Txn,
+};
+
+/// Whether OVN says when the server's ports are plugged.
+fn is_ovns(state: &State, server: &Server) -> bool {
+    let host = server.host_id.and_then(|host| state.hosts.get(&host));
+    host.is_some_and(|host| host.hypervisor.wiring.is_ovn())
+}
+
+/// Takes in that a server's guest runs or does not, which on hosts without OVN is all that there is to know.
+pub(super) fn seen(txn: &mut Txn<'_>, of: &Server, plugged: bool) {
+    if !plugged && of.awaits_ports.is_some() {
+        txn.update::<Server>(&of.id, |s| s.awaits_ports = None);
+    }
+    if is_ovns(txn, of) {
+        return;
+    }
+    let ports: Vec<PortId> = server::ports(txn, of.id).map(|p| p.id).collect();
+    ports.into_iter().for_each(|id| set(txn, id, plugged));
+}
+
+/// Whether a server whose guest runs is not active yet.
+pub(super) fn must_wait(state: &State, of: &Server) -> bool {
+    is_ovns(state, of) && server::ports(state, of.id).any(|port| port.admin_state_up && !port.plugged)
+}
+
+/// Takes in what OVN says of ports. What it says of ports that others plug does not count.
+pub fn plugged(txn: &mut Txn<'_>, news: &[(PortId, bool)]) {
+    for (id, up) in news {
+        let Some(port) = txn.ports.get(id).cloned() else { continue };
+        let host = port.host_id.and_then(|host| txn.hosts.get(&host));
+        if host.is_some_and(|host| !host.hypervisor.wiring.is_ovn()) {
+            continue;
+        }
+        set(txn, *id, *up);
+        let server = port.server_id.and_then(|server| txn.servers.get(&server)).cloned();
+        let waits = |s: &Server| {
+            s.awaits_ports == Some(s.boot) && s.powered && s.wanted == Wanted::Running && s.ticket.is_none()
+        };
+        if let Some(server) = server.filter(|server| waits(server) && !must_wait(txn, server)) {
+            super::host::settle_running(txn, &server, server.ssh_forward.clone());
+        }
+    }
+}
+
+fn set(txn: &mut Txn<'_>, id: PortId, plugged: bool) {
+    if txn.ports.get(&id).is_some_and(|port| port.plugged != plugged) {
+        txn.update::<Port>(&id, |port| {
+            port.plugged = plugged;
+            port.revision += 1;
+        });
+    }
+}

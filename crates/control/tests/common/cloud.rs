@@ -1,0 +1,101 @@
+//! A small cloud for tests of servers that go from host to host: three hosts, and a server that runs on the first.
+
+use super::common::{server, server_id};
+use lenticular_control::command::host::{hello, observe, Introduction};
+use lenticular_model::{
+    disk_copy::Fate,
+    error::Result,
+    host::{Capacity, Hypervisor},
+    observation::{Observation, Sight},
+    policy::{Caller, RoleLevel, Scope},
+    server::Server,
+    HostId, Incarnation, ProjectId, State, Timestamp, Txn, UserId,
+};
+use std::sync::Arc;
+
+pub struct Cloud {
+    pub state: State,
+    pub at: i64,
+    pub entropy: u8,
+    pub hosts: Vec<HostId>,
+}
+
+pub fn admin() -> Caller {
+    Caller {
+        user_id: UserId::from_random([2; 16]),
+        scope: Scope::Project(ProjectId::from_random([1; 16])),
+        level: RoleLevel::Admin,
+        request_id: "req-1".to_owned(),
+    }
+}
+
+pub fn seen(generation: u64, sight: Sight) -> Observation {
+    Observation { server_id: server_id(), generation, boot: 1, sight, handover: None, unsaved: None }
+}
+
+impl Cloud {
+    /// Three hosts, and a server that runs on the first.
+    pub fn new() -> Self {
+        let state = State::new(Incarnation::from_random([1; 16]), Timestamp(1));
+        let mut cloud = Self { state, at: 1, entropy: 10, hosts: Vec::new() };
+        for name in ["a", "b", "c"] {
+            let intro = Introduction {
+                life: None,
+                name: name.to_owned(),
+                boot_id: "boot".to_owned(),
+                address: String::new(),
+                peer_address: format!("{name}:1"),
+                zone: "nova".to_owned(),
+                capacity: Capacity { vcpus: 4, memory_mb: 4_096, disk_gb: 100 },
+                hypervisor: Hypervisor::default(),
+            };
+            let host = cloud.run(|txn| hello(txn, intro)).unwrap().id;
+            cloud.hosts.push(host);
+        }
+        let record = server(cloud.hosts[0]);
+        cloud
+            .run(|txn| {
+                txn.put(record);
+                Ok(())
+            })
+            .unwrap();
+        cloud.hear(0, seen(1, Sight::Running { ssh_forward: None }));
+        assert_eq!(cloud.server().status(), "ACTIVE");
+        cloud
+    }
+
+    pub fn run<T>(&mut self, command: impl FnOnce(&mut Txn<'_>) -> Result<T>) -> Result<T> {
+        self.at += 1;
+        let mut entropy = || {
+            self.entropy += 1;
+            [self.entropy; 16]
+        };
+        let mut txn = Txn::new(&self.state, Timestamp(self.at), &mut entropy);
+        let done = command(&mut txn)?;
+        self.state = txn.finish().0;
+        Ok(done)
+    }
+
+    pub fn hear(&mut self, host: usize, seen: Observation) {
+        let host = self.hosts[host];
+        self.run(|txn| {
+            observe(txn, host, &[seen]);
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    pub fn server(&self) -> Arc<Server> {
+        self.state.servers[&server_id()].clone()
+    }
+
+    pub fn is_on(&self, host: usize, generation: u64) {
+        let server = self.server();
+        assert_eq!((server.host_id, server.disk.generation), (Some(self.hosts[host]), generation));
+    }
+
+    pub fn fate_on(&self, host: usize) -> Option<Fate> {
+        let id = self.state.index.disk_copies.get(&(self.hosts[host], server_id()))?;
+        Some(self.state.disk_copies[id].fate.clone())
+    }
+}

@@ -1,0 +1,145 @@
+//! A lab's own wires: a bridge that joins its hosts, and with OVN a second one that stands for the world outside.
+//!
+//! ```text
+//!   this machine: 10.199.N.1  (hosts, control plane)     10.197.N.1  (the external network's router)
+//!                     │ bridge                               │ bridge
+//!          ┌──────────┴──┬──────────────┐                    │
+//!   eth0 10.199.N.11   und0 10.198.N.11 (tunnels)           ext0       in each host's namespace
+//! ```
+
+use crate::{exec, NetworkKind};
+use anyhow::Result;
+
+/// What a lab's names and addresses are made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Wires {
+    /// A number of the lab's own, for names.
+    pub tag: u16,
+    /// The third byte of its addresses.
+    pub range: u8,
+    /// What connects guests.
+    pub network: NetworkKind,
+}
+
+/// Runs `ip`.
+///
+/// # Errors
+/// It fails; the error has its own words.
+pub fn ip(args: &str) -> Result<String> {
+    exec::run("ip", &args.split_whitespace().collect::<Vec<_>>(), &[])
+}
+
+impl Wires {
+    fn has_ovn(self) -> bool {
+        self.network == NetworkKind::Ovn
+    }
+
+    fn bridge(self) -> String {
+        format!("ll{:04x}br", self.tag)
+    }
+
+    fn outside(self) -> String {
+        format!("ll{:04x}ex", self.tag)
+    }
+
+    /// The devices on this machine that the lab begins with.
+    pub fn links(self) -> Vec<String> {
+        let outside = self.has_ovn().then(|| self.outside());
+        std::iter::once(self.bridge()).chain(outside).collect()
+    }
+
+    /// The devices on this machine that lead to a host.
+    pub fn links_of(self, n: u8) -> Vec<String> {
+        let kinds: &[&str] = if self.has_ovn() { &["h", "u", "x"] } else { &["h"] };
+        kinds.iter().map(|kind| format!("ll{:04x}{kind}{n}", self.tag)).collect()
+    }
+
+    /// A host's namespace.
+    pub fn namespace(self, n: u8) -> String {
+        format!("ll{:04x}-host-{n}", self.tag)
+    }
+
+    /// A host's address.
+    pub fn address(self, n: u8) -> String {
+        format!("10.199.{}.{}", self.range, 10 + n)
+    }
+
+    /// Where the control plane takes agents.
+    pub fn agents(self) -> String {
+        format!("10.199.{}.1:9171", self.range)
+    }
+
+    /// Where hosts reach the southbound database.
+    pub fn southbound(self) -> String {
+        format!("10.199.{}.1:6642", self.range)
+    }
+
+    /// What the external network is, for whoever makes it in the cloud.
+    pub fn external(self) -> Option<String> {
+        self.has_ovn().then(|| format!("10.197.{}.0/24", self.range))
+    }
+
+    /// Makes the devices that the lab begins with.
+    ///
+    /// # Errors
+    /// `ip` refuses, or `ethtool` is missing.
+    pub fn make(self) -> Result<()> {
+        let bridge = self.bridge();
+        ip(&format!("link add {bridge} type bridge"))?;
+        ip(&format!("address add 10.199.{}.1/24 dev {bridge}", self.range))?;
+        ip(&format!("link set {bridge} up"))?;
+        if self.has_ovn() {
+            let outside = self.outside();
+            ip(&format!("link add {outside} type bridge"))?;
+            // The hosts' switches take packets as they are: checksums that are left to a device would be wrong.
+            exec::run("ethtool", &["-K", &outside, "tx", "off"], &[])?;
+            ip(&format!("address add 10.197.{}.1/24 dev {outside}", self.range))?;
+            ip(&format!("link set {outside} up"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a host's namespace with its devices.
+    ///
+    /// # Errors
+    /// `ip` refuses.
+    pub fn make_host(self, n: u8) -> Result<()> {
+        let (namespace, bridge) = (self.namespace(n), self.bridge());
+        ip(&format!("netns add {namespace}"))?;
+        ip(&format!("-n {namespace} link set lo up"))?;
+        let ends = [("eth0", &bridge), ("und0", &bridge), ("ext0", &self.outside())];
+        for (link, (end, to)) in self.links_of(n).iter().zip(ends) {
+            ip(&format!("link add {link} type veth peer name {end} netns {namespace}"))?;
+            // What is neither this machine's nor a guest's need not have an address here.
+            ip(&format!("link set {link} addrgenmode none"))?;
+            ip(&format!("link set {link} master {to} up"))?;
+        }
+        ip(&format!("-n {namespace} address add {}/24 dev eth0", self.address(n)))?;
+        ip(&format!("-n {namespace} link set eth0 up"))?;
+        ip(&format!("-n {namespace} route add default via 10.199.{}.1", self.range)).map(drop)
+    }
+
+    /// What a host's agent is told of its network.
+    pub fn agent_words(self, n: u8) -> Vec<String> {
+        if !self.has_ovn() {
+            return Vec::new();
+        }
+        let words = [
+            "--ovn-southbound".to_owned(),
+            format!("tcp:{}", self.southbound()),
+            "--ovn-underlay".to_owned(),
+            format!("und0=10.198.{}.{}/24", self.range, 10 + n),
+            "--ovn-physical".to_owned(),
+            format!("{}=ext0", lenticular_model::network::EXTERNAL_PHYSICAL_NETWORK),
+        ];
+        words.into()
+    }
+
+    /// What the control plane's configuration says of it.
+    pub fn server_config(self) -> String {
+        if !self.has_ovn() {
+            return String::new();
+        }
+        format!("\n[ovn]\nsouthbound_listen = \"{}\"\n", self.southbound())
+    }
+}

@@ -1,0 +1,194 @@
+//! The control plane's side of OVN: its databases, kept running where nobody else serves them, and the northbound one
+//! kept equal to State. What OVN says of ports becomes part of State.
+//!
+//! ```text
+//! DATA/ovn/ nb.db nb.sock  sb.db sb.sock  *.pid *.log
+//! ```
+
+use crate::{clock, config::OvnServerConfig, data::DataDir, exec};
+use anyhow::{Context, Result};
+use lenticular_agent::daemon::Daemon;
+use lenticular_control::command::plug;
+use lenticular_model::{Cause, PortId};
+use lenticular_ovn::{
+    ovsdb::Remote,
+    sync::{self, Settings, Status, Update},
+};
+use lenticular_store::Store;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::sync::{
+    mpsc::{self, UnboundedReceiver},
+    watch,
+};
+
+const SCHEMAS: &str = "/usr/share/ovn";
+const DIR_VARIABLES: &[&str] =
+    &["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVN_RUNDIR", "OVN_LOGDIR", "OVN_DBDIR"];
+/// How soon it is tried again to write down what OVN said, when the store did not take it.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Where the daemons of a data directory keep their files.
+pub fn dir(data: &Path) -> PathBuf {
+    data.join("ovn")
+}
+
+/// Whether all of OVN that a machine needs is installed.
+pub fn is_installed() -> bool {
+    let programs =
+        ["ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-vswitchd", "ovn-northd", "ovn-controller"];
+    let places = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
+    let is_there = |program: &&str| places.iter().any(|place| Path::new(place).join(program).exists());
+    programs.iter().all(is_there) && Path::new(SCHEMAS).join("ovn-nb.ovsschema").exists()
+}
+
+/// Starts what does not run, and tells the northbound database what State says from now on.
+///
+/// # Errors
+/// OVN is not installed, or a database cannot be made.
+pub fn start(data: &DataDir, config: &OvnServerConfig, store: &Store, epoch: u64) -> Result<()> {
+    let dir = dir(&data.path(""));
+    let remotes = match &config.northbound {
+        Some(northbound) => Remote::list(northbound)?,
+        None => {
+            serve(&dir, config)?;
+            vec![Remote::Unix(dir.join("nb.sock"))]
+        }
+    };
+    // Subscribed before the state is taken: no commit is missed between.
+    let commits = forward(store);
+    let state = store.state();
+    let settings = Settings { remotes, epoch, cloud: state.incarnation };
+    let (told, news) = mpsc::unbounded_channel();
+    // The receiver ends with the store.
+    let ports = Box::new(move |ports| drop(told.send(ports)));
+    let (status, _) = watch::channel(Status::default());
+    let mut entropy = clock::entropy();
+    let random = Box::new(move || entropy().iter().fold(0, |n: u64, byte| n << 8 ^ u64::from(*byte)));
+    tokio::spawn(async move {
+        // That another leader took over is said by the store, too, which ends this process.
+        let _ = sync::run(settings, state, commits, ports, status, random).await;
+    });
+    tokio::spawn(note_plugs(store.clone(), news));
+    Ok(())
+}
+
+fn forward(store: &Store) -> UnboundedReceiver<Update> {
+    let mut commits = store.subscribe();
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(commit) = commits.recv().await {
+            let update = Update { state: commit.state.clone(), changes: commit.changes.clone() };
+            if sender.send(update).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Keeps both databases and the translator between them running.
+fn serve(dir: &Path, config: &OvnServerConfig) -> Result<()> {
+    anyhow::ensure!(
+        is_installed(),
+        "OVN is not installed (Debian: tools/install ovn); without --network ovn the cloud does without"
+    );
+    std::fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+    let dir = dir.canonicalize()?;
+    for name in ["nb", "sb"] {
+        let (file, schema) = (dir.join(format!("{name}.db")), format!("{SCHEMAS}/ovn-{name}.ovsschema"));
+        if !file.exists() {
+            exec::run("ovsdb-tool", &["create", &file.display().to_string(), &schema], &[])?;
+        }
+    }
+    for daemon in daemons(&dir, config) {
+        tokio::spawn(daemon.keep(watch::channel(0).0));
+    }
+    Ok(())
+}
+
+fn daemons(dir: &Path, config: &OvnServerConfig) -> Vec<Daemon> {
+    let file = |name: String| dir.join(name).display().to_string();
+    let daemon = |name: &'static str, program: &'static str, mut args: Vec<String>| {
+        args.push(format!("--unixctl={}", file(format!("{name}.ctl"))));
+        args.push(format!("--log-file={}", file(format!("{name}.log"))));
+        args.extend(["-vconsole:emer", "-vsyslog:emer", "--no-chdir"].map(str::to_owned));
+        Daemon { name, program, args, dir: dir.to_owned(), dir_variables: DIR_VARIABLES }
+    };
+    let remote = |name: &str| format!("--remote=punix:{}", file(format!("{name}.sock")));
+    let mut south = vec![file("sb.db".to_owned()), remote("sb")];
+    south.extend(config.southbound_listen.map(|at| match at.ip() {
+        std::net::IpAddr::V4(ip) => format!("--remote=ptcp:{}:{ip}", at.port()),
+        std::net::IpAddr::V6(ip) => format!("--remote=ptcp:{}:[{ip}]", at.port()),
+    }));
+    let database = |which: &str, name: &str| format!("--ovn{which}-db=unix:{}", file(format!("{name}.sock")));
+    vec![
+        daemon("ovsdb-nb", "ovsdb-server", vec![file("nb.db".to_owned()), remote("nb")]),
+        daemon("ovsdb-sb", "ovsdb-server", south),
+        daemon("ovn-northd", "ovn-northd", vec![database("nb", "nb"), database("sb", "sb")]),
+    ]
+}
+
+/// Ends the daemons of a data directory whose control plane has ended.
+///
+/// # Errors
+/// One of them does not end.
+pub async fn end(data: &Path) -> std::io::Result<usize> {
+    lenticular_agent::daemon::end_all(&dir(data), &["ovn-northd"]).await
+}
+
+/// Writes down what OVN says of ports, until the store closes.
+async fn note_plugs(store: Store, mut news: UnboundedReceiver<Vec<(PortId, bool)>>) {
+    let mut pending: BTreeMap<PortId, bool> = BTreeMap::new();
+    while let Some(first) = news.recv().await {
+        pending.extend(first);
+        while !pending.is_empty() {
+            while let Ok(more) = news.try_recv() {
+                pending.extend(more);
+            }
+            let state = store.state();
+            pending.retain(|id, up| state.ports.get(id).is_some_and(|port| port.plugged != *up));
+            let ports: Vec<(PortId, bool)> = pending.iter().map(|(id, up)| (*id, *up)).collect();
+            if ports.is_empty() {
+                break;
+            }
+            let cause =
+                Cause { actor: "ovn".to_owned(), request_id: String::new(), why: "ports plugged".to_owned() };
+            let written = store.transact(cause, move |txn| {
+                plug::plugged(txn, &ports);
+                Ok(())
+            });
+            match written.await {
+                Ok(()) => pending.clear(),
+                Err(error) => {
+                    if news.is_closed() {
+                        return;
+                    }
+                    tracing::warn!(%error, "what OVN says of ports is not written yet; it is tried again");
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_reach_the_southbound_database_and_nobody_the_northbound_one() {
+        let config =
+            OvnServerConfig { southbound_listen: Some("10.0.0.1:6642".parse().unwrap()), northbound: None };
+        let all = daemons(Path::new("/d/ovn"), &config);
+        let listening = |name: &str| {
+            let daemon = all.iter().find(|daemon| daemon.name == name).unwrap();
+            daemon.args.iter().filter(|arg| arg.starts_with("--remote=")).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(listening("ovsdb-nb"), ["--remote=punix:/d/ovn/nb.sock"]);
+        assert_eq!(listening("ovsdb-sb"), ["--remote=punix:/d/ovn/sb.sock", "--remote=ptcp:6642:10.0.0.1"]);
+    }
+}

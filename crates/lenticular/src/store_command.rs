@@ -1,0 +1,56 @@
+//! What an operator says of the store itself.
+
+use crate::{clock, data::DataDir};
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use lenticular_control::command::restore;
+use lenticular_model::{Cause, Incarnation};
+use lenticular_store::{Engine, Postgres, Sqlite, Writer};
+use std::{io::Write, path::Path};
+
+/// What can be said.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// The store was restored from a backup. To be said before the control plane starts on it: then nothing is started,
+    /// moved or removed until the hosts have told what they have.
+    Restored {
+        /// A PostgreSQL connection string, in place of the SQLite file in the data directory.
+        #[arg(long)]
+        store: Option<String>,
+    },
+}
+
+/// Does it.
+///
+/// # Errors
+/// There is no store, a control plane has it open, or it takes no commits.
+pub fn run(data: &Path, command: &StoreCommand, out: &mut impl Write) -> Result<()> {
+    let StoreCommand::Restored { store } = command;
+    let data = DataDir::open(data)?;
+    let engine: Box<dyn Engine> = match store {
+        Some(config) => Box::new(Postgres::open(config)?),
+        None => {
+            let path = data.path("store.db");
+            anyhow::ensure!(path.exists(), "there is no store in {}", path.display());
+            Box::new(Sqlite::open(&path)?)
+        }
+    };
+    let mut entropy = clock::entropy();
+    let mut writer = Writer::open(engine, clock::now(), Incarnation::from_random(entropy()))?;
+    let why = "restored from a backup".to_owned();
+    let cause = Cause { actor: "lenticular".to_owned(), request_id: String::new(), why };
+    let begun = writer.transact(clock::now(), &mut entropy, cause, |txn| {
+        restore::begin(txn);
+        Ok((txn.servers.len(), txn.hosts.len()))
+    });
+    let ((servers, hosts), _) = begun.context("the store takes no commits")?;
+    let seq = writer.state().seq;
+    writer.new_incarnation(Incarnation::from_random(entropy()))?;
+    writer.close()?;
+    writeln!(
+        out,
+        "The store begins a new life after commit {seq}. Start the control plane: the {servers} servers in it wait until \
+         its {hosts} hosts have said what they have."
+    )?;
+    Ok(())
+}

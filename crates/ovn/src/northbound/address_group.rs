@@ -1,0 +1,27 @@
+//! An address group: an address set for each family.
+
+use super::{
+    row::{symbol, Row},
+    schema::Table,
+    Key, RowId,
+};
+use crate::ovsdb::Datum;
+use lenticular_model::{AddressGroupId, State};
+
+/// What matches call a group's addresses of a family.
+pub(super) fn set_name(id: AddressGroupId, v4: bool) -> String {
+    symbol(if v4 { "addresses4" } else { "addresses6" }, id)
+}
+
+/// The rows.
+pub(super) fn rows(state: &State, id: AddressGroupId) -> Vec<Row> {
+    let Some(group) = state.address_groups.get(&id) else { return Vec::new() };
+    let row = |v4: bool| {
+        let addresses = group.addresses.iter().filter(|range| range.addr().is_ipv4() == v4);
+        Row::new(RowId::part(Table::AddressSet, Key::AddressGroup(id), if v4 { 4 } else { 6 }))
+            .noted("name", &group.name)
+            .with_one("name", set_name(id, v4))
+            .with("addresses", Datum::set(addresses.map(|range| range.trunc().to_string())))
+    };
+    vec![row(true), row(false)]
+}

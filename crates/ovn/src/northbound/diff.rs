@@ -1,0 +1,200 @@
+//! From what the database holds to what it should hold: the operations, and no others.
+
+use super::{actual::Place, Actual, Key, Membership, Row, RowId};
+use crate::ovsdb::{Atom, Condition, Datum, Operation, Replica};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// What is to be done, and what could not be said yet.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// The steps of one transaction.
+    pub operations: Vec<Operation>,
+    /// Keys whose rows refer to rows that are not there: to be looked at again when something else was done.
+    pub incomplete: BTreeSet<Key>,
+}
+
+/// What the rows of a key should be.
+pub type Wanted = BTreeMap<Key, Vec<Row>>;
+
+/// Compares the keys' rows with what is there.
+pub fn plan(wanted: &Wanted, actual: &Actual, replica: &Replica) -> Plan {
+    let mut planner = Planner::new(actual, replica);
+    for (key, rows) in wanted {
+        for row in rows {
+            planner.announce(row);
+        }
+        let keep: BTreeSet<&RowId> = rows.iter().map(|row| &row.id).collect();
+        for (id, there) in actual.of_key(*key) {
+            // Of several with one id all but the first are damage.
+            let gone = if keep.contains(id) { 1 } else { 0 };
+            there.iter().skip(gone).for_each(|row| planner.remove(id, *row));
+        }
+    }
+    for (key, rows) in wanted {
+        for row in rows {
+            if !planner.write(row) {
+                planner.incomplete.insert(*key);
+            }
+        }
+    }
+    planner.finish()
+}
+
+/// Removes rows of ours that no key of this version explains.
+pub fn remove_strange(ids: &[&RowId], actual: &Actual, replica: &Replica) -> Vec<Operation> {
+    let mut planner = Planner::new(actual, replica);
+    for id in ids {
+        actual.rows_of_id(id).for_each(|row| planner.remove(id, row));
+    }
+    planner.finish().operations
+}
+
+struct Planner<'a> {
+    actual: &'a Actual,
+    replica: &'a Replica,
+    /// Names of rows that this transaction inserts.
+    names: BTreeMap<RowId, String>,
+    inserts: Vec<Operation>,
+    updates: Vec<Operation>,
+    joins: BTreeMap<(RowId, &'static str), BTreeSet<Atom>>,
+    leaves: BTreeMap<Place, BTreeSet<Atom>>,
+    deletes: Vec<Operation>,
+    incomplete: BTreeSet<Key>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(actual: &'a Actual, replica: &'a Replica) -> Self {
+        Self {
+            actual,
+            replica,
+            names: BTreeMap::new(),
+            inserts: Vec::new(),
+            updates: Vec::new(),
+            joins: BTreeMap::new(),
+            leaves: BTreeMap::new(),
+            deletes: Vec::new(),
+            incomplete: BTreeSet::new(),
+        }
+    }
+
+    /// Notes that the row will be there, so that others can refer to it.
+    fn announce(&mut self, row: &Row) {
+        if self.actual.row(&row.id).is_none() {
+            let name = format!("row{}", self.names.len());
+            self.names.insert(row.id.clone(), name);
+        }
+    }
+
+    fn atom(&self, id: &RowId) -> Option<Atom> {
+        let there = self.actual.row(id).map(Atom::Uuid);
+        there.or_else(|| self.names.get(id).cloned().map(Atom::Named))
+    }
+
+    /// Brings the row about; false if something that it refers to is not there.
+    fn write(&mut self, row: &Row) -> bool {
+        let mut complete = true;
+        let mut columns = row.columns.clone();
+        for (column, to) in &row.refs {
+            match self.atom(to) {
+                Some(atom) => drop(columns.insert(column, Datum::one(atom))),
+                None => complete = false,
+            }
+        }
+        let places: Vec<&Membership> = row.member_of.iter().collect();
+        let known: Vec<&Membership> = places.iter().copied().filter(|m| self.atom(&m.of).is_some()).collect();
+        complete &= known.len() == places.len();
+        // A row that nothing may refer to would go at once, and take the names of those that refer to it along.
+        if !row.id.table.is_root() && known.is_empty() {
+            return false;
+        }
+        columns.retain(|column, _| self.replica.knows(row.id.table.name(), column));
+        match self.actual.row(&row.id) {
+            Some(there) => self.change(row, there, columns, &known),
+            None => self.insert(row, columns, &known),
+        }
+        complete
+    }
+
+    fn insert(&mut self, row: &Row, columns: BTreeMap<&'static str, Datum>, places: &[&Membership]) {
+        let Some(name) = self.names.get(&row.id).cloned() else { return };
+        let table = row.id.table.name();
+        self.inserts.push(Operation::Insert { table, name: name.clone(), row: columns });
+        for place in places {
+            self.join(place, Atom::Named(name.clone()));
+        }
+    }
+
+    fn change(
+        &mut self,
+        row: &Row,
+        there: Uuid,
+        mut columns: BTreeMap<&'static str, Datum>,
+        places: &[&Membership],
+    ) {
+        let table = row.id.table;
+        for column in table.columns() {
+            let Some(held) = self.replica.cell(table.name(), there, column) else { continue };
+            let default = self.replica.default_of(table.name(), column);
+            match (columns.get(column), default) {
+                (Some(wanted), _) if wanted.same(held) => drop(columns.remove(column)),
+                (Some(_), _) => {}
+                (None, Some(default)) if !default.same(held) => {
+                    columns.insert(column, default.clone());
+                }
+                (None, _) => {}
+            }
+        }
+        if !columns.is_empty() {
+            self.updates.push(Operation::update(table.name(), there, columns));
+        }
+        let wanted: BTreeSet<Place> =
+            places.iter().filter_map(|m| Some((m.of.table, self.actual.row(&m.of)?, m.column))).collect();
+        let held: BTreeSet<Place> = self.actual.places(there).copied().collect();
+        for place in places {
+            let here = self.actual.row(&place.of).map(|of| (place.of.table, of, place.column));
+            if here.is_none_or(|here| !held.contains(&here)) {
+                self.join(place, Atom::Uuid(there));
+            }
+        }
+        // What others put it into is their business.
+        for place in held.difference(&wanted).filter(|(_, of, _)| self.actual.id(*of).is_some()) {
+            self.leaves.entry(*place).or_default().insert(Atom::Uuid(there));
+        }
+    }
+
+    fn join(&mut self, place: &Membership, member: Atom) {
+        self.joins.entry((place.of.clone(), place.column)).or_default().insert(member);
+    }
+
+    fn remove(&mut self, id: &RowId, row: Uuid) {
+        for place in self.actual.places(row) {
+            self.leaves.entry(*place).or_default().insert(Atom::Uuid(row));
+        }
+        let of = Condition::Row(Atom::Uuid(row));
+        self.deletes.push(Operation::Delete { table: id.table.name(), of });
+    }
+
+    fn finish(self) -> Plan {
+        let mut operations = Vec::new();
+        // First out, then in: a name that one row gives up may be another's.
+        for ((table, of, column), members) in &self.leaves {
+            let of = Condition::Row(Atom::Uuid(*of));
+            let members = Datum::Set(members.clone());
+            operations.push(Operation::Remove { table: table.name(), of, column, members });
+        }
+        operations.extend(self.deletes.iter().cloned());
+        operations.extend(self.inserts.iter().cloned());
+        operations.extend(self.updates.iter().cloned());
+        for ((id, column), members) in &self.joins {
+            let Some(of) = self.atom(id) else { continue };
+            operations.push(Operation::Add {
+                table: id.table.name(),
+                of: Condition::Row(of),
+                column,
+                members: Datum::Set(members.clone()),
+            });
+        }
+        Plan { operations, incomplete: self.incomplete }
+    }
+}

@@ -1,0 +1,86 @@
+//! A floating IP: an address that is translated, on its server's host where that reaches the external network; and the
+//! ports of it that are forwarded.
+
+use super::{router, row::Row, schema::Table, Key, RowId};
+use crate::ovsdb::Datum;
+use lenticular_model::{
+    floating_ip::{Association, FloatingIp},
+    port::PortOwner,
+    port_forwarding::ForwardedProtocol,
+    FloatingIpId, PortForwardingId, RouterId, State,
+};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// The rows. Without a router's gateway in its network nobody answers.
+pub(super) fn rows(state: &State, id: FloatingIpId) -> Vec<Row> {
+    let Some(floating) = state.floating_ips.get(&id) else { return Vec::new() };
+    let Some(router) = floating.router_id.and_then(|router| state.routers.get(&router)) else {
+        return Vec::new();
+    };
+    if router.gateway.is_none_or(|gateway| gateway.network_id != floating.network_id) {
+        return Vec::new();
+    }
+    match floating.fixed {
+        Some(fixed) => {
+            translation(state, floating, fixed, router.id, router.distributed).into_iter().collect()
+        }
+        None => forwardings(state, floating, router.id),
+    }
+}
+
+fn translation(
+    state: &State,
+    floating: &FloatingIp,
+    fixed: Association,
+    router: RouterId,
+    distributed: bool,
+) -> Option<Row> {
+    let port = state.ports.get(&fixed.port_id)?;
+    let row = Row::new(RowId::of(Table::Nat, Key::FloatingIp(floating.id)))
+        .with_one("type", "dnat_and_snat")
+        .with_one("external_ip", floating.address.to_string())
+        .with_one("logical_ip", fixed.fixed_ip.to_string())
+        .inside(router::row_id(router), "nat");
+    let physical = state.networks.get(&floating.network_id).and_then(|n| n.physical());
+    let host = port.host_id.and_then(|host| state.hosts.get(&host));
+    let on_host = host.zip(physical).is_some_and(|(host, (name, _))| host.hypervisor.wiring.reaches(name));
+    let holder = state.ports.get(&floating.port_id).filter(|_| distributed && on_host);
+    // A subport has no host of its own to OVN's eyes but its parent's; it is translated at the gateway.
+    let holder = holder.filter(|_| port.owner() != PortOwner::TrunkSubport);
+    Some(match holder {
+        Some(holder) => {
+            row.with_one("logical_port", port.id.to_string()).with_one("external_mac", holder.mac.to_string())
+        }
+        None => row,
+    })
+}
+
+fn forwardings(state: &State, floating: &FloatingIp, router: RouterId) -> Vec<Row> {
+    let all = state.index.net.floating_forwardings.range((floating.id, PortForwardingId::default())..);
+    let all = all.take_while(|(of, _)| *of == floating.id);
+    let mut by_protocol: BTreeMap<ForwardedProtocol, BTreeMap<String, String>> = BTreeMap::new();
+    for forwarding in all.filter_map(|(_, id)| state.port_forwardings.get(id)) {
+        let vips = by_protocol.entry(forwarding.protocol).or_default();
+        for (n, outer) in (forwarding.external.first..=forwarding.external.last).enumerate() {
+            let step = u16::try_from(n).unwrap_or(u16::MAX);
+            let inner = forwarding.internal.first.saturating_add(step).min(forwarding.internal.last);
+            let from = match floating.address {
+                IpAddr::V4(address) => format!("{address}:{outer}"),
+                IpAddr::V6(address) => format!("[{address}]:{outer}"),
+            };
+            vips.insert(from, format!("{}:{inner}", forwarding.internal_address));
+        }
+    }
+    let rows = by_protocol.into_iter().map(|(protocol, vips)| {
+        let name = match protocol {
+            ForwardedProtocol::Tcp => "tcp",
+            ForwardedProtocol::Udp => "udp",
+        };
+        Row::new(RowId::part(Table::LoadBalancer, Key::FloatingIp(floating.id), name))
+            .with_one("name", format!("floating-{}-{name}", floating.id))
+            .with_one("protocol", name)
+            .with("vips", Datum::map(vips))
+            .inside(router::row_id(router), "load_balancer")
+    });
+    rows.collect()
+}

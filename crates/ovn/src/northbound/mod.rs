@@ -1,0 +1,63 @@
+//! What northbound rows a State means: pure.
+//!
+//! ```text
+//! record ──changed──▶ keys (dirty) ──▶ rows (a file for each noun) ──▶ operations (diff) ◀── what is there (actual)
+//! ```
+//!
+//! A row is known by its table and by the id under [`ID`] in its `external_ids`; it is made of one key alone, and refers
+//! to others by those ids. So what a change of State means is found by the keys that it dirties, and what is to be done
+//! by comparing the rows of those keys with what the database holds: from nothing, from something old, from something
+//! half-written or beside what others wrote there it is the same work.
+
+pub mod actual;
+mod address_group;
+pub mod diff;
+pub mod dirty;
+mod filter;
+mod floating_ip;
+pub mod key;
+mod network;
+mod port;
+mod qos_policy;
+mod router;
+pub mod row;
+pub mod schema;
+mod security_group;
+mod subnet;
+
+pub use actual::Actual;
+pub use key::Key;
+pub use row::{Membership, Row, RowId};
+pub use schema::Table;
+
+use lenticular_model::State;
+
+/// Where our rows carry their id, in `external_ids`.
+pub const ID: &str = "lenticular:id";
+
+/// The rows that a key means; none if what it names is not there.
+pub fn rows_of(state: &State, key: Key) -> Vec<Row> {
+    match key {
+        Key::Filter => filter::rows(),
+        Key::Network(id) => network::rows(state, id),
+        Key::Subnet(id) => subnet::rows(state, id),
+        Key::AddressGroup(id) => address_group::rows(state, id),
+        Key::SecurityGroup(id) => security_group::rows(state, id),
+        Key::Router(id) => router::rows(state, id),
+        Key::Port(id) => port::rows(state, id),
+        Key::FloatingIp(id) => floating_ip::rows(state, id),
+    }
+}
+
+/// Every key that means something.
+pub fn all_keys(state: &State) -> Vec<Key> {
+    let mut keys = vec![Key::Filter];
+    keys.extend(state.networks.keys().copied().map(Key::Network));
+    keys.extend(state.subnets.keys().copied().map(Key::Subnet));
+    keys.extend(state.address_groups.keys().copied().map(Key::AddressGroup));
+    keys.extend(state.security_groups.keys().copied().map(Key::SecurityGroup));
+    keys.extend(state.routers.keys().copied().map(Key::Router));
+    keys.extend(state.ports.keys().copied().map(Key::Port));
+    keys.extend(state.floating_ips.keys().copied().map(Key::FloatingIp));
+    keys
+}

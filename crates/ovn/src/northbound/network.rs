@@ -1,0 +1,79 @@
+//! A network: a logical switch, the way to its metadata, and the bridge to its physical network.
+
+use super::{row::Row, schema::Table, Key, RowId};
+use crate::ovsdb::Datum;
+use lenticular_model::{
+    network::{metadata_mac, metadata_port, METADATA_V4, METADATA_V6},
+    port::{Port, PortOwner},
+    subnet::Subnet,
+    NetworkId, PortId, State, SubnetId,
+};
+use std::{net::IpAddr, sync::Arc};
+
+/// The switch's row.
+pub(super) fn switch(id: NetworkId) -> RowId {
+    RowId::of(Table::LogicalSwitch, Key::Network(id))
+}
+
+/// The subnets of a network.
+pub(super) fn subnets(state: &State, id: NetworkId) -> impl Iterator<Item = &Arc<Subnet>> {
+    let all = state.index.network_subnets.range((id, SubnetId::default())..);
+    all.take_while(move |(network, _)| *network == id).filter_map(|(_, subnet)| state.subnets.get(subnet))
+}
+
+/// The ports of a network.
+pub(super) fn ports(state: &State, id: NetworkId) -> impl Iterator<Item = &Arc<Port>> {
+    let all = state.index.network_ports.range((id, PortId::default())..);
+    all.take_while(move |(network, _)| *network == id).filter_map(|(_, port)| state.ports.get(port))
+}
+
+/// The rows.
+pub(super) fn rows(state: &State, id: NetworkId) -> Vec<Row> {
+    let Some(network) = state.networks.get(&id) else { return Vec::new() };
+    let config = [("mcast_snoop", "false"), ("vlan-passthru", "false")];
+    let mut rows = vec![Row::new(switch(id))
+        .noted("name", &network.name)
+        .with_one("name", format!("network-{id}"))
+        .with("other_config", Datum::map(config))];
+    if subnets(state, id).any(|subnet| subnet.enable_dhcp) {
+        rows.push(metadata(state, id));
+    }
+    if let Some((physical, vlan)) = network.physical() {
+        let mut row = Row::new(RowId::part(Table::LogicalSwitchPort, Key::Network(id), "physical"))
+            .with_one("name", format!("physical-{id}"))
+            .with_one("type", "localnet")
+            .with("addresses", Datum::one("unknown"))
+            .with("options", Datum::map([("network_name", physical)]))
+            .inside(switch(id), "ports");
+        if let Some(vlan) = vlan {
+            row = row.with_one("tag_request", i64::from(vlan));
+        }
+        rows.push(row);
+    }
+    rows
+}
+
+/// Each host answers by this port for itself: what goes to it never leaves the host.
+fn metadata(state: &State, id: NetworkId) -> Row {
+    let mut addresses = vec![metadata_mac(id).to_string()];
+    addresses.extend(metadata_addresses(state, id).map(|(_, address)| address.to_string()));
+    addresses.extend([METADATA_V4.to_string(), METADATA_V6.to_string()]);
+    Row::new(RowId::part(Table::LogicalSwitchPort, Key::Network(id), "metadata"))
+        .with_one("name", metadata_port(id))
+        .with_one("type", "localport")
+        .with("addresses", Datum::one(addresses.join(" ")))
+        .inside(switch(id), "ports")
+}
+
+/// The addresses that the metadata service has in the network's own subnets, by which guests find the way to it.
+pub(super) fn metadata_addresses(
+    state: &State,
+    id: NetworkId,
+) -> impl Iterator<Item = (SubnetId, IpAddr)> + '_ {
+    // Such ports are few and found by their owner's word; a network has one at most.
+    let devices = state.index.device_ports.range((format!("ovnmeta-{id}"), PortId::default())..);
+    let devices = devices.take_while(move |(device, _)| *device == format!("ovnmeta-{id}"));
+    let ports = devices.filter_map(|(_, port)| state.ports.get(port));
+    let ports = ports.filter(move |port| port.network_id == id && port.owner() == PortOwner::Metadata);
+    ports.flat_map(|port| port.fixed_ips.iter().map(|ip| (ip.subnet_id, ip.ip_address)))
+}

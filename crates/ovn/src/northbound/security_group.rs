@@ -1,0 +1,127 @@
+//! A security group: a port group, and an access rule for each of its rules.
+
+use super::{
+    address_group, filter,
+    row::{symbol, Row},
+    schema::Table,
+    Key, RowId,
+};
+use lenticular_model::{
+    security_group::{Direction, Remote, SecurityGroupRule},
+    SecurityGroupId, SecurityGroupRuleId, State,
+};
+
+/// The group's row.
+pub(super) fn group(id: SecurityGroupId) -> RowId {
+    RowId::of(Table::PortGroup, Key::SecurityGroup(id))
+}
+
+/// What matches call the group.
+fn name(id: SecurityGroupId) -> String {
+    symbol("group", id)
+}
+
+/// The rows.
+pub(super) fn rows(state: &State, id: SecurityGroupId) -> Vec<Row> {
+    let Some(security_group) = state.security_groups.get(&id) else { return Vec::new() };
+    let action = if security_group.stateful { "allow-related" } else { "allow-stateless" };
+    let head = Row::new(group(id)).noted("name", &security_group.name).with_one("name", name(id));
+    let rules = state.index.group_rules.range((id, SecurityGroupRuleId::default())..);
+    let rules = rules.take_while(|(of, _)| *of == id);
+    let rules = rules.filter_map(|(_, rule)| state.security_group_rules.get(rule)).filter_map(|rule| {
+        let direction = match rule.direction {
+            Direction::Ingress => "to-lport",
+            Direction::Egress => "from-lport",
+        };
+        let row = Row::new(RowId::part(Table::Acl, Key::SecurityGroup(id), rule.id))
+            .with_one("direction", direction)
+            .with_one("priority", filter::ALLOW)
+            .with_one("match", matches(state, rule)?)
+            .with_one("action", action)
+            .inside(group(id), "acls");
+        Some(row)
+    });
+    std::iter::once(head).chain(rules).collect()
+}
+
+/// The rule in OVN's language; `None` if nothing can match it.
+fn matches(state: &State, rule: &SecurityGroupRule) -> Option<String> {
+    let v4 = rule.ip_version == 4;
+    let ip = if v4 { "ip4" } else { "ip6" };
+    let (port, side) = match rule.direction {
+        Direction::Ingress => ("outport", "src"),
+        Direction::Egress => ("inport", "dst"),
+    };
+    let mut terms = vec![format!("{port} == @{}", name(rule.security_group_id)), ip.to_owned()];
+    match rule.remote {
+        Remote::Any => {}
+        Remote::Range(range) if range.addr().is_ipv4() != v4 => return None,
+        Remote::Range(range) if range.prefix_len() == 0 => {}
+        Remote::Range(range) => terms.push(format!("{ip}.{side} == {}", range.trunc())),
+        // A rule about what is gone lets nobody through; a name that is not there would break the whole match.
+        Remote::Group(id) if !state.security_groups.contains_key(&id) => return None,
+        Remote::Group(id) => terms.push(format!("{ip}.{side} == ${}_{ip}", name(id))),
+        Remote::AddressGroup(id) if !state.address_groups.contains_key(&id) => return None,
+        Remote::AddressGroup(id) => {
+            terms.push(format!("{ip}.{side} == ${}", address_group::set_name(id, v4)));
+        }
+    }
+    terms.extend(protocol(rule)?);
+    Some(terms.join(" && "))
+}
+
+/// The numbers of protocols that Neutron names.
+const NAMED: &[(&str, u8)] = &[
+    ("ah", 51),
+    ("dccp", 33),
+    ("egp", 8),
+    ("esp", 50),
+    ("gre", 47),
+    ("icmp", 1),
+    ("icmpv6", 58),
+    ("igmp", 2),
+    ("ipip", 4),
+    ("ipv6-encap", 41),
+    ("ipv6-frag", 44),
+    ("ipv6-icmp", 58),
+    ("ipv6-nonxt", 59),
+    ("ipv6-opts", 60),
+    ("ipv6-route", 43),
+    ("ospf", 89),
+    ("pgm", 113),
+    ("rsvp", 46),
+    ("sctp", 132),
+    ("tcp", 6),
+    ("udp", 17),
+    ("udplite", 136),
+    ("vrrp", 112),
+];
+
+/// What the rule says of protocol and ports; `None` if nothing can match it.
+fn protocol(rule: &SecurityGroupRule) -> Option<Vec<String>> {
+    let Some(said) = rule.protocol.as_deref().filter(|name| *name != "any") else { return Some(Vec::new()) };
+    let number = NAMED.iter().find(|(name, _)| *name == said).map(|(_, number)| *number);
+    let number = number.or_else(|| said.parse().ok())?;
+    let v4 = rule.ip_version == 4;
+    let ports = |name: &str| {
+        let mut terms = vec![name.to_owned()];
+        terms.extend(rule.port_range_min.map(|min| format!("{name}.dst >= {min}")));
+        terms.extend(rule.port_range_max.map(|max| format!("{name}.dst <= {max}")));
+        terms
+    };
+    Some(match number {
+        6 => ports("tcp"),
+        17 => ports("udp"),
+        132 => ports("sctp"),
+        // "icmp" of an IPv6 rule means that family's.
+        1 | 58 => {
+            let name = if v4 { "icmp4" } else { "icmp6" };
+            let mut terms = vec![name.to_owned()];
+            terms.extend(rule.port_range_min.map(|kind| format!("{name}.type == {kind}")));
+            terms.extend(rule.port_range_max.map(|code| format!("{name}.code == {code}")));
+            terms
+        }
+        0 => Vec::new(),
+        number => vec![format!("ip.proto == {number}")],
+    })
+}

@@ -1,0 +1,163 @@
+//! Which of several servers to talk to: the leader of the cluster, found again whenever it is lost.
+
+use super::{
+    remote::Remote,
+    replica::{Columns, Event, Replica},
+    session::{Notice, OvsdbError, Session},
+    value::Datum,
+};
+use serde_json::{json, Value};
+use std::time::Duration;
+
+/// What tells who leads.
+const SERVER: &str = "_Server";
+const SERVER_COLUMNS: Columns = &[("Database", &["name", "model", "connected", "leader"])];
+/// Reconnects are spread over up to this.
+const WAIT_MS_MIN: u64 = 200;
+const WAIT_MS_MAX: u64 = 8_000;
+
+/// Random bytes, handed in.
+pub type Random = Box<dyn FnMut() -> u64 + Send>;
+
+/// Connects to a database, again and again.
+pub struct Connector {
+    remotes: Vec<Remote>,
+    database: &'static str,
+    columns: Columns,
+    random: Random,
+    failures: u32,
+    next: usize,
+}
+
+/// A connection to the leader, and a copy of the database's tables.
+pub struct Connected {
+    /// The connection.
+    pub session: Session,
+    /// The copy.
+    pub replica: Replica,
+    database: &'static str,
+    server: Replica,
+    remote: String,
+}
+
+impl Connector {
+    /// For a database at any of these servers.
+    pub fn new(remotes: Vec<Remote>, database: &'static str, columns: Columns, random: Random) -> Self {
+        Self { remotes, database, columns, random, failures: 0, next: 0 }
+    }
+
+    /// Tries the next server.
+    ///
+    /// # Errors
+    /// It does not answer, or does not lead. [`Connector::wait`] before the next try.
+    pub async fn connect(&mut self) -> Result<Connected, OvsdbError> {
+        let remote = self.remotes.get(self.next % self.remotes.len().max(1)).cloned();
+        let remote = remote.ok_or_else(|| OvsdbError::Nonsense("no database server is named".to_owned()))?;
+        match Connected::open(&remote, self.database, self.columns).await {
+            Ok(connected) => {
+                self.failures = 0;
+                Ok(connected)
+            }
+            Err(error) => {
+                self.next = self.next.wrapping_add(1);
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits before the next try: not at all as long as there are servers that were not tried, then longer and longer,
+    /// and spread.
+    pub async fn wait(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        let count = u32::try_from(self.remotes.len()).unwrap_or(u32::MAX);
+        if !self.failures.is_multiple_of(count.max(1)) {
+            return;
+        }
+        let most = (WAIT_MS_MIN << (self.failures / count.max(1)).min(6)).min(WAIT_MS_MAX);
+        let spread = (self.random)() % (most / 2 + 1);
+        tokio::time::sleep(Duration::from_millis(most / 2 + spread)).await;
+    }
+}
+
+impl Connected {
+    async fn open(remote: &Remote, database: &'static str, columns: Columns) -> Result<Self, OvsdbError> {
+        let mut session = Session::connect(remote).await?;
+        let server = match session.call("get_schema", json!([SERVER])).await {
+            Ok(schema) => follow(&mut session, SERVER, SERVER_COLUMNS, &schema).await?.0,
+            // A server of before there were clusters.
+            Err(OvsdbError::Refused { .. }) => Replica::default(),
+            Err(error) => return Err(error),
+        };
+        let mut connected =
+            Self { session, replica: Replica::default(), database, server, remote: remote.to_string() };
+        connected.check_leader()?;
+        let schema = connected.session.call("get_schema", json!([database])).await?;
+        (connected.replica, _) = follow(&mut connected.session, database, columns, &schema).await?;
+        Ok(connected)
+    }
+
+    /// Where it leads.
+    pub fn remote(&self) -> &str {
+        &self.remote
+    }
+
+    fn check_leader(&self) -> Result<(), OvsdbError> {
+        for (row, _) in self.server.rows("Database") {
+            let cell = |column| self.server.cell("Database", row, column);
+            let is = |column| cell(column).and_then(Datum::truth) == Some(true);
+            let ours = cell("name").and_then(Datum::text) == Some(self.database);
+            let clustered = cell("model").and_then(Datum::text) == Some("clustered");
+            if ours && clustered && !(is("leader") && is("connected")) {
+                return Err(OvsdbError::NotLeader(self.remote.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the server to tell something, and takes it in. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// The connection is lost, or the server does not lead any more.
+    pub async fn changed(&mut self, events: &mut Vec<Event>) -> Result<(), OvsdbError> {
+        let notice = self.session.notice().await?;
+        self.take(&notice, events)?;
+        self.settle(events)
+    }
+
+    /// Takes in what the server has told already.
+    ///
+    /// # Errors
+    /// See [`Connected::changed`].
+    pub fn settle(&mut self, events: &mut Vec<Event>) -> Result<(), OvsdbError> {
+        while let Some(notice) = self.session.told() {
+            self.take(&notice, events)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, notice: &Notice, events: &mut Vec<Event>) -> Result<(), OvsdbError> {
+        let (id, updates) = (&notice.params[0], &notice.params[1]);
+        match (notice.method.as_str(), id.as_str()) {
+            ("update2", Some(SERVER)) => {
+                self.server.apply(updates, &mut Vec::new())?;
+                self.check_leader()
+            }
+            ("update2", _) => Ok(self.replica.apply(updates, events)?),
+            ("monitor_canceled", _) => Err(OvsdbError::Closed),
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn follow(
+    session: &mut Session,
+    database: &'static str,
+    columns: Columns,
+    schema: &Value,
+) -> Result<(Replica, Vec<Event>), OvsdbError> {
+    let mut replica = Replica::new(columns, schema);
+    let rows = session.call("monitor_cond", json!([database, database, replica.requests()])).await?;
+    let mut events = Vec::new();
+    replica.apply(&rows, &mut events)?;
+    Ok((replica, events))
+}

@@ -1,0 +1,1 @@
+//! What the rows of generated clouds promise.

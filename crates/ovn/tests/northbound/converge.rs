@@ -1,0 +1,245 @@
+//! A real database becomes what State says, whatever it held before.
+
+use crate::{
+    server::{skipped, Server},
+    sets::until_equal,
+    world::{step, Step, World},
+};
+use lenticular_model::{Incarnation, PortId};
+use lenticular_ovn::{
+    ovsdb::{Condition, Datum, Operation},
+    sync::{run, Settings, Status, Superseded, Update},
+};
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
+use std::sync::{Arc, Mutex};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+type Told = Arc<Mutex<Vec<(PortId, bool)>>>;
+
+/// A sync at work.
+struct Work {
+    commits: mpsc::UnboundedSender<Update>,
+    told: Told,
+    status: watch::Receiver<Status>,
+    task: JoinHandle<Result<(), Superseded>>,
+}
+
+fn work(server: &Server, world: &World, epoch: u64) -> Work {
+    let settings =
+        Settings { remotes: vec![server.remote()], epoch, cloud: Incarnation::from_random([9; 16]) };
+    let (commits, receiver) = mpsc::unbounded_channel();
+    let (sender, status) = watch::channel(Status::default());
+    let told = Told::default();
+    let sink = told.clone();
+    let ports = Box::new(move |news: Vec<(PortId, bool)>| sink.lock().unwrap().extend(news));
+    let task = tokio::spawn(run(settings, world.state.clone(), receiver, ports, sender, Box::new(|| 1)));
+    Work { commits, told, status, task }
+}
+
+fn clouds(seed: u8, steps: usize) -> Vec<Step> {
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let tree = prop::collection::vec(step(), steps).new_tree(&mut runner).unwrap();
+    tree.current()
+}
+
+fn block_on(test: impl std::future::Future<Output = ()>) {
+    if skipped() {
+        return;
+    }
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+}
+
+#[test]
+fn what_changes_is_written_as_a_rebuild_would() {
+    block_on(async {
+        for seed in 0..6 {
+            let server = Server::start();
+            let mut world = World::new();
+            let work = work(&server, &world, 1);
+            let mut own = server.connect().await;
+            let steps = clouds(seed, 160);
+            for part in steps.chunks(20) {
+                for step in part {
+                    work.commits.send(world.step(step)).unwrap();
+                }
+                until_equal(&mut own, &world.state).await;
+            }
+            drop(work.commits);
+            assert_eq!(work.task.await.unwrap(), Ok(()));
+            // The same from nothing at once, and from what is there already.
+            let fresh = Server::start();
+            let again = self::work(&fresh, &world, 1);
+            until_equal(&mut fresh.connect().await, &world.state).await;
+            drop(again.commits);
+        }
+    });
+}
+
+#[test]
+fn what_others_wrote_stays_and_what_they_broke_is_mended() {
+    block_on(async {
+        let server = Server::start();
+        let mut world = World::new();
+        for step in clouds(40, 120) {
+            world.step(&step);
+        }
+        drop(server.connect().await);
+        server.nbctl(&["ls-add", "theirs", "--", "lsp-add", "theirs", "their-port"]);
+        server.nbctl(&[
+            "pg-add",
+            "their_group",
+            "their-port",
+            "--",
+            "acl-add",
+            "theirs",
+            "to-lport",
+            "1",
+            "ip4",
+            "drop",
+        ]);
+        server.nbctl(&["create", "address_set", "name=odd", "external_ids:\"lenticular:id\"=planet/1"]);
+        let work = work(&server, &world, 1);
+        let mut own = server.connect().await;
+        until_equal(&mut own, &world.state).await;
+
+        // Somebody empties one of our switches, renames a group, and adds a port and a rule of their own to ours.
+        let switch =
+            own.replica.rows("Logical_Switch").find(|(_, row)| row["name"] != Datum::one("theirs")).unwrap();
+        let switch = switch.0.to_string();
+        server.nbctl(&["clear", "logical_switch", &switch, "ports"]);
+        server.nbctl(&["set", "port_group", "lenticular_filter", "name=broken"]);
+        server.nbctl(&["lsp-add", &switch, "a-guest-of-theirs"]);
+        server.nbctl(&["acl-add", &switch, "to-lport", "7", "ip6", "drop"]);
+        // Half of what a copy of a row would be.
+        server.nbctl(&["create", "logical_switch", "name=copy", "external_ids:\"lenticular:id\"=filter"]);
+        until_equal(&mut own, &world.state).await;
+        let names = |own: &lenticular_ovn::ovsdb::Connected, table: &str| -> Vec<String> {
+            own.replica
+                .rows(table)
+                .filter_map(|(_, row)| row.get("name")?.text().map(str::to_owned))
+                .collect()
+        };
+        let ports = names(&own, "Logical_Switch_Port");
+        assert!(
+            ports.contains(&"their-port".to_owned()) && ports.contains(&"a-guest-of-theirs".to_owned()),
+            "{ports:?}"
+        );
+        assert!(names(&own, "Port_Group").contains(&"their_group".to_owned()));
+        assert_eq!(own.replica.rows("ACL").filter(|(_, row)| !row.contains_key("external_ids")).count(), 2);
+        drop(work.commits);
+        work.task.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_database_that_goes_away_or_is_lost_is_caught_up_with() {
+    block_on(async {
+        let mut server = Server::start();
+        let mut world = World::new();
+        let work = work(&server, &world, 3);
+        let steps = clouds(77, 90);
+        for (n, step) in steps.iter().enumerate() {
+            match n {
+                30 => server.kill(),
+                60 => server.resume(),
+                80 => server.wipe(),
+                _ => {}
+            }
+            work.commits.send(world.step(step)).unwrap();
+            tokio::task::yield_now().await;
+        }
+        until_equal(&mut server.connect().await, &world.state).await;
+        let mut status = work.status.clone();
+        let seq = world.state.seq;
+        status.wait_for(|status| status.connected && status.written == seq).await.unwrap();
+        work.task.abort();
+    });
+}
+
+#[test]
+fn an_older_leader_writes_nothing_once_a_newer_one_has_come() {
+    block_on(async {
+        let server = Server::start();
+        let mut world = World::new();
+        let network = Step::Network {
+            n: 0,
+            tenant: 0,
+            external: false,
+            up: true,
+            mtu: 1442,
+            vlan: false,
+            policy: None,
+        };
+        let old = work(&server, &world, 5);
+        let mut own = server.connect().await;
+        until_equal(&mut own, &world.state).await;
+        let new = work(&server, &world, 6);
+        assert_eq!(old.task.await.unwrap(), Err(Superseded));
+        let late = work(&server, &world, 5);
+        assert_eq!(late.task.await.unwrap(), Err(Superseded));
+        new.commits.send(world.step(&network)).unwrap();
+        until_equal(&mut own, &world.state).await;
+        // Had the old one a transaction on its way, it would fail.
+        let mark = Datum::map([("lenticular:epoch", "5")]);
+        let require =
+            Operation::Require { table: "NB_Global", of: Condition::Includes("external_ids", mark) };
+        let late = [require, Operation::Delete { table: "Logical_Switch", of: Condition::All }];
+        assert!(own.session.transact("OVN_Northbound", &late).await.unwrap_err().is_unmet());
+        new.task.abort();
+    });
+}
+
+#[test]
+fn ports_are_told_to_be_up_when_the_database_says_so() {
+    block_on(async {
+        let server = Server::start();
+        let mut world = World::new();
+        let network = Step::Network {
+            n: 0,
+            tenant: 0,
+            external: false,
+            up: true,
+            mtu: 1442,
+            vlan: false,
+            policy: None,
+        };
+        world.step(&network);
+        let shape = crate::world::PortShape {
+            network: 0,
+            subnet: 0,
+            host: None,
+            groups: vec![],
+            secure: true,
+            up: true,
+            owner: 0,
+            device: 0,
+            pair: false,
+            option: false,
+            policy: None,
+        };
+        world.step(&Step::Port { n: 0, port: shape });
+        let work = work(&server, &world, 1);
+        let mut own = server.connect().await;
+        until_equal(&mut own, &world.state).await;
+        let port = PortId(crate::world::id(crate::world::PORT, 0));
+        for up in ["true", "false", "true"] {
+            server.nbctl(&["set", "logical_switch_port", &port.to_string(), &format!("up={up}")]);
+        }
+        let told = async {
+            while work.told.lock().unwrap().len() < 4 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), told).await.unwrap();
+        assert_eq!(*work.told.lock().unwrap(), [(port, false), (port, true), (port, false), (port, true)]);
+        work.task.abort();
+    });
+}

@@ -1,0 +1,91 @@
+//! Shelved servers: their disks on the way to the image store, and what lies there.
+
+use crate::{
+    event::{Event, From, Reply, Request, Save},
+    host::Doing,
+    world::{note, World},
+};
+use lenticular_agent::core::Step;
+use lenticular_model::{
+    error::{Error, Kind},
+    ImageId, ServerId, State,
+};
+
+/// How long an agent waits before it sends a disk again, in milliseconds.
+const AGAIN_MS: i64 = 3_000;
+
+impl Doing {
+    /// The upload of which it is not known yet whether it was taken.
+    pub(crate) fn waits_for_shelf(&self) -> Option<(String, u64)> {
+        match &self.step {
+            Step::Upload(_, upload) if !self.fails && self.taken.is_none() => {
+                Some((upload.clone(), self.number))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl World {
+    /// A host sends a disk to the image store.
+    pub(crate) fn send_to_shelf(&mut self, n: usize, server: ServerId, upload: String, number: u64) {
+        let name = self.name(server);
+        let host = &self.hosts[n];
+        let Some(agent) = &host.agent else { return };
+        let (life, host_id) = (agent.life, host.id);
+        let Some(real) = host.guests.get(&server) else { return };
+        if real.running().is_some() {
+            return self.violate(1, format!("the disk of {name} is sent to the image store while it runs"));
+        }
+        let (Some(content), Some(host_id)) = (real.content(), host_id) else {
+            let doing = self.hosts[n].live(life).and_then(|agent| agent.doing.get_mut(&server));
+            doing.into_iter().for_each(|doing| doing.fails = true);
+            return;
+        };
+        let save = Save { host_id, server, upload, number, content };
+        self.send_to_plane(n, Request::Save(From { host: n, life, call: number }, save));
+    }
+
+    /// Nothing was heard of a disk that was sent.
+    pub(crate) fn send_again(
+        &mut self,
+        n: usize,
+        life: u64,
+        server: ServerId,
+        (upload, number): (String, u64),
+    ) {
+        self.send_to_shelf(n, server, upload, number);
+        // A disk that cannot be read ends it.
+        self.after_ms(AGAIN_MS, Event::StepEnds { host: n, life, server, number });
+    }
+
+    /// The control plane has judged a disk that was sent to it.
+    pub(crate) fn answer_save(&mut self, from: From, save: &Save, answer: Result<(), Error>) {
+        let taken = match answer {
+            Ok(()) => true,
+            // It is tried again.
+            Err(error) if error.kind == Kind::Unavailable => return,
+            Err(_) => false,
+        };
+        self.coverage.note("shelf", if taken { "saved" } else { "not wanted" });
+        let name = self.name(save.server);
+        note!(self, "the disk of {name} is sent to the image store: {taken}");
+        self.send_to_agent(from, Reply::Saved(save.server, save.number, taken));
+    }
+
+    /// The bytes of a disk are in the image store before the commit that counts them.
+    pub(crate) fn place_shelved(&mut self, save: &Save) {
+        let server = self.plane.published.servers.get(&save.server);
+        if let Some(shelf) = server.filter(|s| s.is_being_shelved()).and_then(|s| s.shelf.as_ref()) {
+            self.clients.shelved.insert(shelf.image_id(), save.content);
+        }
+    }
+
+    /// The bytes of an image go when its record has gone.
+    pub(crate) fn forget_shelved(&mut self, after: &State, id: &str) {
+        let gone = id.parse().ok().filter(|id: &ImageId| !after.images.contains_key(id));
+        if gone.and_then(|id| self.clients.shelved.remove(&id)).is_some() {
+            self.coverage.note("shelf", "gone");
+        }
+    }
+}

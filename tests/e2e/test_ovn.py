@@ -1,0 +1,239 @@
+"""Real guests on OVN, on the three hosts of a lab: who reaches whom, who does not, and what goes on while what is killed."""
+
+import os
+import re
+import subprocess
+import time
+
+import pytest
+
+from cloud import GUEST_IMAGE, wait_until
+from net import Outside, OvnLab, Tenant, answers, host_key
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, key):
+    lab = OvnLab(tmp_path_factory.mktemp("ovn") / "data")
+    try:
+        lab.start(key)
+        lab.image = lab.upload("guest", path=GUEST_IMAGE)
+        yield lab
+    finally:
+        lab.down()
+
+
+@pytest.fixture(scope="module")
+def red(lab):
+    """A tenant with two guests on two hosts; the first has a floating IP."""
+    tenant = Tenant(lab, "red")
+    tenant.one = tenant.server("one", host="host-1").float()
+    tenant.two = tenant.server("two", host="host-2")
+    tenant.one.ready().wait_ssh()
+    tenant.two.ready()
+    return tenant
+
+
+@pytest.fixture(scope="module")
+def blue(lab, red):
+    """Another tenant with the same range."""
+    tenant = Tenant(lab, "blue")
+    tenant.one = tenant.server("one", host="host-1").float().ready().wait_ssh()
+    return tenant
+
+
+def test_a_guest_is_reached_under_its_floating_ip_and_goes_out_under_it(lab, red):
+    assert red.one.ssh("hostname") == "one"
+    assert red.one.address in red.one.ssh("ip -4 address show dev eth0")
+    outside = Outside(lab.outside)
+    try:
+        assert red.one.ssh(f"timeout 5 wget -q -O - {outside.url}") == "outside"
+        assert set(outside.seen) == {red.one.floating}
+    finally:
+        outside.close()
+    # More than one packet's worth, both ways: sizes and checksums are right all the way.
+    done = red.one.ssh("head -c 3000000 /dev/zero | md5sum; head -c 2000000 /dev/zero")
+    assert len(done) > 2_000_000
+
+
+def test_guests_of_a_network_meet_across_hosts(lab, red):
+    assert lab.host_of(red.one.id) == "host-1" and lab.host_of(red.two.id) == "host-2"
+    assert red.one.pings(red.two.address, 5) == 5
+    assert red.one.connects(red.two.address, 22) == "open"
+
+
+def test_a_guest_without_a_floating_ip_goes_out_under_its_routers_address(lab, red):
+    outside = Outside(lab.outside)
+    try:
+        forward = red.make("floatingips", "floatingip", floating_network_id=lab.external)
+        red.make(f"floatingips/{forward['id']}/port_forwardings", "port_forwarding", protocol="tcp", external_port=2222,
+                 internal_port=22, internal_port_id=red.two.port["id"], internal_ip_address=red.two.address)
+        where = {"address": forward["floating_ip_address"], "port": 2222}
+        red.two.wait_ssh(**where)
+        assert red.two.ssh("hostname", **where) == "two"
+        assert red.two.ssh(f"timeout 5 wget -q -O - {outside.url}", **where) == "outside"
+        router = lab.get(f"/network/v2.0/routers/{red.router}")["router"]["external_gateway_info"]
+        assert set(outside.seen) == {router["external_fixed_ips"][0]["ip_address"]}
+        assert not answers(forward["floating_ip_address"], 22), "nothing else of it is forwarded"
+    finally:
+        outside.close()
+
+
+def test_tenants_with_one_range_never_meet(red, blue):
+    assert red.one.address == blue.one.address
+    assert red.one.ssh("cat /etc/hostname; hostname") and blue.one.ssh("hostname") == "one"
+    assert host_key(red.one.floating) != host_key(blue.one.floating) != ""
+    # Red's second guest is on no network of blue's: the same address is nobody there.
+    assert red.one.pings(red.two.address) == 1
+    assert blue.one.pings(red.two.address) == 0
+    arps = "timeout 3 arping -c 2 -I eth0 %s 2>&1 | grep -c 'Unicast reply\\|reply from' || true"
+    assert blue.one.ssh("su -c \"" + arps % red.two.address + "\"") in ("0", "")
+
+
+def test_metadata_tells_each_guest_of_itself_and_believes_no_header(red, blue):
+    for guest in (red.one, blue.one):
+        assert f'"uuid":"{guest.id}"' in guest.metadata("/openstack/latest/meta_data.json")
+        assert guest.metadata("/latest/meta-data/instance-id") == guest.id
+        assert guest.metadata("/latest/meta-data/local-ipv4") == guest.address
+    lies = [f"--header='{name}: {value}'" for name, value in [
+        ("X-Forwarded-For", red.two.address), ("X-Instance-ID", red.two.id), ("X-Neutron-Network-ID", red.network)]]
+    assert f'"uuid":"{blue.one.id}"' in blue.one.metadata("/openstack/latest/meta_data.json", *lies)
+    assert "ssh-ed25519" in red.one.metadata("/latest/meta-data/public-keys/0/openssh-key")
+    listing = red.one.metadata("/openstack")
+    assert "2018-08-27" in listing and "latest" in listing
+
+
+def test_security_groups_let_through_what_their_rules_say_and_nothing_else(lab, red):
+    closed = red.make("security-groups", "security_group", name="closed")["id"]
+    friends = red.make("security-groups", "security_group", name="friends")["id"]
+    target = red.server("target", group=closed, host="host-3").ready()
+    # From the first packet on, nothing comes in.
+    assert red.one.pings(target.address) == 0 and red.one.connects(target.address, 22) == "silent"
+
+    def allowed(rule, check):
+        made = red.rule(group=closed, **rule)
+        wait_until(f"{rule} lets it through", check)
+        lab.request("DELETE", f"/network/v2.0/security-group-rules/{made['id']}")
+        wait_until(f"without {rule} it is refused", lambda: not check())
+
+    opens = lambda port: lambda: red.one.connects(target.address, port) == "open"
+    refuses = lambda port: lambda: red.one.connects(target.address, port) == "refused"
+    allowed({"protocol": "icmp"}, lambda: red.one.pings(target.address) == 1)
+    allowed({"protocol": "tcp", "port_range_min": 22, "port_range_max": 22}, opens(22))
+    allowed({"protocol": "tcp", "port_range_min": 80, "port_range_max": 90}, refuses(81))
+    allowed({"protocol": "tcp", "remote_ip_prefix": f"{red.one.address}/32"}, opens(22))
+    addresses = red.make("address-groups", "address_group", name="one", addresses=[f"{red.one.address}/32"])["id"]
+    allowed({"protocol": "tcp", "remote_address_group_id": addresses}, opens(22))
+    red.rule(group=closed, protocol="tcp", remote_group_id=friends)
+    assert red.one.connects(target.address, 22) == "silent"
+    lab.request("PUT", f"/network/v2.0/ports/{red.one.port['id']}",
+                json={"port": {"security_groups": [red.group, friends]}})
+    wait_until("a member of the remote group is let through", opens(22))
+    lab.request("PUT", f"/network/v2.0/ports/{red.one.port['id']}", json={"port": {"security_groups": [red.group]}})
+    lab.delete(target.id)
+    lab.wait_gone(target.id)
+
+
+def test_a_guest_cannot_pass_for_another(lab, red):
+    root = lambda command: red.one.ssh(f"su -c '{command}'", ok=False)
+    # Another's address beside its own: what it sends under that goes nowhere.
+    root("ip address add 10.50.0.77/24 dev eth0")
+    done = red.one.ssh(f"ping -c 2 -W 1 -I 10.50.0.77 {red.two.address}", ok=False)
+    assert " 0 packets received" in done.stdout, done.stdout
+    # Nor does anybody learn that it has it.
+    root("arping -c 2 -U -I eth0 10.50.0.77")
+    root("ip address del 10.50.0.77/24 dev eth0")
+    # Another Ethernet address silences it, until it has its own again.
+    mac = red.one.port["mac_address"]
+    script = (f"ip link set eth0 address fa:16:3e:de:ad:01; ping -c 2 -W 1 {red.two.address} >/tmp/spoofed 2>&1; "
+              f"ip link set eth0 address {mac}; ip route add default via 10.50.0.1; sleep 1")
+    red.one.ssh(f"su -c '({script}) >/dev/null 2>&1 &' ", ok=False)
+    red.one.wait_ssh()
+    wait_until("it has tried", lambda: "packets received" in red.one.ssh("cat /tmp/spoofed", ok=False).stdout)
+    assert " 0 packets received" in red.one.ssh("cat /tmp/spoofed")
+
+
+def test_a_floating_ip_goes_dark_with_its_instance(lab, red):
+    guest = red.server("gone", host="host-3").float().ready().wait_ssh()
+    key = host_key(guest.floating)
+    assert key and key not in [host_key(red.one.floating), host_key("127.0.0.1")]
+    lab.act(guest.id, "os-stop")
+    lab.wait_status(guest.id, "SHUTOFF")
+    assert not answers(guest.floating), "a stopped instance answers nobody"
+    lab.act(guest.id, "os-start")
+    lab.wait_status(guest.id, "ACTIVE")
+    wait_until("the same guest answers again", lambda: host_key(guest.floating) == key)
+    lab.delete(guest.id)
+    lab.wait_gone(guest.id)
+    assert not answers(guest.floating), "nobody has the address now"
+
+
+def test_a_guest_that_moves_keeps_its_connections(lab, red):
+    guest = red.server("mover", host="host-2").ready()
+    red.one.ssh(f"(ping -i 0.05 -c 1200 -W 1 {guest.address} >/tmp/moving 2>&1 &)")
+    lab.act(guest.id, "os-migrateLive", {"host": "host-3", "block_migration": True, "disk_over_commit": False})
+    wait_until("it has moved", lambda: lab.host_of(guest.id) == "host-3")
+    lab.wait_status(guest.id, "ACTIVE")
+    time.sleep(2)
+    red.one.ssh("killall -INT ping", ok=False)
+    said = wait_until("ping has counted", lambda: re.search(r"(\d+) packets transmitted, (\d+) packets received",
+                                                            red.one.ssh("cat /tmp/moving")))
+    sent, got = map(int, said.groups())
+    print(f"{sent} pings, one each 50 ms, {sent - got} lost in a live migration")
+    assert sent - got < 40
+    assert red.one.pings(guest.address, 3) == 3
+    lab.delete(guest.id)
+
+
+DAEMONS = ["ovn-northd", "ovsdb-nb", "ovsdb-sb", "host-1/ovn-controller", "host-1/ovsdb-server", "host-1/ovs-vswitchd"]
+
+
+def test_the_network_outlives_each_daemon(lab, red):
+    print("\n killed                   | longest silence of a ping each 50 ms")
+    for name in [*DAEMONS, "host-1", "control-plane"]:
+        red.one.ssh(f"(ping -i 0.05 -c 160 -W 1 {red.two.address} >/tmp/outlive 2>&1 &)")
+        if name in ("host-1", "control-plane"):
+            lab.kill(name)
+            time.sleep(1)
+            lab.restart()
+        else:
+            lab.kill_daemon(name)
+        wait_until("ping has ended", lambda: "packets received" in red.one.ssh("cat /tmp/outlive", ok=False).stdout)
+        seen = sorted(int(n) for n in re.findall(r"seq=(\d+)", red.one.ssh("cat /tmp/outlive")))
+        gaps = [b - a for a, b in zip([-1, *seen], [*seen, 160])]
+        print(f" {name:24} | {50 * (max(gaps) - 1):5} ms")
+        assert max(gaps) < 120, f"{name}: {gaps}"
+        red.one.wait_ssh()
+    # Metadata, too, is answered again by whoever was started anew.
+    wait_until("metadata is answered", lambda: red.one.id in red.one.ssh(
+        "timeout 5 wget -q -O - http://169.254.169.254/latest/meta-data/instance-id", ok=False).stdout)
+
+
+def test_guests_have_all_they_need_while_the_control_plane_is_away(lab, red):
+    lab.kill("control-plane")
+    try:
+        assert red.one.metadata("/latest/meta-data/instance-id") == red.one.id
+        assert red.one.pings(red.two.address, 3) == 3
+        renewed = red.one.ssh("su -c 'udhcpc -n -q -t 5 -T 1 -i eth0 -s /bin/true' 2>&1", ok=False)
+        assert f"lease of {red.one.address} obtained" in renewed.stdout, renewed.stdout
+    finally:
+        lab.restart()
+
+
+def test_a_lab_on_ovn_leaves_nothing_behind(tmp_path, key):
+    def left():
+        links = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout
+        spaces = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+        return sorted(line.split()[0].split("@")[0] for line in links.splitlines()), spaces, sorted(os.listdir("/run/netns"))
+    before = left()
+    lab = OvnLab(tmp_path / "data", hosts=2)
+    try:
+        lab.start(key)
+        lab.image = lab.upload("guest", path=GUEST_IMAGE)
+        tenant = Tenant(lab, "tenant")
+        tenant.server("one").ready()
+    finally:
+        lab.down()
+    assert left() == before
+    assert not (tmp_path / "data").exists()
