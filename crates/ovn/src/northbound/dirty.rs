@@ -3,9 +3,10 @@
 
 use super::{network, router, Key};
 use lenticular_model::{
-    host::Host, network::Network, port::Port, router::Router, security_group::SecurityGroupRule,
-    server::Server, subnet::Subnet, trunk::Trunk, FloatingIpId, HostId, Kind, NetworkId, PortId, QosPolicyId,
-    Record, RouterId, SecurityGroupId, SecurityGroupRuleId, ServerId, State,
+    disk_copy::DiskCopy, host::Host, network::Network, port::Port, router::Router,
+    security_group::SecurityGroupRule, server::Server, subnet::Subnet, trunk::Trunk, FloatingIpId, HostId,
+    Kind, NetworkId, PortId, QosPolicyId, Record, RouterId, SecurityGroupId, SecurityGroupRuleId, ServerId,
+    State,
 };
 use std::{collections::BTreeSet, str::FromStr, sync::Arc};
 
@@ -76,6 +77,10 @@ pub fn dirty(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet
             keys.extend(subs.map(|sub| Key::Port(sub.port_id)));
         }
         Kind::Server => of_server(old, new, id, keys),
+        Kind::DiskCopy => {
+            let Some((_, pair)) = Pair::<DiskCopy>::of(old, new, id) else { return };
+            pair.each().for_each(|copy| of_server_ports(new, copy.server_id, keys));
+        }
         Kind::Host => of_host(old, new, id, keys),
         _ => {}
     }
@@ -235,7 +240,8 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
 fn of_host_ports(state: &State, id: HostId, keys: &mut BTreeSet<Key>) {
     let here = |port: &&Arc<Port>| {
         let ticket = port.server_id.and_then(|server| state.servers.get(&server)?.ticket.as_ref());
-        port.host_id == Some(id) || ticket.is_some_and(|ticket| ticket.to == id)
+        let left = port.server_id.is_some_and(|server| state.index.disk_copies.contains_key(&(id, server)));
+        port.host_id == Some(id) || left || ticket.is_some_and(|ticket| ticket.to == id)
     };
     for port in state.ports.values().filter(here) {
         keys.insert(Key::Port(port.id));

@@ -14,7 +14,7 @@ use lenticular_model::{
     migration::Manner,
     port::{DhcpOption, Mac, Port, PortOwner},
     subnet::Subnet,
-    PortId, State,
+    DiskCopyId, PortId, State,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -116,8 +116,10 @@ fn may_send(port: &Port) -> Vec<String> {
     lines.collect()
 }
 
-/// The chassis that may claim it. While a guest travels both hosts have it, and the target is let send once the guest
-/// announces itself from there.
+/// The chassis that may claim it, the first of them first. While a guest travels both hosts have it, and the target is let
+/// send once the guest announces itself from there. The host that it came from may still have it as a second: were it
+/// forbidden in the moment in which the guest is the other's, it would give the port up before the other has taken it.
+/// It has no tap for it any more, soon, and then it has nothing to claim.
 fn binding(state: &State, port: &Port) -> BTreeMap<String, String> {
     let mut options = BTreeMap::new();
     if port.owner() == PortOwner::TrunkSubport {
@@ -125,18 +127,25 @@ fn binding(state: &State, port: &Port) -> BTreeMap<String, String> {
         return options;
     }
     let name = |id| state.hosts.get(&id).map(|host| host.name.clone());
-    let at = port.host_id.and_then(name);
-    let ticket = port.server_id.and_then(|server| state.servers.get(&server)?.ticket.as_ref());
-    let to = ticket.filter(|ticket| ticket.manner == Manner::Live).and_then(|ticket| name(ticket.to));
-    let chassis = match (at, to) {
-        (Some(at), Some(to)) if at != to => {
-            options.insert("activation-strategy".to_owned(), "rarp".to_owned());
-            format!("{at},{to}")
+    let mut chassis: Vec<String> = port.host_id.and_then(name).into_iter().collect();
+    if let Some(server) = port.server_id.and_then(|server| state.servers.get(&server)) {
+        let ticket = server.ticket.as_ref().filter(|ticket| ticket.manner == Manner::Live);
+        let left = state.index.server_copies.range((server.id, DiskCopyId::default())..);
+        let left = left.take_while(|(of, _)| *of == server.id);
+        let left = left.filter_map(|(_, copy)| state.disk_copies.get(copy)).map(|copy| copy.host_id);
+        for host in ticket.map(|ticket| ticket.to).into_iter().chain(left).filter_map(name) {
+            if !chassis.is_empty() && !chassis.contains(&host) {
+                chassis.push(host);
+            }
         }
-        (Some(at), _) => at,
-        (None, _) if !port.binding_host.is_empty() => port.binding_host.clone(),
-        (None, _) => NOWHERE.to_owned(),
-    };
+    }
+    if chassis.is_empty() && !port.binding_host.is_empty() {
+        chassis.push(port.binding_host.clone());
+    }
+    if chassis.len() > 1 {
+        options.insert("activation-strategy".to_owned(), "rarp".to_owned());
+    }
+    let chassis = if chassis.is_empty() { NOWHERE.to_owned() } else { chassis.join(",") };
     options.insert("requested-chassis".to_owned(), chassis);
     options
 }

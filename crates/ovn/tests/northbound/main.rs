@@ -3,6 +3,7 @@
 mod clouds;
 mod converge;
 mod incremental;
+mod packet;
 mod server;
 mod sets;
 mod world;

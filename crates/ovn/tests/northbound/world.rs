@@ -201,7 +201,7 @@ impl Step {
                 let routes = route.then(|| json!({ "destination": "198.51.100.0/24", "nexthop": "10.0.0.9" }));
                 txn.put(read::<Router>(json!({
                     "id": id(ROUTER, *n), "project_id": tenant(0), "name": format!("router{n}"),
-                    "admin_state_up": true, "gateway": gateway, "distributed": distributed,
+                    "admin_state_up": true, "gateway": gateway, "distributed": distributed, "ha": false,
                     "routes": routes.into_iter().collect::<Vec<_>>(),
                 })));
             }

@@ -144,6 +144,13 @@ impl Qemu {
         // There is none after a restart of this agent that came between.
         let _ = qmp.ask("nbd-server-stop", Value::Null).await;
         qmp.resume().await.map_err(|e| qmp_failure(&e))?;
+        // What QEMU announced when its memory had come was not let out: the guest stood still. Nothing rests on it but how
+        // soon the network finds the guest here.
+        let announced =
+            qmp.ask("announce-self", json!({ "initial": 20, "max": 200, "rounds": 6, "step": 30 })).await;
+        if let Err(error) = announced {
+            tracing::warn!(%server, %error, "the guest's new place is not announced; the network finds it by itself");
+        }
         let networks = qmp.user_networks().await.unwrap_or_default();
         Ok(Some(crate::driver::user_net::ssh_forward(&networks)))
     }

@@ -1,0 +1,123 @@
+//! Who says that ports are plugged, and when a server is active.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "common/cloud.rs"]
+mod cloud;
+mod common;
+
+use cloud::{seen, Cloud};
+use common::server_id;
+use lenticular_control::command::plug;
+use lenticular_model::{
+    host::Host,
+    network::Network,
+    observation::{Sight, StopReason},
+    port::Port,
+    server::{Condition, Server},
+    PortId,
+};
+use serde_json::json;
+
+const RUNNING: Sight = Sight::Running { ssh_forward: None };
+
+fn port_id() -> PortId {
+    PortId::from_random([5; 16])
+}
+
+/// A server with a port on a host whose network has this driver, whose guest is being started.
+fn starting(driver: &str) -> Cloud {
+    let mut cloud = Cloud::new();
+    let host = cloud.hosts[0];
+    let network: Network = serde_json::from_value(json!({
+        "id": uuid::Uuid::from_u128(1), "project_id": "00000000000000000000000000000001", "admin_state_up": true,
+        "mtu": 1442, "port_security_enabled": true,
+    }))
+    .unwrap();
+    let port: Port = serde_json::from_value(json!({
+        "id": port_id(), "project_id": network.project_id, "network_id": network.id, "admin_state_up": true,
+        "mac": "fa:16:3e:00:00:01", "server_id": server_id(), "host_id": host, "port_security_enabled": true,
+        "device_owner": "compute:nova",
+    }))
+    .unwrap();
+    let driver = driver.to_owned();
+    cloud
+        .run(|txn| {
+            txn.put(network);
+            txn.put(port);
+            txn.update::<Host>(&host, |h| h.hypervisor.wiring.driver = driver);
+            txn.update::<Server>(&server_id(), |s| {
+                s.condition = Condition::Building;
+                s.powered = false;
+            });
+            Ok(())
+        })
+        .unwrap();
+    cloud
+}
+
+fn says(cloud: &mut Cloud, up: bool) {
+    cloud
+        .run(|txn| {
+            plug::plugged(txn, &[(port_id(), up)]);
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn is_plugged(cloud: &Cloud) -> bool {
+    cloud.state.ports[&port_id()].plugged
+}
+
+#[test]
+fn with_ovn_a_server_is_active_when_it_runs_and_its_ports_are_up_in_either_order() {
+    for port_first in [true, false] {
+        let mut cloud = starting("ovn");
+        match port_first {
+            true => says(&mut cloud, true),
+            false => cloud.hear(0, seen(1, RUNNING)),
+        }
+        assert_eq!(cloud.server().status(), "BUILD");
+        assert_eq!(is_plugged(&cloud), port_first);
+        match port_first {
+            true => cloud.hear(0, seen(1, RUNNING)),
+            false => says(&mut cloud, true),
+        }
+        assert_eq!(cloud.server().status(), "ACTIVE");
+        assert!(is_plugged(&cloud) && cloud.server().awaits_ports.is_none());
+        // A port that goes down is down; the guest runs on.
+        says(&mut cloud, false);
+        assert_eq!(cloud.server().status(), "ACTIVE");
+        assert!(!is_plugged(&cloud));
+    }
+}
+
+#[test]
+fn what_ovn_says_for_an_older_boot_does_not_make_a_server_active() {
+    let mut cloud = starting("ovn");
+    cloud.hear(0, seen(1, RUNNING));
+    assert_eq!(cloud.server().awaits_ports, Some(1));
+    cloud.run(|txn| Ok(txn.update::<Server>(&server_id(), |s| s.boot += 1))).unwrap();
+    says(&mut cloud, true);
+    assert_eq!(cloud.server().status(), "BUILD", "the guest of the new boot was not seen");
+}
+
+#[test]
+fn a_guest_that_ends_waits_for_no_ports() {
+    let mut cloud = starting("ovn");
+    cloud.hear(0, seen(1, RUNNING));
+    cloud.hear(0, seen(1, Sight::Stopped { why: StopReason::Died }));
+    assert_eq!(cloud.server().awaits_ports, None);
+    says(&mut cloud, true);
+    assert_eq!(cloud.server().status(), "ERROR");
+}
+
+#[test]
+fn without_ovn_the_guests_process_says_it() {
+    let mut cloud = starting("user");
+    says(&mut cloud, true);
+    assert!(!is_plugged(&cloud), "OVN has no say there");
+    cloud.hear(0, seen(1, RUNNING));
+    assert_eq!(cloud.server().status(), "ACTIVE");
+    assert!(is_plugged(&cloud));
+}
