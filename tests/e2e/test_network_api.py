@@ -219,6 +219,15 @@ def test_bad_requests_are_refused_in_neutrons_words(sim, people, topology, exter
     assert sim.get("/healthz")["seq"] == before, "a refused request changes nothing"
 
 
+def test_a_rules_range_is_shown_as_it_was_written_and_as_it_is(sim, people, topology):
+    rule = lambda prefix: sim.request("POST", f"{NETWORK}/security-group-rules", token=people["nora"], json={
+        "security_group_rule": {"security_group_id": topology["security_group"], "direction": "egress",
+                                "remote_ip_prefix": prefix}})
+    made = rule("192.0.2.7/24").json()["security_group_rule"]
+    assert (made["remote_ip_prefix"], made["normalized_cidr"]) == ("192.0.2.7/24", "192.0.2.0/24")
+    assert rule("192.0.2.0/24").json()["NeutronError"]["type"] == "SecurityGroupRuleExists"
+
+
 def test_anothers_resources_do_not_exist(sim, people, topology):
     paths = {"network": "networks", "subnet": "subnets", "router": "routers", "port": "ports", "floatingip": "floatingips",
              "security_group": "security-groups"}

@@ -149,7 +149,7 @@ fn remote(rule: &Rule) -> Result<Remote> {
         (None, None) => Ok(Remote::Range(IpNet::V4(Default::default()))),
         (Some(text), None) => {
             let wrong = || Error::invalid(format!("Invalid cidr {text}"));
-            text.parse::<IpNet>().map(|range| Remote::Range(range.trunc())).map_err(|_| wrong())
+            text.parse::<IpNet>().map(Remote::Range).map_err(|_| wrong())
         }
     }
 }
