@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 /// The id of the n-th record of a kind.
 pub fn id(kind: u8, n: u8) -> Uuid {
-    Uuid::from_u128((u128::from(kind) << 64) | u128::from(n) + 1)
+    Uuid::from_u128((u128::from(kind) << 64) | (u128::from(n) + 1))
 }
 
 pub const HOST: u8 = 1;
@@ -193,18 +193,7 @@ impl Step {
                     "id": id(ADDRESSES, *n), "project_id": tenant(0), "addresses": all,
                 })));
             }
-            Self::Router { n, gateway, snat, distributed, route } => {
-                let port = gateway.and_then(|g| txn.ports.get(&lenticular_model::PortId(id(PORT, g))).cloned());
-                let gateway = port.map(|port| json!({
-                    "network_id": port.network_id, "port_id": port.id, "enable_snat": snat,
-                }));
-                let routes = route.then(|| json!({ "destination": "198.51.100.0/24", "nexthop": "10.0.0.9" }));
-                txn.put(read::<Router>(json!({
-                    "id": id(ROUTER, *n), "project_id": tenant(0), "name": format!("router{n}"),
-                    "admin_state_up": true, "gateway": gateway, "distributed": distributed, "ha": false,
-                    "routes": routes.into_iter().collect::<Vec<_>>(),
-                })));
-            }
+            Self::Router { .. } => self.put_router(txn),
             Self::Floating { n, router, port } => {
                 let to = port.and_then(|p| txn.ports.get(&lenticular_model::PortId(id(PORT, p))).cloned());
                 let fixed = to.and_then(|to| Some(json!({
@@ -233,6 +222,24 @@ impl Step {
             }))),
             Self::Remove { kind, n } => remove(txn, *kind, *n),
         }
+    }
+
+    fn put_router(&self, txn: &mut Txn<'_>) {
+        let Self::Router { n, gateway, snat, distributed, route } = self else {
+            panic!("it is asked of routers alone")
+        };
+        let port = gateway.and_then(|g| txn.ports.get(&lenticular_model::PortId(id(PORT, g))).cloned());
+        let gateway = port.map(|port| {
+            json!({
+                "network_id": port.network_id, "port_id": port.id, "enable_snat": snat,
+            })
+        });
+        let routes = route.then(|| json!({ "destination": "198.51.100.0/24", "nexthop": "10.0.0.9" }));
+        txn.put(read::<Router>(json!({
+            "id": id(ROUTER, *n), "project_id": tenant(0), "name": format!("router{n}"),
+            "admin_state_up": true, "gateway": gateway, "distributed": distributed, "ha": false,
+            "routes": routes.into_iter().collect::<Vec<_>>(),
+        })));
     }
 
     fn rule(&self) -> SecurityGroupRule {
