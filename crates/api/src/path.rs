@@ -35,7 +35,10 @@ fn forget_version(headers: &mut HeaderMap) {
 /// Neutron takes a slash at the end, and the name of the format, which is always JSON.
 fn of_network(path: &str) -> Option<String> {
     let rest = path.strip_prefix("/network/v2.0/").filter(|rest| !rest.is_empty())?;
-    let plain = rest.strip_suffix('/').unwrap_or(rest);
+    // Tags of policies stand where those of everything else do, too.
+    let is_policys = matches!(rest.split('/').collect::<Vec<_>>()[..], ["qos", "policies", _, "tags", ..]);
+    let short = if is_policys { rest.strip_prefix("qos/").unwrap_or(rest) } else { rest };
+    let plain = short.strip_suffix('/').unwrap_or(short);
     // A tag may end in anything.
     let is_tag = matches!(plain.split('/').collect::<Vec<_>>()[..], [_, _, "tags", _]);
     let plain = if is_tag { plain } else { plain.strip_suffix(".json").unwrap_or(plain) };
@@ -69,6 +72,8 @@ mod tests {
             ("/network/v2.0/quotas/1/details.json", "/network/v2.0/quotas/1/details"),
             ("/network/v2.0/networks/1/tags/a.json", "/network/v2.0/networks/1/tags/a.json"),
             ("/network/v2.0/networks/1/tags.json", "/network/v2.0/networks/1/tags"),
+            ("/network/v2.0/qos/policies/1/tags/a", "/network/v2.0/policies/1/tags/a"),
+            ("/network/v2.0/qos/policies/1.json", "/network/v2.0/qos/policies/1"),
             ("/network/v2.0/", "/network/v2.0/"),
             ("/compute/v2/servers?limit=1", "/compute/v2.1/servers?limit=1"),
             ("/compute/v2/", "/compute/v2/"),

@@ -190,6 +190,9 @@ actions! {
     ServerEvacuate "os_compute_api:os-evacuate" Admin;
     ServerDiskRestore "lenticular:servers:disks:restore" Admin;
     HostFence "lenticular:hosts:fence" Admin;
+    InterfaceAttach "os_compute_api:os-attach-interfaces:create" Member;
+    InterfaceDetach "os_compute_api:os-attach-interfaces:delete" Member;
+    ServerGroupsWrite "os_compute_api:os-security-groups:add" Member;
     ServerConsole "os_compute_api:os-console-output" Member;
     OperationRead "os_compute_api:os-instance-actions:list" Reader;
     OperationReadHost "os_compute_api:os-instance-actions:events:details" Admin;

@@ -282,6 +282,10 @@ record! {
         pub boot: u64,
         /// How the present boot is to happen if the guest runs.
         pub boot_style: BootStyle,
+        /// Counts the changes of which interfaces it has: a port that is gone leaves nothing else that its host's orders
+        /// could be renewed for.
+        #[serde(default)]
+        pub interfaces: u64,
         /// What it is.
         pub condition: Condition,
         /// What is being done to it.
@@ -428,6 +432,7 @@ impl Server {
             || self.boot_style != other.boot_style
             || self.disk != other.disk
             || self.shelf != other.shelf
+            || self.interfaces != other.interfaces
             || self.base != other.base
             || self.size != other.size
             || self.hostname != other.hostname

@@ -66,6 +66,9 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
         | "shelve" | "shelveOffload" | "unshelve" => {
             return act_on_place(&ctx, id, &name, args).await;
         }
+        "addSecurityGroup" | "removeSecurityGroup" => {
+            return super::interface::change_group(&ctx, id, &name, args).await;
+        }
         "os-getConsoleOutput" => return console(&ctx, id, args).await,
         other => {
             let why = format!("There is no such action: {other}");

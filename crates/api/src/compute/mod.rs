@@ -4,6 +4,7 @@ mod action;
 mod aggregate;
 mod flavor;
 mod host;
+mod interface;
 mod keypair;
 mod list;
 mod metadata;
@@ -38,9 +39,9 @@ pub fn routes() -> Router<App> {
         .route("/servers/{id}/action", post(action::act))
         .route("/servers/{id}/ips", get(server::ips))
         .route("/servers/{id}/ips/{network}", get(server::ips_of))
-        .route("/servers/{id}/os-interface", get(server::interfaces))
-        .route("/servers/{id}/os-interface/{port}", get(server::interface))
-        .route("/servers/{id}/os-security-groups", get(server::security_groups))
+        .route("/servers/{id}/os-interface", get(interface::list).post(interface::attach))
+        .route("/servers/{id}/os-interface/{port}", get(interface::show).delete(interface::detach))
+        .route("/servers/{id}/os-security-groups", get(interface::security_groups))
         .route("/servers/{id}/os-instance-actions", get(operation::list))
         .route("/servers/{id}/os-instance-actions/{request}", get(operation::show))
         .route("/servers/{id}/os-volume_attachments", get(server::volumes))

@@ -27,7 +27,6 @@ use lenticular_wire::{
         server::{Addresses, Context, Full},
         server_create::{self as wire, CreateServer, DiskConfig},
     },
-    network as wire_network,
     request::{self, de_present},
 };
 use serde::Deserialize;
@@ -238,48 +237,6 @@ pub async fn ips_of(ctx: Ctx, Path((id, network)): Path<(String, String)>) -> Ha
         Some(list) => json(200, &json!({(network): list})),
         None => Err(Error::not_found_text("Instance is not a member of specified network").into()),
     }
-}
-
-fn attachment(port: &Port) -> Value {
-    json!({
-        "port_id": port.id,
-        "net_id": port.network_id,
-        "mac_addr": port.mac,
-        "port_state": if port.plugged { "ACTIVE" } else { "DOWN" },
-        "fixed_ips": port.fixed_ips,
-    })
-}
-
-/// `GET /servers/{id}/os-interface`
-pub async fn interfaces(ctx: Ctx, Path(id): Path<String>) -> Handled {
-    let server = readable(&ctx, &id)?;
-    let all: Vec<Value> = ports(&ctx.state, server.id).map(|p| attachment(p)).collect();
-    json(200, &json!({"interfaceAttachments": all}))
-}
-
-/// `GET /servers/{id}/os-interface/{port}`
-pub async fn interface(ctx: Ctx, Path((id, port)): Path<(String, String)>) -> Handled {
-    let server = readable(&ctx, &id)?;
-    let found = ports(&ctx.state, server.id).find(|p| p.id.to_string() == port);
-    let found = found.ok_or_else(|| Error::not_found("Port", &port))?;
-    json(200, &json!({"interfaceAttachment": attachment(found)}))
-}
-
-/// `GET /servers/{id}/os-security-groups`
-pub async fn security_groups(ctx: Ctx, Path(id): Path<String>) -> Handled {
-    let server = readable(&ctx, &id)?;
-    let mut groups: Vec<_> = ports(&ctx.state, server.id).flat_map(|p| p.security_groups.clone()).collect();
-    groups.sort();
-    groups.dedup();
-    let found = groups.iter().filter_map(|id| ctx.state.security_groups.get(id));
-    let views: Vec<Value> = found
-        .map(|g| {
-            let mut view = wire_network::security_group::view(&ctx.state, &ctx.caller, g);
-            view["rules"] = view["security_group_rules"].take();
-            view
-        })
-        .collect();
-    json(200, &json!({"security_groups": views}))
 }
 
 /// `GET /servers/{id}/os-volume_attachments`: there are no volumes yet.

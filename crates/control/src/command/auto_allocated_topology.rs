@@ -10,9 +10,10 @@ use lenticular_model::{
     error::{Error, Result},
     network::Network,
     policy::{Caller, RoleLevel},
+    port::PortOwner,
     NetworkId, ProjectId, RouterId, State, SubnetId, Txn,
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The range of a network for a project where there is no default pool.
 const RANGE: &str = "10.0.0.0/24";
@@ -88,8 +89,9 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, project: ProjectId) -> Result<
     };
     let network = of_project(txn, project).filter(|n| caller.sees(n.project_id)).ok_or_else(missing)?.id;
     let subnets: Vec<SubnetId> = subnet::of_network(txn, network).map(|s| s.id).collect();
-    let routers: Vec<RouterId> = network::ports(txn, network)
-        .filter(|p| p.owner() == lenticular_model::port::PortOwner::RouterInterface)
+    // One router may have several legs in a network.
+    let routers: BTreeSet<RouterId> = network::ports(txn, network)
+        .filter(|p| p.owner() == PortOwner::RouterInterface)
         .filter_map(|p| p.device_id.parse().ok())
         .collect();
     for id in routers {

@@ -13,6 +13,7 @@ pub mod floating_ip;
 pub mod host;
 pub mod identity;
 pub mod image;
+pub mod interface;
 pub mod inventory;
 pub mod keypair;
 pub mod migrate;

@@ -88,6 +88,11 @@ pub fn is_external_for(state: &State, caller: &Caller, network: &Network) -> boo
         && (!network.external_restricted || caller.sees(network.project_id) || named())
 }
 
+/// Whether the network's ports are filtered unless they say otherwise.
+pub fn is_filtered(state: &State, id: NetworkId) -> bool {
+    state.networks.get(&id).is_some_and(|n| n.port_security_enabled)
+}
+
 /// The network, if it exists for the caller.
 pub fn visible(state: &State, caller: &Caller, id: NetworkId) -> Result<Arc<Network>> {
     let seen = |n: &&Arc<Network>| {

@@ -402,6 +402,24 @@ pub struct PortChange {
     pub qos_policy_id: Option<Option<QosPolicyId>>,
 }
 
+/// The cloud's own ports have the addresses that routers, floating IPs and networks say, and are not filtered.
+fn check_own_ports(old: &Port, change: &PortChange) -> Result<()> {
+    let owner = old.owner();
+    let addressed = matches!(owner, PortOwner::RouterGateway | PortOwner::FloatingIp | PortOwner::Metadata)
+        && (change.fixed_ips.is_some() || change.mac.is_some());
+    let filtered = (owner.is_routers() || owner == PortOwner::Metadata)
+        && (change.port_security_enabled == Some(true)
+            || change.security_groups.as_ref().is_some_and(|groups| !groups.is_empty()));
+    if !addressed && !filtered {
+        return Ok(());
+    }
+    let why = format!(
+        "Port {} has device owner {}: change its addresses by way of what it belongs to; it is not filtered.",
+        old.id, old.device_owner
+    );
+    Err(Error::conflict(why).coded("ServicePortInUse"))
+}
+
 /// Refuses what the caller may not change, or nobody.
 fn check_change(txn: &Txn<'_>, caller: &Caller, old: &Port, change: &PortChange) -> Result<()> {
     let id = old.id;
@@ -428,6 +446,7 @@ fn check_change(txn: &Txn<'_>, caller: &Caller, old: &Port, change: &PortChange)
         check_device_owner(&old.device_owner)?;
         change.device_owner.as_deref().map_or(Ok(()), check_device_owner)?;
     }
+    check_own_ports(old, change)?;
     if old.server_id.is_some() && change.mac.is_some_and(|mac| mac != MacChange::To(old.mac)) {
         let why = format!("Port {id} belongs to a server; its MAC address cannot change.");
         return Err(Error::conflict(why).coded("PortBound"));

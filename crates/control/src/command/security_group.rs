@@ -268,9 +268,13 @@ fn check_ports(protocol: Option<&str>, min: Option<u32>, max: Option<u32>) -> Re
             "Must also specify protocol if port range is given.",
         ),
         (Some("icmp" | "icmpv6" | "ipv6-icmp" | "1" | "58"), kind, code) => match (kind, code) {
-            (Some(256..), _) | (_, Some(256..)) => refuse(
+            (Some(256..), _) => refuse(
                 "SecurityGroupInvalidIcmpValue",
-                "Invalid value for ICMP type or code: it must be 0 to 255.",
+                "Invalid value for ICMP type (port_range_min): it must be 0 to 255.",
+            ),
+            (_, Some(256..)) => refuse(
+                "SecurityGroupInvalidIcmpValue",
+                "Invalid value for ICMP code (port_range_max): it must be 0 to 255.",
             ),
             (None, _) => refuse(
                 "SecurityGroupMissingIcmpType",

@@ -160,7 +160,7 @@ fn create_one(
 }
 
 /// A port serves its own project's servers alone, whoever may see it.
-fn check_own(port: &Port, project: ProjectId) -> Result<()> {
+pub(super) fn check_own(port: &Port, project: ProjectId) -> Result<()> {
     match port.project_id == project {
         true => Ok(()),
         false => Err(Error::invalid(format!("Port {} not usable for a server of another project.", port.id))),
@@ -199,6 +199,7 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         base_format: parts.image.disk_format.as_deref().unwrap_or("raw").into(),
         base_image: None,
         shelf: None,
+        interfaces: 0,
         key: parts.key.clone(),
         metadata: new.metadata.clone(),
         tags: new.tags.clone(),
@@ -252,7 +253,7 @@ fn make_ports(
                 quota::check_network(txn, parts.project, "port", port::count(txn, parts.project) + index)?;
                 let new = port::NewPort {
                     fixed_ips: address.map(|ip| vec![port::AskIp { subnet: None, address: Some(ip) }]),
-                    security_groups: Some(parts.groups.clone()),
+                    security_groups: super::network::is_filtered(txn, *network).then(|| parts.groups.clone()),
                     ..port::NewPort::on(*network, parts.project)
                 };
                 Port { goes_with_server: true, ..port::build(txn, &new)? }
@@ -271,7 +272,7 @@ fn make_ports(
     Ok(ports)
 }
 
-fn zone_of(txn: &Txn<'_>, host: Option<HostId>) -> String {
+pub(super) fn zone_of(txn: &Txn<'_>, host: Option<HostId>) -> String {
     host.and_then(|id| txn.hosts.get(&id)).map_or("nova".to_owned(), |h| h.zone.clone())
 }
 
@@ -409,7 +410,7 @@ fn resolve_networks(
 }
 
 /// The networks a server of the project would be put on without being asked: its own; else those shared with it.
-fn usable_networks(txn: &Txn<'_>, project: ProjectId) -> Vec<NetworkId> {
+pub(super) fn usable_networks(txn: &Txn<'_>, project: ProjectId) -> Vec<NetworkId> {
     let of_project = |id: &NetworkId| {
         txn.networks
             .get(id)
@@ -430,7 +431,7 @@ fn has_subnet(txn: &Txn<'_>, network: NetworkId) -> bool {
     super::subnet::of_network(txn, network).next().is_some()
 }
 
-fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()> {
+pub(super) fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()> {
     match nic {
         Nic::Network(id, address) => {
             let missing = || Error::invalid(format!("Network {id} could not be found."));

@@ -30,6 +30,7 @@ pub fn server(host_id: HostId) -> Server {
         base_format: "raw".into(),
         base_image: None,
         shelf: None,
+        interfaces: 0,
         key: None,
         metadata: Default::default(),
         tags: Default::default(),

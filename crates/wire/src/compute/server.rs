@@ -5,13 +5,13 @@ use lenticular_model::{
     host::{Host, DEFAULT_ZONE},
     port::Port,
     server::Server,
-    PortId, State, Timestamp,
+    FloatingIpId, PortId, State, Timestamp,
 };
 use serde::{
     ser::{SerializeMap, SerializeSeq},
     Serialize, Serializer,
 };
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 /// What a view needs beside the server: the same for a whole listing.
 #[derive(Clone, Copy)]
@@ -322,22 +322,35 @@ impl Serialize for Addresses<'_, '_> {
         }
         let mut map = s.serialize_map(Some(networks.len()))?;
         for (name, ports) in &networks {
-            map.serialize_entry(name, &AddressList(ports))?;
+            map.serialize_entry(name, &AddressList(self.state, ports))?;
         }
         map.end()
     }
 }
 
-struct AddressList<'a>(&'a [&'a Arc<Port>]);
+struct AddressList<'a>(&'a State, &'a [&'a Arc<Port>]);
+
+/// The floating IPs that lead to an address of a port.
+fn floating<'a>(state: &'a State, port: &'a Port, fixed: IpAddr) -> impl Iterator<Item = IpAddr> + 'a {
+    let range = state.index.net.port_floating_ips.range((port.id, FloatingIpId::default())..);
+    let all = range.take_while(|(p, _)| *p == port.id).filter_map(|(_, id)| state.floating_ips.get(id));
+    all.filter(move |f| f.fixed.is_some_and(|a| a.fixed_ip == fixed)).map(|f| f.address)
+}
 
 impl Serialize for AddressList<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_seq(self.0.iter().flat_map(|port| {
-            port.fixed_ips.iter().map(|ip| Address {
-                version: if ip.ip_address.is_ipv4() { 4 } else { 6 },
-                addr: ip.ip_address,
-                kind: "fixed",
-                mac: port.mac,
+        let AddressList(state, ports) = self;
+        let line = |addr: IpAddr, kind, mac| Address {
+            version: if addr.is_ipv4() { 4 } else { 6 },
+            addr,
+            kind,
+            mac,
+        };
+        s.collect_seq(ports.iter().flat_map(|port| {
+            port.fixed_ips.iter().flat_map(move |ip| {
+                let floating =
+                    floating(state, port, ip.ip_address).map(move |addr| line(addr, "floating", port.mac));
+                std::iter::once(line(ip.ip_address, "fixed", port.mac)).chain(floating)
             })
         }))
     }
@@ -346,7 +359,7 @@ impl Serialize for AddressList<'_> {
 #[derive(Serialize)]
 struct Address {
     version: u8,
-    addr: std::net::IpAddr,
+    addr: IpAddr,
     #[serde(rename = "OS-EXT-IPS:type")]
     kind: &'static str,
     #[serde(rename = "OS-EXT-IPS-MAC:mac_addr")]

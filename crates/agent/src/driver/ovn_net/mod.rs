@@ -233,6 +233,7 @@ pub async fn end_switch(state_dir: &Path) -> std::io::Result<usize> {
     if !dir.exists() {
         return Ok(0);
     }
+    let made = switch::devices(&dir).await;
     // The controller first: it tells the others that the host is gone.
     let ended = crate::daemon::end_all(&dir, &["ovn-controller", "ovs-vswitchd"]).await?;
     // Taps of guests that did not come to be unplugged. Those of a host of a lab went with its namespace.
@@ -245,6 +246,11 @@ pub async fn end_switch(state_dir: &Path) -> std::io::Result<usize> {
             if let Err(failure) = ip(&format!("tuntap delete dev {tap} mode tap")).await {
                 tracing::warn!(tap, %failure, "a guest's tap is left behind");
             }
+        }
+    }
+    for device in made.iter().filter(|name| has_device(name)) {
+        if let Err(failure) = ip(&format!("link delete dev {device}")).await {
+            tracing::warn!(device, %failure, "a device of the switch is left behind");
         }
     }
     Ok(ended)

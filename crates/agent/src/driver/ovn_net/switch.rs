@@ -28,6 +28,8 @@ use tokio::{sync::watch, task::JoinSet};
 /// The bridge that guests are plugged into.
 pub(super) const INTEGRATION: &str = "br-int";
 const UNDERLAY: &str = "br-underlay";
+/// What a switch that is a process calls its datapath.
+const DATAPATH: &str = "ovs-netdev";
 /// Swallows what the kernel should not see.
 const VOID: &str = "lenticular-void";
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
@@ -202,6 +204,21 @@ impl Switch {
         names.sort();
         names
     }
+}
+
+/// The devices that the switch of a directory has made, as far as it is a process and can be asked: its bridges, what
+/// the process itself needs, and what swallows for it. They stay when it has ended.
+pub(super) async fn devices(dir: &Path) -> Vec<String> {
+    let (db, wait) = (format!("--db=unix:{}", dir.join("db.sock").display()), format!("--timeout={VSCTL_S}"));
+    let asked = match dir.join("db.sock").exists() {
+        true => run("ovs-vsctl", &[&db, &wait, "list-br"]).await.unwrap_or_default(),
+        false => String::new(),
+    };
+    let bridges: Vec<String> = asked.split_whitespace().map(str::to_owned).collect();
+    if bridges.is_empty() || Path::new("/sys/module/openvswitch").exists() {
+        return Vec::new();
+    }
+    bridges.into_iter().chain([DATAPATH, VOID].map(str::to_owned)).collect()
 }
 
 /// The bridge of a physical network; device names have 15 bytes at most.

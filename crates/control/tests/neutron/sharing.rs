@@ -1,0 +1,125 @@
+//! What is shared: seen by those it is shared with, and not taken back while they use it.
+
+use crate::world::{admin, caller, member, project, World};
+use lenticular_control::command::{
+    address_group::{self, NewAddressGroup},
+    network::{self, NetworkChange, NewNetwork},
+    port::{self, NewPort},
+    rbac_policy::{self, NewRbacPolicy},
+    security_group::{self, NewRule},
+    subnet::{self, NewSubnet, Range},
+};
+use lenticular_model::{
+    policy::RoleLevel,
+    port::PortOwner,
+    rbac_policy::{RbacAction, RbacObject, RbacTarget},
+    security_group::{Direction, Remote},
+};
+
+#[test]
+fn a_network_shared_with_one_project_is_seen_by_that_one_and_kept_while_it_is_used() {
+    let mut world = World::new();
+    let (owner, friend, stranger) = (member(), caller(5, RoleLevel::Member), caller(4, RoleLevel::Member));
+    let (network, _) = world.network(&owner, false, "10.0.0.0/24");
+    let new = NewRbacPolicy {
+        project_id: project(&owner),
+        object: RbacObject::Network(network),
+        action: RbacAction::AccessAsShared,
+        target: RbacTarget::Project(project(&friend)),
+    };
+    assert!(network::visible(&world.state, &friend, network).is_err());
+    let policy = world.run(|txn| rbac_policy::create(txn, &owner, new)).unwrap();
+    assert!(network::visible(&world.state, &friend, network).is_ok());
+    assert!(network::visible(&world.state, &stranger, network).is_err());
+    let everyone = NewRbacPolicy { target: RbacTarget::Everyone, ..new };
+    let refused = world.run(|txn| rbac_policy::create(txn, &owner, everyone)).unwrap_err();
+    assert_eq!(refused.code, "PolicyNotAuthorized", "only an administrator shares with everyone");
+
+    let port = world.run(|txn| port::create(txn, &friend, NewPort::on(network, project(&friend)))).unwrap();
+    let kept = world.run(|txn| rbac_policy::delete(txn, &owner, policy)).unwrap_err();
+    assert_eq!(kept.code, "InvalidSharedSetting");
+    world.run(|txn| port::delete(txn, &friend, port)).unwrap();
+    world.run(|txn| rbac_policy::delete(txn, &owner, policy)).unwrap();
+    assert!(network::visible(&world.state, &friend, network).is_err());
+    world.check();
+}
+
+#[test]
+fn shared_and_external_say_the_same_as_the_policies_for_everyone() {
+    let mut world = World::new();
+    let (network, _) = world.network(&admin(), true, "192.0.2.0/24");
+    let object = RbacObject::Network(network);
+    assert!(rbac_policy::open(&world.state, object, RbacAction::AccessAsExternal));
+    let shared = |shared| NetworkChange { shared: Some(shared), ..Default::default() };
+    world.run(|txn| network::update(txn, &admin(), network, shared(true))).unwrap();
+    assert!(rbac_policy::open(&world.state, object, RbacAction::AccessAsShared));
+    let policies: Vec<_> = rbac_policy::of_object(&world.state, object).map(|p| (p.id, p.action)).collect();
+    assert_eq!(policies.len(), 2);
+    for (id, action) in policies {
+        world.run(|txn| rbac_policy::delete(txn, &admin(), id)).unwrap();
+        let record = &world.state.networks[&network];
+        match action {
+            RbacAction::AccessAsShared => assert!(!record.shared),
+            RbacAction::AccessAsExternal => assert!(record.external && record.external_restricted),
+        }
+    }
+    assert!(network::visible(&world.state, &member(), network).is_err(), "nobody is let see it any more");
+    world.run(|txn| network::delete(txn, &admin(), network)).unwrap();
+    assert!(world.state.rbac_policies.is_empty());
+    world.check();
+}
+
+#[test]
+fn what_a_rule_is_about_stays_and_what_it_was_about_takes_the_rule_along() {
+    let mut world = World::new();
+    let who = member();
+    let id = project(&who);
+    let group = world
+        .run(|txn| security_group::create(txn, &who, id, "web".to_owned(), String::new(), true))
+        .unwrap();
+    let other =
+        world.run(|txn| security_group::create(txn, &who, id, "db".to_owned(), String::new(), true)).unwrap();
+    let new = NewAddressGroup {
+        project_id: id,
+        name: "office".to_owned(),
+        description: String::new(),
+        addresses: vec!["203.0.113.0/24".parse().unwrap()],
+    };
+    let office = world.run(|txn| address_group::create(txn, &who, new)).unwrap();
+    let rule = |remote| NewRule::open(group, id, Direction::Ingress, remote);
+    let about =
+        world.run(|txn| security_group::create_rule(txn, &who, rule(Remote::AddressGroup(office)))).unwrap();
+    world.run(|txn| security_group::create_rule(txn, &who, rule(Remote::Group(other)))).unwrap();
+    let refused = world.run(|txn| address_group::delete(txn, &who, office)).unwrap_err();
+    assert_eq!(refused.code, "AddressGroupInUse");
+    let before = security_group::rules(&world.state, group).count();
+    world.run(|txn| security_group::delete(txn, &who, other)).unwrap();
+    assert_eq!(security_group::rules(&world.state, group).count(), before - 1);
+    world.run(|txn| security_group::delete_rule(txn, &who, about)).unwrap();
+    world.run(|txn| address_group::delete(txn, &who, office)).unwrap();
+    world.check();
+}
+
+#[test]
+fn a_network_with_dhcp_has_a_metadata_port_that_counts_against_nobody() {
+    let mut world = World::new();
+    let who = member();
+    let id = project(&who);
+    let network = world.run(|txn| network::create(txn, &who, NewNetwork::of(id, "n"))).unwrap();
+    let add = |world: &mut World, range: &str| {
+        let new = NewSubnet::of(id, network, Range::Given(range.parse().unwrap()));
+        world.run(|txn| subnet::create(txn, &who, new)).unwrap()
+    };
+    let (first, _) = (add(&mut world, "10.0.0.0/24"), add(&mut world, "10.0.1.0/24"));
+    add(&mut world, "fd00::/64");
+    let port = port::metadata_port(&world.state, network).unwrap().clone();
+    assert_eq!((port.owner(), port.fixed_ips.len()), (PortOwner::Metadata, 2));
+    assert!(port.is_active());
+    let refused = world.run(|txn| port::delete(txn, &admin(), port.id)).unwrap_err();
+    assert_eq!(refused.code, "ServicePortInUse");
+    world.run(|txn| subnet::delete(txn, &who, first)).unwrap();
+    assert_eq!(port::metadata_port(&world.state, network).unwrap().fixed_ips.len(), 1);
+    world.run(|txn| network::delete(txn, &who, network)).unwrap();
+    assert!(world.state.ports.is_empty());
+    world.check();
+}
