@@ -209,7 +209,11 @@ fn of_policy(state: &State, id: QosPolicyId, keys: &mut BTreeSet<Key>) {
 
 fn of_server(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     let Some((id, pair)) = Pair::<Server>::of(old, new, id) else { return };
-    if pair.differs(|server: &Server| server.ticket.as_ref().map(|ticket| (ticket.to, ticket.manner))) {
+    let known = |server: &Server| {
+        let ticket = server.ticket.as_ref().map(|ticket| (ticket.to, ticket.manner));
+        (ticket, server.hostname.clone())
+    };
+    if pair.differs(known) {
         of_server_ports(new, id, keys);
     }
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::ovsdb::Datum;
 use lenticular_model::{
     migration::Manner,
-    port::{DhcpOption, Mac, Port, PortOwner},
+    port::{dns_name, DhcpOption, Mac, Port, PortOwner},
     subnet::Subnet,
     DiskCopyId, PortId, State,
 };
@@ -215,14 +215,14 @@ fn own_options(state: &State, port: &Port, of: &Subnet, own: &[&DhcpOption]) -> 
 
 /// Its name, for guests of its network that ask.
 fn dns(state: &State, port: &Port) -> Option<Row> {
-    if port.dns_name.is_empty() || port.fixed_ips.is_empty() {
+    let name = dns_name(state, port).to_ascii_lowercase();
+    if name.is_empty() || port.fixed_ips.is_empty() {
         return None;
     }
     let of_network =
         || state.networks.get(&port.network_id).map(|n| n.dns_domain.clone()).unwrap_or_default();
     let domain = if port.dns_domain.is_empty() { of_network() } else { port.dns_domain.clone() };
     let domain = domain.trim_end_matches('.');
-    let name = port.dns_name.to_ascii_lowercase();
     let addresses: Vec<String> = port.fixed_ips.iter().map(|ip| ip.ip_address.to_string()).collect();
     let mut records = vec![(name.clone(), addresses.join(" "))];
     if !domain.is_empty() {

@@ -127,7 +127,7 @@ fn gateways(state: &State, router: &Router, port: &Port) -> Vec<Row> {
     hosts.sort_unstable();
     let group = gateways_row(router.id);
     let mut rows = vec![Row::new(group.clone()).with_one("name", format!("gateways-{}", router.id))];
-    for (n, (_, host)) in hosts.into_iter().take(GATEWAYS_MAX).enumerate() {
+    for (n, (_, host)) in hosts.into_iter().take(if router.ha { GATEWAYS_MAX } else { 1 }).enumerate() {
         let part = format!("gateways/{host}");
         let row = Row::new(RowId::part(Table::HaChassis, Key::Router(router.id), part))
             .with_one("chassis_name", host)

@@ -1,13 +1,13 @@
 //! A real database becomes what State says, whatever it held before.
 
 use crate::{
-    server::{skipped, Server},
+    server::{connect, skipped, Cluster, Server},
     sets::until_equal,
     world::{step, Step, World},
 };
 use lenticular_model::{Incarnation, PortId};
 use lenticular_ovn::{
-    ovsdb::{Condition, Datum, Operation},
+    ovsdb::{Condition, Datum, Operation, Remote},
     sync::{run, Settings, Status, Superseded, Update},
 };
 use proptest::{
@@ -32,8 +32,11 @@ struct Work {
 }
 
 fn work(server: &Server, world: &World, epoch: u64) -> Work {
-    let settings =
-        Settings { remotes: vec![server.remote()], epoch, cloud: Incarnation::from_random([9; 16]) };
+    work_on(vec![server.remote()], world, epoch)
+}
+
+fn work_on(remotes: Vec<Remote>, world: &World, epoch: u64) -> Work {
+    let settings = Settings { remotes, epoch, cloud: Incarnation::from_random([9; 16]) };
     let (commits, receiver) = mpsc::unbounded_channel();
     let (sender, status) = watch::channel(Status::default());
     let told = Told::default();
@@ -241,5 +244,32 @@ fn ports_are_told_to_be_up_when_the_database_says_so() {
         tokio::time::timeout(std::time::Duration::from_secs(20), told).await.unwrap();
         assert_eq!(*work.told.lock().unwrap(), [(port, false), (port, true), (port, false), (port, true)]);
         work.task.abort();
+    });
+}
+
+#[test]
+fn a_cluster_goes_on_when_its_leader_is_gone() {
+    block_on(async {
+        let mut cluster = Cluster::start();
+        let mut world = World::new();
+        drop(connect(cluster.remotes()).await);
+        let work = work_on(cluster.remotes(), &world, 1);
+        let steps = clouds(5, 90);
+        for part in steps.chunks(30) {
+            let leader = connect(cluster.remotes()).await;
+            let number = cluster.number(leader.remote());
+            drop(leader);
+            for step in &part[..15] {
+                work.commits.send(world.step(step)).unwrap();
+            }
+            cluster.kill(number);
+            for step in &part[15..] {
+                work.commits.send(world.step(step)).unwrap();
+            }
+            until_equal(&mut connect(cluster.remotes()).await, &world.state).await;
+            cluster.resume(number);
+        }
+        drop(work.commits);
+        assert_eq!(work.task.await.unwrap(), Ok(()));
     });
 }

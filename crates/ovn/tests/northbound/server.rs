@@ -66,18 +66,8 @@ impl Server {
 
     /// Starts the server that was killed, on the same database.
     pub fn resume(&mut self) {
-        let program = ["/usr/sbin/ovsdb-server", "/usr/bin/ovsdb-server"];
-        let program =
-            program.iter().find(|path| Path::new(path).exists()).expect("ovsdb-server is installed");
-        let child = Command::new(program)
-            .arg(self.file())
-            .arg(format!("--remote=punix:{}", self.socket().display()))
-            .arg(format!("--unixctl={}", self.folder.path().join("ctl").display()))
-            .args(["--no-chdir", "-vconsole:emer", "-vsyslog:off"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn();
-        self.child = Some(child.unwrap());
+        let (socket, control) = (self.socket(), self.folder.path().join("ctl"));
+        self.child = Some(serve(&self.file(), &socket, &control));
     }
 
     /// Removes all there is, as an operator's slip would.
@@ -97,16 +87,87 @@ impl Server {
 
     /// A connection of the test's own.
     pub async fn connect(&self) -> Connected {
-        let columns = lenticular_ovn::northbound::schema::COLUMNS;
-        let mut connector = Connector::new(vec![self.remote()], "OVN_Northbound", columns, Box::new(|| 0));
-        for _ in 0..200 {
-            match connector.connect().await {
-                Ok(connected) => return connected,
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(25)).await,
-            }
-        }
-        panic!("the test's database server does not come up");
+        connect(vec![self.remote()]).await
     }
+}
+
+/// Three members of one northbound database.
+pub struct Cluster {
+    folder: TempDir,
+    members: Vec<Option<Child>>,
+}
+
+impl Cluster {
+    pub fn start() -> Self {
+        let mut cluster = Self { folder: tempfile::tempdir().unwrap(), members: vec![None, None, None] };
+        let at = |n: usize| format!("unix:{}", cluster.folder.path().join(format!("raft{n}")).display());
+        let file = |n: usize| cluster.folder.path().join(format!("nb{n}.db")).display().to_string();
+        run("ovsdb-tool", &["create-cluster", &file(0), SCHEMA, &at(0)]);
+        run("ovsdb-tool", &["join-cluster", &file(1), "OVN_Northbound", &at(1), &at(0)]);
+        run("ovsdb-tool", &["join-cluster", &file(2), "OVN_Northbound", &at(2), &at(0)]);
+        (0..3).for_each(|n| cluster.resume(n));
+        cluster
+    }
+
+    fn path(&self, name: &str, n: usize) -> PathBuf {
+        self.folder.path().join(format!("{name}{n}"))
+    }
+
+    pub fn remotes(&self) -> Vec<Remote> {
+        (0..3).map(|n| Remote::Unix(self.path("sock", n))).collect()
+    }
+
+    pub fn resume(&mut self, n: usize) {
+        let child =
+            serve(&self.folder.path().join(format!("nb{n}.db")), &self.path("sock", n), &self.path("ctl", n));
+        self.members[n] = Some(child);
+    }
+
+    pub fn kill(&mut self, n: usize) {
+        if let Some(mut child) = self.members[n].take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Which of them leads, as the address in `remote` has it.
+    pub fn number(&self, remote: &str) -> usize {
+        let found = self.remotes().iter().position(|known| known.to_string() == remote);
+        found.expect("the connection leads to a member")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        (0..3).for_each(|n| self.kill(n));
+    }
+}
+
+/// Connects to whoever leads.
+pub async fn connect(remotes: Vec<Remote>) -> Connected {
+    let columns = lenticular_ovn::northbound::schema::COLUMNS;
+    let mut connector = Connector::new(remotes, "OVN_Northbound", columns, Box::new(|| 0));
+    for _ in 0..400 {
+        match connector.connect().await {
+            Ok(connected) => return connected,
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(25)).await,
+        }
+    }
+    panic!("the test's database server does not come up");
+}
+
+fn serve(file: &Path, socket: &Path, control: &Path) -> Child {
+    let program = ["/usr/sbin/ovsdb-server", "/usr/bin/ovsdb-server"];
+    let program = program.iter().find(|path| Path::new(path).exists()).expect("ovsdb-server is installed");
+    let child = Command::new(program)
+        .arg(file)
+        .arg(format!("--remote=punix:{}", socket.display()))
+        .arg(format!("--unixctl={}", control.display()))
+        .args(["--no-chdir", "-vconsole:emer", "-vsyslog:off"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn();
+    child.unwrap()
 }
 
 impl Drop for Server {

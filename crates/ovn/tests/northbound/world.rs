@@ -193,7 +193,7 @@ impl Step {
                     "id": id(ADDRESSES, *n), "project_id": tenant(0), "addresses": all,
                 })));
             }
-            Self::Router { .. } => txn.put(self.router(txn)),
+            Self::Router { .. } => self.put_router(txn),
             Self::Floating { n, router, port } => {
                 let to = port.and_then(|p| txn.ports.get(&lenticular_model::PortId(id(PORT, p))).cloned());
                 let fixed = to.and_then(|to| Some(json!({
@@ -224,19 +224,22 @@ impl Step {
         }
     }
 
-    fn router(&self, txn: &Txn<'_>) -> Router {
+    fn put_router(&self, txn: &mut Txn<'_>) {
         let Self::Router { n, gateway, snat, distributed, route } = self else {
             panic!("it is asked of routers alone")
         };
         let port = gateway.and_then(|g| txn.ports.get(&lenticular_model::PortId(id(PORT, g))).cloned());
-        let gateway = port
-            .map(|port| json!({ "network_id": port.network_id, "port_id": port.id, "enable_snat": snat }));
+        let gateway = port.map(|port| {
+            json!({
+                "network_id": port.network_id, "port_id": port.id, "enable_snat": snat,
+            })
+        });
         let routes = route.then(|| json!({ "destination": "198.51.100.0/24", "nexthop": "10.0.0.9" }));
-        read::<Router>(json!({
+        txn.put(read::<Router>(json!({
             "id": id(ROUTER, *n), "project_id": tenant(0), "name": format!("router{n}"),
             "admin_state_up": true, "gateway": gateway, "distributed": distributed, "ha": false,
             "routes": routes.into_iter().collect::<Vec<_>>(),
-        }))
+        })));
     }
 
     fn rule(&self) -> SecurityGroupRule {
