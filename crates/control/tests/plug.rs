@@ -4,7 +4,6 @@
 
 #[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "common/cloud.rs"]
-#[allow(dead_code, reason = "not all of it is asked for here")]
 mod cloud;
 mod common;
 
