@@ -66,6 +66,9 @@ pub struct Config {
     pub parallel_max: usize,
     /// How long a guest has to shut down before it is ended.
     pub shutdown_grace: Duration,
+    /// For tests: the agent dies when it has carried this many steps out, before anything of the last is noted, so that
+    /// whoever starts it again does that step twice.
+    pub dies_after_steps: Option<u64>,
     /// How the host takes part in OVN; QEMU's user networking without it.
     pub ovn: Option<OvnConfig>,
 }
@@ -82,6 +85,7 @@ impl Config {
             reserved_memory_mb: 512,
             parallel_max: 4,
             shutdown_grace: Duration::from_secs(60),
+            dies_after_steps: None,
             ovn: None,
         }
     }

@@ -71,6 +71,7 @@ pub fn agent(file: Option<&Path>, said: AgentConfig) -> Result<()> {
     let mut host = this_machine(&state)?;
     host.zone = config.zone.clone().unwrap_or(host.zone);
     host.ovn = config.ovn()?;
+    host.dies_after_steps = std::env::var("LENTICULAR_DIES_AFTER_STEPS").ok().and_then(|n| n.parse().ok());
     runtime()?.block_on(async {
         let stop = stop_on_signal();
         let identity = tokio::select! {

@@ -100,6 +100,8 @@ pub(crate) struct Runtime {
     /// Steps that wait until what led to them is saved.
     held: Vec<(ServerId, Step)>,
     steps: JoinSet<(ServerId, Outcome)>,
+    /// Ends the process after so many of them.
+    fuse: work::Fuse,
     cuts: HashMap<ServerId, watch::Sender<bool>>,
     forces: HashMap<ServerId, watch::Sender<bool>>,
     answers: JoinSet<()>,

@@ -51,6 +51,7 @@ impl Runtime {
                 found.map_err(|e| crate::core::Failure::new("a look failed", e.to_string()))?;
             core.found(id, Found { disk: disks.get(&id).copied(), process: process? });
         }
+        let fuse = super::work::Fuse::new(config.dies_after_steps);
         let runtime = Self {
             config,
             link,
@@ -62,6 +63,7 @@ impl Runtime {
             unsaved: true,
             held: Vec::new(),
             steps: JoinSet::new(),
+            fuse,
             cuts: HashMap::new(),
             forces: HashMap::new(),
             answers: JoinSet::new(),

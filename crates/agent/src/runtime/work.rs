@@ -9,7 +9,10 @@ use crate::{
 use lenticular_model::{HostId, ServerId};
 use lenticular_wire::agent::{Answer, Ask, Assignment, Question, Receive};
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        Arc, PoisonError,
+    },
     time::Duration,
 };
 use tokio::{sync::watch, time::Instant};
@@ -17,13 +20,31 @@ use tokio::{sync::watch, time::Instant};
 /// An answer that comes later than this was given up by whoever asked.
 const ANSWER_S_MAX: u64 = 10;
 
+/// Ends the process after so many steps, for tests.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fuse(Option<Arc<AtomicU64>>);
+
+impl Fuse {
+    pub(super) fn new(steps: Option<u64>) -> Self {
+        Self(steps.map(|steps| Arc::new(AtomicU64::new(steps))))
+    }
+
+    fn burn(&self, step: &str) {
+        let left = self.0.as_ref().map(|left| left.fetch_sub(1, Ordering::SeqCst));
+        if left == Some(1) {
+            tracing::error!(step, "the agent dies, as it was told to for a test");
+            std::process::abort();
+        }
+    }
+}
+
 impl Runtime {
     pub(super) fn launch(&mut self, id: ServerId, step: Step) {
         let ((cut, cut_seen), (force, force_seen)) = (watch::channel(false), watch::channel(false));
         let signs = Signs { cut: cut_seen, force: force_seen };
         self.cuts.insert(id, cut);
         self.forces.insert(id, force);
-        let (drivers, link) = (self.drivers.clone(), self.link.clone());
+        let (drivers, link, fuse) = (self.drivers.clone(), self.link.clone(), self.fuse.clone());
         let told = self.progress.clone();
         let sink: ProgressSink = Arc::new(move |progress| {
             told.lock().unwrap_or_else(PoisonError::into_inner).insert(progress.server_id, progress);
@@ -43,6 +64,7 @@ impl Runtime {
                 )),
             };
             drop(abort);
+            fuse.burn(name);
             let took_ms = from.elapsed().as_millis() as u64;
             match &outcome {
                 Outcome::Failed(failure) => {
