@@ -118,7 +118,7 @@ impl OvnNetwork {
     }
 
     async fn plug_ports(&self, server: ServerId, guest: &GuestSpec) -> Result<NetPlan, Failure> {
-        let mut plan = NetPlan::default();
+        let mut plan = NetPlan { carries_ipv6: true, ..NetPlan::default() };
         let mut words: Vec<String> = Vec::new();
         let wanted: Vec<String> = guest.ports.iter().map(|port| tap_name(port.port_id)).collect();
         for (port, tap) in guest.ports.iter().zip(&wanted) {
