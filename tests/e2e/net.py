@@ -94,13 +94,13 @@ class Tenant:
         fields = {"direction": "ingress", "ethertype": "IPv4", **fields}
         return self.make("security-group-rules", "security_group_rule", security_group_id=group or self.group, **fields)
 
-    def server(self, name, group=None, host=None, script=None, network=None):
+    def server(self, name, group=None, host=None, script=None, network=None, flavor="42"):
         """Starts a server, and waits until its guest is up."""
         more = {"user_data": base64.b64encode(script.encode()).decode()} if script else {}
         if host:
             more["availability_zone"] = f"nova:{host}"
         body = {"server": {
-            "name": name, "imageRef": self.lab.image, "flavorRef": "42", "key_name": "key",
+            "name": name, "imageRef": self.lab.image, "flavorRef": flavor, "key_name": "key",
             "networks": [{"uuid": network or self.network}], "security_groups": [{"name": group or self.group}], **more}}
         # Only an administrator may name a host.
         token = self.lab.login("admin", project=self.name) if host else self.token

@@ -219,6 +219,15 @@ def test_bad_requests_are_refused_in_neutrons_words(sim, people, topology, exter
     assert sim.get("/healthz")["seq"] == before, "a refused request changes nothing"
 
 
+def test_a_rules_range_is_shown_as_it_was_written_and_as_it_is(sim, people, topology):
+    rule = lambda prefix: sim.request("POST", f"{NETWORK}/security-group-rules", token=people["nora"], json={
+        "security_group_rule": {"security_group_id": topology["security_group"], "direction": "egress",
+                                "remote_ip_prefix": prefix}})
+    made = rule("192.0.2.7/24").json()["security_group_rule"]
+    assert (made["remote_ip_prefix"], made["normalized_cidr"]) == ("192.0.2.7/24", "192.0.2.0/24")
+    assert rule("192.0.2.0/24").json()["NeutronError"]["type"] == "SecurityGroupRuleExists"
+
+
 def test_anothers_resources_do_not_exist(sim, people, topology):
     paths = {"network": "networks", "subnet": "subnets", "router": "routers", "port": "ports", "floatingip": "floatingips",
              "security_group": "security-groups"}
@@ -335,6 +344,14 @@ def test_interfaces_come_and_go_and_floating_ips_stand_among_the_addresses(sim, 
         assert (group in [g["id"] for g in groups]) is present
     again = sim.request("POST", f"/compute/v2.1/servers/{server}/action", token=token, json={"removeSecurityGroup": {"name": "late"}})
     assert again.status_code == 404
+    act = lambda action, args, version=None: sim.request(
+        "POST", f"/compute/v2.1/servers/{server}/action", token=token, json={action: args}, version=version).status_code
+    before = len(kinds())
+    assert act("addFixedIp", {"networkId": topology["network"]}, "2.44") == 404, "it was taken away"
+    assert act("addFixedIp", {"networkId": topology["network"]}) == 202 and len(kinds()) == before + 1
+    extra = sim.get(path, token=token)["interfaceAttachments"][0]["fixed_ips"][-1]["ip_address"]
+    assert act("removeFixedIp", {"address": extra}) == 202 and len(kinds()) == before
+    assert act("removeFixedIp", {"address": extra}) == 400
     assert sim.request("DELETE", f"{path}/{added['port_id']}", token=token).status_code == 202
     assert ports() == [topology["port"]]
     assert sim.request("GET", f"{NETWORK}/ports/{added['port_id']}", token=token).status_code == 404, "it was made for the server"
@@ -363,3 +380,21 @@ def test_a_server_that_asks_for_auto_gets_a_network_with_a_way_out(sim, blank, e
     sim.wait_gone(server)
     gone = lambda: sim.get(f"{NETWORK}/floatingips/{made['id']}", token=token)["floatingip"]["port_id"] is None
     wait_until("the floating IP of a server that is gone leads nowhere", gone)
+
+
+def test_nova_has_networks_groups_and_floating_ips_under_its_old_names(sim, people, external, topology):
+    get = lambda path: sim.get(f"/compute/v2.1/{path}", token=people["nora"])
+    names = [g["name"] for g in get("os-security-groups")["security_groups"]]
+    assert {"default", "web"} <= set(names)
+    rule = sim.post("/compute/v2.1/os-security-group-rules", {"security_group_rule": {
+        "parent_group_id": topology["security_group"], "ip_protocol": "tcp", "from_port": 22, "to_port": 22}},
+        token=people["nora"])["security_group_rule"]
+    assert rule["ip_range"] == {"cidr": "0.0.0.0/0"} and rule["group"] == {}
+    shown = get(f"os-security-groups/{topology['security_group']}")["security_group"]["rules"]
+    assert [r["id"] for r in shown] == [rule["id"]], "only what comes in"
+    assert topology["network"] in [n["id"] for n in get("os-tenant-networks")["networks"]]
+    pool = get("os-floating-ip-pools")["floating_ip_pools"][0]["name"]
+    made = sim.post("/compute/v2.1/os-floating-ips", {"pool": pool}, token=people["nora"])["floating_ip"]
+    assert made["id"] in [f["id"] for f in get("os-floating-ips")["floating_ips"]]
+    assert sim.request("DELETE", f"/compute/v2.1/os-floating-ips/{made['id']}", token=people["nora"]).status_code == 202
+    assert sim.request("GET", "/compute/v2.1/os-floating-ips", token=people["nora"], version="2.36").status_code == 404

@@ -1,6 +1,6 @@
 //! What an empty cloud begins with: the default domain, roles, the first administrator and a few flavors.
 
-use crate::command::{identity, image, security_group};
+use crate::command::{identity, image, port, security_group};
 use lenticular_model::{
     flavor::{Flavor, Size},
     identity::{Domain, Project, Role, Target, User},
@@ -79,6 +79,7 @@ pub fn reset_admin(txn: &mut Txn<'_>, hash: String) -> lenticular_model::Result<
 /// What a leader does first with a store that it takes over.
 pub fn take_over(txn: &mut Txn<'_>) {
     image::abort_all_uploads(txn);
+    port::settle_all_metadata(txn);
 }
 
 fn put_role(txn: &mut Txn<'_>, name: &str) -> RoleId {

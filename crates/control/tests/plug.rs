@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "common/cloud.rs"]
-#[allow(dead_code, reason = "not all of it is asked for here")]
 mod cloud;
 mod common;
 

@@ -41,7 +41,7 @@ pub enum Direction {
 pub enum Remote {
     /// Everyone.
     Any,
-    /// Addresses in this range.
+    /// Addresses in this range, which may be written with bits beyond its prefix.
     Range(IpNet),
     /// Ports in this group.
     Group(SecurityGroupId),

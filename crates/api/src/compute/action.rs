@@ -67,7 +67,13 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
             return act_on_place(&ctx, id, &name, args).await;
         }
         "addSecurityGroup" | "removeSecurityGroup" => {
-            return super::interface::change_group(&ctx, id, &name, args).await;
+            return super::security_group::change_of_server(&ctx, id, &name, args).await;
+        }
+        "addFloatingIp" | "removeFloatingIp" => {
+            return super::floating_ip::change_of_server(&ctx, id, &name, args).await;
+        }
+        "addFixedIp" | "removeFixedIp" => {
+            return super::interface::change_address(&ctx, id, &name, args).await;
         }
         "os-getConsoleOutput" => return console(&ctx, id, args).await,
         other => {

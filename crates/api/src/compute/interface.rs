@@ -1,6 +1,6 @@
 //! A server's interfaces and their security groups.
 
-use super::{server::readable, server_id};
+use super::{retired, server::readable, server_id};
 use crate::{
     app::{empty, json},
     body::Json,
@@ -26,20 +26,24 @@ use serde::Deserialize;
 use serde_json::{json, Value};
 use std::net::IpAddr;
 
-fn attachment(port: &Port) -> Value {
-    json!({
+fn attachment(ctx: &Ctx, port: &Port) -> Value {
+    let mut view = json!({
         "port_id": port.id,
         "net_id": port.network_id,
         "mac_addr": port.mac,
         "port_state": wire::port::status(port),
         "fixed_ips": port.fixed_ips,
-    })
+    });
+    if ctx.version.has(70) {
+        view["tag"] = Value::Null;
+    }
+    view
 }
 
 /// `GET /servers/{id}/os-interface`
 pub async fn list(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let server = readable(&ctx, &id)?;
-    let all: Vec<Value> = ports(&ctx.state, server.id).map(|p| attachment(p)).collect();
+    let all: Vec<Value> = ports(&ctx.state, server.id).map(|p| attachment(&ctx, p)).collect();
     json(200, &json!({"interfaceAttachments": all}))
 }
 
@@ -48,7 +52,7 @@ pub async fn show(ctx: Ctx, Path((id, port)): Path<(String, String)>) -> Handled
     let server = readable(&ctx, &id)?;
     let found = ports(&ctx.state, server.id).find(|p| p.id.to_string() == port);
     let found = found.ok_or_else(|| Error::not_found("Port", &port))?;
-    json(200, &json!({"interfaceAttachment": attachment(found)}))
+    json(200, &json!({"interfaceAttachment": attachment(&ctx, found)}))
 }
 
 #[derive(Deserialize)]
@@ -104,7 +108,7 @@ pub async fn attach(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handl
     let port = ctx.commit("server attach interface", attach).await?;
     let state = ctx.app.store.state();
     let port = state.ports.get(&port).ok_or_else(|| Error::not_found("Port", port))?;
-    json(200, &json!({"interfaceAttachment": attachment(port)}))
+    json(200, &json!({"interfaceAttachment": attachment(&ctx, port)}))
 }
 
 /// `DELETE /servers/{id}/os-interface/{port}`
@@ -116,45 +120,32 @@ pub async fn detach(ctx: Ctx, Path((id, port)): Path<(String, String)>) -> Handl
     empty(202)
 }
 
-/// `GET /servers/{id}/os-security-groups`
-pub async fn security_groups(ctx: Ctx, Path(id): Path<String>) -> Handled {
-    let server = readable(&ctx, &id)?;
-    let mut groups: Vec<_> = ports(&ctx.state, server.id).flat_map(|p| p.security_groups.clone()).collect();
-    groups.sort();
-    groups.dedup();
-    let found = groups.iter().filter_map(|id| ctx.state.security_groups.get(id));
-    let views: Vec<Value> = found
-        .map(|g| {
-            let mut view = wire::security_group::view(&ctx.state, &ctx.caller, g);
-            view["rules"] = view["security_group_rules"].take();
-            view
-        })
-        .collect();
-    json(200, &json!({"security_groups": views}))
-}
-
-/// Puts a server into a security group, or takes it out of one.
-pub async fn change_group(ctx: &Ctx, id: ServerId, action: &str, args: Value) -> Handled {
+/// `addFixedIp` and `removeFixedIp`, which version 2.44 took away.
+pub async fn change_address(ctx: &Ctx, id: ServerId, action: &str, args: Value) -> Handled {
+    retired(ctx, 44)?;
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Group {
-        name: String,
+    struct Add {
+        #[serde(rename = "networkId")]
+        network_id: NetworkId,
     }
-    let asked: Group = request::read_value(action, args)?;
-    request::check_name("name", &asked.name)?;
-    match action {
-        "addSecurityGroup" => {
-            ctx.commit("server add security group", move |txn, caller| {
-                interface::add_group(txn, caller, id, &asked.name)
-            })
-            .await?;
-        }
-        _ => {
-            ctx.commit("server remove security group", move |txn, caller| {
-                interface::remove_group(txn, caller, id, &asked.name)
-            })
-            .await?;
-        }
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Remove {
+        address: IpAddr,
+    }
+    if action == "addFixedIp" {
+        let Add { network_id } = request::read_value(action, args)?;
+        ctx.commit("server add fixed ip", move |txn, caller| {
+            interface::add_fixed_ip(txn, caller, id, network_id)
+        })
+        .await?;
+    } else {
+        let Remove { address } = request::read_value(action, args)?;
+        ctx.commit("server remove fixed ip", move |txn, caller| {
+            interface::remove_fixed_ip(txn, caller, id, address)
+        })
+        .await?;
     }
     empty(202)
 }

@@ -3,6 +3,7 @@
 mod action;
 mod aggregate;
 mod flavor;
+mod floating_ip;
 mod host;
 mod interface;
 mod keypair;
@@ -13,6 +14,7 @@ mod migration;
 mod operation;
 mod pattern;
 mod quota;
+mod security_group;
 mod server;
 mod server_group;
 
@@ -41,7 +43,7 @@ pub fn routes() -> Router<App> {
         .route("/servers/{id}/ips/{network}", get(server::ips_of))
         .route("/servers/{id}/os-interface", get(interface::list).post(interface::attach))
         .route("/servers/{id}/os-interface/{port}", get(interface::show).delete(interface::detach))
-        .route("/servers/{id}/os-security-groups", get(interface::security_groups))
+        .route("/servers/{id}/os-security-groups", get(security_group::of_server))
         .route("/servers/{id}/os-instance-actions", get(operation::list))
         .route("/servers/{id}/os-instance-actions/{request}", get(operation::show))
         .route("/servers/{id}/os-volume_attachments", get(server::volumes))
@@ -79,7 +81,8 @@ pub fn routes() -> Router<App> {
         .route("/servers/{id}/migrations/{number}", get(migration::show).delete(migration::abort))
         .route("/servers/{id}/migrations/{number}/action", post(migration::act))
         .route("/os-migrations", get(migration::list))
-        .merge(placing());
+        .merge(placing())
+        .merge(networking());
     Router::new()
         .route("/compute", get(versions))
         .route("/compute/", get(versions))
@@ -106,6 +109,31 @@ fn placing() -> Router<App> {
         .route("/os-aggregates/{id}", get(aggregate::show).put(aggregate::update).delete(aggregate::delete))
         .route("/os-aggregates/{id}/action", post(aggregate::act))
         .route("/os-aggregates/{id}/images", post(aggregate::images))
+}
+
+/// What Neutron has, under the names that Nova had for it.
+fn networking() -> Router<App> {
+    Router::new()
+        .route("/os-security-groups", get(security_group::list).post(security_group::create))
+        .route(
+            "/os-security-groups/{id}",
+            get(security_group::show).put(security_group::update).delete(security_group::delete),
+        )
+        .route("/os-security-group-rules", post(security_group::create_rule))
+        .route("/os-security-group-rules/{id}", axum::routing::delete(security_group::delete_rule))
+        .route("/os-floating-ips", get(floating_ip::list).post(floating_ip::create))
+        .route("/os-floating-ips/{id}", get(floating_ip::show).delete(floating_ip::delete))
+        .route("/os-floating-ip-pools", get(floating_ip::pools))
+        .route("/os-tenant-networks", get(floating_ip::networks))
+        .route("/os-tenant-networks/{id}", get(floating_ip::network))
+}
+
+/// Refuses what a version took away.
+fn retired(ctx: &crate::ctx::Ctx, since: u16) -> Result<(), Error> {
+    match ctx.version.has(since) {
+        true => Err(Error::not_found_text("The resource could not be found.")),
+        false => Ok(()),
+    }
 }
 
 async fn versions(State(app): State<App>) -> Handled {

@@ -158,7 +158,7 @@ fn read_remote(fields: &Fields) -> Result<Remote> {
     let addresses = fields.id("remote_address_group_id", |id| address_group::missing(id))?;
     match (prefix, group, addresses) {
         (None, None, None) => Ok(Remote::Any),
-        (Some(prefix), None, None) => range("remote_ip_prefix", &prefix).map(|r| Remote::Range(r.trunc())),
+        (Some(prefix), None, None) => range("remote_ip_prefix", &prefix).map(Remote::Range),
         (None, Some(group), None) => Ok(Remote::Group(group)),
         (None, None, Some(addresses)) => Ok(Remote::AddressGroup(addresses)),
         _ => {

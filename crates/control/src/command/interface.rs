@@ -2,6 +2,7 @@
 //! groups of those that it has.
 
 use super::{
+    floating_ip,
     port::{self, AskIp},
     quota, security_group, server, server_create,
 };
@@ -114,6 +115,43 @@ pub fn detach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, port: PortId) ->
         false => port::release(txn, port),
     }
     renew_orders(txn, id);
+    Ok(())
+}
+
+/// Gives a server another address on a network that it is on.
+pub fn add_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, network: NetworkId) -> Result<()> {
+    let server = server::actable(txn, caller, id, Action::InterfaceAttach)?;
+    server::need_condition(&server, "add_fixed_ip", &[Condition::Active, Condition::Stopped])?;
+    let refused = || {
+        Error::invalid(format!("No fixed IP of network {network} can be given to instance {id}: it is not on it, or its subnets are full."))
+    };
+    let port = server::ports(txn, id).find(|p| p.network_id == network).cloned().ok_or_else(refused)?;
+    let record = txn.networks.get(&network).cloned().ok_or_else(refused)?;
+    let subnets: Vec<_> =
+        super::subnet::of_network(txn, network).filter(|s| !s.is_slaac()).map(|s| s.id).collect();
+    let asker = port::Asker { network: &record, mac: port.mac, device_owner: &port.device_owner };
+    let ask = |subnet| [AskIp { subnet: Some(subnet), address: None }];
+    let found = subnets.into_iter().find_map(|s| port::choose_addresses(txn, &asker, Some(&ask(s))).ok());
+    let more = found.ok_or_else(refused)?;
+    txn.update::<Port>(&port.id, |p| {
+        p.fixed_ips.extend(more);
+        p.revision += 1;
+    });
+    Ok(())
+}
+
+/// Takes an address from a server, and with it what leads there.
+pub fn remove_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, address: IpAddr) -> Result<()> {
+    let server = server::actable(txn, caller, id, Action::InterfaceDetach)?;
+    server::need_condition(&server, "remove_fixed_ip", &[Condition::Active, Condition::Stopped])?;
+    let has = |p: &&Arc<Port>| p.fixed_ips.iter().any(|ip| ip.ip_address == address);
+    let missing = || Error::invalid(format!("Fixed IP address {address} is not one of instance {id}."));
+    let port = server::ports(txn, id).find(has).map(|p| p.id).ok_or_else(missing)?;
+    txn.update::<Port>(&port, |p| {
+        p.fixed_ips.retain(|ip| ip.ip_address != address);
+        p.revision += 1;
+    });
+    floating_ip::settle_port(txn, port);
     Ok(())
 }
 

@@ -16,7 +16,9 @@ use std::sync::Arc;
 pub(crate) use address::{add_formed as add_formed_addresses, choose as choose_addresses, Asker};
 pub use address::{taken, AskIp};
 pub use metadata::of_network as metadata_port;
-pub(crate) use metadata::{settle as settle_metadata, settle_network as settle_metadata_of};
+pub(crate) use metadata::{
+    settle as settle_metadata, settle_all as settle_all_metadata, settle_network as settle_metadata_of,
+};
 
 /// The most address pairs that one port may have.
 pub const ADDRESS_PAIRS_MAX: usize = 10;

@@ -230,7 +230,7 @@ pub fn create_rule(txn: &mut Txn<'_>, caller: &Caller, new: NewRule) -> Result<S
             && r.protocol == new.protocol
             && r.port_range_min == new.port_range_min
             && r.port_range_max == new.port_range_max
-            && r.remote == new.remote
+            && whom(&r.remote) == whom(&new.remote)
     };
     if let Some(rule) = rules(txn, new.security_group_id).find(same) {
         let why = format!("Security group rule already exists. Rule id is {}.", rule.id);
@@ -238,6 +238,14 @@ pub fn create_rule(txn: &mut Txn<'_>, caller: &Caller, new: NewRule) -> Result<S
     }
     quota::need_network(txn, new.project_id, "security_group_rule")?;
     Ok(put_rule(txn, new))
+}
+
+/// Whom a rule is about, however its range was written.
+fn whom(remote: &Remote) -> Remote {
+    match remote {
+        Remote::Range(range) => Remote::Range(range.trunc()),
+        other => other.clone(),
+    }
 }
 
 fn check_rule(txn: &Txn<'_>, caller: &Caller, new: &NewRule) -> Result<()> {

@@ -1,6 +1,7 @@
 //! What is shared: seen by those it is shared with, and not taken back while they use it.
 
 use crate::world::{admin, caller, member, project, World};
+use lenticular_control::bootstrap::take_over;
 use lenticular_control::command::{
     address_group::{self, NewAddressGroup},
     network::{self, NetworkChange, NewNetwork},
@@ -121,5 +122,31 @@ fn a_network_with_dhcp_has_a_metadata_port_that_counts_against_nobody() {
     assert_eq!(port::metadata_port(&world.state, network).unwrap().fixed_ips.len(), 1);
     world.run(|txn| network::delete(txn, &who, network)).unwrap();
     assert!(world.state.ports.is_empty());
+    world.check();
+}
+
+#[test]
+fn networks_of_an_older_store_get_their_metadata_ports_from_the_next_leader() {
+    let mut world = World::new();
+    let who = member();
+    let network = world.run(|txn| network::create(txn, &who, NewNetwork::of(project(&who), "n"))).unwrap();
+    let new = NewSubnet::of(project(&who), network, Range::Given("10.0.0.0/24".parse().unwrap()));
+    world.run(|txn| subnet::create(txn, &who, new)).unwrap();
+    let port = port::metadata_port(&world.state, network).unwrap().id;
+    world
+        .run(|txn| {
+            txn.delete::<lenticular_model::port::Port>(&port);
+            Ok(())
+        })
+        .unwrap();
+    let take_over = |world: &mut World| {
+        world.run(|txn| {
+            take_over(txn);
+            Ok(txn.is_empty())
+        })
+    };
+    assert!(!take_over(&mut world).unwrap());
+    assert_eq!(port::metadata_port(&world.state, network).unwrap().fixed_ips.len(), 1);
+    assert!(take_over(&mut world).unwrap(), "once is enough");
     world.check();
 }

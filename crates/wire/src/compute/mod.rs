@@ -2,7 +2,9 @@
 
 pub mod aggregate;
 pub mod flavor;
+pub mod floating_ip;
 pub mod migration;
+pub mod security_group;
 pub mod server;
 pub mod server_create;
 pub mod server_group;

@@ -371,18 +371,15 @@ struct GroupName<'a> {
     name: &'a str,
 }
 
-/// The names of the groups that the ports are in; nothing for a server without ports, as Nova has it.
+/// The names of the groups that the ports are in; nothing for a server that is in none, as Nova has it.
 fn groups<'a>(state: &'a State, ports: &[&'a Arc<Port>]) -> Option<Vec<GroupName<'a>>> {
-    if ports.is_empty() {
-        return None;
-    }
     let mut names: Vec<&str> = Vec::new();
     for id in ports.iter().flat_map(|p| &p.security_groups) {
         if let Some(group) = state.security_groups.get(id).filter(|g| !names.contains(&g.name.as_str())) {
             names.push(&group.name);
         }
     }
-    Some(names.into_iter().map(|name| GroupName { name }).collect())
+    (!names.is_empty()).then(|| names.into_iter().map(|name| GroupName { name }).collect())
 }
 
 /// The zone shown for a host that is in none.

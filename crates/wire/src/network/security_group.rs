@@ -29,7 +29,7 @@ pub fn rule(state: &State, _: &Caller, rule: &SecurityGroupRule) -> Value {
         "port_range_min": rule.port_range_min,
         "port_range_max": rule.port_range_max,
         "remote_ip_prefix": prefix,
-        "normalized_cidr": prefix,
+        "normalized_cidr": prefix.map(|range| range.trunc()),
         "remote_group_id": group,
         "remote_address_group_id": addresses,
         "belongs_to_default_sg": default,

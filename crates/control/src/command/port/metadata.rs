@@ -60,6 +60,15 @@ pub(crate) fn settle_network(txn: &mut Txn<'_>, id: NetworkId) {
     }
 }
 
+/// Gives the networks of a store that was written before there were metadata ports theirs.
+pub(crate) fn settle_all(txn: &mut Txn<'_>) {
+    let without = |id: &NetworkId| {
+        subnet::of_network(txn, *id).any(|s| s.has_metadata()) && of_network(txn, *id).is_none()
+    };
+    let networks: Vec<NetworkId> = txn.networks.keys().copied().filter(without).collect();
+    networks.into_iter().for_each(|id| settle_network(txn, id));
+}
+
 fn put(txn: &mut Txn<'_>, network: &Network, addresses: Vec<FixedIp>) {
     let new = super::NewPort {
         device_id: device_id(network.id),

@@ -1,0 +1,55 @@
+//! Security groups as Nova shows them: only what comes in, under names of its own.
+
+use lenticular_model::{
+    security_group::{Direction, Remote, SecurityGroup, SecurityGroupRule},
+    SecurityGroupRuleId, State,
+};
+use serde_json::{json, Value};
+
+/// The ports of a rule as Nova counts them: one without ports is about all of them.
+fn ports(rule: &SecurityGroupRule) -> (Value, Value) {
+    match (rule.protocol.as_deref(), rule.port_range_min, rule.port_range_max) {
+        (Some("tcp" | "udp"), None, None) => (json!(1), json!(65_535)),
+        (Some(_), None, None) => (json!(-1), json!(-1)),
+        (_, min, max) => (json!(min), json!(max)),
+    }
+}
+
+/// A rule.
+pub fn rule(state: &State, rule: &SecurityGroupRule) -> Value {
+    let everyone = if rule.ip_version == 4 { "0.0.0.0/0" } else { "::/0" };
+    let (group, range) = match &rule.remote {
+        Remote::Group(id) => {
+            let group = state.security_groups.get(id);
+            (group.map_or(json!({}), |g| json!({"name": g.name, "tenant_id": g.project_id})), json!({}))
+        }
+        Remote::Range(range) => (json!({}), json!({"cidr": range})),
+        Remote::AddressGroup(_) => (json!({}), json!({})),
+        Remote::Any => (json!({}), json!({"cidr": everyone})),
+    };
+    let (from, to) = ports(rule);
+    json!({
+        "id": rule.id,
+        "parent_group_id": rule.security_group_id,
+        "ip_protocol": rule.protocol,
+        "from_port": from,
+        "to_port": to,
+        "group": group,
+        "ip_range": range,
+    })
+}
+
+/// A group with the rules about what comes in.
+pub fn view(state: &State, group: &SecurityGroup) -> Value {
+    let from = (group.id, SecurityGroupRuleId::default());
+    let rules = state.index.group_rules.range(from..).take_while(|(g, _)| *g == group.id);
+    let rules = rules.filter_map(|(_, id)| state.security_group_rules.get(id));
+    let rules = rules.filter(|r| r.direction == Direction::Ingress);
+    json!({
+        "id": group.id,
+        "name": group.name,
+        "description": group.description,
+        "tenant_id": group.project_id,
+        "rules": rules.map(|r| rule(state, r)).collect::<Vec<_>>(),
+    })
+}
