@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "common/cloud.rs"]
+#[allow(dead_code, reason = "not all of it is asked for here")]
 mod cloud;
 mod common;
 
