@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import time
 
@@ -189,6 +190,41 @@ def test_a_guest_that_moves_keeps_its_connections(lab, red):
 DAEMONS = ["ovn-northd", "ovsdb-nb", "ovsdb-sb", "host-1/ovn-controller", "host-1/ovsdb-server", "host-1/ovs-vswitchd"]
 
 
+def test_another_host_takes_the_gateway_over(lab, red):
+    """What goes by the router's own address goes on when the gateway's host is cut off."""
+    outside = Outside(lab.outside)
+    southbound = lambda *words: subprocess.run(
+        ["ovn-sbctl", f"--db=unix:{lab.data}/ovn/sb.sock", "--bare", *words], capture_output=True, text=True, check=True).stdout
+    def gateway():
+        leg = lab.get(f"/network/v2.0/ports?device_id={red.router}&device_owner=network:router_gateway")["ports"][0]["id"]
+        chassis = southbound("--columns=chassis", "find", "Port_Binding", f"logical_port=cr-leg-{leg}").strip()
+        return southbound("--columns=name", "list", "Chassis", chassis).strip() if chassis else None
+    try:
+        first = wait_until("the router has a gateway", gateway)
+        ask = f"timeout 3 wget -q -O - {outside.url}"
+        two = red.server("third", host=next(h for h in ("host-2", "host-3") if h != first)).ready()
+        forward = red.make("floatingips", "floatingip", floating_network_id=lab.external)
+        red.make(f"floatingips/{forward['id']}/port_forwardings", "port_forwarding", protocol="tcp", external_port=2200,
+                 internal_port=22, internal_port_id=two.port["id"], internal_ip_address=two.address)
+        where = {"address": forward["floating_ip_address"], "port": 2200}
+        two.wait_ssh(**where)
+        # The host loses its power: first the agent, which would start the others again.
+        lab.kill(first)
+        for daemon in ("ovs-vswitchd", "ovn-controller", "ovsdb-server"):
+            os.kill(int(lab.daemon(f"{first}/{daemon}").read_text()), signal.SIGKILL)
+        began = time.monotonic()
+        second = wait_until("another host is the gateway", lambda: (gateway() not in (None, first)) and gateway())
+        wait_until("the guest is reached, and goes out, by the other host",
+                   lambda: two.ssh(ask, ok=False, **where).stdout.strip() == "outside")
+        print(f"the gateway went from {first} to {second} within {time.monotonic() - began:.1f} s")
+        lab.restart()
+        two.wait_ssh(**where)
+        lab.delete(two.id)
+    finally:
+        outside.close()
+        lab.restart()
+
+
 def test_the_network_outlives_each_daemon(lab, red):
     print("\n killed                   | longest silence of a ping each 50 ms")
     for name in [*DAEMONS, "host-1", "control-plane"]:
@@ -219,6 +255,23 @@ def test_guests_have_all_they_need_while_the_control_plane_is_away(lab, red):
         assert f"lease of {red.one.address} obtained" in renewed.stdout, renewed.stdout
     finally:
         lab.restart()
+
+
+def test_ipv6_addresses_come_from_the_router_and_reach_across_hosts(lab):
+    six = Tenant(lab, "six", cidr="10.66.0.0/24")
+    subnet = six.make("subnets", "subnet", network_id=six.network, ip_version=6, cidr="fd00:66::/64",
+                      ipv6_ra_mode="slaac", ipv6_address_mode="slaac")["id"]
+    six.plug_router(subnet)
+    for protocol in ("ipv6-icmp", "tcp"):
+        six.rule(protocol=protocol, ethertype="IPv6")
+    one, two = six.server("six-one", host="host-1").float(), six.server("six-two", host="host-2")
+    one.ready().wait_ssh()
+    two.ready()
+    own = lambda guest: next(ip["ip_address"] for ip in guest.port["fixed_ips"] if ":" in ip["ip_address"])
+    wait_until("the guest has the address of its port", lambda: own(one) in one.ssh("ip -6 address show dev eth0"))
+    wait_until("they meet across hosts", lambda: " 0% packet loss" in one.ssh(f"ping -c 2 -W 1 {own(two)}", ok=False).stdout)
+    ask = r"printf 'GET /latest/meta-data/instance-id HTTP/1.0\r\n\r\n' | timeout 5 nc fe80::a9fe:a9fe%eth0 80"
+    assert one.id in one.ssh(ask)
 
 
 def test_a_lab_on_ovn_leaves_nothing_behind(tmp_path, key):

@@ -8,8 +8,15 @@ use serde_json::{json, Value};
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// A guest's config drive, an ISO 9660 image.
-pub(crate) fn image(server: ServerId, guest: &GuestSpec, user_data: Option<&[u8]>, seed: &[u8]) -> Vec<u8> {
-    iso::write("config-2", &files(server, guest, user_data, seed))
+/// `ipv6` says whether its networks carry that.
+pub(crate) fn image(
+    server: ServerId,
+    guest: &GuestSpec,
+    user_data: Option<&[u8]>,
+    seed: &[u8],
+    ipv6: bool,
+) -> Vec<u8> {
+    iso::write("config-2", &files(server, guest, user_data, seed, ipv6))
 }
 
 fn files(
@@ -17,11 +24,12 @@ fn files(
     guest: &GuestSpec,
     user_data: Option<&[u8]>,
     seed: &[u8],
+    ipv6: bool,
 ) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut put = |path: &str, value: &Value| files.insert(path.to_owned(), value.to_string().into_bytes());
     put("openstack/latest/meta_data.json", &meta_data(server, guest, seed));
-    put("openstack/latest/network_data.json", &network_data(guest));
+    put("openstack/latest/network_data.json", &network_data(guest, ipv6));
     put("openstack/latest/vendor_data.json", &json!({}));
     put("ec2/latest/meta-data.json", &ec2(server, guest));
     if let Some(user_data) = user_data {
@@ -66,14 +74,14 @@ pub(crate) fn ec2(server: ServerId, guest: &GuestSpec) -> Value {
     document
 }
 
-/// Links and networks. IPv6 is left out: user networking does not carry it, and a guest told to expect it would wait.
-pub(crate) fn network_data(guest: &GuestSpec) -> Value {
+/// Links and networks. Without `ipv6` that is left out: a guest told to expect what its network does not carry would wait.
+pub(crate) fn network_data(guest: &GuestSpec, ipv6: bool) -> Value {
     let mut networks = Vec::new();
     let mut services: Vec<Value> = Vec::new();
     for port in &guest.ports {
-        for address in port.addresses.iter().filter(|a| a.address.is_ipv4()) {
+        for address in port.addresses.iter().filter(|a| a.address.is_ipv4() || ipv6) {
             networks.push(network(networks.len(), port, address));
-            for dns in address.dns.iter().filter(|_| !address.dhcp) {
+            for dns in address.dns.iter().filter(|_| !is_told(address)) {
                 let service = json!({ "type": "dns", "address": dns });
                 if !services.contains(&service) {
                     services.push(service);
@@ -98,21 +106,38 @@ fn link_id(port: &PortSpec) -> String {
     format!("tap{}", &id[..11])
 }
 
+/// Whether the guest learns its address from the network.
+fn is_told(address: &AddressSpec) -> bool {
+    match address.address {
+        IpAddr::V4(_) => address.dhcp,
+        IpAddr::V6(_) => address.ipv6_mode.is_some(),
+    }
+}
+
 fn network(n: usize, port: &PortSpec, address: &AddressSpec) -> Value {
+    let v4 = address.address.is_ipv4();
+    let kind = match &address.ipv6_mode {
+        _ if v4 && address.dhcp => "ipv4_dhcp".to_owned(),
+        _ if v4 => "ipv4".to_owned(),
+        Some(mode) if mode == "slaac" => "ipv6_slaac".to_owned(),
+        Some(mode) => format!("ipv6_{mode}"),
+        None => "ipv6".to_owned(),
+    };
     let mut document = json!({
         "id": format!("network{n}"),
         "link": link_id(port),
         "network_id": port.network_id,
-        "type": if address.dhcp { "ipv4_dhcp" } else { "ipv4" },
+        "type": kind,
     });
-    if address.dhcp {
+    if is_told(address) {
         return document;
     }
     document["ip_address"] = json!(address.address);
     document["netmask"] = json!(address.cidr.netmask());
     let mut routes: Vec<Value> = Vec::new();
-    if let Some(gateway) = address.gateway.filter(IpAddr::is_ipv4) {
-        routes.push(json!({ "network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": gateway }));
+    if let Some(gateway) = address.gateway.filter(|gateway| gateway.is_ipv4() == v4) {
+        let all = if v4 { "0.0.0.0" } else { "::" };
+        routes.push(json!({ "network": all, "netmask": all, "gateway": gateway }));
     }
     routes.extend(address.routes.iter().map(|route| {
         json!({
@@ -140,6 +165,7 @@ mod tests {
             cidr: "10.0.0.0/24".parse().unwrap(),
             gateway: Some("10.0.0.1".parse().unwrap()),
             dhcp,
+            ipv6_mode: None,
             dns: vec!["9.9.9.9".parse().unwrap()],
             routes: vec![HostRoute {
                 destination: "10.9.0.0/16".parse().unwrap(),
@@ -156,7 +182,7 @@ mod tests {
         }];
         guest.key = Some(("mine".to_owned(), "ssh-ed25519 AAAA".to_owned()));
         guest.metadata.insert("role".to_owned(), "web".to_owned());
-        let files = files(order.server_id, &guest, Some(b"#!/bin/sh\n"), b"seed");
+        let files = files(order.server_id, &guest, Some(b"#!/bin/sh\n"), b"seed", false);
         let text: Vec<String> = files
             .iter()
             .map(|(path, bytes)| {
@@ -167,5 +193,38 @@ mod tests {
             })
             .collect();
         insta::assert_snapshot!(text.join("\n"));
+    }
+
+    #[test]
+    fn ipv6_is_told_where_networks_carry_it() {
+        let mut guest = crate::testing::assignment(1).guest;
+        let address = |mode: Option<&str>| AddressSpec {
+            subnet_id: SubnetId::from_random([4; 16]),
+            address: "fd00::7".parse().unwrap(),
+            cidr: "fd00::/64".parse().unwrap(),
+            gateway: Some("fd00::1".parse().unwrap()),
+            dhcp: true,
+            ipv6_mode: mode.map(str::to_owned),
+            dns: vec!["fd00::53".parse().unwrap()],
+            routes: Vec::new(),
+        };
+        guest.ports = vec![PortSpec {
+            port_id: PortId::from_random([1; 16]),
+            network_id: NetworkId::from_random([2; 16]),
+            slot: 0,
+            mac: "fa:16:3e:00:00:01".parse().unwrap(),
+            mtu: 1442,
+            addresses: vec![address(Some("slaac")), address(Some("dhcpv6-stateful")), address(None)],
+        }];
+        assert_eq!(network_data(&guest, false)["networks"], json!([]));
+        let told = network_data(&guest, true);
+        let kinds: Vec<&str> = (0..3).filter_map(|n| told["networks"][n]["type"].as_str()).collect();
+        assert_eq!(kinds, ["ipv6_slaac", "ipv6_dhcpv6-stateful", "ipv6"]);
+        assert_eq!(told["networks"][2]["netmask"], "ffff:ffff:ffff:ffff::");
+        assert_eq!(
+            told["networks"][2]["routes"][0],
+            json!({ "network": "::", "netmask": "::", "gateway": "fd00::1" })
+        );
+        assert_eq!(told["services"], json!([{ "type": "dns", "address": "fd00::53" }]));
     }
 }

@@ -42,6 +42,7 @@ fn port_in(slot: u8) -> PortSpec {
         cidr: format!("10.1.{slot}.0/24").parse().unwrap(),
         gateway: Some([10, 1, slot, 1].into()),
         dhcp: true,
+        ipv6_mode: None,
         dns: Vec::new(),
         routes: Vec::new(),
     };

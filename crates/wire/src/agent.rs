@@ -307,6 +307,9 @@ pub struct AddressSpec {
     pub gateway: Option<IpAddr>,
     /// Whether the subnet has DHCP.
     pub dhcp: bool,
+    /// How guests get addresses of an IPv6 subnet (`slaac`, `dhcpv6-stateful`, `dhcpv6-stateless`), if not by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_mode: Option<String>,
     /// Resolvers.
     pub dns: Vec<IpAddr>,
     /// Routes.
@@ -468,6 +471,7 @@ fn port(state: &State, id: PortId) -> Option<PortSpec> {
             cidr: subnet.cidr,
             gateway: subnet.gateway,
             dhcp: subnet.enable_dhcp,
+            ipv6_mode: subnet.ipv6_address_mode.clone(),
             dns: subnet.dns_nameservers.clone(),
             routes: subnet.host_routes.clone(),
         })

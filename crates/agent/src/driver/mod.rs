@@ -51,6 +51,8 @@ pub struct NetPlan {
     pub nics: Vec<Nic>,
     /// True if one of them forwards a port of the host to the guest's ssh.
     pub forwards_ssh: bool,
+    /// True if they carry IPv6.
+    pub carries_ipv6: bool,
 }
 
 /// One network interface of a guest, in QEMU's own words.

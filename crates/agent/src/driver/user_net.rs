@@ -106,6 +106,7 @@ mod tests {
             cidr: cidr.parse().unwrap(),
             gateway: gateway.map(|g| g.parse().unwrap()),
             dhcp: true,
+            ipv6_mode: None,
             dns: Vec::new(),
             routes: Vec::new(),
         };

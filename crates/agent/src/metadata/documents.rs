@@ -101,7 +101,7 @@ fn openstack(guests: &Guests, caller: &Caller, rest: &[&str]) -> Answer {
             let _ = getrandom::fill(&mut seed);
             Answer::json(&config_drive::meta_data(caller.server, &caller.guest, &seed))
         }
-        ["network_data.json"] => Answer::json(&config_drive::network_data(&caller.guest)),
+        ["network_data.json"] => Answer::json(&config_drive::network_data(&caller.guest, true)),
         ["vendor_data.json" | "vendor_data2.json"] => Answer::json(&json!({})),
         ["user_data"] => user_data(guests, caller).map_or_else(missing, Answer::bytes),
         ["password"] => {

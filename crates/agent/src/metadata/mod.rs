@@ -127,6 +127,7 @@ mod tests {
                 cidr: "10.5.0.0/24".parse().unwrap(),
                 gateway: None,
                 dhcp: true,
+                ipv6_mode: None,
                 dns: Vec::new(),
                 routes: Vec::new(),
             }],

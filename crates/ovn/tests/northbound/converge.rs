@@ -268,6 +268,7 @@ fn a_cluster_goes_on_when_its_leader_is_gone() {
             }
             until_equal(&mut connect(cluster.remotes()).await, &world.state).await;
             cluster.resume(number);
+            cluster.wait(number);
         }
         drop(work.commits);
         assert_eq!(work.task.await.unwrap(), Ok(()));

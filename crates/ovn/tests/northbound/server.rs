@@ -106,6 +106,7 @@ impl Cluster {
         run("ovsdb-tool", &["join-cluster", &file(1), "OVN_Northbound", &at(1), &at(0)]);
         run("ovsdb-tool", &["join-cluster", &file(2), "OVN_Northbound", &at(2), &at(0)]);
         (0..3).for_each(|n| cluster.resume(n));
+        (0..3).for_each(|n| cluster.wait(n));
         cluster
     }
 
@@ -121,6 +122,12 @@ impl Cluster {
         let child =
             serve(&self.folder.path().join(format!("nb{n}.db")), &self.path("sock", n), &self.path("ctl", n));
         self.members[n] = Some(child);
+    }
+
+    /// Waits until a member takes part: one that is lost before that was never any help.
+    pub fn wait(&self, n: usize) {
+        let at = Remote::Unix(self.path("sock", n)).to_string();
+        run("ovsdb-client", &["--timeout=60", "wait", &at, "OVN_Northbound", "connected"]);
     }
 
     pub fn kill(&mut self, n: usize) {
@@ -147,7 +154,7 @@ impl Drop for Cluster {
 pub async fn connect(remotes: Vec<Remote>) -> Connected {
     let columns = lenticular_ovn::northbound::schema::COLUMNS;
     let mut connector = Connector::new(remotes, "OVN_Northbound", columns, Box::new(|| 0));
-    for _ in 0..400 {
+    for _ in 0..1_200 {
         match connector.connect().await {
             Ok(connected) => return connected,
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(25)).await,

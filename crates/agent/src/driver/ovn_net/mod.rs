@@ -118,7 +118,7 @@ impl OvnNetwork {
     }
 
     async fn plug_ports(&self, server: ServerId, guest: &GuestSpec) -> Result<NetPlan, Failure> {
-        let mut plan = NetPlan::default();
+        let mut plan = NetPlan { carries_ipv6: true, ..NetPlan::default() };
         let mut words: Vec<String> = Vec::new();
         let wanted: Vec<String> = guest.ports.iter().map(|port| tap_name(port.port_id)).collect();
         for (port, tap) in guest.ports.iter().zip(&wanted) {
@@ -251,6 +251,11 @@ pub async fn end_switch(state_dir: &Path) -> std::io::Result<usize> {
     for device in made.iter().filter(|name| has_device(name)) {
         if let Err(failure) = ip(&format!("link delete dev {device}")).await {
             tracing::warn!(device, %failure, "a device of the switch is left behind");
+        }
+    }
+    if switch::void_is_empty() {
+        if let Err(failure) = ip(&format!("link delete dev {}", switch::VOID)).await {
+            tracing::warn!(%failure, "a bridge is left behind");
         }
     }
     Ok(ended)

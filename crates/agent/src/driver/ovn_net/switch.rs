@@ -31,7 +31,7 @@ const UNDERLAY: &str = "br-underlay";
 /// What a switch that is a process calls its datapath.
 const DATAPATH: &str = "ovs-netdev";
 /// Swallows what the kernel should not see.
-const VOID: &str = "lenticular-void";
+pub(super) const VOID: &str = "lenticular-void";
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 const LIMITS: Limits = Limits { deadline: Duration::from_secs(40), memory_mb_and_cpu_s: None };
 /// How long ovs-vsctl waits for the switch to do as it was told, in seconds.
@@ -75,6 +75,12 @@ pub(super) async fn ip(words: &str) -> Result<String, Failure> {
 /// Whether a network device is there.
 pub(super) fn has_device(name: &str) -> bool {
     Path::new("/sys/class/net").join(name).exists()
+}
+
+/// Whether the bridge that swallows is there, and nothing is in it any more.
+pub(super) fn void_is_empty() -> bool {
+    let inside = Path::new("/sys/class/net").join(VOID).join("brif");
+    std::fs::read_dir(inside).is_ok_and(|mut devices| devices.next().is_none())
 }
 
 impl Switch {

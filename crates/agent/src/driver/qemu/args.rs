@@ -150,7 +150,7 @@ mod tests {
         let assignment = crate::testing::assignment(1);
         let mac = "fa:16:3e:00:00:01".parse().unwrap();
         let nic = Nic { slot: 1, mac, mtu: 1442, netdev: json!({"type": "user"}) };
-        let net = NetPlan { nics: vec![nic], forwards_ssh: true };
+        let net = NetPlan { nics: vec![nic], forwards_ssh: true, carries_ipv6: false };
         let dir = Path::new("/s/guests/x");
         let lines = |kvm| guest(&assignment, dir, &dir.join("root.qcow2"), &net, kvm).join("\n");
         insta::assert_snapshot!(lines(false));

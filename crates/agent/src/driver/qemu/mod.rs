@@ -137,7 +137,7 @@ impl Qemu {
             ));
         }
         let dir = self.dir(id);
-        self.write_config_drive(assignment, &dir).await?;
+        self.write_config_drive(assignment, &dir, net.carries_ipv6).await?;
         let args = args::guest(assignment, &dir, disk, net, probed.kvm);
         let qmp = self.launch(binary, &args, &dir).await?;
         let Some(process) = self.process(id)? else {
@@ -186,7 +186,12 @@ impl Qemu {
         result
     }
 
-    async fn write_config_drive(&self, assignment: &Assignment, dir: &Path) -> Result<(), Failure> {
+    async fn write_config_drive(
+        &self,
+        assignment: &Assignment,
+        dir: &Path,
+        ipv6: bool,
+    ) -> Result<(), Failure> {
         let mut seed = [0; 256];
         if let Err(error) = getrandom::fill(&mut seed) {
             return Err(file_failure("getting entropy for the guest", &io::Error::other(error)));
@@ -197,8 +202,8 @@ impl Qemu {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(error),
             };
-            let image =
-                config_drive::image(assignment.server_id, &assignment.guest, user_data.as_deref(), &seed);
+            let (id, guest) = (assignment.server_id, &assignment.guest);
+            let image = config_drive::image(id, guest, user_data.as_deref(), &seed, ipv6);
             // Made anew at each start: only while it is read it must be whole.
             std::fs::write(dir.join("config.iso"), image)
         };

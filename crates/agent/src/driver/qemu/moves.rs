@@ -70,7 +70,7 @@ impl Qemu {
         let Some(binary) = self.probed().await.binary.clone() else {
             return Err(gone("QEMU is not installed here"));
         };
-        self.write_config_drive(of, &dir).await?;
+        self.write_config_drive(of, &dir, net.carries_ipv6).await?;
         for name in [MEMORY, DISK] {
             files::remove(&dir.join(name)).map_err(|e| file_failure("making the guest's sockets", &e))?;
         }
