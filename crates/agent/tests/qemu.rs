@@ -204,7 +204,7 @@ async fn interfaces_come_and_go_while_the_guest_runs() {
     let sha512 = sha512(&image);
     let cloud = Cloud::new(Some(image));
     let agent = start(&cloud, &state);
-    let id = server(1);
+    let id = server(21);
     let mut first = order(id, &sha512);
     first.guest.ports = vec![port_in(0)];
     cloud.order(first);
