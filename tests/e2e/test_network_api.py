@@ -398,3 +398,23 @@ def test_nova_has_networks_groups_and_floating_ips_under_its_old_names(sim, peop
     assert made["id"] in [f["id"] for f in get("os-floating-ips")["floating_ips"]]
     assert sim.request("DELETE", f"/compute/v2.1/os-floating-ips/{made['id']}", token=people["nora"]).status_code == 202
     assert sim.request("GET", "/compute/v2.1/os-floating-ips", token=people["nora"], version="2.36").status_code == 404
+
+
+@pytest.mark.parametrize("name, value", [
+    ("mtu", "1400); eth.src = 0e:24:b6:71:b9:01; next(25); reg0[3] = put_dhcp_opts(offerip = 10.0.0.99"),
+    ("router", "6.6.6.6); next;"), ("classless-static-route", "{0.0.0.0/0,1.1.1.1}); drop; ("), ("zzz", "x")])
+def test_a_dhcp_option_is_what_it_says_and_nothing_more(sim, blank, name, value):
+    """OVN pastes options into the text of flows."""
+    options = {"extra_dhcp_opts": [{"opt_name": name, "opt_value": value}]}
+    answer = sim.request("POST", f"{NETWORK}/ports", json={"port": {"network_id": blank[1], **options}})
+    assert answer.status_code == 400 and "extra_dhcp_opts" in answer.text, answer.text
+    port = sim.post(f"{NETWORK}/ports", {"port": {"network_id": blank[1]}})["port"]["id"]
+    answer = sim.request("PUT", f"{NETWORK}/ports/{port}", json={"port": options})
+    assert answer.status_code == 400, answer.text
+    assert sim.get(f"{NETWORK}/ports/{port}")["port"]["extra_dhcp_opts"] == []
+
+
+def test_texts_with_nul_and_routes_of_a_new_router_are_refused(sim):
+    for path, noun, fields in [("networks", "network", {"name": "a\0b"}), ("routers", "router", {"name": "r", "routes": []})]:
+        answer = sim.request("POST", f"{NETWORK}/{path}", json={noun: fields})
+        assert answer.status_code == 400, answer.text

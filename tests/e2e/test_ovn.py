@@ -105,6 +105,13 @@ def test_metadata_tells_each_guest_of_itself_and_believes_no_header(red, blue):
     assert "2018-08-27" in listing and "latest" in listing
 
 
+def test_a_guest_reaches_nothing_of_the_hosts(lab, red):
+    hosts = lab.outside.replace("10.197.", "10.199.")
+    # OVN's database for hosts, the agents' listener, an agent.
+    for address, port in ((hosts, 6642), (hosts, 9171), (hosts[:-1] + "11", 9172)):
+        assert red.one.connects(address, port) == "silent", (address, port)
+
+
 def test_security_groups_let_through_what_their_rules_say_and_nothing_else(lab, red):
     closed = red.make("security-groups", "security_group", name="closed")["id"]
     friends = red.make("security-groups", "security_group", name="friends")["id"]

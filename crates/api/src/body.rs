@@ -55,9 +55,38 @@ impl FromRequest<App> for Json {
             return Ok(Self(Value::Null));
         }
         // serde_json itself refuses what is nested deeper than 128 levels.
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|error| Error::invalid(format!("Malformed request body: {error}.")).into())
+        let body: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::invalid(format!("Malformed request body: {error}.")))?;
+        // Only an escape can write it, and no database takes it in a text.
+        if bytes.windows(NUL.len()).any(|part| part == NUL) && has_nul(&body) {
+            return Err(Error::invalid("Texts must not contain the character NUL (\\u0000).").into());
+        }
+        Ok(Self(body))
+    }
+}
+
+const NUL: &[u8] = b"\\u0000";
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn nul_is_found_wherever_it_is() {
+        for bad in [json!("a\u{0}"), json!({"a": [{"b": "\u{0}"}]}), json!({"\u{0}": 1})] {
+            assert!(has_nul(&bad), "{bad}");
+        }
+        assert!(!has_nul(&json!({"a": ["b", 1, null, true, "\\u0000"]})));
     }
 }
 

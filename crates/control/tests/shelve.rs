@@ -85,6 +85,13 @@ fn the_disk_becomes_an_image_and_leaves_its_host_in_one_commit() {
     }
     let error = cloud.run(|txn| image::delete(txn, &admin(), image).map(drop)).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Conflict);
+    // Nor is it made into what no host would take.
+    let edit = |image: &mut lenticular_model::image::Image| {
+        image.min_ram = 999_999;
+        Ok(())
+    };
+    let error = cloud.run(|txn| image::edit(txn, &admin(), image, edit)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Conflict);
 }
 
 #[test]

@@ -13,7 +13,7 @@
 use crate::{
     down::{end_process, process_runs, GUEST_GRACE},
     exec,
-    lab_network::{ip, Wires},
+    lab_network::{ip, open_up, Wires},
     ovn, NetworkKind,
 };
 use anyhow::{Context, Result};
@@ -326,6 +326,7 @@ fn down(dir: &Path, out: &mut impl Write) -> Result<()> {
     }
     let ended = runtime.block_on(ovn::end(dir));
     note(ended.map(drop).context("OVN's databases could not be ended"));
+    note(open_up(&lab.links));
     // A namespace's own devices go some time after it: those that can be seen are taken away first.
     for link in lab.links.iter().rev().filter(|link| Path::new("/sys/class/net").join(link).exists()) {
         note(ip(&format!("link delete {link}")).map(drop));

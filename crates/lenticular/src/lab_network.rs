@@ -21,6 +21,19 @@ pub struct Wires {
     pub network: NetworkKind,
 }
 
+/// Takes the rules away that go with the devices on this machine which a lab began with.
+///
+/// # Errors
+/// `nft` refuses.
+pub fn open_up(links: &[String]) -> Result<()> {
+    let Some(outside) = links.iter().find(|link| link.ends_with("ex")) else { return Ok(()) };
+    let there = exec::run("nft", &["list", "tables"], &[])?;
+    match there.lines().any(|line| line.trim() == format!("table inet {outside}")) {
+        true => exec::run("nft", &["delete", "table", "inet", outside], &[]).map(drop),
+        false => Ok(()),
+    }
+}
+
 /// Runs `ip`.
 ///
 /// # Errors
@@ -95,8 +108,24 @@ impl Wires {
             exec::run("ethtool", &["-K", &outside, "tx", "off"], &[])?;
             ip(&format!("address add 10.197.{}.1/24 dev {outside}", self.range))?;
             ip(&format!("link set {outside} up"))?;
+            self.shut_off(&outside)?;
         }
         Ok(())
+    }
+
+    /// Guests reach this machine at its address in the external network, and at no other: what the hosts have among
+    /// themselves, and what else this machine listens on, is not theirs.
+    fn shut_off(self, outside: &str) -> Result<()> {
+        let table = format!("inet {outside}");
+        let own = format!("10.197.{}.0/24", self.range);
+        let rules = [
+            format!("add table {table}"),
+            format!("add chain {table} input {{ type filter hook input priority -10; policy accept; }}"),
+            format!("add chain {table} forward {{ type filter hook forward priority -10; policy accept; }}"),
+            format!("add rule {table} input iifname \"{outside}\" meta nfproto ipv4 ip daddr != {own} drop"),
+            format!("add rule {table} forward iifname \"{outside}\" drop"),
+        ];
+        exec::run("nft", &[rules.join("; ")], &[]).map(drop)
     }
 
     /// Makes a host's namespace with its devices.

@@ -74,6 +74,9 @@ impl Noun for Router {
     }
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewRouter> {
+        if fields.has("routes") {
+            return Err(bad("Attribute 'routes' not allowed in POST"));
+        }
         Ok(NewRouter {
             project_id: fields.project(&ctx.caller, Action::RouterWrite)?,
             name: fields.text_or_empty("name")?,

@@ -157,6 +157,11 @@ pub fn edit(
     edit: impl FnOnce(&mut Image) -> Result<()>,
 ) -> Result<()> {
     let old = changeable(txn, caller, id)?;
+    if let Some(server) = super::shelve::held_by(txn, id) {
+        return Err(Error::conflict(format!(
+            "Image {id} holds the disk of the shelved server {server}, and stays as it is until that server is back."
+        )));
+    }
     let mut image = Image::clone(&old);
     edit(&mut image)?;
     if image.visibility == Visibility::Public && old.visibility != Visibility::Public {

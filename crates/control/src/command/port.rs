@@ -5,6 +5,7 @@ mod metadata;
 
 use super::{floating_ip, network, qos_policy, quota, router, security_group, trunk};
 use lenticular_model::{
+    dhcp_option::for_ovn,
     error::{Error, Result},
     network::Network,
     policy::{self, Action, Caller},
@@ -206,6 +207,7 @@ fn is_trusted(device_owner: &str) -> bool {
 
 /// Makes a port's record with its addresses, without writing it.
 pub fn build(txn: &mut Txn<'_>, new: &NewPort) -> Result<Port> {
+    check_options(&new.extra_dhcp_opts)?;
     let network = txn.need::<Network>(&new.network_id, || network::missing(new.network_id))?;
     let mac = choose_mac(txn, &network, new.mac)?;
     let asker = Asker { network: &network, mac, device_owner: &new.device_owner };
@@ -497,6 +499,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: PortId, change: PortChange
     port.binding_profile = change.binding_profile.unwrap_or(port.binding_profile);
     port.qos_policy_id = change.qos_policy_id.unwrap_or(port.qos_policy_id);
     change.extra_dhcp_opts.into_iter().for_each(|option| set_option(&mut port.extra_dhcp_opts, option));
+    check_options(&port.extra_dhcp_opts)?;
     check_filter(port.port_security_enabled, &port.security_groups, &port.allowed_address_pairs)?;
     port.revision += 1;
     port.updated_at = Some(txn.now);
@@ -504,6 +507,13 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: PortId, change: PortChange
     router::check_leg(txn, id)?;
     floating_ip::settle_port(txn, id);
     Ok(())
+}
+
+fn check_options(options: &[DhcpOption]) -> Result<()> {
+    let wrong = options.iter().find_map(|o| for_ovn(&o.name, &o.value, o.ip_version).err());
+    wrong.map_or(Ok(()), |why| {
+        Err(Error::invalid(format!("Invalid input for extra_dhcp_opts. Reason: {why}.")))
+    })
 }
 
 fn set_option(options: &mut Vec<DhcpOption>, change: DhcpOptionChange) {

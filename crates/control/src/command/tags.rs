@@ -93,7 +93,7 @@ pub fn edit(
     edit(&mut tags)?;
     tags.sort();
     tags.dedup();
-    let legal = |tag: &String| (1..=255).contains(&tag.chars().count()) && !tag.contains(',');
+    let legal = |tag: &String| (1..=255).contains(&tag.chars().count()) && !tag.contains([',', '\0']);
     if tags.len() > TAGS_MAX || !tags.iter().all(legal) {
         let why =
             format!("A resource has at most {TAGS_MAX} tags, each of 1 to 255 characters without a comma.");

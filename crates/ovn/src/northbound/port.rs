@@ -11,6 +11,7 @@ use super::{
 };
 use crate::ovsdb::Datum;
 use lenticular_model::{
+    dhcp_option::for_ovn,
     migration::Manner,
     port::{dns_name, DhcpOption, Mac, Port, PortOwner},
     subnet::Subnet,
@@ -163,50 +164,14 @@ fn dhcp_subnet<'s>(state: &'s State, port: &Port, v4: bool) -> Option<&'s Arc<Su
     subnets.filter(|subnet| subnet.cidr.addr().is_ipv4() == v4).find(|subnet| subnet.enable_dhcp)
 }
 
-/// Options as dnsmasq and OVN name them; the value goes in quotes where OVN wants that.
-const OPTION_NAMES: &[(&str, &str, bool)] = &[
-    ("bootfile-name", "bootfile_name", true),
-    ("67", "bootfile_name", true),
-    ("classless-static-route", "classless_static_route", false),
-    ("121", "classless_static_route", false),
-    ("dns-server", "dns_server", false),
-    ("6", "dns_server", false),
-    ("domain-name", "domain_name", true),
-    ("15", "domain_name", true),
-    ("domain-search", "domain_search", true),
-    ("log-server", "log_server", false),
-    ("lpr-server", "lpr_server", false),
-    ("mtu", "mtu", false),
-    ("26", "mtu", false),
-    ("ntp-server", "ntp_server", false),
-    ("42", "ntp_server", false),
-    ("router", "router", false),
-    ("3", "router", false),
-    ("server-ip-address", "tftp_server_address", false),
-    ("150", "tftp_server_address", false),
-    ("tftp-server", "tftp_server", true),
-    ("66", "tftp_server", true),
-    ("tftp-server-address", "tftp_server_address", false),
-    ("wpad", "wpad", true),
-    ("252", "wpad", true),
-    ("path-prefix", "path_prefix", true),
-    ("210", "path_prefix", true),
-];
-
 /// The subnet's options with the port's own over them. What OVN has no name for is left out.
 fn own_options(state: &State, port: &Port, of: &Subnet, own: &[&DhcpOption]) -> Row {
     let mut options = subnet::options(state, of);
-    for option in own {
-        let known = OPTION_NAMES.iter().find(|(name, ..)| *name == option.name);
-        let Some((_, name, quoted)) = known else { continue };
-        let value = option.value.replace(['"', '\\'], "");
-        let value = match (quoted, value.contains(',')) {
-            (true, _) => format!("\"{value}\""),
-            (false, true) if !value.starts_with('{') => format!("{{{value}}}"),
-            _ => value,
-        };
-        options.insert((*name).to_owned(), value);
-    }
+    // What a record says from a time when more was taken is left out.
+    options.extend(own.iter().filter_map(|option| {
+        let (name, value) = for_ovn(&option.name, &option.value, option.ip_version).ok()?;
+        Some((name.to_owned(), value))
+    }));
     let part = if of.cidr.addr().is_ipv4() { "dhcp4" } else { "dhcp6" };
     Row::new(RowId::part(Table::DhcpOptions, Key::Port(port.id), part))
         .with_one("cidr", of.cidr.to_string())
