@@ -76,6 +76,17 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
+impl<T: DeserializeOwned> FromRequest<App> for Message<T> {
+    type Rejection = Fault;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self, Fault> {
+        let bytes = bytes(request, REPORT_BYTES_MAX).await?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| Error::invalid(format!("Malformed message: {error}.")).into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,16 +98,5 @@ mod tests {
             assert!(has_nul(&bad), "{bad}");
         }
         assert!(!has_nul(&json!({"a": ["b", 1, null, true, "\\u0000"]})));
-    }
-}
-
-impl<T: DeserializeOwned> FromRequest<App> for Message<T> {
-    type Rejection = Fault;
-
-    async fn from_request(request: Request, _: &App) -> Result<Self, Fault> {
-        let bytes = bytes(request, REPORT_BYTES_MAX).await?;
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|error| Error::invalid(format!("Malformed message: {error}.")).into())
     }
 }
