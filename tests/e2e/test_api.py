@@ -388,6 +388,8 @@ def test_a_shared_network_is_used_on_its_owners_terms(sim, blank, tenants):
     assert sim.request("POST", SERVERS, json={"server": taken}, token=ruby).status_code == 400
     assert sim.get(f"/network/v2.0/ports/{port['id']}", token=bert)["port"]["device_id"] == ""
     assert sim.request("DELETE", f"/network/v2.0/ports/{port['id']}", token=bert).status_code == 204
+    # Others would find it among the networks that they may use.
+    assert sim.request("DELETE", f"/network/v2.0/networks/{net}", token=ruby).status_code == 204
 
 
 def test_nobody_can_lock_everybody_out(sim):
