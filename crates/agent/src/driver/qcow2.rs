@@ -38,6 +38,8 @@ const BASE_KEPT_S: u64 = 24 * 3600;
 pub(super) const IMG: Limits =
     Limits { deadline: Duration::from_secs(30), memory_mb_and_cpu_s: Some((1024, 20)) };
 
+/// A disk on its way to the image store, beside the guest's own.
+const WHOLE: &str = "whole.qcow2";
 /// For qemu-img when it copies a whole disk.
 const CONVERT: Limits = Limits {
     deadline: Duration::from_secs(SHELVE_S_MAX as u64),
@@ -251,15 +253,9 @@ impl Disks for Qcow2Disks {
     fn upload<'a>(&'a self, assignment: &'a Assignment, upload: &'a str, link: &'a dyn Link) -> Work<'a, ()> {
         Box::pin(async move {
             let root = self.root(assignment.server_id);
-            let whole = self.guest_dir(assignment.server_id).join("whole.qcow2");
-            let result = flatten(&root, &whole).await;
-            let result = match result {
-                Ok(()) => send_disk(assignment.server_id, upload, &whole, link).await,
-                failed => failed,
-            };
-            let removed =
-                files::remove(&whole).map_err(|e| file_failure("tidying up after the disk was sent", &e));
-            result.and(removed)
+            let whole = Fleeting(self.guest_dir(assignment.server_id).join(WHOLE));
+            flatten(&root, &whole.0).await?;
+            send_disk(assignment.server_id, upload, &whole.0, link).await
         })
     }
 
@@ -279,6 +275,9 @@ impl Disks for Qcow2Disks {
 
     fn grow<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()> {
         Box::pin(async move {
+            // Of a disk that was being sent when the agent ended.
+            let whole = self.guest_dir(assignment.server_id).join(WHOLE);
+            files::remove(&whole).map_err(|e| file_failure("removing a copy of the disk", &e))?;
             let root = self.root(assignment.server_id);
             let wanted = u64::from(assignment.guest.size.disk_gb) << 30;
             if overlay_bytes(&root)? >= wanted {
@@ -300,6 +299,17 @@ impl Disks for Qcow2Disks {
 
     fn tidy(&self) -> Work<'_, ()> {
         Box::pin(async move { self.reap().map_err(|e| file_failure("removing old bases", &e)) })
+    }
+}
+
+/// A file that goes with whoever needs it, also if that is given up half-way.
+struct Fleeting(PathBuf);
+
+impl Drop for Fleeting {
+    fn drop(&mut self) {
+        if let Err(error) = files::remove(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "a copy of a disk cannot be removed");
+        }
     }
 }
 

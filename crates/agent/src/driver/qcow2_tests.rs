@@ -94,6 +94,35 @@ async fn a_damaged_base_is_refused_and_leaves_nothing() {
     }
 }
 
+#[tokio::test]
+async fn a_disk_that_is_not_sent_after_all_leaves_no_copy() {
+    let state = tempfile::tempdir().unwrap();
+    let disks = Qcow2Disks::new(state.path()).unwrap();
+    let (link, base) = images(&vec![0; 1 << 20]);
+    disks.ensure_base(&base, &link).await.unwrap();
+    let mut assignment = crate::testing::assignment(1);
+    assignment.guest.base = base;
+    disks.make(&assignment).await.unwrap();
+    let dir = disks.guest_dir(assignment.server_id);
+    let before = names(&dir);
+    // The control plane refuses it; then nobody waits for it any more; then the agent ended in the middle.
+    assert!(disks.upload(&assignment, "upload-1", &link).await.is_err());
+    assert_eq!(names(&dir), before);
+    {
+        let mut sending = disks.upload(&assignment, "upload-2", &link);
+        while !dir.join(WHOLE).exists() {
+            tokio::select! {
+                _ = &mut sending => panic!("it was to be given up half-way"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    }
+    assert_eq!(names(&dir), before);
+    std::fs::write(dir.join(WHOLE), b"half").unwrap();
+    disks.grow(&assignment).await.unwrap();
+    assert_eq!(names(&dir), before);
+}
+
 #[test]
 fn images_that_lean_on_other_files_are_refused() {
     let dir = tempfile::tempdir().unwrap();
