@@ -278,7 +278,13 @@ def test_ipv6_addresses_come_from_the_router_and_reach_across_hosts(lab):
     wait_until("the guest has the address of its port", lambda: own(one) in one.ssh("ip -6 address show dev eth0"))
     wait_until("they meet across hosts", lambda: " 0% packet loss" in one.ssh(f"ping -c 2 -W 1 {own(two)}", ok=False).stdout)
     ask = r"printf 'GET /latest/meta-data/instance-id HTTP/1.0\r\n\r\n' | timeout 5 nc fe80::a9fe:a9fe%eth0 80"
-    assert one.id in one.ssh(ask)
+    wait_until("metadata is answered", lambda: one.id in one.ssh(ask, ok=False).stdout)
+
+
+def test_no_host_wanted_more_of_the_southbound_database_than_it_may(lab):
+    for name in ("host-1", "host-2", "host-3"):
+        log = (lab.data / "hosts" / name / "ovs/ovn-controller.log").read_text()
+        assert "connected" in log and "permission error" not in log, [x for x in log.splitlines() if "permission" in x][:3]
 
 
 def test_a_lab_on_ovn_leaves_nothing_behind(tmp_path, key):

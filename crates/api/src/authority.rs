@@ -12,7 +12,7 @@ use rcgen::{
 };
 use rustls::pki_types::{pem::PemObject, CertificateDer, CertificateSigningRequestDer};
 use sha2::{Digest, Sha256};
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 /// How long the CA's own certificate holds, in seconds: replacing it means enrolling every host anew.
 const CA_LIFE_S: i64 = 30 * 365 * 24 * 3_600;
@@ -22,6 +22,9 @@ const HOST_LIFE_S: i64 = 30 * 24 * 3_600;
 
 /// How long the control plane's certificate holds, in seconds.
 const SERVER_LIFE_S: i64 = 30 * 24 * 3_600;
+
+/// How long a database's certificate holds, in seconds: hosts connect to it while the control plane is away.
+const DATABASE_LIFE_S: i64 = 365 * 24 * 3_600;
 
 /// How long before its making a certificate holds already, in seconds: clocks differ.
 const BACKDATE_S_MAX: i64 = 3_600;
@@ -112,9 +115,9 @@ impl Authority {
     /// The name cannot stand in a certificate.
     pub fn issue_host(&self, name: &str, request: &Request, now: Timestamp) -> Result<(String, Issued)> {
         let mut params = params(&[name.to_owned()], name, Role::Host, now, self.host_life_s)?;
-        // Agents are servers to each other.
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        // Agents are servers to each other all the same, and look at names. OVN's programs look at no names: this alone
+        // keeps a host from passing for the database that all hosts believe.
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let issued = params.signed_by(&request.key, &self.issuer).map_err(Error::internal)?;
         let read = Certificate::read(issued.der()).map_err(Error::internal)?;
         Ok((issued.pem(), Issued { serial: read.serial, expires_at: read.not_after }))
@@ -133,6 +136,20 @@ impl Authority {
         let mut params = params(names, "lenticular control plane", Role::ControlPlane, now, SERVER_LIFE_S)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         Ok(params.signed_by(key, &self.issuer).map_err(Error::internal)?.der().clone())
+    }
+
+    /// A new key and a certificate for it, for a database at this address that hosts connect to: in PEM, and until when
+    /// it holds.
+    ///
+    /// # Errors
+    /// The system gives no randomness.
+    pub fn issue_database(&self, address: IpAddr, now: Timestamp) -> Result<(String, Timestamp)> {
+        let key = KeyPair::generate().map_err(Error::internal)?;
+        let names = [address.to_string()];
+        let mut params = params(&names, "lenticular database", Role::Database, now, DATABASE_LIFE_S)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let issued = params.signed_by(&key, &self.issuer).map_err(Error::internal)?;
+        Ok((format!("{}{}", key.serialize_pem(), issued.pem()), now.plus_s(DATABASE_LIFE_S)))
     }
 }
 

@@ -4,6 +4,7 @@ use crate::fence_command::FenceCommand;
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use lenticular_agent::OvnConfig;
+use lenticular_ovn::ovsdb::Tls;
 use serde::{de::DeserializeOwned, Deserialize};
 use std::{
     collections::BTreeMap,
@@ -43,14 +44,41 @@ pub struct ServerConfig {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OvnServerConfig {
-    /// Where the northbound database is served by others (`tcp:ADDRESS:PORT`, the members of a cluster with commas). If
+    /// Where the northbound database is served by others (`ssl:ADDRESS:PORT`, the members of a cluster with commas). If
     /// not said, the control plane keeps both databases and northd running itself, in its data directory.
     #[serde(default)]
     pub northbound: Option<String>,
-    /// Where its own southbound database listens for hosts. What reaches it is trusted: it belongs on a network that
-    /// nobody else is on.
+    /// What the cloud shows them, and whose certificates they show.
+    #[serde(default)]
+    pub northbound_tls: Option<TlsFiles>,
+    /// Where its own southbound database listens for hosts, which show the certificates that they enrolled for.
     #[serde(default)]
     pub southbound_listen: Option<SocketAddr>,
+}
+
+/// Files in PEM to speak TLS with.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The private key.
+    pub key: PathBuf,
+    /// Its certificate.
+    pub certificate: PathBuf,
+    /// The CA of the other side.
+    pub ca: PathBuf,
+}
+
+impl TlsFiles {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// One of them cannot be read or used; the error says which.
+    pub fn read(&self) -> Result<Tls> {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+        };
+        Tls::new(&read(&self.key)?, &read(&self.certificate)?, &read(&self.ca)?).context("northbound_tls")
+    }
 }
 
 /// A host's agent. All of it can be said on the command line, too.
@@ -82,10 +110,14 @@ pub struct AgentConfig {
     #[arg(long)]
     #[serde(default)]
     pub peer_listen: Option<SocketAddr>,
-    /// OVN's southbound database (tcp:ADDRESS:PORT, unix:PATH): this host connects guests by OVN. Needs root.
+    /// OVN's southbound database (ssl:ADDRESS:PORT, unix:PATH): this host connects guests by OVN. Needs root.
     #[arg(long)]
     #[serde(default)]
     pub ovn_southbound: Option<String>,
+    /// The CA (PEM) of a southbound database that the cloud does not serve itself.
+    #[arg(long)]
+    #[serde(default)]
+    pub ovn_southbound_ca: Option<PathBuf>,
     /// This host's address that other hosts' tunnels lead to.
     #[arg(long)]
     #[serde(default)]
@@ -112,6 +144,7 @@ impl AgentConfig {
             zone: self.zone.or(other.zone),
             peer_listen: self.peer_listen.or(other.peer_listen),
             ovn_southbound: self.ovn_southbound.or(other.ovn_southbound),
+            ovn_southbound_ca: self.ovn_southbound_ca.or(other.ovn_southbound_ca),
             ovn_encap_ip: self.ovn_encap_ip.or(other.ovn_encap_ip),
             ovn_underlay: self.ovn_underlay.or(other.ovn_underlay),
             ovn_physical: if self.ovn_physical.is_empty() { other.ovn_physical } else { self.ovn_physical },
@@ -136,7 +169,12 @@ impl AgentConfig {
         let encap_ip = self.ovn_encap_ip.or(underlay.as_ref().map(|(_, address)| address.addr()));
         let encap_ip = encap_ip.context("say where other hosts' tunnels lead with --ovn-encap-ip")?;
         let physical = self.ovn_physical.iter().map(|text| Ok(text.parse()?)).collect::<Result<_>>()?;
-        Ok(Some(OvnConfig { southbound, encap_ip, underlay, physical }))
+        let southbound_ca = self.ovn_southbound_ca.as_ref().map(|path| {
+            path.canonicalize()
+                .with_context(|| format!("--ovn-southbound-ca: {} cannot be read", path.display()))
+        });
+        let southbound_ca = southbound_ca.transpose()?;
+        Ok(Some(OvnConfig { southbound, southbound_ca, encap_ip, underlay, physical }))
     }
 }
 

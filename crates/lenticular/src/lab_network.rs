@@ -155,7 +155,7 @@ impl Wires {
         }
         let words = [
             "--ovn-southbound".to_owned(),
-            format!("tcp:{}", self.southbound()),
+            format!("ssl:{}", self.southbound()),
             "--ovn-underlay".to_owned(),
             format!("und0=10.198.{}.{}/24", self.range, 10 + n),
             "--ovn-physical".to_owned(),

@@ -17,6 +17,7 @@ mod logging;
 mod ovn;
 mod own_host;
 mod roles;
+mod southbound;
 mod store_command;
 mod up;
 

@@ -2,12 +2,18 @@
 //! kept equal to State. What OVN says of ports becomes part of State.
 //!
 //! ```text
-//! DATA/ovn/ nb.db nb.sock  sb.db sb.sock  *.pid *.log
+//! DATA/ovn/ nb.db nb.sock  sb.db sb.sock  southbound.pem  *.pid *.log
 //! ```
 
-use crate::{clock, config::OvnServerConfig, data::DataDir, exec};
+use crate::{
+    clock,
+    config::{OvnServerConfig, TlsFiles},
+    data::DataDir,
+    exec, southbound,
+};
 use anyhow::{Context, Result};
 use lenticular_agent::daemon::Daemon;
+use lenticular_api::App;
 use lenticular_control::command::plug;
 use lenticular_model::{Cause, PortId};
 use lenticular_ovn::{
@@ -49,12 +55,19 @@ pub fn is_installed() -> bool {
 ///
 /// # Errors
 /// OVN is not installed, or a database cannot be made.
-pub fn start(data: &DataDir, config: &OvnServerConfig, store: &Store, epoch: u64) -> Result<()> {
+pub fn start(data: &DataDir, config: &OvnServerConfig, app: &App, epoch: u64) -> Result<()> {
     let dir = dir(&data.path(""));
+    let store = &app.store;
     let remotes = match &config.northbound {
-        Some(northbound) => Remote::list(northbound)?,
+        Some(northbound) => {
+            let tls = config.northbound_tls.as_ref().map(TlsFiles::read).transpose()?;
+            Remote::list(northbound, tls.as_ref())?
+        }
         None => {
-            serve(&dir, config)?;
+            serve(&dir)?;
+            let listen =
+                southbound::listen(dir.clone(), data.path("ca.crt"), config.southbound_listen, app.clone());
+            tokio::spawn(listen);
             vec![Remote::Unix(dir.join("nb.sock"))]
         }
     };
@@ -91,7 +104,7 @@ fn forward(store: &Store) -> UnboundedReceiver<Update> {
 }
 
 /// Keeps both databases and the translator between them running.
-fn serve(dir: &Path, config: &OvnServerConfig) -> Result<()> {
+fn serve(dir: &Path) -> Result<()> {
     anyhow::ensure!(
         is_installed(),
         "OVN is not installed (Debian: tools/install ovn); without --network ovn the cloud does without"
@@ -104,13 +117,13 @@ fn serve(dir: &Path, config: &OvnServerConfig) -> Result<()> {
             exec::run("ovsdb-tool", &["create", &file.display().to_string(), &schema], &[])?;
         }
     }
-    for daemon in daemons(&dir, config) {
+    for daemon in daemons(&dir) {
         tokio::spawn(daemon.keep(watch::channel(0).0));
     }
     Ok(())
 }
 
-fn daemons(dir: &Path, config: &OvnServerConfig) -> Vec<Daemon> {
+fn daemons(dir: &Path) -> Vec<Daemon> {
     let file = |name: String| dir.join(name).display().to_string();
     let daemon = |name: &'static str, program: &'static str, mut args: Vec<String>| {
         args.push(format!("--unixctl={}", file(format!("{name}.ctl"))));
@@ -119,11 +132,8 @@ fn daemons(dir: &Path, config: &OvnServerConfig) -> Vec<Daemon> {
         Daemon { name, program, args, dir: dir.to_owned(), dir_variables: DIR_VARIABLES }
     };
     let remote = |name: &str| format!("--remote=punix:{}", file(format!("{name}.sock")));
-    let mut south = vec![file("sb.db".to_owned()), remote("sb")];
-    south.extend(config.southbound_listen.map(|at| match at.ip() {
-        std::net::IpAddr::V4(ip) => format!("--remote=ptcp:{}:{ip}", at.port()),
-        std::net::IpAddr::V6(ip) => format!("--remote=ptcp:{}:[{ip}]", at.port()),
-    }));
+    let south = [file("sb.db".to_owned()), remote("sb")];
+    let south = south.into_iter().chain(southbound::DATABASE_WORDS.map(str::to_owned)).collect();
     let database = |which: &str, name: &str| format!("--ovn{which}-db=unix:{}", file(format!("{name}.sock")));
     vec![
         daemon("ovsdb-nb", "ovsdb-server", vec![file("nb.db".to_owned()), remote("nb")]),
@@ -180,15 +190,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_reach_the_southbound_database_and_nobody_the_northbound_one() {
-        let config =
-            OvnServerConfig { southbound_listen: Some("10.0.0.1:6642".parse().unwrap()), northbound: None };
-        let all = daemons(Path::new("/d/ovn"), &config);
+    fn nobody_but_this_machine_reaches_the_northbound_database() {
+        let all = daemons(Path::new("/d/ovn"));
         let listening = |name: &str| {
             let daemon = all.iter().find(|daemon| daemon.name == name).unwrap();
             daemon.args.iter().filter(|arg| arg.starts_with("--remote=")).cloned().collect::<Vec<_>>()
         };
         assert_eq!(listening("ovsdb-nb"), ["--remote=punix:/d/ovn/nb.sock"]);
-        assert_eq!(listening("ovsdb-sb"), ["--remote=punix:/d/ovn/sb.sock", "--remote=ptcp:6642:10.0.0.1"]);
+        assert_eq!(listening("ovsdb-sb")[0], "--remote=punix:/d/ovn/sb.sock");
     }
 }

@@ -93,7 +93,7 @@ fn start_ovn(
     }
     anyhow::ensure!(rustix::process::geteuid().is_root(), "--network ovn needs root");
     let own = OvnServerConfig::default();
-    ovn::start(data, &own, &plane.app.store, plane.epoch)?;
+    ovn::start(data, &own, &plane.app, plane.epoch)?;
     if args.sim_hosts > 0 {
         return Ok(None);
     }
@@ -105,6 +105,7 @@ fn start_ovn(
     };
     Ok(Some(OvnConfig {
         southbound: format!("unix:{}", socket.display()),
+        southbound_ca: None,
         encap_ip: Ipv4Addr::LOCALHOST.into(),
         underlay: None,
         physical: vec![external],

@@ -11,6 +11,8 @@ pub enum Role {
     Host,
     /// The control plane, to agents.
     ControlPlane,
+    /// A database that hosts connect to.
+    Database,
 }
 
 impl Role {
@@ -19,11 +21,12 @@ impl Role {
         match self {
             Self::Host => "host",
             Self::ControlPlane => "control-plane",
+            Self::Database => "database",
         }
     }
 
     fn of(unit: &str) -> Option<Self> {
-        [Self::Host, Self::ControlPlane].into_iter().find(|role| role.unit() == unit)
+        [Self::Host, Self::ControlPlane, Self::Database].into_iter().find(|role| role.unit() == unit)
     }
 }
 

@@ -20,6 +20,7 @@ mod verify;
 
 pub(crate) use join::{certificate_request, new_key};
 pub use join::{join, Joining};
+pub(crate) use saved::{home, Pem};
 
 use lenticular_model::Timestamp;
 use lenticular_wire::{
@@ -152,6 +153,8 @@ impl Identity {
     pub fn load(state_dir: &Path, clock: Clock) -> Result<Option<Self>, IdentityError> {
         let home = saved::home(state_dir);
         let Some(saved) = Saved::read(&home)? else { return Ok(None) };
+        // They are missing after a crash between.
+        saved.write_pem(&home)?;
         Self::of(saved, Some(home), clock).map(Some)
     }
 

@@ -1,4 +1,5 @@
-//! An identity as it is kept: one file, so that key and certificate are never of two minds.
+//! An identity as it is kept: one file, so that key and certificate are never of two minds; and beside it what programs
+//! that speak TLS by themselves are to read.
 
 use super::IdentityError;
 use crate::files;
@@ -29,6 +30,22 @@ pub struct Saved {
     pub certificate: String,
     /// The CA's certificate, in PEM.
     pub ca: String,
+}
+
+/// Files that programs read which speak TLS by themselves. They are replaced, each at once, when the identity is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pem {
+    /// The private key, and the certificate after it.
+    pub own: PathBuf,
+    /// The CA's certificate.
+    pub ca: PathBuf,
+}
+
+impl Pem {
+    /// Where a directory of [`home`] has them.
+    pub fn of(home: &Path) -> Self {
+        Self { own: home.join("host.pem"), ca: home.join("ca.pem") }
+    }
 }
 
 /// Where a state directory keeps its identity.
@@ -76,7 +93,20 @@ impl Saved {
     pub fn write(&self, home: &Path) -> Result<(), IdentityError> {
         let path = home.join("identity.json");
         let bytes = serde_json::to_vec_pretty(self).map_err(IdentityError::tls)?;
-        write_private(&path, &bytes)
+        write_private(&path, &bytes)?;
+        self.write_pem(home)
+    }
+
+    /// Writes what [`Pem`] names, as far as something else is there.
+    pub fn write_pem(&self, home: &Path) -> Result<(), IdentityError> {
+        let pem = Pem::of(home);
+        let own = format!("{}{}", self.key, self.certificate);
+        for (path, text) in [(&pem.own, &own), (&pem.ca, &self.ca)] {
+            if fs::read(path).ok().as_deref() != Some(text.as_bytes()) {
+                write_private(path, text.as_bytes())?;
+            }
+        }
+        Ok(())
     }
 }
 

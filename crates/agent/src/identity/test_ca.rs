@@ -48,10 +48,10 @@ impl Ca {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.distinguished_name.push(DnType::OrganizationalUnitName, role.unit());
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        if role == Role::Host {
-            params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
-        }
+        params.extended_key_usages = match role {
+            Role::Host => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Role::ControlPlane | Role::Database => vec![ExtendedKeyUsagePurpose::ServerAuth],
+        };
         let at = |s: i64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(s.try_into().unwrap());
         (params.not_before, params.not_after) = (at(from_s), at(from_s + LIFE_S));
         params.signed_by(key, &self.issuer).unwrap().pem()

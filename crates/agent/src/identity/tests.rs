@@ -6,10 +6,11 @@ use super::{
     Identity, Saved,
 };
 use lenticular_wire::{
-    certificate::Role,
+    certificate::{Certificate, Role},
     enrol::{EnrolAnswer, JoinToken},
 };
 use rcgen::KeyPair;
+use rustls::pki_types::{pem::PemObject, CertificateDer};
 use std::{
     io,
     net::SocketAddr,
@@ -169,9 +170,19 @@ async fn what_was_made_before_a_rotation_shows_the_new_certificate() {
     assert_eq!(served.await.unwrap().unwrap(), Some("rack-2".to_owned()));
     assert_eq!(clone.certificate().serial, one.certificate().serial);
     // After a restart it is still the new one.
-    let again = Identity::load(dir.path(), clock).unwrap().unwrap();
+    let again = Identity::load(dir.path(), clock.clone()).unwrap().unwrap();
     assert_eq!(again.certificate(), one.certificate());
     again.check_time().unwrap();
+    // And so it is for programs that read it, even after a crash before it was written down for them.
+    let pem = super::Pem::of(&super::home(dir.path()));
+    let shown = std::fs::read_to_string(&pem.own).unwrap();
+    assert!(shown.starts_with(&key.serialize_pem()));
+    assert_eq!(std::fs::read_to_string(&pem.ca).unwrap(), ca.pem);
+    let read = CertificateDer::from_pem_slice(shown.as_bytes()).unwrap();
+    assert_eq!(Certificate::read(&read).unwrap(), one.certificate());
+    std::fs::remove_file(&pem.own).unwrap();
+    Identity::load(dir.path(), clock).unwrap();
+    assert_eq!(std::fs::read_to_string(&pem.own).unwrap(), shown);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use rustls::{
     },
     crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName, UnixTime},
+    server::{danger::ClientCertVerifier, WebPkiClientVerifier},
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
 use sha2::{Digest, Sha256};
@@ -20,6 +21,15 @@ pub enum Expect {
     Host,
     /// The control plane, by whatever name or address was asked for.
     ControlPlane,
+}
+
+impl Expect {
+    fn not_it(self) -> Mismatch {
+        Mismatch::OtherRole(match self {
+            Self::Host => "a host",
+            Self::ControlPlane => "the control plane",
+        })
+    }
 }
 
 /// Why a server is not the one that was looked for, and what to do.
@@ -54,7 +64,9 @@ impl From<Mismatch> for Error {
 /// Judges servers by a CA that is known.
 #[derive(Debug)]
 pub struct Verifier {
-    inner: Arc<WebPkiServerVerifier>,
+    servers: Arc<WebPkiServerVerifier>,
+    /// Hosts' certificates are those of clients, also where their agents are servers.
+    hosts: Arc<dyn ClientCertVerifier>,
     expect: Expect,
 }
 
@@ -64,8 +76,9 @@ impl Verifier {
         provider: &Arc<CryptoProvider>,
         expect: Expect,
     ) -> Result<Self, VerifierBuilderError> {
-        let inner = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build()?;
-        Ok(Self { inner, expect })
+        let servers = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build()?;
+        let hosts = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build()?;
+        Ok(Self { servers, hosts, expect })
     }
 
     fn judge(
@@ -75,9 +88,13 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<(), Error> {
         let asked = name.to_str().into_owned();
-        self.inner
-            .verify_server_cert(certificate, &[], name, &[], now)
-            .map_err(|error| self.explain(error, &asked))?;
+        let genuine = match self.expect {
+            Expect::Host => self.hosts.verify_client_cert(certificate, &[], now).map(drop),
+            Expect::ControlPlane => {
+                self.servers.verify_server_cert(certificate, &[], name, &[], now).map(drop)
+            }
+        };
+        genuine.map_err(|error| self.explain(error, &asked))?;
         let read = Certificate::read(certificate)
             .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
         match (self.expect, read.role) {
@@ -85,8 +102,7 @@ impl Verifier {
             (Expect::Host, Role::Host) if read.name == asked => Ok(()),
             (Expect::Host, Role::Host) => Err(Mismatch::OtherHost(asked).into()),
             (Expect::ControlPlane, Role::ControlPlane) => Ok(()),
-            (Expect::Host, _) => Err(Mismatch::OtherRole("a host").into()),
-            (Expect::ControlPlane, _) => Err(Mismatch::OtherRole("the control plane").into()),
+            _ => Err(self.expect.not_it().into()),
         }
     }
 
@@ -95,10 +111,10 @@ impl Verifier {
         let Error::InvalidCertificate(reason) = &error else { return error };
         match reason {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                match self.expect {
-                    Expect::Host => Mismatch::OtherHost(asked.to_owned()).into(),
-                    Expect::ControlPlane => Mismatch::OtherAddress(asked.to_owned()).into(),
-                }
+                Mismatch::OtherAddress(asked.to_owned()).into()
+            }
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+                self.expect.not_it().into()
             }
             // All clouds call their CA alike, so another's shows by its signature.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => Mismatch::OtherCa.into(),
@@ -143,7 +159,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
+        self.servers.verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -152,11 +168,11 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
+        self.servers.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.servers.supported_verify_schemes()
     }
 }
 

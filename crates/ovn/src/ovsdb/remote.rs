@@ -1,71 +1,88 @@
-//! Where a database server listens: `unix:PATH`, `tcp:ADDRESS:PORT`.
+//! Where a database server listens: `unix:PATH`, `ssl:ADDRESS:PORT`, `tcp:ADDRESS:PORT`.
 
-use std::{fmt, io, net::SocketAddr, path::PathBuf, str::FromStr};
+use super::tls::Tls;
+use std::{fmt, io, net::SocketAddr, path::PathBuf};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
 };
 
 /// A server's address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Remote {
     /// A socket in the file system.
     Unix(PathBuf),
-    /// A TCP port.
+    /// A TCP port, in the clear.
     Tcp(SocketAddr),
+    /// A TCP port, with TLS.
+    Ssl(SocketAddr, Tls),
 }
 
 /// A text that names no server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' names no database server; write unix:PATH or tcp:ADDRESS:PORT (an IPv6 address in brackets)")]
-pub struct BadRemote(pub String);
+pub enum BadRemote {
+    /// It is none at all.
+    #[error(
+        "'{0}' names no database server; write unix:PATH, ssl:ADDRESS:PORT or tcp:ADDRESS:PORT (an IPv6 address in \
+         brackets)"
+    )]
+    Unknown(String),
+    /// TLS takes keys.
+    #[error("'{0}' wants TLS: say with which key, certificate and CA (northbound_tls)")]
+    NoTls(String),
+}
 
 /// A stream to a server.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
-impl FromStr for Remote {
-    type Err = BadRemote;
-    fn from_str(text: &str) -> Result<Self, BadRemote> {
-        let bad = || BadRemote(text.to_owned());
-        match text.split_once(':') {
-            Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
-            Some(("tcp", address)) => address.parse().map(Self::Tcp).map_err(|_| bad()),
-            _ => Err(bad()),
-        }
-    }
-}
 
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp(address) => write!(f, "tcp:{address}"),
+            Self::Ssl(address, _) => write!(f, "ssl:{address}"),
         }
     }
 }
 
 impl Remote {
-    /// Several, separated by commas.
+    fn read(text: &str, tls: Option<&Tls>) -> Result<Self, BadRemote> {
+        let bad = || BadRemote::Unknown(text.to_owned());
+        let address = |text: &str| text.parse().map_err(|_| bad());
+        match text.split_once(':') {
+            Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
+            Some(("tcp", at)) => Ok(Self::Tcp(address(at)?)),
+            Some(("ssl", at)) => {
+                let tls = tls.ok_or_else(|| BadRemote::NoTls(text.to_owned()))?;
+                Ok(Self::Ssl(address(at)?, tls.clone()))
+            }
+            _ => Err(bad()),
+        }
+    }
+
+    /// Several, separated by commas; what is shown to those with TLS.
     ///
     /// # Errors
-    /// One of them names no server.
-    pub fn list(text: &str) -> Result<Vec<Self>, BadRemote> {
-        text.split(',').map(|one| one.trim().parse()).collect()
+    /// One of them names no server, or wants TLS and there is nothing to show.
+    pub fn list(text: &str, tls: Option<&Tls>) -> Result<Vec<Self>, BadRemote> {
+        text.split(',').map(|one| Self::read(one.trim(), tls)).collect()
     }
 
     /// Connects.
     ///
     /// # Errors
-    /// Nobody listens there.
+    /// Nobody listens there, or not who should.
     pub async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        let tcp = async |address| {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            io::Result::Ok(stream)
+        };
         Ok(match self {
             Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
-            Self::Tcp(address) => {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                Box::new(stream)
-            }
+            Self::Tcp(address) => Box::new(tcp(*address).await?),
+            Self::Ssl(address, tls) => Box::new(tls.connect(*address, tcp(*address).await?).await?),
         })
     }
 }
@@ -77,11 +94,11 @@ mod tests {
     #[test]
     fn remotes_are_read_as_ovn_writes_them() {
         for text in ["unix:/run/ovn/nb.sock", "tcp:10.0.0.1:6641", "tcp:[fd00::1]:6641"] {
-            assert_eq!(text.parse::<Remote>().unwrap().to_string(), text);
+            assert_eq!(Remote::read(text, None).unwrap().to_string(), text);
         }
-        assert_eq!(Remote::list("tcp:10.0.0.1:1, tcp:10.0.0.2:1").unwrap().len(), 2);
-        for text in ["", "unix:", "tcp:host", "10.0.0.1:6641"] {
-            assert!(text.parse::<Remote>().is_err(), "{text}");
+        assert_eq!(Remote::list("tcp:10.0.0.1:1, tcp:10.0.0.2:1", None).unwrap().len(), 2);
+        for text in ["", "unix:", "tcp:host", "10.0.0.1:6641", "ssl:10.0.0.1:6641"] {
+            assert!(Remote::read(text, None).is_err(), "{text}");
         }
     }
 }

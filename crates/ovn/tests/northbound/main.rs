@@ -8,4 +8,5 @@ mod incremental;
 mod packet;
 mod server;
 mod sets;
+mod tls;
 mod world;

@@ -67,7 +67,25 @@ impl Server {
     /// Starts the server that was killed, on the same database.
     pub fn resume(&mut self) {
         let (socket, control) = (self.socket(), self.folder.path().join("ctl"));
-        self.child = Some(serve(&self.file(), &socket, &control));
+        self.child = Some(serve(&self.file(), &socket, &control, &[]));
+    }
+
+    /// Has it listen with TLS as well, by a key with its certificate and a CA of its clients.
+    pub fn listen_with_tls(&mut self, port: u16, (key, certificate): &(String, String), ca: &str) {
+        self.kill();
+        let write = |name: &str, text: &str| {
+            let path = self.folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let more = [
+            format!("--remote=pssl:{port}:127.0.0.1"),
+            format!("--private-key={}", write("key.pem", key)),
+            format!("--certificate={}", write("certificate.pem", certificate)),
+            format!("--ca-cert={}", write("ca.pem", ca)),
+        ];
+        let (socket, control) = (self.socket(), self.folder.path().join("ctl"));
+        self.child = Some(serve(&self.file(), &socket, &control, &more));
     }
 
     /// Removes all there is, as an operator's slip would.
@@ -119,8 +137,12 @@ impl Cluster {
     }
 
     pub fn resume(&mut self, n: usize) {
-        let child =
-            serve(&self.folder.path().join(format!("nb{n}.db")), &self.path("sock", n), &self.path("ctl", n));
+        let child = serve(
+            &self.folder.path().join(format!("nb{n}.db")),
+            &self.path("sock", n),
+            &self.path("ctl", n),
+            &[],
+        );
         self.members[n] = Some(child);
     }
 
@@ -163,13 +185,14 @@ pub async fn connect(remotes: Vec<Remote>) -> Connected {
     panic!("the test's database server does not come up");
 }
 
-fn serve(file: &Path, socket: &Path, control: &Path) -> Child {
+fn serve(file: &Path, socket: &Path, control: &Path, more: &[String]) -> Child {
     let program = ["/usr/sbin/ovsdb-server", "/usr/bin/ovsdb-server"];
     let program = program.iter().find(|path| Path::new(path).exists()).expect("ovsdb-server is installed");
     let child = Command::new(program)
         .arg(file)
         .arg(format!("--remote=punix:{}", socket.display()))
         .arg(format!("--unixctl={}", control.display()))
+        .args(more)
         .args(["--no-chdir", "-vconsole:emer", "-vsyslog:off"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -1,13 +1,15 @@
 //! How a host's switch is joined to the world.
 
 use ipnet::IpNet;
-use std::{net::IpAddr, str::FromStr};
+use std::{net::IpAddr, path::PathBuf, str::FromStr};
 
 /// How a host takes part in OVN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OvnConfig {
-    /// Where the southbound database is (`tcp:ADDRESS:PORT`, `unix:PATH`; several with commas).
+    /// Where the southbound database is (`ssl:ADDRESS:PORT`, `unix:PATH`; several with commas).
     pub southbound: String,
+    /// Whose certificates it shows (PEM); the cloud's own CA's if not said.
+    pub southbound_ca: Option<PathBuf>,
     /// Where other hosts' tunnels lead: an address of this host.
     pub encap_ip: IpAddr,
     /// The device that tunnels go out by and the address on it, where the switch and not the kernel is to have it.

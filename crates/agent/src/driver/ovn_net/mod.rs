@@ -11,6 +11,7 @@ use super::{file_failure, NetPlan, Network, Nic, Work};
 use crate::{
     core::Failure,
     files,
+    identity::{self, Pem},
     metadata::{Guests, Noted},
 };
 use lenticular_model::{host::Wiring, PortId, ServerId};
@@ -48,11 +49,15 @@ impl OvnNetwork {
     /// # Errors
     /// Open vSwitch or OVN is missing, or the switch does not come up.
     pub async fn start(state_dir: &Path, host_name: &str, config: OvnConfig) -> Result<Self, Failure> {
-        let switch = Arc::new(Switch::start(dir(state_dir), host_name, config).await?);
-        switch.configure().await?;
         let notes = state_dir.join("network");
         std::fs::create_dir_all(&notes).map_err(|e| file_failure("making the network's directory", &e))?;
-        let notes = notes.canonicalize().map_err(|e| file_failure("finding the network's directory", &e))?;
+        let state_dir =
+            &state_dir.canonicalize().map_err(|e| file_failure("finding the state directory", &e))?;
+        let notes = state_dir.join("network");
+        let mut pem = Pem::of(&identity::home(state_dir));
+        pem.ca = config.southbound_ca.clone().unwrap_or(pem.ca);
+        let switch = Arc::new(Switch::start(dir(state_dir), host_name, config, pem).await?);
+        switch.configure().await?;
         let guests = Arc::new(Guests::new(state_dir));
         let places = Arc::new(Places::new(switch.clone(), guests.clone()));
         places.clear().await?;

@@ -17,6 +17,7 @@ use crate::{
     daemon::Daemon,
     driver::file_failure,
     exec::{self, ExecError, Limits},
+    identity::Pem,
 };
 use std::{
     io,
@@ -44,6 +45,8 @@ pub(super) const DIR_VARIABLES: &[&str] =
 pub(super) struct Switch {
     pub(super) dir: PathBuf,
     config: OvnConfig,
+    /// What the southbound database is shown, and must show.
+    pem: Pem,
     host_name: String,
     /// Whether the kernel switches.
     in_kernel: bool,
@@ -85,7 +88,12 @@ pub(super) fn void_is_empty() -> bool {
 
 impl Switch {
     /// Starts what does not run, and keeps it running.
-    pub(super) async fn start(dir: PathBuf, host_name: &str, config: OvnConfig) -> Result<Self, Failure> {
+    pub(super) async fn start(
+        dir: PathBuf,
+        host_name: &str,
+        config: OvnConfig,
+        pem: Pem,
+    ) -> Result<Self, Failure> {
         let failed = |error: io::Error| file_failure("making the switch's directory", &error);
         std::fs::create_dir_all(&dir).map_err(failed)?;
         let dir = dir.canonicalize().map_err(failed)?;
@@ -103,8 +111,8 @@ impl Switch {
         let _ = run("modprobe", &["openvswitch"]).await;
         let in_kernel = Path::new("/sys/module/openvswitch").exists();
         let (sender, starts) = watch::channel(0);
-        let mut switch =
-            Self { dir, config, host_name: host_name.to_owned(), in_kernel, starts, keepers: JoinSet::new() };
+        let (host_name, keepers) = (host_name.to_owned(), JoinSet::new());
+        let mut switch = Self { dir, config, pem, host_name, in_kernel, starts, keepers };
         let [database, process, controller] = daemons(&switch.dir);
         switch.keepers.spawn(database.keep(watch::channel(0).0));
         // OVN's controller does not bear a database that says nothing.
@@ -156,6 +164,8 @@ impl Switch {
             settings.iter().map(|(key, value)| format!("external_ids:{key}=\"{value}\"")).collect();
         let mut words = vec!["--no-wait", "--", "init", "--", "set", "Open_vSwitch", "."];
         words.extend(settings.iter().map(String::as_str));
+        let (own, ca) = (self.pem.own.display().to_string(), self.pem.ca.display().to_string());
+        words.extend(["--", "set-ssl", &own, &own, &ca]);
         self.vsctl(&words).await.map(drop)
     }
 

@@ -1,0 +1,107 @@
+//! Where hosts reach the southbound database: over TLS by the cloud's own CA, each with the rights of its own chassis.
+//!
+//! All of it stands in the database, which ovsdb-server follows while it runs: a listener that is named in the
+//! configuration, the files that it shows itself by, and the role of who comes by it. A host's certificate carries its
+//! name, which is its chassis's.
+
+use crate::{data::write_private, exec};
+use anyhow::{Context, Result};
+use lenticular_api::App;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// What ovsdb-server is told when it starts: to look into the database.
+pub const DATABASE_WORDS: [&str; 4] = [
+    "--remote=db:OVN_Southbound,SB_Global,connections",
+    "--private-key=db:OVN_Southbound,SSL,private_key",
+    "--certificate=db:OVN_Southbound,SSL,certificate",
+    "--ca-cert=db:OVN_Southbound,SSL,ca_cert",
+];
+/// What those may do who come over the network: `ovn-northd` keeps what it means.
+const ROLE: &str = "role=ovn-controller";
+/// How long a host that says nothing is believed to be there, in milliseconds; a busy one must not be cut off.
+const PROBE_MS: &str = "--inactivity-probe=60000";
+const SBCTL_S: &str = "--timeout=30";
+/// How soon it is tried again, when the database did not take it.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// How often the certificate is looked at, and how long before its end it is replaced, in seconds: it serves while the
+/// control plane is away.
+const LOOK_EVERY: Duration = Duration::from_secs(24 * 3_600);
+const RENEW_BEFORE_S: i64 = 300 * 24 * 3_600;
+
+/// Has the database listen, or listen no more; then keeps its certificate fresh until the process ends.
+pub async fn listen(dir: PathBuf, ca: PathBuf, at: Option<SocketAddr>, app: App) {
+    let pem = dir.join("southbound.pem");
+    let words = words(at, &pem, &ca);
+    let mut fresh_until = None;
+    let mut is_said = false;
+    loop {
+        let now = (app.clock)();
+        if let Some(at) = at.filter(|_| fresh_until.is_none_or(|until| now >= until)) {
+            match issue(&app, at.ip(), &pem) {
+                Ok(until) => fresh_until = Some(until.plus_s(-RENEW_BEFORE_S)),
+                Err(error) => tracing::error!(
+                    error = format!("{error:#}"),
+                    "hosts cannot reach the southbound database"
+                ),
+            }
+        }
+        if !is_said {
+            is_said = match say(&dir, &words).await {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "the southbound database does not listen as it should yet"
+                    );
+                    false
+                }
+            };
+        }
+        tokio::time::sleep(if is_said { LOOK_EVERY } else { RETRY_AFTER }).await;
+    }
+}
+
+fn issue(app: &App, address: IpAddr, pem: &Path) -> Result<lenticular_model::Timestamp> {
+    let (text, until) = app.authority.issue_database(address, (app.clock)()).context("no certificate")?;
+    write_private(pem, &text)?;
+    Ok(until)
+}
+
+fn words(at: Option<SocketAddr>, pem: &Path, ca: &Path) -> Vec<String> {
+    let Some(at) = at else { return vec!["del-connection".to_owned()] };
+    let listener = match at.ip() {
+        IpAddr::V4(ip) => format!("pssl:{}:{ip}", at.port()),
+        IpAddr::V6(ip) => format!("pssl:{}:[{ip}]", at.port()),
+    };
+    let (pem, ca) = (pem.display().to_string(), ca.display().to_string());
+    let words = ["set-ssl", &pem, &pem, &ca, "--", PROBE_MS, "set-connection", ROLE, &listener];
+    words.map(str::to_owned).to_vec()
+}
+
+async fn say(dir: &Path, words: &[String]) -> Result<()> {
+    let db = format!("--db=unix:{}", dir.join("sb.sock").display());
+    let mut all = vec!["ovn-sbctl".to_owned(), db, SBCTL_S.to_owned(), "--".to_owned()];
+    all.extend_from_slice(words);
+    exec::run_in_time(&all).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_database_listens_where_it_is_told_and_trusts_the_clouds_ca() {
+        let of = |at: &str| {
+            words(at.parse().ok(), Path::new("/d/ovn/southbound.pem"), Path::new("/d/ca.crt")).join(" ")
+        };
+        let own = "set-ssl /d/ovn/southbound.pem /d/ovn/southbound.pem /d/ca.crt";
+        let listener = "-- --inactivity-probe=60000 set-connection role=ovn-controller";
+        assert_eq!(of("10.0.0.1:6642"), format!("{own} {listener} pssl:6642:10.0.0.1"));
+        assert_eq!(of("[fd00::1]:6642"), format!("{own} {listener} pssl:6642:[fd00::1]"));
+        assert_eq!(of(""), "del-connection");
+    }
+}
