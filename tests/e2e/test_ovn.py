@@ -92,7 +92,7 @@ def test_tenants_with_one_range_never_meet(red, blue):
     assert blue.one.ssh("su -c \"" + arps % red.two.address + "\"") in ("0", "")
 
 
-def test_metadata_tells_each_guest_of_itself_and_believes_no_header(red, blue):
+def test_metadata_tells_each_guest_of_itself_and_believes_no_header(lab, red, blue):
     for guest in (red.one, blue.one):
         assert f'"uuid":"{guest.id}"' in guest.metadata("/openstack/latest/meta_data.json")
         assert guest.metadata("/latest/meta-data/instance-id") == guest.id
@@ -101,8 +101,30 @@ def test_metadata_tells_each_guest_of_itself_and_believes_no_header(red, blue):
         ("X-Forwarded-For", red.two.address), ("X-Instance-ID", red.two.id), ("X-Neutron-Network-ID", red.network)]]
     assert f'"uuid":"{blue.one.id}"' in blue.one.metadata("/openstack/latest/meta_data.json", *lies)
     assert "ssh-ed25519" in red.one.metadata("/latest/meta-data/public-keys/0/openssh-key")
+    # What its owner changes, it is told while it runs.
+    lab.request("PUT", f"/compute/v2.1/servers/{red.one.id}", json={"server": {"name": "renamed"}})
+    wait_until("it is told", lambda: '"name":"renamed"' in red.one.metadata("/openstack/latest/meta_data.json"))
+    lab.request("PUT", f"/compute/v2.1/servers/{red.one.id}", json={"server": {"name": "one"}})
     listing = red.one.metadata("/openstack")
     assert "2018-08-27" in listing and "latest" in listing
+
+
+def test_a_password_that_a_guest_posts_reaches_its_owner(lab, red, blue):
+    guest = red.one
+    shown = lambda token=None: lab.request("GET", path, token=token or red.token)
+    path = f"/compute/v2.1/servers/{guest.id}/os-server-password"
+    post = lambda text: guest.ssh("timeout 8 wget -q -O - --post-data='%s' http://169.254.169.254/openstack/latest/password" % text,
+                                  ok=False).returncode
+    assert shown().json() == {"password": ""}
+    assert post("c2VjcmV0") == 0
+    assert post("another") != 0, "it is set once"
+    assert shown().json() == {"password": "c2VjcmV0"}
+    assert shown(blue.token).status_code == 404
+    wait_until("the guest is told, too", lambda: guest.metadata("/openstack/latest/password") == "c2VjcmV0")
+    assert lab.request("DELETE", path, token=blue.token).status_code == 404
+    assert lab.request("DELETE", path, token=red.token).status_code == 204
+    assert shown().json() == {"password": ""}
+    wait_until("another can be posted", lambda: post("another") == 0)
 
 
 def test_a_guest_reaches_nothing_of_the_hosts(lab, red):

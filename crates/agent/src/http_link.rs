@@ -253,6 +253,13 @@ impl Link for HttpLink {
         }))
     }
 
+    fn password<'a>(&'a self, server: ServerId, password: &'a str) -> Call<'a, ()> {
+        let body = Bytes::copy_from_slice(password.as_bytes());
+        Box::pin(self.within(Duration::from_secs(CALL_S_MAX), async move {
+            self.send(Method::PUT, &format!("/agent/v1/servers/{server}/password"), body).await.map(drop)
+        }))
+    }
+
     fn user_data(&self, server: ServerId) -> Call<'_, Option<Vec<u8>>> {
         Box::pin(self.within(Duration::from_secs(CALL_S_MAX), async move {
             match self.send(Method::GET, &format!("/agent/v1/servers/{server}/user-data"), Bytes::new()).await

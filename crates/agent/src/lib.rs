@@ -115,7 +115,8 @@ pub async fn run_qemu(
     let moves = travel.clone();
     let network: Arc<dyn Network> = match &config.ovn {
         Some(ovn) => {
-            let started = OvnNetwork::start(&config.state_dir, &config.host_name, ovn.clone()).await;
+            let started =
+                OvnNetwork::start(&config.state_dir, &config.host_name, ovn.clone(), link.clone()).await;
             Arc::new(started.map_err(AgentError::Network)?)
         }
         None => Arc::new(UserNetwork),

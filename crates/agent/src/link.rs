@@ -62,6 +62,9 @@ pub trait Link: Send + Sync + 'static {
     /// there once it returns.
     fn upload<'a>(&'a self, server: ServerId, upload: &'a str, disk: &'a Path) -> Call<'a, ()>;
 
+    /// Hands on the password that a guest has posted; durable once it returns.
+    fn password<'a>(&'a self, server: ServerId, password: &'a str) -> Call<'a, ()>;
+
     /// A server's user data, if it has any.
     fn user_data(&self, server: ServerId) -> Call<'_, Option<Vec<u8>>>;
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     app::{empty, json, App},
-    body::Message,
+    body::{bytes, Message},
     enrol::Peer,
     fault::Handled,
     image,
@@ -10,12 +10,12 @@ use crate::{
     shelved_disk,
 };
 use axum::{
-    extract::{Path, RawQuery, State},
+    extract::{Path, RawQuery, Request, State},
     response::Response,
     routing::{get, post, put},
     Router,
 };
-use lenticular_control::command::host;
+use lenticular_control::command::{host, server};
 use lenticular_model::{
     error::{Error, Result},
     Cause, HostId, Incarnation, Kind, ServerId,
@@ -34,6 +34,7 @@ pub fn routes() -> Router<App> {
         .route("/agent/v1/hosts/{host}/answers", post(answer))
         .route("/agent/v1/images/{image}/data", get(image::data::for_agent))
         .route("/agent/v1/servers/{server}/user-data", get(user_data))
+        .route("/agent/v1/servers/{server}/password", put(password))
         .route("/agent/v1/servers/{server}/disk", put(shelved_disk::put))
 }
 
@@ -98,6 +99,21 @@ async fn user_data(peer: Peer, State(app): State<App>, Path(server): Path<String
     Ok(Response::new(axum::body::Body::from(data)))
 }
 
+async fn password(
+    peer: Peer,
+    State(app): State<App>,
+    Path(server): Path<String>,
+    request: Request,
+) -> Handled {
+    let server: ServerId = server.parse().map_err(|_| Error::not_found("Server", &server))?;
+    let host = app.store.state().index.host_names.get(&peer.name).copied();
+    let host = host.ok_or_else(|| Error::not_found("Host", &peer.name))?;
+    let body = bytes(request, PASSWORD_BODY_MAX).await?;
+    let password = String::from_utf8(body.to_vec()).map_err(|_| Error::invalid("A password is a text."))?;
+    app.agent_password(host, server, password).await?;
+    empty(204)
+}
+
 fn host_id(text: &str) -> Result<HostId> {
     text.parse().map_err(|_| Error::not_found("Host", text))
 }
@@ -109,6 +125,9 @@ pub fn other_version(theirs: u32) -> Error {
          release on both."
     ))
 }
+
+/// The longest body that is read for a password, in bytes.
+const PASSWORD_BODY_MAX: usize = 4096;
 
 /// How long a contact is news: within this, another changes nothing worth a transaction.
 const CONTACT_FRESH_MS: i64 = 5_000;
@@ -235,6 +254,16 @@ impl App {
         let text: String = serde_json::from_str(&doc).map_err(Error::internal)?;
         let plain: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
         base64::engine::general_purpose::STANDARD.decode(plain).map(Some).map_err(Error::internal)
+    }
+
+    /// Takes in the password that a guest has posted.
+    ///
+    /// # Errors
+    /// See [`server::post_password`].
+    pub async fn agent_password(&self, host: HostId, server: ServerId, password: String) -> Result<()> {
+        let actor = format!("host/{host}");
+        let cause = Cause { actor, request_id: String::new(), why: "guest password".to_owned() };
+        self.store.transact(cause, move |txn| server::post_password(txn, host, server, password)).await
     }
 
     /// Takes in a host's answer to a question.

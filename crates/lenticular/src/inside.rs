@@ -87,6 +87,14 @@ impl Link for Inside {
         })
     }
 
+    fn password<'a>(&'a self, server: ServerId, password: &'a str) -> Call<'a, ()> {
+        Box::pin(async move {
+            let host = self.0.store.state().servers.get(&server).and_then(|known| known.host_id);
+            let host = host.ok_or(LinkError::Unknown)?;
+            self.0.agent_password(host, server, password.to_owned()).await.map_err(link_error)
+        })
+    }
+
     fn user_data(&self, server: ServerId) -> Call<'_, Option<Vec<u8>>> {
         Box::pin(async move { self.0.agent_user_data(server).await.map_err(link_error) })
     }

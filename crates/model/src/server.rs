@@ -232,6 +232,9 @@ record! {
         /// Whether its owner asked for a config drive.
         #[serde(default)]
         pub config_drive: bool,
+        /// What its guest has posted as a password, encrypted to its owner's key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub guest_password: Option<String>,
         /// True if user data was given (kept cold).
         #[serde(default)]
         pub has_user_data: bool,
@@ -435,7 +438,9 @@ impl Server {
             || self.interfaces != other.interfaces
             || self.base != other.base
             || self.size != other.size
+            || self.name != other.name
             || self.hostname != other.hostname
             || self.metadata != other.metadata
+            || self.guest_password != other.guest_password
     }
 }

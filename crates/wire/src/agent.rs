@@ -263,6 +263,9 @@ pub struct GuestSpec {
     pub config_drive: bool,
     /// True if user data can be had.
     pub has_user_data: bool,
+    /// The password that the guest has posted, if it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
 }
 
 /// The image under a disk.
@@ -457,6 +460,7 @@ fn assignment(state: &State, host: HostId, server: &Server) -> Assignment {
             availability_zone: state.hosts.get(&host).map(|h| h.zone.clone()).unwrap_or_default(),
             config_drive: server.config_drive,
             has_user_data: server.has_user_data,
+            password: server.guest_password.clone(),
         },
     }
 }

@@ -47,6 +47,9 @@ impl Link for Images {
     fn upload<'a>(&'a self, _: ServerId, _: &'a str, _: &'a Path) -> Call<'a, ()> {
         unused()
     }
+    fn password<'a>(&'a self, _: ServerId, _: &'a str) -> Call<'a, ()> {
+        unused()
+    }
     fn image(&self, _: ImageId) -> Call<'_, Box<dyn Chunks>> {
         self.served.fetch_add(1, Ordering::Relaxed);
         let pieces = self.bytes.chunks(1000).rev().map(Bytes::copy_from_slice).collect();

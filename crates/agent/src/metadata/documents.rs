@@ -1,7 +1,7 @@
 //! What guests are answered: OpenStack's layout and EC2's, by path.
 
 use super::{Caller, Guests};
-use crate::{config_drive, files};
+use crate::{config_drive, link::LinkError};
 use serde_json::{json, Value};
 use std::net::IpAddr;
 
@@ -30,9 +30,6 @@ const EC2: &[&str] = &[
     "2009-04-04",
     "latest",
 ];
-/// The longest password that a guest may post; it is encrypted to the owner's key.
-const PASSWORD_BYTES_MAX: usize = 1024;
-
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
@@ -104,9 +101,7 @@ fn openstack(guests: &Guests, caller: &Caller, rest: &[&str]) -> Answer {
         ["network_data.json"] => Answer::json(&config_drive::network_data(&caller.guest, true)),
         ["vendor_data.json" | "vendor_data2.json"] => Answer::json(&json!({})),
         ["user_data"] => user_data(guests, caller).map_or_else(missing, Answer::bytes),
-        ["password"] => {
-            Answer::text(std::fs::read_to_string(guests.file(caller.server, "password")).unwrap_or_default())
-        }
+        ["password"] => Answer::text(caller.guest.password.as_deref().unwrap_or("")),
         _ => missing(),
     }
 }
@@ -151,25 +146,26 @@ fn leaf(tree: &Value, path: &[&str]) -> Answer {
     }
 }
 
-/// Takes a password that the guest has encrypted for its owner. It is set once.
-pub(super) fn post(guests: &Guests, caller: &Caller, path: &str, body: &[u8]) -> Answer {
+/// Takes a password that the guest has encrypted for its owner, and hands it on: it belongs to the server, wherever that
+/// goes. It is set once.
+pub(super) async fn post(guests: &Guests, caller: &Caller, path: &str, body: &[u8]) -> Answer {
     let steps: Vec<&str> = path.split('/').filter(|step| !step.is_empty()).collect();
     match &steps[..] {
         ["openstack", version, "password"] if OPENSTACK.contains(version) => {}
         _ => return Answer::refusal(405, "Only a password can be posted."),
     }
-    if body.len() > PASSWORD_BYTES_MAX || std::str::from_utf8(body).is_err() {
-        return Answer::refusal(400, "A password is a text of at most 1024 bytes.");
-    }
-    let file = guests.file(caller.server, "password");
-    if file.exists() {
-        return Answer::refusal(409, "The password is set already.");
-    }
-    match files::write_durably(&file, body) {
+    let Ok(password) = std::str::from_utf8(body) else {
+        return Answer::refusal(400, "A password is a text.");
+    };
+    match (guests.hand_on)(caller.server, password.to_owned()).await {
         Ok(()) => Answer::text(""),
+        Err(LinkError::Refused { status: status @ (400 | 409), .. }) => Answer::refusal(
+            status,
+            if status == 409 { "The password is set already." } else { "It is too long." },
+        ),
         Err(error) => {
             tracing::warn!(server = %caller.server, %error, "a guest's password cannot be kept");
-            Answer::refusal(500, "The password cannot be kept now. Try again.")
+            Answer::refusal(503, "The password cannot be kept now. Try again.")
         }
     }
 }
@@ -178,6 +174,7 @@ pub(super) fn post(guests: &Guests, caller: &Caller, path: &str, body: &[u8]) ->
 mod tests {
     use super::*;
     use crate::metadata::tests::guests;
+    use std::path::Path;
 
     fn text(answer: &Answer) -> &str {
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -187,7 +184,7 @@ mod tests {
     #[test]
     fn both_layouts_are_answered_with_the_same_truth() {
         let dir = tempfile::tempdir().unwrap();
-        let (guests, network, server) = guests(dir.path());
+        let (guests, network, server) = guests(dir.path(), Box::new(|_, _| unreachable!()));
         let caller = guests.caller(network, "10.5.0.7".parse().unwrap()).unwrap();
         let ask = |path: &str| get(&guests, &caller, path);
         assert!(text(&ask("/")).ends_with("latest") && text(&ask("/openstack/")).contains("2018-08-27"));
@@ -203,19 +200,33 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_password_is_kept_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let (guests, network, server) = guests(dir.path());
-        std::fs::create_dir_all(dir.path().join("guests").join(server.to_string())).unwrap();
-        let caller = guests.caller(network, "10.5.0.7".parse().unwrap()).unwrap();
+    #[tokio::test]
+    async fn a_password_is_handed_on_and_what_comes_of_it_is_told() {
+        let refused = |status| Err(LinkError::Refused { status, body: String::new() });
+        let hand_on = move |_, text: String| -> crate::link::Call<'static, ()> {
+            let result = match text.as_str() {
+                "secret" => Ok(()),
+                "another" => refused(409),
+                "long" => refused(400),
+                _ => Err(LinkError::Unreachable { at: String::new(), why: String::new() }),
+            };
+            Box::pin(async { result })
+        };
+        let (guests, network, server) = guests(Path::new("/nowhere"), Box::new(hand_on));
+        let caller = || guests.caller(network, "10.5.0.7".parse().unwrap()).unwrap();
         let path = "/openstack/2013-04-04/password";
-        assert_eq!(text(&get(&guests, &caller, path)), "");
-        assert_eq!(post(&guests, &caller, path, &[b'x'; 2000]).status, 400);
-        assert_eq!(post(&guests, &caller, "/latest/user-data", b"x").status, 405);
-        assert_eq!(post(&guests, &caller, path, b"secret").status, 200);
-        assert_eq!(post(&guests, &caller, path, b"other").status, 409);
-        assert_eq!(text(&get(&guests, &caller, path)), "secret");
+        let status = async |path: &str, body: &[u8]| post(&guests, &caller(), path, body).await.status;
+        assert_eq!(status(path, b"secret").await, 200);
+        assert_eq!(status(path, b"another").await, 409);
+        assert_eq!(status(path, b"long").await, 400);
+        assert_eq!(status(path, b"nobody answers").await, 503);
+        assert_eq!(status(path, b"\xff").await, 400);
+        assert_eq!(status("/latest/user-data", b"secret").await, 405);
+        assert_eq!(text(&get(&guests, &caller(), path)), "");
+        let mut guest = crate::metadata::GuestSpec::clone(&caller().guest);
+        guest.password = Some("secret".to_owned());
+        guests.put(server, crate::metadata::Noted::new(guest));
+        assert_eq!(text(&get(&guests, &caller(), path)), "secret");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod serve;
 
 pub(crate) use serve::serve;
 
+use crate::link::Call;
 use ipnet::IpNet;
 use lenticular_model::{port::Mac, NetworkId, ServerId};
 use lenticular_wire::agent::{GuestSpec, PortSpec};
@@ -31,10 +32,14 @@ impl Noted {
     }
 }
 
+/// Hands a password on that a guest has posted.
+pub(crate) type HandOn = Box<dyn Fn(ServerId, String) -> Call<'static, ()> + Send + Sync>;
+
 /// The guests that are plugged on this host.
 pub(crate) struct Guests {
-    /// Where guests' files lie: what was fetched for their start, and what they leave.
+    /// Where guests' files lie: what was fetched for their start.
     dir: PathBuf,
+    hand_on: HandOn,
     all: Mutex<BTreeMap<ServerId, Noted>>,
 }
 
@@ -47,8 +52,8 @@ pub(crate) struct Caller {
 }
 
 impl Guests {
-    pub(crate) fn new(state_dir: &Path) -> Self {
-        Self { dir: state_dir.join("guests"), all: Mutex::default() }
+    pub(crate) fn new(state_dir: &Path, hand_on: HandOn) -> Self {
+        Self { dir: state_dir.join("guests"), hand_on, all: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ServerId, Noted>> {
@@ -110,8 +115,8 @@ mod tests {
     use lenticular_model::{PortId, SubnetId};
     use lenticular_wire::agent::AddressSpec;
 
-    pub(super) fn guests(dir: &Path) -> (Guests, NetworkId, ServerId) {
-        let guests = Guests::new(dir);
+    pub(super) fn guests(dir: &Path, hand_on: HandOn) -> (Guests, NetworkId, ServerId) {
+        let guests = Guests::new(dir, hand_on);
         let network = NetworkId::from_random([2; 16]);
         let server = crate::testing::server(1);
         let mut guest = crate::testing::assignment(1).guest;
@@ -138,7 +143,7 @@ mod tests {
 
     #[test]
     fn callers_are_known_by_network_and_address_alone() {
-        let (guests, network, server) = guests(Path::new("/nowhere"));
+        let (guests, network, server) = guests(Path::new("/nowhere"), Box::new(|_, _| unreachable!()));
         let other = NetworkId::from_random([3; 16]);
         let who = |network, text: &str| guests.caller(network, text.parse().unwrap()).map(|c| c.server);
         assert_eq!(who(network, "10.5.0.7"), Some(server));

@@ -62,7 +62,7 @@ async fn answer(
     Ok(response(match parts.method {
         Method::GET => documents::get(guests, &caller, &path),
         Method::POST => match Limited::new(body, BODY_BYTES_MAX).collect().await {
-            Ok(body) => documents::post(guests, &caller, &path, &body.to_bytes()),
+            Ok(body) => documents::post(guests, &caller, &path, &body.to_bytes()).await,
             Err(_) => Answer::refusal(413, "That is too much."),
         },
         _ => Answer::refusal(405, "Only GET, and POST of a password, are known."),

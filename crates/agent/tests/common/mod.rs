@@ -297,6 +297,10 @@ impl Link for Cloud {
         Box::pin(async { Err(LinkError::Unknown) })
     }
 
+    fn password<'a>(&'a self, _: ServerId, _: &'a str) -> Call<'a, ()> {
+        Box::pin(async { Err(LinkError::Unknown) })
+    }
+
     fn user_data(&self, _server: ServerId) -> Call<'_, Option<Vec<u8>>> {
         let user_data = self.lock().user_data.clone();
         Box::pin(async move { Ok(user_data) })
@@ -419,6 +423,7 @@ pub fn order(id: ServerId, sha512: &str) -> Wish {
             availability_zone: "nova".to_owned(),
             config_drive: true,
             has_user_data: false,
+            password: None,
         },
         outgoing: None,
         receive: None,

@@ -12,6 +12,7 @@ mod metadata;
 mod migrate;
 mod migration;
 mod operation;
+mod password;
 mod pattern;
 mod quota;
 mod security_group;
@@ -41,6 +42,7 @@ pub fn routes() -> Router<App> {
         .route("/servers/{id}/action", post(action::act))
         .route("/servers/{id}/ips", get(server::ips))
         .route("/servers/{id}/ips/{network}", get(server::ips_of))
+        .route("/servers/{id}/os-server-password", get(password::show).delete(password::clear))
         .route("/servers/{id}/os-interface", get(interface::list).post(interface::attach))
         .route("/servers/{id}/os-interface/{port}", get(interface::show).delete(interface::detach))
         .route("/servers/{id}/os-security-groups", get(security_group::of_server))

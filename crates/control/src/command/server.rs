@@ -7,7 +7,7 @@ use lenticular_model::{
     policy::{self, Action, Caller},
     port::Port,
     server::{BootStyle, Condition, Lock, Server, Wanted},
-    Kind, PortId, ServerId, State, Txn,
+    HostId, Kind, PortId, ServerId, State, Txn,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -248,6 +248,38 @@ pub fn edit_metadata(
         return Err(Error::over_quota(format!("Maximum number of metadata items exceeds {limit}")));
     }
     txn.update::<Server>(&id, |s| s.metadata = metadata);
+    Ok(())
+}
+
+/// The longest password that a guest may post, in bytes, as Nova has it.
+const PASSWORD_BYTES_MAX: usize = 1020;
+
+/// Takes in the password that a guest has made, encrypted to its owner's key, and posted on its host. It is set once.
+///
+/// # Errors
+/// The server is not the host's, the text is too long, or there is a password.
+pub fn post_password(txn: &mut Txn<'_>, host: HostId, id: ServerId, password: String) -> Result<()> {
+    let server = txn.servers.get(&id).filter(|server| server.host_id == Some(host));
+    let server = server.ok_or_else(|| Error::not_found("Server", id))?;
+    if password.len() > PASSWORD_BYTES_MAX {
+        return Err(Error::invalid(format!("A password is a text of at most {PASSWORD_BYTES_MAX} bytes.")));
+    }
+    if server.guest_password.is_some() {
+        return Err(Error::conflict("The password is set already; its owner can clear it."));
+    }
+    if !password.is_empty() {
+        txn.update::<Server>(&id, |s| s.guest_password = Some(password));
+    }
+    Ok(())
+}
+
+/// Forgets the password that a server's guest has posted, so that it can post another. The guest's own is untouched.
+///
+/// # Errors
+/// The server is not the caller's, or not to be acted on.
+pub fn clear_password(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
+    actable(txn, caller, id, Action::ServerChange)?;
+    txn.update::<Server>(&id, |s| s.guest_password = None);
     Ok(())
 }
 

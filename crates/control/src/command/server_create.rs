@@ -205,6 +205,7 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         tags: new.tags.clone(),
         locked: None,
         config_drive: new.config_drive,
+        guest_password: None,
         has_user_data: new.user_data.is_some(),
         disk_config_manual: new.disk_config_manual,
         access_ipv4: new.access_ipv4.clone(),

@@ -36,6 +36,7 @@ pub fn server(host_id: HostId) -> Server {
         tags: Default::default(),
         locked: None,
         config_drive: false,
+        guest_password: None,
         has_user_data: false,
         disk_config_manual: false,
         access_ipv4: String::new(),

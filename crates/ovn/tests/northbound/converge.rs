@@ -21,6 +21,10 @@ use tokio::{
     task::JoinHandle,
 };
 
+/// A network of the first tenant's.
+const NETWORK: Step =
+    Step::Network { n: 0, tenant: 0, external: false, up: true, mtu: 1442, vlan: false, policy: None };
+
 type Told = Arc<Mutex<Vec<(PortId, bool)>>>;
 
 /// A sync at work.
@@ -172,15 +176,6 @@ fn an_older_leader_writes_nothing_once_a_newer_one_has_come() {
     block_on(async {
         let server = Server::start();
         let mut world = World::new();
-        let network = Step::Network {
-            n: 0,
-            tenant: 0,
-            external: false,
-            up: true,
-            mtu: 1442,
-            vlan: false,
-            policy: None,
-        };
         let old = work(&server, &world, 5);
         let mut own = server.connect().await;
         until_equal(&mut own, &world.state).await;
@@ -188,7 +183,7 @@ fn an_older_leader_writes_nothing_once_a_newer_one_has_come() {
         assert_eq!(old.task.await.unwrap(), Err(Superseded));
         let late = work(&server, &world, 5);
         assert_eq!(late.task.await.unwrap(), Err(Superseded));
-        new.commits.send(world.step(&network)).unwrap();
+        new.commits.send(world.step(&NETWORK)).unwrap();
         until_equal(&mut own, &world.state).await;
         // Had the old one a transaction on its way, it would fail.
         let mark = Datum::map([("lenticular:epoch", "5")]);
@@ -205,16 +200,7 @@ fn ports_are_told_to_be_up_when_the_database_says_so() {
     block_on(async {
         let server = Server::start();
         let mut world = World::new();
-        let network = Step::Network {
-            n: 0,
-            tenant: 0,
-            external: false,
-            up: true,
-            mtu: 1442,
-            vlan: false,
-            policy: None,
-        };
-        world.step(&network);
+        world.step(&NETWORK);
         let shape = crate::world::PortShape {
             network: 0,
             subnet: 0,

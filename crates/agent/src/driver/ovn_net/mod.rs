@@ -12,6 +12,7 @@ use crate::{
     core::Failure,
     files,
     identity::{self, Pem},
+    link::{Call, Link},
     metadata::{Guests, Noted},
 };
 use lenticular_model::{host::Wiring, PortId, ServerId};
@@ -48,7 +49,12 @@ impl OvnNetwork {
     ///
     /// # Errors
     /// Open vSwitch or OVN is missing, or the switch does not come up.
-    pub async fn start(state_dir: &Path, host_name: &str, config: OvnConfig) -> Result<Self, Failure> {
+    pub async fn start(
+        state_dir: &Path,
+        host_name: &str,
+        config: OvnConfig,
+        link: Arc<dyn Link>,
+    ) -> Result<Self, Failure> {
         let notes = state_dir.join("network");
         std::fs::create_dir_all(&notes).map_err(|e| file_failure("making the network's directory", &e))?;
         let state_dir =
@@ -58,7 +64,11 @@ impl OvnNetwork {
         pem.ca = config.southbound_ca.clone().unwrap_or(pem.ca);
         let switch = Arc::new(Switch::start(dir(state_dir), host_name, config, pem).await?);
         switch.configure().await?;
-        let guests = Arc::new(Guests::new(state_dir));
+        let hand_on = move |server, password: String| -> Call<'static, ()> {
+            let link = link.clone();
+            Box::pin(async move { link.password(server, &password).await })
+        };
+        let guests = Arc::new(Guests::new(state_dir, Box::new(hand_on)));
         let places = Arc::new(Places::new(switch.clone(), guests.clone()));
         places.clear().await?;
         let mut tasks = JoinSet::new();
