@@ -40,6 +40,7 @@ pub(crate) fn assignment(n: u8) -> Assignment {
             availability_zone: "nova".to_owned(),
             config_drive: false,
             has_user_data: false,
+            floating: Vec::new(),
         },
     }
 }

@@ -419,6 +419,7 @@ pub fn order(id: ServerId, sha512: &str) -> Wish {
             availability_zone: "nova".to_owned(),
             config_drive: true,
             has_user_data: false,
+            floating: Vec::new(),
         },
         outgoing: None,
         receive: None,
