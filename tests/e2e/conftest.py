@@ -1,4 +1,5 @@
-"""Clouds that tests share: one of simulated hosts, and one of real guests on this machine."""
+"""Clouds that tests share: one of simulated hosts, and one of real guests on this machine; and what tests have measured,
+which is printed at the end of the run."""
 
 import subprocess
 
@@ -10,6 +11,24 @@ from cloud import BINARY, GUEST_IMAGE, Cloud
 def pytest_configure(config):
     if not BINARY.exists():
         raise pytest.UsageError(f"{BINARY} is missing: run cargo build --release -p lenticular")
+
+
+MEASURED = pytest.StashKey[list]()
+
+
+@pytest.fixture
+def measured(request):
+    """Keeps a line for the end of the run."""
+    return lambda line: request.config.stash.setdefault(MEASURED, []).append((request.node.name, line))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    last = None
+    for test, line in config.stash.get(MEASURED, []):
+        if test != last:
+            terminalreporter.section(f"measured: {test}")
+            last = test
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

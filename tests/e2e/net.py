@@ -1,17 +1,33 @@
 """A lab on OVN: tenants with networks, routers and floating IPs, commands in their guests, and what outsiders see."""
 
 import base64
+import contextlib
 import http.server
 import os
 import pathlib
 import re
 import signal
 import socket
+import struct
 import subprocess
+import sys
 import threading
+import time
 
-from cloud import wait_until
+from cloud import GUEST_IMAGE, wait_until
 from lab import Lab
+
+
+@contextlib.contextmanager
+def ovn_lab(data, key, hosts=3):
+    """A lab on OVN with the guest's image, for as long as it is needed."""
+    lab = OvnLab(data, hosts=hosts)
+    try:
+        lab.start(key)
+        lab.image = lab.upload("guest", path=GUEST_IMAGE)
+        yield lab
+    finally:
+        lab.down()
 
 
 class OvnLab(Lab):
@@ -36,6 +52,24 @@ class OvnLab(Lab):
         """The pid file of one of the control plane's daemons, or of a host's (`host-1/ovs-vswitchd`)."""
         host, _, of = name.rpartition("/")
         return self.data / "hosts" / host / "ovs" / f"{of}.pid" if host else self.data / "ovn" / f"{name}.pid"
+
+    def within(self, host, *words):
+        """The words of a command in a host's network namespace."""
+        return ["ip", "netns", "exec", self.described()["namespaces"][int(host.removeprefix("host-")) - 1], *map(str, words)]
+
+    @contextlib.contextmanager
+    def plugged(self, host, port):
+        """A device in a host's namespace that the host's switch takes for a port's guest."""
+        device = f"test{port['id'][:8]}"
+        switch = ["ovs-vsctl", f"--db=unix:{self.data}/hosts/{host}/ovs/db.sock"]
+        subprocess.run([*switch, "add-port", "br-int", device, "--", "set", "Interface", device, "type=internal",
+                        f"external_ids:iface-id={port['id']}"], check=True)
+        try:
+            for words in (["addrgenmode", "none"], ["up"]):
+                subprocess.run(self.within(host, "ip", "link", "set", device, *words), check=True)
+            yield device
+        finally:
+            subprocess.run([*switch, "del-port", "br-int", device], check=True)
 
     def kill_daemon(self, name):
         """Ends it without any warning, and waits until it was started again."""
@@ -94,14 +128,14 @@ class Tenant:
         fields = {"direction": "ingress", "ethertype": "IPv4", **fields}
         return self.make("security-group-rules", "security_group_rule", security_group_id=group or self.group, **fields)
 
-    def server(self, name, group=None, host=None, script=None, network=None, flavor="42"):
+    def server(self, name, group=None, host=None, script=None, network=None, flavor="42", port=None):
         """Starts a server, and waits until its guest is up."""
         more = {"user_data": base64.b64encode(script.encode()).decode()} if script else {}
         if host:
             more["availability_zone"] = f"nova:{host}"
         body = {"server": {
             "name": name, "imageRef": self.lab.image, "flavorRef": flavor, "key_name": "key",
-            "networks": [{"uuid": network or self.network}], "security_groups": [{"name": group or self.group}], **more}}
+            "networks": [{"port": port} if port else {"uuid": network or self.network}], "security_groups": [{"name": group or self.group}], **more}}
         # Only an administrator may name a host.
         token = self.lab.login("admin", project=self.name) if host else self.token
         made = self.lab.post("/compute/v2.1/servers", body, token=token, version="2.79")["server"]["id"]
@@ -135,13 +169,17 @@ class Guest:
             assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout.strip() if ok else done
 
+    def root(self, command, ok=True, timeout=20):
+        """Runs a command, which has no single quotes, as root."""
+        return self.ssh(f"su -c '{command}'", ok=ok, timeout=timeout)
+
     def wait_ssh(self, **where):
         wait_until("ssh answers", lambda: self.ssh("true", ok=False, **where).returncode == 0)
         return self
 
-    def pings(self, address, count=1):
+    def pings(self, address, count=1, options=""):
         """How many of so many pings are answered."""
-        done = self.ssh(f"ping -c {count} -i 0.2 -W 1 {address}", ok=False)
+        done = self.ssh(f"ping -c {count} -i 0.2 -W 1 {options} {address}", ok=False)
         return int(re.search(r"(\d+) packets received", done.stdout).group(1))
 
     def connects(self, address, port):
@@ -164,6 +202,11 @@ def run_ssh(key, address, command, port=22, timeout=20):
         return subprocess.CompletedProcess(words, 255, "", "it took too long")
 
 
+def tap(port):
+    """The device by which a host plugs a port."""
+    return f"tap{port['id'][:11]}"
+
+
 def host_key(address):
     """The ssh host key that answers there; empty if nobody does."""
     done = subprocess.run(["ssh-keyscan", "-T", "3", "-t", "ed25519", address], capture_output=True, text=True)
@@ -181,8 +224,81 @@ def answers(address, port=22):
         return False
 
 
+class Pings(threading.Thread):
+    """Pings an address from this machine, and notes when each ping was answered, and with which DSCP marks."""
+
+    def __init__(self, address, every_s=0.01):
+        super().__init__(daemon=True)
+        self.address, self.every_s = address, every_s
+        self.sent, self.answered, self.marks = {}, {}, set()
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        self.socket.settimeout(0.2)
+        self.id = os.getpid() & 0xFFFF
+        self.over = threading.Event()
+
+    @staticmethod
+    def checksum(data):
+        total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+        total = (total >> 16) + (total & 0xFFFF)
+        return ~(total + (total >> 16)) & 0xFFFF
+
+    def send(self):
+        number = 0
+        while not self.over.is_set():
+            head = struct.pack("!BBHHH", 8, 0, 0, self.id, number & 0xFFFF) + b"lenticul"
+            packet = head[:2] + struct.pack("!H", self.checksum(head)) + head[4:]
+            self.sent[number] = time.monotonic()
+            try:
+                self.socket.sendto(packet, (self.address, 0))
+            except OSError:
+                pass
+            number += 1
+            time.sleep(self.every_s)
+
+    def run(self):
+        threading.Thread(target=self.send, daemon=True).start()
+        while not self.over.is_set():
+            try:
+                packet, (source, _) = self.socket.recvfrom(2048)
+            except OSError:
+                continue
+            kind, _, _, ident, number = struct.unpack("!BBHHH", packet[20:28])
+            if kind == 0 and ident == self.id and source == self.address:
+                self.answered.setdefault(number, time.monotonic())
+                self.marks.add(packet[1] >> 2)
+
+    def end(self):
+        """How many were lost, and the longest time without an answer in seconds."""
+        time.sleep(0.5)
+        self.over.set()
+        self.join()
+        last = max(self.answered, default=0)
+        lost = [n for n in self.sent if n < last and n not in self.answered]
+        times = sorted(self.answered.values())
+        return len(lost), max((b - a for a, b in zip(times, times[1:])), default=0)
+
+
+class Capture:
+    """What passes a device of a host while it is open: Ethernet frames, in both directions."""
+
+    def __init__(self, lab, host, device):
+        here = pathlib.Path(__file__).parent / "capture.py"
+        self.process = subprocess.Popen(lab.within(host, sys.executable, here, device), stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline().strip() == "ready"
+        self.frames = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        # What is on its way is still seen.
+        time.sleep(0.5)
+        self.process.terminate()
+        self.frames = [bytes.fromhex(line) for line in self.process.communicate()[0].split()]
+
+
 class Outside:
-    """A web server of the world outside, which notes who asked."""
+    """A web server of the world outside, which notes who asked, and gives as many bytes as the path asks for."""
 
     def __init__(self, address):
         self.seen = seen = []
@@ -192,7 +308,7 @@ class Outside:
                 seen.append(self.client_address[0])
                 self.send_response(200)
                 self.end_headers()
-                self.wfile.write(b"outside\n")
+                self.wfile.write(b"outside\n" if self.path == "/" else bytes(int(self.path[1:])))
 
             def log_message(self, *_):
                 pass

@@ -41,6 +41,7 @@ pub(crate) fn assignment(n: u8) -> Assignment {
             config_drive: false,
             has_user_data: false,
             password: None,
+            floating: Vec::new(),
         },
     }
 }

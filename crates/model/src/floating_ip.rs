@@ -1,6 +1,9 @@
 //! Floating IPs: addresses of an external network that lead to an address of a port (Neutron's noun).
 
-use crate::{record, FloatingIpId, NetworkId, PortId, ProjectId, QosPolicyId, RouterId};
+use crate::{
+    port::{Mac, PortOwner},
+    record, FloatingIpId, HostId, NetworkId, PortId, ProjectId, QosPolicyId, RouterId, State,
+};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -48,5 +51,19 @@ record! {
         /// Grows with every change.
         #[serde(default)]
         pub revision: u64,
+    }
+}
+
+impl FloatingIp {
+    /// The Ethernet address by which a host answers for it while its server is there. `None` if its router's gateway
+    /// answers.
+    pub fn mac_on(&self, state: &State, host: HostId) -> Option<Mac> {
+        let port = state.ports.get(&self.fixed?.port_id)?;
+        let distributed = state.routers.get(&self.router_id?)?.distributed;
+        let (physical, _) = state.networks.get(&self.network_id)?.physical()?;
+        let reaches = state.hosts.get(&host)?.hypervisor.wiring.reaches(physical);
+        // A subport has no host of its own to OVN's eyes but its parent's.
+        let here = distributed && reaches && port.owner() != PortOwner::TrunkSubport;
+        state.ports.get(&self.port_id).filter(|_| here).map(|holder| holder.mac)
     }
 }

@@ -91,6 +91,11 @@ impl Network {
     }
 }
 
+/// The name of the port by which a network is bridged to its physical network.
+pub fn physical_port(network: NetworkId) -> String {
+    format!("physical-{network}")
+}
+
 /// The name of the port by which hosts answer for a network's metadata.
 pub fn metadata_port(network: NetworkId) -> String {
     format!("metadata-{network}")

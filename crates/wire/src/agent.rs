@@ -29,7 +29,8 @@ use lenticular_model::{
     port::Mac,
     server::{BootStyle, Server, Shelf, Wanted},
     subnet::HostRoute,
-    HostId, ImageId, Incarnation, NetworkId, PortId, ProjectId, ServerId, State, SubnetId, UserId,
+    FloatingIpId, HostId, ImageId, Incarnation, NetworkId, PortId, ProjectId, ServerId, State, SubnetId,
+    UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
@@ -266,6 +267,25 @@ pub struct GuestSpec {
     /// The password that the guest has posted, if it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
+    /// The floating IPs that its host answers for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub floating: Vec<FloatingSpec>,
+}
+
+/// A floating IP that is answered by the host of its guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FloatingSpec {
+    /// The address.
+    pub address: IpAddr,
+    /// The Ethernet address by which it is answered.
+    pub mac: Mac,
+    /// The external network.
+    pub network_id: NetworkId,
+    /// The physical network that this is.
+    pub physical_network: String,
+    /// Its VLAN there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u32>,
 }
 
 /// The image under a disk.
@@ -436,8 +456,7 @@ fn peer(state: &State, id: HostId) -> Option<Peer> {
 
 fn assignment(state: &State, host: HostId, server: &Server) -> Assignment {
     let ports = state.index.server_ports.range((server.id, 0, PortId(Default::default()))..);
-    let ports =
-        ports.take_while(|(s, ..)| *s == server.id).filter_map(|(_, _, id)| port(state, *id)).collect();
+    let ports: Vec<PortId> = ports.take_while(|(s, ..)| *s == server.id).map(|(_, _, id)| *id).collect();
     Assignment {
         server_id: server.id,
         generation: server.disk.generation,
@@ -453,7 +472,7 @@ fn assignment(state: &State, host: HostId, server: &Server) -> Assignment {
                 sha512: server.base.to_string(),
                 format: server.base_format.to_string(),
             },
-            ports,
+            ports: ports.iter().filter_map(|id| port(state, *id)).collect(),
             key: server.key.as_ref().map(|key| (key.name.clone(), key.public_key.clone())),
             metadata: server.metadata.clone(),
             launch_index: server.launch_index,
@@ -461,8 +480,24 @@ fn assignment(state: &State, host: HostId, server: &Server) -> Assignment {
             config_drive: server.config_drive,
             has_user_data: server.has_user_data,
             password: server.guest_password.clone(),
+            floating: ports.iter().flat_map(|id| floating(state, host, *id)).collect(),
         },
     }
+}
+
+fn floating(state: &State, host: HostId, port: PortId) -> impl Iterator<Item = FloatingSpec> + '_ {
+    let all = state.index.net.port_floating_ips.range((port, FloatingIpId::default())..);
+    let all = all.take_while(move |(of, _)| *of == port).filter_map(|(_, id)| state.floating_ips.get(id));
+    all.filter_map(move |floating| {
+        let (physical, vlan) = state.networks.get(&floating.network_id)?.physical()?;
+        Some(FloatingSpec {
+            address: floating.address,
+            mac: floating.mac_on(state, host)?,
+            network_id: floating.network_id,
+            physical_network: physical.to_owned(),
+            vlan,
+        })
+    })
 }
 
 fn port(state: &State, id: PortId) -> Option<PortSpec> {

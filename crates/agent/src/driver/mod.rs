@@ -166,6 +166,12 @@ pub trait Network: Send + Sync {
     /// interfaces are changed.
     fn plug<'a>(&'a self, server: ServerId, guest: &'a GuestSpec) -> Work<'a, NetPlan>;
 
+    /// Tells whoever must know that the guest, which came from another host, is reached by this one from now on. It does
+    /// not wait; that nobody hears it is no error.
+    fn announce(&self, server: ServerId, guest: &GuestSpec) {
+        let _ = (server, guest);
+    }
+
     /// Removes it. Called after the process has ended; that there was nothing is no error.
     fn unplug(&self, server: ServerId) -> Work<'_, ()>;
 }

@@ -125,10 +125,9 @@ impl Travel {
         ways.spawn(join_once(memory_door, memory));
         self.qemu.mirror(id, &told).await?;
         self.qemu.send_memory(id, &told, force).await?;
-        for name in FILES {
-            self.send_file(to, of, out.generation, name).await?;
-        }
-        self.ask(to, id, out.generation, What::Proof).await.map(drop)
+        // The guest stands still: all at once.
+        let [old, new] = FILES.map(|name| self.send_file(to, of, out.generation, name));
+        tokio::try_join!(old, new, self.ask(to, id, out.generation, What::Proof)).map(drop)
     }
 
     async fn send_cold(

@@ -6,7 +6,7 @@ use crate::{
     driver::{Drivers, ProgressSink, Signs},
     link::Link,
 };
-use lenticular_model::{HostId, ServerId};
+use lenticular_model::{migration::Manner, HostId, ServerId};
 use lenticular_wire::agent::{Answer, Ask, Assignment, Question, Receive};
 use std::{
     sync::{
@@ -151,6 +151,9 @@ async fn carry_out(
             _ = cut.wait_for(|cut| *cut) => Ok(Outcome::Done),
         },
         Step::Adopt(assignment, manner) => {
+            if manner == Manner::Live {
+                drivers.network.announce(id, &assignment.guest);
+            }
             drivers.moves.adopt(&assignment, manner).await.map(|adopted| match adopted {
                 Some(adopted) => Outcome::Started { ssh_forward: adopted.ssh_forward },
                 None => Outcome::Done,

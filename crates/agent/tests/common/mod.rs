@@ -424,6 +424,7 @@ pub fn order(id: ServerId, sha512: &str) -> Wish {
             config_drive: true,
             has_user_data: false,
             password: None,
+            floating: Vec::new(),
         },
         outgoing: None,
         receive: None,

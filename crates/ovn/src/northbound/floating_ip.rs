@@ -5,7 +5,6 @@ use super::{router, row::Row, schema::Table, Key, RowId};
 use crate::ovsdb::Datum;
 use lenticular_model::{
     floating_ip::{Association, FloatingIp},
-    port::PortOwner,
     port_forwarding::ForwardedProtocol,
     FloatingIpId, PortForwardingId, RouterId, State,
 };
@@ -21,35 +20,21 @@ pub(super) fn rows(state: &State, id: FloatingIpId) -> Vec<Row> {
         return Vec::new();
     }
     match floating.fixed {
-        Some(fixed) => {
-            translation(state, floating, fixed, router.id, router.distributed).into_iter().collect()
-        }
+        Some(fixed) => translation(state, floating, fixed, router.id).into_iter().collect(),
         None => forwardings(state, floating, router.id),
     }
 }
 
-fn translation(
-    state: &State,
-    floating: &FloatingIp,
-    fixed: Association,
-    router: RouterId,
-    distributed: bool,
-) -> Option<Row> {
+fn translation(state: &State, floating: &FloatingIp, fixed: Association, router: RouterId) -> Option<Row> {
     let port = state.ports.get(&fixed.port_id)?;
     let row = Row::new(RowId::of(Table::Nat, Key::FloatingIp(floating.id)))
         .with_one("type", "dnat_and_snat")
         .with_one("external_ip", floating.address.to_string())
         .with_one("logical_ip", fixed.fixed_ip.to_string())
         .inside(router::row_id(router), "nat");
-    let physical = state.networks.get(&floating.network_id).and_then(|n| n.physical());
-    let host = port.host_id.and_then(|host| state.hosts.get(&host));
-    let on_host = host.zip(physical).is_some_and(|(host, (name, _))| host.hypervisor.wiring.reaches(name));
-    let holder = state.ports.get(&floating.port_id).filter(|_| distributed && on_host);
-    // A subport has no host of its own to OVN's eyes but its parent's; it is translated at the gateway.
-    let holder = holder.filter(|_| port.owner() != PortOwner::TrunkSubport);
-    Some(match holder {
-        Some(holder) => {
-            row.with_one("logical_port", port.id.to_string()).with_one("external_mac", holder.mac.to_string())
+    Some(match port.host_id.and_then(|host| floating.mac_on(state, host)) {
+        Some(mac) => {
+            row.with_one("logical_port", port.id.to_string()).with_one("external_mac", mac.to_string())
         }
         None => row,
     })

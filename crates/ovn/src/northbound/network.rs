@@ -3,7 +3,7 @@
 use super::{row::Row, schema::Table, Key, RowId};
 use crate::ovsdb::Datum;
 use lenticular_model::{
-    network::{metadata_mac, metadata_port, METADATA_V4, METADATA_V6},
+    network::{metadata_mac, metadata_port, physical_port, METADATA_V4, METADATA_V6},
     port::{Port, PortOwner},
     subnet::Subnet,
     NetworkId, PortId, State, SubnetId,
@@ -40,7 +40,7 @@ pub(super) fn rows(state: &State, id: NetworkId) -> Vec<Row> {
     }
     if let Some((physical, vlan)) = network.physical() {
         let mut row = Row::new(RowId::part(Table::LogicalSwitchPort, Key::Network(id), "physical"))
-            .with_one("name", format!("physical-{id}"))
+            .with_one("name", physical_port(id))
             .with_one("type", "localnet")
             .with("addresses", Datum::one("unknown"))
             .with("options", Datum::map([("network_name", physical)]))

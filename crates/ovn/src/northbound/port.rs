@@ -158,10 +158,13 @@ fn trunk_place(state: &State, port: &Port) -> Option<(PortId, u16)> {
     Some((trunk.port_id, sub.segmentation_id))
 }
 
-/// The subnet whose DHCP answers the port: the first of its addresses' that has it.
+/// The subnet whose DHCP answers the port: the first of its addresses' that has it. One of another network, which a damaged
+/// store may name, answers nobody here.
 fn dhcp_subnet<'s>(state: &'s State, port: &Port, v4: bool) -> Option<&'s Arc<Subnet>> {
     let subnets = port.fixed_ips.iter().filter_map(|ip| state.subnets.get(&ip.subnet_id));
-    subnets.filter(|subnet| subnet.cidr.addr().is_ipv4() == v4).find(|subnet| subnet.enable_dhcp)
+    let here =
+        |subnet: &&Arc<Subnet>| subnet.network_id == port.network_id && subnet.cidr.addr().is_ipv4() == v4;
+    subnets.filter(here).find(|subnet| subnet.enable_dhcp)
 }
 
 /// The subnet's options with the port's own over them. What OVN has no name for is left out.

@@ -1,6 +1,7 @@
 //! Guests on OVN: a tap for each port, plugged into the host's switch under the port's id. What may pass is OVN's
 //! business alone.
 
+mod announce;
 mod config;
 mod place;
 mod switch;
@@ -223,6 +224,15 @@ impl Network for OvnNetwork {
 
     fn plug<'a>(&'a self, server: ServerId, guest: &'a GuestSpec) -> Work<'a, NetPlan> {
         Box::pin(self.plug_ports(server, guest))
+    }
+
+    fn announce(&self, server: ServerId, guest: &GuestSpec) {
+        let (switch, floating) = (self.switch.clone(), guest.floating.clone());
+        tokio::spawn(async move {
+            if let Err(failure) = announce::announce(&switch, &floating).await {
+                tracing::warn!(%server, %failure, "a guest's floating IPs are not announced; OVN will");
+            }
+        });
     }
 
     fn unplug(&self, server: ServerId) -> Work<'_, ()> {

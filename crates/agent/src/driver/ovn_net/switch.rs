@@ -238,7 +238,7 @@ pub(super) async fn devices(dir: &Path) -> Vec<String> {
 }
 
 /// The bridge of a physical network; device names have 15 bytes at most.
-fn bridge_of(physical: &str) -> String {
+pub(super) fn bridge_of(physical: &str) -> String {
     let name: String = physical.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
     format!("br-{name}")
 }

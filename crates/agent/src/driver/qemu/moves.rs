@@ -231,7 +231,10 @@ impl Qemu {
                     let state = json!({ "state": "pre-switchover" });
                     qmp.ask("migrate-continue", state).await.map_err(|e| qmp_failure(&e))?;
                 }
-                Migration::Completed => return Ok(()),
+                Migration::Completed => {
+                    note_downtime(&live, server).await;
+                    return Ok(());
+                }
                 Migration::Failed | Migration::Cancelled => return Err(migration_failure(&live).await),
                 _ if now.closed => return Err(gone("its process ended")),
                 _ => {}
@@ -335,6 +338,15 @@ async fn memory_progress(live: &Live, server: ServerId) -> MoveProgress {
     progress.memory = [number(&ram["total"]), number(&ram["transferred"]), number(&ram["remaining"])];
     progress.dirty_bytes_per_s = number(&ram["dirty-pages-rate"]) * number(&ram["page-size"]).max(4096);
     progress
+}
+
+/// For whoever asks how long the guest stood still.
+async fn note_downtime(live: &Live, server: ServerId) {
+    let Some(qmp) = &live.qmp else { return };
+    if let Ok(seen) = qmp.ask("query-migrate", Value::Null).await {
+        let (downtime_ms, total_ms) = (number(&seen["downtime"]), number(&seen["total-time"]));
+        tracing::info!(%server, downtime_ms, total_ms, "QEMU has sent the guest");
+    }
 }
 
 async fn migration_failure(live: &Live) -> Failure {
