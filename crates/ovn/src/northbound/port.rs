@@ -169,7 +169,7 @@ fn own_options(state: &State, port: &Port, of: &Subnet, own: &[&DhcpOption]) -> 
     let mut options = subnet::options(state, of);
     // What a record says from a time when more was taken is left out.
     options.extend(own.iter().filter_map(|option| {
-        let (name, value) = for_ovn(&option.name, &option.value, option.ip_version).ok()?;
+        let (name, value) = for_ovn(&option.name, &option.value, option.ip_version).ok()??;
         Some((name.to_owned(), value))
     }));
     let part = if of.cidr.addr().is_ipv4() { "dhcp4" } else { "dhcp6" };
