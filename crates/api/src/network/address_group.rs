@@ -1,7 +1,7 @@
 //! Address groups.
 
 use super::{
-    fields::{bad, Fields},
+    fields::{required, Fields},
     noun::{self, Changeable, Names, Noun},
 };
 use crate::{body::Json, ctx::Ctx, fault::Handled};
@@ -77,7 +77,7 @@ impl Changeable for AddressGroup {
 
 fn addresses(body: Value) -> Result<Vec<IpNet>> {
     let fields = noun::bare(body)?;
-    let missing = || bad("Failed to parse request. Required attribute 'addresses' not specified");
+    let missing = || required("addresses");
     fields.ranges("addresses")?.ok_or_else(missing)
 }
 

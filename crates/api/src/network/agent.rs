@@ -1,6 +1,6 @@
 //! Network agents: what plugs ports on hosts. There is one for each host.
 
-use super::view;
+use super::view::{self, Listed};
 use crate::{ctx::Ctx, fault::Handled};
 use axum::extract::Path;
 use lenticular_model::{
@@ -15,7 +15,7 @@ pub async fn list(ctx: Ctx) -> Handled {
     let sees = policy::check(&ctx.caller, Action::AgentRead, None).is_ok();
     let hosts = ctx.state.hosts.values().filter(|_| sees);
     let items = hosts.map(|h| wire::agent::view(&ctx.state, h)).collect();
-    view::listing(&ctx, "agents", "agents", items)
+    view::listing(&ctx, &Listed::plain("agents", "agents"), items)
 }
 
 /// `GET /v2.0/agents/{id}`

@@ -1,9 +1,9 @@
 //! Floating IPs.
 
 use super::{
-    fields::{bad, Fields},
+    fields::{bad, required, Fields},
     noun::{Changeable, Names, Noun},
-    view,
+    view::{self, Listed},
 };
 use crate::{ctx::Ctx, fault::Handled};
 use lenticular_control::command::{
@@ -67,8 +67,7 @@ impl Noun for FloatingIp {
     }
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewFloatingIp> {
-        let missing =
-            || bad("Failed to parse request. Required attribute 'floating_network_id' not specified");
+        let missing = || required("floating_network_id");
         Ok(NewFloatingIp {
             project_id: fields.project(&ctx.caller, Action::FloatingIpWrite)?,
             description: fields.text_or_empty("description")?,
@@ -136,5 +135,5 @@ pub async fn pools(ctx: Ctx) -> Handled {
             "project_id": project,
         })
     });
-    view::listing(&ctx, "floatingip_pools", "floatingip_pools", items.collect())
+    view::listing(&ctx, &Listed::plain("floatingip_pools", "floatingip_pools"), items.collect())
 }

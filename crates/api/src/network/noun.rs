@@ -3,7 +3,7 @@
 
 use super::{
     fields::{bad, Fields},
-    view,
+    view::{self, Listed},
 };
 use crate::{
     app::{empty, json, App},
@@ -112,7 +112,8 @@ pub async fn list<N: Noun>(ctx: Ctx) -> Handled {
     let all = N::candidates(&ctx, &state).into_iter();
     let seen = all.filter(|record| N::visible(&state, &ctx.caller, &record.id()).is_ok());
     let items = seen.map(|record| N::view(&state, &ctx.caller, &record)).collect();
-    view::listing(&ctx, N::NAMES.many, N::NAMES.path, items)
+    let listed = Listed { many: N::NAMES.many, path: N::NAMES.path, fields: N::FIELDS, missing: N::missing };
+    view::listing(&ctx, &listed, items)
 }
 
 /// `GET /v2.0/{collection}/{id}`

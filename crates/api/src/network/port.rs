@@ -1,7 +1,7 @@
 //! Ports.
 
 use super::{
-    fields::{bad, Fields},
+    fields::{bad, required, Fields},
     noun::{Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
@@ -23,8 +23,20 @@ use std::{net::IpAddr, sync::Arc};
 /// Ports.
 pub struct Port;
 
-/// The kinds of ports that the cloud can plug.
-const VNIC_TYPES: &[&str] = &["normal", "direct", "macvtap", "baremetal", "virtio-forwarder", "vdpa"];
+/// The kinds of ports that Neutron knows. All but the first need hardware that no host of this cloud has.
+const VNIC_TYPES: &[&str] = &[
+    "normal",
+    "direct",
+    "macvtap",
+    "baremetal",
+    "direct-physical",
+    "virtio-forwarder",
+    "smart-nic",
+    "vdpa",
+    "accelerator-direct",
+    "accelerator-direct-physical",
+    "remote-managed",
+];
 
 /// Reads a list of addresses that are asked for.
 pub fn fixed_ips(fields: &Fields, name: &str) -> Result<Option<Vec<AskIp>>> {
@@ -77,12 +89,15 @@ fn dhcp_options(fields: &Fields) -> Result<Vec<DhcpOptionChange>> {
 }
 
 fn vnic_type(fields: &Fields) -> Result<Option<String>> {
-    let named = fields.text("binding:vnic_type")?;
-    match named.as_deref().filter(|t| !VNIC_TYPES.contains(t)) {
-        Some(wrong) => Err(bad(format!(
-            "Invalid input for binding:vnic_type. Reason: '{wrong}' is not in {VNIC_TYPES:?}."
+    let Some(named) = fields.text("binding:vnic_type")? else { return Ok(None) };
+    match named.as_str() {
+        "normal" => Ok(Some(named)),
+        known if VNIC_TYPES.contains(&known) => Err(bad(format!(
+            "Invalid input for binding:vnic_type. Reason: no host of this cloud can plug '{known}': ports are 'normal'."
         ))),
-        None => Ok(named),
+        other => Err(bad(format!(
+            "Invalid input for binding:vnic_type. Reason: '{other}' is not in {VNIC_TYPES:?}."
+        ))),
     }
 }
 
@@ -121,6 +136,7 @@ impl Noun for Port {
         "dns_name",
         "dns_domain",
         "qos_policy_id",
+        "propagate_uplink_status",
     ];
 
     fn missing(id: &str) -> Error {
@@ -160,7 +176,7 @@ impl Noun for Port {
     }
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewPort> {
-        let missing = || bad("Failed to parse request. Required attribute 'network_id' not specified");
+        let missing = || required("network_id");
         let options = dhcp_options(fields)?.into_iter();
         let set = |o: DhcpOptionChange| {
             Some(DhcpOption { name: o.name, value: o.value?, ip_version: o.ip_version })
@@ -185,6 +201,7 @@ impl Noun for Port {
             dns_domain: fields.text_or_empty("dns_domain")?,
             extra_dhcp_opts: options.filter_map(set).collect(),
             qos_policy_id: fields.id("qos_policy_id", |id| qos_policy::missing(id))?,
+            propagate_uplink_status: fields.flag("propagate_uplink_status")?.unwrap_or(true),
         })
     }
 
@@ -230,6 +247,7 @@ impl Changeable for Port {
             dns_domain: fields.text("dns_domain")?,
             extra_dhcp_opts: dhcp_options(fields)?,
             qos_policy_id: fields.nullable("qos_policy_id")?,
+            propagate_uplink_status: fields.flag("propagate_uplink_status")?,
         })
     }
 

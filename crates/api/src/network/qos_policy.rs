@@ -1,9 +1,9 @@
 //! QoS policies, their rules, and the types of those.
 
 use super::{
-    fields::{bad, Fields},
+    fields::{bad, required, Fields},
     noun::{self, Changeable, Names, Noun},
-    view,
+    view::{self, Listed},
 };
 use crate::{
     app::{empty, json},
@@ -104,8 +104,6 @@ fn read_rule(kind: &str, fields: &Fields, old: Option<QosRuleKind>) -> Result<Qo
             rate => Ok(rate.map(|rate| rate as u32)),
         }
     };
-    let required =
-        |name: &str| bad(format!("Failed to parse request. Required attribute '{name}' not specified"));
     let direction = fields.get::<Direction>("direction")?;
     match kind {
         "bandwidth_limit" => {
@@ -158,7 +156,7 @@ pub async fn rules(ctx: Ctx, Path((policy, collection)): Path<(String, String)>)
     let policy = qos_policy::visible(&ctx.state, &ctx.caller, noun::id::<QosPolicy>(&policy)?)?;
     let of_kind = policy.rules.iter().filter(|r| wire::qos_policy::type_of(&r.kind) == kind);
     let path = format!("qos/policies/{}/{collection}", policy.id);
-    view::listing(&ctx, &collection, &path, of_kind.map(wire::qos_policy::rule).collect())
+    view::listing(&ctx, &Listed::plain(&collection, &path), of_kind.map(wire::qos_policy::rule).collect())
 }
 
 /// `POST /v2.0/qos/policies/{policy}/{kind}_rules`
@@ -270,7 +268,7 @@ pub async fn delete_alias(ctx: Ctx, Path((collection, id)): Path<(String, String
 /// `GET /v2.0/qos/rule-types`
 pub async fn rule_types(ctx: Ctx) -> Handled {
     let items = TYPES.iter().map(|(name, _)| json!({"type": name})).collect();
-    view::listing(&ctx, "rule_types", "qos/rule-types", items)
+    view::listing(&ctx, &Listed::plain("rule_types", "qos/rule-types"), items)
 }
 
 /// What a parameter of a rule may be.

@@ -1,7 +1,7 @@
 //! RBAC policies.
 
 use super::{
-    fields::{bad, Fields},
+    fields::{bad, required, Fields},
     noun::{Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
@@ -24,10 +24,6 @@ fn target(fields: &Fields) -> Result<Option<RbacTarget>> {
         Some(target) => Ok(Some(target)),
         None => fields.get("target_tenant"),
     }
-}
-
-fn required(name: &str) -> Error {
-    bad(format!("Failed to parse request. Required attribute '{name}' not specified"))
 }
 
 fn object(fields: &Fields) -> Result<RbacObject> {

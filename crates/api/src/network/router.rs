@@ -1,14 +1,14 @@
 //! Routers.
 
 use super::{
-    fields::{bad, Fields},
+    fields::{bad, required, Fields},
     noun::{self, Changeable, Names, Noun},
     port::fixed_ips,
 };
 use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
 use lenticular_control::command::{
-    network, port,
+    network, port, qos_policy,
     router::{self, GatewayAsk, Interface, InterfaceAsk, NewRouter, RouterChange},
     subnet,
 };
@@ -31,16 +31,13 @@ fn gateway(fields: &Fields) -> Result<Option<GatewayAsk>> {
     let info = fields.get::<Map<String, Value>>("external_gateway_info")?.filter(|info| !info.is_empty());
     let Some(info) = info.map(Fields) else { return Ok(None) };
     info.check(&["network_id", "enable_snat", "external_fixed_ips", "qos_policy_id"])?;
-    if info.get::<String>("qos_policy_id")?.is_some() {
-        return Err(bad(
-            "Invalid input for external_gateway_info. Reason: a gateway has no QoS policy of its own.",
-        ));
-    }
+    let qos_policy_id = info.id("qos_policy_id", |id| qos_policy::missing(id))?;
     let missing = || bad("Invalid input for external_gateway_info. Reason: network_id is required.");
     Ok(Some(GatewayAsk {
         network_id: info.id("network_id", |id| network::missing(id))?.ok_or_else(missing)?,
         enable_snat: info.flag("enable_snat")?,
         fixed_ips: fixed_ips(&info, "external_fixed_ips")?,
+        qos_policy_id: info.has("qos_policy_id").then_some(qos_policy_id),
     }))
 }
 
@@ -159,9 +156,7 @@ pub async fn remove_interface(ctx: Ctx, Path(path): Path<String>, Json(body): Js
 fn routes(body: Value) -> Result<Vec<HostRoute>> {
     let fields = noun::envelope(body, "router")?;
     fields.check(&["routes"])?;
-    fields
-        .routes("routes")?
-        .ok_or_else(|| bad("Failed to parse request. Required attribute 'routes' not specified"))
+    fields.routes("routes")?.ok_or_else(|| required("routes"))
 }
 
 /// `PUT /v2.0/routers/{id}/add_extraroutes`

@@ -1,7 +1,7 @@
 //! Subnets.
 
 use super::{
-    fields::{bad, Fields},
+    fields::{bad, required, Fields},
     noun::{Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
@@ -92,8 +92,7 @@ fn read_range(ctx: &Ctx, fields: &Fields) -> Result<(Range, bool)> {
     }
     let cidr = cidr
         .ok_or_else(|| bad("A cidr must be specified in the absence of a subnet pool").coded("BadRequest"))?;
-    let version = version
-        .ok_or_else(|| bad("Failed to parse request. Required attribute 'ip_version' not specified"))?;
+    let version = version.ok_or_else(|| required("ip_version"))?;
     if (version == 4) != cidr.addr().is_ipv4() {
         return Err(mismatch(&format!("cidr {cidr}")));
     }
@@ -139,7 +138,7 @@ impl Noun for Subnet {
     }
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewSubnet> {
-        let missing = || bad("Failed to parse request. Required attribute 'network_id' not specified");
+        let missing = || required("network_id");
         let network_id =
             fields.id::<NetworkId>("network_id", |id| network::missing(id))?.ok_or_else(missing)?;
         let owner = network::visible(&ctx.state, &ctx.caller, network_id)?;

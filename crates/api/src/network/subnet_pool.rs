@@ -1,7 +1,7 @@
 //! Subnet pools.
 
 use super::{
-    fields::{bad, Fields},
+    fields::{required, Fields},
     noun::{self, Changeable, Names, Noun},
 };
 use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
@@ -25,7 +25,7 @@ use std::sync::Arc;
 pub struct SubnetPool;
 
 fn prefixes(fields: &Fields) -> Result<Vec<IpNet>> {
-    let missing = || bad("Failed to parse request. Required attribute 'prefixes' not specified");
+    let missing = || required("prefixes");
     fields.ranges("prefixes")?.ok_or_else(missing)
 }
 

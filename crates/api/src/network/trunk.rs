@@ -1,7 +1,7 @@
 //! Trunks.
 
 use super::{
-    fields::{bad, Fields},
+    fields::{bad, required, Fields},
     noun::{self, Changeable, Names, Noun},
 };
 use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
@@ -29,7 +29,7 @@ fn items(fields: &Fields) -> Result<Vec<Fields>> {
 }
 
 fn port_of(fields: &Fields) -> Result<PortId> {
-    let missing = || bad("Failed to parse request. Required attribute 'port_id' not specified");
+    let missing = || required("port_id");
     fields.id("port_id", |id| port::missing(id))?.ok_or_else(missing)
 }
 

@@ -1,15 +1,21 @@
 //! A floating IP: an address that is translated, on its server's host where that reaches the external network; and the
 //! ports of it that are forwarded.
 
-use super::{router, row::Row, schema::Table, Key, RowId};
+use super::{
+    qos_policy::{self, Subject},
+    router,
+    row::Row,
+    schema::Table,
+    Key, RowId,
+};
 use crate::ovsdb::Datum;
 use lenticular_model::{
     floating_ip::{Association, FloatingIp},
-    port::PortOwner,
+    port::{Port, PortOwner},
     port_forwarding::ForwardedProtocol,
     FloatingIpId, PortForwardingId, RouterId, State,
 };
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 /// The rows. Without a router's gateway in its network nobody answers.
 pub(super) fn rows(state: &State, id: FloatingIpId) -> Vec<Row> {
@@ -17,15 +23,46 @@ pub(super) fn rows(state: &State, id: FloatingIpId) -> Vec<Row> {
     let Some(router) = floating.router_id.and_then(|router| state.routers.get(&router)) else {
         return Vec::new();
     };
-    if router.gateway.is_none_or(|gateway| gateway.network_id != floating.network_id) {
+    let Some(gateway) = router.gateway.filter(|gateway| gateway.network_id == floating.network_id) else {
         return Vec::new();
-    }
-    match floating.fixed {
-        Some(fixed) => {
-            translation(state, floating, fixed, router.id, router.distributed).into_iter().collect()
-        }
+    };
+    let host_port =
+        floating.fixed.and_then(|fixed| translated_at(state, floating, fixed, router.distributed));
+    let mut rows = match floating.fixed {
+        Some(fixed) => translation(state, floating, fixed, router.id, host_port).into_iter().collect(),
         None => forwardings(state, floating, router.id),
-    }
+    };
+    // Its packets are counted where they are translated: on the server's host, or on the gateway's.
+    let resident = match host_port {
+        Some(port) => port.id.to_string(),
+        None => format!("cr-{}", router::leg_name(gateway.port_id)),
+    };
+    let packets = |port_side: &str, ip_side: &str| {
+        let (gateway, address) = (gateway.port_id, floating.address);
+        format!(
+            "{port_side} == \"{gateway}\" && ip4.{ip_side} == {address} && is_chassis_resident(\"{resident}\")"
+        )
+    };
+    let (policy, priority) = (floating.qos_policy_id, qos_policy::OF_FLOATING_IP);
+    let of = Subject { key: Key::FloatingIp(id), network: floating.network_id, policy, priority, packets };
+    rows.extend(qos_policy::rows(state, &of));
+    rows
+}
+
+/// The guest's port, if the floating IP is translated on its host.
+fn translated_at<'s>(
+    state: &'s State,
+    floating: &FloatingIp,
+    fixed: Association,
+    distributed: bool,
+) -> Option<&'s Arc<Port>> {
+    let port = state.ports.get(&fixed.port_id)?;
+    let physical = state.networks.get(&floating.network_id).and_then(|n| n.physical());
+    let host = port.host_id.and_then(|host| state.hosts.get(&host));
+    let on_host = host.zip(physical).is_some_and(|(host, (name, _))| host.hypervisor.wiring.reaches(name));
+    // A subport has no host of its own to OVN's eyes but its parent's; it is translated at the gateway.
+    let apart = port.owner() != PortOwner::TrunkSubport && state.ports.contains_key(&floating.port_id);
+    Some(port).filter(|_| distributed && on_host && apart)
 }
 
 fn translation(
@@ -33,22 +70,16 @@ fn translation(
     floating: &FloatingIp,
     fixed: Association,
     router: RouterId,
-    distributed: bool,
+    host_port: Option<&Arc<Port>>,
 ) -> Option<Row> {
-    let port = state.ports.get(&fixed.port_id)?;
+    state.ports.get(&fixed.port_id)?;
     let row = Row::new(RowId::of(Table::Nat, Key::FloatingIp(floating.id)))
         .with_one("type", "dnat_and_snat")
         .with_one("external_ip", floating.address.to_string())
         .with_one("logical_ip", fixed.fixed_ip.to_string())
         .inside(router::row_id(router), "nat");
-    let physical = state.networks.get(&floating.network_id).and_then(|n| n.physical());
-    let host = port.host_id.and_then(|host| state.hosts.get(&host));
-    let on_host = host.zip(physical).is_some_and(|(host, (name, _))| host.hypervisor.wiring.reaches(name));
-    let holder = state.ports.get(&floating.port_id).filter(|_| distributed && on_host);
-    // A subport has no host of its own to OVN's eyes but its parent's; it is translated at the gateway.
-    let holder = holder.filter(|_| port.owner() != PortOwner::TrunkSubport);
-    Some(match holder {
-        Some(holder) => {
+    Some(match host_port.zip(state.ports.get(&floating.port_id)) {
+        Some((port, holder)) => {
             row.with_one("logical_port", port.id.to_string()).with_one("external_mac", holder.mac.to_string())
         }
         None => row,

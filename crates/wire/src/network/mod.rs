@@ -3,6 +3,7 @@
 pub mod address_group;
 pub mod address_scope;
 pub mod agent;
+pub mod default_security_group_rule;
 pub mod floating_ip;
 pub mod ip_availability;
 #[allow(clippy::module_inception, reason = "one noun has one file name in every layer")]
@@ -63,6 +64,7 @@ pub const PRESENT: &[(&str, &str)] = &[
     ("qos-bw-limit-direction", "Direction for QoS bandwidth limit rule"),
     ("qos-default", "QoS default policy"),
     ("qos-fip", "Floating IP QoS"),
+    ("qos-gateway-ip", "Gateway IP QoS"),
     ("qos-rule-type-details", "Details of QoS rule types"),
     ("qos-rules-alias", "Ability to modify QoS rules without policy_id"),
     ("quota_details", "Quota details management support"),
@@ -76,6 +78,7 @@ pub const PRESENT: &[(&str, &str)] = &[
     ("router", "Neutron L3 Router"),
     ("router_availability_zone", "Router Availability Zone"),
     ("security-group", "security-group"),
+    ("security-groups-default-rules", "Default rules for security groups"),
     ("security-groups-normalized-cidr", "Normalized CIDR field for security group rules"),
     ("security-groups-remote-address-group", "Remote address group id field for security group rules"),
     ("security-groups-rules-belongs-to-default-sg", "Flag for rules of default security groups"),
@@ -95,6 +98,8 @@ pub const PRESENT: &[(&str, &str)] = &[
     ("tag", "Tag support"),
     ("trunk", "Trunk Extension"),
     ("trunk-details", "Trunk port details"),
+    ("uplink-status-propagation", "Port Uplink Status Propagation"),
+    ("uplink-status-propagation-updatable", "Updatable Port Uplink Status Propagation"),
 ];
 
 /// An extension.
