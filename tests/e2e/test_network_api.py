@@ -67,6 +67,58 @@ def test_every_extension_that_is_listed_is_shown(sim):
     assert sim.request("GET", f"{NETWORK}/extensions/metering").status_code == 404
 
 
+# What an extension adds to what is shown, by collection.
+PROMISED = {
+    "networks": {"address-scope": ["ipv4_address_scope", "ipv6_address_scope"], "auto-allocated-topology": ["is_default"],
+                 "dns-integration": ["dns_domain"], "external-net": ["router:external"], "net-mtu": ["mtu"],
+                 "network_availability_zone": ["availability_zone_hints", "availability_zones"],
+                 "port-security": ["port_security_enabled"], "provider": ["provider:network_type"], "qos": ["qos_policy_id"]},
+    "subnets": {"subnet-dns-publish-fixed-ip": ["dns_publish_fixed_ip"], "subnet-service-types": ["service_types"],
+                "subnet_allocation": ["subnetpool_id"]},
+    "ports": {"allowed-address-pairs": ["allowed_address_pairs"], "binding": ["binding:vif_type", "binding:host_id"],
+              "dns-domain-ports": ["dns_domain"], "dns-integration": ["dns_name", "dns_assignment"],
+              "extra_dhcp_opt": ["extra_dhcp_opts"], "qos": ["qos_policy_id", "qos_network_policy_id"],
+              "uplink-status-propagation": ["propagate_uplink_status"]},
+    "routers": {"dvr": ["distributed"], "extraroute": ["routes"], "l3-ha": ["ha"],
+                "router_availability_zone": ["availability_zone_hints", "availability_zones"]},
+    "floatingips": {"dns-integration": ["dns_name", "dns_domain"], "expose-port-forwarding-in-fip": ["port_forwardings"],
+                    "fip-port-details": ["port_details"], "qos-fip": ["qos_policy_id", "qos_network_policy_id"]},
+    "security-groups": {"rbac-security-groups": ["shared"], "stateful-security-group": ["stateful"]},
+    "security-group-rules": {"security-groups-normalized-cidr": ["normalized_cidr"],
+                             "security-groups-remote-address-group": ["remote_address_group_id"],
+                             "security-groups-rules-belongs-to-default-sg": ["belongs_to_default_sg"]},
+}
+
+
+def test_what_extensions_promise_is_shown(sim, topology):
+    listed = {e["alias"] for e in sim.get(f"{NETWORK}/extensions")["extensions"]}
+    for collection, promises in PROMISED.items():
+        [items] = sim.get(f"{NETWORK}/{collection}").values()
+        for alias, attributes in promises.items():
+            assert alias in listed
+            assert set(attributes) <= set(items[0]), (collection, alias)
+        for attribute in {"standard-attr-description": ["description"], "standard-attr-revisions": ["revision_number"],
+                          "standard-attr-timestamp": ["created_at", "updated_at"], "project-id": ["project_id"]}.values():
+            assert set(attribute) <= set(items[0]), collection
+    gateway = sim.get(f"{NETWORK}/routers/{topology['router']}")["router"]["external_gateway_info"]
+    assert set(gateway) == {"network_id", "enable_snat", "external_fixed_ips", "qos_policy_id"}
+    group = sim.get(f"{NETWORK}/ports/{topology['port']}")["port"]["security_groups"][0]
+    inside = sim.get(f"{NETWORK}/ports?security_groups={group}")["ports"]
+    assert topology["port"] in [p["id"] for p in inside] and all(group in p["security_groups"] for p in inside)
+    unnamed = sim.get(f"{NETWORK}/ports?name=")["ports"]
+    assert unnamed and {p["name"] for p in unnamed} == {""}
+    zone = sim.get(f"{NETWORK}/availability_zones?resource=router")["availability_zones"]
+    assert {z["resource"] for z in zone} == {"router"}
+
+
+def test_agents_follow_their_hosts(sim):
+    agent = sim.get(f"{NETWORK}/agents")["agents"][0]["id"]
+    change = sim.request("PUT", f"{NETWORK}/agents/{agent}", json={"agent": {"admin_state_up": False}})
+    assert (change.status_code, change.json()["NeutronError"]["type"]) == (400, "BadRequest")
+    assert "compute service" in change.json()["NeutronError"]["message"]
+    assert sim.request("DELETE", f"{NETWORK}/agents/{agent}").status_code == 409
+
+
 def test_the_sdk_walks_through_every_noun(sdk, external):
     net = sdk.network
     scope = net.create_address_scope(name="scope", ip_version=4)
@@ -205,6 +257,7 @@ BAD = [
     ("GET", f"ports?limit=2&marker={uuid.uuid4()}", None, 404, "PortNotFound"),
     ("GET", "trunks?admin_state_up=maybe", None, 400, "InvalidInput"),
     ("GET", "flavors", None, 404, "HTTPNotFound"),
+    ("PUT", "agents/nobody", {"agent": {"description": "mine"}}, 404, "AgentNotFound"),
 ]
 
 

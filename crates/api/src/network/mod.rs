@@ -141,7 +141,7 @@ fn addressing() -> Router<App> {
 fn overview() -> Router<App> {
     Router::new()
         .route("/agents", get(agent::list))
-        .route("/agents/{id}", get(agent::show))
+        .route("/agents/{id}", get(agent::show).put(agent::update).delete(agent::delete))
         .route("/availability_zones", get(availability_zone::list))
         .route("/network-ip-availabilities", get(ip_availability::list))
         .route("/network-ip-availabilities/{id}", get(ip_availability::show))

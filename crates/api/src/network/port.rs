@@ -2,7 +2,7 @@
 
 use super::{
     fields::{bad, required, Fields},
-    noun::{Changeable, Names, Noun},
+    noun::{by_name, Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
 use lenticular_control::command::{
@@ -11,12 +11,11 @@ use lenticular_control::command::{
     qos_policy, security_group,
 };
 use lenticular_model::{
-    error::{Error, Result},
+    error::Result,
     policy::{Action, Caller},
     port::{AddressPair, DhcpOption, Mac, Port as Record},
     NetworkId, PortId, SecurityGroupId, State, Txn,
 };
-use lenticular_wire::network as wire;
 use serde_json::{Map, Value};
 use std::{net::IpAddr, sync::Arc};
 
@@ -139,17 +138,7 @@ impl Noun for Port {
         "propagate_uplink_status",
     ];
 
-    fn missing(id: &str) -> Error {
-        port::missing(id)
-    }
-
-    fn visible(state: &State, caller: &Caller, id: &PortId) -> Result<Arc<Record>> {
-        port::visible(state, caller, *id)
-    }
-
-    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
-        wire::port::view(state, caller, record)
-    }
+    by_name!(port);
 
     /// The questions that tools ask most are answered without looking at every port.
     fn candidates(ctx: &Ctx, state: &State) -> Vec<Arc<Record>> {
@@ -203,14 +192,6 @@ impl Noun for Port {
             qos_policy_id: fields.id("qos_policy_id", |id| qos_policy::missing(id))?,
             propagate_uplink_status: fields.flag("propagate_uplink_status")?.unwrap_or(true),
         })
-    }
-
-    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPort) -> Result<PortId> {
-        port::create(txn, caller, new)
-    }
-
-    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: PortId) -> Result<()> {
-        port::delete(txn, caller, id)
     }
 }
 

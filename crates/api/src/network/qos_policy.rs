@@ -2,7 +2,7 @@
 
 use super::{
     fields::{bad, required, Fields},
-    noun::{self, Changeable, Names, Noun},
+    noun::{self, by_name, Changeable, Names, Noun},
     view::{self, Listed},
 };
 use crate::{
@@ -18,7 +18,7 @@ use lenticular_model::{
     policy::{Action, Caller},
     qos_policy::{QosPolicy as Record, QosRule, QosRuleKind},
     security_group::Direction,
-    QosPolicyId, QosRuleId, State, Txn,
+    QosPolicyId, QosRuleId, Txn,
 };
 use lenticular_wire::network::{self as wire, qos_policy::TYPES};
 use serde_json::{json, Value};
@@ -34,17 +34,7 @@ impl Noun for QosPolicy {
     const FIELDS: &'static [&'static str] =
         &["name", "description", "project_id", "tenant_id", "shared", "is_default"];
 
-    fn missing(id: &str) -> Error {
-        qos_policy::missing(id)
-    }
-
-    fn visible(state: &State, caller: &Caller, id: &QosPolicyId) -> Result<Arc<Record>> {
-        qos_policy::visible(state, caller, *id)
-    }
-
-    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
-        wire::qos_policy::view(state, caller, record)
-    }
+    by_name!(qos_policy);
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewQosPolicy> {
         Ok(NewQosPolicy {
@@ -54,14 +44,6 @@ impl Noun for QosPolicy {
             shared: fields.flag("shared")?.unwrap_or(false),
             is_default: fields.flag("is_default")?.unwrap_or(false),
         })
-    }
-
-    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewQosPolicy) -> Result<QosPolicyId> {
-        qos_policy::create(txn, caller, new)
-    }
-
-    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: QosPolicyId) -> Result<()> {
-        qos_policy::delete(txn, caller, id)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     fields::{bad, required, Fields},
-    noun::{self, Changeable, Names, Noun},
+    noun::{self, by_name, Changeable, Names, Noun},
     port::fixed_ips,
 };
 use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
@@ -13,15 +13,13 @@ use lenticular_control::command::{
     subnet,
 };
 use lenticular_model::{
-    error::{Error, Result},
+    error::Result,
     policy::{Action, Caller},
     router::Router as Record,
     subnet::HostRoute,
-    RouterId, State, Txn,
+    RouterId, Txn,
 };
-use lenticular_wire::network as wire;
 use serde_json::{json, Map, Value};
-use std::sync::Arc;
 
 /// Routers.
 pub struct Router;
@@ -58,17 +56,7 @@ impl Noun for Router {
         "availability_zone_hints",
     ];
 
-    fn missing(id: &str) -> Error {
-        router::missing(id)
-    }
-
-    fn visible(state: &State, caller: &Caller, id: &RouterId) -> Result<Arc<Record>> {
-        router::visible(state, caller, *id)
-    }
-
-    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
-        wire::router::view(state, caller, record)
-    }
+    by_name!(router);
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewRouter> {
         if fields.has("routes") {
@@ -84,14 +72,6 @@ impl Noun for Router {
             ha: fields.flag("ha")?,
             availability_zone_hints: fields.get("availability_zone_hints")?.unwrap_or_default(),
         })
-    }
-
-    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRouter) -> Result<RouterId> {
-        router::create(txn, caller, new)
-    }
-
-    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: RouterId) -> Result<()> {
-        router::delete(txn, caller, id)
     }
 }
 
