@@ -67,6 +67,58 @@ def test_every_extension_that_is_listed_is_shown(sim):
     assert sim.request("GET", f"{NETWORK}/extensions/metering").status_code == 404
 
 
+# What an extension adds to what is shown, by collection.
+PROMISED = {
+    "networks": {"address-scope": ["ipv4_address_scope", "ipv6_address_scope"], "auto-allocated-topology": ["is_default"],
+                 "dns-integration": ["dns_domain"], "external-net": ["router:external"], "net-mtu": ["mtu"],
+                 "network_availability_zone": ["availability_zone_hints", "availability_zones"],
+                 "port-security": ["port_security_enabled"], "provider": ["provider:network_type"], "qos": ["qos_policy_id"]},
+    "subnets": {"subnet-dns-publish-fixed-ip": ["dns_publish_fixed_ip"], "subnet-service-types": ["service_types"],
+                "subnet_allocation": ["subnetpool_id"]},
+    "ports": {"allowed-address-pairs": ["allowed_address_pairs"], "binding": ["binding:vif_type", "binding:host_id"],
+              "dns-domain-ports": ["dns_domain"], "dns-integration": ["dns_name", "dns_assignment"],
+              "extra_dhcp_opt": ["extra_dhcp_opts"], "qos": ["qos_policy_id", "qos_network_policy_id"],
+              "uplink-status-propagation": ["propagate_uplink_status"]},
+    "routers": {"dvr": ["distributed"], "extraroute": ["routes"], "l3-ha": ["ha"],
+                "router_availability_zone": ["availability_zone_hints", "availability_zones"]},
+    "floatingips": {"dns-integration": ["dns_name", "dns_domain"], "expose-port-forwarding-in-fip": ["port_forwardings"],
+                    "fip-port-details": ["port_details"], "qos-fip": ["qos_policy_id", "qos_network_policy_id"]},
+    "security-groups": {"rbac-security-groups": ["shared"], "stateful-security-group": ["stateful"]},
+    "security-group-rules": {"security-groups-normalized-cidr": ["normalized_cidr"],
+                             "security-groups-remote-address-group": ["remote_address_group_id"],
+                             "security-groups-rules-belongs-to-default-sg": ["belongs_to_default_sg"]},
+}
+
+
+def test_what_extensions_promise_is_shown(sim, topology):
+    listed = {e["alias"] for e in sim.get(f"{NETWORK}/extensions")["extensions"]}
+    for collection, promises in PROMISED.items():
+        [items] = sim.get(f"{NETWORK}/{collection}").values()
+        for alias, attributes in promises.items():
+            assert alias in listed
+            assert set(attributes) <= set(items[0]), (collection, alias)
+        for attribute in {"standard-attr-description": ["description"], "standard-attr-revisions": ["revision_number"],
+                          "standard-attr-timestamp": ["created_at", "updated_at"], "project-id": ["project_id"]}.values():
+            assert set(attribute) <= set(items[0]), collection
+    gateway = sim.get(f"{NETWORK}/routers/{topology['router']}")["router"]["external_gateway_info"]
+    assert set(gateway) == {"network_id", "enable_snat", "external_fixed_ips", "qos_policy_id"}
+    group = sim.get(f"{NETWORK}/ports/{topology['port']}")["port"]["security_groups"][0]
+    inside = sim.get(f"{NETWORK}/ports?security_groups={group}")["ports"]
+    assert topology["port"] in [p["id"] for p in inside] and all(group in p["security_groups"] for p in inside)
+    unnamed = sim.get(f"{NETWORK}/ports?name=")["ports"]
+    assert unnamed and {p["name"] for p in unnamed} == {""}
+    zone = sim.get(f"{NETWORK}/availability_zones?resource=router")["availability_zones"]
+    assert {z["resource"] for z in zone} == {"router"}
+
+
+def test_agents_follow_their_hosts(sim):
+    agent = sim.get(f"{NETWORK}/agents")["agents"][0]["id"]
+    change = sim.request("PUT", f"{NETWORK}/agents/{agent}", json={"agent": {"admin_state_up": False}})
+    assert (change.status_code, change.json()["NeutronError"]["type"]) == (400, "BadRequest")
+    assert "compute service" in change.json()["NeutronError"]["message"]
+    assert sim.request("DELETE", f"{NETWORK}/agents/{agent}").status_code == 409
+
+
 def test_the_sdk_walks_through_every_noun(sdk, external):
     net = sdk.network
     scope = net.create_address_scope(name="scope", ip_version=4)
@@ -176,6 +228,9 @@ BAD = [
     ("POST", "ports", {"port": {"network_id": "NETWORK", "device_owner": "network:router_interface"}}, 400, "HTTPBadRequest"),
     ("POST", "ports", {"port": {"network_id": "NETWORK", "binding:host_id": "sim-0001"}}, 403, "PolicyNotAuthorized"),
     ("POST", "ports", {"port": {"network_id": "NETWORK", "dns_name": "not a name"}}, 400, "HTTPBadRequest"),
+    ("POST", "ports", {"port": {"network_id": "NETWORK", "binding:vnic_type": "direct"}}, 400, "HTTPBadRequest"),
+    ("PUT", "ports/PORT", {"port": {"binding:vnic_type": "wireless"}}, 400, "HTTPBadRequest"),
+    ("PUT", "ports/PORT", {"port": {"propagate_uplink_status": "maybe"}}, 400, "HTTPBadRequest"),
     ("POST", "floatingips", {"floatingip": {"floating_network_id": "NETWORK"}}, 400, "BadRequest"),
     ("POST", "floatingips", {"floatingip": {"floating_network_id": "EXTERNAL", "port_id": "PORT"}}, 409,
      "FloatingIPPortAlreadyAssociated"),
@@ -192,8 +247,17 @@ BAD = [
     ("POST", "trunks", {"trunk": {"port_id": "PORT", "sub_ports": [{"port_id": "PORT", "segmentation_id": 7}]}}, 409,
      "PortInUseAsTrunkParent"),
     ("GET", "network-ip-availabilities", None, 403, "PolicyNotAuthorized"),
-    ("GET", "networks?sort_key=colour", None, 400, "HTTPBadRequest"),
+    ("GET", "networks?sort_key=colour&sort_dir=asc", None, 400, "HTTPBadRequest"),
+    ("GET", "trunks?sort_key=colour&sort_dir=asc", None, 400, "HTTPBadRequest"),
+    ("GET", "networks?sort_key=name&sort_dir=up", None, 400, "HTTPBadRequest"),
+    ("GET", "networks?sort_key=name", None, 400, "HTTPBadRequest"),
+    ("GET", "networks?limit=-1", None, 400, "BadRequest"),
+    ("GET", "networks?limit=many", None, 400, "BadRequest"),
+    ("GET", "networks?limit=2&marker=nowhere", None, 404, "NetworkNotFound"),
+    ("GET", f"ports?limit=2&marker={uuid.uuid4()}", None, 404, "PortNotFound"),
+    ("GET", "trunks?admin_state_up=maybe", None, 400, "InvalidInput"),
     ("GET", "flavors", None, 404, "HTTPNotFound"),
+    ("PUT", "agents/nobody", {"agent": {"description": "mine"}}, 404, "AgentNotFound"),
 ]
 
 
@@ -226,6 +290,48 @@ def test_a_rules_range_is_shown_as_it_was_written_and_as_it_is(sim, people, topo
     made = rule("192.0.2.7/24").json()["security_group_rule"]
     assert (made["remote_ip_prefix"], made["normalized_cidr"]) == ("192.0.2.7/24", "192.0.2.0/24")
     assert rule("192.0.2.0/24").json()["NeutronError"]["type"] == "SecurityGroupRuleExists"
+
+
+def test_new_security_groups_begin_with_the_rules_that_the_administrator_says(sim, sdk, people):
+    path = f"{NETWORK}/default-security-group-rules"
+    rules = lambda: sim.get(path, token=people["nick"])["default_security_group_rules"]
+    said = lambda r: (r["direction"], r["ethertype"], r["remote_group_id"], r["used_in_default_sg"], r["used_in_non_default_sg"])
+    first = rules()
+    assert sorted(map(said, first), key=str) == [
+        ("egress", "IPv4", None, True, True), ("egress", "IPv6", None, True, True),
+        ("ingress", "IPv4", "PARENT", True, False), ("ingress", "IPv6", "PARENT", True, False)]
+    post = lambda token=None, **rule: sim.request("POST", path, token=token, json={"default_security_group_rule": rule})
+    ssh = {"direction": "ingress", "protocol": "tcp", "port_range_min": 22, "port_range_max": 22}
+    assert post(people["nora"], **ssh).status_code == 403
+    assert post(**{**ssh, "port_range_max": 21}).json()["NeutronError"]["type"] == "SecurityGroupInvalidPortRange"
+    both = {"remote_group_id": "PARENT", "remote_ip_prefix": "10.0.0.0/8"}
+    assert post(direction="ingress", **both).json()["NeutronError"]["type"] == "SecurityGroupMultipleRemoteEntites"
+    answer = post(**ssh, description="way in")
+    made = answer.json()["default_security_group_rule"]
+    assert answer.status_code == 201 and said(made) == ("ingress", "IPv4", None, False, True)
+    again = post(**ssh)
+    assert (again.status_code, again.json()["NeutronError"]["type"]) == (409, "DefaultSecurityGroupRuleExists")
+    inside = post(**ssh, remote_group_id="PARENT", used_in_default_sg=True, used_in_non_default_sg=False).json()
+    assert sim.request("DELETE", f"{path}/{made['id']}", token=people["nora"]).status_code == 403
+    egress6 = next(r for r in first if (r["direction"], r["ethertype"]) == ("egress", "IPv6"))
+    try:
+        assert sdk.network.get_default_security_group_rule(egress6["id"]).ether_type == "IPv6"
+        assert sim.request("DELETE", f"{path}/{egress6['id']}").status_code == 204
+        assert sim.request("DELETE", f"{path}/{egress6['id']}").json()["NeutronError"]["type"] == "DefaultSecurityGroupRuleNotFound"
+        group = sim.post(f"{NETWORK}/security-groups", {"security_group": {"name": "begun"}}, token=people["sue"])["security_group"]
+        got = {(r["direction"], r["ethertype"], r["port_range_min"], r["description"]) for r in group["security_group_rules"]}
+        assert got == {("egress", "IPv4", None, ""), ("ingress", "IPv4", 22, "way in")}
+        project = sim.post("/identity/v3/projects", {"project": {"name": "begun"}})["project"]["id"]
+        body = {"security_group": {"name": "other", "project_id": project}}
+        sim.post(f"{NETWORK}/security-groups", body)
+        default = sim.get(f"{NETWORK}/security-groups?project_id={project}&name=default")["security_groups"][0]
+        own = [r for r in default["security_group_rules"] if r["remote_group_id"] == default["id"]]
+        assert len(default["security_group_rules"]) == 4 and {r["port_range_min"] for r in own} == {22, None}
+    finally:
+        sim.request("DELETE", f"{path}/{made['id']}")
+        sim.request("DELETE", f"{path}/{inside['default_security_group_rule']['id']}")
+        back = post(direction="egress", ethertype="IPv6", used_in_default_sg=True)
+    assert back.status_code == 201 and sorted(map(said, rules()), key=str) == sorted(map(said, first), key=str)
 
 
 def test_anothers_resources_do_not_exist(sim, people, topology):
@@ -278,19 +384,35 @@ def test_listings_are_filtered_sorted_and_paged_in_both_directions(sim, people):
     ours = "&".join(f"name={n}" for n in names)
     listed = lambda answer: [n["name"] for n in answer["networks"]]
     assert listed(get(f"{ours}&sort_key=name&sort_dir=desc")) == names[::-1]
-    first = get(f"{ours}&sort_key=name&limit=2")
+    first = get(f"{ours}&sort_key=name&sort_dir=asc&limit=2")
     assert listed(first) == names[:2]
     links = {l["rel"]: l["href"] for l in first["networks_links"]}
     second = sim.get(links["next"][len(sim.url):], token=people["sue"])
     assert listed(second) == names[2:4]
     links = {l["rel"]: l["href"] for l in second["networks_links"]}
     assert listed(sim.get(links["previous"][len(sim.url):], token=people["sue"])) == names[:2]
+    everything = listed(get(f"{ours}&sort_key=name&sort_dir=asc"))
+    assert listed(get(f"{ours}&sort_key=name&sort_dir=asc&limit=0&marker=nowhere")) == everything == names
+    behind = get(f"name={names[4]}&limit=2&sort_key=name&sort_dir=asc&marker={made[1]['id']}")
+    assert listed(behind) == [names[4]], "a marker need not be among what is asked for"
     assert get(f"name={names[0]}&fields=id&fields=name")["networks"] == [{"id": made[0]["id"], "name": names[0]}]
     sim.request("PUT", f"{NETWORK}/networks/{made[1]['id']}/tags", token=people["sue"], json={"tags": ["a", "b"]})
     assert listed(get(f"{ours}&tags=a,b")) == [names[1]] == listed(get(f"{ours}&tags-any=b,c"))
     assert len(listed(get(f"{ours}&not-tags-any=b,c"))) == 4
     for network in made:
         assert sim.request("DELETE", f"{NETWORK}/networks/{network['id']}", token=people["sue"]).status_code == 204
+
+
+def test_what_is_true_or_false_is_only_asked_for_so(sim, topology):
+    collections = [r["links"][0]["href"][len(sim.url):] for r in sim.get(f"{NETWORK}/")["resources"]]
+    flags = 0
+    for path in collections:
+        items = [item for items in sim.get(path).values() for item in items][:1]
+        for name in [name for item in items for name, value in item.items() if isinstance(value, bool)]:
+            answer = sim.request("GET", f"{path}?{name}=maybe")
+            assert (answer.status_code, answer.json()["NeutronError"]["type"]) == (400, "InvalidInput"), (path, name)
+            flags += 1
+    assert flags > 15
 
 
 def test_a_network_is_shared_with_one_project_and_kept_while_it_uses_it(sim, people, topology):
@@ -359,6 +481,64 @@ def test_interfaces_come_and_go_and_floating_ips_stand_among_the_addresses(sim, 
     sim.wait_gone(server)
     floating = sim.get(f"{NETWORK}/floatingips/{topology['floatingip']}", token=token)["floatingip"]
     assert floating["port_id"] == topology["port"], "a port that was brought along stays, and so does what leads to it"
+
+
+def test_a_policy_that_limits_floating_ips_and_gateways_stays_until_it_is_taken_from_them(sim, people, topology):
+    made = sim.post(f"{NETWORK}/qos/policies", {"policy": {"name": "slow", "project_id": people["north"]}})["policy"]["id"]
+    hidden = sim.post(f"{NETWORK}/qos/policies", {"policy": {"name": "hidden"}})["policy"]["id"]
+    path, token = f"{NETWORK}/qos/policies/{made}", people["nora"]
+    put = lambda noun, where, body: sim.request("PUT", f"{NETWORK}/{where}", token=token, json={noun: body})
+    fip, router = f"floatingips/{topology['floatingip']}", f"routers/{topology['router']}"
+    network = sim.get(f"{NETWORK}/{router}", token=token)["router"]["external_gateway_info"]["network_id"]
+    gateway = lambda policy: {"external_gateway_info": {"network_id": network, "qos_policy_id": policy}}
+    assert put("floatingip", fip, {"qos_policy_id": hidden}).json()["NeutronError"]["type"] == "QosPolicyNotFound"
+    assert put("router", router, gateway(hidden)).json()["NeutronError"]["type"] == "QosPolicyNotFound"
+    assert put("floatingip", fip, {"qos_policy_id": made}).json()["floatingip"]["qos_policy_id"] == made
+    refused = lambda: sim.request("DELETE", path).json()["NeutronError"]["type"]
+    assert refused() == "QosPolicyInUse"
+    shown = put("router", router, gateway(made)).json()["router"]["external_gateway_info"]
+    assert shown["qos_policy_id"] == made
+    assert put("floatingip", fip, {"qos_policy_id": None}).json()["floatingip"]["qos_policy_id"] is None
+    assert refused() == "QosPolicyInUse"
+    kept = put("router", router, {"external_gateway_info": {"network_id": network}}).json()["router"]
+    assert kept["external_gateway_info"]["qos_policy_id"] == made, "what is not said stays"
+    assert put("router", router, gateway(None)).json()["router"]["external_gateway_info"]["qos_policy_id"] is None
+    for policy in [made, hidden]:
+        assert sim.request("DELETE", f"{NETWORK}/qos/policies/{policy}").status_code == 204
+
+
+def test_a_running_servers_port_goes_by_way_of_the_network_api(sim, blank, topology, people):
+    token = people["nora"]
+    body = {"server": {"name": "loses", "imageRef": blank[0], "flavorRef": "42", "networks": [{"uuid": topology["network"]}] * 2}}
+    server = sim.post("/compute/v2.1/servers", body, version="2.79", token=token)["server"]["id"]
+    sim.wait_status(server, "ACTIVE")
+    path = f"/compute/v2.1/servers/{server}/os-interface"
+    ports = lambda: [i["port_id"] for i in sim.get(path, token=token)["interfaceAttachments"]]
+    first, second = ports()
+    assert sim.request("DELETE", f"{NETWORK}/ports/{first}", token=people["nick"]).status_code == 403
+    assert sim.request("DELETE", f"{NETWORK}/ports/{first}", token=token).status_code == 204
+    assert ports() == [second] and sim.server(server)["status"] == "ACTIVE"
+    assert len(sim.server(server)["addresses"]["inner"]) == 1
+    assert sim.request("DELETE", f"/compute/v2.1/servers/{server}", token=token).status_code == 204
+    leg = sim.get(f"{NETWORK}/ports?device_owner=network:router_interface&network_id={topology['network']}")["ports"][0]["id"]
+    answer = sim.request("DELETE", f"{NETWORK}/ports/{leg}")
+    assert (answer.status_code, answer.json()["NeutronError"]["type"]) == (409, "ServicePortInUse")
+
+
+def test_a_networks_owner_removes_others_ports_on_it(sim, people, topology):
+    lent = sim.post(f"{NETWORK}/rbac-policies", {"rbac_policy": {
+        "object_type": "network", "object_id": topology["network"], "action": "access_as_shared",
+        "target_tenant": people["south"]}}, token=people["nora"])["rbac_policy"]["id"]
+    make = lambda: sim.post(f"{NETWORK}/ports", {"port": {"network_id": topology["network"]}}, token=people["sue"])["port"]
+    guest = make()
+    assert guest["propagate_uplink_status"] is True
+    path = f"{NETWORK}/ports/{guest['id']}"
+    answer = sim.request("PUT", path, token=people["sue"], json={"port": {"propagate_uplink_status": False}})
+    assert answer.json()["port"]["propagate_uplink_status"] is False
+    assert sim.request("PUT", path, token=people["nora"], json={"port": {"name": "mine"}}).status_code == 403
+    assert sim.request("DELETE", f"{NETWORK}/ports/{topology['port']}", token=people["sue"]).status_code == 404
+    assert sim.request("DELETE", path, token=people["nora"]).status_code == 204
+    assert sim.request("DELETE", f"{NETWORK}/rbac-policies/{lent}", token=people["nora"]).status_code == 204
 
 
 def test_a_server_that_asks_for_auto_gets_a_network_with_a_way_out(sim, blank, external):

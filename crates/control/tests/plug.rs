@@ -7,10 +7,11 @@
 mod cloud;
 mod common;
 
-use cloud::{seen, Cloud};
+use cloud::{admin, seen, Cloud};
 use common::server_id;
-use lenticular_control::command::plug;
+use lenticular_control::command::{migrate, plug, port, server};
 use lenticular_model::{
+    error::Kind as ErrorKind,
     host::Host,
     network::Network,
     observation::{Sight, StopReason},
@@ -121,4 +122,34 @@ fn without_ovn_the_guests_process_says_it() {
     cloud.hear(0, seen(1, RUNNING));
     assert_eq!(cloud.server().status(), "ACTIVE");
     assert!(is_plugged(&cloud));
+}
+
+#[test]
+fn a_server_does_not_wait_for_a_port_that_is_deleted_or_down() {
+    for down in [true, false] {
+        let mut cloud = starting("ovn");
+        cloud.hear(0, seen(1, RUNNING));
+        assert_eq!((cloud.server().status(), cloud.server().interfaces), ("BUILD", 0));
+        let change = port::PortChange { admin_state_up: Some(false), ..Default::default() };
+        cloud
+            .run(|txn| match down {
+                true => port::update(txn, &admin(), port_id(), change),
+                false => port::delete(txn, &admin(), port_id()),
+            })
+            .unwrap();
+        assert_eq!(cloud.server().status(), "ACTIVE");
+        assert_eq!(cloud.server().interfaces > 0, !down, "the host is told that an interface went");
+    }
+}
+
+#[test]
+fn a_server_on_its_way_keeps_its_ports_unless_it_is_deleted() {
+    let mut cloud = starting("");
+    cloud.hear(0, seen(1, RUNNING));
+    cloud.run(|txn| migrate::live_migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
+    let refused = cloud.run(|txn| port::delete(txn, &admin(), port_id())).unwrap_err();
+    assert_eq!((refused.kind, refused.code), (ErrorKind::Conflict, "PortInUse"));
+    cloud.run(|txn| server::delete(txn, &admin(), server_id())).unwrap();
+    cloud.run(|txn| port::delete(txn, &admin(), port_id())).unwrap();
+    assert!(cloud.state.ports.is_empty());
 }

@@ -47,11 +47,12 @@ const KNOWN: &[Known] = &[
 /// The longest text that DHCP carries in one option, in bytes.
 const TEXT_BYTES_MAX: usize = 255;
 
-/// OVN's name for an option and the value as OVN is to have it.
+/// OVN's name for an option and the value as OVN is to have it; `None` for addresses of the other family, which Neutron takes
+/// and no guest is told.
 ///
 /// # Errors
 /// There is no such option, or the value is not what it takes; in words for whoever set it.
-pub fn for_ovn(name: &str, value: &str, ip_version: u8) -> Result<(&'static str, String), String> {
+pub fn for_ovn(name: &str, value: &str, ip_version: u8) -> Result<Option<(&'static str, String)>, String> {
     let of_family = || KNOWN.iter().filter(|known| known.0 == ip_version);
     let Some((_, _, ovn, kind)) = of_family().find(|known| known.1.contains(&name)) else {
         let all: Vec<&str> = of_family().filter_map(|known| known.1.first().copied()).collect();
@@ -61,6 +62,12 @@ pub fn for_ovn(name: &str, value: &str, ip_version: u8) -> Result<(&'static str,
         ));
     };
     let value = value.trim();
+    let addressed = matches!(kind, Kind::Address | Kind::Addresses);
+    if addressed
+        && items(value).all(|item| item.parse().is_ok_and(|ip: IpAddr| ip.is_ipv4() != (ip_version == 4)))
+    {
+        return Ok(None);
+    }
     let read = match kind {
         Kind::Text => text(value),
         Kind::Mtu => value.parse().ok().filter(|n: &u32| (68..=65_535).contains(n)).map(|n| n.to_string()),
@@ -75,7 +82,8 @@ pub fn for_ovn(name: &str, value: &str, ip_version: u8) -> Result<(&'static str,
         Kind::Addresses => "addresses of that family with commas between them",
         Kind::Routes => "networks and routers in turn (10.1.0.0/16,10.0.0.9), with commas between them",
     };
-    read.map(|value| (*ovn, value)).ok_or_else(|| format!("the value of option '{name}' must be {wanted}"))
+    read.map(|value| Some((*ovn, value)))
+        .ok_or_else(|| format!("the value of option '{name}' must be {wanted}"))
 }
 
 fn text(value: &str) -> Option<String> {
@@ -120,13 +128,20 @@ mod tests {
 
     #[test]
     fn values_are_read_by_their_kind_and_written_anew() {
-        let v4 = |name, value| for_ovn(name, value, 4).ok();
+        let v4 = |name, value| for_ovn(name, value, 4).ok().flatten();
         assert_eq!(v4("mtu", " 1400 "), Some(("mtu", "1400".to_owned())));
         assert_eq!(v4("67", "pxelinux.0"), Some(("bootfile_name", "\"pxelinux.0\"".to_owned())));
         assert_eq!(v4("6", "8.8.8.8,1.1.1.1"), Some(("dns_server", "{8.8.8.8, 1.1.1.1}".to_owned())));
         let route = ("classless_static_route", "{10.1.0.0/16,10.0.0.9}".to_owned());
         assert_eq!(v4("classless-static-route", "10.1.0.0/16, 10.0.0.9"), Some(route));
-        assert_eq!(for_ovn("23", "2001:db8::1", 6), Ok(("dns_server", "{2001:db8::1}".to_owned())));
+        assert_eq!(for_ovn("23", "2001:db8::1", 6), Ok(Some(("dns_server", "{2001:db8::1}".to_owned()))));
+        for (name, value, ip_version) in [
+            ("server-ip-address", "2015::badd", 4),
+            ("dns-server", "::1,::2", 4),
+            ("dns-server", "8.8.8.8", 6),
+        ] {
+            assert_eq!(for_ovn(name, value, ip_version), Ok(None), "{name}");
+        }
         for (name, value) in [
             (
                 "mtu",
@@ -136,7 +151,7 @@ mod tests {
             ("classless-static-route", "{0.0.0.0/0,1.1.1.1}); drop; ("),
             ("classless-static-route", "10.1.0.0/16"),
             ("dns-server", "{8.8.8.8}, offerip = 1.2.3.4"),
-            ("dns-server", "2001:db8::1"),
+            ("dns-server", "8.8.8.8,2001:db8::1"),
             ("bootfile-name", "a\"); drop; (\""),
             ("bootfile-name", ""),
             ("server-ip-address", "x"),
@@ -154,7 +169,7 @@ mod tests {
             value in "[0-9a-z.,;(){}\"' :/=\\[\\]\\\\]{0,24}",
         ) {
             let (ip_version, names, _, kind) = KNOWN[known];
-            if let Ok((_, written)) = for_ovn(names[0], &value, ip_version) {
+            if let Ok(Some((_, written))) = for_ovn(names[0], &value, ip_version) {
                 let inner = match kind {
                     Kind::Text => written.strip_prefix('"').and_then(|w| w.strip_suffix('"')),
                     Kind::Addresses | Kind::Routes => written.strip_prefix('{').and_then(|w| w.strip_suffix('}')),

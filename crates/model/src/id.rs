@@ -87,6 +87,8 @@ uuid_id! {
     SubnetPoolId, hyphenated;
     /// An address scope.
     AddressScopeId, hyphenated;
+    /// A rule that new security groups begin with.
+    DefaultSecurityGroupRuleId, hyphenated;
     /// An address group.
     AddressGroupId, hyphenated;
     /// A QoS policy.

@@ -7,6 +7,7 @@
 pub mod address_group;
 pub mod address_scope;
 pub mod aggregate;
+pub mod default_security_group_rule;
 pub mod dhcp_option;
 pub mod disk_copy;
 pub mod enrolment;

@@ -217,6 +217,7 @@ actions! {
     PortWrite "create_port" Member;
     PortBind "create_port:binding:host_id" Admin;
     SecurityGroupWrite "create_security_group" Member;
+    DefaultSecurityGroupRuleWrite "create_default_security_group_rule" Admin;
     NetworkQuotaWrite "update_quota" Admin;
     RouterWrite "create_router" Member;
     RouterDistributed "create_router:distributed" Admin;

@@ -229,6 +229,9 @@ record! {
         /// Its QoS policy; else its network's holds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub qos_policy_id: Option<QosPolicyId>,
+        /// Whether its guest is told that the host has lost the wire. Only hardware switches in network cards act on it.
+        #[serde(default = "propagates")]
+        pub propagate_uplink_status: bool,
         /// Labels.
         #[serde(default)]
         pub tags: Vec<String>,
@@ -236,6 +239,11 @@ record! {
         #[serde(default)]
         pub revision: u64,
     }
+}
+
+/// What holds for ports that say nothing.
+fn propagates() -> bool {
+    true
 }
 
 impl Port {

@@ -177,6 +177,9 @@ kinds! {
         AddressGroup "address_group" Hot crate::address_group::AddressGroup, crate::AddressGroupId, address_groups;
         QosPolicy "qos_policy" Hot crate::qos_policy::QosPolicy, crate::QosPolicyId, qos_policies;
         Trunk "trunk" Hot crate::trunk::Trunk, crate::TrunkId, trunks;
+        DefaultSecurityGroupRule "default_security_group_rule" Hot
+            crate::default_security_group_rule::DefaultSecurityGroupRule, crate::DefaultSecurityGroupRuleId,
+            default_security_group_rules;
         RbacPolicy "rbac_policy" Hot crate::rbac_policy::RbacPolicy, crate::RbacPolicyId, rbac_policies;
     }
     cold {

@@ -1,7 +1,8 @@
 //! Revision numbers: what grows with every change of a record, so that a client can say which version it has seen.
 
 use crate::{
-    address_group::AddressGroup, address_scope::AddressScope, floating_ip::FloatingIp, network::Network,
+    address_group::AddressGroup, address_scope::AddressScope,
+    default_security_group_rule::DefaultSecurityGroupRule, floating_ip::FloatingIp, network::Network,
     port::Port, port_forwarding::PortForwarding, qos_policy::QosPolicy, rbac_policy::RbacPolicy,
     router::Router, security_group::SecurityGroup, security_group::SecurityGroupRule, subnet::Subnet,
     subnet_pool::SubnetPool, trunk::Trunk, Record,
@@ -39,8 +40,14 @@ revised!(
     Trunk
 );
 
-impl Revised for RbacPolicy {
-    fn revision(&self) -> Option<u64> {
-        None
-    }
+macro_rules! unrevised {
+    ($($record:ty),*) => {
+        $(impl Revised for $record {
+            fn revision(&self) -> Option<u64> {
+                None
+            }
+        })*
+    };
 }
+
+unrevised!(RbacPolicy, DefaultSecurityGroupRule);

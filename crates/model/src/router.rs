@@ -3,7 +3,7 @@
 //! A router's legs are ports: `network:router_interface` in tenants' networks, and one `network:router_gateway` in an
 //! external network. Their `device_id` is the router, their addresses are the router's.
 
-use crate::{record, subnet::HostRoute, NetworkId, PortId, ProjectId, RouterId};
+use crate::{record, subnet::HostRoute, NetworkId, PortId, ProjectId, QosPolicyId, RouterId};
 use serde::{Deserialize, Serialize};
 
 /// A router's way out.
@@ -15,6 +15,9 @@ pub struct RouterGateway {
     pub port_id: PortId,
     /// Whether guests without a floating IP go out under the router's address.
     pub enable_snat: bool,
+    /// The QoS policy of what goes by it; else the external network's holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos_policy_id: Option<QosPolicyId>,
 }
 
 record! {

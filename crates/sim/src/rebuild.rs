@@ -4,6 +4,7 @@ use lenticular_model::{
     address_group::AddressGroup,
     address_scope::AddressScope,
     aggregate::Aggregate,
+    default_security_group_rule::DefaultSecurityGroupRule,
     disk_copy::DiskCopy,
     flavor::Flavor,
     floating_ip::FloatingIp,
@@ -36,7 +37,7 @@ macro_rules! every_record {
         $each!(
             Domain Project User Role RoleAssignment Revocation Quota Image Flavor Keypair Host Aggregate ServerGroup Server Operation Migration DiskCopy
             Network Subnet Port SecurityGroup SecurityGroupRule Router FloatingIp PortForwarding SubnetPool AddressScope
-            AddressGroup QosPolicy Trunk RbacPolicy
+            AddressGroup QosPolicy Trunk DefaultSecurityGroupRule RbacPolicy
         )
     };
 }

@@ -1,8 +1,8 @@
 //! Address groups.
 
 use super::{
-    fields::{bad, Fields},
-    noun::{self, Changeable, Names, Noun},
+    fields::{required, Fields},
+    noun::{self, by_name, Changeable, Names, Noun},
 };
 use crate::{body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
@@ -10,13 +10,11 @@ use ipnet::IpNet;
 use lenticular_control::command::address_group::{self, AddressGroupChange, NewAddressGroup};
 use lenticular_model::{
     address_group::AddressGroup as Record,
-    error::{Error, Result},
+    error::Result,
     policy::{Action, Caller},
-    AddressGroupId, State, Txn,
+    AddressGroupId, Txn,
 };
-use lenticular_wire::network as wire;
 use serde_json::Value;
-use std::sync::Arc;
 
 /// Address groups.
 pub struct AddressGroup;
@@ -27,17 +25,7 @@ impl Noun for AddressGroup {
     const NAMES: Names = Names { one: "address_group", many: "address_groups", path: "address-groups" };
     const FIELDS: &'static [&'static str] = &["name", "description", "project_id", "tenant_id", "addresses"];
 
-    fn missing(id: &str) -> Error {
-        address_group::missing(id)
-    }
-
-    fn visible(state: &State, caller: &Caller, id: &AddressGroupId) -> Result<Arc<Record>> {
-        address_group::visible(state, caller, *id)
-    }
-
-    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
-        wire::address_group::view(state, caller, record)
-    }
+    by_name!(address_group);
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewAddressGroup> {
         Ok(NewAddressGroup {
@@ -46,14 +34,6 @@ impl Noun for AddressGroup {
             description: fields.text_or_empty("description")?,
             addresses: fields.ranges("addresses")?.unwrap_or_default(),
         })
-    }
-
-    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewAddressGroup) -> Result<AddressGroupId> {
-        address_group::create(txn, caller, new)
-    }
-
-    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId) -> Result<()> {
-        address_group::delete(txn, caller, id)
     }
 }
 
@@ -77,7 +57,7 @@ impl Changeable for AddressGroup {
 
 fn addresses(body: Value) -> Result<Vec<IpNet>> {
     let fields = noun::bare(body)?;
-    let missing = || bad("Failed to parse request. Required attribute 'addresses' not specified");
+    let missing = || required("addresses");
     fields.ranges("addresses")?.ok_or_else(missing)
 }
 

@@ -2,19 +2,16 @@
 
 use super::{
     fields::{bad, Fields},
-    noun::{Changeable, Names, Noun},
+    noun::{by_name, Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
 use lenticular_control::command::address_scope::{self, AddressScopeChange, NewAddressScope};
 use lenticular_model::{
     address_scope::AddressScope as Record,
-    error::{Error, Result},
+    error::Result,
     policy::{Action, Caller},
-    AddressScopeId, State, Txn,
+    AddressScopeId, Txn,
 };
-use lenticular_wire::network as wire;
-use serde_json::Value;
-use std::sync::Arc;
 
 /// Address scopes.
 pub struct AddressScope;
@@ -25,17 +22,7 @@ impl Noun for AddressScope {
     const NAMES: Names = Names { one: "address_scope", many: "address_scopes", path: "address-scopes" };
     const FIELDS: &'static [&'static str] = &["name", "project_id", "tenant_id", "ip_version", "shared"];
 
-    fn missing(id: &str) -> Error {
-        address_scope::missing(id)
-    }
-
-    fn visible(state: &State, caller: &Caller, id: &AddressScopeId) -> Result<Arc<Record>> {
-        address_scope::visible(state, caller, *id)
-    }
-
-    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
-        wire::address_scope::view(state, caller, record)
-    }
+    by_name!(address_scope);
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewAddressScope> {
         let version = fields.number::<u8>("ip_version")?;
@@ -46,14 +33,6 @@ impl Noun for AddressScope {
             ip_version: version.filter(|v| matches!(v, 4 | 6)).ok_or_else(wrong)?,
             shared: fields.flag("shared")?.unwrap_or(false),
         })
-    }
-
-    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewAddressScope) -> Result<AddressScopeId> {
-        address_scope::create(txn, caller, new)
-    }
-
-    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: AddressScopeId) -> Result<()> {
-        address_scope::delete(txn, caller, id)
     }
 }
 

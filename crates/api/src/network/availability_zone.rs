@@ -1,6 +1,6 @@
 //! Availability zones, as far as networks and routers can ask for them: those of the hosts.
 
-use super::view;
+use super::view::{self, Listed};
 use crate::{ctx::Ctx, fault::Handled};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -12,5 +12,5 @@ pub async fn list(ctx: Ctx) -> Handled {
         ["network", "router"].map(|what| json!({"name": zone, "resource": what, "state": "available"}))
     });
     let items = lines.collect();
-    view::listing(&ctx, "availability_zones", "availability_zones", items)
+    view::listing(&ctx, &Listed::plain("availability_zones", "availability_zones"), items)
 }

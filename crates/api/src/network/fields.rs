@@ -17,6 +17,11 @@ pub fn bad(message: impl Into<String>) -> Error {
     Error::invalid(message.into()).coded("HTTPBadRequest")
 }
 
+/// That a field must be there.
+pub fn required(name: &str) -> Error {
+    bad(format!("Failed to parse request. Required attribute '{name}' not specified"))
+}
+
 /// The fields of one object of a request.
 #[derive(Debug, Clone, Default)]
 pub struct Fields(pub Map<String, Value>);
@@ -50,8 +55,7 @@ impl Fields {
 
     /// Reads a field that must be there.
     pub fn need<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
-        let missing = || bad(format!("Failed to parse request. Required attribute '{name}' not specified"));
-        self.get(name)?.ok_or_else(missing)
+        self.get(name)?.ok_or_else(|| required(name))
     }
 
     /// Reads a field of which null says something else than its absence.

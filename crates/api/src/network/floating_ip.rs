@@ -1,9 +1,9 @@
 //! Floating IPs.
 
 use super::{
-    fields::{bad, Fields},
-    noun::{Changeable, Names, Noun},
-    view,
+    fields::{bad, required, Fields},
+    noun::{by_name, Changeable, Names, Noun},
+    view::{self, Listed},
 };
 use crate::{ctx::Ctx, fault::Handled};
 use lenticular_control::command::{
@@ -11,14 +11,12 @@ use lenticular_control::command::{
     network, port, qos_policy, subnet,
 };
 use lenticular_model::{
-    error::{Error, Result},
+    error::Result,
     floating_ip::FloatingIp as Record,
     policy::{Action, Caller},
-    FloatingIpId, State, Txn,
+    FloatingIpId, Txn,
 };
-use lenticular_wire::network as wire;
-use serde_json::{json, Value};
-use std::sync::Arc;
+use serde_json::json;
 
 /// Floating IPs.
 pub struct FloatingIp;
@@ -54,21 +52,10 @@ impl Noun for FloatingIp {
         "qos_policy_id",
     ];
 
-    fn missing(id: &str) -> Error {
-        floating_ip::missing(id)
-    }
-
-    fn visible(state: &State, caller: &Caller, id: &FloatingIpId) -> Result<Arc<Record>> {
-        floating_ip::visible(state, caller, *id)
-    }
-
-    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
-        wire::floating_ip::view(state, caller, record)
-    }
+    by_name!(floating_ip);
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewFloatingIp> {
-        let missing =
-            || bad("Failed to parse request. Required attribute 'floating_network_id' not specified");
+        let missing = || required("floating_network_id");
         Ok(NewFloatingIp {
             project_id: fields.project(&ctx.caller, Action::FloatingIpWrite)?,
             description: fields.text_or_empty("description")?,
@@ -80,14 +67,6 @@ impl Noun for FloatingIp {
             dns_domain: fields.text_or_empty("dns_domain")?,
             qos_policy_id: fields.id("qos_policy_id", |id| qos_policy::missing(id))?,
         })
-    }
-
-    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewFloatingIp) -> Result<FloatingIpId> {
-        floating_ip::create(txn, caller, new)
-    }
-
-    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId) -> Result<()> {
-        floating_ip::delete(txn, caller, id)
     }
 }
 
@@ -136,5 +115,5 @@ pub async fn pools(ctx: Ctx) -> Handled {
             "project_id": project,
         })
     });
-    view::listing(&ctx, "floatingip_pools", "floatingip_pools", items.collect())
+    view::listing(&ctx, &Listed::plain("floatingip_pools", "floatingip_pools"), items.collect())
 }

@@ -1,6 +1,9 @@
 //! How many addresses networks have, and how many are given out.
 
-use super::{noun, view};
+use super::{
+    noun,
+    view::{self, Listed},
+};
 use crate::{ctx::Ctx, fault::Handled};
 use axum::extract::Path;
 use lenticular_control::command::network;
@@ -21,7 +24,7 @@ pub async fn list(ctx: Ctx) -> Handled {
                 .any(|v| versions.iter().any(|w| u64::from(*w) == v))
         });
     }
-    view::listing(&ctx, "network_ip_availabilities", "network-ip-availabilities", items)
+    view::listing(&ctx, &Listed::plain("network_ip_availabilities", "network-ip-availabilities"), items)
 }
 
 /// `GET /v2.0/network-ip-availabilities/{network}`

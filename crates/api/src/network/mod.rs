@@ -5,6 +5,7 @@ mod address_scope;
 mod agent;
 mod auto_allocated_topology;
 mod availability_zone;
+mod default_security_group_rule;
 mod fields;
 mod floating_ip;
 mod ip_availability;
@@ -53,6 +54,14 @@ pub fn routes() -> Router<App> {
         .route("/ports/{id}", member::<port::Port>())
         .route("/security-groups", collection::<security_group::SecurityGroup>())
         .route("/security-groups/{id}", member::<security_group::SecurityGroup>())
+        .route(
+            "/default-security-group-rules",
+            collection::<default_security_group_rule::DefaultSecurityGroupRule>(),
+        )
+        .route(
+            "/default-security-group-rules/{id}",
+            fixed_member::<default_security_group_rule::DefaultSecurityGroupRule>(),
+        )
         .route("/security-group-rules", collection::<security_group::SecurityGroupRule>())
         .route("/security-group-rules/{id}", fixed_member::<security_group::SecurityGroupRule>())
         .route("/{collection}/{id}/tags", get(tags::list).put(tags::replace).delete(tags::clear))
@@ -132,7 +141,7 @@ fn addressing() -> Router<App> {
 fn overview() -> Router<App> {
     Router::new()
         .route("/agents", get(agent::list))
-        .route("/agents/{id}", get(agent::show))
+        .route("/agents/{id}", get(agent::show).put(agent::update).delete(agent::delete))
         .route("/availability_zones", get(availability_zone::list))
         .route("/network-ip-availabilities", get(ip_availability::list))
         .route("/network-ip-availabilities/{id}", get(ip_availability::show))
@@ -154,6 +163,7 @@ const RESOURCES: &[(&str, &str)] = &[
     ("port", "ports"),
     ("security_group", "security-groups"),
     ("security_group_rule", "security-group-rules"),
+    ("default_security_group_rule", "default-security-group-rules"),
     ("router", "routers"),
     ("floatingip", "floatingips"),
     ("floatingip_pool", "floatingip_pools"),
@@ -199,5 +209,5 @@ async fn extension(_: Ctx, Path(alias): Path<String>) -> Handled {
 /// Who carries which service: routers are OVN's.
 async fn service_providers(ctx: Ctx) -> Handled {
     let items = vec![json!({"service_type": "L3_ROUTER_NAT", "name": "ovn", "default": true})];
-    view::listing(&ctx, "service_providers", "service-providers", items)
+    view::listing(&ctx, &view::Listed::plain("service_providers", "service-providers"), items)
 }

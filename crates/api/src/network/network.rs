@@ -2,20 +2,17 @@
 
 use super::{
     fields::{bad, Fields},
-    noun::{Changeable, Names, Noun},
+    noun::{by_name, Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
 use lenticular_control::command::network::{self, NetworkChange, NewNetwork};
 use lenticular_control::command::qos_policy;
 use lenticular_model::{
-    error::{Error, Result},
+    error::Result,
     network::{Network as Record, Provider},
     policy::{Action, Caller},
-    NetworkId, State, Txn,
+    NetworkId, Txn,
 };
-use lenticular_wire::network as wire;
-use serde_json::Value;
-use std::sync::Arc;
 
 /// Networks.
 pub struct Network;
@@ -53,17 +50,7 @@ impl Noun for Network {
         "qos_policy_id",
     ];
 
-    fn missing(id: &str) -> Error {
-        network::missing(id)
-    }
-
-    fn visible(state: &State, caller: &Caller, id: &NetworkId) -> Result<Arc<Record>> {
-        network::visible(state, caller, *id)
-    }
-
-    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
-        wire::network::view(state, caller, record)
-    }
+    by_name!(network);
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewNetwork> {
         Ok(NewNetwork {
@@ -88,14 +75,6 @@ impl Noun for Network {
             },
             availability_zone_hints: fields.get("availability_zone_hints")?.unwrap_or_default(),
         })
-    }
-
-    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewNetwork) -> Result<NetworkId> {
-        network::create(txn, caller, new)
-    }
-
-    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId) -> Result<()> {
-        network::delete(txn, caller, id)
     }
 }
 

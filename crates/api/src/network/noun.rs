@@ -3,7 +3,7 @@
 
 use super::{
     fields::{bad, Fields},
-    view,
+    view::{self, Listed},
 };
 use crate::{
     app::{empty, json, App},
@@ -85,6 +85,48 @@ pub trait Changeable: Noun {
     fn update(txn: &mut Txn<'_>, caller: &Caller, id: Id<Self>, change: Self::Change) -> Result<()>;
 }
 
+/// The functions of a noun whose command and view stand under its name, as most do.
+macro_rules! by_name {
+    ($noun:ident) => {
+        fn missing(id: &str) -> lenticular_model::Error {
+            lenticular_control::command::$noun::missing(id)
+        }
+
+        fn visible(
+            state: &lenticular_model::State,
+            caller: &lenticular_model::policy::Caller,
+            id: &super::noun::Id<Self>,
+        ) -> lenticular_model::Result<std::sync::Arc<Self::Record>> {
+            lenticular_control::command::$noun::visible(state, caller, *id)
+        }
+
+        fn view(
+            state: &lenticular_model::State,
+            caller: &lenticular_model::policy::Caller,
+            record: &Self::Record,
+        ) -> serde_json::Value {
+            lenticular_wire::network::$noun::view(state, caller, record)
+        }
+
+        fn create(
+            txn: &mut lenticular_model::Txn<'_>,
+            caller: &lenticular_model::policy::Caller,
+            new: Self::New,
+        ) -> lenticular_model::Result<super::noun::Id<Self>> {
+            lenticular_control::command::$noun::create(txn, caller, new)
+        }
+
+        fn delete(
+            txn: &mut lenticular_model::Txn<'_>,
+            caller: &lenticular_model::policy::Caller,
+            id: super::noun::Id<Self>,
+        ) -> lenticular_model::Result<()> {
+            lenticular_control::command::$noun::delete(txn, caller, id)
+        }
+    };
+}
+pub(super) use by_name;
+
 /// Where a resource is listed and made.
 pub fn collection<N: Noun>() -> MethodRouter<App> {
     get(list::<N>).post(create::<N>)
@@ -112,7 +154,8 @@ pub async fn list<N: Noun>(ctx: Ctx) -> Handled {
     let all = N::candidates(&ctx, &state).into_iter();
     let seen = all.filter(|record| N::visible(&state, &ctx.caller, &record.id()).is_ok());
     let items = seen.map(|record| N::view(&state, &ctx.caller, &record)).collect();
-    view::listing(&ctx, N::NAMES.many, N::NAMES.path, items)
+    let listed = Listed { many: N::NAMES.many, path: N::NAMES.path, fields: N::FIELDS, missing: N::missing };
+    view::listing(&ctx, &listed, items)
 }
 
 /// `GET /v2.0/{collection}/{id}`

@@ -1,8 +1,8 @@
 //! Ports.
 
 use super::{
-    fields::{bad, Fields},
-    noun::{Changeable, Names, Noun},
+    fields::{bad, required, Fields},
+    noun::{by_name, Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
 use lenticular_control::command::{
@@ -11,20 +11,31 @@ use lenticular_control::command::{
     qos_policy, security_group,
 };
 use lenticular_model::{
-    error::{Error, Result},
+    error::Result,
     policy::{Action, Caller},
     port::{AddressPair, DhcpOption, Mac, Port as Record},
     NetworkId, PortId, SecurityGroupId, State, Txn,
 };
-use lenticular_wire::network as wire;
 use serde_json::{Map, Value};
 use std::{net::IpAddr, sync::Arc};
 
 /// Ports.
 pub struct Port;
 
-/// The kinds of ports that the cloud can plug.
-const VNIC_TYPES: &[&str] = &["normal", "direct", "macvtap", "baremetal", "virtio-forwarder", "vdpa"];
+/// The kinds of ports that Neutron knows. All but the first need hardware that no host of this cloud has.
+const VNIC_TYPES: &[&str] = &[
+    "normal",
+    "direct",
+    "macvtap",
+    "baremetal",
+    "direct-physical",
+    "virtio-forwarder",
+    "smart-nic",
+    "vdpa",
+    "accelerator-direct",
+    "accelerator-direct-physical",
+    "remote-managed",
+];
 
 /// Reads a list of addresses that are asked for.
 pub fn fixed_ips(fields: &Fields, name: &str) -> Result<Option<Vec<AskIp>>> {
@@ -77,12 +88,15 @@ fn dhcp_options(fields: &Fields) -> Result<Vec<DhcpOptionChange>> {
 }
 
 fn vnic_type(fields: &Fields) -> Result<Option<String>> {
-    let named = fields.text("binding:vnic_type")?;
-    match named.as_deref().filter(|t| !VNIC_TYPES.contains(t)) {
-        Some(wrong) => Err(bad(format!(
-            "Invalid input for binding:vnic_type. Reason: '{wrong}' is not in {VNIC_TYPES:?}."
+    let Some(named) = fields.text("binding:vnic_type")? else { return Ok(None) };
+    match named.as_str() {
+        "normal" => Ok(Some(named)),
+        known if VNIC_TYPES.contains(&known) => Err(bad(format!(
+            "Invalid input for binding:vnic_type. Reason: no host of this cloud can plug '{known}': ports are 'normal'."
         ))),
-        None => Ok(named),
+        other => Err(bad(format!(
+            "Invalid input for binding:vnic_type. Reason: '{other}' is not in {VNIC_TYPES:?}."
+        ))),
     }
 }
 
@@ -121,19 +135,10 @@ impl Noun for Port {
         "dns_name",
         "dns_domain",
         "qos_policy_id",
+        "propagate_uplink_status",
     ];
 
-    fn missing(id: &str) -> Error {
-        port::missing(id)
-    }
-
-    fn visible(state: &State, caller: &Caller, id: &PortId) -> Result<Arc<Record>> {
-        port::visible(state, caller, *id)
-    }
-
-    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
-        wire::port::view(state, caller, record)
-    }
+    by_name!(port);
 
     /// The questions that tools ask most are answered without looking at every port.
     fn candidates(ctx: &Ctx, state: &State) -> Vec<Arc<Record>> {
@@ -160,7 +165,7 @@ impl Noun for Port {
     }
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewPort> {
-        let missing = || bad("Failed to parse request. Required attribute 'network_id' not specified");
+        let missing = || required("network_id");
         let options = dhcp_options(fields)?.into_iter();
         let set = |o: DhcpOptionChange| {
             Some(DhcpOption { name: o.name, value: o.value?, ip_version: o.ip_version })
@@ -185,15 +190,8 @@ impl Noun for Port {
             dns_domain: fields.text_or_empty("dns_domain")?,
             extra_dhcp_opts: options.filter_map(set).collect(),
             qos_policy_id: fields.id("qos_policy_id", |id| qos_policy::missing(id))?,
+            propagate_uplink_status: fields.flag("propagate_uplink_status")?.unwrap_or(true),
         })
-    }
-
-    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPort) -> Result<PortId> {
-        port::create(txn, caller, new)
-    }
-
-    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: PortId) -> Result<()> {
-        port::delete(txn, caller, id)
     }
 }
 
@@ -230,6 +228,7 @@ impl Changeable for Port {
             dns_domain: fields.text("dns_domain")?,
             extra_dhcp_opts: dhcp_options(fields)?,
             qos_policy_id: fields.nullable("qos_policy_id")?,
+            propagate_uplink_status: fields.flag("propagate_uplink_status")?,
         })
     }
 

@@ -1,8 +1,9 @@
 //! Port forwardings of floating IPs.
 
 use super::{
-    fields::{bad, Fields},
-    noun, view,
+    fields::{bad, required, Fields},
+    noun,
+    view::{self, Listed},
 };
 use crate::{
     app::{empty, json},
@@ -77,17 +78,15 @@ fn protocol(fields: &Fields) -> Result<Option<ForwardedProtocol>> {
     }
 }
 
-fn required(name: &str) -> lenticular_model::Error {
-    bad(format!("Failed to parse request. Required attribute '{name}' not specified"))
-}
-
 /// `GET /v2.0/floatingips/{floating}/port_forwardings`
 pub async fn list(ctx: Ctx, Path(floating): Path<String>) -> Handled {
     let of = floating_id(&floating)?;
     floating_ip::visible(&ctx.state, &ctx.caller, of)?;
     let all = port_forwarding::of_floating_ip(&ctx.state, of);
     let items = all.map(|f| wire::port_forwarding::view(&ctx.state, &ctx.caller, f)).collect();
-    view::listing(&ctx, "port_forwardings", &format!("floatingips/{of}/port_forwardings"), items)
+    let path = format!("floatingips/{of}/port_forwardings");
+    let missing = |id: &str| port_forwarding::missing(id);
+    view::listing(&ctx, &Listed { many: "port_forwardings", path: &path, fields: FIELDS, missing }, items)
 }
 
 /// `GET /v2.0/floatingips/{floating}/port_forwardings/{id}`

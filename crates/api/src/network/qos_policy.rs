@@ -1,9 +1,9 @@
 //! QoS policies, their rules, and the types of those.
 
 use super::{
-    fields::{bad, Fields},
-    noun::{self, Changeable, Names, Noun},
-    view,
+    fields::{bad, required, Fields},
+    noun::{self, by_name, Changeable, Names, Noun},
+    view::{self, Listed},
 };
 use crate::{
     app::{empty, json},
@@ -18,7 +18,7 @@ use lenticular_model::{
     policy::{Action, Caller},
     qos_policy::{QosPolicy as Record, QosRule, QosRuleKind},
     security_group::Direction,
-    QosPolicyId, QosRuleId, State, Txn,
+    QosPolicyId, QosRuleId, Txn,
 };
 use lenticular_wire::network::{self as wire, qos_policy::TYPES};
 use serde_json::{json, Value};
@@ -34,17 +34,7 @@ impl Noun for QosPolicy {
     const FIELDS: &'static [&'static str] =
         &["name", "description", "project_id", "tenant_id", "shared", "is_default"];
 
-    fn missing(id: &str) -> Error {
-        qos_policy::missing(id)
-    }
-
-    fn visible(state: &State, caller: &Caller, id: &QosPolicyId) -> Result<Arc<Record>> {
-        qos_policy::visible(state, caller, *id)
-    }
-
-    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
-        wire::qos_policy::view(state, caller, record)
-    }
+    by_name!(qos_policy);
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewQosPolicy> {
         Ok(NewQosPolicy {
@@ -54,14 +44,6 @@ impl Noun for QosPolicy {
             shared: fields.flag("shared")?.unwrap_or(false),
             is_default: fields.flag("is_default")?.unwrap_or(false),
         })
-    }
-
-    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewQosPolicy) -> Result<QosPolicyId> {
-        qos_policy::create(txn, caller, new)
-    }
-
-    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: QosPolicyId) -> Result<()> {
-        qos_policy::delete(txn, caller, id)
     }
 }
 
@@ -104,8 +86,6 @@ fn read_rule(kind: &str, fields: &Fields, old: Option<QosRuleKind>) -> Result<Qo
             rate => Ok(rate.map(|rate| rate as u32)),
         }
     };
-    let required =
-        |name: &str| bad(format!("Failed to parse request. Required attribute '{name}' not specified"));
     let direction = fields.get::<Direction>("direction")?;
     match kind {
         "bandwidth_limit" => {
@@ -158,7 +138,7 @@ pub async fn rules(ctx: Ctx, Path((policy, collection)): Path<(String, String)>)
     let policy = qos_policy::visible(&ctx.state, &ctx.caller, noun::id::<QosPolicy>(&policy)?)?;
     let of_kind = policy.rules.iter().filter(|r| wire::qos_policy::type_of(&r.kind) == kind);
     let path = format!("qos/policies/{}/{collection}", policy.id);
-    view::listing(&ctx, &collection, &path, of_kind.map(wire::qos_policy::rule).collect())
+    view::listing(&ctx, &Listed::plain(&collection, &path), of_kind.map(wire::qos_policy::rule).collect())
 }
 
 /// `POST /v2.0/qos/policies/{policy}/{kind}_rules`
@@ -270,7 +250,7 @@ pub async fn delete_alias(ctx: Ctx, Path((collection, id)): Path<(String, String
 /// `GET /v2.0/qos/rule-types`
 pub async fn rule_types(ctx: Ctx) -> Handled {
     let items = TYPES.iter().map(|(name, _)| json!({"type": name})).collect();
-    view::listing(&ctx, "rule_types", "qos/rule-types", items)
+    view::listing(&ctx, &Listed::plain("rule_types", "qos/rule-types"), items)
 }
 
 /// What a parameter of a rule may be.

@@ -1,8 +1,8 @@
 //! RBAC policies.
 
 use super::{
-    fields::{bad, Fields},
-    noun::{Changeable, Names, Noun},
+    fields::{bad, required, Fields},
+    noun::{by_name, Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
 use lenticular_control::command::rbac_policy::{self, NewRbacPolicy};
@@ -10,11 +10,9 @@ use lenticular_model::{
     error::{Error, Result},
     policy::{Action, Caller},
     rbac_policy::{RbacObject, RbacPolicy as Record, RbacTarget},
-    RbacPolicyId, State, Txn,
+    RbacPolicyId, Txn,
 };
-use lenticular_wire::network as wire;
-use serde_json::{json, Value};
-use std::sync::Arc;
+use serde_json::json;
 
 /// RBAC policies.
 pub struct RbacPolicy;
@@ -24,10 +22,6 @@ fn target(fields: &Fields) -> Result<Option<RbacTarget>> {
         Some(target) => Ok(Some(target)),
         None => fields.get("target_tenant"),
     }
-}
-
-fn required(name: &str) -> Error {
-    bad(format!("Failed to parse request. Required attribute '{name}' not specified"))
 }
 
 fn object(fields: &Fields) -> Result<RbacObject> {
@@ -49,17 +43,7 @@ impl Noun for RbacPolicy {
     const FIELDS: &'static [&'static str] =
         &["project_id", "tenant_id", "object_type", "object_id", "action", "target_tenant", "target_project"];
 
-    fn missing(id: &str) -> Error {
-        rbac_policy::missing(id)
-    }
-
-    fn visible(state: &State, caller: &Caller, id: &RbacPolicyId) -> Result<Arc<Record>> {
-        rbac_policy::visible(state, caller, *id)
-    }
-
-    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
-        wire::rbac_policy::view(state, caller, record)
-    }
+    by_name!(rbac_policy);
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewRbacPolicy> {
         Ok(NewRbacPolicy {
@@ -68,14 +52,6 @@ impl Noun for RbacPolicy {
             action: fields.need("action")?,
             target: target(fields)?.ok_or_else(|| required("target_tenant"))?,
         })
-    }
-
-    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRbacPolicy) -> Result<RbacPolicyId> {
-        rbac_policy::create(txn, caller, new)
-    }
-
-    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: RbacPolicyId) -> Result<()> {
-        rbac_policy::delete(txn, caller, id)
     }
 }
 

@@ -1,27 +1,25 @@
 //! Routers.
 
 use super::{
-    fields::{bad, Fields},
-    noun::{self, Changeable, Names, Noun},
+    fields::{bad, required, Fields},
+    noun::{self, by_name, Changeable, Names, Noun},
     port::fixed_ips,
 };
 use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
 use lenticular_control::command::{
-    network, port,
+    network, port, qos_policy,
     router::{self, GatewayAsk, Interface, InterfaceAsk, NewRouter, RouterChange},
     subnet,
 };
 use lenticular_model::{
-    error::{Error, Result},
+    error::Result,
     policy::{Action, Caller},
     router::Router as Record,
     subnet::HostRoute,
-    RouterId, State, Txn,
+    RouterId, Txn,
 };
-use lenticular_wire::network as wire;
 use serde_json::{json, Map, Value};
-use std::sync::Arc;
 
 /// Routers.
 pub struct Router;
@@ -31,16 +29,13 @@ fn gateway(fields: &Fields) -> Result<Option<GatewayAsk>> {
     let info = fields.get::<Map<String, Value>>("external_gateway_info")?.filter(|info| !info.is_empty());
     let Some(info) = info.map(Fields) else { return Ok(None) };
     info.check(&["network_id", "enable_snat", "external_fixed_ips", "qos_policy_id"])?;
-    if info.get::<String>("qos_policy_id")?.is_some() {
-        return Err(bad(
-            "Invalid input for external_gateway_info. Reason: a gateway has no QoS policy of its own.",
-        ));
-    }
+    let qos_policy_id = info.id("qos_policy_id", |id| qos_policy::missing(id))?;
     let missing = || bad("Invalid input for external_gateway_info. Reason: network_id is required.");
     Ok(Some(GatewayAsk {
         network_id: info.id("network_id", |id| network::missing(id))?.ok_or_else(missing)?,
         enable_snat: info.flag("enable_snat")?,
         fixed_ips: fixed_ips(&info, "external_fixed_ips")?,
+        qos_policy_id: info.has("qos_policy_id").then_some(qos_policy_id),
     }))
 }
 
@@ -61,17 +56,7 @@ impl Noun for Router {
         "availability_zone_hints",
     ];
 
-    fn missing(id: &str) -> Error {
-        router::missing(id)
-    }
-
-    fn visible(state: &State, caller: &Caller, id: &RouterId) -> Result<Arc<Record>> {
-        router::visible(state, caller, *id)
-    }
-
-    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
-        wire::router::view(state, caller, record)
-    }
+    by_name!(router);
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewRouter> {
         if fields.has("routes") {
@@ -87,14 +72,6 @@ impl Noun for Router {
             ha: fields.flag("ha")?,
             availability_zone_hints: fields.get("availability_zone_hints")?.unwrap_or_default(),
         })
-    }
-
-    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRouter) -> Result<RouterId> {
-        router::create(txn, caller, new)
-    }
-
-    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: RouterId) -> Result<()> {
-        router::delete(txn, caller, id)
     }
 }
 
@@ -159,9 +136,7 @@ pub async fn remove_interface(ctx: Ctx, Path(path): Path<String>, Json(body): Js
 fn routes(body: Value) -> Result<Vec<HostRoute>> {
     let fields = noun::envelope(body, "router")?;
     fields.check(&["routes"])?;
-    fields
-        .routes("routes")?
-        .ok_or_else(|| bad("Failed to parse request. Required attribute 'routes' not specified"))
+    fields.routes("routes")?.ok_or_else(|| required("routes"))
 }
 
 /// `PUT /v2.0/routers/{id}/add_extraroutes`

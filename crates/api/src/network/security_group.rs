@@ -1,7 +1,7 @@
 //! Security groups and their rules.
 
 use super::{
-    fields::{bad, range, Fields},
+    fields::{bad, range, required, Fields},
     noun::{Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
@@ -161,11 +161,44 @@ fn read_remote(fields: &Fields) -> Result<Remote> {
         (Some(prefix), None, None) => range("remote_ip_prefix", &prefix).map(Remote::Range),
         (None, Some(group), None) => Ok(Remote::Group(group)),
         (None, None, Some(addresses)) => Ok(Remote::AddressGroup(addresses)),
-        _ => {
-            let why = "Only remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.";
-            Err(bad(why).coded("SecurityGroupMultipleRemoteEntites"))
-        }
+        _ => Err(multiple_remotes()),
     }
+}
+
+/// That a rule is about several things at once.
+pub fn multiple_remotes() -> Error {
+    let why = "Only remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.";
+    bad(why).coded("SecurityGroupMultipleRemoteEntites")
+}
+
+/// Reads what a rule says.
+pub fn read_rule(
+    fields: &Fields,
+    security_group_id: SecurityGroupId,
+    project_id: ProjectId,
+) -> Result<NewRule> {
+    let direction = fields.get::<Direction>("direction")?.ok_or_else(|| required("direction"))?;
+    let ethertype: Option<String> = fields.get("ethertype")?;
+    let ip_version = match ethertype.as_deref().map(str::to_ascii_lowercase).as_deref() {
+        None | Some("ipv4") => 4,
+        Some("ipv6") => 6,
+        Some(other) => {
+            return Err(bad(format!(
+                "Invalid input for ethertype. Reason: '{other}' is not in ['IPv4', 'IPv6']."
+            )));
+        }
+    };
+    Ok(NewRule {
+        security_group_id,
+        project_id,
+        direction,
+        ip_version,
+        protocol: read_protocol(fields)?,
+        port_range_min: read_number(fields, "port_range_min")?,
+        port_range_max: read_number(fields, "port_range_max")?,
+        remote: read_remote(fields)?,
+        description: fields.text_or_empty("description")?,
+    })
 }
 
 fn read_number(fields: &Fields, name: &str) -> Result<Option<u32>> {
@@ -214,33 +247,10 @@ impl Noun for SecurityGroupRule {
     }
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewRule> {
-        let required =
-            |name: &str| bad(format!("Failed to parse request. Required attribute '{name}' not specified"));
         let id = fields.id("security_group_id", |id| security_group::missing(id))?;
         let id = id.ok_or_else(|| required("security_group_id"))?;
         let group = security_group::visible(&ctx.state, &ctx.caller, id)?;
-        let direction = fields.get::<Direction>("direction")?.ok_or_else(|| required("direction"))?;
-        let ethertype: Option<String> = fields.get("ethertype")?;
-        let ip_version = match ethertype.as_deref().map(str::to_ascii_lowercase).as_deref() {
-            None | Some("ipv4") => 4,
-            Some("ipv6") => 6,
-            Some(other) => {
-                return Err(bad(format!(
-                    "Invalid input for ethertype. Reason: '{other}' is not in ['IPv4', 'IPv6']."
-                )));
-            }
-        };
-        Ok(NewRule {
-            security_group_id: group.id,
-            project_id: group.project_id,
-            direction,
-            ip_version,
-            protocol: read_protocol(fields)?,
-            port_range_min: read_number(fields, "port_range_min")?,
-            port_range_max: read_number(fields, "port_range_max")?,
-            remote: read_remote(fields)?,
-            description: fields.text_or_empty("description")?,
-        })
+        read_rule(fields, group.id, group.project_id)
     }
 
     fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRule) -> Result<SecurityGroupRuleId> {

@@ -1,8 +1,8 @@
 //! Subnets.
 
 use super::{
-    fields::{bad, Fields},
-    noun::{Changeable, Names, Noun},
+    fields::{bad, required, Fields},
+    noun::{by_name, Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
 use ipnet::IpNet;
@@ -12,14 +12,12 @@ use lenticular_control::command::{
     subnet_pool,
 };
 use lenticular_model::{
-    error::{Error, Result},
+    error::Result,
     policy::{Action, Caller},
     subnet::{HostRoute, Pool, Subnet as Record},
-    NetworkId, State, SubnetId, SubnetPoolId, Txn,
+    NetworkId, SubnetId, SubnetPoolId, Txn,
 };
-use lenticular_wire::network as wire;
-use serde_json::Value;
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 /// The most resolvers that one subnet may tell of.
 const NAMESERVERS_MAX: usize = 5;
@@ -92,8 +90,7 @@ fn read_range(ctx: &Ctx, fields: &Fields) -> Result<(Range, bool)> {
     }
     let cidr = cidr
         .ok_or_else(|| bad("A cidr must be specified in the absence of a subnet pool").coded("BadRequest"))?;
-    let version = version
-        .ok_or_else(|| bad("Failed to parse request. Required attribute 'ip_version' not specified"))?;
+    let version = version.ok_or_else(|| required("ip_version"))?;
     if (version == 4) != cidr.addr().is_ipv4() {
         return Err(mismatch(&format!("cidr {cidr}")));
     }
@@ -126,20 +123,10 @@ impl Noun for Subnet {
         "dns_publish_fixed_ip",
     ];
 
-    fn missing(id: &str) -> Error {
-        subnet::missing(id)
-    }
-
-    fn visible(state: &State, caller: &Caller, id: &SubnetId) -> Result<Arc<Record>> {
-        subnet::visible(state, caller, *id)
-    }
-
-    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
-        wire::subnet::view(state, caller, record)
-    }
+    by_name!(subnet);
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewSubnet> {
-        let missing = || bad("Failed to parse request. Required attribute 'network_id' not specified");
+        let missing = || required("network_id");
         let network_id =
             fields.id::<NetworkId>("network_id", |id| network::missing(id))?.ok_or_else(missing)?;
         let owner = network::visible(&ctx.state, &ctx.caller, network_id)?;
@@ -176,14 +163,6 @@ impl Noun for Subnet {
             service_types: fields.get("service_types")?.unwrap_or_default(),
             dns_publish_fixed_ip: fields.flag("dns_publish_fixed_ip")?.unwrap_or(false),
         })
-    }
-
-    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewSubnet) -> Result<SubnetId> {
-        subnet::create(txn, caller, new)
-    }
-
-    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId) -> Result<()> {
-        subnet::delete(txn, caller, id)
     }
 }
 

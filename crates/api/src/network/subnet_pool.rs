@@ -1,8 +1,8 @@
 //! Subnet pools.
 
 use super::{
-    fields::{bad, Fields},
-    noun::{self, Changeable, Names, Noun},
+    fields::{required, Fields},
+    noun::{self, by_name, Changeable, Names, Noun},
 };
 use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
@@ -12,20 +12,18 @@ use lenticular_control::command::{
     subnet_pool::{self, NewSubnetPool, SubnetPoolChange},
 };
 use lenticular_model::{
-    error::{Error, Result},
+    error::Result,
     policy::{Action, Caller},
     subnet_pool::SubnetPool as Record,
-    State, SubnetPoolId, Txn,
+    SubnetPoolId, Txn,
 };
-use lenticular_wire::network as wire;
-use serde_json::{json, Value};
-use std::sync::Arc;
+use serde_json::json;
 
 /// Subnet pools.
 pub struct SubnetPool;
 
 fn prefixes(fields: &Fields) -> Result<Vec<IpNet>> {
-    let missing = || bad("Failed to parse request. Required attribute 'prefixes' not specified");
+    let missing = || required("prefixes");
     fields.ranges("prefixes")?.ok_or_else(missing)
 }
 
@@ -48,17 +46,7 @@ impl Noun for SubnetPool {
         "is_default",
     ];
 
-    fn missing(id: &str) -> Error {
-        subnet_pool::missing(id)
-    }
-
-    fn visible(state: &State, caller: &Caller, id: &SubnetPoolId) -> Result<Arc<Record>> {
-        subnet_pool::visible(state, caller, *id)
-    }
-
-    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
-        wire::subnet_pool::view(state, caller, record)
-    }
+    by_name!(subnet_pool);
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewSubnetPool> {
         Ok(NewSubnetPool {
@@ -74,14 +62,6 @@ impl Noun for SubnetPool {
             shared: fields.flag("shared")?.unwrap_or(false),
             is_default: fields.flag("is_default")?.unwrap_or(false),
         })
-    }
-
-    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewSubnetPool) -> Result<SubnetPoolId> {
-        subnet_pool::create(txn, caller, new)
-    }
-
-    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId) -> Result<()> {
-        subnet_pool::delete(txn, caller, id)
     }
 }
 

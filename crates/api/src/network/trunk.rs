@@ -1,8 +1,8 @@
 //! Trunks.
 
 use super::{
-    fields::{bad, Fields},
-    noun::{self, Changeable, Names, Noun},
+    fields::{bad, required, Fields},
+    noun::{self, by_name, Changeable, Names, Noun},
 };
 use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
@@ -11,14 +11,13 @@ use lenticular_control::command::{
     trunk::{self, NewTrunk, TrunkChange},
 };
 use lenticular_model::{
-    error::{Error, Result},
+    error::Result,
     policy::{Action, Caller},
     trunk::{SubPort, Trunk as Record},
-    PortId, State, TrunkId, Txn,
+    PortId, TrunkId, Txn,
 };
 use lenticular_wire::network as wire;
 use serde_json::{json, Map, Value};
-use std::sync::Arc;
 
 /// Trunks.
 pub struct Trunk;
@@ -29,7 +28,7 @@ fn items(fields: &Fields) -> Result<Vec<Fields>> {
 }
 
 fn port_of(fields: &Fields) -> Result<PortId> {
-    let missing = || bad("Failed to parse request. Required attribute 'port_id' not specified");
+    let missing = || required("port_id");
     fields.id("port_id", |id| port::missing(id))?.ok_or_else(missing)
 }
 
@@ -57,17 +56,7 @@ impl Noun for Trunk {
     const FIELDS: &'static [&'static str] =
         &["name", "description", "project_id", "tenant_id", "admin_state_up", "port_id", "sub_ports"];
 
-    fn missing(id: &str) -> Error {
-        trunk::missing(id)
-    }
-
-    fn visible(state: &State, caller: &Caller, id: &TrunkId) -> Result<Arc<Record>> {
-        trunk::visible(state, caller, *id)
-    }
-
-    fn view(state: &State, caller: &Caller, record: &Record) -> Value {
-        wire::trunk::view(state, caller, record)
-    }
+    by_name!(trunk);
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewTrunk> {
         Ok(NewTrunk {
@@ -78,14 +67,6 @@ impl Noun for Trunk {
             port_id: port_of(fields)?,
             sub_ports: sub_ports(fields)?,
         })
-    }
-
-    fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewTrunk) -> Result<TrunkId> {
-        trunk::create(txn, caller, new)
-    }
-
-    fn delete(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId) -> Result<()> {
-        trunk::delete(txn, caller, id)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Listings as Neutron gives them: filters by any attribute, chosen fields, order and pages.
 
-use crate::{app::json, ctx::Ctx, fault::Handled, page};
+use super::fields::bad;
+use crate::{app::json, ctx::Ctx, fault::Handled, limits::PAGE_MAX, page, query::Query};
 use lenticular_model::error::{Error, Result};
+use lenticular_wire::request::text_bool;
 use serde_json::{json, Value};
 
 const OWN: &[&str] = &[
@@ -17,28 +19,120 @@ const OWN: &[&str] = &[
     "not-tags-any",
 ];
 
+/// Attributes that are true or false, and can only be asked for so.
+const FLAGS: &[&str] = &[
+    "admin_state_up",
+    "alive",
+    "belongs_to_default_sg",
+    "default",
+    "distributed",
+    "dns_publish_fixed_ip",
+    "enable_dhcp",
+    "ha",
+    "is_default",
+    "l2_adjacency",
+    "port_security_enabled",
+    "propagate_uplink_status",
+    "router:external",
+    "shared",
+    "stateful",
+    "used_in_default_sg",
+    "used_in_non_default_sg",
+    "vlan_transparent",
+];
+
+/// What every resource can be sorted by, beside what can be said of a new one.
+const SORTED_BY: &[&str] =
+    &["id", "name", "status", "project_id", "tenant_id", "created_at", "updated_at", "revision_number"];
+
+/// What is listed.
+pub struct Listed<'a> {
+    /// What the body calls it.
+    pub many: &'a str,
+    /// Where it is.
+    pub path: &'a str,
+    /// Attributes that it can be sorted by even if there is none of it.
+    pub fields: &'a [&'a str],
+    /// That there is none with this id.
+    pub missing: fn(&str) -> Error,
+}
+
+impl<'a> Listed<'a> {
+    /// What clients only read.
+    pub fn plain(many: &'a str, path: &'a str) -> Self {
+        let missing = |id: &str| Error::not_found("Resource", id).coded("HTTPNotFound");
+        Self { many, path, fields: &[], missing }
+    }
+}
+
 /// Answers a listing of rendered resources.
-pub fn listing(ctx: &Ctx, collection: &str, path: &str, mut items: Vec<Value>) -> Handled {
-    items.retain(|item| matches(ctx, item));
-    sort(ctx, &mut items)?;
+pub fn listing(ctx: &Ctx, listed: &Listed<'_>, mut items: Vec<Value>) -> Handled {
+    check(ctx, listed, items.first())?;
+    let limit = limit(&ctx.query)?;
+    let marker = ctx.query.get("marker").filter(|marker| limit.is_some() && !marker.is_empty());
+    items.retain(|item| marker.is_some_and(|marker| item["id"] == marker) || matches(ctx, item));
+    let backwards = ctx.query.get("page_reverse").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+    sort(ctx, &mut items, backwards);
+    if let Some(marker) = marker {
+        let at = items.iter().position(|item| item["id"] == marker);
+        items.drain(..=at.ok_or_else(|| (listed.missing)(marker))?);
+    }
+    let more = limit.is_some_and(|limit| items.len() > limit);
+    items.truncate(limit.unwrap_or(items.len()));
     let id = |item: &Value| item["id"].as_str().unwrap_or("").to_owned();
-    let paged = ctx.query.get("limit").is_some() || ctx.query.get("marker").is_some();
-    let (mut items, more) = if paged { page::cut(items, &ctx.query, id)? } else { (items, false) };
-    let backwards = ctx.query.flag("page_reverse")? == Some(true);
     let (first, last) = (items.first().map(id), items.last().map(id));
     // A page before the marker is found backwards, and shown forwards.
     if backwards {
         items.reverse();
     }
     choose_fields(ctx, &mut items);
-    let mut body = json!({ (collection): items });
-    if paged {
-        let links = links(ctx, path, first, last.filter(|_| more), backwards);
+    let mut body = json!({ (listed.many): items });
+    if limit.is_some() {
+        let links = links(ctx, listed.path, first, last.filter(|_| more), backwards);
         if !links.is_empty() {
-            body[format!("{collection}_links")] = json!(links);
+            body[format!("{}_links", listed.many)] = json!(links);
         }
     }
     json(200, &body)
+}
+
+/// Refuses what cannot be asked of the resource; `some` is one of it.
+fn check(ctx: &Ctx, listed: &Listed<'_>, some: Option<&Value>) -> Result<()> {
+    let given = |name| ctx.query.all(name).filter(|value| !value.is_empty()).collect::<Vec<&str>>();
+    let (keys, dirs) = (given("sort_key"), given("sort_dir"));
+    if keys.len() != dirs.len() {
+        return Err(bad("The number of sort_keys and sort_dirs must be same"));
+    }
+    let known = |key: &str| {
+        SORTED_BY.contains(&key) || listed.fields.contains(&key) || some.is_some_and(|s| s.get(key).is_some())
+    };
+    if let Some(key) = keys.into_iter().find(|key| !known(key)) {
+        return Err(bad(format!("['{key}'] is invalid attribute for sort_keys")));
+    }
+    if let Some(dir) = dirs.into_iter().find(|dir| !matches!(*dir, "asc" | "desc")) {
+        let why = format!("['{dir}'] is invalid value for sort_dirs, valid value is 'asc' and 'desc'");
+        return Err(bad(why));
+    }
+    let not_flag = |value: &&str| !value.is_empty() && text_bool(value).is_none();
+    match FLAGS.iter().find_map(|name| ctx.query.all(name).find(not_flag)) {
+        Some(value) => {
+            let why = format!("Invalid input for operation: '{value}' cannot be converted to boolean.");
+            Err(Error::invalid(why).coded("InvalidInput"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The length of the page that is asked for; `None`, which is what 0 says, too, for all there is. Without a limit a marker
+/// means nothing.
+fn limit(query: &Query) -> Result<Option<usize>> {
+    let Some(text) = query.get("limit") else { return Ok(None) };
+    let wrong = || {
+        let why = format!("Bad limit request: Limit must be an integer 0 or greater and not '{text}'.");
+        Error::invalid(why).coded("BadRequest")
+    };
+    let limit: u64 = text.trim().parse().map_err(|_| wrong())?;
+    Ok(Some(usize::try_from(limit).map_or(PAGE_MAX, |limit| limit.min(PAGE_MAX))).filter(|limit| *limit > 0))
 }
 
 /// Where the pages before and behind this one are. `first` and `last` are in the order in which they were found.
@@ -70,7 +164,7 @@ fn matches(ctx: &Ctx, item: &Value) -> bool {
         names.filter(|name| *name != "fixed_ips" && *name != "project_id" && *name != "tenant_id");
     let equal = |wanted: &str, value: &Value| match value {
         Value::String(s) => s == wanted,
-        Value::Bool(b) => lenticular_wire::request::text_bool(wanted) == Some(*b),
+        Value::Bool(b) => text_bool(wanted) == Some(*b),
         Value::Null => wanted.is_empty(),
         Value::Array(list) => list.iter().any(|v| v == wanted),
         other => *other.to_string() == *wanted,
@@ -111,14 +205,9 @@ fn tags(ctx: &Ctx, item: &Value) -> bool {
         && list("not-tags-any").is_none_or(|l| !l.iter().any(|t| has(t)))
 }
 
-fn sort(ctx: &Ctx, items: &mut [Value]) -> Result<()> {
-    let keys: Vec<&str> = ctx.query.all("sort_key").collect();
-    let dirs: Vec<&str> = ctx.query.all("sort_dir").collect();
-    if let Some(bad) = keys.iter().find(|k| items.first().is_some_and(|item| item.get(**k).is_none())) {
-        return Err(
-            Error::invalid(format!("{bad} is an invalid attribute for sort key.")).coded("HTTPBadRequest")
-        );
-    }
+fn sort(ctx: &Ctx, items: &mut [Value], backwards: bool) {
+    let given = |name| ctx.query.all(name).filter(|value| !value.is_empty());
+    let keys: Vec<(&str, bool)> = given("sort_key").zip(given("sort_dir").map(|dir| dir == "desc")).collect();
     let text = |item: &Value, key: &str| match &item[key] {
         Value::String(s) => s.clone(),
         other => other.to_string(),
@@ -128,19 +217,18 @@ fn sort(ctx: &Ctx, items: &mut [Value]) -> Result<()> {
         _ => text(a, key).cmp(&text(b, key)),
     };
     items.sort_by(|a, b| {
-        for (i, key) in keys.iter().enumerate() {
+        for (key, down) in &keys {
             let ordering = compare(a, b, key);
-            let ordering = if dirs.get(i) == Some(&"desc") { ordering.reverse() } else { ordering };
+            let ordering = if *down { ordering.reverse() } else { ordering };
             if ordering.is_ne() {
                 return ordering;
             }
         }
         text(a, "id").cmp(&text(b, "id"))
     });
-    if ctx.query.flag("page_reverse")? == Some(true) {
+    if backwards {
         items.reverse();
     }
-    Ok(())
 }
 
 fn choose_fields(ctx: &Ctx, items: &mut [Value]) {

@@ -88,9 +88,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewFloatingIp) -> Result<
         return Err(bad(format!("Network {} is not a valid external network", network.id)));
     }
     port::check_dns(&new.dns_name, &new.dns_domain)?;
-    if let Some(policy) = new.qos_policy_id {
-        qos_policy::visible(txn, caller, policy)?;
-    }
+    qos_policy::check_use(txn, caller, new.qos_policy_id, None)?;
     quota::need_network(txn, new.project_id, "floatingip")?;
     let id = FloatingIpId::from_random(txn.random());
     let port = build_port(txn, &network, id, &new)?;
@@ -254,10 +252,8 @@ pub struct FloatingIpChange {
 
 /// Changes a floating IP.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId, change: FloatingIpChange) -> Result<()> {
-    changeable(txn, caller, id)?;
-    if let Some(Some(policy)) = change.qos_policy_id {
-        qos_policy::visible(txn, caller, policy)?;
-    }
+    let old = changeable(txn, caller, id)?;
+    qos_policy::check_use(txn, caller, change.qos_policy_id.flatten(), old.qos_policy_id)?;
     match change.target {
         Some(Some(target)) => associate(txn, caller, id, target)?,
         Some(None) => disassociate(txn, id),

@@ -2,7 +2,7 @@
 //! groups of those that it has.
 
 use super::{
-    floating_ip,
+    floating_ip, plug,
     port::{self, AskIp},
     quota, security_group, server, server_create,
 };
@@ -10,7 +10,7 @@ use lenticular_model::{
     error::{Error, Result},
     policy::{Action, Caller},
     port::Port,
-    server::{Condition, Nic, Server},
+    server::{Condition, Nic, Server, Wanted},
     NetworkId, PortId, SecurityGroupId, ServerId, Txn,
 };
 use std::{net::IpAddr, sync::Arc};
@@ -115,6 +115,20 @@ pub fn detach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, port: PortId) ->
         false => port::release(txn, port),
     }
     renew_orders(txn, id);
+    Ok(())
+}
+
+/// Detaches a port that the network API removes, whatever its server does, as Neutron tells Nova to. Only a server on its way
+/// to another host keeps what both hosts have been told of.
+pub(super) fn delete_port(txn: &mut Txn<'_>, id: ServerId, port: PortId) -> Result<()> {
+    let moves = |s: &&Arc<Server>| s.ticket.is_some() && s.wanted != Wanted::Absent;
+    if txn.servers.get(&id).filter(moves).is_some() {
+        let why = format!("Port {port} belongs to instance {id}, which is migrating. Delete it afterwards.");
+        return Err(Error::conflict(why).coded("PortInUse"));
+    }
+    port::remove(txn, port);
+    renew_orders(txn, id);
+    plug::settle(txn, id);
     Ok(())
 }
 

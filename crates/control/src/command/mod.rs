@@ -5,6 +5,7 @@ pub mod address_group;
 pub mod address_scope;
 pub mod aggregate;
 pub mod auto_allocated_topology;
+pub mod default_security_group_rule;
 pub mod enrolment;
 pub mod evacuate;
 pub mod fence;

@@ -118,9 +118,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewNetwork) -> Result<Net
     quota::need_network(txn, new.project_id, "network")?;
     check_default(txn, new.external, new.is_default, None)?;
     check_dns_domain(&new.dns_domain)?;
-    if let Some(Some(policy)) = new.qos_policy_id {
-        qos_policy::visible(txn, caller, policy)?;
-    }
+    qos_policy::check_use(txn, caller, new.qos_policy_id.flatten(), None)?;
     check_zones(txn, &new.availability_zone_hints)?;
     let provider = choose_segment(txn, &new.provider)?;
     put(txn, NewNetwork { provider, ..new })

@@ -10,8 +10,9 @@ use super::server;
 use lenticular_model::{
     port::Port,
     server::{Server, Wanted},
-    PortId, State, Txn,
+    PortId, ServerId, State, Txn,
 };
+use std::sync::Arc;
 
 /// Whether OVN says when the server's ports are plugged.
 fn is_ovns(state: &State, server: &Server) -> bool {
@@ -45,13 +46,18 @@ pub fn plugged(txn: &mut Txn<'_>, news: &[(PortId, bool)]) {
             continue;
         }
         set(txn, *id, *up);
-        let server = port.server_id.and_then(|server| txn.servers.get(&server)).cloned();
-        let waits = |s: &Server| {
-            s.awaits_ports == Some(s.boot) && s.powered && s.wanted == Wanted::Running && s.ticket.is_none()
-        };
-        if let Some(server) = server.filter(|server| waits(server) && !must_wait(txn, server)) {
-            super::host::settle_running(txn, &server, server.ssh_forward.clone());
-        }
+        port.server_id.into_iter().for_each(|server| settle(txn, server));
+    }
+}
+
+/// Makes a server active that has waited for ports and has none left to wait for.
+pub(super) fn settle(txn: &mut Txn<'_>, id: ServerId) {
+    let waits = |s: &&Arc<Server>| {
+        s.awaits_ports == Some(s.boot) && s.powered && s.wanted == Wanted::Running && s.ticket.is_none()
+    };
+    let server = txn.servers.get(&id).filter(waits).cloned();
+    if let Some(server) = server.filter(|server| !must_wait(txn, server)) {
+        super::host::settle_running(txn, &server, server.ssh_forward.clone());
     }
 }
 

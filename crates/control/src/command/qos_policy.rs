@@ -41,6 +41,19 @@ pub fn visible(state: &State, caller: &Caller, id: QosPolicyId) -> Result<Arc<Qo
     state.qos_policies.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
 }
 
+/// Refuses to give to something a policy that the caller does not see, unless it has that already.
+pub(super) fn check_use(
+    state: &State,
+    caller: &Caller,
+    wanted: Option<QosPolicyId>,
+    held: Option<QosPolicyId>,
+) -> Result<()> {
+    match wanted.filter(|_| wanted != held) {
+        Some(id) => visible(state, caller, id).map(drop),
+        None => Ok(()),
+    }
+}
+
 fn changeable(state: &State, caller: &Caller, id: QosPolicyId) -> Result<Arc<QosPolicy>> {
     let found = visible(state, caller, id)?;
     policy::check(caller, Action::QosPolicyWrite, Some(found.project_id))?;
@@ -52,7 +65,7 @@ pub fn default_of(state: &State, project: ProjectId) -> Option<QosPolicyId> {
     state.qos_policies.values().find(|p| p.is_default && p.project_id == project).map(|p| p.id)
 }
 
-/// The projects whose ports, networks and floating IPs have a policy.
+/// The projects whose ports, networks, floating IPs and routers' gateways have a policy.
 pub(super) fn users(state: &State, id: QosPolicyId) -> Vec<ProjectId> {
     let net = &state.index.net;
     let ports = net.qos_ports.range((id, Default::default())..).take_while(|(q, _)| *q == id);
@@ -61,7 +74,9 @@ pub(super) fn users(state: &State, id: QosPolicyId) -> Vec<ProjectId> {
     let networks = networks.filter_map(|(_, n)| state.networks.get(n)).map(|n| n.project_id);
     let floating = net.qos_floating_ips.range((id, Default::default())..).take_while(|(q, _)| *q == id);
     let floating = floating.filter_map(|(_, f)| state.floating_ips.get(f)).map(|f| f.project_id);
-    ports.chain(networks).chain(floating).collect()
+    let routers = net.qos_routers.range((id, Default::default())..).take_while(|(q, _)| *q == id);
+    let routers = routers.filter_map(|(_, r)| state.routers.get(r)).map(|r| r.project_id);
+    ports.chain(networks).chain(floating).chain(routers).collect()
 }
 
 fn check_default(state: &State, project: ProjectId, wanted: bool, but: Option<QosPolicyId>) -> Result<()> {
@@ -140,8 +155,9 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: QosPolicyId, change: QosPo
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: QosPolicyId) -> Result<()> {
     changeable(txn, caller, id)?;
     if !users(txn, id).is_empty() {
-        let why =
-            format!("QoS Policy {id} is used by ports, networks or floating IPs. Take it from them first.");
+        let why = format!(
+            "QoS Policy {id} is used by ports, networks, floating IPs or routers. Take it from them first."
+        );
         return Err(Error::conflict(why).coded("QosPolicyInUse"));
     }
     rbac_policy::forget(txn, RbacObject::QosPolicy(id));

@@ -5,7 +5,7 @@ mod interface;
 use super::{
     floating_ip, network,
     port::{self, AskIp, Asker},
-    quota, subnet,
+    qos_policy, quota, subnet,
 };
 use ipnet::IpNet;
 use lenticular_model::{
@@ -15,7 +15,7 @@ use lenticular_model::{
     port::{Port, PortOwner},
     router::{Router, RouterGateway},
     subnet::{HostRoute, Subnet},
-    NetworkId, PortId, ProjectId, RouterId, State, Txn,
+    NetworkId, PortId, ProjectId, QosPolicyId, RouterId, State, Txn,
 };
 use std::{net::IpAddr, sync::Arc};
 
@@ -34,6 +34,15 @@ pub struct GatewayAsk {
     pub enable_snat: Option<bool>,
     /// The router's addresses there.
     pub fixed_ips: Option<Vec<AskIp>>,
+    /// Its QoS policy; `Some(None)` takes it away.
+    pub qos_policy_id: Option<Option<QosPolicyId>>,
+}
+
+impl GatewayAsk {
+    /// A way out as the cloud gives them.
+    pub fn to(network_id: NetworkId) -> Self {
+        Self { network_id, enable_snat: None, fixed_ips: None, qos_policy_id: None }
+    }
 }
 
 /// What a new router is to be.
@@ -156,7 +165,7 @@ pub(super) fn put_automatic(
         availability_zone_hints: Vec::new(),
     };
     let id = put(txn, &new);
-    set_gateway(txn, caller, id, &GatewayAsk { network_id: external, enable_snat: None, fixed_ips: None })?;
+    set_gateway(txn, caller, id, &GatewayAsk::to(external))?;
     Ok(id)
 }
 
@@ -173,18 +182,23 @@ fn set_gateway(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, ask: &GatewayAs
     if !network.external {
         return Err(bad(format!("Network {} is not an external network", network.id)));
     }
-    let enable_snat = ask.enable_snat.unwrap_or(true);
+    let held = router.gateway.and_then(|g| g.qos_policy_id);
+    qos_policy::check_use(txn, caller, ask.qos_policy_id.flatten(), held)?;
     if let Some(old) = router.gateway.filter(|g| g.network_id == ask.network_id) {
         let addresses = ask.fixed_ips.as_deref().filter(|ips| !ips.is_empty());
         if let Some(addresses) = addresses {
             move_gateway_port(txn, &network, old.port_id, addresses)?;
         }
-        let gateway = RouterGateway { enable_snat: ask.enable_snat.unwrap_or(old.enable_snat), ..old };
+        let enable_snat = ask.enable_snat.unwrap_or(old.enable_snat);
+        let qos_policy_id = ask.qos_policy_id.unwrap_or(old.qos_policy_id);
+        let gateway = RouterGateway { enable_snat, qos_policy_id, ..old };
         txn.update::<Router>(&id, |r| r.gateway = Some(gateway));
     } else {
         clear_gateway(txn, id)?;
         let port_id = put_gateway_port(txn, &network, id, ask.fixed_ips.as_deref())?;
-        let gateway = RouterGateway { network_id: network.id, port_id, enable_snat };
+        let enable_snat = ask.enable_snat.unwrap_or(true);
+        let qos_policy_id = ask.qos_policy_id.flatten();
+        let gateway = RouterGateway { network_id: network.id, port_id, enable_snat, qos_policy_id };
         txn.update::<Router>(&id, |r| r.gateway = Some(gateway));
     }
     check_disjoint(txn, id)

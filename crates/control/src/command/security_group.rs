@@ -1,6 +1,6 @@
 //! Security groups and rules: their making, change and removal.
 
-use super::{address_group, quota, rbac_policy};
+use super::{address_group, default_security_group_rule, quota, rbac_policy};
 use lenticular_model::{
     error::{Error, Result},
     policy::{self, Action, Caller},
@@ -65,17 +65,10 @@ pub fn ensure_default(txn: &mut Txn<'_>, project: ProjectId) -> SecurityGroupId 
     if let Some(group) = of_project(txn, project).find(|g| g.name == DEFAULT) {
         return group.id;
     }
-    let id = put_group(txn, project, DEFAULT.to_owned(), "Default security group".to_owned(), true);
-    for ip_version in [4, 6] {
-        put_rule(
-            txn,
-            NewRule { ip_version, ..NewRule::open(id, project, Direction::Ingress, Remote::Group(id)) },
-        );
-    }
-    id
+    put_group(txn, project, DEFAULT.to_owned(), "Default security group".to_owned(), true)
 }
 
-/// Makes a group and the rules every new group has: everything may leave.
+/// Makes a group and the rules that every new group begins with.
 fn put_group(
     txn: &mut Txn<'_>,
     project: ProjectId,
@@ -84,6 +77,7 @@ fn put_group(
     stateful: bool,
 ) -> SecurityGroupId {
     let id = SecurityGroupId::from_random(txn.random());
+    let rules = default_security_group_rule::of_new_group(txn, id, project, name == DEFAULT);
     txn.put(SecurityGroup {
         id,
         created_at: txn.now,
@@ -96,8 +90,8 @@ fn put_group(
         revision: 1,
         unknown: Default::default(),
     });
-    for ip_version in [4, 6] {
-        put_rule(txn, NewRule { ip_version, ..NewRule::open(id, project, Direction::Egress, Remote::Any) });
+    for rule in rules {
+        put_rule(txn, rule);
     }
     id
 }
@@ -241,14 +235,15 @@ pub fn create_rule(txn: &mut Txn<'_>, caller: &Caller, new: NewRule) -> Result<S
 }
 
 /// Whom a rule is about, however its range was written.
-fn whom(remote: &Remote) -> Remote {
+pub(super) fn whom(remote: &Remote) -> Remote {
     match remote {
         Remote::Range(range) => Remote::Range(range.trunc()),
         other => other.clone(),
     }
 }
 
-fn check_rule(txn: &Txn<'_>, caller: &Caller, new: &NewRule) -> Result<()> {
+/// Refuses a rule that makes no sense, or is about what the caller does not see.
+pub(super) fn check_rule(txn: &Txn<'_>, caller: &Caller, new: &NewRule) -> Result<()> {
     if let Remote::Group(id) = new.remote {
         visible(txn, caller, id)?;
     }

@@ -133,7 +133,7 @@ impl World {
 
     fn ask_router(&mut self, ask: &Ask) -> Result<()> {
         let who = member();
-        let gateway = |network_id| GatewayAsk { network_id, enable_snat: None, fixed_ips: None };
+        let gateway = GatewayAsk::to;
         match *ask {
             Ask::Router { gateway: wanted } => {
                 let external = pick(&self.networks(true), 0)?;

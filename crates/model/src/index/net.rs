@@ -4,6 +4,7 @@ use super::{move_entry, move_key, Index, Indexed};
 use crate::{
     address_group::AddressGroup,
     address_scope::AddressScope,
+    default_security_group_rule::DefaultSecurityGroupRule,
     floating_ip::FloatingIp,
     port_forwarding::PortForwarding,
     qos_policy::QosPolicy,
@@ -55,6 +56,8 @@ pub struct NetIndex {
     pub qos_networks: OrdSet<(QosPolicyId, NetworkId)>,
     /// Floating IPs with a QoS policy.
     pub qos_floating_ips: OrdSet<(QosPolicyId, FloatingIpId)>,
+    /// The routers whose gateways have a QoS policy.
+    pub qos_routers: OrdSet<(QosPolicyId, RouterId)>,
     /// The trunk whose parent a port is.
     pub parent_trunk: OrdMap<PortId, TrunkId>,
     /// The trunk whose subport a port is.
@@ -65,6 +68,7 @@ pub struct NetIndex {
 
 impl Indexed for AddressScope {}
 impl Indexed for AddressGroup {}
+impl Indexed for DefaultSecurityGroupRule {}
 impl Indexed for QosPolicy {}
 
 impl Indexed for Router {
@@ -73,6 +77,8 @@ impl Indexed for Router {
         move_key(&mut index.net.project_routers, old.map(project), new.map(project));
         let gateway = |r: &Self| r.gateway.map(|g| (g.network_id, r.id));
         move_key(&mut index.net.gateway_routers, old.and_then(gateway), new.and_then(gateway));
+        let qos = |r: &Self| r.gateway.and_then(|g| Some((g.qos_policy_id?, r.id)));
+        move_key(&mut index.net.qos_routers, old.and_then(qos), new.and_then(qos));
     }
 }
 

@@ -103,9 +103,7 @@ fn of_network(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
                 keys.insert(Key::Port(port.id));
                 keys.extend(router::router_of(state, port).map(|router| Key::Router(router.id)));
             }
-            let floating = state.index.net.network_floating_ips.range((id, FloatingIpId::default())..);
-            let floating = floating.take_while(|(network, _)| *network == id);
-            keys.extend(floating.map(|(_, floating)| Key::FloatingIp(*floating)));
+            of_network_floating_ips(state, id, keys);
         }
     }
 }
@@ -204,7 +202,21 @@ fn of_policy(state: &State, id: QosPolicyId, keys: &mut BTreeSet<Key>) {
     let networks = state.index.net.qos_networks.range((id, NetworkId::default())..);
     for (_, network) in networks.take_while(|(policy, _)| *policy == id) {
         keys.extend(network::ports(state, *network).map(|port| Key::Port(port.id)));
+        of_network_floating_ips(state, *network, keys);
     }
+    let floating = state.index.net.qos_floating_ips.range((id, FloatingIpId::default())..);
+    let floating = floating.take_while(|(policy, _)| *policy == id);
+    keys.extend(floating.map(|(_, floating)| Key::FloatingIp(*floating)));
+    let routers = state.index.net.qos_routers.range((id, RouterId::default())..);
+    for (_, router) in routers.take_while(|(policy, _)| *policy == id) {
+        keys.extend(router::legs(state, *router).map(|leg| Key::Port(leg.id)));
+    }
+}
+
+fn of_network_floating_ips(state: &State, id: NetworkId, keys: &mut BTreeSet<Key>) {
+    let floating = state.index.net.network_floating_ips.range((id, FloatingIpId::default())..);
+    let floating = floating.take_while(|(network, _)| *network == id);
+    keys.extend(floating.map(|(_, floating)| Key::FloatingIp(*floating)));
 }
 
 fn of_server(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {

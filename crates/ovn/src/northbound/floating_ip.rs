@@ -1,12 +1,19 @@
 //! A floating IP: an address that is translated, on its server's host where that reaches the external network; and the
 //! ports of it that are forwarded.
 
-use super::{router, row::Row, schema::Table, Key, RowId};
+use super::{
+    qos_policy::{self, Subject},
+    router,
+    row::Row,
+    schema::Table,
+    Key, RowId,
+};
 use crate::ovsdb::Datum;
 use lenticular_model::{
     floating_ip::{Association, FloatingIp},
+    port::Mac,
     port_forwarding::ForwardedProtocol,
-    FloatingIpId, PortForwardingId, RouterId, State,
+    FloatingIpId, PortForwardingId, PortId, RouterId, State,
 };
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -16,25 +23,53 @@ pub(super) fn rows(state: &State, id: FloatingIpId) -> Vec<Row> {
     let Some(router) = floating.router_id.and_then(|router| state.routers.get(&router)) else {
         return Vec::new();
     };
-    if router.gateway.is_none_or(|gateway| gateway.network_id != floating.network_id) {
+    let Some(gateway) = router.gateway.filter(|gateway| gateway.network_id == floating.network_id) else {
         return Vec::new();
-    }
-    match floating.fixed {
-        Some(fixed) => translation(state, floating, fixed, router.id).into_iter().collect(),
+    };
+    let on_host = on_host(state, floating);
+    let mut rows = match floating.fixed {
+        Some(fixed) => translation(state, floating, fixed, router.id, on_host).into_iter().collect(),
         None => forwardings(state, floating, router.id),
-    }
+    };
+    // Its packets are counted where they are translated: on the server's host, or on the gateway's.
+    let resident = match on_host {
+        Some((port, _)) => port.to_string(),
+        None => format!("cr-{}", router::leg_name(gateway.port_id)),
+    };
+    let packets = |port_side: &str, ip_side: &str| {
+        let (gateway, address) = (gateway.port_id, floating.address);
+        format!(
+            "{port_side} == \"{gateway}\" && ip4.{ip_side} == {address} && is_chassis_resident(\"{resident}\")"
+        )
+    };
+    let (policy, priority) = (floating.qos_policy_id, qos_policy::OF_FLOATING_IP);
+    let of = Subject { key: Key::FloatingIp(id), network: floating.network_id, policy, priority, packets };
+    rows.extend(qos_policy::rows(state, &of));
+    rows
 }
 
-fn translation(state: &State, floating: &FloatingIp, fixed: Association, router: RouterId) -> Option<Row> {
-    let port = state.ports.get(&fixed.port_id)?;
+/// The guest's port and what answers for the address beside it, if it is translated on the guest's host.
+fn on_host(state: &State, floating: &FloatingIp) -> Option<(PortId, Mac)> {
+    let port = state.ports.get(&floating.fixed?.port_id)?;
+    Some((port.id, floating.mac_on(state, port.host_id?)?))
+}
+
+fn translation(
+    state: &State,
+    floating: &FloatingIp,
+    fixed: Association,
+    router: RouterId,
+    on_host: Option<(PortId, Mac)>,
+) -> Option<Row> {
+    state.ports.get(&fixed.port_id)?;
     let row = Row::new(RowId::of(Table::Nat, Key::FloatingIp(floating.id)))
         .with_one("type", "dnat_and_snat")
         .with_one("external_ip", floating.address.to_string())
         .with_one("logical_ip", fixed.fixed_ip.to_string())
         .inside(router::row_id(router), "nat");
-    Some(match port.host_id.and_then(|host| floating.mac_on(state, host)) {
-        Some(mac) => {
-            row.with_one("logical_port", port.id.to_string()).with_one("external_mac", mac.to_string())
+    Some(match on_host {
+        Some((port, mac)) => {
+            row.with_one("logical_port", port.to_string()).with_one("external_mac", mac.to_string())
         }
         None => row,
     })

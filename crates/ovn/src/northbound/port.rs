@@ -15,7 +15,7 @@ use lenticular_model::{
     migration::Manner,
     port::{dns_name, DhcpOption, Mac, Port, PortOwner},
     subnet::Subnet,
-    DiskCopyId, PortId, State,
+    DiskCopyId, PortId, QosPolicyId, State,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -80,9 +80,17 @@ fn guest_port(state: &State, port: &Port) -> Vec<Row> {
         }
     }
     rows.extend(dns(state, port));
-    rows.extend(qos_policy::rows(state, port));
+    rows.extend(qos(state, port, port.qos_policy_id));
     rows.push(row);
     rows
+}
+
+/// What a policy says of all that it sends and gets.
+pub(super) fn qos(state: &State, port: &Port, policy: Option<QosPolicyId>) -> Vec<Row> {
+    let packets = |port_side: &str, _: &str| format!("{port_side} == \"{}\"", port.id);
+    let (key, network) = (Key::Port(port.id), port.network_id);
+    let of = qos_policy::Subject { key, network, policy, priority: qos_policy::OF_PORT, packets };
+    qos_policy::rows(state, &of)
 }
 
 /// Where packets to it go: its own addresses, and those of a guest that may send under others.
@@ -172,7 +180,7 @@ fn own_options(state: &State, port: &Port, of: &Subnet, own: &[&DhcpOption]) -> 
     let mut options = subnet::options(state, of);
     // What a record says from a time when more was taken is left out.
     options.extend(own.iter().filter_map(|option| {
-        let (name, value) = for_ovn(&option.name, &option.value, option.ip_version).ok()?;
+        let (name, value) = for_ovn(&option.name, &option.value, option.ip_version).ok()??;
         Some((name.to_owned(), value))
     }));
     let part = if of.cidr.addr().is_ipv4() { "dhcp4" } else { "dhcp6" };

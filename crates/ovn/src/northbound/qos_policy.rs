@@ -1,55 +1,63 @@
-//! A QoS policy: what a port may take of the wire, and how its packets are marked.
+//! A QoS policy: what a port, a floating IP or a router's gateway may take of the wire, and how its packets are marked.
 
 use super::{network::switch, row::Row, schema::Table, Key, RowId};
 use crate::ovsdb::Datum;
-use lenticular_model::{
-    port::Port,
-    qos_policy::{QosPolicy, QosRuleKind},
-    security_group::Direction,
-    QosPolicyId, State,
-};
-use std::sync::Arc;
+use lenticular_model::{qos_policy::QosRuleKind, security_group::Direction, NetworkId, QosPolicyId, State};
 
-const PRIORITY: i64 = 2002;
+/// What holds for a port.
+pub(super) const OF_PORT: i64 = 2002;
+/// What holds for a floating IP goes before what holds for its router's gateway.
+pub(super) const OF_FLOATING_IP: i64 = 2003;
 
-/// What holds for a port: its own policy, else its network's.
-pub(super) fn policy_of(state: &State, port: &Port) -> Option<QosPolicyId> {
-    let of_network = || state.networks.get(&port.network_id)?.qos_policy_id;
-    port.qos_policy_id.or_else(of_network)
+/// Whom a policy is for.
+pub(super) struct Subject<M> {
+    /// Whose rows they are.
+    pub key: Key,
+    /// The network whose switch they stand in.
+    pub network: NetworkId,
+    /// Its own policy; else its network's holds.
+    pub policy: Option<QosPolicyId>,
+    /// Which of several that match is followed.
+    pub priority: i64,
+    /// Its packets, in OVN's language, of those that enter its switch from it (`inport`, `src`) or leave to it (`outport`,
+    /// `dst`).
+    pub packets: M,
 }
 
-/// The rows of a port's policy.
-pub(super) fn rows(state: &State, port: &Port) -> Vec<Row> {
-    let policy = policy_of(state, port).and_then(|id| state.qos_policies.get(&id));
-    policy.map(|policy| of_policy(port, policy)).unwrap_or_default()
-}
-
-fn of_policy(port: &Port, policy: &Arc<QosPolicy>) -> Vec<Row> {
-    let row = |part: &str, direction: Direction| {
-        let (way, side) = match direction {
-            Direction::Egress => ("from-lport", "inport"),
-            Direction::Ingress => ("to-lport", "outport"),
-        };
-        Row::new(RowId::part(Table::Qos, Key::Port(port.id), format!("qos/{part}/{way}")))
+/// The rows: one for each way, for of several that match alike OVN follows one.
+pub(super) fn rows(state: &State, of: &Subject<impl Fn(&str, &str) -> String>) -> Vec<Row> {
+    let of_network = || state.networks.get(&of.network)?.qos_policy_id;
+    let policy = of.policy.or_else(of_network).and_then(|id| state.qos_policies.get(&id));
+    let Some(policy) = policy else { return Vec::new() };
+    let ways = [
+        (Direction::Egress, "from-lport", (of.packets)("inport", "src")),
+        (Direction::Ingress, "to-lport", (of.packets)("outport", "dst")),
+    ];
+    let rows = ways.into_iter().filter_map(|(direction, way, packets)| {
+        let mut row = Row::new(RowId::part(Table::Qos, of.key, format!("qos/{way}")))
             .with_one("direction", way)
-            .with_one("match", format!("{side} == \"{}\"", port.id))
-            .with_one("priority", PRIORITY)
-            .inside(switch(port.network_id), "qos_rules")
-    };
-    let rows = policy.rules.iter().filter_map(|rule| match rule.kind {
-        QosRuleKind::BandwidthLimit { max_kbps, max_burst_kbps, direction } if max_kbps > 0 => {
-            let mut limit = vec![("rate", i64::from(max_kbps))];
-            if max_burst_kbps > 0 {
-                limit.push(("burst", i64::from(max_burst_kbps)));
-            }
-            Some(row("bandwidth", direction).with("bandwidth", Datum::map(limit)))
+            .with_one("match", packets)
+            .with_one("priority", of.priority)
+            .inside(switch(of.network), "qos_rules");
+        let mut says_something = false;
+        for rule in &policy.rules {
+            let (column, said) = match rule.kind {
+                QosRuleKind::BandwidthLimit { max_kbps, max_burst_kbps, direction: way }
+                    if way == direction && max_kbps > 0 =>
+                {
+                    let burst = (max_burst_kbps > 0).then_some(("burst", i64::from(max_burst_kbps)));
+                    ("bandwidth", Datum::map([("rate", i64::from(max_kbps))].into_iter().chain(burst)))
+                }
+                QosRuleKind::DscpMarking { dscp_mark } if direction == Direction::Egress => {
+                    ("action", Datum::map([("dscp", i64::from(dscp_mark))]))
+                }
+                // OVN promises no bandwidth.
+                _ => continue,
+            };
+            row = row.with(column, said);
+            says_something = true;
         }
-        QosRuleKind::DscpMarking { dscp_mark } => {
-            let mark = Datum::map([("dscp", i64::from(dscp_mark))]);
-            Some(row("dscp", Direction::Egress).with("action", mark))
-        }
-        // OVN promises no bandwidth.
-        QosRuleKind::BandwidthLimit { .. } | QosRuleKind::MinimumBandwidth { .. } => None,
+        says_something.then_some(row)
     });
     rows.collect()
 }

@@ -1,6 +1,11 @@
 //! A router: a logical router with its routes and what leads out under its own address; and its legs, which are ports.
 
-use super::{port::leg_port, row::Row, schema::Table, Key, RowId};
+use super::{
+    port::{leg_port, qos},
+    row::Row,
+    schema::Table,
+    Key, RowId,
+};
 use crate::ovsdb::Datum;
 use lenticular_model::{
     host::Host,
@@ -174,7 +179,11 @@ pub(super) fn leg(state: &State, port: &Port) -> Vec<Row> {
     } else if let Some(advertised) = advertise(state, port) {
         row = row.with("ipv6_ra_configs", Datum::map(advertised));
     }
-    vec![row, leg_port(state, port, more)]
+    let mut rows = vec![row, leg_port(state, port, more)];
+    if let Some(gateway) = router.gateway.filter(|_| is_gateway) {
+        rows.extend(qos(state, port, gateway.qos_policy_id));
+    }
+    rows
 }
 
 /// What the leg tells guests of IPv6; `None` if nothing.

@@ -6,6 +6,7 @@ mod clouds;
 mod converge;
 mod incremental;
 mod packet;
+mod qos;
 mod server;
 mod sets;
 mod tls;

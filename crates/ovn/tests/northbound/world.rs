@@ -83,8 +83,8 @@ pub enum Step {
     Group { n: u8, stateful: bool },
     Rule { n: u8, group: u8, ingress: bool, v6: bool, remote: u8, protocol: u8 },
     Addresses { n: u8, ranges: u8 },
-    Router { n: u8, gateway: Option<u8>, snat: bool, distributed: bool, route: bool },
-    Floating { n: u8, router: Option<u8>, port: Option<u8> },
+    Router { n: u8, gateway: Option<u8>, snat: bool, distributed: bool, route: bool, policy: Option<u8> },
+    Floating { n: u8, router: Option<u8>, port: Option<u8>, policy: Option<u8> },
     Forwarding { n: u8, floating: u8, port: u8, outer: u8 },
     Policy { n: u8, kbps: u32 },
     Trunk { n: u8, parent: u8, sub: u8 },
@@ -148,9 +148,11 @@ pub fn step() -> impl Strategy<Value = Step> {
         4 => (0..MANY, 0..FEW, any::<bool>(), any::<bool>(), 0..8_u8, 0..6_u8).prop_map(
             |(n, group, ingress, v6, remote, protocol)| Step::Rule { n, group, ingress, v6, remote, protocol }),
         1 => (0..2_u8, 0..4_u8).prop_map(|(n, ranges)| Step::Addresses { n, ranges }),
-        3 => (0..2_u8, maybe(MANY), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-            |(n, gateway, snat, distributed, route)| Step::Router { n, gateway, snat, distributed, route }),
-        2 => (0..FEW, maybe(2), maybe(MANY)).prop_map(|(n, router, port)| Step::Floating { n, router, port }),
+        3 => (0..2_u8, maybe(MANY), any::<bool>(), any::<bool>(), any::<bool>(), maybe(2)).prop_map(
+            |(n, gateway, snat, distributed, route, policy)|
+                Step::Router { n, gateway, snat, distributed, route, policy }),
+        2 => (0..FEW, maybe(2), maybe(MANY), maybe(2))
+            .prop_map(|(n, router, port, policy)| Step::Floating { n, router, port, policy }),
         1 => (0..FEW, 0..FEW, 0..MANY, 1..200_u8)
             .prop_map(|(n, floating, port, outer)| Step::Forwarding { n, floating, port, outer }),
         1 => (0..2_u8, 0..2_000_u32).prop_map(|(n, kbps)| Step::Policy { n, kbps }),
@@ -194,7 +196,7 @@ impl Step {
                 })));
             }
             Self::Router { .. } => self.put_router(txn),
-            Self::Floating { n, router, port } => {
+            Self::Floating { n, router, port, policy } => {
                 let to = port.and_then(|p| txn.ports.get(&lenticular_model::PortId(id(PORT, p))).cloned());
                 let fixed = to.and_then(|to| Some(json!({
                     "port_id": to.id, "fixed_ip": to.fixed_ips.iter().find(|ip| ip.ip_address.is_ipv4())?.ip_address,
@@ -202,7 +204,7 @@ impl Step {
                 txn.put(read::<FloatingIp>(json!({
                     "id": id(FLOATING, *n), "project_id": tenant(0), "network_id": id(NETWORK, 0),
                     "port_id": id(PORT, 9), "address": format!("203.0.113.{}", n + 10), "fixed": fixed,
-                    "router_id": router.map(|r| id(ROUTER, r)),
+                    "router_id": router.map(|r| id(ROUTER, r)), "qos_policy_id": policy.map(|p| id(POLICY, p)),
                 })));
             }
             Self::Forwarding { n, floating, port, outer } => txn.put(read::<PortForwarding>(json!({
@@ -214,6 +216,7 @@ impl Step {
                 "id": id(POLICY, *n), "project_id": tenant(0), "rules": [
                     { "id": id(POLICY, 100), "type": "bandwidth_limit", "max_kbps": kbps, "max_burst_kbps": 0, "direction": "egress" },
                     { "id": id(POLICY, 101), "type": "dscp_marking", "dscp_mark": 10 },
+                    { "id": id(POLICY, 102), "type": "bandwidth_limit", "max_kbps": 9, "max_burst_kbps": kbps / 2, "direction": "ingress" },
                 ],
             }))),
             Self::Trunk { n, parent, sub } => txn.put(read::<Trunk>(json!({
@@ -225,13 +228,14 @@ impl Step {
     }
 
     fn put_router(&self, txn: &mut Txn<'_>) {
-        let Self::Router { n, gateway, snat, distributed, route } = self else {
+        let Self::Router { n, gateway, snat, distributed, route, policy } = self else {
             panic!("it is asked of routers alone")
         };
         let port = gateway.and_then(|g| txn.ports.get(&lenticular_model::PortId(id(PORT, g))).cloned());
         let gateway = port.map(|port| {
             json!({
                 "network_id": port.network_id, "port_id": port.id, "enable_snat": snat,
+                "qos_policy_id": policy.map(|p| id(POLICY, p)),
             })
         });
         let routes = route.then(|| json!({ "destination": "198.51.100.0/24", "nexthop": "10.0.0.9" }));

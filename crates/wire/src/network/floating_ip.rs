@@ -23,6 +23,7 @@ pub fn view(state: &State, _: &Caller, floating: &FloatingIp) -> Value {
             "device_owner": p.device_owner,
         })
     });
+    let network = state.networks.get(&floating.network_id);
     let mut view = json!({
         "id": floating.id,
         "tenant_id": floating.project_id,
@@ -38,6 +39,7 @@ pub fn view(state: &State, _: &Caller, floating: &FloatingIp) -> Value {
         "dns_name": floating.dns_name,
         "dns_domain": floating.dns_domain,
         "qos_policy_id": floating.qos_policy_id,
+        "qos_network_policy_id": network.and_then(|n| n.qos_policy_id),
         "tags": floating.tags,
     });
     stamp(&mut view, floating.created_at, floating.updated_at, floating.revision, &floating.description);

@@ -3,6 +3,7 @@
 pub mod address_group;
 pub mod address_scope;
 pub mod agent;
+pub mod default_security_group_rule;
 pub mod floating_ip;
 pub mod ip_availability;
 #[allow(clippy::module_inception, reason = "one noun has one file name in every layer")]
@@ -32,11 +33,13 @@ pub const PRESENT: &[(&str, &str)] = &[
     ("allowed-address-pairs", "Allowed Address Pairs"),
     ("auto-allocated-topology", "Auto Allocated Topology Services"),
     ("availability_zone", "Availability Zone"),
+    ("availability_zone_filter", "Availability Zone Filter Extension"),
     ("binding", "Port Binding"),
     ("default-subnetpools", "Default Subnetpools"),
     ("dns-domain-ports", "dns_domain for ports"),
     ("dns-integration", "DNS Integration"),
     ("dvr", "Distributed Virtual Router"),
+    ("empty-string-filtering", "Empty String Filtering Extension"),
     ("expose-port-forwarding-in-fip", "Expose Port Forwarding in FIP"),
     ("ext-gw-mode", "Neutron L3 Configurable external gateway mode"),
     ("external-net", "Neutron external network"),
@@ -56,13 +59,16 @@ pub const PRESENT: &[(&str, &str)] = &[
     ("network_availability_zone", "Network Availability Zone"),
     ("pagination", "Pagination support"),
     ("port-mac-address-regenerate", "Neutron Port MAC address regenerate"),
+    ("port-security-groups-filtering", "Port filtering on security groups"),
     ("port-security", "Port Security"),
     ("project-id", "project_id field enabled"),
     ("provider", "Provider Network"),
     ("qos", "Quality of Service"),
     ("qos-bw-limit-direction", "Direction for QoS bandwidth limit rule"),
+    ("qos-bw-minimum-ingress", "Ingress direction for QoS minimum bandwidth rule"),
     ("qos-default", "QoS default policy"),
     ("qos-fip", "Floating IP QoS"),
+    ("qos-gateway-ip", "Gateway IP QoS"),
     ("qos-rule-type-details", "Details of QoS rule types"),
     ("qos-rules-alias", "Ability to modify QoS rules without policy_id"),
     ("quota_details", "Quota details management support"),
@@ -76,6 +82,7 @@ pub const PRESENT: &[(&str, &str)] = &[
     ("router", "Neutron L3 Router"),
     ("router_availability_zone", "Router Availability Zone"),
     ("security-group", "security-group"),
+    ("security-groups-default-rules", "Default rules for security groups"),
     ("security-groups-normalized-cidr", "Normalized CIDR field for security group rules"),
     ("security-groups-remote-address-group", "Remote address group id field for security group rules"),
     ("security-groups-rules-belongs-to-default-sg", "Flag for rules of default security groups"),
@@ -95,6 +102,8 @@ pub const PRESENT: &[(&str, &str)] = &[
     ("tag", "Tag support"),
     ("trunk", "Trunk Extension"),
     ("trunk-details", "Trunk port details"),
+    ("uplink-status-propagation", "Port Uplink Status Propagation"),
+    ("uplink-status-propagation-updatable", "Updatable Port Uplink Status Propagation"),
 ];
 
 /// An extension.

@@ -79,6 +79,7 @@ pub fn view(state: &State, caller: &Caller, port: &Port) -> Value {
         "dns_domain": port.dns_domain,
         "dns_assignment": assignment(state, port),
         "qos_policy_id": port.qos_policy_id,
+        "propagate_uplink_status": port.propagate_uplink_status,
         "qos_network_policy_id": network.and_then(|n| n.qos_policy_id),
         "binding:vnic_type": if port.vnic_type.is_empty() { "normal" } else { &port.vnic_type },
         "tags": port.tags,

@@ -8,7 +8,12 @@ use serde_json::{json, Value};
 pub fn view(state: &State, caller: &Caller, router: &Router) -> Value {
     let gateway = router.gateway.map(|g| {
         let addresses = state.ports.get(&g.port_id).map(|p| p.fixed_ips.clone()).unwrap_or_default();
-        json!({"network_id": g.network_id, "enable_snat": g.enable_snat, "external_fixed_ips": addresses})
+        json!({
+            "network_id": g.network_id,
+            "enable_snat": g.enable_snat,
+            "external_fixed_ips": addresses,
+            "qos_policy_id": g.qos_policy_id,
+        })
     });
     let mut view = json!({
         "id": router.id,

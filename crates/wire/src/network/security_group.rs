@@ -9,6 +9,14 @@ use lenticular_model::{
 };
 use serde_json::{json, Value};
 
+/// What Neutron calls a family.
+pub(super) fn ethertype(ip_version: u8) -> &'static str {
+    match ip_version {
+        4 => "IPv4",
+        _ => "IPv6",
+    }
+}
+
 /// A rule.
 pub fn rule(state: &State, _: &Caller, rule: &SecurityGroupRule) -> Value {
     let (prefix, group, addresses) = match &rule.remote {
@@ -24,7 +32,7 @@ pub fn rule(state: &State, _: &Caller, rule: &SecurityGroupRule) -> Value {
         "tenant_id": rule.project_id,
         "project_id": rule.project_id,
         "direction": rule.direction,
-        "ethertype": if rule.ip_version == 4 { "IPv4" } else { "IPv6" },
+        "ethertype": ethertype(rule.ip_version),
         "protocol": rule.protocol,
         "port_range_min": rule.port_range_min,
         "port_range_max": rule.port_range_max,
