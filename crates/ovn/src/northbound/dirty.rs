@@ -8,7 +8,12 @@ use lenticular_model::{
     Kind, NetworkId, PortId, QosPolicyId, Record, RouterId, SecurityGroupId, SecurityGroupRuleId, ServerId,
     State,
 };
-use std::{collections::BTreeSet, str::FromStr, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+    sync::Arc,
+};
 
 /// The change of a record from one State to another.
 struct Pair<'s, R> {
@@ -126,11 +131,8 @@ fn of_subnet(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     };
     if pair.differs(quiet) {
         for state in [old, new] {
-            let addresses = pair.each().flat_map(|subnet| {
-                let (first, last) = (subnet.cidr.network(), subnet.cidr.broadcast());
-                state.index.addresses.range((id, first)..=(id, last))
-            });
-            for (_, port) in addresses {
+            let addresses = state.index.addresses.range((id, IpAddr::V4(Ipv4Addr::UNSPECIFIED))..);
+            for (_, port) in addresses.take_while(|((subnet, _), _)| *subnet == id) {
                 of_leg(state, *port, keys);
                 keys.insert(Key::Port(*port));
             }
