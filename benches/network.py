@@ -70,13 +70,20 @@ def crowd(lab, tenant, count):
     quota = {"quota": {name: -1 for name in ("port", "floatingip")}}
     lab.request("PUT", f"/network/v2.0/quotas/{tenant.project}", json=quota)
     lab.request("PUT", f"/compute/v2.1/os-quota-sets/{tenant.project}", json={"quota_set": {"instances": -1, "cores": -1, "ram": -1}})
+    # The guests do nothing once they are up: cores are not what this is about.
+    for provider in lab.get("/placement/resource_providers")["resource_providers"]:
+        path = f"/placement/resource_providers/{provider['uuid']}/inventories"
+        there = lab.get(path)
+        there["inventories"]["VCPU"]["allocation_ratio"] = count
+        assert lab.request("PUT", path, json=there).status_code == 200
     began = time.monotonic()
     body = {"server": {"name": "crowd", "imageRef": lab.image, "flavorRef": "42", "min_count": count, "key_name": "key",
                        "networks": [{"uuid": tenant.network}], "security_groups": [{"name": tenant.group}]}}
     tenant.post("/compute/v2.1/servers", body, version="2.79")
-    ours = lambda: lab.get("/compute/v2.1/servers?all_tenants=1&name=crowd")["servers"]
+    ours = lab.get("/compute/v2.1/servers/detail?all_tenants=1&name=crowd")["servers"]
+    assert len(ours) == count and not [s["fault"] for s in ours if s["status"] == "ERROR"]
     addresses = []
-    for server in ours():
+    for server in ours:
         [port] = lab.get(f"/network/v2.0/ports?device_id={server['id']}")["ports"]
         made = tenant.make("floatingips", "floatingip", floating_network_id=lab.external, port_id=port["id"])
         addresses.append(made["floating_ip_address"])

@@ -28,7 +28,7 @@ mod runtime;
 mod testing;
 
 pub use driver::{
-    ovn_net::{end_switch, OvnConfig, Physical},
+    ovn_net::{end_own_switch, end_switch, OvnConfig, Physical},
     sim::{Knob, SimKnobs, SimNet},
 };
 pub use http_link::HttpLink;

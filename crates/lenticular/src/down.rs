@@ -39,7 +39,7 @@ pub fn run(data: &Path, args: &DownArgs, out: &mut impl Write) -> Result<()> {
         .context("the guests could not be stopped")?;
     // Guests that are kept keep their network.
     runtime
-        .block_on(lenticular_agent::end_switch(&data.join("agent")))
+        .block_on(lenticular_agent::end_own_switch(&data.join("agent")))
         .context("the switch could not be ended")?;
     runtime.block_on(crate::ovn::end(data)).context("OVN's databases could not be ended")?;
     writeln!(out, "{stopped} guests were stopped; they start again with the next `lenticular up`.")?;

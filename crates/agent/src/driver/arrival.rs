@@ -5,7 +5,7 @@
 //! ```
 
 use super::{
-    file_failure,
+    file_failure, hex,
     qcow2::{blocking, relative, run_img, DiskNote, Qcow2Disks, NOTE},
 };
 use crate::{core::Failure, files, peer::Stream};
@@ -73,7 +73,7 @@ impl Qcow2Disks {
         }
         file.flush().await.map_err(writing)?;
         file.sync_all().await.map_err(writing)?;
-        let got: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let got = hex(&digest.finalize());
         if got != base.sha512.to_lowercase() {
             let _ = files::remove(&part);
             return Err(Failure::new(

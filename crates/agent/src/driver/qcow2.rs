@@ -6,7 +6,7 @@
 //! STATE/guests/<server>/disk.json     its generation and base: written last, so that a disk without it is half-made
 //! ```
 
-use super::{disk_full, file_failure, send_disk, Disks, Work};
+use super::{disk_full, file_failure, hex, send_disk, Disks, Work};
 use crate::{
     core::Failure,
     exec::{self, ExecError, Limits},
@@ -355,7 +355,7 @@ async fn download(base: &Base, part: &Path, link: &dyn Link) -> Result<(), Failu
     }
     file.flush().await.map_err(written)?;
     file.sync_all().await.map_err(written)?;
-    let got: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let got = hex(&digest.finalize());
     if got != base.sha512.to_lowercase() {
         return Err(Failure::new(
             "The image arrived damaged. Try again; if it fails again, upload the image anew.",

@@ -1,7 +1,7 @@
 //! Guests of QEMU on their way between hosts: what the source does, and what the target lets be done to it.
 
 use super::{
-    file_failure,
+    file_failure, hex,
     qcow2::Qcow2Disks,
     qemu::{Door, Qemu},
     Adopted, Disks, Moves, NetPlan, ProgressSink, Release, Signs, Work,
@@ -433,10 +433,6 @@ async fn write_over(path: &Path, content: &[u8]) -> io::Result<()> {
 
 async fn grant(stream: &mut Stream, word: String) -> Result<(), Failure> {
     peer::reply(stream, &Reply::Ok(word)).await.map_err(|e| gone(&format!("the other host has gone: {e}")))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn failure(message: &str, details: impl Into<String>) -> Failure {

@@ -2,7 +2,7 @@
 //! a second after it has moved them; until then what the world sends would go to the host that the guest has left.
 
 use super::switch::{bridge_of, run, Switch, INTEGRATION};
-use crate::core::Failure;
+use crate::{core::Failure, driver::hex};
 use lenticular_model::{network::physical_port, port::Mac};
 use lenticular_wire::agent::FloatingSpec;
 use std::{
@@ -53,10 +53,6 @@ fn gratuitous_arp(mac: Mac, vlan: Option<u32>, address: Ipv4Addr) -> Vec<u8> {
     packet.extend([0; 6]);
     packet.extend(address.octets());
     packet
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -248,20 +248,28 @@ impl Network for OvnNetwork {
     }
 }
 
-/// Ends the daemons of a host's switch, whose agent and guests have ended, and removes what they leave on this machine;
-/// says how many there were.
+/// Ends the daemons of a host's switch, whose agent and guests have ended; says how many there were. What they leave must
+/// be removed by whoever knows which network namespace they were in.
 ///
 /// # Errors
 /// One of them does not end.
 pub async fn end_switch(state_dir: &Path) -> std::io::Result<usize> {
+    // The controller first: it tells the others that the host is gone.
+    crate::daemon::end_all(&dir(state_dir), &["ovn-controller", "ovs-vswitchd"]).await
+}
+
+/// The same for the switch of this machine, with all that it leaves here.
+///
+/// # Errors
+/// One of them does not end.
+pub async fn end_own_switch(state_dir: &Path) -> std::io::Result<usize> {
     let dir = dir(state_dir);
     if !dir.exists() {
         return Ok(0);
     }
     let made = switch::devices(&dir).await;
-    // The controller first: it tells the others that the host is gone.
-    let ended = crate::daemon::end_all(&dir, &["ovn-controller", "ovs-vswitchd"]).await?;
-    // Taps of guests that did not come to be unplugged. Those of a host of a lab went with its namespace.
+    let ended = end_switch(state_dir).await?;
+    // Taps of guests that did not come to be unplugged.
     for note in std::fs::read_dir(state_dir.join("network")).into_iter().flatten().flatten() {
         let guest = std::fs::read(note.path())
             .ok()
