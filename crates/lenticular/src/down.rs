@@ -68,8 +68,9 @@ fn ours(pid: u32) -> Option<Pid> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
     // A number may have gone to another process since: only one of our name is ours.
     let command = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
+    let own = fs::read_to_string("/proc/self/comm").unwrap_or_default();
     // On its way to become one it goes by the names of what starts it.
-    matches!(command.trim(), "lenticular" | "setsid" | "ip").then_some(pid)
+    (command == own || matches!(command.trim(), "lenticular" | "setsid" | "ip")).then_some(pid)
 }
 
 /// The process of the pid file, if it is a lenticular that runs.

@@ -22,7 +22,7 @@ use place::Places;
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 use switch::{has_device, ip, Switch};
 use tokio::task::JoinSet;
@@ -36,6 +36,8 @@ pub struct OvnNetwork {
     guests: Arc<Guests>,
     places: Arc<Places>,
     notes: PathBuf,
+    /// Held while a guest's note is written or removed: orders and what carries them out come side by side.
+    noting: Mutex<()>,
     /// Ended with the driver.
     _tasks: JoinSet<()>,
 }
@@ -74,7 +76,7 @@ impl OvnNetwork {
         places.clear().await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(watch_switch(switch.clone(), places.clone()));
-        let network = Self { switch, guests, places, notes, _tasks: tasks };
+        let network = Self { switch, guests, places, notes, noting: Mutex::default(), _tasks: tasks };
         network.recall();
         network.forget_lost_taps().await?;
         network.places.settle().await;
@@ -102,6 +104,12 @@ impl OvnNetwork {
         files::write_durably(&self.note_file(server), &serde_json::to_vec(guest)?)?;
         self.guests.put(server, Noted::new(guest.clone()));
         Ok(())
+    }
+
+    fn forget_note(&self, server: ServerId) -> std::io::Result<()> {
+        let _held = self.noting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.guests.remove(server);
+        files::remove(&self.note_file(server))
     }
 
     /// Takes interfaces out of the switch whose taps went with a restart of the host. A guest that starts gets new ones.
@@ -213,6 +221,7 @@ impl Network for OvnNetwork {
     }
 
     fn note(&self, server: ServerId, guest: &GuestSpec) {
+        let _held = self.noting.lock().unwrap_or_else(PoisonError::into_inner);
         // Only what is plugged can ask.
         if !self.guests.knows(server) {
             return;
@@ -239,9 +248,7 @@ impl Network for OvnNetwork {
         Box::pin(async move {
             let names = self.interfaces(Some(server)).await?;
             self.remove_taps(&names).await?;
-            self.guests.remove(server);
-            files::remove(&self.note_file(server))
-                .map_err(|e| file_failure("forgetting the guest's network", &e))?;
+            self.forget_note(server).map_err(|e| file_failure("forgetting the guest's network", &e))?;
             self.places.settle().await;
             Ok(())
         })
