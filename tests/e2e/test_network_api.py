@@ -257,6 +257,28 @@ BAD = [
     ("GET", f"ports?limit=2&marker={uuid.uuid4()}", None, 404, "PortNotFound"),
     ("GET", "trunks?admin_state_up=maybe", None, 400, "InvalidInput"),
     ("GET", "flavors", None, 404, "HTTPNotFound"),
+    ("POST", "subnets", {"subnet": {"network_id": "NETWORK", "cidr": "fd00:5::/64", "ip_version": 6, "enable_dhcp": False,
+                                    "ipv6_ra_mode": "slaac"}}, 400, "InvalidInput"),
+    ("POST", "subnets", {"subnet": {"network_id": "NETWORK", "cidr": "10.5.0.0/24", "ip_version": 4,
+                                    "dns_nameservers": ["9.9.9.9", "9.9.9.9"]}}, 400, "HTTPBadRequest"),
+    ("PUT", "subnets/SUBNET", {"subnet": {"host_routes": [{"destination": "10.6.0.0/24", "nexthop": "10.9.0.9"}] * 2}}, 400,
+     "HTTPBadRequest"),
+    ("POST", "ports", {"port": {"network_id": "NETWORK", "fixed_ips": [{"ip_address": "10.9.0.77"}] * 2}}, 400,
+     "HTTPBadRequest"),
+    ("POST", "subnetpools", {"subnetpool": {"name": "none", "prefixes": []}}, 400, "EmptySubnetPoolPrefixList"),
+    ("POST", "networks", {"network": {"mtu": 20}}, 400, "InvalidInput"),
+    ("POST", "rbac-policies", {"rbac_policy": {"object_type": "flavor", "object_id": "NETWORK", "action": "access_as_shared",
+                                               "target_tenant": "0" * 32}}, 400, "InvalidInput"),
+    ("POST", "rbac-policies", {"rbac_policy": {"object_type": "network", "object_id": "NETWORK", "action": "access_as_owner",
+                                               "target_tenant": "0" * 32}}, 400, "InvalidActionForType"),
+    ("POST", "security-group-rules", {"security_group_rule": {"security_group_id": "GROUP", "direction": "ingress",
+                                                              "protocol": "58"}}, 400,
+     "SecurityGroupEthertypeConflictWithProtocol"),
+    ("POST", "security-group-rules", {"security_group_rule": {"security_group_id": "GROUP", "direction": "ingress",
+                                                              "remote_ip_prefix": "anywhere"}}, 400, "InvalidCIDR"),
+    ("POST", "security-group-rules", {"security_group_rule": {"security_group_id": "GROUP", "direction": "egress",
+                                                              "remote_ip_prefix": "0.0.0.0/0"}}, 409,
+     "SecurityGroupRuleExists"),
     ("PUT", "agents/nobody", {"agent": {"description": "mine"}}, 404, "AgentNotFound"),
 ]
 
@@ -264,7 +286,8 @@ BAD = [
 @pytest.mark.parametrize("method, path, body, status, kind", BAD)
 def test_bad_requests_are_refused_in_neutrons_words(sim, people, topology, external, method, path, body, status, kind):
     words = {"NETWORK": topology["network"], "SUBNET": topology["subnet"], "ROUTER": topology["router"],
-             "PORT": topology["port"], "FLOATING": topology["floatingip"], "EXTERNAL": external}
+             "PORT": topology["port"], "FLOATING": topology["floatingip"], "EXTERNAL": external,
+             "GROUP": topology["security_group"]}
 
     def filled(value):
         if isinstance(value, dict):

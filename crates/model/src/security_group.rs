@@ -79,3 +79,38 @@ record! {
         pub revision: u64,
     }
 }
+
+/// The protocols that rules name, and their numbers. `ip` is every one.
+const PROTOCOLS: &[(&str, u8)] = &[
+    ("ah", 51),
+    ("dccp", 33),
+    ("egp", 8),
+    ("esp", 50),
+    ("gre", 47),
+    ("hopopt", 0),
+    ("icmp", 1),
+    ("icmpv6", 58),
+    ("igmp", 2),
+    ("ip", 0),
+    ("ipip", 4),
+    ("ipv6-encap", 41),
+    ("ipv6-frag", 44),
+    ("ipv6-icmp", 58),
+    ("ipv6-nonxt", 59),
+    ("ipv6-opts", 60),
+    ("ipv6-route", 43),
+    ("ospf", 89),
+    ("pgm", 113),
+    ("rsvp", 46),
+    ("sctp", 132),
+    ("tcp", 6),
+    ("udp", 17),
+    ("udplite", 136),
+    ("vrrp", 112),
+];
+
+/// The number of a protocol that is named, or given as a number; `None` if there is none.
+pub fn protocol_number(said: &str) -> Option<u8> {
+    let named = PROTOCOLS.iter().find(|(name, _)| *name == said).map(|(_, number)| *number);
+    named.or_else(|| said.parse().ok())
+}

@@ -22,6 +22,17 @@ pub fn required(name: &str) -> Error {
     bad(format!("Failed to parse request. Required attribute '{name}' not specified"))
 }
 
+/// Refuses a list in which something stands twice.
+pub fn check_distinct<T: PartialEq>(name: &str, list: &[T]) -> Result<()> {
+    match list.iter().enumerate().find(|(at, item)| list[..*at].contains(item)) {
+        Some((at, _)) => Err(bad(format!(
+            "Invalid input for {name}. Reason: number {} of the list is a duplicate.",
+            at + 1
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// The fields of one object of a request.
 #[derive(Debug, Clone, Default)]
 pub struct Fields(pub Map<String, Value>);
@@ -139,7 +150,9 @@ impl Fields {
             let destination = one.range("destination")?.ok_or_else(missing)?;
             Ok(HostRoute { destination, nexthop: one.address("nexthop")?.ok_or_else(missing)? })
         };
-        list.into_iter().map(read).collect::<Result<_>>().map(Some)
+        let routes: Vec<HostRoute> = list.into_iter().map(read).collect::<Result<_>>()?;
+        check_distinct(name, &routes)?;
+        Ok(Some(routes))
     }
 
     /// The project that something new is for: the caller's, unless an admin names another.

@@ -21,7 +21,8 @@ fn mtu(fields: &Fields) -> Result<Option<u32>> {
     match fields.number::<u32>("mtu")? {
         Some(0) => Ok(None),
         Some(mtu) if !(68..=9_000).contains(&mtu) => {
-            Err(bad(format!("Invalid input for mtu. Reason: '{mtu}' is not between 68 and 9000.")))
+            let why = format!("Invalid input for operation: the MTU {mtu} is not between 68 and 9000.");
+            Err(bad(why).coded("InvalidInput"))
         }
         mtu => Ok(mtu),
     }

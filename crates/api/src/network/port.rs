@@ -1,7 +1,7 @@
 //! Ports.
 
 use super::{
-    fields::{bad, required, Fields},
+    fields::{bad, check_distinct, required, Fields},
     noun::{by_name, Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
@@ -45,7 +45,10 @@ pub fn fixed_ips(fields: &Fields, name: &str) -> Result<Option<Vec<AskIp>>> {
         ip.check(&["subnet_id", "ip_address"])?;
         Ok(AskIp { subnet: ip.get("subnet_id")?, address: ip.address("ip_address")? })
     };
-    list.into_iter().map(read).collect::<Result<_>>().map(Some)
+    let asked: Vec<AskIp> = list.into_iter().map(read).collect::<Result<_>>()?;
+    let addresses: Vec<IpAddr> = asked.iter().filter_map(|ip| ip.address).collect();
+    check_distinct(name, &addresses)?;
+    Ok(Some(asked))
 }
 
 fn groups(fields: &Fields) -> Result<Option<Vec<SecurityGroupId>>> {

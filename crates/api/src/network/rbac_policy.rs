@@ -9,10 +9,10 @@ use lenticular_control::command::rbac_policy::{self, NewRbacPolicy};
 use lenticular_model::{
     error::{Error, Result},
     policy::{Action, Caller},
-    rbac_policy::{RbacObject, RbacPolicy as Record, RbacTarget},
+    rbac_policy::{RbacAction, RbacObject, RbacPolicy as Record, RbacTarget},
     RbacPolicyId, Txn,
 };
-use serde_json::json;
+use serde_json::{json, Value};
 
 /// RBAC policies.
 pub struct RbacPolicy;
@@ -28,12 +28,25 @@ fn object(fields: &Fields) -> Result<RbacObject> {
     let (kind, id): (String, String) = (fields.need("object_type")?, fields.need("object_id")?);
     let known = ["network", "qos_policy", "security_group", "address_scope", "subnetpool", "address_group"];
     if !known.contains(&kind.as_str()) {
-        let why = format!("Invalid input for object_type. Reason: '{kind}' is not in {known:?}.");
-        return Err(bad(why).coded("InvalidObjectType"));
+        let why = format!(
+            "Invalid input for operation: '{kind}' is not a valid RBAC object type; those are {known:?}."
+        );
+        return Err(bad(why).coded("InvalidInput"));
     }
     serde_json::from_value(json!({"type": kind, "id": id})).map_err(|_| {
         Error::not_found_text(format!("Object {id} could not be found.")).coded("RbacObjectNotFound")
     })
+}
+
+fn action(fields: &Fields) -> Result<RbacAction> {
+    let said: Value = fields.need("action")?;
+    let wrong = |_| {
+        let why = format!(
+            "Invalid action {said}: those are access_as_shared and, for networks, access_as_external."
+        );
+        bad(why).coded("InvalidActionForType")
+    };
+    serde_json::from_value(said.clone()).map_err(wrong)
 }
 
 impl Noun for RbacPolicy {
@@ -49,7 +62,7 @@ impl Noun for RbacPolicy {
         Ok(NewRbacPolicy {
             project_id: fields.project(&ctx.caller, Action::RbacWrite)?,
             object: object(fields)?,
-            action: fields.need("action")?,
+            action: action(fields)?,
             target: target(fields)?.ok_or_else(|| required("target_tenant"))?,
         })
     }

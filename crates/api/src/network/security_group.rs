@@ -12,7 +12,9 @@ use lenticular_control::command::{
 use lenticular_model::{
     error::{Error, Result},
     policy::{Action, Caller},
-    security_group::{Direction, Remote, SecurityGroup as Record, SecurityGroupRule as RuleRecord},
+    security_group::{
+        protocol_number, Direction, Remote, SecurityGroup as Record, SecurityGroupRule as RuleRecord,
+    },
     ProjectId, SecurityGroupId, SecurityGroupRuleId, State, Txn,
 };
 use lenticular_wire::network as wire;
@@ -109,34 +111,6 @@ impl Changeable for SecurityGroup {
     }
 }
 
-const PROTOCOLS: &[&str] = &[
-    "ah",
-    "dccp",
-    "egp",
-    "esp",
-    "gre",
-    "hopopt",
-    "icmp",
-    "icmpv6",
-    "igmp",
-    "ip",
-    "ipip",
-    "ipv6-encap",
-    "ipv6-frag",
-    "ipv6-icmp",
-    "ipv6-nonxt",
-    "ipv6-opts",
-    "ipv6-route",
-    "ospf",
-    "pgm",
-    "rsvp",
-    "sctp",
-    "tcp",
-    "udp",
-    "udplite",
-    "vrrp",
-];
-
 fn read_protocol(fields: &Fields) -> Result<Option<String>> {
     let word = match fields.get::<Value>("protocol")? {
         None => return Ok(None),
@@ -146,7 +120,7 @@ fn read_protocol(fields: &Fields) -> Result<Option<String>> {
     };
     match word.as_str() {
         "any" | "" => Ok(None),
-        known if PROTOCOLS.contains(&known) || known.parse::<u8>().is_ok() => Ok(Some(word)),
+        known if protocol_number(known).is_some() => Ok(Some(word)),
         _ => Err(bad(format!("Security group rule protocol {word} not supported."))
             .coded("SecurityGroupRuleInvalidProtocol")),
     }
@@ -158,7 +132,10 @@ fn read_remote(fields: &Fields) -> Result<Remote> {
     let addresses = fields.id("remote_address_group_id", |id| address_group::missing(id))?;
     match (prefix, group, addresses) {
         (None, None, None) => Ok(Remote::Any),
-        (Some(prefix), None, None) => range("remote_ip_prefix", &prefix).map(Remote::Range),
+        (Some(prefix), None, None) => {
+            let wrong = |_| bad(format!("Invalid CIDR {prefix} given as IP prefix.")).coded("InvalidCIDR");
+            range("remote_ip_prefix", &prefix).map(Remote::Range).map_err(wrong)
+        }
         (None, Some(group), None) => Ok(Remote::Group(group)),
         (None, None, Some(addresses)) => Ok(Remote::AddressGroup(addresses)),
         _ => Err(multiple_remotes()),

@@ -1,7 +1,7 @@
 //! Subnets.
 
 use super::{
-    fields::{bad, required, Fields},
+    fields::{bad, check_distinct, required, Fields},
     noun::{by_name, Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
@@ -37,6 +37,7 @@ fn check_guests(v4: bool, dns: &[IpAddr], routes: &[HostRoute]) -> Result<()> {
         let why = format!("Invalid input for operation: nexthop {} is of another IP version.", wrong.nexthop);
         return Err(bad(why).coded("InvalidInput"));
     }
+    check_distinct("dns_nameservers", dns)?;
     if dns.len() > NAMESERVERS_MAX {
         let why = format!("Unable to complete operation. The number of DNS nameservers exceeds the limit {NAMESERVERS_MAX}.");
         return Err(bad(why).coded("DNSNameServersExhausted"));

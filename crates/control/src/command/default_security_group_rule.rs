@@ -1,6 +1,6 @@
 //! Rules that new security groups begin with: their making and removal.
 
-use super::security_group::{self, whom, NewRule};
+use super::security_group::{self, traffic, whom, NewRule};
 use lenticular_model::{
     default_security_group_rule::{all, is_built_in, DefaultRemote, DefaultSecurityGroupRule},
     error::{Error, Result},
@@ -72,7 +72,7 @@ fn says_the_same(a: &DefaultSecurityGroupRule, b: &DefaultSecurityGroupRule) -> 
     };
     let said = |rule: &DefaultSecurityGroupRule| {
         let ports = (rule.port_range_min, rule.port_range_max);
-        (rule.direction, rule.ip_version, rule.protocol.clone(), ports, remote(rule))
+        (rule.direction, traffic(rule.ip_version, rule.protocol.as_deref(), ports), remote(rule))
     };
     let together = (a.used_in_default_sg && b.used_in_default_sg)
         || (a.used_in_non_default_sg && b.used_in_non_default_sg);

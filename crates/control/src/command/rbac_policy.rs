@@ -245,8 +245,8 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRbacPolicy) -> Result<
     let owner = owner(txn, new.object).filter(|owner| caller.sees(*owner)).ok_or_else(gone)?;
     if new.action == RbacAction::AccessAsExternal {
         let RbacObject::Network(id) = new.object else {
-            let why = "Only networks can be accessed as external.";
-            return Err(Error::invalid(why).coded("InvalidInput"));
+            let why = "Invalid action 'access_as_external': only networks can be accessed as external.";
+            return Err(Error::invalid(why).coded("InvalidActionForType"));
         };
         policy::check(caller, Action::NetworkWriteShared, None)?;
         let restricted = new.target != RbacTarget::Everyone;

@@ -5,7 +5,7 @@ use lenticular_model::{
     error::{Error, Result},
     policy::{self, Action, Caller},
     rbac_policy::{RbacAction, RbacObject},
-    security_group::{Direction, Remote, SecurityGroup, SecurityGroupRule},
+    security_group::{protocol_number, Direction, Remote, SecurityGroup, SecurityGroupRule},
     PortId, ProjectId, SecurityGroupId, SecurityGroupRuleId, State, Txn,
 };
 use std::sync::Arc;
@@ -13,8 +13,11 @@ use std::sync::Arc;
 /// The name of the group that every project has.
 pub const DEFAULT: &str = "default";
 
-/// The protocols that have ports, by their names and numbers.
-const PORT_PROTOCOLS: &[&str] = &["tcp", "6", "udp", "17", "dccp", "33", "sctp", "132", "udplite", "136"];
+/// TCP, UDP, DCCP, SCTP and UDP-Lite: the protocols that have ports.
+const PORT_PROTOCOLS: &[u8] = &[6, 17, 33, 132, 136];
+
+/// Encapsulation, routing, fragments, ICMP, no next header and options of IPv6.
+const IPV6_PROTOCOLS: &[u8] = &[41, 43, 44, 58, 59, 60];
 
 /// That there is no such group.
 pub fn missing(id: impl std::fmt::Display) -> Error {
@@ -219,12 +222,9 @@ pub fn create_rule(txn: &mut Txn<'_>, caller: &Caller, new: NewRule) -> Result<S
     policy::check(caller, Action::SecurityGroupWrite, Some(group.project_id))?;
     check_rule(txn, caller, &new)?;
     let same = |r: &&Arc<SecurityGroupRule>| {
-        r.direction == new.direction
-            && r.ip_version == new.ip_version
-            && r.protocol == new.protocol
-            && r.port_range_min == new.port_range_min
-            && r.port_range_max == new.port_range_max
-            && whom(&r.remote) == whom(&new.remote)
+        let said = traffic(r.ip_version, r.protocol.as_deref(), (r.port_range_min, r.port_range_max));
+        let now = traffic(new.ip_version, new.protocol.as_deref(), (new.port_range_min, new.port_range_max));
+        r.direction == new.direction && said == now && whom(&r.remote) == whom(&new.remote)
     };
     if let Some(rule) = rules(txn, new.security_group_id).find(same) {
         let why = format!("Security group rule already exists. Rule id is {}.", rule.id);
@@ -234,9 +234,26 @@ pub fn create_rule(txn: &mut Txn<'_>, caller: &Caller, new: NewRule) -> Result<S
     Ok(put_rule(txn, new))
 }
 
+/// Lowest and highest port, or ICMP's type and code.
+type Ports = (Option<u32>, Option<u32>);
+
+/// What traffic a rule is about, however protocol and ports were written.
+pub(super) fn traffic(ip_version: u8, protocol: Option<&str>, ports: Ports) -> (u8, Option<u8>, Ports) {
+    let number = match protocol.and_then(protocol_number) {
+        Some(1) if ip_version == 6 => Some(58),
+        number => number,
+    };
+    let ports = match number.is_some_and(|number| PORT_PROTOCOLS.contains(&number)) {
+        true => (ports.0.or(Some(1)), ports.1.or(Some(65_535))),
+        false => ports,
+    };
+    (ip_version, number, ports)
+}
+
 /// Whom a rule is about, however its range was written.
 pub(super) fn whom(remote: &Remote) -> Remote {
     match remote {
+        Remote::Range(range) if range.prefix_len() == 0 => Remote::Any,
         Remote::Range(range) => Remote::Range(range.trunc()),
         other => other.clone(),
     }
@@ -256,6 +273,15 @@ pub(super) fn check_rule(txn: &Txn<'_>, caller: &Caller, new: &NewRule) -> Resul
             return Err(Error::invalid(why).coded("SecurityGroupRuleParameterConflict"));
         }
     }
+    let number = new.protocol.as_deref().and_then(protocol_number);
+    if let Some(protocol) = new
+        .protocol
+        .as_deref()
+        .filter(|_| new.ip_version == 4 && number.is_some_and(|number| IPV6_PROTOCOLS.contains(&number)))
+    {
+        let why = format!("Invalid ethertype IPv4 for protocol {protocol}.");
+        return Err(Error::invalid(why).coded("SecurityGroupEthertypeConflictWithProtocol"));
+    }
     check_ports(new.protocol.as_deref(), new.port_range_min, new.port_range_max)
 }
 
@@ -265,12 +291,13 @@ fn check_ports(protocol: Option<&str>, min: Option<u32>, max: Option<u32>) -> Re
     if min.is_none() && max.is_none() {
         return Ok(());
     }
+    let number = protocol.and_then(protocol_number);
     match (protocol, min, max) {
         (None, ..) => refuse(
             "SecurityGroupProtocolRequiredWithPorts",
             "Must also specify protocol if port range is given.",
         ),
-        (Some("icmp" | "icmpv6" | "ipv6-icmp" | "1" | "58"), kind, code) => match (kind, code) {
+        (_, kind, code) if matches!(number, Some(1 | 58)) => match (kind, code) {
             (Some(256..), _) => refuse(
                 "SecurityGroupInvalidIcmpValue",
                 "Invalid value for ICMP type (port_range_min): it must be 0 to 255.",
@@ -285,7 +312,7 @@ fn check_ports(protocol: Option<&str>, min: Option<u32>, max: Option<u32>) -> Re
             ),
             _ => Ok(()),
         },
-        (Some(protocol), ..) if !PORT_PROTOCOLS.contains(&protocol) => refuse(
+        (Some(protocol), ..) if !number.is_some_and(|number| PORT_PROTOCOLS.contains(&number)) => refuse(
             "SecurityGroupInvalidProtocolForPort",
             &format!(
                 "Invalid protocol {protocol} for port range, only supported for DCCP, SCTP, TCP, UDP, UDPLITE."
@@ -362,5 +389,19 @@ mod tests {
         assert_eq!(code(Some("icmp"), Some(8), None), Ok(()));
         assert_eq!(code(Some("icmp"), None, Some(0)), Err("SecurityGroupMissingIcmpType"));
         assert_eq!(code(Some("icmp"), Some(256), None), Err("SecurityGroupInvalidIcmpValue"));
+    }
+
+    #[test]
+    fn rules_that_let_the_same_through_are_the_same_however_they_are_written() {
+        let tcp = traffic(4, Some("tcp"), (None, None));
+        assert_eq!(traffic(4, Some("6"), (Some(1), Some(65_535))), tcp);
+        assert_ne!(traffic(4, Some("udp"), (None, None)), tcp);
+        assert_eq!(traffic(6, Some("icmp"), (None, None)), traffic(6, Some("ipv6-icmp"), (None, None)));
+        assert_ne!(traffic(4, Some("icmp"), (None, None)), traffic(4, Some("icmp"), (Some(1), None)));
+        assert_eq!(whom(&Remote::Range("0.0.0.0/0".parse().unwrap())), Remote::Any);
+        assert_eq!(
+            whom(&Remote::Range("10.0.0.7/8".parse().unwrap())),
+            Remote::Range("10.0.0.0/8".parse().unwrap())
+        );
     }
 }

@@ -176,6 +176,11 @@ pub(super) fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
         check_dhcp(&cidr)?;
     }
     check_ipv6(&cidr, &new.ipv6_ra_mode, &new.ipv6_address_mode)?;
+    if !new.enable_dhcp && (new.ipv6_ra_mode.is_some() || new.ipv6_address_mode.is_some()) {
+        let why = "Invalid input for operation: ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is \
+                   set to False.";
+        return Err(bad(why.to_owned()));
+    }
     check_service_types(&new.service_types)?;
     let gateway = match new.gateway {
         Gateway::None => None,
@@ -345,8 +350,13 @@ pub struct SubnetChange {
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId, change: SubnetChange) -> Result<()> {
     let mut subnet = Subnet::clone(&*visible(txn, caller, id)?);
     policy::check(caller, Action::NetworkWrite, Some(subnet.project_id))?;
-    if change.enable_dhcp == Some(true) && !subnet.enable_dhcp {
-        check_dhcp(&subnet.cidr)?;
+    match change.enable_dhcp {
+        Some(true) if !subnet.enable_dhcp => check_dhcp(&subnet.cidr)?,
+        Some(false) if subnet.ipv6_ra_mode.is_some() || subnet.ipv6_address_mode.is_some() => {
+            let why = "Invalid input for operation: Cannot disable enable_dhcp with ipv6 attributes set.";
+            return Err(bad(why.to_owned()));
+        }
+        _ => {}
     }
     if let Some(gateway) = change.gateway.filter(|g| *g != subnet.gateway) {
         check_gateway_free(txn, &subnet)?;

@@ -70,8 +70,8 @@ fn bad(code: &'static str, why: impl Into<String>) -> Error {
 fn compact(prefixes: &[IpNet]) -> Result<Vec<IpNet>> {
     let Some(first) = prefixes.first() else {
         return Err(bad(
-            "HTTPBadRequest",
-            "Invalid input for prefixes. Reason: a subnet pool needs at least one range.",
+            "EmptySubnetPoolPrefixList",
+            "Empty subnet pool prefix list: a subnet pool needs at least one range.",
         ));
     };
     if prefixes.iter().any(|p| p.addr().is_ipv4() != first.addr().is_ipv4()) {

@@ -7,7 +7,7 @@ use super::{
     Key, RowId,
 };
 use lenticular_model::{
-    security_group::{Direction, Remote, SecurityGroupRule},
+    security_group::{protocol_number, Direction, Remote, SecurityGroupRule},
     SecurityGroupId, SecurityGroupRuleId, State,
 };
 
@@ -70,38 +70,10 @@ fn matches(state: &State, rule: &SecurityGroupRule) -> Option<String> {
     Some(terms.join(" && "))
 }
 
-/// The numbers of protocols that Neutron names.
-const NAMED: &[(&str, u8)] = &[
-    ("ah", 51),
-    ("dccp", 33),
-    ("egp", 8),
-    ("esp", 50),
-    ("gre", 47),
-    ("icmp", 1),
-    ("icmpv6", 58),
-    ("igmp", 2),
-    ("ipip", 4),
-    ("ipv6-encap", 41),
-    ("ipv6-frag", 44),
-    ("ipv6-icmp", 58),
-    ("ipv6-nonxt", 59),
-    ("ipv6-opts", 60),
-    ("ipv6-route", 43),
-    ("ospf", 89),
-    ("pgm", 113),
-    ("rsvp", 46),
-    ("sctp", 132),
-    ("tcp", 6),
-    ("udp", 17),
-    ("udplite", 136),
-    ("vrrp", 112),
-];
-
 /// What the rule says of protocol and ports; `None` if nothing can match it.
 fn protocol(rule: &SecurityGroupRule) -> Option<Vec<String>> {
     let Some(said) = rule.protocol.as_deref().filter(|name| *name != "any") else { return Some(Vec::new()) };
-    let number = NAMED.iter().find(|(name, _)| *name == said).map(|(_, number)| *number);
-    let number = number.or_else(|| said.parse().ok())?;
+    let number = protocol_number(said)?;
     let v4 = rule.ip_version == 4;
     let ports = |name: &str| {
         let mut terms = vec![name.to_owned()];
@@ -113,6 +85,7 @@ fn protocol(rule: &SecurityGroupRule) -> Option<Vec<String>> {
         6 => ports("tcp"),
         17 => ports("udp"),
         132 => ports("sctp"),
+        58 if v4 => return None,
         // "icmp" of an IPv6 rule means that family's.
         1 | 58 => {
             let name = if v4 { "icmp4" } else { "icmp6" };

@@ -114,7 +114,7 @@ fn rule_matches(state: &State, rule: &SecurityGroupRule, packet: &Packet) -> boo
     };
     let (low, high) = (rule.port_range_min, rule.port_range_max);
     let kind = match rule.protocol.as_deref() {
-        None => true,
+        None | Some("ip") => true,
         Some("tcp") => packet.protocol == 6 && within(packet.port, low, high),
         Some("udp") => packet.protocol == 17 && within(packet.port, low, high),
         // Type and code, not a range.
@@ -122,6 +122,7 @@ fn rule_matches(state: &State, rule: &SecurityGroupRule, packet: &Packet) -> boo
             let number = if v4 { 1 } else { 58 };
             packet.protocol == number && packet.port == low && packet.code == high
         }
+        Some("icmpv6") => !v4 && packet.protocol == 58 && packet.port == low && packet.code == high,
         Some("47") => packet.protocol == 47,
         Some(_) => false,
     };

@@ -145,7 +145,7 @@ pub fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(n, network, v6, dhcp, gateway)| Step::Subnet { n, network, v6, dhcp, gateway }),
         8 => (0..MANY, port_shape()).prop_map(|(n, port)| Step::Port { n, port }),
         2 => (0..FEW, any::<bool>()).prop_map(|(n, stateful)| Step::Group { n, stateful }),
-        4 => (0..MANY, 0..FEW, any::<bool>(), any::<bool>(), 0..8_u8, 0..6_u8).prop_map(
+        4 => (0..MANY, 0..FEW, any::<bool>(), any::<bool>(), 0..8_u8, 0..8_u8).prop_map(
             |(n, group, ingress, v6, remote, protocol)| Step::Rule { n, group, ingress, v6, remote, protocol }),
         1 => (0..2_u8, 0..4_u8).prop_map(|(n, ranges)| Step::Addresses { n, ranges }),
         3 => (0..2_u8, maybe(MANY), any::<bool>(), any::<bool>(), any::<bool>(), maybe(2)).prop_map(
@@ -250,7 +250,16 @@ impl Step {
         let Self::Rule { n, group, ingress, v6, remote, protocol } = self else {
             panic!("it is asked of rules alone")
         };
-        let protocols = [None, Some("tcp"), Some("udp"), Some("icmp"), Some("47"), Some("nonsense")];
+        let protocols = [
+            None,
+            Some("tcp"),
+            Some("udp"),
+            Some("icmp"),
+            Some("47"),
+            Some("ip"),
+            Some("icmpv6"),
+            Some("nonsense"),
+        ];
         let remote = match remote {
             0 => json!("any"),
             1 => json!({ "range": "10.0.1.0/24" }),
