@@ -1,8 +1,10 @@
 """Bad luck on a host: the server goes to ERROR and says why, the cloud goes on, and `start` gets it back."""
 
 import os
-import subprocess
+import socket
 import stat
+import subprocess
+import time
 
 import pytest
 import requests
@@ -161,6 +163,28 @@ def test_a_second_cloud_on_one_store_is_refused_by_name(sim):
     assert second.returncode != 0
     assert "store.db" in second.stderr, second.stderr
     assert requests.get(f"{sim.url}/healthz", timeout=10).status_code == 200
+
+
+def test_a_request_that_is_refused_before_it_was_read_leaves_the_connection_usable(sim):
+    with socket.create_connection(("127.0.0.1", sim.port), timeout=10) as client:
+        answers = client.makefile("rb")
+
+        def status(head, body=b""):
+            client.sendall(head.encode() + b"\r\nHost: cloud\r\nContent-Length: %d\r\n\r\n" % len(body))
+            # The body comes in a packet of its own, as clients send it.
+            time.sleep(0.2)
+            client.sendall(body)
+            first = answers.readline().decode()
+            length = 0
+            while (line := answers.readline().strip()):
+                name, _, value = line.decode().partition(":")
+                length = int(value) if name.lower() == "content-length" else length
+            answers.read(length)
+            return int(first.split()[1])
+
+        assert status("PATCH /network/v2.0/networks HTTP/1.1", b'{"network": {}}') in (401, 405)
+        assert status("POST /compute/v2.1/servers HTTP/1.1", b'{"server": {}}') == 401
+        assert status("GET / HTTP/1.1") == 200
 
 
 def test_a_lost_store_is_named_and_takes_no_image_with_it(cloud):

@@ -18,6 +18,7 @@ use crate::{
     path, placement,
     refusals::Refusals,
     token::Tokens,
+    unread,
 };
 use axum::{
     body::Body,
@@ -180,6 +181,7 @@ async fn around(State(app): State<App>, mut request: Request, next: Next) -> Res
     request.extensions_mut().insert(service);
     path::settle(&mut request);
     let version = ctx::version(service, request.headers());
+    let (rest, request) = unread::lend(request);
     let response = match tokio::time::timeout(deadline(&asked), next.run(request)).await {
         Ok(response) => response,
         Err(_) => fault::Fault(Error::unavailable(
@@ -190,6 +192,7 @@ async fn around(State(app): State<App>, mut request: Request, next: Next) -> Res
     let internal = response.extensions().get::<Error>().and_then(|e| e.internal.clone());
     let mut response = render(service, response, &id, &app.config.public_url);
     set_headers(service, version.ok(), &mut response, &id);
+    rest.settle(&mut response).await;
     let (status, took) = (response.status().as_u16(), began.elapsed());
     app.metrics.answered(&asked, &method, status, took);
     match internal {

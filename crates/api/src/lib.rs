@@ -31,6 +31,7 @@ mod refusals;
 mod serve;
 mod shelved_disk;
 mod token;
+mod unread;
 
 pub use agent_tls::AgentTls;
 pub use app::{agent_router, router, App, Config};

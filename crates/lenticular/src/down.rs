@@ -21,6 +21,8 @@ pub const GUEST_GRACE: Duration = Duration::from_secs(20);
 /// # Errors
 /// It does not end in time, or its guests cannot be stopped.
 pub fn run(data: &Path, args: &DownArgs, out: &mut impl Write) -> Result<()> {
+    // Daemons are known by the whole paths of their files. A directory that is not there has none.
+    let data = &data.canonicalize().unwrap_or_else(|_| data.to_owned());
     let pid_file = data.join("lenticular.pid");
     match running(&pid_file)? {
         Some(pid) => {

@@ -1,0 +1,110 @@
+//! What of a request's body nobody has read, because the request was refused before: it is read to its end, so that the
+//! client's next request on the connection is answered.
+
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    extract::Request,
+    http::{header::CONNECTION, HeaderValue},
+    response::Response,
+};
+use http_body_util::{BodyExt, Limited};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+/// The most that is read, in bytes, and for how long. A client with more to send loses its connection, and is told.
+const BYTES_MAX: u64 = 64 * 1024;
+const WAIT: Duration = Duration::from_secs(1);
+
+type Slot = Arc<Mutex<Option<Body>>>;
+
+/// Where the body comes back to.
+pub struct Rest(Slot);
+
+/// A body that comes back when it is dropped.
+struct Lent {
+    body: Option<Body>,
+    back: Slot,
+}
+
+/// Lends a request's body to whoever answers it.
+pub fn lend(request: Request) -> (Rest, Request) {
+    let slot = Slot::default();
+    let (parts, body) = request.into_parts();
+    let body = match body.is_end_stream() {
+        true => body,
+        false => Body::new(Lent { body: Some(body), back: slot.clone() }),
+    };
+    (Rest(slot), Request::from_parts(parts, body))
+}
+
+impl Rest {
+    /// Reads what is left, or has the response say that the connection ends.
+    pub async fn settle(self, response: &mut Response) {
+        let body = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(body) = body.filter(|body| !body.is_end_stream()) else { return };
+        let is_small = body.size_hint().lower() <= BYTES_MAX;
+        let limit = usize::try_from(BYTES_MAX).unwrap_or(usize::MAX);
+        let read = async { Limited::new(body, limit).collect().await.is_ok() };
+        if !(is_small && tokio::time::timeout(WAIT, read).await.unwrap_or(false)) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        *self.back.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
+    }
+}
+
+impl HttpBody for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, axum::Error>>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.as_ref().map(HttpBody::size_hint).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn left(sent: &'static [u8], reads: bool) -> Option<HeaderValue> {
+        let (rest, request) = lend(Request::new(Body::from(sent)));
+        match reads {
+            true => drop(request.into_body().collect().await.unwrap()),
+            false => drop(request),
+        }
+        let mut response = Response::new(Body::empty());
+        rest.settle(&mut response).await;
+        response.headers().get(CONNECTION).cloned()
+    }
+
+    #[tokio::test]
+    async fn what_is_left_is_read_and_too_much_of_it_ends_the_connection() {
+        assert_eq!(left(b"", false).await, None);
+        assert_eq!(left(b"{}", true).await, None);
+        assert_eq!(left(b"{}", false).await, None);
+        assert_eq!(left(&[b' '; 100_000], true).await, None);
+        assert_eq!(left(&[b' '; 100_000], false).await.unwrap(), "close");
+    }
+}
