@@ -7,6 +7,7 @@
 use crate::{data::write_private, exec};
 use anyhow::{Context, Result};
 use lenticular_api::App;
+use lenticular_model::Timestamp;
 use std::{
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
@@ -36,39 +37,31 @@ const RENEW_BEFORE_S: i64 = 300 * 24 * 3_600;
 pub async fn listen(dir: PathBuf, ca: PathBuf, at: Option<SocketAddr>, app: App) {
     let pem = dir.join("southbound.pem");
     let words = words(at, &pem, &ca);
-    let mut fresh_until = None;
-    let mut is_said = false;
+    let (mut fresh_until, mut is_said) = (Timestamp(0), false);
     loop {
-        let now = (app.clock)();
-        if let Some(at) = at.filter(|_| fresh_until.is_none_or(|until| now >= until)) {
-            match issue(&app, at.ip(), &pem) {
-                Ok(until) => fresh_until = Some(until.plus_s(-RENEW_BEFORE_S)),
-                Err(error) => tracing::error!(
-                    error = format!("{error:#}"),
-                    "hosts cannot reach the southbound database"
-                ),
+        let settled = async {
+            let now = (app.clock)();
+            if let Some(at) = at.filter(|_| now >= fresh_until) {
+                let (text, until) = app.authority.issue_database(at.ip(), now).context("no certificate")?;
+                write_private(&pem, &text)?;
+                fresh_until = until.plus_s(-RENEW_BEFORE_S);
             }
-        }
-        if !is_said {
-            is_said = match say(&dir, &words).await {
-                Ok(()) => true,
-                Err(error) => {
-                    tracing::warn!(
-                        error = format!("{error:#}"),
-                        "the southbound database does not listen as it should yet"
-                    );
-                    false
-                }
-            };
-        }
-        tokio::time::sleep(if is_said { LOOK_EVERY } else { RETRY_AFTER }).await;
+            if !is_said {
+                say(&dir, &words).await?;
+                is_said = true;
+            }
+            anyhow::Ok(())
+        };
+        let pause = match settled.await {
+            Ok(()) => LOOK_EVERY,
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "hosts do not reach the southbound database as they should yet");
+                RETRY_AFTER
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
-}
-
-fn issue(app: &App, address: IpAddr, pem: &Path) -> Result<lenticular_model::Timestamp> {
-    let (text, until) = app.authority.issue_database(address, (app.clock)()).context("no certificate")?;
-    write_private(pem, &text)?;
-    Ok(until)
 }
 
 fn words(at: Option<SocketAddr>, pem: &Path, ca: &Path) -> Vec<String> {

@@ -378,7 +378,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId) -> Result<()> {
         return Err(Error::conflict(why).coded("NetworkInUse"));
     }
     let ports: Vec<PortId> = ports(txn, id).map(|p| p.id).collect();
-    ports.iter().for_each(|port| drop(txn.delete::<Port>(port)));
+    ports.into_iter().for_each(|port| port::remove(txn, port));
     let subnets: Vec<_> = subnet::of_network(txn, id).map(|s| s.id).collect();
     subnets.iter().for_each(|subnet| drop(txn.delete::<Subnet>(subnet)));
     rbac_policy::forget(txn, RbacObject::Network(id));

@@ -251,7 +251,7 @@ fn clear_gateway(txn: &mut Txn<'_>, id: RouterId) -> Result<()> {
         return Err(Error::conflict(why).coded("RouterExternalGatewayInUseByFloatingIp"));
     }
     txn.update::<Router>(&id, |r| r.gateway = None);
-    txn.delete::<Port>(&gateway.port_id);
+    port::remove(txn, gateway.port_id);
     Ok(())
 }
 

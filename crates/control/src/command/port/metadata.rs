@@ -47,7 +47,7 @@ pub(crate) fn settle_network(txn: &mut Txn<'_>, id: NetworkId) {
         }
     }
     match port {
-        Some(port) if addresses.is_empty() => drop(txn.delete::<Port>(&port.id)),
+        Some(port) if addresses.is_empty() => super::remove(txn, port.id),
         Some(port) if port.fixed_ips == addresses => {}
         Some(port) => {
             txn.update::<Port>(&port.id, |p| {

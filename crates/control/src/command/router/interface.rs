@@ -199,8 +199,9 @@ pub fn remove_interface(
                 p.fixed_ips.retain(|ip| !subnet_ids.contains(&ip.subnet_id));
                 p.revision += 1;
             });
+            floating_ip::settle_port(txn, leg.id);
         }
-        false => drop(txn.delete::<Port>(&leg.id)),
+        false => port::remove(txn, leg.id),
     }
     txn.update::<Router>(&id, |r| r.revision += 1);
     let (network_id, port_id) = (leg.network_id, leg.id);
