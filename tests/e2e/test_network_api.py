@@ -344,6 +344,10 @@ def test_new_security_groups_begin_with_the_rules_that_the_administrator_says(si
         group = sim.post(f"{NETWORK}/security-groups", {"security_group": {"name": "begun"}}, token=people["sue"])["security_group"]
         got = {(r["direction"], r["ethertype"], r["port_range_min"], r["description"]) for r in group["security_group_rules"]}
         assert got == {("egress", "IPv4", None, ""), ("ingress", "IPv4", 22, "way in")}
+        # A rule about a group goes with the group.
+        about = post(direction="ingress", remote_group_id=group["id"]).json()["default_security_group_rule"]["id"]
+        assert sim.request("DELETE", f"{NETWORK}/security-groups/{group['id']}").status_code == 204
+        assert about not in [r["id"] for r in rules()]
         project = sim.post("/identity/v3/projects", {"project": {"name": "begun"}})["project"]["id"]
         body = {"security_group": {"name": "other", "project_id": project}}
         sim.post(f"{NETWORK}/security-groups", body)

@@ -1,6 +1,7 @@
 """Who reaches OVN's southbound database: hosts with their certificates, each with the rights of its own chassis."""
 
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -29,7 +30,7 @@ def lab(tmp_path_factory):
 
 
 def sbctl(where, *words):
-    return subprocess.run(["ovn-sbctl", "--timeout=5", *where, *words], capture_output=True, text=True, timeout=20)
+    return subprocess.run(["ovn-sbctl", "--timeout=5", "--no-leader-only", *where, *words], capture_output=True, text=True, timeout=20)
 
 
 def as_host(lab, name, db=None):
@@ -80,7 +81,7 @@ def test_nobody_else_is_let_in(lab):
 
 
 def test_a_new_certificate_is_shown_without_a_restart_of_the_database(lab):
-    pid = (lab.data / "ovn/ovsdb-sb.pid").read_text()
+    pid = (lab.data / "ovn/ovsdb-relay.pid").read_text()
     host, port = lab.southbound.split(":")
     shown = lambda: ssl.get_server_certificate((host, int(port)), timeout=5)
     before = shown()
@@ -88,8 +89,32 @@ def test_a_new_certificate_is_shown_without_a_restart_of_the_database(lab):
     lab.kill("control-plane")
     lab.restart()
     wait_until("the new one is shown", lambda: shown() != before)
-    assert (lab.data / "ovn/ovsdb-sb.pid").read_text() == pid
+    assert (lab.data / "ovn/ovsdb-relay.pid").read_text() == pid
     assert sbctl(as_host(lab, "host-1"), "show").returncode == 0
+
+
+def test_no_host_keeps_the_translator_from_its_work(lab):
+    """The lock by which ovn-northd knows that it may work is not to be had where hosts are let in."""
+    host, port = lab.southbound.split(":")
+    ours = lab.data / "hosts/host-1/identity"
+    context = ssl.create_default_context(cafile=ours / "ca.pem")
+    context.check_hostname = False
+    context.load_cert_chain(ours / "host.pem")
+    with socket.create_connection((host, int(port)), timeout=5) as plain, context.wrap_socket(plain) as stream:
+        stream.sendall(b'{"method": "steal", "params": ["ovn_northd"], "id": 1}')
+        assert b'"result"' in stream.recv(1000)
+        network = lab.post("/network/v2.0/networks", {"network": {"name": "after"}})["network"]["id"]
+        own = [f"--db=unix:{lab.data}/ovn/sb.sock"]
+        wait_until("the network is translated", lambda: network in sbctl(own, "list", "Datapath_Binding").stdout, deadline_s=60)
+
+
+def test_files_that_are_lost_come_back(lab):
+    for file in (lab.data / "ovn/southbound.pem", lab.data / "hosts/host-2/identity/host.pem"):
+        file.unlink()
+    own = lab.data / "ovn/ovsdb-relay.pid"
+    os.kill(int(own.read_text()), signal.SIGKILL)
+    wait_until("hosts are let in again", lambda: sbctl(as_host(lab, "host-1"), "show").returncode == 0)
+    wait_until("the host has its certificate", lambda: sbctl(as_host(lab, "host-2"), "show").returncode == 0)
 
 
 def test_no_host_passes_for_the_database(lab, tmp_path):
@@ -115,3 +140,15 @@ def test_no_host_passes_for_the_database(lab, tmp_path):
         finally:
             server.kill()
             server.wait()
+
+
+def test_a_retired_host_leaves_nothing_behind(lab):
+    lab.kill("host-2")
+    for daemon in ("ovn-controller", "ovs-vswitchd"):
+        os.kill(int((lab.data / f"hosts/host-2/ovs/{daemon}.pid").read_text()), signal.SIGKILL)
+    own = [f"--db=unix:{lab.data}/ovn/sb.sock"]
+    there = lambda table: sbctl(own, "--bare", "--columns=name", "list", table).stdout.split()
+    assert "host-2" in there("Chassis") and "host-2" in there("Chassis_Private")
+    lab.lenticular("host", "retire", "host-2")
+    wait_until("it is gone", lambda: there("Chassis") == ["host-1"] == there("Chassis_Private"))
+    assert len(sbctl(own, "--bare", "--columns=ip", "list", "Encap").stdout.split()) == 1

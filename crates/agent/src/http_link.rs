@@ -35,7 +35,7 @@ const CHUNK_S_MAX: u64 = 30;
 /// The largest answer that is read whole.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// The longest sleep until the certificate is looked at again: clocks are set now and then.
-const LOOK_S_MAX: i64 = 3_600;
+const LOOK_S_MAX: i64 = 10;
 /// Until a renewal that failed is tried again. A third of the certificate's life is left for that.
 const RENEW_RETRY: Duration = Duration::from_secs(30);
 
@@ -76,6 +76,9 @@ impl HttpLink {
         loop {
             let (now, renew_at) = (self.identity.now(), self.identity.certificate().renew_at());
             if now < renew_at {
+                if let Err(error) = self.identity.keep_pem() {
+                    tracing::warn!(%error, "programs that read the host's certificate do not find it");
+                }
                 let ms = renew_at.since_ms(now).clamp(1, LOOK_S_MAX * 1_000);
                 tokio::time::sleep(Duration::from_millis(u64::try_from(ms).unwrap_or(1))).await;
                 continue;

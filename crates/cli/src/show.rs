@@ -135,7 +135,7 @@ pub fn token(made: &EnrolToken, out: &mut impl Write) -> Result<()> {
 
 /// A host that was retired.
 pub fn retired(retired: &RetiredView, out: &mut impl Write) -> Result<()> {
-    writeln!(out, "The host {} is retired: its certificate counts no more.", retired.name)?;
+    writeln!(out, "The host {} is retired: the control plane takes its certificate no more.", retired.name)?;
     for server in &retired.lost {
         writeln!(out, "Server {server} lost its disk with it, and is in error.")?;
     }

@@ -64,7 +64,7 @@ pub fn start(data: &DataDir, config: &OvnServerConfig, app: &App, epoch: u64) ->
             Remote::list(northbound, tls.as_ref())?
         }
         None => {
-            serve(&dir)?;
+            serve(&dir, config.southbound_listen.is_some())?;
             let listen =
                 southbound::listen(dir.clone(), data.path("ca.crt"), config.southbound_listen, app.clone());
             tokio::spawn(listen);
@@ -104,7 +104,7 @@ fn forward(store: &Store) -> UnboundedReceiver<Update> {
 }
 
 /// Keeps both databases and the translator between them running.
-fn serve(dir: &Path) -> Result<()> {
+fn serve(dir: &Path, for_hosts: bool) -> Result<()> {
     anyhow::ensure!(
         is_installed(),
         "OVN is not installed (Debian: tools/install ovn); without --network ovn the cloud does without"
@@ -117,13 +117,13 @@ fn serve(dir: &Path) -> Result<()> {
             exec::run("ovsdb-tool", &["create", &file.display().to_string(), &schema], &[])?;
         }
     }
-    for daemon in daemons(&dir) {
+    for daemon in daemons(&dir, for_hosts) {
         tokio::spawn(daemon.keep(watch::channel(0).0));
     }
     Ok(())
 }
 
-fn daemons(dir: &Path) -> Vec<Daemon> {
+fn daemons(dir: &Path, for_hosts: bool) -> Vec<Daemon> {
     let file = |name: String| dir.join(name).display().to_string();
     let daemon = |name: &'static str, program: &'static str, mut args: Vec<String>| {
         args.push(format!("--unixctl={}", file(format!("{name}.ctl"))));
@@ -132,14 +132,17 @@ fn daemons(dir: &Path) -> Vec<Daemon> {
         Daemon { name, program, args, dir: dir.to_owned(), dir_variables: DIR_VARIABLES }
     };
     let remote = |name: &str| format!("--remote=punix:{}", file(format!("{name}.sock")));
-    let south = [file("sb.db".to_owned()), remote("sb")];
-    let south = south.into_iter().chain(southbound::DATABASE_WORDS.map(str::to_owned)).collect();
+    // Hosts have a server of their own, which relays: the lock by which northd knows that it may work is not theirs.
+    let relayed = [format!("relay:OVN_Southbound:unix:{}", file("sb.sock".to_owned()))];
+    let relayed = relayed.into_iter().chain(southbound::RELAY_WORDS.map(str::to_owned)).collect();
+    let relay = for_hosts.then(|| daemon("ovsdb-relay", "ovsdb-server", relayed));
     let database = |which: &str, name: &str| format!("--ovn{which}-db=unix:{}", file(format!("{name}.sock")));
-    vec![
+    let all = [
         daemon("ovsdb-nb", "ovsdb-server", vec![file("nb.db".to_owned()), remote("nb")]),
-        daemon("ovsdb-sb", "ovsdb-server", south),
+        daemon("ovsdb-sb", "ovsdb-server", vec![file("sb.db".to_owned()), remote("sb")]),
         daemon("ovn-northd", "ovn-northd", vec![database("nb", "nb"), database("sb", "sb")]),
-    ]
+    ];
+    all.into_iter().chain(relay).collect()
 }
 
 /// Ends the daemons of a data directory whose control plane has ended.
@@ -190,13 +193,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_but_this_machine_reaches_the_northbound_database() {
-        let all = daemons(Path::new("/d/ovn"));
+    fn nobody_but_this_machine_reaches_the_databases_themselves() {
+        let all = daemons(Path::new("/d/ovn"), true);
         let listening = |name: &str| {
             let daemon = all.iter().find(|daemon| daemon.name == name).unwrap();
             daemon.args.iter().filter(|arg| arg.starts_with("--remote=")).cloned().collect::<Vec<_>>()
         };
         assert_eq!(listening("ovsdb-nb"), ["--remote=punix:/d/ovn/nb.sock"]);
-        assert_eq!(listening("ovsdb-sb")[0], "--remote=punix:/d/ovn/sb.sock");
+        assert_eq!(listening("ovsdb-sb"), ["--remote=punix:/d/ovn/sb.sock"]);
+        assert_eq!(listening("ovsdb-relay"), ["--remote=db:OVN_Southbound,SB_Global,connections"]);
+        assert_eq!(daemons(Path::new("/d/ovn"), false).len(), 3);
     }
 }

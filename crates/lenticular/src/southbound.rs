@@ -2,20 +2,25 @@
 //!
 //! All of it stands in the database, which ovsdb-server follows while it runs: a listener that is named in the
 //! configuration, the files that it shows itself by, and the role of who comes by it. A host's certificate carries its
-//! name, which is its chassis's.
+//! name, which is its chassis's. What a host that was retired has left there is taken away: no other host may, and one with
+//! its address could not come in.
 
 use crate::{data::write_private, exec};
 use anyhow::{Context, Result};
 use lenticular_api::App;
-use lenticular_model::Timestamp;
+use lenticular_model::{EnrolmentId, Kind, State, Timestamp};
+use lenticular_store::Commit;
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
+use tokio::sync::mpsc::UnboundedReceiver;
 
-/// What ovsdb-server is told when it starts: to look into the database.
-pub const DATABASE_WORDS: [&str; 4] = [
+/// What the server for hosts is told when it starts: to look into the database.
+pub const RELAY_WORDS: [&str; 4] = [
     "--remote=db:OVN_Southbound,SB_Global,connections",
     "--private-key=db:OVN_Southbound,SSL,private_key",
     "--certificate=db:OVN_Southbound,SSL,certificate",
@@ -28,20 +33,22 @@ const PROBE_MS: &str = "--inactivity-probe=60000";
 const SBCTL_S: &str = "--timeout=30";
 /// How soon it is tried again, when the database did not take it.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
-/// How often the certificate is looked at, and how long before its end it is replaced, in seconds: it serves while the
-/// control plane is away.
-const LOOK_EVERY: Duration = Duration::from_secs(24 * 3_600);
+/// How often the certificate and the chassis are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How long before its end the certificate is replaced, in seconds: it serves while the control plane is away.
 const RENEW_BEFORE_S: i64 = 300 * 24 * 3_600;
 
-/// Has the database listen, or listen no more; then keeps its certificate fresh until the process ends.
+/// Has the database listen, or listen no more; then keeps its certificate fresh, and takes retired hosts out, until the
+/// process ends.
 pub async fn listen(dir: PathBuf, ca: PathBuf, at: Option<SocketAddr>, app: App) {
     let pem = dir.join("southbound.pem");
     let words = words(at, &pem, &ca);
     let (mut fresh_until, mut is_said) = (Timestamp(0), false);
+    let (mut commits, mut retired) = (app.store.subscribe(), BTreeSet::new());
     loop {
         let settled = async {
             let now = (app.clock)();
-            if let Some(at) = at.filter(|_| now >= fresh_until) {
+            if let Some(at) = at.filter(|_| now >= fresh_until || !pem.exists()) {
                 let (text, until) = app.authority.issue_database(at.ip(), now).context("no certificate")?;
                 write_private(&pem, &text)?;
                 fresh_until = until.plus_s(-RENEW_BEFORE_S);
@@ -50,7 +57,7 @@ pub async fn listen(dir: PathBuf, ca: PathBuf, at: Option<SocketAddr>, app: App)
                 say(&dir, &words).await?;
                 is_said = true;
             }
-            anyhow::Ok(())
+            remove_chassis(&dir, &app, &retired).await
         };
         let pause = match settled.await {
             Ok(()) => LOOK_EVERY,
@@ -60,8 +67,25 @@ pub async fn listen(dir: PathBuf, ca: PathBuf, at: Option<SocketAddr>, app: App)
                 RETRY_AFTER
             }
         };
-        tokio::time::sleep(pause).await;
+        // A pause in which nothing is missed.
+        let _ = tokio::time::timeout(pause, note_retired(&mut commits, &mut retired)).await;
     }
+}
+
+/// Notes the names of hosts that are retired. Only that they were, never that one is not known, is a reason to act: after a
+/// restore the store may not know of hosts whose guests run.
+async fn note_retired(commits: &mut UnboundedReceiver<Arc<Commit>>, retired: &mut BTreeSet<String>) {
+    while let Some(commit) = commits.recv().await {
+        let enrolments = commit.changes.iter().filter(|(kind, _)| *kind == Kind::Enrolment);
+        let gone = enrolments.map(|(_, name)| name).filter(|name| !is_enrolled(&commit.state, name));
+        retired.extend(gone.cloned());
+    }
+    // The store has closed, and the process ends.
+    std::future::pending().await
+}
+
+fn is_enrolled(state: &State, name: &str) -> bool {
+    state.enrolments.contains_key(&EnrolmentId::from(name))
 }
 
 fn words(at: Option<SocketAddr>, pem: &Path, ca: &Path) -> Vec<String> {
@@ -75,11 +99,28 @@ fn words(at: Option<SocketAddr>, pem: &Path, ca: &Path) -> Vec<String> {
     words.map(str::to_owned).to_vec()
 }
 
-async fn say(dir: &Path, words: &[String]) -> Result<()> {
+async fn say(dir: &Path, words: &[String]) -> Result<String> {
     let db = format!("--db=unix:{}", dir.join("sb.sock").display());
-    let mut all = vec!["ovn-sbctl".to_owned(), db, SBCTL_S.to_owned(), "--".to_owned()];
+    let mut all = vec!["ovn-sbctl".to_owned(), db, SBCTL_S.to_owned(), "--bare".to_owned(), "--".to_owned()];
     all.extend_from_slice(words);
-    exec::run_in_time(&all).await.map(drop)
+    exec::run_in_time(&all).await
+}
+
+/// Removes the chassis of retired hosts, as often as they come back: until it is switched off, such a host writes its own.
+async fn remove_chassis(dir: &Path, app: &App, retired: &BTreeSet<String>) -> Result<()> {
+    if retired.is_empty() {
+        return Ok(());
+    }
+    let words = ["--columns=name", "list", "Chassis"].map(str::to_owned);
+    let there = say(dir, &words).await?;
+    let state = app.store.state();
+    let is_over = |name: &&str| retired.contains(*name) && !is_enrolled(&state, name);
+    for name in there.split_whitespace().filter(is_over) {
+        tracing::info!(name, "a retired host's chassis is taken out of OVN");
+        let words = ["chassis-del", name, "--", "--if-exists", "destroy", "Chassis_Private", name];
+        say(dir, &words.map(str::to_owned)).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

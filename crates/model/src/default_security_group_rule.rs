@@ -82,6 +82,15 @@ pub fn all(state: &State) -> Vec<Arc<DefaultSecurityGroupRule>> {
     first.chain(records.values().filter(|rule| !rule.removed).cloned()).collect()
 }
 
+/// Those about a group.
+pub fn about<'s>(
+    state: &'s State,
+    remote: &'s Remote,
+) -> impl Iterator<Item = DefaultSecurityGroupRuleId> + 's {
+    let all = state.default_security_group_rules.values();
+    all.filter(move |rule| rule.remote == DefaultRemote::Is(remote.clone())).map(|rule| rule.id)
+}
+
 /// Whether it is one that every cloud has from the beginning.
 pub fn is_built_in(id: DefaultSecurityGroupRuleId) -> bool {
     built_in().any(|rule| rule.id == id)

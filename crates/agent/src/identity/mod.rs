@@ -265,6 +265,14 @@ impl Identity {
         .await
     }
 
+    /// Makes sure that the files are there which other programs read.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn keep_pem(&self) -> Result<(), IdentityError> {
+        self.0.home.as_ref().map_or(Ok(()), |home| self.present().saved.write_pem(home))
+    }
+
     /// Goes on with a new certificate for a new key, from now on and after a restart.
     ///
     /// # Errors

@@ -183,6 +183,9 @@ async fn what_was_made_before_a_rotation_shows_the_new_certificate() {
     std::fs::remove_file(&pem.own).unwrap();
     Identity::load(dir.path(), clock).unwrap();
     assert_eq!(std::fs::read_to_string(&pem.own).unwrap(), shown);
+    std::fs::remove_file(&pem.own).unwrap();
+    again.keep_pem().unwrap();
+    assert_eq!(std::fs::read_to_string(&pem.own).unwrap(), shown);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::{
     Guests,
 };
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{body::Incoming, service::service_fn, Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use lenticular_model::NetworkId;
@@ -63,7 +63,8 @@ async fn answer(
         Method::GET => documents::get(guests, &caller, &path),
         Method::POST => match Limited::new(body, BODY_BYTES_MAX).collect().await {
             Ok(body) => documents::post(guests, &caller, &path, &body.to_bytes()).await,
-            Err(_) => Answer::refusal(413, "That is too much."),
+            Err(error) if error.is::<LengthLimitError>() => Answer::refusal(413, "That is too much."),
+            Err(_) => Answer::refusal(400, "The body did not arrive whole."),
         },
         _ => Answer::refusal(405, "Only GET, and POST of a password, are known."),
     }))

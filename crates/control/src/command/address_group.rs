@@ -4,9 +4,11 @@ use super::rbac_policy;
 use ipnet::IpNet;
 use lenticular_model::{
     address_group::AddressGroup,
+    default_security_group_rule::about,
     error::{Error, Result},
     policy::{self, Action, Caller},
     rbac_policy::{RbacAction, RbacObject},
+    security_group::Remote,
     AddressGroupId, ProjectId, State, Txn,
 };
 use std::sync::Arc;
@@ -145,7 +147,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId) -> Result<
     changeable(txn, caller, id)?;
     let mut rules =
         txn.index.net.address_group_rules.range((id, Default::default())..).take_while(|(g, _)| *g == id);
-    if rules.next().is_some() {
+    if rules.next().is_some() || about(txn, &Remote::AddressGroup(id)).next().is_some() {
         let why = format!("Address group {id} is in use on one or more security group rules.");
         return Err(Error::conflict(why).coded("AddressGroupInUse"));
     }

@@ -2,6 +2,7 @@
 
 use super::{address_group, default_security_group_rule, quota, rbac_policy};
 use lenticular_model::{
+    default_security_group_rule::{about, DefaultSecurityGroupRule},
     error::{Error, Result},
     policy::{self, Action, Caller},
     rbac_policy::{RbacAction, RbacObject},
@@ -166,10 +167,14 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SecurityGroupId) -> Result
     }
     let own: Vec<_> = rules(txn, id).map(|r| r.id).collect();
     // Rules elsewhere that let this group in would let nobody in: they go too.
-    let about = txn.index.net.remote_group_rules.range((id, SecurityGroupRuleId::default())..);
-    let others: Vec<_> = about.take_while(|(g, _)| *g == id).map(|(_, rule)| *rule).collect();
+    let elsewhere = txn.index.net.remote_group_rules.range((id, SecurityGroupRuleId::default())..);
+    let others: Vec<_> = elsewhere.take_while(|(g, _)| *g == id).map(|(_, rule)| *rule).collect();
     for rule in own.into_iter().chain(others) {
         txn.delete::<SecurityGroupRule>(&rule);
+    }
+    let begun_with: Vec<_> = about(txn, &Remote::Group(id)).collect();
+    for rule in begun_with {
+        txn.delete::<DefaultSecurityGroupRule>(&rule);
     }
     rbac_policy::forget(txn, RbacObject::SecurityGroup(id));
     txn.delete::<SecurityGroup>(&id);
