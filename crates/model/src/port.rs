@@ -6,7 +6,11 @@ use crate::{
     HostId, NetworkId, PortId, ProjectId, QosPolicyId, SecurityGroupId, ServerId, State, SubnetId,
 };
 use serde::{Deserialize, Serialize};
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
 /// An Ethernet address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,6 +20,17 @@ impl Mac {
     /// An address under the prefix that OpenStack clouds use, of three random bytes.
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self([0xfa, 0x16, 0x3e, bytes[0], bytes[1], bytes[2]])
+    }
+
+    /// The half of an IPv6 address that is formed of it (RFC 4291, appendix A).
+    pub fn interface_id(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+    }
+
+    /// The address that its bearer has on the link itself (RFC 4291, section 2.5.6).
+    pub fn link_local(self) -> Ipv6Addr {
+        Ipv6Addr::from(0xfe80 << 112 | u128::from(self.interface_id()))
     }
 }
 

@@ -11,11 +11,11 @@ pub(crate) use serve::serve;
 
 use crate::link::Call;
 use ipnet::IpNet;
-use lenticular_model::{port::Mac, NetworkId, ServerId};
+use lenticular_model::{NetworkId, ServerId};
 use lenticular_wire::agent::{GuestSpec, PortSpec};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -98,15 +98,10 @@ impl Guests {
     }
 }
 
+/// Whether it is one of the port's: OVN lets its guest use no other.
 fn is_address_of(port: &PortSpec, address: IpAddr) -> bool {
-    port.addresses.iter().any(|known| known.address == address) || address == IpAddr::V6(link_local(port.mac))
-}
-
-/// The address that a guest forms for the link of its Ethernet address (RFC 4291); OVN lets it use no other.
-fn link_local(mac: Mac) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac.0;
-    let pair = |high: u8, low: u8| u16::from_be_bytes([high, low]);
-    Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
+    port.addresses.iter().any(|known| known.address == address)
+        || address == IpAddr::V6(port.mac.link_local())
 }
 
 #[cfg(test)]

@@ -110,7 +110,9 @@ fn addresses(port: &Port) -> BTreeSet<String> {
     all
 }
 
-/// What it may send under: an Ethernet address, with the addresses that go with it.
+/// What it may send under: an Ethernet address, with the addresses that go with it. With IPv6 that is the link's own
+/// address as well: OVN adds it by itself, but 23.03 lets answers to a search for that neighbour pass with a hop limit of
+/// 225 alone, where RFC 4861 has 255, so that nobody who searched ever found the guest.
 fn may_send(port: &Port) -> Vec<String> {
     let mut by_mac: BTreeMap<Mac, BTreeSet<String>> = BTreeMap::new();
     let own = by_mac.entry(port.mac).or_default();
@@ -118,6 +120,11 @@ fn may_send(port: &Port) -> Vec<String> {
     for pair in &port.allowed_address_pairs {
         let mac = pair.mac_address.unwrap_or(port.mac);
         by_mac.entry(mac).or_default().insert(pair.ip_address.clone());
+    }
+    for (mac, ips) in &mut by_mac {
+        if ips.iter().any(|ip| ip.contains(':')) {
+            ips.insert(mac.link_local().to_string());
+        }
     }
     let lines = by_mac
         .into_iter()

@@ -7,7 +7,7 @@ use crate::{
 };
 use lenticular_model::{
     network::Network,
-    port::{Port, PortOwner},
+    port::{Mac, Port, PortOwner},
     security_group::{Direction, Remote, SecurityGroupRule},
     NetworkId, PortId, RouterId, State,
 };
@@ -197,6 +197,13 @@ proptest! {
             for pair in &port.allowed_address_pairs {
                 own.insert(pair.ip_address.clone());
                 own.extend(pair.mac_address.map(|mac| mac.to_string()));
+            }
+            // Whoever speaks IPv6 does so from its link's own address as well, and answers for it.
+            for line in row.columns.get("port_security").into_iter().flat_map(Datum::atoms).filter_map(|l| l.as_str()) {
+                let (mac, ips) = line.split_once(' ').unwrap_or((line, ""));
+                let link = mac.parse::<Mac>().unwrap().link_local().to_string();
+                prop_assert_eq!(ips.contains(':'), ips.split(' ').any(|ip| ip == link), "{}", line);
+                own.insert(link);
             }
             prop_assert!(may_send.is_subset(&own), "{may_send:?}");
             prop_assert_eq!(port.port_security_enabled, row.member_of.iter().any(|m| m.of.id == "filter"));

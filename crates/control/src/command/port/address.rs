@@ -68,9 +68,7 @@ pub(crate) fn choose(txn: &Txn<'_>, asker: &Asker<'_>, asked: Option<&[AskIp]>) 
 
 /// The address a guest forms by itself (RFC 4291, appendix A).
 fn slaac(subnet: &Subnet, mac: Mac) -> FixedIp {
-    let [a, b, c, d, e, f] = mac.0;
-    let tail = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
-    let number = to_number(subnet.cidr.network()) | u128::from(tail);
+    let number = to_number(subnet.cidr.network()) | u128::from(mac.interface_id());
     FixedIp { subnet_id: subnet.id, ip_address: to_address(number, subnet.cidr.network()) }
 }
 
