@@ -62,6 +62,9 @@ pub async fn run<S: AsRef<OsStr>>(program: &Path, args: &[S], limits: Limits) ->
             let mut command = tokio::process::Command::new("prlimit");
             command.arg(format!("--as={}", memory_mb << 20)).arg(format!("--cpu={cpu_s}"));
             command.arg("--core=0").arg("--").arg(program);
+            // The C library sets aside 64 MiB of addresses for each thread that allocates. A program of many threads would
+            // come to its limit by that alone, now and then, without using any of it.
+            command.env("MALLOC_ARENA_MAX", "1");
             command
         }
         None => tokio::process::Command::new(program),
@@ -198,6 +201,16 @@ mod tests {
             let error = run(Path::new("/nowhere/tool"), &["x"], limits(limited)).await.unwrap_err();
             assert!(matches!(error, ExecError::Missing(_)), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_limited_program_spends_no_addresses_on_its_threads() {
+        let said = |limited| async move {
+            let words = ["-c", "ulimit -v; echo $MALLOC_ARENA_MAX"];
+            run(&which("sh").unwrap(), &words, limits(limited)).await.unwrap()
+        };
+        assert_eq!(said(true).await, format!("{}\n1\n", 512 << 10));
+        assert_eq!(said(false).await, "unlimited\n\n");
     }
 
     #[tokio::test]
