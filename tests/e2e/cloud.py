@@ -84,8 +84,12 @@ class Cloud:
         except requests.ConnectionError:
             return False
 
+    def logs(self):
+        """The files in which its processes say what they do."""
+        return [self.data.parent / f"{self.data.name}.log"]
+
     def log(self):
-        return (self.data.parent / f"{self.data.name}.log").read_text(errors="replace")
+        return self.logs()[0].read_text(errors="replace")
 
     def kill(self):
         """Ends the process without any warning."""

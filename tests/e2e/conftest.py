@@ -1,5 +1,5 @@
-"""Clouds that tests share: one of simulated hosts, and one of real guests on this machine; and what tests have measured,
-which is printed at the end of the run."""
+"""Clouds that tests share: one of simulated hosts, and one of real guests on this machine; what tests have measured, which
+is printed at the end of the run; and what the clouds of a test that failed have logged."""
 
 import subprocess
 
@@ -29,6 +29,19 @@ def pytest_terminal_summary(terminalreporter, config):
             terminalreporter.section(f"measured: {test}")
             last = test
         terminalreporter.write_line(line)
+
+
+LOG_BYTES = 12_000
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    if report.failed:
+        clouds = {id(value): value for value in item.funcargs.values() if isinstance(value, Cloud)}
+        for log in [log for cloud in clouds.values() for log in cloud.logs() if log.exists()]:
+            report.sections.append((f"the end of {log}", log.read_text(errors="replace")[-LOG_BYTES:]))
+    return report
 
 
 @pytest.fixture(scope="session")

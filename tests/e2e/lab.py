@@ -42,6 +42,10 @@ class Lab(Cloud):
         if (self.data / "lab.json").exists():
             self.lenticular("lab", "down")
 
+    def logs(self):
+        """The control plane's first."""
+        return sorted(self.data.glob("*.log"))
+
     def described(self):
         return json.loads((self.data / "lab.json").read_text())
 
