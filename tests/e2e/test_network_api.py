@@ -504,6 +504,10 @@ def test_interfaces_come_and_go_and_floating_ips_stand_among_the_addresses(sim, 
     assert sim.request("DELETE", f"{path}/{added['port_id']}", token=token).status_code == 202
     assert ports() == [topology["port"]]
     assert sim.request("GET", f"{NETWORK}/ports/{added['port_id']}", token=token).status_code == 404, "it was made for the server"
+    done = sim.get(f"/compute/v2.1/servers/{server}/os-instance-actions", token=token)["instanceActions"]
+    assert [a["action"] for a in done] == ["detach_interface", "attach_interface", "create"]
+    event = sim.get(f"/compute/v2.1/servers/{server}/os-instance-actions/{done[0]['request_id']}")["instanceAction"]["events"][0]
+    assert (event["event"], event["result"]) == ("compute_detach_interface", "Success")
     sim.delete(server)
     sim.wait_gone(server)
     floating = sim.get(f"{NETWORK}/floatingips/{topology['floatingip']}", token=token)["floatingip"]

@@ -35,6 +35,10 @@ pub enum Action {
     Shelve,
     /// Bring it back from that image.
     Unshelve,
+    /// Give it another network interface.
+    AttachInterface,
+    /// Take a network interface from it.
+    DetachInterface,
 }
 
 impl Action {
@@ -54,6 +58,8 @@ impl Action {
             Action::Evacuate => "evacuate",
             Action::Shelve => "shelve",
             Action::Unshelve => "unshelve",
+            Action::AttachInterface => "attach_interface",
+            Action::DetachInterface => "detach_interface",
         }
     }
 
@@ -72,6 +78,8 @@ impl Action {
             Action::Evacuate => "compute_rebuild_instance",
             Action::Shelve => "compute_shelve_instance",
             Action::Unshelve => "compute_unshelve_instance",
+            Action::AttachInterface => "compute_attach_interface",
+            Action::DetachInterface => "compute_detach_interface",
         }
     }
 
@@ -91,6 +99,9 @@ impl Action {
             Action::Evacuate => "rebuilding",
             Action::Shelve => "shelving",
             Action::Unshelve => "unshelving",
+            // Done with the request: no server is ever seen in them.
+            Action::AttachInterface => "attaching_interface",
+            Action::DetachInterface => "detaching_interface",
         }
     }
 
@@ -104,7 +115,7 @@ impl Action {
             Action::Delete => 600,
             // Its migration has the deadline that counts.
             Action::Migrate | Action::LiveMigrate | Action::Resize | Action::RevertResize => MOVE_S_MAX,
-            Action::ConfirmResize => 600,
+            Action::ConfirmResize | Action::AttachInterface | Action::DetachInterface => 600,
         }
     }
 }

@@ -2,12 +2,13 @@
 //! groups of those that it has.
 
 use super::{
-    floating_ip, plug,
+    floating_ip, operation, plug,
     port::{self, AskIp},
     quota, security_group, server, server_create,
 };
 use lenticular_model::{
     error::{Error, Result},
+    operation::Action as Operation,
     policy::{Action, Caller},
     port::Port,
     server::{Condition, Nic, Server, Wanted},
@@ -47,6 +48,7 @@ pub fn attach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, ask: AttachAsk) 
     let attached = port.id;
     txn.put(port);
     renew_orders(txn, id);
+    operation::note(txn, &server, Operation::AttachInterface, caller);
     Ok(attached)
 }
 
@@ -115,6 +117,7 @@ pub fn detach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, port: PortId) ->
         false => port::release(txn, port),
     }
     renew_orders(txn, id);
+    operation::note(txn, &server, Operation::DetachInterface, caller);
     Ok(())
 }
 

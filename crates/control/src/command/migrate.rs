@@ -137,8 +137,7 @@ fn reshape(
 pub fn confirm(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerConfirmResize)?;
     need_unconfirmed(&server, "confirmResize")?;
-    let task = operation::begin(txn, &server, Operation::ConfirmResize, Some(caller));
-    operation::finish(txn, task.operation_id, None);
+    operation::note(txn, &server, Operation::ConfirmResize, caller);
     migration::confirm(txn, &server);
     Ok(())
 }

@@ -27,6 +27,12 @@ pub fn begin(txn: &mut Txn<'_>, server: &Server, action: Action, by: Option<&Cal
     Task { action, operation_id: id }
 }
 
+/// Notes an operation that is done with the request itself.
+pub fn note(txn: &mut Txn<'_>, server: &Server, action: Action, by: &Caller) {
+    let task = begin(txn, server, action, Some(by));
+    finish(txn, task.operation_id, None);
+}
+
 /// Ends an operation: it leaves the memory and stays in the store.
 pub fn finish(txn: &mut Txn<'_>, id: OperationId, failure: Option<String>) {
     let Some(operation) = txn.delete::<Operation>(&id) else { return };
