@@ -142,6 +142,24 @@ def test_no_host_passes_for_the_database(lab, tmp_path):
             server.wait()
 
 
+def test_a_host_whose_controller_lost_the_database_is_shown_as_such(lab):
+    agents = lambda: {a["host"]: a for a in lab.get("/network/v2.0/agents")["agents"]}
+    # What tests before this one ended is back.
+    wait_until("all is well", lambda: all(agent["alive"] for agent in agents().values()))
+    switch = ["ovs-vsctl", f"--db=unix:{lab.data}/hosts/host-2/ovs/db.sock", "set", "Open_vSwitch", "."]
+    away = lambda remote: subprocess.run([*switch, f"external_ids:ovn-remote={remote}"], check=True)
+    away(f"ssl:{lab.southbound.split(':')[0]}:1")
+    wait_until("it is shown", lambda: not agents()["host-2"]["alive"])
+    assert "does not reach the southbound database" in agents()["host-2"]["description"]
+    assert "does not reach the southbound database" in lab.lenticular("host", "list")
+    assert agents()["host-1"]["alive"]
+    # The host itself is there, and does what it can.
+    services = lab.get("/compute/v2.1/os-services?binary=nova-compute&host=host-2")["services"]
+    assert [service["state"] for service in services] == ["up"]
+    away(f"ssl:{lab.southbound}")
+    wait_until("it is shown to be well again", lambda: agents()["host-2"]["alive"] and agents()["host-2"]["description"] == "")
+
+
 def test_a_retired_host_leaves_nothing_behind(lab):
     lab.kill("host-2")
     for daemon in ("ovn-controller", "ovs-vswitchd"):

@@ -301,7 +301,7 @@ pub(super) fn host_view(state: &State, host: &Host) -> HostView {
         (_, Some(since), _) => ("silent", Some(format!("since {}", since.iso()))),
         (Intent::Disabled { reason }, ..) => ("disabled", reason.clone()),
         (_, _, Some(trouble)) => ("out of order", Some(trouble.clone())),
-        _ => ("up", None),
+        _ => ("up", host.hypervisor.wiring.trouble.clone()),
     };
     HostView {
         id: host.id.to_string(),

@@ -54,6 +54,9 @@ pub struct Wiring {
     /// The physical networks that it reaches, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub physical_networks: Vec<String>,
+    /// Why its guests' networks do not follow changes now; `None` if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 impl Wiring {

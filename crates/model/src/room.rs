@@ -48,7 +48,7 @@ pub struct Room {
 pub struct HostClass {
     /// The zone.
     pub zone: String,
-    /// What runs guests there, without its trouble, which is each host's own.
+    /// What runs guests there, without troubles, which are each host's own.
     pub hypervisor: Hypervisor,
     /// The aggregates.
     pub aggregates: Vec<AggregateId>,
@@ -116,7 +116,8 @@ impl Rooms {
 
     /// A host is as this record says, in these aggregates, and so much of it is taken.
     pub(crate) fn set(&mut self, host: &Host, aggregates: Vec<AggregateId>, taken: Taken) {
-        let hypervisor = Hypervisor { trouble: None, ..host.hypervisor.clone() };
+        let mut hypervisor = Hypervisor { trouble: None, ..host.hypervisor.clone() };
+        hypervisor.wiring.trouble = None;
         let class = self.classes.enter(HostClass { zone: host.zone.clone(), hypervisor, aggregates });
         let able = match (host.is_enabled(), host.is_up(), &host.hypervisor.trouble) {
             (false, ..) => Able::Disabled,

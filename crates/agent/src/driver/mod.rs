@@ -156,6 +156,11 @@ pub trait Network: Send + Sync {
     /// What it is, and what it reaches; an error says why guests cannot be connected now. Called before the first hello.
     fn describe(&self) -> Work<'_, Wiring>;
 
+    /// Why guests' networks do not follow changes now, from now on; a driver that has nothing to say never does.
+    fn trouble(&self) -> watch::Receiver<Option<String>> {
+        watch::channel(None).1
+    }
+
     /// Notes what a guest that may be plugged is from now on: it may ask. Called whenever its orders change.
     fn note(&self, server: ServerId, guest: &GuestSpec) {
         let _ = (server, guest);

@@ -326,7 +326,7 @@ impl Moves for SimHost {
 
 impl Network for SimHost {
     fn describe(&self) -> Work<'_, Wiring> {
-        Box::pin(async { Ok(Wiring { driver: "sim".to_owned(), physical_networks: Vec::new() }) })
+        Box::pin(async { Ok(Wiring { driver: "sim".to_owned(), ..Wiring::default() }) })
     }
 
     fn plug<'a>(&'a self, _server: ServerId, _guest: &'a GuestSpec) -> Work<'a, NetPlan> {

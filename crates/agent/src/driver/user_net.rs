@@ -14,7 +14,7 @@ pub struct UserNetwork;
 
 impl Network for UserNetwork {
     fn describe(&self) -> Work<'_, Wiring> {
-        Box::pin(async { Ok(Wiring { driver: "user".to_owned(), physical_networks: Vec::new() }) })
+        Box::pin(async { Ok(Wiring { driver: "user".to_owned(), ..Wiring::default() }) })
     }
 
     fn plug<'a>(&'a self, _server: ServerId, guest: &'a GuestSpec) -> Work<'a, NetPlan> {

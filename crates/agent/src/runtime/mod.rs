@@ -114,6 +114,8 @@ pub(crate) struct Runtime {
     progress: Arc<Mutex<BTreeMap<ServerId, MoveProgress>>>,
     /// What the control plane said to the last hello, while it holds.
     welcome: Option<Welcome>,
+    /// Why guests' networks do not follow changes.
+    network_trouble: watch::Receiver<Option<String>>,
     /// The number of the last report built in this session.
     report_number: u64,
     failures: u32,
@@ -155,6 +157,7 @@ impl Runtime {
                 Some(ended) = self.steps.join_next() => self.ended(ended),
                 Some(exit) = self.exits.1.recv() => self.exited(exit),
                 Some(release) = self.releases.recv() => self.released(release),
+                Ok(()) = self.network_trouble.changed() => contact = self.network_changed().await,
                 _ = tell_progress.tick() => {}
                 () = until(report_at) => self.report_not_before = None,
                 () = until(patient_until) => {}
@@ -296,6 +299,17 @@ impl Runtime {
         };
         let link = self.link.clone();
         Box::pin(async move { Heard::Welcome(link.hello(&hello).await) })
+    }
+
+    /// What connects guests has got into trouble, or out of it: the host introduces itself anew.
+    async fn network_changed(&mut self) -> Coming<Heard> {
+        let trouble = self.network_trouble.borrow_and_update().clone();
+        match &trouble {
+            Some(trouble) => tracing::warn!(trouble, "guests' networks do not follow changes"),
+            None => tracing::info!("guests' networks follow changes again"),
+        }
+        self.hypervisor.wiring.trouble = trouble;
+        self.hello().await
     }
 
     /// Ends the session. A report under way is given up: its answer would say nothing of what the next session knows.

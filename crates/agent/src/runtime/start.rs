@@ -52,6 +52,7 @@ impl Runtime {
             core.found(id, Found { disk: disks.get(&id).copied(), process: process? });
         }
         let fuse = super::work::Fuse::new(config.dies_after_steps);
+        let network_trouble = drivers.network.trouble();
         let runtime = Self {
             config,
             link,
@@ -72,6 +73,7 @@ impl Runtime {
             accepted: Vec::new(),
             progress: Arc::default(),
             welcome: None,
+            network_trouble,
             report_number: 0,
             failures: 0,
             disowned: 0,

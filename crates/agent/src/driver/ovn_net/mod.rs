@@ -3,6 +3,7 @@
 
 mod announce;
 mod config;
+mod health;
 mod place;
 mod switch;
 
@@ -25,7 +26,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use switch::{has_device, ip, Switch};
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
 /// What our interfaces carry in the switch's database: whose they are.
 const SERVER: &str = "lenticular-server";
@@ -38,6 +39,8 @@ pub struct OvnNetwork {
     notes: PathBuf,
     /// Held while a guest's note is written or removed: orders and what carries them out come side by side.
     noting: Mutex<()>,
+    /// Why networks do not follow changes now.
+    trouble: watch::Receiver<Option<String>>,
     /// Ended with the driver.
     _tasks: JoinSet<()>,
 }
@@ -76,7 +79,10 @@ impl OvnNetwork {
         places.clear().await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(watch_switch(switch.clone(), places.clone()));
-        let network = Self { switch, guests, places, notes, noting: Mutex::default(), _tasks: tasks };
+        let (told, trouble) = watch::channel(None);
+        tasks.spawn(health::watch(switch.clone(), told));
+        let noting = Mutex::default();
+        let network = Self { switch, guests, places, notes, noting, trouble, _tasks: tasks };
         network.recall();
         network.forget_lost_taps().await?;
         network.places.settle().await;
@@ -217,7 +223,12 @@ fn nic(port: &PortSpec, tap: &str) -> Nic {
 impl Network for OvnNetwork {
     fn describe(&self) -> Work<'_, Wiring> {
         let physical_networks = self.switch.physical_networks();
-        Box::pin(async { Ok(Wiring { driver: "ovn".to_owned(), physical_networks }) })
+        let trouble = self.trouble.borrow().clone();
+        Box::pin(async { Ok(Wiring { driver: "ovn".to_owned(), physical_networks, trouble }) })
+    }
+
+    fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.clone()
     }
 
     fn note(&self, server: ServerId, guest: &GuestSpec) {

@@ -33,6 +33,7 @@ const UNDERLAY: &str = "br-underlay";
 const DATAPATH: &str = "ovs-netdev";
 /// Swallows what the kernel should not see.
 pub(super) const VOID: &str = "lenticular-void";
+const CONTROLLER: &str = "ovn-controller";
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 const LIMITS: Limits = Limits { deadline: Duration::from_secs(40), memory_mb_and_cpu_s: None };
 /// How long ovs-vsctl waits for the switch to do as it was told, in seconds.
@@ -214,6 +215,28 @@ impl Switch {
         run("ovs-vsctl", &args).await
     }
 
+    /// Why OVN's controller does not follow the southbound database; `None` if it does. The words stay the same as long as
+    /// the trouble does.
+    pub(super) async fn controller_trouble(&self) -> Option<String> {
+        let asked = async {
+            let pid = std::fs::read_to_string(self.dir.join(format!("{CONTROLLER}.pid"))).ok()?;
+            let socket = self.dir.join(format!("{CONTROLLER}.{}.ctl", pid.trim()));
+            let socket = socket.to_string_lossy();
+            run("ovs-appctl", &["--timeout=5", "-t", &socket, "connection-status"]).await.ok()
+        };
+        match asked.await.as_deref().map(str::trim) {
+            Some("connected") => None,
+            Some(_) => Some(format!(
+                "{CONTROLLER} does not reach the southbound database at {}",
+                self.config.southbound
+            )),
+            None => Some(format!(
+                "{CONTROLLER} does not answer; {} may say why",
+                self.dir.join("ovn-controller.log").display()
+            )),
+        }
+    }
+
     /// The names of the physical networks.
     pub(super) fn physical_networks(&self) -> Vec<String> {
         let mut names: Vec<String> = self.config.physical.iter().map(|p| p.name.clone()).collect();
@@ -257,7 +280,7 @@ fn daemons(dir: &Path) -> [Daemon; 3] {
     [
         daemon("ovsdb-server", ovsdb),
         daemon("ovs-vswitchd", vec![format!("unix:{socket}"), "--no-chdir".to_owned()]),
-        daemon("ovn-controller", vec![format!("unix:{socket}"), "--no-chdir".to_owned()]),
+        daemon(CONTROLLER, vec![format!("unix:{socket}"), "--no-chdir".to_owned()]),
     ]
 }
 
