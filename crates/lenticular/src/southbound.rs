@@ -28,6 +28,8 @@ pub const RELAY_WORDS: [&str; 4] = [
 ];
 /// What those may do who come over the network: `ovn-northd` keeps what it means.
 const ROLE: &str = "role=ovn-controller";
+/// Nobody is let in before it has been written what the role may: until then it may nothing, and hosts are refused.
+const ROLE_IS_THERE: [&str; 4] = ["wait-until", "RBAC_Role", "ovn-controller", "--"];
 /// How long a host that says nothing is believed to be there, in milliseconds; a busy one must not be cut off.
 const PROBE_MS: &str = "--inactivity-probe=60000";
 const SBCTL_S: &str = "--timeout=30";
@@ -96,7 +98,7 @@ fn words(at: Option<SocketAddr>, pem: &Path, ca: &Path) -> Vec<String> {
     };
     let (pem, ca) = (pem.display().to_string(), ca.display().to_string());
     let words = ["set-ssl", &pem, &pem, &ca, "--", PROBE_MS, "set-connection", ROLE, &listener];
-    words.map(str::to_owned).to_vec()
+    ROLE_IS_THERE.iter().chain(&words).map(|word| (*word).to_owned()).collect()
 }
 
 async fn say(dir: &Path, words: &[String]) -> Result<String> {
@@ -132,7 +134,7 @@ mod tests {
         let of = |at: &str| {
             words(at.parse().ok(), Path::new("/d/ovn/southbound.pem"), Path::new("/d/ca.crt")).join(" ")
         };
-        let own = "set-ssl /d/ovn/southbound.pem /d/ovn/southbound.pem /d/ca.crt";
+        let own = "wait-until RBAC_Role ovn-controller -- set-ssl /d/ovn/southbound.pem /d/ovn/southbound.pem /d/ca.crt";
         let listener = "-- --inactivity-probe=60000 set-connection role=ovn-controller";
         assert_eq!(of("10.0.0.1:6642"), format!("{own} {listener} pssl:6642:10.0.0.1"));
         assert_eq!(of("[fd00::1]:6642"), format!("{own} {listener} pssl:6642:[fd00::1]"));
