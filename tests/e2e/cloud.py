@@ -1,4 +1,4 @@
-"""A cloud of the release build in a directory of its own: starting, killing and asking it."""
+"""A cloud in a directory of its own: starting, killing and asking it."""
 
 import json
 import os
@@ -14,6 +14,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("LENTICULAR_BINARY", ROOT / "target/release/lenticular"))
 CLIENT = pathlib.Path(os.environ.get("LENTICULAR_CLIENT", ROOT / ".venv/bin/openstack"))
 GUEST_IMAGE = pathlib.Path(os.environ.get("LENTICULAR_GUEST", ROOT / "guest/out/lenticular-guest.qcow2"))
+
+# An id that nothing has; the same in every process that runs tests.
+NOTHING = "0b5f7a1e-0000-4000-8000-000000000000"
 
 # How long anything may take on a busy machine without hardware acceleration. Only failures wait so long.
 DEADLINE_S = 180

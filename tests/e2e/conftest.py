@@ -10,25 +10,21 @@ from cloud import BINARY, GUEST_IMAGE, Cloud
 
 def pytest_configure(config):
     if not BINARY.exists():
-        raise pytest.UsageError(f"{BINARY} is missing: run cargo build --release -p lenticular")
-
-
-MEASURED = pytest.StashKey[list]()
+        raise pytest.UsageError(f"{BINARY} is missing: run cargo build --release -p lenticular, or name another in LENTICULAR_BINARY")
 
 
 @pytest.fixture
-def measured(request):
+def measured(record_property):
     """Keeps a line for the end of the run."""
-    return lambda line: request.config.stash.setdefault(MEASURED, []).append((request.node.name, line))
+    return lambda line: record_property("measured", line)
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    last = None
-    for test, line in config.stash.get(MEASURED, []):
-        if test != last:
-            terminalreporter.section(f"measured: {test}")
-            last = test
-        terminalreporter.write_line(line)
+def pytest_terminal_summary(terminalreporter):
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        lines = [line for name, line in getattr(report, "user_properties", []) if name == "measured"]
+        if lines and report.when == "call":
+            terminalreporter.section(f"measured: {report.nodeid}")
+            terminalreporter.write_line("\n".join(lines))
 
 
 LOG_BYTES = 12_000

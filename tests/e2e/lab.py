@@ -49,6 +49,10 @@ class Lab(Cloud):
     def described(self):
         return json.loads((self.data / "lab.json").read_text())
 
+    def mark(self):
+        """What the names of its devices and namespaces on this machine begin with."""
+        return self.described()["links"][0][:6]
+
     def pid(self, name):
         return self.described()["processes"][name]["pid"]
 
@@ -78,8 +82,17 @@ class Lab(Cloud):
         return wait_until("the guest counts on", lambda: next((n for n in self.counts(server)[-1:] if n > first), None))
 
 
-def guests():
-    """Guests' processes on all hosts: which server, which host's directory, and the CPU time of the guest itself."""
+def left_here(mark):
+    """The network namespaces and devices of this machine whose names begin so."""
+    devices = [path.name for path in pathlib.Path("/sys/class/net").iterdir()]
+    spaces = [line.split()[0] for line in subprocess.run(["ip", "netns", "list"], capture_output=True, text=True,
+                                                         check=True).stdout.splitlines()]
+    return sorted(name for name in devices + spaces if name.startswith(mark))
+
+
+def guests(data="/"):
+    """Guests' processes on all hosts of labs below a directory: which server, which host's directory, and the CPU time of
+    the guest itself."""
     found = {}
     for entry in pathlib.Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -89,6 +102,8 @@ def guests():
             if b"qemu-system" not in words[0] or b"-pidfile" not in words:
                 continue
             pid_file = pathlib.Path(os.fsdecode(words[words.index(b"-pidfile") + 1]))
+            if not pid_file.is_relative_to(data):
+                continue
             ticks = 0
             for task in (entry / "task").iterdir():
                 stat = (task / "stat").read_text()

@@ -2,12 +2,11 @@
 
 import json
 import threading
-import uuid
 
 import pytest
 import requests
 
-from cloud import wait_until
+from cloud import NOTHING, wait_until
 
 SERVERS = "/compute/v2.1/servers"
 
@@ -78,11 +77,11 @@ def settled_seq(sim):
     ("unknown field", {"server": {"name": "a", "imageRef": "IMAGE", "flavorRef": "42", "colour": "red"}}, 400),
     ("ill-typed field", {"server": {"name": 1, "imageRef": "IMAGE", "flavorRef": "42"}}, 400),
     ("field of a later version", {"server": {"name": "a", "imageRef": "IMAGE", "flavorRef": "42", "description": "x"}}, 400),
-    ("unknown image", {"server": {"name": "a", "imageRef": str(uuid.uuid4()), "flavorRef": "42"}}, 400),
+    ("unknown image", {"server": {"name": "a", "imageRef": NOTHING, "flavorRef": "42"}}, 400),
     ("unknown flavor", {"server": {"name": "a", "imageRef": "IMAGE", "flavorRef": "nope"}}, 400),
     ("unknown key", {"server": {"name": "a", "imageRef": "IMAGE", "flavorRef": "42", "key_name": "nope"}}, 400),
     ("unknown network", {"server": {"name": "a", "imageRef": "IMAGE", "flavorRef": "42",
-                                    "networks": [{"uuid": str(uuid.uuid4())}]}}, 400),
+                                    "networks": [{"uuid": NOTHING}]}}, 400),
     ("unknown zone", {"server": {"name": "a", "imageRef": "IMAGE", "flavorRef": "42", "availability_zone": "moon"}}, 400),
     ("min above max", {"server": {"name": "a", "imageRef": "IMAGE", "flavorRef": "42", "min_count": 3, "max_count": 2}}, 400),
     ("bad user data", {"server": {"name": "a", "imageRef": "IMAGE", "flavorRef": "42", "user_data": "%%%"}}, 400),
@@ -105,7 +104,7 @@ def test_bad_requests_are_refused_and_change_nothing(sim, blank, what, body, sta
 @pytest.mark.parametrize("method, path, kwargs, status", [
     ("GET", SERVERS, {"headers": {"X-Auth-Token": "nonsense"}}, 401),
     ("GET", "/network/v2.0/networks", {"headers": {"X-Auth-Token": ""}}, 401),
-    ("GET", f"{SERVERS}/{uuid.uuid4()}", {}, 404),
+    ("GET", f"{SERVERS}/{NOTHING}", {}, 404),
     ("GET", f"{SERVERS}/no-uuid", {}, 404),
     ("GET", "/compute/v2.1/nothing", {}, 404),
     ("DELETE", "/compute/v2.1/flavors", {}, 405),
@@ -115,11 +114,11 @@ def test_bad_requests_are_refused_and_change_nothing(sim, blank, what, body, sta
     ("POST", SERVERS, {"data": "[" * 100_000, "headers": {"Content-Type": "application/json"}}, 400),
     ("POST", SERVERS, {"data": b"\xff\xfe", "headers": {"Content-Type": "application/json"}}, 400),
     ("GET", "/identity/v3/projects/nothing", {}, 404),
-    ("GET", f"/image/v2/images/{uuid.uuid4()}", {}, 404),
-    ("GET", f"/network/v2.0/ports/{uuid.uuid4()}", {}, 404),
-    ("GET", f"/placement/resource_providers/{uuid.uuid4()}", {}, 404),
+    ("GET", f"/image/v2/images/{NOTHING}", {}, 404),
+    ("GET", f"/network/v2.0/ports/{NOTHING}", {}, 404),
+    ("GET", f"/placement/resource_providers/{NOTHING}", {}, 404),
     ("GET", f"{SERVERS}?limit=minus", {}, 400),
-    ("GET", f"{SERVERS}?marker={uuid.uuid4()}", {}, 400),
+    ("GET", f"{SERVERS}?marker={NOTHING}", {}, 400),
 ])
 def test_refusals_have_the_status_and_the_words_of_their_service(sim, method, path, kwargs, status):
     answer = sim.request(method, path, **kwargs)

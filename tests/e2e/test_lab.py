@@ -2,16 +2,14 @@
 
 import base64
 import os
-import pathlib
 import random
 import signal
-import subprocess
 import time
 
 import pytest
 
 from cloud import GUEST_IMAGE, wait_until
-from lab import COUNTER, Lab, Watch, guests, strike
+from lab import COUNTER, Lab, Watch, guests, left_here, strike
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")
 
@@ -44,18 +42,17 @@ def in_order(numbers):
 
 
 def test_a_lab_leaves_nothing_behind(tmp_path):
-    names = lambda: subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
-    links = lambda: sorted(p.name for p in pathlib.Path("/sys/class/net").iterdir())
-    before = names(), links()
     lab = Lab(tmp_path / "data", hosts=2).start()
     try:
+        mark = lab.mark()
+        assert len(left_here(mark)) == 5, "a bridge, and for each host a device and a namespace"
         hosts = lab.get("/compute/v2.1/os-hypervisors/detail")["hypervisors"]
         assert sorted(h["hypervisor_hostname"] for h in hosts) == ["host-1", "host-2"]
         code, said = lab.lenticular("lab", "up", ok=False)
         assert code != 0 and "there is a lab" in said
     finally:
         lab.down()
-    assert (names(), links()) == before
+    assert left_here(mark) == []
     assert not (tmp_path / "data").exists()
 
 
@@ -196,7 +193,7 @@ def test_a_lost_host_is_evacuated_only_on_its_operators_word(lab):
     assert code != 0 and "talks to the control plane" in said
     # The host loses its power.
     lab.kill(home)
-    for pid, (_, host, _) in guests().items():
+    for pid, (_, host, _) in guests(lab.data).items():
         if host == home:
             os.kill(pid, signal.SIGKILL)
     services = lambda: {s["host"]: s for s in lab.get("/compute/v2.1/os-services", version="2.53")["services"]}

@@ -2,11 +2,10 @@
 hosts."""
 
 import os
-import uuid
 
 import pytest
 
-from cloud import wait_until
+from cloud import NOTHING, wait_until
 
 NETWORK = "/network/v2.0"
 
@@ -208,7 +207,7 @@ def test_the_stock_client_knows_every_noun(sim, external):
 BAD = [
     ("POST", "routers", {"router": {"colour": "red"}}, 400, "HTTPBadRequest"),
     ("POST", "routers", {"router": {"external_gateway_info": {"network_id": "NETWORK"}}}, 400, "BadRequest"),
-    ("POST", "routers", {"router": {"external_gateway_info": {"network_id": str(uuid.uuid4())}}}, 404, "NetworkNotFound"),
+    ("POST", "routers", {"router": {"external_gateway_info": {"network_id": NOTHING}}}, 404, "NetworkNotFound"),
     ("POST", "routers", {"router": {"distributed": True}}, 403, "PolicyNotAuthorized"),
     ("PUT", "routers/ROUTER/add_router_interface", {}, 400, "BadRequest"),
     ("PUT", "routers/ROUTER/add_router_interface", {"subnet_id": "SUBNET"}, 400, "BadRequest"),
@@ -254,7 +253,7 @@ BAD = [
     ("GET", "networks?limit=-1", None, 400, "BadRequest"),
     ("GET", "networks?limit=many", None, 400, "BadRequest"),
     ("GET", "networks?limit=2&marker=nowhere", None, 404, "NetworkNotFound"),
-    ("GET", f"ports?limit=2&marker={uuid.uuid4()}", None, 404, "PortNotFound"),
+    ("GET", f"ports?limit=2&marker={NOTHING}", None, 404, "PortNotFound"),
     ("GET", "trunks?admin_state_up=maybe", None, 400, "InvalidInput"),
     ("GET", "flavors", None, 404, "HTTPNotFound"),
     ("POST", "subnets", {"subnet": {"network_id": "NETWORK", "cidr": "fd00:5::/64", "ip_version": 6, "enable_dhcp": False,

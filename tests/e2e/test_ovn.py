@@ -10,6 +10,7 @@ import time
 import pytest
 
 from cloud import wait_until
+from lab import left_here
 from net import Capture, Outside, Pings, Tenant, answers, host_key, ovn_lab
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")
@@ -323,18 +324,19 @@ def test_no_host_wanted_more_of_the_southbound_database_than_it_may(lab):
 
 
 def test_a_lab_on_ovn_leaves_nothing_behind(tmp_path, key):
-    def left():
-        links = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout
-        spaces = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
-        return sorted(line.split()[0].split("@")[0] for line in links.splitlines()), spaces, sorted(os.listdir("/run/netns"))
+    # What belongs to hosts' switches, and to no lab's own wires.
+    of_hosts = lambda: left_here(("br-", "ovs-", "tap", "lenticular-", "lmd-"))
     # A device of this machine's own, which is called as one is in each of the lab's hosts.
     subprocess.run(["ip", "link", "add", "br-underlay", "type", "bridge"], check=True)
     try:
-        before = left()
+        before = of_hosts()
         with ovn_lab(tmp_path / "data", key, hosts=2) as lab:
             tenant = Tenant(lab, "tenant")
             tenant.server("one").ready()
-        assert left() == before
+            mark = lab.mark()
+            assert len(left_here(mark)) == 10, "two bridges, and for each host three devices and a namespace"
+        assert "br-underlay" in before and of_hosts() == before
+        assert left_here(mark) == []
     finally:
         subprocess.run(["ip", "link", "delete", "br-underlay"])
     assert not (tmp_path / "data").exists()
