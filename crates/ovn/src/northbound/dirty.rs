@@ -3,10 +3,17 @@
 
 use super::{network, router, Key};
 use lenticular_model::{
-    disk_copy::DiskCopy, host::Host, network::Network, port::Port, router::Router,
-    security_group::SecurityGroupRule, server::Server, subnet::Subnet, trunk::Trunk, FloatingIpId, HostId,
-    Kind, NetworkId, PortId, QosPolicyId, Record, RouterId, SecurityGroupId, SecurityGroupRuleId, ServerId,
-    State,
+    disk_copy::DiskCopy,
+    host::{Host, Wiring},
+    network::Network,
+    port::Port,
+    router::Router,
+    security_group::SecurityGroupRule,
+    server::Server,
+    subnet::Subnet,
+    trunk::Trunk,
+    FloatingIpId, HostId, Kind, NetworkId, PortId, QosPolicyId, Record, RouterId, SecurityGroupId,
+    SecurityGroupRuleId, ServerId, State,
 };
 use std::{
     collections::BTreeSet,
@@ -140,10 +147,20 @@ fn of_subnet(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     }
 }
 
-/// A leg's change is its router's.
+/// A leg's change is its router's, and that of the floating IPs whose ports are forwarded where the leg is.
 fn of_leg(state: &State, port: PortId, keys: &mut BTreeSet<Key>) {
     let router = state.ports.get(&port).and_then(|port| router::router_of(state, port));
-    keys.extend(router.map(|router| Key::Router(router.id)));
+    let Some(id) = router.map(|router| router.id) else { return };
+    keys.insert(Key::Router(id));
+    let forwards = |floating: &FloatingIpId| {
+        state.floating_ips.get(floating).is_some_and(|floating| floating.fixed.is_none())
+    };
+    keys.extend(of_router_floating_ips(state, id).filter(forwards).map(Key::FloatingIp));
+}
+
+fn of_router_floating_ips(state: &State, id: RouterId) -> impl Iterator<Item = FloatingIpId> + '_ {
+    let floating = state.index.net.router_floating_ips.range((id, FloatingIpId::default())..);
+    floating.take_while(move |(router, _)| *router == id).map(|(_, floating)| *floating)
 }
 
 fn of_port(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
@@ -191,9 +208,7 @@ fn of_router(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     if pair.differs(|router: &Router| (router.gateway, router.distributed)) {
         for state in [old, new] {
             keys.extend(router::legs(state, id).map(|leg| Key::Port(leg.id)));
-            let floating = state.index.net.router_floating_ips.range((id, FloatingIpId::default())..);
-            let floating = floating.take_while(|(router, _)| *router == id);
-            keys.extend(floating.map(|(_, floating)| Key::FloatingIp(*floating)));
+            keys.extend(of_router_floating_ips(state, id).map(Key::FloatingIp));
         }
     }
 }
@@ -242,7 +257,8 @@ fn of_server_ports(state: &State, id: ServerId, keys: &mut BTreeSet<Key>) {
 fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     let Some((id, pair)) = Pair::<Host>::of(old, new, id) else { return };
     let known = |host: &Host| {
-        (host.name.clone(), host.hypervisor.wiring.clone(), host.fence.is_some(), host.zone.clone())
+        let Wiring { driver, physical_networks, trouble: _ } = host.hypervisor.wiring.clone();
+        (host.name.clone(), driver, physical_networks, host.fence.is_some(), host.zone.clone())
     };
     if !pair.differs(known) {
         return;

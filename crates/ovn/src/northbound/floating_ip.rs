@@ -2,6 +2,7 @@
 //! ports of it that are forwarded.
 
 use super::{
+    network::switch,
     qos_policy::{self, Subject},
     router,
     row::Row,
@@ -11,11 +12,14 @@ use super::{
 use crate::ovsdb::Datum;
 use lenticular_model::{
     floating_ip::{Association, FloatingIp},
-    port::Mac,
+    port::{Mac, PortOwner},
     port_forwarding::ForwardedProtocol,
-    FloatingIpId, PortForwardingId, PortId, RouterId, State,
+    FloatingIpId, NetworkId, PortForwardingId, PortId, RouterId, State,
 };
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// The rows. Without a router's gateway in its network nobody answers.
 pub(super) fn rows(state: &State, id: FloatingIpId) -> Vec<Row> {
@@ -75,6 +79,7 @@ fn translation(
     })
 }
 
+/// The router forwards what comes from outside, and the switch of each network that it has a leg in what its guests send.
 fn forwardings(state: &State, floating: &FloatingIp, router: RouterId) -> Vec<Row> {
     let all = state.index.net.floating_forwardings.range((floating.id, PortForwardingId::default())..);
     let all = all.take_while(|(of, _)| *of == floating.id);
@@ -91,16 +96,20 @@ fn forwardings(state: &State, floating: &FloatingIp, router: RouterId) -> Vec<Ro
             vips.insert(from, format!("{}:{inner}", forwarding.internal_address));
         }
     }
+    let inner = router::legs(state, router).filter(|leg| leg.owner() == PortOwner::RouterInterface);
+    let switches: BTreeSet<NetworkId> =
+        inner.map(|leg| leg.network_id).filter(|id| state.networks.contains_key(id)).collect();
     let rows = by_protocol.into_iter().map(|(protocol, vips)| {
         let name = match protocol {
             ForwardedProtocol::Tcp => "tcp",
             ForwardedProtocol::Udp => "udp",
         };
-        Row::new(RowId::part(Table::LoadBalancer, Key::FloatingIp(floating.id), name))
+        let row = Row::new(RowId::part(Table::LoadBalancer, Key::FloatingIp(floating.id), name))
             .with_one("name", format!("floating-{}-{name}", floating.id))
             .with_one("protocol", name)
             .with("vips", Datum::map(vips))
-            .inside(router::row_id(router), "load_balancer")
+            .inside(router::row_id(router), "load_balancer");
+        switches.iter().fold(row, |row, id| row.inside(switch(*id), "load_balancer"))
     });
     rows.collect()
 }

@@ -50,7 +50,7 @@ macro_rules! tables {
 }
 
 tables! {
-    LogicalSwitch "Logical_Switch" root true sets ["ports" "qos_rules" "dns_records"]
+    LogicalSwitch "Logical_Switch" root true sets ["ports" "qos_rules" "dns_records" "load_balancer"]
         columns ["name" "other_config"] seen [];
     LogicalSwitchPort "Logical_Switch_Port" root false sets []
         columns ["name" "type" "options" "parent_name" "tag_request" "addresses" "port_security" "enabled"
