@@ -74,6 +74,10 @@ def test_a_guest_without_a_floating_ip_goes_out_under_its_routers_address(lab, r
         router = lab.get(f"/network/v2.0/routers/{red.router}")["router"]["external_gateway_info"]
         assert set(outside.seen) == {router["external_fixed_ips"][0]["ip_address"]}
         assert not answers(forward["floating_ip_address"], 22), "nothing else of it is forwarded"
+        # Guests of the router's own networks are led there as well, the forwarded one itself among them.
+        assert red.one.connects(forward["floating_ip_address"], 2222) == "open"
+        asked = red.two.ssh(f"timeout 3 nc {forward['floating_ip_address']} 2222 </dev/null | head -c 4", ok=False, **where)
+        assert asked.stdout == "SSH-", asked
     finally:
         outside.close()
 
@@ -87,6 +91,16 @@ def test_tenants_with_one_range_never_meet(red, blue):
     assert blue.one.pings(red.two.address) == 0
     arps = "timeout 3 arping -c 2 -I eth0 %s 2>&1 | grep -c 'Unicast reply\\|reply from' || true"
     assert blue.one.ssh("su -c \"" + arps % red.two.address + "\"") in ("0", "")
+
+
+def test_floating_ips_on_two_hosts_reach_each_other(red):
+    two = red.server("far", host="host-2").float().ready().wait_ssh()
+    try:
+        assert red.one.connects(two.floating, 22) == "open"
+        assert two.connects(red.one.floating, 22) == "open"
+    finally:
+        red.lab.delete(two.id)
+        red.lab.wait_gone(two.id)
 
 
 def test_metadata_tells_each_guest_of_itself_and_believes_no_header(lab, red, blue):

@@ -123,7 +123,8 @@ impl Wires {
             format!("add chain {table} input {{ type filter hook input priority -10; policy accept; }}"),
             format!("add chain {table} forward {{ type filter hook forward priority -10; policy accept; }}"),
             format!("add rule {table} input iifname \"{outside}\" meta nfproto ipv4 ip daddr != {own} drop"),
-            format!("add rule {table} forward iifname \"{outside}\" drop"),
+            // From host to host on the same wire it is not forwarded, whatever the kernel calls it.
+            format!("add rule {table} forward iifname \"{outside}\" oifname != \"{outside}\" drop"),
         ];
         exec::run("nft", &[rules.join("; ")], &[]).map(drop)
     }
