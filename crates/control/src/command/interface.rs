@@ -151,7 +151,7 @@ pub fn add_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, network: N
     let found = subnets.into_iter().find_map(|s| port::choose_addresses(txn, &asker, Some(&ask(s))).ok());
     let more = found.ok_or_else(refused)?;
     txn.update::<Port>(&port.id, |p| {
-        p.fixed_ips.extend(more);
+        p.fixed_ips.extend(more.into_iter().filter(|ip| !port.fixed_ips.contains(ip)));
         p.revision += 1;
     });
     Ok(())

@@ -383,7 +383,11 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: PortId) -> Result<()> {
 pub(super) fn remove(txn: &mut Txn<'_>, id: PortId) {
     floating_ip::forsake_port(txn, id);
     trunk::forsake_port(txn, id);
-    txn.delete::<Port>(&id);
+    let gone = txn.delete::<Port>(&id);
+    // Where all addresses were taken, the network's metadata has waited for this one.
+    if let Some(port) = gone.filter(|port| port.owner() != PortOwner::Metadata) {
+        metadata::settle_network(txn, port.network_id);
+    }
 }
 
 #[cfg(test)]

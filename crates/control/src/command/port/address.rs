@@ -35,13 +35,13 @@ impl Asker<'_> {
     }
 }
 
-/// The addresses of a port: those it asks for, else one of each family and all that it forms itself.
+/// The addresses of a port: those it asks for, else one of each family; and all that it forms itself.
 pub(crate) fn choose(txn: &Txn<'_>, asker: &Asker<'_>, asked: Option<&[AskIp]>) -> Result<Vec<FixedIp>> {
     let network = asker.network;
     let subnets: Vec<Arc<Subnet>> = subnet::of_network(txn, network.id).cloned().collect();
     let mut chosen: Vec<FixedIp> = Vec::new();
+    let open: Vec<&Arc<Subnet>> = subnets.iter().filter(|s| s.serves(asker.device_owner)).collect();
     let Some(asked) = asked else {
-        let open: Vec<&Arc<Subnet>> = subnets.iter().filter(|s| s.serves(asker.device_owner)).collect();
         if open.is_empty() && !subnets.is_empty() {
             let why = format!("No valid service subnet for the given device owner, network {}.", network.id);
             return Err(Error::conflict(why).coded("IpAddressGenerationFailureNoMatchingSubnet"));
@@ -55,15 +55,42 @@ pub(crate) fn choose(txn: &Txn<'_>, asker: &Asker<'_>, asked: Option<&[AskIp]>) 
             let (subnet_id, ip_address) = found.ok_or_else(|| exhausted(network.id, first.id))?;
             chosen.push(FixedIp { subnet_id, ip_address });
         }
-        let formed = open.iter().filter(|s| s.is_slaac() && !asker.is_routers());
-        chosen.extend(formed.map(|s| slaac(s, asker.mac)));
+        form(asker, &open, &mut chosen);
         return Ok(chosen);
     };
     for ask in asked {
         let next = choose_one(txn, asker, &subnets, ask, &chosen)?;
         chosen.push(next);
     }
+    form(asker, &open, &mut chosen);
     Ok(chosen)
+}
+
+/// Adds what a guest forms by itself, whatever it was asked for: it hears of the subnet, and would use the address.
+fn form(asker: &Asker<'_>, open: &[&Arc<Subnet>], chosen: &mut Vec<FixedIp>) {
+    if !forms(PortOwner::of(asker.device_owner)) {
+        return;
+    }
+    for subnet in open.iter().filter(|s| s.is_slaac()) {
+        if chosen.iter().all(|ip| ip.subnet_id != subnet.id) {
+            chosen.push(slaac(subnet, asker.mac));
+        }
+    }
+}
+
+/// Whether behind such a port there is somebody who forms addresses.
+fn forms(owner: PortOwner) -> bool {
+    !owner.is_routers() && !owner.is_always_active() && owner != PortOwner::FloatingIp
+}
+
+/// Has the addresses that a port's bearer formed of its Ethernet address follow that.
+pub(super) fn reform(state: &State, fixed_ips: &mut [FixedIp], old: Mac, new: Mac) {
+    for ip in fixed_ips {
+        let formed = state.subnets.get(&ip.subnet_id).filter(|s| s.is_slaac());
+        if let Some(subnet) = formed.filter(|s| slaac(s, old) == *ip) {
+            *ip = slaac(subnet, new);
+        }
+    }
 }
 
 /// The address a guest forms by itself (RFC 4291, appendix A).
@@ -161,9 +188,8 @@ fn next_free(txn: &Txn<'_>, subnet: &Subnet, chosen: &[FixedIp]) -> Option<IpAdd
 /// Gives the ports that were there before a subnet the addresses that they form of it themselves.
 pub(crate) fn add_formed(txn: &mut Txn<'_>, id: SubnetId) {
     let Some(subnet) = txn.subnets.get(&id).filter(|s| s.is_slaac()).cloned() else { return };
-    let forms = |p: &&Arc<Port>| !p.owner().is_routers() && !p.owner().is_always_active();
-    let ports: Vec<PortId> =
-        super::super::network::ports(txn, subnet.network_id).filter(forms).map(|p| p.id).collect();
+    let ports = super::super::network::ports(txn, subnet.network_id).filter(|p| forms(p.owner()));
+    let ports: Vec<PortId> = ports.map(|p| p.id).collect();
     for port in ports {
         txn.update::<Port>(&port, |p| {
             p.fixed_ips.push(slaac(&subnet, p.mac));

@@ -2,6 +2,7 @@
 
 use super::{
     super::{floating_ip, network, plug, qos_policy, router, security_group},
+    address::reform,
     check_choices, check_device_owner, check_dns, check_filter, check_options, choose_addresses, choose_mac,
     is_trusted, visible, AskIp, Asker,
 };
@@ -156,6 +157,8 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: PortId, change: PortChange
         txn.put(Port { fixed_ips: Vec::new(), ..port.clone() });
         let asker = Asker { network: &network, mac: port.mac, device_owner: &port.device_owner };
         port.fixed_ips = choose_addresses(txn, &asker, Some(asked))?;
+    } else {
+        reform(txn, &mut port.fixed_ips, old.mac, port.mac);
     }
     port.admin_state_up = change.admin_state_up.unwrap_or(port.admin_state_up);
     port.port_security_enabled = change.port_security_enabled.unwrap_or(port.port_security_enabled);
