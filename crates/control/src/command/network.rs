@@ -14,6 +14,30 @@ use std::sync::Arc;
 
 /// The largest packet on tenants' networks, in bytes: what a tunnel leaves of an Ethernet's 1500.
 pub const MTU: u32 = 1442;
+/// What IPv6 asks of every link, in bytes (RFC 8200, section 5).
+pub(super) const IPV6_MTU_MIN: u32 = 1280;
+
+/// Hosts would lose what does not fit into their tunnels, and say nothing; and IPv6 would not work.
+fn check_mtu(state: &State, network: &Network) -> Result<()> {
+    let mtu = network.mtu;
+    if network.physical().is_none() && mtu > MTU {
+        let why = format!(
+            "Invalid input for operation: Requested MTU is too big, maximum is {MTU}: tunnels carry no more."
+        );
+        return Err(Error::invalid(why).coded("InvalidInput"));
+    }
+    if mtu < IPV6_MTU_MIN && super::subnet::of_network(state, network.id).any(|s| s.cidr.addr().is_ipv6()) {
+        return Err(too_small_for_ipv6(network.id, mtu));
+    }
+    Ok(())
+}
+
+/// The refusal of a network's size and an IPv6 subnet together.
+pub(super) fn too_small_for_ipv6(id: NetworkId, mtu: u32) -> Error {
+    let why =
+        format!("The MTU of network {id}, {mtu}, is less than the {IPV6_MTU_MIN} that an IPv6 subnet needs.");
+    Error::conflict(why).coded("NetworkMTUSubnetConflict")
+}
 
 /// What a new network is to be.
 #[derive(Debug, Clone)]
@@ -236,7 +260,7 @@ fn put(txn: &mut Txn<'_>, new: NewNetwork) -> Result<NetworkId> {
         Some(chosen) => chosen,
         None => qos_policy::default_of(txn, new.project_id),
     };
-    txn.put(Network {
+    let network = Network {
         id,
         created_at: txn.now,
         updated_at: Some(txn.now),
@@ -258,7 +282,9 @@ fn put(txn: &mut Txn<'_>, new: NewNetwork) -> Result<NetworkId> {
         availability_zone_hints: new.availability_zone_hints,
         auto_allocated: false,
         unknown: Default::default(),
-    });
+    };
+    check_mtu(txn, &network)?;
+    txn.put(network);
     let object = RbacObject::Network(id);
     if new.shared {
         rbac_policy::set_everyone(txn, new.project_id, object, RbacAction::AccessAsShared, true)?;
@@ -320,6 +346,9 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId, change: Network
     }
     if network.external && !external {
         check_no_way_out(txn, id)?;
+    }
+    if let Some(mtu) = change.mtu {
+        check_mtu(txn, &Network { mtu, external, ..Network::clone(&network) })?;
     }
     txn.update::<Network>(&id, |n| {
         let set = |field: &mut String, value: Option<String>| value.into_iter().for_each(|v| *field = v);

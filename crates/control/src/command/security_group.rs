@@ -323,6 +323,7 @@ fn check_ports(protocol: Option<&str>, min: Option<u32>, max: Option<u32>) -> Re
                 "Invalid protocol {protocol} for port range, only supported for DCCP, SCTP, TCP, UDP, UDPLITE."
             ),
         ),
+        (_, Some(0), _) | (_, _, Some(0)) => refuse("SecurityGroupInvalidPortValue", "Invalid value for port 0"),
         (_, Some(min), Some(max)) if min <= max && max <= 65_535 => Ok(()),
         (_, Some(_), Some(_)) => refuse(
             "SecurityGroupInvalidPortRange",
@@ -337,6 +338,9 @@ fn check_ports(protocol: Option<&str>, min: Option<u32>, max: Option<u32>) -> Re
 
 fn put_rule(txn: &mut Txn<'_>, new: NewRule) -> SecurityGroupRuleId {
     let id = SecurityGroupRuleId::from_random(txn.random());
+    // All ports are no range, as Neutron shows it.
+    let ports = (new.port_range_min, new.port_range_max);
+    let (port_range_min, port_range_max) = if ports == (Some(1), Some(65_535)) { (None, None) } else { ports };
     txn.put(SecurityGroupRule {
         id,
         created_at: txn.now,
@@ -346,8 +350,8 @@ fn put_rule(txn: &mut Txn<'_>, new: NewRule) -> SecurityGroupRuleId {
         direction: new.direction,
         ip_version: new.ip_version,
         protocol: new.protocol,
-        port_range_min: new.port_range_min,
-        port_range_max: new.port_range_max,
+        port_range_min,
+        port_range_max,
         remote: new.remote,
         description: new.description,
         revision: 1,

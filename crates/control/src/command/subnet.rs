@@ -172,6 +172,10 @@ fn choose_range(state: &State, new: &NewSubnet) -> Result<(IpNet, Option<SubnetP
 /// Makes a subnet, and gives addresses of it to the ports that are there and form theirs themselves.
 pub(super) fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
     let (cidr, subnet_pool_id) = choose_range(txn, &new)?;
+    let mtu = txn.networks.get(&new.network_id).map_or(network::MTU, |network| network.mtu);
+    if cidr.addr().is_ipv6() && mtu < network::IPV6_MTU_MIN {
+        return Err(network::too_small_for_ipv6(new.network_id, mtu));
+    }
     if new.enable_dhcp {
         check_dhcp(&cidr)?;
     }
