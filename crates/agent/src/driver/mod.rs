@@ -156,7 +156,7 @@ pub trait Network: Send + Sync {
     /// What it is, and what it reaches; an error says why guests cannot be connected now. Called before the first hello.
     fn describe(&self) -> Work<'_, Wiring>;
 
-    /// Why guests' networks do not follow changes now, from now on; a driver that has nothing to say never does.
+    /// Why guests' networks do not follow changes, told whenever it becomes another; by a driver that cannot tell, never.
     fn trouble(&self) -> watch::Receiver<Option<String>> {
         watch::channel(None).1
     }

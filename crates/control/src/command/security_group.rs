@@ -340,7 +340,8 @@ fn put_rule(txn: &mut Txn<'_>, new: NewRule) -> SecurityGroupRuleId {
     let id = SecurityGroupRuleId::from_random(txn.random());
     // All ports are no range, as Neutron shows it.
     let ports = (new.port_range_min, new.port_range_max);
-    let (port_range_min, port_range_max) = if ports == (Some(1), Some(65_535)) { (None, None) } else { ports };
+    let (port_range_min, port_range_max) =
+        if ports == (Some(1), Some(65_535)) { (None, None) } else { ports };
     txn.put(SecurityGroupRule {
         id,
         created_at: txn.now,
