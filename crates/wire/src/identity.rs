@@ -3,7 +3,7 @@
 use lenticular_model::{
     identity::{Domain, Project, Role, Target, User},
     policy::Scope,
-    State, Timestamp,
+    RoleId, State, Timestamp,
 };
 use serde::Deserialize;
 use serde_json::{json, Map, Value};
@@ -274,18 +274,21 @@ pub fn role(url: &str, role: &Role) -> Value {
     })
 }
 
-/// One line of the listing of role assignments.
+/// One line of the listing of role assignments: a role that was given, or one that is implied by a `prior` one that was.
 pub fn assignment(
     state: &State,
     url: &str,
     given: &lenticular_model::identity::RoleAssignment,
+    (role_id, prior): (RoleId, Option<RoleId>),
     names: bool,
 ) -> Value {
-    let (user_id, role_id) = (given.user_id, given.role_id);
+    let user_id = given.user_id;
     let mut role = json!({ "id": role_id });
     let mut user = json!({ "id": user_id });
     if names {
-        role["name"] = json!(state.roles.get(&role_id).map(|r| &r.name));
+        let of = state.roles.get(&role_id);
+        role["name"] = json!(of.map(|r| &r.name));
+        role["domain_id"] = json!(of.and_then(|r| r.domain_id.as_ref()));
         if let Some(u) = state.users.get(&user_id) {
             user["name"] = json!(u.name);
             user["domain"] = domain_ref(state, &u.domain_id);
@@ -306,8 +309,13 @@ pub fn assignment(
         }
         Target::System => (json!({"system": {"all": true}}), "system".to_owned()),
     };
-    let link = format!("{url}/identity/v3/{place}/users/{user_id}/roles/{role_id}");
-    json!({"role": role, "user": user, "scope": scope, "links": {"assignment": link}})
+    let granted = prior.unwrap_or(role_id);
+    let link = format!("{url}/identity/v3/{place}/users/{user_id}/roles/{granted}");
+    let mut links = json!({ "assignment": link });
+    if let Some(prior) = prior {
+        links["prior_role"] = json!(format!("{url}/identity/v3/roles/{prior}"));
+    }
+    json!({"role": role, "user": user, "scope": scope, "links": links})
 }
 
 /// A listing.

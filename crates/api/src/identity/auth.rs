@@ -140,6 +140,9 @@ fn wanted_scope(state: &Cloud, user: &User, scope: Option<&Value>) -> Result<Sco
                 let value = fields.get(name).cloned();
                 value.map(|v| request::read_value(&format!("scope.{name}"), v)).transpose()
             };
+            if ["project", "domain", "system"].iter().filter(|name| fields.contains_key(**name)).count() > 1 {
+                return Err(bad("it must name one of a project, a domain and the system, not several"));
+            }
             if let Some(project) = read("project")? {
                 return project_scope(state, &project);
             }
@@ -260,12 +263,9 @@ pub async fn catalog(ctx: Ctx) -> Handled {
 
 /// The projects in which a user holds a role.
 pub fn projects_of(state: &Cloud, user: UserId) -> Vec<Arc<Project>> {
-    let from =
-        (user, Target::Project(ProjectId(Default::default())), lenticular_model::RoleId(Default::default()));
-    let held = state.index.user_roles.range(from..).take_while(|((u, ..), _)| *u == user);
-    let mut ids: Vec<ProjectId> = held
-        .filter_map(|((_, target, _), _)| match target {
-            Target::Project(id) => Some(*id),
+    let mut ids: Vec<ProjectId> = identity::grants_of(state, user)
+        .filter_map(|grant| match grant.target {
+            Target::Project(id) => Some(id),
             _ => None,
         })
         .collect();

@@ -1,6 +1,6 @@
 //! Domains.
 
-use super::{field, missing, name, required};
+use super::{field, missing, name, reached, required};
 use crate::{
     app::{empty, json},
     body::Json,
@@ -20,8 +20,13 @@ use serde_json::json;
 
 /// `GET /v3/domains`
 pub async fn list(ctx: Ctx) -> Handled {
-    policy::check(&ctx.caller, Action::GrantRead, None)?;
-    let wanted = |d: &&std::sync::Arc<Domain>| ctx.query.get("name").is_none_or(|n| d.name == n);
+    let reach = reached(&ctx, Action::DomainRead)?;
+    let enabled = ctx.query.flag("enabled")?;
+    let wanted = |d: &&std::sync::Arc<Domain>| {
+        reach.covers(&d.id)
+            && ctx.query.get("name").is_none_or(|n| d.name == n)
+            && enabled.is_none_or(|e| d.enabled == e)
+    };
     let items = ctx.state.domains.values().filter(wanted).map(|d| wire::domain(ctx.url(), d)).collect();
     json(200, &wire::listing(ctx.url(), "domains", items))
 }
@@ -32,7 +37,7 @@ pub async fn show(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let own = ctx.state.users.get(&ctx.caller.user_id).is_some_and(|u| u.domain_id == id)
         || !identity::roles_on(&ctx.state, ctx.caller.user_id, &Target::Domain(id.clone())).is_empty();
     if !own {
-        policy::check(&ctx.caller, Action::GrantRead, None)?;
+        policy::check_in_domain(&ctx.caller, Action::DomainRead, ctx.state.domains.get(&id).map(|d| &d.id))?;
     }
     let domain = ctx.state.domains.get(&id).ok_or_else(|| missing("domain", id.as_str()))?;
     json(200, &json!({"domain": wire::domain(ctx.url(), domain)}))
@@ -75,6 +80,7 @@ pub async fn update(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handl
         (name(&fields, 64)?, field::<String>(&fields, "description")?, field::<bool>(&fields, "enabled")?);
     let domain = ctx
         .commit("domain update", move |txn, caller| {
+            policy::check(caller, Action::DomainWrite, None)?;
             let (name, description, enabled) = change;
             let mut domain = Domain::clone(&*identity::domain(txn, &id.as_str().into())?);
             if enabled == Some(false) && domain.id.as_str() == identity::DEFAULT_DOMAIN {

@@ -1,42 +1,110 @@
 //! Who holds which role where.
 
-use super::id;
+use super::{id, reached};
 use crate::{
     app::{empty, json},
     ctx::Ctx,
     fault::Handled,
     identity::missing,
+    query::Query,
 };
 use axum::extract::Path;
 use lenticular_control::command::identity;
 use lenticular_model::{
-    error::Result,
-    identity::{RoleAssignment, Target},
-    policy::{self, Action},
-    RoleId, UserId,
+    error::{Error, Result},
+    identity::{Project, RoleAssignment, Target},
+    policy::{Action, Reach},
+    RoleId, State, UserId,
 };
 use lenticular_wire::identity as wire;
 use std::sync::Arc;
 
-/// `GET /v3/role_assignments`
+/// What a listing of role assignments asks for.
+struct Asked {
+    user: Option<String>,
+    role: Option<String>,
+    domain: Option<String>,
+    /// Projects, the one that was named first.
+    projects: Option<Vec<String>>,
+    system: bool,
+    effective: bool,
+    /// True for what exists in Keystone and never here: groups, inherited roles.
+    nothing: bool,
+}
+
+impl Asked {
+    fn read(state: &State, query: &Query) -> Result<Self> {
+        let text = |name: &str| query.get(name).map(str::to_owned);
+        let set = |name: &str| Ok::<_, Error>(query.flag(name)?.unwrap_or(false));
+        let (user, domain, project) = (text("user.id"), text("scope.domain.id"), text("scope.project.id"));
+        let (group, system) = (text("group.id"), text("scope.system").is_some());
+        let inherited = text("scope.OS-INHERIT:inherited_to").is_some();
+        let (effective, subtree) = (set("effective")?, set("include_subtree")?);
+        let bad = |why: &'static str| Err(Error::invalid(why));
+        if [domain.is_some(), project.is_some(), system].into_iter().filter(|named| *named).count() > 1 {
+            return bad("Specify a domain, a project or the system as the scope, not several of them.");
+        }
+        if user.is_some() && group.is_some() {
+            return bad("Specify a user or a group, not both.");
+        }
+        if effective && group.is_some() {
+            return bad("Combining the filters effective and group.id always gives an empty list.");
+        }
+        if subtree && project.is_none() {
+            return bad("scope.project.id must be specified if include_subtree is specified, too.");
+        }
+        let projects = project.map(|top| if subtree { self::subtree(state, top) } else { vec![top] });
+        let nothing = group.is_some() || inherited;
+        Ok(Self { user, role: text("role.id"), domain, projects, system, effective, nothing })
+    }
+
+    fn wants(&self, user: UserId, role: RoleId, target: &Target) -> bool {
+        let is = |asked: &Option<String>, id: String| asked.as_ref().is_none_or(|asked| *asked == id);
+        let in_scope = match target {
+            Target::Project(id) => {
+                let named = self.projects.as_ref().is_none_or(|all| all.contains(&id.to_string()));
+                named && self.domain.is_none() && !self.system
+            }
+            Target::Domain(id) => is(&self.domain, id.to_string()) && self.projects.is_none() && !self.system,
+            Target::System => self.domain.is_none() && self.projects.is_none(),
+        };
+        !self.nothing && in_scope && is(&self.user, user.to_string()) && is(&self.role, role.to_string())
+    }
+}
+
+/// A project and all that stand under it.
+fn subtree(state: &State, top: String) -> Vec<String> {
+    let mut found = vec![top];
+    let mut at = 0;
+    while let Some(parent) = found.get(at).cloned() {
+        let is_child = |p: &&Arc<Project>| p.parent_id.is_some_and(|id| id.to_string() == parent);
+        found.extend(state.projects.values().filter(is_child).map(|p| p.id.to_string()));
+        at += 1;
+    }
+    found
+}
+
+/// `GET /v3/role_assignments`. With `effective` each role that a given one implies has a line, as it has in a token.
 pub async fn list(ctx: Ctx) -> Handled {
-    policy::check(&ctx.caller, Action::GrantRead, None)?;
-    let query = &ctx.query;
-    let names = query.flag("include_names")?.unwrap_or(false);
-    let system = query.get("scope.system").is_some();
-    let wanted = |a: &&Arc<RoleAssignment>| {
-        query.get("user.id").is_none_or(|u| a.user_id.to_string() == u)
-            && query.get("role.id").is_none_or(|r| a.role_id.to_string() == r)
-            && query
-                .get("scope.project.id")
-                .is_none_or(|p| matches!(&a.target, Target::Project(id) if id.to_string() == p))
-            && query
-                .get("scope.domain.id")
-                .is_none_or(|d| matches!(&a.target, Target::Domain(id) if id.as_str() == d))
-            && (!system || a.target == Target::System)
+    let reach = reached(&ctx, Action::GrantRead)?;
+    let state = &ctx.state;
+    let names = ctx.query.flag("include_names")?.unwrap_or(false);
+    let asked = Asked::read(state, &ctx.query)?;
+    let within = |a: &&Arc<RoleAssignment>| {
+        reach == Reach::Cloud || identity::domain_of(state, &a.target).is_some_and(|d| reach.covers(&d))
     };
-    let found = ctx.state.role_assignments.values().filter(wanted);
-    let items = found.map(|a| wire::assignment(&ctx.state, ctx.url(), a, names)).collect();
+    let mut items = Vec::new();
+    for given in state.role_assignments.values().filter(within) {
+        let mut line = |role: RoleId, prior: Option<RoleId>| {
+            if asked.wants(given.user_id, role, &given.target) {
+                items.push(wire::assignment(state, ctx.url(), given, (role, prior), names));
+            }
+        };
+        line(given.role_id, None);
+        let role = state.roles.get(&given.role_id).filter(|_| asked.effective);
+        let implied = role.map(|role| identity::implied_by(state, role)).unwrap_or_default();
+        implied.iter().for_each(|role| line(role.id, Some(given.role_id)));
+    }
     json(200, &wire::listing(ctx.url(), "role_assignments", items))
 }
 
@@ -50,8 +118,7 @@ fn domain(text: &str) -> Result<Target> {
 
 fn held(ctx: &Ctx, target: Target, user: &str) -> Handled {
     let user: UserId = id("user", user)?;
-    policy::check(&ctx.caller, Action::GrantRead, None)?;
-    identity::user(&ctx.state, user)?;
+    identity::check_grant(&ctx.state, &ctx.caller, Action::GrantRead, user, &target, None)?;
     let direct = |r: &RoleId| ctx.state.index.user_roles.contains_key(&(user, target.clone(), *r));
     let roles = identity::roles_on(&ctx.state, user, &target);
     let items = roles.iter().filter(|r| direct(&r.id)).map(|r| wire::role(ctx.url(), r)).collect();
@@ -72,8 +139,8 @@ async fn take(ctx: Ctx, target: Target, user: &str, role: &str) -> Handled {
 }
 
 fn check(ctx: &Ctx, target: Target, user: &str, role_text: &str) -> Handled {
-    policy::check(&ctx.caller, Action::GrantRead, None)?;
     let (user, role): (UserId, RoleId) = (id("user", user)?, id("role", role_text)?);
+    identity::check_grant(&ctx.state, &ctx.caller, Action::GrantRead, user, &target, Some(role))?;
     match ctx.state.index.user_roles.contains_key(&(user, target, role)) {
         true => empty(204),
         false => Err(missing("role assignment with role", role_text).into()),

@@ -16,6 +16,10 @@ use axum::{
     routing::{get, post, put},
     Router,
 };
+use lenticular_model::{
+    policy::{self, Action, Caller, Reach, Scope},
+    DomainId,
+};
 use lenticular_wire::identity as wire;
 use serde_json::{json, Map, Value};
 
@@ -91,22 +95,26 @@ async fn limits(_: crate::ctx::Ctx) -> Handled {
 
 /// Services, endpoints and regions are what the catalog says: derived, and read-only.
 async fn services(ctx: crate::ctx::Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::ServiceCatalogRead, None)?;
     let services = all_services(ctx.url());
     let wanted = |s: &&Value| matches(&ctx.query, s, &["type", "name"]);
     json(200, &wire::listing(ctx.url(), "services", services.iter().filter(wanted).cloned().collect()))
 }
 
 async fn service(ctx: crate::ctx::Ctx, axum::extract::Path(id): axum::extract::Path<String>) -> Handled {
+    policy::check(&ctx.caller, Action::ServiceCatalogRead, None)?;
     one("service", &id, all_services(ctx.url()))
 }
 
 async fn endpoints(ctx: crate::ctx::Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::ServiceCatalogRead, None)?;
     let endpoints = all_endpoints(ctx.url());
     let wanted = |e: &&Value| matches(&ctx.query, e, &["interface", "service_id", "region_id"]);
     json(200, &wire::listing(ctx.url(), "endpoints", endpoints.iter().filter(wanted).cloned().collect()))
 }
 
 async fn endpoint(ctx: crate::ctx::Ctx, axum::extract::Path(id): axum::extract::Path<String>) -> Handled {
+    policy::check(&ctx.caller, Action::ServiceCatalogRead, None)?;
     one("endpoint", &id, all_endpoints(ctx.url()))
 }
 
@@ -151,6 +159,23 @@ fn one(what: &str, id: &str, all: Vec<Value>) -> Handled {
     match all.into_iter().find(|item| item["id"] == id) {
         Some(item) => json(200, &json!({what: item})),
         None => Err(missing(what, id).into()),
+    }
+}
+
+/// How far an action of Keystone's reaches for the caller; refused if it reaches nothing.
+pub fn reached(ctx: &crate::ctx::Ctx, action: Action) -> Result<Reach, lenticular_model::Error> {
+    match policy::reach(&ctx.caller, action) {
+        // The refusal in the policy's own words.
+        Reach::Own => policy::check(&ctx.caller, action, None).map(|()| Reach::Own),
+        reach => Ok(reach),
+    }
+}
+
+/// The domain of something new whose request names none: the token's, or the default one.
+pub fn domain_of_new(caller: &Caller) -> DomainId {
+    match &caller.scope {
+        Scope::Domain(id) => id.clone(),
+        _ => lenticular_control::command::identity::DEFAULT_DOMAIN.into(),
     }
 }
 

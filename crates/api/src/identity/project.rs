@@ -1,6 +1,6 @@
 //! Projects.
 
-use super::{auth::projects_of, field, id, missing, name, required};
+use super::{auth::projects_of, domain_of_new, field, id, missing, name, reached, required};
 use crate::{
     app::{empty, json},
     body::Json,
@@ -13,7 +13,7 @@ use lenticular_control::command::identity;
 use lenticular_model::{
     error::{Error, Result},
     identity::Project,
-    policy::{self, Action},
+    policy::Action,
     DomainId, ProjectId,
 };
 use lenticular_wire::{
@@ -41,14 +41,15 @@ const TAGS_MAX: usize = 80;
 
 /// `GET /v3/projects`
 pub async fn list(ctx: Ctx) -> Handled {
-    policy::check(&ctx.caller, Action::ProjectRead, None)?;
+    let reach = reached(&ctx, Action::ProjectRead)?;
     let query = &ctx.query;
     let enabled = query.flag("enabled")?;
     if query.flag("is_domain")? == Some(true) {
         return json(200, &wire::listing(ctx.url(), "projects", Vec::new()));
     }
     let wanted = |p: &&Arc<Project>| {
-        query.get("name").is_none_or(|n| p.name == n)
+        reach.covers(&p.domain_id)
+            && query.get("name").is_none_or(|n| p.name == n)
             && query.get("domain_id").is_none_or(|d| p.domain_id.as_str() == d)
             && query.get("parent_id").is_none_or(|x| parent_of(p) == x)
             && enabled.is_none_or(|e| p.enabled == e)
@@ -67,7 +68,7 @@ pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let own = ctx.caller.project_id() == Some(id)
         || projects_of(&ctx.state, ctx.caller.user_id).iter().any(|p| p.id == id);
     if !own {
-        policy::check(&ctx.caller, Action::ProjectRead, None)?;
+        identity::governed_project(&ctx.state, &ctx.caller, Action::ProjectRead, id)?;
     }
     let project = ctx.state.projects.get(&id).ok_or_else(|| missing("project", &text))?;
     json(200, &json!({"project": wire::project(ctx.url(), project)}))
@@ -143,7 +144,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
                 id: ProjectId::from_random(txn.random()),
                 created_at: txn.now,
                 updated_at: None,
-                domain_id: domain_id.unwrap_or_else(|| identity::DEFAULT_DOMAIN.into()),
+                domain_id: domain_id.unwrap_or_else(|| domain_of_new(caller)),
                 name,
                 description: asked.description.unwrap_or_default(),
                 enabled: asked.enabled.unwrap_or(true),
@@ -167,7 +168,8 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
     let asked = read(&fields)?;
     let project = ctx
         .commit("project update", move |txn, caller| {
-            let mut project = Project::clone(&*identity::project(txn, id)?);
+            let old = identity::governed_project(txn, caller, Action::ProjectWrite, id)?;
+            let mut project = Project::clone(&old);
             if fields.get("parent_id").is_some_and(|parent| *parent != parent_of(&project)) {
                 return Err(Error::forbidden("Update of `parent_id` is not allowed."));
             }

@@ -1,6 +1,6 @@
 //! Roles.
 
-use super::{field, id, missing, name, required};
+use super::{field, id, missing, name, reached, required};
 use crate::{
     app::{empty, json},
     body::Json,
@@ -9,13 +9,18 @@ use crate::{
 };
 use axum::extract::Path;
 use lenticular_control::command::identity;
-use lenticular_model::{identity::Role, RoleId};
+use lenticular_model::{
+    identity::Role,
+    policy::{self, Action},
+    RoleId,
+};
 use lenticular_wire::{identity as wire, request::envelope};
 use serde_json::{json, Value};
 use std::sync::Arc;
 
 /// `GET /v3/roles`
 pub async fn list(ctx: Ctx) -> Handled {
+    reached(&ctx, Action::RoleRead)?;
     let wanted = |r: &&Arc<Role>| {
         ctx.query.get("name").is_none_or(|n| r.name == n)
             && ctx
@@ -29,6 +34,7 @@ pub async fn list(ctx: Ctx) -> Handled {
 
 /// `GET /v3/roles/{id}`
 pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    reached(&ctx, Action::RoleRead)?;
     let id: RoleId = id("role", &text)?;
     let role = ctx.state.roles.get(&id).ok_or_else(|| missing("role", &text))?;
     json(200, &json!({"role": wire::role(ctx.url(), role)}))
@@ -58,6 +64,7 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
     let (name, description) = (name(&fields, 255)?, field::<String>(&fields, "description")?);
     let role = ctx
         .commit("role update", move |txn, caller| {
+            policy::check(caller, Action::RoleWrite, None)?;
             let mut role = Role::clone(&*identity::role(txn, id)?);
             role.name = name.unwrap_or(role.name);
             role.description = description.or(role.description);
@@ -78,6 +85,7 @@ pub async fn delete(ctx: Ctx, Path(text): Path<String>) -> Handled {
 
 /// `GET /v3/role_inferences`: each default role implies the next.
 pub async fn inferences(ctx: Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::InferenceRead, None)?;
     let role = |name: &str| ctx.state.index.role_names.get(name).and_then(|id| ctx.state.roles.get(id));
     let brief = |r: &Role| json!({"id": r.id, "name": r.name, "links": {}});
     let chain = ["admin", "manager", "member", "reader"];

@@ -4,7 +4,7 @@ use super::security_group;
 use lenticular_model::{
     error::{Error, Result},
     identity::{Domain, Project, Revocation, Role, RoleAssignment, Target, User},
-    policy::{self, Action, Caller},
+    policy::{self, Action, Caller, Reach},
     AssignmentId, DomainId, ProjectId, RevocationId, RoleId, State, Timestamp, Txn, UserId,
 };
 use std::sync::Arc;
@@ -40,6 +40,58 @@ pub fn domain(state: &State, id: &DomainId) -> Result<Arc<Domain>> {
 /// The role, if it is there.
 pub fn role(state: &State, id: RoleId) -> Result<Arc<Role>> {
     state.roles.get(&id).cloned().ok_or_else(|| missing("role", id))
+}
+
+/// The project, for a caller who may do an action of Keystone's to it.
+///
+/// # Errors
+/// The caller may not, which also hides whether the project exists; or there is no such project.
+pub fn governed_project(
+    state: &State,
+    caller: &Caller,
+    action: Action,
+    id: ProjectId,
+) -> Result<Arc<Project>> {
+    let found = state.projects.get(&id);
+    policy::check_in_domain(caller, action, found.map(|p| &p.domain_id))?;
+    found.cloned().ok_or_else(|| missing("project", id))
+}
+
+/// The user, for a caller who may do an action of Keystone's to it.
+///
+/// # Errors
+/// As for [`governed_project`].
+pub fn governed_user(state: &State, caller: &Caller, action: Action, id: UserId) -> Result<Arc<User>> {
+    let found = state.users.get(&id);
+    policy::check_in_domain(caller, action, found.map(|u| &u.domain_id))?;
+    found.cloned().ok_or_else(|| missing("user", id))
+}
+
+/// Refuses if the caller rules a domain alone, and the user administers more than that domain: with the user's password
+/// the caller would administer it, too.
+fn check_not_above(state: &State, caller: &Caller, user: UserId) -> Result<()> {
+    let Reach::Domain(domain) = policy::reach(caller, Action::UserWrite) else { return Ok(()) };
+    let administers = |a: &&Arc<RoleAssignment>| {
+        a.target != Target::Domain(domain.clone()) && state.roles.get(&a.role_id).is_some_and(|r| is_admin(r))
+    };
+    if grants_of(state, user).any(|a| administers(&a)) {
+        return Err(Error::forbidden(format!(
+            "User {user} is an administrator outside of the domain {domain}. Only an administrator of the cloud may \
+             change this user."
+        )));
+    }
+    Ok(())
+}
+
+fn is_admin(role: &Role) -> bool {
+    policy::RoleLevel::of(&role.name) == policy::RoleLevel::Admin
+}
+
+/// Every grant that a user was given.
+pub fn grants_of(state: &State, user: UserId) -> impl Iterator<Item = &Arc<RoleAssignment>> {
+    let from = (user, Target::Project(ProjectId(Default::default())), RoleId(Default::default()));
+    let held = state.index.user_roles.range(from..).take_while(move |((u, ..), _)| *u == user);
+    held.filter_map(|(_, id)| state.role_assignments.get(id))
 }
 
 /// What is to be written in place of a record, or as a new one.
@@ -80,10 +132,14 @@ pub fn delete_domain(txn: &mut Txn<'_>, caller: &Caller, id: &DomainId) -> Resul
 
 /// Writes a project, new or changed; a new one gets its default security group.
 pub fn put_project(txn: &mut Txn<'_>, caller: &Caller, project: Project) -> Result<()> {
-    policy::check(caller, Action::ProjectWrite, None)?;
+    policy::check_in_domain(caller, Action::ProjectWrite, Some(&project.domain_id))?;
     domain(txn, &project.domain_id)?;
     if let Some(parent) = project.parent_id {
-        self::project(txn, parent)?;
+        if self::project(txn, parent)?.domain_id != project.domain_id {
+            return Err(Error::invalid(format!(
+                "The parent project {parent} is in another domain. A project and its parent share one domain."
+            )));
+        }
     }
     let key = (project.domain_id.clone(), project.name.clone());
     if txn.index.project_names.get(&key).is_some_and(|id| *id != project.id) {
@@ -101,8 +157,7 @@ pub fn put_project(txn: &mut Txn<'_>, caller: &Caller, project: Project) -> Resu
 
 /// Removes a project. Its servers and networks must go first: nothing is ever left without an owner.
 pub fn delete_project(txn: &mut Txn<'_>, caller: &Caller, id: ProjectId) -> Result<()> {
-    policy::check(caller, Action::ProjectWrite, None)?;
-    project(txn, id)?;
+    governed_project(txn, caller, Action::ProjectWrite, id)?;
     if txn.projects.values().any(|p| p.parent_id == Some(id)) {
         return Err(Error::forbidden(format!(
             "Cannot delete project {id}: it has child projects; delete them first."
@@ -141,7 +196,8 @@ fn remove_project(txn: &mut Txn<'_>, id: ProjectId) -> Result<()> {
 
 /// Writes a user, new or changed.
 pub fn put_user(txn: &mut Txn<'_>, caller: &Caller, user: User) -> Result<()> {
-    policy::check(caller, Action::UserWrite, None)?;
+    policy::check_in_domain(caller, Action::UserWrite, Some(&user.domain_id))?;
+    check_not_above(txn, caller, user.id)?;
     domain(txn, &user.domain_id)?;
     let key = (user.domain_id.clone(), user.name.clone());
     if txn.index.user_names.get(&key).is_some_and(|id| *id != user.id) {
@@ -168,8 +224,8 @@ pub fn set_password(txn: &mut Txn<'_>, id: UserId, hash: String) -> Result<()> {
 
 /// Removes a user with its keypairs and grants.
 pub fn delete_user(txn: &mut Txn<'_>, caller: &Caller, id: UserId) -> Result<()> {
-    policy::check(caller, Action::UserWrite, None)?;
-    user(txn, id)?;
+    governed_user(txn, caller, Action::UserWrite, id)?;
+    check_not_above(txn, caller, id)?;
     remove_user(txn, id);
     Ok(())
 }
@@ -222,14 +278,49 @@ fn drop_grants(txn: &mut Txn<'_>, which: impl Fn(&RoleAssignment) -> bool) {
     }
 }
 
-fn check_grant(state: &State, user_id: UserId, target: &Target, role_id: RoleId) -> Result<()> {
-    user(state, user_id)?;
-    role(state, role_id)?;
+/// The domain in which a role holds: a project's or the domain itself; `None` for the system and for what is not there.
+pub fn domain_of(state: &State, target: &Target) -> Option<DomainId> {
     match target {
-        Target::Project(id) => project(state, *id).map(|_| ()),
-        Target::Domain(id) => domain(state, id).map(|_| ()),
-        Target::System => Ok(()),
+        Target::Project(id) => state.projects.get(id).map(|p| p.domain_id.clone()),
+        Target::Domain(id) => state.domains.get(id).map(|d| d.id.clone()),
+        Target::System => None,
     }
+}
+
+/// Refuses unless the caller may look at, or change, what a user holds there.
+///
+/// # Errors
+/// The caller may not; or user, target or role do not exist.
+pub fn check_grant(
+    state: &State,
+    caller: &Caller,
+    action: Action,
+    user_id: UserId,
+    target: &Target,
+    role_id: Option<RoleId>,
+) -> Result<()> {
+    policy::check_in_domain(caller, action, domain_of(state, target).as_ref())?;
+    governed_user(state, caller, action, user_id)?;
+    match target {
+        Target::Project(id) => project(state, *id).map(drop)?,
+        Target::Domain(id) => domain(state, id).map(drop)?,
+        Target::System => {}
+    }
+    role_id.map_or(Ok(()), |id| role(state, id).map(drop))
+}
+
+/// Refuses if the caller rules a domain alone and the role reaches beyond it: an admin of any project administers
+/// compute, network and images of the whole cloud. A domain's manager makes no admins at all.
+fn check_role_within(state: &State, caller: &Caller, target: &Target, role_id: RoleId) -> Result<()> {
+    if policy::reach(caller, Action::GrantWrite) == Reach::Cloud || !is_admin(&*role(state, role_id)?) {
+        return Ok(());
+    }
+    if matches!(target, Target::Domain(_)) && caller.level == policy::RoleLevel::Admin {
+        return Ok(());
+    }
+    Err(Error::forbidden(
+        "The role admin on a project administers the whole cloud. Only an administrator of the cloud gives or takes it.",
+    ))
 }
 
 /// Gives a role; giving it twice is giving it once.
@@ -240,8 +331,8 @@ pub fn grant(
     target: Target,
     role_id: RoleId,
 ) -> Result<()> {
-    policy::check(caller, Action::GrantWrite, None)?;
-    check_grant(txn, user_id, &target, role_id)?;
+    check_grant(txn, caller, Action::GrantWrite, user_id, &target, Some(role_id))?;
+    check_role_within(txn, caller, &target, role_id)?;
     put_grant(txn, user_id, target, role_id);
     Ok(())
 }
@@ -264,8 +355,8 @@ pub fn revoke_grant(
     target: Target,
     role_id: RoleId,
 ) -> Result<()> {
-    policy::check(caller, Action::GrantWrite, None)?;
-    check_grant(txn, user_id, &target, role_id)?;
+    check_grant(txn, caller, Action::GrantWrite, user_id, &target, Some(role_id))?;
+    check_role_within(txn, caller, &target, role_id)?;
     match txn.index.user_roles.get(&(user_id, target, role_id)).copied() {
         Some(id) => {
             txn.delete::<RoleAssignment>(&id);
@@ -275,17 +366,24 @@ pub fn revoke_grant(
     }
 }
 
+/// The roles that a role implies, the highest first.
+pub fn implied_by(state: &State, role: &Role) -> Vec<Arc<Role>> {
+    let level = policy::RoleLevel::of(&role.name);
+    let below =
+        ["manager", "member", "reader"].into_iter().filter(|name| policy::RoleLevel::of(name) < level);
+    below.filter_map(|name| state.roles.get(state.index.role_names.get(name)?).cloned()).collect()
+}
+
 /// The roles a user holds on a target, with those they imply.
 pub fn roles_on(state: &State, user: UserId, target: &Target) -> Vec<Arc<Role>> {
     let from = (user, target.clone(), RoleId(Default::default()));
     let held = state.index.user_roles.range(from..).take_while(|((u, t, _), _)| *u == user && t == target);
     let mut roles: Vec<Arc<Role>> =
         held.filter_map(|((.., role), _)| state.roles.get(role).cloned()).collect();
-    let level = roles.iter().map(|r| policy::RoleLevel::of(&r.name)).max();
-    for implied in ["manager", "member", "reader"] {
-        let held = roles.iter().any(|r| r.name == implied);
-        if !held && level.is_some_and(|level| level > policy::RoleLevel::of(implied)) {
-            roles.extend(state.index.role_names.get(implied).and_then(|id| state.roles.get(id)).cloned());
+    let implied: Vec<Arc<Role>> = roles.iter().flat_map(|role| implied_by(state, role)).collect();
+    for role in implied {
+        if !roles.iter().any(|held| held.id == role.id) {
+            roles.push(role);
         }
     }
     roles
