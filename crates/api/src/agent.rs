@@ -217,7 +217,7 @@ impl App {
     /// Notes that a host was heard of, if that is news.
     async fn contact(&self, state: &lenticular_model::State, host: HostId, session: u64) -> Result<()> {
         let contact = host::in_session(state, host, session)?;
-        if (self.clock)().since_ms(contact.at) < CONTACT_FRESH_MS {
+        if self.now().since_ms(contact.at) < CONTACT_FRESH_MS {
             return Ok(());
         }
         let cause =

@@ -1,6 +1,6 @@
 //! TLS towards agents: the control plane's own certificates, made as they are needed, and the judgement of theirs.
 
-use crate::app::App;
+use crate::app::{App, Clock};
 use lenticular_model::{
     error::{Error, Result},
     Timestamp,
@@ -29,8 +29,6 @@ use tokio_rustls::{server::TlsStream, TlsAcceptor};
 
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What an agent's connection showed.
 #[derive(Debug, Clone)]
@@ -103,7 +101,7 @@ impl AgentTls {
 
     /// The configuration for connections to one of the machine's addresses; a certificate is made anew in good time.
     fn config(&self, local: IpAddr) -> Result<Arc<ServerConfig>> {
-        let now = (self.app.clock)();
+        let now = (self.app.clocks.machine)();
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = held.get(&local.to_canonical()).filter(|held| now < held.renew_at) {
             return Ok(held.config.clone());
@@ -124,7 +122,7 @@ impl AgentTls {
         // The CA's own certificate goes along: who joins knows nothing but its fingerprint.
         let chain = vec![certificate, self.app.authority.certificate().clone()];
         let key = PrivateKeyDer::Pkcs8(self.key.serialize_der().into());
-        let time = Arc::new(ClockTime(self.app.clock.clone()));
+        let time = Arc::new(ClockTime(self.app.clocks.machine.clone()));
         let mut config = ServerConfig::builder_with_details(self.provider.clone(), time)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(Error::internal)?
@@ -138,7 +136,7 @@ impl AgentTls {
     }
 }
 
-/// The cloud's clock, as TLS wants it.
+/// A clock, as TLS wants it.
 struct ClockTime(Clock);
 
 impl fmt::Debug for ClockTime {

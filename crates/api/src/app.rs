@@ -74,7 +74,26 @@ pub struct Parts {
     /// What the outside decides.
     pub config: Config,
     /// The time.
-    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    pub clocks: Clocks,
+}
+
+/// A clock, to be asked for the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The two times there are.
+#[derive(Clone)]
+pub struct Clocks {
+    /// The cloud's, the same as the store's: tokens and records follow it.
+    pub cloud: Clock,
+    /// The machine's: certificates follow it, because other machines judge them, too.
+    pub machine: Clock,
+}
+
+impl Parts {
+    /// The cloud's time.
+    pub fn now(&self) -> Timestamp {
+        (self.clocks.cloud)()
+    }
 }
 
 impl Deref for App {
@@ -95,7 +114,7 @@ impl App {
         images: ImageStore,
         authority: Authority,
         config: Config,
-        clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+        clocks: Clocks,
     ) -> Self {
         let links = Arc::new(Links::default());
         tokio::spawn(follow(links.clone(), images.clone(), store.subscribe()));
@@ -112,7 +131,7 @@ impl App {
             refusals,
             metrics,
             config,
-            clock,
+            clocks,
         }))
     }
 }

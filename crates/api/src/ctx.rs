@@ -112,7 +112,7 @@ pub fn version(service: Service, headers: &HeaderMap) -> Result<Microversion> {
 pub fn authenticate(app: &App, state: &State, text: &str) -> Result<(Payload, Arc<User>)> {
     let refused = || Error::unauthorized("The request you have made requires authentication.");
     let token = app.tokens.open(text).ok_or_else(refused)?;
-    let user = check(state, &token, (app.clock)())?;
+    let user = check(state, &token, app.now())?;
     Ok((token, user))
 }
 

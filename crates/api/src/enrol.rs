@@ -65,7 +65,7 @@ impl FromRequestParts<App> for Peer {
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default();
         let peer = Self { name: shown.name.clone(), serial: shown.serial.clone(), request_id };
         // The handshake is long past on a connection that is kept.
-        let judged = match shown.is_expired((app.clock)()) {
+        let judged = match shown.is_expired((app.clocks.machine)()) {
             true => Err(expired(&shown.name, shown.not_after)),
             false => enrolment::admitted(&app.store.state(), &shown.name, &shown.serial),
         };
@@ -145,7 +145,7 @@ async fn enrol(
 
 async fn renew(peer: Peer, State(app): State<App>, Message(asked): Message<RenewRequest>) -> Handled {
     let request = Request::read(&asked.request)?;
-    let (certificate, issued) = app.authority.issue_host(&peer.name, &request, (app.clock)())?;
+    let (certificate, issued) = app.authority.issue_host(&peer.name, &request, (app.clocks.machine)())?;
     let cause = Cause {
         actor: format!("host/{}", peer.name),
         request_id: peer.request_id.clone(),
@@ -199,10 +199,10 @@ impl App {
             host_name: asked.host_name.clone(),
             key_sha256: request.key_sha256.clone(),
         };
-        let now = (self.clock)();
         // A guess costs no transaction and no signature.
-        enrolment::judge(&self.store.state(), &newcomer, now)?;
-        let (certificate, issued) = self.authority.issue_host(&asked.host_name, &request, now)?;
+        enrolment::judge(&self.store.state(), &newcomer, self.now())?;
+        let machine_now = (self.clocks.machine)();
+        let (certificate, issued) = self.authority.issue_host(&asked.host_name, &request, machine_now)?;
         let actor = format!("host/{}", asked.host_name);
         let cause = Cause { actor, request_id: request_id.to_owned(), why: "host enrol".to_owned() };
         self.store.transact(cause, move |txn| enrolment::enrol(txn, &newcomer, issued)).await?;

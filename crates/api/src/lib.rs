@@ -34,7 +34,7 @@ mod token;
 mod unread;
 
 pub use agent_tls::AgentTls;
-pub use app::{agent_router, router, App, Config};
+pub use app::{agent_router, router, App, Clocks, Config};
 pub use authority::Authority;
 pub use enrol::OWN_HOST;
 pub use fencing::{FenceDriver, FenceDrivers, Fencing};

@@ -56,7 +56,7 @@ impl App {
     pub async fn refuse(&self, actor: String, request_id: String, error: Error) -> Error {
         let what = format!("{actor}: {}", error.code);
         let admitted =
-            self.refusals.0.lock().unwrap_or_else(PoisonError::into_inner).admit(&what, (self.clock)());
+            self.refusals.0.lock().unwrap_or_else(PoisonError::into_inner).admit(&what, self.now());
         let Some(unwritten) = admitted else { return error };
         tracing::warn!(actor, code = error.code, refusal = %error.message, "an agent was refused");
         let mut why = format!("refused ({}): {}", error.code, error.message);

@@ -2,20 +2,50 @@
 
 use lenticular_model::Timestamp;
 use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// The time.
+/// The time, to hand around.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The machine's time. Certificates follow it, because other machines compare them with clocks of their own.
 #[allow(clippy::disallowed_methods, reason = "this is where time enters; everything else is handed it")]
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// The time, to hand around.
-pub fn clock() -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
+/// The machine's time, to hand around.
+pub fn clock() -> Clock {
     Arc::new(now)
+}
+
+/// The cloud's one time: the machine's, but never before `floor`, never back and never still. When somebody sets the
+/// machine's clock back, the cloud's time goes on from where it was, until the machine's has caught up.
+///
+/// The store, tokens and timers share this time: a token that is issued now is younger than a password that was just set.
+pub fn steady(floor: Timestamp) -> Clock {
+    let steady = Mutex::new((Steady(floor), Instant::now()));
+    Arc::new(move || {
+        let mut steady = steady.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, looked) = &mut *steady;
+        let elapsed = looked.elapsed();
+        *looked += elapsed;
+        at.advance(now(), elapsed)
+    })
+}
+
+/// The time that was told last.
+struct Steady(Timestamp);
+
+impl Steady {
+    /// The time when the machine's clock says `wall`, and `elapsed` has passed since the last look.
+    fn advance(&mut self, wall: Timestamp, elapsed: Duration) -> Timestamp {
+        let elapsed_us = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
+        self.0 = wall.max(Timestamp(self.0 .0.saturating_add(elapsed_us)));
+        self.0
+    }
 }
 
 /// How much randomness is fetched at once, in ids.
@@ -37,4 +67,33 @@ pub fn entropy() -> Box<dyn FnMut() -> [u8; 16] + Send> {
             std::thread::yield_now();
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: i64 = 1_000_000;
+
+    #[test]
+    fn time_goes_on_when_the_clock_is_set_back() {
+        let mut steady = Steady(Timestamp(100 * S));
+        let second = Duration::from_secs(1);
+        // The store's last commit is ahead of the clock at the start.
+        assert_eq!(steady.advance(Timestamp(50 * S), second), Timestamp(101 * S));
+        // The clock catches up, jumps ahead, and is set back.
+        assert_eq!(steady.advance(Timestamp(103 * S), second), Timestamp(103 * S));
+        assert_eq!(steady.advance(Timestamp(9_000 * S), second), Timestamp(9_000 * S));
+        assert_eq!(steady.advance(Timestamp(105 * S), second), Timestamp(9_001 * S));
+        assert_eq!(steady.advance(Timestamp(106 * S), second), Timestamp(9_002 * S));
+    }
+
+    #[test]
+    fn the_floor_holds_from_the_first_look() {
+        let ahead = Timestamp(now().0 + 3_600 * S);
+        let clock = steady(ahead);
+        let (first, second) = (clock(), clock());
+        assert!(ahead <= first && first <= second);
+        assert!(steady(Timestamp(0))().0 >= now().0 - S);
+    }
 }

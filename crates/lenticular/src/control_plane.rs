@@ -2,13 +2,14 @@
 //! agents.
 
 use crate::{
-    clock, controllers,
+    clock::{self, Clock},
+    controllers,
     data::{self, DataDir},
     fence_command::FenceCommand,
 };
 use anyhow::{Context, Result};
 use lenticular_api::{
-    hash_password, AgentTls, App, Config, FenceDriver, FenceDrivers, ImageStore, Passwords, Tokens,
+    hash_password, AgentTls, App, Clocks, Config, FenceDriver, FenceDrivers, ImageStore, Passwords, Tokens,
 };
 use lenticular_control::bootstrap;
 use lenticular_model::{enrolment::is_host_name, Cause, Incarnation};
@@ -71,7 +72,7 @@ pub struct Options<'o> {
 /// The store cannot be opened, or the address is taken.
 pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     let data = options.data;
-    let (store, epoch) = open_store(data, options.store).await?;
+    let Opened { store, epoch, clock } = open_store(data, options.store).await?;
     let (listener, address) = listen(options.listen, "--listen").await?;
     let (agent_listener, agent_address) = listen(options.agent_listen, "--agent-listen").await?;
     let url = match options.public_url {
@@ -101,13 +102,13 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     let agent_url = agent_url(options, agent_address, &url);
     let fencing = fence_drivers(&options.fencing)?;
     let config = Config { public_url: url.clone(), agent_url: agent_url.clone(), fencing };
+    let clocks = Clocks { cloud: clock.clone(), machine: clock::clock() };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let app =
-        App::new(store.clone(), tokens, Passwords::new(cores), images, authority, config, clock::clock());
+    let app = App::new(store.clone(), tokens, Passwords::new(cores), images, authority, config, clocks);
     let agent_tls = AgentTls::new(app.clone(), server_names(options.agent_names))
         .context("the agents' listener has no certificate; is every --agent-name a name or an address?")?;
-    tokio::spawn(controllers::run(store.clone()));
-    tokio::spawn(trim(store));
+    tokio::spawn(controllers::run(store.clone(), clock.clone()));
+    tokio::spawn(trim(store, clock));
     let local_agent_url = format!("https://{}", reachable(agent_address));
     Ok(ControlPlane { app, epoch, url, agent_url, local_agent_url, listener, agent_listener, agent_tls })
 }
@@ -171,8 +172,16 @@ fn server_names(given: &[String]) -> Vec<String> {
     names
 }
 
-/// The store, and the epoch of this opening.
-async fn open_store(data: &DataDir, postgres: Option<&str>) -> Result<(Store, u64)> {
+/// A store that was opened.
+struct Opened {
+    store: Store,
+    /// Of this opening.
+    epoch: u64,
+    /// The cloud's time, which is never before the store's last commit.
+    clock: Clock,
+}
+
+async fn open_store(data: &DataDir, postgres: Option<&str>) -> Result<Opened> {
     let (path, postgres) = (data.path("store.db"), postgres.map(str::to_owned));
     // Opening blocks: PostgreSQL's engine has an event loop of its own.
     let writer = tokio::task::spawn_blocking(move || -> Result<Writer> {
@@ -185,7 +194,9 @@ async fn open_store(data: &DataDir, postgres: Option<&str>) -> Result<(Store, u6
     });
     let writer = writer.await??;
     let epoch = writer.epoch();
-    Ok((Store::start(writer, clock::clock(), clock::entropy()), epoch))
+    let clock = clock::steady(writer.last_commit_at());
+    let store = Store::start(writer, clock.clone(), clock::entropy());
+    Ok(Opened { store, epoch, clock })
 }
 
 /// Fills an empty store, or takes over one that is there; gives the administrator's password.
@@ -225,10 +236,10 @@ async fn first_records(store: &Store, data: &DataDir) -> Result<String> {
     Ok(password)
 }
 
-async fn trim(store: Store) {
+async fn trim(store: Store, clock: Clock) {
     loop {
         tokio::time::sleep(TRIM_EVERY).await;
-        match store.trim_journal(clock::now().plus_s(-JOURNAL_LIFE_S)).await {
+        match store.trim_journal(clock().plus_s(-JOURNAL_LIFE_S)).await {
             Ok(0) => {}
             Ok(entries) => tracing::info!(entries, "cut off the journal's old end"),
             Err(error) => tracing::warn!(%error, "the journal could not be trimmed"),

@@ -1,7 +1,7 @@
 //! Runs the controllers: each key that changed or whose time came is reconciled, first on a snapshot, and in a
 //! transaction only if there is something to change.
 
-use crate::clock;
+use crate::clock::Clock;
 use lenticular_control::reconcile::{reconcile, why, Key, Queue};
 use lenticular_model::{Cause, Timestamp, Txn};
 use lenticular_store::{Commit, Store};
@@ -12,17 +12,17 @@ use tokio::sync::mpsc::UnboundedReceiver;
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 
 /// Runs until the store closes.
-pub async fn run(store: Store) {
+pub async fn run(store: Store, clock: Clock) {
     let mut commits = store.subscribe();
     let mut queue = Queue::of_all(&store.state());
     loop {
         while let Ok(commit) = commits.try_recv() {
             note(&mut queue, &commit);
         }
-        while let Some(key) = queue.next(clock::now()) {
-            step(&store, &mut queue, key).await;
+        while let Some(key) = queue.next(clock()) {
+            step(&store, &clock, &mut queue, key).await;
         }
-        let wait = queue.next_wake().map_or(SLEEP_MAX, |at| until(at).min(SLEEP_MAX));
+        let wait = queue.next_wake().map_or(SLEEP_MAX, |at| until(at, clock()).min(SLEEP_MAX));
         if !next_commit(&mut commits, &mut queue, wait).await {
             return;
         }
@@ -33,8 +33,8 @@ fn note(queue: &mut Queue, commit: &Commit) {
     commit.changes.iter().for_each(|(kind, id)| queue.changed(*kind, id));
 }
 
-fn until(at: Timestamp) -> Duration {
-    let ms = at.since_ms(clock::now()).max(0) + 1;
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    let ms = at.since_ms(now).max(0) + 1;
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
@@ -62,11 +62,11 @@ enum Trial {
     Changes,
 }
 
-fn try_out(store: &Store, key: Key) -> Trial {
+fn try_out(store: &Store, now: Timestamp, key: Key) -> Trial {
     // What is tried out is thrown away, so its ids need not be random.
     let mut no_ids = || [0; 16];
     let state = store.state();
-    let mut trial = Txn::new(&state, clock::now(), &mut no_ids);
+    let mut trial = Txn::new(&state, now, &mut no_ids);
     let wake = reconcile(key, &mut trial);
     if trial.is_empty() {
         Trial::Settled(wake)
@@ -75,8 +75,8 @@ fn try_out(store: &Store, key: Key) -> Trial {
     }
 }
 
-async fn step(store: &Store, queue: &mut Queue, key: Key) {
-    if let Trial::Settled(wake) = try_out(store, key) {
+async fn step(store: &Store, clock: &Clock, queue: &mut Queue, key: Key) {
+    if let Trial::Settled(wake) = try_out(store, clock(), key) {
         queue.wake(key, wake);
         return;
     }
@@ -85,7 +85,7 @@ async fn step(store: &Store, queue: &mut Queue, key: Key) {
         Ok(wake) => queue.wake(key, wake),
         Err(error) => {
             tracing::warn!(%error, key = ?key, "a controller's step could not be committed; it is tried again");
-            queue.wake(key, Some(clock::now().plus_s(1)));
+            queue.wake(key, Some(clock().plus_s(1)));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::clock as machine;
 use lenticular_agent::{join, Clock, HttpLink, Identity, IdentityError, Joining, Link, LinkError};
-use lenticular_api::{serve_agents, AgentTls, App, Authority, Config, ImageStore, Passwords, Tokens};
+use lenticular_api::{serve_agents, AgentTls, App, Authority, Clocks, Config, ImageStore, Passwords, Tokens};
 use lenticular_control::command::enrolment::{retire, REFUSALS};
 use lenticular_model::{
     host::{Capacity, Hypervisor},
@@ -62,7 +62,7 @@ impl Plane {
             ImageStore::open(&dir.path().join("images")).unwrap(),
             authority,
             Config { public_url: String::new(), agent_url: url.clone(), fencing: Default::default() },
-            clock,
+            Clocks { cloud: clock.clone(), machine: clock },
         );
         let tls = AgentTls::new(app.clone(), Vec::new()).unwrap();
         tokio::spawn(serve_agents(app.clone(), listener, tls, std::future::pending()));

@@ -49,7 +49,7 @@ pub async fn listen(dir: PathBuf, ca: PathBuf, at: Option<SocketAddr>, app: App)
     let (mut commits, mut retired) = (app.store.subscribe(), BTreeSet::new());
     loop {
         let settled = async {
-            let now = (app.clock)();
+            let now = (app.clocks.machine)();
             if let Some(at) = at.filter(|_| now >= fresh_until || !pem.exists()) {
                 let (text, until) = app.authority.issue_database(at.ip(), now).context("no certificate")?;
                 write_private(&pem, &text)?;

@@ -248,7 +248,7 @@ fn control_services(ctx: &Ctx) -> Vec<Value> {
         };
         let mut view = json!({
             "id": id, "binary": binary, "host": "lenticular", "zone": "internal", "status": "enabled", "state": "up",
-            "updated_at": (ctx.app.clock)().iso_naive_us(), "disabled_reason": null,
+            "updated_at": ctx.app.now().iso_naive_us(), "disabled_reason": null,
         });
         if ctx.version.has(11) {
             view["forced_down"] = json!(false);

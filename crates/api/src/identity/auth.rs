@@ -38,7 +38,7 @@ pub async fn issue(State(app): State<App>, uri: axum::http::Uri, Json(body): Jso
     }
     let mut audit_id = [0; 16];
     getrandom::fill(&mut audit_id).map_err(Error::internal)?;
-    let issued_at = (app.clock)();
+    let issued_at = app.now();
     let payload = Payload {
         user_id: user.id,
         scope,
