@@ -217,9 +217,11 @@ impl Link for HttpLink {
     }
 
     fn orders(&self, host: HostId, query: OrdersQuery) -> Call<'_, Orders> {
-        let OrdersQuery { session, incarnation, after, wait_ms } = query;
+        let OrdersQuery { session, incarnation, after, wait_ms, receipt } = query;
+        // A receipt is URL-safe base64 as it comes.
+        let receipt = receipt.map_or(String::new(), |receipt| format!("&receipt={receipt}"));
         let path = format!(
-            "/agent/v1/hosts/{host}/orders?session={session}&incarnation={incarnation}&after={after}&wait_ms={wait_ms}"
+            "/agent/v1/hosts/{host}/orders?session={session}&incarnation={incarnation}&after={after}&wait_ms={wait_ms}{receipt}"
         );
         Box::pin(self.within(Duration::from_millis(wait_ms + POLL_SLACK_MS), async move {
             json(self.send(Method::GET, &path, Bytes::new()).await?).await
@@ -343,11 +345,13 @@ mod tests {
             incarnation: lenticular_model::Incarnation::from_random([1; 16]),
             after: 7,
             wait_ms: 5,
+            receipt: Some("sealed".to_owned()),
         };
         assert_eq!(link.orders(host(), query).await, Err(LinkError::Unknown));
         let request = served.await.unwrap();
         assert!(
-            request.contains("session=3&incarnation=") && request.contains("after=7&wait_ms=5"),
+            request.contains("session=3&incarnation=")
+                && request.contains("after=7&wait_ms=5&receipt=sealed"),
             "{request}"
         );
     }

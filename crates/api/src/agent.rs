@@ -7,7 +7,7 @@ use crate::{
     fault::Handled,
     image,
     query::Query,
-    shelved_disk,
+    receipt, shelved_disk,
 };
 use axum::{
     extract::{Path, RawQuery, Request, State},
@@ -18,7 +18,8 @@ use axum::{
 use lenticular_control::command::{host, server};
 use lenticular_model::{
     error::{Error, Result},
-    Cause, HostId, Incarnation, Kind, ServerId,
+    observation::Observation,
+    Cause, HostId, Incarnation, Kind, ServerId, State as Cloud,
 };
 use lenticular_wire::agent::{
     order, orders, Answer, Hello, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX,
@@ -56,6 +57,7 @@ async fn poll(
         incarnation: query.get("incarnation").and_then(|i| i.parse().ok()).ok_or_else(bad)?,
         after: query.number("after")?.ok_or_else(bad)?,
         wait_ms: query.number("wait_ms")?.unwrap_or(0),
+        receipt: query.get("receipt").map(str::to_owned),
     };
     let host = host_id(&host)?;
     peer.is(&app, host).await?;
@@ -118,6 +120,31 @@ fn host_id(text: &str) -> Result<HostId> {
     text.parse().map_err(|_| Error::not_found("Host", text))
 }
 
+fn host_name(state: &Cloud, host: HostId) -> &str {
+    state.hosts.get(&host).map_or("", |host| host.name.as_str())
+}
+
+/// What a host says it was told: everything up to a commit of a life of the store.
+struct Claim<'c> {
+    life: Option<Incarnation>,
+    upto: u64,
+    receipt: Option<&'c str>,
+}
+
+/// Above every generation that was ever issued: they count from the time of a restore in seconds.
+const GENERATION_MAX: u64 = 1 << 48;
+
+/// Refuses a generation that nobody can have issued: what counts on from it would overflow.
+fn check_generations(seen: &[Observation]) -> Result<()> {
+    match seen.iter().find(|seen| seen.generation > GENERATION_MAX) {
+        Some(seen) => Err(Error::invalid(format!(
+            "The disk of server {} has generation {}, which no control plane has issued.",
+            seen.server_id, seen.generation
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Refuses an agent that speaks another version.
 pub fn other_version(theirs: u32) -> Error {
     Error::invalid(format!(
@@ -141,7 +168,9 @@ impl App {
         if hello.version != VERSION {
             return Err(other_version(hello.version));
         }
-        self.check_present(&hello.host_name, hello.incarnation, hello.applied_upto)?;
+        let claim =
+            Claim { life: hello.incarnation, upto: hello.applied_upto, receipt: hello.receipt.as_deref() };
+        self.check_present(&hello.host_name, &claim).await?;
         let cause = Cause {
             actor: format!("host/{}", hello.host_name),
             request_id: String::new(),
@@ -158,6 +187,7 @@ impl App {
             life: hello.incarnation,
         };
         let inventory = hello.inventory;
+        check_generations(&inventory)?;
         let contact = self.store.transact(cause, move |txn| host::introduce(txn, intro, &inventory)).await?;
         let incarnation = self.store.state().incarnation;
         Ok(Welcome { host_id: contact.id, incarnation, session: contact.session })
@@ -176,10 +206,13 @@ impl App {
             tokio::pin!(news);
             news.as_mut().enable();
             let state = self.store.state();
-            self.check_present("", Some(query.incarnation), query.after)?;
+            let claim =
+                Claim { life: Some(query.incarnation), upto: query.after, receipt: query.receipt.as_deref() };
+            self.check_present(host_name(&state, host), &claim).await?;
             self.contact(&state, host, query.session).await?;
             let mut found = orders(&state, host, query);
             found.questions = link.questions();
+            found.receipt = Some(receipt::seal(&self.tokens, host, found.incarnation, found.upto));
             let nothing = found.orders.is_empty() && found.questions.is_empty() && found.after == query.after;
             if !nothing || tokio::time::Instant::now() >= deadline {
                 return Ok(found);
@@ -191,18 +224,22 @@ impl App {
         }
     }
 
-    /// Refuses to speak with hosts once one of them was told of a commit that the store does not have: then somebody has
-    /// put a backup in its place and not said so, and what it would order is of the past.
+    /// Judges what a host says it was told. A commit that the store has not reached, with a receipt for it, shows that
+    /// somebody put a backup in the store's place and did not say so: then no host gets orders, which would be of the
+    /// past. Without a receipt the host alone is wrong, and it alone gets none.
     ///
     /// # Errors
-    /// It is so; the message says what to do.
-    fn check_present(&self, name: &str, life: Option<Incarnation>, upto: u64) -> Result<()> {
+    /// Orders are held; the message says whose and what to do.
+    async fn check_present(&self, name: &str, claim: &Claim<'_>) -> Result<()> {
         let state = self.store.state();
-        if life == Some(state.incarnation) && upto > state.seq {
+        if claim.life == Some(state.incarnation) && claim.upto > state.seq {
+            if !self.proves(&state, name, claim) {
+                return Err(self.hold_host(name, claim.upto, state.seq).await);
+            }
             let why = format!(
-                "The store is older than what host {name} was told (commit {} of {upto}): a backup was put in its \
-                 place. Hosts get no orders. Stop the control plane, run `lenticular store restored`, and start it again.",
-                state.seq
+                "The store is older than what host {name} was told (commit {} of {}): a backup was put in its place. \
+                 Hosts get no orders. Stop the control plane, run `lenticular store restored`, and start it again.",
+                state.seq, claim.upto
             );
             if self.held.set(why.clone()).is_ok() {
                 tracing::error!("{why}");
@@ -214,8 +251,26 @@ impl App {
         }
     }
 
+    fn proves(&self, state: &Cloud, name: &str, claim: &Claim<'_>) -> bool {
+        let host = state.index.host_names.get(name);
+        host.zip(claim.receipt).is_some_and(|(host, receipt)| {
+            receipt::proves(&self.tokens, receipt, *host, state.incarnation, claim.upto)
+        })
+    }
+
+    async fn hold_host(&self, name: &str, upto: u64, seq: u64) -> Error {
+        let why = format!(
+            "Host {name} says that it was told of commit {upto}, has no receipt for it, and the store is at {seq}. Only \
+             this host gets no orders; the others go on. If a backup was put in the store's place, run `lenticular \
+             store restored`. Else the host's state is wrong: stop its agent, move agent.json out of its state \
+             directory, and start it again; its guests run on."
+        );
+        let error = Error::unavailable(why).coded("HostAhead");
+        self.refuse(format!("host/{name}"), String::new(), error).await
+    }
+
     /// Notes that a host was heard of, if that is news.
-    async fn contact(&self, state: &lenticular_model::State, host: HostId, session: u64) -> Result<()> {
+    async fn contact(&self, state: &Cloud, host: HostId, session: u64) -> Result<()> {
         let contact = host::in_session(state, host, session)?;
         if self.now().since_ms(contact.at) < CONTACT_FRESH_MS {
             return Ok(());
@@ -235,6 +290,7 @@ impl App {
         if report.incarnation != state.incarnation {
             return Err(Error::not_found_text("The store was restored since; introduce the host again."));
         }
+        check_generations(&report.observations)?;
         let actor = format!("host/{}", known.name);
         let cause = Cause { actor, request_id: String::new(), why: "host report".to_owned() };
         self.store

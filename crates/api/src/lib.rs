@@ -27,6 +27,7 @@ mod password;
 mod path;
 mod placement;
 mod query;
+mod receipt;
 mod refusals;
 mod serve;
 mod shelved_disk;

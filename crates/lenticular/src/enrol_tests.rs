@@ -7,6 +7,7 @@ use lenticular_api::{serve_agents, AgentTls, App, Authority, Clocks, Config, Ima
 use lenticular_control::command::enrolment::{retire, REFUSALS};
 use lenticular_model::{
     host::{Capacity, Hypervisor},
+    observation::{Observation, Sight},
     policy::{Caller, RoleLevel, Scope},
     Cause, Incarnation, Kind, Timestamp, UserId,
 };
@@ -117,6 +118,7 @@ impl Plane {
 fn hello(name: &str) -> Hello {
     Hello {
         applied_upto: 0,
+        receipt: None,
         peer_address: String::new(),
         version: VERSION,
         host_name: name.to_owned(),
@@ -137,7 +139,13 @@ async fn greet(link: &HttpLink, name: &str) -> Result<Welcome, LinkError> {
 }
 
 fn query(welcome: &Welcome) -> OrdersQuery {
-    OrdersQuery { session: welcome.session, incarnation: welcome.incarnation, after: 0, wait_ms: 0 }
+    OrdersQuery {
+        session: welcome.session,
+        incarnation: welcome.incarnation,
+        after: 0,
+        wait_ms: 0,
+        receipt: None,
+    }
 }
 
 /// What the control plane said to a call that it refused.
@@ -305,4 +313,59 @@ async fn a_control_plane_that_was_started_anew_needs_nothing() {
     }
     let other = Authority::new_key().unwrap();
     assert!(Authority::open(&other, Some(&pem), clock(&now)()).is_err());
+}
+
+/// How the control plane answers a host that it holds.
+fn held<T: std::fmt::Debug>(result: Result<T, LinkError>) -> String {
+    match result {
+        Err(LinkError::Refused { status: 503, body }) => body,
+        other => panic!("it was not held: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_a_host_claims_to_have_been_told_counts_for_that_host_alone() {
+    let plane = Plane::start().await;
+    let ((_, liar), (_, other)) = (plane.host("rack-1").await, plane.host("rack-2").await);
+    let (own, session) = (greet(&liar, "rack-1").await.unwrap(), greet(&other, "rack-2").await.unwrap());
+    let receipt = |orders: lenticular_wire::agent::Orders| orders.receipt.unwrap();
+    let earlier = receipt(liar.orders(own.host_id, query(&own)).await.unwrap());
+    let anothers = receipt(other.orders(session.host_id, query(&session)).await.unwrap());
+    for upto in [plane.app.store.state().seq + 1_000, 99_999_999, u64::MAX] {
+        for receipt in [None, Some("made-up".to_owned()), Some(earlier.clone()), Some(anothers.clone())] {
+            let asked = OrdersQuery { after: upto, receipt: receipt.clone(), ..query(&own) };
+            let said = held(liar.orders(own.host_id, asked).await);
+            assert!(said.contains("Only this host") && said.contains("rack-1"), "{said}");
+            let incarnation = Some(own.incarnation);
+            let again = Hello { applied_upto: upto, receipt, incarnation, ..hello("rack-1") };
+            held(liar.hello(&again).await);
+        }
+    }
+    assert!(plane.app.held.get().is_none(), "the cloud goes on");
+    other.orders(session.host_id, query(&session)).await.unwrap();
+    liar.orders(own.host_id, query(&own)).await.unwrap();
+    assert!(plane.refusals().await.iter().any(|r| r.starts_with("host/rack-1: refused (HostAhead)")));
+}
+
+#[tokio::test]
+async fn a_generation_that_nobody_issued_is_refused() {
+    let plane = Plane::start().await;
+    let (_, link) = plane.host("rack-1").await;
+    let session = greet(&link, "rack-1").await.unwrap();
+    let seen = Observation {
+        server_id: lenticular_model::ServerId::from_random([7; 16]),
+        generation: u64::MAX,
+        boot: 1,
+        sight: Sight::Running { ssh_forward: None },
+        handover: None,
+        unsaved: None,
+    };
+    let (incarnation, observations) = (session.incarnation, vec![seen.clone()]);
+    let report =
+        Report { session: session.session, number: 1, incarnation, observations, progress: Vec::new() };
+    let said = link.report(session.host_id, &report).await;
+    assert!(matches!(said, Err(LinkError::Refused { status: 400, .. })), "{said:?}");
+    let again = Hello { inventory: vec![seen], incarnation: Some(incarnation), ..hello("rack-1") };
+    let said = link.hello(&again).await;
+    assert!(matches!(said, Err(LinkError::Refused { status: 400, .. })), "{said:?}");
 }

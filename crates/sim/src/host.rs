@@ -220,6 +220,7 @@ impl Host {
             },
             incarnation: agent.core.incarnation(),
             applied_upto: agent.core.applied_upto(),
+            receipt: None,
             inventory: agent.core.inventory(),
         }
     }
@@ -370,7 +371,13 @@ impl World {
         if agent.poll.is_none() {
             agent.poll = Some(call);
             let after = agent.core.applied_upto();
-            let query = OrdersQuery { session: agent.session, incarnation, after, wait_ms: WAIT_MS_MAX };
+            let query = OrdersQuery {
+                session: agent.session,
+                incarnation,
+                after,
+                wait_ms: WAIT_MS_MAX,
+                receipt: None,
+            };
             requests.push(Request::Poll(Poll { from, host_id, query }));
         }
         if agent.report.is_none() && kept {

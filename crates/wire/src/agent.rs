@@ -69,6 +69,9 @@ pub struct Hello {
     /// itself.
     #[serde(default)]
     pub applied_upto: u64,
+    /// The receipt that came with the orders of that commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
     /// Every guest there.
     pub inventory: Vec<Observation>,
 }
@@ -97,6 +100,9 @@ pub struct OrdersQuery {
     /// How long to wait for something new, in milliseconds.
     #[serde(default)]
     pub wait_ms: u64,
+    /// The receipt that came with the orders of that commit.
+    #[serde(default)]
+    pub receipt: Option<String>,
 }
 
 /// What changed for a host after a commit.
@@ -108,6 +114,9 @@ pub struct Orders {
     pub after: u64,
     /// The commit up to which they are complete.
     pub upto: u64,
+    /// What proves that the control plane told of `upto`. The agent keeps it, and shows it with that commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
     /// Servers whose orders changed, each whole.
     pub orders: Vec<Order>,
     /// Questions that wait for an answer.
@@ -394,7 +403,14 @@ pub fn orders(state: &State, host: HostId, query: &OrdersQuery) -> Orders {
     let after = if known { query.after } else { 0 };
     let orders =
         state.index.orders_after(host, after).filter_map(|(_, server)| order(state, host, server)).collect();
-    Orders { incarnation: state.incarnation, after, upto: state.seq, orders, questions: Vec::new() }
+    Orders {
+        incarnation: state.incarnation,
+        after,
+        upto: state.seq,
+        receipt: None,
+        orders,
+        questions: Vec::new(),
+    }
 }
 
 /// What this host is to do about one server; `None` if it has no business with it.

@@ -139,7 +139,14 @@ impl World {
         let after = self.core.applied_upto();
         let orders = self.wanted.iter().filter(|(id, _)| self.changed_at[id] > after);
         let orders = orders.map(|(_, o)| o.order()).collect();
-        let message = Orders { incarnation: life(1), after, upto: self.seq, orders, questions: Vec::new() };
+        let message = Orders {
+            incarnation: life(1),
+            after,
+            upto: self.seq,
+            orders,
+            questions: Vec::new(),
+            receipt: None,
+        };
         assert_eq!(self.core.apply(&message), Taken::Applied);
         self.last = Some(message);
     }

@@ -66,6 +66,8 @@ pub struct Snapshot {
     boot_id: String,
     incarnation: Option<Incarnation>,
     applied_upto: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    receipt: Option<String>,
     guests: Vec<(ServerId, Guest)>,
 }
 
@@ -96,6 +98,8 @@ pub struct Core {
     parallel_max: usize,
     incarnation: Option<Incarnation>,
     applied_upto: u64,
+    /// What proves that the control plane told of `applied_upto`.
+    receipt: Option<String>,
     guests: BTreeMap<ServerId, Guest>,
     /// Guests that may have a step to begin, in the order in which they came to.
     queue: VecDeque<ServerId>,
@@ -119,6 +123,7 @@ impl Core {
             parallel_max: parallel_max.max(1),
             incarnation: None,
             applied_upto: 0,
+            receipt: None,
             guests: BTreeMap::new(),
             queue: VecDeque::new(),
             queued: BTreeSet::new(),
@@ -144,6 +149,7 @@ impl Core {
         let mut core = Self::new(boot_id, parallel_max);
         core.incarnation = snapshot.incarnation;
         core.applied_upto = snapshot.applied_upto;
+        core.receipt = snapshot.receipt;
         for (id, mut guest) in snapshot.guests {
             guest.wake(restarted);
             core.guests.insert(id, guest);
@@ -159,6 +165,7 @@ impl Core {
             boot_id: self.boot_id.clone(),
             incarnation: self.incarnation,
             applied_upto: self.applied_upto,
+            receipt: self.receipt.clone(),
             guests: self.guests.iter().map(|(id, guest)| (*id, guest.clone())).collect(),
         }
     }
@@ -176,6 +183,11 @@ impl Core {
     /// The commit up to which orders were applied.
     pub fn applied_upto(&self) -> u64 {
         self.applied_upto
+    }
+
+    /// What proves that the control plane told of that commit; `None` if an older one did.
+    pub fn receipt(&self) -> Option<&str> {
+        self.receipt.as_deref()
     }
 
     /// The guests known, with tombstones.
@@ -197,8 +209,7 @@ impl Core {
         let enters = self.incarnation != Some(life);
         if enters {
             self.incarnation = Some(life);
-            self.applied_upto = 0;
-            self.changed = true;
+            self.start_over();
         }
         for guest in self.guests.values_mut() {
             guest.acknowledged = None;
@@ -214,6 +225,7 @@ impl Core {
     /// Gives up its place in the stream of orders and asks for all of them: for when they do not fit together.
     pub fn start_over(&mut self) {
         self.applied_upto = 0;
+        self.receipt = None;
         self.changed = true;
     }
 
@@ -226,6 +238,7 @@ impl Core {
         self.changed |= orders.upto != self.applied_upto || !orders.orders.is_empty();
         self.incarnation = Some(orders.incarnation);
         self.applied_upto = orders.upto;
+        self.receipt = orders.receipt.clone();
         for order in &orders.orders {
             self.apply_one(order);
         }

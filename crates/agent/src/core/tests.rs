@@ -15,7 +15,8 @@ pub(super) fn order(id: ServerId, wanted: Wanted, boot: u64) -> Wish {
 
 fn send(core: &mut Core, after: u64, wishes: Vec<Wish>) -> Taken {
     let orders = wishes.iter().map(Wish::order).collect();
-    let message = Orders { incarnation: life(1), after, upto: after + 1, orders, questions: Vec::new() };
+    let message =
+        Orders { incarnation: life(1), after, upto: after + 1, orders, questions: Vec::new(), receipt: None };
     core.apply(&message)
 }
 
@@ -80,7 +81,14 @@ fn absence_is_never_an_order() {
     let mut core = running();
     assert_eq!(send(&mut core, 1, Vec::new()), Taken::Applied);
     assert!(core.enter(life(2)), "another life of the store");
-    let other = Orders { incarnation: life(2), after: 0, upto: 9, orders: Vec::new(), questions: Vec::new() };
+    let other = Orders {
+        incarnation: life(2),
+        after: 0,
+        upto: 9,
+        orders: Vec::new(),
+        questions: Vec::new(),
+        receipt: None,
+    };
     assert_eq!(core.apply(&other), Taken::Applied);
     assert!(run(&mut core).is_empty());
     assert_eq!(sight(&core), Sight::Running { ssh_forward: None });
@@ -94,7 +102,14 @@ fn repeated_and_gapped_orders_are_ignored() {
     assert_eq!(send(&mut core, 7, stop), Taken::Ignored);
     for after in [0, 5] {
         let other = vec![order(server(1), Wanted::Absent, 1).order()];
-        let other = Orders { incarnation: life(2), after, upto: 6, orders: other, questions: Vec::new() };
+        let other = Orders {
+            incarnation: life(2),
+            after,
+            upto: 6,
+            orders: other,
+            questions: Vec::new(),
+            receipt: None,
+        };
         assert_eq!(core.apply(&other), Taken::Ignored, "it has not entered that life of the store");
     }
     assert!(run(&mut core).is_empty());
@@ -228,6 +243,7 @@ fn a_restored_store_counts_boots_anew() {
         upto: after + 1,
         orders: vec![order(server(1), Wanted::Running, boot).order()],
         questions: Vec::new(),
+        receipt: None,
     };
     assert!(core.enter(life(2)));
     assert!(!core.enter(life(2)), "it is told so once");

@@ -295,6 +295,7 @@ impl Runtime {
             hypervisor: self.hypervisor.clone(),
             incarnation: self.core.incarnation(),
             applied_upto: self.core.applied_upto(),
+            receipt: self.core.receipt().map(str::to_owned),
             inventory: self.core.inventory(),
         };
         let link = self.link.clone();
@@ -320,12 +321,12 @@ impl Runtime {
 
     fn poll(&self, welcome: &Welcome) -> Coming<Heard> {
         let Welcome { host_id, incarnation, session } = *welcome;
-        let after = match self.core.incarnation() == Some(incarnation) {
-            true => self.core.applied_upto(),
-            false => 0,
+        let (after, receipt) = match self.core.incarnation() == Some(incarnation) {
+            true => (self.core.applied_upto(), self.core.receipt().map(str::to_owned)),
+            false => (0, None),
         };
         let link = self.link.clone();
-        let query = OrdersQuery { session, incarnation, after, wait_ms: WAIT_MS_MAX };
+        let query = OrdersQuery { session, incarnation, after, wait_ms: WAIT_MS_MAX, receipt };
         Box::pin(async move { Heard::Orders(link.orders(host_id, query).await) })
     }
 

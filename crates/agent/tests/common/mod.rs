@@ -207,6 +207,7 @@ impl Cloud {
             upto: inner.seq,
             orders,
             questions: std::mem::take(&mut inner.questions),
+            receipt: None,
         })
     }
 }
@@ -247,6 +248,7 @@ impl Link for Cloud {
                         upto: seq,
                         orders: Vec::new(),
                         questions: Vec::new(),
+                        receipt: None,
                     });
                 }
             }

@@ -1,0 +1,51 @@
+//! Receipts: what the control plane told a host, sealed so that only the control plane can have said it.
+//!
+//! Orders carry a receipt for the commit that they lead to, and a host shows the receipt with the commit that it has
+//! applied. A host that knows a commit which the store has not reached means one of two things. With a receipt the store
+//! itself went back: a backup lies in its place, and no host gets orders. Without one the host alone is wrong, and it
+//! alone gets none.
+
+use crate::token::Tokens;
+use lenticular_model::{HostId, Incarnation};
+use uuid::Uuid;
+
+/// The first byte, in which receipts differ from tokens.
+const FORM: u8 = 0x80;
+
+/// Seals that a host was told of everything up to a commit of a life of the store.
+pub fn seal(keys: &Tokens, host: HostId, life: Incarnation, commit: u64) -> String {
+    keys.seal_bytes(&pack(host, life, commit))
+}
+
+/// True if the control plane has given this receipt for just this.
+pub fn proves(keys: &Tokens, receipt: &str, host: HostId, life: Incarnation, commit: u64) -> bool {
+    keys.open_bytes(receipt).is_some_and(|bytes| bytes == pack(host, life, commit))
+}
+
+fn pack(host: HostId, life: Incarnation, commit: u64) -> Vec<u8> {
+    let Incarnation(life) = life;
+    let mut out = vec![FORM];
+    out.extend(host.0.as_bytes());
+    out.extend(Uuid::as_bytes(&life));
+    out.extend(commit.to_be_bytes());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_proves_one_commit_of_one_life_to_one_host() {
+        let keys = Tokens::new(&[Tokens::new_key()], 60).unwrap();
+        let (host, life) = (HostId::from_random([1; 16]), Incarnation::from_random([2; 16]));
+        let receipt = seal(&keys, host, life, 7);
+        assert!(proves(&keys, &receipt, host, life, 7));
+        assert!(!proves(&keys, &receipt, host, life, 8));
+        assert!(!proves(&keys, &receipt, HostId::from_random([3; 16]), life, 7));
+        assert!(!proves(&keys, &receipt, host, Incarnation::from_random([4; 16]), 7));
+        assert!(!proves(&Tokens::new(&[Tokens::new_key()], 60).unwrap(), &receipt, host, life, 7));
+        assert!(!proves(&keys, "nonsense", host, life, 7));
+        assert!(keys.open(&receipt).is_none(), "a receipt is no token");
+    }
+}
