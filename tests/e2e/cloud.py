@@ -57,14 +57,15 @@ def guest_processes(data):
 
 
 class Cloud:
-    """One cloud. `hosts` simulated hosts, or 0 for this machine with QEMU."""
+    """One cloud. `hosts` simulated hosts, or 0 for this machine with QEMU. `settings` is the text of its settings file."""
 
-    def __init__(self, data, hosts=0, env=None):
+    def __init__(self, data, hosts=0, env=None, settings=None):
         self.data = pathlib.Path(data)
         self.hosts = hosts
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.env = {**os.environ, **(env or {}), "LENTICULAR_LOG": "info"}
+        self.settings = settings
         self.process = None
         self._token = None
 
@@ -74,6 +75,10 @@ class Cloud:
         if self.hosts:
             args += ["--sim-hosts", str(self.hosts)]
         self.data.mkdir(parents=True, exist_ok=True)
+        if self.settings:
+            file = self.data.parent / f"{self.data.name}.settings.toml"
+            file.write_text(self.settings)
+            args += ["--settings", file]
         log = open(self.data.parent / f"{self.data.name}.log", "ab")
         self.process = subprocess.Popen(args, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.env)
         wait_until("the cloud answers", self.healthy, every_s=0.02)

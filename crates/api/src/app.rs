@@ -17,6 +17,7 @@ use crate::{
     password::Passwords,
     path, placement,
     refusals::Refusals,
+    settings::Settings,
     token::Tokens,
     unread,
 };
@@ -43,6 +44,8 @@ pub struct Config {
     pub agent_url: String,
     /// What switches hosts off.
     pub fencing: FenceDrivers,
+    /// What an operator has set.
+    pub settings: Settings,
 }
 
 /// What all handlers share. Cheap to clone.
@@ -61,8 +64,6 @@ pub struct Parts {
     pub images: ImageStore,
     /// Why hosts get no orders any more; empty while they do.
     pub held: std::sync::OnceLock<String>,
-    /// Held by whoever puts a shelved disk in its image's place.
-    pub placing: tokio::sync::Mutex<()>,
     /// The agents' links.
     pub links: Arc<Links>,
     /// What signs the certificates of hosts.
@@ -117,7 +118,8 @@ impl App {
         clocks: Clocks,
     ) -> Self {
         let links = Arc::new(Links::default());
-        tokio::spawn(follow(links.clone(), images.clone(), store.subscribe()));
+        let commits = store.subscribe();
+        tokio::spawn(follow(links.clone(), images.clone(), store.state(), commits));
         let (metrics, refusals) = (Metrics::default(), Refusals::default());
         Self(Arc::new(Parts {
             store,
@@ -125,7 +127,6 @@ impl App {
             passwords,
             images,
             held: Default::default(),
-            placing: Default::default(),
             links,
             authority,
             refusals,

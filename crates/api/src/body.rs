@@ -8,10 +8,11 @@ use crate::{
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
-    http::header,
+    http::{header, Method},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use lenticular_model::error::Error;
+use lenticular_wire::fault::Service;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -32,17 +33,25 @@ pub async fn bytes(request: Request, limit: usize) -> Result<Bytes, Error> {
     }
 }
 
+/// The media types of Glance's patches; the older one names operations in another way, and is not spoken.
+const PATCH: &str = "application/openstack-images-v2.1-json-patch";
+
 fn check_type(request: &Request) -> Result<(), Error> {
-    let Some(kind) = request.headers().get(header::CONTENT_TYPE) else { return Ok(()) };
-    let kind = kind.to_str().unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    let json = kind.is_empty()
-        || kind == "application/json"
-        || (kind.starts_with("application/") && kind.ends_with("json"));
-    // Glance's patches have a type of their own, `application/openstack-images-v2.1-json-patch`.
-    if json || kind.ends_with("json-patch") {
-        return Ok(());
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    let kind = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let is_patch = request.method() == Method::PATCH
+        && request.extensions().get::<Service>().is_some_and(|service| *service == Service::Image);
+    let (taken, send) = match is_patch {
+        true => (kind == PATCH, PATCH),
+        false => {
+            let json = kind.is_empty() || (kind.starts_with("application/") && kind.ends_with("json"));
+            (json, "application/json")
+        }
+    };
+    match taken {
+        true => Ok(()),
+        false => Err(Error::unsupported_media(format!("Unsupported Content-Type: '{kind}'. Send {send}."))),
     }
-    Err(Error::unsupported_media(format!("Unsupported Content-Type: {kind}. Send application/json.")))
 }
 
 impl FromRequest<App> for Json {

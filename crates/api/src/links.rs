@@ -3,7 +3,7 @@
 use crate::image::store::ImageStore;
 use lenticular_model::{
     error::{Error, Result},
-    DiskCopyId, HostId, Kind, PortId, State,
+    DiskCopyId, HostId, ImageId, Kind, PortId, State,
 };
 use lenticular_store::Commit;
 use lenticular_wire::agent::{Ask, Question};
@@ -128,13 +128,16 @@ impl Link {
 pub async fn follow(
     links: Arc<Links>,
     images: ImageStore,
+    mut seen: Arc<State>,
     mut commits: tokio::sync::mpsc::UnboundedReceiver<Arc<Commit>>,
 ) {
     while let Some(commit) = commits.recv().await {
         links.committed(&commit.state, &commit.changes);
         for (_, id) in commit.changes.iter().filter(|(kind, _)| *kind == Kind::Image) {
-            let gone = id.parse().ok().filter(|id| !commit.state.images.contains_key(id));
-            gone.into_iter().for_each(|id| images.remove(id));
+            let file = |state: &State| state.images.get(&id.parse::<ImageId>().ok()?)?.file();
+            let before = file(&seen).filter(|before| file(&commit.state).as_ref() != Some(before));
+            before.iter().for_each(|file| images.remove(file));
         }
+        seen = commit.state.clone();
     }
 }

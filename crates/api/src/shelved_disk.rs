@@ -16,8 +16,7 @@ use futures_util::Stream;
 use lenticular_control::command::shelve;
 use lenticular_model::{
     error::{Error, Result},
-    image::{Data, Phase},
-    Cause, HostId, ImageId, ServerId,
+    Cause, HostId, ServerId,
 };
 
 /// `PUT /agent/v1/servers/{id}/disk?upload=U`
@@ -67,28 +66,17 @@ impl App {
             };
             self.store.transact(cause.clone(), begin).await?
         };
-        let arrived = self.images.receive(&sending, "qcow2", bytes).await?;
-        // Of two sendings the later one counts, and nothing of the earlier may take its place.
-        let _turn = self.placing.lock().await;
-        if !self.awaits(image, &sending) {
-            self.images.discard(&sending);
-            return Err(Error::conflict("The disk was sent again meanwhile, or is not wanted any more."));
-        }
-        self.images.place(&sending, image)?;
-        let data: Data = arrived.data;
+        let data = self.images.receive(&sending, "qcow2", None, bytes).await?;
+        let name = sending.clone();
+        // Of two sendings the later one counts.
         let saved = self
             .store
-            .transact(cause, move |txn| shelve::saved(txn, server, host, (&upload, &sending), data))
+            .transact(cause, move |txn| shelve::saved(txn, server, host, (&upload, &name), data))
             .await;
-        if saved.is_err() && self.store.state().images.get(&image).is_none_or(|i| i.data().is_none()) {
-            self.images.remove(image);
+        let named = self.store.state().images.get(&image).and_then(|image| image.file());
+        if saved.is_err() && named.as_ref() != Some(&sending) {
+            self.images.discard(&sending);
         }
         saved
-    }
-
-    fn awaits(&self, image: ImageId, sending: &str) -> bool {
-        let state = self.store.state();
-        let image = state.images.get(&image);
-        image.is_some_and(|i| matches!(&i.phase, Phase::Saving { upload } if upload == sending))
     }
 }

@@ -30,7 +30,7 @@ fn stopped() -> Observation {
 }
 
 fn data() -> Data {
-    Data { size: 1, virtual_size: Some(1), checksum: "c".to_owned(), sha512: "whole".to_owned() }
+    Data { size: 1, virtual_size: Some(1), checksum: "c".to_owned(), sha512: "whole".to_owned(), file: None }
 }
 
 trait Shelving {

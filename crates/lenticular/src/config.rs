@@ -4,6 +4,7 @@ use crate::fence_command::FenceCommand;
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use lenticular_agent::OvnConfig;
+use lenticular_api::Settings;
 use lenticular_ovn::ovsdb::Tls;
 use serde::{de::DeserializeOwned, Deserialize};
 use std::{
@@ -38,6 +39,9 @@ pub struct ServerConfig {
     /// What switches hosts off, by the name that `lenticular host fence --by` uses.
     #[serde(default)]
     pub fencing: BTreeMap<String, FenceCommand>,
+    /// Limits and rules; docs/operate/settings.md has them all.
+    #[serde(default)]
+    pub settings: Settings,
 }
 
 /// The control plane's side of OVN.

@@ -9,7 +9,8 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use lenticular_api::{
-    hash_password, AgentTls, App, Clocks, Config, FenceDriver, FenceDrivers, ImageStore, Passwords, Tokens,
+    hash_password, AgentTls, App, Clocks, Config, FenceDriver, FenceDrivers, ImageStore, Passwords, Settings,
+    Tokens,
 };
 use lenticular_control::bootstrap;
 use lenticular_model::{enrolment::is_host_name, Cause, Incarnation};
@@ -64,6 +65,8 @@ pub struct Options<'o> {
     pub store: Option<&'o str>,
     /// What switches hosts off, by name.
     pub fencing: BTreeMap<String, FenceCommand>,
+    /// What the operator has set.
+    pub settings: Settings,
 }
 
 /// Starts it, up to the point where it could answer.
@@ -81,7 +84,8 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     };
     let password = first_records(&store, data).await?;
     data.write_clouds(&url, &password)?;
-    let images = ImageStore::open(&data.path("images")).context("the image store cannot be opened")?;
+    let images = ImageStore::open(&data.path("images"), options.settings.images.reserve_bytes())
+        .context("the image store cannot be opened")?;
     let swept = images.sweep(&store.state()).context("the image store cannot be swept")?;
     if swept > 0 {
         tracing::info!(swept, "removed files of uploads and images that do not count");
@@ -101,7 +105,12 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     data.remove_agent_secret();
     let agent_url = agent_url(options, agent_address, &url);
     let fencing = fence_drivers(&options.fencing)?;
-    let config = Config { public_url: url.clone(), agent_url: agent_url.clone(), fencing };
+    let config = Config {
+        public_url: url.clone(),
+        agent_url: agent_url.clone(),
+        fencing,
+        settings: options.settings.clone(),
+    };
     let clocks = Clocks { cloud: clock.clone(), machine: clock::clock() };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let app = App::new(store.clone(), tokens, Passwords::new(cores), images, authority, config, clocks);

@@ -60,9 +60,14 @@ impl Plane {
             store,
             Tokens::new(&[Tokens::new_key()], 60).unwrap(),
             Passwords::new(1),
-            ImageStore::open(&dir.path().join("images")).unwrap(),
+            ImageStore::open(&dir.path().join("images"), Some(0)).unwrap(),
             authority,
-            Config { public_url: String::new(), agent_url: url.clone(), fencing: Default::default() },
+            Config {
+                public_url: String::new(),
+                agent_url: url.clone(),
+                fencing: Default::default(),
+                settings: Default::default(),
+            },
             Clocks { cloud: clock.clone(), machine: clock },
         );
         let tls = AgentTls::new(app.clone(), Vec::new()).unwrap();

@@ -100,6 +100,9 @@ pub struct UpArgs {
     /// The URL that clients are told, if it is not the address listened on.
     #[arg(long)]
     pub public_url: Option<String>,
+    /// A file with limits and rules, in TOML; docs/operate/settings.md has them all.
+    #[arg(long)]
+    pub settings: Option<PathBuf>,
     /// A PostgreSQL connection string, in place of the SQLite file in the data directory.
     #[arg(long)]
     pub store: Option<String>,

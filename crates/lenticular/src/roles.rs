@@ -45,6 +45,7 @@ pub fn server(path: &Path) -> Result<()> {
             public_url: config.public_url.as_deref(),
             store: config.store.as_deref(),
             fencing: config.fencing.clone(),
+            settings: config.settings.clone(),
         };
         let plane = control_plane::start(&options).await?;
         if let Some(ovn) = &config.ovn {

@@ -1,7 +1,7 @@
 //! A whole cloud in one process: the control plane, and this machine or simulated ones as its hosts.
 
 use crate::{
-    config::OvnServerConfig,
+    config::{self, OvnServerConfig},
     control_plane::{self, Options},
     data::{write_private, DataDir},
     inside::Inside,
@@ -53,6 +53,7 @@ async fn up(data: &Path, args: &UpArgs) -> Result<()> {
         public_url: args.public_url.as_deref(),
         store: args.store.as_deref(),
         fencing: Default::default(),
+        settings: args.settings.as_deref().map(config::read).transpose()?.unwrap_or_default(),
     };
     let plane = control_plane::start(&options).await?;
     let ovn = start_ovn(&data, args, &plane)?;

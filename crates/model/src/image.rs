@@ -1,6 +1,6 @@
 //! Disk images (Glance's noun): what is known of them; their bytes live in the image store.
 
-use crate::{record, ImageId, ProjectId};
+use crate::{record, ImageId, ProjectId, State};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,6 +45,10 @@ pub struct Data {
     pub checksum: String,
     /// SHA-512 in hex: also the name of the base in hosts' caches.
     pub sha512: String,
+    /// The name of their file in the image store: the upload's, so that no upload ever writes over another's bytes.
+    /// `None` in records of before: then the file has the image's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 /// Who sees an image.
@@ -109,6 +113,11 @@ impl Image {
         }
     }
 
+    /// The name of the file with its bytes, if they are there.
+    pub fn file(&self) -> Option<String> {
+        self.data().map(|data| data.file.clone().unwrap_or_else(|| self.id.to_string()))
+    }
+
     /// Glance's status word.
     pub fn status(&self) -> &'static str {
         match self.phase {
@@ -123,5 +132,42 @@ impl Image {
     pub fn visible_to(&self, project: Option<ProjectId>) -> bool {
         matches!(self.visibility, Visibility::Public | Visibility::Community)
             || (self.owner.is_some() && self.owner == project)
+    }
+}
+
+/// How much a project may have of images, under Glance's names for its limits; `None` is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// `image_size_total`, in MiB.
+    pub size_mib: Option<u64>,
+    /// `image_stage_total`, in MiB.
+    pub stage_mib: Option<u64>,
+    /// `image_count_total`.
+    pub count: Option<u64>,
+    /// `image_count_uploading`.
+    pub uploading: Option<u64>,
+}
+
+/// What a project has of images.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes that are stored.
+    pub size: u64,
+    /// Images.
+    pub count: u64,
+    /// Uploads under way.
+    pub uploading: u64,
+}
+
+impl Usage {
+    /// What a project has now.
+    pub fn of(state: &State, project: ProjectId) -> Self {
+        let mut usage = Self::default();
+        for image in state.images.values().filter(|image| image.owner == Some(project)) {
+            usage.size += image.data().map_or(0, |data| data.size);
+            usage.count += 1;
+            usage.uploading += u64::from(matches!(image.phase, Phase::Saving { .. }));
+        }
+        usage
     }
 }

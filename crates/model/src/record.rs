@@ -191,6 +191,8 @@ kinds! {
         PastMigration "past_migration";
         /// A deleted server as it last was, under its id.
         PastServer "past_server";
+        /// An image that was deleted, under its id: the id is never given to another.
+        PastImage "past_image";
         /// Why the scheduler placed a server where it did, or nowhere, under the server's id.
         Verdict "verdict";
         /// The last agent that was refused for the sake of security, under one fixed id: its history is the list.

@@ -132,6 +132,7 @@ fn run_request(
                 virtual_size: Some(1 << 26),
                 checksum: "0".repeat(32),
                 sha512: format!("{:0128x}", save.content.0 << 32 | save.content.1),
+                file: None,
             };
             shelve::saved(txn, save.server, save.host_id, (&save.upload, &sending), data)?;
         }
@@ -299,14 +300,15 @@ pub(crate) fn furnish(txn: &mut Txn<'_>, clients: &Clients) -> Result<ImageId> {
         tags: Default::default(),
         properties: Default::default(),
     };
-    let id = image::create(txn, &admin, new)?;
-    image::begin_upload(txn, &admin, id, "upload".to_owned())?;
+    let id = image::create(txn, &admin, new, &Default::default())?;
+    image::begin_upload(txn, &admin, id, "upload".to_owned(), &Default::default())?;
     let data = Data {
         size: 1 << 20,
         virtual_size: Some(1 << 26),
         checksum: "0".repeat(32),
         sha512: "0".repeat(128),
+        file: None,
     };
-    image::commit_upload(txn, id, "upload", data)?;
+    image::commit_upload(txn, id, "upload", data, &Default::default())?;
     Ok(id)
 }

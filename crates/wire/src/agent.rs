@@ -413,6 +413,18 @@ pub fn orders(state: &State, host: HostId, query: &OrdersQuery) -> Orders {
     }
 }
 
+/// Whether a host has to do with a server that is laid over an image.
+pub fn needs_image(state: &State, host: HostId, image: ImageId) -> bool {
+    state.index.orders_after(host, 0).any(|(_, server)| {
+        let base = match order(state, host, server) {
+            Some(Order::Own(own)) => own.assignment.guest.base.image_id,
+            Some(Order::Receive(receive)) => receive.assignment.guest.base.image_id,
+            _ => return false,
+        };
+        base == image
+    })
+}
+
 /// What this host is to do about one server; `None` if it has no business with it.
 pub fn order(state: &State, host: HostId, server_id: ServerId) -> Option<Order> {
     // Of a restored one nobody knows yet who has it; what it had left behind before is older than what it has.

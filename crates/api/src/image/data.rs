@@ -16,11 +16,13 @@ use axum::{
 use bytes::Bytes;
 use lenticular_control::command::image;
 use lenticular_model::{
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     image::{Data, Image, Phase},
-    policy::{self, Action},
-    Cause, ImageId,
+    policy::{self, Action, Caller},
+    Cause, ImageId, Txn,
 };
+use lenticular_wire::agent::needs_image;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 /// `PUT /v2/images/{id}/file`
@@ -34,10 +36,13 @@ pub async fn upload(ctx: Ctx, Path(id): Path<String>, request: Request) -> Handl
         .into());
     }
     let upload = upload_id()?;
-    let name = upload.clone();
-    let image = ctx
-        .commit("image upload begin", move |txn, caller| image::begin_upload(txn, caller, id, name))
-        .await?;
+    let (name, quota) = (upload.clone(), ctx.app.config.settings.images.quota());
+    let begin = move |txn: &mut Txn<'_>, caller: &Caller| {
+        let image = image::begin_upload(txn, caller, id, name, &quota)?;
+        let room = image::room(txn, &image, &quota)?;
+        Ok((image, room))
+    };
+    let (image, room) = ctx.commit("image upload begin", begin).await?;
     // The rest goes on even if the client goes away, so that the image never stays in `saving`.
     let app = ctx.app.clone();
     let cause = Cause {
@@ -45,7 +50,7 @@ pub async fn upload(ctx: Ctx, Path(id): Path<String>, request: Request) -> Handl
         request_id: ctx.caller.request_id.clone(),
         why: "image upload end".to_owned(),
     };
-    let task = tokio::spawn(async move { finish(&app, cause, &image, id, upload, request).await });
+    let task = tokio::spawn(async move { finish(&app, cause, &image, room, upload, request).await });
     task.await.map_err(Error::internal)??;
     empty(204)
 }
@@ -60,46 +65,66 @@ pub fn upload_id() -> Result<String> {
     Ok(format!("upload-{}", uuid::Builder::from_random_bytes(bytes).into_uuid()))
 }
 
+/// Receives the bytes, and has them count if the upload still does. Whatever comes of it, the image leaves `saving`.
 async fn finish(
     app: &App,
     cause: Cause,
     image: &Image,
-    id: ImageId,
+    room: Option<u64>,
     upload: String,
     request: Request,
 ) -> Result<()> {
+    let (id, quota) = (image.id, app.config.settings.images.quota());
     let format = image.disk_format.clone().unwrap_or_default();
     let stream = request.into_body().into_data_stream();
-    let placed = match app.images.receive(&upload, &format, stream).await {
-        // The bytes are in place before the image says so: a crash between leaves a file that the next start sweeps.
-        Ok(arrived) => app.images.place(&upload, id).map(|()| arrived.data),
+    let saved = match app.images.receive(&upload, &format, room, stream).await {
+        Ok(data) => {
+            let name = upload.clone();
+            let commit = move |txn: &mut Txn<'_>| image::commit_upload(txn, id, &name, data, &quota);
+            app.store.transact(cause.clone(), commit).await
+        }
         Err(error) => Err(error),
     };
-    let name = upload.clone();
-    match placed {
-        Ok(data) => {
-            let committed = commit(app, cause, id, name, data).await;
-            if committed.is_err() {
-                let gone = app.store.state().images.get(&id).is_none_or(|i| i.data().is_none());
-                if gone {
-                    app.images.remove(id);
-                }
-            }
-            committed
+    if saved.is_err() {
+        // A commit whose outcome is not known may have counted: then the bytes stay, and the next start looks again.
+        let named = app.store.state().images.get(&id).and_then(|image| image.file());
+        if named.as_ref() != Some(&upload) {
+            app.images.discard(&upload);
         }
-        Err(error) => {
-            let back = app.store.transact(cause, move |txn| image::abort_upload(txn, id, &name)).await;
-            if let Err(second) = back {
-                tracing::warn!(image = %id, %second, "an upload that failed could not be given up");
-            }
-            Err(error)
+        if !abort(app, &cause, id, &upload).await {
+            tokio::spawn(keep_aborting(app.clone(), cause, id, upload));
         }
+    }
+    saved
+}
+
+/// Gives an upload up; true once that is durable, or there is nothing to give up.
+async fn abort(app: &App, cause: &Cause, id: ImageId, upload: &str) -> bool {
+    let name = upload.to_owned();
+    let aborted = app.store.transact(cause.clone(), move |txn| image::abort_upload(txn, id, &name)).await;
+    let Err(error) = aborted else { return true };
+    let again = error.kind == Kind::Unavailable && app.store.lost().borrow().is_none();
+    if again {
+        tracing::warn!(image = %id, %error, "an upload that failed could not be given up yet");
+    }
+    !again
+}
+
+/// Gives an upload up, again and again: the store may have no room, or no database, just now.
+async fn keep_aborting(app: App, cause: Cause, id: ImageId, upload: String) {
+    let mut wait = ABORT_AGAIN_AFTER;
+    loop {
+        tokio::time::sleep(wait).await;
+        if abort(&app, &cause, id, &upload).await {
+            return;
+        }
+        wait = (wait * 2).min(ABORT_AGAIN_AFTER_MAX);
     }
 }
 
-async fn commit(app: &App, cause: Cause, id: ImageId, upload: String, data: Data) -> Result<()> {
-    app.store.transact(cause, move |txn| image::commit_upload(txn, id, &upload, data)).await
-}
+/// How long to wait before an upload is given up again, at first and at most.
+const ABORT_AGAIN_AFTER: Duration = Duration::from_millis(500);
+const ABORT_AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// `GET /v2/images/{id}/file`
 pub async fn download(ctx: Ctx, Path(id): Path<String>, headers: HeaderMap) -> Handled {
@@ -116,16 +141,22 @@ pub async fn download(ctx: Ctx, Path(id): Path<String>, headers: HeaderMap) -> H
 }
 
 /// `GET /agent/v1/images/{id}/data`
-pub async fn for_agent(_: Peer, State(app): State<App>, Path(id): Path<String>) -> Handled {
+pub async fn for_agent(peer: Peer, State(app): State<App>, Path(id): Path<String>) -> Handled {
     let state = app.store.state();
     let id = image_id(&id)?;
-    let image = state.images.get(&id).ok_or_else(|| Error::not_found("Image", id))?;
+    // It may be a project's private one: only a host that has a server of it reads it.
+    let host = state.index.host_names.get(&peer.name);
+    let needed = host.is_some_and(|host| needs_image(&state, *host, id));
+    let image = state.images.get(&id).filter(|_| needed).ok_or_else(|| Error::not_found("Image", id))?;
     let data = image.data().ok_or_else(|| Error::not_found("Data of image", id))?;
     stream(&app, image, data, None).await
 }
 
+/// How much of a download is in memory at once, in bytes.
+const DOWNLOAD_CHUNK_BYTES: u64 = 64 * 1024;
+
 async fn stream(app: &App, image: &Image, data: &Data, range: Option<&str>) -> Handled {
-    let path = app.images.path(image.id);
+    let path = app.images.path(&image.file().unwrap_or_default());
     let mut file = tokio::fs::File::open(&path).await.map_err(|error| {
         let mut lost = Error::unavailable(
             "The image's data cannot be read. The image store's operator must look at it.",
@@ -153,7 +184,7 @@ async fn stream(app: &App, image: &Image, data: &Data, range: Option<&str>) -> H
         if left == 0 {
             return Ok::<_, std::io::Error>(None);
         }
-        let mut buffer = vec![0; left.min(256 * 1024) as usize];
+        let mut buffer = vec![0; left.min(DOWNLOAD_CHUNK_BYTES) as usize];
         let read = file.read(&mut buffer).await?;
         if read == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());

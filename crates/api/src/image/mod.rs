@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod inspect;
+mod list;
 pub mod record;
 pub mod store;
 
@@ -14,14 +15,19 @@ use axum::{
     routing::{get, post, put},
     Router,
 };
-use lenticular_model::{error::Error, ImageId};
+use lenticular_model::{
+    error::Error,
+    image::Usage,
+    policy::{self, Action},
+    ImageId,
+};
 use lenticular_wire::image as wire;
 use serde_json::json;
 
 /// The routes.
 pub fn routes() -> Router<App> {
     let v2 = Router::new()
-        .route("/images", get(record::list).post(record::create))
+        .route("/images", get(list::list).post(record::create))
         .route("/images/{id}", get(record::show).patch(record::update).delete(record::delete))
         .route("/images/{id}/file", put(data::upload).get(data::download))
         .route("/images/{id}/tags/{tag}", put(record::add_tag).delete(record::remove_tag))
@@ -31,7 +37,8 @@ pub fn routes() -> Router<App> {
         .route("/schemas/image", get(schema))
         .route("/schemas/images", get(schema_of_list))
         .route("/info/import", get(import))
-        .route("/info/stores", get(stores));
+        .route("/info/stores", get(stores))
+        .route("/info/usage", get(usage));
     Router::new()
         .route("/image", get(versions))
         .route("/image/", get(versions))
@@ -66,6 +73,24 @@ async fn import(_: crate::ctx::Ctx) -> Handled {
 
 async fn stores(_: crate::ctx::Ctx) -> Handled {
     json(200, &json!({"stores": [{"id": "file", "default": "true"}]}))
+}
+
+/// `GET /v2/info/usage`: what the caller's project has, against its limits; -1 is no limit.
+async fn usage(ctx: crate::ctx::Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::ImageRead, None)?;
+    let (usage, quota) =
+        (Usage::of(&ctx.state, ctx.caller.need_project()?), ctx.app.config.settings.images.quota());
+    let line = |limit: Option<u64>, usage: u64| json!({"limit": limit.map_or(json!(-1), |l| json!(l)), "usage": usage});
+    json(
+        200,
+        &json!({"usage": {
+            "image_size_total": line(quota.size_mib, usage.size >> 20),
+            // Bytes are uploaded, never staged.
+            "image_stage_total": line(quota.stage_mib, 0),
+            "image_count_total": line(quota.count, usage.count),
+            "image_count_uploading": line(quota.uploading, usage.uploading),
+        }}),
+    )
 }
 
 fn image_id(text: &str) -> Result<ImageId, Error> {

@@ -1,4 +1,4 @@
-//! Images as records: create, list, show, change, delete.
+//! Images as records: create, show, change, delete.
 
 use super::image_id;
 use crate::{
@@ -6,8 +6,6 @@ use crate::{
     body::Json,
     ctx::Ctx,
     fault::Handled,
-    page,
-    query::Query,
 };
 use axum::{
     extract::Path,
@@ -17,15 +15,11 @@ use lenticular_control::command::image::{self, NewImage};
 use lenticular_model::{
     error::{Error, Result},
     image::{Image, Visibility},
-    policy::{self, Action},
+    Kind,
 };
 use lenticular_wire::image::{self as wire, visibility_of, FIELDS};
 use serde_json::{json, Map, Value};
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 const DISK_FORMATS: &[&str] =
     &["ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "ploop", "iso"];
@@ -144,9 +138,18 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
             Error::forbidden("You are not permitted to create images owned by another project.").into()
         );
     }
+    if let Some(id) = new.id {
+        // Nobody knows an id that is drawn; one that a client chose may have been another image's.
+        let text = id.to_string();
+        let past = ctx.app.store.get(Kind::PastImage, &text).await?.is_some();
+        if past || !ctx.app.store.history(Kind::Image, &text).await?.is_empty() {
+            return Err(image::exists(id).into());
+        }
+    }
+    let quota = ctx.app.config.settings.images.quota();
     let image = ctx
         .commit("image create", move |txn, caller| {
-            let id = image::create(txn, caller, new)?;
+            let id = image::create(txn, caller, new, &quota)?;
             image::visible(txn, caller, id)
         })
         .await?;
@@ -162,195 +165,6 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
 /// `GET /v2/images/{id}`
 pub async fn show(ctx: Ctx, Path(id): Path<String>) -> Handled {
     json(200, &wire::image(&*image::visible(&ctx.state, &ctx.caller, image_id(&id)?)?))
-}
-
-/// `GET /v2/images`
-pub async fn list(ctx: Ctx) -> Handled {
-    policy::check(&ctx.caller, Action::ImageRead, None)?;
-    let query = &ctx.query;
-    let filter = Filter::read(&ctx)?;
-    let order = ctx.state.index.image_order.iter().filter_map(|(_, id)| ctx.state.images.get(&id.0));
-    let mut found: Vec<Arc<Image>> = order.filter(|i| filter.matches(&ctx, i)).cloned().collect();
-    if let Some(keys) = sort_keys(query)? {
-        found.sort_by(|a, b| {
-            keys.iter().map(|k| k.compare(a, b)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
-        });
-    }
-    // Glance's own length of a page that asks for none.
-    let limit = match query.number("limit")? {
-        Some(_) => page::limit(query)?,
-        None => 25,
-    };
-    let mut paged = query.clone();
-    paged.0.retain(|(name, _)| name != "limit");
-    paged.0.push(("limit".to_owned(), limit.to_string()));
-    let (found, more) = page::cut(found, &paged, |i| i.id.to_string())?;
-    let text =
-        |name: &str| if name.is_empty() { "/v2/images".to_owned() } else { format!("/v2/images?{name}") };
-    let first = query
-        .0
-        .iter()
-        .filter(|(n, _)| n != "marker")
-        .map(|(n, v)| format!("{}={}", crate::query::encode(n), crate::query::encode(v)));
-    let mut body = json!({
-        "images": found.iter().map(|i| wire::image(i)).collect::<Vec<_>>(),
-        "first": text(&first.collect::<Vec<_>>().join("&")),
-        "schema": "/v2/schemas/images",
-    });
-    if let Some(last) = found.last().filter(|_| more) {
-        body["next"] = json!(page::next("/v2/images", query, &last.id.to_string()));
-    }
-    json(200, &body)
-}
-
-/// What a listing leaves out.
-struct Filter {
-    visibility: Option<Visibility>,
-    all: bool,
-    hidden: bool,
-    status: Vec<String>,
-    size: (u64, u64),
-    tags: Vec<String>,
-    fields: Vec<(String, Vec<String>)>,
-}
-
-impl Filter {
-    fn read(ctx: &Ctx) -> Result<Self> {
-        let query = &ctx.query;
-        let word = query.get("visibility");
-        let visibility = match word {
-            None | Some("all") => None,
-            Some(word) => Some(
-                visibility_of(word)
-                    .ok_or_else(|| Error::invalid(format!("Invalid visibility value: {word}")))?,
-            ),
-        };
-        let values = |text: &str| match text.strip_prefix("in:") {
-            Some(list) => list.split(',').map(|v| v.trim_matches('"').to_owned()).collect(),
-            None => vec![text.to_owned()],
-        };
-        if let Some(status) = query.get("status") {
-            let known = [
-                "queued",
-                "saving",
-                "active",
-                "deactivated",
-                "killed",
-                "deleted",
-                "pending_delete",
-                "importing",
-                "uploading",
-            ];
-            if let Some(bad) = values(status).iter().find(|s| !known.contains(&s.as_str())) {
-                return Err(Error::invalid(format!("Invalid image status: {bad}")));
-            }
-        }
-        let own = [
-            "limit",
-            "marker",
-            "sort",
-            "sort_key",
-            "sort_dir",
-            "visibility",
-            "os_hidden",
-            "status",
-            "tag",
-            "size_min",
-            "size_max",
-            "member_status",
-            "changes-since",
-        ];
-        let fields = query.0.iter().filter(|(n, _)| !own.contains(&n.as_str()));
-        Ok(Self {
-            visibility,
-            all: word == Some("all"),
-            hidden: query.flag("os_hidden")?.unwrap_or(false),
-            status: query.get("status").map(values).unwrap_or_default(),
-            size: (query.number("size_min")?.unwrap_or(0), query.number("size_max")?.unwrap_or(u64::MAX)),
-            tags: query.all("tag").map(str::to_owned).collect(),
-            fields: fields.map(|(n, v)| (n.clone(), values(v))).collect(),
-        })
-    }
-
-    fn matches(&self, ctx: &Ctx, image: &Image) -> bool {
-        let own = image.owner.is_some() && image.owner == ctx.caller.project_id();
-        let listed = match self.visibility {
-            // A community image is listed only to those who ask for such.
-            None => image.visibility != Visibility::Community || own || self.all,
-            Some(wanted) => image.visibility == wanted,
-        };
-        let seen = ctx.caller.is_admin() || image.visible_to(ctx.caller.project_id());
-        let size = image.data().map_or(0, |d| d.size);
-        listed
-            && seen
-            && image.hidden == self.hidden
-            && (self.status.is_empty() || self.status.iter().any(|s| s == image.status()))
-            && (self.size.0..=self.size.1).contains(&size)
-            && self.tags.iter().all(|t| image.tags.contains(t))
-            && (self.fields.is_empty() || self.by_fields(image))
-    }
-
-    fn by_fields(&self, image: &Image) -> bool {
-        let view = wire::image(image);
-        self.fields.iter().all(|(name, wanted)| match &view[name] {
-            Value::String(s) => wanted.contains(s),
-            Value::Null => false,
-            other => wanted.iter().any(|w| w.eq_ignore_ascii_case(&other.to_string())),
-        })
-    }
-}
-
-struct SortKey {
-    name: String,
-    ascending: bool,
-}
-
-impl SortKey {
-    fn compare(&self, a: &Image, b: &Image) -> Ordering {
-        let size = |i: &Image| i.data().map(|d| d.size);
-        let ordering = match self.name.as_str() {
-            "name" => a.name.cmp(&b.name),
-            "status" => a.status().cmp(b.status()),
-            "container_format" => a.container_format.cmp(&b.container_format),
-            "disk_format" => a.disk_format.cmp(&b.disk_format),
-            "size" => size(a).cmp(&size(b)),
-            "id" => a.id.cmp(&b.id),
-            "updated_at" => a.updated_at.cmp(&b.updated_at),
-            _ => a.created_at.cmp(&b.created_at),
-        };
-        if self.ascending {
-            ordering
-        } else {
-            ordering.reverse()
-        }
-    }
-}
-
-/// The order asked for: `sort=key:dir,…`, or `sort_key` and `sort_dir`.
-fn sort_keys(query: &Query) -> Result<Option<Vec<SortKey>>> {
-    let known =
-        ["name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at"];
-    let dirs: Vec<&str> = query.all("sort_dir").collect();
-    let pairs: Vec<(String, String)> = match query.get("sort") {
-        Some(sort) => sort
-            .split(',')
-            .map(|part| part.split_once(':').map_or((part, "desc"), |p| p))
-            .map(|(k, d)| (k.to_owned(), d.to_owned()))
-            .collect(),
-        None => query
-            .all("sort_key")
-            .enumerate()
-            .map(|(i, k)| (k.to_owned(), dirs.get(i).or(dirs.last()).copied().unwrap_or("desc").to_owned()))
-            .collect(),
-    };
-    if let Some((key, dir)) =
-        pairs.iter().find(|(k, d)| !known.contains(&k.as_str()) || !["asc", "desc"].contains(&d.as_str()))
-    {
-        return Err(Error::invalid(format!("Unsupported sort: {key}:{dir}.")));
-    }
-    let keys: Vec<SortKey> =
-        pairs.into_iter().map(|(name, dir)| SortKey { name, ascending: dir == "asc" }).collect();
-    Ok((!keys.is_empty()).then_some(keys))
 }
 
 /// `PATCH /v2/images/{id}` (RFC 6902 over the image's attributes, one level deep)

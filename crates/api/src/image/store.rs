@@ -1,4 +1,5 @@
-//! The bytes of images, in files: written under an upload's own name, counted only when a transaction has said so.
+//! The bytes of images, in files: each upload writes a file under its own name, which counts once a transaction has said
+//! so. No upload ever writes over what another has written, and a file is removed only when no record names it.
 
 use super::inspect;
 use crate::limits::{IMAGE_BYTES_MAX, STREAM_STALL};
@@ -9,11 +10,14 @@ use lenticular_model::{
     image::Data,
     ImageId, State,
 };
+use lenticular_wire::certificate::hex;
 use md5::Md5;
 use sha2::{Digest, Sha512};
 use std::{
-    fs::{self, File},
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions},
     io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 use tokio::sync::mpsc;
@@ -22,59 +26,72 @@ use tokio::sync::mpsc;
 #[derive(Debug, Clone)]
 pub struct ImageStore {
     folder: PathBuf,
+    /// Bytes of the disk that uploads leave free.
+    reserve: u64,
 }
 
-/// Bytes that arrived and were found good, and do not count yet.
-#[derive(Debug)]
-pub struct Arrived {
-    /// What they are.
-    pub data: Data,
-}
+/// The reserve if none is set: this part of the disk, and at most this many bytes.
+const RESERVE_PART: u64 = 10;
+const RESERVE_BYTES_MAX: u64 = 1 << 30;
+
+/// After how many bytes an upload looks again whether it still leaves the reserve free.
+const LOOK_EVERY_BYTES: u64 = 16 << 20;
 
 /// The chunks in flight between the socket and the disk.
 const CHUNKS_IN_FLIGHT: usize = 8;
 
 impl ImageStore {
-    /// Opens a folder, made if it is not there.
+    /// Opens a folder for its owner alone, made if it is not there. Uploads leave `reserve_bytes` of its disk free.
     ///
     /// # Errors
-    /// It cannot be made.
-    pub fn open(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        Ok(Self { folder: folder.to_owned() })
+    /// It cannot be made or shut to others.
+    pub fn open(folder: &Path, reserve_bytes: Option<u64>) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        // Projects' private images lie in it, and it may be older than this rule.
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+        let disk = rustix::fs::statvfs(folder)?;
+        let part = disk.f_blocks.saturating_mul(disk.f_frsize) / RESERVE_PART;
+        let reserve = reserve_bytes.unwrap_or(part.min(RESERVE_BYTES_MAX));
+        Ok(Self { folder: folder.to_owned(), reserve })
     }
 
-    /// The file of an image's bytes.
-    pub fn path(&self, id: ImageId) -> PathBuf {
-        self.folder.join(id.to_string())
+    /// The file of an image's bytes, by the name that its record has.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.folder.join(file)
     }
 
     fn part(&self, upload: &str) -> PathBuf {
         self.folder.join(format!("{upload}.part"))
     }
 
-    /// Receives bytes under an upload's name: hashed and written as they come, synced, and judged.
+    /// Receives bytes under an upload's name: hashed and written as they come, at most `room` of them, judged, and durable
+    /// when it returns.
     ///
     /// # Errors
-    /// The stream broke or stood still, the disk is full, or the content is not what was declared.
-    pub async fn receive<S, E>(&self, upload: &str, format: &str, mut stream: S) -> Result<Arrived>
+    /// The stream broke, stood still or was too long, the disk is full, or the content is not what was declared.
+    pub async fn receive<S, E>(
+        &self,
+        upload: &str,
+        format: &str,
+        room: Option<u64>,
+        mut stream: S,
+    ) -> Result<Data>
     where
         S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
         E: std::fmt::Display,
     {
         let (chunks, incoming) = mpsc::channel(CHUNKS_IN_FLIGHT);
-        let (path, format) = (self.part(upload), format.to_owned());
-        let writer = tokio::task::spawn_blocking(move || write(&path, &format, incoming));
+        let (store, upload_name, format) = (self.clone(), upload.to_owned(), format.to_owned());
+        let writer = tokio::task::spawn_blocking(move || store.write(&upload_name, &format, incoming));
+        let bytes_max = room.unwrap_or(IMAGE_BYTES_MAX).min(IMAGE_BYTES_MAX);
         let mut total = 0_u64;
         let mut broken = None;
         while let Some(next) = tokio::time::timeout(STREAM_STALL, stream.next()).await.transpose() {
             match next {
                 Ok(Ok(chunk)) => {
                     total += chunk.len() as u64;
-                    if total > IMAGE_BYTES_MAX {
-                        broken = Some(Error::too_large(format!(
-                            "An image may have at most {IMAGE_BYTES_MAX} bytes."
-                        )));
+                    if total > bytes_max {
+                        broken = Some(too_long(room));
                         break;
                     }
                     // A closed channel means that the writer failed; its own error says why.
@@ -106,25 +123,56 @@ impl ImageStore {
         result
     }
 
-    /// Puts an upload's bytes in the image's place.
-    ///
-    /// # Errors
-    /// The file system refuses.
-    pub fn place(&self, upload: &str, id: ImageId) -> Result<()> {
-        fs::rename(self.part(upload), self.path(id))
-            .and_then(|()| File::open(&self.folder)?.sync_all())
-            .map_err(|error| storage_error(&error))
-    }
-
-    /// Forgets an upload's bytes.
+    /// Forgets what an upload has written, whole or not.
     pub fn discard(&self, upload: &str) {
         // What cannot be removed now is removed at the next start.
         let _ = fs::remove_file(self.part(upload));
+        self.remove(upload);
     }
 
-    /// Forgets an image's bytes.
-    pub fn remove(&self, id: ImageId) {
-        let _ = fs::remove_file(self.path(id));
+    /// Forgets an image's bytes, by the name that its record had for them.
+    pub fn remove(&self, file: &str) {
+        let _ = fs::remove_file(self.path(file));
+    }
+
+    fn write(&self, upload: &str, format: &str, mut incoming: mpsc::Receiver<Bytes>) -> Result<Data> {
+        let failed = |error: io::Error| storage_error(&error);
+        let part = self.part(upload);
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).map_err(failed)?;
+        let (mut md5, mut sha512, mut size) = (Md5::new(), Sha512::new(), 0_u64);
+        let mut look_at = 0;
+        while let Some(chunk) = incoming.blocking_recv() {
+            md5.update(&chunk);
+            sha512.update(&chunk);
+            size += chunk.len() as u64;
+            if size >= look_at {
+                self.check_reserve(&file).map_err(failed)?;
+                look_at = size + LOOK_EVERY_BYTES;
+            }
+            file.write_all(&chunk).map_err(failed)?;
+        }
+        file.sync_all().map_err(failed)?;
+        let found = inspect::file(&part, format).map_err(failed)?;
+        let found = found.map_err(|refused| Error::invalid(refused.0))?;
+        fs::rename(&part, self.path(upload)).map_err(failed)?;
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        Ok(Data {
+            size,
+            virtual_size: found.virtual_size,
+            checksum: hex(&md5.finalize()),
+            sha512: hex(&sha512.finalize()),
+            file: Some(upload.to_owned()),
+        })
+    }
+
+    /// The store of records may lie on the same disk, and must always be written.
+    fn check_reserve(&self, file: &File) -> io::Result<()> {
+        let disk = rustix::fs::fstatvfs(file)?;
+        match disk.f_bavail.saturating_mul(disk.f_frsize) < self.reserve.saturating_add(LOOK_EVERY_BYTES) {
+            true if self.reserve > 0 => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Removes what is left of uploads that broke off, and moves aside the bytes of images that the state does not know:
@@ -134,31 +182,47 @@ impl ImageStore {
     /// The folder cannot be read or changed.
     pub fn sweep(&self, state: &State) -> io::Result<usize> {
         let mut swept = 0;
+        let known: BTreeSet<String> = state.images.values().filter_map(|image| image.file()).collect();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name.starts_with("upload-") && name.ends_with(".part") {
+            let is_upload = name.starts_with("upload-");
+            if is_upload && name.ends_with(".part") {
                 fs::remove_file(entry.path())?;
                 swept += 1;
-            } else if let Ok(id) = name.parse::<ImageId>() {
-                if state.images.get(&id).is_none_or(|i| i.data().is_none()) {
-                    let aside = self.folder.join("lost");
-                    fs::create_dir_all(&aside)?;
-                    fs::rename(entry.path(), aside.join(&*name))?;
-                    tracing::warn!(image = %id, "bytes of an image that no record knows were moved to images/lost");
-                    swept += 1;
-                }
+            } else if (is_upload || name.parse::<ImageId>().is_ok()) && !known.contains(&*name) {
+                let aside = self.folder.join("lost");
+                fs::create_dir_all(&aside)?;
+                fs::rename(entry.path(), aside.join(&*name))?;
+                tracing::warn!(
+                    file = &*name,
+                    "bytes of an image that no record knows were moved to images/lost"
+                );
+                swept += 1;
+            } else if entry.file_type()?.is_file() {
+                fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o600))?;
             }
         }
         Ok(swept)
     }
 }
 
+fn too_long(room: Option<u64>) -> Error {
+    match room {
+        Some(room) => Error::too_large(format!(
+            "Project is over a limit for image_size_total: {room} bytes were left for this upload. Delete images, or ask \
+             an administrator for a higher limit."
+        )),
+        None => Error::too_large(format!("An image may have at most {IMAGE_BYTES_MAX} bytes.")),
+    }
+}
+
 fn storage_error(error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            let mut full = Error::too_large("The image store's disk is full. Its operator must make room.");
+            let mut full =
+                Error::too_large("The image store has no room for more. Its operator must make room.");
             full.internal = Some(error.to_string());
             full
         }
@@ -171,76 +235,81 @@ fn storage_error(error: &io::Error) -> Error {
     }
 }
 
-fn write(path: &Path, format: &str, mut incoming: mpsc::Receiver<Bytes>) -> Result<Arrived> {
-    let failed = |error: io::Error| storage_error(&error);
-    let mut file = File::create(path).map_err(failed)?;
-    let (mut md5, mut sha512, mut size) = (Md5::new(), Sha512::new(), 0_u64);
-    while let Some(chunk) = incoming.blocking_recv() {
-        md5.update(&chunk);
-        sha512.update(&chunk);
-        size += chunk.len() as u64;
-        file.write_all(&chunk).map_err(failed)?;
-    }
-    file.sync_all().map_err(failed)?;
-    let found = inspect::file(path, format).map_err(failed)?;
-    let found = found.map_err(|refused| Error::invalid(refused.0))?;
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    Ok(Arrived {
-        data: Data {
-            size,
-            virtual_size: found.virtual_size,
-            checksum: hex(&md5.finalize()),
-            sha512: hex(&sha512.finalize()),
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use futures_util::stream;
+    use tempfile::TempDir;
 
     fn chunks(parts: &[&'static [u8]]) -> impl Stream<Item = std::result::Result<Bytes, String>> + Unpin {
         stream::iter(parts.iter().map(|p| Ok(Bytes::from_static(p))).collect::<Vec<_>>())
     }
 
+    fn store(folder: &TempDir) -> ImageStore {
+        ImageStore::open(folder.path(), Some(0)).unwrap()
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
     #[tokio::test]
-    async fn bytes_are_hashed_as_they_come_and_kept_only_when_placed() {
+    async fn bytes_are_hashed_as_they_come_and_kept_under_the_uploads_name() {
         let folder = tempfile::tempdir().unwrap();
-        let store = ImageStore::open(folder.path()).unwrap();
-        let arrived = store.receive("u1", "raw", chunks(&[b"hello ", b"world"])).await.unwrap();
-        assert_eq!(arrived.data.size, 11);
-        assert_eq!(arrived.data.checksum, "5eb63bbbe01eeed093cb22bb8f5acdc3");
-        assert!(arrived.data.sha512.starts_with("309ecc489c12d6eb4cc40f50c902f2b4"));
-        let id = ImageId::from_random([1; 16]);
-        assert!(!store.path(id).exists());
-        store.place("u1", id).unwrap();
-        assert_eq!(fs::read(store.path(id)).unwrap(), b"hello world");
+        let store = store(&folder);
+        let data = store.receive("upload-1", "raw", None, chunks(&[b"hello ", b"world"])).await.unwrap();
+        assert_eq!(data.size, 11);
+        assert_eq!(data.checksum, "5eb63bbbe01eeed093cb22bb8f5acdc3");
+        assert!(data.sha512.starts_with("309ecc489c12d6eb4cc40f50c902f2b4"));
+        assert_eq!(data.file.as_deref(), Some("upload-1"));
+        assert_eq!(fs::read(store.path("upload-1")).unwrap(), b"hello world");
+        assert_eq!((mode(folder.path()), mode(&store.path("upload-1"))), (0o700, 0o600));
+        // Whatever comes later, it comes under another name.
+        store.receive("upload-1", "raw", None, chunks(&[b"other"])).await.unwrap();
+        store.discard("upload-2");
+        assert!(store.path("upload-1").exists());
+        store.discard("upload-1");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn uploads_end_at_the_projects_room_and_before_the_reserve() {
+        let folder = tempfile::tempdir().unwrap();
+        let fits = store(&folder).receive("upload-1", "raw", Some(5), chunks(&[b"12345"])).await;
+        assert_eq!(fits.unwrap().size, 5);
+        let over = store(&folder).receive("upload-2", "raw", Some(4), chunks(&[b"12345"])).await.unwrap_err();
+        assert!(over.message.contains("image_size_total"), "{over}");
+        let full = ImageStore::open(folder.path(), Some(u64::MAX)).unwrap();
+        let full = full.receive("upload-3", "raw", None, chunks(&[b"12345"])).await.unwrap_err();
+        assert!(full.message.contains("has no room"), "{full}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[tokio::test]
     async fn a_sweep_removes_broken_uploads_and_only_moves_images_aside() {
         let folder = tempfile::tempdir().unwrap();
-        let store = ImageStore::open(folder.path()).unwrap();
-        let id = ImageId::from_random([1; 16]);
-        fs::write(store.path(id), b"precious").unwrap();
+        let store = store(&folder);
+        let id = ImageId::from_random([1; 16]).to_string();
+        fs::write(store.path(&id), b"precious").unwrap();
+        fs::write(store.path("upload-2"), b"whole").unwrap();
         fs::write(folder.path().join("upload-1.part"), b"half").unwrap();
         fs::create_dir(folder.path().join("lost+found")).unwrap();
         let empty = State::new(lenticular_model::Incarnation::from_random([2; 16]), Default::default());
-        assert_eq!(store.sweep(&empty).unwrap(), 2);
+        assert_eq!(store.sweep(&empty).unwrap(), 3);
         assert!(!folder.path().join("upload-1.part").exists());
-        assert_eq!(fs::read(folder.path().join("lost").join(id.to_string())).unwrap(), b"precious");
+        assert_eq!(fs::read(folder.path().join("lost").join(id)).unwrap(), b"precious");
+        assert_eq!(fs::read(folder.path().join("lost/upload-2")).unwrap(), b"whole");
         assert_eq!(store.sweep(&empty).unwrap(), 0);
     }
 
     #[tokio::test]
     async fn what_is_refused_or_breaks_off_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let store = ImageStore::open(folder.path()).unwrap();
-        let refused = store.receive("u1", "qcow2", chunks(&[b"no qcow2"])).await.unwrap_err();
+        let store = store(&folder);
+        let refused = store.receive("u1", "qcow2", None, chunks(&[b"no qcow2"])).await.unwrap_err();
         assert!(refused.message.contains("declared to be qcow2"), "{refused}");
         let broken = stream::iter(vec![Ok(Bytes::from_static(b"x")), Err("reset".to_owned())]);
-        assert!(store.receive("u2", "raw", broken).await.is_err());
+        assert!(store.receive("u2", "raw", None, broken).await.is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -2,9 +2,9 @@
 
 use lenticular_model::{
     error::{Error, Result},
-    image::{Data, Image, Phase, Visibility},
+    image::{Data, Image, Phase, Quota, Usage, Visibility},
     policy::{self, Action, Caller},
-    ImageId, ProjectId, State, Txn,
+    ImageId, Kind, ProjectId, State, Txn,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,6 +40,11 @@ pub struct NewImage {
     pub properties: BTreeMap<String, String>,
 }
 
+/// That an id was given to an image before. It is never given again: what knew that image would take the new one for it.
+pub fn exists(id: ImageId) -> Error {
+    Error::conflict(format!("Image ID {id} already exists!"))
+}
+
 fn missing(id: ImageId) -> Error {
     Error::not_found_text(format!("No image found with ID {id}"))
 }
@@ -62,8 +67,39 @@ pub fn changeable(state: &State, caller: &Caller, id: ImageId) -> Result<Arc<Ima
     Ok(image)
 }
 
+fn over_quota(name: &str, limit: u64, usage: u64, asked: u64) -> Error {
+    Error::too_large(format!(
+        "Project is over a limit for {name}: the limit is {limit}, {usage} are used and {asked} more were asked for. \
+         Delete images, or ask an administrator for a higher limit."
+    ))
+}
+
+/// Refuses if one more would pass a limit of the project.
+fn check_quota(name: &str, limit: Option<u64>, usage: impl FnOnce() -> u64) -> Result<()> {
+    let Some(limit) = limit else { return Ok(()) };
+    match usage() {
+        usage if usage >= limit => Err(over_quota(name, limit, usage, 1)),
+        _ => Ok(()),
+    }
+}
+
+const MIB: u64 = 1 << 20;
+
+/// How many bytes an upload of the image may have; `None` is no limit.
+///
+/// # Errors
+/// The project has all the bytes that it may have.
+pub fn room(state: &State, image: &Image, quota: &Quota) -> Result<Option<u64>> {
+    let (Some(limit), Some(project)) = (quota.size_mib, image.owner) else { return Ok(None) };
+    let used = Usage::of(state, project).size;
+    match limit.saturating_mul(MIB).saturating_sub(used) {
+        0 => Err(over_quota("image_size_total", limit, used / MIB, 1)),
+        left => Ok(Some(left)),
+    }
+}
+
 /// Creates an image without bytes.
-pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewImage) -> Result<ImageId> {
+pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewImage, quota: &Quota) -> Result<ImageId> {
     let project = match new.owner {
         Some(owner) => owner,
         None => caller.need_project()?,
@@ -72,9 +108,10 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewImage) -> Result<Image
     if new.visibility == Visibility::Public {
         policy::check(caller, Action::ImagePublicize, None)?;
     }
+    check_quota("image_count_total", quota.count, || Usage::of(txn, project).count)?;
     let id = new.id.unwrap_or_else(|| ImageId::from_random(txn.random()));
     if txn.images.contains_key(&id) {
-        return Err(Error::conflict(format!("Image ID {id} already exists!")));
+        return Err(exists(id));
     }
     txn.put(Image {
         id,
@@ -98,7 +135,13 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewImage) -> Result<Image
 }
 
 /// Begins an upload under an id that only this upload has.
-pub fn begin_upload(txn: &mut Txn<'_>, caller: &Caller, id: ImageId, upload: String) -> Result<Arc<Image>> {
+pub fn begin_upload(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    id: ImageId,
+    upload: String,
+    quota: &Quota,
+) -> Result<Arc<Image>> {
     let image = changeable(txn, caller, id)?;
     if image.disk_format.is_none() || image.container_format.is_none() {
         return Err(Error::invalid(
@@ -111,6 +154,10 @@ pub fn begin_upload(txn: &mut Txn<'_>, caller: &Caller, id: ImageId, upload: Str
             image.status()
         )));
     }
+    if let Some(project) = image.owner {
+        check_quota("image_count_uploading", quota.uploading, || Usage::of(txn, project).uploading)?;
+    }
+    room(txn, &image, quota)?;
     txn.update::<Image>(&id, |i| i.phase = Phase::Saving { upload });
     Ok(image)
 }
@@ -118,9 +165,16 @@ pub fn begin_upload(txn: &mut Txn<'_>, caller: &Caller, id: ImageId, upload: Str
 /// Makes an upload count: the image is active.
 ///
 /// # Errors
-/// The image was deleted, or the upload given up, in the meantime.
-pub fn commit_upload(txn: &mut Txn<'_>, id: ImageId, upload: &str, data: Data) -> Result<()> {
+/// The image was deleted, or the upload given up, in the meantime; or other uploads have taken the project's room.
+pub fn commit_upload(txn: &mut Txn<'_>, id: ImageId, upload: &str, data: Data, quota: &Quota) -> Result<()> {
     need_upload(txn, id, upload)?;
+    let image = txn.need::<Image>(&id, || missing(id))?;
+    if let (Some(left), Some(limit)) = (room(txn, &image, quota)?, quota.size_mib) {
+        if data.size > left {
+            let used = limit - left.div_ceil(MIB);
+            return Err(over_quota("image_size_total", limit, used, data.size.div_ceil(MIB)));
+        }
+    }
     txn.update::<Image>(&id, |i| i.phase = Phase::Active { data });
     Ok(())
 }
@@ -209,6 +263,12 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Ima
             "Image {id} holds the disk of the shelved server {server}. Unshelve or delete that server first."
         )));
     }
-    txn.delete::<Image>(&id);
+    remove(txn, &image);
     Ok(image)
+}
+
+/// Takes an image's record away, and keeps its id from ever being given again.
+pub(crate) fn remove(txn: &mut Txn<'_>, image: &Image) {
+    txn.delete::<Image>(&image.id);
+    txn.put_cold(Kind::PastImage, image.id.to_string(), Image { updated_at: Some(txn.now), ..image.clone() });
 }

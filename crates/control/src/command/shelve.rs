@@ -16,14 +16,14 @@
 
 use super::{
     evacuate::settle_on,
-    migration, operation,
+    image, migration, operation,
     server::{actable, need_condition, ports},
 };
 use crate::schedule::{schedule, Ask};
 use lenticular_model::{
     disk_copy::Fate,
     error::{Error, Result},
-    image::{Data, Image, Phase, Visibility},
+    image::{Data, Image, Phase, Quota, Visibility},
     observation::Unsaved,
     operation::Action as Operation,
     policy::{self, Action, Caller},
@@ -138,7 +138,8 @@ pub fn saved(
     let server = saving(txn, id, host, upload)?;
     let image_id = server.shelf.as_ref().map(|shelf| shelf.image_id()).ok_or_else(|| over(id))?;
     let base: std::sync::Arc<str> = data.sha512.as_str().into();
-    super::image::commit_upload(txn, image_id, sending, data)?;
+    // A limit that is passed must not keep a server on its host: what it takes counts all the same.
+    image::commit_upload(txn, image_id, sending, data, &Quota::default())?;
     leave_host(txn, &server, host, "shelved");
     if let Some(task) = &server.task {
         operation::finish(txn, task.operation_id, None);
@@ -206,7 +207,9 @@ pub fn give_up(txn: &mut Txn<'_>, server: &Server, why: String) {
 /// Whatever there is of the server on a shelf is not wanted any more.
 pub fn forget(txn: &mut Txn<'_>, server: &Server) {
     let Some(shelf) = &server.shelf else { return };
-    txn.delete::<Image>(&shelf.image_id());
+    if let Some(image) = txn.images.get(&shelf.image_id()).cloned() {
+        image::remove(txn, &image);
+    }
     txn.update::<Server>(&server.id, |s| s.shelf = None);
 }
 

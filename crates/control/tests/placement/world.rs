@@ -191,7 +191,8 @@ fn intro(n: usize) -> Introduction {
 }
 
 fn image() -> Image {
-    let data = Data { size: 1, virtual_size: Some(1), checksum: String::new(), sha512: "0".repeat(128) };
+    let data =
+        Data { size: 1, virtual_size: Some(1), checksum: String::new(), sha512: "0".repeat(128), file: None };
     Image {
         id: IMAGE,
         created_at: Timestamp(1),

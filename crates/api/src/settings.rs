@@ -1,0 +1,71 @@
+//! What an operator may set, and what holds if nothing is set. Times end in their unit.
+
+use lenticular_model::image::Quota;
+use serde::Deserialize;
+
+/// The settings, as tables of a TOML file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Images and their bytes.
+    pub images: ImageSettings,
+}
+
+/// Images and their bytes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImageSettings {
+    /// MiB of images that a project may have; -1 is no limit.
+    pub image_size_total: i64,
+    /// MiB that a project may have staged for import; -1 is no limit. Nothing is staged: bytes are uploaded.
+    pub image_stage_total: i64,
+    /// Images that a project may have; -1 is no limit.
+    pub image_count_total: i64,
+    /// Uploads that a project may have under way; -1 is no limit.
+    pub image_count_uploading: i64,
+    /// MiB of the disk that uploads leave free, so that the store beside them can always be written. By default a tenth
+    /// of the disk, at most 1,024.
+    pub reserve_mb: Option<u64>,
+}
+
+impl Default for ImageSettings {
+    fn default() -> Self {
+        Self {
+            image_size_total: -1,
+            image_stage_total: -1,
+            image_count_total: -1,
+            image_count_uploading: -1,
+            reserve_mb: None,
+        }
+    }
+}
+
+impl ImageSettings {
+    /// Bytes of the disk that uploads leave free, if that is set.
+    pub fn reserve_bytes(&self) -> Option<u64> {
+        self.reserve_mb.map(|mb| mb.saturating_mul(1 << 20))
+    }
+
+    /// The limits of every project.
+    pub fn quota(&self) -> Quota {
+        let limit = |number: i64| u64::try_from(number).ok();
+        Quota {
+            size_mib: limit(self.image_size_total),
+            stage_mib: limit(self.image_stage_total),
+            count: limit(self.image_count_total),
+            uploading: limit(self.image_count_uploading),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_limited_unless_it_is_set() {
+        assert_eq!(ImageSettings::default().quota(), Quota::default());
+        let set = ImageSettings { image_size_total: 10, image_count_uploading: 0, ..Default::default() };
+        assert_eq!(set.quota(), Quota { size_mib: Some(10), uploading: Some(0), ..Default::default() });
+    }
+}
