@@ -72,6 +72,16 @@ def test_each_side_is_restarted_while_a_guest_runs(tmp_path):
         before = guest_processes(c.data)
         assert len(before) == 1
 
+        # The host reads the image of its guest, and no other project's.
+        body = {"name": "private", "disk_format": "raw", "container_format": "bare", "visibility": "private"}
+        private = c.post("/image/v2/images", body)["id"]
+        assert c.request("PUT", f"/image/v2/images/{private}/file", data=b"secret",
+                         headers={"Content-Type": "application/octet-stream"}).status_code == 204
+        identity = c.data / "agent/identity"
+        data = lambda image: requests.get(f"{c.agent_url}/agent/v1/images/{image}/data", cert=str(identity / "host.pem"),
+                                          verify=identity / "ca.pem", timeout=60).status_code
+        assert (data(image), data(private)) == (200, 404)
+
         # The agent goes, in order and without: its guest stays, and is found again.
         for end in (signal.SIGTERM, signal.SIGKILL):
             c.agent.send_signal(end)

@@ -18,6 +18,7 @@ use axum::{
 use lenticular_control::command::{host, server};
 use lenticular_model::{
     error::{Error, Result},
+    host::Capacity,
     observation::Observation,
     Cause, HostId, Incarnation, Kind, ServerId, State as Cloud,
 };
@@ -145,6 +146,20 @@ fn check_generations(seen: &[Observation]) -> Result<()> {
     }
 }
 
+/// Refuses a host that claims to have more than any machine: sums over hosts would overflow.
+fn check_capacity(capacity: &Capacity) -> Result<()> {
+    let Capacity { vcpus, memory_mb, disk_gb } = *capacity;
+    if vcpus > CAPACITY_MAX || memory_mb > CAPACITY_MAX || disk_gb > CAPACITY_MAX {
+        return Err(Error::invalid(format!(
+            "No machine has {vcpus} CPUs, {memory_mb} MiB of memory and {disk_gb} GiB of disk."
+        )));
+    }
+    Ok(())
+}
+
+/// More CPUs, MiB of memory or GiB of disk than one host can have.
+const CAPACITY_MAX: u64 = 1 << 30;
+
 /// Refuses an agent that speaks another version.
 pub fn other_version(theirs: u32) -> Error {
     Error::invalid(format!(
@@ -168,6 +183,7 @@ impl App {
         if hello.version != VERSION {
             return Err(other_version(hello.version));
         }
+        check_capacity(&hello.capacity)?;
         let claim =
             Claim { life: hello.incarnation, upto: hello.applied_upto, receipt: hello.receipt.as_deref() };
         self.check_present(&hello.host_name, &claim).await?;

@@ -3,7 +3,7 @@
 use crate::{
     app::App,
     fault::Fault,
-    limits::{BODY_BYTES_MAX, REPORT_BYTES_MAX},
+    limits::{BODY_BYTES_MAX, REPORT_BYTES_MAX, REPORT_TEXT_MAX},
 };
 use axum::{
     body::Bytes,
@@ -90,9 +90,26 @@ impl<T: DeserializeOwned> FromRequest<App> for Message<T> {
 
     async fn from_request(request: Request, _: &App) -> Result<Self, Fault> {
         let bytes = bytes(request, REPORT_BYTES_MAX).await?;
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|error| Error::invalid(format!("Malformed message: {error}.")).into())
+        let malformed = |error| Error::invalid(format!("Malformed message: {error}."));
+        let mut message: Value = serde_json::from_slice(&bytes).map_err(malformed)?;
+        bound(&mut message);
+        serde_json::from_value(message).map(Self).map_err(|error| malformed(error).into())
+    }
+}
+
+/// Cuts long texts off, and takes out of texts what would steer a terminal: what hosts say is kept, and read by people.
+fn bound(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            let unfit = |c: char| c.is_control() && c != '\n' && c != '\t';
+            if text.len() > REPORT_TEXT_MAX || text.contains(unfit) {
+                let kept = text.chars().take(REPORT_TEXT_MAX);
+                *text = kept.map(|c| if unfit(c) { char::REPLACEMENT_CHARACTER } else { c }).collect();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(bound),
+        Value::Object(fields) => fields.values_mut().for_each(bound),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -107,5 +124,13 @@ mod tests {
             assert!(has_nul(&bad), "{bad}");
         }
         assert!(!has_nul(&json!({"a": ["b", 1, null, true, "\\u0000"]})));
+    }
+
+    #[test]
+    fn what_hosts_say_is_bounded_and_steers_no_terminal() {
+        let mut said = json!({"a": ["plain\n", "\u{1b}]0;x\u{7}", "x".repeat(5_000)], "n": 7});
+        bound(&mut said);
+        let long = "x".repeat(4_096);
+        assert_eq!(said, json!({"a": ["plain\n", "\u{fffd}]0;x\u{fffd}", long], "n": 7}));
     }
 }

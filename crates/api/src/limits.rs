@@ -5,8 +5,11 @@ use std::time::Duration;
 /// The largest JSON body, in bytes (as OpenStack's `max_request_body_size`).
 pub const BODY_BYTES_MAX: usize = 114_688;
 
-/// The largest body of an agent's report, in bytes: an inventory of thousands of guests fits.
-pub const REPORT_BYTES_MAX: usize = 16 << 20;
+/// The largest body of an agent's report, in bytes: an inventory of ten thousand guests fits.
+pub const REPORT_BYTES_MAX: usize = 4 << 20;
+
+/// The longest text in a message of an agent's, in characters; more is cut off.
+pub const REPORT_TEXT_MAX: usize = 4_096;
 
 /// How long an ordinary request may take.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);

@@ -109,7 +109,7 @@ fn moving(state: &State, server: &Server) -> Option<MoveView> {
         (Leg::Send, None) => format!("{} begins to send", migration.from_name),
     };
     let seen = progress.map(|p| &p.seen);
-    let sum = |n: usize| seen.map_or(0, |s| s.memory[n] + s.disk[n]);
+    let sum = |n: usize| seen.map_or(0, |s| s.memory[n].saturating_add(s.disk[n]));
     Some(MoveView {
         to: migration.to_name.clone(),
         status: migration.phase.name(migration.purpose).to_owned(),

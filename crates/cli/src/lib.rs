@@ -2,7 +2,10 @@
 
 mod client;
 mod cloud;
+mod plain;
 mod show;
+
+pub use plain::{plain, Plain};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};

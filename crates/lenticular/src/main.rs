@@ -154,11 +154,11 @@ fn main() -> ExitCode {
 
 #[allow(clippy::print_stderr, reason = "the one place where a command says why it failed")]
 fn say_error(error: &anyhow::Error) {
-    eprintln!("lenticular: {error:#}");
+    eprintln!("lenticular: {}", lenticular_cli::plain(&format!("{error:#}")));
 }
 
 fn run(cli: Cli) -> Result<()> {
-    let mut out = std::io::stdout();
+    let mut out = lenticular_cli::Plain::new(std::io::stdout());
     match cli.command {
         Command::Up(args) => up::run(&cli.cloud.data, &args),
         Command::Down(args) => down::run(&cli.cloud.data, &args, &mut out),
