@@ -23,7 +23,7 @@ use lenticular_model::{Durability, Incarnation, Kind, Timestamp};
 use reader::PostgresReader;
 use session::{Session, Trouble};
 use std::sync::Arc;
-use tokio_postgres::{types::ToSql, Statement};
+use tokio_postgres::{types::ToSql, Config, Statement};
 
 /// Begins every statement that writes: `epoch` is one row, locked, if this process still leads, and empty if not.
 const EPOCH: &str =
@@ -69,6 +69,7 @@ const TRIM: &str = "
 pub struct Postgres {
     store: String,
     session: Option<Session>,
+    config: Config,
     commit: Statement,
     reader: Arc<PostgresReader>,
     meta: Meta,
@@ -86,10 +87,11 @@ impl Postgres {
     /// See [`OpenError`]; nothing in the database is changed then.
     pub fn open(config: &str) -> Result<Self, OpenError> {
         let opened = open::open(config)?;
-        let commit = opened.session.run(opened.session.client().prepare(&writing(COMMIT, "0::bigint")));
+        let commit = prepare_commit(&opened.session);
         let commit = commit.map_err(|error| failed(&opened.store, "preparing the commit", error))?;
         Ok(Self {
-            reader: Arc::new(PostgresReader::new(opened.store.clone(), opened.config)),
+            reader: Arc::new(PostgresReader::new(opened.store.clone(), opened.config.clone())),
+            config: opened.config,
             store: opened.store,
             session: Some(opened.session),
             commit,
@@ -99,6 +101,17 @@ impl Postgres {
 
     fn session(&self) -> Result<&Session, CommitError> {
         self.session.as_ref().ok_or_else(|| CommitError::Failed("the store is closed".to_owned()))
+    }
+
+    /// Opens the session anew if the server has ended it. Nothing of what is written next was sent on the old one.
+    fn revive(&mut self) -> Result<(), CommitError> {
+        if self.session()?.has_ended() {
+            let session = open::reopen(&self.store, &self.config, self.meta.epoch)?;
+            let commit = prepare_commit(&session);
+            self.commit = commit.map_err(|trouble| CommitError::Failed(trouble.to_string()))?;
+            self.session = Some(session);
+        }
+        Ok(())
     }
 
     /// Runs a statement that writes, and gives back how many rows it speaks of.
@@ -121,6 +134,10 @@ impl Postgres {
     fn epoch(&self) -> String {
         self.meta.epoch.to_string()
     }
+}
+
+fn prepare_commit(session: &Session) -> Result<Statement, Trouble> {
+    session.run(session.client().prepare(&writing(COMMIT, "0::bigint")))
 }
 
 /// A whole statement that writes, from its parts.
@@ -172,11 +189,13 @@ impl Engine for Postgres {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        self.revive()?;
         self.write(&self.commit, &Columns::of(batch).params(&self.epoch())).map(|_| ())
     }
 
     fn begin_incarnation(&mut self, incarnation: Incarnation) -> Result<(), CommitError> {
         let statement = writing(SET_INCARNATION, "0::bigint");
+        self.revive()?;
         self.write(&statement, &[&self.epoch(), &incarnation.to_string()])?;
         self.meta.incarnation = Some(incarnation);
         Ok(())
@@ -184,6 +203,7 @@ impl Engine for Postgres {
 
     fn trim(&mut self, before: Timestamp, entries_max: usize) -> Result<usize, CommitError> {
         let entries_max = i64::try_from(entries_max).unwrap_or(i64::MAX);
+        self.revive()?;
         let session = self.session()?;
         let last = session.run(session.client().query_opt(sql::TRIM_UP_TO, &[&entries_max, &before.0]));
         let Some(last) = last.map_err(commit_error)? else { return Ok(0) };

@@ -6,6 +6,7 @@
 mod check;
 mod lock;
 mod open;
+mod present;
 mod reader;
 mod rows;
 
@@ -18,6 +19,7 @@ use crate::{
 };
 use lenticular_model::{Durability, Incarnation, Kind, Timestamp};
 use lock::Lock;
+use present::Present;
 use reader::SqliteReader;
 use rusqlite::{ffi::ErrorCode, params, Connection, OptionalExtension, TransactionBehavior};
 use std::{path::Path, sync::Arc};
@@ -49,6 +51,7 @@ pub struct Sqlite {
     connection: Option<Connection>,
     reader: Arc<SqliteReader>,
     meta: Meta,
+    present: Present,
     /// Released when dropped.
     lock: Option<Lock>,
 }
@@ -73,6 +76,7 @@ impl Sqlite {
             connection: Some(opened.connection),
             reader: Arc::new(SqliteReader::new(path)),
             meta: opened.meta,
+            present: opened.present,
             lock: Some(opened.lock),
         })
     }
@@ -85,6 +89,7 @@ impl Sqlite {
         let Some(connection) = &mut self.connection else {
             return Err(CommitError::Failed("the store is closed".to_owned()));
         };
+        self.present.check().map_err(CommitError::Failed)?;
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(not_written)?;
         let value = write(&transaction).map_err(not_written)?;
@@ -93,6 +98,8 @@ impl Sqlite {
             Some(ErrorCode::SystemIoFailure) => CommitError::Unknown(explain(&error)),
             _ => CommitError::Failed(explain(&error)),
         })?;
+        // If a file went just now, the commit is in one without a name.
+        self.present.check().map_err(CommitError::Unknown)?;
         Ok(value)
     }
 }

@@ -5,12 +5,13 @@ use super::{
     session::{Session, Trouble},
 };
 use crate::{
+    engine::CommitError,
     error::Damage,
     format::{self, damaged, failed, Dense, Meta, MetaLines, FORMAT, SUMMED_TABLES, TABLES},
     sql::{self, from_sql, TAIL_ENTRIES},
     OpenError,
 };
-use std::time::Duration;
+use std::{fmt, time::Duration};
 use tokio_postgres::{config::Host, error::SqlState, Config};
 
 /// An answer is durable before it is given, plans look rows up by key however small the tables were when they were
@@ -76,6 +77,30 @@ pub(super) fn open(config: &str) -> Result<Opened, OpenError> {
     meta.epoch += 1;
     meta.format = meta.format.max(FORMAT);
     Ok(Opened { store, config, session, meta })
+}
+
+/// Opens the session of a leader anew whose session has ended, for as long as nobody has led since.
+pub(super) fn reopen(store: &str, config: &Config, epoch: u64) -> Result<Session, CommitError> {
+    let failed = |what: &str, why: &dyn fmt::Display| {
+        CommitError::Failed(format!("{store}: its session has ended, and {what}: {why}"))
+    };
+    let session =
+        Session::connect(config, SETTINGS).map_err(|why| failed("it cannot be connected to", &why))?;
+    let is_ours = || -> Result<(), CommitError> {
+        let read = session.run(session.client().query_one("SELECT value FROM meta WHERE key = 'epoch'", &[]));
+        let row = read.map_err(|why| failed("its epoch cannot be read", &why))?;
+        let found: &str = row.try_get(0).map_err(|why| failed("its epoch cannot be read", &why))?;
+        match found.parse() {
+            Ok(found) if found == epoch => Ok(()),
+            found => Err(CommitError::Stale { ours: epoch, found: found.unwrap_or(0) }),
+        }
+    };
+    // Who led since has raised the epoch, whether they have the lock now or not.
+    is_ours()?;
+    lock(store, &session).map_err(|why| failed("it cannot be locked again", &why))?;
+    is_ours()?;
+    tracing::warn!(store, "the session with PostgreSQL had ended; it was opened anew");
+    Ok(session)
 }
 
 /// Names the store without its password.

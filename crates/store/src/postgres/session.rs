@@ -8,10 +8,18 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use tokio_postgres::{error::Severity, types::ToSql, Client, Config, NoTls, Row};
+use tokio_postgres::{
+    error::{Severity, SqlState},
+    tls::NoTlsStream,
+    types::ToSql,
+    Client, Config, NoTls, Row, Socket,
+};
 
 /// How long connecting, and any one answer, may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often the runtime is let look at the socket: the news is read, told on, and acted on.
+const YIELDS: usize = 4;
 
 /// A statement did not succeed.
 #[derive(Debug)]
@@ -64,7 +72,7 @@ impl Session {
     /// Connects, and runs `settings`.
     pub fn connect(config: &Config, settings: &str) -> Result<Self, Trouble> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let connected = runtime.block_on(async { timeout(DEADLINE, config.connect(NoTls)).await });
+        let connected = runtime.block_on(async { timeout(DEADLINE, connect(config)).await });
         let (client, connection) = connected.map_err(|_| silent())??;
         let connection = runtime.spawn(async move {
             if let Err(error) = connection.await {
@@ -78,6 +86,19 @@ impl Session {
 
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// True if the server has ended the session, and said so or hung up.
+    pub fn has_ended(&self) -> bool {
+        let Ok(runtime) = self.runtime() else { return true };
+        // Nothing has looked at the socket since the last call. A yield lets the runtime look, and the connection's task
+        // act on what is there.
+        runtime.block_on(async {
+            for _ in 0..YIELDS {
+                tokio::task::yield_now().await;
+            }
+        });
+        self.client.is_closed()
     }
 
     /// Waits for one answer, until the deadline.
@@ -135,6 +156,23 @@ impl Drop for Session {
         }
     }
 }
+
+/// Connects; while the server starts or stops, again and again.
+async fn connect(
+    config: &Config,
+) -> Result<(Client, tokio_postgres::Connection<Socket, NoTlsStream>), tokio_postgres::Error> {
+    loop {
+        match config.connect(NoTls).await {
+            Err(error) if error.code() == Some(&SqlState::CANNOT_CONNECT_NOW) => {
+                tokio::time::sleep(CONNECT_AGAIN_AFTER).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// How long to wait for a server that starts, before asking it again.
+const CONNECT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 fn silent() -> Trouble {
     Trouble::Broken(format!("PostgreSQL did not answer within {} s", DEADLINE.as_secs()))

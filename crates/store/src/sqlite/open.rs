@@ -1,6 +1,6 @@
 //! Opening an SQLite store: the lock, what the file is, its settings, and the tables of a new one.
 
-use super::{check, lock::Lock, CLEAN, SET_META};
+use super::{check, lock::Lock, present::Present, CLEAN, SET_META};
 use crate::{
     error::Damage,
     format::{self, beside, damaged, failed, Meta, FORMAT, SUMMED_TABLES},
@@ -10,7 +10,7 @@ use rusqlite::{params, Connection, OpenFlags, Transaction, TransactionBehavior};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
     time::Duration,
 };
@@ -48,6 +48,19 @@ pub(super) struct Opened {
     pub connection: Connection,
     pub meta: Meta,
     pub lock: Lock,
+    pub present: Present,
+}
+
+/// Takes other users' rights on the files away, which a copy of a backup may have brought.
+fn shut(path: &Path) -> io::Result<()> {
+    for file in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
+        let mode = fs::metadata(&file)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            tracing::warn!(file = %file.display(), mode = format!("{mode:o}"), "other users could read it; now they cannot");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn open(store: &str, path: &Path) -> Result<Opened, OpenError> {
@@ -77,7 +90,9 @@ pub(super) fn open(store: &str, path: &Path) -> Result<Opened, OpenError> {
         create(&mut connection).map_err(|error| failed(store, "making the tables", error))?;
     }
     let meta = take_over(store, &mut connection)?;
-    Ok(Opened { connection, meta, lock })
+    shut(path).map_err(|error| failed(store, "keeping it from other users", error))?;
+    let present = Present::of(path).map_err(|error| failed(store, "looking at the files", error))?;
+    Ok(Opened { connection, meta, lock, present })
 }
 
 /// Refuses a file that is no database, makes an absent one, and gives back how large it is.

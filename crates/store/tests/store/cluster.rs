@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
     sync::{
         atomic::{AtomicUsize, Ordering},
-        Arc, Mutex, PoisonError, Weak,
+        mpsc, Arc, Mutex, PoisonError, Weak,
     },
 };
 use tempfile::TempDir;
@@ -101,6 +101,33 @@ impl Cluster {
              AND {none} EXISTS (SELECT 1 FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'advisory')"
         );
         self.execute("public", &end);
+    }
+
+    /// Runs `act`, whose writer's session is ended as soon as it waits for a table that is locked meanwhile.
+    pub fn while_locked<T: Send>(&self, schema: &str, table: &str, act: impl FnOnce() -> T + Send) -> T {
+        let waits = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = '{schema}' AND wait_event_type = 'Lock'"
+        );
+        let ((locked, is_locked), (done, is_done)) = (mpsc::channel(), mpsc::channel::<()>());
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                self.on_connection(schema, async |client| {
+                    let lock = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+                    client.batch_execute(&lock).await.unwrap();
+                    locked.send(()).unwrap();
+                    // Comes when the other end is dropped, whatever becomes of the test.
+                    let _ = is_done.recv();
+                });
+            });
+            let _done = done;
+            is_locked.recv().unwrap();
+            let acting = scope.spawn(act);
+            while self.number("public", &waits) == 0 {
+                assert!(!acting.is_finished(), "nobody waited for the table");
+            }
+            self.end_sessions(schema, true);
+            acting.join().unwrap()
+        })
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {

@@ -3,7 +3,7 @@
 use crate::backend::{contact, dump, incarnation, role, transact, writer, Backend, SqliteBackend};
 use lenticular_model::{identity::Role, Kind, Timestamp};
 use lenticular_store::{Damage, OpenError, ReadError, Sqlite, Writer};
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 fn filled(roles: u8) -> SqliteBackend {
     let backend = SqliteBackend::new();
@@ -41,9 +41,58 @@ fn an_empty_file_becomes_a_store_that_only_its_owner_reads() {
     let backend = SqliteBackend::new();
     fs::write(&backend.path, "").unwrap();
     writer(&backend).close().unwrap();
+    assert_eq!(mode(&backend.path), 0o600);
     let other = SqliteBackend::new();
     writer(&other).close().unwrap();
-    assert_eq!(fs::metadata(&other.path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(mode(&other.path), 0o600);
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn an_older_store_that_others_can_read_is_shut_to_them() {
+    let backend = filled(1);
+    fs::set_permissions(&backend.path, fs::Permissions::from_mode(0o644)).unwrap();
+    let open = writer(&backend);
+    for file in
+        [backend.path.clone(), backend.path.with_extension("db-wal"), backend.path.with_extension("db-shm")]
+    {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+    open.close().unwrap();
+}
+
+#[test]
+fn nothing_is_acknowledged_once_a_file_of_the_store_is_gone() {
+    for gone in ["db", "db-wal"] {
+        let backend = filled(1);
+        let mut store = writer(&backend);
+        let put = |store: &mut Writer, n: u8| {
+            transact(store, 1, "put", move |txn| {
+                txn.put(role(n, "text"));
+                Ok(())
+            })
+        };
+        put(&mut store, 1).unwrap();
+        let (path, aside) = (backend.path.with_extension(gone), backend.path.with_extension("aside"));
+        fs::rename(&path, &aside).unwrap();
+        for replaced in [false, true] {
+            if replaced {
+                fs::copy(&aside, &path).unwrap();
+            }
+            let error = put(&mut store, 2).err().unwrap();
+            let why = error.internal.unwrap();
+            assert!(why.contains("was removed or replaced") && why.contains("/proc/"), "{why}");
+            assert_eq!(store.state().seq, 2);
+        }
+        // The very file comes back: nothing was lost, and the store goes on.
+        fs::rename(&aside, &path).unwrap();
+        put(&mut store, 2).unwrap();
+        store.close().unwrap();
+        assert_eq!(writer(&backend).state().seq, 3);
+    }
 }
 
 #[test]

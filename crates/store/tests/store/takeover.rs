@@ -28,20 +28,56 @@ fn expect_lost(writer: &mut Writer, why: &str) {
 }
 
 #[test]
-fn a_session_that_is_cut_off_ends_the_leadership() {
+fn a_session_that_ended_while_idle_is_opened_anew() {
     over_postgres(|cluster| {
         let backend = PostgresBackend::new(cluster.clone());
-        let mut old = writer(&backend);
-        let reader = old.reader();
-        put(&mut old, "kept").unwrap();
+        let mut writer = writer(&backend);
+        let reader = writer.reader();
+        for (n, text) in ["first", "second", "third"].into_iter().enumerate() {
+            put(&mut writer, text).unwrap();
+            assert_eq!(writer.state().seq, n as u64 + 1);
+            cluster.end_sessions(&backend.schema, true);
+        }
+        assert_eq!(writer.trim_journal(lenticular_model::Timestamp(9), 1).unwrap(), 1);
+        assert!(writer.lost().is_none());
         let id = role(1, "").id.to_string();
-        assert!(reader.get(lenticular_model::Kind::Role, &id).unwrap().is_some());
-        cluster.end_sessions(&backend.schema, true);
-        expect_lost(&mut old, "unknown");
         assert!(
             reader.get(lenticular_model::Kind::Role, &id).unwrap().is_some(),
             "readers have their own sessions"
         );
+        // It leads still: it has the lock again, and nobody else gets in.
+        let second = backend.open().err().expect("two owners");
+        assert!(second.to_string().contains("in use") || second.to_string().contains("session"), "{second}");
+    });
+}
+
+#[test]
+fn a_session_that_ended_is_not_opened_anew_for_a_leader_of_the_past() {
+    over_postgres(|cluster| {
+        let backend = PostgresBackend::new(cluster.clone());
+        let mut old = writer(&backend);
+        put(&mut old, "kept").unwrap();
+        cluster.end_sessions(&backend.schema, true);
+        let mut new = writer(&backend);
+        put(&mut new, "kept").unwrap();
+        // Whether the new one still has the lock or not.
+        expect_lost(&mut old, "epoch");
+        drop(new);
+        expect_lost(&mut old, "epoch");
+    });
+}
+
+#[test]
+fn a_session_that_is_cut_off_amid_a_commit_ends_the_leadership() {
+    over_postgres(|cluster| {
+        let backend = PostgresBackend::new(cluster.clone());
+        let mut old = writer(&backend);
+        put(&mut old, "kept").unwrap();
+        let old = cluster.while_locked(&backend.schema, "meta", || {
+            expect_lost(&mut old, "unknown");
+            old
+        });
+        drop(old);
         let mut new = writer(&backend);
         put(&mut new, "new").unwrap();
         assert_eq!(new.state().seq, 2);

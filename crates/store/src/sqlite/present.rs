@@ -1,0 +1,39 @@
+//! Whether the store's files are still at their paths, or were removed or replaced under the process.
+//!
+//! SQLite writes on into a file that has no name any more, and what it writes there is gone when the process ends.
+
+use crate::format::beside;
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+/// The files that are open, as their paths led to them at the opening.
+pub(super) struct Present(Vec<(PathBuf, (u64, u64))>);
+
+impl Present {
+    /// The database and its log.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let files = [path.to_owned(), beside(path, "-wal")].into_iter();
+        files.map(|file| Ok((file.clone(), identity(&file)?))).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Says what happened and what to do if a path does not lead to the open file any more.
+    pub fn check(&self) -> Result<(), String> {
+        match self.0.iter().find(|(file, known)| identity(file).ok() != Some(*known)) {
+            None => Ok(()),
+            Some((file, _)) => Err(format!(
+                "{} was removed or replaced while the store is open; nothing is written any more. What was \
+                 acknowledged is in /proc/{}/fd until this process ends: copy it from there, stop the process, and put \
+                 the copy in the file's place",
+                file.display(),
+                std::process::id()
+            )),
+        }
+    }
+}
+
+fn identity(file: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(file).map(|metadata| (metadata.dev(), metadata.ino()))
+}
