@@ -66,6 +66,7 @@ class Cloud:
         self.url = f"http://127.0.0.1:{self.port}"
         self.env = {**os.environ, **(env or {}), "LENTICULAR_LOG": "info"}
         self.settings = settings
+        self.preexec = None
         self.process = None
         self._token = None
 
@@ -80,7 +81,8 @@ class Cloud:
             file.write_text(self.settings)
             args += ["--settings", file]
         log = open(self.data.parent / f"{self.data.name}.log", "ab")
-        self.process = subprocess.Popen(args, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.env)
+        self.process = subprocess.Popen(args, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.env,
+                                        preexec_fn=self.preexec)
         wait_until("the cloud answers", self.healthy, every_s=0.02)
         return self
 

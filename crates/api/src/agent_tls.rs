@@ -24,7 +24,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{server::TlsStream, TlsAcceptor};
 
 /// How long a handshake may take.
@@ -72,13 +72,14 @@ impl AgentTls {
     }
 
     /// Shakes hands; `None` if it came to nothing, which the log says.
-    pub(crate) async fn accept(
+    pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        stream: TcpStream,
+        stream: S,
+        local: IpAddr,
         from: SocketAddr,
-    ) -> Option<(TlsStream<TcpStream>, Shown)> {
-        let config = stream.local_addr().map_err(Error::internal).and_then(|local| self.config(local.ip()));
-        let config = config
+    ) -> Option<(TlsStream<S>, Shown)> {
+        let config = self
+            .config(local)
             .map_err(|error| tracing::error!(%error, "no certificate for an agent's connection"))
             .ok()?;
         let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await;

@@ -4,7 +4,7 @@ use crate::{
     agent,
     authority::Authority,
     compute,
-    ctx::{self, RequestId},
+    ctx::{self, GlobalRequestId, RequestId},
     enrol,
     fault::{self, render, service_of},
     fencing::FenceDrivers,
@@ -12,6 +12,7 @@ use crate::{
     image::{self, store::ImageStore},
     limits::{FENCE_TIMEOUT, REQUEST_TIMEOUT},
     links::{follow, Links},
+    lockout::Lockout,
     metrics::{self, Metrics},
     network, operator,
     password::Passwords,
@@ -60,6 +61,8 @@ pub struct Parts {
     pub tokens: Tokens,
     /// Passwords.
     pub passwords: Passwords,
+    /// Log-ins that failed.
+    pub lockout: Lockout,
     /// The bytes of images.
     pub images: ImageStore,
     /// Why hosts get no orders any more; empty while they do.
@@ -125,6 +128,7 @@ impl App {
             store,
             tokens,
             passwords,
+            lockout: Lockout::default(),
             images,
             held: Default::default(),
             links,
@@ -196,8 +200,12 @@ async fn around(State(app): State<App>, mut request: Request, next: Next) -> Res
     let began = Instant::now();
     let service = service_of(request.uri().path());
     let (method, asked) = (request.method().clone(), request.uri().path().to_owned());
-    let id: Arc<str> = request_id(request.headers().get("x-openstack-request-id")).into();
+    let id: Arc<str> = new_request_id().into();
     request.extensions_mut().insert(RequestId(id.clone()));
+    let given = given_request_id(request.headers().get("x-openstack-request-id")).map(Arc::from);
+    if let Some(given) = given {
+        request.extensions_mut().insert(GlobalRequestId(given));
+    }
     request.extensions_mut().insert(service);
     path::settle(&mut request);
     let version = ctx::version(service, request.headers());
@@ -244,21 +252,19 @@ fn deadline(path: &str) -> std::time::Duration {
     }
 }
 
-/// The id that the client gave, if it is one, else a new one.
-fn request_id(given: Option<&HeaderValue>) -> String {
-    let given = given.and_then(|v| v.to_str().ok()).filter(|id| {
+fn new_request_id() -> String {
+    let mut bytes = [0; 16];
+    // Without randomness the id is less unique; the request is none the worse.
+    let _ = getrandom::fill(&mut bytes);
+    format!("req-{}", uuid::Builder::from_random_bytes(bytes).into_uuid())
+}
+
+/// The id that the client gave, if it has an id's form.
+fn given_request_id(given: Option<&HeaderValue>) -> Option<&str> {
+    given.and_then(|v| v.to_str().ok()).filter(|id| {
         let rest = id.strip_prefix("req-").unwrap_or("");
         rest.len() == 36 && rest.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
-    });
-    match given {
-        Some(id) => id.to_owned(),
-        None => {
-            let mut bytes = [0; 16];
-            // Without randomness the id is less unique; the request is none the worse.
-            let _ = getrandom::fill(&mut bytes);
-            format!("req-{}", uuid::Builder::from_random_bytes(bytes).into_uuid())
-        }
-    }
+    })
 }
 
 fn set_headers(

@@ -3,7 +3,7 @@
 use crate::{
     app::App,
     fault::Fault,
-    limits::{BODY_BYTES_MAX, REPORT_BYTES_MAX, REPORT_TEXT_MAX},
+    limits::{BODY_BYTES_MAX, BODY_TIMEOUT, REPORT_BYTES_MAX, REPORT_TEXT_MAX},
 };
 use axum::{
     body::Bytes,
@@ -24,7 +24,13 @@ pub struct Message<T>(pub T);
 
 /// Reads at most `limit` bytes.
 pub async fn bytes(request: Request, limit: usize) -> Result<Bytes, Error> {
-    match Limited::new(request.into_body(), limit).collect().await {
+    let arrived =
+        tokio::time::timeout(BODY_TIMEOUT, Limited::new(request.into_body(), limit).collect()).await;
+    let arrived = arrived.map_err(|_| {
+        let s = BODY_TIMEOUT.as_secs();
+        Error::timed_out(format!("The request's body did not arrive within {s} s. Send it again."))
+    })?;
+    match arrived {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             Err(Error::too_large(format!("The request's body is larger than {limit} bytes.")))

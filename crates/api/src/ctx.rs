@@ -1,6 +1,8 @@
 //! What a handler knows of its request: who asks, in what right, in which version, of which snapshot.
 
-use crate::{app::App, fault::Fault, query::Query, token::Payload};
+use crate::{
+    app::App, connections::Place, fault::Fault, query::Query, serve::Origin, token::Payload, turns::Asker,
+};
 use axum::{
     extract::FromRequestParts,
     http::{request::Parts, HeaderMap},
@@ -10,7 +12,7 @@ use lenticular_model::{
     error::{Error, Result},
     identity::{Target, User},
     policy::{Caller, RoleLevel, Scope},
-    Cause, State, Timestamp, Txn,
+    Cause, State, Timestamp, Txn, UserId,
 };
 use lenticular_wire::{
     fault::Service,
@@ -18,9 +20,13 @@ use lenticular_wire::{
 };
 use std::sync::Arc;
 
-/// The request's id, put into the request by the outermost layer.
+/// The request's id, drawn by the outermost layer.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub Arc<str>);
+
+/// The id that the client gave its request, which several services may share: kept beside ours, never in place of it.
+#[derive(Debug, Clone)]
+pub struct GlobalRequestId(pub Arc<str>);
 
 /// A request by somebody known.
 pub struct Ctx {
@@ -30,6 +36,10 @@ pub struct Ctx {
     pub state: Arc<State>,
     /// Who asks.
     pub caller: Caller,
+    /// The id that the client gave the request.
+    pub global_request_id: Option<Arc<str>>,
+    /// The address they ask from.
+    pub origin: Origin,
     /// The version they speak.
     pub version: Microversion,
     /// The URL's query.
@@ -46,14 +56,19 @@ impl FromRequestParts<App> for Ctx {
         let text = header(&parts.headers, "x-auth-token")
             .ok_or_else(|| Error::unauthorized("The request you have made requires authentication."))?;
         let (token, _) = authenticate(app, &state, text)?;
+        if let Some(place) = parts.extensions.get::<Arc<Place>>() {
+            place.is_known();
+        }
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default();
         let caller = caller(&state, &token, request_id);
+        let global_request_id = parts.extensions.get::<GlobalRequestId>().map(|id| id.0.clone());
         // The path itself is cut by nested routers, so the outermost layer notes whose it is.
         let service = parts.extensions.get::<Service>().copied().unwrap_or(Service::Own);
         let version = version(service, &parts.headers)?;
         let query = Query::parse(parts.uri.query());
+        let Ok(origin) = Origin::from_request_parts(parts, app).await;
         let if_match = header(&parts.headers, "if-match").map(str::to_owned);
-        Ok(Self { app: app.clone(), state, caller, version, query, if_match })
+        Ok(Self { app: app.clone(), state, caller, global_request_id, origin, version, query, if_match })
     }
 }
 
@@ -65,12 +80,20 @@ impl Ctx {
         command: impl FnOnce(&mut Txn<'_>, &Caller) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let caller = self.caller.clone();
-        let cause = Cause {
-            actor: caller.user_id.to_string(),
-            request_id: caller.request_id.clone(),
-            why: why.to_owned(),
-        };
+        let cause =
+            Cause { actor: caller.user_id.to_string(), request_id: self.journal_id(), why: why.to_owned() };
         self.app.store.transact(cause, move |txn| command(txn, &caller)).await
+    }
+
+    /// How the journal names the request: by our id, with the client's behind it.
+    pub fn journal_id(&self) -> String {
+        let own = &self.caller.request_id;
+        self.global_request_id.as_ref().map_or_else(|| own.clone(), |given| format!("{own} {given}"))
+    }
+
+    /// In whose name this request has a password of `user` hashed.
+    pub fn asker(&self, user: Option<UserId>) -> Asker {
+        Asker { from: self.origin.0, user }
     }
 
     /// The cloud's public URL, without a slash at the end.

@@ -68,6 +68,9 @@ pub fn render(service: Service, response: Response, request_id: &str, public_url
     let json = body(service, status, &error, request_id).to_string();
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     parts.headers.remove(header::CONTENT_LENGTH);
+    if status == 429 {
+        parts.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     if status == 401 {
         let challenge = format!("Keystone uri=\"{public_url}/identity\"");
         if let Ok(value) = HeaderValue::from_str(&challenge) {

@@ -17,6 +17,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a fencing driver may take at most.
 pub const FENCE_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// How long the body of an ordinary request may take to arrive.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// How long an upload or a download may stand still.
 pub const STREAM_STALL: Duration = Duration::from_secs(60);
 

@@ -1,7 +1,12 @@
 //! What is counted, for Prometheus.
 
-use crate::app::App;
+use crate::{
+    app::App,
+    ctx::Ctx,
+    fault::{Fault, Handled},
+};
 use axum::{extract::State, http::header, response::IntoResponse};
+use lenticular_model::policy::{self, Action};
 use prometheus_client::{
     encoding::{text::encode, EncodeLabelSet},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -30,20 +35,31 @@ struct StatusLabel {
     status: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
 /// The counters that requests write.
 pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
+    logins: Family<ResultLabel, Counter>,
     seconds: Histogram,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-        Self { requests: Family::default(), seconds: Histogram::new(buckets) }
+        Self { requests: Family::default(), logins: Family::default(), seconds: Histogram::new(buckets) }
     }
 }
 
 impl Metrics {
+    /// Notes how a log-in by password ended.
+    pub fn login(&self, result: &'static str) {
+        self.logins.get_or_create(&ResultLabel { result }).inc();
+    }
+
     /// Notes an answer.
     pub fn answered(&self, path: &str, method: &axum::http::Method, status: u16, took: Duration) {
         let service = match path.split('/').nth(1) {
@@ -72,10 +88,14 @@ impl Metrics {
     }
 }
 
-/// `GET /metrics`
-pub async fn show(State(app): State<App>) -> impl IntoResponse {
+/// `GET /metrics`: open to everyone who reaches the port, unless the settings ask for an operator's token.
+pub async fn show(State(app): State<App>, ctx: Result<Ctx, Fault>) -> Handled {
+    if app.config.settings.metrics.require_token {
+        policy::check(&ctx?.caller, Action::OperatorRead, None)?;
+    }
     let mut registry = Registry::with_prefix("lenticular");
     registry.register("http_requests", "Requests answered", app.metrics.requests.clone());
+    registry.register("logins", "Log-ins by password, by how they ended", app.metrics.logins.clone());
     registry.register(
         "http_request_seconds",
         "Time to answer, without agents' polls",
@@ -114,5 +134,6 @@ pub async fn show(State(app): State<App>) -> impl IntoResponse {
     let mut text = String::new();
     // Writing into a String cannot fail.
     let _ = encode(&mut text, &registry);
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }

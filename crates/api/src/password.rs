@@ -1,17 +1,17 @@
 //! Password hashing with argon2id, off the event loop and never more than the cores at once.
 
+use crate::turns::{Asker, Turns};
 use argon2::{
     password_hash::{PasswordHasher, PasswordVerifier},
     Argon2,
 };
 use lenticular_model::error::{Error, Result};
 use std::sync::{Arc, OnceLock};
-use tokio::sync::Semaphore;
 
 /// Hashes and verifies.
 #[derive(Clone)]
 pub struct Passwords {
-    turns: Arc<Semaphore>,
+    turns: Turns,
     /// The hash that stands in for a user who is not there, so that asking takes as long. Made when first needed: it
     /// costs 19 MiB for a moment, which a start need not.
     decoy: Arc<OnceLock<String>>,
@@ -20,24 +20,31 @@ pub struct Passwords {
 impl Passwords {
     /// Hashes with at most `parallel` at once: each takes a core and 19 MiB.
     pub fn new(parallel: usize) -> Self {
-        Self { turns: Arc::new(Semaphore::new(parallel.max(1))), decoy: Arc::default() }
+        Self { turns: Turns::new(parallel), decoy: Arc::default() }
     }
 
     /// Hashes a password.
     ///
     /// # Errors
-    /// The system has no randomness.
-    pub async fn hash(&self, password: String) -> Result<String> {
-        self.run(move || hash(&password)).await?
+    /// The system has no randomness, or too many wait.
+    pub async fn hash(&self, asker: Asker, password: String) -> Result<String> {
+        self.run(asker, false, move || hash(&password)).await?
     }
 
-    /// Whether the password is the one that was hashed; false for no hash, after as long a time.
+    /// Whether the password is the one that was hashed; false for no hash, after as long a time. `is_wrong` says that
+    /// this asker was mostly wrong lately.
     ///
     /// # Errors
-    /// The work was cut off.
-    pub async fn verify(&self, password: String, hash_of_user: Option<String>) -> Result<bool> {
+    /// The work was cut off, or too many wait.
+    pub async fn verify(
+        &self,
+        asker: Asker,
+        is_wrong: bool,
+        password: String,
+        hash_of_user: Option<String>,
+    ) -> Result<bool> {
         let decoy = self.decoy.clone();
-        self.run(move || match hash_of_user {
+        self.run(asker, is_wrong, move || match hash_of_user {
             Some(hash) => matches(&password, &hash),
             None => {
                 let decoy = decoy.get_or_init(|| hash("").unwrap_or_default());
@@ -48,8 +55,18 @@ impl Passwords {
         .await
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let _turn = self.turns.acquire().await.map_err(Error::internal)?;
+    async fn run<T: Send + 'static>(
+        &self,
+        asker: Asker,
+        is_wrong: bool,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let turn = self.turns.take(asker, is_wrong).await?;
+        let work = move || {
+            // The turn ends with the work, even if nobody waits for that any more.
+            let _turn = turn;
+            work()
+        };
         tokio::task::spawn_blocking(work).await.map_err(Error::internal)
     }
 }

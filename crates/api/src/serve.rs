@@ -4,20 +4,30 @@
 use crate::{
     agent_tls::{AgentTls, Shown},
     app::{agent_router, router, App},
+    connections::{Connections, Place},
+    watched::{self, Watched},
 };
+use axum::{extract::FromRequestParts, http::request::Parts};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
-    service::TowerToHyperService,
 };
-use rustix::process::{getrlimit, Resource};
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
 };
+use tower_service::Service as _;
 
 /// How long a request's head may take to arrive; also how long a kept-alive connection may stay idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,7 +35,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a connection buffers at most, in bytes. A request's head must fit.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
-/// Files that are kept for what is not a connection: the store, images, agents' sockets.
+/// Files that are kept for what is not a connection: the store, uploads, agents' sockets.
 const FILES_KEPT: u64 = 128;
 
 /// The most connections of a listener at once, however many files the system allows.
@@ -43,14 +53,19 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let service = TowerToHyperService::new(router(app));
+    let router = router(app);
     accept(listener, stop, |accepted| {
-        let service = service.clone();
+        let router = router.clone();
         tokio::spawn(async move {
-            let connection = connection(accepted.stream, service);
-            // A client that breaks off is its own affair.
-            let _ = accepted.watcher.watch(connection).await;
-            drop(accepted.place);
+            let Accepted { stream, from, watcher, place } = accepted;
+            let service = Serving {
+                router,
+                place: place.clone(),
+                origin: Origin(from.ip().to_canonical()),
+                shown: None,
+            };
+            let connection = watcher.watch(connection(Watched::new(stream, place.clone()), service));
+            until_closed(connection, &place).await;
         });
     })
     .await;
@@ -71,31 +86,75 @@ pub async fn serve_agents(
     accept(listener, stop, |accepted| {
         let (router, tls) = (router.clone(), tls.clone());
         tokio::spawn(async move {
-            if let Some((stream, shown)) = tls.accept(accepted.stream, accepted.from).await {
-                let _ = accepted.watcher.watch(connection(stream, Showing { router, shown })).await;
-            }
-            drop(accepted.place);
+            let Accepted { stream, from, watcher, place } = accepted;
+            let Ok(local) = stream.local_addr() else { return };
+            let handshake = tls.accept(Watched::new(stream, place.clone()), local.ip(), from);
+            let accepted = tokio::select! {
+                accepted = handshake => accepted,
+                () = place.closed() => None,
+            };
+            let Some((stream, shown)) = accepted else { return };
+            let service = Serving {
+                router,
+                place: place.clone(),
+                origin: Origin(from.ip().to_canonical()),
+                shown: Some(shown),
+            };
+            until_closed(watcher.watch(connection(stream, service)), &place).await;
         });
     })
     .await;
     Ok(())
 }
 
-/// Tells every request on a connection what its peer showed.
-struct Showing {
-    router: axum::Router,
-    shown: Shown,
+/// Serves a connection until it ends, or has to make room for another.
+async fn until_closed<E>(connection: impl Future<Output = Result<(), E>>, place: &Place) {
+    tokio::select! {
+        // A client that breaks off is its own affair.
+        _ = connection => {}
+        () = place.closed() => {}
+    }
 }
 
-impl hyper::service::Service<hyper::Request<Incoming>> for Showing {
+/// The address that a request came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin(pub IpAddr);
+
+impl<S: Send + Sync> FromRequestParts<S> for Origin {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        // One that came by no connection came from within.
+        Ok(parts.extensions.get().copied().unwrap_or(Self(Ipv4Addr::LOCALHOST.into())))
+    }
+}
+
+/// Tells every request on a connection where it came from and what its peer showed, and watches whose turn it is.
+struct Serving {
+    router: axum::Router,
+    place: Arc<Place>,
+    origin: Origin,
+    shown: Option<Shown>,
+}
+
+impl hyper::service::Service<hyper::Request<Incoming>> for Serving {
     type Response = axum::response::Response;
     type Error = Infallible;
-    type Future =
-        <TowerToHyperService<axum::Router> as hyper::service::Service<hyper::Request<Incoming>>>::Future;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn call(&self, mut request: hyper::Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(self.shown.clone());
-        TowerToHyperService::new(self.router.clone()).call(request)
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
+        let mut request = watched::request(request, &self.place);
+        let extensions = request.extensions_mut();
+        extensions.insert(self.origin);
+        extensions.insert(self.place.clone());
+        if let Some(shown) = &self.shown {
+            extensions.insert(shown.clone());
+        }
+        let (mut router, place) = (self.router.clone(), self.place.clone());
+        Box::pin(async move {
+            let answered = router.call(request).await?;
+            Ok(watched::answer(answered, &place))
+        })
     }
 }
 
@@ -104,7 +163,7 @@ struct Accepted {
     stream: TcpStream,
     from: SocketAddr,
     watcher: Watcher,
-    place: OwnedSemaphorePermit,
+    place: Arc<Place>,
 }
 
 /// Hands over connections as they come, until `stop` comes true; then waits for those under way.
@@ -114,30 +173,28 @@ async fn accept(
     mut hand_over: impl FnMut(Accepted),
 ) {
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(places()));
+    let connections = Connections::new(places());
     tokio::pin!(stop);
     loop {
-        // Whoever comes when all places are taken waits in the listener's queue.
         let next = async {
-            let place = places.clone().acquire_owned().await;
-            (listener.accept().await, place)
+            let (stream, from) = listener.accept().await?;
+            let place = Arc::new(connections.enter(from.ip()).await);
+            Ok::<_, io::Error>((stream, from, place))
         };
-        let (accepted, place) = tokio::select! {
+        let accepted = tokio::select! {
             next = next => next,
             () = &mut stop => break,
         };
-        match (accepted, place) {
-            (Ok((stream, from)), Ok(place)) => {
+        match accepted {
+            Ok((stream, from, place)) => {
                 // Answers are small and written whole: waiting to fill a packet would only delay them.
                 let _ = stream.set_nodelay(true);
                 hand_over(Accepted { stream, from, watcher: graceful.watcher(), place });
             }
-            (Err(error), _) => {
+            Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_REST).await;
             }
-            // The semaphore is never closed.
-            (_, Err(_)) => break,
         }
     }
     graceful.shutdown().await;
@@ -156,9 +213,16 @@ where
         .serve_connection(TokioIo::new(stream), service)
 }
 
-/// How many connections each listener may have at once: neither clients nor agents can take the other's.
+/// How many connections each listener may have at once: neither clients nor agents can take the other's, and each may
+/// read a file beside its socket.
 fn places() -> usize {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(2 * CONNECTIONS_MAX);
-    let places = (files.saturating_sub(FILES_KEPT) / 2).clamp(16, CONNECTIONS_MAX);
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(4 * CONNECTIONS_MAX);
+    let places = (files.saturating_sub(FILES_KEPT) / 4).clamp(16, CONNECTIONS_MAX);
     usize::try_from(places).unwrap_or(usize::MAX)
+}
+
+/// Lets this process have as many files as the system allows it: by default it starts with far fewer.
+pub fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

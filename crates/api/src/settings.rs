@@ -9,6 +9,34 @@ use serde::Deserialize;
 pub struct Settings {
     /// Images and their bytes.
     pub images: ImageSettings,
+    /// Log-ins.
+    pub security_compliance: SecurityCompliance,
+    /// What is counted.
+    pub metrics: MetricsSettings,
+}
+
+/// Log-ins, under Keystone's names.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SecurityCompliance {
+    /// After how many wrong passwords an account is locked; never if it is not set.
+    pub lockout_failure_attempts: Option<u32>,
+    /// How long it is locked after the last of them, in seconds.
+    pub lockout_duration: i64,
+}
+
+impl Default for SecurityCompliance {
+    fn default() -> Self {
+        Self { lockout_failure_attempts: None, lockout_duration: 1_800 }
+    }
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsSettings {
+    /// True asks for an operator's token at `/metrics`. By default everyone who reaches the port reads them.
+    pub require_token: bool,
 }
 
 /// Images and their bytes.

@@ -158,6 +158,9 @@ fn say_error(error: &anyhow::Error) {
 }
 
 fn run(cli: Cli) -> Result<()> {
+    if matches!(cli.command, Command::Up(_) | Command::Server { config: Some(_), .. }) {
+        lenticular_api::raise_file_limit();
+    }
     let mut out = lenticular_cli::Plain::new(std::io::stdout());
     match cli.command {
         Command::Up(args) => up::run(&cli.cloud.data, &args),

@@ -22,8 +22,12 @@ pub enum Kind {
     Outdated,
     /// The version or form asked for is not spoken (406).
     NotAcceptable,
+    /// The request did not come whole in time (408).
+    TimedOut,
     /// The body is too large (413).
     TooLarge,
+    /// Too many of the like are asked for at once (429).
+    TooMany,
     /// The body has another media type (415).
     UnsupportedMedia,
     /// It was asked for too much of it, or later may work (503).
@@ -73,6 +77,10 @@ impl Error {
         outdated => Outdated;
         /// A version that is not spoken.
         not_acceptable => NotAcceptable;
+        /// A request that did not come whole in time.
+        timed_out => TimedOut;
+        /// More requests than are taken at once.
+        too_many => TooMany;
         /// A body over its limit.
         too_large => TooLarge;
         /// A body of the wrong type.

@@ -28,10 +28,12 @@ pub fn status(error: &Error) -> u16 {
         Kind::Forbidden | Kind::OverQuota => 403,
         Kind::NotFound => 404,
         Kind::NotAcceptable => 406,
+        Kind::TimedOut => 408,
         Kind::Conflict => 409,
         Kind::Outdated => 412,
         Kind::TooLarge => 413,
         Kind::UnsupportedMedia => 415,
+        Kind::TooMany => 429,
         Kind::Unavailable => 503,
         Kind::Internal => 500,
     }
@@ -46,10 +48,12 @@ pub fn title(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         406 => "Not Acceptable",
+        408 => "Request Timeout",
         409 => "Conflict",
         412 => "Precondition Failed",
         413 => "Request Entity Too Large",
         415 => "Unsupported Media Type",
+        429 => "Too Many Requests",
         500 => "Internal Server Error",
         503 => "Service Unavailable",
         _ => "Error",
@@ -60,6 +64,8 @@ pub fn title(status: u16) -> &'static str {
 pub fn body(service: Service, status: u16, error: &Error, request_id: &str) -> Value {
     let (title, message) = (title(status), error.message.as_ref());
     match service {
+        // Who asks is judged in front of every service, by one and the same program (keystonemiddleware).
+        _ if status == 401 => json!({"error": {"code": status, "message": message, "title": title}}),
         Service::Identity | Service::Own => {
             json!({"error": {"code": status, "message": message, "title": title}})
         }
@@ -87,12 +93,11 @@ pub fn body(service: Service, status: u16, error: &Error, request_id: &str) -> V
 fn nova_name(status: u16) -> &'static str {
     match status {
         400 => "badRequest",
-        401 => "unauthorized",
         403 => "forbidden",
         404 => "itemNotFound",
         405 => "badMethod",
         409 => "conflictingRequest",
-        413 => "overLimit",
+        413 | 429 => "overLimit",
         415 => "badMediaType",
         503 => "serviceUnavailable",
         _ => "computeFault",
@@ -107,6 +112,13 @@ fn neutron_name(kind: Kind) -> &'static str {
         Kind::NotFound => "HTTPNotFound",
         Kind::Conflict => "Conflict",
         Kind::Outdated => "RevisionNumberConstraintFailed",
-        _ => "HTTPInternalServerError",
+        Kind::Unauthorized => "HTTPUnauthorized",
+        Kind::NotAcceptable => "HTTPNotAcceptable",
+        Kind::TimedOut => "HTTPRequestTimeout",
+        Kind::TooLarge => "HTTPRequestEntityTooLarge",
+        Kind::UnsupportedMedia => "HTTPUnsupportedMediaType",
+        Kind::TooMany => "HTTPTooManyRequests",
+        Kind::Unavailable => "HTTPServiceUnavailable",
+        Kind::Internal => "HTTPInternalServerError",
     }
 }

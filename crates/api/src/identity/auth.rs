@@ -6,7 +6,9 @@ use crate::{
     body::Json,
     ctx::{self, header, Ctx},
     fault::Handled,
+    serve::Origin,
     token::{audit_text, Payload},
+    turns::Asker,
 };
 use axum::{
     extract::State,
@@ -15,7 +17,7 @@ use axum::{
 };
 use lenticular_control::command::identity::{self, roles_on};
 use lenticular_model::{
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     identity::{Project, Target, User},
     policy::{self, Action, Scope},
     DomainId, ProjectId, State as Cloud, UserId,
@@ -25,13 +27,18 @@ use lenticular_wire::{
     request,
 };
 use serde_json::{json, Value};
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// `POST /v3/auth/tokens`
-pub async fn issue(State(app): State<App>, uri: axum::http::Uri, Json(body): Json) -> Handled {
+pub async fn issue(
+    State(app): State<App>,
+    uri: axum::http::Uri,
+    origin: Origin,
+    Json(body): Json,
+) -> Handled {
     let login: Login = request::read_value("body", body)?;
     let state = app.store.state();
-    let (user, earlier) = prove(&app, &state, &login.auth.identity).await?;
+    let (user, earlier) = prove(&app, &state, origin, &login.auth.identity).await?;
     let scope = wanted_scope(&state, &user, login.auth.scope.as_ref())?;
     if scope != Scope::Unscoped && roles_on(&state, user.id, &ctx::target(&scope)).is_empty() {
         return Err(refused().into());
@@ -66,7 +73,12 @@ fn refused() -> Error {
 }
 
 /// Who proves to be whom: by a password, by an earlier token, or by both if both are named.
-async fn prove(app: &App, state: &Cloud, identity: &wire::Identity) -> Result<(Arc<User>, Option<Payload>)> {
+async fn prove(
+    app: &App,
+    state: &Cloud,
+    origin: Origin,
+    identity: &wire::Identity,
+) -> Result<(Arc<User>, Option<Payload>)> {
     let named = |method: &str| identity.methods.iter().any(|m| m == method);
     if let Some(other) = identity.methods.iter().find(|m| !["password", "token"].contains(&m.as_str())) {
         let why =
@@ -83,7 +95,7 @@ async fn prove(app: &App, state: &Cloud, identity: &wire::Identity) -> Result<(A
     let by_password = match named("password") {
         true => {
             let proof = identity.password.as_ref().ok_or_else(|| super::required("password"))?;
-            Some(by_password(app, state, &proof.user).await?)
+            Some(by_password(app, state, origin, &proof.user).await?)
         }
         false => None,
     };
@@ -98,7 +110,12 @@ async fn prove(app: &App, state: &Cloud, identity: &wire::Identity) -> Result<(A
     }
 }
 
-async fn by_password(app: &App, state: &Cloud, proof: &wire::PasswordUser) -> Result<Arc<User>> {
+async fn by_password(
+    app: &App,
+    state: &Cloud,
+    Origin(from): Origin,
+    proof: &wire::PasswordUser,
+) -> Result<Arc<User>> {
     let found = match (&proof.id, &proof.name) {
         (Some(id), _) => id.parse::<UserId>().ok().and_then(|id| state.users.get(&id)).cloned(),
         (None, Some(name)) => {
@@ -110,12 +127,49 @@ async fn by_password(app: &App, state: &Cloud, proof: &wire::PasswordUser) -> Re
         }
         (None, None) => return Err(super::required("id or name of the user")),
     };
+    let asker = Asker { from, user: found.as_ref().map(|user| user.id) };
+    let named = proof.name.as_ref().or(proof.id.as_ref()).map_or("", String::as_str);
+    let enabled = |user: &User| user.enabled && state.domains.get(&user.domain_id).is_some_and(|d| d.enabled);
+    match judge(app, asker, &proof.password, found.as_deref()).await {
+        Ok(true) => match found.filter(|user| enabled(user)) {
+            Some(user) => {
+                app.lockout.succeeded(asker);
+                app.metrics.login("right");
+                Ok(user)
+            }
+            None => Err(note_refused(app, "disabled", from, named)),
+        },
+        Ok(false) => {
+            app.lockout.failed(asker, &app.config.settings.security_compliance, app.now());
+            Err(note_refused(app, "wrong", from, named))
+        }
+        Err(error) if error.kind == Kind::TooMany => {
+            app.metrics.login("too many");
+            Err(error)
+        }
+        Err(error) if error.kind == Kind::Unauthorized => Err(note_refused(app, "locked", from, named)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the password is the user's.
+async fn judge(app: &App, asker: Asker, password: &str, user: Option<&User>) -> Result<bool> {
+    let rule = &app.config.settings.security_compliance;
+    if user.is_some_and(|user| app.lockout.is_locked(user.id, rule, app.now())) {
+        return Err(refused());
+    }
     // A user who is not there costs as long as one who is.
-    let hash = found.as_ref().and_then(|u| u.password_hash.clone());
-    let right = app.passwords.verify(proof.password.clone(), hash).await?;
-    let user = found.filter(|u| right && u.enabled).ok_or_else(refused)?;
-    let enabled = state.domains.get(&user.domain_id).is_some_and(|d| d.enabled);
-    enabled.then_some(user).ok_or_else(refused)
+    let hash = user.and_then(|user| user.password_hash.clone());
+    let is_wrong = app.lockout.is_wrong(asker, app.now());
+    app.passwords.verify(asker, is_wrong, password.to_owned(), hash).await
+}
+
+/// Counts a log-in that was refused, and says so in the log. The client hears the same whatever the reason is.
+fn note_refused(app: &App, why: &'static str, from: IpAddr, user: &str) -> Error {
+    app.metrics.login(why);
+    let user: String = user.chars().take(64).flat_map(char::escape_debug).collect();
+    tracing::warn!(%from, user, why, "a log-in was refused");
+    refused()
 }
 
 fn domain_of(state: &Cloud, named: Option<&Named>) -> Option<DomainId> {

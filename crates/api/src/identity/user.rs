@@ -92,7 +92,7 @@ struct Asked {
 /// Reads a request, after the right to write users was proven: hashing costs a core for a while.
 async fn read(ctx: &Ctx, fields: &Map<String, Value>) -> Result<Asked> {
     let hash = match field::<String>(fields, "password")? {
-        Some(password) => Some(ctx.app.passwords.hash(password).await?),
+        Some(password) => Some(ctx.app.passwords.hash(ctx.asker(Some(ctx.caller.user_id)), password).await?),
         None => None,
     };
     Ok(Asked {
@@ -168,10 +168,12 @@ pub async fn change_password(ctx: Ctx, Path(text): Path<String>, Json(body): Jso
     let new: String = field(&fields, "password")?.ok_or_else(|| required("password"))?;
     // One answer for another user and for nobody: the answer must not tell which users exist.
     let own = ctx.state.users.get(&id).filter(|user| user.id == ctx.caller.user_id);
-    if !ctx.app.passwords.verify(old, own.and_then(|user| user.password_hash.clone())).await? {
+    let (asker, hash) = (ctx.asker(own.map(|user| user.id)), own.and_then(|user| user.password_hash.clone()));
+    if !ctx.app.passwords.verify(asker, ctx.app.lockout.is_wrong(asker, ctx.app.now()), old, hash).await? {
+        ctx.app.lockout.failed(asker, &ctx.app.config.settings.security_compliance, ctx.app.now());
         return Err(Error::unauthorized("The request you have made requires authentication.").into());
     }
-    let hash = ctx.app.passwords.hash(new).await?;
+    let hash = ctx.app.passwords.hash(asker, new).await?;
     ctx.commit("user change password", move |txn, _| identity::set_password(txn, id, hash)).await?;
     empty(204)
 }

@@ -47,7 +47,7 @@ pub async fn upload(ctx: Ctx, Path(id): Path<String>, request: Request) -> Handl
     let app = ctx.app.clone();
     let cause = Cause {
         actor: ctx.caller.user_id.to_string(),
-        request_id: ctx.caller.request_id.clone(),
+        request_id: ctx.journal_id(),
         why: "image upload end".to_owned(),
     };
     let task = tokio::spawn(async move { finish(&app, cause, &image, room, upload, request).await });

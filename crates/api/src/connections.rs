@@ -1,0 +1,254 @@
+//! The connections of a listener: how many there may be, and which one makes room when another comes.
+//!
+//! A connection is either the server's turn (a request is whole and its answer is not) or the client's: its request has
+//! not come whole, or it does not read its answer. Only the client's turn can last as long as the client likes, so only
+//! connections in it make room.
+//!
+//! ```text
+//!            request's head            body whole            answer begins         answer whole
+//!   Waiting ───────────────▶ Sending ─────────────▶ Working ──────────────▶ Reading ────────────▶ Waiting
+//! ```
+//!
+//! - When all places are taken, the connection makes room whose client has kept the server waiting longest, of the
+//!   address that has most of them. Clients that have proven who they are come last.
+//! - One address has at most half of the places; beyond that its own connections make room for each other.
+//! - If nobody's client is waited for, who comes waits in the listener's queue.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::Notify;
+
+/// Whose turn it is on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// The client's: its next request has not come.
+    Waiting,
+    /// The client's: the head of its request has come, the body has not.
+    Sending,
+    /// The server's.
+    Working,
+    /// The client's, if it does not read: its answer is on the way.
+    Reading,
+}
+
+/// How long an answer must not have been read until its connection may make room.
+const UNREAD: Duration = Duration::from_secs(2);
+
+struct Held {
+    from: IpAddr,
+    turn: Turn,
+    /// When the turn came, or bytes last went.
+    since: Instant,
+    /// True if the client has proven who it is.
+    is_known: bool,
+    close: Arc<Notify>,
+}
+
+impl Held {
+    fn may_go(&self, now: Instant) -> bool {
+        match self.turn {
+            Turn::Waiting | Turn::Sending => true,
+            Turn::Working => false,
+            Turn::Reading => now.duration_since(self.since) >= UNREAD,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Table {
+    next: u64,
+    held: BTreeMap<u64, Held>,
+}
+
+/// All connections of a listener.
+#[derive(Clone)]
+pub struct Connections {
+    table: Arc<Mutex<Table>>,
+    left: Arc<Notify>,
+    places: usize,
+}
+
+/// A connection's place among the others, given back when it is dropped.
+pub struct Place {
+    id: u64,
+    all: Connections,
+    close: Arc<Notify>,
+}
+
+impl Connections {
+    /// Room for as many.
+    pub fn new(places: usize) -> Self {
+        Self { table: Arc::default(), left: Arc::default(), places: places.max(2) }
+    }
+
+    /// A place for a connection from an address, once there is one.
+    pub async fn enter(&self, from: IpAddr) -> Place {
+        loop {
+            let left = self.left.notified();
+            if let Some(place) = self.try_enter(from, now()) {
+                return place;
+            }
+            // An answer that is not read lets its connection go only after a while.
+            let _ = tokio::time::timeout(UNREAD, left).await;
+        }
+    }
+
+    fn try_enter(&self, from: IpAddr, now: Instant) -> Option<Place> {
+        let from = from.to_canonical();
+        let mut table = self.lock();
+        let own = table.held.values().filter(|held| held.from == from).count();
+        if own >= self.places / 2 {
+            close_one(&mut table, &[from], now)?;
+        } else if table.held.len() >= self.places {
+            let order = crowded(&table);
+            close_one(&mut table, &order, now)?;
+        }
+        let id = table.next;
+        table.next += 1;
+        let close = Arc::new(Notify::new());
+        let held = Held { from, turn: Turn::Waiting, since: now, is_known: false, close: close.clone() };
+        table.held.insert(id, held);
+        Some(Place { id, all: self.clone(), close })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // The table is whole after every statement, so a panic elsewhere harms nothing.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The addresses that have connections, those with the most first.
+fn crowded(table: &Table) -> Vec<IpAddr> {
+    let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    table.held.values().for_each(|held| *counts.entry(held.from).or_default() += 1);
+    let mut order: Vec<IpAddr> = counts.keys().copied().collect();
+    order.sort_by_key(|address| std::cmp::Reverse(counts[address]));
+    order
+}
+
+/// Has one connection end, of the first address that has one to spare, and takes it out of the table at once.
+fn close_one(table: &mut Table, addresses: &[IpAddr], now: Instant) -> Option<()> {
+    let oldest = |is_known: bool, from: &IpAddr| {
+        let own = table.held.iter().filter(|(_, held)| held.from == *from && held.is_known == is_known);
+        own.filter(|(_, held)| held.may_go(now)).min_by_key(|(_, held)| held.since).map(|(id, _)| *id)
+    };
+    let first = |is_known| addresses.iter().find_map(|from| oldest(is_known, from));
+    let id = first(false).or_else(|| first(true))?;
+    table.held.remove(&id)?.close.notify_one();
+    Some(())
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "how long a client keeps the server waiting decides nothing of the cloud"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+impl Place {
+    fn update(&self, change: impl FnOnce(&mut Held)) {
+        if let Some(held) = self.all.lock().held.get_mut(&self.id) {
+            change(held);
+        }
+    }
+
+    /// Whose turn it is from now on.
+    pub fn turn(&self, turn: Turn) {
+        self.update(|held| {
+            if turn == Turn::Waiting {
+                held.is_known = false;
+            }
+            (held.turn, held.since) = (turn, now());
+        });
+    }
+
+    /// Bytes went.
+    pub fn goes_on(&self) {
+        self.update(|held| held.since = now());
+    }
+
+    /// The client has proven who it is.
+    pub fn is_known(&self) {
+        self.update(|held| held.is_known = true);
+    }
+
+    /// Comes true when the connection has to make room.
+    pub async fn closed(&self) {
+        self.close.notified().await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.all.lock().held.remove(&self.id);
+        self.all.left.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn address(n: u8) -> IpAddr {
+        Ipv4Addr::new(192, 0, 2, n).into()
+    }
+
+    fn is_closed(place: &Place) -> bool {
+        !place.all.lock().held.contains_key(&place.id)
+    }
+
+    #[test]
+    fn the_client_that_is_waited_for_longest_makes_room() {
+        let (all, now) = (Connections::new(4), now());
+        let enter = |n: u8, s: u64| all.try_enter(address(n), now + Duration::from_secs(s));
+        let (old, busy) = (enter(1, 0).unwrap(), enter(1, 1).unwrap());
+        busy.turn(Turn::Working);
+        let (known, other) = (enter(2, 2).unwrap(), enter(3, 3).unwrap());
+        known.is_known();
+        let fifth = enter(4, 4).unwrap();
+        assert!(is_closed(&old) && !is_closed(&busy) && !is_closed(&other));
+        // Whoever has proven who they are goes last, whoever is worked for does not go.
+        let sixth = enter(5, 5).unwrap();
+        assert!(is_closed(&other) && !is_closed(&known));
+        fifth.turn(Turn::Working);
+        sixth.turn(Turn::Working);
+        let seventh = enter(6, 6).unwrap();
+        assert!(is_closed(&known));
+        seventh.turn(Turn::Working);
+        assert!(enter(7, 7).is_none());
+        drop(busy);
+        assert!(enter(7, 8).is_some());
+    }
+
+    #[test]
+    fn one_address_takes_at_most_half_of_the_places() {
+        let (all, now) = (Connections::new(8), now());
+        let places: Vec<Place> = (0..100).filter_map(|_| all.try_enter(address(1), now)).collect();
+        assert_eq!(places.iter().filter(|place| !is_closed(place)).count(), 4);
+        let others: Vec<Place> = (2..6).filter_map(|n| all.try_enter(address(n), now)).collect();
+        assert_eq!(others.len(), 4);
+        // All are taken now: the crowd makes room, not those who came one by one.
+        let _ninth = all.try_enter(address(9), now).unwrap();
+        assert!(others.iter().all(|place| !is_closed(place)));
+        // Those of the crowd that are worked for keep its next ones out.
+        let crowd: Vec<&Place> = places.iter().filter(|place| !is_closed(place)).collect();
+        crowd.iter().for_each(|place| place.turn(Turn::Working));
+        assert!(all.try_enter(address(10), now).is_some());
+    }
+
+    #[test]
+    fn an_answer_that_is_not_read_makes_room_after_a_while() {
+        let (all, now) = (Connections::new(2), now());
+        let place = all.try_enter(address(1), now).unwrap();
+        place.turn(Turn::Reading);
+        assert!(all.try_enter(address(1), now).is_none());
+        assert!(all.try_enter(address(1), now + Duration::from_secs(60)).is_some());
+        assert!(is_closed(&place));
+    }
+}

@@ -1,0 +1,217 @@
+//! Who hashes a password next. Hashing costs a core for a while, and anybody may ask for it, so askers take turns: first
+//! addresses among each other, then the users that an address asks for.
+//!
+//! One address that floods, or one user whose password is guessed, so delays nobody else by more than its turns.
+
+use lenticular_model::{
+    error::{Error, Result},
+    UserId,
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::oneshot;
+
+/// Who asks for a password to be hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Asker {
+    /// The address that asks.
+    pub from: IpAddr,
+    /// Whose password; `None` for one of nobody's: all that do not exist are one.
+    pub user: Option<UserId>,
+}
+
+/// How many may wait for one user from one address.
+const WAITING_MAX: usize = 128;
+
+/// How many of them if most were wrong lately.
+const WAITING_WRONG_MAX: usize = 4;
+
+/// How many may wait in all.
+const ALL_WAITING_MAX: usize = 2_048;
+
+/// Decides whose turn it is.
+#[derive(Clone)]
+pub struct Turns(Arc<Mutex<Queue>>);
+
+/// A turn; the next one's comes when it is dropped.
+pub struct Turn(Turns);
+
+struct Queue {
+    free: usize,
+    waiting: usize,
+    /// Addresses in the order of their turns, each with its users in the order of theirs.
+    addresses: VecDeque<(IpAddr, VecDeque<Lane>)>,
+    lengths: HashMap<Asker, usize>,
+}
+
+struct Lane {
+    user: Option<UserId>,
+    waiting: VecDeque<oneshot::Sender<Turn>>,
+}
+
+impl Turns {
+    /// Turns for as many at once.
+    pub fn new(parallel: usize) -> Self {
+        let queue =
+            Queue { free: parallel.max(1), waiting: 0, addresses: VecDeque::new(), lengths: HashMap::new() };
+        Self(Arc::new(Mutex::new(queue)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // The queue is whole after every statement, so a panic elsewhere harms nothing.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a turn. `is_wrong` says that this asker was mostly wrong lately.
+    ///
+    /// # Errors
+    /// Too many wait already.
+    pub async fn take(&self, asker: Asker, is_wrong: bool) -> Result<Turn> {
+        let turn = {
+            let mut queue = self.lock();
+            if queue.free > 0 {
+                queue.free -= 1;
+                return Ok(Turn(self.clone()));
+            }
+            queue.enter(asker, if is_wrong { WAITING_WRONG_MAX } else { WAITING_MAX })?
+        };
+        turn.await.map_err(Error::internal)
+    }
+
+    fn pass_on(&self) {
+        let mut queue = self.lock();
+        while let Some(next) = queue.next() {
+            // Who has gone away is passed over; their turn must not come back here while the queue is held.
+            if next.is_closed() {
+                continue;
+            }
+            drop(queue);
+            // If they go away just now, dropping the turn passes it on.
+            let _ = next.send(Turn(self.clone()));
+            return;
+        }
+        queue.free += 1;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.pass_on();
+    }
+}
+
+impl Queue {
+    fn enter(&mut self, asker: Asker, most: usize) -> Result<oneshot::Receiver<Turn>> {
+        let length = self.lengths.get(&asker).copied().unwrap_or_default();
+        if length >= most || self.waiting >= ALL_WAITING_MAX {
+            return Err(Error::too_many("Too many log-ins are waiting to be judged. Try again in a second."));
+        }
+        let at = self.addresses.iter().position(|(address, _)| *address == asker.from);
+        let at = at.unwrap_or_else(|| {
+            self.addresses.push_back((asker.from, VecDeque::new()));
+            self.addresses.len() - 1
+        });
+        let lanes = &mut self.addresses[at].1;
+        let lane = lanes.iter().position(|lane| lane.user == asker.user).unwrap_or_else(|| {
+            lanes.push_back(Lane { user: asker.user, waiting: VecDeque::new() });
+            lanes.len() - 1
+        });
+        let (sender, receiver) = oneshot::channel();
+        lanes[lane].waiting.push_back(sender);
+        *self.lengths.entry(asker).or_default() += 1;
+        self.waiting += 1;
+        Ok(receiver)
+    }
+
+    /// The next one, whose address and user go to the end.
+    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
+        let (from, mut lanes) = self.addresses.pop_front()?;
+        let mut lane = lanes.pop_front()?;
+        let next = lane.waiting.pop_front();
+        let asker = Asker { from, user: lane.user };
+        self.waiting -= 1;
+        if let Some(length) = self.lengths.get_mut(&asker) {
+            *length -= 1;
+        }
+        match lane.waiting.is_empty() {
+            true => drop(self.lengths.remove(&asker)),
+            false => lanes.push_back(lane),
+        }
+        if !lanes.is_empty() {
+            self.addresses.push_back((from, lanes));
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn asker(address: u8, user: Option<u8>) -> Asker {
+        let user = user.map(|user| UserId::from_random([user; 16]));
+        Asker { from: Ipv4Addr::new(192, 0, 2, address).into(), user }
+    }
+
+    /// Everyone who waits, as their turns come.
+    fn order(
+        queue: &mut Queue,
+        names: &mut Vec<(oneshot::Receiver<Turn>, &'static str)>,
+    ) -> Vec<&'static str> {
+        let mut said = Vec::new();
+        while let Some(next) = queue.next() {
+            drop(next);
+            let at = names.iter_mut().position(|(receiver, _)| {
+                matches!(receiver.try_recv(), Err(oneshot::error::TryRecvError::Closed))
+            });
+            said.push(names.remove(at.unwrap()).1);
+        }
+        said
+    }
+
+    #[test]
+    fn addresses_and_then_users_take_turns() {
+        let turns = Turns::new(1);
+        let mut queue = turns.lock();
+        let mut names = Vec::new();
+        let mut enter = |queue: &mut Queue, asker, name| names.push((queue.enter(asker, 100).unwrap(), name));
+        for _ in 0..3 {
+            enter(&mut queue, asker(1, None), "flood");
+        }
+        enter(&mut queue, asker(1, Some(7)), "neighbour");
+        enter(&mut queue, asker(2, Some(8)), "other");
+        let said = order(&mut queue, &mut names);
+        assert_eq!(said, ["flood", "other", "neighbour", "flood", "flood"]);
+        assert!(queue.addresses.is_empty() && queue.lengths.is_empty() && queue.waiting == 0);
+    }
+
+    #[tokio::test]
+    async fn turns_come_back_whoever_goes_away() {
+        let turns = Turns::new(2);
+        let (first, second) =
+            (turns.take(asker(1, None), false).await, turns.take(asker(1, None), false).await);
+        let waits = tokio::spawn({
+            let turns = turns.clone();
+            async move { turns.take(asker(2, None), false).await.map(drop) }
+        });
+        while turns.lock().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+        waits.abort();
+        assert!(waits.await.unwrap_err().is_cancelled());
+        drop((first, second));
+        assert_eq!(turns.lock().free, 2);
+        let held = [turns.take(asker(1, None), false).await, turns.take(asker(1, None), false).await];
+        for _ in 0..WAITING_WRONG_MAX {
+            turns.lock().enter(asker(3, None), WAITING_WRONG_MAX).unwrap();
+        }
+        let refused = turns.take(asker(3, None), true).await.err().unwrap();
+        assert_eq!(refused.kind, lenticular_model::error::Kind::TooMany);
+        drop(held);
+        assert_eq!(turns.lock().free, 2);
+    }
+}
