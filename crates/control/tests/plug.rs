@@ -9,7 +9,7 @@ mod common;
 
 use cloud::{admin, seen, Cloud};
 use common::server_id;
-use lenticular_control::command::{migrate, plug, port, server};
+use lenticular_control::command::{migrate, plug, port, server, trunk};
 use lenticular_model::{
     error::Kind as ErrorKind,
     host::Host,
@@ -17,6 +17,7 @@ use lenticular_model::{
     observation::{Sight, StopReason},
     port::Port,
     server::{Condition, Server},
+    trunk::SubPort,
     PortId,
 };
 use serde_json::json;
@@ -139,6 +140,47 @@ fn a_server_does_not_wait_for_a_port_that_is_deleted_or_down() {
             .unwrap();
         assert_eq!(cloud.server().status(), "ACTIVE");
         assert_eq!(cloud.server().interfaces > 0, !down, "the host is told that an interface went");
+    }
+}
+
+#[test]
+fn a_trunks_subports_are_up_and_down_with_their_server_wherever_it_goes() {
+    for driver in ["ovn", ""] {
+        let mut cloud = starting(driver);
+        let (network, sub) = (cloud.state.ports[&port_id()].network_id, PortId::from_random([6; 16]));
+        let mut new = Port::clone(&cloud.state.ports[&port_id()]);
+        (new.id, new.mac, new.server_id, new.host_id) = (sub, "fa:16:3e:00:00:02".parse().unwrap(), None, None);
+        new.device_owner.clear();
+        let ask = trunk::NewTrunk {
+            project_id: new.project_id,
+            name: String::new(),
+            description: String::new(),
+            admin_state_up: true,
+            port_id: port_id(),
+            sub_ports: vec![SubPort { port_id: sub, segmentation_id: 7 }],
+        };
+        let made = cloud.run(|txn| {
+            txn.put(new);
+            trunk::create(txn, &admin(), ask)
+        });
+        let made = made.unwrap();
+        let is_up = |cloud: &Cloud, id: PortId| cloud.state.ports[&id].is_active(&cloud.state);
+        let host = |cloud: &Cloud| cloud.state.ports[&sub].carrier(&cloud.state).and_then(|p| p.host_id);
+        assert!(!is_up(&cloud, sub));
+        cloud.hear(0, seen(1, RUNNING));
+        if driver == "ovn" {
+            says(&mut cloud, true);
+        }
+        assert_eq!((is_up(&cloud, sub), host(&cloud)), (true, Some(cloud.hosts[0])));
+        cloud.run(|txn| migrate::live_migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
+        cloud.hear(1, seen(2, RUNNING));
+        assert_eq!((is_up(&cloud, sub), host(&cloud)), (true, Some(cloud.hosts[1])), "{driver}");
+        // What OVN says of the subport itself changes nothing: it may say it late, or never.
+        cloud.run(|txn| Ok(plug::plugged(txn, &[(sub, false)]))).unwrap();
+        assert!(is_up(&cloud, sub));
+        cloud.run(|txn| trunk::remove_subports(txn, &admin(), made, &[sub])).unwrap();
+        assert!(!is_up(&cloud, sub) && is_up(&cloud, port_id()));
+        assert_eq!(cloud.state.ports[&sub].network_id, network);
     }
 }
 

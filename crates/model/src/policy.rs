@@ -249,6 +249,8 @@ actions! {
         NetworkWriteShared "create_network:shared" Admin;
         PortWrite "create_port" Member;
         PortBind "create_port:binding:host_id" Admin;
+        PortMac "update_port:mac_address" Manager;
+        SubnetServiceTypes "create_subnet:service_types" Admin;
         SecurityGroupWrite "create_security_group" Member;
         DefaultSecurityGroupRuleWrite "create_default_security_group_rule" Admin;
         NetworkQuotaWrite "update_quota" Admin;
@@ -258,14 +260,15 @@ actions! {
         RouterSnat "create_router:external_gateway_info:enable_snat" Admin;
         RouterGatewayAddress "create_router:external_gateway_info:external_fixed_ips" Admin;
         FloatingIpWrite "create_floatingip" Member;
-        FloatingIpAddress "create_floatingip:floating_ip_address" Admin;
+        FloatingIpAddress "create_floatingip:floating_ip_address" Manager;
         SubnetPoolWrite "create_subnetpool" Member;
         SubnetPoolShared "create_subnetpool:shared" Admin;
         SubnetPoolDefault "create_subnetpool:is_default" Admin;
         AddressScopeWrite "create_address_scope" Member;
         AddressScopeShared "create_address_scope:shared" Admin;
         AddressGroupWrite "create_address_group" Member;
-        QosPolicyWrite "create_policy" Admin;
+        QosPolicyWrite "create_policy" Manager;
+        QosPolicyShared "create_policy:shared" Admin;
         TrunkWrite "create_trunk" Member;
         RbacWrite "create_rbac_policy" Member;
         RbacEveryone "create_rbac_policy:target_tenant" Admin;

@@ -267,9 +267,18 @@ impl Port {
         PortOwner::of(&self.device_owner)
     }
 
-    /// True if traffic can flow: a host has plugged it, or it needs no plugging.
-    pub fn is_active(&self) -> bool {
-        self.plugged || self.owner().is_always_active()
+    /// True if traffic can flow: a host has plugged it or what carries it, or it needs no plugging.
+    pub fn is_active(&self, state: &State) -> bool {
+        self.owner().is_always_active() || self.carrier(state).is_some_and(|port| port.plugged)
+    }
+
+    /// The port that hosts plug for it: the parent of its trunk, if it is a subport, else itself.
+    pub fn carrier<'s>(&'s self, state: &'s State) -> Option<&'s Port> {
+        if self.owner() != PortOwner::TrunkSubport {
+            return Some(self);
+        }
+        let trunk = state.trunks.get(state.index.net.subport_trunk.get(&self.id)?)?;
+        state.ports.get(&trunk.port_id).map(|port| &**port)
     }
 }
 

@@ -31,7 +31,7 @@ fn attachment(ctx: &Ctx, port: &Port) -> Value {
         "port_id": port.id,
         "net_id": port.network_id,
         "mac_addr": port.mac,
-        "port_state": wire::port::status(port),
+        "port_state": wire::port::status(&ctx.state, port),
         "fixed_ips": port.fixed_ips,
     });
     if ctx.version.has(70) {

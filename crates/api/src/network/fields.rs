@@ -109,10 +109,30 @@ impl Fields {
         lenient_bool(value).map(Some).ok_or_else(wrong)
     }
 
-    /// Reads an id of something that, if it is not one, is not there.
-    pub fn id<T: FromStr>(&self, name: &str, missing: impl Fn(&str) -> Error) -> Result<Option<T>> {
-        let Some(text) = self.get::<String>(name)? else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| missing(&text))
+    /// Reads an id.
+    pub fn id<T: FromStr>(&self, name: &str) -> Result<Option<T>> {
+        self.get::<String>(name)?.map(|text| id(name, &text)).transpose()
+    }
+
+    /// Reads a list of ids.
+    pub fn ids<T: FromStr>(&self, name: &str) -> Result<Option<Vec<T>>> {
+        let Some(list) = self.get::<Vec<String>>(name)? else { return Ok(None) };
+        list.iter().map(|text| id(name, text)).collect::<Result<_>>().map(Some)
+    }
+
+    /// Reads a name in DNS, which knows no capitals.
+    pub fn dns_name(&self, name: &str) -> Result<Option<String>> {
+        Ok(self.text(name)?.map(|text| text.to_ascii_lowercase()))
+    }
+
+    /// Reads a list of objects that have these fields and no others.
+    pub fn objects(&self, name: &str, known: &[&str]) -> Result<Option<Vec<Fields>>> {
+        let Some(list) = self.get::<Vec<Map<String, Value>>>(name)? else { return Ok(None) };
+        let read = |one: Map<String, Value>| {
+            let one = Fields(one);
+            one.check(known).map(|()| one)
+        };
+        list.into_iter().map(read).collect::<Result<_>>().map(Some)
     }
 
     /// Reads an address.
@@ -139,12 +159,10 @@ impl Fields {
 
     /// Reads a list of routes.
     pub fn routes(&self, name: &str) -> Result<Option<Vec<HostRoute>>> {
-        let Some(list) = self.get::<Vec<Map<String, Value>>>(name)? else {
+        let Some(list) = self.objects(name, &["destination", "nexthop"])? else {
             return Ok(self.has(name).then(Vec::new));
         };
-        let read = |one: Map<String, Value>| {
-            let one = Fields(one);
-            one.check(&["destination", "nexthop"])?;
+        let read = |one: Fields| {
             let missing =
                 || bad(format!("Invalid input for {name}. Reason: a route has a destination and a nexthop."));
             let destination = one.range("destination")?.ok_or_else(missing)?;
@@ -166,6 +184,11 @@ impl Fields {
             None => caller.need_project(),
         }
     }
+}
+
+fn id<T: FromStr>(name: &str, text: &str) -> Result<T> {
+    let wrong = || bad(format!("Invalid input for {name}. Reason: '{text}' is not a valid UUID."));
+    text.parse().map_err(|_| wrong())
 }
 
 fn address(name: &str, text: &str) -> Result<IpAddr> {

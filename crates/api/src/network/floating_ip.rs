@@ -8,7 +8,7 @@ use super::{
 use crate::{ctx::Ctx, fault::Handled};
 use lenticular_control::command::{
     floating_ip::{self, FloatingIpChange, NewFloatingIp, Target},
-    network, port, qos_policy, subnet,
+    network, subnet,
 };
 use lenticular_model::{
     error::Result,
@@ -24,7 +24,7 @@ pub struct FloatingIp;
 /// Reads where it shall lead; null is nowhere.
 fn target(fields: &Fields) -> Result<Option<Target>> {
     let fixed_ip = fields.address("fixed_ip_address")?;
-    match fields.id("port_id", |id| port::missing(id))? {
+    match fields.id("port_id")? {
         Some(port_id) => Ok(Some(Target { port_id, fixed_ip })),
         None if fixed_ip.is_some() => {
             let why = "Invalid input for operation: fixed_ip_address cannot be specified without a port_id.";
@@ -59,13 +59,13 @@ impl Noun for FloatingIp {
         Ok(NewFloatingIp {
             project_id: fields.project(&ctx.caller, Action::FloatingIpWrite)?,
             description: fields.text_or_empty("description")?,
-            network_id: fields.id("floating_network_id", |id| network::missing(id))?.ok_or_else(missing)?,
-            subnet_id: fields.id("subnet_id", |id| subnet::missing(id))?,
+            network_id: fields.id("floating_network_id")?.ok_or_else(missing)?,
+            subnet_id: fields.id("subnet_id")?,
             address: fields.address("floating_ip_address")?,
             target: target(fields)?,
-            dns_name: fields.text_or_empty("dns_name")?,
-            dns_domain: fields.text_or_empty("dns_domain")?,
-            qos_policy_id: fields.id("qos_policy_id", |id| qos_policy::missing(id))?,
+            dns_name: fields.dns_name("dns_name")?.unwrap_or_default(),
+            dns_domain: fields.dns_name("dns_domain")?.unwrap_or_default(),
+            qos_policy_id: fields.id("qos_policy_id")?,
         })
     }
 }

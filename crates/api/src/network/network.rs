@@ -6,7 +6,6 @@ use super::{
 };
 use crate::ctx::Ctx;
 use lenticular_control::command::network::{self, NetworkChange, NewNetwork};
-use lenticular_control::command::qos_policy;
 use lenticular_model::{
     error::Result,
     network::{Network as Record, Provider},
@@ -69,9 +68,9 @@ impl Noun for Network {
                 physical_network: fields.text("provider:physical_network")?,
                 segmentation_id: fields.number("provider:segmentation_id")?,
             },
-            dns_domain: fields.text_or_empty("dns_domain")?,
+            dns_domain: fields.dns_name("dns_domain")?.unwrap_or_default(),
             qos_policy_id: match fields.has("qos_policy_id") {
-                true => Some(fields.id("qos_policy_id", |id| qos_policy::missing(id))?),
+                true => Some(fields.id("qos_policy_id")?),
                 false => None,
             },
             availability_zone_hints: fields.get("availability_zone_hints")?.unwrap_or_default(),
@@ -100,7 +99,7 @@ impl Changeable for Network {
             is_default: fields.flag("is_default")?,
             mtu: mtu(fields)?,
             port_security_enabled: fields.flag("port_security_enabled")?,
-            dns_domain: fields.text("dns_domain")?,
+            dns_domain: fields.dns_name("dns_domain")?,
             qos_policy_id: fields.nullable("qos_policy_id")?,
         })
     }

@@ -8,7 +8,6 @@ use crate::ctx::Ctx;
 use lenticular_control::command::{
     network,
     port::{self, AskIp, DhcpOptionChange, MacChange, NewPort, PortChange},
-    qos_policy, security_group,
 };
 use lenticular_model::{
     error::Result,
@@ -39,12 +38,8 @@ const VNIC_TYPES: &[&str] = &[
 
 /// Reads a list of addresses that are asked for.
 pub fn fixed_ips(fields: &Fields, name: &str) -> Result<Option<Vec<AskIp>>> {
-    let Some(list) = fields.get::<Vec<Map<String, Value>>>(name)? else { return Ok(None) };
-    let read = |ip: Map<String, Value>| {
-        let ip = Fields(ip);
-        ip.check(&["subnet_id", "ip_address"])?;
-        Ok(AskIp { subnet: ip.get("subnet_id")?, address: ip.address("ip_address")? })
-    };
+    let Some(list) = fields.objects(name, &["subnet_id", "ip_address"])? else { return Ok(None) };
+    let read = |ip: Fields| Ok(AskIp { subnet: ip.id("subnet_id")?, address: ip.address("ip_address")? });
     let asked: Vec<AskIp> = list.into_iter().map(read).collect::<Result<_>>()?;
     let addresses: Vec<IpAddr> = asked.iter().filter_map(|ip| ip.address).collect();
     check_distinct(name, &addresses)?;
@@ -52,32 +47,26 @@ pub fn fixed_ips(fields: &Fields, name: &str) -> Result<Option<Vec<AskIp>>> {
 }
 
 fn groups(fields: &Fields) -> Result<Option<Vec<SecurityGroupId>>> {
-    let Some(list) = fields.get::<Vec<String>>("security_groups")? else {
-        // Null takes all groups away; a field that is not there leaves them.
-        return Ok(fields.has("security_groups").then(Vec::new));
-    };
-    list.iter().map(|t| t.parse().map_err(|_| security_group::missing(t))).collect::<Result<_>>().map(Some)
+    // Null takes all groups away; a field that is not there leaves them.
+    Ok(fields.ids("security_groups")?.or_else(|| fields.has("security_groups").then(Vec::new)))
 }
 
 fn pairs(fields: &Fields) -> Result<Option<Vec<AddressPair>>> {
-    let Some(list) = fields.get::<Vec<AddressPair>>("allowed_address_pairs")? else {
+    let Some(list) = fields.objects("allowed_address_pairs", &["ip_address", "mac_address"])? else {
         return Ok(fields.has("allowed_address_pairs").then(Vec::new));
     };
-    let legal = |text: &str| text.parse::<ipnet::IpNet>().is_ok() || text.parse::<IpAddr>().is_ok();
-    match list.iter().find(|p| !legal(&p.ip_address)) {
-        Some(wrong) => Err(bad(format!(
-            "Invalid input for allowed_address_pairs. Reason: '{}' is not a valid IP address.",
-            wrong.ip_address
-        ))),
-        None => Ok(Some(list)),
-    }
+    let read = |pair: Fields| {
+        let missing = || bad("AllowedAddressPair must contain ip_address").coded("AllowedAddressPairsMissingIP");
+        pair.range("ip_address")?.ok_or_else(missing)?;
+        Ok(AddressPair { ip_address: pair.need("ip_address")?, mac_address: pair.get("mac_address")? })
+    };
+    list.into_iter().map(read).collect::<Result<_>>().map(Some)
 }
 
 fn dhcp_options(fields: &Fields) -> Result<Vec<DhcpOptionChange>> {
-    let Some(list) = fields.get::<Vec<Map<String, Value>>>("extra_dhcp_opts")? else { return Ok(Vec::new()) };
-    let read = |option: Map<String, Value>| {
-        let option = Fields(option);
-        option.check(&["opt_name", "opt_value", "ip_version"])?;
+    let known = &["opt_name", "opt_value", "ip_version"];
+    let Some(list) = fields.objects("extra_dhcp_opts", known)? else { return Ok(Vec::new()) };
+    let read = |option: Fields| {
         let name: String = option.text("opt_name")?.unwrap_or_default();
         let ip_version = option.number::<u8>("ip_version")?.unwrap_or(4);
         if name.trim().is_empty() || !matches!(ip_version, 4 | 6) {
@@ -175,7 +164,7 @@ impl Noun for Port {
         };
         Ok(NewPort {
             project_id: fields.project(&ctx.caller, Action::PortWrite)?,
-            network_id: fields.id("network_id", |id| network::missing(id))?.ok_or_else(missing)?,
+            network_id: fields.id("network_id")?.ok_or_else(missing)?,
             name: fields.text_or_empty("name")?,
             description: fields.text_or_empty("description")?,
             admin_state_up: fields.flag("admin_state_up")?.unwrap_or(true),
@@ -189,10 +178,10 @@ impl Noun for Port {
             vnic_type: vnic_type(fields)?.unwrap_or_else(|| "normal".to_owned()),
             binding_profile: fields.get("binding:profile")?.unwrap_or_default(),
             binding_host: fields.text_or_empty("binding:host_id")?,
-            dns_name: fields.text_or_empty("dns_name")?,
-            dns_domain: fields.text_or_empty("dns_domain")?,
+            dns_name: fields.dns_name("dns_name")?.unwrap_or_default(),
+            dns_domain: fields.dns_name("dns_domain")?.unwrap_or_default(),
             extra_dhcp_opts: options.filter_map(set).collect(),
-            qos_policy_id: fields.id("qos_policy_id", |id| qos_policy::missing(id))?,
+            qos_policy_id: fields.id("qos_policy_id")?,
             propagate_uplink_status: fields.flag("propagate_uplink_status")?.unwrap_or(true),
         })
     }
@@ -227,8 +216,8 @@ impl Changeable for Port {
                 true => Some(String::new()),
                 false => fields.text("binding:host_id")?,
             },
-            dns_name: fields.text("dns_name")?,
-            dns_domain: fields.text("dns_domain")?,
+            dns_name: fields.dns_name("dns_name")?,
+            dns_domain: fields.dns_name("dns_domain")?,
             extra_dhcp_opts: dhcp_options(fields)?,
             qos_policy_id: fields.nullable("qos_policy_id")?,
             propagate_uplink_status: fields.flag("propagate_uplink_status")?,

@@ -13,7 +13,7 @@ use crate::{
 };
 use axum::extract::Path;
 use lenticular_control::command::{
-    floating_ip, port,
+    floating_ip,
     port_forwarding::{self, NewPortForwarding, PortForwardingChange},
 };
 use lenticular_model::{
@@ -111,7 +111,7 @@ pub async fn create(ctx: Ctx, Path(floating): Path<String>, Json(body): Json) ->
         protocol: protocol(&fields)?.ok_or_else(|| required("protocol"))?,
         external: ports(&fields, "external")?.ok_or_else(|| required("external_port"))?,
         internal_port_id: fields
-            .id("internal_port_id", |id| port::missing(id))?
+            .id("internal_port_id")?
             .ok_or_else(|| required("internal_port_id"))?,
         internal_address: fields.get::<Ipv4Addr>("internal_ip_address")?,
         internal: ports(&fields, "internal")?.ok_or_else(|| required("internal_port"))?,
@@ -130,7 +130,7 @@ pub async fn update(ctx: Ctx, Path((floating, path)): Path<(String, String)>, Js
     let change = PortForwardingChange {
         protocol: protocol(&fields)?,
         external: ports(&fields, "external")?,
-        internal_port_id: fields.id("internal_port_id", |id| port::missing(id))?,
+        internal_port_id: fields.id("internal_port_id")?,
         internal_address: fields.get::<Ipv4Addr>("internal_ip_address")?,
         internal: ports(&fields, "internal")?,
         description: fields.text("description")?,

@@ -7,7 +7,7 @@ use super::{
 use crate::ctx::Ctx;
 use lenticular_control::command::rbac_policy::{self, NewRbacPolicy};
 use lenticular_model::{
-    error::{Error, Result},
+    error::Result,
     policy::{Action, Caller},
     rbac_policy::{RbacAction, RbacObject, RbacPolicy as Record, RbacTarget},
     RbacPolicyId, Txn,
@@ -25,7 +25,8 @@ fn target(fields: &Fields) -> Result<Option<RbacTarget>> {
 }
 
 fn object(fields: &Fields) -> Result<RbacObject> {
-    let (kind, id): (String, String) = (fields.need("object_type")?, fields.need("object_id")?);
+    let kind = fields.need::<String>("object_type")?.trim().to_ascii_lowercase();
+    let id: String = fields.need("object_id")?;
     let known = ["network", "qos_policy", "security_group", "address_scope", "subnetpool", "address_group"];
     if !known.contains(&kind.as_str()) {
         let why = format!(
@@ -33,9 +34,8 @@ fn object(fields: &Fields) -> Result<RbacObject> {
         );
         return Err(bad(why).coded("InvalidInput"));
     }
-    serde_json::from_value(json!({"type": kind, "id": id})).map_err(|_| {
-        Error::not_found_text(format!("Object {id} could not be found.")).coded("RbacObjectNotFound")
-    })
+    serde_json::from_value(json!({"type": kind, "id": id}))
+        .map_err(|_| bad(format!("Invalid input for object_id. Reason: '{id}' is not a valid UUID.")))
 }
 
 fn action(fields: &Fields) -> Result<RbacAction> {

@@ -8,9 +8,7 @@ use super::{
 use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
 use lenticular_control::command::{
-    network, port, qos_policy,
     router::{self, GatewayAsk, Interface, InterfaceAsk, NewRouter, RouterChange},
-    subnet,
 };
 use lenticular_model::{
     error::Result,
@@ -29,10 +27,10 @@ fn gateway(fields: &Fields) -> Result<Option<GatewayAsk>> {
     let info = fields.get::<Map<String, Value>>("external_gateway_info")?.filter(|info| !info.is_empty());
     let Some(info) = info.map(Fields) else { return Ok(None) };
     info.check(&["network_id", "enable_snat", "external_fixed_ips", "qos_policy_id"])?;
-    let qos_policy_id = info.id("qos_policy_id", |id| qos_policy::missing(id))?;
+    let qos_policy_id = info.id("qos_policy_id")?;
     let missing = || bad("Invalid input for external_gateway_info. Reason: network_id is required.");
     Ok(Some(GatewayAsk {
-        network_id: info.id("network_id", |id| network::missing(id))?.ok_or_else(missing)?,
+        network_id: info.id("network_id")?.ok_or_else(missing)?,
         enable_snat: info.flag("enable_snat")?,
         fixed_ips: fixed_ips(&info, "external_fixed_ips")?,
         qos_policy_id: info.has("qos_policy_id").then_some(qos_policy_id),
@@ -102,8 +100,8 @@ impl Changeable for Router {
 fn interface(body: Value) -> Result<InterfaceAsk> {
     let fields = noun::bare(body)?;
     Ok(InterfaceAsk {
-        subnet_id: fields.id("subnet_id", |id| subnet::missing(id))?,
-        port_id: fields.id("port_id", |id| port::missing(id))?,
+        subnet_id: fields.id("subnet_id")?,
+        port_id: fields.id("port_id")?,
     })
 }
 

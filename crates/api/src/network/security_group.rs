@@ -5,10 +5,7 @@ use super::{
     noun::{Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
-use lenticular_control::command::{
-    address_group,
-    security_group::{self, NewRule},
-};
+use lenticular_control::command::security_group::{self, NewRule};
 use lenticular_model::{
     error::{Error, Result},
     policy::{Action, Caller},
@@ -128,8 +125,8 @@ fn read_protocol(fields: &Fields) -> Result<Option<String>> {
 
 fn read_remote(fields: &Fields) -> Result<Remote> {
     let prefix = fields.get::<String>("remote_ip_prefix")?;
-    let group = fields.id("remote_group_id", |id| security_group::missing(id))?;
-    let addresses = fields.id("remote_address_group_id", |id| address_group::missing(id))?;
+    let group = fields.id("remote_group_id")?;
+    let addresses = fields.id("remote_address_group_id")?;
     match (prefix, group, addresses) {
         (None, None, None) => Ok(Remote::Any),
         (Some(prefix), None, None) => {
@@ -224,7 +221,7 @@ impl Noun for SecurityGroupRule {
     }
 
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewRule> {
-        let id = fields.id("security_group_id", |id| security_group::missing(id))?;
+        let id = fields.id("security_group_id")?;
         let id = id.ok_or_else(|| required("security_group_id"))?;
         let group = security_group::visible(&ctx.state, &ctx.caller, id)?;
         read_rule(fields, group.id, group.project_id)

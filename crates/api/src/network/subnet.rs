@@ -29,7 +29,13 @@ const ROUTES_MAX: usize = 20;
 pub struct Subnet;
 
 fn pools(fields: &Fields) -> Result<Option<Vec<Pool>>> {
-    fields.get::<Vec<Pool>>("allocation_pools")
+    let Some(list) = fields.objects("allocation_pools", &["start", "end"])? else { return Ok(None) };
+    let read = |pool: Fields| {
+        let missing = || bad("Invalid input for allocation_pools. Reason: a pool has a start and an end.");
+        let (start, end) = (pool.address("start")?, pool.address("end")?);
+        Ok(Pool { start: start.ok_or_else(missing)?, end: end.ok_or_else(missing)? })
+    };
+    list.into_iter().map(read).collect::<Result<_>>().map(Some)
 }
 
 fn check_guests(v4: bool, dns: &[IpAddr], routes: &[HostRoute]) -> Result<()> {
@@ -57,7 +63,7 @@ fn read_range(ctx: &Ctx, fields: &Fields) -> Result<(Range, bool)> {
     let version = fields.number::<u8>("ip_version")?;
     let prefixlen = fields.number::<u8>("prefixlen")?;
     let default = fields.flag("use_default_subnetpool")? == Some(true);
-    let named = fields.id::<SubnetPoolId>("subnetpool_id", |id| subnet_pool::missing(id))?;
+    let named = fields.id::<SubnetPoolId>("subnetpool_id")?;
     if version.is_some_and(|v| !matches!(v, 4 | 6)) {
         return Err(bad("Invalid input for ip_version. Reason: it is neither 4 nor 6."));
     }
@@ -129,7 +135,7 @@ impl Noun for Subnet {
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewSubnet> {
         let missing = || required("network_id");
         let network_id =
-            fields.id::<NetworkId>("network_id", |id| network::missing(id))?.ok_or_else(missing)?;
+            fields.id::<NetworkId>("network_id")?.ok_or_else(missing)?;
         let owner = network::visible(&ctx.state, &ctx.caller, network_id)?;
         let (range, v4) = read_range(ctx, fields)?;
         let gateway = match fields.has("gateway_ip") {
@@ -161,7 +167,7 @@ impl Noun for Subnet {
             host_routes,
             ipv6_ra_mode: fields.text("ipv6_ra_mode")?,
             ipv6_address_mode: fields.text("ipv6_address_mode")?,
-            service_types: fields.get("service_types")?.unwrap_or_default(),
+            service_types: fields.get("service_types")?,
             dns_publish_fixed_ip: fields.flag("dns_publish_fixed_ip")?.unwrap_or(false),
         })
     }

@@ -7,10 +7,7 @@ use super::{
 use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
 use ipnet::IpNet;
-use lenticular_control::command::{
-    address_scope,
-    subnet_pool::{self, NewSubnetPool, SubnetPoolChange},
-};
+use lenticular_control::command::subnet_pool::{self, NewSubnetPool, SubnetPoolChange};
 use lenticular_model::{
     error::Result,
     policy::{Action, Caller},
@@ -58,7 +55,7 @@ impl Noun for SubnetPool {
             max_prefixlen: fields.number("max_prefixlen")?,
             default_prefixlen: fields.number("default_prefixlen")?,
             default_quota: fields.number("default_quota")?,
-            address_scope_id: fields.id("address_scope_id", |id| address_scope::missing(id))?,
+            address_scope_id: fields.id("address_scope_id")?,
             shared: fields.flag("shared")?.unwrap_or(false),
             is_default: fields.flag("is_default")?.unwrap_or(false),
         })

@@ -6,10 +6,7 @@ use super::{
 };
 use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
-use lenticular_control::command::{
-    port,
-    trunk::{self, NewTrunk, TrunkChange},
-};
+use lenticular_control::command::trunk::{self, NewTrunk, TrunkChange};
 use lenticular_model::{
     error::Result,
     policy::{Action, Caller},
@@ -17,24 +14,23 @@ use lenticular_model::{
     PortId, TrunkId, Txn,
 };
 use lenticular_wire::network as wire;
-use serde_json::{json, Map, Value};
+use serde_json::{json, Value};
 
 /// Trunks.
 pub struct Trunk;
 
 fn items(fields: &Fields) -> Result<Vec<Fields>> {
-    let list = fields.get::<Vec<Map<String, Value>>>("sub_ports")?.unwrap_or_default();
-    Ok(list.into_iter().map(Fields).collect())
+    let known = &["port_id", "segmentation_type", "segmentation_id"];
+    Ok(fields.objects("sub_ports", known)?.unwrap_or_default())
 }
 
 fn port_of(fields: &Fields) -> Result<PortId> {
     let missing = || required("port_id");
-    fields.id("port_id", |id| port::missing(id))?.ok_or_else(missing)
+    fields.id("port_id")?.ok_or_else(missing)
 }
 
 fn sub_ports(fields: &Fields) -> Result<Vec<SubPort>> {
     let read = |one: Fields| {
-        one.check(&["port_id", "segmentation_type", "segmentation_id"])?;
         let kind = one.get::<String>("segmentation_type")?;
         if kind.as_deref().is_some_and(|kind| kind != "vlan") {
             return Err(bad("Invalid input for segmentation_type. Reason: subports are told apart by vlan.")

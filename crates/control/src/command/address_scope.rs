@@ -76,7 +76,7 @@ pub fn update(
 ) -> Result<()> {
     let scope = visible(txn, caller, id)?;
     policy::check(caller, Action::AddressScopeWrite, Some(scope.project_id))?;
-    if change.shared.is_some_and(|shared| shared != scope.shared) {
+    if change.shared.is_some() {
         policy::check(caller, Action::AddressScopeShared, None)?;
     }
     if scope.shared && change.shared == Some(false) {

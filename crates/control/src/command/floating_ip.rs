@@ -81,10 +81,10 @@ pub fn of_port(state: &State, id: PortId) -> impl Iterator<Item = &Arc<FloatingI
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewFloatingIp) -> Result<FloatingIpId> {
     policy::check(caller, Action::FloatingIpWrite, Some(new.project_id))?;
     if new.address.is_some() {
-        policy::check(caller, Action::FloatingIpAddress, None)?;
+        policy::check(caller, Action::FloatingIpAddress, Some(new.project_id))?;
     }
     let network = network::visible(txn, caller, new.network_id)?;
-    if !network.external {
+    if !network::is_external_for(txn, caller, &network) {
         return Err(bad(format!("Network {} is not a valid external network", network.id)));
     }
     port::check_dns(&new.dns_name, &new.dns_domain)?;

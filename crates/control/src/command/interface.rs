@@ -174,9 +174,8 @@ pub fn remove_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, address
 
 /// The group of the server's project under a name or an id.
 fn find_group(txn: &Txn<'_>, server: &Server, name: &str) -> Result<SecurityGroupId> {
-    let own =
-        |id: &SecurityGroupId| txn.security_groups.get(id).is_some_and(|g| g.project_id == server.project_id);
-    if let Some(id) = name.parse().ok().filter(own) {
+    let usable = |id: &SecurityGroupId| security_group::is_usable_by(txn, *id, server.project_id);
+    if let Some(id) = name.parse().ok().filter(usable) {
         return Ok(id);
     }
     security_group::by_name(txn, server.project_id, name).map_err(|error| match error.kind {

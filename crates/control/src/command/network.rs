@@ -330,20 +330,17 @@ pub struct NetworkChange {
 /// Changes a network.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId, change: NetworkChange) -> Result<()> {
     let network = changeable(txn, caller, id)?;
-    let differs = |new: Option<bool>, old: bool| new.is_some_and(|new| new != old);
     let external = change.external.unwrap_or(network.external);
     let is_default = change.is_default.unwrap_or(network.is_default) && external;
-    if differs(change.shared, network.shared)
-        || external != network.external
-        || differs(change.is_default, network.is_default)
-    {
+    if change.shared.is_some() || change.external.is_some() || change.is_default.is_some() {
         policy::check(caller, Action::NetworkWriteShared, None)?;
     }
     check_default(txn, external, is_default, Some(id))?;
-    change.dns_domain.as_deref().map_or(Ok(()), check_dns_domain)?;
-    if let Some(Some(policy)) = change.qos_policy_id {
-        qos_policy::visible(txn, caller, policy)?;
+    if change.is_default == Some(true) && network.external_restricted {
+        return Err(rbac_policy::must_be_open(id));
     }
+    change.dns_domain.as_deref().map_or(Ok(()), check_dns_domain)?;
+    qos_policy::check_use(txn, caller, change.qos_policy_id.flatten(), network.qos_policy_id)?;
     if network.external && !external {
         check_no_way_out(txn, id)?;
     }
@@ -375,7 +372,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId, change: Network
 }
 
 /// Refuses to close a way out that is used.
-fn check_no_way_out(state: &State, id: NetworkId) -> Result<()> {
+pub(super) fn check_no_way_out(state: &State, id: NetworkId) -> Result<()> {
     let routers = state.index.net.gateway_routers.range((id, Default::default())..);
     let floating = state.index.net.network_floating_ips.range((id, Default::default())..);
     let used = routers.take_while(|(n, _)| *n == id).next().is_some()

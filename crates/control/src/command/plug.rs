@@ -8,7 +8,7 @@
 
 use super::server;
 use lenticular_model::{
-    port::Port,
+    port::{Port, PortOwner},
     server::{Server, Wanted},
     PortId, ServerId, State, Txn,
 };
@@ -37,12 +37,14 @@ pub(super) fn must_wait(state: &State, of: &Server) -> bool {
     is_ovns(state, of) && server::ports(state, of.id).any(|port| port.admin_state_up && !port.plugged)
 }
 
-/// Takes in what OVN says of ports. What it says of ports that others plug does not count.
+/// Takes in what OVN says of ports. What it says of ports that others plug does not count, nor of a trunk's subports: they
+/// are plugged as long as their trunk's parent is, wherever that goes.
 pub fn plugged(txn: &mut Txn<'_>, news: &[(PortId, bool)]) {
     for (id, up) in news {
         let Some(port) = txn.ports.get(id).cloned() else { continue };
         let host = port.host_id.and_then(|host| txn.hosts.get(&host));
-        if host.is_some_and(|host| !host.hypervisor.wiring.is_ovn()) {
+        let is_others = host.is_some_and(|host| !host.hypervisor.wiring.is_ovn());
+        if is_others || port.owner() == PortOwner::TrunkSubport {
             continue;
         }
         set(txn, *id, *up);

@@ -114,6 +114,16 @@ pub fn visible(state: &State, caller: &Caller, id: PortId) -> Result<Arc<Port>> 
     port.ok_or_else(|| missing(id))
 }
 
+/// The port, if the caller may tie it to something else: a network's owner sees others' ports on it, and may not.
+///
+/// # Errors
+/// There is no such port for the caller, or it is another project's.
+pub fn usable(state: &State, caller: &Caller, id: PortId) -> Result<Arc<Port>> {
+    let port = visible(state, caller, id)?;
+    policy::check(caller, Action::PortWrite, Some(port.project_id))?;
+    Ok(port)
+}
+
 /// How many ports a project has.
 pub fn count(state: &State, project: ProjectId) -> usize {
     let range = state.index.project_ports.range((project, PortId(Default::default()))..);
@@ -132,7 +142,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPort) -> Result<PortId
         ("mac_address", new.mac.is_some()),
         ("fixed_ips", chosen(&new.fixed_ips)),
         ("device_owner", is_trusted(&new.device_owner)),
-        ("port_security_enabled", new.port_security_enabled == Some(false)),
+        ("port_security_enabled", new.port_security_enabled.is_some()),
         ("allowed_address_pairs", !new.allowed_address_pairs.is_empty()),
     ];
     check_choices(caller, &owner, &choices)?;
@@ -142,7 +152,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPort) -> Result<PortId
     }
     check_dns(&new.dns_name, &new.dns_domain)?;
     for group in new.security_groups.iter().flatten() {
-        security_group::visible(txn, caller, *group)?;
+        security_group::usable(txn, caller, *group, new.project_id)?;
     }
     qos_policy::check_use(txn, caller, new.qos_policy_id, None)?;
     quota::need_network(txn, new.project_id, "port")?;
@@ -335,10 +345,7 @@ pub fn resolve_groups(
     }
     let mut found = Vec::new();
     for name in names {
-        let by_id = name
-            .parse()
-            .ok()
-            .filter(|id| txn.security_groups.get(id).is_some_and(|g| g.project_id == project));
+        let by_id = name.parse().ok().filter(|id| security_group::is_usable_by(txn, *id, project));
         let id = match by_id {
             Some(id) => id,
             None if name == security_group::DEFAULT => security_group::ensure_default(txn, project),

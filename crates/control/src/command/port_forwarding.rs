@@ -5,7 +5,7 @@ use lenticular_model::{
     error::{Error, Result},
     floating_ip::FloatingIp,
     policy::Caller,
-    port::FixedIp,
+    port::{FixedIp, Port},
     port_forwarding::{ForwardedProtocol, PortForwarding, PortRange},
     FloatingIpId, PortForwardingId, PortId, State, Txn,
 };
@@ -97,7 +97,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPortForwarding) -> Res
 }
 
 fn choose_address(txn: &Txn<'_>, caller: &Caller, id: PortId, asked: Option<Ipv4Addr>) -> Result<Ipv4Addr> {
-    let port = port::visible(txn, caller, id)?;
+    let port = port::usable(txn, caller, id)?;
     let mut own = port.fixed_ips.iter().filter_map(|ip| match ip.ip_address {
         IpAddr::V4(v4) => Some(v4),
         IpAddr::V6(_) => None,
@@ -156,8 +156,14 @@ fn put(txn: &mut Txn<'_>, new: PortForwarding) -> Result<()> {
         f.router_id = Some(router);
         f.revision += 1;
     });
+    revise_port(txn, new.internal_port_id);
     txn.put(new);
     Ok(())
+}
+
+/// A port knows what is forwarded to it.
+fn revise_port(txn: &mut Txn<'_>, id: PortId) {
+    txn.update::<Port>(&id, |p| p.revision += 1);
 }
 
 /// What an update changes; `None` leaves a field as it is.
@@ -212,6 +218,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, of: FloatingIpId, id: PortForw
 /// The floating IP is translated by no router any more once nothing of it leads anywhere.
 fn remove(txn: &mut Txn<'_>, id: PortForwardingId) {
     let Some(gone) = txn.delete::<PortForwarding>(&id) else { return };
+    revise_port(txn, gone.internal_port_id);
     let last = of_floating_ip(txn, gone.floating_ip_id).next().is_none();
     txn.update::<FloatingIp>(&gone.floating_ip_id, |f| {
         f.router_id = f.router_id.filter(|_| !last || f.fixed.is_some());

@@ -92,6 +92,9 @@ fn check_default(state: &State, project: ProjectId, wanted: bool, but: Option<Qo
 /// Creates a policy.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewQosPolicy) -> Result<QosPolicyId> {
     policy::check(caller, Action::QosPolicyWrite, Some(new.project_id))?;
+    if new.shared {
+        policy::check(caller, Action::QosPolicyShared, None)?;
+    }
     check_default(txn, new.project_id, new.is_default, None)?;
     let id = QosPolicyId::from_random(txn.random());
     txn.put(QosPolicy {
@@ -134,6 +137,9 @@ pub struct QosPolicyChange {
 /// Changes a policy.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: QosPolicyId, change: QosPolicyChange) -> Result<()> {
     let old = changeable(txn, caller, id)?;
+    if change.shared.is_some() {
+        policy::check(caller, Action::QosPolicyShared, None)?;
+    }
     check_default(txn, old.project_id, change.is_default == Some(true), Some(id))?;
     txn.update::<QosPolicy>(&id, |p| {
         p.name = change.name.unwrap_or(mem::take(&mut p.name));

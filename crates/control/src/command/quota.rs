@@ -140,10 +140,15 @@ pub fn set(
     Ok(())
 }
 
-/// Forgets a project's own limits: the defaults hold again.
+/// Forgets a project's own limits: the defaults hold again. Neutron misses them if there are none, Nova does not.
 pub fn reset(txn: &mut Txn<'_>, caller: &Caller, service: Service, project: ProjectId) -> Result<()> {
     let action = if service == Service::Compute { Action::QuotaWrite } else { Action::NetworkQuotaWrite };
     policy::check(caller, action, None)?;
+    let has_own = txn.quotas.get(&project).is_some_and(|quota| !quota.network.is_empty());
+    if service == Service::Network && !has_own {
+        let why = format!("Quota for tenant {project} could not be found.");
+        return Err(Error::not_found_text(why).coded("TenantQuotaNotFound"));
+    }
     txn.update::<Quota>(&project, |quota| match service {
         Service::Compute => quota.compute.clear(),
         Service::Network => quota.network.clear(),

@@ -9,7 +9,7 @@ use lenticular_model::{
     qos_policy::QosPolicy,
     rbac_policy::{RbacAction, RbacObject, RbacPolicy, RbacTarget},
     subnet_pool::SubnetPool,
-    ProjectId, RbacPolicyId, State, Txn,
+    NetworkId, ProjectId, RbacPolicyId, State, Txn,
 };
 use std::sync::Arc;
 
@@ -24,7 +24,8 @@ pub fn open(state: &State, object: RbacObject, action: RbacAction) -> bool {
     state.index.net.rbac.contains_key(&(object, action, RbacTarget::Everyone))
 }
 
-fn lets_project(state: &State, project: Option<ProjectId>, object: RbacObject, action: RbacAction) -> bool {
+/// Whether a policy names this project.
+pub(super) fn lets_project(state: &State, project: Option<ProjectId>, object: RbacObject, action: RbacAction) -> bool {
     project.is_some_and(|p| state.index.net.rbac.contains_key(&(object, action, RbacTarget::Project(p))))
 }
 
@@ -107,6 +108,49 @@ fn check_users(state: &State, object: RbacObject, action: RbacAction) -> Result<
         object_id(object)
     );
     Err(Error::conflict(why).coded("RbacPolicyInUse"))
+}
+
+/// That the default external network is everyone's.
+pub(super) fn must_be_open(id: NetworkId) -> Error {
+    let why = format!(
+        "RBAC policy on object {id} cannot be removed because other objects depend on it. Details: Default external \
+         networks must be shared to everyone."
+    );
+    Error::conflict(why).coded("RbacPolicyInUse")
+}
+
+/// Refuses to close the default external network to anybody.
+fn check_default(state: &State, policy: &RbacPolicy) -> Result<()> {
+    let (RbacObject::Network(id), RbacAction::AccessAsExternal, RbacTarget::Everyone) =
+        (policy.object, policy.action, policy.target)
+    else {
+        return Ok(());
+    };
+    match state.networks.get(&id).is_some_and(|n| n.is_default) {
+        true => Err(must_be_open(id)),
+        false => Ok(()),
+    }
+}
+
+/// A network that nobody may use as a way out any more is none.
+fn close_unused(txn: &mut Txn<'_>, object: RbacObject) -> Result<()> {
+    let RbacObject::Network(id) = object else { return Ok(()) };
+    if of_object(txn, object).any(|p| p.action == RbacAction::AccessAsExternal) {
+        return Ok(());
+    }
+    super::network::check_no_way_out(txn, id)?;
+    txn.update::<Network>(&id, |n| {
+        n.external = false;
+        n.external_restricted = false;
+    });
+    Ok(())
+}
+
+/// The policies about a network are part of it.
+fn revise(txn: &mut Txn<'_>, object: RbacObject) {
+    if let RbacObject::Network(id) = object {
+        txn.update::<Network>(&id, |n| n.revision += 1);
+    }
 }
 
 /// The id of an object, whatever it is, as text.
@@ -253,7 +297,6 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRbacPolicy) -> Result<
         txn.update::<Network>(&id, |n| {
             n.external_restricted = restricted && (n.external_restricted || !n.external);
             n.external = true;
-            n.revision += 1;
         });
     }
     if txn.index.net.rbac.contains_key(&(new.object, new.action, new.target)) {
@@ -265,6 +308,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRbacPolicy) -> Result<
     if new.target == RbacTarget::Everyone {
         mark(txn, new.object, new.action, true);
     }
+    revise(txn, new.object);
     Ok(id)
 }
 
@@ -280,7 +324,9 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RbacPolicyId, target: Rbac
         let why = "An RBAC policy already exists with those values.";
         return Err(Error::conflict(why).coded("DuplicateRbacPolicy"));
     }
+    check_default(txn, &old)?;
     txn.update::<RbacPolicy>(&id, |p| p.target = target);
+    revise(txn, old.object);
     if [old.target, target].contains(&RbacTarget::Everyone) {
         mark(txn, old.object, old.action, target == RbacTarget::Everyone);
     }
@@ -291,9 +337,15 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RbacPolicyId, target: Rbac
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: RbacPolicyId) -> Result<()> {
     let old = visible(txn, caller, id)?;
     policy::check(caller, Action::RbacWrite, Some(old.project_id))?;
+    check_default(txn, &old)?;
     txn.delete::<RbacPolicy>(&id);
+    revise(txn, old.object);
     if old.target == RbacTarget::Everyone {
         mark(txn, old.object, old.action, false);
     }
-    check_users(txn, old.object, old.action)
+    check_users(txn, old.object, old.action)?;
+    match old.action {
+        RbacAction::AccessAsExternal => close_unused(txn, old.object),
+        RbacAction::AccessAsShared => Ok(()),
+    }
 }

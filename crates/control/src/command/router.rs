@@ -179,7 +179,7 @@ fn set_gateway(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, ask: &GatewayAs
         policy::check(caller, Action::RouterGatewayAddress, None)?;
     }
     let network = network::visible(txn, caller, ask.network_id)?;
-    if !network.external {
+    if !network::is_external_for(txn, caller, &network) {
         return Err(bad(format!("Network {} is not an external network", network.id)));
     }
     let held = router.gateway.and_then(|g| g.qos_policy_id);
@@ -302,12 +302,13 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, change: RouterCh
     let router = changeable(txn, caller, id)?;
     let admin_state_up = change.admin_state_up.unwrap_or(router.admin_state_up);
     let changes = [
-        (change.distributed.filter(|d| *d != router.distributed), Action::RouterDistributed),
-        (change.ha.filter(|ha| *ha != router.ha), Action::RouterHa),
+        (change.distributed, router.distributed, Action::RouterDistributed),
+        (change.ha, router.ha, Action::RouterHa),
     ];
-    for (_, action) in changes.iter().filter(|(new, _)| new.is_some()) {
-        policy::check(caller, *action, None)?;
-        if admin_state_up {
+    for (new, old, action) in changes {
+        let Some(new) = new else { continue };
+        policy::check(caller, action, None)?;
+        if new != old && admin_state_up {
             return Err(bad(format!(
                 "Cannot change how active router {id} is carried. Please set router admin_state_up to False first."
             )));

@@ -39,6 +39,25 @@ pub fn visible(state: &State, caller: &Caller, id: SecurityGroupId) -> Result<Ar
     group.ok_or_else(|| missing(id))
 }
 
+/// Whether a project's ports may be in the group: it is the project's own, or lent to it.
+pub fn is_usable_by(state: &State, id: SecurityGroupId, project: ProjectId) -> bool {
+    let lent = || {
+        let object = RbacObject::SecurityGroup(id);
+        rbac_policy::lets_project(state, Some(project), object, RbacAction::AccessAsShared)
+            || rbac_policy::open(state, object, RbacAction::AccessAsShared)
+    };
+    state.security_groups.get(&id).is_some_and(|g| g.project_id == project || lent())
+}
+
+/// Refuses a group that a project's port may not be in. An administrator puts ports into any.
+pub(super) fn usable(state: &State, caller: &Caller, id: SecurityGroupId, project: ProjectId) -> Result<()> {
+    visible(state, caller, id)?;
+    match caller.is_admin() || is_usable_by(state, id, project) {
+        true => Ok(()),
+        false => Err(missing(id)),
+    }
+}
+
 /// A project's groups.
 pub fn of_project(state: &State, project: ProjectId) -> impl Iterator<Item = &Arc<SecurityGroup>> {
     let range =
@@ -170,7 +189,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SecurityGroupId) -> Result
     let elsewhere = txn.index.net.remote_group_rules.range((id, SecurityGroupRuleId::default())..);
     let others: Vec<_> = elsewhere.take_while(|(g, _)| *g == id).map(|(_, rule)| *rule).collect();
     for rule in own.into_iter().chain(others) {
-        txn.delete::<SecurityGroupRule>(&rule);
+        remove_rule(txn, rule);
     }
     let begun_with: Vec<_> = about(txn, &Remote::Group(id)).collect();
     for rule in begun_with {
@@ -236,6 +255,7 @@ pub fn create_rule(txn: &mut Txn<'_>, caller: &Caller, new: NewRule) -> Result<S
         return Err(Error::conflict(why).coded("SecurityGroupRuleExists"));
     }
     quota::need_network(txn, new.project_id, "security_group_rule")?;
+    revise(txn, new.security_group_id);
     Ok(put_rule(txn, new))
 }
 
@@ -365,8 +385,19 @@ fn put_rule(txn: &mut Txn<'_>, new: NewRule) -> SecurityGroupRuleId {
 pub fn delete_rule(txn: &mut Txn<'_>, caller: &Caller, id: SecurityGroupRuleId) -> Result<()> {
     let rule = visible_rule(txn, caller, id)?;
     policy::check(caller, Action::SecurityGroupWrite, Some(rule.project_id))?;
-    txn.delete::<SecurityGroupRule>(&id);
+    remove_rule(txn, id);
     Ok(())
+}
+
+fn remove_rule(txn: &mut Txn<'_>, id: SecurityGroupRuleId) {
+    if let Some(gone) = txn.delete::<SecurityGroupRule>(&id) {
+        revise(txn, gone.security_group_id);
+    }
+}
+
+/// A group's rules are part of it.
+fn revise(txn: &mut Txn<'_>, id: SecurityGroupId) {
+    txn.update::<SecurityGroup>(&id, |g| g.revision += 1);
 }
 
 /// The rule, if it exists for the caller.

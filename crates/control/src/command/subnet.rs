@@ -4,6 +4,7 @@ use super::{network, port, quota, subnet_pool};
 use ipnet::IpNet;
 use lenticular_model::{
     error::{Error, Result},
+    network::Network,
     policy::{self, Action, Caller},
     port::{Port, PortOwner},
     subnet::{to_address, to_number, HostRoute, Pool, Subnet},
@@ -65,8 +66,8 @@ pub struct NewSubnet {
     pub ipv6_ra_mode: Option<String>,
     /// IPv6 addressing.
     pub ipv6_address_mode: Option<String>,
-    /// The device owners that get addresses of it; empty for all.
-    pub service_types: Vec<String>,
+    /// The device owners that get addresses of it; none or empty for all.
+    pub service_types: Option<Vec<String>>,
     /// Whether its addresses are published in DNS.
     pub dns_publish_fixed_ip: bool,
 }
@@ -87,7 +88,7 @@ impl NewSubnet {
             host_routes: Vec::new(),
             ipv6_ra_mode: None,
             ipv6_address_mode: None,
-            service_types: Vec::new(),
+            service_types: None,
             dns_publish_fixed_ip: false,
         }
     }
@@ -116,6 +117,15 @@ pub fn visible(state: &State, caller: &Caller, id: SubnetId) -> Result<Arc<Subne
     state.subnets.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
 }
 
+/// The subnet, if the caller may change it: its own, or one of its own network.
+fn changeable(state: &State, caller: &Caller, id: SubnetId) -> Result<Arc<Subnet>> {
+    let subnet = visible(state, caller, id)?;
+    let network = state.networks.get(&subnet.network_id).map_or(subnet.project_id, |n| n.project_id);
+    policy::check(caller, Action::NetworkWrite, Some(subnet.project_id))
+        .or_else(|_| policy::check(caller, Action::NetworkWrite, Some(network)))?;
+    Ok(subnet)
+}
+
 fn bad(message: String) -> Error {
     Error::invalid(message).coded("InvalidInput")
 }
@@ -125,6 +135,9 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewSubnet) -> Result<Subn
     let owner = network::visible(txn, caller, new.network_id)?;
     policy::check(caller, Action::NetworkWrite, Some(owner.project_id))?;
     policy::check(caller, Action::NetworkWrite, Some(new.project_id))?;
+    if new.service_types.is_some() {
+        policy::check(caller, Action::SubnetServiceTypes, None)?;
+    }
     quota::need_network(txn, new.project_id, "subnet")?;
     if let Range::Pool { pool, .. } = new.range {
         subnet_pool::visible(txn, caller, pool)?;
@@ -185,7 +198,8 @@ pub(super) fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
                    set to False.";
         return Err(bad(why.to_owned()));
     }
-    check_service_types(&new.service_types)?;
+    let service_types = new.service_types.unwrap_or_default();
+    check_service_types(&service_types)?;
     let gateway = match new.gateway {
         Gateway::None => None,
         Gateway::At(address) => Some(check_gateway(&cidr, address)?),
@@ -213,12 +227,13 @@ pub(super) fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
         ipv6_ra_mode: new.ipv6_ra_mode,
         ipv6_address_mode: new.ipv6_address_mode,
         subnet_pool_id,
-        service_types: new.service_types,
+        service_types,
         dns_publish_fixed_ip: new.dns_publish_fixed_ip,
         tags: Vec::new(),
         revision: 1,
         unknown: Default::default(),
     });
+    revise_network(txn, new.network_id);
     port::add_formed_addresses(txn, id);
     port::settle_metadata(txn, id);
     Ok(id)
@@ -352,8 +367,10 @@ pub struct SubnetChange {
 
 /// Changes a subnet.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId, change: SubnetChange) -> Result<()> {
-    let mut subnet = Subnet::clone(&*visible(txn, caller, id)?);
-    policy::check(caller, Action::NetworkWrite, Some(subnet.project_id))?;
+    let mut subnet = Subnet::clone(&*changeable(txn, caller, id)?);
+    if change.service_types.is_some() {
+        policy::check(caller, Action::SubnetServiceTypes, None)?;
+    }
     match change.enable_dhcp {
         Some(true) if !subnet.enable_dhcp => check_dhcp(&subnet.cidr)?,
         Some(false) if subnet.ipv6_ra_mode.is_some() || subnet.ipv6_address_mode.is_some() => {
@@ -380,9 +397,15 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId, change: SubnetCh
     subnet.dns_publish_fixed_ip = change.dns_publish_fixed_ip.unwrap_or(subnet.dns_publish_fixed_ip);
     subnet.revision += 1;
     subnet.updated_at = Some(txn.now);
+    revise_network(txn, subnet.network_id);
     txn.put(subnet);
     port::settle_metadata(txn, id);
     Ok(())
+}
+
+/// A network's subnets are part of it.
+fn revise_network(txn: &mut Txn<'_>, id: NetworkId) {
+    txn.update::<Network>(&id, |n| n.revision += 1);
 }
 
 /// A gateway that a router answers on stays.
@@ -402,8 +425,7 @@ fn check_gateway_free(state: &State, subnet: &Subnet) -> Result<()> {
 /// Removes a subnet that no port has an address of; addresses that ports formed themselves, and the cloud's own, go
 /// with it.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId) -> Result<()> {
-    let subnet = visible(txn, caller, id)?;
-    policy::check(caller, Action::NetworkWrite, Some(subnet.project_id))?;
+    let subnet = changeable(txn, caller, id)?;
     let (low, high) = (subnet.cidr.network(), subnet.cidr.broadcast());
     let holders =
         txn.index.addresses.range((id, low)..=(id, high)).filter_map(|(_, port)| txn.ports.get(port));
@@ -426,6 +448,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId) -> Result<()> {
         });
     }
     txn.delete::<Subnet>(&id);
+    revise_network(txn, subnet.network_id);
     port::settle_metadata_of(txn, subnet.network_id);
     Ok(())
 }

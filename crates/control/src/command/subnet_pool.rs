@@ -232,7 +232,7 @@ fn changeable(state: &State, caller: &Caller, id: SubnetPoolId) -> Result<Subnet
 /// Changes a pool.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, change: SubnetPoolChange) -> Result<()> {
     let mut pool = changeable(txn, caller, id)?;
-    if change.is_default.is_some_and(|d| d != pool.is_default) {
+    if change.is_default.is_some() {
         policy::check(caller, Action::SubnetPoolDefault, None)?;
     }
     if let Some(prefixes) = &change.prefixes {

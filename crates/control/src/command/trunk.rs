@@ -63,7 +63,7 @@ pub(super) fn check_port_free(state: &State, id: PortId) -> Result<()> {
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewTrunk) -> Result<TrunkId> {
     policy::check(caller, Action::TrunkWrite, Some(new.project_id))?;
     quota::need_network(txn, new.project_id, "trunk")?;
-    let parent = port::visible(txn, caller, new.port_id)?;
+    let parent = port::usable(txn, caller, new.port_id)?;
     if parent.owner().is_routers() || parent.owner() == PortOwner::Metadata {
         let why = format!("Port {} cannot be a trunk's parent: it is the cloud's own.", parent.id);
         return Err(Error::conflict(why).coded("ParentPortInUse"));
@@ -131,7 +131,7 @@ fn add(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, more: &[SubPort]) -> Res
     let mut tags: BTreeSet<u16> = trunk.sub_ports.iter().map(|s| s.segmentation_id).collect();
     let mut sub_ports = trunk.sub_ports.clone();
     for sub in more {
-        let port = port::visible(txn, caller, sub.port_id)?;
+        let port = port::usable(txn, caller, sub.port_id)?;
         check_port_free(txn, sub.port_id)?;
         if !port.device_id.is_empty() || sub_ports.iter().any(|s| s.port_id == sub.port_id) {
             let why = format!("Port {} is in use by another device; it cannot be a subport.", sub.port_id);
@@ -155,6 +155,7 @@ fn add(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, more: &[SubPort]) -> Res
         txn.update::<Port>(&sub.port_id, |p| {
             p.device_id = id.to_string();
             p.device_owner = PortOwner::TrunkSubport.name().unwrap_or_default().to_owned();
+            p.plugged = false;
             p.revision += 1;
         });
     }

@@ -7,14 +7,16 @@ use lenticular_control::command::{
     network::{self, NetworkChange, NewNetwork},
     port::{self, NewPort},
     rbac_policy::{self, NewRbacPolicy},
+    router::{self, GatewayAsk, NewRouter},
     security_group::{self, NewRule},
     subnet::{self, NewSubnet, Range},
 };
 use lenticular_model::{
-    policy::RoleLevel,
+    policy::{Caller, RoleLevel},
     port::PortOwner,
     rbac_policy::{RbacAction, RbacObject, RbacTarget},
     security_group::{Direction, Remote},
+    ProjectId, Result, Txn,
 };
 
 #[test]
@@ -61,13 +63,92 @@ fn shared_and_external_say_the_same_as_the_policies_for_everyone() {
         let record = &world.state.networks[&network];
         match action {
             RbacAction::AccessAsShared => assert!(!record.shared),
-            RbacAction::AccessAsExternal => assert!(record.external && record.external_restricted),
+            // The last policy took the way out with it.
+            RbacAction::AccessAsExternal => assert!(!record.external && !record.external_restricted),
         }
     }
     assert!(network::visible(&world.state, &member(), network).is_err(), "nobody is let see it any more");
     world.run(|txn| network::delete(txn, &admin(), network)).unwrap();
     assert!(world.state.rbac_policies.is_empty());
     world.check();
+}
+
+#[test]
+fn the_policies_that_an_external_network_in_use_depends_on_stay() {
+    let mut world = World::new();
+    let (network, _) = world.network(&admin(), true, "192.0.2.0/24");
+    let object = RbacObject::Network(network);
+    let everyone = rbac_policy::of_object(&world.state, object).next().unwrap().id;
+    let code = |world: &mut World, command: &dyn Fn(&mut Txn<'_>) -> Result<()>| {
+        world.run(|txn| command(txn)).map_err(|refused| refused.code)
+    };
+    let change = |change: NetworkChange| {
+        move |txn: &mut Txn<'_>| network::update(txn, &admin(), network, change.clone())
+    };
+    let default = |is_default| change(NetworkChange { is_default: Some(is_default), ..Default::default() });
+    let closed = change(NetworkChange { external: Some(false), ..Default::default() });
+    let delete = |txn: &mut Txn<'_>| rbac_policy::delete(txn, &admin(), everyone);
+    let narrow = |txn: &mut Txn<'_>| {
+        rbac_policy::update(txn, &admin(), everyone, RbacTarget::Project(project(&member())))
+    };
+    // The default one is everyone's, used or not.
+    code(&mut world, &default(true)).unwrap();
+    assert_eq!(code(&mut world, &delete), Err("RbacPolicyInUse"));
+    assert_eq!(code(&mut world, &narrow), Err("RbacPolicyInUse"));
+    code(&mut world, &default(false)).unwrap();
+    // Another's is kept while its router goes out there; the owner's own keeps it a way out.
+    let route = |of: Caller| {
+        move |txn: &mut Txn<'_>| {
+            let gateway = Some(GatewayAsk::to(network));
+            router::create(txn, &of, NewRouter { gateway, ..plain(project(&of)) })
+        }
+    };
+    let theirs = world.run(route(caller(5, RoleLevel::Member))).unwrap();
+    assert_eq!(code(&mut world, &delete), Err("RbacPolicyInUse"));
+    assert_eq!(code(&mut world, &narrow), Err("RbacPolicyInUse"));
+    assert_eq!(code(&mut world, &closed), Err("ExternalNetworkInUse"));
+    world.run(|txn| router::delete(txn, &admin(), theirs)).unwrap();
+    let own = world.run(route(admin())).unwrap();
+    assert_eq!(code(&mut world, &delete), Err("ExternalNetworkInUse"));
+    code(&mut world, &narrow).unwrap();
+    assert_eq!(code(&mut world, &default(true)), Err("RbacPolicyInUse"), "it is not everyone's");
+    world.run(|txn| router::delete(txn, &admin(), own)).unwrap();
+    let refused = world.run(route(caller(5, RoleLevel::Member))).unwrap_err();
+    assert_eq!(refused.code, "NetworkNotFound");
+    code(&mut world, &delete).unwrap();
+    assert!(!world.state.networks[&network].external);
+    world.check();
+}
+
+#[test]
+fn who_may_see_a_network_as_its_own_may_not_leave_the_cloud_by_it() {
+    let mut world = World::new();
+    let (network, _) = world.network(&admin(), true, "192.0.2.0/24");
+    let object = RbacObject::Network(network);
+    let everyone = rbac_policy::of_object(&world.state, object).next().unwrap().id;
+    let only = RbacTarget::Project(project(&caller(5, RoleLevel::Member)));
+    world.run(|txn| rbac_policy::update(txn, &admin(), everyone, only)).unwrap();
+    let shared = NetworkChange { shared: Some(true), ..Default::default() };
+    world.run(|txn| network::update(txn, &admin(), network, shared)).unwrap();
+    assert!(network::visible(&world.state, &member(), network).is_ok());
+    let gateway = Some(GatewayAsk::to(network));
+    let new = NewRouter { gateway, ..plain(project(&member())) };
+    let refused = world.run(|txn| router::create(txn, &member(), new)).unwrap_err();
+    assert_eq!(refused.code, "BadRequest", "{}", refused.message);
+}
+
+/// A router with nothing special.
+fn plain(project_id: ProjectId) -> NewRouter {
+    NewRouter {
+        project_id,
+        name: String::new(),
+        description: String::new(),
+        admin_state_up: true,
+        gateway: None,
+        distributed: None,
+        ha: None,
+        availability_zone_hints: Vec::new(),
+    }
 }
 
 #[test]
@@ -115,7 +196,7 @@ fn a_network_with_dhcp_has_a_metadata_port_that_counts_against_nobody() {
     add(&mut world, "fd00::/64");
     let port = port::metadata_port(&world.state, network).unwrap().clone();
     assert_eq!((port.owner(), port.fixed_ips.len()), (PortOwner::Metadata, 2));
-    assert!(port.is_active());
+    assert!(port.is_active(&world.state));
     let refused = world.run(|txn| port::delete(txn, &admin(), port.id)).unwrap_err();
     assert_eq!(refused.code, "ServicePortInUse");
     world.run(|txn| subnet::delete(txn, &who, first)).unwrap();

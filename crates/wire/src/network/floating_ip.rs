@@ -18,7 +18,7 @@ pub fn view(state: &State, _: &Caller, floating: &FloatingIp) -> Value {
             "network_id": p.network_id,
             "mac_address": p.mac,
             "admin_state_up": p.admin_state_up,
-            "status": super::port::status(p),
+            "status": super::port::status(state, p),
             "device_id": p.device_id,
             "device_owner": p.device_owner,
         })

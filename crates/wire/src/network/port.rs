@@ -43,8 +43,8 @@ fn trunk(state: &State, port: &Port) -> Value {
 }
 
 /// Whether traffic can flow.
-pub fn status(port: &Port) -> &'static str {
-    match port.is_active() {
+pub fn status(state: &State, port: &Port) -> &'static str {
+    match port.is_active(state) {
         true => "ACTIVE",
         false => "DOWN",
     }
@@ -66,7 +66,7 @@ pub fn view(state: &State, caller: &Caller, port: &Port) -> Value {
         "project_id": project(port.project_id),
         "network_id": port.network_id,
         "admin_state_up": port.admin_state_up,
-        "status": status(port),
+        "status": status(state, port),
         "mac_address": port.mac,
         "fixed_ips": port.fixed_ips,
         "device_id": port.device_id,
@@ -96,8 +96,9 @@ pub fn view(state: &State, caller: &Caller, port: &Port) -> Value {
 
 /// Where it is plugged, for those who see hosts.
 fn bind(state: &State, port: &Port, view: &mut Value) {
-    let host = port.host_id.and_then(|id| state.hosts.get(&id));
-    let name = host.map_or(port.binding_host.as_str(), |h| &h.name);
+    let carrier = port.carrier(state).unwrap_or(port);
+    let host = carrier.host_id.and_then(|id| state.hosts.get(&id));
+    let name = host.map_or(carrier.binding_host.as_str(), |h| &h.name);
     let known = host.is_some() || state.index.host_names.contains_key(name);
     view["binding:host_id"] = json!(name);
     view["binding:vif_type"] = json!(match (name, known) {

@@ -12,7 +12,7 @@ pub fn sub_ports(trunk: &Trunk) -> Vec<Value> {
 
 /// A trunk.
 pub fn view(state: &State, _: &Caller, trunk: &Trunk) -> Value {
-    let active = state.ports.get(&trunk.port_id).is_some_and(|p| p.is_active());
+    let active = state.ports.get(&trunk.port_id).is_some_and(|p| p.is_active(state));
     let mut view = json!({
         "id": trunk.id,
         "name": trunk.name,

@@ -99,12 +99,15 @@ fn check_change(txn: &Txn<'_>, caller: &Caller, old: &Port, change: &PortChange)
     let network = txn.need::<Network>(&old.network_id, || network::missing(old.network_id))?;
     let choices = [
         ("mac_address", change.mac.is_some()),
-        ("fixed_ips", change.fixed_ips.iter().flatten().any(|ip| ip.address.is_some())),
+        ("fixed_ips", change.fixed_ips.is_some()),
         ("device_owner", change.device_owner.as_deref().is_some_and(is_trusted)),
-        ("port_security_enabled", change.port_security_enabled == Some(false)),
-        ("allowed_address_pairs", change.allowed_address_pairs.as_ref().is_some_and(|p| !p.is_empty())),
+        ("port_security_enabled", change.port_security_enabled.is_some()),
+        ("allowed_address_pairs", change.allowed_address_pairs.is_some()),
     ];
     check_choices(caller, &network, &choices)?;
+    if change.mac.is_some() {
+        policy::check(caller, Action::PortMac, Some(network.project_id))?;
+    }
     if change.binding_host.is_some() || change.binding_profile.is_some() {
         policy::check(caller, Action::PortBind, None)?;
     }
@@ -126,7 +129,7 @@ fn check_change(txn: &Txn<'_>, caller: &Caller, old: &Port, change: &PortChange)
     }
     check_dns(change.dns_name.as_deref().unwrap_or(""), change.dns_domain.as_deref().unwrap_or(""))?;
     for group in change.security_groups.iter().flatten().filter(|g| !old.security_groups.contains(g)) {
-        security_group::visible(txn, caller, *group)?;
+        security_group::usable(txn, caller, *group, old.project_id)?;
     }
     qos_policy::check_use(txn, caller, change.qos_policy_id.flatten(), old.qos_policy_id)
 }

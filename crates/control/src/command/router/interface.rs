@@ -1,11 +1,12 @@
 //! A router's legs in tenants' networks: their making by subnet or by port, and their removal.
 
 use super::{bad, changeable, check_disjoint, check_routes, interfaces, is_v4, missing};
-use crate::command::{floating_ip, port, quota, subnet};
+use crate::command::{floating_ip, port, quota, rbac_policy, subnet};
 use lenticular_model::{
     error::{Error, Result},
     policy::Caller,
     port::{FixedIp, Port, PortOwner},
+    rbac_policy::{RbacAction, RbacObject},
     router::Router,
     subnet::Subnet,
     NetworkId, PortId, ProjectId, RouterId, State, SubnetId, Txn,
@@ -69,6 +70,7 @@ fn add_by_subnet(txn: &mut Txn<'_>, caller: &Caller, router: &Router, id: Subnet
     let Some(gateway) = subnet.gateway else {
         return Err(bad("Subnet for router interface must have a gateway IP".to_owned()));
     };
+    check_gateway_of(txn, caller, &subnet)?;
     if !subnet.cidr.contains(&gateway) {
         return Err(bad(format!(
             "The gateway {gateway} of subnet {id} is outside of it; give the router a port instead."
@@ -108,8 +110,39 @@ fn add_by_subnet(txn: &mut Txn<'_>, caller: &Caller, router: &Router, id: Subnet
     Ok(leg)
 }
 
+/// Refuses to make a router the gateway of a network that is another's, unless that one has shared it with just this
+/// project: guests would send through whoever came first (LP-1757482, LP-1975603).
+fn check_gateway_of(state: &State, caller: &Caller, subnet: &Subnet) -> Result<()> {
+    let object = RbacObject::Network(subnet.network_id);
+    let lent = rbac_policy::lets_project(state, caller.project_id(), object, RbacAction::AccessAsShared);
+    if caller.sees(subnet.project_id) || lent {
+        return Ok(());
+    }
+    Err(bad(format!(
+        "Cannot add interface to router because subnet {} is not owned by project making the request",
+        subnet.id
+    )))
+}
+
+/// Refuses a port whose address on another's subnet is not one that the subnet gives out: it may be the gateway's.
+fn check_in_pools(state: &State, caller: &Caller, port: &Port) -> Result<()> {
+    let legal = |ip: &FixedIp| {
+        let subnet = state.subnets.get(&ip.subnet_id);
+        subnet.is_none_or(|s| caller.sees(s.project_id) || s.pools.iter().any(|p| p.contains(ip.ip_address)))
+    };
+    match port.fixed_ips.iter().find(|ip| !legal(ip)) {
+        Some(ip) => Err(bad(format!(
+            "Cannot add interface to router because specified port {} has an IP address out of the allocation pool of \
+             subnet {}, which is not owned by the project making the request",
+            port.id, ip.subnet_id
+        ))),
+        None => Ok(()),
+    }
+}
+
 fn add_by_port(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, port_id: PortId) -> Result<()> {
-    let port = port::visible(txn, caller, port_id)?;
+    let port = port::usable(txn, caller, port_id)?;
+    check_in_pools(txn, caller, &port)?;
     if !port.device_id.is_empty() {
         let why = format!(
             "Unable to complete operation on port {port_id} for network {}. Port already has an attached device {}.",
