@@ -149,7 +149,8 @@ fn a_trunks_subports_are_up_and_down_with_their_server_wherever_it_goes() {
         let mut cloud = starting(driver);
         let (network, sub) = (cloud.state.ports[&port_id()].network_id, PortId::from_random([6; 16]));
         let mut new = Port::clone(&cloud.state.ports[&port_id()]);
-        (new.id, new.mac, new.server_id, new.host_id) = (sub, "fa:16:3e:00:00:02".parse().unwrap(), None, None);
+        (new.id, new.mac, new.server_id, new.host_id) =
+            (sub, "fa:16:3e:00:00:02".parse().unwrap(), None, None);
         new.device_owner.clear();
         let ask = trunk::NewTrunk {
             project_id: new.project_id,

@@ -13,7 +13,7 @@ use lenticular_control::command::{
 use lenticular_model::{
     error::Result,
     floating_ip::FloatingIp as Record,
-    policy::{Action, Caller},
+    policy::{self, Action, Caller},
     FloatingIpId, Txn,
 };
 use serde_json::json;
@@ -100,6 +100,7 @@ impl Changeable for FloatingIp {
 
 /// `GET /v2.0/floatingip_pools`: the subnets that floating IPs are of.
 pub async fn pools(ctx: Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::NetworkRead, None)?;
     let project = ctx.caller.need_project()?;
     let networks =
         ctx.state.networks.values().filter(|n| network::is_external_for(&ctx.state, &ctx.caller, n));

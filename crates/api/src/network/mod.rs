@@ -7,6 +7,7 @@ mod auto_allocated_topology;
 mod availability_zone;
 mod default_security_group_rule;
 mod fields;
+mod filters;
 mod floating_ip;
 mod ip_availability;
 #[allow(clippy::module_inception, reason = "one noun has one file name in every layer")]
@@ -36,7 +37,10 @@ use axum::{
     routing::{get, put},
     Router,
 };
-use lenticular_model::error::Error;
+use lenticular_model::{
+    error::Error,
+    policy::{self, Action},
+};
 use lenticular_wire::network as wire;
 use serde_json::{json, Value};
 
@@ -92,6 +96,8 @@ fn joining() -> Router<App> {
         .route("/floatingips", collection::<floating_ip::FloatingIp>())
         .route("/floatingips/{id}", member::<floating_ip::FloatingIp>())
         .route("/floatingip_pools", get(floating_ip::pools))
+        // The reference writes it so, and Neutron answers to this.
+        .route("/floatingip-pools", get(floating_ip::pools))
         .route("/floatingips/{id}/port_forwardings", get(port_forwarding::list).post(port_forwarding::create))
         .route(
             "/floatingips/{id}/port_forwardings/{forwarding}",
@@ -208,6 +214,7 @@ async fn extension(_: Ctx, Path(alias): Path<String>) -> Handled {
 
 /// Who carries which service: routers are OVN's.
 async fn service_providers(ctx: Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::NetworkRead, None)?;
     let items = vec![json!({"service_type": "L3_ROUTER_NAT", "name": "ovn", "default": true})];
     view::listing(&ctx, &view::Listed::plain("service_providers", "service-providers"), items)
 }

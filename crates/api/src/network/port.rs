@@ -56,7 +56,8 @@ fn pairs(fields: &Fields) -> Result<Option<Vec<AddressPair>>> {
         return Ok(fields.has("allowed_address_pairs").then(Vec::new));
     };
     let read = |pair: Fields| {
-        let missing = || bad("AllowedAddressPair must contain ip_address").coded("AllowedAddressPairsMissingIP");
+        let missing =
+            || bad("AllowedAddressPair must contain ip_address").coded("AllowedAddressPairsMissingIP");
         pair.range("ip_address")?.ok_or_else(missing)?;
         Ok(AddressPair { ip_address: pair.need("ip_address")?, mac_address: pair.get("mac_address")? })
     };

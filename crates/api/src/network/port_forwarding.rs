@@ -110,9 +110,7 @@ pub async fn create(ctx: Ctx, Path(floating): Path<String>, Json(body): Json) ->
         floating_ip_id: of,
         protocol: protocol(&fields)?.ok_or_else(|| required("protocol"))?,
         external: ports(&fields, "external")?.ok_or_else(|| required("external_port"))?,
-        internal_port_id: fields
-            .id("internal_port_id")?
-            .ok_or_else(|| required("internal_port_id"))?,
+        internal_port_id: fields.id("internal_port_id")?.ok_or_else(|| required("internal_port_id"))?,
         internal_address: fields.get::<Ipv4Addr>("internal_ip_address")?,
         internal: ports(&fields, "internal")?.ok_or_else(|| required("internal_port"))?,
         description: fields.text_or_empty("description")?,

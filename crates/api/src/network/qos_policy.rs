@@ -15,7 +15,7 @@ use axum::extract::Path;
 use lenticular_control::command::qos_policy::{self, NewQosPolicy, QosPolicyChange, DSCP_MARKS};
 use lenticular_model::{
     error::{Error, Result},
-    policy::{Action, Caller},
+    policy::{self, Action, Caller},
     qos_policy::{QosPolicy as Record, QosRule, QosRuleKind},
     security_group::Direction,
     QosPolicyId, QosRuleId, Txn,
@@ -249,6 +249,7 @@ pub async fn delete_alias(ctx: Ctx, Path((collection, id)): Path<(String, String
 
 /// `GET /v2.0/qos/rule-types`
 pub async fn rule_types(ctx: Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::NetworkRead, None)?;
     let items = TYPES.iter().map(|(name, _)| json!({"type": name})).collect();
     view::listing(&ctx, &Listed::plain("rule_types", "qos/rule-types"), items)
 }
@@ -264,6 +265,7 @@ fn parameter(name: &str) -> Value {
 }
 
 fn rule_type(ctx: &Ctx, name: &str) -> Handled {
+    policy::check(&ctx.caller, Action::NetworkRead, None)?;
     let found = TYPES.iter().find(|(known, _)| *known == name);
     let missing = || {
         Error::not_found_text(format!("Rule type {name} could not be found.")).coded("QosRuleTypeNotFound")

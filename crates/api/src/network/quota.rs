@@ -48,8 +48,8 @@ pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
 }
 
 /// `GET /v2.0/quotas/{project}/default`
-pub async fn defaults(_: Ctx, Path(text): Path<String>) -> Handled {
-    project(&text)?;
+pub async fn defaults(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    policy::check(&ctx.caller, Action::QuotaRead, Some(project(&text)?))?;
     json(200, &json!({"quota": view(NETWORK_DEFAULTS)}))
 }
 

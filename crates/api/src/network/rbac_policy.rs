@@ -24,16 +24,25 @@ fn target(fields: &Fields) -> Result<Option<RbacTarget>> {
     }
 }
 
-fn object(fields: &Fields) -> Result<RbacObject> {
-    let kind = fields.need::<String>("object_type")?.trim().to_ascii_lowercase();
-    let id: String = fields.need("object_id")?;
-    let known = ["network", "qos_policy", "security_group", "address_scope", "subnetpool", "address_group"];
-    if !known.contains(&kind.as_str()) {
+/// What a policy can be about.
+const OBJECT_TYPES: &[&str] =
+    &["network", "qos_policy", "security_group", "address_scope", "subnetpool", "address_group"];
+
+/// Reads what a policy is about.
+pub fn object_type(text: &str) -> Result<&'static str> {
+    let named = text.trim();
+    let known = OBJECT_TYPES.iter().copied().find(|known| known.eq_ignore_ascii_case(named));
+    known.ok_or_else(|| {
         let why = format!(
-            "Invalid input for operation: '{kind}' is not a valid RBAC object type; those are {known:?}."
+            "Invalid input for operation: '{text}' is not a valid RBAC object type; those are {OBJECT_TYPES:?}."
         );
-        return Err(bad(why).coded("InvalidInput"));
-    }
+        bad(why).coded("InvalidInput")
+    })
+}
+
+fn object(fields: &Fields) -> Result<RbacObject> {
+    let (kind, id): (String, String) = (fields.need("object_type")?, fields.need("object_id")?);
+    let kind = object_type(&kind)?;
     serde_json::from_value(json!({"type": kind, "id": id}))
         .map_err(|_| bad(format!("Invalid input for object_id. Reason: '{id}' is not a valid UUID.")))
 }

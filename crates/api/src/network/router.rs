@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
-use lenticular_control::command::{
-    router::{self, GatewayAsk, Interface, InterfaceAsk, NewRouter, RouterChange},
+use lenticular_control::command::router::{
+    self, GatewayAsk, Interface, InterfaceAsk, NewRouter, RouterChange,
 };
 use lenticular_model::{
     error::Result,
@@ -99,10 +99,7 @@ impl Changeable for Router {
 
 fn interface(body: Value) -> Result<InterfaceAsk> {
     let fields = noun::bare(body)?;
-    Ok(InterfaceAsk {
-        subnet_id: fields.id("subnet_id")?,
-        port_id: fields.id("port_id")?,
-    })
+    Ok(InterfaceAsk { subnet_id: fields.id("subnet_id")?, port_id: fields.id("port_id")? })
 }
 
 fn shown(interface: &Interface) -> Value {

@@ -15,9 +15,10 @@ use lenticular_model::{
     error::Result,
     policy::{Action, Caller},
     subnet::{HostRoute, Pool, Subnet as Record},
-    NetworkId, SubnetId, SubnetPoolId, Txn,
+    NetworkId, State, SubnetId, SubnetPoolId, Txn,
 };
-use std::net::IpAddr;
+use lenticular_wire::request::text_bool;
+use std::{net::IpAddr, sync::Arc};
 
 /// The most resolvers that one subnet may tell of.
 const NAMESERVERS_MAX: usize = 5;
@@ -132,10 +133,21 @@ impl Noun for Subnet {
 
     by_name!(subnet);
 
+    /// Subnets do not show whether their network is shared or external, but can be asked for by it.
+    fn candidates(ctx: &Ctx, state: &State) -> Vec<Arc<Record>> {
+        let asked =
+            |name: &str, is: bool| ctx.query.get(name).and_then(text_bool).is_none_or(|wanted| wanted == is);
+        let fits = |s: &&Arc<Record>| {
+            let network = state.networks.get(&s.network_id);
+            asked("shared", network.is_some_and(|n| network::is_shared_with(state, &ctx.caller, n)))
+                && asked("router:external", network.is_some_and(|n| n.external))
+        };
+        state.subnets.values().filter(fits).cloned().collect()
+    }
+
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewSubnet> {
         let missing = || required("network_id");
-        let network_id =
-            fields.id::<NetworkId>("network_id")?.ok_or_else(missing)?;
+        let network_id = fields.id::<NetworkId>("network_id")?.ok_or_else(missing)?;
         let owner = network::visible(&ctx.state, &ctx.caller, network_id)?;
         let (range, v4) = read_range(ctx, fields)?;
         let gateway = match fields.has("gateway_ip") {

@@ -14,7 +14,7 @@ use lenticular_model::{
     PortId, TrunkId, Txn,
 };
 use lenticular_wire::network as wire;
-use serde_json::{json, Value};
+use serde_json::json;
 
 /// Trunks.
 pub struct Trunk;

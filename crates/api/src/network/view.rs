@@ -1,45 +1,9 @@
 //! Listings as Neutron gives them: filters by any attribute, chosen fields, order and pages.
 
-use super::fields::bad;
+use super::{fields::bad, filters::Filters};
 use crate::{app::json, ctx::Ctx, fault::Handled, limits::PAGE_MAX, page, query::Query};
 use lenticular_model::error::{Error, Result};
-use lenticular_wire::request::text_bool;
 use serde_json::{json, Value};
-
-const OWN: &[&str] = &[
-    "fields",
-    "limit",
-    "marker",
-    "page_reverse",
-    "sort_key",
-    "sort_dir",
-    "tags",
-    "tags-any",
-    "not-tags",
-    "not-tags-any",
-];
-
-/// Attributes that are true or false, and can only be asked for so.
-const FLAGS: &[&str] = &[
-    "admin_state_up",
-    "alive",
-    "belongs_to_default_sg",
-    "default",
-    "distributed",
-    "dns_publish_fixed_ip",
-    "enable_dhcp",
-    "ha",
-    "is_default",
-    "l2_adjacency",
-    "port_security_enabled",
-    "propagate_uplink_status",
-    "router:external",
-    "shared",
-    "stateful",
-    "used_in_default_sg",
-    "used_in_non_default_sg",
-    "vlan_transparent",
-];
 
 /// What every resource can be sorted by, beside what can be said of a new one.
 const SORTED_BY: &[&str] =
@@ -68,9 +32,10 @@ impl<'a> Listed<'a> {
 /// Answers a listing of rendered resources.
 pub fn listing(ctx: &Ctx, listed: &Listed<'_>, mut items: Vec<Value>) -> Handled {
     check(ctx, listed, items.first())?;
+    let filters = Filters::read(&ctx.query, listed.many)?;
     let limit = limit(&ctx.query)?;
     let marker = ctx.query.get("marker").filter(|marker| limit.is_some() && !marker.is_empty());
-    items.retain(|item| marker.is_some_and(|marker| item["id"] == marker) || matches(ctx, item));
+    items.retain(|item| marker.is_some_and(|marker| item["id"] == marker) || filters.match_item(item));
     let backwards = ctx.query.get("page_reverse").is_some_and(|text| text.eq_ignore_ascii_case("true"));
     sort(ctx, &mut items, backwards);
     if let Some(marker) = marker {
@@ -113,14 +78,7 @@ fn check(ctx: &Ctx, listed: &Listed<'_>, some: Option<&Value>) -> Result<()> {
         let why = format!("['{dir}'] is invalid value for sort_dirs, valid value is 'asc' and 'desc'");
         return Err(bad(why));
     }
-    let not_flag = |value: &&str| !value.is_empty() && text_bool(value).is_none();
-    match FLAGS.iter().find_map(|name| ctx.query.all(name).find(not_flag)) {
-        Some(value) => {
-            let why = format!("Invalid input for operation: '{value}' cannot be converted to boolean.");
-            Err(Error::invalid(why).coded("InvalidInput"))
-        }
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// The length of the page that is asked for; `None`, which is what 0 says, too, for all there is. Without a limit a marker
@@ -155,54 +113,6 @@ pub fn one(ctx: &Ctx, name: &str, item: Value) -> Handled {
     let mut items = vec![item];
     choose_fields(ctx, &mut items);
     json(200, &json!({ (name): items.pop() }))
-}
-
-fn matches(ctx: &Ctx, item: &Value) -> bool {
-    let query = &ctx.query;
-    let names = query.0.iter().map(|(name, _)| name.as_str()).filter(|name| !OWN.contains(name));
-    let mut by_fields =
-        names.filter(|name| *name != "fixed_ips" && *name != "project_id" && *name != "tenant_id");
-    let equal = |wanted: &str, value: &Value| match value {
-        Value::String(s) => s == wanted,
-        Value::Bool(b) => text_bool(wanted) == Some(*b),
-        Value::Null => wanted.is_empty(),
-        Value::Array(list) => list.iter().any(|v| v == wanted),
-        other => *other.to_string() == *wanted,
-    };
-    by_fields.all(|name| match item.get(name) {
-        // An attribute that the caller may not see, or that does not exist, filters nothing out.
-        None => true,
-        Some(value) => query.all(name).any(|wanted| equal(wanted, value)),
-    }) && ["project_id", "tenant_id"].iter().all(|name| {
-        query.get(name).is_none()
-            || query.all(name).any(|wanted| item["project_id"] == wanted.replace('-', ""))
-    }) && fixed_ips(ctx, item)
-        && tags(ctx, item)
-}
-
-/// Of several values under one key any will do; of several keys each must.
-fn fixed_ips(ctx: &Ctx, item: &Value) -> bool {
-    let key = |wanted: &str| wanted.split_once('=').map(|(key, _)| key.to_owned());
-    let all = || ctx.query.all("fixed_ips");
-    all().all(|one| all().filter(|other| key(other) == key(one)).any(|wanted| fixed_ip(item, wanted)))
-}
-
-/// `fixed_ips=subnet_id=…`, `fixed_ips=ip_address=…`, `fixed_ips=ip_address_substr=…`
-fn fixed_ip(item: &Value, wanted: &str) -> bool {
-    let Some((key, value)) = wanted.split_once('=') else { return false };
-    item["fixed_ips"].as_array().into_iter().flatten().any(|ip| match key {
-        "ip_address_substr" => ip["ip_address"].as_str().is_some_and(|a| a.contains(value)),
-        key => ip[key] == value,
-    })
-}
-
-fn tags(ctx: &Ctx, item: &Value) -> bool {
-    let has = |tag: &str| item["tags"].as_array().is_some_and(|list| list.iter().any(|t| t == tag));
-    let list = |name: &str| ctx.query.get(name).map(|text| text.split(',').collect::<Vec<_>>());
-    list("tags").is_none_or(|l| l.iter().all(|t| has(t)))
-        && list("tags-any").is_none_or(|l| l.iter().any(|t| has(t)))
-        && list("not-tags").is_none_or(|l| !l.iter().all(|t| has(t)))
-        && list("not-tags-any").is_none_or(|l| !l.iter().any(|t| has(t)))
 }
 
 fn sort(ctx: &Ctx, items: &mut [Value], backwards: bool) {

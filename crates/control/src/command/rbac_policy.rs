@@ -25,7 +25,12 @@ pub fn open(state: &State, object: RbacObject, action: RbacAction) -> bool {
 }
 
 /// Whether a policy names this project.
-pub(super) fn lets_project(state: &State, project: Option<ProjectId>, object: RbacObject, action: RbacAction) -> bool {
+pub(super) fn lets_project(
+    state: &State,
+    project: Option<ProjectId>,
+    object: RbacObject,
+    action: RbacAction,
+) -> bool {
     project.is_some_and(|p| state.index.net.rbac.contains_key(&(object, action, RbacTarget::Project(p))))
 }
 

@@ -46,6 +46,7 @@ pub const PRESENT: &[(&str, &str)] = &[
     ("extra_dhcp_opt", "Neutron Extra DHCP options"),
     ("extraroute", "Neutron Extra Route"),
     ("extraroute-atomic", "Atomically add/remove extra routes"),
+    ("filter-validation", "Filter parameters validation"),
     ("fip-port-details", "Floating IP Port Details Extension"),
     ("floating-ip-port-forwarding", "Floating IP Port Forwarding"),
     ("floating-ip-port-forwarding-description", "Floating IP Port Forwarding new attribute description"),
