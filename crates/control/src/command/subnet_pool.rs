@@ -125,12 +125,6 @@ fn check_scope(state: &State, caller: &Caller, pool: &SubnetPool) -> Result<()> 
     let Some(id) = pool.address_scope_id else { return Ok(()) };
     let scope = address_scope::visible(state, caller, id)?;
     let illegal = |why: String| bad("IllegalSubnetPoolAssociationToAddressScope", why);
-    if !caller.is_admin() && scope.project_id != pool.project_id && !scope.shared {
-        return Err(illegal(format!(
-            "Illegal subnetpool association: subnetpool {} cannot be associated with address scope {id}.",
-            pool.id
-        )));
-    }
     if pool.shared && !scope.shared {
         return Err(illegal(format!(
             "Illegal subnetpool association: subnetpool {} is shared and address scope {id} is not.",
