@@ -24,6 +24,7 @@ mod metrics;
 mod network;
 mod operator;
 mod operator_host;
+mod operator_project;
 mod page;
 mod password;
 mod path;

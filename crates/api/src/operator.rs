@@ -5,7 +5,7 @@ use crate::{
     body::Message,
     ctx::Ctx,
     fault::Handled,
-    operator_host,
+    operator_host, operator_project,
 };
 use axum::{
     extract::Path,
@@ -48,6 +48,7 @@ pub fn routes() -> Router<App> {
         .route("/operator/v1/disks/{disk}/give-up", post(operator_host::give_up))
         .route("/operator/v1/hosts/enrol", post(enrol))
         .route("/operator/v1/hosts/{host}/retire", post(retire))
+        .route("/operator/v1/projects/{project}/purge", post(operator_project::purge))
         .route("/operator/v1/refusals", get(refusals))
 }
 

@@ -57,6 +57,21 @@ impl Client {
         }
         answer.body_mut().read_json().with_context(|| format!("the answer of {url} cannot be read"))
     }
+
+    /// Removes what a path names.
+    ///
+    /// # Errors
+    /// The cloud cannot be reached, or refuses.
+    pub fn delete(&self, path: &str) -> Result<()> {
+        let url = format!("{}{path}", self.base);
+        let call = self.agent.delete(&url).header("x-auth-token", &self.token).call();
+        let mut answer = call.with_context(|| format!("{url} does not answer"))?;
+        match answer.status().is_success() {
+            true => Ok(()),
+            false => Err(refusal(&mut answer, "the cloud refused")),
+        }
+    }
+
     /// Posts and reads an answer.
     ///
     /// # Errors

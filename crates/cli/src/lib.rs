@@ -3,6 +3,7 @@
 mod client;
 mod cloud;
 mod plain;
+mod project;
 mod show;
 
 pub use plain::{plain, Plain};
@@ -14,6 +15,7 @@ use lenticular_wire::operator::{
     DiskView, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostDetail, HostView, JournalLine, RestoreAsk,
     RetireAsk, RetiredView, Where,
 };
+pub use project::{project, ProjectCommand};
 use std::{io::Write, path::PathBuf};
 
 /// Which cloud is asked.

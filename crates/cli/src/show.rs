@@ -3,7 +3,7 @@
 use anyhow::Result;
 use comfy_table::{presets::UTF8_FULL_CONDENSED, Table};
 use lenticular_wire::operator::{
-    DiskView, EnrolToken, Explanation, HostDetail, HostView, JournalLine, RetiredView, Where,
+    DiskView, EnrolToken, Explanation, HostDetail, HostView, JournalLine, ProjectThing, RetiredView, Where,
 };
 use std::{collections::BTreeMap, io::Write};
 
@@ -46,6 +46,15 @@ pub fn whereabouts(w: &Where, out: &mut impl Write) -> Result<()> {
     }
     for (until, host) in &w.history {
         table.add_row([&format!("until {until}"), host]);
+    }
+    Ok(writeln!(out, "{table}")?)
+}
+
+/// What a project has.
+pub fn things(things: &[ProjectThing], out: &mut impl Write) -> Result<()> {
+    let mut table = table(["what", "id", "name", "why it is still there"]);
+    for thing in things {
+        table.add_row([&thing.noun, &thing.id, &thing.name, thing.why.as_deref().unwrap_or_default()]);
     }
     Ok(writeln!(out, "{table}")?)
 }

@@ -25,7 +25,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use config::AgentConfig;
 use ipnet::IpNet;
-use lenticular_cli::{CloudArgs, HostCommand, ServerCommand};
+use lenticular_cli::{CloudArgs, HostCommand, ProjectCommand, ServerCommand};
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 /// Gives memory back: the system's allocator keeps what each of many threads once used for hashing a password.
@@ -74,6 +74,11 @@ enum Command {
     Store {
         #[command(subcommand)]
         command: store_command::StoreCommand,
+    },
+    /// Empties projects.
+    Project {
+        #[command(subcommand)]
+        command: ProjectCommand,
     },
     /// Answers questions about hosts, lets them in and retires them.
     Host {
@@ -175,6 +180,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Agent { config, said } => roles::agent(config.as_deref(), said),
         Command::Lab { command } => lab::run(&cli.cloud.data, &command, &mut out),
         Command::Store { command } => store_command::run(&cli.cloud.data, &command, &mut out),
+        Command::Project { command } => lenticular_cli::project(&command, &cli.cloud, &mut out),
         Command::Host { command } => lenticular_cli::host(&command, &cli.cloud, &mut out),
     }
 }

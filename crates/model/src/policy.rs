@@ -285,6 +285,7 @@ actions! {
         Explain "lenticular:servers:explain" Admin;
         HostEnrol "lenticular:hosts:enrol" Admin;
         HostRetire "lenticular:hosts:retire" Admin;
+        ProjectPurge "lenticular:projects:purge" Admin;
     }
 }
 

@@ -70,6 +70,43 @@ pub struct DiskView {
     pub why: String,
 }
 
+/// What a purge of a project is to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PurgeAsk {
+    /// Only tell what there is.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// A thing of a project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectThing {
+    /// `server`, `network`, …
+    pub noun: String,
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Why it is still there.
+    pub why: Option<String>,
+}
+
+/// How far a purge of a project is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purged {
+    /// The project's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What was removed now.
+    pub removed: Vec<ProjectThing>,
+    /// What there is, in the order in which it is to go.
+    pub left: Vec<ProjectThing>,
+    /// Whether something is on its way: a server whose host has not confirmed that it is gone, or more than one request does.
+    pub under_way: bool,
+}
+
 /// Why a server is where it is, or nowhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {

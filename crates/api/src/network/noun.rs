@@ -238,12 +238,25 @@ pub async fn delete<N: Noun>(ctx: Ctx, Path(path): Path<String>) -> Handled {
 }
 
 /// The revision number that the client's precondition names.
-fn expected(ctx: &Ctx) -> Result<Option<u64>> {
+pub fn expected(ctx: &Ctx) -> Result<Option<u64>> {
     let Some(text) = ctx.if_match.as_deref() else { return Ok(None) };
     let number =
         text.trim().trim_matches('"').strip_prefix("revision_number=").and_then(|n| n.trim().parse().ok());
     let wrong = || bad(format!("Invalid If-Match '{text}': it must be revision_number=<number>."));
     number.map(Some).ok_or_else(wrong)
+}
+
+/// Refuses a resource that is not as the client expects it to be.
+pub fn check_revision(expected: u64, now: Option<u64>) -> Result<()> {
+    match now.filter(|now| *now != expected) {
+        Some(now) => {
+            let why = format!(
+                "Constrained to {expected}, but current revision is {now}. Look at it again before you change it."
+            );
+            Err(Error::outdated(why).coded("RevisionNumberConstraintFailed"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Runs a command about one resource, if that is as the client expects it to be.
@@ -257,14 +270,7 @@ pub async fn commit<N: Noun, T: Send + 'static>(
     let why = format!("{} {verb}", plain(N::NAMES.one));
     ctx.commit(&why, move |txn, caller| {
         if let Some(expected) = expected {
-            let now = N::visible(txn, caller, &id)?.revision();
-            if now.is_some_and(|now| now != expected) {
-                let why = format!(
-                    "Constrained to {expected}, but current revision is {}. Look at it again before you change it.",
-                    now.unwrap_or_default()
-                );
-                return Err(Error::outdated(why).coded("RevisionNumberConstraintFailed"));
-            }
+            check_revision(expected, N::visible(txn, caller, &id)?.revision())?;
         }
         command(txn, caller, id)
     })

@@ -120,6 +120,25 @@ pub async fn create(ctx: Ctx, Path(floating): Path<String>, Json(body): Json) ->
     answer(&ctx, 201, of, id)
 }
 
+/// Runs a command about one port forwarding, if that is as the client expects it to be.
+async fn commit(
+    ctx: &Ctx,
+    verb: &str,
+    of: FloatingIpId,
+    id: PortForwardingId,
+    command: impl FnOnce(&mut Txn<'_>, &Caller) -> Result<()> + Send + 'static,
+) -> Result<()> {
+    let expected = noun::expected(ctx)?;
+    ctx.commit(&format!("port forwarding {verb}"), move |txn, caller| {
+        if let Some(expected) = expected {
+            let now = port_forwarding::visible(txn, caller, of, id)?.revision;
+            noun::check_revision(expected, Some(now))?;
+        }
+        command(txn, caller)
+    })
+    .await
+}
+
 /// `PUT /v2.0/floatingips/{floating}/port_forwardings/{id}`
 pub async fn update(ctx: Ctx, Path((floating, path)): Path<(String, String)>, Json(body): Json) -> Handled {
     let (of, id) = (floating_id(&floating)?, id(&path)?);
@@ -133,16 +152,14 @@ pub async fn update(ctx: Ctx, Path((floating, path)): Path<(String, String)>, Js
         internal: ports(&fields, "internal")?,
         description: fields.text("description")?,
     };
-    let update =
-        move |txn: &mut Txn<'_>, caller: &Caller| port_forwarding::update(txn, caller, of, id, change);
-    ctx.commit("port forwarding update", update).await?;
+    commit(&ctx, "update", of, id, move |txn, caller| port_forwarding::update(txn, caller, of, id, change))
+        .await?;
     answer(&ctx, 200, of, id)
 }
 
 /// `DELETE /v2.0/floatingips/{floating}/port_forwardings/{id}`
 pub async fn delete(ctx: Ctx, Path((floating, path)): Path<(String, String)>) -> Handled {
     let (of, id) = (floating_id(&floating)?, id(&path)?);
-    let delete = move |txn: &mut Txn<'_>, caller: &Caller| port_forwarding::delete(txn, caller, of, id);
-    ctx.commit("port forwarding delete", delete).await?;
+    commit(&ctx, "delete", of, id, move |txn, caller| port_forwarding::delete(txn, caller, of, id)).await?;
     empty(204)
 }

@@ -155,7 +155,7 @@ pub fn put_project(txn: &mut Txn<'_>, caller: &Caller, project: Project) -> Resu
     Ok(())
 }
 
-/// Removes a project. Its servers and networks must go first: nothing is ever left without an owner.
+/// Removes a project. All that it has must go first: nothing is ever left without an owner.
 pub fn delete_project(txn: &mut Txn<'_>, caller: &Caller, id: ProjectId) -> Result<()> {
     governed_project(txn, caller, Action::ProjectWrite, id)?;
     if txn.projects.values().any(|p| p.parent_id == Some(id)) {
@@ -167,19 +167,7 @@ pub fn delete_project(txn: &mut Txn<'_>, caller: &Caller, id: ProjectId) -> Resu
 }
 
 fn remove_project(txn: &mut Txn<'_>, id: ProjectId) -> Result<()> {
-    if let Some(usage) = txn.index.project_usage.get(&id) {
-        let why = format!(
-            "Cannot delete project {id}: it still has {} servers; delete them first.",
-            usage.instances
-        );
-        return Err(Error::conflict(why));
-    }
-    let networks = txn.networks.values().filter(|n| n.project_id == id).count();
-    let images = txn.images.values().filter(|i| i.owner == Some(id)).count();
-    if networks + images > 0 {
-        let why = format!("Cannot delete project {id}: it still has {networks} networks and {images} images; delete them first.");
-        return Err(Error::conflict(why));
-    }
+    super::project::check_empty(txn, id)?;
     let groups: Vec<_> = security_group::of_project(txn, id).map(|g| g.id).collect();
     for group in groups {
         let rules: Vec<_> = security_group::rules(txn, group).map(|r| r.id).collect();

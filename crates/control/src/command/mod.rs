@@ -24,6 +24,7 @@ pub mod operation;
 pub mod plug;
 pub mod port;
 pub mod port_forwarding;
+pub mod project;
 pub mod qos_policy;
 pub mod quota;
 pub mod rbac_policy;

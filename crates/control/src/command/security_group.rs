@@ -169,7 +169,8 @@ pub fn update(
     Ok(())
 }
 
-fn ports_in(state: &State, id: SecurityGroupId) -> bool {
+/// Whether any port is in the group.
+pub(super) fn ports_in(state: &State, id: SecurityGroupId) -> bool {
     state.index.group_ports.range((id, PortId(Default::default()))..).next().is_some_and(|(g, _)| *g == id)
 }
 

@@ -1,0 +1,82 @@
+//! The operators' API for projects: what one has, and its removal in an order that works.
+
+use crate::{app::json, body::Message, ctx::Ctx, fault::Handled};
+use axum::extract::Path;
+use lenticular_control::command::project::{self, Thing};
+use lenticular_model::{
+    error::{Error, Result},
+    identity::Project,
+    policy::{self, Action},
+    server::Wanted,
+    ProjectId, State,
+};
+use lenticular_wire::operator::{ProjectThing, PurgeAsk, Purged};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// So many things are removed by one request; the client asks again for the rest.
+const BATCH: usize = 100;
+
+/// A project by its id, or by a name that only one has.
+fn find(ctx: &Ctx, text: &str) -> Result<Arc<Project>> {
+    policy::check(&ctx.caller, Action::ProjectPurge, None)?;
+    if let Some(project) = text.parse().ok().and_then(|id: ProjectId| ctx.state.projects.get(&id)) {
+        return Ok(project.clone());
+    }
+    let mut named = ctx.state.projects.values().filter(|p| p.name == text);
+    match (named.next(), named.next()) {
+        (Some(project), None) => Ok(project.clone()),
+        (None, _) => Err(Error::not_found("Project", text)),
+        _ => Err(Error::conflict(format!("Several projects are called {text}; name one by its id."))),
+    }
+}
+
+fn view((thing, name): &(Thing, String), why: Option<String>) -> ProjectThing {
+    ProjectThing { noun: thing.noun().to_owned(), id: thing.id(), name: name.clone(), why }
+}
+
+/// Whether a server is on its way out, which its host has to confirm.
+fn goes(state: &State, thing: &Thing) -> bool {
+    match thing {
+        Thing::Server(id) => state.servers.get(id).is_some_and(|s| s.wanted == Wanted::Absent),
+        _ => false,
+    }
+}
+
+/// `POST /operator/v1/projects/{project}/purge`: removes what it can, each thing by itself, and tells what is left and why.
+pub async fn purge(ctx: Ctx, Path(text): Path<String>, Message(ask): Message<PurgeAsk>) -> Handled {
+    let of = find(&ctx, &text)?;
+    let all = project::things(&ctx.state, of.id);
+    let mut refused = BTreeMap::new();
+    let mut tried = Vec::new();
+    if !ask.dry_run {
+        for (thing, name) in all.iter().filter(|(thing, _)| !goes(&ctx.state, thing)) {
+            if tried.len() == BATCH {
+                break;
+            }
+            let remove = *thing;
+            match ctx.commit("project purge", move |txn, caller| project::purge(txn, caller, remove)).await {
+                Ok(()) => tried.push((*thing, name.clone())),
+                // What went with something before is no trouble.
+                Err(error) => drop(refused.insert(thing.id(), error.message.to_string())),
+            }
+        }
+    }
+    let state = ctx.app.store.state();
+    let now = project::things(&state, of.id);
+    let is_left = |thing: &Thing| now.iter().any(|(left, _)| left == thing);
+    let why = |thing: &Thing| match goes(&state, thing) {
+        true => Some("Its host has not confirmed yet that it is gone.".to_owned()),
+        false => refused.get(&thing.id()).cloned(),
+    };
+    let untried = |(thing, _): &(Thing, String)| !refused.contains_key(&thing.id());
+    json(
+        200,
+        &Purged {
+            id: of.id.to_string(),
+            name: of.name.clone(),
+            removed: tried.iter().filter(|(thing, _)| !is_left(thing)).map(|one| view(one, None)).collect(),
+            left: now.iter().map(|one| view(one, why(&one.0))).collect(),
+            under_way: !ask.dry_run && now.iter().any(untried),
+        },
+    )
+}
