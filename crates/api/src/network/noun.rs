@@ -180,6 +180,7 @@ fn one_or_many(body: Value, names: &Names) -> Result<(Vec<Fields>, bool)> {
     };
     match (body.remove(names.one), body.remove(names.many)) {
         (Some(single), _) => Ok((vec![object(single)?], false)),
+        (None, Some(Value::Array(list))) if list.is_empty() => Err(bad("Resources required")),
         (None, Some(Value::Array(list))) => Ok((list.into_iter().map(object).collect::<Result<_>>()?, true)),
         _ => Err(bad(format!("Unable to find '{}' in request body", names.one))),
     }

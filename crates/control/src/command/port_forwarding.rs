@@ -202,6 +202,9 @@ pub fn update(
         new.internal_port_id = change.internal_port_id.unwrap_or(new.internal_port_id);
         new.internal_address = choose_address(txn, caller, new.internal_port_id, change.internal_address)?;
     }
+    if new.internal_port_id != old.internal_port_id {
+        revise_port(txn, old.internal_port_id);
+    }
     new.revision += 1;
     new.updated_at = Some(txn.now);
     put(txn, new)
