@@ -47,20 +47,25 @@ pub fn project(command: &ProjectCommand, cloud: &CloudArgs, out: &mut impl Write
     let state = loop {
         let state = client.post::<Purged>(&path, &ask)?;
         for gone in &state.removed {
-            writeln!(out, "removed {} {} {}", gone.noun, gone.id, gone.name)?;
+            writeln!(out, "removed {} {} {}", gone.noun, gone.id, show::printable(&gone.name))?;
         }
         if state.left.is_empty() || (!state.under_way && state.removed.is_empty()) || Instant::now() > until {
             break state;
         }
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "hosts tell the cloud, not this, that servers are gone"
+        )]
         std::thread::sleep(PAUSE);
     };
     if !state.left.is_empty() {
         show::things(&state.left, out)?;
-        bail!("{} things of project {} are left; the last column says why", state.left.len(), state.name);
+        bail!("{} things of project {} are left; the last column says why", state.left.len(), state.id);
     }
+    let name = show::printable(&state.name);
     if *keep_project {
-        return Ok(writeln!(out, "project {} is empty", state.name)?);
+        return Ok(writeln!(out, "project {name} is empty")?);
     }
     client.delete(&format!("/identity/v3/projects/{}", state.id))?;
-    Ok(writeln!(out, "removed project {} {}", state.id, state.name)?)
+    Ok(writeln!(out, "removed project {} {name}", state.id)?)
 }

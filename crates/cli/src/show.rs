@@ -50,11 +50,17 @@ pub fn whereabouts(w: &Where, out: &mut impl Write) -> Result<()> {
     Ok(writeln!(out, "{table}")?)
 }
 
+/// A text of somebody else's as it may stand on a terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
 /// What a project has.
 pub fn things(things: &[ProjectThing], out: &mut impl Write) -> Result<()> {
     let mut table = table(["what", "id", "name", "why it is still there"]);
     for thing in things {
-        table.add_row([&thing.noun, &thing.id, &thing.name, thing.why.as_deref().unwrap_or_default()]);
+        let (name, why) = (printable(&thing.name), printable(thing.why.as_deref().unwrap_or_default()));
+        table.add_row([&thing.noun, &thing.id, &name, &why]);
     }
     Ok(writeln!(out, "{table}")?)
 }

@@ -87,6 +87,9 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewFloatingIp) -> Result<
     if !network::is_external_for(txn, caller, &network) {
         return Err(bad(format!("Network {} is not a valid external network", network.id)));
     }
+    if let Some(address) = new.address.filter(|_| !caller.sees(network.project_id)) {
+        check_given_out(txn, &network, address)?;
+    }
     port::check_dns(&new.dns_name, &new.dns_domain)?;
     qos_policy::check_use(txn, caller, new.qos_policy_id, None)?;
     quota::need_network(txn, new.project_id, "floatingip")?;
@@ -119,6 +122,15 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewFloatingIp) -> Result<
         associate(txn, caller, id, target)?;
     }
     Ok(id)
+}
+
+/// Refuses an address that another's network does not give out: it may be that of the gateway.
+fn check_given_out(state: &State, network: &Network, address: IpAddr) -> Result<()> {
+    let mut subnets = super::subnet::of_network(state, network.id);
+    match subnets.any(|s| s.pools.iter().any(|pool| pool.contains(address))) {
+        true => Ok(()),
+        false => Err(bad(format!("Network {} does not give out the address {address}", network.id))),
+    }
 }
 
 /// The port that holds a new floating IP's address.

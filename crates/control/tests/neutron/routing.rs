@@ -440,3 +440,19 @@ fn the_clouds_own_ports_are_changed_by_way_of_what_they_belong_to() {
     assert_eq!(refused.code, "BadRequest", "a leg without an address leads nowhere");
     world.check();
 }
+
+#[test]
+fn a_manager_chooses_a_floating_ips_address_among_those_that_are_given_out() {
+    let mut world = World::new();
+    let (network, _) = world.network(&admin(), true, "192.0.2.0/24");
+    let mut ask = |who: Caller, address: &str| {
+        let address = Some(address.parse().unwrap());
+        let new = NewFloatingIp { address, ..new_floating(&who, network, None) };
+        world.run(|txn| floating_ip::create(txn, &who, new)).map(drop).map_err(|refused| refused.code)
+    };
+    let manager = caller(9, RoleLevel::Manager);
+    assert_eq!(ask(member(), "192.0.2.9"), Err("PolicyNotAuthorized"));
+    assert_eq!(ask(manager.clone(), "192.0.2.9"), Ok(()));
+    assert_eq!(ask(manager, "192.0.2.1"), Err("BadRequest"), "the gateway's is not given out");
+    assert_eq!(ask(admin(), "192.0.2.1"), Ok(()), "the network's owner knows what it does");
+}
