@@ -3,7 +3,7 @@ asked for, and where extensions are. On simulated hosts."""
 
 import pytest
 
-from cloud import NOTHING
+from cloud import NOTHING, wait_until
 
 NETWORK = "/network/v2.0"
 
@@ -363,3 +363,30 @@ def test_a_port_forwarding_is_changed_only_as_it_was_seen(things):
     assert things.put(path, body, headers=seen).status_code == 200
     assert things.put(path, body, ok=False, headers=seen).status_code == 412
     assert things.sim.request("DELETE", f"{NETWORK}/{path}", headers=seen).status_code == 412
+
+
+def test_a_trunks_subports_move_with_their_server(sim, blank, things):
+    mine = {"project_id": sim.get("/identity/v3/projects?name=admin")["projects"][0]["id"]}
+    network = things.subnet()["network_id"]
+    parent, sub = (things.port(network, **mine)["id"] for _ in range(2))
+    entry = {"port_id": sub, "segmentation_type": "vlan", "segmentation_id": 5}
+    things.make("trunks", port_id=parent, sub_ports=[entry], **mine)
+    shown = lambda port: things.show(f"ports/{port}")
+    assert shown(sub)["status"] == "DOWN" and shown(sub)["binding:host_id"] == ""
+    body = {"server": {"name": "trunk", "imageRef": blank[0], "flavorRef": "42", "networks": [{"port": parent}]}}
+    server = sim.post("/compute/v2.1/servers", body, version="2.79")["server"]["id"]
+    before = sim.wait_status(server, "ACTIVE")["OS-EXT-SRV-ATTR:host"]
+    both = lambda: {(shown(p)["status"], shown(p)["binding:host_id"], shown(p)["binding:vif_type"]) for p in (parent, sub)}
+    assert both() == {("ACTIVE", before, "ovs")}
+    move = {"os-migrateLive": {"host": None, "block_migration": "auto"}}
+    sim.post(f"/compute/v2.1/servers/{server}/action", move, version="2.79")
+    arrived = lambda: sim.server(server)["OS-EXT-SRV-ATTR:host"] != before and sim.wait_status(server, "ACTIVE")
+    after = wait_until("it has moved", arrived)["OS-EXT-SRV-ATTR:host"]
+    assert both() == {("ACTIVE", after, "ovs")}
+    assert things.show(f"trunks?port_id={parent}")[0]["status"] == "ACTIVE"
+    sim.act(server, "os-stop")
+    sim.wait_status(server, "SHUTOFF")
+    wait_until("both ports are down", lambda: both() == {("DOWN", after, "ovs")})
+    sim.delete(server)
+    sim.wait_gone(server)
+    assert both() == {("DOWN", "", "unbound")}
