@@ -74,8 +74,8 @@ def test_a_project_is_not_deleted_while_it_has_anything(sim, outside, kind):
 def test_a_default_group_counts_once_somebody_is_in_it(sim):
     owner, friend = Person(sim, "lends-group"), Person(sim, "in-group")
     default = sim.get(f"{NETWORK}/security-groups?name=default", token=owner.token)["security_groups"][0]["id"]
-    owner.make("rbac-policies", "rbac_policy", object_type="security_group", object_id=default, action="access_as_shared",
-               target_tenant=friend.id)
+    lent = owner.make("rbac-policies", "rbac_policy", object_type="security_group", object_id=default, action="access_as_shared",
+                      target_tenant=friend.id)
     network = friend.make("networks", "network")
     port = friend.make("ports", "port", network_id=network, security_groups=[default])
     answer = owner.delete_project()
@@ -85,7 +85,8 @@ def test_a_default_group_counts_once_somebody_is_in_it(sim):
     assert sim.get(f"{NETWORK}/ports/{port}")["port"]["security_groups"] == [default]
     assert sim.request("DELETE", f"{NETWORK}/ports/{port}").status_code == 204
     assert owner.delete_project().status_code == 204
-    assert sim.request("GET", f"{NETWORK}/security-groups/{default}").status_code == 404
+    for gone in [f"security-groups/{default}", f"rbac-policies/{lent}"]:
+        assert sim.request("GET", f"{NETWORK}/{gone}").status_code == 404, gone
 
 
 def test_a_purge_removes_everything_in_order_and_nothing_of_others(sim, blank, outside):
@@ -133,7 +134,8 @@ def test_a_purge_removes_everything_in_order_and_nothing_of_others(sim, blank, o
                  f"/compute/v2.1/servers/{server}"]:
         assert sim.request("GET", path).status_code == 404, path
     assert sim.get(f"{NETWORK}/networks/{theirs}")["network"]["name"] == "theirs"
-    assert sim.request("DELETE", f"{NETWORK}/rbac-policies/{lent}", token=other.token).status_code == 204
+    assert sim.get(f"{NETWORK}/rbac-policies/{lent}", token=other.token)["rbac_policy"]["target_tenant"] == owner.id
     assert owner.delete_project().status_code == 204
+    assert sim.request("GET", f"{NETWORK}/rbac-policies/{lent}").status_code == 404, "it was for nobody else"
     left = json.dumps([sim.get(f"{NETWORK}/{c}?project_id={owner.id}") for c in ("ports", "routers", "floatingips", "trunks")])
     assert owner.id not in left

@@ -1,6 +1,6 @@
 //! Domains, projects, users, roles and grants: their making, change and removal.
 
-use super::security_group;
+use super::{rbac_policy, security_group};
 use lenticular_model::{
     error::{Error, Result},
     identity::{Domain, Project, Revocation, Role, RoleAssignment, Target, User},
@@ -169,13 +169,8 @@ pub fn delete_project(txn: &mut Txn<'_>, caller: &Caller, id: ProjectId) -> Resu
 fn remove_project(txn: &mut Txn<'_>, id: ProjectId) -> Result<()> {
     super::project::check_empty(txn, id)?;
     let groups: Vec<_> = security_group::of_project(txn, id).map(|g| g.id).collect();
-    for group in groups {
-        let rules: Vec<_> = security_group::rules(txn, group).map(|r| r.id).collect();
-        for rule in rules {
-            txn.delete::<lenticular_model::security_group::SecurityGroupRule>(&rule);
-        }
-        txn.delete::<lenticular_model::security_group::SecurityGroup>(&group);
-    }
+    groups.into_iter().for_each(|group| security_group::remove(txn, group));
+    rbac_policy::forget_project(txn, id);
     txn.delete::<lenticular_model::quota::Quota>(&id);
     drop_grants(txn, |a| a.target == Target::Project(id));
     txn.delete::<Project>(&id);

@@ -200,6 +200,17 @@ pub fn forget(txn: &mut Txn<'_>, object: RbacObject) {
     all.iter().for_each(|id| drop(txn.delete::<RbacPolicy>(id)));
 }
 
+/// Removes all policies for a project that goes, and so uses nothing any more.
+pub(super) fn forget_project(txn: &mut Txn<'_>, project: ProjectId) {
+    let to = RbacTarget::Project(project);
+    let all: Vec<_> =
+        txn.rbac_policies.values().filter(|p| p.target == to).map(|p| (p.id, p.object)).collect();
+    for (id, object) in all {
+        txn.delete::<RbacPolicy>(&id);
+        revise(txn, object);
+    }
+}
+
 /// Removes those policies about an object that are for one action.
 pub(super) fn forget_action(txn: &mut Txn<'_>, object: RbacObject, action: RbacAction) {
     let all: Vec<RbacPolicyId> =

@@ -185,6 +185,12 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SecurityGroupId) -> Result
     if ports_in(txn, id) {
         return Err(Error::conflict(format!("Security Group {id} in use.")).coded("SecurityGroupInUse"));
     }
+    remove(txn, id);
+    Ok(())
+}
+
+/// Removes a group with all that is about it.
+pub(super) fn remove(txn: &mut Txn<'_>, id: SecurityGroupId) {
     let own: Vec<_> = rules(txn, id).map(|r| r.id).collect();
     // Rules elsewhere that let this group in would let nobody in: they go too.
     let elsewhere = txn.index.net.remote_group_rules.range((id, SecurityGroupRuleId::default())..);
@@ -198,7 +204,6 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SecurityGroupId) -> Result
     }
     rbac_policy::forget(txn, RbacObject::SecurityGroup(id));
     txn.delete::<SecurityGroup>(&id);
-    Ok(())
 }
 
 /// What a new rule is to be.
