@@ -211,6 +211,22 @@ def test_what_a_caller_may_not_see_finds_nothing(sim, made):
     assert get(f"ports?id={port}&binding:host_id=sim-0001") == [] == get("networks?provider:segmentation_id=77")
 
 
+@pytest.mark.parametrize("path", [*REFERENCE, "quotas/PROJECT/default", "qos/rule-types/dscp_marking"])
+def test_who_holds_no_role_of_the_policy_lists_nothing(sim, made, path):
+    """A user with a role of an administrator's own making, and one without a scope."""
+    if "strangers" not in made:
+        project = sim.post("/identity/v3/projects", {"project": {"name": "odd"}})["project"]["id"]
+        role = sim.post("/identity/v3/roles", {"role": {"name": "oddity"}})["role"]["id"]
+        user = sim.post("/identity/v3/users", {"user": {"name": "odd", "password": "s3cret"}})["user"]["id"]
+        assert sim.request("PUT", f"/identity/v3/projects/{project}/users/{user}/roles/{role}").status_code == 204
+        made["strangers"] = [sim.login("odd", "s3cret", "odd"), sim.login("odd", "s3cret", scope=False)]
+    path = place(made, path).replace("PROJECT", made["t"].project)
+    for token in made["strangers"]:
+        answer = sim.request("GET", f"{NETWORK}/{path}", token=token)
+        hidden = answer.status_code in (403, 404) or answer.json() == {"agents": []}
+        assert hidden, f"{path}: {answer.status_code} {answer.text}"
+
+
 def test_what_changed_since_is_listed(sim, made):
     port = made["ports"]["id"]
     seen = sim.get(f"{NETWORK}/ports/{port}")["port"]["updated_at"]

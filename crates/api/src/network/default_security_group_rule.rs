@@ -10,7 +10,7 @@ use lenticular_control::command::default_security_group_rule::{self as command, 
 use lenticular_model::{
     default_security_group_rule::{all, DefaultSecurityGroupRule as Record},
     error::{Error, Result},
-    policy::Caller,
+    policy::{self, Action, Caller},
     DefaultSecurityGroupRuleId, ProjectId, SecurityGroupId, State, Txn,
 };
 use lenticular_wire::network as wire;
@@ -48,7 +48,8 @@ impl Noun for DefaultSecurityGroupRule {
         command::missing(id)
     }
 
-    fn visible(state: &State, _: &Caller, id: &DefaultSecurityGroupRuleId) -> Result<Arc<Record>> {
+    fn visible(state: &State, caller: &Caller, id: &DefaultSecurityGroupRuleId) -> Result<Arc<Record>> {
+        policy::check(caller, Action::NetworkRead, None)?;
         command::find(state, *id)
     }
 
