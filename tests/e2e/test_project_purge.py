@@ -89,6 +89,15 @@ def test_a_default_group_counts_once_somebody_is_in_it(sim):
         assert sim.request("GET", f"{NETWORK}/{gone}").status_code == 404, gone
 
 
+def test_nobody_purges_the_project_that_they_act_in(sim):
+    networks = lambda: sim.get(f"{NETWORK}/networks")["networks"]
+    before = networks()
+    code, said = sim.lenticular("project", "purge", "admin", ok=False)
+    assert code != 0 and "--keep-project" in said and networks() == before
+    assert sim.lenticular("project", "purge", "admin", "--dry-run")
+    assert sim.lenticular("project", "purge", "nobody", ok=False)[0] != 0
+
+
 def test_a_purge_removes_everything_in_order_and_nothing_of_others(sim, blank, outside):
     owner, other = Person(sim, "purged"), Person(sim, "stays")
     theirs = other.make("networks", "network", name="theirs")

@@ -45,6 +45,14 @@ fn goes(state: &State, thing: &Thing) -> bool {
 /// `POST /operator/v1/projects/{project}/purge`: removes what it can, each thing by itself, and tells what is left and why.
 pub async fn purge(ctx: Ctx, Path(text): Path<String>, Message(ask): Message<PurgeAsk>) -> Handled {
     let of = find(&ctx, &text)?;
+    if ctx.caller.project_id() == Some(of.id) && !ask.dry_run && !ask.keep_project {
+        let why = format!(
+            "You act in project {}, and without it you would be shut out. Act in another one, or keep this one \
+             (--keep-project).",
+            of.id
+        );
+        return Err(Error::conflict(why).into());
+    }
     let all = project::things(&ctx.state, of.id);
     let mut refused = BTreeMap::new();
     let mut tried = Vec::new();

@@ -39,7 +39,7 @@ pub fn project(command: &ProjectCommand, cloud: &CloudArgs, out: &mut impl Write
     let ProjectCommand::Purge { project, dry_run, keep_project, wait } = command;
     let client = Client::login(&cloud::find(cloud)?)?;
     let path = format!("/operator/v1/projects/{}/purge", client::escape(project));
-    let ask = PurgeAsk { dry_run: *dry_run };
+    let ask = PurgeAsk { dry_run: *dry_run, keep_project: *keep_project };
     if *dry_run {
         return show::things(&client.post::<Purged>(&path, &ask)?.left, out);
     }

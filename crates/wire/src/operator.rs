@@ -77,6 +77,9 @@ pub struct PurgeAsk {
     /// Only tell what there is.
     #[serde(default)]
     pub dry_run: bool,
+    /// Whether the project itself stays.
+    #[serde(default)]
+    pub keep_project: bool,
 }
 
 /// A thing of a project.
