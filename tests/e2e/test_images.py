@@ -58,6 +58,8 @@ def test_bytes_of_an_image_that_is_gone_touch_no_other(sim):
     files = sorted((sim.data / "images").iterdir())
     wait_until("its bytes are gone", lambda: not [f for f in (sim.data / "images").iterdir() if f.suffix == ".part"])
     assert stat.S_IMODE((sim.data / "images").stat().st_mode) == 0o700
+    # The test made the directory as anybody would; the cloud has shut it.
+    assert stat.S_IMODE(sim.data.stat().st_mode) & 0o066 == 0
     assert files and all(stat.S_IMODE(f.stat().st_mode) == 0o600 for f in files if f.is_file())
     assert sim.request("DELETE", f"{IMAGES}/{other}").status_code == 204
     count = len(files)

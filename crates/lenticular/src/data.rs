@@ -17,14 +17,22 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Opens the directory, made for its owner alone if it is not there.
+    /// Opens the directory, made for its owner alone if it is not there. One that is there is shut to other users, who
+    /// would read projects' disks and images.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be made or shut.
     pub fn open(root: &Path) -> Result<Self> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
         made.with_context(|| format!("the data directory {} cannot be made", root.display()))?;
-        Ok(Self { root: fs::canonicalize(root)? })
+        let root = fs::canonicalize(root)?;
+        let mode = fs::metadata(&root)?.permissions().mode() & 0o777;
+        if mode & 0o066 != 0 {
+            tracing::info!(folder = %root.display(), mode = format!("{mode:o}"), "others could look into it; now they cannot");
+            fs::set_permissions(&root, fs::Permissions::from_mode(mode & !0o066))
+                .with_context(|| format!("the data directory {} cannot be shut to others", root.display()))?;
+        }
+        Ok(Self { root })
     }
 
     /// A file in it.
