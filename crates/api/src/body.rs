@@ -4,6 +4,7 @@ use crate::{
     app::App,
     fault::Fault,
     limits::{BODY_BYTES_MAX, BODY_TIMEOUT, REPORT_BYTES_MAX, REPORT_TEXT_MAX},
+    path::OldCompute,
 };
 use axum::{
     body::Bytes,
@@ -65,18 +66,38 @@ impl FromRequest<App> for Json {
 
     async fn from_request(request: Request, _: &App) -> Result<Self, Fault> {
         check_type(&request)?;
+        let is_old = request.extensions().get::<OldCompute>().is_some();
         let bytes = bytes(request, BODY_BYTES_MAX).await?;
         if bytes.is_empty() {
             return Ok(Self(Value::Null));
         }
         // serde_json itself refuses what is nested deeper than 128 levels.
-        let body: Value = serde_json::from_slice(&bytes)
+        let mut body: Value = serde_json::from_slice(&bytes)
             .map_err(|error| Error::invalid(format!("Malformed request body: {error}.")))?;
         // Only an escape can write it, and no database takes it in a text.
         if bytes.windows(NUL.len()).any(|part| part == NUL) && has_nul(&body) {
             return Err(Error::invalid("Texts must not contain the character NUL (\\u0000).").into());
         }
+        if is_old {
+            trim_names(&mut body);
+        }
         Ok(Self(body))
+    }
+}
+
+/// Takes the blanks around names away: Nova's version before microversions still does, where later ones refuse them.
+fn trim_names(body: &mut Value) {
+    fn trim(fields: &mut Value) {
+        for name in ["name", "key_name", "availability_zone"] {
+            if let Some(Value::String(text)) = fields.get_mut(name) {
+                *text = text.trim().to_owned();
+            }
+        }
+    }
+    for inner in body.as_object_mut().into_iter().flat_map(|body| body.values_mut()) {
+        trim(inner);
+        let groups = inner.get_mut("security_groups").and_then(Value::as_array_mut);
+        groups.into_iter().flatten().for_each(trim);
     }
 }
 
@@ -123,6 +144,17 @@ fn bound(value: &mut Value) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn names_lose_their_blanks_and_nothing_else_does() {
+        let mut body =
+            json!({"server": {"name": " a b ", "user_data": " x ", "security_groups": [{"name": "g "}, 7]}});
+        trim_names(&mut body);
+        let wanted =
+            json!({"server": {"name": "a b", "user_data": " x ", "security_groups": [{"name": "g"}, 7]}});
+        assert_eq!(body, wanted);
+        trim_names(&mut json!([" a "]));
+    }
 
     #[test]
     fn nul_is_found_wherever_it_is() {

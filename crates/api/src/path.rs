@@ -6,6 +6,10 @@ use axum::{
     http::{uri::PathAndQuery, HeaderMap},
 };
 
+/// Marks a request under Nova's version before microversions.
+#[derive(Debug, Clone, Copy)]
+pub struct OldCompute;
+
 /// Brings a request to the path that is served for it.
 pub fn settle(request: &mut Request) {
     let path = request.uri().path();
@@ -13,6 +17,7 @@ pub fn settle(request: &mut Request) {
     if path.starts_with("/compute/") {
         // The old version has no microversions, whatever the client says of them.
         forget_version(request.headers_mut());
+        request.extensions_mut().insert(OldCompute);
     }
     let text = match request.uri().query() {
         Some(query) => format!("{served}?{query}"),
@@ -86,7 +91,8 @@ mod tests {
 
     #[test]
     fn the_old_version_has_no_microversions() {
-        assert!(settled("/compute/v2/servers").headers().is_empty());
+        let old = settled("/compute/v2/servers");
+        assert!(old.headers().is_empty() && old.extensions().get::<OldCompute>().is_some());
         assert!(!settled("/compute/v2.1/servers").headers().is_empty());
     }
 }

@@ -65,15 +65,71 @@ fn place_of(field: &str, path: &serde_path_to_error::Path) -> String {
     }
 }
 
-/// A name: 1 to 255 characters, not only blanks, none of them a control character.
+/// The value under the one key that a request's body must have, and no other.
+pub fn sole_value(body: Value, key: &str) -> Result<Value> {
+    let Value::Object(mut body) = body else {
+        return Err(Error::invalid("The request's body must be a JSON object."));
+    };
+    let value = body.remove(key).ok_or_else(|| Error::invalid(format!("'{key}' is a required property")))?;
+    match body.keys().next() {
+        Some(other) => Err(unexpected(other)),
+        None => Ok(value),
+    }
+}
+
+/// The object under the one key that a request's body must have, and no other.
+pub fn sole(body: Value, key: &str) -> Result<Map<String, Value>> {
+    match sole_value(body, key)? {
+        Value::Object(inner) => Ok(inner),
+        _ => Err(Error::invalid(format!("Invalid input for field/attribute {key}. It must be an object."))),
+    }
+}
+
+/// Characters that are not control characters, and that nobody sees: they would make two names look like one.
+const UNSEEN: &[std::ops::RangeInclusive<char>] = &[
+    '\u{ad}'..='\u{ad}',
+    '\u{600}'..='\u{605}',
+    '\u{61c}'..='\u{61c}',
+    '\u{6dd}'..='\u{6dd}',
+    '\u{70f}'..='\u{70f}',
+    '\u{890}'..='\u{891}',
+    '\u{8e2}'..='\u{8e2}',
+    '\u{180e}'..='\u{180e}',
+    '\u{200b}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{e000}'..='\u{f8ff}',
+    '\u{feff}'..='\u{feff}',
+    '\u{fff9}'..='\u{fffb}',
+    '\u{e0000}'..='\u{10ffff}',
+];
+
+/// Whether people see a character, or it is a blank between those that they see.
+fn is_printable(c: char) -> bool {
+    !c.is_control() && !UNSEEN.iter().any(|range| range.contains(&c))
+}
+
+/// A name as Nova takes it: 1 to 255 printable characters, no blank at either end.
 pub fn check_name(field: &str, name: &str) -> Result<()> {
     let length = name.chars().count();
-    if name.trim().is_empty() || length > 255 || name.chars().any(char::is_control) {
+    if !(1..=255).contains(&length) || !name.chars().all(is_printable) || name.trim() != name {
         return Err(Error::invalid(format!(
-            "Invalid input for field/attribute {field}. Value: {name:?}. It must have 1 to 255 printable characters."
+            "Invalid input for field/attribute {field}. Value: {name:?}. It must have 1 to 255 printable characters. \
+             It can not start or end with whitespace."
         )));
     }
     Ok(())
+}
+
+/// A description as Nova takes it: printable characters.
+pub fn check_description(text: &str, max: usize) -> Result<()> {
+    check_text("description", text, max)?;
+    match text.chars().all(is_printable) {
+        true => Ok(()),
+        false => Err(Error::invalid(
+            "Invalid input for field/attribute description. It must have printable characters alone, on one line.",
+        )),
+    }
 }
 
 /// A text of at most `max` characters.
@@ -128,6 +184,15 @@ pub fn de_number<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<
         .ok_or_else(|| serde::de::Error::custom(format!("{value} is not of type 'integer' in range")))
 }
 
+/// For `deserialize_with`: a field that may be left out, and is not null if it is there.
+pub fn de_given<'de, T, D>(d: D) -> std::result::Result<Option<T>, D::Error>
+where
+    T: serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    T::deserialize(d).map(Some)
+}
+
 /// For `deserialize_with`: a field that may be null is told from one that is not there.
 pub fn de_present<'de, T, D>(d: D) -> std::result::Result<Option<Option<T>>, D::Error>
 where
@@ -159,6 +224,32 @@ mod tests {
     struct Group {
         #[serde(rename = "name")]
         _name: String,
+    }
+
+    #[test]
+    fn names_are_printable_and_begin_and_end_with_what_is_seen() {
+        for good in ["a", "a b", "é", "日本", "a\u{a0}b", "m1.🚀", &"x".repeat(255)] {
+            assert!(check_name("name", good).is_ok(), "{good:?}");
+        }
+        let unseen =
+            ["\u{200b}", "\u{feff}", "\u{202e}", "\u{ad}", "\u{2028}", "\u{e000}", "\n", "\t", "\u{7f}"];
+        for bad in unseen {
+            assert!(check_name("name", &format!("a{bad}b")).is_err(), "{bad:?}");
+            assert!(check_description(&format!("a{bad}b"), 255).is_err(), "{bad:?}");
+        }
+        for bad in ["", " ", " a", "a ", "\u{3000}a", "a\u{a0}", &"x".repeat(256)] {
+            assert!(check_name("name", bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_has_one_key() {
+        assert!(sole(json!({"server": {}}), "server").is_ok());
+        for bad in
+            [json!({}), json!([]), json!(null), json!({"server": 1}), json!({"server": {}, "colour": 1})]
+        {
+            assert!(sole(bad.clone(), "server").is_err(), "{bad}");
+        }
     }
 
     #[test]

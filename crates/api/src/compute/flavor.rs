@@ -103,6 +103,9 @@ pub async fn show(ctx: Ctx, Path(id): Path<String>) -> Handled {
 
 const FIELDS: &[Field] = &[since("description", 55)];
 
+/// The longest description, in characters, as Nova has it.
+const DESCRIPTION_MAX: usize = 65_535;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CreateFlavor {
@@ -145,10 +148,11 @@ fn factor<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<f64, D:
 
 /// `POST /flavors`
 pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
-    let fields = request::envelope(body, "flavor")?;
+    let fields = request::sole(body, "flavor")?;
     request::check_version(&fields, FIELDS, ctx.version)?;
     let asked: CreateFlavor = request::read(fields)?;
     request::check_name("name", &asked.name)?;
+    request::check_description(asked.description.as_deref().unwrap_or_default(), DESCRIPTION_MAX)?;
     if asked.ram == 0 || asked.vcpus == 0 {
         return Err(
             Error::invalid("Invalid input for field/attribute ram or vcpus. It must be 1 or more.").into()
@@ -206,7 +210,8 @@ pub async fn update(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handl
     if !ctx.version.has(55) {
         return Err(Error::not_found_text("The resource could not be found.").into());
     }
-    let asked: Update = request::read(request::envelope(body, "flavor")?)?;
+    let asked: Update = request::read(request::sole(body, "flavor")?)?;
+    request::check_description(asked.description.as_deref().unwrap_or_default(), DESCRIPTION_MAX)?;
     let id = FlavorId::from(id.as_str());
     let made = ctx
         .commit("flavor update", move |txn, caller| {
@@ -238,7 +243,7 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
     if body.as_object().is_some_and(|actions| actions.len() > 1) {
         return Err(Error::invalid("The request's body must name exactly one action.").into());
     }
-    let asked: Access = request::read(request::envelope(body, action)?)?;
+    let asked: Access = request::read(request::sole(body, action)?)?;
     let project: ProjectId = asked
         .tenant
         .parse()

@@ -161,6 +161,9 @@ pub async fn change_of_server(ctx: &Ctx, id: ServerId, action: &str, args: Value
     retired(ctx, 44)?;
     let asked: Asked = request::read_value(action, args)?;
     let adds = action == "addFloatingIp";
+    if !adds && asked.fixed_address.is_some() {
+        return Err(request::unexpected("fixed_address").into());
+    }
     let why = if adds { "server add floating ip" } else { "server remove floating ip" };
     let done = ctx
         .commit(why, move |txn, caller| {

@@ -16,7 +16,7 @@ use lenticular_model::{
     policy::{self, Action},
     HostId, Timestamp,
 };
-use lenticular_wire::identity::derived_id;
+use lenticular_wire::{identity::derived_id, request::unexpected};
 use serde_json::{json, Map, Value};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -268,9 +268,22 @@ pub async fn services(ctx: Ctx) -> Handled {
     json(200, &json!({ "services": all }))
 }
 
+/// Refuses what a version's update of a service does not have.
+fn check_update(ctx: &Ctx, body: &Value) -> Result<()> {
+    let fields =
+        body.as_object().ok_or_else(|| Error::invalid("The request's body must be a JSON object."))?;
+    let known: &[&str] = match (ctx.version.has(53), ctx.version.has(11)) {
+        (true, _) => &["status", "disabled_reason", "forced_down"],
+        (_, true) => &["host", "binary", "disabled_reason", "forced_down"],
+        _ => &["host", "binary", "disabled_reason"],
+    };
+    fields.keys().find(|key| !known.contains(&key.as_str())).map_or(Ok(()), |key| Err(unexpected(key)))
+}
+
 /// `PUT /os-services/{id}`: by id from 2.53, before that `enable`, `disable` and `disable-log-reason` by host.
 pub async fn update_service(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
     policy::check(&ctx.caller, Action::ServiceWrite, None)?;
+    check_update(&ctx, &body)?;
     let down = match ctx.version.has(11) {
         true => body.get("forced_down").map(|v| v.as_bool().ok_or_else(not_bool)).transpose()?,
         false => None,

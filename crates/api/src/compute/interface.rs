@@ -20,7 +20,7 @@ use lenticular_model::{
 use lenticular_wire::{
     microversion::since,
     network as wire,
-    request::{self, envelope},
+    request::{self, sole},
 };
 use serde::Deserialize;
 use serde_json::{json, Value};
@@ -76,7 +76,7 @@ struct FixedIp {
 
 fn read(ctx: &Ctx, body: Value) -> Result<AttachAsk> {
     let body = if body.is_null() { json!({"interfaceAttachment": {}}) } else { body };
-    let fields = envelope(body, "interfaceAttachment")?;
+    let fields = sole(body, "interfaceAttachment")?;
     request::check_version(&fields, &[since("tag", 49)], ctx.version)?;
     let asked: Attach = request::read(fields)?;
     if asked.tag.is_some() {

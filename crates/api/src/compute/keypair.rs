@@ -93,7 +93,7 @@ struct CreateKeypair {
 
 /// `POST /os-keypairs`
 pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
-    let fields = request::envelope(body, "keypair")?;
+    let fields = request::sole(body, "keypair")?;
     request::check_version(&fields, FIELDS, ctx.version)?;
     let asked: CreateKeypair = request::read(fields)?;
     check_name(&ctx, &asked.name)?;

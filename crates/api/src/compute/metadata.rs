@@ -15,13 +15,13 @@ use lenticular_model::{
 };
 use lenticular_wire::{
     compute::server_create::{check_metadata, check_tag},
-    request::read_value,
+    request::{read_value, sole_value},
 };
 use serde_json::{json, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn read(body: Value, key: &str) -> Result<BTreeMap<String, String>> {
-    let map: BTreeMap<String, String> = read_value(key, body.get(key).cloned().unwrap_or(Value::Null))?;
+    let map: BTreeMap<String, String> = read_value(key, sole_value(body, key)?)?;
     map.iter().try_for_each(|(k, v)| check_metadata(k, v))?;
     Ok(map)
 }
@@ -130,7 +130,7 @@ pub async fn tags(ctx: Ctx, Path(id): Path<String>) -> Handled {
 
 /// `PUT /servers/{id}/tags`
 pub async fn replace_tags(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
-    let new: BTreeSet<String> = read_value("tags", body.get("tags").cloned().unwrap_or(Value::Null))?;
+    let new: BTreeSet<String> = read_value("tags", sole_value(body, "tags")?)?;
     new.iter().try_for_each(|tag| check_tag(tag))?;
     let shown = new.clone();
     edit_tags(&ctx, server_id(&id)?, move |tags| {

@@ -72,7 +72,7 @@ struct Group {
 }
 
 fn read(body: Value) -> Result<Group> {
-    let group: Group = request::read(request::envelope(body, "security_group")?)?;
+    let group: Group = request::read(request::sole(body, "security_group")?)?;
     request::check_name("name", &group.name)?;
     request::check_text("description", group.description.as_deref().unwrap_or(""), 255)?;
     Ok(group)
@@ -157,7 +157,7 @@ fn remote(rule: &Rule) -> Result<Remote> {
 /// `POST /os-security-group-rules`
 pub async fn create_rule(ctx: Ctx, Json(body): Json) -> Handled {
     retired(&ctx, 36)?;
-    let rule: Rule = request::read(request::envelope(body, "security_group_rule")?)?;
+    let rule: Rule = request::read(request::sole(body, "security_group_rule")?)?;
     let parent: SecurityGroupId =
         rule.parent_group_id.parse().map_err(|_| Error::invalid("Security group id should be uuid"))?;
     let group = security_group::visible(&ctx.state, &ctx.caller, parent)?;

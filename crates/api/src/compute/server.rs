@@ -42,6 +42,11 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
         None => random_password()?,
     };
     let with_reservation = asked.return_reservation_id;
+    // Those that were asked for, under the names that they were asked for by, as Nova answers.
+    let groups: Vec<Value> = match &asked.security_groups {
+        Some(groups) => groups.iter().map(|group| json!({"name": group.name})).collect(),
+        None => vec![json!({"name": "default"})],
+    };
     let new = to_command(&ctx, asked)?;
     let ids = ctx.commit("server create", move |txn, caller| server_create::create(txn, caller, new)).await?;
     let state = ctx.app.store.state();
@@ -59,7 +64,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
             {"rel": "bookmark", "href": format!("{url}/compute/servers/{}", first.id)},
         ],
         "OS-DCF:diskConfig": manual,
-        "security_groups": [{"name": "default"}],
+        "security_groups": groups,
         "adminPass": password,
     }});
     let mut response = json(202, &body)?;
@@ -79,7 +84,7 @@ fn random_password() -> Result<String> {
 fn to_command(ctx: &Ctx, asked: CreateServer) -> Result<NewServers> {
     // `zone:host` forces a host, as operators' tools still say it.
     let (zone, zone_host) = match asked.availability_zone.as_deref() {
-        None | Some("") => (None, None),
+        None => (None, None),
         Some(text) => match text.split_once(':') {
             Some((zone, host)) => {
                 // The third part names a node, which here is the host itself.
@@ -105,7 +110,7 @@ fn to_command(ctx: &Ctx, asked: CreateServer) -> Result<NewServers> {
         description: asked.description,
         hostname: asked.hostname,
         key_name: asked.key_name,
-        security_groups: asked.security_groups.into_iter().map(|g| g.name).collect(),
+        security_groups: asked.security_groups.into_iter().flatten().map(|g| g.name).collect(),
         user_data: asked.user_data.filter(|d| !d.is_empty()),
         metadata: asked.metadata.unwrap_or_default(),
         tags: asked.tags,
@@ -175,17 +180,17 @@ struct UpdateServer {
 /// `PUT /servers/{id}`
 pub async fn update(mut ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
     let id = server_id(&id)?;
-    let fields = request::envelope(body, "server")?;
+    let fields = request::sole(body, "server")?;
     request::check_version(&fields, wire::FIELDS, ctx.version)?;
     let asked: UpdateServer = request::read(fields)?;
     if let Some(name) = &asked.name {
         request::check_name("name", name)?;
     }
     if let Some(Some(description)) = &asked.description {
-        request::check_text("description", description, 255)?;
+        request::check_description(description, 255)?;
     }
     if let Some(hostname) = &asked.hostname {
-        wire::check_hostname(hostname)?;
+        wire::check_hostname(hostname, ctx.version)?;
     }
     wire::check_access("accessIPv4", asked.access_ipv4.as_deref(), true)?;
     wire::check_access("accessIPv6", asked.access_ipv6.as_deref(), false)?;

@@ -12,7 +12,7 @@ use lenticular_model::{
     policy::{self, Action, Caller},
     port::Port,
     server::{BootStyle, Condition, Disk, Fault, Hints, Key, Nic, Server, Wanted},
-    FlavorId, HostId, ImageId, KeypairId, Kind, NetworkId, ProjectId, SecurityGroupId, ServerGroupId,
+    FlavorId, HostId, ImageId, KeypairId, Kind, NetworkId, PortId, ProjectId, SecurityGroupId, ServerGroupId,
     ServerId, Txn,
 };
 use std::{
@@ -91,6 +91,9 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
     let key = new.key_name.as_ref().map(|name| find_key(txn, caller, name)).transpose()?;
     check_zone(txn, &new)?;
     let count = allowed_count(txn, project, &flavor, &new)?;
+    if new.hostname.is_some() && new.max_count > 1 {
+        return Err(Error::invalid("Unable to allocate a single hostname to multiple instances"));
+    }
     let nics = resolve_networks(txn, caller, project, &new.networks)?;
     if count > 1 && nics.iter().any(|n| !matches!(n, Nic::Network(_, None))) {
         return Err(Error::invalid(
@@ -107,7 +110,35 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
     let hints = known_servers(txn, caller, &new.hints);
     let parts = Parts { project, flavor, image, key, nics, groups, count, hints };
     let reservation: Arc<str> = format!("r-{}", short(txn.random())).into();
-    (0..count).map(|index| create_one(txn, caller, &new, &parts, reservation.clone(), index)).collect()
+    let made = (0..count).map(|index| create_one(txn, caller, &new, &parts, reservation.clone(), index));
+    let ids = made.collect::<Result<Vec<ServerId>>>()?;
+    let placed = |txn: &Txn<'_>, id: &ServerId| txn.servers.get(id).filter(|s| s.host_id.is_some()).cloned();
+    let found: Vec<Arc<Server>> = ids.iter().filter_map(|id| placed(txn, id)).collect();
+    if found.len() < new.min_count as usize {
+        let why = format!(
+            "No valid host was found. Of {} servers that were to be made together, {} found a host, so none was placed.",
+            new.min_count,
+            found.len()
+        );
+        found.iter().for_each(|server| unplace(txn, server, &why));
+    }
+    Ok(ids)
+}
+
+/// Takes a new server's place back.
+fn unplace(txn: &mut Txn<'_>, server: &Server, why: &str) {
+    let mut server = server.clone();
+    server.host_id = None;
+    fail(txn, &mut server, why.to_owned());
+    let zone = zone_of(txn, None);
+    let ports: Vec<PortId> = super::server::ports(txn, server.id).map(|port| port.id).collect();
+    for port in ports {
+        txn.update::<Port>(&port, |port| {
+            port.host_id = None;
+            port.device_owner = format!("compute:{zone}");
+        });
+    }
+    txn.put(server);
 }
 
 /// What the servers of one request have in common, looked up.
@@ -136,10 +167,7 @@ fn create_one(
     server.launch_index = index;
     if parts.count > 1 {
         server.name = format!("{}-{}", new.name, index + 1);
-        server.hostname = match &new.hostname {
-            Some(hostname) => format!("{hostname}-{}", index + 1),
-            None => hostname_of(&server.name, id),
-        };
+        server.hostname = hostname_of(&server.name, id);
     }
     let ask =
         Ask { host: new.host.clone(), image: Some(parts.image.clone()), ..Ask::of_server(txn, &server) };
@@ -169,7 +197,10 @@ pub(super) fn check_own(port: &Port, project: ProjectId) -> Result<()> {
 
 /// Puts a server that no host takes into ERROR, as Nova does: the request was accepted, the fault says why.
 fn refuse(txn: &mut Txn<'_>, server: &mut Server, verdict: &Verdict) {
-    let message = verdict.summary();
+    fail(txn, server, verdict.summary());
+}
+
+fn fail(txn: &mut Txn<'_>, server: &mut Server, message: String) {
     if let Some(task) = server.task.take() {
         operation::finish(txn, task.operation_id, Some(message.clone()));
     }

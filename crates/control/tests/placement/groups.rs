@@ -23,7 +23,7 @@ fn group(world: &mut World, policy: Policy, max_server_per_host: Option<u32>) ->
 fn servers_of_one_request_are_kept_apart_and_too_many_find_no_host() {
     let mut world = World::new(3);
     let apart = group(&mut world, Policy::AntiAffinity, None);
-    let made = world.create(|new| (new.group, new.min_count, new.max_count) = (Some(apart), 4, 4)).unwrap();
+    let made = world.create(|new| (new.group, new.min_count, new.max_count) = (Some(apart), 1, 4)).unwrap();
     let hosts: BTreeSet<HostId> = made.iter().filter_map(|(_, host)| *host).collect();
     assert_eq!(hosts.len(), 3);
     let (last, none) = made[3];
@@ -33,10 +33,27 @@ fn servers_of_one_request_are_kept_apart_and_too_many_find_no_host() {
 }
 
 #[test]
+fn servers_that_are_wanted_together_are_placed_together_or_not_at_all() {
+    let mut world = World::new(3);
+    let apart = group(&mut world, Policy::AntiAffinity, None);
+    let made = world.create(|new| (new.group, new.min_count, new.max_count) = (Some(apart), 4, 4)).unwrap();
+    assert!(made.iter().all(|(_, host)| host.is_none()));
+    for (id, _) in &made {
+        let server = &world.state.servers[id];
+        assert_eq!((server.status(), &server.task), ("ERROR", &None));
+    }
+    let words = |id| world.state.servers[&id].fault.clone().unwrap().message;
+    assert!(words(made[0].0).contains("Of 4 servers that were to be made together, 3 found a host"));
+    assert!(words(made[3].0).contains("ServerGroupAntiAffinityFilter"));
+    assert!(world.state.index.host_usage.values().all(|taken| taken.servers == 0));
+    assert!(world.state.ports.values().all(|port| port.host_id.is_none()));
+}
+
+#[test]
 fn a_rule_lets_several_share_a_host_and_no_more() {
     let mut world = World::new(2);
     let apart = group(&mut world, Policy::AntiAffinity, Some(2));
-    let made = world.create(|new| (new.group, new.min_count, new.max_count) = (Some(apart), 5, 5)).unwrap();
+    let made = world.create(|new| (new.group, new.min_count, new.max_count) = (Some(apart), 1, 5)).unwrap();
     assert_eq!(made.iter().filter(|(_, host)| host.is_some()).count(), 4);
 }
 

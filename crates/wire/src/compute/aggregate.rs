@@ -32,19 +32,8 @@ pub fn view(state: &State, aggregate: &Aggregate, version: Microversion, is_new:
     view
 }
 
-/// A name as Nova takes it: printable, without blanks at its ends.
-fn check_name(field: &str, name: &str) -> Result<()> {
-    request::check_name(field, name)?;
-    if name.trim() != name {
-        return Err(Error::invalid(format!(
-            "Invalid input for field/attribute {field}. Value: {name:?}. It must not begin or end with a blank."
-        )));
-    }
-    Ok(())
-}
-
 fn check_zone(zone: &str) -> Result<()> {
-    check_name(ZONE_KEY, zone)?;
+    request::check_name(ZONE_KEY, zone)?;
     if zone.contains(':') {
         return Err(Error::invalid(format!(
             "Invalid input for field/attribute {ZONE_KEY}. Value: {zone:?}. It must not have ':' in it."
@@ -69,8 +58,8 @@ pub struct CreateAggregate {
 /// # Errors
 /// The body is not one.
 pub fn read_create(body: Value) -> Result<CreateAggregate> {
-    let new: CreateAggregate = request::read(request::envelope(body, "aggregate")?)?;
-    check_name("name", &new.name)?;
+    let new: CreateAggregate = request::read(request::sole(body, "aggregate")?)?;
+    request::check_name("name", &new.name)?;
     new.availability_zone.as_deref().map_or(Ok(()), check_zone)?;
     Ok(new)
 }
@@ -92,11 +81,11 @@ pub struct UpdateAggregate {
 /// # Errors
 /// The body is not one.
 pub fn read_update(body: Value) -> Result<UpdateAggregate> {
-    let change: UpdateAggregate = request::read(request::envelope(body, "aggregate")?)?;
+    let change: UpdateAggregate = request::read(request::sole(body, "aggregate")?)?;
     if change.name.is_none() && change.availability_zone.is_none() {
         return Err(Error::invalid("An update of an aggregate needs 'name' or 'availability_zone'."));
     }
-    change.name.as_deref().map_or(Ok(()), |name| check_name("name", name))?;
+    change.name.as_deref().map_or(Ok(()), |name| request::check_name("name", name))?;
     change.availability_zone.iter().flatten().try_for_each(|zone| check_zone(zone))?;
     Ok(change)
 }

@@ -47,8 +47,8 @@ pub struct CreateServer {
     #[serde(default)]
     pub networks: Option<Value>,
     /// Security groups for new ports.
-    #[serde(default)]
-    pub security_groups: Vec<Group>,
+    #[serde(default, deserialize_with = "request::de_given")]
+    pub security_groups: Option<Vec<Group>>,
     /// Base64.
     #[serde(default)]
     pub user_data: Option<String>,
@@ -161,9 +161,11 @@ pub fn read(body: Value, version: Microversion) -> Result<CreateServer> {
     request::check_version(&fields, FIELDS, version)?;
     let new = CreateServer { group, hints, ..request::read(fields)? };
     request::check_name("name", &new.name)?;
-    if let Some(description) = &new.description {
-        request::check_text("description", description, 255)?;
-    }
+    request::check_description(new.description.as_deref().unwrap_or_default(), 255)?;
+    let groups = new.security_groups.iter().flatten().map(|g| ("security_groups", &g.name));
+    let names = [("key_name", &new.key_name), ("availability_zone", &new.availability_zone)];
+    let names = names.iter().filter_map(|(field, name)| Some((*field, name.as_ref()?)));
+    names.chain(groups).try_for_each(|(field, name)| request::check_name(field, name))?;
     if let (Some(min), Some(max)) = (new.min_count, new.max_count) {
         if min > max {
             return Err(Error::invalid("min_count must be <= max_count"));
@@ -172,12 +174,8 @@ pub fn read(body: Value, version: Microversion) -> Result<CreateServer> {
     for (key, value) in new.metadata.iter().flatten() {
         check_metadata(key, value)?;
     }
-    if new.key_name.as_deref() == Some("") {
-        return Err(Error::invalid(
-            "Invalid input for field/attribute key_name. Value: ''. It is too short.",
-        ));
-    }
     check_user_data(&new)?;
+    new.block_device_mapping_v2.iter().try_for_each(|disk| check_disk_keys(disk, version))?;
     check_unsupported(&new)?;
     for (field, address, v4) in
         [("accessIPv4", &new.access_ipv4, true), ("accessIPv6", &new.access_ipv6, false)]
@@ -188,7 +186,7 @@ pub fn read(body: Value, version: Microversion) -> Result<CreateServer> {
         check_tag(tag)?;
     }
     if let Some(hostname) = &new.hostname {
-        check_hostname(hostname)?;
+        check_hostname(hostname, version)?;
     }
     Ok(new)
 }
@@ -288,6 +286,35 @@ fn check_unsupported(new: &CreateServer) -> Result<()> {
     Ok(())
 }
 
+/// What a disk may say of itself.
+const DISK_KEYS: &[&str] = &[
+    "source_type",
+    "destination_type",
+    "uuid",
+    "image_id",
+    "volume_id",
+    "snapshot_id",
+    "volume_size",
+    "boot_index",
+    "delete_on_termination",
+    "device_name",
+    "device_type",
+    "disk_bus",
+    "guest_format",
+    "no_device",
+    "virtual_name",
+    "connection_info",
+];
+
+/// Refuses what a disk cannot say of itself.
+fn check_disk_keys(disk: &Map<String, Value>, version: Microversion) -> Result<()> {
+    if disk.contains_key("tag") {
+        return Err(Error::invalid("Disks of this cloud have no tags: leave out the tag."));
+    }
+    let known = |key: &str| DISK_KEYS.contains(&key) || (key == "volume_type" && version.has(67));
+    disk.keys().find(|key| !known(key)).map_or(Ok(()), |key| Err(request::unexpected(key)))
+}
+
 /// Refuses every disk but the image's on the host, each kind by its name.
 fn check_disk(disk: &Map<String, Value>) -> Result<()> {
     let text = |key: &str| disk.get(key).and_then(Value::as_str);
@@ -328,18 +355,25 @@ pub fn check_tag(tag: &str) -> Result<()> {
     Ok(())
 }
 
-/// Refuses host names that a resolver would refuse.
-pub fn check_hostname(name: &str) -> Result<()> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    if name.is_empty()
-        || name.len() > 63
-        || !name.chars().all(legal)
-        || name.starts_with('-')
-        || name.ends_with('-')
-    {
-        return Err(Error::invalid(format!("Invalid input for field/attribute hostname. Value: {name:?}.")));
+/// Refuses host names that Nova would refuse: one label of 2 to 63 characters, from 2.94 on any name with a domain.
+pub fn check_hostname(name: &str, version: Microversion) -> Result<()> {
+    let is_letter = |c: char| c.is_ascii_alphanumeric();
+    let is_good = match version.has(94) {
+        true => {
+            (1..=255).contains(&name.len())
+                && name.chars().all(|c| is_letter(c) || matches!(c, '-' | '.' | '_'))
+        }
+        false => {
+            (2..=63).contains(&name.len())
+                && name.chars().all(|c| is_letter(c) || c == '-')
+                && name.starts_with(is_letter)
+                && name.ends_with(is_letter)
+        }
+    };
+    match is_good {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("Invalid input for field/attribute hostname. Value: {name:?}."))),
     }
-    Ok(())
 }
 
 /// Refuses an address of the wrong family.
@@ -387,9 +421,12 @@ impl CreateServer {
                     Err(Error::invalid(format!("Invalid input for field/attribute networks. Value: {word}.")))
                 }
             },
-            Some(Value::Array(list)) if list.is_empty() => Ok(Networks::Unsaid),
+            Some(Value::Array(list)) if list.is_empty() => Err(Error::invalid(
+                "Invalid input for field/attribute networks. Value: []. It is too short: name a network, or ask for \
+                 auto or none.",
+            )),
             Some(Value::Array(list)) => {
-                list.iter().map(|nic| read_nic(nic, version)).collect::<Result<_>>().map(Networks::These)
+                list.iter().map(read_nic).collect::<Result<_>>().map(Networks::These)
             }
             Some(other) => {
                 Err(Error::invalid(format!("Invalid input for field/attribute networks. Value: {other}.")))
@@ -411,13 +448,15 @@ struct RawNic {
     tag: Option<String>,
 }
 
-fn read_nic(value: &Value, version: Microversion) -> Result<Nic> {
+fn read_nic(value: &Value) -> Result<Nic> {
     let Value::Object(fields) = value else {
         return Err(Error::invalid("Invalid input for field/attribute networks. Each must be an object."));
     };
     let nic: RawNic = request::read(fields.clone())?;
-    if nic.tag.is_some() && !version.has(32) {
-        return Err(Error::invalid("Additional properties are not allowed ('tag' was unexpected)"));
+    if nic.tag.is_some() {
+        return Err(Error::invalid(
+            "Interfaces of this cloud have no tags: the guest is told its MAC addresses.",
+        ));
     }
     let bad = |text: &str| Error::invalid(format!("Bad networks format: {text} is not a valid id."));
     match (nic.port, nic.uuid) {

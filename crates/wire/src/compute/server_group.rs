@@ -60,7 +60,7 @@ struct New {
 /// # Errors
 /// The body is not one.
 pub fn read_create(body: Value, version: Microversion) -> Result<CreateServerGroup> {
-    let fields = request::envelope(body, "server_group")?;
+    let fields = request::sole(body, "server_group")?;
     let (name, policy, max_server_per_host) = if version.has(64) {
         let New { name, policy, rules } = request::read(fields)?;
         let most =
@@ -75,9 +75,6 @@ pub fn read_create(body: Value, version: Microversion) -> Result<CreateServerGro
         (name, read_policy("policies", policy, version)?, None)
     };
     request::check_name("name", &name)?;
-    if name.trim() != name {
-        return Err(Error::invalid(format!("Invalid input for field/attribute name. Value: {name:?}.")));
-    }
     Ok(CreateServerGroup { name, policy, max_server_per_host })
 }
 
