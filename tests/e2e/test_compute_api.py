@@ -38,6 +38,217 @@ def ids(answer):
     return {s["id"] for s in answer["servers"]}
 
 
+# -- deleted servers
+
+def test_a_deleted_server_is_shown_as_deleted(sim, blank, people):
+    member, seen = people["member"], None
+    sim._token, admin = member, sim.token()
+    try:
+        server = sim.create("gone-soon", blank[0])
+    finally:
+        sim._token = admin
+    sim.wait_status(server, "ACTIVE")
+    before = sim.get(f"{SERVERS}/{server}", token=member)["server"]["updated"]
+    assert sim.request("DELETE", f"{SERVERS}/{server}", token=member).status_code == 204
+    sim.wait_gone(server)
+    everywhere = f"{SERVERS}/detail?all_tenants=1&name=gone-soon&"
+    for query in ("deleted=true", "status=DELETED", "status=deleted", f"changes-since={before}"):
+        found = [s for s in sim.get(everywhere + query, version="2.79")["servers"] if s["id"] == server]
+        assert len(found) == 1, query
+        seen = found[0]
+        assert (seen["status"], seen["OS-EXT-STS:vm_state"]) == ("DELETED", "deleted"), query
+        assert seen["OS-EXT-STS:task_state"] is None and seen["OS-EXT-STS:power_state"] == 0, query
+        assert seen["OS-SRV-USG:terminated_at"] and "progress" not in seen, query
+    # Users are told of it by what has changed, and by nothing else.
+    mine = lambda query: ids(sim.get(f"{SERVERS}?{query}", token=member, version="2.66"))
+    assert server in mine(f"changes-since={before}") and server in mine("changes-before=2100-01-01T00:00:00Z")
+    assert server not in mine("deleted=true") and server not in mine("")
+    assert server not in mine("changes-since=2100-01-01T00:00:00Z")
+    refused(sim, "GET", f"{SERVERS}?status=DELETED", 403, token=member)
+    assert server in ids(sim.get(f"{SERVERS}?all_tenants=1&deleted=1&terminated_at={seen['OS-SRV-USG:terminated_at']}"))
+
+
+# -- filters
+
+def test_each_filter_of_servers_finds_what_it_names(sim, blank):
+    make = lambda name, **more: sim.create(name, blank[0], **more)
+    one = make("sieve-one", network=blank[1], description="of oak", config_drive=True, accessIPv4="192.0.2.7",
+               accessIPv6="2001:db8::7", metadata={"a": "b"})
+    two = make("sieve-two", description="of ash")
+    for server in (one, two):
+        sim.wait_status(server, "ACTIVE")
+    sim.act(two, "lock")
+    shown = sim.get(f"{SERVERS}/{one}", version="2.90")["server"]
+    started = shown["OS-SRV-USG:launched_at"]
+    both = {one, two}
+    cases = {
+        "image_ref": [(blank[0], both), (NOTHING, set())], "image": [(blank[0], both), (NOTHING, set())],
+        "flavor": [("42", both), ("84", set())], "display_name": [("sieve-t", {two}), ("x{9}", set())],
+        "name": [("sieve-o", {one})], "description": [("oak", {one})], "display_description": [("ash", {two})],
+        "config_drive": [("True", {one}), ("false", {two})], "access_ip_v4": [("192.0.2", {one})],
+        "access_ip_v6": [("2001:db8", {one})], "launch_index": [("0", both), ("1", set())],
+        "root_device_name": [("vda", both), ("sda", set())], "progress": [("100", both), ("^0$", set())],
+        "kernel_id": [("^$", both), ("x", set())], "ramdisk_id": [("^$", both), ("x", set())],
+        "locked_by": [("admin", {two}), ("owner", set())], "locked": [("true", {two}), ("0", {one})],
+        "created_at": [(shown["created"], {one}), ("^1999", set())], "launched_at": [(started, {one}), ("^1999", set())],
+        "terminated_at": [("^2", set())], "hostname": [("sieve-one", {one})], "key_name": [("k", set())],
+        "power_state": [("1", both), ("4", set())], "vm_state": [("active", both), ("error", set())],
+        "task_state": [("deleting", set())], "status": [("ACTIVE", both), ("ERROR", set())],
+        "host": [(shown["OS-EXT-SRV-ATTR:host"], {one}), ("nowhere", set())],
+        "node": [(shown["OS-EXT-SRV-ATTR:host"] + "$", {one}), ("nowhere", set())],
+        "user_id": [(shown["user_id"], both), (NOTHING, set())], "uuid": [(one, {one}), (NOTHING, set())],
+        "reservation_id": [(shown["OS-EXT-SRV-ATTR:reservation_id"], {one})],
+        "availability_zone": [(shown["OS-EXT-AZ:availability_zone"], both), ("moon", set())],
+        "auto_disk_config": [("True", both), ("False", set())], "soft_deleted": [("1", both)],
+        "ip": [(shown["addresses"]["net"][0]["addr"], {one})], "ip6": [("fe80", set())],
+        "tags": [("none", set())], "not-tags": [("none", both)],
+        "changes-since": [(shown["created"], both), ("2100-01-01T00:00:00Z", set())],
+        "changes-before": [("2100-01-01T00:00:00Z", both), ("1999-01-01T00:00:00Z", set())],
+        "project_id": [(shown["tenant_id"], both)], "tenant_id": [(shown["tenant_id"], both)],
+    }
+    for name, values in cases.items():
+        for value, wanted in values:
+            found = ids(sim.get(SERVERS, params={name: value, "marker": ""}, version="2.90")) & both
+            # Two servers may be made in the same second, or share a host.
+            assert wanted <= found and (found == wanted or name in ("created_at", "launched_at", "host", "node")), (
+                name, value, found)
+    elsewhere = {"all_tenants": "1", "project_id": NOTHING}
+    assert sim.get(SERVERS, params=elsewhere)["servers"] == []
+    for server in both:
+        sim.act(server, "unlock")
+        sim.delete(server)
+
+
+def test_filters_of_operators_are_ignored_for_others_until_their_version(sim, people):
+    listed = lambda query, version, token: sim.get(f"{SERVERS}?{query}", version=version, token=token)["servers"]
+    member = people["member"]
+    server = sim.post(SERVERS, {"server": {"name": "ours", "imageRef": sim.upload("seen", data=b"\0" * 512, disk_format="raw"),
+                                           "flavorRef": "42", "networks": "none"}}, version="2.37", token=member)["server"]["id"]
+    wait_until("it runs", lambda: listed("status=ACTIVE", "2.1", member))
+    for query in ("host=nowhere", "image_ref=nothing", "project_id=x", "locked_by=admin", "uuid=x", "display_name=x"):
+        assert listed(query, "2.90", member), query
+    for query, since in (("vm_state=error", 83), ("user_id=x", 83), ("key_name=x", 83), ("hostname=x", 90), ("ip6=x", 5)):
+        assert listed(query, f"2.{since - 1}", member) and not listed(query, f"2.{since}", member), query
+    for query in ("metadata=x", "_sa=x"):
+        refused(sim, "GET", f"{SERVERS}?{query}", 400)
+        assert listed(query, "2.1", member), query
+    refused(sim, "GET", f"{SERVERS}?all_tenants=1", 403, token=member)
+    refused(sim, "GET", f"{SERVERS}?sort_key=host", 403, token=member)
+    assert sim.request("DELETE", f"{SERVERS}/{server}", token=member).status_code == 204
+
+
+# What each list is called, and the first version in which it refuses what it does not know; None if none does.
+LISTS = [
+    ("servers", 75), ("servers/detail", 75), ("flavors", 75), ("flavors/detail", 75), ("os-keypairs", 75), ("limits", 75),
+    ("os-server-groups", 75), ("os-services", 75), ("os-hypervisors", 53), ("os-hypervisors/detail", 53),
+    ("os-migrations", 59), ("os-quota-sets/PROJECT", 75), ("os-quota-sets/PROJECT/detail", 75),
+    ("servers/SERVER/os-instance-actions", 58), ("servers/SERVER/os-volume_attachments", 75), ("os-aggregates", None),
+    ("os-availability-zone", None), ("os-quota-sets/PROJECT/defaults", None), ("servers/SERVER/metadata", None),
+    ("servers/SERVER/os-interface", None), ("servers/SERVER/ips", None), ("flavors/42/os-extra_specs", None),
+]
+
+
+def test_unknown_parameters_are_refused_from_each_lists_version_on(sim, blank, people):
+    server = sim.create("asked", blank[0])
+    sim.wait_status(server, "ACTIVE")
+    for path, strict in LISTS:
+        path = f"{NOVA}/{path}".replace("PROJECT", people["project"]).replace("SERVER", server)
+        for minor in {1, 52, 57, 58, 74, 96} | ({strict - 1, strict} if strict else set()):
+            status = 400 if strict and minor >= strict else 200
+            answer = sim.request("GET", f"{path}?nosuch=1", version=f"2.{minor}")
+            assert answer.status_code == status, (path, minor, answer.text)
+            assert status == 200 or "nosuch" in answer.text
+    sim.delete(server)
+
+
+@pytest.mark.parametrize("path, version", [
+    ("servers?status=nosuch", "2.38"), ("servers?changes-since=yesterday", "2.1"), ("servers?limit=-1", "2.1"),
+    ("servers?limit=x", "2.1"), ("servers?limit=", "2.1"), ("servers?name=", "2.1"), ("servers?node=[", "2.1"),
+    ("servers?sort_key=colour", "2.1"), ("servers?sort_key=memory_mb", "2.75"), ("servers?sort_dir=up", "2.1"),
+    ("servers?sort_dir=asc&sort_dir=asc", "2.1"), ("servers?locked=maybe", "2.73"), ("servers?all_tenants=maybe", "2.1"),
+    ("servers?changes-since=2026-01-02T00:00:00Z&changes-before=2026-01-01T00:00:00Z", "2.66"),
+    ("os-migrations?changes-since=2026-01-02T00:00:00Z&changes-before=2026-01-01T00:00:00Z", "2.66"),
+    ("os-migrations?changes-since=x", "2.59"), ("os-migrations?limit=1&limit=1", "2.59"), ("flavors?sort_key=colour", "2.1"),
+    ("flavors?sort_dir=up", "2.1"), ("flavors?minRam=x", "2.1"), ("flavors?limit=-1", "2.1"), ("flavors?marker=x", "2.1"),
+    ("flavors?is_public=maybe", "2.1"), ("os-keypairs?limit=x", "2.35"), ("os-keypairs?marker=x", "2.35"),
+    ("os-hypervisors?limit=x", "2.33"), ("os-hypervisors?with_servers=maybe", "2.53"),
+    ("os-hypervisors?hypervisor_hostname_pattern=a%20b", "2.53"), ("os-hypervisors?hypervisor_hostname_pattern=h&limit=1", "2.53"),
+    ("os-hypervisors?limit=1&limit=1", "2.53"), ("os-server-groups?limit=x", "2.1"), ("os-server-groups?offset=-1", "2.1"),
+])
+def test_values_of_the_wrong_type_are_refused(sim, path, version):
+    said = refused(sim, "GET", f"{NOVA}/{path}", 400, version=version)
+    assert "badRequest" in said
+
+
+def test_what_came_later_is_ignored_before(sim):
+    assert sim.get(f"{SERVERS}?status=nosuch", version="2.37")["servers"] == []
+    count = lambda path, version: len(next(iter(sim.get(f"{NOVA}/{path}", version=version).values())))
+    assert count("os-hypervisors?hypervisor_hostname_pattern=nowhere", "2.52") == count("os-hypervisors", "2.52") == 20
+    assert count("os-hypervisors?limit=1", "2.32") == 20 and count("os-hypervisors?limit=1", "2.33") == 1
+    assert count("os-services?binary=nova-compute", "2.1") == 20
+    by_size = [f["ram"] for f in sim.get(f"{NOVA}/flavors/detail?sort_key=memory_mb&sort_dir=desc")["flavors"]]
+    assert by_size == sorted(by_size, reverse=True)
+    assert count("flavors?limit=0", "2.1") == count("flavors", "2.1")
+
+
+def test_each_filter_of_the_other_lists_finds_what_it_names(sim, blank, people, key):
+    server = sim.create("moved", blank[0])
+    source = sim.wait_status(server, "ACTIVE")
+    sim.act(server, "migrate")
+    moved = sim.wait_status(server, "VERIFY_RESIZE")
+    list_of = lambda path, version: next(v for k, v in sim.get(f"{NOVA}/{path}", version=version).items() if k[-5:] != "links")
+    (one,) = list_of(f"os-migrations?instance_uuid={server}", "2.80")
+    future, past = "2100-01-01T00:00:00Z", "1999-01-01T00:00:00Z"
+    cases = {
+        "source_compute": (source["OS-EXT-SRV-ATTR:host"], "nowhere"), "host": (moved["OS-EXT-SRV-ATTR:host"], "nowhere"),
+        "status": (one["status"], "nosuch"), "migration_type": ("migration", "evacuation"), "hidden": ("0", "1"),
+        "user_id": (source["user_id"], people["member_id"]), "project_id": (source["tenant_id"], people["project"]),
+        "changes-since": (past, future), "changes-before": (future, past),
+    }
+    for name, (good, bad) in cases.items():
+        both = [[m["uuid"] for m in list_of(f"os-migrations?{name}={value}", "2.80")] for value in (good, bad)]
+        assert one["uuid"] in both[0] and one["uuid"] not in both[1], name
+    sim.act(server, "confirmResize")
+    sim.wait_status(server, "ACTIVE")
+
+    path = f"servers/{server}/os-instance-actions"
+    everything = [a["action"] for a in list_of(path, "2.66")]
+    assert everything[-1] == "create" and "migrate" in everything
+    assert list_of(f"{path}?changes-since={future}", "2.58") == list_of(f"{path}?changes-before={past}", "2.66") == []
+    assert len(list_of(f"{path}?changes-before={future}", "2.66")) == len(everything)
+    page, seen = sim.get(f"{NOVA}/{path}?limit=1", version="2.58"), []
+    while True:
+        seen += [a["action"] for a in page["instanceActions"]]
+        if "links" not in page:
+            break
+        page = sim.get(page["links"][0]["href"].replace(sim.url, ""), version="2.58")
+    assert seen == everything
+    sim.delete(server)
+
+    for number in range(3):
+        sim.post(f"{NOVA}/os-keypairs", {"keypair": {"name": f"listed-{number}", "public_key": key[1],
+                                                     "user_id": people["member_id"]}}, version="2.10")
+    listed = lambda query: [k["keypair"]["name"] for k in list_of(f"os-keypairs?{query}", "2.35")]
+    theirs = f"user_id={people['member_id']}"
+    assert listed(theirs) == ["listed-0", "listed-1", "listed-2"]
+    assert listed(f"{theirs}&limit=1&marker=listed-0") == ["listed-1"]
+    groups = [sim.post(f"{NOVA}/os-server-groups", {"server_group": {"name": f"listed-{n}", "policies": ["affinity"]}},
+                       version="2.13")["server_group"]["id"] for n in range(2)]
+    page = lambda query: [g["id"] for g in list_of(f"os-server-groups?{query}", "2.13")]
+    count = len(page(""))
+    assert page(f"offset={count - 1}") == groups[1:] and page(f"offset={count - 2}&limit=1") == groups[:1]
+    assert page(f"offset={count}") == []
+    host = list_of("os-hypervisors?with_servers=True", "2.53")[0]["hypervisor_hostname"]
+    assert [h["hypervisor_hostname"] for h in list_of(f"os-hypervisors?hypervisor_hostname_pattern={host}", "2.53")][0] == host
+    refused(sim, "GET", f"{NOVA}/os-hypervisors?hypervisor_hostname_pattern=nowhere", 404, version="2.53")
+    by_host = list_of(f"os-services?host={host}&binary=nova-compute", "2.53")
+    assert [s["host"] for s in by_host] == [host]
+    names = lambda query: {g["name"] for g in list_of(f"os-security-groups{query}", "2.1")}
+    assert len(list_of("os-security-groups?limit=1", "2.1")) == 1 and not list_of("os-security-groups?offset=1000", "2.1")
+    assert len(list_of("os-security-groups?all_tenants=1", "2.1")) >= len(list_of("os-security-groups", "2.1"))
+    assert "default" in names("?all_tenants=1")
+
+
 # -- names, and what a new server may say
 
 UNSEEN = (" a", "a ", "\u3000a", "a\u00a0", "a\u200bb", "\ufeffa", "a\u202eb", "a\nb", "a\tb", "a\x7fb", "", " ")

@@ -15,6 +15,7 @@ use lenticular_model::{
     Cause, State, Timestamp, Txn, UserId,
 };
 use lenticular_wire::{
+    compute::query::List,
     fault::Service,
     microversion::{Microversion, Range, Refusal, COMPUTE, PLACEMENT},
 };
@@ -94,6 +95,15 @@ impl Ctx {
     /// In whose name this request has a password of `user` hashed.
     pub fn asker(&self, user: Option<UserId>) -> Asker {
         Asker { from: self.origin.0, user }
+    }
+
+    /// This request with those parameters alone that count for a list of Nova's.
+    ///
+    /// # Errors
+    /// The version spoken refuses one.
+    pub fn asking(mut self, list: &List) -> Result<Self> {
+        self.query = Query(list.read(&self.query.0, self.version, self.caller.is_admin())?);
+        Ok(self)
     }
 
     /// The cloud's public URL, without a slash at the end.

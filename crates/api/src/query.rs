@@ -1,7 +1,11 @@
 //! The query of a URL: names and values in order, as clients send them.
 
-use lenticular_model::error::{Error, Result};
+use lenticular_model::{
+    error::{Error, Result},
+    Timestamp,
+};
 use lenticular_wire::request::text_bool;
+use std::ops::RangeInclusive;
 
 /// Names and values.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +42,26 @@ impl Query {
                     "Invalid value '{text}' for {name}: it must be true or false."
                 ))),
             },
+        }
+    }
+
+    /// The times that a listing's things must have changed in.
+    ///
+    /// # Errors
+    /// One is no time, or the first is after the second.
+    pub fn changes(&self) -> Result<RangeInclusive<Timestamp>> {
+        let time = |name: &str, open: i64| match self.get(name) {
+            None => Ok(Timestamp(open)),
+            Some(text) => Timestamp::parse(text).ok_or_else(|| {
+                Error::invalid(format!("Invalid input for query parameters {name}. Value: {text}."))
+            }),
+        };
+        let (since, before) = (time("changes-since", i64::MIN)?, time("changes-before", i64::MAX)?);
+        match since > before {
+            true => Err(Error::invalid(
+                "The value of changes-since must be less than or equal to changes-before.",
+            )),
+            false => Ok(since..=before),
         }
     }
 

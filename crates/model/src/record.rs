@@ -193,6 +193,8 @@ kinds! {
         PastServer "past_server";
         /// An image that was deleted, under its id: the id is never given to another.
         PastImage "past_image";
+        /// That a project's server is gone: its id, under `<project id>/<end, 20 digits>/<server id>`.
+        PastServerOf "past_server_of";
         /// Why the scheduler placed a server where it did, or nowhere, under the server's id.
         Verdict "verdict";
         /// The last agent that was refused for the sake of security, under one fixed id: its history is the list.

@@ -306,6 +306,9 @@ record! {
         /// When it first ran.
         #[serde(default)]
         pub launched_at: Option<Timestamp>,
+        /// When it was deleted; only a past server was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub terminated_at: Option<Timestamp>,
         /// Ports on its host that lead to its guest's ssh, with the `user` network driver.
         #[serde(default)]
         pub ssh_forward: Option<String>,
@@ -327,6 +330,7 @@ impl Server {
     /// Nova's status word.
     pub fn status(&self) -> &'static str {
         match (self.condition, self.task.as_ref().map(|t| t.action)) {
+            _ if self.terminated_at.is_some() => "DELETED",
             (Condition::Error, _) => "ERROR",
             _ if self.is_offloaded() => "SHELVED_OFFLOADED",
             (_, Some(Action::SoftReboot)) => "REBOOT",
@@ -345,6 +349,7 @@ impl Server {
     /// Nova's `vm_state`.
     pub fn vm_state(&self) -> &'static str {
         match self.condition {
+            _ if self.terminated_at.is_some() => "deleted",
             _ if self.is_offloaded() => "shelved_offloaded",
             Condition::Building => "building",
             Condition::Active | Condition::Stopped if self.unconfirmed.is_some() => "resized",
@@ -357,11 +362,46 @@ impl Server {
     /// Nova's `power_state`: 0 no state, 1 running, 4 shut down.
     pub fn power_state(&self) -> u8 {
         match (self.powered, self.condition) {
+            _ if self.terminated_at.is_some() => 0,
             (true, _) => 1,
             (false, Condition::Building) => 0,
             (false, Condition::Error) if self.launched_at.is_none() => 0,
             (false, _) => 4,
         }
+    }
+
+    /// How far its making is, in percent, as Nova shows it.
+    pub fn progress(&self) -> u8 {
+        match self.status() {
+            "ACTIVE" | "REBOOT" | "HARD_REBOOT" => 100,
+            _ => 0,
+        }
+    }
+
+    /// Nova's word for who locked it; empty if nobody has.
+    pub fn locked_by(&self) -> &'static str {
+        match &self.locked {
+            Some(lock) if lock.by_admin => "admin",
+            Some(_) => "owner",
+            None => "",
+        }
+    }
+
+    /// When it last changed, or was made.
+    pub fn changed_at(&self) -> Timestamp {
+        self.updated_at.unwrap_or(self.created_at)
+    }
+
+    /// This server as one that is gone since it last changed.
+    pub fn past(self) -> Self {
+        let terminated_at = self.terminated_at.or(Some(self.changed_at()));
+        Self { terminated_at, task: None, powered: false, ..self }
+    }
+
+    /// Where its project's past servers are listed, the latest last.
+    pub fn past_key(&self) -> String {
+        let ended = self.terminated_at.unwrap_or(self.changed_at());
+        format!("{}/{:020}/{}", self.project_id, ended.0, self.id)
     }
 
     /// True from the time that its disk is an image until its guest was seen running again.

@@ -6,6 +6,7 @@ use crate::{
     ctx::Ctx,
     fault::Handled,
     page,
+    query::Query,
 };
 use axum::extract::Path;
 use lenticular_control::command::flavor::{self, NewFlavor};
@@ -16,13 +17,52 @@ use lenticular_model::{
     FlavorId, ProjectId,
 };
 use lenticular_wire::{
-    compute::flavor as wire,
+    compute::{flavor as wire, query},
     microversion::{since, Field},
     request::{self, de_bool, de_number},
 };
 use serde::Deserialize;
 use serde_json::{json, Value};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
+
+/// Sorts by the columns asked for; the table's own order, by id, decides what they leave open.
+fn sort(found: &mut [Arc<Flavor>], query: &Query) -> Result<()> {
+    let keys: Vec<&str> = query.all("sort_key").collect();
+    let dirs: Vec<&str> = query.all("sort_dir").collect();
+    if dirs.len() > keys.len().max(1) {
+        return Err(Error::invalid("Sort direction size exceeds sort key size"));
+    }
+    let dir = |i: usize| dirs.get(i).or(dirs.first()).copied().unwrap_or("asc");
+    let keys = keys.iter().copied().chain(["flavorid"]).enumerate();
+    let keys: Vec<(&str, bool)> = keys.map(|(i, key)| (key, dir(i) == "desc")).collect();
+    found.sort_by(|a, b| {
+        let ordered = keys.iter().map(|(key, down)| match down {
+            true => compare(key, b, a),
+            false => compare(key, a, b),
+        });
+        ordered.into_iter().find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
+    });
+    Ok(())
+}
+
+fn compare(key: &str, a: &Flavor, b: &Flavor) -> Ordering {
+    match key {
+        "name" => a.name.cmp(&b.name),
+        "description" => a.description.cmp(&b.description),
+        "memory_mb" => a.size.ram_mb.cmp(&b.size.ram_mb),
+        "vcpus" => a.size.vcpus.cmp(&b.size.vcpus),
+        "root_gb" => a.size.disk_gb.cmp(&b.size.disk_gb),
+        "ephemeral_gb" => a.size.ephemeral_gb.cmp(&b.size.ephemeral_gb),
+        "swap" => a.size.swap_mb.cmp(&b.size.swap_mb),
+        "rxtx_factor" => a.rxtx_factor.total_cmp(&b.rxtx_factor),
+        "is_public" => a.is_public.cmp(&b.is_public),
+        "created_at" => a.created_at.cmp(&b.created_at),
+        "updated_at" => a.updated_at.cmp(&b.updated_at),
+        "flavorid" | "id" => a.id.cmp(&b.id),
+        // Nova's remaining columns hold the same for every flavor here.
+        _ => Ordering::Equal,
+    }
+}
 
 fn find(ctx: &Ctx) -> Result<(Vec<Arc<Flavor>>, Option<Value>)> {
     let query = &ctx.query;
@@ -42,23 +82,7 @@ fn find(ctx: &Ctx) -> Result<(Vec<Arc<Flavor>>, Option<Value>)> {
             && u64::from(f.size.ram_mb) >= min_ram
     };
     let mut found: Vec<Arc<Flavor>> = ctx.state.flavors.values().filter(wanted).cloned().collect();
-    match query.get("sort_key").unwrap_or("flavorid") {
-        "name" => found.sort_by(|a, b| a.name.cmp(&b.name)),
-        "memory_mb" => found.sort_by_key(|f| f.size.ram_mb),
-        "vcpus" => found.sort_by_key(|f| f.size.vcpus),
-        "root_gb" => found.sort_by_key(|f| f.size.disk_gb),
-        "created_at" => found.sort_by_key(|f| f.created_at),
-        "flavorid" | "id" | "updated_at" | "ephemeral_gb" | "swap" | "rxtx_factor" | "is_public"
-        | "disabled" => {}
-        other => {
-            return Err(Error::invalid(format!(
-                "Invalid input for query parameters sort_key. Value: {other}."
-            )))
-        }
-    }
-    if query.get("sort_dir") == Some("desc") {
-        found.reverse();
-    }
+    sort(&mut found, query)?;
     let (found, more) = page::cut(found, query, |f| f.id.to_string())?;
     let next = found.last().filter(|_| more).map(|last| {
         let url = format!("{}/compute/v2.1/flavors", ctx.url());
@@ -77,6 +101,7 @@ fn answer(flavors: Vec<Value>, next: Option<Value>) -> Handled {
 
 /// `GET /flavors`
 pub async fn list(ctx: Ctx) -> Handled {
+    let ctx = ctx.asking(&query::FLAVORS)?;
     let (found, next) = find(&ctx)?;
     answer(found.iter().map(|f| wire::brief(ctx.url(), f, ctx.version)).collect(), next)
 }
@@ -87,6 +112,7 @@ fn with_specs(ctx: &Ctx) -> bool {
 
 /// `GET /flavors/detail`
 pub async fn detail(ctx: Ctx) -> Handled {
+    let ctx = ctx.asking(&query::FLAVORS)?;
     let (found, next) = find(&ctx)?;
     let specs = with_specs(&ctx);
     answer(found.iter().map(|f| wire::full(ctx.url(), f, ctx.version, specs)).collect(), next)

@@ -16,7 +16,7 @@ use lenticular_model::{
     policy::{self, Action},
     HostId, Timestamp,
 };
-use lenticular_wire::{identity::derived_id, request::unexpected};
+use lenticular_wire::{compute::query, identity::derived_id, request::unexpected};
 use serde_json::{json, Map, Value};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -137,6 +137,11 @@ fn servers_on(ctx: &Ctx, host: HostId) -> Value {
 fn matching(ctx: &Ctx) -> Result<(Vec<Arc<Host>>, bool)> {
     policy::check(&ctx.caller, Action::HypervisorRead, None)?;
     let pattern = ctx.query.get("hypervisor_hostname_pattern");
+    if pattern.is_some() && ["limit", "marker"].iter().any(|name| ctx.query.get(name).is_some()) {
+        return Err(Error::invalid(
+            "Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported.",
+        ));
+    }
     let all: Vec<Arc<Host>> =
         by_name(ctx).filter(|h| pattern.is_none_or(|p| h.name.contains(p))).cloned().collect();
     if let Some(pattern) = pattern.filter(|_| all.is_empty()) {
@@ -162,12 +167,12 @@ fn listing(ctx: &Ctx, path: &str, view: impl Fn(&Ctx, &Host) -> Value) -> Handle
 
 /// `GET /os-hypervisors`
 pub async fn hypervisors(ctx: Ctx) -> Handled {
-    listing(&ctx, "os-hypervisors", brief_hypervisor)
+    listing(&ctx.asking(&query::HYPERVISORS)?, "os-hypervisors", brief_hypervisor)
 }
 
 /// `GET /os-hypervisors/detail`
 pub async fn hypervisors_detail(ctx: Ctx) -> Handled {
-    listing(&ctx, "os-hypervisors/detail", full_hypervisor)
+    listing(&ctx.asking(&query::HYPERVISORS)?, "os-hypervisors/detail", full_hypervisor)
 }
 
 /// `GET /os-hypervisors/statistics` (until 2.87)
@@ -198,6 +203,7 @@ pub async fn statistics(ctx: Ctx) -> Handled {
 
 /// `GET /os-hypervisors/{id}`
 pub async fn hypervisor(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    let ctx = ctx.asking(&query::HYPERVISOR)?;
     policy::check(&ctx.caller, Action::HypervisorRead, None)?;
     let found = by_name(&ctx).find(|h| {
         if ctx.version.has(53) {
@@ -260,6 +266,7 @@ fn control_services(ctx: &Ctx) -> Vec<Value> {
 
 /// `GET /os-services`
 pub async fn services(ctx: Ctx) -> Handled {
+    let ctx = ctx.asking(&query::SERVICES)?;
     policy::check(&ctx.caller, Action::ServiceRead, None)?;
     let mut all = control_services(&ctx);
     all.extend(by_name(&ctx).map(|h| service(&ctx, h)));

@@ -15,6 +15,7 @@ use lenticular_model::{
     UserId,
 };
 use lenticular_wire::{
+    compute::query,
     microversion::{since, Field},
     request,
 };
@@ -51,6 +52,7 @@ fn view(ctx: &Ctx, keypair: &Keypair, single: bool) -> Value {
 
 /// `GET /os-keypairs`
 pub async fn list(ctx: Ctx) -> Handled {
+    let ctx = ctx.asking(&query::KEYPAIRS)?;
     let user = whose(&ctx, ctx.query.get("user_id"))?;
     keypair::check_user(&ctx.caller, user)?;
     let mut all: Vec<_> = keypair::of_user(&ctx.state, user).cloned().collect();
@@ -72,6 +74,7 @@ pub async fn list(ctx: Ctx) -> Handled {
 
 /// `GET /os-keypairs/{name}`
 pub async fn show(ctx: Ctx, Path(name): Path<String>) -> Handled {
+    let ctx = ctx.asking(&query::KEYPAIR)?;
     let user = whose(&ctx, ctx.query.get("user_id"))?;
     let keypair = keypair::find(&ctx.state, &ctx.caller, user, &name)?;
     json(200, &json!({"keypair": view(&ctx, &keypair, true)}))
@@ -174,6 +177,7 @@ fn fingerprint(public_key: &str) -> Result<String> {
 
 /// `DELETE /os-keypairs/{name}`
 pub async fn delete(ctx: Ctx, Path(name): Path<String>) -> Handled {
+    let ctx = ctx.asking(&query::KEYPAIR)?;
     let user = whose(&ctx, ctx.query.get("user_id"))?;
     ctx.commit("keypair delete", move |txn, caller| keypair::delete(txn, caller, user, &name)).await?;
     empty(if ctx.version.has(2) { 204 } else { 202 })

@@ -14,9 +14,12 @@ use lenticular_model::{
     error::{Error, Result},
     migration::Migration,
     policy::{self, Action},
-    Kind, ServerId, Timestamp,
+    Kind, ServerId,
 };
-use lenticular_wire::compute::migration as wire;
+use lenticular_wire::{
+    compute::{migration as wire, query},
+    request::text_bool,
+};
 use serde_json::{json, Value};
 
 /// How many that have ended are looked through for one listing.
@@ -24,18 +27,16 @@ const PAST_MAX: usize = 1_000;
 
 /// `GET /os-migrations`
 pub async fn list(ctx: Ctx) -> Handled {
+    let ctx = ctx.asking(&query::MIGRATIONS)?;
     policy::check(&ctx.caller, Action::MigrationRead, None)?;
     let mut all: Vec<Migration> = ctx.state.migrations.values().map(|m| Migration::clone(m)).collect();
     for (_, doc) in ctx.app.store.list(Kind::PastMigration, "", None, PAST_MAX, true).await? {
         all.push(serde_json::from_str(&doc).map_err(Error::internal)?);
     }
     all.sort_by_key(|m| std::cmp::Reverse((m.created_at, m.id)));
-    let since = time(&ctx, "changes-since", 59)?;
-    let before = time(&ctx, "changes-before", 66)?;
-    all.retain(|m| {
-        let changed = m.updated_at.unwrap_or(m.created_at);
-        since.is_none_or(|t| changed >= t) && before.is_none_or(|t| changed <= t) && fits(&ctx, m)
-    });
+    let changed_when = ctx.query.changes()?;
+    all.retain(|m| changed_when.contains(&m.updated_at.unwrap_or(m.created_at)) && fits(&ctx, m));
+    // Before they had pages, all of them were shown.
     let (all, more) = match ctx.version.has(59) {
         true => page::cut(all, &ctx.query, |m| m.id.to_string())?,
         false => (all, false),
@@ -54,22 +55,18 @@ fn fits(ctx: &Ctx, m: &Migration) -> bool {
     let is = |name: &str, text: &str| ctx.query.get(name).is_none_or(|wanted| wanted == text);
     let host = ctx.query.get("host");
     let owner = |name: &str, text: Option<String>| {
-        !ctx.version.has(80) || ctx.query.get(name).is_none_or(|wanted| text.as_deref() == Some(wanted))
+        ctx.query.get(name).is_none_or(|wanted| text.as_deref() == Some(wanted))
     };
-    is("status", m.phase.name(m.purpose))
+    // Nova hides what a move between its cells leaves behind; nothing here is hidden.
+    let hidden = ctx.query.get("hidden").is_some_and(|text| text_bool(text).unwrap_or(false));
+    !hidden
+        && is("status", m.phase.name(m.purpose))
         && is("instance_uuid", &m.server_id.to_string())
         && is("migration_type", m.purpose.name())
         && is("source_compute", &m.from_name)
         && host.is_none_or(|host| host == m.from_name || host == m.to_name)
         && owner("user_id", m.user_id.map(|id| id.to_string()))
         && owner("project_id", Some(m.project_id.to_string()))
-}
-
-fn time(ctx: &Ctx, name: &str, since: u16) -> Result<Option<Timestamp>> {
-    let text = ctx.query.get(name).filter(|_| ctx.version.has(since));
-    let read =
-        |t| Timestamp::parse(t).ok_or_else(|| Error::invalid(format!("Invalid input for {name}: {t}.")));
-    text.map(read).transpose()
 }
 
 /// `GET /servers/{id}/migrations`

@@ -17,6 +17,7 @@ mod pattern;
 mod quota;
 mod security_group;
 mod server;
+mod server_filter;
 mod server_group;
 
 use crate::{

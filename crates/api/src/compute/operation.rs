@@ -1,7 +1,7 @@
 //! What was done to a server: Nova's instance actions and their events.
 
 use super::{server::readable, server_id};
-use crate::{app::json, ctx::Ctx, fault::Handled};
+use crate::{app::json, ctx::Ctx, fault::Handled, page};
 use axum::extract::Path;
 use lenticular_model::{
     error::{Error, Result},
@@ -10,6 +10,7 @@ use lenticular_model::{
     server::Server,
     Kind, OperationId, ServerId, Timestamp,
 };
+use lenticular_wire::compute::query::INSTANCE_ACTIONS;
 use serde_json::{json, Value};
 
 /// The server, there or gone: what was done to a deleted one can still be read (from 2.21).
@@ -60,24 +61,24 @@ fn brief(ctx: &Ctx, operation: &Operation) -> Value {
 }
 
 /// `GET /servers/{id}/os-instance-actions`
-pub async fn list(ctx: Ctx, Path(id): Path<String>) -> Handled {
-    let id = find(&ctx, &id).await?;
-    let operations = all(&ctx, id).await?;
-    let operations: Vec<Operation> = match ctx.version.has(58) {
-        true => {
-            let since = ctx.query.get("changes-since").map(|t| {
-                Timestamp::parse(t)
-                    .ok_or_else(|| Error::invalid(format!("Invalid input for changes-since: {t}.")))
-            });
-            let since = since.transpose()?.unwrap_or_default();
-            let changed = |o: &Operation| o.updated_at.unwrap_or(o.created_at) >= since;
-            let operations = operations.into_iter().filter(changed).collect();
-            crate::page::cut(operations, &ctx.query, |o| o.request_id.clone())?.0
-        }
-        false => operations,
+pub async fn list(ctx: Ctx, Path(path): Path<String>) -> Handled {
+    let ctx = ctx.asking(&INSTANCE_ACTIONS)?;
+    let id = find(&ctx, &path).await?;
+    let changed_when = ctx.query.changes()?;
+    let mut operations = all(&ctx, id).await?;
+    operations.retain(|o| changed_when.contains(&o.updated_at.unwrap_or(o.created_at)));
+    // Before they had pages, all of them were shown.
+    let (operations, more) = match ctx.version.has(58) {
+        true => page::cut(operations, &ctx.query, |o| o.request_id.clone())?,
+        false => (operations, false),
     };
     let views: Vec<Value> = operations.iter().map(|o| brief(&ctx, o)).collect();
-    json(200, &json!({"instanceActions": views}))
+    let mut body = json!({"instanceActions": views});
+    if let Some(last) = operations.last().filter(|_| more) {
+        let url = format!("{}/compute/v2.1/servers/{id}/os-instance-actions", ctx.url());
+        body["links"] = json!([{"rel": "next", "href": page::next(&url, &ctx.query, &last.request_id)}]);
+    }
+    json(200, &body)
 }
 
 /// `GET /servers/{id}/os-instance-actions/{request}`

@@ -11,24 +11,34 @@ use lenticular_control::command::quota::{self, Service};
 use lenticular_model::{
     error::{Error, Result},
     policy::{self, Action},
-    quota::{Limits, COMPUTE_DEFAULTS},
-    ProjectId,
+    quota::{Limits, Usage, COMPUTE_DEFAULTS},
+    server::Wanted,
+    server_group::ServerGroup,
+    ProjectId, ServerGroupId,
 };
 use lenticular_wire::{
+    compute::query::{LIMITS, QUOTA_SET},
     microversion::{until, Field, Microversion},
     request,
 };
 use serde_json::{json, Map, Value};
 
-fn project(ctx: &Ctx, text: &str) -> Result<ProjectId> {
-    let id: ProjectId =
-        text.parse().map_err(|_| Error::invalid(format!("Project ID {text} is not a valid project.")))?;
-    if id != ctx.caller.project_id().unwrap_or(ProjectId(Default::default()))
-        && !ctx.state.projects.contains_key(&id)
-    {
-        return Err(Error::invalid(format!("Project ID {text} is not a valid project.")));
+/// The project of a path. Whether it is there is told only to those who may do this to it.
+fn project(ctx: &Ctx, text: &str, action: Action) -> Result<ProjectId> {
+    let id: Option<ProjectId> = text.parse().ok();
+    policy::check(&ctx.caller, action, Some(id.unwrap_or_default()))?;
+    id.filter(|id| ctx.state.projects.contains_key(id))
+        .ok_or_else(|| Error::invalid(format!("Project ID {text} is not a valid project.")))
+}
+
+/// Limits are a project's. What names a user as well must not change those of all.
+fn refuse_user(ctx: &Ctx) -> Result<()> {
+    match ctx.query.get("user_id") {
+        Some(_) => Err(Error::invalid(
+            "Quotas of single users are not supported by this cloud: leave out user_id to change the project's.",
+        )),
+        None => Ok(()),
     }
-    Ok(id)
 }
 
 /// Names that Nova had once; clients of the oldest versions still look for them. What they limited is limited by
@@ -80,8 +90,8 @@ fn read(fields: &Map<String, Value>, version: Microversion) -> Result<Limits> {
 
 /// `GET /os-quota-sets/{project}`
 pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
-    let id = project(&ctx, &text)?;
-    policy::check(&ctx.caller, Action::QuotaRead, Some(id))?;
+    let ctx = ctx.asking(&QUOTA_SET)?;
+    let id = project(&ctx, &text, Action::QuotaRead)?;
     let mut set = view(&ctx, &quota::limits(&ctx.state, Service::Compute, id));
     set.insert("id".to_owned(), json!(text));
     json(200, &json!({ "quota_set": set }))
@@ -89,6 +99,9 @@ pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
 
 /// `GET /os-quota-sets/{project}/defaults`
 pub async fn defaults(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    if ctx.caller.is_admin() {
+        project(&ctx, &text, Action::QuotaRead)?;
+    }
     let mut set = view(&ctx, COMPUTE_DEFAULTS);
     set.insert("id".to_owned(), json!(text));
     json(200, &json!({ "quota_set": set }))
@@ -96,14 +109,22 @@ pub async fn defaults(ctx: Ctx, Path(text): Path<String>) -> Handled {
 
 /// `GET /os-quota-sets/{project}/detail`
 pub async fn detail(ctx: Ctx, Path(text): Path<String>) -> Handled {
-    let id = project(&ctx, &text)?;
-    policy::check(&ctx.caller, Action::QuotaRead, Some(id))?;
-    let used = ctx.state.index.project_usage.get(&id).copied().unwrap_or_default();
+    let ctx = ctx.asking(&QUOTA_SET)?;
+    let id = project(&ctx, &text, Action::QuotaRead)?;
+    let user = ctx.query.get("user_id");
+    let used = match user {
+        Some(user) => used_by(&ctx, id, user),
+        None => ctx.state.index.project_usage.get(&id).copied().unwrap_or_default(),
+    };
+    let is_theirs = |group: &ServerGroup| user.is_none_or(|user| group.user_id.to_string() == user);
+    let groups = ctx.state.index.project_server_groups.range((id, ServerGroupId::default())..);
+    let groups = groups.take_while(|(p, _)| *p == id).filter_map(|(_, g)| ctx.state.server_groups.get(g));
+    let groups = groups.filter(|group| is_theirs(group)).count();
     let in_use = |name: &str| match name {
         "instances" => used.instances,
         "cores" => used.cores,
         "ram" => used.ram,
-        "server_groups" => ctx.state.index.server_group_count(id) as i64,
+        "server_groups" => groups as i64,
         _ => 0,
     };
     let set = view(&ctx, &quota::limits(&ctx.state, Service::Compute, id));
@@ -118,10 +139,24 @@ pub async fn detail(ctx: Ctx, Path(text): Path<String>) -> Handled {
     json(200, &json!({ "quota_set": detail }))
 }
 
+/// What one user has of a project's servers.
+fn used_by(ctx: &Ctx, project: ProjectId, user: &str) -> Usage {
+    let mut used = Usage::default();
+    let of_project = ctx.state.servers.values().filter(|s| s.project_id == project);
+    for server in of_project.filter(|s| s.user_id.to_string() == user && s.wanted != Wanted::Absent) {
+        used.instances += 1;
+        used.cores += i64::from(server.size.vcpus);
+        used.ram += i64::from(server.size.ram_mb);
+    }
+    used
+}
+
 /// `PUT /os-quota-sets/{project}`
 pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Handled {
-    let id = project(&ctx, &text)?;
-    let fields = request::envelope(body, "quota_set")?;
+    let ctx = ctx.asking(&QUOTA_SET)?;
+    let id = project(&ctx, &text, Action::QuotaWrite)?;
+    refuse_user(&ctx)?;
+    let fields = request::sole(body, "quota_set")?;
     let new = read(&fields, ctx.version)?;
     ctx.commit("quota update", move |txn, caller| quota::set(txn, caller, Service::Compute, id, new)).await?;
     let state = ctx.app.store.state();
@@ -130,17 +165,19 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
 
 /// `DELETE /os-quota-sets/{project}`
 pub async fn reset(ctx: Ctx, Path(text): Path<String>) -> Handled {
-    let id = project(&ctx, &text)?;
+    let ctx = ctx.asking(&QUOTA_SET)?;
+    let id = project(&ctx, &text, Action::QuotaWrite)?;
+    refuse_user(&ctx)?;
     ctx.commit("quota reset", move |txn, caller| quota::reset(txn, caller, Service::Compute, id)).await?;
     empty(202)
 }
 
 /// `GET /limits`
 pub async fn limits(ctx: Ctx) -> Handled {
-    let own = ctx.caller.need_project()?;
+    let ctx = ctx.asking(&LIMITS)?;
     let id = match ctx.query.get("tenant_id") {
-        Some(text) => project(&ctx, text)?,
-        None => own,
+        Some(text) => project(&ctx, text, Action::LimitsRead)?,
+        None => ctx.caller.need_project()?,
     };
     policy::check(&ctx.caller, Action::LimitsRead, Some(id))?;
     let limits = quota::limits(&ctx.state, Service::Compute, id);

@@ -24,6 +24,7 @@ use lenticular_model::{
 };
 use lenticular_wire::{
     compute::{
+        query::VOLUME_ATTACHMENTS,
         server::{Addresses, Context, Full},
         server_create::{self as wire, CreateServer, DiskConfig},
     },
@@ -246,6 +247,7 @@ pub async fn ips_of(ctx: Ctx, Path((id, network)): Path<(String, String)>) -> Ha
 
 /// `GET /servers/{id}/os-volume_attachments`: there are no volumes yet.
 pub async fn volumes(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    let ctx = ctx.asking(&VOLUME_ATTACHMENTS)?;
     readable(&ctx, &id)?;
     json(200, &json!({"volumeAttachments": []}))
 }

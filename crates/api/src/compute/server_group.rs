@@ -14,7 +14,7 @@ use lenticular_model::{
     server_group::ServerGroup,
     ServerGroupId,
 };
-use lenticular_wire::compute::server_group as wire;
+use lenticular_wire::compute::{query, server_group as wire};
 use serde_json::{json, Value};
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ fn group_id(text: &str) -> Result<ServerGroupId> {
 
 /// `GET /os-server-groups`
 pub async fn list(ctx: Ctx) -> Handled {
+    let ctx = ctx.asking(&query::SERVER_GROUPS)?;
     let all = ctx.query.get("all_projects").is_some();
     let mut found: Vec<Arc<ServerGroup>> = if all && ctx.caller.is_admin() {
         policy::check(&ctx.caller, Action::ServerGroupReadAll, None)?;

@@ -189,7 +189,8 @@ fn bury(txn: &mut Txn<'_>, server: &Server) {
         txn.delete_cold(Kind::UserData, id.clone());
     }
     txn.delete_cold(Kind::Verdict, id.clone());
-    let past = Server { updated_at: Some(txn.now), ..server.clone() };
+    let past = Server { updated_at: Some(txn.now), ..server.clone() }.past();
+    txn.put_cold(Kind::PastServerOf, past.past_key(), past.id);
     txn.put_cold(Kind::PastServer, id, past);
 }
 

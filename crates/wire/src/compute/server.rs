@@ -159,7 +159,7 @@ fn write_basics<M: SerializeMap>(
     out.put("image", &Image { url: ctx.url, server })?;
     out.put("flavor", &Flavor { url: ctx.url, server, version: ctx.version })?;
     out.put("created", &server.created_at.iso())?;
-    out.put("updated", &server.updated_at.unwrap_or(server.created_at).iso())?;
+    out.put("updated", &server.changed_at().iso())?;
     out.put("accessIPv4", &server.access_ipv4)?;
     out.put("accessIPv6", &server.access_ipv6)?;
     out.put("links", &Links(ctx.url, "servers", &server.id))?;
@@ -170,7 +170,7 @@ fn write_basics<M: SerializeMap>(
     out.put("config_drive", if server.config_drive { "True" } else { "" })?;
     out.put("key_name", &server.key.as_ref().map(|k| &k.name))?;
     out.put("OS-SRV-USG:launched_at", &server.launched_at.map(Timestamp::iso_naive_us))?;
-    out.put("OS-SRV-USG:terminated_at", &None::<&str>)?;
+    out.put("OS-SRV-USG:terminated_at", &server.terminated_at.map(Timestamp::iso_naive_us))?;
     out.put("os-extended-volumes:volumes_attached", &[(); 0])?;
     out.since(9, "locked", &server.locked.is_some())?;
     out.since(73, "locked_reason", &server.locked.as_ref().and_then(|l| l.reason.as_ref()))?;
@@ -193,7 +193,7 @@ fn write_status<M: SerializeMap>(
     let status = server.status();
     out.put("status", status)?;
     if let "ACTIVE" | "BUILD" | "REBOOT" | "HARD_REBOOT" = status {
-        out.put("progress", &if status == "BUILD" { 0 } else { 100 })?;
+        out.put("progress", &server.progress())?;
     }
     out.put("OS-EXT-STS:task_state", &server.task.as_ref().map(|t| t.action.task_state()))?;
     out.put("OS-EXT-STS:vm_state", server.vm_state())?;
