@@ -249,6 +249,52 @@ def test_each_filter_of_the_other_lists_finds_what_it_names(sim, blank, people, 
     assert "default" in names("?all_tenants=1")
 
 
+# -- rights
+
+def test_a_role_that_no_policy_knows_sees_nothing(sim, blank, people):
+    for path in ("os-security-groups", "os-floating-ips", "os-tenant-networks", f"os-tenant-networks/{NOTHING}", "servers",
+                 f"os-quota-sets/{people['project']}", "limits", "os-server-groups"):
+        said = refused(sim, "GET", f"{NOVA}/{path}", 403, token=people["painter"])
+        assert "Policy doesn't allow" in said, path
+    for path in ("os-security-groups", "os-floating-ips", "os-tenant-networks"):
+        sim.get(f"{NOVA}/{path}", token=people["reader"])
+    # Of what is there by name or number, nothing but what everyone may see is told.
+    server = sim.post(SERVERS, {"server": {"name": "hidden", "imageRef": blank[0], "flavorRef": "42", "networks": "none"}},
+                      version="2.37", token=people["member"])["server"]["id"]
+    for path in ("", "/ips", "/metadata", "/os-interface", "/os-instance-actions", "/os-security-groups", "/migrations",
+                 "/os-volume_attachments", "/os-server-password"):
+        refused(sim, "GET", f"{SERVERS}/{server}{path}", 404, token=people["painter"], version="2.23")
+    for path in ("os-hypervisors", "os-services", "os-aggregates", "os-migrations", "os-availability-zone/detail", "servers/detail"):
+        refused(sim, "GET", f"{NOVA}/{path}", 403, token=people["painter"])
+    assert sim.request("DELETE", f"{SERVERS}/{server}", token=people["painter"]).status_code == 404
+    assert sim.request("DELETE", f"{SERVERS}/{server}", token=people["reader"]).status_code == 403
+    assert sim.request("DELETE", f"{SERVERS}/{server}", token=people["member"]).status_code == 204
+
+
+def test_who_may_not_learns_nothing_of_what_there_is(sim, people):
+    admin = sim.get("/identity/v3/projects?name=admin")["projects"][0]["id"]
+    for token in (people["member"], people["reader"]):
+        for project in (admin, NOTHING, "no-uuid"):
+            for path in (f"os-quota-sets/{project}", f"os-quota-sets/{project}/detail", f"limits?tenant_id={project}"):
+                refused(sim, "GET", f"{NOVA}/{path}", 403, token=token)
+            refused(sim, "PUT", f"{NOVA}/os-quota-sets/{project}", 403, {"quota_set": {"cores": 1}}, token=token)
+            refused(sim, "DELETE", f"{NOVA}/os-quota-sets/{project}", 403, token=token)
+            for flavor in ("42", "nothing"):
+                body = {"addTenantAccess": {"tenant": project}}
+                refused(sim, "POST", f"{NOVA}/flavors/{flavor}/action", 403, body, token=token)
+                refused(sim, "GET", f"{NOVA}/flavors/{flavor}/os-flavor-access", 403, token=token)
+    for path in (f"os-quota-sets/{NOTHING}", f"os-quota-sets/{NOTHING}/defaults", f"limits?tenant_id={NOTHING}"):
+        refused(sim, "GET", f"{NOVA}/{path}", 400)
+
+
+def test_limits_of_one_user_are_not_those_of_all(sim, people):
+    path = f"{NOVA}/os-quota-sets/{people['project']}"
+    user = people["member_id"]
+    refused(sim, "PUT", f"{path}?user_id={user}", 400, {"quota_set": {"cores": 1}})
+    refused(sim, "DELETE", f"{path}?user_id={user}", 400)
+    assert sim.get(f"{path}/detail?user_id={NOTHING}")["quota_set"]["instances"]["in_use"] == 0
+
+
 # -- names, and what a new server may say
 
 UNSEEN = (" a", "a ", "\u3000a", "a\u00a0", "a\u200bb", "\ufeffa", "a\u202eb", "a\nb", "a\tb", "a\x7fb", "", " ")

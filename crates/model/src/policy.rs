@@ -226,6 +226,9 @@ actions! {
         ServerEvacuate "os_compute_api:os-evacuate" Admin;
         InterfaceAttach "os_compute_api:os-attach-interfaces:create" Member;
         InterfaceDetach "os_compute_api:os-attach-interfaces:delete" Member;
+        SecurityGroupsRead "os_compute_api:os-security-groups:get" Reader;
+        FloatingIpsRead "os_compute_api:os-floating-ips:list" Reader;
+        TenantNetworksRead "os_compute_api:os-tenant-networks:list" Reader;
         ServerGroupsWrite "os_compute_api:os-security-groups:add" Member;
         ServerConsole "os_compute_api:os-console-output" Member;
         OperationRead "os_compute_api:os-instance-actions:list" Reader;

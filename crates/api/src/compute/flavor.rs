@@ -259,6 +259,8 @@ pub async fn delete(ctx: Ctx, Path(id): Path<String>) -> Handled {
 
 /// `POST /flavors/{id}/action`
 pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
+    // First of all: who may not, learns nothing of what projects there are.
+    policy::check(&ctx.caller, Action::FlavorAccess, None)?;
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Access {

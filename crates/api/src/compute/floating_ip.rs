@@ -17,7 +17,7 @@ use lenticular_model::{
     error::{Error, Kind, Result},
     floating_ip::FloatingIp,
     network::Network,
-    policy::Caller,
+    policy::{self, Action, Caller},
     FloatingIpId, NetworkId, ServerId, State, Txn,
 };
 use lenticular_wire::{compute::floating_ip as wire, request};
@@ -44,6 +44,7 @@ fn external<'s>(state: &'s State, caller: &'s Caller) -> impl Iterator<Item = &'
 /// `GET /os-floating-ips`
 pub async fn list(ctx: Ctx) -> Handled {
     retired(&ctx, 36)?;
+    policy::check(&ctx.caller, Action::FloatingIpsRead, None)?;
     let all: Vec<Value> = own(&ctx.state, &ctx.caller)?.map(|f| wire::view(&ctx.state, f)).collect();
     json(200, &json!({"floating_ips": all}))
 }
@@ -105,6 +106,7 @@ fn network_view(network: &Network) -> Value {
 /// `GET /os-tenant-networks`
 pub async fn networks(ctx: Ctx) -> Handled {
     retired(&ctx, 36)?;
+    policy::check(&ctx.caller, Action::TenantNetworksRead, None)?;
     let project = ctx.caller.need_project()?;
     let usable =
         |n: &&Arc<Network>| n.project_id == project || network::is_shared_with(&ctx.state, &ctx.caller, n);
@@ -115,6 +117,7 @@ pub async fn networks(ctx: Ctx) -> Handled {
 /// `GET /os-tenant-networks/{id}`
 pub async fn network(ctx: Ctx, Path(path): Path<String>) -> Handled {
     retired(&ctx, 36)?;
+    policy::check(&ctx.caller, Action::TenantNetworksRead, None)?;
     let id: NetworkId = path.parse().map_err(|_| network::missing(&path))?;
     let network = network::visible(&ctx.state, &ctx.caller, id)?;
     json(200, &json!({"network": network_view(&network)}))

@@ -6,6 +6,7 @@ use crate::{
     body::Json,
     ctx::Ctx,
     fault::Handled,
+    page,
 };
 use axum::extract::Path;
 use ipnet::IpNet;
@@ -15,12 +16,17 @@ use lenticular_control::command::{
 };
 use lenticular_model::{
     error::{Error, Kind, Result},
-    security_group::{Direction, Remote},
+    policy::{self, Action},
+    security_group::{Direction, Remote, SecurityGroup},
     SecurityGroupId, SecurityGroupRuleId, ServerId,
 };
-use lenticular_wire::{compute::security_group as wire, request};
+use lenticular_wire::{
+    compute::{query::SECURITY_GROUPS, security_group as wire},
+    request,
+};
 use serde::Deserialize;
 use serde_json::{json, Value};
+use std::sync::Arc;
 
 /// What Neutron calls a conflict, Nova calls a bad request.
 fn worded(error: Error) -> Error {
@@ -38,7 +44,9 @@ fn id(text: &str) -> Result<SecurityGroupId> {
 /// `GET /os-security-groups`
 pub async fn list(ctx: Ctx) -> Handled {
     retired(&ctx, 36)?;
+    let ctx = ctx.asking(&SECURITY_GROUPS)?;
     let project = ctx.caller.need_project()?;
+    policy::check(&ctx.caller, Action::SecurityGroupsRead, Some(project))?;
     let ensure =
         move |txn: &mut lenticular_model::Txn<'_>, _: &_| Ok(security_group::ensure_default(txn, project));
     let there = security_group::of_project(&ctx.state, project).any(|g| g.name == security_group::DEFAULT);
@@ -46,8 +54,14 @@ pub async fn list(ctx: Ctx) -> Handled {
         ctx.commit("security group default", ensure).await?;
     }
     let state = ctx.app.store.state();
-    let all: Vec<Value> =
-        security_group::of_project(&state, project).map(|g| wire::view(&state, g)).collect();
+    let everywhere = ctx.query.flag("all_tenants")?.unwrap_or(false) && ctx.caller.is_admin();
+    let found: Vec<&Arc<SecurityGroup>> = match everywhere {
+        true => state.security_groups.values().collect(),
+        false => security_group::of_project(&state, project).collect(),
+    };
+    let offset = usize::try_from(ctx.query.number("offset")?.unwrap_or(0)).unwrap_or(usize::MAX);
+    let page = found.into_iter().skip(offset).take(page::limit(&ctx.query)?);
+    let all: Vec<Value> = page.map(|g| wire::view(&state, g)).collect();
     json(200, &json!({"security_groups": all}))
 }
 
