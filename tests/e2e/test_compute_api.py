@@ -249,6 +249,67 @@ def test_each_filter_of_the_other_lists_finds_what_it_names(sim, blank, people, 
     assert "default" in names("?all_tenants=1")
 
 
+# -- key pairs
+
+def lines_of_each_type(tmp_path):
+    """Public keys of every type of OpenSSH's, as its own tool makes them; security keys by hand, for want of one."""
+    def make(kind, bits, name):
+        path = tmp_path / name
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-b", bits, "-N", "", "-C", "a comment", "-f", path], check=True)
+        return path.with_suffix(".pub")
+    authority = make("ed25519", "256", "authority").with_suffix("")
+    kinds = [("rsa", "2048"), ("rsa", "3072"), ("ecdsa", "256"), ("ecdsa", "384"), ("ecdsa", "521"), ("ed25519", "256")]
+    for kind, bits in kinds:
+        public = make(kind, bits, f"{kind}{bits}")
+        yield public.read_text().strip()
+        subprocess.run(["ssh-keygen", "-q", "-s", authority, "-I", "id", "-n", "root", public], check=True)
+        yield public.with_name(f"{kind}{bits}-cert.pub").read_text().strip()
+    text = lambda part: struct.pack(">I", len(part)) + part
+    plain = {line.split()[0]: base64.b64decode(line.split()[1]) for line in (
+        (tmp_path / f"{name}.pub").read_text() for name in ("ecdsa256", "ed25519256"))}
+    for kind in ("ecdsa-sha2-nistp256", "ssh-ed25519"):
+        name = f"sk-{kind}@openssh.com".encode()
+        yield f"{name.decode()} {base64.b64encode(text(name) + plain[kind][4 + len(kind):] + text(b'ssh:')).decode()}"
+
+
+def test_key_pairs_of_every_type_have_ssh_keygens_fingerprints(sim, tmp_path):
+    count = 0
+    for line in lines_of_each_type(tmp_path):
+        (tmp_path / "line").write_text(line + "\n")
+        said = subprocess.run(["ssh-keygen", "-E", "md5", "-l", "-f", tmp_path / "line"], check=True, capture_output=True, text=True)
+        wanted = said.stdout.split()[1].removeprefix("MD5:")
+        made = sim.post(f"{NOVA}/os-keypairs", {"keypair": {"name": f"kind-{count}", "public_key": line}})["keypair"]
+        assert made["fingerprint"] == wanted and made["public_key"] == line, line
+        sim.request("DELETE", f"{NOVA}/os-keypairs/kind-{count}")
+        count += 1
+    assert count == 14
+
+
+def test_what_is_no_key_pair_is_refused(sim, people, key):
+    new = lambda status, version="2.10", token=None, **fields: refused(
+        sim, "POST", f"{NOVA}/os-keypairs", status, {"keypair": {"public_key": key[1], **fields}}, version=version, token=token)
+    for bad in ("ssh-rsa nonsense", "ssh-rsa " + key[1].split()[1], key[1][:-20], "", 7, None):
+        new(400, name="bad", public_key=bad)
+    for bad in (" a", "a ", "a\u200bb", "a/b", "", "a\nb"):
+        new(400, name=bad)
+    new(400, name="stranger", user_id=NOTHING)
+    new(400, name="stranger", user_id="nobody")
+    for user in (NOTHING, "nobody", people["reader_id"]):
+        new(403, name="stranger", user_id=user, token=people["member"])
+    refused(sim, "POST", f"{NOVA}/os-keypairs", 400, {"keypair": {"name": "a"}, "colour": 1})
+
+
+def test_a_users_quota_of_key_pairs_holds_for_every_token(sim, people, key):
+    unscoped = sim.login("studio-painter", "s3cret", scope=False)
+    scoped = people["painter"]
+    made = 0
+    for number in range(101):
+        body = {"keypair": {"name": f"many-{number}", "public_key": key[1]}}
+        answer = sim.request("POST", f"{NOVA}/os-keypairs", json=body, token=scoped if number % 2 else unscoped)
+        made += answer.status_code in (200, 201)
+    assert made == 100 and answer.status_code == 403 and "too many key pairs" in answer.text
+
+
 # -- rights
 
 def test_a_role_that_no_policy_knows_sees_nothing(sim, blank, people):

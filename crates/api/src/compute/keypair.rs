@@ -12,22 +12,25 @@ use lenticular_control::command::keypair;
 use lenticular_model::{
     error::{Error, Result},
     keypair::Keypair,
+    policy::{self, Action},
     UserId,
 };
 use lenticular_wire::{
-    compute::query,
+    compute::{public_key::fingerprinted, query},
     microversion::{since, Field},
-    request,
+    request::{self, de_given},
 };
 use md5::{Digest, Md5};
 use serde::Deserialize;
 use serde_json::{json, Value};
 
+/// Whose keys are asked for. Whether there is such a user is told only to those who may know.
 fn whose(ctx: &Ctx, user: Option<&str>) -> Result<UserId> {
-    match user.filter(|_| ctx.version.has(10)) {
-        None => Ok(ctx.caller.user_id),
-        Some(text) => text.parse().map_err(|_| Error::invalid(format!("Invalid user id {text}."))),
-    }
+    let Some(text) = user else { return Ok(ctx.caller.user_id) };
+    text.parse().map_err(|_| match policy::check(&ctx.caller, Action::KeypairOthers, None) {
+        Ok(()) => Error::invalid(format!("Invalid user id {text}.")),
+        Err(error) => error,
+    })
 }
 
 fn view(ctx: &Ctx, keypair: &Keypair, single: bool) -> Value {
@@ -86,11 +89,11 @@ const FIELDS: &[Field] = &[since("type", 2), since("user_id", 10)];
 #[serde(deny_unknown_fields)]
 struct CreateKeypair {
     name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "de_given")]
     public_key: Option<String>,
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type", default, deserialize_with = "de_given")]
     key_type: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "de_given")]
     user_id: Option<String>,
 }
 
@@ -169,8 +172,12 @@ fn generate() -> Result<(String, String)> {
 
 /// The MD5 of the key's bytes, in colon-separated hex.
 fn fingerprint(public_key: &str) -> Result<String> {
-    let bad = |_| Error::invalid("Keypair data is invalid: failed to generate fingerprint");
-    let bytes = ssh_key::PublicKey::from_openssh(public_key).and_then(|key| key.to_bytes()).map_err(bad)?;
+    let bytes = fingerprinted(public_key).ok_or_else(|| {
+        Error::invalid(
+            "Keypair data is invalid: failed to generate fingerprint. The public key must be one of OpenSSH's: \
+             ssh-rsa, ssh-ed25519, ecdsa-sha2-nistp256, -nistp384 or -nistp521, a security key's, or a certificate.",
+        )
+    })?;
     let digest = Md5::digest(bytes);
     Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"))
 }

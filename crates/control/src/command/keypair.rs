@@ -32,17 +32,17 @@ pub fn create(
     fingerprint: String,
 ) -> Result<KeypairId> {
     check_user(caller, user)?;
+    if !txn.users.contains_key(&user) {
+        return Err(Error::invalid(format!("There is no user {user}.")));
+    }
     let id = KeypairId::of(user, &name);
     if txn.keypairs.contains_key(&id) {
         return Err(Error::conflict(format!("Key pair '{name}' already exists.")));
     }
-    let limit = match caller.project_id() {
-        Some(project) => {
-            let limits = quota::limits(txn, quota::Service::Compute, project);
-            limits.iter().find(|(n, _)| *n == "key_pairs").map_or(-1, |(_, limit)| *limit)
-        }
-        None => -1,
-    };
+    // A user's keys are in no project: where the token has none, what projects begin with holds.
+    let project = caller.project_id().unwrap_or_default();
+    let limits = quota::limits(txn, quota::Service::Compute, project);
+    let limit = limits.iter().find(|(n, _)| *n == "key_pairs").map_or(-1, |(_, limit)| *limit);
     let has = of_user(txn, user).count() as i64;
     if limit >= 0 && has >= limit {
         return Err(Error::over_quota("Quota exceeded, too many key pairs."));

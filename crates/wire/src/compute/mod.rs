@@ -4,6 +4,7 @@ pub mod aggregate;
 pub mod flavor;
 pub mod floating_ip;
 pub mod migration;
+pub mod public_key;
 pub mod query;
 pub mod security_group;
 pub mod server;
