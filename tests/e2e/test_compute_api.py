@@ -356,6 +356,33 @@ def test_limits_of_one_user_are_not_those_of_all(sim, people):
     assert sim.get(f"{path}/detail?user_id={NOTHING}")["quota_set"]["instances"]["in_use"] == 0
 
 
+def test_a_disk_without_bounds_is_for_operators_and_counts(sim, blank, people):
+    flavor = {"name": "boundless", "ram": 64, "vcpus": 1, "disk": 0, "id": "boundless"}
+    sim.post(f"{NOVA}/flavors", {"flavor": flavor})
+    body = {"server": {"name": "huge", "imageRef": blank[0], "flavorRef": "boundless", "networks": "none"}}
+    said = refused(sim, "POST", SERVERS, 403, body, version="2.37", token=people["member"])
+    assert "zero disk" in said
+    # The image says that it needs more than all hosts have together.
+    image = sim.upload("boundless", data=b"\0" * 4096, disk_format="raw")
+    used = lambda: sum(h["local_gb_used"] for h in sim.get(f"{NOVA}/os-hypervisors/detail")["hypervisors"])
+    patch = [{"op": "add", "path": "/min_disk", "value": 3}]
+    kind = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+    assert sim.request("PATCH", f"/image/v2/images/{image}", json=patch, headers=kind).status_code == 200
+    before = used()
+    server = sim.create("large", image, flavor="boundless")
+    sim.wait_status(server, "ACTIVE")
+    assert used() - before == 3
+    assert sim.server(server)["flavor"]["disk"] == 0
+    sim.delete(server)
+    sim.wait_gone(server)
+    patch[0]["value"] = 60_000
+    assert sim.request("PATCH", f"/image/v2/images/{image}", json=patch, headers=kind).status_code == 200
+    server = sim.create("larger", image, flavor="boundless")
+    assert "No valid host" in sim.server(server)["fault"]["message"]
+    sim.delete(server)
+    sim.request("DELETE", f"{NOVA}/flavors/boundless")
+
+
 # -- names, and what a new server may say
 
 UNSEEN = (" a", "a ", "\u3000a", "a\u00a0", "a\u200bb", "\ufeffa", "a\u202eb", "a\nb", "a\tb", "a\x7fb", "", " ")

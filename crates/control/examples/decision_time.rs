@@ -64,7 +64,7 @@ fn main() {
 }
 
 fn ask(vcpus: u32) -> Ask {
-    let size = Size { vcpus, ram_mb: 2_048, disk_gb: 20, ephemeral_gb: 0, swap_mb: 0 };
+    let size = Size { vcpus, ram_mb: 2_048, disk_gb: 20, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 };
     Ask { size: Some(size), ..Ask::default() }
 }
 

@@ -123,7 +123,7 @@ fn put_flavor(txn: &mut Txn<'_>, (id, name, vcpus, ram_mb, disk_gb): (&str, &str
         updated_at: None,
         name: name.to_owned(),
         description: None,
-        size: Size { vcpus, ram_mb, disk_gb, ephemeral_gb: 0, swap_mb: 0 },
+        size: Size { vcpus, ram_mb, disk_gb, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 },
         is_public: true,
         access: Vec::new(),
         rxtx_factor: 1.0,

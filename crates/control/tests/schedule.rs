@@ -77,7 +77,7 @@ proptest! {
         zone in proptest::option::of(proptest::bool::ANY),
     ) {
         let state = state(&given);
-        let size = Size { vcpus, ram_mb, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0 };
+        let size = Size { vcpus, ram_mb, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 };
         let zone = zone.map(|east| if east { "east" } else { "west" }.to_owned());
         let ask = Ask { size: Some(size), zone: zone.clone(), ..Ask::default() };
         let (chosen, verdict) = schedule(&state, &ask);

@@ -42,6 +42,13 @@ pub struct Size {
     /// Swap disk in MiB.
     #[serde(default)]
     pub swap_mb: u32,
+    /// What a server's root disk takes for its image, in GiB, if the flavor leaves that to the image.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub image_gb: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Size {
@@ -50,14 +57,20 @@ impl Size {
         Self {
             vcpus: self.vcpus.saturating_sub(other.vcpus),
             ram_mb: self.ram_mb.saturating_sub(other.ram_mb),
-            disk_gb: self.disk_gb.saturating_sub(other.disk_gb),
+            disk_gb: self.root_gb().saturating_sub(other.root_gb()),
             ephemeral_gb: self.ephemeral_gb.saturating_sub(other.ephemeral_gb),
             swap_mb: self.swap_mb.saturating_sub(other.swap_mb),
+            image_gb: 0,
         }
+    }
+
+    /// How large the root disk is, in GiB.
+    pub fn root_gb(&self) -> u32 {
+        self.disk_gb.max(self.image_gb)
     }
 
     /// All disk that a server of this size takes from its host, in GiB.
     pub fn all_disk_gb(&self) -> u64 {
-        u64::from(self.disk_gb) + u64::from(self.ephemeral_gb) + u64::from(self.swap_mb.div_ceil(1024))
+        u64::from(self.root_gb()) + u64::from(self.ephemeral_gb) + u64::from(self.swap_mb.div_ceil(1024))
     }
 }

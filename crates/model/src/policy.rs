@@ -202,6 +202,7 @@ actions! {
         ServerReadAll "os_compute_api:servers:detail:get_all_tenants" Admin;
         ServerReadHost "os_compute_api:os-extended-server-attributes" Admin;
         ServerCreate "os_compute_api:servers:create" Member;
+        ServerCreateZeroDisk "os_compute_api:servers:create:zero_disk_flavor" Admin;
         ServerCreateOnHost "os_compute_api:servers:create:forced_host" Admin;
         ServerChange "os_compute_api:servers:update" Member;
         ServerDelete "os_compute_api:servers:delete" Member;

@@ -273,7 +273,7 @@ pub(crate) fn furnish(txn: &mut Txn<'_>, clients: &Clients) -> Result<ImageId> {
         updated_at: None,
         name: GIANT.to_owned(),
         description: None,
-        size: Size { vcpus: 64, ram_mb: 131_072, disk_gb: 10, ephemeral_gb: 0, swap_mb: 0 },
+        size: Size { vcpus: 64, ram_mb: 131_072, disk_gb: 10, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 },
         is_public: true,
         access: Vec::new(),
         rxtx_factor: 1.0,

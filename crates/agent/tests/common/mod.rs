@@ -412,7 +412,7 @@ pub fn order(id: ServerId, sha512: &str) -> Wish {
             hostname: "web-1".to_owned(),
             project_id: ProjectId::from_random([1; 16]),
             user_id: UserId::from_random([2; 16]),
-            size: Size { vcpus: 1, ram_mb: 128, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0 },
+            size: Size { vcpus: 1, ram_mb: 128, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 },
             base: Base {
                 image_id: ImageId::from_random([3; 16]),
                 sha512: sha512.to_owned(),

@@ -205,6 +205,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
             disk_gb: asked.disk,
             ephemeral_gb: asked.ephemeral,
             swap_mb: asked.swap,
+            image_gb: 0,
         },
         is_public: asked.is_public,
         rxtx_factor: asked.rxtx_factor,

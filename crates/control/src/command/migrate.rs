@@ -8,7 +8,7 @@ use super::{
 use crate::schedule::{schedule, Ask, Moves, Verdict};
 use lenticular_model::{
     error::{Error, Result},
-    flavor::Flavor,
+    flavor::{Flavor, Size},
     migration::{Leg, Manner, Migration, Phase, Purpose, Shape, Unconfirmed},
     operation::Action as Operation,
     policy::{self, Action, Caller},
@@ -69,7 +69,10 @@ pub fn resize(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, flavor: &FlavorI
     let shape = Shape {
         flavor_id: flavor.id.clone(),
         flavor_name: flavor.name.as_str().into(),
-        size: flavor.size,
+        size: Size {
+            image_gb: if flavor.size.disk_gb == 0 { server.size.image_gb } else { 0 },
+            ..flavor.size
+        },
         extra_specs: flavor.extra_specs.clone(),
     };
     let (to, verdict) = find_target(txn, caller, &server, &shape, None, Purpose::Resize)?;
@@ -88,11 +91,13 @@ fn check_new_flavor(server: &Server, flavor: &Flavor) -> Result<()> {
     if new.disk_gb == 0 && old.disk_gb != 0 {
         return Err(Error::invalid("Resize to zero disk flavor is not allowed."));
     }
-    if new.disk_gb < old.disk_gb || new.ephemeral_gb < old.ephemeral_gb {
+    let grows = new.disk_gb == 0 || new.disk_gb >= old.root_gb();
+    if !grows || new.ephemeral_gb < old.ephemeral_gb {
         return Err(Error::invalid(format!(
             "Resize error: Unable to resize disk down: the flavor has {} GiB, the server {} GiB. \
              Choose a flavor whose disk is at least as large.",
-            new.disk_gb, old.disk_gb
+            new.disk_gb,
+            old.root_gb()
         )));
     }
     Ok(())

@@ -4,7 +4,7 @@ use super::{operation, port, quota, server_group};
 use crate::schedule::{schedule, Ask, Verdict};
 use lenticular_model::{
     error::{Error, Result},
-    flavor::Flavor,
+    flavor::{Flavor, Size},
     image::{Image, Phase},
     keypair::Keypair,
     network::Network,
@@ -85,6 +85,12 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
     let flavor = find_flavor(txn, caller, &new.flavor_id)?;
     let image = find_image(txn, caller, new.image_id)?;
     check_fit(&image, &flavor)?;
+    if flavor.size.disk_gb == 0 {
+        // Nothing bounds such a disk but the image, so only operators may ask for one, as Nova has it.
+        policy::check(caller, Action::ServerCreateZeroDisk, None).map_err(|_| {
+            Error::forbidden("Only volume-backed servers are allowed for flavors with zero disk.")
+        })?;
+    }
     if new.tags.len() > super::server::TAGS_MAX {
         return Err(Error::invalid("A server can have at most 50 tags."));
     }
@@ -223,7 +229,7 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         hostname: new.hostname.clone().unwrap_or_else(|| hostname_of(&new.name, id)),
         flavor_id: parts.flavor.id.clone(),
         flavor_name: parts.flavor.name.as_str().into(),
-        size: parts.flavor.size,
+        size: Size { image_gb: image_gb(&parts.image, &parts.flavor), ..parts.flavor.size },
         extra_specs: parts.flavor.extra_specs.clone(),
         image_id: parts.image.id,
         base: data.map_or("", |d| d.sha512.as_str()).into(),
@@ -328,6 +334,22 @@ fn find_image(txn: &Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Image>>
     }
 }
 
+/// What the image takes of a host's disk if its flavor sets no bound, in GiB.
+fn image_gb(image: &Image, flavor: &Flavor) -> u32 {
+    let whole = u32::try_from(image_bytes(image).div_ceil(1 << 30)).unwrap_or(u32::MAX);
+    if flavor.size.disk_gb == 0 {
+        whole
+    } else {
+        0
+    }
+}
+
+/// How large a disk the image needs.
+fn image_bytes(image: &Image) -> u64 {
+    let data = image.data().map_or(0, |d| d.virtual_size.unwrap_or(d.size));
+    data.max(u64::from(image.min_disk) << 30)
+}
+
 fn check_fit(image: &Image, flavor: &Flavor) -> Result<()> {
     let size = flavor.size;
     if !matches!(image.disk_format.as_deref(), Some("qcow2" | "raw")) {
@@ -348,8 +370,7 @@ fn check_fit(image: &Image, flavor: &Flavor) -> Result<()> {
         return Ok(());
     }
     let disk = u64::from(size.disk_gb) << 30;
-    let needs =
-        image.data().map_or(0, |d| d.virtual_size.unwrap_or(d.size)).max(u64::from(image.min_disk) << 30);
+    let needs = image_bytes(image);
     if needs > disk {
         return Err(Error::invalid(format!(
             "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is {disk} \

@@ -23,7 +23,7 @@ pub fn server(host_id: HostId) -> Server {
         hostname: "web".to_owned(),
         flavor_id: FlavorId::from("small"),
         flavor_name: "small".into(),
-        size: Size { vcpus: 1, ram_mb: 128, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0 },
+        size: Size { vcpus: 1, ram_mb: 128, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 },
         extra_specs: Default::default(),
         image_id: ImageId::from_random([3; 16]),
         base: "".into(),

@@ -142,7 +142,7 @@ fn what_operators_keep_back_or_give_out_twice_counts() {
         world.run(|txn, caller| inventory::set(txn, caller, id, |_| true, &one))
     };
     let fits = |world: &mut World, vcpus, ram_mb, disk_gb| {
-        let size = Size { vcpus, ram_mb, disk_gb, ephemeral_gb: 0, swap_mb: 0 };
+        let size = Size { vcpus, ram_mb, disk_gb, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 };
         schedule(&world.state, &Ask { size: Some(size), ..Ask::default() }).0.is_some()
     };
     assert!(fits(&mut world, 32, 8_192, 100) && !fits(&mut world, 1, 8_193, 1));
@@ -187,7 +187,7 @@ fn weights_follow_what_is_free_and_what_aggregates_say() {
 #[test]
 fn a_verdict_on_many_hosts_is_bounded_and_counts_all() {
     let mut world = World::new(100);
-    let too_large = Size { vcpus: 1, ram_mb: 9_000, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0 };
+    let too_large = Size { vcpus: 1, ram_mb: 9_000, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 };
     let (none, verdict) = schedule(&world.state, &Ask { size: Some(too_large), ..Ask::default() });
     assert_eq!((none, verdict.counts()["MEMORY_MB"]), (None, 100));
     assert_eq!(verdict.refused.iter().map(|r| r.hosts.len()).sum::<usize>(), SAMPLES_MAX);
@@ -241,7 +241,7 @@ proptest! {
         };
         let specs = [spec(1, "aggregate_instance_extra_specs:disk", "ssd"), spec(2, "trait:HW_ARCH_X86_64", "required")];
         let ask = Ask {
-            size: Some(Size { vcpus: 6, ram_mb: 128, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0 }),
+            size: Some(Size { vcpus: 6, ram_mb: 128, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 }),
             zone: zone.then(|| "east".to_owned()),
             extra_specs: std::sync::Arc::new(specs.into_iter().flatten().collect()),
             hints: Hints { different_host: world.state.servers.keys().take(1).copied().collect(), ..Hints::default() },
