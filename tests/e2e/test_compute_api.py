@@ -505,3 +505,21 @@ def test_bodies_hold_what_their_schemas_know(sim, blank, people):
     both = {"removeFloatingIp": {"address": "192.0.2.1", "fixed_address": "10.20.0.9"}}
     assert "fixed_address" in refused(sim, "POST", f"{SERVERS}/{server}/action", 400, both, version="2.43")
     sim.delete(server)
+
+
+# -- extra specs
+
+def test_extra_specs_are_held_to_novas_catalogue_from_its_version_on(sim):
+    path = f"{NOVA}/flavors/84/os-extra_specs"
+    wrong = {"hw:cpu_policy": "bogus", "hw:numa_nodes": "x", "trait:CUSTOM_X": "maybe", "resources:VCPU": "x",
+             "quota:cpu_shares": "-1", "hw_rng:allowed": "perhaps", "hw:nosuch": "1", "quota:nosuch": "1"}
+    for name, value in wrong.items():
+        said = refused(sim, "POST", path, 400, {"extra_specs": {name: value}}, version="2.86")
+        assert "Validation failed" in said
+        refused(sim, "PUT", f"{path}/{name}", 400, {name: value}, version="2.86")
+    assert sim.get(path)["extra_specs"] == {}
+    right = {"hw:cpu_policy": "dedicated", "trait:CUSTOM_X": "forbidden", "ours:colour": "red", "colour": "red"}
+    for body, version in ((right, "2.86"), ({"hw:cpu_policy": "bogus"}, "2.85")):
+        assert sim.post(path, {"extra_specs": body}, version=version)["extra_specs"] == body
+        for name in body:
+            assert sim.request("DELETE", f"{path}/{name}").status_code == 200

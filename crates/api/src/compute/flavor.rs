@@ -17,7 +17,7 @@ use lenticular_model::{
     FlavorId, ProjectId,
 };
 use lenticular_wire::{
-    compute::{flavor as wire, query},
+    compute::{extra_specs, flavor as wire, query},
     microversion::{since, Field},
     request::{self, de_bool, de_number},
 };
@@ -312,6 +312,15 @@ pub async fn specs(ctx: Ctx, Path(id): Path<String>) -> Handled {
     json(200, &json!({"extra_specs": *flavor.extra_specs}))
 }
 
+/// The extra specs of a body, held to Nova's catalogue from the version that does so.
+fn known_specs(ctx: &Ctx, value: Value) -> Result<BTreeMap<String, String>> {
+    let new = read_specs(value)?;
+    if ctx.version.has(86) {
+        new.iter().try_for_each(|(name, value)| extra_specs::check(name, value))?;
+    }
+    Ok(new)
+}
+
 fn read_specs(value: Value) -> Result<BTreeMap<String, String>> {
     let bad = |why: String| Error::invalid(format!("Invalid input for field/attribute extra_specs: {why}."));
     let map: BTreeMap<String, Value> = request::read_value("extra_specs", value)?;
@@ -331,7 +340,8 @@ fn read_specs(value: Value) -> Result<BTreeMap<String, String>> {
 
 /// `POST /flavors/{id}/os-extra_specs`
 pub async fn add_specs(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
-    let new = read_specs(body.get("extra_specs").cloned().unwrap_or(Value::Null))?;
+    policy::check(&ctx.caller, Action::FlavorWrite, None)?;
+    let new = known_specs(&ctx, request::sole_value(body, "extra_specs")?)?;
     let shown = new.clone();
     ctx.commit("flavor extra specs", move |txn, caller| {
         flavor::edit_specs(txn, caller, &id.as_str().into(), |map| {
@@ -357,7 +367,8 @@ pub async fn spec(ctx: Ctx, Path((id, key)): Path<(String, String)>) -> Handled 
 
 /// `PUT /flavors/{id}/os-extra_specs/{key}`
 pub async fn set_spec(ctx: Ctx, Path((id, key)): Path<(String, String)>, Json(body): Json) -> Handled {
-    let new = read_specs(body)?;
+    policy::check(&ctx.caller, Action::FlavorWrite, None)?;
+    let new = known_specs(&ctx, body)?;
     if new.len() != 1 || !new.contains_key(&key) {
         return Err(Error::invalid("The request's body must hold the one item of the URL.").into());
     }

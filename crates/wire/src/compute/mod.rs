@@ -1,6 +1,7 @@
 //! Nova's bodies.
 
 pub mod aggregate;
+pub mod extra_specs;
 pub mod flavor;
 pub mod floating_ip;
 pub mod migration;
@@ -10,6 +11,7 @@ pub mod security_group;
 pub mod server;
 pub mod server_create;
 pub mod server_group;
+pub mod standard_trait;
 
 use crate::microversion::COMPUTE;
 use serde_json::{json, Value};
