@@ -47,7 +47,10 @@ def test_a_guest_keeps_its_disk_through_stop_start_reboot_and_death(real):
     script = "#!/bin/sh\necho user-data-was-here\n"
     server = real.create("lives", real.image, network=real.net, key_name="key", metadata={"colour": "blue"},
                          user_data=base64.b64encode(script.encode()).decode())
-    real.wait_status(server, "ACTIVE")
+    # Every guest here has a config drive, which was not asked for, and is told so.
+    assert real.wait_status(server, "ACTIVE")["config_drive"] == "True"
+    drive = (real.data / "agent" / "guests" / server / "config.iso").read_bytes()
+    assert all(name in drive for name in (b"2012-08-10", b"2018-08-27", b"latest", b"vendor_data2.json"))
     real.wait_console(server, READY)
     console = real.console(server)
     assert "lenticular-guest: boot 1\r\n" in console or "lenticular-guest: boot 1\n" in console

@@ -27,16 +27,59 @@ fn files(
     ipv6: bool,
 ) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
-    let mut put = |path: &str, value: &Value| files.insert(path.to_owned(), value.to_string().into_bytes());
-    put("openstack/latest/meta_data.json", &meta_data(server, guest, seed));
-    put("openstack/latest/network_data.json", &network_data(guest, ipv6));
-    put("openstack/latest/vendor_data.json", &json!({}));
-    put("ec2/latest/meta-data.json", &ec2(server, guest));
-    if let Some(user_data) = user_data {
-        files.insert("openstack/latest/user_data".to_owned(), user_data.to_vec());
-        files.insert("ec2/latest/user-data".to_owned(), user_data.to_vec());
+    let document = |name: &str| -> Option<Vec<u8>> {
+        let value = match name {
+            "meta_data.json" => meta_data(server, guest, seed),
+            "network_data.json" => network_data(guest, ipv6),
+            "vendor_data.json" | "vendor_data2.json" => json!({}),
+            "user_data" => return user_data.map(<[u8]>::to_vec),
+            // What can be written as well as read is not on a drive.
+            _ => return None,
+        };
+        Some(value.to_string().into_bytes())
+    };
+    for version in VERSIONS {
+        let there = documents(version).filter_map(|name| Some((name, document(name)?)));
+        files.extend(there.map(|(name, bytes)| (format!("openstack/{version}/{name}"), bytes)));
+    }
+    for version in EC2_VERSIONS {
+        let bytes = ec2(server, guest).to_string().into_bytes();
+        files.insert(format!("ec2/{version}/meta-data.json"), bytes);
+        files.extend(user_data.map(|bytes| (format!("ec2/{version}/user-data"), bytes.to_vec())));
     }
     files
+}
+
+/// The versions of OpenStack's layout: a directory each.
+pub(crate) const VERSIONS: &[&str] = &[
+    "2012-08-10",
+    "2013-04-04",
+    "2013-10-17",
+    "2015-10-15",
+    "2016-06-30",
+    "2016-10-06",
+    "2017-02-22",
+    "2018-08-27",
+    "2020-10-14",
+    "latest",
+];
+
+/// The versions of EC2's layout that Nova writes on drives.
+const EC2_VERSIONS: &[&str] = &["2009-04-04", "latest"];
+
+/// OpenStack's documents, each with the version that brought it.
+const DOCUMENTS: &[(&str, &str)] = &[
+    ("meta_data.json", "2012-08-10"),
+    ("user_data", "2012-08-10"),
+    ("password", "2013-04-04"),
+    ("vendor_data.json", "2013-10-17"),
+    ("network_data.json", "2015-10-15"),
+    ("vendor_data2.json", "2016-10-06"),
+];
+
+/// The documents that a version has. `latest` comes after all dates, as a text does.
+pub(crate) fn documents(version: &str) -> impl Iterator<Item = &'static str> + '_ {
+    DOCUMENTS.iter().filter(move |(_, since)| version >= *since).map(|(name, _)| *name)
 }
 
 /// `meta_data.json`.
@@ -81,7 +124,7 @@ pub(crate) fn network_data(guest: &GuestSpec, ipv6: bool) -> Value {
     for port in &guest.ports {
         for address in port.addresses.iter().filter(|a| a.address.is_ipv4() || ipv6) {
             networks.push(network(networks.len(), port, address));
-            for dns in address.dns.iter().filter(|_| !is_told(address)) {
+            for dns in &address.dns {
                 let service = json!({ "type": "dns", "address": dns });
                 if !services.contains(&service) {
                     services.push(service);
@@ -182,9 +225,17 @@ mod tests {
         }];
         guest.key = Some(("mine".to_owned(), "ssh-ed25519 AAAA".to_owned()));
         guest.metadata.insert("role".to_owned(), "web".to_owned());
+        // Who resolves names is told beside how an address is had: of DHCP as of any other.
+        let dhcp_alone = GuestSpec {
+            ports: vec![PortSpec { addresses: vec![address(true, 7)], ..guest.ports[0].clone() }],
+            ..guest.clone()
+        };
+        let told = json!([{ "type": "dns", "address": "9.9.9.9" }]);
+        assert_eq!(network_data(&dhcp_alone, false)["services"], told);
         let files = files(order.server_id, &guest, Some(b"#!/bin/sh\n"), b"seed", false);
         let text: Vec<String> = files
             .iter()
+            .filter(|(path, _)| path.contains("/latest/"))
             .map(|(path, bytes)| {
                 let text = String::from_utf8(bytes.clone()).unwrap();
                 let pretty = serde_json::from_str::<Value>(&text)
@@ -193,6 +244,21 @@ mod tests {
             })
             .collect();
         insta::assert_snapshot!(text.join("\n"));
+        for (version, names) in [
+            ("2012-08-10", &["meta_data.json", "user_data"][..]),
+            ("2013-10-17", &["meta_data.json", "user_data", "vendor_data.json"]),
+            ("2016-06-30", &["meta_data.json", "network_data.json", "user_data", "vendor_data.json"]),
+        ] {
+            let prefix = format!("openstack/{version}/");
+            let there: Vec<&str> = files.keys().filter_map(|path| path.strip_prefix(&prefix)).collect();
+            assert_eq!(there, names, "{version}");
+        }
+        for same in ["meta_data.json", "network_data.json", "user_data", "vendor_data2.json"] {
+            let latest = files.get(&format!("openstack/latest/{same}"));
+            assert!(latest.is_some(), "{same}");
+            assert_eq!(files.get(&format!("openstack/2020-10-14/{same}")), latest);
+        }
+        assert_eq!(files.get("ec2/2009-04-04/user-data"), files.get("ec2/latest/user-data"));
     }
 
     #[test]

@@ -138,6 +138,11 @@ impl Hypervisor {
         traits
     }
 
+    /// True if each of its guests has a config drive, whether that was asked for or not.
+    pub fn gives_config_drives(&self) -> bool {
+        self.driver == "qemu"
+    }
+
     /// Nova's name for its kind.
     pub fn kind(&self) -> &'static str {
         match self.driver.as_str() {

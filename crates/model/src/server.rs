@@ -20,7 +20,7 @@ use crate::{
     migration::{Shape, Ticket, Unconfirmed},
     operation::Action,
     record, FlavorId, HostId, ImageId, NetworkId, OperationId, PortId, ProjectId, ServerGroupId, ServerId,
-    Timestamp, UserId,
+    State, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -368,6 +368,12 @@ impl Server {
             (false, Condition::Error) if self.launched_at.is_none() => 0,
             (false, _) => 4,
         }
+    }
+
+    /// True if its guest has a config drive: asked for, or because its host's hypervisor gives one to every guest.
+    pub fn has_config_drive(&self, state: &State) -> bool {
+        let host = || self.host_id.and_then(|id| state.hosts.get(&id));
+        self.config_drive || host().is_some_and(|host| host.hypervisor.gives_config_drives())
     }
 
     /// How far its making is, in percent, as Nova shows it.

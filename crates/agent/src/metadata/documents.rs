@@ -1,23 +1,13 @@
 //! What guests are answered: OpenStack's layout and EC2's, by path.
 
 use super::{Caller, Guests};
-use crate::{config_drive, link::LinkError};
+use crate::{
+    config_drive::{self, VERSIONS},
+    link::LinkError,
+};
 use serde_json::{json, Value};
 use std::net::IpAddr;
 
-/// The versions of OpenStack's layout: what each added is told to all.
-const OPENSTACK: &[&str] = &[
-    "2012-08-10",
-    "2013-04-04",
-    "2013-10-17",
-    "2015-10-15",
-    "2016-06-30",
-    "2016-10-06",
-    "2017-02-22",
-    "2018-08-27",
-    "2020-10-14",
-    "latest",
-];
 const EC2: &[&str] = &[
     "1.0",
     "2007-01-19",
@@ -65,8 +55,10 @@ pub(super) fn get(guests: &Guests, caller: &Caller, path: &str) -> Answer {
     let steps: Vec<&str> = path.split('/').filter(|step| !step.is_empty()).collect();
     match &steps[..] {
         [] => Answer::text(EC2.join("\n")),
-        ["openstack"] => Answer::text(OPENSTACK.join("\n")),
-        ["openstack", version, rest @ ..] if OPENSTACK.contains(version) => openstack(guests, caller, rest),
+        ["openstack"] => Answer::text(VERSIONS.join("\n")),
+        ["openstack", version, rest @ ..] if VERSIONS.contains(version) => {
+            openstack(guests, caller, version, rest)
+        }
         [version, rest @ ..] if EC2.contains(version) => ec2(guests, caller, rest),
         _ => missing(),
     }
@@ -77,21 +69,12 @@ fn user_data(guests: &Guests, caller: &Caller) -> Option<Vec<u8>> {
     has.then(|| std::fs::read(guests.file(caller.server, "user_data")).ok()).flatten()
 }
 
-fn openstack(guests: &Guests, caller: &Caller, rest: &[&str]) -> Answer {
+fn openstack(guests: &Guests, caller: &Caller, version: &str, rest: &[&str]) -> Answer {
+    let has = |name: &str| name != "user_data" || caller.guest.has_user_data;
+    let mut there = config_drive::documents(version).filter(|name| has(name));
     match rest {
-        [] => {
-            let mut names = vec![
-                "meta_data.json",
-                "network_data.json",
-                "password",
-                "vendor_data.json",
-                "vendor_data2.json",
-            ];
-            if caller.guest.has_user_data {
-                names.push("user_data");
-            }
-            Answer::text(names.join("\n"))
-        }
+        [] => Answer::text(there.collect::<Vec<_>>().join("\n")),
+        [name, ..] if !there.any(|known| known == *name) => missing(),
         ["meta_data.json"] => {
             let mut seed = [0; 512];
             // A guest that gets less of it has other sources.
@@ -151,7 +134,7 @@ fn leaf(tree: &Value, path: &[&str]) -> Answer {
 pub(super) async fn post(guests: &Guests, caller: &Caller, path: &str, body: &[u8]) -> Answer {
     let steps: Vec<&str> = path.split('/').filter(|step| !step.is_empty()).collect();
     match &steps[..] {
-        ["openstack", version, "password"] if OPENSTACK.contains(version) => {}
+        ["openstack", version, "password"] if VERSIONS.contains(version) => {}
         _ => return Answer::refusal(405, "Only a password can be posted."),
     }
     let Ok(password) = std::str::from_utf8(body) else {
@@ -194,8 +177,16 @@ mod tests {
         assert_eq!(text(&ask("//latest//meta-data/local-ipv4")), "10.5.0.7");
         assert!(text(&ask("/2009-04-04/meta-data/")).lines().any(|line| line == "placement/"));
         assert!(text(&ask("/openstack/latest")).contains("meta_data.json"));
-        for path in ["/openstack/1999-01-01", "/latest/x", "/openstack/latest/../../etc", "/latest/user-data"]
-        {
+        assert_eq!(text(&ask("/openstack/2013-10-17/")), "meta_data.json\npassword\nvendor_data.json");
+        assert_eq!(text(&ask("/openstack/2016-10-06/vendor_data2.json")), "{}");
+        for path in [
+            "/openstack/1999-01-01",
+            "/latest/x",
+            "/openstack/latest/../../etc",
+            "/latest/user-data",
+            "/openstack/2013-10-17/network_data.json",
+            "/openstack/latest/user_data",
+        ] {
             assert_eq!(ask(path).status, 404, "{path}");
         }
     }

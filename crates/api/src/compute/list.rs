@@ -195,7 +195,7 @@ impl SortKey {
             "launch_index" => a.launch_index.cmp(&b.launch_index),
             "progress" => a.progress().cmp(&b.progress()),
             "locked" => a.locked.is_some().cmp(&b.locked.is_some()),
-            "config_drive" => a.config_drive.cmp(&b.config_drive),
+            "config_drive" => a.has_config_drive(state).cmp(&b.has_config_drive(state)),
             "auto_disk_config" => b.disk_config_manual.cmp(&a.disk_config_manual),
             // What Nova takes and does not sort by has no column here.
             name => column(name).map_or(std::cmp::Ordering::Equal, |of| of(state, a).cmp(&of(state, b))),

@@ -90,8 +90,10 @@ const SEARCHED: &[(&str, Column)] = &[
 
 type Flag = fn(&State, &Server) -> bool;
 
-const FLAGS: &[(&str, Flag)] =
-    &[("config_drive", |_, s| s.config_drive), ("auto_disk_config", |_, s| !s.disk_config_manual)];
+const FLAGS: &[(&str, Flag)] = &[
+    ("config_drive", |state, s| s.has_config_drive(state)),
+    ("auto_disk_config", |_, s| !s.disk_config_manual),
+];
 
 type Time = fn(&Server) -> Option<Timestamp>;
 

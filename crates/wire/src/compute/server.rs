@@ -167,7 +167,7 @@ fn write_basics<M: SerializeMap>(
     let zone = host.map_or("", |h| &h.zone);
     out.put("OS-EXT-AZ:availability_zone", zone)?;
     out.since(96, "pinned_availability_zone", &server.wanted_zone)?;
-    out.put("config_drive", if server.config_drive { "True" } else { "" })?;
+    out.put("config_drive", if server.has_config_drive(ctx.state) { "True" } else { "" })?;
     out.put("key_name", &server.key.as_ref().map(|k| &k.name))?;
     out.put("OS-SRV-USG:launched_at", &server.launched_at.map(Timestamp::iso_naive_us))?;
     out.put("OS-SRV-USG:terminated_at", &server.terminated_at.map(Timestamp::iso_naive_us))?;
