@@ -1,14 +1,14 @@
 //! Placement: what hosts have and what servers take of it, always true; how often it is given out can be set.
 
 use crate::{
-    app::{json, App},
+    app::{empty, json, App},
     body::Json,
     ctx::Ctx,
     fault::Handled,
 };
 use axum::{
     extract::{Path, State},
-    routing::get,
+    routing::{get, post},
     Router,
 };
 use lenticular_control::command::inventory::{self, Allotment, Class};
@@ -16,27 +16,48 @@ use lenticular_model::{
     error::{Error, Result},
     host::Host,
     policy::{self, Action, Caller},
+    server::Server,
     AggregateId, HostId, ProjectId, ServerId, Txn,
 };
-use lenticular_wire::placement as wire;
+use lenticular_wire::{
+    placement::{
+        self as wire, candidates as wire_candidates,
+        group::{has_room, Group},
+    },
+    request::text_bool,
+};
 use serde_json::{json, Map, Value};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-/// The routes.
+/// The routes: every URL and method of Placement's, those that change what follows from hosts and servers as well.
 pub fn routes() -> Router<App> {
     let paths = Router::new()
-        .route("/resource_providers", get(providers))
-        .route("/resource_providers/{id}", get(provider))
-        .route("/resource_providers/{id}/inventories", get(inventories).put(set_inventories))
-        .route("/resource_providers/{id}/inventories/{class}", get(inventory_of).put(set_inventory))
+        .route("/resource_providers", get(providers).post(derived))
+        .route("/resource_providers/{id}", get(provider).put(derived).delete(derived))
+        .route(
+            "/resource_providers/{id}/inventories",
+            get(inventories).put(set_inventories).post(derived).delete(derived),
+        )
+        .route(
+            "/resource_providers/{id}/inventories/{class}",
+            get(inventory_of).put(set_inventory).delete(derived),
+        )
         .route("/resource_providers/{id}/usages", get(usages))
         .route("/resource_providers/{id}/allocations", get(allocations_on))
-        .route("/resource_providers/{id}/aggregates", get(aggregates))
-        .route("/resource_providers/{id}/traits", get(traits_of))
-        .route("/allocations/{server}", get(allocations))
+        .route("/resource_providers/{id}/aggregates", get(aggregates).put(derived))
+        .route("/resource_providers/{id}/traits", get(traits_of).put(derived).delete(derived))
+        .route("/allocations", post(derived))
+        .route("/allocations/{server}", get(allocations).put(derived).delete(derived))
+        .route("/allocation_candidates", get(candidates))
         .route("/usages", get(project_usages))
-        .route("/resource_classes", get(classes))
-        .route("/traits", get(traits));
+        .route("/resource_classes", get(classes).post(derived))
+        .route("/resource_classes/{name}", get(class).put(derived).delete(derived))
+        .route("/traits", get(traits))
+        .route("/traits/{name}", get(one_trait).put(derived).delete(derived))
+        .route("/reshaper", post(derived));
     Router::new()
         .route("/placement", get(versions))
         .route("/placement/", get(versions))
@@ -53,15 +74,60 @@ fn host(ctx: &Ctx, text: &str) -> Result<Arc<Host>> {
     found.ok_or_else(|| Error::not_found_text(format!("No resource provider with uuid {text} found")))
 }
 
+/// What follows from hosts and servers is not written here.
+async fn derived(ctx: Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::PlacementWrite, None)?;
+    Err(Error::forbidden(
+        "Resource providers, their traits and aggregates, and allocations follow from this cloud's hosts, aggregates and \
+         servers, and cannot be written. What can be set is the allocation_ratio and the reserved amount of inventories.",
+    )
+    .into())
+}
+
+/// Refuses what a query does not have, each with the version that brought it.
+fn check_query(ctx: &Ctx, known: &[(&str, u16)]) -> Result<()> {
+    let is_known = |name: &str| known.iter().any(|(n, since)| *n == name && ctx.version.has(*since));
+    let unknown = ctx.query.0.iter().find(|(name, _)| !is_known(name));
+    unknown.map_or(Ok(()), |(name, _)| {
+        Err(wire::bad_query(&format!("Additional properties are not allowed ('{name}' was unexpected)")))
+    })
+}
+
+/// `GET /resource_providers`
 async fn providers(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::PlacementRead, None)?;
+    let parts = [("member_of", 3), ("resources", 4), ("in_tree", 14), ("required", 18)];
+    check_query(&ctx, &[&[("name", 0), ("uuid", 0)], &parts[..]].concat())?;
+    let mut group = Group::default();
+    for (part, _) in parts {
+        let values: Vec<&str> = ctx.query.all(part).collect();
+        if !values.is_empty() {
+            group.read(&ctx.state, part, &values, ctx.version)?;
+        }
+    }
+    let uuid = ctx.query.get("uuid").map(|text| {
+        text.parse::<HostId>().map_err(|_| wire::bad_query(&format!("'{text}' is not a 'uuid'")))
+    });
+    let uuid = uuid.transpose()?;
     let wanted = |h: &&Arc<Host>| {
         ctx.query.get("name").is_none_or(|n| h.name == n)
-            && ctx.query.get("uuid").is_none_or(|u| h.id.to_string() == u)
+            && uuid.is_none_or(|id| h.id == id)
+            && group.is_met_by(&ctx.state, h)
+            && has_room(&ctx.state, h, &group.resources)
     };
     let list: Vec<Value> =
         ctx.state.hosts.values().filter(wanted).map(|h| wire::provider(h, ctx.version)).collect();
     json(200, &json!({ "resource_providers": list }))
+}
+
+/// `GET /allocation_candidates`, from 1.10 on.
+async fn candidates(ctx: Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::PlacementRead, None)?;
+    if !ctx.version.has(10) {
+        return Err(Error::not_found_text("The resource could not be found.").into());
+    }
+    let asked = wire_candidates::read(&ctx.state, &ctx.query.0, ctx.version)?;
+    json(200, &asked.answer(&ctx.state, ctx.version))
 }
 
 async fn provider(ctx: Ctx, Path(id): Path<String>) -> Handled {
@@ -139,29 +205,70 @@ async fn aggregates(ctx: Ctx, Path(id): Path<String>) -> Handled {
 
 async fn traits_of(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let host = host(&ctx, &id)?;
-    let mut all = host.hypervisor.traits();
-    if !host.is_enabled() {
-        all.push("COMPUTE_STATUS_DISABLED");
-    }
-    all.sort_unstable();
-    json(200, &json!({"traits": all, "resource_provider_generation": wire::generation(&host)}))
+    json(
+        200,
+        &json!({"traits": wire::traits(&host), "resource_provider_generation": wire::generation(&host)}),
+    )
 }
 
+/// `GET /traits`: those that hosts have, or get by being disabled.
 async fn traits(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::PlacementRead, None)?;
+    check_query(&ctx, &[("name", 6), ("associated", 6)])?;
     let classes = ctx.state.index.rooms.classes.iter();
     let mut all: BTreeSet<&str> = classes.flat_map(|(_, class)| class.hypervisor.traits()).collect();
     all.insert("COMPUTE_STATUS_DISABLED");
+    if let Some(text) = ctx.query.get("associated") {
+        let wanted = text_bool(text).ok_or_else(|| {
+            wire::bad_query(&format!("the value of associated must be true or false, not {text}"))
+        })?;
+        let hosts = ctx.state.hosts.values();
+        let given: BTreeSet<&str> = hosts.flat_map(|host| wire::traits(host)).collect();
+        all.retain(|name| given.contains(name) == wanted);
+    }
+    if let Some(text) = ctx.query.get("name") {
+        match (text.strip_prefix("startswith:"), text.strip_prefix("in:")) {
+            (Some(start), _) => all.retain(|name| name.starts_with(start)),
+            (_, Some(list)) => all.retain(|name| list.split(',').any(|one| one == *name)),
+            _ => {
+                return Err(Error::invalid(format!(
+                    "Badly formatted name parameter. Expected name query string parameter in form: \
+                     ?name=[in|startswith]:[name1,name2|prefix]. Got: \"{text}\""
+                ))
+                .into())
+            }
+        }
+    }
     json(200, &json!({ "traits": all }))
+}
+
+/// `GET /traits/{name}`
+async fn one_trait(ctx: Ctx, Path(name): Path<String>) -> Handled {
+    policy::check(&ctx.caller, Action::PlacementRead, None)?;
+    match wire::has_trait(&ctx.state, &name) {
+        true => empty(204),
+        false => Err(Error::not_found_text(format!("No such trait(s): {name}.")).into()),
+    }
+}
+
+fn class_view(name: &str) -> Value {
+    let href = format!("/placement/resource_classes/{name}");
+    json!({"name": name, "links": [{"rel": "self", "href": href}]})
 }
 
 async fn classes(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::PlacementRead, None)?;
-    let list: Vec<Value> = ["VCPU", "MEMORY_MB", "DISK_GB"]
-        .iter()
-        .map(|name| json!({"name": name, "links": [{"rel": "self", "href": format!("/placement/resource_classes/{name}")}]}))
-        .collect();
+    let list: Vec<Value> = wire::CLASSES.iter().map(|name| class_view(name)).collect();
     json(200, &json!({ "resource_classes": list }))
+}
+
+/// `GET /resource_classes/{name}`
+async fn class(ctx: Ctx, Path(name): Path<String>) -> Handled {
+    policy::check(&ctx.caller, Action::PlacementRead, None)?;
+    match wire::CLASSES.contains(&name.as_str()) {
+        true => json(200, &class_view(&name)),
+        false => Err(Error::not_found_text(format!("No such resource class {name}.")).into()),
+    }
 }
 
 async fn allocations(ctx: Ctx, Path(id): Path<String>) -> Handled {
@@ -185,11 +292,38 @@ async fn allocations(ctx: Ctx, Path(id): Path<String>) -> Handled {
     json(200, &body)
 }
 
+/// `GET /usages`: what a project's servers take, or one user's of them.
 async fn project_usages(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::PlacementRead, None)?;
+    check_query(&ctx, &[("project_id", 9), ("user_id", 9), ("consumer_type", 38)])?;
     let project: ProjectId = ctx.query.get("project_id").and_then(|p| p.parse().ok()).ok_or_else(|| {
         Error::invalid("Badly formed querystring parameters: 'project_id' is a required property")
     })?;
-    let used = ctx.state.index.project_usage.get(&project).copied().unwrap_or_default();
-    json(200, &json!({"usages": {"VCPU": used.cores, "MEMORY_MB": used.ram}}))
+    let user = ctx.query.get("user_id");
+    let is_theirs = |s: &&Arc<Server>| {
+        s.project_id == project
+            && s.host_id.is_some()
+            && user.is_none_or(|user| s.user_id.to_string() == user)
+    };
+    let (mut usages, mut count) = (BTreeMap::<String, u64>::new(), 0_u64);
+    for server in ctx.state.servers.values().filter(is_theirs) {
+        count += 1;
+        for (class, amount) in wire::amounts(server) {
+            *usages.entry(class.to_owned()).or_default() += amount;
+        }
+    }
+    if !ctx.version.has(38) {
+        return json(200, &json!({ "usages": usages }));
+    }
+    // Servers are all of one type of consumer, and nothing else consumes.
+    let kind = match ctx.query.get("consumer_type") {
+        None | Some("INSTANCE") => "INSTANCE",
+        Some("all") => "all",
+        Some(_) => return json(200, &json!({"usages": {}})),
+    };
+    if count == 0 {
+        return json(200, &json!({"usages": {}}));
+    }
+    usages.insert("consumer_count".to_owned(), count);
+    json(200, &json!({"usages": {kind: usages}}))
 }

@@ -1,5 +1,8 @@
 //! Placement's bodies: hosts as resource providers, derived but for what operators decide of their resources.
 
+pub mod candidates;
+pub mod group;
+
 use crate::{microversion::Microversion, request};
 use lenticular_model::{
     error::{Error, Result},
@@ -47,6 +50,51 @@ pub fn provider(host: &Host, version: Microversion) -> Value {
 /// A number that changes with the host's record.
 pub fn generation(host: &Host) -> i64 {
     host.updated_at.unwrap_or(host.created_at).0
+}
+
+/// The classes of what hosts have.
+pub const CLASSES: [&str; 3] = ["VCPU", "MEMORY_MB", "DISK_GB"];
+
+/// What a host has of one class.
+struct Inventory {
+    /// How much can be given out.
+    capacity: u64,
+    /// How much is.
+    used: u64,
+    /// How much one server can take.
+    max_unit: u64,
+}
+
+fn inventory_of(state: &State, host: &Host, class: &str) -> Inventory {
+    let (all, give) = (host.capacity, host.to_give());
+    let used = state.index.host_usage.get(&host.id).copied().unwrap_or_default().capacity;
+    let (total, capacity, used) = match class {
+        "VCPU" => (all.vcpus, give.vcpus, used.vcpus),
+        "MEMORY_MB" => (all.memory_mb, give.memory_mb, used.memory_mb),
+        _ => (all.disk_gb, give.disk_gb, used.disk_gb),
+    };
+    Inventory { capacity, used, max_unit: total.max(1) }
+}
+
+/// What a host is, as Placement's traits say it.
+pub fn traits(host: &Host) -> Vec<&'static str> {
+    let mut all = host.hypervisor.traits();
+    if !host.is_enabled() {
+        all.push("COMPUTE_STATUS_DISABLED");
+    }
+    all.sort_unstable();
+    all
+}
+
+/// Whether some host has a trait, or could get it.
+pub fn has_trait(state: &State, name: &str) -> bool {
+    let mut classes = state.index.rooms.classes.iter();
+    name == "COMPUTE_STATUS_DISABLED" || classes.any(|(_, class)| class.hypervisor.traits().contains(&name))
+}
+
+/// That a query is not one.
+pub fn bad_query(why: &str) -> Error {
+    Error::invalid(format!("Invalid query string parameters: {why}"))
 }
 
 /// What a host has to give of one class, and how.
@@ -153,14 +201,15 @@ pub fn usages(state: &State, host: &Host) -> Value {
 
 /// What one server takes, by resource class.
 pub fn resources(server: &Server) -> Value {
-    let mut resources = Map::new();
+    Value::Object(amounts(server).map(|(class, amount)| (class.to_owned(), json!(amount))).collect())
+}
+
+/// What one server takes of each resource class of which it takes something.
+pub fn amounts(server: &Server) -> impl Iterator<Item = (&'static str, u64)> {
     let classes = [
         ("VCPU", u64::from(server.size.vcpus)),
         ("MEMORY_MB", u64::from(server.size.ram_mb)),
         ("DISK_GB", server.size.all_disk_gb()),
     ];
-    for (class, amount) in classes.into_iter().filter(|(_, amount)| *amount > 0) {
-        resources.insert(class.to_owned(), json!(amount));
-    }
-    Value::Object(resources)
+    classes.into_iter().filter(|(_, amount)| *amount > 0)
 }
