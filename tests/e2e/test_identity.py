@@ -98,7 +98,7 @@ WRITES = [
     ("PUT", f"{V3}/domains/{{domain}}/users/{{plain}}/roles/{{reader}}", None,
      {"system-admin", "domain-admin", "domain-manager"}),
     ("PUT", f"{V3}/domains/{{domain}}/users/{{plain}}/roles/{{admin}}", None, {"system-admin", "domain-admin"}),
-    # Whoever is an admin on a project is one for compute, network and images everywhere.
+    # An admin on a project is an admin of compute, network and images everywhere.
     ("PUT", f"{V3}/projects/{{project}}/users/{{plain}}/roles/{{admin}}", None, {"system-admin"}),
     ("PUT", f"{V3}/system/users/{{plain}}/roles/{{reader}}", None, {"system-admin"}),
     ("PATCH", f"{V3}/users/{{project-admin}}", {"user": {"password": "s3cret2"}}, {"system-admin"}),

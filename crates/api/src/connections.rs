@@ -92,7 +92,7 @@ impl Connections {
             if let Some(place) = self.try_enter(from, now()) {
                 return place;
             }
-            // An answer that is not read lets its connection go only after a while.
+            // A connection whose answer is not read may go only after a while.
             let _ = tokio::time::timeout(UNREAD, left).await;
         }
     }
@@ -213,7 +213,7 @@ mod tests {
         known.is_known();
         let fifth = enter(4, 4).unwrap();
         assert!(is_closed(&old) && !is_closed(&busy) && !is_closed(&other));
-        // Whoever has proven who they are goes last, whoever is worked for does not go.
+        // A client that has proven who it is goes last. A client that the server works for stays.
         let sixth = enter(5, 5).unwrap();
         assert!(is_closed(&other) && !is_closed(&known));
         fifth.turn(Turn::Working);

@@ -221,7 +221,7 @@ fn places() -> usize {
     usize::try_from(places).unwrap_or(usize::MAX)
 }
 
-/// Lets this process have as many files as the system allows it: by default it starts with far fewer.
+/// Raises the limit of open files to what the system allows this process: by default it starts with far fewer.
 pub fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });

@@ -227,7 +227,7 @@ struct TimeFilter {
 
 impl TimeFilter {
     fn read(name: &str, text: &str) -> Result<Self> {
-        // A time has colons of its own, and may come without an operator.
+        // A time holds colons, and may come without an operator.
         let (operator, time) = match Timestamp::parse(text) {
             Some(_) => ("eq", text),
             None => text.split_once(':').unwrap_or(("eq", text)),

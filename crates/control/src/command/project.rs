@@ -70,7 +70,7 @@ things! {
 /// So many of one kind are named when a project cannot be deleted.
 const NAMED_MAX: usize = 3;
 
-/// What a project has, in the order in which it is to be removed, each with its name. A default security group that
+/// What a project has, in the order of its removal, each with its name. A default security group that
 /// nobody uses goes with the project, and does not count.
 pub fn things(state: &State, id: ProjectId) -> Vec<(Thing, String)> {
     let mut all = Vec::new();

@@ -91,7 +91,7 @@ impl Session {
     /// True if the server has ended the session, and said so or hung up.
     pub fn has_ended(&self) -> bool {
         let Ok(runtime) = self.runtime() else { return true };
-        // Nothing has looked at the socket since the last call. A yield lets the runtime look, and the connection's task
+        // Nothing has looked at the socket since the last call. During a yield the runtime looks, and the connection's task
         // act on what is there.
         runtime.block_on(async {
             for _ in 0..YIELDS {

@@ -111,7 +111,7 @@ fn add_by_subnet(txn: &mut Txn<'_>, caller: &Caller, router: &Router, id: Subnet
 }
 
 /// Refuses to make a router the gateway of a network that is another's, unless that one has shared it with just this
-/// project: guests would send through whoever came first (LP-1757482, LP-1975603).
+/// project: guests would send through the first that came (LP-1757482, LP-1975603).
 fn check_gateway_of(state: &State, caller: &Caller, subnet: &Subnet) -> Result<()> {
     let object = RbacObject::Network(subnet.network_id);
     let lent = rbac_policy::lets_project(state, caller.project_id(), object, RbacAction::AccessAsShared);
