@@ -142,10 +142,6 @@ fn close_one(table: &mut Table, addresses: &[IpAddr], now: Instant) -> Option<()
     Some(())
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "how long a client keeps the server waiting decides nothing of the cloud"
-)]
 fn now() -> Instant {
     Instant::now()
 }
