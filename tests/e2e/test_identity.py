@@ -90,6 +90,8 @@ WRITES = [
     ("POST", f"{V3}/users", {"user": {"name": "new-{n}", "domain_id": "default"}}, {"system-admin"}),
     ("PATCH", f"{V3}/projects/{{project}}", {"project": {"description": "{n}"}},
      {"system-admin", "domain-admin", "domain-manager"}),
+    # Administrators of the cloud act in it: they would be shut out.
+    ("PATCH", f"{V3}/projects/{{project}}", {"project": {"enabled": False}}, {"system-admin"}),
     ("PATCH", f"{V3}/users/{{plain}}", {"user": {"description": "{n}"}},
      {"system-admin", "domain-admin", "domain-manager"}),
     ("PATCH", f"{V3}/domains/{{domain}}", {"domain": {"description": "{n}"}}, {"system-admin"}),
@@ -128,6 +130,11 @@ def test_a_role_changes_only_what_it_reaches(sim, world, number):
         answer = sim.request(method, path.format(**names), json=filled(body, names), token=world[bearer])
         if bearer in may or bearer == "project-admin":
             assert answer.status_code in (200, 201, 204, 409), f"{bearer}: {answer.status_code} {answer.text}"
+            if "enabled" in str(body):
+                back = {"project": {"enabled": True}}
+                assert sim.request("PATCH", path.format(**names), json=back).status_code == 200
+                for name in [b for b in BEARERS if b.startswith("project-")]:
+                    world[name] = scoped(sim, name, "s3cret", {"project": {"id": world["project"]}}, world["domain"])
             if "password" in str(body):
                 name = path.split("{")[1].split("}")[0]
                 back = {"user": {"password": "s3cret"}}

@@ -83,6 +83,24 @@ fn check_not_above(state: &State, caller: &Caller, user: UserId) -> Result<()> {
     Ok(())
 }
 
+/// Refuses if the caller rules a domain alone, and administrators of the cloud act in the project: without it they would
+/// be shut out.
+fn check_nobody_above_in(state: &State, caller: &Caller, project: ProjectId) -> Result<()> {
+    if policy::reach(caller, Action::ProjectWrite) == Reach::Cloud {
+        return Ok(());
+    }
+    let of_admin = |a: &&Arc<RoleAssignment>| {
+        a.target == Target::Project(project) && state.roles.get(&a.role_id).is_some_and(|role| is_admin(role))
+    };
+    if state.role_assignments.values().any(|a| of_admin(&a)) {
+        return Err(Error::forbidden(format!(
+            "Administrators of the cloud act in project {project}. Only an administrator of the cloud may disable or \
+             delete it."
+        )));
+    }
+    Ok(())
+}
+
 fn is_admin(role: &Role) -> bool {
     policy::RoleLevel::of(&role.name) == policy::RoleLevel::Admin
 }
@@ -148,6 +166,7 @@ pub fn put_project(txn: &mut Txn<'_>, caller: &Caller, project: Project) -> Resu
     let id = project.id;
     let mut project = project;
     if !project.enabled {
+        check_nobody_above_in(txn, caller, id)?;
         project.tokens_void_before = txn.now;
     }
     txn.put(project);
@@ -158,6 +177,7 @@ pub fn put_project(txn: &mut Txn<'_>, caller: &Caller, project: Project) -> Resu
 /// Removes a project. All that it has must go first: nothing is ever left without an owner.
 pub fn delete_project(txn: &mut Txn<'_>, caller: &Caller, id: ProjectId) -> Result<()> {
     governed_project(txn, caller, Action::ProjectWrite, id)?;
+    check_nobody_above_in(txn, caller, id)?;
     if txn.projects.values().any(|p| p.parent_id == Some(id)) {
         return Err(Error::forbidden(format!(
             "Cannot delete project {id}: it has child projects; delete them first."
