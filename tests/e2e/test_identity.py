@@ -211,3 +211,33 @@ def test_a_token_is_for_one_scope(sim, world):
     both = {"project": {"id": world["project"]}, "domain": {"id": world["domain"]}}
     assert scoped(sim, "project-member", "s3cret", both, world["domain"]) == 400
     assert scoped(sim, "project-member", "s3cret", {**both, "system": {"all": True}}, world["domain"]) == 400
+
+
+@pytest.mark.parametrize("query, found", [
+    ("users?name=plain", ["plain"]), ("users?name__startswith=domain-m", ["domain-manager", "domain-member"]),
+    ("users?name__icontains=PLAI", ["plain"]), ("users?enabled=false", []), ("users?password_expires_at=lt:2030-01-01T00:00:00Z", []),
+    ("users?colour=red&name=plain", ["plain"]), ("projects?name=apple", ["apple"]), ("projects?is_domain=true", []),
+    ("projects?tags=a,b", ["tagged"]), ("projects?tags-any=b,c", ["tagged"]), ("projects?tags=a,c", []),
+    ("projects?not-tags-any=a&name=tagged", []), ("projects?name__endswith=pple", ["apple"]),
+    ("domains?name=orchard", ["orchard"]), ("domains?enabled=false", []), ("roles?name__contains=ead", ["reader"]),
+    ("roles?domain_id=orchard", []), ("services?type=compute", ["nova"]), ("services?name=none", []),
+    ("regions?parent_region_id=RegionTwo", []),
+])
+def test_filters_of_keystones_lists_are_honoured(sim, world, query, found):
+    if not sim.get(f"{V3}/projects?name=tagged")["projects"]:
+        tagged = {"name": "tagged", "domain_id": world["domain"], "tags": ["a", "b"]}
+        sim.post(f"{V3}/projects", {"project": tagged})
+    noun = query.split("?")[0]
+    within = f"&domain_id={world['domain']}" if noun in ("users", "projects") else ""
+    items = sim.get(f"{V3}/{query}{within}")[noun]
+    assert sorted(item.get("name", item["id"]) for item in items) == found
+
+
+def test_endpoints_are_filtered(sim, world):
+    all_of = lambda query: sim.get(f"{V3}/endpoints?{query}")["endpoints"]
+    public = all_of("interface=public")
+    assert public and len(public) < len(all_of("")) or {e["interface"] for e in all_of("")} == {"public"}
+    assert all(e["interface"] == "public" for e in public)
+    service = public[0]["service_id"]
+    assert {e["service_id"] for e in all_of(f"service_id={service}")} == {service}
+    assert all_of("region_id=elsewhere") == []

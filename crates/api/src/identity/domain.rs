@@ -1,6 +1,6 @@
 //! Domains.
 
-use super::{field, missing, name, reached, required};
+use super::{field, filter, missing, name, reached, required};
 use crate::{
     app::{empty, json},
     body::Json,
@@ -21,14 +21,10 @@ use serde_json::json;
 /// `GET /v3/domains`
 pub async fn list(ctx: Ctx) -> Handled {
     let reach = reached(&ctx, Action::DomainRead)?;
-    let enabled = ctx.query.flag("enabled")?;
-    let wanted = |d: &&std::sync::Arc<Domain>| {
-        reach.covers(&d.id)
-            && ctx.query.get("name").is_none_or(|n| d.name == n)
-            && enabled.is_none_or(|e| d.enabled == e)
-    };
-    let items = ctx.state.domains.values().filter(wanted).map(|d| wire::domain(ctx.url(), d)).collect();
-    json(200, &wire::listing(ctx.url(), "domains", items))
+    let domains = ctx.state.domains.values().filter(|domain| reach.covers(&domain.id));
+    let domains = domains.map(|domain| wire::domain(ctx.url(), domain)).collect();
+    let found = filter::chosen(&ctx.query, domains, &["name", "enabled", "description"])?;
+    json(200, &wire::listing(ctx.url(), "domains", found))
 }
 
 /// `GET /v3/domains/{id}`

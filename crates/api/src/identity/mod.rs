@@ -2,6 +2,7 @@
 
 mod auth;
 mod domain;
+mod filter;
 mod grant;
 mod project;
 mod role;
@@ -96,9 +97,8 @@ async fn limits(_: crate::ctx::Ctx) -> Handled {
 /// Services, endpoints and regions are what the catalog says: derived, and read-only.
 async fn services(ctx: crate::ctx::Ctx) -> Handled {
     policy::check(&ctx.caller, Action::ServiceCatalogRead, None)?;
-    let services = all_services(ctx.url());
-    let wanted = |s: &&Value| matches(&ctx.query, s, &["type", "name"]);
-    json(200, &wire::listing(ctx.url(), "services", services.iter().filter(wanted).cloned().collect()))
+    let found = filter::chosen(&ctx.query, all_services(ctx.url()), &["type", "name", "enabled"])?;
+    json(200, &wire::listing(ctx.url(), "services", found))
 }
 
 async fn service(ctx: crate::ctx::Ctx, axum::extract::Path(id): axum::extract::Path<String>) -> Handled {
@@ -108,9 +108,9 @@ async fn service(ctx: crate::ctx::Ctx, axum::extract::Path(id): axum::extract::P
 
 async fn endpoints(ctx: crate::ctx::Ctx) -> Handled {
     policy::check(&ctx.caller, Action::ServiceCatalogRead, None)?;
-    let endpoints = all_endpoints(ctx.url());
-    let wanted = |e: &&Value| matches(&ctx.query, e, &["interface", "service_id", "region_id"]);
-    json(200, &wire::listing(ctx.url(), "endpoints", endpoints.iter().filter(wanted).cloned().collect()))
+    let attributes = ["interface", "service_id", "region_id", "region", "enabled"];
+    let found = filter::chosen(&ctx.query, all_endpoints(ctx.url()), &attributes)?;
+    json(200, &wire::listing(ctx.url(), "endpoints", found))
 }
 
 async fn endpoint(ctx: crate::ctx::Ctx, axum::extract::Path(id): axum::extract::Path<String>) -> Handled {
@@ -119,7 +119,8 @@ async fn endpoint(ctx: crate::ctx::Ctx, axum::extract::Path(id): axum::extract::
 }
 
 async fn regions(ctx: crate::ctx::Ctx) -> Handled {
-    json(200, &wire::listing(ctx.url(), "regions", vec![the_region()]))
+    let found = filter::chosen(&ctx.query, vec![the_region()], &["parent_region_id", "description"])?;
+    json(200, &wire::listing(ctx.url(), "regions", found))
 }
 
 async fn region(_: crate::ctx::Ctx, axum::extract::Path(id): axum::extract::Path<String>) -> Handled {
@@ -149,10 +150,6 @@ fn all_endpoints(url: &str) -> Vec<Value> {
         }
     }
     all
-}
-
-fn matches(query: &crate::query::Query, item: &Value, names: &[&str]) -> bool {
-    names.iter().all(|name| query.get(name).is_none_or(|wanted| item[*name] == wanted))
 }
 
 fn one(what: &str, id: &str, all: Vec<Value>) -> Handled {

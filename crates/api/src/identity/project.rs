@@ -1,6 +1,6 @@
 //! Projects.
 
-use super::{auth::projects_of, domain_of_new, field, id, missing, name, reached, required};
+use super::{auth::projects_of, domain_of_new, field, filter, id, missing, name, reached, required};
 use crate::{
     app::{empty, json},
     body::Json,
@@ -39,27 +39,17 @@ const KNOWN: &[&str] = &[
 /// The most tags of a project, as in Keystone.
 const TAGS_MAX: usize = 80;
 
+/// What projects are filtered by, beside their tags.
+const FILTERS: &[&str] = &["name", "domain_id", "parent_id", "enabled", "is_domain", "description"];
+
 /// `GET /v3/projects`
 pub async fn list(ctx: Ctx) -> Handled {
     let reach = reached(&ctx, Action::ProjectRead)?;
     let query = &ctx.query;
-    let enabled = query.flag("enabled")?;
-    if query.flag("is_domain")? == Some(true) {
-        return json(200, &wire::listing(ctx.url(), "projects", Vec::new()));
-    }
-    let wanted = |p: &&Arc<Project>| {
-        reach.covers(&p.domain_id)
-            && query.get("name").is_none_or(|n| p.name == n)
-            && query.get("domain_id").is_none_or(|d| p.domain_id.as_str() == d)
-            && query.get("parent_id").is_none_or(|x| parent_of(p) == x)
-            && enabled.is_none_or(|e| p.enabled == e)
-    };
-    let found: Vec<_> = ctx.state.projects.values().filter(wanted).cloned().collect();
-    let (found, _) = page::cut(found, query, |p| p.id.to_string())?;
-    json(
-        200,
-        &wire::listing(ctx.url(), "projects", found.iter().map(|p| wire::project(ctx.url(), p)).collect()),
-    )
+    let wanted = |p: &&Arc<Project>| reach.covers(&p.domain_id) && filter::tags_match(query, &p.tags);
+    let projects = ctx.state.projects.values().filter(wanted).map(|p| wire::project(ctx.url(), p)).collect();
+    let (found, _) = page::cut(filter::chosen(query, projects, FILTERS)?, query, filter::id)?;
+    json(200, &wire::listing(ctx.url(), "projects", found))
 }
 
 /// `GET /v3/projects/{id}`

@@ -1,6 +1,6 @@
 //! Roles.
 
-use super::{field, id, missing, name, reached, required};
+use super::{field, filter, id, missing, name, reached, required};
 use crate::{
     app::{empty, json},
     body::Json,
@@ -16,20 +16,16 @@ use lenticular_model::{
 };
 use lenticular_wire::{identity as wire, request::envelope};
 use serde_json::{json, Value};
-use std::sync::Arc;
 
 /// `GET /v3/roles`
 pub async fn list(ctx: Ctx) -> Handled {
     reached(&ctx, Action::RoleRead)?;
-    let wanted = |r: &&Arc<Role>| {
-        ctx.query.get("name").is_none_or(|n| r.name == n)
-            && ctx
-                .query
-                .get("domain_id")
-                .is_none_or(|d| r.domain_id.as_ref().is_some_and(|own| own.as_str() == d))
-    };
-    let items = ctx.state.roles.values().filter(wanted).map(|r| wire::role(ctx.url(), r)).collect();
-    json(200, &wire::listing(ctx.url(), "roles", items))
+    // Roles of domains are listed only to those who name one.
+    let of_domains = ctx.query.get("domain_id").is_some();
+    let roles = ctx.state.roles.values().filter(|role| of_domains || role.domain_id.is_none());
+    let roles = roles.map(|role| wire::role(ctx.url(), role)).collect();
+    let found = filter::chosen(&ctx.query, roles, &["name", "domain_id", "description"])?;
+    json(200, &wire::listing(ctx.url(), "roles", found))
 }
 
 /// `GET /v3/roles/{id}`

@@ -2,7 +2,7 @@
 
 use super::{
     auth::{projects_of, user_id},
-    domain_of_new, field, missing, name, reached, required,
+    domain_of_new, field, filter, missing, name, reached, required,
 };
 use crate::{
     app::{empty, json},
@@ -24,7 +24,6 @@ use lenticular_wire::{
     request::envelope,
 };
 use serde_json::{json, Map, Value};
-use std::sync::Arc;
 
 const KNOWN: &[&str] = &[
     "id",
@@ -39,20 +38,27 @@ const KNOWN: &[&str] = &[
     "password_expires_at",
 ];
 
+/// What users are filtered by. Nobody comes from another provider here, and no password expires.
+const FILTERS: &[&str] = &[
+    "name",
+    "domain_id",
+    "enabled",
+    "password_expires_at",
+    "idp_id",
+    "protocol_id",
+    "unique_id",
+    "description",
+    "email",
+];
+
 /// `GET /v3/users`
 pub async fn list(ctx: Ctx) -> Handled {
     let reach = reached(&ctx, Action::UserRead)?;
     let query = &ctx.query;
-    let enabled = query.flag("enabled")?;
-    let wanted = |u: &&Arc<User>| {
-        reach.covers(&u.domain_id)
-            && query.get("name").is_none_or(|n| u.name == n)
-            && query.get("domain_id").is_none_or(|d| u.domain_id.as_str() == d)
-            && enabled.is_none_or(|e| u.enabled == e)
-    };
-    let found: Vec<_> = ctx.state.users.values().filter(wanted).cloned().collect();
-    let (found, _) = page::cut(found, query, |u| u.id.to_string())?;
-    json(200, &wire::listing(ctx.url(), "users", found.iter().map(|u| wire::user(ctx.url(), u)).collect()))
+    let users = ctx.state.users.values().filter(|user| reach.covers(&user.domain_id));
+    let users = users.map(|user| wire::user(ctx.url(), user)).collect();
+    let (found, _) = page::cut(filter::chosen(query, users, FILTERS)?, query, filter::id)?;
+    json(200, &wire::listing(ctx.url(), "users", found))
 }
 
 fn check_read(ctx: &Ctx, id: UserId) -> Result<()> {
