@@ -41,17 +41,18 @@ def free_port():
 
 
 def guest_processes(data):
-    """The hypervisor processes whose command line names this data directory."""
+    """The hypervisor processes that work below this data directory."""
     found = []
     for entry in pathlib.Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0")
+            works_in = (entry / "cwd").readlink()
             state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
         except OSError:
             continue
-        if b"qemu-system" in words[0] and state != "Z" and any(os.fsencode(data) in w for w in words):
+        if b"qemu-system" in words[0] and state != "Z" and works_in.is_relative_to(data):
             found.append(int(entry.name))
     return found
 

@@ -101,8 +101,8 @@ def guests(data="/"):
             words = (entry / "cmdline").read_bytes().split(b"\0")
             if b"qemu-system" not in words[0] or b"-pidfile" not in words:
                 continue
-            pid_file = pathlib.Path(os.fsdecode(words[words.index(b"-pidfile") + 1]))
-            if not pid_file.is_relative_to(data):
+            works_in = (entry / "cwd").readlink()
+            if not works_in.is_relative_to(data):
                 continue
             ticks = 0
             for task in (entry / "task").iterdir():
@@ -112,7 +112,7 @@ def guests(data="/"):
                     ticks += int(fields[11]) + int(fields[12])
         except (OSError, ValueError, IndexError):
             continue
-        found[int(entry.name)] = (pid_file.parent.name, pid_file.parents[2].name, ticks)
+        found[int(entry.name)] = (works_in.name, works_in.parents[1].name, ticks)
     return found
 
 

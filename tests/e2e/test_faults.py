@@ -1,9 +1,10 @@
 """Bad luck on a host: the server goes to ERROR and says why, the cloud goes on, and `start` gets it back."""
 
 import os
+import pathlib
 import socket
-import stat
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -24,15 +25,22 @@ def cloud(tmp_path, request):
     [c.down() for c in made]
 
 
-def test_a_hypervisor_that_dies_at_start_is_explained_and_forgiven(cloud, tmp_path):
+@pytest.fixture
+def programs():
+    """A directory for programs that guests' users can start."""
+    with tempfile.TemporaryDirectory() as path:
+        os.chmod(path, 0o755)
+        yield pathlib.Path(path)
+
+
+def test_a_hypervisor_that_dies_at_start_is_explained_and_forgiven(cloud, programs):
     # A qemu-system-x86_64 that works only while it is let: found before the real one.
-    bad = tmp_path / "bin"
-    bad.mkdir()
+    bad = programs
     real = subprocess.run(["which", "qemu-system-x86_64"], capture_output=True, text=True, check=True).stdout.strip()
     broken = bad / "broken"
     wrapper = bad / "qemu-system-x86_64"
     wrapper.write_text(f"#!/bin/sh\n[ -e {broken} ] && {{ echo 'no more memory for guests' >&2; exit 1; }}\nexec {real} \"$@\"\n")
-    wrapper.chmod(wrapper.stat().st_mode | stat.S_IEXEC)
+    wrapper.chmod(0o755)
     c = cloud(env={"PATH": f"{bad}:{os.environ['PATH']}"}).start().wait_for_hosts()
     image = c.upload("guest", path=GUEST_IMAGE)
     broken.touch()

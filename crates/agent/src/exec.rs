@@ -1,6 +1,7 @@
 //! The only place where subprocesses are started: each with a deadline, limits and a bounded output.
 #![allow(clippy::disallowed_methods, reason = "this is the module in which subprocesses are started")]
 
+use crate::files;
 use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -55,6 +56,19 @@ pub struct Limits {
 /// # Errors
 /// It is missing, cannot be started, takes too long, or ends with a status other than 0.
 pub async fn run<S: AsRef<OsStr>>(program: &Path, args: &[S], limits: Limits) -> Result<String, ExecError> {
+    run_in(Path::new("."), program, args, limits).await
+}
+
+/// The same in a directory.
+///
+/// # Errors
+/// See [`run`].
+pub async fn run_in<S: AsRef<OsStr>>(
+    dir: &Path,
+    program: &Path,
+    args: &[S],
+    limits: Limits,
+) -> Result<String, ExecError> {
     let name = program.display().to_string();
     let mut command = match limits.memory_mb_and_cpu_s {
         Some((memory_mb, cpu_s)) => {
@@ -69,7 +83,8 @@ pub async fn run<S: AsRef<OsStr>>(program: &Path, args: &[S], limits: Limits) ->
         }
         None => tokio::process::Command::new(program),
     };
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.args(args).current_dir(dir).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound if limits.memory_mb_and_cpu_s.is_some() => {
             ExecError::Missing("prlimit (util-linux)".to_owned())
@@ -147,7 +162,7 @@ pub fn spawn_with<S: AsRef<OsStr>>(
         std::io::ErrorKind::NotFound => ExecError::Missing("setsid (util-linux)".to_owned()),
         _ => ExecError::Start { program: name.clone(), source },
     };
-    let stderr = std::fs::File::create(log).map_err(start)?;
+    let stderr = files::create(log).map_err(start)?;
     // A new session must be begun between fork and exec, which takes unsafe code here; util-linux does it for us.
     let mut command = tokio::process::Command::new("setsid");
     command

@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -12,12 +13,28 @@ use std::{
 /// As the file system says.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = beside(path);
-    let mut file = fs::File::create(&beside)?;
+    let mut file = create(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     drop(file);
     fs::rename(&beside, path)?;
     sync_parent(path)
+}
+
+/// An empty file that this program's user alone may read: what is kept of a guest is none of another's business.
+///
+/// # Errors
+/// As the file system says.
+pub fn create(path: &Path) -> io::Result<fs::File> {
+    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// A directory that this program's user alone may look into; that it is there is no error.
+///
+/// # Errors
+/// As the file system says.
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Makes a rename in the file's directory durable.

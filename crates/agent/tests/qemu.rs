@@ -11,7 +11,7 @@ use common::{
     qemu::{image, processes, sha512, State},
     server, Cloud, Running,
 };
-use lenticular_agent::{run_qemu, AgentError, Config};
+use lenticular_agent::{power_off, run_qemu, AgentError, Config};
 use lenticular_model::{
     observation::{Sight, StopReason},
     server::Wanted,
@@ -184,7 +184,7 @@ async fn a_guest_that_powers_itself_off_has_stopped_by_itself_and_starts_are_qui
     let next = server(12);
     let ordered = Instant::now();
     cloud.order(order(next, &sha512));
-    let executed = filled(&state.guest(next).join("pid")).await - ordered;
+    let executed = filled(&state.guest(next).join("run/pid")).await - ordered;
     cloud.sees_running(next, 1).await;
     let running = ordered.elapsed();
     let spoke = filled(&state.guest(next).join("console.log")).await - ordered;
@@ -225,6 +225,41 @@ async fn interfaces_come_and_go_while_the_guest_runs() {
     cloud.change(id, |o| o.wanted = Wanted::Absent);
     cloud.sees_sight(id, Sight::Absent).await;
     agent.stop().await.unwrap();
+}
+
+/// Older agents ran QEMU as themselves, named its pid file by its whole path, and had its sockets in the guest's directory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_of_an_older_agent_is_found_and_ended() {
+    if image().is_none() {
+        return;
+    }
+    let state = State(tempfile::tempdir().unwrap());
+    let id = server(31);
+    let dir = state.guest(id);
+    std::fs::create_dir_all(&dir).unwrap();
+    let name = format!("lenticular-{id}.1.4");
+    let mut old = Command::new("qemu-system-x86_64");
+    old.args([
+        "-name",
+        &name,
+        "-uuid",
+        &id.to_string(),
+        "-machine",
+        "none",
+        "-nodefaults",
+        "-display",
+        "none",
+    ]);
+    old.args(["-qmp", "unix:qmp,server=on,wait=off", "-pidfile"]).arg(dir.join("pid"));
+    let mut old = old.current_dir(&dir).spawn().unwrap();
+    while std::os::unix::net::UnixStream::connect(dir.join("qmp")).is_err() {
+        assert!(old.try_wait().unwrap().is_none(), "it runs");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let ended = power_off(state.0.path(), Duration::from_millis(100)).await.unwrap();
+    assert_eq!(ended, 1);
+    // By force it would have ended by a signal.
+    assert!(old.wait().unwrap().success(), "QEMU was told to quit by its socket");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 
 use super::{
     file_failure, hex,
-    qcow2::{blocking, relative, run_img, DiskNote, Qcow2Disks, NOTE},
+    qcow2::{blocking, keep_base, relative, run_img, DiskNote, Qcow2Disks, IMG, NOTE, ROOT},
 };
 use crate::{core::Failure, files, peer::Stream};
 use lenticular_model::{migration::Manner, ServerId};
@@ -30,7 +30,7 @@ struct Arrival {
 impl Qcow2Disks {
     /// Where a server's overlay is.
     pub(super) fn root(&self, server: ServerId) -> PathBuf {
-        self.guest_dir(server).join("root.qcow2")
+        self.guest_dir(server).join(ROOT)
     }
 
     fn arrival(&self, server: ServerId) -> Option<Arrival> {
@@ -81,18 +81,14 @@ impl Qcow2Disks {
                 format!("sha512 of what arrived is {got}, it should be {}", base.sha512),
             ));
         }
-        blocking("keeping the base", move || {
-            std::fs::rename(&part, &path)?;
-            files::sync_parent(&path)
-        })
-        .await
+        keep_base(part, path).await
     }
 
     /// Removes what is there of a disk, but not what else is kept of the guest.
     pub(super) async fn discard(&self, server: ServerId) -> Result<(), Failure> {
         let dir = self.guest_dir(server);
         blocking("removing an older disk", move || {
-            [NOTE, ARRIVAL, "root.qcow2", "console.log", "console.old"]
+            [NOTE, ARRIVAL, ROOT, "console.log", "console.old"]
                 .iter()
                 .try_for_each(|name| files::remove(&dir.join(name)))
         })
@@ -150,9 +146,9 @@ impl Qcow2Disks {
         if !arrival.live {
             // Its source may have named the base by a path of its own.
             let format = arrival.base.rsplit('.').next().unwrap_or_default();
-            let root = self.root(server).to_string_lossy().into_owned();
             let base = relative(&self.base_dir().join(&arrival.base));
-            run_img(&["rebase", "-q", "-u", "-f", "qcow2", "-b", &base, "-F", format, &root]).await?;
+            let args = ["rebase", "-q", "-u", "-f", "qcow2", "-b", &base, "-F", format, ROOT];
+            run_img(&self.guest_dir(server), &args, IMG).await?;
         }
         let dir = self.guest_dir(server);
         blocking("noting the disk", move || {

@@ -4,6 +4,7 @@
 //! that [`crate::core`] decides. Every method may be called again after it failed or was interrupted by a crash.
 
 mod arrival;
+mod guest_user;
 pub mod ovn_net;
 pub mod qcow2;
 pub mod qemu;

@@ -6,7 +6,11 @@
 //! STATE/guests/<server>/disk.json     its generation and base: written last, so that a disk without it is half-made
 //! ```
 
-use super::{disk_full, file_failure, hex, send_disk, Disks, Work};
+use super::{
+    disk_full, file_failure,
+    guest_user::{self, GuestUser},
+    hex, send_disk, Disks, Work,
+};
 use crate::{
     core::Failure,
     exec::{self, ExecError, Limits},
@@ -20,8 +24,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};
 use std::{
     collections::{BTreeSet, HashMap},
+    fs::Permissions,
     io,
     io::Read,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -38,6 +44,8 @@ const BASE_KEPT_S: u64 = 24 * 3600;
 pub(super) const IMG: Limits =
     Limits { deadline: Duration::from_secs(30), memory_mb_and_cpu_s: Some((1024, 20)) };
 
+/// The disk, in its guest's directory.
+pub(super) const ROOT: &str = "root.qcow2";
 /// A disk on its way to the image store, beside the guest's own.
 const WHOLE: &str = "whole.qcow2";
 /// For qemu-img when it copies a whole disk.
@@ -75,6 +83,7 @@ impl Qcow2Disks {
     pub fn new(state_dir: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(state_dir.join("base"))?;
         std::fs::create_dir_all(state_dir.join("guests"))?;
+        guest_user::guard(state_dir)?;
         Ok(Self { state_dir: state_dir.canonicalize()?, fetching: Mutex::default() })
     }
 
@@ -99,7 +108,7 @@ impl Qcow2Disks {
 
     pub(super) fn note(&self, server: ServerId) -> Option<DiskNote> {
         let dir = self.guest_dir(server);
-        if !dir.join("root.qcow2").is_file() {
+        if !dir.join(ROOT).is_file() {
             return None;
         }
         serde_json::from_slice(&std::fs::read(dir.join("disk.json")).ok()?).ok()
@@ -125,12 +134,7 @@ impl Qcow2Disks {
             return result;
         }
         check_header(&part, &base.format)?;
-        let path = path.to_owned();
-        blocking("keeping the base", move || {
-            std::fs::rename(&part, &path)?;
-            files::sync_parent(&path)
-        })
-        .await
+        keep_base(part, path.to_owned()).await
     }
 
     /// Makes an overlay, and then the note beside it.
@@ -144,21 +148,23 @@ impl Qcow2Disks {
         let virtual_size = check_header(&base, &assignment.guest.base.format)?;
         let size = virtual_size.max(u64::from(assignment.guest.size.disk_gb) << 30);
         let dir = self.guest_dir(assignment.server_id);
-        let root = dir.join("root.qcow2");
+        let root = dir.join(ROOT);
         {
             let (dir, root) = (dir.clone(), root.clone());
             blocking("making the server's directory", move || {
                 std::fs::create_dir_all(&dir)?;
                 files::remove(&dir.join("disk.json"))?;
-                files::remove(&root)
+                files::remove(&root)?;
+                // There for the guest's user, who makes no file here.
+                files::create(&root).map(drop)
             })
             .await?;
         }
         let size = size.to_string();
         let format = assignment.guest.base.format.as_str();
-        let (base_text, root_text) = (relative(&base), root.to_string_lossy().into_owned());
-        let args = ["create", "-q", "-f", "qcow2", "-b", &base_text, "-F", format, &root_text, &size];
-        run_img(&args).await?;
+        let base_text = relative(&base);
+        let args = ["create", "-q", "-f", "qcow2", "-b", &base_text, "-F", format, ROOT, &size];
+        run_img(&dir, &args, IMG).await?;
         blocking("noting the disk", move || {
             std::fs::File::open(&root)?.sync_all()?;
             files::write_durably(&dir.join(note_name), &serde_json::to_vec(&note)?)
@@ -226,7 +232,7 @@ impl Disks for Qcow2Disks {
             let result = self.make_overlay(assignment, (NOTE, note)).await;
             if result.is_err() {
                 let dir = self.guest_dir(assignment.server_id);
-                let half = [dir.join("disk.json"), dir.join("root.qcow2")];
+                let half = [dir.join("disk.json"), dir.join(ROOT)];
                 for error in half.iter().filter_map(|path| files::remove(path).err()) {
                     tracing::warn!(server = %assignment.server_id, %error, "cannot remove a half-made disk");
                 }
@@ -252,9 +258,11 @@ impl Disks for Qcow2Disks {
 
     fn upload<'a>(&'a self, assignment: &'a Assignment, upload: &'a str, link: &'a dyn Link) -> Work<'a, ()> {
         Box::pin(async move {
-            let root = self.root(assignment.server_id);
-            let whole = Fleeting(self.guest_dir(assignment.server_id).join(WHOLE));
-            flatten(&root, &whole.0).await?;
+            let dir = self.guest_dir(assignment.server_id);
+            let whole = Fleeting(dir.join(WHOLE));
+            files::create(&whole.0).map_err(|e| file_failure("making a copy of the disk", &e))?;
+            // All that the guest sees of its disk, in one file that needs no other.
+            run_img(&dir, &["convert", "-q", "-f", "qcow2", "-O", "qcow2", ROOT, WHOLE], CONVERT).await?;
             send_disk(assignment.server_id, upload, &whole.0, link).await
         })
     }
@@ -276,15 +284,13 @@ impl Disks for Qcow2Disks {
     fn grow<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()> {
         Box::pin(async move {
             // Of a disk that was being sent when the agent ended.
-            let whole = self.guest_dir(assignment.server_id).join(WHOLE);
-            files::remove(&whole).map_err(|e| file_failure("removing a copy of the disk", &e))?;
-            let root = self.root(assignment.server_id);
+            let dir = self.guest_dir(assignment.server_id);
+            files::remove(&dir.join(WHOLE)).map_err(|e| file_failure("removing a copy of the disk", &e))?;
             let wanted = u64::from(assignment.guest.size.disk_gb) << 30;
-            if overlay_bytes(&root)? >= wanted {
+            if overlay_bytes(&dir.join(ROOT))? >= wanted {
                 return Ok(());
             }
-            let (root, wanted) = (root.to_string_lossy().into_owned(), wanted.to_string());
-            run_img(&["resize", "-q", "-f", "qcow2", &root, &wanted]).await
+            run_img(&dir, &["resize", "-q", "-f", "qcow2", ROOT, &wanted.to_string()], IMG).await
         })
     }
 
@@ -293,6 +299,8 @@ impl Disks for Qcow2Disks {
         Box::pin(blocking("removing the server's disk", move || {
             // Without its note a disk counts as half-made, whatever happens in between.
             files::remove(&dir.join("disk.json"))?;
+            // Before the guest's user is free for another guest.
+            files::remove(&dir.join(ROOT))?;
             files::remove(&dir)
         }))
     }
@@ -311,16 +319,6 @@ impl Drop for Fleeting {
             tracing::warn!(path = %self.0.display(), %error, "a copy of a disk cannot be removed");
         }
     }
-}
-
-/// Writes all that the guest sees of its disk into one file that needs no other.
-async fn flatten(root: &Path, whole: &Path) -> Result<(), Failure> {
-    let args =
-        ["convert", "-q", "-f", "qcow2", "-O", "qcow2", &root.to_string_lossy(), &whole.to_string_lossy()];
-    let Some(qemu_img) = exec::which("qemu-img") else {
-        return Err(img_failure(&ExecError::Missing("qemu-img".to_owned())));
-    };
-    exec::run(&qemu_img, &args, CONVERT).await.map(drop).map_err(|e| img_failure(&e))
 }
 
 /// A base as an overlay names it: from the overlay's own directory, so that the two can move together.
@@ -365,12 +363,29 @@ async fn download(base: &Base, part: &Path, link: &dyn Link) -> Result<(), Failu
     Ok(())
 }
 
-/// Runs qemu-img.
-pub(super) async fn run_img(args: &[&str]) -> Result<(), Failure> {
+/// Runs qemu-img in a guest's directory, as the guest's user, who gets the disk.
+pub(super) async fn run_img(dir: &Path, args: &[&str], limits: Limits) -> Result<(), Failure> {
     let Some(qemu_img) = exec::which("qemu-img") else {
         return Err(img_failure(&ExecError::Missing("qemu-img".to_owned())));
     };
-    exec::run(&qemu_img, args, IMG).await.map(drop).map_err(|e| img_failure(&e))
+    let user = GuestUser::of(dir).await;
+    let given = user.and_then(|user| {
+        [ROOT, WHOLE].iter().try_for_each(|name| user.give(&dir.join(name)))?;
+        Ok(user)
+    });
+    let user = given.map_err(|e| file_failure("giving the guest its disk", &e))?;
+    let (program, args) = user.command(&qemu_img, args.iter().map(|arg| (*arg).to_owned()).collect());
+    exec::run_in(dir, &program, &args, limits).await.map(drop).map_err(|e| img_failure(&e))
+}
+
+/// Calls a base that came whole by its name, for all guests to read.
+pub(super) async fn keep_base(part: PathBuf, path: PathBuf) -> Result<(), Failure> {
+    blocking("keeping the base", move || {
+        std::fs::set_permissions(&part, Permissions::from_mode(0o644))?;
+        std::fs::rename(&part, &path)?;
+        files::sync_parent(&path)
+    })
+    .await
 }
 
 /// The size that the guest sees of an overlay that was made here or copied whole, from its header.

@@ -86,7 +86,13 @@ impl Travel {
 
     async fn send_file(&self, to: &Peer, of: &Assignment, out: u64, name: &str) -> Result<(), Failure> {
         let path = self.disks.guest_dir(of.server_id).join(name);
-        let bytes = match tokio::fs::read(&path).await {
+        let read = async {
+            let mut bytes = Vec::new();
+            // Its length is the guest's doing.
+            tokio::fs::File::open(&path).await?.take(FILE_BYTES_MAX).read_to_end(&mut bytes).await?;
+            io::Result::Ok(bytes)
+        };
+        let bytes = match read.await {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(file_failure("reading the guest's files", &error)),
@@ -118,7 +124,7 @@ impl Travel {
         let disk = self.ask(to, id, out.generation, What::Disk { bytes }).await?;
         let memory = self.ask(to, id, out.generation, What::Memory).await?;
         let (disk_door, memory_door) =
-            (self.qemu.way_out(id, Door::Disk)?, self.qemu.way_out(id, Door::Memory)?);
+            (self.qemu.way_out(id, Door::Disk).await?, self.qemu.way_out(id, Door::Memory).await?);
         // Ends with this future: a move that is given up leaves no half-open way.
         let mut ways = JoinSet::new();
         ways.spawn(join_once(disk_door, disk));
@@ -298,7 +304,7 @@ impl Travel {
         self.disks.expect_base(server, generation, base)?;
         grant(stream, String::new()).await?;
         let writing = |e: io::Error| file_failure("writing the server's disk", &e);
-        let mut file = tokio::fs::File::create(self.disks.root(server)).await.map_err(writing)?;
+        let mut file = private_file().truncate(true).open(self.disks.root(server)).await.map_err(writing)?;
         let (mut digest, mut left, mut piece) = (Sha256::new(), bytes, vec![0; PIECE_BYTES]);
         while left > 0 {
             let most = left.min(PIECE_BYTES as u64) as usize;
@@ -423,9 +429,16 @@ async fn join_once(door: UnixListener, mut beyond: Stream) {
     }
 }
 
+/// How a file of a guest is opened, or made, to be written.
+fn private_file() -> tokio::fs::OpenOptions {
+    let mut options = tokio::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options
+}
+
 /// Writes a file's content in place: others have it open.
 async fn write_over(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = tokio::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).await?;
+    let mut file = private_file().open(path).await?;
     file.write_all(content).await?;
     file.set_len(content.len() as u64).await?;
     file.sync_all().await

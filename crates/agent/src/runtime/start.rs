@@ -4,6 +4,7 @@ use super::{AgentError, Runtime};
 use crate::{
     core::{Core, Found},
     driver::{Drivers, Release},
+    files,
     link::Link,
     machine, Config,
 };
@@ -130,7 +131,7 @@ pub(crate) fn take_state_dir(dir: &Path) -> Result<File, AgentError> {
     let trouble = |why: String, remedy| AgentError::State { path: dir.display().to_string(), why, remedy };
     std::fs::create_dir_all(dir)
         .map_err(|e| trouble(e.to_string(), "Make it, for the agent's user to write."))?;
-    let lock = File::create(dir.join("lock"))
+    let lock = files::create(&dir.join("lock"))
         .map_err(|e| trouble(e.to_string(), "Let the agent's user write there."))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|e| {
         trouble(

@@ -16,7 +16,7 @@ impl State {
     }
 
     pub fn pid(&self, id: ServerId) -> Option<u32> {
-        std::fs::read_to_string(self.guest(id).join("pid")).ok()?.trim().parse().ok()
+        std::fs::read_to_string(self.guest(id).join("run/pid")).ok()?.trim().parse().ok()
     }
 
     /// Kills the guest's process, as the kernel may.
@@ -34,15 +34,15 @@ impl Drop for State {
     }
 }
 
-/// QEMU processes that were started with files of this directory.
+/// QEMU processes that work below this directory.
 pub fn processes(dir: &Path) -> Vec<u32> {
-    let dir = dir.to_string_lossy().into_owned();
     let pids =
         std::fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().to_str()?.parse().ok());
     pids.filter(|pid: &u32| {
         let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let text = String::from_utf8_lossy(&cmdline).into_owned();
-        text.contains("qemu-system") && text.contains(&dir)
+        let works_in = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+        text.contains("qemu-system") && works_in.starts_with(dir)
     })
     .collect()
 }

@@ -9,7 +9,11 @@ mod switch;
 
 pub use config::{OvnConfig, Physical};
 
-use super::{file_failure, NetPlan, Network, Nic, Work};
+use super::{
+    file_failure,
+    guest_user::{self, GuestUser},
+    NetPlan, Network, Nic, Work,
+};
 use crate::{
     core::Failure,
     files,
@@ -37,6 +41,8 @@ pub struct OvnNetwork {
     guests: Arc<Guests>,
     places: Arc<Places>,
     notes: PathBuf,
+    /// Where guests' files lie, which tell their users.
+    guest_dirs: PathBuf,
     /// Held while a guest's note is written or removed: orders and what carries them out come side by side.
     noting: Mutex<()>,
     /// Why networks do not follow changes now.
@@ -62,7 +68,8 @@ impl OvnNetwork {
         link: Arc<dyn Link>,
     ) -> Result<Self, Failure> {
         let notes = state_dir.join("network");
-        std::fs::create_dir_all(&notes).map_err(|e| file_failure("making the network's directory", &e))?;
+        files::create_private_dir(&notes).map_err(|e| file_failure("making the network's directory", &e))?;
+        guest_user::open_taps().await;
         let state_dir =
             &state_dir.canonicalize().map_err(|e| file_failure("finding the state directory", &e))?;
         let notes = state_dir.join("network");
@@ -82,7 +89,8 @@ impl OvnNetwork {
         let (told, trouble) = watch::channel(None);
         tasks.spawn(health::watch(switch.clone(), told));
         let noting = Mutex::default();
-        let network = Self { switch, guests, places, notes, noting, trouble, _tasks: tasks };
+        let guest_dirs = state_dir.join("guests");
+        let network = Self { switch, guests, places, notes, guest_dirs, noting, trouble, _tasks: tasks };
         network.recall();
         network.forget_lost_taps().await?;
         network.places.settle().await;
@@ -151,9 +159,13 @@ impl OvnNetwork {
         let mut plan = NetPlan { carries_ipv6: true, ..NetPlan::default() };
         let mut words: Vec<String> = Vec::new();
         let wanted: Vec<String> = guest.ports.iter().map(|port| tap_name(port.port_id)).collect();
+        let user = GuestUser::of(&self.guest_dirs.join(server.to_string())).await;
+        let user = user.map_err(|e| file_failure("finding a user for the guest", &e))?;
         for (port, tap) in guest.ports.iter().zip(&wanted) {
             if !has_device(tap) {
-                ip(&format!("tuntap add dev {tap} mode tap")).await?;
+                // Nobody else may open it.
+                let of = user.id().map_or(String::new(), |user| format!(" user {user}"));
+                ip(&format!("tuntap add dev {tap} mode tap{of}")).await?;
             }
             ip(&format!("link set {tap} mtu {}", port.mtu)).await?;
             self.switch.take_device(tap).await?;

@@ -17,6 +17,7 @@ use crate::{
     daemon::Daemon,
     driver::file_failure,
     exec::{self, ExecError, Limits},
+    files,
     identity::Pem,
 };
 use std::{
@@ -96,7 +97,7 @@ impl Switch {
         pem: Pem,
     ) -> Result<Self, Failure> {
         let failed = |error: io::Error| file_failure("making the switch's directory", &error);
-        std::fs::create_dir_all(&dir).map_err(failed)?;
+        files::create_private_dir(&dir).map_err(failed)?;
         let dir = dir.canonicalize().map_err(failed)?;
         let database = dir.join("conf.db");
         if !database.exists() {

@@ -1,6 +1,7 @@
 //! QEMU's command line for a guest.
 
-use crate::driver::{NetPlan, Nic};
+use super::{CONFIG, CONSOLE, PID, READY};
+use crate::driver::{guest_user::RUN, NetPlan, Nic};
 use lenticular_model::ServerId;
 use lenticular_wire::agent::Assignment;
 use serde_json::{json, Value};
@@ -37,14 +38,9 @@ pub(super) fn boot_of(name: &str, server: ServerId) -> Option<u64> {
     boot.parse().ok()
 }
 
-/// All of it, for a guest whose files are in `dir`.
-pub(super) fn guest(
-    assignment: &Assignment,
-    dir: &Path,
-    disk: &Path,
-    net: &NetPlan,
-    kvm: bool,
-) -> Vec<String> {
+/// All of it. QEMU works in the guest's directory, and all files are named from there: it may be that nobody but the agent
+/// gets through the directories above, and the path of a socket has 107 bytes at most.
+pub(super) fn guest(assignment: &Assignment, disk: &Path, net: &NetPlan, kvm: bool) -> Vec<String> {
     let id = assignment.server_id;
     let size = assignment.guest.size;
     let mut args =
@@ -67,7 +63,7 @@ pub(super) fn guest(
     });
     let config = json!({
         "driver": "raw", "node-name": "config", "read-only": true,
-        "file": { "driver": "file", "filename": dir.join("config.iso") },
+        "file": { "driver": "file", "filename": CONFIG },
     });
     args.extend(strings(&[
         "-blockdev",
@@ -78,20 +74,16 @@ pub(super) fn guest(
     args.extend(strings(&["-blockdev", &config.to_string(), "-device", "virtio-blk-pci,drive=config"]));
     args.extend(nic_args(net));
     args.extend(strings(&["-device", "virtio-rng-pci"]));
-    // QEMU works in the guest's directory and names its sockets from there: the path of a socket has 107 bytes at most.
-    let path = |name: &str| dir.join(name).to_string_lossy().replace(',', ",,");
     args.push("-chardev".to_owned());
     args.push(format!(
-        "socket,id=serial0,path=serial,server=on,wait=off,logfile={},logappend=on",
-        path("console.log")
+        "socket,id=serial0,path={RUN}/serial,server=on,wait=off,logfile={CONSOLE},logappend=on"
     ));
     args.extend(strings(&["-serial", "chardev:serial0", "-chardev"]));
-    args.push("socket,id=qmp0,path=qmp,server=on,wait=off".to_owned());
-    args.extend(strings(&["-mon", "chardev=qmp0,mode=control", "-pidfile"]));
-    args.push(dir.join("pid").to_string_lossy().into_owned());
+    args.push(format!("socket,id=qmp0,path={RUN}/qmp,server=on,wait=off"));
+    args.extend(strings(&["-mon", "chardev=qmp0,mode=control", "-pidfile", PID]));
     // Last, so that the sockets above are there when it connects. Not -daemonize: its setsid is what the sandbox kills.
     args.push("-chardev".to_owned());
-    args.push("socket,id=ready0,path=ready".to_owned());
+    args.push(format!("socket,id=ready0,path={READY}"));
     args
 }
 
@@ -151,8 +143,7 @@ mod tests {
         let mac = "fa:16:3e:00:00:01".parse().unwrap();
         let nic = Nic { slot: 1, mac, mtu: 1442, netdev: json!({"type": "user"}) };
         let net = NetPlan { nics: vec![nic], forwards_ssh: true, carries_ipv6: false };
-        let dir = Path::new("/s/guests/x");
-        let lines = |kvm| guest(&assignment, dir, &dir.join("root.qcow2"), &net, kvm).join("\n");
+        let lines = |kvm| guest(&assignment, Path::new("root.qcow2"), &net, kvm).join("\n");
         insta::assert_snapshot!(lines(false));
         assert!(lines(true).contains("-accel\nkvm\n-cpu\nhost"));
     }

@@ -3,7 +3,7 @@
 use crate::files;
 use std::{
     fs, io,
-    io::{Read, Seek, SeekFrom},
+    io::{Read, Seek, SeekFrom, Write},
     path::Path,
 };
 
@@ -20,7 +20,7 @@ pub(super) fn trim(dir: &Path) -> io::Result<()> {
     }
     let old = dir.join("console.old");
     let tail = tail(&log, LOG_BYTES_MAX)?;
-    fs::write(files::beside(&old), tail)?;
+    files::create(&files::beside(&old))?.write_all(&tail)?;
     fs::rename(files::beside(&old), &old)?;
     fs::OpenOptions::new().write(true).open(&log)?.set_len(0)
 }

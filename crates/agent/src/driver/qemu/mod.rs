@@ -1,13 +1,13 @@
 //! Guests as QEMU processes: one each, started detached, so that they outlive the agent and are found again.
 //!
 //! ```text
-//! STATE/guests/<server>/ config.iso  user_data  pid  qmp  serial  ready  qemu.log  console.log  console.old
-//!                        (and the disk's files)
+//! STATE/guests/<server>/     config.iso  user_data  ready  qemu.log  console.log  console.old  (and the disk's files)
+//! STATE/guests/<server>/run/ pid  qmp  serial: what QEMU makes
 //! ```
 //!
-//! A process is a guest's if its command line names the guest's own pid file; that it began when it did and that it
-//! answers on the guest's own socket with the guest's UUID and name is checked before it is believed. Which boot it was
-//! started for stands in its name, so nothing has to be remembered that could be lost.
+//! A process is a guest's if it works in the guest's own directory, and as the guest's own user (see `guest_user`); that it
+//! began when it did and that it answers on the guest's own socket with the guest's UUID and name is checked before it is
+//! believed. Which boot it was started for stands in its name, so nothing has to be remembered that could be lost.
 
 mod args;
 mod cgroup;
@@ -23,7 +23,11 @@ use super::{disk_full, file_failure, Exit, Hypervisor, NetPlan, Work};
 use crate::{
     config_drive,
     core::{Failure, FoundProcess},
-    driver::user_net,
+    driver::{
+        guest_user::{self, GuestUser},
+        qcow2::ROOT,
+        user_net,
+    },
     exec,
     files::{self, ShortDir},
 };
@@ -36,7 +40,7 @@ use qmp::Qmp;
 use std::{
     collections::HashMap,
     future::Future,
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -47,6 +51,16 @@ use tokio::{
     sync::{mpsc, watch as level, OnceCell},
     task::JoinSet,
 };
+
+/// Files of a guest, in its directory.
+const CONFIG: &str = "config.iso";
+const CONSOLE: &str = "console.log";
+/// Where QEMU tells that its sockets are there.
+const READY: &str = "ready";
+/// QEMU's pid file.
+const PID: &str = "run/pid";
+/// The number of a process whose pid file was lost; the pid file of an older agent's QEMU.
+const NOTED_PID: &str = "pid";
 
 /// QEMU gets ready within this, or it is ended.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -85,6 +99,7 @@ impl Qemu {
     /// The directory cannot be made.
     pub fn new(state_dir: &Path, grace: Duration) -> io::Result<Self> {
         std::fs::create_dir_all(state_dir.join("guests"))?;
+        guest_user::guard(state_dir)?;
         let state_dir = state_dir.canonicalize()?;
         Ok(Self {
             guests: state_dir.join("guests"),
@@ -110,12 +125,14 @@ impl Qemu {
 
     /// The guest's process, if its pid file leads to one.
     fn process(&self, server: ServerId) -> Result<Option<Process>, Failure> {
-        let file = self.dir(server).join("pid");
-        let pid = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
-        match pid {
-            Some(pid) => Process::hold(pid, &file).map_err(|e| file_failure("looking for the process", &e)),
-            None => Ok(None),
+        let dir = self.dir(server);
+        for pid in [PID, NOTED_PID].iter().filter_map(|name| process::noted(&dir.join(name))) {
+            let held = Process::hold(pid, &dir);
+            if let Some(process) = held.map_err(|e| file_failure("looking for the process", &e))? {
+                return Ok(Some(process));
+            }
         }
+        Ok(None)
     }
 
     async fn start_guest(
@@ -138,8 +155,8 @@ impl Qemu {
         }
         let dir = self.dir(id);
         self.write_config_drive(assignment, &dir, net.carries_ipv6).await?;
-        let args = args::guest(assignment, &dir, disk, net, probed.kvm);
-        let qmp = self.launch(binary, &args, &dir).await?;
+        let args = args::guest(assignment, in_dir(&dir, disk), net, probed.kvm);
+        let qmp = self.launch(binary, args, &dir).await?;
         let Some(process) = self.process(id)? else {
             return Err(Failure::new(
                 "The server's guest ended as soon as it was started. Try again; if it fails again, ask the operator.",
@@ -156,16 +173,13 @@ impl Qemu {
     }
 
     /// Starts QEMU and waits until it answers; if it does not, it is ended.
-    async fn launch(&self, binary: &Path, args: &[String], dir: &Path) -> Result<Qmp, Failure> {
+    async fn launch(&self, binary: &Path, args: Vec<String>, dir: &Path) -> Result<Qmp, Failure> {
         let log = dir.join("qemu.log");
-        let listen = || {
-            let short = ShortDir::open(dir)?;
-            files::remove(&dir.join("ready"))?;
-            UnixListener::bind(short.path("ready"))
-        };
-        let listener = listen().map_err(|e| file_failure("making the guest's sockets", &e))?;
+        let user = GuestUser::of(dir).await.map_err(|e| file_failure("finding a user for the guest", &e))?;
+        let (program, args) = user.lasting_command(binary, args);
+        let listener = make_ready(user, dir).map_err(|e| file_failure("making the guest's files", &e))?;
         let mut child =
-            exec::spawn_detached(binary, args, dir, &log).map_err(|e| start_failure(&e.to_string()))?;
+            exec::spawn_detached(&program, &args, dir, &log).map_err(|e| start_failure(&e.to_string()))?;
         // QEMU connects here when its own sockets are there, and greets when it is ready: nothing is polled.
         let answers = async {
             listener.accept().await.map_err(|e| start_failure(&e.to_string()))?;
@@ -205,7 +219,7 @@ impl Qemu {
             let (id, guest) = (assignment.server_id, &assignment.guest);
             let image = config_drive::image(id, guest, user_data.as_deref(), &seed, ipv6);
             // Made anew at each start: only while it is read it must be whole.
-            std::fs::write(dir.join("config.iso"), image)
+            files::create(&dir.join(CONFIG))?.write_all(&image)
         };
         write().map_err(|e| file_failure("writing the config drive", &e))
     }
@@ -353,11 +367,11 @@ impl Hypervisor for Qemu {
         Box::pin(async move {
             let found = process::scan(&self.guests).map_err(|e| file_failure("reading /proc", &e))?;
             for (server, pid) in &found {
-                // The pid file may have been lost in a crash; the command line is the truth.
-                let file = self.dir(*server).join("pid");
-                let noted = std::fs::read_to_string(&file).is_ok_and(|text| text.trim() == pid.to_string());
-                if !noted {
-                    let written = std::fs::write(&file, pid.to_string());
+                // The pid file may have been lost in a crash; the command line is the truth. Nothing is written where
+                // the guest's user could lead it elsewhere.
+                if self.process(*server)?.is_none() {
+                    let file = files::create(&self.dir(*server).join(NOTED_PID));
+                    let written = file.and_then(|mut file| file.write_all(pid.to_string().as_bytes()));
                     written.map_err(|e| file_failure("noting a guest's process", &e))?;
                 }
             }
@@ -396,22 +410,45 @@ impl Hypervisor for Qemu {
             cgroup::remove(server);
             let dir = self.dir(server);
             let names = [
-                "config.iso",
+                CONFIG,
                 "user_data",
                 "qmp",
                 "serial",
-                "ready",
+                READY,
                 "memory",
                 "disk",
-                "console.log",
+                CONSOLE,
                 "console.old",
                 "qemu.log",
-                "pid",
+                NOTED_PID,
             ];
             let removed = names.iter().try_for_each(|name| files::remove(&dir.join(name)));
             removed.map_err(|e| file_failure("removing the guest's files", &e))
         })
     }
+}
+
+/// The guest's user gets what QEMU needs of the guest's directory. QEMU connects to the socket when it is ready.
+fn make_ready(user: GuestUser, dir: &Path) -> io::Result<UnixListener> {
+    let log = dir.join(CONSOLE);
+    if !log.exists() {
+        files::create(&log)?;
+    }
+    [ROOT, CONFIG, CONSOLE].iter().try_for_each(|name| user.give(&dir.join(name)))?;
+    listen(user, dir, READY)
+}
+
+/// A socket to which the guest's QEMU connects.
+fn listen(user: GuestUser, dir: &Path, name: &str) -> io::Result<UnixListener> {
+    files::remove(&dir.join(name))?;
+    let listener = UnixListener::bind(ShortDir::open(dir)?.path(name))?;
+    user.give(&dir.join(name))?;
+    Ok(listener)
+}
+
+/// A file as it is named from the guest's directory.
+fn in_dir<'a>(dir: &Path, file: &'a Path) -> &'a Path {
+    file.strip_prefix(dir).unwrap_or(file)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,11 +5,12 @@
 //! agents join the two hosts.
 
 use super::{
-    args, cgroup, file_failure, lock, qmp::Migration, qmp::QmpError, qmp_failure, Live, NetPlan, Qemu,
+    args, cgroup, file_failure, in_dir, listen, lock, qmp::Migration, qmp::QmpError, qmp_failure, Live,
+    NetPlan, Qemu,
 };
 use crate::{
     core::Failure,
-    files::{self, ShortDir},
+    driver::guest_user::{self, GuestUser, RUN},
 };
 use lenticular_model::ServerId;
 use lenticular_wire::agent::{Assignment, MoveProgress};
@@ -21,9 +22,9 @@ use tokio::{
     time::Instant,
 };
 
-/// The target's QEMU listens here for the memory, the source's sends it here.
+/// The target's QEMU listens under this name in `run` for the memory, the source's sends it to this name.
 const MEMORY: &str = "memory";
-/// The target's QEMU serves its disk here, the source's mirrors it here.
+/// The same for the disk, which the target's QEMU serves and the source's mirrors.
 const DISK: &str = "disk";
 /// How often it is looked how far things have come.
 const LOOK: Duration = Duration::from_millis(100);
@@ -71,13 +72,10 @@ impl Qemu {
             return Err(gone("QEMU is not installed here"));
         };
         self.write_config_drive(of, &dir, net.carries_ipv6).await?;
-        for name in [MEMORY, DISK] {
-            files::remove(&dir.join(name)).map_err(|e| file_failure("making the guest's sockets", &e))?;
-        }
-        let args = args::incoming(args::guest(of, &dir, disk, net, self.probed().await.kvm));
-        let qmp = self.launch(&binary, &args, &dir).await?;
+        let args = args::incoming(args::guest(of, in_dir(&dir, disk), net, self.probed().await.kvm));
+        let qmp = self.launch(&binary, args, &dir).await?;
         let events = json!({ "capabilities": [{ "capability": "events", "state": true }] });
-        let listen = json!({ "uri": format!("unix:{MEMORY}") });
+        let listen = json!({ "uri": format!("unix:{RUN}/{MEMORY}") });
         let ready = async {
             qmp.ask("migrate-set-capabilities", events).await?;
             qmp.ask("migrate-incoming", listen).await
@@ -100,7 +98,7 @@ impl Qemu {
             if has != bytes {
                 qmp.ask("block_resize", json!({ "node-name": "root", "size": bytes })).await?;
             }
-            let address = json!({ "type": "unix", "data": { "path": DISK } });
+            let address = json!({ "type": "unix", "data": { "path": format!("{RUN}/{DISK}") } });
             qmp.ask("nbd-server-start", json!({ "addr": address, "max-connections": 1 })).await?;
             let export =
                 json!({ "type": "nbd", "id": "move", "node-name": "root", "name": "root", "writable": true });
@@ -111,11 +109,8 @@ impl Qemu {
 
     /// At the target: a connection into its QEMU.
     pub(in crate::driver) async fn enter(&self, server: ServerId, door: Door) -> Result<UnixStream, Failure> {
-        let connect = async {
-            let short = ShortDir::open(&self.dir(server))?;
-            UnixStream::connect(short.path(door.name())).await
-        };
-        connect.await.map_err(|e| file_failure("reaching the waiting guest", &e))
+        let connected = guest_user::connect(&self.dir(server), door.name()).await;
+        connected.map_err(|e| file_failure("reaching the waiting guest", &e))
     }
 
     /// At the target: returns when all of the guest's memory and devices are loaded.
@@ -156,13 +151,17 @@ impl Qemu {
     }
 
     /// At the source: where QEMU will find the way out.
-    pub(in crate::driver) fn way_out(&self, server: ServerId, door: Door) -> Result<UnixListener, Failure> {
-        let listen = || {
-            let dir = self.dir(server);
-            files::remove(&dir.join(door.name()))?;
-            UnixListener::bind(ShortDir::open(&dir)?.path(door.name()))
+    pub(in crate::driver) async fn way_out(
+        &self,
+        server: ServerId,
+        door: Door,
+    ) -> Result<UnixListener, Failure> {
+        let dir = self.dir(server);
+        let listener = match GuestUser::of(&dir).await {
+            Ok(user) => listen(user, &dir, door.name()),
+            Err(error) => Err(error),
         };
-        listen().map_err(|e| file_failure("making the guest's sockets", &e))
+        listener.map_err(|e| file_failure("making the guest's sockets", &e))
     }
 
     /// The size of the guest's disk as it sees it, in bytes.

@@ -6,6 +6,7 @@
 //! host and each QEMU.
 
 use crate::{
+    driver::guest_user::GuestUser,
     exec::{self, ExecError, Limits},
     files, machine,
 };
@@ -19,6 +20,8 @@ use std::{
 /// What `BOOT_SECTOR` makes QEMU end with: `0x2a << 1 | 1`, as isa-debug-exit has it.
 const PROOF: &str = "85";
 const LIMITS: Limits = Limits { deadline: Duration::from_secs(4), memory_mb_and_cpu_s: None };
+/// In the state directory while it is needed.
+const DISK: &str = "probe.img";
 /// The BIOS reads more than one sector.
 const DISK_BYTES: usize = 1 << 20;
 
@@ -67,13 +70,14 @@ pub(super) async fn probe(state_dir: &Path) -> Probed {
         );
         return Probed { binary: None, kvm: false, described: describe(0, "none", Some(trouble)) };
     };
-    let key = key(&binary);
+    let user = GuestUser::nobody().await;
+    let key = key(&binary, user);
     let file = state_dir.join("probe.json");
     let kept = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
     let described = match kept.filter(|kept| kept.key == key) {
         Some(kept) => kept.described,
         None => {
-            let described = find_out(&binary, state_dir).await;
+            let described = find_out(&binary, state_dir, user).await;
             // A trouble may be over the next time.
             if described.trouble.is_none() {
                 let kept = Kept { key, described: described.clone() };
@@ -97,30 +101,37 @@ fn find() -> Option<PathBuf> {
         .or_else(|| Some(PathBuf::from("/usr/libexec/qemu-kvm")).filter(|path| path.is_file()))
 }
 
-fn key(binary: &Path) -> String {
+fn key(binary: &Path, user: GuestUser) -> String {
     let meta = std::fs::metadata(binary);
     let stamp = meta.as_ref().ok().and_then(|m| m.modified().ok());
     let kvm = std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
-    format!("1 {} {} {:?} {} {kvm}", machine::boot_id(), binary.display(), stamp, meta.map_or(0, |m| m.len()))
+    format!(
+        "2 {} {} {:?} {} {kvm} {}",
+        machine::boot_id(),
+        binary.display(),
+        stamp,
+        meta.map_or(0, |m| m.len()),
+        user.id().is_some()
+    )
 }
 
-async fn find_out(binary: &Path, state_dir: &Path) -> Described {
+async fn find_out(binary: &Path, state_dir: &Path, user: GuestUser) -> Described {
     let version = match exec::run(binary, &["--version"], LIMITS).await {
         Ok(text) => version(&text),
         Err(error) => {
             return describe(0, "none", Some(format!("QEMU does not run: {error}. Reinstall it.")));
         }
     };
-    let disk = state_dir.join("probe.img");
+    let disk = state_dir.join(DISK);
     let mut image = vec![0; DISK_BYTES];
     image[..BOOT_SECTOR.len()].copy_from_slice(&BOOT_SECTOR);
     image[510..512].copy_from_slice(&[0x55, 0xaa]);
-    if let Err(error) = std::fs::write(&disk, &image) {
+    if let Err(error) = std::fs::write(&disk, &image).and_then(|()| user.give(&disk)) {
         let trouble = format!("{} cannot be written: {error}. Make room or give leave.", disk.display());
         return describe(version, "none", Some(trouble));
     }
     let kvm = match Path::new("/dev/kvm").exists() {
-        true => runs(binary, true, &disk).await,
+        true => runs(binary, true, state_dir, user).await,
         false => Err("there is no /dev/kvm".to_owned()),
     };
     if let Err(why) = &kvm {
@@ -128,7 +139,7 @@ async fn find_out(binary: &Path, state_dir: &Path) -> Described {
     }
     let result = match kvm {
         Ok(()) => describe(version, "kvm", None),
-        Err(_) => match runs(binary, false, &disk).await {
+        Err(_) => match runs(binary, false, state_dir, user).await {
             Ok(()) => describe(version, "tcg", None),
             Err(why) => describe(version, "none", Some(format!("QEMU runs no guest: {why}. Reinstall it."))),
         },
@@ -139,17 +150,18 @@ async fn find_out(binary: &Path, state_dir: &Path) -> Described {
     result
 }
 
-async fn runs(binary: &Path, kvm: bool, disk: &Path) -> Result<(), String> {
+async fn runs(binary: &Path, kvm: bool, state_dir: &Path, user: GuestUser) -> Result<(), String> {
     let disk = serde_json::json!({
         "driver": "raw", "node-name": "d", "read-only": true,
-        "file": { "driver": "file", "filename": disk },
+        "file": { "driver": "file", "filename": DISK },
     });
     let mut args: Vec<String> = super::args::machine(kvm);
     args.extend(super::args::strings(&["-m", "64", "-blockdev"]));
     args.push(disk.to_string());
     args.extend(super::args::strings(&["-device", "virtio-blk-pci,drive=d,bootindex=1"]));
     args.extend(super::args::strings(&["-device", "isa-debug-exit,iobase=0x501,iosize=1"]));
-    match exec::run(binary, &args, LIMITS).await {
+    let (program, args) = user.command(binary, args);
+    match exec::run_in(state_dir, &program, &args, LIMITS).await {
         Err(ExecError::Failed { status, .. }) if status.ends_with(&format!(": {PROOF}")) => Ok(()),
         Err(error) => Err(error.to_string()),
         Ok(_) => Err("it ended before the guest did".to_owned()),

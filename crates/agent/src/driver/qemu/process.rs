@@ -1,11 +1,15 @@
 //! QEMU processes: found by what they were started with, held by a descriptor that no other process can take over.
 
-use crate::held::Held;
+use super::PID;
+use crate::{driver::guest_user, held::Held};
 use lenticular_model::ServerId;
-use rustix::process::Signal;
+use rustix::{
+    fs::{Mode, OFlags},
+    process::Signal,
+};
 use std::{
     collections::HashMap,
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -26,11 +30,11 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Holds the process whose pid file is this one; `None` if there is none.
-    pub(super) fn hold(pid: u32, pid_file: &Path) -> io::Result<Option<Self>> {
+    /// Holds the process of this number if it is the QEMU of the guest of this directory.
+    pub(super) fn hold(pid: u32, dir: &Path) -> io::Result<Option<Self>> {
         let Some(held) = Held::open(pid)? else { return Ok(None) };
         // Looked at after it was held: if its number went to another before, this is seen here.
-        Ok(look(pid).filter(|(file, _)| file == pid_file).map(|(_, seen)| Self { seen, held }))
+        Ok(look(pid).filter(|(of, _)| of == dir).map(|(_, seen)| Self { seen, held }))
     }
 
     /// Returns when the process has ended.
@@ -44,18 +48,15 @@ impl Process {
     }
 }
 
-/// All QEMU processes whose pid file lies in `guests/<server>/`.
+/// All QEMU processes of the guests of `guests/<server>`.
 pub(super) fn scan(guests: &Path) -> io::Result<HashMap<ServerId, u32>> {
     let mut found = HashMap::new();
     for entry in std::fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
-        let Some((pid_file, _)) = look(pid) else { continue };
-        let server = pid_file
-            .strip_prefix(guests)
-            .ok()
-            .and_then(|rest| rest.parent()?.to_str()?.parse::<ServerId>().ok());
+        let Some((dir, _)) = look(pid) else { continue };
+        let server = dir.strip_prefix(guests).ok().and_then(|rest| rest.to_str()?.parse::<ServerId>().ok());
         if let Some(server) = server {
             found.insert(server, pid);
         }
@@ -63,16 +64,41 @@ pub(super) fn scan(guests: &Path) -> io::Result<HashMap<ServerId, u32>> {
     Ok(found)
 }
 
-/// A process's pid file and what else it says; `None` if it is no guest's QEMU.
+/// The number in a guest's pid file. Whoever broke out of the guest may have put something else in the file's place.
+pub(super) fn noted(pid_file: &Path) -> Option<u32> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = std::fs::File::from(rustix::fs::open(pid_file, flags, Mode::empty()).ok()?);
+    let mut text = String::new();
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// The directory of the guest that a process is the QEMU of, and what else it says; `None` if it is no guest's QEMU.
 fn look(pid: u32) -> Option<(PathBuf, Seen)> {
-    let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let proc = PathBuf::from(format!("/proc/{pid}"));
+    let cmdline = std::fs::read(proc.join("cmdline")).ok()?;
     let args: Vec<&str> =
         cmdline.split(|byte| *byte == 0).filter_map(|arg| std::str::from_utf8(arg).ok()).collect();
     let after = |option: &str| args.iter().skip_while(|arg| **arg != option).nth(1).copied();
     let (pid_file, name) = (after("-pidfile")?, after("-name")?);
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let dir = match pid_file {
+        PID => std::fs::read_link(proc.join("cwd")).ok()?,
+        // An older agent's.
+        absolute => Path::new(absolute).parent()?.to_owned(),
+    };
+    // Whoever broke out of another guest may call himself what he likes, but has another user.
+    let status = std::fs::read_to_string(proc.join("status")).ok()?;
+    if !guest_user::is_of(&dir, user(&status)?) {
+        return None;
+    }
+    let stat = std::fs::read_to_string(proc.join("stat")).ok()?;
     let seen = Seen { pid, name: name.to_owned(), start_time: start_time(&stat)? };
-    Some((PathBuf::from(pid_file), seen))
+    Some((dir, seen))
+}
+
+/// The effective user in `/proc/<pid>/status`.
+fn user(status: &str) -> Option<u32> {
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Field 22 of `/proc/<pid>/stat`; the second field is the program's name and may hold anything.
@@ -88,6 +114,26 @@ mod tests {
     fn start_times_are_read_past_odd_names() {
         let fields: Vec<String> = (3..30).map(|n| n.to_string()).collect();
         assert_eq!(start_time(&format!("1 (a ) b) {}", fields.join(" "))), Some(22));
+    }
+
+    #[test]
+    fn a_pid_file_is_read_only_if_it_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("pid"), "42\n").unwrap();
+        std::os::unix::fs::symlink(at("pid"), at("link")).unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert_eq!(
+            ["pid", "link", "fifo", "none"].map(|name| noted(&at(name))),
+            [Some(42), None, None, None]
+        );
+    }
+
+    #[test]
+    fn the_user_of_a_process_is_the_one_that_counts() {
+        assert_eq!(user("Name:\tqemu\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n"), Some(2));
+        assert_eq!(user("Name:\tqemu\n"), None);
     }
 
     #[test]

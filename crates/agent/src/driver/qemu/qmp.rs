@@ -1,6 +1,6 @@
 //! A thin client of QEMU's machine protocol: commands by id with deadlines, and what events say kept as levels.
 
-use crate::files::ShortDir;
+use crate::driver::guest_user;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue, Value};
 use std::{
@@ -14,7 +14,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::{unix::OwnedReadHalf, unix::OwnedWriteHalf, UnixStream},
+    net::{unix::OwnedReadHalf, unix::OwnedWriteHalf},
     sync::{oneshot, watch},
     task::AbortHandle,
 };
@@ -123,8 +123,7 @@ impl Qmp {
     }
 
     async fn greet(dir: &Path) -> Result<Self, QmpError> {
-        let short = ShortDir::open(dir)?;
-        let (reader, writer) = UnixStream::connect(short.path("qmp")).await?.into_split();
+        let (reader, writer) = guest_user::connect(dir, "qmp").await?.into_split();
         let mut reader = BufReader::new(reader);
         let mut line = String::new();
         reader.read_line(&mut line).await?;
