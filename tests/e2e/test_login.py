@@ -1,11 +1,11 @@
 """Logging in while others flood: bounded, fair, logged, counted; and connections that nobody may hold. On simulated hosts."""
 
 import concurrent.futures
-import json
+import os
 import resource
+import select
 import socket
 import threading
-import time
 
 import pytest
 import requests
@@ -106,18 +106,26 @@ HALF_LOGIN = (f"POST {TOKENS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/j
               '{"auth":').encode()
 
 
+def still_open(connections):
+    """How many of them the server has not ended."""
+    poll = select.poll()
+    for s in connections:
+        poll.register(s, select.POLLIN | select.POLLHUP)
+    ended = {fd for fd, _ in poll.poll(0)}
+    return sum(s.fileno() not in ended for s in connections)
+
+
 @pytest.mark.parametrize("first", [b"", b"GET /healthz HT", HALF_LOGIN], ids=["nothing", "half a head", "half a body"])
 def test_connections_that_say_no_more_keep_nobody_out(narrow, first):
     connections = held(narrow, 950, first)
-    began = time.monotonic()
+    assert requests.get(f"{narrow.url}/healthz", timeout=60).status_code == 200
+    # It was answered while others still say no more, and not because they were given up at last.
+    assert still_open(connections) >= 20
     for _ in range(10):
-        assert requests.get(f"{narrow.url}/healthz", timeout=30).status_code == 200
+        assert requests.get(f"{narrow.url}/healthz", timeout=60).status_code == 200
     narrow._token = narrow.login()
     narrow.get("/compute/v2.1/servers")
-    took = time.monotonic() - began
-    assert narrow.request("GET", "/compute/v2.1/os-services").json()["services"][0]["state"] == "up"
-    # Well below the time after which they would have been given up by themselves.
-    assert took < 10, f"{took:.1f} s"
+    assert narrow.get("/compute/v2.1/os-services")["services"][0]["state"] == "up"
     for s in connections:
         s.close()
 
@@ -143,5 +151,4 @@ def test_downloads_that_are_never_read_pin_nothing(narrow):
 
 
 def list_files(cloud):
-    import os
     return os.listdir(f"/proc/{cloud.process.pid}/fd")
