@@ -118,6 +118,9 @@ class Cloud:
             self.process.wait()
         for pid in guest_processes(self.data):
             os.kill(pid, signal.SIGKILL)
+        if self.process and not self.hosts:
+            # What it made on this machine beside its processes.
+            subprocess.run([BINARY, "--data", self.data, "down"], env=self.env, capture_output=True, timeout=DEADLINE_S)
 
     def wait_for_hosts(self):
         count = max(self.hosts, 1)

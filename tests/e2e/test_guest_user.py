@@ -2,12 +2,16 @@
 
 import os
 import pathlib
+import socket
 import stat
 import subprocess
+import threading
 
 import pytest
 
-from cloud import guest_processes
+import cloud as clouds
+from cloud import GUEST_IMAGE, Cloud, guest_processes, wait_until
+from test_real_guest import ssh, where
 
 READY = "lenticular-guest: ready"
 USERS = range(1_800_000_000, 1_800_065_536)
@@ -105,3 +109,140 @@ def test_each_guest_has_a_user_of_its_own_and_no_privileges(real):
         real.wait_gone(server)
     assert not own.exists()
     secret.unlink()
+
+
+@pytest.fixture
+def service():
+    """A service of this host that listens on all addresses; its port and how often it was reached."""
+    reached = []
+    listener = socket.create_server(("0.0.0.0", 0))
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                reached.append(1)
+                connection.sendall(b"secret")
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield listener.getsockname()[1], reached
+    listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    listener.close()
+
+
+def own_address():
+    """An address of this host that is not its loopback's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return probe.getsockname()[0]
+
+
+def tables():
+    listed = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+    return {line.split()[-1] for line in listed.splitlines() if "lenticular_user_" in line}
+
+
+def test_a_guest_reaches_no_service_of_its_host(real, key, service):
+    port, reached = service
+    server = real.create("fenced", real.image, network=real.net, key_name="key")
+    real.wait_status(server, "ACTIVE")
+    real.wait_console(server, READY)
+    forward = where(real, server)["ssh_forward"]
+    gateway = "10.30.0.1"
+    asks = lambda address: ssh(key[0], forward, f"timeout 5 nc {address} {port} </dev/null 2>&1; true")
+    mine = tables()
+    assert len(mine) >= 1
+    for address in (gateway, own_address()):
+        assert "secret" not in asks(address), address
+    assert reached == []
+    # The fence alone keeps it away, and the next start of the agent puts it up again, once.
+    before = guest_processes(real.data)
+    real.kill()
+    for table in mine:
+        subprocess.run(["nft", "delete", "table", "inet", table], check=True)
+    assert asks(gateway) == "secret" and reached == [1]
+    for _ in range(2):
+        real.start().wait_for_hosts()
+        wait_until("the fence is up", lambda: tables() == mine)
+        assert guest_processes(real.data) == before
+        assert "secret" not in asks(gateway) and reached == [1]
+        real.kill()
+    real.start().wait_for_hosts()
+    real.wait_status(server, "ACTIVE")
+    # With the last guest it goes.
+    real.lenticular("down")
+    assert real.process.wait(timeout=30) == 0
+    assert tables() == set()
+    real.start().wait_for_hosts()
+    wait_until("the fence is up", lambda: tables() == mine)
+    real.delete(server)
+    real.wait_gone(server)
+
+
+@pytest.fixture
+def no_other_fence():
+    """The fences of other clouds, which were told of another resolver, are away for the time of the test."""
+    nft = lambda *args, **kwargs: subprocess.run(["nft", *args], capture_output=True, text=True, check=True, **kwargs).stdout
+    kept = [(table, nft("-s", "list", "table", "inet", table)) for table in tables()]
+    for table, _ in kept:
+        nft("delete", "table", "inet", table)
+    yield
+    for _, text in kept:
+        nft("-f", "-", input=text)
+
+
+@pytest.fixture
+def resolver():
+    """Asked on port 53 of an address of this host; what came in."""
+    asked = []
+    listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        listener.bind(("127.0.0.53", 53))
+    except OSError:
+        listener.close()
+        pytest.skip("another resolver listens there")
+
+    def serve():
+        while True:
+            question, who = listener.recvfrom(512)
+            if not question:
+                return
+            asked.append(who)
+            # The same question, answered: no such name.
+            listener.sendto(question[:2] + b"\x81\x83" + question[4:], who)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield asked
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+        end.sendto(b"", ("127.0.0.53", 53))
+    thread.join()
+    listener.close()
+
+
+def test_a_guest_asks_its_hosts_resolver(tmp_path, key, resolver, no_other_fence, monkeypatch):
+    conf = tmp_path / "resolv.conf"
+    conf.write_text("nameserver 127.0.0.53\n")
+    # The cloud sees another resolv.conf than the machine.
+    wrapper = tmp_path / "lenticular"
+    wrapper.write_text(f"#!/bin/sh\nexec unshare --mount sh -c 'mount --bind {conf} /etc/resolv.conf && exec {clouds.BINARY} "
+                       "\"$@\"' sh \"$@\"\n")
+    wrapper.chmod(0o755)
+    monkeypatch.setattr(clouds, "BINARY", wrapper)
+    c = Cloud(tmp_path / "data")
+    try:
+        c.start().wait_for_hosts()
+        c.post("/compute/v2.1/os-keypairs", {"keypair": {"name": "key", "public_key": key[1]}})
+        server = c.create("asks", c.upload("guest", path=GUEST_IMAGE), network=c.network("net", "10.31.0.0/24"), key_name="key")
+        c.wait_status(server, "ACTIVE")
+        c.wait_console(server, READY)
+        forward = where(c, server)["ssh_forward"]
+        said = ssh(key[0], forward, "timeout 10 nslookup fenced.example 10.31.0.254 2>&1; true")
+        assert resolver and "NXDOMAIN" in said, said
+    finally:
+        c.down()

@@ -118,7 +118,7 @@ def test_only_an_enrolled_host_gets_in_and_only_as_itself(tmp_path):
         assert asked.status_code == 403
 
         token = c.enrol("--valid-for", "10m")
-        home = tmp_path / "one"
+        home = c.data / "agent"
         one = c.run("agent", "--join", token["join"], "--token", token["token"], "--state", home, "--name", "one")
         c.agent = one
         wait_until("the host is there", lambda: [h["name"] for h in c.get("/operator/v1/hosts")] == ["one"])

@@ -39,8 +39,8 @@ pub use power_off::power_off;
 pub use runtime::AgentError;
 
 use driver::{
-    ovn_net::OvnNetwork, qcow2::Qcow2Disks, qemu::Qemu, sim::SimHost, travel::Travel, user_net::UserNetwork,
-    Drivers, Network,
+    ovn_net::OvnNetwork, qcow2::Qcow2Disks, qemu::Qemu, sim::SimHost, travel::Travel, user_fence,
+    user_net::UserNetwork, Drivers, Network,
 };
 use lenticular_model::host::Capacity;
 use peer::Transport;
@@ -119,7 +119,10 @@ pub async fn run_qemu(
                 OvnNetwork::start(&config.state_dir, &config.host_name, ovn.clone(), link.clone()).await;
             Arc::new(started.map_err(AgentError::Network)?)
         }
-        None => Arc::new(UserNetwork),
+        None => {
+            user_fence::put_up(&config.state_dir).await;
+            Arc::new(UserNetwork)
+        }
     };
     let drivers = Drivers { hypervisor, disks, network, moves };
     let state_file = config.state_dir.join("agent.json");

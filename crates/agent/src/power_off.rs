@@ -2,7 +2,7 @@
 
 use crate::{
     core::Snapshot,
-    driver::{qemu::Qemu, Hypervisor},
+    driver::{qemu::Qemu, user_fence, Hypervisor},
     files::write_durably,
     runtime::{take_state_dir, AgentError},
 };
@@ -39,6 +39,7 @@ pub async fn power_off(state_dir: &Path, grace: Duration) -> Result<usize, Agent
         end.map_err(|e| trouble(e.to_string()))??;
     }
     drop(never);
+    user_fence::take_down(state_dir).await;
     forget_boot(&state_dir.join("agent.json"), &trouble)?;
     Ok(guests.len())
 }

@@ -69,9 +69,10 @@ impl Transport for Plain {
 
 struct Host {
     name: &'static str,
+    /// Ends before its state does.
+    agent: Option<Running<Result<(), AgentError>>>,
     state: qemu::State,
     cloud: Arc<Cloud>,
-    agent: Option<Running<Result<(), AgentError>>>,
     address: String,
     door: watch::Sender<bool>,
 }

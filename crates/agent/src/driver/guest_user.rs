@@ -55,6 +55,11 @@ async fn means() -> Option<&'static Means> {
     MEANS.get_or_init(find_means).await.as_ref()
 }
 
+/// Whether guests have users of their own here.
+pub(crate) async fn are_given() -> bool {
+    means().await.is_some()
+}
+
 async fn find_means() -> Option<Means> {
     if !geteuid().is_root() {
         return None;

@@ -10,6 +10,7 @@ pub mod qcow2;
 pub mod qemu;
 pub mod sim;
 pub mod travel;
+pub(crate) mod user_fence;
 pub mod user_net;
 
 use crate::{

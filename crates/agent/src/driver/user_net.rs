@@ -1,7 +1,7 @@
 //! QEMU's own user networking: for one machine without privileges.
 //!
-//! Each port is a network of its own: guests reach the world by NAT and each other not at all. Guests also reach the
-//! host's own services by the gateway's address; a host that runs strangers' guests wants another driver.
+//! Each port is a network of its own: guests reach the world by NAT and each other not at all. The gateway's address leads
+//! to the host's own services, from which `user_fence` keeps guests where it can.
 
 use super::{NetPlan, Network, Nic, Work};
 use lenticular_model::{host::Wiring, ServerId};

@@ -5,6 +5,7 @@ use sha2::{Digest, Sha512};
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 /// A state directory whose guests are ended with it, however the test ends.
@@ -31,6 +32,13 @@ impl Drop for State {
         for pid in processes(self.0.path()) {
             let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
         }
+        // What agents made on this machine beside processes goes too. A test may be in a runtime of its own here.
+        let dir = self.0.path().to_owned();
+        let end = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let _ = runtime.block_on(lenticular_agent::power_off(&dir, Duration::ZERO));
+        });
+        let _ = end.join();
     }
 }
 
