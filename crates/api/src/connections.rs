@@ -12,7 +12,7 @@
 //! - When all places are taken, the connection makes room whose client has kept the server waiting longest, of the
 //!   address that has most of them. Clients that have proven who they are come last.
 //! - One address has at most half of the places; beyond that its own connections make room for each other.
-//! - If nobody's client is waited for, who comes waits in the listener's queue.
+//! - If nobody's client is waited for, who comes waits for a while, and nobody waits behind them.
 
 use std::{
     collections::BTreeMap,
@@ -34,6 +34,9 @@ pub enum Turn {
     /// The client's, if it does not read: its answer is on the way.
     Reading,
 }
+
+/// How long a connection waits for a place.
+const ENTER_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long an answer must not have been read until its connection may make room.
 const UNREAD: Duration = Duration::from_secs(2);
@@ -85,19 +88,26 @@ impl Connections {
         Self { table: Arc::default(), left: Arc::default(), places: places.max(2) }
     }
 
-    /// A place for a connection from an address, once there is one.
-    pub async fn enter(&self, from: IpAddr) -> Place {
-        loop {
+    /// A place for a connection from an address, once there is one; `None` if none came free in time.
+    pub async fn enter(&self, from: IpAddr) -> Option<Place> {
+        let end = now() + ENTER_WITHIN;
+        while now() < end {
             let left = self.left.notified();
-            if let Some(place) = self.try_enter(from, now()) {
-                return place;
+            if let Some(place) = self.try_enter(from) {
+                return Some(place);
             }
-            // A connection whose answer is not read may go only after a while.
+            // An answer that is not read makes room only after a while.
             let _ = tokio::time::timeout(UNREAD, left).await;
         }
+        None
     }
 
-    fn try_enter(&self, from: IpAddr, now: Instant) -> Option<Place> {
+    /// A place for a connection from an address, if there is one now.
+    pub fn try_enter(&self, from: IpAddr) -> Option<Place> {
+        self.enter_at(from, now())
+    }
+
+    fn enter_at(&self, from: IpAddr, now: Instant) -> Option<Place> {
         let from = from.to_canonical();
         let mut table = self.lock();
         let own = table.held.values().filter(|held| held.from == from).count();
@@ -161,6 +171,9 @@ impl Place {
             }
             (held.turn, held.since) = (turn, now());
         });
+        if turn == Turn::Waiting {
+            self.all.left.notify_one();
+        }
     }
 
     /// Bytes went.
@@ -202,7 +215,7 @@ mod tests {
     #[test]
     fn the_client_that_is_waited_for_longest_makes_room() {
         let (all, now) = (Connections::new(4), now());
-        let enter = |n: u8, s: u64| all.try_enter(address(n), now + Duration::from_secs(s));
+        let enter = |n: u8, s: u64| all.enter_at(address(n), now + Duration::from_secs(s));
         let (old, busy) = (enter(1, 0).unwrap(), enter(1, 1).unwrap());
         busy.turn(Turn::Working);
         let (known, other) = (enter(2, 2).unwrap(), enter(3, 3).unwrap());
@@ -225,26 +238,26 @@ mod tests {
     #[test]
     fn one_address_takes_at_most_half_of_the_places() {
         let (all, now) = (Connections::new(8), now());
-        let places: Vec<Place> = (0..100).filter_map(|_| all.try_enter(address(1), now)).collect();
+        let places: Vec<Place> = (0..100).filter_map(|_| all.enter_at(address(1), now)).collect();
         assert_eq!(places.iter().filter(|place| !is_closed(place)).count(), 4);
-        let others: Vec<Place> = (2..6).filter_map(|n| all.try_enter(address(n), now)).collect();
+        let others: Vec<Place> = (2..6).filter_map(|n| all.enter_at(address(n), now)).collect();
         assert_eq!(others.len(), 4);
         // All are taken now: the crowd makes room, not those who came one by one.
-        let _ninth = all.try_enter(address(9), now).unwrap();
+        let _ninth = all.enter_at(address(9), now).unwrap();
         assert!(others.iter().all(|place| !is_closed(place)));
         // Those of the crowd that are worked for keep its next ones out.
         let crowd: Vec<&Place> = places.iter().filter(|place| !is_closed(place)).collect();
         crowd.iter().for_each(|place| place.turn(Turn::Working));
-        assert!(all.try_enter(address(10), now).is_some());
+        assert!(all.enter_at(address(10), now).is_some());
     }
 
     #[test]
     fn an_answer_that_is_not_read_makes_room_after_a_while() {
         let (all, now) = (Connections::new(2), now());
-        let place = all.try_enter(address(1), now).unwrap();
+        let place = all.enter_at(address(1), now).unwrap();
         place.turn(Turn::Reading);
-        assert!(all.try_enter(address(1), now).is_none());
-        assert!(all.try_enter(address(1), now + Duration::from_secs(60)).is_some());
+        assert!(all.enter_at(address(1), now).is_none());
+        assert!(all.enter_at(address(1), now + Duration::from_secs(60)).is_some());
         assert!(is_closed(&place));
     }
 }

@@ -26,6 +26,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
 };
 use tower_service::Service as _;
 
@@ -40,6 +41,9 @@ const FILES_KEPT: u64 = 128;
 
 /// The most connections of a listener at once, however many files the system allows.
 const CONNECTIONS_MAX: u64 = 10_000;
+
+/// How many connections may wait for a place; who comes then is turned away.
+const WAITING_MAX: usize = 64;
 
 /// Rest after the system had no file for a connection.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -174,28 +178,37 @@ async fn accept(
 ) {
     let graceful = GracefulShutdown::new();
     let connections = Connections::new(places());
+    let mut waiting = JoinSet::new();
     tokio::pin!(stop);
     loop {
-        let next = async {
-            let (stream, from) = listener.accept().await?;
-            let place = Arc::new(connections.enter(from.ip()).await);
-            Ok::<_, io::Error>((stream, from, place))
-        };
-        let accepted = tokio::select! {
-            next = next => next,
+        let (stream, from, place) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, from)) => match connections.try_enter(from.ip()) {
+                    Some(place) => (stream, from, place),
+                    None => {
+                        // Nobody waits behind one who has to wait.
+                        if waiting.len() < WAITING_MAX {
+                            let connections = connections.clone();
+                            waiting.spawn(async move { (stream, from, connections.enter(from.ip()).await) });
+                        }
+                        continue;
+                    }
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                    continue;
+                }
+            },
+            Some(entered) = waiting.join_next() => match entered {
+                Ok((stream, from, Some(place))) => (stream, from, place),
+                _ => continue,
+            },
             () = &mut stop => break,
         };
-        match accepted {
-            Ok((stream, from, place)) => {
-                // Answers are small and written whole: waiting to fill a packet would only delay them.
-                let _ = stream.set_nodelay(true);
-                hand_over(Accepted { stream, from, watcher: graceful.watcher(), place });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_REST).await;
-            }
-        }
+        // Answers are small and written whole: waiting to fill a packet would only delay them.
+        let _ = stream.set_nodelay(true);
+        hand_over(Accepted { stream, from, watcher: graceful.watcher(), place: Arc::new(place) });
     }
     graceful.shutdown().await;
 }

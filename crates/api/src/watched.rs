@@ -174,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_that_nobody_takes_ends() {
-        let place = Arc::new(Connections::new(4).enter(Ipv4Addr::LOCALHOST.into()).await);
+        let place = Arc::new(Connections::new(4).try_enter(Ipv4Addr::LOCALHOST.into()).unwrap());
         let (ours, mut theirs) = tokio::io::duplex(16);
         let stall = Duration::from_millis(20);
         let mut stream = Watched { stall, ..Watched::new(ours, place) };
