@@ -37,6 +37,8 @@ pub struct Ctx {
     pub state: Arc<State>,
     /// Who asks.
     pub caller: Caller,
+    /// What says so.
+    token: Payload,
     /// The id that the client gave the request.
     pub global_request_id: Option<Arc<str>>,
     /// The address they ask from.
@@ -69,21 +71,37 @@ impl FromRequestParts<App> for Ctx {
         let query = Query::parse(parts.uri.query());
         let Ok(origin) = Origin::from_request_parts(parts, app).await;
         let if_match = header(&parts.headers, "if-match").map(str::to_owned);
-        Ok(Self { app: app.clone(), state, caller, global_request_id, origin, version, query, if_match })
+        Ok(Self {
+            app: app.clone(),
+            state,
+            caller,
+            token,
+            global_request_id,
+            origin,
+            version,
+            query,
+            if_match,
+        })
     }
 }
 
 impl Ctx {
-    /// Runs a command in a transaction of its own, on this request's account.
+    /// Runs a command in a transaction, on this request's account, if the request's token still holds there.
     pub async fn commit<T: Send + 'static>(
         &self,
         why: &str,
         command: impl FnOnce(&mut Txn<'_>, &Caller) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let caller = self.caller.clone();
-        let cause =
-            Cause { actor: caller.user_id.to_string(), request_id: self.journal_id(), why: why.to_owned() };
-        self.app.store.transact(cause, move |txn| command(txn, &caller)).await
+        let (token, request_id) = (self.token.clone(), self.caller.request_id.clone());
+        let actor = self.caller.user_id.to_string();
+        let cause = Cause { actor, request_id: self.journal_id(), why: why.to_owned() };
+        let judged = move |txn: &mut Txn<'_>| {
+            // A body may have come long after its head: user, role and project may be gone by now.
+            check(txn, &token, txn.now)?;
+            let caller = caller(txn, &token, request_id);
+            command(txn, &caller)
+        };
+        self.app.store.transact(cause, judged).await
     }
 
     /// How the journal names the request: by our id, with the client's behind it.
