@@ -54,6 +54,23 @@ def test_wrong_log_ins_delay_nobody_else_and_are_seen(sim):
     assert "\u001b" not in log
 
 
+def test_who_guesses_a_users_password_does_not_keep_that_user_out(sim):
+    stop, statuses = threading.Event(), []
+
+    def guess():
+        while not stop.is_set():
+            statuses.append(attempt(sim, "admin", "guess"))
+
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
+        for _ in range(24):
+            pool.submit(guess)
+        wait_until("guesses are judged", lambda: len(statuses) > 24)
+        right = [attempt(sim, "admin", sim.password()) for _ in range(5)]
+        stop.set()
+    assert right == [201] * 5
+    assert set(statuses) == {401}
+
+
 def test_an_account_is_locked_if_that_is_set(tmp_path):
     cloud = Cloud(tmp_path / "data", hosts=1, settings="""
         [security_compliance]
@@ -70,6 +87,16 @@ def test_an_account_is_locked_if_that_is_set(tmp_path):
         assert attempt(cloud, "vera", "s3cret") == 401
         assert attempt(cloud, "admin", cloud.password()) == 201
         wait_until("the lock ends", lambda: attempt(cloud, "vera", "s3cret") == 201)
+        # The right to change one's password is no way around it, and an administrator unlocks.
+        vera = cloud.get("/identity/v3/users?name=vera")["users"][0]["id"]
+        token = requests.post(f"{cloud.url}{TOKENS}", json=auth("vera", "s3cret"), timeout=60).headers["X-Subject-Token"]
+        change = lambda old: cloud.request("POST", f"/identity/v3/users/{vera}/password", token=token, json={
+            "user": {"original_password": old, "password": "s3cret2"}}).status_code
+        assert [change("wrong") for _ in range(3)] == [401] * 3
+        assert change("s3cret") == 401 and attempt(cloud, "vera", "s3cret") == 401
+        unlocked = cloud.request("PATCH", f"/identity/v3/users/{vera}", json={"user": {"enabled": True}})
+        assert unlocked.status_code == 200
+        assert change("s3cret") == 204 and attempt(cloud, "vera", "s3cret2") == 201
         assert '"why":"locked"' in cloud.log()
         # What is counted is an operator's to read, as was set.
         assert requests.get(f"{cloud.url}/metrics", timeout=10).status_code == 401

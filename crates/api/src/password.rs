@@ -28,23 +28,16 @@ impl Passwords {
     /// # Errors
     /// The system has no randomness, or too many wait.
     pub async fn hash(&self, asker: Asker, password: String) -> Result<String> {
-        self.run(asker, false, move || hash(&password)).await?
+        self.run(asker, move || hash(&password)).await?
     }
 
-    /// Whether the password is the one that was hashed; false for no hash, after as long a time. `is_wrong` says that
-    /// this asker was mostly wrong lately.
+    /// Whether the password is the one that was hashed; false for no hash, after as long a time.
     ///
     /// # Errors
     /// The work was cut off, or too many wait.
-    pub async fn verify(
-        &self,
-        asker: Asker,
-        is_wrong: bool,
-        password: String,
-        hash_of_user: Option<String>,
-    ) -> Result<bool> {
+    pub async fn verify(&self, asker: Asker, password: String, hash_of_user: Option<String>) -> Result<bool> {
         let decoy = self.decoy.clone();
-        self.run(asker, is_wrong, move || match hash_of_user {
+        self.run(asker, move || match hash_of_user {
             Some(hash) => matches(&password, &hash),
             None => {
                 let decoy = decoy.get_or_init(|| hash("").unwrap_or_default());
@@ -58,10 +51,9 @@ impl Passwords {
     async fn run<T: Send + 'static>(
         &self,
         asker: Asker,
-        is_wrong: bool,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let turn = self.turns.take(asker, is_wrong).await?;
+        let turn = self.turns.take(asker).await?;
         let work = move || {
             // The turn ends with the work, even if nobody waits for that any more.
             let _turn = turn;

@@ -23,14 +23,11 @@ pub struct Asker {
     pub user: Option<UserId>,
 }
 
-/// How many may wait for one user from one address.
-const WAITING_MAX: usize = 128;
-
-/// How many of them if most were wrong lately.
-const WAITING_WRONG_MAX: usize = 4;
+/// How many may wait for one user from one address. The right one may be among those who guess, and waits with them.
+const WAITING_MAX: usize = 512;
 
 /// How many may wait in all.
-const ALL_WAITING_MAX: usize = 2_048;
+const ALL_WAITING_MAX: usize = 4_096;
 
 /// Decides whose turn it is.
 #[derive(Clone)]
@@ -65,18 +62,18 @@ impl Turns {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a turn. `is_wrong` says that this asker was mostly wrong lately.
+    /// Waits for a turn.
     ///
     /// # Errors
     /// Too many wait already.
-    pub async fn take(&self, asker: Asker, is_wrong: bool) -> Result<Turn> {
+    pub async fn take(&self, asker: Asker) -> Result<Turn> {
         let turn = {
             let mut queue = self.lock();
             if queue.free > 0 {
                 queue.free -= 1;
                 return Ok(Turn(self.clone()));
             }
-            queue.enter(asker, if is_wrong { WAITING_WRONG_MAX } else { WAITING_MAX })?
+            queue.enter(asker)?
         };
         turn.await.map_err(Error::internal)
     }
@@ -104,9 +101,9 @@ impl Drop for Turn {
 }
 
 impl Queue {
-    fn enter(&mut self, asker: Asker, most: usize) -> Result<oneshot::Receiver<Turn>> {
+    fn enter(&mut self, asker: Asker) -> Result<oneshot::Receiver<Turn>> {
         let length = self.lengths.get(&asker).copied().unwrap_or_default();
-        if length >= most || self.waiting >= ALL_WAITING_MAX {
+        if length >= WAITING_MAX || self.waiting >= ALL_WAITING_MAX {
             return Err(Error::too_many("Too many log-ins are waiting to be judged. Try again in a second."));
         }
         let at = self.addresses.iter().position(|(address, _)| *address == asker.from);
@@ -178,7 +175,7 @@ mod tests {
         let turns = Turns::new(1);
         let mut queue = turns.lock();
         let mut names = Vec::new();
-        let mut enter = |queue: &mut Queue, asker, name| names.push((queue.enter(asker, 100).unwrap(), name));
+        let mut enter = |queue: &mut Queue, asker, name| names.push((queue.enter(asker).unwrap(), name));
         for _ in 0..3 {
             enter(&mut queue, asker(1, None), "flood");
         }
@@ -192,11 +189,10 @@ mod tests {
     #[tokio::test]
     async fn turns_come_back_whoever_goes_away() {
         let turns = Turns::new(2);
-        let (first, second) =
-            (turns.take(asker(1, None), false).await, turns.take(asker(1, None), false).await);
+        let (first, second) = (turns.take(asker(1, None)).await, turns.take(asker(1, None)).await);
         let waits = tokio::spawn({
             let turns = turns.clone();
-            async move { turns.take(asker(2, None), false).await.map(drop) }
+            async move { turns.take(asker(2, None)).await.map(drop) }
         });
         while turns.lock().waiting == 0 {
             tokio::task::yield_now().await;
@@ -205,11 +201,11 @@ mod tests {
         assert!(waits.await.unwrap_err().is_cancelled());
         drop((first, second));
         assert_eq!(turns.lock().free, 2);
-        let held = [turns.take(asker(1, None), false).await, turns.take(asker(1, None), false).await];
-        for _ in 0..WAITING_WRONG_MAX {
-            turns.lock().enter(asker(3, None), WAITING_WRONG_MAX).unwrap();
+        let held = [turns.take(asker(1, None)).await, turns.take(asker(1, None)).await];
+        for _ in 0..WAITING_MAX {
+            turns.lock().enter(asker(3, None)).unwrap();
         }
-        let refused = turns.take(asker(3, None), true).await.err().unwrap();
+        let refused = turns.take(asker(3, None)).await.err().unwrap();
         assert_eq!(refused.kind, lenticular_model::error::Kind::TooMany);
         drop(held);
         assert_eq!(turns.lock().free, 2);

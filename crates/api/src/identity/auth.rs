@@ -133,14 +133,14 @@ async fn by_password(
     match judge(app, asker, &proof.password, found.as_deref()).await {
         Ok(true) => match found.filter(|user| enabled(user)) {
             Some(user) => {
-                app.lockout.succeeded(asker);
+                app.lockout.forget(user.id);
                 app.metrics.login("right");
                 Ok(user)
             }
             None => Err(note_refused(app, "disabled", from, named)),
         },
         Ok(false) => {
-            app.lockout.failed(asker, &app.config.settings.security_compliance, app.now());
+            note_wrong(app, asker);
             Err(note_refused(app, "wrong", from, named))
         }
         Err(error) if error.kind == Kind::TooMany => {
@@ -152,16 +152,25 @@ async fn by_password(
     }
 }
 
+/// Counts a wrong password against its user.
+pub fn note_wrong(app: &App, asker: Asker) {
+    if let Some(user) = asker.user {
+        app.lockout.failed(user, &app.config.settings.security_compliance, app.now());
+    }
+}
+
 /// Whether the password is the user's.
-async fn judge(app: &App, asker: Asker, password: &str, user: Option<&User>) -> Result<bool> {
+///
+/// # Errors
+/// The user's account is locked, or too many wait.
+pub async fn judge(app: &App, asker: Asker, password: &str, user: Option<&User>) -> Result<bool> {
     let rule = &app.config.settings.security_compliance;
     if user.is_some_and(|user| app.lockout.is_locked(user.id, rule, app.now())) {
         return Err(refused());
     }
     // A user who is not there costs as long as one who is.
     let hash = user.and_then(|user| user.password_hash.clone());
-    let is_wrong = app.lockout.is_wrong(asker, app.now());
-    app.passwords.verify(asker, is_wrong, password.to_owned(), hash).await
+    app.passwords.verify(asker, password.to_owned(), hash).await
 }
 
 /// Counts a log-in that was refused, and says so in the log. The client hears the same whatever the reason is.

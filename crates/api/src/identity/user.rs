@@ -1,7 +1,7 @@
 //! Users.
 
 use super::{
-    auth::{projects_of, user_id},
+    auth::{judge, note_wrong, projects_of, user_id},
     domain_of_new, field, filter, missing, name, reached, required,
 };
 use crate::{
@@ -82,7 +82,8 @@ pub async fn projects(ctx: Ctx, Path(text): Path<String>) -> Handled {
     check_read(&ctx, id)?;
     let projects = projects_of(&ctx.state, id);
     let items = projects.iter().map(|p| wire::project(ctx.url(), p)).collect();
-    json(200, &wire::listing(ctx.url(), &format!("users/{id}/projects"), items))
+    let found = filter::chosen(&ctx.query, items, &["name", "domain_id", "parent_id", "enabled"])?;
+    json(200, &wire::listing(ctx.url(), &format!("users/{id}/projects"), found))
 }
 
 /// What a request says of a user.
@@ -143,6 +144,7 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
     let id = user_id(&text)?;
     identity::governed_user(&ctx.state, &ctx.caller, Action::UserWrite, id)?;
     let asked = read(&ctx, &envelope(body, "user")?).await?;
+    let unlocks = asked.enabled == Some(true) || asked.hash.is_some();
     let user = ctx
         .commit("user update", move |txn, caller| {
             let old = identity::governed_user(txn, caller, Action::UserWrite, id)?;
@@ -163,6 +165,9 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
             Ok(user)
         })
         .await?;
+    if unlocks {
+        ctx.app.lockout.forget(id);
+    }
     json(200, &json!({"user": wire::user(ctx.url(), &user)}))
 }
 
@@ -174,9 +179,9 @@ pub async fn change_password(ctx: Ctx, Path(text): Path<String>, Json(body): Jso
     let new: String = field(&fields, "password")?.ok_or_else(|| required("password"))?;
     // One answer for another user and for nobody: the answer must not tell which users exist.
     let own = ctx.state.users.get(&id).filter(|user| user.id == ctx.caller.user_id);
-    let (asker, hash) = (ctx.asker(own.map(|user| user.id)), own.and_then(|user| user.password_hash.clone()));
-    if !ctx.app.passwords.verify(asker, ctx.app.lockout.is_wrong(asker, ctx.app.now()), old, hash).await? {
-        ctx.app.lockout.failed(asker, &ctx.app.config.settings.security_compliance, ctx.app.now());
+    let asker = ctx.asker(own.map(|user| user.id));
+    if !judge(&ctx.app, asker, &old, own.map(|user| &**user)).await? {
+        note_wrong(&ctx.app, asker);
         return Err(Error::unauthorized("The request you have made requires authentication.").into());
     }
     let hash = ctx.app.passwords.hash(asker, new).await?;
