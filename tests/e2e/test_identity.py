@@ -1,5 +1,8 @@
 """Who may do what in which right: scopes, domains, roles and logging in. On simulated hosts."""
 
+import json
+import socket
+
 import pytest
 import requests
 
@@ -105,6 +108,11 @@ WRITES = [
     ("PUT", f"{V3}/system/users/{{plain}}/roles/{{reader}}", None, {"system-admin"}),
     ("PATCH", f"{V3}/users/{{project-admin}}", {"user": {"password": "s3cret2"}}, {"system-admin"}),
     ("PATCH", f"{V3}/users/{{system-admin}}", {"user": {"password": "s3cret2"}}, {"system-admin"}),
+    # With a password come all rights of its user.
+    ("PATCH", f"{V3}/users/{{domain-admin}}", {"user": {"password": "s3cret2"}}, {"system-admin", "domain-admin"}),
+    ("PATCH", f"{V3}/users/{{system-reader}}", {"user": {"password": "s3cret2"}}, {"system-admin"}),
+    ("PATCH", f"{V3}/users/{{domain-manager}}", {"user": {"password": "s3cret2"}},
+     {"system-admin", "domain-admin", "domain-manager"}),
     ("POST", "/network/v2.0/networks", {"network": {"name": "new-{n}"}}, {"project-manager", "project-member"}),
     ("POST", "/network/v2.0/networks", {"network": {"name": "new-{n}", "shared": True}}, set()),
     ("POST", "/image/v2/images", {"name": "new-{n}"}, {"project-manager", "project-member"}),
@@ -139,7 +147,8 @@ def test_a_role_changes_only_what_it_reaches(sim, world, number):
                 name = path.split("{")[1].split("}")[0]
                 back = {"user": {"password": "s3cret"}}
                 assert sim.request("PATCH", path.format(**names), json=back).status_code == 200
-                scope = {"project": {"project": {"id": world["project"]}}, "system": {"system": {"all": True}}}
+                scope = {"project": {"project": {"id": world["project"]}}, "system": {"system": {"all": True}},
+                         "domain": {"domain": {"id": world["domain"]}}}
                 world[name] = scoped(sim, name, "s3cret", scope[name.split("-")[0]], world["domain"])
         else:
             assert answer.status_code == 403, f"{bearer} {method} {path}: {answer.status_code} {answer.text}"
@@ -241,3 +250,55 @@ def test_endpoints_are_filtered(sim, world):
     service = public[0]["service_id"]
     assert {e["service_id"] for e in all_of(f"service_id={service}")} == {service}
     assert all_of("region_id=elsewhere") == []
+
+
+def begun(sim, path, body, token):
+    """A request whose last byte is held back; gives what sends that and reads the status."""
+    data = json.dumps(body).encode()
+    head = (f"POST {path} HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {token}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(data)}\r\nConnection: close\r\n\r\n").encode()
+    s = socket.create_connection(("127.0.0.1", sim.port), timeout=60)
+    s.sendall(head + data[:-1])
+
+    def end():
+        s.sendall(data[-1:])
+        with s, s.makefile("rb") as answer:
+            return int(answer.readline().split()[1])
+
+    return end
+
+
+def test_rights_are_judged_when_the_change_is_made(sim, world):
+    roles, domain = world["roles"], world["domain"]
+    project = sim.post(f"{V3}/projects", {"project": {"name": "going", "domain_id": domain}})["project"]["id"]
+    user = sim.post(f"{V3}/users", {"user": {"name": "going", "password": "s3cret", "domain_id": domain}})["user"]["id"]
+    assert sim.request("PUT", f"{V3}/projects/{project}/users/{user}/roles/{roles['admin']}").status_code == 204
+    login = lambda: scoped(sim, "going", "s3cret", {"project": {"id": project}}, domain)
+    token = login()
+    network = begun(sim, "/network/v2.0/networks", {"network": {"name": "late"}}, token)
+    project_late = begun(sim, f"{V3}/projects", {"project": {"name": "late"}}, token)
+    assert sim.request("DELETE", f"{V3}/projects/{project}").status_code == 204
+    assert (network(), project_late()) == (401, 401)
+    assert sim.get("/network/v2.0/networks?name=late")["networks"] == []
+    assert sim.get(f"{V3}/projects?name=late")["projects"] == []
+
+    # The role went, and then the user.
+    assert sim.request("PUT", f"{V3}/projects/{world['project']}/users/{user}/roles/{roles['admin']}").status_code == 204
+    login = lambda: scoped(sim, "going", "s3cret", {"project": {"id": world["project"]}}, domain)
+    late = begun(sim, f"{V3}/users", {"user": {"name": "late"}}, login())
+    assert sim.request("DELETE", f"{V3}/projects/{world['project']}/users/{user}/roles/{roles['admin']}").status_code == 204
+    assert late() == 401
+    assert sim.request("PUT", f"{V3}/projects/{world['project']}/users/{user}/roles/{roles['admin']}").status_code == 204
+    late = begun(sim, f"{V3}/users", {"user": {"name": "late"}}, login())
+    assert sim.request("DELETE", f"{V3}/users/{user}").status_code == 204
+    assert late() == 401
+    assert sim.get(f"{V3}/users?name=late")["users"] == []
+
+
+def test_a_systems_administrator_purges_a_project(sim, world):
+    project = sim.post(f"{V3}/projects", {"project": {"name": "purged-by-system", "domain_id": world["domain"]}})["project"]["id"]
+    sim.post("/network/v2.0/networks", {"network": {"name": "left", "project_id": project}})
+    answer = sim.request("POST", f"/operator/v1/projects/{project}/purge", token=world["system-admin"],
+                         json={"dry_run": False, "keep_project": True})
+    assert answer.status_code == 200 and [t["noun"] for t in answer.json()["removed"]] == ["network"], answer.text
+    assert answer.json()["left"] == []

@@ -6,9 +6,9 @@ use lenticular_control::command::project::{self, Thing};
 use lenticular_model::{
     error::{Error, Result},
     identity::Project,
-    policy::{self, Action},
+    policy::{self, Action, Caller, Scope},
     server::Wanted,
-    ProjectId, State,
+    ProjectId, State, Txn,
 };
 use lenticular_wire::operator::{ProjectThing, PurgeAsk, Purged};
 use std::{collections::BTreeMap, sync::Arc};
@@ -61,8 +61,13 @@ pub async fn purge(ctx: Ctx, Path(text): Path<String>, Message(ask): Message<Pur
             if tried.len() == BATCH {
                 break;
             }
-            let remove = *thing;
-            match ctx.commit("project purge", move |txn, caller| project::purge(txn, caller, remove)).await {
+            let (remove, id) = (*thing, of.id);
+            let act_and_purge = move |txn: &mut Txn<'_>, caller: &Caller| {
+                // An operator of the system acts in the project for this.
+                let acting = Caller { scope: Scope::Project(id), ..caller.clone() };
+                project::purge(txn, &acting, remove)
+            };
+            match ctx.commit("project purge", act_and_purge).await {
                 Ok(()) => tried.push((*thing, name.clone())),
                 // What went with something before is no trouble.
                 Err(error) => drop(refused.insert(thing.id(), error.message.to_string())),

@@ -13,7 +13,7 @@ use lenticular_control::command::identity;
 use lenticular_model::{
     error::{Error, Result},
     identity::Project,
-    policy::Action,
+    policy::{Action, Scope},
     DomainId, ProjectId,
 };
 use lenticular_wire::{
@@ -129,6 +129,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
                 _ => None,
             };
             let of_parent = parent_id.and_then(|p| txn.projects.get(&p)).map(|p| p.domain_id.clone());
+            let of_parent = of_parent.filter(|_| !matches!(caller.scope, Scope::Domain(_)));
             let domain_id = asked.domain_id.or(parent_domain).or(of_parent);
             let project = Project {
                 id: ProjectId::from_random(txn.random()),

@@ -67,17 +67,23 @@ pub fn governed_user(state: &State, caller: &Caller, action: Action, id: UserId)
     found.cloned().ok_or_else(|| missing("user", id))
 }
 
-/// Refuses if the caller rules a domain alone, and the user administers more than that domain: with the user's password
-/// the caller would administer it, too.
+/// Refuses if the caller rules a domain alone, and the user has more rights than the caller: with the user's password the
+/// caller would have them, too. More are any role on the system, the role admin anywhere but on the domain itself, and for
+/// a domain's manager that one as well. Ordinary roles elsewhere do not count: who gives one to a user of another domain
+/// trusts that domain's administrators, as in Keystone.
 fn check_not_above(state: &State, caller: &Caller, user: UserId) -> Result<()> {
     let Reach::Domain(domain) = policy::reach(caller, Action::UserWrite) else { return Ok(()) };
-    let administers = |a: &&Arc<RoleAssignment>| {
-        a.target != Target::Domain(domain.clone()) && state.roles.get(&a.role_id).is_some_and(|r| is_admin(r))
+    let is_above = |a: &RoleAssignment| {
+        let admin = state.roles.get(&a.role_id).is_some_and(|role| is_admin(role));
+        match &a.target {
+            Target::System => true,
+            Target::Domain(own) if *own == domain => admin && caller.level < policy::RoleLevel::Admin,
+            Target::Domain(_) | Target::Project(_) => admin,
+        }
     };
-    if grants_of(state, user).any(|a| administers(&a)) {
+    if grants_of(state, user).any(|a| is_above(a)) {
         return Err(Error::forbidden(format!(
-            "User {user} is an administrator outside of the domain {domain}. Only an administrator of the cloud may \
-             change this user."
+            "User {user} has rights that you do not have. Only an administrator who has them may change this user."
         )));
     }
     Ok(())
@@ -153,7 +159,12 @@ pub fn put_project(txn: &mut Txn<'_>, caller: &Caller, project: Project) -> Resu
     policy::check_in_domain(caller, Action::ProjectWrite, Some(&project.domain_id))?;
     domain(txn, &project.domain_id)?;
     if let Some(parent) = project.parent_id {
-        if self::project(txn, parent)?.domain_id != project.domain_id {
+        let parent_domain = txn.projects.get(&parent).map(|parent| parent.domain_id.clone());
+        if parent_domain.as_ref() != Some(&project.domain_id) {
+            // Who may not see another domain is not told what is there.
+            if parent_domain.is_none() || policy::reach(caller, Action::ProjectRead) != Reach::Cloud {
+                return Err(missing("project", parent));
+            }
             return Err(Error::invalid(format!(
                 "The parent project {parent} is in another domain. A project and its parent share one domain."
             )));
