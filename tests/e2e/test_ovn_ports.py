@@ -148,7 +148,8 @@ def test_a_trunk_carries_a_network_in_a_vlan_of_its_guest(lab, red, inner):
     guest.root("udhcpc -n -q -t 8 -T 1 -i eth0.5 -s /lib/lenticular/dhcp")
     assert sub["fixed_ips"][0]["ip_address"] in guest.ssh("ip -4 address show dev eth0.5")
     assert guest.pings(red.two.inner["address"], 3) == 3
-    assert lab.get(f"/network/v2.0/ports/{sub['id']}")["port"]["status"] == "ACTIVE"
+    active = lambda: lab.get(f"/network/v2.0/ports/{sub['id']}")["port"]["status"] == "ACTIVE"
+    wait_until("the subport is active", active)
     answer = lab.request("PUT", f"/network/v2.0/trunks/{trunk}/remove_subports", json={"sub_ports": [{"port_id": sub["id"]}]})
     assert answer.status_code == 200, answer.text
     wait_until("without the subport the VLAN leads nowhere", lambda: guest.pings(red.two.inner["address"]) == 0)

@@ -188,7 +188,7 @@ async fn health(State(app): State<App>) -> fault::Handled {
         return Err(Error::unavailable(why.clone()).into());
     }
     if app.store.stats().is_failing {
-        let why = "The store could not make the last changes durable; its disk may be full. Reads go on.";
+        let why = "The store could not make the last changes durable; its disk may be full, or its file gone: the log says which. Reads go on.";
         return Err(Error::unavailable(why).into());
     }
     let seq = app.store.state().seq;

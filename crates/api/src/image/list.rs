@@ -307,6 +307,9 @@ fn sort_keys(query: &Query) -> Result<Option<Vec<SortKey>>> {
             })
             .collect(),
     };
+    if let Some(dir) = dirs.iter().find(|dir| !["asc", "desc"].contains(*dir)) {
+        return Err(Error::invalid(format!("Invalid sort direction: {dir}")));
+    }
     if dirs.len() > 1 && dirs.len() != keys.len() {
         return Err(Error::invalid("Number of sort dirs does not match the number of sort keys"));
     }
@@ -362,6 +365,7 @@ mod tests {
             "sort=name&sort_dir=asc",
             "sort=colour",
             "sort_key=name&sort_dir=up",
+            "sort_dir=up",
             "sort_key=name&sort_key=size&sort_key=id&sort_dir=asc&sort_dir=desc",
         ] {
             assert!(read(bad).is_err(), "{bad}");

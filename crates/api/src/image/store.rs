@@ -19,6 +19,10 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        Arc,
+    },
 };
 use tokio::sync::mpsc;
 
@@ -28,14 +32,36 @@ pub struct ImageStore {
     folder: PathBuf,
     /// Bytes of the disk that uploads leave free.
     reserve: u64,
+    /// After how many bytes an upload looks again.
+    look_every: u64,
+    /// Bytes that uploads under way may still write before they look again.
+    promised: Arc<AtomicU64>,
+}
+
+/// What one upload may write before it looks again.
+struct Promise(Arc<AtomicU64>, u64);
+
+impl Promise {
+    fn new(all: &Arc<AtomicU64>, bytes: u64) -> Self {
+        all.fetch_add(bytes, Ordering::Relaxed);
+        Self(all.clone(), bytes)
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
+    }
 }
 
 /// The reserve if none is set: this part of the disk, and at most this many bytes.
 const RESERVE_PART: u64 = 10;
 const RESERVE_BYTES_MAX: u64 = 1 << 30;
 
-/// After how many bytes an upload looks again whether it still leaves the reserve free.
-const LOOK_EVERY_BYTES: u64 = 16 << 20;
+/// After how many bytes an upload looks again whether it still leaves the reserve free: this part of the disk, and at
+/// most this many bytes.
+const LOOK_EVERY_PART: u64 = 64;
+const LOOK_EVERY_BYTES_MAX: u64 = 4 << 20;
 
 /// The chunks in flight between the socket and the disk.
 const CHUNKS_IN_FLIGHT: usize = 8;
@@ -50,9 +76,10 @@ impl ImageStore {
         // Projects' private images lie in it, and it may be older than this rule.
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         let disk = rustix::fs::statvfs(folder)?;
-        let part = disk.f_blocks.saturating_mul(disk.f_frsize) / RESERVE_PART;
-        let reserve = reserve_bytes.unwrap_or(part.min(RESERVE_BYTES_MAX));
-        Ok(Self { folder: folder.to_owned(), reserve })
+        let bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
+        let reserve = reserve_bytes.unwrap_or((bytes / RESERVE_PART).min(RESERVE_BYTES_MAX));
+        let look_every = (bytes / LOOK_EVERY_PART).min(LOOK_EVERY_BYTES_MAX);
+        Ok(Self { folder: folder.to_owned(), reserve, look_every, promised: Arc::default() })
     }
 
     /// The file of an image's bytes, by the name that its record has.
@@ -142,13 +169,14 @@ impl ImageStore {
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).map_err(failed)?;
         let (mut md5, mut sha512, mut size) = (Md5::new(), Sha512::new(), 0_u64);
         let mut look_at = 0;
+        let _promise = Promise::new(&self.promised, self.look_every);
         while let Some(chunk) = incoming.blocking_recv() {
             md5.update(&chunk);
             sha512.update(&chunk);
             size += chunk.len() as u64;
             if size >= look_at {
                 self.check_reserve(&file).map_err(failed)?;
-                look_at = size + LOOK_EVERY_BYTES;
+                look_at = size + self.look_every;
             }
             file.write_all(&chunk).map_err(failed)?;
         }
@@ -169,7 +197,9 @@ impl ImageStore {
     /// The store of records may lie on the same disk, and must always be written.
     fn check_reserve(&self, file: &File) -> io::Result<()> {
         let disk = rustix::fs::fstatvfs(file)?;
-        match disk.f_bavail.saturating_mul(disk.f_frsize) < self.reserve.saturating_add(LOOK_EVERY_BYTES) {
+        // What all uploads may write until each of them looks again counts as written.
+        let promised = self.promised.load(Ordering::Relaxed);
+        match disk.f_bavail.saturating_mul(disk.f_frsize) < self.reserve.saturating_add(promised) {
             true if self.reserve > 0 => Err(io::ErrorKind::StorageFull.into()),
             _ => Ok(()),
         }
