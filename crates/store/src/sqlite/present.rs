@@ -1,4 +1,4 @@
-//! Whether the store's files are still at their paths, or were removed or replaced under the process.
+//! Whether the store's files are still at their paths, or were removed, replaced or emptied under the process.
 //!
 //! SQLite writes on into a file that has no name any more, and what it writes there is gone when the process ends.
 
@@ -13,9 +13,9 @@ use std::{
 pub(super) struct Present(Vec<(PathBuf, (u64, u64))>);
 
 impl Present {
-    /// The database and its log.
+    /// The database, its log, and the lock that keeps other processes out. None of them is ever empty.
     pub fn of(path: &Path) -> io::Result<Self> {
-        let files = [path.to_owned(), beside(path, "-wal")].into_iter();
+        let files = [path.to_owned(), beside(path, "-wal"), beside(path, ".lock")].into_iter();
         files.map(|file| Ok((file.clone(), identity(&file)?))).collect::<io::Result<_>>().map(Self)
     }
 
@@ -24,7 +24,7 @@ impl Present {
         match self.0.iter().find(|(file, known)| identity(file).ok() != Some(*known)) {
             None => Ok(()),
             Some((file, _)) => Err(format!(
-                "{} was removed or replaced while the store is open; nothing is written any more. What was \
+                "{} was removed, replaced or emptied while the store is open; nothing is written any more. What was \
                  acknowledged is in /proc/{}/fd until this process ends: copy it from there, stop the process, and put \
                  the copy in the file's place",
                 file.display(),
@@ -35,5 +35,9 @@ impl Present {
 }
 
 fn identity(file: &Path) -> io::Result<(u64, u64)> {
-    fs::metadata(file).map(|metadata| (metadata.dev(), metadata.ino()))
+    let metadata = fs::metadata(file)?;
+    match metadata.len() {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok((metadata.dev(), metadata.ino())),
+    }
 }

@@ -66,7 +66,7 @@ fn an_older_store_that_others_can_read_is_shut_to_them() {
 
 #[test]
 fn nothing_is_acknowledged_once_a_file_of_the_store_is_gone() {
-    for gone in ["db", "db-wal"] {
+    for gone in ["db", "db-wal", "db.lock"] {
         let backend = filled(1);
         let mut store = writer(&backend);
         let put = |store: &mut Writer, n: u8| {
@@ -84,9 +84,11 @@ fn nothing_is_acknowledged_once_a_file_of_the_store_is_gone() {
             }
             let error = put(&mut store, 2).err().unwrap();
             let why = error.internal.unwrap();
-            assert!(why.contains("was removed or replaced") && why.contains("/proc/"), "{why}");
+            assert!(why.contains("was removed, replaced or emptied") && why.contains("/proc/"), "{why}");
             assert_eq!(store.state().seq, 2);
         }
+        fs::write(&path, "").unwrap();
+        assert!(put(&mut store, 2).is_err(), "an empty file is none");
         // The very file comes back: nothing was lost, and the store goes on.
         fs::rename(&aside, &path).unwrap();
         put(&mut store, 2).unwrap();
