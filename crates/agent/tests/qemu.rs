@@ -19,8 +19,9 @@ use lenticular_model::{
 };
 use lenticular_wire::agent::{AddressSpec, PortSpec};
 use std::{
+    io::Read as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -162,6 +163,42 @@ async fn dies_and_goes(
     assert!(!state.guest(id).exists());
     assert!(groups(id).is_empty(), "{:?}", groups(id));
     assert!(processes(state.0.path()).is_empty());
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_outlives_a_killed_process_for_a_moment_is_waited_for() {
+    let Some(image) = image() else { return };
+    let state = State(tempfile::tempdir().unwrap());
+    let sha512 = sha512(&image);
+    let cloud = Cloud::new(Some(image));
+    let agent = start(&cloud, &state);
+    let id = server(13);
+    cloud.order(order(id, &sha512));
+    cloud.sees_running(id, 1).await;
+    state.kill(id);
+    cloud.sees_sight(id, Sight::Stopped { why: StopReason::Died }).await;
+
+    // Another process has the lock: this one would lose it as soon as its agent has read the file.
+    let lock = "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print(1, flush=True); \
+                sys.stdin.read()";
+    let mut holder = Command::new("python3");
+    holder.args(["-c", lock]).arg(state.guest(id).join("run/pid"));
+    let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = [0; 2];
+    let mut out = holder.stdout.take().unwrap();
+    out.read_exact(&mut said).unwrap();
+    cloud.change(id, |o| (o.boot, o.disk_made) = (2, true));
+    let log = state.guest(id).join("qemu.log");
+    let refused = async {
+        while !std::fs::read_to_string(&log).unwrap_or_default().contains("Cannot lock pid file") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), refused).await.expect("QEMU to be refused");
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    cloud.sees_running(id, 2).await;
     agent.stop().await.unwrap();
 }
 

@@ -44,7 +44,7 @@ use std::{
     path::{Path, PathBuf},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     net::UnixListener,
@@ -64,6 +64,9 @@ const NOTED_PID: &str = "pid";
 
 /// QEMU gets ready within this, or it is ended.
 const START_DEADLINE: Duration = Duration::from_secs(30);
+/// A process that was killed gives its files' locks back within this.
+const UNLOCKED_WITHIN: Duration = Duration::from_secs(10);
+const LOCKED_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// One that was found answers within this.
 const FIND_DEADLINE: Duration = Duration::from_secs(5);
 /// How long QEMU may take to end after it was told to.
@@ -173,7 +176,25 @@ impl Qemu {
     }
 
     /// Starts QEMU and waits until it answers; if it does not, it is ended.
+    ///
+    /// A process that was just killed may have its files locked for another moment: it is waited for.
     async fn launch(&self, binary: &Path, args: Vec<String>, dir: &Path) -> Result<Qmp, Failure> {
+        let end = Instant::now() + UNLOCKED_WITHIN;
+        loop {
+            match self.launch_once(binary, args.clone(), dir).await {
+                Err(failure) if is_locked(&failure) && Instant::now() < end => {
+                    tracing::info!(
+                        details = failure.details,
+                        "the guest's files are locked still; trying again"
+                    );
+                    tokio::time::sleep(LOCKED_AGAIN_AFTER).await;
+                }
+                launched => return launched,
+            }
+        }
+    }
+
+    async fn launch_once(&self, binary: &Path, args: Vec<String>, dir: &Path) -> Result<Qmp, Failure> {
         let log = dir.join("qemu.log");
         let user = GuestUser::of(dir).await.map_err(|e| file_failure("finding a user for the guest", &e))?;
         let (program, args) = user.lasting_command(binary, args);
@@ -479,6 +500,12 @@ async fn end(live: &Live) -> Result<(), Failure> {
         Ok(_) => Ok(()),
         Err(_) => Err(failed(format!("process {} does not end when killed", live.process.seen.pid))),
     }
+}
+
+/// True if QEMU could not start because another process has a lock on one of the guest's files.
+fn is_locked(failure: &Failure) -> bool {
+    let words = &failure.details;
+    words.contains("Cannot lock pid file") || (words.contains("Failed to get") && words.contains("lock"))
 }
 
 fn start_failure(details: &str) -> Failure {
