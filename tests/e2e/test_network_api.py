@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from cloud import NOTHING, wait_until
+from cloud import NOTHING, Cloud, wait_until
 
 NETWORK = "/network/v2.0"
 
@@ -19,7 +19,11 @@ def sdk(sim):
 
 @pytest.fixture(scope="module")
 def external(sim):
-    """The way out of the cloud, which is the default one."""
+    return way_out(sim)
+
+
+def way_out(sim):
+    """Makes the way out of a cloud, which is the default one."""
     body = {"name": "outside", "router:external": True, "is_default": True, "provider:network_type": "flat",
             "provider:physical_network": "physnet1"}
     network = sim.post(f"{NETWORK}/networks", {"network": body})["network"]["id"]
@@ -571,13 +575,23 @@ def test_a_networks_owner_removes_others_ports_on_it(sim, people, topology):
     assert sim.request("DELETE", f"{NETWORK}/rbac-policies/{lent}", token=people["nora"]).status_code == 204
 
 
-def test_a_server_that_asks_for_auto_gets_a_network_with_a_way_out(sim, blank, external):
+def test_a_server_that_asks_for_auto_gets_a_network_with_a_way_out(tmp_path):
+    # In a cloud for this test alone: a network that others share would do as well, and be taken.
+    sim = Cloud(tmp_path / "data", hosts=1)
+    try:
+        auto_gets_a_way_out(sim.start().wait_for_hosts())
+    finally:
+        sim.down()
+
+
+def auto_gets_a_way_out(sim):
+    external, image = way_out(sim), sim.upload("blank", data=b"\0" * 4096, disk_format="raw")
     pid = sim.post("/identity/v3/projects", {"project": {"name": "auto"}})["project"]["id"]
     uid = sim.post("/identity/v3/users", {"user": {"name": "ada", "password": "s3cret"}})["user"]["id"]
     member = next(r["id"] for r in sim.get("/identity/v3/roles")["roles"] if r["name"] == "member")
     assert sim.request("PUT", f"/identity/v3/projects/{pid}/users/{uid}/roles/{member}").status_code == 204
     token = sim.login("ada", "s3cret", "auto")
-    body = {"server": {"name": "auto", "imageRef": blank[0], "flavorRef": "42", "networks": "auto"}}
+    body = {"server": {"name": "auto", "imageRef": image, "flavorRef": "42", "networks": "auto"}}
     server = sim.post("/compute/v2.1/servers", body, version="2.79", token=token)["server"]["id"]
     sim.wait_status(server, "ACTIVE")
     routers = sim.get(f"{NETWORK}/routers", token=token)["routers"]

@@ -87,7 +87,8 @@ def test_candidates_are_the_hosts_that_could_give_it(sim, host):
     inventory = ask(sim, f"resource_providers/{uuid}/inventories")["inventories"]["VCPU"]
     used = ask(sim, f"resource_providers/{uuid}/usages")["usages"]["VCPU"]
     capacity = int((inventory["total"] - inventory["reserved"]) * inventory["allocation_ratio"])
-    assert used == 1
+    # The server of this file, and what others may have left there.
+    assert used >= 1
     # No server takes more than there is of anything, however often that is given out.
     assert uuid in found(f"resources=VCPU:{inventory['max_unit']}") or used + inventory["max_unit"] > capacity
     assert not found(f"resources=VCPU:{inventory['total'] + 1}")
@@ -114,7 +115,8 @@ def test_candidates_are_shown_as_each_version_has_them(sim, host):
     assert newest["allocation_requests"] == [
         {"allocations": {uuid: {"resources": {"VCPU": 1, "MEMORY_MB": 64}}}, "mappings": {"": [uuid]}}]
     summary = newest["provider_summaries"][uuid]
-    assert summary["resources"]["VCPU"]["used"] == 1 and set(summary["resources"]) == {"VCPU", "MEMORY_MB", "DISK_GB"}
+    used = ask(sim, f"resource_providers/{uuid}/usages")["usages"]["VCPU"]
+    assert summary["resources"]["VCPU"]["used"] == used >= 1 and set(summary["resources"]) == {"VCPU", "MEMORY_MB", "DISK_GB"}
     assert summary["root_provider_uuid"] == uuid and summary["parent_provider_uuid"] is None
     assert "COMPUTE_NODE" in summary["traits"]
     assert "mappings" not in at(33)["allocation_requests"][0]
