@@ -159,8 +159,8 @@ def test_a_trunk_carries_a_network_in_a_vlan_of_its_guest(lab, red, inner):
     lab.post(f"/compute/v2.1/servers/{guest.id}/action", move, version="2.79")
     wait_until("the guest has moved", lambda: lab.server(guest.id)["OS-EXT-SRV-ATTR:host"] == "host-2")
     lab.wait_status(guest.id, "ACTIVE")
-    moved = lab.get(f"/network/v2.0/ports/{sub['id']}")["port"]
-    assert (moved["status"], moved["binding:host_id"]) == ("ACTIVE", "host-2")
+    wait_until("the subport is active", active)
+    assert lab.get(f"/network/v2.0/ports/{sub['id']}")["port"]["binding:host_id"] == "host-2"
     wait_until("the subport has gone with its parent", lambda: guest.pings(red.two.inner["address"]) == 1)
     lab.delete(guest.id)
     lab.wait_gone(guest.id)
