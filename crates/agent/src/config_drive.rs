@@ -196,7 +196,7 @@ fn network(n: usize, port: &PortSpec, address: &AddressSpec) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lenticular_model::{subnet::HostRoute, NetworkId, PortId, SubnetId};
+    use lenticular_model::{network::subnet::HostRoute, NetworkId, PortId, SubnetId};
 
     #[test]
     fn documents_are_as_openstack_writes_them() {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body_util::{combinators::UnsyncBoxBody, BodyExt, Full};
 use hyper::{body::Incoming, header::CONTENT_TYPE, Method, Request, Response, StatusCode};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use lenticular_model::{operation::SHELVE_S_MAX, HostId, ImageId, ServerId};
+use lenticular_model::{compute::operation::SHELVE_S_MAX, HostId, ImageId, ServerId};
 use lenticular_wire::{
     agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome},
     enrol::{EnrolAnswer, RenewRequest},

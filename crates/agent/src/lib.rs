@@ -42,7 +42,7 @@ use driver::{
     ovn_net::OvnNetwork, qcow2::Qcow2Disks, qemu::Qemu, sim::SimHost, travel::Travel, user_fence,
     user_net::UserNetwork, Drivers, Network,
 };
-use lenticular_model::host::Capacity;
+use lenticular_model::host::host::Capacity;
 use peer::Transport;
 use runtime::{take_state_dir, Runtime};
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
@@ -79,7 +79,7 @@ impl Config {
         Self {
             host_name: host_name.into(),
             address: "127.0.0.1".to_owned(),
-            zone: lenticular_model::host::DEFAULT_ZONE.to_owned(),
+            zone: lenticular_model::host::host::DEFAULT_ZONE.to_owned(),
             state_dir: state_dir.into(),
             capacity: None,
             reserved_memory_mb: 512,

@@ -1,6 +1,6 @@
 //! What the machine is and has: CPUs, memory, room, boot id.
 
-use lenticular_model::host::Capacity;
+use lenticular_model::host::host::Capacity;
 use std::{num::NonZero, path::Path};
 
 /// What guests can be given: all CPUs, the memory beyond the reserve, the room on the state directory's disk.

@@ -1,8 +1,10 @@
 //! What several tests share: a guest, and what is wanted of it.
 
 use lenticular_model::{
-    flavor::Size,
-    server::{BootStyle, Wanted},
+    compute::{
+        flavor::Size,
+        server::{BootStyle, Wanted},
+    },
     ImageId, Incarnation, ProjectId, ServerId, UserId,
 };
 use lenticular_wire::agent::{Assignment, Base, GuestSpec, Order, Own};

@@ -13,9 +13,8 @@ use lenticular_agent::{
     run_qemu, AgentError, Config,
 };
 use lenticular_model::{
-    migration::Manner,
-    observation::{Handover, Observation, Sight, StopReason, Verdict},
-    server::Wanted,
+    compute::{migration::Manner, server::Wanted},
+    host::observation::{Handover, Observation, Sight, StopReason, Verdict},
     HostId, ServerId,
 };
 use lenticular_wire::agent::{Outgoing, Peer};

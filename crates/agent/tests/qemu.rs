@@ -13,8 +13,8 @@ use common::{
 };
 use lenticular_agent::{power_off, run_qemu, AgentError, Config};
 use lenticular_model::{
-    observation::{Sight, StopReason},
-    server::Wanted,
+    compute::server::Wanted,
+    host::observation::{Sight, StopReason},
     NetworkId, PortId, ServerId, SubnetId,
 };
 use lenticular_wire::agent::{AddressSpec, PortSpec};
@@ -51,7 +51,7 @@ fn port_in(slot: u8) -> PortSpec {
         port_id: PortId::from_random([slot + 1; 16]),
         slot: slot.into(),
         network_id: NetworkId::from_random([2; 16]),
-        mac: lenticular_model::port::Mac([0xfa, 0x16, 0x3e, 0, 0, slot]),
+        mac: lenticular_model::network::port::Mac([0xfa, 0x16, 0x3e, 0, 0, slot]),
         mtu: 1442,
         addresses: vec![address],
     }
@@ -306,7 +306,8 @@ async fn a_base_that_is_damaged_fails_the_server_in_words() {
     let cloud = Cloud::new(Some(image));
     let agent = start(&cloud, &state);
     cloud.order(order(server(1), &"ab".repeat(64)));
-    let is_failed = |s: &lenticular_model::observation::Observation| matches!(s.sight, Sight::Failed { .. });
+    let is_failed =
+        |s: &lenticular_model::host::observation::Observation| matches!(s.sight, Sight::Failed { .. });
     let seen = cloud.sees(server(1), "failed", is_failed).await;
     let Sight::Failed { message, disk_made, .. } = seen.sight else { panic!("{seen:?}") };
     assert!(message.contains("damaged") && !disk_made, "{message}");

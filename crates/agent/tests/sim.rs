@@ -6,8 +6,8 @@ mod common;
 use common::{order, server, Cloud, Running};
 use lenticular_agent::{run_sim, AgentError, Config, Knob, SimKnobs};
 use lenticular_model::{
-    observation::{Sight, StopReason},
-    server::Wanted,
+    compute::server::Wanted,
+    host::observation::{Sight, StopReason},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -108,7 +108,7 @@ async fn failures_are_told_and_a_new_boot_tries_again() {
     let agent = start(&cloud, SimKnobs { start: fails, ..SimKnobs::default() });
     cloud.order(order(server(1), "x"));
     let failed = |boot| {
-        move |seen: &lenticular_model::observation::Observation| {
+        move |seen: &lenticular_model::host::observation::Observation| {
             seen.boot == boot && matches!(seen.sight, Sight::Failed { disk_made: true, .. })
         }
     };

@@ -18,8 +18,7 @@ use axum::{
 use lenticular_control::command::{host, server};
 use lenticular_model::{
     error::{Error, Result},
-    host::Capacity,
-    observation::Observation,
+    host::{host::Capacity, observation::Observation},
     Cause, HostId, Incarnation, Kind, ServerId, State as Cloud,
 };
 use lenticular_wire::agent::{

@@ -1,8 +1,8 @@
 //! The cloud's own certificate authority: its key, and what it signs for hosts and for the control plane.
 
 use lenticular_model::{
-    enrolment::Issued,
     error::{Error, Result},
+    host::enrolment::Issued,
     Timestamp,
 };
 use lenticular_wire::certificate::{hex, Certificate, Role};

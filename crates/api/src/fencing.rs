@@ -1,6 +1,6 @@
 //! Fencing drivers: what switches a host off for certain, so that nothing runs there any more.
 
-use lenticular_model::host::Host;
+use lenticular_model::host::host::Host;
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
 /// A driver's answer to come: its words, for the record, or why it is not certain that the host is off.

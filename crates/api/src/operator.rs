@@ -17,12 +17,14 @@ use lenticular_control::{
     schedule::{self, Ask, Moves, Verdict},
 };
 use lenticular_model::{
-    disk_copy::{DiskCopy, Fate},
+    compute::{
+        disk_copy::{DiskCopy, Fate},
+        migration::Leg,
+        server::Server,
+    },
     error::{Error, Result},
-    host::{Host, Intent, Proof},
-    migration::Leg,
+    host::host::{Host, Intent, Proof},
     policy::{self, Action},
-    server::Server,
     Cause, EnrolmentId, HostId, Kind, ServerId, State,
 };
 use lenticular_store::HistoryEntry;

@@ -4,9 +4,9 @@ use crate::{app::json, ctx::Ctx, fault::Handled, operator::host_view};
 use axum::extract::Path;
 use lenticular_control::command::restore;
 use lenticular_model::{
-    disk_copy::{Fate, Found},
+    compute::disk_copy::{Fate, Found},
     error::Error,
-    host::Host,
+    host::host::Host,
     policy::{self, Action},
     State,
 };
@@ -30,7 +30,8 @@ pub async fn give_up(ctx: Ctx, Path(disk): Path<String>) -> Handled {
 
 fn detail(state: &State, host: &Host) -> HostDetail {
     let here = state.servers.values().filter(|s| s.host_id == Some(host.id));
-    let comes = |s: &lenticular_model::server::Server| s.ticket.as_ref().is_some_and(|t| t.to == host.id);
+    let comes =
+        |s: &lenticular_model::compute::server::Server| s.ticket.as_ref().is_some_and(|t| t.to == host.id);
     let coming = state.servers.values().filter(|s| comes(s));
     let copies = state.disk_copies.values().filter(|copy| copy.host_id == host.id);
     let fence = host.fence.as_ref().map(|fence| {

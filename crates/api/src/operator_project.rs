@@ -4,10 +4,10 @@ use crate::{app::json, body::Message, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
 use lenticular_control::command::project::{self, Thing};
 use lenticular_model::{
+    compute::server::Wanted,
     error::{Error, Result},
     identity::Project,
     policy::{self, Action, Caller, Scope},
-    server::Wanted,
     ProjectId, State, Txn,
 };
 use lenticular_wire::operator::{ProjectThing, PurgeAsk, Purged};

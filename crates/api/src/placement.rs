@@ -13,10 +13,10 @@ use axum::{
 };
 use lenticular_control::command::inventory::{self, Allotment, Class};
 use lenticular_model::{
+    compute::server::Server,
     error::{Error, Result},
-    host::Host,
+    host::host::Host,
     policy::{self, Action, Caller},
-    server::Server,
     AggregateId, HostId, ProjectId, ServerId, Txn,
 };
 use lenticular_wire::{

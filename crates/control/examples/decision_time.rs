@@ -11,12 +11,14 @@ use lenticular_control::{
     schedule::{schedule, Ask},
 };
 use lenticular_model::{
-    aggregate::Aggregate,
-    flavor::{Flavor, Size},
-    host::{Capacity, Host, Hypervisor},
+    compute::{
+        aggregate::Aggregate,
+        flavor::{Flavor, Size},
+        server::Server,
+        server_group::{Policy, ServerGroup},
+    },
+    host::host::{Capacity, Host, Hypervisor},
     image::Image,
-    server::Server,
-    server_group::{Policy, ServerGroup},
     AggregateId, HostId, Incarnation, Record, ServerGroupId, ServerId, State, Timestamp, Txn,
 };
 use serde_json::json;

@@ -2,7 +2,7 @@
 
 use crate::command::{identity, image, port, security_group};
 use lenticular_model::{
-    flavor::{Flavor, Size},
+    compute::flavor::{Flavor, Size},
     identity::{Domain, Project, Role, Target, User},
     DomainId, ProjectId, RoleId, Txn, UserId,
 };

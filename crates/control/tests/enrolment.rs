@@ -7,11 +7,13 @@ use lenticular_control::command::{
     host::{hello, in_session, Introduction},
 };
 use lenticular_model::{
-    enrolment::Issued,
+    compute::server::{Condition, Server},
     error::{Kind as ErrorKind, Result},
-    host::{Capacity, Contact, Host, Hypervisor},
+    host::{
+        enrolment::Issued,
+        host::{Capacity, Contact, Host, Hypervisor},
+    },
     policy::{Caller, RoleLevel, Scope},
-    server::{Condition, Server},
     HostId, Incarnation, ServerId, State, Timestamp, Txn, UserId,
 };
 

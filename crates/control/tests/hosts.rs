@@ -8,8 +8,10 @@ use common::{server, server_id};
 use lenticular_control::command::host::{contact, hello, report, Introduction};
 use lenticular_model::{
     error::{Kind as ErrorKind, Result},
-    host::{Capacity, Contact, Hypervisor},
-    observation::{Observation, Sight, StopReason},
+    host::{
+        host::{Capacity, Contact, Hypervisor},
+        observation::{Observation, Sight, StopReason},
+    },
     Incarnation, Kind, State, Timestamp, Txn,
 };
 

@@ -13,12 +13,16 @@ use lenticular_control::{
     reconcile::{reconcile, Key},
 };
 use lenticular_model::{
-    disk_copy::Fate,
+    compute::{
+        disk_copy::Fate,
+        migration::{Leg, Migration, Phase},
+        server::{Condition, Wanted},
+    },
     error::Kind as ErrorKind,
-    host::Host,
-    migration::{Leg, Migration, Phase},
-    observation::{Handover, Observation, Sight, StopReason, Verdict},
-    server::{Condition, Wanted},
+    host::{
+        host::Host,
+        observation::{Handover, Observation, Sight, StopReason, Verdict},
+    },
     HostId, Timestamp,
 };
 

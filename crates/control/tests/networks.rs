@@ -9,8 +9,8 @@ use lenticular_control::{
 };
 use lenticular_model::{
     identity::Project,
+    network::subnet::Pool,
     policy::{Caller, RoleLevel, Scope},
-    subnet::Pool,
     Incarnation, NetworkId, PortId, ProjectId, State, SubnetId, Timestamp, Txn, UserId,
 };
 use proptest::prelude::*;
@@ -112,8 +112,8 @@ impl World {
     /// An address of the first subnet of a network, in its last part.
     fn address(&self, network: NetworkId, last: u8) -> Option<std::net::IpAddr> {
         let subnet = subnet::of_network(&self.state, network).next()?;
-        let base = lenticular_model::subnet::to_number(subnet.cidr.network());
-        Some(lenticular_model::subnet::to_address(base + u128::from(last), subnet.cidr.network()))
+        let base = lenticular_model::network::subnet::to_number(subnet.cidr.network());
+        Some(lenticular_model::network::subnet::to_address(base + u128::from(last), subnet.cidr.network()))
     }
 
     fn ask(&mut self, ask: &Ask) -> bool {
@@ -177,8 +177,9 @@ impl World {
                 let Some(at) = pick(*subnet, self.subnets().len()) else { return false };
                 let id = self.subnets()[at];
                 let base = self.state.subnets[&id].cidr.network();
-                let number = lenticular_model::subnet::to_number(base);
-                let address = |n: u8| lenticular_model::subnet::to_address(number + u128::from(n), base);
+                let number = lenticular_model::network::subnet::to_number(base);
+                let address =
+                    |n: u8| lenticular_model::network::subnet::to_address(number + u128::from(n), base);
                 let pools = Some(vec![Pool { start: address(*first), end: address(*last) }]);
                 let change = subnet::SubnetChange { pools, ..Default::default() };
                 self.run(|txn, caller| subnet::update(txn, caller, id, change))
@@ -198,7 +199,7 @@ impl World {
                 let subnet =
                     self.state.subnets.get(&ip.subnet_id).expect("the subnet of an address is there");
                 assert_eq!(subnet.network_id, port.network_id);
-                assert!(lenticular_model::subnet::Subnet::usable(&subnet.cidr, ip.ip_address));
+                assert!(lenticular_model::network::subnet::Subnet::usable(&subnet.cidr, ip.ip_address));
                 assert_eq!(self.state.index.addresses.get(&(ip.subnet_id, ip.ip_address)), Some(&port.id));
             }
             let network = self.state.networks.get(&port.network_id).expect("the network of a port is there");

@@ -11,13 +11,13 @@ use cloud::{admin, seen, Cloud};
 use common::server_id;
 use lenticular_control::command::{migrate, plug, port, server, trunk};
 use lenticular_model::{
+    compute::server::{Condition, Server},
     error::Kind as ErrorKind,
-    host::Host,
-    network::Network,
-    observation::{Sight, StopReason},
-    port::Port,
-    server::{Condition, Server},
-    trunk::SubPort,
+    host::{
+        host::Host,
+        observation::{Sight, StopReason},
+    },
+    network::{network::Network, port::Port, trunk::SubPort},
     PortId,
 };
 use serde_json::json;

@@ -7,8 +7,8 @@ use lenticular_control::{
     schedule::{schedule, Ask},
 };
 use lenticular_model::{
-    flavor::Size,
-    host::{Capacity, Host, Hypervisor, Intent},
+    compute::flavor::Size,
+    host::host::{Capacity, Host, Hypervisor, Intent},
     Incarnation, State, Timestamp, Txn,
 };
 use proptest::prelude::*;

@@ -16,12 +16,14 @@ use lenticular_control::{
     reconcile::{reconcile, Key},
 };
 use lenticular_model::{
-    disk_copy::Fate,
+    compute::{
+        disk_copy::Fate,
+        operation::SHELVE_S_MAX,
+        server::{Shelf, Wanted},
+    },
     error::Kind as ErrorKind,
+    host::observation::{Observation, Sight, StopReason, Unsaved},
     image::{Data, Phase},
-    observation::{Observation, Sight, StopReason, Unsaved},
-    operation::SHELVE_S_MAX,
-    server::{Shelf, Wanted},
     HostId, ImageId, Timestamp,
 };
 

@@ -13,7 +13,7 @@ use lenticular_api::{
     Tokens,
 };
 use lenticular_control::bootstrap;
-use lenticular_model::{enrolment::is_host_name, Cause, Incarnation};
+use lenticular_model::{host::enrolment::is_host_name, Cause, Incarnation};
 use lenticular_store::{Engine, Postgres, Sqlite, Store, Writer};
 use std::{
     collections::BTreeMap,

@@ -6,8 +6,10 @@ use lenticular_agent::{join, Clock, HttpLink, Identity, IdentityError, Joining, 
 use lenticular_api::{serve_agents, AgentTls, App, Authority, Clocks, Config, ImageStore, Passwords, Tokens};
 use lenticular_control::command::enrolment::{retire, REFUSALS};
 use lenticular_model::{
-    host::{Capacity, Hypervisor},
-    observation::{Observation, Sight},
+    host::{
+        host::{Capacity, Hypervisor},
+        observation::{Observation, Sight},
+    },
     policy::{Caller, RoleLevel, Scope},
     Cause, Incarnation, Kind, Timestamp, UserId,
 };

@@ -12,7 +12,7 @@
 
 use crate::exec;
 use lenticular_api::{FenceDriver, Fencing};
-use lenticular_model::host::Host;
+use lenticular_model::host::host::Host;
 use serde::Deserialize;
 use std::time::Duration;
 

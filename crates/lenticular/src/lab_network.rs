@@ -160,7 +160,7 @@ impl Wires {
             "--ovn-underlay".to_owned(),
             format!("und0=10.198.{}.{}/24", self.range, 10 + n),
             "--ovn-physical".to_owned(),
-            format!("{}=ext0", lenticular_model::network::EXTERNAL_PHYSICAL_NETWORK),
+            format!("{}=ext0", lenticular_model::network::network::EXTERNAL_PHYSICAL_NETWORK),
         ];
         words.into()
     }

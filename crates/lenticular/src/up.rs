@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::Result;
 use lenticular_agent::{Config, Link, OvnConfig, Physical, SimKnobs, SimNet};
-use lenticular_model::network::EXTERNAL_PHYSICAL_NETWORK;
+use lenticular_model::network::network::EXTERNAL_PHYSICAL_NETWORK;
 use std::{
     io::Write,
     net::Ipv4Addr,

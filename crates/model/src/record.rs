@@ -148,39 +148,39 @@ kinds! {
         Revocation "revocation" Hot crate::identity::Revocation, crate::RevocationId, revocations;
         Quota "quota" Hot crate::quota::Quota, crate::ProjectId, quotas;
         Image "image" Hot crate::image::Image, crate::ImageId, images;
-        Flavor "flavor" Hot crate::flavor::Flavor, crate::FlavorId, flavors;
-        Keypair "keypair" Hot crate::keypair::Keypair, crate::KeypairId, keypairs;
-        Host "host" Hot crate::host::Host, crate::HostId, hosts;
-        Enrolment "enrolment" Hot crate::enrolment::Enrolment, crate::EnrolmentId, enrolments;
-        JoinToken "join_token" Hot crate::enrolment::JoinToken, crate::JoinTokenId, join_tokens;
-        Contact "contact" Volatile crate::host::Contact, crate::HostId, contacts;
-        Aggregate "aggregate" Hot crate::aggregate::Aggregate, crate::AggregateId, aggregates;
-        ServerGroup "server_group" Hot crate::server_group::ServerGroup, crate::ServerGroupId, server_groups;
-        Server "server" Hot crate::server::Server, crate::ServerId, servers;
-        Operation "operation" Hot crate::operation::Operation, crate::OperationId, operations;
-        Migration "migration" Hot crate::migration::Migration, crate::MigrationId, migrations;
+        Flavor "flavor" Hot crate::compute::flavor::Flavor, crate::FlavorId, flavors;
+        Keypair "keypair" Hot crate::compute::keypair::Keypair, crate::KeypairId, keypairs;
+        Host "host" Hot crate::host::host::Host, crate::HostId, hosts;
+        Enrolment "enrolment" Hot crate::host::enrolment::Enrolment, crate::EnrolmentId, enrolments;
+        JoinToken "join_token" Hot crate::host::enrolment::JoinToken, crate::JoinTokenId, join_tokens;
+        Contact "contact" Volatile crate::host::host::Contact, crate::HostId, contacts;
+        Aggregate "aggregate" Hot crate::compute::aggregate::Aggregate, crate::AggregateId, aggregates;
+        ServerGroup "server_group" Hot crate::compute::server_group::ServerGroup, crate::ServerGroupId, server_groups;
+        Server "server" Hot crate::compute::server::Server, crate::ServerId, servers;
+        Operation "operation" Hot crate::compute::operation::Operation, crate::OperationId, operations;
+        Migration "migration" Hot crate::compute::migration::Migration, crate::MigrationId, migrations;
         Progress "migration_progress" Volatile
-            crate::migration::Progress, crate::MigrationId, migration_progress;
-        DiskCopy "disk_copy" Hot crate::disk_copy::DiskCopy, crate::DiskCopyId, disk_copies;
-        Network "network" Hot crate::network::Network, crate::NetworkId, networks;
-        Subnet "subnet" Hot crate::subnet::Subnet, crate::SubnetId, subnets;
-        Port "port" Hot crate::port::Port, crate::PortId, ports;
-        SecurityGroup "security_group" Hot crate::security_group::SecurityGroup, crate::SecurityGroupId, security_groups;
+            crate::compute::migration::Progress, crate::MigrationId, migration_progress;
+        DiskCopy "disk_copy" Hot crate::compute::disk_copy::DiskCopy, crate::DiskCopyId, disk_copies;
+        Network "network" Hot crate::network::network::Network, crate::NetworkId, networks;
+        Subnet "subnet" Hot crate::network::subnet::Subnet, crate::SubnetId, subnets;
+        Port "port" Hot crate::network::port::Port, crate::PortId, ports;
+        SecurityGroup "security_group" Hot crate::network::security_group::SecurityGroup, crate::SecurityGroupId, security_groups;
         SecurityGroupRule "security_group_rule" Hot
-            crate::security_group::SecurityGroupRule, crate::SecurityGroupRuleId, security_group_rules;
-        Router "router" Hot crate::router::Router, crate::RouterId, routers;
-        FloatingIp "floating_ip" Hot crate::floating_ip::FloatingIp, crate::FloatingIpId, floating_ips;
+            crate::network::security_group::SecurityGroupRule, crate::SecurityGroupRuleId, security_group_rules;
+        Router "router" Hot crate::network::router::Router, crate::RouterId, routers;
+        FloatingIp "floating_ip" Hot crate::network::floating_ip::FloatingIp, crate::FloatingIpId, floating_ips;
         PortForwarding "port_forwarding" Hot
-            crate::port_forwarding::PortForwarding, crate::PortForwardingId, port_forwardings;
-        SubnetPool "subnet_pool" Hot crate::subnet_pool::SubnetPool, crate::SubnetPoolId, subnet_pools;
-        AddressScope "address_scope" Hot crate::address_scope::AddressScope, crate::AddressScopeId, address_scopes;
-        AddressGroup "address_group" Hot crate::address_group::AddressGroup, crate::AddressGroupId, address_groups;
-        QosPolicy "qos_policy" Hot crate::qos_policy::QosPolicy, crate::QosPolicyId, qos_policies;
-        Trunk "trunk" Hot crate::trunk::Trunk, crate::TrunkId, trunks;
+            crate::network::port_forwarding::PortForwarding, crate::PortForwardingId, port_forwardings;
+        SubnetPool "subnet_pool" Hot crate::network::subnet_pool::SubnetPool, crate::SubnetPoolId, subnet_pools;
+        AddressScope "address_scope" Hot crate::network::address_scope::AddressScope, crate::AddressScopeId, address_scopes;
+        AddressGroup "address_group" Hot crate::network::address_group::AddressGroup, crate::AddressGroupId, address_groups;
+        QosPolicy "qos_policy" Hot crate::network::qos_policy::QosPolicy, crate::QosPolicyId, qos_policies;
+        Trunk "trunk" Hot crate::network::trunk::Trunk, crate::TrunkId, trunks;
         DefaultSecurityGroupRule "default_security_group_rule" Hot
-            crate::default_security_group_rule::DefaultSecurityGroupRule, crate::DefaultSecurityGroupRuleId,
+            crate::network::default_security_group_rule::DefaultSecurityGroupRule, crate::DefaultSecurityGroupRuleId,
             default_security_group_rules;
-        RbacPolicy "rbac_policy" Hot crate::rbac_policy::RbacPolicy, crate::RbacPolicyId, rbac_policies;
+        RbacPolicy "rbac_policy" Hot crate::network::rbac_policy::RbacPolicy, crate::RbacPolicyId, rbac_policies;
     }
     cold {
         /// A server's user data, under the server's id.

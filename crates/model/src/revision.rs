@@ -1,11 +1,23 @@
 //! Revision numbers: what grows with every change of a record, so that a client can say which version it has seen.
 
 use crate::{
-    address_group::AddressGroup, address_scope::AddressScope,
-    default_security_group_rule::DefaultSecurityGroupRule, floating_ip::FloatingIp, network::Network,
-    port::Port, port_forwarding::PortForwarding, qos_policy::QosPolicy, rbac_policy::RbacPolicy,
-    router::Router, security_group::SecurityGroup, security_group::SecurityGroupRule, subnet::Subnet,
-    subnet_pool::SubnetPool, trunk::Trunk, Record,
+    network::{
+        address_group::AddressGroup,
+        address_scope::AddressScope,
+        default_security_group_rule::DefaultSecurityGroupRule,
+        floating_ip::FloatingIp,
+        network::Network,
+        port::Port,
+        port_forwarding::PortForwarding,
+        qos_policy::QosPolicy,
+        rbac_policy::RbacPolicy,
+        router::Router,
+        security_group::{SecurityGroup, SecurityGroupRule},
+        subnet::Subnet,
+        subnet_pool::SubnetPool,
+        trunk::Trunk,
+    },
+    Record,
 };
 
 /// A record of Neutron's.

@@ -7,12 +7,14 @@ use crate::{
     world::{note, World, BEGIN},
 };
 use lenticular_model::{
-    disk_copy::Fate,
-    host::SILENT_AFTER_S,
-    migration::Phase,
-    operation::{Action, Operation},
-    server::{Condition, Server, Wanted},
-    server_group::Policy,
+    compute::{
+        disk_copy::Fate,
+        migration::Phase,
+        operation::{Action, Operation},
+        server::{Condition, Server, Wanted},
+        server_group::Policy,
+    },
+    host::host::SILENT_AFTER_S,
     HostId, Kind, ServerId, State, Timestamp,
 };
 use lenticular_store::{Commit, Page, Reader};

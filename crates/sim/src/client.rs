@@ -7,10 +7,10 @@ use crate::{
 };
 use lenticular_control::command::server_create::{Networks, NewServers};
 use lenticular_model::{
+    compute::server::BootStyle,
     error::{Error, Kind},
-    host::Intent,
+    host::host::Intent,
     policy::{Caller, RoleLevel, Scope},
-    server::BootStyle,
     FlavorId, ImageId, ProjectId, ServerId, UserId,
 };
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,8 +6,8 @@ use crate::{
     world::World,
 };
 use lenticular_model::{
-    host::Host as HostRecord,
-    server::{Server, Wanted},
+    compute::server::{Server, Wanted},
+    host::host::Host as HostRecord,
     DiskCopyId, HostId, Kind, PortId, ServerId,
 };
 use lenticular_store::Commit;

@@ -9,9 +9,9 @@ use crate::{
     world::World,
 };
 use lenticular_model::{
-    host::Intent,
+    compute::server::{BootStyle, Condition},
+    host::host::Intent,
     policy::RoleLevel,
-    server::{BootStyle, Condition},
     HostId, ServerId,
 };
 use lenticular_store::Crash;

@@ -3,7 +3,10 @@
 use lenticular_agent::core::Ended;
 use lenticular_control::command::server_create::NewServers;
 use lenticular_model::{
-    host::Intent, observation::Observation, policy::Caller, server::BootStyle, HostId, PortId, ServerId,
+    compute::server::BootStyle,
+    host::{host::Intent, observation::Observation},
+    policy::Caller,
+    HostId, PortId, ServerId,
 };
 use lenticular_wire::agent::{Hello, Orders, OrdersQuery, Report, Welcome};
 

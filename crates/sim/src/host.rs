@@ -8,8 +8,10 @@ use crate::{
 };
 use lenticular_agent::core::{Core, Found, FoundProcess, Snapshot, Step, Taken};
 use lenticular_model::{
-    host::{Capacity, Hypervisor},
-    observation::{Sight, StopReason, Verdict},
+    host::{
+        host::{Capacity, Hypervisor},
+        observation::{Sight, StopReason, Verdict},
+    },
     HostId, Incarnation, ServerId, State, Timestamp,
 };
 use lenticular_wire::agent::{Hello, Order, Orders, OrdersQuery, Report, VERSION, WAIT_MS_MAX};

@@ -14,16 +14,20 @@ use lenticular_control::{
     reconcile::{self, Key},
 };
 use lenticular_model::{
+    compute::{
+        flavor::{Flavor, Size},
+        server::{Server, Wanted},
+        server_group::Policy,
+    },
     error::{Error, Result},
-    flavor::{Flavor, Size},
-    host::Intent,
+    host::{
+        host::Intent,
+        observation::{Sight, StopReason},
+    },
     identity::Project,
     image::{Data, Visibility},
-    observation::{Sight, StopReason},
+    network::port::Port,
     policy::{Caller, RoleLevel, Scope},
-    port::Port,
-    server::{Server, Wanted},
-    server_group::Policy,
     Cause, FlavorId, HostId, ImageId, PortId, ServerId, Timestamp, Txn,
 };
 use lenticular_store::Job;

@@ -6,7 +6,7 @@ use crate::{
     world::{note, World},
 };
 use lenticular_agent::core::Step;
-use lenticular_model::{migration::Manner, ServerId};
+use lenticular_model::{compute::migration::Manner, ServerId};
 use lenticular_wire::agent::{Outgoing, Receive};
 
 impl World {

@@ -5,7 +5,7 @@ use crate::{
     event::{Ask, Event},
     world::World,
 };
-use lenticular_model::{policy::RoleLevel, server::BootStyle, ServerId, Timestamp};
+use lenticular_model::{compute::server::BootStyle, policy::RoleLevel, ServerId, Timestamp};
 use std::time::Duration;
 
 /// How many servers one tenant has at most: its quota has room for so many.

@@ -23,9 +23,9 @@ use crate::{
 };
 use lenticular_agent::core::Ended;
 use lenticular_model::{
-    host::Intent,
+    compute::server::{BootStyle, Condition, Server},
+    host::host::Intent,
     policy::RoleLevel,
-    server::{BootStyle, Condition, Server},
     ServerId,
 };
 use std::sync::Arc;

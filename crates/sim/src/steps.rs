@@ -9,8 +9,10 @@ use crate::{
 };
 use lenticular_agent::core::{Ended, Failure, Outcome, Step};
 use lenticular_model::{
-    migration::Manner,
-    server::{Server, Wanted},
+    compute::{
+        migration::Manner,
+        server::{Server, Wanted},
+    },
     Incarnation, ServerId,
 };
 use lenticular_wire::agent::{Assignment, Order, Own};

@@ -1,7 +1,9 @@
 //! What servers take of hosts, counted apart from the index that the scheduler goes by.
 
 use crate::world::World;
-use lenticular_model::{host::Host, index::Taken, server::Server, HostId, Kind, ServerId, State};
+use lenticular_model::{
+    compute::server::Server, host::host::Host, index::Taken, HostId, Kind, ServerId, State,
+};
 use lenticular_store::Commit;
 use std::collections::{BTreeMap, BTreeSet};
 

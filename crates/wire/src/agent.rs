@@ -19,16 +19,19 @@
 //! agent says hello again. So an agent whose session was ended by a late or repeated hello of its own learns of it with
 //! its next call, and what that hello said is corrected.
 
-pub use lenticular_model::migration::MoveProgress;
+pub use lenticular_model::compute::migration::MoveProgress;
 use lenticular_model::{
-    disk_copy::Fate,
-    flavor::Size,
-    host::{Capacity, Hypervisor},
-    migration::{Leg, Manner},
-    observation::Observation,
-    port::Mac,
-    server::{BootStyle, Server, Shelf, Wanted},
-    subnet::HostRoute,
+    compute::{
+        disk_copy::Fate,
+        flavor::Size,
+        migration::{Leg, Manner},
+        server::{BootStyle, Server, Shelf, Wanted},
+    },
+    host::{
+        host::{Capacity, Hypervisor},
+        observation::Observation,
+    },
+    network::{port::Mac, subnet::HostRoute},
     FloatingIpId, HostId, ImageId, Incarnation, NetworkId, PortId, ProjectId, ServerId, State, SubnetId,
     UserId,
 };

@@ -5,9 +5,9 @@ pub mod group;
 
 use crate::{microversion::Microversion, request};
 use lenticular_model::{
+    compute::server::Server,
     error::{Error, Result},
-    host::Host,
-    server::Server,
+    host::host::Host,
     State,
 };
 use serde::Deserialize;

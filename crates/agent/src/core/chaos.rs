@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use crate::testing::Wish;
-use lenticular_model::server::{BootStyle, Wanted};
+use lenticular_model::compute::server::{BootStyle, Wanted};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]

@@ -5,10 +5,9 @@ use super::{
     step::{Ended, Failure, Found, FoundProcess, Outcome, Step},
 };
 use lenticular_model::{
-    migration::Manner,
-    observation::{Observation, Sight, StopReason, Unsaved},
-    port::Mac,
-    server::BootStyle,
+    compute::{migration::Manner, server::BootStyle},
+    host::observation::{Observation, Sight, StopReason, Unsaved},
+    network::port::Mac,
     PortId, ServerId,
 };
 use lenticular_wire::agent::{Assignment, Order, Own};

@@ -41,7 +41,7 @@ pub use step::{Ended, Failure, Found, FoundProcess, Outcome, Step};
 
 use guest::Guest;
 use lenticular_model::{
-    observation::{Observation, Sight},
+    host::observation::{Observation, Sight},
     Incarnation, ServerId,
 };
 use lenticular_wire::agent::{Order, Orders};

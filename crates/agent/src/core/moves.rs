@@ -27,8 +27,8 @@ use super::{
     step::{Failure, Outcome, Step},
 };
 use lenticular_model::{
-    migration::Manner,
-    observation::{Handover, Sight, StopReason, Verdict},
+    compute::migration::Manner,
+    host::observation::{Handover, Sight, StopReason, Verdict},
 };
 use lenticular_wire::agent::{Outgoing, Own, Peer, Receive};
 use serde::{Deserialize, Serialize};

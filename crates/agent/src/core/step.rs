@@ -1,6 +1,6 @@
 //! What can be done to a guest, what can come of it, and what can be found of it.
 
-use lenticular_model::migration::Manner;
+use lenticular_model::compute::migration::Manner;
 use lenticular_wire::agent::{Assignment, Outgoing, Peer, Receive};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 
 use super::*;
 use lenticular_model::{
-    observation::StopReason,
-    server::{BootStyle, Wanted},
+    compute::server::{BootStyle, Wanted},
+    host::observation::StopReason,
 };
 
 use crate::testing::Wish;

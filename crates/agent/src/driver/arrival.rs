@@ -9,7 +9,7 @@ use super::{
     qcow2::{blocking, keep_base, relative, run_img, DiskNote, Qcow2Disks, IMG, NOTE, ROOT},
 };
 use crate::{core::Failure, files, peer::Stream};
-use lenticular_model::{migration::Manner, ServerId};
+use lenticular_model::{compute::migration::Manner, ServerId};
 use lenticular_wire::agent::{Base, Receive};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};

@@ -18,9 +18,9 @@ use crate::{
     link::{Link, LinkError},
 };
 use lenticular_model::{
-    host::{Hypervisor as Described, Wiring},
-    migration::Manner,
-    port::Mac,
+    compute::migration::Manner,
+    host::host::{Hypervisor as Described, Wiring},
+    network::port::Mac,
     ServerId,
 };
 use lenticular_wire::agent::{Assignment, Base, GuestSpec, MoveProgress, Outgoing, Peer, Receive};

@@ -17,7 +17,7 @@ use crate::{
     files,
     link::{Link, LinkError},
 };
-use lenticular_model::{operation::SHELVE_S_MAX, ServerId};
+use lenticular_model::{compute::operation::SHELVE_S_MAX, ServerId};
 use lenticular_wire::agent::{Assignment, Base};
 use rustix::fs::{utimensat, AtFlags, Timespec, Timestamps, CWD, UTIME_NOW};
 use serde::{Deserialize, Serialize};

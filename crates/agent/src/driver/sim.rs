@@ -8,8 +8,8 @@ use crate::{
     link::Link,
 };
 use lenticular_model::{
-    host::{Hypervisor as Described, Wiring},
-    migration::Manner,
+    compute::migration::Manner,
+    host::host::{Hypervisor as Described, Wiring},
     ServerId,
 };
 use lenticular_wire::agent::{Assignment, Base, GuestSpec, Outgoing, Peer, Receive};

@@ -11,7 +11,7 @@ use crate::{
     link::Link,
     peer::{self, Ask, Reply, Stream, Transport, What},
 };
-use lenticular_model::{migration::Manner, ServerId};
+use lenticular_model::{compute::migration::Manner, ServerId};
 use lenticular_wire::agent::{Assignment, MoveProgress, Outgoing, Peer, Receive};
 use sha2::{Digest, Sha256};
 use std::{io, path::Path, sync::Arc, time::Duration};

@@ -4,7 +4,7 @@
 //! to the host's own services, from which `user_fence` keeps guests where it can.
 
 use super::{NetPlan, Network, Nic, Work};
-use lenticular_model::{host::Wiring, ServerId};
+use lenticular_model::{host::host::Wiring, ServerId};
 use lenticular_wire::agent::{GuestSpec, PortSpec};
 use serde_json::{json, Value};
 use std::net::{IpAddr, Ipv4Addr};

@@ -21,7 +21,10 @@ use crate::{
     link::{Link, LinkError},
     Config,
 };
-use lenticular_model::{host::Hypervisor, observation::Sight, ServerId};
+use lenticular_model::{
+    host::{host::Hypervisor, observation::Sight},
+    ServerId,
+};
 use lenticular_wire::agent::{
     Hello, MoveProgress, Order, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX,
 };

@@ -8,7 +8,7 @@ use crate::{
     link::Link,
     machine, Config,
 };
-use lenticular_model::{host::Capacity, ServerId};
+use lenticular_model::{host::host::Capacity, ServerId};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,

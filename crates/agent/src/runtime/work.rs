@@ -6,7 +6,7 @@ use crate::{
     driver::{Drivers, ProgressSink, Signs},
     link::Link,
 };
-use lenticular_model::{migration::Manner, HostId, ServerId};
+use lenticular_model::{compute::migration::Manner, HostId, ServerId};
 use lenticular_wire::agent::{Answer, Ask, Assignment, Question, Receive};
 use std::{
     sync::{

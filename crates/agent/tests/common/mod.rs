@@ -4,10 +4,12 @@
 use bytes::Bytes;
 use lenticular_agent::{Call, Chunks, Link, LinkError};
 use lenticular_model::{
-    flavor::Size,
-    migration::Manner,
-    observation::{Observation, Sight},
-    server::{BootStyle, Wanted},
+    compute::{
+        flavor::Size,
+        migration::Manner,
+        server::{BootStyle, Wanted},
+    },
+    host::observation::{Observation, Sight},
     HostId, ImageId, Incarnation, ProjectId, ServerId, UserId,
 };
 use lenticular_wire::agent::{

@@ -11,9 +11,9 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::{evacuate, migrate, server, shelve};
 use lenticular_model::{
+    compute::server::BootStyle,
     error::{Error, Result},
     policy::{self, Action},
-    server::BootStyle,
     ServerId,
 };
 use lenticular_wire::{

@@ -9,7 +9,7 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::aggregate;
 use lenticular_model::{
-    aggregate::Aggregate,
+    compute::aggregate::Aggregate,
     error::{Error, Result},
     policy::{self, Action, Caller},
     ImageId, Txn,

@@ -11,8 +11,8 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::flavor::{self, NewFlavor};
 use lenticular_model::{
+    compute::flavor::{Flavor, Size},
     error::{Error, Result},
-    flavor::{Flavor, Size},
     policy::{self, Action},
     FlavorId, ProjectId,
 };

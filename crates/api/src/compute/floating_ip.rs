@@ -15,8 +15,7 @@ use lenticular_control::command::{
 };
 use lenticular_model::{
     error::{Error, Kind, Result},
-    floating_ip::FloatingIp,
-    network::Network,
+    network::{floating_ip::FloatingIp, network::Network},
     policy::{self, Action, Caller},
     FloatingIpId, NetworkId, ServerId, State, Txn,
 };

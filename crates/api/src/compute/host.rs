@@ -11,7 +11,7 @@ use axum::extract::Path;
 use lenticular_control::command::{aggregate, fence, host};
 use lenticular_model::{
     error::{Error, Result},
-    host::{Host, Intent},
+    host::host::{Host, Intent},
     index::Taken,
     policy::{self, Action},
     HostId, Timestamp,

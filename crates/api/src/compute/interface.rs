@@ -14,7 +14,7 @@ use lenticular_control::command::{
 };
 use lenticular_model::{
     error::{Error, Result},
-    port::Port,
+    network::port::Port,
     NetworkId, PortId, ServerId,
 };
 use lenticular_wire::{

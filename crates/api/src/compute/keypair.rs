@@ -10,8 +10,8 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::keypair;
 use lenticular_model::{
+    compute::keypair::Keypair,
     error::{Error, Result},
-    keypair::Keypair,
     policy::{self, Action},
     UserId,
 };

@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{app::json, ctx::Ctx, fault::Handled, page};
 use lenticular_model::{
+    compute::server::Server,
     error::{Error, Result},
     index::ServerOrder,
-    server::Server,
     Kind, ProjectId, ServerId, State, Timestamp,
 };
 use lenticular_wire::compute::{

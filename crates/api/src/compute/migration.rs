@@ -11,8 +11,8 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::{migrate, server};
 use lenticular_model::{
+    compute::migration::Migration,
     error::{Error, Result},
-    migration::Migration,
     policy::{self, Action},
     Kind, ServerId,
 };

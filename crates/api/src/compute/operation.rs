@@ -4,10 +4,9 @@ use super::{server::readable, server_id};
 use crate::{app::json, ctx::Ctx, fault::Handled, page};
 use axum::extract::Path;
 use lenticular_model::{
+    compute::{operation::Operation, server::Server},
     error::{Error, Result},
-    operation::Operation,
     policy::{self, Action},
-    server::Server,
     Kind, OperationId, ServerId, Timestamp,
 };
 use lenticular_wire::compute::query::INSTANCE_ACTIONS;

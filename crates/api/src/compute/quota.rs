@@ -9,11 +9,10 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::quota::{self, Service};
 use lenticular_model::{
+    compute::{server::Wanted, server_group::ServerGroup},
     error::{Error, Result},
     policy::{self, Action},
     quota::{Limits, Usage, COMPUTE_DEFAULTS},
-    server::Wanted,
-    server_group::ServerGroup,
     ProjectId, ServerGroupId,
 };
 use lenticular_wire::{

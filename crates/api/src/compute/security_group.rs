@@ -16,8 +16,8 @@ use lenticular_control::command::{
 };
 use lenticular_model::{
     error::{Error, Kind, Result},
+    network::security_group::{Direction, Remote, SecurityGroup},
     policy::{self, Action},
-    security_group::{Direction, Remote, SecurityGroup},
     SecurityGroupId, SecurityGroupRuleId, ServerId,
 };
 use lenticular_wire::{

@@ -16,10 +16,10 @@ use lenticular_control::command::{
     server_create::{self, NewServers},
 };
 use lenticular_model::{
+    compute::server::Server,
     error::{Error, Result},
+    network::port::Port,
     policy::{self, Action},
-    port::Port,
-    server::Server,
     Kind, ServerId,
 };
 use lenticular_wire::{

@@ -4,9 +4,9 @@ use super::pattern::Pattern;
 use crate::{ctx::Ctx, query::Query};
 use lenticular_control::command::server::ports;
 use lenticular_model::{
+    compute::server::Server,
     error::{Error, Result},
     policy::{self, Action},
-    server::Server,
     ProjectId, State, Timestamp,
 };
 use lenticular_wire::request::text_bool;

@@ -9,9 +9,9 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::server_group::{self, NewServerGroup};
 use lenticular_model::{
+    compute::server_group::ServerGroup,
     error::{Error, Result},
     policy::{self, Action},
-    server_group::ServerGroup,
     ServerGroupId,
 };
 use lenticular_wire::compute::{query, server_group as wire};

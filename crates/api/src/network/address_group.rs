@@ -9,8 +9,8 @@ use axum::extract::Path;
 use ipnet::IpNet;
 use lenticular_control::command::address_group::{self, AddressGroupChange, NewAddressGroup};
 use lenticular_model::{
-    address_group::AddressGroup as Record,
     error::Result,
+    network::address_group::AddressGroup as Record,
     policy::{Action, Caller},
     AddressGroupId, Txn,
 };

@@ -7,8 +7,8 @@ use super::{
 use crate::ctx::Ctx;
 use lenticular_control::command::address_scope::{self, AddressScopeChange, NewAddressScope};
 use lenticular_model::{
-    address_scope::AddressScope as Record,
     error::Result,
+    network::address_scope::AddressScope as Record,
     policy::{Action, Caller},
     AddressScopeId, Txn,
 };

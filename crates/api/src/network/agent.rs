@@ -8,7 +8,7 @@ use crate::{body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
 use lenticular_model::{
     error::{Error, Result},
-    host::Host,
+    host::host::Host,
     policy::{self, Action},
     HostId,
 };

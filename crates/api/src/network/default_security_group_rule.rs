@@ -8,8 +8,8 @@ use super::{
 use crate::ctx::Ctx;
 use lenticular_control::command::default_security_group_rule::{self as command, NewDefaultRule};
 use lenticular_model::{
-    default_security_group_rule::{all, DefaultSecurityGroupRule as Record},
     error::{Error, Result},
+    network::default_security_group_rule::{all, DefaultSecurityGroupRule as Record},
     policy::{self, Action, Caller},
     DefaultSecurityGroupRuleId, ProjectId, SecurityGroupId, State, Txn,
 };

@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 use lenticular_model::{
     error::{Error, Result},
+    network::subnet::HostRoute,
     policy::{self, Action, Caller},
-    subnet::HostRoute,
     ProjectId,
 };
 use lenticular_wire::request::lenient_bool;

@@ -5,8 +5,7 @@ use super::fields::bad;
 use crate::query::Query;
 use lenticular_model::{
     error::{Error, Result},
-    port::Mac,
-    security_group::protocol_number,
+    network::{port::Mac, security_group::protocol_number},
     Timestamp,
 };
 use lenticular_wire::request::text_bool;

@@ -12,7 +12,7 @@ use lenticular_control::command::{
 };
 use lenticular_model::{
     error::Result,
-    floating_ip::FloatingIp as Record,
+    network::floating_ip::FloatingIp as Record,
     policy::{self, Action, Caller},
     FloatingIpId, Txn,
 };

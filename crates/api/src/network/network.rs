@@ -8,7 +8,7 @@ use crate::ctx::Ctx;
 use lenticular_control::command::network::{self, NetworkChange, NewNetwork};
 use lenticular_model::{
     error::Result,
-    network::{Network as Record, Provider},
+    network::network::{Network as Record, Provider},
     policy::{Action, Caller},
     NetworkId, Txn,
 };

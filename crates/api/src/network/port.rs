@@ -11,8 +11,8 @@ use lenticular_control::command::{
 };
 use lenticular_model::{
     error::Result,
+    network::port::{AddressPair, DhcpOption, Mac, Port as Record},
     policy::{Action, Caller},
-    port::{AddressPair, DhcpOption, Mac, Port as Record},
     NetworkId, PortId, SecurityGroupId, State, Txn,
 };
 use serde_json::{Map, Value};

@@ -18,8 +18,8 @@ use lenticular_control::command::{
 };
 use lenticular_model::{
     error::Result,
+    network::port_forwarding::{ForwardedProtocol, PortRange},
     policy::Caller,
-    port_forwarding::{ForwardedProtocol, PortRange},
     FloatingIpId, PortForwardingId, Txn,
 };
 use lenticular_wire::network as wire;

@@ -15,9 +15,11 @@ use axum::extract::Path;
 use lenticular_control::command::qos_policy::{self, NewQosPolicy, QosPolicyChange, DSCP_MARKS};
 use lenticular_model::{
     error::{Error, Result},
+    network::{
+        qos_policy::{QosPolicy as Record, QosRule, QosRuleKind},
+        security_group::Direction,
+    },
     policy::{self, Action, Caller},
-    qos_policy::{QosPolicy as Record, QosRule, QosRuleKind},
-    security_group::Direction,
     QosPolicyId, QosRuleId, Txn,
 };
 use lenticular_wire::network::{self as wire, qos_policy::TYPES};

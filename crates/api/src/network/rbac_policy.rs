@@ -8,8 +8,8 @@ use crate::ctx::Ctx;
 use lenticular_control::command::rbac_policy::{self, NewRbacPolicy};
 use lenticular_model::{
     error::Result,
+    network::rbac_policy::{RbacAction, RbacObject, RbacPolicy as Record, RbacTarget},
     policy::{Action, Caller},
-    rbac_policy::{RbacAction, RbacObject, RbacPolicy as Record, RbacTarget},
     RbacPolicyId, Txn,
 };
 use serde_json::{json, Value};

@@ -12,9 +12,8 @@ use lenticular_control::command::router::{
 };
 use lenticular_model::{
     error::Result,
+    network::{router::Router as Record, subnet::HostRoute},
     policy::{Action, Caller},
-    router::Router as Record,
-    subnet::HostRoute,
     RouterId, Txn,
 };
 use serde_json::{json, Map, Value};

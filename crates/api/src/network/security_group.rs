@@ -8,10 +8,10 @@ use crate::ctx::Ctx;
 use lenticular_control::command::security_group::{self, NewRule};
 use lenticular_model::{
     error::{Error, Result},
-    policy::{Action, Caller},
-    security_group::{
+    network::security_group::{
         protocol_number, Direction, Remote, SecurityGroup as Record, SecurityGroupRule as RuleRecord,
     },
+    policy::{Action, Caller},
     ProjectId, SecurityGroupId, SecurityGroupRuleId, State, Txn,
 };
 use lenticular_wire::network as wire;

@@ -13,8 +13,8 @@ use lenticular_control::command::{
 };
 use lenticular_model::{
     error::Result,
+    network::subnet::{HostRoute, Pool, Subnet as Record},
     policy::{Action, Caller},
-    subnet::{HostRoute, Pool, Subnet as Record},
     NetworkId, State, SubnetId, SubnetPoolId, Txn,
 };
 use lenticular_wire::request::text_bool;

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use lenticular_control::command::subnet_pool::{self, NewSubnetPool, SubnetPoolChange};
 use lenticular_model::{
     error::Result,
+    network::subnet_pool::SubnetPool as Record,
     policy::{Action, Caller},
-    subnet_pool::SubnetPool as Record,
     SubnetPoolId, Txn,
 };
 use serde_json::json;

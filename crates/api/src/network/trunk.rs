@@ -9,8 +9,8 @@ use axum::extract::Path;
 use lenticular_control::command::trunk::{self, NewTrunk, TrunkChange};
 use lenticular_model::{
     error::Result,
+    network::trunk::{SubPort, Trunk as Record},
     policy::{Action, Caller},
-    trunk::{SubPort, Trunk as Record},
     PortId, TrunkId, Txn,
 };
 use lenticular_wire::network as wire;

@@ -3,12 +3,14 @@
 use super::rbac_policy;
 use ipnet::IpNet;
 use lenticular_model::{
-    address_group::AddressGroup,
-    default_security_group_rule::about,
     error::{Error, Result},
+    network::{
+        address_group::AddressGroup,
+        default_security_group_rule::about,
+        rbac_policy::{RbacAction, RbacObject},
+        security_group::Remote,
+    },
     policy::{self, Action, Caller},
-    rbac_policy::{RbacAction, RbacObject},
-    security_group::Remote,
     AddressGroupId, ProjectId, State, Txn,
 };
 use std::sync::Arc;

@@ -2,10 +2,12 @@
 
 use super::rbac_policy;
 use lenticular_model::{
-    address_scope::AddressScope,
     error::{Error, Result},
+    network::{
+        address_scope::AddressScope,
+        rbac_policy::{RbacAction, RbacObject},
+    },
     policy::{self, Action, Caller},
-    rbac_policy::{RbacAction, RbacObject},
     AddressScopeId, ProjectId, State, Txn,
 };
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Host aggregates: their making, change and removal, their hosts, and the zone that they put those in.
 
 use lenticular_model::{
-    aggregate::{Aggregate, ZONE_KEY},
+    compute::aggregate::{Aggregate, ZONE_KEY},
     error::{Error, Result},
-    host::Host,
+    host::host::Host,
     policy::{self, Action, Caller},
     AggregateId, HostId, State, Txn,
 };

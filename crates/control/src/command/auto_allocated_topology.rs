@@ -8,9 +8,8 @@ use super::{
 };
 use lenticular_model::{
     error::{Error, Result},
-    network::Network,
+    network::{network::Network, port::PortOwner},
     policy::{Caller, RoleLevel},
-    port::PortOwner,
     NetworkId, ProjectId, RouterId, State, SubnetId, Txn,
 };
 use std::{collections::BTreeSet, sync::Arc};

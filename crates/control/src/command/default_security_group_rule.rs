@@ -2,10 +2,12 @@
 
 use super::security_group::{self, traffic, whom, NewRule};
 use lenticular_model::{
-    default_security_group_rule::{all, is_built_in, DefaultRemote, DefaultSecurityGroupRule},
     error::{Error, Result},
+    network::{
+        default_security_group_rule::{all, is_built_in, DefaultRemote, DefaultSecurityGroupRule},
+        security_group::Remote,
+    },
     policy::{self, Action, Caller},
-    security_group::Remote,
     DefaultSecurityGroupRuleId, ProjectId, SecurityGroupId, State, Txn,
 };
 use std::sync::Arc;

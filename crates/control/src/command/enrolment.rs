@@ -9,13 +9,17 @@
 
 use super::{aggregate, migration, operation, server};
 use lenticular_model::{
-    enrolment::{is_host_name, Enrolment, Issued, JoinToken, Use, HOST_NAME_MAX},
+    compute::{
+        migration::{Leg, Phase},
+        server::{Condition, Fault, Server, Wanted},
+    },
     error::{Error, Result},
-    host::{Contact, Host},
-    migration::{Leg, Phase},
+    host::{
+        enrolment::{is_host_name, Enrolment, Issued, JoinToken, Use, HOST_NAME_MAX},
+        host::{Contact, Host},
+    },
+    network::port::Port,
     policy::{self, Action, Caller},
-    port::Port,
-    server::{Condition, Fault, Server, Wanted},
     EnrolmentId, HostId, JoinTokenId, Kind, ServerId, State, Timestamp, Txn,
 };
 use serde::Serialize;

@@ -9,14 +9,16 @@ use super::{
 };
 use crate::schedule::{schedule, Ask, Moves};
 use lenticular_model::{
-    disk_copy::{DiskCopy, Fate, KEPT_S},
+    compute::{
+        disk_copy::{DiskCopy, Fate, KEPT_S},
+        migration::{Leg, Manner, Phase, Purpose},
+        operation::Action as Operation,
+        server::{BootStyle, Condition, Server, Task, Wanted},
+    },
     error::{Error, Result},
-    host::Host,
-    migration::{Leg, Manner, Phase, Purpose},
-    operation::Action as Operation,
+    host::host::Host,
+    network::port::Port,
     policy::{Action, Caller},
-    port::Port,
-    server::{BootStyle, Condition, Server, Task, Wanted},
     DiskCopyId, HostId, ImageId, MigrationId, PortId, ServerId, State, Txn,
 };
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 
 use lenticular_model::{
     error::{Error, Result},
-    host::{Fence, Host, Proof},
+    host::host::{Fence, Host, Proof},
     policy::{self, Action, Caller},
     HostId, Txn,
 };

@@ -1,8 +1,8 @@
 //! Flavors: their making, change, who sees them, and removal.
 
 use lenticular_model::{
+    compute::flavor::{Flavor, Size},
     error::{Error, Result},
-    flavor::{Flavor, Size},
     policy::{self, Action, Caller},
     FlavorId, ProjectId, State, Txn,
 };

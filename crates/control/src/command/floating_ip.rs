@@ -3,11 +3,13 @@
 use super::{network, port, port_forwarding, qos_policy, quota, router};
 use lenticular_model::{
     error::{Error, Result},
-    floating_ip::{Association, FloatingIp},
-    network::Network,
+    network::{
+        floating_ip::{Association, FloatingIp},
+        network::Network,
+        port::{FixedIp, Port, PortOwner},
+        port_forwarding::PortForwarding,
+    },
     policy::{self, Action, Caller},
-    port::{FixedIp, Port, PortOwner},
-    port_forwarding::PortForwarding,
     FloatingIpId, NetworkId, PortId, ProjectId, QosPolicyId, RouterId, State, SubnetId, Txn,
 };
 use std::{net::IpAddr, sync::Arc};

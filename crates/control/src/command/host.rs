@@ -2,13 +2,17 @@
 
 use super::{migration, operation, plug, restore, server, shelve};
 use lenticular_model::{
+    compute::{
+        migration::{MoveProgress, Ticket},
+        operation::Action as Operation,
+        server::{BootStyle, Condition, Fault, Server, Wanted},
+    },
     error::{Error, Result},
-    host::{Capacity, Contact, Host, Hypervisor, Intent},
-    migration::{MoveProgress, Ticket},
-    observation::{Observation, Sight, StopReason},
-    operation::Action as Operation,
+    host::{
+        host::{Capacity, Contact, Host, Hypervisor, Intent},
+        observation::{Observation, Sight, StopReason},
+    },
     policy::{self, Action, Caller},
-    server::{BootStyle, Condition, Fault, Server, Wanted},
     HostId, Incarnation, State, Txn,
 };
 use std::sync::Arc;

@@ -247,7 +247,7 @@ pub fn delete_user(txn: &mut Txn<'_>, caller: &Caller, id: UserId) -> Result<()>
 fn remove_user(txn: &mut Txn<'_>, id: UserId) {
     let keys: Vec<_> = super::keypair::of_user(txn, id).map(|k| k.id.clone()).collect();
     for key in keys {
-        txn.delete::<lenticular_model::keypair::Keypair>(&key);
+        txn.delete::<lenticular_model::compute::keypair::Keypair>(&key);
     }
     drop_grants(txn, |a| a.user_id == id);
     txn.delete::<User>(&id);

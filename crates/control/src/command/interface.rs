@@ -7,11 +7,13 @@ use super::{
     quota, security_group, server, server_create,
 };
 use lenticular_model::{
+    compute::{
+        operation::Action as Operation,
+        server::{Condition, Nic, Server, Wanted},
+    },
     error::{Error, Result},
-    operation::Action as Operation,
+    network::port::Port,
     policy::{Action, Caller},
-    port::Port,
-    server::{Condition, Nic, Server, Wanted},
     NetworkId, PortId, SecurityGroupId, ServerId, Txn,
 };
 use std::{net::IpAddr, sync::Arc};

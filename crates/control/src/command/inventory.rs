@@ -2,7 +2,7 @@
 
 use lenticular_model::{
     error::{Error, Result},
-    host::Host,
+    host::host::Host,
     policy::{self, Action, Caller},
     HostId, Txn,
 };

@@ -2,8 +2,8 @@
 
 use super::quota;
 use lenticular_model::{
+    compute::keypair::Keypair,
     error::{Error, Result},
-    keypair::Keypair,
     policy::{self, Action, Caller},
     KeypairId, State, Txn, UserId,
 };

@@ -7,12 +7,14 @@ use super::{
 };
 use crate::schedule::{schedule, Ask, Moves, Verdict};
 use lenticular_model::{
+    compute::{
+        flavor::{Flavor, Size},
+        migration::{Leg, Manner, Migration, Phase, Purpose, Shape, Unconfirmed},
+        operation::Action as Operation,
+        server::{BootStyle, Condition, Server, Wanted},
+    },
     error::{Error, Result},
-    flavor::{Flavor, Size},
-    migration::{Leg, Manner, Migration, Phase, Purpose, Shape, Unconfirmed},
-    operation::Action as Operation,
     policy::{self, Action, Caller},
-    server::{BootStyle, Condition, Server, Wanted},
     FlavorId, HostId, Kind, MigrationId, ServerId, Txn,
 };
 use std::sync::Arc;
@@ -108,7 +110,7 @@ fn resize_here(txn: &mut Txn<'_>, caller: &Caller, server: &Server, plan: Move) 
     let task = operation::begin(txn, server, Operation::Resize, Some(caller));
     let id = MigrationId::from_random(txn.random());
     migration::record(txn, Some(caller), server, (id, plan.to), &plan, Phase::Moved)?;
-    let confirm_at = Some(txn.now.plus_s(lenticular_model::disk_copy::KEPT_S));
+    let confirm_at = Some(txn.now.plus_s(lenticular_model::compute::disk_copy::KEPT_S));
     let last = Unconfirmed { migration_id: id, from: plan.to, shape: server.shape(), confirm_at };
     reshape(txn, server, task, plan.shape, Some(last));
     Ok(())
@@ -118,7 +120,7 @@ fn resize_here(txn: &mut Txn<'_>, caller: &Caller, server: &Server, plan: Move) 
 fn reshape(
     txn: &mut Txn<'_>,
     server: &Server,
-    task: lenticular_model::server::Task,
+    task: lenticular_model::compute::server::Task,
     shape: Shape,
     last: Option<Unconfirmed>,
 ) {

@@ -2,15 +2,21 @@
 
 use super::operation;
 use lenticular_model::{
-    disk_copy::{DiskCopy, Fate, KEPT_S},
+    compute::{
+        disk_copy::{DiskCopy, Fate, KEPT_S},
+        migration::{
+            Leg, Manner, Migration, MoveProgress, Phase, Progress, Purpose, Shape, Ticket, Unconfirmed,
+        },
+        operation::{Action as Operation, MOVE_S_MAX},
+        server::{Condition, Fault, Server, Wanted},
+    },
     error::{Error, Result},
-    host::Host,
-    migration::{Leg, Manner, Migration, MoveProgress, Phase, Progress, Purpose, Shape, Ticket, Unconfirmed},
-    observation::{Handover, Observation, Sight, Verdict},
-    operation::{Action as Operation, MOVE_S_MAX},
+    host::{
+        host::Host,
+        observation::{Handover, Observation, Sight, Verdict},
+    },
+    network::port::Port,
     policy::Caller,
-    port::Port,
-    server::{Condition, Fault, Server, Wanted},
     DiskCopyId, HostId, Kind, MigrationId, PortId, ServerId, Timestamp, Txn,
 };
 use std::sync::Arc;

@@ -3,11 +3,13 @@
 use super::{floating_ip, port, qos_policy, quota, rbac_policy, subnet};
 use lenticular_model::{
     error::{Error, Result},
-    network::{Network, Provider},
+    network::{
+        network::{Network, Provider},
+        port::{Port, PortOwner},
+        rbac_policy::{RbacAction, RbacObject},
+        subnet::Subnet,
+    },
     policy::{self, Action, Caller},
-    port::{Port, PortOwner},
-    rbac_policy::{RbacAction, RbacObject},
-    subnet::Subnet,
     NetworkId, PortId, ProjectId, QosPolicyId, State, Txn,
 };
 use std::sync::Arc;

@@ -1,9 +1,11 @@
 //! Operations: begun with a request, ended when the host has done its part or cannot.
 
 use lenticular_model::{
-    operation::{Action, Operation, Outcome},
+    compute::{
+        operation::{Action, Operation, Outcome},
+        server::{Server, Task},
+    },
     policy::Caller,
-    server::{Server, Task},
     Kind, OperationId, Txn,
 };
 

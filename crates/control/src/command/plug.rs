@@ -8,8 +8,8 @@
 
 use super::server;
 use lenticular_model::{
-    port::{Port, PortOwner},
-    server::{Server, Wanted},
+    compute::server::{Server, Wanted},
+    network::port::{Port, PortOwner},
     PortId, ServerId, State, Txn,
 };
 use std::sync::Arc;

@@ -6,11 +6,13 @@ mod update;
 
 use super::{floating_ip, interface, network, qos_policy, quota, security_group, trunk};
 use lenticular_model::{
-    dhcp_option::for_ovn,
     error::{Error, Result},
-    network::Network,
+    network::{
+        dhcp_option::for_ovn,
+        network::Network,
+        port::{AddressPair, DhcpOption, Mac, Port, PortOwner, Profile},
+    },
     policy::{self, Action, Caller},
-    port::{AddressPair, DhcpOption, Mac, Port, PortOwner, Profile},
     NetworkId, PortId, ProjectId, QosPolicyId, SecurityGroupId, State, Txn,
 };
 use std::sync::Arc;

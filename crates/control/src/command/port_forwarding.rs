@@ -3,10 +3,12 @@
 use super::{floating_ip, port};
 use lenticular_model::{
     error::{Error, Result},
-    floating_ip::FloatingIp,
+    network::{
+        floating_ip::FloatingIp,
+        port::{FixedIp, Port},
+        port_forwarding::{ForwardedProtocol, PortForwarding, PortRange},
+    },
     policy::Caller,
-    port::{FixedIp, Port},
-    port_forwarding::{ForwardedProtocol, PortForwarding, PortRange},
     FloatingIpId, PortForwardingId, PortId, State, Txn,
 };
 use std::{

@@ -8,9 +8,11 @@ use super::{
 use lenticular_model::{
     error::{Error, Result},
     image::Image,
+    network::{
+        port::{Port, PortOwner},
+        security_group::SecurityGroup,
+    },
     policy::{self, Action, Caller},
-    port::{Port, PortOwner},
-    security_group::SecurityGroup,
     AddressGroupId, AddressScopeId, FloatingIpId, ImageId, NetworkId, PortId, ProjectId, QosPolicyId,
     RouterId, SecurityGroupId, ServerGroupId, ServerId, State, SubnetId, SubnetPoolId, TrunkId, Txn,
 };

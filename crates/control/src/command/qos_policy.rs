@@ -3,9 +3,11 @@
 use super::rbac_policy;
 use lenticular_model::{
     error::{Error, Result},
+    network::{
+        qos_policy::{QosPolicy, QosRule, QosRuleKind},
+        rbac_policy::{RbacAction, RbacObject},
+    },
     policy::{self, Action, Caller},
-    qos_policy::{QosPolicy, QosRule, QosRuleKind},
-    rbac_policy::{RbacAction, RbacObject},
     ProjectId, QosPolicyId, QosRuleId, State, Txn,
 };
 use std::{mem, sync::Arc};
@@ -261,7 +263,7 @@ pub fn delete_rule(txn: &mut Txn<'_>, caller: &Caller, policy: QosPolicyId, id: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lenticular_model::security_group::Direction;
+    use lenticular_model::network::security_group::Direction;
 
     fn rule(number: u8, kind: QosRuleKind) -> QosRule {
         QosRule { id: QosRuleId::from_random([number; 16]), kind }

@@ -1,8 +1,8 @@
 //! Quotas: what a project may still take, and the setting of its limits.
 
 use lenticular_model::{
+    compute::flavor::Size,
     error::{Error, Result},
-    flavor::Size,
     policy::{self, Action, Caller},
     quota::{limit, Limits, Quota, COMPUTE_DEFAULTS, NETWORK_DEFAULTS},
     ProjectId, State, Txn,

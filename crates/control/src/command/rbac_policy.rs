@@ -2,13 +2,15 @@
 
 use super::quota;
 use lenticular_model::{
-    address_scope::AddressScope,
     error::{Error, Result},
-    network::Network,
+    network::{
+        address_scope::AddressScope,
+        network::Network,
+        qos_policy::QosPolicy,
+        rbac_policy::{RbacAction, RbacObject, RbacPolicy, RbacTarget},
+        subnet_pool::SubnetPool,
+    },
     policy::{self, Action, Caller},
-    qos_policy::QosPolicy,
-    rbac_policy::{RbacAction, RbacObject, RbacPolicy, RbacTarget},
-    subnet_pool::SubnetPool,
     NetworkId, ProjectId, RbacPolicyId, State, Txn,
 };
 use std::sync::Arc;

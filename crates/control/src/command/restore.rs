@@ -29,13 +29,17 @@
 
 use super::{migration, operation, server, shelve};
 use lenticular_model::{
-    disk_copy::{DiskCopy, Fate, Found, KEPT_S},
+    compute::{
+        disk_copy::{DiskCopy, Fate, Found, KEPT_S},
+        migration::Phase,
+        server::{Condition, Fault, Restored, Server, Wanted},
+    },
     error::{Error, Result},
-    host::{Contact, Host},
-    migration::Phase,
-    observation::{Observation, Sight, StopReason, Verdict},
+    host::{
+        host::{Contact, Host},
+        observation::{Observation, Sight, StopReason, Verdict},
+    },
     policy::{self, Action, Caller},
-    server::{Condition, Fault, Restored, Server, Wanted},
     DiskCopyId, HostId, ServerId, State, Timestamp, Txn,
 };
 use std::{collections::BTreeSet, sync::Arc};

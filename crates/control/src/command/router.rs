@@ -10,11 +10,13 @@ use super::{
 use ipnet::IpNet;
 use lenticular_model::{
     error::{Error, Result},
-    network::Network,
+    network::{
+        network::Network,
+        port::{Port, PortOwner},
+        router::{Router, RouterGateway},
+        subnet::{HostRoute, Subnet},
+    },
     policy::{self, Action, Caller},
-    port::{Port, PortOwner},
-    router::{Router, RouterGateway},
-    subnet::{HostRoute, Subnet},
     NetworkId, PortId, ProjectId, QosPolicyId, RouterId, State, Txn,
 };
 use std::{net::IpAddr, sync::Arc};

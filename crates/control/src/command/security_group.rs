@@ -2,11 +2,13 @@
 
 use super::{address_group, default_security_group_rule, quota, rbac_policy};
 use lenticular_model::{
-    default_security_group_rule::{about, DefaultSecurityGroupRule},
     error::{Error, Result},
+    network::{
+        default_security_group_rule::{about, DefaultSecurityGroupRule},
+        rbac_policy::{RbacAction, RbacObject},
+        security_group::{protocol_number, Direction, Remote, SecurityGroup, SecurityGroupRule},
+    },
     policy::{self, Action, Caller},
-    rbac_policy::{RbacAction, RbacObject},
-    security_group::{protocol_number, Direction, Remote, SecurityGroup, SecurityGroupRule},
     PortId, ProjectId, SecurityGroupId, SecurityGroupRuleId, State, Txn,
 };
 use std::sync::Arc;

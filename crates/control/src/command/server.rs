@@ -2,11 +2,13 @@
 
 use super::{migration, operation, shelve};
 use lenticular_model::{
+    compute::{
+        operation::Action as Operation,
+        server::{BootStyle, Condition, Lock, Server, Wanted},
+    },
     error::{Error, Result},
-    operation::Action as Operation,
+    network::port::Port,
     policy::{self, Action, Caller},
-    port::Port,
-    server::{BootStyle, Condition, Lock, Server, Wanted},
     HostId, Kind, PortId, ServerId, State, Txn,
 };
 use std::{

@@ -3,15 +3,16 @@
 use super::{operation, port, quota, server_group};
 use crate::schedule::{schedule, Ask, Verdict};
 use lenticular_model::{
+    compute::{
+        flavor::{Flavor, Size},
+        keypair::Keypair,
+        operation::Action as Operation,
+        server::{BootStyle, Condition, Disk, Fault, Hints, Key, Nic, Server, Wanted},
+    },
     error::{Error, Result},
-    flavor::{Flavor, Size},
     image::{Image, Phase},
-    keypair::Keypair,
-    network::Network,
-    operation::Action as Operation,
+    network::{network::Network, port::Port},
     policy::{self, Action, Caller},
-    port::Port,
-    server::{BootStyle, Condition, Disk, Fault, Hints, Key, Nic, Server, Wanted},
     FlavorId, HostId, ImageId, KeypairId, Kind, NetworkId, PortId, ProjectId, SecurityGroupId, ServerGroupId,
     ServerId, Txn,
 };
@@ -20,7 +21,7 @@ use std::{
     sync::Arc,
 };
 
-pub use lenticular_model::server::Networks;
+pub use lenticular_model::compute::server::Networks;
 
 /// What a request to create servers asks for, as far as it does not depend on the state.
 #[derive(Debug, Clone)]

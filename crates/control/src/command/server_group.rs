@@ -2,11 +2,13 @@
 
 use super::quota;
 use lenticular_model::{
+    compute::{
+        server::Server,
+        server_group::{Policy, ServerGroup},
+    },
     error::{Error, Result},
     policy::{self, Action, Caller},
     quota::{limit, COMPUTE_DEFAULTS},
-    server::Server,
-    server_group::{Policy, ServerGroup},
     ProjectId, ServerGroupId, ServerId, State, Txn,
 };
 use std::sync::Arc;

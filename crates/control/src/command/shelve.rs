@@ -21,14 +21,16 @@ use super::{
 };
 use crate::schedule::{schedule, Ask};
 use lenticular_model::{
-    disk_copy::Fate,
+    compute::{
+        disk_copy::Fate,
+        operation::Action as Operation,
+        server::{BootStyle, Condition, Fault, Server, Shelf, Wanted},
+    },
     error::{Error, Result},
+    host::observation::Unsaved,
     image::{Data, Image, Phase, Quota, Visibility},
-    observation::Unsaved,
-    operation::Action as Operation,
+    network::port::Port,
     policy::{self, Action, Caller},
-    port::Port,
-    server::{BootStyle, Condition, Fault, Server, Shelf, Wanted},
     HostId, ImageId, Kind, PortId, ServerId, Txn,
 };
 use std::collections::BTreeMap;

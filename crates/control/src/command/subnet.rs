@@ -4,10 +4,12 @@ use super::{network, port, quota, subnet_pool};
 use ipnet::IpNet;
 use lenticular_model::{
     error::{Error, Result},
-    network::Network,
+    network::{
+        network::Network,
+        port::{Port, PortOwner},
+        subnet::{to_address, to_number, HostRoute, Pool, Subnet},
+    },
     policy::{self, Action, Caller},
-    port::{Port, PortOwner},
-    subnet::{to_address, to_number, HostRoute, Pool, Subnet},
     NetworkId, ProjectId, State, SubnetId, SubnetPoolId, Txn,
 };
 use std::{net::IpAddr, sync::Arc};

@@ -4,10 +4,12 @@ use super::{address_scope, quota, rbac_policy};
 use ipnet::IpNet;
 use lenticular_model::{
     error::{Error, Result},
+    network::{
+        rbac_policy::{RbacAction, RbacObject},
+        subnet::{to_address, to_number, Subnet},
+        subnet_pool::SubnetPool,
+    },
     policy::{self, Action, Caller},
-    rbac_policy::{RbacAction, RbacObject},
-    subnet::{to_address, to_number, Subnet},
-    subnet_pool::SubnetPool,
     AddressScopeId, ProjectId, State, SubnetPoolId, Txn,
 };
 use std::sync::Arc;

@@ -3,16 +3,11 @@
 use super::{floating_ip, network, port, qos_policy, router, security_group, subnet, subnet_pool, trunk};
 use lenticular_model::{
     error::{Error, Result},
-    floating_ip::FloatingIp,
-    network::Network,
+    network::{
+        floating_ip::FloatingIp, network::Network, port::Port, qos_policy::QosPolicy, router::Router,
+        security_group::SecurityGroup, subnet::Subnet, subnet_pool::SubnetPool, trunk::Trunk,
+    },
     policy::{self, Action, Caller},
-    port::Port,
-    qos_policy::QosPolicy,
-    router::Router,
-    security_group::SecurityGroup,
-    subnet::Subnet,
-    subnet_pool::SubnetPool,
-    trunk::Trunk,
     FloatingIpId, NetworkId, PortId, ProjectId, QosPolicyId, RouterId, SecurityGroupId, State, SubnetId,
     SubnetPoolId, TrunkId, Txn,
 };

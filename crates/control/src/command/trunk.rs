@@ -3,9 +3,11 @@
 use super::{port, quota};
 use lenticular_model::{
     error::{Error, Result},
+    network::{
+        port::{Port, PortOwner},
+        trunk::{SubPort, Trunk},
+    },
     policy::{self, Action, Caller},
-    port::{Port, PortOwner},
-    trunk::{SubPort, Trunk},
     PortId, ProjectId, State, TrunkId, Txn,
 };
 use std::{collections::BTreeSet, sync::Arc};

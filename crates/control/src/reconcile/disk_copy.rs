@@ -2,7 +2,7 @@
 
 use crate::command::server::bury_if_gone;
 use lenticular_model::{
-    disk_copy::{DiskCopy, Fate},
+    compute::disk_copy::{DiskCopy, Fate},
     DiskCopyId, Timestamp, Txn,
 };
 

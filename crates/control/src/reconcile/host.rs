@@ -1,7 +1,7 @@
 //! The host controller: notices that a host fell silent, or talks again.
 
 use lenticular_model::{
-    host::{Host, SILENT_AFTER_S},
+    host::host::{Host, SILENT_AFTER_S},
     HostId, Timestamp, Txn,
 };
 

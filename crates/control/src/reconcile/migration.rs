@@ -2,7 +2,7 @@
 
 use crate::command::migration;
 use lenticular_model::{
-    migration::{Leg, Phase},
+    compute::migration::{Leg, Phase},
     MigrationId, Timestamp, Txn,
 };
 
@@ -13,7 +13,7 @@ const LOOK_S: i64 = 10;
 pub fn reconcile(id: MigrationId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     let current = txn.migrations.get(&id)?.clone();
     let server = txn.servers.get(&current.server_id).cloned();
-    let of_server = |s: &lenticular_model::server::Server| {
+    let of_server = |s: &lenticular_model::compute::server::Server| {
         let moves = s.ticket.as_ref().is_some_and(|ticket| ticket.migration_id == id);
         moves || s.unconfirmed.as_ref().is_some_and(|last| last.migration_id == id)
     };
@@ -30,7 +30,7 @@ pub fn reconcile(id: MigrationId, txn: &mut Txn<'_>) -> Option<Timestamp> {
         return None;
     }
     let silent = |host| {
-        txn.hosts.get(&host).is_none_or(|h: &std::sync::Arc<_>| !lenticular_model::host::Host::is_up(h))
+        txn.hosts.get(&host).is_none_or(|h: &std::sync::Arc<_>| !lenticular_model::host::host::Host::is_up(h))
     };
     if ticket.leg == Leg::Prepare && silent(ticket.to) {
         let why = format!("The target host {} fell silent before it was ready.", current.to_name);

@@ -2,8 +2,10 @@
 
 use crate::command::{migration, operation, restore, server, shelve};
 use lenticular_model::{
-    operation::Action,
-    server::{Condition, Fault, Server, Wanted},
+    compute::{
+        operation::Action,
+        server::{Condition, Fault, Server, Wanted},
+    },
     ServerId, Timestamp, Txn,
 };
 

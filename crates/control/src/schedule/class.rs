@@ -2,8 +2,10 @@
 
 use super::{extra_specs::matches, filter::Filter, image, plan::Plan, weigh};
 use lenticular_model::{
-    host::{Capacity, Hypervisor, Ratios},
-    room::{HostClass, Room},
+    host::{
+        host::{Capacity, Hypervisor, Ratios},
+        room::{HostClass, Room},
+    },
     ProjectId, State,
 };
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,9 +6,11 @@ use super::{
     plan::{Home, Place, Plan},
 };
 use lenticular_model::{
-    host::Intent,
-    room::{Able, Room},
-    server_group::Policy,
+    compute::server_group::Policy,
+    host::{
+        host::Intent,
+        room::{Able, Room},
+    },
     HostId,
 };
 

@@ -1,6 +1,6 @@
 //! What an image's properties say of the machine that it is for, under their newer and older names.
 
-use lenticular_model::{host::Hypervisor, image::Image};
+use lenticular_model::{host::host::Hypervisor, image::Image};
 
 /// The value of a property, under the first of these names that it has.
 fn property<'i>(image: &'i Image, names: &[&str]) -> Option<&'i str> {

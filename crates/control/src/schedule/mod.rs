@@ -21,9 +21,11 @@ pub use verdict::{Refusal, Verdict, ACCEPTED_MAX, SAMPLES_MAX};
 use filter::Filter;
 use host::Seen;
 use lenticular_model::{
-    flavor::Size,
+    compute::{
+        flavor::Size,
+        server::{Hints, Server},
+    },
     image::Image,
-    server::{Hints, Server},
     HostId, ProjectId, ServerGroupId, ServerId, State,
 };
 use plan::Plan;

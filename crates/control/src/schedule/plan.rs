@@ -6,9 +6,11 @@ use super::{
     Ask,
 };
 use lenticular_model::{
-    flavor::Size,
-    host::{Capacity, Hypervisor},
-    server_group::{Policy, ServerGroup},
+    compute::{
+        flavor::Size,
+        server_group::{Policy, ServerGroup},
+    },
+    host::host::{Capacity, Hypervisor},
     HostId, ServerId, State,
 };
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@ use super::{
     host::Seen,
     plan::Plan,
 };
-use lenticular_model::{room::Room, server_group::Policy, HostId};
+use lenticular_model::{compute::server_group::Policy, host::room::Room, HostId};
 
 /// How many weighers there are.
 pub(super) const COUNT: usize = 5;

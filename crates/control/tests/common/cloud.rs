@@ -3,12 +3,13 @@
 use super::common::{server, server_id};
 use lenticular_control::command::host::{hello, observe, Introduction};
 use lenticular_model::{
-    disk_copy::Fate,
+    compute::{disk_copy::Fate, server::Server},
     error::Result,
-    host::{Capacity, Hypervisor},
-    observation::{Observation, Sight},
+    host::{
+        host::{Capacity, Hypervisor},
+        observation::{Observation, Sight},
+    },
     policy::{Caller, RoleLevel, Scope},
-    server::Server,
     HostId, Incarnation, ProjectId, State, Timestamp, Txn, UserId,
 };
 use std::sync::Arc;

@@ -1,8 +1,10 @@
 //! What tests of servers share: one server.
 
 use lenticular_model::{
-    flavor::Size,
-    server::{BootStyle, Condition, Disk, Server, Wanted},
+    compute::{
+        flavor::Size,
+        server::{BootStyle, Condition, Disk, Server, Wanted},
+    },
     FlavorId, HostId, ImageId, ProjectId, ServerId, Timestamp, UserId,
 };
 

@@ -11,10 +11,12 @@ use lenticular_control::command::{
     trunk::{self, NewTrunk},
 };
 use lenticular_model::{
+    network::{
+        port_forwarding::{ForwardedProtocol, PortRange},
+        subnet::HostRoute,
+        trunk::SubPort,
+    },
     policy::{Caller, RoleLevel},
-    port_forwarding::{ForwardedProtocol, PortRange},
-    subnet::HostRoute,
-    trunk::SubPort,
     FloatingIpId, NetworkId, PortId, Result, RouterId, SubnetId,
 };
 use proptest::prelude::*;
@@ -241,10 +243,12 @@ impl World {
                 let id = pick(&self.ports(), port)?;
                 let network = self.state.ports[&id].network_id;
                 let subnet = subnet::of_network(&self.state, network).next().cloned();
-                let base =
-                    subnet.map(|s| (lenticular_model::subnet::to_number(s.cidr.network()), s.cidr.network()));
-                let address =
-                    base.map(|(n, like)| lenticular_model::subnet::to_address(n + u128::from(host), like));
+                let base = subnet.map(|s| {
+                    (lenticular_model::network::subnet::to_number(s.cidr.network()), s.cidr.network())
+                });
+                let address = base.map(|(n, like)| {
+                    lenticular_model::network::subnet::to_address(n + u128::from(host), like)
+                });
                 let fixed_ips = Some(vec![AskIp { subnet: None, address }]);
                 let change = PortChange { fixed_ips, ..Default::default() };
                 self.run(|txn| port::update(txn, &who, id, change))
@@ -256,8 +260,8 @@ impl World {
             Ask::MoveGateway { subnet, host } => {
                 let id = pick(&self.subnets(), subnet)?;
                 let base = self.state.subnets[&id].cidr.network();
-                let number = lenticular_model::subnet::to_number(base) + u128::from(host);
-                let gateway = Some(Some(lenticular_model::subnet::to_address(number, base)));
+                let number = lenticular_model::network::subnet::to_number(base) + u128::from(host);
+                let gateway = Some(Some(lenticular_model::network::subnet::to_address(number, base)));
                 let change = SubnetChange { gateway, pools: Some(Vec::new()), ..Default::default() };
                 self.run(|txn| subnet::update(txn, &who, id, change))
             }

@@ -12,10 +12,12 @@ use lenticular_control::command::{
     subnet::{self, NewSubnet, Range},
 };
 use lenticular_model::{
+    network::{
+        port::PortOwner,
+        rbac_policy::{RbacAction, RbacObject, RbacTarget},
+        security_group::{Direction, Remote},
+    },
     policy::{Caller, RoleLevel},
-    port::PortOwner,
-    rbac_policy::{RbacAction, RbacObject, RbacTarget},
-    security_group::{Direction, Remote},
     ProjectId, Result, Txn,
 };
 
@@ -216,7 +218,7 @@ fn networks_of_an_older_store_get_their_metadata_ports_from_the_next_leader() {
     let port = port::metadata_port(&world.state, network).unwrap().id;
     world
         .run(|txn| {
-            txn.delete::<lenticular_model::port::Port>(&port);
+            txn.delete::<lenticular_model::network::port::Port>(&port);
             Ok(())
         })
         .unwrap();

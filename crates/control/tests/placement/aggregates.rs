@@ -2,7 +2,7 @@
 
 use crate::world::World;
 use lenticular_control::command::aggregate;
-use lenticular_model::{aggregate::ZONE_KEY, error::Kind, host::Host};
+use lenticular_model::{compute::aggregate::ZONE_KEY, error::Kind, host::host::Host};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

@@ -9,11 +9,10 @@ use lenticular_control::{
     schedule::{explain, schedule, Ask, SAMPLES_MAX},
 };
 use lenticular_model::{
+    compute::{flavor::Size, server::Hints},
     error::Kind,
-    flavor::Size,
-    host::{Host, Intent},
+    host::host::{Host, Intent},
     image::Image,
-    server::Hints,
     Timestamp,
 };
 use proptest::prelude::*;

@@ -6,9 +6,9 @@ use lenticular_control::command::{
     server_group::{self, NewServerGroup},
 };
 use lenticular_model::{
+    compute::server_group::Policy,
     error::Kind,
     policy::{Caller, Scope},
-    server_group::Policy,
     HostId, ProjectId, ServerGroupId, ServerId, Txn,
 };
 use proptest::prelude::*;
@@ -164,7 +164,7 @@ fn asks() -> impl Strategy<Value = Ask> {
 
 /// The target of a server's ticket says that the guest is there.
 fn arrive(txn: &mut Txn<'_>, id: ServerId) {
-    use lenticular_model::observation::{Observation, Sight};
+    use lenticular_model::host::observation::{Observation, Sight};
     let Some(ticket) = txn.servers[&id].ticket.clone() else { return };
     let boot = txn.servers[&id].boot + 1;
     for sight in [Sight::Ready, Sight::Running { ssh_forward: None }] {

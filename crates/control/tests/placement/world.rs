@@ -9,11 +9,11 @@ use lenticular_control::{
     },
 };
 use lenticular_model::{
+    compute::server::{Networks, Server},
     error::Result,
-    host::{Capacity, Host, Hypervisor},
+    host::host::{Capacity, Host, Hypervisor},
     image::{Data, Image, Phase, Visibility},
     policy::{Caller, RoleLevel, Scope},
-    server::{Networks, Server},
     HostId, ImageId, Incarnation, Kind, ProjectId, Record, ServerId, State, Timestamp, Txn, UserId,
 };
 use std::collections::BTreeMap;
@@ -115,7 +115,7 @@ impl World {
             task.into_iter()
                 .for_each(|t| lenticular_control::command::operation::finish(txn, t.operation_id, None));
             txn.update::<Server>(&id, |s| {
-                s.condition = lenticular_model::server::Condition::Active;
+                s.condition = lenticular_model::compute::server::Condition::Active;
                 s.task = None;
                 s.powered = true;
                 s.launched_at = Some(Timestamp(1));
@@ -134,8 +134,8 @@ impl World {
         }
         assert_eq!(Host::KIND, Kind::Host);
         load::<Host>(&self.state, &mut fresh);
-        load::<lenticular_model::aggregate::Aggregate>(&self.state, &mut fresh);
-        load::<lenticular_model::server_group::ServerGroup>(&self.state, &mut fresh);
+        load::<lenticular_model::compute::aggregate::Aggregate>(&self.state, &mut fresh);
+        load::<lenticular_model::compute::server_group::ServerGroup>(&self.state, &mut fresh);
         load::<Server>(&self.state, &mut fresh);
         let (a, b) = (&self.state.index, &fresh.index);
         assert!(a.rooms == b.rooms, "{:?} is rebuilt as {:?}", a.rooms, b.rooms);

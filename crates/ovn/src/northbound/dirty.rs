@@ -3,15 +3,12 @@
 
 use super::{network, router, Key};
 use lenticular_model::{
-    disk_copy::DiskCopy,
-    host::{Host, Wiring},
-    network::Network,
-    port::Port,
-    router::Router,
-    security_group::SecurityGroupRule,
-    server::Server,
-    subnet::Subnet,
-    trunk::Trunk,
+    compute::{disk_copy::DiskCopy, server::Server},
+    host::host::{Host, Wiring},
+    network::{
+        network::Network, port::Port, router::Router, security_group::SecurityGroupRule, subnet::Subnet,
+        trunk::Trunk,
+    },
     FloatingIpId, HostId, Kind, NetworkId, PortId, QosPolicyId, Record, RouterId, SecurityGroupId,
     SecurityGroupRuleId, ServerId, State,
 };
@@ -73,7 +70,7 @@ pub fn dirty(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet
             }
         }
         Kind::PortForwarding => {
-            type Forwarding = lenticular_model::port_forwarding::PortForwarding;
+            type Forwarding = lenticular_model::network::port_forwarding::PortForwarding;
             let Some((_, pair)) = Pair::<Forwarding>::of(old, new, id) else { return };
             keys.extend(pair.each().map(|forwarding| Key::FloatingIp(forwarding.floating_ip_id)));
         }
@@ -177,9 +174,9 @@ fn of_port(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
                 .parse()
                 .ok()
                 .map(Key::FloatingIp)
-                .filter(|_| port.owner() == lenticular_model::port::PortOwner::FloatingIp),
+                .filter(|_| port.owner() == lenticular_model::network::port::PortOwner::FloatingIp),
         );
-        if port.owner() == lenticular_model::port::PortOwner::Metadata {
+        if port.owner() == lenticular_model::network::port::PortOwner::Metadata {
             keys.insert(Key::Network(port.network_id));
             keys.extend(network::subnets(new, port.network_id).map(|subnet| Key::Subnet(subnet.id)));
         }

@@ -11,9 +11,11 @@ use super::{
 };
 use crate::ovsdb::Datum;
 use lenticular_model::{
-    floating_ip::{Association, FloatingIp},
-    port::{Mac, PortOwner},
-    port_forwarding::ForwardedProtocol,
+    network::{
+        floating_ip::{Association, FloatingIp},
+        port::{Mac, PortOwner},
+        port_forwarding::ForwardedProtocol,
+    },
     FloatingIpId, NetworkId, PortForwardingId, PortId, RouterId, State,
 };
 use std::{

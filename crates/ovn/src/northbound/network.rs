@@ -3,9 +3,11 @@
 use super::{row::Row, schema::Table, Key, RowId};
 use crate::ovsdb::Datum;
 use lenticular_model::{
-    network::{metadata_mac, metadata_port, physical_port, METADATA_V4, METADATA_V6},
-    port::{Port, PortOwner},
-    subnet::Subnet,
+    network::{
+        network::{metadata_mac, metadata_port, physical_port, METADATA_V4, METADATA_V6},
+        port::{Port, PortOwner},
+        subnet::Subnet,
+    },
     NetworkId, PortId, State, SubnetId,
 };
 use std::{net::IpAddr, sync::Arc};

@@ -11,10 +11,12 @@ use super::{
 };
 use crate::ovsdb::Datum;
 use lenticular_model::{
-    dhcp_option::for_ovn,
-    migration::Manner,
-    port::{dns_name, DhcpOption, Mac, Port, PortOwner},
-    subnet::Subnet,
+    compute::migration::Manner,
+    network::{
+        dhcp_option::for_ovn,
+        port::{dns_name, DhcpOption, Mac, Port, PortOwner},
+        subnet::Subnet,
+    },
     DiskCopyId, PortId, QosPolicyId, State,
 };
 use std::{

@@ -2,7 +2,10 @@
 
 use super::{network::switch, row::Row, schema::Table, Key, RowId};
 use crate::ovsdb::Datum;
-use lenticular_model::{qos_policy::QosRuleKind, security_group::Direction, NetworkId, QosPolicyId, State};
+use lenticular_model::{
+    network::{qos_policy::QosRuleKind, security_group::Direction},
+    NetworkId, QosPolicyId, State,
+};
 
 /// What holds for a port.
 pub(super) const OF_PORT: i64 = 2002;

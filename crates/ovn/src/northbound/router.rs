@@ -8,10 +8,12 @@ use super::{
 };
 use crate::ovsdb::Datum;
 use lenticular_model::{
-    host::Host,
-    port::{FixedIp, Port, PortOwner},
-    router::Router,
-    subnet::Subnet,
+    host::host::Host,
+    network::{
+        port::{FixedIp, Port, PortOwner},
+        router::Router,
+        subnet::Subnet,
+    },
     PortId, RouterId, State,
 };
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};

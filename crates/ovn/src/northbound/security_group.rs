@@ -7,7 +7,7 @@ use super::{
     Key, RowId,
 };
 use lenticular_model::{
-    security_group::{protocol_number, Direction, Remote, SecurityGroupRule},
+    network::security_group::{protocol_number, Direction, Remote, SecurityGroupRule},
     SecurityGroupId, SecurityGroupRuleId, State,
 };
 

@@ -2,7 +2,10 @@
 
 use super::{network::metadata_addresses, row::Row, schema::Table, Key, RowId};
 use crate::ovsdb::Datum;
-use lenticular_model::{network::METADATA_V4, port::Mac, subnet::Subnet, State, SubnetId};
+use lenticular_model::{
+    network::{network::METADATA_V4, port::Mac, subnet::Subnet},
+    State, SubnetId,
+};
 use std::{
     collections::BTreeMap,
     fmt::Display,

@@ -6,9 +6,11 @@ use crate::{
     world::{step, World},
 };
 use lenticular_model::{
-    network::Network,
-    port::{Mac, Port, PortOwner},
-    security_group::{Direction, Remote, SecurityGroupRule},
+    network::{
+        network::Network,
+        port::{Mac, Port, PortOwner},
+        security_group::{Direction, Remote, SecurityGroupRule},
+    },
     NetworkId, PortId, RouterId, State,
 };
 use lenticular_ovn::{

@@ -2,7 +2,7 @@
 //! matches passes. It reads matches as they are written, not as they were made.
 
 use ipnet::IpNet;
-use lenticular_model::{security_group::Direction, PortId};
+use lenticular_model::{network::security_group::Direction, PortId};
 use lenticular_ovn::{
     northbound::{Row, Table},
     ovsdb::{Atom, Datum},

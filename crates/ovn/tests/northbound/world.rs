@@ -1,17 +1,19 @@
 //! Clouds for the tests: States made of records, by steps that can be drawn at random.
 
 use lenticular_model::{
-    address_group::AddressGroup,
-    floating_ip::FloatingIp,
-    host::Host,
-    network::Network,
-    port::Port,
-    port_forwarding::PortForwarding,
-    qos_policy::QosPolicy,
-    router::Router,
-    security_group::{SecurityGroup, SecurityGroupRule},
-    subnet::Subnet,
-    trunk::Trunk,
+    host::host::Host,
+    network::{
+        address_group::AddressGroup,
+        floating_ip::FloatingIp,
+        network::Network,
+        port::Port,
+        port_forwarding::PortForwarding,
+        qos_policy::QosPolicy,
+        router::Router,
+        security_group::{SecurityGroup, SecurityGroupRule},
+        subnet::Subnet,
+        trunk::Trunk,
+    },
     Incarnation, Kind, Record, State, Timestamp, Txn,
 };
 use lenticular_ovn::sync::Update;
@@ -307,8 +309,8 @@ fn put_port(txn: &mut Txn<'_>, n: u8, shape: &PortShape) {
     // As Neutron has it: addresses are of the port's own network.
     let network = subnet.as_ref().map_or(id(NETWORK, shape.network), |s| s.network_id.0);
     let address = subnet.as_ref().map(|s| {
-        let number = lenticular_model::subnet::to_number(s.cidr.network()) + 20 + u128::from(n);
-        json!([{ "subnet_id": s.id, "ip_address": lenticular_model::subnet::to_address(number, s.cidr.network()) }])
+        let number = lenticular_model::network::subnet::to_number(s.cidr.network()) + 20 + u128::from(n);
+        json!([{ "subnet_id": s.id, "ip_address": lenticular_model::network::subnet::to_address(number, s.cidr.network()) }])
     });
     let (owner, device) = match shape.owner {
         5 => ("network:router_interface", id(ROUTER, shape.device % 2).to_string()),

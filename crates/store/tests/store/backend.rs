@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use lenticular_model::{
-    host::Contact, identity::Role, Cause, HostId, Incarnation, Result, RoleId, State, Timestamp, Txn,
+    host::host::Contact, identity::Role, Cause, HostId, Incarnation, Result, RoleId, State, Timestamp, Txn,
 };
 use lenticular_store::{Commit, Engine, Memory, MemoryDisk, OpenError, Postgres, Sqlite, Writer};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};

@@ -2,7 +2,7 @@
 
 use crate::{microversion::Microversion, request};
 use lenticular_model::{
-    aggregate::{Aggregate, ZONE_KEY},
+    compute::aggregate::{Aggregate, ZONE_KEY},
     error::{Error, Result},
     State, Timestamp,
 };

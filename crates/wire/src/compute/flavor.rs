@@ -1,7 +1,7 @@
 //! A flavor as Nova shows it.
 
 use crate::microversion::Microversion;
-use lenticular_model::flavor::Flavor;
+use lenticular_model::compute::flavor::Flavor;
 use serde_json::{json, Value};
 
 fn links(url: &str, id: &str) -> Value {

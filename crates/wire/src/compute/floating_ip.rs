@@ -1,6 +1,6 @@
 //! Floating IPs as Nova shows them: a pool is an external network.
 
-use lenticular_model::{floating_ip::FloatingIp, State};
+use lenticular_model::{network::floating_ip::FloatingIp, State};
 use serde_json::{json, Value};
 
 /// A floating IP.

@@ -1,7 +1,7 @@
 //! Migrations as Nova shows them: all of them for operators, and those of one server that are under way.
 
 use crate::microversion::Microversion;
-use lenticular_model::migration::{Migration, MoveProgress, Phase, Purpose};
+use lenticular_model::compute::migration::{Migration, MoveProgress, Phase, Purpose};
 use serde_json::{json, Value};
 
 /// A migration in `GET /os-migrations`.

@@ -1,7 +1,7 @@
 //! Security groups as Nova shows them: only what comes in, under names of its own.
 
 use lenticular_model::{
-    security_group::{Direction, Remote, SecurityGroup, SecurityGroupRule},
+    network::security_group::{Direction, Remote, SecurityGroup, SecurityGroupRule},
     SecurityGroupRuleId, State,
 };
 use serde_json::{json, Value};

@@ -2,9 +2,9 @@
 
 use crate::microversion::Microversion;
 use lenticular_model::{
-    host::{Host, DEFAULT_ZONE},
-    port::Port,
-    server::Server,
+    compute::server::Server,
+    host::host::{Host, DEFAULT_ZONE},
+    network::port::Port,
     FloatingIpId, PortId, State, Timestamp,
 };
 use serde::{
@@ -285,7 +285,7 @@ impl Serialize for Flavor<'_> {
 }
 
 struct Fault<'a> {
-    fault: &'a lenticular_model::server::Fault,
+    fault: &'a lenticular_model::compute::server::Fault,
     admin: bool,
 }
 
@@ -363,7 +363,7 @@ struct Address {
     #[serde(rename = "OS-EXT-IPS:type")]
     kind: &'static str,
     #[serde(rename = "OS-EXT-IPS-MAC:mac_addr")]
-    mac: lenticular_model::port::Mac,
+    mac: lenticular_model::network::port::Mac,
 }
 
 #[derive(Serialize)]

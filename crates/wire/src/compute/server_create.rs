@@ -5,8 +5,8 @@ use crate::{
     request::{self, de_bool, de_number},
 };
 use lenticular_model::{
+    compute::server::{Hints, Networks, Nic},
     error::{Error, Result},
-    server::{Hints, Networks, Nic},
     ImageId, ServerGroupId,
 };
 use serde::Deserialize;

@@ -2,8 +2,8 @@
 
 use crate::{microversion::Microversion, request};
 use lenticular_model::{
+    compute::server_group::{Policy, ServerGroup},
     error::{Error, Result},
-    server_group::{Policy, ServerGroup},
     State,
 };
 use serde::Deserialize;

@@ -1,7 +1,11 @@
 //! An address group as Neutron shows it.
 
 use super::{shared, stamp};
-use lenticular_model::{address_group::AddressGroup, policy::Caller, rbac_policy::RbacObject, State};
+use lenticular_model::{
+    network::{address_group::AddressGroup, rbac_policy::RbacObject},
+    policy::Caller,
+    State,
+};
 use serde_json::{json, Value};
 
 /// An address group.

@@ -1,7 +1,11 @@
 //! An address scope as Neutron shows it.
 
 use super::shared;
-use lenticular_model::{address_scope::AddressScope, policy::Caller, rbac_policy::RbacObject, State};
+use lenticular_model::{
+    network::{address_scope::AddressScope, rbac_policy::RbacObject},
+    policy::Caller,
+    State,
+};
 use serde_json::{json, Value};
 
 /// An address scope.

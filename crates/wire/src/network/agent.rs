@@ -1,6 +1,6 @@
 //! A host's network agent as Neutron shows it.
 
-use lenticular_model::{host::Host, State, Timestamp};
+use lenticular_model::{host::host::Host, State, Timestamp};
 use serde_json::{json, Value};
 
 /// A time as agents' are written: without a zone, and with a blank between day and hour.

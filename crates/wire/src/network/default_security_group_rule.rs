@@ -1,6 +1,6 @@
 //! A rule that new security groups begin with, as Neutron shows it.
 
-use lenticular_model::{
+use lenticular_model::network::{
     default_security_group_rule::{DefaultRemote, DefaultSecurityGroupRule},
     security_group::Remote,
 };

@@ -1,7 +1,7 @@
 //! A floating IP as Neutron shows it.
 
 use super::{port_forwarding, stamp};
-use lenticular_model::{floating_ip::FloatingIp, policy::Caller, PortForwardingId, State};
+use lenticular_model::{network::floating_ip::FloatingIp, policy::Caller, PortForwardingId, State};
 use serde_json::{json, Value};
 
 /// A floating IP.

@@ -1,8 +1,10 @@
 //! How many addresses of a network there are and how many are given out, as Neutron shows it.
 
 use lenticular_model::{
-    network::Network,
-    subnet::{Pool, Subnet},
+    network::{
+        network::Network,
+        subnet::{Pool, Subnet},
+    },
     State, SubnetId,
 };
 use serde_json::{json, Value};

@@ -19,8 +19,8 @@ pub mod subnet_pool;
 pub mod trunk;
 
 use lenticular_model::{
+    network::rbac_policy::{RbacAction, RbacObject, RbacTarget},
     policy::Caller,
-    rbac_policy::{RbacAction, RbacObject, RbacTarget},
     State, Timestamp,
 };
 use serde_json::{json, Value};

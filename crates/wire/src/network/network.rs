@@ -2,8 +2,9 @@
 
 use super::{shared, stamp};
 use lenticular_model::{
-    network::Network, policy::Caller, rbac_policy::RbacObject, subnet::Subnet, AddressScopeId, State,
-    SubnetId,
+    network::{network::Network, rbac_policy::RbacObject, subnet::Subnet},
+    policy::Caller,
+    AddressScopeId, State, SubnetId,
 };
 use serde_json::{json, Value};
 use std::sync::Arc;

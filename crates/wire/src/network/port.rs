@@ -2,8 +2,8 @@
 
 use super::{project, stamp};
 use lenticular_model::{
+    network::port::{dns_name, Port},
     policy::Caller,
-    port::{dns_name, Port},
     State,
 };
 use serde_json::{json, Value};

@@ -2,8 +2,8 @@
 
 use super::stamp;
 use lenticular_model::{
+    network::port_forwarding::{PortForwarding, PortRange},
     policy::Caller,
-    port_forwarding::{PortForwarding, PortRange},
     State,
 };
 use serde_json::{json, Value};

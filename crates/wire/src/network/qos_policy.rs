@@ -2,9 +2,11 @@
 
 use super::{shared, stamp};
 use lenticular_model::{
+    network::{
+        qos_policy::{QosPolicy, QosRule, QosRuleKind},
+        rbac_policy::RbacObject,
+    },
     policy::Caller,
-    qos_policy::{QosPolicy, QosRule, QosRuleKind},
-    rbac_policy::RbacObject,
     State,
 };
 use serde_json::{json, Value};

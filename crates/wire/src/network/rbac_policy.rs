@@ -1,6 +1,6 @@
 //! An RBAC policy as Neutron shows it.
 
-use lenticular_model::{policy::Caller, rbac_policy::RbacPolicy, State};
+use lenticular_model::{network::rbac_policy::RbacPolicy, policy::Caller, State};
 use serde_json::{json, Value};
 
 /// An RBAC policy.

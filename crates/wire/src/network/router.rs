@@ -1,7 +1,7 @@
 //! A router as Neutron shows it.
 
 use super::stamp;
-use lenticular_model::{policy::Caller, router::Router, State};
+use lenticular_model::{network::router::Router, policy::Caller, State};
 use serde_json::{json, Value};
 
 /// A router.

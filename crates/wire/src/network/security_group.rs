@@ -2,9 +2,11 @@
 
 use super::{shared, stamp};
 use lenticular_model::{
+    network::{
+        rbac_policy::RbacObject,
+        security_group::{Remote, SecurityGroup, SecurityGroupRule},
+    },
     policy::Caller,
-    rbac_policy::RbacObject,
-    security_group::{Remote, SecurityGroup, SecurityGroupRule},
     SecurityGroupRuleId, State,
 };
 use serde_json::{json, Value};

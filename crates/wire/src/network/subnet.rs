@@ -1,7 +1,7 @@
 //! A subnet as Neutron shows it.
 
 use super::stamp;
-use lenticular_model::{policy::Caller, subnet::Subnet, State};
+use lenticular_model::{network::subnet::Subnet, policy::Caller, State};
 use serde_json::{json, Value};
 
 /// A subnet.

@@ -1,7 +1,11 @@
 //! A subnet pool as Neutron shows it.
 
 use super::{shared, stamp};
-use lenticular_model::{policy::Caller, rbac_policy::RbacObject, subnet_pool::SubnetPool, State};
+use lenticular_model::{
+    network::{rbac_policy::RbacObject, subnet_pool::SubnetPool},
+    policy::Caller,
+    State,
+};
 use serde_json::{json, Value};
 
 /// A subnet pool.

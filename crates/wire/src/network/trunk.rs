@@ -1,12 +1,12 @@
 //! A trunk as Neutron shows it.
 
 use super::stamp;
-use lenticular_model::{policy::Caller, trunk::Trunk, State};
+use lenticular_model::{network::trunk::Trunk, policy::Caller, State};
 use serde_json::{json, Value};
 
 /// Its subports.
 pub fn sub_ports(trunk: &Trunk) -> Vec<Value> {
-    let one = |s: &lenticular_model::trunk::SubPort| json!({"port_id": s.port_id, "segmentation_type": "vlan", "segmentation_id": s.segmentation_id});
+    let one = |s: &lenticular_model::network::trunk::SubPort| json!({"port_id": s.port_id, "segmentation_type": "vlan", "segmentation_id": s.segmentation_id});
     trunk.sub_ports.iter().map(one).collect()
 }
 

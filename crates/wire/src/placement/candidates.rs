@@ -11,7 +11,7 @@ use super::{
 use crate::microversion::Microversion;
 use lenticular_model::{
     error::{Error, Result},
-    host::Host,
+    host::host::Host,
     State,
 };
 use serde_json::{json, Map, Value};

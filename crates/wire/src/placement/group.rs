@@ -7,7 +7,7 @@ use crate::{
 };
 use lenticular_model::{
     error::{Error, Result},
-    host::Host,
+    host::host::Host,
     AggregateId, HostId, State,
 };
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,7 +3,7 @@
 
 use super::switch::{bridge_of, run, Switch, INTEGRATION};
 use crate::{core::Failure, driver::hex};
-use lenticular_model::{network::physical_port, port::Mac};
+use lenticular_model::network::{network::physical_port, port::Mac};
 use lenticular_wire::agent::FloatingSpec;
 use std::{
     net::{IpAddr, Ipv4Addr},

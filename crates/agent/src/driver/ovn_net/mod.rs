@@ -21,7 +21,7 @@ use crate::{
     link::{Call, Link},
     metadata::{Guests, Noted},
 };
-use lenticular_model::{host::Wiring, PortId, ServerId};
+use lenticular_model::{host::host::Wiring, PortId, ServerId};
 use lenticular_wire::agent::{GuestSpec, PortSpec};
 use place::Places;
 use serde_json::json;

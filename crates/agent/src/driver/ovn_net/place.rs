@@ -11,7 +11,7 @@ use crate::{
 };
 use ipnet::IpNet;
 use lenticular_model::{
-    network::{metadata_mac, metadata_port, METADATA_V4, METADATA_V6},
+    network::network::{metadata_mac, metadata_port, METADATA_V4, METADATA_V6},
     NetworkId,
 };
 use std::{

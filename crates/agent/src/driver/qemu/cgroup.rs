@@ -1,6 +1,6 @@
 //! A control group for each guest, where the host lets us: memory, CPU share, number of threads.
 
-use lenticular_model::{flavor::Size, ServerId};
+use lenticular_model::{compute::flavor::Size, ServerId};
 use std::{io, path::PathBuf};
 
 /// What QEMU itself needs beside the guest's memory, in MiB: its code cache under emulation and its buffers.

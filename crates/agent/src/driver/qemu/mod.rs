@@ -31,7 +31,7 @@ use crate::{
     exec,
     files::{self, ShortDir},
 };
-use lenticular_model::{host::Hypervisor as Described, ServerId};
+use lenticular_model::{host::host::Hypervisor as Described, ServerId};
 use lenticular_wire::agent::Assignment;
 pub(super) use moves::Door;
 use probe::Probed;

@@ -10,7 +10,7 @@ use crate::{
     exec::{self, ExecError, Limits},
     files, machine,
 };
-use lenticular_model::host::Hypervisor as Described;
+use lenticular_model::host::host::Hypervisor as Described;
 use serde::{Deserialize, Serialize};
 use std::{
     path::{Path, PathBuf},

@@ -3,9 +3,11 @@
 use super::super::subnet;
 use lenticular_model::{
     error::{Error, Result},
-    network::Network,
-    port::{next_address, FixedIp, Mac, Port, PortOwner},
-    subnet::{to_address, to_number, Subnet},
+    network::{
+        network::Network,
+        port::{next_address, FixedIp, Mac, Port, PortOwner},
+        subnet::{to_address, to_number, Subnet},
+    },
     NetworkId, PortId, State, SubnetId, Txn,
 };
 use std::{net::IpAddr, sync::Arc};

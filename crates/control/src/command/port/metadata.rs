@@ -3,9 +3,11 @@
 
 use super::super::subnet;
 use lenticular_model::{
-    network::Network,
-    port::{next_address, FixedIp, Port, PortOwner},
-    subnet::Subnet,
+    network::{
+        network::Network,
+        port::{next_address, FixedIp, Port, PortOwner},
+        subnet::Subnet,
+    },
     NetworkId, PortId, ProjectId, State, SubnetId, Txn,
 };
 use std::sync::Arc;

@@ -8,9 +8,11 @@ use super::{
 };
 use lenticular_model::{
     error::{Error, Result},
-    network::Network,
+    network::{
+        network::Network,
+        port::{AddressPair, DhcpOption, Mac, Port, PortOwner, Profile},
+    },
     policy::{self, Action, Caller},
-    port::{AddressPair, DhcpOption, Mac, Port, PortOwner, Profile},
     PortId, QosPolicyId, SecurityGroupId, Txn,
 };
 

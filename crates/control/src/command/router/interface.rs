@@ -4,11 +4,13 @@ use super::{bad, changeable, check_disjoint, check_routes, interfaces, is_v4, mi
 use crate::command::{floating_ip, port, quota, rbac_policy, subnet};
 use lenticular_model::{
     error::{Error, Result},
+    network::{
+        port::{FixedIp, Port, PortOwner},
+        rbac_policy::{RbacAction, RbacObject},
+        router::Router,
+        subnet::Subnet,
+    },
     policy::Caller,
-    port::{FixedIp, Port, PortOwner},
-    rbac_policy::{RbacAction, RbacObject},
-    router::Router,
-    subnet::Subnet,
     NetworkId, PortId, ProjectId, RouterId, State, SubnetId, Txn,
 };
 use std::sync::Arc;

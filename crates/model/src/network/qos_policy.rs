@@ -1,7 +1,7 @@
 //! QoS policies: what ports, networks and floating IPs may take of the wire, and how their packets are marked
 //! (Neutron's noun).
 
-use crate::{record, security_group::Direction, ProjectId, QosPolicyId, QosRuleId};
+use crate::{network::security_group::Direction, record, ProjectId, QosPolicyId, QosRuleId};
 use serde::{Deserialize, Serialize};
 
 /// What a rule of a QoS policy says.

@@ -1,9 +1,8 @@
 //! Ports: where a server meets a network (Neutron's noun), and the giving out of addresses.
 
 use crate::{
-    record,
-    subnet::{to_address, to_number, Subnet},
-    HostId, NetworkId, PortId, ProjectId, QosPolicyId, SecurityGroupId, ServerId, State, SubnetId,
+    network::subnet::{to_address, to_number, Subnet},
+    record, HostId, NetworkId, PortId, ProjectId, QosPolicyId, SecurityGroupId, ServerId, State, SubnetId,
 };
 use serde::{Deserialize, Serialize};
 use std::{

@@ -1,6 +1,6 @@
 //! Networks: what ports and subnets belong to (Neutron's noun).
 
-use crate::{port::Mac, record, NetworkId, ProjectId, QosPolicyId};
+use crate::{network::port::Mac, record, NetworkId, ProjectId, QosPolicyId};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 record! {

@@ -3,7 +3,7 @@
 //! A router's legs are ports: `network:router_interface` in tenants' networks, and one `network:router_gateway` in an
 //! external network. Their `device_id` is the router, their addresses are the router's.
 
-use crate::{record, subnet::HostRoute, NetworkId, PortId, ProjectId, QosPolicyId, RouterId};
+use crate::{network::subnet::HostRoute, record, NetworkId, PortId, ProjectId, QosPolicyId, RouterId};
 use serde::{Deserialize, Serialize};
 
 /// A router's way out.

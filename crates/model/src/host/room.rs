@@ -4,7 +4,7 @@
 //! are asked once for each class, not for each host.
 
 use crate::{
-    host::{Capacity, Host, Hypervisor},
+    host::host::{Capacity, Host, Hypervisor},
     index::Taken,
     AggregateId, HostId,
 };

@@ -1,7 +1,7 @@
 //! Floating IPs: addresses of an external network that lead to an address of a port (Neutron's noun).
 
 use crate::{
-    port::{Mac, PortOwner},
+    network::port::{Mac, PortOwner},
     record, FloatingIpId, HostId, NetworkId, PortId, ProjectId, QosPolicyId, RouterId, State,
 };
 use serde::{Deserialize, Serialize};

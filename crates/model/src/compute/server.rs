@@ -16,9 +16,11 @@
 //! ```
 
 use crate::{
-    flavor::Size,
-    migration::{Shape, Ticket, Unconfirmed},
-    operation::Action,
+    compute::{
+        flavor::Size,
+        migration::{Shape, Ticket, Unconfirmed},
+        operation::Action,
+    },
     record, FlavorId, HostId, ImageId, NetworkId, OperationId, PortId, ProjectId, ServerGroupId, ServerId,
     State, Timestamp, UserId,
 };

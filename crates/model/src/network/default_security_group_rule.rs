@@ -1,9 +1,8 @@
 //! Rules that new security groups begin with (Neutron's noun).
 
 use crate::{
-    record,
-    security_group::{Direction, Remote},
-    DefaultSecurityGroupRuleId, State, Timestamp,
+    network::security_group::{Direction, Remote},
+    record, DefaultSecurityGroupRuleId, State, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};

@@ -15,7 +15,9 @@
 //! guest: the source, until it has released the disk; the target from then on. `server.host_id` and the disk's
 //! generation move in one commit, on either host's word.
 
-use crate::{flavor::Size, record, FlavorId, HostId, MigrationId, ProjectId, ServerId, Timestamp, UserId};
+use crate::{
+    compute::flavor::Size, record, FlavorId, HostId, MigrationId, ProjectId, ServerId, Timestamp, UserId,
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 

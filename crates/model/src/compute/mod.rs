@@ -1,0 +1,10 @@
+//! Nova's nouns, and what a server has: migrations, operations, disks.
+
+pub mod aggregate;
+pub mod disk_copy;
+pub mod flavor;
+pub mod keypair;
+pub mod migration;
+pub mod operation;
+pub mod server;
+pub mod server_group;
