@@ -15,7 +15,7 @@ use axum::{
     routing::{get, post, put},
     Router,
 };
-use lenticular_control::command::{host, server};
+use lenticular_control::{command::compute::server, observe::host};
 use lenticular_model::{
     error::{Error, Result},
     host::{host::Capacity, observation::Observation},

@@ -14,7 +14,7 @@ use axum::{
     routing::post,
     Extension, Router,
 };
-use lenticular_control::command::enrolment::{self, Newcomer, TokenAsk};
+use lenticular_control::command::host::enrolment::{self, Newcomer, TokenAsk};
 use lenticular_model::{
     error::{Error, Kind, Result},
     policy::Caller,

@@ -13,7 +13,11 @@ use axum::{
     Router,
 };
 use lenticular_control::{
-    command::{enrolment, evacuate, fence, migration::copies, server::ports},
+    command::{
+        compute::{evacuate, server::ports},
+        host::{enrolment, fence},
+    },
+    lifecycle::migration::copies,
     schedule::{self, Ask, Moves, Verdict},
 };
 use lenticular_model::{

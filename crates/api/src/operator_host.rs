@@ -2,7 +2,7 @@
 
 use crate::{app::json, ctx::Ctx, fault::Handled, operator::host_view};
 use axum::extract::Path;
-use lenticular_control::command::restore;
+use lenticular_control::observe::restore;
 use lenticular_model::{
     compute::disk_copy::{Fate, Found},
     error::Error,

@@ -2,7 +2,7 @@
 
 use crate::{app::json, body::Message, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
-use lenticular_control::command::project::{self, Thing};
+use lenticular_control::command::identity::{purge as project, purge::Thing};
 use lenticular_model::{
     compute::server::Wanted,
     error::{Error, Result},

@@ -11,7 +11,7 @@ use axum::{
     routing::{get, post},
     Router,
 };
-use lenticular_control::command::inventory::{self, Allotment, Class};
+use lenticular_control::command::host::inventory::{self, Allotment, Class};
 use lenticular_model::{
     compute::server::Server,
     error::{Error, Result},

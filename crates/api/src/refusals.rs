@@ -1,7 +1,7 @@
 //! Agents that were refused for the sake of security: each goes into the journal, but no flood of them.
 
 use crate::app::App;
-use lenticular_control::command::enrolment::note_refusal;
+use lenticular_control::command::host::enrolment::note_refusal;
 use lenticular_model::{error::Error, Cause, Timestamp};
 use std::{
     collections::VecDeque,

@@ -13,7 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::Stream;
-use lenticular_control::command::shelve;
+use lenticular_control::command::compute::shelve;
 use lenticular_model::{
     error::{Error, Result},
     Cause, HostId, ServerId,

@@ -7,7 +7,7 @@
 )]
 
 use lenticular_control::{
-    command::host::{hello, Introduction},
+    observe::host::{hello, Introduction},
     schedule::{schedule, Ask},
 };
 use lenticular_model::{

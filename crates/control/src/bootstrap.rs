@@ -1,6 +1,9 @@
 //! What an empty cloud begins with: the default domain, roles, the first administrator and a few flavors.
 
-use crate::command::{identity, image, port, security_group};
+use crate::command::{
+    identity, image,
+    network::{port, security_group},
+};
 use lenticular_model::{
     compute::flavor::{Flavor, Size},
     identity::{Domain, Project, Role, Target, User},

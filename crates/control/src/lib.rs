@@ -6,5 +6,7 @@
 
 pub mod bootstrap;
 pub mod command;
+pub mod lifecycle;
+pub mod observe;
 pub mod reconcile;
 pub mod schedule;

@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use lenticular_control::command::{
-    enrolment::{admitted, enrol, judge, make_token, renew, retire, Newcomer, TokenAsk},
-    host::{hello, in_session, Introduction},
+use lenticular_control::{
+    command::host::enrolment::{admitted, enrol, judge, make_token, renew, retire, Newcomer, TokenAsk},
+    observe::host::{hello, in_session, Introduction},
 };
 use lenticular_model::{
     compute::server::{Condition, Server},

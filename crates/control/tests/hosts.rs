@@ -5,7 +5,7 @@
 mod common;
 
 use common::{server, server_id};
-use lenticular_control::command::host::{contact, hello, report, Introduction};
+use lenticular_control::observe::host::{contact, hello, report, Introduction};
 use lenticular_model::{
     error::{Kind as ErrorKind, Result},
     host::{

@@ -9,7 +9,11 @@ mod common;
 use cloud::{admin, seen, Cloud};
 use common::server_id;
 use lenticular_control::{
-    command::{evacuate, fence, migrate, migration, server::delete},
+    command::{
+        compute::{evacuate, migrate, server::delete},
+        host::fence,
+    },
+    lifecycle::migration,
     reconcile::{reconcile, Key},
 };
 use lenticular_model::{
@@ -198,7 +202,7 @@ fn an_older_disk_takes_the_place_of_the_newer_and_back() {
         cloud.run(|txn| evacuate::restore_disk(txn, &admin(), server_id(), copy)).map_err(|e| e.kind)
     };
     assert_eq!(restore(&mut cloud, copy), Err(ErrorKind::Conflict), "it runs");
-    cloud.run(|txn| lenticular_control::command::server::stop(txn, &admin(), server_id())).unwrap();
+    cloud.run(|txn| lenticular_control::command::compute::server::stop(txn, &admin(), server_id())).unwrap();
     cloud.hear(1, seen(2, Sight::Stopped { why: StopReason::Ordered }));
     restore(&mut cloud, copy).unwrap();
     cloud.is_on(0, 3);

@@ -5,7 +5,7 @@
 
 use lenticular_control::{
     bootstrap::bootstrap,
-    command::{network, port, subnet},
+    command::network::{network, port, subnet},
 };
 use lenticular_model::{
     identity::Project,

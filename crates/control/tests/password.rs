@@ -9,7 +9,7 @@ mod common;
 
 use cloud::{admin, Cloud};
 use common::server_id;
-use lenticular_control::command::server::{clear_password, post_password};
+use lenticular_control::command::compute::server::{clear_password, post_password};
 use lenticular_model::{error::Result, HostId};
 
 fn post(cloud: &mut Cloud, host: HostId, text: &str) -> Result<()> {

@@ -9,7 +9,13 @@ mod common;
 
 use cloud::{admin, seen, Cloud};
 use common::server_id;
-use lenticular_control::command::{migrate, plug, port, server, trunk};
+use lenticular_control::{
+    command::{
+        compute::{migrate, server},
+        network::{port, trunk},
+    },
+    lifecycle::ports as plug,
+};
 use lenticular_model::{
     compute::server::{Condition, Server},
     error::Kind as ErrorKind,

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use lenticular_control::{
-    command::host::{hello, Introduction},
+    observe::host::{hello, Introduction},
     schedule::{schedule, Ask},
 };
 use lenticular_model::{

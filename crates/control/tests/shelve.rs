@@ -10,8 +10,11 @@ use cloud::{admin, seen, Cloud};
 use common::server_id;
 use lenticular_control::{
     command::{
-        image, server,
-        shelve::{self, Place},
+        compute::{
+            server,
+            shelve::{self, Place},
+        },
+        image,
     },
     reconcile::{reconcile, Key},
 };

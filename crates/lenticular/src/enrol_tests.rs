@@ -4,7 +4,7 @@
 use crate::clock as machine;
 use lenticular_agent::{join, Clock, HttpLink, Identity, IdentityError, Joining, Link, LinkError};
 use lenticular_api::{serve_agents, AgentTls, App, Authority, Clocks, Config, ImageStore, Passwords, Tokens};
-use lenticular_control::command::enrolment::{retire, REFUSALS};
+use lenticular_control::command::host::enrolment::{retire, REFUSALS};
 use lenticular_model::{
     host::{
         host::{Capacity, Hypervisor},

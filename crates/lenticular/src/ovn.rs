@@ -14,7 +14,7 @@ use crate::{
 use anyhow::{Context, Result};
 use lenticular_agent::daemon::Daemon;
 use lenticular_api::App;
-use lenticular_control::command::plug;
+use lenticular_control::lifecycle::ports as plug;
 use lenticular_model::{Cause, PortId};
 use lenticular_ovn::{
     ovsdb::Remote,

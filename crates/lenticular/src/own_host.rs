@@ -5,7 +5,7 @@ use crate::{clock, up::stopped};
 use anyhow::{Context, Result};
 use lenticular_agent::{Config, HttpLink, Identity, Joining, TlsTransport};
 use lenticular_api::App;
-use lenticular_control::command::enrolment::admitted;
+use lenticular_control::command::host::enrolment::admitted;
 use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::watch;
 

@@ -350,7 +350,7 @@ impl World {
         if runs != server.powered {
             return Err(format!("says that its guest runs: {}, and that is wrong", server.powered));
         }
-        let mut ports = lenticular_control::command::server::ports(&self.plane.published, server.id);
+        let mut ports = lenticular_control::command::compute::server::ports(&self.plane.published, server.id);
         if let Some(port) = ports.find(|p| p.plugged != runs) {
             return Err(format!("has the port {} plugged: {}, and that is wrong", port.id, port.plugged));
         }

@@ -5,7 +5,7 @@ use crate::{
     rng::Rng,
     world::{note, World},
 };
-use lenticular_control::command::server_create::{Networks, NewServers};
+use lenticular_control::command::compute::server_create::{Networks, NewServers};
 use lenticular_model::{
     compute::server::BootStyle,
     error::{Error, Kind},

@@ -1,7 +1,7 @@
 //! What can come next in the world.
 
 use lenticular_agent::core::Ended;
-use lenticular_control::command::server_create::NewServers;
+use lenticular_control::command::compute::server_create::NewServers;
 use lenticular_model::{
     compute::server::BootStyle,
     host::{host::Intent, observation::Observation},

@@ -7,10 +7,15 @@ use crate::{
 };
 use lenticular_control::{
     command::{
-        host, image, migrate, port, security_group, server, server_create,
-        server_group::{self, NewServerGroup},
-        shelve,
+        compute::{
+            migrate, server, server_create,
+            server_group::{self, NewServerGroup},
+            shelve,
+        },
+        image,
+        network::{port, security_group},
     },
+    observe::host,
     reconcile::{self, Key},
 };
 use lenticular_model::{

@@ -10,7 +10,7 @@ use crate::{
     usage,
     world::{note, World, BEGIN},
 };
-use lenticular_control::{bootstrap, command::host, reconcile::Queue};
+use lenticular_control::{bootstrap, observe::host, reconcile::Queue};
 use lenticular_model::{error::Error, Cause, HostId, Incarnation, Kind, ServerId, State, Timestamp};
 use lenticular_store::{Crash, Memory, MemoryDisk, Outcome, Writer};
 use lenticular_wire::agent::{orders, Welcome, WAIT_MS_MAX};

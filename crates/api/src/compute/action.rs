@@ -9,7 +9,7 @@ use crate::{
     limits::{CONSOLE_BYTES_MAX, QUESTION_TIMEOUT},
 };
 use axum::extract::Path;
-use lenticular_control::command::{evacuate, migrate, server, shelve};
+use lenticular_control::command::compute::{evacuate, migrate, server, shelve};
 use lenticular_model::{
     compute::server::BootStyle,
     error::{Error, Result},

@@ -7,7 +7,7 @@ use crate::{
     fault::Handled,
 };
 use axum::extract::Path;
-use lenticular_control::command::aggregate;
+use lenticular_control::command::compute::aggregate;
 use lenticular_model::{
     compute::aggregate::Aggregate,
     error::{Error, Result},

@@ -9,7 +9,7 @@ use crate::{
     query::Query,
 };
 use axum::extract::Path;
-use lenticular_control::command::flavor::{self, NewFlavor};
+use lenticular_control::command::compute::flavor::{self, NewFlavor};
 use lenticular_model::{
     compute::flavor::{Flavor, Size},
     error::{Error, Result},

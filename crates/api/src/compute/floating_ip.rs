@@ -10,8 +10,11 @@ use crate::{
 };
 use axum::extract::Path;
 use lenticular_control::command::{
-    floating_ip::{self, FloatingIpChange, NewFloatingIp, Target},
-    network, server,
+    compute::server,
+    network::{
+        floating_ip::{self, FloatingIpChange, NewFloatingIp, Target},
+        network,
+    },
 };
 use lenticular_model::{
     error::{Error, Kind, Result},

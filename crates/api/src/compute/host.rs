@@ -8,7 +8,10 @@ use crate::{
     page,
 };
 use axum::extract::Path;
-use lenticular_control::command::{aggregate, fence, host};
+use lenticular_control::{
+    command::{compute::aggregate, host::fence},
+    observe::host,
+};
 use lenticular_model::{
     error::{Error, Result},
     host::host::{Host, Intent},

@@ -8,7 +8,7 @@ use crate::{
     fault::Handled,
 };
 use axum::extract::Path;
-use lenticular_control::command::{
+use lenticular_control::command::compute::{
     interface::{self, AttachAsk},
     server::ports,
 };

@@ -8,7 +8,7 @@ use crate::{
     page,
 };
 use axum::extract::Path;
-use lenticular_control::command::keypair;
+use lenticular_control::command::compute::keypair;
 use lenticular_model::{
     compute::keypair::Keypair,
     error::{Error, Result},

@@ -8,7 +8,7 @@ use crate::{
     fault::Handled,
 };
 use axum::{extract::Path, http::HeaderValue};
-use lenticular_control::command::server;
+use lenticular_control::command::compute::server;
 use lenticular_model::{
     error::{Error, Result},
     ServerId,

@@ -1,6 +1,6 @@
 //! The arguments of the actions that move a server or change its size.
 
-use lenticular_control::command::shelve::Place;
+use lenticular_control::command::compute::shelve::Place;
 use lenticular_model::{
     error::{Error, Result},
     FlavorId,

@@ -9,7 +9,7 @@ use crate::{
     page,
 };
 use axum::extract::Path;
-use lenticular_control::command::{migrate, server};
+use lenticular_control::command::compute::{migrate, server};
 use lenticular_model::{
     compute::migration::Migration,
     error::{Error, Result},

@@ -7,7 +7,7 @@ use crate::{
     fault::Handled,
 };
 use axum::extract::Path;
-use lenticular_control::command::server;
+use lenticular_control::command::compute::server;
 use serde_json::json;
 
 /// `GET /servers/{id}/os-server-password`

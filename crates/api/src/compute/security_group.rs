@@ -11,8 +11,8 @@ use crate::{
 use axum::extract::Path;
 use ipnet::IpNet;
 use lenticular_control::command::{
-    security_group::{self, NewRule},
-    server::ports,
+    compute::server::ports,
+    network::security_group::{self, NewRule},
 };
 use lenticular_model::{
     error::{Error, Kind, Result},
@@ -224,7 +224,7 @@ pub async fn of_server(ctx: Ctx, Path(id): Path<String>) -> Handled {
 
 /// Puts a server into a security group, or takes it out of one.
 pub async fn change_of_server(ctx: &Ctx, id: ServerId, action: &str, args: Value) -> Handled {
-    use lenticular_control::command::interface::{add_group, remove_group};
+    use lenticular_control::command::compute::interface::{add_group, remove_group};
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Named {

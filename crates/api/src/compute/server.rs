@@ -11,7 +11,7 @@ use axum::{
     extract::Path,
     http::{header, HeaderValue},
 };
-use lenticular_control::command::{
+use lenticular_control::command::compute::{
     server::{self, ports, ServerChange},
     server_create::{self, NewServers},
 };

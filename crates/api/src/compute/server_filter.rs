@@ -2,7 +2,7 @@
 
 use super::pattern::Pattern;
 use crate::{ctx::Ctx, query::Query};
-use lenticular_control::command::server::ports;
+use lenticular_control::command::compute::server::ports;
 use lenticular_model::{
     compute::server::Server,
     error::{Error, Result},

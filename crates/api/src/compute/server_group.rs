@@ -7,7 +7,7 @@ use crate::{
     fault::Handled,
 };
 use axum::extract::Path;
-use lenticular_control::command::server_group::{self, NewServerGroup};
+use lenticular_control::command::compute::server_group::{self, NewServerGroup};
 use lenticular_model::{
     compute::server_group::ServerGroup,
     error::{Error, Result},

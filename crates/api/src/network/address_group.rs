@@ -7,7 +7,7 @@ use super::{
 use crate::{body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
 use ipnet::IpNet;
-use lenticular_control::command::address_group::{self, AddressGroupChange, NewAddressGroup};
+use lenticular_control::command::network::address_group::{self, AddressGroupChange, NewAddressGroup};
 use lenticular_model::{
     error::Result,
     network::address_group::AddressGroup as Record,

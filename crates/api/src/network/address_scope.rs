@@ -5,7 +5,7 @@ use super::{
     noun::{by_name, Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
-use lenticular_control::command::address_scope::{self, AddressScopeChange, NewAddressScope};
+use lenticular_control::command::network::address_scope::{self, AddressScopeChange, NewAddressScope};
 use lenticular_model::{
     error::Result,
     network::address_scope::AddressScope as Record,

@@ -6,7 +6,7 @@ use crate::{
     fault::Handled,
 };
 use axum::extract::Path;
-use lenticular_control::command::auto_allocated_topology;
+use lenticular_control::command::network::auto_allocated_topology;
 use lenticular_model::{
     error::{Error, Result},
     policy::{self, Action, Caller},

@@ -6,7 +6,9 @@ use super::{
     security_group::{multiple_remotes, read_rule},
 };
 use crate::ctx::Ctx;
-use lenticular_control::command::default_security_group_rule::{self as command, NewDefaultRule};
+use lenticular_control::command::network::{
+    default_security_group_rule as command, default_security_group_rule::NewDefaultRule,
+};
 use lenticular_model::{
     error::{Error, Result},
     network::default_security_group_rule::{all, DefaultSecurityGroupRule as Record},

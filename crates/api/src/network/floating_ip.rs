@@ -6,7 +6,7 @@ use super::{
     view::{self, Listed},
 };
 use crate::{ctx::Ctx, fault::Handled};
-use lenticular_control::command::{
+use lenticular_control::command::network::{
     floating_ip::{self, FloatingIpChange, NewFloatingIp, Target},
     network, subnet,
 };

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{ctx::Ctx, fault::Handled};
 use axum::extract::Path;
-use lenticular_control::command::network;
+use lenticular_control::command::network::network;
 use lenticular_model::policy::{self, Action};
 use lenticular_wire::network as wire;
 

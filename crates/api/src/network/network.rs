@@ -5,7 +5,7 @@ use super::{
     noun::{by_name, Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
-use lenticular_control::command::network::{self, NetworkChange, NewNetwork};
+use lenticular_control::command::network::network::{self, NetworkChange, NewNetwork};
 use lenticular_model::{
     error::Result,
     network::network::{Network as Record, Provider},

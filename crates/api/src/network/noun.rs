@@ -89,7 +89,7 @@ pub trait Changeable: Noun {
 macro_rules! by_name {
     ($noun:ident) => {
         fn missing(id: &str) -> lenticular_model::Error {
-            lenticular_control::command::$noun::missing(id)
+            lenticular_control::command::network::$noun::missing(id)
         }
 
         fn visible(
@@ -97,7 +97,7 @@ macro_rules! by_name {
             caller: &lenticular_model::policy::Caller,
             id: &super::noun::Id<Self>,
         ) -> lenticular_model::Result<std::sync::Arc<Self::Record>> {
-            lenticular_control::command::$noun::visible(state, caller, *id)
+            lenticular_control::command::network::$noun::visible(state, caller, *id)
         }
 
         fn view(
@@ -113,7 +113,7 @@ macro_rules! by_name {
             caller: &lenticular_model::policy::Caller,
             new: Self::New,
         ) -> lenticular_model::Result<super::noun::Id<Self>> {
-            lenticular_control::command::$noun::create(txn, caller, new)
+            lenticular_control::command::network::$noun::create(txn, caller, new)
         }
 
         fn delete(
@@ -121,7 +121,7 @@ macro_rules! by_name {
             caller: &lenticular_model::policy::Caller,
             id: super::noun::Id<Self>,
         ) -> lenticular_model::Result<()> {
-            lenticular_control::command::$noun::delete(txn, caller, id)
+            lenticular_control::command::network::$noun::delete(txn, caller, id)
         }
     };
 }

@@ -5,7 +5,7 @@ use super::{
     noun::{by_name, Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
-use lenticular_control::command::{
+use lenticular_control::command::network::{
     network,
     port::{self, AskIp, DhcpOptionChange, MacChange, NewPort, PortChange},
 };

@@ -12,7 +12,7 @@ use crate::{
     fault::Handled,
 };
 use axum::extract::Path;
-use lenticular_control::command::{
+use lenticular_control::command::network::{
     floating_ip,
     port_forwarding::{self, NewPortForwarding, PortForwardingChange},
 };

@@ -12,7 +12,7 @@ use crate::{
     fault::Handled,
 };
 use axum::extract::Path;
-use lenticular_control::command::qos_policy::{self, NewQosPolicy, QosPolicyChange, DSCP_MARKS};
+use lenticular_control::command::network::qos_policy::{self, NewQosPolicy, QosPolicyChange, DSCP_MARKS};
 use lenticular_model::{
     error::{Error, Result},
     network::{

@@ -5,7 +5,7 @@ use super::{
     noun::{by_name, Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
-use lenticular_control::command::rbac_policy::{self, NewRbacPolicy};
+use lenticular_control::command::network::rbac_policy::{self, NewRbacPolicy};
 use lenticular_model::{
     error::Result,
     network::rbac_policy::{RbacAction, RbacObject, RbacPolicy as Record, RbacTarget},

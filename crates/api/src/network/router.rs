@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
-use lenticular_control::command::router::{
+use lenticular_control::command::network::router::{
     self, GatewayAsk, Interface, InterfaceAsk, NewRouter, RouterChange,
 };
 use lenticular_model::{

@@ -5,7 +5,7 @@ use super::{
     noun::{Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
-use lenticular_control::command::security_group::{self, NewRule};
+use lenticular_control::command::network::security_group::{self, NewRule};
 use lenticular_model::{
     error::{Error, Result},
     network::security_group::{

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::ctx::Ctx;
 use ipnet::IpNet;
-use lenticular_control::command::{
+use lenticular_control::command::network::{
     network,
     subnet::{self, Gateway, NewSubnet, Range, SubnetChange},
     subnet_pool,

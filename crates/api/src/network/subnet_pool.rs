@@ -7,7 +7,7 @@ use super::{
 use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
 use ipnet::IpNet;
-use lenticular_control::command::subnet_pool::{self, NewSubnetPool, SubnetPoolChange};
+use lenticular_control::command::network::subnet_pool::{self, NewSubnetPool, SubnetPoolChange};
 use lenticular_model::{
     error::Result,
     network::subnet_pool::SubnetPool as Record,

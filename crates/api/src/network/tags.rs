@@ -8,7 +8,7 @@ use crate::{
     fault::Handled,
 };
 use axum::extract::Path;
-use lenticular_control::command::tags::{self, Tagged};
+use lenticular_control::command::network::tags::{self, Tagged};
 use lenticular_model::error::{Error, Result};
 use serde_json::{json, Value};
 

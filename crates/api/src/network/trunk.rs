@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
-use lenticular_control::command::trunk::{self, NewTrunk, TrunkChange};
+use lenticular_control::command::network::trunk::{self, NewTrunk, TrunkChange};
 use lenticular_model::{
     error::Result,
     network::trunk::{SubPort, Trunk as Record},

@@ -211,7 +211,7 @@ pub fn edit(
     edit: impl FnOnce(&mut Image) -> Result<()>,
 ) -> Result<()> {
     let old = changeable(txn, caller, id)?;
-    if let Some(server) = super::shelve::held_by(txn, id) {
+    if let Some(server) = crate::command::compute::shelve::held_by(txn, id) {
         return Err(Error::conflict(format!(
             "Image {id} holds the disk of the shelved server {server}, and stays as it is until that server is back."
         )));
@@ -258,7 +258,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Ima
     if image.protected {
         return Err(Error::forbidden(format!("Image {id} is protected and cannot be deleted.")));
     }
-    if let Some(server) = super::shelve::held_by(txn, id) {
+    if let Some(server) = crate::command::compute::shelve::held_by(txn, id) {
         return Err(Error::conflict(format!(
             "Image {id} holds the disk of the shelved server {server}. Unshelve or delete that server first."
         )));

@@ -86,7 +86,7 @@ pub fn network_usage(state: &State, project: ProjectId, name: &str) -> usize {
         "network" => count!(state.index.project_networks),
         "subnet" => count!(net.project_subnets),
         "port" => count!(state.index.project_ports),
-        "security_group" => super::security_group::of_project(state, project).count(),
+        "security_group" => crate::command::network::security_group::of_project(state, project).count(),
         "security_group_rule" => count!(net.project_rules),
         "router" => count!(net.project_routers),
         "floatingip" => count!(net.project_floating_ips),

@@ -1,6 +1,6 @@
 //! The disk-copy controller: a disk that a server left behind is kept for its time, and then removed.
 
-use crate::command::server::bury_if_gone;
+use crate::command::compute::server::bury_if_gone;
 use lenticular_model::{
     compute::disk_copy::{DiskCopy, Fate},
     DiskCopyId, Timestamp, Txn,

@@ -1,6 +1,6 @@
 //! The migration controller: gives up what is overdue or cannot come about. What succeeds, the hosts' reports advance.
 
-use crate::command::migration;
+use crate::lifecycle::migration;
 use lenticular_model::{
     compute::migration::{Leg, Phase},
     MigrationId, Timestamp, Txn,

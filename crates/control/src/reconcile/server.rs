@@ -1,6 +1,10 @@
 //! The server controller: removes what needs no host to remove it, and ends operations whose time is up.
 
-use crate::command::{migration, operation, restore, server, shelve};
+use crate::{
+    command::compute::{server, shelve},
+    lifecycle::{migration, operation},
+    observe::restore,
+};
 use lenticular_model::{
     compute::{
         operation::Action,

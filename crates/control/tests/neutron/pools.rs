@@ -2,11 +2,13 @@
 
 use crate::world::{admin, member, project, World};
 use lenticular_control::command::{
-    network::{self, NewNetwork},
-    port::{self, NewPort},
+    network::{
+        network::{self, NewNetwork},
+        port::{self, NewPort},
+        subnet::{self, NewSubnet, Range},
+        subnet_pool::{self, NewSubnetPool},
+    },
     quota::{self, Service},
-    subnet::{self, NewSubnet, Range},
-    subnet_pool::{self, NewSubnetPool},
 };
 use lenticular_model::{quota::Limits, Result, SubnetId, SubnetPoolId};
 use proptest::prelude::*;

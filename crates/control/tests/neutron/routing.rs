@@ -1,7 +1,7 @@
 //! Routers, floating IPs and port forwardings: whatever is asked, every path that a record promises is there.
 
 use crate::world::{admin, caller, member, project, World};
-use lenticular_control::command::{
+use lenticular_control::command::network::{
     floating_ip::{self, FloatingIpChange, NewFloatingIp, Target},
     network,
     port::{self, AskIp, NewPort, PortChange},

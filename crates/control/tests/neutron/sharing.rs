@@ -2,7 +2,7 @@
 
 use crate::world::{admin, caller, member, project, World};
 use lenticular_control::bootstrap::take_over;
-use lenticular_control::command::{
+use lenticular_control::command::network::{
     address_group::{self, NewAddressGroup},
     network::{self, NetworkChange, NewNetwork},
     port::{self, NewPort},

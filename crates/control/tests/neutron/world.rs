@@ -2,7 +2,7 @@
 
 use lenticular_control::{
     bootstrap::bootstrap,
-    command::{
+    command::network::{
         network::{self, NewNetwork},
         subnet::{self, NewSubnet, Range},
     },

@@ -1,7 +1,7 @@
 //! Aggregates: their names, their hosts, and the zones that they give those.
 
 use crate::world::World;
-use lenticular_control::command::aggregate;
+use lenticular_control::command::compute::aggregate;
 use lenticular_model::{compute::aggregate::ZONE_KEY, error::Kind, host::host::Host};
 use proptest::prelude::*;
 use std::collections::BTreeMap;

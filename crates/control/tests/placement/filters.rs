@@ -3,8 +3,8 @@
 use crate::world::{World, IMAGE};
 use lenticular_control::{
     command::{
-        flavor,
-        inventory::{self, Allotment, Class},
+        compute::flavor,
+        host::inventory::{self, Allotment, Class},
     },
     schedule::{explain, schedule, Ask, SAMPLES_MAX},
 };

@@ -1,7 +1,7 @@
 //! No commit breaks a server group, whatever is asked in whatever order.
 
 use crate::world::World;
-use lenticular_control::command::{
+use lenticular_control::command::compute::{
     migrate, server,
     server_group::{self, NewServerGroup},
 };
@@ -112,7 +112,7 @@ fn quotas_hold_for_groups_and_for_their_servers() {
         NewServerGroup { name: "g".to_owned(), policy: Policy::Affinity, max_server_per_host: None };
     let refused = world.run(|txn, caller| server_group::create(txn, caller, one_more)).unwrap_err();
     assert_eq!(refused.kind, Kind::OverQuota);
-    let many = |new: &mut lenticular_control::command::server_create::NewServers, count| {
+    let many = |new: &mut lenticular_control::command::compute::server_create::NewServers, count| {
         (new.group, new.min_count, new.max_count) = (Some(groups[0]), count, count);
     };
     assert_eq!(world.create(|new| many(new, 11)).unwrap_err().kind, Kind::OverQuota);
@@ -176,7 +176,7 @@ fn arrive(txn: &mut Txn<'_>, id: ServerId) {
             handover: None,
             unsaved: None,
         };
-        lenticular_control::command::host::observe(txn, ticket.to, &[seen]);
+        lenticular_control::observe::host::observe(txn, ticket.to, &[seen]);
     }
 }
 

@@ -2,11 +2,11 @@
 
 use lenticular_control::{
     bootstrap::bootstrap,
-    command::{
+    command::compute::{
         aggregate,
-        host::{hello, Introduction},
         server_create::{self, NewServers},
     },
+    observe::host::{hello, Introduction},
 };
 use lenticular_model::{
     compute::server::{Networks, Server},
@@ -46,7 +46,7 @@ impl World {
         let mut world = Self { state, seed: 1, now: 2, admin, project };
         world.must(|txn, _| {
             bootstrap(txn, "hash");
-            lenticular_control::command::security_group::ensure_default(txn, project);
+            lenticular_control::command::network::security_group::ensure_default(txn, project);
             txn.put(image());
             (0..hosts).try_for_each(|n| hello(txn, intro(n)).map(drop))
         });
@@ -113,7 +113,7 @@ impl World {
         self.must(|txn, _| {
             let task = txn.servers[&id].task.clone();
             task.into_iter()
-                .for_each(|t| lenticular_control::command::operation::finish(txn, t.operation_id, None));
+                .for_each(|t| lenticular_control::lifecycle::operation::finish(txn, t.operation_id, None));
             txn.update::<Server>(&id, |s| {
                 s.condition = lenticular_model::compute::server::Condition::Active;
                 s.task = None;

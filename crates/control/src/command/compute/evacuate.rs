@@ -1,0 +1,245 @@
+//! Getting servers back whose host or disk is lost: making them anew elsewhere, or going back to a disk that they left
+//! behind. Both give up what was written since, and only a person decides that.
+
+use crate::schedule::{schedule, Ask, Moves};
+use crate::{
+    command::compute::{
+        server::{actable, ports, visible},
+        shelve,
+    },
+    lifecycle::{
+        migration::{self, Move},
+        operation,
+    },
+};
+use lenticular_model::{
+    compute::{
+        disk_copy::{DiskCopy, Fate, KEPT_S},
+        migration::{Leg, Manner, Phase, Purpose},
+        operation::Action as Operation,
+        server::{BootStyle, Condition, Server, Task, Wanted},
+    },
+    error::{Error, Result},
+    host::host::Host,
+    network::port::Port,
+    policy::{Action, Caller},
+    DiskCopyId, HostId, ImageId, MigrationId, PortId, ServerId, State, Txn,
+};
+use std::sync::Arc;
+
+/// Of so many hosts one may be lost at a time; if more are, it is rather the control plane or the network that is.
+const LOST_ONE_IN: usize = 5;
+
+/// Makes a server anew from its image on another host, because its own is off and its disks are lost. What it wrote
+/// since its creation is given up, which is what whoever declared the disks lost has acknowledged.
+///
+/// # Errors
+/// The host may come back, so many hosts are silent that something else must be wrong, or no host will do.
+pub fn evacuate(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    id: ServerId,
+    host: Option<&str>,
+    stopped: bool,
+) -> Result<()> {
+    let server = actable(txn, caller, id, Action::ServerEvacuate)?;
+    need_movable(&server)?;
+    let lost = need_lost(txn, &server)?;
+    need_few_lost(txn)?;
+    need_decided(txn, &server)?;
+    if let Some(name) = host {
+        let known = txn.index.host_names.contains_key(name);
+        known
+            .then_some(())
+            .ok_or_else(|| Error::invalid(format!("Compute host {name} could not be found.")))?;
+    }
+    let moves = Moves { from: lost.id, live: false, may_stay: false, has: server.size };
+    let ask = Ask {
+        host: host.map(str::to_owned),
+        arch: Some(lost.hypervisor.arch.clone()).filter(|arch| !arch.is_empty()),
+        moves: Some(moves),
+        ..Ask::of_server(txn, &server)
+    };
+    let (Some(to), _) = schedule(txn, &ask) else {
+        return Err(Error::invalid(schedule(txn, &ask).1.explain()));
+    };
+    migration::forsake_moves(txn, &server);
+    rebuild(txn, caller, &server, (lost.id, to), stopped)
+}
+
+fn need_movable(server: &Server) -> Result<()> {
+    let cannot = |why: &str| Err(Error::conflict(format!("Cannot 'evacuate' instance {} {why}", server.id)));
+    match server.condition {
+        _ if server.wanted == Wanted::Absent => cannot("while it is in task_state deleting"),
+        Condition::Building => cannot("while it is in vm_state building"),
+        Condition::Active | Condition::Stopped | Condition::Error => Ok(()),
+    }
+}
+
+/// The server's host, if it is declared lost.
+fn need_lost(txn: &Txn<'_>, server: &Server) -> Result<Arc<Host>> {
+    let host = server.host_id.and_then(|id| txn.hosts.get(&id)).cloned();
+    let host = host.ok_or_else(|| Error::conflict(format!("Instance {} is on no host.", server.id)))?;
+    if host.is_up() {
+        return Err(Error::invalid(format!("Compute service of {} is still in use.", host.name)));
+    }
+    if host.fence.as_ref().is_some_and(|fence| fence.disks_lost) {
+        return Ok(host);
+    }
+    Err(Error::conflict(format!(
+        "The disks of host {name} are its own, so a server can only be made anew from its image, without what it wrote \
+         since. Bring the host back if that can be; if it is lost for good, say so with \
+         `lenticular host fence {name} --disks-lost`, then evacuate again.",
+        name = host.name
+    )))
+}
+
+fn need_few_lost(state: &State) -> Result<()> {
+    let (all, lost) = (state.hosts.len(), state.hosts.values().filter(|host| !host.is_up()).count());
+    if lost <= (all / LOST_ONE_IN).max(1) {
+        return Ok(());
+    }
+    Err(Error::conflict(format!(
+        "{lost} of {all} hosts are silent or declared off: it is likelier that the control plane or the network failed \
+         than that all of them did. Evacuation is held until fewer are."
+    )))
+}
+
+/// A move that the lost host had to decide: its target may have the guest, and would have said so.
+fn need_decided(txn: &Txn<'_>, server: &Server) -> Result<()> {
+    let Some(ticket) = server.ticket.as_ref().filter(|ticket| ticket.leg != Leg::Prepare) else {
+        return Ok(());
+    };
+    if txn.hosts.get(&ticket.to).is_some_and(|host| host.is_up()) {
+        return Ok(());
+    }
+    Err(Error::conflict(format!(
+        "Instance {} was on its way to another host that is silent, too, and may be there. Bring that host back first.",
+        server.id
+    )))
+}
+
+fn rebuild(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    server: &Server,
+    (from, to): (HostId, HostId),
+    stopped: bool,
+) -> Result<()> {
+    let plan = Move { to, manner: Manner::Cold, purpose: Purpose::Evacuate, shape: server.shape() };
+    let id = MigrationId::from_random(txn.random());
+    migration::record(txn, Some(caller), server, (id, from), &plan, Phase::Moved)?;
+    migration::finish(txn, id, Phase::Confirmed);
+    if let Some(task) = &server.task {
+        operation::finish(txn, task.operation_id, Some("The server was evacuated.".to_owned()));
+    }
+    let task: Task = operation::begin(txn, server, Operation::Evacuate, Some(caller));
+    let generation = server.next_generation();
+    lay_anew(txn, server)?;
+    // Its host is to remove it, should it ever come back.
+    let what = "left on a lost host".to_owned();
+    migration::leave_copy(txn, server.id, from, server.disk.generation, Fate::Doomed, what);
+    settle_on(txn, server.id, to, generation, None);
+    let runs = server.wanted == Wanted::Running || server.condition == Condition::Error;
+    txn.update::<Server>(&server.id, |s| {
+        s.disk.made = false;
+        s.wanted = if runs && !stopped { Wanted::Running } else { Wanted::Stopped };
+        s.boot += 1;
+        s.boot_style = BootStyle::Hard;
+        s.condition = Condition::Stopped;
+        s.fault = None;
+        s.task = Some(task);
+    });
+    Ok(())
+}
+
+/// What a disk made anew is laid over: the image that the server was brought back from if that is still there, else the
+/// one that it was made from.
+fn lay_anew(txn: &mut Txn<'_>, server: &Server) -> Result<()> {
+    if !server.is_offloaded() {
+        shelve::forget(txn, server);
+    }
+    let Some(base) = server.base_image.filter(|_| !server.is_offloaded()) else { return Ok(()) };
+    let has_data =
+        |id: &ImageId| txn.images.get(id).and_then(|image| Some((image.clone(), image.data()?.clone())));
+    if has_data(&base).is_some() {
+        return Ok(());
+    }
+    let (image, data) = has_data(&server.image_id).ok_or_else(|| {
+        Error::conflict(format!(
+            "Instance {} was made from image {}, which is gone, so it cannot be made anew.",
+            server.id, server.image_id
+        ))
+    })?;
+    txn.update::<Server>(&server.id, |s| {
+        s.base = data.sha512.as_str().into();
+        s.base_format = image.disk_format.as_deref().unwrap_or("raw").into();
+        s.base_image = None;
+    });
+    Ok(())
+}
+
+/// A server is on a host from now on, with a disk of a generation.
+pub(crate) fn settle_on(txn: &mut Txn<'_>, id: ServerId, to: HostId, generation: u64, revives: Option<u64>) {
+    let bound: Vec<PortId> = ports(txn, id).map(|port| port.id).collect();
+    for port in bound {
+        txn.update::<Port>(&port, |port| {
+            port.host_id = Some(to);
+            port.plugged = false;
+            port.revision += 1;
+        });
+    }
+    txn.update::<Server>(&id, |s| {
+        s.host_id = Some(to);
+        s.disk.generation = generation;
+        s.disk.issued = generation;
+        s.disk.revives = revives;
+        s.powered = false;
+        s.ssh_forward = None;
+        s.unconfirmed = None;
+    });
+}
+
+/// Goes back to a disk that a server left behind. The server must stand still; what it has now is kept like any disk
+/// that is left behind, so that this can be undone.
+///
+/// # Errors
+/// There is no such disk, its host is not up, or the server runs or moves.
+pub fn restore_disk(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, copy: DiskCopyId) -> Result<()> {
+    let server = actable(txn, caller, id, Action::ServerDiskRestore)?;
+    let missing =
+        || Error::not_found_text(format!("The server left no disk {copy} behind that is still kept."));
+    let copy = txn.need::<DiskCopy>(&copy, missing)?;
+    if copy.server_id != id || copy.fate == Fate::Doomed {
+        return Err(missing());
+    }
+    visible(txn, caller, id)?;
+    if server.shelf.is_some() {
+        return Err(Error::conflict(format!("Instance {id} is shelved. Unshelve it first.")));
+    }
+    let rests = server.task.is_none() && server.ticket.is_none() && server.wanted == Wanted::Stopped;
+    if !rests || server.powered {
+        return Err(Error::conflict(
+            "Stop the server first: its guest must not run while its disk is exchanged.",
+        ));
+    }
+    let host = txn.need::<Host>(&copy.host_id, missing)?;
+    if !host.is_up() {
+        return Err(Error::conflict(format!("The disk lies on host {}, which is not up.", host.name)));
+    }
+    migration::forsake_moves(txn, &server);
+    let generation = server.next_generation();
+    txn.delete::<DiskCopy>(&copy.id);
+    if let Some(from) = server.host_id {
+        let (fate, why) =
+            (Fate::Kept { until: txn.now.plus_s(KEPT_S) }, "exchanged for an older disk".to_owned());
+        migration::leave_copy(txn, id, from, server.disk.generation, fate, why);
+    }
+    settle_on(txn, id, copy.host_id, generation, Some(copy.generation));
+    txn.update::<Server>(&id, |s| {
+        s.disk.made = true;
+        s.condition = Condition::Stopped;
+        s.fault = None;
+    });
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! A server's interfaces after its creation: ports that are attached to it and detached from it, and the security
+//! groups of those that it has.
+
+use crate::{
+    command::{
+        compute::{server, server_create},
+        network::{
+            floating_ip,
+            port::{self, AskIp},
+            security_group,
+        },
+        quota,
+    },
+    lifecycle::{operation, ports as plug},
+};
+use lenticular_model::{
+    compute::{
+        operation::Action as Operation,
+        server::{Condition, Nic, Server, Wanted},
+    },
+    error::{Error, Result},
+    network::port::Port,
+    policy::{Action, Caller},
+    NetworkId, PortId, SecurityGroupId, ServerId, Txn,
+};
+use std::{net::IpAddr, sync::Arc};
+
+/// What shall be attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttachAsk {
+    /// A port that is there.
+    Port(PortId),
+    /// A new port on a network: this one, or the only one that the project has; with these addresses, if any are said.
+    Network(Option<NetworkId>, Vec<IpAddr>),
+}
+
+/// Attaches a port to a server.
+pub fn attach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, ask: AttachAsk) -> Result<PortId> {
+    let server = server::actable(txn, caller, id, Action::InterfaceAttach)?;
+    server::need_condition(&server, "attach_interface", &[Condition::Active, Condition::Stopped])?;
+    let mut port = match ask {
+        AttachAsk::Port(port) => existing(txn, caller, &server, port)?,
+        AttachAsk::Network(network, addresses) => {
+            let network = network.map_or_else(|| only_network(txn, &server), Ok)?;
+            new_port(txn, caller, &server, network, &addresses)?
+        }
+    };
+    let slot = free_slot(txn, id)?;
+    port.server_id = Some(id);
+    port.server_index = slot;
+    port.device_id = id.to_string();
+    port.device_owner = format!("compute:{}", server_create::zone_of(txn, server.host_id));
+    port.host_id = server.host_id;
+    port.plugged = false;
+    port.revision += 1;
+    port.updated_at = Some(txn.now);
+    let attached = port.id;
+    txn.put(port);
+    renew_orders(txn, id);
+    operation::note(txn, &server, Operation::AttachInterface, caller);
+    Ok(attached)
+}
+
+/// The most interfaces that a server can have: guests have so many places for them.
+pub const INTERFACES_MAX: u32 = 8;
+
+/// The lowest place of the guest that none of the server's ports has.
+fn free_slot(txn: &Txn<'_>, id: ServerId) -> Result<u32> {
+    let taken: Vec<u32> = server::ports(txn, id).map(|p| p.server_index).collect();
+    (0..INTERFACES_MAX).find(|slot| !taken.contains(slot)).ok_or_else(|| {
+        Error::conflict(format!(
+            "Instance {id} has {INTERFACES_MAX} interfaces, and there is no place for another. Detach one first."
+        ))
+    })
+}
+
+fn renew_orders(txn: &mut Txn<'_>, id: ServerId) {
+    txn.update::<Server>(&id, |s| s.interfaces += 1);
+}
+
+fn existing(txn: &Txn<'_>, caller: &Caller, server: &Server, id: PortId) -> Result<Port> {
+    let missing = || Error::not_found_text(format!("Port id {id} could not be found."));
+    let port = port::visible(txn, caller, id).map_err(|_| missing())?;
+    port::check_free(&port)?;
+    server_create::check_own(&port, server.project_id)?;
+    Ok(Port::clone(&port))
+}
+
+fn only_network(txn: &Txn<'_>, server: &Server) -> Result<NetworkId> {
+    match server_create::usable_networks(txn, server.project_id)[..] {
+        [one] => Ok(one),
+        [] => Err(Error::invalid("No networks are available to this project; name a port or a network.")),
+        _ => Err(Error::invalid("More than one possible network found. Specify network ID(s) to select which one(s) to connect to.")),
+    }
+}
+
+fn new_port(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    server: &Server,
+    network: NetworkId,
+    addresses: &[IpAddr],
+) -> Result<Port> {
+    let missing = || Error::not_found_text(format!("Network {network} could not be found."));
+    crate::command::network::network::visible(txn, caller, network).map_err(|_| missing())?;
+    server_create::check_nic(txn, caller, &Nic::Network(network, addresses.first().copied()))?;
+    quota::need_network(txn, server.project_id, "port")?;
+    let group = security_group::ensure_default(txn, server.project_id);
+    let asked = addresses.iter().map(|ip| AskIp { subnet: None, address: Some(*ip) });
+    let new = port::NewPort {
+        fixed_ips: (!addresses.is_empty()).then(|| asked.collect()),
+        security_groups: crate::command::network::network::is_filtered(txn, network).then(|| vec![group]),
+        ..port::NewPort::on(network, server.project_id)
+    };
+    Ok(Port { goes_with_server: true, ..port::build(txn, &new)? })
+}
+
+/// Detaches a port from a server; one that was made for the server goes.
+pub fn detach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, port: PortId) -> Result<()> {
+    let server = server::actable(txn, caller, id, Action::InterfaceDetach)?;
+    server::need_condition(&server, "detach_interface", &[Condition::Active, Condition::Stopped])?;
+    let found = server::ports(txn, id).find(|p| p.id == port).cloned();
+    let missing = || Error::not_found_text(format!("Port {port} is not attached to instance {id}."));
+    match found.ok_or_else(missing)?.goes_with_server {
+        true => port::remove(txn, port),
+        false => port::release(txn, port),
+    }
+    renew_orders(txn, id);
+    operation::note(txn, &server, Operation::DetachInterface, caller);
+    Ok(())
+}
+
+/// Detaches a port that the network API removes, whatever its server does, as Neutron tells Nova to. Only a server on its way
+/// to another host keeps what both hosts have been told of.
+pub(crate) fn delete_port(txn: &mut Txn<'_>, id: ServerId, port: PortId) -> Result<()> {
+    let moves = |s: &&Arc<Server>| s.ticket.is_some() && s.wanted != Wanted::Absent;
+    if txn.servers.get(&id).filter(moves).is_some() {
+        let why = format!("Port {port} belongs to instance {id}, which is migrating. Delete it afterwards.");
+        return Err(Error::conflict(why).coded("PortInUse"));
+    }
+    port::remove(txn, port);
+    renew_orders(txn, id);
+    plug::settle(txn, id);
+    Ok(())
+}
+
+/// Gives a server another address on a network that it is on.
+pub fn add_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, network: NetworkId) -> Result<()> {
+    let server = server::actable(txn, caller, id, Action::InterfaceAttach)?;
+    server::need_condition(&server, "add_fixed_ip", &[Condition::Active, Condition::Stopped])?;
+    let refused = || {
+        Error::invalid(format!("No fixed IP of network {network} can be given to instance {id}: it is not on it, or its subnets are full."))
+    };
+    let port = server::ports(txn, id).find(|p| p.network_id == network).cloned().ok_or_else(refused)?;
+    let record = txn.networks.get(&network).cloned().ok_or_else(refused)?;
+    let subnets: Vec<_> = crate::command::network::subnet::of_network(txn, network)
+        .filter(|s| !s.is_slaac())
+        .map(|s| s.id)
+        .collect();
+    let asker = port::Asker { network: &record, mac: port.mac, device_owner: &port.device_owner };
+    let ask = |subnet| [AskIp { subnet: Some(subnet), address: None }];
+    let found = subnets.into_iter().find_map(|s| port::choose_addresses(txn, &asker, Some(&ask(s))).ok());
+    let more = found.ok_or_else(refused)?;
+    txn.update::<Port>(&port.id, |p| {
+        p.fixed_ips.extend(more.into_iter().filter(|ip| !port.fixed_ips.contains(ip)));
+        p.revision += 1;
+    });
+    Ok(())
+}
+
+/// Takes an address from a server, and with it what leads there.
+pub fn remove_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, address: IpAddr) -> Result<()> {
+    let server = server::actable(txn, caller, id, Action::InterfaceDetach)?;
+    server::need_condition(&server, "remove_fixed_ip", &[Condition::Active, Condition::Stopped])?;
+    let has = |p: &&Arc<Port>| p.fixed_ips.iter().any(|ip| ip.ip_address == address);
+    let missing = || Error::invalid(format!("Fixed IP address {address} is not one of instance {id}."));
+    let port = server::ports(txn, id).find(has).map(|p| p.id).ok_or_else(missing)?;
+    txn.update::<Port>(&port, |p| {
+        p.fixed_ips.retain(|ip| ip.ip_address != address);
+        p.revision += 1;
+    });
+    floating_ip::settle_port(txn, port);
+    Ok(())
+}
+
+/// The group of the server's project under a name or an id.
+fn find_group(txn: &Txn<'_>, server: &Server, name: &str) -> Result<SecurityGroupId> {
+    let usable = |id: &SecurityGroupId| security_group::is_usable_by(txn, *id, server.project_id);
+    if let Some(id) = name.parse().ok().filter(usable) {
+        return Ok(id);
+    }
+    security_group::by_name(txn, server.project_id, name).map_err(|error| match error.kind {
+        lenticular_model::error::Kind::Conflict => error,
+        _ => Error::not_found_text(format!(
+            "Security group {name} not found for project {}.",
+            server.project_id
+        )),
+    })
+}
+
+/// Puts all filtered ports of a server into a security group.
+pub fn add_group(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, name: &str) -> Result<()> {
+    let server = server::actable(txn, caller, id, Action::ServerGroupsWrite)?;
+    let group = find_group(txn, &server, name)?;
+    let open = |p: &&Arc<Port>| p.port_security_enabled && !p.fixed_ips.is_empty();
+    let ports: Vec<PortId> = server::ports(txn, id).filter(open).map(|p| p.id).collect();
+    if ports.is_empty() {
+        return Err(Error::invalid(format!(
+            "Instance {id} has no port that a security group could be added to."
+        )));
+    }
+    for port in ports {
+        txn.update::<Port>(&port, |p| {
+            if !p.security_groups.contains(&group) {
+                p.security_groups.push(group);
+                p.revision += 1;
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Takes a server's ports out of a security group.
+pub fn remove_group(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, name: &str) -> Result<()> {
+    let server = server::actable(txn, caller, id, Action::ServerGroupsWrite)?;
+    let group = find_group(txn, &server, name)?;
+    let inside = |p: &&Arc<Port>| p.security_groups.contains(&group);
+    let ports: Vec<PortId> = server::ports(txn, id).filter(inside).map(|p| p.id).collect();
+    if ports.is_empty() {
+        let why = format!("Security group {name} not associated with the instance {id}");
+        return Err(Error::not_found_text(why));
+    }
+    for port in ports {
+        txn.update::<Port>(&port, |p| {
+            p.security_groups.retain(|g| *g != group);
+            p.revision += 1;
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! Keypairs: their import and removal. Making a key is left to the edge, which has the randomness for it.
+
+use crate::command::quota;
+use lenticular_model::{
+    compute::keypair::Keypair,
+    error::{Error, Result},
+    policy::{self, Action, Caller},
+    KeypairId, State, Txn, UserId,
+};
+use std::sync::Arc;
+
+/// Refuses a caller who reaches for another user's keys without being an admin.
+pub fn check_user(caller: &Caller, user: UserId) -> Result<()> {
+    let action = if user == caller.user_id { Action::KeypairUse } else { Action::KeypairOthers };
+    policy::check(caller, action, None)
+}
+
+/// A user's keypairs, by name.
+pub fn of_user(state: &State, user: UserId) -> impl Iterator<Item = &Arc<Keypair>> {
+    let range = state.index.user_keypairs.range((user, KeypairId::from(""))..);
+    range.take_while(move |(u, _)| *u == user).filter_map(|(_, id)| state.keypairs.get(id))
+}
+
+/// Creates a keypair of a public key whose fingerprint the edge has made.
+pub fn create(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    user: UserId,
+    name: String,
+    key_type: String,
+    public_key: String,
+    fingerprint: String,
+) -> Result<KeypairId> {
+    check_user(caller, user)?;
+    if !txn.users.contains_key(&user) {
+        return Err(Error::invalid(format!("There is no user {user}.")));
+    }
+    let id = KeypairId::of(user, &name);
+    if txn.keypairs.contains_key(&id) {
+        return Err(Error::conflict(format!("Key pair '{name}' already exists.")));
+    }
+    // A user's keys are in no project: where the token has none, what projects begin with holds.
+    let project = caller.project_id().unwrap_or_default();
+    let limits = quota::limits(txn, quota::Service::Compute, project);
+    let limit = limits.iter().find(|(n, _)| *n == "key_pairs").map_or(-1, |(_, limit)| *limit);
+    let has = of_user(txn, user).count() as i64;
+    if limit >= 0 && has >= limit {
+        return Err(Error::over_quota("Quota exceeded, too many key pairs."));
+    }
+    let number = of_user(txn, user).map(|k| k.number).max().unwrap_or(0) + 1;
+    txn.put(Keypair {
+        id: id.clone(),
+        created_at: txn.now,
+        updated_at: None,
+        user_id: user,
+        name,
+        key_type,
+        public_key,
+        fingerprint,
+        number,
+        unknown: Default::default(),
+    });
+    Ok(id)
+}
+
+/// The keypair of this name.
+pub fn find(state: &State, caller: &Caller, user: UserId, name: &str) -> Result<Arc<Keypair>> {
+    check_user(caller, user)?;
+    let keypair = state.keypairs.get(&KeypairId::of(user, name)).cloned();
+    keypair.ok_or_else(|| Error::not_found_text(format!("Keypair {name} not found for user {user}")))
+}
+
+/// Removes a keypair; servers that were given it keep it.
+pub fn delete(txn: &mut Txn<'_>, caller: &Caller, user: UserId, name: &str) -> Result<()> {
+    let keypair = find(txn, caller, user, name)?;
+    txn.delete::<Keypair>(&keypair.id);
+    Ok(())
+}

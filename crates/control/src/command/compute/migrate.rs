@@ -1,0 +1,309 @@
+//! Requests that move a server: live-migrate, migrate, resize, and their confirmation, taking back, abortion.
+
+use crate::schedule::{schedule, Ask, Moves, Verdict};
+use crate::{
+    command::{
+        compute::server::{actable, need_condition, need_idle, visible},
+        quota,
+    },
+    lifecycle::{
+        migration::{self, Move},
+        operation,
+    },
+};
+use lenticular_model::{
+    compute::{
+        flavor::{Flavor, Size},
+        migration::{Leg, Manner, Migration, Phase, Purpose, Shape, Unconfirmed},
+        operation::Action as Operation,
+        server::{BootStyle, Condition, Server, Wanted},
+    },
+    error::{Error, Result},
+    policy::{self, Action, Caller},
+    FlavorId, HostId, Kind, MigrationId, ServerId, Txn,
+};
+use std::sync::Arc;
+
+/// Moves a running server's guest while it runs.
+///
+/// # Errors
+/// The server does not run, or no host will do: the message says why, host by host.
+pub fn live_migrate(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    id: ServerId,
+    host: Option<&str>,
+) -> Result<MigrationId> {
+    let server = actable(txn, caller, id, Action::ServerMigrateLive)?;
+    need_condition(&server, "os-migrateLive", &[Condition::Active])?;
+    let shape = server.shape();
+    let (to, verdict) = find_target(txn, caller, &server, &shape, host, Purpose::LiveMigrate)?;
+    begin(
+        txn,
+        caller,
+        &server,
+        Move { to, manner: Manner::Live, purpose: Purpose::LiveMigrate, shape },
+        verdict,
+    )
+}
+
+/// Moves a server to another host, with its guest stopped for the time of the move.
+///
+/// # Errors
+/// The server is in no state to move, or no host will do: the message says why, host by host.
+pub fn migrate(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, host: Option<&str>) -> Result<MigrationId> {
+    let server = actable(txn, caller, id, Action::ServerMigrate)?;
+    if host.is_some() {
+        policy::check(caller, Action::ServerMigrateToHost, None)?;
+    }
+    need_condition(&server, "migrate", &[Condition::Active, Condition::Stopped])?;
+    let shape = server.shape();
+    let (to, verdict) = find_target(txn, caller, &server, &shape, host, Purpose::Migrate)?;
+    begin(txn, caller, &server, Move { to, manner: Manner::Cold, purpose: Purpose::Migrate, shape }, verdict)
+}
+
+/// Gives a server another flavor, on its host or on another.
+///
+/// # Errors
+/// The flavor is not to be had or does not fit, or no host has room for it.
+pub fn resize(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, flavor: &FlavorId) -> Result<()> {
+    let server = actable(txn, caller, id, Action::ServerResize)?;
+    need_condition(&server, "resize", &[Condition::Active, Condition::Stopped])?;
+    let flavor = crate::command::compute::server_create::find_flavor(txn, caller, flavor)?;
+    check_new_flavor(&server, &flavor)?;
+    let more = flavor.size.beyond(&server.size);
+    quota::check_growth(txn, server.project_id, &more)?;
+    let shape = Shape {
+        flavor_id: flavor.id.clone(),
+        flavor_name: flavor.name.as_str().into(),
+        size: Size {
+            image_gb: if flavor.size.disk_gb == 0 { server.size.image_gb } else { 0 },
+            ..flavor.size
+        },
+        extra_specs: flavor.extra_specs.clone(),
+    };
+    let (to, verdict) = find_target(txn, caller, &server, &shape, None, Purpose::Resize)?;
+    let plan = Move { to, manner: Manner::Cold, purpose: Purpose::Resize, shape };
+    if server.host_id == Some(to) {
+        return resize_here(txn, caller, &server, plan);
+    }
+    begin(txn, caller, &server, plan, verdict).map(drop)
+}
+
+fn check_new_flavor(server: &Server, flavor: &Flavor) -> Result<()> {
+    if flavor.id == server.flavor_id {
+        return Err(Error::invalid("When resizing, instances must change flavor!"));
+    }
+    let (old, new) = (server.size, flavor.size);
+    if new.disk_gb == 0 && old.disk_gb != 0 {
+        return Err(Error::invalid("Resize to zero disk flavor is not allowed."));
+    }
+    let grows = new.disk_gb == 0 || new.disk_gb >= old.root_gb();
+    if !grows || new.ephemeral_gb < old.ephemeral_gb {
+        return Err(Error::invalid(format!(
+            "Resize error: Unable to resize disk down: the flavor has {} GiB, the server {} GiB. \
+             Choose a flavor whose disk is at least as large.",
+            new.disk_gb,
+            old.root_gb()
+        )));
+    }
+    Ok(())
+}
+
+/// On one host no disk travels: the guest is started anew with what it gets.
+fn resize_here(txn: &mut Txn<'_>, caller: &Caller, server: &Server, plan: Move) -> Result<()> {
+    let task = operation::begin(txn, server, Operation::Resize, Some(caller));
+    let id = MigrationId::from_random(txn.random());
+    migration::record(txn, Some(caller), server, (id, plan.to), &plan, Phase::Moved)?;
+    let confirm_at = Some(txn.now.plus_s(lenticular_model::compute::disk_copy::KEPT_S));
+    let last = Unconfirmed { migration_id: id, from: plan.to, shape: server.shape(), confirm_at };
+    reshape(txn, server, task, plan.shape, Some(last));
+    Ok(())
+}
+
+/// Gives a server a flavor where it is; a guest that runs is started anew.
+fn reshape(
+    txn: &mut Txn<'_>,
+    server: &Server,
+    task: lenticular_model::compute::server::Task,
+    shape: Shape,
+    last: Option<Unconfirmed>,
+) {
+    let runs = server.wanted == Wanted::Running;
+    if !runs {
+        operation::finish(txn, task.operation_id, None);
+    }
+    txn.update::<Server>(&server.id, |s| {
+        s.take_shape(shape);
+        s.unconfirmed = last.map(Box::new);
+        s.task = runs.then_some(task);
+        s.boot += u64::from(runs);
+        s.boot_style = BootStyle::Soft;
+    });
+}
+
+/// Keeps what a resize or migration brought.
+///
+/// # Errors
+/// There is nothing to confirm.
+pub fn confirm(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
+    let server = actable(txn, caller, id, Action::ServerConfirmResize)?;
+    need_unconfirmed(&server, "confirmResize")?;
+    operation::note(txn, &server, Operation::ConfirmResize, caller);
+    migration::confirm(txn, &server);
+    Ok(())
+}
+
+/// Goes back to the flavor and host from before a resize or migration, with all that was written since.
+///
+/// # Errors
+/// There is nothing to take back, or the host that it came from cannot take it.
+pub fn revert(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
+    let server = actable(txn, caller, id, Action::ServerRevertResize)?;
+    let last = need_unconfirmed(&server, "revertResize")?;
+    let shape = last.shape.clone();
+    let host = txn.hosts.get(&last.from).filter(|host| host.is_up()).cloned();
+    let Some(host) = host else {
+        let why =
+            "Cannot revert: the host that the server came from does not answer. Confirm the resize, then \
+                   migrate or resize again.";
+        return Err(Error::conflict(why));
+    };
+    if server.host_id == Some(host.id) {
+        let task = operation::begin(txn, &server, Operation::RevertResize, Some(caller));
+        migration::finish(txn, last.migration_id, Phase::Reverted);
+        reshape(txn, &server, task, shape, None);
+        return Ok(());
+    }
+    let plan = Move { to: host.id, manner: Manner::Cold, purpose: Purpose::Revert, shape };
+    migration::open(txn, Some(caller), &server, plan).map(drop)
+}
+
+fn need_unconfirmed<'s>(server: &'s Server, verb: &str) -> Result<&'s Unconfirmed> {
+    need_idle(server, verb, &[Condition::Active, Condition::Stopped])?;
+    server.unconfirmed.as_deref().ok_or_else(|| {
+        let why =
+            format!("Cannot '{verb}' instance {} while it is in vm_state {}", server.id, server.vm_state());
+        Error::conflict(why)
+    })
+}
+
+/// The migration under way, if it is the server's and the caller may see it.
+fn under_way(
+    txn: &Txn<'_>,
+    caller: &Caller,
+    id: ServerId,
+    number: u64,
+    action: Action,
+) -> Result<Arc<Migration>> {
+    visible(txn, caller, id)?;
+    policy::check(caller, action, None)?;
+    of_server(txn, id).find(|m| m.number == number).ok_or_else(|| {
+        Error::not_found_text(format!("Migration {number} for server {id} could not be found or is over."))
+    })
+}
+
+/// The migrations of a server that are under way or not confirmed.
+pub fn of_server(state: &lenticular_model::State, id: ServerId) -> impl Iterator<Item = Arc<Migration>> + '_ {
+    let ids = state.index.server_migrations.range((id, MigrationId::default())..);
+    let ids = ids.take_while(move |(s, _)| *s == id);
+    ids.filter_map(|(_, migration)| state.migrations.get(migration).cloned())
+}
+
+/// Aborts a live migration: the guest stays where it is, unless it has left already.
+///
+/// # Errors
+/// There is no such migration, or it has come too far.
+pub fn abort(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, number: u64) -> Result<()> {
+    let migration = under_way(txn, caller, id, number, Action::ServerMigrationAbort)?;
+    let server = visible(txn, caller, id)?;
+    need_live(&migration, &[Leg::Prepare, Leg::Send], &server)?;
+    migration::abort(txn, &server);
+    Ok(())
+}
+
+/// Brings a live migration to its end: the guest is slowed down or stopped until its memory has followed.
+///
+/// # Errors
+/// There is no such migration, or it does not run.
+pub fn force(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, number: u64) -> Result<()> {
+    let migration = under_way(txn, caller, id, number, Action::ServerMigrationForce)?;
+    let server = visible(txn, caller, id)?;
+    need_live(&migration, &[Leg::Send], &server)?;
+    txn.update::<Server>(&id, |s| s.ticket.iter_mut().for_each(|ticket| ticket.forced = true));
+    Ok(())
+}
+
+fn need_live(migration: &Migration, legs: &[Leg], server: &Server) -> Result<()> {
+    let ticket = server.ticket.as_ref().filter(|ticket| ticket.migration_id == migration.id);
+    let right = ticket.is_some_and(|ticket| legs.contains(&ticket.leg));
+    if right && migration.purpose == Purpose::LiveMigrate {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "Migration {} state of instance {} is {}. Cannot do this to it in that state.",
+        migration.number,
+        server.id,
+        migration.phase.name(migration.purpose)
+    )))
+}
+
+fn begin(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    server: &Server,
+    plan: Move,
+    verdict: Verdict,
+) -> Result<MigrationId> {
+    let id = migration::open(txn, Some(caller), server, plan)?;
+    txn.put_cold(Kind::Verdict, server.id.to_string(), verdict);
+    Ok(id)
+}
+
+/// Chooses where a server goes.
+fn find_target(
+    txn: &Txn<'_>,
+    caller: &Caller,
+    server: &Server,
+    shape: &Shape,
+    wanted: Option<&str>,
+    purpose: Purpose,
+) -> Result<(HostId, Verdict)> {
+    let from =
+        server.host_id.ok_or_else(|| Error::conflict(format!("Instance {} is on no host.", server.id)))?;
+    let source = txn.hosts.get(&from);
+    if let Some(name) = wanted {
+        let known = txn.index.host_names.get(name);
+        let known =
+            known.ok_or_else(|| Error::invalid(format!("Compute host {name} could not be found.")))?;
+        if *known == from {
+            let why = format!("Unable to migrate instance ({}) to current host ({name}).", server.id);
+            return Err(Error::invalid(why));
+        }
+    }
+    if source.is_none_or(|host| !host.is_up()) {
+        let name = source.map_or("of the server", |host| host.name.as_str());
+        return Err(Error::invalid(format!(
+            "Compute service of host {name} is unavailable at this time: nothing can be moved away from it. If the \
+             host is lost, evacuate the server."
+        )));
+    }
+    let ask = Ask {
+        size: Some(shape.size),
+        extra_specs: shape.extra_specs.clone(),
+        host: wanted.map(str::to_owned),
+        arch: source.map(|host| host.hypervisor.arch.clone()).filter(|arch| !arch.is_empty()),
+        moves: Some(Moves {
+            from,
+            live: purpose == Purpose::LiveMigrate,
+            may_stay: purpose == Purpose::Resize,
+            has: server.size,
+        }),
+        ..Ask::of_server(txn, server)
+    };
+    match schedule(txn, &ask) {
+        (Some(host), verdict) => Ok((host, verdict)),
+        (None, verdict) if caller.is_admin() => Err(Error::invalid(verdict.explain())),
+        (None, verdict) => Err(Error::invalid(verdict.summary())),
+    }
+}

@@ -1,0 +1,12 @@
+//! Nova's commands.
+
+pub mod aggregate;
+pub mod evacuate;
+pub mod flavor;
+pub mod interface;
+pub mod keypair;
+pub mod migrate;
+pub mod server;
+pub mod server_create;
+pub mod server_group;
+pub mod shelve;

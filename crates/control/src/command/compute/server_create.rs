@@ -1,0 +1,566 @@
+//! Creating servers: checks, ports, placement and the orders to the host, in one transaction.
+
+use crate::schedule::{schedule, Ask, Verdict};
+use crate::{
+    command::{compute::server_group, network::port, quota},
+    lifecycle::operation,
+};
+use lenticular_model::{
+    compute::{
+        flavor::{Flavor, Size},
+        keypair::Keypair,
+        operation::Action as Operation,
+        server::{BootStyle, Condition, Disk, Fault, Hints, Key, Nic, Server, Wanted},
+    },
+    error::{Error, Result},
+    image::{Image, Phase},
+    network::{network::Network, port::Port},
+    policy::{self, Action, Caller},
+    FlavorId, HostId, ImageId, KeypairId, Kind, NetworkId, PortId, ProjectId, SecurityGroupId, ServerGroupId,
+    ServerId, Txn,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+pub use lenticular_model::compute::server::Networks;
+
+/// What a request to create servers asks for, as far as it does not depend on the state.
+#[derive(Debug, Clone)]
+pub struct NewServers {
+    /// The name; servers after the first get `-2`, `-3`, … if more than one is asked for.
+    pub name: String,
+    /// For people.
+    pub description: Option<String>,
+    /// The name the guest is told, if it is not to follow the server's name.
+    pub hostname: Option<String>,
+    /// The image.
+    pub image_id: ImageId,
+    /// The flavor.
+    pub flavor_id: FlavorId,
+    /// The keypair's name.
+    pub key_name: Option<String>,
+    /// Its interfaces.
+    pub networks: Networks,
+    /// Names or ids of security groups for new ports; empty for the default one.
+    pub security_groups: Vec<String>,
+    /// Base64, as given.
+    pub user_data: Option<String>,
+    /// Its owner's attributes.
+    pub metadata: BTreeMap<String, String>,
+    /// Labels.
+    pub tags: BTreeSet<String>,
+    /// Whether a config drive is asked for.
+    pub config_drive: bool,
+    /// The zone.
+    pub zone: Option<String>,
+    /// The one host.
+    pub host: Option<String>,
+    /// The server group.
+    pub group: Option<ServerGroupId>,
+    /// What else the scheduler is told.
+    pub hints: Hints,
+    /// `MANUAL` partitioning.
+    pub disk_config_manual: bool,
+    /// Shown back.
+    pub access_ipv4: String,
+    /// Shown back.
+    pub access_ipv6: String,
+    /// At least so many servers, or none.
+    pub min_count: u32,
+    /// At most so many.
+    pub max_count: u32,
+}
+
+/// The most servers that one request may make.
+pub const COUNT_MAX: u32 = 1_000;
+
+/// Creates the servers. One that finds no host is created all the same, in ERROR, with a fault that says why.
+///
+/// # Errors
+/// Nothing is created if the request is wrong, or passes a quota.
+pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec<ServerId>> {
+    let project = caller.need_project()?;
+    policy::check(caller, Action::ServerCreate, Some(project))?;
+    if new.host.is_some() {
+        policy::check(caller, Action::ServerCreateOnHost, None)?;
+    }
+    let flavor = find_flavor(txn, caller, &new.flavor_id)?;
+    let image = find_image(txn, caller, new.image_id)?;
+    check_fit(&image, &flavor)?;
+    if flavor.size.disk_gb == 0 {
+        // Nothing bounds such a disk but the image, so only operators may ask for one, as Nova has it.
+        policy::check(caller, Action::ServerCreateZeroDisk, None).map_err(|_| {
+            Error::forbidden("Only volume-backed servers are allowed for flavors with zero disk.")
+        })?;
+    }
+    if new.tags.len() > crate::command::compute::server::TAGS_MAX {
+        return Err(Error::invalid("A server can have at most 50 tags."));
+    }
+    let key = new.key_name.as_ref().map(|name| find_key(txn, caller, name)).transpose()?;
+    check_zone(txn, &new)?;
+    let count = allowed_count(txn, project, &flavor, &new)?;
+    if new.hostname.is_some() && new.max_count > 1 {
+        return Err(Error::invalid("Unable to allocate a single hostname to multiple instances"));
+    }
+    let nics = resolve_networks(txn, caller, project, &new.networks)?;
+    if count > 1 && nics.iter().any(|n| !matches!(n, Nic::Network(_, None))) {
+        return Err(Error::invalid(
+            "A port or a fixed address can be given to one server only, not to several.",
+        ));
+    }
+    let groups = match nics.iter().any(|n| matches!(n, Nic::Network(..))) {
+        true => port::resolve_groups(txn, project, &new.security_groups)?,
+        false => Vec::new(),
+    };
+    if let Some(group) = new.group {
+        server_group::check_members(txn, project, group, count)?;
+    }
+    let hints = known_servers(txn, caller, &new.hints);
+    let parts = Parts { project, flavor, image, key, nics, groups, count, hints };
+    let reservation: Arc<str> = format!("r-{}", short(txn.random())).into();
+    let made = (0..count).map(|index| create_one(txn, caller, &new, &parts, reservation.clone(), index));
+    let ids = made.collect::<Result<Vec<ServerId>>>()?;
+    let placed = |txn: &Txn<'_>, id: &ServerId| txn.servers.get(id).filter(|s| s.host_id.is_some()).cloned();
+    let found: Vec<Arc<Server>> = ids.iter().filter_map(|id| placed(txn, id)).collect();
+    if found.len() < new.min_count as usize {
+        let why = format!(
+            "No valid host was found. Of {} servers that were to be made together, {} found a host, so none was placed.",
+            new.min_count,
+            found.len()
+        );
+        found.iter().for_each(|server| unplace(txn, server, &why));
+    }
+    Ok(ids)
+}
+
+/// Takes a new server's place back.
+fn unplace(txn: &mut Txn<'_>, server: &Server, why: &str) {
+    let mut server = server.clone();
+    server.host_id = None;
+    fail(txn, &mut server, why.to_owned());
+    let zone = zone_of(txn, None);
+    let ports: Vec<PortId> =
+        crate::command::compute::server::ports(txn, server.id).map(|port| port.id).collect();
+    for port in ports {
+        txn.update::<Port>(&port, |port| {
+            port.host_id = None;
+            port.device_owner = format!("compute:{zone}");
+        });
+    }
+    txn.put(server);
+}
+
+/// What the servers of one request have in common, looked up.
+struct Parts {
+    project: ProjectId,
+    flavor: Arc<Flavor>,
+    image: Arc<Image>,
+    key: Option<Key>,
+    nics: Vec<Nic>,
+    groups: Vec<SecurityGroupId>,
+    count: u32,
+    hints: Option<Box<Hints>>,
+}
+
+fn create_one(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    new: &NewServers,
+    parts: &Parts,
+    reservation: Arc<str>,
+    index: u32,
+) -> Result<ServerId> {
+    let id = ServerId::from_random(txn.random());
+    let mut server = describe(txn, caller, new, parts, id);
+    server.reservation_id = reservation;
+    server.launch_index = index;
+    if parts.count > 1 {
+        server.name = format!("{}-{}", new.name, index + 1);
+        server.hostname = hostname_of(&server.name, id);
+    }
+    let ask =
+        Ask { host: new.host.clone(), image: Some(parts.image.clone()), ..Ask::of_server(txn, &server) };
+    let (host, verdict) = schedule(txn, &ask);
+    server.host_id = host;
+    let ports = make_ports(txn, caller, parts, &server, host)?;
+    if let Some(user_data) = &new.user_data {
+        txn.put_cold(Kind::UserData, id.to_string(), user_data.clone());
+    }
+    server.task = Some(operation::begin(txn, &server, Operation::Create, Some(caller)));
+    if host.is_none() {
+        refuse(txn, &mut server, &verdict);
+    }
+    txn.put_cold(Kind::Verdict, id.to_string(), verdict);
+    txn.put(server);
+    ports.into_iter().for_each(|port| txn.put(port));
+    Ok(id)
+}
+
+/// A port serves its own project's servers alone, whoever may see it.
+pub(crate) fn check_own(port: &Port, project: ProjectId) -> Result<()> {
+    match port.project_id == project {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("Port {} not usable for a server of another project.", port.id))),
+    }
+}
+
+/// Puts a server that no host takes into ERROR, as Nova does: the request was accepted, the fault says why.
+fn refuse(txn: &mut Txn<'_>, server: &mut Server, verdict: &Verdict) {
+    fail(txn, server, verdict.summary());
+}
+
+fn fail(txn: &mut Txn<'_>, server: &mut Server, message: String) {
+    if let Some(task) = server.task.take() {
+        operation::finish(txn, task.operation_id, Some(message.clone()));
+    }
+    server.condition = Condition::Error;
+    server.wanted = Wanted::Stopped;
+    let details = format!("lenticular server explain {} names each host and its reason", server.id);
+    server.fault = Some(Fault { code: 500, message, details: Some(details), at: txn.now });
+}
+
+fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id: ServerId) -> Server {
+    let data = parts.image.data();
+    Server {
+        id,
+        created_at: txn.now,
+        updated_at: Some(txn.now),
+        project_id: parts.project,
+        user_id: caller.user_id,
+        name: new.name.clone(),
+        description: new.description.clone(),
+        hostname: new.hostname.clone().unwrap_or_else(|| hostname_of(&new.name, id)),
+        flavor_id: parts.flavor.id.clone(),
+        flavor_name: parts.flavor.name.as_str().into(),
+        size: Size { image_gb: image_gb(&parts.image, &parts.flavor), ..parts.flavor.size },
+        extra_specs: parts.flavor.extra_specs.clone(),
+        image_id: parts.image.id,
+        base: data.map_or("", |d| d.sha512.as_str()).into(),
+        base_format: parts.image.disk_format.as_deref().unwrap_or("raw").into(),
+        base_image: None,
+        shelf: None,
+        interfaces: 0,
+        key: parts.key.clone(),
+        metadata: new.metadata.clone(),
+        tags: new.tags.clone(),
+        locked: None,
+        config_drive: new.config_drive,
+        guest_password: None,
+        has_user_data: new.user_data.is_some(),
+        disk_config_manual: new.disk_config_manual,
+        access_ipv4: new.access_ipv4.clone(),
+        access_ipv6: new.access_ipv6.clone(),
+        wanted_zone: new.zone.clone(),
+        server_group: new.group,
+        hints: parts.hints.clone(),
+        reservation_id: "".into(),
+        launch_index: 0,
+        host_id: None,
+        restored: None,
+        disk: Disk { generation: 1, issued: 0, revives: None, made: false },
+        ticket: None,
+        unconfirmed: None,
+        wanted: Wanted::Running,
+        boot: 1,
+        boot_style: BootStyle::Hard,
+        condition: Condition::Building,
+        task: None,
+        fault: None,
+        powered: false,
+        awaits_ports: None,
+        launched_at: None,
+        terminated_at: None,
+        ssh_forward: None,
+        unknown: Default::default(),
+    }
+}
+
+fn make_ports(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    parts: &Parts,
+    server: &Server,
+    host: Option<HostId>,
+) -> Result<Vec<Port>> {
+    let mut ports = Vec::with_capacity(parts.nics.len());
+    for (index, nic) in parts.nics.iter().enumerate() {
+        let mut port = match nic {
+            Nic::Port(id) => {
+                let port = port::visible(txn, caller, *id)?;
+                port::check_free(&port)?;
+                check_own(&port, parts.project)?;
+                Port::clone(&port)
+            }
+            Nic::Network(network, address) => {
+                quota::check_network(txn, parts.project, "port", port::count(txn, parts.project) + index)?;
+                let new = port::NewPort {
+                    fixed_ips: address.map(|ip| vec![port::AskIp { subnet: None, address: Some(ip) }]),
+                    security_groups: crate::command::network::network::is_filtered(txn, *network)
+                        .then(|| parts.groups.clone()),
+                    ..port::NewPort::on(*network, parts.project)
+                };
+                Port { goes_with_server: true, ..port::build(txn, &new)? }
+            }
+        };
+        port.server_id = Some(server.id);
+        port.server_index = index as u32;
+        port.device_id = server.id.to_string();
+        port.device_owner = format!("compute:{}", zone_of(txn, host));
+        port.host_id = host;
+        port.revision += 1;
+        // Written at once, so that the next interface of this server gets another address.
+        txn.put(port.clone());
+        ports.push(port);
+    }
+    Ok(ports)
+}
+
+pub(crate) fn zone_of(txn: &Txn<'_>, host: Option<HostId>) -> String {
+    host.and_then(|id| txn.hosts.get(&id)).map_or("nova".to_owned(), |h| h.zone.clone())
+}
+
+pub(crate) fn find_flavor(txn: &Txn<'_>, caller: &Caller, id: &FlavorId) -> Result<Arc<Flavor>> {
+    let missing = || Error::invalid(format!("Flavor {id} could not be found."));
+    let flavor = txn.need::<Flavor>(id, missing)?;
+    let given = caller.project_id().is_some_and(|p| flavor.access.contains(&p));
+    (flavor.is_public || given || caller.is_admin()).then_some(flavor).ok_or_else(missing)
+}
+
+fn find_image(txn: &Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
+    let missing = || Error::invalid(format!("Image {id} could not be found."));
+    let image = txn.need::<Image>(&id, missing)?;
+    if !(caller.is_admin() || image.visible_to(caller.project_id())) {
+        return Err(missing());
+    }
+    match image.phase {
+        Phase::Active { .. } => Ok(image),
+        _ => Err(Error::invalid(format!("Image {id} is not active: it is {}.", image.status()))),
+    }
+}
+
+/// What the image takes of a host's disk if its flavor sets no bound, in GiB.
+fn image_gb(image: &Image, flavor: &Flavor) -> u32 {
+    let whole = u32::try_from(image_bytes(image).div_ceil(1 << 30)).unwrap_or(u32::MAX);
+    if flavor.size.disk_gb == 0 {
+        whole
+    } else {
+        0
+    }
+}
+
+/// How large a disk the image needs.
+fn image_bytes(image: &Image) -> u64 {
+    let data = image.data().map_or(0, |d| d.virtual_size.unwrap_or(d.size));
+    data.max(u64::from(image.min_disk) << 30)
+}
+
+fn check_fit(image: &Image, flavor: &Flavor) -> Result<()> {
+    let size = flavor.size;
+    if !matches!(image.disk_format.as_deref(), Some("qcow2" | "raw")) {
+        let format = image.disk_format.as_deref().unwrap_or("unknown");
+        return Err(Error::invalid(format!(
+            "Image {} has the format {format}, which hosts do not run. Convert it to qcow2 or raw.",
+            image.id
+        )));
+    }
+    if image.min_ram > size.ram_mb {
+        return Err(Error::invalid(format!(
+            "Flavor's memory is too small for requested image: it has {} MB, the image needs {} MB.",
+            size.ram_mb, image.min_ram
+        )));
+    }
+    // A root disk of 0 GiB means "as large as the image".
+    if size.disk_gb == 0 {
+        return Ok(());
+    }
+    let disk = u64::from(size.disk_gb) << 30;
+    let needs = image_bytes(image);
+    if needs > disk {
+        return Err(Error::invalid(format!(
+            "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is {disk} \
+             bytes, minimum size is {needs} bytes."
+        )));
+    }
+    Ok(())
+}
+
+fn find_key(txn: &Txn<'_>, caller: &Caller, name: &str) -> Result<Key> {
+    let id = KeypairId::of(caller.user_id, name);
+    let missing = || Error::invalid(format!("Invalid key_name provided: there is no keypair '{name}'."));
+    let keypair = txn.need::<Keypair>(&id, missing)?;
+    Ok(Key { name: name.to_owned(), public_key: keypair.public_key.clone() })
+}
+
+fn check_zone(txn: &Txn<'_>, new: &NewServers) -> Result<()> {
+    if let Some(zone) = &new.zone {
+        if !txn.index.rooms.has_zone(zone) {
+            return Err(Error::invalid("The requested availability zone is not available"));
+        }
+    }
+    match &new.host {
+        Some(host) if !txn.index.host_names.contains_key(host) => {
+            Err(Error::invalid(format!("Compute host {host} could not be found.")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Hints about servers, as far as the caller may know of those: others say nothing, as if they were not there.
+fn known_servers(txn: &Txn<'_>, caller: &Caller, hints: &Hints) -> Option<Box<Hints>> {
+    let known = |id: &ServerId| crate::command::compute::server::visible(txn, caller, *id).is_ok();
+    let only = |ids: &[ServerId]| ids.iter().copied().filter(known).collect::<Vec<_>>();
+    let mut left = Hints { same_host: only(&hints.same_host), different_host: only(&hints.different_host) };
+    if left.same_host.is_empty() && !hints.same_host.is_empty() {
+        // To be with nobody that there is cannot be had.
+        left.same_host.push(ServerId::default());
+    }
+    (left != Hints::default()).then(|| Box::new(left))
+}
+
+/// How many servers to make: as many as asked for and the quota leaves, and no fewer than the least asked for.
+fn allowed_count(txn: &Txn<'_>, project: ProjectId, flavor: &Flavor, new: &NewServers) -> Result<u32> {
+    if new.max_count > COUNT_MAX {
+        return Err(Error::invalid(format!("At most {COUNT_MAX} servers can be created by one request.")));
+    }
+    let fits = |n: u32| quota::check_servers(txn, project, i64::from(n), &flavor.size);
+    let mut count = new.max_count;
+    while count > new.min_count && fits(count).is_err() {
+        count -= 1;
+    }
+    fits(count)?;
+    if !new.metadata.is_empty() {
+        let limit = quota::limits(txn, quota::Service::Compute, project);
+        let limit = limit.iter().find(|(name, _)| *name == "metadata_items").map_or(-1, |(_, limit)| *limit);
+        if limit >= 0 && new.metadata.len() as i64 > limit {
+            return Err(Error::over_quota(format!("Maximum number of metadata items exceeds {limit}")));
+        }
+    }
+    Ok(count)
+}
+
+fn resolve_networks(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    project: ProjectId,
+    wanted: &Networks,
+) -> Result<Vec<Nic>> {
+    match wanted {
+        Networks::None => Ok(Vec::new()),
+        Networks::These(nics) => {
+            nics.iter().try_for_each(|nic| check_nic(txn, caller, nic))?;
+            Ok(nics.clone())
+        }
+        Networks::Unsaid | Networks::Auto => {
+            let usable = usable_networks(txn, project);
+            match (&usable[..], wanted) {
+                ([], Networks::Unsaid) => Ok(Vec::new()),
+                ([], _) => Ok(vec![Nic::Network(
+                    crate::command::network::auto_allocated_topology::ensure(txn, caller, project)?,
+                    None,
+                )]),
+                ([one], _) => Ok(vec![Nic::Network(*one, None)]),
+                _ => Err(Error::conflict(
+                    "Multiple possible networks found, use a Network ID to be more specific.",
+                )),
+            }
+        }
+    }
+}
+
+/// The networks a server of the project would be put on without being asked: its own; else those shared with it.
+pub(crate) fn usable_networks(txn: &Txn<'_>, project: ProjectId) -> Vec<NetworkId> {
+    let of_project = |id: &NetworkId| {
+        txn.networks
+            .get(id)
+            .filter(|n| n.project_id == project && !n.external && has_subnet(txn, *id))
+            .is_some()
+    };
+    let from = (project, NetworkId(Default::default()));
+    let own = txn.index.project_networks.range(from..).take_while(|(p, _)| *p == project);
+    let own: Vec<NetworkId> = own.map(|(_, id)| *id).filter(of_project).collect();
+    if !own.is_empty() {
+        return own;
+    }
+    let shared = |id: &&NetworkId| txn.networks.get(*id).is_some_and(|n| n.shared && !n.external);
+    txn.index.open_networks.iter().filter(shared).filter(|id| has_subnet(txn, **id)).copied().collect()
+}
+
+fn has_subnet(txn: &Txn<'_>, network: NetworkId) -> bool {
+    crate::command::network::subnet::of_network(txn, network).next().is_some()
+}
+
+pub(crate) fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()> {
+    match nic {
+        Nic::Network(id, address) => {
+            let missing = || Error::invalid(format!("Network {id} could not be found."));
+            let network = txn.need::<Network>(id, missing)?;
+            crate::command::network::network::visible(txn, caller, *id).map_err(|_| missing())?;
+            let shared = crate::command::network::network::is_shared_with(txn, caller, &network);
+            if network.external && !shared && !caller.is_admin() {
+                return Err(Error::forbidden(format!(
+                    "It is not allowed to create an interface on external network {id}"
+                )));
+            }
+            if !has_subnet(txn, *id) {
+                return Err(Error::invalid(format!(
+                    "Network {id} requires a subnet in order to boot instances on."
+                )));
+            }
+            if let Some(address) = address {
+                port::check_owner_only(caller, &network, "fixed_ips")?;
+                if port::taken(txn, *id, *address) {
+                    return Err(Error::invalid(format!(
+                        "Fixed IP address {address} is already in use on instance."
+                    )));
+                }
+            }
+            Ok(())
+        }
+        Nic::Port(id) => {
+            let port = port::visible(txn, caller, *id)
+                .map_err(|_| Error::invalid(format!("Port {id} could not be found.")))?;
+            port::check_free(&port)
+        }
+    }
+}
+
+/// The name a guest is told: the server's name as a host name, else one made of its id.
+pub fn hostname_of(name: &str, id: ServerId) -> String {
+    let mut out = String::new();
+    for c in name.chars().take(200) {
+        match c {
+            'a'..='z' | '0'..='9' | '-' => out.push(c),
+            'A'..='Z' => out.push(c.to_ascii_lowercase()),
+            ' ' | '_' | '.' => out.push('-'),
+            _ => {}
+        }
+    }
+    let out: String = out.trim_matches('-').chars().take(63).collect();
+    match out.trim_end_matches('-') {
+        "" => format!("server-{id}"),
+        host => host.to_owned(),
+    }
+}
+
+fn short(bytes: [u8; 16]) -> String {
+    bytes
+        .iter()
+        .take(8)
+        .map(|b| char::from(b"abcdefghijklmnopqrstuvwxyz012345"[usize::from(b & 31)]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostnames_are_what_a_resolver_takes() {
+        let id = ServerId::from_random([3; 16]);
+        assert_eq!(hostname_of("Web 01_a.b", id), "web-01-a-b");
+        assert_eq!(hostname_of("-é-", id), format!("server-{id}"));
+        assert_eq!(hostname_of(&"x".repeat(100), id).len(), 63);
+    }
+}

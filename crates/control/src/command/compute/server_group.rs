@@ -1,0 +1,99 @@
+//! Server groups: their making and removal, and who may be in one.
+
+use crate::command::quota;
+use lenticular_model::{
+    compute::{
+        server::Server,
+        server_group::{Policy, ServerGroup},
+    },
+    error::{Error, Result},
+    policy::{self, Action, Caller},
+    quota::{limit, COMPUTE_DEFAULTS},
+    ProjectId, ServerGroupId, ServerId, State, Txn,
+};
+use std::sync::Arc;
+
+/// What a new group is to be.
+#[derive(Debug, Clone)]
+pub struct NewServerGroup {
+    /// Its name.
+    pub name: String,
+    /// What it wants.
+    pub policy: Policy,
+    /// With anti-affinity: how many may share a host.
+    pub max_server_per_host: Option<u32>,
+}
+
+/// The group, if it exists for the caller.
+///
+/// # Errors
+/// It does not.
+pub fn visible(state: &State, caller: &Caller, id: ServerGroupId) -> Result<Arc<ServerGroup>> {
+    let group = state.server_groups.get(&id).filter(|g| caller.sees(g.project_id));
+    group.cloned().ok_or_else(|| Error::not_found("Instance group", id))
+}
+
+fn own_limit(state: &State, project: ProjectId, name: &str) -> i64 {
+    limit(state.quotas.get(&project).map(|q| &q.compute), COMPUTE_DEFAULTS, name).unwrap_or(-1)
+}
+
+/// Makes a group.
+///
+/// # Errors
+/// The caller may not, or the project has as many as it may.
+pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServerGroup) -> Result<ServerGroupId> {
+    let project = caller.need_project()?;
+    policy::check(caller, Action::ServerGroupWrite, Some(project))?;
+    if new.max_server_per_host.is_some() && new.policy != Policy::AntiAffinity {
+        return Err(Error::invalid("Only anti-affinity policy supports rules."));
+    }
+    let most = own_limit(txn, project, quota::SERVER_GROUPS);
+    if most >= 0 && txn.index.server_group_count(project) as i64 >= most {
+        return Err(Error::over_quota("Quota exceeded, too many server groups."));
+    }
+    let id = ServerGroupId::from_random(txn.random());
+    txn.put(ServerGroup {
+        id,
+        created_at: txn.now,
+        updated_at: None,
+        project_id: project,
+        user_id: caller.user_id,
+        name: new.name,
+        policy: new.policy,
+        max_server_per_host: new.max_server_per_host,
+        unknown: Default::default(),
+    });
+    Ok(id)
+}
+
+/// Removes a group; its servers stay, and belong to none.
+///
+/// # Errors
+/// There is no such group for the caller, or the caller may not.
+pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerGroupId) -> Result<()> {
+    let group = visible(txn, caller, id)?;
+    policy::check(caller, Action::ServerGroupWrite, Some(group.project_id))?;
+    let members: Vec<ServerId> = txn.index.members_of(id).collect();
+    for member in members {
+        let Some(server) = txn.servers.get(&member).cloned() else { continue };
+        // Nothing of the server itself has changed for its owner.
+        txn.put(Server { server_group: None, ..Server::clone(&server) });
+    }
+    txn.delete::<ServerGroup>(&id);
+    Ok(())
+}
+
+/// Refuses new servers in a group that is not there for their project, or that would be too large.
+///
+/// # Errors
+/// See above.
+pub fn check_members(state: &State, project: ProjectId, id: ServerGroupId, more: u32) -> Result<()> {
+    if state.server_groups.get(&id).is_none_or(|group| group.project_id != project) {
+        return Err(Error::invalid(format!("Instance group {id} could not be found.")));
+    }
+    let most = own_limit(state, project, quota::SERVER_GROUP_MEMBERS);
+    if most >= 0 && state.index.members_of(id).count() as i64 + i64::from(more) > most {
+        return Err(Error::over_quota("Quota exceeded, too many servers in group."));
+    }
+    Ok(())
+}

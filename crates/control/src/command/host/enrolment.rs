@@ -1,0 +1,358 @@
+//! Enrolment of hosts: tokens that let one in, certificates that speak for it, and its end.
+//!
+//! ```text
+//!             token made           token used              renewed
+//!   unknown ────────────▶ expected ──────────▶ enrolled ⟲ ────────
+//!      ▲                                          │
+//!      └──────────────────── retired ─────────────┘      (a token that replaces: old certificates end at once)
+//! ```
+
+use crate::{
+    command::compute::{aggregate, server},
+    lifecycle::{migration, operation},
+};
+use lenticular_model::{
+    compute::{
+        migration::{Leg, Phase},
+        server::{Condition, Fault, Server, Wanted},
+    },
+    error::{Error, Result},
+    host::{
+        enrolment::{is_host_name, Enrolment, Issued, JoinToken, Use, HOST_NAME_MAX},
+        host::{Contact, Host},
+    },
+    network::port::Port,
+    policy::{self, Action, Caller},
+    EnrolmentId, HostId, JoinTokenId, Kind, ServerId, State, Timestamp, Txn,
+};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// The longest that a token may be good for, in seconds.
+pub const TOKEN_LIFE_S_MAX: i64 = 30 * 24 * 3_600;
+
+/// How long a token that can no longer be used is kept, so that whoever shows it is told what became of it.
+const TOKEN_KEPT_S: i64 = 7 * 24 * 3_600;
+
+/// The name is not one that a certificate can carry, in words.
+fn bad_name(name: &str) -> Error {
+    Error::invalid(format!(
+        "'{}' is no name for a host: it must have 1 to {HOST_NAME_MAX} letters, digits, '-', '_' and single dots, and \
+         must not look like an address. Choose another with --name.",
+        name.escape_debug().take(HOST_NAME_MAX).collect::<String>()
+    ))
+}
+
+/// A token that is wanted.
+#[derive(Debug, Clone)]
+pub struct TokenAsk {
+    /// SHA-256 of its secret, in hex.
+    pub secret_sha256: String,
+    /// The only name that it shall be good for.
+    pub host_name: Option<String>,
+    /// Whether it may replace a host of that name.
+    pub replaces: bool,
+    /// How long it can be used, in seconds.
+    pub valid_for_s: i64,
+}
+
+/// Makes a token, for an administrator or (without a caller) for the cloud's own host; gives when it expires.
+///
+/// # Errors
+/// The caller may not, or the name is enrolled already and shall not be replaced.
+pub fn make_token(txn: &mut Txn<'_>, caller: Option<&Caller>, ask: TokenAsk) -> Result<Timestamp> {
+    if let Some(caller) = caller {
+        policy::check(caller, Action::HostEnrol, None)?;
+    }
+    if !(1..=TOKEN_LIFE_S_MAX).contains(&ask.valid_for_s) {
+        return Err(Error::invalid("A token can be good for one second to thirty days."));
+    }
+    match &ask.host_name {
+        Some(name) if !is_host_name(name) => return Err(bad_name(name)),
+        Some(name) if !ask.replaces => not_enrolled(txn, name)?,
+        None if ask.replaces => {
+            return Err(Error::invalid("Name the host that is to be replaced."));
+        }
+        _ => {}
+    }
+    let past = txn.now.plus_s(-TOKEN_KEPT_S);
+    let stale: Vec<JoinTokenId> =
+        txn.join_tokens.values().filter(|t| t.expires_at < past).map(|t| t.id.clone()).collect();
+    for id in stale {
+        txn.delete::<JoinToken>(&id);
+    }
+    let expires_at = txn.now.plus_s(ask.valid_for_s);
+    txn.put(JoinToken {
+        id: ask.secret_sha256.as_str().into(),
+        created_at: txn.now,
+        updated_at: None,
+        host_name: ask.host_name,
+        replaces: ask.replaces,
+        expires_at,
+        used: None,
+        unknown: Default::default(),
+    });
+    Ok(expires_at)
+}
+
+fn not_enrolled(state: &State, name: &str) -> Result<()> {
+    if !state.enrolments.contains_key(&EnrolmentId::from(name)) {
+        return Ok(());
+    }
+    Err(Error::conflict(format!(
+        "A host called {name} is enrolled already. Choose another name; or, if this is the same machine or its \
+         successor, use a token made with `lenticular host enrol {name} --replace`, which ends the old certificate."
+    ))
+    .coded("NameEnrolled"))
+}
+
+/// A host that shows a token.
+#[derive(Debug, Clone)]
+pub struct Newcomer {
+    /// SHA-256 of the token's secret, in hex.
+    pub secret_sha256: String,
+    /// The name that it wants.
+    pub host_name: String,
+    /// SHA-256 of its public key, in hex.
+    pub key_sha256: String,
+}
+
+/// Whether a token lets the newcomer in, now; gives the token.
+///
+/// # Errors
+/// It does not. The error's code says which rule refused.
+pub fn judge<'s>(state: &'s State, new: &Newcomer, now: Timestamp) -> Result<&'s JoinToken> {
+    if !is_host_name(&new.host_name) {
+        return Err(bad_name(&new.host_name));
+    }
+    let refused = |code, why: String| Err(Error::forbidden(why).coded(code));
+    let Some(token) = state.join_tokens.get(&JoinTokenId::from(new.secret_sha256.as_str())) else {
+        let why = "The token is not one of this cloud, or is long past. Make a new one with `lenticular host enrol`.";
+        return refused("TokenUnknown", why.to_owned());
+    };
+    let again = token.used.as_ref().map(|used| {
+        used.host_name == new.host_name && used.key_sha256 == new.key_sha256 && token.expires_at > now
+    });
+    if again == Some(false) {
+        let why =
+            "The token was used before. Each lets one host in: make a new one with `lenticular host enrol`. \
+                   If you did not use it yourself, somebody else did: look at `lenticular host list`.";
+        return refused("TokenUsed", why.to_owned());
+    }
+    if token.expires_at <= now {
+        let why = format!(
+            "The token expired at {}. Make a new one with `lenticular host enrol`.",
+            token.expires_at.iso()
+        );
+        return refused("TokenExpired", why);
+    }
+    if let Some(bound) = token.host_name.as_ref().filter(|bound| **bound != new.host_name) {
+        let why = format!("The token lets in the host {bound} and no other. Make one for {}.", new.host_name);
+        return refused("TokenForAnother", why);
+    }
+    if again.is_none() && !token.replaces {
+        not_enrolled(state, &new.host_name)?;
+    }
+    // A name with a past has servers and a standing that no stranger may take up.
+    let has_past = state.index.host_names.contains_key(&new.host_name);
+    if token.host_name.is_none() && has_past && again.is_none() {
+        return refused(
+            "NameKnown",
+            format!(
+                "There is a host called {0} already. Only a token made for it lets it in: `lenticular host enrol {0}`.",
+                new.host_name
+            ),
+        );
+    }
+    Ok(token)
+}
+
+/// Lets a newcomer in with a certificate made for it; what spoke for the name before speaks for it no more.
+///
+/// # Errors
+/// See [`judge`].
+pub fn enrol(txn: &mut Txn<'_>, new: &Newcomer, issued: Issued) -> Result<()> {
+    let token = judge(txn, new, txn.now)?.id.clone();
+    let used = Use { host_name: new.host_name.clone(), key_sha256: new.key_sha256.clone() };
+    txn.update::<JoinToken>(&token, |token| token.used = Some(used));
+    let id = EnrolmentId::from(new.host_name.as_str());
+    let now = txn.now;
+    let unknown = Default::default();
+    txn.put(Enrolment { id, created_at: now, updated_at: None, current: issued, previous: None, unknown });
+    end_session(txn, &new.host_name);
+    Ok(())
+}
+
+/// Ends what an agent that had the name before may still have under way.
+fn end_session(txn: &mut Txn<'_>, name: &str) {
+    if let Some(id) = txn.index.host_names.get(name).copied() {
+        txn.delete::<Contact>(&id);
+    }
+}
+
+/// Whether a certificate speaks for a host.
+///
+/// # Errors
+/// It does not, or not any more.
+pub fn admitted(state: &State, name: &str, serial: &str) -> Result<()> {
+    let Some(enrolment) = state.enrolments.get(&EnrolmentId::from(name)) else {
+        let why = format!(
+            "The host {name} was retired. If it is to come back, enrol it again: `lenticular host enrol {name}`."
+        );
+        return Err(Error::forbidden(why).coded("HostRetired"));
+    };
+    if enrolment.certificate(serial).is_some() {
+        return Ok(());
+    }
+    let why = format!(
+        "This certificate of the host {name} was revoked: the name was enrolled anew since. If this machine is the \
+         right one, enrol it again: `lenticular host enrol {name} --replace`."
+    );
+    Err(Error::forbidden(why).coded("CertificateRevoked"))
+}
+
+/// Gives a host a new certificate in exchange for the one that it showed.
+///
+/// # Errors
+/// See [`admitted`].
+pub fn renew(txn: &mut Txn<'_>, name: &str, shown: &str, issued: Issued) -> Result<()> {
+    admitted(txn, name, shown)?;
+    txn.update::<Enrolment>(&EnrolmentId::from(name), |enrolment| {
+        // What stays beside the new one is what the host has for certain.
+        enrolment.previous = enrolment.certificate(shown).cloned();
+        enrolment.current = issued;
+    });
+    Ok(())
+}
+
+/// What went with a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retired {
+    /// Servers that lost their disks with it.
+    pub lost: Vec<ServerId>,
+}
+
+/// How many servers a refusal names.
+const NAMED_MAX: usize = 20;
+
+/// Takes a host out of the cloud for good: its certificates are revoked, its session ends, its record goes.
+///
+/// Servers keep a host: only one that is silent can be forced out with servers on it, on the operator's word that it
+/// is lost. They are not deleted: each is shown in error, without a host.
+///
+/// # Errors
+/// There is no such host, servers are on it, or it is to be forced out while it talks.
+pub fn retire(txn: &mut Txn<'_>, caller: &Caller, name: &str, force: bool) -> Result<Retired> {
+    policy::check(caller, Action::HostRetire, None)?;
+    let enrolment = EnrolmentId::from(name);
+    let host = txn.index.host_names.get(name).and_then(|id| txn.hosts.get(id)).cloned();
+    if host.is_none() && !txn.enrolments.contains_key(&enrolment) {
+        return Err(Error::not_found("Host", name));
+    }
+    let mut retired = Retired { lost: Vec::new() };
+    if let Some(host) = host {
+        let there = servers_on(txn, host.id);
+        if !there.is_empty() {
+            may_force(txn, &host, &there, force)?;
+            retired.lost = there.into_iter().filter(|id| lose(txn, *id, name)).collect();
+        }
+        for server in comes_to(txn, host.id) {
+            migration::fail(txn, &server, format!("The target host {name} was retired."));
+        }
+        aggregate::forget_host(txn, host.id);
+        txn.delete::<Contact>(&host.id);
+        txn.delete::<Host>(&host.id);
+    }
+    txn.delete::<Enrolment>(&enrolment);
+    Ok(retired)
+}
+
+fn servers_on(state: &State, host: HostId) -> Vec<ServerId> {
+    let range = state.index.host_servers.range((host, ServerId(Default::default()))..);
+    range.take_while(|(on, _)| *on == host).map(|(_, server)| *server).collect()
+}
+
+/// Servers on their way to a host.
+fn comes_to(state: &State, host: HostId) -> Vec<Arc<Server>> {
+    let comes = |s: &&Arc<Server>| s.ticket.as_ref().is_some_and(|ticket| ticket.to == host);
+    state.servers.values().filter(comes).cloned().collect()
+}
+
+fn may_force(state: &State, host: &Host, there: &[ServerId], force: bool) -> Result<()> {
+    if force && host.silent_since.is_some() {
+        return Ok(());
+    }
+    let named = there.iter().take(NAMED_MAX).filter_map(|id| state.servers.get(id));
+    let mut list: Vec<String> = named.map(|s| format!("{} ({})", s.name, s.id)).collect();
+    if there.len() > NAMED_MAX {
+        list.push(format!("{} more", there.len() - NAMED_MAX));
+    }
+    let what_to_do = match (force, host.silent_since) {
+        (true, None) => "It is not silent, so it cannot be forced out: move them away or delete them.",
+        (false, Some(_)) => {
+            "Bring it back and move them away; or, if the machine is lost for good and their disks with it, use --force."
+        }
+        _ => "Move them away or delete them.",
+    };
+    let why = format!("The host {} has servers: {}. {what_to_do}", host.name, list.join(", "));
+    Err(Error::conflict(why).coded("HostHasServers"))
+}
+
+/// Notes that a server's disk went with its host; false if the server was only waiting to be gone.
+fn lose(txn: &mut Txn<'_>, id: ServerId, host: &str) -> bool {
+    let Some(server) = txn.servers.get(&id).cloned() else { return false };
+    if server.wanted == Wanted::Absent {
+        // Nobody is left to confirm it.
+        txn.update::<Server>(&id, |server| server.host_id = None);
+        server::bury_if_gone(txn, id);
+        return false;
+    }
+    // A move that the lost host had to decide stays open: its target may have the guest.
+    if server.ticket.as_ref().is_some_and(|ticket| ticket.leg == Leg::Prepare) {
+        let why = format!("The source host {host} is lost.");
+        migration::close(txn, &server, Phase::Failed { why });
+    }
+    let message = format!(
+        "The server's host {host} was retired as lost, and the server's disk with it. Delete the server and create \
+         it again."
+    );
+    if let Some(task) = &server.task {
+        operation::finish(txn, task.operation_id, Some(message.clone()));
+    }
+    let ports: Vec<_> = server::ports(txn, id).map(|port| port.id).collect();
+    for port in ports {
+        txn.update::<Port>(&port, |port| {
+            port.plugged = false;
+            port.host_id = None;
+            port.revision += 1;
+        });
+    }
+    let now = txn.now;
+    let details = Some("an operator retired the host by force".to_owned());
+    txn.update::<Server>(&id, |server| {
+        server.host_id = None;
+        server.condition = Condition::Error;
+        server.wanted = Wanted::Stopped;
+        server.task = None;
+        server.powered = false;
+        server.ssh_forward = None;
+        server.fault = Some(Fault { code: 500, message, details, at: now });
+    });
+    true
+}
+
+/// An agent that was refused, as the store keeps it.
+#[derive(Debug, Clone, Serialize)]
+struct Refused {
+    at: Timestamp,
+    code: String,
+}
+
+/// The one id of the record whose history lists the refusals.
+pub const REFUSALS: &str = "agents";
+
+/// Notes a refusal, so that the commit that this transaction makes stands in the journal.
+pub fn note_refusal(txn: &mut Txn<'_>, code: &str) {
+    let refused = Refused { at: txn.now, code: code.to_owned() };
+    txn.put_cold(Kind::Refusal, REFUSALS, refused);
+}

@@ -1,0 +1,5 @@
+//! Commands on hosts.
+
+pub mod enrolment;
+pub mod fence;
+pub mod inventory;

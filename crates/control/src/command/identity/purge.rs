@@ -1,0 +1,208 @@
+//! What a project still has: named when somebody wants to delete it, and removed in an order that works when an
+//! administrator purges it.
+
+use crate::command::{
+    compute::{server, server_group},
+    image,
+    network::{
+        address_group, address_scope, floating_ip, network, port, qos_policy, router, security_group, subnet,
+        subnet_pool, trunk,
+    },
+};
+use lenticular_model::{
+    error::{Error, Result},
+    image::Image,
+    network::{
+        port::{Port, PortOwner},
+        security_group::SecurityGroup,
+    },
+    policy::{self, Action, Caller},
+    AddressGroupId, AddressScopeId, FloatingIpId, ImageId, NetworkId, PortId, ProjectId, QosPolicyId,
+    RouterId, SecurityGroupId, ServerGroupId, ServerId, State, SubnetId, SubnetPoolId, TrunkId, Txn,
+};
+use std::collections::BTreeMap;
+
+macro_rules! things {
+    ($($(#[$doc:meta])* $name:ident($id:ty, $noun:literal);)*) => {
+        /// A thing of a project, in the order in which they are removed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Thing { $($(#[$doc])* $name($id),)* }
+
+        impl Thing {
+            /// What it is called.
+            pub fn noun(&self) -> &'static str {
+                match self { $(Self::$name(_) => $noun,)* }
+            }
+
+            /// Its id.
+            pub fn id(&self) -> String {
+                match self { $(Self::$name(id) => id.to_string(),)* }
+            }
+        }
+    };
+}
+
+things! {
+    /// A server; it goes when its host has confirmed that.
+    Server(ServerId, "server");
+    /// A server group.
+    ServerGroup(ServerGroupId, "server group");
+    /// A floating IP, with its port forwardings.
+    FloatingIp(FloatingIpId, "floating IP");
+    /// A trunk.
+    Trunk(TrunkId, "trunk");
+    /// A router, with its legs and routes.
+    Router(RouterId, "router");
+    /// A port.
+    Port(PortId, "port");
+    /// A subnet.
+    Subnet(SubnetId, "subnet");
+    /// A network.
+    Network(NetworkId, "network");
+    /// A subnet pool.
+    SubnetPool(SubnetPoolId, "subnet pool");
+    /// An address scope.
+    AddressScope(AddressScopeId, "address scope");
+    /// A security group, with its rules.
+    SecurityGroup(SecurityGroupId, "security group");
+    /// An address group.
+    AddressGroup(AddressGroupId, "address group");
+    /// A QoS policy.
+    QosPolicy(QosPolicyId, "QoS policy");
+    /// An image.
+    Image(ImageId, "image");
+}
+
+/// So many of one kind are named when a project cannot be deleted.
+const NAMED_MAX: usize = 3;
+
+/// What a project has, in the order of its removal, each with its name. A default security group that
+/// nobody uses goes with the project, and does not count.
+pub fn things(state: &State, id: ProjectId) -> Vec<(Thing, String)> {
+    let mut all = Vec::new();
+    macro_rules! add {
+        ($table:ident, $thing:ident) => {
+            add!($table, $thing, one => one.name.clone())
+        };
+        ($table:ident, $thing:ident, $one:ident => $name:expr) => {
+            let own = state.$table.values().filter(|one| one.project_id == id);
+            all.extend(own.map(|$one| (Thing::$thing($one.id), $name)));
+        };
+    }
+    add!(servers, Server);
+    add!(server_groups, ServerGroup);
+    add!(floating_ips, FloatingIp, one => one.address.to_string());
+    add!(trunks, Trunk);
+    add!(routers, Router);
+    let ports = state.ports.values().filter(|port| port.project_id == id && !goes_with_router(state, port));
+    all.extend(ports.map(|port| (Thing::Port(port.id), port.name.clone())));
+    add!(subnets, Subnet);
+    add!(networks, Network);
+    add!(subnet_pools, SubnetPool);
+    add!(address_scopes, AddressScope);
+    let groups = security_group::of_project(state, id).filter(|group| is_kept(state, group));
+    all.extend(groups.map(|group| (Thing::SecurityGroup(group.id), group.name.clone())));
+    add!(address_groups, AddressGroup);
+    add!(qos_policies, QosPolicy);
+    let images = state.images.values().filter(|image| image.owner == Some(id));
+    all.extend(images.map(|image| (Thing::Image(image.id), image.name.clone().unwrap_or_default())));
+    all
+}
+
+/// Whether a port is a leg of a router of its own project: it is removed with that.
+fn goes_with_router(state: &State, port: &Port) -> bool {
+    let router = || port.device_id.parse().ok().and_then(|id: RouterId| state.routers.get(&id));
+    port.owner() == PortOwner::RouterInterface && router().is_some_and(|r| r.project_id == port.project_id)
+}
+
+/// Whether a group is more than a default one that nobody uses.
+fn is_kept(state: &State, group: &SecurityGroup) -> bool {
+    let mut elsewhere = state
+        .index
+        .net
+        .remote_group_rules
+        .range((group.id, Default::default())..)
+        .take_while(|(g, _)| *g == group.id);
+    let is_others =
+        |rule| state.security_group_rules.get(rule).is_some_and(|r| r.security_group_id != group.id);
+    group.name != security_group::DEFAULT
+        || security_group::ports_in(state, group.id)
+        || elsewhere.any(|(_, rule)| is_others(rule))
+}
+
+/// Refuses to delete a project that still has something.
+pub(crate) fn check_empty(state: &State, id: ProjectId) -> Result<()> {
+    let mut by_noun: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (thing, name) in things(state, id) {
+        let called = if name.is_empty() { thing.id() } else { name };
+        by_noun.entry(thing.noun()).or_default().push(called);
+    }
+    if by_noun.is_empty() {
+        return Ok(());
+    }
+    let say = |(noun, names): (&str, Vec<String>)| {
+        let count = names.len();
+        let shown = names.into_iter().take(NAMED_MAX).collect::<Vec<_>>().join(", ");
+        let (plural, more) = (if count == 1 { "" } else { "s" }, if count > NAMED_MAX { ", …" } else { "" });
+        // Two nouns end with a y.
+        let noun = match (noun.strip_suffix('y'), plural) {
+            (Some(stem), "s") => format!("{stem}ies"),
+            _ => format!("{noun}{plural}"),
+        };
+        format!("{count} {noun} ({shown}{more})")
+    };
+    let left = by_noun.into_iter().map(say).collect::<Vec<_>>().join(", ");
+    Err(Error::conflict(format!(
+        "Cannot delete project {id}: it still has {left}. Delete them first, or run `lenticular project purge {id}`."
+    )))
+}
+
+/// Removes one thing of a project, with what hangs on it. A server is only told to go.
+///
+/// # Errors
+/// The caller is no administrator, or something of another project depends on it.
+pub fn purge(txn: &mut Txn<'_>, caller: &Caller, thing: Thing) -> Result<()> {
+    policy::check(caller, Action::ProjectPurge, None)?;
+    match thing {
+        Thing::Server(id) => server::delete(txn, caller, id),
+        Thing::ServerGroup(id) => server_group::delete(txn, caller, id),
+        Thing::FloatingIp(id) => floating_ip::delete(txn, caller, id),
+        Thing::Trunk(id) => {
+            let enabled = trunk::TrunkChange { admin_state_up: Some(true), ..Default::default() };
+            trunk::update(txn, caller, id, enabled)?;
+            trunk::delete(txn, caller, id)
+        }
+        Thing::Router(id) => purge_router(txn, caller, id),
+        Thing::Port(id) => {
+            match txn.ports.get(&id).filter(|p| p.owner() == PortOwner::RouterInterface).cloned() {
+                Some(leg) => remove_leg(txn, caller, &leg),
+                None => port::delete(txn, caller, id),
+            }
+        }
+        Thing::Subnet(id) => subnet::delete(txn, caller, id),
+        Thing::Network(id) => network::delete(txn, caller, id),
+        Thing::SubnetPool(id) => subnet_pool::delete(txn, caller, id),
+        Thing::AddressScope(id) => address_scope::delete(txn, caller, id),
+        Thing::SecurityGroup(id) => security_group::delete(txn, caller, id),
+        Thing::AddressGroup(id) => address_group::delete(txn, caller, id),
+        Thing::QosPolicy(id) => qos_policy::delete(txn, caller, id),
+        Thing::Image(id) => {
+            txn.update::<Image>(&id, |image| image.protected = false);
+            image::delete(txn, caller, id).map(drop)
+        }
+    }
+}
+
+fn purge_router(txn: &mut Txn<'_>, caller: &Caller, id: RouterId) -> Result<()> {
+    let bare = router::RouterChange { routes: Some(Vec::new()), ..Default::default() };
+    router::update(txn, caller, id, bare)?;
+    let legs: Vec<_> = router::interfaces(txn, id).cloned().collect();
+    legs.iter().try_for_each(|leg| remove_leg(txn, caller, leg))?;
+    router::delete(txn, caller, id)
+}
+
+fn remove_leg(txn: &mut Txn<'_>, caller: &Caller, leg: &Port) -> Result<()> {
+    let router = leg.device_id.parse().map_err(|_| router::missing(&leg.device_id))?;
+    let ask = router::InterfaceAsk { subnet_id: None, port_id: Some(leg.id) };
+    router::remove_interface(txn, caller, router, ask).map(drop)
+}

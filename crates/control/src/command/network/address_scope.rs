@@ -1,0 +1,114 @@
+//! Address scopes: their making, change and removal.
+
+use crate::command::network::rbac_policy;
+use lenticular_model::{
+    error::{Error, Result},
+    network::{
+        address_scope::AddressScope,
+        rbac_policy::{RbacAction, RbacObject},
+    },
+    policy::{self, Action, Caller},
+    AddressScopeId, ProjectId, State, Txn,
+};
+use std::sync::Arc;
+
+/// What a new scope is to be.
+#[derive(Debug, Clone)]
+pub struct NewAddressScope {
+    /// Its project.
+    pub project_id: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// 4 or 6.
+    pub ip_version: u8,
+    /// True shows it to every project.
+    pub shared: bool,
+}
+
+/// That there is no such scope.
+pub fn missing(id: impl std::fmt::Display) -> Error {
+    Error::not_found("Address scope", id).coded("AddressScopeNotFound")
+}
+
+/// The scope, if it exists for the caller.
+pub fn visible(state: &State, caller: &Caller, id: AddressScopeId) -> Result<Arc<AddressScope>> {
+    let lent = || rbac_policy::lets(state, caller, RbacObject::AddressScope(id), RbacAction::AccessAsShared);
+    let seen = |s: &&Arc<AddressScope>| caller.sees(s.project_id) || lent();
+    state.address_scopes.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
+}
+
+/// Creates a scope.
+pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewAddressScope) -> Result<AddressScopeId> {
+    policy::check(caller, Action::AddressScopeWrite, Some(new.project_id))?;
+    if new.shared {
+        policy::check(caller, Action::AddressScopeShared, None)?;
+    }
+    let id = AddressScopeId::from_random(txn.random());
+    txn.put(AddressScope {
+        id,
+        created_at: txn.now,
+        updated_at: Some(txn.now),
+        project_id: new.project_id,
+        name: new.name,
+        ip_version: new.ip_version,
+        shared: new.shared,
+        revision: 1,
+        unknown: Default::default(),
+    });
+    let object = RbacObject::AddressScope(id);
+    rbac_policy::set_everyone(txn, new.project_id, object, RbacAction::AccessAsShared, new.shared)?;
+    Ok(id)
+}
+
+/// What an update changes; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct AddressScopeChange {
+    /// The name.
+    pub name: Option<String>,
+    /// Whether every project sees it.
+    pub shared: Option<bool>,
+}
+
+/// Changes a scope.
+pub fn update(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    id: AddressScopeId,
+    change: AddressScopeChange,
+) -> Result<()> {
+    let scope = visible(txn, caller, id)?;
+    policy::check(caller, Action::AddressScopeWrite, Some(scope.project_id))?;
+    if change.shared.is_some() {
+        policy::check(caller, Action::AddressScopeShared, None)?;
+    }
+    if scope.shared && change.shared == Some(false) {
+        let why = format!("Unable to update address scope {id} : Shared address scope can't be unshared.");
+        return Err(Error::invalid(why).coded("AddressScopeUpdateError"));
+    }
+    txn.update::<AddressScope>(&id, |s| {
+        s.name = change.name.unwrap_or(std::mem::take(&mut s.name));
+        s.revision += 1;
+    });
+    let shared = change.shared.unwrap_or(scope.shared);
+    rbac_policy::set_everyone(
+        txn,
+        scope.project_id,
+        RbacObject::AddressScope(id),
+        RbacAction::AccessAsShared,
+        shared,
+    )
+}
+
+/// Removes a scope that no subnet pool is in.
+pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: AddressScopeId) -> Result<()> {
+    let scope = visible(txn, caller, id)?;
+    policy::check(caller, Action::AddressScopeWrite, Some(scope.project_id))?;
+    let mut pools = txn.index.net.scope_pools.range((id, Default::default())..).take_while(|(s, _)| *s == id);
+    if pools.next().is_some() {
+        let why = format!("Unable to complete operation on address scope {id}. There are one or more subnet pools in use on the address scope.");
+        return Err(Error::conflict(why).coded("AddressScopeInUse"));
+    }
+    rbac_policy::forget(txn, RbacObject::AddressScope(id));
+    txn.delete::<AddressScope>(&id);
+    Ok(())
+}

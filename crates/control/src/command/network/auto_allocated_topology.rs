@@ -1,0 +1,108 @@
+//! The network that the cloud makes for a project that asks for `auto`: with a subnet of each family that there is a
+//! default pool of, and, if there is a default way out, a router to it.
+
+use crate::command::network::{
+    network, router,
+    subnet::{self, NewSubnet, Range},
+    subnet_pool,
+};
+use lenticular_model::{
+    error::{Error, Result},
+    network::{network::Network, port::PortOwner},
+    policy::{Caller, RoleLevel},
+    NetworkId, ProjectId, RouterId, State, SubnetId, Txn,
+};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// The range of a network for a project where there is no default pool.
+const RANGE: &str = "10.0.0.0/24";
+
+/// The network that was made for a project.
+pub fn of_project(state: &State, project: ProjectId) -> Option<&Arc<Network>> {
+    let from = (project, NetworkId(Default::default()));
+    let own = state.index.project_networks.range(from..).take_while(|(p, _)| *p == project);
+    own.filter_map(|(_, id)| state.networks.get(id)).find(|n| n.auto_allocated)
+}
+
+/// The default way out.
+pub fn default_external(state: &State) -> Option<&Arc<Network>> {
+    state.networks.values().find(|n| n.external && n.is_default)
+}
+
+/// Refuses unless the cloud has what Neutron's API promises: a default way out and a default pool.
+pub fn check(state: &State) -> Result<()> {
+    let refuse = |what: &str| {
+        Err(Error::conflict(format!("Deployment error: {what}.")).coded("AutoAllocationFailure"))
+    };
+    if default_external(state).is_none() {
+        return refuse("No default router:external network");
+    }
+    if [4, 6].iter().all(|version| subnet_pool::default_of(state, *version).is_none()) {
+        return refuse("No default subnetpools defined");
+    }
+    Ok(())
+}
+
+/// The project's network, made if it is not there.
+pub fn ensure(txn: &mut Txn<'_>, caller: &Caller, project: ProjectId) -> Result<NetworkId> {
+    if let Some(network) = of_project(txn, project) {
+        return Ok(network.id);
+    }
+    let id = network::put_automatic(txn, project)?;
+    let pools = [4, 6].map(|version| subnet_pool::default_of(txn, version).map(|p| p.id));
+    let mut ranges: Vec<Range> =
+        pools.into_iter().flatten().map(|pool| Range::Pool { pool, cidr: None, prefixlen: None }).collect();
+    if ranges.is_empty() {
+        ranges.push(Range::Given(RANGE.parse().map_err(Error::internal)?));
+    }
+    let mut subnets: Vec<SubnetId> = Vec::new();
+    for range in ranges {
+        let v6 = matches!(range, Range::Pool { pool, .. } if Some(pool) == pools[1]);
+        let mode = v6.then(|| "slaac".to_owned());
+        let name = if v6 { "auto_allocated_subnet_v6" } else { "auto_allocated_subnet_v4" };
+        let new = NewSubnet {
+            name: name.to_owned(),
+            ipv6_ra_mode: mode.clone(),
+            ipv6_address_mode: mode,
+            ..NewSubnet::of(project, id, range)
+        };
+        subnets.push(subnet::put(txn, new)?);
+    }
+    if let Some(external) = default_external(txn).map(|n| n.id) {
+        // What the cloud does for a project that asks for `auto`, it does by its own right.
+        let cloud = Caller { level: RoleLevel::Admin, ..caller.clone() };
+        let router: RouterId = router::put_automatic(txn, &cloud, project, external)?;
+        for subnet in subnets {
+            let ask = router::InterfaceAsk { subnet_id: Some(subnet), port_id: None };
+            router::add_interface(txn, &cloud, router, ask)?;
+        }
+    }
+    Ok(id)
+}
+
+/// Removes a project's network with its router, if nothing else is on it.
+pub fn delete(txn: &mut Txn<'_>, caller: &Caller, project: ProjectId) -> Result<()> {
+    let missing = || {
+        let why = format!("There is no auto-allocated topology for project {project}.");
+        Error::not_found_text(why).coded("AutoAllocatedTopologyNotFound")
+    };
+    let network = of_project(txn, project).filter(|n| caller.sees(n.project_id)).ok_or_else(missing)?.id;
+    let subnets: Vec<SubnetId> = subnet::of_network(txn, network).map(|s| s.id).collect();
+    // One router may have several legs in a network.
+    let routers: BTreeSet<RouterId> = network::ports(txn, network)
+        .filter(|p| p.owner() == PortOwner::RouterInterface)
+        .filter_map(|p| p.device_id.parse().ok())
+        .collect();
+    for id in routers {
+        for subnet in &subnets {
+            let ask = router::InterfaceAsk { subnet_id: Some(*subnet), port_id: None };
+            if router::interfaces(txn, id).any(|p| p.fixed_ips.iter().any(|ip| ip.subnet_id == *subnet)) {
+                router::remove_interface(txn, caller, id, ask)?;
+            }
+        }
+        if router::interfaces(txn, id).next().is_none() {
+            router::delete(txn, caller, id)?;
+        }
+    }
+    network::delete(txn, caller, network)
+}

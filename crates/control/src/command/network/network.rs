@@ -1,0 +1,420 @@
+//! Networks: their making, change and removal.
+
+use crate::command::{
+    network::{floating_ip, port, qos_policy, rbac_policy, subnet},
+    quota,
+};
+use lenticular_model::{
+    error::{Error, Result},
+    network::{
+        network::{Network, Provider},
+        port::{Port, PortOwner},
+        rbac_policy::{RbacAction, RbacObject},
+        subnet::Subnet,
+    },
+    policy::{self, Action, Caller},
+    NetworkId, PortId, ProjectId, QosPolicyId, State, Txn,
+};
+use std::sync::Arc;
+
+/// The largest packet on tenants' networks, in bytes: what a tunnel leaves of an Ethernet's 1500.
+pub const MTU: u32 = 1442;
+/// What IPv6 asks of every link, in bytes (RFC 8200, section 5).
+pub(crate) const IPV6_MTU_MIN: u32 = 1280;
+
+/// Hosts would lose what does not fit into their tunnels, and say nothing; and IPv6 would not work.
+fn check_mtu(state: &State, network: &Network) -> Result<()> {
+    let mtu = network.mtu;
+    if network.physical().is_none() && mtu > MTU {
+        let why = format!(
+            "Invalid input for operation: Requested MTU is too big, maximum is {MTU}: tunnels carry no more."
+        );
+        return Err(Error::invalid(why).coded("InvalidInput"));
+    }
+    if mtu < IPV6_MTU_MIN
+        && crate::command::network::subnet::of_network(state, network.id).any(|s| s.cidr.addr().is_ipv6())
+    {
+        return Err(too_small_for_ipv6(network.id, mtu));
+    }
+    Ok(())
+}
+
+/// The refusal of a network's size and an IPv6 subnet together.
+pub(crate) fn too_small_for_ipv6(id: NetworkId, mtu: u32) -> Error {
+    let why =
+        format!("The MTU of network {id}, {mtu}, is less than the {IPV6_MTU_MIN} that an IPv6 subnet needs.");
+    Error::conflict(why).coded("NetworkMTUSubnetConflict")
+}
+
+/// What a new network is to be.
+#[derive(Debug, Clone)]
+pub struct NewNetwork {
+    /// Its project.
+    pub project_id: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// False stops its traffic.
+    pub admin_state_up: bool,
+    /// True shows it to every project.
+    pub shared: bool,
+    /// True if it leads out of the cloud.
+    pub external: bool,
+    /// True for the external network that routers get that the cloud makes.
+    pub is_default: bool,
+    /// Largest packet in bytes.
+    pub mtu: Option<u32>,
+    /// Whether its ports are filtered.
+    pub port_security_enabled: bool,
+    /// The physical side.
+    pub provider: Provider,
+    /// The domain of its ports' names.
+    pub dns_domain: String,
+    /// Its QoS policy: `None` for the project's default one, `Some(None)` for none.
+    pub qos_policy_id: Option<Option<QosPolicyId>>,
+    /// Where its routers are asked to be.
+    pub availability_zone_hints: Vec<String>,
+}
+
+impl NewNetwork {
+    /// A network with nothing special.
+    pub fn of(project_id: ProjectId, name: &str) -> Self {
+        Self {
+            project_id,
+            name: name.to_owned(),
+            description: String::new(),
+            admin_state_up: true,
+            shared: false,
+            external: false,
+            is_default: false,
+            mtu: None,
+            port_security_enabled: true,
+            provider: Provider::default(),
+            dns_domain: String::new(),
+            qos_policy_id: None,
+            availability_zone_hints: Vec::new(),
+        }
+    }
+}
+
+/// That there is no such network.
+pub fn missing(id: impl std::fmt::Display) -> Error {
+    Error::not_found("Network", id).coded("NetworkNotFound")
+}
+
+/// Whether the caller may use the network as if it were its own.
+pub fn is_shared_with(state: &State, caller: &Caller, network: &Network) -> bool {
+    let shared =
+        || rbac_policy::lets(state, caller, RbacObject::Network(network.id), RbacAction::AccessAsShared);
+    caller.may_read() && (network.shared || shared())
+}
+
+/// Whether the network is a way out of the cloud for the caller.
+pub fn is_external_for(state: &State, caller: &Caller, network: &Network) -> bool {
+    let named =
+        || rbac_policy::lets(state, caller, RbacObject::Network(network.id), RbacAction::AccessAsExternal);
+    network.external
+        && caller.may_read()
+        && (!network.external_restricted || caller.sees(network.project_id) || named())
+}
+
+/// Whether the network's ports are filtered unless they say otherwise.
+pub fn is_filtered(state: &State, id: NetworkId) -> bool {
+    state.networks.get(&id).is_some_and(|n| n.port_security_enabled)
+}
+
+/// The network, if it exists for the caller.
+pub fn visible(state: &State, caller: &Caller, id: NetworkId) -> Result<Arc<Network>> {
+    let seen = |n: &&Arc<Network>| {
+        caller.sees(n.project_id) || is_shared_with(state, caller, n) || is_external_for(state, caller, n)
+    };
+    state.networks.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
+}
+
+/// The network, if the caller may change it.
+pub fn changeable(state: &State, caller: &Caller, id: NetworkId) -> Result<Arc<Network>> {
+    let network = visible(state, caller, id)?;
+    policy::check(caller, Action::NetworkWrite, Some(network.project_id))?;
+    Ok(network)
+}
+
+/// Creates a network.
+pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewNetwork) -> Result<NetworkId> {
+    policy::check(caller, Action::NetworkWrite, Some(new.project_id))?;
+    let special = new.shared || new.external || new.is_default || new.provider != Provider::default();
+    if special {
+        policy::check(caller, Action::NetworkWriteShared, None)?;
+    }
+    quota::need_network(txn, new.project_id, "network")?;
+    check_default(txn, new.external, new.is_default, None)?;
+    check_dns_domain(&new.dns_domain)?;
+    qos_policy::check_use(txn, caller, new.qos_policy_id.flatten(), None)?;
+    check_zones(txn, &new.availability_zone_hints)?;
+    let provider = choose_segment(txn, &new.provider)?;
+    put(txn, NewNetwork { provider, ..new })
+}
+
+/// One external network is the default at most.
+fn check_default(state: &State, external: bool, is_default: bool, but: Option<NetworkId>) -> Result<()> {
+    if !is_default {
+        return Ok(());
+    }
+    if !external {
+        let why = "Only an external network can be the default one.";
+        return Err(Error::invalid(why).coded("InvalidInput"));
+    }
+    match state.networks.values().find(|n| n.is_default && n.external && Some(n.id) != but) {
+        Some(other) => {
+            let why = format!("A default external network already exists: {}.", other.id);
+            Err(Error::conflict(why).coded("DefaultExternalNetworkExists"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_dns_domain(domain: &str) -> Result<()> {
+    if domain.is_empty() || port::is_dns_name(domain) {
+        return Ok(());
+    }
+    let why = format!("Invalid input for dns_domain. Reason: '{domain}' is not a valid domain name.");
+    Err(Error::invalid(why).coded("HTTPBadRequest"))
+}
+
+/// Zones that are asked for must be there.
+pub(crate) fn check_zones(state: &State, zones: &[String]) -> Result<()> {
+    match zones.iter().find(|zone| !state.index.rooms.has_zone(zone)) {
+        Some(zone) => {
+            let why = format!("AvailabilityZone {zone} could not be found.");
+            Err(Error::not_found_text(why).coded("AvailabilityZoneNotFound"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The physical side as asked for, with a segment for a VLAN that asks for none; refused if another network has it.
+fn choose_segment(state: &State, asked: &Provider) -> Result<Provider> {
+    let bad = |why: String| Err(Error::invalid(why).coded("InvalidInput"));
+    let physical = asked.physical_network.as_deref().unwrap_or("");
+    let kind = asked.network_type.as_str();
+    let peers = || {
+        let like = move |n: &&Arc<Network>| {
+            n.provider.network_type == kind && n.provider.physical_network == asked.physical_network
+        };
+        state.networks.values().filter(like)
+    };
+    let mut chosen = asked.clone();
+    match (kind, asked.segmentation_id) {
+        ("", None) if physical.is_empty() => {}
+        ("", _) => {
+            return bad("provider:network_type is required with the other provider attributes.".to_owned())
+        }
+        ("geneve", _) if !physical.is_empty() => {
+            return bad("provider:physical_network specified for geneve network.".to_owned());
+        }
+        ("geneve", None) => {}
+        ("geneve", Some(id)) if id == 0 || id >= 1 << 24 => {
+            return bad(format!(
+                "provider:segmentation_id {id} is out of range (1 through {}).",
+                (1 << 24) - 1
+            ));
+        }
+        ("geneve", Some(id)) if peers().any(|n| n.provider.segmentation_id == Some(id)) => {
+            let why = format!("Unable to create the network. The tunnel ID {id} is in use.");
+            return Err(Error::conflict(why).coded("TunnelIdInUse"));
+        }
+        ("geneve", Some(_)) => {}
+        ("flat" | "vlan", _) if physical.is_empty() => {
+            return bad(format!("provider:physical_network is required for a {kind} network."));
+        }
+        ("flat", Some(_)) => return bad("provider:segmentation_id specified for flat network.".to_owned()),
+        ("flat", None) if peers().next().is_some() => {
+            let why = format!("Unable to create the flat network. Physical network {physical} is in use.");
+            return Err(Error::conflict(why).coded("FlatNetworkInUse"));
+        }
+        ("flat", None) => {}
+        ("vlan", Some(id)) if !(1..=4_094).contains(&id) => {
+            return bad(format!("provider:segmentation_id {id} is out of range (1 through 4094)."));
+        }
+        ("vlan", Some(id)) if peers().any(|n| n.provider.segmentation_id == Some(id)) => {
+            let why = format!(
+                "Unable to create the network. The VLAN {id} on physical network {physical} is in use."
+            );
+            return Err(Error::conflict(why).coded("VlanIdInUse"));
+        }
+        ("vlan", Some(_)) => {}
+        ("vlan", None) => {
+            let taken: std::collections::BTreeSet<u32> =
+                peers().filter_map(|n| n.provider.segmentation_id).collect();
+            chosen.segmentation_id = (1..=4_094).find(|id| !taken.contains(id));
+            if chosen.segmentation_id.is_none() {
+                let why = "Unable to create the network. No tenant network is available for allocation.";
+                return Err(Error::unavailable(why).coded("NoNetworkAvailable"));
+            }
+        }
+        (other, _) => {
+            return bad(format!(
+                "Invalid value '{other}' for provider:network_type: this cloud has geneve, flat and vlan."
+            ));
+        }
+    }
+    Ok(chosen)
+}
+
+fn put(txn: &mut Txn<'_>, new: NewNetwork) -> Result<NetworkId> {
+    let id = NetworkId::from_random(txn.random());
+    let qos_policy_id = match new.qos_policy_id {
+        Some(chosen) => chosen,
+        None => qos_policy::default_of(txn, new.project_id),
+    };
+    let network = Network {
+        id,
+        created_at: txn.now,
+        updated_at: Some(txn.now),
+        project_id: new.project_id,
+        name: new.name,
+        description: new.description,
+        admin_state_up: new.admin_state_up,
+        shared: new.shared,
+        external: new.external,
+        external_restricted: false,
+        is_default: new.is_default,
+        mtu: new.mtu.unwrap_or(MTU),
+        port_security_enabled: new.port_security_enabled,
+        tags: Vec::new(),
+        revision: 1,
+        provider: new.provider,
+        dns_domain: new.dns_domain,
+        qos_policy_id,
+        availability_zone_hints: new.availability_zone_hints,
+        auto_allocated: false,
+        unknown: Default::default(),
+    };
+    check_mtu(txn, &network)?;
+    txn.put(network);
+    let object = RbacObject::Network(id);
+    if new.shared {
+        rbac_policy::set_everyone(txn, new.project_id, object, RbacAction::AccessAsShared, true)?;
+    }
+    if new.external {
+        rbac_policy::set_everyone(txn, new.project_id, object, RbacAction::AccessAsExternal, true)?;
+    }
+    Ok(id)
+}
+
+/// Makes the network that the cloud gives to a project that asks for `auto`, without subnets.
+pub(crate) fn put_automatic(txn: &mut Txn<'_>, project: ProjectId) -> Result<NetworkId> {
+    let id = put(txn, NewNetwork::of(project, "auto_allocated_network"))?;
+    txn.update::<Network>(&id, |n| n.auto_allocated = true);
+    Ok(id)
+}
+
+/// What an update changes; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct NetworkChange {
+    /// The name.
+    pub name: Option<String>,
+    /// The description.
+    pub description: Option<String>,
+    /// Whether its traffic flows.
+    pub admin_state_up: Option<bool>,
+    /// Whether every project sees it.
+    pub shared: Option<bool>,
+    /// Whether it leads out.
+    pub external: Option<bool>,
+    /// Whether it is the default way out.
+    pub is_default: Option<bool>,
+    /// Largest packet in bytes.
+    pub mtu: Option<u32>,
+    /// Whether new ports are filtered.
+    pub port_security_enabled: Option<bool>,
+    /// The domain of its ports' names.
+    pub dns_domain: Option<String>,
+    /// Its QoS policy; `Some(None)` takes it away.
+    pub qos_policy_id: Option<Option<QosPolicyId>>,
+}
+
+/// Changes a network.
+pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId, change: NetworkChange) -> Result<()> {
+    let network = changeable(txn, caller, id)?;
+    let external = change.external.unwrap_or(network.external);
+    let is_default = change.is_default.unwrap_or(network.is_default) && external;
+    if change.shared.is_some() || change.external.is_some() || change.is_default.is_some() {
+        policy::check(caller, Action::NetworkWriteShared, None)?;
+    }
+    check_default(txn, external, is_default, Some(id))?;
+    if change.is_default == Some(true) && network.external_restricted {
+        return Err(rbac_policy::must_be_open(id));
+    }
+    change.dns_domain.as_deref().map_or(Ok(()), check_dns_domain)?;
+    qos_policy::check_use(txn, caller, change.qos_policy_id.flatten(), network.qos_policy_id)?;
+    if network.external && !external {
+        check_no_way_out(txn, id)?;
+    }
+    if let Some(mtu) = change.mtu {
+        check_mtu(txn, &Network { mtu, external, ..Network::clone(&network) })?;
+    }
+    txn.update::<Network>(&id, |n| {
+        let set = |field: &mut String, value: Option<String>| value.into_iter().for_each(|v| *field = v);
+        set(&mut n.name, change.name);
+        set(&mut n.description, change.description);
+        set(&mut n.dns_domain, change.dns_domain);
+        n.admin_state_up = change.admin_state_up.unwrap_or(n.admin_state_up);
+        n.port_security_enabled = change.port_security_enabled.unwrap_or(n.port_security_enabled);
+        n.external = external;
+        n.is_default = is_default;
+        n.mtu = change.mtu.unwrap_or(n.mtu);
+        n.qos_policy_id = change.qos_policy_id.unwrap_or(n.qos_policy_id);
+        n.revision += 1;
+    });
+    let object = RbacObject::Network(id);
+    if let Some(shared) = change.shared {
+        rbac_policy::set_everyone(txn, network.project_id, object, RbacAction::AccessAsShared, shared)?;
+    }
+    if external != network.external {
+        rbac_policy::forget_action(txn, object, RbacAction::AccessAsExternal);
+        rbac_policy::set_everyone(txn, network.project_id, object, RbacAction::AccessAsExternal, external)?;
+    }
+    Ok(())
+}
+
+/// Refuses to close a way out that is used.
+pub(crate) fn check_no_way_out(state: &State, id: NetworkId) -> Result<()> {
+    let routers = state.index.net.gateway_routers.range((id, Default::default())..);
+    let floating = state.index.net.network_floating_ips.range((id, Default::default())..);
+    let used = routers.take_while(|(n, _)| *n == id).next().is_some()
+        || floating.take_while(|(n, _)| *n == id).next().is_some();
+    if !used {
+        return Ok(());
+    }
+    let why = format!(
+        "External network {id} cannot be updated to be made non-external, since it has existing gateway ports."
+    );
+    Err(Error::conflict(why).coded("ExternalNetworkInUse"))
+}
+
+/// The ports of a network.
+pub fn ports(state: &State, id: NetworkId) -> impl Iterator<Item = &Arc<Port>> {
+    let range = state.index.network_ports.range((id, PortId(Default::default()))..);
+    range.take_while(move |(n, _)| *n == id).filter_map(|(_, port)| state.ports.get(port))
+}
+
+/// Removes a network with its subnets, and floating IPs that lead nowhere; one that has ports in use is refused.
+pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId) -> Result<()> {
+    let network = changeable(txn, caller, id)?;
+    if network.external {
+        floating_ip::delete_idle(txn, id);
+    }
+    let own = |p: &&Arc<Port>| matches!(p.owner(), PortOwner::Metadata | PortOwner::Dhcp);
+    if ports(txn, id).any(|p| !own(&p)) {
+        let why = format!("Unable to complete operation on network {id}. There are one or more ports still in use on the network.");
+        return Err(Error::conflict(why).coded("NetworkInUse"));
+    }
+    let ports: Vec<PortId> = ports(txn, id).map(|p| p.id).collect();
+    ports.into_iter().for_each(|port| port::remove(txn, port));
+    let subnets: Vec<_> = subnet::of_network(txn, id).map(|s| s.id).collect();
+    subnets.iter().for_each(|subnet| drop(txn.delete::<Subnet>(subnet)));
+    rbac_policy::forget(txn, RbacObject::Network(id));
+    txn.delete::<Network>(&id);
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! Port forwardings: their making, change and removal.
+
+use crate::command::network::{floating_ip, port};
+use lenticular_model::{
+    error::{Error, Result},
+    network::{
+        floating_ip::FloatingIp,
+        port::{FixedIp, Port},
+        port_forwarding::{ForwardedProtocol, PortForwarding, PortRange},
+    },
+    policy::Caller,
+    FloatingIpId, PortForwardingId, PortId, State, Txn,
+};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+/// What a new port forwarding is to be.
+#[derive(Debug, Clone)]
+pub struct NewPortForwarding {
+    /// Its floating IP.
+    pub floating_ip_id: FloatingIpId,
+    /// What is forwarded.
+    pub protocol: ForwardedProtocol,
+    /// The floating IP's ports.
+    pub external: PortRange,
+    /// The guest's port.
+    pub internal_port_id: PortId,
+    /// Which of its addresses; `None` for its only one.
+    pub internal_address: Option<Ipv4Addr>,
+    /// The guest's transport ports.
+    pub internal: PortRange,
+    /// For people.
+    pub description: String,
+}
+
+/// That there is no such port forwarding.
+pub fn missing(id: impl std::fmt::Display) -> Error {
+    Error::not_found_text(format!("Port Forwarding {id} could not be found.")).coded("PortForwardingNotFound")
+}
+
+fn bad(why: String) -> Error {
+    Error::invalid(why).coded("BadRequest")
+}
+
+/// The port forwarding of this floating IP, if it exists for the caller.
+pub fn visible(
+    state: &State,
+    caller: &Caller,
+    of: FloatingIpId,
+    id: PortForwardingId,
+) -> Result<Arc<PortForwarding>> {
+    floating_ip::visible(state, caller, of)?;
+    let found = state.port_forwardings.get(&id).filter(|f| f.floating_ip_id == of);
+    found.cloned().ok_or_else(|| missing(id))
+}
+
+/// The port forwardings of a floating IP.
+pub fn of_floating_ip(state: &State, id: FloatingIpId) -> impl Iterator<Item = &Arc<PortForwarding>> {
+    let range = state.index.net.floating_forwardings.range((id, PortForwardingId::default())..);
+    range.take_while(move |(f, _)| *f == id).filter_map(|(_, one)| state.port_forwardings.get(one))
+}
+
+/// The port forwardings that lead to a port.
+pub fn of_port(state: &State, id: PortId) -> impl Iterator<Item = &Arc<PortForwarding>> {
+    let range = state.index.net.port_forwardings.range((id, PortForwardingId::default())..);
+    range.take_while(move |(p, _)| *p == id).filter_map(|(_, one)| state.port_forwardings.get(one))
+}
+
+/// Creates a port forwarding.
+pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPortForwarding) -> Result<PortForwardingId> {
+    let floating = floating_ip::changeable(txn, caller, new.floating_ip_id)?;
+    if floating.fixed.is_some() {
+        let why = format!(
+            "Floating IP {} is associated with a port; disassociate it to forward single ports of it.",
+            floating.id
+        );
+        return Err(Error::conflict(why).coded("FloatingIpInUse"));
+    }
+    let id = PortForwardingId::from_random(txn.random());
+    let internal_address = choose_address(txn, caller, new.internal_port_id, new.internal_address)?;
+    let forwarding = PortForwarding {
+        id,
+        created_at: txn.now,
+        updated_at: Some(txn.now),
+        floating_ip_id: new.floating_ip_id,
+        protocol: new.protocol,
+        external: new.external,
+        internal_port_id: new.internal_port_id,
+        internal_address,
+        internal: new.internal,
+        description: new.description,
+        revision: 1,
+        unknown: Default::default(),
+    };
+    put(txn, forwarding)?;
+    Ok(id)
+}
+
+fn choose_address(txn: &Txn<'_>, caller: &Caller, id: PortId, asked: Option<Ipv4Addr>) -> Result<Ipv4Addr> {
+    let port = port::usable(txn, caller, id)?;
+    let mut own = port.fixed_ips.iter().filter_map(|ip| match ip.ip_address {
+        IpAddr::V4(v4) => Some(v4),
+        IpAddr::V6(_) => None,
+    });
+    match asked {
+        Some(address) => own
+            .find(|v4| *v4 == address)
+            .ok_or_else(|| bad(format!("The internal_ip_address {address} is not an address of port {id}"))),
+        None => own.next().ok_or_else(|| bad(format!("Port {id} has no IPv4 address to forward to"))),
+    }
+}
+
+/// Writes a port forwarding that agrees with all others, and lets its floating IP be translated by the router between.
+fn put(txn: &mut Txn<'_>, new: PortForwarding) -> Result<()> {
+    let (external, internal) = (new.external, new.internal);
+    let ordered = external.first <= external.last && internal.first <= internal.last;
+    if !ordered || external.first == 0 || internal.first == 0 {
+        return Err(bad("Invalid port range: ports go from 1 to 65535, the lower one first".to_owned()));
+    }
+    if internal.size() != external.size() && internal.size() != 1 {
+        return Err(bad("The internal and the external port range must have the same size".to_owned()));
+    }
+    let others =
+        || of_floating_ip(txn, new.floating_ip_id).filter(|f| f.id != new.id && f.protocol == new.protocol);
+    let to_same = |f: &PortForwarding| {
+        f.internal_port_id == new.internal_port_id && f.internal_address == new.internal_address
+    };
+    if others().any(|f| f.external.overlaps(external) || (to_same(f) && f.internal.overlaps(internal))) {
+        let why = "Bad port_forwarding request: A duplicate port forwarding entry with same attributes already exists";
+        return Err(bad(why.to_owned()));
+    }
+    let address = IpAddr::V4(new.internal_address);
+    if floating_ip::of_port(txn, new.internal_port_id).any(|f| f.fixed.is_some_and(|a| a.fixed_ip == address))
+    {
+        let why = format!(
+            "Cannot create port forwarding to port {}: a floating IP leads to its address {address}.",
+            new.internal_port_id
+        );
+        return Err(Error::conflict(why).coded("PortHasBindingFloatingIP"));
+    }
+    let floating =
+        txn.need::<FloatingIp>(&new.floating_ip_id, || floating_ip::missing(new.floating_ip_id))?;
+    let port = txn.ports.get(&new.internal_port_id).ok_or_else(|| port::missing(new.internal_port_id))?;
+    let of = |ip: &&FixedIp| ip.ip_address == address;
+    let fixed = *port.fixed_ips.iter().find(of).ok_or_else(|| port::missing(new.internal_port_id))?;
+    let router = floating_ip::router_for(txn, floating.network_id, new.internal_port_id, &fixed)?;
+    let alone = of_floating_ip(txn, floating.id).all(|f| f.id == new.id);
+    if floating.router_id.is_some_and(|r| r != router) && !alone {
+        return Err(bad(format!(
+            "Floating IP {} is already translated by router {}; its port forwardings must all go by that one",
+            floating.id,
+            floating.router_id.unwrap_or_default()
+        )));
+    }
+    txn.update::<FloatingIp>(&floating.id, |f| {
+        f.router_id = Some(router);
+        f.revision += 1;
+    });
+    revise_port(txn, new.internal_port_id);
+    txn.put(new);
+    Ok(())
+}
+
+/// A port knows what is forwarded to it.
+fn revise_port(txn: &mut Txn<'_>, id: PortId) {
+    txn.update::<Port>(&id, |p| p.revision += 1);
+}
+
+/// What an update changes; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct PortForwardingChange {
+    /// What is forwarded.
+    pub protocol: Option<ForwardedProtocol>,
+    /// The floating IP's ports.
+    pub external: Option<PortRange>,
+    /// The guest's port.
+    pub internal_port_id: Option<PortId>,
+    /// Which of its addresses.
+    pub internal_address: Option<Ipv4Addr>,
+    /// The guest's transport ports.
+    pub internal: Option<PortRange>,
+    /// For people.
+    pub description: Option<String>,
+}
+
+/// Changes a port forwarding.
+pub fn update(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    of: FloatingIpId,
+    id: PortForwardingId,
+    change: PortForwardingChange,
+) -> Result<()> {
+    let old = visible(txn, caller, of, id)?;
+    floating_ip::changeable(txn, caller, of)?;
+    let mut new = PortForwarding::clone(&old);
+    new.protocol = change.protocol.unwrap_or(new.protocol);
+    new.external = change.external.unwrap_or(new.external);
+    new.internal = change.internal.unwrap_or(new.internal);
+    new.description = change.description.unwrap_or(new.description);
+    if change.internal_port_id.is_some() || change.internal_address.is_some() {
+        new.internal_port_id = change.internal_port_id.unwrap_or(new.internal_port_id);
+        new.internal_address = choose_address(txn, caller, new.internal_port_id, change.internal_address)?;
+    }
+    if new.internal_port_id != old.internal_port_id {
+        revise_port(txn, old.internal_port_id);
+    }
+    new.revision += 1;
+    new.updated_at = Some(txn.now);
+    put(txn, new)
+}
+
+/// Removes a port forwarding.
+pub fn delete(txn: &mut Txn<'_>, caller: &Caller, of: FloatingIpId, id: PortForwardingId) -> Result<()> {
+    visible(txn, caller, of, id)?;
+    floating_ip::changeable(txn, caller, of)?;
+    remove(txn, id);
+    Ok(())
+}
+
+/// The floating IP is translated by no router any more once nothing of it leads anywhere.
+fn remove(txn: &mut Txn<'_>, id: PortForwardingId) {
+    let Some(gone) = txn.delete::<PortForwarding>(&id) else { return };
+    revise_port(txn, gone.internal_port_id);
+    let last = of_floating_ip(txn, gone.floating_ip_id).next().is_none();
+    txn.update::<FloatingIp>(&gone.floating_ip_id, |f| {
+        f.router_id = f.router_id.filter(|_| !last || f.fixed.is_some());
+        f.revision += 1;
+    });
+}
+
+/// Removes port forwardings to addresses that a port has no more.
+pub(crate) fn settle_port(txn: &mut Txn<'_>, id: PortId) {
+    let has = |address: Ipv4Addr| {
+        txn.ports.get(&id).is_some_and(|p| p.fixed_ips.iter().any(|ip| ip.ip_address == IpAddr::V4(address)))
+    };
+    let stale: Vec<_> = of_port(txn, id).filter(|f| !has(f.internal_address)).map(|f| f.id).collect();
+    stale.into_iter().for_each(|forwarding| remove(txn, forwarding));
+}
+
+/// Removes all port forwardings to a port that goes.
+pub(crate) fn forsake_port(txn: &mut Txn<'_>, id: PortId) {
+    let all: Vec<_> = of_port(txn, id).map(|f| f.id).collect();
+    all.into_iter().for_each(|forwarding| remove(txn, forwarding));
+}

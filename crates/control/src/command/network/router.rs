@@ -1,0 +1,432 @@
+//! Routers: their making, their way out, their routes, their change and removal.
+
+mod interface;
+
+use crate::command::{
+    network::{
+        floating_ip, network,
+        port::{self, AskIp, Asker},
+        qos_policy, subnet,
+    },
+    quota,
+};
+use ipnet::IpNet;
+use lenticular_model::{
+    error::{Error, Result},
+    network::{
+        network::Network,
+        port::{Port, PortOwner},
+        router::{Router, RouterGateway},
+        subnet::{HostRoute, Subnet},
+    },
+    policy::{self, Action, Caller},
+    NetworkId, PortId, ProjectId, QosPolicyId, RouterId, State, Txn,
+};
+use std::{net::IpAddr, sync::Arc};
+
+pub(crate) use interface::check_leg;
+pub use interface::{add_interface, remove_interface, Interface, InterfaceAsk};
+
+/// The most routes that one router may have.
+pub const ROUTES_MAX: usize = 30;
+
+/// The way out that a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayAsk {
+    /// The external network.
+    pub network_id: NetworkId,
+    /// Whether guests without a floating IP go out under the router's address.
+    pub enable_snat: Option<bool>,
+    /// The router's addresses there.
+    pub fixed_ips: Option<Vec<AskIp>>,
+    /// Its QoS policy; `Some(None)` takes it away.
+    pub qos_policy_id: Option<Option<QosPolicyId>>,
+}
+
+impl GatewayAsk {
+    /// A way out as the cloud gives them.
+    pub fn to(network_id: NetworkId) -> Self {
+        Self { network_id, enable_snat: None, fixed_ips: None, qos_policy_id: None }
+    }
+}
+
+/// What a new router is to be.
+#[derive(Debug, Clone)]
+pub struct NewRouter {
+    /// Its project.
+    pub project_id: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// False stops its traffic.
+    pub admin_state_up: bool,
+    /// Its way out.
+    pub gateway: Option<GatewayAsk>,
+    /// Whether floating IPs are translated on the host of their server; `None` for the cloud's way: they are.
+    pub distributed: Option<bool>,
+    /// Whether its gateway has stand-ins on other hosts; `None` for the cloud's way: it has.
+    pub ha: Option<bool>,
+    /// Where its gateway is asked to be.
+    pub availability_zone_hints: Vec<String>,
+}
+
+/// That there is no such router.
+pub fn missing(id: impl std::fmt::Display) -> Error {
+    Error::not_found("Router", id).coded("RouterNotFound")
+}
+
+fn bad(why: String) -> Error {
+    Error::invalid(why).coded("BadRequest")
+}
+
+/// The router, if it exists for the caller.
+pub fn visible(state: &State, caller: &Caller, id: RouterId) -> Result<Arc<Router>> {
+    state.routers.get(&id).filter(|r| caller.sees(r.project_id)).cloned().ok_or_else(|| missing(id))
+}
+
+/// The router, if the caller may change it.
+fn changeable(state: &State, caller: &Caller, id: RouterId) -> Result<Arc<Router>> {
+    let router = visible(state, caller, id)?;
+    policy::check(caller, Action::RouterWrite, Some(router.project_id))?;
+    Ok(router)
+}
+
+/// A router's legs of one kind.
+fn ports_as(state: &State, id: RouterId, owner: PortOwner) -> impl Iterator<Item = &Arc<Port>> {
+    let device = id.to_string();
+    let range = state.index.device_ports.range((device.clone(), PortId(Default::default()))..);
+    let ports = range.take_while(move |(d, _)| *d == device).filter_map(|(_, port)| state.ports.get(port));
+    ports.filter(move |p| p.owner() == owner)
+}
+
+/// A router's legs in tenants' networks.
+pub fn interfaces(state: &State, id: RouterId) -> impl Iterator<Item = &Arc<Port>> {
+    ports_as(state, id, PortOwner::RouterInterface)
+}
+
+/// The subnets that a router has legs in, its gateway's included.
+fn connected(state: &State, id: RouterId) -> Vec<(Arc<Subnet>, IpAddr)> {
+    let legs = interfaces(state, id).chain(ports_as(state, id, PortOwner::RouterGateway));
+    let addresses = legs.flat_map(|p| p.fixed_ips.iter());
+    addresses.filter_map(|ip| Some((state.subnets.get(&ip.subnet_id)?.clone(), ip.ip_address))).collect()
+}
+
+/// Creates a router.
+pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRouter) -> Result<RouterId> {
+    policy::check(caller, Action::RouterWrite, Some(new.project_id))?;
+    if new.distributed.is_some() {
+        policy::check(caller, Action::RouterDistributed, None)?;
+    }
+    if new.ha.is_some() {
+        policy::check(caller, Action::RouterHa, None)?;
+    }
+    quota::need_network(txn, new.project_id, "router")?;
+    network::check_zones(txn, &new.availability_zone_hints)?;
+    let id = put(txn, &new);
+    if let Some(gateway) = &new.gateway {
+        set_gateway(txn, caller, id, gateway)?;
+    }
+    Ok(id)
+}
+
+fn put(txn: &mut Txn<'_>, new: &NewRouter) -> RouterId {
+    let id = RouterId::from_random(txn.random());
+    txn.put(Router {
+        id,
+        created_at: txn.now,
+        updated_at: Some(txn.now),
+        project_id: new.project_id,
+        name: new.name.clone(),
+        description: new.description.clone(),
+        admin_state_up: new.admin_state_up,
+        gateway: None,
+        routes: Vec::new(),
+        distributed: new.distributed.unwrap_or(true),
+        ha: new.ha.unwrap_or(true),
+        availability_zone_hints: new.availability_zone_hints.clone(),
+        tags: Vec::new(),
+        revision: 1,
+        unknown: Default::default(),
+    });
+    id
+}
+
+/// Makes the router of the network that the cloud gives to a project that asks for `auto`.
+pub(crate) fn put_automatic(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    project: ProjectId,
+    external: NetworkId,
+) -> Result<RouterId> {
+    let new = NewRouter {
+        project_id: project,
+        name: "auto_allocated_router".to_owned(),
+        description: String::new(),
+        admin_state_up: true,
+        gateway: None,
+        distributed: None,
+        ha: None,
+        availability_zone_hints: Vec::new(),
+    };
+    let id = put(txn, &new);
+    set_gateway(txn, caller, id, &GatewayAsk::to(external))?;
+    Ok(id)
+}
+
+/// Gives a router a way out, or another one.
+fn set_gateway(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, ask: &GatewayAsk) -> Result<()> {
+    let router = txn.need::<Router>(&id, || missing(id))?;
+    if ask.enable_snat.is_some() {
+        policy::check(caller, Action::RouterSnat, None)?;
+    }
+    if ask.fixed_ips.is_some() {
+        policy::check(caller, Action::RouterGatewayAddress, None)?;
+    }
+    let network = network::visible(txn, caller, ask.network_id)?;
+    if !network::is_external_for(txn, caller, &network) {
+        return Err(bad(format!("Network {} is not an external network", network.id)));
+    }
+    let held = router.gateway.and_then(|g| g.qos_policy_id);
+    qos_policy::check_use(txn, caller, ask.qos_policy_id.flatten(), held)?;
+    if let Some(old) = router.gateway.filter(|g| g.network_id == ask.network_id) {
+        let addresses = ask.fixed_ips.as_deref().filter(|ips| !ips.is_empty());
+        if let Some(addresses) = addresses {
+            move_gateway_port(txn, &network, old.port_id, addresses)?;
+        }
+        let enable_snat = ask.enable_snat.unwrap_or(old.enable_snat);
+        let qos_policy_id = ask.qos_policy_id.unwrap_or(old.qos_policy_id);
+        let gateway = RouterGateway { enable_snat, qos_policy_id, ..old };
+        txn.update::<Router>(&id, |r| r.gateway = Some(gateway));
+    } else {
+        clear_gateway(txn, id)?;
+        let port_id = put_gateway_port(txn, &network, id, ask.fixed_ips.as_deref())?;
+        let enable_snat = ask.enable_snat.unwrap_or(true);
+        let qos_policy_id = ask.qos_policy_id.flatten();
+        let gateway = RouterGateway { network_id: network.id, port_id, enable_snat, qos_policy_id };
+        txn.update::<Router>(&id, |r| r.gateway = Some(gateway));
+    }
+    check_disjoint(txn, id)
+}
+
+fn put_gateway_port(
+    txn: &mut Txn<'_>,
+    network: &Network,
+    id: RouterId,
+    asked: Option<&[AskIp]>,
+) -> Result<PortId> {
+    let new = port::NewPort {
+        device_id: id.to_string(),
+        device_owner: PortOwner::RouterGateway.name().unwrap_or_default().to_owned(),
+        fixed_ips: asked.filter(|ips| !ips.is_empty()).map(<[AskIp]>::to_vec),
+        port_security_enabled: Some(false),
+        ..port::NewPort::on(network.id, ProjectId::CLOUD)
+    };
+    let port = port::build(txn, &new)?;
+    if port.fixed_ips.is_empty() {
+        return Err(bad(format!(
+            "Network {} has no subnet that a router's gateway could have an address of.",
+            network.id
+        )));
+    }
+    let port_id = port.id;
+    txn.put(port);
+    Ok(port_id)
+}
+
+fn move_gateway_port(txn: &mut Txn<'_>, network: &Network, id: PortId, asked: &[AskIp]) -> Result<()> {
+    let port = txn.need::<Port>(&id, || port::missing(id))?;
+    txn.put(Port { fixed_ips: Vec::new(), ..Port::clone(&port) });
+    let asker = Asker { network, mac: port.mac, device_owner: &port.device_owner };
+    let fixed_ips = port::choose_addresses(txn, &asker, Some(asked))?;
+    let revision = port.revision + 1;
+    txn.put(Port { fixed_ips, revision, updated_at: Some(txn.now), ..Port::clone(&port) });
+    Ok(())
+}
+
+/// Takes a router's way out away, unless a floating IP needs it.
+fn clear_gateway(txn: &mut Txn<'_>, id: RouterId) -> Result<()> {
+    let Some(gateway) = txn.routers.get(&id).and_then(|r| r.gateway) else { return Ok(()) };
+    if floating_ip::of_router(txn, id).next().is_some() {
+        let why = format!(
+            "Gateway cannot be updated for router {id}, since a gateway to external network {} is required by one \
+             or more floating IPs.",
+            gateway.network_id
+        );
+        return Err(Error::conflict(why).coded("RouterExternalGatewayInUseByFloatingIp"));
+    }
+    txn.update::<Router>(&id, |r| r.gateway = None);
+    port::remove(txn, gateway.port_id);
+    Ok(())
+}
+
+/// The networks that a router joins must not overlap: it could not tell where a packet belongs.
+fn check_disjoint(state: &State, id: RouterId) -> Result<()> {
+    let mut subnets: Vec<Arc<Subnet>> = connected(state, id).into_iter().map(|(s, _)| s).collect();
+    subnets.sort_by_key(|s| s.id);
+    if let Some(twice) = subnets.windows(2).find(|pair| pair[0].id == pair[1].id) {
+        let own = ports_as(state, id, PortOwner::RouterGateway).flat_map(|p| p.fixed_ips.iter());
+        // Several outer addresses may be of one subnet.
+        if own.filter(|ip| ip.subnet_id == twice[0].id).count() < 2 {
+            return Err(bad(format!("Router already has a port on subnet {}.", twice[0].id)));
+        }
+    }
+    subnets.dedup_by_key(|s| s.id);
+    for (at, one) in subnets.iter().enumerate() {
+        if let Some(other) = subnets[..at].iter().find(|other| subnet::overlap(&one.cidr, &other.cidr)) {
+            return Err(bad(format!(
+                "Cidr {} of subnet {} overlaps with cidr {} of subnet {}.",
+                one.cidr, one.id, other.cidr, other.id
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What an update changes; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct RouterChange {
+    /// The name.
+    pub name: Option<String>,
+    /// The description.
+    pub description: Option<String>,
+    /// Whether its traffic flows.
+    pub admin_state_up: Option<bool>,
+    /// Its way out; `Some(None)` takes it away.
+    pub gateway: Option<Option<GatewayAsk>>,
+    /// Its routes, all of them.
+    pub routes: Option<Vec<HostRoute>>,
+    /// Whether floating IPs are translated on the host of their server.
+    pub distributed: Option<bool>,
+    /// Whether its gateway has stand-ins on other hosts.
+    pub ha: Option<bool>,
+}
+
+/// Changes a router.
+pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, change: RouterChange) -> Result<()> {
+    let router = changeable(txn, caller, id)?;
+    let admin_state_up = change.admin_state_up.unwrap_or(router.admin_state_up);
+    let changes = [
+        (change.distributed, router.distributed, Action::RouterDistributed),
+        (change.ha, router.ha, Action::RouterHa),
+    ];
+    for (new, old, action) in changes {
+        let Some(new) = new else { continue };
+        policy::check(caller, action, None)?;
+        if new != old && admin_state_up {
+            return Err(bad(format!(
+                "Cannot change how active router {id} is carried. Please set router admin_state_up to False first."
+            )));
+        }
+    }
+    txn.update::<Router>(&id, |r| {
+        r.name = change.name.unwrap_or(std::mem::take(&mut r.name));
+        r.description = change.description.unwrap_or(std::mem::take(&mut r.description));
+        r.admin_state_up = admin_state_up;
+        r.distributed = change.distributed.unwrap_or(r.distributed);
+        r.ha = change.ha.unwrap_or(r.ha);
+        r.revision += 1;
+    });
+    match &change.gateway {
+        Some(Some(ask)) => set_gateway(txn, caller, id, ask)?,
+        Some(None) => clear_gateway(txn, id)?,
+        None => {}
+    }
+    match change.routes {
+        Some(routes) => set_routes(txn, id, routes),
+        None => check_routes(txn, id),
+    }
+}
+
+/// Adds routes to a router; those that it has stay.
+pub fn add_routes(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, more: Vec<HostRoute>) -> Result<()> {
+    let router = changeable(txn, caller, id)?;
+    let mut routes = router.routes.clone();
+    for route in more {
+        if !routes.contains(&route) {
+            routes.push(route);
+        }
+    }
+    txn.update::<Router>(&id, |r| r.revision += 1);
+    set_routes(txn, id, routes)
+}
+
+/// Takes routes from a router; those that it has not are not missed.
+pub fn remove_routes(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, less: &[HostRoute]) -> Result<()> {
+    let router = changeable(txn, caller, id)?;
+    let routes = router.routes.iter().filter(|r| !less.contains(r)).cloned().collect();
+    txn.update::<Router>(&id, |r| r.revision += 1);
+    set_routes(txn, id, routes)
+}
+
+fn set_routes(txn: &mut Txn<'_>, id: RouterId, mut routes: Vec<HostRoute>) -> Result<()> {
+    if routes.len() > ROUTES_MAX {
+        let why = format!(
+            "Unable to complete operation for {id}. The number of routes exceeds the maximum {ROUTES_MAX}."
+        );
+        return Err(Error::invalid(why).coded("RoutesExhausted"));
+    }
+    routes.iter_mut().for_each(|r| r.destination = r.destination.trunc());
+    if let Some((_, twice)) = routes.iter().enumerate().find(|(at, r)| routes[..*at].contains(r)) {
+        return Err(invalid_route(twice, "it is there twice"));
+    }
+    txn.update::<Router>(&id, |r| r.routes = routes);
+    check_routes(txn, id)
+}
+
+fn invalid_route(route: &HostRoute, why: &str) -> Error {
+    let text =
+        format!("Invalid format for routes: {} by way of {}, {why}.", route.destination, route.nexthop);
+    Error::invalid(text).coded("InvalidRoutes")
+}
+
+/// Every next hop is another's address in a network that the router has a leg in.
+fn check_routes(state: &State, id: RouterId) -> Result<()> {
+    let Some(router) = state.routers.get(&id) else { return Ok(()) };
+    let legs = connected(state, id);
+    for route in &router.routes {
+        if route.destination.addr().is_ipv4() != route.nexthop.is_ipv4() {
+            return Err(invalid_route(route, "the two are of different IP versions"));
+        }
+        if !legs.iter().any(|(subnet, _)| subnet.cidr.contains(&route.nexthop)) {
+            return Err(invalid_route(route, "the nexthop is not connected with router"));
+        }
+        if legs.iter().any(|(_, own)| *own == route.nexthop) {
+            return Err(invalid_route(route, "the nexthop is used by router"));
+        }
+    }
+    Ok(())
+}
+
+/// Removes a router that has no legs in tenants' networks.
+pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: RouterId) -> Result<()> {
+    changeable(txn, caller, id)?;
+    if interfaces(txn, id).next().is_some() {
+        let why = format!("Router {id} still has ports. Remove its interfaces first.");
+        return Err(Error::conflict(why).coded("RouterInUse"));
+    }
+    clear_gateway(txn, id)?;
+    txn.delete::<Router>(&id);
+    Ok(())
+}
+
+/// The router by which an external network is reached from an address of a subnet.
+pub(crate) fn reaching(state: &State, external: NetworkId, subnet: &Subnet) -> Option<RouterId> {
+    let routers = state.index.net.gateway_routers.range((external, RouterId::default())..);
+    let routers = routers.take_while(|(n, _)| *n == external).map(|(_, r)| *r);
+    let leg = |id: &RouterId| {
+        interfaces(state, *id)
+            .flat_map(|p| p.fixed_ips.iter())
+            .find(|ip| ip.subnet_id == subnet.id)
+            .map(|ip| ip.ip_address)
+    };
+    let mut found: Vec<(RouterId, IpAddr)> = routers.filter_map(|id| Some((id, leg(&id)?))).collect();
+    // Guests send by way of the subnet's gateway: the router that is it comes first.
+    found.sort_by_key(|(id, address)| (Some(*address) != subnet.gateway, *id));
+    found.first().map(|(id, _)| *id)
+}
+
+/// Whether a range has addresses of the family.
+pub(crate) fn is_v4(range: &IpNet) -> bool {
+    range.addr().is_ipv4()
+}

@@ -1,0 +1,451 @@
+//! Subnet pools: their making, change and removal, and the giving out of ranges.
+
+use crate::command::{
+    network::{address_scope, rbac_policy},
+    quota,
+};
+use ipnet::IpNet;
+use lenticular_model::{
+    error::{Error, Result},
+    network::{
+        rbac_policy::{RbacAction, RbacObject},
+        subnet::{to_address, to_number, Subnet},
+        subnet_pool::SubnetPool,
+    },
+    policy::{self, Action, Caller},
+    AddressScopeId, ProjectId, State, SubnetPoolId, Txn,
+};
+use std::sync::Arc;
+
+/// What a new pool is to be.
+#[derive(Debug, Clone)]
+pub struct NewSubnetPool {
+    /// Its project.
+    pub project_id: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// What is given out.
+    pub prefixes: Vec<IpNet>,
+    /// The shortest prefix; `None` for 8 or 64.
+    pub min_prefixlen: Option<u8>,
+    /// The longest prefix; `None` for 32 or 128.
+    pub max_prefixlen: Option<u8>,
+    /// The prefix of who asks for none; `None` for the shortest.
+    pub default_prefixlen: Option<u8>,
+    /// How much one project may take.
+    pub default_quota: Option<u64>,
+    /// The scope.
+    pub address_scope_id: Option<AddressScopeId>,
+    /// True shows it to every project.
+    pub shared: bool,
+    /// True for the pool of who asks for the default one.
+    pub is_default: bool,
+}
+
+/// That there is no such pool.
+pub fn missing(id: impl std::fmt::Display) -> Error {
+    Error::not_found("Subnet pool", id).coded("SubnetPoolNotFound")
+}
+
+/// The pool, if it exists for the caller.
+pub fn visible(state: &State, caller: &Caller, id: SubnetPoolId) -> Result<Arc<SubnetPool>> {
+    let lent = || rbac_policy::lets(state, caller, RbacObject::SubnetPool(id), RbacAction::AccessAsShared);
+    let seen = |p: &&Arc<SubnetPool>| caller.sees(p.project_id) || lent();
+    state.subnet_pools.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
+}
+
+/// The subnets taken from a pool.
+pub fn subnets(state: &State, id: SubnetPoolId) -> impl Iterator<Item = &Arc<Subnet>> {
+    let range = state.index.net.pool_subnets.range((id, Default::default())..);
+    range.take_while(move |(p, _)| *p == id).filter_map(|(_, subnet)| state.subnets.get(subnet))
+}
+
+/// The default pool of a family, if there is one.
+pub fn default_of(state: &State, ip_version: u8) -> Option<&Arc<SubnetPool>> {
+    state.subnet_pools.values().find(|p| p.is_default && p.ip_version() == ip_version)
+}
+
+fn bad(code: &'static str, why: impl Into<String>) -> Error {
+    Error::invalid(why.into()).coded(code)
+}
+
+/// Ranges of one family, joined where they overlap or touch.
+fn compact(prefixes: &[IpNet]) -> Result<Vec<IpNet>> {
+    let Some(first) = prefixes.first() else {
+        return Err(bad(
+            "EmptySubnetPoolPrefixList",
+            "Empty subnet pool prefix list: a subnet pool needs at least one range.",
+        ));
+    };
+    if prefixes.iter().any(|p| p.addr().is_ipv4() != first.addr().is_ipv4()) {
+        return Err(bad("PrefixVersionMismatch", "Cannot mix IPv4 and IPv6 prefixes in a subnet pool."));
+    }
+    let whole: Vec<IpNet> = prefixes.iter().map(IpNet::trunc).collect();
+    Ok(IpNet::aggregate(&whole))
+}
+
+fn check_lengths(pool: &SubnetPool) -> Result<()> {
+    let (min, max, default) = (pool.min_prefixlen, pool.max_prefixlen, pool.default_prefixlen);
+    let width = if pool.ip_version() == 4 { 32 } else { 128 };
+    let bounds = |why: String| bad("IllegalSubnetPoolPrefixBounds", why);
+    let short = pool.ip_version() == 4 && min < 8 || min == 0;
+    if short || max > width {
+        return Err(bounds(format!(
+            "Illegal prefix bounds: the prefix lengths {min} to {max} are out of range."
+        )));
+    }
+    match (min, max, default) {
+        _ if min > max => {
+            Err(bounds(format!("Illegal prefix bounds: min_prefixlen={min}, max_prefixlen={max}.")))
+        }
+        _ if default < min => {
+            Err(bounds(format!("Illegal prefix bounds: default_prefixlen={default}, min_prefixlen={min}.")))
+        }
+        _ if default > max => {
+            Err(bounds(format!("Illegal prefix bounds: default_prefixlen={default}, max_prefixlen={max}.")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_default(state: &State, pool: &SubnetPool) -> Result<()> {
+    match default_of(state, pool.ip_version()).filter(|p| pool.is_default && p.id != pool.id) {
+        Some(_) => Err(bad(
+            "InvalidInput",
+            "Invalid input for operation: A default subnetpool for this IP family has already been set. Only one \
+             default may exist per IP family.",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn overlap(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
+/// Within a scope an address belongs to one pool.
+fn check_scope(state: &State, caller: &Caller, pool: &SubnetPool) -> Result<()> {
+    let Some(id) = pool.address_scope_id else { return Ok(()) };
+    let scope = address_scope::visible(state, caller, id)?;
+    let illegal = |why: String| bad("IllegalSubnetPoolAssociationToAddressScope", why);
+    if pool.shared && !scope.shared {
+        return Err(illegal(format!(
+            "Illegal subnetpool association: subnetpool {} is shared and address scope {id} is not.",
+            pool.id
+        )));
+    }
+    if scope.ip_version != pool.ip_version() {
+        return Err(bad(
+            "IllegalSubnetPoolIpVersionAssociationToAddressScope",
+            format!(
+                "Illegal subnetpool association: subnetpool {} cannot be associated with address scope {id} because \
+                 subnetpool ip_version is not {}.",
+                pool.id, scope.ip_version
+            ),
+        ));
+    }
+    let peers = state.index.net.scope_pools.range((id, Default::default())..).take_while(|(s, _)| *s == id);
+    let mut peers = peers.filter_map(|(_, p)| state.subnet_pools.get(p)).filter(|p| p.id != pool.id);
+    let clash = peers.any(|peer| peer.prefixes.iter().any(|a| pool.prefixes.iter().any(|b| overlap(a, b))));
+    if clash {
+        let why = format!("Failed to associate address scope: subnetpools within an address scope must have unique prefixes: {id}.");
+        return Err(Error::conflict(why).coded("AddressScopePrefixConflict"));
+    }
+    Ok(())
+}
+
+/// Creates a pool.
+pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewSubnetPool) -> Result<SubnetPoolId> {
+    policy::check(caller, Action::SubnetPoolWrite, Some(new.project_id))?;
+    if new.shared {
+        policy::check(caller, Action::SubnetPoolShared, None)?;
+    }
+    if new.is_default {
+        policy::check(caller, Action::SubnetPoolDefault, None)?;
+    }
+    quota::need_network(txn, new.project_id, "subnetpool")?;
+    let prefixes = compact(&new.prefixes)?;
+    let v4 = prefixes.first().is_some_and(|p| p.addr().is_ipv4());
+    let min_prefixlen = new.min_prefixlen.unwrap_or(if v4 { 8 } else { 64 });
+    let id = SubnetPoolId::from_random(txn.random());
+    let pool = SubnetPool {
+        id,
+        created_at: txn.now,
+        updated_at: Some(txn.now),
+        project_id: new.project_id,
+        name: new.name,
+        description: new.description,
+        prefixes,
+        min_prefixlen,
+        max_prefixlen: new.max_prefixlen.unwrap_or(if v4 { 32 } else { 128 }),
+        default_prefixlen: new.default_prefixlen.unwrap_or(min_prefixlen),
+        default_quota: new.default_quota,
+        address_scope_id: new.address_scope_id,
+        shared: new.shared,
+        is_default: new.is_default,
+        tags: Vec::new(),
+        revision: 1,
+        unknown: Default::default(),
+    };
+    check_lengths(&pool)?;
+    check_default(txn, &pool)?;
+    check_scope(txn, caller, &pool)?;
+    txn.put(pool);
+    let object = RbacObject::SubnetPool(id);
+    rbac_policy::set_everyone(txn, new.project_id, object, RbacAction::AccessAsShared, new.shared)?;
+    Ok(id)
+}
+
+/// What an update changes; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct SubnetPoolChange {
+    /// The name.
+    pub name: Option<String>,
+    /// The description.
+    pub description: Option<String>,
+    /// What is given out; it may only grow.
+    pub prefixes: Option<Vec<IpNet>>,
+    /// The shortest prefix.
+    pub min_prefixlen: Option<u8>,
+    /// The longest prefix.
+    pub max_prefixlen: Option<u8>,
+    /// The prefix of who asks for none.
+    pub default_prefixlen: Option<u8>,
+    /// How much one project may take; `Some(None)` for no limit.
+    pub default_quota: Option<Option<u64>>,
+    /// The scope; `Some(None)` takes it away.
+    pub address_scope_id: Option<Option<AddressScopeId>>,
+    /// Whether it is the default.
+    pub is_default: Option<bool>,
+}
+
+/// The pool, if the caller may change it.
+fn changeable(state: &State, caller: &Caller, id: SubnetPoolId) -> Result<SubnetPool> {
+    let pool = visible(state, caller, id)?;
+    policy::check(caller, Action::SubnetPoolWrite, Some(pool.project_id))?;
+    Ok(SubnetPool::clone(&pool))
+}
+
+/// Changes a pool.
+pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, change: SubnetPoolChange) -> Result<()> {
+    let mut pool = changeable(txn, caller, id)?;
+    if change.is_default.is_some() {
+        policy::check(caller, Action::SubnetPoolDefault, None)?;
+    }
+    if let Some(prefixes) = &change.prefixes {
+        let new = compact(prefixes)?;
+        let kept = pool.prefixes.iter().all(|old| new.iter().any(|n| n.contains(old)));
+        if !kept {
+            return Err(bad(
+                "IllegalSubnetPoolPrefixUpdate",
+                "Illegal update to prefixes: the existing prefixes must be a subset of the new prefixes.",
+            ));
+        }
+        pool.prefixes = new;
+    }
+    pool.name = change.name.unwrap_or(pool.name);
+    pool.description = change.description.unwrap_or(pool.description);
+    pool.min_prefixlen = change.min_prefixlen.unwrap_or(pool.min_prefixlen);
+    pool.max_prefixlen = change.max_prefixlen.unwrap_or(pool.max_prefixlen);
+    pool.default_prefixlen = change.default_prefixlen.unwrap_or(pool.default_prefixlen);
+    pool.default_quota = change.default_quota.unwrap_or(pool.default_quota);
+    pool.address_scope_id = change.address_scope_id.unwrap_or(pool.address_scope_id);
+    pool.is_default = change.is_default.unwrap_or(pool.is_default);
+    finish(txn, caller, pool)
+}
+
+fn finish(txn: &mut Txn<'_>, caller: &Caller, mut pool: SubnetPool) -> Result<()> {
+    check_lengths(&pool)?;
+    check_default(txn, &pool)?;
+    check_scope(txn, caller, &pool)?;
+    pool.revision += 1;
+    pool.updated_at = Some(txn.now);
+    txn.put(pool);
+    Ok(())
+}
+
+/// Adds ranges to a pool.
+pub fn add_prefixes(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, more: &[IpNet]) -> Result<()> {
+    let mut pool = changeable(txn, caller, id)?;
+    let all: Vec<IpNet> = pool.prefixes.iter().chain(more).copied().collect();
+    pool.prefixes = compact(&all)?;
+    finish(txn, caller, pool)
+}
+
+/// Takes ranges out of a pool that nobody has a subnet of.
+pub fn remove_prefixes(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, less: &[IpNet]) -> Result<()> {
+    let mut pool = changeable(txn, caller, id)?;
+    let less: Vec<IpNet> = less.iter().map(IpNet::trunc).collect();
+    if let Some(strange) = less.iter().find(|l| !pool.prefixes.contains(l)) {
+        let why = format!("Illegal update to prefixes: {strange} is not one of the pool's.");
+        return Err(bad("IllegalSubnetPoolPrefixUpdate", why));
+    }
+    if let Some(used) = subnets(txn, id).find(|s| less.iter().any(|l| overlap(l, &s.cidr))) {
+        let why = format!("Unable to remove prefixes: subnet {} is allocated from them.", used.id);
+        return Err(Error::conflict(why).coded("IllegalSubnetPoolPrefixUpdate"));
+    }
+    pool.prefixes.retain(|p| !less.contains(p));
+    if pool.prefixes.is_empty() {
+        let why = "Illegal update to prefixes: a subnet pool needs at least one range.";
+        return Err(bad("IllegalSubnetPoolPrefixUpdate", why));
+    }
+    finish(txn, caller, pool)
+}
+
+/// Removes a pool that no subnet was taken from.
+pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId) -> Result<()> {
+    changeable(txn, caller, id)?;
+    if subnets(txn, id).next().is_some() {
+        let why = "Unable to delete subnet pool: Subnet pool has existing allocations.";
+        return Err(bad("SubnetPoolDeleteError", why));
+    }
+    rbac_policy::forget(txn, RbacObject::SubnetPool(id));
+    txn.delete::<SubnetPool>(&id);
+    Ok(())
+}
+
+/// What a range counts against a project's share of the pool: addresses, or networks of 64 bits.
+fn weight(range: &IpNet) -> u64 {
+    let bits = if range.addr().is_ipv4() { 32 } else { 64 };
+    1_u64.checked_shl(u32::from(bits.max(range.prefix_len()) - range.prefix_len())).unwrap_or(u64::MAX)
+}
+
+/// Takes a range for a project's new subnet: this one, or one of this prefix length, or of the default one.
+///
+/// # Errors
+/// The pool has none left, or not for this project.
+pub fn allocate(
+    state: &State,
+    pool: &SubnetPool,
+    project: ProjectId,
+    cidr: Option<IpNet>,
+    prefixlen: Option<u8>,
+) -> Result<IpNet> {
+    let length = cidr.map(|c| c.prefix_len()).or(prefixlen).unwrap_or(pool.default_prefixlen);
+    if length < pool.min_prefixlen {
+        let why = format!(
+            "Unable to allocate subnet with prefix length {length}, minimum allowed prefix is {}.",
+            pool.min_prefixlen
+        );
+        return Err(bad("MinPrefixSubnetAllocationError", why));
+    }
+    if length > pool.max_prefixlen {
+        let why = format!(
+            "Unable to allocate subnet with prefix length {length}, maximum allowed prefix is {}.",
+            pool.max_prefixlen
+        );
+        return Err(bad("MaxPrefixSubnetAllocationError", why));
+    }
+    let mut taken: Vec<IpNet> = subnets(state, pool.id).map(|s| s.cidr).collect();
+    taken.sort_by_key(|c| to_number(c.network()));
+    let refused = |reason: String| {
+        Error::conflict(format!("Failed to allocate subnet: {reason}.")).coded("SubnetAllocationError")
+    };
+    let range = match cidr.map(|c| c.trunc()) {
+        Some(cidr) => {
+            let free =
+                pool.prefixes.iter().any(|p| p.contains(&cidr)) && !taken.iter().any(|t| overlap(t, &cidr));
+            free.then_some(cidr).ok_or_else(|| {
+                refused("Cannot allocate requested subnet from the available set of prefixes".to_owned())
+            })?
+        }
+        None => first_gap(&pool.prefixes, &taken, length)
+            .ok_or_else(|| refused(format!("Insufficient prefix space to allocate subnet size /{length}")))?,
+    };
+    if let Some(limit) = pool.default_quota {
+        let own = subnets(state, pool.id).filter(|s| s.project_id == project);
+        let used = own.fold(0_u64, |sum, s| sum.saturating_add(weight(&s.cidr)));
+        if used.saturating_add(weight(&range)) > limit {
+            let why = "Per-tenant subnet pool prefix quota exceeded.";
+            return Err(Error::conflict(why).coded("SubnetPoolQuotaExceeded"));
+        }
+    }
+    Ok(range)
+}
+
+/// The lowest range of this length in `prefixes` that overlaps none of `taken`, which are sorted.
+fn first_gap(prefixes: &[IpNet], taken: &[IpNet], length: u8) -> Option<IpNet> {
+    let mut sorted = prefixes.to_vec();
+    sorted.sort_by_key(|p| to_number(p.network()));
+    sorted.iter().filter(|p| p.prefix_len() <= length).find_map(|prefix| {
+        let size = 1_u128.checked_shl(u32::from(prefix.max_prefix_len() - length))?;
+        let (mut candidate, last) = (to_number(prefix.network()), to_number(prefix.broadcast()));
+        for other in taken.iter().filter(|t| prefix.contains(*t) || t.contains(prefix)) {
+            let (low, high) = (to_number(other.network()), to_number(other.broadcast()));
+            if candidate.checked_add(size - 1)? < low {
+                break;
+            }
+            if high >= candidate {
+                // The next boundary of this size behind what is taken.
+                candidate = (high / size).checked_add(1)?.checked_mul(size)?;
+            }
+        }
+        let fits = candidate.checked_add(size - 1)? <= last;
+        fits.then(|| IpNet::new(to_address(candidate, prefix.addr()), length).ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn gaps_are_found_in_order_and_at_boundaries() {
+        let pool = [net("10.0.0.0/22"), net("10.1.0.0/24")];
+        assert_eq!(first_gap(&pool, &[], 24), Some(net("10.0.0.0/24")));
+        let taken = [net("10.0.0.0/25"), net("10.0.2.0/24")];
+        assert_eq!(first_gap(&pool, &taken, 24), Some(net("10.0.1.0/24")));
+        assert_eq!(first_gap(&pool, &taken, 25), Some(net("10.0.0.128/25")));
+        assert_eq!(first_gap(&pool, &taken, 23), None);
+        assert_eq!(first_gap(&pool, &[net("10.0.0.0/22")], 24), Some(net("10.1.0.0/24")));
+        assert_eq!(
+            first_gap(&[net("255.255.255.0/24")], &[net("255.255.255.0/25")], 25),
+            Some(net("255.255.255.128/25"))
+        );
+        assert_eq!(first_gap(&[net("fd00::/62")], &[net("fd00::/64")], 64), Some(net("fd00:0:0:1::/64")));
+    }
+
+    #[test]
+    fn quotas_count_addresses_and_networks() {
+        assert_eq!(weight(&net("10.0.0.0/24")), 256);
+        assert_eq!(weight(&net("fd00::/60")), 16);
+        assert_eq!(weight(&net("fd00::/80")), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_given_out_never_overlaps_and_fills_the_pool(lengths in proptest::collection::vec(26_u8..31, 1..80)) {
+            let pool = [net("10.0.0.0/25"), net("10.0.1.0/26")];
+            let mut taken: Vec<IpNet> = Vec::new();
+            for length in lengths {
+                match first_gap(&pool, &taken, length) {
+                    Some(range) => {
+                        prop_assert!(pool.iter().any(|p| p.contains(&range)) && range.prefix_len() == length);
+                        prop_assert!(!taken.iter().any(|t| overlap(t, &range)));
+                        taken.push(range);
+                        taken.sort_by_key(|c| to_number(c.network()));
+                    }
+                    None => {
+                        let step = 1_u32 << (32 - length);
+                        let free = pool.iter().any(|p| {
+                            let low = to_number(p.network()) as u32;
+                            let size = 1_u32 << (32 - p.prefix_len());
+                            (low..low + size).step_by(step as usize).any(|at| {
+                                let range = IpNet::new(std::net::Ipv4Addr::from(at).into(), length).unwrap();
+                                p.contains(&range) && !taken.iter().any(|t| overlap(t, &range))
+                            })
+                        });
+                        prop_assert!(!free, "there was room for a /{length}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Trunks: their making, their subports, their change and removal.
+
+use crate::command::{network::port, quota};
+use lenticular_model::{
+    error::{Error, Result},
+    network::{
+        port::{Port, PortOwner},
+        trunk::{SubPort, Trunk},
+    },
+    policy::{self, Action, Caller},
+    PortId, ProjectId, State, TrunkId, Txn,
+};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// The highest VLAN tag.
+const VLAN_MAX: u16 = 4_094;
+
+/// What a new trunk is to be.
+#[derive(Debug, Clone)]
+pub struct NewTrunk {
+    /// Its project.
+    pub project_id: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// False forbids changes of its subports.
+    pub admin_state_up: bool,
+    /// The parent port.
+    pub port_id: PortId,
+    /// The subports.
+    pub sub_ports: Vec<SubPort>,
+}
+
+/// That there is no such trunk.
+pub fn missing(id: impl std::fmt::Display) -> Error {
+    Error::not_found("Trunk", id).coded("TrunkNotFound")
+}
+
+/// The trunk, if it exists for the caller.
+pub fn visible(state: &State, caller: &Caller, id: TrunkId) -> Result<Arc<Trunk>> {
+    state.trunks.get(&id).filter(|t| caller.sees(t.project_id)).cloned().ok_or_else(|| missing(id))
+}
+
+fn changeable(state: &State, caller: &Caller, id: TrunkId) -> Result<Arc<Trunk>> {
+    let trunk = visible(state, caller, id)?;
+    policy::check(caller, Action::TrunkWrite, Some(trunk.project_id))?;
+    Ok(trunk)
+}
+
+/// Refuses a port that is part of a trunk.
+pub(crate) fn check_port_free(state: &State, id: PortId) -> Result<()> {
+    if let Some(trunk) = state.index.net.parent_trunk.get(&id) {
+        let why = format!("Port {id} is currently a parent port for trunk {trunk}.");
+        return Err(Error::conflict(why).coded("PortInUseAsTrunkParent"));
+    }
+    if let Some(trunk) = state.index.net.subport_trunk.get(&id) {
+        let why = format!("Port {id} is currently a subport for trunk {trunk}.");
+        return Err(Error::conflict(why).coded("PortInUseAsSubPort"));
+    }
+    Ok(())
+}
+
+/// Creates a trunk.
+pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewTrunk) -> Result<TrunkId> {
+    policy::check(caller, Action::TrunkWrite, Some(new.project_id))?;
+    quota::need_network(txn, new.project_id, "trunk")?;
+    let parent = port::usable(txn, caller, new.port_id)?;
+    if parent.owner().is_routers() || parent.owner() == PortOwner::Metadata {
+        let why = format!("Port {} cannot be a trunk's parent: it is the cloud's own.", parent.id);
+        return Err(Error::conflict(why).coded("ParentPortInUse"));
+    }
+    check_port_free(txn, new.port_id)?;
+    let id = TrunkId::from_random(txn.random());
+    txn.put(Trunk {
+        id,
+        created_at: txn.now,
+        updated_at: Some(txn.now),
+        project_id: new.project_id,
+        name: new.name,
+        description: new.description,
+        admin_state_up: new.admin_state_up,
+        port_id: new.port_id,
+        sub_ports: Vec::new(),
+        tags: Vec::new(),
+        revision: 1,
+        unknown: Default::default(),
+    });
+    add(txn, caller, id, &new.sub_ports)?;
+    Ok(id)
+}
+
+/// What an update changes; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct TrunkChange {
+    /// The name.
+    pub name: Option<String>,
+    /// The description.
+    pub description: Option<String>,
+    /// Whether its subports may be changed.
+    pub admin_state_up: Option<bool>,
+}
+
+/// Changes a trunk.
+pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, change: TrunkChange) -> Result<()> {
+    changeable(txn, caller, id)?;
+    txn.update::<Trunk>(&id, |t| {
+        t.name = change.name.unwrap_or(std::mem::take(&mut t.name));
+        t.description = change.description.unwrap_or(std::mem::take(&mut t.description));
+        t.admin_state_up = change.admin_state_up.unwrap_or(t.admin_state_up);
+        t.revision += 1;
+    });
+    Ok(())
+}
+
+fn check_enabled(trunk: &Trunk) -> Result<()> {
+    if trunk.admin_state_up {
+        return Ok(());
+    }
+    let why =
+        format!("Trunk {} is currently disabled. Set its admin_state_up to change its subports.", trunk.id);
+    Err(Error::conflict(why).coded("TrunkDisabled"))
+}
+
+/// Adds subports to a trunk.
+pub fn add_subports(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, more: &[SubPort]) -> Result<()> {
+    check_enabled(&*changeable(txn, caller, id)?)?;
+    add(txn, caller, id, more)
+}
+
+fn add(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, more: &[SubPort]) -> Result<()> {
+    let trunk = txn.need::<Trunk>(&id, || missing(id))?;
+    let mut tags: BTreeSet<u16> = trunk.sub_ports.iter().map(|s| s.segmentation_id).collect();
+    let mut sub_ports = trunk.sub_ports.clone();
+    for sub in more {
+        let port = port::usable(txn, caller, sub.port_id)?;
+        check_port_free(txn, sub.port_id)?;
+        if !port.device_id.is_empty() || sub_ports.iter().any(|s| s.port_id == sub.port_id) {
+            let why = format!("Port {} is in use by another device; it cannot be a subport.", sub.port_id);
+            return Err(Error::conflict(why).coded("PortInUse"));
+        }
+        if !(1..=VLAN_MAX).contains(&sub.segmentation_id) {
+            let why = format!(
+                "Invalid input for segmentation_id. Reason: {} is not in the range 1 to {VLAN_MAX}.",
+                sub.segmentation_id
+            );
+            return Err(Error::invalid(why).coded("InvalidInput"));
+        }
+        if !tags.insert(sub.segmentation_id) {
+            let why = format!(
+                "segmentation_type vlan and segmentation_id {} already in use on trunk {id}.",
+                sub.segmentation_id
+            );
+            return Err(Error::conflict(why).coded("DuplicateSubPort"));
+        }
+        sub_ports.push(*sub);
+        txn.update::<Port>(&sub.port_id, |p| {
+            p.device_id = id.to_string();
+            p.device_owner = PortOwner::TrunkSubport.name().unwrap_or_default().to_owned();
+            p.plugged = false;
+            p.revision += 1;
+        });
+    }
+    sub_ports.sort_by_key(|s| s.segmentation_id);
+    txn.update::<Trunk>(&id, |t| {
+        t.sub_ports = sub_ports;
+        t.revision += 1;
+    });
+    Ok(())
+}
+
+/// Takes subports from a trunk; the ports stay.
+pub fn remove_subports(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, less: &[PortId]) -> Result<()> {
+    let trunk = changeable(txn, caller, id)?;
+    check_enabled(&trunk)?;
+    if let Some(absent) = less.iter().find(|p| trunk.sub_ports.iter().all(|s| s.port_id != **p)) {
+        let why = format!(
+            "SubPort on trunk {id} with parent port {} and port {absent} could not be found.",
+            trunk.port_id
+        );
+        return Err(Error::not_found_text(why).coded("SubPortNotFound"));
+    }
+    less.iter().for_each(|port| free(txn, *port));
+    txn.update::<Trunk>(&id, |t| {
+        t.sub_ports.retain(|s| !less.contains(&s.port_id));
+        t.revision += 1;
+    });
+    Ok(())
+}
+
+/// A subport that is one no more belongs to nothing.
+fn free(txn: &mut Txn<'_>, id: PortId) {
+    txn.update::<Port>(&id, |p| {
+        p.device_id.clear();
+        p.device_owner.clear();
+        p.revision += 1;
+    });
+}
+
+/// Removes a trunk whose parent is no server's; its ports stay.
+pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId) -> Result<()> {
+    let trunk = changeable(txn, caller, id)?;
+    check_enabled(&trunk)?;
+    if txn.ports.get(&trunk.port_id).is_some_and(|p| p.server_id.is_some()) && !trunk.sub_ports.is_empty() {
+        let why = format!(
+            "Trunk {id} is currently in use: its parent port belongs to a server. Remove its subports first."
+        );
+        return Err(Error::conflict(why).coded("TrunkInUse"));
+    }
+    remove(txn, id);
+    Ok(())
+}
+
+fn remove(txn: &mut Txn<'_>, id: TrunkId) {
+    let Some(trunk) = txn.delete::<Trunk>(&id) else { return };
+    trunk.sub_ports.iter().for_each(|s| free(txn, s.port_id));
+}
+
+/// A port that goes takes its trunk with it, or leaves the one that it is a subport of.
+pub(crate) fn forsake_port(txn: &mut Txn<'_>, id: PortId) {
+    if let Some(trunk) = txn.index.net.parent_trunk.get(&id).copied() {
+        remove(txn, trunk);
+    }
+    if let Some(trunk) = txn.index.net.subport_trunk.get(&id).copied() {
+        txn.update::<Trunk>(&trunk, |t| {
+            t.sub_ports.retain(|s| s.port_id != id);
+            t.revision += 1;
+        });
+    }
+}

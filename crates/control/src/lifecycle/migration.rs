@@ -1,0 +1,407 @@
+//! Migrations: how they are begun and ended, and what their hosts' reports make of them.
+
+use crate::lifecycle::operation;
+use lenticular_model::{
+    compute::{
+        disk_copy::{DiskCopy, Fate, KEPT_S},
+        migration::{
+            Leg, Manner, Migration, MoveProgress, Phase, Progress, Purpose, Shape, Ticket, Unconfirmed,
+        },
+        operation::{Action as Operation, MOVE_S_MAX},
+        server::{Condition, Fault, Server, Wanted},
+    },
+    error::{Error, Result},
+    host::{
+        host::Host,
+        observation::{Handover, Observation, Sight, Verdict},
+    },
+    network::port::Port,
+    policy::Caller,
+    DiskCopyId, HostId, Kind, MigrationId, PortId, ServerId, Timestamp, Txn,
+};
+use std::sync::Arc;
+
+/// How long a target may take to get ready, in seconds: it may have a large image to fetch.
+pub const PREPARE_S_MAX: i64 = 1_800;
+
+/// A move that was decided.
+#[derive(Debug, Clone)]
+pub struct Move {
+    /// Where to.
+    pub to: HostId,
+    /// How.
+    pub manner: Manner,
+    /// What for.
+    pub purpose: Purpose,
+    /// What the guest gets there.
+    pub shape: Shape,
+}
+
+/// Opens a ticket. The caller has seen to it that the server may move and that the target will do.
+///
+/// # Errors
+/// The server is nowhere, or one of the hosts is gone.
+pub fn open(txn: &mut Txn<'_>, by: Option<&Caller>, server: &Server, plan: Move) -> Result<MigrationId> {
+    let from = server.host_id.ok_or_else(|| Error::conflict("The server is on no host."))?;
+    let action = match plan.purpose {
+        Purpose::LiveMigrate => Operation::LiveMigrate,
+        Purpose::Migrate | Purpose::Evacuate => Operation::Migrate,
+        Purpose::Resize => Operation::Resize,
+        Purpose::Revert => Operation::RevertResize,
+    };
+    let task = operation::begin(txn, server, action, by);
+    let id = MigrationId::from_random(txn.random());
+    record(txn, by, server, (id, from), &plan, Phase::Preparing)?;
+    // What the target still has of the server goes when it gets ready.
+    forget_copy(txn, plan.to, server.id);
+    let generation = server.next_generation();
+    let Move { to, manner, shape, .. } = plan;
+    txn.update::<Server>(&server.id, |s| {
+        s.disk.issued = generation;
+        s.task = Some(task);
+        let (leg, forced) = (Leg::Prepare, false);
+        s.ticket = Some(Box::new(Ticket { migration_id: id, to, generation, manner, leg, forced, shape }));
+    });
+    Ok(id)
+}
+
+/// Writes the record of a migration that begins.
+///
+/// # Errors
+/// One of the hosts is gone.
+pub fn record(
+    txn: &mut Txn<'_>,
+    by: Option<&Caller>,
+    server: &Server,
+    (id, from): (MigrationId, HostId),
+    plan: &Move,
+    phase: Phase,
+) -> Result<()> {
+    let name = |txn: &Txn<'_>, id: HostId| {
+        txn.need::<Host>(&id, || Error::conflict("A host of the migration is gone.")).map(|h| h.name.clone())
+    };
+    let (from_name, to_name) = (name(txn, from)?, name(txn, plan.to)?);
+    txn.put(Migration {
+        id,
+        created_at: txn.now,
+        updated_at: None,
+        number: txn.seq,
+        server_id: server.id,
+        project_id: server.project_id,
+        user_id: by.map(|c| c.user_id),
+        request_id: by.map(|c| c.request_id.clone()).unwrap_or_default(),
+        purpose: plan.purpose,
+        manner: plan.manner,
+        from,
+        from_name,
+        to: plan.to,
+        to_name,
+        old_flavor: server.flavor_id.clone(),
+        new_flavor: plan.shape.flavor_id.clone(),
+        phase,
+        deadline: txn.now.plus_s(MOVE_S_MAX),
+        unknown: Default::default(),
+    });
+    Ok(())
+}
+
+/// Ends a migration's record: it leaves the memory and stays in the store.
+pub fn finish(txn: &mut Txn<'_>, id: MigrationId, phase: Phase) {
+    let Some(migration) = txn.delete::<Migration>(&id) else { return };
+    let migration = Migration { phase, updated_at: Some(txn.now), ..Migration::clone(&migration) };
+    txn.delete::<Progress>(&id);
+    txn.put_cold(Kind::PastMigration, migration.past_key(), migration);
+}
+
+/// What the source has decided.
+pub fn decided(txn: &mut Txn<'_>, server: &Server, handover: &Handover) {
+    let Some(ticket) = server.ticket.as_ref().filter(|t| t.generation == handover.generation) else { return };
+    match &handover.verdict {
+        Verdict::Released => arrive(txn, server),
+        Verdict::Kept { message, details } => {
+            let aborted = txn
+                .migrations
+                .get(&ticket.migration_id)
+                .is_some_and(|migration| matches!(migration.phase, Phase::Withdrawing { aborted: true, .. }));
+            let phase = match aborted {
+                true => Phase::Cancelled,
+                false => Phase::Failed { why: format!("{message} ({details})") },
+            };
+            close(txn, server, phase);
+        }
+    }
+}
+
+/// What the target of a server's ticket says. True if the server is there now.
+pub fn heard_of_target(txn: &mut Txn<'_>, server: &Server, seen: &Observation) -> bool {
+    let Some(ticket) = &server.ticket else { return false };
+    match &seen.sight {
+        Sight::Ready if ticket.leg == Leg::Prepare => {
+            set_leg(txn, server, Leg::Send, Phase::Moving);
+            false
+        }
+        Sight::Unready { message, details } => {
+            fail(txn, server, format!("{message} ({details})"));
+            false
+        }
+        // Only a target that has accepted the guest sees one of its own.
+        Sight::Running { .. } | Sight::Stopped { .. } | Sight::Failed { disk_made: true, .. } => {
+            arrive(txn, server);
+            true
+        }
+        Sight::Ready
+        | Sight::Receiving { .. }
+        | Sight::Preparing { .. }
+        | Sight::Failed { .. }
+        | Sight::Kept
+        | Sight::Absent => false,
+    }
+}
+
+/// Gives a move up: at once while the source knows of nothing, else by the source's word.
+pub fn fail(txn: &mut Txn<'_>, server: &Server, why: String) {
+    match server.ticket.as_ref().map(|ticket| ticket.leg) {
+        Some(Leg::Prepare) => close(txn, server, Phase::Failed { why }),
+        Some(Leg::Send) => {
+            set_leg(txn, server, Leg::Withdraw, Phase::Withdrawing { why, aborted: false });
+        }
+        Some(Leg::Withdraw) | None => {}
+    }
+}
+
+/// Aborts a move that has not come to its end.
+pub fn abort(txn: &mut Txn<'_>, server: &Server) {
+    match server.ticket.as_ref().map(|ticket| ticket.leg) {
+        Some(Leg::Prepare) => close(txn, server, Phase::Cancelled),
+        Some(Leg::Send) => {
+            let why = "it was asked for".to_owned();
+            set_leg(txn, server, Leg::Withdraw, Phase::Withdrawing { why, aborted: true });
+        }
+        Some(Leg::Withdraw) | None => {}
+    }
+}
+
+fn set_leg(txn: &mut Txn<'_>, server: &Server, leg: Leg, phase: Phase) {
+    let Some(ticket) = &server.ticket else { return };
+    txn.update::<Migration>(&ticket.migration_id, |m| m.phase = phase);
+    txn.update::<Server>(&server.id, |s| s.ticket.iter_mut().for_each(|ticket| ticket.leg = leg));
+}
+
+/// The guest stays where it is. What the target has of it is to go.
+pub fn close(txn: &mut Txn<'_>, server: &Server, phase: Phase) {
+    let Some(ticket) = &server.ticket else { return };
+    let what = "a move here that did not come about".to_owned();
+    leave_copy(txn, server.id, ticket.to, ticket.generation, Fate::Doomed, what);
+    end(txn, server, phase);
+}
+
+/// Nothing comes of the ticket.
+pub(crate) fn end(txn: &mut Txn<'_>, server: &Server, phase: Phase) {
+    let Some(ticket) = &server.ticket else { return };
+    let why = match &phase {
+        Phase::Failed { why } => why.clone(),
+        _ => "The migration was aborted.".to_owned(),
+    };
+    finish(txn, ticket.migration_id, phase);
+    let moving = |action| {
+        use Operation::{LiveMigrate, Migrate, Resize, RevertResize};
+        matches!(action, Migrate | LiveMigrate | Resize | RevertResize)
+    };
+    let task = server.task.as_ref().filter(|task| moving(task.action));
+    if let Some(task) = task {
+        operation::finish(txn, task.operation_id, Some(why));
+    }
+    let ended = task.is_some();
+    txn.update::<Server>(&server.id, |s| {
+        s.ticket = None;
+        if ended {
+            s.task = None;
+        }
+    });
+}
+
+/// The grant moves: from now on the target's disk is the server's, and the source's a copy that is kept for a while.
+fn arrive(txn: &mut Txn<'_>, server: &Server) {
+    let (Some(ticket), Some(from)) = (&server.ticket, server.host_id) else { return };
+    let migration = txn.migrations.get(&ticket.migration_id).cloned();
+    let purpose = migration.as_ref().map_or(Purpose::Migrate, |m| m.purpose);
+    let until = txn.now.plus_s(KEPT_S);
+    let to_name = txn.hosts.get(&ticket.to).map_or_else(|| ticket.to.to_string(), |h| h.name.clone());
+    let what = format!("moved to {to_name}");
+    let fate = Fate::Kept { until };
+    move_ports(txn, server.id, ticket.to);
+    let restarts = ticket.manner == Manner::Cold && server.wanted == Wanted::Running;
+    let confirmable = matches!(purpose, Purpose::Migrate | Purpose::Resize);
+    let unconfirmed = confirmable.then(|| {
+        let (migration_id, shape) = (ticket.migration_id, server.shape());
+        Box::new(Unconfirmed { migration_id, from, shape, confirm_at: Some(until) })
+    });
+    // The guest's own report ends the task of one that is started anew.
+    let ended = if restarts { None } else { server.task.as_ref() };
+    if let Some(task) = ended {
+        operation::finish(txn, task.operation_id, None);
+    }
+    let ended = ended.is_some();
+    txn.update::<Server>(&server.id, |s| {
+        s.host_id = Some(ticket.to);
+        s.disk.generation = ticket.generation;
+        s.disk.made = true;
+        s.disk.revives = None;
+        s.ticket = None;
+        s.take_shape(ticket.shape.clone());
+        s.boot += u64::from(restarts);
+        s.powered &= !restarts;
+        s.ssh_forward = None;
+        if ended {
+            s.task = None;
+        }
+        s.unconfirmed = unconfirmed;
+    });
+    leave_copy(txn, server.id, from, server.disk.generation, fate, what);
+    if !txn.hosts.contains_key(&ticket.to) {
+        is_lost(txn, server.id, &to_name);
+    }
+    match confirmable {
+        true => drop(txn.update::<Migration>(&ticket.migration_id, |m| m.phase = Phase::Moved)),
+        false => finish(txn, ticket.migration_id, Phase::Confirmed),
+    }
+    if let Some(last) = &server.unconfirmed {
+        let back = purpose == Purpose::Revert;
+        finish(txn, last.migration_id, if back { Phase::Reverted } else { Phase::Confirmed });
+    }
+}
+
+/// The guest went to a host that was lost meanwhile. What it left behind may be older than what it last wrote: only a
+/// person can decide to go back to that.
+fn is_lost(txn: &mut Txn<'_>, id: ServerId, host: &str) {
+    let message = format!(
+        "The server moved to {host}, which was lost. An operator can go back to the disk that it left behind; else \
+         delete the server."
+    );
+    let now = txn.now;
+    txn.update::<Server>(&id, |s| {
+        s.host_id = None;
+        s.condition = Condition::Error;
+        s.wanted = Wanted::Stopped;
+        s.powered = false;
+        s.fault = Some(Fault { code: 500, message, details: None, at: now });
+    });
+}
+
+pub(crate) fn move_ports(txn: &mut Txn<'_>, server: ServerId, to: HostId) {
+    let zone = txn.hosts.get(&to).map(|host| host.zone.clone()).unwrap_or_default();
+    let ports: Vec<PortId> =
+        crate::command::compute::server::ports(txn, server).map(|port| port.id).collect();
+    for id in ports {
+        txn.update::<Port>(&id, |port| {
+            port.host_id = Some(to);
+            port.device_owner = format!("compute:{zone}");
+            port.revision += 1;
+        });
+    }
+}
+
+/// Notes that a host has a disk of a server that is not the server's. There is at most one on a host.
+pub fn leave_copy(
+    txn: &mut Txn<'_>,
+    server_id: ServerId,
+    host_id: HostId,
+    generation: u64,
+    fate: Fate,
+    why: String,
+) {
+    forget_copy(txn, host_id, server_id);
+    let id = DiskCopyId::from_random(txn.random());
+    let (created_at, updated_at, unknown) = (txn.now, None, Default::default());
+    let may_run = false;
+    txn.put(DiskCopy {
+        id,
+        created_at,
+        updated_at,
+        server_id,
+        host_id,
+        generation,
+        fate,
+        may_run,
+        why,
+        unknown,
+    });
+}
+
+pub(crate) fn forget_copy(txn: &mut Txn<'_>, host: HostId, server: ServerId) {
+    if let Some(id) = txn.index.disk_copies.get(&(host, server)).copied() {
+        txn.delete::<DiskCopy>(&id);
+    }
+}
+
+/// A host confirms that what a server left there is gone.
+pub fn copy_is_gone(txn: &mut Txn<'_>, host: HostId, seen: &Observation) {
+    let copy = txn.index.disk_copies.get(&(host, seen.server_id)).and_then(|id| txn.disk_copies.get(id));
+    if copy.is_some_and(|copy| seen.sight == Sight::Absent && seen.generation >= copy.generation) {
+        forget_copy(txn, host, seen.server_id);
+        crate::command::compute::server::bury_if_gone(txn, seen.server_id);
+    }
+}
+
+/// Notes how far a source says that it has come.
+pub fn note_progress(txn: &mut Txn<'_>, host: HostId, seen: &MoveProgress) {
+    let Some(server) = txn.servers.get(&seen.server_id).filter(|s| s.host_id == Some(host)) else { return };
+    let Some(ticket) = server.ticket.as_ref().filter(|t| t.generation == seen.generation) else { return };
+    let (id, now) = (ticket.migration_id, txn.now);
+    let before = txn.migration_progress.get(&id).cloned();
+    let expected_end = before.as_ref().and_then(|before| {
+        let sent =
+            (seen.disk[1] + seen.memory[1]).checked_sub(before.seen.disk[1] + before.seen.memory[1])?;
+        let took_us = u64::try_from(now.0 - before.updated_at.unwrap_or(before.created_at).0).ok()?;
+        let left_us = (seen.disk[2] + seen.memory[2]).checked_mul(took_us)?.checked_div(sent)?;
+        Some(Timestamp(now.0.saturating_add(i64::try_from(left_us).ok()?)))
+    });
+    let created_at = before.map_or(now, |before| before.created_at);
+    let (updated_at, unknown) = (Some(now), Default::default());
+    txn.put(Progress { id, created_at, updated_at, seen: seen.clone(), expected_end, unknown });
+}
+
+/// A server is to be deleted: whatever there is of it elsewhere goes too.
+pub fn forsake(txn: &mut Txn<'_>, server: &Server) {
+    forsake_moves(txn, server);
+    for copy in copies(txn, server.id) {
+        txn.update::<DiskCopy>(&copy.id, |c| c.fate = Fate::Doomed);
+    }
+}
+
+/// Whatever move is under way, or can be taken back, is over: the target's part of it goes.
+pub fn forsake_moves(txn: &mut Txn<'_>, server: &Server) {
+    close(txn, server, Phase::Failed { why: "The server was given up where it was.".to_owned() });
+    if let Some(ticket) = server.ticket.as_ref().filter(|ticket| ticket.leg != Leg::Prepare) {
+        let id = txn.index.disk_copies.get(&(ticket.to, server.id)).copied();
+        id.map(|id| txn.update::<DiskCopy>(&id, |copy| copy.may_run = true));
+    }
+    if let Some(last) = &server.unconfirmed {
+        finish(txn, last.migration_id, Phase::Confirmed);
+        txn.update::<Server>(&server.id, |s| s.unconfirmed = None);
+    }
+}
+
+/// The disks that a server has left behind.
+pub fn copies(state: &lenticular_model::State, server: ServerId) -> Vec<Arc<DiskCopy>> {
+    let ids = state.index.server_copies.range((server, DiskCopyId::default())..);
+    let ids = ids.take_while(|(s, _)| *s == server);
+    ids.filter_map(|(_, id)| state.disk_copies.get(id).cloned()).collect()
+}
+
+/// Keeps what the last move brought: the room for the way back is free.
+pub fn confirm(txn: &mut Txn<'_>, server: &Server) {
+    let Some(last) = &server.unconfirmed else { return };
+    finish(txn, last.migration_id, Phase::Confirmed);
+    txn.update::<Server>(&server.id, |s| s.unconfirmed = None);
+}
+
+/// When the phase of a migration is overdue.
+pub fn due(migration: &Migration, took_over_at: Timestamp) -> Timestamp {
+    let due = match migration.phase {
+        Phase::Preparing => migration.created_at.plus_s(PREPARE_S_MAX).min(migration.deadline),
+        _ => migration.deadline,
+    };
+    // The leader's absence is not the hosts' delay.
+    due.max(took_over_at.plus_s(120))
+}

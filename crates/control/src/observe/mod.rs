@@ -1,0 +1,4 @@
+//! What hosts say.
+
+pub mod host;
+pub mod restore;

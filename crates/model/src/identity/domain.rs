@@ -1,0 +1,19 @@
+//! A domain: a name space for users and projects.
+
+use crate::{record, DomainId, Timestamp};
+
+record! {
+    /// A domain: a name space for users and projects.
+    pub struct Domain: DomainId {
+        /// Unique in the cloud.
+        pub name: String,
+        /// For people.
+        #[serde(default)]
+        pub description: String,
+        /// False shuts out everyone in it.
+        pub enabled: bool,
+        /// Tokens issued before are void, because it was disabled then.
+        #[serde(default)]
+        pub tokens_void_before: Timestamp,
+    }
+}

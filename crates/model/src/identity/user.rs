@@ -1,0 +1,28 @@
+//! A user: who logs in.
+
+use crate::{record, DomainId, ProjectId, Timestamp, UserId};
+use std::collections::BTreeMap;
+
+record! {
+    /// A user.
+    pub struct User: UserId {
+        /// Its domain.
+        pub domain_id: DomainId,
+        /// Unique in its domain.
+        pub name: String,
+        /// An argon2id hash in PHC form; `None` cannot log in by password.
+        #[serde(default)]
+        pub password_hash: Option<String>,
+        /// Since when the password holds; tokens issued earlier are void.
+        #[serde(default)]
+        pub password_changed_at: Timestamp,
+        /// False shuts the user out.
+        pub enabled: bool,
+        /// The project a token without a scope falls to.
+        #[serde(default)]
+        pub default_project_id: Option<ProjectId>,
+        /// Attributes of its creator's own (`email`, `description`), shown back as they came.
+        #[serde(default)]
+        pub extra: BTreeMap<String, serde_json::Value>,
+    }
+}
