@@ -1,7 +1,11 @@
 //! What a handler knows of its request: who asks, in what right, in which version, of which snapshot.
 
 use crate::{
-    app::App, connections::Place, fault::Fault, query::Query, serve::Origin, token::Payload, turns::Asker,
+    app::App,
+    fault::Fault,
+    identity::{token::Payload, turns::Asker},
+    query::Query,
+    serve::{connections::Place, listener::Origin},
 };
 use axum::{
     extract::FromRequestParts,
@@ -173,7 +177,7 @@ pub fn check(state: &State, token: &Payload, now: Timestamp) -> Result<Arc<User>
     if token.expires_at <= now {
         return Err(refused());
     }
-    let audit = crate::token::audit_text(&token.audit_id);
+    let audit = crate::identity::token::audit_text(&token.audit_id);
     if state.revocations.contains_key(&lenticular_model::RevocationId::from(audit.as_str())) {
         return Err(refused());
     }

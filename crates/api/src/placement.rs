@@ -1,10 +1,11 @@
 //! Placement: what hosts have and what servers take of it, always true; how often it is given out can be set.
 
 use crate::{
-    app::{empty, json, App},
+    app::App,
     body::Json,
     ctx::Ctx,
     fault::Handled,
+    respond::{empty, json},
 };
 use axum::{
     extract::{Path, State},

@@ -2,11 +2,11 @@
 
 use super::server_id;
 use crate::{
-    app::{empty, json},
     body::Json,
     ctx::Ctx,
     fault::Handled,
     limits::{CONSOLE_BYTES_MAX, QUESTION_TIMEOUT},
+    respond::{empty, json},
 };
 use axum::extract::Path;
 use lenticular_control::command::compute::{evacuate, migrate, server, shelve};

@@ -1,12 +1,12 @@
 //! Flavors.
 
 use crate::{
-    app::{empty, json},
     body::Json,
     ctx::Ctx,
     fault::Handled,
     page,
     query::Query,
+    respond::{empty, json},
 };
 use axum::extract::Path;
 use lenticular_control::command::compute::flavor::{self, NewFlavor};

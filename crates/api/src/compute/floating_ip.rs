@@ -3,10 +3,10 @@
 
 use super::retired;
 use crate::{
-    app::{empty, json},
     body::Json,
     ctx::Ctx,
     fault::Handled,
+    respond::{empty, json},
 };
 use axum::extract::Path;
 use lenticular_control::command::{

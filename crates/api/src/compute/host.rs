@@ -1,11 +1,11 @@
 //! Hosts as Nova shows them: availability zones, hypervisors, services.
 
 use crate::{
-    app::{empty, json},
     body::Json,
     ctx::Ctx,
     fault::Handled,
     page,
+    respond::{empty, json},
 };
 use axum::extract::Path;
 use lenticular_control::{

@@ -1,11 +1,11 @@
 //! Keypairs, and the making of a key for those who bring none.
 
 use crate::{
-    app::{empty, json},
     body::Json,
     ctx::Ctx,
     fault::Handled,
     page,
+    respond::{empty, json},
 };
 use axum::extract::Path;
 use lenticular_control::command::compute::keypair;

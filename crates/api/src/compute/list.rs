@@ -4,7 +4,7 @@ use super::{
     server::user_data_of,
     server_filter::{column, Filter, Which},
 };
-use crate::{app::json, ctx::Ctx, fault::Handled, page};
+use crate::{ctx::Ctx, fault::Handled, page, respond::json};
 use lenticular_model::{
     compute::server::Server,
     error::{Error, Result},

@@ -2,10 +2,10 @@
 
 use super::{server::readable, server_id};
 use crate::{
-    app::{empty, json},
     body::Json,
     ctx::Ctx,
     fault::Handled,
+    respond::{empty, json},
 };
 use axum::{extract::Path, http::HeaderValue};
 use lenticular_control::command::compute::server;

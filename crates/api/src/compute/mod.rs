@@ -20,10 +20,7 @@ mod server;
 mod server_filter;
 mod server_group;
 
-use crate::{
-    app::{json, App},
-    fault::Handled,
-};
+use crate::{app::App, fault::Handled, respond::json};
 use axum::{
     extract::State,
     routing::{get, post, put},

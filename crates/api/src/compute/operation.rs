@@ -1,7 +1,7 @@
 //! What was done to a server: Nova's instance actions and their events.
 
 use super::{server::readable, server_id};
-use crate::{app::json, ctx::Ctx, fault::Handled, page};
+use crate::{ctx::Ctx, fault::Handled, page, respond::json};
 use axum::extract::Path;
 use lenticular_model::{
     compute::{operation::Operation, server::Server},

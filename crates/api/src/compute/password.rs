@@ -2,9 +2,9 @@
 
 use super::{server::readable, server_id};
 use crate::{
-    app::{empty, json},
     ctx::Ctx,
     fault::Handled,
+    respond::{empty, json},
 };
 use axum::extract::Path;
 use lenticular_control::command::compute::server;

@@ -1,10 +1,10 @@
 //! Limits and quotas, as Nova shows them.
 
 use crate::{
-    app::{empty, json},
     body::Json,
     ctx::Ctx,
     fault::Handled,
+    respond::{empty, json},
 };
 use axum::extract::Path;
 use lenticular_control::command::quota::{self, Service};

@@ -2,11 +2,11 @@
 
 use super::{retired, server::readable};
 use crate::{
-    app::{empty, json},
     body::Json,
     ctx::Ctx,
     fault::Handled,
     page,
+    respond::{empty, json},
 };
 use axum::extract::Path;
 use ipnet::IpNet;

@@ -1,10 +1,10 @@
 //! Server groups.
 
 use crate::{
-    app::{empty, json},
     body::Json,
     ctx::Ctx,
     fault::Handled,
+    respond::{empty, json},
 };
 use axum::extract::Path;
 use lenticular_control::command::compute::server_group::{self, NewServerGroup};

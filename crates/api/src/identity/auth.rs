@@ -2,13 +2,16 @@
 
 use super::id;
 use crate::{
-    app::{empty, json, App},
+    app::App,
     body::Json,
     ctx::{self, header, Ctx},
     fault::Handled,
-    serve::Origin,
-    token::{audit_text, Payload},
-    turns::Asker,
+    identity::{
+        token::{audit_text, Payload},
+        turns::Asker,
+    },
+    respond::{empty, json},
+    serve::listener::Origin,
 };
 use axum::{
     extract::State,

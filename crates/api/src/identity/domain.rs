@@ -2,10 +2,10 @@
 
 use super::{field, filter, missing, name, reached, required};
 use crate::{
-    app::{empty, json},
     body::Json,
     ctx::Ctx,
     fault::Handled,
+    respond::{empty, json},
 };
 use axum::extract::Path;
 use lenticular_control::command::identity;

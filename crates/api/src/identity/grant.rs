@@ -2,11 +2,11 @@
 
 use super::{id, reached};
 use crate::{
-    app::{empty, json},
     ctx::Ctx,
     fault::Handled,
     identity::missing,
     query::Query,
+    respond::{empty, json},
 };
 use axum::extract::Path;
 use lenticular_control::command::identity;

@@ -4,14 +4,15 @@ mod auth;
 mod domain;
 mod filter;
 mod grant;
+pub mod lockout;
+pub mod password;
 mod project;
 mod role;
+pub mod token;
+pub mod turns;
 mod user;
 
-use crate::{
-    app::{json, App},
-    fault::Handled,
-};
+use crate::{app::App, fault::Handled, respond::json};
 use axum::{
     extract::State,
     routing::{get, post, put},

@@ -2,11 +2,11 @@
 
 use super::{auth::projects_of, domain_of_new, field, filter, id, missing, name, reached, required};
 use crate::{
-    app::{empty, json},
     body::Json,
     ctx::Ctx,
     fault::Handled,
     page,
+    respond::{empty, json},
 };
 use axum::extract::Path;
 use lenticular_control::command::identity;

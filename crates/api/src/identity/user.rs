@@ -5,11 +5,11 @@ use super::{
     domain_of_new, field, filter, missing, name, reached, required,
 };
 use crate::{
-    app::{empty, json},
     body::Json,
     ctx::Ctx,
     fault::Handled,
     page,
+    respond::{empty, json},
 };
 use axum::extract::Path;
 use lenticular_control::command::identity;

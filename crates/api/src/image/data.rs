@@ -1,12 +1,7 @@
 //! Sending and fetching an image's bytes, never a whole image in memory.
 
 use super::image_id;
-use crate::{
-    app::{empty, App},
-    ctx::Ctx,
-    enrol::Peer,
-    fault::Handled,
-};
+use crate::{agent::enrol::Peer, app::App, ctx::Ctx, fault::Handled, respond::empty};
 use axum::{
     body::Body,
     extract::{Path, Request, State},

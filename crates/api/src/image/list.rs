@@ -3,7 +3,7 @@
 //! Filters follow Glance's API reference, "List images": attributes are compared whole, `in:` names several values, times
 //! take `gt:`, `gte:`, `eq:`, `neq:`, `lt:` and `lte:`. A filter that Glance does not know is a property of the image.
 
-use crate::{app::json, ctx::Ctx, fault::Handled, page, query::Query};
+use crate::{ctx::Ctx, fault::Handled, page, query::Query, respond::json};
 use lenticular_model::{
     error::{Error, Result},
     image::{Image, Visibility},

@@ -1,15 +1,10 @@
 //! Glance.
 
 pub mod data;
-pub mod inspect;
 mod list;
 pub mod record;
-pub mod store;
 
-use crate::{
-    app::{json, App},
-    fault::Handled,
-};
+use crate::{app::App, fault::Handled, respond::json};
 use axum::{
     extract::State,
     routing::{get, post, put},

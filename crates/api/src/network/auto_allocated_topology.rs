@@ -1,9 +1,9 @@
 //! The network that the cloud makes for a project that asks for one.
 
 use crate::{
-    app::{empty, json},
     ctx::Ctx,
     fault::Handled,
+    respond::{empty, json},
 };
 use axum::extract::Path;
 use lenticular_control::command::network::auto_allocated_topology;

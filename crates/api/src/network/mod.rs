@@ -27,11 +27,7 @@ mod trunk;
 mod view;
 
 use self::noun::{collection, fixed_member, member};
-use crate::{
-    app::{json, App},
-    ctx::Ctx,
-    fault::Handled,
-};
+use crate::{app::App, ctx::Ctx, fault::Handled, respond::json};
 use axum::{
     extract::{Path, State},
     routing::{get, put},

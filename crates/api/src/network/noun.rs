@@ -6,10 +6,11 @@ use super::{
     view::{self, Listed},
 };
 use crate::{
-    app::{empty, json, App},
+    app::App,
     body::Json,
     ctx::Ctx,
     fault::Handled,
+    respond::{empty, json},
 };
 use axum::{
     extract::Path,

@@ -6,10 +6,10 @@ use super::{
     view::{self, Listed},
 };
 use crate::{
-    app::{empty, json},
     body::Json,
     ctx::Ctx,
     fault::Handled,
+    respond::{empty, json},
 };
 use axum::extract::Path;
 use lenticular_control::command::network::{

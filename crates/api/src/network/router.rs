@@ -5,7 +5,7 @@ use super::{
     noun::{self, by_name, Changeable, Names, Noun},
     port::fixed_ips,
 };
-use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
+use crate::{body::Json, ctx::Ctx, fault::Handled, respond::json};
 use axum::extract::Path;
 use lenticular_control::command::network::router::{
     self, GatewayAsk, Interface, InterfaceAsk, NewRouter, RouterChange,

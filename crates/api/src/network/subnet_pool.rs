@@ -4,7 +4,7 @@ use super::{
     fields::{required, Fields},
     noun::{self, by_name, Changeable, Names, Noun},
 };
-use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
+use crate::{body::Json, ctx::Ctx, fault::Handled, respond::json};
 use axum::extract::Path;
 use ipnet::IpNet;
 use lenticular_control::command::network::subnet_pool::{self, NewSubnetPool, SubnetPoolChange};

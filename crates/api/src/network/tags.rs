@@ -2,10 +2,10 @@
 
 use super::fields::bad;
 use crate::{
-    app::{empty, json},
     body::Json,
     ctx::Ctx,
     fault::Handled,
+    respond::{empty, json},
 };
 use axum::extract::Path;
 use lenticular_control::command::network::tags::{self, Tagged};

@@ -4,7 +4,7 @@ use super::{
     fields::{bad, required, Fields},
     noun::{self, by_name, Changeable, Names, Noun},
 };
-use crate::{app::json, body::Json, ctx::Ctx, fault::Handled};
+use crate::{body::Json, ctx::Ctx, fault::Handled, respond::json};
 use axum::extract::Path;
 use lenticular_control::command::network::trunk::{self, NewTrunk, TrunkChange};
 use lenticular_model::{

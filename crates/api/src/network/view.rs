@@ -1,7 +1,7 @@
 //! Listings as Neutron gives them: filters by any attribute, chosen fields, order and pages.
 
 use super::{fields::bad, filters::Filters};
-use crate::{app::json, ctx::Ctx, fault::Handled, limits::PAGE_MAX, page, query::Query};
+use crate::{ctx::Ctx, fault::Handled, limits::PAGE_MAX, page, query::Query, respond::json};
 use lenticular_model::error::{Error, Result};
 use serde_json::{json, Value};
 

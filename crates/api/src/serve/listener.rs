@@ -2,10 +2,13 @@
 //! long it may say nothing.
 
 use crate::{
-    agent_tls::{AgentTls, Shown},
-    app::{agent_router, router, App},
-    connections::{Connections, Place},
-    watched::{self, Watched},
+    agent::tls::{AgentTls, Shown},
+    app::App,
+    router::{agent_router, router},
+    serve::{
+        connections::{Connections, Place},
+        watched::{self, Watched},
+    },
 };
 use axum::{extract::FromRequestParts, http::request::Parts};
 use hyper::{body::Incoming, server::conn::http1};

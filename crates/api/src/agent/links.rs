@@ -1,6 +1,6 @@
 //! The agents' links: who waits for orders, and which questions wait for an answer.
 
-use crate::image::store::ImageStore;
+use crate::image_store::store::ImageStore;
 use lenticular_model::{
     error::{Error, Result},
     DiskCopyId, HostId, ImageId, Kind, PortId, State,

@@ -1,6 +1,6 @@
 //! Password hashing with argon2id, off the event loop and never more than the cores at once.
 
-use crate::turns::{Asker, Turns};
+use crate::identity::turns::{Asker, Turns};
 use argon2::{
     password_hash::{PasswordHasher, PasswordVerifier},
     Argon2,

@@ -1,50 +1,31 @@
-//! The agents' side of the API: introductions, orders by long poll, observations, answers, images and user data.
+//! A host's session: its registration, orders by long poll, reports and answers.
 
 use crate::{
-    app::{empty, json, App},
-    body::{bytes, Message},
-    enrol::Peer,
+    agent::{enrol::Peer, receipt},
+    app::App,
+    body::Message,
     fault::Handled,
-    image,
     query::Query,
-    receipt, shelved_disk,
+    respond::{empty, json},
 };
-use axum::{
-    extract::{Path, RawQuery, Request, State},
-    response::Response,
-    routing::{get, post, put},
-    Router,
-};
-use lenticular_control::{command::compute::server, observe::host};
+use axum::extract::{Path, RawQuery, State};
+use lenticular_control::observe::host;
 use lenticular_model::{
     error::{Error, Result},
     host::{host::Capacity, observation::Observation},
-    Cause, HostId, Incarnation, Kind, ServerId, State as Cloud,
+    Cause, HostId, Incarnation, State as Cloud,
 };
 use lenticular_wire::agent::{
-    order, orders, Answer, Hello, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX,
+    orders, Answer, Hello, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX,
 };
 use std::time::Duration;
 
-/// The routes.
-pub fn routes() -> Router<App> {
-    Router::new()
-        .route("/agent/v1/hello", post(hello))
-        .route("/agent/v1/hosts/{host}/orders", get(poll))
-        .route("/agent/v1/hosts/{host}/observations", post(observe))
-        .route("/agent/v1/hosts/{host}/answers", post(answer))
-        .route("/agent/v1/images/{image}/data", get(image::data::for_agent))
-        .route("/agent/v1/servers/{server}/user-data", get(user_data))
-        .route("/agent/v1/servers/{server}/password", put(password))
-        .route("/agent/v1/servers/{server}/disk", put(shelved_disk::put))
-}
-
-async fn hello(peer: Peer, State(app): State<App>, Message(hello): Message<Hello>) -> Handled {
+pub async fn hello(peer: Peer, State(app): State<App>, Message(hello): Message<Hello>) -> Handled {
     peer.may_be(&app, &hello.host_name).await?;
     json(200, &app.agent_hello(hello).await?)
 }
 
-async fn poll(
+pub async fn poll(
     peer: Peer,
     State(app): State<App>,
     Path(host): Path<String>,
@@ -64,7 +45,7 @@ async fn poll(
     json(200, &app.agent_orders(host, &query).await?)
 }
 
-async fn observe(
+pub async fn observe(
     peer: Peer,
     State(app): State<App>,
     Path(host): Path<String>,
@@ -76,7 +57,7 @@ async fn observe(
     empty(204)
 }
 
-async fn answer(
+pub async fn answer(
     peer: Peer,
     State(app): State<App>,
     Path(host): Path<String>,
@@ -85,34 +66,6 @@ async fn answer(
     let host = host_id(&host)?;
     peer.is(&app, host).await?;
     app.agent_answer(host, answer);
-    empty(204)
-}
-
-async fn user_data(peer: Peer, State(app): State<App>, Path(server): Path<String>) -> Handled {
-    let server: ServerId = server.parse().map_err(|_| Error::not_found("Server", &server))?;
-    // It may hold secrets: only a host that has business with the server reads it.
-    let state = app.store.state();
-    let host = state.index.host_names.get(&peer.name);
-    if host.and_then(|host| order(&state, *host, server)).is_none() {
-        return Err(Error::not_found("User data of server", server).into());
-    }
-    let data =
-        app.agent_user_data(server).await?.ok_or_else(|| Error::not_found("User data of server", server))?;
-    Ok(Response::new(axum::body::Body::from(data)))
-}
-
-async fn password(
-    peer: Peer,
-    State(app): State<App>,
-    Path(server): Path<String>,
-    request: Request,
-) -> Handled {
-    let server: ServerId = server.parse().map_err(|_| Error::not_found("Server", &server))?;
-    let host = app.store.state().index.host_names.get(&peer.name).copied();
-    let host = host.ok_or_else(|| Error::not_found("Host", &peer.name))?;
-    let body = bytes(request, PASSWORD_BODY_MAX).await?;
-    let password = String::from_utf8(body.to_vec()).map_err(|_| Error::invalid("A password is a text."))?;
-    app.agent_password(host, server, password).await?;
     empty(204)
 }
 
@@ -166,9 +119,6 @@ pub fn other_version(theirs: u32) -> Error {
          release on both."
     ))
 }
-
-/// The longest body that is read for a password, in bytes.
-const PASSWORD_BODY_MAX: usize = 4096;
 
 /// How long a contact is news: within this, another changes nothing worth a transaction.
 const CONTACT_FRESH_MS: i64 = 5_000;
@@ -313,28 +263,6 @@ impl App {
                 host::report(txn, host, report.session, report.number, &report.observations, &report.progress)
             })
             .await
-    }
-
-    /// A server's user data, decoded.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub async fn agent_user_data(&self, server: ServerId) -> Result<Option<Vec<u8>>> {
-        use base64::Engine as _;
-        let Some(doc) = self.store.get(Kind::UserData, &server.to_string()).await? else { return Ok(None) };
-        let text: String = serde_json::from_str(&doc).map_err(Error::internal)?;
-        let plain: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-        base64::engine::general_purpose::STANDARD.decode(plain).map(Some).map_err(Error::internal)
-    }
-
-    /// Takes in the password that a guest has posted.
-    ///
-    /// # Errors
-    /// See [`server::post_password`].
-    pub async fn agent_password(&self, host: HostId, server: ServerId, password: String) -> Result<()> {
-        let actor = format!("host/{host}");
-        let cause = Cause { actor, request_id: String::new(), why: "guest password".to_owned() };
-        self.store.transact(cause, move |txn| server::post_password(txn, host, server, password)).await
     }
 
     /// Takes in a host's answer to a question.

@@ -1,6 +1,6 @@
 //! All that is known of one host, for operators.
 
-use crate::{app::json, ctx::Ctx, fault::Handled, operator::host_view};
+use crate::{ctx::Ctx, fault::Handled, operator::host_view, respond::json};
 use axum::extract::Path;
 use lenticular_control::observe::restore;
 use lenticular_model::{

@@ -1,8 +1,8 @@
 //! A connection that is watched: whose turn it is on it follows from what passes, and it ends if its client does not read.
 
 use crate::{
-    connections::{Place, Turn},
     limits::STREAM_STALL,
+    serve::connections::{Place, Turn},
 };
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -168,7 +168,7 @@ pub fn answer(answer: hyper::Response<Body>, place: &Arc<Place>) -> hyper::Respo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connections::Connections;
+    use crate::serve::connections::Connections;
     use std::net::Ipv4Addr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -1,11 +1,7 @@
 //! The disk of a server that is being shelved, on its way from the host to the image store.
 
 use crate::{
-    app::{empty, App},
-    enrol::Peer,
-    fault::Handled,
-    image::data::upload_id,
-    query::Query,
+    agent::enrol::Peer, app::App, fault::Handled, image::data::upload_id, query::Query, respond::empty,
 };
 use axum::{
     body::Body,

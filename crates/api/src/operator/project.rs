@@ -1,6 +1,6 @@
 //! The operators' API for projects: what one has, and its removal in an order that works.
 
-use crate::{app::json, body::Message, ctx::Ctx, fault::Handled};
+use crate::{body::Message, ctx::Ctx, fault::Handled, respond::json};
 use axum::extract::Path;
 use lenticular_control::command::identity::{purge as project, purge::Thing};
 use lenticular_model::{

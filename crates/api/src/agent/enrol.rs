@@ -1,12 +1,12 @@
 //! Who an agent is: enrolment, renewal, and the judgement of every request by the certificate that it came with.
 
 use crate::{
-    agent_tls::Shown,
-    app::{json, App},
-    authority::Request,
+    agent::{authority::Request, tls::Shown},
+    app::App,
     body::{bytes, Message},
     ctx::RequestId,
     fault::{Fault, Handled},
+    respond::json,
 };
 use axum::{
     extract::{FromRequestParts, State},
@@ -190,7 +190,7 @@ impl App {
 
     async fn enrol(&self, asked: &EnrolRequest, request_id: &str) -> Result<EnrolAnswer> {
         if asked.version != VERSION {
-            return Err(crate::agent::other_version(asked.version));
+            return Err(crate::agent::session::other_version(asked.version));
         }
         let token: JoinToken = asked.token.parse().map_err(|e| Error::invalid(format!("{e}.")))?;
         let request = Request::read(&asked.request)?;

@@ -1,7 +1,7 @@
 //! The bytes of images, in files: each upload writes a file under its own name, which counts once a transaction has said
 //! so. No upload ever writes over what another has written, and a file is removed only when no record names it.
 
-use super::inspect;
+use crate::image_store::inspect;
 use crate::limits::{IMAGE_BYTES_MAX, STREAM_STALL};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};

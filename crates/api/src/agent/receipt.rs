@@ -5,7 +5,7 @@
 //! itself went back: a backup lies in its place, and no host gets orders. Without one the host alone is wrong, and it
 //! alone gets none.
 
-use crate::token::Tokens;
+use crate::identity::token::Tokens;
 use lenticular_model::{HostId, Incarnation};
 use uuid::Uuid;
 

@@ -1,11 +1,16 @@
 //! The operators' API: where servers are, why they are there, and what happened.
 
+pub mod fencing;
+mod host;
+mod project;
+
 use crate::{
-    app::{json, App},
+    app::App,
     body::Message,
     ctx::Ctx,
     fault::Handled,
-    operator_host, operator_project,
+    operator::{host as operator_host, project as operator_project},
+    respond::json,
 };
 use axum::{
     extract::Path,

@@ -1,0 +1,68 @@
+//! What a host fetches and sends for a guest besides disks: user data and passwords.
+
+use crate::{agent::enrol::Peer, app::App, body::bytes, fault::Handled, respond::empty};
+use axum::{
+    extract::{Path, Request, State},
+    response::Response,
+};
+use lenticular_control::command::compute::server;
+use lenticular_model::{
+    error::{Error, Result},
+    Cause, HostId, Kind, ServerId,
+};
+use lenticular_wire::agent::order;
+
+/// The longest body that is read for a password, in bytes.
+const PASSWORD_BODY_MAX: usize = 4096;
+
+pub async fn user_data(peer: Peer, State(app): State<App>, Path(server): Path<String>) -> Handled {
+    let server: ServerId = server.parse().map_err(|_| Error::not_found("Server", &server))?;
+    // It may hold secrets: only a host that has business with the server reads it.
+    let state = app.store.state();
+    let host = state.index.host_names.get(&peer.name);
+    if host.and_then(|host| order(&state, *host, server)).is_none() {
+        return Err(Error::not_found("User data of server", server).into());
+    }
+    let data =
+        app.agent_user_data(server).await?.ok_or_else(|| Error::not_found("User data of server", server))?;
+    Ok(Response::new(axum::body::Body::from(data)))
+}
+
+pub async fn password(
+    peer: Peer,
+    State(app): State<App>,
+    Path(server): Path<String>,
+    request: Request,
+) -> Handled {
+    let server: ServerId = server.parse().map_err(|_| Error::not_found("Server", &server))?;
+    let host = app.store.state().index.host_names.get(&peer.name).copied();
+    let host = host.ok_or_else(|| Error::not_found("Host", &peer.name))?;
+    let body = bytes(request, PASSWORD_BODY_MAX).await?;
+    let password = String::from_utf8(body.to_vec()).map_err(|_| Error::invalid("A password is a text."))?;
+    app.agent_password(host, server, password).await?;
+    empty(204)
+}
+
+impl App {
+    /// A server's user data, decoded.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn agent_user_data(&self, server: ServerId) -> Result<Option<Vec<u8>>> {
+        use base64::Engine as _;
+        let Some(doc) = self.store.get(Kind::UserData, &server.to_string()).await? else { return Ok(None) };
+        let text: String = serde_json::from_str(&doc).map_err(Error::internal)?;
+        let plain: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+        base64::engine::general_purpose::STANDARD.decode(plain).map(Some).map_err(Error::internal)
+    }
+
+    /// Takes in the password that a guest has posted.
+    ///
+    /// # Errors
+    /// See [`server::post_password`].
+    pub async fn agent_password(&self, host: HostId, server: ServerId, password: String) -> Result<()> {
+        let actor = format!("host/{host}");
+        let cause = Cause { actor, request_id: String::new(), why: "guest password".to_owned() };
+        self.store.transact(cause, move |txn| server::post_password(txn, host, server, password)).await
+    }
+}

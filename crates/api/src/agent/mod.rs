@@ -1,0 +1,31 @@
+//! The agents' side of the API: how hosts join, their sessions, and what they fetch and send.
+
+pub mod authority;
+mod data;
+pub mod enrol;
+pub mod links;
+mod receipt;
+pub mod refusals;
+mod session;
+mod shelved_disk;
+pub mod tls;
+
+use crate::{app::App, image};
+use axum::{
+    routing::{get, post, put},
+    Router,
+};
+
+/// The routes.
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route("/agent/v1/hello", post(session::hello))
+        .route("/agent/v1/hosts/{host}/orders", get(session::poll))
+        .route("/agent/v1/hosts/{host}/observations", post(session::observe))
+        .route("/agent/v1/hosts/{host}/answers", post(session::answer))
+        .route("/agent/v1/images/{image}/data", get(image::data::for_agent))
+        .route("/agent/v1/servers/{server}/user-data", get(data::user_data))
+        .route("/agent/v1/servers/{server}/password", put(data::password))
+        .route("/agent/v1/servers/{server}/disk", put(shelved_disk::put))
+        .merge(enrol::routes())
+}
