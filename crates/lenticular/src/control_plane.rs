@@ -270,8 +270,7 @@ impl ControlPlane {
         let stopping = |mut stop: watch::Receiver<bool>| async move {
             let _ = stop.wait_for(|stop| *stop).await;
         };
-        let clients =
-            lenticular_api::serve::listener(self.app.clone(), self.listener, stopping(stop.clone()));
+        let clients = lenticular_api::serve(self.app.clone(), self.listener, stopping(stop.clone()));
         let agents = lenticular_api::serve_agents(
             self.app,
             self.agent_listener,
