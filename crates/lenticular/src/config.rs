@@ -1,6 +1,6 @@
 //! The configuration of a control plane or an agent that runs alone, as TOML.
 
-use crate::fence_command::FenceCommand;
+use crate::host::fence::FenceCommand;
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use lenticular_agent::OvnConfig;
@@ -12,6 +12,15 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
+
+/// What connects guests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum NetworkKind {
+    /// Open Virtual Network.
+    Ovn,
+    /// QEMU's user networking.
+    User,
+}
 
 /// A control plane.
 #[derive(Debug, Clone, Deserialize)]

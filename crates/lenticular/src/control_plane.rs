@@ -5,7 +5,7 @@ use crate::{
     clock::{self, Clock},
     controllers,
     data::{self, DataDir},
-    fence_command::FenceCommand,
+    host::fence::FenceCommand,
 };
 use anyhow::{Context, Result};
 use lenticular_api::{

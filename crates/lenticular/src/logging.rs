@@ -10,3 +10,12 @@ pub fn start() {
     // A second start in one process (as tests have it) keeps the first one's logs.
     let _ = if std::io::stderr().is_terminal() { logs.compact().try_init() } else { logs.json().try_init() };
 }
+
+/// Begins to log, and makes the runtime of a process that serves.
+///
+/// # Errors
+/// The system gives no threads.
+pub fn start_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    start();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}

@@ -1,69 +1,22 @@
-//! The control plane and an agent, each in a process of its own.
+//! `lenticular agent`: a host's agent, in a process without a control plane.
 
 use crate::{
     clock,
-    config::{self, AgentConfig, ServerConfig},
-    control_plane::{self, Options},
-    data::{write_private, DataDir},
-    logging, ovn, own_host,
-    up::{stopped, this_machine, told_to_stop},
+    config::{self, AgentConfig},
+    host::{own_host, this_machine},
+    logging,
+    stop::{self, stopped},
 };
 use anyhow::{Context, Result};
 use lenticular_agent::{Identity, Joining};
 use lenticular_wire::enrol::JoinToken;
 use std::path::Path;
-use tokio::sync::watch;
-
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    logging::start();
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
-}
-
-fn stop_on_signal() -> watch::Receiver<bool> {
-    let (sender, receiver) = watch::channel(false);
-    tokio::spawn(async move {
-        told_to_stop().await;
-        let _ = sender.send(true);
-    });
-    receiver
-}
-
-/// Runs a control plane until it is told to stop.
-///
-/// # Errors
-/// It cannot start, or the store was lost.
-pub fn server(path: &Path) -> Result<()> {
-    let config: ServerConfig = config::read(path)?;
-    runtime()?.block_on(async {
-        let stop = stop_on_signal();
-        let data = DataDir::open(&config.data)?;
-        let options = Options {
-            data: &data,
-            listen: config.listen,
-            agent_listen: config.agent_listen,
-            agent_names: &config.agent_names,
-            public_url: config.public_url.as_deref(),
-            store: config.store.as_deref(),
-            fencing: config.fencing.clone(),
-            settings: config.settings.clone(),
-        };
-        let plane = control_plane::start(&options).await?;
-        if let Some(ovn) = &config.ovn {
-            ovn::start(&data, ovn, &plane.app, plane.epoch)?;
-        }
-        write_private(&data.path("lenticular.pid"), &format!("{}\n", std::process::id()))?;
-        tracing::info!(url = plane.url, agents = plane.agent_url, "the control plane is up");
-        let served = plane.serve(stop).await;
-        let _ = std::fs::remove_file(data.path("lenticular.pid"));
-        served
-    })
-}
 
 /// Runs a host's agent until it is told to stop; guests run on.
 ///
 /// # Errors
 /// It has no identity and cannot join, or cannot start.
-pub fn agent(file: Option<&Path>, said: AgentConfig) -> Result<()> {
+pub fn run(file: Option<&Path>, said: AgentConfig) -> Result<()> {
     let config = match file {
         Some(path) => said.or(config::read(path)?),
         None => said,
@@ -73,8 +26,8 @@ pub fn agent(file: Option<&Path>, said: AgentConfig) -> Result<()> {
     host.zone = config.zone.clone().unwrap_or(host.zone);
     host.ovn = config.ovn()?;
     host.dies_after_steps = std::env::var("LENTICULAR_DIES_AFTER_STEPS").ok().and_then(|n| n.parse().ok());
-    runtime()?.block_on(async {
-        let stop = stop_on_signal();
+    logging::start_runtime()?.block_on(async {
+        let stop = stop::on_signal();
         let identity = tokio::select! {
             identity = identity(&config, &state, &host.host_name) => identity?,
             () = stopped(stop.clone()) => return Ok(()),

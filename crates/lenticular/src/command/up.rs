@@ -1,27 +1,68 @@
 //! A whole cloud in one process: the control plane, and this machine or simulated ones as its hosts.
 
 use crate::{
-    config::{self, OvnServerConfig},
+    config::{self, NetworkKind, OvnServerConfig},
     control_plane::{self, Options},
     data::{write_private, DataDir},
-    inside::Inside,
-    logging, ovn, own_host, NetworkKind, UpArgs,
+    host::{inside::Inside, own_host, this_machine},
+    logging, ovn,
+    stop::{on_signal, stopped},
 };
 use anyhow::Result;
+use ipnet::IpNet;
 use lenticular_agent::{Config, Link, OvnConfig, Physical, SimKnobs, SimNet};
 use lenticular_model::network::network::EXTERNAL_PHYSICAL_NETWORK;
 use std::{
     io::Write,
-    net::Ipv4Addr,
-    path::Path,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{
-    signal::unix::{signal, SignalKind},
-    sync::watch,
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
+
+/// How a whole cloud is run.
+#[derive(Debug, clap::Args)]
+pub struct UpArgs {
+    /// Simulated hosts in place of this machine.
+    #[arg(long, default_value_t = 0)]
+    pub sim_hosts: usize,
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:9170")]
+    pub listen: SocketAddr,
+    /// Where to listen for agents of other hosts; by default on 127.0.0.1, one port above that for clients.
+    #[arg(long)]
+    pub agent_listen: Option<SocketAddr>,
+    /// A name or address by which agents reach this machine, beside the address that they come to. May be repeated.
+    #[arg(long = "agent-name", value_name = "NAME")]
+    pub agent_names: Vec<String>,
+    /// The URL that clients are told, if it is not the address listened on.
+    #[arg(long)]
+    pub public_url: Option<String>,
+    /// A file with limits and rules, in TOML; docs/operate/settings.md has them all.
+    #[arg(long)]
+    pub settings: Option<PathBuf>,
+    /// A PostgreSQL connection string, in place of the SQLite file in the data directory.
+    #[arg(long)]
+    pub store: Option<String>,
+    /// What connects guests: OVN, which needs root, or QEMU's user networking.
+    #[arg(long, value_enum, default_value_t = NetworkKind::User)]
+    pub network: NetworkKind,
+    /// This machine's own address in the external network, with OVN.
+    #[arg(long, default_value = "172.24.4.1/24")]
+    pub external_address: IpNet,
+}
+
+impl UpArgs {
+    /// Where to listen for agents. Clouds that stand side by side differ in the clients' port, so in this one, too.
+    pub fn agent_listen(&self) -> SocketAddr {
+        let port = match self.listen.port() {
+            0 => 0,
+            port => port.checked_add(1).unwrap_or(0),
+        };
+        self.agent_listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+}
 
 /// How long agents have to end after the order to stop.
 const AGENT_GRACE: Duration = Duration::from_secs(5);
@@ -31,20 +72,14 @@ const AGENT_GRACE: Duration = Duration::from_secs(5);
 /// # Errors
 /// It cannot start, or the store was lost.
 pub fn run(data: &Path, args: &UpArgs) -> Result<()> {
-    logging::start();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(up(data, args))
+    logging::start_runtime()?.block_on(up(data, args))
 }
 
 #[allow(clippy::disallowed_methods, reason = "how long the start took is measured, not decided by")]
 async fn up(data: &Path, args: &UpArgs) -> Result<()> {
     let began = Instant::now();
     let data = DataDir::open(data)?;
-    let (stop_sender, stop) = watch::channel(false);
-    tokio::spawn(async move {
-        told_to_stop().await;
-        let _ = stop_sender.send(true);
-    });
+    let stop = on_signal();
     let options = Options {
         data: &data,
         listen: args.listen,
@@ -113,16 +148,6 @@ fn start_ovn(
     }))
 }
 
-/// A machine's own agent configuration.
-///
-/// # Errors
-/// The machine has no name.
-pub fn this_machine(state: &Path) -> Result<Config> {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    anyhow::ensure!(!name.is_empty(), "this machine has no host name; give it one");
-    Ok(Config::new(name, state))
-}
-
 fn start_simulated(
     agents: &mut JoinSet<Result<()>>,
     count: usize,
@@ -137,25 +162,6 @@ fn start_simulated(
         let stopped = stopped(stop.clone());
         let work = lenticular_agent::run_sim(config, knobs, net.clone(), link.clone(), stopped);
         agents.spawn(async move { Ok(work.await?) });
-    }
-}
-
-/// Comes true when the cloud is told to stop.
-pub async fn stopped(mut stop: watch::Receiver<bool>) {
-    // A sender that is gone means that nobody can tell any more: the same.
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// Comes true on SIGTERM or SIGINT.
-pub async fn told_to_stop() {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be received; end the process by force");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
     }
 }
 

@@ -1,11 +1,9 @@
-//! Stops a cloud that `up` started, and its guests.
+//! Processes of this program: which run, and how they end.
 
-use crate::DownArgs;
 use anyhow::{Context, Result};
 use rustix::process::{kill_process, Pid, Signal};
 use std::{
     fs,
-    io::Write,
     path::Path,
     time::{Duration, Instant},
 };
@@ -13,42 +11,11 @@ use std::{
 /// How long the cloud has to end.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// How long guests have to shut down before they are ended.
-pub const GUEST_GRACE: Duration = Duration::from_secs(20);
-
-/// Stops the cloud of a data directory.
+/// Ends a process.
 ///
 /// # Errors
-/// It does not end in time, or its guests cannot be stopped.
-pub fn run(data: &Path, args: &DownArgs, out: &mut impl Write) -> Result<()> {
-    // Daemons are known by the whole paths of their files. A directory that is not there has none.
-    let data = &data.canonicalize().unwrap_or_else(|_| data.to_owned());
-    let pid_file = data.join("lenticular.pid");
-    match running(&pid_file)? {
-        Some(pid) => {
-            end(pid)?;
-            writeln!(out, "The cloud of {} is stopped.", data.display())?;
-        }
-        None => writeln!(out, "No cloud of {} is running.", data.display())?,
-    }
-    let _ = fs::remove_file(&pid_file);
-    if args.keep_guests {
-        return Ok(());
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let stopped = runtime
-        .block_on(lenticular_agent::power_off(&data.join("agent"), GUEST_GRACE))
-        .context("the guests could not be stopped")?;
-    // Guests that are kept keep their network.
-    runtime
-        .block_on(lenticular_agent::end_own_switch(&data.join("agent")))
-        .context("the switch could not be ended")?;
-    runtime.block_on(crate::ovn::end(data)).context("OVN's databases could not be ended")?;
-    writeln!(out, "{stopped} guests were stopped; they start again with the next `lenticular up`.")?;
-    Ok(())
-}
-
-fn end(pid: Pid) -> Result<()> {
+/// It cannot be told, or does not end in time.
+pub fn end(pid: Pid) -> Result<()> {
     kill_process(pid, Signal::TERM).context("the cloud could not be told to stop")?;
     wait_for_end(pid)
 }
@@ -76,7 +43,7 @@ fn ours(pid: u32) -> Option<Pid> {
 }
 
 /// The process of the pid file, if it is a lenticular that runs.
-fn running(pid_file: &Path) -> Result<Option<Pid>> {
+pub fn running(pid_file: &Path) -> Result<Option<Pid>> {
     let text = match fs::read_to_string(pid_file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -10,11 +10,15 @@
 //!                                                    └────────────┘ └────────────┘
 //! ```
 
+pub mod network;
+
 use crate::{
-    down::{end_process, process_runs, GUEST_GRACE},
+    command::down::GUEST_GRACE,
+    config::NetworkKind,
     exec,
-    lab_network::{ip, open_up, Wires},
-    ovn, NetworkKind,
+    lab::network::{ip, open_up, Wires},
+    ovn,
+    process::{end_process, process_runs},
 };
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};

@@ -7,7 +7,7 @@
 //!   eth0 10.199.N.11   und0 10.198.N.11 (tunnels)           ext0       in each host's namespace
 //! ```
 
-use crate::{exec, NetworkKind};
+use crate::{config::NetworkKind, exec};
 use anyhow::Result;
 
 /// What a lab's names and addresses are made of.

@@ -5,11 +5,13 @@
 //! DATA/ovn/ nb.db nb.sock  sb.db sb.sock  southbound.pem  *.pid *.log
 //! ```
 
+mod southbound;
+
 use crate::{
     clock,
     config::{OvnServerConfig, TlsFiles},
     data::DataDir,
-    exec, southbound,
+    exec,
 };
 use anyhow::{Context, Result};
 use lenticular_agent::daemon::Daemon;

@@ -1,7 +1,7 @@
 //! The host that a cloud in one process is for itself: enrolled without anybody doing anything, and at work like any
 //! other.
 
-use crate::{clock, up::stopped};
+use crate::{clock, stop::stopped};
 use anyhow::{Context, Result};
 use lenticular_agent::{Config, HttpLink, Identity, Joining, TlsTransport};
 use lenticular_api::App;

@@ -1,0 +1,41 @@
+//! `lenticular server --config`: the control plane, in a process without hosts.
+
+use crate::{
+    config::{self, ServerConfig},
+    control_plane::{self, Options},
+    data::{write_private, DataDir},
+    logging, ovn, stop,
+};
+use anyhow::Result;
+use std::path::Path;
+
+/// Runs a control plane until it is told to stop.
+///
+/// # Errors
+/// It cannot start, or the store was lost.
+pub fn run(path: &Path) -> Result<()> {
+    let config: ServerConfig = config::read(path)?;
+    logging::start_runtime()?.block_on(async {
+        let stop = stop::on_signal();
+        let data = DataDir::open(&config.data)?;
+        let options = Options {
+            data: &data,
+            listen: config.listen,
+            agent_listen: config.agent_listen,
+            agent_names: &config.agent_names,
+            public_url: config.public_url.as_deref(),
+            store: config.store.as_deref(),
+            fencing: config.fencing.clone(),
+            settings: config.settings.clone(),
+        };
+        let plane = control_plane::start(&options).await?;
+        if let Some(ovn) = &config.ovn {
+            ovn::start(&data, ovn, &plane.app, plane.epoch)?;
+        }
+        write_private(&data.path("lenticular.pid"), &format!("{}\n", std::process::id()))?;
+        tracing::info!(url = plane.url, agents = plane.agent_url, "the control plane is up");
+        let served = plane.serve(stop).await;
+        let _ = std::fs::remove_file(data.path("lenticular.pid"));
+        served
+    })
+}

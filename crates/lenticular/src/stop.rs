@@ -1,0 +1,35 @@
+//! When a process is told to stop.
+
+use tokio::{
+    signal::unix::{signal, SignalKind},
+    sync::watch,
+};
+
+/// Comes true when the cloud is told to stop.
+pub async fn stopped(mut stop: watch::Receiver<bool>) {
+    // A sender that is gone means that nobody can tell any more: the same.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Comes true on SIGTERM or SIGINT.
+async fn told_to_stop() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be received; end the process by force");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+/// Turns true once the process is told to stop.
+pub fn on_signal() -> watch::Receiver<bool> {
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        told_to_stop().await;
+        let _ = sender.send(true);
+    });
+    receiver
+}
