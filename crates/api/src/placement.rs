@@ -185,10 +185,9 @@ async fn usages(ctx: Ctx, Path(id): Path<String>) -> Handled {
 
 async fn allocations_on(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let host = host(&ctx, &id)?;
-    let from = (host.id, ServerId(Default::default()));
-    let on = ctx.state.index.host_servers.range(from..).take_while(|(h, _)| *h == host.id);
-    let all: Map<String, Value> = on
-        .filter_map(|(_, id)| ctx.state.servers.get(id))
+    let all: Map<String, Value> = ctx
+        .state
+        .servers_on_host(host.id)
         .map(|s| (s.id.to_string(), json!({"resources": wire::resources(s)})))
         .collect();
     json(200, &json!({"allocations": all, "resource_provider_generation": wire::generation(&host)}))
@@ -196,7 +195,7 @@ async fn allocations_on(ctx: Ctx, Path(id): Path<String>) -> Handled {
 
 async fn aggregates(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let host = host(&ctx, &id)?;
-    let all: Vec<AggregateId> = ctx.state.index.aggregates_of(host.id).collect();
+    let all: Vec<AggregateId> = ctx.state.aggregate_ids_of_host(host.id).collect();
     let mut body = json!({ "aggregates": all });
     if ctx.version.has(19) {
         body["resource_provider_generation"] = json!(wire::generation(&host));
@@ -216,7 +215,7 @@ async fn traits_of(ctx: Ctx, Path(id): Path<String>) -> Handled {
 async fn traits(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::PlacementRead, None)?;
     check_query(&ctx, &[("name", 6), ("associated", 6)])?;
-    let classes = ctx.state.index.rooms.classes.iter();
+    let classes = ctx.state.rooms().classes.iter();
     let mut all: BTreeSet<&str> = classes.flat_map(|(_, class)| class.hypervisor.traits()).collect();
     all.insert("COMPUTE_STATUS_DISABLED");
     if let Some(text) = ctx.query.get("associated") {

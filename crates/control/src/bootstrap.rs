@@ -74,7 +74,7 @@ pub fn bootstrap(txn: &mut Txn<'_>, admin_password_hash: &str) -> bool {
 /// There is no such user any more.
 pub fn reset_admin(txn: &mut Txn<'_>, hash: String) -> lenticular_model::Result<()> {
     let key = (DomainId::from(identity::DEFAULT_DOMAIN), ADMIN.to_owned());
-    let id = txn.index.user_names.get(&key).copied();
+    let id = txn.user_named(&key.0, &key.1).map(|user| user.id);
     let id = id.ok_or_else(|| lenticular_model::Error::not_found("User", ADMIN))?;
     identity::set_password(txn, id, hash)
 }

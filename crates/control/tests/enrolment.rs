@@ -264,5 +264,6 @@ fn servers_keep_a_host_unless_it_is_lost() {
     assert_eq!((left.host_id, left.condition), (None, Condition::Error));
     assert!(left.fault.as_ref().unwrap().message.contains("rack-1"));
     assert!(!cloud.state.servers.contains_key(&gone), "nobody is left to confirm a tombstone");
-    assert!(cloud.state.index.host_servers.is_empty());
+    assert!(cloud.state.servers.values().all(|server| server.host_id.is_none()));
+    cloud.state.check_indexes().unwrap();
 }

@@ -13,7 +13,6 @@ use lenticular_control::{
         compute::{evacuate, migrate, server::delete},
         host::fence,
     },
-    lifecycle::migration,
     reconcile::{reconcile, Key},
 };
 use lenticular_model::{
@@ -197,7 +196,7 @@ fn an_older_disk_takes_the_place_of_the_newer_and_back() {
     let mut cloud = Cloud::new();
     sending(&mut cloud);
     cloud.hear(0, decided(Verdict::Released));
-    let copy = migration::copies(&cloud.state, server_id())[0].id;
+    let copy = cloud.state.disk_copies_of_server(server_id()).next().unwrap().id;
     let restore = |cloud: &mut Cloud, copy| {
         cloud.run(|txn| evacuate::restore_disk(txn, &admin(), server_id(), copy)).map_err(|e| e.kind)
     };
@@ -207,7 +206,7 @@ fn an_older_disk_takes_the_place_of_the_newer_and_back() {
     restore(&mut cloud, copy).unwrap();
     cloud.is_on(0, 3);
     assert_eq!(cloud.server().disk.revives, Some(1));
-    let newer = migration::copies(&cloud.state, server_id())[0].clone();
+    let newer = cloud.state.disk_copies_of_server(server_id()).next().unwrap().clone();
     assert_eq!((newer.host_id, newer.generation), (cloud.hosts[1], 2));
     restore(&mut cloud, newer.id).unwrap();
     cloud.is_on(1, 4);

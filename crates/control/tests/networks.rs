@@ -111,7 +111,7 @@ impl World {
 
     /// An address of the first subnet of a network, in its last part.
     fn address(&self, network: NetworkId, last: u8) -> Option<std::net::IpAddr> {
-        let subnet = subnet::of_network(&self.state, network).next()?;
+        let subnet = self.state.subnets_of_network(network).next()?;
         let base = lenticular_model::network::subnet::to_number(subnet.cidr.network());
         Some(lenticular_model::network::subnet::to_address(base + u128::from(last), subnet.cidr.network()))
     }
@@ -200,17 +200,16 @@ impl World {
                     self.state.subnets.get(&ip.subnet_id).expect("the subnet of an address is there");
                 assert_eq!(subnet.network_id, port.network_id);
                 assert!(lenticular_model::network::subnet::Subnet::usable(&subnet.cidr, ip.ip_address));
-                assert_eq!(self.state.index.addresses.get(&(ip.subnet_id, ip.ip_address)), Some(&port.id));
+                let holder = self.state.port_with_address(ip.subnet_id, ip.ip_address);
+                assert_eq!(holder.map(|port| port.id), Some(port.id));
             }
             let network = self.state.networks.get(&port.network_id).expect("the network of a port is there");
-            assert!(self.state.index.network_ports.contains(&(network.id, port.id)));
+            assert!(self.state.ports_of_network(network.id).any(|there| there.id == port.id));
         }
-        assert_eq!(seen.len(), self.state.index.addresses.len(), "the index holds nothing else");
         for subnet in self.state.subnets.values() {
             assert!(self.state.networks.contains_key(&subnet.network_id), "a subnet without a network");
         }
-        assert_eq!(self.state.index.network_subnets.len(), self.state.subnets.len());
-        assert_eq!(self.state.index.macs.len(), self.state.ports.len());
+        assert_eq!(self.state.check_indexes(), Ok(()));
     }
 }
 

@@ -43,5 +43,5 @@ fn hosts_are_told_of_a_password() {
     let host = cloud.hosts[0];
     let before = cloud.state.seq;
     post(&mut cloud, host, "secret").unwrap();
-    assert_eq!(cloud.state.index.orders_after(host, before).count(), 1);
+    assert_eq!(cloud.state.orders_after(host, before).count(), 1);
 }

@@ -1,6 +1,10 @@
 //! Secondary indexes: ways to find records other than by id, kept by the code that writes the records.
 
-pub mod net;
+mod check;
+mod net;
+mod order;
+
+pub use order::OrderRef;
 
 use crate::{
     compute::{
@@ -26,11 +30,13 @@ use crate::{
         subnet::Subnet,
     },
     quota::{Quota, Usage},
+    relation::walk,
     AggregateId, AssignmentId, DiskCopyId, DomainId, FlavorId, HostId, ImageId, KeypairId, MigrationId,
     NetworkId, OperationId, PortId, ProjectId, RoleId, SecurityGroupId, SecurityGroupRuleId, ServerGroupId,
     ServerId, SubnetId, Timestamp, UserId,
 };
 use imbl::{OrdMap, OrdSet};
+use net::NetIndex;
 use std::{cmp::Reverse, collections::BTreeSet, net::IpAddr};
 
 /// A server's place in listings: newest first, as Nova sorts.
@@ -40,85 +46,85 @@ pub type ServerOrder = (Reverse<Timestamp>, Reverse<ServerId>);
 #[derive(Clone, Default)]
 pub struct Index {
     /// Users by domain and name.
-    pub user_names: OrdMap<(DomainId, String), UserId>,
+    pub(crate) user_names: OrdMap<(DomainId, String), UserId>,
     /// Projects by domain and name.
-    pub project_names: OrdMap<(DomainId, String), ProjectId>,
+    pub(crate) project_names: OrdMap<(DomainId, String), ProjectId>,
     /// Domains by name.
-    pub domain_names: OrdMap<String, DomainId>,
+    pub(crate) domain_names: OrdMap<String, DomainId>,
     /// Roles by name.
-    pub role_names: OrdMap<String, RoleId>,
+    pub(crate) role_names: OrdMap<String, RoleId>,
     /// Role assignments by user, target and role.
-    pub user_roles: OrdMap<(UserId, Target, RoleId), AssignmentId>,
+    pub(crate) user_roles: OrdMap<(UserId, Target, RoleId), AssignmentId>,
     /// Flavors by name.
-    pub flavor_names: OrdMap<String, FlavorId>,
+    pub(crate) flavor_names: OrdMap<String, FlavorId>,
     /// Keypairs of a user.
-    pub user_keypairs: OrdSet<(UserId, KeypairId)>,
+    pub(crate) user_keypairs: OrdSet<(UserId, KeypairId)>,
     /// Images in the order of Glance's listings: newest first.
-    pub image_order: OrdSet<(Reverse<Timestamp>, Reverse<ImageId>)>,
+    pub(crate) image_order: OrdSet<(Reverse<Timestamp>, Reverse<ImageId>)>,
     /// Hosts by name.
-    pub host_names: OrdMap<String, HostId>,
+    pub(crate) host_names: OrdMap<String, HostId>,
     /// Hosts as the scheduler sees them.
-    pub rooms: Rooms,
+    pub(crate) rooms: Rooms,
     /// Aggregates by name.
-    pub aggregate_names: OrdMap<String, AggregateId>,
+    pub(crate) aggregate_names: OrdMap<String, AggregateId>,
     /// Aggregates by number.
-    pub aggregate_numbers: OrdMap<u64, AggregateId>,
+    pub(crate) aggregate_numbers: OrdMap<u64, AggregateId>,
     /// Aggregates of a host.
-    pub host_aggregates: OrdSet<(HostId, AggregateId)>,
+    pub(crate) host_aggregates: OrdSet<(HostId, AggregateId)>,
     /// Server groups of a project.
-    pub project_server_groups: OrdSet<(ProjectId, ServerGroupId)>,
+    pub(crate) project_server_groups: OrdSet<(ProjectId, ServerGroupId)>,
     /// Servers of a server group.
-    pub server_group_members: OrdSet<(ServerGroupId, ServerId)>,
+    pub(crate) server_group_members: OrdSet<(ServerGroupId, ServerId)>,
     /// Servers in the order of Nova's listings.
-    pub server_order: OrdSet<ServerOrder>,
+    pub(crate) server_order: OrdSet<ServerOrder>,
     /// A project's servers in the order of Nova's listings.
-    pub project_servers: OrdSet<(ProjectId, ServerOrder)>,
+    pub(crate) project_servers: OrdSet<(ProjectId, ServerOrder)>,
     /// Servers on a host.
-    pub host_servers: OrdSet<(HostId, ServerId)>,
+    pub(crate) host_servers: OrdSet<(HostId, ServerId)>,
     /// What a host's servers take.
-    pub host_usage: OrdMap<HostId, Taken>,
+    pub(crate) host_usage: OrdMap<HostId, Taken>,
     /// What a project's servers take.
-    pub project_usage: OrdMap<ProjectId, Usage>,
+    pub(crate) project_usage: OrdMap<ProjectId, Usage>,
     /// Which hosts have orders for a server, why, and the last commit that changed them.
-    pub order_refs: OrdMap<(ServerId, HostId), OrderRef>,
+    pub(crate) order_refs: OrdMap<(ServerId, HostId), OrderRef>,
     /// The last commit that changed what a port means to its server's host.
-    pub port_seq: OrdMap<PortId, u64>,
+    pub(crate) port_seq: OrdMap<PortId, u64>,
     /// Servers of a host in the order of those commits.
-    pub order_feed: OrdSet<(HostId, u64, ServerId)>,
+    pub(crate) order_feed: OrdSet<(HostId, u64, ServerId)>,
     /// Migrations of a server that are under way or not confirmed.
-    pub server_migrations: OrdSet<(ServerId, MigrationId)>,
+    pub(crate) server_migrations: OrdSet<(ServerId, MigrationId)>,
     /// The disk that a server left behind on a host.
-    pub disk_copies: OrdMap<(HostId, ServerId), DiskCopyId>,
+    pub(crate) disk_copies: OrdMap<(HostId, ServerId), DiskCopyId>,
     /// Where a server left disks behind.
-    pub server_copies: OrdSet<(ServerId, DiskCopyId)>,
+    pub(crate) server_copies: OrdSet<(ServerId, DiskCopyId)>,
     /// Operations of a server that are under way or just ended.
-    pub server_operations: OrdSet<(ServerId, Timestamp, OperationId)>,
+    pub(crate) server_operations: OrdSet<(ServerId, (Timestamp, OperationId))>,
     /// Networks of a project.
-    pub project_networks: OrdSet<(ProjectId, NetworkId)>,
+    pub(crate) project_networks: OrdSet<(ProjectId, NetworkId)>,
     /// Networks that every project sees: shared or external.
-    pub open_networks: OrdSet<NetworkId>,
+    pub(crate) open_networks: OrdSet<NetworkId>,
     /// Subnets of a network.
-    pub network_subnets: OrdSet<(NetworkId, SubnetId)>,
+    pub(crate) network_subnets: OrdSet<(NetworkId, SubnetId)>,
     /// Ports of a network.
-    pub network_ports: OrdSet<(NetworkId, PortId)>,
+    pub(crate) network_ports: OrdSet<(NetworkId, PortId)>,
     /// Ports of a project.
-    pub project_ports: OrdSet<(ProjectId, PortId)>,
+    pub(crate) project_ports: OrdSet<(ProjectId, PortId)>,
     /// Ports of a server, in order.
-    pub server_ports: OrdSet<(ServerId, u32, PortId)>,
+    pub(crate) server_ports: OrdSet<(ServerId, (u32, PortId))>,
     /// Ports of a device.
-    pub device_ports: OrdSet<(String, PortId)>,
+    pub(crate) device_ports: OrdSet<(String, PortId)>,
     /// Addresses given out.
-    pub addresses: OrdMap<(SubnetId, IpAddr), PortId>,
+    pub(crate) addresses: OrdMap<(SubnetId, IpAddr), PortId>,
     /// Ethernet addresses given out.
-    pub macs: OrdMap<(NetworkId, Mac), PortId>,
+    pub(crate) macs: OrdMap<(NetworkId, Mac), PortId>,
     /// Security groups of a project by name; names need not be unique.
-    pub project_groups: OrdSet<(ProjectId, String, SecurityGroupId)>,
+    pub(crate) project_groups: OrdSet<(ProjectId, (String, SecurityGroupId))>,
     /// Rules of a security group.
-    pub group_rules: OrdSet<(SecurityGroupId, SecurityGroupRuleId)>,
+    pub(crate) group_rules: OrdSet<(SecurityGroupId, SecurityGroupRuleId)>,
     /// Ports in a security group.
-    pub group_ports: OrdSet<(SecurityGroupId, PortId)>,
+    pub(crate) group_ports: OrdSet<(SecurityGroupId, PortId)>,
     /// Routers, floating IPs and what else stands beside networks.
-    pub net: net::NetIndex,
+    pub(crate) net: NetIndex,
 }
 
 /// What servers take of a host.
@@ -130,17 +136,6 @@ pub struct Taken {
     pub servers: u64,
     /// How many of those are being made or moved.
     pub busy: u64,
-}
-
-/// Why a host has orders for a server, as of which commit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct OrderRef {
-    /// The last commit that changed the orders.
-    pub seq: u64,
-    /// The server is there, or is to go there.
-    pub server: bool,
-    /// The server left a disk there.
-    pub copy: bool,
 }
 
 /// A record that keeps secondary indexes.
@@ -246,7 +241,7 @@ impl Indexed for Host {
         move_entry(&mut index.host_names, old.map(entry), new.map(entry));
         match (old, new) {
             (_, Some(new)) => {
-                let aggregates = index.aggregates_of(new.id).collect();
+                let aggregates = walk(&index.host_aggregates, new.id).copied().collect();
                 let taken = index.host_usage.get(&new.id).copied().unwrap_or_default();
                 index.rooms.set(new, aggregates, taken);
             }
@@ -270,7 +265,7 @@ impl Indexed for Aggregate {
                 true => drop(index.host_aggregates.insert((*host, id))),
                 false => drop(index.host_aggregates.remove(&(*host, id))),
             }
-            let aggregates = index.aggregates_of(*host).collect();
+            let aggregates = walk(&index.host_aggregates, *host).copied().collect();
             index.rooms.regroup(*host, aggregates);
         }
     }
@@ -285,7 +280,7 @@ impl Indexed for ServerGroup {
 
 impl Indexed for Operation {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
-        let key = |o: &Self| (o.server_id, o.created_at, o.id);
+        let key = |o: &Self| (o.server_id, (o.created_at, o.id));
         move_key(&mut index.server_operations, old.map(key), new.map(key));
     }
 }
@@ -314,7 +309,7 @@ impl Indexed for Subnet {
 
 impl Indexed for SecurityGroup {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
-        let key = |g: &Self| (g.project_id, g.name.clone(), g.id);
+        let key = |g: &Self| (g.project_id, (g.name.clone(), g.id));
         move_key(&mut index.project_groups, old.map(key), new.map(key));
     }
 }
@@ -325,7 +320,7 @@ impl Indexed for Port {
         move_key(&mut index.network_ports, old.map(network), new.map(network));
         let project = |p: &Self| (p.project_id, p.id);
         move_key(&mut index.project_ports, old.map(project), new.map(project));
-        let server = |p: &Self| p.server_id.map(|s| (s, p.server_index, p.id));
+        let server = |p: &Self| p.server_id.map(|s| (s, (p.server_index, p.id)));
         move_key(&mut index.server_ports, old.and_then(server), new.and_then(server));
         let device = |p: &Self| (!p.device_id.is_empty()).then(|| (p.device_id.clone(), p.id));
         move_key(&mut index.device_ports, old.and_then(device), new.and_then(device));
@@ -409,99 +404,6 @@ impl Indexed for Server {
 }
 
 impl Index {
-    /// Servers whose orders for this host changed after commit `after`, oldest change first.
-    pub fn orders_after(&self, host: HostId, after: u64) -> impl Iterator<Item = (u64, ServerId)> + '_ {
-        let from = (host, after.saturating_add(1), ServerId(uuid::Uuid::nil()));
-        self.order_feed
-            .range(from..)
-            .take_while(move |(h, ..)| *h == host)
-            .map(|(_, seq, server)| (*seq, *server))
-    }
-
-    /// The hosts whose orders for a server changed in a commit.
-    pub fn ordered_at(&self, server: ServerId, seq: u64) -> impl Iterator<Item = HostId> + '_ {
-        let refs = self.order_refs.range((server, HostId(uuid::Uuid::nil()))..);
-        let refs = refs.take_while(move |((s, _), _)| *s == server);
-        refs.filter(move |(_, order)| order.seq >= seq).map(|((_, host), _)| *host)
-    }
-
-    /// The aggregates of a host.
-    pub fn aggregates_of(&self, host: HostId) -> impl Iterator<Item = AggregateId> + '_ {
-        let all = self.host_aggregates.range((host, AggregateId::default())..);
-        all.take_while(move |(h, _)| *h == host).map(|(_, aggregate)| *aggregate)
-    }
-
-    /// The servers of a server group.
-    pub fn members_of(&self, group: ServerGroupId) -> impl Iterator<Item = ServerId> + '_ {
-        let all = self.server_group_members.range((group, ServerId::default())..);
-        all.take_while(move |(g, _)| *g == group).map(|(_, server)| *server)
-    }
-
-    /// How many server groups a project has.
-    pub fn server_group_count(&self, project: ProjectId) -> usize {
-        let all = self.project_server_groups.range((project, ServerGroupId::default())..);
-        all.take_while(|(p, _)| *p == project).count()
-    }
-
-    /// The highest address given out between two.
-    pub fn highest_address(&self, subnet: SubnetId, start: IpAddr, end: IpAddr) -> Option<IpAddr> {
-        self.addresses.range((subnet, start)..=(subnet, end)).next_back().map(|((_, address), _)| *address)
-    }
-
-    /// The addresses given out between two, lowest first.
-    pub fn addresses_between(
-        &self,
-        subnet: SubnetId,
-        start: IpAddr,
-        end: IpAddr,
-    ) -> impl Iterator<Item = IpAddr> + '_ {
-        self.addresses.range((subnet, start)..=(subnet, end)).map(|((_, address), _)| *address)
-    }
-
-    /// Orders only grow newer. When a store is loaded, records come in the order of their kinds: a port that was
-    /// changed last may come before its server, and an agent that has not heard of the change must still be told.
-    fn order(&mut self, host: HostId, server: ServerId, seq: u64, set: impl FnOnce(&mut OrderRef)) {
-        let old = self.order_refs.get(&(server, host)).copied();
-        let mut now = old.unwrap_or_default();
-        now.seq = now.seq.max(seq);
-        set(&mut now);
-        if now.server {
-            let ports = self.server_ports.range((server, 0, PortId(uuid::Uuid::nil()))..);
-            let ports = ports.take_while(|(s, ..)| *s == server);
-            let changed = ports.filter_map(|(_, _, id)| self.port_seq.get(id)).copied().max();
-            now.seq = now.seq.max(changed.unwrap_or_default());
-        }
-        self.set_order(host, server, old, Some(now));
-    }
-
-    fn unorder(&mut self, host: HostId, server: ServerId, clear: impl FnOnce(&mut OrderRef)) {
-        let Some(old) = self.order_refs.get(&(server, host)).copied() else { return };
-        let mut now = old;
-        clear(&mut now);
-        let now = Some(now).filter(|now| now.server || now.copy);
-        self.set_order(host, server, Some(old), now);
-    }
-
-    /// The hosts that the server is on, or goes to, have new orders.
-    fn reorder(&mut self, server: ServerId, seq: u64) {
-        let refs = self.order_refs.range((server, HostId(uuid::Uuid::nil()))..);
-        let refs = refs.take_while(|((s, _), _)| *s == server).filter(|(_, order)| order.server);
-        let refs: Vec<(HostId, OrderRef)> = refs.map(|((_, host), order)| (*host, *order)).collect();
-        for (host, old) in refs {
-            let now = OrderRef { seq: old.seq.max(seq), ..old };
-            self.set_order(host, server, Some(old), Some(now));
-        }
-    }
-
-    fn set_order(&mut self, host: HostId, server: ServerId, old: Option<OrderRef>, new: Option<OrderRef>) {
-        let feed = |order: OrderRef| (host, order.seq, server);
-        move_key(&mut self.order_feed, old.map(feed), new.map(feed));
-        match new {
-            Some(new) => drop(self.order_refs.insert((server, host), new)),
-            None => drop(self.order_refs.remove(&(server, host))),
-        }
-    }
-
     fn move_addresses(&mut self, old: Option<&Port>, new: Option<&Port>) {
         if old.map(|p| &p.fixed_ips) == new.map(|p| &p.fixed_ips) {
             return;
@@ -549,39 +451,5 @@ impl Index {
                 self.rooms.take(host, taken);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn orders_never_look_older_when_a_port_is_loaded_before_its_server() {
-        let (host, server) = (HostId::from_random([1; 16]), ServerId::from_random([2; 16]));
-        let mut index = Index::default();
-        let set = |r: &mut OrderRef| r.server = true;
-        let port = PortId::from_random([3; 16]);
-        index.server_ports.insert((server, 0, port));
-        index.port_seq.insert(port, 9);
-        index.order(host, server, 5, set);
-        assert_eq!(index.orders_after(host, 8).collect::<Vec<_>>(), [(9, server)]);
-        assert_eq!(index.order_feed.len(), 1);
-        index.order(host, server, 12, set);
-        assert_eq!(index.orders_after(host, 0).collect::<Vec<_>>(), [(12, server)]);
-        index.reorder(server, 15);
-        assert_eq!(index.orders_after(host, 12).collect::<Vec<_>>(), [(15, server)]);
-    }
-
-    #[test]
-    fn a_host_has_orders_as_long_as_anything_of_the_server_is_there() {
-        let (host, server) = (HostId::from_random([1; 16]), ServerId::from_random([2; 16]));
-        let mut index = Index::default();
-        index.order(host, server, 1, |r| r.server = true);
-        index.order(host, server, 2, |r| r.copy = true);
-        index.unorder(host, server, |r| r.server = false);
-        assert_eq!(index.orders_after(host, 0).collect::<Vec<_>>(), [(2, server)]);
-        index.unorder(host, server, |r| r.copy = false);
-        assert!(index.order_feed.is_empty() && index.order_refs.is_empty());
     }
 }

@@ -15,6 +15,7 @@ pub mod network;
 pub mod policy;
 pub mod quota;
 pub mod record;
+mod relation;
 pub mod revision;
 pub mod state;
 pub mod time;

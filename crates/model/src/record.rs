@@ -117,6 +117,21 @@ macro_rules! kinds {
                 Ok(())
             }
 
+            /// The same durable records in a State of their own, each gone through its document.
+            ///
+            /// # Errors
+            /// A record cannot be read back from what it is written as.
+            pub fn reloaded(&self) -> serde_json::Result<State> {
+                let mut fresh = State::new(self.incarnation, self.took_over_at);
+                fresh.seq = self.seq;
+                $(if Kind::$kind.durability() == Durability::Hot {
+                    for record in self.tables.$field.values() {
+                        fresh.load(Kind::$kind, &serde_json::to_string(&**record)?, self.seq)?;
+                    }
+                })*
+                Ok(fresh)
+            }
+
             /// How many records of each kind are in memory.
             pub fn counts(&self) -> Vec<(Kind, usize)> {
                 vec![$((Kind::$kind, self.tables.$field.len()),)*]

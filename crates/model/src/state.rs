@@ -21,7 +21,7 @@ pub struct State {
     /// The primary tables.
     pub tables: Tables,
     /// Secondary indexes, kept by the same code that writes the tables.
-    pub index: Index,
+    pub(crate) index: Index,
 }
 
 impl State {

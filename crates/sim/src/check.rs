@@ -220,9 +220,8 @@ impl World {
                 self.violate(2, format!("the record of {name} goes without a tombstone"));
             }
             None => {
-                let doomed = |h: &crate::host::Host| {
-                    h.id.is_some_and(|host| after.index.disk_copies.contains_key(&(host, id)))
-                };
+                let doomed =
+                    |h: &crate::host::Host| h.id.is_some_and(|host| after.disk_copy_on(host, id).is_some());
                 let left = |h: &&crate::host::Host| {
                     let unsettled = self.plane.restores > 0 && self.is_unsettled(h, id);
                     h.guests.get(&id).is_some_and(crate::host::Real::is_there) && !doomed(h) && !unsettled
@@ -290,8 +289,8 @@ impl World {
             if let Err(what) = rebuild::same_tables(&published, loaded) {
                 return self.violate(2, what);
             }
-            let same = rebuild::same_indexes(&published, loaded);
-            if let Err(what) = same.and_then(|()| rebuild::orders_are_as_new(&published, loaded)) {
+            let same = published.same_indexes(loaded);
+            if let Err(what) = same.and_then(|()| loaded.orders_are_as_new(&published)) {
                 self.violate(6, what);
             }
         }
@@ -350,7 +349,7 @@ impl World {
         if runs != server.powered {
             return Err(format!("says that its guest runs: {}, and that is wrong", server.powered));
         }
-        let mut ports = lenticular_control::command::compute::server::ports(&self.plane.published, server.id);
+        let mut ports = self.plane.published.ports_of_server(server.id);
         if let Some(port) = ports.find(|p| p.plugged != runs) {
             return Err(format!("has the port {} plugged: {}, and that is wrong", port.id, port.plugged));
         }
@@ -387,7 +386,7 @@ impl World {
         let believed = host.agent.iter().flat_map(|agent| agent.core.servers());
         let there = host.guests.iter().filter(|(_, r)| r.is_there());
         let all = believed.chain(there.map(|(id, _)| *id));
-        let copy = |id: &ServerId| host.id.is_some_and(|h| state.index.disk_copies.contains_key(&(h, *id)));
+        let copy = |id: &ServerId| host.id.is_some_and(|h| state.disk_copy_on(h, *id).is_some());
         let of_host = |id: &ServerId| state.servers.get(id).is_some_and(|s| s.host_id == host.id) || copy(id);
         let orphan = all.into_iter().find(|id| !of_host(id));
         if let Some(id) = orphan {

@@ -122,7 +122,7 @@ impl World {
         let ticket = server.ticket.as_ref();
         let arrived = ticket.is_some_and(|t| t.to == host && generation == Some(t.generation));
         // Nobody minds who runs what is to be gone, as long as its host is to remove it.
-        let copy = self.plane.published.index.disk_copies.contains_key(&(host, id));
+        let copy = self.plane.published.disk_copy_on(host, id).is_some();
         owns || arrived || (server.wanted == Wanted::Absent && copy)
     }
 
@@ -133,8 +133,8 @@ impl World {
         let unheard =
             host.id.and_then(|id| state.hosts.get(&id)).is_none_or(|host: &Arc<HostRecord>| host.unheard);
         let restored = state.servers.get(&id).is_some_and(|server| server.restored.is_some());
-        let copy = host.id.and_then(|host| state.index.disk_copies.get(&(host, id)));
-        let copy = copy.and_then(|id| state.disk_copies.get(id)).is_some_and(|copy| copy.may_run);
+        let copy = host.id.and_then(|host| state.disk_copy_on(host, id));
+        let copy = copy.is_some_and(|copy| copy.may_run);
         self.plane.restores > 0 && (unheard || restored || copy)
     }
 }

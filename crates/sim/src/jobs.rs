@@ -188,7 +188,7 @@ fn run_ask(
         Ask::Confirm(id) => migrate::confirm(txn, caller, *id),
         Ask::Revert(id) => migrate::revert(txn, caller, *id),
         Ask::Abort(id) => {
-            let number = migrate::of_server(txn, *id).next().map_or(0, |m| m.number);
+            let number = txn.migrations_of_server(*id).next().map_or(0, |m| m.number);
             migrate::abort(txn, caller, *id, number)
         }
         Ask::Shelve(id) => shelve::shelve(txn, caller, *id),
@@ -215,7 +215,7 @@ fn place_anywhere(txn: &mut Txn<'_>, created: &[ServerId]) {
     let disabled = txn.hosts.values().find(|h| matches!(h.intent, Intent::Disabled { .. })).map(|h| h.id);
     for id in created.iter().filter(|_| disabled.is_some()) {
         txn.update::<Server>(id, |s| s.host_id = s.host_id.and(disabled));
-        let ports: Vec<PortId> = server::ports(txn, *id).map(|p| p.id).collect();
+        let ports: Vec<PortId> = txn.ports_of_server(*id).map(|p| p.id).collect();
         for port in ports {
             txn.update::<Port>(&port, |p| p.host_id = disabled);
         }

@@ -310,9 +310,9 @@ impl World {
     /// Answers the polls of hosts whose orders for these servers changed after a commit.
     fn serve_parked(&mut self, after: u64, changed: &BTreeSet<ServerId>) {
         let Some(running) = &self.plane.running else { return };
-        let index = &running.writer.state().index;
+        let state = running.writer.state();
         let hosts: BTreeSet<HostId> =
-            changed.iter().flat_map(|server| index.ordered_at(*server, after + 1)).collect();
+            changed.iter().flat_map(|server| state.ordered_at(*server, after + 1)).collect();
         let parked = hosts.iter().filter_map(|host| running.parked_of.get(host)).flatten();
         for number in parked.copied().collect::<BTreeSet<u64>>() {
             self.serve_one(number, false);

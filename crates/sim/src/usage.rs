@@ -40,7 +40,7 @@ pub(crate) fn is_right(state: &State, restored: bool) -> Result<(), String> {
 
 fn of_host(state: &State, host: &Host, usage: &Usage, restored: bool) -> Result<(), String> {
     let counted = usage.get(&host.id).copied().unwrap_or_default();
-    let indexed = state.index.host_usage.get(&host.id).copied().unwrap_or_default();
+    let indexed = state.taken_of_host(host.id);
     if counted != indexed {
         return Err(format!("{} has {counted:?} by count and {indexed:?} by index", host.name));
     }

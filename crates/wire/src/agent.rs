@@ -32,8 +32,7 @@ use lenticular_model::{
         observation::Observation,
     },
     network::{port::Mac, subnet::HostRoute},
-    FloatingIpId, HostId, ImageId, Incarnation, NetworkId, PortId, ProjectId, ServerId, State, SubnetId,
-    UserId,
+    HostId, ImageId, Incarnation, NetworkId, PortId, ProjectId, ServerId, State, SubnetId, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
@@ -405,7 +404,7 @@ pub fn orders(state: &State, host: HostId, query: &OrdersQuery) -> Orders {
     let known = query.incarnation == state.incarnation && query.after <= state.seq;
     let after = if known { query.after } else { 0 };
     let orders =
-        state.index.orders_after(host, after).filter_map(|(_, server)| order(state, host, server)).collect();
+        state.orders_after(host, after).filter_map(|(_, server)| order(state, host, server)).collect();
     Orders {
         incarnation: state.incarnation,
         after,
@@ -418,7 +417,7 @@ pub fn orders(state: &State, host: HostId, query: &OrdersQuery) -> Orders {
 
 /// Whether a host has to do with a server that is laid over an image.
 pub fn needs_image(state: &State, host: HostId, image: ImageId) -> bool {
-    state.index.orders_after(host, 0).any(|(_, server)| {
+    state.orders_after(host, 0).any(|(_, server)| {
         let base = match order(state, host, server) {
             Some(Order::Own(own)) => own.assignment.guest.base.image_id,
             Some(Order::Receive(receive)) => receive.assignment.guest.base.image_id,
@@ -447,7 +446,7 @@ pub fn order(state: &State, host: HostId, server_id: ServerId) -> Option<Order> 
         let from = peer(state, server.host_id?)?;
         return Some(Order::Receive(Receive { assignment: assignment.into(), from, manner: ticket.manner }));
     }
-    let copy = state.disk_copies.get(state.index.disk_copies.get(&(host, server_id))?)?;
+    let copy = state.disk_copy_on(host, server_id)?;
     let generation = copy.generation;
     Some(match copy.fate {
         Fate::Kept { .. } => Order::Keep { server_id, generation },
@@ -486,8 +485,7 @@ fn peer(state: &State, id: HostId) -> Option<Peer> {
 }
 
 fn assignment(state: &State, host: HostId, server: &Server) -> Assignment {
-    let ports = state.index.server_ports.range((server.id, 0, PortId(Default::default()))..);
-    let ports: Vec<PortId> = ports.take_while(|(s, ..)| *s == server.id).map(|(_, _, id)| *id).collect();
+    let ports: Vec<PortId> = state.ports_of_server(server.id).map(|port| port.id).collect();
     Assignment {
         server_id: server.id,
         generation: server.disk.generation,
@@ -517,9 +515,7 @@ fn assignment(state: &State, host: HostId, server: &Server) -> Assignment {
 }
 
 fn floating(state: &State, host: HostId, port: PortId) -> impl Iterator<Item = FloatingSpec> + '_ {
-    let all = state.index.net.port_floating_ips.range((port, FloatingIpId::default())..);
-    let all = all.take_while(move |(of, _)| *of == port).filter_map(|(_, id)| state.floating_ips.get(id));
-    all.filter_map(move |floating| {
+    state.floating_ips_of_port(port).filter_map(move |floating| {
         let (physical, vlan) = state.networks.get(&floating.network_id)?.physical()?;
         Some(FloatingSpec {
             address: floating.address,

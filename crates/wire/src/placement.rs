@@ -67,7 +67,7 @@ struct Inventory {
 
 fn inventory_of(state: &State, host: &Host, class: &str) -> Inventory {
     let (all, give) = (host.capacity, host.to_give());
-    let used = state.index.host_usage.get(&host.id).copied().unwrap_or_default().capacity;
+    let used = state.taken_of_host(host.id).capacity;
     let (total, capacity, used) = match class {
         "VCPU" => (all.vcpus, give.vcpus, used.vcpus),
         "MEMORY_MB" => (all.memory_mb, give.memory_mb, used.memory_mb),
@@ -88,7 +88,7 @@ pub fn traits(host: &Host) -> Vec<&'static str> {
 
 /// Whether some host has a trait, or could get it.
 pub fn has_trait(state: &State, name: &str) -> bool {
-    let mut classes = state.index.rooms.classes.iter();
+    let mut classes = state.rooms().classes.iter();
     name == "COMPUTE_STATUS_DISABLED" || classes.any(|(_, class)| class.hypervisor.traits().contains(&name))
 }
 
@@ -192,7 +192,7 @@ pub fn read_inventory(body: Value) -> Result<(i64, SetInventory)> {
 
 /// What a host's servers take.
 pub fn usages(state: &State, host: &Host) -> Value {
-    let taken = state.index.host_usage.get(&host.id).copied().unwrap_or_default().capacity;
+    let taken = state.taken_of_host(host.id).capacity;
     json!({
         "resource_provider_generation": generation(host),
         "usages": {"VCPU": taken.vcpus, "MEMORY_MB": taken.memory_mb, "DISK_GB": taken.disk_gb},

@@ -19,7 +19,7 @@ pub async fn user_data(peer: Peer, State(app): State<App>, Path(server): Path<St
     let server: ServerId = server.parse().map_err(|_| Error::not_found("Server", &server))?;
     // It may hold secrets: only a host that has business with the server reads it.
     let state = app.store.state();
-    let host = state.index.host_names.get(&peer.name);
+    let host = state.host_named(&peer.name).map(|host| &host.id);
     if host.and_then(|host| order(&state, *host, server)).is_none() {
         return Err(Error::not_found("User data of server", server).into());
     }
@@ -35,7 +35,7 @@ pub async fn password(
     request: Request,
 ) -> Handled {
     let server: ServerId = server.parse().map_err(|_| Error::not_found("Server", &server))?;
-    let host = app.store.state().index.host_names.get(&peer.name).copied();
+    let host = app.store.state().host_named(&peer.name).map(|host| host.id);
     let host = host.ok_or_else(|| Error::not_found("Host", &peer.name))?;
     let body = bytes(request, PASSWORD_BODY_MAX).await?;
     let password = String::from_utf8(body.to_vec()).map_err(|_| Error::invalid("A password is a text."))?;

@@ -79,7 +79,7 @@ impl Links {
                 _ => None,
             };
             let Some(server) = server else { continue };
-            state.index.ordered_at(server, state.seq).for_each(&mut wake);
+            state.ordered_at(server, state.seq).for_each(&mut wake);
         }
     }
 

@@ -217,7 +217,7 @@ impl App {
     }
 
     fn proves(&self, state: &Cloud, name: &str, claim: &Claim<'_>) -> bool {
-        let host = state.index.host_names.get(name);
+        let host = state.host_named(name).map(|host| &host.id);
         host.zip(claim.receipt).is_some_and(|(host, receipt)| {
             receipt::proves(&self.tokens, receipt, *host, state.incarnation, claim.upto)
         })

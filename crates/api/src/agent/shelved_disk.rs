@@ -26,7 +26,7 @@ pub async fn put(
     let server: ServerId = server.parse().map_err(|_| Error::not_found("Server", &server))?;
     let query = Query::parse(query.as_deref());
     let upload = query.get("upload").ok_or_else(|| Error::invalid("a disk needs the name of its upload"))?;
-    let host = app.store.state().index.host_names.get(&peer.name).copied();
+    let host = app.store.state().host_named(&peer.name).map(|host| host.id);
     let host = host.ok_or_else(|| Error::not_found("Host", &peer.name))?;
     app.agent_saves_disk(host, server, upload.to_owned(), body.into_data_stream()).await?;
     empty(204)

@@ -32,7 +32,7 @@ fn answer(ctx: &Ctx, aggregate: &Aggregate, is_new: bool) -> Handled {
 /// `GET /os-aggregates`
 pub async fn list(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::AggregateRead, None)?;
-    let in_order = ctx.state.index.aggregate_numbers.values().filter_map(|id| ctx.state.aggregates.get(id));
+    let in_order = ctx.state.aggregates_by_number();
     let list: Vec<Value> = in_order.map(|a| wire::view(&ctx.state, a, ctx.version, false)).collect();
     json(200, &json!({ "aggregates": list }))
 }

@@ -9,12 +9,9 @@ use crate::{
     respond::{empty, json},
 };
 use axum::extract::Path;
-use lenticular_control::command::{
-    compute::server,
-    network::{
-        floating_ip::{self, FloatingIpChange, NewFloatingIp, Target},
-        network,
-    },
+use lenticular_control::command::network::{
+    floating_ip::{self, FloatingIpChange, NewFloatingIp, Target},
+    network,
 };
 use lenticular_model::{
     error::{Error, Kind, Result},
@@ -34,8 +31,7 @@ fn id(text: &str) -> Result<FloatingIpId> {
 /// The caller's project's floating IPs.
 fn own<'s>(state: &'s State, caller: &Caller) -> Result<impl Iterator<Item = &'s Arc<FloatingIp>>> {
     let project = caller.need_project()?;
-    let range = state.index.net.project_floating_ips.range((project, FloatingIpId::default())..);
-    Ok(range.take_while(move |(p, _)| *p == project).filter_map(|(_, id)| state.floating_ips.get(id)))
+    Ok(state.floating_ips_of_project(project))
 }
 
 /// The ways out of the cloud that the caller has.
@@ -150,7 +146,7 @@ struct Asked {
 
 /// Where a floating IP shall lead so that it leads to a server.
 fn target(txn: &Txn<'_>, id: ServerId, asked: Option<IpAddr>) -> Result<Target> {
-    let addresses = server::ports(txn, id).flat_map(|p| p.fixed_ips.iter().map(|ip| (p.id, ip.ip_address)));
+    let addresses = txn.ports_of_server(id).flat_map(|p| p.fixed_ips.iter().map(|ip| (p.id, ip.ip_address)));
     let mut v4 = addresses.filter(|(_, ip)| ip.is_ipv4() && asked.is_none_or(|asked| asked == *ip));
     let (port_id, fixed_ip) = v4.next().ok_or_else(|| match asked {
         Some(asked) => Error::invalid(format!("Specified fixed address {asked} not assigned to instance")),

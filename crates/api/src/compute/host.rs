@@ -24,7 +24,7 @@ use serde_json::{json, Map, Value};
 use std::{collections::BTreeMap, sync::Arc};
 
 fn by_name(ctx: &Ctx) -> impl Iterator<Item = &Arc<Host>> {
-    ctx.state.index.host_names.values().filter_map(|id| ctx.state.hosts.get(id))
+    ctx.state.hosts_by_name()
 }
 
 /// When a host was last heard of, as far as is known.
@@ -83,7 +83,7 @@ fn brief_hypervisor(ctx: &Ctx, host: &Host) -> Value {
 
 /// What is taken of a host: by its servers, and, as Nova counts, by what is kept back for itself.
 fn used(ctx: &Ctx, host: &Host) -> Taken {
-    let mut used = ctx.state.index.host_usage.get(&host.id).copied().unwrap_or_default();
+    let mut used = ctx.state.taken_of_host(host.id);
     used.capacity.vcpus += host.share.reserved.vcpus;
     used.capacity.memory_mb += host.share.reserved.memory_mb;
     used.capacity.disk_gb += host.share.reserved.disk_gb;
@@ -130,11 +130,7 @@ fn full_hypervisor(ctx: &Ctx, host: &Host) -> Value {
 }
 
 fn servers_on(ctx: &Ctx, host: HostId) -> Value {
-    let from = (host, lenticular_model::ServerId(Default::default()));
-    let on = ctx.state.index.host_servers.range(from..).take_while(|(h, _)| *h == host);
-    on.filter_map(|(_, id)| ctx.state.servers.get(id))
-        .map(|s| json!({"uuid": s.id, "name": s.name}))
-        .collect()
+    ctx.state.servers_on_host(host).map(|s| json!({"uuid": s.id, "name": s.name})).collect()
 }
 
 fn matching(ctx: &Ctx) -> Result<(Vec<Arc<Host>>, bool)> {
@@ -346,7 +342,7 @@ fn modern_intent(ctx: &Ctx, id: &str, body: &Value) -> Result<(Arc<Host>, Option
 fn old_intent(ctx: &Ctx, action: &str, body: &Value) -> Result<(Arc<Host>, Option<Intent>)> {
     let name = body.get("host").and_then(Value::as_str);
     let name = name.ok_or_else(|| Error::invalid("'host' is a required property"))?;
-    let host = ctx.state.index.host_names.get(name).and_then(|id| ctx.state.hosts.get(id)).cloned();
+    let host = ctx.state.host_named(name).cloned();
     let host = host.ok_or_else(|| Error::not_found_text(format!("Host '{name}' could not be found.")))?;
     let reason = body.get("disabled_reason").and_then(Value::as_str);
     match action {
@@ -365,7 +361,7 @@ pub async fn delete_service(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let id: HostId = id.parse().map_err(|_| Error::invalid(format!("Invalid uuid {id}")))?;
     ctx.commit("service delete", move |txn, _| {
         let host = txn.need::<Host>(&id, || Error::not_found("Service", id))?;
-        if txn.index.host_usage.get(&id).is_some_and(|t| t.servers > 0) || host.is_up() {
+        if txn.taken_of_host(id).servers > 0 || host.is_up() {
             return Err(Error::conflict(format!(
                 "Unable to delete compute service on host {}: it is up, or has servers. Stop its agent and move its \
                  servers first.",

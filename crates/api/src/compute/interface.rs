@@ -8,10 +8,7 @@ use crate::{
     respond::{empty, json},
 };
 use axum::extract::Path;
-use lenticular_control::command::compute::{
-    interface::{self, AttachAsk},
-    server::ports,
-};
+use lenticular_control::command::compute::interface::{self, AttachAsk};
 use lenticular_model::{
     error::{Error, Result},
     network::port::Port,
@@ -43,14 +40,14 @@ fn attachment(ctx: &Ctx, port: &Port) -> Value {
 /// `GET /servers/{id}/os-interface`
 pub async fn list(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let server = readable(&ctx, &id)?;
-    let all: Vec<Value> = ports(&ctx.state, server.id).map(|p| attachment(&ctx, p)).collect();
+    let all: Vec<Value> = ctx.state.ports_of_server(server.id).map(|p| attachment(&ctx, p)).collect();
     json(200, &json!({"interfaceAttachments": all}))
 }
 
 /// `GET /servers/{id}/os-interface/{port}`
 pub async fn show(ctx: Ctx, Path((id, port)): Path<(String, String)>) -> Handled {
     let server = readable(&ctx, &id)?;
-    let found = ports(&ctx.state, server.id).find(|p| p.id.to_string() == port);
+    let found = ctx.state.ports_of_server(server.id).find(|p| p.id.to_string() == port);
     let found = found.ok_or_else(|| Error::not_found("Port", &port))?;
     json(200, &json!({"interfaceAttachment": attachment(&ctx, found)}))
 }

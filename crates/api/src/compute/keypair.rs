@@ -58,7 +58,7 @@ pub async fn list(ctx: Ctx) -> Handled {
     let ctx = ctx.asking(&query::KEYPAIRS)?;
     let user = whose(&ctx, ctx.query.get("user_id"))?;
     keypair::check_user(&ctx.caller, user)?;
-    let mut all: Vec<_> = keypair::of_user(&ctx.state, user).cloned().collect();
+    let mut all: Vec<_> = ctx.state.keypairs_of_user(user).cloned().collect();
     let mut next = None;
     if ctx.version.has(35) {
         let (cut, more) = page::cut(all, &ctx.query, |k| k.name.clone())?;

@@ -9,7 +9,7 @@ use lenticular_model::{
     compute::server::Server,
     error::{Error, Result},
     index::ServerOrder,
-    Kind, ProjectId, ServerId, State, Timestamp,
+    Kind, ProjectId, ServerId, State,
 };
 use lenticular_wire::compute::{
     query::SERVERS,
@@ -116,23 +116,9 @@ fn candidates<'s>(
     project: Option<ProjectId>,
     after: Option<ServerOrder>,
 ) -> Box<dyn Iterator<Item = &'s Arc<Server>> + 's> {
-    use std::ops::Bound::{Excluded, Unbounded};
-    let highest = (Reverse(Timestamp(i64::MAX)), Reverse(ServerId(uuid::Uuid::max())));
     match project {
-        Some(project) => {
-            let from = match after {
-                Some(order) => Excluded((project, order)),
-                None => std::ops::Bound::Included((project, highest)),
-            };
-            let range =
-                state.index.project_servers.range((from, Unbounded)).take_while(move |(p, _)| *p == project);
-            Box::new(range.filter_map(|(_, (_, Reverse(id)))| state.servers.get(id)))
-        }
-        None => {
-            let from = after.map_or(Unbounded, Excluded);
-            let range = state.index.server_order.range((from, Unbounded));
-            Box::new(range.filter_map(|(_, Reverse(id))| state.servers.get(id)))
-        }
+        Some(project) => Box::new(state.servers_of_project(project, after)),
+        None => Box::new(state.servers_newest_first(after)),
     }
 }
 

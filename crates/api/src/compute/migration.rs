@@ -72,8 +72,8 @@ fn fits(ctx: &Ctx, m: &Migration) -> bool {
 /// `GET /servers/{id}/migrations`
 pub async fn of_server(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let id = visible(&ctx, &id)?;
-    let found = migrate::of_server(&ctx.state, id).filter(|m| wire::is_live_under_way(m));
-    let views: Vec<Value> = found.map(|m| one(&ctx, &m)).collect();
+    let found = ctx.state.migrations_of_server(id).filter(|m| wire::is_live_under_way(m));
+    let views: Vec<Value> = found.map(|m| one(&ctx, m)).collect();
     json(200, &json!({ "migrations": views }))
 }
 
@@ -81,9 +81,9 @@ pub async fn of_server(ctx: Ctx, Path(id): Path<String>) -> Handled {
 pub async fn show(ctx: Ctx, Path((id, number)): Path<(String, String)>) -> Handled {
     let server = visible(&ctx, &id)?;
     let number = read_number(&number, server)?;
-    let found = migrate::of_server(&ctx.state, server).find(|m| m.number == number);
+    let found = ctx.state.migrations_of_server(server).find(|m| m.number == number);
     let found = found.filter(|m| wire::is_live_under_way(m)).ok_or_else(|| missing(number, server))?;
-    json(200, &json!({ "migration": one(&ctx, &found) }))
+    json(200, &json!({ "migration": one(&ctx, found) }))
 }
 
 /// `DELETE /servers/{id}/migrations/{number}`

@@ -7,7 +7,7 @@ use lenticular_model::{
     compute::{operation::Operation, server::Server},
     error::{Error, Result},
     policy::{self, Action},
-    Kind, OperationId, ServerId, Timestamp,
+    Kind, ServerId,
 };
 use lenticular_wire::compute::query::INSTANCE_ACTIONS;
 use serde_json::{json, Value};
@@ -29,9 +29,7 @@ async fn find(ctx: &Ctx, text: &str) -> Result<ServerId> {
 
 /// All operations of a server, newest first.
 async fn all(ctx: &Ctx, id: ServerId) -> Result<Vec<Operation>> {
-    let range =
-        ctx.state.index.server_operations.range((id, Timestamp(i64::MIN), OperationId(Default::default()))..);
-    let running = range.take_while(|(s, ..)| *s == id).filter_map(|(.., op)| ctx.state.operations.get(op));
+    let running = ctx.state.operations_of_server(id);
     let mut found: Vec<Operation> = running.map(|o| Operation::clone(o)).collect();
     let past = ctx.app.store.list(Kind::PastOperation, &format!("{id}/"), None, 1_000, true).await?;
     for (_, doc) in past {

@@ -13,7 +13,7 @@ use lenticular_model::{
     error::{Error, Result},
     policy::{self, Action},
     quota::{Limits, Usage, COMPUTE_DEFAULTS},
-    ProjectId, ServerGroupId,
+    ProjectId,
 };
 use lenticular_wire::{
     compute::query::{LIMITS, QUOTA_SET},
@@ -113,11 +113,10 @@ pub async fn detail(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let user = ctx.query.get("user_id");
     let used = match user {
         Some(user) => used_by(&ctx, id, user),
-        None => ctx.state.index.project_usage.get(&id).copied().unwrap_or_default(),
+        None => ctx.state.usage_of_project(id),
     };
     let is_theirs = |group: &ServerGroup| user.is_none_or(|user| group.user_id.to_string() == user);
-    let groups = ctx.state.index.project_server_groups.range((id, ServerGroupId::default())..);
-    let groups = groups.take_while(|(p, _)| *p == id).filter_map(|(_, g)| ctx.state.server_groups.get(g));
+    let groups = ctx.state.server_groups_of_project(id);
     let groups = groups.filter(|group| is_theirs(group)).count();
     let in_use = |name: &str| match name {
         "instances" => used.instances,
@@ -181,7 +180,7 @@ pub async fn limits(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::LimitsRead, Some(id))?;
     let limits = quota::limits(&ctx.state, Service::Compute, id);
     let limit = |name: &str| limits.iter().find(|(n, _)| *n == name).map_or(-1, |(_, limit)| *limit);
-    let used = ctx.state.index.project_usage.get(&id).copied().unwrap_or_default();
+    let used = ctx.state.usage_of_project(id);
     let mut absolute = json!({
         "maxTotalInstances": limit("instances"),
         "maxTotalCores": limit("cores"),
@@ -193,7 +192,7 @@ pub async fn limits(ctx: Ctx) -> Handled {
         "totalInstancesUsed": used.instances,
         "totalCoresUsed": used.cores,
         "totalRAMUsed": used.ram,
-        "totalServerGroupsUsed": ctx.state.index.server_group_count(id),
+        "totalServerGroupsUsed": ctx.state.server_groups_of_project(id).count(),
     });
     if !ctx.version.has(36) {
         for name in ["maxSecurityGroups", "maxSecurityGroupRules", "maxTotalFloatingIps"] {

@@ -10,10 +10,7 @@ use crate::{
 };
 use axum::extract::Path;
 use ipnet::IpNet;
-use lenticular_control::command::{
-    compute::server::ports,
-    network::security_group::{self, NewRule},
-};
+use lenticular_control::command::network::security_group::{self, NewRule};
 use lenticular_model::{
     error::{Error, Kind, Result},
     network::security_group::{Direction, Remote, SecurityGroup},
@@ -49,7 +46,7 @@ pub async fn list(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::SecurityGroupsRead, Some(project))?;
     let ensure =
         move |txn: &mut lenticular_model::Txn<'_>, _: &_| Ok(security_group::ensure_default(txn, project));
-    let there = security_group::of_project(&ctx.state, project).any(|g| g.name == security_group::DEFAULT);
+    let there = ctx.state.security_groups_of_project(project).any(|g| g.name == security_group::DEFAULT);
     if !there {
         ctx.commit("security group default", ensure).await?;
     }
@@ -57,7 +54,7 @@ pub async fn list(ctx: Ctx) -> Handled {
     let everywhere = ctx.query.flag("all_tenants")?.unwrap_or(false) && ctx.caller.is_admin();
     let found: Vec<&Arc<SecurityGroup>> = match everywhere {
         true => state.security_groups.values().collect(),
-        false => security_group::of_project(&state, project).collect(),
+        false => state.security_groups_of_project(project).collect(),
     };
     let offset = usize::try_from(ctx.query.number("offset")?.unwrap_or(0)).unwrap_or(usize::MAX);
     let page = found.into_iter().skip(offset).take(page::limit(&ctx.query)?);
@@ -214,7 +211,8 @@ pub async fn delete_rule(ctx: Ctx, Path(path): Path<String>) -> Handled {
 /// `GET /servers/{id}/os-security-groups`
 pub async fn of_server(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let server = readable(&ctx, &id)?;
-    let mut groups: Vec<_> = ports(&ctx.state, server.id).flat_map(|p| p.security_groups.clone()).collect();
+    let mut groups: Vec<_> =
+        ctx.state.ports_of_server(server.id).flat_map(|p| p.security_groups.clone()).collect();
     groups.sort();
     groups.dedup();
     let found = groups.iter().filter_map(|id| ctx.state.security_groups.get(id));

@@ -12,7 +12,7 @@ use axum::{
     http::{header, HeaderValue},
 };
 use lenticular_control::command::compute::{
-    server::{self, ports, ServerChange},
+    server::{self, ServerChange},
     server_create::{self, NewServers},
 };
 use lenticular_model::{
@@ -219,7 +219,7 @@ pub async fn delete(ctx: Ctx, Path(id): Path<String>) -> Handled {
 /// `GET /servers/{id}/ips`
 pub async fn ips(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let server = readable(&ctx, &id)?;
-    let ports: Vec<&Arc<Port>> = ports(&ctx.state, server.id).collect();
+    let ports: Vec<&Arc<Port>> = ctx.state.ports_of_server(server.id).collect();
     json(200, &json!({"addresses": plain(&Addresses { state: &ctx.state, ports: &ports })?}))
 }
 
@@ -237,7 +237,7 @@ fn plain(addresses: &Addresses<'_, '_>) -> Result<Value> {
 /// `GET /servers/{id}/ips/{network}`
 pub async fn ips_of(ctx: Ctx, Path((id, network)): Path<(String, String)>) -> Handled {
     let server = readable(&ctx, &id)?;
-    let ports: Vec<&Arc<Port>> = ports(&ctx.state, server.id).collect();
+    let ports: Vec<&Arc<Port>> = ctx.state.ports_of_server(server.id).collect();
     let all = plain(&Addresses { state: &ctx.state, ports: &ports })?;
     match all.get(&network) {
         Some(list) => json(200, &json!({(network): list})),

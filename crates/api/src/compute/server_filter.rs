@@ -2,7 +2,6 @@
 
 use super::pattern::Pattern;
 use crate::{ctx::Ctx, query::Query};
-use lenticular_control::command::compute::server::ports;
 use lenticular_model::{
     compute::server::Server,
     error::{Error, Result},
@@ -265,7 +264,7 @@ impl Test {
             Self::Status(wanted) => wanted.iter().any(|status| status == server.status()),
             Self::Address { is_v4, wanted } => {
                 let mut all =
-                    ports(state, server.id).flat_map(|port| &port.fixed_ips).map(|ip| ip.ip_address);
+                    state.ports_of_server(server.id).flat_map(|port| &port.fixed_ips).map(|ip| ip.ip_address);
                 all.any(|ip| ip.is_ipv4() == *is_v4 && wanted.matches(&ip.to_string()))
             }
             Self::Changed(when) => when.contains(&server.changed_at()),

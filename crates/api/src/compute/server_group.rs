@@ -32,9 +32,7 @@ pub async fn list(ctx: Ctx) -> Handled {
     } else {
         let project = ctx.caller.need_project()?;
         policy::check(&ctx.caller, Action::ServerGroupRead, Some(project))?;
-        let own = ctx.state.index.project_server_groups.range((project, ServerGroupId::default())..);
-        let own = own.take_while(|(p, _)| *p == project);
-        own.filter_map(|(_, id)| ctx.state.server_groups.get(id).cloned()).collect()
+        ctx.state.server_groups_of_project(project).cloned().collect()
     };
     found.sort_by_key(|group| (group.created_at, group.id));
     let offset = ctx.query.number("offset")?.unwrap_or(0);

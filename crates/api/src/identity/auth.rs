@@ -125,8 +125,7 @@ async fn by_password(
             let domain = domain_of(state, proof.domain.as_ref()).ok_or_else(|| {
                 Error::invalid("Expecting to find domain in user. The server could not comply.")
             })?;
-            let id = state.index.user_names.get(&(domain, name.clone()));
-            id.and_then(|id| state.users.get(id)).cloned()
+            state.user_named(&domain, name).cloned()
         }
         (None, None) => return Err(super::required("id or name of the user")),
     };
@@ -190,7 +189,12 @@ fn domain_of(state: &Cloud, named: Option<&Named>) -> Option<DomainId> {
         (Some(id), _) => Some(DomainId::from(id.as_str())),
         (None, Some(name)) => {
             // A domain that is not there has no users and no projects: the same refusal as for those.
-            Some(state.index.domain_names.get(name).cloned().unwrap_or_else(|| DomainId::from("")))
+            Some(
+                state
+                    .domain_named(name)
+                    .map(|domain| domain.id.clone())
+                    .unwrap_or_else(|| DomainId::from("")),
+            )
         }
         (None, None) => None,
     }
@@ -236,7 +240,7 @@ fn project_scope(state: &Cloud, named: &Named) -> Result<Scope> {
         (None, Some(name)) => {
             let domain = domain_of(state, named.domain.as_deref())
                 .ok_or_else(|| Error::invalid("Expecting to find domain in project."))?;
-            state.index.project_names.get(&(domain, name.clone())).and_then(|id| state.projects.get(id))
+            state.project_named(&domain, name)
         }
         (None, None) => None,
     };
@@ -329,7 +333,8 @@ pub async fn catalog(ctx: Ctx) -> Handled {
 
 /// The projects in which a user holds a role.
 pub fn projects_of(state: &Cloud, user: UserId) -> Vec<Arc<Project>> {
-    let mut ids: Vec<ProjectId> = identity::grants_of(state, user)
+    let mut ids: Vec<ProjectId> = state
+        .role_assignments_of_user(user)
         .filter_map(|grant| match grant.target {
             Target::Project(id) => Some(id),
             _ => None,

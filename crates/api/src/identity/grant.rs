@@ -119,7 +119,7 @@ fn domain(text: &str) -> Result<Target> {
 fn held(ctx: &Ctx, target: Target, user: &str) -> Handled {
     let user: UserId = id("user", user)?;
     identity::check_grant(&ctx.state, &ctx.caller, Action::GrantRead, user, &target, None)?;
-    let direct = |r: &RoleId| ctx.state.index.user_roles.contains_key(&(user, target.clone(), *r));
+    let direct = |r: &RoleId| ctx.state.role_assignment(user, &target, *r).is_some();
     let roles = identity::roles_on(&ctx.state, user, &target);
     let items = roles.iter().filter(|r| direct(&r.id)).map(|r| wire::role(ctx.url(), r)).collect();
     json(200, &wire::listing(ctx.url(), "roles", items))
@@ -141,7 +141,7 @@ async fn take(ctx: Ctx, target: Target, user: &str, role: &str) -> Handled {
 fn check(ctx: &Ctx, target: Target, user: &str, role_text: &str) -> Handled {
     let (user, role): (UserId, RoleId) = (id("user", user)?, id("role", role_text)?);
     identity::check_grant(&ctx.state, &ctx.caller, Action::GrantRead, user, &target, Some(role))?;
-    match ctx.state.index.user_roles.contains_key(&(user, target, role)) {
+    match ctx.state.role_assignment(user, &target, role).is_some() {
         true => empty(204),
         false => Err(missing("role assignment with role", role_text).into()),
     }

@@ -82,7 +82,7 @@ pub async fn delete(ctx: Ctx, Path(text): Path<String>) -> Handled {
 /// `GET /v3/role_inferences`: each default role implies the next.
 pub async fn inferences(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::InferenceRead, None)?;
-    let role = |name: &str| ctx.state.index.role_names.get(name).and_then(|id| ctx.state.roles.get(id));
+    let role = |name: &str| ctx.state.role_named(name);
     let brief = |r: &Role| json!({"id": r.id, "name": r.name, "links": {}});
     let chain = ["admin", "manager", "member", "reader"];
     let items: Vec<Value> = chain

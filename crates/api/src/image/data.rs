@@ -140,7 +140,7 @@ pub async fn for_agent(peer: Peer, State(app): State<App>, Path(id): Path<String
     let state = app.store.state();
     let id = image_id(&id)?;
     // It may be a project's private one: only a host that has a server of it reads it.
-    let host = state.index.host_names.get(&peer.name);
+    let host = state.host_named(&peer.name).map(|host| &host.id);
     let needed = host.is_some_and(|host| needs_image(&state, *host, id));
     let image = state.images.get(&id).filter(|_| needed).ok_or_else(|| Error::not_found("Image", id))?;
     let data = image.data().ok_or_else(|| Error::not_found("Data of image", id))?;

@@ -25,7 +25,7 @@ pub async fn list(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::ImageRead, None)?;
     let query = &ctx.query;
     let filter = Filter::read(query)?;
-    let order = ctx.state.index.image_order.iter().filter_map(|(_, id)| ctx.state.images.get(&id.0));
+    let order = ctx.state.images_newest_first();
     let mut found: Vec<Arc<Image>> = order.filter(|i| filter.matches(&ctx, i)).cloned().collect();
     if let Some(keys) = sort_keys(query)? {
         found.sort_by(|a, b| {

@@ -8,7 +8,7 @@ use super::{
 use crate::{ctx::Ctx, fault::Handled};
 use lenticular_control::command::network::{
     floating_ip::{self, FloatingIpChange, NewFloatingIp, Target},
-    network, subnet,
+    network,
 };
 use lenticular_model::{
     error::Result,
@@ -104,7 +104,7 @@ pub async fn pools(ctx: Ctx) -> Handled {
     let project = ctx.caller.need_project()?;
     let networks =
         ctx.state.networks.values().filter(|n| network::is_external_for(&ctx.state, &ctx.caller, n));
-    let subnets = networks.flat_map(|n| subnet::of_network(&ctx.state, n.id));
+    let subnets = networks.flat_map(|n| ctx.state.subnets_of_network(n.id));
     let subnets = subnets.filter(|s| s.cidr.addr().is_ipv4() && s.serves("network:floatingip"));
     let items = subnets.map(|s| {
         json!({

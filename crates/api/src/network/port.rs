@@ -5,9 +5,8 @@ use super::{
     noun::{by_name, Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
-use lenticular_control::command::network::{
-    network,
-    port::{self, AskIp, DhcpOptionChange, MacChange, NewPort, PortChange},
+use lenticular_control::command::network::port::{
+    self, AskIp, DhcpOptionChange, MacChange, NewPort, PortChange,
 };
 use lenticular_model::{
     error::Result,
@@ -141,16 +140,12 @@ impl Noun for Port {
         match (&by_device[..], by_network.as_deref()) {
             ([], None | Some([])) => state.ports.values().cloned().collect(),
             ([], Some(networks)) => {
-                networks.iter().flat_map(|id| network::ports(state, *id)).cloned().collect()
+                networks.iter().flat_map(|id| state.ports_of_network(*id)).cloned().collect()
             }
             (devices, _) => {
                 let of = |device: &str| {
                     let device = device.to_owned();
-                    let range = state.index.device_ports.range((device.clone(), PortId::default())..);
-                    range
-                        .take_while(move |(d, _)| *d == device)
-                        .filter_map(|(_, id)| state.ports.get(id))
-                        .cloned()
+                    state.ports_of_device(&device).cloned()
                 };
                 devices.iter().flat_map(|device| of(device)).collect()
             }

@@ -82,7 +82,7 @@ fn protocol(fields: &Fields) -> Result<Option<ForwardedProtocol>> {
 pub async fn list(ctx: Ctx, Path(floating): Path<String>) -> Handled {
     let of = floating_id(&floating)?;
     floating_ip::visible(&ctx.state, &ctx.caller, of)?;
-    let all = port_forwarding::of_floating_ip(&ctx.state, of);
+    let all = ctx.state.port_forwardings_of(of);
     let items = all.map(|f| wire::port_forwarding::view(&ctx.state, &ctx.caller, f)).collect();
     let path = format!("floatingips/{of}/port_forwardings");
     let missing = |id: &str| port_forwarding::missing(id);

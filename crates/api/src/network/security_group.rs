@@ -27,7 +27,7 @@ pub struct SecurityGroupRule;
 /// Every project has a default group as soon as anybody looks.
 async fn with_default(ctx: &Ctx) -> Result<Arc<State>> {
     let Some(project) = ctx.caller.project_id() else { return Ok(ctx.state.clone()) };
-    let there = security_group::of_project(&ctx.state, project).any(|g| g.name == security_group::DEFAULT);
+    let there = ctx.state.security_groups_of_project(project).any(|g| g.name == security_group::DEFAULT);
     if there {
         return Ok(ctx.state.clone());
     }

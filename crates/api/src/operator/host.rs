@@ -16,7 +16,7 @@ use lenticular_wire::operator::HostDetail;
 pub async fn show(ctx: Ctx, Path(name): Path<String>) -> Handled {
     policy::check(&ctx.caller, Action::OperatorRead, None)?;
     let state = &ctx.state;
-    let host = state.index.host_names.get(&name).and_then(|id| state.hosts.get(id));
+    let host = state.host_named(&name);
     let host = host.ok_or_else(|| Error::not_found("Host", &name))?;
     json(200, &detail(state, host))
 }

@@ -19,10 +19,9 @@ use axum::{
 };
 use lenticular_control::{
     command::{
-        compute::{evacuate, server::ports},
+        compute::evacuate,
         host::{enrolment, fence},
     },
-    lifecycle::migration::copies,
     schedule::{self, Ask, Moves, Verdict},
 };
 use lenticular_model::{
@@ -85,8 +84,10 @@ async fn whereabouts(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let server = find(&ctx, &text)?;
     let host = server.host_id.and_then(|id| ctx.state.hosts.get(&id));
     let history = moves(&ctx, &server).await?;
-    let addresses =
-        ports(&ctx.state, server.id).flat_map(|p| p.fixed_ips.iter().map(|ip| ip.ip_address.to_string()));
+    let addresses = ctx
+        .state
+        .ports_of_server(server.id)
+        .flat_map(|p| p.fixed_ips.iter().map(|ip| ip.ip_address.to_string()));
     let view = Where {
         id: server.id.to_string(),
         name: server.name.clone(),
@@ -144,7 +145,7 @@ fn left_behind(state: &State, server: ServerId) -> Vec<DiskView> {
         },
         why: copy.why.clone(),
     };
-    copies(state, server).iter().map(|copy| view(copy)).collect()
+    state.disk_copies_of_server(server).map(|copy| view(copy)).collect()
 }
 
 /// The hosts that a server left, with the time at which it did.
@@ -244,7 +245,8 @@ async fn retire(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<Retire
 }
 
 async fn fence_host(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<FenceAsk>) -> Handled {
-    let id = ctx.state.index.host_names.get(&name).copied().ok_or_else(|| Error::not_found("Host", &name))?;
+    let id =
+        ctx.state.host_named(&name).map(|host| host.id).ok_or_else(|| Error::not_found("Host", &name))?;
     let proof = match &ask.driver {
         Some(driver) if !ask.lift => Some(switch_off(&ctx, id, driver).await?),
         _ => None,
@@ -294,19 +296,12 @@ async fn restore_disk(ctx: Ctx, Path(text): Path<String>, Message(ask): Message<
 
 async fn hosts(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::OperatorRead, None)?;
-    let views: Vec<HostView> = ctx
-        .state
-        .index
-        .host_names
-        .values()
-        .filter_map(|id| ctx.state.hosts.get(id))
-        .map(|host| host_view(&ctx.state, host))
-        .collect();
+    let views: Vec<HostView> = ctx.state.hosts_by_name().map(|host| host_view(&ctx.state, host)).collect();
     json(200, &views)
 }
 
 pub(super) fn host_view(state: &State, host: &Host) -> HostView {
-    let taken = state.index.host_usage.get(&host.id).copied().unwrap_or_default();
+    let taken = state.taken_of_host(host.id);
     let give = host.to_give();
     let (word, reason) = match (&host.intent, host.silent_since, &host.hypervisor.trouble) {
         _ if host.fence.is_some() => ("off", host.fence.as_ref().map(|f| format!("since {}", f.at.iso()))),

@@ -44,7 +44,7 @@ pub fn check_growth(state: &State, project: ProjectId, more: &Size) -> Result<()
 }
 
 fn check_more(state: &State, project: ProjectId, servers: i64, cores: i64, ram: i64) -> Result<()> {
-    let used = state.index.project_usage.get(&project).copied().unwrap_or_default();
+    let used = state.usage_of_project(project);
     let own = state.quotas.get(&project).map(|q| &q.compute);
     let asked =
         [("instances", used.instances, servers), ("cores", used.cores, cores), ("ram", used.ram, ram)];
@@ -76,20 +76,14 @@ pub fn need_network(state: &State, project: ProjectId, name: &'static str) -> Re
 
 /// How many of a network resource a project has.
 pub fn network_usage(state: &State, project: ProjectId, name: &str) -> usize {
-    macro_rules! count {
-        ($set:expr) => {
-            $set.range((project, Default::default())..).take_while(|(p, _)| *p == project).count()
-        };
-    }
-    let net = &state.index.net;
     match name {
-        "network" => count!(state.index.project_networks),
-        "subnet" => count!(net.project_subnets),
-        "port" => count!(state.index.project_ports),
-        "security_group" => crate::command::network::security_group::of_project(state, project).count(),
-        "security_group_rule" => count!(net.project_rules),
-        "router" => count!(net.project_routers),
-        "floatingip" => count!(net.project_floating_ips),
+        "network" => state.networks_of_project(project).count(),
+        "subnet" => state.subnets_of_project(project).count(),
+        "port" => state.ports_of_project(project).count(),
+        "security_group" => state.security_groups_of_project(project).count(),
+        "security_group_rule" => state.rules_of_project(project).count(),
+        "router" => state.routers_of_project(project).count(),
+        "floatingip" => state.floating_ips_of_project(project).count(),
         "subnetpool" => state.subnet_pools.values().filter(|p| p.project_id == project).count(),
         "rbac_policy" => state.rbac_policies.values().filter(|p| p.project_id == project).count(),
         "trunk" => state.trunks.values().filter(|t| t.project_id == project).count(),

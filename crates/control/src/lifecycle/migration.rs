@@ -19,7 +19,6 @@ use lenticular_model::{
     policy::Caller,
     DiskCopyId, HostId, Kind, MigrationId, PortId, ServerId, Timestamp, Txn,
 };
-use std::sync::Arc;
 
 /// How long a target may take to get ready, in seconds: it may have a large image to fetch.
 pub const PREPARE_S_MAX: i64 = 1_800;
@@ -290,8 +289,7 @@ fn is_lost(txn: &mut Txn<'_>, id: ServerId, host: &str) {
 
 pub(crate) fn move_ports(txn: &mut Txn<'_>, server: ServerId, to: HostId) {
     let zone = txn.hosts.get(&to).map(|host| host.zone.clone()).unwrap_or_default();
-    let ports: Vec<PortId> =
-        crate::command::compute::server::ports(txn, server).map(|port| port.id).collect();
+    let ports: Vec<PortId> = txn.ports_of_server(server).map(|port| port.id).collect();
     for id in ports {
         txn.update::<Port>(&id, |port| {
             port.host_id = Some(to);
@@ -329,14 +327,14 @@ pub fn leave_copy(
 }
 
 pub(crate) fn forget_copy(txn: &mut Txn<'_>, host: HostId, server: ServerId) {
-    if let Some(id) = txn.index.disk_copies.get(&(host, server)).copied() {
+    if let Some(id) = txn.disk_copy_on(host, server).map(|copy| copy.id) {
         txn.delete::<DiskCopy>(&id);
     }
 }
 
 /// A host confirms that what a server left there is gone.
 pub fn copy_is_gone(txn: &mut Txn<'_>, host: HostId, seen: &Observation) {
-    let copy = txn.index.disk_copies.get(&(host, seen.server_id)).and_then(|id| txn.disk_copies.get(id));
+    let copy = txn.disk_copy_on(host, seen.server_id);
     if copy.is_some_and(|copy| seen.sight == Sight::Absent && seen.generation >= copy.generation) {
         forget_copy(txn, host, seen.server_id);
         crate::command::compute::server::bury_if_gone(txn, seen.server_id);
@@ -364,8 +362,9 @@ pub fn note_progress(txn: &mut Txn<'_>, host: HostId, seen: &MoveProgress) {
 /// A server is to be deleted: whatever there is of it elsewhere goes too.
 pub fn forsake(txn: &mut Txn<'_>, server: &Server) {
     forsake_moves(txn, server);
-    for copy in copies(txn, server.id) {
-        txn.update::<DiskCopy>(&copy.id, |c| c.fate = Fate::Doomed);
+    let copies: Vec<DiskCopyId> = txn.disk_copies_of_server(server.id).map(|copy| copy.id).collect();
+    for id in copies {
+        txn.update::<DiskCopy>(&id, |c| c.fate = Fate::Doomed);
     }
 }
 
@@ -373,20 +372,13 @@ pub fn forsake(txn: &mut Txn<'_>, server: &Server) {
 pub fn forsake_moves(txn: &mut Txn<'_>, server: &Server) {
     close(txn, server, Phase::Failed { why: "The server was given up where it was.".to_owned() });
     if let Some(ticket) = server.ticket.as_ref().filter(|ticket| ticket.leg != Leg::Prepare) {
-        let id = txn.index.disk_copies.get(&(ticket.to, server.id)).copied();
+        let id = txn.disk_copy_on(ticket.to, server.id).map(|copy| copy.id);
         id.map(|id| txn.update::<DiskCopy>(&id, |copy| copy.may_run = true));
     }
     if let Some(last) = &server.unconfirmed {
         finish(txn, last.migration_id, Phase::Confirmed);
         txn.update::<Server>(&server.id, |s| s.unconfirmed = None);
     }
-}
-
-/// The disks that a server has left behind.
-pub fn copies(state: &lenticular_model::State, server: ServerId) -> Vec<Arc<DiskCopy>> {
-    let ids = state.index.server_copies.range((server, DiskCopyId::default())..);
-    let ids = ids.take_while(|(s, _)| *s == server);
-    ids.filter_map(|(_, id)| state.disk_copies.get(id).cloned()).collect()
 }
 
 /// Keeps what the last move brought: the room for the way back is free.

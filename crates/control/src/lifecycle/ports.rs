@@ -6,7 +6,6 @@
 //!   OVN says that its ports are up┘
 //! ```
 
-use crate::command::compute::server;
 use lenticular_model::{
     compute::server::{Server, Wanted},
     network::port::{Port, PortOwner},
@@ -28,13 +27,13 @@ pub(crate) fn seen(txn: &mut Txn<'_>, of: &Server, plugged: bool) {
     if is_ovns(txn, of) {
         return;
     }
-    let ports: Vec<PortId> = server::ports(txn, of.id).map(|p| p.id).collect();
+    let ports: Vec<PortId> = txn.ports_of_server(of.id).map(|p| p.id).collect();
     ports.into_iter().for_each(|id| set(txn, id, plugged));
 }
 
 /// Whether a server whose guest runs is not active yet.
 pub(crate) fn must_wait(state: &State, of: &Server) -> bool {
-    is_ovns(state, of) && server::ports(state, of.id).any(|port| port.admin_state_up && !port.plugged)
+    is_ovns(state, of) && state.ports_of_server(of.id).any(|port| port.admin_state_up && !port.plugged)
 }
 
 /// Takes in what OVN says of ports. What it says of ports that others plug does not count, nor of a trunk's subports: they

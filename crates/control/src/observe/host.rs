@@ -52,7 +52,7 @@ const CPU_RATIO: f64 = 4.0;
 /// See [`hello`].
 pub fn introduce(txn: &mut Txn<'_>, intro: Introduction, inventory: &[Observation]) -> Result<Contact> {
     if intro.life != Some(txn.incarnation) {
-        let known = txn.index.host_names.get(&intro.name).copied();
+        let known = txn.host_named(&intro.name).map(|host| host.id);
         let id = known.unwrap_or_else(|| HostId::from_random(txn.random()));
         return Ok(new_contact(txn, id, None));
     }
@@ -70,7 +70,7 @@ pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<Contact> {
     if intro.name.is_empty() || intro.name.len() > 255 {
         return Err(Error::invalid("A host's name must have 1 to 255 characters."));
     }
-    let known = txn.index.host_names.get(&intro.name).copied();
+    let known = txn.host_named(&intro.name).map(|host| host.id);
     let id = known.unwrap_or_else(|| HostId::from_random(txn.random()));
     match txn.hosts.get(&id).cloned() {
         Some(host) => {

@@ -116,9 +116,7 @@ pub(crate) fn inventory(txn: &mut Txn<'_>, host: HostId, all: &[Observation]) {
 }
 
 fn found_on(state: &State, host: HostId) -> Vec<Arc<DiskCopy>> {
-    let from = (host, ServerId(Default::default()));
-    let copies = state.index.disk_copies.range(from..).take_while(|((on, _), _)| *on == host);
-    let copies = copies.filter_map(|(_, id)| state.disk_copies.get(id));
+    let copies = state.disk_copies_on_host(host);
     copies.filter(|copy| matches!(copy.fate, Fate::Found { .. })).cloned().collect()
 }
 
@@ -169,7 +167,7 @@ pub(crate) fn judge(txn: &mut Txn<'_>, host: HostId, seen: &Observation) -> bool
 /// One host has handed the server on, and another waits for it under that generation: it is the other's.
 fn pair(txn: &mut Txn<'_>, id: ServerId) {
     let Some(server) = txn.servers.get(&id).cloned() else { return };
-    let copies = migration::copies(txn, id);
+    let copies: Vec<Arc<DiskCopy>> = txn.disk_copies_of_server(id).cloned().collect();
     let released = |copy: &DiskCopy| {
         copies
             .iter()
@@ -232,7 +230,8 @@ fn settle(txn: &mut Txn<'_>, id: ServerId, seen: Option<&Observation>) {
     if let Some(host) = server.host_id {
         migration::forget_copy(txn, host, id);
     }
-    for copy in migration::copies(txn, id) {
+    let copies: Vec<Arc<DiskCopy>> = txn.disk_copies_of_server(id).cloned().collect();
+    for copy in copies {
         settle_found(txn, &copy);
     }
     if server.wanted == Wanted::Absent {
@@ -263,7 +262,7 @@ fn settle_found(txn: &mut Txn<'_>, copy: &DiskCopy) {
 fn note_found(txn: &mut Txn<'_>, host: HostId, seen: &Observation) {
     let Some(what) = claim(seen) else { return };
     let fate = Fate::Found { what };
-    let known = txn.index.disk_copies.get(&(host, seen.server_id)).and_then(|id| txn.disk_copies.get(id));
+    let known = txn.disk_copy_on(host, seen.server_id);
     let explained = known.is_some_and(|copy| match copy.fate {
         Fate::Found { .. } => copy.generation == seen.generation && copy.fate == fate,
         Fate::Kept { .. } | Fate::Doomed => copy.generation >= seen.generation,
@@ -273,7 +272,7 @@ fn note_found(txn: &mut Txn<'_>, host: HostId, seen: &Observation) {
     }
     let why = "found there, and no record says how it came to be".to_owned();
     migration::leave_copy(txn, seen.server_id, host, seen.generation, fate, why);
-    let id = txn.index.disk_copies.get(&(host, seen.server_id)).copied();
+    let id = txn.disk_copy_on(host, seen.server_id).map(|copy| copy.id);
     let Some(id) = id else { return };
     txn.update::<DiskCopy>(&id, |copy| copy.may_run = what == Found::Own);
     if let Some(copy) = txn.disk_copies.get(&id).cloned() {

@@ -62,7 +62,7 @@ fn words(plan: &Plan<'_>, seen: &Seen<'_>) -> Vec<Word> {
     for (filter, judge) in host::FILTERS {
         found.insert(*filter, judge(plan, seen).err().map(|why| host::text(plan, *seen.id, why)));
     }
-    if let Some(class) = plan.state.index.rooms.classes.get(seen.room.class) {
+    if let Some(class) = plan.state.rooms().classes.get(seen.room.class) {
         let of_class = ClassSeen::new(plan.state, class);
         for (filter, judge) in class::FILTERS {
             found.insert(*filter, judge(plan, &of_class).err());

@@ -71,7 +71,7 @@ impl<'a> Plan<'a> {
         let mut plan = Self {
             state,
             ask,
-            forced: ask.host.as_ref().map(|name| state.index.host_names.get(name).copied()),
+            forced: ask.host.as_ref().map(|name| state.host_named(name).map(|host| host.id)),
             source: moves.and_then(|m| state.hosts.get(&m.from)).map(|host| &host.hypervisor),
             aggregate_specs: Vec::new(),
             capabilities: Vec::new(),
@@ -116,7 +116,8 @@ impl<'a> Plan<'a> {
     fn read_places(&mut self) {
         let (state, ask) = (self.state, self.ask);
         let mut places: BTreeMap<HostId, Place> = BTreeMap::new();
-        let members = self.group.into_iter().flat_map(|group| state.index.members_of(group.id));
+        let members =
+            self.group.into_iter().flat_map(|group| state.servers_of_group(group.id)).map(|server| server.id);
         for member in members.filter(|member| Some(*member) != ask.server) {
             for host in hosts_of(state, member) {
                 places.entry(host).or_default().members += 1;
@@ -141,7 +142,7 @@ impl<'a> Plan<'a> {
     }
 
     fn read_classes(&mut self) {
-        let classes = &self.state.index.rooms.classes;
+        let classes = &self.state.rooms().classes;
         let mut words = Vec::new();
         for (number, class) in classes.iter() {
             let number = number as usize;
@@ -170,7 +171,7 @@ impl<'a> Plan<'a> {
 
     /// One host.
     pub(super) fn seen<'s>(&'s self, id: &'s HostId) -> Option<Seen<'s>> {
-        let room = self.state.index.rooms.hosts.get(id)?;
+        let room = self.state.rooms().hosts.get(id)?;
         let place = self.places.binary_search_by_key(id, |(host, _)| *host).ok().map(|n| self.places[n].1);
         Some(Seen { id, room, place: place.unwrap_or_default(), class: self.class(room.class)? })
     }
@@ -180,7 +181,7 @@ impl<'a> Plan<'a> {
     pub(super) fn each_host<'s>(&'s self, mut look: impl FnMut(&Seen<'s>)) {
         let mut places = self.places.iter();
         let mut next = places.next();
-        for (id, room) in &self.state.index.rooms.hosts {
+        for (id, room) in &self.state.rooms().hosts {
             let Some(class) = self.class(room.class) else { continue };
             let mut place = Place::default();
             while let Some((host, known)) = next.filter(|(host, _)| host <= id) {

@@ -96,7 +96,6 @@ impl Cloud {
     }
 
     pub fn fate_on(&self, host: usize) -> Option<Fate> {
-        let id = self.state.index.disk_copies.get(&(self.hosts[host], server_id()))?;
-        Some(self.state.disk_copies[id].fate.clone())
+        Some(self.state.disk_copy_on(self.hosts[host], server_id())?.fate.clone())
     }
 }

@@ -57,7 +57,7 @@ proptest! {
                 }
                 None => taken.extend(take(&mut world, pool, Some(length))),
             }
-            let ranges: Vec<_> = subnet_pool::subnets(&world.state, pool).map(|s| s.cidr).collect();
+            let ranges: Vec<_> = world.state.subnets_of_pool(pool).map(|s| s.cidr).collect();
             for (at, one) in ranges.iter().enumerate() {
                 let clash = ranges[..at].iter().any(|other| one.contains(other) || other.contains(one));
                 prop_assert!(!clash, "{} is given out twice", one);

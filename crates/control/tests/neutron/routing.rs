@@ -234,7 +234,7 @@ impl World {
         match *ask {
             Ask::Port { network, second } => {
                 let id = pick(&self.networks(false), network)?;
-                let subnet = subnet::of_network(&self.state, id).next().map(|s| s.id);
+                let subnet = self.state.subnets_of_network(id).next().map(|s| s.id);
                 let two = vec![AskIp { subnet, address: None }; 2];
                 let new = NewPort { fixed_ips: second.then_some(two), ..NewPort::on(id, project(&who)) };
                 self.run(|txn| port::create(txn, &who, new).map(|_| ()))
@@ -242,7 +242,7 @@ impl World {
             Ask::MovePort { port, host } => {
                 let id = pick(&self.ports(), port)?;
                 let network = self.state.ports[&id].network_id;
-                let subnet = subnet::of_network(&self.state, network).next().cloned();
+                let subnet = self.state.subnets_of_network(network).next().cloned();
                 let base = subnet.map(|s| {
                     (lenticular_model::network::subnet::to_number(s.cidr.network()), s.cidr.network())
                 });
@@ -331,7 +331,7 @@ fn reachable(world: &mut World) -> (RouterId, SubnetId, PortId) {
     world.ask(&Ask::Router { gateway: true }).unwrap();
     let router = world.routers()[0];
     let inner = world.networks(false);
-    let subnet = subnet::of_network(&world.state, inner[2]).next().unwrap().id;
+    let subnet = world.state.subnets_of_network(inner[2]).next().unwrap().id;
     let ask = InterfaceAsk { subnet_id: Some(subnet), port_id: None };
     world.run(|txn| router::add_interface(txn, &who, router, ask)).unwrap();
     let new = NewPort::on(inner[2], project(&who));
@@ -430,7 +430,7 @@ fn the_clouds_own_ports_are_changed_by_way_of_what_they_belong_to() {
     let new = new_floating(&member(), external, Some(Target { port_id: port, fixed_ip: None }));
     let floating = world.run(|txn| floating_ip::create(txn, &member(), new)).unwrap();
     let gateway = world.state.routers[&router].gateway.unwrap().port_id;
-    let leg = router::interfaces(&world.state, router).next().unwrap().id;
+    let leg = world.state.interfaces_of_router(router).next().unwrap().id;
     let moved = PortChange { fixed_ips: Some(Vec::new()), ..Default::default() };
     let filtered = PortChange { port_security_enabled: Some(true), ..Default::default() };
     let own = world.state.floating_ips[&floating].port_id;

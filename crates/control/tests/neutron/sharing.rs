@@ -58,7 +58,7 @@ fn shared_and_external_say_the_same_as_the_policies_for_everyone() {
     let shared = |shared| NetworkChange { shared: Some(shared), ..Default::default() };
     world.run(|txn| network::update(txn, &admin(), network, shared(true))).unwrap();
     assert!(rbac_policy::open(&world.state, object, RbacAction::AccessAsShared));
-    let policies: Vec<_> = rbac_policy::of_object(&world.state, object).map(|p| (p.id, p.action)).collect();
+    let policies: Vec<_> = world.state.rbac_policies_of(object).map(|p| (p.id, p.action)).collect();
     assert_eq!(policies.len(), 2);
     for (id, action) in policies {
         world.run(|txn| rbac_policy::delete(txn, &admin(), id)).unwrap();
@@ -80,7 +80,7 @@ fn the_policies_that_an_external_network_in_use_depends_on_stay() {
     let mut world = World::new();
     let (network, _) = world.network(&admin(), true, "192.0.2.0/24");
     let object = RbacObject::Network(network);
-    let everyone = rbac_policy::of_object(&world.state, object).next().unwrap().id;
+    let everyone = world.state.rbac_policies_of(object).next().unwrap().id;
     let code = |world: &mut World, command: &dyn Fn(&mut Txn<'_>) -> Result<()>| {
         world.run(|txn| command(txn)).map_err(|refused| refused.code)
     };
@@ -127,7 +127,7 @@ fn who_may_see_a_network_as_its_own_may_not_leave_the_cloud_by_it() {
     let mut world = World::new();
     let (network, _) = world.network(&admin(), true, "192.0.2.0/24");
     let object = RbacObject::Network(network);
-    let everyone = rbac_policy::of_object(&world.state, object).next().unwrap().id;
+    let everyone = world.state.rbac_policies_of(object).next().unwrap().id;
     let only = RbacTarget::Project(project(&caller(5, RoleLevel::Member)));
     world.run(|txn| rbac_policy::update(txn, &admin(), everyone, only)).unwrap();
     let shared = NetworkChange { shared: Some(true), ..Default::default() };
@@ -176,9 +176,9 @@ fn what_a_rule_is_about_stays_and_what_it_was_about_takes_the_rule_along() {
     world.run(|txn| security_group::create_rule(txn, &who, rule(Remote::Group(other)))).unwrap();
     let refused = world.run(|txn| address_group::delete(txn, &who, office)).unwrap_err();
     assert_eq!(refused.code, "AddressGroupInUse");
-    let before = security_group::rules(&world.state, group).count();
+    let before = world.state.rules_of_security_group(group).count();
     world.run(|txn| security_group::delete(txn, &who, other)).unwrap();
-    assert_eq!(security_group::rules(&world.state, group).count(), before - 1);
+    assert_eq!(world.state.rules_of_security_group(group).count(), before - 1);
     world.run(|txn| security_group::delete_rule(txn, &who, about)).unwrap();
     world.run(|txn| address_group::delete(txn, &who, office)).unwrap();
     world.check();

@@ -92,7 +92,7 @@ proptest! {
         let all = ["a", "b", "c"].map(|name| world.aggregate(name, &[], &[]));
         for ask in asks {
             let zones: Vec<(String, bool)> = world.state.hosts.values().map(|h| {
-                (h.zone.clone(), world.state.index.host_usage.get(&h.id).is_some_and(|t| t.servers > 0))
+                (h.zone.clone(), world.state.taken_of_host(h.id).servers > 0)
             }).collect();
             match ask {
                 Ask::Add(a, h) => drop(world.run(|t, c| aggregate::add_host(t, c, all[a], &format!("h{h}")))),
@@ -117,7 +117,7 @@ proptest! {
             }
             for (host, (before, has_servers)) in world.state.hosts.values().zip(zones) {
                 let given: Vec<&str> =
-                    aggregate::of_host(&world.state, host.id).filter_map(|a| a.zone()).collect();
+                    world.state.aggregates_of_host(host.id).filter_map(|a| a.zone()).collect();
                 prop_assert!(given.iter().all(|zone| *zone == host.zone));
                 prop_assert_eq!(given.is_empty(), host.own_zone.is_none());
                 prop_assert!(!has_servers || before == host.zone, "a server's zone changed under it");

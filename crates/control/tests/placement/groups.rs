@@ -45,7 +45,7 @@ fn servers_that_are_wanted_together_are_placed_together_or_not_at_all() {
     let words = |id| world.state.servers[&id].fault.clone().unwrap().message;
     assert!(words(made[0].0).contains("Of 4 servers that were to be made together, 3 found a host"));
     assert!(words(made[3].0).contains("ServerGroupAntiAffinityFilter"));
-    assert!(world.state.index.host_usage.values().all(|taken| taken.servers == 0));
+    assert!(world.state.hosts.keys().all(|host| world.state.taken_of_host(*host).servers == 0));
     assert!(world.state.ports.values().all(|port| port.host_id.is_none()));
 }
 
@@ -95,7 +95,7 @@ fn affinity_moves_one_server_alone_and_takes_none_in_while_it_does() {
     world.must(|txn, caller| migrate::live_migrate(txn, caller, first, None));
     let (_, none) = world.place(|new| new.group = Some(together));
     assert_eq!(none, None, "a group that is on its way is nowhere");
-    let number = migrate::of_server(&world.state, first).next().unwrap().number;
+    let number = world.state.migrations_of_server(first).next().unwrap().number;
     world.must(|txn, caller| migrate::abort(txn, caller, first, number));
     let (second, beside) = world.place(|new| new.group = Some(together));
     assert_eq!(beside, host);
@@ -131,7 +131,11 @@ fn a_group_is_for_its_own_project_and_its_servers_outlive_it() {
     assert_eq!((refused.kind, world.state.servers.len()), (Kind::Invalid, 1));
     world.must(|txn, caller| server_group::delete(txn, caller, apart));
     assert_eq!(world.state.servers[&server].server_group, None);
-    assert!(world.state.index.server_group_members.is_empty());
+    assert!(world.state.server_groups.keys().all(|group| world
+        .state
+        .servers_of_group(*group)
+        .next()
+        .is_none()));
 }
 
 #[derive(Debug, Clone)]
@@ -208,7 +212,7 @@ fn run(world: &mut World, groups: &[ServerGroupId], ask: &Ask) {
         Ask::Migrate(n) => act(world, n, &|t, c, id| drop(migrate::migrate(t, c, id, None))),
         Ask::Resize(n) => act(world, n, &|t, c, id| drop(migrate::resize(t, c, id, &"84".into()))),
         Ask::Abort(n) => act(world, n, &|t, c, id| {
-            let number = migrate::of_server(t, id).next().map_or(0, |m| m.number);
+            let number = t.migrations_of_server(id).next().map_or(0, |m| m.number);
             drop(migrate::abort(t, c, id, number));
         }),
         Ask::Arrive(n) => act(world, n, &|txn, _, id| arrive(txn, id)),

@@ -25,47 +25,47 @@ use imbl::{OrdMap, OrdSet};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NetIndex {
     /// Routers of a project.
-    pub project_routers: OrdSet<(ProjectId, RouterId)>,
+    pub(crate) project_routers: OrdSet<(ProjectId, RouterId)>,
     /// Routers whose gateway is in a network.
-    pub gateway_routers: OrdSet<(NetworkId, RouterId)>,
+    pub(crate) gateway_routers: OrdSet<(NetworkId, RouterId)>,
     /// Floating IPs of a project.
-    pub project_floating_ips: OrdSet<(ProjectId, FloatingIpId)>,
+    pub(crate) project_floating_ips: OrdSet<(ProjectId, FloatingIpId)>,
     /// Floating IPs of an external network.
-    pub network_floating_ips: OrdSet<(NetworkId, FloatingIpId)>,
+    pub(crate) network_floating_ips: OrdSet<(NetworkId, FloatingIpId)>,
     /// Floating IPs that lead to a port.
-    pub port_floating_ips: OrdSet<(PortId, FloatingIpId)>,
+    pub(crate) port_floating_ips: OrdSet<(PortId, FloatingIpId)>,
     /// Floating IPs that a router translates.
-    pub router_floating_ips: OrdSet<(RouterId, FloatingIpId)>,
+    pub(crate) router_floating_ips: OrdSet<(RouterId, FloatingIpId)>,
     /// Port forwardings of a floating IP.
-    pub floating_forwardings: OrdSet<(FloatingIpId, PortForwardingId)>,
+    pub(crate) floating_forwardings: OrdSet<(FloatingIpId, PortForwardingId)>,
     /// Port forwardings that lead to a port.
-    pub port_forwardings: OrdSet<(PortId, PortForwardingId)>,
+    pub(crate) port_forwardings: OrdSet<(PortId, PortForwardingId)>,
     /// Subnets of a project.
-    pub project_subnets: OrdSet<(ProjectId, SubnetId)>,
+    pub(crate) project_subnets: OrdSet<(ProjectId, SubnetId)>,
     /// Subnets taken from a pool.
-    pub pool_subnets: OrdSet<(SubnetPoolId, SubnetId)>,
+    pub(crate) pool_subnets: OrdSet<(SubnetPoolId, SubnetId)>,
     /// Subnet pools of an address scope.
-    pub scope_pools: OrdSet<(AddressScopeId, SubnetPoolId)>,
+    pub(crate) scope_pools: OrdSet<(AddressScopeId, SubnetPoolId)>,
     /// Rules of a project's security groups.
-    pub project_rules: OrdSet<(ProjectId, SecurityGroupRuleId)>,
+    pub(crate) project_rules: OrdSet<(ProjectId, SecurityGroupRuleId)>,
     /// Rules about ports of a security group.
-    pub remote_group_rules: OrdSet<(SecurityGroupId, SecurityGroupRuleId)>,
+    pub(crate) remote_group_rules: OrdSet<(SecurityGroupId, SecurityGroupRuleId)>,
     /// Rules about addresses of an address group.
-    pub address_group_rules: OrdSet<(AddressGroupId, SecurityGroupRuleId)>,
+    pub(crate) address_group_rules: OrdSet<(AddressGroupId, SecurityGroupRuleId)>,
     /// Ports with a QoS policy of their own.
-    pub qos_ports: OrdSet<(QosPolicyId, PortId)>,
+    pub(crate) qos_ports: OrdSet<(QosPolicyId, PortId)>,
     /// Networks with a QoS policy.
-    pub qos_networks: OrdSet<(QosPolicyId, NetworkId)>,
+    pub(crate) qos_networks: OrdSet<(QosPolicyId, NetworkId)>,
     /// Floating IPs with a QoS policy.
-    pub qos_floating_ips: OrdSet<(QosPolicyId, FloatingIpId)>,
+    pub(crate) qos_floating_ips: OrdSet<(QosPolicyId, FloatingIpId)>,
     /// The routers whose gateways have a QoS policy.
-    pub qos_routers: OrdSet<(QosPolicyId, RouterId)>,
+    pub(crate) qos_routers: OrdSet<(QosPolicyId, RouterId)>,
     /// The trunk whose parent a port is.
-    pub parent_trunk: OrdMap<PortId, TrunkId>,
+    pub(crate) parent_trunk: OrdMap<PortId, TrunkId>,
     /// The trunk whose subport a port is.
-    pub subport_trunk: OrdMap<PortId, TrunkId>,
+    pub(crate) subport_trunk: OrdMap<PortId, TrunkId>,
     /// RBAC policies by what they say; no two say the same.
-    pub rbac: OrdMap<(RbacObject, RbacAction, RbacTarget), RbacPolicyId>,
+    pub(crate) rbac: OrdMap<(RbacObject, RbacAction, RbacTarget), RbacPolicyId>,
 }
 
 impl Indexed for AddressScope {}

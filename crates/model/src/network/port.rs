@@ -297,7 +297,7 @@ pub fn next_address(state: &State, subnet: &Subnet) -> Option<IpAddr> {
         let mut candidate = to_number(pool.start);
         let last = to_number(pool.end);
         // Start behind the highest address given out so far: addresses are reused only when the pool has wrapped.
-        if let Some(highest) = state.index.highest_address(subnet.id, pool.start, pool.end) {
+        if let Some(highest) = state.addresses_between(subnet.id, pool.start, pool.end).next_back() {
             candidate = to_number(highest).saturating_add(1);
         }
         if candidate <= last {
@@ -309,7 +309,7 @@ pub fn next_address(state: &State, subnet: &Subnet) -> Option<IpAddr> {
 
 fn first_gap(state: &State, subnet: SubnetId, start: IpAddr, end: IpAddr) -> Option<IpAddr> {
     let mut candidate = to_number(start);
-    for taken in state.index.addresses_between(subnet, start, end) {
+    for taken in state.addresses_between(subnet, start, end) {
         match to_number(taken) {
             taken if taken == candidate => candidate = candidate.checked_add(1)?,
             taken if taken > candidate => break,

@@ -1,7 +1,7 @@
 //! Which keys a change of a record dirties: those whose rows may be others than before. The cost of a change is the cost
 //! of these.
 
-use super::{network, router, Key};
+use super::{router, Key};
 use lenticular_model::{
     compute::{disk_copy::DiskCopy, server::Server},
     host::host::{Host, Wiring},
@@ -9,15 +9,9 @@ use lenticular_model::{
         network::Network, port::Port, router::Router, security_group::SecurityGroupRule, subnet::Subnet,
         trunk::Trunk,
     },
-    FloatingIpId, HostId, Kind, NetworkId, PortId, QosPolicyId, Record, RouterId, SecurityGroupId,
-    SecurityGroupRuleId, ServerId, State,
+    HostId, Kind, NetworkId, PortId, QosPolicyId, Record, SecurityGroupId, ServerId, State,
 };
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
-    str::FromStr,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, str::FromStr, sync::Arc};
 
 /// The change of a record from one State to another.
 struct Pair<'s, R> {
@@ -57,9 +51,7 @@ pub fn dirty(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet
             let Ok(id) = id.parse() else { return };
             keys.insert(Key::AddressGroup(id));
             for state in [old, new] {
-                let rules = state.index.net.address_group_rules.range((id, SecurityGroupRuleId::default())..);
-                let rules = rules.take_while(|(of, _)| *of == id);
-                let rules = rules.filter_map(|(_, rule)| state.security_group_rules.get(rule));
+                let rules = state.rules_about_address_group(id);
                 keys.extend(rules.map(|rule| Key::SecurityGroup(rule.security_group_id)));
             }
         }
@@ -100,7 +92,7 @@ fn of_network(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     keys.insert(Key::Network(id));
     let told = |n: &Network| (n.mtu, n.dns_domain.clone());
     if pair.differs(told) {
-        keys.extend(network::subnets(new, id).map(|subnet| Key::Subnet(subnet.id)));
+        keys.extend(new.subnets_of_network(id).map(|subnet| Key::Subnet(subnet.id)));
     }
     let of_ports = |n: &Network| {
         let physical = n.physical().map(|(name, vlan)| (name.to_owned(), vlan));
@@ -108,7 +100,7 @@ fn of_network(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     };
     if pair.differs(of_ports) {
         for state in [old, new] {
-            for port in network::ports(state, id) {
+            for port in state.ports_of_network(id) {
                 keys.insert(Key::Port(port.id));
                 keys.extend(router::router_of(state, port).map(|router| Key::Router(router.id)));
             }
@@ -135,10 +127,9 @@ fn of_subnet(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     };
     if pair.differs(quiet) {
         for state in [old, new] {
-            let addresses = state.index.addresses.range((id, IpAddr::V4(Ipv4Addr::UNSPECIFIED))..);
-            for (_, port) in addresses.take_while(|((subnet, _), _)| *subnet == id) {
-                of_leg(state, *port, keys);
-                keys.insert(Key::Port(*port));
+            for port in state.ports_of_subnet(id) {
+                of_leg(state, port.id, keys);
+                keys.insert(Key::Port(port.id));
             }
         }
     }
@@ -149,15 +140,8 @@ fn of_leg(state: &State, port: PortId, keys: &mut BTreeSet<Key>) {
     let router = state.ports.get(&port).and_then(|port| router::router_of(state, port));
     let Some(id) = router.map(|router| router.id) else { return };
     keys.insert(Key::Router(id));
-    let forwards = |floating: &FloatingIpId| {
-        state.floating_ips.get(floating).is_some_and(|floating| floating.fixed.is_none())
-    };
-    keys.extend(of_router_floating_ips(state, id).filter(forwards).map(Key::FloatingIp));
-}
-
-fn of_router_floating_ips(state: &State, id: RouterId) -> impl Iterator<Item = FloatingIpId> + '_ {
-    let floating = state.index.net.router_floating_ips.range((id, FloatingIpId::default())..);
-    floating.take_while(move |(router, _)| *router == id).map(|(_, floating)| *floating)
+    let forwards = state.floating_ips_of_router(id).filter(|floating| floating.fixed.is_none());
+    keys.extend(forwards.map(|floating| Key::FloatingIp(floating.id)));
 }
 
 fn of_port(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
@@ -178,7 +162,7 @@ fn of_port(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
         );
         if port.owner() == lenticular_model::network::port::PortOwner::Metadata {
             keys.insert(Key::Network(port.network_id));
-            keys.extend(network::subnets(new, port.network_id).map(|subnet| Key::Subnet(subnet.id)));
+            keys.extend(new.subnets_of_network(port.network_id).map(|subnet| Key::Subnet(subnet.id)));
         }
     }
 }
@@ -190,11 +174,8 @@ fn of_security_group(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key
         return;
     }
     for state in [old, new] {
-        let ports = state.index.group_ports.range((id, PortId::default())..);
-        keys.extend(ports.take_while(|(group, _)| *group == id).map(|(_, port)| Key::Port(*port)));
-        let rules = state.index.net.remote_group_rules.range((id, SecurityGroupRuleId::default())..);
-        let rules = rules.take_while(|(group, _)| *group == id);
-        let rules = rules.filter_map(|(_, rule)| state.security_group_rules.get(rule));
+        keys.extend(state.ports_of_security_group(id).map(|port| Key::Port(port.id)));
+        let rules = state.rules_about_security_group(id);
         keys.extend(rules.map(|rule| Key::SecurityGroup(rule.security_group_id)));
     }
 }
@@ -204,33 +185,26 @@ fn of_router(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     keys.insert(Key::Router(id));
     if pair.differs(|router: &Router| (router.gateway, router.distributed)) {
         for state in [old, new] {
-            keys.extend(router::legs(state, id).map(|leg| Key::Port(leg.id)));
-            keys.extend(of_router_floating_ips(state, id).map(Key::FloatingIp));
+            keys.extend(state.ports_of_router(id).map(|leg| Key::Port(leg.id)));
+            keys.extend(state.floating_ips_of_router(id).map(|floating| Key::FloatingIp(floating.id)));
         }
     }
 }
 
 fn of_policy(state: &State, id: QosPolicyId, keys: &mut BTreeSet<Key>) {
-    let ports = state.index.net.qos_ports.range((id, PortId::default())..);
-    keys.extend(ports.take_while(|(policy, _)| *policy == id).map(|(_, port)| Key::Port(*port)));
-    let networks = state.index.net.qos_networks.range((id, NetworkId::default())..);
-    for (_, network) in networks.take_while(|(policy, _)| *policy == id) {
-        keys.extend(network::ports(state, *network).map(|port| Key::Port(port.id)));
-        of_network_floating_ips(state, *network, keys);
+    keys.extend(state.ports_of_qos_policy(id).map(|port| Key::Port(port.id)));
+    for network in state.networks_of_qos_policy(id) {
+        keys.extend(state.ports_of_network(network.id).map(|port| Key::Port(port.id)));
+        of_network_floating_ips(state, network.id, keys);
     }
-    let floating = state.index.net.qos_floating_ips.range((id, FloatingIpId::default())..);
-    let floating = floating.take_while(|(policy, _)| *policy == id);
-    keys.extend(floating.map(|(_, floating)| Key::FloatingIp(*floating)));
-    let routers = state.index.net.qos_routers.range((id, RouterId::default())..);
-    for (_, router) in routers.take_while(|(policy, _)| *policy == id) {
-        keys.extend(router::legs(state, *router).map(|leg| Key::Port(leg.id)));
+    keys.extend(state.floating_ips_of_qos_policy(id).map(|floating| Key::FloatingIp(floating.id)));
+    for router in state.routers_of_qos_policy(id) {
+        keys.extend(state.ports_of_router(router.id).map(|leg| Key::Port(leg.id)));
     }
 }
 
 fn of_network_floating_ips(state: &State, id: NetworkId, keys: &mut BTreeSet<Key>) {
-    let floating = state.index.net.network_floating_ips.range((id, FloatingIpId::default())..);
-    let floating = floating.take_while(|(network, _)| *network == id);
-    keys.extend(floating.map(|(_, floating)| Key::FloatingIp(*floating)));
+    keys.extend(state.floating_ips_of_network(id).map(|floating| Key::FloatingIp(floating.id)));
 }
 
 fn of_server(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
@@ -245,8 +219,7 @@ fn of_server(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
 }
 
 fn of_server_ports(state: &State, id: ServerId, keys: &mut BTreeSet<Key>) {
-    let ports = state.index.server_ports.range((id, 0, PortId::default())..);
-    keys.extend(ports.take_while(|(server, ..)| *server == id).map(|(_, _, port)| Key::Port(*port)));
+    keys.extend(state.ports_of_server(id).map(|port| Key::Port(port.id)));
 }
 
 /// A host that comes, goes or reaches other networks: its ports, and every router that may lead out by it. Rare, and
@@ -261,8 +234,7 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
         return;
     }
     for state in [old, new] {
-        let gateways = state.index.net.gateway_routers.range((NetworkId::default(), RouterId::default())..);
-        keys.extend(gateways.map(|(_, router)| Key::Router(*router)));
+        keys.extend(state.routers_with_gateway().map(|router| Key::Router(router.id)));
         of_host_ports(state, id, keys);
     }
 }
@@ -271,7 +243,7 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
 fn of_host_ports(state: &State, id: HostId, keys: &mut BTreeSet<Key>) {
     let here = |port: &&Arc<Port>| {
         let ticket = port.server_id.and_then(|server| state.servers.get(&server)?.ticket.as_ref());
-        let left = port.server_id.is_some_and(|server| state.index.disk_copies.contains_key(&(id, server)));
+        let left = port.server_id.is_some_and(|server| state.disk_copy_on(id, server).is_some());
         port.host_id == Some(id) || left || ticket.is_some_and(|ticket| ticket.to == id)
     };
     for port in state.ports.values().filter(here) {
@@ -281,6 +253,5 @@ fn of_host_ports(state: &State, id: HostId, keys: &mut BTreeSet<Key>) {
 }
 
 fn of_floating_ips(state: &State, port: PortId, keys: &mut BTreeSet<Key>) {
-    let floating = state.index.net.port_floating_ips.range((port, FloatingIpId::default())..);
-    keys.extend(floating.take_while(|(of, _)| *of == port).map(|(_, floating)| Key::FloatingIp(*floating)));
+    keys.extend(state.floating_ips_of_port(port).map(|floating| Key::FloatingIp(floating.id)));
 }

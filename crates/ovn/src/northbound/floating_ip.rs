@@ -16,7 +16,7 @@ use lenticular_model::{
         port::{Mac, PortOwner},
         port_forwarding::ForwardedProtocol,
     },
-    FloatingIpId, NetworkId, PortForwardingId, PortId, RouterId, State,
+    FloatingIpId, NetworkId, PortId, RouterId, State,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -83,10 +83,8 @@ fn translation(
 
 /// The router forwards what comes from outside, and the switch of each network that it has a leg in what its guests send.
 fn forwardings(state: &State, floating: &FloatingIp, router: RouterId) -> Vec<Row> {
-    let all = state.index.net.floating_forwardings.range((floating.id, PortForwardingId::default())..);
-    let all = all.take_while(|(of, _)| *of == floating.id);
     let mut by_protocol: BTreeMap<ForwardedProtocol, BTreeMap<String, String>> = BTreeMap::new();
-    for forwarding in all.filter_map(|(_, id)| state.port_forwardings.get(id)) {
+    for forwarding in state.port_forwardings_of(floating.id) {
         let vips = by_protocol.entry(forwarding.protocol).or_default();
         for (n, outer) in (forwarding.external.first..=forwarding.external.last).enumerate() {
             let step = u16::try_from(n).unwrap_or(u16::MAX);
@@ -98,7 +96,7 @@ fn forwardings(state: &State, floating: &FloatingIp, router: RouterId) -> Vec<Ro
             vips.insert(from, format!("{}:{inner}", forwarding.internal_address));
         }
     }
-    let inner = router::legs(state, router).filter(|leg| leg.owner() == PortOwner::RouterInterface);
+    let inner = state.ports_of_router(router).filter(|leg| leg.owner() == PortOwner::RouterInterface);
     let switches: BTreeSet<NetworkId> =
         inner.map(|leg| leg.network_id).filter(|id| state.networks.contains_key(id)).collect();
     let rows = by_protocol.into_iter().map(|(protocol, vips)| {

@@ -5,28 +5,15 @@ use crate::ovsdb::Datum;
 use lenticular_model::{
     network::{
         network::{metadata_mac, metadata_port, physical_port, METADATA_V4, METADATA_V6},
-        port::{Port, PortOwner},
-        subnet::Subnet,
+        port::PortOwner,
     },
-    NetworkId, PortId, State, SubnetId,
+    NetworkId, State, SubnetId,
 };
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 /// The switch's row.
 pub(super) fn switch(id: NetworkId) -> RowId {
     RowId::of(Table::LogicalSwitch, Key::Network(id))
-}
-
-/// The subnets of a network.
-pub(super) fn subnets(state: &State, id: NetworkId) -> impl Iterator<Item = &Arc<Subnet>> {
-    let all = state.index.network_subnets.range((id, SubnetId::default())..);
-    all.take_while(move |(network, _)| *network == id).filter_map(|(_, subnet)| state.subnets.get(subnet))
-}
-
-/// The ports of a network.
-pub(super) fn ports(state: &State, id: NetworkId) -> impl Iterator<Item = &Arc<Port>> {
-    let all = state.index.network_ports.range((id, PortId::default())..);
-    all.take_while(move |(network, _)| *network == id).filter_map(|(_, port)| state.ports.get(port))
 }
 
 /// The rows.
@@ -37,7 +24,7 @@ pub(super) fn rows(state: &State, id: NetworkId) -> Vec<Row> {
         .noted("name", &network.name)
         .with_one("name", format!("network-{id}"))
         .with("other_config", Datum::map(config))];
-    if subnets(state, id).any(|subnet| subnet.enable_dhcp) {
+    if state.subnets_of_network(id).any(|subnet| subnet.enable_dhcp) {
         rows.push(metadata(state, id));
     }
     if let Some((physical, vlan)) = network.physical() {
@@ -73,9 +60,7 @@ pub(super) fn metadata_addresses(
     id: NetworkId,
 ) -> impl Iterator<Item = (SubnetId, IpAddr)> + '_ {
     // Such ports are few and found by their owner's word; a network has one at most.
-    let devices = state.index.device_ports.range((format!("ovnmeta-{id}"), PortId::default())..);
-    let devices = devices.take_while(move |(device, _)| *device == format!("ovnmeta-{id}"));
-    let ports = devices.filter_map(|(_, port)| state.ports.get(port));
+    let ports = state.ports_of_device(&format!("ovnmeta-{id}"));
     let ports = ports.filter(move |port| port.network_id == id && port.owner() == PortOwner::Metadata);
     ports.flat_map(|port| port.fixed_ips.iter().map(|ip| (ip.subnet_id, ip.ip_address)))
 }

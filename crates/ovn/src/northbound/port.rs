@@ -17,7 +17,7 @@ use lenticular_model::{
         port::{dns_name, DhcpOption, Mac, Port, PortOwner},
         subnet::Subnet,
     },
-    DiskCopyId, PortId, QosPolicyId, State,
+    PortId, QosPolicyId, State,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -148,9 +148,7 @@ fn binding(state: &State, port: &Port) -> BTreeMap<String, String> {
     let mut chassis: Vec<String> = port.host_id.and_then(name).into_iter().collect();
     if let Some(server) = port.server_id.and_then(|server| state.servers.get(&server)) {
         let ticket = server.ticket.as_ref().filter(|ticket| ticket.manner == Manner::Live);
-        let left = state.index.server_copies.range((server.id, DiskCopyId::default())..);
-        let left = left.take_while(|(of, _)| *of == server.id);
-        let left = left.filter_map(|(_, copy)| state.disk_copies.get(copy)).map(|copy| copy.host_id);
+        let left = state.disk_copies_of_server(server.id).map(|copy| copy.host_id);
         for host in ticket.map(|ticket| ticket.to).into_iter().chain(left).filter_map(name) {
             if !chassis.is_empty() && !chassis.contains(&host) {
                 chassis.push(host);
@@ -170,7 +168,7 @@ fn binding(state: &State, port: &Port) -> BTreeMap<String, String> {
 
 /// The parent port and the tag of a trunk's subport.
 fn trunk_place(state: &State, port: &Port) -> Option<(PortId, u16)> {
-    let trunk = state.trunks.get(state.index.net.subport_trunk.get(&port.id)?)?;
+    let trunk = state.trunk_of_subport(port.id)?;
     let sub = trunk.sub_ports.iter().find(|sub| sub.port_id == port.id)?;
     Some((trunk.port_id, sub.segmentation_id))
 }

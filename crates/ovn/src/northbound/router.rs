@@ -42,14 +42,6 @@ pub(super) fn router_of<'s>(state: &'s State, port: &Port) -> Option<&'s Arc<Rou
     state.routers.get(&port.device_id.parse::<RouterId>().ok().filter(|_| is_leg)?)
 }
 
-/// A router's legs.
-pub(super) fn legs(state: &State, id: RouterId) -> impl Iterator<Item = &Arc<Port>> {
-    let device = id.to_string();
-    let all = state.index.device_ports.range((device.clone(), PortId::default())..);
-    let ports = all.take_while(move |(of, _)| *of == device).filter_map(|(_, port)| state.ports.get(port));
-    ports.filter(|port| matches!(port.owner(), PortOwner::RouterInterface | PortOwner::RouterGateway))
-}
-
 fn subnet_of<'s>(state: &'s State, ip: &FixedIp) -> Option<&'s Arc<Subnet>> {
     state.subnets.get(&ip.subnet_id)
 }
@@ -96,7 +88,7 @@ fn route(id: RouterId, to: &str, by: IpAddr, out: Option<PortId>) -> Row {
 
 /// What comes from its own networks goes out under its own address.
 fn snat(state: &State, id: RouterId, outer: IpAddr) -> Vec<Row> {
-    let inner = legs(state, id).filter(|leg| leg.owner() == PortOwner::RouterInterface);
+    let inner = state.ports_of_router(id).filter(|leg| leg.owner() == PortOwner::RouterInterface);
     let ranges = inner.flat_map(|leg| &leg.fixed_ips).filter_map(|ip| subnet_of(state, ip));
     let ranges: BTreeMap<String, String> = ranges
         .filter(|subnet| subnet.cidr.addr().is_ipv4())

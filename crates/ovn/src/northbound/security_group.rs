@@ -8,7 +8,7 @@ use super::{
 };
 use lenticular_model::{
     network::security_group::{protocol_number, Direction, Remote, SecurityGroupRule},
-    SecurityGroupId, SecurityGroupRuleId, State,
+    SecurityGroupId, State,
 };
 
 /// The group's row.
@@ -26,9 +26,7 @@ pub(super) fn rows(state: &State, id: SecurityGroupId) -> Vec<Row> {
     let Some(security_group) = state.security_groups.get(&id) else { return Vec::new() };
     let action = if security_group.stateful { "allow-related" } else { "allow-stateless" };
     let head = Row::new(group(id)).noted("name", &security_group.name).with_one("name", name(id));
-    let rules = state.index.group_rules.range((id, SecurityGroupRuleId::default())..);
-    let rules = rules.take_while(|(of, _)| *of == id);
-    let rules = rules.filter_map(|(_, rule)| state.security_group_rules.get(rule)).filter_map(|rule| {
+    let rules = state.rules_of_security_group(id).filter_map(|rule| {
         let direction = match rule.direction {
             Direction::Ingress => "to-lport",
             Direction::Egress => "from-lport",

@@ -2,7 +2,7 @@
 
 use lenticular_model::{
     network::security_group::{Direction, Remote, SecurityGroup, SecurityGroupRule},
-    SecurityGroupRuleId, State,
+    State,
 };
 use serde_json::{json, Value};
 
@@ -41,9 +41,7 @@ pub fn rule(state: &State, rule: &SecurityGroupRule) -> Value {
 
 /// A group with the rules about what comes in.
 pub fn view(state: &State, group: &SecurityGroup) -> Value {
-    let from = (group.id, SecurityGroupRuleId::default());
-    let rules = state.index.group_rules.range(from..).take_while(|(g, _)| *g == group.id);
-    let rules = rules.filter_map(|(_, id)| state.security_group_rules.get(id));
+    let rules = state.rules_of_security_group(group.id);
     let rules = rules.filter(|r| r.direction == Direction::Ingress);
     json!({
         "id": group.id,

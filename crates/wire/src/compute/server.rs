@@ -5,7 +5,7 @@ use lenticular_model::{
     compute::server::Server,
     host::host::{Host, DEFAULT_ZONE},
     network::port::Port,
-    FloatingIpId, PortId, State, Timestamp,
+    State, Timestamp,
 };
 use serde::{
     ser::{SerializeMap, SerializeSeq},
@@ -121,7 +121,7 @@ impl Serialize for Full<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let Full(ctx, server) = self;
         let host = server.host_id.and_then(|id| ctx.state.hosts.get(&id)).map(|h| &**h);
-        let ports: Vec<&Arc<Port>> = ports(ctx.state, server).collect();
+        let ports: Vec<&Arc<Port>> = ctx.state.ports_of_server(server.id).collect();
         let mut out = Fields { map: s.serialize_map(None)?, version: ctx.version };
         write_basics(&mut out, ctx, server, host)?;
         write_status(&mut out, ctx, server, host)?;
@@ -136,12 +136,6 @@ impl Serialize for Full<'_> {
         }
         out.map.end()
     }
-}
-
-fn ports<'a>(state: &'a State, server: &Server) -> impl Iterator<Item = &'a Arc<Port>> {
-    let id = server.id;
-    let range = state.index.server_ports.range((id, 0, PortId(Default::default()))..);
-    range.take_while(move |(s, ..)| *s == id).filter_map(|(_, _, port)| state.ports.get(port))
 }
 
 fn write_basics<M: SerializeMap>(
@@ -332,8 +326,7 @@ struct AddressList<'a>(&'a State, &'a [&'a Arc<Port>]);
 
 /// The floating IPs that lead to an address of a port.
 fn floating<'a>(state: &'a State, port: &'a Port, fixed: IpAddr) -> impl Iterator<Item = IpAddr> + 'a {
-    let range = state.index.net.port_floating_ips.range((port.id, FloatingIpId::default())..);
-    let all = range.take_while(|(p, _)| *p == port.id).filter_map(|(_, id)| state.floating_ips.get(id));
+    let all = state.floating_ips_of_port(port.id);
     all.filter(move |f| f.fixed.is_some_and(|a| a.fixed_ip == fixed)).map(|f| f.address)
 }
 

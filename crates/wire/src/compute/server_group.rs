@@ -11,7 +11,7 @@ use serde_json::{json, Map, Value};
 
 /// A group with the servers in it.
 pub fn view(state: &State, group: &ServerGroup, version: Microversion) -> Value {
-    let members: Vec<String> = state.index.members_of(group.id).map(|id| id.to_string()).collect();
+    let members: Vec<String> = state.servers_of_group(group.id).map(|server| server.id.to_string()).collect();
     let mut view = json!({"id": group.id, "name": group.name, "members": members});
     if version.has(13) {
         view["project_id"] = json!(group.project_id);

@@ -1,15 +1,12 @@
 //! A floating IP as Neutron shows it.
 
 use super::{port_forwarding, stamp};
-use lenticular_model::{network::floating_ip::FloatingIp, policy::Caller, PortForwardingId, State};
+use lenticular_model::{network::floating_ip::FloatingIp, policy::Caller, State};
 use serde_json::{json, Value};
 
 /// A floating IP.
 pub fn view(state: &State, _: &Caller, floating: &FloatingIp) -> Value {
-    let from = (floating.id, PortForwardingId::default());
-    let forwardings =
-        state.index.net.floating_forwardings.range(from..).take_while(|(f, _)| *f == floating.id);
-    let forwardings = forwardings.filter_map(|(_, id)| state.port_forwardings.get(id));
+    let forwardings = state.port_forwardings_of(floating.id);
     let forwardings: Vec<Value> = forwardings.map(|f| port_forwarding::brief(f)).collect();
     let port = floating.fixed.and_then(|a| state.ports.get(&a.port_id));
     let details = port.map(|p| {

@@ -5,7 +5,7 @@ use lenticular_model::{
         network::Network,
         subnet::{Pool, Subnet},
     },
-    State, SubnetId,
+    State,
 };
 use serde_json::{json, Value};
 
@@ -23,15 +23,13 @@ fn total(subnet: &Subnet) -> u128 {
 
 fn used(state: &State, subnet: &Subnet) -> u128 {
     let (low, high) = (subnet.cidr.network(), subnet.cidr.broadcast());
-    state.index.addresses_between(subnet.id, low, high).count() as u128
+    state.addresses_between(subnet.id, low, high).count() as u128
 }
 
 /// A network's addresses.
 pub fn view(state: &State, network: &Network) -> Value {
-    let range = state.index.network_subnets.range((network.id, SubnetId::default())..);
-    let subnets = range.take_while(|(n, _)| *n == network.id).filter_map(|(_, id)| state.subnets.get(id));
     let (mut all, mut taken, mut lines) = (0_u128, 0_u128, Vec::new());
-    for subnet in subnets {
+    for subnet in state.subnets_of_network(network.id) {
         let (total, used) = (total(subnet), used(state, subnet));
         all = all.saturating_add(total);
         taken = taken.saturating_add(used);

@@ -128,7 +128,7 @@ fn stamp(view: &mut Value, created: Timestamp, updated: Option<Timestamp>, revis
 
 /// Whether an object is another project's, or everyone's, as the caller sees it.
 fn shared(state: &State, caller: &Caller, object: RbacObject) -> bool {
-    let to = |target| state.index.net.rbac.contains_key(&(object, RbacAction::AccessAsShared, target));
+    let to = |target| state.rbac_policy(object, RbacAction::AccessAsShared, target).is_some();
     to(RbacTarget::Everyone) || caller.project_id().is_some_and(|own| to(RbacTarget::Project(own)))
 }
 

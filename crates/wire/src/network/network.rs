@@ -4,7 +4,7 @@ use super::{shared, stamp};
 use lenticular_model::{
     network::{network::Network, rbac_policy::RbacObject, subnet::Subnet},
     policy::Caller,
-    AddressScopeId, State, SubnetId,
+    AddressScopeId, State,
 };
 use serde_json::{json, Value};
 use std::sync::Arc;
@@ -17,9 +17,7 @@ fn scope(state: &State, subnets: &[&Arc<Subnet>], v4: bool) -> Option<AddressSco
 
 /// A network.
 pub fn view(state: &State, caller: &Caller, network: &Network) -> Value {
-    let from = (network.id, SubnetId(Default::default()));
-    let subnets = state.index.network_subnets.range(from..).take_while(|(n, _)| *n == network.id);
-    let subnets: Vec<&Arc<Subnet>> = subnets.filter_map(|(_, id)| state.subnets.get(id)).collect();
+    let subnets: Vec<&Arc<Subnet>> = state.subnets_of_network(network.id).collect();
     let mut view = json!({
         "id": network.id,
         "name": network.name,

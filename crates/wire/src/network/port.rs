@@ -29,7 +29,7 @@ fn assignment(state: &State, port: &Port) -> Vec<Value> {
 }
 
 fn trunk(state: &State, port: &Port) -> Value {
-    let trunk = state.index.net.parent_trunk.get(&port.id).and_then(|id| state.trunks.get(id));
+    let trunk = state.trunk_of_parent(port.id);
     let Some(trunk) = trunk else { return Value::Null };
     let subports = trunk.sub_ports.iter().map(|s| {
         json!({
@@ -84,7 +84,7 @@ pub fn view(state: &State, caller: &Caller, port: &Port) -> Value {
         "binding:vnic_type": if port.vnic_type.is_empty() { "normal" } else { &port.vnic_type },
         "tags": port.tags,
     });
-    if state.index.net.parent_trunk.contains_key(&port.id) {
+    if state.trunk_of_parent(port.id).is_some() {
         view["trunk_details"] = trunk(state, port);
     }
     if caller.is_admin() {
@@ -99,7 +99,7 @@ fn bind(state: &State, port: &Port, view: &mut Value) {
     let carrier = port.carrier(state).unwrap_or(port);
     let host = carrier.host_id.and_then(|id| state.hosts.get(&id));
     let name = host.map_or(carrier.binding_host.as_str(), |h| &h.name);
-    let known = host.is_some() || state.index.host_names.contains_key(name);
+    let known = host.is_some() || state.host_named(name).is_some();
     view["binding:host_id"] = json!(name);
     view["binding:vif_type"] = json!(match (name, known) {
         ("", _) => "unbound",

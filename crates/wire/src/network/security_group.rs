@@ -7,7 +7,7 @@ use lenticular_model::{
         security_group::{Remote, SecurityGroup, SecurityGroupRule},
     },
     policy::Caller,
-    SecurityGroupRuleId, State,
+    State,
 };
 use serde_json::{json, Value};
 
@@ -50,9 +50,7 @@ pub fn rule(state: &State, _: &Caller, rule: &SecurityGroupRule) -> Value {
 
 /// A security group with its rules.
 pub fn view(state: &State, caller: &Caller, group: &SecurityGroup) -> Value {
-    let from = (group.id, SecurityGroupRuleId(Default::default()));
-    let rules = state.index.group_rules.range(from..).take_while(|(g, _)| *g == group.id);
-    let rules = rules.filter_map(|(_, id)| state.security_group_rules.get(id));
+    let rules = state.rules_of_security_group(group.id);
     let rules: Vec<Value> = rules.map(|r| rule(state, caller, r)).collect();
     let mut view = json!({
         "id": group.id,

@@ -32,7 +32,7 @@ pub struct Group {
 impl Group {
     /// Whether nothing but resources could keep a host out.
     pub fn is_met_by(&self, state: &State, host: &Host) -> bool {
-        let aggregates: BTreeSet<AggregateId> = state.index.aggregates_of(host.id).collect();
+        let aggregates: BTreeSet<AggregateId> = state.aggregate_ids_of_host(host.id).collect();
         let traits = traits(host);
         self.required.iter().all(|any| any.iter().any(|t| traits.contains(&t.as_str())))
             && !self.forbidden.iter().any(|t| traits.contains(&t.as_str()))

@@ -14,13 +14,8 @@ use std::{collections::BTreeMap, sync::Arc};
 /// # Errors
 /// There is none.
 pub fn by_number(state: &State, number: u64) -> Result<Arc<Aggregate>> {
-    let found = state.index.aggregate_numbers.get(&number).and_then(|id| state.aggregates.get(id));
+    let found = state.aggregate_numbered(number);
     found.cloned().ok_or_else(|| Error::not_found("Aggregate", number))
-}
-
-/// The aggregates of a host.
-pub fn of_host(state: &State, host: HostId) -> impl Iterator<Item = &Arc<Aggregate>> {
-    state.index.aggregates_of(host).filter_map(|id| state.aggregates.get(&id))
 }
 
 /// What Nova calls this refusal.
@@ -29,8 +24,8 @@ fn refused(what: &str, aggregate: u64, why: &str) -> String {
 }
 
 fn check_name(txn: &Txn<'_>, name: &str, but: Option<AggregateId>) -> Result<()> {
-    match txn.index.aggregate_names.get(name) {
-        Some(other) if Some(*other) != but => {
+    match txn.aggregate_named(name) {
+        Some(other) if Some(other.id) != but => {
             Err(Error::conflict(format!("Aggregate {name} already exists.")))
         }
         _ => Ok(()),
@@ -144,11 +139,11 @@ fn check_zone(txn: &Txn<'_>, aggregate: &Aggregate, zone: Option<&str>, what: &s
 
 /// The zone that a host has by other aggregates than this one.
 fn other_zone(state: &State, host: HostId, but: AggregateId) -> Option<String> {
-    of_host(state, host).filter(|a| a.id != but).find_map(|a| a.zone().map(str::to_owned))
+    state.aggregates_of_host(host).filter(|a| a.id != but).find_map(|a| a.zone().map(str::to_owned))
 }
 
 fn has_servers(state: &State, host: HostId) -> bool {
-    state.index.host_usage.get(&host).is_some_and(|taken| taken.servers > 0)
+    state.taken_of_host(host).servers > 0
 }
 
 /// Gives hosts the zone that their aggregates say, or their own.
@@ -156,7 +151,7 @@ fn settle_zones(txn: &mut Txn<'_>, hosts: &[HostId]) {
     for id in hosts {
         let Some(host) = txn.hosts.get(id).cloned() else { continue };
         let own = host.own_zone.clone().unwrap_or_else(|| host.zone.clone());
-        let given = of_host(txn, *id).find_map(|a| a.zone().map(str::to_owned));
+        let given = txn.aggregates_of_host(*id).find_map(|a| a.zone().map(str::to_owned));
         let (zone, own_zone) = match given {
             Some(zone) => (zone, Some(own)),
             None => (own, None),
@@ -168,7 +163,7 @@ fn settle_zones(txn: &mut Txn<'_>, hosts: &[HostId]) {
 }
 
 fn host_named(txn: &Txn<'_>, name: &str) -> Result<Arc<Host>> {
-    let host = txn.index.host_names.get(name).and_then(|id| txn.hosts.get(id));
+    let host = txn.host_named(name);
     host.cloned().ok_or_else(|| Error::not_found_text(format!("Compute host {name} could not be found.")))
 }
 
@@ -235,7 +230,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, number: u64) -> Result<()> {
 
 /// A host is removed for good: no aggregate has it any more.
 pub fn forget_host(txn: &mut Txn<'_>, host: HostId) {
-    let aggregates: Vec<AggregateId> = txn.index.aggregates_of(host).collect();
+    let aggregates: Vec<AggregateId> = txn.aggregate_ids_of_host(host).collect();
     for id in aggregates {
         txn.update::<Aggregate>(&id, |a| a.hosts.retain(|h| *h != host));
     }

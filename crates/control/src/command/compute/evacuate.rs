@@ -4,7 +4,7 @@
 use crate::schedule::{schedule, Ask, Moves};
 use crate::{
     command::compute::{
-        server::{actable, ports, visible},
+        server::{actable, visible},
         shelve,
     },
     lifecycle::{
@@ -48,7 +48,7 @@ pub fn evacuate(
     need_few_lost(txn)?;
     need_decided(txn, &server)?;
     if let Some(name) = host {
-        let known = txn.index.host_names.contains_key(name);
+        let known = txn.host_named(name).is_some();
         known
             .then_some(())
             .ok_or_else(|| Error::invalid(format!("Compute host {name} could not be found.")))?;
@@ -181,7 +181,7 @@ fn lay_anew(txn: &mut Txn<'_>, server: &Server) -> Result<()> {
 
 /// A server is on a host from now on, with a disk of a generation.
 pub(crate) fn settle_on(txn: &mut Txn<'_>, id: ServerId, to: HostId, generation: u64, revives: Option<u64>) {
-    let bound: Vec<PortId> = ports(txn, id).map(|port| port.id).collect();
+    let bound: Vec<PortId> = txn.ports_of_server(id).map(|port| port.id).collect();
     for port in bound {
         txn.update::<Port>(&port, |port| {
             port.host_id = Some(to);

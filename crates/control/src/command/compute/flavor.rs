@@ -47,7 +47,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewFlavor) -> Result<Flav
     if txn.flavors.contains_key(&id) {
         return Err(Error::conflict(format!("Flavor with ID {id} already exists.")));
     }
-    if txn.index.flavor_names.contains_key(&new.name) {
+    if txn.flavor_named(&new.name).is_some() {
         return Err(Error::conflict(format!("Flavor with name {} already exists.", new.name)));
     }
     txn.put(Flavor {

@@ -66,7 +66,7 @@ pub const INTERFACES_MAX: u32 = 8;
 
 /// The lowest place of the guest that none of the server's ports has.
 fn free_slot(txn: &Txn<'_>, id: ServerId) -> Result<u32> {
-    let taken: Vec<u32> = server::ports(txn, id).map(|p| p.server_index).collect();
+    let taken: Vec<u32> = txn.ports_of_server(id).map(|p| p.server_index).collect();
     (0..INTERFACES_MAX).find(|slot| !taken.contains(slot)).ok_or_else(|| {
         Error::conflict(format!(
             "Instance {id} has {INTERFACES_MAX} interfaces, and there is no place for another. Detach one first."
@@ -119,7 +119,7 @@ fn new_port(
 pub fn detach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, port: PortId) -> Result<()> {
     let server = server::actable(txn, caller, id, Action::InterfaceDetach)?;
     server::need_condition(&server, "detach_interface", &[Condition::Active, Condition::Stopped])?;
-    let found = server::ports(txn, id).find(|p| p.id == port).cloned();
+    let found = txn.ports_of_server(id).find(|p| p.id == port).cloned();
     let missing = || Error::not_found_text(format!("Port {port} is not attached to instance {id}."));
     match found.ok_or_else(missing)?.goes_with_server {
         true => port::remove(txn, port),
@@ -151,12 +151,9 @@ pub fn add_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, network: N
     let refused = || {
         Error::invalid(format!("No fixed IP of network {network} can be given to instance {id}: it is not on it, or its subnets are full."))
     };
-    let port = server::ports(txn, id).find(|p| p.network_id == network).cloned().ok_or_else(refused)?;
+    let port = txn.ports_of_server(id).find(|p| p.network_id == network).cloned().ok_or_else(refused)?;
     let record = txn.networks.get(&network).cloned().ok_or_else(refused)?;
-    let subnets: Vec<_> = crate::command::network::subnet::of_network(txn, network)
-        .filter(|s| !s.is_slaac())
-        .map(|s| s.id)
-        .collect();
+    let subnets: Vec<_> = txn.subnets_of_network(network).filter(|s| !s.is_slaac()).map(|s| s.id).collect();
     let asker = port::Asker { network: &record, mac: port.mac, device_owner: &port.device_owner };
     let ask = |subnet| [AskIp { subnet: Some(subnet), address: None }];
     let found = subnets.into_iter().find_map(|s| port::choose_addresses(txn, &asker, Some(&ask(s))).ok());
@@ -174,7 +171,7 @@ pub fn remove_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, address
     server::need_condition(&server, "remove_fixed_ip", &[Condition::Active, Condition::Stopped])?;
     let has = |p: &&Arc<Port>| p.fixed_ips.iter().any(|ip| ip.ip_address == address);
     let missing = || Error::invalid(format!("Fixed IP address {address} is not one of instance {id}."));
-    let port = server::ports(txn, id).find(has).map(|p| p.id).ok_or_else(missing)?;
+    let port = txn.ports_of_server(id).find(has).map(|p| p.id).ok_or_else(missing)?;
     txn.update::<Port>(&port, |p| {
         p.fixed_ips.retain(|ip| ip.ip_address != address);
         p.revision += 1;
@@ -203,7 +200,7 @@ pub fn add_group(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, name: &str) -
     let server = server::actable(txn, caller, id, Action::ServerGroupsWrite)?;
     let group = find_group(txn, &server, name)?;
     let open = |p: &&Arc<Port>| p.port_security_enabled && !p.fixed_ips.is_empty();
-    let ports: Vec<PortId> = server::ports(txn, id).filter(open).map(|p| p.id).collect();
+    let ports: Vec<PortId> = txn.ports_of_server(id).filter(open).map(|p| p.id).collect();
     if ports.is_empty() {
         return Err(Error::invalid(format!(
             "Instance {id} has no port that a security group could be added to."
@@ -225,7 +222,7 @@ pub fn remove_group(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, name: &str
     let server = server::actable(txn, caller, id, Action::ServerGroupsWrite)?;
     let group = find_group(txn, &server, name)?;
     let inside = |p: &&Arc<Port>| p.security_groups.contains(&group);
-    let ports: Vec<PortId> = server::ports(txn, id).filter(inside).map(|p| p.id).collect();
+    let ports: Vec<PortId> = txn.ports_of_server(id).filter(inside).map(|p| p.id).collect();
     if ports.is_empty() {
         let why = format!("Security group {name} not associated with the instance {id}");
         return Err(Error::not_found_text(why));

@@ -15,12 +15,6 @@ pub fn check_user(caller: &Caller, user: UserId) -> Result<()> {
     policy::check(caller, action, None)
 }
 
-/// A user's keypairs, by name.
-pub fn of_user(state: &State, user: UserId) -> impl Iterator<Item = &Arc<Keypair>> {
-    let range = state.index.user_keypairs.range((user, KeypairId::from(""))..);
-    range.take_while(move |(u, _)| *u == user).filter_map(|(_, id)| state.keypairs.get(id))
-}
-
 /// Creates a keypair of a public key whose fingerprint the edge has made.
 pub fn create(
     txn: &mut Txn<'_>,
@@ -43,11 +37,11 @@ pub fn create(
     let project = caller.project_id().unwrap_or_default();
     let limits = quota::limits(txn, quota::Service::Compute, project);
     let limit = limits.iter().find(|(n, _)| *n == "key_pairs").map_or(-1, |(_, limit)| *limit);
-    let has = of_user(txn, user).count() as i64;
+    let has = txn.keypairs_of_user(user).count() as i64;
     if limit >= 0 && has >= limit {
         return Err(Error::over_quota("Quota exceeded, too many key pairs."));
     }
-    let number = of_user(txn, user).map(|k| k.number).max().unwrap_or(0) + 1;
+    let number = txn.keypairs_of_user(user).map(|k| k.number).max().unwrap_or(0) + 1;
     txn.put(Keypair {
         id: id.clone(),
         created_at: txn.now,

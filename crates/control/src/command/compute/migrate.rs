@@ -198,16 +198,9 @@ fn under_way(
 ) -> Result<Arc<Migration>> {
     visible(txn, caller, id)?;
     policy::check(caller, action, None)?;
-    of_server(txn, id).find(|m| m.number == number).ok_or_else(|| {
+    txn.migrations_of_server(id).find(|m| m.number == number).cloned().ok_or_else(|| {
         Error::not_found_text(format!("Migration {number} for server {id} could not be found or is over."))
     })
-}
-
-/// The migrations of a server that are under way or not confirmed.
-pub fn of_server(state: &lenticular_model::State, id: ServerId) -> impl Iterator<Item = Arc<Migration>> + '_ {
-    let ids = state.index.server_migrations.range((id, MigrationId::default())..);
-    let ids = ids.take_while(move |(s, _)| *s == id);
-    ids.filter_map(|(_, migration)| state.migrations.get(migration).cloned())
 }
 
 /// Aborts a live migration: the guest stays where it is, unless it has left already.
@@ -273,7 +266,7 @@ fn find_target(
         server.host_id.ok_or_else(|| Error::conflict(format!("Instance {} is on no host.", server.id)))?;
     let source = txn.hosts.get(&from);
     if let Some(name) = wanted {
-        let known = txn.index.host_names.get(name);
+        let known = txn.host_named(name).map(|host| &host.id);
         let known =
             known.ok_or_else(|| Error::invalid(format!("Compute host {name} could not be found.")))?;
         if *known == from {

@@ -12,7 +12,7 @@ use lenticular_model::{
     error::{Error, Result},
     network::port::Port,
     policy::{self, Action, Caller},
-    HostId, Kind, PortId, ServerId, State, Txn,
+    HostId, Kind, ServerId, State, Txn,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -168,7 +168,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
 /// Buries a server that is to be gone, if no host has anything of it that could run.
 pub fn bury_if_gone(txn: &mut Txn<'_>, id: ServerId) {
     let Some(server) = txn.servers.get(&id).cloned() else { return };
-    let may_run = || migration::copies(txn, id).iter().any(|copy| copy.may_run);
+    let may_run = || txn.disk_copies_of_server(id).any(|copy| copy.may_run);
     if server.wanted == Wanted::Absent && server.host_id.is_none() && server.restored.is_none() && !may_run()
     {
         bury(txn, &server);
@@ -177,7 +177,7 @@ pub fn bury_if_gone(txn: &mut Txn<'_>, id: ServerId) {
 
 /// Removes a server whose guest is gone: its ports go with it or are freed, and it stays as a past server.
 fn bury(txn: &mut Txn<'_>, server: &Server) {
-    let ports: Vec<Arc<Port>> = ports(txn, server.id).cloned().collect();
+    let ports: Vec<Arc<Port>> = txn.ports_of_server(server.id).cloned().collect();
     for port in ports {
         if port.goes_with_server {
             crate::command::network::port::remove(txn, port.id);
@@ -197,12 +197,6 @@ fn bury(txn: &mut Txn<'_>, server: &Server) {
     let past = Server { updated_at: Some(txn.now), ..server.clone() }.past();
     txn.put_cold(Kind::PastServerOf, past.past_key(), past.id);
     txn.put_cold(Kind::PastServer, id, past);
-}
-
-/// A server's ports, in order.
-pub fn ports(state: &State, id: ServerId) -> impl Iterator<Item = &Arc<Port>> {
-    let range = state.index.server_ports.range((id, 0, PortId(Default::default()))..);
-    range.take_while(move |(s, ..)| *s == id).filter_map(|(_, _, port)| state.ports.get(port))
 }
 
 /// What an update changes; `None` leaves a field as it is.

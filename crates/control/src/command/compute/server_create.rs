@@ -141,8 +141,7 @@ fn unplace(txn: &mut Txn<'_>, server: &Server, why: &str) {
     server.host_id = None;
     fail(txn, &mut server, why.to_owned());
     let zone = zone_of(txn, None);
-    let ports: Vec<PortId> =
-        crate::command::compute::server::ports(txn, server.id).map(|port| port.id).collect();
+    let ports: Vec<PortId> = txn.ports_of_server(server.id).map(|port| port.id).collect();
     for port in ports {
         txn.update::<Port>(&port, |port| {
             port.host_id = None;
@@ -294,7 +293,12 @@ fn make_ports(
                 Port::clone(&port)
             }
             Nic::Network(network, address) => {
-                quota::check_network(txn, parts.project, "port", port::count(txn, parts.project) + index)?;
+                quota::check_network(
+                    txn,
+                    parts.project,
+                    "port",
+                    txn.ports_of_project(parts.project).count() + index,
+                )?;
                 let new = port::NewPort {
                     fixed_ips: address.map(|ip| vec![port::AskIp { subnet: None, address: Some(ip) }]),
                     security_groups: crate::command::network::network::is_filtered(txn, *network)
@@ -395,12 +399,12 @@ fn find_key(txn: &Txn<'_>, caller: &Caller, name: &str) -> Result<Key> {
 
 fn check_zone(txn: &Txn<'_>, new: &NewServers) -> Result<()> {
     if let Some(zone) = &new.zone {
-        if !txn.index.rooms.has_zone(zone) {
+        if !txn.rooms().has_zone(zone) {
             return Err(Error::invalid("The requested availability zone is not available"));
         }
     }
     match &new.host {
-        Some(host) if !txn.index.host_names.contains_key(host) => {
+        Some(host) if txn.host_named(host).is_none() => {
             Err(Error::invalid(format!("Compute host {host} could not be found.")))
         }
         _ => Ok(()),
@@ -471,24 +475,17 @@ fn resolve_networks(
 
 /// The networks a server of the project would be put on without being asked: its own; else those shared with it.
 pub(crate) fn usable_networks(txn: &Txn<'_>, project: ProjectId) -> Vec<NetworkId> {
-    let of_project = |id: &NetworkId| {
-        txn.networks
-            .get(id)
-            .filter(|n| n.project_id == project && !n.external && has_subnet(txn, *id))
-            .is_some()
-    };
-    let from = (project, NetworkId(Default::default()));
-    let own = txn.index.project_networks.range(from..).take_while(|(p, _)| *p == project);
-    let own: Vec<NetworkId> = own.map(|(_, id)| *id).filter(of_project).collect();
+    let own = txn.networks_of_project(project).filter(|n| !n.external && has_subnet(txn, n.id));
+    let own: Vec<NetworkId> = own.map(|network| network.id).collect();
     if !own.is_empty() {
         return own;
     }
-    let shared = |id: &&NetworkId| txn.networks.get(*id).is_some_and(|n| n.shared && !n.external);
-    txn.index.open_networks.iter().filter(shared).filter(|id| has_subnet(txn, **id)).copied().collect()
+    let shared = txn.open_networks().filter(|n| n.shared && !n.external && has_subnet(txn, n.id));
+    shared.map(|network| network.id).collect()
 }
 
 fn has_subnet(txn: &Txn<'_>, network: NetworkId) -> bool {
-    crate::command::network::subnet::of_network(txn, network).next().is_some()
+    txn.subnets_of_network(network).next().is_some()
 }
 
 pub(crate) fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()> {

@@ -48,7 +48,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServerGroup) -> Result
         return Err(Error::invalid("Only anti-affinity policy supports rules."));
     }
     let most = own_limit(txn, project, quota::SERVER_GROUPS);
-    if most >= 0 && txn.index.server_group_count(project) as i64 >= most {
+    if most >= 0 && txn.server_groups_of_project(project).count() as i64 >= most {
         return Err(Error::over_quota("Quota exceeded, too many server groups."));
     }
     let id = ServerGroupId::from_random(txn.random());
@@ -73,7 +73,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServerGroup) -> Result
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerGroupId) -> Result<()> {
     let group = visible(txn, caller, id)?;
     policy::check(caller, Action::ServerGroupWrite, Some(group.project_id))?;
-    let members: Vec<ServerId> = txn.index.members_of(id).collect();
+    let members: Vec<ServerId> = txn.servers_of_group(id).map(|server| server.id).collect();
     for member in members {
         let Some(server) = txn.servers.get(&member).cloned() else { continue };
         // Nothing of the server itself has changed for its owner.
@@ -92,7 +92,7 @@ pub fn check_members(state: &State, project: ProjectId, id: ServerGroupId, more:
         return Err(Error::invalid(format!("Instance group {id} could not be found.")));
     }
     let most = own_limit(state, project, quota::SERVER_GROUP_MEMBERS);
-    if most >= 0 && state.index.members_of(id).count() as i64 + i64::from(more) > most {
+    if most >= 0 && state.servers_of_group(id).count() as i64 + i64::from(more) > most {
         return Err(Error::over_quota("Quota exceeded, too many servers in group."));
     }
     Ok(())

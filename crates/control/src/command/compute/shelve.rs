@@ -19,7 +19,7 @@ use crate::{
     command::{
         compute::{
             evacuate::settle_on,
-            server::{actable, need_condition, ports},
+            server::{actable, need_condition},
         },
         image,
     },
@@ -166,7 +166,7 @@ pub fn saved(
 /// The server is on no host any more; what the host has of it is to go.
 fn leave_host(txn: &mut Txn<'_>, server: &Server, host: HostId, why: &str) {
     migration::leave_copy(txn, server.id, host, server.disk.generation, Fate::Doomed, why.to_owned());
-    let bound: Vec<PortId> = ports(txn, server.id).map(|port| port.id).collect();
+    let bound: Vec<PortId> = txn.ports_of_server(server.id).map(|port| port.id).collect();
     for port in bound {
         txn.update::<Port>(&port, |port| {
             port.host_id = None;
@@ -245,7 +245,7 @@ pub fn unshelve(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, place: Place) 
         }
         txn.update::<Server>(&id, |s| s.wanted_zone.clone_from(zone));
     }
-    if let Some(name) = place.host.as_ref().filter(|name| !txn.index.host_names.contains_key(*name)) {
+    if let Some(name) = place.host.as_ref().filter(|name| txn.host_named(name).is_none()) {
         return Err(Error::invalid(format!("Compute host {name} could not be found.")));
     }
     let server = txn.need::<Server>(&id, || Error::not_found("Instance", id))?;

@@ -154,7 +154,7 @@ pub fn judge<'s>(state: &'s State, new: &Newcomer, now: Timestamp) -> Result<&'s
         not_enrolled(state, &new.host_name)?;
     }
     // A name with a past has servers and a standing that no stranger may take up.
-    let has_past = state.index.host_names.contains_key(&new.host_name);
+    let has_past = state.host_named(&new.host_name).is_some();
     if token.host_name.is_none() && has_past && again.is_none() {
         return refused(
             "NameKnown",
@@ -185,7 +185,7 @@ pub fn enrol(txn: &mut Txn<'_>, new: &Newcomer, issued: Issued) -> Result<()> {
 
 /// Ends what an agent that had the name before may still have under way.
 fn end_session(txn: &mut Txn<'_>, name: &str) {
-    if let Some(id) = txn.index.host_names.get(name).copied() {
+    if let Some(id) = txn.host_named(name).map(|host| host.id) {
         txn.delete::<Contact>(&id);
     }
 }
@@ -245,7 +245,7 @@ const NAMED_MAX: usize = 20;
 pub fn retire(txn: &mut Txn<'_>, caller: &Caller, name: &str, force: bool) -> Result<Retired> {
     policy::check(caller, Action::HostRetire, None)?;
     let enrolment = EnrolmentId::from(name);
-    let host = txn.index.host_names.get(name).and_then(|id| txn.hosts.get(id)).cloned();
+    let host = txn.host_named(name).cloned();
     if host.is_none() && !txn.enrolments.contains_key(&enrolment) {
         return Err(Error::not_found("Host", name));
     }
@@ -268,8 +268,7 @@ pub fn retire(txn: &mut Txn<'_>, caller: &Caller, name: &str, force: bool) -> Re
 }
 
 fn servers_on(state: &State, host: HostId) -> Vec<ServerId> {
-    let range = state.index.host_servers.range((host, ServerId(Default::default()))..);
-    range.take_while(|(on, _)| *on == host).map(|(_, server)| *server).collect()
+    state.servers_on_host(host).map(|server| server.id).collect()
 }
 
 /// Servers on their way to a host.
@@ -319,7 +318,7 @@ fn lose(txn: &mut Txn<'_>, id: ServerId, host: &str) -> bool {
     if let Some(task) = &server.task {
         operation::finish(txn, task.operation_id, Some(message.clone()));
     }
-    let ports: Vec<_> = server::ports(txn, id).map(|port| port.id).collect();
+    let ports: Vec<_> = txn.ports_of_server(id).map(|port| port.id).collect();
     for port in ports {
         txn.update::<Port>(&port, |port| {
             port.plugged = false;

@@ -83,7 +83,7 @@ fn check_not_above(state: &State, caller: &Caller, user: UserId) -> Result<()> {
             Target::Domain(_) | Target::Project(_) => admin,
         }
     };
-    if grants_of(state, user).any(|a| is_above(a)) {
+    if state.role_assignments_of_user(user).any(|a| is_above(a)) {
         return Err(Error::forbidden(format!(
             "User {user} has rights that you do not have. Only an administrator who has them may change this user."
         )));
@@ -113,19 +113,12 @@ fn is_admin(role: &Role) -> bool {
     policy::RoleLevel::of(&role.name) == policy::RoleLevel::Admin
 }
 
-/// Every grant that a user was given.
-pub fn grants_of(state: &State, user: UserId) -> impl Iterator<Item = &Arc<RoleAssignment>> {
-    let from = (user, Target::Project(ProjectId(Default::default())), RoleId(Default::default()));
-    let held = state.index.user_roles.range(from..).take_while(move |((u, ..), _)| *u == user);
-    held.filter_map(|(_, id)| state.role_assignments.get(id))
-}
-
 /// What is to be written in place of a record, or as a new one.
 ///
 /// The edge has read the fields; here it is decided whether they may stand beside what there is.
 pub fn put_domain(txn: &mut Txn<'_>, caller: &Caller, domain: Domain) -> Result<()> {
     policy::check(caller, Action::DomainWrite, None)?;
-    if txn.index.domain_names.get(&domain.name).is_some_and(|id| *id != domain.id) {
+    if txn.domain_named(&domain.name).is_some_and(|other| other.id != domain.id) {
         return Err(duplicate("domain", &domain.name));
     }
     let mut domain = domain;
@@ -172,8 +165,7 @@ pub fn put_project(txn: &mut Txn<'_>, caller: &Caller, project: Project) -> Resu
             )));
         }
     }
-    let key = (project.domain_id.clone(), project.name.clone());
-    if txn.index.project_names.get(&key).is_some_and(|id| *id != project.id) {
+    if txn.project_named(&project.domain_id, &project.name).is_some_and(|other| other.id != project.id) {
         return Err(duplicate("project", &project.name));
     }
     let id = project.id;
@@ -201,7 +193,7 @@ pub fn delete_project(txn: &mut Txn<'_>, caller: &Caller, id: ProjectId) -> Resu
 
 fn remove_project(txn: &mut Txn<'_>, id: ProjectId) -> Result<()> {
     crate::command::identity::purge::check_empty(txn, id)?;
-    let groups: Vec<_> = security_group::of_project(txn, id).map(|g| g.id).collect();
+    let groups: Vec<_> = txn.security_groups_of_project(id).map(|g| g.id).collect();
     groups.into_iter().for_each(|group| security_group::remove(txn, group));
     rbac_policy::forget_project(txn, id);
     txn.delete::<lenticular_model::quota::Quota>(&id);
@@ -215,8 +207,7 @@ pub fn put_user(txn: &mut Txn<'_>, caller: &Caller, user: User) -> Result<()> {
     policy::check_in_domain(caller, Action::UserWrite, Some(&user.domain_id))?;
     check_not_above(txn, caller, user.id)?;
     domain(txn, &user.domain_id)?;
-    let key = (user.domain_id.clone(), user.name.clone());
-    if txn.index.user_names.get(&key).is_some_and(|id| *id != user.id) {
+    if txn.user_named(&user.domain_id, &user.name).is_some_and(|other| other.id != user.id) {
         return Err(duplicate("user", &user.name));
     }
     let mut user = user;
@@ -247,7 +238,7 @@ pub fn delete_user(txn: &mut Txn<'_>, caller: &Caller, id: UserId) -> Result<()>
 }
 
 fn remove_user(txn: &mut Txn<'_>, id: UserId) {
-    let keys: Vec<_> = crate::command::compute::keypair::of_user(txn, id).map(|k| k.id.clone()).collect();
+    let keys: Vec<_> = txn.keypairs_of_user(id).map(|k| k.id.clone()).collect();
     for key in keys {
         txn.delete::<lenticular_model::compute::keypair::Keypair>(&key);
     }
@@ -271,7 +262,7 @@ pub fn put_role(txn: &mut Txn<'_>, caller: &Caller, role: Role) -> Result<()> {
     if let Some(old) = txn.roles.get(&role.id) {
         check_mutable(old)?;
     }
-    if txn.index.role_names.get(&role.name).is_some_and(|id| *id != role.id) {
+    if txn.role_named(&role.name).is_some_and(|other| other.id != role.id) {
         return Err(duplicate("role", &role.name));
     }
     txn.put(role);
@@ -355,7 +346,7 @@ pub fn grant(
 
 /// Writes a grant unless it is there.
 pub(crate) fn put_grant(txn: &mut Txn<'_>, user_id: UserId, target: Target, role_id: RoleId) {
-    if txn.index.user_roles.contains_key(&(user_id, target.clone(), role_id)) {
+    if txn.role_assignment(user_id, &target, role_id).is_some() {
         return;
     }
     let id = AssignmentId::from_random(txn.random());
@@ -373,7 +364,7 @@ pub fn revoke_grant(
 ) -> Result<()> {
     check_grant(txn, caller, Action::GrantWrite, user_id, &target, Some(role_id))?;
     check_role_within(txn, caller, &target, role_id)?;
-    match txn.index.user_roles.get(&(user_id, target, role_id)).copied() {
+    match txn.role_assignment(user_id, &target, role_id).map(|held| held.id) {
         Some(id) => {
             txn.delete::<RoleAssignment>(&id);
             Ok(())
@@ -387,15 +378,13 @@ pub fn implied_by(state: &State, role: &Role) -> Vec<Arc<Role>> {
     let level = policy::RoleLevel::of(&role.name);
     let below =
         ["manager", "member", "reader"].into_iter().filter(|name| policy::RoleLevel::of(name) < level);
-    below.filter_map(|name| state.roles.get(state.index.role_names.get(name)?).cloned()).collect()
+    below.filter_map(|name| state.role_named(name).cloned()).collect()
 }
 
 /// The roles a user holds on a target, with those they imply.
 pub fn roles_on(state: &State, user: UserId, target: &Target) -> Vec<Arc<Role>> {
-    let from = (user, target.clone(), RoleId(Default::default()));
-    let held = state.index.user_roles.range(from..).take_while(|((u, t, _), _)| *u == user && t == target);
-    let mut roles: Vec<Arc<Role>> =
-        held.filter_map(|((.., role), _)| state.roles.get(role).cloned()).collect();
+    let held = state.role_assignments_of_user_on(user, target);
+    let mut roles: Vec<Arc<Role>> = held.filter_map(|held| state.roles.get(&held.role_id).cloned()).collect();
     let implied: Vec<Arc<Role>> = roles.iter().flat_map(|role| implied_by(state, role)).collect();
     for role in implied {
         if !roles.iter().any(|held| held.id == role.id) {

@@ -100,7 +100,7 @@ pub fn things(state: &State, id: ProjectId) -> Vec<(Thing, String)> {
     add!(networks, Network);
     add!(subnet_pools, SubnetPool);
     add!(address_scopes, AddressScope);
-    let groups = security_group::of_project(state, id).filter(|group| is_kept(state, group));
+    let groups = state.security_groups_of_project(id).filter(|group| is_kept(state, group));
     all.extend(groups.map(|group| (Thing::SecurityGroup(group.id), group.name.clone())));
     add!(address_groups, AddressGroup);
     add!(qos_policies, QosPolicy);
@@ -117,17 +117,10 @@ fn goes_with_router(state: &State, port: &Port) -> bool {
 
 /// Whether a group is more than a default one that nobody uses.
 fn is_kept(state: &State, group: &SecurityGroup) -> bool {
-    let mut elsewhere = state
-        .index
-        .net
-        .remote_group_rules
-        .range((group.id, Default::default())..)
-        .take_while(|(g, _)| *g == group.id);
-    let is_others =
-        |rule| state.security_group_rules.get(rule).is_some_and(|r| r.security_group_id != group.id);
+    let mut about = state.rules_about_security_group(group.id);
     group.name != security_group::DEFAULT
         || security_group::ports_in(state, group.id)
-        || elsewhere.any(|(_, rule)| is_others(rule))
+        || about.any(|rule| rule.security_group_id != group.id)
 }
 
 /// Refuses to delete a project that still has something.
@@ -196,7 +189,7 @@ pub fn purge(txn: &mut Txn<'_>, caller: &Caller, thing: Thing) -> Result<()> {
 fn purge_router(txn: &mut Txn<'_>, caller: &Caller, id: RouterId) -> Result<()> {
     let bare = router::RouterChange { routes: Some(Vec::new()), ..Default::default() };
     router::update(txn, caller, id, bare)?;
-    let legs: Vec<_> = router::interfaces(txn, id).cloned().collect();
+    let legs: Vec<_> = txn.interfaces_of_router(id).cloned().collect();
     legs.iter().try_for_each(|leg| remove_leg(txn, caller, leg))?;
     router::delete(txn, caller, id)
 }

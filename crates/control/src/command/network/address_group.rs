@@ -147,9 +147,9 @@ pub fn remove(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId, less: &[Ip
 /// Removes a group that no rule is about.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId) -> Result<()> {
     changeable(txn, caller, id)?;
-    let mut rules =
-        txn.index.net.address_group_rules.range((id, Default::default())..).take_while(|(g, _)| *g == id);
-    if rules.next().is_some() || about(txn, &Remote::AddressGroup(id)).next().is_some() {
+    if txn.rules_about_address_group(id).next().is_some()
+        || about(txn, &Remote::AddressGroup(id)).next().is_some()
+    {
         let why = format!("Address group {id} is in use on one or more security group rules.");
         return Err(Error::conflict(why).coded("AddressGroupInUse"));
     }

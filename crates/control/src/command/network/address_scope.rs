@@ -103,8 +103,7 @@ pub fn update(
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: AddressScopeId) -> Result<()> {
     let scope = visible(txn, caller, id)?;
     policy::check(caller, Action::AddressScopeWrite, Some(scope.project_id))?;
-    let mut pools = txn.index.net.scope_pools.range((id, Default::default())..).take_while(|(s, _)| *s == id);
-    if pools.next().is_some() {
+    if txn.pools_of_scope(id).next().is_some() {
         let why = format!("Unable to complete operation on address scope {id}. There are one or more subnet pools in use on the address scope.");
         return Err(Error::conflict(why).coded("AddressScopeInUse"));
     }

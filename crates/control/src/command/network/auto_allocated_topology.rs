@@ -19,9 +19,7 @@ const RANGE: &str = "10.0.0.0/24";
 
 /// The network that was made for a project.
 pub fn of_project(state: &State, project: ProjectId) -> Option<&Arc<Network>> {
-    let from = (project, NetworkId(Default::default()));
-    let own = state.index.project_networks.range(from..).take_while(|(p, _)| *p == project);
-    own.filter_map(|(_, id)| state.networks.get(id)).find(|n| n.auto_allocated)
+    state.networks_of_project(project).find(|n| n.auto_allocated)
 }
 
 /// The default way out.
@@ -87,20 +85,21 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, project: ProjectId) -> Result<
         Error::not_found_text(why).coded("AutoAllocatedTopologyNotFound")
     };
     let network = of_project(txn, project).filter(|n| caller.sees(n.project_id)).ok_or_else(missing)?.id;
-    let subnets: Vec<SubnetId> = subnet::of_network(txn, network).map(|s| s.id).collect();
+    let subnets: Vec<SubnetId> = txn.subnets_of_network(network).map(|s| s.id).collect();
     // One router may have several legs in a network.
-    let routers: BTreeSet<RouterId> = network::ports(txn, network)
+    let routers: BTreeSet<RouterId> = txn
+        .ports_of_network(network)
         .filter(|p| p.owner() == PortOwner::RouterInterface)
         .filter_map(|p| p.device_id.parse().ok())
         .collect();
     for id in routers {
         for subnet in &subnets {
             let ask = router::InterfaceAsk { subnet_id: Some(*subnet), port_id: None };
-            if router::interfaces(txn, id).any(|p| p.fixed_ips.iter().any(|ip| ip.subnet_id == *subnet)) {
+            if txn.interfaces_of_router(id).any(|p| p.fixed_ips.iter().any(|ip| ip.subnet_id == *subnet)) {
                 router::remove_interface(txn, caller, id, ask)?;
             }
         }
-        if router::interfaces(txn, id).next().is_none() {
+        if txn.interfaces_of_router(id).next().is_none() {
             router::delete(txn, caller, id)?;
         }
     }

@@ -70,18 +70,6 @@ pub(crate) fn changeable(state: &State, caller: &Caller, id: FloatingIpId) -> Re
     Ok(floating)
 }
 
-/// The floating IPs that a router translates.
-pub fn of_router(state: &State, id: RouterId) -> impl Iterator<Item = &Arc<FloatingIp>> {
-    let range = state.index.net.router_floating_ips.range((id, FloatingIpId::default())..);
-    range.take_while(move |(r, _)| *r == id).filter_map(|(_, f)| state.floating_ips.get(f))
-}
-
-/// The floating IPs that lead to a port.
-pub fn of_port(state: &State, id: PortId) -> impl Iterator<Item = &Arc<FloatingIp>> {
-    let range = state.index.net.port_floating_ips.range((id, FloatingIpId::default())..);
-    range.take_while(move |(p, _)| *p == id).filter_map(|(_, f)| state.floating_ips.get(f))
-}
-
 /// Creates a floating IP.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewFloatingIp) -> Result<FloatingIpId> {
     policy::check(caller, Action::FloatingIpWrite, Some(new.project_id))?;
@@ -131,7 +119,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewFloatingIp) -> Result<
 
 /// Refuses an address that another's network does not give out: it may be that of the gateway.
 fn check_given_out(state: &State, network: &Network, address: IpAddr) -> Result<()> {
-    let mut subnets = crate::command::network::subnet::of_network(state, network.id);
+    let mut subnets = state.subnets_of_network(network.id);
     match subnets.any(|s| s.pools.iter().any(|pool| pool.contains(address))) {
         true => Ok(()),
         false => Err(bad(format!("Network {} does not give out the address {address}", network.id))),
@@ -141,7 +129,8 @@ fn check_given_out(state: &State, network: &Network, address: IpAddr) -> Result<
 /// The port that holds a new floating IP's address.
 fn build_port(txn: &mut Txn<'_>, network: &Network, id: FloatingIpId, new: &NewFloatingIp) -> Result<Port> {
     let owner = PortOwner::FloatingIp.name().unwrap_or_default();
-    let v4: Vec<SubnetId> = crate::command::network::subnet::of_network(txn, network.id)
+    let v4: Vec<SubnetId> = txn
+        .subnets_of_network(network.id)
         .filter(|s| router::is_v4(&s.cidr) && s.serves(owner))
         .map(|s| s.id)
         .collect();
@@ -230,14 +219,14 @@ fn associate(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId, target: Targe
     if cannot {
         return Err(bad(format!("Port {} is the cloud's own; a floating IP cannot lead to it.", port.id)));
     }
-    if port_forwarding::of_floating_ip(txn, id).next().is_some() {
+    if txn.port_forwardings_of(id).next().is_some() {
         let why =
             format!("Floating IP {id} has port forwardings; remove those to let all of it lead to one port.");
         return Err(Error::conflict(why).coded("FipInUseByPortForwarding"));
     }
     let fixed = choose_fixed(&port, target.fixed_ip)?;
     let router_id = router_for(txn, floating.network_id, port.id, &fixed)?;
-    let taken = of_port(txn, port.id).find(|f| {
+    let taken = txn.floating_ips_of_port(port.id).find(|f| {
         f.id != id
             && f.network_id == floating.network_id
             && f.fixed.is_some_and(|a| a.fixed_ip == fixed.ip_address)
@@ -288,7 +277,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId, change: Floa
 
 /// Lets a floating IP lead nowhere. The router of its port forwardings stays.
 fn disassociate(txn: &mut Txn<'_>, id: FloatingIpId) {
-    let forwards = port_forwarding::of_floating_ip(txn, id).next().is_some();
+    let forwards = txn.port_forwardings_of(id).next().is_some();
     txn.update::<FloatingIp>(&id, |f| {
         f.fixed = None;
         f.router_id = f.router_id.filter(|_| forwards);
@@ -304,7 +293,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId) -> Result<()
 }
 
 fn remove(txn: &mut Txn<'_>, id: FloatingIpId) {
-    let forwardings: Vec<_> = port_forwarding::of_floating_ip(txn, id).map(|f| f.id).collect();
+    let forwardings: Vec<_> = txn.port_forwardings_of(id).map(|f| f.id).collect();
     forwardings.iter().for_each(|forwarding| drop(txn.delete::<PortForwarding>(forwarding)));
     if let Some(floating) = txn.delete::<FloatingIp>(&id) {
         txn.delete::<Port>(&floating.port_id);
@@ -313,8 +302,7 @@ fn remove(txn: &mut Txn<'_>, id: FloatingIpId) {
 
 /// Removes the floating IPs of a network that lead nowhere.
 pub(crate) fn delete_idle(txn: &mut Txn<'_>, network: NetworkId) {
-    let range = txn.index.net.network_floating_ips.range((network, FloatingIpId::default())..);
-    let all = range.take_while(|(n, _)| *n == network).filter_map(|(_, f)| txn.floating_ips.get(f));
+    let all = txn.floating_ips_of_network(network);
     let idle: Vec<FloatingIpId> = all.filter(|f| f.router_id.is_none()).map(|f| f.id).collect();
     idle.into_iter().for_each(|id| remove(txn, id));
 }
@@ -325,21 +313,22 @@ pub(crate) fn settle_port(txn: &mut Txn<'_>, id: PortId) {
         txn.ports.get(&id).is_some_and(|p| p.fixed_ips.iter().any(|ip| ip.ip_address == address))
     };
     let lost = |f: &&Arc<FloatingIp>| f.fixed.is_some_and(|a| !has(a.fixed_ip));
-    let stale: Vec<FloatingIpId> = of_port(txn, id).filter(lost).map(|f| f.id).collect();
+    let stale: Vec<FloatingIpId> = txn.floating_ips_of_port(id).filter(lost).map(|f| f.id).collect();
     stale.into_iter().for_each(|floating| disassociate(txn, floating));
     port_forwarding::settle_port(txn, id);
 }
 
 /// Lets nothing lead to a port that goes.
 pub(crate) fn forsake_port(txn: &mut Txn<'_>, id: PortId) {
-    let all: Vec<FloatingIpId> = of_port(txn, id).map(|f| f.id).collect();
+    let all: Vec<FloatingIpId> = txn.floating_ips_of_port(id).map(|f| f.id).collect();
     all.into_iter().for_each(|floating| disassociate(txn, floating));
     port_forwarding::forsake_port(txn, id);
 }
 
 /// Refuses a port that a floating IP leads to.
 pub(crate) fn check_unused(state: &State, id: PortId) -> Result<()> {
-    if of_port(state, id).next().is_none() && port_forwarding::of_port(state, id).next().is_none() {
+    if state.floating_ips_of_port(id).next().is_none() && state.port_forwardings_of_port(id).next().is_none()
+    {
         return Ok(());
     }
     let why = format!("A floating IP leads to port {id}; disassociate it first.");
@@ -352,9 +341,9 @@ fn reached(state: &State, id: RouterId) -> Vec<FixedIp> {
         state.ports.get(&port)?.fixed_ips.iter().find(|ip| ip.ip_address == address).copied()
     };
     let mut all = Vec::new();
-    for floating in of_router(state, id) {
+    for floating in state.floating_ips_of_router(id) {
         all.extend(floating.fixed.and_then(|a| of(a.port_id, a.fixed_ip)));
-        let forwardings = port_forwarding::of_floating_ip(state, floating.id);
+        let forwardings = state.port_forwardings_of(floating.id);
         all.extend(forwardings.filter_map(|f| of(f.internal_port_id, f.internal_address.into())));
     }
     all
@@ -368,7 +357,7 @@ pub(crate) fn needs(state: &State, id: RouterId, subnet: SubnetId) -> bool {
 /// Refuses a router that has lost a leg which its floating IPs go by.
 pub(crate) fn check_router(state: &State, id: RouterId) -> Result<()> {
     let legs: Vec<SubnetId> =
-        router::interfaces(state, id).flat_map(|p| p.fixed_ips.iter().map(|ip| ip.subnet_id)).collect();
+        state.interfaces_of_router(id).flat_map(|p| p.fixed_ips.iter().map(|ip| ip.subnet_id)).collect();
     match reached(state, id).iter().find(|ip| !legs.contains(&ip.subnet_id)) {
         Some(ip) => {
             let why = format!(

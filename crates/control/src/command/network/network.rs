@@ -1,7 +1,7 @@
 //! Networks: their making, change and removal.
 
 use crate::command::{
-    network::{floating_ip, port, qos_policy, rbac_policy, subnet},
+    network::{floating_ip, port, qos_policy, rbac_policy},
     quota,
 };
 use lenticular_model::{
@@ -31,9 +31,7 @@ fn check_mtu(state: &State, network: &Network) -> Result<()> {
         );
         return Err(Error::invalid(why).coded("InvalidInput"));
     }
-    if mtu < IPV6_MTU_MIN
-        && crate::command::network::subnet::of_network(state, network.id).any(|s| s.cidr.addr().is_ipv6())
-    {
+    if mtu < IPV6_MTU_MIN && state.subnets_of_network(network.id).any(|s| s.cidr.addr().is_ipv6()) {
         return Err(too_small_for_ipv6(network.id, mtu));
     }
     Ok(())
@@ -183,7 +181,7 @@ fn check_dns_domain(domain: &str) -> Result<()> {
 
 /// Zones that are asked for must be there.
 pub(crate) fn check_zones(state: &State, zones: &[String]) -> Result<()> {
-    match zones.iter().find(|zone| !state.index.rooms.has_zone(zone)) {
+    match zones.iter().find(|zone| !state.rooms().has_zone(zone)) {
         Some(zone) => {
             let why = format!("AvailabilityZone {zone} could not be found.");
             Err(Error::not_found_text(why).coded("AvailabilityZoneNotFound"))
@@ -380,10 +378,8 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId, change: Network
 
 /// Refuses to close a way out that is used.
 pub(crate) fn check_no_way_out(state: &State, id: NetworkId) -> Result<()> {
-    let routers = state.index.net.gateway_routers.range((id, Default::default())..);
-    let floating = state.index.net.network_floating_ips.range((id, Default::default())..);
-    let used = routers.take_while(|(n, _)| *n == id).next().is_some()
-        || floating.take_while(|(n, _)| *n == id).next().is_some();
+    let used = state.routers_with_gateway_in(id).next().is_some()
+        || state.floating_ips_of_network(id).next().is_some();
     if !used {
         return Ok(());
     }
@@ -393,12 +389,6 @@ pub(crate) fn check_no_way_out(state: &State, id: NetworkId) -> Result<()> {
     Err(Error::conflict(why).coded("ExternalNetworkInUse"))
 }
 
-/// The ports of a network.
-pub fn ports(state: &State, id: NetworkId) -> impl Iterator<Item = &Arc<Port>> {
-    let range = state.index.network_ports.range((id, PortId(Default::default()))..);
-    range.take_while(move |(n, _)| *n == id).filter_map(|(_, port)| state.ports.get(port))
-}
-
 /// Removes a network with its subnets, and floating IPs that lead nowhere; one that has ports in use is refused.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId) -> Result<()> {
     let network = changeable(txn, caller, id)?;
@@ -406,13 +396,13 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId) -> Result<()> {
         floating_ip::delete_idle(txn, id);
     }
     let own = |p: &&Arc<Port>| matches!(p.owner(), PortOwner::Metadata | PortOwner::Dhcp);
-    if ports(txn, id).any(|p| !own(&p)) {
+    if txn.ports_of_network(id).any(|p| !own(&p)) {
         let why = format!("Unable to complete operation on network {id}. There are one or more ports still in use on the network.");
         return Err(Error::conflict(why).coded("NetworkInUse"));
     }
-    let ports: Vec<PortId> = ports(txn, id).map(|p| p.id).collect();
+    let ports: Vec<PortId> = txn.ports_of_network(id).map(|p| p.id).collect();
     ports.into_iter().for_each(|port| port::remove(txn, port));
-    let subnets: Vec<_> = subnet::of_network(txn, id).map(|s| s.id).collect();
+    let subnets: Vec<_> = txn.subnets_of_network(id).map(|s| s.id).collect();
     subnets.iter().for_each(|subnet| drop(txn.delete::<Subnet>(subnet)));
     rbac_policy::forget(txn, RbacObject::Network(id));
     txn.delete::<Network>(&id);

@@ -130,12 +130,6 @@ pub fn usable(state: &State, caller: &Caller, id: PortId) -> Result<Arc<Port>> {
     Ok(port)
 }
 
-/// How many ports a project has.
-pub fn count(state: &State, project: ProjectId) -> usize {
-    let range = state.index.project_ports.range((project, PortId(Default::default()))..);
-    range.take_while(|(p, _)| *p == project).count()
-}
-
 /// Creates a port.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPort) -> Result<PortId> {
     let owner = network::visible(txn, caller, new.network_id)?;
@@ -300,7 +294,7 @@ fn check_filter(filtered: bool, groups: &[SecurityGroupId], pairs: &[AddressPair
 
 pub(crate) fn choose_mac(txn: &mut Txn<'_>, network: &Network, asked: Option<Mac>) -> Result<Mac> {
     if let Some(mac) = asked {
-        if txn.index.macs.contains_key(&(network.id, mac)) {
+        if txn.port_with_mac(network.id, mac).is_some() {
             let why = format!(
                 "Unable to complete operation for network {}. The mac address {mac} is in use.",
                 network.id
@@ -311,7 +305,7 @@ pub(crate) fn choose_mac(txn: &mut Txn<'_>, network: &Network, asked: Option<Mac
     }
     for _ in 0..64 {
         let mac = Mac::from_random(txn.random());
-        if !txn.index.macs.contains_key(&(network.id, mac)) {
+        if txn.port_with_mac(network.id, mac).is_none() {
             return Ok(mac);
         }
     }

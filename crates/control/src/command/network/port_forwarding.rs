@@ -56,18 +56,6 @@ pub fn visible(
     found.cloned().ok_or_else(|| missing(id))
 }
 
-/// The port forwardings of a floating IP.
-pub fn of_floating_ip(state: &State, id: FloatingIpId) -> impl Iterator<Item = &Arc<PortForwarding>> {
-    let range = state.index.net.floating_forwardings.range((id, PortForwardingId::default())..);
-    range.take_while(move |(f, _)| *f == id).filter_map(|(_, one)| state.port_forwardings.get(one))
-}
-
-/// The port forwardings that lead to a port.
-pub fn of_port(state: &State, id: PortId) -> impl Iterator<Item = &Arc<PortForwarding>> {
-    let range = state.index.net.port_forwardings.range((id, PortForwardingId::default())..);
-    range.take_while(move |(p, _)| *p == id).filter_map(|(_, one)| state.port_forwardings.get(one))
-}
-
 /// Creates a port forwarding.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPortForwarding) -> Result<PortForwardingId> {
     let floating = floating_ip::changeable(txn, caller, new.floating_ip_id)?;
@@ -122,8 +110,9 @@ fn put(txn: &mut Txn<'_>, new: PortForwarding) -> Result<()> {
     if internal.size() != external.size() && internal.size() != 1 {
         return Err(bad("The internal and the external port range must have the same size".to_owned()));
     }
-    let others =
-        || of_floating_ip(txn, new.floating_ip_id).filter(|f| f.id != new.id && f.protocol == new.protocol);
+    let others = || {
+        txn.port_forwardings_of(new.floating_ip_id).filter(|f| f.id != new.id && f.protocol == new.protocol)
+    };
     let to_same = |f: &PortForwarding| {
         f.internal_port_id == new.internal_port_id && f.internal_address == new.internal_address
     };
@@ -132,7 +121,7 @@ fn put(txn: &mut Txn<'_>, new: PortForwarding) -> Result<()> {
         return Err(bad(why.to_owned()));
     }
     let address = IpAddr::V4(new.internal_address);
-    if floating_ip::of_port(txn, new.internal_port_id).any(|f| f.fixed.is_some_and(|a| a.fixed_ip == address))
+    if txn.floating_ips_of_port(new.internal_port_id).any(|f| f.fixed.is_some_and(|a| a.fixed_ip == address))
     {
         let why = format!(
             "Cannot create port forwarding to port {}: a floating IP leads to its address {address}.",
@@ -146,7 +135,7 @@ fn put(txn: &mut Txn<'_>, new: PortForwarding) -> Result<()> {
     let of = |ip: &&FixedIp| ip.ip_address == address;
     let fixed = *port.fixed_ips.iter().find(of).ok_or_else(|| port::missing(new.internal_port_id))?;
     let router = floating_ip::router_for(txn, floating.network_id, new.internal_port_id, &fixed)?;
-    let alone = of_floating_ip(txn, floating.id).all(|f| f.id == new.id);
+    let alone = txn.port_forwardings_of(floating.id).all(|f| f.id == new.id);
     if floating.router_id.is_some_and(|r| r != router) && !alone {
         return Err(bad(format!(
             "Floating IP {} is already translated by router {}; its port forwardings must all go by that one",
@@ -224,7 +213,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, of: FloatingIpId, id: PortForw
 fn remove(txn: &mut Txn<'_>, id: PortForwardingId) {
     let Some(gone) = txn.delete::<PortForwarding>(&id) else { return };
     revise_port(txn, gone.internal_port_id);
-    let last = of_floating_ip(txn, gone.floating_ip_id).next().is_none();
+    let last = txn.port_forwardings_of(gone.floating_ip_id).next().is_none();
     txn.update::<FloatingIp>(&gone.floating_ip_id, |f| {
         f.router_id = f.router_id.filter(|_| !last || f.fixed.is_some());
         f.revision += 1;
@@ -236,12 +225,13 @@ pub(crate) fn settle_port(txn: &mut Txn<'_>, id: PortId) {
     let has = |address: Ipv4Addr| {
         txn.ports.get(&id).is_some_and(|p| p.fixed_ips.iter().any(|ip| ip.ip_address == IpAddr::V4(address)))
     };
-    let stale: Vec<_> = of_port(txn, id).filter(|f| !has(f.internal_address)).map(|f| f.id).collect();
+    let stale: Vec<_> =
+        txn.port_forwardings_of_port(id).filter(|f| !has(f.internal_address)).map(|f| f.id).collect();
     stale.into_iter().for_each(|forwarding| remove(txn, forwarding));
 }
 
 /// Removes all port forwardings to a port that goes.
 pub(crate) fn forsake_port(txn: &mut Txn<'_>, id: PortId) {
-    let all: Vec<_> = of_port(txn, id).map(|f| f.id).collect();
+    let all: Vec<_> = txn.port_forwardings_of_port(id).map(|f| f.id).collect();
     all.into_iter().for_each(|forwarding| remove(txn, forwarding));
 }

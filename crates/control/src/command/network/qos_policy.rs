@@ -69,15 +69,10 @@ pub fn default_of(state: &State, project: ProjectId) -> Option<QosPolicyId> {
 
 /// The projects whose ports, networks, floating IPs and routers' gateways have a policy.
 pub(crate) fn users(state: &State, id: QosPolicyId) -> Vec<ProjectId> {
-    let net = &state.index.net;
-    let ports = net.qos_ports.range((id, Default::default())..).take_while(|(q, _)| *q == id);
-    let ports = ports.filter_map(|(_, p)| state.ports.get(p)).map(|p| p.project_id);
-    let networks = net.qos_networks.range((id, Default::default())..).take_while(|(q, _)| *q == id);
-    let networks = networks.filter_map(|(_, n)| state.networks.get(n)).map(|n| n.project_id);
-    let floating = net.qos_floating_ips.range((id, Default::default())..).take_while(|(q, _)| *q == id);
-    let floating = floating.filter_map(|(_, f)| state.floating_ips.get(f)).map(|f| f.project_id);
-    let routers = net.qos_routers.range((id, Default::default())..).take_while(|(q, _)| *q == id);
-    let routers = routers.filter_map(|(_, r)| state.routers.get(r)).map(|r| r.project_id);
+    let ports = state.ports_of_qos_policy(id).map(|p| p.project_id);
+    let networks = state.networks_of_qos_policy(id).map(|n| n.project_id);
+    let floating = state.floating_ips_of_qos_policy(id).map(|f| f.project_id);
+    let routers = state.routers_of_qos_policy(id).map(|r| r.project_id);
     ports.chain(networks).chain(floating).chain(routers).collect()
 }
 

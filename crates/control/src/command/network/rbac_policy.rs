@@ -23,7 +23,7 @@ pub fn lets(state: &State, caller: &Caller, object: RbacObject, action: RbacActi
 
 /// Whether everyone may use it.
 pub fn open(state: &State, object: RbacObject, action: RbacAction) -> bool {
-    state.index.net.rbac.contains_key(&(object, action, RbacTarget::Everyone))
+    state.rbac_policy(object, action, RbacTarget::Everyone).is_some()
 }
 
 /// Whether a policy names this project.
@@ -33,14 +33,7 @@ pub(crate) fn lets_project(
     object: RbacObject,
     action: RbacAction,
 ) -> bool {
-    project.is_some_and(|p| state.index.net.rbac.contains_key(&(object, action, RbacTarget::Project(p))))
-}
-
-/// The policies about an object.
-pub fn of_object(state: &State, object: RbacObject) -> impl Iterator<Item = &Arc<RbacPolicy>> {
-    let from = (object, RbacAction::AccessAsShared, RbacTarget::Everyone);
-    let range = state.index.net.rbac.range(from..).take_while(move |((o, ..), _)| *o == object);
-    range.filter_map(|(_, id)| state.rbac_policies.get(id))
+    project.is_some_and(|p| state.rbac_policy(object, action, RbacTarget::Project(p)).is_some())
 }
 
 /// The project that an object belongs to; `None` if there is no such object.
@@ -57,36 +50,23 @@ pub fn owner(state: &State, object: RbacObject) -> Option<ProjectId> {
 
 /// The projects whose own things hang on an object, each perhaps several times.
 fn users(state: &State, object: RbacObject, action: RbacAction) -> Vec<ProjectId> {
-    let net = &state.index.net;
     match (object, action) {
         (RbacObject::Network(id), RbacAction::AccessAsShared) => {
-            crate::command::network::network::ports(state, id).map(|p| p.project_id).collect()
+            state.ports_of_network(id).map(|p| p.project_id).collect()
         }
         (RbacObject::Network(id), RbacAction::AccessAsExternal) => {
-            let floating = net.network_floating_ips.range((id, Default::default())..);
-            let floating =
-                floating.take_while(|(n, _)| *n == id).filter_map(|(_, f)| state.floating_ips.get(f));
-            let routers = net.gateway_routers.range((id, Default::default())..);
-            let routers = routers.take_while(|(n, _)| *n == id).filter_map(|(_, r)| state.routers.get(r));
+            let floating = state.floating_ips_of_network(id);
+            let routers = state.routers_with_gateway_in(id);
             floating.map(|f| f.project_id).chain(routers.map(|r| r.project_id)).collect()
         }
         (RbacObject::QosPolicy(id), _) => crate::command::network::qos_policy::users(state, id),
         (RbacObject::SecurityGroup(id), _) => {
-            let ports =
-                state.index.group_ports.range((id, Default::default())..).take_while(|(g, _)| *g == id);
-            ports.filter_map(|(_, p)| state.ports.get(p)).map(|p| p.project_id).collect()
+            state.ports_of_security_group(id).map(|p| p.project_id).collect()
         }
-        (RbacObject::AddressScope(id), _) => {
-            let pools = net.scope_pools.range((id, Default::default())..).take_while(|(s, _)| *s == id);
-            pools.filter_map(|(_, p)| state.subnet_pools.get(p)).map(|p| p.project_id).collect()
-        }
-        (RbacObject::SubnetPool(id), _) => {
-            crate::command::network::subnet_pool::subnets(state, id).map(|s| s.project_id).collect()
-        }
+        (RbacObject::AddressScope(id), _) => state.pools_of_scope(id).map(|p| p.project_id).collect(),
+        (RbacObject::SubnetPool(id), _) => state.subnets_of_pool(id).map(|s| s.project_id).collect(),
         (RbacObject::AddressGroup(id), _) => {
-            let rules =
-                net.address_group_rules.range((id, Default::default())..).take_while(|(g, _)| *g == id);
-            rules.filter_map(|(_, r)| state.security_group_rules.get(r)).map(|r| r.project_id).collect()
+            state.rules_about_address_group(id).map(|r| r.project_id).collect()
         }
     }
 }
@@ -142,7 +122,7 @@ fn check_default(state: &State, policy: &RbacPolicy) -> Result<()> {
 /// A network that nobody may use as a way out any more is none.
 fn close_unused(txn: &mut Txn<'_>, object: RbacObject) -> Result<()> {
     let RbacObject::Network(id) = object else { return Ok(()) };
-    if of_object(txn, object).any(|p| p.action == RbacAction::AccessAsExternal) {
+    if txn.rbac_policies_of(object).any(|p| p.action == RbacAction::AccessAsExternal) {
         return Ok(());
     }
     crate::command::network::network::check_no_way_out(txn, id)?;
@@ -184,7 +164,7 @@ pub fn set_everyone(
     wanted: bool,
 ) -> Result<()> {
     let key = (object, action, RbacTarget::Everyone);
-    match (txn.index.net.rbac.get(&key).copied(), wanted) {
+    match (txn.rbac_policy(key.0, key.1, key.2).map(|policy| policy.id), wanted) {
         (None, true) => drop(put(txn, project_id, object, action, RbacTarget::Everyone)),
         (Some(id), false) => {
             txn.delete::<RbacPolicy>(&id);
@@ -198,7 +178,7 @@ pub fn set_everyone(
 
 /// Removes all policies about an object that goes.
 pub fn forget(txn: &mut Txn<'_>, object: RbacObject) {
-    let all: Vec<RbacPolicyId> = of_object(txn, object).map(|p| p.id).collect();
+    let all: Vec<RbacPolicyId> = txn.rbac_policies_of(object).map(|p| p.id).collect();
     all.iter().for_each(|id| drop(txn.delete::<RbacPolicy>(id)));
 }
 
@@ -216,7 +196,7 @@ pub(crate) fn forget_project(txn: &mut Txn<'_>, project: ProjectId) {
 /// Removes those policies about an object that are for one action.
 pub(crate) fn forget_action(txn: &mut Txn<'_>, object: RbacObject, action: RbacAction) {
     let all: Vec<RbacPolicyId> =
-        of_object(txn, object).filter(|p| p.action == action).map(|p| p.id).collect();
+        txn.rbac_policies_of(object).filter(|p| p.action == action).map(|p| p.id).collect();
     all.iter().for_each(|id| drop(txn.delete::<RbacPolicy>(id)));
 }
 
@@ -317,7 +297,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRbacPolicy) -> Result<
             n.external = true;
         });
     }
-    if txn.index.net.rbac.contains_key(&(new.object, new.action, new.target)) {
+    if txn.rbac_policy(new.object, new.action, new.target).is_some() {
         let why = "An RBAC policy already exists with those values.";
         return Err(Error::conflict(why).coded("DuplicateRbacPolicy"));
     }
@@ -338,7 +318,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RbacPolicyId, target: Rbac
     if target == old.target {
         return Ok(());
     }
-    if txn.index.net.rbac.contains_key(&(old.object, old.action, target)) {
+    if txn.rbac_policy(old.object, old.action, target).is_some() {
         let why = "An RBAC policy already exists with those values.";
         return Err(Error::conflict(why).coded("DuplicateRbacPolicy"));
     }

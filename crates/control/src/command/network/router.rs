@@ -4,7 +4,7 @@ mod interface;
 
 use crate::command::{
     network::{
-        floating_ip, network,
+        network,
         port::{self, AskIp, Asker},
         qos_policy, subnet,
     },
@@ -92,22 +92,9 @@ fn changeable(state: &State, caller: &Caller, id: RouterId) -> Result<Arc<Router
     Ok(router)
 }
 
-/// A router's legs of one kind.
-fn ports_as(state: &State, id: RouterId, owner: PortOwner) -> impl Iterator<Item = &Arc<Port>> {
-    let device = id.to_string();
-    let range = state.index.device_ports.range((device.clone(), PortId(Default::default()))..);
-    let ports = range.take_while(move |(d, _)| *d == device).filter_map(|(_, port)| state.ports.get(port));
-    ports.filter(move |p| p.owner() == owner)
-}
-
-/// A router's legs in tenants' networks.
-pub fn interfaces(state: &State, id: RouterId) -> impl Iterator<Item = &Arc<Port>> {
-    ports_as(state, id, PortOwner::RouterInterface)
-}
-
 /// The subnets that a router has legs in, its gateway's included.
 fn connected(state: &State, id: RouterId) -> Vec<(Arc<Subnet>, IpAddr)> {
-    let legs = interfaces(state, id).chain(ports_as(state, id, PortOwner::RouterGateway));
+    let legs = state.interfaces_of_router(id).chain(state.gateways_of_router(id));
     let addresses = legs.flat_map(|p| p.fixed_ips.iter());
     addresses.filter_map(|ip| Some((state.subnets.get(&ip.subnet_id)?.clone(), ip.ip_address))).collect()
 }
@@ -247,7 +234,7 @@ fn move_gateway_port(txn: &mut Txn<'_>, network: &Network, id: PortId, asked: &[
 /// Takes a router's way out away, unless a floating IP needs it.
 fn clear_gateway(txn: &mut Txn<'_>, id: RouterId) -> Result<()> {
     let Some(gateway) = txn.routers.get(&id).and_then(|r| r.gateway) else { return Ok(()) };
-    if floating_ip::of_router(txn, id).next().is_some() {
+    if txn.floating_ips_of_router(id).next().is_some() {
         let why = format!(
             "Gateway cannot be updated for router {id}, since a gateway to external network {} is required by one \
              or more floating IPs.",
@@ -265,7 +252,7 @@ fn check_disjoint(state: &State, id: RouterId) -> Result<()> {
     let mut subnets: Vec<Arc<Subnet>> = connected(state, id).into_iter().map(|(s, _)| s).collect();
     subnets.sort_by_key(|s| s.id);
     if let Some(twice) = subnets.windows(2).find(|pair| pair[0].id == pair[1].id) {
-        let own = ports_as(state, id, PortOwner::RouterGateway).flat_map(|p| p.fixed_ips.iter());
+        let own = state.gateways_of_router(id).flat_map(|p| p.fixed_ips.iter());
         // Several outer addresses may be of one subnet.
         if own.filter(|ip| ip.subnet_id == twice[0].id).count() < 2 {
             return Err(bad(format!("Router already has a port on subnet {}.", twice[0].id)));
@@ -401,7 +388,7 @@ fn check_routes(state: &State, id: RouterId) -> Result<()> {
 /// Removes a router that has no legs in tenants' networks.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: RouterId) -> Result<()> {
     changeable(txn, caller, id)?;
-    if interfaces(txn, id).next().is_some() {
+    if txn.interfaces_of_router(id).next().is_some() {
         let why = format!("Router {id} still has ports. Remove its interfaces first.");
         return Err(Error::conflict(why).coded("RouterInUse"));
     }
@@ -412,10 +399,10 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: RouterId) -> Result<()> {
 
 /// The router by which an external network is reached from an address of a subnet.
 pub(crate) fn reaching(state: &State, external: NetworkId, subnet: &Subnet) -> Option<RouterId> {
-    let routers = state.index.net.gateway_routers.range((external, RouterId::default())..);
-    let routers = routers.take_while(|(n, _)| *n == external).map(|(_, r)| *r);
+    let routers = state.routers_with_gateway_in(external).map(|router| router.id);
     let leg = |id: &RouterId| {
-        interfaces(state, *id)
+        state
+            .interfaces_of_router(*id)
             .flat_map(|p| p.fixed_ips.iter())
             .find(|ip| ip.subnet_id == subnet.id)
             .map(|ip| ip.ip_address)

@@ -12,7 +12,7 @@ use lenticular_model::{
         security_group::{protocol_number, Direction, Remote, SecurityGroup, SecurityGroupRule},
     },
     policy::{self, Action, Caller},
-    PortId, ProjectId, SecurityGroupId, SecurityGroupRuleId, State, Txn,
+    ProjectId, SecurityGroupId, SecurityGroupRuleId, State, Txn,
 };
 use std::sync::Arc;
 
@@ -63,22 +63,9 @@ pub(crate) fn usable(state: &State, caller: &Caller, id: SecurityGroupId, projec
     }
 }
 
-/// A project's groups.
-pub fn of_project(state: &State, project: ProjectId) -> impl Iterator<Item = &Arc<SecurityGroup>> {
-    let range =
-        state.index.project_groups.range((project, String::new(), SecurityGroupId(Default::default()))..);
-    range.take_while(move |(p, ..)| *p == project).filter_map(|(.., id)| state.security_groups.get(id))
-}
-
-/// A group's rules.
-pub fn rules(state: &State, group: SecurityGroupId) -> impl Iterator<Item = &Arc<SecurityGroupRule>> {
-    let range = state.index.group_rules.range((group, SecurityGroupRuleId(Default::default()))..);
-    range.take_while(move |(g, _)| *g == group).filter_map(|(_, id)| state.security_group_rules.get(id))
-}
-
 /// The one group of the project with this name.
 pub fn by_name(state: &State, project: ProjectId, name: &str) -> Result<SecurityGroupId> {
-    let mut named = of_project(state, project).filter(|g| g.name == name);
+    let mut named = state.security_groups_of_project(project).filter(|g| g.name == name);
     match (named.next(), named.next()) {
         (Some(group), None) => Ok(group.id),
         (Some(_), Some(_)) => Err(Error::conflict(format!(
@@ -90,7 +77,7 @@ pub fn by_name(state: &State, project: ProjectId, name: &str) -> Result<Security
 
 /// The project's default group, made if it is not there.
 pub fn ensure_default(txn: &mut Txn<'_>, project: ProjectId) -> SecurityGroupId {
-    if let Some(group) = of_project(txn, project).find(|g| g.name == DEFAULT) {
+    if let Some(group) = txn.security_groups_of_project(project).find(|g| g.name == DEFAULT) {
         return group.id;
     }
     put_group(txn, project, DEFAULT.to_owned(), "Default security group".to_owned(), true)
@@ -176,7 +163,7 @@ pub fn update(
 
 /// Whether any port is in the group.
 pub(crate) fn ports_in(state: &State, id: SecurityGroupId) -> bool {
-    state.index.group_ports.range((id, PortId(Default::default()))..).next().is_some_and(|(g, _)| *g == id)
+    state.ports_of_security_group(id).next().is_some()
 }
 
 /// Removes a group that no port is in.
@@ -196,10 +183,9 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SecurityGroupId) -> Result
 
 /// Removes a group with all that is about it.
 pub(crate) fn remove(txn: &mut Txn<'_>, id: SecurityGroupId) {
-    let own: Vec<_> = rules(txn, id).map(|r| r.id).collect();
+    let own: Vec<_> = txn.rules_of_security_group(id).map(|r| r.id).collect();
     // Rules elsewhere that let this group in would let nobody in: they go too.
-    let elsewhere = txn.index.net.remote_group_rules.range((id, SecurityGroupRuleId::default())..);
-    let others: Vec<_> = elsewhere.take_while(|(g, _)| *g == id).map(|(_, rule)| *rule).collect();
+    let others: Vec<_> = txn.rules_about_security_group(id).map(|rule| rule.id).collect();
     for rule in own.into_iter().chain(others) {
         remove_rule(txn, rule);
     }
@@ -261,7 +247,7 @@ pub fn create_rule(txn: &mut Txn<'_>, caller: &Caller, new: NewRule) -> Result<S
         let now = traffic(new.ip_version, new.protocol.as_deref(), (new.port_range_min, new.port_range_max));
         r.direction == new.direction && said == now && whom(&r.remote) == whom(&new.remote)
     };
-    if let Some(rule) = rules(txn, new.security_group_id).find(same) {
+    if let Some(rule) = txn.rules_of_security_group(new.security_group_id).find(same) {
         let why = format!("Security group rule already exists. Rule id is {}.", rule.id);
         return Err(Error::conflict(why).coded("SecurityGroupRuleExists"));
     }

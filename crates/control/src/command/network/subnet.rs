@@ -99,12 +99,6 @@ impl NewSubnet {
     }
 }
 
-/// The subnets of a network.
-pub fn of_network(state: &State, id: NetworkId) -> impl Iterator<Item = &Arc<Subnet>> {
-    let range = state.index.network_subnets.range((id, SubnetId(Default::default()))..);
-    range.take_while(move |(n, _)| *n == id).filter_map(|(_, subnet)| state.subnets.get(subnet))
-}
-
 /// That there is no such subnet.
 pub fn missing(id: impl std::fmt::Display) -> Error {
     Error::not_found("Subnet", id).coded("SubnetNotFound")
@@ -170,7 +164,7 @@ fn choose_range(state: &State, new: &NewSubnet) -> Result<(IpNet, Option<SubnetP
     if address.is_loopback() || address.is_multicast() || link_local {
         return Err(bad(format!("'{cidr}' is not a usable range: it is loopback, multicast or link-local.")));
     }
-    for other in of_network(state, new.network_id) {
+    for other in state.subnets_of_network(new.network_id) {
         if overlap(&other.cidr, &cidr) {
             return Err(bad(format!(
                 "Invalid input for operation: Requested subnet with cidr: {cidr} for network: {} overlaps with another \
@@ -416,7 +410,7 @@ fn revise_network(txn: &mut Txn<'_>, id: NetworkId) {
 /// A gateway that a router answers on stays.
 fn check_gateway_free(state: &State, subnet: &Subnet) -> Result<()> {
     let Some(gateway) = subnet.gateway else { return Ok(()) };
-    let holder = state.index.addresses.get(&(subnet.id, gateway)).and_then(|id| state.ports.get(id));
+    let holder = state.port_with_address(subnet.id, gateway);
     match holder.filter(|p| p.owner() == PortOwner::RouterInterface) {
         Some(port) => {
             let why =
@@ -432,9 +426,7 @@ fn check_gateway_free(state: &State, subnet: &Subnet) -> Result<()> {
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId) -> Result<()> {
     let subnet = changeable(txn, caller, id)?;
     let (low, high) = (subnet.cidr.network(), subnet.cidr.broadcast());
-    let holders =
-        txn.index.addresses.range((id, low)..=(id, high)).filter_map(|(_, port)| txn.ports.get(port));
-    let mut holders: Vec<Arc<Port>> = holders.cloned().collect();
+    let mut holders: Vec<Arc<Port>> = txn.ports_with_addresses(id, low, high).cloned().collect();
     holders.dedup_by_key(|p| p.id);
     let goes = |p: &Port| match p.owner() {
         PortOwner::Metadata | PortOwner::Dhcp => true,

@@ -9,7 +9,7 @@ use lenticular_model::{
     error::{Error, Result},
     network::{
         rbac_policy::{RbacAction, RbacObject},
-        subnet::{to_address, to_number, Subnet},
+        subnet::{to_address, to_number},
         subnet_pool::SubnetPool,
     },
     policy::{self, Action, Caller},
@@ -54,12 +54,6 @@ pub fn visible(state: &State, caller: &Caller, id: SubnetPoolId) -> Result<Arc<S
     let lent = || rbac_policy::lets(state, caller, RbacObject::SubnetPool(id), RbacAction::AccessAsShared);
     let seen = |p: &&Arc<SubnetPool>| caller.sees(p.project_id) || lent();
     state.subnet_pools.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
-}
-
-/// The subnets taken from a pool.
-pub fn subnets(state: &State, id: SubnetPoolId) -> impl Iterator<Item = &Arc<Subnet>> {
-    let range = state.index.net.pool_subnets.range((id, Default::default())..);
-    range.take_while(move |(p, _)| *p == id).filter_map(|(_, subnet)| state.subnets.get(subnet))
 }
 
 /// The default pool of a family, if there is one.
@@ -146,8 +140,7 @@ fn check_scope(state: &State, caller: &Caller, pool: &SubnetPool) -> Result<()> 
             ),
         ));
     }
-    let peers = state.index.net.scope_pools.range((id, Default::default())..).take_while(|(s, _)| *s == id);
-    let mut peers = peers.filter_map(|(_, p)| state.subnet_pools.get(p)).filter(|p| p.id != pool.id);
+    let mut peers = state.pools_of_scope(id).filter(|p| p.id != pool.id);
     let clash = peers.any(|peer| peer.prefixes.iter().any(|a| pool.prefixes.iter().any(|b| overlap(a, b))));
     if clash {
         let why = format!("Failed to associate address scope: subnetpools within an address scope must have unique prefixes: {id}.");
@@ -282,7 +275,7 @@ pub fn remove_prefixes(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, les
         let why = format!("Illegal update to prefixes: {strange} is not one of the pool's.");
         return Err(bad("IllegalSubnetPoolPrefixUpdate", why));
     }
-    if let Some(used) = subnets(txn, id).find(|s| less.iter().any(|l| overlap(l, &s.cidr))) {
+    if let Some(used) = txn.subnets_of_pool(id).find(|s| less.iter().any(|l| overlap(l, &s.cidr))) {
         let why = format!("Unable to remove prefixes: subnet {} is allocated from them.", used.id);
         return Err(Error::conflict(why).coded("IllegalSubnetPoolPrefixUpdate"));
     }
@@ -297,7 +290,7 @@ pub fn remove_prefixes(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, les
 /// Removes a pool that no subnet was taken from.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId) -> Result<()> {
     changeable(txn, caller, id)?;
-    if subnets(txn, id).next().is_some() {
+    if txn.subnets_of_pool(id).next().is_some() {
         let why = "Unable to delete subnet pool: Subnet pool has existing allocations.";
         return Err(bad("SubnetPoolDeleteError", why));
     }
@@ -338,7 +331,7 @@ pub fn allocate(
         );
         return Err(bad("MaxPrefixSubnetAllocationError", why));
     }
-    let mut taken: Vec<IpNet> = subnets(state, pool.id).map(|s| s.cidr).collect();
+    let mut taken: Vec<IpNet> = state.subnets_of_pool(pool.id).map(|s| s.cidr).collect();
     taken.sort_by_key(|c| to_number(c.network()));
     let refused = |reason: String| {
         Error::conflict(format!("Failed to allocate subnet: {reason}.")).coded("SubnetAllocationError")
@@ -355,7 +348,7 @@ pub fn allocate(
             .ok_or_else(|| refused(format!("Insufficient prefix space to allocate subnet size /{length}")))?,
     };
     if let Some(limit) = pool.default_quota {
-        let own = subnets(state, pool.id).filter(|s| s.project_id == project);
+        let own = state.subnets_of_pool(pool.id).filter(|s| s.project_id == project);
         let used = own.fold(0_u64, |sum, s| sum.saturating_add(weight(&s.cidr)));
         if used.saturating_add(weight(&range)) > limit {
             let why = "Per-tenant subnet pool prefix quota exceeded.";

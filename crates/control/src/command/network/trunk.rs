@@ -50,11 +50,11 @@ fn changeable(state: &State, caller: &Caller, id: TrunkId) -> Result<Arc<Trunk>>
 
 /// Refuses a port that is part of a trunk.
 pub(crate) fn check_port_free(state: &State, id: PortId) -> Result<()> {
-    if let Some(trunk) = state.index.net.parent_trunk.get(&id) {
+    if let Some(trunk) = state.trunk_of_parent(id).map(|trunk| trunk.id) {
         let why = format!("Port {id} is currently a parent port for trunk {trunk}.");
         return Err(Error::conflict(why).coded("PortInUseAsTrunkParent"));
     }
-    if let Some(trunk) = state.index.net.subport_trunk.get(&id) {
+    if let Some(trunk) = state.trunk_of_subport(id).map(|trunk| trunk.id) {
         let why = format!("Port {id} is currently a subport for trunk {trunk}.");
         return Err(Error::conflict(why).coded("PortInUseAsSubPort"));
     }
@@ -218,10 +218,10 @@ fn remove(txn: &mut Txn<'_>, id: TrunkId) {
 
 /// A port that goes takes its trunk with it, or leaves the one that it is a subport of.
 pub(crate) fn forsake_port(txn: &mut Txn<'_>, id: PortId) {
-    if let Some(trunk) = txn.index.net.parent_trunk.get(&id).copied() {
+    if let Some(trunk) = txn.trunk_of_parent(id).map(|trunk| trunk.id) {
         remove(txn, trunk);
     }
-    if let Some(trunk) = txn.index.net.subport_trunk.get(&id).copied() {
+    if let Some(trunk) = txn.trunk_of_subport(id).map(|trunk| trunk.id) {
         txn.update::<Trunk>(&trunk, |t| {
             t.sub_ports.retain(|s| s.port_id != id);
             t.revision += 1;

@@ -1,6 +1,5 @@
 //! The choice of a port's addresses.
 
-use crate::command::network::subnet;
 use lenticular_model::{
     error::{Error, Result},
     network::{
@@ -40,7 +39,7 @@ impl Asker<'_> {
 /// The addresses of a port: those it asks for, else one of each family; and all that it forms itself.
 pub(crate) fn choose(txn: &Txn<'_>, asker: &Asker<'_>, asked: Option<&[AskIp]>) -> Result<Vec<FixedIp>> {
     let network = asker.network;
-    let subnets: Vec<Arc<Subnet>> = subnet::of_network(txn, network.id).cloned().collect();
+    let subnets: Vec<Arc<Subnet>> = txn.subnets_of_network(network.id).cloned().collect();
     let mut chosen: Vec<FixedIp> = Vec::new();
     let open: Vec<&Arc<Subnet>> = subnets.iter().filter(|s| s.serves(asker.device_owner)).collect();
     let Some(asked) = asked else {
@@ -158,7 +157,7 @@ fn choose_one(
         return Err(Error::invalid(why).coded("AllocationOnAutoAddressSubnet"));
     }
     let fixed = FixedIp { subnet_id: subnet.id, ip_address: address };
-    if chosen.contains(&fixed) || txn.index.addresses.contains_key(&(subnet.id, address)) {
+    if chosen.contains(&fixed) || txn.port_with_address(subnet.id, address).is_some() {
         return Err(Error::conflict(format!(
             "IP address {address} already allocated in subnet {}",
             subnet.id
@@ -173,7 +172,7 @@ fn next_free(txn: &Txn<'_>, subnet: &Subnet, chosen: &[FixedIp]) -> Option<IpAdd
     let first = next_address(txn, subnet)?;
     let taken = |ip: IpAddr| {
         chosen.contains(&FixedIp { subnet_id: subnet.id, ip_address: ip })
-            || txn.index.addresses.contains_key(&(subnet.id, ip))
+            || txn.port_with_address(subnet.id, ip).is_some()
     };
     let pool = subnet.pools.iter().find(|pool| pool.contains(first))?;
     let mut number = to_number(first);
@@ -190,7 +189,7 @@ fn next_free(txn: &Txn<'_>, subnet: &Subnet, chosen: &[FixedIp]) -> Option<IpAdd
 /// Gives the ports that were there before a subnet the addresses that they form of it themselves.
 pub(crate) fn add_formed(txn: &mut Txn<'_>, id: SubnetId) {
     let Some(subnet) = txn.subnets.get(&id).filter(|s| s.is_slaac()).cloned() else { return };
-    let ports = crate::command::network::network::ports(txn, subnet.network_id).filter(|p| forms(p.owner()));
+    let ports = txn.ports_of_network(subnet.network_id).filter(|p| forms(p.owner()));
     let ports: Vec<PortId> = ports.map(|p| p.id).collect();
     for port in ports {
         txn.update::<Port>(&port, |p| {
@@ -202,5 +201,5 @@ pub(crate) fn add_formed(txn: &mut Txn<'_>, id: SubnetId) {
 
 /// Whether the address is given out on the network.
 pub fn taken(state: &State, network: NetworkId, address: IpAddr) -> bool {
-    subnet::of_network(state, network).any(|s| state.index.addresses.contains_key(&(s.id, address)))
+    state.subnets_of_network(network).any(|s| state.port_with_address(s.id, address).is_some())
 }

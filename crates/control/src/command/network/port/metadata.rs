@@ -1,14 +1,13 @@
 //! The port by which a network's guests reach the metadata service: one for each network that has a subnet with DHCP,
 //! with an address in each of those. It is the cloud's own, and counts against nobody's quota.
 
-use crate::command::network::subnet;
 use lenticular_model::{
     network::{
         network::Network,
         port::{next_address, FixedIp, Port, PortOwner},
         subnet::Subnet,
     },
-    NetworkId, PortId, ProjectId, State, SubnetId, Txn,
+    NetworkId, ProjectId, State, SubnetId, Txn,
 };
 use std::sync::Arc;
 
@@ -20,9 +19,7 @@ fn device_id(network: NetworkId) -> String {
 /// The metadata port of a network.
 pub fn of_network(state: &State, network: NetworkId) -> Option<&Arc<Port>> {
     let device = device_id(network);
-    let range = state.index.device_ports.range((device.clone(), PortId(Default::default()))..);
-    let mut ports = range.take_while(|(d, _)| *d == device).filter_map(|(_, id)| state.ports.get(id));
-    ports.find(|p| p.owner() == PortOwner::Metadata && p.network_id == network)
+    state.ports_of_device(&device).find(|p| p.owner() == PortOwner::Metadata && p.network_id == network)
 }
 
 /// Gives the metadata port the addresses that a subnet's network now needs.
@@ -38,7 +35,7 @@ pub(crate) fn settle(txn: &mut Txn<'_>, subnet: SubnetId) {
 pub(crate) fn settle_network(txn: &mut Txn<'_>, id: NetworkId) {
     let Some(network) = txn.networks.get(&id).cloned() else { return };
     let subnets: Vec<Arc<Subnet>> =
-        subnet::of_network(txn, id).filter(|s| s.has_metadata()).cloned().collect();
+        txn.subnets_of_network(id).filter(|s| s.has_metadata()).cloned().collect();
     let port = of_network(txn, id).cloned();
     let mut addresses: Vec<FixedIp> = port.iter().flat_map(|p| p.fixed_ips.iter().copied()).collect();
     addresses.retain(|ip| subnets.iter().any(|s| s.id == ip.subnet_id));
@@ -65,7 +62,7 @@ pub(crate) fn settle_network(txn: &mut Txn<'_>, id: NetworkId) {
 /// Gives the networks of a store that was written before there were metadata ports theirs.
 pub(crate) fn settle_all(txn: &mut Txn<'_>) {
     let without = |id: &NetworkId| {
-        subnet::of_network(txn, *id).any(|s| s.has_metadata()) && of_network(txn, *id).is_none()
+        txn.subnets_of_network(*id).any(|s| s.has_metadata()) && of_network(txn, *id).is_none()
     };
     let networks: Vec<NetworkId> = txn.networks.keys().copied().filter(without).collect();
     networks.into_iter().for_each(|id| settle_network(txn, id));

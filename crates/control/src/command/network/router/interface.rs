@@ -1,8 +1,6 @@
 //! A router's legs in tenants' networks: their making by subnet or by port, and their removal.
 
-use crate::command::network::router::{
-    bad, changeable, check_disjoint, check_routes, interfaces, is_v4, missing,
-};
+use crate::command::network::router::{bad, changeable, check_disjoint, check_routes, is_v4, missing};
 use crate::command::{
     network::{floating_ip, port, rbac_policy, subnet},
     quota,
@@ -83,11 +81,11 @@ fn add_by_subnet(txn: &mut Txn<'_>, caller: &Caller, router: &Router, id: Subnet
             "The gateway {gateway} of subnet {id} is outside of it; give the router a port instead."
         )));
     }
-    if interfaces(txn, router.id).any(|p| p.fixed_ips.iter().any(|ip| ip.subnet_id == id)) {
+    if txn.interfaces_of_router(router.id).any(|p| p.fixed_ips.iter().any(|ip| ip.subnet_id == id)) {
         return Err(bad(format!("Router already has a port on subnet {id}.")));
     }
     let address = FixedIp { subnet_id: id, ip_address: gateway };
-    if let Some(holder) = txn.index.addresses.get(&(id, gateway)) {
+    if let Some(holder) = txn.port_with_address(id, gateway).map(|port| port.id) {
         let why = format!("Unable to complete operation for network {}. The IP address {gateway} is in use by port {holder}.", subnet.network_id);
         return Err(Error::conflict(why).coded("IpAddressInUse"));
     }
@@ -95,7 +93,7 @@ fn add_by_subnet(txn: &mut Txn<'_>, caller: &Caller, router: &Router, id: Subnet
     let v6 = |p: &&Arc<Port>| {
         p.network_id == subnet.network_id && p.fixed_ips.iter().all(|ip| ip.ip_address.is_ipv6())
     };
-    let shared = interfaces(txn, router.id).filter(|_| !is_v4(&subnet.cidr)).find(v6).map(|p| p.id);
+    let shared = txn.interfaces_of_router(router.id).filter(|_| !is_v4(&subnet.cidr)).find(v6).map(|p| p.id);
     if let Some(leg) = shared {
         txn.update::<Port>(&leg, |p| {
             p.fixed_ips.push(address);
@@ -208,10 +206,12 @@ pub fn remove_interface(
         subnet::visible(txn, caller, subnet)?;
     }
     let in_subnet = |p: &Port| ask.subnet_id.is_none_or(|s| p.fixed_ips.iter().any(|ip| ip.subnet_id == s));
-    let leg =
-        interfaces(txn, id).find(|p| ask.port_id.is_none_or(|port| p.id == port) && in_subnet(p)).cloned();
+    let leg = txn
+        .interfaces_of_router(id)
+        .find(|p| ask.port_id.is_none_or(|port| p.id == port) && in_subnet(p))
+        .cloned();
     let leg = leg.ok_or_else(|| match (ask.port_id, ask.subnet_id) {
-        (Some(port), Some(subnet)) if interfaces(txn, id).any(|p| p.id == port) => {
+        (Some(port), Some(subnet)) if txn.interfaces_of_router(id).any(|p| p.id == port) => {
             let why =
                 format!("Subnet ID mismatch: port {port} of router {id} has no address of subnet {subnet}.");
             Error::conflict(why).coded("SubnetMismatchForPort")

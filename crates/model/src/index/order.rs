@@ -1,0 +1,106 @@
+//! Which hosts have orders for a server, why, and since which commit.
+
+use super::{move_key, Index};
+use crate::{relation::walk, HostId, ServerId};
+
+/// Why a host has orders for a server, as of which commit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OrderRef {
+    /// The last commit that changed the orders.
+    pub seq: u64,
+    /// The server is there, or is to go there.
+    pub server: bool,
+    /// The server left a disk there.
+    pub copy: bool,
+}
+
+impl Index {
+    /// Orders only grow newer. When a store is loaded, records come in the order of their kinds: a port that was
+    /// changed last may come before its server, and an agent that has not heard of the change must still be told.
+    pub(super) fn order(
+        &mut self,
+        host: HostId,
+        server: ServerId,
+        seq: u64,
+        set: impl FnOnce(&mut OrderRef),
+    ) {
+        let old = self.order_refs.get(&(server, host)).copied();
+        let mut now = old.unwrap_or_default();
+        now.seq = now.seq.max(seq);
+        set(&mut now);
+        if now.server {
+            let ports = walk(&self.server_ports, server);
+            let changed = ports.filter_map(|(_, id)| self.port_seq.get(id)).copied().max();
+            now.seq = now.seq.max(changed.unwrap_or_default());
+        }
+        self.set_order(host, server, old, Some(now));
+    }
+
+    pub(super) fn unorder(&mut self, host: HostId, server: ServerId, clear: impl FnOnce(&mut OrderRef)) {
+        let Some(old) = self.order_refs.get(&(server, host)).copied() else { return };
+        let mut now = old;
+        clear(&mut now);
+        let now = Some(now).filter(|now| now.server || now.copy);
+        self.set_order(host, server, Some(old), now);
+    }
+
+    /// The hosts that the server is on, or goes to, have new orders.
+    pub(super) fn reorder(&mut self, server: ServerId, seq: u64) {
+        let refs = self.order_refs.range((server, HostId::default())..);
+        let refs = refs.take_while(|((s, _), _)| *s == server).filter(|(_, order)| order.server);
+        let refs: Vec<(HostId, OrderRef)> = refs.map(|((_, host), order)| (*host, *order)).collect();
+        for (host, old) in refs {
+            let now = OrderRef { seq: old.seq.max(seq), ..old };
+            self.set_order(host, server, Some(old), Some(now));
+        }
+    }
+
+    fn set_order(&mut self, host: HostId, server: ServerId, old: Option<OrderRef>, new: Option<OrderRef>) {
+        let feed = |order: OrderRef| (host, order.seq, server);
+        move_key(&mut self.order_feed, old.map(feed), new.map(feed));
+        match new {
+            Some(new) => drop(self.order_refs.insert((server, host), new)),
+            None => drop(self.order_refs.remove(&(server, host))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PortId, State};
+
+    fn orders(index: &Index, host: HostId, after: u64) -> Vec<(u64, ServerId)> {
+        let state = State { index: index.clone(), ..State::new(Default::default(), Default::default()) };
+        state.orders_after(host, after).collect()
+    }
+
+    #[test]
+    fn orders_never_look_older_when_a_port_is_loaded_before_its_server() {
+        let (host, server) = (HostId::from_random([1; 16]), ServerId::from_random([2; 16]));
+        let mut index = Index::default();
+        let set = |r: &mut OrderRef| r.server = true;
+        let port = PortId::from_random([3; 16]);
+        index.server_ports.insert((server, (0, port)));
+        index.port_seq.insert(port, 9);
+        index.order(host, server, 5, set);
+        assert_eq!(orders(&index, host, 8), [(9, server)]);
+        assert_eq!(index.order_feed.len(), 1);
+        index.order(host, server, 12, set);
+        assert_eq!(orders(&index, host, 0), [(12, server)]);
+        index.reorder(server, 15);
+        assert_eq!(orders(&index, host, 12), [(15, server)]);
+    }
+
+    #[test]
+    fn a_host_has_orders_as_long_as_anything_of_the_server_is_there() {
+        let (host, server) = (HostId::from_random([1; 16]), ServerId::from_random([2; 16]));
+        let mut index = Index::default();
+        index.order(host, server, 1, |r| r.server = true);
+        index.order(host, server, 2, |r| r.copy = true);
+        index.unorder(host, server, |r| r.server = false);
+        assert_eq!(orders(&index, host, 0), [(2, server)]);
+        index.unorder(host, server, |r| r.copy = false);
+        assert!(index.order_feed.is_empty() && index.order_refs.is_empty());
+    }
+}

@@ -1,0 +1,71 @@
+//! Hosts and aggregates by name, what is taken of a host, and which orders it has.
+
+use super::{relations, walk};
+use crate::{
+    compute::aggregate::Aggregate,
+    host::{host::Host, room::Rooms},
+    index::Taken,
+    AggregateId, HostId, ServerId, State,
+};
+use std::sync::Arc;
+
+relations! {
+    /// The aggregates of a host.
+    fn aggregates_of_host(HostId) -> Aggregate = host_aggregates;
+}
+
+impl State {
+    /// The host with this name.
+    pub fn host_named(&self, name: &str) -> Option<&Arc<Host>> {
+        self.hosts.get(self.index.host_names.get(name)?)
+    }
+
+    /// All hosts in the order of their names.
+    pub fn hosts_by_name(&self) -> impl Iterator<Item = &Arc<Host>> {
+        self.index.host_names.values().filter_map(|id| self.hosts.get(id))
+    }
+
+    /// Hosts as the scheduler sees them.
+    pub fn rooms(&self) -> &Rooms {
+        &self.index.rooms
+    }
+
+    /// What servers take of a host.
+    pub fn taken_of_host(&self, host: HostId) -> Taken {
+        self.index.host_usage.get(&host).copied().unwrap_or_default()
+    }
+
+    /// The ids of a host's aggregates.
+    pub fn aggregate_ids_of_host(&self, host: HostId) -> impl Iterator<Item = AggregateId> + '_ {
+        walk(&self.index.host_aggregates, host).copied()
+    }
+
+    /// The aggregate with this name.
+    pub fn aggregate_named(&self, name: &str) -> Option<&Arc<Aggregate>> {
+        self.aggregates.get(self.index.aggregate_names.get(name)?)
+    }
+
+    /// The aggregate with this number.
+    pub fn aggregate_numbered(&self, number: u64) -> Option<&Arc<Aggregate>> {
+        self.aggregates.get(self.index.aggregate_numbers.get(&number)?)
+    }
+
+    /// All aggregates in the order of their numbers.
+    pub fn aggregates_by_number(&self) -> impl Iterator<Item = &Arc<Aggregate>> {
+        self.index.aggregate_numbers.values().filter_map(|id| self.aggregates.get(id))
+    }
+
+    /// Servers whose orders for this host changed after commit `after`, oldest change first.
+    pub fn orders_after(&self, host: HostId, after: u64) -> impl Iterator<Item = (u64, ServerId)> + '_ {
+        let from = (host, after.saturating_add(1), ServerId::default());
+        let feed = self.index.order_feed.range(from..).take_while(move |(h, ..)| *h == host);
+        feed.map(|(_, seq, server)| (*seq, *server))
+    }
+
+    /// The hosts whose orders for a server changed in commit `seq` or later.
+    pub fn ordered_at(&self, server: ServerId, seq: u64) -> impl Iterator<Item = HostId> + '_ {
+        let refs = self.index.order_refs.range((server, HostId::default())..);
+        let refs = refs.take_while(move |((s, _), _)| *s == server);
+        refs.filter(move |(_, order)| order.seq >= seq).map(|((_, host), _)| *host)
+    }
+}

@@ -1,0 +1,68 @@
+//! Domains, projects, users and roles by name, and who holds which role.
+
+use crate::{
+    compute::keypair::Keypair,
+    identity::{Domain, Project, Role, RoleAssignment, Target, User},
+    DomainId, KeypairId, RoleId, State, UserId,
+};
+use std::sync::Arc;
+
+/// Lower than every target, for walks over indexes.
+const LOWEST_TARGET: Target = Target::Project(crate::ProjectId(uuid::Uuid::nil()));
+
+impl State {
+    /// The domain with this name.
+    pub fn domain_named(&self, name: &str) -> Option<&Arc<Domain>> {
+        self.domains.get(self.index.domain_names.get(name)?)
+    }
+
+    /// The project with this name in a domain.
+    pub fn project_named(&self, domain: &DomainId, name: &str) -> Option<&Arc<Project>> {
+        self.projects.get(self.index.project_names.get(&(domain.clone(), name.to_owned()))?)
+    }
+
+    /// The user with this name in a domain.
+    pub fn user_named(&self, domain: &DomainId, name: &str) -> Option<&Arc<User>> {
+        self.users.get(self.index.user_names.get(&(domain.clone(), name.to_owned()))?)
+    }
+
+    /// The role with this name.
+    pub fn role_named(&self, name: &str) -> Option<&Arc<Role>> {
+        self.roles.get(self.index.role_names.get(name)?)
+    }
+
+    /// The roles that a user holds, anywhere.
+    pub fn role_assignments_of_user(&self, user: UserId) -> impl Iterator<Item = &Arc<RoleAssignment>> {
+        let from = (user, LOWEST_TARGET, RoleId::default());
+        let held = self.index.user_roles.range(from..).take_while(move |((of, ..), _)| *of == user);
+        held.filter_map(|(_, id)| self.role_assignments.get(id))
+    }
+
+    /// The roles that a user holds on a target.
+    pub fn role_assignments_of_user_on<'s>(
+        &'s self,
+        user: UserId,
+        target: &'s Target,
+    ) -> impl Iterator<Item = &'s Arc<RoleAssignment>> {
+        let from = (user, target.clone(), RoleId::default());
+        let held = self.index.user_roles.range(from..);
+        let held = held.take_while(move |((of, on, _), _)| *of == user && on == target);
+        held.filter_map(|(_, id)| self.role_assignments.get(id))
+    }
+
+    /// The record that a user holds a role on a target.
+    pub fn role_assignment(
+        &self,
+        user: UserId,
+        target: &Target,
+        role: RoleId,
+    ) -> Option<&Arc<RoleAssignment>> {
+        self.role_assignments.get(self.index.user_roles.get(&(user, target.clone(), role))?)
+    }
+
+    /// The keypairs of a user.
+    pub fn keypairs_of_user(&self, user: UserId) -> impl Iterator<Item = &Arc<Keypair>> {
+        let keys = self.index.user_keypairs.range((user, KeypairId::from(""))..);
+        keys.take_while(move |(of, _)| *of == user).filter_map(|(_, id)| self.keypairs.get(id))
+    }
+}

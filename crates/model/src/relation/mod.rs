@@ -1,0 +1,43 @@
+//! Reads of State: which records hang on which, and which record has a name or an address. A file for each noun that is
+//! asked about.
+//!
+//! Secondary indexes answer all of them; nothing outside of this crate reads an index.
+
+mod floating_ip;
+mod host;
+mod identity;
+mod image;
+mod network;
+mod port;
+mod qos_policy;
+mod rbac_policy;
+mod router;
+mod security_group;
+mod server;
+mod subnet;
+mod trunk;
+
+use imbl::OrdSet;
+
+/// What stands under `of` in an index, in order.
+pub(crate) fn walk<A: Ord + Clone, B: Ord + Clone + Default>(
+    index: &OrdSet<(A, B)>,
+    of: A,
+) -> impl Iterator<Item = &B> {
+    index.range((of.clone(), B::default())..).take_while(move |(a, _)| *a == of).map(|(_, b)| b)
+}
+
+/// Methods of State, each of which walks one index and gives the records that stand in it.
+macro_rules! relations {
+    ($($(#[$doc:meta])* fn $name:ident($of:ty) -> $record:ty = $($index:ident).+;)*) => {
+        impl $crate::State {
+            $(
+                $(#[$doc])*
+                pub fn $name(&self, of: $of) -> impl Iterator<Item = &std::sync::Arc<$record>> {
+                    $crate::relation::walk(&self.index.$($index).+, of).filter_map(|id| self.get::<$record>(id))
+                }
+            )*
+        }
+    };
+}
+use relations;

@@ -1,0 +1,16 @@
+//! Trunks by their ports.
+
+use crate::{network::trunk::Trunk, PortId, State};
+use std::sync::Arc;
+
+impl State {
+    /// The trunk whose parent a port is.
+    pub fn trunk_of_parent(&self, port: PortId) -> Option<&Arc<Trunk>> {
+        self.trunks.get(self.index.net.parent_trunk.get(&port)?)
+    }
+
+    /// The trunk whose subport a port is.
+    pub fn trunk_of_subport(&self, port: PortId) -> Option<&Arc<Trunk>> {
+        self.trunks.get(self.index.net.subport_trunk.get(&port)?)
+    }
+}
