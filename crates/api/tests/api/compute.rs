@@ -1,0 +1,63 @@
+//! Nova's resources.
+
+use crate::{
+    snapshot::{show, Shown, UNVERSIONED},
+    world::World,
+};
+
+/// The lowest and the highest version.
+const BOTH: &[&str] = &["2.1", "2.96"];
+
+const SHOWN: &[Shown<'_>] = &[
+    ("versions", "/compute", UNVERSIONED),
+    ("version", "/compute/v2.1", UNVERSIONED),
+    ("server", "/compute/v2.1/servers/{server}", BOTH),
+    ("server-in-error", "/compute/v2.1/servers/{huge}", BOTH),
+    ("servers", "/compute/v2.1/servers?name=web", BOTH),
+    ("servers-detail", "/compute/v2.1/servers/detail?name=moved", BOTH),
+    ("server-addresses", "/compute/v2.1/servers/{server}/ips", BOTH),
+    ("server-metadata", "/compute/v2.1/servers/{server}/metadata", BOTH),
+    ("server-tags", "/compute/v2.1/servers/{server}/tags", &["2.26", "2.96"]),
+    ("server-password", "/compute/v2.1/servers/{server}/os-server-password", BOTH),
+    ("server-volumes", "/compute/v2.1/servers/{server}/os-volume_attachments", BOTH),
+    ("server-security-groups", "/compute/v2.1/servers/{server}/os-security-groups", BOTH),
+    ("interfaces", "/compute/v2.1/servers/{server}/os-interface", BOTH),
+    ("interface", "/compute/v2.1/servers/{server}/os-interface/{server-port}", BOTH),
+    ("operations", "/compute/v2.1/servers/{moved}/os-instance-actions", BOTH),
+    ("operation", "/compute/v2.1/servers/{server}/os-instance-actions/{request}", BOTH),
+    ("server-migrations", "/compute/v2.1/servers/{moving}/migrations", &["2.23", "2.96"]),
+    ("server-migration", "/compute/v2.1/servers/{moving}/migrations/{migration}", &["2.23", "2.96"]),
+    ("migrations", "/compute/v2.1/os-migrations?instance_uuid={moved}", BOTH),
+    ("flavor", "/compute/v2.1/flavors/{flavor}", BOTH),
+    ("flavors", "/compute/v2.1/flavors?minDisk=80", BOTH),
+    ("flavors-detail", "/compute/v2.1/flavors/detail?minDisk=80", BOTH),
+    ("flavor-extra-specs", "/compute/v2.1/flavors/{flavor}/os-extra_specs", BOTH),
+    ("keypair", "/compute/v2.1/os-keypairs/ada", BOTH),
+    ("keypairs", "/compute/v2.1/os-keypairs", BOTH),
+    ("aggregate", "/compute/v2.1/os-aggregates/{aggregate}", BOTH),
+    ("aggregates", "/compute/v2.1/os-aggregates", BOTH),
+    ("server-group", "/compute/v2.1/os-server-groups/{server-group}", BOTH),
+    ("server-groups", "/compute/v2.1/os-server-groups", BOTH),
+    ("hypervisor-by-number", "/compute/v2.1/os-hypervisors/1", &["2.1"]),
+    ("hypervisor", "/compute/v2.1/os-hypervisors/{host-1}", &["2.53", "2.96"]),
+    ("hypervisors", "/compute/v2.1/os-hypervisors", BOTH),
+    ("hypervisors-detail", "/compute/v2.1/os-hypervisors/detail", BOTH),
+    ("hypervisor-statistics", "/compute/v2.1/os-hypervisors/statistics", &["2.1", "2.87"]),
+    ("availability-zones", "/compute/v2.1/os-availability-zone", BOTH),
+    ("availability-zones-detail", "/compute/v2.1/os-availability-zone/detail", BOTH),
+    ("services", "/compute/v2.1/os-services", BOTH),
+    ("quota", "/compute/v2.1/os-quota-sets/{project}", BOTH),
+    ("quota-defaults", "/compute/v2.1/os-quota-sets/{project}/defaults", BOTH),
+    ("quota-detail", "/compute/v2.1/os-quota-sets/{admin-project}/detail", BOTH),
+    ("limits", "/compute/v2.1/limits", BOTH),
+    ("security-group", "/compute/v2.1/os-security-groups/{security-group}", &["2.1", "2.35"]),
+    ("floating-ip", "/compute/v2.1/os-floating-ips/{floating-ip}", &["2.1", "2.35"]),
+    ("floating-ip-pools", "/compute/v2.1/os-floating-ip-pools", &["2.1", "2.35"]),
+    ("tenant-network", "/compute/v2.1/os-tenant-networks/{network}", &["2.1", "2.35"]),
+    ("extensions", "/compute/v2.1/extensions", &["2.1"]),
+];
+
+#[tokio::test]
+async fn resources_are_as_reviewed_at_the_lowest_and_the_highest_version() {
+    show(&World::new().await, "compute", SHOWN).await;
+}

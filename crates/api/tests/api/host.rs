@@ -1,0 +1,129 @@
+//! A host for tests: the real agent's core, whose steps succeed at once.
+
+use lenticular_agent::core::{Core, Outcome, Step, Taken};
+use lenticular_api::App;
+use lenticular_model::{
+    host::{Capacity, Hypervisor, Wiring},
+    HostId, ServerId,
+};
+use lenticular_wire::agent::{Hello, OrdersQuery, Report, Welcome, VERSION};
+
+/// A host.
+pub struct TestHost {
+    pub name: String,
+    welcome: Welcome,
+    reports: u64,
+    core: Core,
+}
+
+/// A guest that a host hands over to another.
+pub struct Handover {
+    pub server: ServerId,
+    pub from: String,
+    pub to: String,
+    generation: u64,
+}
+
+fn hello(name: &str, core: &Core) -> Hello {
+    Hello {
+        version: VERSION,
+        host_name: name.to_owned(),
+        boot_id: "boot-1".to_owned(),
+        address: "192.0.2.1".to_owned(),
+        peer_address: "192.0.2.1:9172".to_owned(),
+        zone: "nova".to_owned(),
+        capacity: Capacity { vcpus: 8, memory_mb: 16_384, disk_gb: 200 },
+        hypervisor: Hypervisor {
+            driver: "sim".to_owned(),
+            acceleration: "none".to_owned(),
+            version: 1_000_000,
+            arch: "x86_64".to_owned(),
+            cpu_model: "simulated".to_owned(),
+            trouble: None,
+            wiring: Wiring { driver: "sim".to_owned(), ..Wiring::default() },
+        },
+        incarnation: core.incarnation(),
+        applied_upto: core.applied_upto(),
+        receipt: core.receipt().map(str::to_owned),
+        inventory: core.inventory(),
+    }
+}
+
+impl TestHost {
+    /// Registers a host without guests.
+    pub async fn join(app: &App, name: &str) -> Self {
+        let mut core = Core::new("boot-1".to_owned(), 8);
+        loop {
+            let welcome = app.agent_hello(hello(name, &core)).await.expect("the host is welcome");
+            // A core that enters a life of the store says hello again.
+            if !core.enter(welcome.incarnation) {
+                return Self { name: name.to_owned(), welcome, reports: 0, core };
+            }
+        }
+    }
+
+    /// The host's id.
+    pub fn id(&self) -> HostId {
+        self.welcome.host_id
+    }
+
+    /// Takes the orders that wait, and begins and ends each step that follows. Gives the guests to hand over, and whether
+    /// there was anything to do.
+    pub async fn work(&mut self, app: &App) -> (Vec<Handover>, bool) {
+        let (host, session, incarnation) = (self.id(), self.welcome.session, self.welcome.incarnation);
+        let (after, receipt) = (self.core.applied_upto(), self.core.receipt().map(str::to_owned));
+        let query = OrdersQuery { session, incarnation, after, wait_ms: 0, receipt };
+        let orders = app.agent_orders(host, &query).await.expect("the host gets its orders");
+        let mut is_busy = !orders.orders.is_empty();
+        assert_eq!(self.core.apply(&orders), Taken::Applied);
+        let mut handovers = Vec::new();
+        loop {
+            let steps = self.core.begin();
+            if steps.is_empty() {
+                break;
+            }
+            is_busy = true;
+            for (server, step) in steps {
+                match step {
+                    Step::HandOver { to, generation } => {
+                        let from = self.name.clone();
+                        handovers.push(Handover { server, from, to: to.name, generation });
+                    }
+                    Step::Upload(..) => panic!("a host for tests has no disk to send"),
+                    Step::Start(_) => self.core.done(server, Outcome::Started { ssh_forward: None }),
+                    _ => self.core.done(server, Outcome::Done),
+                }
+            }
+        }
+        (handovers, self.report(app).await || is_busy)
+    }
+
+    /// Tells what the control plane does not know yet. False if there is nothing.
+    async fn report(&mut self, app: &App) -> bool {
+        let observations = self.core.pending_reports();
+        if observations.is_empty() {
+            return false;
+        }
+        self.reports += 1;
+        let report = Report {
+            session: self.welcome.session,
+            number: self.reports,
+            incarnation: self.welcome.incarnation,
+            observations: observations.clone(),
+            progress: Vec::new(),
+        };
+        app.agent_report(self.id(), report).await.expect("the report is taken");
+        self.core.reported(&observations);
+        true
+    }
+
+    /// Takes a guest over that another host has released.
+    pub fn accept(&mut self, handover: &Handover) {
+        assert!(self.core.released(handover.server, handover.generation, &handover.from));
+    }
+
+    /// Hears that the other host has accepted the guest.
+    pub fn handed_over(&mut self, handover: &Handover) {
+        self.core.done(handover.server, Outcome::Done);
+    }
+}
