@@ -1,4 +1,5 @@
-//! Chores: `cargo run -p xtask -- tidy` refuses what breaks the repository's habits, `ratchet` writes present sizes down.
+//! Chores: `cargo run -p xtask -- tidy` refuses what breaks the repository's habits, `ratchet` writes present sizes down,
+//! `snapshots` refuses snapshots that no test uses.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for people at a terminal")]
 
@@ -6,18 +7,21 @@ mod functions;
 mod manifest;
 mod ratchet;
 mod rules;
+mod snapshots;
 mod source;
 mod tree;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
-const USAGE: &str = "usage: cargo run -p xtask -- tidy | ratchet";
+const USAGE: &str = "usage: cargo run -p xtask -- tidy | ratchet | snapshots FILE";
 
 fn main() -> ExitCode {
-    let word = std::env::args().nth(1).unwrap_or_default();
-    let done = match word.as_str() {
-        "tidy" => tidy(),
-        "ratchet" => lower(),
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        ["tidy"] => tidy(),
+        ["ratchet"] => lower(),
+        ["snapshots", list] => used(Path::new(list)),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -44,6 +48,15 @@ fn check(files: &[tree::File]) -> Vec<rules::Violation> {
     found.extend(ratchet::check(files));
     found.sort();
     found
+}
+
+fn used(list: &Path) -> Result<(), String> {
+    let found = snapshots::unreferenced(list)?;
+    found.iter().for_each(|path| println!("{path}: no test uses this snapshot; remove the file"));
+    match found.len() {
+        0 => Ok(()),
+        n => Err(format!("{n} snapshots that no test uses")),
+    }
 }
 
 fn lower() -> Result<(), String> {
