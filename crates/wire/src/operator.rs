@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// Where a server is, from every side.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Where {
     /// The server's id.
     pub id: String,
@@ -37,7 +38,7 @@ pub struct Where {
 }
 
 /// A server's move that is under way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MoveView {
     /// Where to.
     pub to: String,
@@ -56,7 +57,7 @@ pub struct MoveView {
 }
 
 /// A disk that a server left behind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DiskView {
     /// Its id.
     pub id: String,
@@ -64,14 +65,14 @@ pub struct DiskView {
     pub host: String,
     /// Its generation.
     pub generation: u64,
-    /// Until when it is kept; `None` if its host is to remove it.
+    /// Until when it is kept; `null` if its host is to remove it.
     pub kept_until: Option<String>,
     /// How it came about.
     pub why: String,
 }
 
 /// What a purge of a project is to do.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PurgeAsk {
     /// Only tell what there is.
@@ -83,7 +84,7 @@ pub struct PurgeAsk {
 }
 
 /// A thing of a project.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProjectThing {
     /// `server`, `network`, …
     pub noun: String,
@@ -96,7 +97,7 @@ pub struct ProjectThing {
 }
 
 /// How far a purge of a project is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Purged {
     /// The project's id.
     pub id: String,
@@ -111,7 +112,7 @@ pub struct Purged {
 }
 
 /// Why a server is where it is, or nowhere.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// The server's id.
     pub id: String,
@@ -137,7 +138,7 @@ pub struct Explanation {
 }
 
 /// What every filter says of a host.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HostWord {
     /// The host's name.
     pub host: String,
@@ -148,7 +149,7 @@ pub struct HostWord {
 }
 
 /// Hosts that were refused for one reason.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Refusal {
     /// The filter that refused.
     pub filter: String,
@@ -159,7 +160,7 @@ pub struct Refusal {
 }
 
 /// A line of the journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JournalLine {
     /// The commit.
     pub seq: u64,
@@ -174,26 +175,30 @@ pub struct JournalLine {
 }
 
 /// A host to be declared off.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FenceAsk {
     /// True if its disks are lost with it.
     pub disks_lost: bool,
     /// True to take the word back.
     pub lift: bool,
-    /// The driver that is to switch it off and to see that it is; `None` if the asker's word is enough.
+    /// The driver that is to switch it off and to see that it is; `null` if the asker's word is enough.
     #[serde(default)]
     pub driver: Option<String>,
 }
 
 /// A disk to go back to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RestoreAsk {
     /// Its id.
     pub disk: String,
 }
 
+/// A request was carried out, and there is nothing more to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Nothing {}
+
 /// A host.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HostView {
     /// Its id.
     pub id: String,
@@ -215,13 +220,13 @@ pub struct HostView {
     pub disk_gb: (u64, u64),
     /// Servers there.
     pub servers: u64,
-    /// When its certificate ends; `None` for one that needs none.
+    /// When its certificate ends; `null` for one that needs none.
     #[serde(default)]
     pub certificate_ends: Option<String>,
 }
 
 /// All that is known of a host.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HostDetail {
     /// What the listing says.
     #[serde(flatten)]
@@ -249,9 +254,9 @@ pub struct HostDetail {
 }
 
 /// A token for a host is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnrolAsk {
-    /// The only name that it shall be good for; `None` for any that nobody has.
+    /// The only name that it shall be good for; `null` for any that nobody has.
     #[serde(default)]
     pub name: Option<String>,
     /// How long it can be used, in seconds.
@@ -262,7 +267,7 @@ pub struct EnrolAsk {
 }
 
 /// A token for a host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnrolToken {
     /// The token.
     pub token: String,
@@ -275,7 +280,7 @@ pub struct EnrolToken {
 }
 
 /// A host is to be retired.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RetireAsk {
     /// Whether it is lost, with the disks of the servers there.
     #[serde(default)]
@@ -283,7 +288,7 @@ pub struct RetireAsk {
 }
 
 /// A host was retired.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RetiredView {
     /// Its name.
     pub name: String,

@@ -10,7 +10,7 @@ use lenticular_model::{
     policy::{self, Action},
     State,
 };
-use lenticular_wire::operator::HostDetail;
+use lenticular_wire::operator::{HostDetail, Nothing};
 
 /// `GET /operator/v1/hosts/{host}`
 pub async fn show(ctx: Ctx, Path(name): Path<String>) -> Handled {
@@ -25,7 +25,7 @@ pub async fn show(ctx: Ctx, Path(name): Path<String>) -> Handled {
 pub async fn give_up(ctx: Ctx, Path(disk): Path<String>) -> Handled {
     let id = disk.parse().map_err(|_| Error::not_found("Disk", &disk))?;
     ctx.commit("give up a disk that was found", move |txn, caller| restore::give_up(txn, caller, id)).await?;
-    json(200, &serde_json::json!({}))
+    json(200, &Nothing {})
 }
 
 fn detail(state: &State, host: &Host) -> HostDetail {

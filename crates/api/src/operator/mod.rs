@@ -3,20 +3,20 @@
 pub mod fencing;
 mod host;
 mod project;
+mod route;
 
 use crate::{
     app::App,
     body::Message,
     ctx::Ctx,
     fault::Handled,
-    operator::{host as operator_host, project as operator_project},
+    operator::{
+        host as operator_host, project as operator_project,
+        route::{self, Route},
+    },
     respond::json,
 };
-use axum::{
-    extract::Path,
-    routing::{get, post},
-    Router,
-};
+use axum::{extract::Path, Router};
 use lenticular_control::{
     command::{
         compute::evacuate,
@@ -37,8 +37,8 @@ use lenticular_model::{
 };
 use lenticular_store::HistoryEntry;
 use lenticular_wire::operator::{
-    DiskView, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostView, HostWord, JournalLine, MoveView,
-    Refusal, RestoreAsk, RetireAsk, RetiredView, Where,
+    DiskView, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostDetail, HostView, HostWord, JournalLine,
+    MoveView, Nothing, PurgeAsk, Purged, Refusal, RestoreAsk, RetireAsk, RetiredView, Where,
 };
 use std::sync::Arc;
 
@@ -47,19 +47,48 @@ const EXPLAINED_HOSTS: u64 = 20;
 
 /// The routes.
 pub fn routes() -> Router<App> {
-    Router::new()
-        .route("/operator/v1/servers/{server}/where", get(whereabouts))
-        .route("/operator/v1/servers/{server}/explain", get(explain))
-        .route("/operator/v1/servers/{server}/journal", get(journal))
-        .route("/operator/v1/servers/{server}/disks/restore", post(restore_disk))
-        .route("/operator/v1/hosts/{host}/fence", post(fence_host))
-        .route("/operator/v1/hosts", get(hosts))
-        .route("/operator/v1/hosts/{host}", get(operator_host::show))
-        .route("/operator/v1/disks/{disk}/give-up", post(operator_host::give_up))
-        .route("/operator/v1/hosts/enrol", post(enrol))
-        .route("/operator/v1/hosts/{host}/retire", post(retire))
-        .route("/operator/v1/projects/{project}/purge", post(operator_project::purge))
-        .route("/operator/v1/refusals", get(refusals))
+    route::router(table())
+}
+
+/// The document that describes the routes.
+async fn openapi() -> Handled {
+    json(200, &route::document(table())?)
+}
+
+fn table() -> Vec<Route> {
+    vec![
+        Route::get("describe", "/operator/v1/openapi.json", openapi).tells_everyone("This document."),
+        Route::get("where_server", "/operator/v1/servers/{server}/where", whereabouts)
+            .answers::<Where>(200, "Where a server is, and where it was."),
+        Route::get("explain_server", "/operator/v1/servers/{server}/explain", explain)
+            .query("host", "string", "Only this host of those that there are now.")
+            .query("hosts", "integer", "At most so many hosts of those that there are now.")
+            .answers::<Explanation>(200, "Why a server is where it is, or nowhere."),
+        Route::get("journal_server", "/operator/v1/servers/{server}/journal", journal)
+            .lists::<JournalLine>("All that ever changed a server."),
+        Route::post("restore_disk", "/operator/v1/servers/{server}/disks/restore", restore_disk)
+            .asks::<RestoreAsk>()
+            .lists::<DiskView>("A server goes back to a disk that it left behind; its other such disks."),
+        Route::post("fence_host", "/operator/v1/hosts/{host}/fence", fence_host)
+            .asks::<FenceAsk>()
+            .answers::<HostView>(200, "A host is declared off, or no longer."),
+        Route::get("list_hosts", "/operator/v1/hosts", hosts).lists::<HostView>("All hosts."),
+        Route::get("show_host", "/operator/v1/hosts/{host}", operator_host::show)
+            .answers::<HostDetail>(200, "All that is known of a host."),
+        Route::post("give_up_disk", "/operator/v1/disks/{disk}/give-up", operator_host::give_up)
+            .answers::<Nothing>(200, "A disk that no record explains is given up."),
+        Route::post("enrol_host", "/operator/v1/hosts/enrol", enrol)
+            .asks::<EnrolAsk>()
+            .answers::<EnrolToken>(201, "A token with which a host joins."),
+        Route::post("retire_host", "/operator/v1/hosts/{host}/retire", retire)
+            .asks::<RetireAsk>()
+            .answers::<RetiredView>(200, "A host is taken out for good."),
+        Route::post("purge_project", "/operator/v1/projects/{project}/purge", operator_project::purge)
+            .asks::<PurgeAsk>()
+            .answers::<Purged>(200, "Removes what a project has, and the project; says what is left."),
+        Route::get("list_refusals", "/operator/v1/refusals", refusals)
+            .lists::<JournalLine>("Agents that were refused for the sake of security."),
+    ]
 }
 
 /// A server by its id, or by a name that only one has.

@@ -3,7 +3,7 @@
 use lenticular_agent::core::{Core, Outcome, Step, Taken};
 use lenticular_api::App;
 use lenticular_model::{
-    host::{Capacity, Hypervisor, Wiring},
+    host::host::{Capacity, Hypervisor, Wiring},
     HostId, ServerId,
 };
 use lenticular_wire::agent::{Hello, OrdersQuery, Report, Welcome, VERSION};

@@ -38,6 +38,7 @@ const TO_ADMIN: &[Refused] = &[
     ("network", "error-409", Method::DELETE, "/network/v2.0/subnets/{subnet}", ""),
     ("operator", "error-404", Method::GET, "/operator/v1/hosts/nowhere", ""),
     ("operator", "error-400", Method::POST, "/operator/v1/hosts/enrol", r#"{"valid_for_s": "long"}"#),
+    ("operator", "error-409", Method::POST, "/operator/v1/projects/admin/purge", "{}"),
 ];
 
 /// Refused to a member of a project.

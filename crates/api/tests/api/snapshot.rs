@@ -51,7 +51,7 @@ const CHANCE: &[(&str, &str)] = &[
     ("mac", r"(fa:16:3e(?::[0-9a-f]{2}){3})"),
     ("host-hash", r#""hostId": "([0-9a-f]+)""#),
     ("reservation", r#""(r-[0-9a-z]{8})""#),
-    ("number", r#""id": (\d+)"#),
+    ("number", r#""(?:id|seq)": (\d+)"#),
     ("audit", r#""audit_ids": \[\s*"([^"]+)""#),
 ];
 
