@@ -195,7 +195,7 @@ pub async fn statistics(ctx: Ctx) -> Handled {
         add("free_disk_gb", all.disk_gb.saturating_sub(used.capacity.disk_gb));
         add("disk_available_least", all.disk_gb.saturating_sub(used.capacity.disk_gb));
         add("running_vms", used.servers);
-        add("current_workload", 0);
+        add("current_workload", used.busy);
     }
     json(200, &json!({ "hypervisor_statistics": sum }))
 }

@@ -9,7 +9,7 @@ use lenticular_model::{
     policy::{self, Action},
     Kind, ServerId,
 };
-use lenticular_wire::compute::query::INSTANCE_ACTIONS;
+use lenticular_wire::compute::{query::INSTANCE_ACTIONS, server::host_hash};
 use serde_json::{json, Value};
 
 /// The server, there or gone: what was done to a deleted one can still be read (from 2.21).
@@ -105,13 +105,11 @@ fn event(ctx: &Ctx, operation: &Operation, admin: bool) -> Value {
     if admin {
         event["traceback"] = json!(outcome.and_then(|o| o.failure.as_ref()));
     }
-    let host = operation.host_id.and_then(|id| ctx.state.hosts.get(&id)).map(|h| h.name.clone());
+    let host = operation.host_id.and_then(|id| ctx.state.hosts.get(&id));
     if ctx.version.has(62) {
-        event["hostId"] = json!(host
-            .as_ref()
-            .map(|h| lenticular_wire::identity::derived_id(h, &operation.project_id.to_string())));
+        event["hostId"] = json!(host.map(|h| host_hash(h.id, operation.project_id)));
         if admin {
-            event["host"] = json!(host);
+            event["host"] = json!(host.map(|h| &h.name));
         }
     }
     if ctx.version.has(84) {

@@ -10,10 +10,7 @@ use crate::{
     body::Message,
     ctx::Ctx,
     fault::Handled,
-    operator::{
-        host as operator_host, project as operator_project,
-        route::{self, Route},
-    },
+    operator::{host as operator_host, project as operator_project, route::Route},
     respond::json,
 };
 use axum::{extract::Path, Router};

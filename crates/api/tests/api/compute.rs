@@ -61,3 +61,13 @@ const SHOWN: &[Shown<'_>] = &[
 async fn resources_are_as_reviewed_at_the_lowest_and_the_highest_version() {
     show(&World::new().await, "compute", SHOWN).await;
 }
+
+#[tokio::test]
+async fn an_operation_names_its_host_as_the_server_does() {
+    let world = World::new().await;
+    let get = |path| world.cloud.get(world.path(path)).microversion("latest").succeeds();
+    let server = get("/compute/v2.1/servers/{server}").await;
+    let operation = get("/compute/v2.1/servers/{server}/os-instance-actions/{request}").await;
+    assert!(server["server"]["hostId"].is_string(), "{server}");
+    assert_eq!(operation["instanceAction"]["events"][0]["hostId"], server["server"]["hostId"]);
+}

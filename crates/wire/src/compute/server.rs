@@ -5,7 +5,7 @@ use lenticular_model::{
     compute::server::Server,
     host::host::{Host, DEFAULT_ZONE},
     network::port::Port,
-    State, Timestamp,
+    HostId, ProjectId, State, Timestamp,
 };
 use serde::{
     ser::{SerializeMap, SerializeSeq},
@@ -149,7 +149,7 @@ fn write_basics<M: SerializeMap>(
     out.put("tenant_id", &server.project_id)?;
     out.put("user_id", &server.user_id)?;
     out.put("metadata", &server.metadata)?;
-    out.put("hostId", &host.map(|h| host_hash(h, server)).unwrap_or_default())?;
+    out.put("hostId", &host.map(|h| host_hash(h.id, server.project_id)).unwrap_or_default())?;
     out.put("image", &Image { url: ctx.url, server })?;
     out.put("flavor", &Flavor { url: ctx.url, server, version: ctx.version })?;
     out.put("created", &server.created_at.iso())?;
@@ -226,13 +226,13 @@ fn write_admin<M: SerializeMap>(
     out.since(3, "OS-EXT-SRV-ATTR:user_data", &user_data)
 }
 
-/// An opaque name of the host that differs between projects, so that a tenant learns only whether two of its own
+/// `hostId`: an opaque name of the host that differs between projects, so that a tenant learns only whether two of its own
 /// servers share one.
-fn host_hash(host: &Host, server: &Server) -> String {
+pub fn host_hash(host: HostId, project: ProjectId) -> String {
     // FNV-1a, four times with different beginnings: opaque enough, and the same for ever.
     let mix = |salt: u64| {
         let seed = 0xcbf2_9ce4_8422_2325_u64 ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let bytes = server.project_id.0.as_bytes().iter().chain(host.id.0.as_bytes());
+        let bytes = project.0.as_bytes().iter().chain(host.0.as_bytes());
         bytes.fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
     };
     format!("{:016x}{:016x}{:016x}{:08x}", mix(1), mix(2), mix(3), mix(4) >> 32)
