@@ -1,7 +1,7 @@
 //! What an empty cloud begins with: the default domain, roles, the first administrator and a few flavors.
 
 use crate::command::{
-    identity, image,
+    identity,
     network::{port, security_group},
 };
 use lenticular_model::{
@@ -73,15 +73,14 @@ pub fn bootstrap(txn: &mut Txn<'_>, admin_password_hash: &str) -> bool {
 /// # Errors
 /// There is no such user any more.
 pub fn reset_admin(txn: &mut Txn<'_>, hash: String) -> lenticular_model::Result<()> {
-    let key = (DomainId::from(identity::DEFAULT_DOMAIN), ADMIN.to_owned());
-    let id = txn.user_named(&key.0, &key.1).map(|user| user.id);
+    let id = txn.user_named(&DomainId::from(identity::DEFAULT_DOMAIN), ADMIN).map(|user| user.id);
     let id = id.ok_or_else(|| lenticular_model::Error::not_found("User", ADMIN))?;
     identity::set_password(txn, id, hash)
 }
 
 /// What a leader does first with a store that it takes over.
 pub fn take_over(txn: &mut Txn<'_>) {
-    image::abort_all_uploads(txn);
+    crate::lifecycle::image::abort_all_uploads(txn);
     port::settle_all_metadata(txn);
 }
 

@@ -14,7 +14,7 @@ use lenticular_control::{
         compute::{migrate, server},
         network::{port, trunk},
     },
-    lifecycle::ports as plug,
+    observe,
 };
 use lenticular_model::{
     compute::server::{Condition, Server},
@@ -68,7 +68,7 @@ fn starting(driver: &str) -> Cloud {
 fn says(cloud: &mut Cloud, up: bool) {
     cloud
         .run(|txn| {
-            plug::plugged(txn, &[(port_id(), up)]);
+            observe::port::plugged(txn, &[(port_id(), up)]);
             Ok(())
         })
         .unwrap();
@@ -184,7 +184,7 @@ fn a_trunks_subports_are_up_and_down_with_their_server_wherever_it_goes() {
         assert_eq!((is_up(&cloud, sub), host(&cloud)), (true, Some(cloud.hosts[1])), "{driver}");
         // What OVN says of the subport itself changes nothing: it may say it late, or never.
         let told = cloud.run(|txn| {
-            plug::plugged(txn, &[(sub, false)]);
+            observe::port::plugged(txn, &[(sub, false)]);
             Ok(txn.is_empty())
         });
         assert!(told.unwrap());

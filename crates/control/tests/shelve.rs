@@ -16,6 +16,7 @@ use lenticular_control::{
         },
         image,
     },
+    lifecycle::shelf,
     reconcile::{reconcile, Key},
 };
 use lenticular_model::{
@@ -57,8 +58,8 @@ impl Shelving for Cloud {
 
     fn save(&mut self, upload: &str, sending: &str) -> lenticular_model::error::Result<()> {
         let host = self.hosts[0];
-        self.run(|txn| shelve::begin_saving(txn, server_id(), host, upload, sending))?;
-        self.run(|txn| shelve::saved(txn, server_id(), host, (upload, sending), data()))
+        self.run(|txn| shelf::begin_saving(txn, server_id(), host, upload, sending))?;
+        self.run(|txn| shelf::saved(txn, server_id(), host, (upload, sending), data()))
     }
 
     fn shelved() -> (Self, ImageId) {
@@ -106,13 +107,13 @@ fn only_the_last_sending_of_the_right_host_counts() {
     cloud.hear(0, stopped());
     let (own, other) = (cloud.hosts[0], cloud.hosts[1]);
     let mut begin = |host: HostId, upload: &str, sending: &str| {
-        cloud.run(|txn| shelve::begin_saving(txn, server_id(), host, upload, sending))
+        cloud.run(|txn| shelf::begin_saving(txn, server_id(), host, upload, sending))
     };
     assert!(begin(other, &upload, "s0").is_err());
     assert!(begin(own, "upload-other", "s0").is_err());
     begin(own, &upload, "s1").unwrap();
     begin(own, &upload, "s2").unwrap();
-    let mut end = |sending| cloud.run(|txn| shelve::saved(txn, server_id(), own, (&upload, sending), data()));
+    let mut end = |sending| cloud.run(|txn| shelf::saved(txn, server_id(), own, (&upload, sending), data()));
     assert!(end("s1").is_err());
     end("s2").unwrap();
     assert!(end("s2").is_err(), "it has left");

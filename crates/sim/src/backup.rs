@@ -6,7 +6,7 @@ use crate::{
     plane::open,
     world::{note, World},
 };
-use lenticular_control::observe::restore;
+use lenticular_control::lifecycle::restore;
 use lenticular_model::{Cause, Incarnation, ServerId};
 use lenticular_store::MemoryDisk;
 use std::collections::BTreeMap;

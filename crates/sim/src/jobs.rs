@@ -12,10 +12,12 @@ use lenticular_control::{
             server_group::{self, NewServerGroup},
             shelve,
         },
+        host::host as command_host,
         image,
         network::{port, security_group},
     },
-    observe::host,
+    lifecycle::{self, archive, shelf},
+    observe::{guest, host},
     reconcile::{self, Key},
 };
 use lenticular_model::{
@@ -128,14 +130,14 @@ fn run_request(
                 ready.for_each(|o| o.sight = Sight::Stopped { why: StopReason::Ordered });
             }
             if mutation == Some(Mutation::BelievesLateReports) {
-                host::observe(txn, *id, &seen);
+                guest::observe(txn, *id, &seen);
                 return Ok(());
             }
             host::report(txn, *id, report.session, report.number, &seen, &[])?;
         }
         Request::Save(_, save) => {
             let sending = format!("sending-{}", save.number);
-            shelve::begin_saving(txn, save.server, save.host_id, &save.upload, &sending)?;
+            shelf::begin_saving(txn, save.server, save.host_id, &save.upload, &sending)?;
             let data = Data {
                 size: 1 << 20,
                 virtual_size: Some(1 << 26),
@@ -143,7 +145,7 @@ fn run_request(
                 sha512: format!("{:0128x}", save.content.0 << 32 | save.content.1),
                 file: None,
             };
-            shelve::saved(txn, save.server, save.host_id, (&save.upload, &sending), data)?;
+            shelf::saved(txn, save.server, save.host_id, (&save.upload, &sending), data)?;
         }
         Request::Client(caller, ask) => run_ask(txn, caller, ask, done, mutation)?,
     }
@@ -194,7 +196,7 @@ fn run_ask(
         Ask::Shelve(id) => shelve::shelve(txn, caller, *id),
         Ask::Unshelve(id) => shelve::unshelve(txn, caller, *id, Default::default()),
         Ask::Readdress(id) => readdress(txn, caller, *id),
-        Ask::Intent(id, intent) => host::set_intent(txn, caller, *id, intent.clone()),
+        Ask::Intent(id, intent) => command_host::set_intent(txn, caller, *id, intent.clone()),
     }
 }
 
@@ -236,7 +238,7 @@ fn keep_generation(txn: &mut Txn<'_>, id: ServerId, mutation: Option<Mutation>) 
 fn bury_early(txn: &mut Txn<'_>, id: ServerId) {
     if txn.servers.get(&id).is_some_and(|s| s.wanted == Wanted::Absent) {
         txn.update::<Server>(&id, |s| s.host_id = None);
-        server::bury_if_gone(txn, id);
+        archive::archive_if_gone(txn, id);
     }
 }
 
@@ -318,6 +320,6 @@ pub(crate) fn furnish(txn: &mut Txn<'_>, clients: &Clients) -> Result<ImageId> {
         sha512: "0".repeat(128),
         file: None,
     };
-    image::commit_upload(txn, id, "upload", data, &Default::default())?;
+    lifecycle::image::commit_upload(txn, id, "upload", data, &Default::default())?;
     Ok(id)
 }

@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::Stream;
-use lenticular_control::command::compute::shelve;
+use lenticular_control::lifecycle::shelf;
 use lenticular_model::{
     error::{Error, Result},
     Cause, HostId, ServerId,
@@ -58,7 +58,7 @@ impl App {
         let image = {
             let (upload, sending) = (upload.clone(), sending.clone());
             let begin = move |txn: &mut lenticular_model::Txn<'_>| {
-                shelve::begin_saving(txn, server, host, &upload, &sending)
+                shelf::begin_saving(txn, server, host, &upload, &sending)
             };
             self.store.transact(cause.clone(), begin).await?
         };
@@ -67,7 +67,7 @@ impl App {
         // Of two sendings the later one counts.
         let saved = self
             .store
-            .transact(cause, move |txn| shelve::saved(txn, server, host, (&upload, &name), data))
+            .transact(cause, move |txn| shelf::saved(txn, server, host, (&upload, &name), data))
             .await;
         let named = self.store.state().images.get(&image).and_then(|image| image.file());
         if saved.is_err() && named.as_ref() != Some(&sending) {

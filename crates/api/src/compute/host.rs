@@ -8,9 +8,9 @@ use crate::{
     respond::{empty, json},
 };
 use axum::extract::Path;
-use lenticular_control::{
-    command::{compute::aggregate, host::fence},
-    observe::host,
+use lenticular_control::command::{
+    compute::aggregate,
+    host::{fence, host},
 };
 use lenticular_model::{
     error::{Error, Result},

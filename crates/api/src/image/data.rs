@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use lenticular_control::command::image;
+use lenticular_control::{command::image, lifecycle};
 use lenticular_model::{
     error::{Error, Kind, Result},
     image::{Data, Image, Phase},
@@ -34,7 +34,7 @@ pub async fn upload(ctx: Ctx, Path(id): Path<String>, request: Request) -> Handl
     let (name, quota) = (upload.clone(), ctx.app.config.settings.images.quota());
     let begin = move |txn: &mut Txn<'_>, caller: &Caller| {
         let image = image::begin_upload(txn, caller, id, name, &quota)?;
-        let room = image::room(txn, &image, &quota)?;
+        let room = lifecycle::image::room(txn, &image, &quota)?;
         Ok((image, room))
     };
     let (image, room) = ctx.commit("image upload begin", begin).await?;
@@ -75,7 +75,8 @@ async fn finish(
     let saved = match app.images.receive(&upload, &format, room, stream).await {
         Ok(data) => {
             let name = upload.clone();
-            let commit = move |txn: &mut Txn<'_>| image::commit_upload(txn, id, &name, data, &quota);
+            let commit =
+                move |txn: &mut Txn<'_>| lifecycle::image::commit_upload(txn, id, &name, data, &quota);
             app.store.transact(cause.clone(), commit).await
         }
         Err(error) => Err(error),
@@ -96,7 +97,8 @@ async fn finish(
 /// Gives an upload up; true once that is durable, or there is nothing to give up.
 async fn abort(app: &App, cause: &Cause, id: ImageId, upload: &str) -> bool {
     let name = upload.to_owned();
-    let aborted = app.store.transact(cause.clone(), move |txn| image::abort_upload(txn, id, &name)).await;
+    let aborted =
+        app.store.transact(cause.clone(), move |txn| lifecycle::image::abort_upload(txn, id, &name)).await;
     let Err(error) = aborted else { return true };
     let again = error.kind == Kind::Unavailable && app.store.lost().borrow().is_none();
     if again {

@@ -2,7 +2,7 @@
 
 use crate::{ctx::Ctx, fault::Handled, operator::host_view, respond::json};
 use axum::extract::Path;
-use lenticular_control::observe::restore;
+use lenticular_control::command::host::disk;
 use lenticular_model::{
     compute::disk_copy::{Fate, Found},
     error::Error,
@@ -24,7 +24,7 @@ pub async fn show(ctx: Ctx, Path(name): Path<String>) -> Handled {
 /// `POST /operator/v1/disks/{disk}/give-up`
 pub async fn give_up(ctx: Ctx, Path(disk): Path<String>) -> Handled {
     let id = disk.parse().map_err(|_| Error::not_found("Disk", &disk))?;
-    ctx.commit("give up a disk that was found", move |txn, caller| restore::give_up(txn, caller, id)).await?;
+    ctx.commit("give up a disk that was found", move |txn, caller| disk::give_up(txn, caller, id)).await?;
     json(200, &Nothing {})
 }
 

@@ -1,10 +1,11 @@
 //! Images: their making, upload, change and removal. The bytes are the edge's; a commit here says that they count.
 
+use crate::lifecycle::{image, shelf};
 use lenticular_model::{
     error::{Error, Result},
-    image::{Data, Image, Phase, Quota, Usage, Visibility},
+    image::{Image, Phase, Quota, Usage, Visibility},
     policy::{self, Action, Caller},
-    ImageId, Kind, ProjectId, State, Txn,
+    ImageId, ProjectId, State, Txn,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,15 +46,11 @@ pub fn exists(id: ImageId) -> Error {
     Error::conflict(format!("Image ID {id} already exists!"))
 }
 
-fn missing(id: ImageId) -> Error {
-    Error::not_found_text(format!("No image found with ID {id}"))
-}
-
 /// The image, if it exists for the caller.
 pub fn visible(state: &State, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
     let seen =
         |i: &&Arc<Image>| caller.is_admin() || (caller.may_read() && i.visible_to(caller.project_id()));
-    state.images.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
+    state.images.get(&id).filter(seen).cloned().ok_or_else(|| image::missing(id))
 }
 
 /// The image, if the caller may change it.
@@ -67,37 +64,6 @@ pub fn changeable(state: &State, caller: &Caller, id: ImageId) -> Result<Arc<Ima
     Ok(image)
 }
 
-fn over_quota(name: &str, limit: u64, usage: u64, asked: u64) -> Error {
-    Error::too_large(format!(
-        "Project is over a limit for {name}: the limit is {limit}, {usage} are used and {asked} more were asked for. \
-         Delete images, or ask an administrator for a higher limit."
-    ))
-}
-
-/// Refuses if one more would pass a limit of the project.
-fn check_quota(name: &str, limit: Option<u64>, usage: impl FnOnce() -> u64) -> Result<()> {
-    let Some(limit) = limit else { return Ok(()) };
-    match usage() {
-        usage if usage >= limit => Err(over_quota(name, limit, usage, 1)),
-        _ => Ok(()),
-    }
-}
-
-const MIB: u64 = 1 << 20;
-
-/// How many bytes an upload of the image may have; `None` is no limit.
-///
-/// # Errors
-/// The project has all the bytes that it may have.
-pub fn room(state: &State, image: &Image, quota: &Quota) -> Result<Option<u64>> {
-    let (Some(limit), Some(project)) = (quota.size_mib, image.owner) else { return Ok(None) };
-    let used = Usage::of(state, project).size;
-    match limit.saturating_mul(MIB).saturating_sub(used) {
-        0 => Err(over_quota("image_size_total", limit, used / MIB, 1)),
-        left => Ok(Some(left)),
-    }
-}
-
 /// Creates an image without bytes.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewImage, quota: &Quota) -> Result<ImageId> {
     let project = match new.owner {
@@ -108,7 +74,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewImage, quota: &Quota) 
     if new.visibility == Visibility::Public {
         policy::check(caller, Action::ImagePublicize, None)?;
     }
-    check_quota("image_count_total", quota.count, || Usage::of(txn, project).count)?;
+    image::check_quota("image_count_total", quota.count, || Usage::of(txn, project).count)?;
     let id = new.id.unwrap_or_else(|| ImageId::from_random(txn.random()));
     if txn.images.contains_key(&id) {
         return Err(exists(id));
@@ -155,52 +121,11 @@ pub fn begin_upload(
         )));
     }
     if let Some(project) = image.owner {
-        check_quota("image_count_uploading", quota.uploading, || Usage::of(txn, project).uploading)?;
+        image::check_quota("image_count_uploading", quota.uploading, || Usage::of(txn, project).uploading)?;
     }
-    room(txn, &image, quota)?;
+    image::room(txn, &image, quota)?;
     txn.update::<Image>(&id, |i| i.phase = Phase::Saving { upload });
     Ok(image)
-}
-
-/// Makes an upload count: the image is active.
-///
-/// # Errors
-/// The image was deleted, or the upload given up, in the meantime; or other uploads have taken the project's room.
-pub fn commit_upload(txn: &mut Txn<'_>, id: ImageId, upload: &str, data: Data, quota: &Quota) -> Result<()> {
-    need_upload(txn, id, upload)?;
-    let image = txn.need::<Image>(&id, || missing(id))?;
-    if let (Some(left), Some(limit)) = (room(txn, &image, quota)?, quota.size_mib) {
-        if data.size > left {
-            let used = limit - left.div_ceil(MIB);
-            return Err(over_quota("image_size_total", limit, used, data.size.div_ceil(MIB)));
-        }
-    }
-    txn.update::<Image>(&id, |i| i.phase = Phase::Active { data });
-    Ok(())
-}
-
-/// Gives an upload up: the image waits for another.
-pub fn abort_upload(txn: &mut Txn<'_>, id: ImageId, upload: &str) -> Result<()> {
-    need_upload(txn, id, upload)?;
-    txn.update::<Image>(&id, |i| i.phase = Phase::Queued);
-    Ok(())
-}
-
-fn need_upload(txn: &Txn<'_>, id: ImageId, upload: &str) -> Result<()> {
-    let image = txn.need::<Image>(&id, || missing(id))?;
-    match &image.phase {
-        Phase::Saving { upload: current } if current == upload => Ok(()),
-        _ => Err(Error::conflict(format!("Image {id} is {}; this upload no longer counts.", image.status()))),
-    }
-}
-
-/// Gives up all uploads: after a start, nobody is sending any more.
-pub fn abort_all_uploads(txn: &mut Txn<'_>) {
-    let saving: Vec<ImageId> =
-        txn.images.values().filter(|i| matches!(i.phase, Phase::Saving { .. })).map(|i| i.id).collect();
-    for id in saving {
-        txn.update::<Image>(&id, |i| i.phase = Phase::Queued);
-    }
 }
 
 /// Changes an image: `edit` gets what is there and leaves what shall be.
@@ -211,7 +136,7 @@ pub fn edit(
     edit: impl FnOnce(&mut Image) -> Result<()>,
 ) -> Result<()> {
     let old = changeable(txn, caller, id)?;
-    if let Some(server) = crate::command::compute::shelve::held_by(txn, id) {
+    if let Some(server) = shelf::held_by(txn, id) {
         return Err(Error::conflict(format!(
             "Image {id} holds the disk of the shelved server {server}, and stays as it is until that server is back."
         )));
@@ -258,17 +183,11 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Ima
     if image.protected {
         return Err(Error::forbidden(format!("Image {id} is protected and cannot be deleted.")));
     }
-    if let Some(server) = crate::command::compute::shelve::held_by(txn, id) {
+    if let Some(server) = shelf::held_by(txn, id) {
         return Err(Error::conflict(format!(
             "Image {id} holds the disk of the shelved server {server}. Unshelve or delete that server first."
         )));
     }
-    remove(txn, &image);
+    image::remove(txn, &image);
     Ok(image)
-}
-
-/// Takes an image's record away, and keeps its id from ever being given again.
-pub(crate) fn remove(txn: &mut Txn<'_>, image: &Image) {
-    txn.delete::<Image>(&image.id);
-    txn.put_cold(Kind::PastImage, image.id.to_string(), Image { updated_at: Some(txn.now), ..image.clone() });
 }

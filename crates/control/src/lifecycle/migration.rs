@@ -1,6 +1,6 @@
 //! Migrations: how they are begun and ended, and what their hosts' reports make of them.
 
-use crate::lifecycle::operation;
+use crate::lifecycle::{condition, disk_copy, operation, ports};
 use lenticular_model::{
     compute::{
         disk_copy::{DiskCopy, Fate, KEPT_S},
@@ -8,16 +8,15 @@ use lenticular_model::{
             Leg, Manner, Migration, MoveProgress, Phase, Progress, Purpose, Shape, Ticket, Unconfirmed,
         },
         operation::{Action as Operation, MOVE_S_MAX},
-        server::{Condition, Fault, Server, Wanted},
+        server::{Server, Wanted},
     },
     error::{Error, Result},
     host::{
         host::Host,
         observation::{Handover, Observation, Sight, Verdict},
     },
-    network::port::Port,
     policy::Caller,
-    DiskCopyId, HostId, Kind, MigrationId, PortId, ServerId, Timestamp, Txn,
+    HostId, Kind, MigrationId, ServerId, Timestamp, Txn,
 };
 
 /// How long a target may take to get ready, in seconds: it may have a large image to fetch.
@@ -52,7 +51,7 @@ pub fn open(txn: &mut Txn<'_>, by: Option<&Caller>, server: &Server, plan: Move)
     let id = MigrationId::from_random(txn.random());
     record(txn, by, server, (id, from), &plan, Phase::Preparing)?;
     // What the target still has of the server goes when it gets ready.
-    forget_copy(txn, plan.to, server.id);
+    disk_copy::clear(txn, plan.to, server.id);
     let generation = server.next_generation();
     let Move { to, manner, shape, .. } = plan;
     txn.update::<Server>(&server.id, |s| {
@@ -113,7 +112,7 @@ pub fn finish(txn: &mut Txn<'_>, id: MigrationId, phase: Phase) {
 }
 
 /// What the source has decided.
-pub fn decided(txn: &mut Txn<'_>, server: &Server, handover: &Handover) {
+pub fn on_decision(txn: &mut Txn<'_>, server: &Server, handover: &Handover) {
     let Some(ticket) = server.ticket.as_ref().filter(|t| t.generation == handover.generation) else { return };
     match &handover.verdict {
         Verdict::Released => arrive(txn, server),
@@ -132,7 +131,7 @@ pub fn decided(txn: &mut Txn<'_>, server: &Server, handover: &Handover) {
 }
 
 /// What the target of a server's ticket says. True if the server is there now.
-pub fn heard_of_target(txn: &mut Txn<'_>, server: &Server, seen: &Observation) -> bool {
+pub fn on_target_report(txn: &mut Txn<'_>, server: &Server, seen: &Observation) -> bool {
     let Some(ticket) = &server.ticket else { return false };
     match &seen.sight {
         Sight::Ready if ticket.leg == Leg::Prepare => {
@@ -190,12 +189,12 @@ fn set_leg(txn: &mut Txn<'_>, server: &Server, leg: Leg, phase: Phase) {
 pub fn close(txn: &mut Txn<'_>, server: &Server, phase: Phase) {
     let Some(ticket) = &server.ticket else { return };
     let what = "a move here that did not come about".to_owned();
-    leave_copy(txn, server.id, ticket.to, ticket.generation, Fate::Doomed, what);
+    disk_copy::leave(txn, server.id, ticket.to, ticket.generation, Fate::Doomed, what);
     end(txn, server, phase);
 }
 
 /// Nothing comes of the ticket.
-pub(crate) fn end(txn: &mut Txn<'_>, server: &Server, phase: Phase) {
+pub fn end(txn: &mut Txn<'_>, server: &Server, phase: Phase) {
     let Some(ticket) = &server.ticket else { return };
     let why = match &phase {
         Phase::Failed { why } => why.clone(),
@@ -228,7 +227,7 @@ fn arrive(txn: &mut Txn<'_>, server: &Server) {
     let to_name = txn.hosts.get(&ticket.to).map_or_else(|| ticket.to.to_string(), |h| h.name.clone());
     let what = format!("moved to {to_name}");
     let fate = Fate::Kept { until };
-    move_ports(txn, server.id, ticket.to);
+    ports::move_to(txn, server.id, ticket.to);
     let restarts = ticket.manner == Manner::Cold && server.wanted == Wanted::Running;
     let confirmable = matches!(purpose, Purpose::Migrate | Purpose::Resize);
     let unconfirmed = confirmable.then(|| {
@@ -256,7 +255,7 @@ fn arrive(txn: &mut Txn<'_>, server: &Server) {
         }
         s.unconfirmed = unconfirmed;
     });
-    leave_copy(txn, server.id, from, server.disk.generation, fate, what);
+    disk_copy::leave(txn, server.id, from, server.disk.generation, fate, what);
     if !txn.hosts.contains_key(&ticket.to) {
         is_lost(txn, server.id, &to_name);
     }
@@ -280,65 +279,10 @@ fn is_lost(txn: &mut Txn<'_>, id: ServerId, host: &str) {
     let now = txn.now;
     txn.update::<Server>(&id, |s| {
         s.host_id = None;
-        s.condition = Condition::Error;
         s.wanted = Wanted::Stopped;
         s.powered = false;
-        s.fault = Some(Fault { code: 500, message, details: None, at: now });
+        condition::set_error(s, condition::fault(message, None, now));
     });
-}
-
-pub(crate) fn move_ports(txn: &mut Txn<'_>, server: ServerId, to: HostId) {
-    let zone = txn.hosts.get(&to).map(|host| host.zone.clone()).unwrap_or_default();
-    let ports: Vec<PortId> = txn.ports_of_server(server).map(|port| port.id).collect();
-    for id in ports {
-        txn.update::<Port>(&id, |port| {
-            port.host_id = Some(to);
-            port.device_owner = format!("compute:{zone}");
-            port.revision += 1;
-        });
-    }
-}
-
-/// Notes that a host has a disk of a server that is not the server's. There is at most one on a host.
-pub fn leave_copy(
-    txn: &mut Txn<'_>,
-    server_id: ServerId,
-    host_id: HostId,
-    generation: u64,
-    fate: Fate,
-    why: String,
-) {
-    forget_copy(txn, host_id, server_id);
-    let id = DiskCopyId::from_random(txn.random());
-    let (created_at, updated_at, unknown) = (txn.now, None, Default::default());
-    let may_run = false;
-    txn.put(DiskCopy {
-        id,
-        created_at,
-        updated_at,
-        server_id,
-        host_id,
-        generation,
-        fate,
-        may_run,
-        why,
-        unknown,
-    });
-}
-
-pub(crate) fn forget_copy(txn: &mut Txn<'_>, host: HostId, server: ServerId) {
-    if let Some(id) = txn.disk_copy_on(host, server).map(|copy| copy.id) {
-        txn.delete::<DiskCopy>(&id);
-    }
-}
-
-/// A host confirms that what a server left there is gone.
-pub fn copy_is_gone(txn: &mut Txn<'_>, host: HostId, seen: &Observation) {
-    let copy = txn.disk_copy_on(host, seen.server_id);
-    if copy.is_some_and(|copy| seen.sight == Sight::Absent && seen.generation >= copy.generation) {
-        forget_copy(txn, host, seen.server_id);
-        crate::command::compute::server::bury_if_gone(txn, seen.server_id);
-    }
 }
 
 /// Notes how far a source says that it has come.
@@ -359,17 +303,8 @@ pub fn note_progress(txn: &mut Txn<'_>, host: HostId, seen: &MoveProgress) {
     txn.put(Progress { id, created_at, updated_at, seen: seen.clone(), expected_end, unknown });
 }
 
-/// A server is to be deleted: whatever there is of it elsewhere goes too.
-pub fn forsake(txn: &mut Txn<'_>, server: &Server) {
-    forsake_moves(txn, server);
-    let copies: Vec<DiskCopyId> = txn.disk_copies_of_server(server.id).map(|copy| copy.id).collect();
-    for id in copies {
-        txn.update::<DiskCopy>(&id, |c| c.fate = Fate::Doomed);
-    }
-}
-
 /// Whatever move is under way, or can be taken back, is over: the target's part of it goes.
-pub fn forsake_moves(txn: &mut Txn<'_>, server: &Server) {
+pub fn cancel(txn: &mut Txn<'_>, server: &Server) {
     close(txn, server, Phase::Failed { why: "The server was given up where it was.".to_owned() });
     if let Some(ticket) = server.ticket.as_ref().filter(|ticket| ticket.leg != Leg::Prepare) {
         let id = txn.disk_copy_on(ticket.to, server.id).map(|copy| copy.id);

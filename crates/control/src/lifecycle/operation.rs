@@ -44,3 +44,10 @@ pub fn finish(txn: &mut Txn<'_>, id: OperationId, failure: Option<String>) {
     let key = operation.past_key();
     txn.put_cold(Kind::PastOperation, key, operation);
 }
+
+/// Ends the operation that a server is in, if it is in one. The server's record keeps its task.
+pub fn finish_task(txn: &mut Txn<'_>, server: &Server, failure: Option<String>) {
+    if let Some(task) = &server.task {
+        finish(txn, task.operation_id, failure);
+    }
+}

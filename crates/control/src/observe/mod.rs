@@ -1,4 +1,6 @@
 //! What hosts say.
 
+pub mod guest;
 pub mod host;
+pub mod port;
 pub mod restore;

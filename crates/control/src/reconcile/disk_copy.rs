@@ -1,6 +1,6 @@
 //! The disk-copy controller: a disk that a server left behind is kept for its time, and then removed.
 
-use crate::command::compute::server::bury_if_gone;
+use crate::lifecycle::archive::archive_if_gone;
 use lenticular_model::{
     compute::disk_copy::{DiskCopy, Fate},
     DiskCopyId, Timestamp, Txn,
@@ -14,7 +14,7 @@ pub fn reconcile(id: DiskCopyId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     let copy = txn.disk_copies.get(&id)?.clone();
     if txn.hosts.get(&copy.host_id).is_none() {
         txn.delete::<DiskCopy>(&id);
-        bury_if_gone(txn, copy.server_id);
+        archive_if_gone(txn, copy.server_id);
         return None;
     }
     if txn.servers.get(&copy.server_id).is_some_and(|s| s.restored.is_some()) {

@@ -4,6 +4,7 @@
 mod disk_copy;
 mod host;
 mod migration;
+mod restored_server;
 mod server;
 
 use lenticular_model::{Change, DiskCopyId, HostId, Kind, MigrationId, ServerId, Timestamp, Txn};

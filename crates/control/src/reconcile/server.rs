@@ -1,14 +1,13 @@
 //! The server controller: removes what needs no host to remove it, and ends operations whose time is up.
 
 use crate::{
-    command::compute::{server, shelve},
-    lifecycle::{migration, operation},
-    observe::restore,
+    lifecycle::{archive::archive_if_gone, condition, migration, operation, shelf},
+    reconcile::restored_server,
 };
 use lenticular_model::{
     compute::{
         operation::Action,
-        server::{Condition, Fault, Server, Wanted},
+        server::{Server, Wanted},
     },
     ServerId, Timestamp, Txn,
 };
@@ -17,10 +16,10 @@ use lenticular_model::{
 pub fn reconcile(id: ServerId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     let current = txn.servers.get(&id)?.clone();
     if current.restored.is_some() {
-        return restore::reconcile(txn, &current);
+        return restored_server::reconcile(txn, &current);
     }
     if current.wanted == Wanted::Absent && current.host_id.is_none() {
-        server::bury_if_gone(txn, id);
+        archive_if_gone(txn, id);
         return None;
     }
     let confirm_at = current.unconfirmed.as_ref().and_then(|last| last.confirm_at);
@@ -52,15 +51,14 @@ pub fn reconcile(id: ServerId, txn: &mut Txn<'_>) -> Option<Timestamp> {
         task.action.deadline_s()
     );
     if task.action == Action::Shelve {
-        shelve::give_up(txn, &current, message);
+        shelf::give_up(txn, &current, message);
         return None;
     }
     operation::finish(txn, task.operation_id, Some(message.clone()));
     let now = txn.now;
     txn.update::<Server>(&id, |s| {
         s.task = None;
-        s.condition = Condition::Error;
-        s.fault = Some(Fault { code: 500, message, details: Some(format!("host {host}")), at: now });
+        condition::set_error(s, condition::fault(message, Some(format!("host {host}")), now));
     });
     None
 }

@@ -1,7 +1,10 @@
 //! A small cloud for tests of servers that go from host to host: three hosts, and a server that runs on the first.
 
 use super::common::{server, server_id};
-use lenticular_control::observe::host::{hello, observe, Introduction};
+use lenticular_control::observe::{
+    guest::observe,
+    host::{hello, Introduction},
+};
 use lenticular_model::{
     compute::{disk_copy::Fate, server::Server},
     error::Result,

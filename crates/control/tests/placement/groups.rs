@@ -180,7 +180,7 @@ fn arrive(txn: &mut Txn<'_>, id: ServerId) {
             handover: None,
             unsaved: None,
         };
-        lenticular_control::observe::host::observe(txn, ticket.to, &[seen]);
+        lenticular_control::observe::guest::observe(txn, ticket.to, &[seen]);
     }
 }
 

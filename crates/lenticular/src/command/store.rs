@@ -3,7 +3,7 @@
 use crate::{clock, data::DataDir};
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use lenticular_control::observe::restore;
+use lenticular_control::lifecycle::restore;
 use lenticular_model::{Cause, Incarnation};
 use lenticular_store::{Engine, Postgres, Sqlite, Writer};
 use std::{io::Write, path::Path};

@@ -16,7 +16,7 @@ use crate::{
 use anyhow::{Context, Result};
 use lenticular_agent::daemon::Daemon;
 use lenticular_api::App;
-use lenticular_control::lifecycle::ports as plug;
+use lenticular_control::observe::port;
 use lenticular_model::{Cause, PortId};
 use lenticular_ovn::{
     ovsdb::Remote,
@@ -173,7 +173,7 @@ async fn note_plugs(store: Store, mut news: UnboundedReceiver<Vec<(PortId, bool)
             let cause =
                 Cause { actor: "ovn".to_owned(), request_id: String::new(), why: "ports plugged".to_owned() };
             let written = store.transact(cause, move |txn| {
-                plug::plugged(txn, &ports);
+                port::plugged(txn, &ports);
                 Ok(())
             });
             match written.await {

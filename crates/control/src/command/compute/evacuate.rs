@@ -3,13 +3,11 @@
 
 use crate::schedule::{schedule, Ask, Moves};
 use crate::{
-    command::compute::{
-        server::{actable, visible},
-        shelve,
-    },
+    command::compute::access::{actable, visible},
     lifecycle::{
+        condition, disk_copy,
         migration::{self, Move},
-        operation,
+        operation, run, shelf,
     },
 };
 use lenticular_model::{
@@ -21,9 +19,8 @@ use lenticular_model::{
     },
     error::{Error, Result},
     host::host::Host,
-    network::port::Port,
     policy::{Action, Caller},
-    DiskCopyId, HostId, ImageId, MigrationId, PortId, ServerId, State, Txn,
+    DiskCopyId, HostId, ImageId, MigrationId, ServerId, State, Txn,
 };
 use std::sync::Arc;
 
@@ -63,7 +60,7 @@ pub fn evacuate(
     let (Some(to), _) = schedule(txn, &ask) else {
         return Err(Error::invalid(schedule(txn, &ask).1.explain()));
     };
-    migration::forsake_moves(txn, &server);
+    migration::cancel(txn, &server);
     rebuild(txn, caller, &server, (lost.id, to), stopped)
 }
 
@@ -130,23 +127,21 @@ fn rebuild(
     let id = MigrationId::from_random(txn.random());
     migration::record(txn, Some(caller), server, (id, from), &plan, Phase::Moved)?;
     migration::finish(txn, id, Phase::Confirmed);
-    if let Some(task) = &server.task {
-        operation::finish(txn, task.operation_id, Some("The server was evacuated.".to_owned()));
-    }
+    operation::finish_task(txn, server, Some("The server was evacuated.".to_owned()));
     let task: Task = operation::begin(txn, server, Operation::Evacuate, Some(caller));
     let generation = server.next_generation();
     lay_anew(txn, server)?;
     // Its host is to remove it, should it ever come back.
     let what = "left on a lost host".to_owned();
-    migration::leave_copy(txn, server.id, from, server.disk.generation, Fate::Doomed, what);
-    settle_on(txn, server.id, to, generation, None);
+    disk_copy::leave(txn, server.id, from, server.disk.generation, Fate::Doomed, what);
+    run::put_on(txn, server.id, to, generation, None);
     let runs = server.wanted == Wanted::Running || server.condition == Condition::Error;
     txn.update::<Server>(&server.id, |s| {
         s.disk.made = false;
         s.wanted = if runs && !stopped { Wanted::Running } else { Wanted::Stopped };
         s.boot += 1;
         s.boot_style = BootStyle::Hard;
-        s.condition = Condition::Stopped;
+        condition::set_stopped(s);
         s.fault = None;
         s.task = Some(task);
     });
@@ -157,7 +152,7 @@ fn rebuild(
 /// one that it was made from.
 fn lay_anew(txn: &mut Txn<'_>, server: &Server) -> Result<()> {
     if !server.is_offloaded() {
-        shelve::forget(txn, server);
+        shelf::clear(txn, server);
     }
     let Some(base) = server.base_image.filter(|_| !server.is_offloaded()) else { return Ok(()) };
     let has_data =
@@ -177,27 +172,6 @@ fn lay_anew(txn: &mut Txn<'_>, server: &Server) -> Result<()> {
         s.base_image = None;
     });
     Ok(())
-}
-
-/// A server is on a host from now on, with a disk of a generation.
-pub(crate) fn settle_on(txn: &mut Txn<'_>, id: ServerId, to: HostId, generation: u64, revives: Option<u64>) {
-    let bound: Vec<PortId> = txn.ports_of_server(id).map(|port| port.id).collect();
-    for port in bound {
-        txn.update::<Port>(&port, |port| {
-            port.host_id = Some(to);
-            port.plugged = false;
-            port.revision += 1;
-        });
-    }
-    txn.update::<Server>(&id, |s| {
-        s.host_id = Some(to);
-        s.disk.generation = generation;
-        s.disk.issued = generation;
-        s.disk.revives = revives;
-        s.powered = false;
-        s.ssh_forward = None;
-        s.unconfirmed = None;
-    });
 }
 
 /// Goes back to a disk that a server left behind. The server must stand still; what it has now is kept like any disk
@@ -227,18 +201,18 @@ pub fn restore_disk(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, copy: Disk
     if !host.is_up() {
         return Err(Error::conflict(format!("The disk lies on host {}, which is not up.", host.name)));
     }
-    migration::forsake_moves(txn, &server);
+    migration::cancel(txn, &server);
     let generation = server.next_generation();
     txn.delete::<DiskCopy>(&copy.id);
     if let Some(from) = server.host_id {
         let (fate, why) =
             (Fate::Kept { until: txn.now.plus_s(KEPT_S) }, "exchanged for an older disk".to_owned());
-        migration::leave_copy(txn, id, from, server.disk.generation, fate, why);
+        disk_copy::leave(txn, id, from, server.disk.generation, fate, why);
     }
-    settle_on(txn, id, copy.host_id, generation, Some(copy.generation));
+    run::put_on(txn, id, copy.host_id, generation, Some(copy.generation));
     txn.update::<Server>(&id, |s| {
         s.disk.made = true;
-        s.condition = Condition::Stopped;
+        condition::set_stopped(s);
         s.fault = None;
     });
     Ok(())

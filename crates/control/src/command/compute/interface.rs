@@ -3,7 +3,10 @@
 
 use crate::{
     command::{
-        compute::{server, server_create},
+        compute::{
+            access::{actable, need_condition},
+            nic::{self, INTERFACES_MAX},
+        },
         network::{
             floating_ip,
             port::{self, AskIp},
@@ -11,7 +14,7 @@ use crate::{
         },
         quota,
     },
-    lifecycle::{operation, ports as plug},
+    lifecycle::{operation, ports},
 };
 use lenticular_model::{
     compute::{
@@ -36,8 +39,8 @@ pub enum AttachAsk {
 
 /// Attaches a port to a server.
 pub fn attach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, ask: AttachAsk) -> Result<PortId> {
-    let server = server::actable(txn, caller, id, Action::InterfaceAttach)?;
-    server::need_condition(&server, "attach_interface", &[Condition::Active, Condition::Stopped])?;
+    let server = actable(txn, caller, id, Action::InterfaceAttach)?;
+    need_condition(&server, "attach_interface", &[Condition::Active, Condition::Stopped])?;
     let mut port = match ask {
         AttachAsk::Port(port) => existing(txn, caller, &server, port)?,
         AttachAsk::Network(network, addresses) => {
@@ -49,7 +52,7 @@ pub fn attach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, ask: AttachAsk) 
     port.server_id = Some(id);
     port.server_index = slot;
     port.device_id = id.to_string();
-    port.device_owner = format!("compute:{}", server_create::zone_of(txn, server.host_id));
+    port.device_owner = format!("compute:{}", nic::zone_of(txn, server.host_id));
     port.host_id = server.host_id;
     port.plugged = false;
     port.revision += 1;
@@ -60,9 +63,6 @@ pub fn attach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, ask: AttachAsk) 
     operation::note(txn, &server, Operation::AttachInterface, caller);
     Ok(attached)
 }
-
-/// The most interfaces that a server can have: guests have so many places for them.
-pub const INTERFACES_MAX: u32 = 8;
 
 /// The lowest place of the guest that none of the server's ports has.
 fn free_slot(txn: &Txn<'_>, id: ServerId) -> Result<u32> {
@@ -82,12 +82,12 @@ fn existing(txn: &Txn<'_>, caller: &Caller, server: &Server, id: PortId) -> Resu
     let missing = || Error::not_found_text(format!("Port id {id} could not be found."));
     let port = port::visible(txn, caller, id).map_err(|_| missing())?;
     port::check_free(&port)?;
-    server_create::check_own(&port, server.project_id)?;
+    nic::check_own(&port, server.project_id)?;
     Ok(Port::clone(&port))
 }
 
 fn only_network(txn: &Txn<'_>, server: &Server) -> Result<NetworkId> {
-    match server_create::usable_networks(txn, server.project_id)[..] {
+    match nic::usable_networks(txn, server.project_id)[..] {
         [one] => Ok(one),
         [] => Err(Error::invalid("No networks are available to this project; name a port or a network.")),
         _ => Err(Error::invalid("More than one possible network found. Specify network ID(s) to select which one(s) to connect to.")),
@@ -103,7 +103,7 @@ fn new_port(
 ) -> Result<Port> {
     let missing = || Error::not_found_text(format!("Network {network} could not be found."));
     crate::command::network::network::visible(txn, caller, network).map_err(|_| missing())?;
-    server_create::check_nic(txn, caller, &Nic::Network(network, addresses.first().copied()))?;
+    nic::check_nic(txn, caller, &Nic::Network(network, addresses.first().copied()))?;
     quota::need_network(txn, server.project_id, "port")?;
     let group = security_group::ensure_default(txn, server.project_id);
     let asked = addresses.iter().map(|ip| AskIp { subnet: None, address: Some(*ip) });
@@ -117,8 +117,8 @@ fn new_port(
 
 /// Detaches a port from a server; one that was made for the server goes.
 pub fn detach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, port: PortId) -> Result<()> {
-    let server = server::actable(txn, caller, id, Action::InterfaceDetach)?;
-    server::need_condition(&server, "detach_interface", &[Condition::Active, Condition::Stopped])?;
+    let server = actable(txn, caller, id, Action::InterfaceDetach)?;
+    need_condition(&server, "detach_interface", &[Condition::Active, Condition::Stopped])?;
     let found = txn.ports_of_server(id).find(|p| p.id == port).cloned();
     let missing = || Error::not_found_text(format!("Port {port} is not attached to instance {id}."));
     match found.ok_or_else(missing)?.goes_with_server {
@@ -140,14 +140,14 @@ pub(crate) fn delete_port(txn: &mut Txn<'_>, id: ServerId, port: PortId) -> Resu
     }
     port::remove(txn, port);
     renew_orders(txn, id);
-    plug::settle(txn, id);
+    ports::activate_if_plugged(txn, id);
     Ok(())
 }
 
 /// Gives a server another address on a network that it is on.
 pub fn add_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, network: NetworkId) -> Result<()> {
-    let server = server::actable(txn, caller, id, Action::InterfaceAttach)?;
-    server::need_condition(&server, "add_fixed_ip", &[Condition::Active, Condition::Stopped])?;
+    let server = actable(txn, caller, id, Action::InterfaceAttach)?;
+    need_condition(&server, "add_fixed_ip", &[Condition::Active, Condition::Stopped])?;
     let refused = || {
         Error::invalid(format!("No fixed IP of network {network} can be given to instance {id}: it is not on it, or its subnets are full."))
     };
@@ -167,8 +167,8 @@ pub fn add_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, network: N
 
 /// Takes an address from a server, and with it what leads there.
 pub fn remove_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, address: IpAddr) -> Result<()> {
-    let server = server::actable(txn, caller, id, Action::InterfaceDetach)?;
-    server::need_condition(&server, "remove_fixed_ip", &[Condition::Active, Condition::Stopped])?;
+    let server = actable(txn, caller, id, Action::InterfaceDetach)?;
+    need_condition(&server, "remove_fixed_ip", &[Condition::Active, Condition::Stopped])?;
     let has = |p: &&Arc<Port>| p.fixed_ips.iter().any(|ip| ip.ip_address == address);
     let missing = || Error::invalid(format!("Fixed IP address {address} is not one of instance {id}."));
     let port = txn.ports_of_server(id).find(has).map(|p| p.id).ok_or_else(missing)?;
@@ -197,7 +197,7 @@ fn find_group(txn: &Txn<'_>, server: &Server, name: &str) -> Result<SecurityGrou
 
 /// Puts all filtered ports of a server into a security group.
 pub fn add_group(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, name: &str) -> Result<()> {
-    let server = server::actable(txn, caller, id, Action::ServerGroupsWrite)?;
+    let server = actable(txn, caller, id, Action::ServerGroupsWrite)?;
     let group = find_group(txn, &server, name)?;
     let open = |p: &&Arc<Port>| p.port_security_enabled && !p.fixed_ips.is_empty();
     let ports: Vec<PortId> = txn.ports_of_server(id).filter(open).map(|p| p.id).collect();
@@ -219,7 +219,7 @@ pub fn add_group(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, name: &str) -
 
 /// Takes a server's ports out of a security group.
 pub fn remove_group(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, name: &str) -> Result<()> {
-    let server = server::actable(txn, caller, id, Action::ServerGroupsWrite)?;
+    let server = actable(txn, caller, id, Action::ServerGroupsWrite)?;
     let group = find_group(txn, &server, name)?;
     let inside = |p: &&Arc<Port>| p.security_groups.contains(&group);
     let ports: Vec<PortId> = txn.ports_of_server(id).filter(inside).map(|p| p.id).collect();

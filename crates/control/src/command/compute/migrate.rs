@@ -3,7 +3,7 @@
 use crate::schedule::{schedule, Ask, Moves, Verdict};
 use crate::{
     command::{
-        compute::server::{actable, need_condition, need_idle, visible},
+        compute::access::{actable, find_flavor, need_condition, need_idle, visible},
         quota,
     },
     lifecycle::{
@@ -69,7 +69,7 @@ pub fn migrate(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, host: Option<&s
 pub fn resize(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, flavor: &FlavorId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerResize)?;
     need_condition(&server, "resize", &[Condition::Active, Condition::Stopped])?;
-    let flavor = crate::command::compute::server_create::find_flavor(txn, caller, flavor)?;
+    let flavor = find_flavor(txn, caller, flavor)?;
     check_new_flavor(&server, &flavor)?;
     let more = flavor.size.beyond(&server.size);
     quota::check_growth(txn, server.project_id, &more)?;

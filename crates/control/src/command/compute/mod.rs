@@ -1,11 +1,13 @@
 //! Nova's commands.
 
+pub mod access;
 pub mod aggregate;
 pub mod evacuate;
 pub mod flavor;
 pub mod interface;
 pub mod keypair;
 pub mod migrate;
+pub mod nic;
 pub mod server;
 pub mod server_create;
 pub mod server_group;

@@ -1,8 +1,8 @@
 //! Servers after their creation: start, stop, reboot, delete, change, lock.
 
 use crate::{
-    command::compute::shelve,
-    lifecycle::{migration, operation},
+    command::compute::access::{actable, need_condition, visible},
+    lifecycle::{archive::archive_if_gone, condition, disk_copy, migration, operation, shelf},
 };
 use lenticular_model::{
     compute::{
@@ -10,69 +10,10 @@ use lenticular_model::{
         server::{BootStyle, Condition, Lock, Server, Wanted},
     },
     error::{Error, Result},
-    network::port::Port,
     policy::{self, Action, Caller},
-    HostId, Kind, ServerId, State, Txn,
+    HostId, ServerId, Txn,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
-
-/// The server, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: ServerId) -> Result<Arc<Server>> {
-    let server = state.servers.get(&id).filter(|s| caller.sees(s.project_id));
-    server.cloned().ok_or_else(|| Error::not_found("Instance", id))
-}
-
-/// The server, if the caller may do `action` to it and it is not locked against them.
-pub(crate) fn actable(txn: &Txn<'_>, caller: &Caller, id: ServerId, action: Action) -> Result<Arc<Server>> {
-    let server = visible(txn, caller, id)?;
-    policy::check(caller, action, Some(server.project_id))?;
-    if server.locked.is_some() && !caller.is_admin() {
-        return Err(Error::conflict(format!("Instance {id} is locked")));
-    }
-    if server.restored.is_some() && action != Action::ServerDelete {
-        return Err(Error::conflict(format!(
-            "The store was restored from a backup, and no host has said yet that it has instance {id}. Wait for that; \
-             its operator can see which hosts are silent."
-        )));
-    }
-    Ok(server)
-}
-
-/// Refuses `verb` unless the server is in one of these conditions and nothing else is being done to it.
-pub(crate) fn need_condition(server: &Server, verb: &str, conditions: &[Condition]) -> Result<()> {
-    need_idle(server, verb, conditions)?;
-    if server.unconfirmed.is_none() {
-        return Ok(());
-    }
-    Err(Error::conflict(format!("Cannot '{verb}' instance {} while it is in vm_state resized", server.id)))
-}
-
-/// The same for what can be done to a server whose last move is not confirmed.
-pub(crate) fn need_idle(server: &Server, verb: &str, conditions: &[Condition]) -> Result<()> {
-    if server.wanted == Wanted::Absent {
-        let why = format!("Cannot '{verb}' instance {} while it is in task_state deleting", server.id);
-        return Err(Error::conflict(why));
-    }
-    let shelved = server.is_offloaded() && server.host_id.is_none();
-    if shelved || !conditions.contains(&server.condition) {
-        return Err(Error::conflict(format!(
-            "Cannot '{verb}' instance {} while it is in vm_state {}",
-            server.id,
-            server.vm_state()
-        )));
-    }
-    let state = server.task.as_ref().map(|task| task.action.task_state());
-    match state.or(server.ticket.is_some().then_some("migrating")) {
-        Some(state) => {
-            let why = format!("Cannot '{verb}' instance {} while it is in task_state {state}", server.id);
-            Err(Error::conflict(why))
-        }
-        None => Ok(()),
-    }
-}
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Starts a stopped server, or one in error that has a host.
 pub fn start(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
@@ -92,18 +33,9 @@ pub fn stop(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     txn.update::<Server>(&id, |s| {
         s.wanted = Wanted::Stopped;
         s.task = Some(task);
-        leave_error(s);
+        condition::leave_error(s);
     });
     Ok(())
-}
-
-/// A new attempt leaves the error behind: whoever waits for it must not take the old one for its outcome.
-fn leave_error(server: &mut Server) {
-    if server.condition == Condition::Error {
-        server.condition =
-            if server.launched_at.is_some() { Condition::Stopped } else { Condition::Building };
-        server.fault = None;
-    }
 }
 
 /// Starts the guest anew; `Hard` also gets a server out of error.
@@ -139,7 +71,7 @@ fn boot(txn: &mut Txn<'_>, caller: &Caller, server: &Server, operation: Operatio
         s.boot += 1;
         s.boot_style = style;
         s.task = Some(task);
-        leave_error(s);
+        condition::leave_error(s);
     });
 }
 
@@ -149,54 +81,19 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     if server.wanted == Wanted::Absent {
         return Ok(());
     }
-    if let Some(task) = &server.task {
-        operation::finish(txn, task.operation_id, Some("The server was deleted.".to_owned()));
-    }
+    operation::finish_task(txn, &server, Some("The server was deleted.".to_owned()));
     if server.restored.is_none() {
-        migration::forsake(txn, &server);
+        migration::cancel(txn, &server);
+        disk_copy::remove_all(txn, id);
     }
-    shelve::forget(txn, &server);
+    shelf::clear(txn, &server);
     let task = operation::begin(txn, &server, Operation::Delete, Some(caller));
     txn.update::<Server>(&id, |s| {
         s.wanted = Wanted::Absent;
         s.task = Some(task);
     });
-    bury_if_gone(txn, id);
+    archive_if_gone(txn, id);
     Ok(())
-}
-
-/// Buries a server that is to be gone, if no host has anything of it that could run.
-pub fn bury_if_gone(txn: &mut Txn<'_>, id: ServerId) {
-    let Some(server) = txn.servers.get(&id).cloned() else { return };
-    let may_run = || txn.disk_copies_of_server(id).any(|copy| copy.may_run);
-    if server.wanted == Wanted::Absent && server.host_id.is_none() && server.restored.is_none() && !may_run()
-    {
-        bury(txn, &server);
-    }
-}
-
-/// Removes a server whose guest is gone: its ports go with it or are freed, and it stays as a past server.
-fn bury(txn: &mut Txn<'_>, server: &Server) {
-    let ports: Vec<Arc<Port>> = txn.ports_of_server(server.id).cloned().collect();
-    for port in ports {
-        if port.goes_with_server {
-            crate::command::network::port::remove(txn, port.id);
-        } else {
-            crate::command::network::port::release(txn, port.id);
-        }
-    }
-    if let Some(task) = &server.task {
-        operation::finish(txn, task.operation_id, None);
-    }
-    txn.delete::<Server>(&server.id);
-    let id = server.id.to_string();
-    if server.has_user_data {
-        txn.delete_cold(Kind::UserData, id.clone());
-    }
-    txn.delete_cold(Kind::Verdict, id.clone());
-    let past = Server { updated_at: Some(txn.now), ..server.clone() }.past();
-    txn.put_cold(Kind::PastServerOf, past.past_key(), past.id);
-    txn.put_cold(Kind::PastServer, id, past);
 }
 
 /// What an update changes; `None` leaves a field as it is.
@@ -332,17 +229,12 @@ pub fn reset_state(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, active: boo
         return Err(Error::conflict(format!("Instance {id} is being deleted; only that can go on.")));
     }
     if !server.is_offloaded() {
-        shelve::forget(txn, &server);
+        shelf::clear(txn, &server);
     }
-    if let Some(task) = &server.task {
-        operation::finish(txn, task.operation_id, Some("An operator reset the server's state.".to_owned()));
-    }
+    operation::finish_task(txn, &server, Some("An operator reset the server's state.".to_owned()));
     txn.update::<Server>(&id, |s| {
         s.task = None;
-        s.condition = if active { Condition::Active } else { Condition::Error };
-        if active {
-            s.fault = None;
-        }
+        condition::reset(s, active);
     });
     Ok(())
 }

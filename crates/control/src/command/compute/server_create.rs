@@ -2,22 +2,28 @@
 
 use crate::schedule::{schedule, Ask, Verdict};
 use crate::{
-    command::{compute::server_group, network::port, quota},
-    lifecycle::operation,
+    command::{
+        compute::{
+            access::{find_flavor, visible},
+            nic, server_group,
+        },
+        network::port,
+        quota,
+    },
+    lifecycle::{condition, operation},
 };
 use lenticular_model::{
     compute::{
         flavor::{Flavor, Size},
         keypair::Keypair,
         operation::Action as Operation,
-        server::{BootStyle, Condition, Disk, Fault, Hints, Key, Nic, Server, Wanted},
+        server::{BootStyle, Condition, Disk, Hints, Key, Nic, Server, Wanted},
     },
     error::{Error, Result},
     image::{Image, Phase},
-    network::{network::Network, port::Port},
+    network::port::Port,
     policy::{self, Action, Caller},
-    FlavorId, HostId, ImageId, KeypairId, Kind, NetworkId, PortId, ProjectId, SecurityGroupId, ServerGroupId,
-    ServerId, Txn,
+    FlavorId, ImageId, KeypairId, Kind, PortId, ProjectId, SecurityGroupId, ServerGroupId, ServerId, Txn,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -104,7 +110,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
     if new.hostname.is_some() && new.max_count > 1 {
         return Err(Error::invalid("Unable to allocate a single hostname to multiple instances"));
     }
-    let nics = resolve_networks(txn, caller, project, &new.networks)?;
+    let nics = nic::resolve_networks(txn, caller, project, &new.networks)?;
     if count > 1 && nics.iter().any(|n| !matches!(n, Nic::Network(_, None))) {
         return Err(Error::invalid(
             "A port or a fixed address can be given to one server only, not to several.",
@@ -140,7 +146,7 @@ fn unplace(txn: &mut Txn<'_>, server: &Server, why: &str) {
     let mut server = server.clone();
     server.host_id = None;
     fail(txn, &mut server, why.to_owned());
-    let zone = zone_of(txn, None);
+    let zone = nic::zone_of(txn, None);
     let ports: Vec<PortId> = txn.ports_of_server(server.id).map(|port| port.id).collect();
     for port in ports {
         txn.update::<Port>(&port, |port| {
@@ -183,7 +189,7 @@ fn create_one(
         Ask { host: new.host.clone(), image: Some(parts.image.clone()), ..Ask::of_server(txn, &server) };
     let (host, verdict) = schedule(txn, &ask);
     server.host_id = host;
-    let ports = make_ports(txn, caller, parts, &server, host)?;
+    let ports = nic::make_ports(txn, caller, &parts.nics, &parts.groups, &server, host)?;
     if let Some(user_data) = &new.user_data {
         txn.put_cold(Kind::UserData, id.to_string(), user_data.clone());
     }
@@ -197,14 +203,6 @@ fn create_one(
     Ok(id)
 }
 
-/// A port serves its own project's servers alone, whoever may see it.
-pub(crate) fn check_own(port: &Port, project: ProjectId) -> Result<()> {
-    match port.project_id == project {
-        true => Ok(()),
-        false => Err(Error::invalid(format!("Port {} not usable for a server of another project.", port.id))),
-    }
-}
-
 /// Puts a server that no host takes into ERROR, as Nova does: the request was accepted, the fault says why.
 fn refuse(txn: &mut Txn<'_>, server: &mut Server, verdict: &Verdict) {
     fail(txn, server, verdict.summary());
@@ -214,10 +212,9 @@ fn fail(txn: &mut Txn<'_>, server: &mut Server, message: String) {
     if let Some(task) = server.task.take() {
         operation::finish(txn, task.operation_id, Some(message.clone()));
     }
-    server.condition = Condition::Error;
     server.wanted = Wanted::Stopped;
     let details = format!("lenticular server explain {} names each host and its reason", server.id);
-    server.fault = Some(Fault { code: 500, message, details: Some(details), at: txn.now });
+    condition::set_error(server, condition::fault(message, Some(details), txn.now));
 }
 
 fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id: ServerId) -> Server {
@@ -274,62 +271,6 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         ssh_forward: None,
         unknown: Default::default(),
     }
-}
-
-fn make_ports(
-    txn: &mut Txn<'_>,
-    caller: &Caller,
-    parts: &Parts,
-    server: &Server,
-    host: Option<HostId>,
-) -> Result<Vec<Port>> {
-    let mut ports = Vec::with_capacity(parts.nics.len());
-    for (index, nic) in parts.nics.iter().enumerate() {
-        let mut port = match nic {
-            Nic::Port(id) => {
-                let port = port::visible(txn, caller, *id)?;
-                port::check_free(&port)?;
-                check_own(&port, parts.project)?;
-                Port::clone(&port)
-            }
-            Nic::Network(network, address) => {
-                quota::check_network(
-                    txn,
-                    parts.project,
-                    "port",
-                    txn.ports_of_project(parts.project).count() + index,
-                )?;
-                let new = port::NewPort {
-                    fixed_ips: address.map(|ip| vec![port::AskIp { subnet: None, address: Some(ip) }]),
-                    security_groups: crate::command::network::network::is_filtered(txn, *network)
-                        .then(|| parts.groups.clone()),
-                    ..port::NewPort::on(*network, parts.project)
-                };
-                Port { goes_with_server: true, ..port::build(txn, &new)? }
-            }
-        };
-        port.server_id = Some(server.id);
-        port.server_index = index as u32;
-        port.device_id = server.id.to_string();
-        port.device_owner = format!("compute:{}", zone_of(txn, host));
-        port.host_id = host;
-        port.revision += 1;
-        // Written at once, so that the next interface of this server gets another address.
-        txn.put(port.clone());
-        ports.push(port);
-    }
-    Ok(ports)
-}
-
-pub(crate) fn zone_of(txn: &Txn<'_>, host: Option<HostId>) -> String {
-    host.and_then(|id| txn.hosts.get(&id)).map_or("nova".to_owned(), |h| h.zone.clone())
-}
-
-pub(crate) fn find_flavor(txn: &Txn<'_>, caller: &Caller, id: &FlavorId) -> Result<Arc<Flavor>> {
-    let missing = || Error::invalid(format!("Flavor {id} could not be found."));
-    let flavor = txn.need::<Flavor>(id, missing)?;
-    let given = caller.project_id().is_some_and(|p| flavor.access.contains(&p));
-    (flavor.is_public || given || caller.is_admin()).then_some(flavor).ok_or_else(missing)
 }
 
 fn find_image(txn: &Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
@@ -413,7 +354,7 @@ fn check_zone(txn: &Txn<'_>, new: &NewServers) -> Result<()> {
 
 /// Hints about servers, as far as the caller may know of those: others say nothing, as if they were not there.
 fn known_servers(txn: &Txn<'_>, caller: &Caller, hints: &Hints) -> Option<Box<Hints>> {
-    let known = |id: &ServerId| crate::command::compute::server::visible(txn, caller, *id).is_ok();
+    let known = |id: &ServerId| visible(txn, caller, *id).is_ok();
     let only = |ids: &[ServerId]| ids.iter().copied().filter(known).collect::<Vec<_>>();
     let mut left = Hints { same_host: only(&hints.same_host), different_host: only(&hints.different_host) };
     if left.same_host.is_empty() && !hints.same_host.is_empty() {
@@ -442,85 +383,6 @@ fn allowed_count(txn: &Txn<'_>, project: ProjectId, flavor: &Flavor, new: &NewSe
         }
     }
     Ok(count)
-}
-
-fn resolve_networks(
-    txn: &mut Txn<'_>,
-    caller: &Caller,
-    project: ProjectId,
-    wanted: &Networks,
-) -> Result<Vec<Nic>> {
-    match wanted {
-        Networks::None => Ok(Vec::new()),
-        Networks::These(nics) => {
-            nics.iter().try_for_each(|nic| check_nic(txn, caller, nic))?;
-            Ok(nics.clone())
-        }
-        Networks::Unsaid | Networks::Auto => {
-            let usable = usable_networks(txn, project);
-            match (&usable[..], wanted) {
-                ([], Networks::Unsaid) => Ok(Vec::new()),
-                ([], _) => Ok(vec![Nic::Network(
-                    crate::command::network::auto_allocated_topology::ensure(txn, caller, project)?,
-                    None,
-                )]),
-                ([one], _) => Ok(vec![Nic::Network(*one, None)]),
-                _ => Err(Error::conflict(
-                    "Multiple possible networks found, use a Network ID to be more specific.",
-                )),
-            }
-        }
-    }
-}
-
-/// The networks a server of the project would be put on without being asked: its own; else those shared with it.
-pub(crate) fn usable_networks(txn: &Txn<'_>, project: ProjectId) -> Vec<NetworkId> {
-    let own = txn.networks_of_project(project).filter(|n| !n.external && has_subnet(txn, n.id));
-    let own: Vec<NetworkId> = own.map(|network| network.id).collect();
-    if !own.is_empty() {
-        return own;
-    }
-    let shared = txn.open_networks().filter(|n| n.shared && !n.external && has_subnet(txn, n.id));
-    shared.map(|network| network.id).collect()
-}
-
-fn has_subnet(txn: &Txn<'_>, network: NetworkId) -> bool {
-    txn.subnets_of_network(network).next().is_some()
-}
-
-pub(crate) fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()> {
-    match nic {
-        Nic::Network(id, address) => {
-            let missing = || Error::invalid(format!("Network {id} could not be found."));
-            let network = txn.need::<Network>(id, missing)?;
-            crate::command::network::network::visible(txn, caller, *id).map_err(|_| missing())?;
-            let shared = crate::command::network::network::is_shared_with(txn, caller, &network);
-            if network.external && !shared && !caller.is_admin() {
-                return Err(Error::forbidden(format!(
-                    "It is not allowed to create an interface on external network {id}"
-                )));
-            }
-            if !has_subnet(txn, *id) {
-                return Err(Error::invalid(format!(
-                    "Network {id} requires a subnet in order to boot instances on."
-                )));
-            }
-            if let Some(address) = address {
-                port::check_owner_only(caller, &network, "fixed_ips")?;
-                if port::taken(txn, *id, *address) {
-                    return Err(Error::invalid(format!(
-                        "Fixed IP address {address} is already in use on instance."
-                    )));
-                }
-            }
-            Ok(())
-        }
-        Nic::Port(id) => {
-            let port = port::visible(txn, caller, *id)
-                .map_err(|_| Error::invalid(format!("Port {id} could not be found.")))?;
-            port::check_free(&port)
-        }
-    }
 }
 
 /// The name a guest is told: the server's name as a host name, else one made of its id.

@@ -1,42 +1,19 @@
-//! Shelving: a server's disk becomes an image and leaves its host, until the server is brought back on any host.
-//!
-//! ```text
-//!            shelve             guest stopped, disk in the image store
-//!  on a host ──────▶ Saving ─────────────────────────────────────────▶ Offloaded, on no host ◀──┐
-//!     ▲                │                                                     │ unshelve          │ its host could
-//!     │ the host       │                                                     ▼                   │ not run it
-//!     ├────────────────┘ could not, or not in time                Offloaded, on a host ──────────┘
-//!     │                                                                      │
-//!     └───────────────────── its guest was seen, and the image goes ─────────┘
-//! ```
-//!
-//! The image and the server's leaving change in one commit, when the bytes are durable: at no time is the disk neither
-//! on a host nor an image. A disk that comes back is laid over the image that it was, so that is the server's base from
-//! then on.
+//! Requests that shelve a server and bring it back; `lifecycle/shelf.rs` draws what lies between.
 
-use crate::schedule::{schedule, Ask};
 use crate::{
-    command::{
-        compute::{
-            evacuate::settle_on,
-            server::{actable, need_condition},
-        },
-        image,
-    },
-    lifecycle::{migration, operation},
+    command::compute::access::{actable, need_condition},
+    lifecycle::{disk_copy, operation, run},
+    schedule::{schedule, Ask},
 };
 use lenticular_model::{
     compute::{
-        disk_copy::Fate,
         operation::Action as Operation,
-        server::{BootStyle, Condition, Fault, Server, Shelf, Wanted},
+        server::{BootStyle, Condition, Server, Shelf, Wanted},
     },
     error::{Error, Result},
-    host::observation::Unsaved,
-    image::{Data, Image, Phase, Quota, Visibility},
-    network::port::Port,
+    image::{Image, Phase, Visibility},
     policy::{self, Action, Caller},
-    HostId, ImageId, Kind, PortId, ServerId, Txn,
+    ImageId, Kind, ServerId, Txn,
 };
 use std::collections::BTreeMap;
 
@@ -98,128 +75,6 @@ fn put_image(txn: &mut Txn<'_>, server: &Server, upload: &str) -> ImageId {
     id
 }
 
-/// The image that a host is about to send a disk for; the sending gets a name of its own, which overtakes any before it.
-///
-/// # Errors
-/// The server is not that host's, or is not being shelved by this attempt any more.
-pub fn begin_saving(
-    txn: &mut Txn<'_>,
-    id: ServerId,
-    host: HostId,
-    upload: &str,
-    sending: &str,
-) -> Result<ImageId> {
-    let server = saving(txn, id, host, upload)?;
-    let image = server.shelf.as_ref().map(|shelf| shelf.image_id()).ok_or_else(|| over(id))?;
-    let waits = |i: &Image| matches!(i.phase, Phase::Saving { .. } | Phase::Queued);
-    if !txn.images.get(&image).is_some_and(|i| waits(i)) {
-        return Err(over(id));
-    }
-    txn.update::<Image>(&image, |i| i.phase = Phase::Saving { upload: sending.to_owned() });
-    Ok(image)
-}
-
-fn over(id: ServerId) -> Error {
-    Error::conflict(format!("Instance {id} is not being shelved any more; its disk is not wanted."))
-}
-
-fn saving(txn: &Txn<'_>, id: ServerId, host: HostId, upload: &str) -> Result<Server> {
-    let this =
-        |s: &Server| matches!(s.shelf.as_deref(), Some(Shelf::Saving { upload: u, .. }) if u == upload);
-    let server = txn.servers.get(&id).filter(|s| s.host_id == Some(host) && s.restored.is_none() && this(s));
-    let server = server.filter(|s| s.wanted != Wanted::Absent);
-    server.map(|s| Server::clone(s)).ok_or_else(|| over(id))
-}
-
-/// The disk is in the image store, whole and durable: the server leaves its host.
-///
-/// # Errors
-/// It is not wanted any more, or a later sending has begun.
-pub fn saved(
-    txn: &mut Txn<'_>,
-    id: ServerId,
-    host: HostId,
-    (upload, sending): (&str, &str),
-    data: Data,
-) -> Result<()> {
-    let server = saving(txn, id, host, upload)?;
-    let image_id = server.shelf.as_ref().map(|shelf| shelf.image_id()).ok_or_else(|| over(id))?;
-    let base: std::sync::Arc<str> = data.sha512.as_str().into();
-    // A limit that is passed must not keep a server on its host: what it takes counts all the same.
-    image::commit_upload(txn, image_id, sending, data, &Quota::default())?;
-    leave_host(txn, &server, host, "shelved");
-    if let Some(task) = &server.task {
-        operation::finish(txn, task.operation_id, None);
-    }
-    txn.update::<Server>(&id, |s| {
-        s.base = base;
-        s.base_format = "qcow2".into();
-        s.base_image = Some(image_id);
-        s.shelf = Some(Box::new(Shelf::Offloaded { image_id }));
-        s.condition = Condition::Stopped;
-        s.task = None;
-        s.fault = None;
-    });
-    Ok(())
-}
-
-/// The server is on no host any more; what the host has of it is to go.
-fn leave_host(txn: &mut Txn<'_>, server: &Server, host: HostId, why: &str) {
-    migration::leave_copy(txn, server.id, host, server.disk.generation, Fate::Doomed, why.to_owned());
-    let bound: Vec<PortId> = txn.ports_of_server(server.id).map(|port| port.id).collect();
-    for port in bound {
-        txn.update::<Port>(&port, |port| {
-            port.host_id = None;
-            port.plugged = false;
-            port.revision += 1;
-        });
-    }
-    txn.update::<Server>(&server.id, |s| {
-        s.host_id = None;
-        s.wanted = Wanted::Stopped;
-        s.powered = false;
-        s.ssh_forward = None;
-    });
-}
-
-/// What a host says of a disk that it could not send.
-pub fn unsaved(txn: &mut Txn<'_>, server: &Server, seen: &Unsaved) {
-    let this =
-        matches!(server.shelf.as_deref(), Some(Shelf::Saving { upload, .. }) if *upload == seen.upload);
-    if this {
-        give_up(txn, server, format!("{} ({})", seen.message, seen.details));
-    }
-}
-
-/// Nothing comes of the shelving: the server stays where it is, and runs if it ran.
-pub fn give_up(txn: &mut Txn<'_>, server: &Server, why: String) {
-    let Some(Shelf::Saving { resumes, .. }) = server.shelf.as_deref() else { return };
-    let resumes = *resumes;
-    if let Some(task) = &server.task {
-        operation::finish(txn, task.operation_id, Some(why));
-    }
-    forget(txn, server);
-    txn.update::<Server>(&server.id, |s| {
-        s.task = None;
-        if resumes {
-            s.wanted = Wanted::Running;
-            s.boot += 1;
-            s.boot_style = BootStyle::Hard;
-        } else {
-            s.condition = Condition::Stopped;
-        }
-    });
-}
-
-/// Whatever there is of the server on a shelf is not wanted any more.
-pub fn forget(txn: &mut Txn<'_>, server: &Server) {
-    let Some(shelf) = &server.shelf else { return };
-    if let Some(image) = txn.images.get(&shelf.image_id()).cloned() {
-        image::remove(txn, &image);
-    }
-    txn.update::<Server>(&server.id, |s| s.shelf = None);
-}
-
 /// Where a server shall come back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
@@ -256,9 +111,9 @@ pub fn unshelve(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, place: Place) 
         return Err(Error::invalid(why));
     };
     let task = operation::begin(txn, &server, Operation::Unshelve, Some(caller));
-    migration::forget_copy(txn, to, id);
+    disk_copy::clear(txn, to, id);
     let generation = server.next_generation();
-    settle_on(txn, id, to, generation, None);
+    run::put_on(txn, id, to, generation, None);
     txn.update::<Server>(&id, |s| {
         s.disk.made = false;
         s.wanted = Wanted::Running;
@@ -301,39 +156,4 @@ pub fn offload(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerShelveOffload)?;
     let state = server.vm_state();
     Err(Error::conflict(format!("Cannot 'shelveOffload' instance {id} while it is in vm_state {state}")))
-}
-
-/// The guest was seen on its new host: what it has written since is there alone, so the image is worth nothing more.
-pub fn came_back(txn: &mut Txn<'_>, server: &Server) {
-    if server.is_offloaded() {
-        forget(txn, server);
-    }
-}
-
-/// True if its host could not even make the disk of a server that was to come back: so the image is still the newest
-/// there is.
-pub fn never_came(server: &Server, made: bool) -> bool {
-    server.is_offloaded() && !made && !server.disk.made
-}
-
-/// It goes back to the shelf, to be tried again.
-pub fn go_back(txn: &mut Txn<'_>, server: &Server, message: &str, details: &str) {
-    let Some(host) = server.host_id else { return };
-    leave_host(txn, server, host, "a server that could not be brought back here");
-    if let Some(task) = &server.task {
-        operation::finish(txn, task.operation_id, Some(message.to_owned()));
-    }
-    let (message, details) = (message.to_owned(), Some(details.to_owned()));
-    let fault = Fault { code: 500, message, details, at: txn.now };
-    txn.update::<Server>(&server.id, |s| {
-        s.condition = Condition::Stopped;
-        s.task = None;
-        s.fault = Some(fault);
-    });
-}
-
-/// The server that an image holds the disk of.
-pub fn held_by(txn: &Txn<'_>, image: ImageId) -> Option<ServerId> {
-    let holds = |s: &Server| s.shelf.as_ref().is_some_and(|shelf| shelf.image_id() == image);
-    txn.servers.values().find(|s| holds(s)).map(|s| s.id)
 }

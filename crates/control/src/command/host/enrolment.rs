@@ -8,20 +8,16 @@
 //! ```
 
 use crate::{
-    command::compute::{aggregate, server},
-    lifecycle::{migration, operation},
+    command::compute::aggregate,
+    lifecycle::{loss, migration},
 };
 use lenticular_model::{
-    compute::{
-        migration::{Leg, Phase},
-        server::{Condition, Fault, Server, Wanted},
-    },
+    compute::server::Server,
     error::{Error, Result},
     host::{
         enrolment::{is_host_name, Enrolment, Issued, JoinToken, Use, HOST_NAME_MAX},
         host::{Contact, Host},
     },
-    network::port::Port,
     policy::{self, Action, Caller},
     EnrolmentId, HostId, JoinTokenId, Kind, ServerId, State, Timestamp, Txn,
 };
@@ -254,7 +250,7 @@ pub fn retire(txn: &mut Txn<'_>, caller: &Caller, name: &str, force: bool) -> Re
         let there = servers_on(txn, host.id);
         if !there.is_empty() {
             may_force(txn, &host, &there, force)?;
-            retired.lost = there.into_iter().filter(|id| lose(txn, *id, name)).collect();
+            retired.lost = there.into_iter().filter(|id| loss::on_host_lost(txn, *id, name)).collect();
         }
         for server in comes_to(txn, host.id) {
             migration::fail(txn, &server, format!("The target host {name} was retired."));
@@ -295,49 +291,6 @@ fn may_force(state: &State, host: &Host, there: &[ServerId], force: bool) -> Res
     };
     let why = format!("The host {} has servers: {}. {what_to_do}", host.name, list.join(", "));
     Err(Error::conflict(why).coded("HostHasServers"))
-}
-
-/// Notes that a server's disk went with its host; false if the server was only waiting to be gone.
-fn lose(txn: &mut Txn<'_>, id: ServerId, host: &str) -> bool {
-    let Some(server) = txn.servers.get(&id).cloned() else { return false };
-    if server.wanted == Wanted::Absent {
-        // Nobody is left to confirm it.
-        txn.update::<Server>(&id, |server| server.host_id = None);
-        server::bury_if_gone(txn, id);
-        return false;
-    }
-    // A move that the lost host had to decide stays open: its target may have the guest.
-    if server.ticket.as_ref().is_some_and(|ticket| ticket.leg == Leg::Prepare) {
-        let why = format!("The source host {host} is lost.");
-        migration::close(txn, &server, Phase::Failed { why });
-    }
-    let message = format!(
-        "The server's host {host} was retired as lost, and the server's disk with it. Delete the server and create \
-         it again."
-    );
-    if let Some(task) = &server.task {
-        operation::finish(txn, task.operation_id, Some(message.clone()));
-    }
-    let ports: Vec<_> = txn.ports_of_server(id).map(|port| port.id).collect();
-    for port in ports {
-        txn.update::<Port>(&port, |port| {
-            port.plugged = false;
-            port.host_id = None;
-            port.revision += 1;
-        });
-    }
-    let now = txn.now;
-    let details = Some("an operator retired the host by force".to_owned());
-    txn.update::<Server>(&id, |server| {
-        server.host_id = None;
-        server.condition = Condition::Error;
-        server.wanted = Wanted::Stopped;
-        server.task = None;
-        server.powered = false;
-        server.ssh_forward = None;
-        server.fault = Some(Fault { code: 500, message, details, at: now });
-    });
-    true
 }
 
 /// An agent that was refused, as the store keeps it.

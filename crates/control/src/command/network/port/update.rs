@@ -9,7 +9,7 @@ use crate::{
         },
         qos_policy, router, security_group,
     },
-    lifecycle::ports as plug,
+    lifecycle::ports,
 };
 use lenticular_model::{
     error::{Error, Result},
@@ -185,7 +185,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: PortId, change: PortChange
     txn.put(port);
     router::check_leg(txn, id)?;
     floating_ip::settle_port(txn, id);
-    old.server_id.into_iter().for_each(|server| plug::settle(txn, server));
+    old.server_id.into_iter().for_each(|server| ports::activate_if_plugged(txn, server));
     Ok(())
 }
 

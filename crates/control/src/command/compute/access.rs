@@ -1,0 +1,75 @@
+//! Which servers and flavors a caller may use, and in which states: what several commands ask first.
+
+use lenticular_model::{
+    compute::{
+        flavor::Flavor,
+        server::{Condition, Server, Wanted},
+    },
+    error::{Error, Result},
+    policy::{self, Action, Caller},
+    FlavorId, ServerId, State, Txn,
+};
+use std::sync::Arc;
+
+/// The server, if it exists for the caller.
+pub fn visible(state: &State, caller: &Caller, id: ServerId) -> Result<Arc<Server>> {
+    let server = state.servers.get(&id).filter(|s| caller.sees(s.project_id));
+    server.cloned().ok_or_else(|| Error::not_found("Instance", id))
+}
+
+/// The server, if the caller may do `action` to it and it is not locked against them.
+pub(crate) fn actable(txn: &Txn<'_>, caller: &Caller, id: ServerId, action: Action) -> Result<Arc<Server>> {
+    let server = visible(txn, caller, id)?;
+    policy::check(caller, action, Some(server.project_id))?;
+    if server.locked.is_some() && !caller.is_admin() {
+        return Err(Error::conflict(format!("Instance {id} is locked")));
+    }
+    if server.restored.is_some() && action != Action::ServerDelete {
+        return Err(Error::conflict(format!(
+            "The store was restored from a backup, and no host has said yet that it has instance {id}. Wait for that; \
+             its operator can see which hosts are silent."
+        )));
+    }
+    Ok(server)
+}
+
+/// Refuses `verb` unless the server is in one of these conditions and nothing else is being done to it.
+pub(crate) fn need_condition(server: &Server, verb: &str, conditions: &[Condition]) -> Result<()> {
+    need_idle(server, verb, conditions)?;
+    if server.unconfirmed.is_none() {
+        return Ok(());
+    }
+    Err(Error::conflict(format!("Cannot '{verb}' instance {} while it is in vm_state resized", server.id)))
+}
+
+/// The same for what can be done to a server whose last move is not confirmed.
+pub(crate) fn need_idle(server: &Server, verb: &str, conditions: &[Condition]) -> Result<()> {
+    if server.wanted == Wanted::Absent {
+        let why = format!("Cannot '{verb}' instance {} while it is in task_state deleting", server.id);
+        return Err(Error::conflict(why));
+    }
+    let shelved = server.is_offloaded() && server.host_id.is_none();
+    if shelved || !conditions.contains(&server.condition) {
+        return Err(Error::conflict(format!(
+            "Cannot '{verb}' instance {} while it is in vm_state {}",
+            server.id,
+            server.vm_state()
+        )));
+    }
+    let state = server.task.as_ref().map(|task| task.action.task_state());
+    match state.or(server.ticket.is_some().then_some("migrating")) {
+        Some(state) => {
+            let why = format!("Cannot '{verb}' instance {} while it is in task_state {state}", server.id);
+            Err(Error::conflict(why))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The flavor, if the caller may make servers of it.
+pub(crate) fn find_flavor(txn: &Txn<'_>, caller: &Caller, id: &FlavorId) -> Result<Arc<Flavor>> {
+    let missing = || Error::invalid(format!("Flavor {id} could not be found."));
+    let flavor = txn.need::<Flavor>(id, missing)?;
+    let given = caller.project_id().is_some_and(|p| flavor.access.contains(&p));
+    (flavor.is_public || given || caller.is_admin()).then_some(flavor).ok_or_else(missing)
+}

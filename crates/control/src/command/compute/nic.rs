@@ -1,0 +1,152 @@
+//! A server's interfaces while they are made: which networks and ports a caller may name, and the ports that come of them.
+
+use crate::command::{network::port, quota};
+use lenticular_model::{
+    compute::server::{Networks, Nic, Server},
+    error::{Error, Result},
+    network::{network::Network, port::Port},
+    policy::Caller,
+    HostId, NetworkId, ProjectId, SecurityGroupId, Txn,
+};
+
+/// The most interfaces that a server can have: guests have so many places for them.
+pub const INTERFACES_MAX: u32 = 8;
+
+/// A port serves its own project's servers alone, whoever may see it.
+pub(crate) fn check_own(port: &Port, project: ProjectId) -> Result<()> {
+    match port.project_id == project {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("Port {} not usable for a server of another project.", port.id))),
+    }
+}
+
+pub(crate) fn zone_of(txn: &Txn<'_>, host: Option<HostId>) -> String {
+    host.and_then(|id| txn.hosts.get(&id)).map_or("nova".to_owned(), |h| h.zone.clone())
+}
+
+/// The networks a server of the project would be put on without being asked: its own; else those shared with it.
+pub(crate) fn usable_networks(txn: &Txn<'_>, project: ProjectId) -> Vec<NetworkId> {
+    let own = txn.networks_of_project(project).filter(|n| !n.external && has_subnet(txn, n.id));
+    let own: Vec<NetworkId> = own.map(|network| network.id).collect();
+    if !own.is_empty() {
+        return own;
+    }
+    let shared = txn.open_networks().filter(|n| n.shared && !n.external && has_subnet(txn, n.id));
+    shared.map(|network| network.id).collect()
+}
+
+fn has_subnet(txn: &Txn<'_>, network: NetworkId) -> bool {
+    txn.subnets_of_network(network).next().is_some()
+}
+
+pub(crate) fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()> {
+    match nic {
+        Nic::Network(id, address) => {
+            let missing = || Error::invalid(format!("Network {id} could not be found."));
+            let network = txn.need::<Network>(id, missing)?;
+            crate::command::network::network::visible(txn, caller, *id).map_err(|_| missing())?;
+            let shared = crate::command::network::network::is_shared_with(txn, caller, &network);
+            if network.external && !shared && !caller.is_admin() {
+                return Err(Error::forbidden(format!(
+                    "It is not allowed to create an interface on external network {id}"
+                )));
+            }
+            if !has_subnet(txn, *id) {
+                return Err(Error::invalid(format!(
+                    "Network {id} requires a subnet in order to boot instances on."
+                )));
+            }
+            if let Some(address) = address {
+                port::check_owner_only(caller, &network, "fixed_ips")?;
+                if port::taken(txn, *id, *address) {
+                    return Err(Error::invalid(format!(
+                        "Fixed IP address {address} is already in use on instance."
+                    )));
+                }
+            }
+            Ok(())
+        }
+        Nic::Port(id) => {
+            let port = port::visible(txn, caller, *id)
+                .map_err(|_| Error::invalid(format!("Port {id} could not be found.")))?;
+            port::check_free(&port)
+        }
+    }
+}
+
+/// The interfaces of new servers: those that the request names, or the project's network.
+pub fn resolve_networks(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    project: ProjectId,
+    wanted: &Networks,
+) -> Result<Vec<Nic>> {
+    match wanted {
+        Networks::None => Ok(Vec::new()),
+        Networks::These(nics) => {
+            nics.iter().try_for_each(|nic| check_nic(txn, caller, nic))?;
+            Ok(nics.clone())
+        }
+        Networks::Unsaid | Networks::Auto => {
+            let usable = usable_networks(txn, project);
+            match (&usable[..], wanted) {
+                ([], Networks::Unsaid) => Ok(Vec::new()),
+                ([], _) => Ok(vec![Nic::Network(
+                    crate::command::network::auto_allocated_topology::ensure(txn, caller, project)?,
+                    None,
+                )]),
+                ([one], _) => Ok(vec![Nic::Network(*one, None)]),
+                _ => Err(Error::conflict(
+                    "Multiple possible networks found, use a Network ID to be more specific.",
+                )),
+            }
+        }
+    }
+}
+
+/// Makes or takes the ports of a new server, and writes them.
+pub fn make_ports(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    nics: &[Nic],
+    groups: &[SecurityGroupId],
+    server: &Server,
+    host: Option<HostId>,
+) -> Result<Vec<Port>> {
+    let mut ports = Vec::with_capacity(nics.len());
+    for (index, nic) in nics.iter().enumerate() {
+        let mut port = match nic {
+            Nic::Port(id) => {
+                let port = port::visible(txn, caller, *id)?;
+                port::check_free(&port)?;
+                check_own(&port, server.project_id)?;
+                Port::clone(&port)
+            }
+            Nic::Network(network, address) => {
+                quota::check_network(
+                    txn,
+                    server.project_id,
+                    "port",
+                    txn.ports_of_project(server.project_id).count() + index,
+                )?;
+                let new = port::NewPort {
+                    fixed_ips: address.map(|ip| vec![port::AskIp { subnet: None, address: Some(ip) }]),
+                    security_groups: crate::command::network::network::is_filtered(txn, *network)
+                        .then(|| groups.to_vec()),
+                    ..port::NewPort::on(*network, server.project_id)
+                };
+                Port { goes_with_server: true, ..port::build(txn, &new)? }
+            }
+        };
+        port.server_id = Some(server.id);
+        port.server_index = index as u32;
+        port.device_id = server.id.to_string();
+        port.device_owner = format!("compute:{}", zone_of(txn, host));
+        port.host_id = host;
+        port.revision += 1;
+        // Written at once, so that the next interface of this server gets another address.
+        txn.put(port.clone());
+        ports.push(port);
+    }
+    Ok(ports)
+}

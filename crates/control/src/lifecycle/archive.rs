@@ -1,0 +1,41 @@
+//! The end of a server's record: it leaves the memory and stays in the store as a past server.
+
+use crate::lifecycle::operation;
+use lenticular_model::{
+    compute::server::{Server, Wanted},
+    network::port::Port,
+    Kind, ServerId, Txn,
+};
+use std::sync::Arc;
+
+/// Archives a server that shall be absent, if no host has anything of it that could run.
+pub fn archive_if_gone(txn: &mut Txn<'_>, id: ServerId) {
+    let Some(server) = txn.servers.get(&id).cloned() else { return };
+    let may_run = || txn.disk_copies_of_server(id).any(|copy| copy.may_run);
+    if server.wanted == Wanted::Absent && server.host_id.is_none() && server.restored.is_none() && !may_run()
+    {
+        archive(txn, &server);
+    }
+}
+
+/// Removes a server whose guest is gone: its ports go with it or are freed, and it stays as a past server.
+fn archive(txn: &mut Txn<'_>, server: &Server) {
+    let ports: Vec<Arc<Port>> = txn.ports_of_server(server.id).cloned().collect();
+    for port in ports {
+        if port.goes_with_server {
+            crate::command::network::port::remove(txn, port.id);
+        } else {
+            crate::command::network::port::release(txn, port.id);
+        }
+    }
+    operation::finish_task(txn, server, None);
+    txn.delete::<Server>(&server.id);
+    let id = server.id.to_string();
+    if server.has_user_data {
+        txn.delete_cold(Kind::UserData, id.clone());
+    }
+    txn.delete_cold(Kind::Verdict, id.clone());
+    let past = Server { updated_at: Some(txn.now), ..server.clone() }.past();
+    txn.put_cold(Kind::PastServerOf, past.past_key(), past.id);
+    txn.put_cold(Kind::PastServer, id, past);
+}

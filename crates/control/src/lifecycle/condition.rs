@@ -1,0 +1,66 @@
+//! A server's condition (Nova's `vm_state`): each change of it, and nothing else that happens with it.
+//!
+//! ```text
+//!             a host was found          its guest runs
+//!   (created) ────────────────▶ Building ─────────────▶ Active ◀──────────┐
+//!       │                          │  ▲                 │   ▲             │ its guest runs
+//!       │ no host                  │  │ start,          │   │             │
+//!       ▼                          │  │ reboot          │   └────────── Stopped ◀─┐
+//!     Error ◀──────────────────────┴──┼─────────────────┘                 ▲       │
+//!       │    failed, overdue, lost    │                                   │       │
+//!       └─────────────────────────────┴───────────────────────────────────┴───────┘
+//!                                            start, stop, reboot: the attempt leaves the error
+//! ```
+//!
+//! - Created → Building: `command/compute/server_create.rs`. Created → Error: no host takes the server.
+//! - Building, Stopped, Error → Active: the guest runs and its ports are plugged (`run.rs`).
+//! - Active → Stopped: the guest was ordered to stop, or shut itself down (`run.rs`).
+//! - Any → Error: the host reports a failure (`run.rs`), an operation is overdue (`reconcile/server.rs`), the disk is
+//!   lost with its host (`loss.rs`), or an operator says so.
+//! - Error → Stopped or Building: a start, stop or reboot is a new attempt (`command/compute/server.rs`).
+//! - Any → Stopped: the server leaves its host for a shelf, or comes to a host with another disk (`shelf.rs`,
+//!   `command/compute/evacuate.rs`).
+
+use lenticular_model::{
+    compute::server::{Condition, Fault, Server},
+    Timestamp,
+};
+
+/// Why a server is in error: a message for its owner, details for the operator, and when.
+pub fn fault(message: String, details: Option<String>, at: Timestamp) -> Fault {
+    Fault { code: 500, message, details, at }
+}
+
+/// The guest runs and can be reached.
+pub fn set_active(server: &mut Server) {
+    server.condition = Condition::Active;
+    server.fault = None;
+}
+
+/// The guest does not run, and shall not.
+pub fn set_stopped(server: &mut Server) {
+    server.condition = Condition::Stopped;
+}
+
+/// The server cannot be what is wanted, until somebody acts on it.
+pub fn set_error(server: &mut Server, fault: Fault) {
+    server.condition = Condition::Error;
+    server.fault = Some(fault);
+}
+
+/// An operator says that the server is well, or in error. An older fault stays in an error.
+pub fn reset(server: &mut Server, active: bool) {
+    match active {
+        true => set_active(server),
+        false => server.condition = Condition::Error,
+    }
+}
+
+/// A new attempt leaves the error behind, so that its caller does not take the old error for its outcome.
+pub fn leave_error(server: &mut Server) {
+    if server.condition == Condition::Error {
+        server.condition =
+            if server.launched_at.is_some() { Condition::Stopped } else { Condition::Building };
+        server.fault = None;
+    }
+}

@@ -1,0 +1,97 @@
+//! What becomes of an image while its bytes come, and at its end.
+//!
+//! ```text
+//!            upload begins            bytes are durable
+//!   Queued ────────────────▶ Saving ───────────────────▶ Active ⇄ Deactivated
+//!      ▲                        │
+//!      └────────────────────────┘ given up
+//! ```
+
+use lenticular_model::{
+    error::{Error, Result},
+    image::{Data, Image, Phase, Quota, Usage},
+    ImageId, Kind, State, Txn,
+};
+
+const MIB: u64 = 1 << 20;
+
+/// That there is no such image.
+pub fn missing(id: ImageId) -> Error {
+    Error::not_found_text(format!("No image found with ID {id}"))
+}
+
+fn over_quota(name: &str, limit: u64, usage: u64, asked: u64) -> Error {
+    Error::too_large(format!(
+        "Project is over a limit for {name}: the limit is {limit}, {usage} are used and {asked} more were asked for. \
+         Delete images, or ask an administrator for a higher limit."
+    ))
+}
+
+/// Refuses if one more would pass a limit of the project.
+pub fn check_quota(name: &str, limit: Option<u64>, usage: impl FnOnce() -> u64) -> Result<()> {
+    let Some(limit) = limit else { return Ok(()) };
+    match usage() {
+        usage if usage >= limit => Err(over_quota(name, limit, usage, 1)),
+        _ => Ok(()),
+    }
+}
+
+/// How many bytes an upload of the image may have; `None` is no limit.
+///
+/// # Errors
+/// The project has all the bytes that it may have.
+pub fn room(state: &State, image: &Image, quota: &Quota) -> Result<Option<u64>> {
+    let (Some(limit), Some(project)) = (quota.size_mib, image.owner) else { return Ok(None) };
+    let used = Usage::of(state, project).size;
+    match limit.saturating_mul(MIB).saturating_sub(used) {
+        0 => Err(over_quota("image_size_total", limit, used / MIB, 1)),
+        left => Ok(Some(left)),
+    }
+}
+
+/// Makes an upload count: the image is active.
+///
+/// # Errors
+/// The image was deleted, or the upload given up, in the meantime; or other uploads have taken the project's room.
+pub fn commit_upload(txn: &mut Txn<'_>, id: ImageId, upload: &str, data: Data, quota: &Quota) -> Result<()> {
+    need_upload(txn, id, upload)?;
+    let image = txn.need::<Image>(&id, || missing(id))?;
+    if let (Some(left), Some(limit)) = (room(txn, &image, quota)?, quota.size_mib) {
+        if data.size > left {
+            let used = limit - left.div_ceil(MIB);
+            return Err(over_quota("image_size_total", limit, used, data.size.div_ceil(MIB)));
+        }
+    }
+    txn.update::<Image>(&id, |i| i.phase = Phase::Active { data });
+    Ok(())
+}
+
+/// Gives an upload up: the image waits for another.
+pub fn abort_upload(txn: &mut Txn<'_>, id: ImageId, upload: &str) -> Result<()> {
+    need_upload(txn, id, upload)?;
+    txn.update::<Image>(&id, |i| i.phase = Phase::Queued);
+    Ok(())
+}
+
+fn need_upload(txn: &Txn<'_>, id: ImageId, upload: &str) -> Result<()> {
+    let image = txn.need::<Image>(&id, || missing(id))?;
+    match &image.phase {
+        Phase::Saving { upload: current } if current == upload => Ok(()),
+        _ => Err(Error::conflict(format!("Image {id} is {}; this upload no longer counts.", image.status()))),
+    }
+}
+
+/// Gives up all uploads: after a start, nobody is sending any more.
+pub fn abort_all_uploads(txn: &mut Txn<'_>) {
+    let saving: Vec<ImageId> =
+        txn.images.values().filter(|i| matches!(i.phase, Phase::Saving { .. })).map(|i| i.id).collect();
+    for id in saving {
+        txn.update::<Image>(&id, |i| i.phase = Phase::Queued);
+    }
+}
+
+/// Takes an image's record away, and keeps its id from ever being given again.
+pub fn remove(txn: &mut Txn<'_>, image: &Image) {
+    txn.delete::<Image>(&image.id);
+    txn.put_cold(Kind::PastImage, image.id.to_string(), Image { updated_at: Some(txn.now), ..image.clone() });
+}

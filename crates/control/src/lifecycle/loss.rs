@@ -1,0 +1,75 @@
+//! Servers whose disk is lost: with their host, or since a restore of the store.
+
+use crate::lifecycle::{archive::archive_if_gone, condition, migration, operation, ports, restore, shelf};
+use lenticular_model::{
+    compute::{
+        migration::{Leg, Phase},
+        server::{Restored, Server, Wanted},
+    },
+    ServerId, Txn,
+};
+
+/// Notes that a server's disk went with its host; false if the server was only waiting to be gone.
+pub fn on_host_lost(txn: &mut Txn<'_>, id: ServerId, host: &str) -> bool {
+    let Some(server) = txn.servers.get(&id).cloned() else { return false };
+    if server.wanted == Wanted::Absent {
+        // Nobody is left to confirm it.
+        txn.update::<Server>(&id, |server| server.host_id = None);
+        archive_if_gone(txn, id);
+        return false;
+    }
+    // A move that the lost host had to decide stays open: its target may have the guest.
+    if server.ticket.as_ref().is_some_and(|ticket| ticket.leg == Leg::Prepare) {
+        let why = format!("The source host {host} is lost.");
+        migration::close(txn, &server, Phase::Failed { why });
+    }
+    let message = format!(
+        "The server's host {host} was retired as lost, and the server's disk with it. Delete the server and create \
+         it again."
+    );
+    operation::finish_task(txn, &server, Some(message.clone()));
+    ports::bind(txn, id, None);
+    let now = txn.now;
+    let details = Some("an operator retired the host by force".to_owned());
+    txn.update::<Server>(&id, |server| {
+        server.host_id = None;
+        server.wanted = Wanted::Stopped;
+        server.task = None;
+        server.powered = false;
+        server.ssh_forward = None;
+        condition::set_error(server, condition::fault(message, details, now));
+    });
+    true
+}
+
+/// No host has a server since the store was restored: the server is lost.
+pub fn on_lost_in_restore(txn: &mut Txn<'_>, server: &Server) {
+    let id = server.id;
+    // One that was on no host has nothing to lose.
+    let never = |s: &Server| s.host_id.is_none() && s.restored == Some(Restored::Unheard);
+    if let Some(server) = txn.servers.get(&id).filter(|s| !never(s)).cloned() {
+        let message =
+            "The store was restored from a backup, and no host has the server: it was deleted since, or is lost. Delete \
+             it; or its operator may go back to a disk that it left behind.";
+        if let Some(task) = server.task.as_ref().filter(|_| server.wanted != Wanted::Absent) {
+            operation::finish(txn, task.operation_id, Some(message.to_owned()));
+        }
+        if server.is_being_shelved() {
+            shelf::clear(txn, &server);
+        }
+        let now = txn.now;
+        txn.update::<Server>(&id, |s| {
+            // Never afresh: it may have been made, and deleted, since.
+            s.disk.made = true;
+            s.powered = false;
+            s.ssh_forward = None;
+            s.host_id = None;
+            if s.wanted != Wanted::Absent {
+                s.wanted = Wanted::Stopped;
+                s.task = None;
+                condition::set_error(s, condition::fault(message.to_owned(), None, now));
+            }
+        });
+    }
+    restore::place_found(txn, id, None);
+}

@@ -1,0 +1,97 @@
+//! What becomes of a server as its guest runs, stops or fails on its host.
+
+use crate::lifecycle::{condition, operation, ports, shelf};
+use lenticular_model::{
+    compute::{
+        operation::Action as Operation,
+        server::{Condition, Server, Wanted},
+    },
+    HostId, ServerId, Txn,
+};
+
+/// The guest runs and can be reached: the server is ACTIVE.
+pub fn set_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) {
+    operation::finish_task(txn, server, None);
+    let now = txn.now;
+    txn.update::<Server>(&server.id, |s| {
+        condition::set_active(s);
+        s.task = None;
+        s.powered = true;
+        s.awaits_ports = None;
+        s.ssh_forward = ssh_forward;
+        s.launched_at = s.launched_at.or(Some(now));
+    });
+}
+
+/// The guest stands still and shall: the server is SHUTOFF.
+pub fn set_stopped(txn: &mut Txn<'_>, server: &Server) {
+    if server.is_being_shelved() {
+        // It stands still to be shelved; what comes of that is not known yet.
+        if server.powered || server.condition != Condition::Stopped {
+            txn.update::<Server>(&server.id, |s| {
+                s.powered = false;
+                condition::set_stopped(s);
+            });
+        }
+        return;
+    }
+    let settled = !server.powered && server.task.is_none() && server.wanted == Wanted::Stopped;
+    if settled && server.condition != Condition::Active {
+        return;
+    }
+    if server.condition == Condition::Error && server.task.is_none() {
+        // Why it is in error stands until somebody acts on it.
+        txn.update::<Server>(&server.id, |s| s.powered = false);
+        return;
+    }
+    let failure = match &server.task {
+        Some(task) if task.action != Operation::Stop && server.wanted == Wanted::Running => {
+            Some("The guest shut itself down.".to_owned())
+        }
+        _ => None,
+    };
+    operation::finish_task(txn, server, failure);
+    txn.update::<Server>(&server.id, |s| {
+        condition::set_stopped(s);
+        s.wanted = Wanted::Stopped;
+        s.fault = None;
+        s.task = None;
+        s.powered = false;
+        s.ssh_forward = None;
+    });
+}
+
+/// The host reports a failure, with words for the owner and for the operator: the server is in ERROR.
+pub fn fail(txn: &mut Txn<'_>, server: &Server, message: String, details: String) {
+    let same =
+        server.fault.as_ref().is_some_and(|f| f.message == message && f.details.as_ref() == Some(&details));
+    if same && server.condition == Condition::Error && server.task.is_none() {
+        return;
+    }
+    ports::set_plugged(txn, server, false);
+    operation::finish_task(txn, server, Some(message.clone()));
+    if server.is_being_shelved() {
+        shelf::clear(txn, server);
+    }
+    let now = txn.now;
+    txn.update::<Server>(&server.id, |s| {
+        s.task = None;
+        s.powered = false;
+        s.ssh_forward = None;
+        condition::set_error(s, condition::fault(message, Some(details), now));
+    });
+}
+
+/// A server is on a host from now on, with a disk of a generation; `revives` names the older generation of that disk.
+pub fn put_on(txn: &mut Txn<'_>, id: ServerId, to: HostId, generation: u64, revives: Option<u64>) {
+    ports::bind(txn, id, Some(to));
+    txn.update::<Server>(&id, |s| {
+        s.host_id = Some(to);
+        s.disk.generation = generation;
+        s.disk.issued = generation;
+        s.disk.revives = revives;
+        s.powered = false;
+        s.ssh_forward = None;
+        s.unconfirmed = None;
+    });
+}

@@ -1,0 +1,171 @@
+//! Shelved servers: a server's disk becomes an image and leaves its host, until the server is brought back on any host.
+//!
+//! ```text
+//!            shelve             guest stopped, disk in the image store
+//!  on a host ──────▶ Saving ─────────────────────────────────────────▶ Offloaded, on no host ◀──┐
+//!     ▲                │                                                     │ unshelve          │ its host could
+//!     │ the host       │                                                     ▼                   │ not run it
+//!     ├────────────────┘ could not, or not in time                Offloaded, on a host ──────────┘
+//!     │                                                                      │
+//!     └───────────────────── its guest was seen, and the image goes ─────────┘
+//! ```
+//!
+//! The image and the server's leaving change in one commit, when the bytes are durable: at no time is the disk neither
+//! on a host nor an image. A disk that comes back is laid over the image that it was, so that is the server's base from
+//! then on.
+
+use crate::lifecycle::{condition, disk_copy, image, operation, ports};
+use lenticular_model::{
+    compute::{
+        disk_copy::Fate,
+        server::{BootStyle, Server, Shelf, Wanted},
+    },
+    error::{Error, Result},
+    host::observation::Unsaved,
+    image::{Data, Image, Phase, Quota},
+    HostId, ImageId, ServerId, Txn,
+};
+
+/// The image that a host is about to send a disk for; the sending gets a name of its own, which overtakes any before it.
+///
+/// # Errors
+/// The server is not that host's, or is not being shelved by this attempt any more.
+pub fn begin_saving(
+    txn: &mut Txn<'_>,
+    id: ServerId,
+    host: HostId,
+    upload: &str,
+    sending: &str,
+) -> Result<ImageId> {
+    let server = saving(txn, id, host, upload)?;
+    let image = server.shelf.as_ref().map(|shelf| shelf.image_id()).ok_or_else(|| over(id))?;
+    let waits = |i: &Image| matches!(i.phase, Phase::Saving { .. } | Phase::Queued);
+    if !txn.images.get(&image).is_some_and(|i| waits(i)) {
+        return Err(over(id));
+    }
+    txn.update::<Image>(&image, |i| i.phase = Phase::Saving { upload: sending.to_owned() });
+    Ok(image)
+}
+
+fn over(id: ServerId) -> Error {
+    Error::conflict(format!("Instance {id} is not being shelved any more; its disk is not wanted."))
+}
+
+fn saving(txn: &Txn<'_>, id: ServerId, host: HostId, upload: &str) -> Result<Server> {
+    let this =
+        |s: &Server| matches!(s.shelf.as_deref(), Some(Shelf::Saving { upload: u, .. }) if u == upload);
+    let server = txn.servers.get(&id).filter(|s| s.host_id == Some(host) && s.restored.is_none() && this(s));
+    let server = server.filter(|s| s.wanted != Wanted::Absent);
+    server.map(|s| Server::clone(s)).ok_or_else(|| over(id))
+}
+
+/// The disk is in the image store, whole and durable: the server leaves its host.
+///
+/// # Errors
+/// It is not wanted any more, or a later sending has begun.
+pub fn saved(
+    txn: &mut Txn<'_>,
+    id: ServerId,
+    host: HostId,
+    (upload, sending): (&str, &str),
+    data: Data,
+) -> Result<()> {
+    let server = saving(txn, id, host, upload)?;
+    let image_id = server.shelf.as_ref().map(|shelf| shelf.image_id()).ok_or_else(|| over(id))?;
+    let base: std::sync::Arc<str> = data.sha512.as_str().into();
+    // A limit that is passed must not keep a server on its host: what it takes counts all the same.
+    image::commit_upload(txn, image_id, sending, data, &Quota::default())?;
+    leave_host(txn, &server, host, "shelved");
+    operation::finish_task(txn, &server, None);
+    txn.update::<Server>(&id, |s| {
+        s.base = base;
+        s.base_format = "qcow2".into();
+        s.base_image = Some(image_id);
+        s.shelf = Some(Box::new(Shelf::Offloaded { image_id }));
+        condition::set_stopped(s);
+        s.task = None;
+        s.fault = None;
+    });
+    Ok(())
+}
+
+/// The server is on no host any more; what the host has of it is to go.
+fn leave_host(txn: &mut Txn<'_>, server: &Server, host: HostId, why: &str) {
+    disk_copy::leave(txn, server.id, host, server.disk.generation, Fate::Doomed, why.to_owned());
+    ports::bind(txn, server.id, None);
+    txn.update::<Server>(&server.id, |s| {
+        s.host_id = None;
+        s.wanted = Wanted::Stopped;
+        s.powered = false;
+        s.ssh_forward = None;
+    });
+}
+
+/// What a host says of a disk that it could not send.
+pub fn unsaved(txn: &mut Txn<'_>, server: &Server, seen: &Unsaved) {
+    let this =
+        matches!(server.shelf.as_deref(), Some(Shelf::Saving { upload, .. }) if *upload == seen.upload);
+    if this {
+        give_up(txn, server, format!("{} ({})", seen.message, seen.details));
+    }
+}
+
+/// Nothing comes of the shelving: the server stays where it is, and runs if it ran.
+pub fn give_up(txn: &mut Txn<'_>, server: &Server, why: String) {
+    let Some(Shelf::Saving { resumes, .. }) = server.shelf.as_deref() else { return };
+    let resumes = *resumes;
+    operation::finish_task(txn, server, Some(why));
+    clear(txn, server);
+    txn.update::<Server>(&server.id, |s| {
+        s.task = None;
+        if resumes {
+            s.wanted = Wanted::Running;
+            s.boot += 1;
+            s.boot_style = BootStyle::Hard;
+        } else {
+            condition::set_stopped(s);
+        }
+    });
+}
+
+/// Whatever there is of the server on a shelf is not wanted any more.
+pub fn clear(txn: &mut Txn<'_>, server: &Server) {
+    let Some(shelf) = &server.shelf else { return };
+    if let Some(image) = txn.images.get(&shelf.image_id()).cloned() {
+        image::remove(txn, &image);
+    }
+    txn.update::<Server>(&server.id, |s| s.shelf = None);
+}
+
+/// The guest was seen on its new host: what it has written since is there alone, so the image is worth nothing more.
+pub fn came_back(txn: &mut Txn<'_>, server: &Server) {
+    if server.is_offloaded() {
+        clear(txn, server);
+    }
+}
+
+/// True if its host could not even make the disk of a server that was to come back: so the image is still the newest
+/// there is.
+pub fn never_came(server: &Server, made: bool) -> bool {
+    server.is_offloaded() && !made && !server.disk.made
+}
+
+/// It goes back to the shelf, to be tried again.
+pub fn go_back(txn: &mut Txn<'_>, server: &Server, message: &str, details: &str) {
+    let Some(host) = server.host_id else { return };
+    leave_host(txn, server, host, "a server that could not be brought back here");
+    operation::finish_task(txn, server, Some(message.to_owned()));
+    let (message, details) = (message.to_owned(), Some(details.to_owned()));
+    let fault = condition::fault(message, details, txn.now);
+    txn.update::<Server>(&server.id, |s| {
+        condition::set_stopped(s);
+        s.task = None;
+        s.fault = Some(fault);
+    });
+}
+
+/// The server that an image holds the disk of.
+pub fn held_by(txn: &Txn<'_>, image: ImageId) -> Option<ServerId> {
+    let holds = |s: &Server| s.shelf.as_ref().is_some_and(|shelf| shelf.image_id() == image);
+    txn.servers.values().find(|s| holds(s)).map(|s| s.id)
+}

@@ -1,0 +1,165 @@
+//! What hosts say of guests: which reports count, and what each makes of its server.
+
+use crate::{
+    lifecycle::{archive::archive_if_gone, disk_copy, migration, ports, run, shelf},
+    observe::restore,
+};
+use lenticular_model::{
+    compute::{
+        migration::Ticket,
+        server::{BootStyle, Condition, Server, Wanted},
+    },
+    host::observation::{Observation, Sight, StopReason},
+    HostId, Txn,
+};
+
+/// Takes in what a host saw. It is believed about guests whose grant or ticket names it, at that generation, and about
+/// disks that were left behind there.
+pub fn observe(txn: &mut Txn<'_>, host: HostId, observations: &[Observation]) {
+    for seen in observations {
+        if restore::judge(txn, host, seen) {
+            continue;
+        }
+        let owned = |s: &Server| s.host_id == Some(host) && s.disk.generation == seen.generation;
+        let mut server = txn.servers.get(&seen.server_id).cloned();
+        if let Some(current) = &server {
+            let comes = |t: &Ticket| t.to == host && t.generation == seen.generation;
+            match &seen.handover {
+                Some(handover) if owned(current) => migration::on_decision(txn, current, handover),
+                _ if current.ticket.as_ref().is_some_and(|t| comes(t)) => {
+                    migration::on_target_report(txn, current, seen);
+                }
+                _ => {}
+            }
+            server = txn.servers.get(&seen.server_id).cloned();
+        }
+        match server.filter(|s| owned(s)) {
+            Some(server) => {
+                observe_one(txn, &server, seen);
+                observe_unsaved(txn, seen);
+            }
+            None => disk_copy::on_gone(txn, host, seen),
+        }
+    }
+}
+
+/// A disk could not be sent to the image store.
+fn observe_unsaved(txn: &mut Txn<'_>, seen: &Observation) {
+    let server = txn.servers.get(&seen.server_id).cloned();
+    if let (Some(server), Some(unsaved)) = (server, &seen.unsaved) {
+        shelf::unsaved(txn, &server, unsaved);
+    }
+}
+
+fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
+    if server.wanted == Wanted::Absent {
+        // Only the confirmation counts; what the guest does until then is nobody's business any more.
+        if seen.sight == Sight::Absent {
+            txn.update::<Server>(&server.id, |s| s.host_id = None);
+            archive_if_gone(txn, server.id);
+        }
+        return;
+    }
+    let made = match &seen.sight {
+        Sight::Preparing { disk_made, .. } | Sight::Failed { disk_made, .. } => *disk_made,
+        Sight::Running { .. } | Sight::Stopped { .. } => true,
+        Sight::Receiving { .. } | Sight::Ready | Sight::Unready { .. } | Sight::Kept | Sight::Absent => false,
+    };
+    if made && !server.disk.made {
+        txn.update::<Server>(&server.id, |s| s.disk.made = true);
+    }
+    if matches!(seen.sight, Sight::Running { .. } | Sight::Stopped { .. }) {
+        shelf::came_back(txn, server);
+    }
+    if seen.boot < server.boot {
+        // It has not acted on the present boot yet; only whether the guest runs is news.
+        let runs = matches!(seen.sight, Sight::Running { .. });
+        if server.powered != runs {
+            txn.update::<Server>(&server.id, |s| s.powered = runs);
+        }
+        return;
+    }
+    match &seen.sight {
+        // Said by a host that has not heard yet that the server is its own.
+        Sight::Receiving { .. } | Sight::Ready | Sight::Unready { .. } | Sight::Kept => {}
+        Sight::Preparing { .. } => {}
+        Sight::Running { ssh_forward } => saw_running(txn, server, ssh_forward.clone()),
+        Sight::Stopped { why } => saw_stopped(txn, server, *why),
+        Sight::Failed { message, details, .. } if shelf::never_came(server, made) => {
+            shelf::go_back(txn, server, message, details);
+        }
+        Sight::Failed { message, details, .. } => run::fail(txn, server, message.clone(), details.clone()),
+        Sight::Absent => run::fail(
+            txn,
+            server,
+            "The server's disk is gone from its host. Its operator can say what happened to the host; \
+             if nothing brings the disk back, delete the server."
+                .to_owned(),
+            "the agent reports the guest as absent without having been told to remove it".to_owned(),
+        ),
+    }
+}
+
+fn saw_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) {
+    ports::set_plugged(txn, server, true);
+    // A stop, or a move, is under way and not done; the guest's running is not its outcome.
+    if server.wanted == Wanted::Stopped || server.ticket.is_some() {
+        if !server.powered {
+            txn.update::<Server>(&server.id, |s| s.powered = true);
+        }
+        return;
+    }
+    let settled = server.condition == Condition::Active && server.task.is_none() && server.powered;
+    if settled && server.ssh_forward == ssh_forward {
+        return;
+    }
+    if ports::must_wait(txn, server) {
+        txn.update::<Server>(&server.id, |s| (s.powered, s.awaits_ports) = (true, Some(s.boot)));
+        return;
+    }
+    run::set_running(txn, server, ssh_forward);
+}
+
+fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why_stopped: StopReason) {
+    ports::set_plugged(txn, server, false);
+    match (server.wanted, why_stopped) {
+        (Wanted::Running, StopReason::Died) => {
+            let message =
+                "The server's guest process ended without having been asked to. Start the server again.";
+            run::fail(txn, server, message.to_owned(), "the hypervisor process vanished".to_owned());
+            txn.update::<Server>(&server.id, |s| s.wanted = Wanted::Stopped);
+        }
+        // The move is decided first: it may have been released before.
+        (Wanted::Running, StopReason::HostRestarted) if server.ticket.is_some() => {
+            let why = "The source host restarted.".to_owned();
+            migration::fail(txn, server, why);
+            txn.update::<Server>(&server.id, |s| s.powered = false);
+            if let Some(still) = txn.servers.get(&server.id).filter(|s| s.ticket.is_none()).cloned() {
+                saw_stopped(txn, &still, why_stopped);
+            }
+        }
+        (Wanted::Running, StopReason::HostRestarted) => {
+            // The host's disk is the newest there is, and no other host may run it: it comes back by itself.
+            txn.update::<Server>(&server.id, |s| {
+                s.powered = false;
+                s.boot += 1;
+            });
+        }
+        (Wanted::Running, StopReason::ByGuest) | (Wanted::Stopped, _) => run::set_stopped(txn, server),
+        // It was stopped to be moved.
+        (Wanted::Running, StopReason::Ordered | StopReason::MovedAway) if server.ticket.is_some() => {
+            if server.powered {
+                txn.update::<Server>(&server.id, |s| s.powered = false);
+            }
+        }
+        // It was stopped to be moved, and stays: it is started again where it is.
+        (Wanted::Running, StopReason::Ordered) => {
+            txn.update::<Server>(&server.id, |s| {
+                s.powered = false;
+                s.boot += 1;
+                s.boot_style = BootStyle::Hard;
+            });
+        }
+        (Wanted::Running, StopReason::MovedAway) | (Wanted::Absent, _) => {}
+    }
+}

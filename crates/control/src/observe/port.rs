@@ -1,0 +1,19 @@
+//! What OVN says of ports.
+
+use crate::lifecycle::ports;
+use lenticular_model::{network::port::PortOwner, PortId, Txn};
+
+/// Takes in what OVN says of ports. What it says of ports that others plug does not count, nor of a trunk's subports: they
+/// are plugged as long as their trunk's parent is, wherever that goes.
+pub fn plugged(txn: &mut Txn<'_>, news: &[(PortId, bool)]) {
+    for (id, up) in news {
+        let Some(port) = txn.ports.get(id).cloned() else { continue };
+        let host = port.host_id.and_then(|host| txn.hosts.get(&host));
+        let is_others = host.is_some_and(|host| !host.hypervisor.wiring.is_ovn());
+        if is_others || port.owner() == PortOwner::TrunkSubport {
+            continue;
+        }
+        ports::set(txn, *id, *up);
+        port.server_id.into_iter().for_each(|server| ports::activate_if_plugged(txn, server));
+    }
+}
