@@ -5,11 +5,11 @@ use super::{
     filter::Filter,
     host::{self, Seen},
     judge,
-    plan::Plan,
-    weigh::{self, Passed},
+    plan::{capacity, Plan},
+    weigh::{self, Passed, Weigher},
     Ask,
 };
-use lenticular_model::{HostId, State};
+use lenticular_model::{index::Taken, HostId, State};
 use std::collections::BTreeMap;
 
 /// A filter's word on a host.
@@ -30,31 +30,53 @@ pub struct HostWord {
     pub name: String,
     /// Its weight among those that pass; `None` if it does not.
     pub weight: Option<f64>,
+    /// What each weigher adds to that.
+    pub weighers: Vec<Weigher>,
     /// Every filter's word, in the order in which they are asked.
     pub words: Vec<Word>,
 }
 
 /// What every filter says of every host: those that pass first, the best of them first; then the rest by name.
+///
+/// A server that has a host already is weighed as if it had none, as it was when it was placed. So these weights and
+/// those of the recorded verdict can be compared.
 pub fn explain(state: &State, ask: &Ask) -> Vec<HostWord> {
     let plan = Plan::new(state, ask);
+    let own = own(state, ask);
     let mut passed = Vec::new();
     let mut all: BTreeMap<HostId, HostWord> = BTreeMap::new();
     plan.each_host(|seen| {
         if judge(&plan, seen).is_none() {
-            passed.push(Passed::of(seen));
+            let host = Passed::of(seen);
+            passed.push(
+                own.iter().filter(|(id, _)| id == seen.id).fold(host, |host, (_, part)| host.without(part)),
+            );
         }
         let name = state.hosts.get(seen.id).map(|host| host.name.clone()).unwrap_or_default();
-        all.insert(*seen.id, HostWord { id: *seen.id, name, weight: None, words: words(&plan, seen) });
+        all.insert(
+            *seen.id,
+            HostWord { id: *seen.id, name, weight: None, weighers: Vec::new(), words: words(&plan, seen) },
+        );
     });
     let count = passed.len();
+    let mut weighers = weigh::weighers(&passed);
     let mut sorted: Vec<HostWord> = Vec::with_capacity(all.len());
     for (id, weight) in weigh::best(&passed, count) {
-        sorted.extend(all.remove(&id).map(|word| HostWord { weight: Some(weight), ..word }));
+        let weighers = weighers.remove(&id).unwrap_or_default();
+        sorted.extend(all.remove(&id).map(|word| HostWord { weight: Some(weight), weighers, ..word }));
     }
     let mut rest: Vec<HostWord> = all.into_values().collect();
     rest.sort_by(|a, b| a.name.cmp(&b.name));
     sorted.extend(rest);
     sorted
+}
+
+/// What the server takes already, of which hosts.
+fn own(state: &State, ask: &Ask) -> Vec<(HostId, Taken)> {
+    let Some(server) = ask.server.and_then(|id| state.servers.get(&id)) else { return Vec::new() };
+    let busy = u64::from(server.is_busy());
+    let taken = |(host, size)| (host, Taken { capacity: capacity(size), servers: 1, busy });
+    server.claims().map(taken).collect()
 }
 
 fn words(plan: &Plan<'_>, seen: &Seen<'_>) -> Vec<Word> {

@@ -17,6 +17,7 @@ mod weigh;
 pub use explain::{explain, HostWord, Word};
 pub use extra_specs::matches;
 pub use verdict::{Refusal, Verdict, ACCEPTED_MAX, SAMPLES_MAX};
+pub use weigh::Weigher;
 
 use filter::Filter;
 use host::Seen;

@@ -203,7 +203,7 @@ fn read_trait<'s>(name: &'s str, wants: &str) -> Option<(&'s str, bool)> {
     }
 }
 
-fn capacity(size: Size) -> Capacity {
+pub(super) fn capacity(size: Size) -> Capacity {
     Capacity { vcpus: u64::from(size.vcpus), memory_mb: u64::from(size.ram_mb), disk_gb: size.all_disk_gb() }
 }
 

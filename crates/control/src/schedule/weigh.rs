@@ -6,10 +6,20 @@ use super::{
     host::Seen,
     plan::Plan,
 };
-use lenticular_model::{compute::server_group::Policy, host::room::Room, HostId};
+use lenticular_model::{compute::server_group::Policy, host::room::Room, index::Taken, HostId};
+use std::collections::BTreeMap;
 
 /// How many weighers there are.
 pub(super) const COUNT: usize = 5;
+
+/// Their names, as Nova's operators know them, each with what it measures.
+const NAMES: [(&str, &str); COUNT] = [
+    ("RAMWeigher", "MiB of memory free"),
+    ("CPUWeigher", "virtual CPUs free"),
+    ("DiskWeigher", "GiB of disk free"),
+    ("IoOpsWeigher", "servers being made or moved"),
+    ("ServerGroupWeigher", "servers of the group"),
+];
 
 /// The key of aggregates' metadata that sets a weigher's multiplier, and what it is if none does. The last is the server
 /// group's, which has a key for each policy.
@@ -47,7 +57,7 @@ impl<'a> Passed<'a> {
     #[inline]
     pub(super) fn of(seen: &Seen<'a>) -> Self {
         let (give, taken) = (seen.class.give(seen.room), seen.room.taken);
-        // By way of signed numbers, which processors convert faster.
+        // Processors convert signed numbers faster.
         let free = |has: u64, taken: u64| has.saturating_sub(taken) as i64 as f32;
         let measured = [
             free(give.memory_mb, taken.capacity.memory_mb),
@@ -58,6 +68,54 @@ impl<'a> Passed<'a> {
         ];
         Self { id: seen.id, room: seen.room, class: seen.class, measured }
     }
+
+    /// The same host without this part of what servers take of it.
+    pub(super) fn without(mut self, part: &Taken) -> Self {
+        let freed = [part.capacity.memory_mb, part.capacity.vcpus, part.capacity.disk_gb];
+        for (measured, freed) in self.measured.iter_mut().zip(freed) {
+            *measured += freed as f32;
+        }
+        self.measured[3] -= part.busy as f32;
+        self
+    }
+
+    /// What each weigher measured and adds to the weight, of those that count at all.
+    fn weighed(&self, span: &Span, scale: &[f64; COUNT]) -> Vec<Weigher> {
+        let counting = (0..COUNT).filter(|n| self.class.multipliers[*n] != 0.0);
+        let weigher = |n: usize| Weigher {
+            name: NAMES[n].0,
+            unit: NAMES[n].1,
+            measured: f64::from(self.measured[n]),
+            adds: self.share(n, span, scale),
+        };
+        counting.map(weigher).collect()
+    }
+
+    /// What one weigher adds to the weight.
+    #[inline]
+    fn share(&self, n: usize, span: &Span, scale: &[f64; COUNT]) -> f64 {
+        self.class.multipliers[n] * f64::from(self.measured[n] - span.low[n]) * scale[n]
+    }
+}
+
+/// What a weigher says of a host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weigher {
+    /// Its name.
+    pub name: &'static str,
+    /// What it measures.
+    pub unit: &'static str,
+    /// How much of that the host has.
+    pub measured: f64,
+    /// What it adds to the host's weight.
+    pub adds: f64,
+}
+
+/// What each weigher says of each host that passed.
+pub(super) fn weighers(passed: &[Passed<'_>]) -> BTreeMap<HostId, Vec<Weigher>> {
+    let span = Span::of(passed);
+    let scale = span.scale();
+    passed.iter().map(|host| (*host.id, host.weighed(&span, &scale))).collect()
 }
 
 /// What all hosts that passed have at least and at most.
@@ -114,9 +172,7 @@ pub(super) fn best(passed: &[Passed<'_>], most: usize) -> Vec<(HostId, f64)> {
     let mut kept: Vec<Weighed<'_>> = Vec::with_capacity(most * 2);
     let mut least: Option<Weighed<'_>> = None;
     for host in passed {
-        let share =
-            |n: usize| host.class.multipliers[n] * f64::from(host.measured[n] - span.low[n]) * scale[n];
-        let weight: f64 = (0..COUNT).map(share).sum();
+        let weight: f64 = (0..COUNT).map(|n| host.share(n, &span, &scale)).sum();
         let weighed = Weighed { weight, number: host.room.number, id: host.id };
         if least.is_some_and(|least| weighed.order(&least).is_ge()) {
             continue;

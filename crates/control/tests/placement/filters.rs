@@ -13,7 +13,7 @@ use lenticular_model::{
     error::Kind,
     host::host::{Host, Intent},
     image::Image,
-    Timestamp,
+    State, Timestamp,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -181,6 +181,31 @@ fn weights_follow_what_is_free_and_what_aggregates_say() {
     );
     let full = placed(&mut world).unwrap();
     assert_eq!(placed(&mut world), Some(full), "where the multipliers are negative servers are stacked");
+}
+
+#[test]
+fn the_weights_of_a_decision_and_of_its_explanation_can_be_compared() {
+    let mut world = World::new(4);
+    world.place(|_| {});
+    world.place(|_| {});
+    let before = world.state.clone();
+    let (id, host) = world.place(|_| {});
+    let ask = Ask::of_server(&world.state, &world.state.servers[&id]);
+    let (chosen, verdict) = schedule(&before, &ask);
+    let weights = |state: &State| -> Vec<(String, f64)> {
+        explain(state, &ask).into_iter().filter_map(|word| Some((word.name.clone(), word.weight?))).collect()
+    };
+    assert_eq!(weights(&world.state), verdict.accepted, "nothing but this server came");
+    assert_eq!(chosen, host.map(|n| world.host(n)));
+    assert!(verdict.accepted.iter().any(|(_, weight)| *weight > 0.0));
+    world.place(|_| {});
+    assert_ne!(weights(&world.state), verdict.accepted, "another came");
+    for word in explain(&world.state, &ask) {
+        let sum: f64 = word.weighers.iter().map(|weigher| weigher.adds).sum();
+        assert_eq!(word.weight, Some(sum));
+        let names: Vec<&str> = word.weighers.iter().map(|weigher| weigher.name).collect();
+        assert_eq!(names, ["RAMWeigher", "CPUWeigher", "DiskWeigher", "IoOpsWeigher"]);
+    }
 }
 
 #[test]
