@@ -135,6 +135,9 @@ pub struct Explanation {
     /// How many hosts there are now.
     #[serde(default)]
     pub now_count: usize,
+    /// How many of them pass.
+    #[serde(default)]
+    pub now_passed: usize,
 }
 
 /// What every filter says of a host.
@@ -144,8 +147,24 @@ pub struct HostWord {
     pub host: String,
     /// Its weight among those that pass; `None` if it does not.
     pub weight: Option<f64>,
+    /// What each weigher adds to that.
+    #[serde(default)]
+    pub weighers: Vec<WeigherView>,
     /// Each filter, in the order in which they are asked, with why it refuses if it does.
     pub words: Vec<(String, Option<String>)>,
+}
+
+/// What a weigher says of a host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WeigherView {
+    /// Its name.
+    pub name: String,
+    /// How much the host has of what it measures.
+    pub measured: f64,
+    /// What it measures.
+    pub unit: String,
+    /// What it adds to the host's weight.
+    pub adds: f64,
 }
 
 /// Hosts that were refused for one reason.
@@ -166,12 +185,29 @@ pub struct JournalLine {
     pub seq: u64,
     /// When.
     pub at: String,
-    /// Who.
+    /// Who: a user's id, `host/<name>`, or a part of the control plane.
     pub actor: String,
-    /// On which request.
+    /// Who, by name.
+    #[serde(default)]
+    pub by: String,
+    /// On which request; empty if on none.
     pub request_id: String,
     /// What for.
     pub why: String,
+    /// What changed.
+    #[serde(default)]
+    pub changes: Vec<Change>,
+}
+
+/// Something of a record that changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Change {
+    /// What: `status`, `host`, …
+    pub what: String,
+    /// Before; `None` if there was nothing.
+    pub from: Option<String>,
+    /// After; `None` if there is nothing.
+    pub to: Option<String>,
 }
 
 /// A host to be declared off.

@@ -2,6 +2,7 @@
 
 pub mod fencing;
 mod host;
+mod journal;
 mod project;
 mod route;
 
@@ -10,7 +11,9 @@ use crate::{
     body::Message,
     ctx::Ctx,
     fault::Handled,
-    operator::{host as operator_host, project as operator_project, route::Route},
+    operator::{
+        host as operator_host, journal as operator_journal, project as operator_project, route::Route,
+    },
     respond::json,
 };
 use axum::{extract::Path, Router};
@@ -32,10 +35,9 @@ use lenticular_model::{
     policy::{self, Action},
     Cause, EnrolmentId, HostId, Kind, ServerId, State,
 };
-use lenticular_store::HistoryEntry;
 use lenticular_wire::operator::{
     DiskView, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostDetail, HostView, HostWord, JournalLine,
-    MoveView, Nothing, PurgeAsk, Purged, Refusal, RestoreAsk, RetireAsk, RetiredView, Where,
+    MoveView, Nothing, PurgeAsk, Purged, Refusal, RestoreAsk, RetireAsk, RetiredView, WeigherView, Where,
 };
 use std::sync::Arc;
 
@@ -61,7 +63,7 @@ fn table() -> Vec<Route> {
             .query("host", "string", "Only this host of those that there are now.")
             .query("hosts", "integer", "At most so many hosts of those that there are now.")
             .answers::<Explanation>(200, "Why a server is where it is, or nowhere."),
-        Route::get("journal_server", "/operator/v1/servers/{server}/journal", journal)
+        Route::get("journal_server", "/operator/v1/servers/{server}/journal", operator_journal::show)
             .lists::<JournalLine>("All that ever changed a server."),
         Route::post("restore_disk", "/operator/v1/servers/{server}/disks/restore", restore_disk)
             .asks::<RestoreAsk>()
@@ -83,13 +85,13 @@ fn table() -> Vec<Route> {
         Route::post("purge_project", "/operator/v1/projects/{project}/purge", operator_project::purge)
             .asks::<PurgeAsk>()
             .answers::<Purged>(200, "Removes what a project has, and the project; says what is left."),
-        Route::get("list_refusals", "/operator/v1/refusals", refusals)
+        Route::get("list_refusals", "/operator/v1/refusals", operator_journal::refusals)
             .lists::<JournalLine>("Agents that were refused for the sake of security."),
     ]
 }
 
 /// A server by its id, or by a name that only one has.
-fn find(ctx: &Ctx, text: &str) -> Result<Arc<Server>> {
+pub(super) fn find(ctx: &Ctx, text: &str) -> Result<Arc<Server>> {
     policy::check(&ctx.caller, Action::OperatorRead, None)?;
     if let Some(server) = text.parse().ok().and_then(|id: ServerId| ctx.state.servers.get(&id)) {
         return Ok(server.clone());
@@ -198,6 +200,7 @@ async fn explain(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let moves = server.host_id.map(|from| Moves { from, live: false, may_stay: true, has: server.size });
     let words = schedule::explain(&ctx.state, &Ask { moves, ..Ask::of_server(&ctx.state, &server) });
     let now_count = words.len();
+    let now_passed = words.iter().filter(|word| word.weight.is_some()).count();
     let (only, most) =
         (ctx.query.get("host"), ctx.query.number("hosts")?.unwrap_or(EXPLAINED_HOSTS) as usize);
     let now = words.into_iter().filter(|word| only.is_none_or(|name| word.name == name)).take(most);
@@ -211,36 +214,20 @@ async fn explain(ctx: Ctx, Path(text): Path<String>) -> Handled {
         counts,
         now: now.map(word_view).collect(),
         now_count,
+        now_passed,
     };
     json(200, &view)
 }
 
 fn word_view(word: schedule::HostWord) -> HostWord {
     let words = word.words.into_iter().map(|w| (w.filter.to_owned(), w.refusal)).collect();
-    HostWord { host: word.name, weight: word.weight, words }
-}
-
-async fn journal(ctx: Ctx, Path(text): Path<String>) -> Handled {
-    let server = find(&ctx, &text)?;
-    let entries = ctx.app.store.history(Kind::Server, &server.id.to_string()).await?;
-    json(200, &lines(entries))
-}
-
-fn lines(entries: Vec<HistoryEntry>) -> Vec<JournalLine> {
-    let line = |e: HistoryEntry| JournalLine {
-        seq: e.seq,
-        at: e.at.iso(),
-        actor: e.cause.actor,
-        request_id: e.cause.request_id,
-        why: e.cause.why,
-    };
-    entries.into_iter().map(line).collect()
-}
-
-/// Agents that were refused for the sake of security.
-async fn refusals(ctx: Ctx) -> Handled {
-    policy::check(&ctx.caller, Action::OperatorRead, None)?;
-    json(200, &lines(ctx.app.store.history(Kind::Refusal, enrolment::REFUSALS).await?))
+    let weighers = word.weighers.into_iter().map(|w| WeigherView {
+        name: w.name.to_owned(),
+        measured: w.measured,
+        unit: w.unit.to_owned(),
+        adds: w.adds,
+    });
+    HostWord { host: word.name, weight: word.weight, weighers: weighers.collect(), words }
 }
 
 /// Makes a token that lets a host in.
