@@ -34,6 +34,20 @@ def wait_until(what, check, deadline_s=DEADLINE_S, every_s=0.1):
     raise AssertionError(f"within {deadline_s} s it never came true that {what}; last seen: {last!r}")
 
 
+def rows(text):
+    """The rows of the tables in what a command printed, head first, with the parts of wrapped cells joined."""
+    found = []
+    for line in text.splitlines():
+        if not line.startswith("│"):
+            continue
+        cells = [cell.strip() for cell in line.strip("│").split("┆")]
+        if cells[0]:
+            found.append(cells)
+        else:
+            found[-1] = [f"{before} {more}".strip() for before, more in zip(found[-1], cells)]
+    return found
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

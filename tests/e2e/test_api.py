@@ -6,7 +6,7 @@ import threading
 import pytest
 import requests
 
-from cloud import NOTHING, wait_until
+from cloud import NOTHING, rows, wait_until
 
 SERVERS = "/compute/v2.1/servers"
 
@@ -213,7 +213,10 @@ def test_no_valid_host_says_counts_to_the_owner_and_hosts_to_the_operator(sim, b
     assert "Of 20 hosts: 20 refused by MEMORY_MB" in view["fault"]["message"]
     assert "sim-" not in view["fault"]["message"] and "details" not in view["fault"]
     explained = sim.lenticular("server", "explain", "too-big")
-    assert explained.count("refused by MEMORY_MB") == 20 and "sim-0007" in explained
+    assert "MEMORY_MB refused 20." in explained
+    hosts = {host: said for host, *said in rows(explained)[1:]}
+    assert len(hosts) == 20 and all(word.startswith("refused by MEMORY_MB: ") for said in hosts.values() for word in said)
+    assert "sim-0007" in hosts
     sim.delete(server)
     sim.wait_gone(server)
 
@@ -319,15 +322,21 @@ def test_metrics_and_the_journal_name_the_request(sim, blank):
     answer = sim.request("POST", SERVERS, version="2.79",
                          json={"server": {"name": "traced", "imageRef": blank[0], "flavorRef": "42", "networks": "none"}})
     server, request_id = answer.json()["server"]["id"], answer.headers["x-openstack-request-id"]
-    assert request_id in sim.lenticular("server", "journal", server)
+    journal = lambda: json.loads(sim.lenticular("server", "journal", server, "--json"))
+    created = journal()[0]
+    assert created["request_id"] == request_id and created["by"] == "admin"
+    sim.wait_status(server, "ACTIVE")
+    shown = rows(sim.lenticular("server", "journal", server))
+    assert shown[0] == ["commit", "at", "by", "what for", "what changed"]
+    assert shown[1][2:4] == ["admin", "server create"] and "status BUILD; host sim-" in shown[1][4]
+    assert any(by.startswith("host sim-") and "status BUILD → ACTIVE" in changed for *_, by, _, changed in shown[1:])
     # The client's own id is kept beside ours, never in place of it.
     given = "req-01234567-89ab-cdef-0123-456789abcdef"
     answer = sim.request("PUT", f"{SERVERS}/{server}", json={"server": {"name": "traced"}},
                          headers={"X-OpenStack-Request-ID": given})
     own = answer.headers["x-openstack-request-id"]
     assert answer.status_code == 200 and own != given
-    journal = "".join(sim.lenticular("server", "journal", server).split("│"))
-    assert own in journal and given in journal
+    assert f"{own} {given}" in [line["request_id"] for line in journal()]
     actions = sim.get(f"{SERVERS}/{server}/os-instance-actions")["instanceActions"]
     assert [a["request_id"] for a in actions] == [request_id]
     metrics = requests.get(f"{sim.url}/metrics", timeout=10).text

@@ -58,6 +58,11 @@ pub fn plain(text: &str) -> String {
     out
 }
 
+/// A text of another's that must stay on one line: line feeds and tabs are written out, too.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
 /// Characters that are not seen, or change how others are: of zero width, or of another direction.
 fn is_format(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

@@ -1,15 +1,20 @@
 //! What can be done with projects: emptying one in an order that works.
 
-use crate::{client, client::Client, cloud, show, CloudArgs};
+use crate::{
+    client::{self, Client},
+    cloud,
+    table::{always, Screen, Table},
+    CloudArgs,
+};
 use anyhow::{bail, Result};
 use clap::Subcommand;
-use lenticular_wire::operator::{PurgeAsk, Purged};
+use lenticular_wire::operator::{ProjectThing, PurgeAsk, Purged};
 use std::{
     io::Write,
     time::{Duration, Instant},
 };
 
-/// How often it is looked whether servers are gone.
+/// How long to wait before the cloud is asked again whether servers are gone.
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// What can be done with projects.
@@ -38,16 +43,17 @@ pub enum ProjectCommand {
 pub fn project(command: &ProjectCommand, cloud: &CloudArgs, out: &mut impl Write) -> Result<()> {
     let ProjectCommand::Purge { project, dry_run, keep_project, wait } = command;
     let client = Client::login(&cloud::find(cloud)?)?;
+    let mut screen = Screen::new(out);
     let path = format!("/operator/v1/projects/{}/purge", client::escape(project));
     let ask = PurgeAsk { dry_run: *dry_run, keep_project: *keep_project };
     if *dry_run {
-        return show::things(&client.post::<Purged>(&path, &ask)?.left, out);
+        return things(&client.post::<Purged>(&path, &ask)?.left, &mut screen);
     }
     let until = Instant::now() + Duration::from_secs(*wait);
     let state = loop {
         let state = client.post::<Purged>(&path, &ask)?;
         for gone in &state.removed {
-            writeln!(out, "removed {} {} {}", gone.noun, gone.id, show::printable(&gone.name))?;
+            screen.line(&format!("removed {} {} {}", gone.noun, gone.id, gone.name))?;
         }
         if state.left.is_empty() || (!state.under_way && state.removed.is_empty()) || Instant::now() > until {
             break state;
@@ -59,13 +65,64 @@ pub fn project(command: &ProjectCommand, cloud: &CloudArgs, out: &mut impl Write
         std::thread::sleep(PAUSE);
     };
     if !state.left.is_empty() {
-        show::things(&state.left, out)?;
-        bail!("{} things of project {} are left; the last column says why", state.left.len(), state.id);
+        left(&state.left, &mut screen)?;
+        bail!("{} things of project {} are left, for the reasons above", state.left.len(), state.id);
     }
-    let name = show::printable(&state.name);
     if *keep_project {
-        return Ok(writeln!(out, "project {name} is empty")?);
+        return screen.line(&format!("project {} is empty", state.name));
     }
     client.delete(&format!("/identity/v3/projects/{}", state.id))?;
-    Ok(writeln!(out, "removed project {} {name}", state.id)?)
+    screen.line(&format!("removed project {} {}", state.id, state.name))
+}
+
+/// What there is, in the order in which it would go.
+fn things<W: Write>(things: &[ProjectThing], screen: &mut Screen<W>) -> Result<()> {
+    let mut table = Table::new(&[always("what"), always("id"), always("name")]);
+    for thing in things {
+        table.row([&thing.noun, &thing.id, &thing.name]);
+    }
+    table.print(screen)
+}
+
+/// What is left, and why. The reasons are long and name ids, so each thing has a line and not a row.
+fn left<W: Write>(things: &[ProjectThing], screen: &mut Screen<W>) -> Result<()> {
+    for thing in things {
+        let why = thing.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        screen.line(&format!("left {} {} {}{why}", thing.noun, thing.id, thing.name))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thing(noun: &str, id: &str, name: &str, why: Option<&str>) -> ProjectThing {
+        let why = why.map(str::to_owned);
+        ProjectThing { noun: noun.to_owned(), id: id.to_owned(), name: name.to_owned(), why }
+    }
+
+    #[test]
+    fn what_a_project_has_is_listed() {
+        let all = [
+            thing("server", "11e4a1f0-6b1c-4c53-9f7d-2d5a8c0b9e31", "web-1", None),
+            thing("floating IP", "22e4a1f0-6b1c-4c53-9f7d-2d5a8c0b9e31", "203.0.113.17", None),
+        ];
+        insta::assert_snapshot!("a_dry_run", Screen::printed(|screen| things(&all, screen)));
+        let all = [
+            thing(
+                "server",
+                "11e4a1f0-6b1c-4c53-9f7d-2d5a8c0b9e31",
+                "web-1",
+                Some("Its host has not confirmed yet that it is gone."),
+            ),
+            thing(
+                "security group",
+                "22e4a1f0-6b1c-4c53-9f7d-2d5a8c0b9e31",
+                "default",
+                Some("Security Group 22e4a1f0-6b1c-4c53-9f7d-2d5a8c0b9e31 in use."),
+            ),
+        ];
+        insta::assert_snapshot!("what_is_left", Screen::printed(|screen| super::left(&all, screen)));
+    }
 }

@@ -1,0 +1,223 @@
+//! Hosts: `lenticular host`.
+
+use crate::{
+    client::{escape, Client},
+    cloud,
+    enrol::{self, EnrolCommand},
+    table::{always, dropped, Screen, Table},
+    CloudArgs,
+};
+use anyhow::Result;
+use clap::Subcommand;
+use lenticular_wire::operator::{FenceAsk, HostDetail, HostView};
+use std::io::Write;
+
+/// What can be asked about hosts, and done to them.
+#[derive(Debug, Clone, Subcommand)]
+pub enum HostCommand {
+    /// Lists hosts: what each has, what servers take of it, and whether it takes more.
+    List {
+        /// Prints JSON, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows one host: what runs there, what is coming, and what was left behind.
+    Show {
+        /// Its name.
+        name: String,
+        /// Prints JSON, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Hosts that come and go.
+    #[command(flatten)]
+    Enrol(EnrolCommand),
+    /// Declares a host to be off. It counts as down until `unfence`, and its servers can be evacuated.
+    Fence {
+        /// Its name.
+        name: String,
+        /// The host's disks are lost, so its servers can only be made again from their images. Only for a silent host.
+        #[arg(long)]
+        disks_lost: bool,
+        /// Switches the host off first, with this fencing driver of the control plane's configuration.
+        #[arg(long, value_name = "DRIVER")]
+        by: Option<String>,
+    },
+    /// Takes back that a host is off.
+    Unfence {
+        /// Its name.
+        name: String,
+    },
+    /// Removes a disk that was found on a host and that no record explains, with the guest that may run on it.
+    GiveUp {
+        /// The disk's id, from `host show`.
+        disk: String,
+    },
+}
+
+/// Answers a question about hosts, or does something to one.
+///
+/// # Errors
+/// The cloud cannot be reached, or refuses.
+pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> Result<()> {
+    let client = Client::login(&cloud::find(cloud)?)?;
+    let mut screen = Screen::new(out);
+    match command {
+        HostCommand::List { json } => {
+            let hosts = client.get::<Vec<HostView>>("/operator/v1/hosts")?;
+            match json {
+                true => screen.json(&hosts),
+                false => list(&hosts, &mut screen),
+            }
+        }
+        HostCommand::Show { name, json } => {
+            let host = client.get::<HostDetail>(&format!("/operator/v1/hosts/{}", escape(name)))?;
+            match json {
+                true => screen.json(&host),
+                false => show(&host, &mut screen),
+            }
+        }
+        HostCommand::Enrol(command) => enrol::enrol(command, &client, &mut screen),
+        HostCommand::Fence { name, disks_lost, by } => {
+            let ask = FenceAsk { disks_lost: *disks_lost, lift: false, driver: by.clone() };
+            fence(&client, name, &ask, &mut screen)
+        }
+        HostCommand::Unfence { name } => {
+            fence(&client, name, &FenceAsk { disks_lost: false, lift: true, driver: None }, &mut screen)
+        }
+        HostCommand::GiveUp { disk } => {
+            let path = format!("/operator/v1/disks/{}/give-up", escape(disk));
+            client.post::<serde_json::Value>(&path, &serde_json::json!({}))?;
+            screen.line("The disk's host is told to remove it.")
+        }
+    }
+}
+
+fn fence<W: Write>(client: &Client, name: &str, ask: &FenceAsk, screen: &mut Screen<W>) -> Result<()> {
+    let path = format!("/operator/v1/hosts/{}/fence", escape(name));
+    list(&[client.post::<HostView>(&path, ask)?], screen)
+}
+
+fn list<W: Write>(hosts: &[HostView], screen: &mut Screen<W>) -> Result<()> {
+    let mut table = Table::new(&[
+        always("host"),
+        always("state"),
+        dropped(1, "why"),
+        always("servers"),
+        always("vcpus"),
+        always("memory MiB"),
+        dropped(2, "disk GiB"),
+        dropped(3, "zone"),
+        dropped(4, "hypervisor"),
+        dropped(5, "certificate ends"),
+    ]);
+    let share = |(taken, all): (u64, u64)| format!("{taken} of {all}");
+    for h in hosts {
+        table.row([
+            &h.name,
+            &h.state,
+            h.reason.as_deref().unwrap_or_default(),
+            &h.servers.to_string(),
+            &share(h.vcpus),
+            &share(h.memory_mb),
+            &share(h.disk_gb),
+            &h.zone,
+            &h.hypervisor,
+            h.certificate_ends.as_deref().unwrap_or_default(),
+        ]);
+    }
+    table.print(screen)
+}
+
+fn show<W: Write>(detail: &HostDetail, screen: &mut Screen<W>) -> Result<()> {
+    let host = &detail.host;
+    list(std::slice::from_ref(host), screen)?;
+    let mut table = Table::pairs();
+    table.row(["id", &host.id]);
+    table.row(["zone", &host.zone]);
+    table.row(["aggregates", &detail.aggregates.join(" ")]);
+    table.row(["hypervisor", &host.hypervisor]);
+    table.row(["cpu", &detail.cpu_model]);
+    table.row(["address", &detail.address]);
+    table.row(["for other hosts", &detail.peer_address]);
+    table.row(["boot id", &detail.boot_id]);
+    table.row(["last heard of", detail.heard_at.as_deref().unwrap_or("-")]);
+    table.row(["certificate ends", host.certificate_ends.as_deref().unwrap_or("-")]);
+    if let Some(fence) = &detail.fence {
+        table.row(["off", fence]);
+    }
+    for (id, name, status) in &detail.servers_here {
+        table.row(["server", &format!("{name} ({id}), {status}")]);
+    }
+    for (id, name) in &detail.coming {
+        table.row(["server on its way here", &format!("{name} ({id})")]);
+    }
+    for (disk, server, fate) in &detail.left_behind {
+        table.row(["disk left behind", &format!("{disk} of server {server}, {fate}")]);
+    }
+    table.print(screen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(name: &str, state: &str, reason: Option<&str>) -> HostView {
+        HostView {
+            id: "7d1f0c52-8a64-4e0b-b1d7-3c9e5a2f6b80".to_owned(),
+            name: name.to_owned(),
+            zone: "east-1".to_owned(),
+            state: state.to_owned(),
+            reason: reason.map(str::to_owned),
+            hypervisor: "qemu/kvm".to_owned(),
+            vcpus: (118, 512),
+            memory_mb: (241_664, 515_072),
+            disk_gb: (1_820, 7_152),
+            servers: 37,
+            certificate_ends: Some("2027-02-28T08:00:00Z".to_owned()),
+        }
+    }
+
+    #[test]
+    fn hosts_are_a_table() {
+        let up = [view("rack-1-host-07", "up", None), view("rack-1-host-08", "up", None)];
+        insta::assert_snapshot!("hosts_that_are_up", Screen::printed(|screen| list(&up, screen)));
+        let trouble = [
+            view("rack-1-host-07", "up", None),
+            view("rack-1-host-08", "disabled", Some("waits for new memory, ticket 4711")),
+            view("rack-2-host-11", "silent", Some("since 2026-11-30T09:58:40Z")),
+            view("rack-2-host-12", "out of order", Some("/dev/kvm is not there. Load kvm_intel or kvm_amd.")),
+        ];
+        insta::assert_snapshot!("hosts_with_trouble", Screen::printed(|screen| list(&trouble, screen)));
+    }
+
+    #[test]
+    fn a_host_is_shown_with_all_that_is_there() {
+        let server = |id: &str, name: &str| (id.to_owned(), name.to_owned());
+        let detail = HostDetail {
+            host: view("rack-1-host-07", "off", Some("since 2026-11-30T10:00:00Z")),
+            address: "10.20.1.7".to_owned(),
+            peer_address: "10.20.1.7:9172".to_owned(),
+            boot_id: "c0a8f3de-52b1-4a77-9e60-1b2d3c4e5f60".to_owned(),
+            cpu_model: "AMD EPYC 9354P 32-Core Processor".to_owned(),
+            heard_at: Some("2026-11-30T09:58:40Z".to_owned()),
+            fence: Some(
+                "declared off, and its disks lost, at 2026-11-30T10:00:00Z by the driver pdu: outlet 14 is off, 0.0 A"
+                    .to_owned(),
+            ),
+            aggregates: vec!["ssd".to_owned(), "gpu".to_owned()],
+            servers_here: vec![(
+                "11e4a1f0-6b1c-4c53-9f7d-2d5a8c0b9e31".to_owned(),
+                "web-1".to_owned(),
+                "ACTIVE".to_owned(),
+            )],
+            coming: vec![server("22e4a1f0-6b1c-4c53-9f7d-2d5a8c0b9e31", "a-server-with-a-long-name-of-63-characters")],
+            left_behind: vec![(
+                "5b9c7a0e-3f61-4b0c-9d0e-8a6f1c2b4d5e".to_owned(),
+                "33e4a1f0-6b1c-4c53-9f7d-2d5a8c0b9e31".to_owned(),
+                "kept until 2026-12-07T09:15:22Z".to_owned(),
+            )],
+        };
+        insta::assert_snapshot!(Screen::printed(|screen| show(&detail, screen)));
+    }
+}
