@@ -72,7 +72,7 @@ def test_a_guest_keeps_its_disk_through_stop_start_reboot_and_death(real):
     (pid,) = guest_processes(real.data)
     os.kill(pid, signal.SIGKILL)
     died = real.wait_status(server, "ERROR")
-    assert "ended without having been asked" in died["fault"]["message"]
+    assert "ended unexpectedly" in died["fault"]["message"]
     assert "Start the server again" in died["fault"]["message"]
     real.act(server, "os-start")
     real.wait_status(server, "ACTIVE")

@@ -133,7 +133,7 @@ def test_only_an_enrolled_host_gets_in_and_only_as_itself(tmp_path):
         foreign = c.enrol()["token"].split(".")
         foreign[1] = "A" * 43
         said = c.agent_once("--join", c.agent_url, "--token", ".".join(foreign), "--state", tmp_path / "two", "--name", "two")
-        assert "not the one that made this token" in said
+        assert "did not make this token" in said
         code, said = c.lenticular("host", "enrol", "one", ok=False)
         assert code != 0 and "--replace" in said
         assert "no identity" in c.agent_once("--state", tmp_path / "two")

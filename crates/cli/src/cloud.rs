@@ -51,8 +51,8 @@ pub fn find(args: &CloudArgs) -> Result<Login> {
     let files = candidates(args);
     for file in files.iter().filter(|f| f.exists()) {
         let text = fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-        let mut clouds: Clouds =
-            serde_norway::from_str(&text).with_context(|| format!("{} is no clouds.yaml", file.display()))?;
+        let mut clouds: Clouds = serde_norway::from_str(&text)
+            .with_context(|| format!("{} cannot be read as a clouds.yaml", file.display()))?;
         if let Some(cloud) = clouds.clouds.remove(&name) {
             return Ok(cloud.auth);
         }

@@ -180,7 +180,7 @@ impl AgentConfig {
         });
         let underlay = underlay.transpose()?;
         let encap_ip = self.ovn_encap_ip.or(underlay.as_ref().map(|(_, address)| address.addr()));
-        let encap_ip = encap_ip.context("say where other hosts' tunnels lead with --ovn-encap-ip")?;
+        let encap_ip = encap_ip.context("name the address of this host's tunnels with --ovn-encap-ip")?;
         let physical = self.ovn_physical.iter().map(|text| Ok(text.parse()?)).collect::<Result<_>>()?;
         let southbound_ca = self.ovn_southbound_ca.as_ref().map(|path| {
             path.canonicalize()

@@ -86,7 +86,7 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     data.write_clouds(&url, &password)?;
     let images = ImageStore::open(&data.path("images"), options.settings.images.reserve_bytes())
         .context("the image store cannot be opened")?;
-    let swept = images.sweep(&store.state()).context("the image store cannot be swept")?;
+    let swept = images.sweep(&store.state()).context("leftovers in the image store cannot be removed")?;
     if swept > 0 {
         tracing::info!(swept, "removed files of uploads and images that do not count");
     }
@@ -216,8 +216,8 @@ async fn first_records(store: &Store, data: &DataDir) -> Result<String> {
     let known = data.has("admin-password");
     if empty && known {
         anyhow::bail!(
-            "the store is empty, but {} belongs to a cloud that was there before. Restore its store; or move that file \
-             away if a new cloud is to begin here.",
+            "the store is empty, but {} belongs to a cloud that was there before. Restore its store; or \
+                 move that file away to begin a new cloud here.",
             data.path("admin-password").display()
         );
     }
@@ -282,7 +282,7 @@ impl ControlPlane {
             // Polls wait by design: they are not waited for.
             () = async { let _ = stop.wait_for(|s| *s).await; tokio::time::sleep(STOP_GRACE).await } => Ok(()),
             why = async { lost.wait_for(Option::is_some).await.ok().and_then(|why| why.clone()) } => {
-                Err(anyhow::anyhow!("the store takes no commits any more: {}", why.unwrap_or_default()))
+                Err(anyhow::anyhow!("the store no longer takes commits: {}", why.unwrap_or_default()))
             }
         };
         let closed = store.close().await;

@@ -29,8 +29,9 @@ impl DataDir {
         let mode = fs::metadata(&root)?.permissions().mode() & 0o777;
         if mode & 0o066 != 0 {
             tracing::info!(folder = %root.display(), mode = format!("{mode:o}"), "others could look into it; now they cannot");
-            fs::set_permissions(&root, fs::Permissions::from_mode(mode & !0o066))
-                .with_context(|| format!("the data directory {} cannot be shut to others", root.display()))?;
+            fs::set_permissions(&root, fs::Permissions::from_mode(mode & !0o066)).with_context(|| {
+                format!("the data directory {} cannot be closed to other users", root.display())
+            })?;
         }
         Ok(Self { root })
     }

@@ -295,12 +295,12 @@ async fn another_cloud_is_neither_joined_nor_let_in() {
         host_name: "rack-1".to_owned(),
     };
     let said = why(join(&ours.home("rack-1"), &joining, clock(&ours.now)).await);
-    assert!(said.contains("not the one that made this token"), "{said}");
+    assert!(said.contains("did not make this token"), "{said}");
     assert!(other.refusals().await.is_empty());
     let (identity, _) = other.host("rack-1").await;
     let stray = HttpLink::new(&ours.url, identity).unwrap();
     let error = greet(&stray, "rack-1").await.unwrap_err();
-    assert!(error.to_string().contains("not of the CA of this cloud"), "{error}");
+    assert!(error.to_string().contains("not issued by this cloud's CA"), "{error}");
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ pub struct Certificate {
 
 /// The bytes are no certificate such as the cloud issues.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it is no certificate such as a cloud's CA issues: {0}")]
+#[error("it is not a certificate from a cloud's CA: {0}")]
 pub struct BadCertificate(String);
 
 impl Certificate {

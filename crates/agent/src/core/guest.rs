@@ -186,7 +186,7 @@ impl Guest {
     fn find_process(&mut self, process: Option<FoundProcess>, interrupted: Option<&Step>) {
         if matches!(interrupted, Some(Step::Send(..))) {
             self.roll_back(Failure::new(
-                "The guest stays: the agent of the host that it is on was restarted while it moved. Try again.",
+                "The guest stays where it is: its host's agent was restarted during the move. Try again.",
                 "the source's agent was restarted",
             ));
         }
@@ -570,8 +570,11 @@ impl Guest {
 
 fn missing(of: &Assignment) -> Failure {
     Failure::new(
-        "The server's disk is missing on this host. Its operator can say what happened to it; if nothing brings the \
-         disk back, delete the server.",
-        format!("the disk of generation {} was made here once and is not in the state directory", of.generation),
+        "The server's disk is missing on its host. Ask the operator what happened. If the disk cannot be \
+         brought back, delete the server.",
+        format!(
+            "the disk of generation {} was made here once and is not in the state directory",
+            of.generation
+        ),
     )
 }

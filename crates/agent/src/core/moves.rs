@@ -179,7 +179,7 @@ impl Guest {
             Outcome::Failed(failure) => outbound.is = Sending::Rollback(failure),
             // It was told to the new life of the store that this host has the guest: so it keeps it.
             _ if !ordered => {
-                let why = "The guest stays: the store was restored while it moved. Try again.";
+                let why = "The guest stays where it is: the store was restored during the move. Try again.";
                 outbound.is =
                     Sending::Rollback(Failure::new(why, "its order is of another life of the store"));
             }

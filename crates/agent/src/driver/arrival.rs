@@ -129,7 +129,7 @@ impl Qcow2Disks {
             return Ok(());
         }
         Err(Failure::new(
-            "The guest could not be brought over, and stays where it is. Try again.",
+            "The guest could not be moved, and stays where it is. Try again.",
             format!("the target does not expect a disk of generation {generation} over base {base}"),
         ))
     }

@@ -70,8 +70,8 @@ async fn find_means() -> Option<Means> {
         kvm.as_ref().filter(|kvm| kvm.mode() & 0o060 == 0o060 && kvm.gid() != 0).map(MetadataExt::gid);
     if kvm.is_some() && !others && group.is_none() {
         tracing::warn!(
-            "{KVM} is root's alone, so guests cannot use it: they run as users without privileges. Give it to a group \
-             (chgrp kvm {KVM}; chmod 660 {KVM})."
+            "Only root may open {KVM}, so guests cannot use it: they run as users without privileges. Give it to a \
+             group (chgrp kvm {KVM}; chmod 660 {KVM})."
         );
     }
     let setpriv = exec::which("setpriv").unwrap_or_else(|| "setpriv".into());
@@ -210,7 +210,7 @@ fn owner(dir: &Path) -> io::Result<u32> {
             Err(error) => return Err(error),
         }
     }
-    let full = || io::Error::other("all users that guests may have are taken");
+    let full = || io::Error::other("all users that are reserved for guests are in use");
     let free = USERS.clone().find(|id| !taken.contains(id)).ok_or_else(full)?;
     chown(&run, Some(free), Some(free))?;
     Ok(free)
@@ -266,9 +266,10 @@ pub(crate) async fn connect(dir: &Path, name: &str) -> io::Result<tokio::net::Un
     };
     match is_of(dir, stream.peer_cred()?.uid()) {
         true => Ok(stream),
-        false => {
-            Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user than the guest's listens"))
-        }
+        false => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "the socket belongs to another user than the guest's",
+        )),
     }
 }
 

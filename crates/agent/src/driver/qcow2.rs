@@ -271,7 +271,7 @@ impl Disks for Qcow2Disks {
         Box::pin(async move {
             let dir = self.guest_dir(assignment.server_id);
             let Some(note) = self.note(assignment.server_id) else {
-                return Err(Failure::new("The older disk is not there any more.", "no disk.json to rewrite"));
+                return Err(Failure::new("The older disk is no longer there.", "no disk.json to rewrite"));
             };
             let note = DiskNote { generation: assignment.generation, ..note };
             blocking("noting the disk", move || {
@@ -356,7 +356,7 @@ async fn download(base: &Base, part: &Path, link: &dyn Link) -> Result<(), Failu
     let got = hex(&digest.finalize());
     if got != base.sha512.to_lowercase() {
         return Err(Failure::new(
-            "The image arrived damaged. Try again; if it fails again, upload the image anew.",
+            "The image arrived damaged. Try again; if it fails again, upload the image again.",
             format!("image {}: sha512 of what arrived is {got}, it should be {}", base.image_id, base.sha512),
         ));
     }
@@ -443,17 +443,17 @@ pub(super) fn check_header(path: &Path, format: &str) -> Result<u64, Failure> {
     }
     let refuse = |why: &str| {
         Err(Failure::new(
-            format!("The image cannot be used: {why}. Upload an image that stands by itself."),
+            format!("The image cannot be used: {why}. Upload an image that needs no other file."),
             format!("base {}", path.display()),
         ))
     };
     let number = |at: usize| header[at..at + 8].iter().fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
     let version = header[7];
     if !header.starts_with(b"QFI\xfb") || !matches!(version, 2 | 3) {
-        return refuse("it is not in qcow2, which its format says");
+        return refuse("its format says qcow2, but its content does not");
     }
     if number(8) != 0 {
-        return refuse("it is laid over another file");
+        return refuse("it has a backing file");
     }
     // Incompatible feature bit 2: the data is in another file.
     if version == 3 && number(72) & 4 != 0 {

@@ -135,7 +135,7 @@ fn images_that_lean_on_other_files_are_refused() {
     header[24..32].copy_from_slice(&(3_u64 << 30).to_be_bytes());
     std::fs::write(&path, &header).unwrap();
     assert_eq!(check_header(&path, "qcow2").unwrap(), 3 << 30);
-    for (at, what) in [(15, "another file"), (79, "data is in another"), (0, "not in qcow2")] {
+    for (at, what) in [(15, "a backing file"), (79, "data is in another"), (0, "says qcow2, but")] {
         let mut bad = header.clone();
         bad[at] = 4;
         std::fs::write(&path, &bad).unwrap();
@@ -168,7 +168,7 @@ async fn a_disk_is_made_kept_listed_and_removed() {
     let path = disks.path(assignment.server_id);
     assert_eq!(
         check_header(&path, "qcow2").unwrap_err().message,
-        "The image cannot be used: it is laid over another file. Upload an image that stands by itself."
+        "The image cannot be used: it has a backing file. Upload an image that needs no other file."
     );
     // The same again leaves it; a newer generation replaces it.
     let inode = |p: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(p).unwrap());

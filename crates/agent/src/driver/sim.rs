@@ -106,7 +106,7 @@ impl SimHost {
         }
         match self.random() % 1000 < u64::from(knob.fails_per_mille) {
             true => Err(Failure::new(
-                format!("{what} failed, as this simulated host's knobs have it. Try again."),
+                format!("{what} failed, because this simulated host is set to fail. Try again."),
                 format!("{} of 1000 fail", knob.fails_per_mille),
             )),
             false => Ok(()),

@@ -78,8 +78,8 @@ impl Travel {
             return Ok(());
         }
         Err(Failure::new(
-            "The server's disk lies over another image than the cloud knows of. Shelve and unshelve the server, which \
-             makes one disk of both; then it can be moved.",
+            "The server's disk has a backing image that the cloud does not know. Shelve and unshelve the \
+             server. Its disk then needs no other image, and it can be moved.",
             format!("the order names the base {ordered}, the disk has {}", real.unwrap_or_default()),
         ))
     }
@@ -453,7 +453,7 @@ fn failure(message: &str, details: impl Into<String>) -> Failure {
 }
 
 fn gone(details: &str) -> Failure {
-    failure("The guest could not be brought over, and stays where it is. Try again.", details)
+    failure("The guest could not be moved, and stays where it is. Try again.", details)
 }
 
 fn peer_failure(to: &Peer, error: &io::Error) -> Failure {

@@ -77,7 +77,7 @@ async fn another_ca_counts_on_neither_side() {
     let (one, stranger) = (ca.host("rack-1", &clock, None), other.host("rack-2", &clock, None));
     let (address, served) = server(stranger.acceptor()).await;
     let error = call(&one, address, "rack-2").await.unwrap_err();
-    assert!(error.to_string().contains("not of the CA"), "{error}");
+    assert!(error.to_string().contains("not issued by this cloud's CA"), "{error}");
     assert!(served.await.unwrap().is_err());
     // The stranger that trusts our CA still shows the certificate of its own.
     let key = new_key().unwrap();

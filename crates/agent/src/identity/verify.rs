@@ -36,13 +36,13 @@ impl Expect {
 #[derive(Debug, thiserror::Error)]
 enum Mismatch {
     #[error(
-        "its certificate is not of the CA of this cloud. Something stands between, or another cloud answers at this \
-         address"
+        "its certificate was not issued by this cloud's CA. Another cloud answers at this address, or \
+         something intercepts the connection"
     )]
     OtherCa,
     #[error(
-        "the control plane there is not the one that made this token. Something stands between, or the token is of \
-         another cloud"
+        "the control plane there did not make this token. The token is from another cloud, or something \
+         intercepts the connection"
     )]
     OtherThanToken,
     #[error("its certificate is not for {0}. Join by a name it has, or start the control plane with --agent-name {0}")]

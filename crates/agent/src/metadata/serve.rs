@@ -63,10 +63,10 @@ async fn answer(
         Method::GET => documents::get(guests, &caller, &path),
         Method::POST => match Limited::new(body, BODY_BYTES_MAX).collect().await {
             Ok(body) => documents::post(guests, &caller, &path, &body.to_bytes()).await,
-            Err(error) if error.is::<LengthLimitError>() => Answer::refusal(413, "That is too much."),
+            Err(error) if error.is::<LengthLimitError>() => Answer::refusal(413, "The request is too large."),
             Err(_) => Answer::refusal(400, "The body did not arrive whole."),
         },
-        _ => Answer::refusal(405, "Only GET, and POST of a password, are known."),
+        _ => Answer::refusal(405, "Only GET is allowed, and POST of a password."),
     }))
 }
 

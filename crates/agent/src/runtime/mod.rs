@@ -73,7 +73,8 @@ pub enum AgentError {
     },
     /// A driver could not say what is there.
     #[error(
-        "what runs on this host cannot be told: {0}. The agent does nothing until it can; start it again."
+        "the agent cannot find out which guests run on this host: {0}. It does nothing until it can; start \
+         it again."
     )]
     Inventory(#[from] crate::core::Failure),
     /// The host's switch does not come up.

@@ -113,7 +113,7 @@ fn read(path: &Path, boot_id: &str, parallel_max: usize) -> Result<Core, AgentEr
         Err(error) => Err(trouble(error.to_string(), "Let the agent's user read it.")),
         Ok(bytes) => {
             let remedy =
-                "Move it away to go on without it: guests are found again by their disks and processes.";
+                "Move it away to continue without it: guests are found again by their disks and processes.";
             if serde_json::from_slice(&bytes).is_ok_and(|Format { version }| version < FIRST_WITH_MOVES) {
                 // What it says beyond what disks and processes do is told anew by the control plane.
                 tracing::warn!(path = %path.display(), "an older version's state is passed over; guests are found again");

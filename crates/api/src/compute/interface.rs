@@ -78,7 +78,8 @@ fn read(ctx: &Ctx, body: Value) -> Result<AttachAsk> {
     let asked: Attach = request::read(fields)?;
     if asked.tag.is_some() {
         return Err(Error::invalid(
-            "Interfaces of this cloud have no tags: the guest is told its MAC addresses.",
+            "Tags of interfaces are not supported by this cloud. A guest knows an interface by its MAC \
+             address.",
         ));
     }
     let addresses: Vec<IpAddr> = asked.fixed_ips.into_iter().flatten().map(|ip| ip.ip_address).collect();

@@ -120,7 +120,7 @@ pub fn refuge(version: Microversion, fields: Map<String, Value>) -> Result<Optio
     }
     if evacuate.shared.as_ref().and_then(request::lenient_bool) == Some(true) {
         return Err(Error::invalid(
-            "Servers here have disks of their hosts' own, which are not shared: ask with onSharedStorage false.",
+            "Servers of this cloud have local disks, which are not shared. Set onSharedStorage to false.",
         ));
     }
     check_host(evacuate.host)

@@ -104,7 +104,7 @@ impl Queue {
     fn enter(&mut self, asker: Asker) -> Result<oneshot::Receiver<Turn>> {
         let length = self.lengths.get(&asker).copied().unwrap_or_default();
         if length >= WAITING_MAX || self.waiting >= ALL_WAITING_MAX {
-            return Err(Error::too_many("Too many log-ins are waiting to be judged. Try again in a second."));
+            return Err(Error::too_many("Too many logins are waiting. Try again in a second."));
         }
         let at = self.addresses.iter().position(|(address, _)| *address == asker.from);
         let at = at.unwrap_or_else(|| {

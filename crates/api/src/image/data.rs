@@ -156,7 +156,7 @@ async fn stream(app: &App, image: &Image, data: &Data, range: Option<&str>) -> H
     let path = app.images.path(&image.file().unwrap_or_default());
     let mut file = tokio::fs::File::open(&path).await.map_err(|error| {
         let mut lost = Error::unavailable(
-            "The image's data cannot be read. The image store's operator must look at it.",
+            "The image's data cannot be read. Ask the operator to look at the image store.",
         );
         lost.internal = Some(format!("{}: {error}", path.display()));
         lost

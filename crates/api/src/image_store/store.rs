@@ -132,7 +132,7 @@ impl ImageStore {
                 }
                 Err(_) => {
                     broken = Some(Error::invalid(
-                        "The upload stood still for too long and was given up. Send it again.",
+                        "The upload stood still for too long and was ended. Send it again.",
                     ));
                     break;
                 }
@@ -251,14 +251,13 @@ fn too_long(room: Option<u64>) -> Error {
 fn storage_error(error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            let mut full =
-                Error::too_large("The image store has no room for more. Its operator must make room.");
+            let mut full = Error::too_large("The image store is full. Ask the operator to make room.");
             full.internal = Some(error.to_string());
             full
         }
         _ => {
             let mut down =
-                Error::unavailable("The image store cannot be written. Its operator must look at it.");
+                Error::unavailable("The image store cannot be written. Ask the operator to look at it.");
             down.internal = Some(error.to_string());
             down
         }
@@ -311,7 +310,7 @@ mod tests {
         assert!(over.message.contains("image_size_total"), "{over}");
         let full = ImageStore::open(folder.path(), Some(u64::MAX)).unwrap();
         let full = full.receive("upload-3", "raw", None, chunks(&[b"12345"])).await.unwrap_err();
-        assert!(full.message.contains("has no room"), "{full}");
+        assert!(full.message.contains("is full"), "{full}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -50,6 +50,6 @@ pub async fn update(ctx: Ctx, Path(path): Path<String>, Json(_): Json) -> Handle
 /// `DELETE /v2.0/agents/{id}`: it is there as long as its host is.
 pub async fn delete(ctx: Ctx, Path(path): Path<String>) -> Handled {
     let host = host_of(&ctx, &path)?;
-    let why = format!("Agent {path} goes with its host {}: retire that.", host.name);
+    let why = format!("Agent {path} belongs to host {}. Retire the host instead.", host.name);
     Err(Error::conflict(why).coded("AgentInUse").into())
 }

@@ -33,8 +33,9 @@ fn sub_ports(fields: &Fields) -> Result<Vec<SubPort>> {
     let read = |one: Fields| {
         let kind = one.get::<String>("segmentation_type")?;
         if kind.as_deref().is_some_and(|kind| kind != "vlan") {
-            return Err(bad("Invalid input for segmentation_type. Reason: subports are told apart by vlan.")
-                .coded("InvalidInput"));
+            return Err(
+                bad("Invalid input for segmentation_type. Reason: it must be vlan.").coded("InvalidInput")
+            );
         }
         let missing = || bad("Invalid input for sub_ports. Reason: a subport has a segmentation_id.");
         Ok(SubPort {

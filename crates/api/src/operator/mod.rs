@@ -191,8 +191,9 @@ async fn moves(ctx: &Ctx, server: &Server) -> Result<Vec<(String, String)>> {
 async fn explain(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let server = find(&ctx, &text)?;
     let doc = ctx.app.store.get(Kind::Verdict, &server.id.to_string()).await?;
-    let doc =
-        doc.ok_or_else(|| Error::not_found_text("No verdict of the scheduler is kept for this server."))?;
+    let doc = doc.ok_or_else(|| {
+        Error::not_found_text("The scheduler's decision about this server is not recorded.")
+    })?;
     let verdict: Verdict = serde_json::from_str(&doc).map_err(Error::internal)?;
     let counts = verdict.counts().into_iter().map(|(filter, n)| (filter.to_owned(), n)).collect();
     let refused = verdict.refused.into_iter();

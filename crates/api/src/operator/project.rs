@@ -47,8 +47,8 @@ pub async fn purge(ctx: Ctx, Path(text): Path<String>, Message(ask): Message<Pur
     let of = find(&ctx, &text)?;
     if ctx.caller.project_id() == Some(of.id) && !ask.dry_run && !ask.keep_project {
         let why = format!(
-            "You act in project {}, and without it you would be shut out. Act in another one, or keep this one \
-             (--keep-project).",
+            "You are logged in to project {}, so it cannot be removed. Log in to another project, or keep \
+             this one (--keep-project).",
             of.id
         );
         return Err(Error::conflict(why).into());

@@ -49,8 +49,8 @@ pub fn on_lost_in_restore(txn: &mut Txn<'_>, server: &Server) {
     let never = |s: &Server| s.host_id.is_none() && s.restored == Some(Restored::Unheard);
     if let Some(server) = txn.servers.get(&id).filter(|s| !never(s)).cloned() {
         let message =
-            "The store was restored from a backup, and no host has the server: it was deleted since, or is lost. Delete \
-             it; or its operator may go back to a disk that it left behind.";
+            "The store was restored from a backup, and no host has the server. It was deleted after the \
+             backup, or is lost. Delete it, or ask the operator to go back to a disk that it left behind.";
         if let Some(task) = server.task.as_ref().filter(|_| server.wanted != Wanted::Absent) {
             operation::finish(txn, task.operation_id, Some(message.to_owned()));
         }

@@ -273,8 +273,8 @@ fn arrive(txn: &mut Txn<'_>, server: &Server) {
 /// person can decide to go back to that.
 fn is_lost(txn: &mut Txn<'_>, id: ServerId, host: &str) {
     let message = format!(
-        "The server moved to {host}, which was lost. An operator can go back to the disk that it left behind; else \
-         delete the server."
+        "The server moved to {host}, which was lost. Ask the operator to go back to the disk that the \
+         server left behind, or delete the server."
     );
     let now = txn.now;
     txn.update::<Server>(&id, |s| {
@@ -305,7 +305,11 @@ pub fn note_progress(txn: &mut Txn<'_>, host: HostId, seen: &MoveProgress) {
 
 /// Whatever move is under way, or can be taken back, is over: the target's part of it goes.
 pub fn cancel(txn: &mut Txn<'_>, server: &Server) {
-    close(txn, server, Phase::Failed { why: "The server was given up where it was.".to_owned() });
+    close(
+        txn,
+        server,
+        Phase::Failed { why: "The server was deleted, evacuated or restored during the move.".to_owned() },
+    );
     if let Some(ticket) = server.ticket.as_ref().filter(|ticket| ticket.leg != Leg::Prepare) {
         let id = txn.disk_copy_on(ticket.to, server.id).map(|copy| copy.id);
         id.map(|id| txn.update::<DiskCopy>(&id, |copy| copy.may_run = true));

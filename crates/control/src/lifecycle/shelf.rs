@@ -48,7 +48,7 @@ pub fn begin_saving(
 }
 
 fn over(id: ServerId) -> Error {
-    Error::conflict(format!("Instance {id} is not being shelved any more; its disk is not wanted."))
+    Error::conflict(format!("Instance {id} is no longer being shelved; its disk is not needed."))
 }
 
 fn saving(txn: &Txn<'_>, id: ServerId, host: HostId, upload: &str) -> Result<Server> {

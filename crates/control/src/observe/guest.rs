@@ -92,8 +92,8 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
         Sight::Absent => run::fail(
             txn,
             server,
-            "The server's disk is gone from its host. Its operator can say what happened to the host; \
-             if nothing brings the disk back, delete the server."
+            "The server's disk is gone from its host. Ask the operator what happened. If the disk cannot be \
+             brought back, delete the server."
                 .to_owned(),
             "the agent reports the guest as absent without having been told to remove it".to_owned(),
         ),
@@ -124,8 +124,7 @@ fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why_stopped: StopReason) {
     ports::set_plugged(txn, server, false);
     match (server.wanted, why_stopped) {
         (Wanted::Running, StopReason::Died) => {
-            let message =
-                "The server's guest process ended without having been asked to. Start the server again.";
+            let message = "The server's guest process ended unexpectedly. Start the server again.";
             run::fail(txn, server, message.to_owned(), "the hypervisor process vanished".to_owned());
             txn.update::<Server>(&server.id, |s| s.wanted = Wanted::Stopped);
         }

@@ -43,7 +43,7 @@ pub fn reconcile(id: MigrationId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     }
     let why = match ticket.leg {
         Leg::Prepare => format!("The target host {} was not ready in time.", current.to_name),
-        Leg::Send | Leg::Withdraw => "The guest could not be brought over in time.".to_owned(),
+        Leg::Send | Leg::Withdraw => "The guest could not be moved in time.".to_owned(),
     };
     migration::fail(txn, &server, why);
     None

@@ -116,7 +116,7 @@ fn tenancy(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> Result<(), String> {
     let own = |text: &&str| text.parse::<ProjectId>().ok().is_some_and(|id| Some(id) == plan.ask.project);
     match given.copied().any(|text| own(&text)) {
         true => Ok(()),
-        false => Err("is in an aggregate that is given to other projects".to_owned()),
+        false => Err("is in an aggregate that is reserved for other projects".to_owned()),
     }
 }
 

@@ -35,29 +35,29 @@ filters! {
     /// Whether its aggregates are for other images alone.
     ImageIsolation "AggregateImagePropertiesIsolation" "reserved for other images";
     /// Whether its aggregates are what the flavor asks for.
-    ExtraSpecs "AggregateInstanceExtraSpecsFilter" "not in an aggregate such as the flavor asks for";
+    ExtraSpecs "AggregateInstanceExtraSpecsFilter" "in no aggregate that the flavor asks for";
     /// Whether it runs such images.
-    ImageProperties "ImagePropertiesFilter" "not able to run such an image";
+    ImageProperties "ImagePropertiesFilter" "unable to run the image";
     /// Whether it can what the flavor asks for.
     Capabilities "ComputeCapabilitiesFilter" "without a capability that the flavor asks for";
     /// Whether it has the traits that flavor and image ask for.
     Traits "RequiredTraits" "without a trait that is required, or with one that is forbidden";
     /// Whether a guest can come there from where it is.
-    Migration "MigrationFilter" "unable to take over a guest";
+    Migration "MigrationFilter" "unable to take over the guest";
     /// Whether a running guest would find its CPU there.
-    Cpu "CPUCompatibilityFilter" "another CPU";
+    Cpu "CPUCompatibilityFilter" "without a CPU that the guest can move to";
     /// Whether the server is there already.
-    SourceHost "SourceHostFilter" "the one it is on";
+    SourceHost "SourceHostFilter" "the server's present host";
     /// Whether its agent listens for others.
-    Reach "ReachableFilter" "out of reach for other hosts";
+    Reach "ReachableFilter" "not reachable for other hosts";
     /// Whether one of the servers named is there.
-    SameHost "SameHostFilter" "not where the servers named are";
+    SameHost "SameHostFilter" "without any of the servers that same_host names";
     /// Whether none of the servers named is there.
-    DifferentHost "DifferentHostFilter" "where one of the servers named is";
+    DifferentHost "DifferentHostFilter" "with a server that different_host names";
     /// Whether the group is there.
-    Affinity "ServerGroupAffinityFilter" "not where the server group is";
+    Affinity "ServerGroupAffinityFilter" "without the server group's servers";
     /// Whether the group may have one more there.
-    AntiAffinity "ServerGroupAntiAffinityFilter" "where the server group has enough servers";
+    AntiAffinity "ServerGroupAntiAffinityFilter" "with enough servers of the server group";
     /// Whether there are CPUs.
     Vcpus "VCPU" "too few CPUs left";
     /// Whether there is memory.

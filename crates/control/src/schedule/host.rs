@@ -187,7 +187,7 @@ pub(super) fn text(plan: &Plan<'_>, id: HostId, why: Why) -> String {
     match why {
         Why::Able(able) => unable(plan, id, able),
         Why::Forced => format!("the request asked for host {}", plan.ask.host.as_deref().unwrap_or_default()),
-        Why::Source => "is where the server is".to_owned(),
+        Why::Source => "has the server already".to_owned(),
         Why::Unreachable => {
             "its agent does not listen for other hosts, so no guest can be brought there".to_owned()
         }

@@ -43,7 +43,7 @@ fn servers_that_are_wanted_together_are_placed_together_or_not_at_all() {
         assert_eq!((server.status(), &server.task), ("ERROR", &None));
     }
     let words = |id| world.state.servers[&id].fault.clone().unwrap().message;
-    assert!(words(made[0].0).contains("Of 4 servers that were to be made together, 3 found a host"));
+    assert!(words(made[0].0).contains("Of 4 servers that were asked for together, 3 found a host"));
     assert!(words(made[3].0).contains("ServerGroupAntiAffinityFilter"));
     assert!(world.state.hosts.keys().all(|host| world.state.taken_of_host(*host).servers == 0));
     assert!(world.state.ports.values().all(|port| port.host_id.is_none()));

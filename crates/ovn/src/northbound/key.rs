@@ -28,7 +28,7 @@ pub enum Key {
 
 /// A text that is no key of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' names nothing that northbound rows are made of")]
+#[error("'{0}' is not a key of northbound rows")]
 pub struct BadKey(pub String);
 
 impl fmt::Display for Key {

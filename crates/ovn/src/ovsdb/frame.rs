@@ -17,7 +17,7 @@ pub struct Framer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadFrame {
     /// It does not begin like an object.
-    #[error("what came is no JSON object")]
+    #[error("the message is not a JSON object")]
     NoObject,
     /// It has no end within the limit.
     #[error("a message is longer than {MESSAGE_BYTES_MAX} bytes")]

@@ -79,7 +79,7 @@ pub enum Datum {
 
 /// JSON that is no value of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is no OVSDB value")]
+#[error("{0} is not an OVSDB value")]
 pub struct BadValue(pub String);
 
 impl Atom {

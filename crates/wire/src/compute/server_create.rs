@@ -455,7 +455,8 @@ fn read_nic(value: &Value) -> Result<Nic> {
     let nic: RawNic = request::read(fields.clone())?;
     if nic.tag.is_some() {
         return Err(Error::invalid(
-            "Interfaces of this cloud have no tags: the guest is told its MAC addresses.",
+            "Tags of interfaces are not supported by this cloud. A guest knows an interface by its MAC \
+             address.",
         ));
     }
     let bad = |text: &str| Error::invalid(format!("Bad networks format: {text} is not a valid id."));

@@ -32,7 +32,8 @@ pub struct Physical {
 /// A text that names no physical network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{0}' is no physical network; write NAME=DEVICE, or NAME=ADDRESS/PREFIX for one that ends at this host"
+    "'{0}' does not name a physical network; write NAME=DEVICE, or NAME=ADDRESS/PREFIX for a network that \
+     ends at this host"
 )]
 pub struct BadPhysical(String);
 

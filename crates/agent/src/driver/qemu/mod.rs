@@ -494,7 +494,8 @@ async fn end(live: &Live) -> Result<(), Failure> {
             return Ok(());
         }
     }
-    let failed = |why: String| Failure::new("The server's guest could not be ended. It is tried again.", why);
+    let failed =
+        |why: String| Failure::new("The server's guest could not be stopped. Its host tries again.", why);
     live.process.kill().map_err(|e| failed(e.to_string()))?;
     match gone(QUIT_S_MAX).await {
         Ok(_) => Ok(()),

@@ -359,5 +359,5 @@ fn number(value: &Value) -> u64 {
 }
 
 fn gone(details: &str) -> Failure {
-    Failure::new("The guest could not be brought over, and stays where it is. Try again.", details)
+    Failure::new("The guest could not be moved, and stays where it is. Try again.", details)
 }

@@ -127,7 +127,10 @@ async fn find_out(binary: &Path, state_dir: &Path, user: GuestUser) -> Described
     image[..BOOT_SECTOR.len()].copy_from_slice(&BOOT_SECTOR);
     image[510..512].copy_from_slice(&[0x55, 0xaa]);
     if let Err(error) = std::fs::write(&disk, &image).and_then(|()| user.give(&disk)) {
-        let trouble = format!("{} cannot be written: {error}. Make room or give leave.", disk.display());
+        let trouble = format!(
+            "{} cannot be written: {error}. Make room, or let the agent's user write there.",
+            disk.display()
+        );
         return describe(version, "none", Some(trouble));
     }
     let kvm = match Path::new("/dev/kvm").exists() {
@@ -141,7 +144,9 @@ async fn find_out(binary: &Path, state_dir: &Path, user: GuestUser) -> Described
         Ok(()) => describe(version, "kvm", None),
         Err(_) => match runs(binary, false, state_dir, user).await {
             Ok(()) => describe(version, "tcg", None),
-            Err(why) => describe(version, "none", Some(format!("QEMU runs no guest: {why}. Reinstall it."))),
+            Err(why) => {
+                describe(version, "none", Some(format!("QEMU cannot run a guest: {why}. Reinstall it.")))
+            }
         },
     };
     if let Err(error) = files::remove(&disk) {

@@ -84,9 +84,9 @@ fn need_lost(txn: &Txn<'_>, server: &Server) -> Result<Arc<Host>> {
         return Ok(host);
     }
     Err(Error::conflict(format!(
-        "The disks of host {name} are its own, so a server can only be made anew from its image, without what it wrote \
-         since. Bring the host back if that can be; if it is lost for good, say so with \
-         `lenticular host fence {name} --disks-lost`, then evacuate again.",
+        "Host {name} has local disks. An evacuated server starts again from its image, and what it wrote is \
+         lost. Bring the host back if you can. If it is lost for good, run `lenticular host fence {name} \
+         --disks-lost`, then evacuate again.",
         name = host.name
     )))
 }
@@ -97,8 +97,8 @@ fn need_few_lost(state: &State) -> Result<()> {
         return Ok(());
     }
     Err(Error::conflict(format!(
-        "{lost} of {all} hosts are silent or declared off: it is likelier that the control plane or the network failed \
-         than that all of them did. Evacuation is held until fewer are."
+        "{lost} of {all} hosts are silent or declared off. More likely the control plane or the network has \
+         failed. Nothing is evacuated until fewer hosts are silent or off."
     )))
 }
 
@@ -111,7 +111,8 @@ fn need_decided(txn: &Txn<'_>, server: &Server) -> Result<()> {
         return Ok(());
     }
     Err(Error::conflict(format!(
-        "Instance {} was on its way to another host that is silent, too, and may be there. Bring that host back first.",
+        "Instance {} was moving to another host, which is silent too, and may be there. Bring that host \
+         back first.",
         server.id
     )))
 }
@@ -162,7 +163,7 @@ fn lay_anew(txn: &mut Txn<'_>, server: &Server) -> Result<()> {
     }
     let (image, data) = has_data(&server.image_id).ok_or_else(|| {
         Error::conflict(format!(
-            "Instance {} was made from image {}, which is gone, so it cannot be made anew.",
+            "Instance {} was made from image {}, which is gone, so it cannot be made again.",
             server.id, server.image_id
         ))
     })?;
@@ -181,8 +182,12 @@ fn lay_anew(txn: &mut Txn<'_>, server: &Server) -> Result<()> {
 /// There is no such disk, its host is not up, or the server runs or moves.
 pub fn restore_disk(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, copy: DiskCopyId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerDiskRestore)?;
-    let missing =
-        || Error::not_found_text(format!("The server left no disk {copy} behind that is still kept."));
+    let missing = || {
+        Error::not_found_text(format!(
+            "The server has no disk {copy} to go back to. `lenticular server \
+             disk list` shows those that it has."
+        ))
+    };
     let copy = txn.need::<DiskCopy>(&copy, missing)?;
     if copy.server_id != id || copy.fate == Fate::Doomed {
         return Err(missing());
@@ -194,12 +199,12 @@ pub fn restore_disk(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, copy: Disk
     let rests = server.task.is_none() && server.ticket.is_none() && server.wanted == Wanted::Stopped;
     if !rests || server.powered {
         return Err(Error::conflict(
-            "Stop the server first: its guest must not run while its disk is exchanged.",
+            "Stop the server first: its guest must not run while its disk is replaced.",
         ));
     }
     let host = txn.need::<Host>(&copy.host_id, missing)?;
     if !host.is_up() {
-        return Err(Error::conflict(format!("The disk lies on host {}, which is not up.", host.name)));
+        return Err(Error::conflict(format!("The disk is on host {}, which is not up.", host.name)));
     }
     migration::cancel(txn, &server);
     let generation = server.next_generation();

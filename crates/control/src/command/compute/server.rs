@@ -226,7 +226,9 @@ pub fn reset_state(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, active: boo
     let server = visible(txn, caller, id)?;
     policy::check(caller, Action::ServerResetState, None)?;
     if server.wanted == Wanted::Absent {
-        return Err(Error::conflict(format!("Instance {id} is being deleted; only that can go on.")));
+        return Err(Error::conflict(format!(
+            "Instance {id} is being deleted; nothing else can be done with it."
+        )));
     }
     if !server.is_offloaded() {
         shelf::clear(txn, &server);

@@ -132,7 +132,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
     let found: Vec<Arc<Server>> = ids.iter().filter_map(|id| placed(txn, id)).collect();
     if found.len() < new.min_count as usize {
         let why = format!(
-            "No valid host was found. Of {} servers that were to be made together, {} found a host, so none was placed.",
+            "No valid host was found. Of {} servers that were asked for together, {} found a host, so none was placed.",
             new.min_count,
             found.len()
         );

@@ -142,8 +142,8 @@ fn need_shelved(txn: &Txn<'_>, server: &Server) -> Result<Image> {
     let image = txn.images.get(image_id).filter(|image| image.data().is_some());
     image.map(|image| Image::clone(image)).ok_or_else(|| {
         Error::conflict(format!(
-            "The image {image_id} that holds the disk of instance {id} is gone, so it cannot be brought back. Its \
-             operator may have a copy of the image store; else delete the instance."
+            "The image {image_id} that holds the disk of instance {id} is gone, so it cannot be brought \
+             back. Ask the operator for a copy of the image store, or delete the instance."
         ))
     })
 }

@@ -15,7 +15,9 @@ pub fn give_up(txn: &mut Txn<'_>, caller: &Caller, id: DiskCopyId) -> Result<()>
     policy::check(caller, Action::ServerDiskRestore, None)?;
     let found = txn.disk_copies.get(&id).is_some_and(|copy| matches!(copy.fate, Fate::Found { .. }));
     if !found {
-        return Err(Error::not_found_text(format!("No disk {id} was found that no record explains.")));
+        return Err(Error::not_found_text(format!(
+            "There is no unexplained disk {id}. `lenticular host show` lists those of a host."
+        )));
     }
     txn.update::<DiskCopy>(&id, |copy| copy.fate = Fate::Doomed);
     Ok(())

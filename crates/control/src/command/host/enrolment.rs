@@ -33,8 +33,8 @@ const TOKEN_KEPT_S: i64 = 7 * 24 * 3_600;
 /// The name is not one that a certificate can carry, in words.
 fn bad_name(name: &str) -> Error {
     Error::invalid(format!(
-        "'{}' is no name for a host: it must have 1 to {HOST_NAME_MAX} letters, digits, '-', '_' and single dots, and \
-         must not look like an address. Choose another with --name.",
+        "'{}' is not a valid host name: it must have 1 to {HOST_NAME_MAX} letters, digits, '-', '_' and \
+         single dots, and must not look like an address. Choose another with --name.",
         name.escape_debug().take(HOST_NAME_MAX).collect::<String>()
     ))
 }
@@ -67,7 +67,7 @@ pub fn make_token(txn: &mut Txn<'_>, caller: Option<&Caller>, ask: TokenAsk) -> 
         Some(name) if !is_host_name(name) => return Err(bad_name(name)),
         Some(name) if !ask.replaces => not_enrolled(txn, name)?,
         None if ask.replaces => {
-            return Err(Error::invalid("Name the host that is to be replaced."));
+            return Err(Error::invalid("Name the host to replace."));
         }
         _ => {}
     }
@@ -123,7 +123,7 @@ pub fn judge<'s>(state: &'s State, new: &Newcomer, now: Timestamp) -> Result<&'s
     }
     let refused = |code, why: String| Err(Error::forbidden(why).coded(code));
     let Some(token) = state.join_tokens.get(&JoinTokenId::from(new.secret_sha256.as_str())) else {
-        let why = "The token is not one of this cloud, or is long past. Make a new one with `lenticular host enrol`.";
+        let why = "The token is not from this cloud, or expired long ago. Make a new one with `lenticular host enrol`.";
         return refused("TokenUnknown", why.to_owned());
     };
     let again = token.used.as_ref().map(|used| {
@@ -131,8 +131,8 @@ pub fn judge<'s>(state: &'s State, new: &Newcomer, now: Timestamp) -> Result<&'s
     });
     if again == Some(false) {
         let why =
-            "The token was used before. Each lets one host in: make a new one with `lenticular host enrol`. \
-                   If you did not use it yourself, somebody else did: look at `lenticular host list`.";
+            "The token was used before, and a token lets one host in, once. Make a new one with `lenticular \
+             host enrol`. If you did not use it, somebody else did: look at `lenticular host list`.";
         return refused("TokenUsed", why.to_owned());
     }
     if token.expires_at <= now {
@@ -143,7 +143,7 @@ pub fn judge<'s>(state: &'s State, new: &Newcomer, now: Timestamp) -> Result<&'s
         return refused("TokenExpired", why);
     }
     if let Some(bound) = token.host_name.as_ref().filter(|bound| **bound != new.host_name) {
-        let why = format!("The token lets in the host {bound} and no other. Make one for {}.", new.host_name);
+        let why = format!("The token is for the host {bound} alone. Make one for {}.", new.host_name);
         return refused("TokenForAnother", why);
     }
     if again.is_none() && !token.replaces {
@@ -155,7 +155,8 @@ pub fn judge<'s>(state: &'s State, new: &Newcomer, now: Timestamp) -> Result<&'s
         return refused(
             "NameKnown",
             format!(
-                "There is a host called {0} already. Only a token made for it lets it in: `lenticular host enrol {0}`.",
+                "There is a host called {0} already. It needs a token of its name: `lenticular host enrol \
+                 {0}`.",
                 new.host_name
             ),
         );
@@ -193,7 +194,7 @@ fn end_session(txn: &mut Txn<'_>, name: &str) {
 pub fn admitted(state: &State, name: &str, serial: &str) -> Result<()> {
     let Some(enrolment) = state.enrolments.get(&EnrolmentId::from(name)) else {
         let why = format!(
-            "The host {name} was retired. If it is to come back, enrol it again: `lenticular host enrol {name}`."
+            "The host {name} was retired. To bring it back, enrol it again: `lenticular host enrol {name}`."
         );
         return Err(Error::forbidden(why).coded("HostRetired"));
     };
@@ -201,7 +202,7 @@ pub fn admitted(state: &State, name: &str, serial: &str) -> Result<()> {
         return Ok(());
     }
     let why = format!(
-        "This certificate of the host {name} was revoked: the name was enrolled anew since. If this machine is the \
+        "This certificate of the host {name} was revoked, because the name was enrolled again. If this machine is the \
          right one, enrol it again: `lenticular host enrol {name} --replace`."
     );
     Err(Error::forbidden(why).coded("CertificateRevoked"))

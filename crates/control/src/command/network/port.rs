@@ -168,9 +168,8 @@ fn check_device_owner(device_owner: &str) -> Result<()> {
     if !owner.is_routers() && !matches!(owner, PortOwner::Metadata | PortOwner::TrunkSubport) {
         return Ok(());
     }
-    let why = format!(
-        "Invalid input for device_owner. Reason: ports of {device_owner} are made by way of what they belong to."
-    );
+    let why =
+        format!("Invalid input for device_owner. Reason: the cloud itself makes ports of {device_owner}.");
     Err(Error::invalid(why).coded("HTTPBadRequest"))
 }
 

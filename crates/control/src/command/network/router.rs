@@ -212,7 +212,7 @@ fn put_gateway_port(
     let port = port::build(txn, &new)?;
     if port.fixed_ips.is_empty() {
         return Err(bad(format!(
-            "Network {} has no subnet that a router's gateway could have an address of.",
+            "Network {} has no subnet from which a router's gateway can get an address.",
             network.id
         )));
     }
@@ -302,7 +302,8 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, change: RouterCh
         policy::check(caller, action, None)?;
         if new != old && admin_state_up {
             return Err(bad(format!(
-                "Cannot change how active router {id} is carried. Please set router admin_state_up to False first."
+                "Cannot change ha or distributed of active router {id}. Please set router admin_state_up to \
+                 False first."
             )));
         }
     }
@@ -362,8 +363,7 @@ fn set_routes(txn: &mut Txn<'_>, id: RouterId, mut routes: Vec<HostRoute>) -> Re
 }
 
 fn invalid_route(route: &HostRoute, why: &str) -> Error {
-    let text =
-        format!("Invalid format for routes: {} by way of {}, {why}.", route.destination, route.nexthop);
+    let text = format!("Invalid format for routes: {} via {}, {why}.", route.destination, route.nexthop);
     Error::invalid(text).coded("InvalidRoutes")
 }
 

@@ -348,7 +348,7 @@ fn check_ports(protocol: Option<&str>, min: Option<u32>, max: Option<u32>) -> Re
         ),
         _ => refuse(
             "SecurityGroupInvalidPortRange",
-            "For TCP/UDP protocols, port_range_min must be <= port_range_max, and neither goes without the other.",
+            "For TCP/UDP protocols, port_range_min must be <= port_range_max, and both must be given.",
         ),
     }
 }

@@ -94,7 +94,7 @@ fn check_own_ports(old: &Port, change: &PortChange) -> Result<()> {
         return Ok(());
     }
     let why = format!(
-        "Port {} has device owner {}: change its addresses by way of what it belongs to; it is not filtered.",
+        "Port {} has device owner {}: its addresses follow from its owner, and it has no security groups.",
         old.id, old.device_owner
     );
     Err(Error::conflict(why).coded("ServicePortInUse"))
