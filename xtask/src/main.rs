@@ -1,10 +1,11 @@
-//! Chores: `cargo run -p xtask -- tidy` refuses what breaks the repository's habits, `ratchet` writes present sizes down,
-//! `snapshots` refuses snapshots that no test uses.
+//! Chores: `cargo run -p xtask -- tidy` refuses what breaks the repository's habits, `ratchet` writes present sizes
+//! down, `snapshots` refuses snapshots that no test uses, `messages` lists what people are told.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for people at a terminal")]
 
 mod functions;
 mod manifest;
+mod messages;
 mod ratchet;
 mod rules;
 mod snapshots;
@@ -13,7 +14,7 @@ mod tree;
 
 use std::{path::Path, process::ExitCode};
 
-const USAGE: &str = "usage: cargo run -p xtask -- tidy | ratchet | snapshots FILE";
+const USAGE: &str = "usage: cargo run -p xtask -- tidy | ratchet | messages | snapshots FILE";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["tidy"] => tidy(),
         ["ratchet"] => lower(),
+        ["messages"] => tree::read().map(|files| print!("{}", messages::list(&files))),
         ["snapshots", list] => used(Path::new(list)),
         _ => Err(USAGE.to_owned()),
     };

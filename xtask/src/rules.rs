@@ -72,9 +72,9 @@ fn statements(file: &File, source: &Source) -> Vec<Violation> {
             rest.is_some_and(|rest| rest.contains(then))
         })
     };
-    let found = source.literals.iter().filter(|(_, text)| is_statement(text));
+    let found = source.literals.iter().filter(|literal| is_statement(&literal.text));
     found
-        .map(|(line, _)| Violation::new(file, *line, "SQL outside the store", "let crates/store do it"))
+        .map(|literal| Violation::new(file, literal.line, "SQL outside the store", "let crates/store do it"))
         .collect()
 }
 
@@ -98,7 +98,7 @@ fn unfinished(file: &File, source: &Source) -> Vec<Violation> {
     let is_macro = |line: &str| line.contains(concat!("to", "do!")) || line.contains("unimplemented!");
     let mut found = in_code(file, source, is_macro, "something is not done", "do it, or leave it out");
     // What another test starts as a process of its own is run all the same, and says so.
-    let is_part = |line: usize| source.literals.iter().any(|(at, why)| *at == line && why.starts_with(PART));
+    let is_part = |line: usize| source.literals.iter().any(|l| l.line == line && l.text.starts_with(PART));
     let ignored = source.lines().filter(|(n, line)| line.contains(concat!("#[", "ignore")) && !is_part(*n));
     let remedy = "make it run, or remove it";
     found.extend(ignored.map(|(n, _)| Violation::new(file, n, "a test that does not run", remedy)));

@@ -5,8 +5,19 @@
 pub struct Source {
     /// The code, line by line as it was, with blanks where comments and literals stood.
     pub code: String,
-    /// The texts of string literals, each with the line on which it begins.
-    pub literals: Vec<(usize, String)>,
+    /// The string literals.
+    pub literals: Vec<Literal>,
+}
+
+/// A string literal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Literal {
+    /// The line on which it begins.
+    pub line: usize,
+    /// How many characters of code stand before it.
+    pub at: usize,
+    /// Its text, as it is written.
+    pub text: String,
 }
 
 impl Source {
@@ -105,7 +116,7 @@ impl Scan {
     }
 
     fn string(&mut self) {
-        let line = self.line;
+        let (line, at) = (self.line, self.at);
         let mut text = String::new();
         self.take(false);
         while self.at < self.chars.len() && self.peek(0) != '"' {
@@ -115,11 +126,11 @@ impl Scan {
             text.push(self.take(false));
         }
         self.take(false);
-        self.source.literals.push((line, text));
+        self.source.literals.push(Literal { line, at, text });
     }
 
     fn raw_string(&mut self) {
-        let line = self.line;
+        let (line, at) = (self.line, self.at);
         let hashes = self.raw_hashes(0).unwrap_or(0);
         (0..=hashes).for_each(|_| {
             self.take(false);
@@ -132,7 +143,7 @@ impl Scan {
         (0..=hashes).for_each(|_| {
             self.take(false);
         });
-        self.source.literals.push((line, text));
+        self.source.literals.push(Literal { line, at, text });
     }
 
     /// A character literal is blanked; a lifetime is code.
@@ -167,6 +178,8 @@ mod tests {
         assert!(!source.code.contains('{'), "{}", source.code);
         assert!(source.code.contains("let b: &'a str"));
         assert_eq!(source.code.lines().count(), text.lines().count());
-        assert_eq!(source.literals, [(1, "x { \\\" y".to_owned()), (2, "{".to_owned())]);
+        let literals: Vec<(usize, &str)> =
+            source.literals.iter().map(|l| (l.line, l.text.as_str())).collect();
+        assert_eq!(literals, [(1, "x { \\\" y"), (2, "{")]);
     }
 }
