@@ -32,7 +32,7 @@ pub enum HostCommand {
     /// Hosts that come and go.
     #[command(flatten)]
     Enrol(EnrolCommand),
-    /// Declares a host to be off. It counts as down until `unfence`, and its servers can be evacuated.
+    /// Declares a host to be off: it counts as down, and its servers can be evacuated.
     Fence {
         /// Its name.
         name: String,
@@ -48,7 +48,7 @@ pub enum HostCommand {
         /// Its name.
         name: String,
     },
-    /// Removes a disk that was found on a host and that no record explains, with the guest that may run on it.
+    /// Removes a disk that no record explains, and the guest that may run on it.
     GiveUp {
         /// The disk's id, from `host show`.
         disk: String,

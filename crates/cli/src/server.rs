@@ -17,7 +17,7 @@ use std::io::Write;
 /// What can be asked about servers.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ServerCommand {
-    /// Says where a server is: its host, whether it runs there, when that was last seen, and where it was before.
+    /// Says where a server is, whether it runs there, and where it was before.
     Where {
         /// Its id, or its name if no other has it.
         server: String,
@@ -25,15 +25,15 @@ pub enum ServerCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Says why a server is on its host, or on none: each host, what the scheduler decided then, and what it would say now.
+    /// Says for each host why the scheduler chose or refused it, then and now.
     Explain(ExplainArgs),
-    /// The disks that a server left behind, and going back to one.
+    /// Lists the disks that a server left behind, and goes back to one.
     Disk {
         /// What to do.
         #[command(subcommand)]
         command: DiskCommand,
     },
-    /// Says what happened to a server: when, by whom, and what changed.
+    /// Says when a server changed, who changed it, and what changed.
     Journal(JournalArgs),
 }
 

@@ -59,7 +59,7 @@ enum Command {
     },
     /// Runs a host's agent alone.
     Agent {
-        /// The agent's configuration; what the command line says comes first.
+        /// The agent's configuration. Options of the command line override it.
         #[arg(long)]
         config: Option<PathBuf>,
         #[command(flatten)]
@@ -70,7 +70,7 @@ enum Command {
         #[command(subcommand)]
         command: lab::LabCommand,
     },
-    /// Says what happened to the store.
+    /// Tells the control plane that its store was restored from a backup.
     Store {
         #[command(subcommand)]
         command: store::StoreCommand,
@@ -80,7 +80,7 @@ enum Command {
         #[command(subcommand)]
         command: ProjectCommand,
     },
-    /// Answers questions about hosts, lets them in and retires them.
+    /// Answers questions about hosts, adds, fences and retires them.
     Host {
         #[command(subcommand)]
         command: HostCommand,

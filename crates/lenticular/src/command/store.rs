@@ -11,8 +11,8 @@ use std::{io::Write, path::Path};
 /// What can be said.
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
-    /// The store was restored from a backup. To be said before the control plane starts on it: then nothing is started,
-    /// moved or removed until the hosts have told what they have.
+    /// Says that the store was restored from a backup. Run it before the control plane starts. Then nothing is started,
+    /// moved or removed until the hosts have said what they have.
     Restored {
         /// A PostgreSQL connection string, in place of the SQLite file in the data directory.
         #[arg(long)]

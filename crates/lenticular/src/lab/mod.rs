@@ -46,14 +46,14 @@ const CONTROL_PLANE: &str = "control-plane";
 pub enum LabCommand {
     /// Makes a cloud of several hosts on this machine. Needs root.
     Up(LabUp),
-    /// Ends it, guests and all, and leaves nothing behind.
+    /// Ends the lab with its guests, and leaves nothing behind.
     Down,
-    /// Starts what of it has ended: all, or what is named (`control-plane`, `host-1`, …).
+    /// Starts processes of the lab that have ended: all, or one (`control-plane`, `host-1`, …).
     Start {
         /// What to start.
         names: Vec<String>,
     },
-    /// What it consists of, and what of that runs.
+    /// Lists the lab's processes, and says which of them run.
     Status,
 }
 
