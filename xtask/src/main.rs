@@ -6,6 +6,7 @@
 mod functions;
 mod manifest;
 mod messages;
+mod paths;
 mod ratchet;
 mod rules;
 mod snapshots;
@@ -48,6 +49,7 @@ fn tidy() -> Result<(), String> {
 fn check(files: &[tree::File]) -> Vec<rules::Violation> {
     let mut found: Vec<rules::Violation> = files.iter().flat_map(rules::check).collect();
     found.extend(ratchet::check(files));
+    found.extend(paths::check(files));
     found.sort();
     found
 }
