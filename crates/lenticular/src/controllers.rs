@@ -3,7 +3,7 @@
 
 use crate::clock::Clock;
 use lenticular_control::reconcile::{reconcile, why, Key, Queue};
-use lenticular_model::{Cause, Timestamp, Txn};
+use lenticular_model::{Cause, State, Timestamp, Txn};
 use lenticular_store::{Commit, Store};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -14,23 +14,28 @@ const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// Runs until the store closes.
 pub async fn run(store: Store, clock: Clock) {
     let mut commits = store.subscribe();
-    let mut queue = Queue::of_all(&store.state());
+    let mut seen = store.state();
+    let mut queue = Queue::of_all(&seen);
     loop {
         while let Ok(commit) = commits.try_recv() {
-            note(&mut queue, &commit);
+            note(&mut queue, &mut seen, &commit);
         }
         while let Some(key) = queue.next(clock()) {
             step(&store, &clock, &mut queue, key).await;
         }
         let wait = queue.next_wake().map_or(SLEEP_MAX, |at| until(at, clock()).min(SLEEP_MAX));
-        if !next_commit(&mut commits, &mut queue, wait).await {
+        if !next_commit(&mut commits, &mut queue, &mut seen, wait).await {
             return;
         }
     }
 }
 
-fn note(queue: &mut Queue, commit: &Commit) {
-    commit.changes.iter().for_each(|(kind, id)| queue.changed(*kind, id));
+/// Wakes the controllers that a commit concerns. The queue began with everything that `seen` held then: older commits say nothing new.
+fn note(queue: &mut Queue, seen: &mut Arc<State>, commit: &Commit) {
+    if commit.state.seq > seen.seq {
+        queue.committed(seen, &commit.state, &commit.changes);
+        *seen = commit.state.clone();
+    }
 }
 
 fn until(at: Timestamp, now: Timestamp) -> Duration {
@@ -42,11 +47,12 @@ fn until(at: Timestamp, now: Timestamp) -> Duration {
 async fn next_commit(
     commits: &mut UnboundedReceiver<Arc<Commit>>,
     queue: &mut Queue,
+    seen: &mut Arc<State>,
     wait: Duration,
 ) -> bool {
     match tokio::time::timeout(wait, commits.recv()).await {
         Ok(Some(commit)) => {
-            note(queue, &commit);
+            note(queue, seen, &commit);
             true
         }
         Ok(None) => false,

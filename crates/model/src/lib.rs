@@ -4,6 +4,7 @@
 //! Architecture invariant: this crate is pure. It does no I/O, reads no clock, draws no randomness but what it is
 //! handed, and knows no async.
 
+pub mod change;
 pub mod compute;
 pub mod error;
 pub mod host;

@@ -223,11 +223,9 @@ impl World {
         for commit in &outcome.commits {
             self.check_commit(&head, commit);
             changed.extend(self.look_after(commit));
-            head = commit.state.clone();
             let Some(running) = &mut self.plane.running else { return changed };
-            for (kind, id) in &commit.changes {
-                running.queue.changed(*kind, id);
-            }
+            running.queue.committed(&head, &commit.state, &commit.changes);
+            head = commit.state.clone();
         }
         let Some(running) = &self.plane.running else { return changed };
         self.plane.published = running.writer.state().clone();

@@ -6,9 +6,6 @@ use lenticular_model::{
     DiskCopyId, Timestamp, Txn,
 };
 
-/// How often one is looked at whose server no host has claimed since a restore, in seconds.
-const LOOK_S: i64 = 10;
-
 /// One step for one copy.
 pub fn reconcile(id: DiskCopyId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     let copy = txn.disk_copies.get(&id)?.clone();
@@ -18,7 +15,7 @@ pub fn reconcile(id: DiskCopyId, txn: &mut Txn<'_>) -> Option<Timestamp> {
         return None;
     }
     if txn.servers.get(&copy.server_id).is_some_and(|s| s.restored.is_some()) {
-        return Some(txn.now.plus_s(LOOK_S));
+        return None;
     }
     match copy.fate {
         Fate::Kept { until } if txn.now < until => Some(until),

@@ -6,9 +6,6 @@ use lenticular_model::{
     MigrationId, Timestamp, Txn,
 };
 
-/// How often one under way is looked at, in seconds: its hosts may fall silent.
-const LOOK_S: i64 = 10;
-
 /// One step for one migration.
 pub fn reconcile(id: MigrationId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     let current = txn.migrations.get(&id)?.clone();
@@ -22,7 +19,7 @@ pub fn reconcile(id: MigrationId, txn: &mut Txn<'_>) -> Option<Timestamp> {
         return None;
     };
     if server.restored.is_some() {
-        return Some(txn.now.plus_s(LOOK_S));
+        return None;
     }
     let ticket = server.ticket.as_ref().filter(|ticket| ticket.migration_id == id)?;
     if ticket.leg == Leg::Withdraw {
@@ -39,7 +36,7 @@ pub fn reconcile(id: MigrationId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     }
     let due = migration::due(&current, txn.took_over_at);
     if txn.now < due {
-        return Some(due.min(txn.now.plus_s(LOOK_S)));
+        return Some(due);
     }
     let why = match ticket.leg {
         Leg::Prepare => format!("The target host {} was not ready in time.", current.to_name),

@@ -6,54 +6,54 @@ mod host;
 mod migration;
 mod restored_server;
 mod server;
+mod woken;
 
-use lenticular_model::{Change, DiskCopyId, HostId, Kind, MigrationId, ServerId, Timestamp, Txn};
+pub use woken::woken;
+
+use lenticular_model::{DiskCopyId, HostId, Kind, MigrationId, ServerId, State, Timestamp, Txn};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a controller is called for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Key {
-    /// A host.
-    Host(HostId),
-    /// A server.
-    Server(ServerId),
-    /// A migration.
-    Migration(MigrationId),
-    /// A disk that a server left behind.
-    DiskCopy(DiskCopyId),
-}
-
-impl Key {
-    /// The keys that a change of this record concerns.
-    pub fn of(kind: Kind, id: &str) -> Option<Key> {
-        match kind {
-            Kind::Host | Kind::Contact => id.parse().ok().map(Key::Host),
-            Kind::Server => id.parse().ok().map(Key::Server),
-            Kind::Migration => id.parse().ok().map(Key::Migration),
-            Kind::DiskCopy => id.parse().ok().map(Key::DiskCopy),
-            _ => None,
+/// The controllers: the key of each, the table whose records it is called for, and its step.
+macro_rules! controllers {
+    ($($(#[$doc:meta])* $name:ident($id:ty), $text:literal, $table:ident => $step:path;)*) => {
+        /// What a controller is called for.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Key {
+            $($(#[$doc])* $name($id),)*
         }
-    }
+
+        /// Moves what `key` names one step nearer to what is wanted. Returns when to be called again even if nothing
+        /// changes.
+        pub fn reconcile(key: Key, txn: &mut Txn<'_>) -> Option<Timestamp> {
+            match key {
+                $(Key::$name(id) => $step(id, txn),)*
+            }
+        }
+
+        /// What the journal says of a controller's commit.
+        pub fn why(key: Key) -> String {
+            match key {
+                $(Key::$name(id) => format!(concat!("reconcile ", $text, " {}"), id),)*
+            }
+        }
+
+        fn all(state: &State) -> BTreeSet<Key> {
+            let mut keys = BTreeSet::new();
+            $(keys.extend(state.$table.keys().copied().map(Key::$name));)*
+            keys
+        }
+    };
 }
 
-/// Moves what `key` names one step nearer to what is wanted. Returns when to be called again even if nothing changes.
-pub fn reconcile(key: Key, txn: &mut Txn<'_>) -> Option<Timestamp> {
-    match key {
-        Key::Host(id) => host::reconcile(id, txn),
-        Key::Server(id) => server::reconcile(id, txn),
-        Key::Migration(id) => migration::reconcile(id, txn),
-        Key::DiskCopy(id) => disk_copy::reconcile(id, txn),
-    }
-}
-
-/// What the journal says of a controller's commit.
-pub fn why(key: Key) -> String {
-    match key {
-        Key::Host(id) => format!("reconcile host {id}"),
-        Key::Server(id) => format!("reconcile server {id}"),
-        Key::Migration(id) => format!("reconcile migration {id}"),
-        Key::DiskCopy(id) => format!("reconcile disk copy {id}"),
-    }
+controllers! {
+    /// A host.
+    Host(HostId), "host", hosts => host::reconcile;
+    /// A server.
+    Server(ServerId), "server", servers => server::reconcile;
+    /// A migration.
+    Migration(MigrationId), "migration", migrations => migration::reconcile;
+    /// A disk that a server left behind.
+    DiskCopy(DiskCopyId), "disk copy", disk_copies => disk_copy::reconcile;
 }
 
 /// Which keys wait to be reconciled, and which will.
@@ -65,23 +65,14 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A queue of everything there is: after a start, nothing is known to be settled.
-    pub fn of_all(state: &lenticular_model::State) -> Self {
-        let hosts = state.hosts.keys().map(|id| Key::Host(*id));
-        let servers = state.servers.keys().map(|id| Key::Server(*id));
-        let migrations = state.migrations.keys().map(|id| Key::Migration(*id));
-        let copies = state.disk_copies.keys().map(|id| Key::DiskCopy(*id));
-        Self { ready: hosts.chain(servers).chain(migrations).chain(copies).collect(), ..Self::default() }
+    /// A queue of everything there is: after a start, nothing is known to be as it should.
+    pub fn of_all(state: &State) -> Self {
+        Self { ready: all(state), ..Self::default() }
     }
 
-    /// Notes that a record changed.
-    pub fn changed(&mut self, kind: Kind, id: &str) {
-        self.ready.extend(Key::of(kind, id));
-    }
-
-    /// Notes what a commit changed.
-    pub fn committed(&mut self, changes: &[Change]) {
-        changes.iter().for_each(|change| self.changed(change.kind, &change.id));
+    /// Notes what a commit changed, between the State before and the State after.
+    pub fn committed(&mut self, old: &State, new: &State, changes: &[(Kind, String)]) {
+        changes.iter().for_each(|(kind, id)| woken(old, new, *kind, id, &mut self.ready));
     }
 
     /// The next key that is due at `now`.

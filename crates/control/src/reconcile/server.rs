@@ -16,7 +16,8 @@ use lenticular_model::{
 pub fn reconcile(id: ServerId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     let current = txn.servers.get(&id)?.clone();
     if current.restored.is_some() {
-        return restored_server::reconcile(txn, &current);
+        restored_server::reconcile(txn, &current);
+        return None;
     }
     if current.wanted == Wanted::Absent && current.host_id.is_none() {
         archive_if_gone(txn, id);

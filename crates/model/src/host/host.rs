@@ -219,6 +219,12 @@ impl Host {
         self.silent_since.is_none() && self.fence.is_none()
     }
 
+    /// True if it may have servers or disks that no record names: it has not said what it has since the store was
+    /// restored, and its disks are not known to be lost.
+    pub fn may_know_more(&self) -> bool {
+        self.unheard && !self.fence.as_ref().is_some_and(|fence| fence.disks_lost)
+    }
+
     /// True if the operator lets it take servers.
     pub fn is_enabled(&self) -> bool {
         self.intent == Intent::Enabled

@@ -3,38 +3,16 @@
 
 use super::{router, Key};
 use lenticular_model::{
+    change::Pair,
     compute::{disk_copy::DiskCopy, server::Server},
     host::host::{Host, Wiring},
     network::{
         network::Network, port::Port, router::Router, security_group::SecurityGroupRule, subnet::Subnet,
         trunk::Trunk,
     },
-    HostId, Kind, NetworkId, PortId, QosPolicyId, Record, SecurityGroupId, ServerId, State,
+    HostId, Kind, NetworkId, PortId, QosPolicyId, SecurityGroupId, ServerId, State,
 };
-use std::{collections::BTreeSet, str::FromStr, sync::Arc};
-
-/// The change of a record from one State to another.
-struct Pair<'s, R> {
-    old: Option<&'s Arc<R>>,
-    new: Option<&'s Arc<R>>,
-}
-
-impl<'s, R: Record> Pair<'s, R> {
-    fn of(old: &'s State, new: &'s State, id: &str) -> Option<(R::Id, Self)> {
-        let id = R::Id::from_str(id).ok()?;
-        let pair = Self { old: old.get::<R>(&id), new: new.get::<R>(&id) };
-        Some((id, pair))
-    }
-
-    fn each(&self) -> impl Iterator<Item = &'s Arc<R>> {
-        self.old.into_iter().chain(self.new)
-    }
-
-    /// Whether something that the function tells is another.
-    fn differs<T: PartialEq>(&self, what: impl Fn(&'s R) -> T) -> bool {
-        self.old.map(|r| what(r)) != self.new.map(|r| what(r))
-    }
-}
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Adds the keys that a record's change dirties, between the State before and the State after.
 pub fn dirty(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet<Key>) {

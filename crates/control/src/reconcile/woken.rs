@@ -1,0 +1,65 @@
+//! Which controllers a change of a record wakes: those whose next step may be another than before. A controller that waits
+//! for something is named here, and polls for nothing.
+
+use super::Key;
+use lenticular_model::{
+    change::Pair,
+    compute::{disk_copy::DiskCopy, migration::Migration, server::Server},
+    host::host::Host,
+    HostId, Kind, Record, ServerId, State,
+};
+use std::{collections::BTreeSet, str::FromStr};
+
+/// Adds the keys of the controllers that a record's change wakes, between the State before and the State after.
+pub fn woken(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet<Key>) {
+    match kind {
+        Kind::Host => of_host(old, new, id, keys),
+        Kind::Contact => keys.extend(id.parse().map(Key::Host)),
+        Kind::Server => of_server(old, new, id, keys),
+        Kind::Migration => keys.extend(own::<Migration>(id).map(Key::Migration)),
+        Kind::DiskCopy => keys.extend(own::<DiskCopy>(id).map(Key::DiskCopy)),
+        _ => {}
+    }
+}
+
+fn own<R: Record>(id: &str) -> Option<R::Id> {
+    R::Id::from_str(id).ok()
+}
+
+/// A host that falls silent ends the moves that wait for it. One that says what it has, or is lost, may decide what
+/// becomes of restored servers. With a host that is gone, the disks there are gone.
+fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
+    let Some((id, pair)) = Pair::<Host>::of(old, new, id) else { return };
+    keys.insert(Key::Host(id));
+    if pair.differs(Host::is_up) {
+        let waits = |migration: &&std::sync::Arc<Migration>| migration.to == id;
+        keys.extend(new.migrations.values().filter(waits).map(|migration| Key::Migration(migration.id)));
+    }
+    if pair.differs(Host::may_know_more) {
+        let restored = new.servers.values().filter(|server| server.restored.is_some());
+        keys.extend(restored.map(|server| Key::Server(server.id)));
+    }
+    if pair.new.is_none() {
+        of_lost_disks(new, id, keys);
+    }
+}
+
+fn of_lost_disks(state: &State, host: HostId, keys: &mut BTreeSet<Key>) {
+    keys.extend(state.disk_copies_on_host(host).map(|copy| Key::DiskCopy(copy.id)));
+}
+
+/// A server's moves wait for its ticket to change; the disks that it left behind wait for the end of its restore.
+fn of_server(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
+    let Some((id, pair)) = Pair::<Server>::of(old, new, id) else { return };
+    keys.insert(Key::Server(id));
+    if pair.differs(|server| (&server.ticket, &server.unconfirmed, server.restored)) {
+        of_moves(new, id, keys);
+    }
+    if pair.differs(|server| server.restored.is_some()) {
+        keys.extend(new.disk_copies_of_server(id).map(|copy| Key::DiskCopy(copy.id)));
+    }
+}
+
+fn of_moves(state: &State, server: ServerId, keys: &mut BTreeSet<Key>) {
+    keys.extend(state.migrations_of_server(server).map(|migration| Key::Migration(migration.id)));
+}
