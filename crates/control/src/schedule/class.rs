@@ -1,51 +1,20 @@
 //! Filters over what hosts have in common: asked once for each class of host.
 
-use super::{extra_specs::matches, filter::Filter, image, plan::Plan, weigh};
+use super::{
+    extra_specs::matches,
+    facts::{ClassFacts, ClassJudgement, Facts},
+    filter::Filter,
+    image, weigh,
+};
 use lenticular_model::{
     host::{
-        host::{Capacity, Hypervisor, Ratios},
-        room::{HostClass, Room},
+        host::{Hypervisor, Ratios},
+        room::HostClass,
     },
-    ProjectId, State,
+    ProjectId,
 };
-use std::collections::{BTreeMap, BTreeSet};
 
-/// The metadata of all aggregates of a host: each key with every value that one of them has. A value may be a list.
-pub(super) type Metadata<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
-
-/// A class with what its aggregates say.
-pub(super) struct ClassSeen<'a> {
-    pub(super) class: &'a HostClass,
-    pub(super) metadata: Metadata<'a>,
-}
-
-/// What a decision knows of a class.
-#[derive(Debug)]
-pub(super) struct ClassWord {
-    /// The first filter that refuses it, and why.
-    pub(super) refused: Option<(Filter, String)>,
-    /// How often aggregates let its hosts' resources be given out, if they say so.
-    pub(super) ratios: Option<Ratios>,
-    /// What each weigher counts.
-    pub(super) multipliers: [f64; weigh::COUNT],
-}
-
-impl ClassWord {
-    /// What a host of the class gives out, by its own ratios and its aggregates'.
-    #[inline]
-    pub(super) fn give(&self, room: &Room) -> Capacity {
-        let own = room.give;
-        let Some(ratios) = self.ratios else { return own };
-        let by_aggregates = ratios.of(room.net);
-        Capacity {
-            vcpus: own.vcpus.min(by_aggregates.vcpus),
-            memory_mb: own.memory_mb.min(by_aggregates.memory_mb),
-            disk_gb: own.disk_gb.min(by_aggregates.disk_gb),
-        }
-    }
-}
-
-type Judge = fn(&Plan<'_>, &ClassSeen<'_>) -> Result<(), String>;
+type Judge = fn(&Facts<'_>, &ClassFacts<'_>) -> Result<(), String>;
 
 /// The filters, in the order in which they are asked.
 pub(super) const FILTERS: &[(Filter, Judge)] = &[
@@ -60,45 +29,40 @@ pub(super) const FILTERS: &[(Filter, Judge)] = &[
     (Filter::Cpu, cpu),
 ];
 
-impl<'a> ClassSeen<'a> {
-    pub(super) fn new(state: &'a State, class: &'a HostClass) -> Self {
-        let mut metadata = Metadata::new();
-        let aggregates = class.aggregates.iter().filter_map(|id| state.aggregates.get(id));
-        for (key, text) in aggregates.flat_map(|aggregate| &aggregate.metadata) {
-            metadata.entry(key).or_default().extend(text.split(',').map(str::trim));
+/// What a decision says of each class of hosts, by the class's number.
+pub(super) fn judge_all(facts: &Facts<'_>) -> Vec<Option<ClassJudgement>> {
+    let mut judged = Vec::new();
+    for (number, class) in facts.state.rooms().classes.iter() {
+        let number = number as usize;
+        if judged.len() <= number {
+            judged.resize_with(number + 1, || None);
         }
-        Self { class, metadata }
+        judged[number] = Some(judge(facts, class));
     }
-
-    /// The lowest of the numbers that the aggregates have under a key.
-    pub(super) fn lowest(&self, key: &str) -> Option<f64> {
-        let numbers = self.metadata.get(key)?.iter().filter_map(|text| text.parse::<f64>().ok());
-        numbers.filter(|n| n.is_finite()).min_by(f64::total_cmp)
-    }
+    judged
 }
 
-/// What a decision says of a class of hosts.
-pub(super) fn word(plan: &Plan<'_>, class: &HostClass) -> ClassWord {
-    let seen = ClassSeen::new(plan.state, class);
-    let refusal = |(filter, judge): &(Filter, Judge)| judge(plan, &seen).err().map(|why| (*filter, why));
-    ClassWord {
+fn judge(facts: &Facts<'_>, class: &HostClass) -> ClassJudgement {
+    let seen = ClassFacts::new(facts.state, class);
+    let refusal = |(filter, ask): &(Filter, Judge)| ask(facts, &seen).err().map(|why| (*filter, why));
+    ClassJudgement {
         refused: FILTERS.iter().find_map(refusal),
         ratios: ratios(&seen),
-        multipliers: weigh::multipliers(plan, &seen),
+        multipliers: weigh::multipliers(facts, &seen),
     }
 }
 
 /// What aggregates say of overcommitment, as Nova's AggregateCoreFilter, AggregateRamFilter and AggregateDiskFilter
 /// read it.
-fn ratios(seen: &ClassSeen<'_>) -> Option<Ratios> {
+fn ratios(seen: &ClassFacts<'_>) -> Option<Ratios> {
     let ratio = |key: &str| seen.lowest(key).filter(|ratio| *ratio > 0.0);
     let said = ["cpu_allocation_ratio", "ram_allocation_ratio", "disk_allocation_ratio"].map(ratio);
     let [cpu, ram, disk] = said.map(|ratio| ratio.unwrap_or(f64::INFINITY));
     said.iter().any(Option::is_some).then_some(Ratios { cpu, ram, disk })
 }
 
-fn zone(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> Result<(), String> {
-    match &plan.ask.zone {
+fn zone(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
+    match &facts.ask.zone {
         Some(zone) if *zone != seen.class.zone => Err(format!("is in zone {}, not {zone}", seen.class.zone)),
         _ => Ok(()),
     }
@@ -107,21 +71,21 @@ fn zone(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> Result<(), String> {
 /// Keys that begin so name the projects that an aggregate is for.
 const TENANT_KEY: &str = "filter_tenant_id";
 
-fn tenancy(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> Result<(), String> {
+fn tenancy(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
     let lists = seen.metadata.iter().filter(|(key, _)| key.starts_with(TENANT_KEY));
     let mut given = lists.flat_map(|(_, projects)| projects).peekable();
     if given.peek().is_none() {
         return Ok(());
     }
-    let own = |text: &&str| text.parse::<ProjectId>().ok().is_some_and(|id| Some(id) == plan.ask.project);
+    let own = |text: &&str| text.parse::<ProjectId>().ok().is_some_and(|id| Some(id) == facts.ask.project);
     match given.copied().any(|text| own(&text)) {
         true => Ok(()),
         false => Err("is in an aggregate that is reserved for other projects".to_owned()),
     }
 }
 
-fn image_isolation(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> Result<(), String> {
-    let Some(image) = &plan.ask.image else { return Ok(()) };
+fn image_isolation(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
+    let Some(image) = &facts.ask.image else { return Ok(()) };
     let wrong = seen.metadata.iter().find_map(|(key, allowed)| {
         let value = image.properties.get(*key).filter(|value| !value.is_empty())?;
         (!allowed.contains(value.as_str())).then_some((key, value))
@@ -132,8 +96,8 @@ fn image_isolation(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> Result<(), String> 
     }
 }
 
-fn extra_specs(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> Result<(), String> {
-    for (key, wants) in &plan.aggregate_specs {
+fn extra_specs(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
+    for (key, wants) in &facts.aggregate_specs {
         match seen.metadata.get(key) {
             None => return Err(format!("is in no aggregate with {key}, the flavor needs '{wants}'")),
             Some(values) if !values.iter().any(|has| matches(has, wants)) => {
@@ -146,12 +110,12 @@ fn extra_specs(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn image_properties(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> Result<(), String> {
+fn image_properties(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
     let hypervisor = &seen.class.hypervisor;
-    if let Some(arch) = &plan.ask.arch {
+    if let Some(arch) = &facts.ask.arch {
         image::check_arch(hypervisor, arch)?;
     }
-    plan.ask.image.as_ref().map_or(Ok(()), |image| image::check(hypervisor, image))
+    facts.ask.image.as_ref().map_or(Ok(()), |image| image::check(hypervisor, image))
 }
 
 /// What `capabilities:<key>` asks of; `None` if there is no such thing.
@@ -167,8 +131,8 @@ fn capability(of: &Hypervisor, key: &str) -> Option<String> {
     })
 }
 
-fn capabilities(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> Result<(), String> {
-    for (key, wants) in &plan.capabilities {
+fn capabilities(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
+    for (key, wants) in &facts.capabilities {
         match capability(&seen.class.hypervisor, key) {
             Some(has) if matches(&has, wants) => {}
             Some(has) => return Err(format!("has the {key} '{has}', the flavor needs '{wants}'")),
@@ -178,12 +142,12 @@ fn capabilities(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn traits(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> Result<(), String> {
-    if plan.traits.is_empty() {
+fn traits(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
+    if facts.traits.is_empty() {
         return Ok(());
     }
     let has = seen.class.hypervisor.traits();
-    for (name, required) in &plan.traits {
+    for (name, required) in &facts.traits {
         match (has.contains(name), required) {
             (false, true) => return Err(format!("lacks the trait {name}")),
             (true, false) => return Err(format!("has the trait {name}, which is forbidden")),
@@ -194,8 +158,8 @@ fn traits(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> Result<(), String> {
 }
 
 /// What a hypervisor must be to take a guest over from another.
-fn migration(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> Result<(), String> {
-    let (Some(moves), Some(had)) = (&plan.ask.moves, plan.source) else { return Ok(()) };
+fn migration(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
+    let (Some(moves), Some(had)) = (&facts.ask.moves, facts.source) else { return Ok(()) };
     let has = &seen.class.hypervisor;
     if has.driver != had.driver {
         return Err(format!("runs {}, and the guest comes from {}", has.driver, had.driver));
@@ -207,8 +171,8 @@ fn migration(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn cpu(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> Result<(), String> {
-    let Some(had) = plan.source.filter(|_| plan.ask.moves.as_ref().is_some_and(|moves| moves.live)) else {
+fn cpu(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
+    let Some(had) = facts.source.filter(|_| facts.ask.moves.as_ref().is_some_and(|moves| moves.live)) else {
         return Ok(());
     };
     let has = &seen.class.hypervisor;

@@ -1,11 +1,10 @@
 //! Every filter's word on every host, for people: the same filters, asked without stopping at the first that refuses.
 
 use super::{
-    class::{self, ClassSeen},
+    class,
+    facts::{capacity, ClassFacts, Facts, HostFacts},
     filter::Filter,
-    host::{self, Seen},
-    judge,
-    plan::{capacity, Plan},
+    host, judge, read,
     weigh::{self, Passed, Weigher},
     Ask,
 };
@@ -41,12 +40,12 @@ pub struct HostWord {
 /// A server that has a host already is weighed as if it had none, as it was when it was placed. So these weights and
 /// those of the recorded verdict can be compared.
 pub fn explain(state: &State, ask: &Ask) -> Vec<HostWord> {
-    let plan = Plan::new(state, ask);
+    let facts = read(state, ask);
     let own = own(state, ask);
     let mut passed = Vec::new();
     let mut all: BTreeMap<HostId, HostWord> = BTreeMap::new();
-    plan.each_host(|seen| {
-        if judge(&plan, seen).is_none() {
+    facts.each_host(|seen| {
+        if judge(&facts, seen).is_none() {
             let host = Passed::of(seen);
             passed.push(
                 own.iter().filter(|(id, _)| id == seen.id).fold(host, |host, (_, part)| host.without(part)),
@@ -55,7 +54,7 @@ pub fn explain(state: &State, ask: &Ask) -> Vec<HostWord> {
         let name = state.hosts.get(seen.id).map(|host| host.name.clone()).unwrap_or_default();
         all.insert(
             *seen.id,
-            HostWord { id: *seen.id, name, weight: None, weighers: Vec::new(), words: words(&plan, seen) },
+            HostWord { id: *seen.id, name, weight: None, weighers: Vec::new(), words: words(&facts, seen) },
         );
     });
     let count = passed.len();
@@ -79,15 +78,15 @@ fn own(state: &State, ask: &Ask) -> Vec<(HostId, Taken)> {
     server.claims().map(taken).collect()
 }
 
-fn words(plan: &Plan<'_>, seen: &Seen<'_>) -> Vec<Word> {
+fn words(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Vec<Word> {
     let mut found: BTreeMap<Filter, Option<String>> = BTreeMap::new();
     for (filter, judge) in host::FILTERS {
-        found.insert(*filter, judge(plan, seen).err().map(|why| host::text(plan, *seen.id, why)));
+        found.insert(*filter, judge(facts, seen).err().map(|why| host::text(facts, *seen.id, why)));
     }
-    if let Some(class) = plan.state.rooms().classes.get(seen.room.class) {
-        let of_class = ClassSeen::new(plan.state, class);
+    if let Some(class) = facts.state.rooms().classes.get(seen.room.class) {
+        let of_class = ClassFacts::new(facts.state, class);
         for (filter, judge) in class::FILTERS {
-            found.insert(*filter, judge(plan, &of_class).err());
+            found.insert(*filter, judge(facts, &of_class).err());
         }
     }
     found.into_iter().map(|(filter, refusal)| Word { filter: filter.name(), refusal }).collect()

@@ -1,26 +1,14 @@
 //! Filters over single hosts, and their words.
 
 use super::{
-    class::ClassWord,
+    facts::{Facts, Home, HostFacts},
     filter::Filter,
-    plan::{Home, Place, Plan},
 };
 use lenticular_model::{
     compute::server_group::Policy,
-    host::{
-        host::Intent,
-        room::{Able, Room},
-    },
+    host::{host::Intent, room::Able},
     HostId,
 };
-
-/// A host as a decision sees it.
-pub(super) struct Seen<'a> {
-    pub(super) id: &'a HostId,
-    pub(super) room: &'a Room,
-    pub(super) place: Place,
-    pub(super) class: &'a ClassWord,
-}
 
 /// Why a host is refused. [`text`] finds the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,10 +35,10 @@ pub(super) enum Why {
     Full { class: &'static str, left: u64, needs: u64 },
 }
 
-pub(super) type Judge = fn(&Plan<'_>, &Seen<'_>) -> Result<(), Why>;
+pub(super) type Judge = fn(&Facts<'_>, &HostFacts<'_>) -> Result<(), Why>;
 
 #[inline]
-pub(super) fn compute(_: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
+pub(super) fn compute(_: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     match seen.room.able {
         Able::Yes => Ok(()),
         able => Err(Why::Able(able)),
@@ -58,48 +46,48 @@ pub(super) fn compute(_: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
 }
 
 #[inline]
-pub(super) fn forced(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
-    match plan.forced {
+pub(super) fn forced(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+    match facts.forced {
         Some(host) if host != Some(*seen.id) => Err(Why::Forced),
         _ => Ok(()),
     }
 }
 
 #[inline]
-pub(super) fn source(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
-    match &plan.ask.moves {
+pub(super) fn source(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+    match &facts.ask.moves {
         Some(moves) if moves.from == *seen.id && !moves.may_stay => Err(Why::Source),
         _ => Ok(()),
     }
 }
 
 #[inline]
-pub(super) fn reachable(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
-    match &plan.ask.moves {
+pub(super) fn reachable(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+    match &facts.ask.moves {
         Some(moves) if moves.from != *seen.id && !seen.room.reachable => Err(Why::Unreachable),
         _ => Ok(()),
     }
 }
 
 #[inline]
-pub(super) fn same_host(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
-    match plan.ask.hints.same_host.is_empty() || seen.place.together {
+pub(super) fn same_host(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+    match facts.ask.hints.same_host.is_empty() || seen.presence.together {
         true => Ok(()),
         false => Err(Why::NotTogether),
     }
 }
 
 #[inline]
-pub(super) fn different_host(_: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
-    match seen.place.apart {
+pub(super) fn different_host(_: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+    match seen.presence.apart {
         true => Err(Why::NotApart),
         false => Ok(()),
     }
 }
 
 #[inline]
-pub(super) fn affinity(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
-    match plan.home {
+pub(super) fn affinity(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+    match facts.home {
         Home::Anywhere => Ok(()),
         Home::On(host) if host == *seen.id => Ok(()),
         Home::On(_) => Err(Why::GroupElsewhere),
@@ -108,12 +96,12 @@ pub(super) fn affinity(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
 }
 
 #[inline]
-pub(super) fn anti_affinity(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
-    match plan.group {
+pub(super) fn anti_affinity(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+    match facts.group {
         Some(group) if group.policy == Policy::AntiAffinity => {
-            match seen.place.members < group.most_on_one_host() {
+            match seen.presence.members < group.most_on_one_host() {
                 true => Ok(()),
-                false => Err(Why::GroupFull(seen.place.members)),
+                false => Err(Why::GroupFull(seen.presence.members)),
             }
         }
         _ => Ok(()),
@@ -130,27 +118,27 @@ fn room(class: &'static str, has: u64, taken: u64, needs: u64) -> Result<(), Why
 }
 
 #[inline]
-pub(super) fn vcpus(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
-    room("VCPU", seen.class.give(seen.room).vcpus, seen.room.taken.capacity.vcpus, plan.needs(seen.id).vcpus)
+pub(super) fn vcpus(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+    room("VCPU", seen.class.give(seen.room).vcpus, seen.room.taken.capacity.vcpus, facts.needs(seen.id).vcpus)
 }
 
 #[inline]
-pub(super) fn memory(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
+pub(super) fn memory(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     room(
         "MEMORY_MB",
         seen.class.give(seen.room).memory_mb,
         seen.room.taken.capacity.memory_mb,
-        plan.needs(seen.id).memory_mb,
+        facts.needs(seen.id).memory_mb,
     )
 }
 
 #[inline]
-pub(super) fn disk(plan: &Plan<'_>, seen: &Seen<'_>) -> Result<(), Why> {
+pub(super) fn disk(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     room(
         "DISK_GB",
         seen.class.give(seen.room).disk_gb,
         seen.room.taken.capacity.disk_gb,
-        plan.needs(seen.id).disk_gb,
+        facts.needs(seen.id).disk_gb,
     )
 }
 
@@ -170,23 +158,23 @@ pub(super) const FILTERS: &[(Filter, Judge)] = &[
 ];
 
 /// Why a filter refuses a host, in words; empty if it does not.
-pub(super) fn reason(plan: &Plan<'_>, id: HostId, filter: Filter) -> String {
-    let Some(seen) = plan.seen(&id) else { return String::new() };
+pub(super) fn reason(facts: &Facts<'_>, id: HostId, filter: Filter) -> String {
+    let Some(seen) = facts.seen(&id) else { return String::new() };
     if let Some((by_class, why)) = &seen.class.refused {
         if *by_class == filter {
             return why.clone();
         }
     }
     let judge = FILTERS.iter().find(|(of, _)| *of == filter).map(|(_, judge)| judge);
-    let why = judge.and_then(|judge| judge(plan, &seen).err());
-    why.map(|why| text(plan, id, why)).unwrap_or_default()
+    let why = judge.and_then(|judge| judge(facts, &seen).err());
+    why.map(|why| text(facts, id, why)).unwrap_or_default()
 }
 
 /// Why a host was refused, in words.
-pub(super) fn text(plan: &Plan<'_>, id: HostId, why: Why) -> String {
+pub(super) fn text(facts: &Facts<'_>, id: HostId, why: Why) -> String {
     match why {
-        Why::Able(able) => unable(plan, id, able),
-        Why::Forced => format!("the request asked for host {}", plan.ask.host.as_deref().unwrap_or_default()),
+        Why::Able(able) => unable(facts, id, able),
+        Why::Forced => format!("the request asked for host {}", facts.ask.host.as_deref().unwrap_or_default()),
         Why::Source => "has the server already".to_owned(),
         Why::Unreachable => {
             "its agent does not listen for other hosts, so no guest can be brought there".to_owned()
@@ -203,8 +191,8 @@ pub(super) fn text(plan: &Plan<'_>, id: HostId, why: Why) -> String {
     }
 }
 
-fn unable(plan: &Plan<'_>, id: HostId, able: Able) -> String {
-    let Some(host) = plan.state.hosts.get(&id) else { return "is gone".to_owned() };
+fn unable(facts: &Facts<'_>, id: HostId, able: Able) -> String {
+    let Some(host) = facts.state.hosts.get(&id) else { return "is gone".to_owned() };
     match (able, &host.intent, host.silent_since, &host.hypervisor.trouble) {
         (Able::Disabled, Intent::Disabled { reason }, ..) => {
             format!("is disabled: {}", reason.as_deref().unwrap_or("no reason given"))

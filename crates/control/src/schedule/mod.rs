@@ -1,16 +1,16 @@
 //! Where a server goes: filters and weighers over all hosts, under the names that Nova's operators know.
 //!
-//! A decision looks at every host, so what is costly is done once: the request is read into a [`plan::Plan`], filters
+//! A decision looks at every host, so what is costly is done once: the request is read into a [`facts::Facts`], filters
 //! over what hosts have in common are asked once for each class of host ([`class`]), and words are found only for the
 //! few refusals that a verdict keeps. [`explain`] asks every filter about every host, for people.
 
 mod class;
 mod explain;
 mod extra_specs;
+mod facts;
 mod filter;
 mod host;
 mod image;
-mod plan;
 mod verdict;
 mod weigh;
 
@@ -19,8 +19,8 @@ pub use extra_specs::matches;
 pub use verdict::{Refusal, Verdict, ACCEPTED_MAX, SAMPLES_MAX};
 pub use weigh::Weigher;
 
+use facts::{Facts, HostFacts};
 use filter::Filter;
-use host::Seen;
 use lenticular_model::{
     compute::{
         flavor::Size,
@@ -29,7 +29,6 @@ use lenticular_model::{
     image::Image,
     HostId, ProjectId, ServerGroupId, ServerId, State,
 };
-use plan::Plan;
 use std::{collections::BTreeMap, sync::Arc};
 use verdict::Refused;
 use weigh::Passed;
@@ -93,25 +92,32 @@ impl Ask {
 
 /// Chooses a host. Pure: the same state and ask give the same verdict.
 pub fn schedule(state: &State, ask: &Ask) -> (Option<HostId>, Verdict) {
-    let plan = Plan::new(state, ask);
+    let facts = read(state, ask);
     let mut passed: Vec<Passed<'_>> = Vec::with_capacity(state.rooms().hosts.len());
     let mut refused = Refused::default();
-    plan.each_host(|seen| match judge(&plan, seen) {
+    facts.each_host(|seen| match judge(&facts, seen) {
         None => passed.push(Passed::of(seen)),
         Some(filter) => refused.note(filter, *seen.id),
     });
     let accepted_count = passed.len();
     let best = weigh::best(&passed, ACCEPTED_MAX);
     let chosen = best.first().map(|(id, _)| *id);
-    (chosen, verdict::verdict(&plan, &best, accepted_count, &refused))
+    (chosen, verdict::verdict(&facts, &best, accepted_count, &refused))
+}
+
+/// Reads a request, and asks the filters over classes.
+fn read<'a>(state: &'a State, ask: &'a Ask) -> Facts<'a> {
+    let mut facts = Facts::new(state, ask);
+    facts.classes = class::judge_all(&facts);
+    facts
 }
 
 /// The first filter that refuses a host, if any. Its reason is looked for only if somebody is told.
 #[inline]
-fn judge(plan: &Plan<'_>, seen: &Seen<'_>) -> Option<Filter> {
+fn judge(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Option<Filter> {
     macro_rules! first {
         ($($filter:ident $judge:ident)*) => {
-            $(if host::$judge(plan, seen).is_err() { return Some(Filter::$filter); })*
+            $(if host::$judge(facts, seen).is_err() { return Some(Filter::$filter); })*
         };
     }
     first!(Compute compute ForcedHost forced);

@@ -1,9 +1,9 @@
 //! What the scheduler says of a decision: the hosts that passed, and how many each filter refused, with a few by name.
 
 use super::{
+    facts::Facts,
     filter::{plain, Filter},
     host,
-    plan::Plan,
 };
 use lenticular_model::HostId;
 use serde::{Deserialize, Serialize};
@@ -64,13 +64,13 @@ impl Refused {
 
 /// Puts a decision in words.
 pub(super) fn verdict(
-    plan: &Plan<'_>,
+    facts: &Facts<'_>,
     best: &[(HostId, f64)],
     accepted_count: usize,
     refused: &Refused,
 ) -> Verdict {
     let name =
-        |id: &HostId| plan.state.hosts.get(id).map_or_else(|| id.to_string(), |host| host.name.clone());
+        |id: &HostId| facts.state.hosts.get(id).map_or_else(|| id.to_string(), |host| host.name.clone());
     let accepted: Vec<(String, f64)> = best.iter().map(|(id, weight)| (name(id), *weight)).collect();
     let all: usize = refused.counts.iter().sum();
     let most = if best.is_empty() || all <= SAMPLES_MAX { SAMPLES_MAX } else { SAMPLES_FOUND_MAX };
@@ -79,7 +79,7 @@ pub(super) fn verdict(
     for (filter, id) in &refused.samples {
         kept[*filter as usize] += 1;
         if kept[*filter as usize] <= most {
-            reasons.entry((filter.name(), host::reason(plan, *id, *filter))).or_default().push(name(id));
+            reasons.entry((filter.name(), host::reason(facts, *id, *filter))).or_default().push(name(id));
         }
     }
     let refusals = reasons.into_iter().map(|((filter, reason), mut hosts)| {

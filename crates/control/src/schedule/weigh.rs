@@ -1,19 +1,12 @@
 //! Weighers: which of the hosts that passed is best. Each puts what it measures between 0 (the least of those hosts) and
 //! 1 (the most); the sum, each times its multiplier, decides, as in Nova.
 
-use super::{
-    class::{ClassSeen, ClassWord},
-    host::Seen,
-    plan::Plan,
-};
+use super::facts::{ClassFacts, ClassJudgement, Facts, HostFacts, WEIGHERS};
 use lenticular_model::{compute::server_group::Policy, host::room::Room, index::Taken, HostId};
 use std::collections::BTreeMap;
 
-/// How many weighers there are.
-pub(super) const COUNT: usize = 5;
-
 /// Their names, as Nova's operators know them, each with what it measures.
-const NAMES: [(&str, &str); COUNT] = [
+const NAMES: [(&str, &str); WEIGHERS] = [
     ("RAMWeigher", "MiB of memory free"),
     ("CPUWeigher", "virtual CPUs free"),
     ("DiskWeigher", "GiB of disk free"),
@@ -23,7 +16,7 @@ const NAMES: [(&str, &str); COUNT] = [
 
 /// The key of aggregates' metadata that sets a weigher's multiplier, and what it is if none does. The last is the server
 /// group's, which has a key for each policy.
-const WEIGHERS: [(&str, f64); COUNT - 1] = [
+const MULTIPLIERS: [(&str, f64); WEIGHERS - 1] = [
     ("ram_weight_multiplier", 1.0),
     ("cpu_weight_multiplier", 1.0),
     ("disk_weight_multiplier", 1.0),
@@ -32,10 +25,10 @@ const WEIGHERS: [(&str, f64); COUNT - 1] = [
 ];
 
 /// What each weigher counts on hosts of a class: the lowest that one of its aggregates says, else the usual.
-pub(super) fn multipliers(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> [f64; COUNT] {
+pub(super) fn multipliers(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> [f64; WEIGHERS] {
     let said = |key: &str, usual: f64| seen.lowest(key).unwrap_or(usual);
-    let [ram, cpu, disk, io_ops] = WEIGHERS.map(|(key, usual)| said(key, usual));
-    let group = match plan.group.map(|group| group.policy) {
+    let [ram, cpu, disk, io_ops] = MULTIPLIERS.map(|(key, usual)| said(key, usual));
+    let group = match facts.group.map(|group| group.policy) {
         Some(Policy::SoftAffinity) => said("soft_affinity_weight_multiplier", 1.0),
         // What is measured is how many there are; fewer is better.
         Some(Policy::SoftAntiAffinity) => -said("soft_anti_affinity_weight_multiplier", 1.0),
@@ -49,13 +42,13 @@ pub(super) fn multipliers(plan: &Plan<'_>, seen: &ClassSeen<'_>) -> [f64; COUNT]
 pub(super) struct Passed<'a> {
     id: &'a HostId,
     room: &'a Room,
-    class: &'a ClassWord,
-    measured: [f32; COUNT],
+    class: &'a ClassJudgement,
+    measured: [f32; WEIGHERS],
 }
 
 impl<'a> Passed<'a> {
     #[inline]
-    pub(super) fn of(seen: &Seen<'a>) -> Self {
+    pub(super) fn of(seen: &HostFacts<'a>) -> Self {
         let (give, taken) = (seen.class.give(seen.room), seen.room.taken);
         // Processors convert signed numbers faster.
         let free = |has: u64, taken: u64| has.saturating_sub(taken) as i64 as f32;
@@ -64,7 +57,7 @@ impl<'a> Passed<'a> {
             free(give.vcpus, taken.capacity.vcpus),
             free(give.disk_gb, taken.capacity.disk_gb),
             taken.busy as i64 as f32,
-            seen.place.members as f32,
+            seen.presence.members as f32,
         ];
         Self { id: seen.id, room: seen.room, class: seen.class, measured }
     }
@@ -80,8 +73,8 @@ impl<'a> Passed<'a> {
     }
 
     /// What each weigher measured and adds to the weight, of those that count at all.
-    fn weighed(&self, span: &Span, scale: &[f64; COUNT]) -> Vec<Weigher> {
-        let counting = (0..COUNT).filter(|n| self.class.multipliers[*n] != 0.0);
+    fn weighed(&self, span: &Span, scale: &[f64; WEIGHERS]) -> Vec<Weigher> {
+        let counting = (0..WEIGHERS).filter(|n| self.class.multipliers[*n] != 0.0);
         let weigher = |n: usize| Weigher {
             name: NAMES[n].0,
             unit: NAMES[n].1,
@@ -93,7 +86,7 @@ impl<'a> Passed<'a> {
 
     /// What one weigher adds to the weight.
     #[inline]
-    fn share(&self, n: usize, span: &Span, scale: &[f64; COUNT]) -> f64 {
+    fn share(&self, n: usize, span: &Span, scale: &[f64; WEIGHERS]) -> f64 {
         self.class.multipliers[n] * f64::from(self.measured[n] - span.low[n]) * scale[n]
     }
 }
@@ -120,13 +113,13 @@ pub(super) fn weighers(passed: &[Passed<'_>]) -> BTreeMap<HostId, Vec<Weigher>> 
 
 /// What all hosts that passed have at least and at most.
 struct Span {
-    low: [f32; COUNT],
-    high: [f32; COUNT],
+    low: [f32; WEIGHERS],
+    high: [f32; WEIGHERS],
 }
 
 impl Span {
     fn of(passed: &[Passed<'_>]) -> Self {
-        let mut span = Self { low: [f32::INFINITY; COUNT], high: [f32::NEG_INFINITY; COUNT] };
+        let mut span = Self { low: [f32::INFINITY; WEIGHERS], high: [f32::NEG_INFINITY; WEIGHERS] };
         for host in passed {
             for (n, measured) in host.measured.into_iter().enumerate() {
                 // Comparisons, unlike min and max, need no thought of what is not a number.
@@ -138,7 +131,7 @@ impl Span {
     }
 
     /// What the measure of each weigher is multiplied with. Where all hosts are equal it says nothing.
-    fn scale(&self) -> [f64; COUNT] {
+    fn scale(&self) -> [f64; WEIGHERS] {
         std::array::from_fn(|n| {
             let wide = f64::from(self.high[n]) - f64::from(self.low[n]);
             if wide > 0.0 {
@@ -172,7 +165,7 @@ pub(super) fn best(passed: &[Passed<'_>], most: usize) -> Vec<(HostId, f64)> {
     let mut kept: Vec<Weighed<'_>> = Vec::with_capacity(most * 2);
     let mut least: Option<Weighed<'_>> = None;
     for host in passed {
-        let weight: f64 = (0..COUNT).map(|n| host.share(n, &span, &scale)).sum();
+        let weight: f64 = (0..WEIGHERS).map(|n| host.share(n, &span, &scale)).sum();
         let weighed = Weighed { weight, number: host.room.number, id: host.id };
         if least.is_some_and(|least| weighed.order(&least).is_ge()) {
             continue;

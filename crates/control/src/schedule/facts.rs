@@ -1,23 +1,22 @@
-//! A request to the scheduler, read once: what is looked up for it holds for every host.
+//! What a decision knows: the request, read once, and what holds for each class of hosts and for each host.
 
-use super::{
-    class::{self, ClassWord},
-    host::Seen,
-    Ask,
-};
+use super::{filter::Filter, Ask};
 use lenticular_model::{
     compute::{
         flavor::Size,
         server_group::{Policy, ServerGroup},
     },
-    host::host::{Capacity, Hypervisor},
+    host::{
+        host::{Capacity, Hypervisor, Ratios},
+        room::{HostClass, Room},
+    },
     HostId, ServerId, State,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of a host from the servers on it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Presence {
     /// How many of the group are there, on their way there, or hold room for their way back there.
     pub(super) members: u32,
     /// One of the servers that `same_host` names is there.
@@ -37,8 +36,71 @@ pub(super) enum Home {
     Split,
 }
 
+/// The metadata of all aggregates of a host: each key with every value that one of them has. A value may be a list.
+pub(super) type Metadata<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+
+/// A class with what its aggregates say.
+pub(super) struct ClassFacts<'a> {
+    pub(super) class: &'a HostClass,
+    pub(super) metadata: Metadata<'a>,
+}
+
+impl<'a> ClassFacts<'a> {
+    pub(super) fn new(state: &'a State, class: &'a HostClass) -> Self {
+        let mut metadata = Metadata::new();
+        let aggregates = class.aggregates.iter().filter_map(|id| state.aggregates.get(id));
+        for (key, text) in aggregates.flat_map(|aggregate| &aggregate.metadata) {
+            metadata.entry(key).or_default().extend(text.split(',').map(str::trim));
+        }
+        Self { class, metadata }
+    }
+
+    /// The lowest of the numbers that the aggregates have under a key.
+    pub(super) fn lowest(&self, key: &str) -> Option<f64> {
+        let numbers = self.metadata.get(key)?.iter().filter_map(|text| text.parse::<f64>().ok());
+        numbers.filter(|n| n.is_finite()).min_by(f64::total_cmp)
+    }
+}
+
+/// How many weighers there are.
+pub(super) const WEIGHERS: usize = 5;
+
+/// What a decision knows of a class.
+#[derive(Debug)]
+pub(super) struct ClassJudgement {
+    /// The first filter that refuses it, and why.
+    pub(super) refused: Option<(Filter, String)>,
+    /// How often aggregates let its hosts' resources be given out, if they say so.
+    pub(super) ratios: Option<Ratios>,
+    /// What each weigher counts.
+    pub(super) multipliers: [f64; WEIGHERS],
+}
+
+impl ClassJudgement {
+    /// What a host of the class gives out, by its own ratios and its aggregates'.
+    #[inline]
+    pub(super) fn give(&self, room: &Room) -> Capacity {
+        let own = room.give;
+        let Some(ratios) = self.ratios else { return own };
+        let by_aggregates = ratios.of(room.net);
+        Capacity {
+            vcpus: own.vcpus.min(by_aggregates.vcpus),
+            memory_mb: own.memory_mb.min(by_aggregates.memory_mb),
+            disk_gb: own.disk_gb.min(by_aggregates.disk_gb),
+        }
+    }
+}
+
+/// A host as a decision sees it.
+pub(super) struct HostFacts<'a> {
+    pub(super) id: &'a HostId,
+    pub(super) room: &'a Room,
+    pub(super) presence: Presence,
+    pub(super) class: &'a ClassJudgement,
+}
+
 /// A request, read.
-pub(super) struct Plan<'a> {
+pub(super) struct Facts<'a> {
     pub(super) state: &'a State,
     pub(super) ask: &'a Ask,
     /// The one host that was asked for, if one was; `Some(None)` if there is no such host.
@@ -55,20 +117,20 @@ pub(super) struct Plan<'a> {
     pub(super) group: Option<&'a ServerGroup>,
     /// Where that is, if it wants to be together.
     pub(super) home: Home,
-    places: Vec<(HostId, Place)>,
+    presences: Vec<(HostId, Presence)>,
     needs: Capacity,
     /// What it needs where it is: only what it has not yet.
     stays: Option<(HostId, Capacity)>,
-    /// By the class's number.
-    classes: Vec<Option<ClassWord>>,
+    /// By the class's number; empty until the filters over classes were asked.
+    pub(super) classes: Vec<Option<ClassJudgement>>,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> Facts<'a> {
     pub(super) fn new(state: &'a State, ask: &'a Ask) -> Self {
         let group = ask.group.and_then(|id| state.server_groups.get(&id)).map(|group| &**group);
         let size = |size: Option<Size>| size.map(capacity).unwrap_or_default();
         let moves = ask.moves.as_ref();
-        let mut plan = Self {
+        let mut facts = Self {
             state,
             ask,
             forced: ask.host.as_ref().map(|name| state.host_named(name).map(|host| host.id)),
@@ -78,15 +140,14 @@ impl<'a> Plan<'a> {
             traits: Vec::new(),
             group,
             home: Home::Anywhere,
-            places: Vec::new(),
+            presences: Vec::new(),
             needs: size(ask.size),
             stays: moves.map(|m| (m.from, size(ask.size.map(|size| size.beyond(&m.has))))),
             classes: Vec::new(),
         };
-        plan.read_specs();
-        plan.read_places();
-        plan.read_classes();
-        plan
+        facts.read_specs();
+        facts.read_presences();
+        facts
     }
 
     /// Sorts the flavor's extra specs by what they are about. What is in no scope that the scheduler knows means
@@ -113,18 +174,18 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn read_places(&mut self) {
+    fn read_presences(&mut self) {
         let (state, ask) = (self.state, self.ask);
-        let mut places: BTreeMap<HostId, Place> = BTreeMap::new();
+        let mut presences: BTreeMap<HostId, Presence> = BTreeMap::new();
         let members =
             self.group.into_iter().flat_map(|group| state.servers_of_group(group.id)).map(|server| server.id);
         for member in members.filter(|member| Some(*member) != ask.server) {
             for host in hosts_of(state, member) {
-                places.entry(host).or_default().members += 1;
+                presences.entry(host).or_default().members += 1;
             }
         }
         if self.group.is_some_and(|group| group.policy == Policy::Affinity) {
-            let mut hosts = places.keys();
+            let mut hosts = presences.keys();
             self.home = match (hosts.next(), hosts.next()) {
                 (None, _) => Home::Anywhere,
                 (Some(host), None) => Home::On(*host),
@@ -133,30 +194,17 @@ impl<'a> Plan<'a> {
         }
         let here = |server: &ServerId| state.servers.get(server).and_then(|s| s.host_id);
         for host in ask.hints.same_host.iter().filter_map(here) {
-            places.entry(host).or_default().together = true;
+            presences.entry(host).or_default().together = true;
         }
         for host in ask.hints.different_host.iter().flat_map(|server| hosts_of(state, *server)) {
-            places.entry(host).or_default().apart = true;
+            presences.entry(host).or_default().apart = true;
         }
-        self.places = places.into_iter().collect();
-    }
-
-    fn read_classes(&mut self) {
-        let classes = &self.state.rooms().classes;
-        let mut words = Vec::new();
-        for (number, class) in classes.iter() {
-            let number = number as usize;
-            if words.len() <= number {
-                words.resize_with(number + 1, || None);
-            }
-            words[number] = Some(class::word(self, class));
-        }
-        self.classes = words;
+        self.presences = presences.into_iter().collect();
     }
 
     /// What the decision says of a class.
     #[inline]
-    pub(super) fn class(&self, number: u32) -> Option<&ClassWord> {
+    pub(super) fn class(&self, number: u32) -> Option<&ClassJudgement> {
         self.classes.get(number as usize)?.as_ref()
     }
 
@@ -170,27 +218,28 @@ impl<'a> Plan<'a> {
     }
 
     /// One host.
-    pub(super) fn seen<'s>(&'s self, id: &'s HostId) -> Option<Seen<'s>> {
+    pub(super) fn seen<'s>(&'s self, id: &'s HostId) -> Option<HostFacts<'s>> {
         let room = self.state.rooms().hosts.get(id)?;
-        let place = self.places.binary_search_by_key(id, |(host, _)| *host).ok().map(|n| self.places[n].1);
-        Some(Seen { id, room, place: place.unwrap_or_default(), class: self.class(room.class)? })
+        let place =
+            self.presences.binary_search_by_key(id, |(host, _)| *host).ok().map(|n| self.presences[n].1);
+        Some(HostFacts { id, room, presence: place.unwrap_or_default(), class: self.class(room.class)? })
     }
 
-    /// Shows every host, in the order of ids: that of places too, so that both are walked side by side.
+    /// Shows every host, in the order of ids: that of presences too, so that both are walked side by side.
     #[inline]
-    pub(super) fn each_host<'s>(&'s self, mut look: impl FnMut(&Seen<'s>)) {
-        let mut places = self.places.iter();
-        let mut next = places.next();
+    pub(super) fn each_host<'s>(&'s self, mut look: impl FnMut(&HostFacts<'s>)) {
+        let mut presences = self.presences.iter();
+        let mut next = presences.next();
         for (id, room) in &self.state.rooms().hosts {
             let Some(class) = self.class(room.class) else { continue };
-            let mut place = Place::default();
+            let mut place = Presence::default();
             while let Some((host, known)) = next.filter(|(host, _)| host <= id) {
                 if host == id {
                     place = *known;
                 }
-                next = places.next();
+                next = presences.next();
             }
-            look(&Seen { id, room, place, class });
+            look(&HostFacts { id, room, presence: place, class });
         }
     }
 }
