@@ -1,6 +1,15 @@
-//! Fencing drivers: what switches a host off for certain, so that nothing runs there any more.
+//! Fencing: an operator or a driver declares that a host is off, so that nothing runs there any more.
 
-use lenticular_model::host::host::Host;
+use crate::{body::Message, ctx::Ctx, fault::Handled, operator::host, respond::json};
+use axum::extract::Path;
+use lenticular_control::command::host::fence;
+use lenticular_model::{
+    error::{Error, Result},
+    host::host::{Host, Proof},
+    policy::{self, Action},
+    HostId,
+};
+use lenticular_wire::operator::FenceAsk;
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
 /// A driver's answer to come: its words, for the record, or why it is not certain that the host is off.
@@ -15,3 +24,46 @@ pub trait FenceDriver: Send + Sync {
 
 /// The drivers that there are, by name.
 pub type FenceDrivers = BTreeMap<String, Arc<dyn FenceDriver>>;
+
+/// `POST /operator/v1/hosts/{host}/fence`
+pub async fn declare(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<FenceAsk>) -> Handled {
+    let id =
+        ctx.state.host_named(&name).map(|host| host.id).ok_or_else(|| Error::not_found("Host", &name))?;
+    let proof = match &ask.driver {
+        Some(driver) if !ask.lift => Some(switch_off(&ctx, id, driver).await?),
+        _ => None,
+    };
+    let (verb, lost) =
+        (if ask.lift { "unfence" } else { "fence" }, if ask.disks_lost { ", disks lost" } else { "" });
+    let by = ask.driver.as_ref().map(|driver| format!(", by {driver}")).unwrap_or_default();
+    let why = format!("{verb} host {name}{lost}{by}");
+    ctx.commit(&why, move |txn, caller| match ask.lift {
+        true => fence::lift(txn, caller, id),
+        false => fence::fence(txn, caller, id, ask.disks_lost, proof),
+    })
+    .await?;
+    let state = ctx.app.store.state();
+    let host = state.hosts.get(&id).ok_or_else(|| Error::not_found("Host", &name))?;
+    json(200, &host::view(&state, host))
+}
+
+/// Has a driver switch a host off.
+async fn switch_off(ctx: &Ctx, id: HostId, name: &str) -> Result<Proof> {
+    policy::check(&ctx.caller, Action::HostFence, None)?;
+    let driver = ctx.app.config.fencing.get(name).ok_or_else(|| {
+        let known: Vec<&str> = ctx.app.config.fencing.keys().map(String::as_str).collect();
+        Error::invalid(format!(
+            "There is no fencing driver '{name}'; the control plane's configuration has: {}.",
+            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+        ))
+    })?;
+    let host = ctx.state.hosts.get(&id).ok_or_else(|| Error::not_found("Host", id))?;
+    let said = driver.off(host).await.map_err(|why| {
+        Error::conflict(format!(
+            "It is not certain that host {} is off, so nothing was changed. The driver '{name}' says: {why}",
+            host.name
+        ))
+    })?;
+    tracing::warn!(host = host.name, driver = name, said, "a host was switched off");
+    Ok(Proof { driver: name.to_owned(), said })
+}

@@ -1,16 +1,22 @@
-//! All that is known of one host, for operators.
+//! Hosts for operators: all of them, and all that is known of one.
 
-use crate::{ctx::Ctx, fault::Handled, operator::host_view, respond::json};
+use crate::{ctx::Ctx, fault::Handled, operator::disk, respond::json};
 use axum::extract::Path;
-use lenticular_control::command::host::disk;
 use lenticular_model::{
-    compute::disk_copy::{Fate, Found},
+    compute::server::Server,
     error::Error,
-    host::host::Host,
+    host::host::{Host, Intent},
     policy::{self, Action},
-    State,
+    EnrolmentId, State,
 };
-use lenticular_wire::operator::{HostDetail, Nothing};
+use lenticular_wire::operator::{HostDetail, HostView};
+
+/// `GET /operator/v1/hosts`
+pub async fn list(ctx: Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::OperatorRead, None)?;
+    let views: Vec<HostView> = ctx.state.hosts_by_name().map(|host| view(&ctx.state, host)).collect();
+    json(200, &views)
+}
 
 /// `GET /operator/v1/hosts/{host}`
 pub async fn show(ctx: Ctx, Path(name): Path<String>) -> Handled {
@@ -21,19 +27,41 @@ pub async fn show(ctx: Ctx, Path(name): Path<String>) -> Handled {
     json(200, &detail(state, host))
 }
 
-/// `POST /operator/v1/disks/{disk}/give-up`
-pub async fn give_up(ctx: Ctx, Path(disk): Path<String>) -> Handled {
-    let id = disk.parse().map_err(|_| Error::not_found("Disk", &disk))?;
-    ctx.commit("give up a disk that was found", move |txn, caller| disk::give_up(txn, caller, id)).await?;
-    json(200, &Nothing {})
+/// A host in a list.
+pub fn view(state: &State, host: &Host) -> HostView {
+    let taken = state.taken_of_host(host.id);
+    let give = host.to_give();
+    let (word, reason) = match (&host.intent, host.silent_since, &host.hypervisor.trouble) {
+        _ if host.fence.is_some() => ("off", host.fence.as_ref().map(|f| format!("since {}", f.at.iso()))),
+        (_, Some(since), _) => ("silent", Some(format!("since {}", since.iso()))),
+        (Intent::Disabled { reason }, ..) => ("disabled", reason.clone()),
+        (_, _, Some(trouble)) => ("out of order", Some(trouble.clone())),
+        _ => ("up", host.hypervisor.wiring.trouble.clone()),
+    };
+    HostView {
+        id: host.id.to_string(),
+        name: host.name.clone(),
+        zone: host.zone.clone(),
+        state: word.to_owned(),
+        reason,
+        hypervisor: format!("{}/{}", host.hypervisor.driver, host.hypervisor.acceleration),
+        vcpus: (taken.capacity.vcpus, give.vcpus),
+        memory_mb: (taken.capacity.memory_mb, give.memory_mb),
+        disk_gb: (taken.capacity.disk_gb, give.disk_gb),
+        servers: taken.servers,
+        certificate_ends: state
+            .enrolments
+            .get(&EnrolmentId::from(host.name.as_str()))
+            .map(|enrolment| enrolment.current.expires_at.iso()),
+    }
 }
 
+/// All that is known of a host.
 fn detail(state: &State, host: &Host) -> HostDetail {
-    let here = state.servers.values().filter(|s| s.host_id == Some(host.id));
-    let comes =
-        |s: &lenticular_model::compute::server::Server| s.ticket.as_ref().is_some_and(|t| t.to == host.id);
+    let here = state.servers_on_host(host.id);
+    let comes = |s: &Server| s.ticket.as_ref().is_some_and(|t| t.to == host.id);
     let coming = state.servers.values().filter(|s| comes(s));
-    let copies = state.disk_copies.values().filter(|copy| copy.host_id == host.id);
+    let copies = state.disk_copies_on_host(host.id);
     let fence = host.fence.as_ref().map(|fence| {
         let lost = if fence.disks_lost { ", and its disks lost," } else { "" };
         let how = match &fence.proof {
@@ -43,39 +71,18 @@ fn detail(state: &State, host: &Host) -> HostDetail {
         format!("declared off{lost} at {} {how}", fence.at.iso())
     });
     HostDetail {
-        host: host_view(state, host),
+        host: view(state, host),
         address: host.address.clone(),
         peer_address: host.peer_address.clone(),
         boot_id: host.boot_id.clone(),
         cpu_model: host.hypervisor.cpu_model.clone(),
         heard_at: state.contacts.get(&host.id).map(|contact| contact.at.iso()),
         fence,
-        aggregates: state
-            .aggregates
-            .values()
-            .filter(|aggregate| aggregate.hosts.contains(&host.id))
-            .map(|aggregate| aggregate.name.clone())
-            .collect(),
+        aggregates: state.aggregates_of_host(host.id).map(|aggregate| aggregate.name.clone()).collect(),
         servers_here: here.map(|s| (s.id.to_string(), s.name.clone(), s.status().to_owned())).collect(),
         coming: coming.map(|s| (s.id.to_string(), s.name.clone())).collect(),
         left_behind: copies
-            .map(|copy| (copy.id.to_string(), copy.server_id.to_string(), fate(&copy.fate)))
+            .map(|copy| (copy.id.to_string(), copy.server_id.to_string(), disk::fate(&copy.fate)))
             .collect(),
-    }
-}
-
-fn fate(fate: &Fate) -> String {
-    match fate {
-        Fate::Kept { until } => format!("kept until {}", until.iso()),
-        Fate::Doomed => "to be removed".to_owned(),
-        Fate::Found { what } => {
-            let what = match what {
-                Found::Own => "the host believes it to be its own",
-                Found::Coming => "it was coming there",
-                Found::Released { .. } => "the host has handed it on",
-                Found::Left => "it was left behind",
-            };
-            format!("found, and no record explains it: {what}")
-        }
     }
 }
