@@ -1,4 +1,5 @@
 //! Paths that documents name: each is there, written from the repository's root (in a link: from the document's folder).
+//! A path may go on with `::` and what the file defines, such as a function.
 
 use crate::{rules::Violation, tree::File};
 use std::collections::BTreeSet;
@@ -13,7 +14,41 @@ pub fn check(files: &[File]) -> Vec<Violation> {
         there.insert(&file.path);
         there.extend(file.path.match_indices('/').map(|(at, _)| &file.path[..at]));
     }
-    files.iter().filter(|file| is_document(file)).flat_map(|file| of_document(file, &there)).collect()
+    let documents = || files.iter().filter(|file| is_document(file));
+    let mut found: Vec<Violation> = documents().flat_map(|file| of_document(file, &there)).collect();
+    found.extend(documents().flat_map(|file| definitions(file, files)));
+    found
+}
+
+/// Names that a document gives as `path.rs::name`, and that the file does not define.
+fn definitions(document: &File, files: &[File]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (line, text) in prose(&document.text) {
+        for span in text.split('`') {
+            let Some((path, name)) = span.split_once(".rs::") else { continue };
+            let path = format!("{path}.rs");
+            let name = name.rsplit("::").next().unwrap_or(name);
+            let file = files.iter().find(|file| file.path == path);
+            if file.is_some_and(|file| !defines(&file.text, name)) {
+                let what = format!("'{path}' defines no '{name}'");
+                found.push(Violation::new(document, line, what, "name what the file defines"));
+            }
+        }
+    }
+    found
+}
+
+/// Whether a Rust file defines something of this name.
+fn defines(text: &str, name: &str) -> bool {
+    const KEYWORDS: &[&str] = &["fn", "struct", "enum", "trait", "const", "static", "type", "macro_rules!"];
+    let mut words =
+        text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '!')).filter(|w| !w.is_empty());
+    let mut before = words.next();
+    words.any(|word| {
+        let defined = word == name && before.is_some_and(|keyword| KEYWORDS.contains(&keyword));
+        before = Some(word);
+        defined
+    })
 }
 
 fn is_document(file: &File) -> bool {
@@ -121,6 +156,26 @@ mod tests {
                     and [up](../README.md). `crates/<name>/src`, `a/b`, `/v3/auth.md`, `target`, `{host}`, `cat x/y.md`\n\
                     and [elsewhere](https://example.org/x.md) are no paths.\n```\n`crates/gone.rs`\n```\n";
         assert_eq!(found(good), Vec::<String>::new());
+    }
+
+    #[test]
+    fn names_that_a_file_does_not_define_are_refused() {
+        let text = |name: &str| {
+            let files = [
+                File::new(
+                    "crates/model/src/a.rs",
+                    "pub fn there(x: u8) {}\nmacro_rules! each {}\nstruct Own;\n// fn_like",
+                ),
+                File::new("docs/text.md", &format!("`crates/model/src/a.rs::{name}`")),
+            ];
+            check(&files).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        for good in ["there", "each", "Own", "Own::there"] {
+            assert_eq!(text(good), Vec::<String>::new());
+        }
+        for bad in ["gone", "x", "like"] {
+            assert_eq!(text(bad).len(), 1, "{bad}");
+        }
     }
 
     #[test]
