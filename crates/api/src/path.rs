@@ -11,12 +11,12 @@ use axum::{
 pub struct OldCompute;
 
 /// Brings a request to the path that is served for it.
-pub fn settle(request: &mut Request) {
+pub fn normalize(request: &mut Request) {
     let path = request.uri().path();
     let Some(served) = of_network(path).or_else(|| of_old_compute(path)) else { return };
     if path.starts_with("/compute/") {
         // The old version has no microversions, whatever the client says of them.
-        forget_version(request.headers_mut());
+        clear_version(request.headers_mut());
         request.extensions_mut().insert(OldCompute);
     }
     let text = match request.uri().query() {
@@ -32,7 +32,7 @@ pub fn settle(request: &mut Request) {
     }
 }
 
-fn forget_version(headers: &mut HeaderMap) {
+fn clear_version(headers: &mut HeaderMap) {
     headers.remove("openstack-api-version");
     headers.remove("x-openstack-nova-api-version");
 }
@@ -61,10 +61,10 @@ mod tests {
     use super::*;
     use axum::body::Body;
 
-    fn settled(uri: &str) -> Request {
+    fn normalized(uri: &str) -> Request {
         let request = Request::builder().uri(uri).header("OpenStack-API-Version", "compute 2.90");
         let mut request = request.body(Body::empty()).unwrap();
-        settle(&mut request);
+        normalize(&mut request);
         request
     }
 
@@ -85,14 +85,14 @@ mod tests {
             ("/compute/v2.1/servers/", "/compute/v2.1/servers/"),
             ("/network//", "/network//"),
         ] {
-            assert_eq!(settled(given).uri().to_string(), served, "{given}");
+            assert_eq!(normalized(given).uri().to_string(), served, "{given}");
         }
     }
 
     #[test]
     fn the_old_version_has_no_microversions() {
-        let old = settled("/compute/v2/servers");
+        let old = normalized("/compute/v2/servers");
         assert!(old.headers().is_empty() && old.extensions().get::<OldCompute>().is_some());
-        assert!(!settled("/compute/v2.1/servers").headers().is_empty());
+        assert!(!normalized("/compute/v2.1/servers").headers().is_empty());
     }
 }

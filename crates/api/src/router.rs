@@ -38,18 +38,18 @@ pub fn router(app: App) -> Router {
         .route("/healthz", get(health))
         .route("/metrics", get(metrics::show))
         .with_state(app.clone());
-    surrounded(app, routes)
+    with_middleware(app, routes)
 }
 
 /// All routes for agents.
 pub fn agent_router(app: App) -> Router {
     let routes = Router::new().merge(agent::routes()).with_state(app.clone());
-    surrounded(app, routes)
+    with_middleware(app, routes)
 }
 
-fn surrounded(app: App, routes: Router) -> Router {
+fn with_middleware(app: App, routes: Router) -> Router {
     // A layer of the routes' own router would come after the choice of the route, and could not settle the path.
-    Router::new().fallback_service(routes).layer(from_fn_with_state(app, around))
+    Router::new().fallback_service(routes).layer(from_fn_with_state(app, middleware))
 }
 
 /// `GET /`: where the services are.
@@ -80,7 +80,7 @@ async fn health(State(app): State<App>) -> fault::Handled {
 }
 
 /// What is done to every request: an id, a deadline, a line in the log, and words for refusals.
-async fn around(State(app): State<App>, mut request: Request, next: Next) -> Response {
+async fn middleware(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let service = service_of(request.uri().path());
     let (method, asked) = (request.method().clone(), request.uri().path().to_owned());
@@ -91,9 +91,9 @@ async fn around(State(app): State<App>, mut request: Request, next: Next) -> Res
         request.extensions_mut().insert(GlobalRequestId(given));
     }
     request.extensions_mut().insert(service);
-    path::settle(&mut request);
+    path::normalize(&mut request);
     let version = ctx::version(service, request.headers());
-    let (rest, request) = unread::lend(request);
+    let (unread, request) = unread::watch(request);
     let response = match tokio::time::timeout(deadline(&asked), next.run(request)).await {
         Ok(response) => response,
         Err(_) => fault::Fault(Error::unavailable(
@@ -104,7 +104,7 @@ async fn around(State(app): State<App>, mut request: Request, next: Next) -> Res
     let internal = response.extensions().get::<Error>().and_then(|e| e.internal.clone());
     let mut response = render(service, response, &id, &app.config.public_url);
     set_headers(service, version.ok(), &mut response, &id);
-    rest.settle(&mut response).await;
+    unread.finish(&mut response).await;
     let (status, took) = (response.status().as_u16(), began.elapsed());
     app.metrics.answered(&asked, &method, status, took);
     match internal {

@@ -135,7 +135,7 @@ async fn by_password(
     match judge(app, asker, &proof.password, found.as_deref()).await {
         Ok(true) => match found.filter(|user| enabled(user)) {
             Some(user) => {
-                app.lockout.forget(user.id);
+                app.lockout.clear(user.id);
                 app.metrics.login("right");
                 Ok(user)
             }

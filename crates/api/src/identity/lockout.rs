@@ -48,7 +48,7 @@ impl Lockout {
     }
 
     /// Forgets a user's wrong passwords: a right one came, or an administrator said so.
-    pub fn forget(&self, user: UserId) {
+    pub fn clear(&self, user: UserId) {
         self.lock().remove(&user);
     }
 }
@@ -78,7 +78,7 @@ mod tests {
         // After its time it counts from one again.
         lockout.failed(user(1), &rule, start.plus_s(62));
         assert!(!lockout.is_locked(user(1), &rule, start.plus_s(62)));
-        lockout.forget(user(1));
+        lockout.clear(user(1));
         for n in 0..2 {
             lockout.failed(user(1), &rule, start.plus_s(63 + n));
         }

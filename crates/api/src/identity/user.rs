@@ -166,7 +166,7 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
         })
         .await?;
     if unlocks {
-        ctx.app.lockout.forget(id);
+        ctx.app.lockout.clear(id);
     }
     json(200, &json!({"user": wire::user(ctx.url(), &user)}))
 }

@@ -22,28 +22,28 @@ const WAIT: Duration = Duration::from_secs(1);
 type Slot = Arc<Mutex<Option<Body>>>;
 
 /// Where the body comes back to.
-pub struct Rest(Slot);
+pub struct Unread(Slot);
 
 /// A body that comes back when it is dropped.
-struct Lent {
+struct Watched {
     body: Option<Body>,
     back: Slot,
 }
 
-/// Lends a request's body to whoever answers it.
-pub fn lend(request: Request) -> (Rest, Request) {
+/// Hands a request's body to the handler, and gets back what the handler leaves of it.
+pub fn watch(request: Request) -> (Unread, Request) {
     let slot = Slot::default();
     let (parts, body) = request.into_parts();
     let body = match body.is_end_stream() {
         true => body,
-        false => Body::new(Lent { body: Some(body), back: slot.clone() }),
+        false => Body::new(Watched { body: Some(body), back: slot.clone() }),
     };
-    (Rest(slot), Request::from_parts(parts, body))
+    (Unread(slot), Request::from_parts(parts, body))
 }
 
-impl Rest {
+impl Unread {
     /// Reads what is left, or has the response say that the connection ends.
-    pub async fn settle(self, response: &mut Response) {
+    pub async fn finish(self, response: &mut Response) {
         let body = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(body) = body.filter(|body| !body.is_end_stream()) else { return };
         let is_small = body.size_hint().lower() <= BYTES_MAX;
@@ -55,13 +55,13 @@ impl Rest {
     }
 }
 
-impl Drop for Lent {
+impl Drop for Watched {
     fn drop(&mut self) {
         *self.back.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
     }
 }
 
-impl HttpBody for Lent {
+impl HttpBody for Watched {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -89,13 +89,13 @@ mod tests {
     use super::*;
 
     async fn left(sent: &'static [u8], reads: bool) -> Option<HeaderValue> {
-        let (rest, request) = lend(Request::new(Body::from(sent)));
+        let (unread, request) = watch(Request::new(Body::from(sent)));
         match reads {
             true => drop(request.into_body().collect().await.unwrap()),
             false => drop(request),
         }
         let mut response = Response::new(Body::empty());
-        rest.settle(&mut response).await;
+        unread.finish(&mut response).await;
         response.headers().get(CONNECTION).cloned()
     }
 
