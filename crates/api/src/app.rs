@@ -31,9 +31,9 @@ pub struct Config {
 
 /// What all handlers share. Cheap to clone.
 #[derive(Clone)]
-pub struct App(Arc<Parts>);
+pub struct App(Arc<Shared>);
 
-/// The parts of an [`App`].
+/// What the binary makes an [`App`] of.
 pub struct Parts {
     /// The state and its changes.
     pub store: Store,
@@ -41,24 +41,29 @@ pub struct Parts {
     pub tokens: Tokens,
     /// Passwords.
     pub passwords: Passwords,
-    /// Log-ins that failed.
-    pub lockout: Lockout,
     /// The bytes of images.
     pub images: ImageStore,
-    /// Why hosts get no orders any more; empty while they do.
-    pub held: std::sync::OnceLock<String>,
-    /// The agents' links.
-    pub links: Arc<Links>,
     /// What signs the certificates of hosts.
     pub authority: Authority,
-    /// Agents that were refused.
-    pub refusals: Refusals,
-    /// Counters.
-    pub metrics: Metrics,
     /// What the outside decides.
     pub config: Config,
     /// The time.
     pub clocks: Clocks,
+}
+
+/// The parts, and what handlers keep beside them.
+pub struct Shared {
+    parts: Parts,
+    /// Log-ins that failed.
+    pub lockout: Lockout,
+    /// Why hosts get no orders any more; empty while they do.
+    pub held: std::sync::OnceLock<String>,
+    /// The agents' links.
+    pub links: Arc<Links>,
+    /// Agents that were refused.
+    pub refusals: Refusals,
+    /// Counters.
+    pub metrics: Metrics,
 }
 
 /// A clock, to be asked for the time.
@@ -81,9 +86,16 @@ impl Parts {
 }
 
 impl Deref for App {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Deref for Shared {
     type Target = Parts;
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.parts
     }
 }
 
@@ -91,32 +103,17 @@ impl App {
     /// Puts the parts together, and begins to wake agents when there is news for them.
     ///
     /// Must be called inside a Tokio runtime.
-    pub fn new(
-        store: Store,
-        tokens: Tokens,
-        passwords: Passwords,
-        images: ImageStore,
-        authority: Authority,
-        config: Config,
-        clocks: Clocks,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
         let links = Arc::new(Links::default());
-        let commits = store.subscribe();
-        tokio::spawn(follow(links.clone(), images.clone(), store.state(), commits));
-        let (metrics, refusals) = (Metrics::default(), Refusals::default());
-        Self(Arc::new(Parts {
-            store,
-            tokens,
-            passwords,
+        let commits = parts.store.subscribe();
+        tokio::spawn(follow(links.clone(), parts.images.clone(), parts.store.state(), commits));
+        Self(Arc::new(Shared {
+            parts,
             lockout: Lockout::default(),
-            images,
             held: Default::default(),
             links,
-            authority,
-            refusals,
-            metrics,
-            config,
-            clocks,
+            refusals: Refusals::default(),
+            metrics: Metrics::default(),
         }))
     }
 }

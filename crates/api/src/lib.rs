@@ -27,7 +27,7 @@ mod serve;
 mod settings;
 
 pub use agent::{authority::Authority, enrol::OWN_HOST, tls::AgentTls};
-pub use app::{App, Clocks, Config};
+pub use app::{App, Clocks, Config, Parts};
 pub use identity::{
     password::{hash as hash_password, Passwords},
     token::Tokens,

@@ -9,8 +9,8 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use lenticular_api::{
-    hash_password, AgentTls, App, Clocks, Config, FenceDriver, FenceDrivers, ImageStore, Passwords, Settings,
-    Tokens,
+    hash_password, AgentTls, App, Clocks, Config, FenceDriver, FenceDrivers, ImageStore, Parts, Passwords,
+    Settings, Tokens,
 };
 use lenticular_control::bootstrap;
 use lenticular_model::{host::enrolment::is_host_name, Cause, Incarnation};
@@ -113,7 +113,15 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     };
     let clocks = Clocks { cloud: clock.clone(), machine: clock::clock() };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let app = App::new(store.clone(), tokens, Passwords::new(cores), images, authority, config, clocks);
+    let app = App::new(Parts {
+        store: store.clone(),
+        tokens,
+        passwords: Passwords::new(cores),
+        images,
+        authority,
+        config,
+        clocks,
+    });
     let agent_tls = AgentTls::new(app.clone(), server_names(options.agent_names))
         .context("the agents' listener has no certificate; is every --agent-name a name or an address?")?;
     tokio::spawn(controllers::run(store.clone(), clock.clone()));

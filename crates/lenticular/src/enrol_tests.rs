@@ -3,7 +3,9 @@
 
 use crate::clock as machine;
 use lenticular_agent::{join, Clock, HttpLink, Identity, IdentityError, Joining, Link, LinkError};
-use lenticular_api::{serve_agents, AgentTls, App, Authority, Clocks, Config, ImageStore, Passwords, Tokens};
+use lenticular_api::{
+    serve_agents, AgentTls, App, Authority, Clocks, Config, ImageStore, Parts, Passwords, Tokens,
+};
 use lenticular_control::command::host::enrolment::{retire, REFUSALS};
 use lenticular_model::{
     host::{
@@ -58,20 +60,20 @@ impl Plane {
         let store = Store::start(writer, clock.clone(), machine::entropy());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
-        let app = App::new(
+        let app = App::new(Parts {
             store,
-            Tokens::new(&[Tokens::new_key()], 60).unwrap(),
-            Passwords::new(1),
-            ImageStore::open(&dir.path().join("images"), Some(0)).unwrap(),
+            tokens: Tokens::new(&[Tokens::new_key()], 60).unwrap(),
+            passwords: Passwords::new(1),
+            images: ImageStore::open(&dir.path().join("images"), Some(0)).unwrap(),
             authority,
-            Config {
+            config: Config {
                 public_url: String::new(),
                 agent_url: url.clone(),
                 fencing: Default::default(),
                 settings: Default::default(),
             },
-            Clocks { cloud: clock.clone(), machine: clock },
-        );
+            clocks: Clocks { cloud: clock.clone(), machine: clock },
+        });
         let tls = AgentTls::new(app.clone(), Vec::new()).unwrap();
         tokio::spawn(serve_agents(app.clone(), listener, tls, std::future::pending()));
         Self { app, url, now, dir }

@@ -9,7 +9,9 @@ use axum::{
     Router,
 };
 use http_body_util::BodyExt;
-use lenticular_api::{hash_password, router, App, Authority, Clocks, Config, ImageStore, Passwords, Tokens};
+use lenticular_api::{
+    hash_password, router, App, Authority, Clocks, Config, ImageStore, Parts, Passwords, Tokens,
+};
 use lenticular_control::bootstrap::bootstrap;
 use lenticular_model::{Cause, Incarnation, Timestamp};
 use lenticular_store::{Memory, MemoryDisk, Store, Writer};
@@ -78,20 +80,21 @@ impl TestCloud {
         let cause =
             Cause { actor: "test".to_owned(), request_id: String::new(), why: "bootstrap".to_owned() };
         store.transact(cause, move |txn| Ok(bootstrap(txn, &hash))).await.expect("the first records");
-        let app = App::new(
+        let app = App::new(Parts {
             store,
-            Tokens::new(&[Tokens::new_key()], 3_600).expect("a key for tokens"),
-            Passwords::new(1),
-            ImageStore::open(images.path(), Some(0)).expect("an image store"),
-            Authority::open(&Authority::new_key().expect("a key"), None, BEGINNING).expect("an authority"),
-            Config {
+            tokens: Tokens::new(&[Tokens::new_key()], 3_600).expect("a key for tokens"),
+            passwords: Passwords::new(1),
+            images: ImageStore::open(images.path(), Some(0)).expect("an image store"),
+            authority: Authority::open(&Authority::new_key().expect("a key"), None, BEGINNING)
+                .expect("an authority"),
+            config: Config {
                 public_url: "http://cloud.example".to_owned(),
                 agent_url: "https://cloud.example:9171".to_owned(),
                 fencing: Default::default(),
                 settings: Default::default(),
             },
-            Clocks { cloud: clock.clone(), machine: clock },
-        );
+            clocks: Clocks { cloud: clock.clone(), machine: clock },
+        });
         let router = router(app.clone());
         let (token, no_hosts) = (String::new(), Vec::new());
         let mut cloud = Self { app, router, token, hosts: no_hosts, seconds, _images: images };
