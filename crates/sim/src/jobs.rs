@@ -200,7 +200,7 @@ fn run_ask(
 
 /// Moves a port to another address of its subnet, chosen by its own name.
 fn readdress(txn: &mut Txn<'_>, caller: &Caller, id: PortId) -> Result<()> {
-    let old = port::visible(txn, caller, id)?;
+    let old = txn.visible::<Port>(caller, &id)?;
     let Some(first) = old.fixed_ips.first() else { return Ok(()) };
     let std::net::IpAddr::V4(address) = first.ip_address else { return Ok(()) };
     let [a, b, c, d] = address.octets();

@@ -12,7 +12,7 @@ use lenticular_model::{
         protocol_number, Direction, Remote, SecurityGroup as Record, SecurityGroupRule as RuleRecord,
     },
     policy::{Action, Caller},
-    ProjectId, SecurityGroupId, SecurityGroupRuleId, State, Txn,
+    ProjectId, Scoped, SecurityGroupId, SecurityGroupRuleId, State, Txn,
 };
 use lenticular_wire::network as wire;
 use serde_json::Value;
@@ -58,11 +58,11 @@ impl Noun for SecurityGroup {
     const FIELDS: &'static [&'static str] = &["name", "description", "project_id", "tenant_id", "stateful"];
 
     fn missing(id: &str) -> Error {
-        security_group::missing(id)
+        Record::missing(id)
     }
 
     fn visible(state: &State, caller: &Caller, id: &SecurityGroupId) -> Result<Arc<Record>> {
-        security_group::visible(state, caller, *id)
+        state.visible::<Record>(caller, id)
     }
 
     fn view(state: &State, caller: &Caller, record: &Record) -> Value {
@@ -205,11 +205,11 @@ impl Noun for SecurityGroupRule {
     ];
 
     fn missing(id: &str) -> Error {
-        security_group::missing_rule(id)
+        RuleRecord::missing(id)
     }
 
     fn visible(state: &State, caller: &Caller, id: &SecurityGroupRuleId) -> Result<Arc<RuleRecord>> {
-        security_group::visible_rule(state, caller, *id)
+        state.visible::<RuleRecord>(caller, id)
     }
 
     fn view(state: &State, caller: &Caller, record: &RuleRecord) -> Value {
@@ -223,7 +223,7 @@ impl Noun for SecurityGroupRule {
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewRule> {
         let id = fields.id("security_group_id")?;
         let id = id.ok_or_else(|| required("security_group_id"))?;
-        let group = security_group::visible(&ctx.state, &ctx.caller, id)?;
+        let group = ctx.state.visible::<Record>(&ctx.caller, &id)?;
         read_rule(fields, group.id, group.project_id)
     }
 

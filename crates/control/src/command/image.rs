@@ -4,7 +4,7 @@ use lenticular_model::{
     error::{Error, Result},
     image::{Data, Image, Phase, Quota, Usage, Visibility},
     policy::{self, Action, Caller},
-    ImageId, Kind, ProjectId, State, Txn,
+    ImageId, Kind, ProjectId, Scoped, State, Txn,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,20 +45,9 @@ pub fn exists(id: ImageId) -> Error {
     Error::conflict(format!("Image ID {id} already exists!"))
 }
 
-fn missing(id: ImageId) -> Error {
-    Error::not_found_text(format!("No image found with ID {id}"))
-}
-
-/// The image, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
-    let seen =
-        |i: &&Arc<Image>| caller.is_admin() || (caller.may_read() && i.visible_to(caller.project_id()));
-    state.images.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
-}
-
 /// The image, if the caller may change it.
 pub fn changeable(state: &State, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
-    let image = visible(state, caller, id)?;
+    let image = state.visible::<Image>(caller, &id)?;
     if image.owner.is_none() && !caller.is_admin() {
         return Err(Error::forbidden("You are not permitted to change an image without an owner."));
     }
@@ -168,7 +157,7 @@ pub fn begin_upload(
 /// The image was deleted, or the upload given up, in the meantime; or other uploads have taken the project's room.
 pub fn commit_upload(txn: &mut Txn<'_>, id: ImageId, upload: &str, data: Data, quota: &Quota) -> Result<()> {
     need_upload(txn, id, upload)?;
-    let image = txn.need::<Image>(&id, || missing(id))?;
+    let image = txn.need::<Image>(&id, || Image::missing(id))?;
     if let (Some(left), Some(limit)) = (room(txn, &image, quota)?, quota.size_mib) {
         if data.size > left {
             let used = limit - left.div_ceil(MIB);
@@ -187,7 +176,7 @@ pub fn abort_upload(txn: &mut Txn<'_>, id: ImageId, upload: &str) -> Result<()> 
 }
 
 fn need_upload(txn: &Txn<'_>, id: ImageId, upload: &str) -> Result<()> {
-    let image = txn.need::<Image>(&id, || missing(id))?;
+    let image = txn.need::<Image>(&id, || Image::missing(id))?;
     match &image.phase {
         Phase::Saving { upload: current } if current == upload => Ok(()),
         _ => Err(Error::conflict(format!("Image {id} is {}; this upload no longer counts.", image.status()))),
@@ -236,7 +225,7 @@ pub fn edit(
 /// Takes an image out of use, or back in.
 pub fn set_active(txn: &mut Txn<'_>, caller: &Caller, id: ImageId, active: bool) -> Result<()> {
     policy::check(caller, Action::ImageDeactivate, None)?;
-    let image = visible(txn, caller, id)?;
+    let image = txn.visible::<Image>(caller, &id)?;
     let Some(data) = image.data().cloned() else {
         let why = format!(
             "Not allowed to {} image in status '{}'",

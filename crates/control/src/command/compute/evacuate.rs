@@ -1,16 +1,13 @@
 //! Getting servers back whose host or disk is lost: making them anew elsewhere, or going back to a disk that they left
 //! behind. Both give up what was written since, and only a person decides that.
 
-use crate::schedule::{schedule, Ask, Moves};
 use crate::{
-    command::compute::{
-        server::{actable, visible},
-        shelve,
-    },
+    command::compute::{server::actable, shelve},
     lifecycle::{
         migration::{self, Move},
         operation,
     },
+    schedule::{schedule, Ask, Moves},
 };
 use lenticular_model::{
     compute::{
@@ -213,7 +210,7 @@ pub fn restore_disk(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, copy: Disk
     if copy.server_id != id || copy.fate == Fate::Doomed {
         return Err(missing());
     }
-    visible(txn, caller, id)?;
+    txn.visible::<Server>(caller, &id)?;
     if server.shelf.is_some() {
         return Err(Error::conflict(format!("Instance {id} is shelved. Unshelve it first.")));
     }

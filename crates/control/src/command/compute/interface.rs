@@ -19,7 +19,7 @@ use lenticular_model::{
         server::{Condition, Nic, Server, Wanted},
     },
     error::{Error, Result},
-    network::port::Port,
+    network::{network::Network, port::Port},
     policy::{Action, Caller},
     NetworkId, PortId, SecurityGroupId, ServerId, Txn,
 };
@@ -80,7 +80,7 @@ fn renew_orders(txn: &mut Txn<'_>, id: ServerId) {
 
 fn existing(txn: &Txn<'_>, caller: &Caller, server: &Server, id: PortId) -> Result<Port> {
     let missing = || Error::not_found_text(format!("Port id {id} could not be found."));
-    let port = port::visible(txn, caller, id).map_err(|_| missing())?;
+    let port = txn.visible::<Port>(caller, &id).map_err(|_| missing())?;
     port::check_free(&port)?;
     server_create::check_own(&port, server.project_id)?;
     Ok(Port::clone(&port))
@@ -102,14 +102,14 @@ fn new_port(
     addresses: &[IpAddr],
 ) -> Result<Port> {
     let missing = || Error::not_found_text(format!("Network {network} could not be found."));
-    crate::command::network::network::visible(txn, caller, network).map_err(|_| missing())?;
+    txn.visible::<Network>(caller, &network).map_err(|_| missing())?;
     server_create::check_nic(txn, caller, &Nic::Network(network, addresses.first().copied()))?;
     quota::need_network(txn, server.project_id, "port")?;
     let group = security_group::ensure_default(txn, server.project_id);
     let asked = addresses.iter().map(|ip| AskIp { subnet: None, address: Some(*ip) });
     let new = port::NewPort {
         fixed_ips: (!addresses.is_empty()).then(|| asked.collect()),
-        security_groups: crate::command::network::network::is_filtered(txn, network).then(|| vec![group]),
+        security_groups: txn.is_filtered(network).then(|| vec![group]),
         ..port::NewPort::on(network, server.project_id)
     };
     Ok(Port { goes_with_server: true, ..port::build(txn, &new)? })
@@ -182,7 +182,7 @@ pub fn remove_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, address
 
 /// The group of the server's project under a name or an id.
 fn find_group(txn: &Txn<'_>, server: &Server, name: &str) -> Result<SecurityGroupId> {
-    let usable = |id: &SecurityGroupId| security_group::is_usable_by(txn, *id, server.project_id);
+    let usable = |id: &SecurityGroupId| txn.may_use_security_group(server.project_id, *id);
     if let Some(id) = name.parse().ok().filter(usable) {
         return Ok(id);
     }

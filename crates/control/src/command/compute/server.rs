@@ -12,22 +12,16 @@ use lenticular_model::{
     error::{Error, Result},
     network::port::Port,
     policy::{self, Action, Caller},
-    HostId, Kind, ServerId, State, Txn,
+    HostId, Kind, ServerId, Txn,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-/// The server, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: ServerId) -> Result<Arc<Server>> {
-    let server = state.servers.get(&id).filter(|s| caller.sees(s.project_id));
-    server.cloned().ok_or_else(|| Error::not_found("Instance", id))
-}
-
 /// The server, if the caller may do `action` to it and it is not locked against them.
 pub(crate) fn actable(txn: &Txn<'_>, caller: &Caller, id: ServerId, action: Action) -> Result<Arc<Server>> {
-    let server = visible(txn, caller, id)?;
+    let server = txn.visible::<Server>(caller, &id)?;
     policy::check(caller, action, Some(server.project_id))?;
     if server.locked.is_some() && !caller.is_admin() {
         return Err(Error::conflict(format!("Instance {id} is locked")));
@@ -218,7 +212,7 @@ pub struct ServerChange {
 
 /// Changes what a server is called.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, change: ServerChange) -> Result<()> {
-    let server = visible(txn, caller, id)?;
+    let server = txn.visible::<Server>(caller, &id)?;
     policy::check(caller, Action::ServerChange, Some(server.project_id))?;
     txn.update::<Server>(&id, |s| {
         let set = |field: &mut String, value: Option<String>| value.into_iter().for_each(|v| *field = v);
@@ -306,7 +300,7 @@ pub fn edit_tags(
 
 /// Locks a server against its own users' actions.
 pub fn lock(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, reason: Option<String>) -> Result<()> {
-    let server = visible(txn, caller, id)?;
+    let server = txn.visible::<Server>(caller, &id)?;
     policy::check(caller, Action::ServerLock, Some(server.project_id))?;
     let by_admin = caller.is_admin();
     txn.update::<Server>(&id, |s| s.locked = Some(Lock { reason, by_admin }));
@@ -315,7 +309,7 @@ pub fn lock(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, reason: Option<Str
 
 /// Takes a lock off.
 pub fn unlock(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
-    let server = visible(txn, caller, id)?;
+    let server = txn.visible::<Server>(caller, &id)?;
     policy::check(caller, Action::ServerLock, Some(server.project_id))?;
     if server.locked.as_ref().is_some_and(|l| l.by_admin) {
         policy::check(caller, Action::ServerUnlockOthers, None)?;
@@ -326,7 +320,7 @@ pub fn unlock(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
 
 /// Declares a server to be well, or in error, whatever it is; what is under way is given up.
 pub fn reset_state(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, active: bool) -> Result<()> {
-    let server = visible(txn, caller, id)?;
+    let server = txn.visible::<Server>(caller, &id)?;
     policy::check(caller, Action::ServerResetState, None)?;
     if server.wanted == Wanted::Absent {
         return Err(Error::conflict(format!("Instance {id} is being deleted; only that can go on.")));

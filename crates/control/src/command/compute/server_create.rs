@@ -1,9 +1,9 @@
 //! Creating servers: checks, ports, placement and the orders to the host, in one transaction.
 
-use crate::schedule::{schedule, Ask, Verdict};
 use crate::{
     command::{compute::server_group, network::port, quota},
     lifecycle::operation,
+    schedule::{schedule, Ask, Verdict},
 };
 use lenticular_model::{
     compute::{
@@ -287,7 +287,7 @@ fn make_ports(
     for (index, nic) in parts.nics.iter().enumerate() {
         let mut port = match nic {
             Nic::Port(id) => {
-                let port = port::visible(txn, caller, *id)?;
+                let port = txn.visible::<Port>(caller, id)?;
                 port::check_free(&port)?;
                 check_own(&port, parts.project)?;
                 Port::clone(&port)
@@ -301,8 +301,7 @@ fn make_ports(
                 )?;
                 let new = port::NewPort {
                     fixed_ips: address.map(|ip| vec![port::AskIp { subnet: None, address: Some(ip) }]),
-                    security_groups: crate::command::network::network::is_filtered(txn, *network)
-                        .then(|| parts.groups.clone()),
+                    security_groups: txn.is_filtered(*network).then(|| parts.groups.clone()),
                     ..port::NewPort::on(*network, parts.project)
                 };
                 Port { goes_with_server: true, ..port::build(txn, &new)? }
@@ -335,7 +334,7 @@ pub(crate) fn find_flavor(txn: &Txn<'_>, caller: &Caller, id: &FlavorId) -> Resu
 fn find_image(txn: &Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
     let missing = || Error::invalid(format!("Image {id} could not be found."));
     let image = txn.need::<Image>(&id, missing)?;
-    if !(caller.is_admin() || image.visible_to(caller.project_id())) {
+    if !(caller.is_admin() || image.is_open_to(caller.project_id())) {
         return Err(missing());
     }
     match image.phase {
@@ -413,7 +412,7 @@ fn check_zone(txn: &Txn<'_>, new: &NewServers) -> Result<()> {
 
 /// Hints about servers, as far as the caller may know of those: others say nothing, as if they were not there.
 fn known_servers(txn: &Txn<'_>, caller: &Caller, hints: &Hints) -> Option<Box<Hints>> {
-    let known = |id: &ServerId| crate::command::compute::server::visible(txn, caller, *id).is_ok();
+    let known = |id: &ServerId| txn.visible::<Server>(caller, id).is_ok();
     let only = |ids: &[ServerId]| ids.iter().copied().filter(known).collect::<Vec<_>>();
     let mut left = Hints { same_host: only(&hints.same_host), different_host: only(&hints.different_host) };
     if left.same_host.is_empty() && !hints.same_host.is_empty() {
@@ -493,8 +492,8 @@ pub(crate) fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()>
         Nic::Network(id, address) => {
             let missing = || Error::invalid(format!("Network {id} could not be found."));
             let network = txn.need::<Network>(id, missing)?;
-            crate::command::network::network::visible(txn, caller, *id).map_err(|_| missing())?;
-            let shared = crate::command::network::network::is_shared_with(txn, caller, &network);
+            txn.visible::<Network>(caller, id).map_err(|_| missing())?;
+            let shared = txn.is_shared_with(caller, &network);
             if network.external && !shared && !caller.is_admin() {
                 return Err(Error::forbidden(format!(
                     "It is not allowed to create an interface on external network {id}"
@@ -507,7 +506,7 @@ pub(crate) fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()>
             }
             if let Some(address) = address {
                 port::check_owner_only(caller, &network, "fixed_ips")?;
-                if port::taken(txn, *id, *address) {
+                if txn.is_address_taken(*id, *address) {
                     return Err(Error::invalid(format!(
                         "Fixed IP address {address} is already in use on instance."
                     )));
@@ -516,7 +515,8 @@ pub(crate) fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()>
             Ok(())
         }
         Nic::Port(id) => {
-            let port = port::visible(txn, caller, *id)
+            let port = txn
+                .visible::<Port>(caller, id)
                 .map_err(|_| Error::invalid(format!("Port {id} could not be found.")))?;
             port::check_free(&port)
         }

@@ -11,7 +11,6 @@ use lenticular_model::{
     quota::{limit, COMPUTE_DEFAULTS},
     ProjectId, ServerGroupId, ServerId, State, Txn,
 };
-use std::sync::Arc;
 
 /// What a new group is to be.
 #[derive(Debug, Clone)]
@@ -22,15 +21,6 @@ pub struct NewServerGroup {
     pub policy: Policy,
     /// With anti-affinity: how many may share a host.
     pub max_server_per_host: Option<u32>,
-}
-
-/// The group, if it exists for the caller.
-///
-/// # Errors
-/// It does not.
-pub fn visible(state: &State, caller: &Caller, id: ServerGroupId) -> Result<Arc<ServerGroup>> {
-    let group = state.server_groups.get(&id).filter(|g| caller.sees(g.project_id));
-    group.cloned().ok_or_else(|| Error::not_found("Instance group", id))
 }
 
 fn own_limit(state: &State, project: ProjectId, name: &str) -> i64 {
@@ -71,7 +61,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServerGroup) -> Result
 /// # Errors
 /// There is no such group for the caller, or the caller may not.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerGroupId) -> Result<()> {
-    let group = visible(txn, caller, id)?;
+    let group = txn.visible::<ServerGroup>(caller, &id)?;
     policy::check(caller, Action::ServerGroupWrite, Some(group.project_id))?;
     let members: Vec<ServerId> = txn.servers_of_group(id).map(|server| server.id).collect();
     for member in members {

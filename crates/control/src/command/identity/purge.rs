@@ -14,11 +14,12 @@ use lenticular_model::{
     image::Image,
     network::{
         port::{Port, PortOwner},
+        router::Router,
         security_group::SecurityGroup,
     },
     policy::{self, Action, Caller},
     AddressGroupId, AddressScopeId, FloatingIpId, ImageId, NetworkId, PortId, ProjectId, QosPolicyId,
-    RouterId, SecurityGroupId, ServerGroupId, ServerId, State, SubnetId, SubnetPoolId, TrunkId, Txn,
+    RouterId, Scoped, SecurityGroupId, ServerGroupId, ServerId, State, SubnetId, SubnetPoolId, TrunkId, Txn,
 };
 use std::collections::BTreeMap;
 
@@ -119,7 +120,7 @@ fn goes_with_router(state: &State, port: &Port) -> bool {
 fn is_kept(state: &State, group: &SecurityGroup) -> bool {
     let mut about = state.rules_about_security_group(group.id);
     group.name != security_group::DEFAULT
-        || security_group::ports_in(state, group.id)
+        || state.has_ports(group.id)
         || about.any(|rule| rule.security_group_id != group.id)
 }
 
@@ -195,7 +196,7 @@ fn purge_router(txn: &mut Txn<'_>, caller: &Caller, id: RouterId) -> Result<()> 
 }
 
 fn remove_leg(txn: &mut Txn<'_>, caller: &Caller, leg: &Port) -> Result<()> {
-    let router = leg.device_id.parse().map_err(|_| router::missing(&leg.device_id))?;
+    let router = leg.device_id.parse().map_err(|_| Router::missing(&leg.device_id))?;
     let ask = router::InterfaceAsk { subnet_id: None, port_id: Some(leg.id) };
     router::remove_interface(txn, caller, router, ask).map(drop)
 }

@@ -8,9 +8,8 @@ use lenticular_model::{
         rbac_policy::{RbacAction, RbacObject},
     },
     policy::{self, Action, Caller},
-    AddressScopeId, ProjectId, State, Txn,
+    AddressScopeId, ProjectId, Txn,
 };
-use std::sync::Arc;
 
 /// What a new scope is to be.
 #[derive(Debug, Clone)]
@@ -23,18 +22,6 @@ pub struct NewAddressScope {
     pub ip_version: u8,
     /// True shows it to every project.
     pub shared: bool,
-}
-
-/// That there is no such scope.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found("Address scope", id).coded("AddressScopeNotFound")
-}
-
-/// The scope, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: AddressScopeId) -> Result<Arc<AddressScope>> {
-    let lent = || rbac_policy::lets(state, caller, RbacObject::AddressScope(id), RbacAction::AccessAsShared);
-    let seen = |s: &&Arc<AddressScope>| caller.sees(s.project_id) || lent();
-    state.address_scopes.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
 }
 
 /// Creates a scope.
@@ -76,8 +63,7 @@ pub fn update(
     id: AddressScopeId,
     change: AddressScopeChange,
 ) -> Result<()> {
-    let scope = visible(txn, caller, id)?;
-    policy::check(caller, Action::AddressScopeWrite, Some(scope.project_id))?;
+    let scope = txn.changeable::<AddressScope>(caller, &id)?;
     if change.shared.is_some() {
         policy::check(caller, Action::AddressScopeShared, None)?;
     }
@@ -101,8 +87,7 @@ pub fn update(
 
 /// Removes a scope that no subnet pool is in.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: AddressScopeId) -> Result<()> {
-    let scope = visible(txn, caller, id)?;
-    policy::check(caller, Action::AddressScopeWrite, Some(scope.project_id))?;
+    txn.changeable::<AddressScope>(caller, &id)?;
     if txn.pools_of_scope(id).next().is_some() {
         let why = format!("Unable to complete operation on address scope {id}. There are one or more subnet pools in use on the address scope.");
         return Err(Error::conflict(why).coded("AddressScopeInUse"));

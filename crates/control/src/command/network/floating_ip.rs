@@ -1,7 +1,7 @@
 //! Floating IPs: their making, where they lead, their change and removal.
 
 use crate::command::{
-    network::{network, port, port_forwarding, qos_policy, router},
+    network::{port, port_forwarding, qos_policy, router},
     quota,
 };
 use lenticular_model::{
@@ -11,9 +11,10 @@ use lenticular_model::{
         network::Network,
         port::{FixedIp, Port, PortOwner},
         port_forwarding::PortForwarding,
+        subnet::Subnet,
     },
     policy::{self, Action, Caller},
-    FloatingIpId, NetworkId, PortId, ProjectId, QosPolicyId, RouterId, State, SubnetId, Txn,
+    FloatingIpId, NetworkId, PortId, ProjectId, QosPolicyId, RouterId, Scoped, State, SubnetId, Txn,
 };
 use std::{net::IpAddr, sync::Arc};
 
@@ -49,25 +50,8 @@ pub struct NewFloatingIp {
     pub qos_policy_id: Option<QosPolicyId>,
 }
 
-/// That there is no such floating IP.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found("Floating IP", id).coded("FloatingIPNotFound")
-}
-
 fn bad(why: String) -> Error {
     Error::invalid(why).coded("BadRequest")
-}
-
-/// The floating IP, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: FloatingIpId) -> Result<Arc<FloatingIp>> {
-    state.floating_ips.get(&id).filter(|f| caller.sees(f.project_id)).cloned().ok_or_else(|| missing(id))
-}
-
-/// The floating IP, if the caller may change it.
-pub(crate) fn changeable(state: &State, caller: &Caller, id: FloatingIpId) -> Result<Arc<FloatingIp>> {
-    let floating = visible(state, caller, id)?;
-    policy::check(caller, Action::FloatingIpWrite, Some(floating.project_id))?;
-    Ok(floating)
 }
 
 /// Creates a floating IP.
@@ -76,8 +60,8 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewFloatingIp) -> Result<
     if new.address.is_some() {
         policy::check(caller, Action::FloatingIpAddress, Some(new.project_id))?;
     }
-    let network = network::visible(txn, caller, new.network_id)?;
-    if !network::is_external_for(txn, caller, &network) {
+    let network = txn.visible::<Network>(caller, &new.network_id)?;
+    if !txn.is_external_for(caller, &network) {
         return Err(bad(format!("Network {} is not a valid external network", network.id)));
     }
     if let Some(address) = new.address.filter(|_| !caller.sees(network.project_id)) {
@@ -191,10 +175,7 @@ pub(crate) fn router_for(
     port: PortId,
     fixed: &FixedIp,
 ) -> Result<RouterId> {
-    let subnet = state
-        .subnets
-        .get(&fixed.subnet_id)
-        .ok_or_else(|| crate::command::network::subnet::missing(fixed.subnet_id))?;
+    let subnet = state.subnets.get(&fixed.subnet_id).ok_or_else(|| Subnet::missing(fixed.subnet_id))?;
     router::reaching(state, external, subnet).ok_or_else(|| {
         let why = format!(
             "External network {external} is not reachable from subnet {}.  Therefore, cannot associate Port {port} \
@@ -207,8 +188,8 @@ pub(crate) fn router_for(
 
 /// Lets a floating IP lead to an address of a port.
 fn associate(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId, target: Target) -> Result<()> {
-    let floating = txn.need::<FloatingIp>(&id, || missing(id))?;
-    let port = port::visible(txn, caller, target.port_id)?;
+    let floating = txn.need::<FloatingIp>(&id, || FloatingIp::missing(id))?;
+    let port = txn.visible::<Port>(caller, &target.port_id)?;
     if port.project_id != floating.project_id && !caller.is_admin() {
         return Err(bad(format!(
             "Port {} is associated with a different tenant than Floating IP {id} and therefore cannot be bound.",
@@ -260,7 +241,7 @@ pub struct FloatingIpChange {
 
 /// Changes a floating IP.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId, change: FloatingIpChange) -> Result<()> {
-    let old = changeable(txn, caller, id)?;
+    let old = txn.changeable::<FloatingIp>(caller, &id)?;
     qos_policy::check_use(txn, caller, change.qos_policy_id.flatten(), old.qos_policy_id)?;
     match change.target {
         Some(Some(target)) => associate(txn, caller, id, target)?,
@@ -287,7 +268,7 @@ fn disassociate(txn: &mut Txn<'_>, id: FloatingIpId) {
 
 /// Removes a floating IP with its port forwardings; its address is free again.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId) -> Result<()> {
-    changeable(txn, caller, id)?;
+    txn.changeable::<FloatingIp>(caller, &id)?;
     remove(txn, id);
     Ok(())
 }

@@ -96,47 +96,6 @@ impl NewNetwork {
     }
 }
 
-/// That there is no such network.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found("Network", id).coded("NetworkNotFound")
-}
-
-/// Whether the caller may use the network as if it were its own.
-pub fn is_shared_with(state: &State, caller: &Caller, network: &Network) -> bool {
-    let shared =
-        || rbac_policy::lets(state, caller, RbacObject::Network(network.id), RbacAction::AccessAsShared);
-    caller.may_read() && (network.shared || shared())
-}
-
-/// Whether the network is a way out of the cloud for the caller.
-pub fn is_external_for(state: &State, caller: &Caller, network: &Network) -> bool {
-    let named =
-        || rbac_policy::lets(state, caller, RbacObject::Network(network.id), RbacAction::AccessAsExternal);
-    network.external
-        && caller.may_read()
-        && (!network.external_restricted || caller.sees(network.project_id) || named())
-}
-
-/// Whether the network's ports are filtered unless they say otherwise.
-pub fn is_filtered(state: &State, id: NetworkId) -> bool {
-    state.networks.get(&id).is_some_and(|n| n.port_security_enabled)
-}
-
-/// The network, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: NetworkId) -> Result<Arc<Network>> {
-    let seen = |n: &&Arc<Network>| {
-        caller.sees(n.project_id) || is_shared_with(state, caller, n) || is_external_for(state, caller, n)
-    };
-    state.networks.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
-}
-
-/// The network, if the caller may change it.
-pub fn changeable(state: &State, caller: &Caller, id: NetworkId) -> Result<Arc<Network>> {
-    let network = visible(state, caller, id)?;
-    policy::check(caller, Action::NetworkWrite, Some(network.project_id))?;
-    Ok(network)
-}
-
 /// Creates a network.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewNetwork) -> Result<NetworkId> {
     policy::check(caller, Action::NetworkWrite, Some(new.project_id))?;
@@ -263,7 +222,7 @@ fn put(txn: &mut Txn<'_>, new: NewNetwork) -> Result<NetworkId> {
     let id = NetworkId::from_random(txn.random());
     let qos_policy_id = match new.qos_policy_id {
         Some(chosen) => chosen,
-        None => qos_policy::default_of(txn, new.project_id),
+        None => txn.default_qos_policy(new.project_id),
     };
     let network = Network {
         id,
@@ -334,7 +293,7 @@ pub struct NetworkChange {
 
 /// Changes a network.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId, change: NetworkChange) -> Result<()> {
-    let network = changeable(txn, caller, id)?;
+    let network = txn.changeable::<Network>(caller, &id)?;
     let external = change.external.unwrap_or(network.external);
     let is_default = change.is_default.unwrap_or(network.is_default) && external;
     if change.shared.is_some() || change.external.is_some() || change.is_default.is_some() {
@@ -391,7 +350,7 @@ pub(crate) fn check_no_way_out(state: &State, id: NetworkId) -> Result<()> {
 
 /// Removes a network with its subnets, and floating IPs that lead nowhere; one that has ports in use is refused.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId) -> Result<()> {
-    let network = changeable(txn, caller, id)?;
+    let network = txn.changeable::<Network>(caller, &id)?;
     if network.external {
         floating_ip::delete_idle(txn, id);
     }

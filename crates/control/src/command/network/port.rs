@@ -6,7 +6,7 @@ mod update;
 
 use crate::command::{
     compute::interface,
-    network::{floating_ip, network, qos_policy, security_group, trunk},
+    network::{floating_ip, qos_policy, security_group, trunk},
     quota,
 };
 use lenticular_model::{
@@ -17,13 +17,11 @@ use lenticular_model::{
         port::{AddressPair, DhcpOption, Mac, Port, PortOwner, Profile},
     },
     policy::{self, Action, Caller},
-    NetworkId, PortId, ProjectId, QosPolicyId, SecurityGroupId, State, Txn,
+    NetworkId, PortId, ProjectId, QosPolicyId, Scoped, SecurityGroupId, Txn,
 };
-use std::sync::Arc;
 
+pub use address::AskIp;
 pub(crate) use address::{add_formed as add_formed_addresses, choose as choose_addresses, Asker};
-pub use address::{taken, AskIp};
-pub use metadata::of_network as metadata_port;
 pub(crate) use metadata::{
     settle as settle_metadata, settle_all as settle_all_metadata, settle_network as settle_metadata_of,
 };
@@ -105,36 +103,11 @@ impl NewPort {
     }
 }
 
-/// That there is no such port.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found("Port", id).coded("PortNotFound")
-}
-
-/// The port, if it exists for the caller: its own, or on its own network.
-pub fn visible(state: &State, caller: &Caller, id: PortId) -> Result<Arc<Port>> {
-    let seen = |p: &&Arc<Port>| {
-        caller.sees(p.project_id)
-            || state.networks.get(&p.network_id).is_some_and(|n| caller.sees(n.project_id))
-    };
-    let port = state.ports.get(&id).filter(seen).cloned();
-    port.ok_or_else(|| missing(id))
-}
-
-/// The port, if the caller may tie it to something else: a network's owner sees others' ports on it, and may not.
-///
-/// # Errors
-/// There is no such port for the caller, or it is another project's.
-pub fn usable(state: &State, caller: &Caller, id: PortId) -> Result<Arc<Port>> {
-    let port = visible(state, caller, id)?;
-    policy::check(caller, Action::PortWrite, Some(port.project_id))?;
-    Ok(port)
-}
-
 /// Creates a port.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPort) -> Result<PortId> {
-    let owner = network::visible(txn, caller, new.network_id)?;
+    let owner = txn.visible::<Network>(caller, &new.network_id)?;
     policy::check(caller, Action::PortWrite, Some(new.project_id))?;
-    if !network::is_shared_with(txn, caller, &owner) {
+    if !txn.is_shared_with(caller, &owner) {
         check_owner_only(caller, &owner, "network_id")?;
     }
     let chosen = |ips: &Option<Vec<AskIp>>| ips.iter().flatten().any(|ip| ip.address.is_some());
@@ -221,7 +194,7 @@ fn is_trusted(device_owner: &str) -> bool {
 /// Makes a port's record with its addresses, without writing it.
 pub fn build(txn: &mut Txn<'_>, new: &NewPort) -> Result<Port> {
     check_options(&new.extra_dhcp_opts)?;
-    let network = txn.need::<Network>(&new.network_id, || network::missing(new.network_id))?;
+    let network = txn.need::<Network>(&new.network_id, || Network::missing(new.network_id))?;
     let mac = choose_mac(txn, &network, new.mac)?;
     let asker = Asker { network: &network, mac, device_owner: &new.device_owner };
     let fixed_ips = choose_addresses(txn, &asker, new.fixed_ips.as_deref())?;
@@ -345,7 +318,7 @@ pub fn resolve_groups(
     }
     let mut found = Vec::new();
     for name in names {
-        let by_id = name.parse().ok().filter(|id| security_group::is_usable_by(txn, *id, project));
+        let by_id = name.parse().ok().filter(|id| txn.may_use_security_group(project, *id));
         let id = match by_id {
             Some(id) => id,
             None if name == security_group::DEFAULT => security_group::ensure_default(txn, project),
@@ -367,7 +340,7 @@ fn check_options(options: &[DhcpOption]) -> Result<()> {
 
 /// Removes a port: the caller's own, or on its own network. A server that has it loses an interface.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: PortId) -> Result<()> {
-    let port = visible(txn, caller, id)?;
+    let port = txn.visible::<Port>(caller, &id)?;
     let network = txn.networks.get(&port.network_id).map_or(port.project_id, |n| n.project_id);
     policy::check(caller, Action::PortWrite, Some(port.project_id))
         .or_else(|_| policy::check(caller, Action::PortWrite, Some(network)))?;

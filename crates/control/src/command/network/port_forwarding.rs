@@ -1,6 +1,6 @@
 //! Port forwardings: their making, change and removal.
 
-use crate::command::network::{floating_ip, port};
+use crate::command::network::floating_ip;
 use lenticular_model::{
     error::{Error, Result},
     network::{
@@ -9,7 +9,7 @@ use lenticular_model::{
         port_forwarding::{ForwardedProtocol, PortForwarding, PortRange},
     },
     policy::Caller,
-    FloatingIpId, PortForwardingId, PortId, State, Txn,
+    FloatingIpId, PortForwardingId, PortId, Scoped, State, Txn,
 };
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -51,14 +51,14 @@ pub fn visible(
     of: FloatingIpId,
     id: PortForwardingId,
 ) -> Result<Arc<PortForwarding>> {
-    floating_ip::visible(state, caller, of)?;
+    state.visible::<FloatingIp>(caller, &of)?;
     let found = state.port_forwardings.get(&id).filter(|f| f.floating_ip_id == of);
     found.cloned().ok_or_else(|| missing(id))
 }
 
 /// Creates a port forwarding.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPortForwarding) -> Result<PortForwardingId> {
-    let floating = floating_ip::changeable(txn, caller, new.floating_ip_id)?;
+    let floating = txn.changeable::<FloatingIp>(caller, &new.floating_ip_id)?;
     if floating.fixed.is_some() {
         let why = format!(
             "Floating IP {} is associated with a port; disassociate it to forward single ports of it.",
@@ -87,7 +87,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPortForwarding) -> Res
 }
 
 fn choose_address(txn: &Txn<'_>, caller: &Caller, id: PortId, asked: Option<Ipv4Addr>) -> Result<Ipv4Addr> {
-    let port = port::usable(txn, caller, id)?;
+    let port = txn.changeable::<Port>(caller, &id)?;
     let mut own = port.fixed_ips.iter().filter_map(|ip| match ip.ip_address {
         IpAddr::V4(v4) => Some(v4),
         IpAddr::V6(_) => None,
@@ -129,11 +129,10 @@ fn put(txn: &mut Txn<'_>, new: PortForwarding) -> Result<()> {
         );
         return Err(Error::conflict(why).coded("PortHasBindingFloatingIP"));
     }
-    let floating =
-        txn.need::<FloatingIp>(&new.floating_ip_id, || floating_ip::missing(new.floating_ip_id))?;
-    let port = txn.ports.get(&new.internal_port_id).ok_or_else(|| port::missing(new.internal_port_id))?;
+    let floating = txn.need::<FloatingIp>(&new.floating_ip_id, || FloatingIp::missing(new.floating_ip_id))?;
+    let port = txn.ports.get(&new.internal_port_id).ok_or_else(|| Port::missing(new.internal_port_id))?;
     let of = |ip: &&FixedIp| ip.ip_address == address;
-    let fixed = *port.fixed_ips.iter().find(of).ok_or_else(|| port::missing(new.internal_port_id))?;
+    let fixed = *port.fixed_ips.iter().find(of).ok_or_else(|| Port::missing(new.internal_port_id))?;
     let router = floating_ip::router_for(txn, floating.network_id, new.internal_port_id, &fixed)?;
     let alone = txn.port_forwardings_of(floating.id).all(|f| f.id == new.id);
     if floating.router_id.is_some_and(|r| r != router) && !alone {
@@ -183,7 +182,7 @@ pub fn update(
     change: PortForwardingChange,
 ) -> Result<()> {
     let old = visible(txn, caller, of, id)?;
-    floating_ip::changeable(txn, caller, of)?;
+    txn.changeable::<FloatingIp>(caller, &of)?;
     let mut new = PortForwarding::clone(&old);
     new.protocol = change.protocol.unwrap_or(new.protocol);
     new.external = change.external.unwrap_or(new.external);
@@ -204,7 +203,7 @@ pub fn update(
 /// Removes a port forwarding.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, of: FloatingIpId, id: PortForwardingId) -> Result<()> {
     visible(txn, caller, of, id)?;
-    floating_ip::changeable(txn, caller, of)?;
+    txn.changeable::<FloatingIp>(caller, &of)?;
     remove(txn, id);
     Ok(())
 }

@@ -13,74 +13,17 @@ use lenticular_model::{
     policy::{self, Action, Caller},
     NetworkId, ProjectId, RbacPolicyId, State, Txn,
 };
-use std::sync::Arc;
-
-/// Whether policies let the caller use what is another project's.
-pub fn lets(state: &State, caller: &Caller, object: RbacObject, action: RbacAction) -> bool {
-    caller.may_read()
-        && (open(state, object, action) || lets_project(state, caller.project_id(), object, action))
-}
-
-/// Whether everyone may use it.
-pub fn open(state: &State, object: RbacObject, action: RbacAction) -> bool {
-    state.rbac_policy(object, action, RbacTarget::Everyone).is_some()
-}
-
-/// Whether a policy names this project.
-pub(crate) fn lets_project(
-    state: &State,
-    project: Option<ProjectId>,
-    object: RbacObject,
-    action: RbacAction,
-) -> bool {
-    project.is_some_and(|p| state.rbac_policy(object, action, RbacTarget::Project(p)).is_some())
-}
-
-/// The project that an object belongs to; `None` if there is no such object.
-pub fn owner(state: &State, object: RbacObject) -> Option<ProjectId> {
-    match object {
-        RbacObject::Network(id) => state.networks.get(&id).map(|n| n.project_id),
-        RbacObject::QosPolicy(id) => state.qos_policies.get(&id).map(|p| p.project_id),
-        RbacObject::SecurityGroup(id) => state.security_groups.get(&id).map(|g| g.project_id),
-        RbacObject::AddressScope(id) => state.address_scopes.get(&id).map(|s| s.project_id),
-        RbacObject::SubnetPool(id) => state.subnet_pools.get(&id).map(|p| p.project_id),
-        RbacObject::AddressGroup(id) => state.address_groups.get(&id).map(|g| g.project_id),
-    }
-}
-
-/// The projects whose own things hang on an object, each perhaps several times.
-fn users(state: &State, object: RbacObject, action: RbacAction) -> Vec<ProjectId> {
-    match (object, action) {
-        (RbacObject::Network(id), RbacAction::AccessAsShared) => {
-            state.ports_of_network(id).map(|p| p.project_id).collect()
-        }
-        (RbacObject::Network(id), RbacAction::AccessAsExternal) => {
-            let floating = state.floating_ips_of_network(id);
-            let routers = state.routers_with_gateway_in(id);
-            floating.map(|f| f.project_id).chain(routers.map(|r| r.project_id)).collect()
-        }
-        (RbacObject::QosPolicy(id), _) => crate::command::network::qos_policy::users(state, id),
-        (RbacObject::SecurityGroup(id), _) => {
-            state.ports_of_security_group(id).map(|p| p.project_id).collect()
-        }
-        (RbacObject::AddressScope(id), _) => state.pools_of_scope(id).map(|p| p.project_id).collect(),
-        (RbacObject::SubnetPool(id), _) => state.subnets_of_pool(id).map(|s| s.project_id).collect(),
-        (RbacObject::AddressGroup(id), _) => {
-            state.rules_about_address_group(id).map(|r| r.project_id).collect()
-        }
-    }
-}
 
 /// Refuses if somebody who uses the object may not do so, as the policies now are.
 fn check_users(state: &State, object: RbacObject, action: RbacAction) -> Result<()> {
-    let Some(owner) = owner(state, object) else { return Ok(()) };
+    let Some(owner) = state.owner_of_object(object) else { return Ok(()) };
     let allowed = |user: ProjectId| {
         user == owner
             || user == ProjectId::CLOUD
-            || open(state, object, action)
-            || lets_project(state, Some(user), object, action)
+            || state.rbac_allows_everyone(object, action)
+            || state.rbac_allows_project(user, object, action)
     };
-    if users(state, object, action).into_iter().all(allowed) {
+    if state.projects_using(object, action).into_iter().all(allowed) {
         return Ok(());
     }
     if let (RbacObject::Network(id), RbacAction::AccessAsShared) = (object, action) {
@@ -256,19 +199,6 @@ pub struct NewRbacPolicy {
     pub target: RbacTarget,
 }
 
-/// That there is no such policy.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found_text(format!("RBAC policy {id} could not be found.")).coded("RbacPolicyNotFound")
-}
-
-/// The policy, if it exists for the caller: its own, or one about its own.
-pub fn visible(state: &State, caller: &Caller, id: RbacPolicyId) -> Result<Arc<RbacPolicy>> {
-    let to_caller =
-        |p: &RbacPolicy| caller.project_id().is_some_and(|own| p.target == RbacTarget::Project(own));
-    let seen = |p: &&Arc<RbacPolicy>| caller.sees(p.project_id) || (caller.may_read() && to_caller(p));
-    state.rbac_policies.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
-}
-
 fn check_target(caller: &Caller, target: RbacTarget) -> Result<()> {
     match target {
         RbacTarget::Everyone => policy::check(caller, Action::RbacEveryone, None),
@@ -284,7 +214,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRbacPolicy) -> Result<
         let why = format!("Object {} could not be found.", object_id(new.object));
         Error::not_found_text(why).coded("RbacObjectNotFound")
     };
-    let owner = owner(txn, new.object).filter(|owner| caller.sees(*owner)).ok_or_else(gone)?;
+    let owner = txn.owner_of_object(new.object).filter(|owner| caller.sees(*owner)).ok_or_else(gone)?;
     if new.action == RbacAction::AccessAsExternal {
         let RbacObject::Network(id) = new.object else {
             let why = "Invalid action 'access_as_external': only networks can be accessed as external.";
@@ -312,8 +242,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRbacPolicy) -> Result<
 
 /// Gives a policy another target.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RbacPolicyId, target: RbacTarget) -> Result<()> {
-    let old = visible(txn, caller, id)?;
-    policy::check(caller, Action::RbacWrite, Some(old.project_id))?;
+    let old = txn.changeable::<RbacPolicy>(caller, &id)?;
     check_target(caller, target)?;
     if target == old.target {
         return Ok(());
@@ -333,8 +262,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RbacPolicyId, target: Rbac
 
 /// Removes a policy that nobody depends on.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: RbacPolicyId) -> Result<()> {
-    let old = visible(txn, caller, id)?;
-    policy::check(caller, Action::RbacWrite, Some(old.project_id))?;
+    let old = txn.changeable::<RbacPolicy>(caller, &id)?;
     check_default(txn, &old)?;
     txn.delete::<RbacPolicy>(&id);
     revise(txn, old.object);

@@ -20,7 +20,7 @@ use lenticular_model::{
         subnet::{HostRoute, Subnet},
     },
     policy::{self, Action, Caller},
-    NetworkId, PortId, ProjectId, QosPolicyId, RouterId, State, Txn,
+    NetworkId, PortId, ProjectId, QosPolicyId, RouterId, Scoped, State, Txn,
 };
 use std::{net::IpAddr, sync::Arc};
 
@@ -71,25 +71,8 @@ pub struct NewRouter {
     pub availability_zone_hints: Vec<String>,
 }
 
-/// That there is no such router.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found("Router", id).coded("RouterNotFound")
-}
-
 fn bad(why: String) -> Error {
     Error::invalid(why).coded("BadRequest")
-}
-
-/// The router, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: RouterId) -> Result<Arc<Router>> {
-    state.routers.get(&id).filter(|r| caller.sees(r.project_id)).cloned().ok_or_else(|| missing(id))
-}
-
-/// The router, if the caller may change it.
-fn changeable(state: &State, caller: &Caller, id: RouterId) -> Result<Arc<Router>> {
-    let router = visible(state, caller, id)?;
-    policy::check(caller, Action::RouterWrite, Some(router.project_id))?;
-    Ok(router)
 }
 
 /// The subnets that a router has legs in, its gateway's included.
@@ -163,15 +146,15 @@ pub(crate) fn put_automatic(
 
 /// Gives a router a way out, or another one.
 fn set_gateway(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, ask: &GatewayAsk) -> Result<()> {
-    let router = txn.need::<Router>(&id, || missing(id))?;
+    let router = txn.need::<Router>(&id, || Router::missing(id))?;
     if ask.enable_snat.is_some() {
         policy::check(caller, Action::RouterSnat, None)?;
     }
     if ask.fixed_ips.is_some() {
         policy::check(caller, Action::RouterGatewayAddress, None)?;
     }
-    let network = network::visible(txn, caller, ask.network_id)?;
-    if !network::is_external_for(txn, caller, &network) {
+    let network = txn.visible::<Network>(caller, &ask.network_id)?;
+    if !txn.is_external_for(caller, &network) {
         return Err(bad(format!("Network {} is not an external network", network.id)));
     }
     let held = router.gateway.and_then(|g| g.qos_policy_id);
@@ -222,7 +205,7 @@ fn put_gateway_port(
 }
 
 fn move_gateway_port(txn: &mut Txn<'_>, network: &Network, id: PortId, asked: &[AskIp]) -> Result<()> {
-    let port = txn.need::<Port>(&id, || port::missing(id))?;
+    let port = txn.need::<Port>(&id, || Port::missing(id))?;
     txn.put(Port { fixed_ips: Vec::new(), ..Port::clone(&port) });
     let asker = Asker { network, mac: port.mac, device_owner: &port.device_owner };
     let fixed_ips = port::choose_addresses(txn, &asker, Some(asked))?;
@@ -291,7 +274,7 @@ pub struct RouterChange {
 
 /// Changes a router.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, change: RouterChange) -> Result<()> {
-    let router = changeable(txn, caller, id)?;
+    let router = txn.changeable::<Router>(caller, &id)?;
     let admin_state_up = change.admin_state_up.unwrap_or(router.admin_state_up);
     let changes = [
         (change.distributed, router.distributed, Action::RouterDistributed),
@@ -327,7 +310,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, change: RouterCh
 
 /// Adds routes to a router; those that it has stay.
 pub fn add_routes(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, more: Vec<HostRoute>) -> Result<()> {
-    let router = changeable(txn, caller, id)?;
+    let router = txn.changeable::<Router>(caller, &id)?;
     let mut routes = router.routes.clone();
     for route in more {
         if !routes.contains(&route) {
@@ -340,7 +323,7 @@ pub fn add_routes(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, more: Vec<Ho
 
 /// Takes routes from a router; those that it has not are not missed.
 pub fn remove_routes(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, less: &[HostRoute]) -> Result<()> {
-    let router = changeable(txn, caller, id)?;
+    let router = txn.changeable::<Router>(caller, &id)?;
     let routes = router.routes.iter().filter(|r| !less.contains(r)).cloned().collect();
     txn.update::<Router>(&id, |r| r.revision += 1);
     set_routes(txn, id, routes)
@@ -387,7 +370,7 @@ fn check_routes(state: &State, id: RouterId) -> Result<()> {
 
 /// Removes a router that has no legs in tenants' networks.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: RouterId) -> Result<()> {
-    changeable(txn, caller, id)?;
+    txn.changeable::<Router>(caller, &id)?;
     if txn.interfaces_of_router(id).next().is_some() {
         let why = format!("Router {id} still has ports. Remove its interfaces first.");
         return Err(Error::conflict(why).coded("RouterInUse"));

@@ -1,18 +1,19 @@
 //! Security groups and rules: their making, change and removal.
 
 use crate::command::{
-    network::{address_group, default_security_group_rule, rbac_policy},
+    network::{default_security_group_rule, rbac_policy},
     quota,
 };
 use lenticular_model::{
     error::{Error, Result},
     network::{
+        address_group::AddressGroup,
         default_security_group_rule::{about, DefaultSecurityGroupRule},
-        rbac_policy::{RbacAction, RbacObject},
+        rbac_policy::RbacObject,
         security_group::{protocol_number, Direction, Remote, SecurityGroup, SecurityGroupRule},
     },
     policy::{self, Action, Caller},
-    ProjectId, SecurityGroupId, SecurityGroupRuleId, State, Txn,
+    ProjectId, Scoped, SecurityGroupId, SecurityGroupRuleId, State, Txn,
 };
 use std::sync::Arc;
 
@@ -25,41 +26,12 @@ const PORT_PROTOCOLS: &[u8] = &[6, 17, 33, 132, 136];
 /// Encapsulation, routing, fragments, ICMP, no next header and options of IPv6.
 const IPV6_PROTOCOLS: &[u8] = &[41, 43, 44, 58, 59, 60];
 
-/// That there is no such group.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found_text(format!("Security group {id} does not exist")).coded("SecurityGroupNotFound")
-}
-
-/// That there is no such rule.
-pub fn missing_rule(id: impl std::fmt::Display) -> Error {
-    Error::not_found_text(format!("Security group rule {id} does not exist"))
-        .coded("SecurityGroupRuleNotFound")
-}
-
-/// The group, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: SecurityGroupId) -> Result<Arc<SecurityGroup>> {
-    let lent = || rbac_policy::lets(state, caller, RbacObject::SecurityGroup(id), RbacAction::AccessAsShared);
-    let seen = |g: &&Arc<SecurityGroup>| caller.sees(g.project_id) || lent();
-    let group = state.security_groups.get(&id).filter(seen).cloned();
-    group.ok_or_else(|| missing(id))
-}
-
-/// Whether a project's ports may be in the group: it is the project's own, or lent to it.
-pub fn is_usable_by(state: &State, id: SecurityGroupId, project: ProjectId) -> bool {
-    let lent = || {
-        let object = RbacObject::SecurityGroup(id);
-        rbac_policy::lets_project(state, Some(project), object, RbacAction::AccessAsShared)
-            || rbac_policy::open(state, object, RbacAction::AccessAsShared)
-    };
-    state.security_groups.get(&id).is_some_and(|g| g.project_id == project || lent())
-}
-
 /// Refuses a group that a project's port may not be in. An administrator puts ports into any.
 pub(crate) fn usable(state: &State, caller: &Caller, id: SecurityGroupId, project: ProjectId) -> Result<()> {
-    visible(state, caller, id)?;
-    match caller.is_admin() || is_usable_by(state, id, project) {
+    state.visible::<SecurityGroup>(caller, &id)?;
+    match caller.is_admin() || state.may_use_security_group(project, id) {
         true => Ok(()),
-        false => Err(missing(id)),
+        false => Err(SecurityGroup::missing(id)),
     }
 }
 
@@ -139,8 +111,7 @@ pub fn update(
     description: Option<String>,
     stateful: Option<bool>,
 ) -> Result<()> {
-    let group = visible(txn, caller, id)?;
-    policy::check(caller, Action::SecurityGroupWrite, Some(group.project_id))?;
+    let group = txn.changeable::<SecurityGroup>(caller, &id)?;
     if group.name == DEFAULT && name.as_ref().is_some_and(|n| n != DEFAULT) {
         return Err(Error::conflict("Updating default security group not allowed.")
             .coded("SecurityGroupCannotUpdateDefault"));
@@ -149,7 +120,7 @@ pub fn update(
         return Err(Error::conflict("Default security group already exists.")
             .coded("SecurityGroupDefaultAlreadyExists"));
     }
-    if stateful.is_some_and(|s| s != group.stateful) && ports_in(txn, id) {
+    if stateful.is_some_and(|s| s != group.stateful) && txn.has_ports(id) {
         return Err(Error::conflict(format!("Security Group {id} is in use.")).coded("SecurityGroupInUse"));
     }
     txn.update::<SecurityGroup>(&id, |g| {
@@ -161,20 +132,14 @@ pub fn update(
     Ok(())
 }
 
-/// Whether any port is in the group.
-pub(crate) fn ports_in(state: &State, id: SecurityGroupId) -> bool {
-    state.ports_of_security_group(id).next().is_some()
-}
-
 /// Removes a group that no port is in.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SecurityGroupId) -> Result<()> {
-    let group = visible(txn, caller, id)?;
-    policy::check(caller, Action::SecurityGroupWrite, Some(group.project_id))?;
+    let group = txn.changeable::<SecurityGroup>(caller, &id)?;
     if group.name == DEFAULT && !caller.is_admin() {
         let why = "Insufficient rights for removing default security group.";
         return Err(Error::conflict(why).coded("SecurityGroupCannotRemoveDefault"));
     }
-    if ports_in(txn, id) {
+    if txn.has_ports(id) {
         return Err(Error::conflict(format!("Security Group {id} in use.")).coded("SecurityGroupInUse"));
     }
     remove(txn, id);
@@ -239,8 +204,7 @@ impl NewRule {
 
 /// Adds a rule to a group.
 pub fn create_rule(txn: &mut Txn<'_>, caller: &Caller, new: NewRule) -> Result<SecurityGroupRuleId> {
-    let group = visible(txn, caller, new.security_group_id)?;
-    policy::check(caller, Action::SecurityGroupWrite, Some(group.project_id))?;
+    txn.changeable::<SecurityGroup>(caller, &new.security_group_id)?;
     check_rule(txn, caller, &new)?;
     let same = |r: &&Arc<SecurityGroupRule>| {
         let said = traffic(r.ip_version, r.protocol.as_deref(), (r.port_range_min, r.port_range_max));
@@ -284,10 +248,10 @@ pub(crate) fn whom(remote: &Remote) -> Remote {
 /// Refuses a rule that makes no sense, or is about what the caller does not see.
 pub(crate) fn check_rule(txn: &Txn<'_>, caller: &Caller, new: &NewRule) -> Result<()> {
     if let Remote::Group(id) = new.remote {
-        visible(txn, caller, id)?;
+        txn.visible::<SecurityGroup>(caller, &id)?;
     }
     if let Remote::AddressGroup(id) = new.remote {
-        address_group::visible(txn, caller, id)?;
+        txn.visible::<AddressGroup>(caller, &id)?;
     }
     if let Remote::Range(range) = new.remote {
         if range.addr().is_ipv4() != (new.ip_version == 4) {
@@ -380,8 +344,7 @@ fn put_rule(txn: &mut Txn<'_>, new: NewRule) -> SecurityGroupRuleId {
 
 /// Removes a rule.
 pub fn delete_rule(txn: &mut Txn<'_>, caller: &Caller, id: SecurityGroupRuleId) -> Result<()> {
-    let rule = visible_rule(txn, caller, id)?;
-    policy::check(caller, Action::SecurityGroupWrite, Some(rule.project_id))?;
+    txn.changeable::<SecurityGroupRule>(caller, &id)?;
     remove_rule(txn, id);
     Ok(())
 }
@@ -395,18 +358,6 @@ fn remove_rule(txn: &mut Txn<'_>, id: SecurityGroupRuleId) {
 /// A group's rules are part of it.
 fn revise(txn: &mut Txn<'_>, id: SecurityGroupId) {
     txn.update::<SecurityGroup>(&id, |g| g.revision += 1);
-}
-
-/// The rule, if it exists for the caller.
-pub fn visible_rule(
-    state: &State,
-    caller: &Caller,
-    id: SecurityGroupRuleId,
-) -> Result<Arc<SecurityGroupRule>> {
-    let of_seen = |r: &SecurityGroupRule| visible(state, caller, r.security_group_id).is_ok();
-    let seen = |r: &&Arc<SecurityGroupRule>| caller.sees(r.project_id) || of_seen(r);
-    let rule = state.security_group_rules.get(&id).filter(seen).cloned();
-    rule.ok_or_else(|| missing_rule(id))
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ use lenticular_model::{
         network::Network,
         port::{Port, PortOwner},
         subnet::{to_address, to_number, HostRoute, Pool, Subnet},
+        subnet_pool::SubnetPool,
     },
     policy::{self, Action, Caller},
-    NetworkId, ProjectId, State, SubnetId, SubnetPoolId, Txn,
+    NetworkId, ProjectId, Scoped, State, SubnetId, SubnetPoolId, Txn,
 };
 use std::{net::IpAddr, sync::Arc};
 
@@ -99,26 +100,9 @@ impl NewSubnet {
     }
 }
 
-/// That there is no such subnet.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found("Subnet", id).coded("SubnetNotFound")
-}
-
-/// The subnet, if it exists for the caller: those of external networks are for administrators.
-pub fn visible(state: &State, caller: &Caller, id: SubnetId) -> Result<Arc<Subnet>> {
-    let of_seen = |s: &Subnet| {
-        state
-            .networks
-            .get(&s.network_id)
-            .is_some_and(|n| caller.sees(n.project_id) || network::is_shared_with(state, caller, n))
-    };
-    let seen = |s: &&Arc<Subnet>| caller.sees(s.project_id) || of_seen(s);
-    state.subnets.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
-}
-
 /// The subnet, if the caller may change it: its own, or one of its own network.
 fn changeable(state: &State, caller: &Caller, id: SubnetId) -> Result<Arc<Subnet>> {
-    let subnet = visible(state, caller, id)?;
+    let subnet = state.visible::<Subnet>(caller, &id)?;
     let network = state.networks.get(&subnet.network_id).map_or(subnet.project_id, |n| n.project_id);
     policy::check(caller, Action::NetworkWrite, Some(subnet.project_id))
         .or_else(|_| policy::check(caller, Action::NetworkWrite, Some(network)))?;
@@ -131,7 +115,7 @@ fn bad(message: String) -> Error {
 
 /// Creates a subnet.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewSubnet) -> Result<SubnetId> {
-    let owner = network::visible(txn, caller, new.network_id)?;
+    let owner = txn.visible::<Network>(caller, &new.network_id)?;
     policy::check(caller, Action::NetworkWrite, Some(owner.project_id))?;
     policy::check(caller, Action::NetworkWrite, Some(new.project_id))?;
     if new.service_types.is_some() {
@@ -139,7 +123,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewSubnet) -> Result<Subn
     }
     quota::need_network(txn, new.project_id, "subnet")?;
     if let Range::Pool { pool, .. } = new.range {
-        subnet_pool::visible(txn, caller, pool)?;
+        txn.visible::<SubnetPool>(caller, &pool)?;
     }
     put(txn, new)
 }
@@ -149,7 +133,7 @@ fn choose_range(state: &State, new: &NewSubnet) -> Result<(IpNet, Option<SubnetP
     let (cidr, pool) = match new.range {
         Range::Given(cidr) => (cidr.trunc(), None),
         Range::Pool { pool, cidr, prefixlen } => {
-            let found = state.subnet_pools.get(&pool).ok_or_else(|| subnet_pool::missing(pool))?;
+            let found = state.subnet_pools.get(&pool).ok_or_else(|| SubnetPool::missing(pool))?;
             (subnet_pool::allocate(state, found, new.project_id, cidr, prefixlen)?, Some(pool))
         }
     };

@@ -1,13 +1,11 @@
 //! Subnet pools: their making, change and removal, and the giving out of ranges.
 
-use crate::command::{
-    network::{address_scope, rbac_policy},
-    quota,
-};
+use crate::command::{network::rbac_policy, quota};
 use ipnet::IpNet;
 use lenticular_model::{
     error::{Error, Result},
     network::{
+        address_scope::AddressScope,
         rbac_policy::{RbacAction, RbacObject},
         subnet::{to_address, to_number},
         subnet_pool::SubnetPool,
@@ -15,7 +13,6 @@ use lenticular_model::{
     policy::{self, Action, Caller},
     AddressScopeId, ProjectId, State, SubnetPoolId, Txn,
 };
-use std::sync::Arc;
 
 /// What a new pool is to be.
 #[derive(Debug, Clone)]
@@ -42,23 +39,6 @@ pub struct NewSubnetPool {
     pub shared: bool,
     /// True for the pool of who asks for the default one.
     pub is_default: bool,
-}
-
-/// That there is no such pool.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found("Subnet pool", id).coded("SubnetPoolNotFound")
-}
-
-/// The pool, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: SubnetPoolId) -> Result<Arc<SubnetPool>> {
-    let lent = || rbac_policy::lets(state, caller, RbacObject::SubnetPool(id), RbacAction::AccessAsShared);
-    let seen = |p: &&Arc<SubnetPool>| caller.sees(p.project_id) || lent();
-    state.subnet_pools.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
-}
-
-/// The default pool of a family, if there is one.
-pub fn default_of(state: &State, ip_version: u8) -> Option<&Arc<SubnetPool>> {
-    state.subnet_pools.values().find(|p| p.is_default && p.ip_version() == ip_version)
 }
 
 fn bad(code: &'static str, why: impl Into<String>) -> Error {
@@ -105,7 +85,7 @@ fn check_lengths(pool: &SubnetPool) -> Result<()> {
 }
 
 fn check_default(state: &State, pool: &SubnetPool) -> Result<()> {
-    match default_of(state, pool.ip_version()).filter(|p| pool.is_default && p.id != pool.id) {
+    match state.default_subnet_pool(pool.ip_version()).filter(|p| pool.is_default && p.id != pool.id) {
         Some(_) => Err(bad(
             "InvalidInput",
             "Invalid input for operation: A default subnetpool for this IP family has already been set. Only one \
@@ -122,7 +102,7 @@ fn overlap(a: &IpNet, b: &IpNet) -> bool {
 /// Within a scope an address belongs to one pool.
 fn check_scope(state: &State, caller: &Caller, pool: &SubnetPool) -> Result<()> {
     let Some(id) = pool.address_scope_id else { return Ok(()) };
-    let scope = address_scope::visible(state, caller, id)?;
+    let scope = state.visible::<AddressScope>(caller, &id)?;
     let illegal = |why: String| bad("IllegalSubnetPoolAssociationToAddressScope", why);
     if pool.shared && !scope.shared {
         return Err(illegal(format!(
@@ -214,16 +194,9 @@ pub struct SubnetPoolChange {
     pub is_default: Option<bool>,
 }
 
-/// The pool, if the caller may change it.
-fn changeable(state: &State, caller: &Caller, id: SubnetPoolId) -> Result<SubnetPool> {
-    let pool = visible(state, caller, id)?;
-    policy::check(caller, Action::SubnetPoolWrite, Some(pool.project_id))?;
-    Ok(SubnetPool::clone(&pool))
-}
-
 /// Changes a pool.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, change: SubnetPoolChange) -> Result<()> {
-    let mut pool = changeable(txn, caller, id)?;
+    let mut pool = SubnetPool::clone(&*txn.changeable::<SubnetPool>(caller, &id)?);
     if change.is_default.is_some() {
         policy::check(caller, Action::SubnetPoolDefault, None)?;
     }
@@ -261,7 +234,7 @@ fn finish(txn: &mut Txn<'_>, caller: &Caller, mut pool: SubnetPool) -> Result<()
 
 /// Adds ranges to a pool.
 pub fn add_prefixes(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, more: &[IpNet]) -> Result<()> {
-    let mut pool = changeable(txn, caller, id)?;
+    let mut pool = SubnetPool::clone(&*txn.changeable::<SubnetPool>(caller, &id)?);
     let all: Vec<IpNet> = pool.prefixes.iter().chain(more).copied().collect();
     pool.prefixes = compact(&all)?;
     finish(txn, caller, pool)
@@ -269,7 +242,7 @@ pub fn add_prefixes(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, more: 
 
 /// Takes ranges out of a pool that nobody has a subnet of.
 pub fn remove_prefixes(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, less: &[IpNet]) -> Result<()> {
-    let mut pool = changeable(txn, caller, id)?;
+    let mut pool = SubnetPool::clone(&*txn.changeable::<SubnetPool>(caller, &id)?);
     let less: Vec<IpNet> = less.iter().map(IpNet::trunc).collect();
     if let Some(strange) = less.iter().find(|l| !pool.prefixes.contains(l)) {
         let why = format!("Illegal update to prefixes: {strange} is not one of the pool's.");
@@ -289,7 +262,7 @@ pub fn remove_prefixes(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, les
 
 /// Removes a pool that no subnet was taken from.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId) -> Result<()> {
-    changeable(txn, caller, id)?;
+    txn.changeable::<SubnetPool>(caller, &id)?;
     if txn.subnets_of_pool(id).next().is_some() {
         let why = "Unable to delete subnet pool: Subnet pool has existing allocations.";
         return Err(bad("SubnetPoolDeleteError", why));

@@ -1,6 +1,6 @@
 //! Trunks: their making, their subports, their change and removal.
 
-use crate::command::{network::port, quota};
+use crate::command::quota;
 use lenticular_model::{
     error::{Error, Result},
     network::{
@@ -8,9 +8,9 @@ use lenticular_model::{
         trunk::{SubPort, Trunk},
     },
     policy::{self, Action, Caller},
-    PortId, ProjectId, State, TrunkId, Txn,
+    PortId, ProjectId, Scoped, State, TrunkId, Txn,
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 /// The highest VLAN tag.
 const VLAN_MAX: u16 = 4_094;
@@ -32,22 +32,6 @@ pub struct NewTrunk {
     pub sub_ports: Vec<SubPort>,
 }
 
-/// That there is no such trunk.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found("Trunk", id).coded("TrunkNotFound")
-}
-
-/// The trunk, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: TrunkId) -> Result<Arc<Trunk>> {
-    state.trunks.get(&id).filter(|t| caller.sees(t.project_id)).cloned().ok_or_else(|| missing(id))
-}
-
-fn changeable(state: &State, caller: &Caller, id: TrunkId) -> Result<Arc<Trunk>> {
-    let trunk = visible(state, caller, id)?;
-    policy::check(caller, Action::TrunkWrite, Some(trunk.project_id))?;
-    Ok(trunk)
-}
-
 /// Refuses a port that is part of a trunk.
 pub(crate) fn check_port_free(state: &State, id: PortId) -> Result<()> {
     if let Some(trunk) = state.trunk_of_parent(id).map(|trunk| trunk.id) {
@@ -65,7 +49,7 @@ pub(crate) fn check_port_free(state: &State, id: PortId) -> Result<()> {
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewTrunk) -> Result<TrunkId> {
     policy::check(caller, Action::TrunkWrite, Some(new.project_id))?;
     quota::need_network(txn, new.project_id, "trunk")?;
-    let parent = port::usable(txn, caller, new.port_id)?;
+    let parent = txn.changeable::<Port>(caller, &new.port_id)?;
     if parent.owner().is_routers() || parent.owner() == PortOwner::Metadata {
         let why = format!("Port {} cannot be a trunk's parent: it is the cloud's own.", parent.id);
         return Err(Error::conflict(why).coded("ParentPortInUse"));
@@ -103,7 +87,7 @@ pub struct TrunkChange {
 
 /// Changes a trunk.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, change: TrunkChange) -> Result<()> {
-    changeable(txn, caller, id)?;
+    txn.changeable::<Trunk>(caller, &id)?;
     txn.update::<Trunk>(&id, |t| {
         t.name = change.name.unwrap_or(std::mem::take(&mut t.name));
         t.description = change.description.unwrap_or(std::mem::take(&mut t.description));
@@ -124,16 +108,16 @@ fn check_enabled(trunk: &Trunk) -> Result<()> {
 
 /// Adds subports to a trunk.
 pub fn add_subports(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, more: &[SubPort]) -> Result<()> {
-    check_enabled(&*changeable(txn, caller, id)?)?;
+    check_enabled(&*txn.changeable::<Trunk>(caller, &id)?)?;
     add(txn, caller, id, more)
 }
 
 fn add(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, more: &[SubPort]) -> Result<()> {
-    let trunk = txn.need::<Trunk>(&id, || missing(id))?;
+    let trunk = txn.need::<Trunk>(&id, || Trunk::missing(id))?;
     let mut tags: BTreeSet<u16> = trunk.sub_ports.iter().map(|s| s.segmentation_id).collect();
     let mut sub_ports = trunk.sub_ports.clone();
     for sub in more {
-        let port = port::usable(txn, caller, sub.port_id)?;
+        let port = txn.changeable::<Port>(caller, &sub.port_id)?;
         check_port_free(txn, sub.port_id)?;
         if !port.device_id.is_empty() || sub_ports.iter().any(|s| s.port_id == sub.port_id) {
             let why = format!("Port {} is in use by another device; it cannot be a subport.", sub.port_id);
@@ -171,7 +155,7 @@ fn add(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, more: &[SubPort]) -> Res
 
 /// Takes subports from a trunk; the ports stay.
 pub fn remove_subports(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, less: &[PortId]) -> Result<()> {
-    let trunk = changeable(txn, caller, id)?;
+    let trunk = txn.changeable::<Trunk>(caller, &id)?;
     check_enabled(&trunk)?;
     if let Some(absent) = less.iter().find(|p| trunk.sub_ports.iter().all(|s| s.port_id != **p)) {
         let why = format!(
@@ -199,7 +183,7 @@ fn free(txn: &mut Txn<'_>, id: PortId) {
 
 /// Removes a trunk whose parent is no server's; its ports stay.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId) -> Result<()> {
-    let trunk = changeable(txn, caller, id)?;
+    let trunk = txn.changeable::<Trunk>(caller, &id)?;
     check_enabled(&trunk)?;
     if txn.ports.get(&trunk.port_id).is_some_and(|p| p.server_id.is_some()) && !trunk.sub_ports.is_empty() {
         let why = format!(

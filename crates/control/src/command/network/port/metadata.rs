@@ -7,20 +7,9 @@ use lenticular_model::{
         port::{next_address, FixedIp, Port, PortOwner},
         subnet::Subnet,
     },
-    NetworkId, ProjectId, State, SubnetId, Txn,
+    NetworkId, ProjectId, SubnetId, Txn,
 };
 use std::sync::Arc;
-
-/// What the `device_id` of a network's metadata port is.
-fn device_id(network: NetworkId) -> String {
-    format!("ovnmeta-{network}")
-}
-
-/// The metadata port of a network.
-pub fn of_network(state: &State, network: NetworkId) -> Option<&Arc<Port>> {
-    let device = device_id(network);
-    state.ports_of_device(&device).find(|p| p.owner() == PortOwner::Metadata && p.network_id == network)
-}
 
 /// Gives the metadata port the addresses that a subnet's network now needs.
 pub(crate) fn settle(txn: &mut Txn<'_>, subnet: SubnetId) {
@@ -36,7 +25,7 @@ pub(crate) fn settle_network(txn: &mut Txn<'_>, id: NetworkId) {
     let Some(network) = txn.networks.get(&id).cloned() else { return };
     let subnets: Vec<Arc<Subnet>> =
         txn.subnets_of_network(id).filter(|s| s.has_metadata()).cloned().collect();
-    let port = of_network(txn, id).cloned();
+    let port = txn.metadata_port(id).cloned();
     let mut addresses: Vec<FixedIp> = port.iter().flat_map(|p| p.fixed_ips.iter().copied()).collect();
     addresses.retain(|ip| subnets.iter().any(|s| s.id == ip.subnet_id));
     for subnet in &subnets {
@@ -62,7 +51,7 @@ pub(crate) fn settle_network(txn: &mut Txn<'_>, id: NetworkId) {
 /// Gives the networks of a store that was written before there were metadata ports theirs.
 pub(crate) fn settle_all(txn: &mut Txn<'_>) {
     let without = |id: &NetworkId| {
-        txn.subnets_of_network(*id).any(|s| s.has_metadata()) && of_network(txn, *id).is_none()
+        txn.subnets_of_network(*id).any(|s| s.has_metadata()) && txn.metadata_port(*id).is_none()
     };
     let networks: Vec<NetworkId> = txn.networks.keys().copied().filter(without).collect();
     networks.into_iter().for_each(|id| settle_network(txn, id));
@@ -70,7 +59,7 @@ pub(crate) fn settle_all(txn: &mut Txn<'_>) {
 
 fn put(txn: &mut Txn<'_>, network: &Network, addresses: Vec<FixedIp>) {
     let new = crate::command::network::port::NewPort {
-        device_id: device_id(network.id),
+        device_id: Port::metadata_device(network.id),
         device_owner: PortOwner::Metadata.name().unwrap_or_default().to_owned(),
         fixed_ips: Some(Vec::new()),
         port_security_enabled: Some(false),

@@ -2,10 +2,10 @@
 
 use crate::{
     command::network::{
-        floating_ip, network,
+        floating_ip,
         port::{
             address::reform, check_choices, check_device_owner, check_dns, check_filter, check_options,
-            choose_addresses, choose_mac, is_trusted, visible, AskIp, Asker,
+            choose_addresses, choose_mac, is_trusted, AskIp, Asker,
         },
         qos_policy, router, security_group,
     },
@@ -18,7 +18,7 @@ use lenticular_model::{
         port::{AddressPair, DhcpOption, Mac, Port, PortOwner, Profile},
     },
     policy::{self, Action, Caller},
-    PortId, QosPolicyId, SecurityGroupId, Txn,
+    PortId, QosPolicyId, Scoped, SecurityGroupId, Txn,
 };
 
 /// Another Ethernet address for a port.
@@ -103,7 +103,7 @@ fn check_own_ports(old: &Port, change: &PortChange) -> Result<()> {
 /// Refuses what the caller may not change, or nobody.
 fn check_change(txn: &Txn<'_>, caller: &Caller, old: &Port, change: &PortChange) -> Result<()> {
     let id = old.id;
-    let network = txn.need::<Network>(&old.network_id, || network::missing(old.network_id))?;
+    let network = txn.need::<Network>(&old.network_id, || Network::missing(old.network_id))?;
     let choices = [
         ("mac_address", change.mac.is_some()),
         ("fixed_ips", change.fixed_ips.is_some()),
@@ -143,11 +143,10 @@ fn check_change(txn: &Txn<'_>, caller: &Caller, old: &Port, change: &PortChange)
 
 /// Changes a port.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: PortId, change: PortChange) -> Result<()> {
-    let old = visible(txn, caller, id)?;
-    policy::check(caller, Action::PortWrite, Some(old.project_id))?;
+    let old = txn.changeable::<Port>(caller, &id)?;
     check_change(txn, caller, &old, &change)?;
     let mut port = Port::clone(&old);
-    let network = txn.need::<Network>(&port.network_id, || network::missing(port.network_id))?;
+    let network = txn.need::<Network>(&port.network_id, || Network::missing(port.network_id))?;
     match change.mac {
         Some(MacChange::To(mac)) if mac != old.mac => port.mac = choose_mac(txn, &network, Some(mac))?,
         Some(MacChange::Regenerate) => port.mac = choose_mac(txn, &network, None)?,

@@ -1,8 +1,10 @@
 //! A router's legs in tenants' networks: their making by subnet or by port, and their removal.
 
-use crate::command::network::router::{bad, changeable, check_disjoint, check_routes, is_v4, missing};
 use crate::command::{
-    network::{floating_ip, port, rbac_policy, subnet},
+    network::{
+        floating_ip, port,
+        router::{bad, check_disjoint, check_routes, is_v4},
+    },
     quota,
 };
 use lenticular_model::{
@@ -14,7 +16,7 @@ use lenticular_model::{
         subnet::Subnet,
     },
     policy::Caller,
-    NetworkId, PortId, ProjectId, RouterId, State, SubnetId, Txn,
+    NetworkId, PortId, ProjectId, RouterId, Scoped, State, SubnetId, Txn,
 };
 use std::sync::Arc;
 
@@ -49,7 +51,7 @@ pub fn add_interface(
     id: RouterId,
     ask: InterfaceAsk,
 ) -> Result<Interface> {
-    let router = changeable(txn, caller, id)?;
+    let router = txn.changeable::<Router>(caller, &id)?;
     let (port_id, subnet_ids) = match (ask.subnet_id, ask.port_id) {
         (Some(_), Some(_)) => return Err(bad("Cannot specify both subnet-id and port-id".to_owned())),
         (None, None) => return Err(bad("Either subnet_id or port_id must be specified".to_owned())),
@@ -62,7 +64,7 @@ pub fn add_interface(
     check_disjoint(txn, id)?;
     check_leg(txn, port_id)?;
     txn.update::<Router>(&id, |r| r.revision += 1);
-    let network_id = txn.need::<Port>(&port_id, || port::missing(port_id))?.network_id;
+    let network_id = txn.need::<Port>(&port_id, || Port::missing(port_id))?.network_id;
     Ok(Interface { router_id: id, project_id: router.project_id, network_id, port_id, subnet_ids })
 }
 
@@ -71,7 +73,7 @@ fn subnets_of(port: &Port) -> Vec<SubnetId> {
 }
 
 fn add_by_subnet(txn: &mut Txn<'_>, caller: &Caller, router: &Router, id: SubnetId) -> Result<PortId> {
-    let subnet = subnet::visible(txn, caller, id)?;
+    let subnet = txn.visible::<Subnet>(caller, &id)?;
     let Some(gateway) = subnet.gateway else {
         return Err(bad("Subnet for router interface must have a gateway IP".to_owned()));
     };
@@ -119,8 +121,8 @@ fn add_by_subnet(txn: &mut Txn<'_>, caller: &Caller, router: &Router, id: Subnet
 /// project: guests would send through the first that came (LP-1757482, LP-1975603).
 fn check_gateway_of(state: &State, caller: &Caller, subnet: &Subnet) -> Result<()> {
     let object = RbacObject::Network(subnet.network_id);
-    let lent = rbac_policy::lets_project(state, caller.project_id(), object, RbacAction::AccessAsShared);
-    if caller.sees(subnet.project_id) || lent {
+    let named = |own| state.rbac_allows_project(own, object, RbacAction::AccessAsShared);
+    if caller.sees(subnet.project_id) || caller.project_id().is_some_and(named) {
         return Ok(());
     }
     Err(bad(format!(
@@ -146,7 +148,7 @@ fn check_in_pools(state: &State, caller: &Caller, port: &Port) -> Result<()> {
 }
 
 fn add_by_port(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, port_id: PortId) -> Result<()> {
-    let port = port::usable(txn, caller, port_id)?;
+    let port = txn.changeable::<Port>(caller, &port_id)?;
     check_in_pools(txn, caller, &port)?;
     if !port.device_id.is_empty() {
         let why = format!(
@@ -178,7 +180,7 @@ pub(crate) fn check_leg(state: &State, id: PortId) -> Result<()> {
     if port.owner() != PortOwner::RouterInterface {
         return Ok(());
     }
-    let Ok(router) = port.device_id.parse::<RouterId>() else { return Err(missing(&port.device_id)) };
+    let Ok(router) = port.device_id.parse::<RouterId>() else { return Err(Router::missing(&port.device_id)) };
     let v4 = port.fixed_ips.iter().filter(|ip| ip.ip_address.is_ipv4()).count();
     if port.fixed_ips.is_empty() {
         return Err(bad("Router port must have at least one fixed IP".to_owned()));
@@ -198,12 +200,12 @@ pub fn remove_interface(
     id: RouterId,
     ask: InterfaceAsk,
 ) -> Result<Interface> {
-    let router = changeable(txn, caller, id)?;
+    let router = txn.changeable::<Router>(caller, &id)?;
     if ask.subnet_id.is_none() && ask.port_id.is_none() {
         return Err(bad("Either subnet_id or port_id must be specified".to_owned()));
     }
     if let Some(subnet) = ask.subnet_id {
-        subnet::visible(txn, caller, subnet)?;
+        txn.visible::<Subnet>(caller, &subnet)?;
     }
     let in_subnet = |p: &Port| ask.subnet_id.is_none_or(|s| p.fixed_ips.iter().any(|ip| ip.subnet_id == s));
     let leg = txn
