@@ -9,9 +9,9 @@ use crate::{
             port::{self, AskIp},
             security_group,
         },
-        quota,
     },
     lifecycle::{operation, ports as plug},
+    quota,
 };
 use lenticular_model::{
     compute::{

@@ -1,14 +1,12 @@
 //! Requests that move a server: live-migrate, migrate, resize, and their confirmation, taking back, abortion.
 
 use crate::{
-    command::{
-        compute::server::{actable, need_condition, need_idle},
-        quota,
-    },
+    command::compute::server::{actable, need_condition, need_idle},
     lifecycle::{
         migration::{self, Move},
         operation,
     },
+    quota,
     schedule::{schedule, Ask, Moves, Verdict},
 };
 use lenticular_model::{

@@ -236,8 +236,7 @@ pub fn edit_metadata(
     let server = actable(txn, caller, id, Action::ServerChange)?;
     let mut metadata = server.metadata.clone();
     edit(&mut metadata)?;
-    let limits =
-        crate::command::quota::limits(txn, crate::command::quota::Service::Compute, server.project_id);
+    let limits = crate::quota::limits(txn, crate::quota::Service::Compute, server.project_id);
     let limit = limits.iter().find(|(name, _)| *name == "metadata_items").map_or(-1, |(_, n)| *n);
     if limit >= 0 && metadata.len() as i64 > limit {
         return Err(Error::over_quota(format!("Maximum number of metadata items exceeds {limit}")));

@@ -1,8 +1,9 @@
 //! Creating servers: checks, ports, placement and the orders to the host, in one transaction.
 
 use crate::{
-    command::{compute::server_group, network::port, quota},
+    command::{compute::server_group, network::port},
     lifecycle::operation,
+    quota,
     schedule::{schedule, Ask, Verdict},
 };
 use lenticular_model::{

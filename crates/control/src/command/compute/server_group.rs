@@ -1,6 +1,6 @@
 //! Server groups: their making and removal, and who may be in one.
 
-use crate::command::quota;
+use crate::quota;
 use lenticular_model::{
     compute::{
         server::Server,

@@ -1,7 +1,7 @@
 //! Floating IPs: their making, where they lead, their change and removal.
 
-use crate::command::{
-    network::{port, port_forwarding, qos_policy, router},
+use crate::{
+    command::network::{port, port_forwarding, qos_policy, router},
     quota,
 };
 use lenticular_model::{

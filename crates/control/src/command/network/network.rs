@@ -1,7 +1,7 @@
 //! Networks: their making, change and removal.
 
-use crate::command::{
-    network::{floating_ip, port, qos_policy, rbac_policy},
+use crate::{
+    command::network::{floating_ip, port, qos_policy, rbac_policy},
     quota,
 };
 use lenticular_model::{

@@ -4,9 +4,11 @@ mod address;
 mod metadata;
 mod update;
 
-use crate::command::{
-    compute::interface,
-    network::{floating_ip, qos_policy, security_group, trunk},
+use crate::{
+    command::{
+        compute::interface,
+        network::{floating_ip, qos_policy, security_group, trunk},
+    },
     quota,
 };
 use lenticular_model::{

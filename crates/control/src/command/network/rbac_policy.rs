@@ -1,6 +1,6 @@
 //! RBAC policies: what a project lets others use.
 
-use crate::command::quota;
+use crate::quota;
 use lenticular_model::{
     error::{Error, Result},
     network::{

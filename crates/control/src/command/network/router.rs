@@ -2,8 +2,8 @@
 
 mod interface;
 
-use crate::command::{
-    network::{
+use crate::{
+    command::network::{
         network,
         port::{self, AskIp, Asker},
         qos_policy, subnet,

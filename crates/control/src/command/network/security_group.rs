@@ -1,7 +1,7 @@
 //! Security groups and rules: their making, change and removal.
 
-use crate::command::{
-    network::{default_security_group_rule, rbac_policy},
+use crate::{
+    command::network::{default_security_group_rule, rbac_policy},
     quota,
 };
 use lenticular_model::{

@@ -1,7 +1,7 @@
 //! Subnets: their making, change and removal.
 
-use crate::command::{
-    network::{network, port, subnet_pool},
+use crate::{
+    command::network::{network, port, subnet_pool},
     quota,
 };
 use ipnet::IpNet;

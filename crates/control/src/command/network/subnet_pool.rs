@@ -1,6 +1,6 @@
 //! Subnet pools: their making, change and removal, and the giving out of ranges.
 
-use crate::command::{network::rbac_policy, quota};
+use crate::{command::network::rbac_policy, quota};
 use ipnet::IpNet;
 use lenticular_model::{
     error::{Error, Result},

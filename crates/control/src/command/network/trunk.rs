@@ -1,6 +1,6 @@
 //! Trunks: their making, their subports, their change and removal.
 
-use crate::command::quota;
+use crate::quota;
 use lenticular_model::{
     error::{Error, Result},
     network::{

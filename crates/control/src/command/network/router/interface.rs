@@ -1,7 +1,7 @@
 //! A router's legs in tenants' networks: their making by subnet or by port, and their removal.
 
-use crate::command::{
-    network::{
+use crate::{
+    command::network::{
         floating_ip, port,
         router::{bad, check_disjoint, check_routes, is_v4},
     },
