@@ -2,7 +2,7 @@
 
 use crate::command::{
     identity, image,
-    network::{port, security_group},
+    network::{cascade, group_build},
 };
 use lenticular_model::{
     compute::flavor::{Flavor, Size},
@@ -82,7 +82,7 @@ pub fn reset_admin(txn: &mut Txn<'_>, hash: String) -> lenticular_model::Result<
 /// What a leader does first with a store that it takes over.
 pub fn take_over(txn: &mut Txn<'_>) {
     image::abort_all_uploads(txn);
-    port::settle_all_metadata(txn);
+    cascade::sync_all_metadata(txn);
 }
 
 fn put_role(txn: &mut Txn<'_>, name: &str) -> RoleId {
@@ -115,7 +115,7 @@ fn put_project(txn: &mut Txn<'_>, name: &str, description: &str) -> ProjectId {
         extra: Default::default(),
         unknown: Default::default(),
     });
-    security_group::ensure_default(txn, id);
+    group_build::ensure_default(txn, id);
     id
 }
 

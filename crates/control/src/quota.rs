@@ -3,8 +3,7 @@
 use lenticular_model::{
     compute::flavor::Size,
     error::{Error, Result},
-    network::network::Network,
-    quota::{limit, Quota, COMPUTE_DEFAULTS, NETWORK_DEFAULTS},
+    quota::{limit, COMPUTE_DEFAULTS, NETWORK_DEFAULTS},
     ProjectId, State,
 };
 

@@ -13,7 +13,7 @@ use lenticular_control::{
             shelve,
         },
         image,
-        network::{port, security_group},
+        network::{group_build, port},
     },
     observe::host,
     reconcile::{self, Key},
@@ -273,7 +273,7 @@ pub(crate) fn furnish(txn: &mut Txn<'_>, clients: &Clients) -> Result<ImageId> {
             extra: Default::default(),
             unknown: Default::default(),
         });
-        security_group::ensure_default(txn, *id);
+        group_build::ensure_default(txn, *id);
         furnish_groups(txn, clients, number)?;
     }
     txn.put(Flavor {

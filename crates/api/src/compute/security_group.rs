@@ -10,7 +10,10 @@ use crate::{
 };
 use axum::extract::Path;
 use ipnet::IpNet;
-use lenticular_control::command::network::security_group::{self, NewRule};
+use lenticular_control::command::network::{
+    group_build,
+    security_group::{self, NewRule},
+};
 use lenticular_model::{
     error::{Error, Kind, Result},
     network::security_group::{Direction, Remote, SecurityGroup, SecurityGroupRule},
@@ -45,8 +48,8 @@ pub async fn list(ctx: Ctx) -> Handled {
     let project = ctx.caller.need_project()?;
     policy::check(&ctx.caller, Action::SecurityGroupsRead, Some(project))?;
     let ensure =
-        move |txn: &mut lenticular_model::Txn<'_>, _: &_| Ok(security_group::ensure_default(txn, project));
-    let there = ctx.state.security_groups_of_project(project).any(|g| g.name == security_group::DEFAULT);
+        move |txn: &mut lenticular_model::Txn<'_>, _: &_| Ok(group_build::ensure_default(txn, project));
+    let there = ctx.state.security_groups_of_project(project).any(|g| g.name == group_build::DEFAULT);
     if !there {
         ctx.commit("security group default", ensure).await?;
     }

@@ -5,7 +5,10 @@ use super::{
     noun::{Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
-use lenticular_control::command::network::security_group::{self, NewRule};
+use lenticular_control::command::network::{
+    group_build,
+    security_group::{self, NewRule},
+};
 use lenticular_model::{
     error::{Error, Result},
     network::security_group::{
@@ -27,12 +30,11 @@ pub struct SecurityGroupRule;
 /// Every project has a default group as soon as anybody looks.
 async fn with_default(ctx: &Ctx) -> Result<Arc<State>> {
     let Some(project) = ctx.caller.project_id() else { return Ok(ctx.state.clone()) };
-    let there = ctx.state.security_groups_of_project(project).any(|g| g.name == security_group::DEFAULT);
+    let there = ctx.state.security_groups_of_project(project).any(|g| g.name == group_build::DEFAULT);
     if there {
         return Ok(ctx.state.clone());
     }
-    ctx.commit("security group default", move |txn, _| Ok(security_group::ensure_default(txn, project)))
-        .await?;
+    ctx.commit("security group default", move |txn, _| Ok(group_build::ensure_default(txn, project))).await?;
     Ok(ctx.app.store.state())
 }
 

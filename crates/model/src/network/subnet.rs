@@ -111,6 +111,11 @@ impl Pool {
     }
 }
 
+/// Whether two ranges have an address in common.
+pub fn overlap(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
 impl Subnet {
     /// True if its guests form their addresses themselves, of the prefix and their Ethernet address.
     pub fn is_slaac(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Servers after their creation: start, stop, reboot, delete, change, lock.
 
 use crate::{
-    command::compute::shelve,
+    command::{compute::shelve, network::cascade},
     lifecycle::{migration, operation},
 };
 use lenticular_model::{
@@ -174,9 +174,9 @@ fn bury(txn: &mut Txn<'_>, server: &Server) {
     let ports: Vec<Arc<Port>> = txn.ports_of_server(server.id).cloned().collect();
     for port in ports {
         if port.goes_with_server {
-            crate::command::network::port::remove(txn, port.id);
+            cascade::delete_port(txn, port.id);
         } else {
-            crate::command::network::port::release(txn, port.id);
+            cascade::release_port(txn, port.id);
         }
     }
     if let Some(task) = &server.task {

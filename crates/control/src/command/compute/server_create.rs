@@ -1,7 +1,14 @@
 //! Creating servers: checks, ports, placement and the orders to the host, in one transaction.
 
 use crate::{
-    command::{compute::server_group, network::port},
+    command::{
+        compute::server_group,
+        network::{
+            group_build,
+            port_address::AskIp,
+            port_build::{self, NewPort},
+        },
+    },
     lifecycle::operation,
     quota,
     schedule::{schedule, Ask, Verdict},
@@ -112,7 +119,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
         ));
     }
     let groups = match nics.iter().any(|n| matches!(n, Nic::Network(..))) {
-        true => port::resolve_groups(txn, project, &new.security_groups)?,
+        true => group_build::resolve(txn, project, &new.security_groups)?,
         false => Vec::new(),
     };
     if let Some(group) = new.group {
@@ -289,7 +296,7 @@ fn make_ports(
         let mut port = match nic {
             Nic::Port(id) => {
                 let port = txn.visible::<Port>(caller, id)?;
-                port::check_free(&port)?;
+                port_build::check_free(&port)?;
                 check_own(&port, parts.project)?;
                 Port::clone(&port)
             }
@@ -300,12 +307,12 @@ fn make_ports(
                     "port",
                     txn.ports_of_project(parts.project).count() + index,
                 )?;
-                let new = port::NewPort {
-                    fixed_ips: address.map(|ip| vec![port::AskIp { subnet: None, address: Some(ip) }]),
+                let new = NewPort {
+                    fixed_ips: address.map(|ip| vec![AskIp { subnet: None, address: Some(ip) }]),
                     security_groups: txn.is_filtered(*network).then(|| parts.groups.clone()),
-                    ..port::NewPort::on(*network, parts.project)
+                    ..NewPort::on(*network, parts.project)
                 };
-                Port { goes_with_server: true, ..port::build(txn, &new)? }
+                Port { goes_with_server: true, ..port_build::build(txn, &new)? }
             }
         };
         port.server_id = Some(server.id);
@@ -506,7 +513,7 @@ pub(crate) fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()>
                 )));
             }
             if let Some(address) = address {
-                port::check_owner_only(caller, &network, "fixed_ips")?;
+                port_build::check_owner_only(caller, &network, "fixed_ips")?;
                 if txn.is_address_taken(*id, *address) {
                     return Err(Error::invalid(format!(
                         "Fixed IP address {address} is already in use on instance."
@@ -519,7 +526,7 @@ pub(crate) fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()>
             let port = txn
                 .visible::<Port>(caller, id)
                 .map_err(|_| Error::invalid(format!("Port {id} could not be found.")))?;
-            port::check_free(&port)
+            port_build::check_free(&port)
         }
     }
 }

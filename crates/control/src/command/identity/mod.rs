@@ -2,7 +2,7 @@
 
 pub mod purge;
 
-use crate::command::network::{rbac_policy, security_group};
+use crate::command::network::{cascade, group_build};
 use lenticular_model::{
     error::{Error, Result},
     identity::{Domain, Project, Revocation, Role, RoleAssignment, Target, User},
@@ -175,7 +175,7 @@ pub fn put_project(txn: &mut Txn<'_>, caller: &Caller, project: Project) -> Resu
         project.tokens_void_before = txn.now;
     }
     txn.put(project);
-    security_group::ensure_default(txn, id);
+    group_build::ensure_default(txn, id);
     Ok(())
 }
 
@@ -193,9 +193,7 @@ pub fn delete_project(txn: &mut Txn<'_>, caller: &Caller, id: ProjectId) -> Resu
 
 fn remove_project(txn: &mut Txn<'_>, id: ProjectId) -> Result<()> {
     crate::command::identity::purge::check_empty(txn, id)?;
-    let groups: Vec<_> = txn.security_groups_of_project(id).map(|g| g.id).collect();
-    groups.into_iter().for_each(|group| security_group::remove(txn, group));
-    rbac_policy::forget_project(txn, id);
+    cascade::on_project_deleted(txn, id);
     txn.delete::<lenticular_model::quota::Quota>(&id);
     drop_grants(txn, |a| a.target == Target::Project(id));
     txn.delete::<Project>(&id);

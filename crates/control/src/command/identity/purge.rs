@@ -4,6 +4,7 @@
 use crate::command::{
     compute::{server, server_group},
     image,
+    network::group_build,
     network::{
         address_group, address_scope, floating_ip, network, port, qos_policy, router, security_group, subnet,
         subnet_pool, trunk,
@@ -119,7 +120,7 @@ fn goes_with_router(state: &State, port: &Port) -> bool {
 /// Whether a group is more than a default one that nobody uses.
 fn is_kept(state: &State, group: &SecurityGroup) -> bool {
     let mut about = state.rules_about_security_group(group.id);
-    group.name != security_group::DEFAULT
+    group.name != group_build::DEFAULT
         || state.has_ports(group.id)
         || about.any(|rule| rule.security_group_id != group.id)
 }

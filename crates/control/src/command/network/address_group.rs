@@ -1,6 +1,6 @@
 //! Address groups: their making, change and removal.
 
-use crate::command::network::rbac_policy;
+use crate::command::network::cascade;
 use ipnet::IpNet;
 use lenticular_model::{
     error::{Error, Result},
@@ -132,7 +132,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId) -> Result<
         let why = format!("Address group {id} is in use on one or more security group rules.");
         return Err(Error::conflict(why).coded("AddressGroupInUse"));
     }
-    rbac_policy::forget(txn, RbacObject::AddressGroup(id));
+    cascade::on_object_deleted(txn, RbacObject::AddressGroup(id));
     txn.delete::<AddressGroup>(&id);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Address scopes: their making, change and removal.
 
-use crate::command::network::rbac_policy;
+use crate::command::network::{cascade, sharing};
 use lenticular_model::{
     error::{Error, Result},
     network::{
@@ -43,7 +43,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewAddressScope) -> Resul
         unknown: Default::default(),
     });
     let object = RbacObject::AddressScope(id);
-    rbac_policy::set_everyone(txn, new.project_id, object, RbacAction::AccessAsShared, new.shared)?;
+    sharing::set_everyone(txn, new.project_id, object, RbacAction::AccessAsShared, new.shared)?;
     Ok(id)
 }
 
@@ -76,7 +76,7 @@ pub fn update(
         s.revision += 1;
     });
     let shared = change.shared.unwrap_or(scope.shared);
-    rbac_policy::set_everyone(
+    sharing::set_everyone(
         txn,
         scope.project_id,
         RbacObject::AddressScope(id),
@@ -92,7 +92,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: AddressScopeId) -> Result<
         let why = format!("Unable to complete operation on address scope {id}. There are one or more subnet pools in use on the address scope.");
         return Err(Error::conflict(why).coded("AddressScopeInUse"));
     }
-    rbac_policy::forget(txn, RbacObject::AddressScope(id));
+    cascade::on_object_deleted(txn, RbacObject::AddressScope(id));
     txn.delete::<AddressScope>(&id);
     Ok(())
 }

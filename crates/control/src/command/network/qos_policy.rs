@@ -1,6 +1,6 @@
 //! QoS policies and their rules: their making, change and removal.
 
-use crate::command::network::rbac_policy;
+use crate::command::network::{cascade, sharing};
 use lenticular_model::{
     error::{Error, Result},
     network::{
@@ -29,19 +29,6 @@ pub struct NewQosPolicy {
     pub shared: bool,
     /// True for the policy of new networks that name none.
     pub is_default: bool,
-}
-
-/// Refuses to give to something a policy that the caller does not see, unless it has that already.
-pub(crate) fn check_use(
-    state: &State,
-    caller: &Caller,
-    wanted: Option<QosPolicyId>,
-    held: Option<QosPolicyId>,
-) -> Result<()> {
-    match wanted.filter(|_| wanted != held) {
-        Some(id) => state.visible::<QosPolicy>(caller, &id).map(drop),
-        None => Ok(()),
-    }
 }
 
 fn check_default(state: &State, project: ProjectId, wanted: bool, but: Option<QosPolicyId>) -> Result<()> {
@@ -76,7 +63,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewQosPolicy) -> Result<Q
         revision: 1,
         unknown: Default::default(),
     });
-    rbac_policy::set_everyone(
+    sharing::set_everyone(
         txn,
         new.project_id,
         RbacObject::QosPolicy(id),
@@ -113,13 +100,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: QosPolicyId, change: QosPo
         p.revision += 1;
     });
     let shared = change.shared.unwrap_or(old.shared);
-    rbac_policy::set_everyone(
-        txn,
-        old.project_id,
-        RbacObject::QosPolicy(id),
-        RbacAction::AccessAsShared,
-        shared,
-    )
+    sharing::set_everyone(txn, old.project_id, RbacObject::QosPolicy(id), RbacAction::AccessAsShared, shared)
 }
 
 /// Removes a policy that nothing has.
@@ -131,7 +112,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: QosPolicyId) -> Result<()>
         );
         return Err(Error::conflict(why).coded("QosPolicyInUse"));
     }
-    rbac_policy::forget(txn, RbacObject::QosPolicy(id));
+    cascade::on_object_deleted(txn, RbacObject::QosPolicy(id));
     txn.delete::<QosPolicy>(&id);
     Ok(())
 }

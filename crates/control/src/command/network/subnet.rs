@@ -1,7 +1,7 @@
 //! Subnets: their making, change and removal.
 
 use crate::{
-    command::network::{network, port, subnet_pool},
+    command::network::{cascade, check, pool_range},
     quota,
 };
 use ipnet::IpNet;
@@ -10,7 +10,7 @@ use lenticular_model::{
     network::{
         network::Network,
         port::{Port, PortOwner},
-        subnet::{to_address, to_number, HostRoute, Pool, Subnet},
+        subnet::{overlap, to_address, to_number, HostRoute, Pool, Subnet},
         subnet_pool::SubnetPool,
     },
     policy::{self, Action, Caller},
@@ -134,7 +134,7 @@ fn choose_range(state: &State, new: &NewSubnet) -> Result<(IpNet, Option<SubnetP
         Range::Given(cidr) => (cidr.trunc(), None),
         Range::Pool { pool, cidr, prefixlen } => {
             let found = state.subnet_pools.get(&pool).ok_or_else(|| SubnetPool::missing(pool))?;
-            (subnet_pool::allocate(state, found, new.project_id, cidr, prefixlen)?, Some(pool))
+            (pool_range::allocate(state, found, new.project_id, cidr, prefixlen)?, Some(pool))
         }
     };
     if cidr.prefix_len() == 0 {
@@ -168,9 +168,9 @@ fn choose_range(state: &State, new: &NewSubnet) -> Result<(IpNet, Option<SubnetP
 /// Makes a subnet, and gives addresses of it to the ports that are there and form theirs themselves.
 pub(crate) fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
     let (cidr, subnet_pool_id) = choose_range(txn, &new)?;
-    let mtu = txn.networks.get(&new.network_id).map_or(network::MTU, |network| network.mtu);
-    if cidr.addr().is_ipv6() && mtu < network::IPV6_MTU_MIN {
-        return Err(network::too_small_for_ipv6(new.network_id, mtu));
+    let mtu = txn.networks.get(&new.network_id).map_or(check::MTU, |network| network.mtu);
+    if cidr.addr().is_ipv6() && mtu < check::IPV6_MTU_MIN {
+        return Err(check::too_small_for_ipv6(new.network_id, mtu));
     }
     if new.enable_dhcp {
         check_dhcp(&cidr)?;
@@ -217,8 +217,7 @@ pub(crate) fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
         unknown: Default::default(),
     });
     revise_network(txn, new.network_id);
-    port::add_formed_addresses(txn, id);
-    port::settle_metadata(txn, id);
+    cascade::on_subnet_created(txn, id);
     Ok(id)
 }
 
@@ -233,11 +232,6 @@ fn check_service_types(types: &[String]) -> Result<()> {
         }
         None => Ok(()),
     }
-}
-
-/// Whether two ranges have an address in common.
-pub(crate) fn overlap(a: &IpNet, b: &IpNet) -> bool {
-    a.contains(b) || b.contains(a)
 }
 
 /// DHCP needs an address for itself beside the router's and a guest's.
@@ -382,7 +376,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId, change: SubnetCh
     subnet.updated_at = Some(txn.now);
     revise_network(txn, subnet.network_id);
     txn.put(subnet);
-    port::settle_metadata(txn, id);
+    cascade::on_subnet_changed(txn, id);
     Ok(())
 }
 
@@ -430,7 +424,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId) -> Result<()> {
     }
     txn.delete::<Subnet>(&id);
     revise_network(txn, subnet.network_id);
-    port::settle_metadata_of(txn, subnet.network_id);
+    cascade::sync_metadata(txn, subnet.network_id);
     Ok(())
 }
 

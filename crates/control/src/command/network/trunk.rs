@@ -1,6 +1,9 @@
 //! Trunks: their making, their subports, their change and removal.
 
-use crate::quota;
+use crate::{
+    command::network::{cascade, check},
+    quota,
+};
 use lenticular_model::{
     error::{Error, Result},
     network::{
@@ -8,7 +11,7 @@ use lenticular_model::{
         trunk::{SubPort, Trunk},
     },
     policy::{self, Action, Caller},
-    PortId, ProjectId, Scoped, State, TrunkId, Txn,
+    PortId, ProjectId, Scoped, TrunkId, Txn,
 };
 use std::collections::BTreeSet;
 
@@ -32,19 +35,6 @@ pub struct NewTrunk {
     pub sub_ports: Vec<SubPort>,
 }
 
-/// Refuses a port that is part of a trunk.
-pub(crate) fn check_port_free(state: &State, id: PortId) -> Result<()> {
-    if let Some(trunk) = state.trunk_of_parent(id).map(|trunk| trunk.id) {
-        let why = format!("Port {id} is currently a parent port for trunk {trunk}.");
-        return Err(Error::conflict(why).coded("PortInUseAsTrunkParent"));
-    }
-    if let Some(trunk) = state.trunk_of_subport(id).map(|trunk| trunk.id) {
-        let why = format!("Port {id} is currently a subport for trunk {trunk}.");
-        return Err(Error::conflict(why).coded("PortInUseAsSubPort"));
-    }
-    Ok(())
-}
-
 /// Creates a trunk.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewTrunk) -> Result<TrunkId> {
     policy::check(caller, Action::TrunkWrite, Some(new.project_id))?;
@@ -54,7 +44,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewTrunk) -> Result<Trunk
         let why = format!("Port {} cannot be a trunk's parent: it is the cloud's own.", parent.id);
         return Err(Error::conflict(why).coded("ParentPortInUse"));
     }
-    check_port_free(txn, new.port_id)?;
+    check::check_not_in_trunk(txn, new.port_id)?;
     let id = TrunkId::from_random(txn.random());
     txn.put(Trunk {
         id,
@@ -118,7 +108,7 @@ fn add(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, more: &[SubPort]) -> Res
     let mut sub_ports = trunk.sub_ports.clone();
     for sub in more {
         let port = txn.changeable::<Port>(caller, &sub.port_id)?;
-        check_port_free(txn, sub.port_id)?;
+        check::check_not_in_trunk(txn, sub.port_id)?;
         if !port.device_id.is_empty() || sub_ports.iter().any(|s| s.port_id == sub.port_id) {
             let why = format!("Port {} is in use by another device; it cannot be a subport.", sub.port_id);
             return Err(Error::conflict(why).coded("PortInUse"));
@@ -164,21 +154,12 @@ pub fn remove_subports(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, less: &[
         );
         return Err(Error::not_found_text(why).coded("SubPortNotFound"));
     }
-    less.iter().for_each(|port| free(txn, *port));
+    less.iter().for_each(|port| cascade::free_subport(txn, *port));
     txn.update::<Trunk>(&id, |t| {
         t.sub_ports.retain(|s| !less.contains(&s.port_id));
         t.revision += 1;
     });
     Ok(())
-}
-
-/// A subport that is one no more belongs to nothing.
-fn free(txn: &mut Txn<'_>, id: PortId) {
-    txn.update::<Port>(&id, |p| {
-        p.device_id.clear();
-        p.device_owner.clear();
-        p.revision += 1;
-    });
 }
 
 /// Removes a trunk whose parent is no server's; its ports stay.
@@ -191,24 +172,6 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId) -> Result<()> {
         );
         return Err(Error::conflict(why).coded("TrunkInUse"));
     }
-    remove(txn, id);
+    cascade::delete_trunk(txn, id);
     Ok(())
-}
-
-fn remove(txn: &mut Txn<'_>, id: TrunkId) {
-    let Some(trunk) = txn.delete::<Trunk>(&id) else { return };
-    trunk.sub_ports.iter().for_each(|s| free(txn, s.port_id));
-}
-
-/// A port that goes takes its trunk with it, or leaves the one that it is a subport of.
-pub(crate) fn forsake_port(txn: &mut Txn<'_>, id: PortId) {
-    if let Some(trunk) = txn.trunk_of_parent(id).map(|trunk| trunk.id) {
-        remove(txn, trunk);
-    }
-    if let Some(trunk) = txn.trunk_of_subport(id).map(|trunk| trunk.id) {
-        txn.update::<Trunk>(&trunk, |t| {
-            t.sub_ports.retain(|s| s.port_id != id);
-            t.revision += 1;
-        });
-    }
 }
