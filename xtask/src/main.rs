@@ -1,9 +1,11 @@
 //! Chores: `cargo run -p xtask -- tidy` refuses what breaks the repository's habits, `ratchet` writes present sizes down,
-//! `snapshots` refuses snapshots that no test uses.
+//! `snapshots` refuses snapshots that no test uses, `graph` prints which file of `control` imports which, and all circles.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for people at a terminal")]
 
 mod functions;
+mod graph;
+mod layers;
 mod manifest;
 mod ratchet;
 mod rules;
@@ -13,7 +15,7 @@ mod tree;
 
 use std::{path::Path, process::ExitCode};
 
-const USAGE: &str = "usage: cargo run -p xtask -- tidy | ratchet | snapshots FILE";
+const USAGE: &str = "usage: cargo run -p xtask -- tidy | ratchet | graph | snapshots FILE";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["tidy"] => tidy(),
         ["ratchet"] => lower(),
+        ["graph"] => tree::read().map(|files| print!("{}", layers::describe(&files))),
         ["snapshots", list] => used(Path::new(list)),
         _ => Err(USAGE.to_owned()),
     };
@@ -46,6 +49,7 @@ fn tidy() -> Result<(), String> {
 fn check(files: &[tree::File]) -> Vec<rules::Violation> {
     let mut found: Vec<rules::Violation> = files.iter().flat_map(rules::check).collect();
     found.extend(ratchet::check(files));
+    found.extend(layers::check(files));
     found.sort();
     found
 }
