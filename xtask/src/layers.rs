@@ -55,7 +55,6 @@ const OPEN: &[(&str, &str)] = &[
     ("command/compute/shelve", "command/image"),
     ("command/host/enrolment", "command/compute/aggregate"),
     ("command/host/enrolment", "command/compute/server"),
-    ("command/image", "command/compute/shelve"),
     ("lifecycle/migration", "command/compute/server"),
     ("lifecycle/ports", "observe/host"),
     ("observe/host", "command/compute/server"),

@@ -200,7 +200,7 @@ pub fn edit(
     edit: impl FnOnce(&mut Image) -> Result<()>,
 ) -> Result<()> {
     let old = changeable(txn, caller, id)?;
-    if let Some(server) = crate::command::compute::shelve::held_by(txn, id) {
+    if let Some(server) = txn.server_shelved_in(id) {
         return Err(Error::conflict(format!(
             "Image {id} holds the disk of the shelved server {server}, and stays as it is until that server is back."
         )));
@@ -247,7 +247,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Ima
     if image.protected {
         return Err(Error::forbidden(format!("Image {id} is protected and cannot be deleted.")));
     }
-    if let Some(server) = crate::command::compute::shelve::held_by(txn, id) {
+    if let Some(server) = txn.server_shelved_in(id) {
         return Err(Error::conflict(format!(
             "Image {id} holds the disk of the shelved server {server}. Unshelve or delete that server first."
         )));

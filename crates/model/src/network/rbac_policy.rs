@@ -1,4 +1,4 @@
-//! RBAC policies: what a project lets others use (Neutron's noun).
+//! RBAC policies: what a project allows others to use (Neutron's noun).
 
 use crate::{
     error::Error,
@@ -9,7 +9,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 
-/// What is let be used.
+/// The object that others may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "type", content = "id", rename_all = "snake_case")]
 pub enum RbacObject {
@@ -54,7 +54,7 @@ record! {
     pub struct RbacPolicy: RbacPolicyId {
         /// Its project.
         pub project_id: ProjectId,
-        /// What is let be used.
+        /// The object that others may use.
         pub object: RbacObject,
         /// As what.
         pub action: RbacAction,

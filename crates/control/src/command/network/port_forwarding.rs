@@ -98,7 +98,7 @@ fn choose_address(txn: &Txn<'_>, caller: &Caller, id: PortId, asked: Option<Ipv4
     }
 }
 
-/// Writes a port forwarding that agrees with all others, and lets its floating IP be translated by the router between.
+/// Writes a port forwarding that agrees with all others. The router on the way translates its floating IP.
 fn put(txn: &mut Txn<'_>, new: PortForwarding) -> Result<()> {
     let (external, internal) = (new.external, new.internal);
     let ordered = external.first <= external.last && internal.first <= internal.last;

@@ -1,4 +1,4 @@
-//! RBAC policies: what a project lets others use.
+//! RBAC policies: what a project allows others to use.
 
 use crate::{
     command::network::{check, sharing},
@@ -46,11 +46,11 @@ fn close_unused(txn: &mut Txn<'_>, object: RbacObject) -> Result<()> {
 pub struct NewRbacPolicy {
     /// Its project.
     pub project_id: ProjectId,
-    /// What is let be used.
+    /// The object that others may use.
     pub object: RbacObject,
-    /// As what.
+    /// The way in which they may use it.
     pub action: RbacAction,
-    /// By whom.
+    /// The projects that may.
     pub target: RbacTarget,
 }
 

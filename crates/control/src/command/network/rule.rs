@@ -40,7 +40,7 @@ pub struct NewRule {
 }
 
 impl NewRule {
-    /// A rule that lets everything through, one way, for IPv4.
+    /// A rule that allows all IPv4 traffic in one direction.
     pub fn open(group: SecurityGroupId, project: ProjectId, direction: Direction, remote: Remote) -> Self {
         Self {
             security_group_id: group,

@@ -32,7 +32,7 @@ pub enum Gateway {
 /// Where a new subnet's range comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Range {
-    /// From whoever asks.
+    /// From the request.
     Given(IpNet),
     /// From a pool: this range, or one of this prefix length, or of the pool's default one.
     Pool {
