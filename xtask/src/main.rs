@@ -1,9 +1,12 @@
 //! Chores: `cargo run -p xtask -- tidy` refuses what breaks the repository's habits, `ratchet` writes present sizes
-//! down, `snapshots` refuses snapshots that no test uses, `messages` lists what people are told.
+//! down, `snapshots` refuses snapshots that no test uses, `messages` lists what people are told, `graph` prints which
+//! file of `control` imports which, and all circles.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for people at a terminal")]
 
 mod functions;
+mod graph;
+mod layers;
 mod manifest;
 mod messages;
 mod paths;
@@ -15,7 +18,7 @@ mod tree;
 
 use std::{path::Path, process::ExitCode};
 
-const USAGE: &str = "usage: cargo run -p xtask -- tidy | ratchet | messages | snapshots FILE";
+const USAGE: &str = "usage: cargo run -p xtask -- tidy | ratchet | messages | graph | snapshots FILE";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["tidy"] => tidy(),
         ["ratchet"] => lower(),
+        ["graph"] => tree::read().map(|files| print!("{}", layers::describe(&files))),
         ["messages"] => tree::read().map(|files| print!("{}", messages::list(&files))),
         ["snapshots", list] => used(Path::new(list)),
         _ => Err(USAGE.to_owned()),
@@ -49,6 +53,7 @@ fn tidy() -> Result<(), String> {
 fn check(files: &[tree::File]) -> Vec<rules::Violation> {
     let mut found: Vec<rules::Violation> = files.iter().flat_map(rules::check).collect();
     found.extend(ratchet::check(files));
+    found.extend(layers::check(files));
     found.extend(paths::check(files));
     found.sort();
     found

@@ -11,7 +11,6 @@ use axum::{
     extract::FromRequestParts,
     http::{request::Parts, HeaderMap},
 };
-use lenticular_control::command::identity::roles_on;
 use lenticular_model::{
     error::{Error, Result},
     identity::{Target, User},
@@ -198,7 +197,7 @@ pub fn check(state: &State, token: &Payload, now: Timestamp) -> Result<Arc<User>
             state.projects.get(id).is_some_and(|p| holds(p))
         }
     };
-    let held = token.scope == Scope::Unscoped || !roles_on(state, user.id, &target(&token.scope)).is_empty();
+    let held = token.scope == Scope::Unscoped || !state.roles_on(user.id, &target(&token.scope)).is_empty();
     (scope_holds && held).then_some(user).ok_or_else(refused)
 }
 
@@ -215,7 +214,7 @@ fn caller(state: &State, token: &Payload, request_id: String) -> Caller {
     let level = match &token.scope {
         Scope::Unscoped => RoleLevel::None,
         scope => {
-            let roles = roles_on(state, token.user_id, &target(scope));
+            let roles = state.roles_on(token.user_id, &target(scope));
             roles.iter().map(|r| RoleLevel::of(&r.name)).max().unwrap_or(RoleLevel::None)
         }
     };

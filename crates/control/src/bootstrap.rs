@@ -1,8 +1,8 @@
 //! What an empty cloud begins with: the default domain, roles, the first administrator and a few flavors.
 
-use crate::command::{
-    identity,
-    network::{port, security_group},
+use crate::{
+    command::identity,
+    lifecycle::network::{cascade, group_build},
 };
 use lenticular_model::{
     compute::flavor::{Flavor, Size},
@@ -29,12 +29,12 @@ const FLAVORS: &[(&str, &str, u32, u32, u32)] = &[
 
 /// Fills an empty store. Returns false, and changes nothing, if there is a cloud in it already.
 pub fn bootstrap(txn: &mut Txn<'_>, admin_password_hash: &str) -> bool {
-    if txn.domains.contains_key(&DomainId::from(identity::DEFAULT_DOMAIN)) {
+    if txn.domains.contains_key(&DomainId::from(identity::domain::DEFAULT_DOMAIN)) {
         return false;
     }
     let now = txn.now;
     txn.put(Domain {
-        id: identity::DEFAULT_DOMAIN.into(),
+        id: identity::domain::DEFAULT_DOMAIN.into(),
         created_at: now,
         updated_at: None,
         name: "Default".to_owned(),
@@ -51,7 +51,7 @@ pub fn bootstrap(txn: &mut Txn<'_>, admin_password_hash: &str) -> bool {
         id: user,
         created_at: now,
         updated_at: None,
-        domain_id: identity::DEFAULT_DOMAIN.into(),
+        domain_id: identity::domain::DEFAULT_DOMAIN.into(),
         name: ADMIN.to_owned(),
         password_hash: Some(admin_password_hash.to_owned()),
         password_changed_at: now,
@@ -60,9 +60,10 @@ pub fn bootstrap(txn: &mut Txn<'_>, admin_password_hash: &str) -> bool {
         extra: Default::default(),
         unknown: Default::default(),
     });
-    for target in [Target::Project(project), Target::Domain(identity::DEFAULT_DOMAIN.into()), Target::System]
+    for target in
+        [Target::Project(project), Target::Domain(identity::domain::DEFAULT_DOMAIN.into()), Target::System]
     {
-        identity::put_grant(txn, user, target, roles[0]);
+        identity::grant::put(txn, user, target, roles[0]);
     }
     FLAVORS.iter().for_each(|flavor| put_flavor(txn, *flavor));
     true
@@ -73,15 +74,15 @@ pub fn bootstrap(txn: &mut Txn<'_>, admin_password_hash: &str) -> bool {
 /// # Errors
 /// There is no such user any more.
 pub fn reset_admin(txn: &mut Txn<'_>, hash: String) -> lenticular_model::Result<()> {
-    let id = txn.user_named(&DomainId::from(identity::DEFAULT_DOMAIN), ADMIN).map(|user| user.id);
+    let id = txn.user_named(&DomainId::from(identity::domain::DEFAULT_DOMAIN), ADMIN).map(|user| user.id);
     let id = id.ok_or_else(|| lenticular_model::Error::not_found("User", ADMIN))?;
-    identity::set_password(txn, id, hash)
+    identity::user::set_password(txn, id, hash)
 }
 
 /// What a leader does first with a store that it takes over.
 pub fn take_over(txn: &mut Txn<'_>) {
     crate::lifecycle::image::abort_all_uploads(txn);
-    port::settle_all_metadata(txn);
+    cascade::sync_all_metadata(txn);
 }
 
 fn put_role(txn: &mut Txn<'_>, name: &str) -> RoleId {
@@ -104,7 +105,7 @@ fn put_project(txn: &mut Txn<'_>, name: &str, description: &str) -> ProjectId {
         id,
         created_at: txn.now,
         updated_at: None,
-        domain_id: identity::DEFAULT_DOMAIN.into(),
+        domain_id: identity::domain::DEFAULT_DOMAIN.into(),
         name: name.to_owned(),
         description: description.to_owned(),
         enabled: true,
@@ -114,7 +115,7 @@ fn put_project(txn: &mut Txn<'_>, name: &str, description: &str) -> ProjectId {
         extra: Default::default(),
         unknown: Default::default(),
     });
-    security_group::ensure_default(txn, id);
+    group_build::ensure_default(txn, id);
     id
 }
 

@@ -8,5 +8,6 @@ pub mod bootstrap;
 pub mod command;
 pub mod lifecycle;
 pub mod observe;
+pub mod quota;
 pub mod reconcile;
 pub mod schedule;

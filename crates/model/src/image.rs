@@ -1,8 +1,11 @@
 //! Disk images (Glance's noun): what is known of them; their bytes live in the image store.
 
-use crate::{record, ImageId, ProjectId, State};
+use crate::{error::Error, policy::Caller, record, ImageId, ProjectId, Scoped, State};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+};
 
 /// Where an image stands.
 ///
@@ -129,7 +132,7 @@ impl Image {
     }
 
     /// True if the project may know of the image. Operators see all.
-    pub fn visible_to(&self, project: Option<ProjectId>) -> bool {
+    pub fn is_open_to(&self, project: Option<ProjectId>) -> bool {
         matches!(self.visibility, Visibility::Public | Visibility::Community)
             || (self.owner.is_some() && self.owner == project)
     }
@@ -169,5 +172,15 @@ impl Usage {
             usage.uploading += u64::from(matches!(image.phase, Phase::Saving { .. }));
         }
         usage
+    }
+}
+
+impl Scoped for Image {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found_text(format!("No image found with ID {id}"))
+    }
+
+    fn visible_to(&self, _: &State, caller: &Caller) -> bool {
+        caller.is_admin() || (caller.may_read() && self.is_open_to(caller.project_id()))
     }
 }

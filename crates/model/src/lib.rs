@@ -25,6 +25,7 @@ pub mod txn;
 pub use error::{Error, Result};
 pub use id::*;
 pub use record::{Durability, Kind, Record};
+pub use relation::{Owned, Scoped};
 pub use state::State;
 pub use time::Timestamp;
 pub use txn::{Cause, Change, Txn};

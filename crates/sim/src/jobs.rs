@@ -14,9 +14,9 @@ use lenticular_control::{
         },
         host::host as command_host,
         image,
-        network::{port, security_group},
+        network::port,
     },
-    lifecycle::{self, archive, shelf},
+    lifecycle::{self, archive, network::group_build, shelf},
     observe::{guest, host},
     reconcile::{self, Key},
 };
@@ -202,7 +202,7 @@ fn run_ask(
 
 /// Moves a port to another address of its subnet, chosen by its own name.
 fn readdress(txn: &mut Txn<'_>, caller: &Caller, id: PortId) -> Result<()> {
-    let old = port::visible(txn, caller, id)?;
+    let old = txn.visible::<Port>(caller, &id)?;
     let Some(first) = old.fixed_ips.first() else { return Ok(()) };
     let std::net::IpAddr::V4(address) = first.ip_address else { return Ok(()) };
     let [a, b, c, d] = address.octets();
@@ -275,7 +275,7 @@ pub(crate) fn furnish(txn: &mut Txn<'_>, clients: &Clients) -> Result<ImageId> {
             extra: Default::default(),
             unknown: Default::default(),
         });
-        security_group::ensure_default(txn, *id);
+        group_build::ensure_default(txn, *id);
         furnish_groups(txn, clients, number)?;
     }
     txn.put(Flavor {

@@ -9,9 +9,9 @@ use crate::{
     respond::{empty, json},
 };
 use axum::extract::Path;
-use lenticular_control::command::compute::{access, evacuate, migrate, server, shelve};
+use lenticular_control::command::compute::{evacuate, migrate, server, shelve};
 use lenticular_model::{
-    compute::server::BootStyle,
+    compute::server::{BootStyle, Server},
     error::{Error, Result},
     policy::{self, Action},
     ServerId,
@@ -35,7 +35,7 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
         return Err(Error::invalid("The request's body must name exactly one action.").into());
     };
     // The server is looked for before the action's arguments are read, as Nova does.
-    access::visible(&ctx.state, &ctx.caller, id)?;
+    ctx.state.visible::<Server>(&ctx.caller, &id)?;
     match name.as_str() {
         "os-start" => {
             ctx.commit("server start", move |txn, caller| server::start(txn, caller, id)).await?;
@@ -224,7 +224,7 @@ fn console_length(args: Value) -> Result<Option<u32>> {
 }
 
 async fn console(ctx: &Ctx, id: ServerId, args: Value) -> Handled {
-    let server = access::visible(&ctx.state, &ctx.caller, id)?;
+    let server = ctx.state.visible::<Server>(&ctx.caller, &id)?;
     policy::check(&ctx.caller, Action::ServerConsole, Some(server.project_id))?;
     let lines = console_length(args)?;
     let not_ready =

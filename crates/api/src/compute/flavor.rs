@@ -124,7 +124,7 @@ fn show_one(ctx: &Ctx, flavor: &Flavor) -> Handled {
 
 /// `GET /flavors/{id}`
 pub async fn show(ctx: Ctx, Path(id): Path<String>) -> Handled {
-    show_one(&ctx, &*flavor::visible(&ctx.state, &ctx.caller, &id.as_str().into())?)
+    show_one(&ctx, &*ctx.state.visible::<Flavor>(&ctx.caller, &id.as_str().into())?)
 }
 
 const FIELDS: &[Field] = &[since("description", 55)];
@@ -213,7 +213,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
     let made = ctx
         .commit("flavor create", move |txn, caller| {
             let id = flavor::create(txn, caller, new)?;
-            flavor::visible(txn, caller, &id)
+            txn.visible::<Flavor>(caller, &id)
         })
         .await?;
     show_one(&ctx, &made)
@@ -246,7 +246,7 @@ pub async fn update(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handl
                 f.description = asked.description;
                 Ok(())
             })?;
-            flavor::visible(txn, caller, &id)
+            txn.visible::<Flavor>(caller, &id)
         })
         .await?;
     show_one(&ctx, &made)
@@ -283,7 +283,7 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
     let flavor = ctx
         .commit("flavor access", move |txn, caller| {
             flavor::set_access(txn, caller, &id, project, given)?;
-            flavor::visible(txn, caller, &id)
+            txn.visible::<Flavor>(caller, &id)
         })
         .await?;
     access_of(&flavor)
@@ -298,7 +298,7 @@ fn access_of(flavor: &Flavor) -> Handled {
 /// `GET /flavors/{id}/os-flavor-access`
 pub async fn access(ctx: Ctx, Path(id): Path<String>) -> Handled {
     policy::check(&ctx.caller, Action::FlavorAccess, None)?;
-    let flavor = flavor::visible(&ctx.state, &ctx.caller, &id.as_str().into())?;
+    let flavor = ctx.state.visible::<Flavor>(&ctx.caller, &id.as_str().into())?;
     if flavor.is_public {
         return Err(Error::not_found_text("Access list not available for public flavors.").into());
     }
@@ -308,7 +308,7 @@ pub async fn access(ctx: Ctx, Path(id): Path<String>) -> Handled {
 /// `GET /flavors/{id}/os-extra_specs`
 pub async fn specs(ctx: Ctx, Path(id): Path<String>) -> Handled {
     policy::check(&ctx.caller, Action::FlavorSpecsRead, None)?;
-    let flavor = flavor::visible(&ctx.state, &ctx.caller, &id.as_str().into())?;
+    let flavor = ctx.state.visible::<Flavor>(&ctx.caller, &id.as_str().into())?;
     json(200, &json!({"extra_specs": *flavor.extra_specs}))
 }
 
@@ -360,7 +360,7 @@ fn no_spec(id: &str, key: &str) -> Error {
 /// `GET /flavors/{id}/os-extra_specs/{key}`
 pub async fn spec(ctx: Ctx, Path((id, key)): Path<(String, String)>) -> Handled {
     policy::check(&ctx.caller, Action::FlavorSpecsRead, None)?;
-    let flavor = flavor::visible(&ctx.state, &ctx.caller, &id.as_str().into())?;
+    let flavor = ctx.state.visible::<Flavor>(&ctx.caller, &id.as_str().into())?;
     let value = flavor.extra_specs.get(&key).ok_or_else(|| no_spec(&id, &key))?;
     json(200, &json!({ (key): value }))
 }

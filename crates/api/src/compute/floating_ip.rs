@@ -9,15 +9,12 @@ use crate::{
     respond::{empty, json},
 };
 use axum::extract::Path;
-use lenticular_control::command::network::{
-    floating_ip::{self, FloatingIpChange, NewFloatingIp, Target},
-    network,
-};
+use lenticular_control::command::network::floating_ip::{self, FloatingIpChange, NewFloatingIp, Target};
 use lenticular_model::{
     error::{Error, Kind, Result},
     network::{floating_ip::FloatingIp, network::Network},
     policy::{self, Action, Caller},
-    FloatingIpId, NetworkId, ServerId, State, Txn,
+    FloatingIpId, NetworkId, Scoped, ServerId, State, Txn,
 };
 use lenticular_wire::{compute::floating_ip as wire, request};
 use serde::Deserialize;
@@ -36,7 +33,7 @@ fn own<'s>(state: &'s State, caller: &Caller) -> Result<impl Iterator<Item = &'s
 
 /// The ways out of the cloud that the caller has.
 fn external<'s>(state: &'s State, caller: &'s Caller) -> impl Iterator<Item = &'s Arc<Network>> {
-    state.networks.values().filter(move |n| network::is_external_for(state, caller, n))
+    state.networks.values().filter(move |n| state.is_external_for(caller, n))
 }
 
 /// `GET /os-floating-ips`
@@ -49,7 +46,7 @@ pub async fn list(ctx: Ctx) -> Handled {
 
 fn answer(ctx: &Ctx, id: FloatingIpId) -> Handled {
     let state = ctx.app.store.state();
-    let floating = floating_ip::visible(&state, &ctx.caller, id)?;
+    let floating = state.visible::<FloatingIp>(&ctx.caller, &id)?;
     json(200, &json!({"floating_ip": wire::view(&state, &floating)}))
 }
 
@@ -106,8 +103,7 @@ pub async fn networks(ctx: Ctx) -> Handled {
     retired(&ctx, 36)?;
     policy::check(&ctx.caller, Action::TenantNetworksRead, None)?;
     let project = ctx.caller.need_project()?;
-    let usable =
-        |n: &&Arc<Network>| n.project_id == project || network::is_shared_with(&ctx.state, &ctx.caller, n);
+    let usable = |n: &&Arc<Network>| n.project_id == project || ctx.state.is_shared_with(&ctx.caller, n);
     let all: Vec<Value> = ctx.state.networks.values().filter(usable).map(|n| network_view(n)).collect();
     json(200, &json!({"networks": all}))
 }
@@ -116,8 +112,8 @@ pub async fn networks(ctx: Ctx) -> Handled {
 pub async fn network(ctx: Ctx, Path(path): Path<String>) -> Handled {
     retired(&ctx, 36)?;
     policy::check(&ctx.caller, Action::TenantNetworksRead, None)?;
-    let id: NetworkId = path.parse().map_err(|_| network::missing(&path))?;
-    let network = network::visible(&ctx.state, &ctx.caller, id)?;
+    let id: NetworkId = path.parse().map_err(|_| Network::missing(&path))?;
+    let network = ctx.state.visible::<Network>(&ctx.caller, &id)?;
     json(200, &json!({"network": network_view(&network)}))
 }
 

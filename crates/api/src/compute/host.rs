@@ -8,10 +8,7 @@ use crate::{
     respond::{empty, json},
 };
 use axum::extract::Path;
-use lenticular_control::command::{
-    compute::aggregate,
-    host::{fence, host},
-};
+use lenticular_control::command::host::{fence, host};
 use lenticular_model::{
     error::{Error, Result},
     host::host::{Host, Intent},
@@ -368,7 +365,7 @@ pub async fn delete_service(ctx: Ctx, Path(id): Path<String>) -> Handled {
                 host.name
             )));
         }
-        aggregate::forget_host(txn, id);
+        lenticular_control::lifecycle::host::leave_aggregates(txn, id);
         txn.delete::<Host>(&id);
         Ok(())
     })

@@ -8,8 +8,9 @@ use crate::{
     respond::{empty, json},
 };
 use axum::{extract::Path, http::HeaderValue};
-use lenticular_control::command::compute::{access, server};
+use lenticular_control::command::compute::server;
 use lenticular_model::{
+    compute::server::Server,
     error::{Error, Result},
     ServerId,
 };
@@ -33,7 +34,7 @@ async fn edit(
 ) -> Result<BTreeMap<String, String>> {
     ctx.commit("server metadata", move |txn, caller| {
         server::edit_metadata(txn, caller, id, change)?;
-        Ok(access::visible(txn, caller, id)?.metadata.clone())
+        Ok(txn.visible::<Server>(caller, &id)?.metadata.clone())
     })
     .await
 }

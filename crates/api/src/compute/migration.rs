@@ -9,9 +9,9 @@ use crate::{
     respond::{empty, json},
 };
 use axum::extract::Path;
-use lenticular_control::command::compute::{access, migrate};
+use lenticular_control::command::compute::migrate;
 use lenticular_model::{
-    compute::migration::Migration,
+    compute::{migration::Migration, server::Server},
     error::{Error, Result},
     policy::{self, Action},
     Kind, ServerId,
@@ -113,7 +113,7 @@ fn one(ctx: &Ctx, m: &Migration) -> Value {
 }
 
 fn visible(ctx: &Ctx, text: &str) -> Result<ServerId> {
-    let server = access::visible(&ctx.state, &ctx.caller, server_id(text)?)?;
+    let server = ctx.state.visible::<Server>(&ctx.caller, &server_id(text)?)?;
     policy::check(&ctx.caller, Action::ServerMigrationRead, None)?;
     Ok(server.id)
 }

@@ -7,7 +7,10 @@ use crate::{
     respond::{empty, json},
 };
 use axum::extract::Path;
-use lenticular_control::command::quota::{self, Service};
+use lenticular_control::{
+    command,
+    quota::{self, Service},
+};
 use lenticular_model::{
     compute::{server::Wanted, server_group::ServerGroup},
     error::{Error, Result},
@@ -156,7 +159,10 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
     refuse_user(&ctx)?;
     let fields = request::sole(body, "quota_set")?;
     let new = read(&fields, ctx.version)?;
-    ctx.commit("quota update", move |txn, caller| quota::set(txn, caller, Service::Compute, id, new)).await?;
+    ctx.commit("quota update", move |txn, caller| {
+        command::quota::set(txn, caller, Service::Compute, id, new)
+    })
+    .await?;
     let state = ctx.app.store.state();
     json(200, &json!({"quota_set": view(&ctx, &quota::limits(&state, Service::Compute, id))}))
 }
@@ -166,7 +172,8 @@ pub async fn reset(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let ctx = ctx.asking(&QUOTA_SET)?;
     let id = project(&ctx, &text, Action::QuotaWrite)?;
     refuse_user(&ctx)?;
-    ctx.commit("quota reset", move |txn, caller| quota::reset(txn, caller, Service::Compute, id)).await?;
+    ctx.commit("quota reset", move |txn, caller| command::quota::reset(txn, caller, Service::Compute, id))
+        .await?;
     empty(202)
 }
 

@@ -10,12 +10,15 @@ use crate::{
 };
 use axum::extract::Path;
 use ipnet::IpNet;
-use lenticular_control::command::network::security_group::{self, NewRule};
+use lenticular_control::{
+    command::network::security_group::{self, NewRule},
+    lifecycle::network::group_build,
+};
 use lenticular_model::{
     error::{Error, Kind, Result},
-    network::security_group::{Direction, Remote, SecurityGroup},
+    network::security_group::{Direction, Remote, SecurityGroup, SecurityGroupRule},
     policy::{self, Action},
-    SecurityGroupId, SecurityGroupRuleId, ServerId,
+    Scoped, SecurityGroupId, SecurityGroupRuleId, ServerId,
 };
 use lenticular_wire::{
     compute::{query::SECURITY_GROUPS, security_group as wire},
@@ -35,7 +38,7 @@ fn worded(error: Error) -> Error {
 }
 
 fn id(text: &str) -> Result<SecurityGroupId> {
-    text.parse().map_err(|_| security_group::missing(text))
+    text.parse().map_err(|_| SecurityGroup::missing(text))
 }
 
 /// `GET /os-security-groups`
@@ -45,8 +48,8 @@ pub async fn list(ctx: Ctx) -> Handled {
     let project = ctx.caller.need_project()?;
     policy::check(&ctx.caller, Action::SecurityGroupsRead, Some(project))?;
     let ensure =
-        move |txn: &mut lenticular_model::Txn<'_>, _: &_| Ok(security_group::ensure_default(txn, project));
-    let there = ctx.state.security_groups_of_project(project).any(|g| g.name == security_group::DEFAULT);
+        move |txn: &mut lenticular_model::Txn<'_>, _: &_| Ok(group_build::ensure_default(txn, project));
+    let there = ctx.state.security_groups_of_project(project).any(|g| g.name == group_build::DEFAULT);
     if !there {
         ctx.commit("security group default", ensure).await?;
     }
@@ -64,7 +67,7 @@ pub async fn list(ctx: Ctx) -> Handled {
 
 fn answer(ctx: &Ctx, id: SecurityGroupId) -> Handled {
     let state = ctx.app.store.state();
-    let group = security_group::visible(&state, &ctx.caller, id)?;
+    let group = state.visible::<SecurityGroup>(&ctx.caller, &id)?;
     json(200, &json!({"security_group": wire::view(&state, &group)}))
 }
 
@@ -171,7 +174,7 @@ pub async fn create_rule(ctx: Ctx, Json(body): Json) -> Handled {
     let rule: Rule = request::read(request::sole(body, "security_group_rule")?)?;
     let parent: SecurityGroupId =
         rule.parent_group_id.parse().map_err(|_| Error::invalid("Security group id should be uuid"))?;
-    let group = security_group::visible(&ctx.state, &ctx.caller, parent)?;
+    let group = ctx.state.visible::<SecurityGroup>(&ctx.caller, &parent)?;
     let protocol = rule.ip_protocol.as_ref().map(|p| p.to_ascii_lowercase());
     if let Some(other) = protocol.as_deref().filter(|p| !matches!(*p, "tcp" | "udp" | "icmp")) {
         return Err(Error::invalid(format!("Invalid IP protocol {other}.")).into());
@@ -195,14 +198,14 @@ pub async fn create_rule(ctx: Ctx, Json(body): Json) -> Handled {
         .await;
     let id = made.map_err(worded)?;
     let state = ctx.app.store.state();
-    let rule = security_group::visible_rule(&state, &ctx.caller, id)?;
+    let rule = state.visible::<SecurityGroupRule>(&ctx.caller, &id)?;
     json(200, &json!({"security_group_rule": wire::rule(&state, &rule)}))
 }
 
 /// `DELETE /os-security-group-rules/{id}`
 pub async fn delete_rule(ctx: Ctx, Path(path): Path<String>) -> Handled {
     retired(&ctx, 36)?;
-    let id: SecurityGroupRuleId = path.parse().map_err(|_| security_group::missing_rule(&path))?;
+    let id: SecurityGroupRuleId = path.parse().map_err(|_| SecurityGroupRule::missing(&path))?;
     ctx.commit("security group rule delete", move |txn, caller| security_group::delete_rule(txn, caller, id))
         .await?;
     empty(202)

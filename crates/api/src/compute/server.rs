@@ -12,7 +12,6 @@ use axum::{
     http::{header, HeaderValue},
 };
 use lenticular_control::command::compute::{
-    access,
     server::{self, ServerChange},
     server_create::{self, NewServers},
 };
@@ -145,7 +144,7 @@ pub async fn user_data_of(ctx: &Ctx, servers: &[Arc<Server>]) -> Result<BTreeMap
 
 /// The server, if the caller may look at it.
 pub fn readable(ctx: &Ctx, text: &str) -> Result<Arc<Server>> {
-    let server = access::visible(&ctx.state, &ctx.caller, server_id(text)?)?;
+    let server = ctx.state.visible::<Server>(&ctx.caller, &server_id(text)?)?;
     policy::check(&ctx.caller, Action::ServerRead, Some(server.project_id))?;
     Ok(server)
 }
@@ -206,7 +205,7 @@ pub async fn update(mut ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> H
     };
     ctx.commit("server update", move |txn, caller| server::update(txn, caller, id, change)).await?;
     ctx.state = ctx.app.store.state();
-    let server = access::visible(&ctx.state, &ctx.caller, id)?;
+    let server = ctx.state.visible::<Server>(&ctx.caller, &id)?;
     json(200, &json!({"server": view(&ctx, &server).await?}))
 }
 

@@ -53,7 +53,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
     let made = ctx
         .commit("server group create", move |txn, caller| {
             let id = server_group::create(txn, caller, new)?;
-            server_group::visible(txn, caller, id)
+            txn.visible::<ServerGroup>(caller, &id)
         })
         .await?;
     json(200, &json!({"server_group": wire::view(&ctx.state, &made, ctx.version)}))
@@ -61,7 +61,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
 
 /// `GET /os-server-groups/{id}`
 pub async fn show(ctx: Ctx, Path(id): Path<String>) -> Handled {
-    let group = server_group::visible(&ctx.state, &ctx.caller, group_id(&id)?)?;
+    let group = ctx.state.visible::<ServerGroup>(&ctx.caller, &group_id(&id)?)?;
     policy::check(&ctx.caller, Action::ServerGroupRead, Some(group.project_id))?;
     json(200, &json!({"server_group": wire::view(&ctx.state, &group, ctx.version)}))
 }

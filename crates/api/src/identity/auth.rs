@@ -18,7 +18,7 @@ use axum::{
     http::{HeaderMap, HeaderValue},
     response::Response,
 };
-use lenticular_control::command::identity::{self, roles_on};
+use lenticular_control::command::identity;
 use lenticular_model::{
     error::{Error, Kind, Result},
     identity::{Project, Target, User},
@@ -43,7 +43,7 @@ pub async fn issue(
     let state = app.store.state();
     let (user, earlier) = prove(&app, &state, origin, &login.auth.identity).await?;
     let scope = wanted_scope(&state, &user, login.auth.scope.as_ref())?;
-    if scope != Scope::Unscoped && roles_on(&state, user.id, &ctx::target(&scope)).is_empty() {
+    if scope != Scope::Unscoped && state.roles_on(user.id, &ctx::target(&scope)).is_empty() {
         return Err(refused().into());
     }
     let mut audit_id = [0; 16];
@@ -252,7 +252,7 @@ fn project_scope(state: &Cloud, named: &Named) -> Result<Scope> {
 fn default_scope(state: &Cloud, user: &User) -> Scope {
     let holds = |id: &ProjectId| {
         state.projects.get(id).is_some_and(|p| p.enabled)
-            && !roles_on(state, user.id, &Target::Project(*id)).is_empty()
+            && !state.roles_on(user.id, &Target::Project(*id)).is_empty()
     };
     user.default_project_id.filter(holds).map_or(Scope::Unscoped, Scope::Project)
 }
@@ -260,7 +260,7 @@ fn default_scope(state: &Cloud, user: &User) -> Scope {
 fn view(app: &App, state: &Cloud, user: &User, payload: &Payload, with_catalog: bool) -> Value {
     let roles = match payload.scope {
         Scope::Unscoped => Vec::new(),
-        _ => roles_on(state, user.id, &ctx::target(&payload.scope)),
+        _ => state.roles_on(user.id, &ctx::target(&payload.scope)),
     };
     let methods: &[&'static str] = if payload.by_token { &["token", "password"] } else { &["password"] };
     wire::token(&wire::Token {
@@ -306,7 +306,7 @@ pub async fn head(ctx: Ctx, headers: HeaderMap) -> Handled {
 pub async fn revoke(ctx: Ctx, headers: HeaderMap) -> Handled {
     let (payload, _, _) = subject(&ctx, &headers, Action::TokenRevokeOthers)?;
     ctx.commit("token revoke", move |txn, _| {
-        identity::revoke_token(txn, &audit_text(&payload.audit_id), payload.expires_at);
+        identity::token::revoke(txn, &audit_text(&payload.audit_id), payload.expires_at);
         Ok(())
     })
     .await?;
@@ -354,7 +354,7 @@ pub async fn projects(ctx: Ctx) -> Handled {
 /// `GET /v3/auth/domains`
 pub async fn domains(ctx: Ctx) -> Handled {
     let user = ctx.caller.user_id;
-    let held = |id: &DomainId| !roles_on(&ctx.state, user, &Target::Domain(id.clone())).is_empty();
+    let held = |id: &DomainId| !ctx.state.roles_on(user, &Target::Domain(id.clone())).is_empty();
     let domains = ctx.state.domains.values().filter(|d| d.enabled && held(&d.id));
     json(
         200,
@@ -364,7 +364,7 @@ pub async fn domains(ctx: Ctx) -> Handled {
 
 /// `GET /v3/auth/system`
 pub async fn system(ctx: Ctx) -> Handled {
-    let held = !roles_on(&ctx.state, ctx.caller.user_id, &Target::System).is_empty();
+    let held = !ctx.state.roles_on(ctx.caller.user_id, &Target::System).is_empty();
     let system = if held { vec![json!({"all": true})] } else { Vec::new() };
     json(200, &json!({"system": system, "links": {"self": format!("{}/identity/v3/auth/system", ctx.url())}}))
 }

@@ -31,7 +31,7 @@ pub async fn list(ctx: Ctx) -> Handled {
 pub async fn show(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let id = DomainId::from(id.as_str());
     let own = ctx.state.users.get(&ctx.caller.user_id).is_some_and(|u| u.domain_id == id)
-        || !identity::roles_on(&ctx.state, ctx.caller.user_id, &Target::Domain(id.clone())).is_empty();
+        || !ctx.state.roles_on(ctx.caller.user_id, &Target::Domain(id.clone())).is_empty();
     if !own {
         policy::check_in_domain(&ctx.caller, Action::DomainRead, ctx.state.domains.get(&id).map(|d| &d.id))?;
     }
@@ -62,7 +62,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
                 tokens_void_before: Default::default(),
                 unknown: Default::default(),
             };
-            identity::put_domain(txn, caller, domain.clone())?;
+            identity::domain::put(txn, caller, domain.clone())?;
             Ok(domain)
         })
         .await?;
@@ -78,8 +78,8 @@ pub async fn update(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handl
         .commit("domain update", move |txn, caller| {
             policy::check(caller, Action::DomainWrite, None)?;
             let (name, description, enabled) = change;
-            let mut domain = Domain::clone(&*identity::domain(txn, &id.as_str().into())?);
-            if enabled == Some(false) && domain.id.as_str() == identity::DEFAULT_DOMAIN {
+            let mut domain = Domain::clone(&*identity::govern::domain(txn, &id.as_str().into())?);
+            if enabled == Some(false) && domain.id.as_str() == identity::domain::DEFAULT_DOMAIN {
                 return Err(Error::forbidden(
                     "The default domain cannot be disabled: the administrators are in it.",
                 ));
@@ -88,7 +88,7 @@ pub async fn update(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handl
             domain.description = description.unwrap_or(domain.description);
             domain.enabled = enabled.unwrap_or(domain.enabled);
             domain.updated_at = Some(txn.now);
-            identity::put_domain(txn, caller, domain.clone())?;
+            identity::domain::put(txn, caller, domain.clone())?;
             Ok(domain)
         })
         .await?;
@@ -97,7 +97,9 @@ pub async fn update(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handl
 
 /// `DELETE /v3/domains/{id}`
 pub async fn delete(ctx: Ctx, Path(id): Path<String>) -> Handled {
-    ctx.commit("domain delete", move |txn, caller| identity::delete_domain(txn, caller, &id.as_str().into()))
-        .await?;
+    ctx.commit("domain delete", move |txn, caller| {
+        identity::domain::delete(txn, caller, &id.as_str().into())
+    })
+    .await?;
     empty(204)
 }

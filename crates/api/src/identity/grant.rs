@@ -91,7 +91,7 @@ pub async fn list(ctx: Ctx) -> Handled {
     let names = ctx.query.flag("include_names")?.unwrap_or(false);
     let asked = Asked::read(state, &ctx.query)?;
     let within = |a: &&Arc<RoleAssignment>| {
-        reach == Reach::Cloud || identity::domain_of(state, &a.target).is_some_and(|d| reach.covers(&d))
+        reach == Reach::Cloud || state.domain_of(&a.target).is_some_and(|d| reach.covers(&d))
     };
     let mut items = Vec::new();
     for given in state.role_assignments.values().filter(within) {
@@ -102,7 +102,7 @@ pub async fn list(ctx: Ctx) -> Handled {
         };
         line(given.role_id, None);
         let role = state.roles.get(&given.role_id).filter(|_| asked.effective);
-        let implied = role.map(|role| identity::implied_by(state, role)).unwrap_or_default();
+        let implied = role.map(|role| state.roles_implied_by(role)).unwrap_or_default();
         implied.iter().for_each(|role| line(role.id, Some(given.role_id)));
     }
     json(200, &wire::listing(ctx.url(), "role_assignments", items))
@@ -118,29 +118,30 @@ fn domain(text: &str) -> Result<Target> {
 
 fn held(ctx: &Ctx, target: Target, user: &str) -> Handled {
     let user: UserId = id("user", user)?;
-    identity::check_grant(&ctx.state, &ctx.caller, Action::GrantRead, user, &target, None)?;
+    identity::grant::check(&ctx.state, &ctx.caller, Action::GrantRead, user, &target, None)?;
     let direct = |r: &RoleId| ctx.state.role_assignment(user, &target, *r).is_some();
-    let roles = identity::roles_on(&ctx.state, user, &target);
+    let roles = ctx.state.roles_on(user, &target);
     let items = roles.iter().filter(|r| direct(&r.id)).map(|r| wire::role(ctx.url(), r)).collect();
     json(200, &wire::listing(ctx.url(), "roles", items))
 }
 
 async fn give(ctx: Ctx, target: Target, user: &str, role: &str) -> Handled {
     let (user, role): (UserId, RoleId) = (id("user", user)?, id("role", role)?);
-    ctx.commit("role grant", move |txn, caller| identity::grant(txn, caller, user, target, role)).await?;
+    ctx.commit("role grant", move |txn, caller| identity::grant::grant(txn, caller, user, target, role))
+        .await?;
     empty(204)
 }
 
 async fn take(ctx: Ctx, target: Target, user: &str, role: &str) -> Handled {
     let (user, role): (UserId, RoleId) = (id("user", user)?, id("role", role)?);
-    ctx.commit("role revoke", move |txn, caller| identity::revoke_grant(txn, caller, user, target, role))
+    ctx.commit("role revoke", move |txn, caller| identity::grant::revoke(txn, caller, user, target, role))
         .await?;
     empty(204)
 }
 
 fn check(ctx: &Ctx, target: Target, user: &str, role_text: &str) -> Handled {
     let (user, role): (UserId, RoleId) = (id("user", user)?, id("role", role_text)?);
-    identity::check_grant(&ctx.state, &ctx.caller, Action::GrantRead, user, &target, Some(role))?;
+    identity::grant::check(&ctx.state, &ctx.caller, Action::GrantRead, user, &target, Some(role))?;
     match ctx.state.role_assignment(user, &target, role).is_some() {
         true => empty(204),
         false => Err(missing("role assignment with role", role_text).into()),

@@ -173,7 +173,7 @@ pub fn reached(ctx: &crate::ctx::Ctx, action: Action) -> Result<Reach, lenticula
 pub fn domain_of_new(caller: &Caller) -> DomainId {
     match &caller.scope {
         Scope::Domain(id) => id.clone(),
-        _ => lenticular_control::command::identity::DEFAULT_DOMAIN.into(),
+        _ => lenticular_control::command::identity::domain::DEFAULT_DOMAIN.into(),
     }
 }
 

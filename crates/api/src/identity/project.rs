@@ -58,7 +58,7 @@ pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let own = ctx.caller.project_id() == Some(id)
         || projects_of(&ctx.state, ctx.caller.user_id).iter().any(|p| p.id == id);
     if !own {
-        identity::governed_project(&ctx.state, &ctx.caller, Action::ProjectRead, id)?;
+        identity::govern::governed_project(&ctx.state, &ctx.caller, Action::ProjectRead, id)?;
     }
     let project = ctx.state.projects.get(&id).ok_or_else(|| missing("project", &text))?;
     json(200, &json!({"project": wire::project(ctx.url(), project)}))
@@ -145,7 +145,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
                 extra: asked.extra,
                 unknown: Default::default(),
             };
-            identity::put_project(txn, caller, project.clone())?;
+            identity::project::put(txn, caller, project.clone())?;
             Ok(project)
         })
         .await?;
@@ -159,7 +159,7 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
     let asked = read(&fields)?;
     let project = ctx
         .commit("project update", move |txn, caller| {
-            let old = identity::governed_project(txn, caller, Action::ProjectWrite, id)?;
+            let old = identity::govern::governed_project(txn, caller, Action::ProjectWrite, id)?;
             let mut project = Project::clone(&old);
             if fields.get("parent_id").is_some_and(|parent| *parent != parent_of(&project)) {
                 return Err(Error::forbidden("Update of `parent_id` is not allowed."));
@@ -176,7 +176,7 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
             project.tags = asked.tags.unwrap_or(project.tags);
             project.extra.extend(asked.extra);
             project.updated_at = Some(txn.now);
-            identity::put_project(txn, caller, project.clone())?;
+            identity::project::put(txn, caller, project.clone())?;
             Ok(project)
         })
         .await?;
@@ -186,7 +186,7 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
 /// `DELETE /v3/projects/{id}`
 pub async fn delete(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let id: ProjectId = id("project", &text)?;
-    ctx.commit("project delete", move |txn, caller| identity::delete_project(txn, caller, id)).await?;
+    ctx.commit("project delete", move |txn, caller| identity::project::delete(txn, caller, id)).await?;
     empty(204)
 }
 

@@ -46,7 +46,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
             let id = RoleId::from_random(txn.random());
             let (created_at, unknown) = (txn.now, Default::default());
             let role = Role { id, created_at, updated_at: None, name, domain_id, description, unknown };
-            identity::put_role(txn, caller, role.clone())?;
+            identity::role::put(txn, caller, role.clone())?;
             Ok(role)
         })
         .await?;
@@ -61,11 +61,11 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
     let role = ctx
         .commit("role update", move |txn, caller| {
             policy::check(caller, Action::RoleWrite, None)?;
-            let mut role = Role::clone(&*identity::role(txn, id)?);
+            let mut role = Role::clone(&*identity::govern::role(txn, id)?);
             role.name = name.unwrap_or(role.name);
             role.description = description.or(role.description);
             role.updated_at = Some(txn.now);
-            identity::put_role(txn, caller, role.clone())?;
+            identity::role::put(txn, caller, role.clone())?;
             Ok(role)
         })
         .await?;
@@ -75,7 +75,7 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
 /// `DELETE /v3/roles/{id}`
 pub async fn delete(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let id: RoleId = id("role", &text)?;
-    ctx.commit("role delete", move |txn, caller| identity::delete_role(txn, caller, id)).await?;
+    ctx.commit("role delete", move |txn, caller| identity::role::delete(txn, caller, id)).await?;
     empty(204)
 }
 

@@ -65,7 +65,7 @@ fn check_read(ctx: &Ctx, id: UserId) -> Result<()> {
     if id == ctx.caller.user_id {
         return Ok(());
     }
-    identity::governed_user(&ctx.state, &ctx.caller, Action::UserRead, id).map(drop)
+    identity::govern::governed_user(&ctx.state, &ctx.caller, Action::UserRead, id).map(drop)
 }
 
 /// `GET /v3/users/{id}`
@@ -132,7 +132,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
                 extra: asked.extra,
                 unknown: Default::default(),
             };
-            identity::put_user(txn, caller, user.clone())?;
+            identity::user::put(txn, caller, user.clone())?;
             Ok(user)
         })
         .await?;
@@ -142,12 +142,12 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
 /// `PATCH /v3/users/{id}`
 pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Handled {
     let id = user_id(&text)?;
-    identity::governed_user(&ctx.state, &ctx.caller, Action::UserWrite, id)?;
+    identity::govern::governed_user(&ctx.state, &ctx.caller, Action::UserWrite, id)?;
     let asked = read(&ctx, &envelope(body, "user")?).await?;
     let unlocks = asked.enabled == Some(true) || asked.hash.is_some();
     let user = ctx
         .commit("user update", move |txn, caller| {
-            let old = identity::governed_user(txn, caller, Action::UserWrite, id)?;
+            let old = identity::govern::governed_user(txn, caller, Action::UserWrite, id)?;
             let mut user = User::clone(&old);
             if asked.domain_id.as_ref().is_some_and(|d| *d != user.domain_id) {
                 return Err(Error::invalid("A user cannot be moved to another domain."));
@@ -161,7 +161,7 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
             user.default_project_id = asked.default_project_id.or(user.default_project_id);
             user.extra.extend(asked.extra);
             user.updated_at = Some(txn.now);
-            identity::put_user(txn, caller, user.clone())?;
+            identity::user::put(txn, caller, user.clone())?;
             Ok(user)
         })
         .await?;
@@ -185,13 +185,13 @@ pub async fn change_password(ctx: Ctx, Path(text): Path<String>, Json(body): Jso
         return Err(Error::unauthorized("The request you have made requires authentication.").into());
     }
     let hash = ctx.app.passwords.hash(asker, new).await?;
-    ctx.commit("user change password", move |txn, _| identity::set_password(txn, id, hash)).await?;
+    ctx.commit("user change password", move |txn, _| identity::user::set_password(txn, id, hash)).await?;
     empty(204)
 }
 
 /// `DELETE /v3/users/{id}`
 pub async fn delete(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let id = user_id(&text)?;
-    ctx.commit("user delete", move |txn, caller| identity::delete_user(txn, caller, id)).await?;
+    ctx.commit("user delete", move |txn, caller| identity::user::delete(txn, caller, id)).await?;
     empty(204)
 }

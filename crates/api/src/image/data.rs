@@ -125,7 +125,7 @@ const ABORT_AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// `GET /v2/images/{id}/file`
 pub async fn download(ctx: Ctx, Path(id): Path<String>, headers: HeaderMap) -> Handled {
-    let image = image::visible(&ctx.state, &ctx.caller, image_id(&id)?)?;
+    let image = ctx.state.visible::<Image>(&ctx.caller, &image_id(&id)?)?;
     policy::check(&ctx.caller, Action::ImageRead, None)?;
     if matches!(image.phase, Phase::Deactivated { .. }) && !ctx.caller.is_admin() {
         return Err(Error::forbidden(

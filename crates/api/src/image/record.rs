@@ -150,7 +150,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
     let image = ctx
         .commit("image create", move |txn, caller| {
             let id = image::create(txn, caller, new, &quota)?;
-            image::visible(txn, caller, id)
+            txn.visible::<Image>(caller, &id)
         })
         .await?;
     let mut response = json(201, &wire::image(&image))?;
@@ -164,7 +164,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
 
 /// `GET /v2/images/{id}`
 pub async fn show(ctx: Ctx, Path(id): Path<String>) -> Handled {
-    json(200, &wire::image(&*image::visible(&ctx.state, &ctx.caller, image_id(&id)?)?))
+    json(200, &wire::image(&*ctx.state.visible::<Image>(&ctx.caller, &image_id(&id)?)?))
 }
 
 /// `PATCH /v2/images/{id}` (RFC 6902 over the image's attributes, one level deep)
@@ -177,7 +177,7 @@ pub async fn update(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handl
     let image = ctx
         .commit("image update", move |txn, caller| {
             image::edit(txn, caller, id, |image| changes.iter().try_for_each(|change| apply(image, change)))?;
-            image::visible(txn, caller, id)
+            txn.visible::<Image>(caller, &id)
         })
         .await?;
     json(200, &wire::image(&image))
@@ -276,6 +276,6 @@ pub async fn reactivate(ctx: Ctx, Path(id): Path<String>) -> Handled {
 
 /// `GET /v2/images/{id}/members`: nobody but its owner has a share in an image yet.
 pub async fn members(ctx: Ctx, Path(id): Path<String>) -> Handled {
-    image::visible(&ctx.state, &ctx.caller, image_id(&id)?)?;
+    ctx.state.visible::<Image>(&ctx.caller, &image_id(&id)?)?;
     json(200, &json!({"members": [], "schema": "/v2/schemas/members"}))
 }

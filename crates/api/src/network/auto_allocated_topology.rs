@@ -34,7 +34,7 @@ pub async fn show(ctx: Ctx, Path(path): Path<String>) -> Handled {
         auto_allocated_topology::check(&ctx.state)?;
         return answer("dry-run=pass".to_owned());
     }
-    if let Some(network) = auto_allocated_topology::of_project(&ctx.state, id) {
+    if let Some(network) = ctx.state.auto_allocated_network(id) {
         return answer(network.id.to_string());
     }
     let ensure = move |txn: &mut Txn<'_>, caller: &Caller| {

@@ -6,10 +6,7 @@ use super::{
     view::{self, Listed},
 };
 use crate::{ctx::Ctx, fault::Handled};
-use lenticular_control::command::network::{
-    floating_ip::{self, FloatingIpChange, NewFloatingIp, Target},
-    network,
-};
+use lenticular_control::command::network::floating_ip::{self, FloatingIpChange, NewFloatingIp, Target};
 use lenticular_model::{
     error::Result,
     network::floating_ip::FloatingIp as Record,
@@ -102,8 +99,7 @@ impl Changeable for FloatingIp {
 pub async fn pools(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::NetworkRead, None)?;
     let project = ctx.caller.need_project()?;
-    let networks =
-        ctx.state.networks.values().filter(|n| network::is_external_for(&ctx.state, &ctx.caller, n));
+    let networks = ctx.state.networks.values().filter(|n| ctx.state.is_external_for(&ctx.caller, n));
     let subnets = networks.flat_map(|n| ctx.state.subnets_of_network(n.id));
     let subnets = subnets.filter(|s| s.cidr.addr().is_ipv4() && s.serves("network:floatingip"));
     let items = subnets.map(|s| {

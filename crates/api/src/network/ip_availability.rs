@@ -6,8 +6,10 @@ use super::{
 };
 use crate::{ctx::Ctx, fault::Handled};
 use axum::extract::Path;
-use lenticular_control::command::network::network;
-use lenticular_model::policy::{self, Action};
+use lenticular_model::{
+    network::network::Network,
+    policy::{self, Action},
+};
 use lenticular_wire::network as wire;
 
 /// `GET /v2.0/network-ip-availabilities`
@@ -30,6 +32,6 @@ pub async fn list(ctx: Ctx) -> Handled {
 /// `GET /v2.0/network-ip-availabilities/{network}`
 pub async fn show(ctx: Ctx, Path(path): Path<String>) -> Handled {
     policy::check(&ctx.caller, Action::IpAvailabilityRead, None)?;
-    let network = network::visible(&ctx.state, &ctx.caller, noun::id::<super::network::Network>(&path)?)?;
+    let network = ctx.state.visible::<Network>(&ctx.caller, &noun::id::<super::network::Network>(&path)?)?;
     view::one(&ctx, "network_ip_availability", wire::ip_availability::view(&ctx.state, &network))
 }

@@ -90,7 +90,7 @@ pub trait Changeable: Noun {
 macro_rules! by_name {
     ($noun:ident) => {
         fn missing(id: &str) -> lenticular_model::Error {
-            lenticular_control::command::network::$noun::missing(id)
+            <Self::Record as lenticular_model::Scoped>::missing(id)
         }
 
         fn visible(
@@ -98,7 +98,7 @@ macro_rules! by_name {
             caller: &lenticular_model::policy::Caller,
             id: &super::noun::Id<Self>,
         ) -> lenticular_model::Result<std::sync::Arc<Self::Record>> {
-            lenticular_control::command::network::$noun::visible(state, caller, *id)
+            state.visible::<Self::Record>(caller, id)
         }
 
         fn view(

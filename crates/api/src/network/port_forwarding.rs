@@ -12,15 +12,15 @@ use crate::{
     respond::{empty, json},
 };
 use axum::extract::Path;
-use lenticular_control::command::network::{
-    floating_ip,
-    port_forwarding::{self, NewPortForwarding, PortForwardingChange},
-};
+use lenticular_control::command::network::port_forwarding::{self, NewPortForwarding, PortForwardingChange};
 use lenticular_model::{
     error::Result,
-    network::port_forwarding::{ForwardedProtocol, PortRange},
+    network::{
+        floating_ip::FloatingIp,
+        port_forwarding::{ForwardedProtocol, PortRange},
+    },
     policy::Caller,
-    FloatingIpId, PortForwardingId, Txn,
+    FloatingIpId, PortForwardingId, Scoped, Txn,
 };
 use lenticular_wire::network as wire;
 use serde_json::json;
@@ -38,7 +38,7 @@ const FIELDS: &[&str] = &[
 ];
 
 fn floating_id(text: &str) -> Result<FloatingIpId> {
-    text.parse().map_err(|_| floating_ip::missing(text))
+    text.parse().map_err(|_| FloatingIp::missing(text))
 }
 
 fn id(text: &str) -> Result<PortForwardingId> {
@@ -81,7 +81,7 @@ fn protocol(fields: &Fields) -> Result<Option<ForwardedProtocol>> {
 /// `GET /v2.0/floatingips/{floating}/port_forwardings`
 pub async fn list(ctx: Ctx, Path(floating): Path<String>) -> Handled {
     let of = floating_id(&floating)?;
-    floating_ip::visible(&ctx.state, &ctx.caller, of)?;
+    ctx.state.visible::<FloatingIp>(&ctx.caller, &of)?;
     let all = ctx.state.port_forwardings_of(of);
     let items = all.map(|f| wire::port_forwarding::view(&ctx.state, &ctx.caller, f)).collect();
     let path = format!("floatingips/{of}/port_forwardings");

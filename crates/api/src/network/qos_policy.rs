@@ -129,7 +129,7 @@ fn find(policy: &Record, kind: &str, text: &str) -> Result<QosRule> {
 
 fn answer(ctx: &Ctx, status: u16, kind: &str, policy: QosPolicyId, id: QosRuleId) -> Handled {
     let state = ctx.app.store.state();
-    let policy = qos_policy::visible(&state, &ctx.caller, policy)?;
+    let policy = state.visible::<Record>(&ctx.caller, &policy)?;
     let rule = find(&policy, kind, &id.to_string())?;
     json(status, &json!({(format!("{kind}_rule")): wire::qos_policy::rule(&rule)}))
 }
@@ -137,7 +137,7 @@ fn answer(ctx: &Ctx, status: u16, kind: &str, policy: QosPolicyId, id: QosRuleId
 /// `GET /v2.0/qos/policies/{policy}/{kind}_rules`
 pub async fn rules(ctx: Ctx, Path((policy, collection)): Path<(String, String)>) -> Handled {
     let kind = type_of(&collection)?;
-    let policy = qos_policy::visible(&ctx.state, &ctx.caller, noun::id::<QosPolicy>(&policy)?)?;
+    let policy = ctx.state.visible::<Record>(&ctx.caller, &noun::id::<QosPolicy>(&policy)?)?;
     let of_kind = policy.rules.iter().filter(|r| wire::qos_policy::type_of(&r.kind) == kind);
     let path = format!("qos/policies/{}/{collection}", policy.id);
     view::listing(&ctx, &Listed::plain(&collection, &path), of_kind.map(wire::qos_policy::rule).collect())
@@ -161,7 +161,7 @@ pub async fn create_rule(
 /// `GET /v2.0/qos/policies/{policy}/{kind}_rules/{id}`
 pub async fn rule(ctx: Ctx, Path((policy, collection, id)): Path<(String, String, String)>) -> Handled {
     let kind = type_of(&collection)?;
-    let policy = qos_policy::visible(&ctx.state, &ctx.caller, noun::id::<QosPolicy>(&policy)?)?;
+    let policy = ctx.state.visible::<Record>(&ctx.caller, &noun::id::<QosPolicy>(&policy)?)?;
     view::one(&ctx, &format!("{kind}_rule"), wire::qos_policy::rule(&find(&policy, kind, &id)?))
 }
 
@@ -190,7 +190,7 @@ pub async fn update_rule(
     Json(body): Json,
 ) -> Handled {
     let kind = type_of(&collection)?;
-    let policy = qos_policy::visible(&ctx.state, &ctx.caller, noun::id::<QosPolicy>(&policy)?)?;
+    let policy = ctx.state.visible::<Record>(&ctx.caller, &noun::id::<QosPolicy>(&policy)?)?;
     change(&ctx, &policy, kind, &id, body).await
 }
 
@@ -200,7 +200,7 @@ pub async fn delete_rule(
     Path((policy, collection, id)): Path<(String, String, String)>,
 ) -> Handled {
     let kind = type_of(&collection)?;
-    let policy = qos_policy::visible(&ctx.state, &ctx.caller, noun::id::<QosPolicy>(&policy)?)?;
+    let policy = ctx.state.visible::<Record>(&ctx.caller, &noun::id::<QosPolicy>(&policy)?)?;
     remove(&ctx, &policy, kind, &id).await
 }
 
@@ -208,7 +208,7 @@ pub async fn delete_rule(
 fn policy_of(ctx: &Ctx, kind: &str, id: &str) -> Result<Arc<Record>> {
     let missing =
         || Error::not_found_text(format!("QoS rule {id} could not be found.")).coded("QosRuleNotFound");
-    let seen = |p: &&Arc<Record>| qos_policy::visible(&ctx.state, &ctx.caller, p.id).is_ok();
+    let seen = |p: &&Arc<Record>| ctx.state.visible::<Record>(&ctx.caller, &p.id).is_ok();
     let mut all = ctx.state.qos_policies.values().filter(seen);
     all.find(|p| find(p, kind, id).is_ok()).cloned().ok_or_else(missing)
 }

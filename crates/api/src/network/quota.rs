@@ -7,7 +7,10 @@ use crate::{
     respond::{empty, json},
 };
 use axum::extract::Path;
-use lenticular_control::command::quota::{self, Service};
+use lenticular_control::{
+    command,
+    quota::{self, Service},
+};
 use lenticular_model::{
     error::{Error, Result},
     policy::{self, Action},
@@ -82,8 +85,10 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
         })?;
         new.insert(name.clone(), number);
     }
-    ctx.commit("network quota update", move |txn, caller| quota::set(txn, caller, Service::Network, id, new))
-        .await?;
+    ctx.commit("network quota update", move |txn, caller| {
+        command::quota::set(txn, caller, Service::Network, id, new)
+    })
+    .await?;
     let state = ctx.app.store.state();
     json(200, &json!({"quota": view(&quota::limits(&state, Service::Network, id))}))
 }
@@ -91,7 +96,9 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
 /// `DELETE /v2.0/quotas/{project}`
 pub async fn reset(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let id = project(&text)?;
-    ctx.commit("network quota reset", move |txn, caller| quota::reset(txn, caller, Service::Network, id))
-        .await?;
+    ctx.commit("network quota reset", move |txn, caller| {
+        command::quota::reset(txn, caller, Service::Network, id)
+    })
+    .await?;
     empty(204)
 }

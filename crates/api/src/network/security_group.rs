@@ -5,14 +5,17 @@ use super::{
     noun::{Changeable, Names, Noun},
 };
 use crate::ctx::Ctx;
-use lenticular_control::command::network::security_group::{self, NewRule};
+use lenticular_control::{
+    command::network::security_group::{self, NewRule},
+    lifecycle::network::group_build,
+};
 use lenticular_model::{
     error::{Error, Result},
     network::security_group::{
         protocol_number, Direction, Remote, SecurityGroup as Record, SecurityGroupRule as RuleRecord,
     },
     policy::{Action, Caller},
-    ProjectId, SecurityGroupId, SecurityGroupRuleId, State, Txn,
+    ProjectId, Scoped, SecurityGroupId, SecurityGroupRuleId, State, Txn,
 };
 use lenticular_wire::network as wire;
 use serde_json::Value;
@@ -27,12 +30,11 @@ pub struct SecurityGroupRule;
 /// Every project has a default group as soon as anybody looks.
 async fn with_default(ctx: &Ctx) -> Result<Arc<State>> {
     let Some(project) = ctx.caller.project_id() else { return Ok(ctx.state.clone()) };
-    let there = ctx.state.security_groups_of_project(project).any(|g| g.name == security_group::DEFAULT);
+    let there = ctx.state.security_groups_of_project(project).any(|g| g.name == group_build::DEFAULT);
     if there {
         return Ok(ctx.state.clone());
     }
-    ctx.commit("security group default", move |txn, _| Ok(security_group::ensure_default(txn, project)))
-        .await?;
+    ctx.commit("security group default", move |txn, _| Ok(group_build::ensure_default(txn, project))).await?;
     Ok(ctx.app.store.state())
 }
 
@@ -58,11 +60,11 @@ impl Noun for SecurityGroup {
     const FIELDS: &'static [&'static str] = &["name", "description", "project_id", "tenant_id", "stateful"];
 
     fn missing(id: &str) -> Error {
-        security_group::missing(id)
+        Record::missing(id)
     }
 
     fn visible(state: &State, caller: &Caller, id: &SecurityGroupId) -> Result<Arc<Record>> {
-        security_group::visible(state, caller, *id)
+        state.visible::<Record>(caller, id)
     }
 
     fn view(state: &State, caller: &Caller, record: &Record) -> Value {
@@ -205,11 +207,11 @@ impl Noun for SecurityGroupRule {
     ];
 
     fn missing(id: &str) -> Error {
-        security_group::missing_rule(id)
+        RuleRecord::missing(id)
     }
 
     fn visible(state: &State, caller: &Caller, id: &SecurityGroupRuleId) -> Result<Arc<RuleRecord>> {
-        security_group::visible_rule(state, caller, *id)
+        state.visible::<RuleRecord>(caller, id)
     }
 
     fn view(state: &State, caller: &Caller, record: &RuleRecord) -> Value {
@@ -223,7 +225,7 @@ impl Noun for SecurityGroupRule {
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewRule> {
         let id = fields.id("security_group_id")?;
         let id = id.ok_or_else(|| required("security_group_id"))?;
-        let group = security_group::visible(&ctx.state, &ctx.caller, id)?;
+        let group = ctx.state.visible::<Record>(&ctx.caller, &id)?;
         read_rule(fields, group.id, group.project_id)
     }
 

@@ -6,14 +6,14 @@ use super::{
 };
 use crate::ctx::Ctx;
 use ipnet::IpNet;
-use lenticular_control::command::network::{
-    network,
-    subnet::{self, Gateway, NewSubnet, Range, SubnetChange},
-    subnet_pool,
-};
+use lenticular_control::command::network::subnet::{self, Gateway, NewSubnet, Range, SubnetChange};
 use lenticular_model::{
     error::Result,
-    network::subnet::{HostRoute, Pool, Subnet as Record},
+    network::{
+        network::Network,
+        subnet::{HostRoute, Pool, Subnet as Record},
+        subnet_pool::SubnetPool,
+    },
     policy::{Action, Caller},
     NetworkId, State, SubnetId, SubnetPoolId, Txn,
 };
@@ -72,9 +72,9 @@ fn read_range(ctx: &Ctx, fields: &Fields) -> Result<(Range, bool)> {
         (Some(_), true) => {
             return Err(bad("subnetpool_id and use_default_subnetpool cannot both be specified"))
         }
-        (Some(id), false) => Some(subnet_pool::visible(&ctx.state, &ctx.caller, id)?),
+        (Some(id), false) => Some(ctx.state.visible::<SubnetPool>(&ctx.caller, &id)?),
         (None, true) => {
-            let found = subnet_pool::default_of(&ctx.state, version.unwrap_or(4)).cloned();
+            let found = ctx.state.default_subnet_pool(version.unwrap_or(4)).cloned();
             Some(found.ok_or_else(|| bad("No default subnetpool found").coded("BadRequest"))?)
         }
         (None, false) => None,
@@ -139,7 +139,7 @@ impl Noun for Subnet {
             |name: &str, is: bool| ctx.query.get(name).and_then(text_bool).is_none_or(|wanted| wanted == is);
         let fits = |s: &&Arc<Record>| {
             let network = state.networks.get(&s.network_id);
-            asked("shared", network.is_some_and(|n| network::is_shared_with(state, &ctx.caller, n)))
+            asked("shared", network.is_some_and(|n| state.is_shared_with(&ctx.caller, n)))
                 && asked("router:external", network.is_some_and(|n| n.external))
         };
         state.subnets.values().filter(fits).cloned().collect()
@@ -148,7 +148,7 @@ impl Noun for Subnet {
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<NewSubnet> {
         let missing = || required("network_id");
         let network_id = fields.id::<NetworkId>("network_id")?.ok_or_else(missing)?;
-        let owner = network::visible(&ctx.state, &ctx.caller, network_id)?;
+        let owner = ctx.state.visible::<Network>(&ctx.caller, &network_id)?;
         let (range, v4) = read_range(ctx, fields)?;
         let gateway = match fields.has("gateway_ip") {
             false => Gateway::First,

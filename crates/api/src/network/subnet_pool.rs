@@ -90,7 +90,7 @@ impl Changeable for SubnetPool {
 
 fn shown(ctx: &Ctx, id: SubnetPoolId) -> Handled {
     let state = ctx.app.store.state();
-    let pool = subnet_pool::visible(&state, &ctx.caller, id)?;
+    let pool = state.visible::<Record>(&ctx.caller, &id)?;
     json(200, &json!({"prefixes": pool.prefixes}))
 }
 

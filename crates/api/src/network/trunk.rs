@@ -87,7 +87,7 @@ impl Changeable for Trunk {
 /// Actions answer with the trunk by itself, under no name.
 fn answer(ctx: &Ctx, id: TrunkId) -> Handled {
     let state = ctx.app.store.state();
-    let trunk = trunk::visible(&state, &ctx.caller, id)?;
+    let trunk = state.visible::<Record>(&ctx.caller, &id)?;
     json(200, &wire::trunk::view(&state, &ctx.caller, &trunk))
 }
 
@@ -110,6 +110,6 @@ pub async fn remove(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Han
 
 /// `GET /v2.0/trunks/{id}/get_subports`
 pub async fn sub_ports_of(ctx: Ctx, Path(path): Path<String>) -> Handled {
-    let trunk = trunk::visible(&ctx.state, &ctx.caller, noun::id::<Trunk>(&path)?)?;
+    let trunk = ctx.state.visible::<Record>(&ctx.caller, &noun::id::<Trunk>(&path)?)?;
     json(200, &json!({"sub_ports": wire::trunk::sub_ports(&trunk)}))
 }

@@ -2,7 +2,10 @@
 
 use crate::{body::Message, ctx::Ctx, fault::Handled, respond::json};
 use axum::extract::Path;
-use lenticular_control::command::identity::{purge as project, purge::Thing};
+use lenticular_control::command::identity::{
+    purge as project,
+    thing::{things, Thing},
+};
 use lenticular_model::{
     compute::server::Wanted,
     error::{Error, Result},
@@ -53,7 +56,7 @@ pub async fn purge(ctx: Ctx, Path(text): Path<String>, Message(ask): Message<Pur
         );
         return Err(Error::conflict(why).into());
     }
-    let all = project::things(&ctx.state, of.id);
+    let all = things(&ctx.state, of.id);
     let mut refused = BTreeMap::new();
     let mut tried = Vec::new();
     if !ask.dry_run {
@@ -75,7 +78,7 @@ pub async fn purge(ctx: Ctx, Path(text): Path<String>, Message(ask): Message<Pur
         }
     }
     let state = ctx.app.store.state();
-    let now = project::things(&state, of.id);
+    let now = things(&state, of.id);
     let is_left = |thing: &Thing| now.iter().any(|(left, _)| left == thing);
     let why = |thing: &Thing| match goes(&state, thing) {
         true => Some("Its host has not confirmed yet that it is gone.".to_owned()),

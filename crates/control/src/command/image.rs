@@ -1,6 +1,6 @@
 //! Images: their making, upload, change and removal. The bytes are the edge's; a commit here says that they count.
 
-use crate::lifecycle::{image, shelf};
+use crate::lifecycle::image;
 use lenticular_model::{
     error::{Error, Result},
     image::{Image, Phase, Quota, Usage, Visibility},
@@ -46,16 +46,9 @@ pub fn exists(id: ImageId) -> Error {
     Error::conflict(format!("Image ID {id} already exists!"))
 }
 
-/// The image, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
-    let seen =
-        |i: &&Arc<Image>| caller.is_admin() || (caller.may_read() && i.visible_to(caller.project_id()));
-    state.images.get(&id).filter(seen).cloned().ok_or_else(|| image::missing(id))
-}
-
 /// The image, if the caller may change it.
 pub fn changeable(state: &State, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
-    let image = visible(state, caller, id)?;
+    let image = state.visible::<Image>(caller, &id)?;
     if image.owner.is_none() && !caller.is_admin() {
         return Err(Error::forbidden("You are not permitted to change an image without an owner."));
     }
@@ -136,7 +129,7 @@ pub fn edit(
     edit: impl FnOnce(&mut Image) -> Result<()>,
 ) -> Result<()> {
     let old = changeable(txn, caller, id)?;
-    if let Some(server) = shelf::held_by(txn, id) {
+    if let Some(server) = txn.server_shelved_in(id) {
         return Err(Error::conflict(format!(
             "Image {id} holds the disk of the shelved server {server}, and stays as it is until that server is back."
         )));
@@ -161,7 +154,7 @@ pub fn edit(
 /// Takes an image out of use, or back in.
 pub fn set_active(txn: &mut Txn<'_>, caller: &Caller, id: ImageId, active: bool) -> Result<()> {
     policy::check(caller, Action::ImageDeactivate, None)?;
-    let image = visible(txn, caller, id)?;
+    let image = txn.visible::<Image>(caller, &id)?;
     let Some(data) = image.data().cloned() else {
         let why = format!(
             "Not allowed to {} image in status '{}'",
@@ -183,7 +176,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Ima
     if image.protected {
         return Err(Error::forbidden(format!("Image {id} is protected and cannot be deleted.")));
     }
-    if let Some(server) = shelf::held_by(txn, id) {
+    if let Some(server) = txn.server_shelved_in(id) {
         return Err(Error::conflict(format!(
             "Image {id} holds the disk of the shelved server {server}. Unshelve or delete that server first."
         )));

@@ -1,95 +1,12 @@
-//! Quotas: what a project may still take, and the setting of its limits.
+//! The limits of a project: their setting and their return to the defaults.
 
+use crate::quota::Service;
 use lenticular_model::{
-    compute::flavor::Size,
     error::{Error, Result},
     policy::{self, Action, Caller},
-    quota::{limit, Limits, Quota, COMPUTE_DEFAULTS, NETWORK_DEFAULTS},
-    ProjectId, State, Txn,
+    quota::{Limits, Quota, COMPUTE_DEFAULTS, NETWORK_DEFAULTS},
+    ProjectId, Txn,
 };
-
-/// Which service's limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Service {
-    /// Nova's.
-    Compute,
-    /// Neutron's.
-    Network,
-}
-
-/// The limit on a project's server groups.
-pub const SERVER_GROUPS: &str = "server_groups";
-
-/// The limit on the servers of one server group.
-pub const SERVER_GROUP_MEMBERS: &str = "server_group_members";
-
-/// The limits of a project, all of them, in the service's order.
-pub fn limits(state: &State, service: Service, project: ProjectId) -> Vec<(&'static str, i64)> {
-    let own = state.quotas.get(&project);
-    let (own, defaults) = match service {
-        Service::Compute => (own.map(|q| &q.compute), COMPUTE_DEFAULTS),
-        Service::Network => (own.map(|q| &q.network), NETWORK_DEFAULTS),
-    };
-    defaults.iter().map(|(name, default)| (*name, limit(own, defaults, name).unwrap_or(*default))).collect()
-}
-
-/// Refuses servers that would pass the project's limits.
-pub fn check_servers(state: &State, project: ProjectId, count: i64, size: &Size) -> Result<()> {
-    check_more(state, project, count, count * i64::from(size.vcpus), count * i64::from(size.ram_mb))
-}
-
-/// Refuses a server's growth that would pass the project's limits.
-pub fn check_growth(state: &State, project: ProjectId, more: &Size) -> Result<()> {
-    check_more(state, project, 0, i64::from(more.vcpus), i64::from(more.ram_mb))
-}
-
-fn check_more(state: &State, project: ProjectId, servers: i64, cores: i64, ram: i64) -> Result<()> {
-    let used = state.usage_of_project(project);
-    let own = state.quotas.get(&project).map(|q| &q.compute);
-    let asked =
-        [("instances", used.instances, servers), ("cores", used.cores, cores), ("ram", used.ram, ram)];
-    for (name, used, wanted) in asked {
-        let limit = limit(own, COMPUTE_DEFAULTS, name).unwrap_or(-1);
-        if wanted > 0 && limit >= 0 && used + wanted > limit {
-            return Err(Error::over_quota(format!(
-                "Quota exceeded for {name}: Requested {wanted}, but already used {used} of {limit} {name}"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses one more of a network resource of which the project has `used`, if that would pass its limit.
-pub fn check_network(state: &State, project: ProjectId, name: &'static str, used: usize) -> Result<()> {
-    let own = state.quotas.get(&project).map(|q| &q.network);
-    let limit = limit(own, NETWORK_DEFAULTS, name).unwrap_or(-1);
-    if limit >= 0 && used as i64 >= limit {
-        return Err(Error::conflict(format!("Quota exceeded for resources: ['{name}'].")).coded("OverQuota"));
-    }
-    Ok(())
-}
-
-/// Refuses one more of a network resource if that would pass the project's limit.
-pub fn need_network(state: &State, project: ProjectId, name: &'static str) -> Result<()> {
-    check_network(state, project, name, network_usage(state, project, name))
-}
-
-/// How many of a network resource a project has.
-pub fn network_usage(state: &State, project: ProjectId, name: &str) -> usize {
-    match name {
-        "network" => state.networks_of_project(project).count(),
-        "subnet" => state.subnets_of_project(project).count(),
-        "port" => state.ports_of_project(project).count(),
-        "security_group" => state.security_groups_of_project(project).count(),
-        "security_group_rule" => state.rules_of_project(project).count(),
-        "router" => state.routers_of_project(project).count(),
-        "floatingip" => state.floating_ips_of_project(project).count(),
-        "subnetpool" => state.subnet_pools.values().filter(|p| p.project_id == project).count(),
-        "rbac_policy" => state.rbac_policies.values().filter(|p| p.project_id == project).count(),
-        "trunk" => state.trunks.values().filter(|t| t.project_id == project).count(),
-        _ => 0,
-    }
-}
 
 /// Sets limits of a project; what is not named stays.
 pub fn set(
@@ -134,7 +51,8 @@ pub fn set(
     Ok(())
 }
 
-/// Forgets a project's own limits: the defaults hold again. Neutron misses them if there are none, Nova does not.
+/// Clears a project's own limits, so that the defaults hold again. A project without own limits is an error in Neutron
+/// and none in Nova.
 pub fn reset(txn: &mut Txn<'_>, caller: &Caller, service: Service, project: ProjectId) -> Result<()> {
     let action = if service == Service::Compute { Action::QuotaWrite } else { Action::NetworkQuotaWrite };
     policy::check(caller, action, None)?;

@@ -1,6 +1,6 @@
 //! The end of a server's record: it leaves the memory and stays in the store as a past server.
 
-use crate::lifecycle::operation;
+use crate::lifecycle::{network::cascade, operation};
 use lenticular_model::{
     compute::server::{Server, Wanted},
     network::port::Port,
@@ -23,9 +23,9 @@ fn archive(txn: &mut Txn<'_>, server: &Server) {
     let ports: Vec<Arc<Port>> = txn.ports_of_server(server.id).cloned().collect();
     for port in ports {
         if port.goes_with_server {
-            crate::command::network::port::remove(txn, port.id);
+            cascade::delete_port(txn, port.id);
         } else {
-            crate::command::network::port::release(txn, port.id);
+            cascade::release_port(txn, port.id);
         }
     }
     operation::finish_task(txn, server, None);

@@ -10,15 +10,10 @@
 use lenticular_model::{
     error::{Error, Result},
     image::{Data, Image, Phase, Quota, Usage},
-    ImageId, Kind, State, Txn,
+    ImageId, Kind, Scoped, State, Txn,
 };
 
 const MIB: u64 = 1 << 20;
-
-/// That there is no such image.
-pub fn missing(id: ImageId) -> Error {
-    Error::not_found_text(format!("No image found with ID {id}"))
-}
 
 fn over_quota(name: &str, limit: u64, usage: u64, asked: u64) -> Error {
     Error::too_large(format!(
@@ -55,7 +50,7 @@ pub fn room(state: &State, image: &Image, quota: &Quota) -> Result<Option<u64>> 
 /// The image was deleted, or the upload given up, in the meantime; or other uploads have taken the project's room.
 pub fn commit_upload(txn: &mut Txn<'_>, id: ImageId, upload: &str, data: Data, quota: &Quota) -> Result<()> {
     need_upload(txn, id, upload)?;
-    let image = txn.need::<Image>(&id, || missing(id))?;
+    let image = txn.need::<Image>(&id, || Image::missing(id))?;
     if let (Some(left), Some(limit)) = (room(txn, &image, quota)?, quota.size_mib) {
         if data.size > left {
             let used = limit - left.div_ceil(MIB);
@@ -74,7 +69,7 @@ pub fn abort_upload(txn: &mut Txn<'_>, id: ImageId, upload: &str) -> Result<()> 
 }
 
 fn need_upload(txn: &Txn<'_>, id: ImageId, upload: &str) -> Result<()> {
-    let image = txn.need::<Image>(&id, || missing(id))?;
+    let image = txn.need::<Image>(&id, || Image::missing(id))?;
     match &image.phase {
         Phase::Saving { upload: current } if current == upload => Ok(()),
         _ => Err(Error::conflict(format!("Image {id} is {}; this upload no longer counts.", image.status()))),

@@ -6,13 +6,7 @@
 //!   OVN says that its ports are up┘
 //! ```
 
-use crate::lifecycle::run;
-use lenticular_model::{
-    compute::server::{Server, Wanted},
-    network::port::Port,
-    HostId, PortId, ServerId, State, Txn,
-};
-use std::sync::Arc;
+use lenticular_model::{compute::server::Server, network::port::Port, HostId, PortId, ServerId, State, Txn};
 
 /// Whether OVN says when the server's ports are plugged.
 fn is_ovns(state: &State, server: &Server) -> bool {
@@ -35,17 +29,6 @@ pub fn set_plugged(txn: &mut Txn<'_>, of: &Server, plugged: bool) {
 /// Whether a server whose guest runs is not active yet.
 pub fn must_wait(state: &State, of: &Server) -> bool {
     is_ovns(state, of) && state.ports_of_server(of.id).any(|port| port.admin_state_up && !port.plugged)
-}
-
-/// Makes a server active that has waited for ports and has none left to wait for.
-pub fn activate_if_plugged(txn: &mut Txn<'_>, id: ServerId) {
-    let waits = |s: &&Arc<Server>| {
-        s.awaits_ports == Some(s.boot) && s.powered && s.wanted == Wanted::Running && s.ticket.is_none()
-    };
-    let server = txn.servers.get(&id).filter(waits).cloned();
-    if let Some(server) = server.filter(|server| !must_wait(txn, server)) {
-        run::set_running(txn, &server, server.ssh_forward.clone());
-    }
 }
 
 /// Notes whether a port is plugged.

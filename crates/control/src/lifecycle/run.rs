@@ -1,13 +1,14 @@
 //! What becomes of a server as its guest runs, stops or fails on its host.
 
-use crate::lifecycle::{condition, operation, ports, shelf};
+use crate::lifecycle::{condition, network::cascade, operation, ports, shelf};
 use lenticular_model::{
     compute::{
         operation::Action as Operation,
         server::{Condition, Server, Wanted},
     },
-    HostId, ServerId, Txn,
+    HostId, PortId, ServerId, Txn,
 };
+use std::sync::Arc;
 
 /// The guest runs and can be reached: the server is ACTIVE.
 pub fn set_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) {
@@ -94,4 +95,22 @@ pub fn put_on(txn: &mut Txn<'_>, id: ServerId, to: HostId, generation: u64, revi
         s.ssh_forward = None;
         s.unconfirmed = None;
     });
+}
+
+/// Makes a server active that has waited for ports and has none left to wait for.
+pub fn activate_if_plugged(txn: &mut Txn<'_>, id: ServerId) {
+    let waits = |s: &&Arc<Server>| {
+        s.awaits_ports == Some(s.boot) && s.powered && s.wanted == Wanted::Running && s.ticket.is_none()
+    };
+    let server = txn.servers.get(&id).filter(waits).cloned();
+    if let Some(server) = server.filter(|server| !ports::must_wait(txn, server)) {
+        set_running(txn, &server, server.ssh_forward.clone());
+    }
+}
+
+/// Deletes a port of a server: the server's host gets new orders, and the server may have waited for this port alone.
+pub fn delete_port(txn: &mut Txn<'_>, server: ServerId, port: PortId) {
+    cascade::delete_port(txn, port);
+    txn.update::<Server>(&server, |s| s.interfaces += 1);
+    activate_if_plugged(txn, server);
 }

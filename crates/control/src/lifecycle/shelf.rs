@@ -163,9 +163,3 @@ pub fn go_back(txn: &mut Txn<'_>, server: &Server, message: &str, details: &str)
         s.fault = Some(fault);
     });
 }
-
-/// The server that an image holds the disk of.
-pub fn held_by(txn: &Txn<'_>, image: ImageId) -> Option<ServerId> {
-    let holds = |s: &Server| s.shelf.as_ref().is_some_and(|shelf| shelf.image_id() == image);
-    txn.servers.values().find(|s| holds(s)).map(|s| s.id)
-}

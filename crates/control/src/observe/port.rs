@@ -1,6 +1,6 @@
 //! What OVN says of ports.
 
-use crate::lifecycle::ports;
+use crate::lifecycle::{ports, run};
 use lenticular_model::{network::port::PortOwner, PortId, Txn};
 
 /// Takes in what OVN says of ports. What it says of ports that others plug does not count, nor of a trunk's subports: they
@@ -14,6 +14,6 @@ pub fn plugged(txn: &mut Txn<'_>, news: &[(PortId, bool)]) {
             continue;
         }
         ports::set(txn, *id, *up);
-        port.server_id.into_iter().for_each(|server| ports::activate_if_plugged(txn, server));
+        port.server_id.into_iter().for_each(|server| run::activate_if_plugged(txn, server));
     }
 }

@@ -1,12 +1,15 @@
 //! Subnet pools and quotas: what is given out never overlaps, is given back, and keeps within its limits.
 
 use crate::world::{admin, member, project, World};
-use lenticular_control::command::{
-    network::{
-        network::{self, NewNetwork},
-        port::{self, NewPort},
-        subnet::{self, NewSubnet, Range},
-        subnet_pool::{self, NewSubnetPool},
+use lenticular_control::{
+    command::{
+        self,
+        network::{
+            network::{self, NewNetwork},
+            port::{self, NewPort},
+            subnet::{self, NewSubnet, Range},
+            subnet_pool::{self, NewSubnetPool},
+        },
     },
     quota::{self, Service},
 };
@@ -77,7 +80,7 @@ proptest! {
         let (network, _) = world.network(&member(), false, "10.0.0.0/24");
         let id = project(&member());
         let limits = Limits::from([("port".to_owned(), limit)]);
-        world.run(|txn| quota::set(txn, &admin(), Service::Network, id, limits)).unwrap();
+        world.run(|txn| command::quota::set(txn, &admin(), Service::Network, id, limits)).unwrap();
         let mut made = 0;
         for _ in 0..asked {
             match world.run(|txn| port::create(txn, &member(), NewPort::on(network, id))) {

@@ -1,18 +1,21 @@
 //! What is shared: seen by those it is shared with, and not taken back while they use it.
 
 use crate::world::{admin, caller, member, project, World};
-use lenticular_control::bootstrap::take_over;
-use lenticular_control::command::network::{
-    address_group::{self, NewAddressGroup},
-    network::{self, NetworkChange, NewNetwork},
-    port::{self, NewPort},
-    rbac_policy::{self, NewRbacPolicy},
-    router::{self, GatewayAsk, NewRouter},
-    security_group::{self, NewRule},
-    subnet::{self, NewSubnet, Range},
+use lenticular_control::{
+    bootstrap::take_over,
+    command::network::{
+        address_group::{self, NewAddressGroup},
+        network::{self, NetworkChange, NewNetwork},
+        port::{self, NewPort},
+        rbac_policy::{self, NewRbacPolicy},
+        router::{self, GatewayAsk, NewRouter},
+        security_group::{self, NewRule},
+        subnet::{self, NewSubnet, Range},
+    },
 };
 use lenticular_model::{
     network::{
+        network::Network,
         port::PortOwner,
         rbac_policy::{RbacAction, RbacObject, RbacTarget},
         security_group::{Direction, Remote},
@@ -32,10 +35,10 @@ fn a_network_shared_with_one_project_is_seen_by_that_one_and_kept_while_it_is_us
         action: RbacAction::AccessAsShared,
         target: RbacTarget::Project(project(&friend)),
     };
-    assert!(network::visible(&world.state, &friend, network).is_err());
+    assert!(world.state.visible::<Network>(&friend, &network).is_err());
     let policy = world.run(|txn| rbac_policy::create(txn, &owner, new)).unwrap();
-    assert!(network::visible(&world.state, &friend, network).is_ok());
-    assert!(network::visible(&world.state, &stranger, network).is_err());
+    assert!(world.state.visible::<Network>(&friend, &network).is_ok());
+    assert!(world.state.visible::<Network>(&stranger, &network).is_err());
     let everyone = NewRbacPolicy { target: RbacTarget::Everyone, ..new };
     let refused = world.run(|txn| rbac_policy::create(txn, &owner, everyone)).unwrap_err();
     assert_eq!(refused.code, "PolicyNotAuthorized", "only an administrator shares with everyone");
@@ -45,7 +48,7 @@ fn a_network_shared_with_one_project_is_seen_by_that_one_and_kept_while_it_is_us
     assert_eq!(kept.code, "InvalidSharedSetting");
     world.run(|txn| port::delete(txn, &friend, port)).unwrap();
     world.run(|txn| rbac_policy::delete(txn, &owner, policy)).unwrap();
-    assert!(network::visible(&world.state, &friend, network).is_err());
+    assert!(world.state.visible::<Network>(&friend, &network).is_err());
     world.check();
 }
 
@@ -54,10 +57,10 @@ fn shared_and_external_say_the_same_as_the_policies_for_everyone() {
     let mut world = World::new();
     let (network, _) = world.network(&admin(), true, "192.0.2.0/24");
     let object = RbacObject::Network(network);
-    assert!(rbac_policy::open(&world.state, object, RbacAction::AccessAsExternal));
+    assert!(world.state.rbac_allows_everyone(object, RbacAction::AccessAsExternal));
     let shared = |shared| NetworkChange { shared: Some(shared), ..Default::default() };
     world.run(|txn| network::update(txn, &admin(), network, shared(true))).unwrap();
-    assert!(rbac_policy::open(&world.state, object, RbacAction::AccessAsShared));
+    assert!(world.state.rbac_allows_everyone(object, RbacAction::AccessAsShared));
     let policies: Vec<_> = world.state.rbac_policies_of(object).map(|p| (p.id, p.action)).collect();
     assert_eq!(policies.len(), 2);
     for (id, action) in policies {
@@ -69,7 +72,7 @@ fn shared_and_external_say_the_same_as_the_policies_for_everyone() {
             RbacAction::AccessAsExternal => assert!(!record.external && !record.external_restricted),
         }
     }
-    assert!(network::visible(&world.state, &member(), network).is_err(), "nobody is let see it any more");
+    assert!(world.state.visible::<Network>(&member(), &network).is_err(), "nobody is let see it any more");
     world.run(|txn| network::delete(txn, &admin(), network)).unwrap();
     assert!(world.state.rbac_policies.is_empty());
     world.check();
@@ -132,7 +135,7 @@ fn who_may_see_a_network_as_its_own_may_not_leave_the_cloud_by_it() {
     world.run(|txn| rbac_policy::update(txn, &admin(), everyone, only)).unwrap();
     let shared = NetworkChange { shared: Some(true), ..Default::default() };
     world.run(|txn| network::update(txn, &admin(), network, shared)).unwrap();
-    assert!(network::visible(&world.state, &member(), network).is_ok());
+    assert!(world.state.visible::<Network>(&member(), &network).is_ok());
     let gateway = Some(GatewayAsk::to(network));
     let new = NewRouter { gateway, ..plain(project(&member())) };
     let refused = world.run(|txn| router::create(txn, &member(), new)).unwrap_err();
@@ -196,13 +199,13 @@ fn a_network_with_dhcp_has_a_metadata_port_that_counts_against_nobody() {
     };
     let (first, _) = (add(&mut world, "10.0.0.0/24"), add(&mut world, "10.0.1.0/24"));
     add(&mut world, "fd00::/64");
-    let port = port::metadata_port(&world.state, network).unwrap().clone();
+    let port = world.state.metadata_port(network).unwrap().clone();
     assert_eq!((port.owner(), port.fixed_ips.len()), (PortOwner::Metadata, 2));
     assert!(port.is_active(&world.state));
     let refused = world.run(|txn| port::delete(txn, &admin(), port.id)).unwrap_err();
     assert_eq!(refused.code, "ServicePortInUse");
     world.run(|txn| subnet::delete(txn, &who, first)).unwrap();
-    assert_eq!(port::metadata_port(&world.state, network).unwrap().fixed_ips.len(), 1);
+    assert_eq!(world.state.metadata_port(network).unwrap().fixed_ips.len(), 1);
     world.run(|txn| network::delete(txn, &who, network)).unwrap();
     assert!(world.state.ports.is_empty());
     world.check();
@@ -215,7 +218,7 @@ fn networks_of_an_older_store_get_their_metadata_ports_from_the_next_leader() {
     let network = world.run(|txn| network::create(txn, &who, NewNetwork::of(project(&who), "n"))).unwrap();
     let new = NewSubnet::of(project(&who), network, Range::Given("10.0.0.0/24".parse().unwrap()));
     world.run(|txn| subnet::create(txn, &who, new)).unwrap();
-    let port = port::metadata_port(&world.state, network).unwrap().id;
+    let port = world.state.metadata_port(network).unwrap().id;
     world
         .run(|txn| {
             txn.delete::<lenticular_model::network::port::Port>(&port);
@@ -229,7 +232,7 @@ fn networks_of_an_older_store_get_their_metadata_ports_from_the_next_leader() {
         })
     };
     assert!(!take_over(&mut world).unwrap());
-    assert_eq!(port::metadata_port(&world.state, network).unwrap().fixed_ips.len(), 1);
+    assert_eq!(world.state.metadata_port(network).unwrap().fixed_ips.len(), 1);
     assert!(take_over(&mut world).unwrap(), "once is enough");
     world.check();
 }

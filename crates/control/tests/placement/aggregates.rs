@@ -104,7 +104,7 @@ proptest! {
                 Ask::Place => drop(world.create(|_| {})),
                 Ask::Forget(h) => {
                     let host = world.host(h);
-                    world.must(|txn, _| { aggregate::forget_host(txn, host); Ok(()) });
+                    world.must(|txn, _| { lenticular_control::lifecycle::host::leave_aggregates(txn, host); Ok(()) });
                     // Its record goes with it; here it stays, and is in no aggregate's zone.
                     world.must(|txn, _| {
                         txn.update::<Host>(&host, |h| {

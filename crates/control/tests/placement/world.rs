@@ -46,7 +46,7 @@ impl World {
         let mut world = Self { state, seed: 1, now: 2, admin, project };
         world.must(|txn, _| {
             bootstrap(txn, "hash");
-            lenticular_control::command::network::security_group::ensure_default(txn, project);
+            lenticular_control::lifecycle::network::group_build::ensure_default(txn, project);
             txn.put(image());
             (0..hosts).try_for_each(|n| hello(txn, intro(n)).map(drop))
         });

@@ -1,8 +1,8 @@
 //! Sizes of server (Nova's flavors).
 
-use crate::{record, FlavorId, ProjectId};
+use crate::{error::Error, policy::Caller, record, FlavorId, ProjectId, Scoped, State};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt::Display, sync::Arc};
 
 record! {
     /// A flavor.
@@ -72,5 +72,16 @@ impl Size {
     /// All disk that a server of this size takes from its host, in GiB.
     pub fn all_disk_gb(&self) -> u64 {
         u64::from(self.root_gb()) + u64::from(self.ephemeral_gb) + u64::from(self.swap_mb.div_ceil(1024))
+    }
+}
+
+impl Scoped for Flavor {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found("Flavor", id)
+    }
+
+    fn visible_to(&self, _: &State, caller: &Caller) -> bool {
+        let given = |project| self.access.contains(&project);
+        self.is_public || caller.is_admin() || caller.project_id().is_some_and(given)
     }
 }

@@ -21,12 +21,15 @@ use crate::{
         migration::{Shape, Ticket, Unconfirmed},
         operation::Action,
     },
-    record, FlavorId, HostId, ImageId, NetworkId, OperationId, PortId, ProjectId, ServerGroupId, ServerId,
-    State, Timestamp, UserId,
+    error::Error,
+    policy::Caller,
+    record, FlavorId, HostId, ImageId, NetworkId, OperationId, PortId, ProjectId, Scoped, ServerGroupId,
+    ServerId, State, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Display,
     net::IpAddr,
     sync::Arc,
 };
@@ -490,5 +493,15 @@ impl Server {
             || self.hostname != other.hostname
             || self.metadata != other.metadata
             || self.guest_password != other.guest_password
+    }
+}
+
+impl Scoped for Server {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found("Instance", id)
+    }
+
+    fn visible_to(&self, _: &State, caller: &Caller) -> bool {
+        caller.sees(self.project_id)
     }
 }

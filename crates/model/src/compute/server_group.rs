@@ -1,7 +1,8 @@
 //! Server groups: servers that belong together, or apart.
 
-use crate::{record, ProjectId, ServerGroupId, UserId};
+use crate::{error::Error, policy::Caller, record, ProjectId, Scoped, ServerGroupId, State, UserId};
 use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 
 /// What a group wants of its servers' hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,5 +60,15 @@ impl ServerGroup {
     /// With anti-affinity: how many of its servers may share a host.
     pub fn most_on_one_host(&self) -> u32 {
         self.max_server_per_host.unwrap_or(1)
+    }
+}
+
+impl Scoped for ServerGroup {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found("Instance group", id)
+    }
+
+    fn visible_to(&self, _: &State, caller: &Caller) -> bool {
+        caller.sees(self.project_id)
     }
 }

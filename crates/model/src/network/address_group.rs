@@ -1,7 +1,13 @@
 //! Address groups: ranges under one name, which rules of security groups may be about (Neutron's noun).
 
-use crate::{record, AddressGroupId, ProjectId};
+use crate::{
+    error::Error,
+    network::rbac_policy::{RbacAction, RbacObject},
+    policy::{Action, Caller},
+    record, AddressGroupId, Owned, ProjectId, Scoped, State,
+};
 use ipnet::IpNet;
+use std::fmt::Display;
 
 record! {
     /// An address group.
@@ -20,5 +26,24 @@ record! {
         /// Grows with every change.
         #[serde(default)]
         pub revision: u64,
+    }
+}
+
+impl Scoped for AddressGroup {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found("Address group", id).coded("AddressGroupNotFound")
+    }
+
+    fn visible_to(&self, state: &State, caller: &Caller) -> bool {
+        caller.sees(self.project_id)
+            || state.rbac_allows(caller, RbacObject::AddressGroup(self.id), RbacAction::AccessAsShared)
+    }
+}
+
+impl Owned for AddressGroup {
+    const WRITE: Action = Action::AddressGroupWrite;
+
+    fn project(&self) -> ProjectId {
+        self.project_id
     }
 }

@@ -1,7 +1,13 @@
 //! Address scopes: within one, addresses are unique, so that routers may join its networks without translation
 //! (Neutron's noun).
 
-use crate::{record, AddressScopeId, ProjectId};
+use crate::{
+    error::Error,
+    network::rbac_policy::{RbacAction, RbacObject},
+    policy::{Action, Caller},
+    record, AddressScopeId, Owned, ProjectId, Scoped, State,
+};
+use std::fmt::Display;
 
 record! {
     /// An address scope.
@@ -19,5 +25,24 @@ record! {
         /// Grows with every change.
         #[serde(default)]
         pub revision: u64,
+    }
+}
+
+impl Scoped for AddressScope {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found("Address scope", id).coded("AddressScopeNotFound")
+    }
+
+    fn visible_to(&self, state: &State, caller: &Caller) -> bool {
+        caller.sees(self.project_id)
+            || state.rbac_allows(caller, RbacObject::AddressScope(self.id), RbacAction::AccessAsShared)
+    }
+}
+
+impl Owned for AddressScope {
+    const WRITE: Action = Action::AddressScopeWrite;
+
+    fn project(&self) -> ProjectId {
+        self.project_id
     }
 }

@@ -1,11 +1,13 @@
 //! Floating IPs: addresses of an external network that lead to an address of a port (Neutron's noun).
 
 use crate::{
+    error::Error,
     network::port::{Mac, PortOwner},
-    record, FloatingIpId, HostId, NetworkId, PortId, ProjectId, QosPolicyId, RouterId, State,
+    policy::{Action, Caller},
+    record, FloatingIpId, HostId, NetworkId, Owned, PortId, ProjectId, QosPolicyId, RouterId, Scoped, State,
 };
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::{fmt::Display, net::IpAddr};
 
 /// Where a floating IP leads, and through which router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,5 +67,23 @@ impl FloatingIp {
         // A subport has no host of its own to OVN's eyes but its parent's.
         let here = distributed && reaches && port.owner() != PortOwner::TrunkSubport;
         state.ports.get(&self.port_id).filter(|_| here).map(|holder| holder.mac)
+    }
+}
+
+impl Scoped for FloatingIp {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found("Floating IP", id).coded("FloatingIPNotFound")
+    }
+
+    fn visible_to(&self, _: &State, caller: &Caller) -> bool {
+        caller.sees(self.project_id)
+    }
+}
+
+impl Owned for FloatingIp {
+    const WRITE: Action = Action::FloatingIpWrite;
+
+    fn project(&self) -> ProjectId {
+        self.project_id
     }
 }

@@ -1,7 +1,15 @@
 //! Networks: what ports and subnets belong to (Neutron's noun).
 
-use crate::{network::port::Mac, record, NetworkId, ProjectId, QosPolicyId};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use crate::{
+    error::Error,
+    network::port::Mac,
+    policy::{Action, Caller},
+    record, NetworkId, Owned, ProjectId, QosPolicyId, Scoped, State,
+};
+use std::{
+    fmt::Display,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 record! {
     /// A network.
@@ -105,4 +113,24 @@ pub fn metadata_port(network: NetworkId) -> String {
 pub fn metadata_mac(network: NetworkId) -> Mac {
     let [.., a, b, c, d, e] = *network.0.as_bytes();
     Mac([0x0a, a, b, c, d, e])
+}
+
+impl Scoped for Network {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found("Network", id).coded("NetworkNotFound")
+    }
+
+    fn visible_to(&self, state: &State, caller: &Caller) -> bool {
+        caller.sees(self.project_id)
+            || state.is_shared_with(caller, self)
+            || state.is_external_for(caller, self)
+    }
+}
+
+impl Owned for Network {
+    const WRITE: Action = Action::NetworkWrite;
+
+    fn project(&self) -> ProjectId {
+        self.project_id
+    }
 }

@@ -1,12 +1,15 @@
 //! Ports: where a server meets a network (Neutron's noun), and the giving out of addresses.
 
 use crate::{
+    error::Error,
     network::subnet::{to_address, to_number, Subnet},
-    record, HostId, NetworkId, PortId, ProjectId, QosPolicyId, SecurityGroupId, ServerId, State, SubnetId,
+    policy::{Action, Caller},
+    record, HostId, NetworkId, Owned, PortId, ProjectId, QosPolicyId, Scoped, SecurityGroupId, ServerId,
+    State, SubnetId,
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    fmt,
+    fmt::{self, Display},
     net::{IpAddr, Ipv6Addr},
     str::FromStr,
 };
@@ -261,6 +264,11 @@ fn propagates() -> bool {
 }
 
 impl Port {
+    /// The `device_id` of a network's metadata port.
+    pub fn metadata_device(network: NetworkId) -> String {
+        format!("ovnmeta-{network}")
+    }
+
     /// What it is for.
     pub fn owner(&self) -> PortOwner {
         PortOwner::of(&self.device_owner)
@@ -317,6 +325,25 @@ fn first_gap(state: &State, subnet: SubnetId, start: IpAddr, end: IpAddr) -> Opt
         }
     }
     (candidate <= to_number(end)).then(|| to_address(candidate, start))
+}
+
+impl Scoped for Port {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found("Port", id).coded("PortNotFound")
+    }
+
+    fn visible_to(&self, state: &State, caller: &Caller) -> bool {
+        caller.sees(self.project_id)
+            || state.networks.get(&self.network_id).is_some_and(|n| caller.sees(n.project_id))
+    }
+}
+
+impl Owned for Port {
+    const WRITE: Action = Action::PortWrite;
+
+    fn project(&self) -> ProjectId {
+        self.project_id
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,17 @@
 //! QoS policies: what ports, networks and floating IPs may take of the wire, and how their packets are marked
 //! (Neutron's noun).
 
-use crate::{network::security_group::Direction, record, ProjectId, QosPolicyId, QosRuleId};
+use crate::{
+    error::Error,
+    network::{
+        rbac_policy::{RbacAction, RbacObject},
+        security_group::Direction,
+    },
+    policy::{Action, Caller},
+    record, Owned, ProjectId, QosPolicyId, QosRuleId, Scoped, State,
+};
 use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 
 /// What a rule of a QoS policy says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,5 +76,24 @@ record! {
         /// Grows with every change.
         #[serde(default)]
         pub revision: u64,
+    }
+}
+
+impl Scoped for QosPolicy {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found_text(format!("QoS policy {id} could not be found.")).coded("QosPolicyNotFound")
+    }
+
+    fn visible_to(&self, state: &State, caller: &Caller) -> bool {
+        caller.sees(self.project_id)
+            || state.rbac_allows(caller, RbacObject::QosPolicy(self.id), RbacAction::AccessAsShared)
+    }
+}
+
+impl Owned for QosPolicy {
+    const WRITE: Action = Action::QosPolicyWrite;
+
+    fn project(&self) -> ProjectId {
+        self.project_id
     }
 }

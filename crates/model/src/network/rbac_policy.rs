@@ -1,12 +1,15 @@
-//! RBAC policies: what a project lets others use (Neutron's noun).
+//! RBAC policies: what a project allows others to use (Neutron's noun).
 
 use crate::{
-    record, AddressGroupId, AddressScopeId, NetworkId, ProjectId, QosPolicyId, RbacPolicyId, SecurityGroupId,
-    SubnetPoolId,
+    error::Error,
+    policy::{Action, Caller},
+    record, AddressGroupId, AddressScopeId, NetworkId, Owned, ProjectId, QosPolicyId, RbacPolicyId, Scoped,
+    SecurityGroupId, State, SubnetPoolId,
 };
 use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 
-/// What is let be used.
+/// The object that others may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "type", content = "id", rename_all = "snake_case")]
 pub enum RbacObject {
@@ -51,12 +54,31 @@ record! {
     pub struct RbacPolicy: RbacPolicyId {
         /// Its project.
         pub project_id: ProjectId,
-        /// What is let be used.
+        /// The object that others may use.
         pub object: RbacObject,
         /// As what.
         pub action: RbacAction,
         /// By whom.
         pub target: RbacTarget,
+    }
+}
+
+impl Scoped for RbacPolicy {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found_text(format!("RBAC policy {id} could not be found.")).coded("RbacPolicyNotFound")
+    }
+
+    fn visible_to(&self, _: &State, caller: &Caller) -> bool {
+        let target = caller.project_id().map(RbacTarget::Project);
+        caller.sees(self.project_id) || (caller.may_read() && target == Some(self.target))
+    }
+}
+
+impl Owned for RbacPolicy {
+    const WRITE: Action = Action::RbacWrite;
+
+    fn project(&self) -> ProjectId {
+        self.project_id
     }
 }
 

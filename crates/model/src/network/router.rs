@@ -3,8 +3,14 @@
 //! A router's legs are ports: `network:router_interface` in tenants' networks, and one `network:router_gateway` in an
 //! external network. Their `device_id` is the router, their addresses are the router's.
 
-use crate::{network::subnet::HostRoute, record, NetworkId, PortId, ProjectId, QosPolicyId, RouterId};
+use crate::{
+    error::Error,
+    network::subnet::HostRoute,
+    policy::{Action, Caller},
+    record, NetworkId, Owned, PortId, ProjectId, QosPolicyId, RouterId, Scoped, State,
+};
 use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 
 /// A router's way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,5 +58,23 @@ record! {
         /// Grows with every change.
         #[serde(default)]
         pub revision: u64,
+    }
+}
+
+impl Scoped for Router {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found("Router", id).coded("RouterNotFound")
+    }
+
+    fn visible_to(&self, _: &State, caller: &Caller) -> bool {
+        caller.sees(self.project_id)
+    }
+}
+
+impl Owned for Router {
+    const WRITE: Action = Action::RouterWrite;
+
+    fn project(&self) -> ProjectId {
+        self.project_id
     }
 }

@@ -1,8 +1,14 @@
 //! Security groups and their rules: what traffic reaches and leaves a port (Neutron's nouns).
 
-use crate::{record, AddressGroupId, ProjectId, SecurityGroupId, SecurityGroupRuleId};
+use crate::{
+    error::Error,
+    network::rbac_policy::{RbacAction, RbacObject},
+    policy::{Action, Caller},
+    record, AddressGroupId, Owned, ProjectId, Scoped, SecurityGroupId, SecurityGroupRuleId, State,
+};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 
 record! {
     /// A security group.
@@ -113,4 +119,43 @@ const PROTOCOLS: &[(&str, u8)] = &[
 pub fn protocol_number(said: &str) -> Option<u8> {
     let named = PROTOCOLS.iter().find(|(name, _)| *name == said).map(|(_, number)| *number);
     named.or_else(|| said.parse().ok())
+}
+
+impl Scoped for SecurityGroup {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found_text(format!("Security group {id} does not exist")).coded("SecurityGroupNotFound")
+    }
+
+    fn visible_to(&self, state: &State, caller: &Caller) -> bool {
+        caller.sees(self.project_id)
+            || state.rbac_allows(caller, RbacObject::SecurityGroup(self.id), RbacAction::AccessAsShared)
+    }
+}
+
+impl Owned for SecurityGroup {
+    const WRITE: Action = Action::SecurityGroupWrite;
+
+    fn project(&self) -> ProjectId {
+        self.project_id
+    }
+}
+
+impl Scoped for SecurityGroupRule {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found_text(format!("Security group rule {id} does not exist"))
+            .coded("SecurityGroupRuleNotFound")
+    }
+
+    fn visible_to(&self, state: &State, caller: &Caller) -> bool {
+        let group = state.security_groups.get(&self.security_group_id);
+        caller.sees(self.project_id) || group.is_some_and(|group| group.visible_to(state, caller))
+    }
+}
+
+impl Owned for SecurityGroupRule {
+    const WRITE: Action = Action::SecurityGroupWrite;
+
+    fn project(&self) -> ProjectId {
+        self.project_id
+    }
 }

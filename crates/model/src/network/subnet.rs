@@ -1,9 +1,18 @@
 //! Subnets: the ranges that a network's addresses come from, and which address is next (Neutron's noun).
 
-use crate::{record, NetworkId, ProjectId, SubnetId, SubnetPoolId};
+use crate::{
+    error::Error,
+    network::network::Network,
+    policy::{Action, Caller},
+    record, NetworkId, Owned, ProjectId, Scoped, State, SubnetId, SubnetPoolId,
+};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    fmt::Display,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 /// Addresses from `start` to `end`, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +111,11 @@ impl Pool {
     }
 }
 
+/// Whether two ranges have an address in common.
+pub fn overlap(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
 impl Subnet {
     /// True if its guests form their addresses themselves, of the prefix and their Ethernet address.
     pub fn is_slaac(&self) -> bool {
@@ -156,6 +170,26 @@ impl Subnet {
             }
             None => pool(first, last).into_iter().collect(),
         }
+    }
+}
+
+impl Scoped for Subnet {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found("Subnet", id).coded("SubnetNotFound")
+    }
+
+    fn visible_to(&self, state: &State, caller: &Caller) -> bool {
+        let of_visible_network =
+            |n: &Arc<Network>| caller.sees(n.project_id) || state.is_shared_with(caller, n);
+        caller.sees(self.project_id) || state.networks.get(&self.network_id).is_some_and(of_visible_network)
+    }
+}
+
+impl Owned for Subnet {
+    const WRITE: Action = Action::NetworkWrite;
+
+    fn project(&self) -> ProjectId {
+        self.project_id
     }
 }
 

@@ -1,7 +1,13 @@
 //! Subnet pools: ranges that subnets' ranges are taken from, each given out once (Neutron's noun).
 
-use crate::{record, AddressScopeId, ProjectId, SubnetPoolId};
+use crate::{
+    error::Error,
+    network::rbac_policy::{RbacAction, RbacObject},
+    policy::{Action, Caller},
+    record, AddressScopeId, Owned, ProjectId, Scoped, State, SubnetPoolId,
+};
 use ipnet::IpNet;
+use std::fmt::Display;
 
 record! {
     /// A subnet pool.
@@ -51,5 +57,24 @@ impl SubnetPool {
         } else {
             6
         }
+    }
+}
+
+impl Scoped for SubnetPool {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found("Subnet pool", id).coded("SubnetPoolNotFound")
+    }
+
+    fn visible_to(&self, state: &State, caller: &Caller) -> bool {
+        caller.sees(self.project_id)
+            || state.rbac_allows(caller, RbacObject::SubnetPool(self.id), RbacAction::AccessAsShared)
+    }
+}
+
+impl Owned for SubnetPool {
+    const WRITE: Action = Action::SubnetPoolWrite;
+
+    fn project(&self) -> ProjectId {
+        self.project_id
     }
 }

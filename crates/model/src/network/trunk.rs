@@ -1,7 +1,12 @@
 //! Trunks: ports of several networks that come to a guest over one port, told apart by VLAN tags (Neutron's noun).
 
-use crate::{record, PortId, ProjectId, TrunkId};
+use crate::{
+    error::Error,
+    policy::{Action, Caller},
+    record, Owned, PortId, ProjectId, Scoped, State, TrunkId,
+};
 use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 
 /// A port that comes to the guest over the trunk's parent port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,5 +41,23 @@ record! {
         /// Grows with every change.
         #[serde(default)]
         pub revision: u64,
+    }
+}
+
+impl Scoped for Trunk {
+    fn missing(id: impl Display) -> Error {
+        Error::not_found("Trunk", id).coded("TrunkNotFound")
+    }
+
+    fn visible_to(&self, _: &State, caller: &Caller) -> bool {
+        caller.sees(self.project_id)
+    }
+}
+
+impl Owned for Trunk {
+    const WRITE: Action = Action::TrunkWrite;
+
+    fn project(&self) -> ProjectId {
+        self.project_id
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     compute::keypair::Keypair,
     identity::{Domain, Project, Role, RoleAssignment, Target, User},
+    policy::RoleLevel,
     DomainId, KeypairId, RoleId, State, UserId,
 };
 use std::sync::Arc;
@@ -64,5 +65,35 @@ impl State {
     pub fn keypairs_of_user(&self, user: UserId) -> impl Iterator<Item = &Arc<Keypair>> {
         let keys = self.index.user_keypairs.range((user, KeypairId::from(""))..);
         keys.take_while(move |(of, _)| *of == user).filter_map(|(_, id)| self.keypairs.get(id))
+    }
+
+    /// The domain in which a role on a target holds; `None` for the system and for a target that does not exist.
+    pub fn domain_of(&self, target: &Target) -> Option<DomainId> {
+        match target {
+            Target::Project(id) => self.projects.get(id).map(|p| p.domain_id.clone()),
+            Target::Domain(id) => self.domains.get(id).map(|d| d.id.clone()),
+            Target::System => None,
+        }
+    }
+
+    /// The roles that a role implies, the highest first.
+    pub fn roles_implied_by(&self, role: &Role) -> Vec<Arc<Role>> {
+        let level = RoleLevel::of(&role.name);
+        let below = ["manager", "member", "reader"].into_iter().filter(|name| RoleLevel::of(name) < level);
+        below.filter_map(|name| self.role_named(name).cloned()).collect()
+    }
+
+    /// The roles that a user holds on a target, with the roles that they imply.
+    pub fn roles_on(&self, user: UserId, target: &Target) -> Vec<Arc<Role>> {
+        let held = self.role_assignments_of_user_on(user, target);
+        let mut roles: Vec<Arc<Role>> =
+            held.filter_map(|held| self.roles.get(&held.role_id).cloned()).collect();
+        let implied: Vec<Arc<Role>> = roles.iter().flat_map(|role| self.roles_implied_by(role)).collect();
+        for role in implied {
+            if !roles.iter().any(|held| held.id == role.id) {
+                roles.push(role);
+            }
+        }
+        roles
     }
 }

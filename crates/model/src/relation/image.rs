@@ -1,6 +1,6 @@
-//! Images and flavors in order and by name.
+//! Images and flavors in order and by name, and the servers whose disks images hold.
 
-use crate::{compute::flavor::Flavor, image::Image, State};
+use crate::{compute::flavor::Flavor, image::Image, ImageId, ServerId, State};
 use std::sync::Arc;
 
 impl State {
@@ -12,5 +12,11 @@ impl State {
     /// The flavor with this name.
     pub fn flavor_named(&self, name: &str) -> Option<&Arc<Flavor>> {
         self.flavors.get(self.index.flavor_names.get(name)?)
+    }
+
+    /// The shelved server whose disk an image holds.
+    pub fn server_shelved_in(&self, image: ImageId) -> Option<ServerId> {
+        let mut shelved = self.servers.values().filter_map(|s| Some((s.id, s.shelf.as_ref()?)));
+        shelved.find(|(_, shelf)| shelf.image_id() == image).map(|(id, _)| id)
     }
 }

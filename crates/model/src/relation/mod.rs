@@ -12,10 +12,13 @@ mod port;
 mod qos_policy;
 mod rbac_policy;
 mod router;
+mod scoped;
 mod security_group;
 mod server;
 mod subnet;
 mod trunk;
+
+pub use scoped::{Owned, Scoped};
 
 use imbl::OrdSet;
 

@@ -1,8 +1,16 @@
-//! What hangs on networks.
+//! What hangs on networks, and which networks a caller may use.
 
 use super::relations;
 use crate::{
-    network::{floating_ip::FloatingIp, network::Network, port::Port, router::Router, subnet::Subnet},
+    network::{
+        floating_ip::FloatingIp,
+        network::Network,
+        port::Port,
+        rbac_policy::{RbacAction, RbacObject},
+        router::Router,
+        subnet::Subnet,
+    },
+    policy::Caller,
     NetworkId, ProjectId, State,
 };
 use std::sync::Arc;
@@ -29,5 +37,41 @@ impl State {
     /// All routers that have a gateway, in the order of their gateways' networks.
     pub fn routers_with_gateway(&self) -> impl Iterator<Item = &Arc<Router>> {
         self.index.net.gateway_routers.iter().filter_map(|(_, id)| self.routers.get(id))
+    }
+
+    /// Whether the caller may use the network as if it were its own.
+    pub fn is_shared_with(&self, caller: &Caller, network: &Network) -> bool {
+        let object = RbacObject::Network(network.id);
+        let shared = || self.rbac_allows(caller, object, RbacAction::AccessAsShared);
+        caller.may_read() && (network.shared || shared())
+    }
+
+    /// Whether the network is a way out of the cloud for the caller.
+    pub fn is_external_for(&self, caller: &Caller, network: &Network) -> bool {
+        let object = RbacObject::Network(network.id);
+        let named = || self.rbac_allows(caller, object, RbacAction::AccessAsExternal);
+        network.external
+            && caller.may_read()
+            && (!network.external_restricted || caller.sees(network.project_id) || named())
+    }
+
+    /// Whether new ports of a network are filtered, unless they ask not to be.
+    pub fn is_filtered(&self, network: NetworkId) -> bool {
+        self.networks.get(&network).is_some_and(|n| n.port_security_enabled)
+    }
+
+    /// The external network that automatic routers lead to.
+    pub fn default_external_network(&self) -> Option<&Arc<Network>> {
+        self.networks.values().find(|n| n.external && n.is_default)
+    }
+
+    /// The network that the cloud made for a project that asked for `auto`.
+    pub fn auto_allocated_network(&self, project: ProjectId) -> Option<&Arc<Network>> {
+        self.networks_of_project(project).find(|n| n.auto_allocated)
+    }
+
+    /// Whether a network has a subnet.
+    pub fn has_subnet(&self, network: NetworkId) -> bool {
+        self.subnets_of_network(network).next().is_some()
     }
 }

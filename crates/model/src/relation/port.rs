@@ -3,7 +3,7 @@
 use super::{relations, walk};
 use crate::{
     network::{
-        port::{Mac, Port},
+        port::{Mac, Port, PortOwner},
         port_forwarding::PortForwarding,
     },
     NetworkId, PortId, ProjectId, State, SubnetId,
@@ -59,5 +59,16 @@ impl State {
     /// The port that has an Ethernet address in a network.
     pub fn port_with_mac(&self, network: NetworkId, mac: Mac) -> Option<&Arc<Port>> {
         self.ports.get(self.index.macs.get(&(network, mac))?)
+    }
+
+    /// Whether a port has this address in a network.
+    pub fn is_address_taken(&self, network: NetworkId, address: IpAddr) -> bool {
+        self.subnets_of_network(network).any(|s| self.port_with_address(s.id, address).is_some())
+    }
+
+    /// The metadata port of a network.
+    pub fn metadata_port(&self, network: NetworkId) -> Option<&Arc<Port>> {
+        self.ports_of_device(&Port::metadata_device(network))
+            .find(|p| p.owner() == PortOwner::Metadata && p.network_id == network)
     }
 }

@@ -3,7 +3,7 @@
 use super::relations;
 use crate::{
     network::{floating_ip::FloatingIp, network::Network, port::Port, router::Router},
-    QosPolicyId,
+    ProjectId, QosPolicyId, State,
 };
 
 relations! {
@@ -15,4 +15,20 @@ relations! {
     fn floating_ips_of_qos_policy(QosPolicyId) -> FloatingIp = net.qos_floating_ips;
     /// The routers whose gateway has a QoS policy.
     fn routers_of_qos_policy(QosPolicyId) -> Router = net.qos_routers;
+}
+
+impl State {
+    /// The QoS policy of a project's new networks that name none.
+    pub fn default_qos_policy(&self, project: ProjectId) -> Option<QosPolicyId> {
+        self.qos_policies.values().find(|p| p.is_default && p.project_id == project).map(|p| p.id)
+    }
+
+    /// The projects whose ports, networks, floating IPs and routers' gateways have a QoS policy.
+    pub fn projects_using_qos_policy(&self, id: QosPolicyId) -> Vec<ProjectId> {
+        let ports = self.ports_of_qos_policy(id).map(|p| p.project_id);
+        let networks = self.networks_of_qos_policy(id).map(|n| n.project_id);
+        let floating = self.floating_ips_of_qos_policy(id).map(|f| f.project_id);
+        let routers = self.routers_of_qos_policy(id).map(|r| r.project_id);
+        ports.chain(networks).chain(floating).chain(routers).collect()
+    }
 }

@@ -4,6 +4,7 @@ use super::{relations, walk};
 use crate::{
     network::{
         port::Port,
+        rbac_policy::{RbacAction, RbacObject},
         security_group::{SecurityGroup, SecurityGroupRule},
     },
     AddressGroupId, ProjectId, SecurityGroupId, State,
@@ -30,5 +31,18 @@ impl State {
         project: ProjectId,
     ) -> impl Iterator<Item = &Arc<SecurityGroup>> {
         walk(&self.index.project_groups, project).filter_map(|(_, id)| self.security_groups.get(id))
+    }
+
+    /// Whether a project's ports may be in a security group: the project owns the group, or policies allow it.
+    pub fn may_use_security_group(&self, project: ProjectId, id: SecurityGroupId) -> bool {
+        let (object, action) = (RbacObject::SecurityGroup(id), RbacAction::AccessAsShared);
+        let allowed =
+            || self.rbac_allows_project(project, object, action) || self.rbac_allows_everyone(object, action);
+        self.security_groups.get(&id).is_some_and(|g| g.project_id == project || allowed())
+    }
+
+    /// Whether any port is in a security group.
+    pub fn has_ports(&self, group: SecurityGroupId) -> bool {
+        self.ports_of_security_group(group).next().is_some()
     }
 }

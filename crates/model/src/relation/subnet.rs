@@ -3,8 +3,9 @@
 use super::relations;
 use crate::{
     network::{subnet::Subnet, subnet_pool::SubnetPool},
-    AddressScopeId, ProjectId, SubnetPoolId,
+    AddressScopeId, ProjectId, State, SubnetPoolId,
 };
+use std::sync::Arc;
 
 relations! {
     /// The subnets of a project.
@@ -13,4 +14,11 @@ relations! {
     fn subnets_of_pool(SubnetPoolId) -> Subnet = net.pool_subnets;
     /// The subnet pools of an address scope.
     fn pools_of_scope(AddressScopeId) -> SubnetPool = net.scope_pools;
+}
+
+impl State {
+    /// The default subnet pool of an IP version.
+    pub fn default_subnet_pool(&self, ip_version: u8) -> Option<&Arc<SubnetPool>> {
+        self.subnet_pools.values().find(|p| p.is_default && p.ip_version() == ip_version)
+    }
 }

@@ -3,10 +3,7 @@
 use super::{row::Row, schema::Table, Key, RowId};
 use crate::ovsdb::Datum;
 use lenticular_model::{
-    network::{
-        network::{metadata_mac, metadata_port, physical_port, METADATA_V4, METADATA_V6},
-        port::PortOwner,
-    },
+    network::network::{metadata_mac, metadata_port, physical_port, METADATA_V4, METADATA_V6},
     NetworkId, State, SubnetId,
 };
 use std::net::IpAddr;
@@ -59,8 +56,8 @@ pub(super) fn metadata_addresses(
     state: &State,
     id: NetworkId,
 ) -> impl Iterator<Item = (SubnetId, IpAddr)> + '_ {
-    // Such ports are few and found by their owner's word; a network has one at most.
-    let ports = state.ports_of_device(&format!("ovnmeta-{id}"));
-    let ports = ports.filter(move |port| port.network_id == id && port.owner() == PortOwner::Metadata);
-    ports.flat_map(|port| port.fixed_ips.iter().map(|ip| (ip.subnet_id, ip.ip_address)))
+    state
+        .metadata_port(id)
+        .into_iter()
+        .flat_map(|port| port.fixed_ips.iter().map(|ip| (ip.subnet_id, ip.ip_address)))
 }

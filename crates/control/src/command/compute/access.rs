@@ -7,19 +7,13 @@ use lenticular_model::{
     },
     error::{Error, Result},
     policy::{self, Action, Caller},
-    FlavorId, ServerId, State, Txn,
+    FlavorId, ServerId, Txn,
 };
 use std::sync::Arc;
 
-/// The server, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: ServerId) -> Result<Arc<Server>> {
-    let server = state.servers.get(&id).filter(|s| caller.sees(s.project_id));
-    server.cloned().ok_or_else(|| Error::not_found("Instance", id))
-}
-
 /// The server, if the caller may do `action` to it and it is not locked against them.
-pub(crate) fn actable(txn: &Txn<'_>, caller: &Caller, id: ServerId, action: Action) -> Result<Arc<Server>> {
-    let server = visible(txn, caller, id)?;
+pub fn actable(txn: &Txn<'_>, caller: &Caller, id: ServerId, action: Action) -> Result<Arc<Server>> {
+    let server = txn.visible::<Server>(caller, &id)?;
     policy::check(caller, action, Some(server.project_id))?;
     if server.locked.is_some() && !caller.is_admin() {
         return Err(Error::conflict(format!("Instance {id} is locked")));
@@ -34,7 +28,7 @@ pub(crate) fn actable(txn: &Txn<'_>, caller: &Caller, id: ServerId, action: Acti
 }
 
 /// Refuses `verb` unless the server is in one of these conditions and nothing else is being done to it.
-pub(crate) fn need_condition(server: &Server, verb: &str, conditions: &[Condition]) -> Result<()> {
+pub fn need_condition(server: &Server, verb: &str, conditions: &[Condition]) -> Result<()> {
     need_idle(server, verb, conditions)?;
     if server.unconfirmed.is_none() {
         return Ok(());
@@ -43,7 +37,7 @@ pub(crate) fn need_condition(server: &Server, verb: &str, conditions: &[Conditio
 }
 
 /// The same for what can be done to a server whose last move is not confirmed.
-pub(crate) fn need_idle(server: &Server, verb: &str, conditions: &[Condition]) -> Result<()> {
+pub fn need_idle(server: &Server, verb: &str, conditions: &[Condition]) -> Result<()> {
     if server.wanted == Wanted::Absent {
         let why = format!("Cannot '{verb}' instance {} while it is in task_state deleting", server.id);
         return Err(Error::conflict(why));
@@ -67,9 +61,12 @@ pub(crate) fn need_idle(server: &Server, verb: &str, conditions: &[Condition]) -
 }
 
 /// The flavor, if the caller may make servers of it.
-pub(crate) fn find_flavor(txn: &Txn<'_>, caller: &Caller, id: &FlavorId) -> Result<Arc<Flavor>> {
+pub fn find_flavor(txn: &Txn<'_>, caller: &Caller, id: &FlavorId) -> Result<Arc<Flavor>> {
     let missing = || Error::invalid(format!("Flavor {id} could not be found."));
     let flavor = txn.need::<Flavor>(id, missing)?;
     let given = caller.project_id().is_some_and(|p| flavor.access.contains(&p));
     (flavor.is_public || given || caller.is_admin()).then_some(flavor).ok_or_else(missing)
 }
+
+/// The most tags that a server may have.
+pub const TAGS_MAX: usize = 50;

@@ -227,11 +227,3 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, number: u64) -> Result<()> {
     txn.delete::<Aggregate>(&aggregate.id);
     Ok(())
 }
-
-/// A host is removed for good: no aggregate has it any more.
-pub fn forget_host(txn: &mut Txn<'_>, host: HostId) {
-    let aggregates: Vec<AggregateId> = txn.aggregate_ids_of_host(host).collect();
-    for id in aggregates {
-        txn.update::<Aggregate>(&id, |a| a.hosts.retain(|h| *h != host));
-    }
-}

@@ -3,7 +3,7 @@
 
 use crate::schedule::{schedule, Ask, Moves};
 use crate::{
-    command::compute::access::{actable, visible},
+    command::compute::access::actable,
     lifecycle::{
         condition, disk_copy,
         migration::{self, Move},
@@ -192,7 +192,7 @@ pub fn restore_disk(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, copy: Disk
     if copy.server_id != id || copy.fate == Fate::Doomed {
         return Err(missing());
     }
-    visible(txn, caller, id)?;
+    txn.visible::<Server>(caller, &id)?;
     if server.shelf.is_some() {
         return Err(Error::conflict(format!("Instance {id} is shelved. Unshelve it first.")));
     }

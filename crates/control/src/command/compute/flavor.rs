@@ -4,7 +4,7 @@ use lenticular_model::{
     compute::flavor::{Flavor, Size},
     error::{Error, Result},
     policy::{self, Action, Caller},
-    FlavorId, ProjectId, State, Txn,
+    FlavorId, ProjectId, Scoped, Txn,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,18 +23,6 @@ pub struct NewFlavor {
     pub is_public: bool,
     /// Shown back.
     pub rxtx_factor: f64,
-}
-
-fn missing(id: &FlavorId) -> Error {
-    Error::not_found("Flavor", id)
-}
-
-/// The flavor, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: &FlavorId) -> Result<Arc<Flavor>> {
-    let given = |f: &&Arc<Flavor>| {
-        f.is_public || caller.is_admin() || caller.project_id().is_some_and(|p| f.access.contains(&p))
-    };
-    state.flavors.get(id).filter(given).cloned().ok_or_else(|| missing(id))
 }
 
 /// Creates a flavor.
@@ -78,7 +66,7 @@ pub fn edit(
     edit: impl FnOnce(&mut Flavor) -> Result<()>,
 ) -> Result<()> {
     policy::check(caller, Action::FlavorWrite, None)?;
-    let mut flavor = Flavor::clone(&*txn.need::<Flavor>(id, || missing(id))?);
+    let mut flavor = Flavor::clone(&*txn.need::<Flavor>(id, || Flavor::missing(id))?);
     edit(&mut flavor)?;
     flavor.updated_at = Some(txn.now);
     txn.put(flavor);
@@ -129,5 +117,5 @@ pub fn set_access(
 /// Removes a flavor; servers made with it keep what they have.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: &FlavorId) -> Result<()> {
     policy::check(caller, Action::FlavorWrite, None)?;
-    txn.delete::<Flavor>(id).map(|_| ()).ok_or_else(|| missing(id))
+    txn.delete::<Flavor>(id).map(|_| ()).ok_or_else(|| Flavor::missing(id))
 }

@@ -2,27 +2,27 @@
 //! groups of those that it has.
 
 use crate::{
-    command::{
-        compute::{
-            access::{actable, need_condition},
-            nic::{self, INTERFACES_MAX},
-        },
-        network::{
-            floating_ip,
-            port::{self, AskIp},
-            security_group,
-        },
-        quota,
+    command::compute::{
+        access::{actable, need_condition},
+        nic::{self, INTERFACES_MAX},
     },
-    lifecycle::{operation, ports},
+    lifecycle::{
+        network::{
+            cascade, group_build,
+            port_address::{self, AskIp, Asker},
+            port_build::{self, NewPort},
+        },
+        operation,
+    },
+    quota,
 };
 use lenticular_model::{
     compute::{
         operation::Action as Operation,
-        server::{Condition, Nic, Server, Wanted},
+        server::{Condition, Nic, Server},
     },
     error::{Error, Result},
-    network::port::Port,
+    network::{network::Network, port::Port},
     policy::{Action, Caller},
     NetworkId, PortId, SecurityGroupId, ServerId, Txn,
 };
@@ -80,8 +80,8 @@ fn renew_orders(txn: &mut Txn<'_>, id: ServerId) {
 
 fn existing(txn: &Txn<'_>, caller: &Caller, server: &Server, id: PortId) -> Result<Port> {
     let missing = || Error::not_found_text(format!("Port id {id} could not be found."));
-    let port = port::visible(txn, caller, id).map_err(|_| missing())?;
-    port::check_free(&port)?;
+    let port = txn.visible::<Port>(caller, &id).map_err(|_| missing())?;
+    port_build::check_free(&port)?;
     nic::check_own(&port, server.project_id)?;
     Ok(Port::clone(&port))
 }
@@ -102,17 +102,17 @@ fn new_port(
     addresses: &[IpAddr],
 ) -> Result<Port> {
     let missing = || Error::not_found_text(format!("Network {network} could not be found."));
-    crate::command::network::network::visible(txn, caller, network).map_err(|_| missing())?;
+    txn.visible::<Network>(caller, &network).map_err(|_| missing())?;
     nic::check_nic(txn, caller, &Nic::Network(network, addresses.first().copied()))?;
     quota::need_network(txn, server.project_id, "port")?;
-    let group = security_group::ensure_default(txn, server.project_id);
+    let group = group_build::ensure_default(txn, server.project_id);
     let asked = addresses.iter().map(|ip| AskIp { subnet: None, address: Some(*ip) });
-    let new = port::NewPort {
+    let new = NewPort {
         fixed_ips: (!addresses.is_empty()).then(|| asked.collect()),
-        security_groups: crate::command::network::network::is_filtered(txn, network).then(|| vec![group]),
-        ..port::NewPort::on(network, server.project_id)
+        security_groups: txn.is_filtered(network).then(|| vec![group]),
+        ..NewPort::on(network, server.project_id)
     };
-    Ok(Port { goes_with_server: true, ..port::build(txn, &new)? })
+    Ok(Port { goes_with_server: true, ..port_build::build(txn, &new)? })
 }
 
 /// Detaches a port from a server; one that was made for the server goes.
@@ -122,25 +122,11 @@ pub fn detach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, port: PortId) ->
     let found = txn.ports_of_server(id).find(|p| p.id == port).cloned();
     let missing = || Error::not_found_text(format!("Port {port} is not attached to instance {id}."));
     match found.ok_or_else(missing)?.goes_with_server {
-        true => port::remove(txn, port),
-        false => port::release(txn, port),
+        true => cascade::delete_port(txn, port),
+        false => cascade::release_port(txn, port),
     }
     renew_orders(txn, id);
     operation::note(txn, &server, Operation::DetachInterface, caller);
-    Ok(())
-}
-
-/// Detaches a port that the network API removes, whatever its server does, as Neutron tells Nova to. Only a server on its way
-/// to another host keeps what both hosts have been told of.
-pub(crate) fn delete_port(txn: &mut Txn<'_>, id: ServerId, port: PortId) -> Result<()> {
-    let moves = |s: &&Arc<Server>| s.ticket.is_some() && s.wanted != Wanted::Absent;
-    if txn.servers.get(&id).filter(moves).is_some() {
-        let why = format!("Port {port} belongs to instance {id}, which is migrating. Delete it afterwards.");
-        return Err(Error::conflict(why).coded("PortInUse"));
-    }
-    port::remove(txn, port);
-    renew_orders(txn, id);
-    ports::activate_if_plugged(txn, id);
     Ok(())
 }
 
@@ -154,9 +140,9 @@ pub fn add_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, network: N
     let port = txn.ports_of_server(id).find(|p| p.network_id == network).cloned().ok_or_else(refused)?;
     let record = txn.networks.get(&network).cloned().ok_or_else(refused)?;
     let subnets: Vec<_> = txn.subnets_of_network(network).filter(|s| !s.is_slaac()).map(|s| s.id).collect();
-    let asker = port::Asker { network: &record, mac: port.mac, device_owner: &port.device_owner };
+    let asker = Asker { network: &record, mac: port.mac, device_owner: &port.device_owner };
     let ask = |subnet| [AskIp { subnet: Some(subnet), address: None }];
-    let found = subnets.into_iter().find_map(|s| port::choose_addresses(txn, &asker, Some(&ask(s))).ok());
+    let found = subnets.into_iter().find_map(|s| port_address::choose(txn, &asker, Some(&ask(s))).ok());
     let more = found.ok_or_else(refused)?;
     txn.update::<Port>(&port.id, |p| {
         p.fixed_ips.extend(more.into_iter().filter(|ip| !port.fixed_ips.contains(ip)));
@@ -176,17 +162,17 @@ pub fn remove_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, address
         p.fixed_ips.retain(|ip| ip.ip_address != address);
         p.revision += 1;
     });
-    floating_ip::settle_port(txn, port);
+    cascade::on_port_address_changed(txn, port);
     Ok(())
 }
 
 /// The group of the server's project under a name or an id.
 fn find_group(txn: &Txn<'_>, server: &Server, name: &str) -> Result<SecurityGroupId> {
-    let usable = |id: &SecurityGroupId| security_group::is_usable_by(txn, *id, server.project_id);
+    let usable = |id: &SecurityGroupId| txn.may_use_security_group(server.project_id, *id);
     if let Some(id) = name.parse().ok().filter(usable) {
         return Ok(id);
     }
-    security_group::by_name(txn, server.project_id, name).map_err(|error| match error.kind {
+    group_build::by_name(txn, server.project_id, name).map_err(|error| match error.kind {
         lenticular_model::error::Kind::Conflict => error,
         _ => Error::not_found_text(format!(
             "Security group {name} not found for project {}.",

@@ -1,6 +1,6 @@
 //! Keypairs: their import and removal. Making a key is left to the edge, which has the randomness for it.
 
-use crate::command::quota;
+use crate::quota;
 use lenticular_model::{
     compute::keypair::Keypair,
     error::{Error, Result},

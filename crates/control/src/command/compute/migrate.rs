@@ -2,14 +2,12 @@
 
 use crate::schedule::{schedule, Ask, Moves, Verdict};
 use crate::{
-    command::{
-        compute::access::{actable, find_flavor, need_condition, need_idle, visible},
-        quota,
-    },
+    command::compute::access::{actable, find_flavor, need_condition, need_idle},
     lifecycle::{
         migration::{self, Move},
         operation,
     },
+    quota,
 };
 use lenticular_model::{
     compute::{
@@ -196,7 +194,7 @@ fn under_way(
     number: u64,
     action: Action,
 ) -> Result<Arc<Migration>> {
-    visible(txn, caller, id)?;
+    txn.visible::<Server>(caller, &id)?;
     policy::check(caller, action, None)?;
     txn.migrations_of_server(id).find(|m| m.number == number).cloned().ok_or_else(|| {
         Error::not_found_text(format!("Migration {number} for server {id} could not be found or is over."))
@@ -209,7 +207,7 @@ fn under_way(
 /// There is no such migration, or it has come too far.
 pub fn abort(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, number: u64) -> Result<()> {
     let migration = under_way(txn, caller, id, number, Action::ServerMigrationAbort)?;
-    let server = visible(txn, caller, id)?;
+    let server = txn.visible::<Server>(caller, &id)?;
     need_live(&migration, &[Leg::Prepare, Leg::Send], &server)?;
     migration::abort(txn, &server);
     Ok(())
@@ -221,7 +219,7 @@ pub fn abort(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, number: u64) -> R
 /// There is no such migration, or it does not run.
 pub fn force(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, number: u64) -> Result<()> {
     let migration = under_way(txn, caller, id, number, Action::ServerMigrationForce)?;
-    let server = visible(txn, caller, id)?;
+    let server = txn.visible::<Server>(caller, &id)?;
     need_live(&migration, &[Leg::Send], &server)?;
     txn.update::<Server>(&id, |s| s.ticket.iter_mut().for_each(|ticket| ticket.forced = true));
     Ok(())

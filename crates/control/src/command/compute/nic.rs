@@ -1,8 +1,14 @@
 //! A server's interfaces while they are made: which networks and ports a caller may name, and the ports that come of them.
 
-use crate::command::{network::port, quota};
+use crate::{
+    lifecycle::network::{
+        port_address::AskIp,
+        port_build::{self, NewPort},
+    },
+    quota,
+};
 use lenticular_model::{
-    compute::server::{Networks, Nic, Server},
+    compute::server::{Nic, Server},
     error::{Error, Result},
     network::{network::Network, port::Port},
     policy::Caller,
@@ -44,8 +50,8 @@ pub(crate) fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()>
         Nic::Network(id, address) => {
             let missing = || Error::invalid(format!("Network {id} could not be found."));
             let network = txn.need::<Network>(id, missing)?;
-            crate::command::network::network::visible(txn, caller, *id).map_err(|_| missing())?;
-            let shared = crate::command::network::network::is_shared_with(txn, caller, &network);
+            txn.visible::<Network>(caller, id).map_err(|_| missing())?;
+            let shared = txn.is_shared_with(caller, &network);
             if network.external && !shared && !caller.is_admin() {
                 return Err(Error::forbidden(format!(
                     "It is not allowed to create an interface on external network {id}"
@@ -57,8 +63,8 @@ pub(crate) fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()>
                 )));
             }
             if let Some(address) = address {
-                port::check_owner_only(caller, &network, "fixed_ips")?;
-                if port::taken(txn, *id, *address) {
+                port_build::check_owner_only(caller, &network, "fixed_ips")?;
+                if txn.is_address_taken(*id, *address) {
                     return Err(Error::invalid(format!(
                         "Fixed IP address {address} is already in use on instance."
                     )));
@@ -67,39 +73,10 @@ pub(crate) fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()>
             Ok(())
         }
         Nic::Port(id) => {
-            let port = port::visible(txn, caller, *id)
+            let port = txn
+                .visible::<Port>(caller, id)
                 .map_err(|_| Error::invalid(format!("Port {id} could not be found.")))?;
-            port::check_free(&port)
-        }
-    }
-}
-
-/// The interfaces of new servers: those that the request names, or the project's network.
-pub fn resolve_networks(
-    txn: &mut Txn<'_>,
-    caller: &Caller,
-    project: ProjectId,
-    wanted: &Networks,
-) -> Result<Vec<Nic>> {
-    match wanted {
-        Networks::None => Ok(Vec::new()),
-        Networks::These(nics) => {
-            nics.iter().try_for_each(|nic| check_nic(txn, caller, nic))?;
-            Ok(nics.clone())
-        }
-        Networks::Unsaid | Networks::Auto => {
-            let usable = usable_networks(txn, project);
-            match (&usable[..], wanted) {
-                ([], Networks::Unsaid) => Ok(Vec::new()),
-                ([], _) => Ok(vec![Nic::Network(
-                    crate::command::network::auto_allocated_topology::ensure(txn, caller, project)?,
-                    None,
-                )]),
-                ([one], _) => Ok(vec![Nic::Network(*one, None)]),
-                _ => Err(Error::conflict(
-                    "Multiple possible networks found, use a Network ID to be more specific.",
-                )),
-            }
+            port_build::check_free(&port)
         }
     }
 }
@@ -117,8 +94,8 @@ pub fn make_ports(
     for (index, nic) in nics.iter().enumerate() {
         let mut port = match nic {
             Nic::Port(id) => {
-                let port = port::visible(txn, caller, *id)?;
-                port::check_free(&port)?;
+                let port = txn.visible::<Port>(caller, id)?;
+                port_build::check_free(&port)?;
                 check_own(&port, server.project_id)?;
                 Port::clone(&port)
             }
@@ -129,13 +106,12 @@ pub fn make_ports(
                     "port",
                     txn.ports_of_project(server.project_id).count() + index,
                 )?;
-                let new = port::NewPort {
-                    fixed_ips: address.map(|ip| vec![port::AskIp { subnet: None, address: Some(ip) }]),
-                    security_groups: crate::command::network::network::is_filtered(txn, *network)
-                        .then(|| groups.to_vec()),
-                    ..port::NewPort::on(*network, server.project_id)
+                let new = NewPort {
+                    fixed_ips: address.map(|ip| vec![AskIp { subnet: None, address: Some(ip) }]),
+                    security_groups: txn.is_filtered(*network).then(|| groups.to_vec()),
+                    ..NewPort::on(*network, server.project_id)
                 };
-                Port { goes_with_server: true, ..port::build(txn, &new)? }
+                Port { goes_with_server: true, ..port_build::build(txn, &new)? }
             }
         };
         port.server_id = Some(server.id);

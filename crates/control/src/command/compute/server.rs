@@ -1,7 +1,7 @@
 //! Servers after their creation: start, stop, reboot, delete, change, lock.
 
 use crate::{
-    command::compute::access::{actable, need_condition, visible},
+    command::compute::access::{actable, need_condition, TAGS_MAX},
     lifecycle::{archive::archive_if_gone, condition, disk_copy, migration, operation, shelf},
 };
 use lenticular_model::{
@@ -115,7 +115,7 @@ pub struct ServerChange {
 
 /// Changes what a server is called.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, change: ServerChange) -> Result<()> {
-    let server = visible(txn, caller, id)?;
+    let server = txn.visible::<Server>(caller, &id)?;
     policy::check(caller, Action::ServerChange, Some(server.project_id))?;
     txn.update::<Server>(&id, |s| {
         let set = |field: &mut String, value: Option<String>| value.into_iter().for_each(|v| *field = v);
@@ -139,8 +139,7 @@ pub fn edit_metadata(
     let server = actable(txn, caller, id, Action::ServerChange)?;
     let mut metadata = server.metadata.clone();
     edit(&mut metadata)?;
-    let limits =
-        crate::command::quota::limits(txn, crate::command::quota::Service::Compute, server.project_id);
+    let limits = crate::quota::limits(txn, crate::quota::Service::Compute, server.project_id);
     let limit = limits.iter().find(|(name, _)| *name == "metadata_items").map_or(-1, |(_, n)| *n);
     if limit >= 0 && metadata.len() as i64 > limit {
         return Err(Error::over_quota(format!("Maximum number of metadata items exceeds {limit}")));
@@ -181,9 +180,6 @@ pub fn clear_password(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Resul
     Ok(())
 }
 
-/// The most tags on one server, as Nova has it.
-pub const TAGS_MAX: usize = 50;
-
 /// Changes a server's tags.
 pub fn edit_tags(
     txn: &mut Txn<'_>,
@@ -203,7 +199,7 @@ pub fn edit_tags(
 
 /// Locks a server against its own users' actions.
 pub fn lock(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, reason: Option<String>) -> Result<()> {
-    let server = visible(txn, caller, id)?;
+    let server = txn.visible::<Server>(caller, &id)?;
     policy::check(caller, Action::ServerLock, Some(server.project_id))?;
     let by_admin = caller.is_admin();
     txn.update::<Server>(&id, |s| s.locked = Some(Lock { reason, by_admin }));
@@ -212,7 +208,7 @@ pub fn lock(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, reason: Option<Str
 
 /// Takes a lock off.
 pub fn unlock(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
-    let server = visible(txn, caller, id)?;
+    let server = txn.visible::<Server>(caller, &id)?;
     policy::check(caller, Action::ServerLock, Some(server.project_id))?;
     if server.locked.as_ref().is_some_and(|l| l.by_admin) {
         policy::check(caller, Action::ServerUnlockOthers, None)?;
@@ -223,7 +219,7 @@ pub fn unlock(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
 
 /// Declares a server to be well, or in error, whatever it is; what is under way is given up.
 pub fn reset_state(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, active: bool) -> Result<()> {
-    let server = visible(txn, caller, id)?;
+    let server = txn.visible::<Server>(caller, &id)?;
     policy::check(caller, Action::ServerResetState, None)?;
     if server.wanted == Wanted::Absent {
         return Err(Error::conflict(format!(

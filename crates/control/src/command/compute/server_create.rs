@@ -2,15 +2,9 @@
 
 use crate::schedule::{schedule, Ask, Verdict};
 use crate::{
-    command::{
-        compute::{
-            access::{find_flavor, visible},
-            nic, server_group,
-        },
-        network::port,
-        quota,
-    },
-    lifecycle::{condition, operation},
+    command::compute::{access::find_flavor, nic},
+    lifecycle::{condition, network::group_build, operation},
+    quota,
 };
 use lenticular_model::{
     compute::{
@@ -101,7 +95,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
             Error::forbidden("Only volume-backed servers are allowed for flavors with zero disk.")
         })?;
     }
-    if new.tags.len() > crate::command::compute::server::TAGS_MAX {
+    if new.tags.len() > crate::command::compute::access::TAGS_MAX {
         return Err(Error::invalid("A server can have at most 50 tags."));
     }
     let key = new.key_name.as_ref().map(|name| find_key(txn, caller, name)).transpose()?;
@@ -110,18 +104,18 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
     if new.hostname.is_some() && new.max_count > 1 {
         return Err(Error::invalid("Unable to allocate a single hostname to multiple instances"));
     }
-    let nics = nic::resolve_networks(txn, caller, project, &new.networks)?;
+    let nics = resolve_networks(txn, caller, project, &new.networks)?;
     if count > 1 && nics.iter().any(|n| !matches!(n, Nic::Network(_, None))) {
         return Err(Error::invalid(
             "A port or a fixed address can be given to one server only, not to several.",
         ));
     }
     let groups = match nics.iter().any(|n| matches!(n, Nic::Network(..))) {
-        true => port::resolve_groups(txn, project, &new.security_groups)?,
+        true => group_build::resolve(txn, project, &new.security_groups)?,
         false => Vec::new(),
     };
     if let Some(group) = new.group {
-        server_group::check_members(txn, project, group, count)?;
+        quota::check_group_members(txn, project, group, count)?;
     }
     let hints = known_servers(txn, caller, &new.hints);
     let parts = Parts { project, flavor, image, key, nics, groups, count, hints };
@@ -276,7 +270,7 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
 fn find_image(txn: &Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
     let missing = || Error::invalid(format!("Image {id} could not be found."));
     let image = txn.need::<Image>(&id, missing)?;
-    if !(caller.is_admin() || image.visible_to(caller.project_id())) {
+    if !(caller.is_admin() || image.is_open_to(caller.project_id())) {
         return Err(missing());
     }
     match image.phase {
@@ -354,7 +348,7 @@ fn check_zone(txn: &Txn<'_>, new: &NewServers) -> Result<()> {
 
 /// Hints about servers, as far as the caller may know of those: others say nothing, as if they were not there.
 fn known_servers(txn: &Txn<'_>, caller: &Caller, hints: &Hints) -> Option<Box<Hints>> {
-    let known = |id: &ServerId| visible(txn, caller, *id).is_ok();
+    let known = |id: &ServerId| txn.visible::<Server>(caller, id).is_ok();
     let only = |ids: &[ServerId]| ids.iter().copied().filter(known).collect::<Vec<_>>();
     let mut left = Hints { same_host: only(&hints.same_host), different_host: only(&hints.different_host) };
     if left.same_host.is_empty() && !hints.same_host.is_empty() {
@@ -383,6 +377,36 @@ fn allowed_count(txn: &Txn<'_>, project: ProjectId, flavor: &Flavor, new: &NewSe
         }
     }
     Ok(count)
+}
+
+/// The interfaces of new servers: those that the request names, or the project's network.
+fn resolve_networks(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    project: ProjectId,
+    wanted: &Networks,
+) -> Result<Vec<Nic>> {
+    match wanted {
+        Networks::None => Ok(Vec::new()),
+        Networks::These(nics) => {
+            nics.iter().try_for_each(|nic| nic::check_nic(txn, caller, nic))?;
+            Ok(nics.clone())
+        }
+        Networks::Unsaid | Networks::Auto => {
+            let usable = nic::usable_networks(txn, project);
+            match (&usable[..], wanted) {
+                ([], Networks::Unsaid) => Ok(Vec::new()),
+                ([], _) => Ok(vec![Nic::Network(
+                    crate::command::network::auto_allocated_topology::ensure(txn, caller, project)?,
+                    None,
+                )]),
+                ([one], _) => Ok(vec![Nic::Network(*one, None)]),
+                _ => Err(Error::conflict(
+                    "Multiple possible networks found, use a Network ID to be more specific.",
+                )),
+            }
+        }
+    }
 }
 
 /// The name a guest is told: the server's name as a host name, else one made of its id.

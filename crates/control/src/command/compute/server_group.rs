@@ -1,6 +1,6 @@
 //! Server groups: their making and removal, and who may be in one.
 
-use crate::command::quota;
+use crate::quota;
 use lenticular_model::{
     compute::{
         server::Server,
@@ -8,10 +8,8 @@ use lenticular_model::{
     },
     error::{Error, Result},
     policy::{self, Action, Caller},
-    quota::{limit, COMPUTE_DEFAULTS},
-    ProjectId, ServerGroupId, ServerId, State, Txn,
+    ServerGroupId, ServerId, Txn,
 };
-use std::sync::Arc;
 
 /// What a new group is to be.
 #[derive(Debug, Clone)]
@@ -24,19 +22,6 @@ pub struct NewServerGroup {
     pub max_server_per_host: Option<u32>,
 }
 
-/// The group, if it exists for the caller.
-///
-/// # Errors
-/// It does not.
-pub fn visible(state: &State, caller: &Caller, id: ServerGroupId) -> Result<Arc<ServerGroup>> {
-    let group = state.server_groups.get(&id).filter(|g| caller.sees(g.project_id));
-    group.cloned().ok_or_else(|| Error::not_found("Instance group", id))
-}
-
-fn own_limit(state: &State, project: ProjectId, name: &str) -> i64 {
-    limit(state.quotas.get(&project).map(|q| &q.compute), COMPUTE_DEFAULTS, name).unwrap_or(-1)
-}
-
 /// Makes a group.
 ///
 /// # Errors
@@ -47,7 +32,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServerGroup) -> Result
     if new.max_server_per_host.is_some() && new.policy != Policy::AntiAffinity {
         return Err(Error::invalid("Only anti-affinity policy supports rules."));
     }
-    let most = own_limit(txn, project, quota::SERVER_GROUPS);
+    let most = quota::own_limit(txn, project, quota::SERVER_GROUPS);
     if most >= 0 && txn.server_groups_of_project(project).count() as i64 >= most {
         return Err(Error::over_quota("Quota exceeded, too many server groups."));
     }
@@ -71,7 +56,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServerGroup) -> Result
 /// # Errors
 /// There is no such group for the caller, or the caller may not.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerGroupId) -> Result<()> {
-    let group = visible(txn, caller, id)?;
+    let group = txn.visible::<ServerGroup>(caller, &id)?;
     policy::check(caller, Action::ServerGroupWrite, Some(group.project_id))?;
     let members: Vec<ServerId> = txn.servers_of_group(id).map(|server| server.id).collect();
     for member in members {
@@ -80,20 +65,5 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerGroupId) -> Result<(
         txn.put(Server { server_group: None, ..Server::clone(&server) });
     }
     txn.delete::<ServerGroup>(&id);
-    Ok(())
-}
-
-/// Refuses new servers in a group that is not there for their project, or that would be too large.
-///
-/// # Errors
-/// See above.
-pub fn check_members(state: &State, project: ProjectId, id: ServerGroupId, more: u32) -> Result<()> {
-    if state.server_groups.get(&id).is_none_or(|group| group.project_id != project) {
-        return Err(Error::invalid(format!("Instance group {id} could not be found.")));
-    }
-    let most = own_limit(state, project, quota::SERVER_GROUP_MEMBERS);
-    if most >= 0 && state.servers_of_group(id).count() as i64 + i64::from(more) > most {
-        return Err(Error::over_quota("Quota exceeded, too many servers in group."));
-    }
     Ok(())
 }

@@ -7,10 +7,7 @@
 //!      └──────────────────── retired ─────────────┘      (a token that replaces: old certificates end at once)
 //! ```
 
-use crate::{
-    command::compute::aggregate,
-    lifecycle::{loss, migration},
-};
+use crate::lifecycle::{host::leave_aggregates, loss, migration};
 use lenticular_model::{
     compute::server::Server,
     error::{Error, Result},
@@ -256,7 +253,7 @@ pub fn retire(txn: &mut Txn<'_>, caller: &Caller, name: &str, force: bool) -> Re
         for server in comes_to(txn, host.id) {
             migration::fail(txn, &server, format!("The target host {name} was retired."));
         }
-        aggregate::forget_host(txn, host.id);
+        leave_aggregates(txn, host.id);
         txn.delete::<Contact>(&host.id);
         txn.delete::<Host>(&host.id);
     }

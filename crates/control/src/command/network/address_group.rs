@@ -1,19 +1,16 @@
 //! Address groups: their making, change and removal.
 
-use crate::command::network::rbac_policy;
+use crate::lifecycle::network::cascade;
 use ipnet::IpNet;
 use lenticular_model::{
     error::{Error, Result},
     network::{
-        address_group::AddressGroup,
-        default_security_group_rule::about,
-        rbac_policy::{RbacAction, RbacObject},
+        address_group::AddressGroup, default_security_group_rule::about, rbac_policy::RbacObject,
         security_group::Remote,
     },
     policy::{self, Action, Caller},
-    AddressGroupId, ProjectId, State, Txn,
+    AddressGroupId, ProjectId, Txn,
 };
-use std::sync::Arc;
 
 /// The most ranges in one group.
 pub const ADDRESSES_MAX: usize = 1_000;
@@ -29,24 +26,6 @@ pub struct NewAddressGroup {
     pub description: String,
     /// Its ranges.
     pub addresses: Vec<IpNet>,
-}
-
-/// That there is no such group.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found("Address group", id).coded("AddressGroupNotFound")
-}
-
-/// The group, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: AddressGroupId) -> Result<Arc<AddressGroup>> {
-    let lent = || rbac_policy::lets(state, caller, RbacObject::AddressGroup(id), RbacAction::AccessAsShared);
-    let seen = |g: &&Arc<AddressGroup>| caller.sees(g.project_id) || lent();
-    state.address_groups.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
-}
-
-fn changeable(state: &State, caller: &Caller, id: AddressGroupId) -> Result<Arc<AddressGroup>> {
-    let group = visible(state, caller, id)?;
-    policy::check(caller, Action::AddressGroupWrite, Some(group.project_id))?;
-    Ok(group)
 }
 
 /// Creates a group.
@@ -95,7 +74,7 @@ pub fn update(
     id: AddressGroupId,
     change: AddressGroupChange,
 ) -> Result<()> {
-    changeable(txn, caller, id)?;
+    txn.changeable::<AddressGroup>(caller, &id)?;
     txn.update::<AddressGroup>(&id, |g| {
         g.name = change.name.unwrap_or(std::mem::take(&mut g.name));
         g.description = change.description.unwrap_or(std::mem::take(&mut g.description));
@@ -110,7 +89,7 @@ fn listed(addresses: &[IpNet]) -> String {
 
 /// Adds ranges to a group.
 pub fn add(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId, more: &[IpNet]) -> Result<()> {
-    let group = changeable(txn, caller, id)?;
+    let group = txn.changeable::<AddressGroup>(caller, &id)?;
     let more: Vec<IpNet> = more.iter().map(IpNet::trunc).collect();
     let there: Vec<IpNet> = more.iter().filter(|a| group.addresses.contains(a)).copied().collect();
     if !there.is_empty() {
@@ -130,7 +109,7 @@ pub fn add(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId, more: &[IpNet
 
 /// Takes ranges out of a group.
 pub fn remove(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId, less: &[IpNet]) -> Result<()> {
-    let group = changeable(txn, caller, id)?;
+    let group = txn.changeable::<AddressGroup>(caller, &id)?;
     let less: Vec<IpNet> = less.iter().map(IpNet::trunc).collect();
     let absent: Vec<IpNet> = less.iter().filter(|a| !group.addresses.contains(a)).copied().collect();
     if !absent.is_empty() {
@@ -146,14 +125,14 @@ pub fn remove(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId, less: &[Ip
 
 /// Removes a group that no rule is about.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId) -> Result<()> {
-    changeable(txn, caller, id)?;
+    txn.changeable::<AddressGroup>(caller, &id)?;
     if txn.rules_about_address_group(id).next().is_some()
         || about(txn, &Remote::AddressGroup(id)).next().is_some()
     {
         let why = format!("Address group {id} is in use on one or more security group rules.");
         return Err(Error::conflict(why).coded("AddressGroupInUse"));
     }
-    rbac_policy::forget(txn, RbacObject::AddressGroup(id));
+    cascade::on_object_deleted(txn, RbacObject::AddressGroup(id));
     txn.delete::<AddressGroup>(&id);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Address scopes: their making, change and removal.
 
-use crate::command::network::rbac_policy;
+use crate::lifecycle::network::{cascade, sharing};
 use lenticular_model::{
     error::{Error, Result},
     network::{
@@ -8,9 +8,8 @@ use lenticular_model::{
         rbac_policy::{RbacAction, RbacObject},
     },
     policy::{self, Action, Caller},
-    AddressScopeId, ProjectId, State, Txn,
+    AddressScopeId, ProjectId, Txn,
 };
-use std::sync::Arc;
 
 /// What a new scope is to be.
 #[derive(Debug, Clone)]
@@ -23,18 +22,6 @@ pub struct NewAddressScope {
     pub ip_version: u8,
     /// True shows it to every project.
     pub shared: bool,
-}
-
-/// That there is no such scope.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found("Address scope", id).coded("AddressScopeNotFound")
-}
-
-/// The scope, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: AddressScopeId) -> Result<Arc<AddressScope>> {
-    let lent = || rbac_policy::lets(state, caller, RbacObject::AddressScope(id), RbacAction::AccessAsShared);
-    let seen = |s: &&Arc<AddressScope>| caller.sees(s.project_id) || lent();
-    state.address_scopes.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
 }
 
 /// Creates a scope.
@@ -56,7 +43,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewAddressScope) -> Resul
         unknown: Default::default(),
     });
     let object = RbacObject::AddressScope(id);
-    rbac_policy::set_everyone(txn, new.project_id, object, RbacAction::AccessAsShared, new.shared)?;
+    sharing::set_everyone(txn, new.project_id, object, RbacAction::AccessAsShared, new.shared)?;
     Ok(id)
 }
 
@@ -76,8 +63,7 @@ pub fn update(
     id: AddressScopeId,
     change: AddressScopeChange,
 ) -> Result<()> {
-    let scope = visible(txn, caller, id)?;
-    policy::check(caller, Action::AddressScopeWrite, Some(scope.project_id))?;
+    let scope = txn.changeable::<AddressScope>(caller, &id)?;
     if change.shared.is_some() {
         policy::check(caller, Action::AddressScopeShared, None)?;
     }
@@ -90,7 +76,7 @@ pub fn update(
         s.revision += 1;
     });
     let shared = change.shared.unwrap_or(scope.shared);
-    rbac_policy::set_everyone(
+    sharing::set_everyone(
         txn,
         scope.project_id,
         RbacObject::AddressScope(id),
@@ -101,13 +87,12 @@ pub fn update(
 
 /// Removes a scope that no subnet pool is in.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: AddressScopeId) -> Result<()> {
-    let scope = visible(txn, caller, id)?;
-    policy::check(caller, Action::AddressScopeWrite, Some(scope.project_id))?;
+    txn.changeable::<AddressScope>(caller, &id)?;
     if txn.pools_of_scope(id).next().is_some() {
         let why = format!("Unable to complete operation on address scope {id}. There are one or more subnet pools in use on the address scope.");
         return Err(Error::conflict(why).coded("AddressScopeInUse"));
     }
-    rbac_policy::forget(txn, RbacObject::AddressScope(id));
+    cascade::on_object_deleted(txn, RbacObject::AddressScope(id));
     txn.delete::<AddressScope>(&id);
     Ok(())
 }

@@ -4,38 +4,27 @@
 use crate::command::network::{
     network, router,
     subnet::{self, NewSubnet, Range},
-    subnet_pool,
 };
 use lenticular_model::{
     error::{Error, Result},
-    network::{network::Network, port::PortOwner},
+    network::port::PortOwner,
     policy::{Caller, RoleLevel},
     NetworkId, ProjectId, RouterId, State, SubnetId, Txn,
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 /// The range of a network for a project where there is no default pool.
 const RANGE: &str = "10.0.0.0/24";
-
-/// The network that was made for a project.
-pub fn of_project(state: &State, project: ProjectId) -> Option<&Arc<Network>> {
-    state.networks_of_project(project).find(|n| n.auto_allocated)
-}
-
-/// The default way out.
-pub fn default_external(state: &State) -> Option<&Arc<Network>> {
-    state.networks.values().find(|n| n.external && n.is_default)
-}
 
 /// Refuses unless the cloud has what Neutron's API promises: a default way out and a default pool.
 pub fn check(state: &State) -> Result<()> {
     let refuse = |what: &str| {
         Err(Error::conflict(format!("Deployment error: {what}.")).coded("AutoAllocationFailure"))
     };
-    if default_external(state).is_none() {
+    if state.default_external_network().is_none() {
         return refuse("No default router:external network");
     }
-    if [4, 6].iter().all(|version| subnet_pool::default_of(state, *version).is_none()) {
+    if [4, 6].iter().all(|version| state.default_subnet_pool(*version).is_none()) {
         return refuse("No default subnetpools defined");
     }
     Ok(())
@@ -43,11 +32,11 @@ pub fn check(state: &State) -> Result<()> {
 
 /// The project's network, made if it is not there.
 pub fn ensure(txn: &mut Txn<'_>, caller: &Caller, project: ProjectId) -> Result<NetworkId> {
-    if let Some(network) = of_project(txn, project) {
+    if let Some(network) = txn.auto_allocated_network(project) {
         return Ok(network.id);
     }
     let id = network::put_automatic(txn, project)?;
-    let pools = [4, 6].map(|version| subnet_pool::default_of(txn, version).map(|p| p.id));
+    let pools = [4, 6].map(|version| txn.default_subnet_pool(version).map(|p| p.id));
     let mut ranges: Vec<Range> =
         pools.into_iter().flatten().map(|pool| Range::Pool { pool, cidr: None, prefixlen: None }).collect();
     if ranges.is_empty() {
@@ -66,7 +55,7 @@ pub fn ensure(txn: &mut Txn<'_>, caller: &Caller, project: ProjectId) -> Result<
         };
         subnets.push(subnet::put(txn, new)?);
     }
-    if let Some(external) = default_external(txn).map(|n| n.id) {
+    if let Some(external) = txn.default_external_network().map(|n| n.id) {
         // What the cloud does for a project that asks for `auto`, it does by its own right.
         let cloud = Caller { level: RoleLevel::Admin, ..caller.clone() };
         let router: RouterId = router::put_automatic(txn, &cloud, project, external)?;
@@ -84,7 +73,8 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, project: ProjectId) -> Result<
         let why = format!("There is no auto-allocated topology for project {project}.");
         Error::not_found_text(why).coded("AutoAllocatedTopologyNotFound")
     };
-    let network = of_project(txn, project).filter(|n| caller.sees(n.project_id)).ok_or_else(missing)?.id;
+    let network =
+        txn.auto_allocated_network(project).filter(|n| caller.sees(n.project_id)).ok_or_else(missing)?.id;
     let subnets: Vec<SubnetId> = txn.subnets_of_network(network).map(|s| s.id).collect();
     // One router may have several legs in a network.
     let routers: BTreeSet<RouterId> = txn

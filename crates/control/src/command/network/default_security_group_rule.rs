@@ -1,14 +1,11 @@
 //! Rules that new security groups begin with: their making and removal.
 
-use crate::command::network::security_group::{self, traffic, whom, NewRule};
+use crate::lifecycle::network::rule::{check_rule, normalize_remote, traffic, NewRule};
 use lenticular_model::{
     error::{Error, Result},
-    network::{
-        default_security_group_rule::{all, is_built_in, DefaultRemote, DefaultSecurityGroupRule},
-        security_group::Remote,
-    },
+    network::default_security_group_rule::{all, is_built_in, DefaultRemote, DefaultSecurityGroupRule},
     policy::{self, Action, Caller},
-    DefaultSecurityGroupRuleId, ProjectId, SecurityGroupId, State, Txn,
+    DefaultSecurityGroupRuleId, State, Txn,
 };
 use std::sync::Arc;
 
@@ -40,7 +37,7 @@ pub fn find(state: &State, id: DefaultSecurityGroupRuleId) -> Result<Arc<Default
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewDefaultRule) -> Result<DefaultSecurityGroupRuleId> {
     policy::check(caller, Action::DefaultSecurityGroupRuleWrite, None)?;
     let NewDefaultRule { rule, parent, used_in_default_sg, used_in_non_default_sg } = new;
-    security_group::check_rule(txn, caller, &rule)?;
+    check_rule(txn, caller, &rule)?;
     let made = DefaultSecurityGroupRule {
         id: DefaultSecurityGroupRuleId::from_random(txn.random()),
         created_at: txn.now,
@@ -70,7 +67,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewDefaultRule) -> Result
 fn says_the_same(a: &DefaultSecurityGroupRule, b: &DefaultSecurityGroupRule) -> bool {
     let remote = |rule: &DefaultSecurityGroupRule| match &rule.remote {
         DefaultRemote::Parent => None,
-        DefaultRemote::Is(remote) => Some(whom(remote)),
+        DefaultRemote::Is(remote) => Some(normalize_remote(remote)),
     };
     let said = |rule: &DefaultSecurityGroupRule| {
         let ports = (rule.port_range_min, rule.port_range_max);
@@ -92,35 +89,4 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: DefaultSecurityGroupRuleId
         false => drop(txn.delete::<DefaultSecurityGroupRule>(&id)),
     }
     Ok(())
-}
-
-/// The rules that a new group begins with. One about what is gone would let nobody through, and is left out.
-pub(crate) fn of_new_group(
-    state: &State,
-    id: SecurityGroupId,
-    project: ProjectId,
-    default: bool,
-) -> Vec<NewRule> {
-    let used =
-        |r: &DefaultSecurityGroupRule| if default { r.used_in_default_sg } else { r.used_in_non_default_sg };
-    let there = |remote: &Remote| match remote {
-        Remote::Any | Remote::Range(_) => true,
-        Remote::Group(group) => state.security_groups.contains_key(group),
-        Remote::AddressGroup(group) => state.address_groups.contains_key(group),
-    };
-    let rules = all(state).into_iter().filter(|rule| used(rule)).map(|rule| NewRule {
-        security_group_id: id,
-        project_id: project,
-        direction: rule.direction,
-        ip_version: rule.ip_version,
-        protocol: rule.protocol.clone(),
-        port_range_min: rule.port_range_min,
-        port_range_max: rule.port_range_max,
-        remote: match &rule.remote {
-            DefaultRemote::Parent => Remote::Group(id),
-            DefaultRemote::Is(remote) => remote.clone(),
-        },
-        description: rule.description.clone(),
-    });
-    rules.filter(|rule| rule.remote == Remote::Group(id) || there(&rule.remote)).collect()
 }

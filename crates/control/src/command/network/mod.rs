@@ -1,4 +1,4 @@
-//! Neutron's commands.
+//! Neutron's commands: a file for each noun, and the files that those commands share.
 
 pub mod address_group;
 pub mod address_scope;
@@ -17,3 +17,8 @@ pub mod subnet;
 pub mod subnet_pool;
 pub mod tags;
 pub mod trunk;
+
+// What commands share. These files import no command.
+mod check;
+mod pool_range;
+mod routing;

@@ -1,7 +1,8 @@
 //! Networks: their making, change and removal.
 
-use crate::command::{
-    network::{floating_ip, port, qos_policy, rbac_policy},
+use crate::{
+    command::network::check,
+    lifecycle::network::{cascade, sharing},
     quota,
 };
 use lenticular_model::{
@@ -10,38 +11,26 @@ use lenticular_model::{
         network::{Network, Provider},
         port::{Port, PortOwner},
         rbac_policy::{RbacAction, RbacObject},
-        subnet::Subnet,
     },
     policy::{self, Action, Caller},
-    NetworkId, PortId, ProjectId, QosPolicyId, State, Txn,
+    FloatingIpId, NetworkId, ProjectId, QosPolicyId, State, Txn,
 };
 use std::sync::Arc;
-
-/// The largest packet on tenants' networks, in bytes: what a tunnel leaves of an Ethernet's 1500.
-pub const MTU: u32 = 1442;
-/// What IPv6 asks of every link, in bytes (RFC 8200, section 5).
-pub(crate) const IPV6_MTU_MIN: u32 = 1280;
 
 /// Hosts would lose what does not fit into their tunnels, and say nothing; and IPv6 would not work.
 fn check_mtu(state: &State, network: &Network) -> Result<()> {
     let mtu = network.mtu;
-    if network.physical().is_none() && mtu > MTU {
+    if network.physical().is_none() && mtu > check::MTU {
         let why = format!(
-            "Invalid input for operation: Requested MTU is too big, maximum is {MTU}: tunnels carry no more."
+            "Invalid input for operation: Requested MTU is too big, maximum is {}: tunnels carry no more.",
+            check::MTU
         );
         return Err(Error::invalid(why).coded("InvalidInput"));
     }
-    if mtu < IPV6_MTU_MIN && state.subnets_of_network(network.id).any(|s| s.cidr.addr().is_ipv6()) {
-        return Err(too_small_for_ipv6(network.id, mtu));
+    if mtu < check::IPV6_MTU_MIN && state.subnets_of_network(network.id).any(|s| s.cidr.addr().is_ipv6()) {
+        return Err(check::too_small_for_ipv6(network.id, mtu));
     }
     Ok(())
-}
-
-/// The refusal of a network's size and an IPv6 subnet together.
-pub(crate) fn too_small_for_ipv6(id: NetworkId, mtu: u32) -> Error {
-    let why =
-        format!("The MTU of network {id}, {mtu}, is less than the {IPV6_MTU_MIN} that an IPv6 subnet needs.");
-    Error::conflict(why).coded("NetworkMTUSubnetConflict")
 }
 
 /// What a new network is to be.
@@ -96,47 +85,6 @@ impl NewNetwork {
     }
 }
 
-/// That there is no such network.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found("Network", id).coded("NetworkNotFound")
-}
-
-/// Whether the caller may use the network as if it were its own.
-pub fn is_shared_with(state: &State, caller: &Caller, network: &Network) -> bool {
-    let shared =
-        || rbac_policy::lets(state, caller, RbacObject::Network(network.id), RbacAction::AccessAsShared);
-    caller.may_read() && (network.shared || shared())
-}
-
-/// Whether the network is a way out of the cloud for the caller.
-pub fn is_external_for(state: &State, caller: &Caller, network: &Network) -> bool {
-    let named =
-        || rbac_policy::lets(state, caller, RbacObject::Network(network.id), RbacAction::AccessAsExternal);
-    network.external
-        && caller.may_read()
-        && (!network.external_restricted || caller.sees(network.project_id) || named())
-}
-
-/// Whether the network's ports are filtered unless they say otherwise.
-pub fn is_filtered(state: &State, id: NetworkId) -> bool {
-    state.networks.get(&id).is_some_and(|n| n.port_security_enabled)
-}
-
-/// The network, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: NetworkId) -> Result<Arc<Network>> {
-    let seen = |n: &&Arc<Network>| {
-        caller.sees(n.project_id) || is_shared_with(state, caller, n) || is_external_for(state, caller, n)
-    };
-    state.networks.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
-}
-
-/// The network, if the caller may change it.
-pub fn changeable(state: &State, caller: &Caller, id: NetworkId) -> Result<Arc<Network>> {
-    let network = visible(state, caller, id)?;
-    policy::check(caller, Action::NetworkWrite, Some(network.project_id))?;
-    Ok(network)
-}
-
 /// Creates a network.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewNetwork) -> Result<NetworkId> {
     policy::check(caller, Action::NetworkWrite, Some(new.project_id))?;
@@ -147,8 +95,8 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewNetwork) -> Result<Net
     quota::need_network(txn, new.project_id, "network")?;
     check_default(txn, new.external, new.is_default, None)?;
     check_dns_domain(&new.dns_domain)?;
-    qos_policy::check_use(txn, caller, new.qos_policy_id.flatten(), None)?;
-    check_zones(txn, &new.availability_zone_hints)?;
+    check::check_qos_policy(txn, caller, new.qos_policy_id.flatten(), None)?;
+    check::check_zones(txn, &new.availability_zone_hints)?;
     let provider = choose_segment(txn, &new.provider)?;
     put(txn, NewNetwork { provider, ..new })
 }
@@ -172,22 +120,11 @@ fn check_default(state: &State, external: bool, is_default: bool, but: Option<Ne
 }
 
 fn check_dns_domain(domain: &str) -> Result<()> {
-    if domain.is_empty() || port::is_dns_name(domain) {
+    if domain.is_empty() || check::is_dns_name(domain) {
         return Ok(());
     }
     let why = format!("Invalid input for dns_domain. Reason: '{domain}' is not a valid domain name.");
     Err(Error::invalid(why).coded("HTTPBadRequest"))
-}
-
-/// Zones that are asked for must be there.
-pub(crate) fn check_zones(state: &State, zones: &[String]) -> Result<()> {
-    match zones.iter().find(|zone| !state.rooms().has_zone(zone)) {
-        Some(zone) => {
-            let why = format!("AvailabilityZone {zone} could not be found.");
-            Err(Error::not_found_text(why).coded("AvailabilityZoneNotFound"))
-        }
-        None => Ok(()),
-    }
 }
 
 /// The physical side as asked for, with a segment for a VLAN that asks for none; refused if another network has it.
@@ -263,7 +200,7 @@ fn put(txn: &mut Txn<'_>, new: NewNetwork) -> Result<NetworkId> {
     let id = NetworkId::from_random(txn.random());
     let qos_policy_id = match new.qos_policy_id {
         Some(chosen) => chosen,
-        None => qos_policy::default_of(txn, new.project_id),
+        None => txn.default_qos_policy(new.project_id),
     };
     let network = Network {
         id,
@@ -277,7 +214,7 @@ fn put(txn: &mut Txn<'_>, new: NewNetwork) -> Result<NetworkId> {
         external: new.external,
         external_restricted: false,
         is_default: new.is_default,
-        mtu: new.mtu.unwrap_or(MTU),
+        mtu: new.mtu.unwrap_or(check::MTU),
         port_security_enabled: new.port_security_enabled,
         tags: Vec::new(),
         revision: 1,
@@ -292,10 +229,10 @@ fn put(txn: &mut Txn<'_>, new: NewNetwork) -> Result<NetworkId> {
     txn.put(network);
     let object = RbacObject::Network(id);
     if new.shared {
-        rbac_policy::set_everyone(txn, new.project_id, object, RbacAction::AccessAsShared, true)?;
+        sharing::set_everyone(txn, new.project_id, object, RbacAction::AccessAsShared, true)?;
     }
     if new.external {
-        rbac_policy::set_everyone(txn, new.project_id, object, RbacAction::AccessAsExternal, true)?;
+        sharing::set_everyone(txn, new.project_id, object, RbacAction::AccessAsExternal, true)?;
     }
     Ok(id)
 }
@@ -334,7 +271,7 @@ pub struct NetworkChange {
 
 /// Changes a network.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId, change: NetworkChange) -> Result<()> {
-    let network = changeable(txn, caller, id)?;
+    let network = txn.changeable::<Network>(caller, &id)?;
     let external = change.external.unwrap_or(network.external);
     let is_default = change.is_default.unwrap_or(network.is_default) && external;
     if change.shared.is_some() || change.external.is_some() || change.is_default.is_some() {
@@ -342,12 +279,12 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId, change: Network
     }
     check_default(txn, external, is_default, Some(id))?;
     if change.is_default == Some(true) && network.external_restricted {
-        return Err(rbac_policy::must_be_open(id));
+        return Err(sharing::must_be_open(id));
     }
     change.dns_domain.as_deref().map_or(Ok(()), check_dns_domain)?;
-    qos_policy::check_use(txn, caller, change.qos_policy_id.flatten(), network.qos_policy_id)?;
+    check::check_qos_policy(txn, caller, change.qos_policy_id.flatten(), network.qos_policy_id)?;
     if network.external && !external {
-        check_no_way_out(txn, id)?;
+        check::check_no_way_out(txn, id)?;
     }
     if let Some(mtu) = change.mtu {
         check_mtu(txn, &Network { mtu, external, ..Network::clone(&network) })?;
@@ -367,44 +304,28 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId, change: Network
     });
     let object = RbacObject::Network(id);
     if let Some(shared) = change.shared {
-        rbac_policy::set_everyone(txn, network.project_id, object, RbacAction::AccessAsShared, shared)?;
+        sharing::set_everyone(txn, network.project_id, object, RbacAction::AccessAsShared, shared)?;
     }
     if external != network.external {
-        rbac_policy::forget_action(txn, object, RbacAction::AccessAsExternal);
-        rbac_policy::set_everyone(txn, network.project_id, object, RbacAction::AccessAsExternal, external)?;
+        sharing::clear_action(txn, object, RbacAction::AccessAsExternal);
+        sharing::set_everyone(txn, network.project_id, object, RbacAction::AccessAsExternal, external)?;
     }
     Ok(())
 }
 
-/// Refuses to close a way out that is used.
-pub(crate) fn check_no_way_out(state: &State, id: NetworkId) -> Result<()> {
-    let used = state.routers_with_gateway_in(id).next().is_some()
-        || state.floating_ips_of_network(id).next().is_some();
-    if !used {
-        return Ok(());
-    }
-    let why = format!(
-        "External network {id} cannot be updated to be made non-external, since it has existing gateway ports."
-    );
-    Err(Error::conflict(why).coded("ExternalNetworkInUse"))
-}
-
 /// Removes a network with its subnets, and floating IPs that lead nowhere; one that has ports in use is refused.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId) -> Result<()> {
-    let network = changeable(txn, caller, id)?;
+    let network = txn.changeable::<Network>(caller, &id)?;
     if network.external {
-        floating_ip::delete_idle(txn, id);
+        let idle = txn.floating_ips_of_network(id).filter(|f| f.router_id.is_none());
+        let idle: Vec<FloatingIpId> = idle.map(|f| f.id).collect();
+        idle.into_iter().for_each(|id| cascade::delete_floating_ip(txn, id));
     }
     let own = |p: &&Arc<Port>| matches!(p.owner(), PortOwner::Metadata | PortOwner::Dhcp);
     if txn.ports_of_network(id).any(|p| !own(&p)) {
         let why = format!("Unable to complete operation on network {id}. There are one or more ports still in use on the network.");
         return Err(Error::conflict(why).coded("NetworkInUse"));
     }
-    let ports: Vec<PortId> = txn.ports_of_network(id).map(|p| p.id).collect();
-    ports.into_iter().for_each(|port| port::remove(txn, port));
-    let subnets: Vec<_> = txn.subnets_of_network(id).map(|s| s.id).collect();
-    subnets.iter().for_each(|subnet| drop(txn.delete::<Subnet>(subnet)));
-    rbac_policy::forget(txn, RbacObject::Network(id));
-    txn.delete::<Network>(&id);
+    cascade::delete_network(txn, id);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Port forwardings: their making, change and removal.
 
-use crate::command::network::{floating_ip, port};
+use crate::{command::network::routing, lifecycle::network::cascade};
 use lenticular_model::{
     error::{Error, Result},
     network::{
@@ -9,7 +9,7 @@ use lenticular_model::{
         port_forwarding::{ForwardedProtocol, PortForwarding, PortRange},
     },
     policy::Caller,
-    FloatingIpId, PortForwardingId, PortId, State, Txn,
+    FloatingIpId, PortForwardingId, PortId, Scoped, State, Txn,
 };
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -40,10 +40,6 @@ pub fn missing(id: impl std::fmt::Display) -> Error {
     Error::not_found_text(format!("Port Forwarding {id} could not be found.")).coded("PortForwardingNotFound")
 }
 
-fn bad(why: String) -> Error {
-    Error::invalid(why).coded("BadRequest")
-}
-
 /// The port forwarding of this floating IP, if it exists for the caller.
 pub fn visible(
     state: &State,
@@ -51,14 +47,14 @@ pub fn visible(
     of: FloatingIpId,
     id: PortForwardingId,
 ) -> Result<Arc<PortForwarding>> {
-    floating_ip::visible(state, caller, of)?;
+    state.visible::<FloatingIp>(caller, &of)?;
     let found = state.port_forwardings.get(&id).filter(|f| f.floating_ip_id == of);
     found.cloned().ok_or_else(|| missing(id))
 }
 
 /// Creates a port forwarding.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPortForwarding) -> Result<PortForwardingId> {
-    let floating = floating_ip::changeable(txn, caller, new.floating_ip_id)?;
+    let floating = txn.changeable::<FloatingIp>(caller, &new.floating_ip_id)?;
     if floating.fixed.is_some() {
         let why = format!(
             "Floating IP {} is associated with a port; disassociate it to forward single ports of it.",
@@ -87,28 +83,34 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPortForwarding) -> Res
 }
 
 fn choose_address(txn: &Txn<'_>, caller: &Caller, id: PortId, asked: Option<Ipv4Addr>) -> Result<Ipv4Addr> {
-    let port = port::usable(txn, caller, id)?;
+    let port = txn.changeable::<Port>(caller, &id)?;
     let mut own = port.fixed_ips.iter().filter_map(|ip| match ip.ip_address {
         IpAddr::V4(v4) => Some(v4),
         IpAddr::V6(_) => None,
     });
     match asked {
-        Some(address) => own
-            .find(|v4| *v4 == address)
-            .ok_or_else(|| bad(format!("The internal_ip_address {address} is not an address of port {id}"))),
-        None => own.next().ok_or_else(|| bad(format!("Port {id} has no IPv4 address to forward to"))),
+        Some(address) => own.find(|v4| *v4 == address).ok_or_else(|| {
+            routing::bad(format!("The internal_ip_address {address} is not an address of port {id}"))
+        }),
+        None => {
+            own.next().ok_or_else(|| routing::bad(format!("Port {id} has no IPv4 address to forward to")))
+        }
     }
 }
 
-/// Writes a port forwarding that agrees with all others, and lets its floating IP be translated by the router between.
+/// Writes a port forwarding that agrees with all others. The router on the way translates its floating IP.
 fn put(txn: &mut Txn<'_>, new: PortForwarding) -> Result<()> {
     let (external, internal) = (new.external, new.internal);
     let ordered = external.first <= external.last && internal.first <= internal.last;
     if !ordered || external.first == 0 || internal.first == 0 {
-        return Err(bad("Invalid port range: ports go from 1 to 65535, the lower one first".to_owned()));
+        return Err(routing::bad(
+            "Invalid port range: ports go from 1 to 65535, the lower one first".to_owned(),
+        ));
     }
     if internal.size() != external.size() && internal.size() != 1 {
-        return Err(bad("The internal and the external port range must have the same size".to_owned()));
+        return Err(routing::bad(
+            "The internal and the external port range must have the same size".to_owned(),
+        ));
     }
     let others = || {
         txn.port_forwardings_of(new.floating_ip_id).filter(|f| f.id != new.id && f.protocol == new.protocol)
@@ -118,7 +120,7 @@ fn put(txn: &mut Txn<'_>, new: PortForwarding) -> Result<()> {
     };
     if others().any(|f| f.external.overlaps(external) || (to_same(f) && f.internal.overlaps(internal))) {
         let why = "Bad port_forwarding request: A duplicate port forwarding entry with same attributes already exists";
-        return Err(bad(why.to_owned()));
+        return Err(routing::bad(why.to_owned()));
     }
     let address = IpAddr::V4(new.internal_address);
     if txn.floating_ips_of_port(new.internal_port_id).any(|f| f.fixed.is_some_and(|a| a.fixed_ip == address))
@@ -129,15 +131,14 @@ fn put(txn: &mut Txn<'_>, new: PortForwarding) -> Result<()> {
         );
         return Err(Error::conflict(why).coded("PortHasBindingFloatingIP"));
     }
-    let floating =
-        txn.need::<FloatingIp>(&new.floating_ip_id, || floating_ip::missing(new.floating_ip_id))?;
-    let port = txn.ports.get(&new.internal_port_id).ok_or_else(|| port::missing(new.internal_port_id))?;
+    let floating = txn.need::<FloatingIp>(&new.floating_ip_id, || FloatingIp::missing(new.floating_ip_id))?;
+    let port = txn.ports.get(&new.internal_port_id).ok_or_else(|| Port::missing(new.internal_port_id))?;
     let of = |ip: &&FixedIp| ip.ip_address == address;
-    let fixed = *port.fixed_ips.iter().find(of).ok_or_else(|| port::missing(new.internal_port_id))?;
-    let router = floating_ip::router_for(txn, floating.network_id, new.internal_port_id, &fixed)?;
+    let fixed = *port.fixed_ips.iter().find(of).ok_or_else(|| Port::missing(new.internal_port_id))?;
+    let router = routing::router_for(txn, floating.network_id, new.internal_port_id, &fixed)?;
     let alone = txn.port_forwardings_of(floating.id).all(|f| f.id == new.id);
     if floating.router_id.is_some_and(|r| r != router) && !alone {
-        return Err(bad(format!(
+        return Err(routing::bad(format!(
             "Floating IP {} is already translated by router {}; its port forwardings must all go by that one",
             floating.id,
             floating.router_id.unwrap_or_default()
@@ -183,7 +184,7 @@ pub fn update(
     change: PortForwardingChange,
 ) -> Result<()> {
     let old = visible(txn, caller, of, id)?;
-    floating_ip::changeable(txn, caller, of)?;
+    txn.changeable::<FloatingIp>(caller, &of)?;
     let mut new = PortForwarding::clone(&old);
     new.protocol = change.protocol.unwrap_or(new.protocol);
     new.external = change.external.unwrap_or(new.external);
@@ -204,34 +205,7 @@ pub fn update(
 /// Removes a port forwarding.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, of: FloatingIpId, id: PortForwardingId) -> Result<()> {
     visible(txn, caller, of, id)?;
-    floating_ip::changeable(txn, caller, of)?;
-    remove(txn, id);
+    txn.changeable::<FloatingIp>(caller, &of)?;
+    cascade::delete_port_forwarding(txn, id);
     Ok(())
-}
-
-/// The floating IP is translated by no router any more once nothing of it leads anywhere.
-fn remove(txn: &mut Txn<'_>, id: PortForwardingId) {
-    let Some(gone) = txn.delete::<PortForwarding>(&id) else { return };
-    revise_port(txn, gone.internal_port_id);
-    let last = txn.port_forwardings_of(gone.floating_ip_id).next().is_none();
-    txn.update::<FloatingIp>(&gone.floating_ip_id, |f| {
-        f.router_id = f.router_id.filter(|_| !last || f.fixed.is_some());
-        f.revision += 1;
-    });
-}
-
-/// Removes port forwardings to addresses that a port has no more.
-pub(crate) fn settle_port(txn: &mut Txn<'_>, id: PortId) {
-    let has = |address: Ipv4Addr| {
-        txn.ports.get(&id).is_some_and(|p| p.fixed_ips.iter().any(|ip| ip.ip_address == IpAddr::V4(address)))
-    };
-    let stale: Vec<_> =
-        txn.port_forwardings_of_port(id).filter(|f| !has(f.internal_address)).map(|f| f.id).collect();
-    stale.into_iter().for_each(|forwarding| remove(txn, forwarding));
-}
-
-/// Removes all port forwardings to a port that goes.
-pub(crate) fn forsake_port(txn: &mut Txn<'_>, id: PortId) {
-    let all: Vec<_> = txn.port_forwardings_of_port(id).map(|f| f.id).collect();
-    all.into_iter().for_each(|forwarding| remove(txn, forwarding));
 }

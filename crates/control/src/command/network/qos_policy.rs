@@ -1,6 +1,6 @@
 //! QoS policies and their rules: their making, change and removal.
 
-use crate::command::network::rbac_policy;
+use crate::lifecycle::network::{cascade, sharing};
 use lenticular_model::{
     error::{Error, Result},
     network::{
@@ -10,7 +10,7 @@ use lenticular_model::{
     policy::{self, Action, Caller},
     ProjectId, QosPolicyId, QosRuleId, State, Txn,
 };
-use std::{mem, sync::Arc};
+use std::mem;
 
 /// The marks that packets may carry (RFC 2474, RFC 4594).
 pub const DSCP_MARKS: &[u8] =
@@ -31,53 +31,8 @@ pub struct NewQosPolicy {
     pub is_default: bool,
 }
 
-/// That there is no such policy.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found_text(format!("QoS policy {id} could not be found.")).coded("QosPolicyNotFound")
-}
-
-/// The policy, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: QosPolicyId) -> Result<Arc<QosPolicy>> {
-    let lent = || rbac_policy::lets(state, caller, RbacObject::QosPolicy(id), RbacAction::AccessAsShared);
-    let seen = |p: &&Arc<QosPolicy>| caller.sees(p.project_id) || lent();
-    state.qos_policies.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
-}
-
-/// Refuses to give to something a policy that the caller does not see, unless it has that already.
-pub(crate) fn check_use(
-    state: &State,
-    caller: &Caller,
-    wanted: Option<QosPolicyId>,
-    held: Option<QosPolicyId>,
-) -> Result<()> {
-    match wanted.filter(|_| wanted != held) {
-        Some(id) => visible(state, caller, id).map(drop),
-        None => Ok(()),
-    }
-}
-
-fn changeable(state: &State, caller: &Caller, id: QosPolicyId) -> Result<Arc<QosPolicy>> {
-    let found = visible(state, caller, id)?;
-    policy::check(caller, Action::QosPolicyWrite, Some(found.project_id))?;
-    Ok(found)
-}
-
-/// The policy of a project's new networks that name none.
-pub fn default_of(state: &State, project: ProjectId) -> Option<QosPolicyId> {
-    state.qos_policies.values().find(|p| p.is_default && p.project_id == project).map(|p| p.id)
-}
-
-/// The projects whose ports, networks, floating IPs and routers' gateways have a policy.
-pub(crate) fn users(state: &State, id: QosPolicyId) -> Vec<ProjectId> {
-    let ports = state.ports_of_qos_policy(id).map(|p| p.project_id);
-    let networks = state.networks_of_qos_policy(id).map(|n| n.project_id);
-    let floating = state.floating_ips_of_qos_policy(id).map(|f| f.project_id);
-    let routers = state.routers_of_qos_policy(id).map(|r| r.project_id);
-    ports.chain(networks).chain(floating).chain(routers).collect()
-}
-
 fn check_default(state: &State, project: ProjectId, wanted: bool, but: Option<QosPolicyId>) -> Result<()> {
-    match default_of(state, project).filter(|id| wanted && Some(*id) != but) {
+    match state.default_qos_policy(project).filter(|id| wanted && Some(*id) != but) {
         Some(id) => {
             let why = format!("A default QoS policy exists for project {project}: {id}.");
             Err(Error::conflict(why).coded("QoSPolicyDefaultAlreadyExists"))
@@ -108,7 +63,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewQosPolicy) -> Result<Q
         revision: 1,
         unknown: Default::default(),
     });
-    rbac_policy::set_everyone(
+    sharing::set_everyone(
         txn,
         new.project_id,
         RbacObject::QosPolicy(id),
@@ -133,7 +88,7 @@ pub struct QosPolicyChange {
 
 /// Changes a policy.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: QosPolicyId, change: QosPolicyChange) -> Result<()> {
-    let old = changeable(txn, caller, id)?;
+    let old = txn.changeable::<QosPolicy>(caller, &id)?;
     if change.shared.is_some() {
         policy::check(caller, Action::QosPolicyShared, None)?;
     }
@@ -145,25 +100,19 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: QosPolicyId, change: QosPo
         p.revision += 1;
     });
     let shared = change.shared.unwrap_or(old.shared);
-    rbac_policy::set_everyone(
-        txn,
-        old.project_id,
-        RbacObject::QosPolicy(id),
-        RbacAction::AccessAsShared,
-        shared,
-    )
+    sharing::set_everyone(txn, old.project_id, RbacObject::QosPolicy(id), RbacAction::AccessAsShared, shared)
 }
 
 /// Removes a policy that nothing has.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: QosPolicyId) -> Result<()> {
-    changeable(txn, caller, id)?;
-    if !users(txn, id).is_empty() {
+    txn.changeable::<QosPolicy>(caller, &id)?;
+    if !txn.projects_using_qos_policy(id).is_empty() {
         let why = format!(
             "QoS Policy {id} is used by ports, networks, floating IPs or routers. Take it from them first."
         );
         return Err(Error::conflict(why).coded("QosPolicyInUse"));
     }
-    rbac_policy::forget(txn, RbacObject::QosPolicy(id));
+    cascade::on_object_deleted(txn, RbacObject::QosPolicy(id));
     txn.delete::<QosPolicy>(&id);
     Ok(())
 }
@@ -215,7 +164,7 @@ pub fn create_rule(
     policy: QosPolicyId,
     kind: QosRuleKind,
 ) -> Result<QosRuleId> {
-    let old = changeable(txn, caller, policy)?;
+    let old = txn.changeable::<QosPolicy>(caller, &policy)?;
     let rule = QosRule { id: QosRuleId::from_random(txn.random()), kind };
     check_rule(&old.rules, &rule)?;
     txn.update::<QosPolicy>(&policy, |p| {
@@ -233,7 +182,7 @@ pub fn update_rule(
     id: QosRuleId,
     kind: QosRuleKind,
 ) -> Result<()> {
-    let old = changeable(txn, caller, policy)?;
+    let old = txn.changeable::<QosPolicy>(caller, &policy)?;
     let same = |r: &&QosRule| r.id == id && mem::discriminant(&r.kind) == mem::discriminant(&kind);
     old.rules.iter().find(same).ok_or_else(|| no_rule(policy, id))?;
     check_rule(&old.rules, &QosRule { id, kind })?;
@@ -246,7 +195,7 @@ pub fn update_rule(
 
 /// Takes a rule out of a policy.
 pub fn delete_rule(txn: &mut Txn<'_>, caller: &Caller, policy: QosPolicyId, id: QosRuleId) -> Result<()> {
-    let old = changeable(txn, caller, policy)?;
+    let old = txn.changeable::<QosPolicy>(caller, &policy)?;
     old.rules.iter().find(|r| r.id == id).ok_or_else(|| no_rule(policy, id))?;
     txn.update::<QosPolicy>(&policy, |p| {
         p.rules.retain(|r| r.id != id);

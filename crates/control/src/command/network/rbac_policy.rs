@@ -1,110 +1,15 @@
-//! RBAC policies: what a project lets others use.
+//! RBAC policies: what a project allows others to use.
 
-use crate::command::quota;
+use crate::{command::network::check, lifecycle::network::sharing, quota};
 use lenticular_model::{
     error::{Error, Result},
     network::{
-        address_scope::AddressScope,
         network::Network,
-        qos_policy::QosPolicy,
         rbac_policy::{RbacAction, RbacObject, RbacPolicy, RbacTarget},
-        subnet_pool::SubnetPool,
     },
     policy::{self, Action, Caller},
-    NetworkId, ProjectId, RbacPolicyId, State, Txn,
+    ProjectId, RbacPolicyId, State, Txn,
 };
-use std::sync::Arc;
-
-/// Whether policies let the caller use what is another project's.
-pub fn lets(state: &State, caller: &Caller, object: RbacObject, action: RbacAction) -> bool {
-    caller.may_read()
-        && (open(state, object, action) || lets_project(state, caller.project_id(), object, action))
-}
-
-/// Whether everyone may use it.
-pub fn open(state: &State, object: RbacObject, action: RbacAction) -> bool {
-    state.rbac_policy(object, action, RbacTarget::Everyone).is_some()
-}
-
-/// Whether a policy names this project.
-pub(crate) fn lets_project(
-    state: &State,
-    project: Option<ProjectId>,
-    object: RbacObject,
-    action: RbacAction,
-) -> bool {
-    project.is_some_and(|p| state.rbac_policy(object, action, RbacTarget::Project(p)).is_some())
-}
-
-/// The project that an object belongs to; `None` if there is no such object.
-pub fn owner(state: &State, object: RbacObject) -> Option<ProjectId> {
-    match object {
-        RbacObject::Network(id) => state.networks.get(&id).map(|n| n.project_id),
-        RbacObject::QosPolicy(id) => state.qos_policies.get(&id).map(|p| p.project_id),
-        RbacObject::SecurityGroup(id) => state.security_groups.get(&id).map(|g| g.project_id),
-        RbacObject::AddressScope(id) => state.address_scopes.get(&id).map(|s| s.project_id),
-        RbacObject::SubnetPool(id) => state.subnet_pools.get(&id).map(|p| p.project_id),
-        RbacObject::AddressGroup(id) => state.address_groups.get(&id).map(|g| g.project_id),
-    }
-}
-
-/// The projects whose own things hang on an object, each perhaps several times.
-fn users(state: &State, object: RbacObject, action: RbacAction) -> Vec<ProjectId> {
-    match (object, action) {
-        (RbacObject::Network(id), RbacAction::AccessAsShared) => {
-            state.ports_of_network(id).map(|p| p.project_id).collect()
-        }
-        (RbacObject::Network(id), RbacAction::AccessAsExternal) => {
-            let floating = state.floating_ips_of_network(id);
-            let routers = state.routers_with_gateway_in(id);
-            floating.map(|f| f.project_id).chain(routers.map(|r| r.project_id)).collect()
-        }
-        (RbacObject::QosPolicy(id), _) => crate::command::network::qos_policy::users(state, id),
-        (RbacObject::SecurityGroup(id), _) => {
-            state.ports_of_security_group(id).map(|p| p.project_id).collect()
-        }
-        (RbacObject::AddressScope(id), _) => state.pools_of_scope(id).map(|p| p.project_id).collect(),
-        (RbacObject::SubnetPool(id), _) => state.subnets_of_pool(id).map(|s| s.project_id).collect(),
-        (RbacObject::AddressGroup(id), _) => {
-            state.rules_about_address_group(id).map(|r| r.project_id).collect()
-        }
-    }
-}
-
-/// Refuses if somebody who uses the object may not do so, as the policies now are.
-fn check_users(state: &State, object: RbacObject, action: RbacAction) -> Result<()> {
-    let Some(owner) = owner(state, object) else { return Ok(()) };
-    let allowed = |user: ProjectId| {
-        user == owner
-            || user == ProjectId::CLOUD
-            || open(state, object, action)
-            || lets_project(state, Some(user), object, action)
-    };
-    if users(state, object, action).into_iter().all(allowed) {
-        return Ok(());
-    }
-    if let (RbacObject::Network(id), RbacAction::AccessAsShared) = (object, action) {
-        let why = format!(
-            "Unable to reconfigure sharing settings for network {id}. Multiple tenants are using it."
-        );
-        return Err(Error::conflict(why).coded("InvalidSharedSetting"));
-    }
-    let why = format!(
-        "RBAC policy on object {} cannot be removed because other objects depend on it. Remove what other projects \
-         have made with it first.",
-        object_id(object)
-    );
-    Err(Error::conflict(why).coded("RbacPolicyInUse"))
-}
-
-/// That the default external network is everyone's.
-pub(crate) fn must_be_open(id: NetworkId) -> Error {
-    let why = format!(
-        "RBAC policy on object {id} cannot be removed because other objects depend on it. Details: Default external \
-         networks must be shared to everyone."
-    );
-    Error::conflict(why).coded("RbacPolicyInUse")
-}
 
 /// Refuses to close the default external network to anybody.
 fn check_default(state: &State, policy: &RbacPolicy) -> Result<()> {
@@ -114,7 +19,7 @@ fn check_default(state: &State, policy: &RbacPolicy) -> Result<()> {
         return Ok(());
     };
     match state.networks.get(&id).is_some_and(|n| n.is_default) {
-        true => Err(must_be_open(id)),
+        true => Err(sharing::must_be_open(id)),
         false => Ok(()),
     }
 }
@@ -125,7 +30,7 @@ fn close_unused(txn: &mut Txn<'_>, object: RbacObject) -> Result<()> {
     if txn.rbac_policies_of(object).any(|p| p.action == RbacAction::AccessAsExternal) {
         return Ok(());
     }
-    crate::command::network::network::check_no_way_out(txn, id)?;
+    check::check_no_way_out(txn, id)?;
     txn.update::<Network>(&id, |n| {
         n.external = false;
         n.external_restricted = false;
@@ -133,140 +38,17 @@ fn close_unused(txn: &mut Txn<'_>, object: RbacObject) -> Result<()> {
     Ok(())
 }
 
-/// The policies about a network are part of it.
-fn revise(txn: &mut Txn<'_>, object: RbacObject) {
-    if let RbacObject::Network(id) = object {
-        txn.update::<Network>(&id, |n| n.revision += 1);
-    }
-}
-
-/// The id of an object, whatever it is, as text.
-pub fn object_id(object: RbacObject) -> String {
-    match object {
-        RbacObject::Network(id) => id.to_string(),
-        RbacObject::QosPolicy(id) => id.to_string(),
-        RbacObject::SecurityGroup(id) => id.to_string(),
-        RbacObject::AddressScope(id) => id.to_string(),
-        RbacObject::SubnetPool(id) => id.to_string(),
-        RbacObject::AddressGroup(id) => id.to_string(),
-    }
-}
-
-/// Lets everyone use an object of a project, or no longer.
-///
-/// # Errors
-/// Somebody uses it who then may not.
-pub fn set_everyone(
-    txn: &mut Txn<'_>,
-    project_id: ProjectId,
-    object: RbacObject,
-    action: RbacAction,
-    wanted: bool,
-) -> Result<()> {
-    let key = (object, action, RbacTarget::Everyone);
-    match (txn.rbac_policy(key.0, key.1, key.2).map(|policy| policy.id), wanted) {
-        (None, true) => drop(put(txn, project_id, object, action, RbacTarget::Everyone)),
-        (Some(id), false) => {
-            txn.delete::<RbacPolicy>(&id);
-            check_users(txn, object, action)?;
-        }
-        _ => {}
-    }
-    mark(txn, object, action, wanted);
-    Ok(())
-}
-
-/// Removes all policies about an object that goes.
-pub fn forget(txn: &mut Txn<'_>, object: RbacObject) {
-    let all: Vec<RbacPolicyId> = txn.rbac_policies_of(object).map(|p| p.id).collect();
-    all.iter().for_each(|id| drop(txn.delete::<RbacPolicy>(id)));
-}
-
-/// Removes all policies for a project that goes, and so uses nothing any more.
-pub(crate) fn forget_project(txn: &mut Txn<'_>, project: ProjectId) {
-    let to = RbacTarget::Project(project);
-    let all: Vec<_> =
-        txn.rbac_policies.values().filter(|p| p.target == to).map(|p| (p.id, p.object)).collect();
-    for (id, object) in all {
-        txn.delete::<RbacPolicy>(&id);
-        revise(txn, object);
-    }
-}
-
-/// Removes those policies about an object that are for one action.
-pub(crate) fn forget_action(txn: &mut Txn<'_>, object: RbacObject, action: RbacAction) {
-    let all: Vec<RbacPolicyId> =
-        txn.rbac_policies_of(object).filter(|p| p.action == action).map(|p| p.id).collect();
-    all.iter().for_each(|id| drop(txn.delete::<RbacPolicy>(id)));
-}
-
-/// What a policy for everyone says stands in the object as well.
-fn mark(txn: &mut Txn<'_>, object: RbacObject, action: RbacAction, open: bool) {
-    match (object, action) {
-        (RbacObject::Network(id), RbacAction::AccessAsShared) => {
-            txn.update::<Network>(&id, |n| n.shared = open);
-        }
-        (RbacObject::Network(id), RbacAction::AccessAsExternal) => {
-            txn.update::<Network>(&id, |n| n.external_restricted = n.external && !open);
-        }
-        (RbacObject::QosPolicy(id), _) => {
-            txn.update::<QosPolicy>(&id, |p| p.shared = open);
-        }
-        (RbacObject::AddressScope(id), _) => {
-            txn.update::<AddressScope>(&id, |s| s.shared = open);
-        }
-        (RbacObject::SubnetPool(id), _) => {
-            txn.update::<SubnetPool>(&id, |p| p.shared = open);
-        }
-        (RbacObject::SecurityGroup(_) | RbacObject::AddressGroup(_), _) => {}
-    }
-}
-
-fn put(
-    txn: &mut Txn<'_>,
-    project_id: ProjectId,
-    object: RbacObject,
-    action: RbacAction,
-    target: RbacTarget,
-) -> RbacPolicyId {
-    let id = RbacPolicyId::from_random(txn.random());
-    txn.put(RbacPolicy {
-        id,
-        created_at: txn.now,
-        updated_at: Some(txn.now),
-        project_id,
-        object,
-        action,
-        target,
-        unknown: Default::default(),
-    });
-    id
-}
-
 /// What a new policy is to say.
 #[derive(Debug, Clone, Copy)]
 pub struct NewRbacPolicy {
     /// Its project.
     pub project_id: ProjectId,
-    /// What is let be used.
+    /// The object that others may use.
     pub object: RbacObject,
-    /// As what.
+    /// The way in which they may use it.
     pub action: RbacAction,
-    /// By whom.
+    /// The projects that may.
     pub target: RbacTarget,
-}
-
-/// That there is no such policy.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found_text(format!("RBAC policy {id} could not be found.")).coded("RbacPolicyNotFound")
-}
-
-/// The policy, if it exists for the caller: its own, or one about its own.
-pub fn visible(state: &State, caller: &Caller, id: RbacPolicyId) -> Result<Arc<RbacPolicy>> {
-    let to_caller =
-        |p: &RbacPolicy| caller.project_id().is_some_and(|own| p.target == RbacTarget::Project(own));
-    let seen = |p: &&Arc<RbacPolicy>| caller.sees(p.project_id) || (caller.may_read() && to_caller(p));
-    state.rbac_policies.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
 }
 
 fn check_target(caller: &Caller, target: RbacTarget) -> Result<()> {
@@ -281,10 +63,10 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRbacPolicy) -> Result<
     policy::check(caller, Action::RbacWrite, Some(new.project_id))?;
     check_target(caller, new.target)?;
     let gone = || {
-        let why = format!("Object {} could not be found.", object_id(new.object));
+        let why = format!("Object {} could not be found.", sharing::object_id(new.object));
         Error::not_found_text(why).coded("RbacObjectNotFound")
     };
-    let owner = owner(txn, new.object).filter(|owner| caller.sees(*owner)).ok_or_else(gone)?;
+    let owner = txn.owner_of_object(new.object).filter(|owner| caller.sees(*owner)).ok_or_else(gone)?;
     if new.action == RbacAction::AccessAsExternal {
         let RbacObject::Network(id) = new.object else {
             let why = "Invalid action 'access_as_external': only networks can be accessed as external.";
@@ -302,18 +84,17 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRbacPolicy) -> Result<
         return Err(Error::conflict(why).coded("DuplicateRbacPolicy"));
     }
     quota::need_network(txn, new.project_id, "rbac_policy")?;
-    let id = put(txn, owner, new.object, new.action, new.target);
+    let id = sharing::put(txn, owner, new.object, new.action, new.target);
     if new.target == RbacTarget::Everyone {
-        mark(txn, new.object, new.action, true);
+        sharing::mark(txn, new.object, new.action, true);
     }
-    revise(txn, new.object);
+    sharing::revise_object(txn, new.object);
     Ok(id)
 }
 
 /// Gives a policy another target.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RbacPolicyId, target: RbacTarget) -> Result<()> {
-    let old = visible(txn, caller, id)?;
-    policy::check(caller, Action::RbacWrite, Some(old.project_id))?;
+    let old = txn.changeable::<RbacPolicy>(caller, &id)?;
     check_target(caller, target)?;
     if target == old.target {
         return Ok(());
@@ -324,24 +105,23 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RbacPolicyId, target: Rbac
     }
     check_default(txn, &old)?;
     txn.update::<RbacPolicy>(&id, |p| p.target = target);
-    revise(txn, old.object);
+    sharing::revise_object(txn, old.object);
     if [old.target, target].contains(&RbacTarget::Everyone) {
-        mark(txn, old.object, old.action, target == RbacTarget::Everyone);
+        sharing::mark(txn, old.object, old.action, target == RbacTarget::Everyone);
     }
-    check_users(txn, old.object, old.action)
+    sharing::check_users(txn, old.object, old.action)
 }
 
 /// Removes a policy that nobody depends on.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: RbacPolicyId) -> Result<()> {
-    let old = visible(txn, caller, id)?;
-    policy::check(caller, Action::RbacWrite, Some(old.project_id))?;
+    let old = txn.changeable::<RbacPolicy>(caller, &id)?;
     check_default(txn, &old)?;
     txn.delete::<RbacPolicy>(&id);
-    revise(txn, old.object);
+    sharing::revise_object(txn, old.object);
     if old.target == RbacTarget::Everyone {
-        mark(txn, old.object, old.action, false);
+        sharing::mark(txn, old.object, old.action, false);
     }
-    check_users(txn, old.object, old.action)?;
+    sharing::check_users(txn, old.object, old.action)?;
     match old.action {
         RbacAction::AccessAsExternal => close_unused(txn, old.object),
         RbacAction::AccessAsShared => Ok(()),

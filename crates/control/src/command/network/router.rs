@@ -2,29 +2,27 @@
 
 mod interface;
 
-use crate::command::{
-    network::{
-        network,
-        port::{self, AskIp, Asker},
-        qos_policy, subnet,
+use crate::{
+    command::network::{check, routing},
+    lifecycle::network::{
+        cascade,
+        port_address::{self, AskIp, Asker},
+        port_build::{self, NewPort},
     },
     quota,
 };
-use ipnet::IpNet;
 use lenticular_model::{
     error::{Error, Result},
     network::{
         network::Network,
         port::{Port, PortOwner},
         router::{Router, RouterGateway},
-        subnet::{HostRoute, Subnet},
+        subnet::HostRoute,
     },
     policy::{self, Action, Caller},
-    NetworkId, PortId, ProjectId, QosPolicyId, RouterId, State, Txn,
+    NetworkId, PortId, ProjectId, QosPolicyId, RouterId, Scoped, Txn,
 };
-use std::{net::IpAddr, sync::Arc};
 
-pub(crate) use interface::check_leg;
 pub use interface::{add_interface, remove_interface, Interface, InterfaceAsk};
 
 /// The most routes that one router may have.
@@ -71,34 +69,6 @@ pub struct NewRouter {
     pub availability_zone_hints: Vec<String>,
 }
 
-/// That there is no such router.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found("Router", id).coded("RouterNotFound")
-}
-
-fn bad(why: String) -> Error {
-    Error::invalid(why).coded("BadRequest")
-}
-
-/// The router, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: RouterId) -> Result<Arc<Router>> {
-    state.routers.get(&id).filter(|r| caller.sees(r.project_id)).cloned().ok_or_else(|| missing(id))
-}
-
-/// The router, if the caller may change it.
-fn changeable(state: &State, caller: &Caller, id: RouterId) -> Result<Arc<Router>> {
-    let router = visible(state, caller, id)?;
-    policy::check(caller, Action::RouterWrite, Some(router.project_id))?;
-    Ok(router)
-}
-
-/// The subnets that a router has legs in, its gateway's included.
-fn connected(state: &State, id: RouterId) -> Vec<(Arc<Subnet>, IpAddr)> {
-    let legs = state.interfaces_of_router(id).chain(state.gateways_of_router(id));
-    let addresses = legs.flat_map(|p| p.fixed_ips.iter());
-    addresses.filter_map(|ip| Some((state.subnets.get(&ip.subnet_id)?.clone(), ip.ip_address))).collect()
-}
-
 /// Creates a router.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRouter) -> Result<RouterId> {
     policy::check(caller, Action::RouterWrite, Some(new.project_id))?;
@@ -109,7 +79,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRouter) -> Result<Rout
         policy::check(caller, Action::RouterHa, None)?;
     }
     quota::need_network(txn, new.project_id, "router")?;
-    network::check_zones(txn, &new.availability_zone_hints)?;
+    check::check_zones(txn, &new.availability_zone_hints)?;
     let id = put(txn, &new);
     if let Some(gateway) = &new.gateway {
         set_gateway(txn, caller, id, gateway)?;
@@ -163,19 +133,19 @@ pub(crate) fn put_automatic(
 
 /// Gives a router a way out, or another one.
 fn set_gateway(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, ask: &GatewayAsk) -> Result<()> {
-    let router = txn.need::<Router>(&id, || missing(id))?;
+    let router = txn.need::<Router>(&id, || Router::missing(id))?;
     if ask.enable_snat.is_some() {
         policy::check(caller, Action::RouterSnat, None)?;
     }
     if ask.fixed_ips.is_some() {
         policy::check(caller, Action::RouterGatewayAddress, None)?;
     }
-    let network = network::visible(txn, caller, ask.network_id)?;
-    if !network::is_external_for(txn, caller, &network) {
-        return Err(bad(format!("Network {} is not an external network", network.id)));
+    let network = txn.visible::<Network>(caller, &ask.network_id)?;
+    if !txn.is_external_for(caller, &network) {
+        return Err(routing::bad(format!("Network {} is not an external network", network.id)));
     }
     let held = router.gateway.and_then(|g| g.qos_policy_id);
-    qos_policy::check_use(txn, caller, ask.qos_policy_id.flatten(), held)?;
+    check::check_qos_policy(txn, caller, ask.qos_policy_id.flatten(), held)?;
     if let Some(old) = router.gateway.filter(|g| g.network_id == ask.network_id) {
         let addresses = ask.fixed_ips.as_deref().filter(|ips| !ips.is_empty());
         if let Some(addresses) = addresses {
@@ -193,7 +163,7 @@ fn set_gateway(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, ask: &GatewayAs
         let gateway = RouterGateway { network_id: network.id, port_id, enable_snat, qos_policy_id };
         txn.update::<Router>(&id, |r| r.gateway = Some(gateway));
     }
-    check_disjoint(txn, id)
+    routing::check_disjoint(txn, id)
 }
 
 fn put_gateway_port(
@@ -202,16 +172,16 @@ fn put_gateway_port(
     id: RouterId,
     asked: Option<&[AskIp]>,
 ) -> Result<PortId> {
-    let new = port::NewPort {
+    let new = NewPort {
         device_id: id.to_string(),
         device_owner: PortOwner::RouterGateway.name().unwrap_or_default().to_owned(),
         fixed_ips: asked.filter(|ips| !ips.is_empty()).map(<[AskIp]>::to_vec),
         port_security_enabled: Some(false),
-        ..port::NewPort::on(network.id, ProjectId::CLOUD)
+        ..NewPort::on(network.id, ProjectId::CLOUD)
     };
-    let port = port::build(txn, &new)?;
+    let port = port_build::build(txn, &new)?;
     if port.fixed_ips.is_empty() {
-        return Err(bad(format!(
+        return Err(routing::bad(format!(
             "Network {} has no subnet from which a router's gateway can get an address.",
             network.id
         )));
@@ -222,10 +192,10 @@ fn put_gateway_port(
 }
 
 fn move_gateway_port(txn: &mut Txn<'_>, network: &Network, id: PortId, asked: &[AskIp]) -> Result<()> {
-    let port = txn.need::<Port>(&id, || port::missing(id))?;
+    let port = txn.need::<Port>(&id, || Port::missing(id))?;
     txn.put(Port { fixed_ips: Vec::new(), ..Port::clone(&port) });
     let asker = Asker { network, mac: port.mac, device_owner: &port.device_owner };
-    let fixed_ips = port::choose_addresses(txn, &asker, Some(asked))?;
+    let fixed_ips = port_address::choose(txn, &asker, Some(asked))?;
     let revision = port.revision + 1;
     txn.put(Port { fixed_ips, revision, updated_at: Some(txn.now), ..Port::clone(&port) });
     Ok(())
@@ -243,30 +213,7 @@ fn clear_gateway(txn: &mut Txn<'_>, id: RouterId) -> Result<()> {
         return Err(Error::conflict(why).coded("RouterExternalGatewayInUseByFloatingIp"));
     }
     txn.update::<Router>(&id, |r| r.gateway = None);
-    port::remove(txn, gateway.port_id);
-    Ok(())
-}
-
-/// The networks that a router joins must not overlap: it could not tell where a packet belongs.
-fn check_disjoint(state: &State, id: RouterId) -> Result<()> {
-    let mut subnets: Vec<Arc<Subnet>> = connected(state, id).into_iter().map(|(s, _)| s).collect();
-    subnets.sort_by_key(|s| s.id);
-    if let Some(twice) = subnets.windows(2).find(|pair| pair[0].id == pair[1].id) {
-        let own = state.gateways_of_router(id).flat_map(|p| p.fixed_ips.iter());
-        // Several outer addresses may be of one subnet.
-        if own.filter(|ip| ip.subnet_id == twice[0].id).count() < 2 {
-            return Err(bad(format!("Router already has a port on subnet {}.", twice[0].id)));
-        }
-    }
-    subnets.dedup_by_key(|s| s.id);
-    for (at, one) in subnets.iter().enumerate() {
-        if let Some(other) = subnets[..at].iter().find(|other| subnet::overlap(&one.cidr, &other.cidr)) {
-            return Err(bad(format!(
-                "Cidr {} of subnet {} overlaps with cidr {} of subnet {}.",
-                one.cidr, one.id, other.cidr, other.id
-            )));
-        }
-    }
+    cascade::delete_port(txn, gateway.port_id);
     Ok(())
 }
 
@@ -291,7 +238,7 @@ pub struct RouterChange {
 
 /// Changes a router.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, change: RouterChange) -> Result<()> {
-    let router = changeable(txn, caller, id)?;
+    let router = txn.changeable::<Router>(caller, &id)?;
     let admin_state_up = change.admin_state_up.unwrap_or(router.admin_state_up);
     let changes = [
         (change.distributed, router.distributed, Action::RouterDistributed),
@@ -301,9 +248,8 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, change: RouterCh
         let Some(new) = new else { continue };
         policy::check(caller, action, None)?;
         if new != old && admin_state_up {
-            return Err(bad(format!(
-                "Cannot change ha or distributed of active router {id}. Please set router admin_state_up to \
-                 False first."
+            return Err(routing::bad(format!(
+                "Cannot change ha or distributed of active router {id}. Please set router admin_state_up to False first."
             )));
         }
     }
@@ -322,13 +268,13 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, change: RouterCh
     }
     match change.routes {
         Some(routes) => set_routes(txn, id, routes),
-        None => check_routes(txn, id),
+        None => routing::check_routes(txn, id),
     }
 }
 
 /// Adds routes to a router; those that it has stay.
 pub fn add_routes(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, more: Vec<HostRoute>) -> Result<()> {
-    let router = changeable(txn, caller, id)?;
+    let router = txn.changeable::<Router>(caller, &id)?;
     let mut routes = router.routes.clone();
     for route in more {
         if !routes.contains(&route) {
@@ -341,7 +287,7 @@ pub fn add_routes(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, more: Vec<Ho
 
 /// Takes routes from a router; those that it has not are not missed.
 pub fn remove_routes(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, less: &[HostRoute]) -> Result<()> {
-    let router = changeable(txn, caller, id)?;
+    let router = txn.changeable::<Router>(caller, &id)?;
     let routes = router.routes.iter().filter(|r| !less.contains(r)).cloned().collect();
     txn.update::<Router>(&id, |r| r.revision += 1);
     set_routes(txn, id, routes)
@@ -356,38 +302,15 @@ fn set_routes(txn: &mut Txn<'_>, id: RouterId, mut routes: Vec<HostRoute>) -> Re
     }
     routes.iter_mut().for_each(|r| r.destination = r.destination.trunc());
     if let Some((_, twice)) = routes.iter().enumerate().find(|(at, r)| routes[..*at].contains(r)) {
-        return Err(invalid_route(twice, "it is there twice"));
+        return Err(routing::invalid_route(twice, "it is there twice"));
     }
     txn.update::<Router>(&id, |r| r.routes = routes);
-    check_routes(txn, id)
-}
-
-fn invalid_route(route: &HostRoute, why: &str) -> Error {
-    let text = format!("Invalid format for routes: {} via {}, {why}.", route.destination, route.nexthop);
-    Error::invalid(text).coded("InvalidRoutes")
-}
-
-/// Every next hop is another's address in a network that the router has a leg in.
-fn check_routes(state: &State, id: RouterId) -> Result<()> {
-    let Some(router) = state.routers.get(&id) else { return Ok(()) };
-    let legs = connected(state, id);
-    for route in &router.routes {
-        if route.destination.addr().is_ipv4() != route.nexthop.is_ipv4() {
-            return Err(invalid_route(route, "the two are of different IP versions"));
-        }
-        if !legs.iter().any(|(subnet, _)| subnet.cidr.contains(&route.nexthop)) {
-            return Err(invalid_route(route, "the nexthop is not connected with router"));
-        }
-        if legs.iter().any(|(_, own)| *own == route.nexthop) {
-            return Err(invalid_route(route, "the nexthop is used by router"));
-        }
-    }
-    Ok(())
+    routing::check_routes(txn, id)
 }
 
 /// Removes a router that has no legs in tenants' networks.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: RouterId) -> Result<()> {
-    changeable(txn, caller, id)?;
+    txn.changeable::<Router>(caller, &id)?;
     if txn.interfaces_of_router(id).next().is_some() {
         let why = format!("Router {id} still has ports. Remove its interfaces first.");
         return Err(Error::conflict(why).coded("RouterInUse"));
@@ -395,25 +318,4 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: RouterId) -> Result<()> {
     clear_gateway(txn, id)?;
     txn.delete::<Router>(&id);
     Ok(())
-}
-
-/// The router by which an external network is reached from an address of a subnet.
-pub(crate) fn reaching(state: &State, external: NetworkId, subnet: &Subnet) -> Option<RouterId> {
-    let routers = state.routers_with_gateway_in(external).map(|router| router.id);
-    let leg = |id: &RouterId| {
-        state
-            .interfaces_of_router(*id)
-            .flat_map(|p| p.fixed_ips.iter())
-            .find(|ip| ip.subnet_id == subnet.id)
-            .map(|ip| ip.ip_address)
-    };
-    let mut found: Vec<(RouterId, IpAddr)> = routers.filter_map(|id| Some((id, leg(&id)?))).collect();
-    // Guests send by way of the subnet's gateway: the router that is it comes first.
-    found.sort_by_key(|(id, address)| (Some(*address) != subnet.gateway, *id));
-    found.first().map(|(id, _)| *id)
-}
-
-/// Whether a range has addresses of the family.
-pub(crate) fn is_v4(range: &IpNet) -> bool {
-    range.addr().is_ipv4()
 }

@@ -1,7 +1,8 @@
 //! Subnets: their making, change and removal.
 
-use crate::command::{
-    network::{network, port, subnet_pool},
+use crate::{
+    command::network::{check, pool_range},
+    lifecycle::network::cascade,
     quota,
 };
 use ipnet::IpNet;
@@ -10,10 +11,11 @@ use lenticular_model::{
     network::{
         network::Network,
         port::{Port, PortOwner},
-        subnet::{to_address, to_number, HostRoute, Pool, Subnet},
+        subnet::{overlap, to_address, to_number, HostRoute, Pool, Subnet},
+        subnet_pool::SubnetPool,
     },
     policy::{self, Action, Caller},
-    NetworkId, ProjectId, State, SubnetId, SubnetPoolId, Txn,
+    NetworkId, ProjectId, Scoped, State, SubnetId, SubnetPoolId, Txn,
 };
 use std::{net::IpAddr, sync::Arc};
 
@@ -31,7 +33,7 @@ pub enum Gateway {
 /// Where a new subnet's range comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Range {
-    /// From whoever asks.
+    /// From the request.
     Given(IpNet),
     /// From a pool: this range, or one of this prefix length, or of the pool's default one.
     Pool {
@@ -99,26 +101,9 @@ impl NewSubnet {
     }
 }
 
-/// That there is no such subnet.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found("Subnet", id).coded("SubnetNotFound")
-}
-
-/// The subnet, if it exists for the caller: those of external networks are for administrators.
-pub fn visible(state: &State, caller: &Caller, id: SubnetId) -> Result<Arc<Subnet>> {
-    let of_seen = |s: &Subnet| {
-        state
-            .networks
-            .get(&s.network_id)
-            .is_some_and(|n| caller.sees(n.project_id) || network::is_shared_with(state, caller, n))
-    };
-    let seen = |s: &&Arc<Subnet>| caller.sees(s.project_id) || of_seen(s);
-    state.subnets.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
-}
-
 /// The subnet, if the caller may change it: its own, or one of its own network.
 fn changeable(state: &State, caller: &Caller, id: SubnetId) -> Result<Arc<Subnet>> {
-    let subnet = visible(state, caller, id)?;
+    let subnet = state.visible::<Subnet>(caller, &id)?;
     let network = state.networks.get(&subnet.network_id).map_or(subnet.project_id, |n| n.project_id);
     policy::check(caller, Action::NetworkWrite, Some(subnet.project_id))
         .or_else(|_| policy::check(caller, Action::NetworkWrite, Some(network)))?;
@@ -131,7 +116,7 @@ fn bad(message: String) -> Error {
 
 /// Creates a subnet.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewSubnet) -> Result<SubnetId> {
-    let owner = network::visible(txn, caller, new.network_id)?;
+    let owner = txn.visible::<Network>(caller, &new.network_id)?;
     policy::check(caller, Action::NetworkWrite, Some(owner.project_id))?;
     policy::check(caller, Action::NetworkWrite, Some(new.project_id))?;
     if new.service_types.is_some() {
@@ -139,7 +124,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewSubnet) -> Result<Subn
     }
     quota::need_network(txn, new.project_id, "subnet")?;
     if let Range::Pool { pool, .. } = new.range {
-        subnet_pool::visible(txn, caller, pool)?;
+        txn.visible::<SubnetPool>(caller, &pool)?;
     }
     put(txn, new)
 }
@@ -149,8 +134,8 @@ fn choose_range(state: &State, new: &NewSubnet) -> Result<(IpNet, Option<SubnetP
     let (cidr, pool) = match new.range {
         Range::Given(cidr) => (cidr.trunc(), None),
         Range::Pool { pool, cidr, prefixlen } => {
-            let found = state.subnet_pools.get(&pool).ok_or_else(|| subnet_pool::missing(pool))?;
-            (subnet_pool::allocate(state, found, new.project_id, cidr, prefixlen)?, Some(pool))
+            let found = state.subnet_pools.get(&pool).ok_or_else(|| SubnetPool::missing(pool))?;
+            (pool_range::allocate(state, found, new.project_id, cidr, prefixlen)?, Some(pool))
         }
     };
     if cidr.prefix_len() == 0 {
@@ -184,9 +169,9 @@ fn choose_range(state: &State, new: &NewSubnet) -> Result<(IpNet, Option<SubnetP
 /// Makes a subnet, and gives addresses of it to the ports that are there and form theirs themselves.
 pub(crate) fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
     let (cidr, subnet_pool_id) = choose_range(txn, &new)?;
-    let mtu = txn.networks.get(&new.network_id).map_or(network::MTU, |network| network.mtu);
-    if cidr.addr().is_ipv6() && mtu < network::IPV6_MTU_MIN {
-        return Err(network::too_small_for_ipv6(new.network_id, mtu));
+    let mtu = txn.networks.get(&new.network_id).map_or(check::MTU, |network| network.mtu);
+    if cidr.addr().is_ipv6() && mtu < check::IPV6_MTU_MIN {
+        return Err(check::too_small_for_ipv6(new.network_id, mtu));
     }
     if new.enable_dhcp {
         check_dhcp(&cidr)?;
@@ -233,8 +218,7 @@ pub(crate) fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
         unknown: Default::default(),
     });
     revise_network(txn, new.network_id);
-    port::add_formed_addresses(txn, id);
-    port::settle_metadata(txn, id);
+    cascade::on_subnet_created(txn, id);
     Ok(id)
 }
 
@@ -249,11 +233,6 @@ fn check_service_types(types: &[String]) -> Result<()> {
         }
         None => Ok(()),
     }
-}
-
-/// Whether two ranges have an address in common.
-pub(crate) fn overlap(a: &IpNet, b: &IpNet) -> bool {
-    a.contains(b) || b.contains(a)
 }
 
 /// DHCP needs an address for itself beside the router's and a guest's.
@@ -398,7 +377,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId, change: SubnetCh
     subnet.updated_at = Some(txn.now);
     revise_network(txn, subnet.network_id);
     txn.put(subnet);
-    port::settle_metadata(txn, id);
+    cascade::on_subnet_changed(txn, id);
     Ok(())
 }
 
@@ -446,7 +425,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId) -> Result<()> {
     }
     txn.delete::<Subnet>(&id);
     revise_network(txn, subnet.network_id);
-    port::settle_metadata_of(txn, subnet.network_id);
+    cascade::sync_metadata(txn, subnet.network_id);
     Ok(())
 }
 

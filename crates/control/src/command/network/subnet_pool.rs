@@ -1,21 +1,21 @@
 //! Subnet pools: their making, change and removal, and the giving out of ranges.
 
-use crate::command::{
-    network::{address_scope, rbac_policy},
+use crate::{
+    lifecycle::network::{cascade, sharing},
     quota,
 };
 use ipnet::IpNet;
 use lenticular_model::{
     error::{Error, Result},
     network::{
+        address_scope::AddressScope,
         rbac_policy::{RbacAction, RbacObject},
-        subnet::{to_address, to_number},
+        subnet::overlap,
         subnet_pool::SubnetPool,
     },
     policy::{self, Action, Caller},
     AddressScopeId, ProjectId, State, SubnetPoolId, Txn,
 };
-use std::sync::Arc;
 
 /// What a new pool is to be.
 #[derive(Debug, Clone)]
@@ -42,23 +42,6 @@ pub struct NewSubnetPool {
     pub shared: bool,
     /// True for the pool of who asks for the default one.
     pub is_default: bool,
-}
-
-/// That there is no such pool.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found("Subnet pool", id).coded("SubnetPoolNotFound")
-}
-
-/// The pool, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: SubnetPoolId) -> Result<Arc<SubnetPool>> {
-    let lent = || rbac_policy::lets(state, caller, RbacObject::SubnetPool(id), RbacAction::AccessAsShared);
-    let seen = |p: &&Arc<SubnetPool>| caller.sees(p.project_id) || lent();
-    state.subnet_pools.get(&id).filter(seen).cloned().ok_or_else(|| missing(id))
-}
-
-/// The default pool of a family, if there is one.
-pub fn default_of(state: &State, ip_version: u8) -> Option<&Arc<SubnetPool>> {
-    state.subnet_pools.values().find(|p| p.is_default && p.ip_version() == ip_version)
 }
 
 fn bad(code: &'static str, why: impl Into<String>) -> Error {
@@ -105,7 +88,7 @@ fn check_lengths(pool: &SubnetPool) -> Result<()> {
 }
 
 fn check_default(state: &State, pool: &SubnetPool) -> Result<()> {
-    match default_of(state, pool.ip_version()).filter(|p| pool.is_default && p.id != pool.id) {
+    match state.default_subnet_pool(pool.ip_version()).filter(|p| pool.is_default && p.id != pool.id) {
         Some(_) => Err(bad(
             "InvalidInput",
             "Invalid input for operation: A default subnetpool for this IP family has already been set. Only one \
@@ -115,14 +98,10 @@ fn check_default(state: &State, pool: &SubnetPool) -> Result<()> {
     }
 }
 
-fn overlap(a: &IpNet, b: &IpNet) -> bool {
-    a.contains(b) || b.contains(a)
-}
-
 /// Within a scope an address belongs to one pool.
 fn check_scope(state: &State, caller: &Caller, pool: &SubnetPool) -> Result<()> {
     let Some(id) = pool.address_scope_id else { return Ok(()) };
-    let scope = address_scope::visible(state, caller, id)?;
+    let scope = state.visible::<AddressScope>(caller, &id)?;
     let illegal = |why: String| bad("IllegalSubnetPoolAssociationToAddressScope", why);
     if pool.shared && !scope.shared {
         return Err(illegal(format!(
@@ -187,7 +166,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewSubnetPool) -> Result<
     check_scope(txn, caller, &pool)?;
     txn.put(pool);
     let object = RbacObject::SubnetPool(id);
-    rbac_policy::set_everyone(txn, new.project_id, object, RbacAction::AccessAsShared, new.shared)?;
+    sharing::set_everyone(txn, new.project_id, object, RbacAction::AccessAsShared, new.shared)?;
     Ok(id)
 }
 
@@ -214,16 +193,9 @@ pub struct SubnetPoolChange {
     pub is_default: Option<bool>,
 }
 
-/// The pool, if the caller may change it.
-fn changeable(state: &State, caller: &Caller, id: SubnetPoolId) -> Result<SubnetPool> {
-    let pool = visible(state, caller, id)?;
-    policy::check(caller, Action::SubnetPoolWrite, Some(pool.project_id))?;
-    Ok(SubnetPool::clone(&pool))
-}
-
 /// Changes a pool.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, change: SubnetPoolChange) -> Result<()> {
-    let mut pool = changeable(txn, caller, id)?;
+    let mut pool = SubnetPool::clone(&*txn.changeable::<SubnetPool>(caller, &id)?);
     if change.is_default.is_some() {
         policy::check(caller, Action::SubnetPoolDefault, None)?;
     }
@@ -261,7 +233,7 @@ fn finish(txn: &mut Txn<'_>, caller: &Caller, mut pool: SubnetPool) -> Result<()
 
 /// Adds ranges to a pool.
 pub fn add_prefixes(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, more: &[IpNet]) -> Result<()> {
-    let mut pool = changeable(txn, caller, id)?;
+    let mut pool = SubnetPool::clone(&*txn.changeable::<SubnetPool>(caller, &id)?);
     let all: Vec<IpNet> = pool.prefixes.iter().chain(more).copied().collect();
     pool.prefixes = compact(&all)?;
     finish(txn, caller, pool)
@@ -269,7 +241,7 @@ pub fn add_prefixes(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, more: 
 
 /// Takes ranges out of a pool that nobody has a subnet of.
 pub fn remove_prefixes(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, less: &[IpNet]) -> Result<()> {
-    let mut pool = changeable(txn, caller, id)?;
+    let mut pool = SubnetPool::clone(&*txn.changeable::<SubnetPool>(caller, &id)?);
     let less: Vec<IpNet> = less.iter().map(IpNet::trunc).collect();
     if let Some(strange) = less.iter().find(|l| !pool.prefixes.contains(l)) {
         let why = format!("Illegal update to prefixes: {strange} is not one of the pool's.");
@@ -289,156 +261,12 @@ pub fn remove_prefixes(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, les
 
 /// Removes a pool that no subnet was taken from.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId) -> Result<()> {
-    changeable(txn, caller, id)?;
+    txn.changeable::<SubnetPool>(caller, &id)?;
     if txn.subnets_of_pool(id).next().is_some() {
         let why = "Unable to delete subnet pool: Subnet pool has existing allocations.";
         return Err(bad("SubnetPoolDeleteError", why));
     }
-    rbac_policy::forget(txn, RbacObject::SubnetPool(id));
+    cascade::on_object_deleted(txn, RbacObject::SubnetPool(id));
     txn.delete::<SubnetPool>(&id);
     Ok(())
-}
-
-/// What a range counts against a project's share of the pool: addresses, or networks of 64 bits.
-fn weight(range: &IpNet) -> u64 {
-    let bits = if range.addr().is_ipv4() { 32 } else { 64 };
-    1_u64.checked_shl(u32::from(bits.max(range.prefix_len()) - range.prefix_len())).unwrap_or(u64::MAX)
-}
-
-/// Takes a range for a project's new subnet: this one, or one of this prefix length, or of the default one.
-///
-/// # Errors
-/// The pool has none left, or not for this project.
-pub fn allocate(
-    state: &State,
-    pool: &SubnetPool,
-    project: ProjectId,
-    cidr: Option<IpNet>,
-    prefixlen: Option<u8>,
-) -> Result<IpNet> {
-    let length = cidr.map(|c| c.prefix_len()).or(prefixlen).unwrap_or(pool.default_prefixlen);
-    if length < pool.min_prefixlen {
-        let why = format!(
-            "Unable to allocate subnet with prefix length {length}, minimum allowed prefix is {}.",
-            pool.min_prefixlen
-        );
-        return Err(bad("MinPrefixSubnetAllocationError", why));
-    }
-    if length > pool.max_prefixlen {
-        let why = format!(
-            "Unable to allocate subnet with prefix length {length}, maximum allowed prefix is {}.",
-            pool.max_prefixlen
-        );
-        return Err(bad("MaxPrefixSubnetAllocationError", why));
-    }
-    let mut taken: Vec<IpNet> = state.subnets_of_pool(pool.id).map(|s| s.cidr).collect();
-    taken.sort_by_key(|c| to_number(c.network()));
-    let refused = |reason: String| {
-        Error::conflict(format!("Failed to allocate subnet: {reason}.")).coded("SubnetAllocationError")
-    };
-    let range = match cidr.map(|c| c.trunc()) {
-        Some(cidr) => {
-            let free =
-                pool.prefixes.iter().any(|p| p.contains(&cidr)) && !taken.iter().any(|t| overlap(t, &cidr));
-            free.then_some(cidr).ok_or_else(|| {
-                refused("Cannot allocate requested subnet from the available set of prefixes".to_owned())
-            })?
-        }
-        None => first_gap(&pool.prefixes, &taken, length)
-            .ok_or_else(|| refused(format!("Insufficient prefix space to allocate subnet size /{length}")))?,
-    };
-    if let Some(limit) = pool.default_quota {
-        let own = state.subnets_of_pool(pool.id).filter(|s| s.project_id == project);
-        let used = own.fold(0_u64, |sum, s| sum.saturating_add(weight(&s.cidr)));
-        if used.saturating_add(weight(&range)) > limit {
-            let why = "Per-tenant subnet pool prefix quota exceeded.";
-            return Err(Error::conflict(why).coded("SubnetPoolQuotaExceeded"));
-        }
-    }
-    Ok(range)
-}
-
-/// The lowest range of this length in `prefixes` that overlaps none of `taken`, which are sorted.
-fn first_gap(prefixes: &[IpNet], taken: &[IpNet], length: u8) -> Option<IpNet> {
-    let mut sorted = prefixes.to_vec();
-    sorted.sort_by_key(|p| to_number(p.network()));
-    sorted.iter().filter(|p| p.prefix_len() <= length).find_map(|prefix| {
-        let size = 1_u128.checked_shl(u32::from(prefix.max_prefix_len() - length))?;
-        let (mut candidate, last) = (to_number(prefix.network()), to_number(prefix.broadcast()));
-        for other in taken.iter().filter(|t| prefix.contains(*t) || t.contains(prefix)) {
-            let (low, high) = (to_number(other.network()), to_number(other.broadcast()));
-            if candidate.checked_add(size - 1)? < low {
-                break;
-            }
-            if high >= candidate {
-                // The next boundary of this size behind what is taken.
-                candidate = (high / size).checked_add(1)?.checked_mul(size)?;
-            }
-        }
-        let fits = candidate.checked_add(size - 1)? <= last;
-        fits.then(|| IpNet::new(to_address(candidate, prefix.addr()), length).ok())?
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn net(text: &str) -> IpNet {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn gaps_are_found_in_order_and_at_boundaries() {
-        let pool = [net("10.0.0.0/22"), net("10.1.0.0/24")];
-        assert_eq!(first_gap(&pool, &[], 24), Some(net("10.0.0.0/24")));
-        let taken = [net("10.0.0.0/25"), net("10.0.2.0/24")];
-        assert_eq!(first_gap(&pool, &taken, 24), Some(net("10.0.1.0/24")));
-        assert_eq!(first_gap(&pool, &taken, 25), Some(net("10.0.0.128/25")));
-        assert_eq!(first_gap(&pool, &taken, 23), None);
-        assert_eq!(first_gap(&pool, &[net("10.0.0.0/22")], 24), Some(net("10.1.0.0/24")));
-        assert_eq!(
-            first_gap(&[net("255.255.255.0/24")], &[net("255.255.255.0/25")], 25),
-            Some(net("255.255.255.128/25"))
-        );
-        assert_eq!(first_gap(&[net("fd00::/62")], &[net("fd00::/64")], 64), Some(net("fd00:0:0:1::/64")));
-    }
-
-    #[test]
-    fn quotas_count_addresses_and_networks() {
-        assert_eq!(weight(&net("10.0.0.0/24")), 256);
-        assert_eq!(weight(&net("fd00::/60")), 16);
-        assert_eq!(weight(&net("fd00::/80")), 1);
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_given_out_never_overlaps_and_fills_the_pool(lengths in proptest::collection::vec(26_u8..31, 1..80)) {
-            let pool = [net("10.0.0.0/25"), net("10.0.1.0/26")];
-            let mut taken: Vec<IpNet> = Vec::new();
-            for length in lengths {
-                match first_gap(&pool, &taken, length) {
-                    Some(range) => {
-                        prop_assert!(pool.iter().any(|p| p.contains(&range)) && range.prefix_len() == length);
-                        prop_assert!(!taken.iter().any(|t| overlap(t, &range)));
-                        taken.push(range);
-                        taken.sort_by_key(|c| to_number(c.network()));
-                    }
-                    None => {
-                        let step = 1_u32 << (32 - length);
-                        let free = pool.iter().any(|p| {
-                            let low = to_number(p.network()) as u32;
-                            let size = 1_u32 << (32 - p.prefix_len());
-                            (low..low + size).step_by(step as usize).any(|at| {
-                                let range = IpNet::new(std::net::Ipv4Addr::from(at).into(), length).unwrap();
-                                p.contains(&range) && !taken.iter().any(|t| overlap(t, &range))
-                            })
-                        });
-                        prop_assert!(!free, "there was room for a /{length}");
-                    }
-                }
-            }
-        }
-    }
 }

@@ -1,8 +1,5 @@
 //! Tags of network resources: the same labels, by the same rules, on every kind (Neutron's standard-attr-tag).
 
-use crate::command::network::{
-    floating_ip, network, port, qos_policy, router, security_group, subnet, subnet_pool, trunk,
-};
 use lenticular_model::{
     error::{Error, Result},
     network::{
@@ -10,32 +7,32 @@ use lenticular_model::{
         security_group::SecurityGroup, subnet::Subnet, subnet_pool::SubnetPool, trunk::Trunk,
     },
     policy::{self, Action, Caller},
-    FloatingIpId, NetworkId, PortId, ProjectId, QosPolicyId, RouterId, SecurityGroupId, State, SubnetId,
-    SubnetPoolId, TrunkId, Txn,
+    FloatingIpId, NetworkId, Owned, PortId, ProjectId, QosPolicyId, RouterId, SecurityGroupId, State,
+    SubnetId, SubnetPoolId, TrunkId, Txn,
 };
 
 /// The most tags on one resource.
 pub const TAGS_MAX: usize = 50;
 
 macro_rules! tagged {
-    ($($(#[$doc:meta])* $name:ident($id:ty, $record:ty, $module:ident, $action:ident);)*) => {
+    ($($(#[$doc:meta])* $record:ident($id:ty);)*) => {
         /// What can have tags.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Tagged { $($(#[$doc])* $name($id),)* }
+        pub enum Tagged { $($(#[$doc])* $record($id),)* }
 
         /// The tags and the owner of a resource that exists for the caller, and the action that changes it.
         fn look(state: &State, caller: &Caller, on: Tagged) -> Result<(Vec<String>, ProjectId, Action)> {
             match on {
-                $(Tagged::$name(id) => {
-                    let found = $module::visible(state, caller, id)?;
-                    Ok((found.tags.clone(), found.project_id, Action::$action))
+                $(Tagged::$record(id) => {
+                    let found = state.visible::<$record>(caller, &id)?;
+                    Ok((found.tags.clone(), found.project(), <$record as Owned>::WRITE))
                 })*
             }
         }
 
         fn put(txn: &mut Txn<'_>, on: Tagged, new: Vec<String>) {
             match on {
-                $(Tagged::$name(id) => {
+                $(Tagged::$record(id) => {
                     txn.update::<$record>(&id, |record| {
                         record.tags = new;
                         record.revision += 1;
@@ -48,23 +45,23 @@ macro_rules! tagged {
 
 tagged! {
     /// A network.
-    Network(NetworkId, Network, network, NetworkWrite);
+    Network(NetworkId);
     /// A subnet.
-    Subnet(SubnetId, Subnet, subnet, NetworkWrite);
+    Subnet(SubnetId);
     /// A port.
-    Port(PortId, Port, port, PortWrite);
+    Port(PortId);
     /// A security group.
-    SecurityGroup(SecurityGroupId, SecurityGroup, security_group, SecurityGroupWrite);
+    SecurityGroup(SecurityGroupId);
     /// A router.
-    Router(RouterId, Router, router, RouterWrite);
+    Router(RouterId);
     /// A floating IP.
-    FloatingIp(FloatingIpId, FloatingIp, floating_ip, FloatingIpWrite);
+    FloatingIp(FloatingIpId);
     /// A subnet pool.
-    SubnetPool(SubnetPoolId, SubnetPool, subnet_pool, SubnetPoolWrite);
+    SubnetPool(SubnetPoolId);
     /// A QoS policy.
-    QosPolicy(QosPolicyId, QosPolicy, qos_policy, QosPolicyWrite);
+    QosPolicy(QosPolicyId);
     /// A trunk.
-    Trunk(TrunkId, Trunk, trunk, TrunkWrite);
+    Trunk(TrunkId);
 }
 
 /// The tags of a resource that exists for the caller.

@@ -1,6 +1,6 @@
 //! Trunks: their making, their subports, their change and removal.
 
-use crate::command::{network::port, quota};
+use crate::{command::network::check, lifecycle::network::cascade, quota};
 use lenticular_model::{
     error::{Error, Result},
     network::{
@@ -8,9 +8,9 @@ use lenticular_model::{
         trunk::{SubPort, Trunk},
     },
     policy::{self, Action, Caller},
-    PortId, ProjectId, State, TrunkId, Txn,
+    PortId, ProjectId, Scoped, TrunkId, Txn,
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 /// The highest VLAN tag.
 const VLAN_MAX: u16 = 4_094;
@@ -32,45 +32,16 @@ pub struct NewTrunk {
     pub sub_ports: Vec<SubPort>,
 }
 
-/// That there is no such trunk.
-pub fn missing(id: impl std::fmt::Display) -> Error {
-    Error::not_found("Trunk", id).coded("TrunkNotFound")
-}
-
-/// The trunk, if it exists for the caller.
-pub fn visible(state: &State, caller: &Caller, id: TrunkId) -> Result<Arc<Trunk>> {
-    state.trunks.get(&id).filter(|t| caller.sees(t.project_id)).cloned().ok_or_else(|| missing(id))
-}
-
-fn changeable(state: &State, caller: &Caller, id: TrunkId) -> Result<Arc<Trunk>> {
-    let trunk = visible(state, caller, id)?;
-    policy::check(caller, Action::TrunkWrite, Some(trunk.project_id))?;
-    Ok(trunk)
-}
-
-/// Refuses a port that is part of a trunk.
-pub(crate) fn check_port_free(state: &State, id: PortId) -> Result<()> {
-    if let Some(trunk) = state.trunk_of_parent(id).map(|trunk| trunk.id) {
-        let why = format!("Port {id} is currently a parent port for trunk {trunk}.");
-        return Err(Error::conflict(why).coded("PortInUseAsTrunkParent"));
-    }
-    if let Some(trunk) = state.trunk_of_subport(id).map(|trunk| trunk.id) {
-        let why = format!("Port {id} is currently a subport for trunk {trunk}.");
-        return Err(Error::conflict(why).coded("PortInUseAsSubPort"));
-    }
-    Ok(())
-}
-
 /// Creates a trunk.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewTrunk) -> Result<TrunkId> {
     policy::check(caller, Action::TrunkWrite, Some(new.project_id))?;
     quota::need_network(txn, new.project_id, "trunk")?;
-    let parent = port::usable(txn, caller, new.port_id)?;
+    let parent = txn.changeable::<Port>(caller, &new.port_id)?;
     if parent.owner().is_routers() || parent.owner() == PortOwner::Metadata {
         let why = format!("Port {} cannot be a trunk's parent: it is the cloud's own.", parent.id);
         return Err(Error::conflict(why).coded("ParentPortInUse"));
     }
-    check_port_free(txn, new.port_id)?;
+    check::check_not_in_trunk(txn, new.port_id)?;
     let id = TrunkId::from_random(txn.random());
     txn.put(Trunk {
         id,
@@ -103,7 +74,7 @@ pub struct TrunkChange {
 
 /// Changes a trunk.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, change: TrunkChange) -> Result<()> {
-    changeable(txn, caller, id)?;
+    txn.changeable::<Trunk>(caller, &id)?;
     txn.update::<Trunk>(&id, |t| {
         t.name = change.name.unwrap_or(std::mem::take(&mut t.name));
         t.description = change.description.unwrap_or(std::mem::take(&mut t.description));
@@ -124,17 +95,17 @@ fn check_enabled(trunk: &Trunk) -> Result<()> {
 
 /// Adds subports to a trunk.
 pub fn add_subports(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, more: &[SubPort]) -> Result<()> {
-    check_enabled(&*changeable(txn, caller, id)?)?;
+    check_enabled(&*txn.changeable::<Trunk>(caller, &id)?)?;
     add(txn, caller, id, more)
 }
 
 fn add(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, more: &[SubPort]) -> Result<()> {
-    let trunk = txn.need::<Trunk>(&id, || missing(id))?;
+    let trunk = txn.need::<Trunk>(&id, || Trunk::missing(id))?;
     let mut tags: BTreeSet<u16> = trunk.sub_ports.iter().map(|s| s.segmentation_id).collect();
     let mut sub_ports = trunk.sub_ports.clone();
     for sub in more {
-        let port = port::usable(txn, caller, sub.port_id)?;
-        check_port_free(txn, sub.port_id)?;
+        let port = txn.changeable::<Port>(caller, &sub.port_id)?;
+        check::check_not_in_trunk(txn, sub.port_id)?;
         if !port.device_id.is_empty() || sub_ports.iter().any(|s| s.port_id == sub.port_id) {
             let why = format!("Port {} is in use by another device; it cannot be a subport.", sub.port_id);
             return Err(Error::conflict(why).coded("PortInUse"));
@@ -171,7 +142,7 @@ fn add(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, more: &[SubPort]) -> Res
 
 /// Takes subports from a trunk; the ports stay.
 pub fn remove_subports(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, less: &[PortId]) -> Result<()> {
-    let trunk = changeable(txn, caller, id)?;
+    let trunk = txn.changeable::<Trunk>(caller, &id)?;
     check_enabled(&trunk)?;
     if let Some(absent) = less.iter().find(|p| trunk.sub_ports.iter().all(|s| s.port_id != **p)) {
         let why = format!(
@@ -180,7 +151,7 @@ pub fn remove_subports(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, less: &[
         );
         return Err(Error::not_found_text(why).coded("SubPortNotFound"));
     }
-    less.iter().for_each(|port| free(txn, *port));
+    less.iter().for_each(|port| cascade::free_subport(txn, *port));
     txn.update::<Trunk>(&id, |t| {
         t.sub_ports.retain(|s| !less.contains(&s.port_id));
         t.revision += 1;
@@ -188,18 +159,9 @@ pub fn remove_subports(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, less: &[
     Ok(())
 }
 
-/// A subport that is one no more belongs to nothing.
-fn free(txn: &mut Txn<'_>, id: PortId) {
-    txn.update::<Port>(&id, |p| {
-        p.device_id.clear();
-        p.device_owner.clear();
-        p.revision += 1;
-    });
-}
-
 /// Removes a trunk whose parent is no server's; its ports stay.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId) -> Result<()> {
-    let trunk = changeable(txn, caller, id)?;
+    let trunk = txn.changeable::<Trunk>(caller, &id)?;
     check_enabled(&trunk)?;
     if txn.ports.get(&trunk.port_id).is_some_and(|p| p.server_id.is_some()) && !trunk.sub_ports.is_empty() {
         let why = format!(
@@ -207,24 +169,6 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId) -> Result<()> {
         );
         return Err(Error::conflict(why).coded("TrunkInUse"));
     }
-    remove(txn, id);
+    cascade::delete_trunk(txn, id);
     Ok(())
-}
-
-fn remove(txn: &mut Txn<'_>, id: TrunkId) {
-    let Some(trunk) = txn.delete::<Trunk>(&id) else { return };
-    trunk.sub_ports.iter().for_each(|s| free(txn, s.port_id));
-}
-
-/// A port that goes takes its trunk with it, or leaves the one that it is a subport of.
-pub(crate) fn forsake_port(txn: &mut Txn<'_>, id: PortId) {
-    if let Some(trunk) = txn.trunk_of_parent(id).map(|trunk| trunk.id) {
-        remove(txn, trunk);
-    }
-    if let Some(trunk) = txn.trunk_of_subport(id).map(|trunk| trunk.id) {
-        txn.update::<Trunk>(&trunk, |t| {
-            t.sub_ports.retain(|s| s.port_id != id);
-            t.revision += 1;
-        });
-    }
 }

@@ -1,15 +1,15 @@
 //! The change of a port.
 
 use crate::{
-    command::network::{
-        floating_ip, network,
-        port::{
-            address::reform, check_choices, check_device_owner, check_dns, check_filter, check_options,
-            choose_addresses, choose_mac, is_trusted, visible, AskIp, Asker,
+    command::network::{check, routing},
+    lifecycle::{
+        network::{
+            cascade,
+            port_address::{self, AskIp, Asker},
+            port_build,
         },
-        qos_policy, router, security_group,
+        run,
     },
-    lifecycle::ports,
 };
 use lenticular_model::{
     error::{Error, Result},
@@ -18,7 +18,7 @@ use lenticular_model::{
         port::{AddressPair, DhcpOption, Mac, Port, PortOwner, Profile},
     },
     policy::{self, Action, Caller},
-    PortId, QosPolicyId, SecurityGroupId, Txn,
+    PortId, QosPolicyId, Scoped, SecurityGroupId, Txn,
 };
 
 /// Another Ethernet address for a port.
@@ -103,15 +103,15 @@ fn check_own_ports(old: &Port, change: &PortChange) -> Result<()> {
 /// Refuses what the caller may not change, or nobody.
 fn check_change(txn: &Txn<'_>, caller: &Caller, old: &Port, change: &PortChange) -> Result<()> {
     let id = old.id;
-    let network = txn.need::<Network>(&old.network_id, || network::missing(old.network_id))?;
+    let network = txn.need::<Network>(&old.network_id, || Network::missing(old.network_id))?;
     let choices = [
         ("mac_address", change.mac.is_some()),
         ("fixed_ips", change.fixed_ips.is_some()),
-        ("device_owner", change.device_owner.as_deref().is_some_and(is_trusted)),
+        ("device_owner", change.device_owner.as_deref().is_some_and(port_build::is_trusted)),
         ("port_security_enabled", change.port_security_enabled.is_some()),
         ("allowed_address_pairs", change.allowed_address_pairs.is_some()),
     ];
-    check_choices(caller, &network, &choices)?;
+    port_build::check_choices(caller, &network, &choices)?;
     if change.mac.is_some() {
         policy::check(caller, Action::PortMac, Some(network.project_id))?;
     }
@@ -126,31 +126,32 @@ fn check_change(txn: &Txn<'_>, caller: &Caller, old: &Port, change: &PortChange)
         return Err(Error::conflict(why).coded("PortInUse"));
     }
     if rebinds {
-        check_device_owner(&old.device_owner)?;
-        change.device_owner.as_deref().map_or(Ok(()), check_device_owner)?;
+        port_build::check_device_owner(&old.device_owner)?;
+        change.device_owner.as_deref().map_or(Ok(()), port_build::check_device_owner)?;
     }
     check_own_ports(old, change)?;
     if old.server_id.is_some() && change.mac.is_some_and(|mac| mac != MacChange::To(old.mac)) {
         let why = format!("Port {id} belongs to a server; its MAC address cannot change.");
         return Err(Error::conflict(why).coded("PortBound"));
     }
-    check_dns(change.dns_name.as_deref().unwrap_or(""), change.dns_domain.as_deref().unwrap_or(""))?;
+    check::check_dns(change.dns_name.as_deref().unwrap_or(""), change.dns_domain.as_deref().unwrap_or(""))?;
     for group in change.security_groups.iter().flatten().filter(|g| !old.security_groups.contains(g)) {
-        security_group::usable(txn, caller, *group, old.project_id)?;
+        check::check_security_group(txn, caller, *group, old.project_id)?;
     }
-    qos_policy::check_use(txn, caller, change.qos_policy_id.flatten(), old.qos_policy_id)
+    check::check_qos_policy(txn, caller, change.qos_policy_id.flatten(), old.qos_policy_id)
 }
 
 /// Changes a port.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: PortId, change: PortChange) -> Result<()> {
-    let old = visible(txn, caller, id)?;
-    policy::check(caller, Action::PortWrite, Some(old.project_id))?;
+    let old = txn.changeable::<Port>(caller, &id)?;
     check_change(txn, caller, &old, &change)?;
     let mut port = Port::clone(&old);
-    let network = txn.need::<Network>(&port.network_id, || network::missing(port.network_id))?;
+    let network = txn.need::<Network>(&port.network_id, || Network::missing(port.network_id))?;
     match change.mac {
-        Some(MacChange::To(mac)) if mac != old.mac => port.mac = choose_mac(txn, &network, Some(mac))?,
-        Some(MacChange::Regenerate) => port.mac = choose_mac(txn, &network, None)?,
+        Some(MacChange::To(mac)) if mac != old.mac => {
+            port.mac = port_build::choose_mac(txn, &network, Some(mac))?
+        }
+        Some(MacChange::Regenerate) => port.mac = port_build::choose_mac(txn, &network, None)?,
         _ => {}
     }
     let set = |field: &mut String, value: Option<String>| value.into_iter().for_each(|v| *field = v);
@@ -166,9 +167,9 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: PortId, change: PortChange
         // Its own addresses are not taken against it.
         txn.put(Port { fixed_ips: Vec::new(), ..port.clone() });
         let asker = Asker { network: &network, mac: port.mac, device_owner: &port.device_owner };
-        port.fixed_ips = choose_addresses(txn, &asker, Some(asked))?;
+        port.fixed_ips = port_address::choose(txn, &asker, Some(asked))?;
     } else {
-        reform(txn, &mut port.fixed_ips, old.mac, port.mac);
+        port_address::reform(txn, &mut port.fixed_ips, old.mac, port.mac);
     }
     port.admin_state_up = change.admin_state_up.unwrap_or(port.admin_state_up);
     port.port_security_enabled = change.port_security_enabled.unwrap_or(port.port_security_enabled);
@@ -178,14 +179,14 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: PortId, change: PortChange
     port.qos_policy_id = change.qos_policy_id.unwrap_or(port.qos_policy_id);
     port.propagate_uplink_status = change.propagate_uplink_status.unwrap_or(port.propagate_uplink_status);
     change.extra_dhcp_opts.into_iter().for_each(|option| set_option(&mut port.extra_dhcp_opts, option));
-    check_options(&port.extra_dhcp_opts)?;
-    check_filter(port.port_security_enabled, &port.security_groups, &port.allowed_address_pairs)?;
+    port_build::check_options(&port.extra_dhcp_opts)?;
+    port_build::check_filter(port.port_security_enabled, &port.security_groups, &port.allowed_address_pairs)?;
     port.revision += 1;
     port.updated_at = Some(txn.now);
     txn.put(port);
-    router::check_leg(txn, id)?;
-    floating_ip::settle_port(txn, id);
-    old.server_id.into_iter().for_each(|server| ports::activate_if_plugged(txn, server));
+    routing::check_leg(txn, id)?;
+    cascade::on_port_address_changed(txn, id);
+    old.server_id.into_iter().for_each(|server| run::activate_if_plugged(txn, server));
     Ok(())
 }
 

@@ -1,8 +1,12 @@
 //! A router's legs in tenants' networks: their making by subnet or by port, and their removal.
 
-use crate::command::network::router::{bad, changeable, check_disjoint, check_routes, is_v4, missing};
-use crate::command::{
-    network::{floating_ip, port, rbac_policy, subnet},
+use crate::{
+    command::network::{check, routing},
+    lifecycle::network::{
+        cascade,
+        port_address::AskIp,
+        port_build::{self, NewPort},
+    },
     quota,
 };
 use lenticular_model::{
@@ -14,7 +18,7 @@ use lenticular_model::{
         subnet::Subnet,
     },
     policy::Caller,
-    NetworkId, PortId, ProjectId, RouterId, State, SubnetId, Txn,
+    NetworkId, PortId, ProjectId, RouterId, Scoped, State, SubnetId, Txn,
 };
 use std::sync::Arc;
 
@@ -49,20 +53,22 @@ pub fn add_interface(
     id: RouterId,
     ask: InterfaceAsk,
 ) -> Result<Interface> {
-    let router = changeable(txn, caller, id)?;
+    let router = txn.changeable::<Router>(caller, &id)?;
     let (port_id, subnet_ids) = match (ask.subnet_id, ask.port_id) {
-        (Some(_), Some(_)) => return Err(bad("Cannot specify both subnet-id and port-id".to_owned())),
-        (None, None) => return Err(bad("Either subnet_id or port_id must be specified".to_owned())),
+        (Some(_), Some(_)) => {
+            return Err(routing::bad("Cannot specify both subnet-id and port-id".to_owned()))
+        }
+        (None, None) => return Err(routing::bad("Either subnet_id or port_id must be specified".to_owned())),
         (Some(subnet), None) => (add_by_subnet(txn, caller, &router, subnet)?, vec![subnet]),
         (None, Some(port)) => {
             add_by_port(txn, caller, id, port)?;
             (port, txn.ports.get(&port).map_or(Vec::new(), |p| subnets_of(p)))
         }
     };
-    check_disjoint(txn, id)?;
-    check_leg(txn, port_id)?;
+    routing::check_disjoint(txn, id)?;
+    routing::check_leg(txn, port_id)?;
     txn.update::<Router>(&id, |r| r.revision += 1);
-    let network_id = txn.need::<Port>(&port_id, || port::missing(port_id))?.network_id;
+    let network_id = txn.need::<Port>(&port_id, || Port::missing(port_id))?.network_id;
     Ok(Interface { router_id: id, project_id: router.project_id, network_id, port_id, subnet_ids })
 }
 
@@ -71,18 +77,18 @@ fn subnets_of(port: &Port) -> Vec<SubnetId> {
 }
 
 fn add_by_subnet(txn: &mut Txn<'_>, caller: &Caller, router: &Router, id: SubnetId) -> Result<PortId> {
-    let subnet = subnet::visible(txn, caller, id)?;
+    let subnet = txn.visible::<Subnet>(caller, &id)?;
     let Some(gateway) = subnet.gateway else {
-        return Err(bad("Subnet for router interface must have a gateway IP".to_owned()));
+        return Err(routing::bad("Subnet for router interface must have a gateway IP".to_owned()));
     };
     check_gateway_of(txn, caller, &subnet)?;
     if !subnet.cidr.contains(&gateway) {
-        return Err(bad(format!(
+        return Err(routing::bad(format!(
             "The gateway {gateway} of subnet {id} is outside of it; give the router a port instead."
         )));
     }
     if txn.interfaces_of_router(router.id).any(|p| p.fixed_ips.iter().any(|ip| ip.subnet_id == id)) {
-        return Err(bad(format!("Router already has a port on subnet {id}.")));
+        return Err(routing::bad(format!("Router already has a port on subnet {id}.")));
     }
     let address = FixedIp { subnet_id: id, ip_address: gateway };
     if let Some(holder) = txn.port_with_address(id, gateway).map(|port| port.id) {
@@ -93,7 +99,8 @@ fn add_by_subnet(txn: &mut Txn<'_>, caller: &Caller, router: &Router, id: Subnet
     let v6 = |p: &&Arc<Port>| {
         p.network_id == subnet.network_id && p.fixed_ips.iter().all(|ip| ip.ip_address.is_ipv6())
     };
-    let shared = txn.interfaces_of_router(router.id).filter(|_| !is_v4(&subnet.cidr)).find(v6).map(|p| p.id);
+    let shared =
+        txn.interfaces_of_router(router.id).filter(|_| subnet.cidr.addr().is_ipv6()).find(v6).map(|p| p.id);
     if let Some(leg) = shared {
         txn.update::<Port>(&leg, |p| {
             p.fixed_ips.push(address);
@@ -102,14 +109,14 @@ fn add_by_subnet(txn: &mut Txn<'_>, caller: &Caller, router: &Router, id: Subnet
         return Ok(leg);
     }
     quota::need_network(txn, router.project_id, "port")?;
-    let new = port::NewPort {
+    let new = NewPort {
         device_id: router.id.to_string(),
         device_owner: PortOwner::RouterInterface.name().unwrap_or_default().to_owned(),
-        fixed_ips: Some(vec![port::AskIp { subnet: Some(id), address: Some(gateway) }]),
+        fixed_ips: Some(vec![AskIp { subnet: Some(id), address: Some(gateway) }]),
         port_security_enabled: Some(false),
-        ..port::NewPort::on(subnet.network_id, router.project_id)
+        ..NewPort::on(subnet.network_id, router.project_id)
     };
-    let port = port::build(txn, &new)?;
+    let port = port_build::build(txn, &new)?;
     let leg = port.id;
     txn.put(port);
     Ok(leg)
@@ -119,11 +126,11 @@ fn add_by_subnet(txn: &mut Txn<'_>, caller: &Caller, router: &Router, id: Subnet
 /// project: guests would send through the first that came (LP-1757482, LP-1975603).
 fn check_gateway_of(state: &State, caller: &Caller, subnet: &Subnet) -> Result<()> {
     let object = RbacObject::Network(subnet.network_id);
-    let lent = rbac_policy::lets_project(state, caller.project_id(), object, RbacAction::AccessAsShared);
-    if caller.sees(subnet.project_id) || lent {
+    let named = |own| state.rbac_allows_project(own, object, RbacAction::AccessAsShared);
+    if caller.sees(subnet.project_id) || caller.project_id().is_some_and(named) {
         return Ok(());
     }
-    Err(bad(format!(
+    Err(routing::bad(format!(
         "Cannot add interface to router because subnet {} is not owned by project making the request",
         subnet.id
     )))
@@ -136,7 +143,7 @@ fn check_in_pools(state: &State, caller: &Caller, port: &Port) -> Result<()> {
         subnet.is_none_or(|s| caller.sees(s.project_id) || s.pools.iter().any(|p| p.contains(ip.ip_address)))
     };
     match port.fixed_ips.iter().find(|ip| !legal(ip)) {
-        Some(ip) => Err(bad(format!(
+        Some(ip) => Err(routing::bad(format!(
             "Cannot add interface to router because specified port {} has an IP address out of the allocation pool of \
              subnet {}, which is not owned by the project making the request",
             port.id, ip.subnet_id
@@ -146,7 +153,7 @@ fn check_in_pools(state: &State, caller: &Caller, port: &Port) -> Result<()> {
 }
 
 fn add_by_port(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, port_id: PortId) -> Result<()> {
-    let port = port::usable(txn, caller, port_id)?;
+    let port = txn.changeable::<Port>(caller, &port_id)?;
     check_in_pools(txn, caller, &port)?;
     if !port.device_id.is_empty() {
         let why = format!(
@@ -156,10 +163,10 @@ fn add_by_port(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, port_id: PortId
         return Err(Error::conflict(why).coded("PortInUse"));
     }
     if port.fixed_ips.is_empty() {
-        return Err(bad("Router port must have at least one fixed IP".to_owned()));
+        return Err(routing::bad("Router port must have at least one fixed IP".to_owned()));
     }
-    crate::command::network::trunk::check_port_free(txn, port_id)?;
-    floating_ip::check_unused(txn, port_id)?;
+    check::check_not_in_trunk(txn, port_id)?;
+    check_unused(txn, port_id)?;
     txn.update::<Port>(&port_id, |p| {
         p.device_id = id.to_string();
         p.device_owner = PortOwner::RouterInterface.name().unwrap_or_default().to_owned();
@@ -172,25 +179,6 @@ fn add_by_port(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, port_id: PortId
     Ok(())
 }
 
-/// Refuses a leg with addresses that a router cannot have; other ports pass.
-pub(crate) fn check_leg(state: &State, id: PortId) -> Result<()> {
-    let Some(port) = state.ports.get(&id) else { return Ok(()) };
-    if port.owner() != PortOwner::RouterInterface {
-        return Ok(());
-    }
-    let Ok(router) = port.device_id.parse::<RouterId>() else { return Err(missing(&port.device_id)) };
-    let v4 = port.fixed_ips.iter().filter(|ip| ip.ip_address.is_ipv4()).count();
-    if port.fixed_ips.is_empty() {
-        return Err(bad("Router port must have at least one fixed IP".to_owned()));
-    }
-    if v4 > 1 {
-        return Err(bad("Cannot have multiple IPv4 subnets on router port".to_owned()));
-    }
-    check_disjoint(state, router)?;
-    check_routes(state, router)?;
-    floating_ip::check_router(state, router)
-}
-
 /// Takes a leg from a router: the one in this subnet, or this port, or both if they agree.
 pub fn remove_interface(
     txn: &mut Txn<'_>,
@@ -198,12 +186,12 @@ pub fn remove_interface(
     id: RouterId,
     ask: InterfaceAsk,
 ) -> Result<Interface> {
-    let router = changeable(txn, caller, id)?;
+    let router = txn.changeable::<Router>(caller, &id)?;
     if ask.subnet_id.is_none() && ask.port_id.is_none() {
-        return Err(bad("Either subnet_id or port_id must be specified".to_owned()));
+        return Err(routing::bad("Either subnet_id or port_id must be specified".to_owned()));
     }
     if let Some(subnet) = ask.subnet_id {
-        subnet::visible(txn, caller, subnet)?;
+        txn.visible::<Subnet>(caller, &subnet)?;
     }
     let in_subnet = |p: &Port| ask.subnet_id.is_none_or(|s| p.fixed_ips.iter().any(|ip| ip.subnet_id == s));
     let leg = txn
@@ -239,9 +227,9 @@ pub fn remove_interface(
                 p.fixed_ips.retain(|ip| !subnet_ids.contains(&ip.subnet_id));
                 p.revision += 1;
             });
-            floating_ip::settle_port(txn, leg.id);
+            cascade::on_port_address_changed(txn, leg.id);
         }
-        false => port::remove(txn, leg.id),
+        false => cascade::delete_port(txn, leg.id),
     }
     txn.update::<Router>(&id, |r| r.revision += 1);
     let (network_id, port_id) = (leg.network_id, leg.id);
@@ -250,7 +238,7 @@ pub fn remove_interface(
 
 /// Refuses to take away what routes and floating IPs go by.
 fn check_unneeded(state: &State, router: &Router, subnet: &Subnet) -> Result<()> {
-    if floating_ip::needs(state, router.id, subnet.id) {
+    if routing::needs_leg(state, router.id, subnet.id) {
         let why = format!(
             "Router interface for subnet {} on router {} cannot be deleted, as it is required by one or more \
              floating IPs.",
@@ -266,4 +254,14 @@ fn check_unneeded(state: &State, router: &Router, subnet: &Subnet) -> Result<()>
         return Err(Error::conflict(why).coded("RouterInterfaceInUseByRoute"));
     }
     Ok(())
+}
+
+/// Refuses a port that a floating IP leads to.
+fn check_unused(state: &State, id: PortId) -> Result<()> {
+    if state.floating_ips_of_port(id).next().is_none() && state.port_forwardings_of_port(id).next().is_none()
+    {
+        return Ok(());
+    }
+    let why = format!("A floating IP leads to port {id}; disassociate it first.");
+    Err(Error::conflict(why).coded("PortInUse"))
 }

@@ -198,8 +198,3 @@ pub(crate) fn add_formed(txn: &mut Txn<'_>, id: SubnetId) {
         });
     }
 }
-
-/// Whether the address is given out on the network.
-pub fn taken(state: &State, network: NetworkId, address: IpAddr) -> bool {
-    state.subnets_of_network(network).any(|s| state.port_with_address(s.id, address).is_some())
-}

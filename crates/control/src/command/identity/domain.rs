@@ -1,0 +1,48 @@
+//! Domains: their making, change and removal.
+
+use crate::command::identity::{cascade, govern};
+use lenticular_model::{
+    error::{Error, Result},
+    identity::{Domain, Target},
+    policy::{self, Action, Caller},
+    DomainId, ProjectId, Txn, UserId,
+};
+
+/// The domain of a request that names none.
+pub const DEFAULT_DOMAIN: &str = "default";
+
+/// What is to be written in place of a record, or as a new one.
+///
+/// The edge has read the fields; here it is decided whether they may stand beside what there is.
+pub fn put(txn: &mut Txn<'_>, caller: &Caller, domain: Domain) -> Result<()> {
+    policy::check(caller, Action::DomainWrite, None)?;
+    if txn.domain_named(&domain.name).is_some_and(|other| other.id != domain.id) {
+        return Err(govern::duplicate("domain", &domain.name));
+    }
+    let mut domain = domain;
+    if !domain.enabled {
+        domain.tokens_void_before = txn.now;
+    }
+    txn.put(domain);
+    Ok(())
+}
+
+/// Removes a domain that was disabled first, with all that is in it.
+pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: &DomainId) -> Result<()> {
+    policy::check(caller, Action::DomainWrite, None)?;
+    if govern::domain(txn, id)?.enabled {
+        return Err(Error::forbidden("Cannot delete a domain that is enabled, please disable it first."));
+    }
+    let users: Vec<UserId> = txn.users.values().filter(|u| u.domain_id == *id).map(|u| u.id).collect();
+    let projects: Vec<ProjectId> =
+        txn.projects.values().filter(|p| p.domain_id == *id).map(|p| p.id).collect();
+    for project in projects {
+        cascade::delete_project(txn, project)?;
+    }
+    for user in users {
+        cascade::delete_user(txn, user);
+    }
+    cascade::delete_grants(txn, |a| a.target == Target::Domain(id.clone()));
+    txn.delete::<Domain>(id);
+    Ok(())
+}

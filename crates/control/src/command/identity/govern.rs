@@ -1,0 +1,111 @@
+//! Checks that commands on domains, projects, users, roles and grants share: what is there, and what the caller may change.
+
+use lenticular_model::{
+    error::{Error, Result},
+    identity::{Domain, Project, Role, RoleAssignment, Target, User},
+    policy::{self, Action, Caller, Reach},
+    DomainId, ProjectId, RoleId, State, UserId,
+};
+use std::sync::Arc;
+
+/// The refusal: there is no such thing.
+pub(crate) fn missing(what: &str, id: impl std::fmt::Display) -> Error {
+    Error::not_found_text(format!("Could not find {what}: {id}."))
+}
+
+/// The refusal of a name that is taken.
+pub(crate) fn duplicate(what: &str, name: &str) -> Error {
+    Error::conflict(format!(
+        "Conflict occurred attempting to store {what} - Duplicate entry found with name {name}."
+    ))
+}
+
+/// The project, if it is there.
+pub fn project(state: &State, id: ProjectId) -> Result<Arc<Project>> {
+    state.projects.get(&id).cloned().ok_or_else(|| missing("project", id))
+}
+
+/// The user, if it is there.
+pub fn user(state: &State, id: UserId) -> Result<Arc<User>> {
+    state.users.get(&id).cloned().ok_or_else(|| missing("user", id))
+}
+
+/// The domain, if it is there.
+pub fn domain(state: &State, id: &DomainId) -> Result<Arc<Domain>> {
+    state.domains.get(id).cloned().ok_or_else(|| missing("domain", id))
+}
+
+/// The role, if it is there.
+pub fn role(state: &State, id: RoleId) -> Result<Arc<Role>> {
+    state.roles.get(&id).cloned().ok_or_else(|| missing("role", id))
+}
+
+/// The project, for a caller who may do an action of Keystone's to it.
+///
+/// # Errors
+/// The caller may not, which also hides whether the project exists; or there is no such project.
+pub fn governed_project(
+    state: &State,
+    caller: &Caller,
+    action: Action,
+    id: ProjectId,
+) -> Result<Arc<Project>> {
+    let found = state.projects.get(&id);
+    policy::check_in_domain(caller, action, found.map(|p| &p.domain_id))?;
+    found.cloned().ok_or_else(|| missing("project", id))
+}
+
+/// The user, for a caller who may do an action of Keystone's to it.
+///
+/// # Errors
+/// As for [`governed_project`].
+pub fn governed_user(state: &State, caller: &Caller, action: Action, id: UserId) -> Result<Arc<User>> {
+    let found = state.users.get(&id);
+    policy::check_in_domain(caller, action, found.map(|u| &u.domain_id))?;
+    found.cloned().ok_or_else(|| missing("user", id))
+}
+
+/// Refuses if the caller rules a domain alone, and the user has more rights than the caller: with the user's password the
+/// caller would have them, too. More are any role on the system, the role admin anywhere but on the domain itself, and for
+/// a domain's manager that one as well. Ordinary roles elsewhere do not count: who gives one to a user of another domain
+/// trusts that domain's administrators, as in Keystone.
+pub(crate) fn check_not_above(state: &State, caller: &Caller, user: UserId) -> Result<()> {
+    let Reach::Domain(domain) = policy::reach(caller, Action::UserWrite) else { return Ok(()) };
+    let is_above = |a: &RoleAssignment| {
+        let admin = state.roles.get(&a.role_id).is_some_and(|role| is_admin(role));
+        match &a.target {
+            Target::System => true,
+            Target::Domain(own) if *own == domain => admin && caller.level < policy::RoleLevel::Admin,
+            Target::Domain(_) | Target::Project(_) => admin,
+        }
+    };
+    if state.role_assignments_of_user(user).any(|a| is_above(a)) {
+        return Err(Error::forbidden(format!(
+            "User {user} has rights that you do not have. Only an administrator who has them may change this user."
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses if the caller rules a domain alone, and administrators of the cloud act in the project: without it they would
+/// be shut out.
+pub(crate) fn check_nobody_above_in(state: &State, caller: &Caller, project: ProjectId) -> Result<()> {
+    if policy::reach(caller, Action::ProjectWrite) == Reach::Cloud {
+        return Ok(());
+    }
+    let of_admin = |a: &&Arc<RoleAssignment>| {
+        a.target == Target::Project(project) && state.roles.get(&a.role_id).is_some_and(|role| is_admin(role))
+    };
+    if state.role_assignments.values().any(|a| of_admin(&a)) {
+        return Err(Error::forbidden(format!(
+            "Administrators of the cloud act in project {project}. Only an administrator of the cloud may disable or \
+             delete it."
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a role is the administrator's.
+pub(crate) fn is_admin(role: &Role) -> bool {
+    policy::RoleLevel::of(&role.name) == policy::RoleLevel::Admin
+}

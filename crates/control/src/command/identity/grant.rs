@@ -1,0 +1,90 @@
+//! Grants: who holds which role on what.
+
+use crate::command::identity::govern;
+use lenticular_model::{
+    error::{Error, Result},
+    identity::{RoleAssignment, Target},
+    policy::{self, Action, Caller, Reach},
+    AssignmentId, RoleId, State, Txn, UserId,
+};
+
+/// Refuses unless the caller may look at, or change, what a user holds there.
+///
+/// # Errors
+/// The caller may not; or user, target or role do not exist.
+pub fn check(
+    state: &State,
+    caller: &Caller,
+    action: Action,
+    user_id: UserId,
+    target: &Target,
+    role_id: Option<RoleId>,
+) -> Result<()> {
+    policy::check_in_domain(caller, action, state.domain_of(target).as_ref())?;
+    govern::governed_user(state, caller, action, user_id)?;
+    match target {
+        Target::Project(id) => govern::project(state, *id).map(drop)?,
+        Target::Domain(id) => govern::domain(state, id).map(drop)?,
+        Target::System => {}
+    }
+    role_id.map_or(Ok(()), |id| govern::role(state, id).map(drop))
+}
+
+/// Refuses if the caller rules a domain alone and the role reaches beyond it: an admin of any project administers
+/// compute, network and images of the whole cloud. A domain's manager makes no admins at all.
+fn check_role_within(state: &State, caller: &Caller, target: &Target, role_id: RoleId) -> Result<()> {
+    if policy::reach(caller, Action::GrantWrite) == Reach::Cloud
+        || !govern::is_admin(&*govern::role(state, role_id)?)
+    {
+        return Ok(());
+    }
+    if matches!(target, Target::Domain(_)) && caller.level == policy::RoleLevel::Admin {
+        return Ok(());
+    }
+    Err(Error::forbidden(
+        "The role admin on a project administers the whole cloud. Only an administrator of the cloud gives or takes it.",
+    ))
+}
+
+/// Gives a role; giving it twice is giving it once.
+pub fn grant(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    user_id: UserId,
+    target: Target,
+    role_id: RoleId,
+) -> Result<()> {
+    check(txn, caller, Action::GrantWrite, user_id, &target, Some(role_id))?;
+    check_role_within(txn, caller, &target, role_id)?;
+    put(txn, user_id, target, role_id);
+    Ok(())
+}
+
+/// Writes a grant unless it is there.
+pub(crate) fn put(txn: &mut Txn<'_>, user_id: UserId, target: Target, role_id: RoleId) {
+    if txn.role_assignment(user_id, &target, role_id).is_some() {
+        return;
+    }
+    let id = AssignmentId::from_random(txn.random());
+    let unknown = Default::default();
+    txn.put(RoleAssignment { id, created_at: txn.now, updated_at: None, user_id, role_id, target, unknown });
+}
+
+/// Takes a role away.
+pub fn revoke(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    user_id: UserId,
+    target: Target,
+    role_id: RoleId,
+) -> Result<()> {
+    check(txn, caller, Action::GrantWrite, user_id, &target, Some(role_id))?;
+    check_role_within(txn, caller, &target, role_id)?;
+    match txn.role_assignment(user_id, &target, role_id).map(|held| held.id) {
+        Some(id) => {
+            txn.delete::<RoleAssignment>(&id);
+            Ok(())
+        }
+        None => Err(govern::missing("role assignment with role", role_id)),
+    }
+}

@@ -1,0 +1,14 @@
+//! Tokens: their revocation.
+
+use lenticular_model::{identity::Revocation, RevocationId, Timestamp, Txn};
+
+/// Voids a token before its time, and clears the revocations of tokens that have expired.
+pub fn revoke(txn: &mut Txn<'_>, audit_id: &str, expires_at: Timestamp) {
+    let over: Vec<RevocationId> =
+        txn.revocations.values().filter(|r| r.expires_at < txn.now).map(|r| r.id.clone()).collect();
+    for id in over {
+        txn.delete::<Revocation>(&id);
+    }
+    let unknown = Default::default();
+    txn.put(Revocation { id: audit_id.into(), created_at: txn.now, updated_at: None, expires_at, unknown });
+}

@@ -1,0 +1,44 @@
+//! Users: their making, change and removal.
+
+use crate::command::identity::{cascade, govern};
+use lenticular_model::{
+    error::Result,
+    identity::User,
+    policy::{self, Action, Caller},
+    Txn, UserId,
+};
+
+/// Writes a user, new or changed.
+pub fn put(txn: &mut Txn<'_>, caller: &Caller, user: User) -> Result<()> {
+    policy::check_in_domain(caller, Action::UserWrite, Some(&user.domain_id))?;
+    govern::check_not_above(txn, caller, user.id)?;
+    govern::domain(txn, &user.domain_id)?;
+    if txn.user_named(&user.domain_id, &user.name).is_some_and(|other| other.id != user.id) {
+        return Err(govern::duplicate("user", &user.name));
+    }
+    let mut user = user;
+    if !user.enabled {
+        // Who is let in again must log in again.
+        user.password_changed_at = txn.now;
+    }
+    txn.put(user);
+    Ok(())
+}
+
+/// Sets a user's password, whose hash the edge has made; tokens issued before are void.
+pub fn set_password(txn: &mut Txn<'_>, id: UserId, hash: String) -> Result<()> {
+    let now = txn.now;
+    let set = txn.update::<User>(&id, |u| {
+        u.password_hash = Some(hash);
+        u.password_changed_at = now;
+    });
+    set.then_some(()).ok_or_else(|| govern::missing("user", id))
+}
+
+/// Removes a user with its keypairs and grants.
+pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: UserId) -> Result<()> {
+    govern::governed_user(txn, caller, Action::UserWrite, id)?;
+    govern::check_not_above(txn, caller, id)?;
+    cascade::delete_user(txn, id);
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! What becomes of what names a host when the host is removed.
+
+use lenticular_model::{compute::aggregate::Aggregate, AggregateId, HostId, Txn};
+
+/// A host is removed for good: no aggregate has it any more.
+pub fn leave_aggregates(txn: &mut Txn<'_>, host: HostId) {
+    let aggregates: Vec<AggregateId> = txn.aggregate_ids_of_host(host).collect();
+    for id in aggregates {
+        txn.update::<Aggregate>(&id, |a| a.hosts.retain(|h| *h != host));
+    }
+}
