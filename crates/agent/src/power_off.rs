@@ -25,14 +25,14 @@ pub async fn power_off(state_dir: &Path, grace: Duration) -> Result<usize, Agent
     let _lock = take_state_dir(state_dir)?;
     let hypervisor = Arc::new(Qemu::new(state_dir, grace).map_err(|e| trouble(e.to_string()))?);
     let guests = hypervisor.list().await?;
-    let (never, cut) = watch::channel(false);
+    let (never, cancel) = watch::channel(false);
     let mut ends = JoinSet::new();
     for id in guests.iter().copied() {
-        let (hypervisor, cut) = (hypervisor.clone(), cut.clone());
+        let (hypervisor, cancel) = (hypervisor.clone(), cancel.clone());
         ends.spawn(async move {
             // What was not looked for is not known to run.
             hypervisor.find(id).await?;
-            hypervisor.shutdown(id, cut).await
+            hypervisor.shutdown(id, cancel).await
         });
     }
     while let Some(end) = ends.join_next().await {

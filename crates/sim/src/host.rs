@@ -327,12 +327,12 @@ impl World {
         let kept = self.keep_snapshot(n);
         let Some(agent) = &mut self.hosts[n].agent else { return };
         if kept {
-            let cuts = agent.core.take_cuts();
+            let cancels = agent.core.take_cancels();
             for (id, step, ordered_in) in std::mem::take(&mut agent.held) {
                 self.begin_step(n, id, step, ordered_in);
             }
-            for id in cuts {
-                self.cut_step(n, id);
+            for id in cancels {
+                self.cancel_step(n, id);
             }
         }
         self.call(n, kept);

@@ -92,15 +92,15 @@ impl World {
     }
 
     /// A step that nobody waits for any more ends at once.
-    pub(crate) fn cut_step(&mut self, n: usize, id: ServerId) {
+    pub(crate) fn cancel_step(&mut self, n: usize, id: ServerId) {
         let Some(agent) = &mut self.hosts[n].agent else { return };
         let life = agent.life;
         let Some(doing) = agent.doing.get_mut(&id) else { return };
-        let cuttable =
+        let cancellable =
             matches!(doing.step, Step::Prepare(_) | Step::Receive(_) | Step::Send(..) | Step::Upload(..));
         // Of a disk that was sent nothing may have been heard yet.
         let waits = doing.waits_for_shelf().is_some();
-        if cuttable && (!doing.acted || waits) {
+        if cancellable && (!doing.acted || waits) {
             doing.fails = true;
         }
         let number = doing.number;

@@ -106,8 +106,8 @@ pub struct Core {
     queued: BTreeSet<ServerId>,
     /// Guests whose sight may differ from what was acknowledged.
     unsaid: BTreeSet<ServerId>,
-    /// Guests whose step under way is to be cut short.
-    cuts: BTreeSet<ServerId>,
+    /// Guests whose step under way must be cancelled.
+    cancels: BTreeSet<ServerId>,
     /// Guests whose move under way is to come to its end whatever the guest suffers.
     forces: BTreeSet<ServerId>,
     hard_steps: usize,
@@ -128,7 +128,7 @@ impl Core {
             queue: VecDeque::new(),
             queued: BTreeSet::new(),
             unsaid: BTreeSet::new(),
-            cuts: BTreeSet::new(),
+            cancels: BTreeSet::new(),
             forces: BTreeSet::new(),
             hard_steps: 0,
             easy_steps: 0,
@@ -326,9 +326,9 @@ impl Core {
         steps
     }
 
-    /// Guests whose step under way has been overtaken by a later order and is to be cut short, each named once.
-    pub fn take_cuts(&mut self) -> Vec<ServerId> {
-        std::mem::take(&mut self.cuts).into_iter().collect()
+    /// Guests whose step under way has been overtaken by a later order and must be cancelled, each named once.
+    pub fn take_cancels(&mut self) -> Vec<ServerId> {
+        std::mem::take(&mut self.cancels).into_iter().collect()
     }
 
     /// Guests whose `Send` under way is to be forced, each named once.
@@ -345,7 +345,7 @@ impl Core {
             false => self.easy_steps -= 1,
         }
         guest.done(&step, outcome);
-        self.cuts.remove(&id);
+        self.cancels.remove(&id);
         self.changed = true;
         self.touched(id);
     }
@@ -414,7 +414,7 @@ impl Core {
         let Some(guest) = self.guests.get_mut(&id) else { return };
         guest.settle();
         if guest.is_overtaken() {
-            self.cuts.insert(id);
+            self.cancels.insert(id);
         }
         if guest.is_forced() {
             self.forces.insert(id);

@@ -213,9 +213,9 @@ fn an_overtaken_shutdown_is_cut_short() {
     let mut core = running();
     send(&mut core, 1, vec![order(server(1), Wanted::Stopped, 1)]);
     assert_eq!(core.begin(), [(server(1), Step::Shutdown)]);
-    assert!(core.take_cuts().is_empty());
+    assert!(core.take_cancels().is_empty());
     send(&mut core, 2, vec![order(server(1), Wanted::Absent, 1)]);
-    assert_eq!(core.take_cuts(), [server(1)]);
+    assert_eq!(core.take_cancels(), [server(1)]);
     core.done(server(1), Outcome::Done);
     assert_eq!(run(&mut core), ["removing"]);
 }

@@ -90,9 +90,9 @@ pub trait Hypervisor: Send + Sync {
     /// Gives a running guest these interfaces, and takes those away that are not among them. May be called again.
     fn set_nics(&self, server: ServerId, net: NetPlan) -> Work<'_, ()>;
 
-    /// Asks the guest to shut down, and ends its process when it has, when the deadline has passed, or when `cut`
+    /// Asks the guest to shut down, and ends its process when it has, when the deadline has passed, or when `cancel`
     /// turns true. No process is left when it returns; that there was none is no error.
-    fn shutdown(&self, server: ServerId, cut: watch::Receiver<bool>) -> Work<'_, ()>;
+    fn shutdown(&self, server: ServerId, cancel: watch::Receiver<bool>) -> Work<'_, ()>;
 
     /// Ends the process. None is left when it returns; that there was none is no error.
     fn kill(&self, server: ServerId) -> Work<'_, ()>;
@@ -186,12 +186,12 @@ pub trait Network: Send + Sync {
 /// How far a move has come, to be told now and then.
 pub type ProgressSink = Arc<dyn Fn(MoveProgress) + Send + Sync>;
 
-/// What is to be heeded while a step is under way; each turns true once.
+/// What the runtime tells a step under way. Each signal turns true once.
 #[derive(Debug, Clone)]
-pub struct Signs {
-    /// Nobody wants it any more.
-    pub cut: watch::Receiver<bool>,
-    /// It is to come to its end whatever the guest suffers.
+pub struct StepSignals {
+    /// Nobody wants the step any more.
+    pub cancel: watch::Receiver<bool>,
+    /// The step must come to its end, whatever the guest suffers.
     pub force: watch::Receiver<bool>,
 }
 
@@ -212,7 +212,7 @@ pub trait Moves: Send + Sync {
         assignment: &'a Assignment,
         outgoing: &'a Outgoing,
         progress: ProgressSink,
-        signs: Signs,
+        signals: StepSignals,
     ) -> Work<'a, ()>;
 
     /// At the source, after a `send` that failed or of which nobody knows how far it came: the guest goes on here if
@@ -263,7 +263,7 @@ pub struct Drivers {
 /// How long to wait when the control plane could not be reached.
 const SEND_AGAIN: std::time::Duration = std::time::Duration::from_secs(3);
 
-/// Sends a disk to the image store, again and again while the control plane is away: whoever wants it no more cuts it
+/// Sends a disk to the image store, again and again while the control plane is away: whoever wants it no more cancels it
 /// short.
 async fn send_disk(server: ServerId, upload: &str, disk: &Path, link: &dyn Link) -> Result<(), Failure> {
     loop {

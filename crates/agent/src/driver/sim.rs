@@ -1,7 +1,8 @@
 //! A host without processes or files: it takes the time and fails as often as its knobs say.
 
 use super::{
-    send_disk, Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, ProgressSink, Release, Signs, Work,
+    send_disk, Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, ProgressSink, Release, StepSignals,
+    Work,
 };
 use crate::{
     core::{Failure, FoundProcess},
@@ -158,11 +159,11 @@ impl Hypervisor for SimHost {
         Box::pin(async { Ok(()) })
     }
 
-    fn shutdown(&self, server: ServerId, mut cut: watch::Receiver<bool>) -> Work<'_, ()> {
+    fn shutdown(&self, server: ServerId, mut cancel: watch::Receiver<bool>) -> Work<'_, ()> {
         Box::pin(async move {
             let result = tokio::select! {
                 result = self.turn(self.knobs.shutdown, "Shutting the guest down") => result,
-                _ = cut.wait_for(|cut| *cut) => Ok(()),
+                _ = cancel.wait_for(|cancel| *cancel) => Ok(()),
             };
             if result.is_ok() {
                 self.stop(server);
@@ -287,13 +288,13 @@ impl Moves for SimHost {
         _assignment: &'a Assignment,
         _outgoing: &'a Outgoing,
         _progress: ProgressSink,
-        mut signs: Signs,
+        mut signals: StepSignals,
     ) -> Work<'a, ()> {
         Box::pin(async move {
             tokio::select! {
                 result = self.turn(self.knobs.send, "Bringing the guest over") => result,
-                _ = signs.force.wait_for(|force| *force) => Ok(()),
-                _ = signs.cut.wait_for(|cut| *cut) => Err(Failure::new("The move was given up.", "cut short")),
+                _ = signals.force.wait_for(|force| *force) => Ok(()),
+                _ = signals.cancel.wait_for(|cancel| *cancel) => Err(Failure::new("The move was given up.", "cut short")),
             }
         })
     }

@@ -4,7 +4,7 @@ use super::{
     file_failure, hex,
     qcow2::Qcow2Disks,
     qemu::{Door, Qemu},
-    Adopted, Disks, Moves, NetPlan, ProgressSink, Release, Signs, Work,
+    Adopted, Disks, Moves, NetPlan, ProgressSink, Release, StepSignals, Work,
 };
 use crate::{
     core::Failure,
@@ -374,11 +374,11 @@ impl Moves for Travel {
         assignment: &'a Assignment,
         outgoing: &'a Outgoing,
         progress: ProgressSink,
-        mut signs: Signs,
+        mut signals: StepSignals,
     ) -> Work<'a, ()> {
         Box::pin(async move {
             self.need_base(assignment)?;
-            let force = signs.force.clone();
+            let force = signals.force.clone();
             let work = async {
                 match outgoing.manner {
                     Manner::Live => self.send_live(assignment, outgoing, progress, force).await,
@@ -387,7 +387,7 @@ impl Moves for Travel {
             };
             tokio::select! {
                 result = work => result,
-                _ = signs.cut.wait_for(|cut| *cut) => Err(gone("it was given up")),
+                _ = signals.cancel.wait_for(|cancel| *cancel) => Err(gone("it was given up")),
             }
         })
     }

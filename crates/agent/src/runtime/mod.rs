@@ -106,7 +106,7 @@ pub(crate) struct Runtime {
     steps: JoinSet<(ServerId, Outcome)>,
     /// Ends the process after so many of them.
     fuse: work::Fuse,
-    cuts: HashMap<ServerId, watch::Sender<bool>>,
+    cancels: HashMap<ServerId, watch::Sender<bool>>,
     forces: HashMap<ServerId, watch::Sender<bool>>,
     answers: JoinSet<()>,
     exits: (mpsc::UnboundedSender<Exit>, mpsc::UnboundedReceiver<Exit>),
@@ -196,10 +196,10 @@ impl Runtime {
         for (id, step) in std::mem::take(&mut self.held) {
             self.launch(id, step);
         }
-        for id in self.core.take_cuts() {
-            if let Some(cut) = self.cuts.get(&id) {
-                // A step that has just ended needs no cut.
-                let _ = cut.send(true);
+        for id in self.core.take_cancels() {
+            if let Some(cancel) = self.cancels.get(&id) {
+                // A step that has just ended needs no signal.
+                let _ = cancel.send(true);
             }
         }
         for id in self.core.take_forces() {
@@ -238,7 +238,7 @@ impl Runtime {
                 return;
             }
         };
-        self.cuts.remove(&id);
+        self.cancels.remove(&id);
         self.forces.remove(&id);
         let before = self.core.has_process(id);
         self.core.done(id, outcome);

@@ -66,7 +66,7 @@ impl Runtime {
             held: Vec::new(),
             steps: JoinSet::new(),
             fuse,
-            cuts: HashMap::new(),
+            cancels: HashMap::new(),
             forces: HashMap::new(),
             answers: JoinSet::new(),
             exits: mpsc::unbounded_channel(),

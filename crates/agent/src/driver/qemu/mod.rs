@@ -279,7 +279,7 @@ impl Qemu {
         Ok(Some(FoundProcess { boot, ssh_forward, ended }))
     }
 
-    async fn shut_down(&self, live: &Live, mut cut: level::Receiver<bool>) -> Result<(), Failure> {
+    async fn shut_down(&self, live: &Live, mut cancel: level::Receiver<bool>) -> Result<(), Failure> {
         if let Some(qmp) = &live.qmp {
             let mut level = qmp.level();
             let asked = async {
@@ -297,7 +297,7 @@ impl Qemu {
                 () = tokio::time::sleep(self.grace) => {
                     tracing::info!(pid = live.process.seen.pid, "the guest did not shut down in time and is ended");
                 }
-                _ = cut.wait_for(|cut| *cut) => {}
+                _ = cancel.wait_for(|cancel| *cancel) => {}
             }
         }
         end(live).await
@@ -362,10 +362,10 @@ impl Hypervisor for Qemu {
         })
     }
 
-    fn shutdown(&self, server: ServerId, cut: level::Receiver<bool>) -> Work<'_, ()> {
+    fn shutdown(&self, server: ServerId, cancel: level::Receiver<bool>) -> Work<'_, ()> {
         Box::pin(async move {
             let Some(live) = self.live(server) else { return Ok(()) };
-            self.shut_down(&live, cut).await?;
+            self.shut_down(&live, cancel).await?;
             forget(&self.live, server, &live);
             Ok(())
         })
