@@ -5,11 +5,11 @@
 
 mod arrival;
 mod guest_user;
+pub mod migrator;
 pub mod ovn_net;
 pub mod qcow2;
 pub mod qemu;
 pub mod sim;
-pub mod travel;
 pub(crate) mod user_fence;
 pub mod user_net;
 
@@ -263,8 +263,8 @@ pub struct Drivers {
 /// How long to wait when the control plane could not be reached.
 const SEND_AGAIN: std::time::Duration = std::time::Duration::from_secs(3);
 
-/// Sends a disk to the image store, again and again while the control plane is away: whoever wants it no more cancels it
-/// short.
+/// Sends a disk to the image store, again and again while the control plane is away: whoever wants it no more cancels
+/// the step.
 async fn send_disk(server: ServerId, upload: &str, disk: &Path, link: &dyn Link) -> Result<(), Failure> {
     loop {
         match link.upload(server, upload, disk).await {

@@ -1,4 +1,4 @@
-//! Guests of QEMU on their way between hosts: what the source does, and what the target lets be done to it.
+//! Moves QEMU guests between hosts: what the source does, and what the target permits to be done to it.
 
 use super::{
     file_failure, hex,
@@ -35,15 +35,15 @@ const FILES: [&str; 2] = ["console.old", "console.log"];
 const CONFIG: &str = "config.iso";
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
-/// The driver.
-pub struct Travel {
+/// The driver that migrates QEMU guests.
+pub struct QemuMigrator {
     qemu: Arc<Qemu>,
     disks: Arc<Qcow2Disks>,
     transport: Option<Arc<dyn Transport>>,
     releases: mpsc::Sender<Release>,
 }
 
-impl Travel {
+impl QemuMigrator {
     /// Moves of QEMU's guests over a transport; without one no guest can move. What other hosts hand over comes out of
     /// the receiver.
     pub fn new(
@@ -345,7 +345,7 @@ impl Travel {
     }
 }
 
-impl Moves for Travel {
+impl Moves for QemuMigrator {
     fn address(&self) -> String {
         self.transport.as_ref().map(|transport| transport.address()).unwrap_or_default()
     }
