@@ -259,7 +259,7 @@ impl QemuMigrator {
             }
             What::File { name, bytes } => self.take_file(server, &name, bytes, stream).await,
             What::Proof => {
-                let live = self.disks.is_arriving_live(server);
+                let live = self.disks.is_incoming_live(server);
                 if live {
                     self.qemu.loaded(server).await?;
                 }
@@ -298,7 +298,7 @@ impl QemuMigrator {
         base: &str,
         stream: &mut Stream,
     ) -> Result<(), Failure> {
-        if self.disks.is_arriving_live(server) {
+        if self.disks.is_incoming_live(server) {
             return Err(gone("the guest is to come while it runs"));
         }
         self.disks.expect_base(server, generation, base)?;
@@ -357,7 +357,7 @@ impl Moves for QemuMigrator {
             self.disks.discard(of.server_id).await?;
             self.ensure_base(receive, link).await?;
             let live = receive.manner == Manner::Live;
-            self.disks.begin_arrival(receive).await?;
+            self.disks.begin_incoming(receive).await?;
             if live {
                 let disk = self.disks.root(of.server_id);
                 if let Err(failure) = self.qemu.await_guest(of, &disk, &net).await {
@@ -414,7 +414,7 @@ impl Moves for QemuMigrator {
                 },
                 Manner::Cold => None,
             };
-            self.disks.end_arrival(id).await?;
+            self.disks.end_incoming(id).await?;
             Ok(on.map(|ssh_forward| Adopted { ssh_forward }))
         })
     }

@@ -3,8 +3,8 @@
 //! The runtime calls at most one method for a guest at a time (but `console` and `room` at any time), in the order
 //! that [`crate::core`] decides. Every method may be called again after it failed or was interrupted by a crash.
 
-mod arrival;
 mod guest_user;
+mod incoming;
 pub mod migrator;
 pub mod ovn_net;
 pub mod qcow2;
