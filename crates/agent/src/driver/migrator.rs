@@ -3,7 +3,7 @@
 use super::{
     file_failure, hex,
     qcow2::Qcow2Disks,
-    qemu::{Door, Qemu},
+    qemu::{Channel, Qemu},
     Adopted, Disks, Moves, NetPlan, ProgressSink, Release, StepSignals, Work,
 };
 use crate::{
@@ -123,12 +123,12 @@ impl QemuMigrator {
         let bytes = self.qemu.disk_bytes(id).await?;
         let disk = self.ask(to, id, out.generation, What::Disk { bytes }).await?;
         let memory = self.ask(to, id, out.generation, What::Memory).await?;
-        let (disk_door, memory_door) =
-            (self.qemu.way_out(id, Door::Disk).await?, self.qemu.way_out(id, Door::Memory).await?);
+        let (disk_channel, memory_channel) =
+            (self.qemu.way_out(id, Channel::Disk).await?, self.qemu.way_out(id, Channel::Memory).await?);
         // Ends with this future: a move that is given up leaves no half-open way.
         let mut ways = JoinSet::new();
-        ways.spawn(join_once(disk_door, disk));
-        ways.spawn(join_once(memory_door, memory));
+        ways.spawn(join_once(disk_channel, disk));
+        ways.spawn(join_once(memory_channel, memory));
         self.qemu.mirror(id, &told).await?;
         self.qemu.send_memory(id, &told, force).await?;
         // The guest stands still: all at once.
@@ -251,9 +251,9 @@ impl QemuMigrator {
         match ask.what {
             What::Disk { bytes } => {
                 self.qemu.open_disk(server, bytes).await?;
-                self.join(server, Door::Disk, stream).await
+                self.join(server, Channel::Disk, stream).await
             }
-            What::Memory => self.join(server, Door::Memory, stream).await,
+            What::Memory => self.join(server, Channel::Memory, stream).await,
             What::Overlay { bytes, base } => {
                 self.take_overlay(server, ask.generation, bytes, &base, stream).await
             }
@@ -270,8 +270,8 @@ impl QemuMigrator {
         }
     }
 
-    async fn join(&self, server: ServerId, door: Door, stream: &mut Stream) -> Result<(), Failure> {
-        let mut inside = self.qemu.enter(server, door).await?;
+    async fn join(&self, server: ServerId, channel: Channel, stream: &mut Stream) -> Result<(), Failure> {
+        let mut inside = self.qemu.enter(server, channel).await?;
         grant(stream, String::new()).await?;
         // Either end breaking off is seen by both QEMUs, which say what it means.
         let _ = tokio::io::copy_bidirectional_with_sizes(&mut inside, stream, PIECE_BYTES, PIECE_BYTES).await;
@@ -420,9 +420,9 @@ impl Moves for QemuMigrator {
     }
 }
 
-/// Joins the first that comes in by a door with what lies beyond.
-async fn join_once(door: UnixListener, mut beyond: Stream) {
-    if let Ok((mut inside, _)) = door.accept().await {
+/// Joins the first that connects to a socket with what lies beyond.
+async fn join_once(listener: UnixListener, mut beyond: Stream) {
+    if let Ok((mut inside, _)) = listener.accept().await {
         // Either end breaking off is seen by both QEMUs, which say what it means.
         let _ = tokio::io::copy_bidirectional_with_sizes(&mut inside, &mut beyond, PIECE_BYTES, PIECE_BYTES)
             .await;

@@ -33,7 +33,7 @@ use crate::{
 };
 use lenticular_model::{host::host::Hypervisor as Described, ServerId};
 use lenticular_wire::agent::Assignment;
-pub(super) use moves::Door;
+pub(super) use moves::Channel;
 use probe::Probed;
 use process::Process;
 use qmp::Qmp;
