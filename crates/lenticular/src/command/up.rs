@@ -4,7 +4,7 @@ use crate::{
     config::{self, NetworkKind, OvnServerConfig},
     control_plane::{self, Options},
     data::{write_private, DataDir},
-    host::{inside::Inside, own_host, this_machine},
+    host::{in_process_link::InProcessLink, own_host, this_machine},
     logging, ovn,
     stop::{on_signal, stopped},
 };
@@ -154,7 +154,7 @@ fn start_simulated(
     app: &lenticular_api::App,
     stop: &watch::Receiver<bool>,
 ) {
-    let link: Arc<dyn Link> = Arc::new(Inside(app.clone()));
+    let link: Arc<dyn Link> = Arc::new(InProcessLink(app.clone()));
     let net = Arc::new(SimNet::default());
     for number in 1..=count {
         let config = Config::new(format!("sim-{number:04}"), "");

@@ -1,7 +1,7 @@
 //! Hosts as the binary runs them: this machine, and what a control plane does to hosts by commands.
 
 pub mod fence;
-pub mod inside;
+pub mod in_process_link;
 pub mod own_host;
 
 use anyhow::Result;
