@@ -57,6 +57,12 @@ fn reopen(core: &Core, boot_id: &str) -> Core {
 }
 
 #[test]
+fn the_saved_state_keeps_its_names() {
+    let saved = serde_json::to_value(running().snapshot()).expect("a snapshot is JSON");
+    assert_eq!(saved["guests"][0][1]["life"], serde_json::json!({"Running": {"ssh_forward": null}}));
+}
+
+#[test]
 fn a_soft_reboot_shuts_down_and_a_hard_one_kills() {
     for (style, first) in [(BootStyle::Soft, "shutting down"), (BootStyle::Hard, "ending the process")] {
         let mut core = running();
