@@ -149,7 +149,7 @@ impl Guest {
 
     /// Another life of the store has begun: what was ordered counts no more. A removal that has begun goes on, and a
     /// disk that was left behind stays one.
-    pub(super) fn forget_order(&mut self) {
+    pub(super) fn clear_order(&mut self) {
         self.rebase = true;
         self.stuck = false;
         let goes = self.run_state == RunState::Gone || matches!(self.doing, Some(Step::Remove));
@@ -354,18 +354,18 @@ impl Guest {
     }
 
     /// Decides what needs no step.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn sync(&mut self) {
         if self.doing.is_some() {
             return;
         }
         match self.order.clone() {
             Some(Order::Own(own)) => {
-                self.settle_outbound(&own);
+                self.sync_outbound(&own);
                 if !self.runs() && self.adopting.is_none() {
-                    self.settle_own(&own);
+                    self.sync_own(&own);
                 }
             }
-            Some(Order::Receive(receive)) => self.settle_inbound(&receive),
+            Some(Order::Receive(receive)) => self.sync_inbound(&receive),
             Some(Order::Keep { .. } | Order::Remove { .. }) | None => {}
         }
     }
@@ -376,7 +376,7 @@ impl Guest {
         older && self.disk == Disk::Made && self.inbound.is_none() && !self.runs()
     }
 
-    fn settle_own(&mut self, own: &Own) {
+    fn sync_own(&mut self, own: &Own) {
         let of = &own.assignment;
         if self.revives(own) {
             return;

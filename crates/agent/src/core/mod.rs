@@ -73,7 +73,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Makes it one of an earlier boot of the host: what ran then is taken to have ended with it.
-    pub fn forget_boot(&mut self) {
+    pub fn clear_boot(&mut self) {
         self.boot_id.clear();
     }
 }
@@ -214,7 +214,7 @@ impl Core {
         for guest in self.guests.values_mut() {
             guest.acknowledged = None;
             if enters {
-                guest.forget_order();
+                guest.clear_order();
             }
         }
         let all: Vec<ServerId> = self.guests.keys().copied().collect();
@@ -412,7 +412,7 @@ impl Core {
 
     fn touched(&mut self, id: ServerId) {
         let Some(guest) = self.guests.get_mut(&id) else { return };
-        guest.settle();
+        guest.sync();
         if guest.is_overtaken() {
             self.cancels.insert(id);
         }

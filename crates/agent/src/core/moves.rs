@@ -87,7 +87,7 @@ impl Inbound {
 
 /// The source's part.
 impl Guest {
-    pub(super) fn settle_outbound(&mut self, own: &Own) {
+    pub(super) fn sync_outbound(&mut self, own: &Own) {
         let Some(out) = &own.outgoing else {
             // The ticket is closed. What is released stays so, and what must be rolled back first is.
             let over = |is: &Sending| matches!(is, Sending::Undecided | Sending::Kept(_));
@@ -243,7 +243,7 @@ impl Guest {
 
 /// The target's part.
 impl Guest {
-    pub(super) fn settle_inbound(&mut self, receive: &Receive) {
+    pub(super) fn sync_inbound(&mut self, receive: &Receive) {
         let generation = receive.assignment.generation;
         if self.generation >= generation || self.inbound.as_ref().is_some_and(|i| i.generation == generation)
         {

@@ -87,7 +87,7 @@ pub async fn join(state_dir: &Path, joining: &Joining, clock: Clock) -> Result<I
         return Err(IdentityError::Nonsense(format!("it is for the host {}", identity.host_name())));
     }
     identity.present().saved.write(&home)?;
-    saved::settle(&home);
+    saved::remove_pending_key(&home);
     tracing::info!(host = joining.host_name, control_plane = endpoint.base(), "joined");
     Ok(identity)
 }

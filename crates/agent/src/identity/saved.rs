@@ -127,8 +127,8 @@ pub fn pending_key(
     }
 }
 
-/// Forgets the pending key: its certificate is there.
-pub fn settle(home: &Path) {
+/// Removes the pending key: its certificate is there.
+pub fn remove_pending_key(home: &Path) {
     // One that stays is used for the next enrolment, which does no harm.
     let _ = files::remove(&home.join("pending-key.pem"));
 }

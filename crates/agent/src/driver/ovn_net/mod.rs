@@ -92,8 +92,8 @@ impl OvnNetwork {
         let guest_dirs = state_dir.join("guests");
         let network = Self { switch, guests, places, notes, guest_dirs, noting, trouble, _tasks: tasks };
         network.recall();
-        network.forget_lost_taps().await?;
-        network.places.settle().await;
+        network.clear_lost_taps().await?;
+        network.places.sync().await;
         Ok(network)
     }
 
@@ -120,14 +120,14 @@ impl OvnNetwork {
         Ok(())
     }
 
-    fn forget_note(&self, server: ServerId) -> std::io::Result<()> {
+    fn clear_note(&self, server: ServerId) -> std::io::Result<()> {
         let _held = self.noting.lock().unwrap_or_else(PoisonError::into_inner);
         self.guests.remove(server);
         files::remove(&self.note_file(server))
     }
 
     /// Takes interfaces out of the switch whose taps went with a restart of the host. A guest that starts gets new ones.
-    async fn forget_lost_taps(&self) -> Result<(), Failure> {
+    async fn clear_lost_taps(&self) -> Result<(), Failure> {
         let all = self.interfaces(None).await?;
         let lost: Vec<String> = all.into_iter().filter(|name| !has_device(name)).collect();
         self.remove_ports(&lost).await
@@ -181,7 +181,7 @@ impl OvnNetwork {
         let over: Vec<String> = there.into_iter().filter(|name| !wanted.contains(name)).collect();
         self.remove_taps(&over).await?;
         self.keep_note(server, guest).map_err(|e| file_failure("noting the guest's network", &e))?;
-        self.places.settle().await;
+        self.places.sync().await;
         Ok(plan)
     }
 
@@ -271,8 +271,8 @@ impl Network for OvnNetwork {
         Box::pin(async move {
             let names = self.interfaces(Some(server)).await?;
             self.remove_taps(&names).await?;
-            self.forget_note(server).map_err(|e| file_failure("forgetting the guest's network", &e))?;
-            self.places.settle().await;
+            self.clear_note(server).map_err(|e| file_failure("forgetting the guest's network", &e))?;
+            self.places.sync().await;
             Ok(())
         })
     }

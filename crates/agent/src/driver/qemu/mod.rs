@@ -366,7 +366,7 @@ impl Hypervisor for Qemu {
         Box::pin(async move {
             let Some(live) = self.live(server) else { return Ok(()) };
             self.shut_down(&live, cancel).await?;
-            forget(&self.live, server, &live);
+            remove_ended(&self.live, server, &live);
             Ok(())
         })
     }
@@ -375,7 +375,7 @@ impl Hypervisor for Qemu {
         Box::pin(async move {
             let Some(live) = self.live(server) else { return Ok(()) };
             end(&live).await?;
-            forget(&self.live, server, &live);
+            remove_ended(&self.live, server, &live);
             Ok(())
         })
     }
@@ -476,7 +476,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn forget(map: &LiveMap, server: ServerId, ended: &Arc<Live>) {
+fn remove_ended(map: &LiveMap, server: ServerId, ended: &Arc<Live>) {
     let mut map = lock(map);
     if map.get(&server).is_some_and(|live| Arc::ptr_eq(live, ended)) {
         map.remove(&server);

@@ -137,7 +137,7 @@ impl Qemu {
         let Some(qmp) = &live.qmp else { return Ok(None) };
         if qmp.status().await.map_err(|e| qmp_failure(&e))? == "inmigrate" {
             super::end(&live).await?;
-            super::forget(&self.live, server, &live);
+            super::remove_ended(&self.live, server, &live);
             return Ok(None);
         }
         // There is none after a restart of this agent that came between.
