@@ -20,7 +20,7 @@
 //!
 //! Rules:
 //! - Orders count only if they follow the commit that was applied last, in the life of the store that this host has
-//!   entered. What they do not mention stays as it is: absence is never an order.
+//!   entered (its `Incarnation`). What they do not mention stays as it is: absence is never an order.
 //! - A host that enters another life of the store forgets what it was ordered before ([`Core::enter`]): guests stay as
 //!   they are. Nothing starts, is moved or removed until the new life has heard what is here and has given orders.
 //!   What was released stays so and is still handed over; what is not yet released is not, any more.
@@ -205,10 +205,10 @@ impl Core {
     /// if this host had not entered that life: then orders of another are forgotten, and once that is durable the host
     /// must say hello again, because only what it sees from now on says anything in the new life.
     #[must_use]
-    pub fn enter(&mut self, life: Incarnation) -> bool {
-        let enters = self.incarnation != Some(life);
+    pub fn enter(&mut self, incarnation: Incarnation) -> bool {
+        let enters = self.incarnation != Some(incarnation);
         if enters {
-            self.incarnation = Some(life);
+            self.incarnation = Some(incarnation);
             self.start_over();
         }
         for guest in self.guests.values_mut() {
@@ -231,8 +231,8 @@ impl Core {
 
     /// Takes orders in.
     pub fn apply(&mut self, orders: &Orders) -> Taken {
-        let another_life = self.incarnation.is_some_and(|life| life != orders.incarnation);
-        if another_life || orders.after != self.applied_upto || orders.upto < orders.after {
+        let another_incarnation = self.incarnation.is_some_and(|own| own != orders.incarnation);
+        if another_incarnation || orders.after != self.applied_upto || orders.upto < orders.after {
             return Taken::Ignored;
         }
         self.changed |= orders.upto != self.applied_upto || !orders.orders.is_empty();

@@ -371,7 +371,7 @@ impl Runtime {
                 self.report_not_before = None;
                 self.report_number = 0;
                 if self.core.enter(welcome.incarnation) {
-                    tracing::info!(life = %welcome.incarnation, "guests stay as they are until this store gives orders");
+                    tracing::info!(incarnation = %welcome.incarnation, "guests stay as they are until this store gives orders");
                     return self.hello().await;
                 }
                 self.welcome = Some(welcome);
