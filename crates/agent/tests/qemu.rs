@@ -35,7 +35,7 @@ fn groups(id: ServerId) -> Vec<PathBuf> {
     dirs.filter(|dir| dir.exists()).collect()
 }
 
-/// The port in a place of the guest.
+/// The port in a slot of the guest.
 fn port_in(slot: u8) -> PortSpec {
     let address = AddressSpec {
         subnet_id: SubnetId::from_random([4; 16]),

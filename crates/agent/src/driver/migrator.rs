@@ -188,13 +188,13 @@ impl QemuMigrator {
     /// Serves other hosts' agents, for as long as this future is polled.
     pub async fn serve(self: Arc<Self>) {
         let Some(transport) = self.transport.clone() else { return std::future::pending().await };
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut serving = JoinSet::new();
         loop {
             while serving.try_join_next().is_some() {}
-            let place = places.clone().acquire_owned().await;
-            let arriving = match transport.accept().await {
-                Ok(arriving) => arriving,
+            let permit = permits.clone().acquire_owned().await;
+            let incoming = match transport.accept().await {
+                Ok(incoming) => incoming,
                 Err(error) => {
                     tracing::warn!(%error, "another host's connection could not be taken");
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -203,9 +203,9 @@ impl QemuMigrator {
             };
             let this = self.clone();
             serving.spawn(async move {
-                let _place = place;
+                let _permit = permit;
                 let asked = async {
-                    let (from, mut stream) = arriving.await?;
+                    let (from, mut stream) = incoming.await?;
                     let ask = peer::read_ask(&mut stream).await?;
                     io::Result::Ok((from, ask, stream))
                 };
