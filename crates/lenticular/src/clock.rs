@@ -1,8 +1,8 @@
 //! The one place that reads the machine's clock and its randomness.
 
-use lenticular_model::Timestamp;
+use lenticular_model::{Lock, Timestamp};
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -26,9 +26,9 @@ pub fn clock() -> Clock {
 ///
 /// The store, tokens and timers share this time: a token that is issued now is younger than a password that was just set.
 pub fn steady(floor: Timestamp) -> Clock {
-    let steady = Mutex::new((Steady(floor), Instant::now()));
+    let steady = Lock::new((Steady(floor), Instant::now()));
     Arc::new(move || {
-        let mut steady = steady.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut steady = steady.lock();
         let (at, looked) = &mut *steady;
         let elapsed = looked.elapsed();
         *looked += elapsed;

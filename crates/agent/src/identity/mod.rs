@@ -22,7 +22,7 @@ pub(crate) use join::{certificate_request, new_key};
 pub use join::{join, Joining};
 pub(crate) use saved::{home, Pem};
 
-use lenticular_model::Timestamp;
+use lenticular_model::{Lock, Timestamp};
 use lenticular_wire::{
     certificate::{Certificate, Role},
     enrol::EnrolAnswer,
@@ -42,7 +42,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     time::Duration,
 };
 use tokio::net::TcpStream;
@@ -137,7 +137,7 @@ struct Parts {
 }
 
 /// What is shown at a handshake, now.
-struct Shown(RwLock<Arc<Present>>);
+struct Shown(Lock<Arc<Present>>);
 
 struct Present {
     certified: Arc<CertifiedKey>,
@@ -165,7 +165,7 @@ impl Identity {
         let mut roots = RootCertStore::empty();
         roots.add(ca.clone()).map_err(IdentityError::tls)?;
         let roots = Arc::new(roots);
-        let shown = Arc::new(Shown(RwLock::new(Arc::new(present(saved, &provider)?))));
+        let shown = Arc::new(Shown(Lock::new(Arc::new(present(saved, &provider)?))));
         let connector = |expect| -> Result<TlsConnector, IdentityError> {
             let verifier = Verifier::new(roots.clone(), &provider, expect).map_err(IdentityError::tls)?;
             let mut config = client_config(&provider, &clock, Arc::new(verifier))?
@@ -287,7 +287,7 @@ impl Identity {
         if let Some(home) = &self.0.home {
             now.saved.write(home)?;
         }
-        *self.0.shown.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(now);
+        *self.0.shown.0.lock() = Arc::new(now);
         Ok(())
     }
 }
@@ -355,7 +355,7 @@ fn present(saved: Saved, provider: &CryptoProvider) -> Result<Present, IdentityE
 
 impl Shown {
     fn now(&self) -> Arc<Present> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }
 

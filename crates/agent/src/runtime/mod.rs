@@ -23,7 +23,7 @@ use crate::{
 };
 use lenticular_model::{
     host::{host::Hypervisor, observation::Sight},
-    ServerId,
+    Lock, ServerId,
 };
 use lenticular_wire::agent::{
     Hello, MoveProgress, Order, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX,
@@ -33,7 +33,7 @@ use std::{
     future::Future,
     path::PathBuf,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -116,7 +116,7 @@ pub(crate) struct Runtime {
     /// Answers to them that wait until what led to them is saved.
     accepted: Vec<(oneshot::Sender<bool>, bool)>,
     /// What moves under way last said, until it is told.
-    progress: Arc<Mutex<BTreeMap<ServerId, MoveProgress>>>,
+    progress: Arc<Lock<BTreeMap<ServerId, MoveProgress>>>,
     /// What the control plane said to the last hello, while it holds.
     welcome: Option<Welcome>,
     /// Why guests' networks do not follow changes.
@@ -455,7 +455,7 @@ impl Runtime {
             }
         }
         self.patient_until = None;
-        let progress = std::mem::take(&mut *self.progress.lock().unwrap_or_else(PoisonError::into_inner));
+        let progress = std::mem::take(&mut *self.progress.lock());
         let progress: Vec<MoveProgress> = progress.into_values().collect();
         if news.is_empty() && progress.is_empty() {
             return;

@@ -11,7 +11,7 @@ use lenticular_wire::agent::{Answer, Ask, Assignment, Question, Receive};
 use std::{
     sync::{
         atomic::{AtomicU64, Ordering},
-        Arc, PoisonError,
+        Arc,
     },
     time::Duration,
 };
@@ -47,7 +47,7 @@ impl Runtime {
         let (drivers, link, fuse) = (self.drivers.clone(), self.link.clone(), self.fuse.clone());
         let told = self.progress.clone();
         let sink: ProgressSink = Arc::new(move |progress| {
-            told.lock().unwrap_or_else(PoisonError::into_inner).insert(progress.server_id, progress);
+            told.lock().insert(progress.server_id, progress);
         });
         self.steps.spawn(async move {
             let name = step.name();

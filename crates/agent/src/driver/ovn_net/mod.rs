@@ -21,13 +21,13 @@ use crate::{
     link::{Call, Link},
     metadata::{Guests, Noted},
 };
-use lenticular_model::{host::host::Wiring, PortId, ServerId};
+use lenticular_model::{host::host::Wiring, Lock, PortId, ServerId};
 use lenticular_wire::agent::{GuestSpec, PortSpec};
 use place::Places;
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 use switch::{has_device, ip, Switch};
 use tokio::{sync::watch, task::JoinSet};
@@ -44,7 +44,7 @@ pub struct OvnNetwork {
     /// Where guests' files lie, which tell their users.
     guest_dirs: PathBuf,
     /// Held while a guest's note is written or removed: orders and what carries them out come side by side.
-    noting: Mutex<()>,
+    noting: Lock<()>,
     /// Why networks do not follow changes now.
     trouble: watch::Receiver<Option<String>>,
     /// Ended with the driver.
@@ -88,7 +88,7 @@ impl OvnNetwork {
         tasks.spawn(watch_switch(switch.clone(), places.clone()));
         let (told, trouble) = watch::channel(None);
         tasks.spawn(health::watch(switch.clone(), told));
-        let noting = Mutex::default();
+        let noting = Lock::default();
         let guest_dirs = state_dir.join("guests");
         let network = Self { switch, guests, places, notes, guest_dirs, noting, trouble, _tasks: tasks };
         network.recall();
@@ -121,7 +121,7 @@ impl OvnNetwork {
     }
 
     fn clear_note(&self, server: ServerId) -> std::io::Result<()> {
-        let _held = self.noting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _held = self.noting.lock();
         self.guests.remove(server);
         files::remove(&self.note_file(server))
     }
@@ -244,7 +244,7 @@ impl Network for OvnNetwork {
     }
 
     fn note(&self, server: ServerId, guest: &GuestSpec) {
-        let _held = self.noting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _held = self.noting.lock();
         // Only what is plugged can ask.
         if !self.guests.knows(server) {
             return;

@@ -5,8 +5,8 @@
 //! agents join the two hosts.
 
 use super::{
-    args, cgroup, file_failure, in_dir, listen, lock, qmp::Migration, qmp::QmpError, qmp_failure, Live,
-    NetPlan, Qemu,
+    args, cgroup, file_failure, in_dir, listen, qmp::Migration, qmp::QmpError, qmp_failure, Live, NetPlan,
+    Qemu,
 };
 use crate::{
     core::Failure,
@@ -85,7 +85,7 @@ impl Qemu {
             return Err(gone("QEMU's pid file leads to no process"));
         };
         cgroup::enter(id, process.seen.pid, of.guest.size);
-        lock(&self.live).insert(id, Arc::new(Live { process, qmp: Some(qmp), boot: of.boot }));
+        self.live.lock().insert(id, Arc::new(Live { process, qmp: Some(qmp), boot: of.boot }));
         Ok(())
     }
 
