@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for people at a terminal")]
 
 mod functions;
+mod instants;
 mod manifest;
 mod messages;
 mod paths;
@@ -50,6 +51,7 @@ fn check(files: &[tree::File]) -> Vec<rules::Violation> {
     let mut found: Vec<rules::Violation> = files.iter().flat_map(rules::check).collect();
     found.extend(ratchet::check(files));
     found.extend(paths::check(files));
+    found.extend(instants::check(files));
     found.sort();
     found
 }
