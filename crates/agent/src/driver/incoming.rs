@@ -5,12 +5,15 @@
 //! ```
 
 use super::{
-    file_failure, hex,
+    file_failure,
     qcow2::{blocking, keep_base, relative, run_img, DiskNote, Qcow2Disks, IMG, NOTE, ROOT},
 };
 use crate::{core::Failure, files, peer::Stream};
 use lenticular_model::{compute::migration::Manner, ServerId};
-use lenticular_wire::agent::{Base, Receive};
+use lenticular_wire::{
+    agent::{Base, Receive},
+    hex,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! Moves QEMU guests between hosts: what the source does, and what the target permits to be done to it.
 
 use super::{
-    file_failure, hex,
+    file_failure,
     qcow2::Qcow2Disks,
     qemu::{Channel, Qemu},
     Adopted, Disks, Moves, NetPlan, ProgressSink, Release, StepSignals, Work,
@@ -12,7 +12,10 @@ use crate::{
     peer::{self, Ask, Reply, Stream, Transport, What},
 };
 use lenticular_model::{compute::migration::Manner, ServerId};
-use lenticular_wire::agent::{Assignment, MoveProgress, Outgoing, Peer, Receive};
+use lenticular_wire::{
+    agent::{Assignment, MoveProgress, Outgoing, Peer, Receive},
+    hex,
+};
 use sha2::{Digest, Sha256};
 use std::{io, path::Path, sync::Arc, time::Duration};
 use tokio::{

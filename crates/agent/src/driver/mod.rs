@@ -302,8 +302,3 @@ pub(crate) fn disk_full(details: &str) -> Failure {
         details,
     )
 }
-
-/// Bytes in hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

@@ -9,7 +9,7 @@
 use super::{
     disk_full, file_failure,
     guest_user::{self, GuestUser},
-    hex, send_disk, Disks, Work,
+    send_disk, Disks, Work,
 };
 use crate::{
     core::Failure,
@@ -18,7 +18,10 @@ use crate::{
     link::{Link, LinkError},
 };
 use lenticular_model::{compute::operation::SHELVE_S_MAX, Lock, ServerId};
-use lenticular_wire::agent::{Assignment, Base};
+use lenticular_wire::{
+    agent::{Assignment, Base},
+    hex,
+};
 use rustix::fs::{utimensat, AtFlags, Timespec, Timestamps, CWD, UTIME_NOW};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};

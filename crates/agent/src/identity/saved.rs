@@ -3,7 +3,7 @@
 
 use super::IdentityError;
 use crate::files;
-use lenticular_wire::{certificate::hex, enrol::JoinToken};
+use lenticular_wire::{enrol::JoinToken, hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
