@@ -15,5 +15,6 @@ pub mod network;
 pub mod operator;
 pub mod placement;
 pub mod request;
+pub mod tls;
 
 pub use hex::hex;

@@ -128,7 +128,7 @@ async fn ask_once(
 ) -> Result<EnrolAnswer, IdentityError> {
     let gone = |error: &dyn std::error::Error| unreachable(endpoint, chain(error));
     let provider = Arc::new(ring::default_provider());
-    let pinned = Arc::new(Pinned::new(provider.clone(), token.ca_sha256));
+    let pinned = Pinned::new(provider.clone(), token.ca_sha256);
     let mut config = client_config(&provider, clock, pinned)?.with_no_client_auth();
     config.enable_sni = false;
     let name = control_plane_name(endpoint.host()).map_err(|e| gone(&e))?;

@@ -26,6 +26,7 @@ use lenticular_model::{Lock, Timestamp};
 use lenticular_wire::{
     certificate::{Certificate, Role},
     enrol::EnrolAnswer,
+    tls::{Judge, Verifier},
 };
 use rcgen::KeyPair;
 use rustls::{
@@ -47,7 +48,7 @@ use std::{
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{client::TlsStream, TlsAcceptor, TlsConnector};
-use verify::{Expect, Verifier};
+use verify::{Expect, Known};
 
 /// How long reaching a peer and shaking hands with it may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -167,9 +168,9 @@ impl Identity {
         let roots = Arc::new(roots);
         let shown = Arc::new(Shown(Lock::new(Arc::new(present(saved, &provider)?))));
         let connector = |expect| -> Result<TlsConnector, IdentityError> {
-            let verifier = Verifier::new(roots.clone(), &provider, expect).map_err(IdentityError::tls)?;
-            let mut config = client_config(&provider, &clock, Arc::new(verifier))?
-                .with_client_cert_resolver(shown.clone());
+            let judge = Known::new(roots.clone(), &provider, expect).map_err(IdentityError::tls)?;
+            let mut config =
+                client_config(&provider, &clock, judge)?.with_client_cert_resolver(shown.clone());
             (config.enable_sni, config.resumption) = (false, rustls::client::Resumption::disabled());
             Ok(Arc::new(config).into())
         };
@@ -310,13 +311,13 @@ fn control_plane_name(host: &str) -> io::Result<ServerName<'static>> {
 fn client_config(
     provider: &Arc<CryptoProvider>,
     clock: &Clock,
-    verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>,
+    judge: impl Judge + 'static,
 ) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>, IdentityError> {
     Ok(ClientConfig::builder_with_details(provider.clone(), Arc::new(ClockTime(clock.clone())))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(IdentityError::tls)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier))
+        .with_custom_certificate_verifier(Arc::new(Verifier::new(judge, provider.clone()))))
 }
 
 fn acceptor(
