@@ -85,6 +85,7 @@ pub async fn run_in<S: AsRef<OsStr>>(
     };
     command.args(args).current_dir(dir).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // The program runs until its end or the deadline.
     let mut child = command.spawn().map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound if limits.memory_mb_and_cpu_s.is_some() => {
             ExecError::Missing("prlimit (util-linux)".to_owned())
@@ -100,6 +101,7 @@ pub async fn run_in<S: AsRef<OsStr>>(
     let Ok((stdout, stderr, status)) = tokio::time::timeout(limits.deadline, work).await else {
         return Err(ExecError::TimedOut { program: name, seconds: limits.deadline.as_secs() });
     };
+    // What its end means.
     match status {
         Ok(status) if status.success() => Ok(stdout),
         Ok(status) => {

@@ -75,6 +75,7 @@ pub struct Options<'o> {
 /// The store cannot be opened, or the address is taken.
 pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     let data = options.data;
+    // The store, and the addresses to listen on.
     let Opened { store, epoch, clock } = open_store(data, options.store).await?;
     let (listener, address) = listen(options.listen, "--listen").await?;
     let (agent_listener, agent_address) = listen(options.agent_listen, "--agent-listen").await?;
@@ -82,14 +83,17 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => format!("http://{address}"),
     };
+    // What a new cloud begins with.
     let password = first_records(&store, data).await?;
     data.write_clouds(&url, &password)?;
+    // Images, without what a crash left.
     let images = ImageStore::open(&data.path("images"), options.settings.images.reserve_bytes())
         .context("the image store cannot be opened")?;
     let swept = images.sweep(&store.state()).context("leftovers in the image store cannot be removed")?;
     if swept > 0 {
         tracing::info!(swept, "removed files of uploads and images that do not count");
     }
+    // Keys: those of tokens, and the CA's.
     let tokens = Tokens::new(&data.token_keys()?, TOKEN_LIFE_S).with_context(|| {
         let file = data.path("token-keys");
         format!("{} is damaged: each line must be 32 bytes in URL-safe base64. Restore it, or remove it: all must log in again then", file.display())
@@ -103,6 +107,7 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
         );
     }
     data.remove_agent_secret();
+    // The application, from its parts.
     let agent_url = agent_url(options, agent_address, &url);
     let fencing = fence_drivers(&options.fencing)?;
     let config = Config {
@@ -116,6 +121,7 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     let app = App::new(store.clone(), tokens, Passwords::new(cores), images, authority, config, clocks);
     let agent_tls = AgentTls::new(app.clone(), server_names(options.agent_names))
         .context("the agents' listener has no certificate; is every --agent-name a name or an address?")?;
+    // What works beside the requests.
     tokio::spawn(controllers::run(store.clone(), clock.clone()));
     tokio::spawn(trim(store, clock));
     let local_agent_url = format!("https://{}", reachable(agent_address));

@@ -242,6 +242,7 @@ impl World {
         }
         host.agent_runs += 1;
         let agent_run = host.agent_runs;
+        // The snapshot, if there is one.
         let core = match host.saved.as_ref().map(reread) {
             Some(Ok(snapshot)) => {
                 Core::restore(snapshot, host.boot_id(), PARALLEL).map_err(|e| e.to_string())
@@ -253,6 +254,7 @@ impl World {
             Ok(core) => core,
             Err(why) => return self.violate(2, format!("the agent's snapshot cannot be read: {why}")),
         };
+        // The guests that the snapshot or the host has.
         let mut known: Vec<ServerId> = core.servers().chain(host.guests.keys().copied()).collect();
         known.sort();
         known.dedup();
@@ -268,6 +270,7 @@ impl World {
                 process.watched_by = Some(agent_run);
             }
         }
+        // The process, and its first tick.
         host.agent = Some(Agent {
             core,
             agent_run,
@@ -359,6 +362,7 @@ impl World {
         let host = &mut self.hosts[n];
         let Some(agent) = &mut host.agent else { return };
         let from = From { host: n, agent_run: agent.agent_run, call: number };
+        // A hello, as long as the host has no id in this session.
         let Some(host_id) = agent.host_id else {
             // What it tells is kept first: the control plane acts on it.
             if agent.hello.is_none() && (kept || mutation == Some(Mutation::TellsUnsaved)) {
@@ -370,6 +374,7 @@ impl World {
         };
         let Some(incarnation) = agent.core.incarnation() else { return };
         let mut requests = Vec::new();
+        // A poll.
         if agent.poll.is_none() {
             agent.poll = Some(call);
             let after = agent.core.applied_upto();
@@ -382,6 +387,7 @@ impl World {
             };
             requests.push(Request::Poll(Poll { from, host_id, query }));
         }
+        // A report.
         if agent.report.is_none() && kept {
             let observations = agent.core.pending_reports();
             if !observations.is_empty() {

@@ -35,6 +35,7 @@ impl World {
     /// A step begins: it is settled now how long it takes and whether it fails.
     pub(crate) fn begin_step(&mut self, n: usize, id: ServerId, step: Step, ordered_in: Option<Incarnation>) {
         let number = self.number();
+        // How long it takes.
         let mut takes_ms = match &step {
             Step::Prepare(_) => self.rng.range(200, 5_000),
             Step::Start(_) => self.rng.range(100, 2_000),
@@ -55,6 +56,7 @@ impl World {
         if self.hosts[n].slow_until > self.now {
             takes_ms += self.rng.range(20_000, 120_000);
         }
+        // Whether it fails, and when its effect comes.
         let writes = matches!(step, Step::Prepare(_) | Step::Receive(_) | Step::Start(_) | Step::Adopt(..));
         let full = writes && self.hosts[n].full_until > self.now;
         let fails = self.chance(Fault::FailingStep, 70) || full;
@@ -65,6 +67,7 @@ impl World {
         if step == Step::Shutdown {
             takes_ms = self.ask_guest(n, id, takes_ms);
         }
+        // The step is under way.
         let Some(agent) = &mut self.hosts[n].agent else { return };
         let agent_run = agent.agent_run;
         if agent

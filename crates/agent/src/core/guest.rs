@@ -291,6 +291,7 @@ impl Guest {
         };
         let ended = std::mem::take(&mut self.ended);
         match (step, outcome) {
+            // Steps that have a failure of their own.
             (Step::Prepare(of) | Step::Start(of), Outcome::Failed(failure)) => self.fail(of.boot, failure),
             (Step::Prepare(of), _) => {
                 self.disk = Disk::Made;
@@ -326,6 +327,7 @@ impl Guest {
             (Step::Shutdown | Step::Kill, Outcome::Failed(_)) if ended && self.runs() => {
                 self.run_state = RunState::Stopped { why: StopReason::Ordered };
             }
+            // All others must succeed some time.
             (_, Outcome::Failed(_)) => self.stuck = true,
             (Step::Plug(of), _) => self.nics = nics(of),
             (Step::Revive(of), _) => {
