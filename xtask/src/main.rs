@@ -1,7 +1,7 @@
 //! Chores: `cargo run -p xtask -- tidy` refuses what breaks the repository's habits, `ratchet` writes present sizes
 //! down, `snapshots` refuses snapshots that no test uses, `messages` lists what people are told.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for people at a terminal")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for people at a terminal")]
 
 mod functions;
 mod instants;

@@ -1,5 +1,5 @@
 //! The only place where subprocesses are started: each with a deadline, limits and a bounded output.
-#![allow(clippy::disallowed_methods, reason = "this is the module in which subprocesses are started")]
+#![expect(clippy::disallowed_methods, reason = "this is the module in which subprocesses are started")]
 
 use crate::files;
 use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};

@@ -2,8 +2,7 @@
 //! breaks off leaves them running where they were.
 //!
 //! Needs QEMU and the test guest (`tools/install guest qemu`, `guest/build`); LENTICULAR_SKIP_QEMU=1 leaves it out.
-#![allow(clippy::disallowed_methods, reason = "tests end the processes that they started by hand")]
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it measured")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

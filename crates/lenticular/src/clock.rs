@@ -10,7 +10,7 @@ use std::{
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The machine's time. Certificates follow it, because other machines compare them with clocks of their own.
-#[allow(clippy::disallowed_methods, reason = "this is where time enters; everything else is handed it")]
+#[expect(clippy::disallowed_methods, reason = "this is where time enters; everything else is handed it")]
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))

@@ -1,5 +1,5 @@
 //! The only place where this crate starts subprocesses.
-#![allow(clippy::disallowed_methods, reason = "this is the module in which subprocesses are started")]
+#![expect(clippy::disallowed_methods, reason = "this is the module in which subprocesses are started")]
 
 use anyhow::{Context, Result};
 use std::{

@@ -97,7 +97,7 @@ fn main() -> ExitCode {
     }
 }
 
-#[allow(clippy::print_stderr, reason = "the one place where a command says why it failed")]
+#[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
 fn say_error(error: &anyhow::Error) {
     eprintln!("lenticular: {}", lenticular_cli::plain(&format!("{error:#}")));
 }

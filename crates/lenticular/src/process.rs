@@ -54,7 +54,7 @@ pub fn running(pid_file: &Path) -> Result<Option<Pid>> {
     Ok(ours(pid))
 }
 
-#[allow(clippy::disallowed_methods, reason = "the end of a process that is no child can only be looked for")]
+#[expect(clippy::disallowed_methods, reason = "the end of a process that is no child can only be looked for")]
 fn wait_for_end(pid: Pid) -> Result<()> {
     let began = Instant::now();
     while runs(pid) {

@@ -75,7 +75,6 @@ pub fn run(data: &Path, args: &UpArgs) -> Result<()> {
     logging::start_runtime()?.block_on(up(data, args))
 }
 
-#[allow(clippy::disallowed_methods, reason = "how long the start took is measured, not decided by")]
 async fn up(data: &Path, args: &UpArgs) -> Result<()> {
     let began = Instant::now();
     let data = DataDir::open(data)?;

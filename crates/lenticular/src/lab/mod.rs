@@ -269,7 +269,7 @@ fn wait_for_hosts(dir: &Path, binary: &str, count: usize) -> Result<()> {
     done.context("the hosts do not all come up; their logs stand beside lab.json")
 }
 
-#[allow(clippy::disallowed_methods, reason = "other processes can only be looked at again and again")]
+#[expect(clippy::disallowed_methods, reason = "other processes can only be looked at again and again")]
 fn wait<T>(most: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let end = Instant::now() + most;
     loop {

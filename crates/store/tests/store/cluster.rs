@@ -1,5 +1,5 @@
 //! A PostgreSQL cluster of the tests' own: made in a temporary folder, reached by a Unix socket, gone afterwards.
-#![allow(clippy::disallowed_methods, reason = "the tests start PostgreSQL themselves")]
+#![expect(clippy::disallowed_methods, reason = "the tests start PostgreSQL themselves")]
 
 use lenticular_model::Lock;
 use std::{
