@@ -10,7 +10,7 @@ const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
 
 /// A program could not be run or did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum ExecError {
+pub(crate) enum ExecError {
     /// It is not installed.
     #[error("the program '{0}' is not installed")]
     Missing(String),
@@ -44,7 +44,7 @@ pub enum ExecError {
 
 /// What a program may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Wall-clock time.
     pub deadline: Duration,
     /// Address space in MiB, and CPU seconds; `None` for none, for programs that outlive the agent.
@@ -55,7 +55,11 @@ pub struct Limits {
 ///
 /// # Errors
 /// It is missing, cannot be started, takes too long, or ends with a status other than 0.
-pub async fn run<S: AsRef<OsStr>>(program: &Path, args: &[S], limits: Limits) -> Result<String, ExecError> {
+pub(crate) async fn run<S: AsRef<OsStr>>(
+    program: &Path,
+    args: &[S],
+    limits: Limits,
+) -> Result<String, ExecError> {
     run_in(Path::new("."), program, args, limits).await
 }
 
@@ -63,7 +67,7 @@ pub async fn run<S: AsRef<OsStr>>(program: &Path, args: &[S], limits: Limits) ->
 ///
 /// # Errors
 /// See [`run`].
-pub async fn run_in<S: AsRef<OsStr>>(
+pub(crate) async fn run_in<S: AsRef<OsStr>>(
     dir: &Path,
     program: &Path,
     args: &[S],
@@ -116,11 +120,11 @@ pub async fn run_in<S: AsRef<OsStr>>(
 }
 
 /// A program that outlives this one.
-pub struct Detached(tokio::process::Child);
+pub(crate) struct Detached(tokio::process::Child);
 
 impl Detached {
     /// How it ended, once it has.
-    pub async fn ended(&mut self) -> String {
+    pub(crate) async fn ended(&mut self) -> String {
         match self.0.wait().await {
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
@@ -128,7 +132,7 @@ impl Detached {
     }
 
     /// Ends it.
-    pub async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         // It may have ended by itself.
         let _ = self.0.kill().await;
     }
@@ -139,7 +143,7 @@ impl Detached {
 ///
 /// # Errors
 /// It is missing or cannot be started, or the file cannot be written.
-pub fn spawn_detached<S: AsRef<OsStr>>(
+pub(crate) fn spawn_detached<S: AsRef<OsStr>>(
     program: &Path,
     args: &[S],
     dir: &Path,
@@ -152,7 +156,7 @@ pub fn spawn_detached<S: AsRef<OsStr>>(
 ///
 /// # Errors
 /// See [`spawn_detached`].
-pub fn spawn_with<S: AsRef<OsStr>>(
+pub(crate) fn spawn_with<S: AsRef<OsStr>>(
     program: &Path,
     args: &[S],
     env: &[(&str, &Path)],
@@ -190,7 +194,7 @@ async fn drain(pipe: Option<impl AsyncRead + Unpin>) -> String {
 }
 
 /// Where a program is, by `PATH` and the places where root's programs are.
-pub fn which(program: &str) -> Option<std::path::PathBuf> {
+pub(crate) fn which(program: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/libexec"];
     std::env::split_paths(&path)

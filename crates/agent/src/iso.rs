@@ -42,7 +42,7 @@ struct Layout {
 /// An image labelled `label` with these files; directories come from the slashes in their paths.
 ///
 /// Meant for a few small files: a directory's records must fit the image's 32-bit sizes, and paths must be ASCII.
-pub fn write(label: &str, files: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
+pub(crate) fn write(label: &str, files: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
     let layout = lay_out(files);
     let mut image = vec![0; layout.sectors * SECTOR];
     put(&mut image, 16, &descriptor(Tree::Primary, label, &layout));

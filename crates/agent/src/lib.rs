@@ -5,6 +5,8 @@
 //! Architecture invariant: the agent decides no policy. It starts, stops and removes guests on orders alone, and
 //! neither its own end nor the control plane's touches a guest that runs.
 
+#![warn(unreachable_pub)]
+
 mod config_drive;
 pub mod core;
 pub mod daemon;

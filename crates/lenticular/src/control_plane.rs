@@ -33,7 +33,7 @@ const JOURNAL_LIFE_S: i64 = 90 * 24 * 3_600;
 const TRIM_EVERY: Duration = Duration::from_secs(3_600);
 
 /// A control plane that runs.
-pub struct ControlPlane {
+pub(crate) struct ControlPlane {
     /// Its API, for agents within the process.
     pub app: App,
     /// The epoch of its leadership.
@@ -50,7 +50,7 @@ pub struct ControlPlane {
 }
 
 /// How a control plane is started.
-pub struct Options<'o> {
+pub(crate) struct Options<'o> {
     /// Its data directory.
     pub data: &'o DataDir,
     /// Where to listen.
@@ -73,7 +73,7 @@ pub struct Options<'o> {
 ///
 /// # Errors
 /// The store cannot be opened, or the address is taken.
-pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
+pub(crate) async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     let data = options.data;
     // The store, and the addresses to listen on.
     let Opened { store, epoch, clock } = open_store(data, options.store).await?;
@@ -270,7 +270,7 @@ impl ControlPlane {
     ///
     /// # Errors
     /// The listener broke, or the store was lost.
-    pub async fn serve(self, mut stop: watch::Receiver<bool>) -> Result<()> {
+    pub(crate) async fn serve(self, mut stop: watch::Receiver<bool>) -> Result<()> {
         let store = self.app.store.clone();
         let mut lost = store.lost();
         let stopping = |mut stop: watch::Receiver<bool>| async move {

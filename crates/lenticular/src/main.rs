@@ -1,5 +1,7 @@
 //! The binary: what can be asked of it, and which part of the cloud answers.
 
+#![warn(unreachable_pub)]
+
 mod clock;
 mod command;
 mod config;

@@ -16,7 +16,7 @@ use std::{io, sync::Arc};
 
 /// What a server must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expect {
+pub(super) enum Expect {
     /// The host whose name was asked for, to the letter.
     Host,
     /// The control plane, by whatever name or address was asked for.
@@ -63,7 +63,7 @@ impl From<Mismatch> for Error {
 
 /// Judges servers by a CA that is known.
 #[derive(Debug)]
-pub struct Known {
+pub(super) struct Known {
     servers: Arc<WebPkiServerVerifier>,
     /// Hosts' certificates are those of clients, also where their agents are servers.
     hosts: Arc<dyn ClientCertVerifier>,
@@ -71,7 +71,7 @@ pub struct Known {
 }
 
 impl Known {
-    pub fn new(
+    pub(super) fn new(
         roots: Arc<RootCertStore>,
         provider: &Arc<CryptoProvider>,
         expect: Expect,
@@ -137,7 +137,7 @@ fn mismatch(error: &io::Error) -> Option<String> {
 }
 
 /// The same error in plain words.
-pub fn plain(error: io::Error) -> io::Error {
+pub(super) fn plain(error: io::Error) -> io::Error {
     match mismatch(&error) {
         Some(why) => io::Error::new(io::ErrorKind::PermissionDenied, why),
         None => error,
@@ -146,13 +146,13 @@ pub fn plain(error: io::Error) -> io::Error {
 
 /// Judges the control plane at first contact, by the digest of its CA's certificate, which it sends along.
 #[derive(Debug)]
-pub struct Pinned {
+pub(super) struct Pinned {
     provider: Arc<CryptoProvider>,
     ca_sha256: [u8; 32],
 }
 
 impl Pinned {
-    pub fn new(provider: Arc<CryptoProvider>, ca_sha256: [u8; 32]) -> Self {
+    pub(super) fn new(provider: Arc<CryptoProvider>, ca_sha256: [u8; 32]) -> Self {
         Self { provider, ca_sha256 }
     }
 }

@@ -23,7 +23,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 /// How a whole cloud is run.
 #[derive(Debug, clap::Args)]
-pub struct UpArgs {
+pub(crate) struct UpArgs {
     /// Simulated hosts in place of this machine.
     #[arg(long, default_value_t = 0)]
     pub sim_hosts: usize,
@@ -55,7 +55,7 @@ pub struct UpArgs {
 
 impl UpArgs {
     /// Where to listen for agents. Clouds that stand side by side differ in the clients' port, so in this one, too.
-    pub fn agent_listen(&self) -> SocketAddr {
+    pub(crate) fn agent_listen(&self) -> SocketAddr {
         let port = match self.listen.port() {
             0 => 0,
             port => port.checked_add(1).unwrap_or(0),
@@ -71,7 +71,7 @@ const AGENT_GRACE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// It cannot start, or the store was lost.
-pub fn run(data: &Path, args: &UpArgs) -> Result<()> {
+pub(crate) fn run(data: &Path, args: &UpArgs) -> Result<()> {
     logging::start_runtime()?.block_on(up(data, args))
 }
 

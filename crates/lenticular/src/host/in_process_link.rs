@@ -11,7 +11,7 @@ use lenticular_wire::agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome
 use std::path::Path;
 
 /// The link.
-pub struct InProcessLink(pub App);
+pub(crate) struct InProcessLink(pub App);
 
 fn link_error(error: Error) -> LinkError {
     match error.kind {

@@ -26,7 +26,7 @@ pub(super) struct PostgresReader {
 }
 
 impl PostgresReader {
-    pub fn new(store: String, config: Config) -> Self {
+    pub(super) fn new(store: String, config: Config) -> Self {
         Self { store, config, idle: Lock::default() }
     }
 

@@ -27,7 +27,7 @@ pub(super) struct SqliteReader {
 }
 
 impl SqliteReader {
-    pub fn new(path: &Path) -> Self {
+    pub(super) fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), idle: Lock::default() }
     }
 
