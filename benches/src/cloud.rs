@@ -33,7 +33,7 @@ pub fn binary() -> Result<PathBuf> {
     Ok(path)
 }
 
-#[allow(clippy::disallowed_methods, reason = "a benchmark starts what it measures")]
+#[expect(clippy::disallowed_methods, reason = "a benchmark starts what it measures")]
 fn spawn(data: &Path, address: SocketAddr, agents: SocketAddr, hosts: usize) -> Result<Child> {
     let mut command = Command::new(binary()?);
     command.arg("--data").arg(data).args(["up", "--listen", &address.to_string()]);
@@ -87,7 +87,7 @@ impl Cloud {
         Ok(began.elapsed())
     }
 
-    #[allow(clippy::disallowed_methods, reason = "a benchmark ends what it started")]
+    #[expect(clippy::disallowed_methods, reason = "a benchmark ends what it started")]
     fn stop(&mut self) -> Result<()> {
         let pid = self.process.id().to_string();
         Command::new("kill").arg(&pid).status()?;

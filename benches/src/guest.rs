@@ -35,7 +35,7 @@ pub async fn measure() -> Result<Vec<Row>> {
     ])
 }
 
-#[allow(clippy::disallowed_methods, reason = "a benchmark starts what it measures")]
+#[expect(clippy::disallowed_methods, reason = "a benchmark starts what it measures")]
 fn which() -> Result<()> {
     let done = Command::new("qemu-system-x86_64").arg("--version").stdout(Stdio::null()).status()?;
     ensure!(done.success());
@@ -55,7 +55,7 @@ async fn first_line(log: impl Fn() -> Option<PathBuf>) -> Result<()> {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a benchmark starts what it measures")]
+#[expect(clippy::disallowed_methods, reason = "a benchmark starts what it measures")]
 async fn bare_qemu(image: &Path) -> Result<Duration> {
     let folder = tempfile::tempdir()?;
     let (disk, log) = (folder.path().join("disk.qcow2"), folder.path().join("console.log"));

@@ -24,7 +24,7 @@ struct Row {
     aim: &'static str,
 }
 
-#[allow(clippy::print_stdout, reason = "the table is what this program is for")]
+#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
 #[tokio::main]
 async fn main() -> Result<()> {
     let servers = std::env::args().nth(1).map_or(Ok(10_000), |n| n.parse())?;

@@ -83,7 +83,7 @@ async fn wait_heard(client: &crate::http::Client, hosts: usize) -> Result<()> {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a benchmark is no part of the cloud")]
+#[expect(clippy::disallowed_methods, reason = "a benchmark is no part of the cloud")]
 fn clock() -> Clock {
     Arc::new(|| {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -255,6 +255,11 @@ class Pings(threading.Thread):
             number += 1
             time.sleep(self.every_s)
 
+    def wait_for_more(self, count):
+        """Waits until so many more pings were sent."""
+        had = len(self.sent)
+        wait_until(f"{count} more pings were sent", lambda: len(self.sent) >= had + count)
+
     def run(self):
         threading.Thread(target=self.send, daemon=True).start()
         while not self.over.is_set():
@@ -286,6 +291,14 @@ class Capture:
         self.process = subprocess.Popen(lab.within(host, sys.executable, here, device), stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline().strip() == "ready"
         self.frames = []
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            # The process ends at any moment, perhaps within a line.
+            if line.endswith("\n"):
+                self.frames.append(bytes.fromhex(line))
 
     def __enter__(self):
         return self
@@ -294,7 +307,8 @@ class Capture:
         # What is on its way is still seen.
         time.sleep(0.5)
         self.process.terminate()
-        self.frames = [bytes.fromhex(line) for line in self.process.communicate()[0].split()]
+        self.process.wait()
+        self.reader.join()
 
 
 class Outside:

@@ -217,10 +217,10 @@ def test_a_guest_that_moves_keeps_its_connections(lab, red, measured):
         lab.act(guest.id, "os-migrateLive", {"host": "host-3", "block_migration": True, "disk_over_commit": False})
         wait_until("it has moved", lambda: lab.host_of(guest.id) == "host-3")
         lab.wait_status(guest.id, "ACTIVE")
-        time.sleep(2)
-    # OVN announces a floating IP once a second, from the next second on; the host does not wait for that.
-    own = socket.inet_aton(guest.floating)
-    assert len([f for f in new_home.frames if f[12:14] == b"\x08\x06" and f[28:32] == f[38:42] == own]) > 3
+        # OVN announces a floating IP once a second, from the next second on; the host does not wait for that.
+        own = socket.inet_aton(guest.floating)
+        announced = lambda: [f for f in new_home.frames if f[12:14] == b"\x08\x06" and f[28:32] == f[38:42] == own]
+        wait_until("the floating IP is announced more than three times", lambda: len(announced()) > 3, deadline_s=2.5)
     red.one.ssh("killall -INT ping", ok=False)
     said = wait_until("ping has counted", lambda: re.search(r"(\d+) packets transmitted, (\d+) packets received",
                                                             red.one.ssh("cat /tmp/moving")))

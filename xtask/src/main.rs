@@ -2,10 +2,11 @@
 //! down, `snapshots` refuses snapshots that no test uses, `messages` lists what people are told, `graph` prints which
 //! file of `control` imports which, and all circles.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for people at a terminal")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for people at a terminal")]
 
 mod functions;
 mod graph;
+mod instants;
 mod layers;
 mod manifest;
 mod messages;
@@ -55,6 +56,7 @@ fn check(files: &[tree::File]) -> Vec<rules::Violation> {
     found.extend(ratchet::check(files));
     found.extend(layers::check(files));
     found.extend(paths::check(files));
+    found.extend(instants::check(files));
     found.sort();
     found
 }

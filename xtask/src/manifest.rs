@@ -8,7 +8,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("control", &["model"]),
     ("wire", &["model"]),
     ("store", &["model"]),
-    ("ovn", &["model"]),
+    ("ovn", &["model", "wire"]),
     ("api", &["model", "control", "wire", "store"]),
     ("agent", &["wire", "model"]),
     ("cli", &["wire", "model"]),

@@ -55,7 +55,7 @@ pub fn root() -> PathBuf {
 /// Git cannot list them.
 pub fn read() -> Result<Vec<File>, String> {
     let root = root();
-    #[allow(clippy::disallowed_methods, reason = "a chore may ask git; nothing else in the repository does")]
+    #[expect(clippy::disallowed_methods, reason = "a chore may ask git; nothing else in the repository does")]
     let mut git = Command::new("git");
     let listed = git.args(["ls-files", "-z"]).current_dir(&root).output();
     let listed = listed.map_err(|error| format!("git ls-files: {error}"))?;

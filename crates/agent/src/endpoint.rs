@@ -20,7 +20,7 @@ const DEFAULT_PORT: u16 = 9171;
 
 /// An `https://host:port`.
 #[derive(Debug, Clone)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     base: String,
     authority: String,
     host: String,
@@ -32,7 +32,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// It is none of this sort.
-    pub fn of(url: &str) -> Result<Self, IdentityError> {
+    pub(crate) fn of(url: &str) -> Result<Self, IdentityError> {
         let bad = || IdentityError::BadUrl(url.to_owned());
         let uri: hyper::Uri = url.trim_end_matches('/').parse().map_err(|_| bad())?;
         let host = uri.host().filter(|_| uri.scheme_str() == Some("https")).ok_or_else(bad)?;
@@ -46,29 +46,29 @@ impl Endpoint {
     }
 
     /// The URL, with its port and without a slash at the end.
-    pub fn base(&self) -> &str {
+    pub(crate) fn base(&self) -> &str {
         &self.base
     }
 
     /// Host and port, as a request's head has them.
-    pub fn authority(&self) -> &str {
+    pub(crate) fn authority(&self) -> &str {
         &self.authority
     }
 
     /// The host's name or address.
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
     /// The port.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 }
 
 /// Makes connections to the control plane for the HTTP client.
 #[derive(Clone)]
-pub struct Connect {
+pub(crate) struct Connect {
     pub endpoint: Endpoint,
     pub identity: Identity,
 }
@@ -92,7 +92,7 @@ impl tower_service::Service<hyper::Uri> for Connect {
 }
 
 /// A connection, as the HTTP client wants it.
-pub struct Stream(TokioIo<TlsStream<TcpStream>>);
+pub(crate) struct Stream(TokioIo<TlsStream<TcpStream>>);
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {

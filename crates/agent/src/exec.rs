@@ -1,5 +1,5 @@
 //! The only place where subprocesses are started: each with a deadline, limits and a bounded output.
-#![allow(clippy::disallowed_methods, reason = "this is the module in which subprocesses are started")]
+#![expect(clippy::disallowed_methods, reason = "this is the module in which subprocesses are started")]
 
 use crate::files;
 use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
@@ -10,7 +10,7 @@ const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
 
 /// A program could not be run or did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum ExecError {
+pub(crate) enum ExecError {
     /// It is not installed.
     #[error("the program '{0}' is not installed")]
     Missing(String),
@@ -44,7 +44,7 @@ pub enum ExecError {
 
 /// What a program may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Wall-clock time.
     pub deadline: Duration,
     /// Address space in MiB, and CPU seconds; `None` for none, for programs that outlive the agent.
@@ -55,7 +55,11 @@ pub struct Limits {
 ///
 /// # Errors
 /// It is missing, cannot be started, takes too long, or ends with a status other than 0.
-pub async fn run<S: AsRef<OsStr>>(program: &Path, args: &[S], limits: Limits) -> Result<String, ExecError> {
+pub(crate) async fn run<S: AsRef<OsStr>>(
+    program: &Path,
+    args: &[S],
+    limits: Limits,
+) -> Result<String, ExecError> {
     run_in(Path::new("."), program, args, limits).await
 }
 
@@ -63,7 +67,7 @@ pub async fn run<S: AsRef<OsStr>>(program: &Path, args: &[S], limits: Limits) ->
 ///
 /// # Errors
 /// See [`run`].
-pub async fn run_in<S: AsRef<OsStr>>(
+pub(crate) async fn run_in<S: AsRef<OsStr>>(
     dir: &Path,
     program: &Path,
     args: &[S],
@@ -85,6 +89,7 @@ pub async fn run_in<S: AsRef<OsStr>>(
     };
     command.args(args).current_dir(dir).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // The program runs until its end or the deadline.
     let mut child = command.spawn().map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound if limits.memory_mb_and_cpu_s.is_some() => {
             ExecError::Missing("prlimit (util-linux)".to_owned())
@@ -100,6 +105,7 @@ pub async fn run_in<S: AsRef<OsStr>>(
     let Ok((stdout, stderr, status)) = tokio::time::timeout(limits.deadline, work).await else {
         return Err(ExecError::TimedOut { program: name, seconds: limits.deadline.as_secs() });
     };
+    // What its end means.
     match status {
         Ok(status) if status.success() => Ok(stdout),
         Ok(status) => {
@@ -114,11 +120,11 @@ pub async fn run_in<S: AsRef<OsStr>>(
 }
 
 /// A program that outlives this one.
-pub struct Detached(tokio::process::Child);
+pub(crate) struct Detached(tokio::process::Child);
 
 impl Detached {
     /// How it ended, once it has.
-    pub async fn ended(&mut self) -> String {
+    pub(crate) async fn ended(&mut self) -> String {
         match self.0.wait().await {
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
@@ -126,7 +132,7 @@ impl Detached {
     }
 
     /// Ends it.
-    pub async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         // It may have ended by itself.
         let _ = self.0.kill().await;
     }
@@ -137,7 +143,7 @@ impl Detached {
 ///
 /// # Errors
 /// It is missing or cannot be started, or the file cannot be written.
-pub fn spawn_detached<S: AsRef<OsStr>>(
+pub(crate) fn spawn_detached<S: AsRef<OsStr>>(
     program: &Path,
     args: &[S],
     dir: &Path,
@@ -150,7 +156,7 @@ pub fn spawn_detached<S: AsRef<OsStr>>(
 ///
 /// # Errors
 /// See [`spawn_detached`].
-pub fn spawn_with<S: AsRef<OsStr>>(
+pub(crate) fn spawn_with<S: AsRef<OsStr>>(
     program: &Path,
     args: &[S],
     env: &[(&str, &Path)],
@@ -188,7 +194,7 @@ async fn drain(pipe: Option<impl AsyncRead + Unpin>) -> String {
 }
 
 /// Where a program is, by `PATH` and the places where root's programs are.
-pub fn which(program: &str) -> Option<std::path::PathBuf> {
+pub(crate) fn which(program: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/libexec"];
     std::env::split_paths(&path)

@@ -1,6 +1,7 @@
 //! A file as the body of a request, never whole in memory.
 
 use bytes::Bytes;
+use futures_util::Stream;
 use hyper::body::{Body, Frame, SizeHint};
 use std::{
     io,
@@ -10,18 +11,18 @@ use std::{
 };
 use tokio::{
     fs::File,
-    io::{AsyncRead, ReadBuf},
+    io::{AsyncReadExt, Take},
 };
+use tokio_util::io::ReaderStream;
 
 /// How much is read at once.
 const PIECE_BYTES: usize = 256 * 1024;
 
 /// The body.
 pub(crate) struct FileBody {
-    file: File,
+    pieces: ReaderStream<Take<File>>,
     /// What of the length that it began with is yet to come.
     left: u64,
-    piece: Vec<u8>,
 }
 
 impl FileBody {
@@ -32,7 +33,7 @@ impl FileBody {
     pub(crate) async fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path).await?;
         let left = file.metadata().await?.len();
-        Ok(Self { file, left, piece: vec![0; PIECE_BYTES] })
+        Ok(Self { pieces: ReaderStream::with_capacity(file.take(left), PIECE_BYTES), left })
     }
 }
 
@@ -40,20 +41,19 @@ impl Body for FileBody {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let this = self.get_mut();
-        if this.left == 0 {
-            return Poll::Ready(None);
-        }
-        let wanted = usize::try_from(this.left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
-        let mut buffer = ReadBuf::new(&mut this.piece[..wanted]);
-        ready!(Pin::new(&mut this.file).poll_read(context, &mut buffer))?;
-        let read = buffer.filled();
-        if read.is_empty() {
-            return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
-        }
-        this.left -= read.len() as u64;
-        Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(read)))))
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Poll::Ready(match ready!(Pin::new(&mut self.pieces).poll_next(context)) {
+            Some(Ok(piece)) => {
+                self.left -= piece.len() as u64;
+                Some(Ok(Frame::data(piece)))
+            }
+            Some(Err(error)) => Some(Err(error)),
+            None if self.left > 0 => Some(Err(io::ErrorKind::UnexpectedEof.into())),
+            None => None,
+        })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -11,7 +11,7 @@ use std::{
 ///
 /// # Errors
 /// As the file system says.
-pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = beside(path);
     let mut file = create(&beside)?;
     file.write_all(bytes)?;
@@ -25,7 +25,7 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// As the file system says.
-pub fn create(path: &Path) -> io::Result<fs::File> {
+pub(crate) fn create(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
@@ -33,7 +33,7 @@ pub fn create(path: &Path) -> io::Result<fs::File> {
 ///
 /// # Errors
 /// As the file system says.
-pub fn create_private_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
@@ -41,12 +41,12 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// As the file system says.
-pub fn sync_parent(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
 }
 
 /// Where the new version of a file is written.
-pub fn beside(path: &Path) -> PathBuf {
+pub(crate) fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".part");
     PathBuf::from(name)
@@ -56,7 +56,7 @@ pub fn beside(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// As the file system says.
-pub fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     let result = match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
@@ -69,19 +69,19 @@ pub fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// A directory under a name short enough for the sockets in it, whatever its path: `/proc/self/fd/N`.
-pub struct ShortDir(fs::File);
+pub(crate) struct ShortDir(fs::File);
 
 impl ShortDir {
     /// Opens the directory; the short name holds as long as this value.
     ///
     /// # Errors
     /// As the file system says.
-    pub fn open(dir: &Path) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         fs::File::open(dir).map(Self)
     }
 
     /// A file in it, for this process alone.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         use std::os::fd::AsRawFd as _;
         PathBuf::from(format!("/proc/self/fd/{}/{name}", self.0.as_raw_fd()))
     }

@@ -34,7 +34,7 @@ impl Held {
 
 /// Its successor is `unsafe`, which this workspace forbids, and asks the caller to see to it that the descriptor stays
 /// the same and open: an `OwnedFd` that is moved in does.
-#[allow(deprecated, reason = "the successor is unsafe, and what it asks for holds by the type")]
+#[expect(deprecated, reason = "the successor is unsafe, and what it asks for holds by the type")]
 fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(fd, Interest::READABLE)
 }

@@ -11,18 +11,13 @@ use bytes::Bytes;
 use http_body_util::{combinators::UnsyncBoxBody, BodyExt, Full};
 use hyper::{body::Incoming, header::CONTENT_TYPE, Method, Request, Response, StatusCode};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use lenticular_model::{compute::operation::SHELVE_S_MAX, HostId, ImageId, ServerId};
+use lenticular_model::{compute::operation::SHELVE_S_MAX, HostId, ImageId, Lock, ServerId};
 use lenticular_wire::{
     agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome},
     enrol::{EnrolAnswer, RenewRequest},
 };
 use serde::{de::DeserializeOwned, Serialize};
-use std::{
-    future::Future,
-    path::Path,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{future::Future, path::Path, time::Duration};
 
 /// An ordinary call.
 const CALL_S_MAX: u64 = 15;
@@ -47,7 +42,7 @@ pub struct HttpLink {
     endpoint: Endpoint,
     identity: Identity,
     /// With the serial number of the certificate that its connections show.
-    client: Mutex<(String, HttpClient)>,
+    client: Lock<(String, HttpClient)>,
 }
 
 impl HttpLink {
@@ -58,13 +53,13 @@ impl HttpLink {
     pub fn new(base: &str, identity: Identity) -> Result<Self, IdentityError> {
         let endpoint = Endpoint::of(base)?;
         let client = client(&endpoint, &identity);
-        Ok(Self { endpoint, client: Mutex::new((identity.certificate().serial, client)), identity })
+        Ok(Self { endpoint, client: Lock::new((identity.certificate().serial, client)), identity })
     }
 
     /// The client, whose connections are kept as long as the certificate is the same.
     fn client(&self) -> HttpClient {
         let serial = self.identity.certificate().serial;
-        let mut held = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.client.lock();
         if held.0 != serial {
             *held = (serial, client(&self.endpoint, &self.identity));
         }

@@ -42,7 +42,7 @@ struct Layout {
 /// An image labelled `label` with these files; directories come from the slashes in their paths.
 ///
 /// Meant for a few small files: a directory's records must fit the image's 32-bit sizes, and paths must be ASCII.
-pub fn write(label: &str, files: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
+pub(crate) fn write(label: &str, files: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
     let layout = lay_out(files);
     let mut image = vec![0; layout.sectors * SECTOR];
     put(&mut image, 16, &descriptor(Tree::Primary, label, &layout));
@@ -293,18 +293,21 @@ fn descriptor(tree: Tree, label: &str, layout: &Layout) -> Vec<u8> {
         bytes.resize(width, 0);
         bytes
     };
+    // Which descriptor it is, its label and its size.
     let mut bytes = vec![if tree == Tree::Primary { 1 } else { 2 }];
     bytes.extend(b"CD001\x01\x00");
     bytes.extend(text("", 32));
     bytes.extend(text(label, 32));
     bytes.extend([0; 8]);
     bytes.extend(both32(layout.sectors));
+    // The alphabet of names.
     let mut escape = [0; 32];
     if tree == Tree::Joliet {
         // UCS-2, level 3.
         escape[..3].copy_from_slice(b"%/E");
     }
     bytes.extend(escape);
+    // One volume of one, and where the path tables are.
     bytes.extend(both16(1));
     bytes.extend(both16(1));
     bytes.extend(both16(SECTOR));
@@ -314,6 +317,7 @@ fn descriptor(tree: Tree, label: &str, layout: &Layout) -> Vec<u8> {
     bytes.extend([0; 4]);
     bytes.extend((table + 1).to_be_bytes());
     bytes.extend([0; 4]);
+    // The root directory.
     let (sector, sectors) = layout.extents[tree as usize][0];
     let mut root = vec![34, 0];
     root.extend(both32(sector));
@@ -323,6 +327,7 @@ fn descriptor(tree: Tree, label: &str, layout: &Layout) -> Vec<u8> {
     root.extend(both16(1));
     root.extend([1, 0]);
     bytes.extend(root);
+    // Publisher, files and dates.
     for width in [128, 128, 128, 128, 37, 37, 37] {
         bytes.extend(text("", width));
     }

@@ -1,5 +1,5 @@
 //! Reads images back: with a reader of our own for both trees, and with xorriso where it is installed.
-#![allow(clippy::disallowed_methods, reason = "the test asks another implementation")]
+#![expect(clippy::disallowed_methods, reason = "the test asks another implementation")]
 
 use super::*;
 

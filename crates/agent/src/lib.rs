@@ -5,6 +5,8 @@
 //! Architecture invariant: the agent decides no policy. It starts, stops and removes guests on orders alone, and
 //! neither its own end nor the control plane's touches a guest that runs.
 
+#![warn(unreachable_pub)]
+
 mod config_drive;
 pub mod core;
 pub mod daemon;
@@ -39,7 +41,7 @@ pub use power_off::power_off;
 pub use runtime::AgentError;
 
 use driver::{
-    ovn_net::OvnNetwork, qcow2::Qcow2Disks, qemu::Qemu, sim::SimHost, travel::Travel, user_fence,
+    migrator::QemuMigrator, ovn_net::OvnNetwork, qcow2::Qcow2Disks, qemu::Qemu, sim::SimHost, user_fence,
     user_net::UserNetwork, Drivers, Network,
 };
 use lenticular_model::host::host::Capacity;
@@ -111,8 +113,8 @@ pub async fn run_qemu(
     };
     let disks = Arc::new(Qcow2Disks::new(&config.state_dir).map_err(unusable)?);
     let hypervisor = Arc::new(Qemu::new(&config.state_dir, config.shutdown_grace).map_err(unusable)?);
-    let (travel, releases) = Travel::new(hypervisor.clone(), disks.clone(), transport);
-    let moves = travel.clone();
+    let (migrator, releases) = QemuMigrator::new(hypervisor.clone(), disks.clone(), transport);
+    let moves = migrator.clone();
     let network: Arc<dyn Network> = match &config.ovn {
         Some(ovn) => {
             let started =
@@ -130,7 +132,7 @@ pub async fn run_qemu(
         Runtime::open(config, link, drivers, releases, machine::boot_id(), Some(state_file)).await?;
     tokio::select! {
         () = runtime.run(shutdown) => {}
-        () = travel.serve() => {}
+        () = migrator.serve() => {}
     }
     Ok(())
 }

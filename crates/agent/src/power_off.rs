@@ -25,14 +25,14 @@ pub async fn power_off(state_dir: &Path, grace: Duration) -> Result<usize, Agent
     let _lock = take_state_dir(state_dir)?;
     let hypervisor = Arc::new(Qemu::new(state_dir, grace).map_err(|e| trouble(e.to_string()))?);
     let guests = hypervisor.list().await?;
-    let (never, cut) = watch::channel(false);
+    let (never, cancel) = watch::channel(false);
     let mut ends = JoinSet::new();
     for id in guests.iter().copied() {
-        let (hypervisor, cut) = (hypervisor.clone(), cut.clone());
+        let (hypervisor, cancel) = (hypervisor.clone(), cancel.clone());
         ends.spawn(async move {
             // What was not looked for is not known to run.
             hypervisor.find(id).await?;
-            hypervisor.shutdown(id, cut).await
+            hypervisor.shutdown(id, cancel).await
         });
     }
     while let Some(end) = ends.join_next().await {
@@ -40,15 +40,15 @@ pub async fn power_off(state_dir: &Path, grace: Duration) -> Result<usize, Agent
     }
     drop(never);
     user_fence::take_down(state_dir).await;
-    forget_boot(&state_dir.join("agent.json"), &trouble)?;
+    clear_boot(&state_dir.join("agent.json"), &trouble)?;
     Ok(guests.len())
 }
 
 /// Makes the next agent see a host that was restarted since.
-fn forget_boot(path: &Path, trouble: &impl Fn(String) -> AgentError) -> Result<(), AgentError> {
+fn clear_boot(path: &Path, trouble: &impl Fn(String) -> AgentError) -> Result<(), AgentError> {
     let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
     let mut snapshot: Snapshot = serde_json::from_slice(&bytes).map_err(|e| trouble(e.to_string()))?;
-    snapshot.forget_boot();
+    snapshot.clear_boot();
     let bytes = serde_json::to_vec(&snapshot).map_err(|e| trouble(e.to_string()))?;
     write_durably(path, &bytes).map_err(|e| trouble(e.to_string()))
 }

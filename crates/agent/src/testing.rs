@@ -14,7 +14,7 @@ pub(crate) fn server(n: u8) -> ServerId {
     ServerId::from_random([n; 16])
 }
 
-pub(crate) fn life(n: u8) -> Incarnation {
+pub(crate) fn incarnation(n: u8) -> Incarnation {
     Incarnation::from_random([n; 16])
 }
 

@@ -2,8 +2,7 @@
 //! breaks off leaves them running where they were.
 //!
 //! Needs QEMU and the test guest (`tools/install guest qemu`, `guest/build`); LENTICULAR_SKIP_QEMU=1 leaves it out.
-#![allow(clippy::disallowed_methods, reason = "tests end the processes that they started by hand")]
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it measured")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 
@@ -33,8 +32,10 @@ use tokio::{
 struct Plain {
     name: String,
     listener: TcpListener,
-    /// While false, nobody is let in.
+    /// While false, only a connection that is already awaited is accepted.
     open: watch::Receiver<bool>,
+    /// How many connections were accepted.
+    accepted: watch::Sender<usize>,
 }
 
 impl Transport for Plain {
@@ -55,6 +56,7 @@ impl Transport for Plain {
         Box::pin(async move {
             self.open.clone().wait_for(|open| *open).await.unwrap();
             let (stream, _) = self.listener.accept().await?;
+            self.accepted.send_modify(|accepted| *accepted += 1);
             let proven: Soon<'static, (String, Stream)> = Box::pin(async move {
                 let mut stream = BufReader::new(stream);
                 let mut name = String::new();
@@ -73,15 +75,17 @@ struct Host {
     state: qemu::State,
     cloud: Arc<Cloud>,
     address: String,
-    door: watch::Sender<bool>,
+    open: watch::Sender<bool>,
+    accepted: watch::Sender<usize>,
 }
 
 impl Host {
     async fn new(name: &'static str) -> Self {
         let cloud = Cloud::new(qemu::image());
         let state = qemu::State(tempfile::tempdir().unwrap());
-        let (address, door) = ("127.0.0.1:0".to_owned(), watch::channel(true).0);
-        let mut host = Self { name, state, cloud, agent: None, address, door };
+        let (open, accepted) = (watch::channel(true).0, watch::channel(0).0);
+        let address = "127.0.0.1:0".to_owned();
+        let mut host = Self { name, state, cloud, agent: None, address, open, accepted };
         host.start().await;
         host
     }
@@ -97,8 +101,9 @@ impl Host {
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
         self.address = listener.local_addr().unwrap().to_string();
+        let (open, accepted) = (self.open.subscribe(), self.accepted.clone());
         let transport: Arc<dyn Transport> =
-            Arc::new(Plain { name: self.name.to_owned(), listener, open: self.door.subscribe() });
+            Arc::new(Plain { name: self.name.to_owned(), listener, open, accepted });
         let (link, config) = (self.cloud.clone(), Config::new(self.name, self.state.0.path()));
         self.agent = Some(Running::start(move |stop| run_qemu(config, link, Some(transport), stop)));
     }
@@ -256,13 +261,15 @@ async fn a_move_that_breaks_off_leaves_the_guest_where_it_was() {
     more_counts(&a.cloud, id, 5).await;
 
     // The source's agent dies while it sends, and comes back.
-    b.door.send_replace(false);
+    b.open.send_replace(false);
+    let mut accepted = b.accepted.subscribe();
     begin(&a, &b, &wish, 3, Manner::Live).await;
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    let connected = tokio::time::timeout(Duration::from_secs(60), accepted.changed()).await;
+    connected.expect("the source connects").unwrap();
     a.agent.take().unwrap().crash().await;
     a.start().await;
     a.cloud.sees(id, "kept", kept(3)).await;
-    b.door.send_replace(true);
+    b.open.send_replace(true);
     let numbers = more_counts(&a.cloud, id, 5).await;
     assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
 
@@ -284,11 +291,11 @@ async fn a_forced_move_ends_though_the_guest_writes_without_rest() {
     }
     let (a, b, wish) = two_hosts().await;
     let id = wish.server_id;
-    b.door.send_replace(false);
+    b.open.send_replace(false);
     begin(&a, &b, &wish, 2, Manner::Live).await;
     let forced = Outgoing { generation: 2, to: b.peer(), manner: Manner::Live, withdraw: false, force: true };
     a.cloud.order(Wish { outgoing: Some(forced), disk_made: true, ..wish.clone() });
-    b.door.send_replace(true);
+    b.open.send_replace(true);
     a.cloud.sees(id, "released", |seen| seen.handover == released(2)).await;
     b.cloud.sees_running(id, 1).await;
     let numbers = more_counts(&b.cloud, id, 5).await;

@@ -1,8 +1,8 @@
 //! A real guest under a real QEMU, from its first order to its tombstone, through the agent's restarts.
 //!
 //! Needs QEMU and the test guest (`tools/install guest qemu`, `guest/build`); LENTICULAR_SKIP_QEMU=1 leaves it out.
-#![allow(clippy::disallowed_methods, reason = "tests end the processes that they started by hand")]
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it measured")]
+#![expect(clippy::disallowed_methods, reason = "tests end the processes that they started by hand")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 
@@ -35,7 +35,7 @@ fn groups(id: ServerId) -> Vec<PathBuf> {
     dirs.filter(|dir| dir.exists()).collect()
 }
 
-/// The port in a place of the guest.
+/// The port in a slot of the guest.
 fn port_in(slot: u8) -> PortSpec {
     let address = AddressSpec {
         subnet_id: SubnetId::from_random([4; 16]),

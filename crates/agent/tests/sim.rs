@@ -1,5 +1,4 @@
 //! Whole agents with simulated hosts: what the control plane sees, whatever is lost on the way.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

@@ -58,7 +58,7 @@ pub fn project(command: &ProjectCommand, cloud: &CloudArgs, out: &mut impl Write
         if state.left.is_empty() || (!state.under_way && state.removed.is_empty()) || Instant::now() > until {
             break state;
         }
-        #[allow(
+        #[expect(
             clippy::disallowed_methods,
             reason = "hosts tell the cloud, not this, that servers are gone"
         )]

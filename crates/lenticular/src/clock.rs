@@ -1,23 +1,23 @@
 //! The one place that reads the machine's clock and its randomness.
 
-use lenticular_model::Timestamp;
+use lenticular_model::{Lock, Timestamp};
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// The time, to hand around.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The machine's time. Certificates follow it, because other machines compare them with clocks of their own.
-#[allow(clippy::disallowed_methods, reason = "this is where time enters; everything else is handed it")]
-pub fn now() -> Timestamp {
+#[expect(clippy::disallowed_methods, reason = "this is where time enters; everything else is handed it")]
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// The machine's time, to hand around.
-pub fn clock() -> Clock {
+pub(crate) fn clock() -> Clock {
     Arc::new(now)
 }
 
@@ -25,10 +25,10 @@ pub fn clock() -> Clock {
 /// machine's clock back, the cloud's time goes on from where it was, until the machine's has caught up.
 ///
 /// The store, tokens and timers share this time: a token that is issued now is younger than a password that was just set.
-pub fn steady(floor: Timestamp) -> Clock {
-    let steady = Mutex::new((Steady(floor), Instant::now()));
+pub(crate) fn steady(floor: Timestamp) -> Clock {
+    let steady = Lock::new((Steady(floor), Instant::now()));
     Arc::new(move || {
-        let mut steady = steady.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut steady = steady.lock();
         let (at, looked) = &mut *steady;
         let elapsed = looked.elapsed();
         *looked += elapsed;
@@ -52,7 +52,7 @@ impl Steady {
 const BATCH: usize = 256;
 
 /// Random ids, fetched from the system many at a time.
-pub fn entropy() -> Box<dyn FnMut() -> [u8; 16] + Send> {
+pub(crate) fn entropy() -> Box<dyn FnMut() -> [u8; 16] + Send> {
     let mut pool: Vec<[u8; 16]> = Vec::new();
     Box::new(move || loop {
         if let Some(bytes) = pool.pop() {

@@ -15,7 +15,7 @@ use std::{
 
 /// What connects guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum NetworkKind {
+pub(crate) enum NetworkKind {
     /// Open Virtual Network.
     Ovn,
     /// QEMU's user networking.
@@ -25,7 +25,7 @@ pub enum NetworkKind {
 /// A control plane.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ServerConfig {
+pub(crate) struct ServerConfig {
     /// The data directory.
     pub data: PathBuf,
     /// Where to listen.
@@ -56,7 +56,7 @@ pub struct ServerConfig {
 /// The control plane's side of OVN.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct OvnServerConfig {
+pub(crate) struct OvnServerConfig {
     /// Where the northbound database is served by others (`ssl:ADDRESS:PORT`, the members of a cluster with commas). If
     /// not said, the control plane keeps both databases and northd running itself, in its data directory.
     #[serde(default)]
@@ -72,7 +72,7 @@ pub struct OvnServerConfig {
 /// Files in PEM to speak TLS with.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TlsFiles {
+pub(crate) struct TlsFiles {
     /// The private key.
     pub key: PathBuf,
     /// Its certificate.
@@ -86,7 +86,7 @@ impl TlsFiles {
     ///
     /// # Errors
     /// One of them cannot be read or used; the error says which.
-    pub fn read(&self) -> Result<Tls> {
+    pub(crate) fn read(&self) -> Result<Tls> {
         let read = |path: &Path| {
             std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
         };
@@ -97,7 +97,7 @@ impl TlsFiles {
 /// A host's agent. All of it can be said on the command line, too.
 #[derive(Debug, Clone, Default, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
-pub struct AgentConfig {
+pub(crate) struct AgentConfig {
     /// Where the control plane takes agents (https://ADDR:PORT); known from the last time if not said.
     #[arg(long)]
     #[serde(default)]
@@ -148,7 +148,7 @@ pub struct AgentConfig {
 
 impl AgentConfig {
     /// What is said here, and the rest as `other` has it.
-    pub fn or(self, other: Self) -> Self {
+    pub(crate) fn or(self, other: Self) -> Self {
         Self {
             join: self.join.or(other.join),
             token: self.token.or(other.token),
@@ -170,7 +170,7 @@ impl AgentConfig {
     ///
     /// # Errors
     /// What is said cannot be read, or not enough is said.
-    pub fn ovn(&self) -> Result<Option<OvnConfig>> {
+    pub(crate) fn ovn(&self) -> Result<Option<OvnConfig>> {
         let Some(southbound) = self.ovn_southbound.clone() else { return Ok(None) };
         let underlay = self.ovn_underlay.as_deref().map(|text| {
             let (device, address) =
@@ -192,7 +192,7 @@ impl AgentConfig {
 }
 
 /// Where agents are listened for unless it is said.
-pub fn default_agent_listen() -> SocketAddr {
+pub(crate) fn default_agent_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 9171))
 }
 
@@ -200,7 +200,7 @@ pub fn default_agent_listen() -> SocketAddr {
 ///
 /// # Errors
 /// It cannot be read, or has an unknown or missing field, which is named.
-pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
     toml::from_str(&text).with_context(|| format!("{} is not a valid configuration", path.display()))
 }

@@ -33,7 +33,7 @@ const JOURNAL_LIFE_S: i64 = 90 * 24 * 3_600;
 const TRIM_EVERY: Duration = Duration::from_secs(3_600);
 
 /// A control plane that runs.
-pub struct ControlPlane {
+pub(crate) struct ControlPlane {
     /// Its API, for agents within the process.
     pub app: App,
     /// The epoch of its leadership.
@@ -50,7 +50,7 @@ pub struct ControlPlane {
 }
 
 /// How a control plane is started.
-pub struct Options<'o> {
+pub(crate) struct Options<'o> {
     /// Its data directory.
     pub data: &'o DataDir,
     /// Where to listen.
@@ -73,8 +73,9 @@ pub struct Options<'o> {
 ///
 /// # Errors
 /// The store cannot be opened, or the address is taken.
-pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
+pub(crate) async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     let data = options.data;
+    // The store, and the addresses to listen on.
     let Opened { store, epoch, clock } = open_store(data, options.store).await?;
     let (listener, address) = listen(options.listen, "--listen").await?;
     let (agent_listener, agent_address) = listen(options.agent_listen, "--agent-listen").await?;
@@ -82,14 +83,17 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => format!("http://{address}"),
     };
+    // What a new cloud begins with.
     let password = first_records(&store, data).await?;
     data.write_clouds(&url, &password)?;
+    // Images, without what a crash left.
     let images = ImageStore::open(&data.path("images"), options.settings.images.reserve_bytes())
         .context("the image store cannot be opened")?;
     let swept = images.sweep(&store.state()).context("leftovers in the image store cannot be removed")?;
     if swept > 0 {
         tracing::info!(swept, "removed files of uploads and images that do not count");
     }
+    // Keys: those of tokens, and the CA's.
     let tokens = Tokens::new(&data.token_keys()?, TOKEN_LIFE_S).with_context(|| {
         let file = data.path("token-keys");
         format!("{} is damaged: each line must be 32 bytes in URL-safe base64. Restore it, or remove it: all must log in again then", file.display())
@@ -103,6 +107,7 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
         );
     }
     data.remove_agent_secret();
+    // The application, from its parts.
     let agent_url = agent_url(options, agent_address, &url);
     let fencing = fence_drivers(&options.fencing)?;
     let config = Config {
@@ -124,6 +129,7 @@ pub async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     });
     let agent_tls = AgentTls::new(app.clone(), server_names(options.agent_names))
         .context("the agents' listener has no certificate; is every --agent-name a name or an address?")?;
+    // What works beside the requests.
     tokio::spawn(controllers::run(store.clone(), clock.clone()));
     tokio::spawn(trim(store, clock));
     let local_agent_url = format!("https://{}", reachable(agent_address));
@@ -272,7 +278,7 @@ impl ControlPlane {
     ///
     /// # Errors
     /// The listener broke, or the store was lost.
-    pub async fn serve(self, mut stop: watch::Receiver<bool>) -> Result<()> {
+    pub(crate) async fn serve(self, mut stop: watch::Receiver<bool>) -> Result<()> {
         let store = self.app.store.clone();
         let mut lost = store.lost();
         let stopping = |mut stop: watch::Receiver<bool>| async move {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 
 /// Runs until the store closes.
-pub async fn run(store: Store, clock: Clock) {
+pub(crate) async fn run(store: Store, clock: Clock) {
     let mut commits = store.subscribe();
     let mut seen = store.state();
     let mut queue = Queue::of_all(&seen);

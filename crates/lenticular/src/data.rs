@@ -12,7 +12,7 @@ use std::{
 
 /// A data directory.
 #[derive(Debug, Clone)]
-pub struct DataDir {
+pub(crate) struct DataDir {
     root: PathBuf,
 }
 
@@ -22,7 +22,7 @@ impl DataDir {
     ///
     /// # Errors
     /// It cannot be made or shut.
-    pub fn open(root: &Path) -> Result<Self> {
+    pub(crate) fn open(root: &Path) -> Result<Self> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
         made.with_context(|| format!("the data directory {} cannot be made", root.display()))?;
         let root = fs::canonicalize(root)?;
@@ -37,12 +37,12 @@ impl DataDir {
     }
 
     /// A file in it.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
     /// Whether a file is there.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.path(name).exists()
     }
 
@@ -50,7 +50,7 @@ impl DataDir {
     ///
     /// # Errors
     /// The file cannot be read or written.
-    pub fn token_keys(&self) -> Result<Vec<String>> {
+    pub(crate) fn token_keys(&self) -> Result<Vec<String>> {
         let text = self.secret("token-keys", || Ok(Tokens::new_key()))?;
         Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
     }
@@ -59,7 +59,7 @@ impl DataDir {
     ///
     /// # Errors
     /// Its files cannot be read or written, or do not belong together.
-    pub fn authority(&self) -> Result<Authority> {
+    pub(crate) fn authority(&self) -> Result<Authority> {
         let certificate_path = self.path("ca.crt");
         let certificate = match fs::read_to_string(&certificate_path) {
             Ok(text) => Some(text),
@@ -89,12 +89,12 @@ impl DataDir {
     ///
     /// # Errors
     /// The file cannot be read or written.
-    pub fn admin_password(&self) -> Result<String> {
+    pub(crate) fn admin_password(&self) -> Result<String> {
         self.secret("admin-password", || Ok(random_text(24)))
     }
 
     /// Removes the secret that agents shared before each had a certificate of its own: it opens nothing any more.
-    pub fn remove_agent_secret(&self) {
+    pub(crate) fn remove_agent_secret(&self) {
         if fs::remove_file(self.path("agent-secret")).is_ok() {
             tracing::info!("removed agent-secret: agents have certificates now, and enrol with a token");
         }
@@ -120,7 +120,7 @@ impl DataDir {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write_clouds(&self, url: &str, password: &str) -> Result<PathBuf> {
+    pub(crate) fn write_clouds(&self, url: &str, password: &str) -> Result<PathBuf> {
         let path = self.path("clouds.yaml");
         let text = format!(
             "clouds:\n  lenticular:\n    region_name: RegionOne\n    identity_api_version: 3\n    auth:\n      \
@@ -136,7 +136,7 @@ impl DataDir {
 ///
 /// # Errors
 /// The file system refuses.
-pub fn write_private(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
     let part = path.with_extension("part");
     let write = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
@@ -149,7 +149,7 @@ pub fn write_private(path: &Path, text: &str) -> Result<()> {
 }
 
 /// A random text of letters and digits that are not mistaken for each other.
-pub fn random_text(length: usize) -> String {
+pub(crate) fn random_text(length: usize) -> String {
     let alphabet = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
     let entropy = clock::entropy();
     let bytes = std::iter::repeat_with(entropy).flatten();

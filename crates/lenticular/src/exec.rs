@@ -1,5 +1,5 @@
 //! The only place where this crate starts subprocesses.
-#![allow(clippy::disallowed_methods, reason = "this is the module in which subprocesses are started")]
+#![expect(clippy::disallowed_methods, reason = "this is the module in which subprocesses are started")]
 
 use anyhow::{Context, Result};
 use std::{
@@ -13,7 +13,7 @@ use std::{
 ///
 /// # Errors
 /// It is not installed, or fails; the error has its own words.
-pub fn run<S: AsRef<OsStr>>(program: &str, args: &[S], env: &[(&str, &OsStr)]) -> Result<String> {
+pub(crate) fn run<S: AsRef<OsStr>>(program: &str, args: &[S], env: &[(&str, &OsStr)]) -> Result<String> {
     let output = Command::new(program).args(args).envs(env.iter().copied()).stdin(Stdio::null()).output();
     let output = output.with_context(|| format!("'{program}' could not be run; is it installed?"))?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
@@ -26,7 +26,7 @@ pub fn run<S: AsRef<OsStr>>(program: &str, args: &[S], env: &[(&str, &OsStr)]) -
 ///
 /// # Errors
 /// It cannot be started, or the file cannot be written.
-pub fn spawn_detached<S: AsRef<OsStr>>(args: &[S], log: &Path) -> Result<u32> {
+pub(crate) fn spawn_detached<S: AsRef<OsStr>>(args: &[S], log: &Path) -> Result<u32> {
     let open = || OpenOptions::new().create(true).append(true).open(log);
     let said = open().with_context(|| format!("{} cannot be written", log.display()))?;
     let errors = open().with_context(|| format!("{} cannot be written", log.display()))?;
@@ -40,7 +40,7 @@ pub fn spawn_detached<S: AsRef<OsStr>>(args: &[S], log: &Path) -> Result<u32> {
 ///
 /// # Errors
 /// It is not installed, or fails; the error has its own words.
-pub async fn run_in_time(args: &[String]) -> Result<String> {
+pub(crate) async fn run_in_time(args: &[String]) -> Result<String> {
     let (program, rest) = args.split_first().context("no program is named")?;
     let mut command = tokio::process::Command::new(program);
     command.args(rest).stdin(Stdio::null()).kill_on_drop(true);

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// Begins to log to standard error.
-pub fn start() {
+pub(crate) fn start() {
     let filter = EnvFilter::try_from_env("LENTICULAR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start in one process (as tests have it) keeps the first one's logs.
@@ -15,7 +15,7 @@ pub fn start() {
 ///
 /// # Errors
 /// The system gives no threads.
-pub fn start_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+pub(crate) fn start_runtime() -> std::io::Result<tokio::runtime::Runtime> {
     start();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }

@@ -1,5 +1,7 @@
 //! The binary: what can be asked of it, and which part of the cloud answers.
 
+#![warn(unreachable_pub)]
+
 mod clock;
 mod command;
 mod config;
@@ -97,7 +99,7 @@ fn main() -> ExitCode {
     }
 }
 
-#[allow(clippy::print_stderr, reason = "the one place where a command says why it failed")]
+#[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
 fn say_error(error: &anyhow::Error) {
     eprintln!("lenticular: {}", lenticular_cli::plain(&format!("{error:#}")));
 }

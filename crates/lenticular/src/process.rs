@@ -15,13 +15,13 @@ const GRACE: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// It cannot be told, or does not end in time.
-pub fn end(pid: Pid) -> Result<()> {
+pub(crate) fn end(pid: Pid) -> Result<()> {
     kill_process(pid, Signal::TERM).context("the cloud could not be told to stop")?;
     wait_for_end(pid)
 }
 
 /// Whether a process of this program runs under that number.
-pub fn process_runs(pid: u32) -> bool {
+pub(crate) fn process_runs(pid: u32) -> bool {
     ours(pid).is_some_and(runs)
 }
 
@@ -29,7 +29,7 @@ pub fn process_runs(pid: u32) -> bool {
 ///
 /// # Errors
 /// It does not end in time.
-pub fn end_process(pid: u32) -> Result<()> {
+pub(crate) fn end_process(pid: u32) -> Result<()> {
     ours(pid).filter(|pid| runs(*pid)).map_or(Ok(()), end)
 }
 
@@ -43,7 +43,7 @@ fn ours(pid: u32) -> Option<Pid> {
 }
 
 /// The process of the pid file, if it is a lenticular that runs.
-pub fn running(pid_file: &Path) -> Result<Option<Pid>> {
+pub(crate) fn running(pid_file: &Path) -> Result<Option<Pid>> {
     let text = match fs::read_to_string(pid_file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -54,7 +54,7 @@ pub fn running(pid_file: &Path) -> Result<Option<Pid>> {
     Ok(ours(pid))
 }
 
-#[allow(clippy::disallowed_methods, reason = "the end of a process that is no child can only be looked for")]
+#[expect(clippy::disallowed_methods, reason = "the end of a process that is no child can only be looked for")]
 fn wait_for_end(pid: Pid) -> Result<()> {
     let began = Instant::now();
     while runs(pid) {

@@ -6,7 +6,7 @@ use tokio::{
 };
 
 /// Comes true when the cloud is told to stop.
-pub async fn stopped(mut stop: watch::Receiver<bool>) {
+pub(crate) async fn stopped(mut stop: watch::Receiver<bool>) {
     // A sender that is gone means that nobody can tell any more: the same.
     let _ = stop.wait_for(|stop| *stop).await;
 }
@@ -25,7 +25,7 @@ async fn told_to_stop() {
 }
 
 /// Turns true once the process is told to stop.
-pub fn on_signal() -> watch::Receiver<bool> {
+pub(crate) fn on_signal() -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
         told_to_stop().await;

@@ -12,6 +12,7 @@ pub mod id;
 pub mod identity;
 pub mod image;
 pub mod index;
+mod lock;
 pub mod network;
 pub mod policy;
 pub mod quota;
@@ -24,6 +25,7 @@ pub mod txn;
 
 pub use error::{Error, Result};
 pub use id::*;
+pub use lock::Lock;
 pub use record::{Durability, Kind, Record};
 pub use relation::{Owned, Scoped};
 pub use state::State;

@@ -5,6 +5,8 @@
 //!
 //! Architecture invariant: rows that do not carry our key in their `external_ids` are never touched.
 
+#![warn(unreachable_pub)]
+
 pub mod northbound;
 pub mod ovsdb;
 pub mod sync;

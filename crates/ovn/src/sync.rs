@@ -321,7 +321,7 @@ impl Sync {
         all.extend(operations);
         let done = connected.session.transact(DATABASE, &all).await;
         let mut events = Vec::new();
-        connected.settle(&mut events)?;
+        connected.take_in(&mut events)?;
         self.seen(connected, actual, &mut events);
         match done {
             Ok(_) => Ok(()),
@@ -395,7 +395,7 @@ impl Sync {
             let row = [("external_ids", self.mark())].into();
             let insert = Operation::Insert { table: GLOBAL, name: "global".to_owned(), row };
             connected.session.transact(DATABASE, &[insert]).await?;
-            connected.settle(&mut Vec::new())?;
+            connected.take_in(&mut Vec::new())?;
             self.raised = true;
             return Ok(());
         };
@@ -420,7 +420,7 @@ impl Sync {
             Operation::Add { table: GLOBAL, of: of(), column: "external_ids", members: self.mark() },
         ];
         connected.session.transact(DATABASE, &claim).await?;
-        connected.settle(&mut Vec::new())?;
+        connected.take_in(&mut Vec::new())?;
         self.raised = true;
         Ok(())
     }

@@ -47,7 +47,7 @@ impl World {
         let Some(backup) = self.plane.backup.take() else { return };
         let disk = backup.disk.copy();
         let now = self.clock();
-        let (unused, life) =
+        let (unused, incarnation) =
             (Incarnation::from_random(self.rng.bytes()), Incarnation::from_random(self.rng.bytes()));
         let blindly = self.config.mutation == Some(Mutation::RestoresBlindly);
         let rng = &mut self.rng;
@@ -60,7 +60,7 @@ impl World {
                 }
                 Ok(())
             });
-            begun.and_then(|_| writer.new_incarnation(life)).map_err(|error| error.to_string())?;
+            begun.and_then(|_| writer.new_incarnation(incarnation)).map_err(|error| error.to_string())?;
             let (state, at) = (writer.state().clone(), writer.last_commit_at());
             writer.close().map_err(|error| error.to_string())?;
             Ok((state, at))

@@ -15,8 +15,8 @@ use lenticular_wire::agent::{Hello, Orders, OrdersQuery, Report, Welcome};
 pub(crate) struct From {
     /// The host's place in the world.
     pub(crate) host: usize,
-    /// Which life of its agent.
-    pub(crate) life: u64,
+    /// Which run of the host's agent.
+    pub(crate) agent_run: u64,
     /// The call's number.
     pub(crate) call: u64,
 }
@@ -149,19 +149,19 @@ pub(crate) enum Event {
     /// An agent looks for calls that had no answer and steps to try again.
     Tick {
         host: usize,
-        life: u64,
+        agent_run: u64,
     },
     /// A step has its effect.
     StepActs {
         host: usize,
-        life: u64,
+        agent_run: u64,
         server: ServerId,
         number: u64,
     },
     /// A step ends and its agent is told.
     StepEnds {
         host: usize,
-        life: u64,
+        agent_run: u64,
         server: ServerId,
         number: u64,
     },
@@ -175,7 +175,7 @@ pub(crate) enum Event {
     /// An agent hears of it.
     Heard {
         host: usize,
-        life: u64,
+        agent_run: u64,
         server: ServerId,
         boot: u64,
         how: Ended,

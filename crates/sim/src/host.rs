@@ -45,7 +45,7 @@ pub(crate) struct Process {
     pub(crate) ended: bool,
     /// The guest stands still: its memory has gone to another host.
     pub(crate) paused: bool,
-    /// The life of the agent that is told of its end.
+    /// The run of the agent that is told of its end.
     pub(crate) watched_by: Option<u64>,
 }
 
@@ -111,7 +111,7 @@ pub(crate) struct Doing {
 /// An agent's process.
 pub(crate) struct Agent {
     pub(crate) core: Core,
-    pub(crate) life: u64,
+    pub(crate) agent_run: u64,
     host_id: Option<HostId>,
     session: u64,
     /// The number of the last report built in this session.
@@ -147,7 +147,7 @@ pub(crate) struct Host {
     number: usize,
     roomy: bool,
     pub(crate) boots: u64,
-    lives: u64,
+    agent_runs: u64,
     saved: Option<Snapshot>,
     /// Nobody hears of it or reaches it until then.
     pub(crate) silent_until: Timestamp,
@@ -173,7 +173,7 @@ impl Host {
             number,
             roomy,
             boots: 1,
-            lives: 0,
+            agent_runs: 0,
             saved: None,
             silent_until: BEGIN,
             mute_until: BEGIN,
@@ -227,9 +227,9 @@ impl Host {
         }
     }
 
-    /// The agent of this life, if it is still there.
-    pub(crate) fn live(&mut self, life: u64) -> Option<&mut Agent> {
-        self.agent.as_mut().filter(|agent| agent.life == life)
+    /// The agent of this run, if it is still there.
+    pub(crate) fn live(&mut self, agent_run: u64) -> Option<&mut Agent> {
+        self.agent.as_mut().filter(|agent| agent.agent_run == agent_run)
     }
 }
 
@@ -240,8 +240,9 @@ impl World {
         if host.agent.is_some() {
             return;
         }
-        host.lives += 1;
-        let life = host.lives;
+        host.agent_runs += 1;
+        let agent_run = host.agent_runs;
+        // The snapshot, if there is one.
         let core = match host.saved.as_ref().map(reread) {
             Some(Ok(snapshot)) => {
                 Core::restore(snapshot, host.boot_id(), PARALLEL).map_err(|e| e.to_string())
@@ -253,6 +254,7 @@ impl World {
             Ok(core) => core,
             Err(why) => return self.violate(2, format!("the agent's snapshot cannot be read: {why}")),
         };
+        // The guests that the snapshot or the host has.
         let mut known: Vec<ServerId> = core.servers().chain(host.guests.keys().copied()).collect();
         known.sort();
         known.dedup();
@@ -265,12 +267,13 @@ impl World {
             core.found(id, Found { disk: real.disk.as_ref().map(|d| d.generation), process });
             real.process = real.process.take().filter(|p| !p.ended);
             if let Some(process) = &mut real.process {
-                process.watched_by = Some(life);
+                process.watched_by = Some(agent_run);
             }
         }
+        // The process, and its first tick.
         host.agent = Some(Agent {
             core,
-            life,
+            agent_run,
             host_id: None,
             session: 0,
             report_number: 0,
@@ -282,9 +285,9 @@ impl World {
             held: Vec::new(),
             had: Vec::new(),
         });
-        note!(self, "{} agent starts, life {life}", self.hosts[n].name);
+        note!(self, "{} agent starts, run {agent_run}", self.hosts[n].name);
         let jitter = self.rng.range(0, 1_000);
-        self.after_ms(TICK_MS + jitter, Event::Tick { host: n, life });
+        self.after_ms(TICK_MS + jitter, Event::Tick { host: n, agent_run });
         self.advance(n);
     }
 
@@ -297,9 +300,9 @@ impl World {
     }
 
     /// Calls that had no answer are given up, and what failed is tried again.
-    pub(crate) fn tick(&mut self, n: usize, life: u64) {
+    pub(crate) fn tick(&mut self, n: usize, agent_run: u64) {
         let now = self.now;
-        let Some(agent) = self.hosts[n].live(life) else { return };
+        let Some(agent) = self.hosts[n].live(agent_run) else { return };
         let late = |call: &Option<Call>, ms| call.is_some_and(|c| now.since_ms(c.sent) > ms);
         if late(&agent.hello, PATIENCE_MS) {
             agent.hello = None;
@@ -311,7 +314,7 @@ impl World {
             agent.poll = None;
         }
         agent.core.retry();
-        self.after_ms(TICK_MS, Event::Tick { host: n, life });
+        self.after_ms(TICK_MS, Event::Tick { host: n, agent_run });
         self.advance(n);
     }
 
@@ -327,12 +330,12 @@ impl World {
         let kept = self.keep_snapshot(n);
         let Some(agent) = &mut self.hosts[n].agent else { return };
         if kept {
-            let cuts = agent.core.take_cuts();
+            let cancels = agent.core.take_cancels();
             for (id, step, ordered_in) in std::mem::take(&mut agent.held) {
                 self.begin_step(n, id, step, ordered_in);
             }
-            for id in cuts {
-                self.cut_step(n, id);
+            for id in cancels {
+                self.cancel_step(n, id);
             }
         }
         self.call(n, kept);
@@ -358,7 +361,8 @@ impl World {
         let mutation = self.config.mutation;
         let host = &mut self.hosts[n];
         let Some(agent) = &mut host.agent else { return };
-        let from = From { host: n, life: agent.life, call: number };
+        let from = From { host: n, agent_run: agent.agent_run, call: number };
+        // A hello, as long as the host has no id in this session.
         let Some(host_id) = agent.host_id else {
             // What it tells is kept first: the control plane acts on it.
             if agent.hello.is_none() && (kept || mutation == Some(Mutation::TellsUnsaved)) {
@@ -370,6 +374,7 @@ impl World {
         };
         let Some(incarnation) = agent.core.incarnation() else { return };
         let mut requests = Vec::new();
+        // A poll.
         if agent.poll.is_none() {
             agent.poll = Some(call);
             let after = agent.core.applied_upto();
@@ -382,6 +387,7 @@ impl World {
             };
             requests.push(Request::Poll(Poll { from, host_id, query }));
         }
+        // A report.
         if agent.report.is_none() && kept {
             let observations = agent.core.pending_reports();
             if !observations.is_empty() {
@@ -416,7 +422,7 @@ impl World {
     /// An answer has come to an agent.
     pub(crate) fn at_agent(&mut self, from: From, reply: Reply) {
         let n = from.host;
-        let Some(agent) = self.hosts[n].live(from.life) else { return };
+        let Some(agent) = self.hosts[n].live(from.agent_run) else { return };
         let waits = |call: &Option<Call>| call.is_some_and(|c| c.number == from.call);
         let reports = waits(&agent.report.as_ref().map(|(call, _)| *call));
         match reply {
@@ -451,8 +457,8 @@ impl World {
                 if let Some(doing) = agent.doing.get_mut(&server).filter(|doing| doing.number == number) {
                     doing.taken = Some(taken);
                     doing.fails |= !taken;
-                    let life = agent.life;
-                    return self.after_ms(1, Event::StepEnds { host: n, life, server, number });
+                    let agent_run = agent.agent_run;
+                    return self.after_ms(1, Event::StepEnds { host: n, agent_run, server, number });
                 }
             }
             // Nobody waits for it any more.
@@ -521,13 +527,13 @@ impl World {
     pub(crate) fn hear(
         &mut self,
         n: usize,
-        life: u64,
+        agent_run: u64,
         id: ServerId,
         boot: u64,
         how: lenticular_agent::core::Ended,
     ) {
         let host = &mut self.hosts[n];
-        if host.live(life).is_none() {
+        if host.live(agent_run).is_none() {
             return;
         }
         if let Some(real) = host.guests.get_mut(&id) {
@@ -535,7 +541,7 @@ impl World {
                 real.process = None;
             }
         }
-        if let Some(agent) = host.live(life) {
+        if let Some(agent) = host.live(agent_run) {
             agent.core.exited(id, boot, how);
         }
         self.advance(n);

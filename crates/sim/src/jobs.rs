@@ -260,6 +260,7 @@ fn furnish_groups(txn: &mut Txn<'_>, clients: &Clients, tenant: usize) -> Result
 
 /// Fills a new cloud with what clients need: their projects, an image, and a flavor that no host can hold.
 pub(crate) fn furnish(txn: &mut Txn<'_>, clients: &Clients) -> Result<ImageId> {
+    // Projects with their groups.
     for (number, id) in clients.tenants.iter().enumerate() {
         txn.put(Project {
             id: *id,
@@ -278,6 +279,7 @@ pub(crate) fn furnish(txn: &mut Txn<'_>, clients: &Clients) -> Result<ImageId> {
         group_build::ensure_default(txn, *id);
         furnish_groups(txn, clients, number)?;
     }
+    // A flavor that no host can hold.
     txn.put(Flavor {
         id: FlavorId::from(GIANT),
         created_at: txn.now,
@@ -291,6 +293,7 @@ pub(crate) fn furnish(txn: &mut Txn<'_>, clients: &Clients) -> Result<ImageId> {
         extra_specs: Arc::default(),
         unknown: Default::default(),
     });
+    // An image, uploaded as a client does.
     let admin = Caller {
         user_id: clients.users[0],
         scope: Scope::Project(clients.tenants[0]),

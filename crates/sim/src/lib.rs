@@ -13,6 +13,8 @@
 //! pure as they are. It never decides what a real part would decide: it only carries messages, keeps disks and
 //! processes, and looks at the facts.
 
+#![warn(unreachable_pub)]
+
 mod backup;
 mod check;
 mod client;

@@ -1,6 +1,6 @@
 //! Replays a seed, runs many, or runs scenario files.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for people at a terminal")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for people at a terminal")]
 
 use lenticular_sim::{
     complaint,
@@ -145,7 +145,6 @@ fn many(args: &Args, from: u64, to: u64) -> ExitCode {
 }
 
 /// Runs a large cloud, and says how long each part of it took.
-#[allow(clippy::disallowed_methods, reason = "what is measured is how long it takes here")]
 fn measure(hosts: usize, servers: usize) -> ExitCode {
     let mut scale = Scale::new(hosts, servers);
     for (name, wave) in Scale::waves() {

@@ -32,31 +32,31 @@ impl World {
         let name = self.name(server);
         let host = &self.hosts[n];
         let Some(agent) = &host.agent else { return };
-        let (life, host_id) = (agent.life, host.id);
+        let (agent_run, host_id) = (agent.agent_run, host.id);
         let Some(real) = host.guests.get(&server) else { return };
         if real.running().is_some() {
             return self.violate(1, format!("the disk of {name} is sent to the image store while it runs"));
         }
         let (Some(content), Some(host_id)) = (real.content(), host_id) else {
-            let doing = self.hosts[n].live(life).and_then(|agent| agent.doing.get_mut(&server));
+            let doing = self.hosts[n].live(agent_run).and_then(|agent| agent.doing.get_mut(&server));
             doing.into_iter().for_each(|doing| doing.fails = true);
             return;
         };
         let save = Save { host_id, server, upload, number, content };
-        self.send_to_plane(n, Request::Save(From { host: n, life, call: number }, save));
+        self.send_to_plane(n, Request::Save(From { host: n, agent_run, call: number }, save));
     }
 
     /// Nothing was heard of a disk that was sent.
     pub(crate) fn send_again(
         &mut self,
         n: usize,
-        life: u64,
+        agent_run: u64,
         server: ServerId,
         (upload, number): (String, u64),
     ) {
         self.send_to_shelf(n, server, upload, number);
         // A disk that cannot be read ends it.
-        self.after_ms(AGAIN_MS, Event::StepEnds { host: n, life, server, number });
+        self.after_ms(AGAIN_MS, Event::StepEnds { host: n, agent_run, server, number });
     }
 
     /// The control plane has judged a disk that was sent to it.

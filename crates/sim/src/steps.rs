@@ -29,12 +29,13 @@ impl World {
             Step::Shutdown | Step::Kill => self.check_stop(n, id),
             _ => {}
         }
-        self.hosts[n].ordered.get(&id).map(|(life, _)| *life)
+        self.hosts[n].ordered.get(&id).map(|(incarnation, _)| *incarnation)
     }
 
     /// A step begins: it is settled now how long it takes and whether it fails.
     pub(crate) fn begin_step(&mut self, n: usize, id: ServerId, step: Step, ordered_in: Option<Incarnation>) {
         let number = self.number();
+        // How long it takes.
         let mut takes_ms = match &step {
             Step::Prepare(_) => self.rng.range(200, 5_000),
             Step::Start(_) => self.rng.range(100, 2_000),
@@ -55,6 +56,7 @@ impl World {
         if self.hosts[n].slow_until > self.now {
             takes_ms += self.rng.range(20_000, 120_000);
         }
+        // Whether it fails, and when its effect comes.
         let writes = matches!(step, Step::Prepare(_) | Step::Receive(_) | Step::Start(_) | Step::Adopt(..));
         let full = writes && self.hosts[n].full_until > self.now;
         let fails = self.chance(Fault::FailingStep, 70) || full;
@@ -65,8 +67,9 @@ impl World {
         if step == Step::Shutdown {
             takes_ms = self.ask_guest(n, id, takes_ms);
         }
+        // The step is under way.
         let Some(agent) = &mut self.hosts[n].agent else { return };
-        let life = agent.life;
+        let agent_run = agent.agent_run;
         if agent
             .doing
             .insert(id, Doing { number, step, fails, acted: false, taken: None, ordered_in })
@@ -74,8 +77,8 @@ impl World {
         {
             return self.violate(1, format!("{name} has two steps under way on {}", self.hosts[n].name));
         }
-        self.after_ms(acts_ms.min(takes_ms), Event::StepActs { host: n, life, server: id, number });
-        self.after_ms(takes_ms, Event::StepEnds { host: n, life, server: id, number });
+        self.after_ms(acts_ms.min(takes_ms), Event::StepActs { host: n, agent_run, server: id, number });
+        self.after_ms(takes_ms, Event::StepEnds { host: n, agent_run, server: id, number });
         self.drill_step(n, what, Moment::Begun);
     }
 
@@ -92,28 +95,28 @@ impl World {
     }
 
     /// A step that nobody waits for any more ends at once.
-    pub(crate) fn cut_step(&mut self, n: usize, id: ServerId) {
+    pub(crate) fn cancel_step(&mut self, n: usize, id: ServerId) {
         let Some(agent) = &mut self.hosts[n].agent else { return };
-        let life = agent.life;
+        let agent_run = agent.agent_run;
         let Some(doing) = agent.doing.get_mut(&id) else { return };
-        let cuttable =
+        let cancellable =
             matches!(doing.step, Step::Prepare(_) | Step::Receive(_) | Step::Send(..) | Step::Upload(..));
         // Of a disk that was sent nothing may have been heard yet.
         let waits = doing.waits_for_shelf().is_some();
-        if cuttable && (!doing.acted || waits) {
+        if cancellable && (!doing.acted || waits) {
             doing.fails = true;
         }
         let number = doing.number;
         self.coverage.note("step", "cut short");
-        self.after_ms(10, Event::StepEnds { host: n, life, server: id, number });
+        self.after_ms(10, Event::StepEnds { host: n, agent_run, server: id, number });
     }
 
     /// The step has its effect, some time before its agent knows.
-    pub(crate) fn step_acts(&mut self, n: usize, life: u64, id: ServerId, number: u64) {
-        let Some(agent) = self.hosts[n].live(life) else { return };
+    pub(crate) fn step_acts(&mut self, n: usize, agent_run: u64, id: ServerId, number: u64) {
+        let Some(agent) = self.hosts[n].live(agent_run) else { return };
         let Some(doing) = agent.doing.get_mut(&id).filter(|d| d.number == number && !d.acted) else { return };
         doing.acted = true;
-        let (step, fails, life_of_store) = (doing.step.clone(), doing.fails, doing.ordered_in);
+        let (step, fails, ordered_in) = (doing.step.clone(), doing.fails, doing.ordered_in);
         if fails {
             if let (Step::Send(..), true) = (&step, self.rng.chance(500)) {
                 self.pause_guest(n, id);
@@ -137,27 +140,27 @@ impl World {
                 true
             }
             Step::Remove => {
-                self.remove_guest(n, id, life_of_store);
+                self.remove_guest(n, id, ordered_in);
                 true
             }
             moving => self.move_acts(n, id, moving),
         };
         self.drill_step(n, step.name(), Moment::Acted);
         if !carried_out {
-            let doing = self.hosts[n].live(life).and_then(|a| a.doing.get_mut(&id));
+            let doing = self.hosts[n].live(agent_run).and_then(|a| a.doing.get_mut(&id));
             doing.into_iter().for_each(|d| d.fails = true);
         }
     }
 
     /// The step ends and the agent's core is told how.
-    pub(crate) fn step_ends(&mut self, n: usize, life: u64, id: ServerId, number: u64) {
-        self.step_acts(n, life, id, number);
-        let Some(agent) = self.hosts[n].live(life) else { return };
+    pub(crate) fn step_ends(&mut self, n: usize, agent_run: u64, id: ServerId, number: u64) {
+        self.step_acts(n, agent_run, id, number);
+        let Some(agent) = self.hosts[n].live(agent_run) else { return };
         if agent.doing.get(&id).is_none_or(|d| d.number != number) {
             return;
         }
         if let Some(again) = agent.doing.get(&id).and_then(Doing::waits_for_shelf) {
-            return self.send_again(n, life, id, again);
+            return self.send_again(n, agent_run, id, again);
         }
         let Some(doing) = agent.doing.remove(&id) else { return };
         if doing.step == Step::Shutdown && !doing.fails {
@@ -173,38 +176,38 @@ impl World {
         let name = self.name(id);
         let how = if doing.fails { "failed" } else { "done" };
         note!(self, "{} {how} {name}: {}", self.hosts[n].name, doing.step.name());
-        if let Some(agent) = self.hosts[n].live(life) {
+        if let Some(agent) = self.hosts[n].live(agent_run) {
             agent.core.done(id, outcome);
         }
         if let (Step::Receive(receive), Some(Mutation::RunsBeforeRelease)) =
             (&doing.step, self.config.mutation)
         {
             let generation = receive.assignment.generation;
-            let agent = self.hosts[n].live(life);
+            let agent = self.hosts[n].live(agent_run);
             agent.map(|agent| agent.core.released(id, generation, &receive.from.name));
         }
         if let (Step::Start(of), false) = (&doing.step, doing.fails) {
-            self.watch(n, life, id, of.boot);
+            self.watch(n, agent_run, id, of.boot);
         }
         if let (Step::Adopt(of, Manner::Live), false) = (&doing.step, doing.fails) {
-            self.watch(n, life, id, of.boot);
+            self.watch(n, agent_run, id, of.boot);
         }
         self.advance(n);
         self.drill_step(n, doing.step.name(), Moment::Ended);
     }
 
     /// From now on the agent is told when the guest's process ends; if it has ended already, at once.
-    pub(crate) fn watch(&mut self, n: usize, life: u64, server: ServerId, boot: u64) {
+    pub(crate) fn watch(&mut self, n: usize, agent_run: u64, server: ServerId, boot: u64) {
         let process = self.hosts[n].guests.get_mut(&server).and_then(|real| real.process.as_mut());
         let how = match process {
             Some(process) if !process.ended => {
-                process.watched_by = Some(life);
+                process.watched_by = Some(agent_run);
                 return;
             }
             Some(_) => Ended::ByGuest,
             None => Ended::Died,
         };
-        self.after_ms(5, Event::Heard { host: n, life, server, boot, how });
+        self.after_ms(5, Event::Heard { host: n, agent_run, server, boot, how });
     }
 
     /// Makes a guest's disk: afresh, or from what it was when the server was shelved. False if that is gone.
@@ -290,8 +293,8 @@ impl World {
             real.process = None;
         }
         note!(self, "{} {name} ends by itself: {how:?}", self.hosts[n].name);
-        if let Some(life) = watched_by.filter(|life| self.hosts[n].live(*life).is_some()) {
-            self.after_ms(10, Event::Heard { host: n, life, server: id, boot, how });
+        if let Some(agent_run) = watched_by.filter(|agent_run| self.hosts[n].live(*agent_run).is_some()) {
+            self.after_ms(10, Event::Heard { host: n, agent_run, server: id, boot, how });
         }
     }
 
@@ -305,7 +308,7 @@ impl World {
     }
 
     /// All there is of a guest is removed from a host, as was ordered in this life of the store.
-    pub(crate) fn remove_guest(&mut self, n: usize, id: ServerId, life: Option<Incarnation>) {
+    pub(crate) fn remove_guest(&mut self, n: usize, id: ServerId, incarnation: Option<Incarnation>) {
         let name = self.name(id);
         let host = &mut self.hosts[n];
         let Some(was) = host.guests.remove(&id).filter(Real::is_there) else { return };
@@ -325,7 +328,7 @@ impl World {
             self.clients.written.get(&id) == Some(&content) && !elsewhere && !shelved
         });
         // What the store knew when it gave the order, it need not know any more.
-        let of_old = life.is_some_and(|life| life != self.plane.published.incarnation);
+        let of_old = incarnation.is_some_and(|of| of != self.plane.published.incarnation);
         if stays && newest && !of_old {
             self.violate(3, format!("the newest disk of {name} is removed from {}", self.hosts[n].name));
         }

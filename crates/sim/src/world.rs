@@ -165,11 +165,17 @@ impl World {
                 }
                 self.kill_agent(host, back_ms);
             }
-            Event::Tick { host, life } => self.tick(host, life),
-            Event::StepActs { host, life, server, number } => self.step_acts(host, life, server, number),
-            Event::StepEnds { host, life, server, number } => self.step_ends(host, life, server, number),
+            Event::Tick { host, agent_run } => self.tick(host, agent_run),
+            Event::StepActs { host, agent_run, server, number } => {
+                self.step_acts(host, agent_run, server, number)
+            }
+            Event::StepEnds { host, agent_run, server, number } => {
+                self.step_ends(host, agent_run, server, number)
+            }
             Event::GuestEnds { host, server, process, how } => self.guest_ends(host, server, process, how),
-            Event::Heard { host, life, server, boot, how } => self.hear(host, life, server, boot, how),
+            Event::Heard { host, agent_run, server, boot, how } => {
+                self.hear(host, agent_run, server, boot, how)
+            }
             Event::GuestWrites => self.guests_write(),
             Event::DiskBack { host, server } => self.put_disk_back(host, server),
             Event::Client => self.client_acts(),

@@ -19,7 +19,7 @@ const RECORDS: usize = 10_000;
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
-#[allow(clippy::print_stdout, reason = "printing is what it is for")]
+#[expect(clippy::print_stdout, reason = "printing is what it is for")]
 fn main() -> Fallible<()> {
     let which = std::env::args().nth(1).unwrap_or_else(|| "sqlite".to_owned());
     let folder =

@@ -14,7 +14,7 @@ pub(crate) struct DocumentRange {
 }
 
 impl DocumentRange {
-    pub fn of(page: &Page<'_>) -> Self {
+    pub(crate) fn of(page: &Page<'_>) -> Self {
         let mut range = Self {
             low: page.prefix.to_owned(),
             skip: String::new(),

@@ -38,12 +38,12 @@ pub(crate) struct Meta {
 
 impl Meta {
     /// True if the store must be brought to this binary's format before it is written to.
-    pub fn is_old(&self) -> bool {
+    pub(crate) fn is_old(&self) -> bool {
         self.format < FORMAT
     }
 
     /// What the sums of the store's rows are read from.
-    pub fn sum_column(&self) -> &'static str {
+    pub(crate) fn sum_column(&self) -> &'static str {
         if self.is_old() {
             "CAST(NULL AS bigint)"
         } else {
@@ -122,7 +122,7 @@ pub(crate) struct Dense {
 
 impl Dense {
     /// Takes the next entry, which must follow the one before it.
-    pub fn take(&mut self, seq: u64) -> Result<(), Damage> {
+    pub(crate) fn take(&mut self, seq: u64) -> Result<(), Damage> {
         match self.last.replace(seq) {
             Some(last) if seq != last + 1 => Err(Damage::JournalGap { missing: last + 1 }),
             _ => Ok(()),

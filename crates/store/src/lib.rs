@@ -30,6 +30,8 @@
 //!
 //! [`State`]: lenticular_model::State
 
+#![warn(unreachable_pub)]
+
 mod document_range;
 mod engine;
 mod error;

@@ -9,12 +9,12 @@ use crate::{
     format::{self, damaged, Dense, MetaLines},
     OpenError,
 };
-use lenticular_model::{Durability, Incarnation, Kind, Timestamp};
+use lenticular_model::{Durability, Incarnation, Kind, Lock, Timestamp};
 use std::{
     collections::BTreeMap,
     ops::Bound,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard},
 };
 
 const STORE: &str = "the store in memory";
@@ -41,7 +41,7 @@ struct Contents {
 
 /// A disk in memory. Clones are the same disk; [`MemoryDisk::copy`] makes another.
 #[derive(Clone, Default)]
-pub struct MemoryDisk(Arc<Mutex<Contents>>);
+pub struct MemoryDisk(Arc<Lock<Contents>>);
 
 impl MemoryDisk {
     /// An empty disk.
@@ -52,7 +52,7 @@ impl MemoryDisk {
     /// Another disk with the same contents, owned by nobody: a backup.
     pub fn copy(&self) -> Self {
         let contents = Contents { owned: false, fail_next: None, crash_next: None, ..self.lock().clone() };
-        Self(Arc::new(Mutex::new(contents)))
+        Self(Arc::new(Lock::new(contents)))
     }
 
     /// Lets the next commit fail with `why` and write nothing.
@@ -77,8 +77,7 @@ impl MemoryDisk {
     }
 
     fn lock(&self) -> MutexGuard<'_, Contents> {
-        // Nothing panics half-way through a change of the contents, so a poisoned lock guards whole contents.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -50,14 +50,14 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub fn note_batch(&self, transactions: usize, refusals: usize) {
+    pub(crate) fn note_batch(&self, transactions: usize, refusals: usize) {
         let transactions = u64::try_from(transactions).unwrap_or(u64::MAX);
         add(&self.transactions, transactions);
         add(&self.refusals, u64::try_from(refusals).unwrap_or(u64::MAX));
         raise_bucket(&self.batch_sizes, &BATCH_SIZE_BOUNDS, transactions);
     }
 
-    pub fn note_commit(&self, took: Duration, is_ok: bool) {
+    pub(crate) fn note_commit(&self, took: Duration, is_ok: bool) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.is_failing.store(!is_ok, Ordering::Relaxed);
         add(if is_ok { &self.commits } else { &self.commit_failures }, 1);
@@ -66,7 +66,7 @@ impl Counters {
         raise_bucket(&self.commit_latencies, &COMMIT_US_BOUNDS, us);
     }
 
-    pub fn read(&self) -> Stats {
+    pub(crate) fn read(&self) -> Stats {
         Stats {
             commits: get(&self.commits),
             commit_failures: get(&self.commit_failures),

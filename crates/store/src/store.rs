@@ -6,13 +6,8 @@ use crate::{
     writer::{Commit, Job, Outcome, Writer},
 };
 use arc_swap::ArcSwap;
-use lenticular_model::{Cause, Error, Kind, Result, State, Timestamp, Txn};
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-    thread,
-    time::Instant,
-};
+use lenticular_model::{Cause, Error, Kind, Lock, Result, State, Timestamp, Txn};
+use std::{path::Path, sync::Arc, thread, time::Instant};
 use tokio::sync::{
     mpsc::{self, UnboundedReceiver, UnboundedSender},
     oneshot, watch,
@@ -40,7 +35,7 @@ pub struct Store {
 
 struct Shared {
     state: ArcSwap<State>,
-    subscribers: Mutex<Vec<UnboundedSender<Arc<Commit>>>>,
+    subscribers: Lock<Vec<UnboundedSender<Arc<Commit>>>>,
     reader: Arc<dyn Reader>,
     counters: Counters,
     lost: watch::Receiver<Option<String>>,
@@ -92,7 +87,7 @@ impl Store {
         let (lost_sender, lost) = watch::channel(writer.lost().map(str::to_owned));
         let shared = Arc::new(Shared {
             state: ArcSwap::new(writer.state().clone()),
-            subscribers: Mutex::default(),
+            subscribers: Lock::default(),
             reader: writer.reader(),
             counters: Counters::default(),
             lost,
@@ -130,7 +125,7 @@ impl Store {
     /// never older than a commit received. Subscribe first and take the state after: no commit is missed between.
     pub fn subscribe(&self) -> UnboundedReceiver<Arc<Commit>> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        self.shared.subscribers.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        self.shared.subscribers.lock().push(sender);
         receiver
     }
 
@@ -321,7 +316,7 @@ impl Thread {
     fn publish(&self, commits: &[Arc<Commit>]) {
         let Some(last) = commits.last() else { return };
         self.shared.state.store(last.state.clone());
-        let mut subscribers = self.shared.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut subscribers = self.shared.subscribers.lock();
         subscribers.retain(|subscriber| commits.iter().all(|commit| subscriber.send(commit.clone()).is_ok()));
     }
 

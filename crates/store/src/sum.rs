@@ -56,19 +56,19 @@ pub(crate) fn of_entry(entry: &JournalEntry) -> i64 {
 
 impl Image<'_> {
     /// Checks a row of `records`.
-    pub fn check_record(&self) -> Result<(), Damage> {
+    pub(crate) fn check_record(&self) -> Result<(), Damage> {
         let (kind, id, seq) = (lossy(self.kind), lossy(self.id), from_sql(self.seq));
         self.is_as_written().then_some(()).ok_or(Damage::Record { kind, id, seq })
     }
 
     /// Checks a row of `changes`.
-    pub fn check_change(&self) -> Result<(), Damage> {
+    pub(crate) fn check_change(&self) -> Result<(), Damage> {
         let (kind, id, seq) = (lossy(self.kind), lossy(self.id), from_sql(self.seq));
         self.is_as_written().then_some(()).ok_or(Damage::Change { kind, id, seq })
     }
 
     /// What is wrong with a row of `changes` that belongs to no entry of the journal.
-    pub fn without_entry(&self) -> Damage {
+    pub(crate) fn without_entry(&self) -> Damage {
         Damage::MissingEntry { kind: lossy(self.kind), id: lossy(self.id), seq: from_sql(self.seq) }
     }
 
@@ -88,7 +88,7 @@ impl Image<'_> {
 }
 
 impl Entry<'_> {
-    pub fn check(&self) -> Result<(), Damage> {
+    pub(crate) fn check(&self) -> Result<(), Damage> {
         let is_as_written = self.sum.is_none_or(|sum| sum == self.computed());
         is_as_written.then_some(()).ok_or(Damage::Entry { seq: from_sql(self.seq) })
     }

@@ -1,5 +1,6 @@
 //! What a certificate of the cloud says: whose it is, what for, and until when. Whether it is genuine is for TLS to tell.
 
+use crate::hex;
 use lenticular_model::Timestamp;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -80,9 +81,4 @@ impl Certificate {
     pub fn is_expired(&self, now: Timestamp) -> bool {
         now >= self.not_after
     }
-}
-
-/// Bytes as hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

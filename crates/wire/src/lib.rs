@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod compute;
 pub mod enrol;
 pub mod fault;
+mod hex;
 pub mod identity;
 pub mod image;
 pub mod microversion;
@@ -14,3 +15,6 @@ pub mod network;
 pub mod operator;
 pub mod placement;
 pub mod request;
+pub mod tls;
+
+pub use hex::hex;

@@ -1,7 +1,7 @@
 //! Random orders, losses, repetitions, crashes and failures: what must hold whatever happens.
 
 use super::{
-    tests::{life, order, server},
+    tests::{incarnation, order, server},
     *,
 };
 use crate::testing::Wish;
@@ -140,7 +140,7 @@ impl World {
         let orders = self.wanted.iter().filter(|(id, _)| self.changed_at[id] > after);
         let orders = orders.map(|(_, o)| o.order()).collect();
         let message = Orders {
-            incarnation: life(1),
+            incarnation: incarnation(1),
             after,
             upto: self.seq,
             orders,
@@ -240,7 +240,7 @@ impl World {
             let process = real.process.map(|boot| FoundProcess { boot, ssh_forward: None, ended: false });
             self.core.found(id, Found { disk: real.disk.then_some(1), process });
         }
-        let _ = self.core.enter(life(1));
+        let _ = self.core.enter(incarnation(1));
     }
 
     fn report(&mut self, lost: bool) {

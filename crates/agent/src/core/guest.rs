@@ -21,8 +21,9 @@ pub(super) enum Disk {
     Lost,
 }
 
+/// What a guest does on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Life {
+pub(super) enum RunState {
     /// Never run here.
     New,
     Running {
@@ -63,7 +64,9 @@ pub(super) struct Guest {
     pub(super) generation: u64,
     pub(super) disk: Disk,
     pub(super) boot_done: u64,
-    pub(super) life: Life,
+    /// Saved states of older agents call it so.
+    #[serde(rename = "life")]
+    pub(super) run_state: RunState,
     pub(super) doing: Option<Step>,
     /// True until the first order of a new life of the store: boots are counted anew there.
     pub(super) rebase: bool,
@@ -101,7 +104,7 @@ impl Guest {
             generation,
             disk: Disk::NotMade,
             boot_done: 0,
-            life: Life::New,
+            run_state: RunState::New,
             doing: None,
             rebase: false,
             outbound: None,
@@ -127,10 +130,10 @@ impl Guest {
         if order.generation() < newest {
             return;
         }
-        let nothing = self.life == Life::New && self.disk == Disk::NotMade && self.inbound.is_none();
+        let nothing = self.run_state == RunState::New && self.disk == Disk::NotMade && self.inbound.is_none();
         let over = matches!(order, Order::Remove { .. } | Order::Keep { .. });
         if over && nothing && self.order.is_none() && self.doing.is_none() {
-            self.life = Life::Gone;
+            self.run_state = RunState::Gone;
         }
         let rebase = std::mem::take(&mut self.rebase);
         if let Order::Own(own) = &order {
@@ -146,10 +149,10 @@ impl Guest {
 
     /// Another life of the store has begun: what was ordered counts no more. A removal that has begun goes on, and a
     /// disk that was left behind stays one.
-    pub(super) fn forget_order(&mut self) {
+    pub(super) fn clear_order(&mut self) {
         self.rebase = true;
         self.stuck = false;
-        let goes = self.life == Life::Gone || matches!(self.doing, Some(Step::Remove));
+        let goes = self.run_state == RunState::Gone || matches!(self.doing, Some(Step::Remove));
         let stands = match &self.order {
             Some(Order::Remove { .. }) => goes,
             Some(Order::Keep { .. }) => true,
@@ -200,18 +203,18 @@ impl Guest {
                 // It may have been asked to, and nobody was there to see it.
                 let asked = matches!(interrupted, Some(Step::Shutdown | Step::Kill));
                 let why = if asked { StopReason::Ordered } else { StopReason::ByGuest };
-                self.life = Life::Stopped { why };
+                self.run_state = RunState::Stopped { why };
             }
             // It waits to be let go on, which says itself what came of it.
             Some(_) if self.adopting.is_some() => {}
             None if self.adopting == Some(Manner::Live) => {
                 self.adopting = Some(Manner::Cold);
                 let why = if self.host_restarted { StopReason::HostRestarted } else { StopReason::Died };
-                self.life = Life::Stopped { why };
+                self.run_state = RunState::Stopped { why };
             }
             Some(process) => {
                 self.boot_done = self.boot_done.max(process.boot);
-                self.life = Life::Running { ssh_forward: process.ssh_forward };
+                self.run_state = RunState::Running { ssh_forward: process.ssh_forward };
             }
             None => self.find_no_process(interrupted),
         }
@@ -237,16 +240,16 @@ impl Guest {
 
     pub(super) fn disk_found(&mut self, generation: u64) {
         let free = self.doing.is_none() && self.inbound.is_none();
-        if free && generation >= self.generation && self.life != Life::Gone {
+        if free && generation >= self.generation && self.run_state != RunState::Gone {
             self.generation = generation;
             self.disk = Disk::Made;
         }
     }
 
     fn find_no_process(&mut self, interrupted: Option<&Step>) {
-        let Life::Running { .. } = self.life else {
-            if self.life == Life::New && self.order.is_none() {
-                self.life = Life::Stopped { why: StopReason::Died };
+        let RunState::Running { .. } = self.run_state else {
+            if self.run_state == RunState::New && self.order.is_none() {
+                self.run_state = RunState::Stopped { why: StopReason::Died };
             }
             return;
         };
@@ -255,7 +258,7 @@ impl Guest {
             Some(Step::Shutdown | Step::Kill) => StopReason::Ordered,
             _ => StopReason::Died,
         };
-        self.life = Life::Stopped { why };
+        self.run_state = RunState::Stopped { why };
     }
 
     /// True if that was news.
@@ -277,7 +280,7 @@ impl Guest {
             Ended::ByGuest => StopReason::ByGuest,
             Ended::Died => StopReason::Died,
         };
-        self.life = Life::Stopped { why };
+        self.run_state = RunState::Stopped { why };
         true
     }
 
@@ -288,6 +291,7 @@ impl Guest {
         };
         let ended = std::mem::take(&mut self.ended);
         match (step, outcome) {
+            // Steps that have a failure of their own.
             (Step::Prepare(of) | Step::Start(of), Outcome::Failed(failure)) => self.fail(of.boot, failure),
             (Step::Prepare(of), _) => {
                 self.disk = Disk::Made;
@@ -296,7 +300,7 @@ impl Guest {
             (Step::Start(of), _) => {
                 self.boot_done = of.boot;
                 self.nics = nics(of);
-                self.life = Life::Running { ssh_forward: ssh };
+                self.run_state = RunState::Running { ssh_forward: ssh };
             }
             (Step::Upload(_, upload), outcome) => {
                 let failure = match outcome {
@@ -310,34 +314,37 @@ impl Guest {
             (Step::Adopt(of, _), Outcome::Started { ssh_forward }) => {
                 self.adopting = None;
                 self.nics = nics(of);
-                self.life = Life::Running { ssh_forward };
+                self.run_state = RunState::Running { ssh_forward };
             }
             (Step::Adopt(_, manner), Outcome::Done) => {
                 self.adopting = None;
                 if *manner == Manner::Live {
                     // It was to go on, and its process is gone.
-                    self.life = Life::Stopped { why: StopReason::Died };
+                    self.run_state = RunState::Stopped { why: StopReason::Died };
                 }
             }
             // It did not succeed, and the guest has ended all the same.
             (Step::Shutdown | Step::Kill, Outcome::Failed(_)) if ended && self.runs() => {
-                self.life = Life::Stopped { why: StopReason::Ordered };
+                self.run_state = RunState::Stopped { why: StopReason::Ordered };
             }
+            // All others must succeed some time.
             (_, Outcome::Failed(_)) => self.stuck = true,
             (Step::Plug(of), _) => self.nics = nics(of),
             (Step::Revive(of), _) => {
                 self.generation = of.generation;
                 self.boot_done = of.boot;
-                self.life = Life::Stopped { why: StopReason::Ordered };
+                self.run_state = RunState::Stopped { why: StopReason::Ordered };
                 self.outbound = None;
             }
             (Step::Resume, _) => self.stays(),
             (Step::HandOver { .. }, _) => self.handed_over(),
             (Step::Kill, _) if self.has_left(false) => {}
-            (Step::Shutdown | Step::Kill, _) => self.life = Life::Stopped { why: StopReason::Ordered },
+            (Step::Shutdown | Step::Kill, _) => {
+                self.run_state = RunState::Stopped { why: StopReason::Ordered }
+            }
             (Step::Remove, _) => {
                 self.disk = Disk::NotMade;
-                self.life = Life::Gone;
+                self.run_state = RunState::Gone;
                 (self.inbound, self.outbound, self.adopting) = (None, None, None);
             }
         }
@@ -345,22 +352,22 @@ impl Guest {
 
     pub(super) fn fail(&mut self, boot: u64, failure: Failure) {
         self.boot_done = self.boot_done.max(boot);
-        self.life = Life::Failed(failure);
+        self.run_state = RunState::Failed(failure);
     }
 
     /// Decides what needs no step.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn sync(&mut self) {
         if self.doing.is_some() {
             return;
         }
         match self.order.clone() {
             Some(Order::Own(own)) => {
-                self.settle_outbound(&own);
+                self.sync_outbound(&own);
                 if !self.runs() && self.adopting.is_none() {
-                    self.settle_own(&own);
+                    self.sync_own(&own);
                 }
             }
-            Some(Order::Receive(receive)) => self.settle_inbound(&receive),
+            Some(Order::Receive(receive)) => self.sync_inbound(&receive),
             Some(Order::Keep { .. } | Order::Remove { .. }) | None => {}
         }
     }
@@ -371,7 +378,7 @@ impl Guest {
         older && self.disk == Disk::Made && self.inbound.is_none() && !self.runs()
     }
 
-    fn settle_own(&mut self, own: &Own) {
+    fn sync_own(&mut self, own: &Own) {
         let of = &own.assignment;
         if self.revives(own) {
             return;
@@ -380,7 +387,7 @@ impl Guest {
             // What is here is older than what this host may write; it neither runs nor counts as the server's disk.
             self.generation = of.generation;
             self.disk = Disk::NotMade;
-            self.life = Life::New;
+            self.run_state = RunState::New;
             self.inbound = None;
         }
         if self.disk == Disk::Lost || (self.disk == Disk::NotMade && own.disk_made) {
@@ -391,12 +398,12 @@ impl Guest {
         }
         if self.boot_done < of.boot {
             self.boot_done = of.boot;
-            if !matches!(self.life, Life::Stopped { .. }) {
-                self.life = Life::Stopped { why: StopReason::Ordered };
+            if !matches!(self.run_state, RunState::Stopped { .. }) {
+                self.run_state = RunState::Stopped { why: StopReason::Ordered };
             }
         }
-        if self.life == Life::New {
-            self.life = Life::Stopped { why: StopReason::Ordered };
+        if self.run_state == RunState::New {
+            self.run_state = RunState::Stopped { why: StopReason::Ordered };
         }
     }
 
@@ -408,7 +415,7 @@ impl Guest {
         let Some(order) = &self.order else { return self.next_unordered() };
         match order {
             Order::Remove { .. } if self.runs() => Some(Step::Kill),
-            Order::Remove { .. } => (self.life != Life::Gone).then_some(Step::Remove),
+            Order::Remove { .. } => (self.run_state != RunState::Gone).then_some(Step::Remove),
             Order::Keep { .. } => self.leaves_process().then_some(Step::Kill),
             Order::Receive(receive) => self.next_inbound(receive),
             Order::Own(own) if self.revives(own) && !self.leaves_process() => {
@@ -505,16 +512,16 @@ impl Guest {
         let over = |o: &Order| {
             matches!(o, Order::Remove { .. } | Order::Keep { .. }) && o.generation() == generation
         };
-        self.order.as_ref().is_some_and(over) && self.life == Life::Gone && self.doing.is_none()
+        self.order.as_ref().is_some_and(over) && self.run_state == RunState::Gone && self.doing.is_none()
     }
 
     pub(super) fn runs(&self) -> bool {
-        matches!(self.life, Life::Running { .. })
+        matches!(self.run_state, RunState::Running { .. })
     }
 
     pub(super) fn observe(&self, server_id: ServerId) -> Observation {
-        let generation = match (&self.life, &self.order, &self.inbound) {
-            (Life::Gone, Some(order), _) => order.generation(),
+        let generation = match (&self.run_state, &self.order, &self.inbound) {
+            (RunState::Gone, Some(order), _) => order.generation(),
             (_, _, Some(inbound)) => inbound.generation,
             _ => self.generation,
         };
@@ -529,7 +536,7 @@ impl Guest {
     }
 
     fn sight(&self) -> Sight {
-        if self.life == Life::Gone {
+        if self.run_state == RunState::Gone {
             return Sight::Absent;
         }
         if let Some(inbound) = &self.inbound {
@@ -547,13 +554,13 @@ impl Guest {
             _ if self.adopting.is_some() => Some("taking over"),
             _ => None,
         };
-        match (&self.life, upcoming) {
-            (Life::Running { ssh_forward }, _) => Sight::Running { ssh_forward: ssh_forward.clone() },
-            (Life::Gone, _) => Sight::Absent,
+        match (&self.run_state, upcoming) {
+            (RunState::Running { ssh_forward }, _) => Sight::Running { ssh_forward: ssh_forward.clone() },
+            (RunState::Gone, _) => Sight::Absent,
             (_, Some(step)) => Sight::Preparing { step: step.to_owned(), disk_made },
-            (Life::New, None) => Sight::Preparing { step: "waiting".to_owned(), disk_made },
-            (Life::Stopped { why }, None) => Sight::Stopped { why: *why },
-            (Life::Failed(failure), None) => Sight::Failed {
+            (RunState::New, None) => Sight::Preparing { step: "waiting".to_owned(), disk_made },
+            (RunState::Stopped { why }, None) => Sight::Stopped { why: *why },
+            (RunState::Failed(failure), None) => Sight::Failed {
                 message: failure.message.clone(),
                 details: failure.details.clone(),
                 // One that is lost was made.

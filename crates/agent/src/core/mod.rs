@@ -20,7 +20,7 @@
 //!
 //! Rules:
 //! - Orders count only if they follow the commit that was applied last, in the life of the store that this host has
-//!   entered. What they do not mention stays as it is: absence is never an order.
+//!   entered (its `Incarnation`). What they do not mention stays as it is: absence is never an order.
 //! - A host that enters another life of the store forgets what it was ordered before ([`Core::enter`]): guests stay as
 //!   they are. Nothing starts, is moved or removed until the new life has heard what is here and has given orders.
 //!   What was released stays so and is still handed over; what is not yet released is not, any more.
@@ -73,7 +73,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Makes it one of an earlier boot of the host: what ran then is taken to have ended with it.
-    pub fn forget_boot(&mut self) {
+    pub fn clear_boot(&mut self) {
         self.boot_id.clear();
     }
 }
@@ -106,8 +106,8 @@ pub struct Core {
     queued: BTreeSet<ServerId>,
     /// Guests whose sight may differ from what was acknowledged.
     unsaid: BTreeSet<ServerId>,
-    /// Guests whose step under way is to be cut short.
-    cuts: BTreeSet<ServerId>,
+    /// Guests whose step under way must be cancelled.
+    cancels: BTreeSet<ServerId>,
     /// Guests whose move under way is to come to its end whatever the guest suffers.
     forces: BTreeSet<ServerId>,
     hard_steps: usize,
@@ -128,7 +128,7 @@ impl Core {
             queue: VecDeque::new(),
             queued: BTreeSet::new(),
             unsaid: BTreeSet::new(),
-            cuts: BTreeSet::new(),
+            cancels: BTreeSet::new(),
             forces: BTreeSet::new(),
             hard_steps: 0,
             easy_steps: 0,
@@ -205,16 +205,16 @@ impl Core {
     /// if this host had not entered that life: then orders of another are forgotten, and once that is durable the host
     /// must say hello again, because only what it sees from now on says anything in the new life.
     #[must_use]
-    pub fn enter(&mut self, life: Incarnation) -> bool {
-        let enters = self.incarnation != Some(life);
+    pub fn enter(&mut self, incarnation: Incarnation) -> bool {
+        let enters = self.incarnation != Some(incarnation);
         if enters {
-            self.incarnation = Some(life);
+            self.incarnation = Some(incarnation);
             self.start_over();
         }
         for guest in self.guests.values_mut() {
             guest.acknowledged = None;
             if enters {
-                guest.forget_order();
+                guest.clear_order();
             }
         }
         let all: Vec<ServerId> = self.guests.keys().copied().collect();
@@ -231,8 +231,8 @@ impl Core {
 
     /// Takes orders in.
     pub fn apply(&mut self, orders: &Orders) -> Taken {
-        let another_life = self.incarnation.is_some_and(|life| life != orders.incarnation);
-        if another_life || orders.after != self.applied_upto || orders.upto < orders.after {
+        let another_incarnation = self.incarnation.is_some_and(|own| own != orders.incarnation);
+        if another_incarnation || orders.after != self.applied_upto || orders.upto < orders.after {
             return Taken::Ignored;
         }
         self.changed |= orders.upto != self.applied_upto || !orders.orders.is_empty();
@@ -326,9 +326,9 @@ impl Core {
         steps
     }
 
-    /// Guests whose step under way has been overtaken by a later order and is to be cut short, each named once.
-    pub fn take_cuts(&mut self) -> Vec<ServerId> {
-        std::mem::take(&mut self.cuts).into_iter().collect()
+    /// Guests whose step under way has been overtaken by a later order and must be cancelled, each named once.
+    pub fn take_cancels(&mut self) -> Vec<ServerId> {
+        std::mem::take(&mut self.cancels).into_iter().collect()
     }
 
     /// Guests whose `Send` under way is to be forced, each named once.
@@ -345,7 +345,7 @@ impl Core {
             false => self.easy_steps -= 1,
         }
         guest.done(&step, outcome);
-        self.cuts.remove(&id);
+        self.cancels.remove(&id);
         self.changed = true;
         self.touched(id);
     }
@@ -412,9 +412,9 @@ impl Core {
 
     fn touched(&mut self, id: ServerId) {
         let Some(guest) = self.guests.get_mut(&id) else { return };
-        guest.settle();
+        guest.sync();
         if guest.is_overtaken() {
-            self.cuts.insert(id);
+            self.cancels.insert(id);
         }
         if guest.is_forced() {
             self.forces.insert(id);

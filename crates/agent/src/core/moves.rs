@@ -23,7 +23,7 @@
 //! - A target whose process ended before it accepted still accepts: its disk was complete when the source released.
 
 use super::{
-    guest::{Disk, Guest, Life},
+    guest::{Disk, Guest, RunState},
     step::{Failure, Outcome, Step},
 };
 use lenticular_model::{
@@ -87,7 +87,7 @@ impl Inbound {
 
 /// The source's part.
 impl Guest {
-    pub(super) fn settle_outbound(&mut self, own: &Own) {
+    pub(super) fn sync_outbound(&mut self, own: &Own) {
         let Some(out) = &own.outgoing else {
             // The ticket is closed. What is released stays so, and what must be rolled back first is.
             let over = |is: &Sending| matches!(is, Sending::Undecided | Sending::Kept(_));
@@ -185,7 +185,7 @@ impl Guest {
             }
             Outcome::Done | Outcome::Started { .. } => {
                 outbound.is = Sending::Released { told: false, ended: false };
-                self.life = Life::Stopped { why: StopReason::MovedAway };
+                self.run_state = RunState::Stopped { why: StopReason::MovedAway };
             }
         }
     }
@@ -217,7 +217,7 @@ impl Guest {
             return false;
         };
         *ended = !process;
-        self.life = Life::Stopped { why: StopReason::MovedAway };
+        self.run_state = RunState::Stopped { why: StopReason::MovedAway };
         true
     }
 
@@ -243,7 +243,7 @@ impl Guest {
 
 /// The target's part.
 impl Guest {
-    pub(super) fn settle_inbound(&mut self, receive: &Receive) {
+    pub(super) fn sync_inbound(&mut self, receive: &Receive) {
         let generation = receive.assignment.generation;
         if self.generation >= generation || self.inbound.as_ref().is_some_and(|i| i.generation == generation)
         {
@@ -251,8 +251,8 @@ impl Guest {
         }
         // What is here of it is older, and makes room.
         self.disk = Disk::NotMade;
-        if self.life == Life::Gone {
-            self.life = Life::New;
+        if self.run_state == RunState::Gone {
+            self.run_state = RunState::New;
         }
         let (manner, boot) = (receive.manner, receive.assignment.boot);
         self.inbound = Some(Inbound { generation, manner, boot, is: Receiving::Preparing });
@@ -311,14 +311,14 @@ impl Guest {
     /// since before; false if this host was never ready for it.
     pub(super) fn accept(&mut self, generation: u64) -> bool {
         if self.generation >= generation {
-            return self.life != Life::Gone;
+            return self.run_state != RunState::Gone;
         }
         let fits = |i: &&Inbound| i.generation == generation && i.is != Receiving::Preparing;
         let Some(inbound) = self.inbound.as_ref().filter(fits) else { return false };
         self.generation = generation;
         self.disk = Disk::Made;
         self.boot_done = inbound.boot;
-        self.life = Life::Stopped { why: StopReason::Ordered };
+        self.run_state = RunState::Stopped { why: StopReason::Ordered };
         self.adopting = Some(inbound.manner);
         (self.inbound, self.outbound) = (None, None);
         true

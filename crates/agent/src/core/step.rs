@@ -14,7 +14,7 @@ pub enum Step {
     Start(Arc<Assignment>),
     /// Give the running guest the network interfaces that it is to have, and take the others away.
     Plug(Arc<Assignment>),
-    /// Ask the guest to shut down; end its process if it does not within the deadline, or when cut short.
+    /// Ask the guest to shut down; end its process if it does not within the deadline, or when cancelled.
     Shutdown,
     /// End the guest's process.
     Kill,

@@ -7,7 +7,7 @@ use lenticular_model::{
 };
 
 use crate::testing::Wish;
-pub(super) use crate::testing::{life, server};
+pub(super) use crate::testing::{incarnation, server};
 
 pub(super) fn order(id: ServerId, wanted: Wanted, boot: u64) -> Wish {
     Wish { server_id: id, wanted, boot, ..crate::testing::wish(1) }
@@ -15,8 +15,14 @@ pub(super) fn order(id: ServerId, wanted: Wanted, boot: u64) -> Wish {
 
 fn send(core: &mut Core, after: u64, wishes: Vec<Wish>) -> Taken {
     let orders = wishes.iter().map(Wish::order).collect();
-    let message =
-        Orders { incarnation: life(1), after, upto: after + 1, orders, questions: Vec::new(), receipt: None };
+    let message = Orders {
+        incarnation: incarnation(1),
+        after,
+        upto: after + 1,
+        orders,
+        questions: Vec::new(),
+        receipt: None,
+    };
     core.apply(&message)
 }
 
@@ -57,6 +63,12 @@ fn reopen(core: &Core, boot_id: &str) -> Core {
 }
 
 #[test]
+fn the_saved_state_keeps_its_names() {
+    let saved = serde_json::to_value(running().snapshot()).expect("a snapshot is JSON");
+    assert_eq!(saved["guests"][0][1]["life"], serde_json::json!({"Running": {"ssh_forward": null}}));
+}
+
+#[test]
 fn a_soft_reboot_shuts_down_and_a_hard_one_kills() {
     for (style, first) in [(BootStyle::Soft, "shutting down"), (BootStyle::Hard, "ending the process")] {
         let mut core = running();
@@ -80,9 +92,9 @@ fn a_change_of_metadata_alone_does_nothing_to_the_guest() {
 fn absence_is_never_an_order() {
     let mut core = running();
     assert_eq!(send(&mut core, 1, Vec::new()), Taken::Applied);
-    assert!(core.enter(life(2)), "another life of the store");
+    assert!(core.enter(incarnation(2)), "another life of the store");
     let other = Orders {
-        incarnation: life(2),
+        incarnation: incarnation(2),
         after: 0,
         upto: 9,
         orders: Vec::new(),
@@ -103,7 +115,7 @@ fn repeated_and_gapped_orders_are_ignored() {
     for after in [0, 5] {
         let other = vec![order(server(1), Wanted::Absent, 1).order()];
         let other = Orders {
-            incarnation: life(2),
+            incarnation: incarnation(2),
             after,
             upto: 6,
             orders: other,
@@ -213,9 +225,9 @@ fn an_overtaken_shutdown_is_cut_short() {
     let mut core = running();
     send(&mut core, 1, vec![order(server(1), Wanted::Stopped, 1)]);
     assert_eq!(core.begin(), [(server(1), Step::Shutdown)]);
-    assert!(core.take_cuts().is_empty());
+    assert!(core.take_cancels().is_empty());
     send(&mut core, 2, vec![order(server(1), Wanted::Absent, 1)]);
-    assert_eq!(core.take_cuts(), [server(1)]);
+    assert_eq!(core.take_cancels(), [server(1)]);
     core.done(server(1), Outcome::Done);
     assert_eq!(run(&mut core), ["removing"]);
 }
@@ -238,15 +250,15 @@ fn a_restored_store_counts_boots_anew() {
     send(&mut core, 1, vec![order(server(1), Wanted::Running, 5)]);
     run(&mut core);
     let restored = |after: u64, boot: u64| Orders {
-        incarnation: life(2),
+        incarnation: incarnation(2),
         after,
         upto: after + 1,
         orders: vec![order(server(1), Wanted::Running, boot).order()],
         questions: Vec::new(),
         receipt: None,
     };
-    assert!(core.enter(life(2)));
-    assert!(!core.enter(life(2)), "it is told so once");
+    assert!(core.enter(incarnation(2)));
+    assert!(!core.enter(incarnation(2)), "it is told so once");
     core.apply(&restored(0, 3));
     assert!(run(&mut core).is_empty(), "it runs on");
     core.apply(&restored(1, 4));
@@ -287,7 +299,7 @@ fn another_life_of_the_store_finds_guests_as_they_are() {
     {
         let mut core = running();
         send(&mut core, 1, vec![order(server(1), wanted, boot)]);
-        assert!(core.enter(life(2)));
+        assert!(core.enter(incarnation(2)));
         assert!(run(&mut core).is_empty(), "nothing of {wanted:?} has begun, and nothing begins");
         assert_eq!(sight(&core), Sight::Running { ssh_forward: None });
 
@@ -297,7 +309,7 @@ fn another_life_of_the_store_finds_guests_as_they_are() {
         core.begin();
         core.done(server(1), Outcome::Done);
         let begun = core.begin();
-        assert!(core.enter(life(2)));
+        assert!(core.enter(incarnation(2)));
         begun.iter().for_each(|(id, step)| {
             let started = matches!(step, Step::Start(_));
             core.done(*id, if started { Outcome::Started { ssh_forward: None } } else { Outcome::Done });

@@ -16,6 +16,7 @@ use crate::{
     exec::{self, Limits},
     files,
 };
+use lenticular_model::Lock;
 use rustix::process::geteuid;
 use std::{
     collections::BTreeSet,
@@ -24,7 +25,6 @@ use std::{
     ops::Range,
     os::unix::fs::{chown, lchown, DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 use tokio::sync::OnceCell;
@@ -195,8 +195,8 @@ fn make_dirs(dir: &Path) -> io::Result<()> {
 
 /// The user that has the guest's directory `run`, which is the lowest that no other has if it had none.
 fn owner(dir: &Path) -> io::Result<u32> {
-    static CHOOSING: Mutex<()> = Mutex::new(());
-    let _held = CHOOSING.lock().unwrap_or_else(PoisonError::into_inner);
+    static CHOOSING: Lock<()> = Lock::new(());
+    let _held = CHOOSING.lock();
     let run = dir.join(RUN);
     let has = fs::metadata(&run)?.uid();
     if USERS.contains(&has) {

@@ -3,13 +3,13 @@
 //! The runtime calls at most one method for a guest at a time (but `console` and `room` at any time), in the order
 //! that [`crate::core`] decides. Every method may be called again after it failed or was interrupted by a crash.
 
-mod arrival;
 mod guest_user;
+mod incoming;
+pub mod migrator;
 pub mod ovn_net;
 pub mod qcow2;
 pub mod qemu;
 pub mod sim;
-pub mod travel;
 pub(crate) mod user_fence;
 pub mod user_net;
 
@@ -90,9 +90,9 @@ pub trait Hypervisor: Send + Sync {
     /// Gives a running guest these interfaces, and takes those away that are not among them. May be called again.
     fn set_nics(&self, server: ServerId, net: NetPlan) -> Work<'_, ()>;
 
-    /// Asks the guest to shut down, and ends its process when it has, when the deadline has passed, or when `cut`
+    /// Asks the guest to shut down, and ends its process when it has, when the deadline has passed, or when `cancel`
     /// turns true. No process is left when it returns; that there was none is no error.
-    fn shutdown(&self, server: ServerId, cut: watch::Receiver<bool>) -> Work<'_, ()>;
+    fn shutdown(&self, server: ServerId, cancel: watch::Receiver<bool>) -> Work<'_, ()>;
 
     /// Ends the process. None is left when it returns; that there was none is no error.
     fn kill(&self, server: ServerId) -> Work<'_, ()>;
@@ -186,12 +186,12 @@ pub trait Network: Send + Sync {
 /// How far a move has come, to be told now and then.
 pub type ProgressSink = Arc<dyn Fn(MoveProgress) + Send + Sync>;
 
-/// What is to be heeded while a step is under way; each turns true once.
+/// What the runtime tells a step under way. Each signal turns true once.
 #[derive(Debug, Clone)]
-pub struct Signs {
-    /// Nobody wants it any more.
-    pub cut: watch::Receiver<bool>,
-    /// It is to come to its end whatever the guest suffers.
+pub struct StepSignals {
+    /// Nobody wants the step any more.
+    pub cancel: watch::Receiver<bool>,
+    /// The step must come to its end, whatever the guest suffers.
     pub force: watch::Receiver<bool>,
 }
 
@@ -212,7 +212,7 @@ pub trait Moves: Send + Sync {
         assignment: &'a Assignment,
         outgoing: &'a Outgoing,
         progress: ProgressSink,
-        signs: Signs,
+        signals: StepSignals,
     ) -> Work<'a, ()>;
 
     /// At the source, after a `send` that failed or of which nobody knows how far it came: the guest goes on here if
@@ -263,8 +263,8 @@ pub struct Drivers {
 /// How long to wait when the control plane could not be reached.
 const SEND_AGAIN: std::time::Duration = std::time::Duration::from_secs(3);
 
-/// Sends a disk to the image store, again and again while the control plane is away: whoever wants it no more cuts it
-/// short.
+/// Sends a disk to the image store, again and again while the control plane is away: whoever wants it no more cancels
+/// the step.
 async fn send_disk(server: ServerId, upload: &str, disk: &Path, link: &dyn Link) -> Result<(), Failure> {
     loop {
         match link.upload(server, upload, disk).await {
@@ -301,9 +301,4 @@ pub(crate) fn disk_full(details: &str) -> Failure {
         "The host's disk is full. Its operator must make room. Then start the server again, or delete it and create it again.",
         details,
     )
-}
-
-/// Bytes in hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -9,7 +9,7 @@
 use super::{
     disk_full, file_failure,
     guest_user::{self, GuestUser},
-    hex, send_disk, Disks, Work,
+    send_disk, Disks, Work,
 };
 use crate::{
     core::Failure,
@@ -17,8 +17,11 @@ use crate::{
     files,
     link::{Link, LinkError},
 };
-use lenticular_model::{compute::operation::SHELVE_S_MAX, ServerId};
-use lenticular_wire::agent::{Assignment, Base};
+use lenticular_model::{compute::operation::SHELVE_S_MAX, Lock, ServerId};
+use lenticular_wire::{
+    agent::{Assignment, Base},
+    hex,
+};
 use rustix::fs::{utimensat, AtFlags, Timespec, Timestamps, CWD, UTIME_NOW};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};
@@ -29,7 +32,7 @@ use std::{
     io::Read,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::io::AsyncWriteExt;
@@ -58,7 +61,7 @@ const CONVERT: Limits = Limits {
 pub struct Qcow2Disks {
     state_dir: PathBuf,
     /// One lock for each base that is being fetched.
-    fetching: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    fetching: Lock<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// Beside each overlay.
@@ -84,7 +87,7 @@ impl Qcow2Disks {
         std::fs::create_dir_all(state_dir.join("base"))?;
         std::fs::create_dir_all(state_dir.join("guests"))?;
         guest_user::guard(state_dir)?;
-        Ok(Self { state_dir: state_dir.canonicalize()?, fetching: Mutex::default() })
+        Ok(Self { state_dir: state_dir.canonicalize()?, fetching: Lock::default() })
     }
 
     pub(super) fn base_dir(&self) -> PathBuf {
@@ -207,7 +210,7 @@ impl Disks for Qcow2Disks {
         Box::pin(async move {
             let path = self.base_path(base)?;
             let lock = {
-                let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut fetching = self.fetching.lock();
                 fetching.retain(|_, lock| Arc::strong_count(lock) > 1);
                 fetching.entry(base.sha512.clone()).or_default().clone()
             };

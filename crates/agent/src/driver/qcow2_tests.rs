@@ -58,7 +58,7 @@ impl Link for Images {
 }
 
 fn images(bytes: &[u8]) -> (Images, Base) {
-    let sha512 = Sha512::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha512 = hex(&Sha512::digest(bytes));
     let base = Base { image_id: ImageId::from_random([3; 16]), sha512, format: "raw".to_owned() };
     (Images { bytes: bytes.to_vec(), served: AtomicUsize::new(0) }, base)
 }

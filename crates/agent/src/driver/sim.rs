@@ -1,7 +1,8 @@
 //! A host without processes or files: it takes the time and fails as often as its knobs say.
 
 use super::{
-    send_disk, Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, ProgressSink, Release, Signs, Work,
+    send_disk, Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, ProgressSink, Release, StepSignals,
+    Work,
 };
 use crate::{
     core::{Failure, FoundProcess},
@@ -10,7 +11,7 @@ use crate::{
 use lenticular_model::{
     compute::migration::Manner,
     host::host::{Hypervisor as Described, Wiring},
-    ServerId,
+    Lock, ServerId,
 };
 use lenticular_wire::agent::{Assignment, Base, GuestSpec, Outgoing, Peer, Receive};
 use std::{
@@ -18,7 +19,7 @@ use std::{
     future::Future,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard},
     time::Duration,
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -59,14 +60,14 @@ struct SimGuest {
 /// Simulated hosts of one process, by which they hand guests to each other.
 #[derive(Default)]
 pub struct SimNet {
-    inboxes: Mutex<HashMap<String, mpsc::Sender<Release>>>,
+    inboxes: Lock<HashMap<String, mpsc::Sender<Release>>>,
 }
 
 /// The driver: hypervisor, disks, network and moves at once.
 pub struct SimHost {
     name: String,
     knobs: SimKnobs,
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
     net: Arc<SimNet>,
 }
 
@@ -80,13 +81,13 @@ impl SimHost {
     pub fn new(name: String, knobs: SimKnobs, net: Arc<SimNet>) -> (Self, mpsc::Receiver<Release>) {
         let random = knobs.seed ^ 0x9e37_79b9_7f4a_7c15;
         let (inbox, releases) = mpsc::channel(64);
-        net.inboxes.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), inbox);
-        let inner = Mutex::new(Inner { guests: HashMap::new(), random });
+        net.inboxes.lock().insert(name.clone(), inbox);
+        let inner = Lock::new(Inner { guests: HashMap::new(), random });
         (Self { name, knobs, inner, net }, releases)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     fn random(&self) -> u64 {
@@ -158,11 +159,11 @@ impl Hypervisor for SimHost {
         Box::pin(async { Ok(()) })
     }
 
-    fn shutdown(&self, server: ServerId, mut cut: watch::Receiver<bool>) -> Work<'_, ()> {
+    fn shutdown(&self, server: ServerId, mut cancel: watch::Receiver<bool>) -> Work<'_, ()> {
         Box::pin(async move {
             let result = tokio::select! {
                 result = self.turn(self.knobs.shutdown, "Shutting the guest down") => result,
-                _ = cut.wait_for(|cut| *cut) => Ok(()),
+                _ = cancel.wait_for(|cancel| *cancel) => Ok(()),
             };
             if result.is_ok() {
                 self.stop(server);
@@ -287,13 +288,13 @@ impl Moves for SimHost {
         _assignment: &'a Assignment,
         _outgoing: &'a Outgoing,
         _progress: ProgressSink,
-        mut signs: Signs,
+        mut signals: StepSignals,
     ) -> Work<'a, ()> {
         Box::pin(async move {
             tokio::select! {
                 result = self.turn(self.knobs.send, "Bringing the guest over") => result,
-                _ = signs.force.wait_for(|force| *force) => Ok(()),
-                _ = signs.cut.wait_for(|cut| *cut) => Err(Failure::new("The move was given up.", "cut short")),
+                _ = signals.force.wait_for(|force| *force) => Ok(()),
+                _ = signals.cancel.wait_for(|cancel| *cancel) => Err(Failure::new("The move was given up.", "cut short")),
             }
         })
     }
@@ -303,7 +304,7 @@ impl Moves for SimHost {
     }
 
     fn hand_over<'a>(&'a self, server: ServerId, to: &'a Peer, generation: u64) -> Work<'a, ()> {
-        let inbox = self.net.inboxes.lock().unwrap_or_else(PoisonError::into_inner).get(&to.name).cloned();
+        let inbox = self.net.inboxes.lock().get(&to.name).cloned();
         Box::pin(async move {
             let refused = |why: &str| Failure::new("The guest could not be handed over yet.", why);
             let inbox = inbox.ok_or_else(|| refused("there is no such simulated host"))?;

@@ -49,7 +49,7 @@ async fn nft(rules: &str) -> Result<(), String> {
 fn table(state_dir: &Path) -> String {
     let path = state_dir.canonicalize().unwrap_or_else(|_| state_dir.to_owned());
     let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
-    format!("lenticular_user_{}", super::hex(&digest[..4]))
+    format!("lenticular_user_{}", lenticular_wire::hex(&digest[..4]))
 }
 
 /// The addresses that the host asks for names, by which QEMU answers its guests.

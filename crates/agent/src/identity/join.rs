@@ -87,7 +87,7 @@ pub async fn join(state_dir: &Path, joining: &Joining, clock: Clock) -> Result<I
         return Err(IdentityError::Nonsense(format!("it is for the host {}", identity.host_name())));
     }
     identity.present().saved.write(&home)?;
-    saved::settle(&home);
+    saved::remove_pending_key(&home);
     tracing::info!(host = joining.host_name, control_plane = endpoint.base(), "joined");
     Ok(identity)
 }
@@ -127,8 +127,9 @@ async fn ask_once(
     clock: &Clock,
 ) -> Result<EnrolAnswer, IdentityError> {
     let gone = |error: &dyn std::error::Error| unreachable(endpoint, chain(error));
+    // A connection to the control plane that made the token, and to no other.
     let provider = Arc::new(ring::default_provider());
-    let pinned = Arc::new(Pinned::new(provider.clone(), token.ca_sha256));
+    let pinned = Pinned::new(provider.clone(), token.ca_sha256);
     let mut config = client_config(&provider, clock, pinned)?.with_no_client_auth();
     config.enable_sni = false;
     let name = control_plane_name(endpoint.host()).map_err(|e| gone(&e))?;
@@ -146,6 +147,7 @@ async fn ask_once(
     })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| gone(&e))?;
     let driver = tokio::spawn(connection);
+    // The request, and all of the answer.
     let body = serde_json::to_vec(request).map_err(IdentityError::tls)?;
     let request = Request::post("/agent/v1/enrol")
         .header(HOST, endpoint.authority())
@@ -158,6 +160,7 @@ async fn ask_once(
         read(response.into_body(), ANSWER_BYTES_MAX).await.map_err(|error| unreachable(endpoint, error))?;
     drop(sender);
     driver.abort();
+    // What the answer means.
     match status {
         StatusCode::CREATED => {
             serde_json::from_slice(&body).map_err(|e| IdentityError::Nonsense(e.to_string()))

@@ -22,10 +22,11 @@ pub(crate) use join::{certificate_request, new_key};
 pub use join::{join, Joining};
 pub(crate) use saved::{home, Pem};
 
-use lenticular_model::Timestamp;
+use lenticular_model::{Lock, Timestamp};
 use lenticular_wire::{
     certificate::{Certificate, Role},
     enrol::EnrolAnswer,
+    tls::{Judge, Verifier},
 };
 use rcgen::KeyPair;
 use rustls::{
@@ -42,12 +43,12 @@ use std::{
     fmt, io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     time::Duration,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{client::TlsStream, TlsAcceptor, TlsConnector};
-use verify::{Expect, Verifier};
+use verify::{Expect, Known};
 
 /// How long reaching a peer and shaking hands with it may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -137,7 +138,7 @@ struct Parts {
 }
 
 /// What is shown at a handshake, now.
-struct Shown(RwLock<Arc<Present>>);
+struct Shown(Lock<Arc<Present>>);
 
 struct Present {
     certified: Arc<CertifiedKey>,
@@ -165,11 +166,11 @@ impl Identity {
         let mut roots = RootCertStore::empty();
         roots.add(ca.clone()).map_err(IdentityError::tls)?;
         let roots = Arc::new(roots);
-        let shown = Arc::new(Shown(RwLock::new(Arc::new(present(saved, &provider)?))));
+        let shown = Arc::new(Shown(Lock::new(Arc::new(present(saved, &provider)?))));
         let connector = |expect| -> Result<TlsConnector, IdentityError> {
-            let verifier = Verifier::new(roots.clone(), &provider, expect).map_err(IdentityError::tls)?;
-            let mut config = client_config(&provider, &clock, Arc::new(verifier))?
-                .with_client_cert_resolver(shown.clone());
+            let judge = Known::new(roots.clone(), &provider, expect).map_err(IdentityError::tls)?;
+            let mut config =
+                client_config(&provider, &clock, judge)?.with_client_cert_resolver(shown.clone());
             (config.enable_sni, config.resumption) = (false, rustls::client::Resumption::disabled());
             Ok(Arc::new(config).into())
         };
@@ -287,7 +288,7 @@ impl Identity {
         if let Some(home) = &self.0.home {
             now.saved.write(home)?;
         }
-        *self.0.shown.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(now);
+        *self.0.shown.0.lock() = Arc::new(now);
         Ok(())
     }
 }
@@ -310,13 +311,13 @@ fn control_plane_name(host: &str) -> io::Result<ServerName<'static>> {
 fn client_config(
     provider: &Arc<CryptoProvider>,
     clock: &Clock,
-    verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>,
+    judge: impl Judge + 'static,
 ) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>, IdentityError> {
     Ok(ClientConfig::builder_with_details(provider.clone(), Arc::new(ClockTime(clock.clone())))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(IdentityError::tls)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier))
+        .with_custom_certificate_verifier(Arc::new(Verifier::new(judge, provider.clone()))))
 }
 
 fn acceptor(
@@ -355,7 +356,7 @@ fn present(saved: Saved, provider: &CryptoProvider) -> Result<Present, IdentityE
 
 impl Shown {
     fn now(&self) -> Arc<Present> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::IdentityError;
 use crate::files;
-use lenticular_wire::{certificate::hex, enrol::JoinToken};
+use lenticular_wire::{enrol::JoinToken, hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
@@ -18,7 +18,7 @@ const FORM: u32 = 1;
 
 /// What is kept.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Saved {
+pub(super) struct Saved {
     form: u32,
     /// Where the control plane takes agents.
     pub control_plane: String,
@@ -34,7 +34,7 @@ pub struct Saved {
 
 /// Files that programs read which speak TLS by themselves. They are replaced, each at once, when the identity is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pem {
+pub(crate) struct Pem {
     /// The private key, and the certificate after it.
     pub own: PathBuf,
     /// The CA's certificate.
@@ -43,18 +43,18 @@ pub struct Pem {
 
 impl Pem {
     /// Where a directory of [`home`] has them.
-    pub fn of(home: &Path) -> Self {
+    pub(crate) fn of(home: &Path) -> Self {
         Self { own: home.join("host.pem"), ca: home.join("ca.pem") }
     }
 }
 
 /// Where a state directory keeps its identity.
-pub fn home(state_dir: &Path) -> PathBuf {
+pub(crate) fn home(state_dir: &Path) -> PathBuf {
     state_dir.join("identity")
 }
 
 /// What is remembered of a token.
-pub fn token_sha256(token: &JoinToken) -> String {
+pub(super) fn token_sha256(token: &JoinToken) -> String {
     hex(&Sha256::digest(token.to_string()))
 }
 
@@ -63,18 +63,24 @@ fn unusable(path: &Path, why: impl ToString, remedy: &'static str) -> IdentityEr
 }
 
 impl Saved {
-    pub fn new(control_plane: &str, token: &JoinToken, key: String, certificate: String, ca: String) -> Self {
+    pub(super) fn new(
+        control_plane: &str,
+        token: &JoinToken,
+        key: String,
+        certificate: String,
+        ca: String,
+    ) -> Self {
         let token_sha256 = token_sha256(token);
         Self { form: FORM, control_plane: control_plane.to_owned(), token_sha256, key, certificate, ca }
     }
 
     /// The same identity with a new key and certificate.
-    pub fn renewed(&self, key: String, certificate: String) -> Self {
+    pub(super) fn renewed(&self, key: String, certificate: String) -> Self {
         Self { key, certificate, ..self.clone() }
     }
 
     /// Reads what is kept; `None` if nothing is.
-    pub fn read(home: &Path) -> Result<Option<Self>, IdentityError> {
+    pub(super) fn read(home: &Path) -> Result<Option<Self>, IdentityError> {
         let path = home.join("identity.json");
         let again = "Restore it; or remove it and enrol this host again.";
         let bytes = match fs::read(&path) {
@@ -90,7 +96,7 @@ impl Saved {
     }
 
     /// Keeps it, in place of what was kept.
-    pub fn write(&self, home: &Path) -> Result<(), IdentityError> {
+    pub(super) fn write(&self, home: &Path) -> Result<(), IdentityError> {
         let path = home.join("identity.json");
         let bytes = serde_json::to_vec_pretty(self).map_err(IdentityError::tls)?;
         write_private(&path, &bytes)?;
@@ -98,7 +104,7 @@ impl Saved {
     }
 
     /// Writes what [`Pem`] names, as far as something else is there.
-    pub fn write_pem(&self, home: &Path) -> Result<(), IdentityError> {
+    pub(super) fn write_pem(&self, home: &Path) -> Result<(), IdentityError> {
         let pem = Pem::of(home);
         let own = format!("{}{}", self.key, self.certificate);
         for (path, text) in [(&pem.own, &own), (&pem.ca, &self.ca)] {
@@ -111,7 +117,7 @@ impl Saved {
 }
 
 /// The key that a certificate is asked for, and asked for again if the answer was lost; made if it is not there.
-pub fn pending_key(
+pub(super) fn pending_key(
     home: &Path,
     make: impl FnOnce() -> Result<String, IdentityError>,
 ) -> Result<String, IdentityError> {
@@ -127,8 +133,8 @@ pub fn pending_key(
     }
 }
 
-/// Forgets the pending key: its certificate is there.
-pub fn settle(home: &Path) {
+/// Removes the pending key: its certificate is there.
+pub(super) fn remove_pending_key(home: &Path) {
     // One that stays is used for the next enrolment, which does no harm.
     let _ = files::remove(&home.join("pending-key.pem"));
 }

@@ -95,7 +95,7 @@ async fn nobody_without_a_certificate_is_let_in() {
     let (_, clock) = clock();
     let ca = Ca::new();
     let one = ca.host("rack-1", &clock, None);
-    let verifier = super::Verifier::new(
+    let judge = super::Known::new(
         {
             let mut roots = rustls::RootCertStore::empty();
             roots.add(one.ca().clone()).unwrap();
@@ -104,7 +104,7 @@ async fn nobody_without_a_certificate_is_let_in() {
         &one.0.provider,
         super::Expect::Host,
     );
-    let config = super::client_config(&one.0.provider, &clock, Arc::new(verifier.unwrap())).unwrap();
+    let config = super::client_config(&one.0.provider, &clock, judge.unwrap()).unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config.with_no_client_auth()));
     let (address, served) = server(one.acceptor()).await;
     let stream = TcpStream::connect(address).await.unwrap();

@@ -1,22 +1,22 @@
 //! Who may be at the other end: judges of the certificates that servers show to agents.
 
-use lenticular_wire::certificate::{Certificate, Role};
+use lenticular_wire::{
+    certificate::{Certificate, Role},
+    tls::Judge,
+};
 use rustls::{
-    client::{
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        VerifierBuilderError, WebPkiServerVerifier,
-    },
+    client::{danger::ServerCertVerifier, VerifierBuilderError, WebPkiServerVerifier},
     crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::{danger::ClientCertVerifier, WebPkiClientVerifier},
-    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+    CertificateError, Error, OtherError, RootCertStore,
 };
 use sha2::{Digest, Sha256};
 use std::{io, sync::Arc};
 
 /// What a server must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expect {
+pub(super) enum Expect {
     /// The host whose name was asked for, to the letter.
     Host,
     /// The control plane, by whatever name or address was asked for.
@@ -63,15 +63,15 @@ impl From<Mismatch> for Error {
 
 /// Judges servers by a CA that is known.
 #[derive(Debug)]
-pub struct Verifier {
+pub(super) struct Known {
     servers: Arc<WebPkiServerVerifier>,
     /// Hosts' certificates are those of clients, also where their agents are servers.
     hosts: Arc<dyn ClientCertVerifier>,
     expect: Expect,
 }
 
-impl Verifier {
-    pub fn new(
+impl Known {
+    pub(super) fn new(
         roots: Arc<RootCertStore>,
         provider: &Arc<CryptoProvider>,
         expect: Expect,
@@ -81,9 +81,29 @@ impl Verifier {
         Ok(Self { servers, hosts, expect })
     }
 
+    /// Says what a refusal means here.
+    fn explain(&self, error: Error, asked: &str) -> Error {
+        let Error::InvalidCertificate(reason) = &error else { return error };
+        match reason {
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Mismatch::OtherAddress(asked.to_owned()).into()
+            }
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+                self.expect.not_it().into()
+            }
+            // All clouds call their CA alike, so another's shows by its signature.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Mismatch::OtherCa.into(),
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Mismatch::Expired.into(),
+            _ => error,
+        }
+    }
+}
+
+impl Judge for Known {
     fn judge(
         &self,
         certificate: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), Error> {
@@ -105,23 +125,6 @@ impl Verifier {
             _ => Err(self.expect.not_it().into()),
         }
     }
-
-    /// Says what a refusal means here.
-    fn explain(&self, error: Error, asked: &str) -> Error {
-        let Error::InvalidCertificate(reason) = &error else { return error };
-        match reason {
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                Mismatch::OtherAddress(asked.to_owned()).into()
-            }
-            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-                self.expect.not_it().into()
-            }
-            // All clouds call their CA alike, so another's shows by its signature.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => Mismatch::OtherCa.into(),
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Mismatch::Expired.into(),
-            _ => error,
-        }
-    }
 }
 
 /// Why the server was found not to be the one that was looked for, if that is what ended a handshake.
@@ -134,99 +137,39 @@ fn mismatch(error: &io::Error) -> Option<String> {
 }
 
 /// The same error in plain words.
-pub fn plain(error: io::Error) -> io::Error {
+pub(super) fn plain(error: io::Error) -> io::Error {
     match mismatch(&error) {
         Some(why) => io::Error::new(io::ErrorKind::PermissionDenied, why),
         None => error,
     }
 }
 
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        _: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        self.judge(certificate, name, now).map(|()| ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.servers.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.servers.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.servers.supported_verify_schemes()
-    }
-}
-
 /// Judges the control plane at first contact, by the digest of its CA's certificate, which it sends along.
 #[derive(Debug)]
-pub struct Pinned {
+pub(super) struct Pinned {
     provider: Arc<CryptoProvider>,
     ca_sha256: [u8; 32],
 }
 
 impl Pinned {
-    pub fn new(provider: Arc<CryptoProvider>, ca_sha256: [u8; 32]) -> Self {
+    pub(super) fn new(provider: Arc<CryptoProvider>, ca_sha256: [u8; 32]) -> Self {
         Self { provider, ca_sha256 }
     }
 }
 
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
+impl Judge for Pinned {
+    fn judge(
         &self,
         certificate: &CertificateDer<'_>,
         chain: &[CertificateDer<'_>],
         name: &ServerName<'_>,
-        _: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<(), Error> {
         let pinned = chain.iter().find(|ca| <[u8; 32]>::from(Sha256::digest(ca)) == self.ca_sha256);
         let mut roots = RootCertStore::empty();
         roots.add(pinned.ok_or(Mismatch::OtherThanToken)?.clone().into_owned())?;
-        let verifier = Verifier::new(Arc::new(roots), &self.provider, Expect::ControlPlane)
+        let known = Known::new(Arc::new(roots), &self.provider, Expect::ControlPlane)
             .map_err(|error| Error::General(error.to_string()))?;
-        verifier.judge(certificate, name, now).map(|()| ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let supported = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, supported)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let supported = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, supported)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        known.judge(certificate, chain, name, now)
     }
 }

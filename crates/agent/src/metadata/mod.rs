@@ -11,13 +11,13 @@ pub(crate) use serve::serve;
 
 use crate::link::Call;
 use ipnet::IpNet;
-use lenticular_model::{NetworkId, ServerId};
+use lenticular_model::{Lock, NetworkId, ServerId};
 use lenticular_wire::agent::{GuestSpec, PortSpec};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard},
 };
 
 /// What a guest of this host is.
@@ -40,7 +40,7 @@ pub(crate) struct Guests {
     /// Where guests' files lie: what was fetched for their start.
     dir: PathBuf,
     hand_on: HandOn,
-    all: Mutex<BTreeMap<ServerId, Noted>>,
+    all: Lock<BTreeMap<ServerId, Noted>>,
 }
 
 /// Who asks.
@@ -53,11 +53,11 @@ pub(crate) struct Caller {
 
 impl Guests {
     pub(crate) fn new(state_dir: &Path, hand_on: HandOn) -> Self {
-        Self { dir: state_dir.join("guests"), hand_on, all: Mutex::default() }
+        Self { dir: state_dir.join("guests"), hand_on, all: Lock::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ServerId, Noted>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock()
     }
 
     pub(crate) fn put(&self, server: ServerId, noted: Noted) {

@@ -23,7 +23,7 @@ use crate::{
 };
 use lenticular_model::{
     host::{host::Hypervisor, observation::Sight},
-    ServerId,
+    Lock, ServerId,
 };
 use lenticular_wire::agent::{
     Hello, MoveProgress, Order, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX,
@@ -33,7 +33,7 @@ use std::{
     future::Future,
     path::PathBuf,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -82,10 +82,11 @@ pub enum AgentError {
     Network(crate::core::Failure),
 }
 
-enum Heard {
+/// What came of the request that the runtime listens to.
+enum ContactEvent {
     Welcome(Result<Welcome, LinkError>),
     Orders(Result<Orders, LinkError>),
-    Rested,
+    BackedOff,
 }
 
 type Coming<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -106,7 +107,7 @@ pub(crate) struct Runtime {
     steps: JoinSet<(ServerId, Outcome)>,
     /// Ends the process after so many of them.
     fuse: work::Fuse,
-    cuts: HashMap<ServerId, watch::Sender<bool>>,
+    cancels: HashMap<ServerId, watch::Sender<bool>>,
     forces: HashMap<ServerId, watch::Sender<bool>>,
     answers: JoinSet<()>,
     exits: (mpsc::UnboundedSender<Exit>, mpsc::UnboundedReceiver<Exit>),
@@ -115,7 +116,7 @@ pub(crate) struct Runtime {
     /// Answers to them that wait until what led to them is saved.
     accepted: Vec<(oneshot::Sender<bool>, bool)>,
     /// What moves under way last said, until it is told.
-    progress: Arc<Mutex<BTreeMap<ServerId, MoveProgress>>>,
+    progress: Arc<Lock<BTreeMap<ServerId, MoveProgress>>>,
     /// What the control plane said to the last hello, while it holds.
     welcome: Option<Welcome>,
     /// Why guests' networks do not follow changes.
@@ -139,7 +140,7 @@ impl Runtime {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut contact = self.hello().await;
         let mut tidy = tokio::time::interval(Duration::from_secs(TIDY_S));
-        let mut tell_progress = tokio::time::interval(Duration::from_millis(PROGRESS_MS));
+        let mut report_progress = tokio::time::interval(Duration::from_millis(PROGRESS_MS));
         let mut retry_at = None;
         loop {
             self.advance().await;
@@ -152,7 +153,7 @@ impl Runtime {
             };
             tokio::select! {
                 () = &mut shutdown => break,
-                heard = &mut contact => contact = self.heard(heard).await,
+                event = &mut contact => contact = self.handle(event).await,
                 reported = until_done(&mut self.report) => {
                     if let Some(next) = self.reported(reported).await {
                         contact = next;
@@ -162,7 +163,7 @@ impl Runtime {
                 Some(exit) = self.exits.1.recv() => self.exited(exit),
                 Some(release) = self.releases.recv() => self.released(release),
                 Ok(()) = self.network_trouble.changed() => contact = self.network_changed().await,
-                _ = tell_progress.tick() => {}
+                _ = report_progress.tick() => {}
                 () = until(report_at) => self.report_not_before = None,
                 () = until(patient_until) => {}
                 () = until(retry_at) => {
@@ -196,10 +197,10 @@ impl Runtime {
         for (id, step) in std::mem::take(&mut self.held) {
             self.launch(id, step);
         }
-        for id in self.core.take_cuts() {
-            if let Some(cut) = self.cuts.get(&id) {
-                // A step that has just ended needs no cut.
-                let _ = cut.send(true);
+        for id in self.core.take_cancels() {
+            if let Some(cancel) = self.cancels.get(&id) {
+                // A step that has just ended needs no signal.
+                let _ = cancel.send(true);
             }
         }
         for id in self.core.take_forces() {
@@ -207,7 +208,7 @@ impl Runtime {
                 let _ = force.send(true);
             }
         }
-        self.tell();
+        self.send_report();
     }
 
     /// True if nothing is left to be saved.
@@ -238,7 +239,7 @@ impl Runtime {
                 return;
             }
         };
-        self.cuts.remove(&id);
+        self.cancels.remove(&id);
         self.forces.remove(&id);
         let before = self.core.has_process(id);
         self.core.done(id, outcome);
@@ -278,14 +279,14 @@ impl Runtime {
 
     /// Introduces the host. What it has decided is saved first: the control plane acts on what it is told, so that must
     /// not turn out otherwise after a crash.
-    async fn hello(&mut self) -> Coming<Heard> {
-        self.part();
+    async fn hello(&mut self) -> Coming<ContactEvent> {
+        self.end_session();
         if !self.save().await {
             let wait = backoff(self.failures);
             self.failures = self.failures.saturating_add(1);
             return Box::pin(async move {
                 tokio::time::sleep(wait).await;
-                Heard::Rested
+                ContactEvent::BackedOff
             });
         }
         let hello = Hello {
@@ -303,11 +304,11 @@ impl Runtime {
             inventory: self.core.inventory(),
         };
         let link = self.link.clone();
-        Box::pin(async move { Heard::Welcome(link.hello(&hello).await) })
+        Box::pin(async move { ContactEvent::Welcome(link.hello(&hello).await) })
     }
 
     /// What connects guests has got into trouble, or out of it: the host introduces itself anew.
-    async fn network_changed(&mut self) -> Coming<Heard> {
+    async fn network_changed(&mut self) -> Coming<ContactEvent> {
         let trouble = self.network_trouble.borrow_and_update().clone();
         match &trouble {
             Some(trouble) => tracing::warn!(trouble, "guests' networks do not follow changes"),
@@ -318,12 +319,12 @@ impl Runtime {
     }
 
     /// Ends the session. A report under way is given up: its answer would say nothing of what the next session knows.
-    fn part(&mut self) {
+    fn end_session(&mut self) {
         self.welcome = None;
         self.report = None;
     }
 
-    fn poll(&self, welcome: &Welcome) -> Coming<Heard> {
+    fn poll(&self, welcome: &Welcome) -> Coming<ContactEvent> {
         let Welcome { host_id, incarnation, session } = *welcome;
         let (after, receipt) = match self.core.incarnation() == Some(incarnation) {
             true => (self.core.applied_upto(), self.core.receipt().map(str::to_owned)),
@@ -331,13 +332,13 @@ impl Runtime {
         };
         let link = self.link.clone();
         let query = OrdersQuery { session, incarnation, after, wait_ms: WAIT_MS_MAX, receipt };
-        Box::pin(async move { Heard::Orders(link.orders(host_id, query).await) })
+        Box::pin(async move { ContactEvent::Orders(link.orders(host_id, query).await) })
     }
 
     /// It is not known, or not in this session. Told so once, it says hello at once; told so again, it waits before:
     /// another agent may be using its name, and the two must not chase each other.
-    async fn unknown(&mut self) -> Coming<Heard> {
-        self.part();
+    async fn unknown(&mut self) -> Coming<ContactEvent> {
+        self.end_session();
         self.disowned = self.disowned.saturating_add(1);
         if self.disowned == 1 {
             return self.hello().await;
@@ -345,10 +346,11 @@ impl Runtime {
         let host = &self.config.host_name;
         tracing::warn!(host, "not known, and a hello did not help; does another agent use this name?");
         self.failures = self.failures.max(self.disowned - 1);
-        self.rest(&LinkError::Unknown)
+        self.back_off(&LinkError::Unknown)
     }
 
-    fn rest(&mut self, error: &LinkError) -> Coming<Heard> {
+    /// Waits before the next hello, longer after each failure.
+    fn back_off(&mut self, error: &LinkError) -> Coming<ContactEvent> {
         let wait = backoff(self.failures);
         if self.failures == 0 {
             tracing::warn!(%error, host = self.config.host_name, "no contact; guests run on, and it is tried again");
@@ -356,28 +358,30 @@ impl Runtime {
         self.failures = self.failures.saturating_add(1);
         Box::pin(async move {
             tokio::time::sleep(wait).await;
-            Heard::Rested
+            ContactEvent::BackedOff
         })
     }
 
-    /// What to listen to next.
-    async fn heard(&mut self, heard: Heard) -> Coming<Heard> {
-        match heard {
-            Heard::Welcome(Ok(welcome)) => {
+    /// Takes in what the control plane answered. Returns what to listen to next.
+    async fn handle(&mut self, event: ContactEvent) -> Coming<ContactEvent> {
+        match event {
+            ContactEvent::Welcome(Ok(welcome)) => {
                 tracing::info!(host = %welcome.host_id, name = self.config.host_name, "taken in");
                 self.failures = 0;
                 self.report_not_before = None;
                 self.report_number = 0;
                 if self.core.enter(welcome.incarnation) {
-                    tracing::info!(life = %welcome.incarnation, "guests stay as they are until this store gives orders");
+                    tracing::info!(incarnation = %welcome.incarnation, "guests stay as they are until this store gives orders");
                     return self.hello().await;
                 }
                 self.welcome = Some(welcome);
             }
-            Heard::Orders(Ok(orders)) => return self.ordered(orders).await,
-            Heard::Orders(Err(LinkError::Unknown)) => return self.unknown().await,
-            Heard::Welcome(Err(error)) | Heard::Orders(Err(error)) => return self.rest(&error),
-            Heard::Rested => {}
+            ContactEvent::Orders(Ok(orders)) => return self.ordered(orders).await,
+            ContactEvent::Orders(Err(LinkError::Unknown)) => return self.unknown().await,
+            ContactEvent::Welcome(Err(error)) | ContactEvent::Orders(Err(error)) => {
+                return self.back_off(&error)
+            }
+            ContactEvent::BackedOff => {}
         }
         match &self.welcome {
             Some(welcome) => self.poll(welcome),
@@ -385,7 +389,7 @@ impl Runtime {
         }
     }
 
-    async fn ordered(&mut self, orders: Orders) -> Coming<Heard> {
+    async fn ordered(&mut self, orders: Orders) -> Coming<ContactEvent> {
         (self.failures, self.disowned) = (0, 0);
         let Some(welcome) = self.welcome.clone() else { return self.hello().await };
         if orders.incarnation != welcome.incarnation {
@@ -424,7 +428,7 @@ impl Runtime {
                 }
                 // A control plane that keeps sending the wrong thing must not be asked in a tight circle.
                 self.failures = self.ignored;
-                return self.rest(&LinkError::Nonsense("orders that do not follow".to_owned()));
+                return self.back_off(&LinkError::Nonsense("orders that do not follow".to_owned()));
             }
         }
         self.poll(&welcome)
@@ -434,7 +438,8 @@ impl Runtime {
         self.welcome.is_some() && self.report.is_none() && self.report_not_before.is_none()
     }
 
-    fn tell(&mut self) {
+    /// Begins to send what the control plane has not acknowledged, if it may be sent now.
+    fn send_report(&mut self) {
         let Some(Welcome { host_id, incarnation, session }) = self.welcome.clone() else { return };
         if !self.may_report() {
             return;
@@ -450,7 +455,7 @@ impl Runtime {
             }
         }
         self.patient_until = None;
-        let progress = std::mem::take(&mut *self.progress.lock().unwrap_or_else(PoisonError::into_inner));
+        let progress = std::mem::take(&mut *self.progress.lock());
         let progress: Vec<MoveProgress> = progress.into_values().collect();
         if news.is_empty() && progress.is_empty() {
             return;
@@ -466,7 +471,7 @@ impl Runtime {
     }
 
     /// What became of a report; gives what to listen to next, if that is no longer the poll for orders.
-    async fn reported(&mut self, (report, result): Reported) -> Option<Coming<Heard>> {
+    async fn reported(&mut self, (report, result): Reported) -> Option<Coming<ContactEvent>> {
         self.report = None;
         match result {
             Ok(()) => {

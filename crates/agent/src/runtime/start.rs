@@ -27,10 +27,12 @@ impl Runtime {
         boot_id: String,
         state_file: Option<PathBuf>,
     ) -> Result<Self, AgentError> {
+        // What was saved.
         let mut core = match &state_file {
             Some(path) => read(path, &boot_id, config.parallel_max)?,
             None => Core::new(boot_id.clone(), config.parallel_max),
         };
+        // What this host can do.
         let mut hypervisor = drivers.hypervisor.probe().await?;
         match drivers.network.describe().await {
             Ok(wiring) => hypervisor.wiring = wiring,
@@ -39,19 +41,8 @@ impl Runtime {
                 hypervisor.trouble.get_or_insert(failure.to_string());
             }
         }
-        let disks: BTreeMap<ServerId, u64> = drivers.disks.list().await?.into_iter().collect();
-        let processes = drivers.hypervisor.list().await?;
-        let all: BTreeSet<ServerId> = core.servers().chain(disks.keys().copied()).chain(processes).collect();
-        let mut looking = JoinSet::new();
-        for id in all {
-            let driver = drivers.hypervisor.clone();
-            looking.spawn(async move { (id, driver.find(id).await) });
-        }
-        while let Some(found) = looking.join_next().await {
-            let (id, process) =
-                found.map_err(|e| crate::core::Failure::new("a look failed", e.to_string()))?;
-            core.found(id, Found { disk: disks.get(&id).copied(), process: process? });
-        }
+        find_guests(&mut core, &drivers).await?;
+        // The runtime, which watches what runs.
         let fuse = super::work::Fuse::new(config.dies_after_steps);
         let network_trouble = drivers.network.trouble();
         let runtime = Self {
@@ -66,7 +57,7 @@ impl Runtime {
             held: Vec::new(),
             steps: JoinSet::new(),
             fuse,
-            cuts: HashMap::new(),
+            cancels: HashMap::new(),
             forces: HashMap::new(),
             answers: JoinSet::new(),
             exits: mpsc::unbounded_channel(),
@@ -93,6 +84,23 @@ impl Runtime {
         let found = || machine::capacity(&self.config.state_dir, self.config.reserved_memory_mb);
         self.config.capacity.unwrap_or_else(found)
     }
+}
+
+/// Tells the core of all disks and processes that are on this host, whether it knows of them or not.
+async fn find_guests(core: &mut Core, drivers: &Drivers) -> Result<(), AgentError> {
+    let disks: BTreeMap<ServerId, u64> = drivers.disks.list().await?.into_iter().collect();
+    let processes = drivers.hypervisor.list().await?;
+    let all: BTreeSet<ServerId> = core.servers().chain(disks.keys().copied()).chain(processes).collect();
+    let mut looking = JoinSet::new();
+    for id in all {
+        let driver = drivers.hypervisor.clone();
+        looking.spawn(async move { (id, driver.find(id).await) });
+    }
+    while let Some(found) = looking.join_next().await {
+        let (id, process) = found.map_err(|e| crate::core::Failure::new("a look failed", e.to_string()))?;
+        core.found(id, Found { disk: disks.get(&id).copied(), process: process? });
+    }
+    Ok(())
 }
 
 /// The first format of the state that knows of moves between hosts. Before it no host could hand a guest over, so there

@@ -3,7 +3,7 @@
 use super::Runtime;
 use crate::{
     core::{Failure, Outcome, Step},
-    driver::{Drivers, ProgressSink, Signs},
+    driver::{Drivers, ProgressSink, StepSignals},
     link::Link,
 };
 use lenticular_model::{compute::migration::Manner, HostId, ServerId};
@@ -11,7 +11,7 @@ use lenticular_wire::agent::{Answer, Ask, Assignment, Question, Receive};
 use std::{
     sync::{
         atomic::{AtomicU64, Ordering},
-        Arc, PoisonError,
+        Arc,
     },
     time::Duration,
 };
@@ -40,21 +40,23 @@ impl Fuse {
 
 impl Runtime {
     pub(super) fn launch(&mut self, id: ServerId, step: Step) {
-        let ((cut, cut_seen), (force, force_seen)) = (watch::channel(false), watch::channel(false));
-        let signs = Signs { cut: cut_seen, force: force_seen };
-        self.cuts.insert(id, cut);
+        let ((cancel, cancel_seen), (force, force_seen)) = (watch::channel(false), watch::channel(false));
+        let signals = StepSignals { cancel: cancel_seen, force: force_seen };
+        self.cancels.insert(id, cancel);
         self.forces.insert(id, force);
         let (drivers, link, fuse) = (self.drivers.clone(), self.link.clone(), self.fuse.clone());
         let told = self.progress.clone();
         let sink: ProgressSink = Arc::new(move |progress| {
-            told.lock().unwrap_or_else(PoisonError::into_inner).insert(progress.server_id, progress);
+            told.lock().insert(progress.server_id, progress);
         });
         self.steps.spawn(async move {
             let name = step.name();
             let from = Instant::now();
             // A task of its own, so that a driver's panic is a failed step and not a lost guest.
             let task =
-                tokio::spawn(async move { carry_out(&drivers, link.as_ref(), id, step, signs, sink).await });
+                tokio::spawn(
+                    async move { carry_out(&drivers, link.as_ref(), id, step, signals, sink).await },
+                );
             let abort = AbortOnDrop(task.abort_handle());
             let outcome = match task.await {
                 Ok(outcome) => outcome,
@@ -109,14 +111,14 @@ async fn carry_out(
     link: &dyn Link,
     id: ServerId,
     step: Step,
-    signs: Signs,
+    signals: StepSignals,
     progress: ProgressSink,
 ) -> Outcome {
-    let mut cut = signs.cut.clone();
+    let mut cancel = signals.cancel.clone();
     let result = match step {
         Step::Prepare(assignment) => tokio::select! {
             result = prepare(drivers, link, &assignment) => result.map(|()| Outcome::Done),
-            _ = cut.wait_for(|cut| *cut) => {
+            _ = cancel.wait_for(|cancel| *cancel) => {
                 Err(Failure::new("The server was deleted while its disk was being made.", "cut short"))
             }
         },
@@ -124,7 +126,7 @@ async fn carry_out(
             start(drivers, assignment).await.map(|ssh_forward| Outcome::Started { ssh_forward })
         }
         Step::Plug(assignment) => plug(drivers, &assignment).await.map(|()| Outcome::Done),
-        Step::Shutdown => match drivers.hypervisor.shutdown(id, cut).await {
+        Step::Shutdown => match drivers.hypervisor.shutdown(id, cancel).await {
             Ok(()) => drivers.network.unplug(id).await.map(|()| Outcome::Done),
             Err(failure) => Err(failure),
         },
@@ -135,20 +137,20 @@ async fn carry_out(
         Step::Remove => remove(drivers, id).await.map(|()| Outcome::Done),
         Step::Receive(receive) => tokio::select! {
             result = take_in(drivers, link, &receive) => result.map(|()| Outcome::Done),
-            _ = cut.wait_for(|cut| *cut) => Err(Failure::new("The move was given up.", "cut short")),
+            _ = cancel.wait_for(|cancel| *cancel) => Err(Failure::new("The move was given up.", "cut short")),
         },
         Step::Send(assignment, outgoing) => {
-            drivers.moves.send(&assignment, &outgoing, progress, signs).await.map(|()| Outcome::Done)
+            drivers.moves.send(&assignment, &outgoing, progress, signals).await.map(|()| Outcome::Done)
         }
         Step::Upload(assignment, upload) => tokio::select! {
             result = drivers.disks.upload(&assignment, &upload, link) => result.map(|()| Outcome::Done),
-            _ = cut.wait_for(|cut| *cut) => Err(Failure::new("The shelving was given up.", "cut short")),
+            _ = cancel.wait_for(|cancel| *cancel) => Err(Failure::new("The shelving was given up.", "cut short")),
         },
         Step::Revive(assignment) => drivers.disks.relabel(&assignment).await.map(|()| Outcome::Done),
         Step::Resume => drivers.moves.resume(id).await.map(|()| Outcome::Done),
         Step::HandOver { to, generation } => tokio::select! {
             result = drivers.moves.hand_over(id, &to, generation) => result.map(|()| Outcome::Done),
-            _ = cut.wait_for(|cut| *cut) => Ok(Outcome::Done),
+            _ = cancel.wait_for(|cancel| *cancel) => Ok(Outcome::Done),
         },
         Step::Adopt(assignment, manner) => {
             if manner == Manner::Live {

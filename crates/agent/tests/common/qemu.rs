@@ -72,5 +72,5 @@ pub fn image() -> Option<PathBuf> {
 }
 
 pub fn sha512(path: &Path) -> String {
-    Sha512::digest(std::fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
+    lenticular_wire::hex(&Sha512::digest(std::fs::read(path).unwrap()))
 }

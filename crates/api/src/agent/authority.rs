@@ -5,7 +5,10 @@ use lenticular_model::{
     host::enrolment::Issued,
     Timestamp,
 };
-use lenticular_wire::certificate::{hex, Certificate, Role};
+use lenticular_wire::{
+    certificate::{Certificate, Role},
+    hex,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKey, PublicKeyData, SerialNumber,

@@ -22,8 +22,8 @@ use lenticular_model::{
 };
 use lenticular_wire::{
     agent::VERSION,
-    certificate::hex,
     enrol::{EnrolAnswer, EnrolRequest, JoinToken, RenewRequest},
+    hex,
 };
 use sha2::{Digest, Sha256};
 

@@ -3,7 +3,7 @@
 use crate::image_store::store::ImageStore;
 use lenticular_model::{
     error::{Error, Result},
-    DiskCopyId, HostId, ImageId, Kind, PortId, State,
+    DiskCopyId, HostId, ImageId, Kind, Lock, PortId, State,
 };
 use lenticular_store::Commit;
 use lenticular_wire::agent::{Ask, Question};
@@ -11,7 +11,7 @@ use std::{
     collections::HashMap,
     sync::{
         atomic::{AtomicU64, Ordering},
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
     },
     time::Duration,
 };
@@ -22,7 +22,7 @@ type Reply = oneshot::Sender<std::result::Result<String, String>>;
 /// All links.
 #[derive(Default)]
 pub struct Links {
-    hosts: Mutex<HashMap<HostId, Arc<Link>>>,
+    hosts: Lock<HashMap<HostId, Arc<Link>>>,
     next_question: AtomicU64,
 }
 
@@ -31,7 +31,7 @@ pub struct Links {
 pub struct Link {
     /// Told when there may be something new for the host.
     pub news: Notify,
-    asked: Mutex<HashMap<u64, Asked>>,
+    asked: Lock<HashMap<u64, Asked>>,
 }
 
 struct Asked {
@@ -40,15 +40,10 @@ struct Asked {
     reply: Reply,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is guarded is whole after every statement, so a panic elsewhere harms nothing.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Links {
     /// A host's link.
     pub fn of(&self, host: HostId) -> Arc<Link> {
-        lock(&self.hosts).entry(host).or_default().clone()
+        self.hosts.lock().entry(host).or_default().clone()
     }
 
     /// Wakes the polls that a commit concerns.
@@ -91,10 +86,10 @@ impl Links {
         let link = self.of(host);
         let id = self.next_question.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
-        lock(&link.asked).insert(id, Asked { ask, sent: false, reply });
+        link.asked.lock().insert(id, Asked { ask, sent: false, reply });
         link.news.notify_waiters();
         let answer = tokio::time::timeout(deadline, answer).await;
-        lock(&link.asked).remove(&id);
+        link.asked.lock().remove(&id);
         match answer {
             Ok(Ok(Ok(text))) => Ok(text),
             Ok(Ok(Err(why))) => Err(Error::conflict(why)),
@@ -106,7 +101,7 @@ impl Links {
 impl Link {
     /// The questions that were not sent yet.
     pub fn questions(&self) -> Vec<Question> {
-        let mut asked = lock(&self.asked);
+        let mut asked = self.asked.lock();
         let unsent = asked.iter_mut().filter(|(_, asked)| !asked.sent);
         unsent
             .map(|(id, asked)| {
@@ -118,7 +113,7 @@ impl Link {
 
     /// Takes an answer in; one to a question that nobody waits for any more is dropped.
     pub fn answer(&self, id: u64, result: std::result::Result<String, String>) {
-        if let Some(asked) = lock(&self.asked).remove(&id) {
+        if let Some(asked) = self.asked.lock().remove(&id) {
             let _ = asked.reply.send(result);
         }
     }

@@ -2,11 +2,8 @@
 
 use crate::app::App;
 use lenticular_control::command::host::enrolment::note_refusal;
-use lenticular_model::{error::Error, Cause, Timestamp};
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, PoisonError},
-};
+use lenticular_model::{error::Error, Cause, Lock, Timestamp};
+use std::collections::VecDeque;
 
 /// Refusals written at once before they are rationed.
 const BURST: i64 = 20;
@@ -22,7 +19,7 @@ const REMEMBERED_MAX: usize = 256;
 
 /// Decides which refusals are written.
 #[derive(Default)]
-pub struct Refusals(Mutex<Ration>);
+pub struct Refusals(Lock<Ration>);
 
 #[derive(Default)]
 struct Ration {
@@ -55,8 +52,7 @@ impl App {
     /// Writes a refusal into the journal, unless the like was written just now. Gives the error back, to be answered.
     pub async fn refuse(&self, actor: String, request_id: String, error: Error) -> Error {
         let what = format!("{actor}: {}", error.code);
-        let admitted =
-            self.refusals.0.lock().unwrap_or_else(PoisonError::into_inner).admit(&what, self.now());
+        let admitted = self.refusals.0.lock().admit(&what, self.now());
         let Some(unwritten) = admitted else { return error };
         tracing::warn!(actor, code = error.code, refusal = %error.message, "an agent was refused");
         let mut why = format!("refused ({}): {}", error.code, error.message);

@@ -3,7 +3,7 @@
 use crate::app::{App, Clock};
 use lenticular_model::{
     error::{Error, Result},
-    Timestamp,
+    Lock, Timestamp,
 };
 use lenticular_wire::certificate::{Certificate, Role};
 use rcgen::KeyPair;
@@ -21,7 +21,7 @@ use std::{
     collections::HashMap,
     fmt,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -47,7 +47,7 @@ pub struct AgentTls {
     judge: Arc<HostJudge>,
     key: KeyPair,
     /// One for each of the machine's addresses that agents came to.
-    held: Mutex<HashMap<IpAddr, Held>>,
+    held: Lock<HashMap<IpAddr, Held>>,
 }
 
 #[derive(Clone)]
@@ -65,7 +65,7 @@ impl AgentTls {
         let provider = Arc::new(ring::default_provider());
         let judge = Arc::new(HostJudge::new(app.authority.certificate(), &provider)?);
         let key = KeyPair::generate().map_err(Error::internal)?;
-        let tls = Self { app, names, provider, judge, key, held: Mutex::default() };
+        let tls = Self { app, names, provider, judge, key, held: Lock::default() };
         // A name that cannot be used is to be told at the start, not to the first agent.
         tls.config(IpAddr::from([127, 0, 0, 1]))?;
         Ok(tls)
@@ -103,7 +103,7 @@ impl AgentTls {
     /// The configuration for connections to one of the machine's addresses; a certificate is made anew in good time.
     fn config(&self, local: IpAddr) -> Result<Arc<ServerConfig>> {
         let now = (self.app.clocks.machine)();
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held.lock();
         if let Some(held) = held.get(&local.to_canonical()).filter(|held| now < held.renew_at) {
             return Ok(held.config.clone());
         }

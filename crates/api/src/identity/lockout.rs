@@ -2,11 +2,8 @@
 //! restart forgets it.
 
 use crate::settings::SecurityCompliance;
-use lenticular_model::{Timestamp, UserId};
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use lenticular_model::{Lock, Timestamp, UserId};
+use std::{collections::HashMap, sync::MutexGuard};
 
 /// How many users are remembered; beyond that the one whose last failure is oldest is forgotten.
 const REMEMBERED_MAX: usize = 10_000;
@@ -19,12 +16,11 @@ struct Failures {
 
 /// What is remembered of wrong passwords.
 #[derive(Default)]
-pub struct Lockout(Mutex<HashMap<UserId, Failures>>);
+pub struct Lockout(Lock<HashMap<UserId, Failures>>);
 
 impl Lockout {
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, Failures>> {
-        // The map is whole after every statement, so a panic elsewhere harms nothing.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// True if a user's account is locked: no password counts.

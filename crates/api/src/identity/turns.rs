@@ -5,12 +5,12 @@
 
 use lenticular_model::{
     error::{Error, Result},
-    UserId,
+    Lock, UserId,
 };
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard},
 };
 use tokio::sync::oneshot;
 
@@ -31,7 +31,7 @@ const ALL_WAITING_MAX: usize = 4_096;
 
 /// Decides whose turn it is.
 #[derive(Clone)]
-pub struct Turns(Arc<Mutex<Queue>>);
+pub struct Turns(Arc<Lock<Queue>>);
 
 /// A turn; the next one's comes when it is dropped.
 pub struct Turn(Turns);
@@ -54,12 +54,11 @@ impl Turns {
     pub fn new(parallel: usize) -> Self {
         let queue =
             Queue { free: parallel.max(1), waiting: 0, addresses: VecDeque::new(), lengths: HashMap::new() };
-        Self(Arc::new(Mutex::new(queue)))
+        Self(Arc::new(Lock::new(queue)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // The queue is whole after every statement, so a panic elsewhere harms nothing.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Waits for a turn.

@@ -10,7 +10,7 @@ use lenticular_model::{
     image::Data,
     ImageId, State,
 };
-use lenticular_wire::certificate::hex;
+use lenticular_wire::hex;
 use md5::Md5;
 use sha2::{Digest, Sha512};
 use std::{

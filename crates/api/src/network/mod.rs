@@ -10,7 +10,7 @@ mod fields;
 mod filters;
 mod floating_ip;
 mod ip_availability;
-#[allow(clippy::module_inception, reason = "one noun has one file name in every layer")]
+#[expect(clippy::module_inception, reason = "one noun has one file name in every layer")]
 mod network;
 mod noun;
 mod port;

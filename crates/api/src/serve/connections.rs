@@ -14,10 +14,11 @@
 //! - One address has at most half of the places; beyond that its own connections make room for each other.
 //! - If nobody's client is waited for, who comes waits for a while, and nobody waits behind them.
 
+use lenticular_model::Lock;
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard},
     time::{Duration, Instant},
 };
 use tokio::sync::Notify;
@@ -70,7 +71,7 @@ struct Table {
 /// All connections of a listener.
 #[derive(Clone)]
 pub struct Connections {
-    table: Arc<Mutex<Table>>,
+    table: Arc<Lock<Table>>,
     left: Arc<Notify>,
     places: usize,
 }
@@ -126,8 +127,7 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        // The table is whole after every statement, so a panic elsewhere harms nothing.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock()
     }
 }
 

@@ -8,9 +8,10 @@ use axum::{
     response::Response,
 };
 use http_body_util::{BodyExt, Limited};
+use lenticular_model::Lock;
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,7 +20,7 @@ use std::{
 const BYTES_MAX: u64 = 64 * 1024;
 const WAIT: Duration = Duration::from_secs(1);
 
-type Slot = Arc<Mutex<Option<Body>>>;
+type Slot = Arc<Lock<Option<Body>>>;
 
 /// Where the body comes back to.
 pub struct Unread(Slot);
@@ -44,7 +45,7 @@ pub fn watch(request: Request) -> (Unread, Request) {
 impl Unread {
     /// Reads what is left, or has the response say that the connection ends.
     pub async fn finish(self, response: &mut Response) {
-        let body = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let body = self.0.lock().take();
         let Some(body) = body.filter(|body| !body.is_end_stream()) else { return };
         let is_small = body.size_hint().lower() <= BYTES_MAX;
         let limit = usize::try_from(BYTES_MAX).unwrap_or(usize::MAX);
@@ -57,7 +58,7 @@ impl Unread {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        *self.back.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
+        *self.back.lock() = self.body.take();
     }
 }
 

@@ -16,7 +16,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// It has no identity and cannot join, or cannot start.
-pub fn run(file: Option<&Path>, said: AgentConfig) -> Result<()> {
+pub(crate) fn run(file: Option<&Path>, said: AgentConfig) -> Result<()> {
     let config = match file {
         Some(path) => said.or(config::read(path)?),
         None => said,

@@ -6,20 +6,20 @@ use std::{fs, io::Write, path::Path, time::Duration};
 
 /// How a cloud is stopped.
 #[derive(Debug, clap::Args)]
-pub struct DownArgs {
+pub(crate) struct DownArgs {
     /// Leave the guests running; the next `up` finds them again.
     #[arg(long)]
     pub keep_guests: bool,
 }
 
 /// How long guests have to shut down before they are ended.
-pub const GUEST_GRACE: Duration = Duration::from_secs(20);
+pub(crate) const GUEST_GRACE: Duration = Duration::from_secs(20);
 
 /// Stops the cloud of a data directory.
 ///
 /// # Errors
 /// It does not end in time, or its guests cannot be stopped.
-pub fn run(data: &Path, args: &DownArgs, out: &mut impl Write) -> Result<()> {
+pub(crate) fn run(data: &Path, args: &DownArgs, out: &mut impl Write) -> Result<()> {
     // Daemons are known by the whole paths of their files. A directory that is not there has none.
     let data = &data.canonicalize().unwrap_or_else(|_| data.to_owned());
     let pid_file = data.join("lenticular.pid");

@@ -13,7 +13,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// It cannot start, or the store was lost.
-pub fn run(path: &Path) -> Result<()> {
+pub(crate) fn run(path: &Path) -> Result<()> {
     let config: ServerConfig = config::read(path)?;
     logging::start_runtime()?.block_on(async {
         let stop = stop::on_signal();

@@ -10,7 +10,7 @@ use std::{io::Write, path::Path};
 
 /// What can be said.
 #[derive(Debug, Subcommand)]
-pub enum StoreCommand {
+pub(crate) enum StoreCommand {
     /// Says that the store was restored from a backup. Run it before the control plane starts. Then nothing is started,
     /// moved or removed until the hosts have said what they have.
     Restored {
@@ -24,7 +24,7 @@ pub enum StoreCommand {
 ///
 /// # Errors
 /// There is no store, a control plane has it open, or it takes no commits.
-pub fn run(data: &Path, command: &StoreCommand, out: &mut impl Write) -> Result<()> {
+pub(crate) fn run(data: &Path, command: &StoreCommand, out: &mut impl Write) -> Result<()> {
     let StoreCommand::Restored { store } = command;
     let data = DataDir::open(data)?;
     let engine: Box<dyn Engine> = match store {

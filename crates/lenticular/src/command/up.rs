@@ -4,7 +4,7 @@ use crate::{
     config::{self, NetworkKind, OvnServerConfig},
     control_plane::{self, Options},
     data::{write_private, DataDir},
-    host::{inside::Inside, own_host, this_machine},
+    host::{in_process_link::InProcessLink, own_host, this_machine},
     logging, ovn,
     stop::{on_signal, stopped},
 };
@@ -23,7 +23,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 /// How a whole cloud is run.
 #[derive(Debug, clap::Args)]
-pub struct UpArgs {
+pub(crate) struct UpArgs {
     /// Simulated hosts in place of this machine.
     #[arg(long, default_value_t = 0)]
     pub sim_hosts: usize,
@@ -55,7 +55,7 @@ pub struct UpArgs {
 
 impl UpArgs {
     /// Where to listen for agents. Clouds that stand side by side differ in the clients' port, so in this one, too.
-    pub fn agent_listen(&self) -> SocketAddr {
+    pub(crate) fn agent_listen(&self) -> SocketAddr {
         let port = match self.listen.port() {
             0 => 0,
             port => port.checked_add(1).unwrap_or(0),
@@ -71,11 +71,10 @@ const AGENT_GRACE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// It cannot start, or the store was lost.
-pub fn run(data: &Path, args: &UpArgs) -> Result<()> {
+pub(crate) fn run(data: &Path, args: &UpArgs) -> Result<()> {
     logging::start_runtime()?.block_on(up(data, args))
 }
 
-#[allow(clippy::disallowed_methods, reason = "how long the start took is measured, not decided by")]
 async fn up(data: &Path, args: &UpArgs) -> Result<()> {
     let began = Instant::now();
     let data = DataDir::open(data)?;
@@ -154,7 +153,7 @@ fn start_simulated(
     app: &lenticular_api::App,
     stop: &watch::Receiver<bool>,
 ) {
-    let link: Arc<dyn Link> = Arc::new(Inside(app.clone()));
+    let link: Arc<dyn Link> = Arc::new(InProcessLink(app.clone()));
     let net = Arc::new(SimNet::default());
     for number in 1..=count {
         let config = Config::new(format!("sim-{number:04}"), "");

@@ -25,7 +25,7 @@ const SAID_CHARS_MAX: usize = 500;
 /// `{address}` for its address.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FenceCommand {
+pub(crate) struct FenceCommand {
     /// Switches it off. May be run for a host that is off.
     off: Vec<String>,
     /// Says whether it is off.
@@ -46,7 +46,7 @@ impl FenceCommand {
     ///
     /// # Errors
     /// Says what is missing.
-    pub fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         if self.off.is_empty() || self.confirm.is_empty() {
             return Err("'off' and 'confirm' must each name a program".to_owned());
         }

@@ -1,8 +1,8 @@
 //! Hosts as the binary runs them: this machine, and what a control plane does to hosts by commands.
 
-pub mod fence;
-pub mod inside;
-pub mod own_host;
+pub(crate) mod fence;
+pub(crate) mod in_process_link;
+pub(crate) mod own_host;
 
 use anyhow::Result;
 use lenticular_agent::Config;
@@ -12,7 +12,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// The machine has no name.
-pub fn this_machine(state: &Path) -> Result<Config> {
+pub(crate) fn this_machine(state: &Path) -> Result<Config> {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     anyhow::ensure!(!name.is_empty(), "this machine has no host name; give it one");
     Ok(Config::new(name, state))

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 ///
 /// # Errors
 /// It cannot be enrolled, or its state cannot be used.
-pub async fn run(app: App, url: String, config: Config, stop: watch::Receiver<bool>) -> Result<()> {
+pub(crate) async fn run(app: App, url: String, config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     let identity = tokio::select! {
         identity = identity(&app, &url, &config) => identity?,
         () = stopped(stop.clone()) => return Ok(()),
@@ -25,7 +25,7 @@ pub async fn run(app: App, url: String, config: Config, stop: watch::Receiver<bo
 ///
 /// # Errors
 /// The URL is none of a control plane, or the agent cannot start.
-pub async fn work(
+pub(crate) async fn work(
     host: Config,
     url: &str,
     identity: Identity,

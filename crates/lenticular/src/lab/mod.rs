@@ -10,7 +10,7 @@
 //!                                                    └────────────┘ └────────────┘
 //! ```
 
-pub mod network;
+pub(crate) mod network;
 
 use crate::{
     command::down::GUEST_GRACE,
@@ -43,7 +43,7 @@ const CONTROL_PLANE: &str = "control-plane";
 
 /// What can be done with a lab.
 #[derive(Debug, Subcommand)]
-pub enum LabCommand {
+pub(crate) enum LabCommand {
     /// Makes a cloud of several hosts on this machine. Needs root.
     Up(LabUp),
     /// Ends the lab with its guests, and leaves nothing behind.
@@ -59,7 +59,7 @@ pub enum LabCommand {
 
 /// How a lab is made.
 #[derive(Debug, Args)]
-pub struct LabUp {
+pub(crate) struct LabUp {
     /// How many hosts.
     #[arg(long, default_value_t = 3)]
     hosts: u8,
@@ -94,7 +94,7 @@ struct Process {
 ///
 /// # Errors
 /// There is no such lab, or one already; it is not allowed; a tool is missing. What was begun is undone.
-pub fn run(dir: &Path, command: &LabCommand, out: &mut impl Write) -> Result<()> {
+pub(crate) fn run(dir: &Path, command: &LabCommand, out: &mut impl Write) -> Result<()> {
     match command {
         LabCommand::Up(args) => {
             anyhow::ensure!(
@@ -269,7 +269,7 @@ fn wait_for_hosts(dir: &Path, binary: &str, count: usize) -> Result<()> {
     done.context("the hosts do not all come up; their logs stand beside lab.json")
 }
 
-#[allow(clippy::disallowed_methods, reason = "other processes can only be looked at again and again")]
+#[expect(clippy::disallowed_methods, reason = "other processes can only be looked at again and again")]
 fn wait<T>(most: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let end = Instant::now() + most;
     loop {

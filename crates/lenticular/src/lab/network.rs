@@ -12,7 +12,7 @@ use anyhow::Result;
 
 /// What a lab's names and addresses are made of.
 #[derive(Debug, Clone, Copy)]
-pub struct Wires {
+pub(crate) struct Wires {
     /// A number of the lab's own, for names.
     pub tag: u16,
     /// The third byte of its addresses.
@@ -25,7 +25,7 @@ pub struct Wires {
 ///
 /// # Errors
 /// `nft` refuses.
-pub fn open_up(links: &[String]) -> Result<()> {
+pub(crate) fn open_up(links: &[String]) -> Result<()> {
     let Some(outside) = links.iter().find(|link| link.ends_with("ex")) else { return Ok(()) };
     let there = exec::run("nft", &["list", "tables"], &[])?;
     match there.lines().any(|line| line.trim() == format!("table inet {outside}")) {
@@ -38,7 +38,7 @@ pub fn open_up(links: &[String]) -> Result<()> {
 ///
 /// # Errors
 /// It fails; the error has its own words.
-pub fn ip(args: &str) -> Result<String> {
+pub(crate) fn ip(args: &str) -> Result<String> {
     exec::run("ip", &args.split_whitespace().collect::<Vec<_>>(), &[])
 }
 
@@ -56,39 +56,39 @@ impl Wires {
     }
 
     /// The devices on this machine that the lab begins with.
-    pub fn links(self) -> Vec<String> {
+    pub(crate) fn links(self) -> Vec<String> {
         let outside = self.has_ovn().then(|| self.outside());
         std::iter::once(self.bridge()).chain(outside).collect()
     }
 
     /// The devices on this machine that lead to a host.
-    pub fn links_of(self, n: u8) -> Vec<String> {
+    pub(crate) fn links_of(self, n: u8) -> Vec<String> {
         let kinds: &[&str] = if self.has_ovn() { &["h", "u", "x"] } else { &["h"] };
         kinds.iter().map(|kind| format!("ll{:04x}{kind}{n}", self.tag)).collect()
     }
 
     /// A host's namespace.
-    pub fn namespace(self, n: u8) -> String {
+    pub(crate) fn namespace(self, n: u8) -> String {
         format!("ll{:04x}-host-{n}", self.tag)
     }
 
     /// A host's address.
-    pub fn address(self, n: u8) -> String {
+    pub(crate) fn address(self, n: u8) -> String {
         format!("10.199.{}.{}", self.range, 10 + n)
     }
 
     /// Where the control plane takes agents.
-    pub fn agents(self) -> String {
+    pub(crate) fn agents(self) -> String {
         format!("10.199.{}.1:9171", self.range)
     }
 
     /// Where hosts reach the southbound database.
-    pub fn southbound(self) -> String {
+    pub(crate) fn southbound(self) -> String {
         format!("10.199.{}.1:6642", self.range)
     }
 
     /// What the external network is, for whoever makes it in the cloud.
-    pub fn external(self) -> Option<String> {
+    pub(crate) fn external(self) -> Option<String> {
         self.has_ovn().then(|| format!("10.197.{}.0/24", self.range))
     }
 
@@ -96,7 +96,7 @@ impl Wires {
     ///
     /// # Errors
     /// `ip` refuses, or `ethtool` is missing.
-    pub fn make(self) -> Result<()> {
+    pub(crate) fn make(self) -> Result<()> {
         let bridge = self.bridge();
         ip(&format!("link add {bridge} type bridge"))?;
         ip(&format!("address add 10.199.{}.1/24 dev {bridge}", self.range))?;
@@ -133,7 +133,7 @@ impl Wires {
     ///
     /// # Errors
     /// `ip` refuses.
-    pub fn make_host(self, n: u8) -> Result<()> {
+    pub(crate) fn make_host(self, n: u8) -> Result<()> {
         let (namespace, bridge) = (self.namespace(n), self.bridge());
         ip(&format!("netns add {namespace}"))?;
         ip(&format!("-n {namespace} link set lo up"))?;
@@ -150,7 +150,7 @@ impl Wires {
     }
 
     /// What a host's agent is told of its network.
-    pub fn agent_words(self, n: u8) -> Vec<String> {
+    pub(crate) fn agent_words(self, n: u8) -> Vec<String> {
         if !self.has_ovn() {
             return Vec::new();
         }
@@ -166,7 +166,7 @@ impl Wires {
     }
 
     /// What the control plane's configuration says of it.
-    pub fn server_config(self) -> String {
+    pub(crate) fn server_config(self) -> String {
         if !self.has_ovn() {
             return String::new();
         }

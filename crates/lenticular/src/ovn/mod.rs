@@ -40,12 +40,12 @@ const DIR_VARIABLES: &[&str] =
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Where the daemons of a data directory keep their files.
-pub fn dir(data: &Path) -> PathBuf {
+pub(crate) fn dir(data: &Path) -> PathBuf {
     data.join("ovn")
 }
 
 /// Whether all of OVN that a machine needs is installed.
-pub fn is_installed() -> bool {
+pub(crate) fn is_installed() -> bool {
     let programs =
         ["ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-vswitchd", "ovn-northd", "ovn-controller"];
     let places = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
@@ -57,7 +57,7 @@ pub fn is_installed() -> bool {
 ///
 /// # Errors
 /// OVN is not installed, or a database cannot be made.
-pub fn start(data: &DataDir, config: &OvnServerConfig, app: &App, epoch: u64) -> Result<()> {
+pub(crate) fn start(data: &DataDir, config: &OvnServerConfig, app: &App, epoch: u64) -> Result<()> {
     let dir = dir(&data.path(""));
     let store = &app.store;
     let remotes = match &config.northbound {
@@ -151,7 +151,7 @@ fn daemons(dir: &Path, for_hosts: bool) -> Vec<Daemon> {
 ///
 /// # Errors
 /// One of them does not end.
-pub async fn end(data: &Path) -> std::io::Result<usize> {
+pub(crate) async fn end(data: &Path) -> std::io::Result<usize> {
     lenticular_agent::daemon::end_all(&dir(data), &["ovn-northd"]).await
 }
 

@@ -20,7 +20,7 @@ use std::{
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// What the server for hosts is told when it starts: to look into the database.
-pub const RELAY_WORDS: [&str; 4] = [
+pub(super) const RELAY_WORDS: [&str; 4] = [
     "--remote=db:OVN_Southbound,SB_Global,connections",
     "--private-key=db:OVN_Southbound,SSL,private_key",
     "--certificate=db:OVN_Southbound,SSL,certificate",
@@ -42,7 +42,7 @@ const RENEW_BEFORE_S: i64 = 300 * 24 * 3_600;
 
 /// Has the database listen, or listen no more; then keeps its certificate fresh, and takes retired hosts out, until the
 /// process ends.
-pub async fn listen(dir: PathBuf, ca: PathBuf, at: Option<SocketAddr>, app: App) {
+pub(super) async fn listen(dir: PathBuf, ca: PathBuf, at: Option<SocketAddr>, app: App) {
     let pem = dir.join("southbound.pem");
     let words = words(at, &pem, &ca);
     let (mut fresh_until, mut is_said) = (Timestamp(0), false);

@@ -121,14 +121,14 @@ impl Connected {
     pub async fn changed(&mut self, events: &mut Vec<Event>) -> Result<(), OvsdbError> {
         let notice = self.session.notice().await?;
         self.take(&notice, events)?;
-        self.settle(events)
+        self.take_in(events)
     }
 
     /// Takes in what the server has told already.
     ///
     /// # Errors
     /// See [`Connected::changed`].
-    pub fn settle(&mut self, events: &mut Vec<Event>) -> Result<(), OvsdbError> {
+    pub fn take_in(&mut self, events: &mut Vec<Event>) -> Result<(), OvsdbError> {
         while let Some(notice) = self.session.told() {
             self.take(&notice, events)?;
         }

@@ -1,15 +1,13 @@
 //! TLS with database servers, as OVN's own programs do it: both sides show certificates, and of the server's it counts
 //! who signed it. Names count for nothing: the servers of a cluster are named by addresses.
 
+use lenticular_wire::tls::{Judge, Verifier};
 use rustls::{
-    client::{
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor,
-    },
-    crypto::{ring, verify_tls12_signature, verify_tls13_signature, CryptoProvider},
+    client::verify_server_cert_signed_by_trust_anchor,
+    crypto::{ring, CryptoProvider},
     pki_types::{pem::PemObject, CertificateDer, PrivateKeyDer, ServerName, UnixTime},
     server::ParsedCertificate,
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    ClientConfig, Error, RootCertStore,
 };
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 use tokio::net::TcpStream;
@@ -55,7 +53,10 @@ impl Tls {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(bad)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(SignedBy { roots, provider }))
+            .with_custom_certificate_verifier(Arc::new(Verifier::new(
+                SignedBy { roots, provider: provider.clone() },
+                provider,
+            )))
             .with_client_auth_cert(shown, key)
             .map_err(bad)?;
         Ok(Self(Arc::new(config).into()))
@@ -83,42 +84,16 @@ struct SignedBy {
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for SignedBy {
-    fn verify_server_cert(
+impl Judge for SignedBy {
+    fn judge(
         &self,
-        certificate: &CertificateDer<'_>,
+        shown: &CertificateDer<'_>,
         between: &[CertificateDer<'_>],
         _: &ServerName<'_>,
-        _: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let read = ParsedCertificate::try_from(certificate)?;
+    ) -> Result<(), Error> {
+        let read = ParsedCertificate::try_from(shown)?;
         let algorithms = self.provider.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&read, &self.roots, between, now, algorithms)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        verify_server_cert_signed_by_trust_anchor(&read, &self.roots, between, now, algorithms)
     }
 }

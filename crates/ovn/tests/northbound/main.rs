@@ -1,6 +1,6 @@
 //! The northbound rows of generated clouds: by themselves, and in a real database server.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod clouds;
 mod converge;

@@ -1,5 +1,5 @@
 //! A northbound database server of the tests' own: made in a temporary folder, reached by a Unix socket, gone afterwards.
-#![allow(clippy::disallowed_methods, reason = "the tests start ovsdb-server themselves")]
+#![expect(clippy::disallowed_methods, reason = "the tests start ovsdb-server themselves")]
 
 use lenticular_ovn::ovsdb::{Connected, Connector, Remote};
 use std::{

@@ -98,7 +98,7 @@ pub async fn until_equal(connected: &mut Connected, state: &State) {
     let mut events = Vec::new();
     // The answer comes after the updates of all that was done before.
     connected.session.call("echo", serde_json::json!([])).await.unwrap();
-    connected.settle(&mut events).unwrap();
+    connected.take_in(&mut events).unwrap();
     let waiting = async {
         loop {
             if difference(&held(&connected.replica), &meant(state, &connected.replica)).is_empty() {

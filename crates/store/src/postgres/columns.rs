@@ -32,7 +32,7 @@ pub(super) struct Columns<'b> {
 }
 
 impl<'b> Columns<'b> {
-    pub fn of(batch: &'b Batch) -> Self {
+    pub(super) fn of(batch: &'b Batch) -> Self {
         let mut to = Self::default();
         for entry in &batch.entries {
             to.entry_seq.push(to_sql(entry.seq));
@@ -69,7 +69,7 @@ impl<'b> Columns<'b> {
         to
     }
 
-    pub fn params<'p>(&'p self, epoch: &'p String) -> [&'p (dyn ToSql + Sync); 20] {
+    pub(super) fn params<'p>(&'p self, epoch: &'p String) -> [&'p (dyn ToSql + Sync); 20] {
         [
             epoch,
             &self.entry_seq,

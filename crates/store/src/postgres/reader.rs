@@ -9,11 +9,8 @@ use crate::{
     engine::{resolve_record_at, HistoryEntry, JournalEntry, Page, ReadError, Reader, HISTORY_ENTRIES_MAX},
     sql::{self, from_sql},
 };
-use lenticular_model::{Cause, Kind, Timestamp};
-use std::{
-    path::Path,
-    sync::{Mutex, PoisonError},
-};
+use lenticular_model::{Cause, Kind, Lock, Timestamp};
+use std::path::Path;
 use tokio_postgres::{types::ToSql, Config, Row};
 
 const SETTINGS: &str =
@@ -25,16 +22,16 @@ const IDLE_MAX: usize = 4;
 pub(super) struct PostgresReader {
     store: String,
     config: Config,
-    idle: Mutex<Vec<Session>>,
+    idle: Lock<Vec<Session>>,
 }
 
 impl PostgresReader {
-    pub fn new(store: String, config: Config) -> Self {
-        Self { store, config, idle: Mutex::default() }
+    pub(super) fn new(store: String, config: Config) -> Self {
+        Self { store, config, idle: Lock::default() }
     }
 
     fn query(&self, statement: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, ReadError> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = || self.idle.lock();
         loop {
             let kept = idle().pop();
             let was_kept = kept.is_some();

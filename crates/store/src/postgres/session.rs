@@ -70,7 +70,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Connects, and runs `settings`.
-    pub fn connect(config: &Config, settings: &str) -> Result<Self, Trouble> {
+    pub(super) fn connect(config: &Config, settings: &str) -> Result<Self, Trouble> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let connected = runtime.block_on(async { timeout(DEADLINE, connect(config)).await });
         let (client, connection) = connected.map_err(|_| silent())??;
@@ -84,12 +84,12 @@ impl Session {
         Ok(session)
     }
 
-    pub fn client(&self) -> &Client {
+    pub(super) fn client(&self) -> &Client {
         &self.client
     }
 
     /// True if the server has ended the session, and said so or hung up.
-    pub fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         let Ok(runtime) = self.runtime() else { return true };
         // Nothing has looked at the socket since the last call. During a yield the runtime looks, and the connection's task
         // act on what is there.
@@ -102,7 +102,7 @@ impl Session {
     }
 
     /// Waits for one answer, until the deadline.
-    pub fn run<T>(
+    pub(super) fn run<T>(
         &self,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Trouble> {
@@ -111,7 +111,7 @@ impl Session {
     }
 
     /// Hands over the rows of a query as they come. The deadline counts anew for each.
-    pub fn for_each(
+    pub(super) fn for_each(
         &self,
         query: &str,
         params: &[&(dyn ToSql + Sync)],
@@ -132,7 +132,7 @@ impl Session {
     }
 
     /// Says goodbye, so that the server releases the session's locks at once.
-    pub fn close(mut self) -> Result<(), Trouble> {
+    pub(super) fn close(mut self) -> Result<(), Trouble> {
         self.run(self.client.batch_execute("SELECT pg_advisory_unlock_all()"))?;
         let (runtime, connection) = (self.runtime.take(), self.connection.take());
         drop(self);

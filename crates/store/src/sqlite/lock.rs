@@ -18,7 +18,7 @@ pub(super) struct Lock(File);
 impl Lock {
     /// Takes the lock, or says who has it. The lock's file stays when the lock goes: removing it would let two
     /// processes hold locks on two files of one name.
-    pub fn take(store: &str, path: &Path) -> Result<Self, OpenError> {
+    pub(super) fn take(store: &str, path: &Path) -> Result<Self, OpenError> {
         let lock_path = beside(path, ".lock");
         let fail = |error: io::Error| {
             let path = lock_path.display();

@@ -14,13 +14,13 @@ pub(super) struct Present(Vec<(PathBuf, (u64, u64))>);
 
 impl Present {
     /// The database, its log, and the lock that keeps other processes out. None of them is ever empty.
-    pub fn of(path: &Path) -> io::Result<Self> {
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
         let files = [path.to_owned(), beside(path, "-wal"), beside(path, ".lock")].into_iter();
         files.map(|file| Ok((file.clone(), identity(&file)?))).collect::<io::Result<_>>().map(Self)
     }
 
     /// Says what happened and what to do if a path does not lead to the open file any more.
-    pub fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         match self.0.iter().find(|(file, known)| identity(file).ok() != Some(*known)) {
             None => Ok(()),
             Some((file, _)) => Err(format!(

@@ -10,13 +10,12 @@ use crate::{
     format::beside,
     sql::{self, from_sql},
 };
-use lenticular_model::{Cause, Kind, Timestamp};
+use lenticular_model::{Cause, Kind, Lock, Timestamp};
 use rusqlite::{params, Connection, OpenFlags, Row};
 use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
 };
 
 /// Connections that are kept open while idle.
@@ -24,16 +23,16 @@ const IDLE_MAX: usize = 4;
 
 pub(super) struct SqliteReader {
     path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    idle: Lock<Vec<Connection>>,
 }
 
 impl SqliteReader {
-    pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), idle: Mutex::default() }
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), idle: Lock::default() }
     }
 
     fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Unreadable>) -> Result<T, ReadError> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = || self.idle.lock();
         let kept = idle().pop();
         let connection = kept.map_or_else(|| self.connect(), Ok).map_err(Unreadable::from);
         let result = connection.and_then(|connection| {

@@ -1,19 +1,20 @@
 //! A PostgreSQL cluster of the tests' own: made in a temporary folder, reached by a Unix socket, gone afterwards.
-#![allow(clippy::disallowed_methods, reason = "the tests start PostgreSQL themselves")]
+#![expect(clippy::disallowed_methods, reason = "the tests start PostgreSQL themselves")]
 
+use lenticular_model::Lock;
 use std::{
     os::unix::fs::{chown, MetadataExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
         atomic::{AtomicUsize, Ordering},
-        mpsc, Arc, Mutex, PoisonError, Weak,
+        mpsc, Arc, Weak,
     },
 };
 use tempfile::TempDir;
 use tokio_postgres::Client;
 
-static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
+static SHARED: Lock<Weak<Cluster>> = Lock::new(Weak::new());
 static SCHEMAS: AtomicUsize = AtomicUsize::new(0);
 
 pub struct Cluster {
@@ -27,7 +28,7 @@ impl Cluster {
         if std::env::var("LENTICULAR_SKIP_POSTGRES").is_ok_and(|skip| skip == "1") {
             return None;
         }
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = SHARED.lock();
         Some(shared.upgrade().unwrap_or_else(|| {
             let cluster = Arc::new(Self::start());
             *shared = Arc::downgrade(&cluster);

@@ -1,5 +1,5 @@
 //! A process killed at a random moment has lost nothing that it acknowledged.
-#![allow(
+#![expect(
     clippy::disallowed_methods,
     reason = "the test kills a process of its own, at a moment of the clock's choice"
 )]

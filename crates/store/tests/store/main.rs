@@ -1,6 +1,6 @@
 //! The store's tests: one suite over all engines, and what is particular to SQLite files.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "all of this is tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "all of this is tests")]
 
 mod backend;
 mod cluster;

@@ -6,7 +6,7 @@ pub mod agent;
 pub mod default_security_group_rule;
 pub mod floating_ip;
 pub mod ip_availability;
-#[allow(clippy::module_inception, reason = "one noun has one file name in every layer")]
+#[expect(clippy::module_inception, reason = "one noun has one file name in every layer")]
 pub mod network;
 pub mod port;
 pub mod port_forwarding;

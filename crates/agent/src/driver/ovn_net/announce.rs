@@ -2,9 +2,9 @@
 //! a second after it has moved them; until then what the world sends would go to the host that the guest has left.
 
 use super::switch::{bridge_of, run, Switch, INTEGRATION};
-use crate::{core::Failure, driver::hex};
+use crate::core::Failure;
 use lenticular_model::network::{network::physical_port, port::Mac};
-use lenticular_wire::agent::FloatingSpec;
+use lenticular_wire::{agent::FloatingSpec, hex};
 use std::{
     net::{IpAddr, Ipv4Addr},
     time::Duration,

@@ -21,13 +21,13 @@ use crate::{
     link::{Call, Link},
     metadata::{Guests, Noted},
 };
-use lenticular_model::{host::host::Wiring, PortId, ServerId};
+use lenticular_model::{host::host::Wiring, Lock, PortId, ServerId};
 use lenticular_wire::agent::{GuestSpec, PortSpec};
 use place::Places;
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 use switch::{has_device, ip, Switch};
 use tokio::{sync::watch, task::JoinSet};
@@ -44,7 +44,7 @@ pub struct OvnNetwork {
     /// Where guests' files lie, which tell their users.
     guest_dirs: PathBuf,
     /// Held while a guest's note is written or removed: orders and what carries them out come side by side.
-    noting: Mutex<()>,
+    noting: Lock<()>,
     /// Why networks do not follow changes now.
     trouble: watch::Receiver<Option<String>>,
     /// Ended with the driver.
@@ -88,12 +88,12 @@ impl OvnNetwork {
         tasks.spawn(watch_switch(switch.clone(), places.clone()));
         let (told, trouble) = watch::channel(None);
         tasks.spawn(health::watch(switch.clone(), told));
-        let noting = Mutex::default();
+        let noting = Lock::default();
         let guest_dirs = state_dir.join("guests");
         let network = Self { switch, guests, places, notes, guest_dirs, noting, trouble, _tasks: tasks };
         network.recall();
-        network.forget_lost_taps().await?;
-        network.places.settle().await;
+        network.clear_lost_taps().await?;
+        network.places.sync().await;
         Ok(network)
     }
 
@@ -120,14 +120,14 @@ impl OvnNetwork {
         Ok(())
     }
 
-    fn forget_note(&self, server: ServerId) -> std::io::Result<()> {
-        let _held = self.noting.lock().unwrap_or_else(PoisonError::into_inner);
+    fn clear_note(&self, server: ServerId) -> std::io::Result<()> {
+        let _held = self.noting.lock();
         self.guests.remove(server);
         files::remove(&self.note_file(server))
     }
 
     /// Takes interfaces out of the switch whose taps went with a restart of the host. A guest that starts gets new ones.
-    async fn forget_lost_taps(&self) -> Result<(), Failure> {
+    async fn clear_lost_taps(&self) -> Result<(), Failure> {
         let all = self.interfaces(None).await?;
         let lost: Vec<String> = all.into_iter().filter(|name| !has_device(name)).collect();
         self.remove_ports(&lost).await
@@ -181,7 +181,7 @@ impl OvnNetwork {
         let over: Vec<String> = there.into_iter().filter(|name| !wanted.contains(name)).collect();
         self.remove_taps(&over).await?;
         self.keep_note(server, guest).map_err(|e| file_failure("noting the guest's network", &e))?;
-        self.places.settle().await;
+        self.places.sync().await;
         Ok(plan)
     }
 
@@ -244,7 +244,7 @@ impl Network for OvnNetwork {
     }
 
     fn note(&self, server: ServerId, guest: &GuestSpec) {
-        let _held = self.noting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _held = self.noting.lock();
         // Only what is plugged can ask.
         if !self.guests.knows(server) {
             return;
@@ -271,8 +271,8 @@ impl Network for OvnNetwork {
         Box::pin(async move {
             let names = self.interfaces(Some(server)).await?;
             self.remove_taps(&names).await?;
-            self.forget_note(server).map_err(|e| file_failure("forgetting the guest's network", &e))?;
-            self.places.settle().await;
+            self.clear_note(server).map_err(|e| file_failure("forgetting the guest's network", &e))?;
+            self.places.sync().await;
             Ok(())
         })
     }

@@ -69,7 +69,7 @@ impl Places {
     }
 
     /// Has a place for each network that a guest of this host is in, and no other.
-    pub(super) async fn settle(&self) {
+    pub(super) async fn sync(&self) {
         let mut there = self.there.lock().await;
         let wanted = self.guests.networks();
         let over: Vec<NetworkId> = there.keys().filter(|id| !wanted.contains_key(id)).copied().collect();
@@ -100,7 +100,7 @@ impl Places {
     pub(super) async fn remake(&self) {
         self.there.lock().await.clear();
         self.note(NetworkId::default(), self.clear().await);
-        self.settle().await;
+        self.sync().await;
     }
 
     fn note(&self, network: NetworkId, result: Result<(), Failure>) {

@@ -43,6 +43,7 @@ pub(super) fn boot_of(name: &str, server: ServerId) -> Option<u64> {
 pub(super) fn guest(assignment: &Assignment, disk: &Path, net: &NetPlan, kvm: bool) -> Vec<String> {
     let id = assignment.server_id;
     let size = assignment.guest.size;
+    // Name, machine and firmware.
     let mut args =
         strings(&["-name", &name(id, assignment.generation, assignment.boot), "-uuid", &id.to_string()]);
     args.extend(machine(kvm));
@@ -57,6 +58,7 @@ pub(super) fn guest(assignment: &Assignment, disk: &Path, net: &NetPlan, kvm: bo
     args.extend(strings(&["-action", "shutdown=pause"]));
     let sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
     args.extend(strings(&["-sandbox", sandbox]));
+    // Disks and interfaces.
     let root = json!({
         "driver": "qcow2", "node-name": "root", "discard": "unmap",
         "file": { "driver": "file", "filename": disk, "discard": "unmap" },
@@ -74,6 +76,7 @@ pub(super) fn guest(assignment: &Assignment, disk: &Path, net: &NetPlan, kvm: bo
     args.extend(strings(&["-blockdev", &config.to_string(), "-device", "virtio-blk-pci,drive=config"]));
     args.extend(nic_args(net));
     args.extend(strings(&["-device", "virtio-rng-pci"]));
+    // Console, QMP and the process's number.
     args.push("-chardev".to_owned());
     args.push(format!(
         "socket,id=serial0,path={RUN}/serial,server=on,wait=off,logfile={CONSOLE},logappend=on"

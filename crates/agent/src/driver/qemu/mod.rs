@@ -31,9 +31,9 @@ use crate::{
     exec,
     files::{self, ShortDir},
 };
-use lenticular_model::{host::host::Hypervisor as Described, ServerId};
+use lenticular_model::{host::host::Hypervisor as Described, Lock, ServerId};
 use lenticular_wire::agent::Assignment;
-pub(super) use moves::Door;
+pub(super) use moves::Channel;
 use probe::Probed;
 use process::Process;
 use qmp::Qmp;
@@ -43,7 +43,7 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -82,7 +82,7 @@ struct Live {
     boot: u64,
 }
 
-type LiveMap = Arc<Mutex<HashMap<ServerId, Arc<Live>>>>;
+type LiveMap = Arc<Lock<HashMap<ServerId, Arc<Live>>>>;
 
 /// The QEMU driver.
 pub struct Qemu {
@@ -92,7 +92,7 @@ pub struct Qemu {
     probed: OnceCell<Probed>,
     live: LiveMap,
     /// Ended with the driver.
-    watchers: Mutex<JoinSet<()>>,
+    watchers: Lock<JoinSet<()>>,
 }
 
 impl Qemu {
@@ -110,7 +110,7 @@ impl Qemu {
             grace,
             probed: OnceCell::new(),
             live: LiveMap::default(),
-            watchers: Mutex::default(),
+            watchers: Lock::default(),
         })
     }
 
@@ -123,7 +123,7 @@ impl Qemu {
     }
 
     fn live(&self, server: ServerId) -> Option<Arc<Live>> {
-        lock(&self.live).get(&server).cloned()
+        self.live.lock().get(&server).cloned()
     }
 
     /// The guest's process, if its pid file leads to one.
@@ -247,7 +247,7 @@ impl Qemu {
 
     async fn find_guest(&self, server: ServerId) -> Result<Option<FoundProcess>, Failure> {
         let Some(process) = self.process(server)? else {
-            lock(&self.live).remove(&server);
+            self.live.lock().remove(&server);
             return Ok(None);
         };
         let Some(boot) = args::boot_of(&process.seen.name, server) else {
@@ -274,12 +274,12 @@ impl Qemu {
         let live = Arc::new(Live { process, qmp, boot });
         match ended {
             true => end(&live).await?,
-            false => drop(lock(&self.live).insert(server, live)),
+            false => drop(self.live.lock().insert(server, live)),
         }
         Ok(Some(FoundProcess { boot, ssh_forward, ended }))
     }
 
-    async fn shut_down(&self, live: &Live, mut cut: level::Receiver<bool>) -> Result<(), Failure> {
+    async fn shut_down(&self, live: &Live, mut cancel: level::Receiver<bool>) -> Result<(), Failure> {
         if let Some(qmp) = &live.qmp {
             let mut level = qmp.level();
             let asked = async {
@@ -297,7 +297,7 @@ impl Qemu {
                 () = tokio::time::sleep(self.grace) => {
                     tracing::info!(pid = live.process.seen.pid, "the guest did not shut down in time and is ended");
                 }
-                _ = cut.wait_for(|cut| *cut) => {}
+                _ = cancel.wait_for(|cancel| *cancel) => {}
             }
         }
         end(live).await
@@ -340,7 +340,7 @@ impl Hypervisor for Qemu {
         Box::pin(async move {
             match self.start_guest(assignment, &disk, &net).await {
                 Ok((live, ssh_forward)) => {
-                    lock(&self.live).insert(assignment.server_id, live);
+                    self.live.lock().insert(assignment.server_id, live);
                     Ok(ssh_forward)
                 }
                 Err(failure) => {
@@ -362,11 +362,11 @@ impl Hypervisor for Qemu {
         })
     }
 
-    fn shutdown(&self, server: ServerId, cut: level::Receiver<bool>) -> Work<'_, ()> {
+    fn shutdown(&self, server: ServerId, cancel: level::Receiver<bool>) -> Work<'_, ()> {
         Box::pin(async move {
             let Some(live) = self.live(server) else { return Ok(()) };
-            self.shut_down(&live, cut).await?;
-            forget(&self.live, server, &live);
+            self.shut_down(&live, cancel).await?;
+            remove_ended(&self.live, server, &live);
             Ok(())
         })
     }
@@ -375,7 +375,7 @@ impl Hypervisor for Qemu {
         Box::pin(async move {
             let Some(live) = self.live(server) else { return Ok(()) };
             end(&live).await?;
-            forget(&self.live, server, &live);
+            remove_ended(&self.live, server, &live);
             Ok(())
         })
     }
@@ -402,7 +402,7 @@ impl Hypervisor for Qemu {
 
     fn watch(&self, server: ServerId, exits: mpsc::UnboundedSender<Exit>) {
         let Some(live) = self.live(server) else { return };
-        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watchers = self.watchers.lock();
         // What has ended leaves room.
         while watchers.try_join_next().is_some() {}
         let (map, dir) = (self.live.clone(), self.dir(server));
@@ -427,7 +427,7 @@ impl Hypervisor for Qemu {
     fn remove(&self, server: ServerId) -> Work<'_, ()> {
         Box::pin(async move {
             self.clear(server).await;
-            lock(&self.live).remove(&server);
+            self.live.lock().remove(&server);
             cgroup::remove(server);
             let dir = self.dir(server);
             let names = [
@@ -472,12 +472,8 @@ fn in_dir<'a>(dir: &Path, file: &'a Path) -> &'a Path {
     file.strip_prefix(dir).unwrap_or(file)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn forget(map: &LiveMap, server: ServerId, ended: &Arc<Live>) {
-    let mut map = lock(map);
+fn remove_ended(map: &LiveMap, server: ServerId, ended: &Arc<Live>) {
+    let mut map = map.lock();
     if map.get(&server).is_some_and(|live| Arc::ptr_eq(live, ended)) {
         map.remove(&server);
     }

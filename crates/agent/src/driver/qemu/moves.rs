@@ -5,8 +5,8 @@
 //! agents join the two hosts.
 
 use super::{
-    args, cgroup, file_failure, in_dir, listen, lock, qmp::Migration, qmp::QmpError, qmp_failure, Live,
-    NetPlan, Qemu,
+    args, cgroup, file_failure, in_dir, listen, qmp::Migration, qmp::QmpError, qmp_failure, Live, NetPlan,
+    Qemu,
 };
 use crate::{
     core::Failure,
@@ -37,14 +37,14 @@ const LOADED_WITHIN: Duration = Duration::from_secs(30);
 /// The last of the disk is over within this.
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Where the bytes of a move enter or leave QEMU.
+/// A socket by which the bytes of a migration enter or leave QEMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::driver) enum Door {
+pub(in crate::driver) enum Channel {
     Memory,
     Disk,
 }
 
-impl Door {
+impl Channel {
     fn name(self) -> &'static str {
         match self {
             Self::Memory => MEMORY,
@@ -85,7 +85,7 @@ impl Qemu {
             return Err(gone("QEMU's pid file leads to no process"));
         };
         cgroup::enter(id, process.seen.pid, of.guest.size);
-        lock(&self.live).insert(id, Arc::new(Live { process, qmp: Some(qmp), boot: of.boot }));
+        self.live.lock().insert(id, Arc::new(Live { process, qmp: Some(qmp), boot: of.boot }));
         Ok(())
     }
 
@@ -108,8 +108,12 @@ impl Qemu {
     }
 
     /// At the target: a connection into its QEMU.
-    pub(in crate::driver) async fn enter(&self, server: ServerId, door: Door) -> Result<UnixStream, Failure> {
-        let connected = guest_user::connect(&self.dir(server), door.name()).await;
+    pub(in crate::driver) async fn enter(
+        &self,
+        server: ServerId,
+        channel: Channel,
+    ) -> Result<UnixStream, Failure> {
+        let connected = guest_user::connect(&self.dir(server), channel.name()).await;
         connected.map_err(|e| file_failure("reaching the waiting guest", &e))
     }
 
@@ -133,7 +137,7 @@ impl Qemu {
         let Some(qmp) = &live.qmp else { return Ok(None) };
         if qmp.status().await.map_err(|e| qmp_failure(&e))? == "inmigrate" {
             super::end(&live).await?;
-            super::forget(&self.live, server, &live);
+            super::remove_ended(&self.live, server, &live);
             return Ok(None);
         }
         // There is none after a restart of this agent that came between.
@@ -154,11 +158,11 @@ impl Qemu {
     pub(in crate::driver) async fn way_out(
         &self,
         server: ServerId,
-        door: Door,
+        channel: Channel,
     ) -> Result<UnixListener, Failure> {
         let dir = self.dir(server);
         let listener = match GuestUser::of(&dir).await {
-            Ok(user) => listen(user, &dir, door.name()),
+            Ok(user) => listen(user, &dir, channel.name()),
             Err(error) => Err(error),
         };
         listener.map_err(|e| file_failure("making the guest's sockets", &e))

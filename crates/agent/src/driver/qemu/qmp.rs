@@ -1,6 +1,7 @@
 //! A thin client of QEMU's machine protocol: commands by id with deadlines, and what events say kept as levels.
 
 use crate::driver::guest_user;
+use lenticular_model::Lock;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue, Value};
 use std::{
@@ -8,7 +9,7 @@ use std::{
     path::Path,
     sync::{
         atomic::{AtomicU64, Ordering},
-        Arc, Mutex, PoisonError,
+        Arc,
     },
     time::Duration,
 };
@@ -85,7 +86,7 @@ impl Migration {
     }
 }
 
-type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Result<Value, String>>>>>;
+type Waiting = Arc<Lock<HashMap<u64, oneshot::Sender<Result<Value, String>>>>>;
 
 /// A connection to one QEMU.
 pub(super) struct Qmp {
@@ -158,7 +159,7 @@ impl Qmp {
             message["arguments"] = arguments;
         }
         let (sender, answer) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
+        self.waiting.lock().insert(id, sender);
         let work = async {
             if self.level.borrow().closed {
                 return Err(QmpError::Closed);
@@ -173,7 +174,7 @@ impl Qmp {
             }
         };
         let result = tokio::time::timeout(Duration::from_millis(COMMAND_MS_MAX), work).await;
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.waiting.lock().remove(&id);
         result.unwrap_or(Err(QmpError::TimedOut(command)))
     }
 
@@ -249,8 +250,7 @@ async fn listen(mut reader: BufReader<OwnedReadHalf>, waiting: Waiting, level: w
             Some("STOP") => level.send_modify(|level| level.stops += 1),
             _ => {}
         }
-        let sender =
-            parsed.id.and_then(|id| waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id));
+        let sender = parsed.id.and_then(|id| waiting.lock().remove(&id));
         if let Some(sender) = sender {
             let answer = match parsed.error {
                 Some(refusal) => Err(refusal.desc),
@@ -261,7 +261,7 @@ async fn listen(mut reader: BufReader<OwnedReadHalf>, waiting: Waiting, level: w
         }
     }
     level.send_modify(|level| level.closed = true);
-    waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    waiting.lock().clear();
 }
 
 #[cfg(test)]

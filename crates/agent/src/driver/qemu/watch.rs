@@ -1,6 +1,6 @@
 //! Watching one guest: how its process ends, what stopped it, and its console's size.
 
-use super::{console, end, forget, Live, LiveMap};
+use super::{console, end, remove_ended, Live, LiveMap};
 use crate::{core::Ended, driver::Exit};
 use lenticular_model::ServerId;
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -23,7 +23,7 @@ pub(super) async fn watch(
         tracing::error!(%server, %error, "a guest that is over does not end");
         return;
     }
-    forget(&map, server, &live);
+    remove_ended(&map, server, &live);
     // The agent may have ended meanwhile.
     let _ = exits.send(Exit { server_id: server, boot: live.boot, how });
 }

@@ -11,7 +11,7 @@ use lenticular_wire::agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome
 use std::path::Path;
 
 /// The link.
-pub struct Inside(pub App);
+pub(crate) struct InProcessLink(pub App);
 
 fn link_error(error: Error) -> LinkError {
     match error.kind {
@@ -52,7 +52,7 @@ fn blank_disk(bytes: u64) -> Bytes {
     disk.into()
 }
 
-impl Link for Inside {
+impl Link for InProcessLink {
     fn hello<'a>(&'a self, hello: &'a Hello) -> Call<'a, Welcome> {
         Box::pin(async move { self.0.agent_hello(hello.clone()).await.map_err(link_error) })
     }

@@ -1,25 +1,29 @@
-//! Disks that come from another host: noted as arriving until the host may call them its own.
+//! Disks of incoming migrations: each has a note until the host may call the disk its own.
 //!
 //! ```text
 //! STATE/guests/<server>/arrival.json    what is to come; beside it root.qcow2, made here (live) or copied (cold)
 //! ```
 
 use super::{
-    file_failure, hex,
+    file_failure,
     qcow2::{blocking, keep_base, relative, run_img, DiskNote, Qcow2Disks, IMG, NOTE, ROOT},
 };
 use crate::{core::Failure, files, peer::Stream};
 use lenticular_model::{compute::migration::Manner, ServerId};
-use lenticular_wire::agent::{Base, Receive};
+use lenticular_wire::{
+    agent::{Base, Receive},
+    hex,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};
 use std::path::PathBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const ARRIVAL: &str = "arrival.json";
+/// The name of the note. Hosts have such files, so the name stays.
+const INCOMING: &str = "arrival.json";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Arrival {
+struct Incoming {
     generation: u64,
     base: String,
     live: bool,
@@ -33,8 +37,8 @@ impl Qcow2Disks {
         self.guest_dir(server).join(ROOT)
     }
 
-    fn arrival(&self, server: ServerId) -> Option<Arrival> {
-        serde_json::from_slice(&std::fs::read(self.guest_dir(server).join(ARRIVAL)).ok()?).ok()
+    fn incoming(&self, server: ServerId) -> Option<Incoming> {
+        serde_json::from_slice(&std::fs::read(self.guest_dir(server).join(INCOMING)).ok()?).ok()
     }
 
     /// The name of the base under a server's disk.
@@ -88,7 +92,7 @@ impl Qcow2Disks {
     pub(super) async fn discard(&self, server: ServerId) -> Result<(), Failure> {
         let dir = self.guest_dir(server);
         blocking("removing an older disk", move || {
-            [NOTE, ARRIVAL, ROOT, "console.log", "console.old"]
+            [NOTE, INCOMING, ROOT, "console.log", "console.old"]
                 .iter()
                 .try_for_each(|name| files::remove(&dir.join(name)))
         })
@@ -96,35 +100,36 @@ impl Qcow2Disks {
     }
 
     /// Makes ready for a disk: for a live move an empty overlay, for a cold one a note alone.
-    pub(super) async fn begin_arrival(&self, receive: &Receive) -> Result<(), Failure> {
+    pub(super) async fn begin_incoming(&self, receive: &Receive) -> Result<(), Failure> {
         let (of, live) = (&receive.assignment, receive.manner == Manner::Live);
         let base = self.base_name(&of.guest.base)?;
-        let note = Arrival { generation: of.generation, base, live, from: receive.from.name.clone() };
+        let note = Incoming { generation: of.generation, base, live, from: receive.from.name.clone() };
         if live {
-            return self.make_overlay(of, (ARRIVAL, note)).await;
+            return self.make_overlay(of, (INCOMING, note)).await;
         }
         self.check_room()?;
         let dir = self.guest_dir(of.server_id);
         blocking("noting what is to come", move || {
             std::fs::create_dir_all(&dir)?;
-            files::write_durably(&dir.join(ARRIVAL), &serde_json::to_vec(&note)?)
+            files::write_durably(&dir.join(INCOMING), &serde_json::to_vec(&note)?)
         })
         .await
     }
 
     /// True if the disk is to come while its guest runs.
-    pub(super) fn is_arriving_live(&self, server: ServerId) -> bool {
-        self.arrival(server).is_some_and(|arrival| arrival.live)
+    pub(super) fn is_incoming_live(&self, server: ServerId) -> bool {
+        self.incoming(server).is_some_and(|incoming| incoming.live)
     }
 
     /// True if the guest is to come from this host at this generation.
     pub(super) fn expects(&self, server: ServerId, from: &str, generation: u64) -> bool {
-        self.arrival(server).is_some_and(|arrival| arrival.from == from && arrival.generation == generation)
+        self.incoming(server)
+            .is_some_and(|incoming| incoming.from == from && incoming.generation == generation)
     }
 
     /// Refuses unless the overlay that comes is the one expected, and its base is here.
     pub(super) fn expect_base(&self, server: ServerId, generation: u64, base: &str) -> Result<(), Failure> {
-        let fits = self.arrival(server).is_some_and(|a| a.generation == generation && a.base == base);
+        let fits = self.incoming(server).is_some_and(|a| a.generation == generation && a.base == base);
         if fits && self.named_base(base).is_some() {
             return Ok(());
         }
@@ -141,20 +146,20 @@ impl Qcow2Disks {
     }
 
     /// What arrived is the server's disk from now on. May be called again.
-    pub(super) async fn end_arrival(&self, server: ServerId) -> Result<(), Failure> {
-        let Some(arrival) = self.arrival(server) else { return Ok(()) };
-        if !arrival.live {
+    pub(super) async fn end_incoming(&self, server: ServerId) -> Result<(), Failure> {
+        let Some(incoming) = self.incoming(server) else { return Ok(()) };
+        if !incoming.live {
             // Its source may have named the base by a path of its own.
-            let format = arrival.base.rsplit('.').next().unwrap_or_default();
-            let base = relative(&self.base_dir().join(&arrival.base));
+            let format = incoming.base.rsplit('.').next().unwrap_or_default();
+            let base = relative(&self.base_dir().join(&incoming.base));
             let args = ["rebase", "-q", "-u", "-f", "qcow2", "-b", &base, "-F", format, ROOT];
             run_img(&self.guest_dir(server), &args, IMG).await?;
         }
         let dir = self.guest_dir(server);
         blocking("noting the disk", move || {
-            let note = DiskNote { generation: arrival.generation, base: arrival.base };
+            let note = DiskNote { generation: incoming.generation, base: incoming.base };
             files::write_durably(&dir.join(NOTE), &serde_json::to_vec(&note)?)?;
-            files::remove(&dir.join(ARRIVAL))
+            files::remove(&dir.join(INCOMING))
         })
         .await
     }

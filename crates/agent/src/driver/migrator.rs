@@ -1,10 +1,10 @@
-//! Guests of QEMU on their way between hosts: what the source does, and what the target lets be done to it.
+//! Moves QEMU guests between hosts: what the source does, and what the target permits to be done to it.
 
 use super::{
-    file_failure, hex,
+    file_failure,
     qcow2::Qcow2Disks,
-    qemu::{Door, Qemu},
-    Adopted, Disks, Moves, NetPlan, ProgressSink, Release, Signs, Work,
+    qemu::{Channel, Qemu},
+    Adopted, Disks, Moves, NetPlan, ProgressSink, Release, StepSignals, Work,
 };
 use crate::{
     core::Failure,
@@ -12,7 +12,10 @@ use crate::{
     peer::{self, Ask, Reply, Stream, Transport, What},
 };
 use lenticular_model::{compute::migration::Manner, ServerId};
-use lenticular_wire::agent::{Assignment, MoveProgress, Outgoing, Peer, Receive};
+use lenticular_wire::{
+    agent::{Assignment, MoveProgress, Outgoing, Peer, Receive},
+    hex,
+};
 use sha2::{Digest, Sha256};
 use std::{io, path::Path, sync::Arc, time::Duration};
 use tokio::{
@@ -35,15 +38,15 @@ const FILES: [&str; 2] = ["console.old", "console.log"];
 const CONFIG: &str = "config.iso";
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
-/// The driver.
-pub struct Travel {
+/// The driver that migrates QEMU guests.
+pub struct QemuMigrator {
     qemu: Arc<Qemu>,
     disks: Arc<Qcow2Disks>,
     transport: Option<Arc<dyn Transport>>,
     releases: mpsc::Sender<Release>,
 }
 
-impl Travel {
+impl QemuMigrator {
     /// Moves of QEMU's guests over a transport; without one no guest can move. What other hosts hand over comes out of
     /// the receiver.
     pub fn new(
@@ -123,12 +126,12 @@ impl Travel {
         let bytes = self.qemu.disk_bytes(id).await?;
         let disk = self.ask(to, id, out.generation, What::Disk { bytes }).await?;
         let memory = self.ask(to, id, out.generation, What::Memory).await?;
-        let (disk_door, memory_door) =
-            (self.qemu.way_out(id, Door::Disk).await?, self.qemu.way_out(id, Door::Memory).await?);
+        let (disk_channel, memory_channel) =
+            (self.qemu.way_out(id, Channel::Disk).await?, self.qemu.way_out(id, Channel::Memory).await?);
         // Ends with this future: a move that is given up leaves no half-open way.
         let mut ways = JoinSet::new();
-        ways.spawn(join_once(disk_door, disk));
-        ways.spawn(join_once(memory_door, memory));
+        ways.spawn(join_once(disk_channel, disk));
+        ways.spawn(join_once(memory_channel, memory));
         self.qemu.mirror(id, &told).await?;
         self.qemu.send_memory(id, &told, force).await?;
         // The guest stands still: all at once.
@@ -188,13 +191,13 @@ impl Travel {
     /// Serves other hosts' agents, for as long as this future is polled.
     pub async fn serve(self: Arc<Self>) {
         let Some(transport) = self.transport.clone() else { return std::future::pending().await };
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut serving = JoinSet::new();
         loop {
             while serving.try_join_next().is_some() {}
-            let place = places.clone().acquire_owned().await;
-            let arriving = match transport.accept().await {
-                Ok(arriving) => arriving,
+            let permit = permits.clone().acquire_owned().await;
+            let incoming = match transport.accept().await {
+                Ok(incoming) => incoming,
                 Err(error) => {
                     tracing::warn!(%error, "another host's connection could not be taken");
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -203,9 +206,9 @@ impl Travel {
             };
             let this = self.clone();
             serving.spawn(async move {
-                let _place = place;
+                let _permit = permit;
                 let asked = async {
-                    let (from, mut stream) = arriving.await?;
+                    let (from, mut stream) = incoming.await?;
                     let ask = peer::read_ask(&mut stream).await?;
                     io::Result::Ok((from, ask, stream))
                 };
@@ -251,15 +254,15 @@ impl Travel {
         match ask.what {
             What::Disk { bytes } => {
                 self.qemu.open_disk(server, bytes).await?;
-                self.join(server, Door::Disk, stream).await
+                self.join(server, Channel::Disk, stream).await
             }
-            What::Memory => self.join(server, Door::Memory, stream).await,
+            What::Memory => self.join(server, Channel::Memory, stream).await,
             What::Overlay { bytes, base } => {
                 self.take_overlay(server, ask.generation, bytes, &base, stream).await
             }
             What::File { name, bytes } => self.take_file(server, &name, bytes, stream).await,
             What::Proof => {
-                let live = self.disks.is_arriving_live(server);
+                let live = self.disks.is_incoming_live(server);
                 if live {
                     self.qemu.loaded(server).await?;
                 }
@@ -270,8 +273,8 @@ impl Travel {
         }
     }
 
-    async fn join(&self, server: ServerId, door: Door, stream: &mut Stream) -> Result<(), Failure> {
-        let mut inside = self.qemu.enter(server, door).await?;
+    async fn join(&self, server: ServerId, channel: Channel, stream: &mut Stream) -> Result<(), Failure> {
+        let mut inside = self.qemu.enter(server, channel).await?;
         grant(stream, String::new()).await?;
         // Either end breaking off is seen by both QEMUs, which say what it means.
         let _ = tokio::io::copy_bidirectional_with_sizes(&mut inside, stream, PIECE_BYTES, PIECE_BYTES).await;
@@ -298,7 +301,7 @@ impl Travel {
         base: &str,
         stream: &mut Stream,
     ) -> Result<(), Failure> {
-        if self.disks.is_arriving_live(server) {
+        if self.disks.is_incoming_live(server) {
             return Err(gone("the guest is to come while it runs"));
         }
         self.disks.expect_base(server, generation, base)?;
@@ -345,7 +348,7 @@ impl Travel {
     }
 }
 
-impl Moves for Travel {
+impl Moves for QemuMigrator {
     fn address(&self) -> String {
         self.transport.as_ref().map(|transport| transport.address()).unwrap_or_default()
     }
@@ -357,7 +360,7 @@ impl Moves for Travel {
             self.disks.discard(of.server_id).await?;
             self.ensure_base(receive, link).await?;
             let live = receive.manner == Manner::Live;
-            self.disks.begin_arrival(receive).await?;
+            self.disks.begin_incoming(receive).await?;
             if live {
                 let disk = self.disks.root(of.server_id);
                 if let Err(failure) = self.qemu.await_guest(of, &disk, &net).await {
@@ -374,11 +377,11 @@ impl Moves for Travel {
         assignment: &'a Assignment,
         outgoing: &'a Outgoing,
         progress: ProgressSink,
-        mut signs: Signs,
+        mut signals: StepSignals,
     ) -> Work<'a, ()> {
         Box::pin(async move {
             self.need_base(assignment)?;
-            let force = signs.force.clone();
+            let force = signals.force.clone();
             let work = async {
                 match outgoing.manner {
                     Manner::Live => self.send_live(assignment, outgoing, progress, force).await,
@@ -387,7 +390,7 @@ impl Moves for Travel {
             };
             tokio::select! {
                 result = work => result,
-                _ = signs.cut.wait_for(|cut| *cut) => Err(gone("it was given up")),
+                _ = signals.cancel.wait_for(|cancel| *cancel) => Err(gone("it was given up")),
             }
         })
     }
@@ -414,15 +417,15 @@ impl Moves for Travel {
                 },
                 Manner::Cold => None,
             };
-            self.disks.end_arrival(id).await?;
+            self.disks.end_incoming(id).await?;
             Ok(on.map(|ssh_forward| Adopted { ssh_forward }))
         })
     }
 }
 
-/// Joins the first that comes in by a door with what lies beyond.
-async fn join_once(door: UnixListener, mut beyond: Stream) {
-    if let Ok((mut inside, _)) = door.accept().await {
+/// Joins the first that connects to a socket with what lies beyond.
+async fn join_once(listener: UnixListener, mut beyond: Stream) {
+    if let Ok((mut inside, _)) = listener.accept().await {
         // Either end breaking off is seen by both QEMUs, which say what it means.
         let _ = tokio::io::copy_bidirectional_with_sizes(&mut inside, &mut beyond, PIECE_BYTES, PIECE_BYTES)
             .await;

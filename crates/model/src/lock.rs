@@ -1,0 +1,45 @@
+//! A lock that a panic elsewhere does not close.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A mutex around something that several threads share.
+///
+/// The standard library's mutex refuses everybody after a thread has panicked with the mutex held, because what the
+/// mutex guards may be half-changed. A `Lock` is entered all the same: a request that panics must not end all others.
+/// So a lock is for values that no panic leaves half-changed, such as a map with one insertion or removal at a time.
+#[derive(Debug, Default)]
+pub struct Lock<T: ?Sized>(Mutex<T>);
+
+impl<T> Lock<T> {
+    /// A lock around a value.
+    pub const fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
+}
+
+impl<T: ?Sized> Lock<T> {
+    /// Waits until nobody else holds the lock, and holds it.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_entered_after_a_panic() {
+        let lock = Lock::new(1);
+        let panicked = std::thread::scope(|scope| {
+            let holder = scope.spawn(|| {
+                let mut held = lock.lock();
+                *held = 2;
+                panic!("this panic is part of a test");
+            });
+            holder.join().is_err()
+        });
+        assert!(panicked && lock.0.is_poisoned());
+        assert_eq!(*lock.lock(), 2);
+    }
+}
