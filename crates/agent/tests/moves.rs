@@ -13,7 +13,7 @@ use lenticular_agent::{
 };
 use lenticular_model::{
     compute::{migration::Manner, server::Wanted},
-    host::observation::{Handover, Observation, Sight, StopReason, Verdict},
+    host::observation::{Handover, Observation, ObservedState, StopReason, Verdict},
     HostId, ServerId,
 };
 use lenticular_wire::agent::{Outgoing, Peer};
@@ -121,8 +121,8 @@ impl Host {
     }
 
     /// Waits until this is what is seen of the server.
-    async fn sees(&self, id: ServerId, sight: Sight) {
-        self.cloud.sees_sight(id, sight).await;
+    async fn sees(&self, id: ServerId, observed: ObservedState) {
+        self.cloud.sees_sight(id, observed).await;
     }
 }
 
@@ -176,7 +176,7 @@ fn released(generation: u64) -> Option<Handover> {
 async fn begin(a: &Host, b: &Host, wish: &Wish, generation: u64, manner: Manner) {
     let id = wish.server_id;
     b.cloud.order(Wish { generation, receive: Some((a.peer(), manner)), ..wish.clone() });
-    let ready = |seen: &Observation| (seen.generation, &seen.sight) == (generation, &Sight::Ready);
+    let ready = |seen: &Observation| (seen.generation, &seen.observed) == (generation, &ObservedState::Ready);
     b.cloud.sees(id, "ready", ready).await;
     let outgoing = Outgoing { generation, to: b.peer(), manner, withdraw: false, force: false };
     a.cloud.order(Wish { outgoing: Some(outgoing), disk_made: true, ..wish.clone() });
@@ -208,14 +208,14 @@ async fn a_guest_moves_live_and_back_cold() {
 
     // The source keeps its disk, and no process.
     a.cloud.keep(id, 1);
-    a.sees(id, Sight::Kept).await;
+    a.sees(id, ObservedState::Kept).await;
     assert_eq!((a.processes(), b.processes()), (0, 1));
 
     // Back again, cold; the guest counts on from its disk.
     let there = Wish { generation: 2, disk_made: true, ..wish.clone() };
     begin(&b, &a, &there, 3, Manner::Cold).await;
     b.cloud.sees(id, "released", |seen| seen.handover == released(3)).await;
-    a.sees(id, Sight::Stopped { why: StopReason::Ordered }).await;
+    a.sees(id, ObservedState::Stopped { why: StopReason::Ordered }).await;
     a.cloud.order(Wish { generation: 3, boot: 2, disk_made: true, ..wish.clone() });
     a.cloud.sees_running(id, 2).await;
     let until = Instant::now() + Duration::from_secs(60);
@@ -231,7 +231,7 @@ async fn a_guest_moves_live_and_back_cold() {
     assert_eq!((a.processes(), b.processes()), (1, 0));
     for host in [&a, &b] {
         host.cloud.change(id, |wish| (wish.wanted, wish.generation) = (Wanted::Absent, 3));
-        host.sees(id, Sight::Absent).await;
+        host.sees(id, ObservedState::Absent).await;
     }
 }
 
@@ -251,13 +251,13 @@ async fn a_move_that_breaks_off_leaves_the_guest_where_it_was() {
     };
     // The waiting process at the target is killed.
     b.cloud.order(Wish { generation: 2, receive: Some((a.peer(), Manner::Live)), ..wish.clone() });
-    b.sees(id, Sight::Ready).await;
+    b.sees(id, ObservedState::Ready).await;
     b.state.kill(id);
     let outgoing =
         Outgoing { generation: 2, to: b.peer(), manner: Manner::Live, withdraw: false, force: false };
     a.cloud.order(Wish { outgoing: Some(outgoing), disk_made: true, ..wish.clone() });
     a.cloud.sees(id, "kept", kept(2)).await;
-    b.cloud.sees(id, "unready", |seen| matches!(seen.sight, Sight::Unready { .. })).await;
+    b.cloud.sees(id, "unready", |seen| matches!(seen.observed, ObservedState::Unready { .. })).await;
     more_counts(&a.cloud, id, 5).await;
 
     // The source's agent dies while it sends, and comes back.
@@ -280,7 +280,7 @@ async fn a_move_that_breaks_off_leaves_the_guest_where_it_was() {
     let numbers = more_counts(&b.cloud, id, 5).await;
     assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
     a.cloud.keep(id, 1);
-    a.sees(id, Sight::Kept).await;
+    a.sees(id, ObservedState::Kept).await;
     assert_eq!((a.processes(), b.processes()), (0, 1));
 }
 

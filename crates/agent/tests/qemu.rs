@@ -14,7 +14,7 @@ use common::{
 use lenticular_agent::{power_off, run_qemu, AgentError, Config};
 use lenticular_model::{
     compute::server::Wanted,
-    host::observation::{Sight, StopReason},
+    host::observation::{ObservedState, StopReason},
     NetworkId, PortId, ServerId, SubnetId,
 };
 use lenticular_wire::agent::{AddressSpec, PortSpec};
@@ -127,7 +127,7 @@ async fn a_guest_lives_through_all_that_befalls_it() {
     // It shuts down softly, which ACPI shows on the console, and starts again on the same disk.
     let stopping = Instant::now();
     cloud.change(id, |o| o.wanted = Wanted::Stopped);
-    cloud.sees_sight(id, Sight::Stopped { why: StopReason::Ordered }).await;
+    cloud.sees_sight(id, ObservedState::Stopped { why: StopReason::Ordered }).await;
     assert!(stopping.elapsed() < Duration::from_secs(50), "it heard the power button");
     assert!(processes(state.0.path()).is_empty());
     cloud.change(id, |o| (o.wanted, o.boot, o.disk_made) = (Wanted::Running, 2, true));
@@ -147,19 +147,21 @@ async fn dies_and_goes(
     let kill =
         |pid: u32| assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
     kill(state.pid(id).unwrap());
-    cloud.sees_sight(id, Sight::Stopped { why: StopReason::Died }).await;
+    cloud.sees_sight(id, ObservedState::Stopped { why: StopReason::Died }).await;
     cloud.change(id, |o| o.boot = 3);
     cloud.sees_running(id, 3).await;
     agent.crash().await;
     kill(state.pid(id).unwrap());
     let agent = start(cloud, state);
-    cloud.sees(id, "died", |s| s.boot == 3 && s.sight == Sight::Stopped { why: StopReason::Died }).await;
+    cloud
+        .sees(id, "died", |s| s.boot == 3 && s.observed == ObservedState::Stopped { why: StopReason::Died })
+        .await;
     cloud.change(id, |o| o.boot = 4);
     cloud.sees_running(id, 4).await;
 
     // Nothing is left of it.
     cloud.change(id, |o| o.wanted = Wanted::Absent);
-    cloud.sees_sight(id, Sight::Absent).await;
+    cloud.sees_sight(id, ObservedState::Absent).await;
     assert!(!state.guest(id).exists());
     assert!(groups(id).is_empty(), "{:?}", groups(id));
     assert!(processes(state.0.path()).is_empty());
@@ -177,7 +179,7 @@ async fn a_lock_that_outlives_a_killed_process_for_a_moment_is_waited_for() {
     cloud.order(order(id, &sha512));
     cloud.sees_running(id, 1).await;
     state.kill(id);
-    cloud.sees_sight(id, Sight::Stopped { why: StopReason::Died }).await;
+    cloud.sees_sight(id, ObservedState::Stopped { why: StopReason::Died }).await;
 
     // Another process has the lock: this one would lose it as soon as its agent has read the file.
     let lock = "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print(1, flush=True); \
@@ -214,7 +216,7 @@ async fn a_guest_that_powers_itself_off_has_stopped_by_itself_and_starts_are_qui
     let mut first = order(id, &sha512);
     first.guest.has_user_data = true;
     cloud.order(first);
-    cloud.sees_sight(id, Sight::Stopped { why: StopReason::ByGuest }).await;
+    cloud.sees_sight(id, ObservedState::Stopped { why: StopReason::ByGuest }).await;
     assert!(processes(state.0.path()).is_empty());
 
     // The base is there now: how long from an order to QEMU, to the running report, to the first console output?
@@ -228,7 +230,7 @@ async fn a_guest_that_powers_itself_off_has_stopped_by_itself_and_starts_are_qui
     eprintln!("order to QEMU {executed:?}, to running {running:?}, to the first console output {spoke:?}");
     for id in [id, next] {
         cloud.change(id, |o| o.wanted = Wanted::Absent);
-        cloud.sees_sight(id, Sight::Absent).await;
+        cloud.sees_sight(id, ObservedState::Absent).await;
         assert!(groups(id).is_empty(), "{:?}", groups(id));
     }
     agent.stop().await.unwrap();
@@ -260,7 +262,7 @@ async fn interfaces_come_and_go_while_the_guest_runs() {
     ssh_answers(&forward).await;
     assert_eq!(processes(state.0.path()), [pid], "it is the same process");
     cloud.change(id, |o| o.wanted = Wanted::Absent);
-    cloud.sees_sight(id, Sight::Absent).await;
+    cloud.sees_sight(id, ObservedState::Absent).await;
     agent.stop().await.unwrap();
 }
 
@@ -306,10 +308,11 @@ async fn a_base_that_is_damaged_fails_the_server_in_words() {
     let cloud = Cloud::new(Some(image));
     let agent = start(&cloud, &state);
     cloud.order(order(server(1), &"ab".repeat(64)));
-    let is_failed =
-        |s: &lenticular_model::host::observation::Observation| matches!(s.sight, Sight::Failed { .. });
+    let is_failed = |s: &lenticular_model::host::observation::Observation| {
+        matches!(s.observed, ObservedState::Failed { .. })
+    };
     let seen = cloud.sees(server(1), "failed", is_failed).await;
-    let Sight::Failed { message, disk_made, .. } = seen.sight else { panic!("{seen:?}") };
+    let ObservedState::Failed { message, disk_made, .. } = seen.observed else { panic!("{seen:?}") };
     assert!(message.contains("damaged") && !disk_made, "{message}");
 
     // A second agent on the same directory is refused.

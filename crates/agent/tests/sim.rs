@@ -6,7 +6,7 @@ use common::{order, server, Cloud, Running};
 use lenticular_agent::{run_sim, AgentError, Config, Knob, SimKnobs};
 use lenticular_model::{
     compute::server::Wanted,
-    host::observation::{Sight, StopReason},
+    host::observation::{ObservedState, StopReason},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -26,11 +26,11 @@ async fn a_server_lives_and_dies() {
     assert!(cloud.console(id, Some(1)).await.unwrap().contains("boot 1"));
     assert!(cloud.console(server(9), None).await.is_err());
     cloud.change(id, |o| o.wanted = Wanted::Stopped);
-    cloud.sees_sight(id, Sight::Stopped { why: StopReason::Ordered }).await;
+    cloud.sees_sight(id, ObservedState::Stopped { why: StopReason::Ordered }).await;
     cloud.change(id, |o| (o.wanted, o.boot) = (Wanted::Running, 2));
     cloud.sees_running(id, 2).await;
     cloud.change(id, |o| o.wanted = Wanted::Absent);
-    cloud.sees_sight(id, Sight::Absent).await;
+    cloud.sees_sight(id, ObservedState::Absent).await;
     agent.stop().await.unwrap();
 }
 
@@ -108,7 +108,7 @@ async fn failures_are_told_and_a_new_boot_tries_again() {
     cloud.order(order(server(1), "x"));
     let failed = |boot| {
         move |seen: &lenticular_model::host::observation::Observation| {
-            seen.boot == boot && matches!(seen.sight, Sight::Failed { disk_made: true, .. })
+            seen.boot == boot && matches!(seen.observed, ObservedState::Failed { disk_made: true, .. })
         }
     };
     cloud.sees(server(1), "failed", failed(1)).await;
@@ -146,10 +146,10 @@ async fn long_work_is_told_while_it_is_under_way_and_short_work_is_not() {
     let slow = Knob { delay_ms: 600_000, ..Knob::default() };
     let agent = start(&cloud, SimKnobs { prepare: slow, ..SimKnobs::default() });
     cloud.order(order(server(1), "x"));
-    cloud.sees(server(1), "preparing", |seen| matches!(seen.sight, Sight::Preparing { .. })).await;
+    cloud.sees(server(1), "preparing", |seen| matches!(seen.observed, ObservedState::Preparing { .. })).await;
     // Deletion does not wait for it.
     cloud.change(server(1), |o| o.wanted = Wanted::Absent);
-    cloud.sees_sight(server(1), Sight::Absent).await;
+    cloud.sees_sight(server(1), ObservedState::Absent).await;
     agent.stop().await.unwrap();
 }
 
@@ -172,7 +172,7 @@ async fn thousands_of_guests_are_light() {
         let inner = cloud.lock();
         let runs = |id| {
             let seen = inner.seen.get(id).and_then(|seen| seen.last());
-            seen.is_some_and(|(_, seen)| matches!(seen.sight, Sight::Running { .. }))
+            seen.is_some_and(|(_, seen)| matches!(seen.observed, ObservedState::Running { .. }))
         };
         ids.iter().all(runs).then_some(())
     };

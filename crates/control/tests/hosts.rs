@@ -10,7 +10,7 @@ use lenticular_model::{
     error::{Kind as ErrorKind, Result},
     host::{
         host::{Capacity, Contact, Hypervisor},
-        observation::{Observation, Sight, StopReason},
+        observation::{Observation, ObservedState, StopReason},
     },
     Incarnation, Kind, State, Timestamp, Txn,
 };
@@ -60,15 +60,15 @@ impl Cloud {
 
     /// A report that the server's guest runs, or was shut down from within.
     fn report(&mut self, from: &Contact, number: u64, runs: bool) -> Result<()> {
-        let sight = match runs {
-            true => Sight::Running { ssh_forward: None },
-            false => Sight::Stopped { why: StopReason::ByGuest },
+        let observed = match runs {
+            true => ObservedState::Running { ssh_forward: None },
+            false => ObservedState::Stopped { why: StopReason::ByGuest },
         };
         let seen = [Observation {
             server_id: server_id(),
             generation: 1,
             boot: 1,
-            sight,
+            observed,
             handover: None,
             unsaved: None,
         }];

@@ -24,14 +24,14 @@ use lenticular_model::{
     error::Kind as ErrorKind,
     host::{
         host::Host,
-        observation::{Handover, Observation, Sight, StopReason, Verdict},
+        observation::{Handover, Observation, ObservedState, StopReason, Verdict},
     },
     HostId, Timestamp,
 };
 
 fn decided(verdict: Verdict) -> Observation {
     let handover = Some(Handover { generation: 2, verdict });
-    Observation { handover, ..seen(1, Sight::Running { ssh_forward: None }) }
+    Observation { handover, ..seen(1, ObservedState::Running { ssh_forward: None }) }
 }
 
 fn kept() -> Verdict {
@@ -47,13 +47,14 @@ fn silence(cloud: &mut Cloud, host: usize) {
 fn sending(cloud: &mut Cloud) {
     cloud.run(|txn| migrate::live_migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
     assert_eq!(cloud.server().ticket.as_ref().unwrap().leg, Leg::Prepare);
-    cloud.hear(1, seen(2, Sight::Ready));
+    cloud.hear(1, seen(2, ObservedState::Ready));
     assert_eq!(cloud.server().ticket.as_ref().unwrap().leg, Leg::Send);
 }
 
 #[test]
 fn either_hosts_word_moves_the_server_and_the_other_changes_nothing() {
-    for (host, word) in [(0, decided(Verdict::Released)), (1, seen(2, Sight::Running { ssh_forward: None }))]
+    for (host, word) in
+        [(0, decided(Verdict::Released)), (1, seen(2, ObservedState::Running { ssh_forward: None }))]
     {
         let mut cloud = Cloud::new();
         sending(&mut cloud);
@@ -65,7 +66,7 @@ fn either_hosts_word_moves_the_server_and_the_other_changes_nothing() {
         assert!(moved.ticket.is_none() && moved.task.is_none());
         assert!(cloud.state.all::<Migration>().next().is_none(), "it has ended");
         cloud.hear(0, decided(Verdict::Released));
-        cloud.hear(1, seen(2, Sight::Running { ssh_forward: None }));
+        cloud.hear(1, seen(2, ObservedState::Running { ssh_forward: None }));
         cloud.is_on(1, 2);
         assert_eq!(cloud.server().status(), "ACTIVE");
     }
@@ -75,13 +76,18 @@ fn either_hosts_word_moves_the_server_and_the_other_changes_nothing() {
 fn what_a_target_says_of_itself_moves_nothing_before_it_has_accepted() {
     let mut cloud = Cloud::new();
     sending(&mut cloud);
-    for sight in [Sight::Ready, Sight::Receiving { step: String::new() }, Sight::Absent, Sight::Kept] {
-        cloud.hear(1, seen(2, sight));
+    for observed in [
+        ObservedState::Ready,
+        ObservedState::Receiving { step: String::new() },
+        ObservedState::Absent,
+        ObservedState::Kept,
+    ] {
+        cloud.hear(1, seen(2, observed));
         cloud.is_on(0, 1);
     }
     // Nor does a host that no ticket names, or another generation.
-    cloud.hear(2, seen(2, Sight::Running { ssh_forward: None }));
-    cloud.hear(1, seen(3, Sight::Running { ssh_forward: None }));
+    cloud.hear(2, seen(2, ObservedState::Running { ssh_forward: None }));
+    cloud.hear(1, seen(3, ObservedState::Running { ssh_forward: None }));
     cloud.is_on(0, 1);
 }
 
@@ -90,7 +96,7 @@ fn the_source_alone_says_that_a_guest_stays_once_it_was_told_to_send() {
     let mut cloud = Cloud::new();
     sending(&mut cloud);
     let number = cloud.state.all::<Migration>().next().unwrap().number;
-    cloud.hear(1, seen(2, Sight::Unready { message: "Gone.".to_owned(), details: String::new() }));
+    cloud.hear(1, seen(2, ObservedState::Unready { message: "Gone.".to_owned(), details: String::new() }));
     assert_eq!(cloud.server().ticket.as_ref().unwrap().leg, Leg::Withdraw);
     assert!(
         cloud.run(|txn| migrate::abort(txn, &admin(), server_id(), number)).is_err(),
@@ -102,7 +108,7 @@ fn the_source_alone_says_that_a_guest_stays_once_it_was_told_to_send() {
     assert_eq!(cloud.fate_on(1), Some(Fate::Doomed), "what the target has is to go");
     // The number is burnt.
     assert_eq!(cloud.server().next_generation(), 3);
-    cloud.hear(1, seen(2, Sight::Absent));
+    cloud.hear(1, seen(2, ObservedState::Absent));
     assert_eq!(cloud.fate_on(1), None);
 }
 
@@ -122,10 +128,10 @@ fn before_the_source_knows_a_move_ends_without_its_word() {
 fn a_cold_move_that_fails_starts_the_guest_again_where_it_is() {
     let mut cloud = Cloud::new();
     cloud.run(|txn| migrate::migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
-    cloud.hear(1, seen(2, Sight::Ready));
-    cloud.hear(0, seen(1, Sight::Stopped { why: StopReason::Ordered }));
+    cloud.hear(1, seen(2, ObservedState::Ready));
+    cloud.hear(0, seen(1, ObservedState::Stopped { why: StopReason::Ordered }));
     assert_eq!((cloud.server().boot, cloud.server().powered), (1, false));
-    let stopped = seen(1, Sight::Stopped { why: StopReason::Ordered });
+    let stopped = seen(1, ObservedState::Stopped { why: StopReason::Ordered });
     cloud.hear(0, Observation { handover: decided(kept()).handover, ..stopped });
     assert_eq!((cloud.server().boot, cloud.server().wanted), (2, Wanted::Running));
 }
@@ -135,9 +141,9 @@ fn deleting_a_server_between_two_hosts_waits_for_both() {
     let mut cloud = Cloud::new();
     sending(&mut cloud);
     cloud.run(|txn| delete(txn, &admin(), server_id())).unwrap();
-    cloud.hear(0, seen(1, Sight::Absent));
+    cloud.hear(0, seen(1, ObservedState::Absent));
     assert!(cloud.state.servers.contains_key(&server_id()), "it may run on the other");
-    cloud.hear(1, seen(2, Sight::Absent));
+    cloud.hear(1, seen(2, ObservedState::Absent));
     assert!(!cloud.state.servers.contains_key(&server_id()));
     assert!(cloud.state.disk_copies.is_empty());
 }
@@ -146,10 +152,10 @@ fn deleting_a_server_between_two_hosts_waits_for_both() {
 fn a_resize_holds_the_way_back_open_until_it_is_confirmed() {
     let mut cloud = Cloud::new();
     cloud.run(|txn| migrate::migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
-    cloud.hear(1, seen(2, Sight::Ready));
+    cloud.hear(1, seen(2, ObservedState::Ready));
     cloud.hear(0, decided(Verdict::Released));
     let boot = cloud.server().boot;
-    cloud.hear(1, Observation { boot, ..seen(2, Sight::Running { ssh_forward: None }) });
+    cloud.hear(1, Observation { boot, ..seen(2, ObservedState::Running { ssh_forward: None }) });
     assert_eq!(cloud.server().status(), "VERIFY_RESIZE");
     let held: Vec<HostId> = cloud.server().claims().map(|(host, _)| host).collect();
     assert_eq!(held, [cloud.hosts[1], cloud.hosts[0]]);
@@ -187,7 +193,7 @@ fn a_lost_hosts_servers_are_made_anew_only_when_that_was_said_in_so_many_words()
     assert_eq!((server.disk.made, server.status()), (false, "REBUILD"));
     assert_eq!(cloud.fate_on(0), Some(Fate::Doomed));
     // What the lost host says when it comes back is about a disk that is not the server's any more.
-    cloud.hear(0, seen(1, Sight::Running { ssh_forward: None }));
+    cloud.hear(0, seen(1, ObservedState::Running { ssh_forward: None }));
     assert_eq!(cloud.server().condition, Condition::Stopped);
 }
 
@@ -202,7 +208,7 @@ fn an_older_disk_takes_the_place_of_the_newer_and_back() {
     };
     assert_eq!(restore(&mut cloud, copy), Err(ErrorKind::Conflict), "it runs");
     cloud.run(|txn| lenticular_control::command::compute::server::stop(txn, &admin(), server_id())).unwrap();
-    cloud.hear(1, seen(2, Sight::Stopped { why: StopReason::Ordered }));
+    cloud.hear(1, seen(2, ObservedState::Stopped { why: StopReason::Ordered }));
     restore(&mut cloud, copy).unwrap();
     cloud.is_on(0, 3);
     assert_eq!(cloud.server().disk.revives, Some(1));

@@ -21,14 +21,14 @@ use lenticular_model::{
     error::Kind as ErrorKind,
     host::{
         host::Host,
-        observation::{Sight, StopReason},
+        observation::{ObservedState, StopReason},
     },
     network::{network::Network, port::Port, trunk::SubPort},
     PortId,
 };
 use serde_json::json;
 
-const RUNNING: Sight = Sight::Running { ssh_forward: None };
+const RUNNING: ObservedState = ObservedState::Running { ssh_forward: None };
 
 fn port_id() -> PortId {
     PortId::from_random([5; 16])
@@ -115,7 +115,7 @@ fn what_ovn_says_for_an_older_boot_does_not_make_a_server_active() {
 fn a_guest_that_ends_waits_for_no_ports() {
     let mut cloud = starting("ovn");
     cloud.hear(0, seen(1, RUNNING));
-    cloud.hear(0, seen(1, Sight::Stopped { why: StopReason::Died }));
+    cloud.hear(0, seen(1, ObservedState::Stopped { why: StopReason::Died }));
     assert_eq!(cloud.server().awaits_ports, None);
     says(&mut cloud, true);
     assert_eq!(cloud.server().status(), "ERROR");

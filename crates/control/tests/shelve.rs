@@ -26,13 +26,13 @@ use lenticular_model::{
         server::{Shelf, Wanted},
     },
     error::Kind as ErrorKind,
-    host::observation::{Observation, Sight, StopReason, Unsaved},
+    host::observation::{Observation, ObservedState, StopReason, Unsaved},
     image::{Data, Phase},
     HostId, ImageId, Timestamp,
 };
 
 fn stopped() -> Observation {
-    seen(1, Sight::Stopped { why: StopReason::Ordered })
+    seen(1, ObservedState::Stopped { why: StopReason::Ordered })
 }
 
 fn data() -> Data {
@@ -160,7 +160,7 @@ fn it_comes_back_on_any_host_and_the_image_goes_when_its_guest_was_seen() {
         ("SHELVED_OFFLOADED", Wanted::Running, false)
     );
     assert!(cloud.state.images.contains_key(&image));
-    cloud.hear(1, Observation { boot: 2, ..seen(2, Sight::Running { ssh_forward: None }) });
+    cloud.hear(1, Observation { boot: 2, ..seen(2, ObservedState::Running { ssh_forward: None }) });
     assert_eq!(cloud.server().status(), "ACTIVE");
     assert!(cloud.server().shelf.is_none() && !cloud.state.images.contains_key(&image));
     assert_eq!(&*cloud.server().base, "whole", "its disk lies over what it was");
@@ -175,7 +175,7 @@ fn a_host_that_cannot_make_the_disk_gives_it_back() {
     assert_eq!(cloud.fate_on(0), None, "one host has no part of a server beside the server");
     let failed = |disk_made| {
         let (message, details) = ("The disk is full.".to_owned(), "test".to_owned());
-        Observation { boot: 2, ..seen(2, Sight::Failed { message, details, disk_made }) }
+        Observation { boot: 2, ..seen(2, ObservedState::Failed { message, details, disk_made }) }
     };
     cloud.hear(0, failed(false));
     assert_eq!((cloud.server().status(), cloud.server().host_id), ("SHELVED_OFFLOADED", None));

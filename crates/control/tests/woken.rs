@@ -18,7 +18,7 @@ use lenticular_model::{
         disk_copy::DiskCopy,
         server::{Restored, Server},
     },
-    host::{host::Host, observation::Sight},
+    host::{host::Host, observation::ObservedState},
     policy::Caller,
     Kind, State, Timestamp, Txn,
 };
@@ -92,8 +92,8 @@ fn a_restored_server_is_lost_when_the_last_host_that_may_have_it_is() {
 fn a_disk_left_behind_is_looked_at_when_its_host_is_gone_or_its_server_found() {
     let mut cloud = Cloud::new();
     cloud.run(|txn| migrate::live_migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
-    cloud.hear(1, seen(2, Sight::Ready));
-    cloud.hear(1, seen(2, Sight::Running { ssh_forward: None }));
+    cloud.hear(1, seen(2, ObservedState::Ready));
+    cloud.hear(1, seen(2, ObservedState::Running { ssh_forward: None }));
     cloud.is_on(1, 2);
     assert!(cloud.fate_on(0).is_some());
     let copy = cloud.state.all::<DiskCopy>().next().unwrap().id;

@@ -10,7 +10,7 @@ use lenticular_control::command::host::enrolment::{retire, REFUSALS};
 use lenticular_model::{
     host::{
         host::{Capacity, Hypervisor},
-        observation::{Observation, Sight},
+        observation::{Observation, ObservedState},
     },
     policy::{Caller, RoleLevel, Scope},
     Cause, Incarnation, Kind, Timestamp, UserId,
@@ -365,7 +365,7 @@ async fn a_generation_that_nobody_issued_is_refused() {
         server_id: lenticular_model::ServerId::from_random([7; 16]),
         generation: u64::MAX,
         boot: 1,
-        sight: Sight::Running { ssh_forward: None },
+        observed: ObservedState::Running { ssh_forward: None },
         handover: None,
         unsaved: None,
     };

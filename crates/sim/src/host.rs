@@ -10,7 +10,7 @@ use lenticular_agent::core::{Core, Found, FoundProcess, Snapshot, Step, Taken};
 use lenticular_model::{
     host::{
         host::{Capacity, Hypervisor},
-        observation::{Sight, StopReason, Verdict},
+        observation::{ObservedState, StopReason, Verdict},
     },
     HostId, Incarnation, ServerId, State, Timestamp,
 };
@@ -408,7 +408,7 @@ impl World {
 
     fn note_report(&mut self, n: usize, report: &Report) {
         for seen in &report.observations {
-            let (name, what) = (self.name(seen.server_id), sight_name(&seen.sight));
+            let (name, what) = (self.name(seen.server_id), sight_name(&seen.observed));
             self.coverage.note("sight", what);
             let verdict = seen.handover.as_ref().map_or("", |handover| match handover.verdict {
                 Verdict::Released => ", released",
@@ -572,21 +572,21 @@ fn reread(snapshot: &Snapshot) -> Result<Snapshot, String> {
     serde_json::from_str(&text).map_err(|error| error.to_string())
 }
 
-/// The name of a sight in traces and counts.
-pub(crate) fn sight_name(sight: &Sight) -> &'static str {
-    match sight {
-        Sight::Preparing { .. } => "preparing",
-        Sight::Running { .. } => "running",
-        Sight::Stopped { why: StopReason::Ordered } => "stopped as ordered",
-        Sight::Stopped { why: StopReason::ByGuest } => "stopped by its guest",
-        Sight::Stopped { why: StopReason::Died } => "died",
-        Sight::Stopped { why: StopReason::HostRestarted } => "stopped by its host's restart",
-        Sight::Failed { .. } => "failed",
-        Sight::Receiving { .. } => "receiving",
-        Sight::Ready => "ready",
-        Sight::Unready { .. } => "unready",
-        Sight::Kept => "kept",
-        Sight::Stopped { why: StopReason::MovedAway } => "moved away",
-        Sight::Absent => "absent",
+/// The name of a observed in traces and counts.
+pub(crate) fn sight_name(observed: &ObservedState) -> &'static str {
+    match observed {
+        ObservedState::Preparing { .. } => "preparing",
+        ObservedState::Running { .. } => "running",
+        ObservedState::Stopped { why: StopReason::Ordered } => "stopped as ordered",
+        ObservedState::Stopped { why: StopReason::ByGuest } => "stopped by its guest",
+        ObservedState::Stopped { why: StopReason::Died } => "died",
+        ObservedState::Stopped { why: StopReason::HostRestarted } => "stopped by its host's restart",
+        ObservedState::Failed { .. } => "failed",
+        ObservedState::Receiving { .. } => "receiving",
+        ObservedState::Ready => "ready",
+        ObservedState::Unready { .. } => "unready",
+        ObservedState::Kept => "kept",
+        ObservedState::Stopped { why: StopReason::MovedAway } => "moved away",
+        ObservedState::Absent => "absent",
     }
 }

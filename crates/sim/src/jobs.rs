@@ -29,7 +29,7 @@ use lenticular_model::{
     error::{Error, Result},
     host::{
         host::Intent,
-        observation::{Sight, StopReason},
+        observation::{ObservedState, StopReason},
     },
     identity::Project,
     image::{Data, Visibility},
@@ -122,12 +122,14 @@ fn run_request(
             }
             let blind = mutation == Some(Mutation::BlindToStops);
             let seen = report.observations.iter();
-            let seen: Vec<_> =
-                seen.filter(|o| !(blind && matches!(o.sight, Sight::Stopped { .. }))).cloned().collect();
+            let seen: Vec<_> = seen
+                .filter(|o| !(blind && matches!(o.observed, ObservedState::Stopped { .. })))
+                .cloned()
+                .collect();
             let mut seen = seen;
             if mutation == Some(Mutation::GrantsOnReady) {
-                let ready = seen.iter_mut().filter(|o| o.sight == Sight::Ready);
-                ready.for_each(|o| o.sight = Sight::Stopped { why: StopReason::Ordered });
+                let ready = seen.iter_mut().filter(|o| o.observed == ObservedState::Ready);
+                ready.for_each(|o| o.observed = ObservedState::Stopped { why: StopReason::Ordered });
             }
             if mutation == Some(Mutation::BelievesLateReports) {
                 guest::observe(txn, *id, &seen);

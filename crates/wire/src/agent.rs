@@ -359,7 +359,7 @@ pub struct Report {
     pub number: u64,
     /// The life of the store that the agent's orders came from.
     pub incarnation: Incarnation,
-    /// Guests whose sight changed.
+    /// Guests whose observed changed.
     pub observations: Vec<Observation>,
     /// How far moves from here have come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

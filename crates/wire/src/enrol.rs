@@ -15,7 +15,7 @@ const FORM: &str = "lenticular-join-1";
 /// A token that lets one host in. As text: `lenticular-join-1.<CA's SHA-256>.<secret>`, both in URL-safe base64.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JoinToken {
-    /// SHA-256 of the certificate of the cloud's CA: by this the host knows the control plane at first sight.
+    /// SHA-256 of the certificate of the cloud's CA: by this the host knows the control plane at first observed.
     pub ca_sha256: [u8; 32],
     /// By this the control plane knows the host.
     pub secret: [u8; 32],

@@ -6,7 +6,7 @@ use super::{
 };
 use lenticular_model::{
     compute::{migration::Manner, server::BootStyle},
-    host::observation::{Observation, Sight, StopReason, Unsaved},
+    host::observation::{Observation, ObservedState, StopReason, Unsaved},
     network::port::Mac,
     PortId, ServerId,
 };
@@ -529,23 +529,23 @@ impl Guest {
             server_id,
             generation,
             boot: self.boot_done,
-            sight: self.sight(),
+            observed: self.observed(),
             handover: self.handover(),
             unsaved: self.unsaved(),
         }
     }
 
-    fn sight(&self) -> Sight {
+    fn observed(&self) -> ObservedState {
         if self.run_state == RunState::Gone {
-            return Sight::Absent;
+            return ObservedState::Absent;
         }
         if let Some(inbound) = &self.inbound {
-            return inbound.sight();
+            return inbound.observed();
         }
         // What a former life of the store had removed is not the server's any more, even while some of it is here.
         let goes = self.rebase && matches!(self.order, Some(Order::Remove { .. }));
         if goes || matches!(self.order, Some(Order::Keep { .. })) {
-            return Sight::Kept;
+            return ObservedState::Kept;
         }
         let disk_made = self.disk == Disk::Made;
         let upcoming = match (&self.doing, self.next()) {
@@ -555,12 +555,14 @@ impl Guest {
             _ => None,
         };
         match (&self.run_state, upcoming) {
-            (RunState::Running { ssh_forward }, _) => Sight::Running { ssh_forward: ssh_forward.clone() },
-            (RunState::Gone, _) => Sight::Absent,
-            (_, Some(step)) => Sight::Preparing { step: step.to_owned(), disk_made },
-            (RunState::New, None) => Sight::Preparing { step: "waiting".to_owned(), disk_made },
-            (RunState::Stopped { why }, None) => Sight::Stopped { why: *why },
-            (RunState::Failed(failure), None) => Sight::Failed {
+            (RunState::Running { ssh_forward }, _) => {
+                ObservedState::Running { ssh_forward: ssh_forward.clone() }
+            }
+            (RunState::Gone, _) => ObservedState::Absent,
+            (_, Some(step)) => ObservedState::Preparing { step: step.to_owned(), disk_made },
+            (RunState::New, None) => ObservedState::Preparing { step: "waiting".to_owned(), disk_made },
+            (RunState::Stopped { why }, None) => ObservedState::Stopped { why: *why },
+            (RunState::Failed(failure), None) => ObservedState::Failed {
                 message: failure.message.clone(),
                 details: failure.details.clone(),
                 // One that is lost was made.

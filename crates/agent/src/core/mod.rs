@@ -41,7 +41,7 @@ pub use step::{Ended, Failure, Found, FoundProcess, Outcome, Step};
 
 use guest::Guest;
 use lenticular_model::{
-    host::observation::{Observation, Sight},
+    host::observation::{Observation, ObservedState},
     Incarnation, ServerId,
 };
 use lenticular_wire::agent::{Order, Orders};
@@ -104,7 +104,7 @@ pub struct Core {
     /// Guests that may have a step to begin, in the order in which they came to.
     queue: VecDeque<ServerId>,
     queued: BTreeSet<ServerId>,
-    /// Guests whose sight may differ from what was acknowledged.
+    /// Guests whose observed may differ from what was acknowledged.
     unsaid: BTreeSet<ServerId>,
     /// Guests whose step under way must be cancelled.
     cancels: BTreeSet<ServerId>,
@@ -387,7 +387,7 @@ impl Core {
         for seen in observations {
             let Some(guest) = self.guests.get_mut(&seen.server_id) else { continue };
             guest.acknowledged = Some(seen.clone());
-            if seen.sight == Sight::Absent && guest.is_buried(seen.generation) {
+            if seen.observed == ObservedState::Absent && guest.is_buried(seen.generation) {
                 self.guests.remove(&seen.server_id);
                 self.unsaid.remove(&seen.server_id);
                 self.changed = true;

@@ -28,7 +28,7 @@ use super::{
 };
 use lenticular_model::{
     compute::migration::Manner,
-    host::observation::{Handover, Sight, StopReason, Verdict},
+    host::observation::{Handover, ObservedState, StopReason, Verdict},
 };
 use lenticular_wire::agent::{Outgoing, Own, Peer, Receive};
 use serde::{Deserialize, Serialize};
@@ -74,12 +74,12 @@ pub(super) enum Receiving {
 }
 
 impl Inbound {
-    pub(super) fn sight(&self) -> Sight {
+    pub(super) fn observed(&self) -> ObservedState {
         match &self.is {
-            Receiving::Preparing => Sight::Receiving { step: "making ready to receive".to_owned() },
-            Receiving::Ready => Sight::Ready,
+            Receiving::Preparing => ObservedState::Receiving { step: "making ready to receive".to_owned() },
+            Receiving::Ready => ObservedState::Ready,
             Receiving::Unready(why) => {
-                Sight::Unready { message: why.message.clone(), details: why.details.clone() }
+                ObservedState::Unready { message: why.message.clone(), details: why.details.clone() }
             }
         }
     }

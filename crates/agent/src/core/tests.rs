@@ -45,15 +45,15 @@ fn run(core: &mut Core) -> Vec<&'static str> {
     }
 }
 
-fn sight(core: &Core) -> Sight {
-    core.inventory().pop().expect("one guest").sight
+fn observed(core: &Core) -> ObservedState {
+    core.inventory().pop().expect("one guest").observed
 }
 
 fn running() -> Core {
     let mut core = Core::new("boot-a".to_owned(), 4);
     assert_eq!(send(&mut core, 0, vec![order(server(1), Wanted::Running, 1)]), Taken::Applied);
     assert_eq!(run(&mut core), ["preparing the disk", "starting"]);
-    assert_eq!(sight(&core), Sight::Running { ssh_forward: None });
+    assert_eq!(observed(&core), ObservedState::Running { ssh_forward: None });
     core
 }
 
@@ -103,7 +103,7 @@ fn absence_is_never_an_order() {
     };
     assert_eq!(core.apply(&other), Taken::Applied);
     assert!(run(&mut core).is_empty());
-    assert_eq!(sight(&core), Sight::Running { ssh_forward: None });
+    assert_eq!(observed(&core), ObservedState::Running { ssh_forward: None });
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_tombstone_is_kept_until_its_report_was_acknowledged() {
     send(&mut core, 1, vec![order(server(1), Wanted::Absent, 1)]);
     assert_eq!(run(&mut core), ["ending the process", "removing"]);
     let said = core.pending_reports();
-    assert_eq!(said[0].sight, Sight::Absent);
+    assert_eq!(said[0].observed, ObservedState::Absent);
     assert_eq!(core.pending_reports(), said);
     core.reported(&said);
     assert!(core.inventory().is_empty());
@@ -145,7 +145,7 @@ fn an_unknown_guest_that_is_to_be_absent_is() {
     let mut core = Core::new("a".to_owned(), 4);
     send(&mut core, 0, vec![order(server(1), Wanted::Absent, 3)]);
     assert!(run(&mut core).is_empty());
-    assert_eq!(sight(&core), Sight::Absent);
+    assert_eq!(observed(&core), ObservedState::Absent);
 }
 
 #[test]
@@ -153,14 +153,14 @@ fn a_disk_that_was_made_is_never_made_afresh() {
     let mut core = Core::new("a".to_owned(), 4);
     send(&mut core, 0, vec![Wish { disk_made: true, ..order(server(1), Wanted::Running, 3) }]);
     assert!(run(&mut core).is_empty());
-    assert!(matches!(sight(&core), Sight::Failed { disk_made: false, .. }));
+    assert!(matches!(observed(&core), ObservedState::Failed { disk_made: false, .. }));
 
     // The snapshot alone knows that it was made.
     let mut core = reopen(&running(), "a");
     core.found(server(1), Found::default());
     send(&mut core, 1, vec![order(server(1), Wanted::Running, 2)]);
     assert!(run(&mut core).is_empty());
-    assert!(matches!(sight(&core), Sight::Failed { .. }));
+    assert!(matches!(observed(&core), ObservedState::Failed { .. }));
 
     // Somebody puts it back, and the owner tries again.
     core.disk_found(server(1), 1);
@@ -175,7 +175,7 @@ fn a_failed_start_waits_for_a_higher_boot() {
     core.begin();
     core.done(server(1), Outcome::Failed(Failure::new("No room.", "statvfs")));
     assert!(run(&mut core).is_empty());
-    assert!(matches!(sight(&core), Sight::Failed { .. }));
+    assert!(matches!(observed(&core), ObservedState::Failed { .. }));
     assert_eq!(core.inventory()[0].boot, 1);
     send(&mut core, 1, vec![order(server(1), Wanted::Running, 2)]);
     assert_eq!(run(&mut core), ["preparing the disk", "starting"]);
@@ -186,9 +186,13 @@ fn how_a_guest_ended_is_told() {
     for (how, why) in [(Ended::ByGuest, StopReason::ByGuest), (Ended::Died, StopReason::Died)] {
         let mut core = running();
         core.exited(server(1), 0, how);
-        assert_eq!(sight(&core), Sight::Running { ssh_forward: None }, "an old boot's end is no news");
+        assert_eq!(
+            observed(&core),
+            ObservedState::Running { ssh_forward: None },
+            "an old boot's end is no news"
+        );
         core.exited(server(1), 1, how);
-        assert_eq!(sight(&core), Sight::Stopped { why });
+        assert_eq!(observed(&core), ObservedState::Stopped { why });
         assert!(run(&mut core).is_empty());
     }
 }
@@ -198,16 +202,16 @@ fn after_a_restart_guests_are_found_or_told_lost() {
     let there = Found { disk: Some(1), process: None };
     let mut core = reopen(&running(), "boot-a");
     core.found(server(1), there.clone());
-    assert_eq!(sight(&core), Sight::Stopped { why: StopReason::Died });
+    assert_eq!(observed(&core), ObservedState::Stopped { why: StopReason::Died });
 
     let mut core = reopen(&running(), "boot-b");
     core.found(server(1), there.clone());
-    assert_eq!(sight(&core), Sight::Stopped { why: StopReason::HostRestarted });
+    assert_eq!(observed(&core), ObservedState::Stopped { why: StopReason::HostRestarted });
 
     let process = FoundProcess { boot: 1, ssh_forward: Some("127.0.0.1:9".to_owned()), ended: false };
     let mut core = reopen(&running(), "boot-a");
     core.found(server(1), Found { process: Some(process), ..there });
-    assert_eq!(sight(&core), Sight::Running { ssh_forward: Some("127.0.0.1:9".to_owned()) });
+    assert_eq!(observed(&core), ObservedState::Running { ssh_forward: Some("127.0.0.1:9".to_owned()) });
     assert!(run(&mut core).is_empty());
 }
 
@@ -216,7 +220,7 @@ fn a_stop_during_creation_ends_with_a_disk_and_no_process() {
     let mut core = Core::new("a".to_owned(), 4);
     send(&mut core, 0, vec![order(server(1), Wanted::Stopped, 1)]);
     assert_eq!(run(&mut core), ["preparing the disk"]);
-    assert_eq!(sight(&core), Sight::Stopped { why: StopReason::Ordered });
+    assert_eq!(observed(&core), ObservedState::Stopped { why: StopReason::Ordered });
     assert_eq!(core.inventory()[0].boot, 1);
 }
 
@@ -241,7 +245,7 @@ fn an_older_generation_is_over_and_a_newer_one_ends_the_old_guest() {
     let new = Wish { generation: 2, disk_made: true, ..order(server(1), Wanted::Running, 2) };
     send(&mut core, 2, vec![new]);
     assert_eq!(run(&mut core), ["ending the process"]);
-    assert!(matches!(sight(&core), Sight::Failed { .. }));
+    assert!(matches!(observed(&core), ObservedState::Failed { .. }));
 }
 
 #[test]
@@ -301,7 +305,7 @@ fn another_life_of_the_store_finds_guests_as_they_are() {
         send(&mut core, 1, vec![order(server(1), wanted, boot)]);
         assert!(core.enter(incarnation(2)));
         assert!(run(&mut core).is_empty(), "nothing of {wanted:?} has begun, and nothing begins");
-        assert_eq!(sight(&core), Sight::Running { ssh_forward: None });
+        assert_eq!(observed(&core), ObservedState::Running { ssh_forward: None });
 
         // A step that has begun ends; a removal that has begun is not left half done.
         let mut core = running();
@@ -315,7 +319,7 @@ fn another_life_of_the_store_finds_guests_as_they_are() {
             core.done(*id, if started { Outcome::Started { ssh_forward: None } } else { Outcome::Done });
         });
         assert!(run(&mut core).is_empty());
-        let gone = sight(&core) == Sight::Absent;
+        let gone = observed(&core) == ObservedState::Absent;
         assert_eq!(gone, step.is_some(), "{wanted:?}");
     }
 }
@@ -332,13 +336,13 @@ fn a_guest_that_ends_as_it_was_asked_to_did_not_end_by_itself() {
     let mut core = reopen(&core, "boot-a");
     let process = FoundProcess { boot: 1, ssh_forward: None, ended: true };
     core.found(server(1), Found { disk: Some(1), process: Some(process) });
-    assert_eq!(sight(&core), Sight::Stopped { why: StopReason::Ordered });
+    assert_eq!(observed(&core), ObservedState::Stopped { why: StopReason::Ordered });
 
     // The step did not succeed, and was not needed any more.
     let mut core = running();
     stop(&mut core);
     core.exited(server(1), 1, Ended::ByGuest);
     core.done(server(1), Outcome::Failed(Failure::new("It does not answer.", "QMP")));
-    assert_eq!(sight(&core), Sight::Stopped { why: StopReason::Ordered });
+    assert_eq!(observed(&core), ObservedState::Stopped { why: StopReason::Ordered });
     assert!(!core.is_stuck());
 }

@@ -22,7 +22,7 @@ use crate::{
     Config,
 };
 use lenticular_model::{
-    host::{host::Hypervisor, observation::Sight},
+    host::{host::Hypervisor, observation::ObservedState},
     Lock, ServerId,
 };
 use lenticular_wire::agent::{
@@ -447,7 +447,7 @@ impl Runtime {
         let mut news = self.core.pending_reports();
         news.truncate(REPORT_MAX);
         let now = Instant::now();
-        let only_preparing = news.iter().all(|seen| matches!(seen.sight, Sight::Preparing { .. }));
+        let only_preparing = news.iter().all(|seen| matches!(seen.observed, ObservedState::Preparing { .. }));
         if only_preparing && !news.is_empty() {
             let until = *self.patient_until.get_or_insert(now + Duration::from_millis(PREPARING_UNTOLD_MS));
             if now < until {

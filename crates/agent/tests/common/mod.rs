@@ -9,7 +9,7 @@ use lenticular_model::{
         migration::Manner,
         server::{BootStyle, Wanted},
     },
-    host::observation::{Observation, Sight},
+    host::observation::{Observation, ObservedState},
     HostId, ImageId, Incarnation, ProjectId, ServerId, UserId,
 };
 use lenticular_wire::agent::{
@@ -116,8 +116,8 @@ impl Cloud {
     pub async fn sees(&self, id: ServerId, what: &str, is: impl Fn(&Observation) -> bool) -> Observation {
         let look = || {
             let seen = self.last(id)?;
-            let stuck =
-                matches!(seen.sight, Sight::Failed { .. }) && seen.boot >= self.lock().orders[&id].1.boot;
+            let stuck = matches!(seen.observed, ObservedState::Failed { .. })
+                && seen.boot >= self.lock().orders[&id].1.boot;
             (is(&seen) || stuck).then_some(seen)
         };
         let found = self.wait(Duration::from_secs(120), look).await.filter(|seen| is(seen));
@@ -125,15 +125,16 @@ impl Cloud {
     }
 
     pub async fn sees_running(&self, id: ServerId, boot: u64) -> Option<String> {
-        let is = |seen: &Observation| seen.boot == boot && matches!(seen.sight, Sight::Running { .. });
-        match self.sees(id, "running", is).await.sight {
-            Sight::Running { ssh_forward } => ssh_forward,
+        let is =
+            |seen: &Observation| seen.boot == boot && matches!(seen.observed, ObservedState::Running { .. });
+        match self.sees(id, "running", is).await.observed {
+            ObservedState::Running { ssh_forward } => ssh_forward,
             other => panic!("{other:?}"),
         }
     }
 
-    pub async fn sees_sight(&self, id: ServerId, sight: Sight) {
-        self.sees(id, &format!("{sight:?}"), |seen| seen.sight == sight).await;
+    pub async fn sees_sight(&self, id: ServerId, observed: ObservedState) {
+        self.sees(id, &format!("{observed:?}"), |seen| seen.observed == observed).await;
     }
 
     pub async fn console(&self, id: ServerId, lines: Option<u32>) -> Result<String, String> {

@@ -107,7 +107,7 @@ impl Authority {
         &self.certificate
     }
 
-    /// SHA-256 of its certificate: by this it is known at first sight.
+    /// SHA-256 of its certificate: by this it is known at first observed.
     pub fn sha256(&self) -> [u8; 32] {
         Sha256::digest(&self.certificate).into()
     }

@@ -3,7 +3,7 @@
 use crate::lifecycle::archive::archive_if_gone;
 use lenticular_model::{
     compute::disk_copy::{DiskCopy, Fate},
-    host::observation::{Observation, Sight},
+    host::observation::{Observation, ObservedState},
     DiskCopyId, HostId, ServerId, Txn,
 };
 
@@ -44,7 +44,7 @@ pub fn clear(txn: &mut Txn<'_>, host: HostId, server: ServerId) {
 /// A host confirms that what a server left there is gone.
 pub fn on_gone(txn: &mut Txn<'_>, host: HostId, seen: &Observation) {
     let copy = txn.disk_copy_on(host, seen.server_id);
-    if copy.is_some_and(|copy| seen.sight == Sight::Absent && seen.generation >= copy.generation) {
+    if copy.is_some_and(|copy| seen.observed == ObservedState::Absent && seen.generation >= copy.generation) {
         clear(txn, host, seen.server_id);
         archive_if_gone(txn, seen.server_id);
     }

@@ -13,7 +13,7 @@ use lenticular_model::{
     error::{Error, Result},
     host::{
         host::Host,
-        observation::{Handover, Observation, Sight, Verdict},
+        observation::{Handover, Observation, ObservedState, Verdict},
     },
     policy::Caller,
     HostId, Kind, MigrationId, ServerId, Timestamp, Txn,
@@ -133,26 +133,28 @@ pub fn on_decision(txn: &mut Txn<'_>, server: &Server, handover: &Handover) {
 /// What the target of a server's ticket says. True if the server is there now.
 pub fn on_target_report(txn: &mut Txn<'_>, server: &Server, seen: &Observation) -> bool {
     let Some(ticket) = &server.ticket else { return false };
-    match &seen.sight {
-        Sight::Ready if ticket.leg == Leg::Prepare => {
+    match &seen.observed {
+        ObservedState::Ready if ticket.leg == Leg::Prepare => {
             set_leg(txn, server, Leg::Send, Phase::Moving);
             false
         }
-        Sight::Unready { message, details } => {
+        ObservedState::Unready { message, details } => {
             fail(txn, server, format!("{message} ({details})"));
             false
         }
         // Only a target that has accepted the guest sees one of its own.
-        Sight::Running { .. } | Sight::Stopped { .. } | Sight::Failed { disk_made: true, .. } => {
+        ObservedState::Running { .. }
+        | ObservedState::Stopped { .. }
+        | ObservedState::Failed { disk_made: true, .. } => {
             arrive(txn, server);
             true
         }
-        Sight::Ready
-        | Sight::Receiving { .. }
-        | Sight::Preparing { .. }
-        | Sight::Failed { .. }
-        | Sight::Kept
-        | Sight::Absent => false,
+        ObservedState::Ready
+        | ObservedState::Receiving { .. }
+        | ObservedState::Preparing { .. }
+        | ObservedState::Failed { .. }
+        | ObservedState::Kept
+        | ObservedState::Absent => false,
     }
 }
 

@@ -36,7 +36,7 @@ use lenticular_model::{
     },
     host::{
         host::{Contact, Host},
-        observation::{Observation, Sight},
+        observation::{Observation, ObservedState},
     },
     HostId, ServerId, Txn,
 };
@@ -98,9 +98,9 @@ pub fn adopt(txn: &mut Txn<'_>, server: &Server, host: HostId, generation: u64) 
 /// Where a server is, is known, by what its host saw if that told it: what is found of it elsewhere is a leftover, and if
 /// it is to be gone, all of it is.
 pub fn place_found(txn: &mut Txn<'_>, id: ServerId, seen: Option<&Observation>) {
-    let runs = seen.is_some_and(|seen| matches!(seen.sight, Sight::Running { .. }));
-    let made = seen.is_none_or(|seen| match seen.sight {
-        Sight::Preparing { disk_made, .. } | Sight::Failed { disk_made, .. } => disk_made,
+    let runs = seen.is_some_and(|seen| matches!(seen.observed, ObservedState::Running { .. }));
+    let made = seen.is_none_or(|seen| match seen.observed {
+        ObservedState::Preparing { disk_made, .. } | ObservedState::Failed { disk_made, .. } => disk_made,
         _ => true,
     });
     txn.update::<Server>(&id, |s| {

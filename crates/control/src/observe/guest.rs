@@ -9,7 +9,7 @@ use lenticular_model::{
         migration::Ticket,
         server::{BootStyle, Condition, Server, Wanted},
     },
-    host::observation::{Observation, Sight, StopReason},
+    host::observation::{Observation, ObservedState, StopReason},
     HostId, Txn,
 };
 
@@ -54,42 +54,51 @@ fn observe_unsaved(txn: &mut Txn<'_>, seen: &Observation) {
 fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
     if server.wanted == Wanted::Absent {
         // Only the confirmation counts; what the guest does until then is nobody's business any more.
-        if seen.sight == Sight::Absent {
+        if seen.observed == ObservedState::Absent {
             txn.update::<Server>(&server.id, |s| s.host_id = None);
             archive_if_gone(txn, server.id);
         }
         return;
     }
-    let made = match &seen.sight {
-        Sight::Preparing { disk_made, .. } | Sight::Failed { disk_made, .. } => *disk_made,
-        Sight::Running { .. } | Sight::Stopped { .. } => true,
-        Sight::Receiving { .. } | Sight::Ready | Sight::Unready { .. } | Sight::Kept | Sight::Absent => false,
+    let made = match &seen.observed {
+        ObservedState::Preparing { disk_made, .. } | ObservedState::Failed { disk_made, .. } => *disk_made,
+        ObservedState::Running { .. } | ObservedState::Stopped { .. } => true,
+        ObservedState::Receiving { .. }
+        | ObservedState::Ready
+        | ObservedState::Unready { .. }
+        | ObservedState::Kept
+        | ObservedState::Absent => false,
     };
     if made && !server.disk.made {
         txn.update::<Server>(&server.id, |s| s.disk.made = true);
     }
-    if matches!(seen.sight, Sight::Running { .. } | Sight::Stopped { .. }) {
+    if matches!(seen.observed, ObservedState::Running { .. } | ObservedState::Stopped { .. }) {
         shelf::came_back(txn, server);
     }
     if seen.boot < server.boot {
         // It has not acted on the present boot yet; only whether the guest runs is news.
-        let runs = matches!(seen.sight, Sight::Running { .. });
+        let runs = matches!(seen.observed, ObservedState::Running { .. });
         if server.powered != runs {
             txn.update::<Server>(&server.id, |s| s.powered = runs);
         }
         return;
     }
-    match &seen.sight {
+    match &seen.observed {
         // Said by a host that has not heard yet that the server is its own.
-        Sight::Receiving { .. } | Sight::Ready | Sight::Unready { .. } | Sight::Kept => {}
-        Sight::Preparing { .. } => {}
-        Sight::Running { ssh_forward } => saw_running(txn, server, ssh_forward.clone()),
-        Sight::Stopped { why } => saw_stopped(txn, server, *why),
-        Sight::Failed { message, details, .. } if shelf::never_came(server, made) => {
+        ObservedState::Receiving { .. }
+        | ObservedState::Ready
+        | ObservedState::Unready { .. }
+        | ObservedState::Kept => {}
+        ObservedState::Preparing { .. } => {}
+        ObservedState::Running { ssh_forward } => saw_running(txn, server, ssh_forward.clone()),
+        ObservedState::Stopped { why } => saw_stopped(txn, server, *why),
+        ObservedState::Failed { message, details, .. } if shelf::never_came(server, made) => {
             shelf::go_back(txn, server, message, details);
         }
-        Sight::Failed { message, details, .. } => run::fail(txn, server, message.clone(), details.clone()),
-        Sight::Absent => run::fail(
+        ObservedState::Failed { message, details, .. } => {
+            run::fail(txn, server, message.clone(), details.clone())
+        }
+        ObservedState::Absent => run::fail(
             txn,
             server,
             "The server's disk is gone from its host. Ask the operator what happened. If the disk cannot be \

@@ -12,7 +12,7 @@ use lenticular_model::{
     },
     host::{
         host::Host,
-        observation::{Observation, Sight, StopReason, Verdict},
+        observation::{Observation, ObservedState, StopReason, Verdict},
     },
     HostId, ServerId, State, Txn,
 };
@@ -21,14 +21,17 @@ use std::{collections::BTreeSet, sync::Arc};
 /// What a host says of its part in a server; `None` if it has none.
 fn claim(seen: &Observation) -> Option<Found> {
     let handover = seen.handover.as_ref().filter(|handover| handover.verdict == Verdict::Released);
-    match &seen.sight {
-        Sight::Absent => None,
-        Sight::Receiving { .. } | Sight::Ready | Sight::Unready { .. } => Some(Found::Coming),
-        _ if handover.is_some() => handover.map(|h| Found::Released { generation: h.generation }),
-        Sight::Kept | Sight::Stopped { why: StopReason::MovedAway } => Some(Found::Left),
-        Sight::Stopped { .. } | Sight::Running { .. } | Sight::Failed { .. } | Sight::Preparing { .. } => {
-            Some(Found::Own)
+    match &seen.observed {
+        ObservedState::Absent => None,
+        ObservedState::Receiving { .. } | ObservedState::Ready | ObservedState::Unready { .. } => {
+            Some(Found::Coming)
         }
+        _ if handover.is_some() => handover.map(|h| Found::Released { generation: h.generation }),
+        ObservedState::Kept | ObservedState::Stopped { why: StopReason::MovedAway } => Some(Found::Left),
+        ObservedState::Stopped { .. }
+        | ObservedState::Running { .. }
+        | ObservedState::Failed { .. }
+        | ObservedState::Preparing { .. } => Some(Found::Own),
     }
 }
 

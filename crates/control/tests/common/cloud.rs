@@ -10,7 +10,7 @@ use lenticular_model::{
     error::Result,
     host::{
         host::{Capacity, Hypervisor},
-        observation::{Observation, Sight},
+        observation::{Observation, ObservedState},
     },
     policy::{Caller, RoleLevel, Scope},
     HostId, Incarnation, ProjectId, State, Timestamp, Txn, UserId,
@@ -33,8 +33,8 @@ pub fn admin() -> Caller {
     }
 }
 
-pub fn seen(generation: u64, sight: Sight) -> Observation {
-    Observation { server_id: server_id(), generation, boot: 1, sight, handover: None, unsaved: None }
+pub fn seen(generation: u64, observed: ObservedState) -> Observation {
+    Observation { server_id: server_id(), generation, boot: 1, observed, handover: None, unsaved: None }
 }
 
 impl Cloud {
@@ -63,7 +63,7 @@ impl Cloud {
                 Ok(())
             })
             .unwrap();
-        cloud.hear(0, seen(1, Sight::Running { ssh_forward: None }));
+        cloud.hear(0, seen(1, ObservedState::Running { ssh_forward: None }));
         assert_eq!(cloud.server().status(), "ACTIVE");
         cloud
     }

@@ -168,15 +168,15 @@ fn asks() -> impl Strategy<Value = Ask> {
 
 /// The target of a server's ticket says that the guest is there.
 fn arrive(txn: &mut Txn<'_>, id: ServerId) {
-    use lenticular_model::host::observation::{Observation, Sight};
+    use lenticular_model::host::observation::{Observation, ObservedState};
     let Some(ticket) = txn.servers[&id].ticket.clone() else { return };
     let boot = txn.servers[&id].boot + 1;
-    for sight in [Sight::Ready, Sight::Running { ssh_forward: None }] {
+    for observed in [ObservedState::Ready, ObservedState::Running { ssh_forward: None }] {
         let seen = Observation {
             server_id: id,
             generation: ticket.generation,
             boot,
-            sight,
+            observed,
             handover: None,
             unsaved: None,
         };

@@ -13,7 +13,8 @@ pub struct Observation {
     /// The boot that the host last acted on. What an older boot did says nothing of the present one.
     pub boot: u64,
     /// What is there.
-    pub sight: Sight,
+    #[serde(rename = "sight")]
+    pub observed: ObservedState,
     /// What became of the order to hand the guest to another host, once that is decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handover: Option<Handover>,
@@ -60,7 +61,7 @@ pub enum Verdict {
 /// What is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
-pub enum Sight {
+pub enum ObservedState {
     /// Work is under way and the guest does not run yet.
     Preparing {
         /// Which part of the work, for people.
