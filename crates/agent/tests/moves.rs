@@ -12,7 +12,7 @@ use lenticular_agent::{
     run_qemu, AgentError, Config,
 };
 use lenticular_model::{
-    compute::{migration::Manner, server::Wanted},
+    compute::{migration::Mode, server::Wanted},
     host::observation::{Handover, Observation, ObservedState, StopReason, Verdict},
     HostId, ServerId,
 };
@@ -173,12 +173,12 @@ fn released(generation: u64) -> Option<Handover> {
 }
 
 /// Orders the target to make ready, and then the source to send.
-async fn begin(a: &Host, b: &Host, wish: &Wish, generation: u64, manner: Manner) {
+async fn begin(a: &Host, b: &Host, wish: &Wish, generation: u64, mode: Mode) {
     let id = wish.server_id;
-    b.cloud.order(Wish { generation, receive: Some((a.peer(), manner)), ..wish.clone() });
+    b.cloud.order(Wish { generation, receive: Some((a.peer(), mode)), ..wish.clone() });
     let ready = |seen: &Observation| (seen.generation, &seen.observed) == (generation, &ObservedState::Ready);
     b.cloud.sees(id, "ready", ready).await;
-    let outgoing = Outgoing { generation, to: b.peer(), manner, withdraw: false, force: false };
+    let outgoing = Outgoing { generation, to: b.peer(), mode, withdraw: false, force: false };
     a.cloud.order(Wish { outgoing: Some(outgoing), disk_made: true, ..wish.clone() });
 }
 
@@ -190,7 +190,7 @@ async fn a_guest_moves_live_and_back_cold() {
     let (a, b, wish) = two_hosts().await;
     let id = wish.server_id;
     let began = Instant::now();
-    begin(&a, &b, &wish, 2, Manner::Live).await;
+    begin(&a, &b, &wish, 2, Mode::Live).await;
     a.cloud.sees(id, "released", |seen| seen.handover == released(2)).await;
     b.cloud.sees_running(id, 1).await;
     eprintln!("moved live within {:?}", began.elapsed());
@@ -213,7 +213,7 @@ async fn a_guest_moves_live_and_back_cold() {
 
     // Back again, cold; the guest counts on from its disk.
     let there = Wish { generation: 2, disk_made: true, ..wish.clone() };
-    begin(&b, &a, &there, 3, Manner::Cold).await;
+    begin(&b, &a, &there, 3, Mode::Cold).await;
     b.cloud.sees(id, "released", |seen| seen.handover == released(3)).await;
     a.sees(id, ObservedState::Stopped { why: StopReason::Ordered }).await;
     a.cloud.order(Wish { generation: 3, boot: 2, disk_made: true, ..wish.clone() });
@@ -250,11 +250,10 @@ async fn a_move_that_breaks_off_leaves_the_guest_where_it_was() {
         }
     };
     // The waiting process at the target is killed.
-    b.cloud.order(Wish { generation: 2, receive: Some((a.peer(), Manner::Live)), ..wish.clone() });
+    b.cloud.order(Wish { generation: 2, receive: Some((a.peer(), Mode::Live)), ..wish.clone() });
     b.sees(id, ObservedState::Ready).await;
     b.state.kill(id);
-    let outgoing =
-        Outgoing { generation: 2, to: b.peer(), manner: Manner::Live, withdraw: false, force: false };
+    let outgoing = Outgoing { generation: 2, to: b.peer(), mode: Mode::Live, withdraw: false, force: false };
     a.cloud.order(Wish { outgoing: Some(outgoing), disk_made: true, ..wish.clone() });
     a.cloud.sees(id, "kept", kept(2)).await;
     b.cloud.sees(id, "unready", |seen| matches!(seen.observed, ObservedState::Unready { .. })).await;
@@ -263,7 +262,7 @@ async fn a_move_that_breaks_off_leaves_the_guest_where_it_was() {
     // The source's agent dies while it sends, and comes back.
     b.open.send_replace(false);
     let mut accepted = b.accepted.subscribe();
-    begin(&a, &b, &wish, 3, Manner::Live).await;
+    begin(&a, &b, &wish, 3, Mode::Live).await;
     let connected = tokio::time::timeout(Duration::from_secs(60), accepted.changed()).await;
     connected.expect("the source connects").unwrap();
     a.agent.take().unwrap().crash().await;
@@ -274,7 +273,7 @@ async fn a_move_that_breaks_off_leaves_the_guest_where_it_was() {
     assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
 
     // And then it goes.
-    begin(&a, &b, &wish, 4, Manner::Live).await;
+    begin(&a, &b, &wish, 4, Mode::Live).await;
     a.cloud.sees(id, "released", |seen| seen.handover == released(4)).await;
     b.cloud.sees_running(id, 1).await;
     let numbers = more_counts(&b.cloud, id, 5).await;
@@ -292,8 +291,8 @@ async fn a_forced_move_ends_though_the_guest_writes_without_rest() {
     let (a, b, wish) = two_hosts().await;
     let id = wish.server_id;
     b.open.send_replace(false);
-    begin(&a, &b, &wish, 2, Manner::Live).await;
-    let forced = Outgoing { generation: 2, to: b.peer(), manner: Manner::Live, withdraw: false, force: true };
+    begin(&a, &b, &wish, 2, Mode::Live).await;
+    let forced = Outgoing { generation: 2, to: b.peer(), mode: Mode::Live, withdraw: false, force: true };
     a.cloud.order(Wish { outgoing: Some(forced), disk_made: true, ..wish.clone() });
     b.open.send_replace(true);
     a.cloud.sees(id, "released", |seen| seen.handover == released(2)).await;

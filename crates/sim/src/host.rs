@@ -556,11 +556,11 @@ fn order_text(order: &Order) -> String {
             let (boot, run) = (own.assignment.boot, if own.run { "run" } else { "stop" });
             let out = own.outgoing.as_ref().map_or(String::new(), |out| {
                 let verb = if out.withdraw { "stay" } else { "send" };
-                format!(" {verb} {:?} to {} as {}", out.manner, out.to.name, out.generation)
+                format!(" {verb} {:?} to {} as {}", out.mode, out.to.name, out.generation)
             });
             format!("{run}/g{generation}/b{boot}{out}")
         }
-        Order::Receive(receive) => format!("receive {:?}/g{generation}", receive.manner),
+        Order::Receive(receive) => format!("receive {:?}/g{generation}", receive.mode),
         Order::Keep { .. } => format!("keep/g{generation}"),
         Order::Remove { .. } => format!("remove/g{generation}"),
     }

@@ -6,7 +6,7 @@ use crate::{
     world::{note, World},
 };
 use lenticular_agent::core::Step;
-use lenticular_model::{compute::migration::Manner, ServerId};
+use lenticular_model::{compute::migration::Mode, ServerId};
 use lenticular_wire::agent::{Outgoing, Receive};
 
 impl World {
@@ -23,7 +23,7 @@ impl World {
             }
             Step::HandOver { to, generation } => self.hand_over(n, id, &to.name, *generation),
             Step::Revive(of) => self.revive(n, id, of.generation),
-            Step::Adopt(of, manner) => self.adopt(n, id, of.generation, *manner),
+            Step::Adopt(of, mode) => self.adopt(n, id, of.generation, *mode),
             _ => true,
         }
     }
@@ -52,7 +52,7 @@ impl World {
         }
         real.disk = None;
         let (generation, boot) = (receive.assignment.generation, receive.assignment.boot);
-        let waits = (receive.manner == Manner::Live).then_some((number, boot));
+        let waits = (receive.mode == Mode::Live).then_some((number, boot));
         real.arriving = Some(Arriving { generation, got: None, waits });
         let elsewhere = |h: &crate::host::Host| h.guests.get(&id).and_then(|r| r.content()) == newest;
         if had.is_some() && had == newest && !self.hosts.iter().any(elsewhere) {
@@ -64,7 +64,7 @@ impl World {
     fn send_guest(&mut self, n: usize, id: ServerId, out: &Outgoing) -> bool {
         let Some(to) = self.peer(n, &out.to.name) else { return false };
         let name = self.name(id);
-        let live = out.manner == Manner::Live;
+        let live = out.mode == Mode::Live;
         let resumes = self.config.mutation == Some(Mutation::ResumesAfterRelease);
         let Some(real) = self.hosts[n].guests.get_mut(&id) else { return false };
         let Some(disk) = &real.disk else { return false };
@@ -116,7 +116,7 @@ impl World {
         true
     }
 
-    fn adopt(&mut self, n: usize, id: ServerId, generation: u64, manner: Manner) -> bool {
+    fn adopt(&mut self, n: usize, id: ServerId, generation: u64, mode: Mode) -> bool {
         let name = self.name(id);
         let Some(real) = self.hosts[n].guests.get_mut(&id) else { return false };
         let Some(arriving) = real.arriving.take() else {
@@ -128,12 +128,12 @@ impl World {
             return false;
         };
         real.disk = Some(Disk { generation, made, writes });
-        self.coverage.note("move", if manner == Manner::Live { "arrived live" } else { "arrived cold" });
+        self.coverage.note("move", if mode == Mode::Live { "arrived live" } else { "arrived cold" });
         if self.clients.written.get(&id).is_some_and(|newest| *newest != (made, writes)) {
             self.violate(3, format!("{name} is taken over with a disk that is not the newest"));
         }
         let Some(real) = self.hosts[n].guests.get_mut(&id) else { return false };
-        if let Some((number, boot)) = arriving.waits.filter(|_| manner == Manner::Live) {
+        if let Some((number, boot)) = arriving.waits.filter(|_| mode == Mode::Live) {
             real.process = Some(Process { number, boot, ended: false, paused: false, watched_by: None });
             self.look.at(id);
         }

@@ -10,7 +10,7 @@ use crate::{
 use lenticular_agent::core::{Ended, Failure, Outcome, Step};
 use lenticular_model::{
     compute::{
-        migration::Manner,
+        migration::Mode,
         server::{Server, Wanted},
     },
     Incarnation, ServerId,
@@ -189,7 +189,7 @@ impl World {
         if let (Step::Start(of), false) = (&doing.step, doing.fails) {
             self.watch(n, agent_run, id, of.boot);
         }
-        if let (Step::Adopt(of, Manner::Live), false) = (&doing.step, doing.fails) {
+        if let (Step::Adopt(of, Mode::Live), false) = (&doing.step, doing.fails) {
             self.watch(n, agent_run, id, of.boot);
         }
         self.advance(n);
@@ -340,7 +340,7 @@ impl World {
         let host = &self.hosts[n];
         let Some(process) = host.guests.get(&id).and_then(|real| real.running()) else { return };
         let stays = |own: &Own| {
-            let moves = own.outgoing.as_ref().is_some_and(|out| out.manner == Manner::Cold);
+            let moves = own.outgoing.as_ref().is_some_and(|out| out.mode == Mode::Cold);
             own.run && own.assignment.boot <= process.boot && !moves
         };
         let ordered = host.ordered.get(&id).map(|(_, order)| order);

@@ -24,7 +24,7 @@ use lenticular_model::{
     compute::{
         disk_copy::Fate,
         flavor::Size,
-        migration::{Leg, Manner},
+        migration::{Leg, Mode},
         server::{BootStyle, Server, Shelf, Wanted},
     },
     host::{
@@ -215,7 +215,8 @@ pub struct Outgoing {
     /// Where to.
     pub to: Peer,
     /// How.
-    pub manner: Manner,
+    #[serde(rename = "manner")]
+    pub mode: Mode,
     /// True if the guest is to be kept, unless it was released already.
     pub withdraw: bool,
     /// True if it is to come to its end whatever the guest suffers.
@@ -232,7 +233,8 @@ pub struct Receive {
     /// Where it comes from: nobody else may hand it over.
     pub from: Peer,
     /// How.
-    pub manner: Manner,
+    #[serde(rename = "manner")]
+    pub mode: Mode,
 }
 
 /// Another host.
@@ -444,7 +446,7 @@ pub fn order(state: &State, host: HostId, server_id: ServerId) -> Option<Order> 
         assignment.generation = ticket.generation;
         assignment.guest.size = ticket.shape.size;
         let from = peer(state, server.host_id?)?;
-        return Some(Order::Receive(Receive { assignment: assignment.into(), from, manner: ticket.manner }));
+        return Some(Order::Receive(Receive { assignment: assignment.into(), from, mode: ticket.mode }));
     }
     let copy = state.disk_copy_on(host, server_id)?;
     let generation = copy.generation;
@@ -460,7 +462,7 @@ fn own(state: &State, host: HostId, server: &Server) -> Own {
         Some(Outgoing {
             generation: ticket.generation,
             to: peer(state, ticket.to)?,
-            manner: ticket.manner,
+            mode: ticket.mode,
             withdraw: ticket.leg == Leg::Withdraw,
             force: ticket.forced,
         })

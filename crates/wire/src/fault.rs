@@ -3,7 +3,7 @@
 use lenticular_model::error::{Error, Kind};
 use serde_json::{json, Value};
 
-/// Whose manner of speaking an answer follows.
+/// Whose mode of speaking an answer follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {
     /// Keystone.

@@ -5,7 +5,7 @@ use super::{
     step::{Ended, Failure, Found, FoundProcess, Outcome, Step},
 };
 use lenticular_model::{
-    compute::{migration::Manner, server::BootStyle},
+    compute::{migration::Mode, server::BootStyle},
     host::observation::{Observation, ObservedState, StopReason, Unsaved},
     network::port::Mac,
     PortId, ServerId,
@@ -78,7 +78,7 @@ pub(super) struct Guest {
     pub(super) inbound: Option<Inbound>,
     /// It has come here, and what came is yet to be taken for its own.
     #[serde(default)]
-    pub(super) adopting: Option<Manner>,
+    pub(super) adopting: Option<Mode>,
     /// The interfaces that its process has.
     #[serde(default)]
     nics: Vec<Nic>,
@@ -207,8 +207,8 @@ impl Guest {
             }
             // It waits to be let go on, which says itself what came of it.
             Some(_) if self.adopting.is_some() => {}
-            None if self.adopting == Some(Manner::Live) => {
-                self.adopting = Some(Manner::Cold);
+            None if self.adopting == Some(Mode::Live) => {
+                self.adopting = Some(Mode::Cold);
                 let why = if self.host_restarted { StopReason::HostRestarted } else { StopReason::Died };
                 self.run_state = RunState::Stopped { why };
             }
@@ -316,9 +316,9 @@ impl Guest {
                 self.nics = nics(of);
                 self.run_state = RunState::Running { ssh_forward };
             }
-            (Step::Adopt(_, manner), Outcome::Done) => {
+            (Step::Adopt(_, mode), Outcome::Done) => {
                 self.adopting = None;
-                if *manner == Manner::Live {
+                if *mode == Mode::Live {
                     // It was to go on, and its process is gone.
                     self.run_state = RunState::Stopped { why: StopReason::Died };
                 }
@@ -423,7 +423,7 @@ impl Guest {
             }
             Order::Own(own) if self.revives(own) => Some(Step::Kill),
             Order::Own(own) => match (self.adopting, self.next_outbound(own)) {
-                (Some(manner), _) => Some(Step::Adopt(own.assignment.clone(), manner)),
+                (Some(mode), _) => Some(Step::Adopt(own.assignment.clone(), mode)),
                 (None, Some(step)) => step,
                 (None, None) => self.next_own(own),
             },

@@ -27,7 +27,7 @@ use super::{
     step::{Failure, Outcome, Step},
 };
 use lenticular_model::{
-    compute::migration::Manner,
+    compute::migration::Mode,
     host::observation::{Handover, ObservedState, StopReason, Verdict},
 };
 use lenticular_wire::agent::{Outgoing, Own, Peer, Receive};
@@ -60,7 +60,7 @@ pub(super) enum Sending {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Inbound {
     pub(super) generation: u64,
-    manner: Manner,
+    mode: Mode,
     /// The boot that it runs under, or that it last ran under.
     boot: u64,
     is: Receiving,
@@ -119,7 +119,7 @@ impl Guest {
         if self.disk != Disk::Made {
             return keep("The server's disk is missing on its host, so it cannot move.", "no disk to send");
         }
-        if out.manner == Manner::Live && !self.runs() {
+        if out.mode == Mode::Live && !self.runs() {
             return keep(
                 "The guest does not run, so it cannot be moved live. Migrate it cold.",
                 "no process",
@@ -135,11 +135,11 @@ impl Guest {
             Sending::Kept(_) => None,
             Sending::Undecided => {
                 let out = own.outgoing.as_ref().filter(|out| out.generation == outbound.generation)?;
-                if let (Manner::Live, Some(step)) = (out.manner, self.next_plug(own)) {
+                if let (Mode::Live, Some(step)) = (out.mode, self.next_plug(own)) {
                     // The process that waits at the target has the interfaces of the order.
                     return Some(Some(step));
                 }
-                Some(Some(match self.runs() && out.manner == Manner::Cold {
+                Some(Some(match self.runs() && out.mode == Mode::Cold {
                     true => Step::Shutdown,
                     false => Step::Send(own.assignment.clone(), out.clone().into()),
                 }))
@@ -254,13 +254,13 @@ impl Guest {
         if self.run_state == RunState::Gone {
             self.run_state = RunState::New;
         }
-        let (manner, boot) = (receive.manner, receive.assignment.boot);
-        self.inbound = Some(Inbound { generation, manner, boot, is: Receiving::Preparing });
+        let (mode, boot) = (receive.mode, receive.assignment.boot);
+        self.inbound = Some(Inbound { generation, mode, boot, is: Receiving::Preparing });
     }
 
     pub(super) fn next_inbound(&self, receive: &Receive) -> Option<Step> {
-        if let Some(manner) = self.adopting {
-            return Some(Step::Adopt(receive.assignment.clone(), manner));
+        if let Some(mode) = self.adopting {
+            return Some(Step::Adopt(receive.assignment.clone(), mode));
         }
         let inbound = self.inbound.as_ref()?;
         let fits = inbound.generation == receive.assignment.generation;
@@ -290,14 +290,14 @@ impl Guest {
 
     /// True if a process waits for the guest.
     pub(super) fn awaits(&self) -> bool {
-        let ready = |i: &Inbound| i.manner == Manner::Live && i.is == Receiving::Ready;
-        self.inbound.as_ref().is_some_and(ready) || self.adopting == Some(Manner::Live)
+        let ready = |i: &Inbound| i.mode == Mode::Live && i.is == Receiving::Ready;
+        self.inbound.as_ref().is_some_and(ready) || self.adopting == Some(Mode::Live)
     }
 
     /// True if the process that waited for a guest is what ended.
     pub(super) fn inbound_exited(&mut self) -> bool {
         let Some(inbound) = &mut self.inbound else { return false };
-        if inbound.manner == Manner::Cold || inbound.is != Receiving::Ready {
+        if inbound.mode == Mode::Cold || inbound.is != Receiving::Ready {
             return false;
         }
         inbound.is = Receiving::Unready(Failure::new(
@@ -319,7 +319,7 @@ impl Guest {
         self.disk = Disk::Made;
         self.boot_done = inbound.boot;
         self.run_state = RunState::Stopped { why: StopReason::Ordered };
-        self.adopting = Some(inbound.manner);
+        self.adopting = Some(inbound.mode);
         (self.inbound, self.outbound) = (None, None);
         true
     }

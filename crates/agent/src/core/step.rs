@@ -1,6 +1,6 @@
 //! What can be done to a guest, what can come of it, and what can be found of it.
 
-use lenticular_model::compute::migration::Manner;
+use lenticular_model::compute::migration::Mode;
 use lenticular_wire::agent::{Assignment, Outgoing, Peer, Receive};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub enum Step {
         generation: u64,
     },
     /// Take what came from another host for one's own; a guest that waits goes on.
-    Adopt(Arc<Assignment>, Manner),
+    Adopt(Arc<Assignment>, Mode),
     /// Send the disk of a guest that does not run to the image store, under the name of this attempt.
     Upload(Arc<Assignment>, String),
     /// Call the disk that was left behind here the guest's own again, under its new generation.

@@ -9,7 +9,7 @@ use super::{
     qcow2::{blocking, keep_base, relative, run_img, DiskNote, Qcow2Disks, IMG, NOTE, ROOT},
 };
 use crate::{core::Failure, files, peer::Stream};
-use lenticular_model::{compute::migration::Manner, ServerId};
+use lenticular_model::{compute::migration::Mode, ServerId};
 use lenticular_wire::{
     agent::{Base, Receive},
     hex,
@@ -101,7 +101,7 @@ impl Qcow2Disks {
 
     /// Makes ready for a disk: for a live move an empty overlay, for a cold one a note alone.
     pub(super) async fn begin_incoming(&self, receive: &Receive) -> Result<(), Failure> {
-        let (of, live) = (&receive.assignment, receive.manner == Manner::Live);
+        let (of, live) = (&receive.assignment, receive.mode == Mode::Live);
         let base = self.base_name(&of.guest.base)?;
         let note = Incoming { generation: of.generation, base, live, from: receive.from.name.clone() };
         if live {

@@ -11,7 +11,7 @@ use crate::{
     link::Link,
     peer::{self, Ask, Reply, Stream, Transport, What},
 };
-use lenticular_model::{compute::migration::Manner, ServerId};
+use lenticular_model::{compute::migration::Mode, ServerId};
 use lenticular_wire::{
     agent::{Assignment, MoveProgress, Outgoing, Peer, Receive},
     hex,
@@ -359,7 +359,7 @@ impl Moves for QemuMigrator {
             self.qemu.clear(of.server_id).await;
             self.disks.discard(of.server_id).await?;
             self.ensure_base(receive, link).await?;
-            let live = receive.manner == Manner::Live;
+            let live = receive.mode == Mode::Live;
             self.disks.begin_incoming(receive).await?;
             if live {
                 let disk = self.disks.root(of.server_id);
@@ -383,9 +383,9 @@ impl Moves for QemuMigrator {
             self.need_base(assignment)?;
             let force = signals.force.clone();
             let work = async {
-                match outgoing.manner {
-                    Manner::Live => self.send_live(assignment, outgoing, progress, force).await,
-                    Manner::Cold => self.send_cold(assignment, outgoing, progress).await,
+                match outgoing.mode {
+                    Mode::Live => self.send_live(assignment, outgoing, progress, force).await,
+                    Mode::Cold => self.send_cold(assignment, outgoing, progress).await,
                 }
             };
             tokio::select! {
@@ -403,11 +403,11 @@ impl Moves for QemuMigrator {
         Box::pin(async move { self.ask(to, server, generation, What::Release).await.map(drop) })
     }
 
-    fn adopt<'a>(&'a self, assignment: &'a Assignment, manner: Manner) -> Work<'a, Option<Adopted>> {
+    fn adopt<'a>(&'a self, assignment: &'a Assignment, mode: Mode) -> Work<'a, Option<Adopted>> {
         Box::pin(async move {
             let id = assignment.server_id;
-            let on = match manner {
-                Manner::Live => match self.qemu.go_on(id).await {
+            let on = match mode {
+                Mode::Live => match self.qemu.go_on(id).await {
                     Ok(on) => on,
                     Err(failure) => {
                         tracing::error!(server = %id, %failure, "a guest that came does not go on, and is ended");
@@ -415,7 +415,7 @@ impl Moves for QemuMigrator {
                         None
                     }
                 },
-                Manner::Cold => None,
+                Mode::Cold => None,
             };
             self.disks.end_incoming(id).await?;
             Ok(on.map(|ssh_forward| Adopted { ssh_forward }))

@@ -18,7 +18,7 @@ use crate::{
     link::{Link, LinkError},
 };
 use lenticular_model::{
-    compute::migration::Manner,
+    compute::migration::Mode,
     host::host::{Hypervisor as Described, Wiring},
     network::port::Mac,
     ServerId,
@@ -224,7 +224,7 @@ pub trait Moves: Send + Sync {
 
     /// At the target: what came is the guest's disk from now on, and a process that waits goes on. `None` if there is
     /// no such process. May be called again.
-    fn adopt<'a>(&'a self, assignment: &'a Assignment, manner: Manner) -> Work<'a, Option<Adopted>>;
+    fn adopt<'a>(&'a self, assignment: &'a Assignment, mode: Mode) -> Work<'a, Option<Adopted>>;
 }
 
 /// A guest that went on after a move.

@@ -9,7 +9,7 @@ use crate::{
     link::Link,
 };
 use lenticular_model::{
-    compute::migration::Manner,
+    compute::migration::Mode,
     host::host::{Hypervisor as Described, Wiring},
     Lock, ServerId,
 };
@@ -277,7 +277,7 @@ impl Moves for SimHost {
         let Assignment { server_id, generation, boot, .. } = *receive.assignment;
         Box::pin(async move {
             self.turn(self.knobs.prepare, "Making ready for the guest").await?;
-            let boot = (receive.manner == Manner::Live).then_some(boot);
+            let boot = (receive.mode == Mode::Live).then_some(boot);
             self.lock().guests.insert(server_id, SimGuest { generation, boot });
             Ok(())
         })
@@ -319,7 +319,7 @@ impl Moves for SimHost {
         })
     }
 
-    fn adopt<'a>(&'a self, assignment: &'a Assignment, _manner: Manner) -> Work<'a, Option<Adopted>> {
+    fn adopt<'a>(&'a self, assignment: &'a Assignment, _manner: Mode) -> Work<'a, Option<Adopted>> {
         let boot = self.lock().guests.get(&assignment.server_id).and_then(|guest| guest.boot);
         Box::pin(async move { Ok(boot.map(|_| Adopted::default())) })
     }

@@ -6,7 +6,7 @@ use crate::{
     driver::{Drivers, ProgressSink, StepSignals},
     link::Link,
 };
-use lenticular_model::{compute::migration::Manner, HostId, ServerId};
+use lenticular_model::{compute::migration::Mode, HostId, ServerId};
 use lenticular_wire::agent::{Answer, Ask, Assignment, Question, Receive};
 use std::{
     sync::{
@@ -152,11 +152,11 @@ async fn carry_out(
             result = drivers.moves.hand_over(id, &to, generation) => result.map(|()| Outcome::Done),
             _ = cancel.wait_for(|cancel| *cancel) => Ok(Outcome::Done),
         },
-        Step::Adopt(assignment, manner) => {
-            if manner == Manner::Live {
+        Step::Adopt(assignment, mode) => {
+            if mode == Mode::Live {
                 drivers.network.announce(id, &assignment.guest);
             }
-            drivers.moves.adopt(&assignment, manner).await.map(|adopted| match adopted {
+            drivers.moves.adopt(&assignment, mode).await.map(|adopted| match adopted {
                 Some(adopted) => Outcome::Started { ssh_forward: adopted.ssh_forward },
                 None => Outcome::Done,
             })

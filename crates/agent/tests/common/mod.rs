@@ -6,7 +6,7 @@ use lenticular_agent::{Call, Chunks, Link, LinkError};
 use lenticular_model::{
     compute::{
         flavor::Size,
-        migration::Manner,
+        migration::Mode,
         server::{BootStyle, Wanted},
     },
     host::observation::{Observation, ObservedState},
@@ -371,7 +371,7 @@ pub struct Wish {
     pub disk_made: bool,
     pub guest: GuestSpec,
     pub outgoing: Option<Outgoing>,
-    pub receive: Option<(Peer, Manner)>,
+    pub receive: Option<(Peer, Mode)>,
     pub kept: bool,
 }
 
@@ -386,8 +386,8 @@ impl Wish {
             return Order::Keep { server_id, generation };
         }
         let assignment = Assignment { server_id, generation, boot, guest: self.guest.clone() };
-        if let Some((from, manner)) = self.receive.clone() {
-            return Order::Receive(Receive { assignment: assignment.into(), from, manner });
+        if let Some((from, mode)) = self.receive.clone() {
+            return Order::Receive(Receive { assignment: assignment.into(), from, mode });
         }
         Order::Own(Own {
             assignment: assignment.into(),

@@ -5,7 +5,7 @@ use lenticular_model::{
     compute::{
         disk_copy::{DiskCopy, Fate, KEPT_S},
         migration::{
-            Leg, Manner, Migration, MoveProgress, Phase, Progress, Purpose, Shape, Ticket, Unconfirmed,
+            Leg, Migration, Mode, MoveProgress, Phase, Progress, Purpose, Shape, Ticket, Unconfirmed,
         },
         operation::{Action as Operation, MOVE_S_MAX},
         server::{Server, Wanted},
@@ -28,7 +28,7 @@ pub struct Move {
     /// Where to.
     pub to: HostId,
     /// How.
-    pub manner: Manner,
+    pub mode: Mode,
     /// What for.
     pub purpose: Purpose,
     /// What the guest gets there.
@@ -53,12 +53,12 @@ pub fn open(txn: &mut Txn<'_>, by: Option<&Caller>, server: &Server, plan: Move)
     // What the target still has of the server goes when it gets ready.
     disk_copy::clear(txn, plan.to, server.id);
     let generation = server.next_generation();
-    let Move { to, manner, shape, .. } = plan;
+    let Move { to, mode, shape, .. } = plan;
     txn.update::<Server>(&server.id, |s| {
         s.disk.issued = generation;
         s.task = Some(task);
         let (leg, forced) = (Leg::Prepare, false);
-        s.ticket = Some(Box::new(Ticket { migration_id: id, to, generation, manner, leg, forced, shape }));
+        s.ticket = Some(Box::new(Ticket { migration_id: id, to, generation, mode, leg, forced, shape }));
     });
     Ok(id)
 }
@@ -89,7 +89,7 @@ pub fn record(
         user_id: by.map(|c| c.user_id),
         request_id: by.map(|c| c.request_id.clone()).unwrap_or_default(),
         purpose: plan.purpose,
-        manner: plan.manner,
+        mode: plan.mode,
         from,
         from_name,
         to: plan.to,
@@ -230,7 +230,7 @@ fn arrive(txn: &mut Txn<'_>, server: &Server) {
     let what = format!("moved to {to_name}");
     let fate = Fate::Kept { until };
     ports::move_to(txn, server.id, ticket.to);
-    let restarts = ticket.manner == Manner::Cold && server.wanted == Wanted::Running;
+    let restarts = ticket.mode == Mode::Cold && server.wanted == Wanted::Running;
     let confirmable = matches!(purpose, Purpose::Migrate | Purpose::Resize);
     let unconfirmed = confirmable.then(|| {
         let (migration_id, shape) = (ticket.migration_id, server.shape());

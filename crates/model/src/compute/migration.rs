@@ -24,7 +24,7 @@ use std::{collections::BTreeMap, sync::Arc};
 /// How the guest travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Manner {
+pub enum Mode {
     /// It runs on, but for a moment: its disk is mirrored and its memory follows.
     Live,
     /// It is stopped, its disk is copied, and it is started anew.
@@ -126,7 +126,8 @@ record! {
         /// What it is for.
         pub purpose: Purpose,
         /// How the guest travels.
-        pub manner: Manner,
+        #[serde(rename = "manner")]
+        pub mode: Mode,
         /// Where it comes from.
         pub from: HostId,
         /// That host's name then.
@@ -202,7 +203,8 @@ pub struct Ticket {
     /// The disk's generation there: higher than any before.
     pub generation: u64,
     /// How it travels.
-    pub manner: Manner,
+    #[serde(rename = "manner")]
+    pub mode: Mode,
     /// How far the hosts were told to go.
     pub leg: Leg,
     /// True once somebody asked that it be brought to its end whatever the guest suffers.

@@ -188,7 +188,7 @@ fn of_network_floating_ips(state: &State, id: NetworkId, keys: &mut BTreeSet<Key
 fn of_server(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     let Some((id, pair)) = Pair::<Server>::of(old, new, id) else { return };
     let known = |server: &Server| {
-        let ticket = server.ticket.as_ref().map(|ticket| (ticket.to, ticket.manner));
+        let ticket = server.ticket.as_ref().map(|ticket| (ticket.to, ticket.mode));
         (ticket, server.hostname.clone())
     };
     if pair.differs(known) {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::ovsdb::Datum;
 use lenticular_model::{
-    compute::migration::Manner,
+    compute::migration::Mode,
     network::{
         dhcp_option::for_ovn,
         port::{dns_name, DhcpOption, Mac, Port, PortOwner},
@@ -147,7 +147,7 @@ fn binding(state: &State, port: &Port) -> BTreeMap<String, String> {
     let name = |id| state.hosts.get(&id).map(|host| host.name.clone());
     let mut chassis: Vec<String> = port.host_id.and_then(name).into_iter().collect();
     if let Some(server) = port.server_id.and_then(|server| state.servers.get(&server)) {
-        let ticket = server.ticket.as_ref().filter(|ticket| ticket.manner == Manner::Live);
+        let ticket = server.ticket.as_ref().filter(|ticket| ticket.mode == Mode::Live);
         let left = state.disk_copies_of_server(server.id).map(|copy| copy.host_id);
         for host in ticket.map(|ticket| ticket.to).into_iter().chain(left).filter_map(name) {
             if !chassis.is_empty() && !chassis.contains(&host) {

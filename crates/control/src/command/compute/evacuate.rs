@@ -13,7 +13,7 @@ use crate::{
 use lenticular_model::{
     compute::{
         disk_copy::{DiskCopy, Fate, KEPT_S},
-        migration::{Leg, Manner, Phase, Purpose},
+        migration::{Leg, Mode, Phase, Purpose},
         operation::Action as Operation,
         server::{BootStyle, Condition, Server, Task, Wanted},
     },
@@ -124,7 +124,7 @@ fn rebuild(
     (from, to): (HostId, HostId),
     stopped: bool,
 ) -> Result<()> {
-    let plan = Move { to, manner: Manner::Cold, purpose: Purpose::Evacuate, shape: server.shape() };
+    let plan = Move { to, mode: Mode::Cold, purpose: Purpose::Evacuate, shape: server.shape() };
     let id = MigrationId::from_random(txn.random());
     migration::record(txn, Some(caller), server, (id, from), &plan, Phase::Moved)?;
     migration::finish(txn, id, Phase::Confirmed);

@@ -12,7 +12,7 @@ use crate::{
 use lenticular_model::{
     compute::{
         flavor::{Flavor, Size},
-        migration::{Leg, Manner, Migration, Phase, Purpose, Shape, Unconfirmed},
+        migration::{Leg, Migration, Mode, Phase, Purpose, Shape, Unconfirmed},
         operation::Action as Operation,
         server::{BootStyle, Condition, Server, Wanted},
     },
@@ -36,13 +36,7 @@ pub fn live_migrate(
     need_condition(&server, "os-migrateLive", &[Condition::Active])?;
     let shape = server.shape();
     let (to, verdict) = find_target(txn, caller, &server, &shape, host, Purpose::LiveMigrate)?;
-    begin(
-        txn,
-        caller,
-        &server,
-        Move { to, manner: Manner::Live, purpose: Purpose::LiveMigrate, shape },
-        verdict,
-    )
+    begin(txn, caller, &server, Move { to, mode: Mode::Live, purpose: Purpose::LiveMigrate, shape }, verdict)
 }
 
 /// Moves a server to another host, with its guest stopped for the time of the move.
@@ -57,7 +51,7 @@ pub fn migrate(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, host: Option<&s
     need_condition(&server, "migrate", &[Condition::Active, Condition::Stopped])?;
     let shape = server.shape();
     let (to, verdict) = find_target(txn, caller, &server, &shape, host, Purpose::Migrate)?;
-    begin(txn, caller, &server, Move { to, manner: Manner::Cold, purpose: Purpose::Migrate, shape }, verdict)
+    begin(txn, caller, &server, Move { to, mode: Mode::Cold, purpose: Purpose::Migrate, shape }, verdict)
 }
 
 /// Gives a server another flavor, on its host or on another.
@@ -81,7 +75,7 @@ pub fn resize(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, flavor: &FlavorI
         extra_specs: flavor.extra_specs.clone(),
     };
     let (to, verdict) = find_target(txn, caller, &server, &shape, None, Purpose::Resize)?;
-    let plan = Move { to, manner: Manner::Cold, purpose: Purpose::Resize, shape };
+    let plan = Move { to, mode: Mode::Cold, purpose: Purpose::Resize, shape };
     if server.host_id == Some(to) {
         return resize_here(txn, caller, &server, plan);
     }
@@ -173,7 +167,7 @@ pub fn revert(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
         reshape(txn, &server, task, shape, None);
         return Ok(());
     }
-    let plan = Move { to: host.id, manner: Manner::Cold, purpose: Purpose::Revert, shape };
+    let plan = Move { to: host.id, mode: Mode::Cold, purpose: Purpose::Revert, shape };
     migration::open(txn, Some(caller), &server, plan).map(drop)
 }
 
