@@ -444,7 +444,7 @@ pub fn order(state: &State, host: HostId, server_id: ServerId) -> Option<Order> 
         let ticket = server.ticket.as_ref()?;
         let mut assignment = assignment(state, host, server);
         assignment.generation = ticket.generation;
-        assignment.guest.size = ticket.shape.size;
+        assignment.guest.size = ticket.snapshot.size;
         let from = peer(state, server.host_id?)?;
         return Some(Order::Receive(Receive { assignment: assignment.into(), from, mode: ticket.mode }));
     }

@@ -60,6 +60,7 @@ pub(super) enum Sending {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Inbound {
     pub(super) generation: u64,
+    #[serde(rename = "manner")]
     mode: Mode,
     /// The boot that it runs under, or that it last ran under.
     boot: u64,

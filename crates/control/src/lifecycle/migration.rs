@@ -5,7 +5,7 @@ use lenticular_model::{
     compute::{
         disk_copy::{DiskCopy, Fate, KEPT_S},
         migration::{
-            Leg, Migration, Mode, MoveProgress, Phase, Progress, Purpose, Shape, Ticket, Unconfirmed,
+            FlavorSnapshot, Leg, Migration, Mode, MoveProgress, Phase, Progress, Purpose, Ticket, Unconfirmed,
         },
         operation::{Action as Operation, MOVE_S_MAX},
         server::{Server, Wanted},
@@ -32,7 +32,7 @@ pub struct Move {
     /// What for.
     pub purpose: Purpose,
     /// What the guest gets there.
-    pub shape: Shape,
+    pub snapshot: FlavorSnapshot,
 }
 
 /// Opens a ticket. The caller has seen to it that the server may move and that the target will do.
@@ -53,12 +53,12 @@ pub fn open(txn: &mut Txn<'_>, by: Option<&Caller>, server: &Server, plan: Move)
     // What the target still has of the server goes when it gets ready.
     disk_copy::clear(txn, plan.to, server.id);
     let generation = server.next_generation();
-    let Move { to, mode, shape, .. } = plan;
+    let Move { to, mode, snapshot, .. } = plan;
     txn.update::<Server>(&server.id, |s| {
         s.disk.issued = generation;
         s.task = Some(task);
         let (leg, forced) = (Leg::Prepare, false);
-        s.ticket = Some(Box::new(Ticket { migration_id: id, to, generation, mode, leg, forced, shape }));
+        s.ticket = Some(Box::new(Ticket { migration_id: id, to, generation, mode, leg, forced, snapshot }));
     });
     Ok(id)
 }
@@ -95,7 +95,7 @@ pub fn record(
         to: plan.to,
         to_name,
         old_flavor: server.flavor_id.clone(),
-        new_flavor: plan.shape.flavor_id.clone(),
+        new_flavor: plan.snapshot.flavor_id.clone(),
         phase,
         deadline: txn.now.plus_s(MOVE_S_MAX),
         unknown: Default::default(),
@@ -233,8 +233,8 @@ fn arrive(txn: &mut Txn<'_>, server: &Server) {
     let restarts = ticket.mode == Mode::Cold && server.wanted == Wanted::Running;
     let confirmable = matches!(purpose, Purpose::Migrate | Purpose::Resize);
     let unconfirmed = confirmable.then(|| {
-        let (migration_id, shape) = (ticket.migration_id, server.shape());
-        Box::new(Unconfirmed { migration_id, from, shape, confirm_at: Some(until) })
+        let (migration_id, snapshot) = (ticket.migration_id, server.flavor_snapshot());
+        Box::new(Unconfirmed { migration_id, from, snapshot, confirm_at: Some(until) })
     });
     // The guest's own report ends the task of one that is started anew.
     let ended = if restarts { None } else { server.task.as_ref() };
@@ -248,7 +248,7 @@ fn arrive(txn: &mut Txn<'_>, server: &Server) {
         s.disk.made = true;
         s.disk.revives = None;
         s.ticket = None;
-        s.take_shape(ticket.shape.clone());
+        s.take_flavor(ticket.snapshot.clone());
         s.boot += u64::from(restarts);
         s.powered &= !restarts;
         s.ssh_forward = None;

@@ -211,12 +211,13 @@ pub struct Ticket {
     #[serde(default)]
     pub forced: bool,
     /// What the guest gets there.
-    pub shape: Shape,
+    #[serde(rename = "shape")]
+    pub snapshot: FlavorSnapshot,
 }
 
 /// A flavor as it was when a server took it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shape {
+pub struct FlavorSnapshot {
     /// Which.
     pub flavor_id: FlavorId,
     /// Its name.
@@ -236,7 +237,8 @@ pub struct Unconfirmed {
     /// The host that holds room for the way back.
     pub from: HostId,
     /// What it had there.
-    pub shape: Shape,
+    #[serde(rename = "shape")]
+    pub snapshot: FlavorSnapshot,
     /// When it is confirmed by itself; `None` for never.
     #[serde(default)]
     pub confirm_at: Option<Timestamp>,

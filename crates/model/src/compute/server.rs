@@ -18,7 +18,7 @@
 use crate::{
     compute::{
         flavor::Size,
-        migration::{Shape, Ticket, Unconfirmed},
+        migration::{FlavorSnapshot, Ticket, Unconfirmed},
         operation::Action,
     },
     error::Error,
@@ -433,12 +433,12 @@ impl Server {
     /// What it takes of which host: where it is, where it goes, and where the way back is held open.
     pub fn claims(&self) -> impl Iterator<Item = (HostId, Size)> + '_ {
         let here = self.host_id.map(|host| (host, self.size));
-        let there = self.ticket.as_ref().map(|ticket| (ticket.to, ticket.shape.size));
+        let there = self.ticket.as_ref().map(|ticket| (ticket.to, ticket.snapshot.size));
         let back = self.unconfirmed.as_ref().filter(|last| there.is_none_or(|(to, _)| to != last.from));
         let back = back.map(|last| match Some(last.from) == self.host_id {
             // Both sizes are never taken at once on one host.
-            true => (last.from, last.shape.size.beyond(&self.size)),
-            false => (last.from, last.shape.size),
+            true => (last.from, last.snapshot.size.beyond(&self.size)),
+            false => (last.from, last.snapshot.size),
         });
         here.into_iter().chain(there).chain(back)
     }
@@ -449,8 +449,8 @@ impl Server {
     }
 
     /// The flavor that it has, as it was when the server took it.
-    pub fn shape(&self) -> Shape {
-        Shape {
+    pub fn flavor_snapshot(&self) -> FlavorSnapshot {
+        FlavorSnapshot {
             flavor_id: self.flavor_id.clone(),
             flavor_name: self.flavor_name.clone(),
             size: self.size,
@@ -459,11 +459,11 @@ impl Server {
     }
 
     /// Takes another flavor.
-    pub fn take_shape(&mut self, shape: Shape) {
-        self.flavor_id = shape.flavor_id;
-        self.flavor_name = shape.flavor_name;
-        self.size = shape.size;
-        self.extra_specs = shape.extra_specs;
+    pub fn take_flavor(&mut self, snapshot: FlavorSnapshot) {
+        self.flavor_id = snapshot.flavor_id;
+        self.flavor_name = snapshot.flavor_name;
+        self.size = snapshot.size;
+        self.extra_specs = snapshot.extra_specs;
     }
 
     /// The hosts that have orders for it.

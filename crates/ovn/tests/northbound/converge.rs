@@ -201,7 +201,7 @@ fn ports_are_told_to_be_up_when_the_database_says_so() {
         let server = Server::start();
         let mut world = World::new();
         world.step(&NETWORK);
-        let shape = crate::world::PortShape {
+        let snapshot = crate::world::PortShape {
             network: 0,
             subnet: 0,
             host: None,
@@ -214,7 +214,7 @@ fn ports_are_told_to_be_up_when_the_database_says_so() {
             option: false,
             policy: None,
         };
-        world.step(&Step::Port { n: 0, port: shape });
+        world.step(&Step::Port { n: 0, port: snapshot });
         let work = work(&server, &world, 1);
         let mut own = server.connect().await;
         until_equal(&mut own, &world.state).await;

@@ -304,33 +304,33 @@ pub fn subnet(n: u8, network: u8, v6: bool, dhcp: bool, gateway: bool) -> Subnet
     }))
 }
 
-fn put_port(txn: &mut Txn<'_>, n: u8, shape: &PortShape) {
-    let subnet = txn.subnets.get(&lenticular_model::SubnetId(id(SUBNET, shape.subnet))).cloned();
+fn put_port(txn: &mut Txn<'_>, n: u8, snapshot: &PortShape) {
+    let subnet = txn.subnets.get(&lenticular_model::SubnetId(id(SUBNET, snapshot.subnet))).cloned();
     // As Neutron has it: addresses are of the port's own network.
-    let network = subnet.as_ref().map_or(id(NETWORK, shape.network), |s| s.network_id.0);
+    let network = subnet.as_ref().map_or(id(NETWORK, snapshot.network), |s| s.network_id.0);
     let address = subnet.as_ref().map(|s| {
         let number = lenticular_model::network::subnet::to_number(s.cidr.network()) + 20 + u128::from(n);
         json!([{ "subnet_id": s.id, "ip_address": lenticular_model::network::subnet::to_address(number, s.cidr.network()) }])
     });
-    let (owner, device) = match shape.owner {
-        5 => ("network:router_interface", id(ROUTER, shape.device % 2).to_string()),
-        6 => ("network:router_gateway", id(ROUTER, shape.device % 2).to_string()),
-        7 => ("network:floatingip", id(FLOATING, shape.device).to_string()),
-        8 => ("trunk:subport", id(TRUNK, shape.device % 2).to_string()),
+    let (owner, device) = match snapshot.owner {
+        5 => ("network:router_interface", id(ROUTER, snapshot.device % 2).to_string()),
+        6 => ("network:router_gateway", id(ROUTER, snapshot.device % 2).to_string()),
+        7 => ("network:floatingip", id(FLOATING, snapshot.device).to_string()),
+        8 => ("trunk:subport", id(TRUNK, snapshot.device % 2).to_string()),
         _ => ("compute:nova", id(99, n).to_string()),
     };
-    let groups: std::collections::BTreeSet<Uuid> = shape.groups.iter().map(|g| id(GROUP, *g)).collect();
+    let groups: std::collections::BTreeSet<Uuid> = snapshot.groups.iter().map(|g| id(GROUP, *g)).collect();
     let pair = json!({ "ip_address": "10.0.0.200", "mac_address": "fa:16:3e:ff:ff:ff" });
     let option = json!({ "name": "bootfile-name", "value": "pxe", "ip_version": 4 });
     txn.put(read::<Port>(json!({
-        "id": id(PORT, n), "project_id": tenant(0), "network_id": network, "admin_state_up": shape.up,
+        "id": id(PORT, n), "project_id": tenant(0), "network_id": network, "admin_state_up": snapshot.up,
         "mac": format!("fa:16:3e:00:00:{n:02x}"), "fixed_ips": address.unwrap_or(json!([])),
-        "device_owner": owner, "device_id": device, "host_id": shape.host.map(|h| id(HOST, h)),
-        "security_groups": groups, "port_security_enabled": shape.secure,
-        "allowed_address_pairs": shape.pair.then_some(pair).into_iter().collect::<Vec<_>>(),
-        "extra_dhcp_opts": shape.option.then_some(option).into_iter().collect::<Vec<_>>(),
-        "dns_name": if shape.option { "web" } else { "" },
-        "qos_policy_id": shape.policy.map(|p| id(POLICY, p)),
+        "device_owner": owner, "device_id": device, "host_id": snapshot.host.map(|h| id(HOST, h)),
+        "security_groups": groups, "port_security_enabled": snapshot.secure,
+        "allowed_address_pairs": snapshot.pair.then_some(pair).into_iter().collect::<Vec<_>>(),
+        "extra_dhcp_opts": snapshot.option.then_some(option).into_iter().collect::<Vec<_>>(),
+        "dns_name": if snapshot.option { "web" } else { "" },
+        "qos_policy_id": snapshot.policy.map(|p| id(POLICY, p)),
     })));
 }
 

@@ -124,7 +124,7 @@ fn rebuild(
     (from, to): (HostId, HostId),
     stopped: bool,
 ) -> Result<()> {
-    let plan = Move { to, mode: Mode::Cold, purpose: Purpose::Evacuate, shape: server.shape() };
+    let plan = Move { to, mode: Mode::Cold, purpose: Purpose::Evacuate, snapshot: server.flavor_snapshot() };
     let id = MigrationId::from_random(txn.random());
     migration::record(txn, Some(caller), server, (id, from), &plan, Phase::Moved)?;
     migration::finish(txn, id, Phase::Confirmed);

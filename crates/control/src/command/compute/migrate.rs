@@ -12,7 +12,7 @@ use crate::{
 use lenticular_model::{
     compute::{
         flavor::{Flavor, Size},
-        migration::{Leg, Migration, Mode, Phase, Purpose, Shape, Unconfirmed},
+        migration::{FlavorSnapshot, Leg, Migration, Mode, Phase, Purpose, Unconfirmed},
         operation::Action as Operation,
         server::{BootStyle, Condition, Server, Wanted},
     },
@@ -34,9 +34,15 @@ pub fn live_migrate(
 ) -> Result<MigrationId> {
     let server = actable(txn, caller, id, Action::ServerMigrateLive)?;
     need_condition(&server, "os-migrateLive", &[Condition::Active])?;
-    let shape = server.shape();
-    let (to, verdict) = find_target(txn, caller, &server, &shape, host, Purpose::LiveMigrate)?;
-    begin(txn, caller, &server, Move { to, mode: Mode::Live, purpose: Purpose::LiveMigrate, shape }, verdict)
+    let snapshot = server.flavor_snapshot();
+    let (to, verdict) = find_target(txn, caller, &server, &snapshot, host, Purpose::LiveMigrate)?;
+    begin(
+        txn,
+        caller,
+        &server,
+        Move { to, mode: Mode::Live, purpose: Purpose::LiveMigrate, snapshot },
+        verdict,
+    )
 }
 
 /// Moves a server to another host, with its guest stopped for the time of the move.
@@ -49,9 +55,9 @@ pub fn migrate(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, host: Option<&s
         policy::check(caller, Action::ServerMigrateToHost, None)?;
     }
     need_condition(&server, "migrate", &[Condition::Active, Condition::Stopped])?;
-    let shape = server.shape();
-    let (to, verdict) = find_target(txn, caller, &server, &shape, host, Purpose::Migrate)?;
-    begin(txn, caller, &server, Move { to, mode: Mode::Cold, purpose: Purpose::Migrate, shape }, verdict)
+    let snapshot = server.flavor_snapshot();
+    let (to, verdict) = find_target(txn, caller, &server, &snapshot, host, Purpose::Migrate)?;
+    begin(txn, caller, &server, Move { to, mode: Mode::Cold, purpose: Purpose::Migrate, snapshot }, verdict)
 }
 
 /// Gives a server another flavor, on its host or on another.
@@ -65,7 +71,7 @@ pub fn resize(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, flavor: &FlavorI
     check_new_flavor(&server, &flavor)?;
     let more = flavor.size.beyond(&server.size);
     quota::check_growth(txn, server.project_id, &more)?;
-    let shape = Shape {
+    let snapshot = FlavorSnapshot {
         flavor_id: flavor.id.clone(),
         flavor_name: flavor.name.as_str().into(),
         size: Size {
@@ -74,8 +80,8 @@ pub fn resize(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, flavor: &FlavorI
         },
         extra_specs: flavor.extra_specs.clone(),
     };
-    let (to, verdict) = find_target(txn, caller, &server, &shape, None, Purpose::Resize)?;
-    let plan = Move { to, mode: Mode::Cold, purpose: Purpose::Resize, shape };
+    let (to, verdict) = find_target(txn, caller, &server, &snapshot, None, Purpose::Resize)?;
+    let plan = Move { to, mode: Mode::Cold, purpose: Purpose::Resize, snapshot };
     if server.host_id == Some(to) {
         return resize_here(txn, caller, &server, plan);
     }
@@ -108,8 +114,9 @@ fn resize_here(txn: &mut Txn<'_>, caller: &Caller, server: &Server, plan: Move) 
     let id = MigrationId::from_random(txn.random());
     migration::record(txn, Some(caller), server, (id, plan.to), &plan, Phase::Moved)?;
     let confirm_at = Some(txn.now.plus_s(lenticular_model::compute::disk_copy::KEPT_S));
-    let last = Unconfirmed { migration_id: id, from: plan.to, shape: server.shape(), confirm_at };
-    reshape(txn, server, task, plan.shape, Some(last));
+    let last =
+        Unconfirmed { migration_id: id, from: plan.to, snapshot: server.flavor_snapshot(), confirm_at };
+    reshape(txn, server, task, plan.snapshot, Some(last));
     Ok(())
 }
 
@@ -118,7 +125,7 @@ fn reshape(
     txn: &mut Txn<'_>,
     server: &Server,
     task: lenticular_model::compute::server::Task,
-    shape: Shape,
+    snapshot: FlavorSnapshot,
     last: Option<Unconfirmed>,
 ) {
     let runs = server.wanted == Wanted::Running;
@@ -126,7 +133,7 @@ fn reshape(
         operation::finish(txn, task.operation_id, None);
     }
     txn.update::<Server>(&server.id, |s| {
-        s.take_shape(shape);
+        s.take_flavor(snapshot);
         s.unconfirmed = last.map(Box::new);
         s.task = runs.then_some(task);
         s.boot += u64::from(runs);
@@ -153,7 +160,7 @@ pub fn confirm(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
 pub fn revert(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerRevertResize)?;
     let last = need_unconfirmed(&server, "revertResize")?;
-    let shape = last.shape.clone();
+    let snapshot = last.snapshot.clone();
     let host = txn.hosts.get(&last.from).filter(|host| host.is_up()).cloned();
     let Some(host) = host else {
         let why =
@@ -164,10 +171,10 @@ pub fn revert(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     if server.host_id == Some(host.id) {
         let task = operation::begin(txn, &server, Operation::RevertResize, Some(caller));
         migration::finish(txn, last.migration_id, Phase::Reverted);
-        reshape(txn, &server, task, shape, None);
+        reshape(txn, &server, task, snapshot, None);
         return Ok(());
     }
-    let plan = Move { to: host.id, mode: Mode::Cold, purpose: Purpose::Revert, shape };
+    let plan = Move { to: host.id, mode: Mode::Cold, purpose: Purpose::Revert, snapshot };
     migration::open(txn, Some(caller), &server, plan).map(drop)
 }
 
@@ -250,7 +257,7 @@ fn find_target(
     txn: &Txn<'_>,
     caller: &Caller,
     server: &Server,
-    shape: &Shape,
+    snapshot: &FlavorSnapshot,
     wanted: Option<&str>,
     purpose: Purpose,
 ) -> Result<(HostId, Verdict)> {
@@ -274,8 +281,8 @@ fn find_target(
         )));
     }
     let ask = Ask {
-        size: Some(shape.size),
-        extra_specs: shape.extra_specs.clone(),
+        size: Some(snapshot.size),
+        extra_specs: snapshot.extra_specs.clone(),
         host: wanted.map(str::to_owned),
         arch: source.map(|host| host.hypervisor.arch.clone()).filter(|arch| !arch.is_empty()),
         moves: Some(Moves {
