@@ -215,7 +215,7 @@ async fn traits_of(ctx: Ctx, Path(id): Path<String>) -> Handled {
 async fn traits(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::PlacementRead, None)?;
     check_query(&ctx, &[("name", 6), ("associated", 6)])?;
-    let classes = ctx.state.rooms().classes.iter();
+    let classes = ctx.state.host_table().classes.iter();
     let mut all: BTreeSet<&str> = classes.flat_map(|(_, class)| class.hypervisor.traits()).collect();
     all.insert("COMPUTE_STATUS_DISABLED");
     if let Some(text) = ctx.query.get("associated") {

@@ -18,8 +18,8 @@ use crate::{
         server_group::ServerGroup,
     },
     host::{
+        candidate::HostTable,
         host::{Capacity, Contact, Host},
-        room::Rooms,
     },
     identity::{Domain, Project, Revocation, Role, RoleAssignment, Target, User},
     image::Image,
@@ -64,7 +64,7 @@ pub struct Index {
     /// Hosts by name.
     pub(crate) host_names: OrdMap<String, HostId>,
     /// Hosts as the scheduler sees them.
-    pub(crate) rooms: Rooms,
+    pub(crate) host_table: HostTable,
     /// Aggregates by name.
     pub(crate) aggregate_names: OrdMap<String, AggregateId>,
     /// Aggregates by number.
@@ -243,9 +243,9 @@ impl Indexed for Host {
             (_, Some(new)) => {
                 let aggregates = walk(&index.host_aggregates, new.id).copied().collect();
                 let taken = index.host_usage.get(&new.id).copied().unwrap_or_default();
-                index.rooms.set(new, aggregates, taken);
+                index.host_table.set(new, aggregates, taken);
             }
-            (Some(old), None) => index.rooms.remove(old.id),
+            (Some(old), None) => index.host_table.remove(old.id),
             (None, None) => {}
         }
     }
@@ -266,7 +266,7 @@ impl Indexed for Aggregate {
                 false => drop(index.host_aggregates.remove(&(*host, id))),
             }
             let aggregates = walk(&index.host_aggregates, *host).copied().collect();
-            index.rooms.regroup(*host, aggregates);
+            index.host_table.regroup(*host, aggregates);
         }
     }
 }
@@ -448,7 +448,7 @@ impl Index {
                 add(&mut taken.capacity.memory_mb, u64::from(size.ram_mb));
                 add(&mut taken.capacity.disk_gb, size.all_disk_gb());
                 let taken = *taken;
-                self.rooms.take(host, taken);
+                self.host_table.take(host, taken);
             }
         }
     }

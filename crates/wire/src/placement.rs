@@ -88,7 +88,7 @@ pub fn traits(host: &Host) -> Vec<&'static str> {
 
 /// Whether some host has a trait, or could get it.
 pub fn has_trait(state: &State, name: &str) -> bool {
-    let mut classes = state.rooms().classes.iter();
+    let mut classes = state.host_table().classes.iter();
     name == "COMPUTE_STATUS_DISABLED" || classes.any(|(_, class)| class.hypervisor.traits().contains(&name))
 }
 

@@ -84,7 +84,7 @@ pub struct Place {
 }
 
 impl Connections {
-    /// Room for as many.
+    /// Candidate for as many.
     pub fn new(places: usize) -> Self {
         Self { table: Arc::default(), left: Arc::default(), places: places.max(2) }
     }

@@ -8,8 +8,8 @@ use super::{
 };
 use lenticular_model::{
     host::{
+        candidate::HostClass,
         host::{Hypervisor, Ratios},
-        room::HostClass,
     },
     ProjectId,
 };
@@ -32,7 +32,7 @@ pub(super) const FILTERS: &[(Filter, Judge)] = &[
 /// What a decision says of each class of hosts, by the class's number.
 pub(super) fn judge_all(facts: &Facts<'_>) -> Vec<Option<ClassJudgement>> {
     let mut judged = Vec::new();
-    for (number, class) in facts.state.rooms().classes.iter() {
+    for (number, class) in facts.state.host_table().classes.iter() {
         let number = number as usize;
         if judged.len() <= number {
             judged.resize_with(number + 1, || None);

@@ -7,8 +7,8 @@ use lenticular_model::{
         server_group::{Policy, ServerGroup},
     },
     host::{
+        candidate::{Candidate, HostClass},
         host::{Capacity, Hypervisor, Ratios},
-        room::{HostClass, Room},
     },
     HostId, ServerId, State,
 };
@@ -79,10 +79,10 @@ pub(super) struct ClassJudgement {
 impl ClassJudgement {
     /// What a host of the class gives out, by its own ratios and its aggregates'.
     #[inline]
-    pub(super) fn give(&self, room: &Room) -> Capacity {
-        let own = room.give;
+    pub(super) fn give(&self, candidate: &Candidate) -> Capacity {
+        let own = candidate.give;
         let Some(ratios) = self.ratios else { return own };
-        let by_aggregates = ratios.of(room.net);
+        let by_aggregates = ratios.of(candidate.net);
         Capacity {
             vcpus: own.vcpus.min(by_aggregates.vcpus),
             memory_mb: own.memory_mb.min(by_aggregates.memory_mb),
@@ -94,7 +94,7 @@ impl ClassJudgement {
 /// A host as a decision sees it.
 pub(super) struct HostFacts<'a> {
     pub(super) id: &'a HostId,
-    pub(super) room: &'a Room,
+    pub(super) candidate: &'a Candidate,
     pub(super) presence: Presence,
     pub(super) class: &'a ClassJudgement,
 }
@@ -219,10 +219,15 @@ impl<'a> Facts<'a> {
 
     /// One host.
     pub(super) fn seen<'s>(&'s self, id: &'s HostId) -> Option<HostFacts<'s>> {
-        let room = self.state.rooms().hosts.get(id)?;
+        let candidate = self.state.host_table().hosts.get(id)?;
         let place =
             self.presences.binary_search_by_key(id, |(host, _)| *host).ok().map(|n| self.presences[n].1);
-        Some(HostFacts { id, room, presence: place.unwrap_or_default(), class: self.class(room.class)? })
+        Some(HostFacts {
+            id,
+            candidate,
+            presence: place.unwrap_or_default(),
+            class: self.class(candidate.class)?,
+        })
     }
 
     /// Shows every host, in the order of ids: that of presences too, so that both are walked side by side.
@@ -230,8 +235,8 @@ impl<'a> Facts<'a> {
     pub(super) fn each_host<'s>(&'s self, mut look: impl FnMut(&HostFacts<'s>)) {
         let mut presences = self.presences.iter();
         let mut next = presences.next();
-        for (id, room) in &self.state.rooms().hosts {
-            let Some(class) = self.class(room.class) else { continue };
+        for (id, candidate) in &self.state.host_table().hosts {
+            let Some(class) = self.class(candidate.class) else { continue };
             let mut place = Presence::default();
             while let Some((host, known)) = next.filter(|(host, _)| host <= id) {
                 if host == id {
@@ -239,7 +244,7 @@ impl<'a> Facts<'a> {
                 }
                 next = presences.next();
             }
-            look(&HostFacts { id, room, presence: place, class });
+            look(&HostFacts { id, candidate, presence: place, class });
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use lenticular_model::{
     compute::server_group::Policy,
-    host::{host::Intent, room::Able},
+    host::{candidate::Availability, host::Intent},
     HostId,
 };
 
@@ -14,7 +14,7 @@ use lenticular_model::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
     /// It takes none.
-    Able(Able),
+    Availability(Availability),
     /// Another was asked for.
     Forced,
     /// The server is there.
@@ -39,9 +39,9 @@ pub(super) type Judge = fn(&Facts<'_>, &HostFacts<'_>) -> Result<(), Why>;
 
 #[inline]
 pub(super) fn compute(_: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
-    match seen.room.able {
-        Able::Yes => Ok(()),
-        able => Err(Why::Able(able)),
+    match seen.candidate.availability {
+        Availability::Yes => Ok(()),
+        able => Err(Why::Availability(able)),
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) fn source(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why>
 #[inline]
 pub(super) fn reachable(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     match &facts.ask.moves {
-        Some(moves) if moves.from != *seen.id && !seen.room.reachable => Err(Why::Unreachable),
+        Some(moves) if moves.from != *seen.id && !seen.candidate.reachable => Err(Why::Unreachable),
         _ => Ok(()),
     }
 }
@@ -119,15 +119,20 @@ fn room(class: &'static str, has: u64, taken: u64, needs: u64) -> Result<(), Why
 
 #[inline]
 pub(super) fn vcpus(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
-    room("VCPU", seen.class.give(seen.room).vcpus, seen.room.taken.capacity.vcpus, facts.needs(seen.id).vcpus)
+    room(
+        "VCPU",
+        seen.class.give(seen.candidate).vcpus,
+        seen.candidate.taken.capacity.vcpus,
+        facts.needs(seen.id).vcpus,
+    )
 }
 
 #[inline]
 pub(super) fn memory(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     room(
         "MEMORY_MB",
-        seen.class.give(seen.room).memory_mb,
-        seen.room.taken.capacity.memory_mb,
+        seen.class.give(seen.candidate).memory_mb,
+        seen.candidate.taken.capacity.memory_mb,
         facts.needs(seen.id).memory_mb,
     )
 }
@@ -136,8 +141,8 @@ pub(super) fn memory(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why>
 pub(super) fn disk(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     room(
         "DISK_GB",
-        seen.class.give(seen.room).disk_gb,
-        seen.room.taken.capacity.disk_gb,
+        seen.class.give(seen.candidate).disk_gb,
+        seen.candidate.taken.capacity.disk_gb,
         facts.needs(seen.id).disk_gb,
     )
 }
@@ -173,7 +178,7 @@ pub(super) fn reason(facts: &Facts<'_>, id: HostId, filter: Filter) -> String {
 /// Why a host was refused, in words.
 pub(super) fn text(facts: &Facts<'_>, id: HostId, why: Why) -> String {
     match why {
-        Why::Able(able) => unable(facts, id, able),
+        Why::Availability(able) => unable(facts, id, able),
         Why::Forced => format!("the request asked for host {}", facts.ask.host.as_deref().unwrap_or_default()),
         Why::Source => "has the server already".to_owned(),
         Why::Unreachable => {
@@ -191,15 +196,15 @@ pub(super) fn text(facts: &Facts<'_>, id: HostId, why: Why) -> String {
     }
 }
 
-fn unable(facts: &Facts<'_>, id: HostId, able: Able) -> String {
+fn unable(facts: &Facts<'_>, id: HostId, able: Availability) -> String {
     let Some(host) = facts.state.hosts.get(&id) else { return "is gone".to_owned() };
     match (able, &host.intent, host.silent_since, &host.hypervisor.trouble) {
-        (Able::Disabled, Intent::Disabled { reason }, ..) => {
+        (Availability::Disabled, Intent::Disabled { reason }, ..) => {
             format!("is disabled: {}", reason.as_deref().unwrap_or("no reason given"))
         }
-        (Able::Silent, ..) if host.fence.is_some() => "was declared to be off".to_owned(),
-        (Able::Silent, _, Some(since), _) => format!("is silent since {}", since.iso()),
-        (Able::Trouble, .., Some(trouble)) => format!("cannot run guests: {trouble}"),
+        (Availability::Silent, ..) if host.fence.is_some() => "was declared to be off".to_owned(),
+        (Availability::Silent, _, Some(since), _) => format!("is silent since {}", since.iso()),
+        (Availability::Trouble, .., Some(trouble)) => format!("cannot run guests: {trouble}"),
         _ => "takes no servers".to_owned(),
     }
 }

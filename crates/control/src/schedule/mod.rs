@@ -93,7 +93,7 @@ impl Ask {
 /// Chooses a host. Pure: the same state and ask give the same verdict.
 pub fn schedule(state: &State, ask: &Ask) -> (Option<HostId>, Verdict) {
     let facts = read(state, ask);
-    let mut passed: Vec<Passed<'_>> = Vec::with_capacity(state.rooms().hosts.len());
+    let mut passed: Vec<Passed<'_>> = Vec::with_capacity(state.host_table().hosts.len());
     let mut refused = Refused::default();
     facts.each_host(|seen| match judge(&facts, seen) {
         None => passed.push(Passed::of(seen)),

@@ -2,7 +2,7 @@
 //! 1 (the most); the sum, each times its multiplier, decides, as in Nova.
 
 use super::facts::{ClassFacts, ClassJudgement, Facts, HostFacts, WEIGHERS};
-use lenticular_model::{compute::server_group::Policy, host::room::Room, index::Taken, HostId};
+use lenticular_model::{compute::server_group::Policy, host::candidate::Candidate, index::Taken, HostId};
 use std::collections::BTreeMap;
 
 /// Their names, as Nova's operators know them, each with what it measures.
@@ -41,7 +41,7 @@ pub(super) fn multipliers(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> [f64; WEI
 #[derive(Clone, Copy)]
 pub(super) struct Passed<'a> {
     id: &'a HostId,
-    room: &'a Room,
+    candidate: &'a Candidate,
     class: &'a ClassJudgement,
     measured: [f32; WEIGHERS],
 }
@@ -49,7 +49,7 @@ pub(super) struct Passed<'a> {
 impl<'a> Passed<'a> {
     #[inline]
     pub(super) fn of(seen: &HostFacts<'a>) -> Self {
-        let (give, taken) = (seen.class.give(seen.room), seen.room.taken);
+        let (give, taken) = (seen.class.give(seen.candidate), seen.candidate.taken);
         // Processors convert signed numbers faster.
         let free = |has: u64, taken: u64| has.saturating_sub(taken) as i64 as f32;
         let measured = [
@@ -59,7 +59,7 @@ impl<'a> Passed<'a> {
             taken.busy as i64 as f32,
             seen.presence.members as f32,
         ];
-        Self { id: seen.id, room: seen.room, class: seen.class, measured }
+        Self { id: seen.id, candidate: seen.candidate, class: seen.class, measured }
     }
 
     /// The same host without this part of what servers take of it.
@@ -166,7 +166,7 @@ pub(super) fn best(passed: &[Passed<'_>], most: usize) -> Vec<(HostId, f64)> {
     let mut least: Option<Weighed<'_>> = None;
     for host in passed {
         let weight: f64 = (0..WEIGHERS).map(|n| host.share(n, &span, &scale)).sum();
-        let weighed = Weighed { weight, number: host.room.number, id: host.id };
+        let weighed = Weighed { weight, number: host.candidate.number, id: host.id };
         if least.is_some_and(|least| weighed.order(&least).is_ge()) {
             continue;
         }

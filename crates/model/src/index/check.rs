@@ -32,7 +32,7 @@ impl State {
         host_names server_order project_servers host_servers project_usage server_operations server_migrations disk_copies server_copies
         project_networks
         open_networks network_subnets network_ports project_ports server_ports device_ports addresses macs
-        project_groups group_rules group_ports rooms aggregate_names aggregate_numbers host_aggregates
+        project_groups group_rules group_ports host_table aggregate_names aggregate_numbers host_aggregates
         project_server_groups server_group_members net);
         let empty = Default::default();
         let hosts = a.host_usage.keys().chain(b.host_usage.keys());

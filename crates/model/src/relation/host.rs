@@ -3,7 +3,7 @@
 use super::{relations, walk};
 use crate::{
     compute::aggregate::Aggregate,
-    host::{host::Host, room::Rooms},
+    host::{candidate::HostTable, host::Host},
     index::Taken,
     AggregateId, HostId, ServerId, State,
 };
@@ -26,8 +26,8 @@ impl State {
     }
 
     /// Hosts as the scheduler sees them.
-    pub fn rooms(&self) -> &Rooms {
-        &self.index.rooms
+    pub fn host_table(&self) -> &HostTable {
+        &self.index.host_table
     }
 
     /// What servers take of a host.

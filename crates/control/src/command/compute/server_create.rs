@@ -334,7 +334,7 @@ fn find_key(txn: &Txn<'_>, caller: &Caller, name: &str) -> Result<Key> {
 
 fn check_zone(txn: &Txn<'_>, new: &NewServers) -> Result<()> {
     if let Some(zone) = &new.zone {
-        if !txn.rooms().has_zone(zone) {
+        if !txn.host_table().has_zone(zone) {
             return Err(Error::invalid("The requested availability zone is not available"));
         }
     }

@@ -22,7 +22,7 @@ pub(crate) fn too_small_for_ipv6(id: NetworkId, mtu: u32) -> Error {
 
 /// Refuses an availability zone that does not exist.
 pub(crate) fn check_zones(state: &State, zones: &[String]) -> Result<()> {
-    match zones.iter().find(|zone| !state.rooms().has_zone(zone)) {
+    match zones.iter().find(|zone| !state.host_table().has_zone(zone)) {
         Some(zone) => {
             let why = format!("AvailabilityZone {zone} could not be found.");
             Err(Error::not_found_text(why).coded("AvailabilityZoneNotFound"))

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Whether a host can take servers at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Able {
+pub enum Availability {
     /// It can.
     Yes,
     /// Its operator does not want it to.
@@ -26,13 +26,13 @@ pub enum Able {
 
 /// What the scheduler must know of one host.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Room {
+pub struct Candidate {
     /// The host's number: the order among equals.
     pub number: u64,
     /// What it has in common with others.
     pub class: u32,
     /// Whether it can take servers at all.
-    pub able: Able,
+    pub availability: Availability,
     /// Whether other hosts can send it guests.
     pub reachable: bool,
     /// What there is for servers.
@@ -101,14 +101,14 @@ impl Classes {
 
 /// All hosts as the scheduler sees them, in the order of their ids.
 #[derive(Debug, Clone, Default)]
-pub struct Rooms {
+pub struct HostTable {
     /// Each host.
-    pub hosts: OrdMap<HostId, Room>,
+    pub hosts: OrdMap<HostId, Candidate>,
     /// What they have in common.
     pub classes: Classes,
 }
 
-impl Rooms {
+impl HostTable {
     /// Whether some host is in this zone.
     pub fn has_zone(&self, zone: &str) -> bool {
         self.classes.iter().any(|(_, class)| class.zone == zone)
@@ -119,22 +119,22 @@ impl Rooms {
         let mut hypervisor = Hypervisor { trouble: None, ..host.hypervisor.clone() };
         hypervisor.wiring.trouble = None;
         let class = self.classes.enter(HostClass { zone: host.zone.clone(), hypervisor, aggregates });
-        let able = match (host.is_enabled(), host.is_up(), &host.hypervisor.trouble) {
-            (false, ..) => Able::Disabled,
-            (_, false, _) => Able::Silent,
-            (.., Some(_)) => Able::Trouble,
-            (true, true, None) => Able::Yes,
+        let availability = match (host.is_enabled(), host.is_up(), &host.hypervisor.trouble) {
+            (false, ..) => Availability::Disabled,
+            (_, false, _) => Availability::Silent,
+            (.., Some(_)) => Availability::Trouble,
+            (true, true, None) => Availability::Yes,
         };
-        let room = Room {
+        let candidate = Candidate {
             number: host.number,
             class,
-            able,
+            availability,
             reachable: !host.peer_address.is_empty(),
             net: host.net(),
             give: host.to_give(),
             taken,
         };
-        if let Some(old) = self.hosts.insert(host.id, room) {
+        if let Some(old) = self.hosts.insert(host.id, candidate) {
             self.classes.leave(old.class);
         }
     }
@@ -148,8 +148,8 @@ impl Rooms {
 
     /// So much of a host is taken now.
     pub(crate) fn take(&mut self, host: HostId, taken: Taken) {
-        if let Some(room) = self.hosts.get_mut(&host) {
-            room.taken = taken;
+        if let Some(candidate) = self.hosts.get_mut(&host) {
+            candidate.taken = taken;
         }
     }
 
@@ -159,16 +159,16 @@ impl Rooms {
         let Some(class) = self.classes.get(old.class).cloned() else { return };
         let class = self.classes.enter(HostClass { aggregates, ..class });
         self.classes.leave(old.class);
-        self.hosts.insert(host, Room { class, ..old });
+        self.hosts.insert(host, Candidate { class, ..old });
     }
 }
 
 /// Two are the same if every host is, whatever the numbers of its class are.
-impl PartialEq for Rooms {
+impl PartialEq for HostTable {
     fn eq(&self, other: &Self) -> bool {
-        let same = |(a, x): (&HostId, &Room), (b, y): (&HostId, &Room)| {
+        let same = |(a, x): (&HostId, &Candidate), (b, y): (&HostId, &Candidate)| {
             let classes = self.classes.get(x.class) == other.classes.get(y.class);
-            a == b && classes && Room { class: 0, ..*x } == Room { class: 0, ..*y }
+            a == b && classes && Candidate { class: 0, ..*x } == Candidate { class: 0, ..*y }
         };
         self.hosts.len() == other.hosts.len()
             && self.classes.numbers.len() == other.classes.numbers.len()
