@@ -119,7 +119,7 @@ pub async fn show(State(app): State<App>, ctx: Result<Ctx, Fault>) -> Handled {
     }
     registry.register("hosts", "Hosts, by whether they are heard of", hosts);
     let heard: Gauge<i64, AtomicI64> = Gauge::default();
-    heard.set(state.contacts.len() as i64);
+    heard.set(state.heartbeats.len() as i64);
     registry.register("hosts_heard", "Hosts heard of since this control plane started", heard);
     let seq: Gauge<i64, AtomicI64> = Gauge::default();
     seq.set(state.seq as i64);

@@ -7,7 +7,7 @@
 )]
 
 use lenticular_control::{
-    observe::host::{hello, Introduction},
+    observe::host::{hello, Registration},
     schedule::{schedule, Ask},
 };
 use lenticular_model::{
@@ -139,7 +139,7 @@ fn read<R: Record>(doc: serde_json::Value) -> R {
 }
 
 fn host(txn: &mut Txn<'_>, n: usize) -> HostId {
-    let intro = Introduction {
+    let intro = Registration {
         life: None,
         name: format!("host-{n:05}"),
         boot_id: String::new(),

@@ -4,14 +4,14 @@
 
 use lenticular_control::{
     command::host::enrolment::{admitted, enrol, judge, make_token, renew, retire, Newcomer, TokenAsk},
-    observe::host::{hello, in_session, Introduction},
+    observe::host::{hello, in_session, Registration},
 };
 use lenticular_model::{
     compute::server::{Condition, Server},
     error::{Kind as ErrorKind, Result},
     host::{
         enrolment::Issued,
-        host::{Capacity, Contact, Host, Hypervisor},
+        host::{Capacity, Heartbeat, Host, Hypervisor},
     },
     policy::{Caller, RoleLevel, Scope},
     HostId, Incarnation, ServerId, State, Timestamp, Txn, UserId,
@@ -67,8 +67,8 @@ impl Cloud {
         error.code
     }
 
-    fn hello(&mut self, name: &str) -> Contact {
-        let intro = Introduction {
+    fn hello(&mut self, name: &str) -> Heartbeat {
+        let intro = Registration {
             peer_address: String::new(),
             life: None,
             name: name.to_owned(),

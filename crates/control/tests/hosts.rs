@@ -5,11 +5,11 @@
 mod common;
 
 use common::{server, server_id};
-use lenticular_control::observe::host::{contact, hello, report, Introduction};
+use lenticular_control::observe::host::{heartbeat, hello, report, Registration};
 use lenticular_model::{
     error::{Kind as ErrorKind, Result},
     host::{
-        host::{Capacity, Contact, Hypervisor},
+        host::{Capacity, Heartbeat, Hypervisor},
         observation::{Observation, ObservedState, StopReason},
     },
     Incarnation, Kind, State, Timestamp, Txn,
@@ -44,8 +44,8 @@ impl Cloud {
         Ok(done)
     }
 
-    fn hello(&mut self) -> Contact {
-        let intro = Introduction {
+    fn hello(&mut self) -> Heartbeat {
+        let intro = Registration {
             peer_address: String::new(),
             life: None,
             name: "host-1".to_owned(),
@@ -59,7 +59,7 @@ impl Cloud {
     }
 
     /// A report that the server's guest runs, or was shut down from within.
-    fn report(&mut self, from: &Contact, number: u64, runs: bool) -> Result<()> {
+    fn report(&mut self, from: &Heartbeat, number: u64, runs: bool) -> Result<()> {
         let observed = match runs {
             true => ObservedState::Running { ssh_forward: None },
             false => ObservedState::Stopped { why: StopReason::ByGuest },
@@ -81,7 +81,7 @@ impl Cloud {
 }
 
 /// A cloud with one host and one server on it.
-fn cloud() -> (Cloud, Contact) {
+fn cloud() -> (Cloud, Heartbeat) {
     let mut cloud = Cloud::new();
     let session = cloud.hello();
     let record = server(session.id);
@@ -112,9 +112,9 @@ fn a_report_without_news_changes_nothing_durable() {
     let (mut cloud, session) = cloud();
     cloud.report(&session, 1, true).unwrap();
     cloud.report(&session, 2, true).unwrap();
-    assert_eq!(cloud.changed, [Kind::Contact]);
-    cloud.run(|txn| contact(txn, session.id, session.session)).unwrap();
-    let now = &cloud.state.contacts[&session.id];
+    assert_eq!(cloud.changed, [Kind::Heartbeat]);
+    cloud.run(|txn| heartbeat(txn, session.id, session.session)).unwrap();
+    let now = &cloud.state.heartbeats[&session.id];
     assert_eq!((now.session, now.number, now.at), (session.session, 2, Timestamp(cloud.at)));
     cloud.report(&session, 1, false).unwrap();
     assert!(cloud.powered(), "a poll in between does not make an old report new");
@@ -124,10 +124,10 @@ fn a_report_without_news_changes_nothing_durable() {
 fn a_session_ends_with_the_next_hello() {
     let (mut cloud, first) = cloud();
     let second = cloud.hello();
-    assert_eq!(cloud.changed, [Kind::Contact], "a hello that says nothing new is not durable");
+    assert_eq!(cloud.changed, [Kind::Heartbeat], "a hello that says nothing new is not durable");
     assert_eq!(first.id, second.id);
     assert_eq!(cloud.report(&first, 9, true).unwrap_err().kind, ErrorKind::NotFound);
-    let poll = cloud.run(|txn| contact(txn, first.id, first.session));
+    let poll = cloud.run(|txn| heartbeat(txn, first.id, first.session));
     assert_eq!(poll.unwrap_err().kind, ErrorKind::NotFound);
     assert!(!cloud.powered());
     cloud.report(&second, 1, true).unwrap();
@@ -137,11 +137,11 @@ fn a_session_ends_with_the_next_hello() {
 #[test]
 fn a_control_plane_that_restarted_knows_no_session_until_it_gives_one() {
     let (mut cloud, before) = cloud();
-    cloud.run(|txn| Ok(txn.delete::<Contact>(&before.id))).unwrap();
-    let poll = cloud.run(|txn| contact(txn, before.id, before.session));
+    cloud.run(|txn| Ok(txn.delete::<Heartbeat>(&before.id))).unwrap();
+    let poll = cloud.run(|txn| heartbeat(txn, before.id, before.session));
     assert_eq!(poll.unwrap_err().kind, ErrorKind::NotFound);
     assert_eq!(cloud.report(&before, 9, true).unwrap_err().kind, ErrorKind::NotFound);
-    assert!(cloud.state.contacts.is_empty(), "a poll makes no contact that could pass for a session");
+    assert!(cloud.state.heartbeats.is_empty(), "a poll makes no heartbeat that could pass for a session");
     let after = cloud.hello();
     assert_ne!(after.session, before.session);
     cloud.report(&after, 1, true).unwrap();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use lenticular_control::{
-    observe::host::{hello, Introduction},
+    observe::host::{hello, Registration},
     schedule::{schedule, Ask},
 };
 use lenticular_model::{
@@ -42,7 +42,7 @@ fn state(hosts: &[Given]) -> State {
     for (n, given) in hosts.iter().enumerate() {
         let mut entropy = || [n as u8 + 1; 16];
         let mut txn = Txn::new(&state, Timestamp(1), &mut entropy);
-        let intro = Introduction {
+        let intro = Registration {
             peer_address: String::new(),
             life: None,
             name: format!("h{n:02}"),

@@ -19,7 +19,7 @@ use crate::{
     },
     host::{
         candidate::HostTable,
-        host::{Capacity, Contact, Host},
+        host::{Capacity, Heartbeat, Host},
     },
     identity::{Domain, Project, Revocation, Role, RoleAssignment, Target, User},
     image::Image,
@@ -175,7 +175,7 @@ fn move_entry<K: Ord + Clone, V: Clone + PartialEq>(
 }
 
 impl Indexed for Quota {}
-impl Indexed for Contact {}
+impl Indexed for Heartbeat {}
 impl Indexed for Progress {}
 impl Indexed for Revocation {}
 

@@ -140,8 +140,8 @@ impl World {
         let Some(host) = before.hosts.get(&host_id) else {
             return self.violate(4, format!("{name} is placed on a host that does not exist"));
         };
-        let contact = before.contacts.get(&host_id).map_or(BEGIN, |c| c.at).max(before.took_over_at);
-        let silent_ms = at.since_ms(contact);
+        let heartbeat = before.heartbeats.get(&host_id).map_or(BEGIN, |c| c.at).max(before.took_over_at);
+        let silent_ms = at.since_ms(heartbeat);
         // When the clock was set, all hosts seem silent until each is heard of again.
         let clock_is_good = self.plane.set_at.is_none_or(|set| self.now.since_ms(set) > CLOCK_NEWS_MS);
         let silent = silent_ms > SILENT_AFTER_S * 1_000 + NOTICE_MS && clock_is_good;

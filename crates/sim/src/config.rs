@@ -106,7 +106,7 @@ names! {
         SameGeneration "same-generation";
         /// An operator puts a backup in the store's place and does not say so.
         RestoresBlindly "restores-blindly";
-        /// Agents introduce their hosts before what they tell is saved.
+        /// Agents register their hosts before what they tell is saved.
         TellsUnsaved "tells-unsaved";
     }
 }

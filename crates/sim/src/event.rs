@@ -125,7 +125,7 @@ pub(crate) enum Reply {
     Saved(ServerId, u64, bool),
     /// The report with these observations is durable.
     Taken,
-    /// The host is not known and must introduce itself.
+    /// The host is not known and must register.
     Unknown,
 }
 

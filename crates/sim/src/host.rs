@@ -129,10 +129,10 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// True if it is in contact and waits for no answer but that of its poll.
+    /// True if it is in heartbeat and waits for no answer but that of its poll.
     pub(crate) fn is_quiet(&self, state: &State) -> bool {
-        let contact = self.host_id.and_then(|id| state.contacts.get(&id));
-        if contact.is_none_or(|contact| contact.session != self.session) {
+        let heartbeat = self.host_id.and_then(|id| state.heartbeats.get(&id));
+        if heartbeat.is_none_or(|heartbeat| heartbeat.session != self.session) {
             return false;
         }
         let calls = self.hello.is_some() || self.report.is_some();

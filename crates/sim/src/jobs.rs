@@ -83,7 +83,7 @@ fn cause(todo: &Todo) -> Cause {
         Todo::Reconcile(key) => ("controller".to_owned(), String::new(), reconcile::why(*key)),
         Todo::Request(request) => match &**request {
             Request::Hello(_, hello) => host(&hello.host_name, "host hello"),
-            Request::Poll(poll) => host(&poll.host_id, "contact"),
+            Request::Poll(poll) => host(&poll.host_id, "heartbeat"),
             Request::Report(_, id, _) => host(id, "host report"),
             Request::Save(_, save) => host(&save.host_id, "shelved disk"),
             Request::Client(caller, ask) => {
@@ -102,7 +102,7 @@ fn run_request(
 ) -> Result<()> {
     match request {
         Request::Hello(_, hello) => {
-            let intro = host::Introduction {
+            let intro = host::Registration {
                 name: hello.host_name.clone(),
                 boot_id: hello.boot_id.clone(),
                 address: hello.address.clone(),
@@ -112,10 +112,10 @@ fn run_request(
                 hypervisor: hello.hypervisor.clone(),
                 life: hello.incarnation,
             };
-            let contact = host::introduce(txn, intro, &hello.inventory)?;
-            done.session = Some((contact.id, contact.session));
+            let heartbeat = host::register(txn, intro, &hello.inventory)?;
+            done.session = Some((heartbeat.id, heartbeat.session));
         }
-        Request::Poll(poll) => host::contact(txn, poll.host_id, poll.query.session)?,
+        Request::Poll(poll) => host::heartbeat(txn, poll.host_id, poll.query.session)?,
         Request::Report(_, id, report) => {
             if !txn.hosts.contains_key(id) || report.incarnation != txn.incarnation {
                 return Err(Error::not_found("Host", id));

@@ -20,8 +20,8 @@ use std::{
     sync::Arc,
 };
 
-/// How long a contact is news, as the API has it.
-const CONTACT_FRESH_MS: i64 = 5_000;
+/// How long a heartbeat is news, as the API has it.
+const HEARTBEAT_FRESH_MS: i64 = 5_000;
 
 /// How many controllers run in one batch.
 const KEYS_MAX: usize = 8;
@@ -142,7 +142,7 @@ impl World {
                     let from = poll.from;
                     return self.send_to_agent(from, Reply::Unknown);
                 }
-                Ok(contact) if clock.since_ms(contact.at) < CONTACT_FRESH_MS => {
+                Ok(heartbeat) if clock.since_ms(heartbeat.at) < HEARTBEAT_FRESH_MS => {
                     let poll = poll.clone();
                     return self.serve(poll);
                 }
@@ -266,7 +266,7 @@ impl World {
             (Request::Save(from, save), answer) => self.answer_save(from, &save, answer),
             (Request::Report(from, ..), Ok(())) => self.send_to_agent(from, Reply::Taken),
             (Request::Poll(poll), Ok(())) => self.serve(poll),
-            // It has to introduce itself again, or to try again when its patience ends.
+            // It has to register again, or to try again when its patience ends.
             (
                 Request::Report(from, ..) | Request::Hello(from, _) | Request::Poll(Poll { from, .. }),
                 Err(error),

@@ -275,7 +275,7 @@ impl Runtime {
         });
     }
 
-    // ---- Contact with the control plane
+    // ---- Heartbeat with the control plane
 
     /// Introduces the host. What it has decided is saved first: the control plane acts on what it is told, so that must
     /// not turn out otherwise after a crash.

@@ -114,7 +114,7 @@ impl Peer {
     /// Whether the host is the one of this id.
     ///
     /// # Errors
-    /// It is another, or none: it must introduce itself again.
+    /// It is another, or none: the host must register again.
     pub async fn is(&self, app: &App, id: HostId) -> Result<()> {
         match app.store.state().hosts.get(&id) {
             Some(host) => self.may_be(app, &host.name).await,

@@ -63,10 +63,10 @@ impl Links {
                     id.parse().ok().and_then(|id: DiskCopyId| Some(state.disk_copies.get(&id)?.server_id))
                 }
                 // Its session ended from here: it need not wait to be told.
-                Kind::Contact => {
+                Kind::Heartbeat => {
                     id.parse()
                         .ok()
-                        .filter(|id| !state.contacts.contains_key(id))
+                        .filter(|id| !state.heartbeats.contains_key(id))
                         .into_iter()
                         .for_each(&mut wake);
                     None

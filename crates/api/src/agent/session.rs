@@ -120,8 +120,8 @@ pub fn other_version(theirs: u32) -> Error {
     ))
 }
 
-/// How long a contact is news: within this, another changes nothing worth a transaction.
-const CONTACT_FRESH_MS: i64 = 5_000;
+/// How long a heartbeat is fresh: within this time, another one changes nothing worth a transaction.
+const HEARTBEAT_FRESH_MS: i64 = 5_000;
 
 impl App {
     /// Takes a host in.
@@ -141,7 +141,7 @@ impl App {
             request_id: String::new(),
             why: "host hello".to_owned(),
         };
-        let intro = host::Introduction {
+        let intro = host::Registration {
             name: hello.host_name,
             boot_id: hello.boot_id,
             address: hello.address,
@@ -153,15 +153,15 @@ impl App {
         };
         let inventory = hello.inventory;
         check_generations(&inventory)?;
-        let contact = self.store.transact(cause, move |txn| host::introduce(txn, intro, &inventory)).await?;
+        let heartbeat = self.store.transact(cause, move |txn| host::register(txn, intro, &inventory)).await?;
         let incarnation = self.store.state().incarnation;
-        Ok(Welcome { host_id: contact.id, incarnation, session: contact.session })
+        Ok(Welcome { host_id: heartbeat.id, incarnation, session: heartbeat.session })
     }
 
     /// What changed for a host; waits for it as long as the query asks.
     ///
     /// # Errors
-    /// The host or its session is not known: it must introduce itself again.
+    /// The host or its session is not known: the host must register again.
     pub async fn agent_orders(&self, host: HostId, query: &OrdersQuery) -> Result<Orders> {
         let link = self.links.of(host);
         let deadline = tokio::time::Instant::now() + Duration::from_millis(query.wait_ms.min(WAIT_MS_MAX));
@@ -174,7 +174,7 @@ impl App {
             let claim =
                 Claim { life: Some(query.incarnation), upto: query.after, receipt: query.receipt.as_deref() };
             self.check_present(host_name(&state, host), &claim).await?;
-            self.contact(&state, host, query.session).await?;
+            self.heartbeat(&state, host, query.session).await?;
             let mut found = orders(&state, host, query);
             found.questions = link.questions();
             found.receipt = Some(receipt::seal(&self.tokens, host, found.incarnation, found.upto));
@@ -235,14 +235,14 @@ impl App {
     }
 
     /// Notes that a host was heard of, if that is news.
-    async fn contact(&self, state: &Cloud, host: HostId, session: u64) -> Result<()> {
-        let contact = host::in_session(state, host, session)?;
-        if self.now().since_ms(contact.at) < CONTACT_FRESH_MS {
+    async fn heartbeat(&self, state: &Cloud, host: HostId, session: u64) -> Result<()> {
+        let heartbeat = host::in_session(state, host, session)?;
+        if self.now().since_ms(heartbeat.at) < HEARTBEAT_FRESH_MS {
             return Ok(());
         }
         let cause =
-            Cause { actor: format!("host/{host}"), request_id: String::new(), why: "contact".to_owned() };
-        self.store.transact(cause, move |txn| host::contact(txn, host, session)).await
+            Cause { actor: format!("host/{host}"), request_id: String::new(), why: "heartbeat".to_owned() };
+        self.store.transact(cause, move |txn| host::heartbeat(txn, host, session)).await
     }
 
     /// Takes in what a host saw; durable when it returns. A report that a later one overtook changes nothing.
@@ -253,7 +253,7 @@ impl App {
         let state = self.store.state();
         let known = state.hosts.get(&host).ok_or_else(|| Error::not_found("Host", host))?;
         if report.incarnation != state.incarnation {
-            return Err(Error::not_found_text("The store was restored since; introduce the host again."));
+            return Err(Error::not_found_text("The store was restored since; register the host again."));
         }
         check_generations(&report.observations)?;
         let actor = format!("host/{}", known.name);

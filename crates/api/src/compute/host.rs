@@ -26,7 +26,7 @@ fn by_name(ctx: &Ctx) -> impl Iterator<Item = &Arc<Host>> {
 
 /// When a host was last heard of, as far as is known.
 fn heard(ctx: &Ctx, host: &Host) -> Timestamp {
-    ctx.state.contacts.get(&host.id).map(|c| c.at).or(host.silent_since).unwrap_or(host.created_at)
+    ctx.state.heartbeats.get(&host.id).map(|c| c.at).or(host.silent_since).unwrap_or(host.created_at)
 }
 
 /// `GET /os-availability-zone`

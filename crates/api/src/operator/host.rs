@@ -76,7 +76,7 @@ fn detail(state: &State, host: &Host) -> HostDetail {
         peer_address: host.peer_address.clone(),
         boot_id: host.boot_id.clone(),
         cpu_model: host.hypervisor.cpu_model.clone(),
-        heard_at: state.contacts.get(&host.id).map(|contact| contact.at.iso()),
+        heard_at: state.heartbeats.get(&host.id).map(|heartbeat| heartbeat.at.iso()),
         fence,
         aggregates: state.aggregates_of_host(host.id).map(|aggregate| aggregate.name.clone()).collect(),
         servers_here: here.map(|s| (s.id.to_string(), s.name.clone(), s.status().to_owned())).collect(),

@@ -34,7 +34,7 @@ fn view(state: &State, server: &Server, history: Vec<(String, String)>) -> Where
         host: host.map(|h| h.name.clone()),
         disk_generation: server.disk.generation,
         powered: server.powered,
-        host_heard_at: host.and_then(|h| state.contacts.get(&h.id)).map(|c| c.at.iso()),
+        host_heard_at: host.and_then(|h| state.heartbeats.get(&h.id)).map(|c| c.at.iso()),
         host_silent_since: host.and_then(|h| h.silent_since).map(|t| t.iso()),
         addresses: addresses.collect(),
         ssh_forward: server.ssh_forward.clone(),

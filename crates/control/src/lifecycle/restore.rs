@@ -14,7 +14,7 @@
 //! - Nobody has orders for a restored server, and no request but its deletion is taken: nothing starts, moves or is
 //!   removed. What runs goes on running. Only of the disks that it had left behind before the backup a host is told what
 //!   it was told before: they are older than whatever the server has now.
-//! - A host speaks only after it has given up the orders of the life before (`Introduction::life`). So a host that says
+//! - A host speaks only after it has given up the orders of the life before (`Registration::life`). So a host that says
 //!   that it may run a guest cannot hand that guest to another any more, and two hosts never both say so truthfully.
 //! - The highest generation wins. A host that has not been heard since the restore may claim even a server that another
 //!   host was found to have, if its disk is newer: that is how an evacuation shows that the backup does not know.
@@ -35,7 +35,7 @@ use lenticular_model::{
         server::{Restored, Server, Wanted},
     },
     host::{
-        host::{Contact, Host},
+        host::{Heartbeat, Host},
         observation::{Observation, ObservedState},
     },
     HostId, ServerId, Txn,
@@ -49,7 +49,7 @@ pub fn begin(txn: &mut Txn<'_>) {
     let now = txn.now;
     let hosts: Vec<HostId> = txn.hosts.keys().copied().collect();
     for id in hosts {
-        txn.delete::<Contact>(&id);
+        txn.delete::<Heartbeat>(&id);
         txn.update::<Host>(&id, |host| {
             host.unheard = true;
             host.silent_since = host.silent_since.or(Some(now));

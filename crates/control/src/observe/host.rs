@@ -1,4 +1,4 @@
-//! What hosts say of themselves: their introduction, their sessions, and the order of their reports.
+//! What hosts say of themselves: their registration, their sessions, and the order of their reports.
 
 use crate::{
     lifecycle::migration,
@@ -8,7 +8,7 @@ use lenticular_model::{
     compute::migration::MoveProgress,
     error::{Error, Result},
     host::{
-        host::{Capacity, Contact, Host, Hypervisor, Intent},
+        host::{Capacity, Heartbeat, Host, Hypervisor, Intent},
         observation::Observation,
     },
     HostId, Incarnation, State, Txn,
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// What a host says of itself.
 #[derive(Debug, Clone)]
-pub struct Introduction {
+pub struct Registration {
     /// Its name.
     pub name: String,
     /// The kernel's boot id.
@@ -44,36 +44,40 @@ const CPU_RATIO: f64 = 4.0;
 ///
 /// # Errors
 /// See [`hello`].
-pub fn introduce(txn: &mut Txn<'_>, intro: Introduction, inventory: &[Observation]) -> Result<Contact> {
-    if intro.life != Some(txn.incarnation) {
-        let known = txn.host_named(&intro.name).map(|host| host.id);
+pub fn register(
+    txn: &mut Txn<'_>,
+    registration: Registration,
+    inventory: &[Observation],
+) -> Result<Heartbeat> {
+    if registration.life != Some(txn.incarnation) {
+        let known = txn.host_named(&registration.name).map(|host| host.id);
         let id = known.unwrap_or_else(|| HostId::from_random(txn.random()));
-        return Ok(new_contact(txn, id, None));
+        return Ok(new_heartbeat(txn, id, None));
     }
-    let contact = hello(txn, intro)?;
-    restore::inventory(txn, contact.id, inventory);
-    guest::observe(txn, contact.id, inventory);
-    Ok(contact)
+    let heartbeat = hello(txn, registration)?;
+    restore::inventory(txn, heartbeat.id, inventory);
+    guest::observe(txn, heartbeat.id, inventory);
+    Ok(heartbeat)
 }
 
 /// Takes a host in, new or known by its name, and begins a session with it.
 ///
 /// # Errors
 /// The name is empty or too long.
-pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<Contact> {
-    if intro.name.is_empty() || intro.name.len() > 255 {
+pub fn hello(txn: &mut Txn<'_>, registration: Registration) -> Result<Heartbeat> {
+    if registration.name.is_empty() || registration.name.len() > 255 {
         return Err(Error::invalid("A host's name must have 1 to 255 characters."));
     }
-    let known = txn.host_named(&intro.name).map(|host| host.id);
+    let known = txn.host_named(&registration.name).map(|host| host.id);
     let id = known.unwrap_or_else(|| HostId::from_random(txn.random()));
     match txn.hosts.get(&id).cloned() {
         Some(host) => {
             let now = Host {
-                boot_id: intro.boot_id,
-                address: intro.address,
-                peer_address: intro.peer_address,
-                capacity: intro.capacity,
-                hypervisor: intro.hypervisor,
+                boot_id: registration.boot_id,
+                address: registration.address,
+                peer_address: registration.peer_address,
+                capacity: registration.capacity,
+                hypervisor: registration.hypervisor,
                 silent_since: None,
                 ..Host::clone(&host)
             };
@@ -87,15 +91,15 @@ pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<Contact> {
                 id,
                 created_at: txn.now,
                 updated_at: None,
-                name: intro.name,
+                name: registration.name,
                 intent: Intent::Enabled,
-                zone: intro.zone,
+                zone: registration.zone,
                 own_zone: None,
-                address: intro.address,
-                peer_address: intro.peer_address,
-                capacity: intro.capacity,
-                hypervisor: intro.hypervisor,
-                boot_id: intro.boot_id,
+                address: registration.address,
+                peer_address: registration.peer_address,
+                capacity: registration.capacity,
+                hypervisor: registration.hypervisor,
+                boot_id: registration.boot_id,
                 number,
                 silent_since: None,
                 fence: None,
@@ -109,14 +113,14 @@ pub fn hello(txn: &mut Txn<'_>, intro: Introduction) -> Result<Contact> {
     Ok(begin_session(txn, id))
 }
 
-fn begin_session(txn: &mut Txn<'_>, id: HostId) -> Contact {
-    let before = txn.contacts.get(&id).map(|contact| contact.session);
-    let contact = new_contact(txn, id, before);
-    txn.put(contact.clone());
-    contact
+fn begin_session(txn: &mut Txn<'_>, id: HostId) -> Heartbeat {
+    let before = txn.heartbeats.get(&id).map(|heartbeat| heartbeat.session);
+    let heartbeat = new_heartbeat(txn, id, before);
+    txn.put(heartbeat.clone());
+    heartbeat
 }
 
-fn new_contact(txn: &mut Txn<'_>, id: HostId, before: Option<u64>) -> Contact {
+fn new_heartbeat(txn: &mut Txn<'_>, id: HostId, before: Option<u64>) -> Heartbeat {
     let session = match before {
         Some(before) => before.wrapping_add(1),
         // Sessions are not kept over a restart: a random one is none that an earlier process gave.
@@ -124,26 +128,26 @@ fn new_contact(txn: &mut Txn<'_>, id: HostId, before: Option<u64>) -> Contact {
     };
     let now = txn.now;
     let unknown = Default::default();
-    Contact { id, created_at: now, updated_at: None, at: now, session, number: 0, unknown }
+    Heartbeat { id, created_at: now, updated_at: None, at: now, session, number: 0, unknown }
 }
 
-/// The contact with a host in its present session.
+/// The heartbeat with a host in its present session.
 ///
 /// # Errors
-/// The host's session is another or none: it must introduce itself again.
-pub fn in_session(state: &State, id: HostId, session: u64) -> Result<&Arc<Contact>> {
-    let contact = state.contacts.get(&id).filter(|contact| contact.session == session);
-    contact.ok_or_else(|| Error::not_found_text("The host's session has ended; introduce the host again."))
+/// The host's session is another or none: the host must register again.
+pub fn in_session(state: &State, id: HostId, session: u64) -> Result<&Arc<Heartbeat>> {
+    let heartbeat = state.heartbeats.get(&id).filter(|heartbeat| heartbeat.session == session);
+    heartbeat.ok_or_else(|| Error::not_found_text("The host's session has ended; register the host again."))
 }
 
 /// Notes that a host was heard of.
 ///
 /// # Errors
 /// See [`in_session`].
-pub fn contact(txn: &mut Txn<'_>, id: HostId, session: u64) -> Result<()> {
+pub fn heartbeat(txn: &mut Txn<'_>, id: HostId, session: u64) -> Result<()> {
     in_session(txn, id, session)?;
     let now = txn.now;
-    txn.update::<Contact>(&id, |contact| contact.at = now);
+    txn.update::<Heartbeat>(&id, |heartbeat| heartbeat.at = now);
     Ok(())
 }
 
@@ -164,7 +168,7 @@ pub fn report(
         return Ok(());
     }
     let now = txn.now;
-    txn.update::<Contact>(&id, |contact| (contact.at, contact.number) = (now, number));
+    txn.update::<Heartbeat>(&id, |heartbeat| (heartbeat.at, heartbeat.number) = (now, number));
     guest::observe(txn, id, observations);
     progress.iter().for_each(|seen| migration::note_progress(txn, id, seen));
     Ok(())

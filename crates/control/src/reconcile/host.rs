@@ -5,22 +5,22 @@ use lenticular_model::{
     HostId, Timestamp, Txn,
 };
 
-/// Silence counts from the last contact, and never from before the running leader took over: the absence of the
+/// Silence counts from the last heartbeat, and never from before the running leader took over: the absence of the
 /// control plane is not the silence of a host.
 pub fn reconcile(id: HostId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     let host = txn.hosts.get(&id)?.clone();
-    let contact = txn.contacts.get(&id).map_or(txn.took_over_at, |c| c.at.max(txn.took_over_at));
-    let silent_at = contact.plus_s(SILENT_AFTER_S);
+    let heartbeat = txn.heartbeats.get(&id).map_or(txn.took_over_at, |c| c.at.max(txn.took_over_at));
+    let silent_at = heartbeat.plus_s(SILENT_AFTER_S);
     if txn.now < silent_at {
         // A host that was silent before the take-over stays so until it is heard of.
-        let heard = txn.contacts.get(&id).is_some();
+        let heard = txn.heartbeats.get(&id).is_some();
         if host.silent_since.is_some() && heard {
             txn.update::<Host>(&id, |h| h.silent_since = None);
         }
         return Some(silent_at);
     }
     if host.silent_since.is_none() {
-        txn.update::<Host>(&id, |h| h.silent_since = Some(contact));
+        txn.update::<Host>(&id, |h| h.silent_since = Some(heartbeat));
     }
     None
 }

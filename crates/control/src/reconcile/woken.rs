@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, str::FromStr};
 pub fn woken(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet<Key>) {
     match kind {
         Kind::Host => of_host(old, new, id, keys),
-        Kind::Contact => keys.extend(id.parse().map(Key::Host)),
+        Kind::Heartbeat => keys.extend(id.parse().map(Key::Host)),
         Kind::Server => of_server(old, new, id, keys),
         Kind::Migration => keys.extend(own::<Migration>(id).map(Key::Migration)),
         Kind::DiskCopy => keys.extend(own::<DiskCopy>(id).map(Key::DiskCopy)),

@@ -3,7 +3,7 @@
 use super::common::{server, server_id};
 use lenticular_control::observe::{
     guest::observe,
-    host::{hello, Introduction},
+    host::{hello, Registration},
 };
 use lenticular_model::{
     compute::{disk_copy::Fate, server::Server},
@@ -43,7 +43,7 @@ impl Cloud {
         let state = State::new(Incarnation::from_random([1; 16]), Timestamp(1));
         let mut cloud = Self { state, at: 1, entropy: 10, hosts: Vec::new() };
         for name in ["a", "b", "c"] {
-            let intro = Introduction {
+            let intro = Registration {
                 life: None,
                 name: name.to_owned(),
                 boot_id: "boot".to_owned(),

@@ -6,7 +6,7 @@ use lenticular_control::{
         aggregate,
         server_create::{self, NewServers},
     },
-    observe::host::{hello, Introduction},
+    observe::host::{hello, Registration},
 };
 use lenticular_model::{
     compute::server::{Networks, Server},
@@ -156,8 +156,8 @@ pub fn new_servers() -> NewServers {
     }
 }
 
-fn intro(n: usize) -> Introduction {
-    Introduction {
+fn intro(n: usize) -> Registration {
+    Registration {
         life: None,
         name: format!("h{n}"),
         boot_id: String::new(),

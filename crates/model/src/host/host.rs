@@ -197,7 +197,7 @@ record! {
 record! {
     /// When a host was last heard of, and in which session. Volatile: only its transitions are in the journal
     /// (`Host::silent_since`), and after a restart of the control plane every host says hello again.
-    pub struct Contact: HostId {
+    pub struct Heartbeat: HostId {
         /// When.
         pub at: Timestamp,
         /// The session that its last hello began. Reports of others say nothing.

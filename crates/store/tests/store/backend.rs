@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use lenticular_model::{
-    host::host::Contact, identity::Role, Cause, HostId, Incarnation, Result, RoleId, State, Timestamp, Txn,
+    host::host::Heartbeat, identity::Role, Cause, HostId, Incarnation, Result, RoleId, State, Timestamp, Txn,
 };
 use lenticular_store::{Commit, Engine, Memory, MemoryDisk, OpenError, Postgres, Sqlite, Writer};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -162,8 +162,8 @@ pub fn role(number: u8, description: &str) -> Role {
     }
 }
 
-pub fn contact(number: u8, at: i64) -> Contact {
-    Contact {
+pub fn heartbeat(number: u8, at: i64) -> Heartbeat {
+    Heartbeat {
         id: HostId::from_random([number; 16]),
         created_at: Timestamp(1),
         updated_at: None,
@@ -184,7 +184,7 @@ pub fn dump(state: &State) -> Vec<String> {
     let flavors = state.flavors.values().map(|record| serde_json::to_string(&**record).unwrap());
     let found = |name: &str| state.role_named(name).map(|role| role.id);
     let names = state.roles.values().map(|role| format!("{} is {:?}", role.name, found(&role.name)));
-    let durable = state.counts().into_iter().filter(|(kind, _)| kind.name() != "contact");
+    let durable = state.counts().into_iter().filter(|(kind, _)| kind.name() != "heartbeat");
     let counts = durable.map(|(kind, count)| format!("{count} of {}", kind.name()));
     let head = format!("seq {} of {}", state.seq, state.incarnation);
     roles.chain(flavors).chain(names).chain(counts).chain([head]).collect()

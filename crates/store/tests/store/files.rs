@@ -1,6 +1,6 @@
 //! What is particular to a store in a file: what lies at its path, its lock, its backups.
 
-use crate::backend::{contact, dump, incarnation, role, transact, writer, Backend, SqliteBackend};
+use crate::backend::{dump, heartbeat, incarnation, role, transact, writer, Backend, SqliteBackend};
 use lenticular_model::{identity::Role, Kind, Timestamp};
 use lenticular_store::{Damage, OpenError, ReadError, Sqlite, Writer};
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
@@ -233,7 +233,7 @@ fn a_backup_is_a_store_and_is_never_written_over_a_file() {
     let saved = dump(original.state());
     transact(&mut original, 5, "more", |txn| {
         txn.put(role(99, "later"));
-        txn.put(contact(1, 1));
+        txn.put(heartbeat(1, 1));
         Ok(())
     })
     .unwrap();

@@ -1,7 +1,7 @@
 //! Many tasks at once on one [`Store`]: nothing is lost, and what is observed is the journal's order.
 
 use crate::backend::{
-    cause, contact, description, incarnation, role, role_id, writer, Backend, MemoryBackend,
+    cause, description, heartbeat, incarnation, role, role_id, writer, Backend, MemoryBackend,
 };
 use lenticular_model::{error, identity::Role, Error, Kind, Timestamp, Txn};
 use lenticular_store::{Crash, Store, Writer};
@@ -53,7 +53,7 @@ pub fn increments(backend: &dyn Backend, times: u64) {
                         });
                         assert_eq!(refused.await.unwrap_err().kind, error::Kind::Conflict);
                         let heard = |txn: &mut Txn<'_>| {
-                            txn.put(contact(1, 1));
+                            txn.put(heartbeat(1, 1));
                             Ok(())
                         };
                         store.transact(cause("heard"), heard).await.unwrap();

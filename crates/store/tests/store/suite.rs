@@ -1,7 +1,7 @@
 //! What every engine must do, and the writer over it.
 
 use crate::backend::{
-    cause, contact, description, dump, incarnation, reopen, role, role_id, transact, writer, Backend,
+    cause, description, dump, heartbeat, incarnation, reopen, role, role_id, transact, writer, Backend,
 };
 use lenticular_model::{error, identity::Role, Error, Incarnation, Kind, Timestamp};
 use lenticular_store::{Job, OpenError, Page, ReadError, Writer};
@@ -130,24 +130,24 @@ fn volatile_records(backend: &dyn Backend) {
     let mut first = writer(backend);
     put(&mut first, 10, 1, "one");
     let (_, commit) = transact(&mut first, 11, "heard", |txn| {
-        txn.put(contact(1, 11));
+        txn.put(heartbeat(1, 11));
         Ok(())
     })
     .unwrap();
     let commit = commit.expect("a volatile change is published");
-    assert_eq!((commit.state.seq, commit.state.contacts.len(), first.state().contacts.len()), (1, 1, 1));
+    assert_eq!((commit.state.seq, commit.state.heartbeats.len(), first.state().heartbeats.len()), (1, 1, 1));
     assert_eq!(commit.changes.len(), 1);
     let (_, commit) = transact(&mut first, 12, "both", |txn| {
-        txn.put(contact(2, 12));
+        txn.put(heartbeat(2, 12));
         txn.put(role(2, "two"));
         Ok(())
     })
     .unwrap();
     assert_eq!(commit.unwrap().changes.len(), 2);
-    assert_eq!((first.state().seq, first.state().contacts.len()), (2, 2));
-    assert_eq!(first.reader().get(Kind::Contact, &contact(2, 0).id.to_string()).unwrap(), None);
+    assert_eq!((first.state().seq, first.state().heartbeats.len()), (2, 2));
+    assert_eq!(first.reader().get(Kind::Heartbeat, &heartbeat(2, 0).id.to_string()).unwrap(), None);
     let second = reopen(backend, first);
-    assert_eq!((second.state().contacts.len(), second.state().roles.len()), (0, 2));
+    assert_eq!((second.state().heartbeats.len(), second.state().roles.len()), (0, 2));
 }
 
 fn seq_is_dense(backend: &dyn Backend) {

@@ -10,7 +10,7 @@ fn plain(time: Timestamp) -> String {
 
 /// The agent of a host: what plugs its ports.
 pub fn view(state: &State, host: &Host) -> Value {
-    let heard = state.contacts.get(&host.id).map(|c| c.at);
+    let heard = state.heartbeats.get(&host.id).map(|c| c.at);
     let seen = heard.or(host.updated_at).unwrap_or(host.created_at);
     json!({
         "id": host.id,

@@ -13,7 +13,7 @@ use lenticular_model::{
     error::{Error, Result},
     host::{
         enrolment::{is_host_name, Enrolment, Issued, JoinToken, Use, HOST_NAME_MAX},
-        host::{Contact, Host},
+        host::{Heartbeat, Host},
     },
     policy::{self, Action, Caller},
     EnrolmentId, HostId, JoinTokenId, Kind, ServerId, State, Timestamp, Txn,
@@ -180,7 +180,7 @@ pub fn enrol(txn: &mut Txn<'_>, new: &Newcomer, issued: Issued) -> Result<()> {
 /// Ends what an agent that had the name before may still have under way.
 fn end_session(txn: &mut Txn<'_>, name: &str) {
     if let Some(id) = txn.host_named(name).map(|host| host.id) {
-        txn.delete::<Contact>(&id);
+        txn.delete::<Heartbeat>(&id);
     }
 }
 
@@ -254,7 +254,7 @@ pub fn retire(txn: &mut Txn<'_>, caller: &Caller, name: &str, force: bool) -> Re
             migration::fail(txn, &server, format!("The target host {name} was retired."));
         }
         leave_aggregates(txn, host.id);
-        txn.delete::<Contact>(&host.id);
+        txn.delete::<Heartbeat>(&host.id);
         txn.delete::<Host>(&host.id);
     }
     txn.delete::<Enrolment>(&enrolment);
