@@ -2,7 +2,7 @@
 
 use super::{
     fields::{required, Fields},
-    noun::{self, by_name, Changeable, Names, Noun},
+    resource::{self, by_name, Changeable, Names, Resource},
 };
 use crate::{body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
@@ -19,7 +19,7 @@ use serde_json::Value;
 /// Address groups.
 pub struct AddressGroup;
 
-impl Noun for AddressGroup {
+impl Resource for AddressGroup {
     type Record = Record;
     type New = NewAddressGroup;
     const NAMES: Names = Names { one: "address_group", many: "address_groups", path: "address-groups" };
@@ -56,23 +56,23 @@ impl Changeable for AddressGroup {
 }
 
 fn addresses(body: Value) -> Result<Vec<IpNet>> {
-    let fields = noun::bare(body)?;
+    let fields = resource::bare(body)?;
     let missing = || required("addresses");
     fields.ranges("addresses")?.ok_or_else(missing)
 }
 
 /// `PUT /v2.0/address-groups/{id}/add_addresses`
 pub async fn add(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
-    let (id, more) = (noun::id::<AddressGroup>(&path)?, addresses(body)?);
+    let (id, more) = (resource::id::<AddressGroup>(&path)?, addresses(body)?);
     let add = move |txn: &mut Txn<'_>, caller: &Caller, id| address_group::add(txn, caller, id, &more);
-    noun::commit::<AddressGroup, _>(&ctx, "add addresses", id, add).await?;
-    noun::answer::<AddressGroup>(&ctx, 200, &id)
+    resource::commit::<AddressGroup, _>(&ctx, "add addresses", id, add).await?;
+    resource::answer::<AddressGroup>(&ctx, 200, &id)
 }
 
 /// `PUT /v2.0/address-groups/{id}/remove_addresses`
 pub async fn remove(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
-    let (id, less) = (noun::id::<AddressGroup>(&path)?, addresses(body)?);
+    let (id, less) = (resource::id::<AddressGroup>(&path)?, addresses(body)?);
     let remove = move |txn: &mut Txn<'_>, caller: &Caller, id| address_group::remove(txn, caller, id, &less);
-    noun::commit::<AddressGroup, _>(&ctx, "remove addresses", id, remove).await?;
-    noun::answer::<AddressGroup>(&ctx, 200, &id)
+    resource::commit::<AddressGroup, _>(&ctx, "remove addresses", id, remove).await?;
+    resource::answer::<AddressGroup>(&ctx, 200, &id)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     fields::{bad, Fields},
-    noun::{by_name, Changeable, Names, Noun},
+    resource::{by_name, Changeable, Names, Resource},
 };
 use crate::ctx::Ctx;
 use lenticular_control::command::network::address_scope::{self, AddressScopeChange, NewAddressScope};
@@ -16,7 +16,7 @@ use lenticular_model::{
 /// Address scopes.
 pub struct AddressScope;
 
-impl Noun for AddressScope {
+impl Resource for AddressScope {
     type Record = Record;
     type New = NewAddressScope;
     const NAMES: Names = Names { one: "address_scope", many: "address_scopes", path: "address-scopes" };

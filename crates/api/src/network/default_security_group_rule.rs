@@ -2,7 +2,7 @@
 
 use super::{
     fields::Fields,
-    noun::{Names, Noun},
+    resource::{Names, Resource},
     security_group::{multiple_remotes, read_rule},
 };
 use crate::ctx::Ctx;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 /// Rules that new security groups begin with.
 pub struct DefaultSecurityGroupRule;
 
-impl Noun for DefaultSecurityGroupRule {
+impl Resource for DefaultSecurityGroupRule {
     type Record = Record;
     type New = NewDefaultRule;
     const NAMES: Names = Names {

@@ -43,9 +43,9 @@ enum Kind {
     ObjectType,
     /// `subnet_id=…`, `ip_address=…`, `ip_address_substr=…`
     FixedIp,
-    /// True or false; the noun itself looks at it.
+    /// True or false; the resource itself checks the value.
     OwnFlag,
-    /// A number; the noun itself looks at it.
+    /// A number; the resource itself checks the value.
     OwnNumber,
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     fields::{bad, required, Fields},
-    noun::{by_name, Changeable, Names, Noun},
+    resource::{by_name, Changeable, Names, Resource},
     view::{self, Listed},
 };
 use crate::{ctx::Ctx, fault::Handled};
@@ -31,7 +31,7 @@ fn target(fields: &Fields) -> Result<Option<Target>> {
     }
 }
 
-impl Noun for FloatingIp {
+impl Resource for FloatingIp {
     type Record = Record;
     type New = NewFloatingIp;
     const NAMES: Names = Names { one: "floatingip", many: "floatingips", path: "floatingips" };

@@ -1,7 +1,7 @@
 //! How many addresses networks have, and how many are given out.
 
 use super::{
-    noun,
+    resource,
     view::{self, Listed},
 };
 use crate::{ctx::Ctx, fault::Handled};
@@ -32,6 +32,7 @@ pub async fn list(ctx: Ctx) -> Handled {
 /// `GET /v2.0/network-ip-availabilities/{network}`
 pub async fn show(ctx: Ctx, Path(path): Path<String>) -> Handled {
     policy::check(&ctx.caller, Action::IpAvailabilityRead, None)?;
-    let network = ctx.state.visible::<Network>(&ctx.caller, &noun::id::<super::network::Network>(&path)?)?;
+    let network =
+        ctx.state.visible::<Network>(&ctx.caller, &resource::id::<super::network::Network>(&path)?)?;
     view::one(&ctx, "network_ip_availability", wire::ip_availability::view(&ctx.state, &network))
 }

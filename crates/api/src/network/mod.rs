@@ -12,12 +12,12 @@ mod floating_ip;
 mod ip_availability;
 #[expect(clippy::module_inception, reason = "one noun has one file name in every layer")]
 mod network;
-mod noun;
 mod port;
 mod port_forwarding;
 mod qos_policy;
 mod quota;
 mod rbac_policy;
+mod resource;
 mod router;
 mod security_group;
 mod subnet;
@@ -26,7 +26,7 @@ mod tags;
 mod trunk;
 mod view;
 
-use self::noun::{collection, fixed_member, member};
+use self::resource::{collection, fixed_member, member};
 use crate::{app::App, ctx::Ctx, fault::Handled, respond::json};
 use axum::{
     extract::{Path, State},

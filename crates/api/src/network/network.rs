@@ -2,7 +2,7 @@
 
 use super::{
     fields::{bad, Fields},
-    noun::{by_name, Changeable, Names, Noun},
+    resource::{by_name, Changeable, Names, Resource},
 };
 use crate::ctx::Ctx;
 use lenticular_control::command::network::network::{self, NetworkChange, NewNetwork};
@@ -27,7 +27,7 @@ fn mtu(fields: &Fields) -> Result<Option<u32>> {
     }
 }
 
-impl Noun for Network {
+impl Resource for Network {
     type Record = Record;
     type New = NewNetwork;
     const NAMES: Names = Names { one: "network", many: "networks", path: "networks" };

@@ -2,7 +2,7 @@
 
 use super::{
     fields::{bad, check_distinct, required, Fields},
-    noun::{by_name, Changeable, Names, Noun},
+    resource::{by_name, Changeable, Names, Resource},
 };
 use crate::ctx::Ctx;
 use lenticular_control::command::network::port::{
@@ -102,7 +102,7 @@ fn mac(fields: &Fields) -> Result<Option<Mac>> {
     }
 }
 
-impl Noun for Port {
+impl Resource for Port {
     type Record = Record;
     type New = NewPort;
     const NAMES: Names = Names { one: "port", many: "ports", path: "ports" };

@@ -2,7 +2,7 @@
 
 use super::{
     fields::{bad, required, Fields},
-    noun,
+    resource,
     view::{self, Listed},
 };
 use crate::{
@@ -104,7 +104,7 @@ fn answer(ctx: &Ctx, status: u16, of: FloatingIpId, id: PortForwardingId) -> Han
 /// `POST /v2.0/floatingips/{floating}/port_forwardings`
 pub async fn create(ctx: Ctx, Path(floating): Path<String>, Json(body): Json) -> Handled {
     let of = floating_id(&floating)?;
-    let fields = noun::envelope(body, "port_forwarding")?;
+    let fields = resource::envelope(body, "port_forwarding")?;
     fields.check(FIELDS)?;
     let new = NewPortForwarding {
         floating_ip_id: of,
@@ -128,11 +128,11 @@ async fn commit(
     id: PortForwardingId,
     command: impl FnOnce(&mut Txn<'_>, &Caller) -> Result<()> + Send + 'static,
 ) -> Result<()> {
-    let expected = noun::expected(ctx)?;
+    let expected = resource::expected(ctx)?;
     ctx.commit(&format!("port forwarding {verb}"), move |txn, caller| {
         if let Some(expected) = expected {
             let now = port_forwarding::visible(txn, caller, of, id)?.revision;
-            noun::check_revision(expected, Some(now))?;
+            resource::check_revision(expected, Some(now))?;
         }
         command(txn, caller)
     })
@@ -142,7 +142,7 @@ async fn commit(
 /// `PUT /v2.0/floatingips/{floating}/port_forwardings/{id}`
 pub async fn update(ctx: Ctx, Path((floating, path)): Path<(String, String)>, Json(body): Json) -> Handled {
     let (of, id) = (floating_id(&floating)?, id(&path)?);
-    let fields = noun::envelope(body, "port_forwarding")?;
+    let fields = resource::envelope(body, "port_forwarding")?;
     fields.check(FIELDS)?;
     let change = PortForwardingChange {
         protocol: protocol(&fields)?,

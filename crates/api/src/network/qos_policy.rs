@@ -2,7 +2,7 @@
 
 use super::{
     fields::{bad, required, Fields},
-    noun::{self, by_name, Changeable, Names, Noun},
+    resource::{self, by_name, Changeable, Names, Resource},
     view::{self, Listed},
 };
 use crate::{
@@ -29,7 +29,7 @@ use std::sync::Arc;
 /// QoS policies.
 pub struct QosPolicy;
 
-impl Noun for QosPolicy {
+impl Resource for QosPolicy {
     type Record = Record;
     type New = NewQosPolicy;
     const NAMES: Names = Names { one: "policy", many: "policies", path: "qos/policies" };
@@ -137,7 +137,7 @@ fn answer(ctx: &Ctx, status: u16, kind: &str, policy: QosPolicyId, id: QosRuleId
 /// `GET /v2.0/qos/policies/{policy}/{kind}_rules`
 pub async fn rules(ctx: Ctx, Path((policy, collection)): Path<(String, String)>) -> Handled {
     let kind = type_of(&collection)?;
-    let policy = ctx.state.visible::<Record>(&ctx.caller, &noun::id::<QosPolicy>(&policy)?)?;
+    let policy = ctx.state.visible::<Record>(&ctx.caller, &resource::id::<QosPolicy>(&policy)?)?;
     let of_kind = policy.rules.iter().filter(|r| wire::qos_policy::type_of(&r.kind) == kind);
     let path = format!("qos/policies/{}/{collection}", policy.id);
     view::listing(&ctx, &Listed::plain(&collection, &path), of_kind.map(wire::qos_policy::rule).collect())
@@ -150,28 +150,28 @@ pub async fn create_rule(
     Json(body): Json,
 ) -> Handled {
     let kind = type_of(&collection)?;
-    let policy = noun::id::<QosPolicy>(&policy)?;
-    let fields = noun::envelope(body, &format!("{kind}_rule"))?;
+    let policy = resource::id::<QosPolicy>(&policy)?;
+    let fields = resource::envelope(body, &format!("{kind}_rule"))?;
     let rule = read_rule(kind, &fields, None)?;
     let create = move |txn: &mut Txn<'_>, caller: &Caller, id| qos_policy::create_rule(txn, caller, id, rule);
-    let id = noun::commit::<QosPolicy, _>(&ctx, "rule create", policy, create).await?;
+    let id = resource::commit::<QosPolicy, _>(&ctx, "rule create", policy, create).await?;
     answer(&ctx, 201, kind, policy, id)
 }
 
 /// `GET /v2.0/qos/policies/{policy}/{kind}_rules/{id}`
 pub async fn rule(ctx: Ctx, Path((policy, collection, id)): Path<(String, String, String)>) -> Handled {
     let kind = type_of(&collection)?;
-    let policy = ctx.state.visible::<Record>(&ctx.caller, &noun::id::<QosPolicy>(&policy)?)?;
+    let policy = ctx.state.visible::<Record>(&ctx.caller, &resource::id::<QosPolicy>(&policy)?)?;
     view::one(&ctx, &format!("{kind}_rule"), wire::qos_policy::rule(&find(&policy, kind, &id)?))
 }
 
 async fn change(ctx: &Ctx, policy: &Record, kind: &'static str, id: &str, body: Value) -> Handled {
     let old = find(policy, kind, id)?;
-    let fields = noun::envelope(body, &format!("{kind}_rule"))?;
+    let fields = resource::envelope(body, &format!("{kind}_rule"))?;
     let new = read_rule(kind, &fields, Some(old.kind))?;
     let update =
         move |txn: &mut Txn<'_>, caller: &Caller, of| qos_policy::update_rule(txn, caller, of, old.id, new);
-    noun::commit::<QosPolicy, _>(ctx, "rule update", policy.id, update).await?;
+    resource::commit::<QosPolicy, _>(ctx, "rule update", policy.id, update).await?;
     answer(ctx, 200, kind, policy.id, old.id)
 }
 
@@ -179,7 +179,7 @@ async fn remove(ctx: &Ctx, policy: &Record, kind: &str, id: &str) -> Handled {
     let rule = find(policy, kind, id)?;
     let delete =
         move |txn: &mut Txn<'_>, caller: &Caller, of| qos_policy::delete_rule(txn, caller, of, rule.id);
-    noun::commit::<QosPolicy, _>(ctx, "rule delete", policy.id, delete).await?;
+    resource::commit::<QosPolicy, _>(ctx, "rule delete", policy.id, delete).await?;
     empty(204)
 }
 
@@ -190,7 +190,7 @@ pub async fn update_rule(
     Json(body): Json,
 ) -> Handled {
     let kind = type_of(&collection)?;
-    let policy = ctx.state.visible::<Record>(&ctx.caller, &noun::id::<QosPolicy>(&policy)?)?;
+    let policy = ctx.state.visible::<Record>(&ctx.caller, &resource::id::<QosPolicy>(&policy)?)?;
     change(&ctx, &policy, kind, &id, body).await
 }
 
@@ -200,7 +200,7 @@ pub async fn delete_rule(
     Path((policy, collection, id)): Path<(String, String, String)>,
 ) -> Handled {
     let kind = type_of(&collection)?;
-    let policy = ctx.state.visible::<Record>(&ctx.caller, &noun::id::<QosPolicy>(&policy)?)?;
+    let policy = ctx.state.visible::<Record>(&ctx.caller, &resource::id::<QosPolicy>(&policy)?)?;
     remove(&ctx, &policy, kind, &id).await
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     fields::{bad, required, Fields},
-    noun::{by_name, Changeable, Names, Noun},
+    resource::{by_name, Changeable, Names, Resource},
 };
 use crate::ctx::Ctx;
 use lenticular_control::command::network::rbac_policy::{self, NewRbacPolicy};
@@ -58,7 +58,7 @@ fn action(fields: &Fields) -> Result<RbacAction> {
     serde_json::from_value(said.clone()).map_err(wrong)
 }
 
-impl Noun for RbacPolicy {
+impl Resource for RbacPolicy {
     type Record = Record;
     type New = NewRbacPolicy;
     const NAMES: Names = Names { one: "rbac_policy", many: "rbac_policies", path: "rbac-policies" };

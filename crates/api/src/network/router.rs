@@ -2,8 +2,8 @@
 
 use super::{
     fields::{bad, required, Fields},
-    noun::{self, by_name, Changeable, Names, Noun},
     port::fixed_ips,
+    resource::{self, by_name, Changeable, Names, Resource},
 };
 use crate::{body::Json, ctx::Ctx, fault::Handled, respond::json};
 use axum::extract::Path;
@@ -36,7 +36,7 @@ fn gateway(fields: &Fields) -> Result<Option<GatewayAsk>> {
     }))
 }
 
-impl Noun for Router {
+impl Resource for Router {
     type Record = Record;
     type New = NewRouter;
     const NAMES: Names = Names { one: "router", many: "routers", path: "routers" };
@@ -97,7 +97,7 @@ impl Changeable for Router {
 }
 
 fn interface(body: Value) -> Result<InterfaceAsk> {
-    let fields = noun::bare(body)?;
+    let fields = resource::bare(body)?;
     Ok(InterfaceAsk { subnet_id: fields.id("subnet_id")?, port_id: fields.id("port_id")? })
 }
 
@@ -115,37 +115,37 @@ fn shown(interface: &Interface) -> Value {
 
 /// `PUT /v2.0/routers/{id}/add_router_interface`
 pub async fn add_interface(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
-    let (id, ask) = (noun::id::<Router>(&path)?, interface(body)?);
+    let (id, ask) = (resource::id::<Router>(&path)?, interface(body)?);
     let add = move |txn: &mut Txn<'_>, caller: &Caller, id| router::add_interface(txn, caller, id, ask);
-    json(200, &shown(&noun::commit::<Router, _>(&ctx, "add interface", id, add).await?))
+    json(200, &shown(&resource::commit::<Router, _>(&ctx, "add interface", id, add).await?))
 }
 
 /// `PUT /v2.0/routers/{id}/remove_router_interface`
 pub async fn remove_interface(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
-    let (id, ask) = (noun::id::<Router>(&path)?, interface(body)?);
+    let (id, ask) = (resource::id::<Router>(&path)?, interface(body)?);
     let remove = move |txn: &mut Txn<'_>, caller: &Caller, id| router::remove_interface(txn, caller, id, ask);
-    json(200, &shown(&noun::commit::<Router, _>(&ctx, "remove interface", id, remove).await?))
+    json(200, &shown(&resource::commit::<Router, _>(&ctx, "remove interface", id, remove).await?))
 }
 
 fn routes(body: Value) -> Result<Vec<HostRoute>> {
-    let fields = noun::envelope(body, "router")?;
+    let fields = resource::envelope(body, "router")?;
     fields.check(&["routes"])?;
     fields.routes("routes")?.ok_or_else(|| required("routes"))
 }
 
 /// `PUT /v2.0/routers/{id}/add_extraroutes`
 pub async fn add_routes(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
-    let (id, routes) = (noun::id::<Router>(&path)?, routes(body)?);
+    let (id, routes) = (resource::id::<Router>(&path)?, routes(body)?);
     let add = move |txn: &mut Txn<'_>, caller: &Caller, id| router::add_routes(txn, caller, id, routes);
-    noun::commit::<Router, _>(&ctx, "add routes", id, add).await?;
-    noun::answer::<Router>(&ctx, 200, &id)
+    resource::commit::<Router, _>(&ctx, "add routes", id, add).await?;
+    resource::answer::<Router>(&ctx, 200, &id)
 }
 
 /// `PUT /v2.0/routers/{id}/remove_extraroutes`
 pub async fn remove_routes(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
-    let (id, routes) = (noun::id::<Router>(&path)?, routes(body)?);
+    let (id, routes) = (resource::id::<Router>(&path)?, routes(body)?);
     let remove =
         move |txn: &mut Txn<'_>, caller: &Caller, id| router::remove_routes(txn, caller, id, &routes);
-    noun::commit::<Router, _>(&ctx, "remove routes", id, remove).await?;
-    noun::answer::<Router>(&ctx, 200, &id)
+    resource::commit::<Router, _>(&ctx, "remove routes", id, remove).await?;
+    resource::answer::<Router>(&ctx, 200, &id)
 }

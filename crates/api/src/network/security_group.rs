@@ -2,7 +2,7 @@
 
 use super::{
     fields::{bad, range, required, Fields},
-    noun::{Changeable, Names, Noun},
+    resource::{Changeable, Names, Resource},
 };
 use crate::ctx::Ctx;
 use lenticular_control::{
@@ -53,7 +53,7 @@ pub struct GroupChange {
     stateful: Option<bool>,
 }
 
-impl Noun for SecurityGroup {
+impl Resource for SecurityGroup {
     type Record = Record;
     type New = NewGroup;
     const NAMES: Names = Names { one: "security_group", many: "security_groups", path: "security-groups" };
@@ -186,7 +186,7 @@ fn read_number(fields: &Fields, name: &str) -> Result<Option<u32>> {
     }
 }
 
-impl Noun for SecurityGroupRule {
+impl Resource for SecurityGroupRule {
     type Record = RuleRecord;
     type New = NewRule;
     const NAMES: Names =

@@ -2,7 +2,7 @@
 
 use super::{
     fields::{bad, check_distinct, required, Fields},
-    noun::{by_name, Changeable, Names, Noun},
+    resource::{by_name, Changeable, Names, Resource},
 };
 use crate::ctx::Ctx;
 use ipnet::IpNet;
@@ -105,7 +105,7 @@ fn read_range(ctx: &Ctx, fields: &Fields) -> Result<(Range, bool)> {
     Ok((Range::Given(cidr), version == 4))
 }
 
-impl Noun for Subnet {
+impl Resource for Subnet {
     type Record = Record;
     type New = NewSubnet;
     const NAMES: Names = Names { one: "subnet", many: "subnets", path: "subnets" };

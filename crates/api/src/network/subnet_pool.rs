@@ -2,7 +2,7 @@
 
 use super::{
     fields::{required, Fields},
-    noun::{self, by_name, Changeable, Names, Noun},
+    resource::{self, by_name, Changeable, Names, Resource},
 };
 use crate::{body::Json, ctx::Ctx, fault::Handled, respond::json};
 use axum::extract::Path;
@@ -24,7 +24,7 @@ fn prefixes(fields: &Fields) -> Result<Vec<IpNet>> {
     fields.ranges("prefixes")?.ok_or_else(missing)
 }
 
-impl Noun for SubnetPool {
+impl Resource for SubnetPool {
     type Record = Record;
     type New = NewSubnetPool;
     const NAMES: Names = Names { one: "subnetpool", many: "subnetpools", path: "subnetpools" };
@@ -96,17 +96,17 @@ fn shown(ctx: &Ctx, id: SubnetPoolId) -> Handled {
 
 /// `PUT /v2.0/subnetpools/{id}/add_prefixes`
 pub async fn add_prefixes(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
-    let (id, more) = (noun::id::<SubnetPool>(&path)?, prefixes(&noun::bare(body)?)?);
+    let (id, more) = (resource::id::<SubnetPool>(&path)?, prefixes(&resource::bare(body)?)?);
     let add = move |txn: &mut Txn<'_>, caller: &Caller, id| subnet_pool::add_prefixes(txn, caller, id, &more);
-    noun::commit::<SubnetPool, _>(&ctx, "add prefixes", id, add).await?;
+    resource::commit::<SubnetPool, _>(&ctx, "add prefixes", id, add).await?;
     shown(&ctx, id)
 }
 
 /// `PUT /v2.0/subnetpools/{id}/remove_prefixes`
 pub async fn remove_prefixes(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
-    let (id, less) = (noun::id::<SubnetPool>(&path)?, prefixes(&noun::bare(body)?)?);
+    let (id, less) = (resource::id::<SubnetPool>(&path)?, prefixes(&resource::bare(body)?)?);
     let remove =
         move |txn: &mut Txn<'_>, caller: &Caller, id| subnet_pool::remove_prefixes(txn, caller, id, &less);
-    noun::commit::<SubnetPool, _>(&ctx, "remove prefixes", id, remove).await?;
+    resource::commit::<SubnetPool, _>(&ctx, "remove prefixes", id, remove).await?;
     shown(&ctx, id)
 }

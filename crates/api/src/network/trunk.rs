@@ -2,7 +2,7 @@
 
 use super::{
     fields::{bad, required, Fields},
-    noun::{self, by_name, Changeable, Names, Noun},
+    resource::{self, by_name, Changeable, Names, Resource},
 };
 use crate::{body::Json, ctx::Ctx, fault::Handled, respond::json};
 use axum::extract::Path;
@@ -46,7 +46,7 @@ fn sub_ports(fields: &Fields) -> Result<Vec<SubPort>> {
     items(fields)?.into_iter().map(read).collect()
 }
 
-impl Noun for Trunk {
+impl Resource for Trunk {
     type Record = Record;
     type New = NewTrunk;
     const NAMES: Names = Names { one: "trunk", many: "trunks", path: "trunks" };
@@ -93,23 +93,23 @@ fn answer(ctx: &Ctx, id: TrunkId) -> Handled {
 
 /// `PUT /v2.0/trunks/{id}/add_subports`
 pub async fn add(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
-    let (id, more) = (noun::id::<Trunk>(&path)?, sub_ports(&noun::bare(body)?)?);
+    let (id, more) = (resource::id::<Trunk>(&path)?, sub_ports(&resource::bare(body)?)?);
     let add = move |txn: &mut Txn<'_>, caller: &Caller, id| trunk::add_subports(txn, caller, id, &more);
-    noun::commit::<Trunk, _>(&ctx, "add subports", id, add).await?;
+    resource::commit::<Trunk, _>(&ctx, "add subports", id, add).await?;
     answer(&ctx, id)
 }
 
 /// `PUT /v2.0/trunks/{id}/remove_subports`
 pub async fn remove(ctx: Ctx, Path(path): Path<String>, Json(body): Json) -> Handled {
-    let id = noun::id::<Trunk>(&path)?;
-    let less: Vec<PortId> = items(&noun::bare(body)?)?.iter().map(port_of).collect::<Result<_>>()?;
+    let id = resource::id::<Trunk>(&path)?;
+    let less: Vec<PortId> = items(&resource::bare(body)?)?.iter().map(port_of).collect::<Result<_>>()?;
     let remove = move |txn: &mut Txn<'_>, caller: &Caller, id| trunk::remove_subports(txn, caller, id, &less);
-    noun::commit::<Trunk, _>(&ctx, "remove subports", id, remove).await?;
+    resource::commit::<Trunk, _>(&ctx, "remove subports", id, remove).await?;
     answer(&ctx, id)
 }
 
 /// `GET /v2.0/trunks/{id}/get_subports`
 pub async fn sub_ports_of(ctx: Ctx, Path(path): Path<String>) -> Handled {
-    let trunk = ctx.state.visible::<Record>(&ctx.caller, &noun::id::<Trunk>(&path)?)?;
+    let trunk = ctx.state.visible::<Record>(&ctx.caller, &resource::id::<Trunk>(&path)?)?;
     json(200, &json!({"sub_ports": wire::trunk::sub_ports(&trunk)}))
 }

@@ -36,10 +36,10 @@ pub struct Names {
 }
 
 /// The id of a resource.
-pub type Id<N> = <<N as Noun>::Record as Record>::Id;
+pub type Id<N> = <<N as Resource>::Record as Record>::Id;
 
 /// A resource.
-pub trait Noun: Send + Sync + 'static {
+pub trait Resource: Send + Sync + 'static {
     /// Its record.
     type Record: Revised;
     /// What a new one is to be.
@@ -74,7 +74,7 @@ pub trait Noun: Send + Sync + 'static {
 }
 
 /// A resource that can be changed.
-pub trait Changeable: Noun {
+pub trait Changeable: Resource {
     /// What a change of one is.
     type Change: Send + 'static;
     /// Which of a new one's fields cannot be changed later.
@@ -86,9 +86,9 @@ pub trait Changeable: Noun {
     fn update(txn: &mut Txn<'_>, caller: &Caller, id: Id<Self>, change: Self::Change) -> Result<()>;
 }
 
-/// The functions of a noun whose command and view stand under its name, as most do.
+/// The functions of a resource whose command and view stand under its name, as most do.
 macro_rules! by_name {
-    ($noun:ident) => {
+    ($resource:ident) => {
         fn missing(id: &str) -> lenticular_model::Error {
             <Self::Record as lenticular_model::Scoped>::missing(id)
         }
@@ -96,7 +96,7 @@ macro_rules! by_name {
         fn visible(
             state: &lenticular_model::State,
             caller: &lenticular_model::policy::Caller,
-            id: &super::noun::Id<Self>,
+            id: &super::resource::Id<Self>,
         ) -> lenticular_model::Result<std::sync::Arc<Self::Record>> {
             state.visible::<Self::Record>(caller, id)
         }
@@ -106,30 +106,30 @@ macro_rules! by_name {
             caller: &lenticular_model::policy::Caller,
             record: &Self::Record,
         ) -> serde_json::Value {
-            lenticular_wire::network::$noun::view(state, caller, record)
+            lenticular_wire::network::$resource::view(state, caller, record)
         }
 
         fn create(
             txn: &mut lenticular_model::Txn<'_>,
             caller: &lenticular_model::policy::Caller,
             new: Self::New,
-        ) -> lenticular_model::Result<super::noun::Id<Self>> {
-            lenticular_control::command::network::$noun::create(txn, caller, new)
+        ) -> lenticular_model::Result<super::resource::Id<Self>> {
+            lenticular_control::command::network::$resource::create(txn, caller, new)
         }
 
         fn delete(
             txn: &mut lenticular_model::Txn<'_>,
             caller: &lenticular_model::policy::Caller,
-            id: super::noun::Id<Self>,
+            id: super::resource::Id<Self>,
         ) -> lenticular_model::Result<()> {
-            lenticular_control::command::network::$noun::delete(txn, caller, id)
+            lenticular_control::command::network::$resource::delete(txn, caller, id)
         }
     };
 }
 pub(super) use by_name;
 
 /// Where a resource is listed and made.
-pub fn collection<N: Noun>() -> MethodRouter<App> {
+pub fn collection<N: Resource>() -> MethodRouter<App> {
     get(list::<N>).post(create::<N>)
 }
 
@@ -139,17 +139,17 @@ pub fn member<N: Changeable>() -> MethodRouter<App> {
 }
 
 /// Where one of a resource that cannot be changed is shown and removed.
-pub fn fixed_member<N: Noun>() -> MethodRouter<App> {
+pub fn fixed_member<N: Resource>() -> MethodRouter<App> {
     get(show::<N>).delete(delete::<N>)
 }
 
 /// Reads an id; one that is malformed is one that is not there.
-pub fn id<N: Noun>(text: &str) -> Result<Id<N>> {
+pub fn id<N: Resource>(text: &str) -> Result<Id<N>> {
     text.parse().map_err(|_| N::missing(text))
 }
 
 /// `GET /v2.0/{collection}`
-pub async fn list<N: Noun>(ctx: Ctx) -> Handled {
+pub async fn list<N: Resource>(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::NetworkRead, None)?;
     let state = N::prepare(&ctx).await?;
     let all = N::candidates(&ctx, &state).into_iter();
@@ -160,13 +160,13 @@ pub async fn list<N: Noun>(ctx: Ctx) -> Handled {
 }
 
 /// `GET /v2.0/{collection}/{id}`
-pub async fn show<N: Noun>(ctx: Ctx, Path(path): Path<String>) -> Handled {
+pub async fn show<N: Resource>(ctx: Ctx, Path(path): Path<String>) -> Handled {
     let record = N::visible(&ctx.state, &ctx.caller, &id::<N>(&path)?)?;
     view::one(&ctx, N::NAMES.one, N::view(&ctx.state, &ctx.caller, &record))
 }
 
 /// Answers with one resource as it now is.
-pub fn answer<N: Noun>(ctx: &Ctx, status: u16, id: &Id<N>) -> Handled {
+pub fn answer<N: Resource>(ctx: &Ctx, status: u16, id: &Id<N>) -> Handled {
     let state = ctx.app.store.state();
     let record = N::visible(&state, &ctx.caller, id)?;
     json(status, &json!({(N::NAMES.one): N::view(&state, &ctx.caller, &record)}))
@@ -188,7 +188,7 @@ fn one_or_many(body: Value, names: &Names) -> Result<(Vec<Fields>, bool)> {
 }
 
 /// `POST /v2.0/{collection}`: creates what a request asks for, one or several, all of it or nothing.
-pub async fn create<N: Noun>(ctx: Ctx, Json(body): Json) -> Handled {
+pub async fn create<N: Resource>(ctx: Ctx, Json(body): Json) -> Handled {
     let (asked, several) = one_or_many(body, &N::NAMES)?;
     let read = |fields: &Fields| {
         fields.check(N::FIELDS)?;
@@ -234,7 +234,7 @@ pub async fn update<N: Changeable>(ctx: Ctx, Path(path): Path<String>, Json(body
 }
 
 /// `DELETE /v2.0/{collection}/{id}`
-pub async fn delete<N: Noun>(ctx: Ctx, Path(path): Path<String>) -> Handled {
+pub async fn delete<N: Resource>(ctx: Ctx, Path(path): Path<String>) -> Handled {
     commit::<N, ()>(&ctx, "delete", id::<N>(&path)?, N::delete).await?;
     empty(204)
 }
@@ -262,7 +262,7 @@ pub fn check_revision(expected: u64, now: Option<u64>) -> Result<()> {
 }
 
 /// Runs a command about one resource, if that is as the client expects it to be.
-pub async fn commit<N: Noun, T: Send + 'static>(
+pub async fn commit<N: Resource, T: Send + 'static>(
     ctx: &Ctx,
     verb: &str,
     id: Id<N>,
