@@ -13,7 +13,7 @@ use lenticular_agent::{
 };
 use lenticular_model::{
     compute::{migration::Mode, server::Wanted},
-    host::observation::{Handover, Observation, ObservedState, StopReason, Verdict},
+    host::observation::{Handover, Observation, ObservedState, StopReason, SourceDecision},
     HostId, ServerId,
 };
 use lenticular_wire::agent::{Outgoing, Peer};
@@ -169,7 +169,7 @@ async fn two_hosts() -> (Host, Host, Wish) {
 }
 
 fn released(generation: u64) -> Option<Handover> {
-    Some(Handover { generation, verdict: Verdict::Released })
+    Some(Handover { generation, decision: SourceDecision::Released })
 }
 
 /// Orders the target to make ready, and then the source to send.
@@ -246,7 +246,7 @@ async fn a_move_that_breaks_off_leaves_the_guest_where_it_was() {
         move |seen: &Observation| {
             seen.handover
                 .as_ref()
-                .is_some_and(|h| h.generation == generation && matches!(h.verdict, Verdict::Kept { .. }))
+                .is_some_and(|h| h.generation == generation && matches!(h.decision, SourceDecision::Kept { .. }))
         }
     };
     // The waiting process at the target is killed.

@@ -24,18 +24,18 @@ use lenticular_model::{
     error::Kind as ErrorKind,
     host::{
         host::Host,
-        observation::{Handover, Observation, ObservedState, StopReason, Verdict},
+        observation::{Handover, Observation, ObservedState, StopReason, SourceDecision},
     },
     HostId, Timestamp,
 };
 
-fn decided(verdict: Verdict) -> Observation {
-    let handover = Some(Handover { generation: 2, verdict });
+fn decided(decision: SourceDecision) -> Observation {
+    let handover = Some(Handover { generation: 2, decision });
     Observation { handover, ..seen(1, ObservedState::Running { ssh_forward: None }) }
 }
 
-fn kept() -> Verdict {
-    Verdict::Kept { message: "It broke off.".to_owned(), details: "test".to_owned() }
+fn kept() -> SourceDecision {
+    SourceDecision::Kept { message: "It broke off.".to_owned(), details: "test".to_owned() }
 }
 
 fn silence(cloud: &mut Cloud, host: usize) {
@@ -54,7 +54,7 @@ fn sending(cloud: &mut Cloud) {
 #[test]
 fn either_hosts_word_moves_the_server_and_the_other_changes_nothing() {
     for (host, word) in
-        [(0, decided(Verdict::Released)), (1, seen(2, ObservedState::Running { ssh_forward: None }))]
+        [(0, decided(SourceDecision::Released)), (1, seen(2, ObservedState::Running { ssh_forward: None }))]
     {
         let mut cloud = Cloud::new();
         sending(&mut cloud);
@@ -65,7 +65,7 @@ fn either_hosts_word_moves_the_server_and_the_other_changes_nothing() {
         let moved = cloud.server();
         assert!(moved.ticket.is_none() && moved.task.is_none());
         assert!(cloud.state.all::<Migration>().next().is_none(), "it has ended");
-        cloud.hear(0, decided(Verdict::Released));
+        cloud.hear(0, decided(SourceDecision::Released));
         cloud.hear(1, seen(2, ObservedState::Running { ssh_forward: None }));
         cloud.is_on(1, 2);
         assert_eq!(cloud.server().status(), "ACTIVE");
@@ -153,7 +153,7 @@ fn a_resize_holds_the_way_back_open_until_it_is_confirmed() {
     let mut cloud = Cloud::new();
     cloud.run(|txn| migrate::migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
     cloud.hear(1, seen(2, ObservedState::Ready));
-    cloud.hear(0, decided(Verdict::Released));
+    cloud.hear(0, decided(SourceDecision::Released));
     let boot = cloud.server().boot;
     cloud.hear(1, Observation { boot, ..seen(2, ObservedState::Running { ssh_forward: None }) });
     assert_eq!(cloud.server().status(), "VERIFY_RESIZE");
@@ -201,7 +201,7 @@ fn a_lost_hosts_servers_are_made_anew_only_when_that_was_said_in_so_many_words()
 fn an_older_disk_takes_the_place_of_the_newer_and_back() {
     let mut cloud = Cloud::new();
     sending(&mut cloud);
-    cloud.hear(0, decided(Verdict::Released));
+    cloud.hear(0, decided(SourceDecision::Released));
     let copy = cloud.state.disk_copies_of_server(server_id()).next().unwrap().id;
     let restore = |cloud: &mut Cloud, copy| {
         cloud.run(|txn| evacuate::restore_disk(txn, &admin(), server_id(), copy)).map_err(|e| e.kind)

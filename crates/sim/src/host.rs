@@ -10,7 +10,7 @@ use lenticular_agent::core::{Core, Found, FoundProcess, Snapshot, Step, Taken};
 use lenticular_model::{
     host::{
         host::{Capacity, Hypervisor},
-        observation::{ObservedState, StopReason, Verdict},
+        observation::{ObservedState, StopReason, SourceDecision},
     },
     HostId, Incarnation, ServerId, State, Timestamp,
 };
@@ -410,12 +410,12 @@ impl World {
         for seen in &report.observations {
             let (name, what) = (self.name(seen.server_id), sight_name(&seen.observed));
             self.coverage.note("sight", what);
-            let verdict = seen.handover.as_ref().map_or("", |handover| match handover.verdict {
-                Verdict::Released => ", released",
-                Verdict::Kept { .. } => ", kept from the other host",
+            let decision = seen.handover.as_ref().map_or("", |handover| match handover.decision {
+                SourceDecision::Released => ", released",
+                SourceDecision::Kept { .. } => ", kept from the other host",
             });
             let (host, generation) = (&self.hosts[n].name, seen.generation);
-            note!(self, "{host} reports {name} g{generation} boot {}: {what}{verdict}", seen.boot);
+            note!(self, "{host} reports {name} g{generation} boot {}: {what}{decision}", seen.boot);
         }
     }
 

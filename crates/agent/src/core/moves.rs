@@ -28,7 +28,7 @@ use super::{
 };
 use lenticular_model::{
     compute::migration::Mode,
-    host::observation::{Handover, ObservedState, StopReason, Verdict},
+    host::observation::{Handover, ObservedState, StopReason, SourceDecision},
 };
 use lenticular_wire::agent::{Outgoing, Own, Peer, Receive};
 use serde::{Deserialize, Serialize};
@@ -231,14 +231,14 @@ impl Guest {
 
     pub(super) fn handover(&self) -> Option<Handover> {
         let outbound = self.outbound.as_ref()?;
-        let verdict = match &outbound.is {
+        let decision = match &outbound.is {
             Sending::Undecided | Sending::Rollback(_) => return None,
-            Sending::Released { .. } => Verdict::Released,
+            Sending::Released { .. } => SourceDecision::Released,
             Sending::Kept(why) => {
-                Verdict::Kept { message: why.message.clone(), details: why.details.clone() }
+                SourceDecision::Kept { message: why.message.clone(), details: why.details.clone() }
             }
         };
-        Some(Handover { generation: outbound.generation, verdict })
+        Some(Handover { generation: outbound.generation, decision })
     }
 }
 

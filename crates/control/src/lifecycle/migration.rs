@@ -13,7 +13,7 @@ use lenticular_model::{
     error::{Error, Result},
     host::{
         host::Host,
-        observation::{Handover, Observation, ObservedState, Verdict},
+        observation::{Handover, Observation, ObservedState, SourceDecision},
     },
     policy::Caller,
     HostId, Kind, MigrationId, ServerId, Timestamp, Txn,
@@ -114,9 +114,9 @@ pub fn finish(txn: &mut Txn<'_>, id: MigrationId, phase: Phase) {
 /// What the source has decided.
 pub fn on_decision(txn: &mut Txn<'_>, server: &Server, handover: &Handover) {
     let Some(ticket) = server.ticket.as_ref().filter(|t| t.generation == handover.generation) else { return };
-    match &handover.verdict {
-        Verdict::Released => arrive(txn, server),
-        Verdict::Kept { message, details } => {
+    match &handover.decision {
+        SourceDecision::Released => arrive(txn, server),
+        SourceDecision::Kept { message, details } => {
             let aborted = txn
                 .migrations
                 .get(&ticket.migration_id)

@@ -12,7 +12,7 @@ use lenticular_model::{
     },
     host::{
         host::Host,
-        observation::{Observation, ObservedState, StopReason, Verdict},
+        observation::{Observation, ObservedState, StopReason, SourceDecision},
     },
     HostId, ServerId, State, Txn,
 };
@@ -20,7 +20,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 /// What a host says of its part in a server; `None` if it has none.
 fn claim(seen: &Observation) -> Option<Found> {
-    let handover = seen.handover.as_ref().filter(|handover| handover.verdict == Verdict::Released);
+    let handover = seen.handover.as_ref().filter(|handover| handover.decision == SourceDecision::Released);
     match &seen.observed {
         ObservedState::Absent => None,
         ObservedState::Receiving { .. } | ObservedState::Ready | ObservedState::Unready { .. } => {

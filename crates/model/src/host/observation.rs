@@ -40,13 +40,14 @@ pub struct Handover {
     /// The generation that the ticket names.
     pub generation: u64,
     /// The decision.
-    pub verdict: Verdict,
+    #[serde(rename = "verdict")]
+    pub decision: SourceDecision,
 }
 
 /// What a source has decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
-pub enum Verdict {
+pub enum SourceDecision {
     /// The target may run the guest; this host never will again at its generation.
     Released,
     /// This host keeps the guest, and will not release it under this ticket.
