@@ -7,7 +7,7 @@ use lenticular_model::{
     },
     ImageId, Incarnation, ProjectId, ServerId, UserId,
 };
-use lenticular_wire::agent::{Assignment, Base, GuestSpec, Order, Own};
+use lenticular_wire::agent::{Base, GuestAssignment, GuestSpec, Order, Own};
 use std::collections::BTreeMap;
 
 pub(crate) fn server(n: u8) -> ServerId {
@@ -19,8 +19,8 @@ pub(crate) fn incarnation(n: u8) -> Incarnation {
 }
 
 /// A guest to have.
-pub(crate) fn assignment(n: u8) -> Assignment {
-    Assignment {
+pub(crate) fn assignment(n: u8) -> GuestAssignment {
+    GuestAssignment {
         server_id: server(n),
         generation: 1,
         boot: 1,
@@ -67,7 +67,7 @@ impl Wish {
         if self.wanted == Wanted::Absent {
             return Order::Remove { server_id, generation };
         }
-        let assignment = Assignment { server_id, generation, boot, guest: self.guest.clone() };
+        let assignment = GuestAssignment { server_id, generation, boot, guest: self.guest.clone() };
         Order::Own(Own {
             assignment: assignment.into(),
             run: self.wanted == Wanted::Running,
@@ -82,7 +82,7 @@ impl Wish {
 
 /// A server that is to run.
 pub(crate) fn wish(n: u8) -> Wish {
-    let Assignment { server_id, generation, boot, guest } = assignment(n);
+    let GuestAssignment { server_id, generation, boot, guest } = assignment(n);
     let (wanted, boot_style) = (Wanted::Running, BootStyle::Hard);
     Wish { server_id, generation, wanted, boot, boot_style, disk_made: false, guest }
 }

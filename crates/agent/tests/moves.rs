@@ -13,7 +13,7 @@ use lenticular_agent::{
 };
 use lenticular_model::{
     compute::{migration::Mode, server::Wanted},
-    host::observation::{Handover, Observation, ObservedState, StopReason, SourceDecision},
+    host::observation::{Handover, Observation, ObservedState, SourceDecision, StopReason},
     HostId, ServerId,
 };
 use lenticular_wire::agent::{Outgoing, Peer};
@@ -244,9 +244,9 @@ async fn a_move_that_breaks_off_leaves_the_guest_where_it_was() {
     let id = wish.server_id;
     let kept = |generation| {
         move |seen: &Observation| {
-            seen.handover
-                .as_ref()
-                .is_some_and(|h| h.generation == generation && matches!(h.decision, SourceDecision::Kept { .. }))
+            seen.handover.as_ref().is_some_and(|h| {
+                h.generation == generation && matches!(h.decision, SourceDecision::Kept { .. })
+            })
         }
     };
     // The waiting process at the target is killed.

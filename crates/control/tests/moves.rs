@@ -24,7 +24,7 @@ use lenticular_model::{
     error::Kind as ErrorKind,
     host::{
         host::Host,
-        observation::{Handover, Observation, ObservedState, StopReason, SourceDecision},
+        observation::{Handover, Observation, ObservedState, SourceDecision, StopReason},
     },
     HostId, Timestamp,
 };

@@ -10,7 +10,7 @@ use lenticular_agent::core::{Core, Found, FoundProcess, Snapshot, Step, Taken};
 use lenticular_model::{
     host::{
         host::{Capacity, Hypervisor},
-        observation::{ObservedState, StopReason, SourceDecision},
+        observation::{ObservedState, SourceDecision, StopReason},
     },
     HostId, Incarnation, ServerId, State, Timestamp,
 };

@@ -15,7 +15,7 @@ use lenticular_model::{
     },
     Incarnation, ServerId,
 };
-use lenticular_wire::agent::{Assignment, Order, Own};
+use lenticular_wire::agent::{GuestAssignment, Order, Own};
 use std::sync::Arc;
 
 /// How long a guest that does not answer is given to shut down, in milliseconds.
@@ -211,7 +211,7 @@ impl World {
     }
 
     /// Makes a guest's disk: afresh, or from what it was when the server was shelved. False if that is gone.
-    fn make_disk(&mut self, n: usize, id: ServerId, order: &Assignment) -> bool {
+    fn make_disk(&mut self, n: usize, id: ServerId, order: &GuestAssignment) -> bool {
         let (name, generation) = (self.name(id), order.generation);
         let number = self.number();
         let base = order.guest.base.image_id;

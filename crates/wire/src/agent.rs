@@ -173,7 +173,7 @@ impl Order {
 
 /// A guest to have on a disk of a generation, as of a boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Assignment {
+pub struct GuestAssignment {
     /// Whose guest.
     pub server_id: ServerId,
     /// The generation of its disk.
@@ -189,7 +189,7 @@ pub struct Assignment {
 pub struct Own {
     /// The guest.
     #[serde(flatten)]
-    pub assignment: Arc<Assignment>,
+    pub assignment: Arc<GuestAssignment>,
     /// True if it is to run.
     pub run: bool,
     /// How it is started anew, if it runs.
@@ -229,7 +229,7 @@ pub struct Outgoing {
 pub struct Receive {
     /// The guest as it will be here.
     #[serde(flatten)]
-    pub assignment: Arc<Assignment>,
+    pub assignment: Arc<GuestAssignment>,
     /// Where it comes from: nobody else may hand it over.
     pub from: Peer,
     /// How.
@@ -486,9 +486,9 @@ fn peer(state: &State, id: HostId) -> Option<Peer> {
     Some(Peer { host_id: id, name: host.name.clone(), address: host.peer_address.clone() })
 }
 
-fn assignment(state: &State, host: HostId, server: &Server) -> Assignment {
+fn assignment(state: &State, host: HostId, server: &Server) -> GuestAssignment {
     let ports: Vec<PortId> = state.ports_of_server(server.id).map(|port| port.id).collect();
-    Assignment {
+    GuestAssignment {
         server_id: server.id,
         generation: server.disk.generation,
         boot: server.boot,

@@ -10,7 +10,7 @@ use lenticular_model::{
     network::port::Mac,
     PortId, ServerId,
 };
-use lenticular_wire::agent::{Assignment, Order, Own};
+use lenticular_wire::agent::{GuestAssignment, Order, Own};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ struct Nic {
     mac: Mac,
 }
 
-fn nics(of: &Assignment) -> Vec<Nic> {
+fn nics(of: &GuestAssignment) -> Vec<Nic> {
     of.guest.ports.iter().map(|p| Nic { port_id: p.port_id, slot: p.slot, mac: p.mac }).collect()
 }
 
@@ -577,7 +577,7 @@ impl Guest {
     }
 }
 
-fn missing(of: &Assignment) -> Failure {
+fn missing(of: &GuestAssignment) -> Failure {
     Failure::new(
         "The server's disk is missing on its host. Ask the operator what happened. If the disk cannot be \
          brought back, delete the server.",

@@ -28,7 +28,7 @@ use super::{
 };
 use lenticular_model::{
     compute::migration::Mode,
-    host::observation::{Handover, ObservedState, StopReason, SourceDecision},
+    host::observation::{Handover, ObservedState, SourceDecision, StopReason},
 };
 use lenticular_wire::agent::{Outgoing, Own, Peer, Receive};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! What can be done to a guest, what can come of it, and what can be found of it.
 
 use lenticular_model::compute::migration::Mode;
-use lenticular_wire::agent::{Assignment, Outgoing, Peer, Receive};
+use lenticular_wire::agent::{GuestAssignment, Outgoing, Peer, Receive};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
     /// Have the base in the cache and make the disk.
-    Prepare(Arc<Assignment>),
+    Prepare(Arc<GuestAssignment>),
     /// Start the guest on its disk.
-    Start(Arc<Assignment>),
+    Start(Arc<GuestAssignment>),
     /// Give the running guest the network interfaces that it is to have, and take the others away.
-    Plug(Arc<Assignment>),
+    Plug(Arc<GuestAssignment>),
     /// Ask the guest to shut down; end its process if it does not within the deadline, or when cancelled.
     Shutdown,
     /// End the guest's process.
@@ -23,7 +23,7 @@ pub enum Step {
     /// Make ready for a guest that comes from another host; what is here of it goes.
     Receive(Arc<Receive>),
     /// Bring the guest to another host until that has all of it, and does not run it.
-    Send(Arc<Assignment>, Arc<Outgoing>),
+    Send(Arc<GuestAssignment>, Arc<Outgoing>),
     /// After a failed `Send`: see to it that the guest goes on here, if its process is there.
     Resume,
     /// Tell the other host that the guest is its own.
@@ -34,11 +34,11 @@ pub enum Step {
         generation: u64,
     },
     /// Take what came from another host for one's own; a guest that waits goes on.
-    Adopt(Arc<Assignment>, Mode),
+    Adopt(Arc<GuestAssignment>, Mode),
     /// Send the disk of a guest that does not run to the image store, under the name of this attempt.
-    Upload(Arc<Assignment>, String),
+    Upload(Arc<GuestAssignment>, String),
     /// Call the disk that was left behind here the guest's own again, under its new generation.
-    Revive(Arc<Assignment>),
+    Revive(Arc<GuestAssignment>),
 }
 
 impl Step {

@@ -13,7 +13,7 @@ use crate::{
 };
 use lenticular_model::{compute::migration::Mode, ServerId};
 use lenticular_wire::{
-    agent::{Assignment, MoveProgress, Outgoing, Peer, Receive},
+    agent::{GuestAssignment, MoveProgress, Outgoing, Peer, Receive},
     hex,
 };
 use sha2::{Digest, Sha256};
@@ -75,7 +75,7 @@ impl QemuMigrator {
 
     /// The target lays an empty disk over the base that the order names, so the disk here must lie over the same. Only a
     /// store that went back to a backup from before the server was shelved says otherwise.
-    fn need_base(&self, of: &Assignment) -> Result<(), Failure> {
+    fn need_base(&self, of: &GuestAssignment) -> Result<(), Failure> {
         let (ordered, real) = (self.disks.base_name(&of.guest.base)?, self.disks.base_of(of.server_id));
         if real.as_deref().is_none_or(|real| real == ordered) {
             return Ok(());
@@ -87,7 +87,7 @@ impl QemuMigrator {
         ))
     }
 
-    async fn send_file(&self, to: &Peer, of: &Assignment, out: u64, name: &str) -> Result<(), Failure> {
+    async fn send_file(&self, to: &Peer, of: &GuestAssignment, out: u64, name: &str) -> Result<(), Failure> {
         let path = self.disks.guest_dir(of.server_id).join(name);
         let read = async {
             let mut bytes = Vec::new();
@@ -112,7 +112,7 @@ impl QemuMigrator {
 
     async fn send_live(
         &self,
-        of: &Assignment,
+        of: &GuestAssignment,
         out: &Outgoing,
         progress: ProgressSink,
         force: watch::Receiver<bool>,
@@ -141,7 +141,7 @@ impl QemuMigrator {
 
     async fn send_cold(
         &self,
-        of: &Assignment,
+        of: &GuestAssignment,
         out: &Outgoing,
         progress: ProgressSink,
     ) -> Result<(), Failure> {
@@ -374,7 +374,7 @@ impl Moves for QemuMigrator {
 
     fn send<'a>(
         &'a self,
-        assignment: &'a Assignment,
+        assignment: &'a GuestAssignment,
         outgoing: &'a Outgoing,
         progress: ProgressSink,
         mut signals: StepSignals,
@@ -403,7 +403,7 @@ impl Moves for QemuMigrator {
         Box::pin(async move { self.ask(to, server, generation, What::Release).await.map(drop) })
     }
 
-    fn adopt<'a>(&'a self, assignment: &'a Assignment, mode: Mode) -> Work<'a, Option<Adopted>> {
+    fn adopt<'a>(&'a self, assignment: &'a GuestAssignment, mode: Mode) -> Work<'a, Option<Adopted>> {
         Box::pin(async move {
             let id = assignment.server_id;
             let on = match mode {

@@ -23,7 +23,7 @@ use lenticular_model::{
     network::port::Mac,
     ServerId,
 };
-use lenticular_wire::agent::{Assignment, Base, GuestSpec, MoveProgress, Outgoing, Peer, Receive};
+use lenticular_wire::agent::{Base, GuestAssignment, GuestSpec, MoveProgress, Outgoing, Peer, Receive};
 use std::{
     future::Future,
     path::{Path, PathBuf},
@@ -82,7 +82,7 @@ pub trait Hypervisor: Send + Sync {
     /// process of the guest is there. Returns where its ssh is reached, if anywhere.
     fn start<'a>(
         &'a self,
-        assignment: &'a Assignment,
+        assignment: &'a GuestAssignment,
         disk: PathBuf,
         net: NetPlan,
     ) -> Work<'a, Option<String>>;
@@ -125,23 +125,28 @@ pub trait Disks: Send + Sync {
 
     /// Makes the guest's disk over the base, which must be there. It is made wholly, or not at all. A disk of an older
     /// generation is replaced; one of this generation is left as it is.
-    fn make<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()>;
+    fn make<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()>;
 
     /// The generation of the guest's disk, if a whole one is there now.
-    fn find<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, Option<u64>>;
+    fn find<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, Option<u64>>;
 
     /// All whole disks.
     fn list(&self) -> Work<'_, Vec<(ServerId, u64)>>;
 
     /// Makes the made disk as large as its guest is to have it, if it is smaller. Called before each start.
-    fn grow<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()>;
+    fn grow<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()>;
 
     /// Sends all that the guest sees of its disk, as one file that stands by itself, to the image store. Called while
     /// the guest does not run. It leaves nothing behind on the host, and may be called again.
-    fn upload<'a>(&'a self, assignment: &'a Assignment, upload: &'a str, link: &'a dyn Link) -> Work<'a, ()>;
+    fn upload<'a>(
+        &'a self,
+        assignment: &'a GuestAssignment,
+        upload: &'a str,
+        link: &'a dyn Link,
+    ) -> Work<'a, ()>;
 
     /// Calls the disk that is there by the generation of the assignment from now on. May be called again.
-    fn relabel<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()>;
+    fn relabel<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()>;
 
     /// Where the hypervisor finds the disk.
     fn path(&self, server: ServerId) -> PathBuf;
@@ -209,7 +214,7 @@ pub trait Moves: Send + Sync {
     /// runs on neither host, and can still go on at either. A failure leaves the rest to `resume`.
     fn send<'a>(
         &'a self,
-        assignment: &'a Assignment,
+        assignment: &'a GuestAssignment,
         outgoing: &'a Outgoing,
         progress: ProgressSink,
         signals: StepSignals,
@@ -224,7 +229,7 @@ pub trait Moves: Send + Sync {
 
     /// At the target: what came is the guest's disk from now on, and a process that waits goes on. `None` if there is
     /// no such process. May be called again.
-    fn adopt<'a>(&'a self, assignment: &'a Assignment, mode: Mode) -> Work<'a, Option<Adopted>>;
+    fn adopt<'a>(&'a self, assignment: &'a GuestAssignment, mode: Mode) -> Work<'a, Option<Adopted>>;
 }
 
 /// A guest that went on after a move.

@@ -19,7 +19,7 @@ use crate::{
 };
 use lenticular_model::{compute::operation::SHELVE_S_MAX, Lock, ServerId};
 use lenticular_wire::{
-    agent::{Assignment, Base},
+    agent::{Base, GuestAssignment},
     hex,
 };
 use rustix::fs::{utimensat, AtFlags, Timespec, Timestamps, CWD, UTIME_NOW};
@@ -72,7 +72,7 @@ pub(super) struct DiskNote {
 }
 
 impl DiskNote {
-    pub(super) fn of(assignment: &Assignment, base: &Path) -> Self {
+    pub(super) fn of(assignment: &GuestAssignment, base: &Path) -> Self {
         let base = base.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         Self { generation: assignment.generation, base }
     }
@@ -143,7 +143,7 @@ impl Qcow2Disks {
     /// Makes an overlay, and then the note beside it.
     pub(super) async fn make_overlay<N: Serialize + Send + 'static>(
         &self,
-        assignment: &Assignment,
+        assignment: &GuestAssignment,
         (note_name, note): (&'static str, N),
     ) -> Result<(), Failure> {
         let base = self.base_path(&assignment.guest.base)?;
@@ -226,7 +226,7 @@ impl Disks for Qcow2Disks {
         })
     }
 
-    fn make<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()> {
+    fn make<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()> {
         Box::pin(async move {
             if self.note(assignment.server_id).is_some_and(|note| note.generation == assignment.generation) {
                 return Ok(());
@@ -244,7 +244,7 @@ impl Disks for Qcow2Disks {
         })
     }
 
-    fn find<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, Option<u64>> {
+    fn find<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, Option<u64>> {
         Box::pin(async move { Ok(self.note(assignment.server_id).map(|note| note.generation)) })
     }
 
@@ -259,7 +259,12 @@ impl Disks for Qcow2Disks {
         self.root(server)
     }
 
-    fn upload<'a>(&'a self, assignment: &'a Assignment, upload: &'a str, link: &'a dyn Link) -> Work<'a, ()> {
+    fn upload<'a>(
+        &'a self,
+        assignment: &'a GuestAssignment,
+        upload: &'a str,
+        link: &'a dyn Link,
+    ) -> Work<'a, ()> {
         Box::pin(async move {
             let dir = self.guest_dir(assignment.server_id);
             let whole = Fleeting(dir.join(WHOLE));
@@ -270,7 +275,7 @@ impl Disks for Qcow2Disks {
         })
     }
 
-    fn relabel<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()> {
+    fn relabel<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()> {
         Box::pin(async move {
             let dir = self.guest_dir(assignment.server_id);
             let Some(note) = self.note(assignment.server_id) else {
@@ -284,7 +289,7 @@ impl Disks for Qcow2Disks {
         })
     }
 
-    fn grow<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()> {
+    fn grow<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()> {
         Box::pin(async move {
             // Of a disk that was being sent when the agent ended.
             let dir = self.guest_dir(assignment.server_id);

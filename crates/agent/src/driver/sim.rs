@@ -13,7 +13,7 @@ use lenticular_model::{
     host::host::{Hypervisor as Described, Wiring},
     Lock, ServerId,
 };
-use lenticular_wire::agent::{Assignment, Base, GuestSpec, Outgoing, Peer, Receive};
+use lenticular_wire::agent::{Base, GuestAssignment, GuestSpec, Outgoing, Peer, Receive};
 use std::{
     collections::HashMap,
     future::Future,
@@ -141,7 +141,7 @@ impl Hypervisor for SimHost {
 
     fn start<'a>(
         &'a self,
-        assignment: &'a Assignment,
+        assignment: &'a GuestAssignment,
         _disk: PathBuf,
         _net: NetPlan,
     ) -> Work<'a, Option<String>> {
@@ -213,7 +213,7 @@ impl Disks for SimHost {
         Box::pin(async { Ok(()) })
     }
 
-    fn make<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()> {
+    fn make<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()> {
         Box::pin(async move {
             self.turn(self.knobs.prepare, "Making the disk").await?;
             let guest = SimGuest { generation: assignment.generation, boot: None };
@@ -224,7 +224,7 @@ impl Disks for SimHost {
 
     /// A simulated disk is wherever somebody believes that it is, so that simulated hosts survive a restart of their
     /// process though they keep nothing.
-    fn find<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, Option<u64>> {
+    fn find<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, Option<u64>> {
         let generation = assignment.generation;
         self.lock().guests.entry(assignment.server_id).or_insert(SimGuest { generation, boot: None });
         Box::pin(async move { Ok(Some(generation)) })
@@ -235,11 +235,16 @@ impl Disks for SimHost {
         Box::pin(async move { Ok(all) })
     }
 
-    fn grow<'a>(&'a self, _assignment: &'a Assignment) -> Work<'a, ()> {
+    fn grow<'a>(&'a self, _assignment: &'a GuestAssignment) -> Work<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 
-    fn upload<'a>(&'a self, assignment: &'a Assignment, upload: &'a str, link: &'a dyn Link) -> Work<'a, ()> {
+    fn upload<'a>(
+        &'a self,
+        assignment: &'a GuestAssignment,
+        upload: &'a str,
+        link: &'a dyn Link,
+    ) -> Work<'a, ()> {
         Box::pin(async move {
             self.turn(self.knobs.prepare, "Sending the disk").await?;
             // There are no bytes: the link of a simulated host knows.
@@ -247,7 +252,7 @@ impl Disks for SimHost {
         })
     }
 
-    fn relabel<'a>(&'a self, assignment: &'a Assignment) -> Work<'a, ()> {
+    fn relabel<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()> {
         if let Some(guest) = self.lock().guests.get_mut(&assignment.server_id) {
             guest.generation = assignment.generation;
         }
@@ -274,7 +279,7 @@ impl Moves for SimHost {
     }
 
     fn receive<'a>(&'a self, receive: &'a Receive, _net: NetPlan, _link: &'a dyn Link) -> Work<'a, ()> {
-        let Assignment { server_id, generation, boot, .. } = *receive.assignment;
+        let GuestAssignment { server_id, generation, boot, .. } = *receive.assignment;
         Box::pin(async move {
             self.turn(self.knobs.prepare, "Making ready for the guest").await?;
             let boot = (receive.mode == Mode::Live).then_some(boot);
@@ -285,7 +290,7 @@ impl Moves for SimHost {
 
     fn send<'a>(
         &'a self,
-        _assignment: &'a Assignment,
+        _assignment: &'a GuestAssignment,
         _outgoing: &'a Outgoing,
         _progress: ProgressSink,
         mut signals: StepSignals,
@@ -319,7 +324,7 @@ impl Moves for SimHost {
         })
     }
 
-    fn adopt<'a>(&'a self, assignment: &'a Assignment, _manner: Mode) -> Work<'a, Option<Adopted>> {
+    fn adopt<'a>(&'a self, assignment: &'a GuestAssignment, _manner: Mode) -> Work<'a, Option<Adopted>> {
         let boot = self.lock().guests.get(&assignment.server_id).and_then(|guest| guest.boot);
         Box::pin(async move { Ok(boot.map(|_| Adopted::default())) })
     }

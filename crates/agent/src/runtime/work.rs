@@ -7,7 +7,7 @@ use crate::{
     link::Link,
 };
 use lenticular_model::{compute::migration::Mode, HostId, ServerId};
-use lenticular_wire::agent::{Answer, Ask, Assignment, Question, Receive};
+use lenticular_wire::agent::{Answer, Ask, GuestAssignment, Question, Receive};
 use std::{
     sync::{
         atomic::{AtomicU64, Ordering},
@@ -172,14 +172,18 @@ async fn take_in(drivers: &Drivers, link: &dyn Link, receive: &Receive) -> Resul
     drivers.moves.receive(receive, net, link).await
 }
 
-async fn prepare(drivers: &Drivers, link: &dyn Link, assignment: &Assignment) -> Result<(), Failure> {
+async fn prepare(drivers: &Drivers, link: &dyn Link, assignment: &GuestAssignment) -> Result<(), Failure> {
     drivers.disks.ensure_base(&assignment.guest.base, link).await?;
     keep_user_data(drivers, link, assignment).await?;
     // Last: once the disk is made, everything is there that a start needs.
     drivers.disks.make(assignment).await
 }
 
-async fn keep_user_data(drivers: &Drivers, link: &dyn Link, assignment: &Assignment) -> Result<(), Failure> {
+async fn keep_user_data(
+    drivers: &Drivers,
+    link: &dyn Link,
+    assignment: &GuestAssignment,
+) -> Result<(), Failure> {
     if !assignment.guest.has_user_data {
         return Ok(());
     }
@@ -192,14 +196,14 @@ async fn keep_user_data(drivers: &Drivers, link: &dyn Link, assignment: &Assignm
     drivers.hypervisor.keep_user_data(assignment.server_id, user_data).await
 }
 
-async fn start(drivers: &Drivers, assignment: Arc<Assignment>) -> Result<Option<String>, Failure> {
+async fn start(drivers: &Drivers, assignment: Arc<GuestAssignment>) -> Result<Option<String>, Failure> {
     let net = drivers.network.plug(assignment.server_id, &assignment.guest).await?;
     drivers.disks.grow(&assignment).await?;
     let disk = drivers.disks.path(assignment.server_id);
     drivers.hypervisor.start(&assignment, disk, net).await
 }
 
-async fn plug(drivers: &Drivers, assignment: &Assignment) -> Result<(), Failure> {
+async fn plug(drivers: &Drivers, assignment: &GuestAssignment) -> Result<(), Failure> {
     let net = drivers.network.plug(assignment.server_id, &assignment.guest).await?;
     drivers.hypervisor.set_nics(assignment.server_id, net).await?;
     // What the guest has let go of goes from the host, too.

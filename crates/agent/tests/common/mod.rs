@@ -13,7 +13,7 @@ use lenticular_model::{
     HostId, ImageId, Incarnation, ProjectId, ServerId, UserId,
 };
 use lenticular_wire::agent::{
-    Answer, Ask, Assignment, Base, GuestSpec, Hello, Order, Orders, OrdersQuery, Outgoing, Own, Peer,
+    Answer, Ask, Base, GuestAssignment, GuestSpec, Hello, Order, Orders, OrdersQuery, Outgoing, Own, Peer,
     Question, Receive, Report, Welcome,
 };
 use std::{
@@ -385,7 +385,7 @@ impl Wish {
         if self.kept {
             return Order::Keep { server_id, generation };
         }
-        let assignment = Assignment { server_id, generation, boot, guest: self.guest.clone() };
+        let assignment = GuestAssignment { server_id, generation, boot, guest: self.guest.clone() };
         if let Some((from, mode)) = self.receive.clone() {
             return Order::Receive(Receive { assignment: assignment.into(), from, mode });
         }

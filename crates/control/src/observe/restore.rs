@@ -12,7 +12,7 @@ use lenticular_model::{
     },
     host::{
         host::Host,
-        observation::{Observation, ObservedState, StopReason, SourceDecision},
+        observation::{Observation, ObservedState, SourceDecision, StopReason},
     },
     HostId, ServerId, State, Txn,
 };

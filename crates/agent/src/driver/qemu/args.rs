@@ -3,7 +3,7 @@
 use super::{CONFIG, CONSOLE, PID, READY};
 use crate::driver::{guest_user::RUN, NetPlan, Nic};
 use lenticular_model::ServerId;
-use lenticular_wire::agent::Assignment;
+use lenticular_wire::agent::GuestAssignment;
 use serde_json::{json, Value};
 use std::path::Path;
 
@@ -40,7 +40,7 @@ pub(super) fn boot_of(name: &str, server: ServerId) -> Option<u64> {
 
 /// All of it. QEMU works in the guest's directory, and all files are named from there: it may be that nobody but the agent
 /// gets through the directories above, and the path of a socket has 107 bytes at most.
-pub(super) fn guest(assignment: &Assignment, disk: &Path, net: &NetPlan, kvm: bool) -> Vec<String> {
+pub(super) fn guest(assignment: &GuestAssignment, disk: &Path, net: &NetPlan, kvm: bool) -> Vec<String> {
     let id = assignment.server_id;
     let size = assignment.guest.size;
     // Name, machine and firmware.

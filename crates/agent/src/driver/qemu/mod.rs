@@ -32,7 +32,7 @@ use crate::{
     files::{self, ShortDir},
 };
 use lenticular_model::{host::host::Hypervisor as Described, Lock, ServerId};
-use lenticular_wire::agent::Assignment;
+use lenticular_wire::agent::GuestAssignment;
 pub(super) use moves::Channel;
 use probe::Probed;
 use process::Process;
@@ -140,7 +140,7 @@ impl Qemu {
 
     async fn start_guest(
         &self,
-        assignment: &Assignment,
+        assignment: &GuestAssignment,
         disk: &Path,
         net: &NetPlan,
     ) -> Result<(Arc<Live>, Option<String>), Failure> {
@@ -223,7 +223,7 @@ impl Qemu {
 
     async fn write_config_drive(
         &self,
-        assignment: &Assignment,
+        assignment: &GuestAssignment,
         dir: &Path,
         ipv6: bool,
     ) -> Result<(), Failure> {
@@ -333,7 +333,7 @@ impl Hypervisor for Qemu {
 
     fn start<'a>(
         &'a self,
-        assignment: &'a Assignment,
+        assignment: &'a GuestAssignment,
         disk: PathBuf,
         net: NetPlan,
     ) -> Work<'a, Option<String>> {

@@ -13,7 +13,7 @@ use crate::{
     driver::guest_user::{self, GuestUser, RUN},
 };
 use lenticular_model::ServerId;
-use lenticular_wire::agent::{Assignment, MoveProgress};
+use lenticular_wire::agent::{GuestAssignment, MoveProgress};
 use serde_json::{json, Value};
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
@@ -62,7 +62,7 @@ impl Qemu {
     /// At the target: a process that waits for the guest's memory, and runs nothing.
     pub(in crate::driver) async fn await_guest(
         &self,
-        of: &Assignment,
+        of: &GuestAssignment,
         disk: &Path,
         net: &NetPlan,
     ) -> Result<(), Failure> {
