@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! asker                                  asked
-//!   Ask (length, JSON) ────────────────▶
+//!   PeerRequest (length, JSON) ────────────────▶
 //!   ◀──────────────────── Reply (length, JSON): granted, or why not
-//!   bytes, as the Ask has it ◀────────▶
+//!   bytes, as the PeerRequest has it ◀────────▶
 //! ```
 //!
 //! Who is at the other end is proven by the transport, not by what it says.
@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The version of what is said here. A peer of another version is refused by name.
 const VERSION: u32 = 1;
-/// The longest Ask or Reply, in bytes.
+/// The longest PeerRequest or Reply, in bytes.
 const FRAME_BYTES_MAX: u32 = 64 * 1024;
 
 /// Bytes in both directions.
@@ -44,7 +44,7 @@ pub trait Transport: Send + Sync {
 
 /// What one host asks of another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ask {
+pub struct PeerRequest {
     version: u32,
     /// About which server.
     pub server_id: ServerId,
@@ -93,7 +93,7 @@ pub enum What {
 /// An answer: granted, perhaps with a word, or why not.
 pub type Reply = Result<String, String>;
 
-impl Ask {
+impl PeerRequest {
     /// An ask in this version.
     pub fn new(server_id: ServerId, generation: u64, what: What) -> Self {
         Self { version: VERSION, server_id, generation, what }
@@ -104,7 +104,7 @@ impl Ask {
 ///
 /// # Errors
 /// The host cannot be reached, or refuses.
-pub async fn ask(transport: &dyn Transport, to: &Peer, ask: &Ask) -> io::Result<(Stream, String)> {
+pub async fn ask(transport: &dyn Transport, to: &Peer, ask: &PeerRequest) -> io::Result<(Stream, String)> {
     let mut stream = transport.connect(to).await?;
     write_frame(&mut stream, ask).await?;
     let said = granted(&mut stream).await?;
@@ -123,8 +123,8 @@ pub async fn granted(stream: &mut Stream) -> io::Result<String> {
 ///
 /// # Errors
 /// It is nothing that this version knows.
-pub async fn read_ask(stream: &mut Stream) -> io::Result<Ask> {
-    let ask: Ask = read_frame(stream).await?;
+pub async fn read_ask(stream: &mut Stream) -> io::Result<PeerRequest> {
+    let ask: PeerRequest = read_frame(stream).await?;
     match ask.version == VERSION {
         true => Ok(ask),
         false => Err(io::Error::other(format!(

@@ -8,7 +8,7 @@
 
 use lenticular_control::{
     observe::host::{hello, Registration},
-    schedule::{schedule, Ask},
+    schedule::{schedule, RequestSpec},
 };
 use lenticular_model::{
     compute::{
@@ -46,7 +46,7 @@ fn main() {
             ("trait:HW_ARCH_X86_64", "required"),
         ]);
         let small = ask(1);
-        let all = Ask {
+        let all = RequestSpec {
             zone: Some("zone-1".to_owned()),
             extra_specs: wants.clone(),
             image: Some(Arc::new(image())),
@@ -55,22 +55,27 @@ fn main() {
         };
         measure(hosts, "no aggregates", &plain, &small);
         measure(hosts, "40 aggregates", &rich, &small);
-        measure(hosts, "40 aggregates, extra specs", &rich, &Ask { extra_specs: wants, ..small.clone() });
-        let apart = Ask { group: group(Policy::AntiAffinity), ..small.clone() };
+        measure(
+            hosts,
+            "40 aggregates, extra specs",
+            &rich,
+            &RequestSpec { extra_specs: wants, ..small.clone() },
+        );
+        let apart = RequestSpec { group: group(Policy::AntiAffinity), ..small.clone() };
         measure(hosts, "anti-affinity to 100 servers", &rich, &apart);
-        let softly = Ask { group: group(Policy::SoftAntiAffinity), ..small.clone() };
+        let softly = RequestSpec { group: group(Policy::SoftAntiAffinity), ..small.clone() };
         measure(hosts, "soft anti-affinity to 100 servers", &rich, &softly);
         measure(hosts, "zone, extra specs, image, anti-affinity", &rich, &all);
         measure(hosts, "no host will do", &rich, &ask(1_000));
     }
 }
 
-fn ask(vcpus: u32) -> Ask {
+fn ask(vcpus: u32) -> RequestSpec {
     let size = Size { vcpus, ram_mb: 2_048, disk_gb: 20, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 };
-    Ask { size: Some(size), ..Ask::default() }
+    RequestSpec { size: Some(size), ..RequestSpec::default() }
 }
 
-fn measure(hosts: usize, what: &str, state: &State, ask: &Ask) {
+fn measure(hosts: usize, what: &str, state: &State, ask: &RequestSpec) {
     let mut took: Vec<f64> = (0..ROUNDS)
         .map(|_| {
             let began = Instant::now();

@@ -4,7 +4,7 @@
 
 use lenticular_control::{
     observe::host::{hello, Registration},
-    schedule::{schedule, Ask},
+    schedule::{schedule, RequestSpec},
 };
 use lenticular_model::{
     compute::flavor::Size,
@@ -79,7 +79,7 @@ proptest! {
         let state = state(&given);
         let size = Size { vcpus, ram_mb, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 };
         let zone = zone.map(|east| if east { "east" } else { "west" }.to_owned());
-        let ask = Ask { size: Some(size), zone: zone.clone(), ..Ask::default() };
+        let ask = RequestSpec { size: Some(size), zone: zone.clone(), ..RequestSpec::default() };
         let (chosen, verdict) = schedule(&state, &ask);
         let refused: usize = verdict.refused.iter().map(|r| r.hosts.len()).sum();
         prop_assert_eq!(refused + verdict.accepted_count, given.len());

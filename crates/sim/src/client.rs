@@ -1,7 +1,7 @@
 //! Clients: tenants and an operator who act at random, and remember every answer they were given.
 
 use crate::{
-    event::{Ask, Event, Request},
+    event::{ClientRequest, Event, Request},
     rng::Rng,
     world::{note, World},
 };
@@ -79,17 +79,17 @@ impl World {
     }
 
     /// Sends a client's request.
-    pub(crate) fn ask(&mut self, caller: Caller, ask: Ask) {
+    pub(crate) fn ask(&mut self, caller: Caller, ask: ClientRequest) {
         let about = ask.server().map(|id| self.name(id)).unwrap_or_default();
         note!(self, "client {} asks: {} {about}", caller.request_id, ask.name());
-        if let Ask::Delete(id) = &ask {
+        if let ClientRequest::Delete(id) = &ask {
             self.clients.known.entry(*id).or_default().delete_asked = true;
         }
         let delay = self.rng.range(300, 30_000);
         self.after_us(delay, Event::ToPlane(Request::Client(caller, ask)));
     }
 
-    fn choose(&mut self, tenant: usize) -> Option<(Ask, RoleLevel)> {
+    fn choose(&mut self, tenant: usize) -> Option<(ClientRequest, RoleLevel)> {
         let member = |ask| Some((ask, RoleLevel::Member));
         let admin = |ask| Some((ask, RoleLevel::Admin));
         let roll = self.rng.range(0, 100);
@@ -103,21 +103,21 @@ impl World {
                 let ask = self.create(flavor, count, host);
                 Some((self.in_group(tenant, ask), level))
             }
-            (23..=30, Some(id)) => member(Ask::Start(id)),
-            (31..=38, Some(id)) => member(Ask::Stop(id)),
-            (39..=44, Some(id)) => member(Ask::Reboot(id, BootStyle::Soft)),
-            (45..=50, Some(id)) => member(Ask::Reboot(id, BootStyle::Hard)),
-            (51..=60, Some(id)) => member(Ask::Delete(id)),
-            (61..=66, Some(id)) => admin(Ask::Migrate(id)),
-            (67..=74, Some(id)) => admin(Ask::LiveMigrate(id)),
-            (75..=78, Some(id)) => member(Ask::Resize(id, FLAVORS[self.rng.index(FLAVORS.len())])),
-            (79..=82, Some(id)) => member(Ask::Confirm(id)),
-            (83..=85, Some(id)) => member(Ask::Revert(id)),
-            (86, Some(id)) => admin(Ask::Abort(id)),
+            (23..=30, Some(id)) => member(ClientRequest::Start(id)),
+            (31..=38, Some(id)) => member(ClientRequest::Stop(id)),
+            (39..=44, Some(id)) => member(ClientRequest::Reboot(id, BootStyle::Soft)),
+            (45..=50, Some(id)) => member(ClientRequest::Reboot(id, BootStyle::Hard)),
+            (51..=60, Some(id)) => member(ClientRequest::Delete(id)),
+            (61..=66, Some(id)) => admin(ClientRequest::Migrate(id)),
+            (67..=74, Some(id)) => admin(ClientRequest::LiveMigrate(id)),
+            (75..=78, Some(id)) => member(ClientRequest::Resize(id, FLAVORS[self.rng.index(FLAVORS.len())])),
+            (79..=82, Some(id)) => member(ClientRequest::Confirm(id)),
+            (83..=85, Some(id)) => member(ClientRequest::Revert(id)),
+            (86, Some(id)) => admin(ClientRequest::Abort(id)),
             (87..=89, Some(id)) => {
                 member(match self.plane.published.servers.get(&id).map(|s| s.is_offloaded()) {
-                    Some(true) => Ask::Unshelve(id),
-                    _ => Ask::Shelve(id),
+                    Some(true) => ClientRequest::Unshelve(id),
+                    _ => ClientRequest::Shelve(id),
                 })
             }
             (90..=92, _) => {
@@ -125,21 +125,24 @@ impl World {
                 let ports: Vec<_> =
                     self.plane.published.ports.values().filter(|p| p.project_id == project).collect();
                 let port = self.rng.pick(&ports).map(|p| p.id);
-                port.map(|id| (Ask::Readdress(id), RoleLevel::Member))
+                port.map(|id| (ClientRequest::Readdress(id), RoleLevel::Member))
             }
             _ => {
                 let hosts: Vec<_> = self.plane.published.hosts.keys().copied().collect();
                 let host = self.rng.pick(&hosts).copied()?;
                 let reason = Some("the operator looks at it".to_owned());
                 let enable = self.rng.chance(600);
-                admin(Ask::Intent(host, if enable { Intent::Enabled } else { Intent::Disabled { reason } }))
+                admin(ClientRequest::Intent(
+                    host,
+                    if enable { Intent::Enabled } else { Intent::Disabled { reason } },
+                ))
             }
         }
     }
 
     /// A request for servers of this flavor.
-    pub(crate) fn create(&mut self, flavor: &str, count: u32, host: Option<usize>) -> Ask {
-        Ask::Create(Box::new(NewServers {
+    pub(crate) fn create(&mut self, flavor: &str, count: u32, host: Option<usize>) -> ClientRequest {
+        ClientRequest::Create(Box::new(NewServers {
             name: "guest".to_owned(),
             description: None,
             hostname: None,
@@ -165,13 +168,13 @@ impl World {
     }
 
     /// The same request, sometimes for servers in one of the tenant's groups.
-    fn in_group(&mut self, tenant: usize, ask: Ask) -> Ask {
-        let Ask::Create(new) = ask else { return ask };
+    fn in_group(&mut self, tenant: usize, ask: ClientRequest) -> ClientRequest {
+        let ClientRequest::Create(new) = ask else { return ask };
         let project = self.clients.tenants[tenant];
         let groups = self.plane.published.server_groups.values().filter(|g| g.project_id == project);
         let groups: Vec<_> = groups.map(|g| g.id).collect();
         let group = if self.rng.chance(400) { self.rng.pick(&groups).copied() } else { None };
-        Ask::Create(Box::new(NewServers { group, ..*new }))
+        ClientRequest::Create(Box::new(NewServers { group, ..*new }))
     }
 
     /// A server of the tenant that it last heard to be there.
@@ -184,7 +187,12 @@ impl World {
     }
 
     /// The control plane has answered a client's request.
-    pub(crate) fn answered(&mut self, caller: &Caller, ask: &Ask, answer: Result<&[ServerId], &Error>) {
+    pub(crate) fn answered(
+        &mut self,
+        caller: &Caller,
+        ask: &ClientRequest,
+        answer: Result<&[ServerId], &Error>,
+    ) {
         let created = match answer {
             Ok(created) => created,
             Err(error) => {
@@ -206,12 +214,12 @@ impl World {
         let Some(id) = ask.server() else { return };
         self.clients.answered.insert(id);
         let known = self.clients.known.entry(id).or_default();
-        let again = known.delete_acknowledged && matches!(ask, Ask::Delete(_));
-        if matches!(ask, Ask::Delete(_)) {
+        let again = known.delete_acknowledged && matches!(ask, ClientRequest::Delete(_));
+        if matches!(ask, ClientRequest::Delete(_)) {
             known.delete_acknowledged = true;
         }
         // A delete of what is being deleted is answered alike and begins nothing.
-        if !again && !matches!(ask, Ask::Delete(_) | Ask::Abort(_)) {
+        if !again && !matches!(ask, ClientRequest::Delete(_) | ClientRequest::Abort(_)) {
             known.requests.push(caller.request_id.clone());
         }
     }

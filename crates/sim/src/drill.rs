@@ -4,7 +4,7 @@
 
 use crate::{
     config::Config,
-    event::{Ask, Event},
+    event::{ClientRequest, Event},
     plane::Armed,
     world::World,
 };
@@ -234,25 +234,25 @@ impl World {
         let id = server.unwrap_or_else(|| ServerId::from_random([0; 16]));
         let ask = match act {
             Act::Create => self.create("1", 1, Some(HOME)),
-            Act::Start => Ask::Start(id),
-            Act::Stop => Ask::Stop(id),
-            Act::SoftReboot => Ask::Reboot(id, BootStyle::Soft),
-            Act::HardReboot => Ask::Reboot(id, BootStyle::Hard),
-            Act::Delete => Ask::Delete(id),
-            Act::Migrate => Ask::Migrate(id),
-            Act::LiveMigrate => Ask::LiveMigrate(id),
-            Act::Resize => Ask::Resize(id, "2"),
-            Act::Confirm => Ask::Confirm(id),
-            Act::Revert => Ask::Revert(id),
-            Act::Abort => Ask::Abort(id),
-            Act::Shelve => Ask::Shelve(id),
-            Act::Unshelve => Ask::Unshelve(id),
+            Act::Start => ClientRequest::Start(id),
+            Act::Stop => ClientRequest::Stop(id),
+            Act::SoftReboot => ClientRequest::Reboot(id, BootStyle::Soft),
+            Act::HardReboot => ClientRequest::Reboot(id, BootStyle::Hard),
+            Act::Delete => ClientRequest::Delete(id),
+            Act::Migrate => ClientRequest::Migrate(id),
+            Act::LiveMigrate => ClientRequest::LiveMigrate(id),
+            Act::Resize => ClientRequest::Resize(id, "2"),
+            Act::Confirm => ClientRequest::Confirm(id),
+            Act::Revert => ClientRequest::Revert(id),
+            Act::Abort => ClientRequest::Abort(id),
+            Act::Shelve => ClientRequest::Shelve(id),
+            Act::Unshelve => ClientRequest::Unshelve(id),
             Act::StayHome | Act::LeaveHome => {
                 let away = |n: usize| (n == HOME) == (act == Act::LeaveHome);
                 let closed = hosts.iter().enumerate().filter(|(n, _)| away(*n)).map(|(_, id)| *id);
                 for host in closed.collect::<Vec<_>>() {
                     let caller = self.clients.caller(0, RoleLevel::Admin);
-                    self.ask(caller, Ask::Intent(host, Intent::Disabled { reason: None }));
+                    self.ask(caller, ClientRequest::Intent(host, Intent::Disabled { reason: None }));
                 }
                 return;
             }

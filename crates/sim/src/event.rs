@@ -31,7 +31,7 @@ pub(crate) struct Poll {
 
 /// What a client asks for.
 #[derive(Debug, Clone)]
-pub(crate) enum Ask {
+pub(crate) enum ClientRequest {
     Create(Box<NewServers>),
     Start(ServerId),
     Stop(ServerId),
@@ -50,7 +50,7 @@ pub(crate) enum Ask {
     Intent(HostId, Intent),
 }
 
-impl Ask {
+impl ClientRequest {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Create(_) => "create",
@@ -101,7 +101,7 @@ pub(crate) enum Request {
     Report(From, HostId, Report),
     /// A disk for the image store.
     Save(From, Save),
-    Client(Caller, Ask),
+    Client(Caller, ClientRequest),
 }
 
 /// The disk of a server that is being shelved.

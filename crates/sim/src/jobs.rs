@@ -3,7 +3,7 @@
 use crate::{
     client::Clients,
     config::Mutation,
-    event::{Ask, Request},
+    event::{ClientRequest, Request},
 };
 use lenticular_control::{
     command::{
@@ -157,12 +157,12 @@ fn run_request(
 fn run_ask(
     txn: &mut Txn<'_>,
     caller: &Caller,
-    ask: &Ask,
+    ask: &ClientRequest,
     done: &mut Done,
     mutation: Option<Mutation>,
 ) -> Result<()> {
     match ask {
-        Ask::Create(new) => {
+        ClientRequest::Create(new) => {
             let mut new = (**new).clone();
             let late = if mutation == Some(Mutation::IgnoresGroups) { new.group.take() } else { None };
             done.created = server_create::create(txn, caller, new)?;
@@ -174,31 +174,31 @@ fn run_ask(
             }
             Ok(())
         }
-        Ask::Start(id) => server::start(txn, caller, *id),
-        Ask::Stop(id) => server::stop(txn, caller, *id),
-        Ask::Reboot(id, style) => server::reboot(txn, caller, *id, *style),
-        Ask::Delete(id) => server::delete(txn, caller, *id),
-        Ask::Migrate(id) => {
+        ClientRequest::Start(id) => server::start(txn, caller, *id),
+        ClientRequest::Stop(id) => server::stop(txn, caller, *id),
+        ClientRequest::Reboot(id, style) => server::reboot(txn, caller, *id, *style),
+        ClientRequest::Delete(id) => server::delete(txn, caller, *id),
+        ClientRequest::Migrate(id) => {
             migrate::migrate(txn, caller, *id, None)?;
             keep_generation(txn, *id, mutation);
             Ok(())
         }
-        Ask::LiveMigrate(id) => {
+        ClientRequest::LiveMigrate(id) => {
             migrate::live_migrate(txn, caller, *id, None)?;
             keep_generation(txn, *id, mutation);
             Ok(())
         }
-        Ask::Resize(id, flavor) => migrate::resize(txn, caller, *id, &FlavorId::from(*flavor)),
-        Ask::Confirm(id) => migrate::confirm(txn, caller, *id),
-        Ask::Revert(id) => migrate::revert(txn, caller, *id),
-        Ask::Abort(id) => {
+        ClientRequest::Resize(id, flavor) => migrate::resize(txn, caller, *id, &FlavorId::from(*flavor)),
+        ClientRequest::Confirm(id) => migrate::confirm(txn, caller, *id),
+        ClientRequest::Revert(id) => migrate::revert(txn, caller, *id),
+        ClientRequest::Abort(id) => {
             let number = txn.migrations_of_server(*id).next().map_or(0, |m| m.number);
             migrate::abort(txn, caller, *id, number)
         }
-        Ask::Shelve(id) => shelve::shelve(txn, caller, *id),
-        Ask::Unshelve(id) => shelve::unshelve(txn, caller, *id, Default::default()),
-        Ask::Readdress(id) => readdress(txn, caller, *id),
-        Ask::Intent(id, intent) => command_host::set_intent(txn, caller, *id, intent.clone()),
+        ClientRequest::Shelve(id) => shelve::shelve(txn, caller, *id),
+        ClientRequest::Unshelve(id) => shelve::unshelve(txn, caller, *id, Default::default()),
+        ClientRequest::Readdress(id) => readdress(txn, caller, *id),
+        ClientRequest::Intent(id, intent) => command_host::set_intent(txn, caller, *id, intent.clone()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     config::Config,
-    event::{Ask, Event},
+    event::{ClientRequest, Event},
     world::World,
 };
 use lenticular_model::{compute::server::BootStyle, policy::RoleLevel, ServerId, Timestamp};
@@ -110,8 +110,10 @@ impl Scale {
 
     fn stir(&mut self) {
         self.world.back_up();
-        let asks: [fn(ServerId) -> Ask; 3] =
-            [Ask::LiveMigrate, Ask::Migrate, |id| Ask::Reboot(id, BootStyle::Hard)];
+        let asks: [fn(ServerId) -> ClientRequest; 3] =
+            [ClientRequest::LiveMigrate, ClientRequest::Migrate, |id| {
+                ClientRequest::Reboot(id, BootStyle::Hard)
+            }];
         for (remainder, ask) in asks.into_iter().enumerate() {
             for (n, (tenant, id)) in self.each_tenth(remainder).into_iter().enumerate() {
                 self.world.ask_later(tenant, n, ask(id));
@@ -121,7 +123,7 @@ impl Scale {
 
     fn delete(&mut self) {
         for (n, (tenant, id)) in self.each_tenth(3).into_iter().enumerate() {
-            self.world.ask_later(tenant, n, Ask::Delete(id));
+            self.world.ask_later(tenant, n, ClientRequest::Delete(id));
         }
     }
 
@@ -143,9 +145,9 @@ impl Scale {
 }
 
 impl World {
-    fn ask_later(&mut self, tenant: usize, n: usize, ask: Ask) {
+    fn ask_later(&mut self, tenant: usize, n: usize, ask: ClientRequest) {
         let caller = self.clients.caller(tenant, RoleLevel::Admin);
-        if let Ask::Delete(id) = &ask {
+        if let ClientRequest::Delete(id) = &ask {
             self.clients.known.entry(*id).or_default().delete_asked = true;
         }
         let request = crate::event::Request::Client(caller, ask);

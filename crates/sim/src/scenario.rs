@@ -18,7 +18,7 @@
 
 use crate::{
     config::Config,
-    event::Ask,
+    event::ClientRequest,
     world::{World, BEGIN},
 };
 use lenticular_agent::core::Ended;
@@ -157,10 +157,10 @@ impl World {
     fn say_act(&mut self, verb: &str, n: &str) -> Result<(), String> {
         let id = self.numbered(n).ok_or_else(|| format!("there is no server {n}"))?;
         let ask = match verb {
-            "delete" => Ask::Delete(id),
-            "start" => Ask::Start(id),
-            "stop" => Ask::Stop(id),
-            _ => Ask::Reboot(id, BootStyle::Hard),
+            "delete" => ClientRequest::Delete(id),
+            "start" => ClientRequest::Start(id),
+            "stop" => ClientRequest::Stop(id),
+            _ => ClientRequest::Reboot(id, BootStyle::Hard),
         };
         let caller = self.clients.caller(0, RoleLevel::Admin);
         self.ask(caller, ask);
@@ -173,7 +173,7 @@ impl World {
         let reason = Some("the scenario says so".to_owned());
         let intent = if verb == "enable" { Intent::Enabled } else { Intent::Disabled { reason } };
         let caller = self.clients.caller(0, RoleLevel::Admin);
-        self.ask(caller, Ask::Intent(id, intent));
+        self.ask(caller, ClientRequest::Intent(id, intent));
         Ok(())
     }
 

@@ -374,13 +374,13 @@ pub struct Question {
     /// To be repeated in the answer.
     pub id: u64,
     /// What is asked.
-    pub ask: Ask,
+    pub ask: Subject,
 }
 
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "about")]
-pub enum Ask {
+pub enum Subject {
     /// The end of a guest's console log.
     Console {
         /// Whose.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     core::Failure,
     link::Link,
-    peer::{self, Ask, Reply, Stream, Transport, What},
+    peer::{self, PeerRequest, Reply, Stream, Transport, What},
 };
 use lenticular_model::{compute::migration::Mode, ServerId};
 use lenticular_wire::{
@@ -64,7 +64,7 @@ impl QemuMigrator {
     }
 
     async fn ask(&self, to: &Peer, server: ServerId, generation: u64, what: What) -> Result<Stream, Failure> {
-        let ask = Ask::new(server, generation, what);
+        let ask = PeerRequest::new(server, generation, what);
         let work = peer::ask(self.transport()?, to, &ask);
         match tokio::time::timeout(ANSWER_WITHIN, work).await {
             Ok(Ok((stream, _))) => Ok(stream),
@@ -221,7 +221,7 @@ impl QemuMigrator {
         }
     }
 
-    async fn answer(&self, from: &str, ask: Ask, mut stream: Stream) {
+    async fn answer(&self, from: &str, ask: PeerRequest, mut stream: Stream) {
         let (server, what) = (ask.server_id, format!("{:?}", ask.what));
         if let Err(failure) = self.do_what(from, ask, &mut stream).await {
             tracing::warn!(%server, from, what, %failure, "what another host asked was not done");
@@ -230,7 +230,7 @@ impl QemuMigrator {
         }
     }
 
-    async fn do_what(&self, from: &str, ask: Ask, stream: &mut Stream) -> Result<(), Failure> {
+    async fn do_what(&self, from: &str, ask: PeerRequest, stream: &mut Stream) -> Result<(), Failure> {
         let server = ask.server_id;
         match ask.what {
             // It is the cloud's hosts that ask, and who knows a base's digest knows the base.

@@ -7,7 +7,7 @@ use crate::{
     link::Link,
 };
 use lenticular_model::{compute::migration::Mode, HostId, ServerId};
-use lenticular_wire::agent::{Answer, Ask, GuestAssignment, Question, Receive};
+use lenticular_wire::agent::{Answer, GuestAssignment, Question, Receive, Subject};
 use std::{
     sync::{
         atomic::{AtomicU64, Ordering},
@@ -83,7 +83,7 @@ impl Runtime {
     pub(super) fn answer(&mut self, host: HostId, question: Question) {
         let (drivers, link) = (self.drivers.clone(), self.link.clone());
         self.answers.spawn(async move {
-            let Ask::Console { server_id, lines } = question.ask;
+            let Subject::Console { server_id, lines } = question.ask;
             let asked = drivers.hypervisor.console(server_id, lines);
             let result = match tokio::time::timeout(Duration::from_secs(ANSWER_S_MAX), asked).await {
                 Ok(result) => result,

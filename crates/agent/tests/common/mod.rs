@@ -13,8 +13,8 @@ use lenticular_model::{
     HostId, ImageId, Incarnation, ProjectId, ServerId, UserId,
 };
 use lenticular_wire::agent::{
-    Answer, Ask, Base, GuestAssignment, GuestSpec, Hello, Order, Orders, OrdersQuery, Outgoing, Own, Peer,
-    Question, Receive, Report, Welcome,
+    Answer, Base, GuestAssignment, GuestSpec, Hello, Order, Orders, OrdersQuery, Outgoing, Own, Peer,
+    Question, Receive, Report, Subject, Welcome,
 };
 use std::{
     collections::BTreeMap,
@@ -140,7 +140,7 @@ impl Cloud {
     pub async fn console(&self, id: ServerId, lines: Option<u32>) -> Result<String, String> {
         let question = self.set(|inner| {
             let question = inner.answers.len() as u64 + 100;
-            inner.questions.push(Question { id: question, ask: Ask::Console { server_id: id, lines } });
+            inner.questions.push(Question { id: question, ask: Subject::Console { server_id: id, lines } });
             question
         });
         let answered = || {

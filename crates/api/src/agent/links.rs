@@ -6,7 +6,7 @@ use lenticular_model::{
     DiskCopyId, HostId, ImageId, Kind, Lock, PortId, State,
 };
 use lenticular_store::Commit;
-use lenticular_wire::agent::{Ask, Question};
+use lenticular_wire::agent::{Question, Subject};
 use std::{
     collections::HashMap,
     sync::{
@@ -35,7 +35,7 @@ pub struct Link {
 }
 
 struct Asked {
-    ask: Ask,
+    ask: Subject,
     sent: bool,
     reply: Reply,
 }
@@ -82,7 +82,7 @@ impl Links {
     ///
     /// # Errors
     /// The host cannot answer, or does not within `deadline`.
-    pub async fn ask(&self, host: HostId, ask: Ask, deadline: Duration) -> Result<String> {
+    pub async fn ask(&self, host: HostId, ask: Subject, deadline: Duration) -> Result<String> {
         let link = self.of(host);
         let id = self.next_question.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();

@@ -17,7 +17,7 @@ use lenticular_model::{
     ServerId,
 };
 use lenticular_wire::{
-    agent::Ask,
+    agent::Subject,
     microversion::{since, Microversion},
     request,
 };
@@ -230,7 +230,7 @@ async fn console(ctx: &Ctx, id: ServerId, args: Value) -> Handled {
     let not_ready =
         || Error::conflict(format!("Instance {id} is not ready: it has not run on any host yet."));
     let host = server.host_id.filter(|_| server.launched_at.is_some()).ok_or_else(not_ready)?;
-    let text = ctx.app.links.ask(host, Ask::Console { server_id: id, lines }, QUESTION_TIMEOUT).await?;
+    let text = ctx.app.links.ask(host, Subject::Console { server_id: id, lines }, QUESTION_TIMEOUT).await?;
     let mut start = text.len().saturating_sub(CONSOLE_BYTES_MAX);
     while !text.is_char_boundary(start) {
         start += 1;

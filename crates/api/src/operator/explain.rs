@@ -2,7 +2,7 @@
 
 use crate::{ctx::Ctx, fault::Handled, operator::find, respond::json};
 use axum::extract::Path;
-use lenticular_control::schedule::{self, Ask, Moves, Verdict};
+use lenticular_control::schedule::{self, Moves, RequestSpec, Verdict};
 use lenticular_model::{compute::server::Server, error::Error, Kind};
 use lenticular_wire::operator::{Explanation, HostWord, Refusal, WeigherView};
 
@@ -19,7 +19,8 @@ pub async fn explain(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let verdict: Verdict = serde_json::from_str(&doc).map_err(Error::internal)?;
     // What it has where it is, it need not find there again.
     let moves = server.host_id.map(|from| Moves { from, live: false, may_stay: true, has: server.size });
-    let words = schedule::explain(&ctx.state, &Ask { moves, ..Ask::of_server(&ctx.state, &server) });
+    let words =
+        schedule::explain(&ctx.state, &RequestSpec { moves, ..RequestSpec::of_server(&ctx.state, &server) });
     let most = ctx.query.number("hosts")?.unwrap_or(EXPLAINED_HOSTS) as usize;
     json(200, &view(&server, verdict, words, ctx.query.get("host"), most))
 }

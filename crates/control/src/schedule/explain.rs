@@ -6,7 +6,7 @@ use super::{
     filter::Filter,
     host, judge, read,
     weigh::{self, Passed, Weigher},
-    Ask,
+    RequestSpec,
 };
 use lenticular_model::{index::Taken, HostId, State};
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ pub struct HostWord {
 ///
 /// A server that has a host already is weighed as if it had none, as it was when it was placed. So these weights and
 /// those of the recorded verdict can be compared.
-pub fn explain(state: &State, ask: &Ask) -> Vec<HostWord> {
+pub fn explain(state: &State, ask: &RequestSpec) -> Vec<HostWord> {
     let facts = read(state, ask);
     let own = own(state, ask);
     let mut passed = Vec::new();
@@ -71,7 +71,7 @@ pub fn explain(state: &State, ask: &Ask) -> Vec<HostWord> {
 }
 
 /// What the server takes already, of which hosts.
-fn own(state: &State, ask: &Ask) -> Vec<(HostId, Taken)> {
+fn own(state: &State, ask: &RequestSpec) -> Vec<(HostId, Taken)> {
     let Some(server) = ask.server.and_then(|id| state.servers.get(&id)) else { return Vec::new() };
     let busy = u64::from(server.is_busy());
     let taken = |(host, size)| (host, Taken { capacity: capacity(size), servers: 1, busy });

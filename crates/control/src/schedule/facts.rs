@@ -1,6 +1,6 @@
 //! What a decision knows: the request, read once, and what holds for each class of hosts and for each host.
 
-use super::{filter::Filter, Ask};
+use super::{filter::Filter, RequestSpec};
 use lenticular_model::{
     compute::{
         flavor::Size,
@@ -102,7 +102,7 @@ pub(super) struct HostFacts<'a> {
 /// A request, read.
 pub(super) struct Facts<'a> {
     pub(super) state: &'a State,
-    pub(super) ask: &'a Ask,
+    pub(super) ask: &'a RequestSpec,
     /// The one host that was asked for, if one was; `Some(None)` if there is no such host.
     pub(super) forced: Option<Option<HostId>>,
     /// The hypervisor that the guest comes from.
@@ -126,7 +126,7 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn new(state: &'a State, ask: &'a Ask) -> Self {
+    pub(super) fn new(state: &'a State, ask: &'a RequestSpec) -> Self {
         let group = ask.group.and_then(|id| state.server_groups.get(&id)).map(|group| &**group);
         let size = |size: Option<Size>| size.map(capacity).unwrap_or_default();
         let moves = ask.moves.as_ref();

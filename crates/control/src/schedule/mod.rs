@@ -35,7 +35,7 @@ use weigh::Passed;
 
 /// What a server needs of its host.
 #[derive(Debug, Clone, Default)]
-pub struct Ask {
+pub struct RequestSpec {
     /// What it takes.
     pub size: Option<Size>,
     /// The zone its owner asked for.
@@ -73,7 +73,7 @@ pub struct Moves {
     pub has: Size,
 }
 
-impl Ask {
+impl RequestSpec {
     /// What a server that is there needs, wherever it goes: all that held when it was made.
     pub fn of_server(state: &State, server: &Server) -> Self {
         Self {
@@ -91,7 +91,7 @@ impl Ask {
 }
 
 /// Chooses a host. Pure: the same state and ask give the same verdict.
-pub fn schedule(state: &State, ask: &Ask) -> (Option<HostId>, Verdict) {
+pub fn schedule(state: &State, ask: &RequestSpec) -> (Option<HostId>, Verdict) {
     let facts = read(state, ask);
     let mut passed: Vec<Passed<'_>> = Vec::with_capacity(state.host_table().hosts.len());
     let mut refused = Refused::default();
@@ -106,7 +106,7 @@ pub fn schedule(state: &State, ask: &Ask) -> (Option<HostId>, Verdict) {
 }
 
 /// Reads a request, and asks the filters over classes.
-fn read<'a>(state: &'a State, ask: &'a Ask) -> Facts<'a> {
+fn read<'a>(state: &'a State, ask: &'a RequestSpec) -> Facts<'a> {
     let mut facts = Facts::new(state, ask);
     facts.classes = class::judge_all(&facts);
     facts

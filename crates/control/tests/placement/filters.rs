@@ -6,7 +6,7 @@ use lenticular_control::{
         compute::flavor,
         host::inventory::{self, Allotment, Class},
     },
-    schedule::{explain, schedule, Ask, SAMPLES_MAX},
+    schedule::{explain, schedule, RequestSpec, SAMPLES_MAX},
 };
 use lenticular_model::{
     compute::{flavor::Size, server::Hints},
@@ -142,7 +142,7 @@ fn what_operators_keep_back_or_give_out_twice_counts() {
     };
     let fits = |world: &mut World, vcpus, ram_mb, disk_gb| {
         let size = Size { vcpus, ram_mb, disk_gb, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 };
-        schedule(&world.state, &Ask { size: Some(size), ..Ask::default() }).0.is_some()
+        schedule(&world.state, &RequestSpec { size: Some(size), ..RequestSpec::default() }).0.is_some()
     };
     assert!(fits(&mut world, 32, 8_192, 100) && !fits(&mut world, 1, 8_193, 1));
     set(&mut world, Class::MemoryMb, 8_192, 1_024, 1.5).unwrap();
@@ -190,7 +190,7 @@ fn the_weights_of_a_decision_and_of_its_explanation_can_be_compared() {
     world.place(|_| {});
     let before = world.state.clone();
     let (id, host) = world.place(|_| {});
-    let ask = Ask::of_server(&world.state, &world.state.servers[&id]);
+    let ask = RequestSpec::of_server(&world.state, &world.state.servers[&id]);
     let (chosen, verdict) = schedule(&before, &ask);
     let weights = |state: &State| -> Vec<(String, f64)> {
         explain(state, &ask).into_iter().filter_map(|word| Some((word.name.clone(), word.weight?))).collect()
@@ -212,12 +212,13 @@ fn the_weights_of_a_decision_and_of_its_explanation_can_be_compared() {
 fn a_verdict_on_many_hosts_is_bounded_and_counts_all() {
     let mut world = World::new(100);
     let too_large = Size { vcpus: 1, ram_mb: 9_000, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 };
-    let (none, verdict) = schedule(&world.state, &Ask { size: Some(too_large), ..Ask::default() });
+    let (none, verdict) =
+        schedule(&world.state, &RequestSpec { size: Some(too_large), ..RequestSpec::default() });
     assert_eq!((none, verdict.counts()["MEMORY_MB"]), (None, 100));
     assert_eq!(verdict.refused.iter().map(|r| r.hosts.len()).sum::<usize>(), SAMPLES_MAX);
     assert!(verdict.summary().contains("Of 100 hosts: 100 refused by MEMORY_MB"), "{}", verdict.summary());
     assert!(verdict.explain().ends_with("and 80 more hosts."), "{}", verdict.explain());
-    let forced = Ask { host: Some("h7".to_owned()), ..Ask::default() };
+    let forced = RequestSpec { host: Some("h7".to_owned()), ..RequestSpec::default() };
     let (_, verdict) = schedule(&world.state, &forced);
     assert_eq!(verdict.counts()["ForcedHostFilter"], 99);
     assert!(verdict.refused.iter().all(|r| r.hosts.len() == 1), "success needs no long words");
@@ -264,12 +265,12 @@ proptest! {
             (wants & bit != 0).then(|| (key.to_owned(), value.to_owned()))
         };
         let specs = [spec(1, "aggregate_instance_extra_specs:disk", "ssd"), spec(2, "trait:HW_ARCH_X86_64", "required")];
-        let ask = Ask {
+        let ask = RequestSpec {
             size: Some(Size { vcpus: 6, ram_mb: 128, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 }),
             zone: zone.then(|| "east".to_owned()),
             extra_specs: std::sync::Arc::new(specs.into_iter().flatten().collect()),
             hints: Hints { different_host: world.state.servers.keys().take(1).copied().collect(), ..Hints::default() },
-            ..Ask::default()
+            ..RequestSpec::default()
         };
         let (chosen, verdict) = schedule(&world.state, &ask);
         let words = explain(&world.state, &ask);

@@ -1,7 +1,7 @@
 //! Getting servers back whose host or disk is lost: making them anew elsewhere, or going back to a disk that they left
 //! behind. Both give up what was written since, and only a person decides that.
 
-use crate::schedule::{schedule, Ask, Moves};
+use crate::schedule::{schedule, Moves, RequestSpec};
 use crate::{
     command::compute::access::actable,
     lifecycle::{
@@ -51,11 +51,11 @@ pub fn evacuate(
             .ok_or_else(|| Error::invalid(format!("Compute host {name} could not be found.")))?;
     }
     let moves = Moves { from: lost.id, live: false, may_stay: false, has: server.size };
-    let ask = Ask {
+    let ask = RequestSpec {
         host: host.map(str::to_owned),
         arch: Some(lost.hypervisor.arch.clone()).filter(|arch| !arch.is_empty()),
         moves: Some(moves),
-        ..Ask::of_server(txn, &server)
+        ..RequestSpec::of_server(txn, &server)
     };
     let (Some(to), _) = schedule(txn, &ask) else {
         return Err(Error::invalid(schedule(txn, &ask).1.explain()));

@@ -1,6 +1,6 @@
 //! Requests that move a server: live-migrate, migrate, resize, and their confirmation, taking back, abortion.
 
-use crate::schedule::{schedule, Ask, Moves, Verdict};
+use crate::schedule::{schedule, Moves, RequestSpec, Verdict};
 use crate::{
     command::compute::access::{actable, find_flavor, need_condition, need_idle},
     lifecycle::{
@@ -280,7 +280,7 @@ fn find_target(
              host is lost, evacuate the server."
         )));
     }
-    let ask = Ask {
+    let ask = RequestSpec {
         size: Some(snapshot.size),
         extra_specs: snapshot.extra_specs.clone(),
         host: wanted.map(str::to_owned),
@@ -291,7 +291,7 @@ fn find_target(
             may_stay: purpose == Purpose::Resize,
             has: server.size,
         }),
-        ..Ask::of_server(txn, server)
+        ..RequestSpec::of_server(txn, server)
     };
     match schedule(txn, &ask) {
         (Some(host), verdict) => Ok((host, verdict)),

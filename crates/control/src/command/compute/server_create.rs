@@ -1,6 +1,6 @@
 //! Creating servers: checks, ports, placement and the orders to the host, in one transaction.
 
-use crate::schedule::{schedule, Ask, Verdict};
+use crate::schedule::{schedule, RequestSpec, Verdict};
 use crate::{
     command::compute::{access::find_flavor, nic},
     lifecycle::{condition, network::group_build, operation},
@@ -179,8 +179,11 @@ fn create_one(
         server.name = format!("{}-{}", new.name, index + 1);
         server.hostname = hostname_of(&server.name, id);
     }
-    let ask =
-        Ask { host: new.host.clone(), image: Some(parts.image.clone()), ..Ask::of_server(txn, &server) };
+    let ask = RequestSpec {
+        host: new.host.clone(),
+        image: Some(parts.image.clone()),
+        ..RequestSpec::of_server(txn, &server)
+    };
     let (host, verdict) = schedule(txn, &ask);
     server.host_id = host;
     let ports = nic::make_ports(txn, caller, &parts.nics, &parts.groups, &server, host)?;

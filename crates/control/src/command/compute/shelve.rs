@@ -3,7 +3,7 @@
 use crate::{
     command::compute::access::{actable, need_condition},
     lifecycle::{disk_copy, operation, run},
-    schedule::{schedule, Ask},
+    schedule::{schedule, RequestSpec},
 };
 use lenticular_model::{
     compute::{
@@ -104,7 +104,8 @@ pub fn unshelve(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, place: Place) 
         return Err(Error::invalid(format!("Compute host {name} could not be found.")));
     }
     let server = txn.need::<Server>(&id, || Error::not_found("Instance", id))?;
-    let ask = Ask { image: Some(image.into()), host: place.host, ..Ask::of_server(txn, &server) };
+    let ask =
+        RequestSpec { image: Some(image.into()), host: place.host, ..RequestSpec::of_server(txn, &server) };
     let (chosen, verdict) = schedule(txn, &ask);
     let Some(to) = chosen else {
         let why = if caller.is_admin() { verdict.explain() } else { verdict.summary() };
