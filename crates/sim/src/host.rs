@@ -6,7 +6,7 @@ use crate::{
     event::{Event, From, Poll, Reply, Request, Said},
     world::{note, World, BEGIN},
 };
-use lenticular_agent::core::{Core, Found, FoundProcess, Snapshot, Step, Taken};
+use lenticular_agent::core::{Core, FoundGuest, FoundProcess, Snapshot, Step, Taken};
 use lenticular_model::{
     host::{
         host::{Capacity, Hypervisor},
@@ -264,7 +264,7 @@ impl World {
             let waiting = real.arriving.as_ref().and_then(|a| a.waits).map(|(_, boot)| (boot, false));
             let process =
                 process.or(waiting).map(|(boot, ended)| FoundProcess { boot, ssh_forward: None, ended });
-            core.found(id, Found { disk: real.disk.as_ref().map(|d| d.generation), process });
+            core.found(id, FoundGuest { disk: real.disk.as_ref().map(|d| d.generation), process });
             real.process = real.process.take().filter(|p| !p.ended);
             if let Some(process) = &mut real.process {
                 process.watched_by = Some(agent_run);

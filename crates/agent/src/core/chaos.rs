@@ -238,7 +238,7 @@ impl World {
         for id in known {
             let real = self.real.get(&id).copied().unwrap_or_default();
             let process = real.process.map(|boot| FoundProcess { boot, ssh_forward: None, ended: false });
-            self.core.found(id, Found { disk: real.disk.then_some(1), process });
+            self.core.found(id, FoundGuest { disk: real.disk.then_some(1), process });
         }
         let _ = self.core.enter(incarnation(1));
     }

@@ -2,7 +2,7 @@
 
 use super::{
     moves::{Inbound, Outbound},
-    step::{Ended, Failure, Found, FoundProcess, Outcome, Step},
+    step::{Ended, Failure, FoundGuest, FoundProcess, Outcome, Step},
 };
 use lenticular_model::{
     compute::{migration::Mode, server::BootStyle},
@@ -175,7 +175,7 @@ impl Guest {
         self.host_restarted = host_restarted;
     }
 
-    pub(super) fn found(&mut self, found: Found) {
+    pub(super) fn found(&mut self, found: FoundGuest) {
         let interrupted = self.doing.take();
         if self.inbound.is_some() {
             self.find_inbound(found.process.is_some());

@@ -37,7 +37,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use step::{Ended, Failure, Found, FoundProcess, Outcome, Step};
+pub use step::{Ended, Failure, FoundGuest, FoundProcess, Outcome, Step};
 
 use guest::Guest;
 use lenticular_model::{
@@ -255,7 +255,7 @@ impl Core {
 
     /// What was found of a guest after the agent's restart. A guest that was not known is kept and reported, and
     /// nothing is done to it without an order.
-    pub fn found(&mut self, id: ServerId, found: Found) {
+    pub fn found(&mut self, id: ServerId, found: FoundGuest) {
         let nothing = found.disk.is_none() && found.process.is_none();
         if nothing && !self.guests.contains_key(&id) {
             return;

@@ -109,7 +109,7 @@ pub enum Ended {
 
 /// What is there of a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Found {
+pub struct FoundGuest {
     /// The generation of its disk; `None` if there is no complete one.
     pub disk: Option<u64>,
     /// Its process; `None` if there is none.

@@ -157,7 +157,7 @@ fn a_disk_that_was_made_is_never_made_afresh() {
 
     // The snapshot alone knows that it was made.
     let mut core = reopen(&running(), "a");
-    core.found(server(1), Found::default());
+    core.found(server(1), FoundGuest::default());
     send(&mut core, 1, vec![order(server(1), Wanted::Running, 2)]);
     assert!(run(&mut core).is_empty());
     assert!(matches!(observed(&core), ObservedState::Failed { .. }));
@@ -199,7 +199,7 @@ fn how_a_guest_ended_is_told() {
 
 #[test]
 fn after_a_restart_guests_are_found_or_told_lost() {
-    let there = Found { disk: Some(1), process: None };
+    let there = FoundGuest { disk: Some(1), process: None };
     let mut core = reopen(&running(), "boot-a");
     core.found(server(1), there.clone());
     assert_eq!(observed(&core), ObservedState::Stopped { why: StopReason::Died });
@@ -210,7 +210,7 @@ fn after_a_restart_guests_are_found_or_told_lost() {
 
     let process = FoundProcess { boot: 1, ssh_forward: Some("127.0.0.1:9".to_owned()), ended: false };
     let mut core = reopen(&running(), "boot-a");
-    core.found(server(1), Found { process: Some(process), ..there });
+    core.found(server(1), FoundGuest { process: Some(process), ..there });
     assert_eq!(observed(&core), ObservedState::Running { ssh_forward: Some("127.0.0.1:9".to_owned()) });
     assert!(run(&mut core).is_empty());
 }
@@ -288,10 +288,10 @@ fn a_start_that_a_crash_interrupted_is_not_done_twice() {
     assert!(matches!(core.begin()[..], [(_, Step::Start(_))]));
     let process = FoundProcess { boot: 1, ssh_forward: None, ended: false };
     let mut found = reopen(&core, "a");
-    found.found(server(1), Found { disk: Some(1), process: Some(process) });
+    found.found(server(1), FoundGuest { disk: Some(1), process: Some(process) });
     assert!(run(&mut found).is_empty(), "it runs: the start was done");
     let mut lost = reopen(&core, "a");
-    lost.found(server(1), Found { disk: Some(1), process: None });
+    lost.found(server(1), FoundGuest { disk: Some(1), process: None });
     assert_eq!(run(&mut lost), ["starting"]);
 }
 
@@ -335,7 +335,7 @@ fn a_guest_that_ends_as_it_was_asked_to_did_not_end_by_itself() {
     stop(&mut core);
     let mut core = reopen(&core, "boot-a");
     let process = FoundProcess { boot: 1, ssh_forward: None, ended: true };
-    core.found(server(1), Found { disk: Some(1), process: Some(process) });
+    core.found(server(1), FoundGuest { disk: Some(1), process: Some(process) });
     assert_eq!(observed(&core), ObservedState::Stopped { why: StopReason::Ordered });
 
     // The step did not succeed, and was not needed any more.

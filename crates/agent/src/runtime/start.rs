@@ -2,7 +2,7 @@
 
 use super::{AgentError, Runtime};
 use crate::{
-    core::{Core, Found},
+    core::{Core, FoundGuest},
     driver::{Drivers, Release},
     files,
     link::Link,
@@ -98,7 +98,7 @@ async fn find_guests(core: &mut Core, drivers: &Drivers) -> Result<(), AgentErro
     }
     while let Some(found) = looking.join_next().await {
         let (id, process) = found.map_err(|e| crate::core::Failure::new("a look failed", e.to_string()))?;
-        core.found(id, Found { disk: disks.get(&id).copied(), process: process? });
+        core.found(id, FoundGuest { disk: disks.get(&id).copied(), process: process? });
     }
     Ok(())
 }

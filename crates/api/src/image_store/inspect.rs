@@ -16,7 +16,7 @@ pub const HEAD_BYTES: usize = 128 * 1024;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct Inspected {
     /// Bytes that a guest sees, where the format tells.
     pub virtual_size: Option<u64>,
 }
@@ -29,7 +29,7 @@ pub struct Refused(pub String);
 ///
 /// # Errors
 /// The outer error is the file's, the inner one a refusal of what is in it.
-pub fn file(path: &Path, declared: &str) -> io::Result<Result<Found, Refused>> {
+pub fn file(path: &Path, declared: &str) -> io::Result<Result<Inspected, Refused>> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
     let mut head = Vec::new();
@@ -43,22 +43,22 @@ pub fn file(path: &Path, declared: &str) -> io::Result<Result<Found, Refused>> {
 }
 
 /// Judges the beginning and the last 512 bytes of an image of `size` bytes.
-pub fn judge(head: &[u8], tail: &[u8], size: u64, declared: &str) -> Result<Found, Refused> {
+pub fn judge(head: &[u8], tail: &[u8], size: u64, declared: &str) -> Result<Inspected, Refused> {
     let is = detect(head, tail);
     match declared {
         "qcow2" if is == Some("qcow2") => qcow2(head, size),
         "vmdk" if is == Some("vmdk") => vmdk(head),
         "vdi" if is == Some("vdi") => vdi(head),
-        "vhd" if is == Some("vhd") => Ok(Found { virtual_size: be64(tail, 48).or(be64(head, 48)) }),
-        "vhdx" if is == Some("vhdx") => Ok(Found { virtual_size: None }),
-        "iso" if is == Some("iso") => Ok(Found { virtual_size: Some(size) }),
+        "vhd" if is == Some("vhd") => Ok(Inspected { virtual_size: be64(tail, 48).or(be64(head, 48)) }),
+        "vhdx" if is == Some("vhdx") => Ok(Inspected { virtual_size: None }),
+        "iso" if is == Some("iso") => Ok(Inspected { virtual_size: Some(size) }),
         // Raw bytes may hold anything except what another program would open as a disk format. An ISO is bootable raw.
         "raw" => match is {
-            None | Some("iso") => Ok(Found { virtual_size: Some(size) }),
+            None | Some("iso") => Ok(Inspected { virtual_size: Some(size) }),
             Some(other) => Err(mismatch(declared, other)),
         },
         "ami" | "ari" | "aki" | "ploop" => match is {
-            None => Ok(Found { virtual_size: None }),
+            None => Ok(Inspected { virtual_size: None }),
             Some(other) => Err(mismatch(declared, other)),
         },
         _ => Err(mismatch(declared, is.unwrap_or("something else"))),
@@ -123,7 +123,7 @@ fn cut_short(format: &str) -> Refused {
     Refused(format!("The image's {format} header is cut short."))
 }
 
-fn qcow2(head: &[u8], size: u64) -> Result<Found, Refused> {
+fn qcow2(head: &[u8], size: u64) -> Result<Inspected, Refused> {
     let short = || cut_short("qcow2");
     let version = be32(head, 4).ok_or_else(short)?;
     if !(2..=3).contains(&version) {
@@ -168,7 +168,7 @@ fn qcow2(head: &[u8], size: u64) -> Result<Found, Refused> {
         header_length = be32(head, 100).ok_or_else(short)? as usize;
     }
     extensions(head, header_length)?;
-    Ok(Found { virtual_size: Some(virtual_size) })
+    Ok(Inspected { virtual_size: Some(virtual_size) })
 }
 
 /// Walks the header's extensions for one that names another file.
@@ -188,7 +188,7 @@ fn extensions(head: &[u8], start: usize) -> Result<(), Refused> {
     Ok(())
 }
 
-fn vmdk(head: &[u8]) -> Result<Found, Refused> {
+fn vmdk(head: &[u8]) -> Result<Inspected, Refused> {
     let short = || cut_short("vmdk");
     if !head.starts_with(b"KDMV") {
         return Err(Refused("Only sparse VMDK images that hold their own data are accepted, not descriptors that name other files.".into()));
@@ -206,7 +206,7 @@ fn vmdk(head: &[u8]) -> Result<Found, Refused> {
         return Err(Refused("The VMDK image has no capacity.".into()));
     }
     vmdk_descriptor(&String::from_utf8_lossy(descriptor).to_lowercase())?;
-    Ok(Found { virtual_size: capacity.checked_mul(512) })
+    Ok(Inspected { virtual_size: capacity.checked_mul(512) })
 }
 
 /// Reads the descriptor more strictly than any program would: what could be read in two ways is refused.
@@ -239,13 +239,13 @@ fn vmdk_descriptor(text: &str) -> Result<(), Refused> {
     }
 }
 
-fn vdi(head: &[u8]) -> Result<Found, Refused> {
+fn vdi(head: &[u8]) -> Result<Inspected, Refused> {
     let kind = le32(head, 76).ok_or_else(|| cut_short("vdi"))?;
     // 1 is dynamic, 2 static; the others are differences to another image.
     if !(1..=2).contains(&kind) {
         return Err(Refused("The VDI image is a difference to another one. Images must stand alone.".into()));
     }
-    Ok(Found { virtual_size: le64(head, 368) })
+    Ok(Inspected { virtual_size: le64(head, 368) })
 }
 
 #[cfg(test)]
@@ -262,7 +262,7 @@ mod tests {
         head
     }
 
-    fn verdict(head: &[u8], declared: &str) -> Result<Found, Refused> {
+    fn verdict(head: &[u8], declared: &str) -> Result<Inspected, Refused> {
         judge(head, &[0; 512], 1 << 20, declared)
     }
 

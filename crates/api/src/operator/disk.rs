@@ -10,7 +10,7 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::{compute::evacuate, host::disk};
 use lenticular_model::{
-    compute::disk_copy::{DiskCopy, Fate, Found},
+    compute::disk_copy::{DiskCopy, Fate, FoundDisk},
     error::Error,
     ServerId, State,
 };
@@ -54,10 +54,10 @@ pub fn fate(fate: &Fate) -> String {
         Fate::Doomed => "to be removed".to_owned(),
         Fate::Found { what } => {
             let what = match what {
-                Found::Own => "the host believes it to be its own",
-                Found::Coming => "it was coming there",
-                Found::Released { .. } => "the host has handed it on",
-                Found::Left => "it was left behind",
+                FoundDisk::Own => "the host believes it to be its own",
+                FoundDisk::Coming => "it was coming there",
+                FoundDisk::Released { .. } => "the host has handed it on",
+                FoundDisk::Left => "it was left behind",
             };
             format!("found, and no record explains it: {what}")
         }

@@ -30,7 +30,7 @@
 use crate::lifecycle::{archive::archive_if_gone, disk_copy, migration, ports, shelf};
 use lenticular_model::{
     compute::{
-        disk_copy::{DiskCopy, Fate, Found, KEPT_S},
+        disk_copy::{DiskCopy, Fate, FoundDisk, KEPT_S},
         migration::Phase,
         server::{Restored, Server, Wanted},
     },
@@ -137,10 +137,10 @@ pub fn keep_or_remove(txn: &mut Txn<'_>, copy: &DiskCopy) {
     let older = copy.generation < server.disk.generation;
     let fate = match what {
         // Its server is lost, and an operator may go back to it.
-        Found::Released { .. } | Found::Left if server.host_id.is_none() => Fate::Kept { until },
+        FoundDisk::Released { .. } | FoundDisk::Left if server.host_id.is_none() => Fate::Kept { until },
         _ if older && server.host_id.is_some() => Fate::Kept { until },
         // It was to go there, and whoever has it can release it to nobody any more.
-        Found::Coming if server.host_id.is_some() => Fate::Doomed,
+        FoundDisk::Coming if server.host_id.is_some() => Fate::Doomed,
         _ => return,
     };
     txn.update::<DiskCopy>(&copy.id, |copy| copy.fate = fate);

@@ -7,7 +7,7 @@ use crate::lifecycle::{
 };
 use lenticular_model::{
     compute::{
-        disk_copy::{DiskCopy, Fate, Found},
+        disk_copy::{DiskCopy, Fate, FoundDisk},
         server::{Restored, Server},
     },
     host::{
@@ -19,19 +19,19 @@ use lenticular_model::{
 use std::{collections::BTreeSet, sync::Arc};
 
 /// What a host says of its part in a server; `None` if it has none.
-fn claim(seen: &Observation) -> Option<Found> {
+fn claim(seen: &Observation) -> Option<FoundDisk> {
     let handover = seen.handover.as_ref().filter(|handover| handover.decision == SourceDecision::Released);
     match &seen.observed {
         ObservedState::Absent => None,
         ObservedState::Receiving { .. } | ObservedState::Ready | ObservedState::Unready { .. } => {
-            Some(Found::Coming)
+            Some(FoundDisk::Coming)
         }
-        _ if handover.is_some() => handover.map(|h| Found::Released { generation: h.generation }),
-        ObservedState::Kept | ObservedState::Stopped { why: StopReason::MovedAway } => Some(Found::Left),
+        _ if handover.is_some() => handover.map(|h| FoundDisk::Released { generation: h.generation }),
+        ObservedState::Kept | ObservedState::Stopped { why: StopReason::MovedAway } => Some(FoundDisk::Left),
         ObservedState::Stopped { .. }
         | ObservedState::Running { .. }
         | ObservedState::Failed { .. }
-        | ObservedState::Preparing { .. } => Some(Found::Own),
+        | ObservedState::Preparing { .. } => Some(FoundDisk::Own),
     }
 }
 
@@ -68,7 +68,7 @@ fn found_on(state: &State, host: HostId) -> Vec<Arc<DiskCopy>> {
 fn correct(txn: &mut Txn<'_>, server: &Server, host: HostId, seen: &Observation, unheard: bool) {
     let comes = server.ticket.as_ref().is_some_and(|ticket| ticket.to == host);
     match claim(seen) {
-        Some(Found::Own) if unheard && seen.generation > server.disk.generation => {
+        Some(FoundDisk::Own) if unheard && seen.generation > server.disk.generation => {
             adopt(txn, server, host, seen.generation);
             place_found(txn, server.id, Some(seen));
         }
@@ -85,10 +85,10 @@ pub(crate) fn judge(txn: &mut Txn<'_>, host: HostId, seen: &Observation) -> bool
     let newer = seen.generation > server.disk.generation;
     let here = server.host_id == Some(host) && seen.generation == server.disk.generation;
     match claim(seen) {
-        Some(Found::Own) if here => place_found(txn, server.id, Some(seen)),
+        Some(FoundDisk::Own) if here => place_found(txn, server.id, Some(seen)),
         // The record knows that it was released to this host, which does not yet.
-        Some(Found::Coming) if here => place_found(txn, server.id, None),
-        Some(Found::Own) if newer => {
+        Some(FoundDisk::Coming) if here => place_found(txn, server.id, None),
+        Some(FoundDisk::Own) if newer => {
             adopt(txn, &server, host, seen.generation);
             place_found(txn, server.id, Some(seen));
         }
@@ -113,12 +113,12 @@ fn pair(txn: &mut Txn<'_>, id: ServerId) {
     let Some(server) = txn.servers.get(&id).cloned() else { return };
     let copies: Vec<Arc<DiskCopy>> = txn.disk_copies_of_server(id).cloned().collect();
     let released = |copy: &DiskCopy| {
-        copies
-            .iter()
-            .any(|other| other.fate == Fate::Found { what: Found::Released { generation: copy.generation } })
+        copies.iter().any(|other| {
+            other.fate == Fate::Found { what: FoundDisk::Released { generation: copy.generation } }
+        })
     };
     let comes = copies.iter().find(|copy| {
-        let coming = copy.fate == Fate::Found { what: Found::Coming };
+        let coming = copy.fate == Fate::Found { what: FoundDisk::Coming };
         coming && copy.generation > server.disk.generation && released(copy)
     });
     if let Some(copy) = comes {
@@ -143,7 +143,7 @@ fn note_found(txn: &mut Txn<'_>, host: HostId, seen: &Observation) {
     disk_copy::leave(txn, seen.server_id, host, seen.generation, fate, why);
     let id = txn.disk_copy_on(host, seen.server_id).map(|copy| copy.id);
     let Some(id) = id else { return };
-    txn.update::<DiskCopy>(&id, |copy| copy.may_run = what == Found::Own);
+    txn.update::<DiskCopy>(&id, |copy| copy.may_run = what == FoundDisk::Own);
     if let Some(copy) = txn.disk_copies.get(&id).cloned() {
         keep_or_remove(txn, &copy);
     }

@@ -15,7 +15,7 @@ pub enum Fate {
     /// It was found there, and no record says how it came to be: it is left alone until an operator decides on it.
     Found {
         /// What its host says of it.
-        what: Found,
+        what: FoundDisk,
     },
     /// Its host is to remove it: a tombstone that stands until the host has confirmed it.
     Doomed,
@@ -24,7 +24,7 @@ pub enum Fate {
 /// What a host says of a disk that no record explains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
-pub enum Found {
+pub enum FoundDisk {
     /// It is the host's to run, by the orders that the host had.
     Own,
     /// It was coming there, and the host waits for its release.
