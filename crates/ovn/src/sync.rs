@@ -12,7 +12,7 @@
 use crate::{
     northbound::{
         all_keys,
-        diff::{plan, remove_strange, Wanted},
+        diff::{diff, remove_strange, Wanted},
         dirty::dirty,
         rows_of,
         schema::{COLUMNS, UP},
@@ -282,14 +282,14 @@ impl Sync {
             return Ok(());
         }
         let wanted: Wanted = batch.iter().map(|key| (*key, rows_of(&self.state, *key))).collect();
-        let plan = plan(&wanted, actual, &connected.replica);
-        for key in plan.incomplete {
+        let changes = diff(&wanted, actual, &connected.replica);
+        for key in changes.incomplete {
             self.later.entry(key).or_insert_with(|| Instant::now() + RETRY_AFTER);
         }
-        if plan.operations.is_empty() {
+        if changes.operations.is_empty() {
             return Ok(());
         }
-        match self.transact(connected, actual, plan.operations).await {
+        match self.transact(connected, actual, changes.operations).await {
             Ok(()) => {}
             Err(End::Lost(error)) if error.is_refusal() && batch.len() > 1 => {
                 tracing::warn!(%error, keys = batch.len(), "the northbound database refused; they are tried one by one");

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 /// What is to be done, and what could not be said yet.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct RowChanges {
     /// The steps of one transaction.
     pub operations: Vec<Operation>,
     /// Keys whose rows refer to rows that are not there: to be looked at again when something else was done.
@@ -18,39 +18,39 @@ pub struct Plan {
 pub type Wanted = BTreeMap<Key, Vec<Row>>;
 
 /// Compares the keys' rows with what is there.
-pub fn plan(wanted: &Wanted, actual: &Actual, replica: &Replica) -> Plan {
-    let mut planner = Planner::new(actual, replica);
+pub fn diff(wanted: &Wanted, actual: &Actual, replica: &Replica) -> RowChanges {
+    let mut differ = Differ::new(actual, replica);
     for (key, rows) in wanted {
         for row in rows {
-            planner.announce(row);
+            differ.announce(row);
         }
         let keep: BTreeSet<&RowId> = rows.iter().map(|row| &row.id).collect();
         for (id, there) in actual.of_key(*key) {
             // Of several with one id all but the first are damage.
             let gone = if keep.contains(id) { 1 } else { 0 };
-            there.iter().skip(gone).for_each(|row| planner.remove(id, *row));
+            there.iter().skip(gone).for_each(|row| differ.remove(id, *row));
         }
     }
     for (key, rows) in wanted {
         for row in rows {
-            if !planner.write(row) {
-                planner.incomplete.insert(*key);
+            if !differ.write(row) {
+                differ.incomplete.insert(*key);
             }
         }
     }
-    planner.finish()
+    differ.finish()
 }
 
 /// Removes rows of ours that no key of this version explains.
 pub fn remove_strange(ids: &[&RowId], actual: &Actual, replica: &Replica) -> Vec<Operation> {
-    let mut planner = Planner::new(actual, replica);
+    let mut differ = Differ::new(actual, replica);
     for id in ids {
-        actual.rows_of_id(id).for_each(|row| planner.remove(id, row));
+        actual.rows_of_id(id).for_each(|row| differ.remove(id, row));
     }
-    planner.finish().operations
+    differ.finish().operations
 }
 
-struct Planner<'a> {
+struct Differ<'a> {
     actual: &'a Actual,
     replica: &'a Replica,
     /// Names of rows that this transaction inserts.
@@ -63,7 +63,7 @@ struct Planner<'a> {
     incomplete: BTreeSet<Key>,
 }
 
-impl<'a> Planner<'a> {
+impl<'a> Differ<'a> {
     fn new(actual: &'a Actual, replica: &'a Replica) -> Self {
         Self {
             actual,
@@ -175,7 +175,7 @@ impl<'a> Planner<'a> {
         self.deletes.push(Operation::Delete { table: id.table.name(), of });
     }
 
-    fn finish(self) -> Plan {
+    fn finish(self) -> RowChanges {
         let mut operations = Vec::new();
         // First out, then in: a name that one row gives up may be another's.
         for ((table, of, column), members) in &self.leaves {
@@ -195,6 +195,6 @@ impl<'a> Planner<'a> {
                 members: Datum::Set(members.clone()),
             });
         }
-        Plan { operations, incomplete: self.incomplete }
+        RowChanges { operations, incomplete: self.incomplete }
     }
 }
