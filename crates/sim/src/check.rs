@@ -10,7 +10,7 @@ use lenticular_model::{
     compute::{
         disk_copy::Fate,
         migration::Phase,
-        operation::{Action, Operation},
+        operation::{Operation, OperationKind},
         server::{Condition, Server, Wanted},
         server_group::Policy,
     },
@@ -423,10 +423,10 @@ impl World {
 }
 
 /// An action's name; unlike Nova's, it tells the two reboots apart.
-fn task_name(action: Action) -> &'static str {
+fn task_name(action: OperationKind) -> &'static str {
     match action {
-        Action::SoftReboot => "soft reboot",
-        Action::HardReboot => "hard reboot",
+        OperationKind::SoftReboot => "soft reboot",
+        OperationKind::HardReboot => "hard reboot",
         other => other.name(),
     }
 }

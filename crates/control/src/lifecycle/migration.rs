@@ -7,7 +7,7 @@ use lenticular_model::{
         migration::{
             FlavorSnapshot, Leg, Migration, Mode, MoveProgress, Phase, Progress, Purpose, Ticket, Unconfirmed,
         },
-        operation::{Action as Operation, MOVE_S_MAX},
+        operation::{OperationKind, MOVE_S_MAX},
         server::{Server, Wanted},
     },
     error::{Error, Result},
@@ -42,10 +42,10 @@ pub struct Move {
 pub fn open(txn: &mut Txn<'_>, by: Option<&Caller>, server: &Server, plan: Move) -> Result<MigrationId> {
     let from = server.host_id.ok_or_else(|| Error::conflict("The server is on no host."))?;
     let action = match plan.purpose {
-        Purpose::LiveMigrate => Operation::LiveMigrate,
-        Purpose::Migrate | Purpose::Evacuate => Operation::Migrate,
-        Purpose::Resize => Operation::Resize,
-        Purpose::Revert => Operation::RevertResize,
+        Purpose::LiveMigrate => OperationKind::LiveMigrate,
+        Purpose::Migrate | Purpose::Evacuate => OperationKind::Migrate,
+        Purpose::Resize => OperationKind::Resize,
+        Purpose::Revert => OperationKind::RevertResize,
     };
     let task = operation::begin(txn, server, action, by);
     let id = MigrationId::from_random(txn.random());
@@ -204,7 +204,7 @@ pub fn end(txn: &mut Txn<'_>, server: &Server, phase: Phase) {
     };
     finish(txn, ticket.migration_id, phase);
     let moving = |action| {
-        use Operation::{LiveMigrate, Migrate, Resize, RevertResize};
+        use OperationKind::{LiveMigrate, Migrate, Resize, RevertResize};
         matches!(action, Migrate | LiveMigrate | Resize | RevertResize)
     };
     let task = server.task.as_ref().filter(|task| moving(task.action));

@@ -2,7 +2,7 @@
 
 use lenticular_model::{
     compute::{
-        operation::{Action, Operation, Outcome},
+        operation::{Operation, OperationKind, Outcome},
         server::{Server, Task},
     },
     policy::Caller,
@@ -10,7 +10,7 @@ use lenticular_model::{
 };
 
 /// Begins an operation on a server and returns the task that stands for it in the server's record.
-pub fn begin(txn: &mut Txn<'_>, server: &Server, action: Action, by: Option<&Caller>) -> Task {
+pub fn begin(txn: &mut Txn<'_>, server: &Server, action: OperationKind, by: Option<&Caller>) -> Task {
     let id = OperationId::from_random(txn.random());
     txn.put(Operation {
         id,
@@ -30,7 +30,7 @@ pub fn begin(txn: &mut Txn<'_>, server: &Server, action: Action, by: Option<&Cal
 }
 
 /// Notes an operation that is done with the request itself.
-pub fn note(txn: &mut Txn<'_>, server: &Server, action: Action, by: &Caller) {
+pub fn note(txn: &mut Txn<'_>, server: &Server, action: OperationKind, by: &Caller) {
     let task = begin(txn, server, action, Some(by));
     finish(txn, task.operation_id, None);
 }

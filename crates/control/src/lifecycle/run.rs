@@ -3,7 +3,7 @@
 use crate::lifecycle::{condition, network::cascade, operation, ports, shelf};
 use lenticular_model::{
     compute::{
-        operation::Action as Operation,
+        operation::OperationKind,
         server::{Condition, Server, Wanted},
     },
     HostId, PortId, ServerId, Txn,
@@ -46,7 +46,7 @@ pub fn set_stopped(txn: &mut Txn<'_>, server: &Server) {
         return;
     }
     let failure = match &server.task {
-        Some(task) if task.action != Operation::Stop && server.wanted == Wanted::Running => {
+        Some(task) if task.action != OperationKind::Stop && server.wanted == Wanted::Running => {
             Some("The guest shut itself down.".to_owned())
         }
         _ => None,

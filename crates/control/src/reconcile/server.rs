@@ -6,7 +6,7 @@ use crate::{
 };
 use lenticular_model::{
     compute::{
-        operation::Action,
+        operation::OperationKind,
         server::{Server, Wanted},
     },
     ServerId, Timestamp, Txn,
@@ -36,7 +36,7 @@ pub fn reconcile(id: ServerId, txn: &mut Txn<'_>) -> Option<Timestamp> {
         return None;
     };
     // A tombstone stands until its host has confirmed it, however long that takes; a move has deadlines of its own.
-    if task.action == Action::Delete || current.ticket.is_some() {
+    if task.action == OperationKind::Delete || current.ticket.is_some() {
         return None;
     }
     // The leader's absence is not the host's delay.
@@ -51,7 +51,7 @@ pub fn reconcile(id: ServerId, txn: &mut Txn<'_>) -> Option<Timestamp> {
         task.action.name(),
         task.action.deadline_s()
     );
-    if task.action == Action::Shelve {
+    if task.action == OperationKind::Shelve {
         shelf::give_up(txn, &current, message);
         return None;
     }

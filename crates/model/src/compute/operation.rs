@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// What is done to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
+pub enum OperationKind {
     /// Make it and start it.
     Create,
     /// Start it.
@@ -41,81 +41,86 @@ pub enum Action {
     DetachInterface,
 }
 
-impl Action {
+impl OperationKind {
     /// The name in the instance-actions API.
     pub fn name(self) -> &'static str {
         match self {
-            Action::Create => "create",
-            Action::Start => "start",
-            Action::Stop => "stop",
-            Action::SoftReboot | Action::HardReboot => "reboot",
-            Action::Delete => "delete",
-            Action::Migrate => "migrate",
-            Action::LiveMigrate => "live-migration",
-            Action::Resize => "resize",
-            Action::ConfirmResize => "confirmResize",
-            Action::RevertResize => "revertResize",
-            Action::Evacuate => "evacuate",
-            Action::Shelve => "shelve",
-            Action::Unshelve => "unshelve",
-            Action::AttachInterface => "attach_interface",
-            Action::DetachInterface => "detach_interface",
+            OperationKind::Create => "create",
+            OperationKind::Start => "start",
+            OperationKind::Stop => "stop",
+            OperationKind::SoftReboot | OperationKind::HardReboot => "reboot",
+            OperationKind::Delete => "delete",
+            OperationKind::Migrate => "migrate",
+            OperationKind::LiveMigrate => "live-migration",
+            OperationKind::Resize => "resize",
+            OperationKind::ConfirmResize => "confirmResize",
+            OperationKind::RevertResize => "revertResize",
+            OperationKind::Evacuate => "evacuate",
+            OperationKind::Shelve => "shelve",
+            OperationKind::Unshelve => "unshelve",
+            OperationKind::AttachInterface => "attach_interface",
+            OperationKind::DetachInterface => "detach_interface",
         }
     }
 
     /// The name of the event that its host's part of the work is shown as.
     pub fn event(self) -> &'static str {
         match self {
-            Action::Create => "compute__do_build_and_run_instance",
-            Action::Start => "compute_start_instance",
-            Action::Stop => "compute_stop_instance",
-            Action::SoftReboot | Action::HardReboot => "compute_reboot_instance",
-            Action::Delete => "compute_terminate_instance",
-            Action::Migrate | Action::Resize => "compute_resize_instance",
-            Action::LiveMigrate => "compute_live_migration",
-            Action::ConfirmResize => "compute_confirm_resize",
-            Action::RevertResize => "compute_revert_resize",
-            Action::Evacuate => "compute_rebuild_instance",
-            Action::Shelve => "compute_shelve_instance",
-            Action::Unshelve => "compute_unshelve_instance",
-            Action::AttachInterface => "compute_attach_interface",
-            Action::DetachInterface => "compute_detach_interface",
+            OperationKind::Create => "compute__do_build_and_run_instance",
+            OperationKind::Start => "compute_start_instance",
+            OperationKind::Stop => "compute_stop_instance",
+            OperationKind::SoftReboot | OperationKind::HardReboot => "compute_reboot_instance",
+            OperationKind::Delete => "compute_terminate_instance",
+            OperationKind::Migrate | OperationKind::Resize => "compute_resize_instance",
+            OperationKind::LiveMigrate => "compute_live_migration",
+            OperationKind::ConfirmResize => "compute_confirm_resize",
+            OperationKind::RevertResize => "compute_revert_resize",
+            OperationKind::Evacuate => "compute_rebuild_instance",
+            OperationKind::Shelve => "compute_shelve_instance",
+            OperationKind::Unshelve => "compute_unshelve_instance",
+            OperationKind::AttachInterface => "compute_attach_interface",
+            OperationKind::DetachInterface => "compute_detach_interface",
         }
     }
 
     /// Nova's `task_state` while it is under way.
     pub fn task_state(self) -> &'static str {
         match self {
-            Action::Create => "spawning",
-            Action::Start => "powering-on",
-            Action::Stop => "powering-off",
-            Action::SoftReboot => "rebooting",
-            Action::HardReboot => "rebooting_hard",
-            Action::Delete => "deleting",
-            Action::Migrate | Action::Resize => "resize_migrating",
-            Action::LiveMigrate => "migrating",
-            Action::ConfirmResize => "resize_confirming",
-            Action::RevertResize => "resize_reverting",
-            Action::Evacuate => "rebuilding",
-            Action::Shelve => "shelving",
-            Action::Unshelve => "unshelving",
+            OperationKind::Create => "spawning",
+            OperationKind::Start => "powering-on",
+            OperationKind::Stop => "powering-off",
+            OperationKind::SoftReboot => "rebooting",
+            OperationKind::HardReboot => "rebooting_hard",
+            OperationKind::Delete => "deleting",
+            OperationKind::Migrate | OperationKind::Resize => "resize_migrating",
+            OperationKind::LiveMigrate => "migrating",
+            OperationKind::ConfirmResize => "resize_confirming",
+            OperationKind::RevertResize => "resize_reverting",
+            OperationKind::Evacuate => "rebuilding",
+            OperationKind::Shelve => "shelving",
+            OperationKind::Unshelve => "unshelving",
             // Done with the request: no server is ever seen in them.
-            Action::AttachInterface => "attaching_interface",
-            Action::DetachInterface => "detaching_interface",
+            OperationKind::AttachInterface => "attaching_interface",
+            OperationKind::DetachInterface => "detaching_interface",
         }
     }
 
     /// How long its host may take, in seconds, before it counts as failed.
     pub fn deadline_s(self) -> i64 {
         match self {
-            Action::Create | Action::Evacuate | Action::Unshelve => 1_800,
-            Action::Shelve => SHELVE_S_MAX,
-            Action::Start | Action::HardReboot => 600,
-            Action::Stop | Action::SoftReboot => 300,
-            Action::Delete => 600,
+            OperationKind::Create | OperationKind::Evacuate | OperationKind::Unshelve => 1_800,
+            OperationKind::Shelve => SHELVE_S_MAX,
+            OperationKind::Start | OperationKind::HardReboot => 600,
+            OperationKind::Stop | OperationKind::SoftReboot => 300,
+            OperationKind::Delete => 600,
             // Its migration has the deadline that counts.
-            Action::Migrate | Action::LiveMigrate | Action::Resize | Action::RevertResize => MOVE_S_MAX,
-            Action::ConfirmResize | Action::AttachInterface | Action::DetachInterface => 600,
+            OperationKind::Migrate
+            | OperationKind::LiveMigrate
+            | OperationKind::Resize
+            | OperationKind::RevertResize => MOVE_S_MAX,
+            OperationKind::ConfirmResize
+            | OperationKind::AttachInterface
+            | OperationKind::DetachInterface => 600,
         }
     }
 }
@@ -143,7 +148,7 @@ record! {
         /// The server's project.
         pub project_id: ProjectId,
         /// What is done.
-        pub action: Action,
+        pub action: OperationKind,
         /// The request that asked for it.
         pub request_id: String,
         /// Who asked.

@@ -19,7 +19,7 @@ use crate::{
     compute::{
         flavor::Size,
         migration::{FlavorSnapshot, Ticket, Unconfirmed},
-        operation::Action,
+        operation::OperationKind,
     },
     error::Error,
     policy::Caller,
@@ -126,7 +126,7 @@ pub struct Fault {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// What is done.
-    pub action: Action,
+    pub action: OperationKind,
     /// Its record.
     pub operation_id: OperationId,
 }
@@ -338,12 +338,12 @@ impl Server {
             _ if self.terminated_at.is_some() => "DELETED",
             (Condition::Error, _) => "ERROR",
             _ if self.is_offloaded() => "SHELVED_OFFLOADED",
-            (_, Some(Action::SoftReboot)) => "REBOOT",
-            (_, Some(Action::HardReboot)) => "HARD_REBOOT",
-            (_, Some(Action::LiveMigrate)) => "MIGRATING",
-            (_, Some(Action::Migrate | Action::Resize)) => "RESIZE",
-            (_, Some(Action::RevertResize)) => "REVERT_RESIZE",
-            (_, Some(Action::Evacuate)) => "REBUILD",
+            (_, Some(OperationKind::SoftReboot)) => "REBOOT",
+            (_, Some(OperationKind::HardReboot)) => "HARD_REBOOT",
+            (_, Some(OperationKind::LiveMigrate)) => "MIGRATING",
+            (_, Some(OperationKind::Migrate | OperationKind::Resize)) => "RESIZE",
+            (_, Some(OperationKind::RevertResize)) => "REVERT_RESIZE",
+            (_, Some(OperationKind::Evacuate)) => "REBUILD",
             (Condition::Active | Condition::Stopped, None) if self.unconfirmed.is_some() => "VERIFY_RESIZE",
             (Condition::Building, _) => "BUILD",
             (Condition::Active, _) => "ACTIVE",

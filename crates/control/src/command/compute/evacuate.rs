@@ -14,7 +14,7 @@ use lenticular_model::{
     compute::{
         disk_copy::{DiskCopy, Fate, KEPT_S},
         migration::{Leg, Mode, Phase, Purpose},
-        operation::Action as Operation,
+        operation::OperationKind,
         server::{BootStyle, Condition, Server, Task, Wanted},
     },
     error::{Error, Result},
@@ -129,7 +129,7 @@ fn rebuild(
     migration::record(txn, Some(caller), server, (id, from), &plan, Phase::Moved)?;
     migration::finish(txn, id, Phase::Confirmed);
     operation::finish_task(txn, server, Some("The server was evacuated.".to_owned()));
-    let task: Task = operation::begin(txn, server, Operation::Evacuate, Some(caller));
+    let task: Task = operation::begin(txn, server, OperationKind::Evacuate, Some(caller));
     let generation = server.next_generation();
     lay_anew(txn, server)?;
     // Its host is to remove it, should it ever come back.

@@ -18,7 +18,7 @@ use crate::{
 };
 use lenticular_model::{
     compute::{
-        operation::Action as Operation,
+        operation::OperationKind,
         server::{Condition, Nic, Server},
     },
     error::{Error, Result},
@@ -60,7 +60,7 @@ pub fn attach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, ask: AttachAsk) 
     let attached = port.id;
     txn.put(port);
     renew_orders(txn, id);
-    operation::note(txn, &server, Operation::AttachInterface, caller);
+    operation::note(txn, &server, OperationKind::AttachInterface, caller);
     Ok(attached)
 }
 
@@ -126,7 +126,7 @@ pub fn detach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, port: PortId) ->
         false => cascade::release_port(txn, port),
     }
     renew_orders(txn, id);
-    operation::note(txn, &server, Operation::DetachInterface, caller);
+    operation::note(txn, &server, OperationKind::DetachInterface, caller);
     Ok(())
 }
 

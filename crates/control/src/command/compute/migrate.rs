@@ -13,7 +13,7 @@ use lenticular_model::{
     compute::{
         flavor::{Flavor, Size},
         migration::{FlavorSnapshot, Leg, Migration, Mode, Phase, Purpose, Unconfirmed},
-        operation::Action as Operation,
+        operation::OperationKind,
         server::{BootStyle, Condition, Server, Wanted},
     },
     error::{Error, Result},
@@ -110,7 +110,7 @@ fn check_new_flavor(server: &Server, flavor: &Flavor) -> Result<()> {
 
 /// On one host no disk travels: the guest is started anew with what it gets.
 fn resize_here(txn: &mut Txn<'_>, caller: &Caller, server: &Server, plan: Move) -> Result<()> {
-    let task = operation::begin(txn, server, Operation::Resize, Some(caller));
+    let task = operation::begin(txn, server, OperationKind::Resize, Some(caller));
     let id = MigrationId::from_random(txn.random());
     migration::record(txn, Some(caller), server, (id, plan.to), &plan, Phase::Moved)?;
     let confirm_at = Some(txn.now.plus_s(lenticular_model::compute::disk_copy::KEPT_S));
@@ -148,7 +148,7 @@ fn reshape(
 pub fn confirm(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerConfirmResize)?;
     need_unconfirmed(&server, "confirmResize")?;
-    operation::note(txn, &server, Operation::ConfirmResize, caller);
+    operation::note(txn, &server, OperationKind::ConfirmResize, caller);
     migration::confirm(txn, &server);
     Ok(())
 }
@@ -169,7 +169,7 @@ pub fn revert(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
         return Err(Error::conflict(why));
     };
     if server.host_id == Some(host.id) {
-        let task = operation::begin(txn, &server, Operation::RevertResize, Some(caller));
+        let task = operation::begin(txn, &server, OperationKind::RevertResize, Some(caller));
         migration::finish(txn, last.migration_id, Phase::Reverted);
         reshape(txn, &server, task, snapshot, None);
         return Ok(());

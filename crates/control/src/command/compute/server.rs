@@ -6,7 +6,7 @@ use crate::{
 };
 use lenticular_model::{
     compute::{
-        operation::Action as Operation,
+        operation::OperationKind,
         server::{BootStyle, Condition, Lock, Server, Wanted},
     },
     error::{Error, Result},
@@ -20,7 +20,7 @@ pub fn start(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerAct)?;
     need_condition(&server, "start", &[Condition::Stopped, Condition::Error])?;
     need_host(&server)?;
-    boot(txn, caller, &server, Operation::Start, BootStyle::Hard);
+    boot(txn, caller, &server, OperationKind::Start, BootStyle::Hard);
     Ok(())
 }
 
@@ -29,7 +29,7 @@ pub fn stop(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerAct)?;
     need_condition(&server, "stop", &[Condition::Active, Condition::Error])?;
     need_host(&server)?;
-    let task = operation::begin(txn, &server, Operation::Stop, Some(caller));
+    let task = operation::begin(txn, &server, OperationKind::Stop, Some(caller));
     txn.update::<Server>(&id, |s| {
         s.wanted = Wanted::Stopped;
         s.task = Some(task);
@@ -42,9 +42,9 @@ pub fn stop(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
 pub fn reboot(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, style: BootStyle) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerAct)?;
     let (operation, from) = match style {
-        BootStyle::Soft => (Operation::SoftReboot, &[Condition::Active][..]),
+        BootStyle::Soft => (OperationKind::SoftReboot, &[Condition::Active][..]),
         BootStyle::Hard => {
-            (Operation::HardReboot, &[Condition::Active, Condition::Stopped, Condition::Error][..])
+            (OperationKind::HardReboot, &[Condition::Active, Condition::Stopped, Condition::Error][..])
         }
     };
     need_condition(&server, "reboot", from)?;
@@ -64,7 +64,7 @@ fn need_host(server: &Server) -> Result<()> {
     Err(Error::conflict(why))
 }
 
-fn boot(txn: &mut Txn<'_>, caller: &Caller, server: &Server, operation: Operation, style: BootStyle) {
+fn boot(txn: &mut Txn<'_>, caller: &Caller, server: &Server, operation: OperationKind, style: BootStyle) {
     let task = operation::begin(txn, server, operation, Some(caller));
     txn.update::<Server>(&server.id, |s| {
         s.wanted = Wanted::Running;
@@ -87,7 +87,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
         disk_copy::remove_all(txn, id);
     }
     shelf::clear(txn, &server);
-    let task = operation::begin(txn, &server, Operation::Delete, Some(caller));
+    let task = operation::begin(txn, &server, OperationKind::Delete, Some(caller));
     txn.update::<Server>(&id, |s| {
         s.wanted = Wanted::Absent;
         s.task = Some(task);

@@ -10,7 +10,7 @@ use lenticular_model::{
     compute::{
         flavor::{Flavor, Size},
         keypair::Keypair,
-        operation::Action as Operation,
+        operation::OperationKind,
         server::{BootStyle, Condition, Disk, Hints, Key, Nic, Server, Wanted},
     },
     error::{Error, Result},
@@ -190,7 +190,7 @@ fn create_one(
     if let Some(user_data) = &new.user_data {
         txn.put_cold(Kind::UserData, id.to_string(), user_data.clone());
     }
-    server.task = Some(operation::begin(txn, &server, Operation::Create, Some(caller)));
+    server.task = Some(operation::begin(txn, &server, OperationKind::Create, Some(caller)));
     if host.is_none() {
         refuse(txn, &mut server, &verdict);
     }

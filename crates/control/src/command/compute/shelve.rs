@@ -7,7 +7,7 @@ use crate::{
 };
 use lenticular_model::{
     compute::{
-        operation::Action as Operation,
+        operation::OperationKind,
         server::{BootStyle, Condition, Server, Shelf, Wanted},
     },
     error::{Error, Result},
@@ -29,7 +29,7 @@ pub fn shelve(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     }
     let upload = format!("upload-{}", ImageId::from_random(txn.random()));
     let image_id = put_image(txn, &server, &upload);
-    let task = operation::begin(txn, &server, Operation::Shelve, Some(caller));
+    let task = operation::begin(txn, &server, OperationKind::Shelve, Some(caller));
     let resumes = server.wanted == Wanted::Running;
     txn.update::<Server>(&id, |s| {
         s.wanted = Wanted::Stopped;
@@ -111,7 +111,7 @@ pub fn unshelve(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, place: Place) 
         let why = if caller.is_admin() { verdict.explain() } else { verdict.summary() };
         return Err(Error::invalid(why));
     };
-    let task = operation::begin(txn, &server, Operation::Unshelve, Some(caller));
+    let task = operation::begin(txn, &server, OperationKind::Unshelve, Some(caller));
     disk_copy::clear(txn, to, id);
     let generation = server.next_generation();
     run::put_on(txn, id, to, generation, None);
