@@ -189,8 +189,8 @@ mod tests {
     #[test]
     fn a_command_imports_no_command() {
         assert!(refusal("command/network/port", "command/network/router").is_some());
-        assert!(refusal("command/network/cascade", "command/network/port").is_some());
-        assert_eq!(refusal("command/network/port", "command/network/cascade"), None);
+        assert!(refusal("command/network/routing", "command/network/port").is_some());
+        assert_eq!(refusal("command/network/port", "command/network/routing"), None);
         assert_eq!(refusal("command/network/port", "command/network/port/update"), None);
         assert!(refusal("command/network/port/update", "command/network/port").is_some());
         assert_eq!(refusal("command/identity/purge", "command/network/port"), None);

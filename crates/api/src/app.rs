@@ -9,7 +9,7 @@ use crate::{
     identity::{lockout::Lockout, password::Passwords, token::Tokens},
     image_store::ImageStore,
     metrics::Metrics,
-    operator::fencing::FenceDrivers,
+    operator::fence::FenceDrivers,
     settings::Settings,
 };
 use lenticular_model::Timestamp;

@@ -33,7 +33,7 @@ pub use identity::{
     token::Tokens,
 };
 pub use image_store::ImageStore;
-pub use operator::fencing::{FenceDriver, FenceDrivers, Fencing};
+pub use operator::fence::{FenceDriver, FenceDrivers, Fencing};
 pub use router::{agent_router, router};
 pub use serve::{raise_file_limit, serve, serve_agents};
 pub use settings::Settings;

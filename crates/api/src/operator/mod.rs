@@ -3,7 +3,7 @@
 mod disk;
 mod enrol;
 mod explain;
-pub mod fencing;
+pub mod fence;
 mod host;
 mod journal;
 mod project;
@@ -49,7 +49,7 @@ fn table() -> Vec<Route> {
         Route::post("restore_disk", "/operator/v1/servers/{server}/disks/restore", disk::restore)
             .asks::<RestoreAsk>()
             .lists::<DiskView>("A server goes back to a disk that it left behind; its other such disks."),
-        Route::post("fence_host", "/operator/v1/hosts/{host}/fence", fencing::declare)
+        Route::post("fence_host", "/operator/v1/hosts/{host}/fence", fence::declare)
             .asks::<FenceAsk>()
             .answers::<HostView>(200, "A host is declared off, or no longer."),
         Route::get("list_hosts", "/operator/v1/hosts", host::list).lists::<HostView>("All hosts."),

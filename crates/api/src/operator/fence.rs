@@ -2,7 +2,7 @@
 
 use crate::{body::Message, ctx::Ctx, fault::Handled, operator::host, respond::json};
 use axum::extract::Path;
-use lenticular_control::command::host::fence;
+use lenticular_control::command::host::fence as command;
 use lenticular_model::{
     error::{Error, Result},
     host::host::{Host, Proof},
@@ -38,8 +38,8 @@ pub async fn declare(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<F
     let by = ask.driver.as_ref().map(|driver| format!(", by {driver}")).unwrap_or_default();
     let why = format!("{verb} host {name}{lost}{by}");
     ctx.commit(&why, move |txn, caller| match ask.lift {
-        true => fence::lift(txn, caller, id),
-        false => fence::fence(txn, caller, id, ask.disks_lost, proof),
+        true => command::lift(txn, caller, id),
+        false => command::fence(txn, caller, id, ask.disks_lost, proof),
     })
     .await?;
     let state = ctx.app.store.state();
