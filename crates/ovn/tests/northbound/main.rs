@@ -7,6 +7,7 @@ mod converge;
 mod incremental;
 mod packet;
 mod qos;
+mod rows;
 mod server;
 mod sets;
 mod tls;
