@@ -1,10 +1,10 @@
-//! Typed ids: one newtype for each kind of record, so that a port's id never passes for a server's.
+//! Typed ids: one newtype for each kind of record, so that a port's id cannot be used as a server's id.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, sync::Arc};
 use uuid::Uuid;
 
-/// The text given as an id is not one.
+/// The error for text that is no valid id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not a valid id")]
 pub struct BadId(pub String);
@@ -114,7 +114,8 @@ uuid_id! {
 }
 
 impl ProjectId {
-    /// The owner of what is the cloud's own and counts against nobody: gateways, floating IPs' ports, metadata ports.
+    /// The owner of the cloud's own records (gateways, floating IPs' ports, metadata ports). No project's quota
+    /// counts them.
     pub const CLOUD: Self = Self(Uuid::nil());
 }
 
@@ -158,7 +159,7 @@ macro_rules! name_id {
 name_id! {
     /// A domain: `default`, or 32 hex digits.
     DomainId;
-    /// A flavor: whatever its creator chose, or a UUID.
+    /// A flavor: an id that its creator chose, or a UUID.
     FlavorId;
     /// A keypair: `<user id>/<name>`; a name is unique for one user.
     KeypairId;

@@ -1,19 +1,19 @@
-//! Migrations: moves of a server's guest and disk from one host to another, and how far each has come.
+//! Migrations: moves of a server's guest and disk from one host to another, and the progress of each move.
 //!
 //! ```text
 //!              target is ready          source has released,
 //!              for the guest            or target has accepted       client
 //!  Preparing ─────────────────▶ Moving ────────────────────────▶ Moved ──────▶ Confirmed
-//!     │                           │ failed, aborted, overdue       │     (at once where nothing is to be confirmed)
+//!     │                           │ failed, aborted, overdue       │     (at once if no confirmation is needed)
 //!     │ failed, aborted           ▼                                └─────────▶ Reverted (by a migration back)
 //!     ├◀──────────────────── Withdrawing
 //!     ▼        the source says that it has not released and will not
 //!  Failed, Cancelled
 //! ```
 //!
-//! A server has at most one open [`Ticket`]. While it is open nobody but the two hosts that it names decides who runs the
-//! guest: the source, until it has released the disk; the target from then on. `server.host_id` and the disk's
-//! generation move in one commit, on either host's word.
+//! A server has at most one open [`Ticket`]. While a ticket is open, only its two hosts decide which of them runs
+//! the guest: the source, until it has released the disk; the target from then on. `server.host_id` and the disk's
+//! generation move in one commit, on either host's report.
 
 use crate::{
     compute::flavor::Size, record, FlavorId, HostId, MigrationId, ProjectId, ServerId, Timestamp, UserId,
@@ -25,9 +25,9 @@ use std::{collections::BTreeMap, sync::Arc};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// It runs on, but for a moment: its disk is mirrored and its memory follows.
+    /// The guest runs on, except for a moment. Its disk is mirrored and its memory follows.
     Live,
-    /// It is stopped, its disk is copied, and it is started anew.
+    /// The guest stops, its disk is copied, and the guest starts on the target.
     Cold,
 }
 
@@ -35,9 +35,9 @@ pub enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// Asked for as `os-migrateLive`.
+    /// A live migration (`os-migrateLive`).
     LiveMigrate,
-    /// Asked for as `migrate`.
+    /// A cold migration (`migrate`).
     Migrate,
     /// To another size.
     Resize,
@@ -63,7 +63,7 @@ impl Purpose {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Phase {
-    /// The target gets ready.
+    /// The target prepares.
     Preparing,
     /// Disk and memory travel.
     Moving,
@@ -71,7 +71,7 @@ pub enum Phase {
     Withdrawing {
         /// What for.
         why: String,
-        /// True if somebody asked to abort it.
+        /// True if a client asked to abort the migration.
         aborted: bool,
     },
     /// The guest is at the target; the client has not confirmed it yet.
@@ -85,7 +85,7 @@ pub enum Phase {
         /// Why.
         why: String,
     },
-    /// The guest stayed at the source because somebody asked for that.
+    /// The guest stayed at the source because a client aborted the migration.
     Cancelled,
 }
 
@@ -172,24 +172,24 @@ pub struct MoveProgress {
 }
 
 record! {
-    /// What a source last said of a move. Volatile: it says nothing that a decision rests on.
+    /// The source's last report of a move. Volatile: no decision depends on it.
     pub struct Progress: MigrationId {
         /// Its words.
         pub seen: MoveProgress,
-        /// When all will be over at the rate of the last report; `None` if nothing moves.
+        /// The expected end at the rate of the last report; `None` if nothing moves.
         pub expected_end: Option<Timestamp>,
     }
 }
 
-/// How far the two hosts of a ticket were told to go.
+/// The stage of a move that the orders of both hosts name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Leg {
-    /// The target gets ready; the source knows of nothing, so nothing can have been released.
+    /// The target prepares. The source has no orders for the move, so it cannot have released the disk.
     Prepare,
-    /// The source is to send the guest and to release its disk.
+    /// The source sends the guest and releases its disk.
     Send,
-    /// The source is to keep the guest if it has not released it, and to say so.
+    /// The source keeps the guest if it has not released it, and reports that.
     Withdraw,
 }
 
@@ -205,12 +205,12 @@ pub struct Ticket {
     /// How it travels.
     #[serde(rename = "manner")]
     pub mode: Mode,
-    /// How far the hosts were told to go.
+    /// The stage that the hosts' orders name.
     pub leg: Leg,
-    /// True once somebody asked that it be brought to its end whatever the guest suffers.
+    /// True once a client asked to complete the move at the guest's expense.
     #[serde(default)]
     pub forced: bool,
-    /// What the guest gets there.
+    /// The flavor that the guest gets at the target.
     #[serde(rename = "shape")]
     pub snapshot: FlavorSnapshot,
 }
@@ -229,17 +229,17 @@ pub struct FlavorSnapshot {
     pub extra_specs: Arc<BTreeMap<String, String>>,
 }
 
-/// A move that its client may still take back.
+/// A move that the client may still revert.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unconfirmed {
-    /// The migration that it was.
+    /// The migration of the move.
     pub migration_id: MigrationId,
     /// The host that holds room for the way back.
     pub from: HostId,
-    /// What it had there.
+    /// The flavor that the server had at that host.
     #[serde(rename = "shape")]
     pub snapshot: FlavorSnapshot,
-    /// When it is confirmed by itself; `None` for never.
+    /// When the move is confirmed automatically; `None` for never.
     #[serde(default)]
     pub confirm_at: Option<Timestamp>,
 }

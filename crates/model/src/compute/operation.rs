@@ -1,4 +1,4 @@
-//! Operations on servers: what was asked, by whom, and how it went (Nova's instance actions).
+//! Operations on servers: the action, the user who asked, and the result (Nova's instance actions).
 
 use crate::{record, HostId, OperationId, ProjectId, ServerId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
@@ -25,11 +25,11 @@ pub enum OperationKind {
     LiveMigrate,
     /// Give it another size.
     Resize,
-    /// Keep the size or the host that it got last.
+    /// Keep the new size or host.
     ConfirmResize,
-    /// Give it back the size or the host that it had before.
+    /// Return to the size or host before the last move.
     RevertResize,
-    /// Make it anew on another host, because its own is lost.
+    /// Rebuild it from its image on another host, because its own host is lost.
     Evacuate,
     /// Make an image of its disk, and take it off its host.
     Shelve,
@@ -63,7 +63,7 @@ impl OperationKind {
         }
     }
 
-    /// The name of the event that its host's part of the work is shown as.
+    /// The name of the event that shows the host's part of the work.
     pub fn event(self) -> &'static str {
         match self {
             OperationKind::Create => "compute__do_build_and_run_instance",
@@ -99,7 +99,7 @@ impl OperationKind {
             OperationKind::Evacuate => "rebuilding",
             OperationKind::Shelve => "shelving",
             OperationKind::Unshelve => "unshelving",
-            // Done with the request: no server is ever seen in them.
+            // The request ends these at once, so no server is ever seen in them.
             OperationKind::AttachInterface => "attaching_interface",
             OperationKind::DetachInterface => "detaching_interface",
         }
@@ -113,7 +113,7 @@ impl OperationKind {
             OperationKind::Start | OperationKind::HardReboot => 600,
             OperationKind::Stop | OperationKind::SoftReboot => 300,
             OperationKind::Delete => 600,
-            // Its migration has the deadline that counts.
+            // The deadline of the operation's migration counts instead.
             OperationKind::Migrate
             | OperationKind::LiveMigrate
             | OperationKind::Resize
@@ -165,7 +165,7 @@ record! {
 }
 
 impl Operation {
-    /// The key of the operation among those that ended: a server's are in the order of their start.
+    /// The key of the operation among those that ended. The keys sort a server's operations by their start.
     pub fn past_key(&self) -> String {
         format!("{}/{:020}/{}", self.server_id, self.created_at.0, self.id)
     }

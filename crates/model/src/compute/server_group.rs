@@ -1,4 +1,4 @@
-//! Server groups: servers that belong together, or apart.
+//! Server groups: servers that run together or apart.
 
 use crate::{error::Error, policy::Caller, record, ProjectId, Scoped, ServerGroupId, State, UserId};
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,9 @@ pub enum Policy {
     Affinity,
     /// No more than so many on one host.
     AntiAffinity,
-    /// Together where that can be.
+    /// Together where possible.
     SoftAffinity,
-    /// Apart where that can be.
+    /// Apart where possible.
     SoftAntiAffinity,
 }
 
@@ -50,7 +50,7 @@ record! {
         pub name: String,
         /// What it wants.
         pub policy: Policy,
-        /// With anti-affinity: how many may share a host; 1 if it is not said.
+        /// With anti-affinity: how many may share a host; the default is 1.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub max_server_per_host: Option<u32>,
     }

@@ -36,13 +36,13 @@ impl PortRange {
 }
 
 record! {
-    /// A port forwarding. It goes with its floating IP, whose project it is of.
+    /// A port forwarding. Its floating IP's project owns it, and it is deleted with the floating IP.
     pub struct PortForwarding: PortForwardingId {
         /// Its floating IP.
         pub floating_ip_id: FloatingIpId,
         /// What is forwarded.
         pub protocol: ForwardedProtocol,
-        /// The floating IP's ports. As many as `internal`, or `internal` is one.
+        /// The floating IP's transport ports: as many as `internal` has, or `internal` is one port.
         pub external: PortRange,
         /// The guest's port.
         pub internal_port_id: PortId,

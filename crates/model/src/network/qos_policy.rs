@@ -1,5 +1,4 @@
-//! QoS policies: what ports, networks and floating IPs may take of the wire, and how their packets are marked
-//! (Neutron's noun).
+//! QoS policies: bandwidth limits and packet marks of ports, networks and floating IPs (Neutron's noun).
 
 use crate::{
     error::Error,
@@ -17,11 +16,11 @@ use std::fmt::Display;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum QosRuleKind {
-    /// No more than so much.
+    /// An upper limit of the bandwidth.
     BandwidthLimit {
         /// Kilobits in a second.
         max_kbps: u32,
-        /// Kilobits at once; 0 for what the driver thinks fit.
+        /// Burst in kilobits; 0 for the driver's default.
         max_burst_kbps: u32,
         /// Which way, seen from the guest.
         direction: Direction,
@@ -31,7 +30,7 @@ pub enum QosRuleKind {
         /// The mark (RFC 2474).
         dscp_mark: u8,
     },
-    /// No less than so much.
+    /// A guaranteed bandwidth.
     MinimumBandwidth {
         /// Kilobits in a second.
         min_kbps: u32,
@@ -40,7 +39,7 @@ pub enum QosRuleKind {
     },
 }
 
-/// A rule of a QoS policy. A policy has one of each kind and direction at most.
+/// A rule of a QoS policy. A policy has at most one rule of each kind and direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QosRule {
     /// Its id.
@@ -64,7 +63,7 @@ record! {
         /// True shows it to every project.
         #[serde(default)]
         pub shared: bool,
-        /// True for the policy that new networks of its project get that name none.
+        /// True for the project's default policy: new networks without a policy get it.
         #[serde(default)]
         pub is_default: bool,
         /// Its rules.
