@@ -1,4 +1,4 @@
-//! Images: their making, upload, change and removal. The bytes are the edge's; a commit here says that they count.
+//! Images: their creation, upload, change and removal. The bytes are the edge's; a commit here says that they count.
 
 use crate::lifecycle::image;
 use lenticular_model::{
@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-/// What a new image is to be.
+/// The settings of a new image.
 #[derive(Debug, Clone)]
 pub struct NewImage {
     /// Its id; drawn if not said.

@@ -81,7 +81,7 @@ pub fn all(state: &State) -> Vec<Arc<DefaultSecurityGroupRule>> {
     first.chain(records.values().filter(|rule| !rule.removed).cloned()).collect()
 }
 
-/// The default rules whose remote side is a group.
+/// The default rules with this remote side.
 pub fn about<'s>(
     state: &'s State,
     remote: &'s Remote,

@@ -1,4 +1,4 @@
-//! Address groups: their making, change and removal.
+//! Address groups: their creation, change and removal.
 
 use crate::lifecycle::network::cascade;
 use ipnet::IpNet;
@@ -15,7 +15,7 @@ use lenticular_model::{
 /// The most ranges in one group.
 pub const ADDRESSES_MAX: usize = 1_000;
 
-/// What a new group is to be.
+/// The settings of a new group.
 #[derive(Debug, Clone)]
 pub struct NewAddressGroup {
     /// Its project.
@@ -58,7 +58,7 @@ fn check_count(addresses: &[IpNet]) -> Result<()> {
     Err(Error::invalid(why).coded("HTTPBadRequest"))
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct AddressGroupChange {
     /// The name.

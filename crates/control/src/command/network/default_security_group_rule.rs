@@ -1,4 +1,4 @@
-//! Rules that new security groups begin with: their making and removal.
+//! Rules that new security groups begin with: their creation and removal.
 
 use crate::lifecycle::network::rule::{check_rule, normalize_remote, traffic, NewRule};
 use lenticular_model::{
@@ -9,7 +9,7 @@ use lenticular_model::{
 };
 use std::sync::Arc;
 
-/// What a new rule is to be.
+/// The settings of a new rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDefaultRule {
     /// What it says. Its group and project are nobody's.
@@ -22,7 +22,7 @@ pub struct NewDefaultRule {
     pub used_in_non_default_sg: bool,
 }
 
-/// That there is no such rule.
+/// The error: there is no such rule.
 pub fn missing(id: impl std::fmt::Display) -> Error {
     Error::not_found_text(format!("Default Security Group rule {id} does not exist"))
         .coded("DefaultSecurityGroupRuleNotFound")

@@ -1,4 +1,4 @@
-//! Floating IPs: their making, where they lead, their change and removal.
+//! Floating IPs: their creation, where they lead, their change and removal.
 
 use crate::{
     command::network::{check, routing},
@@ -213,14 +213,14 @@ fn associate(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId, target: Targe
     Ok(())
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct FloatingIpChange {
     /// For people.
     pub description: Option<String>,
     /// Where it leads; `Some(None)` for nowhere.
     pub target: Option<Option<Target>>,
-    /// Its QoS policy; `Some(None)` takes it away.
+    /// Its QoS policy; `Some(None)` removes it.
     pub qos_policy_id: Option<Option<QosPolicyId>>,
 }
 

@@ -1,4 +1,4 @@
-//! Networks: their making, change and removal.
+//! Networks: their creation, change and removal.
 
 use crate::{
     command::network::check,
@@ -33,7 +33,7 @@ fn check_mtu(state: &State, network: &Network) -> Result<()> {
     Ok(())
 }
 
-/// What a new network is to be.
+/// The settings of a new network.
 #[derive(Debug, Clone)]
 pub struct NewNetwork {
     /// Its project.
@@ -244,7 +244,7 @@ pub(crate) fn put_automatic(txn: &mut Txn<'_>, project: ProjectId) -> Result<Net
     Ok(id)
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct NetworkChange {
     /// The name.
@@ -265,7 +265,7 @@ pub struct NetworkChange {
     pub port_security_enabled: Option<bool>,
     /// The domain of its ports' names.
     pub dns_domain: Option<String>,
-    /// Its QoS policy; `Some(None)` takes it away.
+    /// Its QoS policy; `Some(None)` removes it.
     pub qos_policy_id: Option<Option<QosPolicyId>>,
 }
 

@@ -1,4 +1,4 @@
-//! Ports: their making and their removal.
+//! Ports: their creation and their removal.
 
 mod update;
 

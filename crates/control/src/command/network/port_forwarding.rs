@@ -1,4 +1,4 @@
-//! Port forwardings: their making, change and removal.
+//! Port forwardings: their creation, change and removal.
 
 use crate::{command::network::routing, lifecycle::network::cascade};
 use lenticular_model::{
@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-/// What a new port forwarding is to be.
+/// The settings of a new port forwarding.
 #[derive(Debug, Clone)]
 pub struct NewPortForwarding {
     /// Its floating IP.
@@ -35,7 +35,7 @@ pub struct NewPortForwarding {
     pub description: String,
 }
 
-/// That there is no such port forwarding.
+/// The error: there is no such port forwarding.
 pub fn missing(id: impl std::fmt::Display) -> Error {
     Error::not_found_text(format!("Port Forwarding {id} could not be found.")).coded("PortForwardingNotFound")
 }
@@ -158,7 +158,7 @@ fn revise_port(txn: &mut Txn<'_>, id: PortId) {
     txn.update::<Port>(&id, |p| p.revision += 1);
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct PortForwardingChange {
     /// What is forwarded.

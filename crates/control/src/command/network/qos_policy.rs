@@ -1,4 +1,4 @@
-//! QoS policies and their rules: their making, change and removal.
+//! QoS policies and their rules: their creation, change and removal.
 
 use crate::lifecycle::network::{cascade, sharing};
 use lenticular_model::{
@@ -16,7 +16,7 @@ use std::mem;
 pub const DSCP_MARKS: &[u8] =
     &[0, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40, 44, 46, 48, 56];
 
-/// What a new policy is to be.
+/// The settings of a new policy.
 #[derive(Debug, Clone)]
 pub struct NewQosPolicy {
     /// Its project.
@@ -73,7 +73,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewQosPolicy) -> Result<Q
     Ok(id)
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct QosPolicyChange {
     /// The name.

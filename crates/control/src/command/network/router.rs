@@ -1,4 +1,4 @@
-//! Routers: their making, their way out, their routes, their change and removal.
+//! Routers: their creation, their way out, their routes, their change and removal.
 
 mod interface;
 
@@ -37,7 +37,7 @@ pub struct GatewayAsk {
     pub enable_snat: Option<bool>,
     /// The router's addresses there.
     pub fixed_ips: Option<Vec<AskIp>>,
-    /// Its QoS policy; `Some(None)` takes it away.
+    /// Its QoS policy; `Some(None)` removes it.
     pub qos_policy_id: Option<Option<QosPolicyId>>,
 }
 
@@ -48,7 +48,7 @@ impl GatewayAsk {
     }
 }
 
-/// What a new router is to be.
+/// The settings of a new router.
 #[derive(Debug, Clone)]
 pub struct NewRouter {
     /// Its project.
@@ -217,7 +217,7 @@ fn clear_gateway(txn: &mut Txn<'_>, id: RouterId) -> Result<()> {
     Ok(())
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct RouterChange {
     /// The name.
@@ -226,7 +226,7 @@ pub struct RouterChange {
     pub description: Option<String>,
     /// Whether its traffic flows.
     pub admin_state_up: Option<bool>,
-    /// Its way out; `Some(None)` takes it away.
+    /// Its way out; `Some(None)` removes it.
     pub gateway: Option<Option<GatewayAsk>>,
     /// Its routes, all of them.
     pub routes: Option<Vec<HostRoute>>,

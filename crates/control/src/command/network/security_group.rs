@@ -1,4 +1,4 @@
-//! Security groups and rules: their making, change and removal.
+//! Security groups and rules: their creation, change and removal.
 
 use crate::{
     lifecycle::network::{cascade, group_build, rule},

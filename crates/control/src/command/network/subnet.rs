@@ -1,4 +1,4 @@
-//! Subnets: their making, change and removal.
+//! Subnets: their creation, change and removal.
 
 use crate::{
     command::network::{check, pool_range},
@@ -46,7 +46,7 @@ pub enum Range {
     },
 }
 
-/// What a new subnet is to be.
+/// The settings of a new subnet.
 #[derive(Debug, Clone)]
 pub struct NewSubnet {
     /// Its project.
@@ -63,7 +63,7 @@ pub struct NewSubnet {
     pub gateway: Gateway,
     /// Whether it has DHCP.
     pub enable_dhcp: bool,
-    /// What is handed out; `None` for all.
+    /// The address ranges; `None` for all usable addresses.
     pub pools: Option<Vec<Pool>>,
     /// Resolvers.
     pub dns_nameservers: Vec<IpAddr>,
@@ -320,18 +320,18 @@ fn check_ipv6(cidr: &IpNet, ra: &Option<String>, address: &Option<String>) -> Re
     }
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct SubnetChange {
     /// The name.
     pub name: Option<String>,
     /// The description.
     pub description: Option<String>,
-    /// The router's address; `Some(None)` takes it away.
+    /// The router's address; `Some(None)` removes it.
     pub gateway: Option<Option<IpAddr>>,
     /// Whether it has DHCP.
     pub enable_dhcp: Option<bool>,
-    /// What is handed out.
+    /// The address ranges.
     pub pools: Option<Vec<Pool>>,
     /// Resolvers.
     pub dns_nameservers: Option<Vec<IpAddr>>,

@@ -1,4 +1,4 @@
-//! Subnet pools: their making, change and removal, and the giving out of ranges.
+//! Subnet pools: their creation, change and removal, and the giving out of ranges.
 
 use crate::{
     lifecycle::network::{cascade, sharing},
@@ -17,7 +17,7 @@ use lenticular_model::{
     AddressScopeId, ProjectId, State, SubnetPoolId, Txn,
 };
 
-/// What a new pool is to be.
+/// The settings of a new pool.
 #[derive(Debug, Clone)]
 pub struct NewSubnetPool {
     /// Its project.
@@ -170,7 +170,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewSubnetPool) -> Result<
     Ok(id)
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct SubnetPoolChange {
     /// The name.
@@ -187,7 +187,7 @@ pub struct SubnetPoolChange {
     pub default_prefixlen: Option<u8>,
     /// How much one project may take; `Some(None)` for no limit.
     pub default_quota: Option<Option<u64>>,
-    /// The scope; `Some(None)` takes it away.
+    /// The scope; `Some(None)` removes it.
     pub address_scope_id: Option<Option<AddressScopeId>>,
     /// Whether it is the default.
     pub is_default: Option<bool>,

@@ -19,7 +19,7 @@ use lenticular_model::{
 /// The most address pairs that one port may have.
 pub(crate) const ADDRESS_PAIRS_MAX: usize = 10;
 
-/// What a new port is to be.
+/// The settings of a new port.
 #[derive(Debug, Clone)]
 pub struct NewPort {
     /// Its project.
@@ -36,9 +36,9 @@ pub struct NewPort {
     pub mac: Option<Mac>,
     /// Its addresses; `None` for one of each family.
     pub fixed_ips: Option<Vec<AskIp>>,
-    /// What it belongs to.
+    /// The device that it belongs to.
     pub device_id: String,
-    /// What sort of thing that is.
+    /// The kind of the device.
     pub device_owner: String,
     /// Its security groups; `None` for the default one.
     pub security_groups: Option<Vec<SecurityGroupId>>,
@@ -48,7 +48,7 @@ pub struct NewPort {
     pub allowed_address_pairs: Vec<AddressPair>,
     /// `normal`, …
     pub vnic_type: String,
-    /// What an administrator tells the binding.
+    /// The binding profile that an administrator sets.
     pub binding_profile: Profile,
     /// The host that an administrator wants it on.
     pub binding_host: String,
@@ -56,7 +56,7 @@ pub struct NewPort {
     pub dns_name: String,
     /// The domain of that name.
     pub dns_domain: String,
-    /// DHCP options of its own.
+    /// The port's own DHCP options.
     pub extra_dhcp_opts: Vec<DhcpOption>,
     /// Its QoS policy.
     pub qos_policy_id: Option<QosPolicyId>,

@@ -16,7 +16,7 @@ const PORT_PROTOCOLS: &[u8] = &[6, 17, 33, 132, 136];
 /// Encapsulation, routing, fragments, ICMP, no next header and options of IPv6.
 const IPV6_PROTOCOLS: &[u8] = &[41, 43, 44, 58, 59, 60];
 
-/// What a new rule is to be.
+/// The settings of a new rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRule {
     /// Its group.

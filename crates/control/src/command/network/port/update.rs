@@ -41,7 +41,7 @@ pub struct DhcpOptionChange {
     pub ip_version: u8,
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct PortChange {
     /// The name.
@@ -54,9 +54,9 @@ pub struct PortChange {
     pub mac: Option<MacChange>,
     /// Its addresses, all of them.
     pub fixed_ips: Option<Vec<AskIp>>,
-    /// What it belongs to.
+    /// The device that it belongs to.
     pub device_id: Option<String>,
-    /// What sort of thing that is.
+    /// The kind of the device.
     pub device_owner: Option<String>,
     /// Its security groups, all of them.
     pub security_groups: Option<Vec<SecurityGroupId>>,
@@ -66,7 +66,7 @@ pub struct PortChange {
     pub allowed_address_pairs: Option<Vec<AddressPair>>,
     /// `normal`, …
     pub vnic_type: Option<String>,
-    /// What an administrator tells the binding.
+    /// The binding profile that an administrator sets.
     pub binding_profile: Option<Profile>,
     /// The host that an administrator wants it on.
     pub binding_host: Option<String>,
@@ -74,9 +74,9 @@ pub struct PortChange {
     pub dns_name: Option<String>,
     /// The domain of that name.
     pub dns_domain: Option<String>,
-    /// DHCP options of its own.
+    /// The port's own DHCP options.
     pub extra_dhcp_opts: Vec<DhcpOptionChange>,
-    /// Its QoS policy; `Some(None)` takes it away.
+    /// Its QoS policy; `Some(None)` removes it.
     pub qos_policy_id: Option<Option<QosPolicyId>>,
     /// Whether its guest is told that the host has lost the wire.
     pub propagate_uplink_status: Option<bool>,

@@ -1,4 +1,4 @@
-//! A router's legs in tenants' networks: their making by subnet or by port, and their removal.
+//! A router's legs in tenants' networks: their creation by subnet or by port, and their removal.
 
 use crate::{
     command::network::{check, routing},
