@@ -107,7 +107,7 @@ pub fn add(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId, more: &[IpNet
     Ok(())
 }
 
-/// Takes ranges out of a group.
+/// Removes ranges from a group.
 pub fn remove(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId, less: &[IpNet]) -> Result<()> {
     let group = txn.changeable::<AddressGroup>(caller, &id)?;
     let less: Vec<IpNet> = less.iter().map(IpNet::trunc).collect();
@@ -123,7 +123,7 @@ pub fn remove(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId, less: &[Ip
     Ok(())
 }
 
-/// Removes a group that no rule is about.
+/// Removes a group that no rule names.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId) -> Result<()> {
     txn.changeable::<AddressGroup>(caller, &id)?;
     if txn.rules_about_address_group(id).next().is_some()

@@ -12,13 +12,13 @@ use std::sync::Arc;
 /// The settings of a new rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDefaultRule {
-    /// What it says. Its group and project are nobody's.
+    /// The content of the rule. The group and project in it have no meaning.
     pub rule: NewRule,
-    /// Whether it is about the group that it will be a rule of, in place of what the rule says.
+    /// Whether the remote side is the group that gets the rule, instead of the remote side in `rule`.
     pub parent: bool,
     /// Whether projects' default groups begin with it.
     pub used_in_default_sg: bool,
-    /// Whether all other groups do.
+    /// Whether all other groups begin with it.
     pub used_in_non_default_sg: bool,
 }
 
@@ -28,12 +28,12 @@ pub fn missing(id: impl std::fmt::Display) -> Error {
         .coded("DefaultSecurityGroupRuleNotFound")
 }
 
-/// The rule; they are everybody's to see.
+/// The rule; every caller may see it.
 pub fn find(state: &State, id: DefaultSecurityGroupRuleId) -> Result<Arc<DefaultSecurityGroupRule>> {
     all(state).into_iter().find(|rule| rule.id == id).ok_or_else(|| missing(id))
 }
 
-/// Creates a rule. Groups that are there stay as they are.
+/// Creates a rule. Existing groups do not change.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewDefaultRule) -> Result<DefaultSecurityGroupRuleId> {
     policy::check(caller, Action::DefaultSecurityGroupRuleWrite, None)?;
     let NewDefaultRule { rule, parent, used_in_default_sg, used_in_non_default_sg } = new;
@@ -63,7 +63,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewDefaultRule) -> Result
     Ok(id)
 }
 
-/// Whether some group would begin with both, and one of them would be too many.
+/// Whether some group would begin with both rules although they are the same.
 fn says_the_same(a: &DefaultSecurityGroupRule, b: &DefaultSecurityGroupRule) -> bool {
     let remote = |rule: &DefaultSecurityGroupRule| match &rule.remote {
         DefaultRemote::Parent => None,
@@ -78,7 +78,7 @@ fn says_the_same(a: &DefaultSecurityGroupRule, b: &DefaultSecurityGroupRule) -> 
     together && said(a) == said(b)
 }
 
-/// Removes a rule. Groups that began with it keep it.
+/// Removes a rule. Existing groups keep their copy.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: DefaultSecurityGroupRuleId) -> Result<()> {
     policy::check(caller, Action::DefaultSecurityGroupRuleWrite, None)?;
     let found = find(txn, id)?;

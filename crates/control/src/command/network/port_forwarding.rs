@@ -27,7 +27,7 @@ pub struct NewPortForwarding {
     pub external: PortRange,
     /// The guest's port.
     pub internal_port_id: PortId,
-    /// Which of its addresses; `None` for its only one.
+    /// The address of the port; `None` for its only address.
     pub internal_address: Option<Ipv4Addr>,
     /// The guest's transport ports.
     pub internal: PortRange,
@@ -98,7 +98,7 @@ fn choose_address(txn: &Txn<'_>, caller: &Caller, id: PortId, asked: Option<Ipv4
     }
 }
 
-/// Writes a port forwarding that agrees with all others. The router on the way translates its floating IP.
+/// Writes a port forwarding that fits all others, and sets the router that translates its floating IP.
 fn put(txn: &mut Txn<'_>, new: PortForwarding) -> Result<()> {
     let (external, internal) = (new.external, new.internal);
     let ordered = external.first <= external.last && internal.first <= internal.last;
@@ -153,7 +153,7 @@ fn put(txn: &mut Txn<'_>, new: PortForwarding) -> Result<()> {
     Ok(())
 }
 
-/// A port knows what is forwarded to it.
+/// Renews the revision of a port: its port forwardings are part of it.
 fn revise_port(txn: &mut Txn<'_>, id: PortId) {
     txn.update::<Port>(&id, |p| p.revision += 1);
 }
@@ -167,7 +167,7 @@ pub struct PortForwardingChange {
     pub external: Option<PortRange>,
     /// The guest's port.
     pub internal_port_id: Option<PortId>,
-    /// Which of its addresses.
+    /// The address of the port.
     pub internal_address: Option<Ipv4Addr>,
     /// The guest's transport ports.
     pub internal: Option<PortRange>,

@@ -159,7 +159,7 @@ pub fn remove_subports(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, less: &[
     Ok(())
 }
 
-/// Removes a trunk whose parent is no server's; its ports stay.
+/// Removes a trunk whose parent port no server has; its ports stay.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId) -> Result<()> {
     let trunk = txn.changeable::<Trunk>(caller, &id)?;
     check_enabled(&trunk)?;
