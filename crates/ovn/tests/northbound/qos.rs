@@ -1,4 +1,4 @@
-//! What a QoS policy comes to: for ports, for floating IPs where they are translated, and for routers' gateways.
+//! The rows of a QoS policy: for ports, for floating IPs where they are translated, and for routers' gateways.
 
 use crate::world::{host, id, subnet, PortShape, Step, World, FLOATING, PORT};
 use lenticular_model::{FloatingIpId, PortId};
@@ -62,7 +62,7 @@ fn world(distributed: bool) -> World {
     world
 }
 
-/// The QoS rows of a key: direction, priority and match, then what is done.
+/// The QoS rows of a key: direction, priority and match, then the action.
 fn lines(world: &World, key: Key) -> Vec<String> {
     let rows = rows_of(&world.state, key).into_iter().filter(|row| row.id.table == Table::Qos);
     let shown = |row: &Row| {

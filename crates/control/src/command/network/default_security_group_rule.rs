@@ -63,7 +63,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewDefaultRule) -> Result
     Ok(id)
 }
 
-/// Whether some group would begin with both rules although they are the same.
+/// Whether the rules have the same content and some group would begin with both.
 fn says_the_same(a: &DefaultSecurityGroupRule, b: &DefaultSecurityGroupRule) -> bool {
     let remote = |rule: &DefaultSecurityGroupRule| match &rule.remote {
         DefaultRemote::Parent => None,
