@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_is_ruled_from_within_and_nothing_else_is() {
+    fn a_domain_role_governs_its_domain_and_nothing_else() {
         for action in Action::ALL {
             for level in LEVELS {
                 let ruler = caller(level, Scope::Domain("d".into()));

@@ -142,7 +142,7 @@ pub fn on_target_report(txn: &mut Txn<'_>, server: &Server, seen: &Observation) 
             fail(txn, server, format!("{message} ({details})"));
             false
         }
-        // Only a target that has accepted the guest reports a running guest of its own.
+        // Only a target that has accepted the guest reports a running guest.
         ObservedState::Running { .. }
         | ObservedState::Stopped { .. }
         | ObservedState::Failed { disk_made: true, .. } => {

@@ -1,4 +1,4 @@
-//! No commit breaks a server group, whatever is asked in whatever order.
+//! No commit breaks a server group, after any requests in any order.
 
 use crate::world::World;
 use lenticular_control::command::compute::{
@@ -166,7 +166,7 @@ fn asks() -> impl Strategy<Value = Ask> {
     ]
 }
 
-/// The target of a server's ticket says that the guest is there.
+/// The target of a server's ticket reports that it has the guest.
 fn arrive(txn: &mut Txn<'_>, id: ServerId) {
     use lenticular_model::host::observation::{Observation, ObservedState};
     let Some(ticket) = txn.servers[&id].ticket.clone() else { return };
@@ -206,7 +206,7 @@ fn run(world: &mut World, groups: &[ServerGroupId], ask: &Ask) {
                 }
             }
         }
-        // A command that refuses has changed nothing, and that it may do.
+        // The command may refuse: then it has changed nothing.
         Ask::Delete(n) => act(world, n, &|txn, caller, id| drop(server::delete(txn, caller, id))),
         Ask::LiveMigrate(n) => act(world, n, &|t, c, id| drop(migrate::live_migrate(t, c, id, None))),
         Ask::Migrate(n) => act(world, n, &|t, c, id| drop(migrate::migrate(t, c, id, None))),

@@ -128,7 +128,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn values_are_read_by_their_kind_and_written_anew() {
+    fn values_are_parsed_by_their_kind_and_written_from_the_parsed_value() {
         let v4 = |name, value| for_ovn(name, value, 4).ok().flatten();
         assert_eq!(v4("mtu", " 1400 "), Some(("mtu", "1400".to_owned())));
         assert_eq!(v4("67", "pxelinux.0"), Some(("bootfile_name", "\"pxelinux.0\"".to_owned())));

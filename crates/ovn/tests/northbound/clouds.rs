@@ -183,7 +183,7 @@ proptest! {
     }
 
     #[test]
-    fn a_guest_may_send_under_nothing_but_its_own_addresses(steps in prop::collection::vec(step(), 1..60)) {
+    fn a_guest_may_send_only_from_its_own_addresses(steps in prop::collection::vec(step(), 1..60)) {
         let world = world(&steps);
         for row in rows(&world.state) {
             let Some(port) = row.id.id.strip_prefix("port/").and_then(|id| id.parse::<PortId>().ok()) else { continue };
@@ -213,7 +213,7 @@ proptest! {
     }
 
     #[test]
-    fn access_rules_let_through_what_security_groups_say(
+    fn access_rules_permit_what_security_groups_permit(
         steps in prop::collection::vec(step(), 20..120),
         draws in packets(),
     ) {

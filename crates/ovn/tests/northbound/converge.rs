@@ -65,7 +65,7 @@ fn block_on(test: impl std::future::Future<Output = ()>) {
 }
 
 #[test]
-fn what_changes_is_written_as_a_rebuild_would() {
+fn a_change_writes_the_same_rows_as_a_rebuild() {
     block_on(async {
         for seed in 0..6 {
             let server = Server::start();
@@ -91,7 +91,7 @@ fn what_changes_is_written_as_a_rebuild_would() {
 }
 
 #[test]
-fn what_others_wrote_stays_and_what_they_broke_is_mended() {
+fn rows_of_others_stay_and_rows_that_they_broke_are_repaired() {
     block_on(async {
         let server = Server::start();
         let mut world = World::new();
@@ -147,7 +147,7 @@ fn what_others_wrote_stays_and_what_they_broke_is_mended() {
 }
 
 #[test]
-fn a_database_that_goes_away_or_is_lost_is_caught_up_with() {
+fn a_database_that_was_away_or_lost_is_brought_up_to_date() {
     block_on(async {
         let mut server = Server::start();
         let mut world = World::new();

@@ -52,7 +52,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn an_older_store_that_others_can_read_is_shut_to_them() {
+fn an_older_store_that_others_can_read_is_closed_to_them() {
     let backend = filled(1);
     fs::set_permissions(&backend.path, fs::Permissions::from_mode(0o644)).unwrap();
     let open = writer(&backend);

@@ -51,7 +51,7 @@ fn commit_until_killed() {
 }
 
 #[test]
-fn what_a_killed_process_acknowledged_is_there() {
+fn acknowledged_commits_of_a_killed_process_are_kept() {
     let backend = SqliteBackend::new();
     let mut last = 0;
     for round in 0..ROUNDS {

@@ -28,7 +28,7 @@ fn expect_lost(writer: &mut Writer, why: &str) {
 }
 
 #[test]
-fn a_session_that_ended_while_idle_is_opened_anew() {
+fn a_session_that_ended_while_idle_is_reopened() {
     over_postgres(|cluster| {
         let backend = PostgresBackend::new(cluster.clone());
         let mut writer = writer(&backend);
@@ -52,7 +52,7 @@ fn a_session_that_ended_while_idle_is_opened_anew() {
 }
 
 #[test]
-fn a_session_that_ended_is_not_opened_anew_for_a_leader_of_the_past() {
+fn a_session_that_ended_is_not_reopened_for_a_former_leader() {
     over_postgres(|cluster| {
         let backend = PostgresBackend::new(cluster.clone());
         let mut old = writer(&backend);

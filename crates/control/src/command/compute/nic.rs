@@ -18,7 +18,7 @@ use lenticular_model::{
 /// The most interfaces of a server: a guest has this many slots for them.
 pub const INTERFACES_MAX: u32 = 8;
 
-/// A port serves only servers of its own project, even if other projects see the port.
+/// Refuses a port of another project, even if the server's project sees the port.
 pub(crate) fn check_own(port: &Port, project: ProjectId) -> Result<()> {
     match port.project_id == project {
         true => Ok(()),

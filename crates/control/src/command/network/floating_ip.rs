@@ -30,7 +30,7 @@ pub struct Target {
     pub fixed_ip: Option<IpAddr>,
 }
 
-/// What a new floating IP is to be.
+/// The settings of a new floating IP.
 #[derive(Debug, Clone)]
 pub struct NewFloatingIp {
     /// Its project.
