@@ -26,12 +26,12 @@ pub enum Phase {
     },
     /// Ready.
     Active {
-        /// What was stored.
+        /// The stored bytes.
         data: Data,
     },
     /// Stored, but users may not download or boot it.
     Deactivated {
-        /// What was stored.
+        /// The stored bytes.
         data: Data,
     },
 }
@@ -54,7 +54,7 @@ pub struct Data {
     pub file: Option<String>,
 }
 
-/// Who sees an image.
+/// The projects that see an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Visibility {

@@ -85,7 +85,7 @@ pub struct Index {
     pub(crate) host_usage: OrdMap<HostId, Taken>,
     /// The resources that a project's servers take.
     pub(crate) project_usage: OrdMap<ProjectId, Usage>,
-    /// Which hosts have orders for a server, why, and the last commit that changed them.
+    /// The hosts that have orders for a server, the reason, and the last commit that changed the orders.
     pub(crate) order_refs: OrdMap<(ServerId, HostId), OrderRef>,
     /// The last commit that changed a port's part in the orders of its server's host.
     pub(crate) port_seq: OrdMap<PortId, u64>,

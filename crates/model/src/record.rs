@@ -12,7 +12,7 @@ pub type Table<R> = OrdMap<<R as Record>::Id, Arc<R>>;
 /// loses nothing.
 pub type Unknown = BTreeMap<String, serde_json::Value>;
 
-/// Where records of a kind live.
+/// The storage of a kind of record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// In State and in the store.
@@ -25,7 +25,7 @@ pub enum Durability {
 
 /// An object that the cloud stores under an id.
 pub trait Record: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Which kind it is.
+    /// The kind.
     const KIND: Kind;
     /// Its id's type.
     type Id: Ord + Clone + fmt::Display + FromStr + Send + Sync + 'static;
@@ -94,7 +94,7 @@ macro_rules! kinds {
                 match name { $($name => Some(Kind::$kind),)* $($cname => Some(Kind::$cold),)* _ => None }
             }
 
-            /// Where records of the kind live.
+            /// The storage of the kind.
             pub fn durability(self) -> Durability {
                 match self { $(Kind::$kind => Durability::$durability,)* $(Kind::$cold => Durability::Cold,)* }
             }
@@ -134,7 +134,7 @@ macro_rules! kinds {
                 Ok(fresh)
             }
 
-            /// How many records of each kind are in memory.
+            /// The number of records of each kind in memory.
             pub fn counts(&self) -> Vec<(Kind, usize)> {
                 vec![$((Kind::$kind, self.tables.$field.len()),)*]
             }

@@ -33,7 +33,7 @@ pub(crate) struct Meta {
     pub format: u32,
     /// `None` until the first opening.
     pub incarnation: Option<Incarnation>,
-    /// How many times the store was opened.
+    /// The number of openings of the store.
     pub epoch: u64,
 }
 

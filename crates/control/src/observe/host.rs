@@ -24,7 +24,7 @@ pub struct Registration {
     pub boot_id: String,
     /// Its address.
     pub address: String,
-    /// Where its agent listens for other hosts' agents; empty if it does not.
+    /// The address on which its agent listens for other hosts' agents; empty if it does not listen.
     pub peer_address: String,
     /// Its zone when it is new.
     pub zone: String,

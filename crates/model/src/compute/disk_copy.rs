@@ -3,7 +3,7 @@
 use crate::{record, DiskCopyId, HostId, ServerId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// What becomes of a disk that a server left behind.
+/// The fate of a disk that a server left behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Fate {
@@ -21,7 +21,7 @@ pub enum Fate {
     Doomed,
 }
 
-/// What a host says of a disk that no record explains.
+/// A host's report of a disk that no record explains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum FoundDisk {
@@ -31,7 +31,7 @@ pub enum FoundDisk {
     Coming,
     /// The host handed the disk on. The next host has it under this generation.
     Released {
-        /// Which.
+        /// The generation.
         generation: u64,
     },
     /// The disk was left behind on the host.
@@ -44,16 +44,16 @@ record! {
     pub struct DiskCopy: DiskCopyId {
         /// The server that had the disk. The server may be deleted.
         pub server_id: ServerId,
-        /// Where it lies.
+        /// The host that has it.
         pub host_id: HostId,
-        /// Its generation. Nothing there that is newer is touched.
+        /// Its generation. The host must not touch a newer disk.
         pub generation: u64,
-        /// What becomes of it.
+        /// The fate of the disk.
         pub fate: Fate,
         /// True if a guest may run on the disk: the move was overtaken, and its progress is unknown.
         #[serde(default)]
         pub may_run: bool,
-        /// How it came about, for people.
+        /// The reason why it was left behind, for people.
         pub why: String,
     }
 }

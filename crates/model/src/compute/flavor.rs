@@ -12,7 +12,7 @@ record! {
         /// For people (from microversion 2.55).
         #[serde(default)]
         pub description: Option<String>,
-        /// What a server of this flavor gets.
+        /// The size of a server of this flavor.
         pub size: Size,
         /// False hides the flavor from projects without access.
         pub is_public: bool,
@@ -27,7 +27,7 @@ record! {
     }
 }
 
-/// What a server gets.
+/// The size of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
     /// Virtual CPUs.

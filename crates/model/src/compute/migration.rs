@@ -31,7 +31,7 @@ pub enum Mode {
     Cold,
 }
 
-/// What a migration is for.
+/// The purpose of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
@@ -59,7 +59,7 @@ impl Purpose {
     }
 }
 
-/// How far a migration has come.
+/// The phase of a migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Phase {
@@ -69,7 +69,7 @@ pub enum Phase {
     Moving,
     /// The source is asked to say that it keeps the guest.
     Withdrawing {
-        /// What for.
+        /// The reason.
         why: String,
         /// True if a client asked to abort the migration.
         aborted: bool,
@@ -82,7 +82,7 @@ pub enum Phase {
     Reverted,
     /// The guest stayed at the source.
     Failed {
-        /// Why.
+        /// The cause.
         why: String,
     },
     /// The guest stayed at the source because a client aborted the migration.
@@ -114,33 +114,33 @@ record! {
     pub struct Migration: MigrationId {
         /// A number for old clients.
         pub number: u64,
-        /// Whose guest.
+        /// The guest's server.
         pub server_id: ServerId,
         /// The server's project.
         pub project_id: ProjectId,
-        /// Who asked; `None` for the cloud itself.
+        /// The user who asked; `None` for the cloud itself.
         #[serde(default)]
         pub user_id: Option<UserId>,
         /// The request that asked for it.
         pub request_id: String,
-        /// What it is for.
+        /// The purpose.
         pub purpose: Purpose,
         /// How the guest travels.
         #[serde(rename = "manner")]
         pub mode: Mode,
-        /// Where it comes from.
+        /// The source host.
         pub from: HostId,
-        /// That host's name then.
+        /// The host's name at that time.
         pub from_name: String,
-        /// Where it goes.
+        /// The target host.
         pub to: HostId,
-        /// That host's name then.
+        /// The host's name at that time.
         pub to_name: String,
         /// The flavor it had.
         pub old_flavor: FlavorId,
         /// The flavor it gets.
         pub new_flavor: FlavorId,
-        /// How far it has come.
+        /// The phase.
         pub phase: Phase,
         /// Until when the guest must have moved.
         pub deadline: Timestamp,
@@ -154,14 +154,14 @@ impl Migration {
     }
 }
 
-/// How far a move has come.
+/// The progress of a move.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MoveProgress {
-    /// Whose.
+    /// The server.
     pub server_id: ServerId,
     /// The generation that its ticket names.
     pub generation: u64,
-    /// Which part of the work, for people.
+    /// The present step, for people.
     pub step: String,
     /// Memory in bytes: all, sent, and left.
     pub memory: [u64; 3],
@@ -174,7 +174,7 @@ pub struct MoveProgress {
 record! {
     /// The source's last report of a move. Volatile: no decision depends on it.
     pub struct Progress: MigrationId {
-        /// Its words.
+        /// The report.
         pub seen: MoveProgress,
         /// The expected end at the rate of the last report; `None` if nothing moves.
         pub expected_end: Option<Timestamp>,
@@ -198,7 +198,7 @@ pub enum Leg {
 pub struct Ticket {
     /// The migration that it belongs to.
     pub migration_id: MigrationId,
-    /// Where the guest goes.
+    /// The host that the guest moves to.
     pub to: HostId,
     /// The disk's generation there: higher than any before.
     pub generation: u64,
@@ -218,7 +218,7 @@ pub struct Ticket {
 /// A flavor as it was when a server took it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlavorSnapshot {
-    /// Which.
+    /// The flavor.
     pub flavor_id: FlavorId,
     /// Its name.
     pub flavor_name: Arc<str>,

@@ -3,7 +3,7 @@
 use crate::{record, HostId, OperationId, ProjectId, ServerId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
-/// What is done to a server.
+/// The action of an operation on a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationKind {
@@ -131,12 +131,12 @@ pub const SHELVE_S_MAX: i64 = 3_600;
 /// How long a move may take, in seconds.
 pub const MOVE_S_MAX: i64 = 3 * 3600;
 
-/// How an operation ended.
+/// The result of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// When.
     pub at: Timestamp,
-    /// Why it failed; `None` if it did not.
+    /// The cause of the failure; `None` if it succeeded.
     pub failure: Option<String>,
 }
 
@@ -147,18 +147,18 @@ record! {
         pub server_id: ServerId,
         /// The server's project.
         pub project_id: ProjectId,
-        /// What is done.
+        /// The action.
         pub action: OperationKind,
         /// The request that asked for it.
         pub request_id: String,
-        /// Who asked.
+        /// The user who asked.
         pub user_id: Option<UserId>,
         /// The host that does it.
         #[serde(default)]
         pub host_id: Option<HostId>,
         /// Until when it must be done.
         pub deadline: Timestamp,
-        /// How it ended; `None` while it is under way.
+        /// The result; `None` while the operation is under way.
         #[serde(default)]
         pub outcome: Option<Outcome>,
     }

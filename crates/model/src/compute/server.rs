@@ -70,7 +70,7 @@ pub enum Wanted {
     Absent,
 }
 
-/// What a server is (Nova's `vm_state`).
+/// The condition of a server (Nova's `vm_state`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
@@ -111,7 +111,7 @@ pub struct Disk {
     pub made: bool,
 }
 
-/// Why a server is in error.
+/// The fault of a server in error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// Nova's fault code.
@@ -128,7 +128,7 @@ pub struct Fault {
 /// The operation under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
-    /// What is done.
+    /// The action.
     pub action: OperationKind,
     /// Its record.
     pub operation_id: OperationId,
@@ -164,7 +164,7 @@ pub enum Restored {
     Denied,
 }
 
-/// Where the disk of a shelved server is.
+/// The place of a shelved server's disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Shelf {
@@ -198,7 +198,7 @@ record! {
     pub struct Server: ServerId {
         /// Its project.
         pub project_id: ProjectId,
-        /// Who made it.
+        /// The user who made it.
         pub user_id: UserId,
         /// Need not be unique.
         pub name: String,
@@ -209,11 +209,11 @@ record! {
         pub hostname: String,
         /// The flavor that the server got last.
         pub flavor_id: FlavorId,
-        /// That flavor's name then.
+        /// The flavor's name when the server got it.
         pub flavor_name: Arc<str>,
-        /// That flavor's size then.
+        /// The flavor's size when the server got it.
         pub size: Size,
-        /// That flavor's extra specs then.
+        /// The flavor's extra specs when the server got it.
         #[serde(default)]
         pub extra_specs: Arc<BTreeMap<String, String>>,
         /// The image it was made from.
@@ -235,7 +235,7 @@ record! {
         /// Labels (from microversion 2.26).
         #[serde(default)]
         pub tags: BTreeSet<String>,
-        /// Why it is locked; `None` if it is not.
+        /// The lock; `None` if it is not locked.
         #[serde(default)]
         pub locked: Option<Lock>,
         /// Whether the server's owner asked for a config drive.
@@ -285,7 +285,7 @@ record! {
         /// The last move, while it can still be reverted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub unconfirmed: Option<Box<Unconfirmed>>,
-        /// Where its disk is, if it is shelved.
+        /// The place of its disk, if it is shelved.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub shelf: Option<Box<Shelf>>,
         /// The wanted state of the guest.
@@ -303,7 +303,7 @@ record! {
         /// The operation under way.
         #[serde(default)]
         pub task: Option<Task>,
-        /// Why it is in error.
+        /// The fault.
         #[serde(default)]
         pub fault: Option<Fault>,
         /// True if its host last saw its guest running.
@@ -316,7 +316,7 @@ record! {
         /// When it first ran.
         #[serde(default)]
         pub launched_at: Option<Timestamp>,
-        /// When it was deleted; only a past server was.
+        /// When it was deleted; set only in a past server.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub terminated_at: Option<Timestamp>,
         /// The address on the host that leads to the guest's ssh, with the `user` network driver.

@@ -4,7 +4,7 @@ use crate::{error::Error, policy::Caller, record, ProjectId, Scoped, ServerGroup
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 
-/// What a group wants of its servers' hosts.
+/// The policy of a group for its servers' hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
@@ -42,13 +42,13 @@ impl Policy {
 record! {
     /// A server group. Its members are the servers that name it.
     pub struct ServerGroup: ServerGroupId {
-        /// Whose.
+        /// The project that owns it.
         pub project_id: ProjectId,
-        /// Who made it.
+        /// The user who made it.
         pub user_id: UserId,
         /// Need not be unique.
         pub name: String,
-        /// What it wants.
+        /// The policy of the group.
         pub policy: Policy,
         /// With anti-affinity: how many may share a host; the default is 1.
         #[serde(default, skip_serializing_if = "Option::is_none")]

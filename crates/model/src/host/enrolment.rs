@@ -42,7 +42,7 @@ record! {
     }
 }
 
-/// How a token was used.
+/// The use of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Use {
     /// The host that it admitted.

@@ -11,7 +11,7 @@ pub enum Intent {
     Enabled,
     /// It takes no new servers; its servers run on.
     Disabled {
-        /// Why, for people.
+        /// The reason, for people.
         reason: Option<String>,
     },
 }

@@ -28,7 +28,7 @@ pub struct Observation {
 pub struct Unsaved {
     /// The attempt.
     pub upload: String,
-    /// Why, for the server's owner.
+    /// The reason, for the server's owner.
     pub message: String,
     /// More, for the operator.
     pub details: String,
@@ -52,7 +52,7 @@ pub enum SourceDecision {
     Released,
     /// This host keeps the guest and will not release it under this ticket.
     Kept {
-        /// Why, for the server's owner.
+        /// The reason, for the server's owner.
         message: String,
         /// More, for the operator.
         details: String,
@@ -65,7 +65,7 @@ pub enum SourceDecision {
 pub enum ObservedState {
     /// Work is under way and the guest does not run yet.
     Preparing {
-        /// Which part of the work, for people.
+        /// The present step, for people.
         step: String,
         /// True once the disk is made.
         disk_made: bool,
@@ -78,12 +78,12 @@ pub enum ObservedState {
     },
     /// The guest exists and does not run.
     Stopped {
-        /// Why it stopped.
+        /// The reason why it stopped.
         why: StopReason,
     },
     /// The host could not carry out the order. The agent waits for the next boot or tombstone.
     Failed {
-        /// What happened and what to do, for the server's owner.
+        /// The cause and the remedy, for the server's owner.
         message: String,
         /// More, for the operator.
         details: String,
@@ -92,7 +92,7 @@ pub enum ObservedState {
     },
     /// The host prepares for a guest from another host.
     Receiving {
-        /// Which part of the work, for people.
+        /// The present step, for people.
         step: String,
     },
     /// The host is ready for the guest and waits for the source's release.
@@ -100,7 +100,7 @@ pub enum ObservedState {
     /// The host could not prepare for the guest, or is no longer ready. Unless the source has released the guest
     /// meanwhile, this host will not run the guest.
     Unready {
-        /// What happened, for the server's owner.
+        /// The cause, for the server's owner.
         message: String,
         /// More, for the operator.
         details: String,
@@ -111,7 +111,7 @@ pub enum ObservedState {
     Absent,
 }
 
-/// Why a guest does not run.
+/// The reason why a guest does not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {

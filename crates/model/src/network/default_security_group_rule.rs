@@ -21,7 +21,7 @@ pub enum DefaultRemote {
 record! {
     /// A rule that new security groups begin with.
     pub struct DefaultSecurityGroupRule: DefaultSecurityGroupRuleId {
-        /// Which way.
+        /// The direction.
         pub direction: Direction,
         /// 4 or 6.
         pub ip_version: u8,

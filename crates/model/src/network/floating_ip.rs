@@ -9,12 +9,12 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{fmt::Display, net::IpAddr};
 
-/// Where a floating IP leads, and through which router.
+/// The port address that a floating IP leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Association {
     /// The port.
     pub port_id: PortId,
-    /// Which of the port's addresses.
+    /// The address of the port.
     pub fixed_ip: IpAddr,
 }
 

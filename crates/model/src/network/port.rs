@@ -111,7 +111,7 @@ pub enum PortOwner {
     RouterGateway,
     /// Holds the address of a floating IP; `device_id` is the floating IP.
     FloatingIp,
-    /// Where a network's guests reach the metadata service, on each host.
+    /// The metadata service's port in a network, on each host.
     Metadata,
     /// Takes addresses for DHCP.
     Dhcp,
@@ -196,7 +196,7 @@ record! {
         /// Its addresses.
         #[serde(default)]
         pub fixed_ips: Vec<FixedIp>,
-        /// What it belongs to, as given (a server's id, or a client's own word).
+        /// The device that it belongs to, as given (a server's id, or a client's text).
         #[serde(default)]
         pub device_id: String,
         /// The kind of the device (`compute:nova`).

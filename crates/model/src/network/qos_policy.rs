@@ -12,7 +12,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 
-/// What a rule of a QoS policy says.
+/// The content of a rule of a QoS policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum QosRuleKind {
@@ -22,7 +22,7 @@ pub enum QosRuleKind {
         max_kbps: u32,
         /// Burst in kilobits; 0 for the driver's default.
         max_burst_kbps: u32,
-        /// Which way, seen from the guest.
+        /// The direction, seen from the guest.
         direction: Direction,
     },
     /// Outgoing packets carry this mark.
@@ -34,7 +34,7 @@ pub enum QosRuleKind {
     MinimumBandwidth {
         /// Kilobits in a second.
         min_kbps: u32,
-        /// Which way, seen from the guest.
+        /// The direction, seen from the guest.
         direction: Direction,
     },
 }
@@ -44,7 +44,7 @@ pub enum QosRuleKind {
 pub struct QosRule {
     /// Its id.
     pub id: QosRuleId,
-    /// What it says.
+    /// The content of the rule.
     #[serde(flatten)]
     pub kind: QosRuleKind,
 }

@@ -12,7 +12,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 
-/// A router's way out.
+/// A router's gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouterGateway {
     /// The external network.
@@ -39,7 +39,7 @@ record! {
         pub description: String,
         /// False stops its traffic.
         pub admin_state_up: bool,
-        /// Its way out.
+        /// Its gateway.
         #[serde(default)]
         pub gateway: Option<RouterGateway>,
         /// Static routes, besides those to the router's own networks and the gateway's network.

@@ -31,7 +31,7 @@ record! {
     }
 }
 
-/// Which way traffic goes, seen from the guest.
+/// The direction of traffic, seen from the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -62,7 +62,7 @@ record! {
         pub security_group_id: SecurityGroupId,
         /// Its project.
         pub project_id: ProjectId,
-        /// Which way.
+        /// The direction.
         pub direction: Direction,
         /// 4 or 6.
         pub ip_version: u8,

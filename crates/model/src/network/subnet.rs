@@ -100,7 +100,7 @@ pub fn to_address(number: u128, like: IpAddr) -> IpAddr {
 }
 
 impl Pool {
-    /// How many addresses it has.
+    /// The number of addresses.
     pub fn size(&self) -> u128 {
         to_number(self.end).saturating_sub(to_number(self.start)).saturating_add(1)
     }

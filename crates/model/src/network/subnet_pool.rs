@@ -28,7 +28,7 @@ record! {
         pub max_prefixlen: u8,
         /// The prefix of a subnet that asks for none.
         pub default_prefixlen: u8,
-        /// How much one project may take: addresses for IPv4, /64 networks for IPv6; `None` for no limit.
+        /// The quota of one project: addresses for IPv4, /64 networks for IPv6; `None` for no limit.
         #[serde(default)]
         pub default_quota: Option<u64>,
         /// The scope in which its addresses are unique.

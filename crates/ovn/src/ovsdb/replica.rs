@@ -18,16 +18,16 @@ pub enum Event {
     Inserted {
         /// In this table.
         table: &'static str,
-        /// Which.
+        /// The row.
         row: Uuid,
     },
     /// A column of a row changed.
     Modified {
         /// In this table.
         table: &'static str,
-        /// Which row.
+        /// The row.
         row: Uuid,
-        /// Which column.
+        /// The column.
         column: &'static str,
         /// For a set with several members: the members that were added or removed.
         toggled: Option<Vec<Atom>>,
@@ -36,7 +36,7 @@ pub enum Event {
     Deleted {
         /// From this table.
         table: &'static str,
-        /// Which.
+        /// The row.
         row: Uuid,
         /// Its last values.
         old: Row,

@@ -47,7 +47,7 @@ pub struct NewServers {
     pub security_groups: Vec<String>,
     /// Base64, as given.
     pub user_data: Option<String>,
-    /// Its owner's attributes.
+    /// The attributes that its owner sets.
     pub metadata: BTreeMap<String, String>,
     /// Labels.
     pub tags: BTreeSet<String>,

@@ -43,7 +43,7 @@ pub struct NewFloatingIp {
     pub subnet_id: Option<SubnetId>,
     /// The address.
     pub address: Option<IpAddr>,
-    /// Where it leads.
+    /// The port address that it leads to.
     pub target: Option<Target>,
     /// Its name in DNS.
     pub dns_name: String,
@@ -218,7 +218,7 @@ fn associate(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId, target: Targe
 pub struct FloatingIpChange {
     /// For people.
     pub description: Option<String>,
-    /// Where it leads; `Some(None)` for nowhere.
+    /// The port address that it leads to; `Some(None)` for none.
     pub target: Option<Option<Target>>,
     /// Its QoS policy; `Some(None)` removes it.
     pub qos_policy_id: Option<Option<QosPolicyId>>,

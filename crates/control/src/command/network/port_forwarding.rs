@@ -21,7 +21,7 @@ use std::{
 pub struct NewPortForwarding {
     /// Its floating IP.
     pub floating_ip_id: FloatingIpId,
-    /// What is forwarded.
+    /// The protocol that is forwarded.
     pub protocol: ForwardedProtocol,
     /// The floating IP's ports.
     pub external: PortRange,
@@ -161,7 +161,7 @@ fn revise_port(txn: &mut Txn<'_>, id: PortId) {
 /// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct PortForwardingChange {
-    /// What is forwarded.
+    /// The protocol that is forwarded.
     pub protocol: Option<ForwardedProtocol>,
     /// The floating IP's ports.
     pub external: Option<PortRange>,

@@ -34,7 +34,7 @@ pub struct NewSubnetPool {
     pub max_prefixlen: Option<u8>,
     /// The prefix of a subnet that asks for none; `None` for the shortest.
     pub default_prefixlen: Option<u8>,
-    /// How much one project may take.
+    /// The quota of one project.
     pub default_quota: Option<u64>,
     /// The scope.
     pub address_scope_id: Option<AddressScopeId>,
@@ -185,7 +185,7 @@ pub struct SubnetPoolChange {
     pub max_prefixlen: Option<u8>,
     /// The prefix of a subnet that asks for none.
     pub default_prefixlen: Option<u8>,
-    /// How much one project may take; `Some(None)` for no limit.
+    /// The quota of one project; `Some(None)` for no limit.
     pub default_quota: Option<Option<u64>>,
     /// The scope; `Some(None)` removes it.
     pub address_scope_id: Option<Option<AddressScopeId>>,

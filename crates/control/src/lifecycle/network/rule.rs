@@ -24,11 +24,11 @@ pub struct NewRule {
     pub security_group_id: SecurityGroupId,
     /// Its project.
     pub project_id: ProjectId,
-    /// Which way.
+    /// The direction.
     pub direction: Direction,
     /// 4 or 6.
     pub ip_version: u8,
-    /// What protocol.
+    /// The protocol.
     pub protocol: Option<String>,
     /// Lowest port or ICMP type.
     pub port_range_min: Option<u32>,
