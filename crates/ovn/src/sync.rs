@@ -254,7 +254,7 @@ impl Sync {
         }
     }
 
-    /// Marks everything for comparison: all our rows, and all keys of State.
+    /// Marks everything for comparison: the keys of our rows, and all keys of State.
     async fn begin(&mut self, connected: &mut Connected, actual: &mut Actual) -> Result<(), End> {
         let (keys, strange) = actual.keys();
         let operations = remove_strange(&strange, actual, &connected.replica);

@@ -61,8 +61,8 @@ impl Sqlite {
     /// its folder must exist.
     ///
     /// Every opening checks the tables, `meta`, every record except the cold ones, and the last 10,000 journal
-    /// entries. The whole file is checked as well (SQLite's `quick_check`, every journal entry, every record and
-    /// change) if it is smaller than 16 MiB, or if the last owner did not close it and it is smaller than 2 GiB.
+    /// entries. A whole check adds SQLite's `quick_check`, every journal entry, every record and every change. The
+    /// file is checked whole if it is smaller than 16 MiB, or smaller than 2 GiB and not closed by its last owner.
     /// The whole check takes about a second for each 300 MiB, too long for the start of a larger file after a
     /// crash. A store of an older format is upgraded after the check.
     ///

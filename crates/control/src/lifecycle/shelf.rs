@@ -26,7 +26,7 @@ use lenticular_model::{
     HostId, ImageId, ServerId, Txn,
 };
 
-/// The image for the disk that a host will send. The attempt gets a new name, which overtakes all earlier attempts.
+/// The image for the disk that a host will send. The sending has a new name, and overtakes all earlier sendings.
 ///
 /// # Errors
 /// The server is not that host's, or is no longer being shelved by this attempt.
@@ -62,7 +62,7 @@ fn saving(txn: &Txn<'_>, id: ServerId, host: HostId, upload: &str) -> Result<Ser
 /// The disk is in the image store, complete and durable: the server leaves its host.
 ///
 /// # Errors
-/// The disk is no longer wanted, or a later attempt has begun.
+/// The disk is no longer wanted, or a later sending has begun.
 pub fn saved(
     txn: &mut Txn<'_>,
     id: ServerId,

@@ -64,7 +64,8 @@ impl State {
     }
 }
 
-/// Checks that every host with a part in a server has exactly one entry for it in its stream of orders, and no
+/// Checks that exactly the hosts with a part in a server have an entry for the server in their stream of orders,
+/// one each.
 /// other host has one.
 fn orders_are_whole(state: &State) -> Result<(), String> {
     let servers = state.servers.values().flat_map(|s| s.hosts().map(|host| (host, s.id)));

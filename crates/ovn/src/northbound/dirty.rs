@@ -113,7 +113,7 @@ fn of_subnet(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     }
 }
 
-/// A leg's change dirties its router, and the floating IPs with port forwardings into the leg's network.
+/// A leg's change dirties its router, and the floating IPs whose port forwardings the router translates.
 fn of_leg(state: &State, port: PortId, keys: &mut BTreeSet<Key>) {
     let router = state.ports.get(&port).and_then(|port| router::router_of(state, port));
     let Some(id) = router.map(|router| router.id) else { return };

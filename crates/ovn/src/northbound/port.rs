@@ -95,7 +95,7 @@ pub(super) fn qos(state: &State, port: &Port, policy: Option<QosPolicyId>) -> Ve
     qos_policy::rows(state, &of)
 }
 
-/// The addresses of packets for the port: its own, and `unknown` for a guest that may send under other addresses.
+/// The addresses of packets for the port: its own, its address pairs', and `unknown` for an unfiltered port.
 fn addresses(port: &Port) -> BTreeSet<String> {
     let mut own = port.mac.to_string();
     for ip in &port.fixed_ips {

@@ -24,8 +24,8 @@ use lenticular_model::{
 };
 use std::sync::Arc;
 
-/// One host in this many may be silent. With more silent hosts, the control plane or the network is the likelier
-/// fault.
+/// One host in this many may be silent or off. With more such hosts, the control plane or the network has more
+/// likely failed.
 const LOST_ONE_IN: usize = 5;
 
 /// Rebuilds a server from its image on another host, because its own host is off and its disks are lost. The data
