@@ -240,7 +240,7 @@ fn a_host_without_servers_is_retired_with_all_it_had() {
 }
 
 #[test]
-fn servers_keep_a_host_unless_it_is_lost() {
+fn a_host_with_servers_is_retired_only_if_it_is_lost() {
     let mut cloud = Cloud::new();
     let host = cloud.hello("rack-1").id;
     cloud.put(server(1, host, "running"));

@@ -135,7 +135,7 @@ fn a_session_ends_with_the_next_hello() {
 }
 
 #[test]
-fn a_control_plane_that_restarted_knows_no_session_until_it_gives_one() {
+fn a_restarted_control_plane_knows_no_session_until_it_begins_one() {
     let (mut cloud, before) = cloud();
     cloud.run(|txn| Ok(txn.delete::<Heartbeat>(&before.id))).unwrap();
     let poll = cloud.run(|txn| heartbeat(txn, before.id, before.session));

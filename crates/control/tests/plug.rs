@@ -102,7 +102,7 @@ fn with_ovn_a_server_is_active_when_it_runs_and_its_ports_are_up_in_either_order
 }
 
 #[test]
-fn what_ovn_says_for_an_older_boot_does_not_make_a_server_active() {
+fn ovns_report_for_an_older_boot_does_not_make_a_server_active() {
     let mut cloud = starting("ovn");
     cloud.hear(0, seen(1, RUNNING));
     assert_eq!(cloud.server().awaits_ports, Some(1));

@@ -109,7 +109,7 @@ uuid_id! {
     AggregateId, hyphenated;
     /// A server group.
     ServerGroupId, hyphenated;
-    /// One life of a store: restoring a backup starts a new one.
+    /// An incarnation of a store: restoring a backup starts a new incarnation.
     Incarnation, hyphenated;
 }
 

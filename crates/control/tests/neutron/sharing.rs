@@ -53,7 +53,7 @@ fn a_network_shared_with_one_project_is_seen_by_that_one_and_kept_while_it_is_us
 }
 
 #[test]
-fn shared_and_external_say_the_same_as_the_policies_for_everyone() {
+fn shared_and_external_agree_with_the_policies_for_everyone() {
     let mut world = World::new();
     let (network, _) = world.network(&admin(), true, "192.0.2.0/24");
     let object = RbacObject::Network(network);

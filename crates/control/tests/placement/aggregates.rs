@@ -52,7 +52,7 @@ fn hosts_with_servers_stay_in_their_zone() {
 }
 
 #[test]
-fn a_name_is_one_aggregates_alone() {
+fn no_two_aggregates_have_the_same_name() {
     let mut world = World::new(0);
     let (a, _) = (world.aggregate("a", &[], &[]), world.aggregate("b", &[], &[]));
     let again = world.run(|txn, caller| aggregate::create(txn, caller, "a".to_owned(), None));

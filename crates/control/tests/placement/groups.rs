@@ -50,7 +50,7 @@ fn servers_that_are_wanted_together_are_placed_together_or_not_at_all() {
 }
 
 #[test]
-fn a_rule_lets_several_share_a_host_and_no_more() {
+fn a_rule_permits_a_number_of_servers_on_a_host_and_no_more() {
     let mut world = World::new(2);
     let apart = group(&mut world, Policy::AntiAffinity, Some(2));
     let made = world.create(|new| (new.group, new.min_count, new.max_count) = (Some(apart), 1, 5)).unwrap();
@@ -58,7 +58,7 @@ fn a_rule_lets_several_share_a_host_and_no_more() {
 }
 
 #[test]
-fn soft_policies_bend_where_hard_ones_break() {
+fn soft_policies_place_servers_where_hard_policies_refuse() {
     let mut world = World::new(2);
     let apart = group(&mut world, Policy::SoftAntiAffinity, None);
     let made = world.create(|new| (new.group, new.min_count, new.max_count) = (Some(apart), 4, 4)).unwrap();

@@ -19,7 +19,7 @@ pub enum OperationKind {
     HardReboot,
     /// Remove it.
     Delete,
-    /// Move it to another host while it stands still.
+    /// Move it to another host while its guest is stopped.
     Migrate,
     /// Move it to another host while it runs.
     LiveMigrate,

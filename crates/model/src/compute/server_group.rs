@@ -10,7 +10,7 @@ use std::fmt::Display;
 pub enum Policy {
     /// All on one host.
     Affinity,
-    /// No more than so many on one host.
+    /// At most a given number on one host.
     AntiAffinity,
     /// Together where possible.
     SoftAffinity,

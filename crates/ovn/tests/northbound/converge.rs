@@ -196,7 +196,7 @@ fn an_older_leader_writes_nothing_once_a_newer_one_has_come() {
 }
 
 #[test]
-fn ports_are_told_to_be_up_when_the_database_says_so() {
+fn ports_are_reported_up_when_the_database_says_so() {
     block_on(async {
         let server = Server::start();
         let mut world = World::new();

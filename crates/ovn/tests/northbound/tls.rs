@@ -38,7 +38,7 @@ impl Ca {
 }
 
 #[tokio::test]
-async fn a_database_is_talked_to_over_tls_and_only_by_those_it_knows() {
+async fn a_database_is_reached_over_tls_and_only_with_known_certificates() {
     if skipped() {
         return;
     }

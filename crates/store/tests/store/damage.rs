@@ -54,7 +54,7 @@ pub fn run(fresh: &dyn Fn() -> Box<dyn Backend>) {
     long_journals(fresh);
     damage_that_is_read(fresh);
     damaged_images(fresh);
-    damage_is_never_summed_anew(fresh);
+    damaged_rows_never_get_a_new_sum(fresh);
 }
 
 fn expect_refusal(fresh: &dyn Fn() -> Box<dyn Backend>, sql: &str, expected: &str) {
@@ -248,7 +248,7 @@ fn update(writer: &mut Writer, at: i64, text: &str) {
 }
 
 /// A commit copies the stored document into the past; a damaged document stays known as damaged.
-fn damage_is_never_summed_anew(fresh: &dyn Fn() -> Box<dyn Backend>) {
+fn damaged_rows_never_get_a_new_sum(fresh: &dyn Fn() -> Box<dyn Backend>) {
     let backend = filled(fresh);
     let mut writer = open(&*backend).unwrap();
     let role = role_id(1).to_string();
