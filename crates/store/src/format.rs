@@ -43,7 +43,7 @@ impl Meta {
         self.format < FORMAT
     }
 
-    /// The column or expression that gives the sums of rows.
+    /// The SQL expression for the sums of rows.
     pub(crate) fn sum_column(&self) -> &'static str {
         if self.is_old() {
             "CAST(NULL AS bigint)"

@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// The longest validity of a token, in seconds.
 pub const TOKEN_LIFE_S_MAX: i64 = 30 * 24 * 3_600;
 
-/// How long a used or expired token is kept, in seconds, so that a host that shows it learns what became of it.
+/// How long a token is kept after its expiry, in seconds, so that a host that shows it learns what became of it.
 const TOKEN_KEPT_S: i64 = 7 * 24 * 3_600;
 
 /// The error: a certificate cannot carry the name.
