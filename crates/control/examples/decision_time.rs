@@ -1,4 +1,4 @@
-//! How long the scheduler takes for one decision: `cargo run --release -p lenticular-control --example decision_time`.
+//! Times one scheduling decision: `cargo run --release -p lenticular-control --example decision_time`.
 
 #![allow(
     clippy::print_stdout,
@@ -24,11 +24,11 @@ use lenticular_model::{
 use serde_json::json;
 use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};
 
-/// As the binary has it: a decision allocates a few hundred KB, and what that costs is the allocator's.
+/// The binary's allocator: a decision allocates a few hundred KB, so the allocator decides that cost.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How many decisions are timed.
+/// The number of timed decisions.
 const ROUNDS: u32 = 300;
 
 fn main() {
@@ -88,7 +88,7 @@ fn measure(hosts: usize, what: &str, state: &State, ask: &RequestSpec) {
     println!("{hosts:>7}  {what:<44} {:>7.0} µs {:>7.0} µs", at(0.5), at(0.99));
 }
 
-/// Random bytes that are the same each time.
+/// Random bytes that are the same in each run.
 struct Random(u64);
 
 impl Random {

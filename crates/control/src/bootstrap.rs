@@ -1,4 +1,4 @@
-//! What an empty cloud begins with: the default domain, roles, the first administrator and a few flavors.
+//! The initial content of an empty cloud: the default domain, roles, the first administrator and a few flavors.
 
 use crate::{
     command::identity,
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Name of the first administrator and of its project.
 pub const ADMIN: &str = "admin";
 
-/// The roles, each implying those after it.
+/// The roles. Each role implies those after it.
 const ROLES: &[&str] = &["admin", "manager", "member", "reader"];
 
 /// Flavors: id, name, virtual CPUs, MiB of memory, GiB of disk.
@@ -27,7 +27,7 @@ const FLAVORS: &[(&str, &str, u32, u32, u32)] = &[
     ("4", "m1.large", 4, 8_192, 80),
 ];
 
-/// Fills an empty store. Returns false, and changes nothing, if there is a cloud in it already.
+/// Fills an empty store. Returns false, and changes nothing, if the store already has a cloud.
 pub fn bootstrap(txn: &mut Txn<'_>, admin_password_hash: &str) -> bool {
     if txn.domains.contains_key(&DomainId::from(identity::domain::DEFAULT_DOMAIN)) {
         return false;
@@ -69,17 +69,17 @@ pub fn bootstrap(txn: &mut Txn<'_>, admin_password_hash: &str) -> bool {
     true
 }
 
-/// Gives the first administrator a new password, whose hash the edge has made.
+/// Gives the first administrator a new password. The API layer has made its hash.
 ///
 /// # Errors
-/// There is no such user any more.
+/// The user no longer exists.
 pub fn reset_admin(txn: &mut Txn<'_>, hash: String) -> lenticular_model::Result<()> {
     let id = txn.user_named(&DomainId::from(identity::domain::DEFAULT_DOMAIN), ADMIN).map(|user| user.id);
     let id = id.ok_or_else(|| lenticular_model::Error::not_found("User", ADMIN))?;
     identity::user::set_password(txn, id, hash)
 }
 
-/// What a leader does first with a store that it takes over.
+/// The first changes of a leader that takes over a store.
 pub fn take_over(txn: &mut Txn<'_>) {
     crate::lifecycle::image::abort_all_uploads(txn);
     cascade::sync_all_metadata(txn);

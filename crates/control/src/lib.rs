@@ -1,8 +1,8 @@
-//! What should happen: what a request changes (`command`), what a controller does about it (`reconcile`), and where a
-//! server goes (`schedule`).
+//! The decisions of the cloud: what a request changes (`command`), what a controller does (`reconcile`), and where
+//! a server goes (`schedule`).
 //!
-//! Architecture invariant: everything here is a function of a transaction and its arguments. No I/O, no clock, no
-//! randomness but the transaction's, no async; so the same code runs in the cloud and in simulation.
+//! Architecture invariant: everything here is a function of a transaction and its arguments. It has no I/O, no
+//! clock, no async, and no randomness but the transaction's; so the same code runs in the cloud and in simulation.
 
 pub mod bootstrap;
 pub mod command;

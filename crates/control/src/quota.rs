@@ -1,4 +1,4 @@
-//! Quotas: the limits of a project, and checks of what it may still take.
+//! Quotas: the limits of a project, and checks against them.
 
 use lenticular_model::{
     compute::flavor::Size,
@@ -7,7 +7,7 @@ use lenticular_model::{
     ProjectId, ServerGroupId, State,
 };
 
-/// Which service's limits.
+/// The service of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
     /// Nova's.
@@ -22,7 +22,7 @@ pub const SERVER_GROUPS: &str = "server_groups";
 /// The limit on the servers of one server group.
 pub const SERVER_GROUP_MEMBERS: &str = "server_group_members";
 
-/// The limits of a project, all of them, in the service's order.
+/// All limits of a project, in the service's order.
 pub fn limits(state: &State, service: Service, project: ProjectId) -> Vec<(&'static str, i64)> {
     let own = state.quotas.get(&project);
     let (own, defaults) = match service {
@@ -32,12 +32,12 @@ pub fn limits(state: &State, service: Service, project: ProjectId) -> Vec<(&'sta
     defaults.iter().map(|(name, default)| (*name, limit(own, defaults, name).unwrap_or(*default))).collect()
 }
 
-/// Refuses servers that would pass the project's limits.
+/// Refuses servers that would exceed the project's limits.
 pub fn check_servers(state: &State, project: ProjectId, count: i64, size: &Size) -> Result<()> {
     check_more(state, project, count, count * i64::from(size.vcpus), count * i64::from(size.ram_mb))
 }
 
-/// Refuses a server's growth that would pass the project's limits.
+/// Refuses a server's growth that would exceed the project's limits.
 pub fn check_growth(state: &State, project: ProjectId, more: &Size) -> Result<()> {
     check_more(state, project, 0, i64::from(more.vcpus), i64::from(more.ram_mb))
 }
@@ -58,7 +58,7 @@ fn check_more(state: &State, project: ProjectId, servers: i64, cores: i64, ram: 
     Ok(())
 }
 
-/// Refuses one more of a network resource of which the project has `used`, if that would pass its limit.
+/// Refuses one more network resource if the project, which has `used` of them, would exceed its limit.
 pub fn check_network(state: &State, project: ProjectId, name: &'static str, used: usize) -> Result<()> {
     let own = state.quotas.get(&project).map(|q| &q.network);
     let limit = limit(own, NETWORK_DEFAULTS, name).unwrap_or(-1);
@@ -68,12 +68,12 @@ pub fn check_network(state: &State, project: ProjectId, name: &'static str, used
     Ok(())
 }
 
-/// Refuses one more of a network resource if that would pass the project's limit.
+/// Refuses one more network resource if the project would exceed its limit.
 pub fn need_network(state: &State, project: ProjectId, name: &'static str) -> Result<()> {
     check_network(state, project, name, network_usage(state, project, name))
 }
 
-/// How many of a network resource a project has.
+/// The number of a project's network resources of one kind.
 pub fn network_usage(state: &State, project: ProjectId, name: &str) -> usize {
     match name {
         "network" => state.networks_of_project(project).count(),
@@ -90,15 +90,15 @@ pub fn network_usage(state: &State, project: ProjectId, name: &str) -> usize {
     }
 }
 
-/// A limit of Nova's for a project; -1 is no limit.
+/// A project's limit in Nova; -1 is no limit.
 pub fn own_limit(state: &State, project: ProjectId, name: &str) -> i64 {
     limit(state.quotas.get(&project).map(|q| &q.compute), COMPUTE_DEFAULTS, name).unwrap_or(-1)
 }
 
-/// Refuses new servers in a group that is not there for their project, or that would be too large.
+/// Refuses new servers in a server group that the project does not have, or that would become too large.
 ///
 /// # Errors
-/// The group is not there, or the limit is passed.
+/// The group does not exist, or the limit is exceeded.
 pub fn check_group_members(state: &State, project: ProjectId, id: ServerGroupId, more: u32) -> Result<()> {
     if state.server_groups.get(&id).is_none_or(|group| group.project_id != project) {
         return Err(Error::invalid(format!("Instance group {id} could not be found.")));

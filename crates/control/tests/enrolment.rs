@@ -1,4 +1,4 @@
-//! Enrolment: what a token is good for, which certificates speak for a host, and how a host leaves the cloud.
+//! Enrolment: the uses of a token, the certificates that speak for a host, and the retirement of a host.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -31,7 +31,7 @@ impl Cloud {
         Self { state: State::new(Incarnation::from_random([1; 16]), at), at, entropy: 1 }
     }
 
-    /// Runs a command as the writer does: its transaction counts only if it does not refuse.
+    /// Runs a command like the writer: its transaction counts only if it does not refuse.
     fn run<T>(&mut self, command: impl FnOnce(&mut Txn<'_>) -> Result<T>) -> Result<T> {
         let mut entropy = || {
             self.entropy += 1;
@@ -128,13 +128,13 @@ fn uuid_text(bytes: [u8; 16]) -> String {
 }
 
 #[test]
-fn a_token_lets_one_host_in_once() {
+fn a_token_admits_one_host_once() {
     let mut cloud = Cloud::new();
     cloud.token("t", None, false).unwrap();
     assert_eq!(cloud.refused("other", "rack-1", "k"), "TokenUnknown");
     cloud.enrol("t", "rack-1", "k").unwrap();
     admitted(&cloud.state, "rack-1", "rack-1-k").unwrap();
-    // The same host may ask again: the answer was lost. Nobody else may, under whatever name.
+    // The same host may ask again, because the answer was lost. No other host may, under any name.
     cloud.enrol("t", "rack-1", "k").unwrap();
     assert_eq!(cloud.refused("t", "rack-1", "thief"), "TokenUsed");
     assert_eq!(cloud.refused("t", "rack-2", "k"), "TokenUsed");
@@ -166,7 +166,7 @@ fn a_name_that_is_taken_needs_a_token_that_replaces_it() {
     assert_eq!(cloud.refused("c", "rack-2", "k2"), "TokenForAnother");
     let session = cloud.hello("rack-1");
     cloud.enrol("c", "rack-1", "k2").unwrap();
-    // What spoke for the name before does so no more, nor does its session go on.
+    // The earlier certificate no longer speaks for the name, and its session has ended.
     assert_eq!(admitted(&cloud.state, "rack-1", "rack-1-k").unwrap_err().code, "CertificateRevoked");
     admitted(&cloud.state, "rack-1", "rack-1-k2").unwrap();
     assert!(in_session(&cloud.state, session.id, session.session).is_err());
@@ -174,7 +174,7 @@ fn a_name_that_is_taken_needs_a_token_that_replaces_it() {
 }
 
 #[test]
-fn a_host_from_before_is_let_in_by_name_alone() {
+fn an_unenrolled_host_is_admitted_only_by_a_token_with_its_name() {
     let mut cloud = Cloud::new();
     cloud.hello("rack-1");
     cloud.token("a", None, false).unwrap();
@@ -184,7 +184,7 @@ fn a_host_from_before_is_let_in_by_name_alone() {
 }
 
 #[test]
-fn bad_asks_are_refused() {
+fn invalid_requests_are_refused() {
     let mut cloud = Cloud::new();
     assert!(cloud.token("a", None, true).is_err(), "whom would it replace?");
     assert!(cloud.token("a", Some("10.0.0.1"), false).is_err());
@@ -205,13 +205,13 @@ fn bad_asks_are_refused() {
 }
 
 #[test]
-fn a_renewal_leaves_the_certificate_that_was_shown_until_the_next() {
+fn a_renewal_keeps_the_shown_certificate_until_the_next_renewal() {
     let mut cloud = Cloud::new();
     cloud.token("t", None, false).unwrap();
     cloud.enrol("t", "rack-1", "k").unwrap();
     let renewed =
         |cloud: &mut Cloud, shown: &str, new: &str| cloud.run(|txn| renew(txn, "rack-1", shown, issued(new)));
-    // The first answer is lost: the host renews again with what it has.
+    // The first answer is lost: the host renews again with its present certificate.
     renewed(&mut cloud, "rack-1-k", "lost").unwrap();
     renewed(&mut cloud, "rack-1-k", "second").unwrap();
     assert!(admitted(&cloud.state, "rack-1", "lost").is_err());
@@ -233,14 +233,14 @@ fn a_host_without_servers_is_retired_with_all_it_had() {
     assert!(in_session(&cloud.state, session.id, session.session).is_err());
     assert!(cloud.state.hosts.is_empty() && cloud.state.enrolments.is_empty());
     assert_eq!(cloud.retire("rack-1", false).unwrap_err().kind, ErrorKind::NotFound);
-    // One that never said hello goes as well.
+    // A host that never registered is retired as well.
     cloud.token("u", None, false).unwrap();
     cloud.enrol("u", "rack-1", "k").unwrap();
     cloud.retire("rack-1", false).unwrap();
 }
 
 #[test]
-fn servers_keep_a_host_unless_it_is_lost() {
+fn a_host_with_servers_is_retired_only_if_it_is_lost() {
     let mut cloud = Cloud::new();
     let host = cloud.hello("rack-1").id;
     cloud.put(server(1, host, "running"));

@@ -1,4 +1,4 @@
-//! Hosts: what they report counts once, in order, and within their session.
+//! Hosts: a report counts once, in order, and within its session.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -29,7 +29,7 @@ impl Cloud {
         Self { state, at: 1, entropy: 1, changed: Vec::new() }
     }
 
-    /// Runs a command as the writer does: its transaction counts only if it does not refuse.
+    /// Runs a command like the writer: its transaction counts only if it does not refuse.
     fn run<T>(&mut self, command: impl FnOnce(&mut Txn<'_>) -> Result<T>) -> Result<T> {
         self.at += 1;
         let mut entropy = || {
@@ -58,7 +58,7 @@ impl Cloud {
         self.run(|txn| hello(txn, intro)).unwrap()
     }
 
-    /// A report that the server's guest runs, or was shut down from within.
+    /// A report that the server's guest runs, or was shut down from inside.
     fn report(&mut self, from: &Heartbeat, number: u64, runs: bool) -> Result<()> {
         let observed = match runs {
             true => ObservedState::Running { ssh_forward: None },
@@ -135,7 +135,7 @@ fn a_session_ends_with_the_next_hello() {
 }
 
 #[test]
-fn a_control_plane_that_restarted_knows_no_session_until_it_gives_one() {
+fn a_restarted_control_plane_knows_no_session_until_it_begins_one() {
     let (mut cloud, before) = cloud();
     cloud.run(|txn| Ok(txn.delete::<Heartbeat>(&before.id))).unwrap();
     let poll = cloud.run(|txn| heartbeat(txn, before.id, before.session));

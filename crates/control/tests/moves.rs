@@ -1,4 +1,4 @@
-//! Moves: who may run a guest is decided by tickets, the source's word and the target's acceptance, and by nothing else.
+//! Moves: only tickets, the source's report and the target's acceptance decide which host may run a guest.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -43,7 +43,7 @@ fn silence(cloud: &mut Cloud, host: usize) {
     cloud.run(|txn| Ok(txn.update::<Host>(&id, |h| h.silent_since = Some(now)))).unwrap();
 }
 
-/// A live migration to the second host, up to where the source is told to send.
+/// A live migration to the second host, up to the order to the source to send.
 fn sending(cloud: &mut Cloud) {
     cloud.run(|txn| migrate::live_migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
     assert_eq!(cloud.server().ticket.as_ref().unwrap().leg, Leg::Prepare);
@@ -52,7 +52,7 @@ fn sending(cloud: &mut Cloud) {
 }
 
 #[test]
-fn either_hosts_word_moves_the_server_and_the_other_changes_nothing() {
+fn either_hosts_report_moves_the_server_and_the_other_report_changes_nothing() {
     for (host, word) in
         [(0, decided(SourceDecision::Released)), (1, seen(2, ObservedState::Running { ssh_forward: None }))]
     {
@@ -73,7 +73,7 @@ fn either_hosts_word_moves_the_server_and_the_other_changes_nothing() {
 }
 
 #[test]
-fn what_a_target_says_of_itself_moves_nothing_before_it_has_accepted() {
+fn a_targets_report_moves_nothing_before_it_has_accepted_the_guest() {
     let mut cloud = Cloud::new();
     sending(&mut cloud);
     for observed in [
@@ -85,14 +85,14 @@ fn what_a_target_says_of_itself_moves_nothing_before_it_has_accepted() {
         cloud.hear(1, seen(2, observed));
         cloud.is_on(0, 1);
     }
-    // Nor does a host that no ticket names, or another generation.
+    // A host that no ticket names moves nothing, nor does another generation.
     cloud.hear(2, seen(2, ObservedState::Running { ssh_forward: None }));
     cloud.hear(1, seen(3, ObservedState::Running { ssh_forward: None }));
     cloud.is_on(0, 1);
 }
 
 #[test]
-fn the_source_alone_says_that_a_guest_stays_once_it_was_told_to_send() {
+fn once_told_to_send_only_the_source_decides_that_a_guest_stays() {
     let mut cloud = Cloud::new();
     sending(&mut cloud);
     let number = cloud.state.all::<Migration>().next().unwrap().number;
@@ -106,14 +106,14 @@ fn the_source_alone_says_that_a_guest_stays_once_it_was_told_to_send() {
     cloud.is_on(0, 1);
     assert!(cloud.server().ticket.is_none());
     assert_eq!(cloud.fate_on(1), Some(Fate::Doomed), "what the target has is to go");
-    // The number is burnt.
+    // The number is used up.
     assert_eq!(cloud.server().next_generation(), 3);
     cloud.hear(1, seen(2, ObservedState::Absent));
     assert_eq!(cloud.fate_on(1), None);
 }
 
 #[test]
-fn before_the_source_knows_a_move_ends_without_its_word() {
+fn a_move_ends_without_the_source_before_the_source_has_orders() {
     let mut cloud = Cloud::new();
     cloud.run(|txn| migrate::live_migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
     silence(&mut cloud, 1);
@@ -125,7 +125,7 @@ fn before_the_source_knows_a_move_ends_without_its_word() {
 }
 
 #[test]
-fn a_cold_move_that_fails_starts_the_guest_again_where_it_is() {
+fn a_failed_cold_move_starts_the_guest_again_on_its_host() {
     let mut cloud = Cloud::new();
     cloud.run(|txn| migrate::migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
     cloud.hear(1, seen(2, ObservedState::Ready));
@@ -149,7 +149,7 @@ fn deleting_a_server_between_two_hosts_waits_for_both() {
 }
 
 #[test]
-fn a_resize_holds_the_way_back_open_until_it_is_confirmed() {
+fn a_resize_keeps_room_for_the_way_back_until_it_is_confirmed() {
     let mut cloud = Cloud::new();
     cloud.run(|txn| migrate::migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
     cloud.hear(1, seen(2, ObservedState::Ready));
@@ -167,7 +167,7 @@ fn a_resize_holds_the_way_back_open_until_it_is_confirmed() {
 }
 
 #[test]
-fn a_lost_hosts_servers_are_made_anew_only_when_that_was_said_in_so_many_words() {
+fn a_lost_hosts_servers_are_rebuilt_only_if_its_disks_were_declared_lost() {
     let mut cloud = Cloud::new();
     let evacuate = |cloud: &mut Cloud| {
         cloud.run(|txn| evacuate::evacuate(txn, &admin(), server_id(), None, false)).map_err(|e| e.kind)
@@ -192,7 +192,7 @@ fn a_lost_hosts_servers_are_made_anew_only_when_that_was_said_in_so_many_words()
     assert_ne!(server.host_id, Some(lost));
     assert_eq!((server.disk.made, server.status()), (false, "REBUILD"));
     assert_eq!(cloud.fate_on(0), Some(Fate::Doomed));
-    // What the lost host says when it comes back is about a disk that is not the server's any more.
+    // After its return the lost host reports a disk that is no longer the server's.
     cloud.hear(0, seen(1, ObservedState::Running { ssh_forward: None }));
     assert_eq!(cloud.server().condition, Condition::Stopped);
 }

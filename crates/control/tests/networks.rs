@@ -1,5 +1,5 @@
-//! Properties of the network commands: whatever is asked, addresses stay unique, indexes stay true, and a refusal
-//! changes nothing.
+//! Properties of the network commands: after any request, addresses are unique and indexes are correct, and a
+//! refusal has changed nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -82,7 +82,7 @@ impl World {
         world
     }
 
-    /// Runs a command as the writer does: its transaction counts only if it does not refuse.
+    /// Runs a command like the writer: its transaction counts only if it does not refuse.
     fn run(&mut self, command: impl FnOnce(&mut Txn<'_>, &Caller) -> lenticular_model::Result<()>) -> bool {
         let seed = &mut self.seed;
         let mut entropy = || {
@@ -109,7 +109,7 @@ impl World {
         self.state.ports.keys().copied().collect()
     }
 
-    /// An address of the first subnet of a network, in its last part.
+    /// An address of the first subnet of a network, with this last part.
     fn address(&self, network: NetworkId, last: u8) -> Option<std::net::IpAddr> {
         let subnet = self.state.subnets_of_network(network).next()?;
         let base = lenticular_model::network::subnet::to_number(subnet.cidr.network());

@@ -1,4 +1,4 @@
-//! Passwords that guests post: by whom, how often, and that hosts are told.
+//! Passwords that guests post: the host that may post one, the number of posts, and the orders to hosts.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

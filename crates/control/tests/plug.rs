@@ -1,4 +1,4 @@
-//! Who says that ports are plugged, and when a server is active.
+//! The source of reports that ports are plugged, and the time when a server is active.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -34,7 +34,7 @@ fn port_id() -> PortId {
     PortId::from_random([5; 16])
 }
 
-/// A server with a port on a host whose network has this driver, whose guest is being started.
+/// A server with a port whose guest is being started, on a host with this network driver.
 fn starting(driver: &str) -> Cloud {
     let mut cloud = Cloud::new();
     let host = cloud.hosts[0];
@@ -102,7 +102,7 @@ fn with_ovn_a_server_is_active_when_it_runs_and_its_ports_are_up_in_either_order
 }
 
 #[test]
-fn what_ovn_says_for_an_older_boot_does_not_make_a_server_active() {
+fn ovns_report_for_an_older_boot_does_not_make_a_server_active() {
     let mut cloud = starting("ovn");
     cloud.hear(0, seen(1, RUNNING));
     assert_eq!(cloud.server().awaits_ports, Some(1));
@@ -122,7 +122,7 @@ fn a_guest_that_ends_waits_for_no_ports() {
 }
 
 #[test]
-fn without_ovn_the_guests_process_says_it() {
+fn without_ovn_the_guests_process_decides_that_ports_are_plugged() {
     let mut cloud = starting("user");
     says(&mut cloud, true);
     assert!(!is_plugged(&cloud), "OVN has no say there");
@@ -182,7 +182,7 @@ fn a_trunks_subports_are_up_and_down_with_their_server_wherever_it_goes() {
         cloud.run(|txn| migrate::live_migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
         cloud.hear(1, seen(2, RUNNING));
         assert_eq!((is_up(&cloud, sub), host(&cloud)), (true, Some(cloud.hosts[1])), "{driver}");
-        // What OVN says of the subport itself changes nothing: it may say it late, or never.
+        // OVN's report of the subport itself changes nothing: it may come late, or never.
         let told = cloud.run(|txn| {
             observe::port::plugged(txn, &[(sub, false)]);
             Ok(txn.is_empty())

@@ -1,4 +1,4 @@
-//! The scheduler: it obeys every filter, explains every host, and says the same for the same state.
+//! The scheduler: it obeys every filter, explains every host, and gives the same result for the same State.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -90,7 +90,7 @@ proptest! {
             prop_assert!(u64::from(vcpus) <= host.vcpus_to_give() && u64::from(ram_mb) <= host.capacity.memory_mb);
             prop_assert!(zone.is_none_or(|z| z == host.zone));
         } else {
-            // Its owner reads counts, and no host's name.
+            // The owner reads counts, and no host's name.
             let summary = verdict.summary();
             prop_assert!(summary.starts_with("No valid host was found."));
             prop_assert!(!summary.contains("h0"));

@@ -1,4 +1,4 @@
-//! Shelving: at no time is a server's disk neither on a host nor an image, and it comes back as it was.
+//! Shelving: a server's disk is always on a host or in an image, and comes back unchanged.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -91,7 +91,7 @@ fn the_disk_becomes_an_image_and_leaves_its_host_in_one_commit() {
     }
     let error = cloud.run(|txn| image::delete(txn, &admin(), image).map(drop)).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Conflict);
-    // Nor is it made into what no host would take.
+    // The image also cannot be edited so that no host would take the server.
     let edit = |image: &mut lenticular_model::image::Image| {
         image.min_ram = 999_999;
         Ok(())
@@ -120,7 +120,7 @@ fn only_the_last_sending_of_the_right_host_counts() {
 }
 
 #[test]
-fn what_cannot_be_sent_stays_and_runs_again() {
+fn a_server_whose_disk_cannot_be_sent_stays_and_runs_again() {
     let mut cloud = Cloud::new();
     let (image, upload) = cloud.shelve();
     let (message, details) = ("No.".to_owned(), "test".to_owned());
@@ -136,7 +136,7 @@ fn what_cannot_be_sent_stays_and_runs_again() {
 }
 
 #[test]
-fn what_takes_too_long_is_given_up_and_what_stood_stands() {
+fn an_overdue_shelving_is_given_up_and_a_stopped_server_stays_stopped() {
     let mut cloud = Cloud::new();
     cloud.run(|txn| server::stop(txn, &admin(), server_id())).unwrap();
     cloud.hear(0, stopped());
@@ -149,7 +149,7 @@ fn what_takes_too_long_is_given_up_and_what_stood_stands() {
 }
 
 #[test]
-fn it_comes_back_on_any_host_and_the_image_goes_when_its_guest_was_seen() {
+fn a_server_is_unshelved_on_any_host_and_its_image_goes_when_its_guest_was_seen() {
     let (mut cloud, image) = Cloud::shelved();
     let place = Place { host: Some("b".to_owned()), ..Place::default() };
     cloud.run(|txn| shelve::unshelve(txn, &admin(), server_id(), place)).unwrap();
@@ -181,7 +181,7 @@ fn a_host_that_cannot_make_the_disk_gives_it_back() {
     assert_eq!((cloud.server().status(), cloud.server().host_id), ("SHELVED_OFFLOADED", None));
     assert_eq!(cloud.fate_on(0), Some(Fate::Doomed));
     assert!(cloud.state.images.contains_key(&image));
-    // Once the disk was made, the guest may have written to it.
+    // After the disk was made, the guest may have written to it.
     cloud.run(|txn| shelve::unshelve(txn, &admin(), server_id(), place())).unwrap();
     cloud.is_on(0, 3);
     let failed = Observation { boot: 3, generation: 3, ..failed(true) };
@@ -191,7 +191,7 @@ fn a_host_that_cannot_make_the_disk_gives_it_back() {
 }
 
 #[test]
-fn a_deleted_one_takes_its_image_with_it() {
+fn a_deleted_shelved_server_takes_its_image_with_it() {
     let (mut cloud, image) = Cloud::shelved();
     cloud.run(|txn| server::delete(txn, &admin(), server_id())).unwrap();
     assert!(!cloud.state.servers.contains_key(&server_id()) && !cloud.state.images.contains_key(&image));
@@ -203,7 +203,7 @@ fn a_deleted_one_takes_its_image_with_it() {
 }
 
 #[test]
-fn only_what_is_shelved_is_unshelved_and_only_to_what_there_is() {
+fn only_a_shelved_server_is_unshelved_and_only_to_an_existing_place() {
     let mut cloud = Cloud::new();
     let error = cloud.run(|txn| shelve::unshelve(txn, &admin(), server_id(), Place::default())).unwrap_err();
     assert!(error.message.contains("vm_state active"), "{error}");

@@ -1,4 +1,4 @@
-//! Controllers that wait for something are woken by its change: nothing polls.
+//! A change wakes the controllers that wait for it; no controller polls.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -25,7 +25,7 @@ use lenticular_model::{
 use std::collections::BTreeSet;
 
 impl Cloud {
-    /// Changes the State; which controllers the change of this record wakes.
+    /// Changes the State; returns the controllers that the change of this record wakes.
     fn woken_by(
         &mut self,
         kind: Kind,

@@ -1,4 +1,4 @@
-//! A record's change from one State to another, for everything that follows commits.
+//! A record's change between two States, for all code that follows commits.
 
 use crate::{Record, State};
 use std::{str::FromStr, sync::Arc};
@@ -19,12 +19,12 @@ impl<'s, R: Record> Pair<'s, R> {
         Some((id, pair))
     }
 
-    /// The record before and the record after, as far as there is one.
+    /// The record before and the record after; only those that exist.
     pub fn each(&self) -> impl Iterator<Item = &'s Arc<R>> {
         self.old.into_iter().chain(self.new)
     }
 
-    /// Whether the function tells another thing of the record than before. A record that came or went differs.
+    /// Whether the function's result differs between the two records. A created or deleted record always differs.
     pub fn differs<T: PartialEq>(&self, what: impl Fn(&'s R) -> T) -> bool {
         self.old.map(|r| what(r)) != self.new.map(|r| what(r))
     }

@@ -1,51 +1,52 @@
-//! One error for the whole cloud: its kind, a name for machines, and what happened and what to do, for people.
+//! One error type for the whole cloud: a kind, a code for programs, and a message that says what happened and what
+//! to do.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// What sort of refusal this is; the HTTP status is decided at the edge.
+/// The kind of a refusal. The API layer chooses the HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The request is malformed or contradicts itself (400).
     Invalid,
-    /// Who asks is unknown (401).
+    /// The caller is unknown (401).
     Unauthorized,
-    /// Who asks may not (403).
+    /// The caller may not do it (403).
     Forbidden,
-    /// A quota or limit would be passed (403; 413 in older APIs).
+    /// A quota or limit would be exceeded (403; 413 in older APIs).
     OverQuota,
-    /// What is asked for does not exist, or not for who asks (404).
+    /// The object does not exist, or not for the caller (404).
     NotFound,
-    /// What is asked for contradicts the present state (409).
+    /// The request contradicts the present state (409).
     Conflict,
-    /// The caller has seen an older version of what it changes (412).
+    /// The caller has seen an older version of the record that it changes (412).
     Outdated,
-    /// The version or form asked for is not spoken (406).
+    /// The requested version or format is not supported (406).
     NotAcceptable,
-    /// The request did not come whole in time (408).
+    /// The request did not arrive completely in time (408).
     TimedOut,
     /// The body is too large (413).
     TooLarge,
-    /// Too many of the like are asked for at once (429).
+    /// Too many such requests at once (429).
     TooMany,
-    /// The body has another media type (415).
+    /// The body's media type is not supported (415).
     UnsupportedMedia,
-    /// It was asked for too much of it, or later may work (503).
+    /// The service is overloaded, or a later attempt may work (503).
     Unavailable,
-    /// Something here is broken (500).
+    /// An internal fault of the cloud (500).
     Internal,
 }
 
-/// A refusal. `message` is for whoever asked; `internal` is for the log alone.
+/// A refusal. `message` is for the caller; `internal` is for the log alone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error {
-    /// What sort of refusal.
+    /// The kind of refusal.
     pub kind: Kind,
     /// The name clients match on where an API has one (Neutron's error types); else empty.
     pub code: &'static str,
-    /// What happened and what to do, for the person who asked.
+    /// What happened and what to do, for the caller.
     pub message: Cow<'static, str>,
-    /// What only the operator should read.
+    /// Text for the operator alone.
     pub internal: Option<String>,
 }
 
@@ -69,25 +70,25 @@ impl Error {
         unauthorized => Unauthorized;
         /// A caller without the right.
         forbidden => Forbidden;
-        /// A passed quota.
+        /// An exceeded quota.
         over_quota => OverQuota;
         /// A conflict with the present state.
         conflict => Conflict;
-        /// A change of something that has changed since.
+        /// A change of a record that has changed since the caller read it.
         outdated => Outdated;
-        /// A version that is not spoken.
+        /// An unsupported version.
         not_acceptable => NotAcceptable;
-        /// A request that did not come whole in time.
+        /// A request that did not arrive completely in time.
         timed_out => TimedOut;
-        /// More requests than are taken at once.
+        /// More requests than the service accepts at once.
         too_many => TooMany;
         /// A body over its limit.
         too_large => TooLarge;
         /// A body of the wrong type.
         unsupported_media => UnsupportedMedia;
-        /// A passing inability.
+        /// A temporary failure.
         unavailable => Unavailable;
-        /// Something absent, in words.
+        /// A missing object, described in words.
         not_found_text => NotFound;
     }
 
@@ -96,7 +97,7 @@ impl Error {
         Self::not_found_text(format!("{what} {id} could not be found."))
     }
 
-    /// Something here is broken; `internal` goes to the log, the caller reads only that it did.
+    /// An internal fault. `internal` goes to the log; the caller reads only that a fault occurred.
     pub fn internal(internal: impl fmt::Display) -> Self {
         Self {
             kind: Kind::Internal,
@@ -106,7 +107,7 @@ impl Error {
         }
     }
 
-    /// The same error under the name that the API gives it.
+    /// The same error with the API's name for it.
     pub fn coded(mut self, code: &'static str) -> Self {
         self.code = code;
         self

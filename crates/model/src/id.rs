@@ -1,10 +1,10 @@
-//! Typed ids: one newtype for each kind of record, so that a port's id never passes for a server's.
+//! Typed ids: one newtype for each kind of record, so that a port's id cannot be used as a server's id.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, sync::Arc};
 use uuid::Uuid;
 
-/// The text given as an id is not one.
+/// The error for text that is no valid id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not a valid id")]
 pub struct BadId(pub String);
@@ -109,12 +109,13 @@ uuid_id! {
     AggregateId, hyphenated;
     /// A server group.
     ServerGroupId, hyphenated;
-    /// One life of a store: restoring a backup starts a new one.
+    /// An incarnation of a store: restoring a backup starts a new incarnation.
     Incarnation, hyphenated;
 }
 
 impl ProjectId {
-    /// The owner of what is the cloud's own and counts against nobody: gateways, floating IPs' ports, metadata ports.
+    /// The owner of the cloud's own records (gateways, floating IPs' ports, metadata ports). No project's quota
+    /// counts them.
     pub const CLOUD: Self = Self(Uuid::nil());
 }
 
@@ -158,7 +159,7 @@ macro_rules! name_id {
 name_id! {
     /// A domain: `default`, or 32 hex digits.
     DomainId;
-    /// A flavor: whatever its creator chose, or a UUID.
+    /// A flavor: an id that its creator chose, or a UUID.
     FlavorId;
     /// A keypair: `<user id>/<name>`; a name is unique for one user.
     KeypairId;

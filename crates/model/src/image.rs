@@ -1,4 +1,4 @@
-//! Disk images (Glance's noun): what is known of them; their bytes live in the image store.
+//! Disk images (Glance's noun): their records. The bytes live in the image store.
 
 use crate::{error::Error, policy::Caller, record, ImageId, ProjectId, Scoped, State};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use std::{
     fmt::Display,
 };
 
-/// Where an image stands.
+/// The phase of an image.
 ///
 /// ```text
 /// queued ──upload──▶ saving ──committed──▶ active ⇄ deactivated
@@ -21,17 +21,17 @@ pub enum Phase {
     Queued,
     /// Bytes are arriving under this upload id.
     Saving {
-        /// Which upload may commit.
+        /// The upload that may commit.
         upload: String,
     },
     /// Ready.
     Active {
-        /// What was stored.
+        /// The stored bytes.
         data: Data,
     },
-    /// Stored, but not to be downloaded or booted by users.
+    /// Stored, but users may not download or boot it.
     Deactivated {
-        /// What was stored.
+        /// The stored bytes.
         data: Data,
     },
 }
@@ -41,20 +41,20 @@ pub enum Phase {
 pub struct Data {
     /// Bytes stored.
     pub size: u64,
-    /// Bytes the guest sees, where the format tells.
+    /// Bytes that the guest sees, if the format tells.
     #[serde(default)]
     pub virtual_size: Option<u64>,
     /// MD5 in hex.
     pub checksum: String,
     /// SHA-512 in hex: also the name of the base in hosts' caches.
     pub sha512: String,
-    /// The name of their file in the image store: the upload's, so that no upload ever writes over another's bytes.
-    /// `None` in records of before: then the file has the image's id.
+    /// The name of the file in the image store: the upload's, so that no upload overwrites the bytes of another
+    /// upload. `None` in older records: then the file has the image's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
 }
 
-/// Who sees an image.
+/// The projects that see an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Visibility {
@@ -62,7 +62,7 @@ pub enum Visibility {
     Public,
     /// Everyone who knows its id; listed for members who accepted.
     Community,
-    /// Its owner and those it was shared with.
+    /// Its owner and the projects that it was shared with.
     Shared,
     /// Its owner.
     Private,
@@ -76,9 +76,9 @@ record! {
         pub name: Option<String>,
         /// Its project.
         pub owner: Option<ProjectId>,
-        /// Who sees it.
+        /// The projects that see the image.
         pub visibility: Visibility,
-        /// Where it stands.
+        /// Its phase.
         pub phase: Phase,
         /// `qcow2`, `raw`, … ; needed before upload.
         #[serde(default)]
@@ -101,7 +101,7 @@ record! {
         /// Labels.
         #[serde(default)]
         pub tags: BTreeSet<String>,
-        /// Properties of its creator's own and those that Nova reads (`hw_…`, `os_…`).
+        /// Properties that the image's creator chose, and those that Nova reads (`hw_…`, `os_…`).
         #[serde(default)]
         pub properties: BTreeMap<String, String>,
     }
@@ -131,14 +131,14 @@ impl Image {
         }
     }
 
-    /// True if the project may know of the image. Operators see all.
+    /// True if the project may see the image. Operators see all images.
     pub fn is_open_to(&self, project: Option<ProjectId>) -> bool {
         matches!(self.visibility, Visibility::Public | Visibility::Community)
             || (self.owner.is_some() && self.owner == project)
     }
 }
 
-/// How much a project may have of images, under Glance's names for its limits; `None` is no limit.
+/// A project's limits for images, under Glance's names; `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Quota {
     /// `image_size_total`, in MiB.
@@ -151,7 +151,7 @@ pub struct Quota {
     pub uploading: Option<u64>,
 }
 
-/// What a project has of images.
+/// A project's usage of images.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Bytes that are stored.
@@ -163,7 +163,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What a project has now.
+    /// The project's usage now.
     pub fn of(state: &State, project: ProjectId) -> Self {
         let mut usage = Self::default();
         for image in state.images.values().filter(|image| image.owner == Some(project)) {

@@ -1,4 +1,4 @@
-//! Secondary indexes: ways to find records other than by id, kept by the code that writes the records.
+//! Secondary indexes: other ways than the id to find a record. The code that writes records keeps them.
 
 mod check;
 mod net;
@@ -81,13 +81,13 @@ pub struct Index {
     pub(crate) project_servers: OrdSet<(ProjectId, ServerOrder)>,
     /// Servers on a host.
     pub(crate) host_servers: OrdSet<(HostId, ServerId)>,
-    /// What a host's servers take.
+    /// The resources that a host's servers take.
     pub(crate) host_usage: OrdMap<HostId, Taken>,
-    /// What a project's servers take.
+    /// The resources that a project's servers take.
     pub(crate) project_usage: OrdMap<ProjectId, Usage>,
-    /// Which hosts have orders for a server, why, and the last commit that changed them.
+    /// The hosts that have orders for a server, the reason, and the last commit that changed the orders.
     pub(crate) order_refs: OrdMap<(ServerId, HostId), OrderRef>,
-    /// The last commit that changed what a port means to its server's host.
+    /// The last commit that changed a port's part in the orders of its server's host.
     pub(crate) port_seq: OrdMap<PortId, u64>,
     /// Servers of a host in the order of those commits.
     pub(crate) order_feed: OrdSet<(HostId, u64, ServerId)>,
@@ -95,7 +95,7 @@ pub struct Index {
     pub(crate) server_migrations: OrdSet<(ServerId, MigrationId)>,
     /// The disk that a server left behind on a host.
     pub(crate) disk_copies: OrdMap<(HostId, ServerId), DiskCopyId>,
-    /// Where a server left disks behind.
+    /// The disks that a server left behind.
     pub(crate) server_copies: OrdSet<(ServerId, DiskCopyId)>,
     /// Operations of a server that are under way or just ended.
     pub(crate) server_operations: OrdSet<(ServerId, (Timestamp, OperationId))>,
@@ -113,9 +113,9 @@ pub struct Index {
     pub(crate) server_ports: OrdSet<(ServerId, (u32, PortId))>,
     /// Ports of a device.
     pub(crate) device_ports: OrdSet<(String, PortId)>,
-    /// Addresses given out.
+    /// Addresses in use.
     pub(crate) addresses: OrdMap<(SubnetId, IpAddr), PortId>,
-    /// Ethernet addresses given out.
+    /// Ethernet addresses in use.
     pub(crate) macs: OrdMap<(NetworkId, Mac), PortId>,
     /// Security groups of a project by name; names need not be unique.
     pub(crate) project_groups: OrdSet<(ProjectId, (String, SecurityGroupId))>,
@@ -123,18 +123,18 @@ pub struct Index {
     pub(crate) group_rules: OrdSet<(SecurityGroupId, SecurityGroupRuleId)>,
     /// Ports in a security group.
     pub(crate) group_ports: OrdSet<(SecurityGroupId, PortId)>,
-    /// Routers, floating IPs and what else stands beside networks.
+    /// Routers, floating IPs and the other network records.
     pub(crate) net: NetIndex,
 }
 
-/// What servers take of a host.
+/// The resources that servers take of a host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// How much.
+    /// The amounts.
     pub capacity: Capacity,
-    /// By how many servers.
+    /// The number of servers.
     pub servers: u64,
-    /// How many of those are being made or moved.
+    /// The number of those servers that are made or moved now.
     pub busy: u64,
 }
 

@@ -1,8 +1,8 @@
-//! What a cloud is: typed ids, records, the State that holds them, transactions that change it, and the rules that
-//! need nothing else.
+//! The model of a cloud: typed ids, records, the State with all records, transactions that change the State, and
+//! the rules that need nothing else.
 //!
-//! Architecture invariant: this crate is pure. It does no I/O, reads no clock, draws no randomness but what it is
-//! handed, and knows no async.
+//! Architecture invariant: this crate is pure. It does no I/O, reads no clock, takes its randomness from the
+//! caller, and has no async code.
 
 pub mod change;
 pub mod compute;

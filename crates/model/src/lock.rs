@@ -1,12 +1,12 @@
-//! A lock that a panic elsewhere does not close.
+//! A lock that stays usable after a thread panicked.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A mutex around something that several threads share.
+/// A mutex around a value that several threads share.
 ///
-/// The standard library's mutex refuses everybody after a thread has panicked with the mutex held, because what the
-/// mutex guards may be half-changed. A `Lock` is entered all the same: a request that panics must not end all others.
-/// So a lock is for values that no panic leaves half-changed, such as a map with one insertion or removal at a time.
+/// The standard library's mutex refuses every later caller after a thread panicked while it held the mutex, because
+/// the value may be half-changed. A `Lock` ignores that: a request that panics must not stop all others. So use a
+/// lock only for values that no panic leaves half-changed, such as a map with one insertion or removal at a time.
 #[derive(Debug, Default)]
 pub struct Lock<T: ?Sized>(Mutex<T>);
 
@@ -18,7 +18,7 @@ impl<T> Lock<T> {
 }
 
 impl<T: ?Sized> Lock<T> {
-    /// Waits until nobody else holds the lock, and holds it.
+    /// Waits until no other thread holds the lock, and takes the lock.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,6 @@
-//! Who may do what: one table for every action of the cloud, in the terms of OpenStack's default roles.
+//! The access policy: one table for every action of the cloud, with OpenStack's default roles.
 //!
-//! Roles imply each other downwards: admin, manager, member, reader. Where a role counts follows from the token's scope:
+//! Roles imply each other downwards: admin, manager, member, reader. The token's scope decides where a role counts:
 //!
 //! | scope of the token | Keystone | Nova, Neutron, Glance, Placement | operators' API |
 //! |---|---|---|---|
@@ -19,16 +19,16 @@ use crate::{
     DomainId, ProjectId, UserId,
 };
 
-/// The default roles, each implying those before it.
+/// The default roles. Each role implies those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RoleLevel {
-    /// Holds no role that the policy knows.
+    /// Holds no role of the policy.
     None,
-    /// May look.
+    /// May read.
     Reader,
     /// May use.
     Member,
-    /// May manage the project's own affairs.
+    /// May manage the project.
     Manager,
     /// May do everything.
     Admin,
@@ -47,10 +47,10 @@ impl RoleLevel {
     }
 }
 
-/// What a token is good for.
+/// The scope of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// Only for the user's own affairs.
+    /// The user's own records only.
     Unscoped,
     /// One project.
     Project(ProjectId),
@@ -60,14 +60,14 @@ pub enum Scope {
     System,
 }
 
-/// Who makes a request, and in what right.
+/// The caller of a request and its rights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The user.
     pub user_id: UserId,
-    /// What the token is good for.
+    /// The token's scope.
     pub scope: Scope,
-    /// The highest default role held there.
+    /// The highest default role of the user in that scope.
     pub level: RoleLevel,
     /// The request's id (`req-…`).
     pub request_id: String,
@@ -82,23 +82,23 @@ impl Caller {
         }
     }
 
-    /// True for an administrator as Nova, Neutron and Glance know one: the role is held on a project. The admin of a
-    /// domain is not.
+    /// True for an administrator of Nova, Neutron and Glance: the role is on a project. The admin of a domain is no
+    /// such administrator.
     pub fn is_admin(&self) -> bool {
         self.level == RoleLevel::Admin && self.project_id().is_some()
     }
 
-    /// True if the caller holds a role on a project that allows it to look at anything there.
+    /// True if the caller's role on its project permits reading everything in the project.
     pub fn may_read(&self) -> bool {
         self.level >= RoleLevel::Reader && self.project_id().is_some()
     }
 
-    /// True if what belongs to `owner` exists for this caller.
+    /// True if the caller sees what `owner` owns.
     pub fn sees(&self, owner: ProjectId) -> bool {
         self.is_admin() || (self.may_read() && self.project_id() == Some(owner))
     }
 
-    /// The project that the caller acts in.
+    /// The caller's project.
     ///
     /// # Errors
     /// The token is not scoped to a project.
@@ -111,7 +111,7 @@ impl Caller {
     }
 }
 
-/// Who may.
+/// The rule of an action: the callers who may do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// Everyone with a valid token.
@@ -130,14 +130,14 @@ pub enum Rule {
     Govern,
 }
 
-/// Whose action it is, which decides the scopes that count.
+/// The service that an action belongs to. It decides which scopes count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Area {
     /// Keystone's.
     Identity,
-    /// Nova's, Neutron's, Glance's and Placement's: what projects own.
+    /// Nova, Neutron, Glance and Placement: records that projects own.
     Project,
-    /// The operators' API, which OpenStack has no words for.
+    /// The operators' API, which OpenStack does not have.
     Operator,
 }
 
@@ -151,17 +151,17 @@ macro_rules! actions {
             /// Every action, in the table's order.
             pub const ALL: &'static [Action] = &[$($(Action::$action,)*)*];
 
-            /// The name that OpenStack's policy files have for it.
+            /// The action's name in OpenStack's policy files.
             pub fn name(self) -> &'static str {
                 match self { $($(Action::$action => $name,)*)* }
             }
 
-            /// Who may.
+            /// The action's rule.
             pub fn rule(self) -> Rule {
                 match self { $($(Action::$action => Rule::$rule,)*)* }
             }
 
-            /// Whose it is.
+            /// The action's service.
             pub fn area(self) -> Area {
                 match self { $($(Action::$action => Area::$area,)*)* }
             }
@@ -293,10 +293,10 @@ actions! {
     }
 }
 
-/// Refuses unless the caller may do `action` to what `owner` owns (`None`: to nothing of a project's).
+/// Refuses unless the caller may do `action` to an object of `owner` (`None`: an object that no project owns).
 ///
 /// # Errors
-/// The caller may not; the message names the action as OpenStack's policy does.
+/// The caller may not; the message has OpenStack's name of the action.
 pub fn check(caller: &Caller, action: Action, owner: Option<ProjectId>) -> Result<()> {
     let allowed = match action.area() {
         Area::Identity => reach(caller, action) == Reach::Cloud,
@@ -328,19 +328,19 @@ fn may_operate(caller: &Caller, rule: Rule) -> bool {
     caller.is_admin() || (caller.scope == Scope::System && caller.level >= least)
 }
 
-/// How much of Keystone an action reaches for a caller.
+/// The part of Keystone that an action reaches for a caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
-    /// Nothing but what is the caller's own.
+    /// Only the caller's own records.
     Own,
-    /// What is in one domain.
+    /// The records of one domain.
     Domain(DomainId),
     /// Everything.
     Cloud,
 }
 
 impl Reach {
-    /// True if what is in `domain` is within reach.
+    /// True if the records of `domain` are within reach.
     pub fn covers(&self, domain: &DomainId) -> bool {
         match self {
             Self::Own => false,
@@ -350,7 +350,7 @@ impl Reach {
     }
 }
 
-/// How far an action of Keystone's reaches for a caller.
+/// The reach of an action of Keystone for a caller.
 pub fn reach(caller: &Caller, action: Action) -> Reach {
     let (in_system, in_domain) = match action.rule() {
         Rule::Look => (RoleLevel::Reader, Some(RoleLevel::Reader)),
@@ -367,10 +367,10 @@ pub fn reach(caller: &Caller, action: Action) -> Reach {
     }
 }
 
-/// Refuses unless the caller may do an action of Keystone's in a domain; `None` is a domain that nobody knows.
+/// Refuses unless the caller may do an action of Keystone in a domain; `None` is an unknown domain.
 ///
 /// # Errors
-/// The caller may not. Whether the domain's thing exists does not show: only who reaches the whole cloud is told.
+/// The caller may not. Only a caller who reaches the whole cloud learns whether the object exists.
 pub fn check_in_domain(caller: &Caller, action: Action, domain: Option<&DomainId>) -> Result<()> {
     let reach = reach(caller, action);
     let allowed = match domain {
@@ -395,7 +395,8 @@ mod tests {
         Caller { user_id: UserId::from_random([1; 16]), scope, level, request_id: String::new() }
     }
 
-    /// Who may do an action to a thing of project 1, as one row: levels from none to admin, for each scope.
+    /// The callers who may do an action to an object of project 1, as one row: levels from none to admin, for each
+    /// scope.
     fn row(action: Action) -> String {
         let scopes = [
             ("own", Scope::Project(project(1))),
@@ -409,7 +410,7 @@ mod tests {
             let may = |level| check(&caller(level, scope.clone()), action, owner).is_ok();
             let least = LEVELS.into_iter().position(may);
             let from = least.map_or("-".to_owned(), |at| format!("{:?}", LEVELS[at]).to_lowercase());
-            // Whatever a level may, those above it may.
+            // A higher level may do all that a lower level may.
             assert!(least.is_none_or(|at| LEVELS[at..].iter().all(|level| may(*level))), "{}", action.name());
             format!("{name}:{from}")
         });
@@ -423,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_is_ruled_from_within_and_nothing_else_is() {
+    fn a_domain_role_governs_its_domain_and_nothing_else() {
         for action in Action::ALL {
             for level in LEVELS {
                 let ruler = caller(level, Scope::Domain("d".into()));

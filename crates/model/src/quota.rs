@@ -1,10 +1,10 @@
-//! How much of the cloud a project may use, and how much it does.
+//! Quotas: the limits of a project and its usage.
 
 use crate::{record, ProjectId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Limits by name, for Nova's names and Neutron's alike; -1 is no limit.
+/// Limits by name, with Nova's or Neutron's names; -1 is no limit.
 pub type Limits = BTreeMap<String, i64>;
 
 record! {
@@ -19,7 +19,7 @@ record! {
     }
 }
 
-/// Nova's limits and their defaults, in the order in which its API shows them.
+/// Nova's limits and their defaults, in the order of Nova's API.
 pub const COMPUTE_DEFAULTS: &[(&str, i64)] = &[
     ("instances", 100),
     ("cores", 400),
@@ -50,7 +50,7 @@ pub fn limit(own: Option<&Limits>, defaults: &[(&str, i64)], name: &str) -> Opti
     Some(own.and_then(|limits| limits.get(name)).copied().unwrap_or(default))
 }
 
-/// What the servers of a project take.
+/// The resources that a project's servers take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Servers.

@@ -1,4 +1,4 @@
-//! What every record has, and the one list of all kinds of record.
+//! The common part of all records, and the one list of all kinds of record.
 
 use crate::{index::Index, state::State};
 use imbl::OrdMap;
@@ -8,23 +8,24 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 /// Records of one type by id.
 pub type Table<R> = OrdMap<<R as Record>::Id, Arc<R>>;
 
-/// Fields that a newer binary wrote and this one does not know: kept, so that rewriting the record loses nothing.
+/// Fields that a newer binary wrote and this binary does not know. They are kept, so that rewriting the record
+/// loses nothing.
 pub type Unknown = BTreeMap<String, serde_json::Value>;
 
-/// Where records of a kind live.
+/// The storage of a kind of record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// In State and in the store.
     Hot,
-    /// In the store alone, read when asked for.
+    /// In the store alone, read on demand.
     Cold,
-    /// In State alone: gone with the process, never in the journal.
+    /// In State alone: lost with the process, never in the journal.
     Volatile,
 }
 
-/// A thing the cloud remembers under an id.
+/// An object that the cloud stores under an id.
 pub trait Record: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Which kind it is.
+    /// The kind.
     const KIND: Kind;
     /// Its id's type.
     type Id: Ord + Clone + fmt::Display + FromStr + Send + Sync + 'static;
@@ -38,11 +39,12 @@ pub trait Record: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + Syn
     fn index(index: &mut Index, seq: u64, old: Option<&Self>, new: Option<&Self>) {
         let _ = (index, seq, old, new);
     }
-    /// Sets when it last changed.
+    /// Sets the time of the last change.
     fn touch(&mut self, now: crate::Timestamp);
 }
 
-/// Declares a record: its own fields beside `id`, `created_at`, `updated_at` and what newer binaries added.
+/// Declares a record with its own fields, besides `id`, `created_at`, `updated_at` and the fields of newer
+/// binaries.
 #[macro_export]
 macro_rules! record {
     ($(#[$meta:meta])* pub struct $name:ident: $id:ty { $($(#[$fmeta:meta])* pub $field:ident: $ty:ty,)* }) => {
@@ -54,11 +56,11 @@ macro_rules! record {
             /// When it was made.
             #[serde(default)]
             pub created_at: $crate::Timestamp,
-            /// When it last changed, if ever.
+            /// When it last changed; `None` if it never changed.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub updated_at: Option<$crate::Timestamp>,
             $($(#[$fmeta])* pub $field: $ty,)*
-            /// What a newer binary wrote.
+            /// The fields of a newer binary.
             #[serde(flatten)]
             pub unknown: $crate::record::Unknown,
         }
@@ -92,7 +94,7 @@ macro_rules! kinds {
                 match name { $($name => Some(Kind::$kind),)* $($cname => Some(Kind::$cold),)* _ => None }
             }
 
-            /// Where records of the kind live.
+            /// The storage of the kind.
             pub fn durability(self) -> Durability {
                 match self { $(Kind::$kind => Durability::$durability,)* $(Kind::$cold => Durability::Cold,)* }
             }
@@ -105,10 +107,10 @@ macro_rules! kinds {
         }
 
         impl State {
-            /// Puts a record that a store holds into the tables and indexes, as when it was committed at `seq`.
+            /// Loads a record from a store into the tables and indexes, as committed at `seq`.
             ///
             /// # Errors
-            /// The document is not one of its kind.
+            /// The document is no valid record of its kind.
             pub fn load(&mut self, kind: Kind, doc: &str, seq: u64) -> serde_json::Result<()> {
                 match kind {
                     $(Kind::$kind => self.apply_put::<$ty>(serde_json::from_str(doc)?, seq),)*
@@ -117,10 +119,10 @@ macro_rules! kinds {
                 Ok(())
             }
 
-            /// The same durable records in a State of their own, each gone through its document.
+            /// The same durable records in a new State, each written as its document and read back.
             ///
             /// # Errors
-            /// A record cannot be read back from what it is written as.
+            /// A written document cannot be read back.
             pub fn reloaded(&self) -> serde_json::Result<State> {
                 let mut fresh = State::new(self.incarnation, self.took_over_at);
                 fresh.seq = self.seq;
@@ -132,7 +134,7 @@ macro_rules! kinds {
                 Ok(fresh)
             }
 
-            /// How many records of each kind are in memory.
+            /// The number of records of each kind in memory.
             pub fn counts(&self) -> Vec<(Kind, usize)> {
                 vec![$((Kind::$kind, self.tables.$field.len()),)*]
             }
@@ -204,15 +206,16 @@ kinds! {
         PastOperation "past_operation";
         /// A migration that ended, under `<start, 20 digits>/<migration id>`.
         PastMigration "past_migration";
-        /// A deleted server as it last was, under its id.
+        /// A deleted server in its last version, under its id.
         PastServer "past_server";
-        /// An image that was deleted, under its id: the id is never given to another.
+        /// A deleted image, under its id, so that the id is never given to another image.
         PastImage "past_image";
-        /// That a project's server is gone: its id, under `<project id>/<end, 20 digits>/<server id>`.
+        /// An entry for a deleted server of a project: its id, under `<project id>/<end, 20 digits>/<server id>`.
         PastServerOf "past_server_of";
-        /// Why the scheduler placed a server where it did, or nowhere, under the server's id.
+        /// The scheduler's reasons for a server's placement, or for finding no host; under the server's id.
         Verdict "verdict";
-        /// The last agent that was refused for the sake of security, under one fixed id: its history is the list.
+        /// The last agent that was refused for security reasons, under one fixed id. The record's history is the
+        /// list.
         Refusal "refusal";
     }
 }

@@ -1,4 +1,4 @@
-//! Revision numbers: what grows with every change of a record, so that a client can say which version it has seen.
+//! Revision numbers: they grow with every change of a record, so a client can name the version that it has seen.
 
 use crate::{
     network::{
@@ -20,9 +20,9 @@ use crate::{
     Record,
 };
 
-/// A record of Neutron's.
+/// A record of Neutron.
 pub trait Revised: Record {
-    /// Its revision number; `None` for a kind that has none.
+    /// The revision number; `None` for a kind without revisions.
     fn revision(&self) -> Option<u64>;
 }
 

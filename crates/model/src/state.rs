@@ -1,4 +1,4 @@
-//! The whole cloud as one immutable value: cloning it is cheap, and a clone never changes under its reader.
+//! The whole cloud as one immutable value. A clone is cheap and never changes.
 
 use crate::{
     index::Index,
@@ -9,14 +9,14 @@ use std::{ops::Deref, sync::Arc};
 
 /// A snapshot of the cloud after commit `seq`.
 ///
-/// The tables are reached through deref: `state.servers.get(&id)`.
+/// Deref gives the tables: `state.servers.get(&id)`.
 #[derive(Clone)]
 pub struct State {
-    /// The commit that made this state; 0 is the empty cloud.
+    /// The commit that made this State; 0 is the empty cloud.
     pub seq: u64,
-    /// Which life of the store this is.
+    /// The incarnation of the store.
     pub incarnation: Incarnation,
-    /// When the running leader took over; silence of hosts counts from here at the earliest.
+    /// When the running leader took over. The silence of a host counts from this time at the earliest.
     pub took_over_at: Timestamp,
     /// The primary tables.
     pub tables: Tables,
@@ -40,7 +40,7 @@ impl State {
         R::table(self).values()
     }
 
-    /// Puts a record and keeps the indexes; `seq` is the commit that does it.
+    /// Puts a record and updates the indexes; `seq` is the commit of the change.
     pub(crate) fn apply_put<R: Record>(&mut self, record: R, seq: u64) {
         let id = record.id();
         let new = Arc::new(record);
@@ -48,7 +48,7 @@ impl State {
         R::index(&mut self.index, seq, old.as_deref(), Some(&new));
     }
 
-    /// Removes a record and keeps the indexes; gives back what was there.
+    /// Removes a record and updates the indexes; returns the removed record.
     pub(crate) fn apply_delete<R: Record>(&mut self, id: &R::Id, seq: u64) -> Option<Arc<R>> {
         let old = R::table_mut(self).remove(id)?;
         R::index(&mut self.index, seq, Some(&old), None);

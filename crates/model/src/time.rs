@@ -1,4 +1,4 @@
-//! Points in time: microseconds since 1970, always handed in, never read from a clock here.
+//! Points in time: microseconds since 1970. The caller supplies them; this crate reads no clock.
 
 use jiff::fmt::strtime;
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,7 @@ impl Timestamp {
         self.format("%Y-%m-%dT%H:%M:%S.%6fZ")
     }
 
-    /// Reads an ISO 8601 time; one without an offset is UTC, as OpenStack has it.
+    /// Reads an ISO 8601 time. Without an offset the time is UTC, as in OpenStack.
     pub fn parse(text: &str) -> Option<Self> {
         let zoned = text.parse::<jiff::Timestamp>().ok();
         let time = zoned.or_else(|| {

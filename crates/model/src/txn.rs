@@ -1,7 +1,7 @@
-//! A transaction: a State of its own to read and write, and the list of what it changed.
+//! A transaction: a private State to read and write, and the list of its changes.
 //!
-//! Transactions run serially against the head state, so there are no lost updates and no retries. A transaction that
-//! returns an error is dropped with all it did.
+//! Transactions run one after another on the head State, so there are no lost updates and no retries. When a
+//! transaction returns an error, all its changes are dropped.
 
 use crate::{
     error::{Error, Result},
@@ -23,16 +23,16 @@ impl<T: Serialize + Send + Sync> Document for T {
     }
 }
 
-/// What one transaction did to one record: from `before` to `after`.
+/// The change that one transaction makes to one record.
 #[derive(Clone)]
 pub struct Change {
     /// The record's kind.
     pub kind: Kind,
     /// The record's id as text.
     pub id: String,
-    /// What it was before; `None` if it was not there, or is of a cold kind.
+    /// The record before; `None` if it did not exist or is of a cold kind.
     pub before: Option<Arc<dyn Document>>,
-    /// What it is now; `None` if it is gone.
+    /// The record after; `None` if it is deleted.
     pub after: Option<Arc<dyn Document>>,
 }
 
@@ -47,31 +47,31 @@ impl fmt::Debug for Change {
     }
 }
 
-/// Who causes a commit, on which request, and what for: the journal's line.
+/// The cause of a commit, for the journal: the actor, the request and the purpose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cause {
     /// A user id, `host/<name>`, or `controller`.
     pub actor: String,
     /// The request id (`req-…`), or empty.
     pub request_id: String,
-    /// What it was for, in a few words: `server create`.
+    /// The purpose in a few words: `server create`.
     pub why: String,
 }
 
-/// A source of random bytes, handed in.
+/// A source of random bytes, which the caller supplies.
 pub type Entropy<'e> = &'e mut dyn FnMut() -> [u8; 16];
 
-/// A transaction under way. It derefs to the State that it sees: the head with its own writes.
+/// A transaction under way. It derefs to the State that it sees: the head with the transaction's writes.
 pub struct Txn<'e> {
     state: State,
-    /// The transaction's time: never earlier than the commit before it.
+    /// The transaction's time: never earlier than the previous commit.
     pub now: Timestamp,
     entropy: Entropy<'e>,
     changes: BTreeMap<(Kind, String), Change>,
 }
 
 impl<'e> Txn<'e> {
-    /// Begins a transaction on `head` that, if committed, is commit `head.seq + 1`.
+    /// Begins a transaction on `head`. Its commit will be `head.seq + 1`.
     pub fn new(head: &State, now: Timestamp, entropy: Entropy<'e>) -> Self {
         let mut state = head.clone();
         state.seq += 1;
@@ -98,7 +98,7 @@ impl<'e> Txn<'e> {
         self.note(R::KIND, id.to_string(), before.map(|r| r as _), after.map(|r| r as _));
     }
 
-    /// Changes a record that is there, and its `updated_at`; false if it is not there.
+    /// Changes an existing record and its `updated_at`; false if the record does not exist.
     pub fn update<R: Record>(&mut self, id: &R::Id, change: impl FnOnce(&mut R)) -> bool {
         let Some(record) = self.state.get::<R>(id) else { return false };
         let mut record = R::clone(record);
@@ -108,7 +108,7 @@ impl<'e> Txn<'e> {
         true
     }
 
-    /// Removes a record; gives back what was there.
+    /// Removes a record; returns the removed record.
     pub fn delete<R: Record>(&mut self, id: &R::Id) -> Option<Arc<R>> {
         let seq = self.state.seq;
         let before = self.state.apply_delete::<R>(id, seq)?;
@@ -127,7 +127,7 @@ impl<'e> Txn<'e> {
         self.note(kind, id.into(), None, Some(Arc::new(document)));
     }
 
-    /// Removes a document of a cold kind, whether or not it is there.
+    /// Removes a document of a cold kind, whether it exists or not.
     pub fn delete_cold(&mut self, kind: Kind, id: impl Into<String>) {
         debug_assert_eq!(kind.durability(), Durability::Cold);
         self.note(kind, id.into(), None, None);
@@ -138,7 +138,7 @@ impl<'e> Txn<'e> {
         self.changes.is_empty()
     }
 
-    /// Ends the transaction: the state it made, and its changes in the order of kind and id.
+    /// Ends the transaction; returns its State and its changes, ordered by kind and id.
     pub fn finish(self) -> (State, Vec<Change>) {
         (self.state, self.changes.into_values().collect())
     }

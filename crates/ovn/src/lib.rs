@@ -1,6 +1,6 @@
-//! The network's truth, told to OVN: an OVSDB client, and the northbound database kept equal to what State says.
+//! The network's state in OVN: an OVSDB client, and the northbound database kept equal to State.
 //!
-//! [`northbound`] is pure: what rows a State means, and which operations lead from what is there to that. [`ovsdb`]
+//! [`northbound`] is pure: the rows of a State, and the operations that bring the database to those rows. [`ovsdb`]
 //! speaks the protocol. [`sync`] joins the two.
 //!
 //! Architecture invariant: rows that do not carry our key in their `external_ids` are never touched.

@@ -1,5 +1,5 @@
-//! Keeps the northbound database equal to what State says: all of it whenever a connection begins, and what changes
-//! from then on, whoever changed it.
+//! Keeps the northbound database equal to State: everything when a connection begins, and then every change, by any
+//! writer.
 //!
 //! ```text
 //! commits ──▶ dirty keys ──┐                      ┌──▶ transactions, each on condition that the epoch is ours
@@ -7,7 +7,8 @@
 //! the database's updates ──┘                      └──▶ which ports are up
 //! ```
 //!
-//! While the database is away commits go on and their keys wait; when it is back all is compared once.
+//! While the database is unreachable, commits continue and their keys wait. After the reconnection everything is
+//! compared once.
 
 use crate::{
     northbound::{
@@ -37,12 +38,12 @@ const DATABASE: &str = "OVN_Northbound";
 const GLOBAL: &str = "NB_Global";
 const EPOCH: &str = "lenticular:epoch";
 const CLOUD: &str = "lenticular:cloud";
-/// Keys of one transaction.
+/// The most keys of one transaction.
 const BATCH_MAX: usize = 300;
-/// How soon it is tried again to write what the database refused, or what refers to something that is not there.
+/// The delay before a retry of keys that the database refused or whose referenced rows are missing.
 const RETRY_AFTER: Duration = Duration::from_secs(3);
 
-/// A commit: what it changed, and the State after it.
+/// A commit: its changes, and the State after it.
 #[derive(Clone)]
 pub struct Update {
     /// The State after it.
@@ -51,29 +52,29 @@ pub struct Update {
     pub changes: Vec<(Kind, String)>,
 }
 
-/// Whose northbound database it is.
+/// The northbound database and its owner.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where it is served: one server, or the members of a cluster.
+    /// The addresses of the database: one server, or the members of a cluster.
     pub remotes: Vec<Remote>,
-    /// The leader's epoch: a leader of an older one writes nothing any more.
+    /// The leader's epoch. A leader with an older epoch can no longer write.
     pub epoch: u64,
-    /// The life of the store that the epoch counts in.
+    /// The incarnation of the store that the epoch belongs to.
     pub cloud: Incarnation,
 }
 
-/// How far it is.
+/// The progress of the synchronization.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
     /// Whether there is a connection.
     pub connected: bool,
-    /// The commit up to which all was written, as far as it could be.
+    /// The last commit that was written, except for refused keys.
     pub written: u64,
     /// Keys that could not be written and are tried again.
     pub refused: usize,
 }
 
-/// Is told which ports OVN has plugged or not, again after each reconnection.
+/// Receives the ports that OVN has plugged or not; all of them again after each reconnection.
 pub type PortSink = Box<dyn FnMut(Vec<(PortId, bool)>) + Send>;
 
 /// Another leader has taken the database over.
@@ -83,7 +84,7 @@ pub struct Superseded;
 /// Works until the commits end, or another leader takes over.
 ///
 /// # Errors
-/// Another leader took over: this one must not write any more.
+/// Another leader took over: this leader must not write any more.
 pub async fn run(
     settings: Settings,
     state: Arc<State>,
@@ -111,17 +112,18 @@ pub async fn run(
 
 struct Sync {
     settings: Settings,
-    /// What `pending` is to be written by.
+    /// The State that `pending` is written from.
     state: Arc<State>,
     commits: UnboundedReceiver<Update>,
     ports: PortSink,
     status: watch::Sender<Status>,
-    /// Whether the database was ours before: then only its loss, not another leader's mark, is a reason to claim it.
+    /// Whether this leader has claimed the database. Then only a lost mark, not another leader's mark, is a reason
+    /// to claim it.
     raised: bool,
     pending: BTreeSet<Key>,
-    /// Keys of a transaction that was refused: one of them is at fault, and the others shall not suffer.
+    /// Keys of a refused transaction. One of them caused the refusal, so each is tried alone.
     singly: BTreeSet<Key>,
-    /// Keys that were refused by themselves, and when each is tried again.
+    /// Keys that were refused alone, and the time of each retry.
     later: BTreeMap<Key, Instant>,
     up: BTreeMap<PortId, bool>,
     ended: bool,
@@ -168,7 +170,7 @@ impl Sync {
         }
     }
 
-    /// Connects, and takes commits meanwhile; `None` once they have ended.
+    /// Connects, and accepts commits meanwhile; `None` once the commits have ended.
     async fn connect(&mut self, connector: &mut Connector, quiet: &mut bool) -> Option<Connected> {
         let connecting = async {
             loop {
@@ -252,7 +254,7 @@ impl Sync {
         }
     }
 
-    /// All that is ours is compared, and all that State means.
+    /// Marks everything for comparison: the keys of our rows, and all keys of State.
     async fn begin(&mut self, connected: &mut Connected, actual: &mut Actual) -> Result<(), End> {
         let (keys, strange) = actual.keys();
         let operations = remove_strange(&strange, actual, &connected.replica);
@@ -269,7 +271,7 @@ impl Sync {
         Ok(())
     }
 
-    /// Writes what is pending, as far as one step goes.
+    /// Writes the next part of the pending keys.
     async fn write(&mut self, connected: &mut Connected, actual: &mut Actual) -> Result<(), End> {
         let mut batch = BTreeSet::new();
         while let Some(key) = (batch.len() < BATCH_MAX).then(|| self.pending.pop_first()).flatten() {
@@ -309,7 +311,7 @@ impl Sync {
         Ok(())
     }
 
-    /// Carries out a transaction, if the database is still ours, and takes in what it changed.
+    /// Runs a transaction, if this leader still has the database, and applies its changes to the copy.
     async fn transact(
         &mut self,
         connected: &mut Connected,
@@ -326,7 +328,7 @@ impl Sync {
         match done {
             Ok(_) => Ok(()),
             Err(error) if error.is_unmet() && self.is_others(connected) => Err(End::Superseded),
-            // Its mark is gone, and nobody else's is there: it is claimed with the next connection.
+            // The mark is gone, and there is no other leader's mark: the next connection claims the database.
             Err(error) if error.is_unmet() => Err(End::Lost(OvsdbError::Nonsense(error.to_string()))),
             Err(error) => Err(End::Lost(error)),
         }
@@ -346,7 +348,7 @@ impl Sync {
             ports.extend(says_up);
             let touched = actual.apply(&connected.replica, &event);
             if !matches!(&event, Event::Modified { column, .. } if *column == UP) {
-                // Whoever changed it: what it should be is written again.
+                // Keys of rows that any writer changed are written again.
                 self.pending.extend(touched);
             }
         }
@@ -369,7 +371,7 @@ impl Sync {
         }
     }
 
-    /// What marks the database as this leader's.
+    /// The mark of this leader in the database.
     fn mark(&self) -> Datum {
         let Settings { epoch, cloud, .. } = &self.settings;
         Datum::map([(CLOUD, cloud.to_string()), (EPOCH, epoch.to_string())])
@@ -389,7 +391,7 @@ impl Sync {
         epoch.is_some() && !ours
     }
 
-    /// Makes the database this leader's, unless a later leader of this cloud has it.
+    /// Claims the database for this leader, unless a later leader of this cloud has it.
     async fn claim(&mut self, connected: &mut Connected) -> Result<(), End> {
         let Some((row, marks)) = Self::marks(connected) else {
             let row = [("external_ids", self.mark())].into();

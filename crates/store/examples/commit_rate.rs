@@ -50,7 +50,7 @@ fn main() -> Fallible<()> {
         println!("cold start with {} records after it was {how}: {took:?}", writer.state().roles.len());
         disk.release();
         if close {
-            // Leaves the mark of an owner that never said goodbye.
+            // Leaves the store like an owner that did not close it.
             drop(writer);
         } else {
             writer.close()?;
@@ -73,14 +73,14 @@ fn start(engine: Box<dyn Engine>) -> Fallible<Store> {
     let clock = Arc::new(move || Timestamp(ticks.fetch_add(1, Ordering::Relaxed)));
     let mut drawn = 0_u128;
     let entropy = Box::new(move || {
-        // An odd multiplier spreads ids over the whole tree, as random ones do, and repeats none.
+        // An odd multiplier spreads ids over the whole tree, like random ids, and repeats none.
         drawn = drawn.wrapping_add(1);
         drawn.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835).to_be_bytes()
     });
     Ok(Store::start(writer, clock, entropy))
 }
 
-/// Creates records until there are enough and changes them from then on.
+/// Creates records up to a limit, and then changes them.
 async fn commit_for(store: &Store) -> Fallible<usize> {
     let until = Instant::now() + RUN_FOR;
     let tasks = (0..TASKS).map(|_| {

@@ -1,4 +1,4 @@
-//! The range of ids that a page of documents is taken from.
+//! The range of ids for a page of documents.
 
 use crate::engine::{Page, LIST_ROWS_MAX};
 
@@ -36,7 +36,7 @@ impl DocumentRange {
     }
 }
 
-/// The least text that is greater than every text that begins with `prefix`.
+/// The least text that is greater than all texts with `prefix`.
 fn successor(prefix: &str) -> Option<String> {
     let mut chars: Vec<char> = prefix.chars().collect();
     while let Some(last) = chars.pop() {

@@ -1,36 +1,36 @@
-//! What the writer asks of a database, and what it hands it.
+//! The interface between the writer and a database.
 
 use crate::{error::Damage, OpenError};
 use lenticular_model::{Cause, Incarnation, Kind, Timestamp};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-/// The most rows that one [`Reader::list`] gives.
+/// The most rows that one [`Reader::list`] returns.
 pub const LIST_ROWS_MAX: usize = 10_000;
 
-/// The most entries that one [`Reader::history`] gives: the newest ones.
+/// The most entries that one [`Reader::history`] returns: the newest ones.
 pub const HISTORY_ENTRIES_MAX: usize = 10_000;
 
 /// A line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalEntry {
-    /// The transaction's place in the order of all.
+    /// The transaction's number.
     pub seq: u64,
     /// When it was committed.
     pub at: Timestamp,
-    /// Who caused it, on which request, and what for.
+    /// The cause: the actor, the request and the purpose.
     pub cause: Cause,
 }
 
-/// What a record was before a change.
+/// The document of a record before a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Before {
-    /// This document; `None` if it was not there.
+    /// This document; `None` if the record did not exist.
     Known(Option<String>),
-    /// What `records` holds as the commit begins.
+    /// The document in `records` at the begin of the commit.
     Stored,
 }
 
-/// One record changed by one transaction.
+/// One record's change by one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeRow {
     /// The transaction.
@@ -39,28 +39,28 @@ pub struct ChangeRow {
     pub kind: Kind,
     /// The record's id.
     pub id: String,
-    /// What it was.
+    /// The record before.
     pub before: Before,
 }
 
-/// What a record is after the last change of a batch.
+/// A record after the last change of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordRow {
     /// The document; `None` if the record is gone.
     pub doc: Option<String>,
-    /// The transaction that made it so.
+    /// The transaction that changed it last.
     pub seq: u64,
 }
 
-/// What one database commit writes, all of it or nothing. An engine writes `changes` before `records`, so that
-/// [`Before::Stored`] means the record as it was before the batch.
+/// The content of one database commit, which is atomic. An engine writes `changes` before `records`, so that
+/// [`Before::Stored`] means the record before the batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// One for each transaction, dense and ascending.
+    /// One entry for each transaction, without gaps and ascending.
     pub entries: Vec<JournalEntry>,
     /// Every change of every transaction, ascending by seq.
     pub changes: Vec<ChangeRow>,
-    /// Each changed record once, as it is in the end.
+    /// Each changed record once, in its last version.
     pub records: BTreeMap<(Kind, String), RecordRow>,
 }
 
@@ -77,16 +77,16 @@ pub struct StoredRecord<'r> {
     pub seq: u64,
 }
 
-/// Where a store stands when it was loaded.
+/// The position of a loaded store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     /// The last transaction; 0 if there was none.
     pub seq: u64,
     /// When it was committed.
     pub at: Timestamp,
-    /// Which life of the store this is; `None` if it is new.
+    /// The incarnation of the store; `None` if it is new.
     pub incarnation: Option<Incarnation>,
-    /// How many times the store was opened; this opening is the newest, or it can no longer commit.
+    /// The number of openings. This opening must be the newest, or it can no longer commit.
     pub epoch: u64,
 }
 
@@ -97,37 +97,37 @@ pub struct HistoryEntry {
     pub seq: u64,
     /// When it was committed.
     pub at: Timestamp,
-    /// Who caused it, on which request, and what for.
+    /// The cause: the actor, the request and the purpose.
     pub cause: Cause,
-    /// The record before it; `None` if it was not there.
+    /// The record before the change; `None` if it did not exist.
     pub before: Option<String>,
 }
 
-/// Which documents to list.
+/// The choice of documents to list.
 #[derive(Debug, Clone)]
 pub struct Page<'p> {
     /// Of this kind.
     pub kind: Kind,
-    /// With ids that begin with this.
+    /// With this prefix of the id.
     pub prefix: &'p str,
     /// Beyond this id in the direction of the listing.
     pub after: Option<&'p str>,
-    /// At most so many, and never more than [`LIST_ROWS_MAX`].
+    /// At most this many, and never more than [`LIST_ROWS_MAX`].
     pub limit: usize,
     /// From the greatest id down.
     pub reverse: bool,
 }
 
-/// A commit did not succeed.
+/// A commit failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// Nothing was written; the next commit may succeed.
     #[error("{0}")]
     Failed(String),
-    /// It may or may not have been written, so whoever led must load the store again.
+    /// The commit may or may not have been written, so the leader must load the store again.
     #[error("whether the commit was written is unknown: {0}")]
     Unknown(String),
-    /// Nothing was written, because the store was opened by another process since.
+    /// Nothing was written, because another process has opened the store since.
     #[error(
         "another process has taken the store over: it is in epoch {found}, and this process opened it in \
          epoch {ours}"
@@ -140,21 +140,21 @@ pub enum CommitError {
     },
 }
 
-/// A read did not succeed.
+/// A read failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// The database could not answer.
     #[error("{0}")]
     Failed(String),
-    /// What was read is not what was written.
+    /// The read data differs from the written data.
     #[error("{store} is damaged: {damage}; restore a backup, or keep the files and ask for help")]
     Damaged {
-        /// Which store.
+        /// The store.
         store: String,
-        /// How.
+        /// The damage.
         damage: Damage,
     },
-    /// What is asked for lies before the beginning of the journal.
+    /// The requested time is before the beginning of the journal.
     #[error("the journal begins at {}; what was before has been trimmed", begins.iso_us())]
     Trimmed {
         /// The time of the journal's first entry.
@@ -162,13 +162,13 @@ pub enum ReadError {
     },
 }
 
-/// A database under the writer. It is opened, and thereby owned, by a function of its own.
+/// A database under the writer. A separate function opens the database and so takes its ownership.
 pub trait Engine: Send {
-    /// Which database this is, for messages: `SQLite store /var/lib/lenticular/store.db`.
+    /// The database's name for messages: `SQLite store /var/lib/lenticular/store.db`.
     fn describe(&self) -> String;
 
-    /// Hands over every hot record, ordered by kind and id, and tells where the store stands. Records of unknown kinds
-    /// are left alone.
+    /// Passes every hot record to `each`, ordered by kind and id, and returns the store's position. Records of
+    /// unknown kinds are left alone.
     ///
     /// # Errors
     /// The store is damaged or cannot be read, or `each` refused a record.
@@ -183,66 +183,65 @@ pub trait Engine: Send {
     /// See [`CommitError`].
     fn commit(&mut self, batch: &Batch) -> Result<(), CommitError>;
 
-    /// Notes that the store begins a new life.
+    /// Begins a new incarnation of the store.
     ///
     /// # Errors
     /// See [`CommitError`].
     fn begin_incarnation(&mut self, incarnation: Incarnation) -> Result<(), CommitError>;
 
-    /// Removes at most `entries_max` of the oldest journal entries from before `before`, and their changes; gives back
-    /// how many. The newest entry always stays, because it says where the store stands.
+    /// Removes at most `entries_max` of the oldest journal entries before `before`, and their changes; returns how
+    /// many. The newest entry always stays, because it holds the store's position.
     ///
     /// # Errors
     /// See [`CommitError`].
     fn trim(&mut self, before: Timestamp, entries_max: usize) -> Result<usize, CommitError>;
 
-    /// A way to read what is committed, beside the writer.
+    /// A reader of committed data, independent of the writer.
     fn reader(&self) -> Arc<dyn Reader>;
 
-    /// Gives the store up in good order. Nothing can be committed afterwards.
+    /// Closes the store cleanly. Nothing can be committed afterwards.
     ///
     /// # Errors
     /// See [`CommitError`].
     fn close(&mut self) -> Result<(), CommitError>;
 }
 
-/// Reads what is committed, without waiting for the writer. Calls block and may come from several threads. Every row
-/// that an answer is made of is compared with its checksum.
+/// Reads committed data without waiting for the writer. Calls block and may come from several threads. Every row of
+/// an answer is compared with its checksum.
 pub trait Reader: Send + Sync {
     /// The document of a durable record.
     ///
     /// # Errors
-    /// The database could not answer, or what it holds is damaged.
+    /// The database could not answer, or the data is damaged.
     fn get(&self, kind: Kind, id: &str) -> Result<Option<String>, ReadError>;
 
     /// Ids and documents of durable records, in the order of their ids.
     ///
     /// # Errors
-    /// The database could not answer, or what it holds is damaged.
+    /// The database could not answer, or the data is damaged.
     fn list(&self, page: &Page<'_>) -> Result<Vec<(String, String)>, ReadError>;
 
-    /// What the journal knows of a record, oldest first; the newest [`HISTORY_ENTRIES_MAX`] entries.
+    /// The journal's entries of a record, oldest first; the newest [`HISTORY_ENTRIES_MAX`] entries.
     ///
     /// # Errors
-    /// The database could not answer, or what it holds is damaged.
+    /// The database could not answer, or the data is damaged.
     fn history(&self, kind: Kind, id: &str) -> Result<Vec<HistoryEntry>, ReadError>;
 
-    /// A record as it was after the last commit at or before `at`.
+    /// A record after the last commit at or before `at`.
     ///
     /// # Errors
-    /// The database could not answer, what it holds is damaged, or `at` lies before the beginning of a journal that was
-    /// trimmed.
+    /// The database could not answer, the data is damaged, or `at` is before the beginning of a trimmed journal.
     fn record_at(&self, kind: Kind, id: &str, at: Timestamp) -> Result<Option<String>, ReadError>;
 
-    /// Writes a consistent copy of the store to a file that must not exist yet, while the writer goes on.
+    /// Writes a consistent copy of the store to a new file, while the writer continues.
     ///
     /// # Errors
-    /// The engine has no backup of its own (its message says what to use instead), or the copy failed.
+    /// The engine has no backup (its message says what to use instead), or the copy failed.
     fn backup(&self, to: &Path) -> Result<(), ReadError>;
 }
 
 /// Answers `record_at` from the journal's first entry, the first change after the time (with its before-image), and
-/// the present.
+/// the present record.
 pub(crate) fn resolve_record_at(
     at: Timestamp,
     first_entry: Option<(u64, Timestamp)>,

@@ -1,79 +1,79 @@
-//! Why a store could not be opened, and what to do about it.
+//! The reasons why a store could not be opened, and what to do.
 
-/// A store was not opened. Nothing of it was changed.
+/// A store was not opened. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process, or another opening in this one, has it.
+    /// Another process, or another opening in this process, has it.
     #[error("{store} is in use by {holder}; stop that process, or point this one at another store")]
     InUse {
-        /// Which store.
+        /// The store.
         store: String,
-        /// Who has it.
+        /// The owner.
         holder: String,
     },
-    /// A newer binary wrote it in a format that this one cannot read.
+    /// A newer binary wrote it in a format that this binary cannot read.
     #[error(
         "{store} can be read by format {min_reader} and newer, and this binary reads formats up to {ours}; \
          run the newer version that last ran here"
     )]
     NewerReader {
-        /// Which store.
+        /// The store.
         store: String,
-        /// The oldest format that reads it.
+        /// The oldest format that can read it.
         min_reader: u32,
         /// This binary's format.
         ours: u32,
     },
-    /// A newer binary wrote it in a format that this one must not write.
+    /// A newer binary wrote it in a format that this binary must not write.
     #[error(
         "{store} can be written by format {min_writer} and newer, and this binary writes format {ours}; \
          run the newer version that last ran here"
     )]
     NewerWriter {
-        /// Which store.
+        /// The store.
         store: String,
-        /// The oldest format that writes it.
+        /// The oldest format that can write it.
         min_writer: u32,
         /// This binary's format.
         ours: u32,
     },
-    /// It is a database of something else.
+    /// It is a database of another application.
     #[error(
         "{store} is a database of another application ({found}); point this process at a store of its own"
     )]
     Foreign {
-        /// Which store.
+        /// The store.
         store: String,
-        /// What gives it away.
+        /// The mark of the other application.
         found: String,
     },
     /// It contradicts itself.
     #[error("{store} is damaged: {damage}; nothing was changed; restore a backup, or keep the files and ask for help")]
     Damaged {
-        /// Which store.
+        /// The store.
         store: String,
-        /// How.
+        /// The damage.
         damage: Damage,
     },
     /// The database or the file system refused.
     #[error("{store} could not be opened: {doing}: {cause}")]
     Failed {
-        /// Which store.
+        /// The store.
         store: String,
-        /// What was tried.
+        /// The attempted action.
         doing: &'static str,
-        /// What came back.
+        /// The error.
         cause: String,
     },
 }
 
-/// In what way a store contradicts itself.
+/// The kinds of damage.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// The file is something else than a database.
+    /// The file is no database.
     #[error("the file is not an SQLite database")]
     NotADatabase,
-    /// The write-ahead log is there and the database is not.
+    /// The write-ahead log exists and the database does not.
     #[error("the write-ahead log {log} is there, but the database that it belongs to is absent or empty")]
     LostDatabase {
         /// The log's path.
@@ -82,28 +82,28 @@ pub enum Damage {
     /// The database's own check failed.
     #[error("the database's own check says: {0}")]
     Malformed(String),
-    /// A table is gone.
+    /// A table is missing.
     #[error("the table '{0}' is missing")]
     MissingTable(&'static str),
-    /// A line of `meta` is gone or makes no sense.
+    /// A line of `meta` is missing or invalid.
     #[error("'{key}' in the table 'meta' is {found}")]
     Meta {
-        /// Which line.
+        /// The line's key.
         key: &'static str,
-        /// What is there instead.
+        /// The value found.
         found: String,
     },
-    /// A document is not one of its kind.
+    /// A document is no valid document of its kind.
     #[error("the {kind} {id} cannot be read: {why}")]
     Document {
         /// The record's kind.
         kind: &'static str,
         /// The record's id.
         id: String,
-        /// What the parser says.
+        /// The parser's error.
         why: String,
     },
-    /// A row of `records` is not what was written.
+    /// A row of `records` differs from the written row.
     #[error("the {kind} {id} of entry {seq} is not as it was written: its checksum differs")]
     Record {
         /// The record's kind, as it reads now.
@@ -113,7 +113,7 @@ pub enum Damage {
         /// The entry that wrote it, as it reads now.
         seq: u64,
     },
-    /// A before-image is not what was written, or was damaged already as it became one.
+    /// A before-image differs from the written row, or was damaged before it was copied.
     #[error("the {kind} {id} before entry {seq} is not as it was written: its checksum differs")]
     Change {
         /// The record's kind, as it reads now.
@@ -123,13 +123,13 @@ pub enum Damage {
         /// The entry that changed it, as it reads now.
         seq: u64,
     },
-    /// A line of the journal is not what was written.
+    /// A line of the journal differs from the written line.
     #[error("entry {seq} of the journal is not as it was written: its checksum differs")]
     Entry {
-        /// Which, as it reads now.
+        /// Its number, as it reads now.
         seq: u64,
     },
-    /// A before-image says that an entry changed its record, and there is no such entry.
+    /// A before-image names an entry that does not exist.
     #[error("the {kind} {id} was changed by entry {seq}, which the journal does not have")]
     MissingEntry {
         /// The record's kind.
@@ -139,10 +139,10 @@ pub enum Damage {
         /// The entry.
         seq: u64,
     },
-    /// The journal has a hole.
+    /// The journal has a gap.
     #[error("the journal has no entry {missing}, though it has earlier and later ones")]
     JournalGap {
-        /// The first entry that is missing.
+        /// The first missing entry.
         missing: u64,
     },
     /// A record is newer than the journal.

@@ -1,4 +1,4 @@
-//! The store's format versions, and the few lines of `meta` that a store begins with.
+//! The store's format versions, and the lines of `meta` in a new store.
 
 use crate::{error::Damage, OpenError};
 use lenticular_model::Incarnation;
@@ -7,13 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The format that this binary writes and the newest that it reads. Format 1 had no checksums.
+/// The format that this binary writes, and the newest that it reads. Format 1 had no checksums.
 pub const FORMAT: u32 = 2;
 
-/// The oldest format whose binaries can read what this one writes.
+/// The oldest format whose binaries can read this binary's stores.
 pub const MIN_READER: u32 = 1;
 
-/// The oldest format whose binaries can write to what this one wrote. Format 1 would change rows and leave their sums.
+/// The oldest format whose binaries can write this binary's stores. Format 1 would change rows and leave their
+/// sums.
 pub const MIN_WRITER: u32 = 2;
 
 /// The tables that got a column `sum` with format 2.
@@ -28,21 +29,21 @@ pub(crate) type MetaLines = BTreeMap<String, String>;
 /// The lines of `meta` that every engine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Meta {
-    /// The format that the store is in.
+    /// The format of the store.
     pub format: u32,
-    /// `None` until the first opening has given the store one.
+    /// `None` until the first opening.
     pub incarnation: Option<Incarnation>,
-    /// How many times the store was opened.
+    /// The number of openings of the store.
     pub epoch: u64,
 }
 
 impl Meta {
-    /// True if the store must be brought to this binary's format before it is written to.
+    /// True if the store must be upgraded to this binary's format before a write.
     pub(crate) fn is_old(&self) -> bool {
         self.format < FORMAT
     }
 
-    /// What the sums of the store's rows are read from.
+    /// The SQL expression for the sums of rows.
     pub(crate) fn sum_column(&self) -> &'static str {
         if self.is_old() {
             "CAST(NULL AS bigint)"
@@ -52,7 +53,7 @@ impl Meta {
     }
 }
 
-/// The lines of `meta` that say which binaries may use a store that this one wrote.
+/// The lines of `meta` that name the binaries that may use a store of this binary.
 pub(crate) fn version_lines() -> [(&'static str, u32); 3] {
     [("format", FORMAT), ("min_reader", MIN_READER), ("min_writer", MIN_WRITER)]
 }
@@ -97,31 +98,31 @@ fn bad(store: &str, key: &'static str, found: Option<&str>) -> OpenError {
     damaged(store, Damage::Meta { key, found })
 }
 
-/// The store contradicts itself.
+/// The error: the store contradicts itself.
 pub(crate) fn damaged(store: &str, damage: Damage) -> OpenError {
     OpenError::Damaged { store: store.to_owned(), damage }
 }
 
-/// The database or the file system refused while `doing` something.
+/// The error: the database or the file system refused while `doing` something.
 pub(crate) fn failed(store: &str, doing: &'static str, cause: impl std::fmt::Display) -> OpenError {
     OpenError::Failed { store: store.to_owned(), doing, cause: cause.to_string() }
 }
 
-/// The path with `suffix` after its last letter.
+/// The path with `suffix` appended.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Finds holes in ascending entries of the journal.
+/// Finds gaps in ascending entries of the journal.
 #[derive(Default)]
 pub(crate) struct Dense {
     last: Option<u64>,
 }
 
 impl Dense {
-    /// Takes the next entry, which must follow the one before it.
+    /// Takes the next entry, which must follow the previous entry.
     pub(crate) fn take(&mut self, seq: u64) -> Result<(), Damage> {
         match self.last.replace(seq) {
             Some(last) if seq != last + 1 => Err(Damage::JournalGap { missing: last + 1 }),

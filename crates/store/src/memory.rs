@@ -19,12 +19,12 @@ use std::{
 
 const STORE: &str = "the store in memory";
 
-/// What happens to the process at the next commit.
+/// The failure of the process at the next commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crash {
-    /// It dies before the commit is written.
+    /// The process dies before the commit is written.
     BeforeCommit,
-    /// It dies when the commit is written and before anyone hears of it.
+    /// The process dies after the commit is written and before any answer.
     AfterCommit,
 }
 
@@ -49,24 +49,24 @@ impl MemoryDisk {
         Self::default()
     }
 
-    /// Another disk with the same contents, owned by nobody: a backup.
+    /// Another disk with the same contents and no owner: a backup.
     pub fn copy(&self) -> Self {
         let contents = Contents { owned: false, fail_next: None, crash_next: None, ..self.lock().clone() };
         Self(Arc::new(Lock::new(contents)))
     }
 
-    /// Lets the next commit fail with `why` and write nothing.
+    /// Makes the next commit fail with `why` and write nothing.
     pub fn fail_next_commit(&self, why: &str) {
         self.lock().fail_next = Some(why.to_owned());
     }
 
-    /// Lets the process die at the next commit: its outcome is unknown to the writer.
+    /// Makes the process die at the next commit: its outcome is unknown to the writer.
     pub fn crash_next_commit(&self, crash: Crash) {
         self.lock().crash_next = Some(crash);
     }
 
-    /// Takes the disk from whoever has it, as when a database drops a silent leader's session. The old engine can
-    /// no longer commit once the disk is opened again.
+    /// Takes the disk from its owner, like a database that drops a silent leader's session. The old engine can no
+    /// longer commit once the disk is opened again.
     pub fn release(&self) {
         self.lock().owned = false;
     }
@@ -89,10 +89,10 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Opens a disk; an empty one becomes a new store.
+    /// Opens a disk; an empty disk becomes a new store.
     ///
     /// # Errors
-    /// Another engine has it, or it is damaged.
+    /// Another engine has the disk, or it is damaged.
     pub fn open(disk: &MemoryDisk) -> Result<Self, OpenError> {
         let mut contents = disk.lock();
         if contents.owned {
@@ -109,7 +109,7 @@ impl Memory {
         Ok(Self { disk: disk.clone(), epoch, open: true })
     }
 
-    /// The contents, if a commit of this engine's may go on.
+    /// The contents, if this engine may commit.
     fn to_write(&self) -> Result<MutexGuard<'_, Contents>, CommitError> {
         if !self.open {
             return Err(CommitError::Failed("the store is closed".to_owned()));
@@ -235,7 +235,7 @@ impl Engine for Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // A process that ends gives its lock up, whether or not it closed in good order.
+        // A process that ends releases its lock, with or without a clean close.
         if let Ok(mut contents) = self.to_write() {
             contents.owned = false;
         }

@@ -1,9 +1,9 @@
-//! The shared engine: a PostgreSQL database (12 or newer), one leader at a time.
+//! The shared engine: a PostgreSQL database (12 or newer), with one leader at a time.
 //!
-//! The leader holds an advisory lock for as long as its session lives, and every commit locks the epoch's row and
-//! compares it, so that a leader whose session the server gave up cannot write even if the server still listens to it.
-//! Because the lock belongs to the session, the connection must not go through a pooler in transaction mode. Where
-//! PostgreSQL is replicated, replication must be synchronous, or a fail-over loses acknowledged writes.
+//! The leader holds an advisory lock as long as its session lives. Every commit locks the epoch's row and compares
+//! it. So a leader whose session has ended on the server cannot write, even if the server still reads from its
+//! connection. The lock belongs to the session, so the connection must not go through a pooler in transaction mode.
+//! Replication of PostgreSQL must be synchronous, or a fail-over loses acknowledged writes.
 
 mod columns;
 mod open;
@@ -25,16 +25,18 @@ use session::{Session, Trouble};
 use std::sync::Arc;
 use tokio_postgres::{types::ToSql, Config, Statement};
 
-/// Begins every statement that writes: `epoch` is one row, locked, if this process still leads, and empty if not.
+/// Begins every statement that writes. `epoch` has one row, locked, if this process still leads, and none
+/// otherwise.
 const EPOCH: &str =
     "WITH epoch AS MATERIALIZED (SELECT 1 AS ours FROM meta WHERE key = 'epoch' AND value = $1 FOR UPDATE)";
 
-/// Ends every statement that writes: whether this process leads, the store's epoch, and how many rows are of interest.
+/// Ends every statement that writes: whether this process leads, the store's epoch, and the number of affected
+/// rows.
 const VERDICT: &str = "(SELECT count(*) FROM epoch), (SELECT value FROM meta WHERE key = 'epoch')";
 
-/// A whole batch in one statement, and so in one round trip and one transaction. Its parts all see the store as it was
-/// before, which makes `records` the source of the images before. The sum of an image that comes from there is the
-/// record's with another seq: see `sum.rs`.
+/// A whole batch in one statement, and so in one round trip and one transaction. All its parts see the store before
+/// the statement, so `records` gives the before-images. The sum of such an image is the record's with another seq:
+/// see `sum.rs`.
 const COMMIT: &str = "
     , entries AS (
         INSERT INTO journal (seq, at, actor, request_id, why, sum)
@@ -64,8 +66,8 @@ const TRIM: &str = "
     , images AS (DELETE FROM changes USING epoch WHERE changes.seq <= $2)
     , entries AS (DELETE FROM journal USING epoch WHERE journal.seq <= $2 RETURNING 1)";
 
-/// The engine over one schema of a PostgreSQL database. Its calls block on a runtime of its own, so they must not come
-/// from inside an asynchronous task.
+/// The engine over one schema of a PostgreSQL database. Its calls block on a private runtime, so do not call it
+/// from an asynchronous task.
 pub struct Postgres {
     store: String,
     session: Option<Session>,
@@ -76,12 +78,12 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Opens the store in the schema that `config` leads to, and owns it until dropped or closed. A schema without the
-    /// store's tables becomes a new store. `config` is a connection string, as `host=/run/postgresql user=lenticular
-    /// dbname=lenticular`; connections are not encrypted.
+    /// Opens the store in the schema of `config`, and owns it until dropped or closed. A schema without the store's
+    /// tables becomes a new store. `config` is a connection string, for example `host=/run/postgresql
+    /// user=lenticular dbname=lenticular`; connections are not encrypted.
     ///
-    /// Every opening checks the tables, `meta`, every record but the cold ones, and the last 10,000 journal entries;
-    /// pages are PostgreSQL's to check. A store of an older format is brought to this one.
+    /// Every opening checks the tables, `meta`, every record except the cold ones, and the last 10,000 journal
+    /// entries. PostgreSQL itself checks its pages. A store of an older format is upgraded.
     ///
     /// # Errors
     /// See [`OpenError`]; nothing in the database is changed then.
@@ -103,7 +105,7 @@ impl Postgres {
         self.session.as_ref().ok_or_else(|| CommitError::Failed("the store is closed".to_owned()))
     }
 
-    /// Opens the session anew if the server has ended it. Nothing of what is written next was sent on the old one.
+    /// Reopens the session if the server has ended it. The old session has sent nothing of the next write.
     fn revive(&mut self) -> Result<(), CommitError> {
         if self.session()?.has_ended() {
             let session = open::reopen(&self.store, &self.config, self.meta.epoch)?;
@@ -114,7 +116,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Runs a statement that writes, and gives back how many rows it speaks of.
+    /// Runs a statement that writes, and returns the number of affected rows.
     fn write<S: tokio_postgres::ToStatement>(
         &self,
         statement: &S,
@@ -140,7 +142,7 @@ fn prepare_commit(session: &Session) -> Result<Statement, Trouble> {
     session.run(session.client().prepare(&writing(COMMIT, "0::bigint")))
 }
 
-/// A whole statement that writes, from its parts.
+/// A complete writing statement, from its parts.
 fn writing(parts: &str, rows: &str) -> String {
     format!("{EPOCH}{parts} SELECT {VERDICT}, {rows}")
 }

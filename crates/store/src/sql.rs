@@ -1,19 +1,19 @@
-//! The statements that SQLite and PostgreSQL share. Parameters first appear in ascending order, because SQLite numbers
-//! `$n` by first appearance. Rows that are read have their columns in the order of `sum::Image` or `sum::Entry`.
+//! The statements that SQLite and PostgreSQL share. Parameters first appear in ascending order, because SQLite
+//! numbers `$n` by first appearance. Read rows have their columns in the order of `sum::Image` or `sum::Entry`.
 
 use lenticular_model::{Durability, Kind};
 
 /// One record.
 pub(crate) const GET: &str = "SELECT kind, id, doc, seq, sum FROM records WHERE kind = $1 AND id = $2";
 
-/// All that the journal knows of one record, newest first. A change whose entry is gone comes without one.
+/// The journal's changes of one record, newest first. A change without its entry comes with empty entry columns.
 pub(crate) const HISTORY: &str = "
     SELECT j.seq, j.at, j.actor, j.request_id, j.why, j.sum, c.kind, c.id, c.before, c.seq, c.sum
     FROM changes c LEFT JOIN journal j ON j.seq = c.seq
     WHERE c.kind = $1 AND c.id = $2 ORDER BY c.seq DESC LIMIT $3";
 
-/// The journal's first entry, the record's present, and the first entry after a time that changed it with what it was
-/// before: in one statement, so that all are of one moment. A change whose entry is gone comes without one.
+/// The journal's first entry, the present record, and the first entry after a time that changed it, with its
+/// before-image. One statement reads all at one moment. A change without its entry comes with empty entry columns.
 pub(crate) const RECORD_AT: &str = "
     SELECT oldest.seq, oldest.at, oldest.actor, oldest.request_id, oldest.why, oldest.sum,
            present.kind, present.id, present.doc, present.seq, present.sum,
@@ -28,8 +28,8 @@ pub(crate) const RECORD_AT: &str = "
         FROM changes c LEFT JOIN journal j ON j.seq = c.seq
         WHERE c.kind = $1 AND c.id = $2 AND (j.at > $3 OR j.seq IS NULL) ORDER BY c.seq LIMIT 1) AS later ON 1 = 1";
 
-/// Every record whose kind is not known to be cold. Those of unknown kinds are read for their sums: damage to the name
-/// of a kind would else hide a record. The kinds are found by leaping over the index.
+/// Every record, except those of known cold kinds. Records of unknown kinds are read for their sums: else damage to
+/// a kind's name would hide a record. The kinds are found by skipping through the index.
 pub(crate) fn load() -> String {
     let cold = Kind::ALL.iter().filter(|kind| kind.durability() == Durability::Cold);
     let cold: Vec<String> = cold.map(|kind| format!("'{}'", kind.name())).collect();
@@ -44,10 +44,10 @@ pub(crate) fn load() -> String {
     )
 }
 
-/// Where the journal ends.
+/// The end of the journal.
 pub(crate) const HEAD: &str = "SELECT seq, at FROM journal ORDER BY seq DESC LIMIT 1";
 
-/// The last entry that trimming removes: among the oldest ones, before a time, and never the newest of all.
+/// The last entry that trimming removes: among the oldest entries, before a time, and never the newest entry.
 pub(crate) const TRIM_UP_TO: &str = "
     SELECT seq FROM (SELECT seq, at FROM journal ORDER BY seq LIMIT $1) AS oldest
     WHERE at < $2 AND seq < (SELECT max(seq) FROM journal) ORDER BY seq DESC LIMIT 1";
@@ -70,15 +70,15 @@ pub(crate) fn list(bounded: bool, reverse: bool) -> String {
     )
 }
 
-/// How many entries at the journal's end are checked at every opening.
+/// The number of entries at the journal's end that every opening checks.
 pub(crate) const TAIL_ENTRIES: i64 = 10_000;
 
-/// A seq or a time as SQL has it.
+/// A seq or a time as an SQL integer.
 pub(crate) fn to_sql(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A seq as SQL has it, back; a negative one is none of ours and reads as 0.
+/// A seq from an SQL integer; a negative number is invalid and reads as 0.
 pub(crate) fn from_sql(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }

@@ -1,7 +1,7 @@
 //! The embedded engine: one SQLite file in WAL mode, synced at every commit, with one owner at a time.
 //!
-//! Beside `store.db` lie SQLite's own `store.db-wal` and `store.db-shm`, and `store.db.lock`, which the owner holds
-//! locked and which carries its process id.
+//! Beside `store.db` are SQLite's own `store.db-wal` and `store.db-shm`, and `store.db.lock`. The owner holds the
+//! lock on `store.db.lock`, which contains the owner's process id.
 
 mod check;
 mod lock;
@@ -38,11 +38,11 @@ const DELETE_RECORD: &str = "DELETE FROM records WHERE kind = $1 AND id = $2";
 const SET_META: &str = "INSERT INTO meta (key, value) VALUES ($1, $2)
      ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
-/// Changes lie in the order of their entries, so the oldest are the first rows of the table.
+/// Changes are in the order of their entries, so the oldest are the first rows of the table.
 const TRIM_CHANGES: &str = "DELETE FROM changes
      WHERE rowid IN (SELECT rowid FROM changes ORDER BY rowid LIMIT 1000) AND seq <= $1";
 
-/// The line of `meta` that is `1` while nobody has the store open after a close in good order.
+/// The line of `meta` that is `1` after a clean close, until the next opening.
 const CLEAN: &str = "clean";
 
 /// The engine over one SQLite file.
@@ -57,14 +57,14 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the store in a file and owns it until dropped or closed. An absent or empty file becomes a new store, and
+    /// Opens the store in a file and owns it until dropped or closed. An absent or empty file becomes a new store;
     /// its folder must exist.
     ///
-    /// Every opening checks the tables, `meta`, every record but the cold ones, and the last 10,000 journal entries. The whole file
-    /// is checked as well (SQLite's `quick_check`, every journal entry, every record and change) if it is smaller than
-    /// 16 MiB, or if the last owner did not close it and it is smaller than 2 GiB: that takes about a second for each
-    /// 300 MiB, so a larger file would hold up the start after a crash for longer than its answer is worth. A store of
-    /// an older format is brought to this one after the check.
+    /// Every opening checks the tables, `meta`, every record except the cold ones, and the last 10,000 journal
+    /// entries. A whole check adds SQLite's `quick_check`, every journal entry, every record and every change. The
+    /// file is checked whole if it is smaller than 16 MiB, or smaller than 2 GiB and not closed by its last owner.
+    /// The whole check takes about a second for each 300 MiB, too long for the start of a larger file after a
+    /// crash. A store of an older format is upgraded after the check.
     ///
     /// # Errors
     /// See [`OpenError`]; nothing in the file is changed then.
@@ -94,11 +94,11 @@ impl Sqlite {
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(not_written)?;
         let value = write(&transaction).map_err(not_written)?;
         transaction.commit().map_err(|error| match error.sqlite_error_code() {
-            // When a sync fails, the log may have reached the disk whole: a crash would bring the commit back.
+            // After a failed sync the log may still be complete on the disk: a crash would bring the commit back.
             Some(ErrorCode::SystemIoFailure) => CommitError::Unknown(explain(&error)),
             _ => CommitError::Failed(explain(&error)),
         })?;
-        // If a file went just now, the commit is in one without a name.
+        // If a file was just removed, the commit is in a file without a name.
         self.present.check().map_err(CommitError::Unknown)?;
         Ok(value)
     }
@@ -108,7 +108,7 @@ fn not_written(error: rusqlite::Error) -> CommitError {
     CommitError::Failed(explain(&error))
 }
 
-/// What happened and what to do about it.
+/// What happened and what to do.
 fn explain(error: &rusqlite::Error) -> String {
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "free space on the store's file system",
@@ -231,7 +231,8 @@ impl Engine for Sqlite {
         }
         self.transaction(|transaction| transaction.execute(SET_META, params![CLEAN, "1"]).map(|_| ()))?;
         if let Some(connection) = self.connection.take() {
-            // Moving the log into the file is a courtesy to whoever copies the file; a reader under way prevents it.
+            // Moving the log into the file helps an operator who copies the file; a reader under way prevents the
+            // move.
             let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
             connection.close().map_err(|(_, error)| not_written(error))?;
         }

@@ -1,4 +1,4 @@
-//! What the store's thread has done so far, in numbers for the metrics page.
+//! Statistics of the store's thread, for the metrics page.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,7 +12,7 @@ pub const BATCH_SIZE_BOUNDS: [u64; 6] = [1, 2, 4, 8, 16, 32];
 pub const COMMIT_US_BOUNDS: [u64; 10] =
     [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000];
 
-/// Numbers since the start. Buckets count what is at most their bound and more than the bound before.
+/// Numbers since the start. A bucket counts values up to its bound and above the previous bound.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Database commits that succeeded.
@@ -21,9 +21,9 @@ pub struct Stats {
     pub commit_failures: u64,
     /// Whether the last database commit failed.
     pub is_failing: bool,
-    /// Transactions that were answered, with success or not.
+    /// Answered transactions, successful or not.
     pub transactions: u64,
-    /// Transactions among them that were answered with an error.
+    /// Transactions that were answered with an error.
     pub refusals: u64,
     /// Sizes of the batches.
     pub batch_sizes: [u64; BATCH_SIZE_BOUNDS.len() + 1],
@@ -35,7 +35,7 @@ pub struct Stats {
     pub commit_us_max: u64,
 }
 
-/// The counters that the thread raises and everyone may read.
+/// The counters: the store's thread writes them, any thread reads them.
 #[derive(Default)]
 pub(crate) struct Counters {
     commits: AtomicU64,

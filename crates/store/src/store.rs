@@ -1,4 +1,4 @@
-//! The asynchronous handle: a thread of its own runs the writer, and everyone else reads snapshots and awaits answers.
+//! The asynchronous handle: the writer runs on its own thread. Callers read snapshots and await answers.
 
 use crate::{
     engine::{HistoryEntry, Page, ReadError, Reader},
@@ -13,20 +13,20 @@ use tokio::sync::{
     oneshot, watch,
 };
 
-/// Transactions that wait for the writer; who comes later waits to be let in.
+/// The most transactions that wait for the writer; later callers wait until there is room.
 const QUEUE_MAX: usize = 1024;
 
-/// Transactions of one database commit.
+/// The most transactions in one database commit.
 const BATCH_MAX: usize = 64;
 
-/// Journal entries that one step of trimming removes, so that transactions do not wait for long behind it.
+/// The most journal entries that one step of trimming removes, so that transactions do not wait long for it.
 const TRIM_STEP_ENTRIES: usize = 500;
 
 type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 type EntropySource = Box<dyn FnMut() -> [u8; 16] + Send>;
 
-/// A store that is open. Clones are the same store; when the last one is dropped, what is queued is finished, the
-/// store is closed and its thread ends.
+/// An open store. Clones are the same store. When the last clone is dropped, the queue is finished, the store is
+/// closed and its thread ends.
 #[derive(Clone)]
 pub struct Store {
     queue: mpsc::Sender<Message>,
@@ -69,7 +69,7 @@ impl<T: Send, F: FnOnce(&mut Txn<'_>) -> Result<T> + Send> Task for TypedTask<F,
     fn answer(self: Box<Self>, answer: Result<()>) {
         let missing = || Error::internal("a transaction was answered that never ran");
         let Self { value, reply, .. } = *self;
-        // Whoever asked may have gone away; the commit stands all the same.
+        // The caller may no longer wait; the commit stands all the same.
         let _ = reply.send(answer.and_then(|()| value.ok_or_else(missing)));
     }
 }
@@ -81,7 +81,7 @@ enum Message {
 }
 
 impl Store {
-    /// Starts the writer on a thread of its own. `clock` is read once for each batch; `entropy` makes ids.
+    /// Starts the writer on its own thread. `clock` is read once for each batch; `entropy` makes ids.
     pub fn start(writer: Writer, clock: Clock, entropy: EntropySource) -> Self {
         let (queue, messages) = mpsc::channel(QUEUE_MAX);
         let (lost_sender, lost) = watch::channel(writer.lost().map(str::to_owned));
@@ -95,23 +95,23 @@ impl Store {
         let thread = Thread { messages, shared: shared.clone(), lost: lost_sender, clock, entropy };
         let started = thread::Builder::new().name("store".to_owned()).spawn(move || thread.run(writer));
         if let Err(error) = started {
-            // Without its thread the store answers `Unavailable` to every transaction, which says enough to callers.
+            // Without its thread the store answers `Unavailable` to every transaction, which tells callers enough.
             tracing::error!(%error, "the store's thread could not be started");
         }
         Self { queue, shared }
     }
 
-    /// The last published state, which is durable. Taking it never waits.
+    /// The last published State, which is durable. This call never waits.
     pub fn state(&self) -> Arc<State> {
         self.shared.state.load_full()
     }
 
-    /// Runs a transaction after all that were queued before it, and answers when it is durable and published. It runs
-    /// to its end even if the caller stops waiting.
+    /// Runs a transaction after all transactions queued before it, and answers when it is durable and published. It
+    /// runs to its end even if the caller stops waiting.
     ///
     /// # Errors
-    /// The transaction's own error; `Internal` if it panicked; `Unavailable` if it could not be committed or the store
-    /// is closed.
+    /// The transaction's own error; `Internal` if it panicked; `Unavailable` if it could not be committed or the
+    /// store is closed.
     pub async fn transact<T: Send + 'static>(
         &self,
         cause: Cause,
@@ -121,15 +121,16 @@ impl Store {
             .await?
     }
 
-    /// Every commit published from now on, in order. It comes after the state is published, so [`Store::state`] is
-    /// never older than a commit received. Subscribe first and take the state after: no commit is missed between.
+    /// Every commit published from now on, in order. A commit arrives after its State is published, so
+    /// [`Store::state`] is never older than a received commit. Subscribe first and then take the State, so that no
+    /// commit is missed.
     pub fn subscribe(&self) -> UnboundedReceiver<Arc<Commit>> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.shared.subscribers.lock().push(sender);
         receiver
     }
 
-    /// Becomes a text when this process may no longer write to the store, and says why. Only opening it again helps.
+    /// Becomes a text with the reason when this process may no longer write to the store. Only a new opening helps.
     /// The channel ends when the store is closed.
     pub fn lost(&self) -> watch::Receiver<Option<String>> {
         self.shared.lost.clone()
@@ -138,17 +139,17 @@ impl Store {
     /// The document of a hot or cold record.
     ///
     /// # Errors
-    /// `Unavailable` if the database cannot answer; `Internal` if what it holds is damaged.
+    /// `Unavailable` if the database cannot answer; `Internal` if the data is damaged.
     pub async fn get(&self, kind: Kind, id: &str) -> Result<Option<String>> {
         let id = id.to_owned();
         self.read(move |reader| reader.get(kind, &id)).await
     }
 
-    /// Ids and documents of hot or cold records whose ids begin with `prefix`, in the order of their ids (downwards if
-    /// `reverse`), beyond `after`, at most `limit` and at most [`crate::LIST_ROWS_MAX`].
+    /// Ids and documents of hot or cold records whose ids begin with `prefix`, in the order of their ids (downwards
+    /// if `reverse`), beyond `after`, at most `limit` and at most [`crate::LIST_ROWS_MAX`].
     ///
     /// # Errors
-    /// `Unavailable` if the database cannot answer; `Internal` if what it holds is damaged.
+    /// `Unavailable` if the database cannot answer; `Internal` if the data is damaged.
     pub async fn list(
         &self,
         kind: Kind,
@@ -164,27 +165,27 @@ impl Store {
         .await
     }
 
-    /// What the journal knows of a record, oldest first; the newest [`crate::HISTORY_ENTRIES_MAX`] entries.
+    /// The journal's entries of a record, oldest first; the newest [`crate::HISTORY_ENTRIES_MAX`] entries.
     ///
     /// # Errors
-    /// `Unavailable` if the database cannot answer; `Internal` if what it holds is damaged.
+    /// `Unavailable` if the database cannot answer; `Internal` if the data is damaged.
     pub async fn history(&self, kind: Kind, id: &str) -> Result<Vec<HistoryEntry>> {
         let id = id.to_owned();
         self.read(move |reader| reader.history(kind, &id)).await
     }
 
-    /// A record as it was after the last commit at or before `at`; `None` if it was not there.
+    /// A record after the last commit at or before `at`; `None` if it did not exist.
     ///
     /// # Errors
     /// `NotFound` if the journal was trimmed and begins after `at`; `Unavailable` if the database cannot answer;
-    /// `Internal` if what it holds is damaged.
+    /// `Internal` if the data is damaged.
     pub async fn record_at(&self, kind: Kind, id: &str, at: Timestamp) -> Result<Option<String>> {
         let id = id.to_owned();
         self.read(move |reader| reader.record_at(kind, &id, at)).await
     }
 
-    /// Removes the journal's entries from before `before`, and their changes, in steps between which transactions go
-    /// on; gives back how many. The newest entry always stays.
+    /// Removes the journal's entries before `before`, and their changes, in steps; transactions continue between
+    /// the steps. Returns the number of removed entries. The newest entry always stays.
     ///
     /// # Errors
     /// `Unavailable` if a step could not be committed; the steps before it stand.
@@ -199,24 +200,24 @@ impl Store {
         }
     }
 
-    /// Writes a consistent copy of the store to a file that must not exist yet, while transactions go on.
+    /// Writes a consistent copy of the store to a new file, while transactions continue.
     ///
     /// # Errors
-    /// `Unavailable` if the engine has no backup of its own or the copy failed; the internal text says which.
+    /// `Unavailable` if the engine has no backup or the copy failed; the internal text says which.
     pub async fn backup(&self, to: &Path) -> Result<()> {
         let to = to.to_owned();
         self.read(move |reader| reader.backup(&to)).await
     }
 
-    /// Finishes what is queued and closes the store; every later transaction is answered with `Unavailable`.
+    /// Finishes the queue and closes the store; every later transaction is answered with `Unavailable`.
     ///
     /// # Errors
-    /// `Unavailable` if the database did not take the farewell; nothing that was committed is lost by that.
+    /// `Unavailable` if the database refused the clean close; no committed data is lost by that.
     pub async fn close(&self) -> Result<()> {
         self.ask(Message::Close).await?
     }
 
-    /// What the store has done since it was started.
+    /// The statistics since the start.
     pub fn stats(&self) -> Stats {
         self.shared.counters.read()
     }
@@ -265,11 +266,12 @@ impl Thread {
                     self.run_batch(&mut writer, tasks);
                 }
                 Message::Trim(before, reply) => {
-                    // Whoever asked may have gone away.
+                    // The caller may no longer wait.
                     let _ = reply.send(writer.trim_journal(before, TRIM_STEP_ENTRIES));
                 }
                 Message::Close(reply) => {
-                    // From here on nobody is let in; whoever waits in the queue behind is answered by its end.
+                    // From here on no call is accepted. Calls still in the queue are answered by the end of the
+                    // queue.
                     self.messages.close();
                     let _ = reply.send(writer.close());
                     return;
@@ -282,7 +284,7 @@ impl Thread {
         }
     }
 
-    /// Takes the transactions that wait already; gives back the first message that is none.
+    /// Takes the transactions that wait already; returns the first message that is no transaction.
     fn fill(&mut self, tasks: &mut Vec<Box<dyn Task>>) -> Option<Message> {
         while tasks.len() < BATCH_MAX {
             match self.messages.try_recv().ok()? {

@@ -1,9 +1,9 @@
-//! The checksum of a row, which tells that its bytes are not those that were written.
+//! The checksum of a row. It shows when the row's bytes differ from the written bytes.
 //!
-//! The lower half of a sum is a CRC-32 over the row's columns but its seq, each with its length before it; the upper
-//! half is the seq. So a commit can copy a record into `changes` inside the database, where nothing computes a CRC: the
-//! copy keeps the lower half, gets a seq of its own, and damage that was there before stays known as damage. A CRC over
-//! what the copy holds would have made it good.
+//! The lower half of a sum is a CRC-32 over the row's columns except its seq, each with its length before it. The
+//! upper half is the seq. So a commit can copy a record into `changes` inside the database, which cannot compute a
+//! CRC: the copy keeps the lower half and gets its own seq. Earlier damage stays visible; a new CRC over the copy
+//! would have hidden the damage.
 //!
 //! A row without a sum was written by format 1, and is not checked.
 
@@ -15,7 +15,7 @@ use crate::{
 use crc32fast::Hasher;
 use lenticular_model::Kind;
 
-/// A row of `records`, or one of `changes` with the document before. Bytes, because damage need not be text.
+/// A row of `records`, or a row of `changes` with its before-image. In bytes, because damaged data may not be text.
 pub(crate) struct Image<'r> {
     pub kind: &'r [u8],
     pub id: &'r [u8],
@@ -34,13 +34,13 @@ pub(crate) struct Entry<'r> {
     pub sum: Option<i64>,
 }
 
-/// The sum of a row of `records` or `changes` that is to be written.
+/// The sum of a new row of `records` or `changes`.
 pub(crate) fn of_image(kind: Kind, id: &str, doc: Option<&str>, seq: u64) -> i64 {
     let (kind, id, doc) = (kind.name().as_bytes(), id.as_bytes(), doc.map(str::as_bytes));
     Image { kind, id, doc, seq: to_sql(seq), sum: None }.computed()
 }
 
-/// The sum of a row of `journal` that is to be written.
+/// The sum of a new row of `journal`.
 pub(crate) fn of_entry(entry: &JournalEntry) -> i64 {
     let cause = &entry.cause;
     let row = Entry {
@@ -67,7 +67,7 @@ impl Image<'_> {
         self.is_as_written().then_some(()).ok_or(Damage::Change { kind, id, seq })
     }
 
-    /// What is wrong with a row of `changes` that belongs to no entry of the journal.
+    /// The damage of a row of `changes` that belongs to no entry of the journal.
     pub(crate) fn without_entry(&self) -> Damage {
         Damage::MissingEntry { kind: lossy(self.kind), id: lossy(self.id), seq: from_sql(self.seq) }
     }
@@ -80,7 +80,7 @@ impl Image<'_> {
         let mut hasher = Hasher::new();
         add(&mut hasher, self.kind);
         add(&mut hasher, self.id);
-        // No document is something else than an empty one.
+        // No document differs from an empty document.
         hasher.update(&[u8::from(self.doc.is_some())]);
         add(&mut hasher, self.doc.unwrap_or_default());
         join(self.seq, hasher)
@@ -140,7 +140,7 @@ mod tests {
         }
     }
 
-    /// Stores hold such sums: another way to compute them would find damage everywhere.
+    /// Existing stores hold such sums: another way to compute them would report damage everywhere.
     #[test]
     fn sums_stay_what_they_are() {
         assert_eq!(of_image(Kind::Role, "r", Some("{}"), 7), 0x7_a4de_5b3e);

@@ -1,4 +1,5 @@
-//! The one writer: runs transactions serially against the head state, commits them in groups, and publishes after.
+//! The one writer: runs transactions one after another on the head State, commits them in groups, and then
+//! publishes.
 
 use crate::{
     engine::{Batch, Before, ChangeRow, CommitError, Engine, JournalEntry, ReadError, Reader, RecordRow},
@@ -15,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-/// A commit that was published.
+/// A published commit.
 #[derive(Clone)]
 pub struct Commit {
     /// The state after it.
@@ -26,18 +27,18 @@ pub struct Commit {
     pub changes: Vec<(Kind, String)>,
 }
 
-/// What a transaction does to the state that it is given.
+/// The function of a transaction.
 pub type Run<'j> = Box<dyn FnOnce(&mut Txn<'_>) -> Result<()> + 'j>;
 
-/// A transaction to run: what it is for, and what it does.
+/// A transaction to run, with its cause.
 pub struct Job<'j> {
     /// The journal's line.
     pub cause: Cause,
-    /// The transaction itself. It is dropped with all it did if it returns an error or panics.
+    /// The transaction itself. All its changes are dropped if it returns an error or panics.
     pub run: Run<'j>,
 }
 
-/// A batch that ran and is not committed yet. Dropping it drops all that its transactions did.
+/// A batch that ran and is not committed yet. Dropping it drops all changes of its transactions.
 pub struct Prepared {
     answers: Vec<Result<()>>,
     batch: Batch,
@@ -50,12 +51,12 @@ pub struct Prepared {
 pub struct Outcome {
     /// The answer to each job, in the order of the jobs.
     pub answers: Vec<Result<()>>,
-    /// What was published, in order. Jobs that changed nothing published nothing.
+    /// The published commits, in order. Jobs without changes published nothing.
     pub commits: Vec<Arc<Commit>>,
 }
 
-/// The head of a store and the engine under it. It has no thread and no clock. Over PostgreSQL its calls must not come
-/// from inside an asynchronous task, because they block.
+/// The head of a store and the engine under it. It has no thread and no clock. Over PostgreSQL do not call it from
+/// an asynchronous task, because its calls block.
 pub struct Writer {
     engine: Box<dyn Engine>,
     head: Arc<State>,
@@ -65,7 +66,7 @@ pub struct Writer {
 }
 
 impl Prepared {
-    /// True if nothing has to be written to the database.
+    /// True if nothing must be written to the database.
     pub fn is_volatile(&self) -> bool {
         self.batch.entries.is_empty()
     }
@@ -119,22 +120,22 @@ impl Writer {
         self.at
     }
 
-    /// How many times the store was opened, this time included.
+    /// The number of openings of the store, this one included.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Why the writer may no longer write, if so. Only opening the store again helps.
+    /// The reason why the writer may no longer write; `None` if it may. Only a new opening helps.
     pub fn lost(&self) -> Option<&str> {
         self.lost.as_deref()
     }
 
-    /// Reads what is committed.
+    /// A reader of committed data.
     pub fn reader(&self) -> Arc<dyn Reader> {
         self.engine.reader()
     }
 
-    /// Which database this is, for messages.
+    /// The database's name for messages.
     pub fn describe(&self) -> String {
         self.engine.describe()
     }
@@ -167,8 +168,8 @@ impl Writer {
         self.commit(prepared)
     }
 
-    /// Runs transactions one after the other, each against the state that the one before it made. `now` is the clock's
-    /// time; a transaction sees no time before the last commit's.
+    /// Runs transactions one after the other, each on the State of the previous one. `now` is the clock's time; no
+    /// transaction gets a time before the last commit's.
     pub fn prepare(&mut self, now: Timestamp, entropy: Entropy<'_>, jobs: Vec<Job<'_>>) -> Prepared {
         let mut prepared = Prepared {
             answers: Vec::with_capacity(jobs.len()),
@@ -187,8 +188,8 @@ impl Writer {
         prepared
     }
 
-    /// Commits what was prepared since the last commit, and publishes it. If that fails, every job of the batch is
-    /// answered with `Unavailable`, and the head stays where it was.
+    /// Commits the prepared batch, and publishes it. If that fails, every job of the batch is answered with
+    /// `Unavailable`, and the head does not change.
     pub fn commit(&mut self, prepared: Prepared) -> Outcome {
         let Prepared { answers, batch, commits, head, at } = prepared;
         if !batch.entries.is_empty() {
@@ -202,7 +203,8 @@ impl Writer {
         Outcome { answers, commits }
     }
 
-    /// Begins a new life of the store, as after restoring a backup: revisions of the old life count no more.
+    /// Begins a new incarnation of the store, for example after restoring a backup: revisions of the old
+    /// incarnation no longer count.
     ///
     /// # Errors
     /// `Unavailable` if it could not be committed.
@@ -215,7 +217,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Removes at most `entries_max` journal entries from before `before`, and their changes; gives back how many. Zero
+    /// Removes at most `entries_max` journal entries before `before`, and their changes; returns how many. Zero
     /// means that none are left to remove.
     ///
     /// # Errors
@@ -227,19 +229,19 @@ impl Writer {
         self.engine.trim(before, entries_max).map_err(|error| self.failed(&error))
     }
 
-    /// Gives the store up in good order.
+    /// Closes the store cleanly.
     ///
     /// # Errors
-    /// `Unavailable` if the database did not take the farewell; nothing that was committed is lost by that.
+    /// `Unavailable` if the database refused the clean close; no committed data is lost by that.
     pub fn close(mut self) -> Result<()> {
-        // What another process may have taken over is not ours to mark as closed.
+        // Another process may have taken the store over. Then this process must not mark it as closed.
         if self.lost.is_some() {
             return Ok(());
         }
         self.engine.close().map_err(|error| self.failed(&error))
     }
 
-    /// Turns a failed commit into the answer for whoever waits on it, and ends the leadership if need be.
+    /// Turns a failed commit into an answer for the callers, and ends the leadership if necessary.
     fn failed(&mut self, error: &CommitError) -> Error {
         let why = format!("{}: {error}", self.engine.describe());
         match error {
@@ -273,7 +275,7 @@ impl Prepared {
     }
 
     fn take(&mut self, now: Timestamp, cause: Cause, mut state: State, mut changes: Vec<Change>) {
-        // A record that was made and removed by the same transaction never was. A cold one may have been there before.
+        // A record that one transaction made and removed leaves no change. A cold record may have existed before.
         let is_real = |change: &Change| {
             change.before.is_some() || change.after.is_some() || change.kind.durability() == Durability::Cold
         };
@@ -287,7 +289,7 @@ impl Prepared {
             changes.iter().for_each(|change| self.write(seq, change));
             self.at = now;
         } else {
-            // Volatile changes are in no journal, and `seq` has no holes.
+            // Volatile changes are in no journal, and `seq` has no gaps.
             state.seq = self.head.seq;
         }
         self.head = Arc::new(state);
@@ -312,7 +314,7 @@ impl Prepared {
     }
 }
 
-/// Refuses text that PostgreSQL cannot hold, in every engine alike: one such transaction would fail its whole batch.
+/// Refuses text that PostgreSQL cannot hold, in every engine: one such transaction would fail its whole batch.
 fn check_text(cause: &Cause, changes: &[Change]) -> Result<()> {
     let ids = changes.iter().map(|change| &change.id);
     let texts = ids.chain([&cause.actor, &cause.request_id, &cause.why]);
@@ -325,7 +327,7 @@ fn check_text(cause: &Cause, changes: &[Change]) -> Result<()> {
     Ok(())
 }
 
-/// What everyone is told when this process no longer leads.
+/// The answer to all callers when this process no longer leads.
 fn refused(why: &str) -> Error {
     let text =
         "This control process no longer writes to the store. Try again in a few seconds; another process \

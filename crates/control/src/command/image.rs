@@ -1,4 +1,5 @@
-//! Images: their making, upload, change and removal. The bytes are the edge's; a commit here says that they count.
+//! Images: their creation, upload, change and removal. The API layer stores the bytes; a commit here makes them
+//! valid.
 
 use crate::lifecycle::image;
 use lenticular_model::{
@@ -12,20 +13,20 @@ use std::{
     sync::Arc,
 };
 
-/// What a new image is to be.
+/// The settings of a new image.
 #[derive(Debug, Clone)]
 pub struct NewImage {
-    /// Its id; drawn if not said.
+    /// Its id; random if `None`.
     pub id: Option<ImageId>,
     /// Its name.
     pub name: Option<String>,
     /// Its project, if not the caller's.
     pub owner: Option<ProjectId>,
-    /// Who sees it.
+    /// The projects that see it.
     pub visibility: Visibility,
     /// The format of its bytes.
     pub disk_format: Option<String>,
-    /// What they are wrapped in.
+    /// The container format.
     pub container_format: Option<String>,
     /// GiB of disk a flavor must have.
     pub min_disk: u32,
@@ -37,11 +38,12 @@ pub struct NewImage {
     pub hidden: bool,
     /// Labels.
     pub tags: BTreeSet<String>,
-    /// Properties of its creator's own.
+    /// Properties that its creator chose.
     pub properties: BTreeMap<String, String>,
 }
 
-/// That an id was given to an image before. It is never given again: what knew that image would take the new one for it.
+/// The error: an image had this id before. An id is never reused, because its users would take the new image for
+/// the old.
 pub fn exists(id: ImageId) -> Error {
     Error::conflict(format!("Image ID {id} already exists!"))
 }
@@ -93,7 +95,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewImage, quota: &Quota) 
     Ok(id)
 }
 
-/// Begins an upload under an id that only this upload has.
+/// Begins an upload with its own upload id.
 pub fn begin_upload(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -121,7 +123,7 @@ pub fn begin_upload(
     Ok(image)
 }
 
-/// Changes an image: `edit` gets what is there and leaves what shall be.
+/// Changes an image: `edit` changes the present values in place.
 pub fn edit(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -151,7 +153,7 @@ pub fn edit(
     Ok(())
 }
 
-/// Takes an image out of use, or back in.
+/// Deactivates or reactivates an image.
 pub fn set_active(txn: &mut Txn<'_>, caller: &Caller, id: ImageId, active: bool) -> Result<()> {
     policy::check(caller, Action::ImageDeactivate, None)?;
     let image = txn.visible::<Image>(caller, &id)?;
@@ -170,7 +172,7 @@ pub fn set_active(txn: &mut Txn<'_>, caller: &Caller, id: ImageId, active: bool)
     Ok(())
 }
 
-/// Removes an image. Servers made from it keep running; hosts keep their copy of its bytes while one needs it.
+/// Removes an image. Servers made from it run on; hosts keep their copy of its bytes while a server needs it.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
     let image = changeable(txn, caller, id)?;
     if image.protected {

@@ -1,5 +1,5 @@
-//! What callers ask: a folder for each service, a file for each noun, each command a function of a transaction, the
-//! caller and the request. A command that returns an error has changed nothing.
+//! The commands of callers: one folder for each service, one file for each noun. A command is a function of a
+//! transaction, the caller and the request. A command that returns an error has changed nothing.
 
 pub mod compute;
 pub mod host;

@@ -1,4 +1,4 @@
-//! The limits of a project: their setting and their return to the defaults.
+//! Changes of a project's limits, and their return to the defaults.
 
 use crate::quota::Service;
 use lenticular_model::{
@@ -8,7 +8,7 @@ use lenticular_model::{
     ProjectId, Txn,
 };
 
-/// Sets limits of a project; what is not named stays.
+/// Sets limits of a project; other limits stay.
 pub fn set(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -51,8 +51,8 @@ pub fn set(
     Ok(())
 }
 
-/// Clears a project's own limits, so that the defaults hold again. A project without own limits is an error in Neutron
-/// and none in Nova.
+/// Clears a project's own limits, so that the defaults apply again. For a project without own limits this is an
+/// error in Neutron, but not in Nova.
 pub fn reset(txn: &mut Txn<'_>, caller: &Caller, service: Service, project: ProjectId) -> Result<()> {
     let action = if service == Service::Compute { Action::QuotaWrite } else { Action::NetworkQuotaWrite };
     policy::check(caller, action, None)?;

@@ -1,4 +1,4 @@
-//! The end of a server's record: it leaves the memory and stays in the store as a past server.
+//! The end of a server's record: it leaves State and stays in the store as a past server.
 
 use crate::lifecycle::{network::cascade, operation};
 use lenticular_model::{
@@ -8,7 +8,7 @@ use lenticular_model::{
 };
 use std::sync::Arc;
 
-/// Archives a server that shall be absent, if no host has anything of it that could run.
+/// Archives a server that is wanted absent, if no host has a part of it that could run.
 pub fn archive_if_gone(txn: &mut Txn<'_>, id: ServerId) {
     let Some(server) = txn.servers.get(&id).cloned() else { return };
     let may_run = || txn.disk_copies_of_server(id).any(|copy| copy.may_run);
@@ -18,7 +18,7 @@ pub fn archive_if_gone(txn: &mut Txn<'_>, id: ServerId) {
     }
 }
 
-/// Removes a server whose guest is gone: its ports go with it or are freed, and it stays as a past server.
+/// Removes a server whose guest is gone. Its ports are deleted or freed, and the store keeps it as a past server.
 fn archive(txn: &mut Txn<'_>, server: &Server) {
     let ports: Vec<Arc<Port>> = txn.ports_of_server(server.id).cloned().collect();
     for port in ports {

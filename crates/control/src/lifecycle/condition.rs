@@ -1,4 +1,4 @@
-//! A server's condition (Nova's `vm_state`): each change of it, and nothing else that happens with it.
+//! A server's condition (Nova's `vm_state`): all its changes, and nothing else that happens with them.
 //!
 //! ```text
 //!             a host was found          its guest runs
@@ -15,18 +15,18 @@
 //! - Created → Building: `command/compute/server_create.rs`. Created → Error: no host takes the server.
 //! - Building, Stopped, Error → Active: the guest runs and its ports are plugged (`run.rs`).
 //! - Active → Stopped: the guest was ordered to stop, or shut itself down (`run.rs`).
-//! - Any → Error: the host reports a failure (`run.rs`), an operation is overdue (`reconcile/server.rs`), the disk is
-//!   lost with its host (`loss.rs`), or an operator says so.
+//! - Any → Error: the host reports a failure (`run.rs`), an operation is overdue (`reconcile/server.rs`), the disk
+//!   is lost with its host (`loss.rs`), or an operator says so.
 //! - Error → Stopped or Building: a start, stop or reboot is a new attempt (`command/compute/server.rs`).
-//! - Any → Stopped: the server leaves its host for a shelf, or comes to a host with another disk (`shelf.rs`,
-//!   `command/compute/evacuate.rs`).
+//! - Any → Stopped: the server leaves its host for the image store (shelving), or comes to a host with another disk
+//!   (`shelf.rs`, `command/compute/evacuate.rs`).
 
 use lenticular_model::{
     compute::server::{Condition, Fault, Server},
     Timestamp,
 };
 
-/// Why a server is in error: a message for its owner, details for the operator, and when.
+/// The fault of a server in error: a message for its owner, details for the operator, and the time.
 pub fn fault(message: String, details: Option<String>, at: Timestamp) -> Fault {
     Fault { code: 500, message, details, at }
 }
@@ -37,18 +37,18 @@ pub fn set_active(server: &mut Server) {
     server.fault = None;
 }
 
-/// The guest does not run, and shall not.
+/// The guest does not run, as wanted.
 pub fn set_stopped(server: &mut Server) {
     server.condition = Condition::Stopped;
 }
 
-/// The server cannot be what is wanted, until somebody acts on it.
+/// The server cannot reach its wanted state until a user or operator acts on it.
 pub fn set_error(server: &mut Server, fault: Fault) {
     server.condition = Condition::Error;
     server.fault = Some(fault);
 }
 
-/// An operator says that the server is well, or in error. An older fault stays in an error.
+/// An operator declares the server healthy or in error. In error it keeps an older fault.
 pub fn reset(server: &mut Server, active: bool) {
     match active {
         true => set_active(server),
@@ -56,7 +56,7 @@ pub fn reset(server: &mut Server, active: bool) {
     }
 }
 
-/// A new attempt leaves the error behind, so that its caller does not take the old error for its outcome.
+/// A new attempt clears the error, so that its caller does not take the old error for the result.
 pub fn leave_error(server: &mut Server) {
     if server.condition == Condition::Error {
         server.condition =

@@ -7,7 +7,7 @@ use lenticular_model::{
     DiskCopyId, HostId, ServerId, Txn,
 };
 
-/// Notes that a host has a disk of a server that is not the server's. There is at most one on a host.
+/// Records that a host has a disk that no longer belongs to its server. There is at most one on a host.
 pub fn leave(
     txn: &mut Txn<'_>,
     server_id: ServerId,
@@ -34,14 +34,14 @@ pub fn leave(
     });
 }
 
-/// A host has no disk of the server any more that is not the server's.
+/// The host no longer has such a disk of the server.
 pub fn clear(txn: &mut Txn<'_>, host: HostId, server: ServerId) {
     if let Some(id) = txn.disk_copy_on(host, server).map(|copy| copy.id) {
         txn.delete::<DiskCopy>(&id);
     }
 }
 
-/// A host confirms that what a server left there is gone.
+/// A host confirms that it removed a disk that a server left there.
 pub fn on_gone(txn: &mut Txn<'_>, host: HostId, seen: &Observation) {
     let copy = txn.disk_copy_on(host, seen.server_id);
     if copy.is_some_and(|copy| seen.observed == ObservedState::Absent && seen.generation >= copy.generation) {
@@ -50,7 +50,7 @@ pub fn on_gone(txn: &mut Txn<'_>, host: HostId, seen: &Observation) {
     }
 }
 
-/// Has every host remove what a server left there.
+/// Orders every host to remove the disks that a server left there.
 pub fn remove_all(txn: &mut Txn<'_>, server: ServerId) {
     let copies: Vec<DiskCopyId> = txn.disk_copies_of_server(server).map(|copy| copy.id).collect();
     for id in copies {

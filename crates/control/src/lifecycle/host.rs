@@ -1,8 +1,8 @@
-//! What becomes of what names a host when the host is removed.
+//! The records that name a host, when the host is removed.
 
 use lenticular_model::{compute::aggregate::Aggregate, AggregateId, HostId, Txn};
 
-/// A host is removed for good: no aggregate has it any more.
+/// Takes a removed host out of all aggregates.
 pub fn leave_aggregates(txn: &mut Txn<'_>, host: HostId) {
     let aggregates: Vec<AggregateId> = txn.aggregate_ids_of_host(host).collect();
     for id in aggregates {

@@ -1,4 +1,4 @@
-//! What becomes of an image while its bytes come, and at its end.
+//! The phases of an image during its upload, and its end.
 //!
 //! ```text
 //!            upload begins            bytes are durable
@@ -22,7 +22,7 @@ fn over_quota(name: &str, limit: u64, usage: u64, asked: u64) -> Error {
     ))
 }
 
-/// Refuses if one more would pass a limit of the project.
+/// Refuses one more if it would exceed a limit of the project.
 pub fn check_quota(name: &str, limit: Option<u64>, usage: impl FnOnce() -> u64) -> Result<()> {
     let Some(limit) = limit else { return Ok(()) };
     match usage() {
@@ -31,10 +31,10 @@ pub fn check_quota(name: &str, limit: Option<u64>, usage: impl FnOnce() -> u64) 
     }
 }
 
-/// How many bytes an upload of the image may have; `None` is no limit.
+/// The most bytes that an upload of the image may have; `None` is no limit.
 ///
 /// # Errors
-/// The project has all the bytes that it may have.
+/// The project has used up its limit.
 pub fn room(state: &State, image: &Image, quota: &Quota) -> Result<Option<u64>> {
     let (Some(limit), Some(project)) = (quota.size_mib, image.owner) else { return Ok(None) };
     let used = Usage::of(state, project).size;
@@ -44,10 +44,10 @@ pub fn room(state: &State, image: &Image, quota: &Quota) -> Result<Option<u64>> 
     }
 }
 
-/// Makes an upload count: the image is active.
+/// Commits an upload: the image is active.
 ///
 /// # Errors
-/// The image was deleted, or the upload given up, in the meantime; or other uploads have taken the project's room.
+/// The image was deleted or the upload given up in the meantime, or other uploads have used up the project's limit.
 pub fn commit_upload(txn: &mut Txn<'_>, id: ImageId, upload: &str, data: Data, quota: &Quota) -> Result<()> {
     need_upload(txn, id, upload)?;
     let image = txn.need::<Image>(&id, || Image::missing(id))?;
@@ -61,7 +61,7 @@ pub fn commit_upload(txn: &mut Txn<'_>, id: ImageId, upload: &str, data: Data, q
     Ok(())
 }
 
-/// Gives an upload up: the image waits for another.
+/// Gives an upload up: the image waits for another upload.
 pub fn abort_upload(txn: &mut Txn<'_>, id: ImageId, upload: &str) -> Result<()> {
     need_upload(txn, id, upload)?;
     txn.update::<Image>(&id, |i| i.phase = Phase::Queued);
@@ -76,7 +76,7 @@ fn need_upload(txn: &Txn<'_>, id: ImageId, upload: &str) -> Result<()> {
     }
 }
 
-/// Gives up all uploads: after a start, nobody is sending any more.
+/// Gives up all uploads: after a start no upload is under way.
 pub fn abort_all_uploads(txn: &mut Txn<'_>) {
     let saving: Vec<ImageId> =
         txn.images.values().filter(|i| matches!(i.phase, Phase::Saving { .. })).map(|i| i.id).collect();
@@ -85,7 +85,7 @@ pub fn abort_all_uploads(txn: &mut Txn<'_>) {
     }
 }
 
-/// Takes an image's record away, and keeps its id from ever being given again.
+/// Removes an image's record, and keeps its id from reuse.
 pub fn remove(txn: &mut Txn<'_>, image: &Image) {
     txn.delete::<Image>(&image.id);
     txn.put_cold(Kind::PastImage, image.id.to_string(), Image { updated_at: Some(txn.now), ..image.clone() });

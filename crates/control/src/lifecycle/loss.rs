@@ -1,4 +1,4 @@
-//! Servers whose disk is lost: with their host, or since a restore of the store.
+//! Servers with a lost disk: lost with their host, or in a restore of the store.
 
 use crate::lifecycle::{archive::archive_if_gone, condition, migration, operation, ports, restore, shelf};
 use lenticular_model::{
@@ -9,11 +9,11 @@ use lenticular_model::{
     ServerId, Txn,
 };
 
-/// Notes that a server's disk went with its host; false if the server was only waiting to be gone.
+/// Records that a server's disk was lost with its host; false if the server was only waiting for its deletion.
 pub fn on_host_lost(txn: &mut Txn<'_>, id: ServerId, host: &str) -> bool {
     let Some(server) = txn.servers.get(&id).cloned() else { return false };
     if server.wanted == Wanted::Absent {
-        // Nobody is left to confirm it.
+        // No host is left that could confirm the deletion.
         txn.update::<Server>(&id, |server| server.host_id = None);
         archive_if_gone(txn, id);
         return false;
@@ -42,10 +42,10 @@ pub fn on_host_lost(txn: &mut Txn<'_>, id: ServerId, host: &str) -> bool {
     true
 }
 
-/// No host has a server since the store was restored: the server is lost.
+/// After a restore of the store no host has the server: the server is lost.
 pub fn on_lost_in_restore(txn: &mut Txn<'_>, server: &Server) {
     let id = server.id;
-    // One that was on no host has nothing to lose.
+    // A server that was on no host has nothing to lose.
     let never = |s: &Server| s.host_id.is_none() && s.restored == Some(Restored::Unheard);
     if let Some(server) = txn.servers.get(&id).filter(|s| !never(s)).cloned() {
         let message =
@@ -59,7 +59,7 @@ pub fn on_lost_in_restore(txn: &mut Txn<'_>, server: &Server) {
         }
         let now = txn.now;
         txn.update::<Server>(&id, |s| {
-            // Never afresh: it may have been made, and deleted, since.
+            // No host may make a new disk: the server may have been made, and deleted, after the backup.
             s.disk.made = true;
             s.powered = false;
             s.ssh_forward = None;

@@ -1,4 +1,4 @@
-//! Migrations: how they are begun and ended, and what their hosts' reports make of them.
+//! Migrations: their begin, their end, and the effects of their hosts' reports.
 
 use crate::lifecycle::{condition, disk_copy, operation, ports};
 use lenticular_model::{
@@ -19,26 +19,26 @@ use lenticular_model::{
     HostId, Kind, MigrationId, ServerId, Timestamp, Txn,
 };
 
-/// How long a target may take to get ready, in seconds: it may have a large image to fetch.
+/// The time in which a target must be ready, in seconds: it may have to fetch a large image.
 pub const PREPARE_S_MAX: i64 = 1_800;
 
-/// A move that was decided.
+/// A decided move.
 #[derive(Debug, Clone)]
 pub struct Move {
-    /// Where to.
+    /// The target.
     pub to: HostId,
-    /// How.
+    /// How the guest travels.
     pub mode: Mode,
-    /// What for.
+    /// The purpose.
     pub purpose: Purpose,
-    /// What the guest gets there.
+    /// The flavor of the guest at the target.
     pub snapshot: FlavorSnapshot,
 }
 
-/// Opens a ticket. The caller has seen to it that the server may move and that the target will do.
+/// Opens a ticket. The caller has checked that the server may move and that the target fits.
 ///
 /// # Errors
-/// The server is nowhere, or one of the hosts is gone.
+/// The server has no host, or one of the hosts does not exist.
 pub fn open(txn: &mut Txn<'_>, by: Option<&Caller>, server: &Server, plan: Move) -> Result<MigrationId> {
     let from = server.host_id.ok_or_else(|| Error::conflict("The server is on no host."))?;
     let action = match plan.purpose {
@@ -50,7 +50,7 @@ pub fn open(txn: &mut Txn<'_>, by: Option<&Caller>, server: &Server, plan: Move)
     let task = operation::begin(txn, server, action, by);
     let id = MigrationId::from_random(txn.random());
     record(txn, by, server, (id, from), &plan, Phase::Preparing)?;
-    // What the target still has of the server goes when it gets ready.
+    // When the target prepares, it removes any older disk of the server.
     disk_copy::clear(txn, plan.to, server.id);
     let generation = server.next_generation();
     let Move { to, mode, snapshot, .. } = plan;
@@ -63,10 +63,10 @@ pub fn open(txn: &mut Txn<'_>, by: Option<&Caller>, server: &Server, plan: Move)
     Ok(id)
 }
 
-/// Writes the record of a migration that begins.
+/// Writes the record of a new migration.
 ///
 /// # Errors
-/// One of the hosts is gone.
+/// One of the hosts does not exist.
 pub fn record(
     txn: &mut Txn<'_>,
     by: Option<&Caller>,
@@ -103,7 +103,7 @@ pub fn record(
     Ok(())
 }
 
-/// Ends a migration's record: it leaves the memory and stays in the store.
+/// Ends a migration's record: it leaves State and stays in the store.
 pub fn finish(txn: &mut Txn<'_>, id: MigrationId, phase: Phase) {
     let Some(migration) = txn.delete::<Migration>(&id) else { return };
     let migration = Migration { phase, updated_at: Some(txn.now), ..Migration::clone(&migration) };
@@ -111,7 +111,7 @@ pub fn finish(txn: &mut Txn<'_>, id: MigrationId, phase: Phase) {
     txn.put_cold(Kind::PastMigration, migration.past_key(), migration);
 }
 
-/// What the source has decided.
+/// Handles the source's decision.
 pub fn on_decision(txn: &mut Txn<'_>, server: &Server, handover: &Handover) {
     let Some(ticket) = server.ticket.as_ref().filter(|t| t.generation == handover.generation) else { return };
     match &handover.decision {
@@ -130,7 +130,7 @@ pub fn on_decision(txn: &mut Txn<'_>, server: &Server, handover: &Handover) {
     }
 }
 
-/// What the target of a server's ticket says. True if the server is there now.
+/// Handles a report of the target. True if the server is on the target now.
 pub fn on_target_report(txn: &mut Txn<'_>, server: &Server, seen: &Observation) -> bool {
     let Some(ticket) = &server.ticket else { return false };
     match &seen.observed {
@@ -142,7 +142,7 @@ pub fn on_target_report(txn: &mut Txn<'_>, server: &Server, seen: &Observation) 
             fail(txn, server, format!("{message} ({details})"));
             false
         }
-        // Only a target that has accepted the guest sees one of its own.
+        // Only a target that has accepted the guest reports a running guest.
         ObservedState::Running { .. }
         | ObservedState::Stopped { .. }
         | ObservedState::Failed { disk_made: true, .. } => {
@@ -158,7 +158,7 @@ pub fn on_target_report(txn: &mut Txn<'_>, server: &Server, seen: &Observation) 
     }
 }
 
-/// Gives a move up: at once while the source knows of nothing, else by the source's word.
+/// Gives a move up: at once if the source has no orders for it, else after the source's report.
 pub fn fail(txn: &mut Txn<'_>, server: &Server, why: String) {
     match server.ticket.as_ref().map(|ticket| ticket.leg) {
         Some(Leg::Prepare) => close(txn, server, Phase::Failed { why }),
@@ -169,7 +169,7 @@ pub fn fail(txn: &mut Txn<'_>, server: &Server, why: String) {
     }
 }
 
-/// Aborts a move that has not come to its end.
+/// Aborts a move that is not complete.
 pub fn abort(txn: &mut Txn<'_>, server: &Server) {
     match server.ticket.as_ref().map(|ticket| ticket.leg) {
         Some(Leg::Prepare) => close(txn, server, Phase::Cancelled),
@@ -187,7 +187,7 @@ fn set_leg(txn: &mut Txn<'_>, server: &Server, leg: Leg, phase: Phase) {
     txn.update::<Server>(&server.id, |s| s.ticket.iter_mut().for_each(|ticket| ticket.leg = leg));
 }
 
-/// The guest stays where it is. What the target has of it is to go.
+/// The guest stays on its host. The target must remove its part of the guest.
 pub fn close(txn: &mut Txn<'_>, server: &Server, phase: Phase) {
     let Some(ticket) = &server.ticket else { return };
     let what = "a move here that did not come about".to_owned();
@@ -195,7 +195,7 @@ pub fn close(txn: &mut Txn<'_>, server: &Server, phase: Phase) {
     end(txn, server, phase);
 }
 
-/// Nothing comes of the ticket.
+/// Ends a ticket without a move.
 pub fn end(txn: &mut Txn<'_>, server: &Server, phase: Phase) {
     let Some(ticket) = &server.ticket else { return };
     let why = match &phase {
@@ -220,7 +220,8 @@ pub fn end(txn: &mut Txn<'_>, server: &Server, phase: Phase) {
     });
 }
 
-/// The grant moves: from now on the target's disk is the server's, and the source's a copy that is kept for a while.
+/// Moves the server to the target: the target's disk is now the server's, and the source's disk is kept for a
+/// while.
 fn arrive(txn: &mut Txn<'_>, server: &Server) {
     let (Some(ticket), Some(from)) = (&server.ticket, server.host_id) else { return };
     let migration = txn.migrations.get(&ticket.migration_id).cloned();
@@ -236,7 +237,7 @@ fn arrive(txn: &mut Txn<'_>, server: &Server) {
         let (migration_id, snapshot) = (ticket.migration_id, server.flavor_snapshot());
         Box::new(Unconfirmed { migration_id, from, snapshot, confirm_at: Some(until) })
     });
-    // The guest's own report ends the task of one that is started anew.
+    // If the guest restarts at the target, the guest's own report ends the task.
     let ended = if restarts { None } else { server.task.as_ref() };
     if let Some(task) = ended {
         operation::finish(txn, task.operation_id, None);
@@ -271,8 +272,8 @@ fn arrive(txn: &mut Txn<'_>, server: &Server) {
     }
 }
 
-/// The guest went to a host that was lost meanwhile. What it left behind may be older than what it last wrote: only a
-/// person can decide to go back to that.
+/// The guest moved to a host that was lost meanwhile. The disk that it left behind may lack its last writes, so
+/// only a person can decide to go back to that disk.
 fn is_lost(txn: &mut Txn<'_>, id: ServerId, host: &str) {
     let message = format!(
         "The server moved to {host}, which was lost. Ask the operator to go back to the disk that the \
@@ -287,7 +288,7 @@ fn is_lost(txn: &mut Txn<'_>, id: ServerId, host: &str) {
     });
 }
 
-/// Notes how far a source says that it has come.
+/// Records the progress that a source reports.
 pub fn note_progress(txn: &mut Txn<'_>, host: HostId, seen: &MoveProgress) {
     let Some(server) = txn.servers.get(&seen.server_id).filter(|s| s.host_id == Some(host)) else { return };
     let Some(ticket) = server.ticket.as_ref().filter(|t| t.generation == seen.generation) else { return };
@@ -305,7 +306,7 @@ pub fn note_progress(txn: &mut Txn<'_>, host: HostId, seen: &MoveProgress) {
     txn.put(Progress { id, created_at, updated_at, seen: seen.clone(), expected_end, unknown });
 }
 
-/// Whatever move is under way, or can be taken back, is over: the target's part of it goes.
+/// Ends the move that is under way or can be reverted; the target must remove its part.
 pub fn cancel(txn: &mut Txn<'_>, server: &Server) {
     close(
         txn,
@@ -322,7 +323,7 @@ pub fn cancel(txn: &mut Txn<'_>, server: &Server) {
     }
 }
 
-/// Keeps what the last move brought: the room for the way back is free.
+/// Confirms the last move; the room for the way back is free.
 pub fn confirm(txn: &mut Txn<'_>, server: &Server) {
     let Some(last) = &server.unconfirmed else { return };
     finish(txn, last.migration_id, Phase::Confirmed);
@@ -335,6 +336,6 @@ pub fn due(migration: &Migration, took_over_at: Timestamp) -> Timestamp {
         Phase::Preparing => migration.created_at.plus_s(PREPARE_S_MAX).min(migration.deadline),
         _ => migration.deadline,
     };
-    // The leader's absence is not the hosts' delay.
+    // The time without a leader does not count as the hosts' delay.
     due.max(took_over_at.plus_s(120))
 }

@@ -1,4 +1,4 @@
-//! What becomes of a thing once a request or a host has spoken.
+//! The lifecycle of records: consequences of requests and of hosts' reports.
 
 pub mod archive;
 pub mod condition;

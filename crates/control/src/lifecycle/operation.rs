@@ -29,13 +29,13 @@ pub fn begin(txn: &mut Txn<'_>, server: &Server, action: OperationKind, by: Opti
     Task { action, operation_id: id }
 }
 
-/// Notes an operation that is done with the request itself.
+/// Records an operation that the request itself completes.
 pub fn note(txn: &mut Txn<'_>, server: &Server, action: OperationKind, by: &Caller) {
     let task = begin(txn, server, action, Some(by));
     finish(txn, task.operation_id, None);
 }
 
-/// Ends an operation: it leaves the memory and stays in the store.
+/// Ends an operation: it leaves State and stays in the store.
 pub fn finish(txn: &mut Txn<'_>, id: OperationId, failure: Option<String>) {
     let Some(operation) = txn.delete::<Operation>(&id) else { return };
     let mut operation = Operation::clone(&operation);
@@ -45,7 +45,7 @@ pub fn finish(txn: &mut Txn<'_>, id: OperationId, failure: Option<String>) {
     txn.put_cold(Kind::PastOperation, key, operation);
 }
 
-/// Ends the operation that a server is in, if it is in one. The server's record keeps its task.
+/// Ends the operation under way on a server, if any. The server's record keeps its task.
 pub fn finish_task(txn: &mut Txn<'_>, server: &Server, failure: Option<String>) {
     if let Some(task) = &server.task {
         finish(txn, task.operation_id, failure);

@@ -1,4 +1,4 @@
-//! Whether ports are plugged: as OVN says on its hosts, as the guest's process says on others.
+//! Whether ports are plugged: OVN reports it on its hosts, the guest's process decides it on others.
 //!
 //! ```text
 //!   the host sees the guest run ──┐
@@ -8,13 +8,13 @@
 
 use lenticular_model::{compute::server::Server, network::port::Port, HostId, PortId, ServerId, State, Txn};
 
-/// Whether OVN says when the server's ports are plugged.
+/// Whether OVN reports when the server's ports are plugged.
 fn is_ovns(state: &State, server: &Server) -> bool {
     let host = server.host_id.and_then(|host| state.hosts.get(&host));
     host.is_some_and(|host| host.hypervisor.wiring.is_ovn())
 }
 
-/// A server's guest runs or does not. On hosts without OVN that is all that there is to know of its ports.
+/// A server's guest runs or does not. On hosts without OVN, its ports are plugged while the guest runs.
 pub fn set_plugged(txn: &mut Txn<'_>, of: &Server, plugged: bool) {
     if !plugged && of.awaits_ports.is_some() {
         txn.update::<Server>(&of.id, |s| s.awaits_ports = None);
@@ -26,12 +26,12 @@ pub fn set_plugged(txn: &mut Txn<'_>, of: &Server, plugged: bool) {
     ports.into_iter().for_each(|id| set(txn, id, plugged));
 }
 
-/// Whether a server whose guest runs is not active yet.
+/// Whether a server with a running guest must wait for its ports before it is active.
 pub fn must_wait(state: &State, of: &Server) -> bool {
     is_ovns(state, of) && state.ports_of_server(of.id).any(|port| port.admin_state_up && !port.plugged)
 }
 
-/// Notes whether a port is plugged.
+/// Records whether a port is plugged.
 pub fn set(txn: &mut Txn<'_>, id: PortId, plugged: bool) {
     if txn.ports.get(&id).is_some_and(|port| port.plugged != plugged) {
         txn.update::<Port>(&id, |port| {
@@ -41,7 +41,7 @@ pub fn set(txn: &mut Txn<'_>, id: PortId, plugged: bool) {
     }
 }
 
-/// A server's ports belong to this host from now on, or to none; nobody has plugged them there yet.
+/// Binds a server's ports to a host, or to none; they are not plugged yet.
 pub fn bind(txn: &mut Txn<'_>, server: ServerId, host: Option<HostId>) {
     let ports: Vec<PortId> = txn.ports_of_server(server).map(|port| port.id).collect();
     for id in ports {
@@ -53,7 +53,7 @@ pub fn bind(txn: &mut Txn<'_>, server: ServerId, host: Option<HostId>) {
     }
 }
 
-/// A server's ports follow it to the host that its guest has moved to.
+/// Binds a server's ports to the host that its guest has moved to.
 pub fn move_to(txn: &mut Txn<'_>, server: ServerId, to: HostId) {
     let zone = txn.hosts.get(&to).map(|host| host.zone.clone()).unwrap_or_default();
     let ports: Vec<PortId> = txn.ports_of_server(server).map(|port| port.id).collect();

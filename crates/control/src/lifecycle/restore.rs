@@ -1,7 +1,8 @@
-//! What becomes of the record when the store goes back to a backup: the hosts know better, and are believed once.
+//! The state of servers after the store is restored from a backup: the hosts know better, and each is believed
+//! once.
 //!
-//! Restoring a store begins a new life of it. [`begin`] is the first transaction in the restored store, and the new
-//! incarnation is named after it; from then on:
+//! Restoring a store begins a new incarnation of it. [`begin`] is the first transaction in the restored store, and
+//! the new incarnation is named after it. From then on:
 //!
 //! ```text
 //!                       its host, or one with a newer disk, says that it has it
@@ -11,21 +12,24 @@
 //! ```
 //!
 //! Rules:
-//! - Nobody has orders for a restored server, and no request but its deletion is taken: nothing starts, moves or is
-//!   removed. What runs goes on running. Only of the disks that it had left behind before the backup a host is told what
-//!   it was told before: they are older than whatever the server has now.
-//! - A host speaks only after it has given up the orders of the life before (`Registration::life`). So a host that says
-//!   that it may run a guest cannot hand that guest to another any more, and two hosts never both say so truthfully.
-//! - The highest generation wins. A host that has not been heard since the restore may claim even a server that another
-//!   host was found to have, if its disk is newer: that is how an evacuation shows that the backup does not know.
-//! - A disk that was handed over makes its server the next host's: by that host's own word, or if it waits for just that
-//!   one.
-//! - A server that no host has is lost, and is never made afresh: it may have been deleted since.
-//! - What a host has and the record does not explain is found ([`Fate::Found`]): left alone and shown, until an operator
-//!   gives it up ([`give_up`]), or what becomes of its server makes plain that it is only a leftover.
-//! - Two disks of one generation, both ready to run, are a conflict: the server keeps the host of the record, the other
-//!   disk stays found.
-//! - Generations are numbers that no life before has issued: they count on from the time of the restore in seconds.
+//! - No host has orders for a restored server, and no request but its deletion is accepted: nothing starts, moves
+//!   or is removed. Running guests run on. Only disks that the server had left behind before the backup keep their
+//!   orders: they are older than the server's present disk.
+//! - A host reports only after it has given up the orders of the old incarnation (`Registration::life`). So a host
+//!   that reports that it may run a guest can no longer hand that guest to another host. Two hosts never both
+//!   report so truthfully.
+//! - The highest generation wins. A host not heard since the restore may even claim a server that was found on
+//!   another host, if its own disk is newer. So an evacuation after the backup becomes known.
+//! - After a handover the server belongs to the next host: by that host's own report, or if that host waits for the
+//!   release of exactly this disk.
+//! - A server that no host has is lost. It is never created again, because it may have been deleted after the
+//!   backup.
+//! - A disk that a host has and no record explains is found ([`Fate::Found`]). It stays and is shown until an
+//!   operator gives it up ([`give_up`]), or until its server's place shows that it is only a leftover.
+//! - Two disks of one generation, both ready to run, are a conflict: the server keeps the record's host, and the
+//!   other disk stays found.
+//! - Generations are numbers that no earlier incarnation has issued: they continue from the time of the restore in
+//!   seconds.
 
 use crate::lifecycle::{archive::archive_if_gone, disk_copy, migration, ports, shelf};
 use lenticular_model::{
@@ -44,7 +48,8 @@ use std::sync::Arc;
 
 const WHY: &str = "The store was restored from a backup.";
 
-/// The first transaction in a store that was restored: from here on nothing in it is believed that a host can tell.
+/// The first transaction in a restored store: from now on, facts in the store that hosts can report count as
+/// unknown.
 pub fn begin(txn: &mut Txn<'_>) {
     let now = txn.now;
     let hosts: Vec<HostId> = txn.hosts.keys().copied().collect();
@@ -58,10 +63,10 @@ pub fn begin(txn: &mut Txn<'_>) {
     let since = u64::try_from(now.unix_s()).unwrap_or_default();
     let servers: Vec<Arc<Server>> = txn.servers.values().cloned().collect();
     for server in servers {
-        // What came of it, its hosts will say.
+        // The hosts will report the outcome of a move.
         migration::end(txn, &server, Phase::Failed { why: WHY.to_owned() });
         txn.update::<Server>(&server.id, |s| {
-            // What its host denied after an earlier restore, it denies still.
+            // A denial by the host after an earlier restore still holds.
             let denied = s.restored == Some(Restored::Denied) && s.host_id.is_none();
             s.restored = Some(if denied { Restored::Denied } else { Restored::Unheard });
             s.disk.issued = s.disk.issued.max(s.disk.generation).max(since);
@@ -69,7 +74,7 @@ pub fn begin(txn: &mut Txn<'_>) {
     }
 }
 
-/// The server is on another host than the record says, or its disk is newer.
+/// The server is on another host than in the record, or its disk is newer.
 pub fn adopt(txn: &mut Txn<'_>, server: &Server, host: HostId, generation: u64) {
     migration::end(txn, server, Phase::Failed { why: WHY.to_owned() });
     if let Some(last) = &server.unconfirmed {
@@ -95,8 +100,8 @@ pub fn adopt(txn: &mut Txn<'_>, server: &Server, host: HostId, generation: u64) 
     }
 }
 
-/// Where a server is, is known, by what its host saw if that told it: what is found of it elsewhere is a leftover, and if
-/// it is to be gone, all of it is.
+/// The server's place is known. `seen` is its host's report, if a report told the place. Found disks on other hosts
+/// are leftovers. If the server is wanted absent, all of them are removed.
 pub fn place_found(txn: &mut Txn<'_>, id: ServerId, seen: Option<&Observation>) {
     let runs = seen.is_some_and(|seen| matches!(seen.observed, ObservedState::Running { .. }));
     let made = seen.is_none_or(|seen| match seen.observed {
@@ -106,7 +111,7 @@ pub fn place_found(txn: &mut Txn<'_>, id: ServerId, seen: Option<&Observation>) 
     txn.update::<Server>(&id, |s| {
         s.restored = None;
         s.disk.made |= made;
-        // What was booted since is not to be booted again, nor a later boot to be taken for one that was.
+        // The next boot needs a number that the host has not used yet.
         s.boot = s.boot.max(seen.map_or(0, |seen| seen.boot));
         if runs && s.wanted == Wanted::Stopped && s.task.is_none() {
             s.wanted = Wanted::Running;
@@ -127,7 +132,7 @@ pub fn place_found(txn: &mut Txn<'_>, id: ServerId, seen: Option<&Observation>) 
     }
 }
 
-/// Decides what becomes of a disk that was found, once its server's place is known.
+/// Decides on a found disk, once its server's place is known.
 pub fn keep_or_remove(txn: &mut Txn<'_>, copy: &DiskCopy) {
     let Fate::Found { what } = copy.fate else { return };
     let Some(server) = txn.servers.get(&copy.server_id).filter(|s| s.restored.is_none()).cloned() else {
@@ -136,10 +141,10 @@ pub fn keep_or_remove(txn: &mut Txn<'_>, copy: &DiskCopy) {
     let until = txn.now.plus_s(KEPT_S);
     let older = copy.generation < server.disk.generation;
     let fate = match what {
-        // Its server is lost, and an operator may go back to it.
+        // The server is lost, and an operator may return it to this disk.
         FoundDisk::Released { .. } | FoundDisk::Left if server.host_id.is_none() => Fate::Kept { until },
         _ if older && server.host_id.is_some() => Fate::Kept { until },
-        // It was to go there, and whoever has it can release it to nobody any more.
+        // The disk was coming to this host, but the server's present host can no longer release it.
         FoundDisk::Coming if server.host_id.is_some() => Fate::Doomed,
         _ => return,
     };

@@ -1,4 +1,4 @@
-//! What becomes of a server as its guest runs, stops or fails on its host.
+//! A server's state when its guest runs, stops or fails on its host.
 
 use crate::lifecycle::{condition, network::cascade, operation, ports, shelf};
 use lenticular_model::{
@@ -24,10 +24,10 @@ pub fn set_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<Strin
     });
 }
 
-/// The guest stands still and shall: the server is SHUTOFF.
+/// The guest is stopped, as wanted: the server is SHUTOFF.
 pub fn set_stopped(txn: &mut Txn<'_>, server: &Server) {
     if server.is_being_shelved() {
-        // It stands still to be shelved; what comes of that is not known yet.
+        // The guest is stopped for shelving; the outcome is not known yet.
         if server.powered || server.condition != Condition::Stopped {
             txn.update::<Server>(&server.id, |s| {
                 s.powered = false;
@@ -41,7 +41,7 @@ pub fn set_stopped(txn: &mut Txn<'_>, server: &Server) {
         return;
     }
     if server.condition == Condition::Error && server.task.is_none() {
-        // Why it is in error stands until somebody acts on it.
+        // The fault stays until a user or operator acts on the server.
         txn.update::<Server>(&server.id, |s| s.powered = false);
         return;
     }
@@ -62,7 +62,7 @@ pub fn set_stopped(txn: &mut Txn<'_>, server: &Server) {
     });
 }
 
-/// The host reports a failure, with words for the owner and for the operator: the server is in ERROR.
+/// The host reports a failure, with texts for the owner and the operator: the server is in ERROR.
 pub fn fail(txn: &mut Txn<'_>, server: &Server, message: String, details: String) {
     let same =
         server.fault.as_ref().is_some_and(|f| f.message == message && f.details.as_ref() == Some(&details));
@@ -83,7 +83,7 @@ pub fn fail(txn: &mut Txn<'_>, server: &Server, message: String, details: String
     });
 }
 
-/// A server is on a host from now on, with a disk of a generation; `revives` names the older generation of that disk.
+/// Puts a server on a host, with a disk of a generation; `revives` names the older generation of that disk.
 pub fn put_on(txn: &mut Txn<'_>, id: ServerId, to: HostId, generation: u64, revives: Option<u64>) {
     ports::bind(txn, id, Some(to));
     txn.update::<Server>(&id, |s| {
@@ -97,7 +97,7 @@ pub fn put_on(txn: &mut Txn<'_>, id: ServerId, to: HostId, generation: u64, revi
     });
 }
 
-/// Makes a server active that has waited for ports and has none left to wait for.
+/// Makes a server active that waited for ports, once all its ports are plugged.
 pub fn activate_if_plugged(txn: &mut Txn<'_>, id: ServerId) {
     let waits = |s: &&Arc<Server>| {
         s.awaits_ports == Some(s.boot) && s.powered && s.wanted == Wanted::Running && s.ticket.is_none()
@@ -108,7 +108,8 @@ pub fn activate_if_plugged(txn: &mut Txn<'_>, id: ServerId) {
     }
 }
 
-/// Deletes a port of a server: the server's host gets new orders, and the server may have waited for this port alone.
+/// Deletes a port of a server. The server's host gets new orders, and the server may have waited for this port
+/// alone.
 pub fn delete_port(txn: &mut Txn<'_>, server: ServerId, port: PortId) {
     cascade::delete_port(txn, port);
     txn.update::<Server>(&server, |s| s.interfaces += 1);

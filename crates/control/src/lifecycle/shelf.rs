@@ -1,4 +1,5 @@
-//! Shelved servers: a server's disk becomes an image and leaves its host, until the server is brought back on any host.
+//! Shelved servers: a server's disk becomes an image and leaves its host, until the server is unshelved on any
+//! host.
 //!
 //! ```text
 //!            shelve             guest stopped, disk in the image store
@@ -10,9 +11,8 @@
 //!     └───────────────────── its guest was seen, and the image goes ─────────┘
 //! ```
 //!
-//! The image and the server's leaving change in one commit, when the bytes are durable: at no time is the disk neither
-//! on a host nor an image. A disk that comes back is laid over the image that it was, so that is the server's base from
-//! then on.
+//! The image becomes active and the server leaves its host in one commit, after the bytes are durable. So the disk
+//! is always on a host or in an image. After unshelving, the disk's base is that image.
 
 use crate::lifecycle::{condition, disk_copy, image, operation, ports};
 use lenticular_model::{
@@ -26,10 +26,10 @@ use lenticular_model::{
     HostId, ImageId, ServerId, Txn,
 };
 
-/// The image that a host is about to send a disk for; the sending gets a name of its own, which overtakes any before it.
+/// The image for the disk that a host will send. The sending has a new name, and overtakes all earlier sendings.
 ///
 /// # Errors
-/// The server is not that host's, or is not being shelved by this attempt any more.
+/// The server is not that host's, or is no longer being shelved by this attempt.
 pub fn begin_saving(
     txn: &mut Txn<'_>,
     id: ServerId,
@@ -59,10 +59,10 @@ fn saving(txn: &Txn<'_>, id: ServerId, host: HostId, upload: &str) -> Result<Ser
     server.map(|s| Server::clone(s)).ok_or_else(|| over(id))
 }
 
-/// The disk is in the image store, whole and durable: the server leaves its host.
+/// The disk is in the image store, complete and durable: the server leaves its host.
 ///
 /// # Errors
-/// It is not wanted any more, or a later sending has begun.
+/// The disk is no longer wanted, or a later sending has begun.
 pub fn saved(
     txn: &mut Txn<'_>,
     id: ServerId,
@@ -73,7 +73,7 @@ pub fn saved(
     let server = saving(txn, id, host, upload)?;
     let image_id = server.shelf.as_ref().map(|shelf| shelf.image_id()).ok_or_else(|| over(id))?;
     let base: std::sync::Arc<str> = data.sha512.as_str().into();
-    // A limit that is passed must not keep a server on its host: what it takes counts all the same.
+    // The limits do not apply: an exceeded limit must not keep a server on its host. The usage still counts.
     image::commit_upload(txn, image_id, sending, data, &Quota::default())?;
     leave_host(txn, &server, host, "shelved");
     operation::finish_task(txn, &server, None);
@@ -89,7 +89,7 @@ pub fn saved(
     Ok(())
 }
 
-/// The server is on no host any more; what the host has of it is to go.
+/// Takes the server off its host; the host must remove its part of the server.
 fn leave_host(txn: &mut Txn<'_>, server: &Server, host: HostId, why: &str) {
     disk_copy::leave(txn, server.id, host, server.disk.generation, Fate::Doomed, why.to_owned());
     ports::bind(txn, server.id, None);
@@ -101,7 +101,7 @@ fn leave_host(txn: &mut Txn<'_>, server: &Server, host: HostId, why: &str) {
     });
 }
 
-/// What a host says of a disk that it could not send.
+/// Handles a host's report of a disk that it could not send.
 pub fn unsaved(txn: &mut Txn<'_>, server: &Server, seen: &Unsaved) {
     let this =
         matches!(server.shelf.as_deref(), Some(Shelf::Saving { upload, .. }) if *upload == seen.upload);
@@ -110,7 +110,7 @@ pub fn unsaved(txn: &mut Txn<'_>, server: &Server, seen: &Unsaved) {
     }
 }
 
-/// Nothing comes of the shelving: the server stays where it is, and runs if it ran.
+/// Gives the shelving up: the server stays on its host, and runs if it ran before.
 pub fn give_up(txn: &mut Txn<'_>, server: &Server, why: String) {
     let Some(Shelf::Saving { resumes, .. }) = server.shelf.as_deref() else { return };
     let resumes = *resumes;
@@ -128,7 +128,7 @@ pub fn give_up(txn: &mut Txn<'_>, server: &Server, why: String) {
     });
 }
 
-/// Whatever there is of the server on a shelf is not wanted any more.
+/// Removes the server's image of a shelving, which is no longer wanted.
 pub fn clear(txn: &mut Txn<'_>, server: &Server) {
     let Some(shelf) = &server.shelf else { return };
     if let Some(image) = txn.images.get(&shelf.image_id()).cloned() {
@@ -137,20 +137,20 @@ pub fn clear(txn: &mut Txn<'_>, server: &Server) {
     txn.update::<Server>(&server.id, |s| s.shelf = None);
 }
 
-/// The guest was seen on its new host: what it has written since is there alone, so the image is worth nothing more.
+/// The guest was seen on its new host, which alone has the newest data. So the image is removed.
 pub fn came_back(txn: &mut Txn<'_>, server: &Server) {
     if server.is_offloaded() {
         clear(txn, server);
     }
 }
 
-/// True if its host could not even make the disk of a server that was to come back: so the image is still the newest
-/// there is.
+/// True if the host could not even make the disk of a server that was being unshelved. Then the image is still the
+/// newest data.
 pub fn never_came(server: &Server, made: bool) -> bool {
     server.is_offloaded() && !made && !server.disk.made
 }
 
-/// It goes back to the shelf, to be tried again.
+/// Returns the server to the offloaded state, to be tried again.
 pub fn go_back(txn: &mut Txn<'_>, server: &Server, message: &str, details: &str) {
     let Some(host) = server.host_id else { return };
     leave_host(txn, server, host, "a server that could not be brought back here");

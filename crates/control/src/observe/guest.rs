@@ -1,4 +1,4 @@
-//! What hosts say of guests: which reports count, and what each makes of its server.
+//! Reports of hosts about guests: which reports count, and what each changes in its server.
 
 use crate::{
     lifecycle::{archive::archive_if_gone, disk_copy, migration, ports, run, shelf},
@@ -13,8 +13,8 @@ use lenticular_model::{
     HostId, Txn,
 };
 
-/// Takes in what a host saw. It is believed about guests whose grant or ticket names it, at that generation, and about
-/// disks that were left behind there.
+/// Accepts a host's observations. A report counts for a guest whose host or ticket is that host, at that
+/// generation, and for disks that were left behind on the host.
 pub fn observe(txn: &mut Txn<'_>, host: HostId, observations: &[Observation]) {
     for seen in observations {
         if restore::judge(txn, host, seen) {
@@ -53,7 +53,7 @@ fn observe_unsaved(txn: &mut Txn<'_>, seen: &Observation) {
 
 fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
     if server.wanted == Wanted::Absent {
-        // Only the confirmation counts; what the guest does until then is nobody's business any more.
+        // Only the confirmation counts; the guest's state until then does not matter.
         if seen.observed == ObservedState::Absent {
             txn.update::<Server>(&server.id, |s| s.host_id = None);
             archive_if_gone(txn, server.id);
@@ -76,7 +76,7 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
         shelf::came_back(txn, server);
     }
     if seen.boot < server.boot {
-        // It has not acted on the present boot yet; only whether the guest runs is news.
+        // The host has not acted on the present boot yet. Only whether the guest runs is new.
         let runs = matches!(seen.observed, ObservedState::Running { .. });
         if server.powered != runs {
             txn.update::<Server>(&server.id, |s| s.powered = runs);
@@ -84,7 +84,7 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
         return;
     }
     match &seen.observed {
-        // Said by a host that has not heard yet that the server is its own.
+        // The host does not know yet that the server is now its own.
         ObservedState::Receiving { .. }
         | ObservedState::Ready
         | ObservedState::Unready { .. }
@@ -111,7 +111,7 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
 
 fn saw_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) {
     ports::set_plugged(txn, server, true);
-    // A stop, or a move, is under way and not done; the guest's running is not its outcome.
+    // A stop or a move is under way and not done; a running guest is not its outcome.
     if server.wanted == Wanted::Stopped || server.ticket.is_some() {
         if !server.powered {
             txn.update::<Server>(&server.id, |s| s.powered = true);
@@ -137,7 +137,7 @@ fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why_stopped: StopReason) {
             run::fail(txn, server, message.to_owned(), "the hypervisor process vanished".to_owned());
             txn.update::<Server>(&server.id, |s| s.wanted = Wanted::Stopped);
         }
-        // The move is decided first: it may have been released before.
+        // The move is decided first: the source may have released the guest before.
         (Wanted::Running, StopReason::HostRestarted) if server.ticket.is_some() => {
             let why = "The source host restarted.".to_owned();
             migration::fail(txn, server, why);
@@ -147,20 +147,21 @@ fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why_stopped: StopReason) {
             }
         }
         (Wanted::Running, StopReason::HostRestarted) => {
-            // The host's disk is the newest there is, and no other host may run it: it comes back by itself.
+            // The host's disk is the newest, and no other host may run the guest: the guest starts again
+            // automatically.
             txn.update::<Server>(&server.id, |s| {
                 s.powered = false;
                 s.boot += 1;
             });
         }
         (Wanted::Running, StopReason::ByGuest) | (Wanted::Stopped, _) => run::set_stopped(txn, server),
-        // It was stopped to be moved.
+        // The guest was stopped for a move.
         (Wanted::Running, StopReason::Ordered | StopReason::MovedAway) if server.ticket.is_some() => {
             if server.powered {
                 txn.update::<Server>(&server.id, |s| s.powered = false);
             }
         }
-        // It was stopped to be moved, and stays: it is started again where it is.
+        // The guest was stopped for a move, and stays: it is started again on its host.
         (Wanted::Running, StopReason::Ordered) => {
             txn.update::<Server>(&server.id, |s| {
                 s.powered = false;

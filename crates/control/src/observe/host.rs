@@ -1,4 +1,4 @@
-//! What hosts say of themselves: their registration, their sessions, and the order of their reports.
+//! Reports of hosts about themselves: registration, sessions, and the order of reports.
 
 use crate::{
     lifecycle::migration,
@@ -15,32 +15,33 @@ use lenticular_model::{
 };
 use std::sync::Arc;
 
-/// What a host says of itself.
+/// The registration that a host sends.
 #[derive(Debug, Clone)]
 pub struct Registration {
     /// Its name.
     pub name: String,
     /// The kernel's boot id.
     pub boot_id: String,
-    /// Where it can be found.
+    /// Its address.
     pub address: String,
-    /// Where its agent listens for other hosts' agents; empty if it does not.
+    /// The address on which its agent listens for other hosts' agents; empty if it does not listen.
     pub peer_address: String,
-    /// The zone that it belongs to when it is new.
+    /// Its zone when it is new.
     pub zone: String,
-    /// What it has.
+    /// Its resources.
     pub capacity: Capacity,
-    /// How it runs guests.
+    /// Its hypervisor.
     pub hypervisor: Hypervisor,
-    /// The life of the store that it has entered, if any.
+    /// The incarnation of the store that the host has entered, if any.
     pub life: Option<Incarnation>,
 }
 
-/// Virtual CPUs given out for each real one, as Nova's default has it.
+/// Virtual CPUs given out for each real CPU, Nova's default.
 const CPU_RATIO: f64 = 4.0;
 
-/// Takes a host in with all that it has. One that has not entered this life of the store is only told which it is: no
-/// session begins, so that nothing it says counts before it has given the orders of another life up.
+/// Registers a host with all that it has. A host that has not entered this incarnation of the store only learns the
+/// incarnation. No session begins, so its reports do not count until it has given up the orders of the other
+/// incarnation.
 ///
 /// # Errors
 /// See [`hello`].
@@ -60,7 +61,7 @@ pub fn register(
     Ok(heartbeat)
 }
 
-/// Takes a host in, new or known by its name, and begins a session with it.
+/// Registers a host, new or known by its name, and begins a session with it.
 ///
 /// # Errors
 /// The name is empty or too long.
@@ -123,7 +124,7 @@ fn begin_session(txn: &mut Txn<'_>, id: HostId) -> Heartbeat {
 fn new_heartbeat(txn: &mut Txn<'_>, id: HostId, before: Option<u64>) -> Heartbeat {
     let session = match before {
         Some(before) => before.wrapping_add(1),
-        // Sessions are not kept over a restart: a random one is none that an earlier process gave.
+        // Sessions do not survive a restart. A random number avoids the numbers of an earlier process.
         None => txn.random().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)),
     };
     let now = txn.now;
@@ -131,7 +132,7 @@ fn new_heartbeat(txn: &mut Txn<'_>, id: HostId, before: Option<u64>) -> Heartbea
     Heartbeat { id, created_at: now, updated_at: None, at: now, session, number: 0, unknown }
 }
 
-/// The heartbeat with a host in its present session.
+/// The heartbeat record of a host in its present session.
 ///
 /// # Errors
 /// The host's session is another or none: the host must register again.
@@ -140,7 +141,7 @@ pub fn in_session(state: &State, id: HostId, session: u64) -> Result<&Arc<Heartb
     heartbeat.ok_or_else(|| Error::not_found_text("The host's session has ended; register the host again."))
 }
 
-/// Notes that a host was heard of.
+/// Records a heartbeat of a host.
 ///
 /// # Errors
 /// See [`in_session`].
@@ -151,7 +152,7 @@ pub fn heartbeat(txn: &mut Txn<'_>, id: HostId, session: u64) -> Result<()> {
     Ok(())
 }
 
-/// Takes in what a host reports, unless a later report of the session was taken before.
+/// Accepts a host's report, unless a later report of the session was accepted before.
 ///
 /// # Errors
 /// See [`in_session`].
@@ -164,7 +165,7 @@ pub fn report(
     progress: &[MoveProgress],
 ) -> Result<()> {
     if number <= in_session(txn, id, session)?.number {
-        // It comes twice, or was overtaken: what it saw is past.
+        // The report is a duplicate or was overtaken, so its facts are out of date.
         return Ok(());
     }
     let now = txn.now;

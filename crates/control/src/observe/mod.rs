@@ -1,4 +1,4 @@
-//! What hosts say.
+//! Reports of hosts.
 
 pub mod guest;
 pub mod host;

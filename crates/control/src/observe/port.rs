@@ -1,10 +1,10 @@
-//! What OVN says of ports.
+//! OVN's reports of ports.
 
 use crate::lifecycle::{ports, run};
 use lenticular_model::{network::port::PortOwner, PortId, Txn};
 
-/// Takes in what OVN says of ports. What it says of ports that others plug does not count, nor of a trunk's subports: they
-/// are plugged as long as their trunk's parent is, wherever that goes.
+/// Accepts OVN's reports of ports. Reports of ports that OVN does not plug do not count. Nor do reports of a
+/// trunk's subports: they are plugged while the trunk's parent is, on any host.
 pub fn plugged(txn: &mut Txn<'_>, news: &[(PortId, bool)]) {
     for (id, up) in news {
         let Some(port) = txn.ports.get(id).cloned() else { continue };

@@ -1,4 +1,4 @@
-//! What hosts say of servers since a restore of the store; `lifecycle/restore.rs` has the rules.
+//! Reports of hosts about servers after a restore of the store; `lifecycle/restore.rs` has the rules.
 
 use crate::lifecycle::{
     archive::archive_if_gone,
@@ -18,7 +18,7 @@ use lenticular_model::{
 };
 use std::{collections::BTreeSet, sync::Arc};
 
-/// What a host says of its part in a server; `None` if it has none.
+/// The host's claim on a server by its report; `None` if it has none.
 fn claim(seen: &Observation) -> Option<FoundDisk> {
     let handover = seen.handover.as_ref().filter(|handover| handover.decision == SourceDecision::Released);
     match &seen.observed {
@@ -35,8 +35,8 @@ fn claim(seen: &Observation) -> Option<FoundDisk> {
     }
 }
 
-/// Takes in all that a host has: what the record does not know is noted as found, what was found once and is not there
-/// any more is forgotten.
+/// Accepts the full list of what a host has. Disks that no record explains are recorded as found. Found disks that
+/// the host no longer has are forgotten.
 pub(crate) fn inventory(txn: &mut Txn<'_>, host: HostId, all: &[Observation]) {
     let there: BTreeSet<ServerId> =
         all.iter().filter(|seen| claim(seen).is_some()).map(|seen| seen.server_id).collect();
@@ -64,7 +64,8 @@ fn found_on(state: &State, host: HostId) -> Vec<Arc<DiskCopy>> {
     copies.filter(|copy| matches!(copy.fate, Fate::Found { .. })).cloned().collect()
 }
 
-/// A host speaks of a server that another is known to have. Only if it was not heard since the restore it may know better.
+/// Handles a report of a server whose host is known to be another. The report counts only from a host not heard
+/// since the restore.
 fn correct(txn: &mut Txn<'_>, server: &Server, host: HostId, seen: &Observation, unheard: bool) {
     let comes = server.ticket.as_ref().is_some_and(|ticket| ticket.to == host);
     match claim(seen) {
@@ -77,7 +78,7 @@ fn correct(txn: &mut Txn<'_>, server: &Server, host: HostId, seen: &Observation,
     }
 }
 
-/// Judges what a host says of a restored server. True if nothing more is to be made of it.
+/// Judges a host's report of a restored server. True if the report needs no further handling.
 pub(crate) fn judge(txn: &mut Txn<'_>, host: HostId, seen: &Observation) -> bool {
     let Some(server) = txn.servers.get(&seen.server_id).filter(|s| s.restored.is_some()).cloned() else {
         return false;
@@ -86,7 +87,7 @@ pub(crate) fn judge(txn: &mut Txn<'_>, host: HostId, seen: &Observation) -> bool
     let here = server.host_id == Some(host) && seen.generation == server.disk.generation;
     match claim(seen) {
         Some(FoundDisk::Own) if here => place_found(txn, server.id, Some(seen)),
-        // The record knows that it was released to this host, which does not yet.
+        // By the record the disk was released to this host, which does not know that yet.
         Some(FoundDisk::Coming) if here => place_found(txn, server.id, None),
         Some(FoundDisk::Own) if newer => {
             adopt(txn, &server, host, seen.generation);
@@ -95,7 +96,7 @@ pub(crate) fn judge(txn: &mut Txn<'_>, host: HostId, seen: &Observation) -> bool
         None => disk_copy::on_gone(txn, host, seen),
         Some(_) => {
             if server.host_id == Some(host) {
-                // Whoever has it, it is not this one.
+                // Another host may have the server, but not this one.
                 txn.update::<Server>(&server.id, |s| {
                     s.host_id = None;
                     s.restored = Some(Restored::Denied);
@@ -108,7 +109,7 @@ pub(crate) fn judge(txn: &mut Txn<'_>, host: HostId, seen: &Observation) -> bool
     txn.servers.get(&seen.server_id).is_none_or(|s| s.restored.is_some())
 }
 
-/// One host has handed the server on, and another waits for it under that generation: it is the other's.
+/// One host has handed the server on, and another waits for it under that generation: the server is the other's.
 fn pair(txn: &mut Txn<'_>, id: ServerId) {
     let Some(server) = txn.servers.get(&id).cloned() else { return };
     let copies: Vec<Arc<DiskCopy>> = txn.disk_copies_of_server(id).cloned().collect();
@@ -127,7 +128,7 @@ fn pair(txn: &mut Txn<'_>, id: ServerId) {
     }
 }
 
-/// Notes what a host has and the record does not explain.
+/// Records what a host has and the record does not explain.
 fn note_found(txn: &mut Txn<'_>, host: HostId, seen: &Observation) {
     let Some(what) = claim(seen) else { return };
     let fate = Fate::Found { what };

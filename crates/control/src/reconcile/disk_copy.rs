@@ -1,4 +1,4 @@
-//! The disk-copy controller: a disk that a server left behind is kept for its time, and then removed.
+//! The disk-copy controller: a disk that a server left behind is kept for some time, and then removed.
 
 use crate::lifecycle::archive::archive_if_gone;
 use lenticular_model::{
@@ -6,7 +6,7 @@ use lenticular_model::{
     DiskCopyId, Timestamp, Txn,
 };
 
-/// One step for one copy.
+/// One step for one disk.
 pub fn reconcile(id: DiskCopyId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     let copy = txn.disk_copies.get(&id)?.clone();
     if txn.hosts.get(&copy.host_id).is_none() {

@@ -1,18 +1,18 @@
-//! The host controller: notices that a host fell silent, or talks again.
+//! The host controller: notices that a host falls silent or sends heartbeats again.
 
 use lenticular_model::{
     host::host::{Host, SILENT_AFTER_S},
     HostId, Timestamp, Txn,
 };
 
-/// Silence counts from the last heartbeat, and never from before the running leader took over: the absence of the
-/// control plane is not the silence of a host.
+/// Silence counts from the last heartbeat, but not from before the running leader took over: the absence of the
+/// control plane is no silence of a host.
 pub fn reconcile(id: HostId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     let host = txn.hosts.get(&id)?.clone();
     let heartbeat = txn.heartbeats.get(&id).map_or(txn.took_over_at, |c| c.at.max(txn.took_over_at));
     let silent_at = heartbeat.plus_s(SILENT_AFTER_S);
     if txn.now < silent_at {
-        // A host that was silent before the take-over stays so until it is heard of.
+        // A host that was silent before the take-over stays silent until its first heartbeat.
         let heard = txn.heartbeats.get(&id).is_some();
         if host.silent_since.is_some() && heard {
             txn.update::<Host>(&id, |h| h.silent_since = None);

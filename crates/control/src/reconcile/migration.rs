@@ -1,4 +1,5 @@
-//! The migration controller: gives up what is overdue or cannot come about. What succeeds, the hosts' reports advance.
+//! The migration controller: gives up migrations that are overdue or impossible. Reports of hosts advance the
+//! others.
 
 use crate::lifecycle::migration;
 use lenticular_model::{
@@ -23,7 +24,7 @@ pub fn reconcile(id: MigrationId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     }
     let ticket = server.ticket.as_ref().filter(|ticket| ticket.migration_id == id)?;
     if ticket.leg == Leg::Withdraw {
-        // Only the source's word, or its being fenced, can end it.
+        // Only the source's report, or a fence of the source, can end the migration.
         return None;
     }
     let silent = |host| {

@@ -1,5 +1,6 @@
-//! The controllers: level-triggered, keyed, idempotent. Each is called when what it watches changed or its time came,
-//! reads the state, moves it one step nearer and says when it wants to be called again.
+//! The controllers: level-triggered, keyed, idempotent. A controller is called when its records change or its time
+//! has come. It reads the State, moves the State one step towards the wanted state, and returns when to be called
+//! again.
 
 mod disk_copy;
 mod host;
@@ -13,24 +14,24 @@ pub use woken::woken;
 use lenticular_model::{DiskCopyId, HostId, Kind, MigrationId, ServerId, State, Timestamp, Txn};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The controllers: the key of each, the table whose records it is called for, and its step.
+/// The controllers: the key of each, the table of its records, and its step.
 macro_rules! controllers {
     ($($(#[$doc:meta])* $name:ident($id:ty), $text:literal, $table:ident => $step:path;)*) => {
-        /// What a controller is called for.
+        /// The record that a controller is called for.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Key {
             $($(#[$doc])* $name($id),)*
         }
 
-        /// Moves what `key` names one step nearer to what is wanted. Returns when to be called again even if nothing
-        /// changes.
+        /// Moves the record of `key` one step towards the wanted state. Returns when to be called again even if
+        /// nothing changes.
         pub fn reconcile(key: Key, txn: &mut Txn<'_>) -> Option<Timestamp> {
             match key {
                 $(Key::$name(id) => $step(id, txn),)*
             }
         }
 
-        /// What the journal says of a controller's commit.
+        /// The journal's text for a controller's commit.
         pub fn why(key: Key) -> String {
             match key {
                 $(Key::$name(id) => format!(concat!("reconcile ", $text, " {}"), id),)*
@@ -56,7 +57,7 @@ controllers! {
     DiskCopy(DiskCopyId), "disk copy", disk_copies => disk_copy::reconcile;
 }
 
-/// Which keys wait to be reconciled, and which will.
+/// The keys that wait to be reconciled, now or later.
 #[derive(Debug, Default, Clone)]
 pub struct Queue {
     ready: BTreeSet<Key>,
@@ -65,12 +66,12 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A queue of everything there is: after a start, nothing is known to be as it should.
+    /// A queue of all keys: after a start, every record must be checked.
     pub fn of_all(state: &State) -> Self {
         Self { ready: all(state), ..Self::default() }
     }
 
-    /// Notes what a commit changed, between the State before and the State after.
+    /// Notes the changes of a commit, between the State before and the State after.
     pub fn committed(&mut self, old: &State, new: &State, changes: &[(Kind, String)]) {
         changes.iter().for_each(|(kind, id)| woken(old, new, *kind, id, &mut self.ready));
     }

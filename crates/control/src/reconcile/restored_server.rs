@@ -1,9 +1,9 @@
-//! The controller of restored servers: one that no host has is lost.
+//! The controller of restored servers: a server that no host has is lost.
 
 use crate::lifecycle::loss;
 use lenticular_model::{compute::server::Server, Txn};
 
-/// One step for a restored server: once every host has said what it has, one that none has is lost.
+/// One step for a restored server: after all hosts have reported, a server that none of them has is lost.
 pub fn reconcile(txn: &mut Txn<'_>, server: &Server) {
     if !txn.hosts.values().any(|host| host.may_know_more()) {
         loss::on_lost_in_restore(txn, server);

@@ -1,4 +1,4 @@
-//! The server controller: removes what needs no host to remove it, and ends operations whose time is up.
+//! The server controller: removes servers that need no host for their removal, and ends overdue operations.
 
 use crate::{
     lifecycle::{archive::archive_if_gone, condition, migration, operation, shelf},
@@ -35,11 +35,11 @@ pub fn reconcile(id: ServerId, txn: &mut Txn<'_>) -> Option<Timestamp> {
         txn.update::<Server>(&id, |s| s.task = None);
         return None;
     };
-    // A tombstone stands until its host has confirmed it, however long that takes; a move has deadlines of its own.
+    // A tombstone stands until its host has confirmed it, for any time; a move has its own deadlines.
     if task.action == OperationKind::Delete || current.ticket.is_some() {
         return None;
     }
-    // The leader's absence is not the host's delay.
+    // The time without a leader does not count as the host's delay.
     let deadline = operation.deadline.max(txn.took_over_at.plus_s(task.action.deadline_s().min(120)));
     if txn.now < deadline {
         return Some(deadline);

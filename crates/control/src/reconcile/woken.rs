@@ -1,5 +1,5 @@
-//! Which controllers a change of a record wakes: those whose next step may be another than before. A controller that waits
-//! for something is named here, and polls for nothing.
+//! The controllers that a change of a record wakes: those with a possibly different next step. A controller that
+//! waits for something is named here, and does not poll.
 
 use super::Key;
 use lenticular_model::{
@@ -10,7 +10,7 @@ use lenticular_model::{
 };
 use std::{collections::BTreeSet, str::FromStr};
 
-/// Adds the keys of the controllers that a record's change wakes, between the State before and the State after.
+/// Adds the keys of the controllers that a record's change wakes.
 pub fn woken(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet<Key>) {
     match kind {
         Kind::Host => of_host(old, new, id, keys),
@@ -26,8 +26,8 @@ fn own<R: Record>(id: &str) -> Option<R::Id> {
     R::Id::from_str(id).ok()
 }
 
-/// A host that falls silent ends the moves that wait for it. One that says what it has, or is lost, may decide what
-/// becomes of restored servers. With a host that is gone, the disks there are gone.
+/// A host that falls silent ends the moves that wait for it. A host that reports, or is lost, may decide the place
+/// of restored servers. When a host is removed, the disks on it are gone.
 fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     let Some((id, pair)) = Pair::<Host>::of(old, new, id) else { return };
     keys.insert(Key::Host(id));

@@ -1,4 +1,4 @@
-//! Filters over what hosts have in common: asked once for each class of host.
+//! Filters over the properties that hosts of a class share; each runs once for each class.
 
 use super::{
     extra_specs::matches,
@@ -16,7 +16,7 @@ use lenticular_model::{
 
 type Judge = fn(&Facts<'_>, &ClassFacts<'_>) -> Result<(), String>;
 
-/// The filters, in the order in which they are asked.
+/// The filters, in the order in which they run.
 pub(super) const FILTERS: &[(Filter, Judge)] = &[
     (Filter::Zone, zone),
     (Filter::Tenancy, tenancy),
@@ -29,7 +29,7 @@ pub(super) const FILTERS: &[(Filter, Judge)] = &[
     (Filter::Cpu, cpu),
 ];
 
-/// What a decision says of each class of hosts, by the class's number.
+/// The judgement of each class of hosts, by the class's number.
 pub(super) fn judge_all(facts: &Facts<'_>) -> Vec<Option<ClassJudgement>> {
     let mut judged = Vec::new();
     for (number, class) in facts.state.host_table().classes.iter() {
@@ -52,8 +52,8 @@ fn judge(facts: &Facts<'_>, class: &HostClass) -> ClassJudgement {
     }
 }
 
-/// What aggregates say of overcommitment, as Nova's AggregateCoreFilter, AggregateRamFilter and AggregateDiskFilter
-/// read it.
+/// The overcommitment ratios of aggregates, read like Nova's AggregateCoreFilter, AggregateRamFilter and
+/// AggregateDiskFilter.
 fn ratios(seen: &ClassFacts<'_>) -> Option<Ratios> {
     let ratio = |key: &str| seen.lowest(key).filter(|ratio| *ratio > 0.0);
     let said = ["cpu_allocation_ratio", "ram_allocation_ratio", "disk_allocation_ratio"].map(ratio);
@@ -68,7 +68,7 @@ fn zone(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
     }
 }
 
-/// Keys that begin so name the projects that an aggregate is for.
+/// Keys with this prefix name the projects that an aggregate is reserved for.
 const TENANT_KEY: &str = "filter_tenant_id";
 
 fn tenancy(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
@@ -118,7 +118,7 @@ fn image_properties(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), Stri
     facts.ask.image.as_ref().map_or(Ok(()), |image| image::check(hypervisor, image))
 }
 
-/// What `capabilities:<key>` asks of; `None` if there is no such thing.
+/// The capability that `capabilities:<key>` names; `None` if it does not exist.
 fn capability(of: &Hypervisor, key: &str) -> Option<String> {
     Some(match key {
         "hypervisor_type" => of.kind().to_owned(),
@@ -157,7 +157,7 @@ fn traits(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// What a hypervisor must be to take a guest over from another.
+/// Checks that a hypervisor can take over a guest from another.
 fn migration(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
     let (Some(moves), Some(had)) = (&facts.ask.moves, facts.source) else { return Ok(()) };
     let has = &seen.class.hypervisor;

@@ -1,4 +1,4 @@
-//! Every filter's word on every host, for people: the same filters, asked without stopping at the first that refuses.
+//! Every filter's answer about every host, for people: the same filters, without stopping at the first refusal.
 
 use super::{
     class,
@@ -11,34 +11,34 @@ use super::{
 use lenticular_model::{index::Taken, HostId, State};
 use std::collections::BTreeMap;
 
-/// A filter's word on a host.
+/// A filter's answer about a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
     /// The filter.
     pub filter: &'static str,
-    /// Why it refuses; `None` if it does not.
+    /// The reason of the refusal; `None` if the host passes.
     pub refusal: Option<String>,
 }
 
-/// All words on a host.
+/// All answers about a host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostWord {
-    /// Which.
+    /// The host.
     pub id: HostId,
     /// Its name.
     pub name: String,
-    /// Its weight among those that pass; `None` if it does not.
+    /// Its weight among the hosts that pass; `None` if it does not pass.
     pub weight: Option<f64>,
-    /// What each weigher adds to that.
+    /// Each weigher's part of the weight.
     pub weighers: Vec<Weigher>,
-    /// Every filter's word, in the order in which they are asked.
+    /// Every filter's answer, in the order of the filters.
     pub words: Vec<Word>,
 }
 
-/// What every filter says of every host: those that pass first, the best of them first; then the rest by name.
+/// Every filter's answer about every host: first the hosts that pass, the best first; then the others by name.
 ///
-/// A server that has a host already is weighed as if it had none, as it was when it was placed. So these weights and
-/// those of the recorded verdict can be compared.
+/// A server that has a host is weighed as if it had none, like at its placement. So these weights can be compared
+/// with the recorded verdict's weights.
 pub fn explain(state: &State, ask: &RequestSpec) -> Vec<HostWord> {
     let facts = read(state, ask);
     let own = own(state, ask);
@@ -70,7 +70,7 @@ pub fn explain(state: &State, ask: &RequestSpec) -> Vec<HostWord> {
     sorted
 }
 
-/// What the server takes already, of which hosts.
+/// The resources that the server already takes, by host.
 fn own(state: &State, ask: &RequestSpec) -> Vec<(HostId, Taken)> {
     let Some(server) = ask.server.and_then(|id| state.servers.get(&id)) else { return Vec::new() };
     let busy = u64::from(server.is_busy());

@@ -1,11 +1,11 @@
-//! What a flavor's extra spec wants of a value, in the words of Nova's operators: `>= 8`, `s== ssd`, `<in> gpu`,
-//! `<or> a <or> b`, `<all-in> a b`.
+//! The operators of a flavor's extra specs, as in Nova: `>= 8`, `s== ssd`, `<in> gpu`, `<or> a <or> b`, `<all-in> a
+//! b`.
 
-/// Numbers by relation. A lone `=` is "at least", as Nova has it.
+/// Numbers by relation. A lone `=` means "at least", as in Nova.
 type Numbers = fn(f64, f64) -> bool;
 type Texts = fn(&str, &str) -> bool;
 
-/// Longer operators come before those that they begin with.
+/// Longer operators come before operators that they begin with.
 const TEXTS: &[(&str, Texts)] = &[
     ("s==", |has, wants| has == wants),
     ("s!=", |has, wants| has != wants),
@@ -25,7 +25,7 @@ const NUMBERS: &[(&str, Numbers)] = &[
     ("<", |has, wants| has < wants),
 ];
 
-/// Whether a value is what a spec wants.
+/// Whether a value fulfils a spec.
 pub fn matches(has: &str, wants: &str) -> bool {
     let wants = wants.trim();
     if let Some(rest) = wants.strip_prefix("<or>") {
@@ -41,7 +41,7 @@ pub fn matches(has: &str, wants: &str) -> bool {
         return holds(has, rest.trim());
     }
     if let Some((rest, holds)) = NUMBERS.iter().find_map(|(op, f)| Some((wants.strip_prefix(op)?, f))) {
-        // What is no number is neither more nor less than one.
+        // Text that is no number is neither more nor less than a number.
         let numbers = has.trim().parse().ok().zip(rest.trim().parse().ok());
         return numbers.is_some_and(|(has, wants)| holds(has, wants));
     }

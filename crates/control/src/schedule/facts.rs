@@ -1,4 +1,4 @@
-//! What a decision knows: the request, read once, and what holds for each class of hosts and for each host.
+//! The facts of a decision: the request, read once, and the facts of each class of hosts and of each host.
 
 use super::{filter::Filter, RequestSpec};
 use lenticular_model::{
@@ -14,32 +14,32 @@ use lenticular_model::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is known of a host from the servers on it.
+/// The facts of a host that follow from its servers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Presence {
-    /// How many of the group are there, on their way there, or hold room for their way back there.
+    /// The number of the group's servers that are on the host, move to it, or hold room there for their way back.
     pub(super) members: u32,
-    /// One of the servers that `same_host` names is there.
+    /// True if the host has one of the servers that `same_host` names.
     pub(super) together: bool,
-    /// One of the servers that `different_host` names is there.
+    /// True if the host has one of the servers that `different_host` names.
     pub(super) apart: bool,
 }
 
-/// Where a group with affinity is.
+/// The place of a group with affinity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Home {
-    /// Nowhere yet, or there is no such group.
+    /// On no host yet, or there is no such group.
     Anywhere,
     /// On this host.
     On(HostId),
-    /// On several, as when one of its servers is on its way: no host would keep it together.
+    /// On several hosts, for example during a move: no host would keep the group together.
     Split,
 }
 
-/// The metadata of all aggregates of a host: each key with every value that one of them has. A value may be a list.
+/// The metadata of all aggregates of a host: each key with all its values. A value may be a list.
 pub(super) type Metadata<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
-/// A class with what its aggregates say.
+/// A class with its aggregates' metadata.
 pub(super) struct ClassFacts<'a> {
     pub(super) class: &'a HostClass,
     pub(super) metadata: Metadata<'a>,
@@ -62,22 +62,22 @@ impl<'a> ClassFacts<'a> {
     }
 }
 
-/// How many weighers there are.
+/// The number of weighers.
 pub(super) const WEIGHERS: usize = 5;
 
-/// What a decision knows of a class.
+/// The decision's judgement of a class.
 #[derive(Debug)]
 pub(super) struct ClassJudgement {
-    /// The first filter that refuses it, and why.
+    /// The first filter that refuses the class, and the reason.
     pub(super) refused: Option<(Filter, String)>,
-    /// How often aggregates let its hosts' resources be given out, if they say so.
+    /// The overcommitment ratios of the aggregates, if they set any.
     pub(super) ratios: Option<Ratios>,
-    /// What each weigher counts.
+    /// The multiplier of each weigher.
     pub(super) multipliers: [f64; WEIGHERS],
 }
 
 impl ClassJudgement {
-    /// What a host of the class gives out, by its own ratios and its aggregates'.
+    /// The resources that a host of the class gives out, by its own ratios and its aggregates' ratios.
     #[inline]
     pub(super) fn give(&self, candidate: &Candidate) -> Capacity {
         let own = candidate.give;
@@ -91,7 +91,7 @@ impl ClassJudgement {
     }
 }
 
-/// A host as a decision sees it.
+/// A host as the decision sees it.
 pub(super) struct HostFacts<'a> {
     pub(super) id: &'a HostId,
     pub(super) candidate: &'a Candidate,
@@ -99,29 +99,29 @@ pub(super) struct HostFacts<'a> {
     pub(super) class: &'a ClassJudgement,
 }
 
-/// A request, read.
+/// A parsed request.
 pub(super) struct Facts<'a> {
     pub(super) state: &'a State,
     pub(super) ask: &'a RequestSpec,
-    /// The one host that was asked for, if one was; `Some(None)` if there is no such host.
+    /// The requested host, if the request names one; `Some(None)` if that host does not exist.
     pub(super) forced: Option<Option<HostId>>,
-    /// The hypervisor that the guest comes from.
+    /// The hypervisor of the guest's present host.
     pub(super) source: Option<&'a Hypervisor>,
-    /// What the flavor wants of aggregates: key and value.
+    /// The flavor's requirements for aggregates: key and value.
     pub(super) aggregate_specs: Vec<(&'a str, &'a str)>,
-    /// What the flavor wants of capabilities: key and value.
+    /// The flavor's requirements for capabilities: key and value.
     pub(super) capabilities: Vec<(&'a str, &'a str)>,
     /// Traits, each required or forbidden.
     pub(super) traits: Vec<(&'a str, bool)>,
     /// The group.
     pub(super) group: Option<&'a ServerGroup>,
-    /// Where that is, if it wants to be together.
+    /// The place of the group, if it has affinity.
     pub(super) home: Home,
     presences: Vec<(HostId, Presence)>,
     needs: Capacity,
-    /// What it needs where it is: only what it has not yet.
+    /// The server's needs on its present host: only the part that it does not have yet.
     stays: Option<(HostId, Capacity)>,
-    /// By the class's number; empty until the filters over classes were asked.
+    /// By the class's number; empty until the class filters have run.
     pub(super) classes: Vec<Option<ClassJudgement>>,
 }
 
@@ -150,8 +150,7 @@ impl<'a> Facts<'a> {
         facts
     }
 
-    /// Sorts the flavor's extra specs by what they are about. What is in no scope that the scheduler knows means
-    /// something to others, or nothing.
+    /// Sorts the flavor's extra specs by scope. Specs in an unknown scope are for other services, and are ignored.
     fn read_specs(&mut self) {
         let ask = self.ask;
         for (key, wants) in ask.extra_specs.iter().map(|(key, value)| (key.as_str(), value.as_str())) {
@@ -160,7 +159,7 @@ impl<'a> Facts<'a> {
                 Some(("capabilities", key)) => self.capabilities.push((key, wants)),
                 Some(("trait", name)) => self.traits.extend(read_trait(name, wants)),
                 Some(_) => {}
-                // Without a scope it means an aggregate's property, if any aggregate has such a one.
+                // Without a scope the spec is a requirement for aggregates, if any aggregate has the key.
                 None if self.state.aggregates.values().any(|a| a.metadata.contains_key(key)) => {
                     self.aggregate_specs.push((key, wants));
                 }
@@ -202,13 +201,13 @@ impl<'a> Facts<'a> {
         self.presences = presences.into_iter().collect();
     }
 
-    /// What the decision says of a class.
+    /// The judgement of a class.
     #[inline]
     pub(super) fn class(&self, number: u32) -> Option<&ClassJudgement> {
         self.classes.get(number as usize)?.as_ref()
     }
 
-    /// What the server needs of a host.
+    /// The server's needs on a host.
     #[inline]
     pub(super) fn needs(&self, host: &HostId) -> Capacity {
         match self.stays {
@@ -217,7 +216,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// One host.
+    /// The facts of one host.
     pub(super) fn seen<'s>(&'s self, id: &'s HostId) -> Option<HostFacts<'s>> {
         let candidate = self.state.host_table().hosts.get(id)?;
         let place =
@@ -230,7 +229,7 @@ impl<'a> Facts<'a> {
         })
     }
 
-    /// Shows every host, in the order of ids: that of presences too, so that both are walked side by side.
+    /// Shows every host, in the order of ids. Presences have the same order, so both are walked side by side.
     #[inline]
     pub(super) fn each_host<'s>(&'s self, mut look: impl FnMut(&HostFacts<'s>)) {
         let mut presences = self.presences.iter();
@@ -261,10 +260,10 @@ pub(super) fn capacity(size: Size) -> Capacity {
     Capacity { vcpus: u64::from(size.vcpus), memory_mb: u64::from(size.ram_mb), disk_gb: size.all_disk_gb() }
 }
 
-/// The hosts that a server takes something of, each once.
+/// The hosts of a server's claims, each once.
 fn hosts_of(state: &State, server: ServerId) -> impl Iterator<Item = HostId> + '_ {
     let claims =
         move || state.servers.get(&server).into_iter().flat_map(|s| s.claims()).map(|(host, _)| host);
-    // It has three claims at most.
+    // A server has three claims at most.
     claims().enumerate().filter(move |(n, host)| !claims().take(*n).any(|h| h == *host)).map(|(_, host)| host)
 }

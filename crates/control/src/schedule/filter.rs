@@ -1,4 +1,4 @@
-//! The filters by name, each with its meaning for people who do not know Nova's names.
+//! The filters by name, each with its meaning in plain words.
 
 macro_rules! filters {
     ($($(#[$doc:meta])* $filter:ident $name:literal $plain:literal;)*) => {
@@ -7,16 +7,16 @@ macro_rules! filters {
         pub(super) enum Filter { $($(#[$doc])* $filter,)* }
 
         impl Filter {
-            /// All of them, in the order in which hosts are asked.
+            /// All filters, in the order in which hosts are checked.
             pub(super) const ALL: &'static [Self] = &[$(Self::$filter,)*];
 
-            /// The name that operators know.
+            /// Nova's name of the filter.
             pub(super) fn name(self) -> &'static str {
                 match self { $(Self::$filter => $name,)* }
             }
         }
 
-        /// What a filter means when it refuses; for names that older verdicts have, too.
+        /// The meaning of a filter's refusal; also for names in older verdicts.
         pub(super) fn plain(name: &str) -> &'static str {
             match name { $($name => $plain,)* _ => "unsuitable" }
         }
@@ -24,44 +24,44 @@ macro_rules! filters {
 }
 
 filters! {
-    /// Whether it takes servers at all.
+    /// Whether the host takes servers at all.
     Compute "ComputeFilter" "disabled or out of order";
-    /// Whether it is the one that was asked for.
+    /// Whether the host is the requested host.
     ForcedHost "ForcedHostFilter" "not the host asked for";
-    /// Whether it is in the zone.
+    /// Whether the host is in the zone.
     Zone "AvailabilityZoneFilter" "in another zone";
-    /// Whether its aggregates are for other projects alone.
+    /// Whether the host's aggregates are reserved for other projects.
     Tenancy "AggregateMultiTenancyIsolation" "reserved for other projects";
-    /// Whether its aggregates are for other images alone.
+    /// Whether the host's aggregates are reserved for other images.
     ImageIsolation "AggregateImagePropertiesIsolation" "reserved for other images";
-    /// Whether its aggregates are what the flavor asks for.
+    /// Whether the host's aggregates have the properties that the flavor requires.
     ExtraSpecs "AggregateInstanceExtraSpecsFilter" "in no aggregate that the flavor asks for";
-    /// Whether it runs such images.
+    /// Whether the host can run the image.
     ImageProperties "ImagePropertiesFilter" "unable to run the image";
-    /// Whether it can what the flavor asks for.
+    /// Whether the host has the capabilities that the flavor requires.
     Capabilities "ComputeCapabilitiesFilter" "without a capability that the flavor asks for";
-    /// Whether it has the traits that flavor and image ask for.
+    /// Whether the host has the traits that flavor and image require.
     Traits "RequiredTraits" "without a trait that is required, or with one that is forbidden";
-    /// Whether a guest can come there from where it is.
+    /// Whether the guest can move to the host from its present host.
     Migration "MigrationFilter" "unable to take over the guest";
-    /// Whether a running guest would find its CPU there.
+    /// Whether the host has a CPU for the running guest.
     Cpu "CPUCompatibilityFilter" "without a CPU that the guest can move to";
-    /// Whether the server is there already.
+    /// Whether the host is the server's present host.
     SourceHost "SourceHostFilter" "the server's present host";
-    /// Whether its agent listens for others.
+    /// Whether the host's agent listens for other agents.
     Reach "ReachableFilter" "not reachable for other hosts";
-    /// Whether one of the servers named is there.
+    /// Whether the host has one of the servers that the hint names.
     SameHost "SameHostFilter" "without any of the servers that same_host names";
-    /// Whether none of the servers named is there.
+    /// Whether the host has none of the servers that the hint names.
     DifferentHost "DifferentHostFilter" "with a server that different_host names";
-    /// Whether the group is there.
+    /// Whether the group's servers are on the host.
     Affinity "ServerGroupAffinityFilter" "without the server group's servers";
-    /// Whether the group may have one more there.
+    /// Whether the host may have one more server of the group.
     AntiAffinity "ServerGroupAntiAffinityFilter" "with enough servers of the server group";
-    /// Whether there are CPUs.
+    /// Whether the host has enough CPUs.
     Vcpus "VCPU" "too few CPUs left";
-    /// Whether there is memory.
+    /// Whether the host has enough memory.
     Memory "MEMORY_MB" "too little memory left";
-    /// Whether there is disk.
+    /// Whether the host has enough disk.
     Disk "DISK_GB" "too little disk left";
 }

@@ -1,4 +1,4 @@
-//! Filters over single hosts, and their words.
+//! Filters over single hosts, and the texts of their refusals.
 
 use super::{
     facts::{Facts, Home, HostFacts},
@@ -10,28 +10,28 @@ use lenticular_model::{
     HostId,
 };
 
-/// Why a host is refused. [`text`] finds the words.
+/// The reason of a refusal. [`text`] makes the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// It takes none.
+    /// The host takes no servers.
     Availability(Availability),
-    /// Another was asked for.
+    /// Another host was requested.
     Forced,
-    /// The server is there.
+    /// The server is on the host.
     Source,
-    /// No guest can be brought there.
+    /// Other hosts cannot send guests to the host.
     Unreachable,
-    /// None of the servers named is there.
+    /// The host has none of the servers that the hint names.
     NotTogether,
-    /// One of the servers named is there.
+    /// The host has one of the servers that the hint names.
     NotApart,
-    /// The group is elsewhere.
+    /// The group is on another host.
     GroupElsewhere,
-    /// The group's servers are on several hosts, so it is nowhere.
+    /// The group's servers are on several hosts, so no host keeps them together.
     GroupSplit,
-    /// The group has so many there already.
+    /// The host has this many of the group's servers already.
     GroupFull(u32),
-    /// There is too little of this class of resource.
+    /// The host has too little of this class of resource.
     Full { class: &'static str, left: u64, needs: u64 },
 }
 
@@ -110,7 +110,7 @@ pub(super) fn anti_affinity(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(
 
 #[inline]
 fn room(class: &'static str, has: u64, taken: u64, needs: u64) -> Result<(), Why> {
-    // What needs nothing finds it anywhere, even where more was given out than there is now.
+    // A need of zero is met on every host, even on an overcommitted host.
     if needs == 0 || taken.saturating_add(needs) <= has {
         return Ok(());
     }
@@ -162,7 +162,7 @@ pub(super) const FILTERS: &[(Filter, Judge)] = &[
     (Filter::Disk, disk),
 ];
 
-/// Why a filter refuses a host, in words; empty if it does not.
+/// The reason why a filter refuses a host; empty if it does not.
 pub(super) fn reason(facts: &Facts<'_>, id: HostId, filter: Filter) -> String {
     let Some(seen) = facts.seen(&id) else { return String::new() };
     if let Some((by_class, why)) = &seen.class.refused {
@@ -175,7 +175,7 @@ pub(super) fn reason(facts: &Facts<'_>, id: HostId, filter: Filter) -> String {
     why.map(|why| text(facts, id, why)).unwrap_or_default()
 }
 
-/// Why a host was refused, in words.
+/// The text of a refusal.
 pub(super) fn text(facts: &Facts<'_>, id: HostId, why: Why) -> String {
     match why {
         Why::Availability(able) => unable(facts, id, able),

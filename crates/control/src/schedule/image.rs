@@ -1,8 +1,8 @@
-//! What an image's properties say of the machine that it is for, under their newer and older names.
+//! The machine that an image's properties ask for, under their newer and older names.
 
 use lenticular_model::{host::host::Hypervisor, image::Image};
 
-/// The value of a property, under the first of these names that it has.
+/// The value of a property, under the first of these names that the image has.
 fn property<'i>(image: &'i Image, names: &[&str]) -> Option<&'i str> {
     names.iter().find_map(|name| image.properties.get(*name)).map(String::as_str).filter(|v| !v.is_empty())
 }
@@ -17,17 +17,17 @@ fn arch_name(text: &str) -> String {
     }
 }
 
-/// Whether a host's machine runs guests of an architecture.
+/// Whether a host can run guests of an architecture.
 pub(super) fn check_arch(host: &Hypervisor, wanted: &str) -> Result<(), String> {
     let (has, wants) = (arch_name(&host.arch), arch_name(wanted));
-    // Every x86_64 runs its elders.
+    // Every x86_64 runs i686 guests.
     if has == wants || (has == "x86_64" && wants == "i686") {
         return Ok(());
     }
     Err(format!("is {}, the image needs {wanted}", host.arch))
 }
 
-/// Whether a host's hypervisor is what an image asks for.
+/// Whether a host's hypervisor fits an image's properties.
 pub(super) fn check(host: &Hypervisor, image: &Image) -> Result<(), String> {
     if let Some(arch) = property(image, &["hw_architecture", "architecture"]) {
         check_arch(host, arch)?;
@@ -37,7 +37,7 @@ pub(super) fn check(host: &Hypervisor, image: &Image) -> Result<(), String> {
         let is = match (host.driver.as_str(), host.acceleration.as_str()) {
             ("qemu", "kvm") => matches!(wanted.as_str(), "kvm" | "qemu"),
             ("qemu", _) => wanted == "qemu",
-            // What is simulated plays any part.
+            // A simulated hypervisor fits every type.
             _ => matches!(wanted.as_str(), "kvm" | "qemu" | "fake"),
         };
         if !is {

@@ -1,8 +1,8 @@
-//! Where a server goes: filters and weighers over all hosts, under the names that Nova's operators know.
+//! The scheduler: it places a server by filters and weighers over all hosts, under Nova's names.
 //!
-//! A decision looks at every host, so what is costly is done once: the request is read into a [`facts::Facts`], filters
-//! over what hosts have in common are asked once for each class of host ([`class`]), and words are found only for the
-//! few refusals that a verdict keeps. [`explain`] asks every filter about every host, for people.
+//! A decision looks at every host, so costly work is done once. [`facts::Facts`] holds the parsed request. Filters
+//! over shared properties run once for each class of host ([`class`]). Texts are made only for the few refusals
+//! that a verdict keeps. [`explain`] checks every filter on every host, for people.
 
 mod class;
 mod explain;
@@ -33,48 +33,48 @@ use std::{collections::BTreeMap, sync::Arc};
 use verdict::Refused;
 use weigh::Passed;
 
-/// What a server needs of its host.
+/// A server's requirements for its host.
 #[derive(Debug, Clone, Default)]
 pub struct RequestSpec {
-    /// What it takes.
+    /// The resources that it takes.
     pub size: Option<Size>,
-    /// The zone its owner asked for.
+    /// The requested zone.
     pub zone: Option<String>,
-    /// The one host that an operator asked for.
+    /// The host that an operator requested.
     pub host: Option<String>,
-    /// The CPU architecture that its disk is for, if that is known of more than its image.
+    /// The CPU architecture of its disk, if it is known from more than the image.
     pub arch: Option<String>,
-    /// Whose it is.
+    /// Its project.
     pub project: Option<ProjectId>,
-    /// Which server it is, if it is one already: its own place in its group does not count.
+    /// The server, if it exists already: its own place in its group does not count.
     pub server: Option<ServerId>,
     /// The server group that it belongs to.
     pub group: Option<ServerGroupId>,
-    /// What its owner told the scheduler.
+    /// The scheduler hints.
     pub hints: Hints,
-    /// The image it is made from, if that is still there.
+    /// The image that it is made from, if the image still exists.
     pub image: Option<Arc<Image>>,
-    /// What its flavor asks of hosts.
+    /// The flavor's requirements for hosts.
     pub extra_specs: Arc<BTreeMap<String, String>>,
-    /// Where it comes from, if it moves.
+    /// The details of a move, if it moves.
     pub moves: Option<Moves>,
 }
 
-/// What a server that moves needs of its target beside what a new one does.
+/// The additional requirements of a move.
 #[derive(Debug, Clone)]
 pub struct Moves {
-    /// Where it is.
+    /// The present host.
     pub from: HostId,
-    /// True if it runs on while it moves.
+    /// True if the guest runs on during the move.
     pub live: bool,
-    /// True if it may stay there.
+    /// True if the server may stay on its present host.
     pub may_stay: bool,
-    /// What it takes there now.
+    /// The resources that it takes on its present host.
     pub has: Size,
 }
 
 impl RequestSpec {
-    /// What a server that is there needs, wherever it goes: all that held when it was made.
+    /// The requirements of an existing server, wherever it goes: the same as at its creation.
     pub fn of_server(state: &State, server: &Server) -> Self {
         Self {
             size: Some(server.size),
@@ -90,7 +90,7 @@ impl RequestSpec {
     }
 }
 
-/// Chooses a host. Pure: the same state and ask give the same verdict.
+/// Chooses a host. Pure: the same State and request give the same verdict.
 pub fn schedule(state: &State, ask: &RequestSpec) -> (Option<HostId>, Verdict) {
     let facts = read(state, ask);
     let mut passed: Vec<Passed<'_>> = Vec::with_capacity(state.host_table().hosts.len());
@@ -105,14 +105,14 @@ pub fn schedule(state: &State, ask: &RequestSpec) -> (Option<HostId>, Verdict) {
     (chosen, verdict::verdict(&facts, &best, accepted_count, &refused))
 }
 
-/// Reads a request, and asks the filters over classes.
+/// Reads a request, and runs the class filters.
 fn read<'a>(state: &'a State, ask: &'a RequestSpec) -> Facts<'a> {
     let mut facts = Facts::new(state, ask);
     facts.classes = class::judge_all(&facts);
     facts
 }
 
-/// The first filter that refuses a host, if any. Its reason is looked for only if somebody is told.
+/// The first filter that refuses a host, if any. The reason is found later, only for kept refusals.
 #[inline]
 fn judge(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Option<Filter> {
     macro_rules! first {

@@ -1,4 +1,4 @@
-//! What the scheduler says of a decision: the hosts that passed, and how many each filter refused, with a few by name.
+//! The result of a decision: the hosts that passed, and the number that each filter refused, with a few names.
 
 use super::{
     facts::Facts,
@@ -9,43 +9,43 @@ use lenticular_model::HostId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Hosts that were refused for one reason.
+/// Hosts that were refused for the same reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// The filter that refused.
+    /// The filter.
     pub filter: String,
-    /// Why, for the operator.
+    /// The reason, for the operator.
     pub reason: String,
-    /// Which hosts; of many only a few.
+    /// The hosts; only a few of many.
     pub hosts: Vec<String>,
 }
 
-/// Why a server went where it did, or nowhere.
+/// The reasons for a server's placement, or for finding no host.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The host that was chosen.
     pub chosen: Option<String>,
     /// Hosts that passed, best first, with their weight; at most [`ACCEPTED_MAX`].
     pub accepted: Vec<(String, f64)>,
-    /// How many passed.
+    /// The number of hosts that passed.
     pub accepted_count: usize,
-    /// Hosts that did not, by reason: at most [`SAMPLES_MAX`] for each filter.
+    /// Hosts that did not pass, by reason: at most [`SAMPLES_MAX`] for each filter.
     pub refused: Vec<Refusal>,
-    /// How many each filter refused; in verdicts of older binaries empty, and all of them are named.
+    /// The number of hosts that each filter refused. Older verdicts have none, but name all hosts.
     #[serde(default)]
     pub counts: BTreeMap<String, usize>,
 }
 
-/// How many of the hosts that passed are kept in a verdict.
+/// The number of passed hosts that a verdict keeps.
 pub const ACCEPTED_MAX: usize = 20;
 
-/// How many of the hosts that a filter refused are kept in a verdict that found no host.
+/// The number of refused hosts per filter that a verdict without a host keeps.
 pub const SAMPLES_MAX: usize = 20;
 
-/// The same for a verdict that found one, if many were refused.
+/// The same number for a verdict with a host, if many hosts were refused.
 const SAMPLES_FOUND_MAX: usize = 1;
 
-/// The refusals of a decision: all counted, a few noted.
+/// The refusals of a decision: all counted, a few recorded.
 #[derive(Default)]
 pub(super) struct Refused {
     counts: [usize; Filter::ALL.len()],
@@ -62,7 +62,7 @@ impl Refused {
     }
 }
 
-/// Puts a decision in words.
+/// Makes the verdict of a decision.
 pub(super) fn verdict(
     facts: &Facts<'_>,
     best: &[(HostId, f64)],
@@ -97,7 +97,7 @@ pub(super) fn verdict(
 }
 
 impl Verdict {
-    /// How many hosts each filter refused.
+    /// The number of hosts that each filter refused.
     pub fn counts(&self) -> BTreeMap<&str, usize> {
         let mut counts: BTreeMap<&str, usize> = self.counts.iter().map(|(f, n)| (f.as_str(), *n)).collect();
         if counts.is_empty() {
@@ -108,7 +108,7 @@ impl Verdict {
         counts
     }
 
-    /// What a tenant may read of it: counts for each reason, no host's name.
+    /// The text for a tenant: a count for each reason, without names of hosts.
     pub fn summary(&self) -> String {
         let counts = self.counts();
         if counts.is_empty() {
@@ -119,7 +119,7 @@ impl Verdict {
         format!("No valid host was found. Of {} hosts: {}.", counts.values().sum::<usize>(), list.join(", "))
     }
 
-    /// What an operator may read of it: hosts that were refused, and why; of many a few, and how many more.
+    /// The text for an operator: refused hosts and the reasons; a few names, and the number of the others.
     pub fn explain(&self) -> String {
         let list =
             |r: &Refusal| format!("{}: {} {} ({})", r.hosts.join(", "), r.filter, r.reason, plain(&r.filter));

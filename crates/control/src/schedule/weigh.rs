@@ -1,11 +1,11 @@
-//! Weighers: which of the hosts that passed is best. Each puts what it measures between 0 (the least of those hosts) and
-//! 1 (the most); the sum, each times its multiplier, decides, as in Nova.
+//! Weighers: they choose the best of the hosts that passed. Each measure is scaled to 0 (the least of those hosts)
+//! to 1 (the most). As in Nova, the sum of the scaled measures, each times its multiplier, decides.
 
 use super::facts::{ClassFacts, ClassJudgement, Facts, HostFacts, WEIGHERS};
 use lenticular_model::{compute::server_group::Policy, host::candidate::Candidate, index::Taken, HostId};
 use std::collections::BTreeMap;
 
-/// Their names, as Nova's operators know them, each with what it measures.
+/// The weighers' names, as in Nova, each with its measure.
 const NAMES: [(&str, &str); WEIGHERS] = [
     ("RAMWeigher", "MiB of memory free"),
     ("CPUWeigher", "virtual CPUs free"),
@@ -14,30 +14,30 @@ const NAMES: [(&str, &str); WEIGHERS] = [
     ("ServerGroupWeigher", "servers of the group"),
 ];
 
-/// The key of aggregates' metadata that sets a weigher's multiplier, and what it is if none does. The last is the server
-/// group's, which has a key for each policy.
+/// The aggregates' metadata key for each weigher's multiplier, and the default multiplier. The last weigher is the
+/// server group's, which has a key for each policy.
 const MULTIPLIERS: [(&str, f64); WEIGHERS - 1] = [
     ("ram_weight_multiplier", 1.0),
     ("cpu_weight_multiplier", 1.0),
     ("disk_weight_multiplier", 1.0),
-    // A host that is at work is to be spared.
+    // Hosts with work under way are avoided.
     ("io_ops_weight_multiplier", -1.0),
 ];
 
-/// What each weigher counts on hosts of a class: the lowest that one of its aggregates says, else the usual.
+/// Each weigher's multiplier for hosts of a class: the lowest value of the aggregates, else the default.
 pub(super) fn multipliers(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> [f64; WEIGHERS] {
     let said = |key: &str, usual: f64| seen.lowest(key).unwrap_or(usual);
     let [ram, cpu, disk, io_ops] = MULTIPLIERS.map(|(key, usual)| said(key, usual));
     let group = match facts.group.map(|group| group.policy) {
         Some(Policy::SoftAffinity) => said("soft_affinity_weight_multiplier", 1.0),
-        // What is measured is how many there are; fewer is better.
+        // The measure is the number of members; fewer is better.
         Some(Policy::SoftAntiAffinity) => -said("soft_anti_affinity_weight_multiplier", 1.0),
         Some(Policy::Affinity | Policy::AntiAffinity) | None => 0.0,
     };
     [ram, cpu, disk, io_ops, group]
 }
 
-/// A host that passed, measured. There may be ten thousand of them, so it is small.
+/// A measured host that passed. There may be ten thousand of them, so it is small.
 #[derive(Clone, Copy)]
 pub(super) struct Passed<'a> {
     id: &'a HostId,
@@ -62,7 +62,7 @@ impl<'a> Passed<'a> {
         Self { id: seen.id, candidate: seen.candidate, class: seen.class, measured }
     }
 
-    /// The same host without this part of what servers take of it.
+    /// The same host without this part of its taken resources.
     pub(super) fn without(mut self, part: &Taken) -> Self {
         let freed = [part.capacity.memory_mb, part.capacity.vcpus, part.capacity.disk_gb];
         for (measured, freed) in self.measured.iter_mut().zip(freed) {
@@ -72,7 +72,7 @@ impl<'a> Passed<'a> {
         self
     }
 
-    /// What each weigher measured and adds to the weight, of those that count at all.
+    /// The measure of each weigher that counts, and its part of the weight.
     fn weighed(&self, span: &Span, scale: &[f64; WEIGHERS]) -> Vec<Weigher> {
         let counting = (0..WEIGHERS).filter(|n| self.class.multipliers[*n] != 0.0);
         let weigher = |n: usize| Weigher {
@@ -84,34 +84,34 @@ impl<'a> Passed<'a> {
         counting.map(weigher).collect()
     }
 
-    /// What one weigher adds to the weight.
+    /// One weigher's part of the weight.
     #[inline]
     fn share(&self, n: usize, span: &Span, scale: &[f64; WEIGHERS]) -> f64 {
         self.class.multipliers[n] * f64::from(self.measured[n] - span.low[n]) * scale[n]
     }
 }
 
-/// What a weigher says of a host.
+/// A weigher's result for a host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weigher {
     /// Its name.
     pub name: &'static str,
-    /// What it measures.
+    /// The unit of the measure.
     pub unit: &'static str,
-    /// How much of that the host has.
+    /// The measure of the host.
     pub measured: f64,
-    /// What it adds to the host's weight.
+    /// Its part of the host's weight.
     pub adds: f64,
 }
 
-/// What each weigher says of each host that passed.
+/// Each weigher's result for each host that passed.
 pub(super) fn weighers(passed: &[Passed<'_>]) -> BTreeMap<HostId, Vec<Weigher>> {
     let span = Span::of(passed);
     let scale = span.scale();
     passed.iter().map(|host| (*host.id, host.weighed(&span, &scale))).collect()
 }
 
-/// What all hosts that passed have at least and at most.
+/// The least and the greatest measures of all hosts that passed.
 struct Span {
     low: [f32; WEIGHERS],
     high: [f32; WEIGHERS],
@@ -122,7 +122,7 @@ impl Span {
         let mut span = Self { low: [f32::INFINITY; WEIGHERS], high: [f32::NEG_INFINITY; WEIGHERS] };
         for host in passed {
             for (n, measured) in host.measured.into_iter().enumerate() {
-                // Comparisons, unlike min and max, need no thought of what is not a number.
+                // Comparisons, unlike min and max, need no handling of NaN.
                 span.low[n] = if measured < span.low[n] { measured } else { span.low[n] };
                 span.high[n] = if measured > span.high[n] { measured } else { span.high[n] };
             }
@@ -130,7 +130,7 @@ impl Span {
         span
     }
 
-    /// What the measure of each weigher is multiplied with. Where all hosts are equal it says nothing.
+    /// The factor for each weigher's measure; 0 if all hosts are equal.
     fn scale(&self) -> [f64; WEIGHERS] {
         std::array::from_fn(|n| {
             let wide = f64::from(self.high[n]) - f64::from(self.low[n]);
@@ -143,7 +143,8 @@ impl Span {
     }
 }
 
-/// A host with its weight, and its number, which decides among equals so that the choice can be repeated.
+/// A host with its weight and its number. The number decides between equal weights, so that the choice is
+/// repeatable.
 #[derive(Clone, Copy)]
 struct Weighed<'a> {
     weight: f64,
@@ -157,11 +158,11 @@ impl Weighed<'_> {
     }
 }
 
-/// The best hosts, at most so many, the best first, each with its weight.
+/// The best hosts, at most `most`, the best first, each with its weight.
 pub(super) fn best(passed: &[Passed<'_>], most: usize) -> Vec<(HostId, f64)> {
     let span = Span::of(passed);
     let scale = span.scale();
-    // Only twice as many as are wanted are ever kept: nobody asks for the order of the rest.
+    // Keeps at most twice the wanted number, because no caller needs the order of the rest.
     let mut kept: Vec<Weighed<'_>> = Vec::with_capacity(most * 2);
     let mut least: Option<Weighed<'_>> = None;
     for host in passed {

@@ -1,4 +1,4 @@
-//! A small cloud for tests of servers that go from host to host: three hosts, and a server that runs on the first.
+//! A small cloud for tests of moves: three hosts, and a server that runs on the first.
 
 use super::common::{server, server_id};
 use lenticular_control::observe::{

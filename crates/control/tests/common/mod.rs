@@ -1,4 +1,4 @@
-//! What tests of servers share: one server.
+//! Shared code of tests of servers: one server.
 
 use lenticular_model::{
     compute::{
@@ -12,7 +12,7 @@ pub fn server_id() -> ServerId {
     ServerId::from_random([7; 16])
 }
 
-/// A server that was ordered and not seen yet.
+/// A server that was ordered and has no report yet.
 pub fn server(host_id: HostId) -> Server {
     Server {
         id: server_id(),

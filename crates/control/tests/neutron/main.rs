@@ -1,4 +1,4 @@
-//! Properties of the network commands beyond networks and ports: routers, floating IPs, pools, and what is shared.
+//! Properties of the network commands besides networks and ports: routers, floating IPs, pools, and sharing.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! Subnet pools and quotas: what is given out never overlaps, is given back, and keeps within its limits.
+//! Subnet pools and quotas: allocated ranges never overlap, are returned, and stay within the limits.
 
 use crate::world::{admin, member, project, World};
 use lenticular_control::{
@@ -34,7 +34,7 @@ fn pool(world: &mut World, prefix: &str, default_quota: Option<u64>) -> SubnetPo
     world.run(|txn| subnet_pool::create(txn, &who, new)).unwrap()
 }
 
-/// Takes a subnet of a pool, on a network of its own.
+/// Takes a subnet of a pool, on a new network.
 fn take(world: &mut World, pool: SubnetPoolId, prefixlen: Option<u8>) -> Result<SubnetId> {
     let who = member();
     world.run(|txn| {
@@ -48,7 +48,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn what_a_pool_gives_out_never_overlaps_and_comes_back(steps in proptest::collection::vec((26_u8..31, any::<bool>()), 1..40)) {
+    fn ranges_of_a_pool_never_overlap_and_return_to_the_pool(steps in proptest::collection::vec((26_u8..31, any::<bool>()), 1..40)) {
         let mut world = World::new();
         let pool = pool(&mut world, "10.0.0.0/25", None);
         let mut taken: Vec<SubnetId> = Vec::new();
@@ -75,7 +75,7 @@ proptest! {
     }
 
     #[test]
-    fn no_quota_is_passed(limit in 0_i64..6, asked in 1_usize..10) {
+    fn no_quota_is_exceeded(limit in 0_i64..6, asked in 1_usize..10) {
         let mut world = World::new();
         let (network, _) = world.network(&member(), false, "10.0.0.0/24");
         let id = project(&member());

@@ -1,4 +1,4 @@
-//! Routers, floating IPs and port forwardings: whatever is asked, every path that a record promises is there.
+//! Routers, floating IPs and port forwardings: after any request, every path that a record promises exists.
 
 use crate::world::{admin, caller, member, project, World};
 use lenticular_control::command::network::{
@@ -75,7 +75,7 @@ fn asks() -> impl Strategy<Value = Ask> {
     ]
 }
 
-/// Two ways out and five networks, two of which have the same range.
+/// Two external networks and five tenants' networks, two of which have the same range.
 fn furnished() -> World {
     let mut world = World::new();
     for range in ["192.0.2.0/28", "198.51.100.0/28"] {
@@ -325,7 +325,7 @@ proptest! {
     }
 }
 
-/// A project's router between its network and the outside, and a port behind it.
+/// A project's router between its network and the external network, and a port behind it.
 fn reachable(world: &mut World) -> (RouterId, SubnetId, PortId) {
     let who = member();
     world.ask(&Ask::Router { gateway: true }).unwrap();
@@ -340,7 +340,7 @@ fn reachable(world: &mut World) -> (RouterId, SubnetId, PortId) {
 }
 
 #[test]
-fn what_a_floating_ip_goes_by_stays_until_it_goes() {
+fn records_that_a_floating_ip_needs_stay_until_it_is_deleted() {
     let mut world = furnished();
     let who = member();
     let (router, subnet, port) = reachable(&mut world);
@@ -372,7 +372,7 @@ fn what_a_floating_ip_goes_by_stays_until_it_goes() {
 }
 
 #[test]
-fn what_is_anothers_does_not_exist_and_cannot_be_led_to() {
+fn records_of_another_project_do_not_exist_and_cannot_be_targets() {
     let mut world = furnished();
     let (router, _, port) = reachable(&mut world);
     let stranger = caller(5, RoleLevel::Member);
@@ -423,7 +423,7 @@ fn overlapping_ranges_and_strange_next_hops_are_refused() {
 }
 
 #[test]
-fn the_clouds_own_ports_are_changed_by_way_of_what_they_belong_to() {
+fn the_clouds_own_ports_are_changed_only_through_their_device() {
     let mut world = furnished();
     let (router, _, port) = reachable(&mut world);
     let external = world.networks(true)[0];

@@ -1,4 +1,4 @@
-//! What is shared: seen by those it is shared with, and not taken back while they use it.
+//! Sharing: shared objects are seen by their users, and stay shared while they are used.
 
 use crate::world::{admin, caller, member, project, World};
 use lenticular_control::{
@@ -53,7 +53,7 @@ fn a_network_shared_with_one_project_is_seen_by_that_one_and_kept_while_it_is_us
 }
 
 #[test]
-fn shared_and_external_say_the_same_as_the_policies_for_everyone() {
+fn shared_and_external_agree_with_the_policies_for_everyone() {
     let mut world = World::new();
     let (network, _) = world.network(&admin(), true, "192.0.2.0/24");
     let object = RbacObject::Network(network);
@@ -68,7 +68,7 @@ fn shared_and_external_say_the_same_as_the_policies_for_everyone() {
         let record = &world.state.networks[&network];
         match action {
             RbacAction::AccessAsShared => assert!(!record.shared),
-            // The last policy took the way out with it.
+            // With the last policy the network became internal.
             RbacAction::AccessAsExternal => assert!(!record.external && !record.external_restricted),
         }
     }
@@ -96,12 +96,13 @@ fn the_policies_that_an_external_network_in_use_depends_on_stay() {
     let narrow = |txn: &mut Txn<'_>| {
         rbac_policy::update(txn, &admin(), everyone, RbacTarget::Project(project(&member())))
     };
-    // The default one is everyone's, used or not.
+    // The default external network is always open to everyone.
     code(&mut world, &default(true)).unwrap();
     assert_eq!(code(&mut world, &delete), Err("RbacPolicyInUse"));
     assert_eq!(code(&mut world, &narrow), Err("RbacPolicyInUse"));
     code(&mut world, &default(false)).unwrap();
-    // Another's is kept while its router goes out there; the owner's own keeps it a way out.
+    // Another project's policy stays while its router uses the network. The owner's own policy keeps the network
+    // external.
     let route = |of: Caller| {
         move |txn: &mut Txn<'_>| {
             let gateway = Some(GatewayAsk::to(network));
@@ -126,7 +127,7 @@ fn the_policies_that_an_external_network_in_use_depends_on_stay() {
 }
 
 #[test]
-fn who_may_see_a_network_as_its_own_may_not_leave_the_cloud_by_it() {
+fn a_shared_network_is_no_external_network_for_projects_without_a_policy() {
     let mut world = World::new();
     let (network, _) = world.network(&admin(), true, "192.0.2.0/24");
     let object = RbacObject::Network(network);
@@ -142,7 +143,7 @@ fn who_may_see_a_network_as_its_own_may_not_leave_the_cloud_by_it() {
     assert_eq!(refused.code, "BadRequest", "{}", refused.message);
 }
 
-/// A router with nothing special.
+/// A router with the default settings.
 fn plain(project_id: ProjectId) -> NewRouter {
     NewRouter {
         project_id,
@@ -157,7 +158,7 @@ fn plain(project_id: ProjectId) -> NewRouter {
 }
 
 #[test]
-fn what_a_rule_is_about_stays_and_what_it_was_about_takes_the_rule_along() {
+fn an_address_group_of_a_rule_stays_and_a_deleted_remote_group_takes_the_rule_along() {
     let mut world = World::new();
     let who = member();
     let id = project(&who);
@@ -188,7 +189,7 @@ fn what_a_rule_is_about_stays_and_what_it_was_about_takes_the_rule_along() {
 }
 
 #[test]
-fn a_network_with_dhcp_has_a_metadata_port_that_counts_against_nobody() {
+fn a_network_with_dhcp_has_a_metadata_port_that_no_quota_counts() {
     let mut world = World::new();
     let who = member();
     let id = project(&who);

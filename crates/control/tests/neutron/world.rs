@@ -1,4 +1,4 @@
-//! A cloud with an external network and a project, and what must hold of it whatever is done.
+//! A cloud with an external network and a project, and the rules that hold after every command.
 
 use lenticular_control::{
     bootstrap::bootstrap,
@@ -78,7 +78,7 @@ impl World {
         world
     }
 
-    /// Runs a command as the writer does: its transaction counts only if it does not refuse.
+    /// Runs a command like the writer: its transaction counts only if it does not refuse.
     pub fn run<T>(&mut self, command: impl FnOnce(&mut Txn<'_>) -> Result<T>) -> Result<T> {
         let seed = &mut self.seed;
         let mut entropy = || {
@@ -103,7 +103,7 @@ impl World {
         .unwrap()
     }
 
-    /// What must hold of every cloud.
+    /// The rules that every cloud must fulfil.
     pub fn check(&self) {
         self.check_addresses();
         for router in self.state.routers.values() {
@@ -135,7 +135,7 @@ impl World {
         self.state.ports.values().map(|p| &**p).filter(of).collect()
     }
 
-    /// The subnets of a router do not overlap, its gateway is there, and its routes lead to where it has a leg.
+    /// The subnets of a router do not overlap, its gateway exists, and its routes lead into networks with a leg.
     fn check_router(&self, router: &Router) {
         let (inner, outer) = (
             self.legs(router.id, PortOwner::RouterInterface),
@@ -165,7 +165,7 @@ impl World {
         }
     }
 
-    /// The router that a floating IP goes by leads from its network to the address.
+    /// The router of a floating IP connects the floating IP's network with the address.
     fn check_path(&self, floating: &FloatingIp, port: &Port, address: IpAddr) {
         let fixed =
             port.fixed_ips.iter().find(|ip| ip.ip_address == address).expect("the port has the address");
@@ -200,7 +200,7 @@ impl World {
         }
     }
 
-    /// The indexes are those that the records make when they are loaded anew.
+    /// The indexes equal those of a State reloaded from its records.
     fn check_indexes(&self) {
         assert_eq!(self.state.check_indexes(), Ok(()));
     }

@@ -1,4 +1,4 @@
-//! Aggregates: their names, their hosts, and the zones that they give those.
+//! Aggregates: their names, their hosts, and the zones of their hosts.
 
 use crate::world::World;
 use lenticular_control::command::compute::aggregate;
@@ -42,7 +42,7 @@ fn hosts_with_servers_stay_in_their_zone() {
     let east = world.aggregate("east", &[], &[(ZONE_KEY, "east")]);
     let refused = world.run(|txn, caller| aggregate::add_host(txn, caller, east, "h0"));
     assert_eq!(refused.unwrap_err().kind, Kind::Conflict);
-    // In an aggregate without a zone, or of the zone that it has anyhow, it may be.
+    // The host may be in an aggregate without a zone, or with the host's own zone.
     let plain = world.aggregate("plain", &[0], &[("ssd", "true")]);
     let named = world.aggregate("named", &[0], &[(ZONE_KEY, "nova")]);
     let refused = world.run(|txn, caller| aggregate::set_metadata(txn, caller, plain, zone(Some("east"))));
@@ -52,7 +52,7 @@ fn hosts_with_servers_stay_in_their_zone() {
 }
 
 #[test]
-fn a_name_is_one_aggregates_alone() {
+fn no_two_aggregates_have_the_same_name() {
     let mut world = World::new(0);
     let (a, _) = (world.aggregate("a", &[], &[]), world.aggregate("b", &[], &[]));
     let again = world.run(|txn, caller| aggregate::create(txn, caller, "a".to_owned(), None));
@@ -105,7 +105,7 @@ proptest! {
                 Ask::Forget(h) => {
                     let host = world.host(h);
                     world.must(|txn, _| { lenticular_control::lifecycle::host::leave_aggregates(txn, host); Ok(()) });
-                    // Its record goes with it; here it stays, and is in no aggregate's zone.
+                    // The test keeps the host's record after its retirement: the host is in no aggregate's zone.
                     world.must(|txn, _| {
                         txn.update::<Host>(&host, |h| {
                             h.zone = h.own_zone.take().unwrap_or(h.zone.clone());

@@ -1,4 +1,4 @@
-//! Filters and weighers, one by one, and that deciding and explaining never differ.
+//! Each filter and weigher alone, and the agreement of deciding and explaining.
 
 use crate::world::{World, IMAGE};
 use lenticular_control::{
@@ -54,7 +54,7 @@ fn flavors_choose_aggregates_by_their_extra_specs() {
         ("aggregate_instance_extra_specs:iops", "< 1000", Some(2)),
         ("aggregate_instance_extra_specs:disk", "tape", None),
         ("aggregate_instance_extra_specs:colour", "red", None),
-        // Without a scope it counts if any aggregate has such a property.
+        // Without a scope a spec counts if any aggregate has the property.
         ("disk", "hdd", Some(2)),
     ] {
         specs(&mut world, &[(key, wants)]);
@@ -133,7 +133,7 @@ fn hints_lead_to_other_servers_and_away_from_them() {
 }
 
 #[test]
-fn what_operators_keep_back_or_give_out_twice_counts() {
+fn reserved_and_overcommitted_resources_count() {
     let mut world = World::new(1);
     let id = world.host(0);
     let set = |world: &mut World, class, total, reserved, ratio| {

@@ -1,4 +1,4 @@
-//! No commit breaks a server group, whatever is asked in whatever order.
+//! No commit breaks a server group, after any requests in any order.
 
 use crate::world::World;
 use lenticular_control::command::compute::{
@@ -50,7 +50,7 @@ fn servers_that_are_wanted_together_are_placed_together_or_not_at_all() {
 }
 
 #[test]
-fn a_rule_lets_several_share_a_host_and_no_more() {
+fn a_rule_permits_a_number_of_servers_on_a_host_and_no_more() {
     let mut world = World::new(2);
     let apart = group(&mut world, Policy::AntiAffinity, Some(2));
     let made = world.create(|new| (new.group, new.min_count, new.max_count) = (Some(apart), 1, 5)).unwrap();
@@ -58,7 +58,7 @@ fn a_rule_lets_several_share_a_host_and_no_more() {
 }
 
 #[test]
-fn soft_policies_bend_where_hard_ones_break() {
+fn soft_policies_place_servers_where_hard_policies_refuse() {
     let mut world = World::new(2);
     let apart = group(&mut world, Policy::SoftAntiAffinity, None);
     let made = world.create(|new| (new.group, new.min_count, new.max_count) = (Some(apart), 4, 4)).unwrap();
@@ -166,7 +166,7 @@ fn asks() -> impl Strategy<Value = Ask> {
     ]
 }
 
-/// The target of a server's ticket says that the guest is there.
+/// The target of a server's ticket reports that it has the guest.
 fn arrive(txn: &mut Txn<'_>, id: ServerId) {
     use lenticular_model::host::observation::{Observation, ObservedState};
     let Some(ticket) = txn.servers[&id].ticket.clone() else { return };
@@ -206,7 +206,7 @@ fn run(world: &mut World, groups: &[ServerGroupId], ask: &Ask) {
                 }
             }
         }
-        // A command that refuses has changed nothing, and that it may do.
+        // The command may refuse: then it has changed nothing.
         Ask::Delete(n) => act(world, n, &|txn, caller, id| drop(server::delete(txn, caller, id))),
         Ask::LiveMigrate(n) => act(world, n, &|t, c, id| drop(migrate::live_migrate(t, c, id, None))),
         Ask::Migrate(n) => act(world, n, &|t, c, id| drop(migrate::migrate(t, c, id, None))),

@@ -1,4 +1,4 @@
-//! Where servers go: aggregates, server groups, hints and weighers, through the commands that requests run.
+//! Placement: aggregates, server groups, hints and weighers, through the commands of requests.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

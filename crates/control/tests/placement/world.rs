@@ -1,4 +1,4 @@
-//! A cloud with some hosts, an image and one project, whose commands are run as the writer runs them.
+//! A cloud with some hosts, an image and one project, which runs commands like the writer.
 
 use lenticular_control::{
     bootstrap::bootstrap,
@@ -33,7 +33,7 @@ const fn uuid_of(byte: u8) -> uuid::Uuid {
 }
 
 impl World {
-    /// A cloud of so many equal hosts, `h0`, `h1`, …
+    /// A cloud with this many equal hosts, `h0`, `h1`, …
     pub fn new(hosts: usize) -> Self {
         let state = State::new(Incarnation::from_random([1; 16]), Timestamp(1));
         let project = ProjectId::from_random([9; 16]);
@@ -53,7 +53,7 @@ impl World {
         world
     }
 
-    /// Runs a command as the writer does: its transaction counts only if it does not refuse.
+    /// Runs a command like the writer: its transaction counts only if it does not refuse.
     pub fn run<T>(&mut self, command: impl FnOnce(&mut Txn<'_>, &Caller) -> Result<T>) -> Result<T> {
         let seed = &mut self.seed;
         let mut entropy = || {
@@ -79,7 +79,7 @@ impl World {
         &self.state.hosts[&self.host(n)].zone
     }
 
-    /// Makes an aggregate with these hosts and this metadata; gives its number.
+    /// Makes an aggregate with these hosts and this metadata; returns its number.
     pub fn aggregate(&mut self, name: &str, hosts: &[usize], metadata: &[(&str, &str)]) -> u64 {
         let number = self.must(|txn, caller| aggregate::create(txn, caller, name.to_owned(), None)).number;
         let entries = metadata.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned())));
@@ -91,7 +91,7 @@ impl World {
         number
     }
 
-    /// Creates servers; each one's host.
+    /// Creates servers; returns the host of each.
     pub fn create(
         &mut self,
         change: impl FnOnce(&mut NewServers),
@@ -102,13 +102,13 @@ impl World {
         Ok(ids.into_iter().map(|id| (id, self.state.servers[&id].host_id)).collect())
     }
 
-    /// Creates one server; the number of its host.
+    /// Creates one server; returns the number of its host.
     pub fn place(&mut self, change: impl FnOnce(&mut NewServers)) -> (ServerId, Option<usize>) {
         let (id, host) = self.create(change).unwrap()[0];
         (id, host.map(|id| self.state.hosts[&id].name[1..].parse().unwrap()))
     }
 
-    /// A server runs, as its host would say.
+    /// Makes a server run, by its host's report.
     pub fn activate(&mut self, id: ServerId) {
         self.must(|txn, _| {
             let task = txn.servers[&id].task.clone();
@@ -124,7 +124,7 @@ impl World {
         });
     }
 
-    /// The same records loaded into a state of their own have the same indexes.
+    /// The same records, loaded into a new State, have the same indexes.
     pub fn check_indexes(&self) {
         assert_eq!(self.state.check_indexes(), Ok(()));
     }

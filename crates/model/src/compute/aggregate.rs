@@ -3,7 +3,7 @@
 use crate::{record, AggregateId, HostId};
 use std::collections::BTreeMap;
 
-/// The key of an aggregate's metadata that puts its hosts in a zone.
+/// The metadata key that puts an aggregate's hosts in a zone.
 pub const ZONE_KEY: &str = "availability_zone";
 
 record! {
@@ -16,7 +16,7 @@ record! {
         /// Its hosts, in the order in which they were added.
         #[serde(default)]
         pub hosts: Vec<HostId>,
-        /// What its hosts have in common.
+        /// The properties that the aggregate's hosts have in common.
         #[serde(default)]
         pub metadata: BTreeMap<String, String>,
     }

@@ -1,59 +1,59 @@
-//! Disks that a server has left behind: kept for a while after it moved away, and then removed.
+//! Disks that a server left behind. A disk is kept for a while after the server moved away, and is then removed.
 
 use crate::{record, DiskCopyId, HostId, ServerId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// What becomes of a disk that a server left behind.
+/// The fate of a disk that a server left behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Fate {
-    /// It is kept, and never started by itself.
+    /// The disk is kept; no guest starts from it automatically.
     Kept {
         /// Until then.
         until: Timestamp,
     },
-    /// It was found there, and no record says how it came to be: it is left alone until an operator decides on it.
+    /// The host reported the disk, and no record explains it. The disk stays until an operator decides.
     Found {
-        /// What its host says of it.
+        /// The host's report of the disk.
         what: FoundDisk,
     },
-    /// Its host is to remove it: a tombstone that stands until the host has confirmed it.
+    /// The host must remove the disk: a tombstone that stands until the host has confirmed it.
     Doomed,
 }
 
-/// What a host says of a disk that no record explains.
+/// A host's report of a disk that no record explains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum FoundDisk {
-    /// It is the host's to run, by the orders that the host had.
+    /// By its orders, the host may run the guest from the disk.
     Own,
-    /// It was coming there, and the host waits for its release.
+    /// The disk was coming to the host, and the host waits for the source's release.
     Coming,
-    /// The host handed it on, and the next has it under this generation.
+    /// The host handed the disk on. The next host has it under this generation.
     Released {
-        /// Which.
+        /// The generation.
         generation: u64,
     },
-    /// It was left behind there.
+    /// The disk was left behind on the host.
     Left,
 }
 
 record! {
-    /// A disk, whole or half, that is not the server's any more. A host has at most one of a server, and none of one
-    /// that it runs or gets.
+    /// A disk, whole or partial, that no longer belongs to its server. A host has at most one such disk of a
+    /// server, and none of a server that it runs or receives.
     pub struct DiskCopy: DiskCopyId {
-        /// Whose it was. That server may be gone.
+        /// The server that had the disk. The server may be deleted.
         pub server_id: ServerId,
-        /// Where it lies.
+        /// The host that has it.
         pub host_id: HostId,
-        /// Its generation. Nothing there that is newer is touched.
+        /// Its generation. The host must not touch a newer disk.
         pub generation: u64,
-        /// What becomes of it.
+        /// The fate of the disk.
         pub fate: Fate,
-        /// True if a guest may run on it: nobody knows how far the move got when it was overtaken.
+        /// True if a guest may run on the disk: the move was overtaken, and its progress is unknown.
         #[serde(default)]
         pub may_run: bool,
-        /// How it came about, for people.
+        /// The reason why it was left behind, for people.
         pub why: String,
     }
 }

@@ -12,14 +12,14 @@ record! {
         /// For people (from microversion 2.55).
         #[serde(default)]
         pub description: Option<String>,
-        /// What a server of this flavor gets.
+        /// The size of a server of this flavor.
         pub size: Size,
-        /// False hides it from projects that it was not given to.
+        /// False hides the flavor from projects without access.
         pub is_public: bool,
-        /// Projects that see it though it is not public.
+        /// Projects with access to the flavor when it is not public.
         #[serde(default)]
         pub access: Vec<ProjectId>,
-        /// Kept for the API; means nothing here.
+        /// Kept for the API; has no effect.
         pub rxtx_factor: f64,
         /// Hints for scheduler and hypervisor.
         #[serde(default)]
@@ -27,7 +27,7 @@ record! {
     }
 }
 
-/// What a server gets.
+/// The size of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
     /// Virtual CPUs.
@@ -42,7 +42,7 @@ pub struct Size {
     /// Swap disk in MiB.
     #[serde(default)]
     pub swap_mb: u32,
-    /// What a server's root disk takes for its image, in GiB, if the flavor leaves that to the image.
+    /// Root disk in GiB that the server takes for its image, if the flavor leaves the size to the image.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub image_gb: u32,
 }
@@ -52,7 +52,7 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl Size {
-    /// What this size has that the other has not.
+    /// The part of this size that exceeds the other size.
     pub fn beyond(&self, other: &Self) -> Self {
         Self {
             vcpus: self.vcpus.saturating_sub(other.vcpus),
@@ -69,7 +69,7 @@ impl Size {
         self.disk_gb.max(self.image_gb)
     }
 
-    /// All disk that a server of this size takes from its host, in GiB.
+    /// All disk space that a server of this size takes from its host, in GiB.
     pub fn all_disk_gb(&self) -> u64 {
         u64::from(self.root_gb()) + u64::from(self.ephemeral_gb) + u64::from(self.swap_mb.div_ceil(1024))
     }

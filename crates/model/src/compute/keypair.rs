@@ -5,7 +5,7 @@ use crate::{record, KeypairId, UserId};
 record! {
     /// A public key under a name that is unique for its user.
     pub struct Keypair: KeypairId {
-        /// Whose it is.
+        /// The user who owns it.
         pub user_id: UserId,
         /// Its name.
         pub name: String,

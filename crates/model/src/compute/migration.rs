@@ -1,19 +1,19 @@
-//! Migrations: moves of a server's guest and disk from one host to another, and how far each has come.
+//! Migrations: moves of a server's guest and disk from one host to another, and the progress of each move.
 //!
 //! ```text
 //!              target is ready          source has released,
 //!              for the guest            or target has accepted       client
 //!  Preparing ─────────────────▶ Moving ────────────────────────▶ Moved ──────▶ Confirmed
-//!     │                           │ failed, aborted, overdue       │     (at once where nothing is to be confirmed)
+//!     │                           │ failed, aborted, overdue       │     (at once if no confirmation is needed)
 //!     │ failed, aborted           ▼                                └─────────▶ Reverted (by a migration back)
 //!     ├◀──────────────────── Withdrawing
 //!     ▼        the source says that it has not released and will not
 //!  Failed, Cancelled
 //! ```
 //!
-//! A server has at most one open [`Ticket`]. While it is open nobody but the two hosts that it names decides who runs the
-//! guest: the source, until it has released the disk; the target from then on. `server.host_id` and the disk's
-//! generation move in one commit, on either host's word.
+//! A server has at most one open [`Ticket`]. While a ticket is open, only its two hosts decide which of them runs
+//! the guest: the source, until it has released the disk; the target from then on. `server.host_id` and the disk's
+//! generation move in one commit, on either host's report.
 
 use crate::{
     compute::flavor::Size, record, FlavorId, HostId, MigrationId, ProjectId, ServerId, Timestamp, UserId,
@@ -25,19 +25,19 @@ use std::{collections::BTreeMap, sync::Arc};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// It runs on, but for a moment: its disk is mirrored and its memory follows.
+    /// The guest runs on, except for a moment. Its disk is mirrored and its memory follows.
     Live,
-    /// It is stopped, its disk is copied, and it is started anew.
+    /// The guest stops, its disk is copied, and the guest starts on the target.
     Cold,
 }
 
-/// What a migration is for.
+/// The purpose of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// Asked for as `os-migrateLive`.
+    /// A live migration (`os-migrateLive`).
     LiveMigrate,
-    /// Asked for as `migrate`.
+    /// A cold migration (`migrate`).
     Migrate,
     /// To another size.
     Resize,
@@ -59,19 +59,19 @@ impl Purpose {
     }
 }
 
-/// How far a migration has come.
+/// The phase of a migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Phase {
-    /// The target gets ready.
+    /// The target prepares.
     Preparing,
     /// Disk and memory travel.
     Moving,
     /// The source is asked to say that it keeps the guest.
     Withdrawing {
-        /// What for.
+        /// The reason.
         why: String,
-        /// True if somebody asked to abort it.
+        /// True if a client asked to abort the migration.
         aborted: bool,
     },
     /// The guest is at the target; the client has not confirmed it yet.
@@ -82,10 +82,10 @@ pub enum Phase {
     Reverted,
     /// The guest stayed at the source.
     Failed {
-        /// Why.
+        /// The cause.
         why: String,
     },
-    /// The guest stayed at the source because somebody asked for that.
+    /// The guest stayed at the source because a client aborted the migration.
     Cancelled,
 }
 
@@ -114,33 +114,33 @@ record! {
     pub struct Migration: MigrationId {
         /// A number for old clients.
         pub number: u64,
-        /// Whose guest.
+        /// The guest's server.
         pub server_id: ServerId,
         /// The server's project.
         pub project_id: ProjectId,
-        /// Who asked; `None` for the cloud itself.
+        /// The user who asked; `None` for the cloud itself.
         #[serde(default)]
         pub user_id: Option<UserId>,
         /// The request that asked for it.
         pub request_id: String,
-        /// What it is for.
+        /// The purpose.
         pub purpose: Purpose,
         /// How the guest travels.
         #[serde(rename = "manner")]
         pub mode: Mode,
-        /// Where it comes from.
+        /// The source host.
         pub from: HostId,
-        /// That host's name then.
+        /// The host's name at that time.
         pub from_name: String,
-        /// Where it goes.
+        /// The target host.
         pub to: HostId,
-        /// That host's name then.
+        /// The host's name at that time.
         pub to_name: String,
         /// The flavor it had.
         pub old_flavor: FlavorId,
         /// The flavor it gets.
         pub new_flavor: FlavorId,
-        /// How far it has come.
+        /// The phase.
         pub phase: Phase,
         /// Until when the guest must have moved.
         pub deadline: Timestamp,
@@ -154,14 +154,14 @@ impl Migration {
     }
 }
 
-/// How far a move has come.
+/// The progress of a move.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MoveProgress {
-    /// Whose.
+    /// The server.
     pub server_id: ServerId,
     /// The generation that its ticket names.
     pub generation: u64,
-    /// Which part of the work, for people.
+    /// The present step, for people.
     pub step: String,
     /// Memory in bytes: all, sent, and left.
     pub memory: [u64; 3],
@@ -172,24 +172,24 @@ pub struct MoveProgress {
 }
 
 record! {
-    /// What a source last said of a move. Volatile: it says nothing that a decision rests on.
+    /// The source's last report of a move. Volatile: no decision depends on it.
     pub struct Progress: MigrationId {
-        /// Its words.
+        /// The report.
         pub seen: MoveProgress,
-        /// When all will be over at the rate of the last report; `None` if nothing moves.
+        /// The expected end at the rate of the last report; `None` if nothing moves.
         pub expected_end: Option<Timestamp>,
     }
 }
 
-/// How far the two hosts of a ticket were told to go.
+/// The stage of a move that the orders of both hosts name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Leg {
-    /// The target gets ready; the source knows of nothing, so nothing can have been released.
+    /// The target prepares. The source has no orders for the move, so it cannot have released the disk.
     Prepare,
-    /// The source is to send the guest and to release its disk.
+    /// The source sends the guest and releases its disk.
     Send,
-    /// The source is to keep the guest if it has not released it, and to say so.
+    /// The source keeps the guest if it has not released it, and reports that.
     Withdraw,
 }
 
@@ -198,19 +198,19 @@ pub enum Leg {
 pub struct Ticket {
     /// The migration that it belongs to.
     pub migration_id: MigrationId,
-    /// Where the guest goes.
+    /// The host that the guest moves to.
     pub to: HostId,
     /// The disk's generation there: higher than any before.
     pub generation: u64,
     /// How it travels.
     #[serde(rename = "manner")]
     pub mode: Mode,
-    /// How far the hosts were told to go.
+    /// The stage that the hosts' orders name.
     pub leg: Leg,
-    /// True once somebody asked that it be brought to its end whatever the guest suffers.
+    /// True once a client asked to complete the move at the guest's expense.
     #[serde(default)]
     pub forced: bool,
-    /// What the guest gets there.
+    /// The flavor that the guest gets at the target.
     #[serde(rename = "shape")]
     pub snapshot: FlavorSnapshot,
 }
@@ -218,7 +218,7 @@ pub struct Ticket {
 /// A flavor as it was when a server took it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlavorSnapshot {
-    /// Which.
+    /// The flavor.
     pub flavor_id: FlavorId,
     /// Its name.
     pub flavor_name: Arc<str>,
@@ -229,17 +229,17 @@ pub struct FlavorSnapshot {
     pub extra_specs: Arc<BTreeMap<String, String>>,
 }
 
-/// A move that its client may still take back.
+/// A move that the client may still revert.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unconfirmed {
-    /// The migration that it was.
+    /// The migration of the move.
     pub migration_id: MigrationId,
     /// The host that holds room for the way back.
     pub from: HostId,
-    /// What it had there.
+    /// The flavor that the server had at that host.
     #[serde(rename = "shape")]
     pub snapshot: FlavorSnapshot,
-    /// When it is confirmed by itself; `None` for never.
+    /// When the move is confirmed automatically; `None` for never.
     #[serde(default)]
     pub confirm_at: Option<Timestamp>,
 }

@@ -1,9 +1,9 @@
-//! Operations on servers: what was asked, by whom, and how it went (Nova's instance actions).
+//! Operations on servers: the action, the user who asked, and the result (Nova's instance actions).
 
 use crate::{record, HostId, OperationId, ProjectId, ServerId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
-/// What is done to a server.
+/// The action of an operation on a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationKind {
@@ -19,17 +19,17 @@ pub enum OperationKind {
     HardReboot,
     /// Remove it.
     Delete,
-    /// Move it to another host while it stands still.
+    /// Move it to another host while its guest is stopped.
     Migrate,
     /// Move it to another host while it runs.
     LiveMigrate,
     /// Give it another size.
     Resize,
-    /// Keep the size or the host that it got last.
+    /// Keep the new size or host.
     ConfirmResize,
-    /// Give it back the size or the host that it had before.
+    /// Return to the size or host before the last move.
     RevertResize,
-    /// Make it anew on another host, because its own is lost.
+    /// Rebuild it from its image on another host, because its own host is lost.
     Evacuate,
     /// Make an image of its disk, and take it off its host.
     Shelve,
@@ -63,7 +63,7 @@ impl OperationKind {
         }
     }
 
-    /// The name of the event that its host's part of the work is shown as.
+    /// The name of the event that shows the host's part of the work.
     pub fn event(self) -> &'static str {
         match self {
             OperationKind::Create => "compute__do_build_and_run_instance",
@@ -99,7 +99,7 @@ impl OperationKind {
             OperationKind::Evacuate => "rebuilding",
             OperationKind::Shelve => "shelving",
             OperationKind::Unshelve => "unshelving",
-            // Done with the request: no server is ever seen in them.
+            // The request ends these at once, so no server is ever seen in them.
             OperationKind::AttachInterface => "attaching_interface",
             OperationKind::DetachInterface => "detaching_interface",
         }
@@ -113,7 +113,7 @@ impl OperationKind {
             OperationKind::Start | OperationKind::HardReboot => 600,
             OperationKind::Stop | OperationKind::SoftReboot => 300,
             OperationKind::Delete => 600,
-            // Its migration has the deadline that counts.
+            // The deadline of the operation's migration counts instead.
             OperationKind::Migrate
             | OperationKind::LiveMigrate
             | OperationKind::Resize
@@ -131,12 +131,12 @@ pub const SHELVE_S_MAX: i64 = 3_600;
 /// How long a move may take, in seconds.
 pub const MOVE_S_MAX: i64 = 3 * 3600;
 
-/// How an operation ended.
+/// The result of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// When.
     pub at: Timestamp,
-    /// Why it failed; `None` if it did not.
+    /// The cause of the failure; `None` if it succeeded.
     pub failure: Option<String>,
 }
 
@@ -147,25 +147,25 @@ record! {
         pub server_id: ServerId,
         /// The server's project.
         pub project_id: ProjectId,
-        /// What is done.
+        /// The action.
         pub action: OperationKind,
         /// The request that asked for it.
         pub request_id: String,
-        /// Who asked.
+        /// The user who asked.
         pub user_id: Option<UserId>,
         /// The host that does it.
         #[serde(default)]
         pub host_id: Option<HostId>,
         /// Until when it must be done.
         pub deadline: Timestamp,
-        /// How it ended; `None` while it is under way.
+        /// The result; `None` while the operation is under way.
         #[serde(default)]
         pub outcome: Option<Outcome>,
     }
 }
 
 impl Operation {
-    /// The key of the operation among those that ended: a server's are in the order of their start.
+    /// The key of the operation among those that ended. The keys sort a server's operations by their start.
     pub fn past_key(&self) -> String {
         format!("{}/{:020}/{}", self.server_id, self.created_at.0, self.id)
     }

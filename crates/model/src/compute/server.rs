@@ -1,7 +1,8 @@
-//! Servers: what each is, where it runs, what is wanted of it and what was last seen.
+//! Servers: what each server is, where it runs, its wanted state, and the state last seen.
 //!
-//! What is wanted and what is are kept apart. A request writes `wanted` and, if it starts the guest anew, a new `boot`;
-//! the host's agent reports what it did under the boot it acted on; the server's condition follows from both.
+//! The wanted state and the observed state are separate. A request writes `wanted`, and a new `boot` if the request
+//! restarts the guest. The host's agent reports what it did, and under which boot. The server's condition follows
+//! from both.
 //!
 //! ```text
 //!              host reports running                stop
@@ -34,16 +35,16 @@ use std::{
     sync::Arc,
 };
 
-/// One network interface that a new server is to have.
+/// One network interface that a new server gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Nic {
-    /// A new port on this network, with this address if one is named.
+    /// A new port on this network, with this address if the request names an address.
     Network(NetworkId, Option<IpAddr>),
-    /// A port that is there already.
+    /// An existing port.
     Port(PortId),
 }
 
-/// The interfaces that a new server is to have: no record, but what both the wire and the command speak of.
+/// The interfaces that a new server gets. Not a record: the API and the command share this type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Networks {
     /// The request says nothing: the project's only network, if it has one.
@@ -56,19 +57,20 @@ pub enum Networks {
     These(Vec<Nic>),
 }
 
-/// What is wanted of a server's guest.
+/// The wanted state of a server's guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wanted {
     /// It runs.
     Running,
-    /// It is there and does not run.
+    /// The guest exists and does not run.
     Stopped,
-    /// It is gone, disk and all: a tombstone. Only this, never absence, lets an agent delete.
+    /// The guest and its disk are gone: a tombstone. An agent deletes only by a tombstone, never because a server
+    /// is missing.
     Absent,
 }
 
-/// What a server is (Nova's `vm_state`).
+/// The condition of a server (Nova's `vm_state`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
@@ -82,7 +84,7 @@ pub enum Condition {
     Error,
 }
 
-/// How a guest is started anew.
+/// How a guest is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BootStyle {
@@ -97,18 +99,19 @@ pub enum BootStyle {
 pub struct Disk {
     /// Grows each time the right to write moves to another host.
     pub generation: u64,
-    /// The highest generation that any ticket has named; 0 if there was none. No number is ever used twice.
+    /// The highest generation that any ticket has named; 0 if there was no ticket. No number is ever used twice.
     #[serde(default)]
     pub issued: u64,
-    /// The older generation under which the disk lies on its host, if an operator decided to go back to it.
+    /// The older generation that the disk has on its host, if an operator decided to go back to that disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revives: Option<u64>,
-    /// True once a host reported that it made the disk: from then on a missing disk is a loss, never a fresh start.
+    /// True once a host reported that it made the disk. From then on a missing disk is a loss: no host makes a new
+    /// one.
     #[serde(default)]
     pub made: bool,
 }
 
-/// Why a server is in error.
+/// The fault of a server in error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// Nova's fault code.
@@ -125,13 +128,13 @@ pub struct Fault {
 /// The operation under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
-    /// What is done.
+    /// The action.
     pub action: OperationKind,
     /// Its record.
     pub operation_id: OperationId,
 }
 
-/// The public key given to a server, as it was then.
+/// The public key that a server got, as the key was at that time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     /// The keypair's name.
@@ -140,28 +143,28 @@ pub struct Key {
     pub public_key: String,
 }
 
-/// What its owner told the scheduler beside its group: it holds for later moves too.
+/// The scheduler hints of the server's owner, besides the server group. They hold for later moves too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hints {
-    /// It goes where one of these is.
+    /// The server goes to a host that has one of these servers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub same_host: Vec<ServerId>,
-    /// It goes where none of these is.
+    /// The server goes to a host that has none of these servers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub different_host: Vec<ServerId>,
 }
 
-/// What is known since a restore of where a server is.
+/// What is known, since a restore of the store, about the place of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Restored {
-    /// Its host has not said anything yet, or it has none.
+    /// The server's host has not reported yet, or the server has no host.
     Unheard,
-    /// Its host has said that it is not that host's any more.
+    /// The server's host has reported that it does not have the server.
     Denied,
 }
 
-/// Where the disk of a shelved server is.
+/// The place of a shelved server's disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Shelf {
@@ -169,14 +172,14 @@ pub enum Shelf {
     Saving {
         /// The image that it becomes.
         image_id: ImageId,
-        /// Names this attempt: the host may send the disk for this one alone.
+        /// The name of this attempt. The host may send the disk for this attempt alone.
         upload: String,
-        /// True if the guest is to run again should nothing come of it.
+        /// True if the guest runs again after a failed attempt.
         resumes: bool,
     },
-    /// In the image store, until the server runs again on some host.
+    /// In the image store, until the server runs again on a host.
     Offloaded {
-        /// The image that it is.
+        /// The image that the disk became.
         image_id: ImageId,
     },
 }
@@ -195,29 +198,30 @@ record! {
     pub struct Server: ServerId {
         /// Its project.
         pub project_id: ProjectId,
-        /// Who made it.
+        /// The user who made it.
         pub user_id: UserId,
         /// Need not be unique.
         pub name: String,
         /// For people (from microversion 2.19).
         #[serde(default)]
         pub description: Option<String>,
-        /// The name its guest is told.
+        /// The name that the guest gets.
         pub hostname: String,
-        /// The flavor it was made with.
+        /// The flavor that the server got last.
         pub flavor_id: FlavorId,
-        /// That flavor's name then.
+        /// The flavor's name when the server got it.
         pub flavor_name: Arc<str>,
-        /// That flavor's size then.
+        /// The flavor's size when the server got it.
         pub size: Size,
-        /// That flavor's extra specs then.
+        /// The flavor's extra specs when the server got it.
         #[serde(default)]
         pub extra_specs: Arc<BTreeMap<String, String>>,
         /// The image it was made from.
         pub image_id: ImageId,
-        /// The SHA-512 of the bytes that its disk is laid over: that image's, unless it was shelved since.
+        /// The SHA-512 of the bytes under the disk: those of the server's image, or of the image of its last
+        /// shelving.
         pub base: Arc<str>,
-        /// The image of those bytes, if it is another; it may be gone.
+        /// The image of those bytes, if it differs from `image_id`. The image may be deleted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub base_image: Option<ImageId>,
         /// The format of those bytes.
@@ -225,25 +229,25 @@ record! {
         /// The public key it was given.
         #[serde(default)]
         pub key: Option<Key>,
-        /// Its owner's own attributes.
+        /// Attributes that the server's owner set.
         #[serde(default)]
         pub metadata: BTreeMap<String, String>,
         /// Labels (from microversion 2.26).
         #[serde(default)]
         pub tags: BTreeSet<String>,
-        /// Why it is locked; `None` if it is not.
+        /// The lock; `None` if it is not locked.
         #[serde(default)]
         pub locked: Option<Lock>,
-        /// Whether its owner asked for a config drive.
+        /// Whether the server's owner asked for a config drive.
         #[serde(default)]
         pub config_drive: bool,
-        /// What its guest has posted as a password, encrypted to its owner's key.
+        /// The password that the guest posted, encrypted with its owner's key.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub guest_password: Option<String>,
         /// True if user data was given (kept cold).
         #[serde(default)]
         pub has_user_data: bool,
-        /// `AUTO` or `MANUAL`; means nothing here.
+        /// Whether `diskConfig` is `MANUAL` (else `AUTO`); has no effect.
         #[serde(default)]
         pub disk_config_manual: bool,
         /// Addresses its owner wants shown.
@@ -252,69 +256,70 @@ record! {
         /// Addresses its owner wants shown.
         #[serde(default)]
         pub access_ipv6: String,
-        /// The zone its owner asked for.
+        /// The availability zone that the server's owner asked for.
         #[serde(default)]
         pub wanted_zone: Option<String>,
         /// The server group that it belongs to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub server_group: Option<ServerGroupId>,
-        /// What its owner told the scheduler.
+        /// The scheduler hints of the server's owner.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub hints: Option<Box<Hints>>,
-        /// Groups servers made by one request.
+        /// The id that servers made by one request share.
         pub reservation_id: Arc<str>,
         /// Its place among the servers made by one request.
         #[serde(default)]
         pub launch_index: u32,
 
-        /// Set from a restore of the store until a host has said that it has the server: until then nobody has orders
-        /// for it.
+        /// Set after a restore of the store, until a host has reported that it has the server. Until then no host
+        /// has orders for the server.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub restored: Option<Restored>,
-        /// The one host that may run its guest; `None` if no host could be found.
+        /// The one host that may run the guest; `None` if no host was found.
         pub host_id: Option<HostId>,
         /// Its root disk.
         pub disk: Disk,
-        /// The right to move to another host, while it does.
+        /// The right to move to another host, during a move.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub ticket: Option<Box<Ticket>>,
-        /// The last move, while it can still be taken back.
+        /// The last move, while it can still be reverted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub unconfirmed: Option<Box<Unconfirmed>>,
-        /// Where its disk is, if it is shelved.
+        /// The place of its disk, if it is shelved.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub shelf: Option<Box<Shelf>>,
-        /// What is wanted of its guest.
+        /// The wanted state of the guest.
         pub wanted: Wanted,
-        /// Counts each time its guest is to be started anew.
+        /// Counts the starts and restarts that were asked for.
         pub boot: u64,
-        /// How the present boot is to happen if the guest runs.
+        /// How the present boot happens if the guest already runs.
         pub boot_style: BootStyle,
-        /// Counts the changes of which interfaces it has: a port that is gone leaves nothing else that its host's orders
-        /// could be renewed for.
+        /// Counts the changes of the set of interfaces. A removed port leaves no other record that could renew the
+        /// orders of the server's host.
         #[serde(default)]
         pub interfaces: u64,
-        /// What it is.
+        /// The condition of the server.
         pub condition: Condition,
-        /// What is being done to it.
+        /// The operation under way.
         #[serde(default)]
         pub task: Option<Task>,
-        /// Why it is in error.
+        /// The fault.
         #[serde(default)]
         pub fault: Option<Fault>,
         /// True if its host last saw its guest running.
         #[serde(default)]
         pub powered: bool,
-        /// The boot for which its host saw its guest running before all its ports were plugged: it is active once they are.
+        /// The boot in which the host saw the guest running before all ports were plugged. Plugging makes the
+        /// server active.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub awaits_ports: Option<u64>,
         /// When it first ran.
         #[serde(default)]
         pub launched_at: Option<Timestamp>,
-        /// When it was deleted; only a past server was.
+        /// When it was deleted; set only in a past server.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub terminated_at: Option<Timestamp>,
-        /// Ports on its host that lead to its guest's ssh, with the `user` network driver.
+        /// The address on the host that leads to the guest's ssh, with the `user` network driver.
         #[serde(default)]
         pub ssh_forward: Option<String>,
     }
@@ -323,10 +328,10 @@ record! {
 /// A lock against its own users' actions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lock {
-    /// Why, for people.
+    /// The reason, for people.
     #[serde(default)]
     pub reason: Option<String>,
-    /// True if an operator locked it: then only one may unlock it.
+    /// True if an operator locked the server: then only an operator may unlock it.
     #[serde(default)]
     pub by_admin: bool,
 }
@@ -375,13 +380,13 @@ impl Server {
         }
     }
 
-    /// True if its guest has a config drive: asked for, or because its host's hypervisor gives one to every guest.
+    /// True if the guest has a config drive: on request, or because the host's hypervisor gives one to every guest.
     pub fn has_config_drive(&self, state: &State) -> bool {
         let host = || self.host_id.and_then(|id| state.hosts.get(&id));
         self.config_drive || host().is_some_and(|host| host.hypervisor.gives_config_drives())
     }
 
-    /// How far its making is, in percent, as Nova shows it.
+    /// The progress of the server's creation in percent, as Nova shows it.
     pub fn progress(&self) -> u8 {
         match self.status() {
             "ACTIVE" | "REBOOT" | "HARD_REBOOT" => 100,
@@ -389,7 +394,7 @@ impl Server {
         }
     }
 
-    /// Nova's word for who locked it; empty if nobody has.
+    /// Nova's word for who locked the server; empty if the server is not locked.
     pub fn locked_by(&self) -> &'static str {
         match &self.locked {
             Some(lock) if lock.by_admin => "admin",
@@ -398,24 +403,24 @@ impl Server {
         }
     }
 
-    /// When it last changed, or was made.
+    /// When the server last changed, or was made.
     pub fn changed_at(&self) -> Timestamp {
         self.updated_at.unwrap_or(self.created_at)
     }
 
-    /// This server as one that is gone since it last changed.
+    /// This server as a deleted server; its last change is the time of the deletion.
     pub fn past(self) -> Self {
         let terminated_at = self.terminated_at.or(Some(self.changed_at()));
         Self { terminated_at, task: None, powered: false, ..self }
     }
 
-    /// Where its project's past servers are listed, the latest last.
+    /// The key under which the project's past servers list this server, the latest last.
     pub fn past_key(&self) -> String {
         let ended = self.terminated_at.unwrap_or(self.changed_at());
         format!("{}/{:020}/{}", self.project_id, ended.0, self.id)
     }
 
-    /// True from the time that its disk is an image until its guest was seen running again.
+    /// True from the time when the disk is an image until the guest is seen running again.
     pub fn is_offloaded(&self) -> bool {
         self.shelf.as_deref().is_some_and(|shelf| matches!(shelf, Shelf::Offloaded { .. }))
     }
@@ -425,12 +430,13 @@ impl Server {
         self.shelf.as_deref().is_some_and(|shelf| matches!(shelf, Shelf::Saving { .. }))
     }
 
-    /// The image that its disk is laid over.
+    /// The image under the server's disk.
     pub fn base_image(&self) -> ImageId {
         self.base_image.unwrap_or(self.image_id)
     }
 
-    /// What it takes of which host: where it is, where it goes, and where the way back is held open.
+    /// The resources that the server takes of each host: its host, the target of a move, and the host of the way
+    /// back.
     pub fn claims(&self) -> impl Iterator<Item = (HostId, Size)> + '_ {
         let here = self.host_id.map(|host| (host, self.size));
         let there = self.ticket.as_ref().map(|ticket| (ticket.to, ticket.snapshot.size));
@@ -443,12 +449,12 @@ impl Server {
         here.into_iter().chain(there).chain(back)
     }
 
-    /// True while its disk is made or moved: a load on its hosts beside what it takes.
+    /// True while the disk is made or moved: an extra load on the server's hosts.
     pub fn is_busy(&self) -> bool {
         self.condition == Condition::Building || self.ticket.is_some()
     }
 
-    /// The flavor that it has, as it was when the server took it.
+    /// The server's flavor, as it was when the server took it.
     pub fn flavor_snapshot(&self) -> FlavorSnapshot {
         FlavorSnapshot {
             flavor_id: self.flavor_id.clone(),

@@ -1,20 +1,20 @@
-//! Server groups: servers that belong together, or apart.
+//! Server groups: servers that run together or apart.
 
 use crate::{error::Error, policy::Caller, record, ProjectId, Scoped, ServerGroupId, State, UserId};
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 
-/// What a group wants of its servers' hosts.
+/// The policy of a group for its servers' hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
     /// All on one host.
     Affinity,
-    /// No more than so many on one host.
+    /// At most a given number on one host.
     AntiAffinity,
-    /// Together where that can be.
+    /// Together where possible.
     SoftAffinity,
-    /// Apart where that can be.
+    /// Apart where possible.
     SoftAntiAffinity,
 }
 
@@ -42,15 +42,15 @@ impl Policy {
 record! {
     /// A server group. Its members are the servers that name it.
     pub struct ServerGroup: ServerGroupId {
-        /// Whose.
+        /// The project that owns it.
         pub project_id: ProjectId,
-        /// Who made it.
+        /// The user who made it.
         pub user_id: UserId,
         /// Need not be unique.
         pub name: String,
-        /// What it wants.
+        /// The policy of the group.
         pub policy: Policy,
-        /// With anti-affinity: how many may share a host; 1 if it is not said.
+        /// With anti-affinity: how many may share a host; the default is 1.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub max_server_per_host: Option<u32>,
     }

@@ -1,7 +1,7 @@
-//! Hosts as the scheduler sees them: packed, so that all of a large cloud can be looked at for every placement.
+//! Hosts as the scheduler sees them: packed, so that each placement can look at all hosts of a large cloud.
 //!
-//! What many hosts have in common (zone, hypervisor, aggregates) is a class that they share by number: filters over it
-//! are asked once for each class, not for each host.
+//! Hosts with the same zone, hypervisor and aggregates share a class by its number. Filters over these properties
+//! run once for each class, not for each host.
 
 use crate::{
     host::host::{Capacity, Host, Hypervisor},
@@ -16,45 +16,45 @@ use std::sync::Arc;
 pub enum Availability {
     /// It can.
     Yes,
-    /// Its operator does not want it to.
+    /// The operator has disabled the host.
     Disabled,
-    /// Nothing is heard of it.
+    /// The host sends no heartbeats.
     Silent,
     /// It cannot run guests.
     Trouble,
 }
 
-/// What the scheduler must know of one host.
+/// The facts of one host that the scheduler needs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
-    /// The host's number: the order among equals.
+    /// The host's number. It orders hosts of equal weight.
     pub number: u64,
-    /// What it has in common with others.
+    /// The number of the host's class.
     pub class: u32,
     /// Whether it can take servers at all.
     pub availability: Availability,
     /// Whether other hosts can send it guests.
     pub reachable: bool,
-    /// What there is for servers.
+    /// The resources for servers.
     pub net: Capacity,
-    /// What it gives out of that by its own ratios.
+    /// The resources that it gives out by its own ratios.
     pub give: Capacity,
-    /// What servers take of it: as in the index of usage, and here so that it need not be looked up.
+    /// The resources that servers take of it: a copy from the index of usage, which saves a lookup.
     pub taken: Taken,
 }
 
-/// What hosts have in common.
+/// The properties that hosts of one class share.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostClass {
     /// The zone.
     pub zone: String,
-    /// What runs guests there, without troubles, which are each host's own.
+    /// The hypervisor, without troubles, which belong to single hosts.
     pub hypervisor: Hypervisor,
     /// The aggregates.
     pub aggregates: Vec<AggregateId>,
 }
 
-/// The classes that there are, by number. A number says nothing but which class.
+/// The existing classes by number. The numbers have no meaning besides identity.
 #[derive(Debug, Clone, Default)]
 pub struct Classes {
     numbers: OrdMap<Arc<HostClass>, u32>,
@@ -72,7 +72,7 @@ impl Classes {
         self.classes.iter().map(|(number, (class, _))| (*number, &**class))
     }
 
-    /// One more host has this class; gives its number.
+    /// Adds one host to this class; returns the class's number.
     fn enter(&mut self, class: HostClass) -> u32 {
         if let Some(number) = self.numbers.get(&class).copied() {
             if let Some((_, hosts)) = self.classes.get_mut(&number) {
@@ -80,7 +80,7 @@ impl Classes {
             }
             return number;
         }
-        // The lowest that is free, so that numbers stay small.
+        // The lowest free number, so that numbers stay small.
         let taken = self.classes.keys().zip(0..).take_while(|(number, n)| **number == *n).count();
         let (number, class) = (taken as u32, Arc::new(class));
         self.numbers.insert(class.clone(), number);
@@ -104,7 +104,7 @@ impl Classes {
 pub struct HostTable {
     /// Each host.
     pub hosts: OrdMap<HostId, Candidate>,
-    /// What they have in common.
+    /// The classes of the hosts.
     pub classes: Classes,
 }
 
@@ -114,7 +114,7 @@ impl HostTable {
         self.classes.iter().any(|(_, class)| class.zone == zone)
     }
 
-    /// A host is as this record says, in these aggregates, and so much of it is taken.
+    /// Sets a host's record, aggregates and taken resources.
     pub(crate) fn set(&mut self, host: &Host, aggregates: Vec<AggregateId>, taken: Taken) {
         let mut hypervisor = Hypervisor { trouble: None, ..host.hypervisor.clone() };
         hypervisor.wiring.trouble = None;
@@ -139,21 +139,21 @@ impl HostTable {
         }
     }
 
-    /// A host is no more.
+    /// Removes a host.
     pub(crate) fn remove(&mut self, host: HostId) {
         if let Some(old) = self.hosts.remove(&host) {
             self.classes.leave(old.class);
         }
     }
 
-    /// So much of a host is taken now.
+    /// Sets the resources taken of a host.
     pub(crate) fn take(&mut self, host: HostId, taken: Taken) {
         if let Some(candidate) = self.hosts.get_mut(&host) {
             candidate.taken = taken;
         }
     }
 
-    /// A host that is known already is in these aggregates.
+    /// Sets the aggregates of a known host.
     pub(crate) fn regroup(&mut self, host: HostId, aggregates: Vec<AggregateId>) {
         let Some(old) = self.hosts.get(&host).copied() else { return };
         let Some(class) = self.classes.get(old.class).cloned() else { return };
@@ -163,7 +163,7 @@ impl HostTable {
     }
 }
 
-/// Two are the same if every host is, whatever the numbers of its class are.
+/// Two tables are equal if every host is equal. The classes' numbers do not matter.
 impl PartialEq for HostTable {
     fn eq(&self, other: &Self) -> bool {
         let same = |(a, x): (&HostId, &Candidate), (b, y): (&HostId, &Candidate)| {

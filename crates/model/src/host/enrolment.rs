@@ -1,4 +1,4 @@
-//! Enrolment: which certificates speak for which host, and the tokens by which hosts get their first.
+//! Enrolment: the certificates of each host, and the join tokens for a host's first certificate.
 
 use crate::{index::Indexed, record, EnrolmentId, JoinTokenId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -8,65 +8,66 @@ use serde::{Deserialize, Serialize};
 pub struct Issued {
     /// Its serial number, in hex.
     pub serial: String,
-    /// Until when it holds.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
 record! {
-    /// A host that was let in, under its name. Only the certificates named here speak for it: removing the record, or
-    /// a certificate from it, is the revocation.
+    /// An enrolled host, under its name. Only the certificates named here speak for the host. Removing the record,
+    /// or a certificate from it, is the revocation.
     pub struct Enrolment: EnrolmentId {
-        /// The certificate that it got last.
+        /// The host's latest certificate.
         pub current: Issued,
-        /// The one before, which counts until it expires: the answer that brought the newer may have been lost, and
-        /// what is under way goes on.
+        /// The previous certificate, valid until it expires: the answer with the newer certificate may have been
+        /// lost, and requests may be under way.
         #[serde(default)]
         pub previous: Option<Issued>,
     }
 }
 
 record! {
-    /// A token that lets one host in. Its secret is kept nowhere; the id is its digest.
+    /// A token that admits one host. Its secret is not stored; the id is the secret's digest.
     pub struct JoinToken: JoinTokenId {
-        /// The only name that it is good for; `None` for any that nobody has.
+        /// The only host name that the token is valid for; `None` for any name not in use.
         #[serde(default)]
         pub host_name: Option<String>,
-        /// Whether a host that has the name already is replaced.
+        /// Whether the new host replaces an enrolled host of the same name.
         #[serde(default)]
         pub replaces: bool,
-        /// Until when it can be used.
+        /// When it expires.
         pub expires_at: Timestamp,
-        /// Who used it, if anybody did.
+        /// The use of the token; `None` if it is unused.
         #[serde(default)]
         pub used: Option<Use>,
     }
 }
 
-/// How a token was used.
+/// The use of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Use {
-    /// The host that it let in.
+    /// The host that it admitted.
     pub host_name: String,
-    /// SHA-256 of that host's public key, in hex. The same key may ask again: an answer can be lost.
+    /// SHA-256 of that host's public key, in hex. A host with the same key may ask again, because an answer can be
+    /// lost.
     pub key_sha256: String,
 }
 
-/// The longest name: what the common name of a certificate holds.
+/// The longest host name: the limit of a certificate's common name.
 pub const HOST_NAME_MAX: usize = 64;
 
-/// True if a certificate can carry the name and others can ask for it: letters, digits, `-`, `_` and single dots.
+/// True if the name is valid in a certificate and as a host name: letters, digits, `-`, `_` and single dots.
 pub fn is_host_name(name: &str) -> bool {
     let label = |label: &str| {
         let fits = !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
         fits && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') && label.len() < 64
     };
-    // A last label of digits alone would be read as an address.
+    // With digits alone in the last label, the name would be read as an address.
     let last = name.rsplit('.').next().unwrap_or_default();
     name.len() <= HOST_NAME_MAX && name.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
 impl Enrolment {
-    /// The issued certificate of this serial, if it speaks for the host.
+    /// The certificate with this serial number, if it speaks for the host.
     pub fn certificate(&self, serial: &str) -> Option<&Issued> {
         std::iter::once(&self.current).chain(&self.previous).find(|issued| issued.serial == serial)
     }

@@ -1,22 +1,22 @@
-//! Hosts that run servers, and when each was last heard of.
+//! Hosts that run servers, and the time of each host's last heartbeat.
 
 use crate::{record, HostId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// What the operator wants of a host.
+/// The operator's setting for a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Intent {
     /// It may take new servers.
     Enabled,
-    /// It takes no new servers; what runs there goes on.
+    /// It takes no new servers; its servers run on.
     Disabled {
-        /// Why, for people.
+        /// The reason, for people.
         reason: Option<String>,
     },
 }
 
-/// What a host has to give.
+/// The resources of a host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capacity {
     /// Logical CPUs.
@@ -27,14 +27,14 @@ pub struct Capacity {
     pub disk_gb: u64,
 }
 
-/// How much of what a host has is given out.
+/// The overcommitment of a host's resources.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Share {
-    /// Memory given out for each MiB that is there.
+    /// Memory given out for each real MiB.
     pub ram_ratio: f64,
-    /// Disk given out for each GiB that is there.
+    /// Disk given out for each real GiB.
     pub disk_ratio: f64,
-    /// Kept back for the host itself.
+    /// Resources reserved for the host itself.
     #[serde(default)]
     pub reserved: Capacity,
 }
@@ -45,7 +45,7 @@ impl Default for Share {
     }
 }
 
-/// What connects guests on a host.
+/// The network driver that connects guests on a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Wiring {
     /// `ovn`, `user` or `sim`; empty if the host does not say.
@@ -54,13 +54,13 @@ pub struct Wiring {
     /// The physical networks that it reaches, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub physical_networks: Vec<String>,
-    /// Why its guests' networks do not follow changes now; `None` if they do.
+    /// The reason why the guests' networks do not follow changes now; `None` if they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
 }
 
 impl Wiring {
-    /// True if OVN says when a port is plugged.
+    /// True if OVN reports when a port is plugged.
     pub fn is_ovn(&self) -> bool {
         self.driver == "ovn"
     }
@@ -71,7 +71,7 @@ impl Wiring {
     }
 }
 
-/// What runs guests on a host, as its agent proved it.
+/// The hypervisor of a host, as its agent verified it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Hypervisor {
     /// `qemu` or `sim`.
@@ -84,40 +84,40 @@ pub struct Hypervisor {
     pub arch: String,
     /// The CPU's model, for people.
     pub cpu_model: String,
-    /// Why it cannot run guests now; `None` if it can.
+    /// The reason why the host cannot run guests now; `None` if it can.
     #[serde(default)]
     pub trouble: Option<String>,
-    /// What connects its guests.
+    /// The network driver of its guests.
     #[serde(default)]
     pub wiring: Wiring,
 }
 
-/// The word that a host is off: that nothing runs there, and nothing will before the word is taken back.
+/// The declaration that a host is off: nothing runs on the host, and nothing will until the fence is lifted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fence {
-    /// When it was given.
+    /// When the host was fenced.
     pub at: Timestamp,
-    /// By whom.
+    /// The user or driver that fenced the host.
     pub by: String,
-    /// True if its disks are lost with it: servers on them can only be made anew from their images.
+    /// True if the host's disks are lost too: its servers can only be rebuilt from their images.
     #[serde(default)]
     pub disks_lost: bool,
-    /// What switched it off and saw it off, and what that said; `None` if a person's word is all there is.
+    /// The fencing driver's proof; `None` if only a person said that the host is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
 }
 
-/// A fencing driver has switched a host off, and seen it off.
+/// Proof that a fencing driver switched a host off and checked that the host is off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
-    /// Which driver.
+    /// The driver.
     pub driver: String,
-    /// Its words.
+    /// The driver's output.
     pub said: String,
 }
 
 impl Hypervisor {
-    /// What can be asked of hosts with it, under the names that Placement's traits have.
+    /// The traits of the hypervisor, under Placement's names.
     pub fn traits(&self) -> Vec<&'static str> {
         let mut traits = vec!["COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_NODE"];
         match self.acceleration.as_str() {
@@ -138,7 +138,7 @@ impl Hypervisor {
         traits
     }
 
-    /// True if each of its guests has a config drive, whether that was asked for or not.
+    /// True if each of its guests has a config drive, requested or not.
     pub fn gives_config_drives(&self) -> bool {
         self.driver == "qemu"
     }
@@ -157,85 +157,85 @@ record! {
     pub struct Host: HostId {
         /// Unique: the host's name.
         pub name: String,
-        /// What the operator wants.
+        /// The operator's setting.
         pub intent: Intent,
-        /// The availability zone: that of its aggregates, if they give one.
+        /// The availability zone: the zone of its aggregates, or else its own zone.
         pub zone: String,
-        /// The zone it has by itself, while an aggregate gives it another.
+        /// The host's own zone, while an aggregate gives it another.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub own_zone: Option<String>,
-        /// Where its agent can be found, for people.
+        /// The address of its agent, for people.
         pub address: String,
         /// `address:port` where its agent listens for other hosts' agents; empty if it does not.
         #[serde(default)]
         pub peer_address: String,
-        /// What it has.
+        /// Its resources.
         pub capacity: Capacity,
-        /// How it runs guests.
+        /// Its hypervisor.
         pub hypervisor: Hypervisor,
-        /// The kernel's boot id: changes when the host restarts.
+        /// The kernel's boot id. It changes when the host restarts.
         pub boot_id: String,
         /// A number for old clients.
         pub number: u64,
-        /// Since when nothing was heard of it; `None` while it talks.
+        /// The start of the host's silence; `None` while it sends heartbeats.
         #[serde(default)]
         pub silent_since: Option<Timestamp>,
-        /// The word that it is off and stays so; `None` as long as nobody gave it.
+        /// The fence: the host is off and stays off; `None` if the host is not fenced.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub fence: Option<Fence>,
-        /// True from a restore of the store until the host has said what is there.
+        /// True after a restore of the store, until the host has reported all that it has.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         pub unheard: bool,
         /// Virtual CPUs given out for each real one.
         pub cpu_ratio: f64,
-        /// How much more of the rest is given out than there is, and what is kept back.
+        /// The overcommitment of the other resources, and the reserved part.
         #[serde(default)]
         pub share: Share,
     }
 }
 
 record! {
-    /// When a host was last heard of, and in which session. Volatile: only its transitions are in the journal
-    /// (`Host::silent_since`), and after a restart of the control plane every host says hello again.
+    /// The time and session of a host's last heartbeat. Volatile: only its transitions are in the journal
+    /// (`Host::silent_since`). After a restart of the control plane every host registers again.
     pub struct Heartbeat: HostId {
         /// When.
         pub at: Timestamp,
-        /// The session that its last hello began. Reports of others say nothing.
+        /// The session of the host's last registration. Reports of other sessions are ignored.
         pub session: u64,
-        /// The number of the last report taken in this session; 0 before the first.
+        /// The number of the last accepted report of this session; 0 before the first.
         pub number: u64,
     }
 }
 
-/// The zone of hosts that were put in no other.
+/// The zone of hosts without another zone.
 pub const DEFAULT_ZONE: &str = "nova";
 
-/// After this long without a word a host counts as silent, in seconds (Nova's `service_down_time`).
+/// A host without a heartbeat for this many seconds counts as silent (Nova's `service_down_time`).
 pub const SILENT_AFTER_S: i64 = 60;
 
 impl Host {
-    /// True unless it is silent, or was declared to be off.
+    /// True unless the host is silent or fenced.
     pub fn is_up(&self) -> bool {
         self.silent_since.is_none() && self.fence.is_none()
     }
 
-    /// True if it may have servers or disks that no record names: it has not said what it has since the store was
+    /// True if the host may have servers or disks that no record names: it has not reported since the store was
     /// restored, and its disks are not known to be lost.
     pub fn may_know_more(&self) -> bool {
         self.unheard && !self.fence.as_ref().is_some_and(|fence| fence.disks_lost)
     }
 
-    /// True if the operator lets it take servers.
+    /// True if the operator permits new servers on the host.
     pub fn is_enabled(&self) -> bool {
         self.intent == Intent::Enabled
     }
 
-    /// How often each class of resource is given out.
+    /// The overcommitment ratio of each class of resource.
     pub fn ratios(&self) -> Ratios {
         Ratios { cpu: self.cpu_ratio, ram: self.share.ram_ratio, disk: self.share.disk_ratio }
     }
 
-    /// What there is for servers before it is given out more than once.
+    /// The resources for servers, before overcommitment.
     pub fn net(&self) -> Capacity {
         let (all, kept) = (self.capacity, self.share.reserved);
         Capacity {
@@ -245,7 +245,7 @@ impl Host {
         }
     }
 
-    /// What it may give out.
+    /// The resources that the host may give out.
     pub fn to_give(&self) -> Capacity {
         self.ratios().of(self.net())
     }
@@ -256,7 +256,7 @@ impl Host {
     }
 }
 
-/// How often each class of resource is given out.
+/// The overcommitment ratio of each class of resource.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ratios {
     /// Virtual CPUs.
@@ -268,7 +268,7 @@ pub struct Ratios {
 }
 
 impl Ratios {
-    /// What may be given out of this.
+    /// The resources that may be given out of `net`.
     pub fn of(self, net: Capacity) -> Capacity {
         let times = |amount: u64, ratio: f64| (amount as f64 * ratio) as u64;
         Capacity {

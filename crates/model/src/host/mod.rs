@@ -1,4 +1,4 @@
-//! Hosts: what they are, how they join, what they see, and the scheduler's view of them.
+//! Hosts: their records, their enrolment, their reports, and the scheduler's view of them.
 
 pub mod candidate;
 pub mod enrolment;

@@ -1,4 +1,4 @@
-//! What a host's agent saw of a guest: the only way in which facts enter the cloud.
+//! A host agent's report of a guest: the only way in which facts enter the cloud.
 
 use crate::ServerId;
 use serde::{Deserialize, Serialize};
@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 /// One guest as its host sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
-    /// Whose guest.
+    /// The guest's server.
     pub server_id: ServerId,
-    /// The generation of the disk there. What an older generation does is not the server's.
+    /// The generation of the disk on the host. Reports for an older generation do not count for the server.
     pub generation: u64,
-    /// The boot that the host last acted on. What an older boot did says nothing of the present one.
+    /// The boot that the host last acted on. A report of an older boot says nothing about the present boot.
     pub boot: u64,
-    /// What is there.
+    /// The state of the guest.
     #[serde(rename = "sight")]
     pub observed: ObservedState,
-    /// What became of the order to hand the guest to another host, once that is decided.
+    /// The source's decision on the order to hand over the guest, once it has decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handover: Option<Handover>,
     /// Why the disk could not be sent to the image store.
@@ -23,18 +23,18 @@ pub struct Observation {
     pub unsaved: Option<Unsaved>,
 }
 
-/// An attempt to send a disk to the image store that came to nothing, for good.
+/// An attempt to send a disk to the image store that failed for good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unsaved {
-    /// Which attempt.
+    /// The attempt.
     pub upload: String,
-    /// Why, for the server's owner.
+    /// The reason, for the server's owner.
     pub message: String,
     /// More, for the operator.
     pub details: String,
 }
 
-/// The source's decision on a ticket: made once, kept on its disk, and never taken back.
+/// The source's decision on a ticket: made once, stored on the source's disk, and never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handover {
     /// The generation that the ticket names.
@@ -44,28 +44,28 @@ pub struct Handover {
     pub decision: SourceDecision,
 }
 
-/// What a source has decided.
+/// The decision of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum SourceDecision {
-    /// The target may run the guest; this host never will again at its generation.
+    /// The target may run the guest. This host never runs the guest again at its generation.
     Released,
-    /// This host keeps the guest, and will not release it under this ticket.
+    /// This host keeps the guest and will not release it under this ticket.
     Kept {
-        /// Why, for the server's owner.
+        /// The reason, for the server's owner.
         message: String,
         /// More, for the operator.
         details: String,
     },
 }
 
-/// What is there.
+/// The state of a guest on its host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum ObservedState {
     /// Work is under way and the guest does not run yet.
     Preparing {
-        /// Which part of the work, for people.
+        /// The present step, for people.
         step: String,
         /// True once the disk is made.
         disk_made: bool,
@@ -76,42 +76,42 @@ pub enum ObservedState {
         #[serde(default)]
         ssh_forward: Option<String>,
     },
-    /// The guest is there and does not run.
+    /// The guest exists and does not run.
     Stopped {
-        /// Why it stopped.
+        /// The reason why it stopped.
         why: StopReason,
     },
-    /// What was ordered could not be done; the agent waits for the next boot or tombstone.
+    /// The host could not carry out the order. The agent waits for the next boot or tombstone.
     Failed {
-        /// What happened and what to do, for the server's owner.
+        /// The cause and the remedy, for the server's owner.
         message: String,
         /// More, for the operator.
         details: String,
         /// True if the disk was made.
         disk_made: bool,
     },
-    /// It makes itself ready for a guest that comes from another host.
+    /// The host prepares for a guest from another host.
     Receiving {
-        /// Which part of the work, for people.
+        /// The present step, for people.
         step: String,
     },
-    /// It is ready for the guest, and waits for the source's release.
+    /// The host is ready for the guest and waits for the source's release.
     Ready,
-    /// It could not make itself ready, or is so no more. Unless the source has released the guest meanwhile, this host
-    /// will not run it.
+    /// The host could not prepare for the guest, or is no longer ready. Unless the source has released the guest
+    /// meanwhile, this host will not run the guest.
     Unready {
-        /// What happened, for the server's owner.
+        /// The cause, for the server's owner.
         message: String,
         /// More, for the operator.
         details: String,
     },
-    /// A disk that the server has left behind is here, and nothing runs on it.
+    /// The host has a disk that the server left behind, and no guest runs on the disk.
     Kept,
     /// The guest and its disk are gone from the host.
     Absent,
 }
 
-/// Why a guest does not run.
+/// The reason why a guest does not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
@@ -119,7 +119,7 @@ pub enum StopReason {
     Ordered,
     /// It shut itself down.
     ByGuest,
-    /// Its process ended without being asked to.
+    /// The guest's process ended unexpectedly.
     Died,
     /// Its host restarted.
     HostRestarted,

@@ -12,7 +12,7 @@ record! {
         pub description: String,
         /// False shuts out everyone in it.
         pub enabled: bool,
-        /// Tokens issued before are void, because it was disabled then.
+        /// A token issued before this time is void: the domain was disabled then.
         #[serde(default)]
         pub tokens_void_before: Timestamp,
     }

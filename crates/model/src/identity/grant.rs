@@ -1,9 +1,9 @@
-//! Role assignments: who holds which role where.
+//! Role assignments: the roles of users on projects, domains and the system.
 
 use crate::{record, AssignmentId, DomainId, ProjectId, RoleId, UserId};
 use serde::{Deserialize, Serialize};
 
-/// Where a role holds.
+/// The target of a role assignment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
@@ -16,13 +16,13 @@ pub enum Target {
 }
 
 record! {
-    /// A user holds a role somewhere.
+    /// A user's role on a target.
     pub struct RoleAssignment: AssignmentId {
-        /// Who holds it.
+        /// The user who has the role.
         pub user_id: UserId,
-        /// Which role.
+        /// The role.
         pub role_id: RoleId,
-        /// Where.
+        /// The target of the role.
         pub target: Target,
     }
 }

@@ -1,4 +1,4 @@
-//! Keystone's nouns: who may ask.
+//! Keystone's nouns: projects, users, roles and tokens.
 
 pub mod domain;
 pub mod grant;

@@ -1,10 +1,10 @@
-//! A project (tenant): what owns servers, networks and images.
+//! Projects (tenants), which own servers, networks and images.
 
 use crate::{record, DomainId, ProjectId, Timestamp};
 use std::collections::BTreeMap;
 
 record! {
-    /// A project (tenant): what owns servers, networks and images.
+    /// A project (tenant), which owns servers, networks and images.
     pub struct Project: ProjectId {
         /// Its domain.
         pub domain_id: DomainId,
@@ -15,7 +15,7 @@ record! {
         pub description: String,
         /// False shuts out everyone in it.
         pub enabled: bool,
-        /// Tokens issued before are void, because it was disabled then.
+        /// A token issued before this time is void: the project was disabled then.
         #[serde(default)]
         pub tokens_void_before: Timestamp,
         /// Its parent project; `None` directly under the domain.
@@ -24,7 +24,7 @@ record! {
         /// Labels.
         #[serde(default)]
         pub tags: Vec<String>,
-        /// Attributes of its creator's own, shown back as they came.
+        /// Attributes that the project's creator chose, shown back as they came.
         #[serde(default)]
         pub extra: BTreeMap<String, serde_json::Value>,
     }

@@ -1,11 +1,11 @@
-//! Tokens that were revoked.
+//! Revoked tokens.
 
 use crate::{record, RevocationId, Timestamp};
 
 record! {
-    /// A token that was revoked before its time.
+    /// A token that was revoked before it expired.
     pub struct Revocation: RevocationId {
-        /// When the token would have expired, and this record may go.
+        /// When the token would have expired. After that, the record can go.
         pub expires_at: Timestamp,
     }
 }

@@ -1,4 +1,4 @@
-//! A user: who logs in.
+//! Users, who log in.
 
 use crate::{record, DomainId, ProjectId, Timestamp, UserId};
 use std::collections::BTreeMap;
@@ -18,10 +18,10 @@ record! {
         pub password_changed_at: Timestamp,
         /// False shuts the user out.
         pub enabled: bool,
-        /// The project a token without a scope falls to.
+        /// The project of a token without a scope.
         #[serde(default)]
         pub default_project_id: Option<ProjectId>,
-        /// Attributes of its creator's own (`email`, `description`), shown back as they came.
+        /// Attributes that the user's creator chose (`email`, `description`), shown back as they came.
         #[serde(default)]
         pub extra: BTreeMap<String, serde_json::Value>,
     }

@@ -1,23 +1,23 @@
-//! The indexes of a State against those of another with the same records.
+//! Checks a State's indexes against the indexes of another State with the same records.
 
 use crate::{HostId, ServerId, State};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl State {
-    /// Whether the indexes are those that the records make when they are loaded anew.
+    /// Checks that the indexes equal those of a State reloaded from its records.
     ///
     /// # Errors
-    /// They are not; says which.
+    /// The indexes differ; the text names the index.
     pub fn check_indexes(&self) -> Result<(), String> {
         let fresh = self.reloaded().map_err(|error| format!("a record cannot be reloaded: {error}"))?;
         self.same_indexes(&fresh)
     }
 
-    /// Whether two states of the same records have the same indexes, and such as those of orders have to be. Of orders
-    /// only what does not depend on when they changed is compared.
+    /// Checks that two States with the same records have the same indexes, and that the indexes of orders are
+    /// consistent. The times of order changes are not compared.
     ///
     /// # Errors
-    /// They have not; says which.
+    /// An index differs or is inconsistent; the text names it.
     pub fn same_indexes(&self, other: &State) -> Result<(), String> {
         let (a, b) = (&self.index, &other.index);
         macro_rules! same {
@@ -45,11 +45,11 @@ impl State {
         orders_are_whole(other)
     }
 
-    /// No server's orders look older than they did in `published`: an agent that has not applied them yet would
-    /// never be given them.
+    /// Checks that no server's orders look older than in `published`: an agent that has not applied the orders yet
+    /// would never get them.
     ///
     /// # Errors
-    /// They do; says whose.
+    /// Some orders look older; the text names the server.
     pub fn orders_are_as_new(&self, published: &State) -> Result<(), String> {
         for (key, order) in &published.index.order_refs {
             let found = self.index.order_refs.get(key);
@@ -64,7 +64,9 @@ impl State {
     }
 }
 
-/// Every host that has business with a server has exactly one place for it in its stream of orders, and no other has.
+/// Checks that exactly the hosts with a part in a server have an entry for the server in their stream of orders,
+/// one each.
+/// other host has one.
 fn orders_are_whole(state: &State) -> Result<(), String> {
     let servers = state.servers.values().flat_map(|s| s.hosts().map(|host| (host, s.id)));
     let copies = state.disk_copies.values().map(|copy| (copy.host_id, copy.server_id));

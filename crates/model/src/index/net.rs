@@ -1,4 +1,4 @@
-//! Secondary indexes of routers, floating IPs and what else stands beside networks and ports.
+//! Secondary indexes of routers, floating IPs and the other records besides networks and ports.
 
 use super::{move_entry, move_key, Index, Indexed};
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
 };
 use imbl::{OrdMap, OrdSet};
 
-/// Which records hang on which.
+/// The relations between network records.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NetIndex {
     /// Routers of a project.
@@ -64,7 +64,7 @@ pub struct NetIndex {
     pub(crate) parent_trunk: OrdMap<PortId, TrunkId>,
     /// The trunk whose subport a port is.
     pub(crate) subport_trunk: OrdMap<PortId, TrunkId>,
-    /// RBAC policies by what they say; no two say the same.
+    /// RBAC policies by object, action and target. No two policies have the same three.
     pub(crate) rbac: OrdMap<(RbacObject, RbacAction, RbacTarget), RbacPolicyId>,
 }
 

@@ -1,22 +1,22 @@
-//! Which hosts have orders for a server, why, and since which commit.
+//! The hosts that have orders for a server, the reason, and the commit of the last change.
 
 use super::{move_key, Index};
 use crate::{relation::walk, HostId, ServerId};
 
-/// Why a host has orders for a server, as of which commit.
+/// The reason why a host has orders for a server, and the commit of the last change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OrderRef {
     /// The last commit that changed the orders.
     pub seq: u64,
-    /// The server is there, or is to go there.
+    /// The server is on the host or moves to it.
     pub server: bool,
-    /// The server left a disk there.
+    /// The server left a disk on the host.
     pub copy: bool,
 }
 
 impl Index {
-    /// Orders only grow newer. When a store is loaded, records come in the order of their kinds: a port that was
-    /// changed last may come before its server, and an agent that has not heard of the change must still be told.
+    /// Orders only grow newer. A store loads records in the order of their kinds, so a port that changed last may
+    /// come before its server. An agent that has not seen the port's change must still get it.
     pub(super) fn order(
         &mut self,
         host: HostId,
@@ -44,7 +44,7 @@ impl Index {
         self.set_order(host, server, Some(old), now);
     }
 
-    /// The hosts that the server is on, or goes to, have new orders.
+    /// Renews the orders of the hosts that the server is on or moves to.
     pub(super) fn reorder(&mut self, server: ServerId, seq: u64) {
         let refs = self.order_refs.range((server, HostId::default())..);
         let refs = refs.take_while(|((s, _), _)| *s == server).filter(|(_, order)| order.server);

@@ -1,4 +1,4 @@
-//! Address groups: ranges under one name, which rules of security groups may be about (Neutron's noun).
+//! Address groups: named lists of ranges that security group rules can refer to (Neutron's noun).
 
 use crate::{
     error::Error,
@@ -20,7 +20,7 @@ record! {
         /// For people.
         #[serde(default)]
         pub description: String,
-        /// The ranges, of either family, none of them twice.
+        /// The ranges, of either family, without duplicates.
         #[serde(default)]
         pub addresses: Vec<IpNet>,
         /// Grows with every change.

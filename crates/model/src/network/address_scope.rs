@@ -1,4 +1,4 @@
-//! Address scopes: within one, addresses are unique, so that routers may join its networks without translation
+//! Address scopes: addresses are unique within a scope, so routers may join its networks without translation
 //! (Neutron's noun).
 
 use crate::{

@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
-/// Whom such a rule is about, once it is a group's.
+/// The remote side of such a rule, once it is a rule of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DefaultRemote {
     /// Ports in the group that has the rule (`PARENT`).
     Parent,
-    /// As any rule says it.
+    /// The remote side of an ordinary rule.
     Is(Remote),
 }
 
 record! {
     /// A rule that new security groups begin with.
     pub struct DefaultSecurityGroupRule: DefaultSecurityGroupRuleId {
-        /// Which way.
+        /// The direction.
         pub direction: Direction,
         /// 4 or 6.
         pub ip_version: u8,
@@ -34,7 +34,7 @@ record! {
         /// The highest port, or the ICMP code.
         #[serde(default)]
         pub port_range_max: Option<u32>,
-        /// Whom it is about.
+        /// The remote side of the rule.
         pub remote: DefaultRemote,
         /// For people.
         #[serde(default)]
@@ -43,14 +43,14 @@ record! {
         pub used_in_default_sg: bool,
         /// Whether all other groups do.
         pub used_in_non_default_sg: bool,
-        /// True for one that was there from the beginning and was removed.
+        /// True for a built-in rule that was removed.
         #[serde(default)]
         pub removed: bool,
     }
 }
 
-/// Those that every cloud has until they are removed: everything may leave a group, and its members reach one another if it
-/// is a project's default group. They stand in no store, so that a store from before there were any has them, too.
+/// The rules that every cloud has until they are removed. All traffic may leave a group, and the members of a
+/// project's default group reach one another. The store does not hold these rules, so older stores have them too.
 fn built_in() -> impl Iterator<Item = DefaultSecurityGroupRule> {
     let kinds = [Direction::Egress, Direction::Ingress].into_iter().flat_map(|way| [(way, 4), (way, 6)]);
     kinds.zip(1..).map(|((direction, ip_version), number)| {
@@ -74,14 +74,14 @@ fn built_in() -> impl Iterator<Item = DefaultSecurityGroupRule> {
     })
 }
 
-/// All that there are, in the order of their ids.
+/// All default rules, in the order of their ids.
 pub fn all(state: &State) -> Vec<Arc<DefaultSecurityGroupRule>> {
     let records = &state.default_security_group_rules;
     let first = built_in().filter(|rule| !records.contains_key(&rule.id)).map(Arc::new);
     first.chain(records.values().filter(|rule| !rule.removed).cloned()).collect()
 }
 
-/// Those about a group.
+/// The default rules with this remote side.
 pub fn about<'s>(
     state: &'s State,
     remote: &'s Remote,
@@ -90,7 +90,7 @@ pub fn about<'s>(
     all.filter(move |rule| rule.remote == DefaultRemote::Is(remote.clone())).map(|rule| rule.id)
 }
 
-/// Whether it is one that every cloud has from the beginning.
+/// Whether the rule is built in: every cloud has it from the beginning.
 pub fn is_built_in(id: DefaultSecurityGroupRuleId) -> bool {
     built_in().any(|rule| rule.id == id)
 }

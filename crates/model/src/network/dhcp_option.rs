@@ -1,15 +1,16 @@
-//! DHCP options that users may give their ports: which there are, and what each may say.
+//! DHCP options that users may set on their ports: the known options and their permitted values.
 //!
-//! OVN pastes an option's value into the text of a flow, where a bracket or a semicolon would end the option and begin
-//! whatever its writer likes. So a value is read by its kind, and what is passed on is written anew from what was read.
+//! OVN pastes an option's value into the text of a flow. There a bracket or a semicolon would end the option, and
+//! the user's text would become part of the flow. So each value is parsed by its kind, and OVN gets text written
+//! from the parsed value.
 
 use ipnet::Ipv4Net;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What a value is.
+/// The kind of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Letters, digits and what stands in names, paths and URLs.
+    /// Letters, digits and the characters of names, paths and URLs.
     Text,
     /// A packet's size in bytes.
     Mtu,
@@ -17,11 +18,11 @@ enum Kind {
     Address,
     /// Addresses with commas between them.
     Addresses,
-    /// Networks and the routers to them in turn, with commas between them.
+    /// Networks and their routers alternately, with commas between them.
     Routes,
 }
 
-/// An option: the family, its names and number as dnsmasq has them, its name in OVN, and what its value is.
+/// An option: the family, its names and number in dnsmasq, its name in OVN, and the kind of its value.
 type Known = (u8, &'static [&'static str], &'static str, Kind);
 
 const KNOWN: &[Known] = &[
@@ -47,11 +48,11 @@ const KNOWN: &[Known] = &[
 /// The longest text that DHCP carries in one option, in bytes.
 const TEXT_BYTES_MAX: usize = 255;
 
-/// OVN's name for an option and the value as OVN is to have it; `None` for addresses of the other family, which Neutron takes
-/// and no guest is told.
+/// OVN's name and value for an option. `None` for addresses of the other family: Neutron accepts them, and no guest
+/// gets them.
 ///
 /// # Errors
-/// There is no such option, or the value is not what it takes; in words for whoever set it.
+/// The option does not exist, or it does not take the value. The text is for the user who set it.
 pub fn for_ovn(name: &str, value: &str, ip_version: u8) -> Result<Option<(&'static str, String)>, String> {
     let of_family = || KNOWN.iter().filter(|known| known.0 == ip_version);
     let Some((_, _, ovn, kind)) = of_family().find(|known| known.1.contains(&name)) else {
@@ -127,7 +128,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn values_are_read_by_their_kind_and_written_anew() {
+    fn values_are_parsed_by_their_kind_and_written_from_the_parsed_value() {
         let v4 = |name, value| for_ovn(name, value, 4).ok().flatten();
         assert_eq!(v4("mtu", " 1400 "), Some(("mtu", "1400".to_owned())));
         assert_eq!(v4("67", "pxelinux.0"), Some(("bootfile_name", "\"pxelinux.0\"".to_owned())));

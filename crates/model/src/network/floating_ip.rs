@@ -9,12 +9,12 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{fmt::Display, net::IpAddr};
 
-/// Where a floating IP leads, and through which router.
+/// The port address that a floating IP leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Association {
     /// The port.
     pub port_id: PortId,
-    /// Which of the port's addresses.
+    /// The address of the port.
     pub fixed_ip: IpAddr,
 }
 
@@ -26,13 +26,13 @@ record! {
         /// For people.
         #[serde(default)]
         pub description: String,
-        /// The external network that it is of.
+        /// The external network of the address.
         pub network_id: NetworkId,
         /// The port that holds its address there (`network:floatingip`).
         pub port_id: PortId,
         /// The address.
         pub address: IpAddr,
-        /// Where it leads; `None` while it leads nowhere, or only some of its ports lead somewhere.
+        /// The port address that the floating IP leads to; `None` if it leads nowhere or has port forwardings.
         #[serde(default)]
         pub fixed: Option<Association>,
         /// The router that translates it, for its association or its port forwardings.
@@ -57,14 +57,14 @@ record! {
 }
 
 impl FloatingIp {
-    /// The Ethernet address by which a host answers for it while its server is there. `None` if its router's gateway
-    /// answers.
+    /// The Ethernet address with which a host answers for the floating IP while the server is on that host. `None`
+    /// if the router's gateway answers.
     pub fn mac_on(&self, state: &State, host: HostId) -> Option<Mac> {
         let port = state.ports.get(&self.fixed?.port_id)?;
         let distributed = state.routers.get(&self.router_id?)?.distributed;
         let (physical, _) = state.networks.get(&self.network_id)?.physical()?;
         let reaches = state.hosts.get(&host)?.hypervisor.wiring.reaches(physical);
-        // A subport has no host of its own to OVN's eyes but its parent's.
+        // OVN knows no host for a subport, only for its parent.
         let here = distributed && reaches && port.owner() != PortOwner::TrunkSubport;
         state.ports.get(&self.port_id).filter(|_| here).map(|holder| holder.mac)
     }

@@ -1,4 +1,4 @@
-//! Networks: what ports and subnets belong to (Neutron's noun).
+//! Networks: the records that own ports and subnets (Neutron's noun).
 
 use crate::{
     error::Error,
@@ -30,7 +30,7 @@ record! {
         /// True if it leads out of the cloud.
         #[serde(default)]
         pub external: bool,
-        /// True if only those see it as external whom an RBAC policy names, not every project.
+        /// True if the network is external only for the projects that an RBAC policy names.
         #[serde(default)]
         pub external_restricted: bool,
         /// True for the network that servers get when they ask for none.
@@ -38,7 +38,7 @@ record! {
         pub is_default: bool,
         /// Largest packet in bytes.
         pub mtu: u32,
-        /// Whether its ports are filtered unless they say otherwise.
+        /// Whether new ports of the network are filtered by default.
         pub port_security_enabled: bool,
         /// Labels.
         #[serde(default)]
@@ -52,13 +52,13 @@ record! {
         /// The domain of its ports' names, with a dot at the end; empty for none.
         #[serde(default)]
         pub dns_domain: String,
-        /// What holds for its ports that have no policy of their own.
+        /// The QoS policy of its ports without a policy.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub qos_policy_id: Option<QosPolicyId>,
-        /// Where its DHCP and routers are asked to be.
+        /// Availability zones requested for DHCP and routers.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub availability_zone_hints: Vec<String>,
-        /// True for the network that the cloud made for a project that asked for `auto`.
+        /// True for the network that the cloud made for a project's request for `auto`.
         #[serde(default)]
         pub auto_allocated: bool,
     }
@@ -67,7 +67,7 @@ record! {
 /// The physical side of a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Provider {
-    /// `geneve`, `flat`, `vlan`; empty for what the driver chooses.
+    /// `geneve`, `flat`, `vlan`; empty if the driver chooses.
     #[serde(default)]
     pub network_type: String,
     /// The physical network's name.
@@ -78,10 +78,10 @@ pub struct Provider {
     pub segmentation_id: Option<u32>,
 }
 
-/// The physical network that external networks are on which name none.
+/// The physical network of external networks that name none.
 pub const EXTERNAL_PHYSICAL_NETWORK: &str = "external";
 
-/// Where guests ask for their metadata.
+/// The address of the metadata service for guests.
 pub const METADATA_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 /// The same, for guests without IPv4.
 pub const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe);
@@ -109,7 +109,7 @@ pub fn metadata_port(network: NetworkId) -> String {
     format!("metadata-{network}")
 }
 
-/// That port's Ethernet address: the same on all hosts, and of no guest's kind.
+/// The Ethernet address of that port: the same on all hosts, and outside the guests' prefix.
 pub fn metadata_mac(network: NetworkId) -> Mac {
     let [.., a, b, c, d, e] = *network.0.as_bytes();
     Mac([0x0a, a, b, c, d, e])

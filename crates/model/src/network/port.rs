@@ -1,4 +1,4 @@
-//! Ports: where a server meets a network (Neutron's noun), and the giving out of addresses.
+//! Ports: the connection of a server and a network (Neutron's noun), and the allocation of addresses.
 
 use crate::{
     error::Error,
@@ -19,18 +19,18 @@ use std::{
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
-    /// An address under the prefix that OpenStack clouds use, of three random bytes.
+    /// An address with the prefix of OpenStack clouds and three random bytes.
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self([0xfa, 0x16, 0x3e, bytes[0], bytes[1], bytes[2]])
     }
 
-    /// The half of an IPv6 address that is formed of it (RFC 4291, appendix A).
+    /// The half of an IPv6 address that a guest forms from the Ethernet address (RFC 4291, appendix A).
     pub fn interface_id(self) -> u64 {
         let [a, b, c, d, e, f] = self.0;
         u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f])
     }
 
-    /// The address that its bearer has on the link itself (RFC 4291, section 2.5.6).
+    /// The link-local address of the port (RFC 4291, section 2.5.6).
     pub fn link_local(self) -> Ipv6Addr {
         Ipv6Addr::from(0xfe80 << 112 | u128::from(self.interface_id()))
     }
@@ -79,7 +79,7 @@ impl<'de> Deserialize<'de> for Mac {
 /// An address of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FixedIp {
-    /// Where it comes from.
+    /// The subnet of the address.
     pub subnet_id: SubnetId,
     /// The address.
     pub ip_address: IpAddr,
@@ -90,15 +90,15 @@ pub struct FixedIp {
 pub struct AddressPair {
     /// An address or a range.
     pub ip_address: String,
-    /// The port's own, unless said.
+    /// The Ethernet address of the pair; the port's own if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac_address: Option<Mac>,
 }
 
-/// What an administrator tells a port's binding: anything, under names.
+/// The binding profile that an administrator sets: any JSON object.
 pub type Profile = serde_json::Map<String, serde_json::Value>;
 
-/// What a port is for, as its `device_owner` says.
+/// The purpose of a port, from its `device_owner`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PortOwner {
     /// Nothing yet.
@@ -109,9 +109,9 @@ pub enum PortOwner {
     RouterInterface,
     /// A router's leg in an external network; `device_id` is the router.
     RouterGateway,
-    /// Holds the address of a floating IP; `device_id` is that.
+    /// Holds the address of a floating IP; `device_id` is the floating IP.
     FloatingIp,
-    /// Where a network's guests reach the metadata service, on each host.
+    /// The metadata service's port in a network, on each host.
     Metadata,
     /// Takes addresses for DHCP.
     Dhcp,
@@ -119,12 +119,12 @@ pub enum PortOwner {
     TrunkSubport,
     /// A load balancer's address, which other ports announce.
     LoadBalancer,
-    /// Something that only its client knows.
+    /// A purpose that only the client knows.
     Other,
 }
 
 impl PortOwner {
-    /// What a `device_owner` says.
+    /// The purpose that a `device_owner` names.
     pub fn of(device_owner: &str) -> Self {
         match device_owner {
             "" => Self::Nobody,
@@ -140,7 +140,7 @@ impl PortOwner {
         }
     }
 
-    /// The `device_owner` of the cloud's own ports; `None` for those whose client or zone decides.
+    /// The `device_owner` of the cloud's own ports; `None` if the client or the zone decides the `device_owner`.
     pub fn name(self) -> Option<&'static str> {
         match self {
             Self::RouterInterface => Some("network:router_interface"),
@@ -154,18 +154,18 @@ impl PortOwner {
         }
     }
 
-    /// True for ports that are there as soon as they are recorded: no host plugs them.
+    /// True for ports that are active without a host: no host plugs them.
     pub fn is_always_active(self) -> bool {
         matches!(self, Self::RouterInterface | Self::RouterGateway | Self::Metadata | Self::Dhcp)
     }
 
-    /// True for ports that are only removed by way of what they belong to.
+    /// True for ports that clients cannot remove directly: the port's router or floating IP removes them.
     pub fn is_routers(self) -> bool {
         matches!(self, Self::RouterInterface | Self::RouterGateway | Self::FloatingIp)
     }
 }
 
-/// A DHCP option that a port's guest is told beside its subnet's.
+/// A DHCP option of a port, besides the options of its subnet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DhcpOption {
     /// Its name, as dnsmasq has it, or its number.
@@ -196,10 +196,10 @@ record! {
         /// Its addresses.
         #[serde(default)]
         pub fixed_ips: Vec<FixedIp>,
-        /// What it belongs to, as given (a server's id, or a client's own word).
+        /// The device that it belongs to, as given (a server's id, or a client's text).
         #[serde(default)]
         pub device_id: String,
-        /// What sort of thing that is (`compute:nova`).
+        /// The kind of the device (`compute:nova`).
         #[serde(default)]
         pub device_owner: String,
         /// The server it belongs to. Set only by the compute side.
@@ -208,7 +208,7 @@ record! {
         /// Its place among the server's ports.
         #[serde(default)]
         pub server_index: u32,
-        /// True if it was made for its server and goes with it.
+        /// True if the port was made for its server. It is then deleted with the server.
         #[serde(default)]
         pub goes_with_server: bool,
         /// The host that plugs it.
@@ -228,25 +228,26 @@ record! {
         /// `normal`, …
         #[serde(default)]
         pub vnic_type: String,
-        /// What an administrator tells the binding.
+        /// The binding profile that an administrator set.
         #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
         pub binding_profile: Profile,
-        /// The host that an administrator wants a port without a server on; empty for none.
+        /// The host that an administrator chose for a port without a server; empty for none.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         pub binding_host: String,
         /// Its name in DNS; empty for none.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         pub dns_name: String,
-        /// The domain of that name, if not the network's.
+        /// The domain of that name, if it is not the network's domain.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         pub dns_domain: String,
-        /// DHCP options of its own.
+        /// The port's own DHCP options.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub extra_dhcp_opts: Vec<DhcpOption>,
-        /// Its QoS policy; else its network's holds.
+        /// The port's QoS policy; without one, the network's policy applies.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub qos_policy_id: Option<QosPolicyId>,
-        /// Whether its guest is told that the host has lost the wire. Only hardware switches in network cards act on it.
+        /// Whether the guest sees when the host loses its uplink. Only network cards with a hardware switch act on
+        /// it.
         #[serde(default = "propagates")]
         pub propagate_uplink_status: bool,
         /// Labels.
@@ -258,7 +259,7 @@ record! {
     }
 }
 
-/// What holds for ports that say nothing.
+/// The default for ports that do not set the field.
 fn propagates() -> bool {
     true
 }
@@ -269,17 +270,17 @@ impl Port {
         format!("ovnmeta-{network}")
     }
 
-    /// What it is for.
+    /// The port's purpose.
     pub fn owner(&self) -> PortOwner {
         PortOwner::of(&self.device_owner)
     }
 
-    /// True if traffic can flow: a host has plugged it or what carries it, or it needs no plugging.
+    /// True if traffic can flow: a host plugged the port or its carrier, or the port needs no plugging.
     pub fn is_active(&self, state: &State) -> bool {
         self.owner().is_always_active() || self.carrier(state).is_some_and(|port| port.plugged)
     }
 
-    /// The port that hosts plug for it: the parent of its trunk, if it is a subport, else itself.
+    /// The port that hosts plug for this port: for a subport the parent of its trunk, else the port itself.
     pub fn carrier<'s>(&'s self, state: &'s State) -> Option<&'s Port> {
         if self.owner() != PortOwner::TrunkSubport {
             return Some(self);
@@ -289,7 +290,7 @@ impl Port {
     }
 }
 
-/// A port's name in DNS: its own, else that of its server's guest; empty for none.
+/// A port's name in DNS: its own name, else the hostname of its server; empty for none.
 pub fn dns_name<'s>(state: &'s State, port: &'s Port) -> &'s str {
     match port.dns_name.as_str() {
         "" => port.server_id.and_then(|id| state.servers.get(&id)).map_or("", |s| s.hostname.as_str()),
@@ -304,7 +305,7 @@ pub fn next_address(state: &State, subnet: &Subnet) -> Option<IpAddr> {
     subnet.pools.iter().find_map(|pool| {
         let mut candidate = to_number(pool.start);
         let last = to_number(pool.end);
-        // Start behind the highest address given out so far: addresses are reused only when the pool has wrapped.
+        // Start after the highest address in use. Freed addresses are reused only after the pool has wrapped.
         if let Some(highest) = state.addresses_between(subnet.id, pool.start, pool.end).next_back() {
             candidate = to_number(highest).saturating_add(1);
         }

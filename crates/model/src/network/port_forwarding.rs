@@ -4,7 +4,7 @@ use crate::{record, FloatingIpId, PortForwardingId, PortId};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
-/// What is forwarded.
+/// The protocol that is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ForwardedProtocol {
@@ -24,7 +24,7 @@ pub struct PortRange {
 }
 
 impl PortRange {
-    /// How many ports it has.
+    /// The number of ports.
     pub fn size(self) -> u32 {
         u32::from(self.last).saturating_sub(u32::from(self.first)) + 1
     }
@@ -36,17 +36,17 @@ impl PortRange {
 }
 
 record! {
-    /// A port forwarding. It goes with its floating IP, whose project it is of.
+    /// A port forwarding. Its floating IP's project owns it, and it is deleted with the floating IP.
     pub struct PortForwarding: PortForwardingId {
         /// Its floating IP.
         pub floating_ip_id: FloatingIpId,
-        /// What is forwarded.
+        /// The protocol that is forwarded.
         pub protocol: ForwardedProtocol,
-        /// The floating IP's ports. As many as `internal`, or `internal` is one.
+        /// The floating IP's transport ports: as many as `internal` has, or `internal` is one port.
         pub external: PortRange,
         /// The guest's port.
         pub internal_port_id: PortId,
-        /// Which of that port's addresses.
+        /// The address of that port.
         pub internal_address: Ipv4Addr,
         /// The guest's transport ports.
         pub internal: PortRange,

@@ -1,5 +1,4 @@
-//! QoS policies: what ports, networks and floating IPs may take of the wire, and how their packets are marked
-//! (Neutron's noun).
+//! QoS policies: bandwidth limits and packet marks of ports, networks and floating IPs (Neutron's noun).
 
 use crate::{
     error::Error,
@@ -13,17 +12,17 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 
-/// What a rule of a QoS policy says.
+/// The content of a rule of a QoS policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum QosRuleKind {
-    /// No more than so much.
+    /// An upper limit of the bandwidth.
     BandwidthLimit {
         /// Kilobits in a second.
         max_kbps: u32,
-        /// Kilobits at once; 0 for what the driver thinks fit.
+        /// Burst in kilobits; 0 for the driver's default.
         max_burst_kbps: u32,
-        /// Which way, seen from the guest.
+        /// The direction, seen from the guest.
         direction: Direction,
     },
     /// Outgoing packets carry this mark.
@@ -31,21 +30,21 @@ pub enum QosRuleKind {
         /// The mark (RFC 2474).
         dscp_mark: u8,
     },
-    /// No less than so much.
+    /// A guaranteed bandwidth.
     MinimumBandwidth {
         /// Kilobits in a second.
         min_kbps: u32,
-        /// Which way, seen from the guest.
+        /// The direction, seen from the guest.
         direction: Direction,
     },
 }
 
-/// A rule of a QoS policy. A policy has one of each kind and direction at most.
+/// A rule of a QoS policy. A policy has at most one rule of each kind and direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QosRule {
     /// Its id.
     pub id: QosRuleId,
-    /// What it says.
+    /// The content of the rule.
     #[serde(flatten)]
     pub kind: QosRuleKind,
 }
@@ -64,7 +63,7 @@ record! {
         /// True shows it to every project.
         #[serde(default)]
         pub shared: bool,
-        /// True for the policy that new networks of its project get that name none.
+        /// True for the project's default policy: new networks without a policy get it.
         #[serde(default)]
         pub is_default: bool,
         /// Its rules.

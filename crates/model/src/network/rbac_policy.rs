@@ -1,4 +1,4 @@
-//! RBAC policies: what a project allows others to use (Neutron's noun).
+//! RBAC policies: a project's permissions for other projects to use its objects (Neutron's noun).
 
 use crate::{
     error::Error,
@@ -28,17 +28,17 @@ pub enum RbacObject {
     AddressGroup(AddressGroupId),
 }
 
-/// As what.
+/// The way in which others may use an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RbacAction {
-    /// As if it were the project's own, but for changing it.
+    /// Like an own object, but without the right to change it.
     AccessAsShared,
-    /// As a way out of the cloud.
+    /// As an external network.
     AccessAsExternal,
 }
 
-/// By whom.
+/// The projects that may use an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum RbacTarget {
     /// Every project.
@@ -50,15 +50,15 @@ pub enum RbacTarget {
 }
 
 record! {
-    /// An RBAC policy. Those for everyone stand beside the object's own `shared` or `external`, and say the same.
+    /// An RBAC policy. A policy for everyone always agrees with the object's `shared` or `external`.
     pub struct RbacPolicy: RbacPolicyId {
         /// Its project.
         pub project_id: ProjectId,
         /// The object that others may use.
         pub object: RbacObject,
-        /// As what.
+        /// The way in which they may use it.
         pub action: RbacAction,
-        /// By whom.
+        /// The projects that may.
         pub target: RbacTarget,
     }
 }

@@ -1,7 +1,7 @@
-//! Routers: what joins networks, and leads out of the cloud (Neutron's noun).
+//! Routers: they join networks and lead out of the cloud (Neutron's noun).
 //!
-//! A router's legs are ports: `network:router_interface` in tenants' networks, and one `network:router_gateway` in an
-//! external network. Their `device_id` is the router, their addresses are the router's.
+//! A router's legs are ports: `network:router_interface` in tenants' networks, and one `network:router_gateway` in
+//! an external network. The `device_id` of these ports is the router; their addresses are the router's addresses.
 
 use crate::{
     error::Error,
@@ -12,7 +12,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 
-/// A router's way out.
+/// A router's gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouterGateway {
     /// The external network.
@@ -21,7 +21,7 @@ pub struct RouterGateway {
     pub port_id: PortId,
     /// Whether guests without a floating IP go out under the router's address.
     pub enable_snat: bool,
-    /// The QoS policy of what goes by it; else the external network's holds.
+    /// The QoS policy of the gateway's traffic; without one, the external network's policy applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qos_policy_id: Option<QosPolicyId>,
 }
@@ -39,17 +39,17 @@ record! {
         pub description: String,
         /// False stops its traffic.
         pub admin_state_up: bool,
-        /// Its way out.
+        /// Its gateway.
         #[serde(default)]
         pub gateway: Option<RouterGateway>,
-        /// Routes beside those to its own networks and its gateway's.
+        /// Static routes, besides those to the router's own networks and the gateway's network.
         #[serde(default)]
         pub routes: Vec<HostRoute>,
         /// True if floating IPs are translated on the host of their server, false if on the gateway's.
         pub distributed: bool,
-        /// True if its gateway has stand-ins on other hosts, which take over when its own is gone.
+        /// True if the gateway has standby hosts, which take over when the active host is down.
         pub ha: bool,
-        /// Where its gateway is asked to be.
+        /// Availability zones requested for the gateway.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub availability_zone_hints: Vec<String>,
         /// Labels.

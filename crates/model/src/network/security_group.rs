@@ -1,4 +1,4 @@
-//! Security groups and their rules: what traffic reaches and leaves a port (Neutron's nouns).
+//! Security groups and their rules: the traffic that reaches and leaves a port (Neutron's nouns).
 
 use crate::{
     error::Error,
@@ -31,7 +31,7 @@ record! {
     }
 }
 
-/// Which way traffic goes, seen from the guest.
+/// The direction of traffic, seen from the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -41,13 +41,13 @@ pub enum Direction {
     Egress,
 }
 
-/// Whom a rule is about.
+/// The remote side of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remote {
-    /// Everyone.
+    /// All addresses.
     Any,
-    /// Addresses in this range, which may be written with bits beyond its prefix.
+    /// Addresses in this range. The range may have bits beyond its prefix.
     Range(IpNet),
     /// Ports in this group.
     Group(SecurityGroupId),
@@ -56,13 +56,13 @@ pub enum Remote {
 }
 
 record! {
-    /// A rule: traffic that it matches is let through.
+    /// A rule: it permits the traffic that it matches.
     pub struct SecurityGroupRule: SecurityGroupRuleId {
         /// Its group.
         pub security_group_id: SecurityGroupId,
         /// Its project.
         pub project_id: ProjectId,
-        /// Which way.
+        /// The direction.
         pub direction: Direction,
         /// 4 or 6.
         pub ip_version: u8,
@@ -75,7 +75,7 @@ record! {
         /// The highest port, or the ICMP code.
         #[serde(default)]
         pub port_range_max: Option<u32>,
-        /// Whom it is about.
+        /// The remote side.
         pub remote: Remote,
         /// For people.
         #[serde(default)]
@@ -86,7 +86,7 @@ record! {
     }
 }
 
-/// The protocols that rules name, and their numbers. `ip` is every one.
+/// The protocols that rules name, and their numbers. `ip` is every protocol.
 const PROTOCOLS: &[(&str, u8)] = &[
     ("ah", 51),
     ("dccp", 33),
@@ -115,7 +115,7 @@ const PROTOCOLS: &[(&str, u8)] = &[
     ("vrrp", 112),
 ];
 
-/// The number of a protocol that is named, or given as a number; `None` if there is none.
+/// The number of a protocol, given by name or number; `None` if there is none.
 pub fn protocol_number(said: &str) -> Option<u8> {
     let named = PROTOCOLS.iter().find(|(name, _)| *name == said).map(|(_, number)| *number);
     named.or_else(|| said.parse().ok())

@@ -1,4 +1,4 @@
-//! Subnets: the ranges that a network's addresses come from, and which address is next (Neutron's noun).
+//! Subnets: the address ranges of a network, and the choice of the next address (Neutron's noun).
 
 use crate::{
     error::Error,
@@ -23,12 +23,12 @@ pub struct Pool {
     pub end: IpAddr,
 }
 
-/// A route that guests are told of.
+/// A route that DHCP gives to guests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRoute {
-    /// Where to.
+    /// The destination.
     pub destination: IpNet,
-    /// By way of.
+    /// The next hop.
     pub nexthop: IpAddr,
 }
 
@@ -51,12 +51,12 @@ record! {
         pub gateway: Option<IpAddr>,
         /// Whether guests are configured by DHCP.
         pub enable_dhcp: bool,
-        /// What addresses are handed out.
+        /// The ranges of addresses that ports get.
         pub pools: Vec<Pool>,
-        /// Resolvers that guests are told of.
+        /// Resolvers that DHCP gives to guests.
         #[serde(default)]
         pub dns_nameservers: Vec<IpAddr>,
-        /// Routes that guests are told of.
+        /// Routes that DHCP gives to guests.
         #[serde(default)]
         pub host_routes: Vec<HostRoute>,
         /// `slaac`, `dhcpv6-stateful`, `dhcpv6-stateless`.
@@ -100,7 +100,7 @@ pub fn to_address(number: u128, like: IpAddr) -> IpAddr {
 }
 
 impl Pool {
-    /// How many addresses it has.
+    /// The number of addresses.
     pub fn size(&self) -> u128 {
         to_number(self.end).saturating_sub(to_number(self.start)).saturating_add(1)
     }
@@ -117,13 +117,13 @@ pub fn overlap(a: &IpNet, b: &IpNet) -> bool {
 }
 
 impl Subnet {
-    /// True if its guests form their addresses themselves, of the prefix and their Ethernet address.
+    /// True if guests form their addresses themselves, from the prefix and their Ethernet address.
     pub fn is_slaac(&self) -> bool {
         let by_itself = |mode: &Option<String>| matches!(mode.as_deref(), Some("slaac" | "dhcpv6-stateless"));
         by_itself(&self.ipv6_address_mode) || by_itself(&self.ipv6_ra_mode)
     }
 
-    /// Whether a port of this device owner gets addresses of it without naming it.
+    /// Whether a port with this device owner gets addresses of the subnet without naming it.
     pub fn serves(&self, device_owner: &str) -> bool {
         self.service_types.is_empty()
             || self
@@ -132,7 +132,7 @@ impl Subnet {
                 .any(|t| !device_owner.is_empty() && device_owner.starts_with(t.as_str()))
     }
 
-    /// True if guests reach the metadata service by an address of this subnet.
+    /// True if guests reach the metadata service through an address of this subnet.
     pub fn has_metadata(&self) -> bool {
         self.enable_dhcp && self.cidr.addr().is_ipv4()
     }
@@ -149,7 +149,7 @@ impl Subnet {
         cidr.contains(&address) && !edge
     }
 
-    /// The pools a subnet gets that asks for none: every usable address but the gateway's.
+    /// The pools of a subnet that names none: every usable address except the gateway's.
     pub fn default_pools(cidr: &IpNet, gateway: Option<IpAddr>) -> Vec<Pool> {
         let small = cidr.max_prefix_len() - cidr.prefix_len() < 2;
         let (skip_low, skip_high) = match cidr {

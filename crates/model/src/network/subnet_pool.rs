@@ -1,4 +1,4 @@
-//! Subnet pools: ranges that subnets' ranges are taken from, each given out once (Neutron's noun).
+//! Subnet pools: ranges that subnets are allocated from, without overlap (Neutron's noun).
 
 use crate::{
     error::Error,
@@ -20,7 +20,7 @@ record! {
         /// For people.
         #[serde(default)]
         pub description: String,
-        /// What is given out: ranges of one family that neither overlap nor touch.
+        /// The ranges of the pool: of one family, and they neither overlap nor touch.
         pub prefixes: Vec<IpNet>,
         /// The shortest prefix that a subnet may have.
         pub min_prefixlen: u8,
@@ -28,7 +28,7 @@ record! {
         pub max_prefixlen: u8,
         /// The prefix of a subnet that asks for none.
         pub default_prefixlen: u8,
-        /// How much one project may take: addresses for IPv4, /64 networks for IPv6; `None` for no limit.
+        /// The quota of one project: addresses for IPv4, /64 networks for IPv6; `None` for no limit.
         #[serde(default)]
         pub default_quota: Option<u64>,
         /// The scope in which its addresses are unique.
@@ -37,7 +37,7 @@ record! {
         /// True shows it to every project.
         #[serde(default)]
         pub shared: bool,
-        /// True for the pool that subnets get that ask for the default one.
+        /// True for the default pool: subnets that ask for the default pool get it.
         #[serde(default)]
         pub is_default: bool,
         /// Labels.

@@ -1,4 +1,4 @@
-//! Trunks: ports of several networks that come to a guest over one port, told apart by VLAN tags (Neutron's noun).
+//! Trunks: ports of several networks that reach a guest through one port, separated by VLAN tags (Neutron's noun).
 
 use crate::{
     error::Error,
@@ -8,12 +8,12 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 
-/// A port that comes to the guest over the trunk's parent port.
+/// A port that reaches the guest through the trunk's parent port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubPort {
     /// The port.
     pub port_id: PortId,
-    /// The VLAN tag that the guest knows it by, 1 to 4094.
+    /// The VLAN tag that the guest uses for the port, 1 to 4094.
     pub segmentation_id: u16,
 }
 

@@ -1,4 +1,4 @@
-//! Where floating IPs lead, and what hangs on them.
+//! Floating IPs by project and port, and the port forwardings of each.
 
 use super::relations;
 use crate::{

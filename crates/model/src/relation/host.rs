@@ -1,4 +1,4 @@
-//! Hosts and aggregates by name, what is taken of a host, and which orders it has.
+//! Hosts and aggregates by name, the resources taken of each host, and each host's orders.
 
 use super::{relations, walk};
 use crate::{
@@ -25,12 +25,12 @@ impl State {
         self.index.host_names.values().filter_map(|id| self.hosts.get(id))
     }
 
-    /// Hosts as the scheduler sees them.
+    /// The host table of the scheduler.
     pub fn host_table(&self) -> &HostTable {
         &self.index.host_table
     }
 
-    /// What servers take of a host.
+    /// The resources that servers take of a host.
     pub fn taken_of_host(&self, host: HostId) -> Taken {
         self.index.host_usage.get(&host).copied().unwrap_or_default()
     }

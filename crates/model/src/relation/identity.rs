@@ -8,7 +8,7 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// Lower than every target, for walks over indexes.
+/// Lower than every other target; the start of index walks.
 const LOWEST_TARGET: Target = Target::Project(crate::ProjectId(uuid::Uuid::nil()));
 
 impl State {

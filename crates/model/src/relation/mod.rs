@@ -1,7 +1,7 @@
-//! Reads of State: which records hang on which, and which record has a name or an address. A file for each noun that is
-//! asked about.
+//! Reads of State: the relations between records, and the record that has a name or an address. One file for each
+//! noun.
 //!
-//! Secondary indexes answer all of them; nothing outside of this crate reads an index.
+//! Secondary indexes answer all of these reads. No code outside this crate reads an index.
 
 mod floating_ip;
 mod host;
@@ -22,7 +22,7 @@ pub use scoped::{Owned, Scoped};
 
 use imbl::OrdSet;
 
-/// What stands under `of` in an index, in order.
+/// The entries under `of` in an index, in order.
 pub(crate) fn walk<A: Ord + Clone, B: Ord + Clone + Default>(
     index: &OrdSet<(A, B)>,
     of: A,
@@ -30,7 +30,7 @@ pub(crate) fn walk<A: Ord + Clone, B: Ord + Clone + Default>(
     index.range((of.clone(), B::default())..).take_while(move |(a, _)| *a == of).map(|(_, b)| b)
 }
 
-/// Methods of State, each of which walks one index and gives the records that stand in it.
+/// Methods of State. Each walks one index and yields the records in it.
 macro_rules! relations {
     ($($(#[$doc:meta])* fn $name:ident($of:ty) -> $record:ty = $($index:ident).+;)*) => {
         impl $crate::State {

@@ -1,4 +1,4 @@
-//! What hangs on networks, and which networks a caller may use.
+//! The records that belong to networks, and the networks that a caller may use.
 
 use super::relations;
 use crate::{
@@ -55,7 +55,7 @@ impl State {
             && (!network.external_restricted || caller.sees(network.project_id) || named())
     }
 
-    /// Whether new ports of a network are filtered, unless they ask not to be.
+    /// Whether new ports of a network are filtered by default.
     pub fn is_filtered(&self, network: NetworkId) -> bool {
         self.networks.get(&network).is_some_and(|n| n.port_security_enabled)
     }
@@ -65,7 +65,7 @@ impl State {
         self.networks.values().find(|n| n.external && n.is_default)
     }
 
-    /// The network that the cloud made for a project that asked for `auto`.
+    /// The network that the cloud made for a project's request for `auto`.
     pub fn auto_allocated_network(&self, project: ProjectId) -> Option<&Arc<Network>> {
         self.networks_of_project(project).find(|n| n.auto_allocated)
     }

@@ -28,7 +28,7 @@ impl State {
         self.ports.get(self.index.addresses.get(&(subnet, address))?)
     }
 
-    /// The ports that have addresses of a subnet between two, in the order of the addresses.
+    /// The ports with an address of a subnet in a range, in the order of the addresses.
     pub fn ports_with_addresses(
         &self,
         subnet: SubnetId,
@@ -39,7 +39,7 @@ impl State {
         taken.filter_map(|(_, port)| self.ports.get(port))
     }
 
-    /// The addresses of a subnet that ports have, between two, lowest first.
+    /// The addresses of a subnet, within a range, that ports have; lowest first.
     pub fn addresses_between(
         &self,
         subnet: SubnetId,

@@ -1,4 +1,4 @@
-//! What a QoS policy holds for.
+//! The ports, networks, floating IPs and routers that use a QoS policy.
 
 use super::relations;
 use crate::{
@@ -18,7 +18,7 @@ relations! {
 }
 
 impl State {
-    /// The QoS policy of a project's new networks that name none.
+    /// The project's default QoS policy: new networks without a policy get it.
     pub fn default_qos_policy(&self, project: ProjectId) -> Option<QosPolicyId> {
         self.qos_policies.values().find(|p| p.is_default && p.project_id == project).map(|p| p.id)
     }

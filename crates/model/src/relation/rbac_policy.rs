@@ -1,4 +1,4 @@
-//! RBAC policies by what they say, and what they allow.
+//! RBAC policies by their content, and the permissions that they give.
 
 use crate::{
     network::rbac_policy::{RbacAction, RbacObject, RbacPolicy, RbacTarget},
@@ -8,7 +8,7 @@ use crate::{
 use std::sync::Arc;
 
 impl State {
-    /// The policy that says this; no two say the same.
+    /// The policy with this object, action and target. No two policies have the same three.
     pub fn rbac_policy(
         &self,
         object: RbacObject,
@@ -20,7 +20,7 @@ impl State {
 
     /// The policies about an object.
     pub fn rbac_policies_of(&self, object: RbacObject) -> impl Iterator<Item = &Arc<RbacPolicy>> {
-        // The first of each, in the order of their variants.
+        // The lowest key of this object: the first variant of the action and of the target.
         let from = (object, RbacAction::AccessAsShared, RbacTarget::Everyone);
         let policies = self.index.net.rbac.range(from..).take_while(move |((of, ..), _)| *of == object);
         policies.filter_map(|(_, id)| self.rbac_policies.get(id))
@@ -54,7 +54,7 @@ impl State {
         }
     }
 
-    /// The projects that use an object under an action. A project may stand there several times.
+    /// The projects that use an object under an action. The list may repeat a project.
     pub fn projects_using(&self, object: RbacObject, action: RbacAction) -> Vec<ProjectId> {
         match (object, action) {
             (RbacObject::Network(id), RbacAction::AccessAsShared) => {

@@ -1,4 +1,4 @@
-//! What hangs on routers.
+//! Routers, their ports and their floating IPs.
 
 use super::relations;
 use crate::{

@@ -1,4 +1,4 @@
-//! Which records exist for a caller, and which of them the caller may change.
+//! The records that a caller can see, and the records that a caller may change.
 
 use crate::{
     error::{Error, Result},
@@ -16,7 +16,7 @@ pub trait Scoped: Record {
     fn visible_to(&self, state: &State, caller: &Caller) -> bool;
 }
 
-/// A record that a project owns. Who may change the record follows from the owner.
+/// A record that a project owns. The owner decides who may change the record.
 pub trait Owned: Scoped {
     /// The action that changes the record.
     const WRITE: Action;

@@ -1,4 +1,4 @@
-//! Security groups of projects, their rules, and who uses them.
+//! Security groups by project, their rules, and the ports that use them.
 
 use super::{relations, walk};
 use crate::{

@@ -1,4 +1,4 @@
-//! What hangs on servers, and where servers stand.
+//! The records that belong to servers, and servers by host, group and project.
 
 use super::{relations, walk};
 use crate::{
@@ -53,14 +53,14 @@ impl State {
         ids.filter_map(|id| self.disk_copies.get(id))
     }
 
-    /// All servers, newest first as Nova lists them, after one of them.
+    /// All servers in Nova's order, newest first, after the given server.
     pub fn servers_newest_first(&self, after: Option<ServerOrder>) -> impl Iterator<Item = &Arc<Server>> {
         let from = after.map_or(Unbounded, Excluded);
         let servers = self.index.server_order.range((from, Unbounded));
         servers.filter_map(|(_, Reverse(id))| self.servers.get(id))
     }
 
-    /// A project's servers, newest first as Nova lists them, after one of them.
+    /// A project's servers in Nova's order, newest first, after the given server.
     pub fn servers_of_project(
         &self,
         project: ProjectId,
@@ -73,7 +73,7 @@ impl State {
         own.filter_map(|(_, (_, Reverse(id)))| self.servers.get(id))
     }
 
-    /// What a project's servers take.
+    /// The resources that a project's servers take.
     pub fn usage_of_project(&self, project: ProjectId) -> Usage {
         self.index.project_usage.get(&project).copied().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Subnets of projects, subnet pools and address scopes.
+//! Subnets by project and pool, and subnet pools by address scope.
 
 use super::relations;
 use crate::{

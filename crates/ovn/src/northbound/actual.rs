@@ -1,19 +1,19 @@
-//! What the database holds of ours: rows by their ids, and the sets that rows are in.
+//! Our rows in the database: rows by their ids, and the sets that rows are in.
 
 use super::{schema::Table, Key, RowId, ID};
 use crate::ovsdb::{Atom, Datum, Event, Replica};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
 
-/// A place in a set, by the holder's number in the database.
+/// A place in a set, by the UUID of the row with the set.
 pub type Place = (Table, Uuid, &'static str);
 
 /// An index over a copy of the database.
 #[derive(Debug, Default)]
 pub struct Actual {
-    /// Rows of ours. More than one of an id is damage that is repaired.
+    /// Our rows. Several rows with one id are damage, which is repaired.
     ids: BTreeMap<RowId, BTreeSet<Uuid>>,
-    /// The other way round.
+    /// The ids of our rows: the inverse of `ids`.
     rows: HashMap<Uuid, RowId>,
     /// The sets that rows are in, ours and others'.
     places: HashMap<Uuid, BTreeSet<Place>>,
@@ -24,7 +24,7 @@ fn id_in(external_ids: Option<&Datum>) -> Option<String> {
 }
 
 impl Actual {
-    /// Of a copy that is there.
+    /// An index over an existing copy.
     pub fn new(replica: &Replica) -> Self {
         let mut actual = Self::default();
         for table in Table::ALL {
@@ -35,7 +35,7 @@ impl Actual {
         actual
     }
 
-    /// Takes in what changed in the copy. Gives the keys whose rows it touched.
+    /// Applies a change of the copy. Returns the keys of the touched rows.
     pub fn apply(&mut self, replica: &Replica, event: &Event) -> BTreeSet<Key> {
         let mut touched = BTreeSet::new();
         let mut touch = |id: Option<&RowId>| touched.extend(id.and_then(|id| Key::of_row(&id.id).ok()));
@@ -123,7 +123,7 @@ impl Actual {
         }
     }
 
-    /// The row of an id, if it is there.
+    /// The row with an id, if it exists.
     pub fn row(&self, id: &RowId) -> Option<Uuid> {
         self.ids.get(id)?.first().copied()
     }
@@ -145,12 +145,12 @@ impl Actual {
         let rows = self.ids.range(from..);
         let (until, own) = (head.clone(), head);
         rows.take_while(move |(id, _)| id.id.starts_with(&until)).filter(move |(id, _)| {
-            // Keys are of fixed length, but for those that are words.
+            // All keys have the same length, except those that are plain words.
             id.id.len() == own.len() || id.id.as_bytes().get(own.len()) == Some(&b'/')
         })
     }
 
-    /// Every key that has rows, and the ids that belong to none that this version knows.
+    /// Every key that has rows, and the ids that belong to no key of this version.
     pub fn keys(&self) -> (BTreeSet<Key>, Vec<&RowId>) {
         let (mut keys, mut strange) = (BTreeSet::new(), Vec::new());
         for id in self.ids.keys() {

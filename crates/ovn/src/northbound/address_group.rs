@@ -8,7 +8,7 @@ use super::{
 use crate::ovsdb::Datum;
 use lenticular_model::{AddressGroupId, State};
 
-/// What matches call a group's addresses of a family.
+/// The name of a group's address set of a family in matches.
 pub(super) fn set_name(id: AddressGroupId, v4: bool) -> String {
     symbol(if v4 { "addresses4" } else { "addresses6" }, id)
 }

@@ -1,23 +1,23 @@
-//! From what the database holds to what it should hold: the operations, and no others.
+//! The operations that make the database equal to the wanted rows, and no others.
 
 use super::{actual::Place, Actual, Key, Membership, Row, RowId};
 use crate::ovsdb::{Atom, Condition, Datum, Operation, Replica};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// What is to be done, and what could not be said yet.
+/// The operations to run, and the keys that could not be written completely yet.
 #[derive(Debug, Default)]
 pub struct RowChanges {
-    /// The steps of one transaction.
+    /// The operations of one transaction.
     pub operations: Vec<Operation>,
-    /// Keys whose rows refer to rows that are not there: to be looked at again when something else was done.
+    /// Keys whose rows refer to missing rows: they are retried after other changes.
     pub incomplete: BTreeSet<Key>,
 }
 
-/// What the rows of a key should be.
+/// The wanted rows of each key.
 pub type Wanted = BTreeMap<Key, Vec<Row>>;
 
-/// Compares the keys' rows with what is there.
+/// Compares the keys' rows with the database's rows.
 pub fn diff(wanted: &Wanted, actual: &Actual, replica: &Replica) -> RowChanges {
     let mut differ = Differ::new(actual, replica);
     for (key, rows) in wanted {
@@ -26,7 +26,7 @@ pub fn diff(wanted: &Wanted, actual: &Actual, replica: &Replica) -> RowChanges {
         }
         let keep: BTreeSet<&RowId> = rows.iter().map(|row| &row.id).collect();
         for (id, there) in actual.of_key(*key) {
-            // Of several with one id all but the first are damage.
+            // Of several rows with one id, all but the first are damage.
             let gone = if keep.contains(id) { 1 } else { 0 };
             there.iter().skip(gone).for_each(|row| differ.remove(id, *row));
         }
@@ -53,7 +53,7 @@ pub fn remove_strange(ids: &[&RowId], actual: &Actual, replica: &Replica) -> Vec
 struct Differ<'a> {
     actual: &'a Actual,
     replica: &'a Replica,
-    /// Names of rows that this transaction inserts.
+    /// Names of the rows that this transaction inserts.
     names: BTreeMap<RowId, String>,
     inserts: Vec<Operation>,
     updates: Vec<Operation>,
@@ -78,7 +78,7 @@ impl<'a> Differ<'a> {
         }
     }
 
-    /// Notes that the row will be there, so that others can refer to it.
+    /// Registers that the row will exist, so that other rows can refer to it.
     fn announce(&mut self, row: &Row) {
         if self.actual.row(&row.id).is_none() {
             let name = format!("row{}", self.names.len());
@@ -91,7 +91,7 @@ impl<'a> Differ<'a> {
         there.or_else(|| self.names.get(id).cloned().map(Atom::Named))
     }
 
-    /// Brings the row about; false if something that it refers to is not there.
+    /// Writes the row; false if a row that it refers to is missing.
     fn write(&mut self, row: &Row) -> bool {
         let mut complete = true;
         let mut columns = row.columns.clone();
@@ -104,7 +104,7 @@ impl<'a> Differ<'a> {
         let places: Vec<&Membership> = row.member_of.iter().collect();
         let known: Vec<&Membership> = places.iter().copied().filter(|m| self.atom(&m.of).is_some()).collect();
         complete &= known.len() == places.len();
-        // A row that nothing may refer to would go at once, and take the names of those that refer to it along.
+        // A row that no row may refer to would be removed at once, and rows that refer to its name would fail.
         if !row.id.table.is_root() && known.is_empty() {
             return false;
         }
@@ -157,7 +157,7 @@ impl<'a> Differ<'a> {
                 self.join(place, Atom::Uuid(there));
             }
         }
-        // What others put it into is their business.
+        // Members that other writers added stay.
         for place in held.difference(&wanted).filter(|(_, of, _)| self.actual.id(*of).is_some()) {
             self.leaves.entry(*place).or_default().insert(Atom::Uuid(there));
         }
@@ -177,7 +177,7 @@ impl<'a> Differ<'a> {
 
     fn finish(self) -> RowChanges {
         let mut operations = Vec::new();
-        // First out, then in: a name that one row gives up may be another's.
+        // Removals come before additions: one row may take over a name that another gives up.
         for ((table, of, column), members) in &self.leaves {
             let of = Condition::Row(Atom::Uuid(*of));
             let members = Datum::Set(members.clone());

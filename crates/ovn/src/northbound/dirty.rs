@@ -1,5 +1,5 @@
-//! Which keys a change of a record dirties: those whose rows may be others than before. The cost of a change is the cost
-//! of these.
+//! The keys that a change of a record dirties: those whose rows may differ afterwards. The cost of a change is the
+//! cost of these keys.
 
 use super::{router, Key};
 use lenticular_model::{
@@ -113,7 +113,7 @@ fn of_subnet(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     }
 }
 
-/// A leg's change is its router's, and that of the floating IPs whose ports are forwarded where the leg is.
+/// A leg's change dirties its router, and the floating IPs whose port forwardings the router translates.
 fn of_leg(state: &State, port: PortId, keys: &mut BTreeSet<Key>) {
     let router = state.ports.get(&port).and_then(|port| router::router_of(state, port));
     let Some(id) = router.map(|router| router.id) else { return };
@@ -130,7 +130,7 @@ fn of_port(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
         of_floating_ips(state, id, keys);
     }
     for port in pair.each() {
-        // The port that holds a floating IP's address, and the one that holds the metadata service's.
+        // The port with a floating IP's address, and the port with the metadata service's address.
         keys.extend(
             port.device_id
                 .parse()
@@ -200,8 +200,8 @@ fn of_server_ports(state: &State, id: ServerId, keys: &mut BTreeSet<Key>) {
     keys.extend(state.ports_of_server(id).map(|port| Key::Port(port.id)));
 }
 
-/// A host that comes, goes or reaches other networks: its ports, and every router that may lead out by it. Rare, and
-/// the one change whose cost is that of many things.
+/// A host that is added, removed or reaches other networks dirties its ports, and every router whose gateway could
+/// be on it. The change is rare, and the only one with a high cost.
 fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     let Some((id, pair)) = Pair::<Host>::of(old, new, id) else { return };
     let known = |host: &Host| {
@@ -217,7 +217,7 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     }
 }
 
-/// There is no index of ports by host: all are looked at, and few taken.
+/// There is no index of ports by host, so all ports are checked and few match.
 fn of_host_ports(state: &State, id: HostId, keys: &mut BTreeSet<Key>) {
     let here = |port: &&Arc<Port>| {
         let ticket = port.server_id.and_then(|server| state.servers.get(&server)?.ticket.as_ref());

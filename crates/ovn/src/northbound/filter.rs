@@ -1,11 +1,11 @@
-//! What holds for every port that is filtered: nothing passes that no security group lets through, but for what a guest
-//! needs to have an address at all.
+//! The rules for every filtered port: all traffic is dropped unless a security group permits it. Only the traffic
+//! that a guest needs to get an address is always permitted.
 
 use super::{row::Row, schema::Table, Key, RowId};
 
 /// The port group of all filtered ports.
 pub(super) const GROUP: &str = "lenticular_filter";
-/// What rules of security groups let through.
+/// The priority of the security groups' permissions.
 pub(super) const ALLOW: i64 = 1002;
 const DROP: i64 = 1001;
 
@@ -23,7 +23,7 @@ pub(super) fn rows() -> Vec<Row> {
     };
     let dhcp4 = "ip4 && udp.src == 68 && udp.dst == 67";
     let dhcp6 = "ip6 && udp.src == 546 && udp.dst == 547";
-    // Neighbours must be found without connection tracking; only routers advertise.
+    // Neighbour discovery must work without connection tracking; only routers advertise.
     let asks = "ip6 && (nd || nd_rs || mldv1 || mldv2)";
     let answers = "ip6 && (nd || nd_rs || nd_ra || mldv1 || mldv2)";
     vec![

@@ -1,5 +1,5 @@
-//! A floating IP: an address that is translated, on its server's host where that reaches the external network; and the
-//! ports of it that are forwarded.
+//! A floating IP: an address that is translated, on its server's host if the host reaches the external network; and
+//! its port forwardings.
 
 use super::{
     network::switch,
@@ -23,7 +23,8 @@ use std::{
     net::IpAddr,
 };
 
-/// The rows. Without a router's gateway in its network nobody answers.
+/// The rows. There are none without a router's gateway in the network, because no host would answer for the
+/// address.
 pub(super) fn rows(state: &State, id: FloatingIpId) -> Vec<Row> {
     let Some(floating) = state.floating_ips.get(&id) else { return Vec::new() };
     let Some(router) = floating.router_id.and_then(|router| state.routers.get(&router)) else {
@@ -37,7 +38,7 @@ pub(super) fn rows(state: &State, id: FloatingIpId) -> Vec<Row> {
         Some(fixed) => translation(state, floating, fixed, router.id, on_host).into_iter().collect(),
         None => forwardings(state, floating, router.id),
     };
-    // Its packets are counted where they are translated: on the server's host, or on the gateway's.
+    // Packets are counted where they are translated: on the server's host, or on the gateway's host.
     let resident = match on_host {
         Some((port, _)) => port.to_string(),
         None => format!("cr-{}", router::leg_name(gateway.port_id)),
@@ -54,7 +55,7 @@ pub(super) fn rows(state: &State, id: FloatingIpId) -> Vec<Row> {
     rows
 }
 
-/// The guest's port and what answers for the address beside it, if it is translated on the guest's host.
+/// The guest's port and the Ethernet address that answers there, if the address is translated on the guest's host.
 fn on_host(state: &State, floating: &FloatingIp) -> Option<(PortId, Mac)> {
     let port = state.ports.get(&floating.fixed?.port_id)?;
     Some((port.id, floating.mac_on(state, port.host_id?)?))
@@ -81,7 +82,8 @@ fn translation(
     })
 }
 
-/// The router forwards what comes from outside, and the switch of each network that it has a leg in what its guests send.
+/// The router forwards packets from outside. The switch of each of its networks forwards packets of the network's
+/// guests.
 fn forwardings(state: &State, floating: &FloatingIp, router: RouterId) -> Vec<Row> {
     let mut by_protocol: BTreeMap<ForwardedProtocol, BTreeMap<String, String>> = BTreeMap::new();
     for forwarding in state.port_forwardings_of(floating.id) {

@@ -1,14 +1,14 @@
-//! What rows are made of: one record of State, or what all have in common.
+//! The source of rows: one record of State, or the common filter.
 
 use lenticular_model::{
     AddressGroupId, FloatingIpId, NetworkId, PortId, RouterId, SecurityGroupId, SubnetId,
 };
 use std::{fmt, str::FromStr};
 
-/// A key, in an order in which each comes after those that its rows refer to.
+/// A key. Keys are ordered so that each comes after the keys that its rows refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
-    /// What holds for every filtered port.
+    /// The rows for all filtered ports.
     Filter,
     /// A network.
     Network(NetworkId),
@@ -26,7 +26,7 @@ pub enum Key {
     FloatingIp(FloatingIpId),
 }
 
-/// A text that is no key of this version.
+/// The error: a text is no key of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not a key of northbound rows")]
 pub struct BadKey(pub String);
@@ -52,7 +52,7 @@ impl FromStr for Key {
         let bad = || BadKey(text.to_owned());
         let (noun, id) = text.split_once('/').unwrap_or((text, ""));
         fn read<I: FromStr>(id: &str) -> Option<I> {
-            // Only the spelling that is written: the other would be another row's id.
+            // Only the written spelling is accepted: another spelling would be another row's id.
             (id.len() == 36).then(|| id.parse().ok()).flatten()
         }
         match noun {
@@ -71,10 +71,10 @@ impl FromStr for Key {
 }
 
 impl Key {
-    /// The key whose rows a row's id belongs to.
+    /// The key of a row's id.
     ///
     /// # Errors
-    /// None of this version.
+    /// The id is no key of this version.
     pub fn of_row(id: &str) -> Result<Self, BadKey> {
         let end = match id.starts_with("filter") {
             true => id.find('/'),

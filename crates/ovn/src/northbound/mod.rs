@@ -1,13 +1,13 @@
-//! What northbound rows a State means: pure.
+//! The northbound rows of a State: pure.
 //!
 //! ```text
-//! record ──changed──▶ keys (dirty) ──▶ rows (a file for each noun) ──▶ operations (diff) ◀── what is there (actual)
+//! record ──changed──▶ keys (dirty) ──▶ rows (a file for each noun) ──▶ operations (diff) ◀── database (actual)
 //! ```
 //!
-//! A row is known by its table and by the id under [`ID`] in its `external_ids`; it is made of one key alone, and refers
-//! to others by those ids. So what a change of State means is found by the keys that it dirties, and what is to be done
-//! by comparing the rows of those keys with what the database holds: from nothing, from something old, from something
-//! half-written or beside what others wrote there it is the same work.
+//! A row is identified by its table and by the id under [`ID`] in its `external_ids`. A row belongs to exactly one
+//! key, and refers to other rows by those ids. A change of State dirties keys. The rows of those keys are compared
+//! with the database's rows. The work is the same for an empty, an old or a half-written database, or beside rows
+//! of other writers.
 
 pub mod actual;
 mod address_group;
@@ -32,10 +32,10 @@ pub use schema::Table;
 
 use lenticular_model::State;
 
-/// Where our rows carry their id, in `external_ids`.
+/// The key of our rows' ids in `external_ids`.
 pub const ID: &str = "lenticular:id";
 
-/// The rows that a key means; none if what it names is not there.
+/// The rows of a key; none if the key's record does not exist.
 pub fn rows_of(state: &State, key: Key) -> Vec<Row> {
     match key {
         Key::Filter => filter::rows(),
@@ -49,7 +49,7 @@ pub fn rows_of(state: &State, key: Key) -> Vec<Row> {
     }
 }
 
-/// Every key that means something.
+/// Every key of a State.
 pub fn all_keys(state: &State) -> Vec<Key> {
     let mut keys = vec![Key::Filter];
     keys.extend(state.networks.keys().copied().map(Key::Network));

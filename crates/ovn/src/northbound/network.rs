@@ -1,4 +1,4 @@
-//! A network: a logical switch, the way to its metadata, and the bridge to its physical network.
+//! A network: a logical switch, its metadata port, and the bridge to its physical network.
 
 use super::{row::Row, schema::Table, Key, RowId};
 use crate::ovsdb::Datum;
@@ -39,7 +39,7 @@ pub(super) fn rows(state: &State, id: NetworkId) -> Vec<Row> {
     rows
 }
 
-/// Each host answers by this port for itself: what goes to it never leaves the host.
+/// Each host answers on this port itself: packets to it never leave the host.
 fn metadata(state: &State, id: NetworkId) -> Row {
     let mut addresses = vec![metadata_mac(id).to_string()];
     addresses.extend(metadata_addresses(state, id).map(|(_, address)| address.to_string()));
@@ -51,7 +51,7 @@ fn metadata(state: &State, id: NetworkId) -> Row {
         .inside(switch(id), "ports")
 }
 
-/// The addresses that the metadata service has in the network's own subnets, by which guests find the way to it.
+/// The addresses of the metadata service in the network's own subnets, for the routes of guests.
 pub(super) fn metadata_addresses(
     state: &State,
     id: NetworkId,

@@ -1,4 +1,4 @@
-//! A port: a logical switch port with what filters it, tells its guest, and binds it to its host.
+//! A port: a logical switch port with its filters, its DHCP options, and its binding to a host.
 
 use super::{
     filter,
@@ -24,7 +24,7 @@ use std::{
     sync::Arc,
 };
 
-/// A chassis that is none: a port that is to be nowhere is claimed by nobody.
+/// The name of no chassis: a port without a host must not be claimed by any chassis.
 const NOWHERE: &str = "-";
 
 /// The port's row.
@@ -39,7 +39,7 @@ pub(super) fn rows(state: &State, id: PortId) -> Vec<Row> {
         return Vec::new();
     }
     match port.owner() {
-        // Addresses that are answered by other rows: those of routers and of networks.
+        // Other rows answer for these addresses: those of routers and of networks.
         PortOwner::FloatingIp | PortOwner::Metadata | PortOwner::Dhcp => Vec::new(),
         PortOwner::RouterInterface | PortOwner::RouterGateway => router::leg(state, port),
         _ => guest_port(state, port),
@@ -87,7 +87,7 @@ fn guest_port(state: &State, port: &Port) -> Vec<Row> {
     rows
 }
 
-/// What a policy says of all that it sends and gets.
+/// The QoS rows for all traffic of the port.
 pub(super) fn qos(state: &State, port: &Port, policy: Option<QosPolicyId>) -> Vec<Row> {
     let packets = |port_side: &str, _: &str| format!("{port_side} == \"{}\"", port.id);
     let (key, network) = (Key::Port(port.id), port.network_id);
@@ -95,7 +95,7 @@ pub(super) fn qos(state: &State, port: &Port, policy: Option<QosPolicyId>) -> Ve
     qos_policy::rows(state, &of)
 }
 
-/// Where packets to it go: its own addresses, and those of a guest that may send under others.
+/// The addresses of packets for the port: its own, its address pairs', and `unknown` for an unfiltered port.
 fn addresses(port: &Port) -> BTreeSet<String> {
     let mut own = port.mac.to_string();
     for ip in &port.fixed_ips {
@@ -112,9 +112,9 @@ fn addresses(port: &Port) -> BTreeSet<String> {
     all
 }
 
-/// What it may send under: an Ethernet address, with the addresses that go with it. With IPv6 that is the link's own
-/// address as well: OVN adds it by itself, but 23.03 lets answers to a search for that neighbour pass with a hop limit of
-/// 225 alone, where RFC 4861 has 255, so that nobody who searched ever found the guest.
+/// The source addresses that the port may use: an Ethernet address, with its IP addresses. For IPv6 the link-local
+/// address is included. OVN adds it itself, but OVN 23.03 then permits neighbour advertisements only with a hop
+/// limit of 225, while RFC 4861 requires 255. So no neighbour would find the guest.
 fn may_send(port: &Port) -> Vec<String> {
     let mut by_mac: BTreeMap<Mac, BTreeSet<String>> = BTreeMap::new();
     let own = by_mac.entry(port.mac).or_default();
@@ -134,14 +134,14 @@ fn may_send(port: &Port) -> Vec<String> {
     lines.collect()
 }
 
-/// The chassis that may claim it, the first of them first. While a guest travels both hosts have it, and the target is let
-/// send once the guest announces itself from there. The host that it came from may still have it as a second: were it
-/// forbidden in the moment in which the guest is the other's, it would give the port up before the other has taken it.
-/// It has no tap for it any more, soon, and then it has nothing to claim.
+/// The chassis that may claim the port, the first of them first. During a move both hosts are named, and the target
+/// may send once the guest announces itself from there. After the move the source may stay as the second chassis.
+/// If it were forbidden at the moment of the handover, it would release the port before the target has claimed it.
+/// Soon the source has no tap for the port, and then has nothing to claim.
 fn binding(state: &State, port: &Port) -> BTreeMap<String, String> {
     let mut options = BTreeMap::new();
     if port.owner() == PortOwner::TrunkSubport {
-        // It is where its parent is.
+        // A subport is on its parent's host.
         return options;
     }
     let name = |id| state.hosts.get(&id).map(|host| host.name.clone());
@@ -166,15 +166,15 @@ fn binding(state: &State, port: &Port) -> BTreeMap<String, String> {
     options
 }
 
-/// The parent port and the tag of a trunk's subport.
+/// The parent port and the VLAN tag of a trunk's subport.
 fn trunk_place(state: &State, port: &Port) -> Option<(PortId, u16)> {
     let trunk = state.trunk_of_subport(port.id)?;
     let sub = trunk.sub_ports.iter().find(|sub| sub.port_id == port.id)?;
     Some((trunk.port_id, sub.segmentation_id))
 }
 
-/// The subnet whose DHCP answers the port: the first of its addresses' that has it. One of another network, which a damaged
-/// store may name, answers nobody here.
+/// The subnet whose DHCP answers the port: the first subnet of the port's addresses with DHCP. A subnet of another
+/// network, which a damaged store may name, is ignored.
 fn dhcp_subnet<'s>(state: &'s State, port: &Port, v4: bool) -> Option<&'s Arc<Subnet>> {
     let subnets = port.fixed_ips.iter().filter_map(|ip| state.subnets.get(&ip.subnet_id));
     let here =
@@ -182,10 +182,10 @@ fn dhcp_subnet<'s>(state: &'s State, port: &Port, v4: bool) -> Option<&'s Arc<Su
     subnets.filter(here).find(|subnet| subnet.enable_dhcp)
 }
 
-/// The subnet's options with the port's own over them. What OVN has no name for is left out.
+/// The subnet's options, overridden by the port's own. Options without a name in OVN are left out.
 fn own_options(state: &State, port: &Port, of: &Subnet, own: &[&DhcpOption]) -> Row {
     let mut options = subnet::options(state, of);
-    // What a record says from a time when more was taken is left out.
+    // Options in old records that are no longer valid are left out.
     options.extend(own.iter().filter_map(|option| {
         let (name, value) = for_ovn(&option.name, &option.value, option.ip_version).ok()??;
         Some((name.to_owned(), value))
@@ -196,7 +196,7 @@ fn own_options(state: &State, port: &Port, of: &Subnet, own: &[&DhcpOption]) -> 
         .with("options", Datum::map(options))
 }
 
-/// Its name, for guests of its network that ask.
+/// The port's DNS name, for guests of its network.
 fn dns(state: &State, port: &Port) -> Option<Row> {
     let name = dns_name(state, port).to_ascii_lowercase();
     if name.is_empty() || port.fixed_ips.is_empty() {
@@ -217,7 +217,7 @@ fn dns(state: &State, port: &Port) -> Option<Row> {
     Some(row)
 }
 
-/// What a router's leg is called, as seen from its switch's port.
+/// The switch's side of a router's leg.
 pub(super) fn leg_port(state: &State, port: &Port, more: BTreeMap<String, String>) -> Row {
     let mut options = more;
     options.insert("router-port".to_owned(), leg_name(port.id));

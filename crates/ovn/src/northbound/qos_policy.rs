@@ -1,4 +1,4 @@
-//! A QoS policy: what a port, a floating IP or a router's gateway may take of the wire, and how its packets are marked.
+//! A QoS policy: the bandwidth of a port, a floating IP or a router's gateway, and the marks of its packets.
 
 use super::{network::switch, row::Row, schema::Table, Key, RowId};
 use crate::ovsdb::Datum;
@@ -7,27 +7,27 @@ use lenticular_model::{
     NetworkId, QosPolicyId, State,
 };
 
-/// What holds for a port.
+/// The priority of a port's rules.
 pub(super) const OF_PORT: i64 = 2002;
-/// What holds for a floating IP goes before what holds for its router's gateway.
+/// The priority of a floating IP's rules: higher than its router's gateway's.
 pub(super) const OF_FLOATING_IP: i64 = 2003;
 
-/// Whom a policy is for.
+/// The object that a policy applies to.
 pub(super) struct Subject<M> {
-    /// Whose rows they are.
+    /// The key of the rows.
     pub key: Key,
-    /// The network whose switch they stand in.
+    /// The network of the switch that has the rows.
     pub network: NetworkId,
-    /// Its own policy; else its network's holds.
+    /// The object's own policy; without one, its network's policy applies.
     pub policy: Option<QosPolicyId>,
-    /// Which of several that match is followed.
+    /// The priority among matching rows.
     pub priority: i64,
-    /// Its packets, in OVN's language, of those that enter its switch from it (`inport`, `src`) or leave to it (`outport`,
-    /// `dst`).
+    /// The match for the object's packets, in OVN's language: packets that enter the switch from it (`inport`,
+    /// `src`) or leave to it (`outport`, `dst`).
     pub packets: M,
 }
 
-/// The rows: one for each way, for of several that match alike OVN follows one.
+/// The rows: one for each direction, because OVN follows only one of several equal matches.
 pub(super) fn rows(state: &State, of: &Subject<impl Fn(&str, &str) -> String>) -> Vec<Row> {
     let of_network = || state.networks.get(&of.network)?.qos_policy_id;
     let policy = of.policy.or_else(of_network).and_then(|id| state.qos_policies.get(&id));
@@ -54,7 +54,7 @@ pub(super) fn rows(state: &State, of: &Subject<impl Fn(&str, &str) -> String>) -
                 QosRuleKind::DscpMarking { dscp_mark } if direction == Direction::Egress => {
                     ("action", Datum::map([("dscp", i64::from(dscp_mark))]))
                 }
-                // OVN promises no bandwidth.
+                // OVN guarantees no bandwidth.
                 _ => continue,
             };
             row = row.with(column, said);

@@ -1,4 +1,4 @@
-//! A router: a logical router with its routes and what leads out under its own address; and its legs, which are ports.
+//! A router: a logical router with its routes and source NAT; and its legs, which are ports.
 
 use super::{
     port::{leg_port, qos},
@@ -18,7 +18,7 @@ use lenticular_model::{
 };
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-/// Hosts that stand by for a router's gateway.
+/// The most hosts for a router's gateway, standbys included.
 const GATEWAYS_MAX: usize = 5;
 
 /// The router's row.
@@ -26,7 +26,7 @@ pub(super) fn row_id(id: RouterId) -> RowId {
     RowId::of(Table::LogicalRouter, Key::Router(id))
 }
 
-/// What a leg is called.
+/// The name of a leg's port.
 pub(super) fn leg_name(id: PortId) -> String {
     format!("leg-{id}")
 }
@@ -86,7 +86,7 @@ fn route(id: RouterId, to: &str, by: IpAddr, out: Option<PortId>) -> Row {
     }
 }
 
-/// What comes from its own networks goes out under its own address.
+/// Packets from the router's own networks leave under its own address.
 fn snat(state: &State, id: RouterId, outer: IpAddr) -> Vec<Row> {
     let inner = state.ports_of_router(id).filter(|leg| leg.owner() == PortOwner::RouterInterface);
     let ranges = inner.flat_map(|leg| &leg.fixed_ips).filter_map(|ip| subnet_of(state, ip));
@@ -104,11 +104,11 @@ fn snat(state: &State, id: RouterId, outer: IpAddr) -> Vec<Row> {
     rows.collect()
 }
 
-/// The hosts that may be its gateway, each router's in an order of its own, so that the load is spread and most routers
-/// stay where they are when hosts come and go.
+/// The hosts for the router's gateway. Each router has its own order of hosts, so that the load is spread, and most
+/// gateways stay in place when hosts are added or removed.
 fn gateways(state: &State, router: &Router, port: &Port) -> Vec<Row> {
     let Some(network) = state.networks.get(&port.network_id) else { return Vec::new() };
-    // An external network that is on no wire is led to from anywhere.
+    // Every host leads to an external network without a physical network.
     let reaches = |host: &Host| match network.physical() {
         Some((physical, _)) => host.hypervisor.wiring.reaches(physical),
         None => host.hypervisor.wiring.is_ovn(),
@@ -137,7 +137,7 @@ fn gateways(state: &State, router: &Router, port: &Port) -> Vec<Row> {
     rows
 }
 
-/// A number for a pair, the same everywhere and for ever.
+/// A number for a pair, always the same on every machine.
 fn rank(one: &[u8], other: &[u8]) -> u64 {
     let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     let hash = one.iter().chain(other).fold(0xcbf2_9ce4_8422_2325, mix);
@@ -168,7 +168,7 @@ pub(super) fn leg(state: &State, port: &Port) -> Vec<Row> {
             row = row.with("options", Datum::map([("gateway_mtu", network.mtu.to_string())]));
             row = row.with_ref("ha_chassis_group", gateways_row(router.id));
         }
-        // The gateway's host tells the neighbourhood that it has the router's addresses now.
+        // The gateway's host announces the router's addresses to its neighbours.
         more.insert("nat-addresses".to_owned(), "router".to_owned());
     } else if let Some(advertised) = advertise(state, port) {
         row = row.with("ipv6_ra_configs", Datum::map(advertised));
@@ -180,7 +180,7 @@ pub(super) fn leg(state: &State, port: &Port) -> Vec<Row> {
     rows
 }
 
-/// What the leg tells guests of IPv6; `None` if nothing.
+/// The leg's IPv6 router advertisement; `None` if the leg sends none.
 fn advertise(state: &State, port: &Port) -> Option<BTreeMap<String, String>> {
     let subnets = port.fixed_ips.iter().filter_map(|ip| subnet_of(state, ip));
     let subnet = subnets.filter(|subnet| subnet.cidr.addr().is_ipv6()).find(|s| s.ipv6_ra_mode.is_some())?;

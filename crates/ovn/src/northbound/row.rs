@@ -1,4 +1,4 @@
-//! A row as it should be: known by its table and id, holding values, referring to other rows by theirs.
+//! A wanted row: identified by its table and id, with values and references to other rows.
 
 use super::{schema::Table, Key, ID};
 use crate::ovsdb::{Atom, Datum};
@@ -7,10 +7,10 @@ use std::{
     fmt::Display,
 };
 
-/// Which row.
+/// The identity of a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowId {
-    /// Its id among ours: its key, and what tells it from others of that key.
+    /// The row's id among our rows: its key, and a suffix that distinguishes the rows of one key.
     pub id: String,
     /// Its table.
     pub table: Table,
@@ -19,27 +19,27 @@ pub struct RowId {
 /// A place in a set of rows that another row holds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Membership {
-    /// Whose set.
+    /// The row with the set.
     pub of: RowId,
-    /// Which.
+    /// The column of the set.
     pub column: &'static str,
 }
 
-/// A row as it should be.
+/// A wanted row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Which.
+    /// Its identity.
     pub id: RowId,
-    /// What it holds; nothing in the columns that are not here.
+    /// Its values. Columns that are not listed must be empty.
     pub columns: BTreeMap<&'static str, Datum>,
-    /// Columns that hold one other row of ours.
+    /// Columns that refer to one other row of ours.
     pub refs: BTreeMap<&'static str, RowId>,
     /// The sets that it is in.
     pub member_of: BTreeSet<Membership>,
 }
 
 impl RowId {
-    /// The row of a key that stands for the key itself.
+    /// The main row of a key.
     pub fn of(table: Table, key: Key) -> Self {
         Self { id: key.to_string(), table }
     }
@@ -51,24 +51,24 @@ impl RowId {
 }
 
 impl Row {
-    /// A row that holds nothing but its id.
+    /// A row with nothing but its id.
     pub fn new(id: RowId) -> Self {
         let columns = [("external_ids", Datum::map([(ID, id.id.as_str())]))].into();
         Self { id, columns, refs: BTreeMap::new(), member_of: BTreeSet::new() }
     }
 
-    /// With a column.
+    /// Adds a column.
     pub fn with(mut self, column: &'static str, value: Datum) -> Self {
         self.columns.insert(column, value);
         self
     }
 
-    /// With a column of one value.
+    /// Adds a column with one value.
     pub fn with_one(self, column: &'static str, value: impl Into<Atom>) -> Self {
         self.with(column, Datum::one(value))
     }
 
-    /// With a word for people in its `external_ids`.
+    /// Adds a note for people to `external_ids`.
     pub fn noted(mut self, key: &str, value: &str) -> Self {
         if let Some(Datum::Map(ids)) = self.columns.get_mut("external_ids") {
             ids.insert(Atom::from(format!("lenticular:{key}")), Atom::from(value));
@@ -76,20 +76,20 @@ impl Row {
         self
     }
 
-    /// With a column that holds another row.
+    /// Adds a column that refers to another row.
     pub fn with_ref(mut self, column: &'static str, row: RowId) -> Self {
         self.refs.insert(column, row);
         self
     }
 
-    /// In another row's set.
+    /// Puts the row into another row's set.
     pub fn inside(mut self, of: RowId, column: &'static str) -> Self {
         self.member_of.insert(Membership { of, column });
         self
     }
 }
 
-/// A name that OVN's match language takes: of an id, with nothing but letters, digits and `_`.
+/// A name that is valid in OVN's match language: letters, digits and `_` alone, made from an id.
 pub fn symbol(prefix: &str, id: impl Display) -> String {
     format!("{prefix}_{}", id.to_string().replace('-', "_"))
 }

@@ -1,4 +1,4 @@
-//! The tables of the northbound database that rows of ours stand in, and the columns that are ours to set.
+//! The tables of the northbound database that have our rows, and the columns that we set.
 
 use crate::ovsdb::Columns;
 
@@ -20,7 +20,7 @@ macro_rules! tables {
                 match self { $(Table::$name => $text,)* }
             }
 
-            /// False if its rows go by themselves once no row refers to them.
+            /// False if the database removes its rows once no row refers to them.
             pub fn is_root(self) -> bool {
                 match self { $(Table::$name => $root,)* }
             }
@@ -30,7 +30,7 @@ macro_rules! tables {
                 match self { $(Table::$name => &["external_ids", $($column,)*],)* }
             }
 
-            /// The columns that hold sets of rows, which ours are put into one by one.
+            /// The columns with sets of rows; we add our rows to these sets one by one.
             pub fn sets(self) -> &'static [&'static str] {
                 match self { $(Table::$name => &[$($set,)*],)* }
             }
@@ -41,7 +41,7 @@ macro_rules! tables {
             }
         }
 
-        /// What a copy of the database must have.
+        /// The columns that a copy of the database needs.
         pub const COLUMNS: Columns = &[
             ("NB_Global", &["external_ids", "nb_cfg"]),
             $(($text, &["external_ids", $($column,)* $($set,)* $($seen,)*]),)*
@@ -76,7 +76,7 @@ tables! {
     Dns "DNS" root true sets [] columns ["records"] seen [];
 }
 
-/// The column by which OVN says whether a port is plugged.
+/// The column in which OVN reports whether a port is plugged.
 pub const UP: &str = "up";
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub(super) fn group(id: SecurityGroupId) -> RowId {
     RowId::of(Table::PortGroup, Key::SecurityGroup(id))
 }
 
-/// What matches call the group.
+/// The group's name in matches.
 fn name(id: SecurityGroupId) -> String {
     symbol("group", id)
 }
@@ -56,7 +56,7 @@ fn matches(state: &State, rule: &SecurityGroupRule) -> Option<String> {
         Remote::Range(range) if range.addr().is_ipv4() != v4 => return None,
         Remote::Range(range) if range.prefix_len() == 0 => {}
         Remote::Range(range) => terms.push(format!("{ip}.{side} == {}", range.trunc())),
-        // A rule about what is gone lets nobody through; a name that is not there would break the whole match.
+        // A rule about a deleted group permits no traffic. A missing name would make the whole match invalid.
         Remote::Group(id) if !state.security_groups.contains_key(&id) => return None,
         Remote::Group(id) => terms.push(format!("{ip}.{side} == ${}_{ip}", name(id))),
         Remote::AddressGroup(id) if !state.address_groups.contains_key(&id) => return None,
@@ -68,7 +68,7 @@ fn matches(state: &State, rule: &SecurityGroupRule) -> Option<String> {
     Some(terms.join(" && "))
 }
 
-/// What the rule says of protocol and ports; `None` if nothing can match it.
+/// The match for the rule's protocol and ports; `None` if nothing can match it.
 fn protocol(rule: &SecurityGroupRule) -> Option<Vec<String>> {
     let Some(said) = rule.protocol.as_deref().filter(|name| *name != "any") else { return Some(Vec::new()) };
     let number = protocol_number(said)?;
@@ -84,7 +84,7 @@ fn protocol(rule: &SecurityGroupRule) -> Option<Vec<String>> {
         17 => ports("udp"),
         132 => ports("sctp"),
         58 if v4 => return None,
-        // "icmp" of an IPv6 rule means that family's.
+        // "icmp" in an IPv6 rule means ICMPv6.
         1 | 58 => {
             let name = if v4 { "icmp4" } else { "icmp6" };
             let mut terms = vec![name.to_owned()];

@@ -1,4 +1,4 @@
-//! A subnet: what guests are told by DHCP.
+//! A subnet: its DHCP options for guests.
 
 use super::{network::metadata_addresses, row::Row, schema::Table, Key, RowId};
 use crate::ovsdb::Datum;
@@ -12,7 +12,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-/// How long an address is lent, in seconds.
+/// The lease time of an address, in seconds.
 const LEASE_S: &str = "43200";
 
 /// The row of a subnet's options.
@@ -30,7 +30,7 @@ pub(super) fn rows(state: &State, id: SubnetId) -> Vec<Row> {
     vec![row]
 }
 
-/// What its guests are told.
+/// The options for its guests.
 pub(super) fn options(state: &State, subnet: &Subnet) -> BTreeMap<String, String> {
     let mut options = BTreeMap::new();
     let mut put = |key: &str, value: String| options.insert(key.to_owned(), value);
@@ -70,10 +70,10 @@ pub(super) fn options(state: &State, subnet: &Subnet) -> BTreeMap<String, String
     options
 }
 
-/// Clients that are given routes ignore the router beside them (RFC 3442), so it stands among them.
+/// Clients that get routes ignore the router option (RFC 3442), so the default route is among the routes.
 fn routes(state: &State, subnet: &Subnet, gateway: Option<Ipv4Addr>) -> String {
     let metadata = metadata_addresses(state, subnet.network_id).find(|(of, _)| *of == subnet.id);
-    // Without an address in the subnet it is reached on the link itself.
+    // Without an address in the subnet, the metadata service is reached on the link itself.
     let by = metadata.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |(_, address)| address);
     let mut routes = vec![format!("{METADATA_V4}/32,{by}")];
     let own = subnet.host_routes.iter().filter(|r| r.destination.addr().is_ipv4() && r.nexthop.is_ipv4());
@@ -87,7 +87,7 @@ fn braced(items: impl IntoIterator<Item = impl Display>) -> String {
     format!("{{{}}}", items.join(", "))
 }
 
-/// The Ethernet address by which OVN answers DHCP: always the same for a subnet, and of no guest's kind.
+/// The Ethernet address of OVN's DHCP server: always the same for a subnet, and outside the guests' prefix.
 fn server_mac(id: SubnetId) -> Mac {
     let [.., a, b, c, d, e] = *id.0.as_bytes();
     Mac([0x0e, a, b, c, d, e])

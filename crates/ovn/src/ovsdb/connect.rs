@@ -1,4 +1,4 @@
-//! Which of several servers to talk to: the leader of the cluster, found again whenever it is lost.
+//! The choice between several servers: the cluster's leader, searched again after each loss.
 
 use super::{
     remote::Remote,
@@ -9,14 +9,14 @@ use super::{
 use serde_json::{json, Value};
 use std::time::Duration;
 
-/// What tells who leads.
+/// The database that names the leader.
 const SERVER: &str = "_Server";
 const SERVER_COLUMNS: Columns = &[("Database", &["name", "model", "connected", "leader"])];
-/// Reconnects are spread over up to this.
+/// The least upper bound of the random wait before a reconnection.
 const WAIT_MS_MIN: u64 = 200;
 const WAIT_MS_MAX: u64 = 8_000;
 
-/// Random bytes, handed in.
+/// A source of random numbers, which the caller supplies.
 pub type Random = Box<dyn FnMut() -> u64 + Send>;
 
 /// Connects to a database, again and again.
@@ -41,7 +41,7 @@ pub struct Connected {
 }
 
 impl Connector {
-    /// For a database at any of these servers.
+    /// A connector for a database at any of these servers.
     pub fn new(remotes: Vec<Remote>, database: &'static str, columns: Columns, random: Random) -> Self {
         Self { remotes, database, columns, random, failures: 0, next: 0 }
     }
@@ -49,7 +49,7 @@ impl Connector {
     /// Tries the next server.
     ///
     /// # Errors
-    /// It does not answer, or does not lead. [`Connector::wait`] before the next try.
+    /// The server does not answer, or is not the leader. Call [`Connector::wait`] before the next try.
     pub async fn connect(&mut self) -> Result<Connected, OvsdbError> {
         let remote = self.remotes.get(self.next % self.remotes.len().max(1)).cloned();
         let remote = remote.ok_or_else(|| OvsdbError::Nonsense("no database server is named".to_owned()))?;
@@ -65,8 +65,7 @@ impl Connector {
         }
     }
 
-    /// Waits before the next try: not at all as long as there are servers that were not tried, then longer and longer,
-    /// and spread.
+    /// Waits before the next try: not at all while some servers are untried, then a random time that grows.
     pub async fn wait(&mut self) {
         self.failures = self.failures.saturating_add(1);
         let count = u32::try_from(self.remotes.len()).unwrap_or(u32::MAX);
@@ -84,7 +83,7 @@ impl Connected {
         let mut session = Session::connect(remote).await?;
         let server = match session.call("get_schema", json!([SERVER])).await {
             Ok(schema) => follow(&mut session, SERVER, SERVER_COLUMNS, &schema).await?.0,
-            // A server of before there were clusters.
+            // A server from before clusters existed.
             Err(OvsdbError::Refused { .. }) => Replica::default(),
             Err(error) => return Err(error),
         };
@@ -96,7 +95,7 @@ impl Connected {
         Ok(connected)
     }
 
-    /// Where it leads.
+    /// The server's address.
     pub fn remote(&self) -> &str {
         &self.remote
     }
@@ -114,17 +113,17 @@ impl Connected {
         Ok(())
     }
 
-    /// Waits for the server to tell something, and takes it in. Dropping the future loses nothing.
+    /// Waits for news of the server and applies it. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// The connection is lost, or the server does not lead any more.
+    /// The connection is lost, or the server is no longer the leader.
     pub async fn changed(&mut self, events: &mut Vec<Event>) -> Result<(), OvsdbError> {
         let notice = self.session.notice().await?;
         self.take(&notice, events)?;
         self.take_in(events)
     }
 
-    /// Takes in what the server has told already.
+    /// Applies the news that the server has sent already.
     ///
     /// # Errors
     /// See [`Connected::changed`].

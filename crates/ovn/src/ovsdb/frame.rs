@@ -1,9 +1,9 @@
-//! Where a message ends: JSON texts follow one another on the stream with nothing between them.
+//! The boundaries of messages: JSON texts follow one another on the stream without separators.
 
-/// The largest message that is taken, in bytes: a first copy of a large database comes as one.
+/// The largest accepted message, in bytes: the first copy of a large database is one message.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 30;
 
-/// Finds the ends of JSON objects in a stream, looking at each byte once.
+/// Finds the ends of JSON objects in a stream; looks at each byte once.
 #[derive(Debug, Default)]
 pub struct Framer {
     buffer: Vec<u8>,
@@ -13,7 +13,7 @@ pub struct Framer {
     escaped: bool,
 }
 
-/// The stream holds something that is no message.
+/// The error: the stream has something that is no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadFrame {
     /// It does not begin like an object.
@@ -25,15 +25,15 @@ pub enum BadFrame {
 }
 
 impl Framer {
-    /// Takes bytes that came.
+    /// Adds received bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole message.
+    /// The next complete message.
     ///
     /// # Errors
-    /// There will never be one.
+    /// The stream can never give another message.
     pub fn message(&mut self) -> Result<Option<Vec<u8>>, BadFrame> {
         while let Some(&byte) = self.buffer.get(self.looked_at) {
             self.looked_at += 1;

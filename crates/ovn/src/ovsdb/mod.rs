@@ -1,9 +1,9 @@
-//! A client of the Open vSwitch database protocol (RFC 7047, and what ovsdb-server(7) adds to it).
+//! A client of the Open vSwitch database protocol (RFC 7047, and the extensions of ovsdb-server(7)).
 //!
 //! ```text
-//! remote, tls ── where a server listens   session ── one connection: calls, echoes, updates
-//! connect ── which of several to talk to  replica ── a copy of the tables asked for, kept by the server's updates
-//! value, operation ── what rows hold, and what a transaction does to them
+//! remote, tls ── a server's address        session ── one connection: calls, echoes, updates
+//! connect ── the choice of the server      replica ── a copy of the requested tables, updated by the server
+//! value, operation ── the values of rows, and the operations of transactions
 //! ```
 
 pub mod connect;

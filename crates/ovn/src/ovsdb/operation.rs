@@ -1,21 +1,21 @@
-//! What a transaction does: operations as JSON (RFC 7047, section 5.2).
+//! The operations of a transaction as JSON (RFC 7047, section 5.2).
 
 use super::value::{Atom, Datum};
 use serde_json::{json, Map, Value};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// Columns and what they are to hold.
+/// Columns and their wanted values.
 pub type Values = BTreeMap<&'static str, Datum>;
 
-/// Which rows an operation is about.
+/// The rows that an operation applies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
     /// Every row.
     All,
     /// This row.
     Row(Atom),
-    /// Rows whose column holds at least this.
+    /// Rows whose column has at least these members.
     Includes(&'static str, Datum),
 }
 
@@ -36,9 +36,9 @@ pub enum Operation {
     Insert {
         /// To this table.
         table: &'static str,
-        /// The name that other operations of the transaction call it by.
+        /// The name of the row for other operations of the transaction.
         name: String,
-        /// What it holds.
+        /// Its values.
         row: Values,
     },
     /// Sets columns.
@@ -50,7 +50,7 @@ pub enum Operation {
         /// To this.
         row: Values,
     },
-    /// Adds members to a set, or pairs to a map whose keys are not there.
+    /// Adds members to a set, or pairs to a map if their keys are new.
     Add {
         /// Of this table.
         table: &'static str,
@@ -61,7 +61,7 @@ pub enum Operation {
         /// These.
         members: Datum,
     },
-    /// Takes members out of a set, or keys out of a map.
+    /// Removes members from a set, or keys from a map.
     Remove {
         /// Of this table.
         table: &'static str,
@@ -79,23 +79,23 @@ pub enum Operation {
         /// These.
         of: Condition,
     },
-    /// Ends the transaction unless there is such a row.
+    /// Ends the transaction unless such a row exists.
     Require {
         /// In this table.
         table: &'static str,
-        /// Such.
+        /// The condition.
         of: Condition,
     },
-    /// Ends the transaction unless such rows' columns hold this.
+    /// Ends the transaction unless such rows' columns have these values.
     Expect {
         /// In this table.
         table: &'static str,
-        /// Such.
+        /// The condition.
         of: Condition,
         /// The columns.
         row: Values,
     },
-    /// A word for the database's log.
+    /// A comment for the database's log.
     Comment(String),
 }
 
@@ -106,7 +106,7 @@ fn values(row: &Values) -> Value {
 }
 
 impl Operation {
-    /// The operation on one row that is there.
+    /// An update of one existing row.
     pub fn update(table: &'static str, row: Uuid, values: Values) -> Self {
         Self::Update { table, of: Condition::Row(Atom::Uuid(row)), row: values }
     }

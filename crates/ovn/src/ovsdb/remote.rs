@@ -1,4 +1,4 @@
-//! Where a database server listens: `unix:PATH`, `ssl:ADDRESS:PORT`, `tcp:ADDRESS:PORT`.
+//! The address of a database server: `unix:PATH`, `ssl:ADDRESS:PORT`, `tcp:ADDRESS:PORT`.
 
 use super::tls::Tls;
 use std::{fmt, io, net::SocketAddr, path::PathBuf};
@@ -12,22 +12,22 @@ use tokio::{
 pub enum Remote {
     /// A socket in the file system.
     Unix(PathBuf),
-    /// A TCP port, in the clear.
+    /// A TCP port without TLS.
     Tcp(SocketAddr),
     /// A TCP port, with TLS.
     Ssl(SocketAddr, Tls),
 }
 
-/// A text that names no server.
+/// The error: a text names no server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRemote {
-    /// It is none at all.
+    /// The text is no address.
     #[error(
         "'{0}' names no database server; write unix:PATH, ssl:ADDRESS:PORT or tcp:ADDRESS:PORT (an IPv6 address in \
          brackets)"
     )]
     Unknown(String),
-    /// TLS takes keys.
+    /// TLS needs a key and certificates.
     #[error("'{0}' wants TLS: say with which key, certificate and CA (northbound_tls)")]
     NoTls(String),
 }
@@ -61,10 +61,10 @@ impl Remote {
         }
     }
 
-    /// Several, separated by commas; what is shown to those with TLS.
+    /// Parses several addresses, separated by commas; `tls` is for those with TLS.
     ///
     /// # Errors
-    /// One of them names no server, or wants TLS and there is nothing to show.
+    /// One of them names no server, or needs TLS and `tls` is `None`.
     pub fn list(text: &str, tls: Option<&Tls>) -> Result<Vec<Self>, BadRemote> {
         text.split(',').map(|one| Self::read(one.trim(), tls)).collect()
     }
@@ -72,7 +72,7 @@ impl Remote {
     /// Connects.
     ///
     /// # Errors
-    /// Nobody listens there, or not who should.
+    /// No server listens there, or its certificate is not accepted.
     pub async fn connect(&self) -> io::Result<Box<dyn Stream>> {
         let tcp = async |address| {
             let stream = TcpStream::connect(address).await?;

@@ -1,66 +1,66 @@
-//! A copy of some tables of a database, kept by the updates that its server sends.
+//! A copy of some tables of a database, updated by the server's messages.
 
 use super::value::{Atom, BadValue, Datum};
 use serde_json::{json, Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
-/// Tables and their columns that a copy is to have.
+/// The tables and columns of a copy.
 pub type Columns = &'static [(&'static str, &'static [&'static str])];
 
-/// A row, without the columns that hold what they hold by default.
+/// A row, without the columns that have their default value.
 pub type Row = BTreeMap<&'static str, Datum>;
 
-/// What an update did.
+/// One effect of an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A row is there.
+    /// A row was inserted.
     Inserted {
         /// In this table.
         table: &'static str,
-        /// Which.
+        /// The row.
         row: Uuid,
     },
-    /// A column of a row holds something else.
+    /// A column of a row changed.
     Modified {
         /// In this table.
         table: &'static str,
-        /// Which row.
+        /// The row.
         row: Uuid,
-        /// Which column.
+        /// The column.
         column: &'static str,
-        /// For a set of several: the members that came or went.
+        /// For a set with several members: the members that were added or removed.
         toggled: Option<Vec<Atom>>,
     },
-    /// A row is gone.
+    /// A row was deleted.
     Deleted {
         /// From this table.
         table: &'static str,
-        /// Which.
+        /// The row.
         row: Uuid,
-        /// What it held.
+        /// Its last values.
         old: Row,
     },
 }
 
-/// An update that does not follow from what is there.
+/// The error: an update does not fit the copy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadUpdate {
-    /// It holds no value.
+    /// It contains an invalid value.
     #[error(transparent)]
     Value(#[from] BadValue),
-    /// It is not of the form that was agreed on.
+    /// It does not have the agreed form.
     #[error("an update of table {0} cannot be read")]
     Form(String),
-    /// It changes a row that is not there.
+    /// It changes a missing row.
     #[error("an update changes row {1} of table {0}, which is not there")]
     Missing(String, Uuid),
 }
 
-/// What is known of a column's type.
+/// The known facts of a column's type.
 #[derive(Debug, Clone)]
 struct Kind {
-    /// One value at most: an update tells the new one, not the difference.
+    /// True for one value at most: an update then has the new value, not the difference.
     single: bool,
     default: Datum,
 }
@@ -73,7 +73,7 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// An empty copy of those of the columns that the database's schema has.
+    /// An empty copy, with those columns that the database's schema has.
     pub fn new(columns: Columns, schema: &Value) -> Self {
         let mut replica = Self::default();
         for (table, names) in columns {
@@ -88,7 +88,7 @@ impl Replica {
         replica
     }
 
-    /// The columns to ask the server for, as `monitor_cond` has it.
+    /// The monitor request for the columns, in the form of `monitor_cond`.
     pub fn requests(&self) -> Value {
         let mut requests = Map::new();
         for table in self.tables.keys() {
@@ -115,21 +115,21 @@ impl Replica {
         self.tables.get(table)?.get(&row)
     }
 
-    /// What a column of a row holds; `None` if there is no such row or column.
+    /// The value of a row's column; `None` if the row or column does not exist.
     pub fn cell(&self, table: &'static str, row: Uuid, column: &'static str) -> Option<&Datum> {
         let held = self.row(table, row)?.get(column);
         held.or_else(|| self.default_of(table, column))
     }
 
-    /// What a column holds that was never set; `None` if the database has no such column.
+    /// The default value of a column; `None` if the database has no such column.
     pub fn default_of(&self, table: &'static str, column: &'static str) -> Option<&Datum> {
         self.kinds.get(&(table, column)).map(|kind| &kind.default)
     }
 
-    /// Takes in what `monitor_cond` answered or an `update2` says.
+    /// Applies an answer of `monitor_cond` or an `update2`.
     ///
     /// # Errors
-    /// It does not fit; the copy is worth nothing from then on.
+    /// The update does not fit; the copy is unusable from then on.
     pub fn apply(&mut self, updates: &Value, events: &mut Vec<Event>) -> Result<(), BadUpdate> {
         let form = |table: &str| BadUpdate::Form(table.to_owned());
         for (name, rows) in updates.as_object().ok_or_else(|| form("?"))? {
@@ -189,7 +189,7 @@ impl Replica {
     }
 }
 
-/// Changes a column; gives the members of a set that came or went.
+/// Changes a column; returns the members of a set that were added or removed.
 fn change(row: &mut Row, column: &'static str, kind: &Kind, told: Datum) -> Option<Vec<Atom>> {
     if kind.single {
         row.insert(column, told);
@@ -240,7 +240,7 @@ impl Kind {
     }
 }
 
-/// What a scalar holds that was never set.
+/// The default value of a scalar.
 fn default_of(base: &Value) -> Datum {
     match base["type"].as_str().or_else(|| base.as_str()) {
         Some("integer") => Datum::one(0),

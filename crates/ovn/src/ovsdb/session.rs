@@ -1,5 +1,4 @@
-//! One connection to a database server: calls and their answers, what the server tells by itself, and whether it is
-//! still there.
+//! One connection to a database server: calls and answers, notices of the server, and probes of the connection.
 
 use super::{
     frame::{BadFrame, Framer},
@@ -14,7 +13,7 @@ use tokio::{
     time::Instant,
 };
 
-/// After this long without a word the server is asked whether it is there; after twice that it is not.
+/// After this long without a message the server is probed; after twice that time the connection counts as lost.
 const PROBE_AFTER: Duration = Duration::from_secs(10);
 /// How long a connection may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -22,15 +21,15 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The database cannot be talked to, or refuses.
+/// The database is unreachable, or refuses.
 #[derive(Debug, thiserror::Error)]
 pub enum OvsdbError {
     /// No connection.
     #[error("the database at {remote} cannot be reached: {source}")]
     Unreachable {
-        /// Where.
+        /// The server's address.
         remote: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The connection broke.
@@ -39,32 +38,32 @@ pub enum OvsdbError {
     /// The server closed the connection.
     #[error("the database closed the connection")]
     Closed,
-    /// No word for too long.
+    /// No message for too long.
     #[error("the database does not answer")]
     Silent,
-    /// What came is no message.
+    /// The received bytes are no message.
     #[error("the database's message cannot be read: {0}")]
     Frame(#[from] BadFrame),
-    /// What came makes no sense.
+    /// The message is invalid.
     #[error("the database's message makes no sense: {0}")]
     Nonsense(String),
-    /// An update does not fit.
+    /// An update does not fit the copy.
     #[error("the database's update does not fit: {0}")]
     Update(#[from] BadUpdate),
     /// A call was refused.
     #[error("the database refused '{method}': {error}")]
     Refused {
-        /// Which.
+        /// The method.
         method: String,
-        /// Its words.
+        /// The server's error text.
         error: String,
     },
     /// A transaction was refused, and changed nothing.
     #[error("the database refused a transaction: {error} ({details})")]
     Transaction {
-        /// The kind of error, in the protocol's words.
+        /// The kind of error, as the protocol names it.
         error: String,
-        /// Its words.
+        /// The server's details.
         details: String,
     },
     /// The server is a follower in its cluster.
@@ -73,7 +72,7 @@ pub enum OvsdbError {
 }
 
 impl OvsdbError {
-    /// Whether it is an answer to a transaction, upon which the connection is as good as before.
+    /// Whether the error is only the answer to a transaction; then the connection is still usable.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Transaction { .. })
     }
@@ -84,12 +83,12 @@ impl OvsdbError {
     }
 }
 
-/// What the server tells by itself.
+/// A message that the server sent without a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notice {
     /// `update2`, …
     pub method: String,
-    /// What it says.
+    /// Its content.
     pub params: Value,
 }
 
@@ -97,7 +96,7 @@ pub struct Notice {
 pub struct Session {
     reader: ReadHalf<Box<dyn Stream>>,
     writer: WriteHalf<Box<dyn Stream>>,
-    /// What is still to be sent.
+    /// The bytes still to send.
     out: Vec<u8>,
     chunk: Vec<u8>,
     framer: Framer,
@@ -111,7 +110,7 @@ impl Session {
     /// Connects.
     ///
     /// # Errors
-    /// Nobody answers in time.
+    /// No server answers in time.
     pub async fn connect(remote: &Remote) -> Result<Self, OvsdbError> {
         let connected = tokio::time::timeout(CONNECT_WITHIN, remote.connect()).await;
         let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
@@ -119,7 +118,7 @@ impl Session {
         Ok(Self::over(stream.map_err(unreachable)?))
     }
 
-    /// A session over a stream that is there.
+    /// A session over an existing stream.
     pub fn over(stream: Box<dyn Stream>) -> Self {
         let (reader, writer) = tokio::io::split(stream);
         Self {
@@ -158,10 +157,10 @@ impl Session {
         tokio::time::timeout(ANSWER_WITHIN, answer).await.unwrap_or(Err(OvsdbError::Silent))
     }
 
-    /// Carries out a transaction: all of it, durably, or nothing.
+    /// Runs a transaction: all of it, durably, or nothing.
     ///
     /// # Errors
-    /// It is refused, or the connection is lost; then nobody knows whether it was carried out.
+    /// It is refused, or the connection is lost; after a lost connection its outcome is unknown.
     pub async fn transact(
         &mut self,
         database: &str,
@@ -179,7 +178,7 @@ impl Session {
         Ok(results)
     }
 
-    /// What the server tells next. Dropping the future loses nothing.
+    /// The server's next notice. Dropping the future loses nothing.
     ///
     /// # Errors
     /// The connection is lost.
@@ -188,12 +187,12 @@ impl Session {
             if let Some(notice) = self.notices.pop_front() {
                 return Ok(notice);
             }
-            // An answer that nobody waits for any more.
+            // The answer to an abandoned call.
             self.message().await?;
         }
     }
 
-    /// What the server has told and nobody has looked at.
+    /// A notice that has arrived and was not read yet.
     pub fn told(&mut self) -> Option<Notice> {
         self.notices.pop_front()
     }
@@ -202,7 +201,7 @@ impl Session {
         self.out.extend_from_slice(message.to_string().as_bytes());
     }
 
-    /// The next message that is an answer; what else comes is dealt with or kept.
+    /// The next message that is an answer; other messages are handled or kept.
     async fn message(&mut self) -> Result<Value, OvsdbError> {
         loop {
             while let Some(bytes) = self.framer.message()? {
@@ -233,7 +232,7 @@ impl Session {
         }
     }
 
-    /// Sends some of what is to be sent, or receives something.
+    /// Sends some of the waiting bytes, or receives some.
     async fn pump(&mut self) -> Result<(), OvsdbError> {
         let quiet_for = if self.probing { 2 * PROBE_AFTER } else { PROBE_AFTER };
         let quiet_at = self.heard_at + quiet_for;

@@ -1,5 +1,5 @@
-//! TLS with database servers, as OVN's own programs do it: both sides show certificates, and of the server's it counts
-//! who signed it. Names count for nothing: the servers of a cluster are named by addresses.
+//! TLS with database servers, as OVN's own programs use it: both sides show certificates, and only the CA of the
+//! server's certificate is checked. Names are not checked: the servers of a cluster are named by addresses.
 
 use lenticular_wire::tls::{Judge, Verifier};
 use rustls::{
@@ -13,11 +13,11 @@ use std::{fmt, io, net::SocketAddr, sync::Arc};
 use tokio::net::TcpStream;
 use tokio_rustls::{client::TlsStream, TlsConnector};
 
-/// What is shown to servers, and who must have signed what they show.
+/// The client's certificate, and the CA that must have signed the server's certificate.
 #[derive(Clone)]
 pub struct Tls(TlsConnector);
 
-/// The keys or certificates cannot be used.
+/// The error: the keys or certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} cannot be used: {why}")]
 pub struct BadTls {
@@ -26,11 +26,11 @@ pub struct BadTls {
 }
 
 impl Tls {
-    /// From texts in PEM: the private key, its certificate (with those between it and the server's CA, if any), and the
-    /// CA of the servers.
+    /// Made from PEM texts: the private key, its certificate (with any intermediate certificates), and the CA of
+    /// the servers.
     ///
     /// # Errors
-    /// One of them is malformed, or key and certificate do not belong together.
+    /// A text is malformed, or the key and the certificate do not belong together.
     pub fn new(key: &str, certificate: &str, ca: &str) -> Result<Self, BadTls> {
         let certificates = |what, text: &str| -> Result<Vec<CertificateDer<'static>>, BadTls> {
             let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
@@ -62,7 +62,7 @@ impl Tls {
         Ok(Self(Arc::new(config).into()))
     }
 
-    /// Shakes hands over a connection.
+    /// Does the TLS handshake over a connection.
     pub(super) async fn connect(
         &self,
         to: SocketAddr,

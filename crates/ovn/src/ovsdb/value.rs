@@ -1,10 +1,10 @@
-//! What a column holds: atoms, sets of them and maps between them, as JSON and back (RFC 7047, section 5.1).
+//! The values of columns: atoms, sets and maps, to and from JSON (RFC 7047, section 5.1).
 
 use serde_json::{json, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// A real number with an order, so that it can stand in sets.
+/// A real number with a total order, so that sets can hold it.
 #[derive(Debug, Clone, Copy)]
 pub struct Real(pub f64);
 
@@ -68,7 +68,7 @@ impl From<Uuid> for Atom {
     }
 }
 
-/// What a column of a row holds. A scalar is a set of one.
+/// The value of a row's column. A scalar is a set of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Datum {
     /// A set.
@@ -77,7 +77,7 @@ pub enum Datum {
     Map(BTreeMap<Atom, Atom>),
 }
 
-/// JSON that is no value of the protocol.
+/// The error: JSON that is no value of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not an OVSDB value")]
 pub struct BadValue(pub String);
@@ -131,7 +131,7 @@ impl Atom {
 }
 
 impl Datum {
-    /// Nothing, as a set.
+    /// An empty set.
     pub fn empty() -> Self {
         Self::Set(BTreeSet::new())
     }
@@ -151,7 +151,7 @@ impl Datum {
         Self::Map(pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
     }
 
-    /// Whether it holds nothing: an empty set and an empty map are the same where the type is not known.
+    /// Whether it is empty. An empty set and an empty map count as equal where the type is unknown.
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Set(set) => set.is_empty(),
@@ -159,7 +159,7 @@ impl Datum {
         }
     }
 
-    /// Whether two say the same.
+    /// Whether two values are equal.
     pub fn same(&self, other: &Self) -> bool {
         self == other || (self.is_empty() && other.is_empty())
     }

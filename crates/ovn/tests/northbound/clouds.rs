@@ -1,5 +1,5 @@
-//! What the rows of generated clouds promise: networks meet only by routers that join them, no two ports have one
-//! address, and access rules let through what security groups say.
+//! Properties of the rows of generated clouds: networks meet only through routers that join them, no two ports have
+//! one address, and access rules permit exactly what security groups permit.
 
 use crate::{
     packet::{passes, Packet},
@@ -32,7 +32,7 @@ fn text<'r>(row: &'r Row, column: &str) -> Option<&'r str> {
     row.columns.get(column)?.text()
 }
 
-/// Which switches packets can get to from which, as the rows have it.
+/// The switches that packets can reach from each switch, by the rows.
 fn joined_by_rows(rows: &[Row]) -> BTreeSet<(RowId, RowId)> {
     let place =
         |row: &Row, column: &str| row.member_of.iter().find(|m| m.column == column).map(|m| m.of.clone());
@@ -54,7 +54,7 @@ fn joined_by_rows(rows: &[Row]) -> BTreeSet<(RowId, RowId)> {
     pairs.filter(|(a, b)| a != b).collect()
 }
 
-/// The same, as the records have it: two networks meet if a router has a leg with an address in each.
+/// The same by the records: two networks meet if a router has a leg with an address in each.
 fn joined_by_records(state: &State) -> BTreeSet<(NetworkId, NetworkId)> {
     let mut of_router: BTreeMap<&str, BTreeSet<NetworkId>> = BTreeMap::new();
     for port in state.all::<Port>() {
@@ -77,7 +77,7 @@ fn world(steps: &[crate::world::Step]) -> World {
     world
 }
 
-/// Whether the security groups of a port say that a packet to or from another may pass: the oracle.
+/// Whether a packet to or from another may pass by the security groups of a port: the oracle.
 fn may_pass(state: &State, port: &Port, direction: Direction, packet: &Packet) -> bool {
     if !port.port_security_enabled {
         return true;
@@ -183,7 +183,7 @@ proptest! {
     }
 
     #[test]
-    fn a_guest_may_send_under_nothing_but_its_own_addresses(steps in prop::collection::vec(step(), 1..60)) {
+    fn a_guest_may_send_only_from_its_own_addresses(steps in prop::collection::vec(step(), 1..60)) {
         let world = world(&steps);
         for row in rows(&world.state) {
             let Some(port) = row.id.id.strip_prefix("port/").and_then(|id| id.parse::<PortId>().ok()) else { continue };
@@ -200,7 +200,7 @@ proptest! {
                 own.insert(pair.ip_address.clone());
                 own.extend(pair.mac_address.map(|mac| mac.to_string()));
             }
-            // Whoever speaks IPv6 does so from its link's own address as well, and answers for it.
+            // Every IPv6 guest also uses its link-local address, and answers for it.
             for line in row.columns.get("port_security").into_iter().flat_map(Datum::atoms).filter_map(|l| l.as_str()) {
                 let (mac, ips) = line.split_once(' ').unwrap_or((line, ""));
                 let link = mac.parse::<Mac>().unwrap().link_local().to_string();
@@ -213,7 +213,7 @@ proptest! {
     }
 
     #[test]
-    fn access_rules_let_through_what_security_groups_say(
+    fn access_rules_permit_what_security_groups_permit(
         steps in prop::collection::vec(step(), 20..120),
         draws in packets(),
     ) {
@@ -231,7 +231,7 @@ proptest! {
             }
             let protocol = [6, 17, if source.is_ipv4() { 1 } else { 58 }, 47, 51][usize::from(kind)];
             let has_ports = matches!(protocol, 6 | 17 | 1 | 58);
-            // DHCP and neighbours are let through by themselves.
+            // DHCP and neighbour discovery are always permitted.
             let port = if protocol == 17 { port % 60 } else if protocol == 58 { 8 } else { port };
             let packet = Packet {
                 from: source, to: target, protocol,

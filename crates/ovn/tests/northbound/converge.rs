@@ -1,4 +1,4 @@
-//! A real database becomes what State says, whatever it held before.
+//! A real database becomes equal to State, from any earlier content.
 
 use crate::{
     server::{connect, skipped, Cluster, Server},
@@ -21,13 +21,13 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// A network of the first tenant's.
+/// A network of the first tenant.
 const NETWORK: Step =
     Step::Network { n: 0, tenant: 0, external: false, up: true, mtu: 1442, vlan: false, policy: None };
 
 type Told = Arc<Mutex<Vec<(PortId, bool)>>>;
 
-/// A sync at work.
+/// A running sync.
 struct Work {
     commits: mpsc::UnboundedSender<Update>,
     told: Told,
@@ -65,7 +65,7 @@ fn block_on(test: impl std::future::Future<Output = ()>) {
 }
 
 #[test]
-fn what_changes_is_written_as_a_rebuild_would() {
+fn a_change_writes_the_same_rows_as_a_rebuild() {
     block_on(async {
         for seed in 0..6 {
             let server = Server::start();
@@ -81,7 +81,7 @@ fn what_changes_is_written_as_a_rebuild_would() {
             }
             drop(work.commits);
             assert_eq!(work.task.await.unwrap(), Ok(()));
-            // The same from nothing at once, and from what is there already.
+            // The result is the same from an empty database and from the present content.
             let fresh = Server::start();
             let again = self::work(&fresh, &world, 1);
             until_equal(&mut fresh.connect().await, &world.state).await;
@@ -91,7 +91,7 @@ fn what_changes_is_written_as_a_rebuild_would() {
 }
 
 #[test]
-fn what_others_wrote_stays_and_what_they_broke_is_mended() {
+fn rows_of_others_stay_and_rows_that_they_broke_are_repaired() {
     block_on(async {
         let server = Server::start();
         let mut world = World::new();
@@ -117,7 +117,7 @@ fn what_others_wrote_stays_and_what_they_broke_is_mended() {
         let mut own = server.connect().await;
         until_equal(&mut own, &world.state).await;
 
-        // Somebody empties one of our switches, renames a group, and adds a port and a rule of their own to ours.
+        // Another writer empties one of our switches, renames a group, and adds a port and a rule to ours.
         let switch =
             own.replica.rows("Logical_Switch").find(|(_, row)| row["name"] != Datum::one("theirs")).unwrap();
         let switch = switch.0.to_string();
@@ -125,7 +125,7 @@ fn what_others_wrote_stays_and_what_they_broke_is_mended() {
         server.nbctl(&["set", "port_group", "lenticular_filter", "name=broken"]);
         server.nbctl(&["lsp-add", &switch, "a-guest-of-theirs"]);
         server.nbctl(&["acl-add", &switch, "to-lport", "7", "ip6", "drop"]);
-        // Half of what a copy of a row would be.
+        // Half of a copy of a row.
         server.nbctl(&["create", "logical_switch", "name=copy", "external_ids:\"lenticular:id\"=filter"]);
         until_equal(&mut own, &world.state).await;
         let names = |own: &lenticular_ovn::ovsdb::Connected, table: &str| -> Vec<String> {
@@ -147,7 +147,7 @@ fn what_others_wrote_stays_and_what_they_broke_is_mended() {
 }
 
 #[test]
-fn a_database_that_goes_away_or_is_lost_is_caught_up_with() {
+fn a_database_that_was_away_or_lost_is_brought_up_to_date() {
     block_on(async {
         let mut server = Server::start();
         let mut world = World::new();
@@ -185,7 +185,7 @@ fn an_older_leader_writes_nothing_once_a_newer_one_has_come() {
         assert_eq!(late.task.await.unwrap(), Err(Superseded));
         new.commits.send(world.step(&NETWORK)).unwrap();
         until_equal(&mut own, &world.state).await;
-        // Had the old one a transaction on its way, it would fail.
+        // A transaction of the old leader would fail from here on.
         let mark = Datum::map([("lenticular:epoch", "5")]);
         let require =
             Operation::Require { table: "NB_Global", of: Condition::Includes("external_ids", mark) };
@@ -196,7 +196,7 @@ fn an_older_leader_writes_nothing_once_a_newer_one_has_come() {
 }
 
 #[test]
-fn ports_are_told_to_be_up_when_the_database_says_so() {
+fn ports_are_reported_up_when_the_database_says_so() {
     block_on(async {
         let server = Server::start();
         let mut world = World::new();

@@ -1,4 +1,4 @@
-//! A change dirties every key whose rows are others after it.
+//! A change dirties every key whose rows differ afterwards.
 
 use crate::world::{step, World};
 use lenticular_ovn::northbound::{all_keys, dirty::dirty, rows_of, Key};

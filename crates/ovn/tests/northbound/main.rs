@@ -1,4 +1,4 @@
-//! The northbound rows of generated clouds: by themselves, and in a real database server.
+//! The northbound rows of generated clouds: alone, and in a real database server.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! A small model of what OVN does with access rules: the highest priority that matches decides, and what nothing
-//! matches passes. It reads matches as they are written, not as they were made.
+//! A small model of OVN's access rules: the highest matching priority decides, and a packet without a match passes.
+//! It parses the written matches, independent of the code that made them.
 
 use ipnet::IpNet;
 use lenticular_model::{network::security_group::Direction, PortId};
@@ -39,7 +39,7 @@ impl Rows<'_> {
         self.0.iter().filter(move |row| row.member_of.iter().any(|m| m.of == id && m.column == "ports"))
     }
 
-    /// What a `$name` stands for.
+    /// The addresses of a `$name`.
     fn addresses(&self, name: &str) -> Vec<IpNet> {
         let own = self.0.iter().find(|r| r.id.table == Table::AddressSet && text(r, "name") == name);
         if let Some(set) = own {
@@ -110,7 +110,7 @@ impl Rows<'_> {
     }
 
     fn matches(&self, what: &str, port: PortId, packet: &Packet) -> bool {
-        // Neighbours' and multicast listeners' packets are none of the model's.
+        // The model has no packets of neighbour or multicast listener discovery.
         if what.contains("(nd") {
             return false;
         }

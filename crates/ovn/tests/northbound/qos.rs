@@ -1,4 +1,4 @@
-//! What a QoS policy comes to: for ports, for floating IPs where they are translated, and for routers' gateways.
+//! The rows of a QoS policy: for ports, for floating IPs where they are translated, and for routers' gateways.
 
 use crate::world::{host, id, subnet, PortShape, Step, World, FLOATING, PORT};
 use lenticular_model::{FloatingIpId, PortId};
@@ -62,7 +62,7 @@ fn world(distributed: bool) -> World {
     world
 }
 
-/// The QoS rows of a key: direction, priority and match, then what is done.
+/// The QoS rows of a key: direction, priority and match, then the action.
 fn lines(world: &World, key: Key) -> Vec<String> {
     let rows = rows_of(&world.state, key).into_iter().filter(|row| row.id.table == Table::Qos);
     let shown = |row: &Row| {
@@ -114,7 +114,7 @@ fn a_floating_ip_is_limited_where_it_is_translated() {
 }
 
 #[test]
-fn a_floating_ip_without_a_policy_has_its_networks_and_one_that_leads_nowhere_has_none() {
+fn a_floating_ip_without_a_policy_has_its_networks_policy_and_an_unassociated_one_has_none() {
     let mut world = world(true);
     world.step(&Step::Floating { n: 0, router: Some(0), port: Some(SERVER), policy: None });
     assert!(lines(&world, floating()).is_empty());
@@ -135,7 +135,7 @@ fn a_floating_ip_without_a_policy_has_its_networks_and_one_that_leads_nowhere_ha
 }
 
 #[test]
-fn a_routers_gateway_has_its_own_policy_or_its_networks() {
+fn a_routers_gateway_has_its_own_policy_or_its_networks_policy() {
     let mut world = world(true);
     assert!(lines(&world, port_key(GATEWAY)).is_empty());
     let gateway = |policy| Step::Router {
@@ -164,7 +164,7 @@ fn a_routers_gateway_has_its_own_policy_or_its_networks() {
 }
 
 #[test]
-fn a_port_has_one_row_for_each_way() {
+fn a_port_has_one_row_for_each_direction() {
     let mut world = world(true);
     world.step(&Step::Port { n: SERVER, port: PortShape { policy: Some(0), ..port(1, 1, 0) } });
     let name = id(PORT, SERVER);

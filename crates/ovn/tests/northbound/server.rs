@@ -1,4 +1,4 @@
-//! A northbound database server of the tests' own: made in a temporary folder, reached by a Unix socket, gone afterwards.
+//! A northbound database server for the tests: in a temporary folder, on a Unix socket, removed afterwards.
 #![expect(clippy::disallowed_methods, reason = "the tests start ovsdb-server themselves")]
 
 use lenticular_ovn::ovsdb::{Connected, Connector, Remote};
@@ -56,7 +56,7 @@ impl Server {
         Remote::Unix(self.socket())
     }
 
-    /// Ends the server as a crash does.
+    /// Ends the server like a crash.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -70,7 +70,7 @@ impl Server {
         self.child = Some(serve(&self.file(), &socket, &control, &[]));
     }
 
-    /// Has it listen with TLS as well, by a key with its certificate and a CA of its clients.
+    /// Makes it listen with TLS too, with a key and certificate, and a CA of its clients.
     pub fn listen_with_tls(&mut self, port: u16, (key, certificate): &(String, String), ca: &str) {
         self.kill();
         let write = |name: &str, text: &str| {
@@ -88,7 +88,7 @@ impl Server {
         self.child = Some(serve(&self.file(), &socket, &control, &more));
     }
 
-    /// Removes all there is, as an operator's slip would.
+    /// Removes all rows, like an operator's mistake.
     pub fn wipe(&mut self) {
         self.kill();
         std::fs::remove_file(self.file()).unwrap();
@@ -103,7 +103,7 @@ impl Server {
         run("ovn-nbctl", &all);
     }
 
-    /// A connection of the test's own.
+    /// A separate connection for the test.
     pub async fn connect(&self) -> Connected {
         connect(vec![self.remote()]).await
     }
@@ -146,7 +146,7 @@ impl Cluster {
         self.members[n] = Some(child);
     }
 
-    /// Waits until a member takes part: one that is lost before that was never any help.
+    /// Waits until a member takes part in the cluster: a member that is lost earlier tests nothing.
     pub fn wait(&self, n: usize) {
         let at = Remote::Unix(self.path("sock", n)).to_string();
         run("ovsdb-client", &["--timeout=60", "wait", &at, "OVN_Northbound", "connected"]);
@@ -159,7 +159,7 @@ impl Cluster {
         }
     }
 
-    /// Which of them leads, as the address in `remote` has it.
+    /// The number of the leader, from its address in `remote`.
     pub fn number(&self, remote: &str) -> usize {
         let found = self.remotes().iter().position(|known| known.to_string() == remote);
         found.expect("the connection leads to a member")
@@ -172,7 +172,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Connects to whoever leads.
+/// Connects to the leader.
 pub async fn connect(remotes: Vec<Remote>) -> Connected {
     let columns = lenticular_ovn::northbound::schema::COLUMNS;
     let mut connector = Connector::new(remotes, "OVN_Northbound", columns, Box::new(|| 0));

@@ -1,4 +1,4 @@
-//! What a database holds, in a form in which two can be compared: rows by our ids instead of the database's numbers.
+//! The content of a database in a comparable form: rows by our ids instead of the database's UUIDs.
 
 use lenticular_model::State;
 use lenticular_ovn::{
@@ -23,7 +23,7 @@ fn text(actual: &Actual, datum: &Datum) -> String {
     }
 }
 
-/// All rows of ours that a database holds.
+/// All our rows in a database.
 pub fn held(replica: &Replica) -> Seen {
     let actual = Actual::new(replica);
     let mut seen = Seen::new();
@@ -49,7 +49,7 @@ pub fn held(replica: &Replica) -> Seen {
     seen
 }
 
-/// All rows that a State means, without those that hang on nothing.
+/// All rows of a State, without rows that no row refers to.
 pub fn meant(state: &State, replica: &Replica) -> Seen {
     let actual = Actual::new(replica);
     let rows: Vec<_> = all_keys(state).into_iter().flat_map(|key| rows_of(state, key)).collect();
@@ -86,17 +86,17 @@ pub fn meant(state: &State, replica: &Replica) -> Seen {
     seen
 }
 
-/// What stands in one and not in the other.
+/// The rows that only one of the two has.
 pub fn difference(held: &Seen, meant: &Seen) -> Vec<String> {
     let names: BTreeSet<&String> = held.keys().chain(meant.keys()).collect();
     let differ = names.into_iter().filter(|name| held.get(*name) != meant.get(*name));
     differ.map(|name| format!("{name}: held {:?}, meant {:?}", held.get(name), meant.get(name))).collect()
 }
 
-/// Waits until the database holds what the State means, and nothing else of ours.
+/// Waits until the database has the rows of the State, and no other rows of ours.
 pub async fn until_equal(connected: &mut Connected, state: &State) {
     let mut events = Vec::new();
-    // The answer comes after the updates of all that was done before.
+    // The echo's answer comes after the updates of all earlier transactions.
     connected.session.call("echo", serde_json::json!([])).await.unwrap();
     connected.take_in(&mut events).unwrap();
     let waiting = async {

@@ -1,4 +1,4 @@
-//! A real database over TLS: who is talked to, and who is let in.
+//! A real database over TLS: which servers are accepted, and which clients.
 
 use crate::server::{skipped, Server};
 use lenticular_ovn::{
@@ -30,7 +30,7 @@ impl Ca {
         (key.serialize_pem(), params.signed_by(&key, &self.issuer).unwrap().pem())
     }
 
-    /// What a client shows that has a certificate of this CA, and looks for servers of another.
+    /// The TLS settings of a client with a certificate of this CA, for servers of another CA.
     fn client(&self, servers: &Self) -> Tls {
         let (key, certificate) = self.issue();
         Tls::new(&key, &certificate, &servers.pem).unwrap()
@@ -38,7 +38,7 @@ impl Ca {
 }
 
 #[tokio::test]
-async fn a_database_is_talked_to_over_tls_and_only_by_those_it_knows() {
+async fn a_database_is_reached_over_tls_and_only_with_known_certificates() {
     if skipped() {
         return;
     }

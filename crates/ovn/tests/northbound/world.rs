@@ -1,4 +1,4 @@
-//! Clouds for the tests: States made of records, by steps that can be drawn at random.
+//! Clouds for the tests: States of records, changed by random steps.
 
 use lenticular_model::{
     host::host::Host,
@@ -93,7 +93,7 @@ pub enum Step {
     Remove { kind: u8, n: u8 },
 }
 
-/// What a port is.
+/// The properties of a port.
 #[derive(Debug, Clone)]
 pub struct PortShape {
     pub network: u8,
@@ -306,7 +306,7 @@ pub fn subnet(n: u8, network: u8, v6: bool, dhcp: bool, gateway: bool) -> Subnet
 
 fn put_port(txn: &mut Txn<'_>, n: u8, snapshot: &PortShape) {
     let subnet = txn.subnets.get(&lenticular_model::SubnetId(id(SUBNET, snapshot.subnet))).cloned();
-    // As Neutron has it: addresses are of the port's own network.
+    // As in Neutron, addresses are of the port's own network.
     let network = subnet.as_ref().map_or(id(NETWORK, snapshot.network), |s| s.network_id.0);
     let address = subnet.as_ref().map(|s| {
         let number = lenticular_model::network::subnet::to_number(s.cidr.network()) + 20 + u128::from(n);

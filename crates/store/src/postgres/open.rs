@@ -14,8 +14,8 @@ use crate::{
 use std::{fmt, time::Duration};
 use tokio_postgres::{config::Host, error::SqlState, Config};
 
-/// An answer is durable before it is given, plans look rows up by key however small the tables were when they were
-/// made, and a leader that fell silent loses its session and with it the lock.
+/// Commits are durable before they are answered. Plans look up rows by key, even if the tables were small at
+/// planning. A silent leader loses its session, and with it the lock.
 const SETTINGS: &str = "
     SELECT set_config('synchronous_commit',
         CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false);
@@ -46,7 +46,7 @@ const CREATE: &str = "
     CREATE INDEX changes_seq ON changes (seq);
     CREATE TABLE meta (key text PRIMARY KEY, value text NOT NULL);";
 
-/// A store that is ours to write.
+/// An opened store with its lock.
 pub(super) struct Opened {
     pub store: String,
     pub config: Config,
@@ -79,7 +79,7 @@ pub(super) fn open(config: &str) -> Result<Opened, OpenError> {
     Ok(Opened { store, config, session, meta })
 }
 
-/// Opens the session of a leader anew whose session has ended, for as long as nobody has led since.
+/// Reopens the session of a leader after the session has ended, if no other leader has been active since.
 pub(super) fn reopen(store: &str, config: &Config, epoch: u64) -> Result<Session, CommitError> {
     let failed = |what: &str, why: &dyn fmt::Display| {
         CommitError::Failed(format!("{store}: its session has ended, and {what}: {why}"))
@@ -95,7 +95,7 @@ pub(super) fn reopen(store: &str, config: &Config, epoch: u64) -> Result<Session
             found => Err(CommitError::Stale { ours: epoch, found: found.unwrap_or(0) }),
         }
     };
-    // Who led since has raised the epoch, whether they have the lock now or not.
+    // A leader since then has raised the epoch, even if it does not have the lock now.
     is_ours()?;
     lock(store, &session).map_err(|why| failed("it cannot be locked again", &why))?;
     is_ours()?;
@@ -176,7 +176,7 @@ fn meta_lines(session: &Session) -> Result<MetaLines, Trouble> {
     rows.iter().map(line).collect::<Result<_, tokio_postgres::Error>>().map_err(Trouble::from)
 }
 
-/// Every entry at the journal's end is as it was written, and none is missing.
+/// Checks that the entries at the journal's end are as they were written, without gaps.
 fn check_journal(store: &str, session: &Session, sum: &str) -> Result<(), OpenError> {
     let fail = |error: Trouble| failed(store, "checking the journal", error);
     let column = |error: tokio_postgres::Error| fail(error.into());
@@ -190,7 +190,7 @@ fn check_journal(store: &str, session: &Session, sum: &str) -> Result<(), OpenEr
     session.for_each(&sql::journal_after(sum), &[&before.unwrap_or(i64::MIN)], &mut each, fail)
 }
 
-/// Rows that are there already stay without a sum.
+/// Existing rows stay without a sum.
 fn upgrade() -> String {
     let tables = SUMMED_TABLES.map(|table| format!("ALTER TABLE {table} ADD COLUMN sum bigint; "));
     let lines = format::version_lines()

@@ -1,4 +1,4 @@
-//! Reads from a PostgreSQL store on a session of their own, which is renewed when it breaks.
+//! Reads from a PostgreSQL store, on separate sessions that are renewed when they break.
 
 use super::{
     rows::{self, Unreadable},
@@ -39,7 +39,7 @@ impl PostgresReader {
             let session = session.map_err(|trouble| self.failed(&trouble))?;
             let rows = session.run(session.client().query(statement, params));
             match rows {
-                // The server may have ended an idle session long ago, and reading again does no harm.
+                // The server may have ended an idle session long ago; a second read is harmless.
                 Err(Trouble::Broken(_)) if was_kept => continue,
                 Err(trouble @ Trouble::Broken(_)) => return Err(self.failed(&trouble)),
                 Ok(_) | Err(Trouble::Refused(_)) => {
@@ -88,7 +88,7 @@ fn entry(row: &Row, first: usize) -> Result<JournalEntry, Unreadable> {
     })
 }
 
-/// An entry of the journal whose columns begin at `first`, and what the change after them found.
+/// An entry of the journal whose columns begin at `first`, and the before-image in the columns after it.
 fn change(row: &Row, first: usize) -> Result<(JournalEntry, Option<String>), Unreadable> {
     let image = rows::image(row, first + 6)?;
     image.check_change()?;

@@ -1,4 +1,4 @@
-//! Rows of a PostgreSQL store as they are compared with their checksums.
+//! Rows of a PostgreSQL store, in the form for their checksums.
 
 use crate::{
     error::Damage,
@@ -9,18 +9,18 @@ use tokio_postgres::{
     Error, Row,
 };
 
-/// A row was not read.
+/// A row could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
-    /// PostgreSQL gave something else.
+    /// PostgreSQL returned an error.
     #[error(transparent)]
     Postgres(#[from] Error),
-    /// It is not what was written.
+    /// The row differs from the written row.
     #[error(transparent)]
     Damaged(#[from] Damage),
 }
 
-/// A text as it came. The server does not look whether what it has on its disk is UTF-8.
+/// A text as raw bytes. The server does not check whether the bytes on its disk are UTF-8.
 struct Bytes<'r>(&'r [u8]);
 
 impl<'r> FromSql<'r> for Bytes<'r> {

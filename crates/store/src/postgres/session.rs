@@ -15,18 +15,18 @@ use tokio_postgres::{
     Client, Config, NoTls, Row, Socket,
 };
 
-/// How long connecting, and any one answer, may take.
+/// The time limit for connecting, and for each answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// How often the runtime is let look at the socket: the news is read, told on, and acted on.
+/// How often the runtime may look at the socket: to read news, pass it on, and act on it.
 const YIELDS: usize = 4;
 
-/// A statement did not succeed.
+/// A statement failed.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// The server says that it did not execute it.
+    /// The server reports that it did not execute the statement.
     Refused(String),
-    /// The connection is gone or silent; nobody knows.
+    /// The connection is lost or silent, so the outcome is unknown.
     Broken(String),
 }
 
@@ -47,7 +47,7 @@ impl From<tokio_postgres::Error> for Trouble {
         let detail = refusal.detail().map_or(String::new(), |detail| format!(" ({detail})"));
         let text =
             format!("PostgreSQL says: {}{detail}, SQLSTATE {}", refusal.message(), refusal.code().code());
-        // After anything graver than an error the server ends the session, and may have done so after committing.
+        // After a severe error the server ends the session, possibly after the commit.
         match refusal.parsed_severity() {
             Some(Severity::Error) => Self::Refused(text),
             _ => Self::Broken(text),
@@ -91,8 +91,8 @@ impl Session {
     /// True if the server has ended the session, and said so or hung up.
     pub(super) fn has_ended(&self) -> bool {
         let Ok(runtime) = self.runtime() else { return true };
-        // Nothing has looked at the socket since the last call. During a yield the runtime looks, and the connection's task
-        // act on what is there.
+        // No task has looked at the socket since the last call. During a yield the runtime looks, and the
+        // connection's task acts on the news.
         runtime.block_on(async {
             for _ in 0..YIELDS {
                 tokio::task::yield_now().await;
@@ -110,7 +110,7 @@ impl Session {
         Ok(runtime.block_on(async { timeout(DEADLINE, answer).await }).map_err(|_| silent())??)
     }
 
-    /// Hands over the rows of a query as they come. The deadline counts anew for each.
+    /// Passes on the rows of a query as they come. The deadline restarts with each row.
     pub(super) fn for_each(
         &self,
         query: &str,
@@ -131,13 +131,13 @@ impl Session {
         })
     }
 
-    /// Says goodbye, so that the server releases the session's locks at once.
+    /// Ends the session properly, so that the server releases the session's locks at once.
     pub(super) fn close(mut self) -> Result<(), Trouble> {
         self.run(self.client.batch_execute("SELECT pg_advisory_unlock_all()"))?;
         let (runtime, connection) = (self.runtime.take(), self.connection.take());
         drop(self);
         if let (Some(runtime), Some(connection)) = (runtime, connection) {
-            // The client is gone, so the connection ends by itself; how is of no interest any more.
+            // The client is gone, so the connection ends by itself; its result does not matter.
             let _ = runtime.block_on(async { timeout(DEADLINE, connection).await });
             runtime.shutdown_background();
         }
@@ -157,7 +157,7 @@ impl Drop for Session {
     }
 }
 
-/// Connects; while the server starts or stops, again and again.
+/// Connects; retries while the server starts or stops.
 async fn connect(
     config: &Config,
 ) -> Result<(Client, tokio_postgres::Connection<Socket, NoTlsStream>), tokio_postgres::Error> {

@@ -1,4 +1,4 @@
-//! Finding damage in an SQLite store before anything is written to it.
+//! The search for damage in an SQLite store, before anything is written to the store.
 
 use super::{
     rows::{self, Unreadable},
@@ -53,7 +53,7 @@ fn check_pages(store: &str, connection: &Connection) -> Result<(), OpenError> {
     Err(damaged(store, Damage::Malformed(verdict)))
 }
 
-/// Every entry is as it was written, and none is missing; at least at the journal's end.
+/// Checks that journal entries are as they were written, without gaps: all of them, or those at the journal's end.
 fn check_journal(connection: &Connection, sum: &str, whole: bool) -> Result<(), Unreadable> {
     let before = match whole {
         true => None,
@@ -70,7 +70,7 @@ fn check_journal(connection: &Connection, sum: &str, whole: bool) -> Result<(), 
     Ok(())
 }
 
-/// Every record is as it was written, and none is newer than the journal.
+/// Checks that every record is as it was written, and none is newer than the journal.
 fn check_records(connection: &Connection, sum: &str) -> Result<(), Unreadable> {
     let head = head(connection)?;
     let mut statement = connection.prepare(&format!("SELECT kind, id, doc, seq, {sum} FROM records"))?;
@@ -86,7 +86,7 @@ fn check_records(connection: &Connection, sum: &str) -> Result<(), Unreadable> {
     Ok(())
 }
 
-/// Every image before is as it was written, and belongs to no entry beyond the journal.
+/// Checks that every before-image is as it was written, and belongs to no entry beyond the journal.
 fn check_changes(connection: &Connection, sum: &str) -> Result<(), Unreadable> {
     let head = head(connection)?;
     let mut statement = connection.prepare(&format!("SELECT kind, id, before, seq, {sum} FROM changes"))?;
@@ -121,7 +121,7 @@ pub(super) fn meta_lines(connection: &Connection) -> rusqlite::Result<MetaLines>
     lines.collect()
 }
 
-/// Names damage as damage, and everything else as a failure of what was being done.
+/// Reports damage as damage, and every other error as a failure of `doing`.
 pub(super) fn read_error(store: &str, doing: &'static str, error: &rusqlite::Error) -> OpenError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => damaged(store, Damage::NotADatabase),

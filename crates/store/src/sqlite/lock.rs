@@ -1,4 +1,4 @@
-//! The lock beside an SQLite store, which lets one process at a time write it.
+//! The lock file of an SQLite store: only one process at a time may write the store.
 
 use crate::{
     format::{beside, failed},
@@ -16,8 +16,8 @@ use std::{
 pub(super) struct Lock(File);
 
 impl Lock {
-    /// Takes the lock, or says who has it. The lock's file stays when the lock goes: removing it would let two
-    /// processes hold locks on two files of one name.
+    /// Takes the lock, or names its holder. The lock's file stays after the release: removing it could give two
+    /// processes locks on two files with the same name.
     pub(super) fn take(store: &str, path: &Path) -> Result<Self, OpenError> {
         let lock_path = beside(path, ".lock");
         let fail = |error: io::Error| {
@@ -44,7 +44,7 @@ impl Lock {
         Ok(lock)
     }
 
-    /// Writes the process id for people to read; the lock alone decides.
+    /// Writes the process id, for people to read; only the lock decides.
     fn note_process(&mut self) -> io::Result<()> {
         self.0.set_len(0)?;
         self.0.seek(SeekFrom::Start(0))?;

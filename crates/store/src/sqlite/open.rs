@@ -1,4 +1,4 @@
-//! Opening an SQLite store: the lock, what the file is, its settings, and the tables of a new one.
+//! Opening an SQLite store: the lock, the check of the file, its settings, and the tables of a new store.
 
 use super::{check, lock::Lock, present::Present, CLEAN, SET_META};
 use crate::{
@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-/// `LENT`: what marks an SQLite file as a store of ours.
+/// `LENT`: the mark of an SQLite file that is a store of this application.
 const APPLICATION_ID: i32 = 0x4C45_4E54;
 
 /// How long a commit waits for another program that holds the file locked, such as an operator's `sqlite3`.
@@ -32,8 +32,8 @@ const CREATE: &str = "
         sum INTEGER, PRIMARY KEY (kind, id, seq)) STRICT;
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;";
 
-/// WAL lets readers read while the writer writes; FULL syncs the log at every commit. Checkpoints are rarer than by
-/// default, because each one syncs the whole file and holds up the commit that triggers it.
+/// With WAL, readers read while the writer writes. FULL syncs the log at every commit. Checkpoints are rarer than
+/// by default, because each one syncs the whole file and delays the commit that triggers it.
 const SETTINGS: &str = "
     PRAGMA synchronous = FULL;
     PRAGMA wal_autocheckpoint = 4000;
@@ -43,7 +43,7 @@ const SETTINGS: &str = "
     PRAGMA trusted_schema = OFF;
     PRAGMA cell_size_check = ON;";
 
-/// A store that is ours to write.
+/// An opened store with its lock.
 pub(super) struct Opened {
     pub connection: Connection,
     pub meta: Meta,
@@ -51,7 +51,7 @@ pub(super) struct Opened {
     pub present: Present,
 }
 
-/// Takes other users' rights on the files away, which a copy of a backup may have brought.
+/// Removes other users' rights on the files; a copy of a backup may have brought them.
 fn shut(path: &Path) -> io::Result<()> {
     for file in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
         let mode = fs::metadata(&file)?.permissions().mode() & 0o777;
@@ -95,7 +95,7 @@ pub(super) fn open(store: &str, path: &Path) -> Result<Opened, OpenError> {
     Ok(Opened { connection, meta, lock, present })
 }
 
-/// Refuses a file that is no database, makes an absent one, and gives back how large it is.
+/// Refuses a file that is no database, creates a missing file, and returns the file's size.
 fn look_at_file(store: &str, path: &Path) -> Result<u64, OpenError> {
     let fail = |error: io::Error| failed(store, "looking at the file", error);
     let bytes = match fs::metadata(path) {
@@ -104,7 +104,7 @@ fn look_at_file(store: &str, path: &Path) -> Result<u64, OpenError> {
         Err(error) => return Err(fail(error)),
     };
     if bytes == 0 {
-        // SQLite would throw the log away.
+        // SQLite would delete the log.
         let log = beside(path, "-wal");
         if fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 0) {
             return Err(damaged(store, Damage::LostDatabase { log: log.display().to_string() }));
@@ -126,7 +126,7 @@ fn look_at_file(store: &str, path: &Path) -> Result<u64, OpenError> {
     }
 }
 
-/// True if nothing was ever put into the database; refuses another application's.
+/// True if the database was never used; refuses a database of another application.
 fn is_new(store: &str, connection: &Connection) -> Result<bool, OpenError> {
     let fail = |error: rusqlite::Error| check::read_error(store, "reading what the file is", &error);
     let application: i32 =
@@ -154,7 +154,7 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// Raises the epoch, notes that the store is open, and brings an older one to this binary's format.
+/// Raises the epoch, marks the store as open, and upgrades an older store to this binary's format.
 fn take_over(store: &str, connection: &mut Connection) -> Result<Meta, OpenError> {
     let fail = |error: rusqlite::Error| check::read_error(store, "taking it over", &error);
     let lines = check::meta_lines(connection).map_err(fail)?;
@@ -172,7 +172,7 @@ fn take_over(store: &str, connection: &mut Connection) -> Result<Meta, OpenError
     Ok(meta)
 }
 
-/// Rows that are there already stay without a sum.
+/// Existing rows stay without a sum.
 fn upgrade(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     for table in SUMMED_TABLES {
         transaction.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN sum INTEGER"))?;

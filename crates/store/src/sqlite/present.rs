@@ -1,6 +1,7 @@
-//! Whether the store's files are still at their paths, or were removed, replaced or emptied under the process.
+//! Checks whether the store's files are still at their paths, or were removed, replaced or emptied while the
+//! process runs.
 //!
-//! SQLite writes on into a file that has no name any more, and what it writes there is gone when the process ends.
+//! SQLite continues to write to a file without a name, and that data is lost when the process ends.
 
 use crate::format::beside;
 use std::{
@@ -9,17 +10,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The files that are open, as their paths led to them at the opening.
+/// The open files, with their identities at the opening.
 pub(super) struct Present(Vec<(PathBuf, (u64, u64))>);
 
 impl Present {
-    /// The database, its log, and the lock that keeps other processes out. None of them is ever empty.
+    /// The database, its log, and the lock file. None of them is ever empty.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let files = [path.to_owned(), beside(path, "-wal"), beside(path, ".lock")].into_iter();
         files.map(|file| Ok((file.clone(), identity(&file)?))).collect::<io::Result<_>>().map(Self)
     }
 
-    /// Says what happened and what to do if a path does not lead to the open file any more.
+    /// Returns what happened and what to do if a path does not lead to the open file any more.
     pub(super) fn check(&self) -> Result<(), String> {
         match self.0.iter().find(|(file, known)| identity(file).ok() != Some(*known)) {
             None => Ok(()),

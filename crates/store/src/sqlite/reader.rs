@@ -1,4 +1,4 @@
-//! Reads from an SQLite store on connections of their own, so that neither the writer nor another reader waits.
+//! Reads from an SQLite store on separate connections, so that neither the writer nor another reader waits.
 
 use super::{
     open::BUSY_TIMEOUT,
@@ -84,7 +84,7 @@ fn entry(row: &Row<'_>, first: usize) -> Result<JournalEntry, Unreadable> {
     })
 }
 
-/// An entry of the journal whose columns begin at `first`, and what the change after them found.
+/// An entry of the journal whose columns begin at `first`, and the before-image in the columns after it.
 fn change(row: &Row<'_>, first: usize) -> Result<(JournalEntry, Option<String>), Unreadable> {
     let image = rows::image(row, first + 6)?;
     image.check_change()?;
@@ -159,7 +159,7 @@ impl Reader for SqliteReader {
         }
         let partial = beside(to, ".partial");
         let text = partial.to_str().ok_or_else(|| fail("its name", &"is not UTF-8"))?;
-        // A file that is there and empty gives the copy its mode: the store holds secrets.
+        // An existing empty file gives the copy its mode: the store holds secrets.
         let mut options = OpenOptions::new();
         let made = options.create(true).write(true).truncate(true).mode(0o600).open(&partial);
         made.map_err(|error| fail("making the file", &error))?;

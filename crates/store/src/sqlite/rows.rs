@@ -1,4 +1,4 @@
-//! Rows of an SQLite store as they are compared with their checksums.
+//! Rows of an SQLite store, in the form for their checksums.
 
 use crate::{
     error::Damage,
@@ -6,18 +6,18 @@ use crate::{
 };
 use rusqlite::{types::FromSqlError, Error, Row};
 
-/// A row was not read.
+/// A row could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
-    /// SQLite could not give it.
+    /// SQLite returned an error.
     #[error(transparent)]
     Sqlite(#[from] Error),
-    /// It is not what was written.
+    /// The row differs from the written row.
     #[error(transparent)]
     Damaged(#[from] Damage),
 }
 
-/// A row of `records` or `changes` whose columns begin at `first`. What they hold need not be text.
+/// A row of `records` or `changes` whose columns begin at `first`. Its values may not be text.
 pub(super) fn image<'r>(row: &'r Row<'_>, first: usize) -> rusqlite::Result<Image<'r>> {
     let doc = row.get_ref(first + 2)?;
     Ok(Image {

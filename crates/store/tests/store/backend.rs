@@ -1,4 +1,4 @@
-//! The engines as the suite sees them: something to open, to break and to mend.
+//! The engines as the suite sees them: stores to open, break and repair.
 
 use crate::cluster::Cluster;
 use lenticular_model::{
@@ -11,12 +11,12 @@ use tempfile::TempDir;
 /// A store that outlives its openings.
 pub trait Backend {
     fn open(&self) -> Result<Box<dyn Engine>, OpenError>;
-    /// Lets the next commit fail without a trace; [`Backend::mend`] ends it.
+    /// Makes the next commit fail without a trace; [`Backend::mend`] ends it.
     fn refuse_commits(&self);
     fn mend(&self);
-    /// Runs statements beside the engine. Panics on an engine without SQL.
+    /// Runs statements outside the engine. Panics on an engine without SQL.
     fn execute(&self, sql: &str);
-    /// The number that a query beside the engine gives. Panics on an engine without SQL.
+    /// The number from a query outside the engine. Panics on an engine without SQL.
     fn number(&self, sql: &str) -> i64;
 }
 

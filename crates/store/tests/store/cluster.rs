@@ -1,4 +1,4 @@
-//! A PostgreSQL cluster of the tests' own: made in a temporary folder, reached by a Unix socket, gone afterwards.
+//! A PostgreSQL cluster for the tests: in a temporary folder, on a Unix socket, removed afterwards.
 #![expect(clippy::disallowed_methods, reason = "the tests start PostgreSQL themselves")]
 
 use lenticular_model::Lock;
@@ -23,7 +23,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster of all tests that run at the moment; `None` if LENTICULAR_SKIP_POSTGRES=1.
+    /// The cluster of all tests that run now; `None` if LENTICULAR_SKIP_POSTGRES=1.
     pub fn shared() -> Option<Arc<Self>> {
         if std::env::var("LENTICULAR_SKIP_POSTGRES").is_ok_and(|skip| skip == "1") {
             return None;
@@ -70,7 +70,7 @@ impl Cluster {
         schema
     }
 
-    /// Runs statements on a connection of their own.
+    /// Runs statements on a separate connection.
     pub fn execute(&self, schema: &str, sql: &str) {
         self.on_connection(schema, async |client| client.batch_execute(sql).await.unwrap());
     }
@@ -104,7 +104,8 @@ impl Cluster {
         self.execute("public", &end);
     }
 
-    /// Runs `act`, whose writer's session is ended as soon as it waits for a table that is locked meanwhile.
+    /// Runs `act` while a table is locked, and ends its writer's session as soon as the session waits for the
+    /// table.
     pub fn while_locked<T: Send>(&self, schema: &str, table: &str, act: impl FnOnce() -> T + Send) -> T {
         let waits = format!(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = '{schema}' AND wait_event_type = 'Lock'"
@@ -116,7 +117,7 @@ impl Cluster {
                     let lock = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
                     client.batch_execute(&lock).await.unwrap();
                     locked.send(()).unwrap();
-                    // Comes when the other end is dropped, whatever becomes of the test.
+                    // Arrives when the other end is dropped, in any outcome of the test.
                     let _ = is_done.recv();
                 });
             });

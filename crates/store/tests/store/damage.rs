@@ -1,11 +1,11 @@
-//! Damage that every engine with SQL must name and must not mend.
+//! Damage that every SQL engine must report and must not repair.
 
 use crate::backend::{description, incarnation, role, role_id, transact, writer, Backend};
 use lenticular_model::{error, identity::Role, Kind, Timestamp};
 use lenticular_store::{Damage, OpenError, Page, ReadError, Reader, Writer, FORMAT};
 
-/// What is done to a store that is closed, and what opening it must say. Rows without a sum are those of a store that
-/// an older version began.
+/// The statement run on a closed store, and the damage that the next opening must report. Rows without a sum are
+/// those of a store that an older version began.
 const CASES: &[(&str, &str)] = &[
     (
         "UPDATE records SET doc = '{\"id\":', sum = NULL WHERE id = 'ROLE'",
@@ -24,7 +24,7 @@ const CASES: &[(&str, &str)] = &[
     ("UPDATE meta SET value = 'x' WHERE key = 'incarnation'", "'incarnation' in the table 'meta' is 'x'"),
 ];
 
-/// What is changed in a row of a store that is closed, and which row opening it must name.
+/// The change of a row in a closed store, and the row that the next opening must name.
 const CHANGES: &[(&str, &str)] = &[
     (
         "UPDATE records SET doc = replace(doc, 'text 1', 'text 2') WHERE id = 'ROLE'",
@@ -54,7 +54,7 @@ pub fn run(fresh: &dyn Fn() -> Box<dyn Backend>) {
     long_journals(fresh);
     damage_that_is_read(fresh);
     damaged_images(fresh);
-    damage_is_never_summed_anew(fresh);
+    damaged_rows_never_get_a_new_sum(fresh);
 }
 
 fn expect_refusal(fresh: &dyn Fn() -> Box<dyn Backend>, sql: &str, expected: &str) {
@@ -62,7 +62,7 @@ fn expect_refusal(fresh: &dyn Fn() -> Box<dyn Backend>, sql: &str, expected: &st
     let backend = filled(fresh);
     let role = role_id(1).to_string();
     backend.execute(&sql.replace("ROLE", &role));
-    // Twice, because nothing is mended on the way.
+    // Twice, because an opening repairs nothing.
     for _ in 0..2 {
         let error = open(&*backend).err().expect("damage is refused");
         assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
@@ -120,7 +120,7 @@ fn unknown_kinds(fresh: &dyn Fn() -> Box<dyn Backend>) {
     })
     .unwrap();
     writer.close().unwrap();
-    // The proof is written only if the record is still there, and then the store is opened in vain.
+    // The proof is written only if the record still exists; then the opening must fail.
     backend.execute(
         "INSERT INTO meta (key, value) SELECT 'proof', doc FROM records WHERE kind = 'from_the_future'",
     );
@@ -133,7 +133,7 @@ fn unknown_kinds(fresh: &dyn Fn() -> Box<dyn Backend>) {
     assert!(matches!(&error, OpenError::Damaged { damage, .. } if is_ours(damage)), "{error}");
 }
 
-/// A journal that is longer than what every opening looks at.
+/// A journal longer than the part that every opening checks.
 fn long_journals(fresh: &dyn Fn() -> Box<dyn Backend>) {
     let entries = "WITH RECURSIVE n (i) AS (SELECT 6 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)
         INSERT INTO journal (seq, at, actor, request_id, why) SELECT i, 9, 'a', 'r', 'w' FROM n";
@@ -155,7 +155,7 @@ fn long_journals(fresh: &dyn Fn() -> Box<dyn Backend>) {
     }
 }
 
-/// What `read` gives, twice, is damage that says `expected`, and an API answers with an internal error.
+/// Expects that `read` reports the damage `expected` twice, and that an API answers with an internal error.
 fn expect_damage<T>(read: impl Fn() -> Result<T, ReadError>, expected: &str) {
     for _ in 0..2 {
         let error = read().err().expect("damage is refused");
@@ -174,7 +174,7 @@ fn put_cold(writer: &mut Writer, at: i64, id: &str) {
     .unwrap();
 }
 
-/// Damage beside a store that is open is named by who reads it, and stops nothing else.
+/// Damage in an open store is reported by the read that finds it, and stops nothing else.
 fn damage_that_is_read(fresh: &dyn Fn() -> Box<dyn Backend>) {
     let backend = filled(fresh);
     let mut writer = open(&*backend).unwrap();
@@ -214,7 +214,7 @@ fn images(reader: &dyn Reader) -> Result<usize, ReadError> {
     reader.history(Kind::Role, &role_id(1).to_string()).map(|entries| entries.len())
 }
 
-/// What a record was is named like what it is.
+/// Damage in past versions of a record is reported like damage in the present one.
 fn damaged_images(fresh: &dyn Fn() -> Box<dyn Backend>) {
     let role = role_id(1).to_string();
     let damages = [
@@ -247,8 +247,8 @@ fn update(writer: &mut Writer, at: i64, text: &str) {
     assert!(changed.unwrap().0);
 }
 
-/// A commit copies the stored document into the past; one that is damaged stays known as such.
-fn damage_is_never_summed_anew(fresh: &dyn Fn() -> Box<dyn Backend>) {
+/// A commit copies the stored document into the past; a damaged document stays known as damaged.
+fn damaged_rows_never_get_a_new_sum(fresh: &dyn Fn() -> Box<dyn Backend>) {
     let backend = filled(fresh);
     let mut writer = open(&*backend).unwrap();
     let role = role_id(1).to_string();

@@ -1,4 +1,4 @@
-//! What is particular to a store in a file: what lies at its path, its lock, its backups.
+//! Properties of a store in a file: the file at its path, its lock, its backups.
 
 use crate::backend::{dump, heartbeat, incarnation, role, transact, writer, Backend, SqliteBackend};
 use lenticular_model::{identity::Role, Kind, Timestamp};
@@ -52,7 +52,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn an_older_store_that_others_can_read_is_shut_to_them() {
+fn an_older_store_that_others_can_read_is_closed_to_them() {
     let backend = filled(1);
     fs::set_permissions(&backend.path, fs::Permissions::from_mode(0o644)).unwrap();
     let open = writer(&backend);
@@ -89,7 +89,7 @@ fn nothing_is_acknowledged_once_a_file_of_the_store_is_gone() {
         }
         fs::write(&path, "").unwrap();
         assert!(put(&mut store, 2).is_err(), "an empty file is none");
-        // The very file comes back: nothing was lost, and the store goes on.
+        // The same file comes back: nothing was lost, and the store continues.
         fs::rename(&aside, &path).unwrap();
         put(&mut store, 2).unwrap();
         store.close().unwrap();
@@ -203,7 +203,7 @@ fn rows_of_a_large_file_are_checked_when_they_are_read_and_after_a_crash() {
     backend.execute("UPDATE meta SET value = '1' WHERE key = 'clean'");
 
     let store = writer(&backend);
-    // The owner ends without a farewell.
+    // The owner ends without a clean close.
     drop(store);
     assert_eq!(damage(&backend), expected);
 }

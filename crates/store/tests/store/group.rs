@@ -1,4 +1,4 @@
-//! Many tasks at once on one [`Store`]: nothing is lost, and what is observed is the journal's order.
+//! Many concurrent tasks on one [`Store`]: nothing is lost, and all observations follow the journal's order.
 
 use crate::backend::{
     cause, description, heartbeat, incarnation, role, role_id, writer, Backend, MemoryBackend,
@@ -32,7 +32,7 @@ fn increment(txn: &mut Txn<'_>) -> lenticular_model::Result<u64> {
     Ok(next)
 }
 
-/// Lets tasks increment one counter, each `times` times, and checks every answer, commit and journal entry.
+/// Runs tasks that increment one counter, each `times` times, and checks every answer, commit and journal entry.
 pub fn increments(backend: &dyn Backend, times: u64) {
     let runtime = runtime();
     let store = start(writer(backend));
@@ -156,7 +156,7 @@ fn trimming_and_dropping_a_store_work_beside_its_transactions() {
     });
     let mut lost = store.lost();
     drop(store);
-    // The channel ends when the thread does, and the store can be opened again then.
+    // The channel ends with the thread; then the store can be opened again.
     let ended = runtime().block_on(async { lost.changed().await });
     assert!(ended.is_err());
     assert_eq!(writer(&backend).state().seq, 1_200);

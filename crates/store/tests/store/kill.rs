@@ -1,4 +1,4 @@
-//! A process killed at a random moment has lost nothing that it acknowledged.
+//! A process killed at a random moment loses nothing that it acknowledged.
 #![expect(
     clippy::disallowed_methods,
     reason = "the test kills a process of its own, at a moment of the clock's choice"
@@ -51,7 +51,7 @@ fn commit_until_killed() {
 }
 
 #[test]
-fn what_a_killed_process_acknowledged_is_there() {
+fn acknowledged_commits_of_a_killed_process_are_kept() {
     let backend = SqliteBackend::new();
     let mut last = 0;
     for round in 0..ROUNDS {
@@ -76,7 +76,7 @@ fn what_a_killed_process_acknowledged_is_there() {
     assert!(last > 0, "something was acknowledged");
 }
 
-/// Starts the process, lets it acknowledge something, and kills it up to 150 ms later.
+/// Starts the process, waits for an acknowledgement, and kills the process up to 150 ms later.
 fn commit_and_kill(path: &Path) -> Vec<u64> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "kill::commit_until_killed", "--ignored", "--nocapture"])
@@ -85,7 +85,7 @@ fn commit_and_kill(path: &Path) -> Vec<u64> {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // A line that was cut off acknowledges nothing, but the pipe hands over whole writes of this size.
+    // An incomplete line acknowledges nothing, but the pipe passes on writes of this size as a whole.
     let seq = |line: String| line.strip_prefix("acknowledged ").and_then(|seq| seq.parse::<u64>().ok());
     let first =
         lines.by_ref().find_map(|line| seq(line.unwrap())).expect("the process acknowledges something");

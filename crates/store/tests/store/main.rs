@@ -1,4 +1,4 @@
-//! The store's tests: one suite over all engines, and what is particular to SQLite files.
+//! The store's tests: one suite over all engines, and tests of SQLite files.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "all of this is tests")]
 

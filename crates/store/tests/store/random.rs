@@ -1,4 +1,4 @@
-//! Random transactions, failures and reopenings against a plain map that does the same.
+//! Random transactions, failures and reopenings, compared with a plain map that does the same.
 
 use crate::backend::{description, dump, reopen, role, role_id, transact, writer, Backend};
 use lenticular_model::{identity::Role, Error, Kind, State};
@@ -63,7 +63,7 @@ fn change() -> impl Strategy<Value = Change> {
 fn replay(backend: &dyn Backend, steps: &[Step]) {
     let mut subject = writer(backend);
     let mut model = Model::new();
-    // What the model was after each time, for `record_at`.
+    // The model after each time, for `record_at`.
     let mut past = vec![model.clone()];
     for step in steps {
         let at = i64::try_from(past.len()).unwrap();
@@ -84,7 +84,7 @@ fn replay(backend: &dyn Backend, steps: &[Step]) {
             }
             Step::FailCommit(changes) if !changes.is_empty() => {
                 backend.refuse_commits();
-                // A change that comes to nothing needs no commit, so one that surely does something goes along.
+                // An empty change needs no commit, so a second change that surely has an effect goes along.
                 let result = transact(&mut subject, at, "step", |txn| {
                     changes.iter().for_each(|change| apply(txn, change));
                     txn.put_cold(Kind::UserData, "never", 1);
@@ -112,7 +112,7 @@ fn replay(backend: &dyn Backend, steps: &[Step]) {
     check_store(&subject, &past);
 }
 
-/// Compares all that the store knows, now and at every earlier time.
+/// Compares the store's whole content, now and at every earlier time.
 fn check_store(subject: &lenticular_store::Writer, past: &[Model]) {
     let reader = subject.reader();
     for kind in [Kind::Role, Kind::UserData] {

@@ -1,4 +1,4 @@
-//! What every engine must do, and the writer over it.
+//! The requirements for every engine, and for the writer over it.
 
 use crate::backend::{
     cause, description, dump, heartbeat, incarnation, reopen, role, role_id, transact, writer, Backend,
@@ -28,7 +28,7 @@ const CASES: &[Case] = &[
     ("text that no database holds is refused", refused_text),
 ];
 
-/// Runs every case over a fresh store of its own.
+/// Runs every case, each over a new store.
 pub fn run(fresh: &dyn Fn() -> Box<dyn Backend>) {
     for (name, case) in CASES {
         println!("{name}");
@@ -92,7 +92,7 @@ fn a_store_is_found_again(backend: &dyn Backend) {
     assert_eq!(second.last_commit_at(), Timestamp(200));
     assert_eq!(second.state().took_over_at, Timestamp(200), "no earlier than the last commit");
     assert_eq!(second.epoch(), epoch + 1);
-    // An end without a farewell loses nothing either.
+    // An end without a clean close loses nothing either.
     drop(second);
     assert_eq!(dump(writer(backend).state()), published);
 }

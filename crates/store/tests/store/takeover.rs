@@ -15,7 +15,7 @@ fn put(writer: &mut Writer, text: &str) -> lenticular_model::Result<()> {
     .map(|_| ())
 }
 
-/// Expects that the writer is told no, now and ever after.
+/// Expects that the writer refuses now and later.
 fn expect_lost(writer: &mut Writer, why: &str) {
     for _ in 0..2 {
         let error = put(writer, "lost").unwrap_err();
@@ -28,7 +28,7 @@ fn expect_lost(writer: &mut Writer, why: &str) {
 }
 
 #[test]
-fn a_session_that_ended_while_idle_is_opened_anew() {
+fn a_session_that_ended_while_idle_is_reopened() {
     over_postgres(|cluster| {
         let backend = PostgresBackend::new(cluster.clone());
         let mut writer = writer(&backend);
@@ -45,14 +45,14 @@ fn a_session_that_ended_while_idle_is_opened_anew() {
             reader.get(lenticular_model::Kind::Role, &id).unwrap().is_some(),
             "readers have their own sessions"
         );
-        // It leads still: it has the lock again, and nobody else gets in.
+        // It still leads: it has the lock again, and no other process can open the store.
         let second = backend.open().err().expect("two owners");
         assert!(second.to_string().contains("in use") || second.to_string().contains("session"), "{second}");
     });
 }
 
 #[test]
-fn a_session_that_ended_is_not_opened_anew_for_a_leader_of_the_past() {
+fn a_session_that_ended_is_not_reopened_for_a_former_leader() {
     over_postgres(|cluster| {
         let backend = PostgresBackend::new(cluster.clone());
         let mut old = writer(&backend);
@@ -60,7 +60,7 @@ fn a_session_that_ended_is_not_opened_anew_for_a_leader_of_the_past() {
         cluster.end_sessions(&backend.schema, true);
         let mut new = writer(&backend);
         put(&mut new, "kept").unwrap();
-        // Whether the new one still has the lock or not.
+        // Regardless of whether the new leader still has the lock.
         expect_lost(&mut old, "epoch");
         drop(new);
         expect_lost(&mut old, "epoch");

@@ -1,4 +1,4 @@
-//! Stores of format 1, which had no checksums: they open, and what is written from then on has some.
+//! Stores of format 1, which had no checksums: they open, and rows written from then on have checksums.
 
 use crate::backend::{
     description, dump, incarnation, reopen, role, role_id, transact, writer, Backend, SqliteBackend,
@@ -72,7 +72,7 @@ fn meta(backend: &dyn Backend, key: &str) -> i64 {
     backend.number(&format!("SELECT CAST(value AS bigint) FROM meta WHERE key = '{key}'"))
 }
 
-/// How many records, entries and changes have no sum.
+/// The numbers of records, entries and changes without a sum.
 fn without_sum(backend: &dyn Backend) -> [i64; 3] {
     let count = |table| backend.number(&format!("SELECT count(*) FROM {table} WHERE sum IS NULL"));
     ["records", "journal", "changes"].map(count)
@@ -104,7 +104,7 @@ fn what_is_written_is_summed(backend: &dyn Backend) {
         Ok(())
     })
     .unwrap();
-    // Two of the images before are copies of records without a sum.
+    // Two of the before-images are copies of records without a sum.
     assert_eq!(without_sum(backend), [2, 3, 6]);
     let id = role_id(1).to_string();
     assert_eq!(first.reader().history(Kind::Role, &id).unwrap().len(), 2);
@@ -127,7 +127,7 @@ fn what_is_written_is_summed(backend: &dyn Backend) {
     assert!(error.contains(&format!("the role {id} of entry 5 is not as it was written")), "{error}");
 }
 
-/// A damaged store is not brought to a newer format either.
+/// A damaged store is not upgraded.
 fn damage_is_found_before(backend: &dyn Backend) {
     backend.execute("DELETE FROM journal WHERE seq = 2");
     let error = open(backend).err().unwrap();
@@ -139,7 +139,7 @@ fn open(backend: &dyn Backend) -> Result<Writer, OpenError> {
     Writer::open(backend.open()?, Timestamp(0), incarnation())
 }
 
-/// The file is checked whole, as a small one is, without sums to compare with.
+/// A small file is checked whole, even without sums.
 #[test]
 fn an_old_file_that_contradicts_itself_is_left_alone() {
     let backend = SqliteBackend::new();

@@ -1,4 +1,5 @@
-//! Which servers and flavors a caller may use, and in which states: what several commands ask first.
+//! Shared checks of several commands: the servers and flavors that a caller may use, and the states that permit a
+//! command.
 
 use lenticular_model::{
     compute::{
@@ -11,7 +12,7 @@ use lenticular_model::{
 };
 use std::sync::Arc;
 
-/// The server, if the caller may do `action` to it and it is not locked against them.
+/// The server, if the caller may do `action` to it and no lock forbids it.
 pub fn actable(txn: &Txn<'_>, caller: &Caller, id: ServerId, action: Action) -> Result<Arc<Server>> {
     let server = txn.visible::<Server>(caller, &id)?;
     policy::check(caller, action, Some(server.project_id))?;
@@ -27,7 +28,7 @@ pub fn actable(txn: &Txn<'_>, caller: &Caller, id: ServerId, action: Action) -> 
     Ok(server)
 }
 
-/// Refuses `verb` unless the server is in one of these conditions and nothing else is being done to it.
+/// Refuses `verb` unless the server has one of these conditions and no operation is under way.
 pub fn need_condition(server: &Server, verb: &str, conditions: &[Condition]) -> Result<()> {
     need_idle(server, verb, conditions)?;
     if server.unconfirmed.is_none() {
@@ -36,7 +37,7 @@ pub fn need_condition(server: &Server, verb: &str, conditions: &[Condition]) -> 
     Err(Error::conflict(format!("Cannot '{verb}' instance {} while it is in vm_state resized", server.id)))
 }
 
-/// The same for what can be done to a server whose last move is not confirmed.
+/// Like [`need_condition`], but also permits a server whose last move is not confirmed.
 pub fn need_idle(server: &Server, verb: &str, conditions: &[Condition]) -> Result<()> {
     if server.wanted == Wanted::Absent {
         let why = format!("Cannot '{verb}' instance {} while it is in task_state deleting", server.id);
@@ -60,7 +61,7 @@ pub fn need_idle(server: &Server, verb: &str, conditions: &[Condition]) -> Resul
     }
 }
 
-/// The flavor, if the caller may make servers of it.
+/// The flavor, if the caller may make servers with it.
 pub fn find_flavor(txn: &Txn<'_>, caller: &Caller, id: &FlavorId) -> Result<Arc<Flavor>> {
     let missing = || Error::invalid(format!("Flavor {id} could not be found."));
     let flavor = txn.need::<Flavor>(id, missing)?;

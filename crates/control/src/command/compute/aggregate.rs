@@ -1,4 +1,4 @@
-//! Host aggregates: their making, change and removal, their hosts, and the zone that they put those in.
+//! Host aggregates: their creation, change and removal, their hosts, and the zone of those hosts.
 
 use lenticular_model::{
     compute::aggregate::{Aggregate, ZONE_KEY},
@@ -9,16 +9,16 @@ use lenticular_model::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// The aggregate that the API calls by this number.
+/// The aggregate with this number in the API.
 ///
 /// # Errors
-/// There is none.
+/// The aggregate does not exist.
 pub fn by_number(state: &State, number: u64) -> Result<Arc<Aggregate>> {
     let found = state.aggregate_numbered(number);
     found.cloned().ok_or_else(|| Error::not_found("Aggregate", number))
 }
 
-/// What Nova calls this refusal.
+/// Nova's text for this refusal.
 fn refused(what: &str, aggregate: u64, why: &str) -> String {
     format!("Cannot perform action '{what}' on aggregate {aggregate}. Reason: {why}.")
 }
@@ -32,10 +32,10 @@ fn check_name(txn: &Txn<'_>, name: &str, but: Option<AggregateId>) -> Result<()>
     }
 }
 
-/// Makes an aggregate without hosts.
+/// Creates an aggregate without hosts.
 ///
 /// # Errors
-/// Another has the name.
+/// Another aggregate has the name.
 pub fn create(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -49,7 +49,7 @@ pub fn create(
         id,
         created_at: txn.now,
         updated_at: None,
-        // Never given twice, as a count of those that are there would be.
+        // The commit number is never reused, unlike a count of the existing aggregates.
         number: txn.seq,
         name,
         hosts: Vec::new(),
@@ -63,10 +63,10 @@ fn by_id(txn: &Txn<'_>, id: AggregateId) -> Result<Arc<Aggregate>> {
     txn.need::<Aggregate>(&id, || Error::internal("an aggregate is gone from the transaction that holds it"))
 }
 
-/// Changes an aggregate's name, or its zone and with it that of its hosts.
+/// Changes an aggregate's name, or its zone and with it the zone of its hosts.
 ///
 /// # Errors
-/// Another has the name, or its hosts cannot change their zone.
+/// Another aggregate has the name, or the hosts cannot change their zone.
 pub fn update(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -92,10 +92,10 @@ pub fn update(
     by_id(txn, aggregate.id)
 }
 
-/// Sets entries of an aggregate's metadata, or removes those that are given no value.
+/// Sets entries of an aggregate's metadata; an entry without a value is removed.
 ///
 /// # Errors
-/// Its hosts cannot change their zone.
+/// The hosts cannot change their zone.
 pub fn set_metadata(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -122,7 +122,7 @@ pub fn set_metadata(
 /// Refuses a zone that an aggregate's hosts cannot be in.
 fn check_zone(txn: &Txn<'_>, aggregate: &Aggregate, zone: Option<&str>, what: &str) -> Result<()> {
     let no = |why: String| Err(Error::invalid(refused(what, aggregate.number, &why)));
-    // A zone that servers were asked for by name does not vanish under them.
+    // A zone that servers were requested in by name must not vanish.
     let Some(zone) = zone.filter(|zone| !zone.is_empty()) else {
         return no(format!("Aggregate {} does not support empty named availability zone", aggregate.name));
     };
@@ -137,7 +137,7 @@ fn check_zone(txn: &Txn<'_>, aggregate: &Aggregate, zone: Option<&str>, what: &s
     Ok(())
 }
 
-/// The zone that a host has by other aggregates than this one.
+/// The zone that a host has by aggregates other than this one.
 fn other_zone(state: &State, host: HostId, but: AggregateId) -> Option<String> {
     state.aggregates_of_host(host).filter(|a| a.id != but).find_map(|a| a.zone().map(str::to_owned))
 }
@@ -146,7 +146,7 @@ fn has_servers(state: &State, host: HostId) -> bool {
     state.taken_of_host(host).servers > 0
 }
 
-/// Gives hosts the zone that their aggregates say, or their own.
+/// Gives hosts the zone of their aggregates, or their own zone.
 fn settle_zones(txn: &mut Txn<'_>, hosts: &[HostId]) {
     for id in hosts {
         let Some(host) = txn.hosts.get(id).cloned() else { continue };
@@ -167,10 +167,10 @@ fn host_named(txn: &Txn<'_>, name: &str) -> Result<Arc<Host>> {
     host.cloned().ok_or_else(|| Error::not_found_text(format!("Compute host {name} could not be found.")))
 }
 
-/// Puts a host into an aggregate, and so into its zone.
+/// Adds a host to an aggregate, and so to its zone.
 ///
 /// # Errors
-/// It is there already, or cannot change its zone.
+/// The host is in the aggregate already, or cannot change its zone.
 pub fn add_host(txn: &mut Txn<'_>, caller: &Caller, number: u64, name: &str) -> Result<Arc<Aggregate>> {
     policy::check(caller, Action::AggregateWrite, None)?;
     let aggregate = by_number(txn, number)?;
@@ -192,10 +192,10 @@ pub fn add_host(txn: &mut Txn<'_>, caller: &Caller, number: u64, name: &str) -> 
     by_id(txn, aggregate.id)
 }
 
-/// Takes a host out of an aggregate.
+/// Removes a host from an aggregate.
 ///
 /// # Errors
-/// It is not there, or cannot change its zone.
+/// The host is not in the aggregate, or cannot change its zone.
 pub fn remove_host(txn: &mut Txn<'_>, caller: &Caller, number: u64, name: &str) -> Result<Arc<Aggregate>> {
     policy::check(caller, Action::AggregateWrite, None)?;
     let aggregate = by_number(txn, number)?;

@@ -1,5 +1,5 @@
-//! Getting servers back whose host or disk is lost: making them anew elsewhere, or going back to a disk that they left
-//! behind. Both give up what was written since, and only a person decides that.
+//! Recovery of servers whose host or disk is lost: rebuild them on another host, or return to a disk that they left
+//! behind. Both lose the data written since. Only a person decides that.
 
 use crate::schedule::{schedule, Moves, RequestSpec};
 use crate::{
@@ -24,14 +24,15 @@ use lenticular_model::{
 };
 use std::sync::Arc;
 
-/// Of so many hosts one may be lost at a time; if more are, it is rather the control plane or the network that is.
+/// One host in this many may be silent or off. With more such hosts, the control plane or the network has more
+/// likely failed.
 const LOST_ONE_IN: usize = 5;
 
-/// Makes a server anew from its image on another host, because its own is off and its disks are lost. What it wrote
-/// since its creation is given up, which is what whoever declared the disks lost has acknowledged.
+/// Rebuilds a server from its image on another host, because its own host is off and its disks are lost. The data
+/// written since the server's creation is lost; the operator who declared the disks lost has accepted that.
 ///
 /// # Errors
-/// The host may come back, so many hosts are silent that something else must be wrong, or no host will do.
+/// The host may come back, so many hosts are silent that something else must be wrong, or no host fits.
 pub fn evacuate(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -102,7 +103,8 @@ fn need_few_lost(state: &State) -> Result<()> {
     )))
 }
 
-/// A move that the lost host had to decide: its target may have the guest, and would have said so.
+/// Refuses if the lost host had to decide a move and the target is not up: the target may have the guest. A target
+/// that is up would have reported the guest.
 fn need_decided(txn: &Txn<'_>, server: &Server) -> Result<()> {
     let Some(ticket) = server.ticket.as_ref().filter(|ticket| ticket.leg != Leg::Prepare) else {
         return Ok(());
@@ -132,7 +134,7 @@ fn rebuild(
     let task: Task = operation::begin(txn, server, OperationKind::Evacuate, Some(caller));
     let generation = server.next_generation();
     lay_anew(txn, server)?;
-    // Its host is to remove it, should it ever come back.
+    // The lost host must remove the disk if it comes back.
     let what = "left on a lost host".to_owned();
     disk_copy::leave(txn, server.id, from, server.disk.generation, Fate::Doomed, what);
     run::put_on(txn, server.id, to, generation, None);
@@ -149,8 +151,8 @@ fn rebuild(
     Ok(())
 }
 
-/// What a disk made anew is laid over: the image that the server was brought back from if that is still there, else the
-/// one that it was made from.
+/// Sets the base of a rebuilt disk: the image of the last unshelving if it still exists, else the image that the
+/// server was made from.
 fn lay_anew(txn: &mut Txn<'_>, server: &Server) -> Result<()> {
     if !server.is_offloaded() {
         shelf::clear(txn, server);
@@ -175,11 +177,11 @@ fn lay_anew(txn: &mut Txn<'_>, server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Goes back to a disk that a server left behind. The server must stand still; what it has now is kept like any disk
-/// that is left behind, so that this can be undone.
+/// Returns a server to a disk that it left behind. The server must be stopped. Its present disk is kept like any
+/// disk that is left behind, so that this can be undone.
 ///
 /// # Errors
-/// There is no such disk, its host is not up, or the server runs or moves.
+/// The disk does not exist, its host is not up, or the server runs or moves.
 pub fn restore_disk(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, copy: DiskCopyId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerDiskRestore)?;
     let missing = || {

@@ -1,4 +1,4 @@
-//! Flavors: their making, change, who sees them, and removal.
+//! Flavors: their creation, change, access and removal.
 
 use lenticular_model::{
     compute::flavor::{Flavor, Size},
@@ -8,20 +8,20 @@ use lenticular_model::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// What a new flavor is to be.
+/// The settings of a new flavor.
 #[derive(Debug, Clone)]
 pub struct NewFlavor {
-    /// Its id; drawn if not said.
+    /// Its id; random if `None`.
     pub id: Option<FlavorId>,
     /// Its name.
     pub name: String,
     /// For people.
     pub description: Option<String>,
-    /// What its servers get.
+    /// The resources of its servers.
     pub size: Size,
     /// Whether every project sees it.
     pub is_public: bool,
-    /// Shown back.
+    /// Kept for the API; has no effect.
     pub rxtx_factor: f64,
 }
 
@@ -58,7 +58,7 @@ fn uuid_text(bytes: [u8; 16]) -> String {
     lenticular_model::ServerId::from_random(bytes).to_string()
 }
 
-/// Changes a flavor: only what does not change its servers.
+/// Changes the fields of a flavor that do not affect its servers.
 pub fn edit(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -83,7 +83,7 @@ pub fn edit_specs(
     edit(txn, caller, id, |flavor| edit_map(Arc::make_mut(&mut flavor.extra_specs)))
 }
 
-/// Gives a flavor that is not public to a project, or takes it away.
+/// Gives a project access to a flavor that is not public, or takes the access away.
 pub fn set_access(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -114,7 +114,7 @@ pub fn set_access(
     })
 }
 
-/// Removes a flavor; servers made with it keep what they have.
+/// Removes a flavor; servers with this flavor keep their size.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: &FlavorId) -> Result<()> {
     policy::check(caller, Action::FlavorWrite, None)?;
     txn.delete::<Flavor>(id).map(|_| ()).ok_or_else(|| Flavor::missing(id))

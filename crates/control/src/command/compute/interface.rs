@@ -1,5 +1,4 @@
-//! A server's interfaces after its creation: ports that are attached to it and detached from it, and the security
-//! groups of those that it has.
+//! A server's interfaces after its creation: attaching and detaching ports, and the security groups of its ports.
 
 use crate::{
     command::compute::{
@@ -28,12 +27,12 @@ use lenticular_model::{
 };
 use std::{net::IpAddr, sync::Arc};
 
-/// What shall be attached.
+/// The interface to attach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttachAsk {
-    /// A port that is there.
+    /// An existing port.
     Port(PortId),
-    /// A new port on a network: this one, or the only one that the project has; with these addresses, if any are said.
+    /// A new port on this network, or on the project's only network; with these addresses, if any are given.
     Network(Option<NetworkId>, Vec<IpAddr>),
 }
 
@@ -64,7 +63,7 @@ pub fn attach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, ask: AttachAsk) 
     Ok(attached)
 }
 
-/// The lowest place of the guest that none of the server's ports has.
+/// The lowest slot of the guest that none of the server's ports has.
 fn free_slot(txn: &Txn<'_>, id: ServerId) -> Result<u32> {
     let taken: Vec<u32> = txn.ports_of_server(id).map(|p| p.server_index).collect();
     (0..INTERFACES_MAX).find(|slot| !taken.contains(slot)).ok_or_else(|| {
@@ -115,7 +114,7 @@ fn new_port(
     Ok(Port { goes_with_server: true, ..port_build::build(txn, &new)? })
 }
 
-/// Detaches a port from a server; one that was made for the server goes.
+/// Detaches a port from a server; a port that was made for the server is deleted.
 pub fn detach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, port: PortId) -> Result<()> {
     let server = actable(txn, caller, id, Action::InterfaceDetach)?;
     need_condition(&server, "detach_interface", &[Condition::Active, Condition::Stopped])?;
@@ -130,7 +129,7 @@ pub fn detach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, port: PortId) ->
     Ok(())
 }
 
-/// Gives a server another address on a network that it is on.
+/// Adds an address to a server on one of its networks.
 pub fn add_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, network: NetworkId) -> Result<()> {
     let server = actable(txn, caller, id, Action::InterfaceAttach)?;
     need_condition(&server, "add_fixed_ip", &[Condition::Active, Condition::Stopped])?;
@@ -151,7 +150,7 @@ pub fn add_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, network: N
     Ok(())
 }
 
-/// Takes an address from a server, and with it what leads there.
+/// Removes an address from a server, and the floating IPs and port forwardings to it.
 pub fn remove_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, address: IpAddr) -> Result<()> {
     let server = actable(txn, caller, id, Action::InterfaceDetach)?;
     need_condition(&server, "remove_fixed_ip", &[Condition::Active, Condition::Stopped])?;
@@ -166,7 +165,7 @@ pub fn remove_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, address
     Ok(())
 }
 
-/// The group of the server's project under a name or an id.
+/// The group of the server's project with this name or id.
 fn find_group(txn: &Txn<'_>, server: &Server, name: &str) -> Result<SecurityGroupId> {
     let usable = |id: &SecurityGroupId| txn.may_use_security_group(server.project_id, *id);
     if let Some(id) = name.parse().ok().filter(usable) {
@@ -203,7 +202,7 @@ pub fn add_group(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, name: &str) -
     Ok(())
 }
 
-/// Takes a server's ports out of a security group.
+/// Removes a server's ports from a security group.
 pub fn remove_group(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, name: &str) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerGroupsWrite)?;
     let group = find_group(txn, &server, name)?;

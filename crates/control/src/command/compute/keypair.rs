@@ -1,4 +1,4 @@
-//! Keypairs: their import and removal. Making a key is left to the edge, which has the randomness for it.
+//! Keypairs: their import and removal. The API layer generates keys, because it has the randomness.
 
 use crate::quota;
 use lenticular_model::{
@@ -9,13 +9,13 @@ use lenticular_model::{
 };
 use std::sync::Arc;
 
-/// Refuses a caller who reaches for another user's keys without being an admin.
+/// Refuses a caller without the role admin who names another user.
 pub fn check_user(caller: &Caller, user: UserId) -> Result<()> {
     let action = if user == caller.user_id { Action::KeypairUse } else { Action::KeypairOthers };
     policy::check(caller, action, None)
 }
 
-/// Creates a keypair of a public key whose fingerprint the edge has made.
+/// Creates a keypair from a public key; the API layer has made its fingerprint.
 pub fn create(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -33,7 +33,7 @@ pub fn create(
     if txn.keypairs.contains_key(&id) {
         return Err(Error::conflict(format!("Key pair '{name}' already exists.")));
     }
-    // A user's keys are in no project: where the token has none, what projects begin with holds.
+    // Keypairs belong to no project. For a token without a project the default limits apply.
     let project = caller.project_id().unwrap_or_default();
     let limits = quota::limits(txn, quota::Service::Compute, project);
     let limit = limits.iter().find(|(n, _)| *n == "key_pairs").map_or(-1, |(_, limit)| *limit);
@@ -64,7 +64,7 @@ pub fn find(state: &State, caller: &Caller, user: UserId, name: &str) -> Result<
     keypair.ok_or_else(|| Error::not_found_text(format!("Keypair {name} not found for user {user}")))
 }
 
-/// Removes a keypair; servers that were given it keep it.
+/// Removes a keypair; servers that got it keep it.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, user: UserId, name: &str) -> Result<()> {
     let keypair = find(txn, caller, user, name)?;
     txn.delete::<Keypair>(&keypair.id);

@@ -1,4 +1,4 @@
-//! Requests that move a server: live-migrate, migrate, resize, and their confirmation, taking back, abortion.
+//! Requests that move a server: live-migrate, migrate, resize; and confirm, revert, abort and force.
 
 use crate::schedule::{schedule, Moves, RequestSpec, Verdict};
 use crate::{
@@ -22,10 +22,10 @@ use lenticular_model::{
 };
 use std::sync::Arc;
 
-/// Moves a running server's guest while it runs.
+/// Moves a running server while its guest runs.
 ///
 /// # Errors
-/// The server does not run, or no host will do: the message says why, host by host.
+/// The server does not run, or no host fits: the message says why, host by host.
 pub fn live_migrate(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -45,10 +45,10 @@ pub fn live_migrate(
     )
 }
 
-/// Moves a server to another host, with its guest stopped for the time of the move.
+/// Moves a server to another host; its guest is stopped during the move.
 ///
 /// # Errors
-/// The server is in no state to move, or no host will do: the message says why, host by host.
+/// The server's state does not permit a move, or no host fits: the message says why, host by host.
 pub fn migrate(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, host: Option<&str>) -> Result<MigrationId> {
     let server = actable(txn, caller, id, Action::ServerMigrate)?;
     if host.is_some() {
@@ -60,10 +60,10 @@ pub fn migrate(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, host: Option<&s
     begin(txn, caller, &server, Move { to, mode: Mode::Cold, purpose: Purpose::Migrate, snapshot }, verdict)
 }
 
-/// Gives a server another flavor, on its host or on another.
+/// Gives a server another flavor, on its host or on another host.
 ///
 /// # Errors
-/// The flavor is not to be had or does not fit, or no host has room for it.
+/// The flavor is not available or does not fit, or no host has room for the server.
 pub fn resize(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, flavor: &FlavorId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerResize)?;
     need_condition(&server, "resize", &[Condition::Active, Condition::Stopped])?;
@@ -108,7 +108,7 @@ fn check_new_flavor(server: &Server, flavor: &Flavor) -> Result<()> {
     Ok(())
 }
 
-/// On one host no disk travels: the guest is started anew with what it gets.
+/// Resizes a server on its own host: no disk travels, and the guest restarts with the new flavor.
 fn resize_here(txn: &mut Txn<'_>, caller: &Caller, server: &Server, plan: Move) -> Result<()> {
     let task = operation::begin(txn, server, OperationKind::Resize, Some(caller));
     let id = MigrationId::from_random(txn.random());
@@ -120,7 +120,7 @@ fn resize_here(txn: &mut Txn<'_>, caller: &Caller, server: &Server, plan: Move) 
     Ok(())
 }
 
-/// Gives a server a flavor where it is; a guest that runs is started anew.
+/// Gives a server a flavor on its present host; a running guest restarts.
 fn reshape(
     txn: &mut Txn<'_>,
     server: &Server,
@@ -141,7 +141,7 @@ fn reshape(
     });
 }
 
-/// Keeps what a resize or migration brought.
+/// Confirms a resize or migration.
 ///
 /// # Errors
 /// There is nothing to confirm.
@@ -153,10 +153,10 @@ pub fn confirm(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     Ok(())
 }
 
-/// Goes back to the flavor and host from before a resize or migration, with all that was written since.
+/// Returns to the flavor and host before a resize or migration; the data written since is kept.
 ///
 /// # Errors
-/// There is nothing to take back, or the host that it came from cannot take it.
+/// There is nothing to revert, or the previous host cannot take the server.
 pub fn revert(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerRevertResize)?;
     let last = need_unconfirmed(&server, "revertResize")?;
@@ -202,10 +202,10 @@ fn under_way(
     })
 }
 
-/// Aborts a live migration: the guest stays where it is, unless it has left already.
+/// Aborts a live migration: the guest stays on its host, unless it has left already.
 ///
 /// # Errors
-/// There is no such migration, or it has come too far.
+/// The migration does not exist, or it is too far advanced.
 pub fn abort(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, number: u64) -> Result<()> {
     let migration = under_way(txn, caller, id, number, Action::ServerMigrationAbort)?;
     let server = txn.visible::<Server>(caller, &id)?;
@@ -214,10 +214,10 @@ pub fn abort(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, number: u64) -> R
     Ok(())
 }
 
-/// Brings a live migration to its end: the guest is slowed down or stopped until its memory has followed.
+/// Forces a live migration to complete: the guest is slowed down or stopped until its memory has been copied.
 ///
 /// # Errors
-/// There is no such migration, or it does not run.
+/// The migration does not exist, or it does not run.
 pub fn force(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, number: u64) -> Result<()> {
     let migration = under_way(txn, caller, id, number, Action::ServerMigrationForce)?;
     let server = txn.visible::<Server>(caller, &id)?;
@@ -252,7 +252,7 @@ fn begin(
     Ok(id)
 }
 
-/// Chooses where a server goes.
+/// Chooses the target of a move.
 fn find_target(
     txn: &Txn<'_>,
     caller: &Caller,

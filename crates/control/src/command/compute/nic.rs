@@ -1,4 +1,4 @@
-//! A server's interfaces while they are made: which networks and ports a caller may name, and the ports that come of them.
+//! The interfaces of new servers: the networks and ports that a caller may name, and the ports made from them.
 
 use crate::{
     lifecycle::network::{
@@ -15,10 +15,10 @@ use lenticular_model::{
     HostId, NetworkId, ProjectId, SecurityGroupId, Txn,
 };
 
-/// The most interfaces that a server can have: guests have so many places for them.
+/// The most interfaces of a server: a guest has this many slots for them.
 pub const INTERFACES_MAX: u32 = 8;
 
-/// A port serves its own project's servers alone, whoever may see it.
+/// Refuses a port of another project, even if the server's project sees the port.
 pub(crate) fn check_own(port: &Port, project: ProjectId) -> Result<()> {
     match port.project_id == project {
         true => Ok(()),
@@ -30,7 +30,7 @@ pub(crate) fn zone_of(txn: &Txn<'_>, host: Option<HostId>) -> String {
     host.and_then(|id| txn.hosts.get(&id)).map_or("nova".to_owned(), |h| h.zone.clone())
 }
 
-/// The networks a server of the project would be put on without being asked: its own; else those shared with it.
+/// The networks for a project's server that names none: the project's own networks, else those shared with it.
 pub(crate) fn usable_networks(txn: &Txn<'_>, project: ProjectId) -> Vec<NetworkId> {
     let own = txn.networks_of_project(project).filter(|n| !n.external && has_subnet(txn, n.id));
     let own: Vec<NetworkId> = own.map(|network| network.id).collect();
@@ -81,7 +81,7 @@ pub(crate) fn check_nic(txn: &Txn<'_>, caller: &Caller, nic: &Nic) -> Result<()>
     }
 }
 
-/// Makes or takes the ports of a new server, and writes them.
+/// Makes a new server's ports, or binds existing ports, and writes them.
 pub fn make_ports(
     txn: &mut Txn<'_>,
     caller: &Caller,

@@ -15,7 +15,7 @@ use lenticular_model::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Starts a stopped server, or one in error that has a host.
+/// Starts a stopped server, or a server in error that has a host.
 pub fn start(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerAct)?;
     need_condition(&server, "start", &[Condition::Stopped, Condition::Error])?;
@@ -24,7 +24,7 @@ pub fn start(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     Ok(())
 }
 
-/// Stops a server's guest: first by asking it, then by force.
+/// Stops a server's guest: first by a shutdown request, then by force.
 pub fn stop(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerAct)?;
     need_condition(&server, "stop", &[Condition::Active, Condition::Error])?;
@@ -38,7 +38,7 @@ pub fn stop(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     Ok(())
 }
 
-/// Starts the guest anew; `Hard` also gets a server out of error.
+/// Restarts the guest; `Hard` also gets a server out of error.
 pub fn reboot(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, style: BootStyle) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerAct)?;
     let (operation, from) = match style {
@@ -75,7 +75,7 @@ fn boot(txn: &mut Txn<'_>, caller: &Caller, server: &Server, operation: Operatio
     });
 }
 
-/// Deletes a server, whatever it is doing: a tombstone stands until its host has confirmed that the guest is gone.
+/// Deletes a server in any state: a tombstone stands until the server's host has confirmed that the guest is gone.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerDelete)?;
     if server.wanted == Wanted::Absent {
@@ -96,24 +96,24 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     Ok(())
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct ServerChange {
     /// The name.
     pub name: Option<String>,
     /// The description; `Some(None)` removes it.
     pub description: Option<Option<String>>,
-    /// The name the guest is told.
+    /// The name that the guest gets.
     pub hostname: Option<String>,
-    /// Shown back.
+    /// Kept for the API; has no effect.
     pub access_ipv4: Option<String>,
-    /// Shown back.
+    /// Kept for the API; has no effect.
     pub access_ipv6: Option<String>,
     /// `MANUAL` partitioning.
     pub disk_config_manual: Option<bool>,
 }
 
-/// Changes what a server is called.
+/// Changes a server's names and other fields.
 pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, change: ServerChange) -> Result<()> {
     let server = txn.visible::<Server>(caller, &id)?;
     policy::check(caller, Action::ServerChange, Some(server.project_id))?;
@@ -129,7 +129,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, change: ServerCh
     Ok(())
 }
 
-/// Changes a server's metadata: `edit` gets what is there and leaves what shall be.
+/// Changes a server's metadata: `edit` changes the present metadata in place.
 pub fn edit_metadata(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -148,13 +148,14 @@ pub fn edit_metadata(
     Ok(())
 }
 
-/// The longest password that a guest may post, in bytes, as Nova has it.
+/// The longest password that a guest may post, in bytes, as in Nova.
 const PASSWORD_BYTES_MAX: usize = 1020;
 
-/// Takes in the password that a guest has made, encrypted to its owner's key, and posted on its host. It is set once.
+/// Stores the password that a guest made, encrypted with its owner's key, and posted on its host. It can be set
+/// once.
 ///
 /// # Errors
-/// The server is not the host's, the text is too long, or there is a password.
+/// The host does not have the server, the text is too long, or a password is already set.
 pub fn post_password(txn: &mut Txn<'_>, host: HostId, id: ServerId, password: String) -> Result<()> {
     let server = txn.servers.get(&id).filter(|server| server.host_id == Some(host));
     let server = server.ok_or_else(|| Error::not_found("Server", id))?;
@@ -170,10 +171,11 @@ pub fn post_password(txn: &mut Txn<'_>, host: HostId, id: ServerId, password: St
     Ok(())
 }
 
-/// Forgets the password that a server's guest has posted, so that it can post another. The guest's own is untouched.
+/// Clears the password that a server's guest posted, so that the guest can post another. The guest's own password
+/// does not change.
 ///
 /// # Errors
-/// The server is not the caller's, or not to be acted on.
+/// The caller does not have the server, or may not act on it now.
 pub fn clear_password(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     actable(txn, caller, id, Action::ServerChange)?;
     txn.update::<Server>(&id, |s| s.guest_password = None);
@@ -206,7 +208,7 @@ pub fn lock(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, reason: Option<Str
     Ok(())
 }
 
-/// Takes a lock off.
+/// Unlocks a server.
 pub fn unlock(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = txn.visible::<Server>(caller, &id)?;
     policy::check(caller, Action::ServerLock, Some(server.project_id))?;
@@ -217,7 +219,7 @@ pub fn unlock(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     Ok(())
 }
 
-/// Declares a server to be well, or in error, whatever it is; what is under way is given up.
+/// Declares a server healthy or in error, in any state; the operation under way is given up.
 pub fn reset_state(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, active: bool) -> Result<()> {
     let server = txn.visible::<Server>(caller, &id)?;
     policy::check(caller, Action::ServerResetState, None)?;

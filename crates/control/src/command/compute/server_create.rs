@@ -26,14 +26,14 @@ use std::{
 
 pub use lenticular_model::compute::server::Networks;
 
-/// What a request to create servers asks for, as far as it does not depend on the state.
+/// The settings of a request to create servers, as far as they do not depend on the State.
 #[derive(Debug, Clone)]
 pub struct NewServers {
-    /// The name; servers after the first get `-2`, `-3`, … if more than one is asked for.
+    /// The name; if several servers are requested, they get `-1`, `-2`, …
     pub name: String,
     /// For people.
     pub description: Option<String>,
-    /// The name the guest is told, if it is not to follow the server's name.
+    /// The name that the guest gets, if it differs from the server's name.
     pub hostname: Option<String>,
     /// The image.
     pub image_id: ImageId,
@@ -47,7 +47,7 @@ pub struct NewServers {
     pub security_groups: Vec<String>,
     /// Base64, as given.
     pub user_data: Option<String>,
-    /// Its owner's attributes.
+    /// The attributes that its owner sets.
     pub metadata: BTreeMap<String, String>,
     /// Labels.
     pub tags: BTreeSet<String>,
@@ -59,7 +59,7 @@ pub struct NewServers {
     pub host: Option<String>,
     /// The server group.
     pub group: Option<ServerGroupId>,
-    /// What else the scheduler is told.
+    /// Other scheduler hints.
     pub hints: Hints,
     /// `MANUAL` partitioning.
     pub disk_config_manual: bool,
@@ -67,19 +67,19 @@ pub struct NewServers {
     pub access_ipv4: String,
     /// Shown back.
     pub access_ipv6: String,
-    /// At least so many servers, or none.
+    /// The least number of servers; else none are created.
     pub min_count: u32,
-    /// At most so many.
+    /// The greatest number of servers.
     pub max_count: u32,
 }
 
 /// The most servers that one request may make.
 pub const COUNT_MAX: u32 = 1_000;
 
-/// Creates the servers. One that finds no host is created all the same, in ERROR, with a fault that says why.
+/// Creates the servers. A server that finds no host is created in ERROR, with a fault that says why.
 ///
 /// # Errors
-/// Nothing is created if the request is wrong, or passes a quota.
+/// Nothing is created if the request is invalid or exceeds a quota.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec<ServerId>> {
     let project = caller.need_project()?;
     policy::check(caller, Action::ServerCreate, Some(project))?;
@@ -90,7 +90,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
     let image = find_image(txn, caller, new.image_id)?;
     check_fit(&image, &flavor)?;
     if flavor.size.disk_gb == 0 {
-        // Nothing bounds such a disk but the image, so only operators may ask for one, as Nova has it.
+        // Only the image limits the size of such a disk, so only operators may ask for one, as in Nova.
         policy::check(caller, Action::ServerCreateZeroDisk, None).map_err(|_| {
             Error::forbidden("Only volume-backed servers are allowed for flavors with zero disk.")
         })?;
@@ -135,7 +135,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
     Ok(ids)
 }
 
-/// Takes a new server's place back.
+/// Takes back the placement of a new server.
 fn unplace(txn: &mut Txn<'_>, server: &Server, why: &str) {
     let mut server = server.clone();
     server.host_id = None;
@@ -151,7 +151,7 @@ fn unplace(txn: &mut Txn<'_>, server: &Server, why: &str) {
     txn.put(server);
 }
 
-/// What the servers of one request have in common, looked up.
+/// The records that the servers of one request share.
 struct Parts {
     project: ProjectId,
     flavor: Arc<Flavor>,
@@ -200,7 +200,7 @@ fn create_one(
     Ok(id)
 }
 
-/// Puts a server that no host takes into ERROR, as Nova does: the request was accepted, the fault says why.
+/// Puts a server that no host accepts into ERROR, as Nova does: the request was accepted, and the fault says why.
 fn refuse(txn: &mut Txn<'_>, server: &mut Server, verdict: &Verdict) {
     fail(txn, server, verdict.summary());
 }
@@ -282,7 +282,7 @@ fn find_image(txn: &Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Image>>
     }
 }
 
-/// What the image takes of a host's disk if its flavor sets no bound, in GiB.
+/// The disk space in GiB that the image takes of a host if its flavor sets no limit.
 fn image_gb(image: &Image, flavor: &Flavor) -> u32 {
     let whole = u32::try_from(image_bytes(image).div_ceil(1 << 30)).unwrap_or(u32::MAX);
     if flavor.size.disk_gb == 0 {
@@ -292,7 +292,7 @@ fn image_gb(image: &Image, flavor: &Flavor) -> u32 {
     }
 }
 
-/// How large a disk the image needs.
+/// The disk size that the image needs, in bytes.
 fn image_bytes(image: &Image) -> u64 {
     let data = image.data().map_or(0, |d| d.virtual_size.unwrap_or(d.size));
     data.max(u64::from(image.min_disk) << 30)
@@ -349,19 +349,20 @@ fn check_zone(txn: &Txn<'_>, new: &NewServers) -> Result<()> {
     }
 }
 
-/// Hints about servers, as far as the caller may know of those: others say nothing, as if they were not there.
+/// The hints about servers that the caller may know. Hints about other servers are dropped, as if they did not
+/// exist.
 fn known_servers(txn: &Txn<'_>, caller: &Caller, hints: &Hints) -> Option<Box<Hints>> {
     let known = |id: &ServerId| txn.visible::<Server>(caller, id).is_ok();
     let only = |ids: &[ServerId]| ids.iter().copied().filter(known).collect::<Vec<_>>();
     let mut left = Hints { same_host: only(&hints.same_host), different_host: only(&hints.different_host) };
     if left.same_host.is_empty() && !hints.same_host.is_empty() {
-        // To be with nobody that there is cannot be had.
+        // No server that the hint names exists, so no host fits.
         left.same_host.push(ServerId::default());
     }
     (left != Hints::default()).then(|| Box::new(left))
 }
 
-/// How many servers to make: as many as asked for and the quota leaves, and no fewer than the least asked for.
+/// The number of servers to create: as many as requested within the quota, and at least the requested minimum.
 fn allowed_count(txn: &Txn<'_>, project: ProjectId, flavor: &Flavor, new: &NewServers) -> Result<u32> {
     if new.max_count > COUNT_MAX {
         return Err(Error::invalid(format!("At most {COUNT_MAX} servers can be created by one request.")));
@@ -382,7 +383,7 @@ fn allowed_count(txn: &Txn<'_>, project: ProjectId, flavor: &Flavor, new: &NewSe
     Ok(count)
 }
 
-/// The interfaces of new servers: those that the request names, or the project's network.
+/// The interfaces of new servers: those of the request, or the project's network.
 fn resolve_networks(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -412,7 +413,7 @@ fn resolve_networks(
     }
 }
 
-/// The name a guest is told: the server's name as a host name, else one made of its id.
+/// The name that the guest gets: the server's name as a host name, else a name made from its id.
 pub fn hostname_of(name: &str, id: ServerId) -> String {
     let mut out = String::new();
     for c in name.chars().take(200) {

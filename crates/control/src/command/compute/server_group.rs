@@ -1,4 +1,4 @@
-//! Server groups: their making and removal, and who may be in one.
+//! Server groups: their creation and removal.
 
 use crate::quota;
 use lenticular_model::{
@@ -11,21 +11,21 @@ use lenticular_model::{
     ServerGroupId, ServerId, Txn,
 };
 
-/// What a new group is to be.
+/// The settings of a new group.
 #[derive(Debug, Clone)]
 pub struct NewServerGroup {
     /// Its name.
     pub name: String,
-    /// What it wants.
+    /// Its policy.
     pub policy: Policy,
     /// With anti-affinity: how many may share a host.
     pub max_server_per_host: Option<u32>,
 }
 
-/// Makes a group.
+/// Creates a group.
 ///
 /// # Errors
-/// The caller may not, or the project has as many as it may.
+/// The caller may not, or the project's limit is reached.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServerGroup) -> Result<ServerGroupId> {
     let project = caller.need_project()?;
     policy::check(caller, Action::ServerGroupWrite, Some(project))?;
@@ -51,17 +51,17 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServerGroup) -> Result
     Ok(id)
 }
 
-/// Removes a group; its servers stay, and belong to none.
+/// Removes a group; its servers stay and then belong to no group.
 ///
 /// # Errors
-/// There is no such group for the caller, or the caller may not.
+/// The group does not exist for the caller, or the caller may not.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerGroupId) -> Result<()> {
     let group = txn.visible::<ServerGroup>(caller, &id)?;
     policy::check(caller, Action::ServerGroupWrite, Some(group.project_id))?;
     let members: Vec<ServerId> = txn.servers_of_group(id).map(|server| server.id).collect();
     for member in members {
         let Some(server) = txn.servers.get(&member).cloned() else { continue };
-        // Nothing of the server itself has changed for its owner.
+        // For its owner the server has not changed, so `updated_at` stays.
         txn.put(Server { server_group: None, ..Server::clone(&server) });
     }
     txn.delete::<ServerGroup>(&id);

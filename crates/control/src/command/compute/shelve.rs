@@ -1,4 +1,4 @@
-//! Requests that shelve a server and bring it back; `lifecycle/shelf.rs` draws what lies between.
+//! Requests that shelve and unshelve a server; `lifecycle/shelf.rs` shows the states between.
 
 use crate::{
     command::compute::access::{actable, need_condition},
@@ -17,10 +17,10 @@ use lenticular_model::{
 };
 use std::collections::BTreeMap;
 
-/// Stops a server, makes an image of its disk, and takes it off its host.
+/// Stops a server, makes an image of its disk, and removes it from its host.
 ///
 /// # Errors
-/// The server is in no state for that.
+/// The server's state does not permit it.
 pub fn shelve(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerShelve)?;
     need_condition(&server, "shelve", &[Condition::Active, Condition::Stopped])?;
@@ -42,7 +42,7 @@ pub fn shelve(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
 fn put_image(txn: &mut Txn<'_>, server: &Server, upload: &str) -> ImageId {
     let id = ImageId::from_random(txn.random());
     let original = txn.images.get(&server.image_id);
-    // What hosts must have for the guest holds for its image as well.
+    // The guest's requirements for a host hold for its image as well.
     let mut properties: BTreeMap<String, String> =
         original.map(|image| image.properties.clone()).unwrap_or_default();
     properties.extend(
@@ -75,19 +75,19 @@ fn put_image(txn: &mut Txn<'_>, server: &Server, upload: &str) -> ImageId {
     id
 }
 
-/// Where a server shall come back.
+/// The place where a server is unshelved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
-    /// In this zone from now on; `Some(None)` for any.
+    /// The zone from now on; `Some(None)` for any.
     pub zone: Option<Option<String>>,
-    /// On this host.
+    /// The host.
     pub host: Option<String>,
 }
 
-/// Brings a shelved server back, running.
+/// Unshelves a server and starts it.
 ///
 /// # Errors
-/// It is not shelved, its image is gone, or no host will do: the message says why.
+/// It is not shelved, its image is gone, or no host fits: the message says why.
 pub fn unshelve(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, place: Place) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerUnshelve)?;
     let image = need_shelved(txn, &server)?;
@@ -126,7 +126,7 @@ pub fn unshelve(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, place: Place) 
     Ok(())
 }
 
-/// The image that the server comes back from.
+/// The image that the server is unshelved from.
 fn need_shelved(txn: &Txn<'_>, server: &Server) -> Result<Image> {
     let id = server.id;
     let state = match &server.task {
@@ -149,10 +149,10 @@ fn need_shelved(txn: &Txn<'_>, server: &Server) -> Result<Image> {
     })
 }
 
-/// Takes a shelved server off its host for good. Shelving does that at once, so there is never anything to do.
+/// Removes a shelved server from its host. Shelving does that at once, so there is never anything to do.
 ///
 /// # Errors
-/// Always: the server is not in the state between.
+/// Always: no server is in the state between.
 pub fn offload(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerShelveOffload)?;
     let state = server.vm_state();

@@ -1,4 +1,4 @@
-//! Disks that were found on hosts since a restore of the store.
+//! Disks that were found on hosts after a restore of the store.
 
 use lenticular_model::{
     compute::disk_copy::{DiskCopy, Fate},
@@ -7,10 +7,10 @@ use lenticular_model::{
     DiskCopyId, Txn,
 };
 
-/// An operator gives up what was found on a host: it is removed there, a guest that runs on it, too.
+/// Gives up a found disk, on an operator's word: the host removes the disk, and a guest that runs on it.
 ///
 /// # Errors
-/// There is no such disk, or it is not one that was found.
+/// The disk does not exist, or it is not a found disk.
 pub fn give_up(txn: &mut Txn<'_>, caller: &Caller, id: DiskCopyId) -> Result<()> {
     policy::check(caller, Action::ServerDiskRestore, None)?;
     let found = txn.disk_copies.get(&id).is_some_and(|copy| matches!(copy.fate, Fate::Found { .. }));

@@ -1,4 +1,4 @@
-//! Enrolment of hosts: tokens that let one in, certificates that speak for it, and its end.
+//! Enrolment of hosts: join tokens, host certificates, and retirement.
 //!
 //! ```text
 //!             token made           token used              renewed
@@ -21,13 +21,13 @@ use lenticular_model::{
 use serde::Serialize;
 use std::sync::Arc;
 
-/// The longest that a token may be good for, in seconds.
+/// The longest validity of a token, in seconds.
 pub const TOKEN_LIFE_S_MAX: i64 = 30 * 24 * 3_600;
 
-/// How long a token that can no longer be used is kept, so that whoever shows it is told what became of it.
+/// How long a token is kept after its expiry, in seconds, so that a host that shows it learns what became of it.
 const TOKEN_KEPT_S: i64 = 7 * 24 * 3_600;
 
-/// The name is not one that a certificate can carry, in words.
+/// The error: a certificate cannot carry the name.
 fn bad_name(name: &str) -> Error {
     Error::invalid(format!(
         "'{}' is not a valid host name: it must have 1 to {HOST_NAME_MAX} letters, digits, '-', '_' and \
@@ -36,23 +36,24 @@ fn bad_name(name: &str) -> Error {
     ))
 }
 
-/// A token that is wanted.
+/// A request for a token.
 #[derive(Debug, Clone)]
 pub struct TokenAsk {
     /// SHA-256 of its secret, in hex.
     pub secret_sha256: String,
-    /// The only name that it shall be good for.
+    /// The only host name that the token is valid for.
     pub host_name: Option<String>,
     /// Whether it may replace a host of that name.
     pub replaces: bool,
-    /// How long it can be used, in seconds.
+    /// Its validity in seconds.
     pub valid_for_s: i64,
 }
 
-/// Makes a token, for an administrator or (without a caller) for the cloud's own host; gives when it expires.
+/// Makes a token, for an administrator or (without a caller) for the cloud's own host; returns the time of its
+/// expiry.
 ///
 /// # Errors
-/// The caller may not, or the name is enrolled already and shall not be replaced.
+/// The caller may not, or a host with the name is enrolled and `replaces` is not set.
 pub fn make_token(txn: &mut Txn<'_>, caller: Option<&Caller>, ask: TokenAsk) -> Result<Timestamp> {
     if let Some(caller) = caller {
         policy::check(caller, Action::HostEnrol, None)?;
@@ -104,16 +105,16 @@ fn not_enrolled(state: &State, name: &str) -> Result<()> {
 pub struct Newcomer {
     /// SHA-256 of the token's secret, in hex.
     pub secret_sha256: String,
-    /// The name that it wants.
+    /// The name that it asks for.
     pub host_name: String,
     /// SHA-256 of its public key, in hex.
     pub key_sha256: String,
 }
 
-/// Whether a token lets the newcomer in, now; gives the token.
+/// Whether a token admits the newcomer now; returns the token.
 ///
 /// # Errors
-/// It does not. The error's code says which rule refused.
+/// It does not. The error's code names the rule that refused.
 pub fn judge<'s>(state: &'s State, new: &Newcomer, now: Timestamp) -> Result<&'s JoinToken> {
     if !is_host_name(&new.host_name) {
         return Err(bad_name(&new.host_name));
@@ -146,7 +147,7 @@ pub fn judge<'s>(state: &'s State, new: &Newcomer, now: Timestamp) -> Result<&'s
     if again.is_none() && !token.replaces {
         not_enrolled(state, &new.host_name)?;
     }
-    // A name with a past has servers and a standing that no stranger may take up.
+    // A known host name has servers and settings. No stranger may take them over.
     let has_past = state.host_named(&new.host_name).is_some();
     if token.host_name.is_none() && has_past && again.is_none() {
         return refused(
@@ -161,7 +162,7 @@ pub fn judge<'s>(state: &'s State, new: &Newcomer, now: Timestamp) -> Result<&'s
     Ok(token)
 }
 
-/// Lets a newcomer in with a certificate made for it; what spoke for the name before speaks for it no more.
+/// Enrols a newcomer with a certificate made for it. Earlier certificates no longer speak for the name.
 ///
 /// # Errors
 /// See [`judge`].
@@ -177,17 +178,17 @@ pub fn enrol(txn: &mut Txn<'_>, new: &Newcomer, issued: Issued) -> Result<()> {
     Ok(())
 }
 
-/// Ends what an agent that had the name before may still have under way.
+/// Ends the session of an agent that had the name before.
 fn end_session(txn: &mut Txn<'_>, name: &str) {
     if let Some(id) = txn.host_named(name).map(|host| host.id) {
         txn.delete::<Heartbeat>(&id);
     }
 }
 
-/// Whether a certificate speaks for a host.
+/// Checks that a certificate speaks for a host.
 ///
 /// # Errors
-/// It does not, or not any more.
+/// It does not, or no longer.
 pub fn admitted(state: &State, name: &str, serial: &str) -> Result<()> {
     let Some(enrolment) = state.enrolments.get(&EnrolmentId::from(name)) else {
         let why = format!(
@@ -205,37 +206,37 @@ pub fn admitted(state: &State, name: &str, serial: &str) -> Result<()> {
     Err(Error::forbidden(why).coded("CertificateRevoked"))
 }
 
-/// Gives a host a new certificate in exchange for the one that it showed.
+/// Gives a host a new certificate in exchange for its present certificate.
 ///
 /// # Errors
 /// See [`admitted`].
 pub fn renew(txn: &mut Txn<'_>, name: &str, shown: &str, issued: Issued) -> Result<()> {
     admitted(txn, name, shown)?;
     txn.update::<Enrolment>(&EnrolmentId::from(name), |enrolment| {
-        // What stays beside the new one is what the host has for certain.
+        // The certificate that the host showed stays valid: the host certainly has it.
         enrolment.previous = enrolment.certificate(shown).cloned();
         enrolment.current = issued;
     });
     Ok(())
 }
 
-/// What went with a host.
+/// The losses with a retired host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retired {
     /// Servers that lost their disks with it.
     pub lost: Vec<ServerId>,
 }
 
-/// How many servers a refusal names.
+/// The number of servers that a refusal names.
 const NAMED_MAX: usize = 20;
 
-/// Takes a host out of the cloud for good: its certificates are revoked, its session ends, its record goes.
+/// Removes a host from the cloud for good: its certificates are revoked, its session ends, its record is deleted.
 ///
-/// Servers keep a host: only one that is silent can be forced out with servers on it, on the operator's word that it
-/// is lost. They are not deleted: each is shown in error, without a host.
+/// A host with servers stays, unless the host is silent and the operator forces the removal, which declares the
+/// host lost. Its servers are not deleted: each is shown in error, without a host.
 ///
 /// # Errors
-/// There is no such host, servers are on it, or it is to be forced out while it talks.
+/// The host does not exist, it has servers, or `force` is set while the host is not silent.
 pub fn retire(txn: &mut Txn<'_>, caller: &Caller, name: &str, force: bool) -> Result<Retired> {
     policy::check(caller, Action::HostRetire, None)?;
     let enrolment = EnrolmentId::from(name);
@@ -265,7 +266,7 @@ fn servers_on(state: &State, host: HostId) -> Vec<ServerId> {
     state.servers_on_host(host).map(|server| server.id).collect()
 }
 
-/// Servers on their way to a host.
+/// Servers that are moving to a host.
 fn comes_to(state: &State, host: HostId) -> Vec<Arc<Server>> {
     let comes = |s: &&Arc<Server>| s.ticket.as_ref().is_some_and(|ticket| ticket.to == host);
     state.servers.values().filter(comes).cloned().collect()
@@ -298,10 +299,10 @@ struct Refused {
     code: String,
 }
 
-/// The one id of the record whose history lists the refusals.
+/// The one id of the record whose history is the list of refusals.
 pub const REFUSALS: &str = "agents";
 
-/// Notes a refusal, so that the commit that this transaction makes stands in the journal.
+/// Records a refusal, so that this transaction's commit is in the journal.
 pub fn note_refusal(txn: &mut Txn<'_>, code: &str) {
     let refused = Refused { at: txn.now, code: code.to_owned() };
     txn.put_cold(Kind::Refusal, REFUSALS, refused);

@@ -1,5 +1,5 @@
-//! The word that a host is off, a person's or a fencing driver's, which lets its servers go elsewhere; and its taking
-//! back.
+//! Fencing: a person or a fencing driver declares that a host is off, so that its servers can move elsewhere. Also
+//! the lifting of a fence.
 
 use lenticular_model::{
     error::{Error, Result},
@@ -8,11 +8,12 @@ use lenticular_model::{
     HostId, Txn,
 };
 
-/// Declares a host to be off. With `disks_lost` its disks are, too: its servers can be made anew from their images, and
-/// what they wrote since is given up. The proof is that of a driver which has switched it off and seen it off.
+/// Declares that a host is off. With `disks_lost` its disks are lost too: its servers can be rebuilt from their
+/// images, and their data is given up. `proof` comes from a driver that switched the host off and checked that.
 ///
 /// # Errors
-/// There is no such host, or it talks, its disks are said to be lost, and nothing switched it off: that cannot be true.
+/// The host does not exist. Or it sends heartbeats, its disks are declared lost, and no driver switched it off:
+/// that cannot be true.
 pub fn fence(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -34,10 +35,10 @@ pub fn fence(
     Ok(())
 }
 
-/// Takes the word back.
+/// Lifts the fence.
 ///
 /// # Errors
-/// There is no such host.
+/// The host does not exist.
 pub fn lift(txn: &mut Txn<'_>, caller: &Caller, id: HostId) -> Result<()> {
     policy::check(caller, Action::HostFence, None)?;
     match txn.update::<Host>(&id, |h| h.fence = None) {

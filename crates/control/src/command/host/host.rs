@@ -1,4 +1,4 @@
-//! What operators want of a host.
+//! Operators' settings of a host.
 
 use lenticular_model::{
     error::{Error, Result},
@@ -7,7 +7,7 @@ use lenticular_model::{
     HostId, Txn,
 };
 
-/// Lets a host take new servers, or not.
+/// Enables a host for new servers, or disables it.
 pub fn set_intent(txn: &mut Txn<'_>, caller: &Caller, id: HostId, intent: Intent) -> Result<()> {
     policy::check(caller, Action::ServiceWrite, None)?;
     if !txn.update::<Host>(&id, |h| h.intent = intent) {

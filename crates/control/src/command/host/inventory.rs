@@ -1,4 +1,4 @@
-//! What operators decide of a host's resources: how much is kept back, and how often the rest is given out.
+//! Operators' settings of a host's resources: the reserved part and the overcommitment ratio.
 
 use lenticular_model::{
     error::{Error, Result},
@@ -36,7 +36,7 @@ impl Class {
         Self::ALL.into_iter().find(|class| class.name() == name)
     }
 
-    /// How much of it a host has.
+    /// The host's total of the class.
     pub fn total(self, host: &Host) -> u64 {
         match self {
             Self::Vcpu => host.capacity.vcpus,
@@ -46,26 +46,26 @@ impl Class {
     }
 }
 
-/// What is to hold for one class.
+/// The settings of one class.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Allotment {
-    /// Which.
+    /// The class.
     pub class: Class,
-    /// How much there is, as the caller believes.
+    /// The total, as the caller believes.
     pub total: u64,
-    /// How much is kept back.
+    /// The reserved part.
     pub reserved: u64,
-    /// How often the rest is given out.
+    /// The overcommitment ratio.
     pub ratio: f64,
 }
 
-/// The highest ratio: more is a slip of the finger.
+/// The highest ratio: a higher one is a typing error.
 pub const RATIO_MAX: f64 = 1_000.0;
 
-/// Sets what holds for these classes of a host. `known` tells whether the caller knows what was there.
+/// Sets these classes of a host. `known` tells whether the caller knows the present settings.
 ///
 /// # Errors
-/// Somebody was faster, or what is asked for cannot be.
+/// Another caller changed the settings first, or the values are impossible.
 pub fn set(
     txn: &mut Txn<'_>,
     caller: &Caller,

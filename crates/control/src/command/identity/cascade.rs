@@ -1,4 +1,4 @@
-//! What goes with a project or a user that is deleted.
+//! The records that are deleted with a project or a user.
 
 use crate::{command::identity::thing, lifecycle::network::cascade};
 use lenticular_model::{
@@ -7,7 +7,7 @@ use lenticular_model::{
     AssignmentId, ProjectId, Txn, UserId,
 };
 
-/// Deletes a project that has nothing left, with its quota and its grants.
+/// Deletes a project without resources, with its quota and its grants.
 pub(crate) fn delete_project(txn: &mut Txn<'_>, id: ProjectId) -> Result<()> {
     thing::check_empty(txn, id)?;
     cascade::on_project_deleted(txn, id);

@@ -1,4 +1,4 @@
-//! Domains: their making, change and removal.
+//! Domains: their creation, change and removal.
 
 use crate::command::identity::{cascade, govern};
 use lenticular_model::{
@@ -11,9 +11,9 @@ use lenticular_model::{
 /// The domain of a request that names none.
 pub const DEFAULT_DOMAIN: &str = "default";
 
-/// What is to be written in place of a record, or as a new one.
+/// Writes a domain, new or changed.
 ///
-/// The edge has read the fields; here it is decided whether they may stand beside what there is.
+/// The API layer has read the fields; this command checks them against the existing records.
 pub fn put(txn: &mut Txn<'_>, caller: &Caller, domain: Domain) -> Result<()> {
     policy::check(caller, Action::DomainWrite, None)?;
     if txn.domain_named(&domain.name).is_some_and(|other| other.id != domain.id) {
@@ -27,7 +27,7 @@ pub fn put(txn: &mut Txn<'_>, caller: &Caller, domain: Domain) -> Result<()> {
     Ok(())
 }
 
-/// Removes a domain that was disabled first, with all that is in it.
+/// Removes a disabled domain, with all its records.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: &DomainId) -> Result<()> {
     policy::check(caller, Action::DomainWrite, None)?;
     if govern::domain(txn, id)?.enabled {

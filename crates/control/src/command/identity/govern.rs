@@ -1,4 +1,4 @@
-//! Checks that commands on domains, projects, users, roles and grants share: what is there, and what the caller may change.
+//! Shared checks of the commands on domains, projects, users, roles and grants: existence and the caller's rights.
 
 use lenticular_model::{
     error::{Error, Result},
@@ -8,7 +8,7 @@ use lenticular_model::{
 };
 use std::sync::Arc;
 
-/// The refusal: there is no such thing.
+/// The refusal: the object does not exist.
 pub(crate) fn missing(what: &str, id: impl std::fmt::Display) -> Error {
     Error::not_found_text(format!("Could not find {what}: {id}."))
 }
@@ -20,30 +20,30 @@ pub(crate) fn duplicate(what: &str, name: &str) -> Error {
     ))
 }
 
-/// The project, if it is there.
+/// The project, if it exists.
 pub fn project(state: &State, id: ProjectId) -> Result<Arc<Project>> {
     state.projects.get(&id).cloned().ok_or_else(|| missing("project", id))
 }
 
-/// The user, if it is there.
+/// The user, if it exists.
 pub fn user(state: &State, id: UserId) -> Result<Arc<User>> {
     state.users.get(&id).cloned().ok_or_else(|| missing("user", id))
 }
 
-/// The domain, if it is there.
+/// The domain, if it exists.
 pub fn domain(state: &State, id: &DomainId) -> Result<Arc<Domain>> {
     state.domains.get(id).cloned().ok_or_else(|| missing("domain", id))
 }
 
-/// The role, if it is there.
+/// The role, if it exists.
 pub fn role(state: &State, id: RoleId) -> Result<Arc<Role>> {
     state.roles.get(&id).cloned().ok_or_else(|| missing("role", id))
 }
 
-/// The project, for a caller who may do an action of Keystone's to it.
+/// The project, if the caller may do an action of Keystone to it.
 ///
 /// # Errors
-/// The caller may not, which also hides whether the project exists; or there is no such project.
+/// The caller may not, which also hides whether the project exists; or the project does not exist.
 pub fn governed_project(
     state: &State,
     caller: &Caller,
@@ -55,7 +55,7 @@ pub fn governed_project(
     found.cloned().ok_or_else(|| missing("project", id))
 }
 
-/// The user, for a caller who may do an action of Keystone's to it.
+/// The user, if the caller may do an action of Keystone to it.
 ///
 /// # Errors
 /// As for [`governed_project`].
@@ -65,10 +65,10 @@ pub fn governed_user(state: &State, caller: &Caller, action: Action, id: UserId)
     found.cloned().ok_or_else(|| missing("user", id))
 }
 
-/// Refuses if the caller rules a domain alone, and the user has more rights than the caller: with the user's password the
-/// caller would have them, too. More are any role on the system, the role admin anywhere but on the domain itself, and for
-/// a domain's manager that one as well. Ordinary roles elsewhere do not count: who gives one to a user of another domain
-/// trusts that domain's administrators, as in Keystone.
+/// Refuses if the caller governs only a domain and the user has more rights than the caller: with the user's
+/// password the caller would have them too. More rights are any role on the system, and the role admin anywhere
+/// except on the domain itself. For a domain's manager the role admin on the domain counts too. Ordinary roles
+/// elsewhere do not count: a grant to a user of another domain trusts that domain's administrators, as in Keystone.
 pub(crate) fn check_not_above(state: &State, caller: &Caller, user: UserId) -> Result<()> {
     let Reach::Domain(domain) = policy::reach(caller, Action::UserWrite) else { return Ok(()) };
     let is_above = |a: &RoleAssignment| {
@@ -87,8 +87,8 @@ pub(crate) fn check_not_above(state: &State, caller: &Caller, user: UserId) -> R
     Ok(())
 }
 
-/// Refuses if the caller rules a domain alone, and administrators of the cloud act in the project: without it they would
-/// be shut out.
+/// Refuses if the caller governs only a domain and administrators of the cloud work in the project: without the
+/// project they would be shut out.
 pub(crate) fn check_nobody_above_in(state: &State, caller: &Caller, project: ProjectId) -> Result<()> {
     if policy::reach(caller, Action::ProjectWrite) == Reach::Cloud {
         return Ok(());
@@ -105,7 +105,7 @@ pub(crate) fn check_nobody_above_in(state: &State, caller: &Caller, project: Pro
     Ok(())
 }
 
-/// Whether a role is the administrator's.
+/// Whether a role is the role admin.
 pub(crate) fn is_admin(role: &Role) -> bool {
     policy::RoleLevel::of(&role.name) == policy::RoleLevel::Admin
 }

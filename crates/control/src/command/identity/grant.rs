@@ -1,4 +1,4 @@
-//! Grants: who holds which role on what.
+//! Grants: the roles of users on projects, domains and the system.
 
 use crate::command::identity::govern;
 use lenticular_model::{
@@ -8,10 +8,10 @@ use lenticular_model::{
     AssignmentId, RoleId, State, Txn, UserId,
 };
 
-/// Refuses unless the caller may look at, or change, what a user holds there.
+/// Refuses unless the caller may read, or change, a user's roles on a target.
 ///
 /// # Errors
-/// The caller may not; or user, target or role do not exist.
+/// The caller may not; or the user, target or role does not exist.
 pub fn check(
     state: &State,
     caller: &Caller,
@@ -30,8 +30,9 @@ pub fn check(
     role_id.map_or(Ok(()), |id| govern::role(state, id).map(drop))
 }
 
-/// Refuses if the caller rules a domain alone and the role reaches beyond it: an admin of any project administers
-/// compute, network and images of the whole cloud. A domain's manager makes no admins at all.
+/// Refuses if the caller governs only a domain and the role reaches beyond the domain. An admin of any project
+/// administers compute, network and images of the whole cloud. A domain's manager cannot grant the role admin at
+/// all.
 fn check_role_within(state: &State, caller: &Caller, target: &Target, role_id: RoleId) -> Result<()> {
     if policy::reach(caller, Action::GrantWrite) == Reach::Cloud
         || !govern::is_admin(&*govern::role(state, role_id)?)
@@ -46,7 +47,7 @@ fn check_role_within(state: &State, caller: &Caller, target: &Target, role_id: R
     ))
 }
 
-/// Gives a role; giving it twice is giving it once.
+/// Grants a role; granting it again changes nothing.
 pub fn grant(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -60,7 +61,7 @@ pub fn grant(
     Ok(())
 }
 
-/// Writes a grant unless it is there.
+/// Writes a grant unless it exists.
 pub(crate) fn put(txn: &mut Txn<'_>, user_id: UserId, target: Target, role_id: RoleId) {
     if txn.role_assignment(user_id, &target, role_id).is_some() {
         return;
@@ -70,7 +71,7 @@ pub(crate) fn put(txn: &mut Txn<'_>, user_id: UserId, target: Target, role_id: R
     txn.put(RoleAssignment { id, created_at: txn.now, updated_at: None, user_id, role_id, target, unknown });
 }
 
-/// Takes a role away.
+/// Revokes a role.
 pub fn revoke(
     txn: &mut Txn<'_>,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! Keystone's commands: a file for each noun, and the files that those commands share.
+//! Keystone's commands: one file for each noun, and the files that those commands share.
 
 pub mod domain;
 pub mod grant;
@@ -8,7 +8,7 @@ pub mod role;
 pub mod token;
 pub mod user;
 
-// What commands share. These files import no command.
+// Code that commands share. These files import no command.
 mod cascade;
 pub mod govern;
 pub mod thing;

@@ -1,4 +1,4 @@
-//! Projects: their making, change and removal.
+//! Projects: their creation, change and removal.
 
 use crate::{
     command::identity::{cascade, govern},
@@ -18,7 +18,7 @@ pub fn put(txn: &mut Txn<'_>, caller: &Caller, project: Project) -> Result<()> {
     if let Some(parent) = project.parent_id {
         let parent_domain = txn.projects.get(&parent).map(|parent| parent.domain_id.clone());
         if parent_domain.as_ref() != Some(&project.domain_id) {
-            // Who may not see another domain is not told what is there.
+            // A caller who may not see another domain does not learn what it contains.
             if parent_domain.is_none() || policy::reach(caller, Action::ProjectRead) != Reach::Cloud {
                 return Err(govern::missing("project", parent));
             }
@@ -41,7 +41,7 @@ pub fn put(txn: &mut Txn<'_>, caller: &Caller, project: Project) -> Result<()> {
     Ok(())
 }
 
-/// Removes a project. All that it has must go first: nothing is ever left without an owner.
+/// Removes a project. Its resources must be removed first, so that nothing is left without an owner.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ProjectId) -> Result<()> {
     govern::governed_project(txn, caller, Action::ProjectWrite, id)?;
     govern::check_nobody_above_in(txn, caller, id)?;

@@ -1,4 +1,4 @@
-//! The purge of a project: an administrator removes what the project has, each thing by the command of its noun.
+//! The purge of a project: an administrator removes the project's resources, each by the command of its noun.
 
 use crate::command::{
     compute::{server, server_group},
@@ -20,10 +20,10 @@ use lenticular_model::{
     RouterId, Scoped, Txn,
 };
 
-/// Removes one thing of a project, with what hangs on it. A server is only told to go.
+/// Removes one resource of a project, with its dependents. For a server, it only orders the deletion.
 ///
 /// # Errors
-/// The caller is no administrator, or something of another project depends on it.
+/// The caller is no administrator, or something of another project depends on the resource.
 pub fn purge(txn: &mut Txn<'_>, caller: &Caller, thing: Thing) -> Result<()> {
     policy::check(caller, Action::ProjectPurge, None)?;
     match thing {

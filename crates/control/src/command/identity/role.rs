@@ -1,4 +1,4 @@
-//! Roles: their making, change and removal.
+//! Roles: their creation, change and removal.
 
 use crate::command::identity::{cascade, govern};
 use lenticular_model::{
@@ -8,7 +8,7 @@ use lenticular_model::{
     RoleId, Txn,
 };
 
-/// The roles that the policy is written in are there for good: without them nobody could get in any more.
+/// Refuses changes of the roles that the policy names: without them no user could administer the cloud.
 fn check_mutable(role: &Role) -> Result<()> {
     match policy::RoleLevel::of(&role.name) {
         policy::RoleLevel::None => Ok(()),

@@ -1,4 +1,4 @@
-//! What a project has, in the order of its removal.
+//! The resources of a project, in the order of their removal.
 
 use crate::lifecycle::network::group_build;
 use lenticular_model::{
@@ -14,12 +14,12 @@ use std::collections::BTreeMap;
 
 macro_rules! things {
     ($($(#[$doc:meta])* $name:ident($id:ty, $noun:literal);)*) => {
-        /// A thing of a project, in the order in which they are removed.
+        /// A resource of a project; the variants are in the order of removal.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Thing { $($(#[$doc])* $name($id),)* }
 
         impl Thing {
-            /// What it is called.
+            /// The name of its kind.
             pub fn noun(&self) -> &'static str {
                 match self { $(Self::$name(_) => $noun,)* }
             }
@@ -33,7 +33,7 @@ macro_rules! things {
 }
 
 things! {
-    /// A server; it goes when its host has confirmed that.
+    /// A server; its record goes when its host has confirmed the deletion.
     Server(ServerId, "server");
     /// A server group.
     ServerGroup(ServerGroupId, "server group");
@@ -63,11 +63,11 @@ things! {
     Image(ImageId, "image");
 }
 
-/// So many of one kind are named when a project cannot be deleted.
+/// The number of resources of one kind that the refusal to delete a project names.
 const NAMED_MAX: usize = 3;
 
-/// What a project has, in the order of its removal, each with its name. A default security group that
-/// nobody uses goes with the project, and does not count.
+/// The resources of a project in the order of their removal, each with its name. An unused default security group
+/// does not count: it is deleted with the project.
 pub fn things(state: &State, id: ProjectId) -> Vec<(Thing, String)> {
     let mut all = Vec::new();
     macro_rules! add {
@@ -99,13 +99,13 @@ pub fn things(state: &State, id: ProjectId) -> Vec<(Thing, String)> {
     all
 }
 
-/// Whether a port is a leg of a router of its own project: it is removed with that.
+/// Whether a port is a leg of a router of its own project: it is removed with the router.
 fn goes_with_router(state: &State, port: &Port) -> bool {
     let router = || port.device_id.parse().ok().and_then(|id: RouterId| state.routers.get(&id));
     port.owner() == PortOwner::RouterInterface && router().is_some_and(|r| r.project_id == port.project_id)
 }
 
-/// Whether a group is more than a default one that nobody uses.
+/// Whether a group is more than an unused default group.
 fn is_kept(state: &State, group: &SecurityGroup) -> bool {
     let mut about = state.rules_about_security_group(group.id);
     group.name != group_build::DEFAULT
@@ -113,7 +113,7 @@ fn is_kept(state: &State, group: &SecurityGroup) -> bool {
         || about.any(|rule| rule.security_group_id != group.id)
 }
 
-/// Refuses to delete a project that still has something.
+/// Refuses to delete a project that still has resources.
 pub(crate) fn check_empty(state: &State, id: ProjectId) -> Result<()> {
     let mut by_noun: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (thing, name) in things(state, id) {

@@ -1,8 +1,8 @@
-//! Tokens: their revocation.
+//! The revocation of tokens.
 
 use lenticular_model::{identity::Revocation, RevocationId, Timestamp, Txn};
 
-/// Voids a token before its time, and clears the revocations of tokens that have expired.
+/// Revokes a token, and clears the revocations of expired tokens.
 pub fn revoke(txn: &mut Txn<'_>, audit_id: &str, expires_at: Timestamp) {
     let over: Vec<RevocationId> =
         txn.revocations.values().filter(|r| r.expires_at < txn.now).map(|r| r.id.clone()).collect();

@@ -1,4 +1,4 @@
-//! Users: their making, change and removal.
+//! Users: their creation, change and removal.
 
 use crate::command::identity::{cascade, govern};
 use lenticular_model::{
@@ -18,14 +18,14 @@ pub fn put(txn: &mut Txn<'_>, caller: &Caller, user: User) -> Result<()> {
     }
     let mut user = user;
     if !user.enabled {
-        // Who is let in again must log in again.
+        // A user who is enabled again must log in again.
         user.password_changed_at = txn.now;
     }
     txn.put(user);
     Ok(())
 }
 
-/// Sets a user's password, whose hash the edge has made; tokens issued before are void.
+/// Sets a user's password; the API layer has made its hash. Tokens issued before are void.
 pub fn set_password(txn: &mut Txn<'_>, id: UserId, hash: String) -> Result<()> {
     let now = txn.now;
     let set = txn.update::<User>(&id, |u| {

@@ -1,4 +1,4 @@
-//! Address groups: their making, change and removal.
+//! Address groups: their creation, change and removal.
 
 use crate::lifecycle::network::cascade;
 use ipnet::IpNet;
@@ -15,7 +15,7 @@ use lenticular_model::{
 /// The most ranges in one group.
 pub const ADDRESSES_MAX: usize = 1_000;
 
-/// What a new group is to be.
+/// The settings of a new group.
 #[derive(Debug, Clone)]
 pub struct NewAddressGroup {
     /// Its project.
@@ -58,7 +58,7 @@ fn check_count(addresses: &[IpNet]) -> Result<()> {
     Err(Error::invalid(why).coded("HTTPBadRequest"))
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct AddressGroupChange {
     /// The name.
@@ -107,7 +107,7 @@ pub fn add(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId, more: &[IpNet
     Ok(())
 }
 
-/// Takes ranges out of a group.
+/// Removes ranges from a group.
 pub fn remove(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId, less: &[IpNet]) -> Result<()> {
     let group = txn.changeable::<AddressGroup>(caller, &id)?;
     let less: Vec<IpNet> = less.iter().map(IpNet::trunc).collect();
@@ -123,7 +123,7 @@ pub fn remove(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId, less: &[Ip
     Ok(())
 }
 
-/// Removes a group that no rule is about.
+/// Removes a group that no rule names.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: AddressGroupId) -> Result<()> {
     txn.changeable::<AddressGroup>(caller, &id)?;
     if txn.rules_about_address_group(id).next().is_some()

@@ -1,4 +1,4 @@
-//! Address scopes: their making, change and removal.
+//! Address scopes: their creation, change and removal.
 
 use crate::lifecycle::network::{cascade, sharing};
 use lenticular_model::{
@@ -11,7 +11,7 @@ use lenticular_model::{
     AddressScopeId, ProjectId, Txn,
 };
 
-/// What a new scope is to be.
+/// The settings of a new scope.
 #[derive(Debug, Clone)]
 pub struct NewAddressScope {
     /// Its project.
@@ -47,7 +47,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewAddressScope) -> Resul
     Ok(id)
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct AddressScopeChange {
     /// The name.

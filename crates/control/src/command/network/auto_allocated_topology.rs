@@ -1,5 +1,5 @@
-//! The network that the cloud makes for a project that asks for `auto`: with a subnet of each family that there is a
-//! default pool of, and, if there is a default way out, a router to it.
+//! The network for a project's request for `auto`. It has a subnet for each IP version with a default pool, and a
+//! router if there is a default external network.
 
 use crate::command::network::{
     network, router,
@@ -13,10 +13,10 @@ use lenticular_model::{
 };
 use std::collections::BTreeSet;
 
-/// The range of a network for a project where there is no default pool.
+/// The range of the network's subnet if there is no default pool.
 const RANGE: &str = "10.0.0.0/24";
 
-/// Refuses unless the cloud has what Neutron's API promises: a default way out and a default pool.
+/// Refuses unless the cloud has what Neutron's API requires: a default external network and a default pool.
 pub fn check(state: &State) -> Result<()> {
     let refuse = |what: &str| {
         Err(Error::conflict(format!("Deployment error: {what}.")).coded("AutoAllocationFailure"))
@@ -30,7 +30,7 @@ pub fn check(state: &State) -> Result<()> {
     Ok(())
 }
 
-/// The project's network, made if it is not there.
+/// The project's network, made if it does not exist.
 pub fn ensure(txn: &mut Txn<'_>, caller: &Caller, project: ProjectId) -> Result<NetworkId> {
     if let Some(network) = txn.auto_allocated_network(project) {
         return Ok(network.id);
@@ -56,7 +56,7 @@ pub fn ensure(txn: &mut Txn<'_>, caller: &Caller, project: ProjectId) -> Result<
         subnets.push(subnet::put(txn, new)?);
     }
     if let Some(external) = txn.default_external_network().map(|n| n.id) {
-        // What the cloud does for a project that asks for `auto`, it does by its own right.
+        // The cloud makes the topology with its own rights, not the caller's.
         let cloud = Caller { level: RoleLevel::Admin, ..caller.clone() };
         let router: RouterId = router::put_automatic(txn, &cloud, project, external)?;
         for subnet in subnets {

@@ -7,13 +7,13 @@ use lenticular_model::{
     NetworkId, PortId, ProjectId, QosPolicyId, Scoped, SecurityGroupId, State,
 };
 
-/// The largest packet on tenants' networks, in bytes: what a tunnel leaves of an Ethernet's 1500.
+/// The largest packet on tenants' networks, in bytes: Ethernet's 1500 without the tunnel's header.
 pub(crate) const MTU: u32 = 1442;
 
-/// What IPv6 asks of every link, in bytes (RFC 8200, section 5).
+/// The smallest MTU for IPv6, in bytes (RFC 8200, section 5).
 pub(crate) const IPV6_MTU_MIN: u32 = 1280;
 
-/// The refusal of a network's size and an IPv6 subnet together.
+/// The refusal of a network's MTU together with an IPv6 subnet.
 pub(crate) fn too_small_for_ipv6(id: NetworkId, mtu: u32) -> Error {
     let why =
         format!("The MTU of network {id}, {mtu}, is less than the {IPV6_MTU_MIN} that an IPv6 subnet needs.");
@@ -31,7 +31,7 @@ pub(crate) fn check_zones(state: &State, zones: &[String]) -> Result<()> {
     }
 }
 
-/// Refuses to close an external network that routers or floating IPs use.
+/// Refuses to make a network internal while routers or floating IPs use it.
 pub(crate) fn check_no_way_out(state: &State, id: NetworkId) -> Result<()> {
     let used = state.routers_with_gateway_in(id).next().is_some()
         || state.floating_ips_of_network(id).next().is_some();

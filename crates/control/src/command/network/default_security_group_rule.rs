@@ -1,4 +1,4 @@
-//! Rules that new security groups begin with: their making and removal.
+//! Rules that new security groups begin with: their creation and removal.
 
 use crate::lifecycle::network::rule::{check_rule, normalize_remote, traffic, NewRule};
 use lenticular_model::{
@@ -9,31 +9,31 @@ use lenticular_model::{
 };
 use std::sync::Arc;
 
-/// What a new rule is to be.
+/// The settings of a new rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDefaultRule {
-    /// What it says. Its group and project are nobody's.
+    /// The content of the rule. The group and project in it have no meaning.
     pub rule: NewRule,
-    /// Whether it is about the group that it will be a rule of, in place of what the rule says.
+    /// Whether the remote side is the group that gets the rule, instead of the remote side in `rule`.
     pub parent: bool,
     /// Whether projects' default groups begin with it.
     pub used_in_default_sg: bool,
-    /// Whether all other groups do.
+    /// Whether all other groups begin with it.
     pub used_in_non_default_sg: bool,
 }
 
-/// That there is no such rule.
+/// The error: there is no such rule.
 pub fn missing(id: impl std::fmt::Display) -> Error {
     Error::not_found_text(format!("Default Security Group rule {id} does not exist"))
         .coded("DefaultSecurityGroupRuleNotFound")
 }
 
-/// The rule; they are everybody's to see.
+/// The rule; every caller may see it.
 pub fn find(state: &State, id: DefaultSecurityGroupRuleId) -> Result<Arc<DefaultSecurityGroupRule>> {
     all(state).into_iter().find(|rule| rule.id == id).ok_or_else(|| missing(id))
 }
 
-/// Creates a rule. Groups that are there stay as they are.
+/// Creates a rule. Existing groups do not change.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewDefaultRule) -> Result<DefaultSecurityGroupRuleId> {
     policy::check(caller, Action::DefaultSecurityGroupRuleWrite, None)?;
     let NewDefaultRule { rule, parent, used_in_default_sg, used_in_non_default_sg } = new;
@@ -63,7 +63,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewDefaultRule) -> Result
     Ok(id)
 }
 
-/// Whether some group would begin with both, and one of them would be too many.
+/// Whether the rules have the same content and some group would begin with both.
 fn says_the_same(a: &DefaultSecurityGroupRule, b: &DefaultSecurityGroupRule) -> bool {
     let remote = |rule: &DefaultSecurityGroupRule| match &rule.remote {
         DefaultRemote::Parent => None,
@@ -78,7 +78,7 @@ fn says_the_same(a: &DefaultSecurityGroupRule, b: &DefaultSecurityGroupRule) -> 
     together && said(a) == said(b)
 }
 
-/// Removes a rule. Groups that began with it keep it.
+/// Removes a rule. Existing groups keep their copy.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: DefaultSecurityGroupRuleId) -> Result<()> {
     policy::check(caller, Action::DefaultSecurityGroupRuleWrite, None)?;
     let found = find(txn, id)?;

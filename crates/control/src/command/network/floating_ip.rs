@@ -1,4 +1,4 @@
-//! Floating IPs: their making, where they lead, their change and removal.
+//! Floating IPs: their creation, association, change and removal.
 
 use crate::{
     command::network::{check, routing},
@@ -21,16 +21,16 @@ use lenticular_model::{
 };
 use std::net::IpAddr;
 
-/// Where a floating IP is asked to lead.
+/// The port address that a floating IP should lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// The port.
     pub port_id: PortId,
-    /// Which of its addresses; `None` for its only one.
+    /// The address of the port; `None` for its only address.
     pub fixed_ip: Option<IpAddr>,
 }
 
-/// What a new floating IP is to be.
+/// The settings of a new floating IP.
 #[derive(Debug, Clone)]
 pub struct NewFloatingIp {
     /// Its project.
@@ -39,11 +39,11 @@ pub struct NewFloatingIp {
     pub description: String,
     /// The external network.
     pub network_id: NetworkId,
-    /// The subnet that the address is of.
+    /// The subnet of the address.
     pub subnet_id: Option<SubnetId>,
     /// The address.
     pub address: Option<IpAddr>,
-    /// Where it leads.
+    /// The port address that it leads to.
     pub target: Option<Target>,
     /// Its name in DNS.
     pub dns_name: String,
@@ -100,7 +100,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewFloatingIp) -> Result<
     Ok(id)
 }
 
-/// Refuses an address that another's network does not give out: it may be that of the gateway.
+/// Refuses an address outside the pools of another project's network: it may be the gateway's address.
 fn check_given_out(state: &State, network: &Network, address: IpAddr) -> Result<()> {
     let mut subnets = state.subnets_of_network(network.id);
     match subnets.any(|s| s.pools.iter().any(|pool| pool.contains(address))) {
@@ -147,7 +147,7 @@ fn build_port(txn: &mut Txn<'_>, network: &Network, id: FloatingIpId, new: &NewF
         .unwrap_or_else(|| routing::bad(format!("Network {} does not contain any IPv4 subnet", network.id))))
 }
 
-/// The address of a port that a floating IP shall lead to.
+/// The address of a port for a floating IP.
 fn choose_fixed(port: &Port, asked: Option<IpAddr>) -> Result<FixedIp> {
     let mut v4 = port.fixed_ips.iter().filter(|ip| ip.ip_address.is_ipv4());
     match asked {
@@ -168,7 +168,7 @@ fn choose_fixed(port: &Port, asked: Option<IpAddr>) -> Result<FixedIp> {
     }
 }
 
-/// Lets a floating IP lead to an address of a port.
+/// Associates a floating IP with an address of a port.
 fn associate(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId, target: Target) -> Result<()> {
     let floating = txn.need::<FloatingIp>(&id, || FloatingIp::missing(id))?;
     let port = txn.visible::<Port>(caller, &target.port_id)?;
@@ -213,14 +213,14 @@ fn associate(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId, target: Targe
     Ok(())
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct FloatingIpChange {
     /// For people.
     pub description: Option<String>,
-    /// Where it leads; `Some(None)` for nowhere.
+    /// The port address that it leads to; `Some(None)` for none.
     pub target: Option<Option<Target>>,
-    /// Its QoS policy; `Some(None)` takes it away.
+    /// Its QoS policy; `Some(None)` removes it.
     pub qos_policy_id: Option<Option<QosPolicyId>>,
 }
 
@@ -241,7 +241,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId, change: Floa
     Ok(())
 }
 
-/// Removes a floating IP with its port forwardings; its address is free again.
+/// Removes a floating IP with its port forwardings; its address becomes free.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId) -> Result<()> {
     txn.changeable::<FloatingIp>(caller, &id)?;
     cascade::delete_floating_ip(txn, id);

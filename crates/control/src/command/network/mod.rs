@@ -1,4 +1,4 @@
-//! Neutron's commands: a file for each noun, and the files that those commands share.
+//! Neutron's commands: one file for each noun, and the files that those commands share.
 
 pub mod address_group;
 pub mod address_scope;
@@ -18,7 +18,7 @@ pub mod subnet_pool;
 pub mod tags;
 pub mod trunk;
 
-// What commands share. These files import no command.
+// Code that commands share. These files import no command.
 mod check;
 mod pool_range;
 mod routing;

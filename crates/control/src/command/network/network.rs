@@ -1,4 +1,4 @@
-//! Networks: their making, change and removal.
+//! Networks: their creation, change and removal.
 
 use crate::{
     command::network::check,
@@ -17,7 +17,8 @@ use lenticular_model::{
 };
 use std::sync::Arc;
 
-/// Hosts would lose what does not fit into their tunnels, and say nothing; and IPv6 would not work.
+/// Refuses a packet size that does not fit into hosts' tunnels, which drop larger packets silently, or that breaks
+/// IPv6.
 fn check_mtu(state: &State, network: &Network) -> Result<()> {
     let mtu = network.mtu;
     if network.physical().is_none() && mtu > check::MTU {
@@ -33,7 +34,7 @@ fn check_mtu(state: &State, network: &Network) -> Result<()> {
     Ok(())
 }
 
-/// What a new network is to be.
+/// The settings of a new network.
 #[derive(Debug, Clone)]
 pub struct NewNetwork {
     /// Its project.
@@ -48,7 +49,7 @@ pub struct NewNetwork {
     pub shared: bool,
     /// True if it leads out of the cloud.
     pub external: bool,
-    /// True for the external network that routers get that the cloud makes.
+    /// True for the default external network, which automatic routers lead to.
     pub is_default: bool,
     /// Largest packet in bytes.
     pub mtu: Option<u32>,
@@ -58,9 +59,9 @@ pub struct NewNetwork {
     pub provider: Provider,
     /// The domain of its ports' names.
     pub dns_domain: String,
-    /// Its QoS policy: `None` for the project's default one, `Some(None)` for none.
+    /// Its QoS policy: `None` for the project's default policy, `Some(None)` for none.
     pub qos_policy_id: Option<Option<QosPolicyId>>,
-    /// Where its routers are asked to be.
+    /// Availability zones requested for its routers.
     pub availability_zone_hints: Vec<String>,
 }
 
@@ -101,7 +102,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewNetwork) -> Result<Net
     put(txn, NewNetwork { provider, ..new })
 }
 
-/// One external network is the default at most.
+/// Refuses a second default external network.
 fn check_default(state: &State, external: bool, is_default: bool, but: Option<NetworkId>) -> Result<()> {
     if !is_default {
         return Ok(());
@@ -127,7 +128,7 @@ fn check_dns_domain(domain: &str) -> Result<()> {
     Err(Error::invalid(why).coded("HTTPBadRequest"))
 }
 
-/// The physical side as asked for, with a segment for a VLAN that asks for none; refused if another network has it.
+/// The requested physical side, with a free VLAN if the request names none; refused if another network has it.
 fn choose_segment(state: &State, asked: &Provider) -> Result<Provider> {
     let bad = |why: String| Err(Error::invalid(why).coded("InvalidInput"));
     let physical = asked.physical_network.as_deref().unwrap_or("");
@@ -237,14 +238,14 @@ fn put(txn: &mut Txn<'_>, new: NewNetwork) -> Result<NetworkId> {
     Ok(id)
 }
 
-/// Makes the network that the cloud gives to a project that asks for `auto`, without subnets.
+/// Makes the network for a project's request for `auto`, without subnets.
 pub(crate) fn put_automatic(txn: &mut Txn<'_>, project: ProjectId) -> Result<NetworkId> {
     let id = put(txn, NewNetwork::of(project, "auto_allocated_network"))?;
     txn.update::<Network>(&id, |n| n.auto_allocated = true);
     Ok(id)
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct NetworkChange {
     /// The name.
@@ -255,9 +256,9 @@ pub struct NetworkChange {
     pub admin_state_up: Option<bool>,
     /// Whether every project sees it.
     pub shared: Option<bool>,
-    /// Whether it leads out.
+    /// Whether it is external.
     pub external: Option<bool>,
-    /// Whether it is the default way out.
+    /// Whether it is the default external network.
     pub is_default: Option<bool>,
     /// Largest packet in bytes.
     pub mtu: Option<u32>,
@@ -265,7 +266,7 @@ pub struct NetworkChange {
     pub port_security_enabled: Option<bool>,
     /// The domain of its ports' names.
     pub dns_domain: Option<String>,
-    /// Its QoS policy; `Some(None)` takes it away.
+    /// Its QoS policy; `Some(None)` removes it.
     pub qos_policy_id: Option<Option<QosPolicyId>>,
 }
 
@@ -313,7 +314,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId, change: Network
     Ok(())
 }
 
-/// Removes a network with its subnets, and floating IPs that lead nowhere; one that has ports in use is refused.
+/// Removes a network with its subnets and with floating IPs that lead nowhere; refused if its ports are in use.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId) -> Result<()> {
     let network = txn.changeable::<Network>(caller, &id)?;
     if network.external {

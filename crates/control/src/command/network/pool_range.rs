@@ -10,10 +10,11 @@ use lenticular_model::{
     ProjectId, State,
 };
 
-/// Takes a range for a project's new subnet: this one, or one of this prefix length, or of the default one.
+/// Allocates a range of a pool for a project's new subnet: the given range, or a free range of the given or default
+/// prefix length.
 ///
 /// # Errors
-/// The pool has none left, or not for this project.
+/// The pool has no free range, or the project's quota is reached.
 pub(crate) fn allocate(
     state: &State,
     pool: &SubnetPool,
@@ -63,13 +64,13 @@ pub(crate) fn allocate(
     Ok(range)
 }
 
-/// What a range counts against a project's share of the pool: addresses, or networks of 64 bits.
+/// The amount of a range in a project's quota of the pool: addresses, or networks of 64 bits.
 fn weight(range: &IpNet) -> u64 {
     let bits = if range.addr().is_ipv4() { 32 } else { 64 };
     1_u64.checked_shl(u32::from(bits.max(range.prefix_len()) - range.prefix_len())).unwrap_or(u64::MAX)
 }
 
-/// The lowest range of this length in `prefixes` that overlaps none of `taken`, which are sorted.
+/// The lowest free range of this prefix length in `prefixes`; `taken` is sorted.
 fn first_gap(prefixes: &[IpNet], taken: &[IpNet], length: u8) -> Option<IpNet> {
     let mut sorted = prefixes.to_vec();
     sorted.sort_by_key(|p| to_number(p.network()));
@@ -82,7 +83,7 @@ fn first_gap(prefixes: &[IpNet], taken: &[IpNet], length: u8) -> Option<IpNet> {
                 break;
             }
             if high >= candidate {
-                // The next boundary of this size behind what is taken.
+                // The next boundary of this size after the taken range.
                 candidate = (high / size).checked_add(1)?.checked_mul(size)?;
             }
         }

@@ -1,4 +1,4 @@
-//! Ports: their making and their removal.
+//! Ports: their creation and removal.
 
 mod update;
 
@@ -57,7 +57,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPort) -> Result<PortId
     Ok(id)
 }
 
-/// Removes a port: the caller's own, or on its own network. A server that has it loses an interface.
+/// Removes a port of the caller, or on the caller's network. Its server, if any, loses an interface.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: PortId) -> Result<()> {
     let port = txn.visible::<Port>(caller, &id)?;
     let network = txn.networks.get(&port.network_id).map_or(port.project_id, |n| n.project_id);
@@ -81,7 +81,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: PortId) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to delete a port of a server that is on its way to another host: both hosts know the port.
+/// Refuses to delete a port of a server that is moving to another host: both hosts have orders for the port.
 fn check_server_stays(state: &State, id: ServerId, port: PortId) -> Result<()> {
     let moves = |s: &&Arc<Server>| s.ticket.is_some() && s.wanted != Wanted::Absent;
     if state.servers.get(&id).filter(moves).is_none() {

@@ -1,4 +1,4 @@
-//! Port forwardings: their making, change and removal.
+//! Port forwardings: their creation, change and removal.
 
 use crate::{command::network::routing, lifecycle::network::cascade};
 use lenticular_model::{
@@ -16,18 +16,18 @@ use std::{
     sync::Arc,
 };
 
-/// What a new port forwarding is to be.
+/// The settings of a new port forwarding.
 #[derive(Debug, Clone)]
 pub struct NewPortForwarding {
     /// Its floating IP.
     pub floating_ip_id: FloatingIpId,
-    /// What is forwarded.
+    /// The protocol that is forwarded.
     pub protocol: ForwardedProtocol,
     /// The floating IP's ports.
     pub external: PortRange,
     /// The guest's port.
     pub internal_port_id: PortId,
-    /// Which of its addresses; `None` for its only one.
+    /// The address of the port; `None` for its only address.
     pub internal_address: Option<Ipv4Addr>,
     /// The guest's transport ports.
     pub internal: PortRange,
@@ -35,7 +35,7 @@ pub struct NewPortForwarding {
     pub description: String,
 }
 
-/// That there is no such port forwarding.
+/// The error: there is no such port forwarding.
 pub fn missing(id: impl std::fmt::Display) -> Error {
     Error::not_found_text(format!("Port Forwarding {id} could not be found.")).coded("PortForwardingNotFound")
 }
@@ -98,7 +98,7 @@ fn choose_address(txn: &Txn<'_>, caller: &Caller, id: PortId, asked: Option<Ipv4
     }
 }
 
-/// Writes a port forwarding that agrees with all others. The router on the way translates its floating IP.
+/// Writes a port forwarding that fits all others, and sets the router that translates its floating IP.
 fn put(txn: &mut Txn<'_>, new: PortForwarding) -> Result<()> {
     let (external, internal) = (new.external, new.internal);
     let ordered = external.first <= external.last && internal.first <= internal.last;
@@ -153,21 +153,21 @@ fn put(txn: &mut Txn<'_>, new: PortForwarding) -> Result<()> {
     Ok(())
 }
 
-/// A port knows what is forwarded to it.
+/// Renews the revision of a port: its port forwardings are part of it.
 fn revise_port(txn: &mut Txn<'_>, id: PortId) {
     txn.update::<Port>(&id, |p| p.revision += 1);
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct PortForwardingChange {
-    /// What is forwarded.
+    /// The protocol that is forwarded.
     pub protocol: Option<ForwardedProtocol>,
     /// The floating IP's ports.
     pub external: Option<PortRange>,
     /// The guest's port.
     pub internal_port_id: Option<PortId>,
-    /// Which of its addresses.
+    /// The address of the port.
     pub internal_address: Option<Ipv4Addr>,
     /// The guest's transport ports.
     pub internal: Option<PortRange>,

@@ -1,4 +1,4 @@
-//! QoS policies and their rules: their making, change and removal.
+//! QoS policies and their rules: their creation, change and removal.
 
 use crate::lifecycle::network::{cascade, sharing};
 use lenticular_model::{
@@ -16,7 +16,7 @@ use std::mem;
 pub const DSCP_MARKS: &[u8] =
     &[0, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40, 44, 46, 48, 56];
 
-/// What a new policy is to be.
+/// The settings of a new policy.
 #[derive(Debug, Clone)]
 pub struct NewQosPolicy {
     /// Its project.
@@ -27,7 +27,7 @@ pub struct NewQosPolicy {
     pub description: String,
     /// True shows it to every project.
     pub shared: bool,
-    /// True for the policy of new networks that name none.
+    /// True for the default policy of new networks.
     pub is_default: bool,
 }
 
@@ -73,7 +73,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewQosPolicy) -> Result<Q
     Ok(id)
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct QosPolicyChange {
     /// The name.
@@ -103,7 +103,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: QosPolicyId, change: QosPo
     sharing::set_everyone(txn, old.project_id, RbacObject::QosPolicy(id), RbacAction::AccessAsShared, shared)
 }
 
-/// Removes a policy that nothing has.
+/// Removes an unused policy.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: QosPolicyId) -> Result<()> {
     txn.changeable::<QosPolicy>(caller, &id)?;
     if !txn.projects_using_qos_policy(id).is_empty() {
@@ -117,7 +117,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: QosPolicyId) -> Result<()>
     Ok(())
 }
 
-/// That a policy has no such rule.
+/// The error: a policy has no such rule.
 pub fn no_rule(policy: QosPolicyId, id: impl std::fmt::Display) -> Error {
     let why = format!("QoS rule {id} for policy {policy} could not be found.");
     Error::not_found_text(why).coded("QosRuleNotFound")
@@ -127,7 +127,7 @@ fn bad(why: String) -> Error {
     Error::invalid(why).coded("HTTPBadRequest")
 }
 
-/// Refuses a rule that makes no sense by itself, or beside the others of its policy.
+/// Refuses a rule that is invalid by itself or with the other rules of its policy.
 fn check_rule(rules: &[QosRule], new: &QosRule) -> Result<()> {
     use QosRuleKind::{BandwidthLimit, DscpMarking, MinimumBandwidth};
     if let DscpMarking { dscp_mark } = new.kind {
@@ -174,7 +174,7 @@ pub fn create_rule(
     Ok(rule.id)
 }
 
-/// Replaces what a rule says by something of the same kind.
+/// Replaces a rule's content with content of the same kind.
 pub fn update_rule(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -193,7 +193,7 @@ pub fn update_rule(
     Ok(())
 }
 
-/// Takes a rule out of a policy.
+/// Removes a rule from a policy.
 pub fn delete_rule(txn: &mut Txn<'_>, caller: &Caller, policy: QosPolicyId, id: QosRuleId) -> Result<()> {
     let old = txn.changeable::<QosPolicy>(caller, &policy)?;
     old.rules.iter().find(|r| r.id == id).ok_or_else(|| no_rule(policy, id))?;

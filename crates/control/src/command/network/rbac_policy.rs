@@ -1,4 +1,4 @@
-//! RBAC policies: what a project allows others to use.
+//! RBAC policies: their creation, change and removal.
 
 use crate::{command::network::check, lifecycle::network::sharing, quota};
 use lenticular_model::{
@@ -11,7 +11,7 @@ use lenticular_model::{
     ProjectId, RbacPolicyId, State, Txn,
 };
 
-/// Refuses to close the default external network to anybody.
+/// Refuses to restrict the default external network.
 fn check_default(state: &State, policy: &RbacPolicy) -> Result<()> {
     let (RbacObject::Network(id), RbacAction::AccessAsExternal, RbacTarget::Everyone) =
         (policy.object, policy.action, policy.target)
@@ -24,7 +24,7 @@ fn check_default(state: &State, policy: &RbacPolicy) -> Result<()> {
     }
 }
 
-/// A network that nobody may use as a way out any more is none.
+/// Makes a network internal if no project may use it as an external network any more.
 fn close_unused(txn: &mut Txn<'_>, object: RbacObject) -> Result<()> {
     let RbacObject::Network(id) = object else { return Ok(()) };
     if txn.rbac_policies_of(object).any(|p| p.action == RbacAction::AccessAsExternal) {
@@ -38,7 +38,7 @@ fn close_unused(txn: &mut Txn<'_>, object: RbacObject) -> Result<()> {
     Ok(())
 }
 
-/// What a new policy is to say.
+/// The content of a new policy.
 #[derive(Debug, Clone, Copy)]
 pub struct NewRbacPolicy {
     /// Its project.
@@ -58,7 +58,7 @@ fn check_target(caller: &Caller, target: RbacTarget) -> Result<()> {
     }
 }
 
-/// Creates a policy about an object of the caller's.
+/// Creates a policy about an object that the caller owns.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewRbacPolicy) -> Result<RbacPolicyId> {
     policy::check(caller, Action::RbacWrite, Some(new.project_id))?;
     check_target(caller, new.target)?;
@@ -112,7 +112,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RbacPolicyId, target: Rbac
     sharing::check_users(txn, old.object, old.action)
 }
 
-/// Removes a policy that nobody depends on.
+/// Removes a policy that no project depends on.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: RbacPolicyId) -> Result<()> {
     let old = txn.changeable::<RbacPolicy>(caller, &id)?;
     check_default(txn, &old)?;

@@ -1,4 +1,4 @@
-//! Routers: their making, their way out, their routes, their change and removal.
+//! Routers: their creation, gateway, routes, change and removal.
 
 mod interface;
 
@@ -28,27 +28,27 @@ pub use interface::{add_interface, remove_interface, Interface, InterfaceAsk};
 /// The most routes that one router may have.
 pub const ROUTES_MAX: usize = 30;
 
-/// The way out that a request asks for.
+/// The gateway that a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayAsk {
     /// The external network.
     pub network_id: NetworkId,
     /// Whether guests without a floating IP go out under the router's address.
     pub enable_snat: Option<bool>,
-    /// The router's addresses there.
+    /// The router's addresses in the external network.
     pub fixed_ips: Option<Vec<AskIp>>,
-    /// Its QoS policy; `Some(None)` takes it away.
+    /// Its QoS policy; `Some(None)` removes it.
     pub qos_policy_id: Option<Option<QosPolicyId>>,
 }
 
 impl GatewayAsk {
-    /// A way out as the cloud gives them.
+    /// A gateway with the cloud's default settings.
     pub fn to(network_id: NetworkId) -> Self {
         Self { network_id, enable_snat: None, fixed_ips: None, qos_policy_id: None }
     }
 }
 
-/// What a new router is to be.
+/// The settings of a new router.
 #[derive(Debug, Clone)]
 pub struct NewRouter {
     /// Its project.
@@ -59,13 +59,13 @@ pub struct NewRouter {
     pub description: String,
     /// False stops its traffic.
     pub admin_state_up: bool,
-    /// Its way out.
+    /// Its gateway.
     pub gateway: Option<GatewayAsk>,
-    /// Whether floating IPs are translated on the host of their server; `None` for the cloud's way: they are.
+    /// Whether floating IPs are translated on the host of their server; `None` for the default: true.
     pub distributed: Option<bool>,
-    /// Whether its gateway has stand-ins on other hosts; `None` for the cloud's way: it has.
+    /// Whether the gateway has standby hosts; `None` for the default: true.
     pub ha: Option<bool>,
-    /// Where its gateway is asked to be.
+    /// Availability zones requested for the gateway.
     pub availability_zone_hints: Vec<String>,
 }
 
@@ -109,7 +109,7 @@ fn put(txn: &mut Txn<'_>, new: &NewRouter) -> RouterId {
     id
 }
 
-/// Makes the router of the network that the cloud gives to a project that asks for `auto`.
+/// Makes the router of the network that the cloud makes for a project's request for `auto`.
 pub(crate) fn put_automatic(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -131,7 +131,7 @@ pub(crate) fn put_automatic(
     Ok(id)
 }
 
-/// Gives a router a way out, or another one.
+/// Sets a router's gateway.
 fn set_gateway(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, ask: &GatewayAsk) -> Result<()> {
     let router = txn.need::<Router>(&id, || Router::missing(id))?;
     if ask.enable_snat.is_some() {
@@ -201,7 +201,7 @@ fn move_gateway_port(txn: &mut Txn<'_>, network: &Network, id: PortId, asked: &[
     Ok(())
 }
 
-/// Takes a router's way out away, unless a floating IP needs it.
+/// Removes a router's gateway, unless a floating IP needs it.
 fn clear_gateway(txn: &mut Txn<'_>, id: RouterId) -> Result<()> {
     let Some(gateway) = txn.routers.get(&id).and_then(|r| r.gateway) else { return Ok(()) };
     if txn.floating_ips_of_router(id).next().is_some() {
@@ -217,7 +217,7 @@ fn clear_gateway(txn: &mut Txn<'_>, id: RouterId) -> Result<()> {
     Ok(())
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct RouterChange {
     /// The name.
@@ -226,13 +226,13 @@ pub struct RouterChange {
     pub description: Option<String>,
     /// Whether its traffic flows.
     pub admin_state_up: Option<bool>,
-    /// Its way out; `Some(None)` takes it away.
+    /// Its gateway; `Some(None)` removes it.
     pub gateway: Option<Option<GatewayAsk>>,
     /// Its routes, all of them.
     pub routes: Option<Vec<HostRoute>>,
     /// Whether floating IPs are translated on the host of their server.
     pub distributed: Option<bool>,
-    /// Whether its gateway has stand-ins on other hosts.
+    /// Whether the gateway has standby hosts.
     pub ha: Option<bool>,
 }
 
@@ -272,7 +272,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, change: RouterCh
     }
 }
 
-/// Adds routes to a router; those that it has stay.
+/// Adds routes to a router; its other routes stay.
 pub fn add_routes(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, more: Vec<HostRoute>) -> Result<()> {
     let router = txn.changeable::<Router>(caller, &id)?;
     let mut routes = router.routes.clone();
@@ -285,7 +285,7 @@ pub fn add_routes(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, more: Vec<Ho
     set_routes(txn, id, routes)
 }
 
-/// Takes routes from a router; those that it has not are not missed.
+/// Removes routes from a router; unknown routes are ignored.
 pub fn remove_routes(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, less: &[HostRoute]) -> Result<()> {
     let router = txn.changeable::<Router>(caller, &id)?;
     let routes = router.routes.iter().filter(|r| !less.contains(r)).cloned().collect();

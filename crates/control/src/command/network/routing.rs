@@ -1,4 +1,4 @@
-//! Whether routers, their legs, their routes and floating IPs agree. Commands on each of them share these checks.
+//! The consistency of routers, their legs, their routes and floating IPs. Several commands share these checks.
 
 use lenticular_model::{
     error::{Error, Result},
@@ -11,20 +11,20 @@ use lenticular_model::{
 };
 use std::{net::IpAddr, sync::Arc};
 
-/// The subnets that a router has legs in, its gateway's included.
+/// The subnets in which a router has legs, its gateway included.
 fn connected(state: &State, id: RouterId) -> Vec<(Arc<Subnet>, IpAddr)> {
     let legs = state.interfaces_of_router(id).chain(state.gateways_of_router(id));
     let addresses = legs.flat_map(|p| p.fixed_ips.iter());
     addresses.filter_map(|ip| Some((state.subnets.get(&ip.subnet_id)?.clone(), ip.ip_address))).collect()
 }
 
-/// Refuses networks that overlap: the router could not know where a packet belongs.
+/// Refuses networks that overlap: the router could not choose between them.
 pub(crate) fn check_disjoint(state: &State, id: RouterId) -> Result<()> {
     let mut subnets: Vec<Arc<Subnet>> = connected(state, id).into_iter().map(|(s, _)| s).collect();
     subnets.sort_by_key(|s| s.id);
     if let Some(twice) = subnets.windows(2).find(|pair| pair[0].id == pair[1].id) {
         let own = state.gateways_of_router(id).flat_map(|p| p.fixed_ips.iter());
-        // Several outer addresses may be of one subnet.
+        // A router may have several outer addresses in one subnet.
         if own.filter(|ip| ip.subnet_id == twice[0].id).count() < 2 {
             return Err(bad(format!("Router already has a port on subnet {}.", twice[0].id)));
         }
@@ -103,7 +103,7 @@ pub(crate) fn needs_leg(state: &State, id: RouterId, subnet: SubnetId) -> bool {
     reached(state, id).iter().any(|ip| ip.subnet_id == subnet)
 }
 
-/// Refuses a router that has lost a leg which its floating IPs need.
+/// Refuses a router without a leg that its floating IPs need.
 fn check_router(state: &State, id: RouterId) -> Result<()> {
     let legs: Vec<SubnetId> =
         state.interfaces_of_router(id).flat_map(|p| p.fixed_ips.iter().map(|ip| ip.subnet_id)).collect();
@@ -120,7 +120,7 @@ fn check_router(state: &State, id: RouterId) -> Result<()> {
     }
 }
 
-/// The router by which an external network is reached from an address of a subnet.
+/// The router that connects an external network with an address of a subnet.
 fn reaching(state: &State, external: NetworkId, subnet: &Subnet) -> Option<RouterId> {
     let routers = state.routers_with_gateway_in(external).map(|router| router.id);
     let leg = |id: &RouterId| {
@@ -131,12 +131,12 @@ fn reaching(state: &State, external: NetworkId, subnet: &Subnet) -> Option<Route
             .map(|ip| ip.ip_address)
     };
     let mut found: Vec<(RouterId, IpAddr)> = routers.filter_map(|id| Some((id, leg(&id)?))).collect();
-    // Guests send by way of the subnet's gateway: the router that is it comes first.
+    // Guests send through the subnet's gateway, so the router with the gateway's address comes first.
     found.sort_by_key(|(id, address)| (Some(*address) != subnet.gateway, *id));
     found.first().map(|(id, _)| *id)
 }
 
-/// The router by which an address of a port is reached from an external network.
+/// The router that connects an address of a port with an external network.
 pub(crate) fn router_for(
     state: &State,
     external: NetworkId,

@@ -1,4 +1,4 @@
-//! Security groups and rules: their making, change and removal.
+//! Security groups and rules: their creation, change and removal.
 
 use crate::{
     lifecycle::network::{cascade, group_build, rule},
@@ -105,7 +105,7 @@ pub fn delete_rule(txn: &mut Txn<'_>, caller: &Caller, id: SecurityGroupRuleId) 
     Ok(())
 }
 
-/// A group's rules are part of it.
+/// Renews the revision of a group: its rules are part of it.
 fn revise(txn: &mut Txn<'_>, id: SecurityGroupId) {
     txn.update::<SecurityGroup>(&id, |g| g.revision += 1);
 }

@@ -1,4 +1,4 @@
-//! Subnets: their making, change and removal.
+//! Subnets: their creation, change and removal.
 
 use crate::{
     command::network::{check, pool_range},
@@ -19,34 +19,34 @@ use lenticular_model::{
 };
 use std::{net::IpAddr, sync::Arc};
 
-/// The router's address that a request asks for.
+/// The gateway address that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gateway {
-    /// The first of the range.
+    /// The first address of the range.
     First,
     /// None: the subnet leads nowhere.
     None,
-    /// This one.
+    /// This address.
     At(IpAddr),
 }
 
-/// Where a new subnet's range comes from.
+/// The source of a new subnet's range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Range {
     /// From the request.
     Given(IpNet),
-    /// From a pool: this range, or one of this prefix length, or of the pool's default one.
+    /// From a pool: this range, or a free range of this prefix length, or of the pool's default length.
     Pool {
         /// The pool.
         pool: SubnetPoolId,
         /// The range.
         cidr: Option<IpNet>,
-        /// How long the prefix is.
+        /// The prefix length.
         prefixlen: Option<u8>,
     },
 }
 
-/// What a new subnet is to be.
+/// The settings of a new subnet.
 #[derive(Debug, Clone)]
 pub struct NewSubnet {
     /// Its project.
@@ -59,11 +59,11 @@ pub struct NewSubnet {
     pub description: String,
     /// Its range.
     pub range: Range,
-    /// Its router.
+    /// Its gateway.
     pub gateway: Gateway,
     /// Whether it has DHCP.
     pub enable_dhcp: bool,
-    /// What is handed out; `None` for all.
+    /// The address ranges; `None` for all usable addresses.
     pub pools: Option<Vec<Pool>>,
     /// Resolvers.
     pub dns_nameservers: Vec<IpAddr>,
@@ -73,7 +73,7 @@ pub struct NewSubnet {
     pub ipv6_ra_mode: Option<String>,
     /// IPv6 addressing.
     pub ipv6_address_mode: Option<String>,
-    /// The device owners that get addresses of it; none or empty for all.
+    /// The device owners whose ports get addresses of the subnet; none or empty for all.
     pub service_types: Option<Vec<String>>,
     /// Whether its addresses are published in DNS.
     pub dns_publish_fixed_ip: bool,
@@ -101,7 +101,7 @@ impl NewSubnet {
     }
 }
 
-/// The subnet, if the caller may change it: its own, or one of its own network.
+/// The subnet, if the caller may change it: the caller's project owns the subnet or its network.
 fn changeable(state: &State, caller: &Caller, id: SubnetId) -> Result<Arc<Subnet>> {
     let subnet = state.visible::<Subnet>(caller, &id)?;
     let network = state.networks.get(&subnet.network_id).map_or(subnet.project_id, |n| n.project_id);
@@ -129,7 +129,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewSubnet) -> Result<Subn
     put(txn, new)
 }
 
-/// The range of a new subnet, and the pool it is of.
+/// The range of a new subnet, and the pool of the range.
 fn choose_range(state: &State, new: &NewSubnet) -> Result<(IpNet, Option<SubnetPoolId>)> {
     let (cidr, pool) = match new.range {
         Range::Given(cidr) => (cidr.trunc(), None),
@@ -166,7 +166,7 @@ fn choose_range(state: &State, new: &NewSubnet) -> Result<(IpNet, Option<SubnetP
     Ok((cidr, pool))
 }
 
-/// Makes a subnet, and gives addresses of it to the ports that are there and form theirs themselves.
+/// Makes a subnet. Existing ports that form their addresses themselves get addresses of it.
 pub(crate) fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
     let (cidr, subnet_pool_id) = choose_range(txn, &new)?;
     let mtu = txn.networks.get(&new.network_id).map_or(check::MTU, |network| network.mtu);
@@ -235,7 +235,7 @@ fn check_service_types(types: &[String]) -> Result<()> {
     }
 }
 
-/// DHCP needs an address for itself beside the router's and a guest's.
+/// DHCP needs an address for itself, besides the router's and a guest's.
 fn check_dhcp(cidr: &IpNet) -> Result<()> {
     match cidr.max_prefix_len() - cidr.prefix_len() < 2 {
         true => Err(bad(
@@ -246,8 +246,8 @@ fn check_dhcp(cidr: &IpNet) -> Result<()> {
     }
 }
 
-/// The address behind the range's own. A range of one address keeps that one for a guest: its router is outside, or,
-/// where there is no address behind it, nowhere.
+/// The first address after the range's own. A range of one address keeps that address for a guest. Its gateway is
+/// then outside the range, or, after the last address, there is none.
 fn first_gateway(cidr: &IpNet) -> Option<IpAddr> {
     let next = match cidr.network() {
         IpAddr::V4(v4) => u32::from(v4).checked_add(1).map(u128::from),
@@ -257,7 +257,7 @@ fn first_gateway(cidr: &IpNet) -> Option<IpAddr> {
 }
 
 fn check_gateway(cidr: &IpNet, address: IpAddr) -> Result<IpAddr> {
-    // A router may have a link-local address, or one outside the range, but not an edge of it.
+    // A gateway may be link-local or outside the range, but not the first or last address of the range.
     let edge = cidr.contains(&address) && !Subnet::usable(cidr, address) && cidr.addr().is_ipv4();
     if edge || address.is_ipv4() != cidr.addr().is_ipv4() {
         return Err(bad(format!(
@@ -320,24 +320,24 @@ fn check_ipv6(cidr: &IpNet, ra: &Option<String>, address: &Option<String>) -> Re
     }
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct SubnetChange {
     /// The name.
     pub name: Option<String>,
     /// The description.
     pub description: Option<String>,
-    /// The router's address; `Some(None)` takes it away.
+    /// The gateway's address; `Some(None)` removes it.
     pub gateway: Option<Option<IpAddr>>,
     /// Whether it has DHCP.
     pub enable_dhcp: Option<bool>,
-    /// What is handed out.
+    /// The address ranges.
     pub pools: Option<Vec<Pool>>,
     /// Resolvers.
     pub dns_nameservers: Option<Vec<IpAddr>>,
     /// Routes.
     pub host_routes: Option<Vec<HostRoute>>,
-    /// The device owners that get addresses of it.
+    /// The device owners whose ports get addresses of the subnet.
     pub service_types: Option<Vec<String>>,
     /// Whether its addresses are published in DNS.
     pub dns_publish_fixed_ip: Option<bool>,
@@ -381,12 +381,12 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId, change: SubnetCh
     Ok(())
 }
 
-/// A network's subnets are part of it.
+/// Renews the revision of a network: its subnets are part of it.
 fn revise_network(txn: &mut Txn<'_>, id: NetworkId) {
     txn.update::<Network>(&id, |n| n.revision += 1);
 }
 
-/// A gateway that a router answers on stays.
+/// Refuses to change a gateway address that a router has.
 fn check_gateway_free(state: &State, subnet: &Subnet) -> Result<()> {
     let Some(gateway) = subnet.gateway else { return Ok(()) };
     let holder = state.port_with_address(subnet.id, gateway);
@@ -400,8 +400,8 @@ fn check_gateway_free(state: &State, subnet: &Subnet) -> Result<()> {
     }
 }
 
-/// Removes a subnet that no port has an address of; addresses that ports formed themselves, and the cloud's own, go
-/// with it.
+/// Removes a subnet without ports. Addresses that ports formed themselves, and the cloud's own, are removed with
+/// it.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: SubnetId) -> Result<()> {
     let subnet = changeable(txn, caller, id)?;
     let (low, high) = (subnet.cidr.network(), subnet.cidr.broadcast());

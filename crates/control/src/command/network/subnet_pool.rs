@@ -1,4 +1,4 @@
-//! Subnet pools: their making, change and removal, and the giving out of ranges.
+//! Subnet pools: their creation, change and removal.
 
 use crate::{
     lifecycle::network::{cascade, sharing},
@@ -17,7 +17,7 @@ use lenticular_model::{
     AddressScopeId, ProjectId, State, SubnetPoolId, Txn,
 };
 
-/// What a new pool is to be.
+/// The settings of a new pool.
 #[derive(Debug, Clone)]
 pub struct NewSubnetPool {
     /// Its project.
@@ -26,21 +26,21 @@ pub struct NewSubnetPool {
     pub name: String,
     /// For people.
     pub description: String,
-    /// What is given out.
+    /// Its ranges.
     pub prefixes: Vec<IpNet>,
     /// The shortest prefix; `None` for 8 or 64.
     pub min_prefixlen: Option<u8>,
     /// The longest prefix; `None` for 32 or 128.
     pub max_prefixlen: Option<u8>,
-    /// The prefix of who asks for none; `None` for the shortest.
+    /// The prefix of a subnet that asks for none; `None` for the shortest.
     pub default_prefixlen: Option<u8>,
-    /// How much one project may take.
+    /// The quota of one project.
     pub default_quota: Option<u64>,
     /// The scope.
     pub address_scope_id: Option<AddressScopeId>,
     /// True shows it to every project.
     pub shared: bool,
-    /// True for the pool of who asks for the default one.
+    /// True for the default pool.
     pub is_default: bool,
 }
 
@@ -98,7 +98,7 @@ fn check_default(state: &State, pool: &SubnetPool) -> Result<()> {
     }
 }
 
-/// Within a scope an address belongs to one pool.
+/// Refuses ranges that another pool of the scope has: within a scope an address belongs to one pool.
 fn check_scope(state: &State, caller: &Caller, pool: &SubnetPool) -> Result<()> {
     let Some(id) = pool.address_scope_id else { return Ok(()) };
     let scope = state.visible::<AddressScope>(caller, &id)?;
@@ -170,24 +170,24 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewSubnetPool) -> Result<
     Ok(id)
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct SubnetPoolChange {
     /// The name.
     pub name: Option<String>,
     /// The description.
     pub description: Option<String>,
-    /// What is given out; it may only grow.
+    /// Its ranges; they may only grow.
     pub prefixes: Option<Vec<IpNet>>,
     /// The shortest prefix.
     pub min_prefixlen: Option<u8>,
     /// The longest prefix.
     pub max_prefixlen: Option<u8>,
-    /// The prefix of who asks for none.
+    /// The prefix of a subnet that asks for none.
     pub default_prefixlen: Option<u8>,
-    /// How much one project may take; `Some(None)` for no limit.
+    /// The quota of one project; `Some(None)` for no limit.
     pub default_quota: Option<Option<u64>>,
-    /// The scope; `Some(None)` takes it away.
+    /// The scope; `Some(None)` removes it.
     pub address_scope_id: Option<Option<AddressScopeId>>,
     /// Whether it is the default.
     pub is_default: Option<bool>,
@@ -239,7 +239,7 @@ pub fn add_prefixes(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, more: 
     finish(txn, caller, pool)
 }
 
-/// Takes ranges out of a pool that nobody has a subnet of.
+/// Removes ranges from a pool, if no subnet uses them.
 pub fn remove_prefixes(txn: &mut Txn<'_>, caller: &Caller, id: SubnetPoolId, less: &[IpNet]) -> Result<()> {
     let mut pool = SubnetPool::clone(&*txn.changeable::<SubnetPool>(caller, &id)?);
     let less: Vec<IpNet> = less.iter().map(IpNet::trunc).collect();

@@ -16,7 +16,7 @@ pub const TAGS_MAX: usize = 50;
 
 macro_rules! tagged {
     ($($(#[$doc:meta])* $record:ident($id:ty);)*) => {
-        /// What can have tags.
+        /// A resource that can have tags.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Tagged { $($(#[$doc])* $record($id),)* }
 
@@ -67,15 +67,15 @@ tagged! {
 /// The tags of a resource that exists for the caller.
 ///
 /// # Errors
-/// It does not.
+/// It does not exist for the caller.
 pub fn of(state: &State, caller: &Caller, on: Tagged) -> Result<Vec<String>> {
     look(state, caller, on).map(|(tags, ..)| tags)
 }
 
-/// Changes the tags of a resource: `edit` gets what is there and leaves what shall be.
+/// Changes the tags of a resource: `edit` changes the present tags in place.
 ///
 /// # Errors
-/// The caller may not, or there would be too many, or one that is too long.
+/// The caller may not, or the result has too many tags or a tag that is too long.
 pub fn edit(
     txn: &mut Txn<'_>,
     caller: &Caller,

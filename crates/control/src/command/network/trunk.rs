@@ -1,4 +1,4 @@
-//! Trunks: their making, their subports, their change and removal.
+//! Trunks: their creation, their subports, their change and removal.
 
 use crate::{command::network::check, lifecycle::network::cascade, quota};
 use lenticular_model::{
@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 /// The highest VLAN tag.
 const VLAN_MAX: u16 = 4_094;
 
-/// What a new trunk is to be.
+/// The settings of a new trunk.
 #[derive(Debug, Clone)]
 pub struct NewTrunk {
     /// Its project.
@@ -61,7 +61,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewTrunk) -> Result<Trunk
     Ok(id)
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct TrunkChange {
     /// The name.
@@ -159,7 +159,7 @@ pub fn remove_subports(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId, less: &[
     Ok(())
 }
 
-/// Removes a trunk whose parent is no server's; its ports stay.
+/// Removes a trunk whose parent port no server has; its ports stay.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: TrunkId) -> Result<()> {
     let trunk = txn.changeable::<Trunk>(caller, &id)?;
     check_enabled(&trunk)?;

@@ -1,6 +1,7 @@
-//! What hangs on a network resource, and goes or changes with it. No command on a noun knows this of another noun.
+//! The records that depend on a network resource, and are deleted or changed with it. Commands on one noun do not
+//! handle other nouns.
 //!
-//! | what happens | what follows |
+//! | event | consequence |
 //! |---|---|
 //! | a port is deleted | its floating IPs lead nowhere; its port forwardings and its trunk go; the metadata port may get an address |
 //! | a port loses an address | floating IPs to the address lead nowhere; port forwardings to it go |
@@ -10,8 +11,8 @@
 //! | a security group is deleted | its rules go, and those of other groups that name it |
 //! | a project is deleted | its security groups go, and the policies that name it |
 //!
-//! A network that has a subnet with DHCP has one metadata port, with an address in each of those subnets. Guests reach the
-//! metadata service by it. The port is the cloud's own, and counts against nobody's quota.
+//! A network with a DHCP subnet has one metadata port, with an address in each such subnet. Guests reach the
+//! metadata service through it. The cloud owns the port, and no project's quota counts it.
 
 use crate::lifecycle::network::{
     port_address,
@@ -35,7 +36,8 @@ use lenticular_model::{
 };
 use std::{net::IpAddr, sync::Arc};
 
-/// Deletes a port with what hangs on it: floating IPs lead nowhere, port forwardings and the port's trunk go.
+/// Deletes a port with its dependents: floating IPs lead nowhere, port forwardings and the port's trunk are
+/// deleted.
 pub(crate) fn delete_port(txn: &mut Txn<'_>, id: PortId) {
     let floating: Vec<FloatingIpId> = txn.floating_ips_of_port(id).map(|f| f.id).collect();
     floating.into_iter().for_each(|id| disassociate(txn, id));
@@ -43,13 +45,13 @@ pub(crate) fn delete_port(txn: &mut Txn<'_>, id: PortId) {
     forwardings.into_iter().for_each(|id| delete_port_forwarding(txn, id));
     leave_trunk(txn, id);
     let gone = txn.delete::<Port>(&id);
-    // A network without a free address could not give one to its metadata port. Now it can.
+    // The network may have had no free address for its metadata port. Now it has one.
     if let Some(port) = gone.filter(|port| port.owner() != PortOwner::Metadata) {
         sync_metadata(txn, port.network_id);
     }
 }
 
-/// Frees a port of its server; the port stays.
+/// Frees a port from its server; the port stays.
 pub(crate) fn release_port(txn: &mut Txn<'_>, id: PortId) {
     txn.update::<Port>(&id, |p| {
         p.server_id = None;
@@ -62,7 +64,8 @@ pub(crate) fn release_port(txn: &mut Txn<'_>, id: PortId) {
     });
 }
 
-/// Ends what leads to addresses that a port no longer has: floating IPs lead nowhere, port forwardings go.
+/// Ends the references to addresses that a port no longer has: floating IPs lead nowhere, port forwardings are
+/// deleted.
 pub(crate) fn on_port_address_changed(txn: &mut Txn<'_>, id: PortId) {
     let has = |address: IpAddr| {
         txn.ports.get(&id).is_some_and(|p| p.fixed_ips.iter().any(|ip| ip.ip_address == address))
@@ -165,7 +168,7 @@ pub(crate) fn on_object_deleted(txn: &mut Txn<'_>, object: RbacObject) {
 /// Deletes a security group with its rules, and with the rules of other groups that name it.
 pub(crate) fn delete_security_group(txn: &mut Txn<'_>, id: SecurityGroupId) {
     let own: Vec<_> = txn.rules_of_security_group(id).map(|r| r.id).collect();
-    // Rules of other groups that allow this group would allow nobody.
+    // Rules of other groups that allow this group would match no traffic.
     let others: Vec<_> = txn.rules_about_security_group(id).map(|rule| rule.id).collect();
     for rule in own.into_iter().chain(others) {
         delete_security_group_rule(txn, rule);
@@ -198,9 +201,9 @@ pub(crate) fn on_project_deleted(txn: &mut Txn<'_>, project: ProjectId) {
     }
 }
 
-/// Gives a network's metadata port an address in every subnet that has metadata, and makes or removes the port.
+/// Gives a network's metadata port an address in every subnet with metadata, and makes or removes the port.
 ///
-/// A subnet whose pool is exhausted gets none: its guests read their config drive.
+/// A subnet with an exhausted pool gets none: its guests read their config drive.
 pub(crate) fn sync_metadata(txn: &mut Txn<'_>, id: NetworkId) {
     let Some(network) = txn.networks.get(&id).cloned() else { return };
     let subnets: Vec<Arc<Subnet>> =
@@ -228,7 +231,7 @@ pub(crate) fn sync_metadata(txn: &mut Txn<'_>, id: NetworkId) {
     }
 }
 
-/// Gives the networks of a store that was written before there were metadata ports theirs.
+/// Makes the metadata ports of networks in a store from before metadata ports existed.
 pub(crate) fn sync_all_metadata(txn: &mut Txn<'_>) {
     let without = |id: &NetworkId| {
         txn.subnets_of_network(*id).any(|s| s.has_metadata()) && txn.metadata_port(*id).is_none()
@@ -245,7 +248,7 @@ fn put_metadata(txn: &mut Txn<'_>, network: &Network, addresses: Vec<FixedIp>) {
         port_security_enabled: Some(false),
         ..NewPort::on(network.id, ProjectId::CLOUD)
     };
-    // Without an Ethernet address left the network has no room for guests either.
+    // Without a free Ethernet address the network has no room for guests either.
     if let Ok(port) = port_build::build(txn, &new) {
         txn.put(Port { fixed_ips: addresses, ..port });
     }

@@ -1,4 +1,4 @@
-//! The making of security groups: a project's default group, and the rules that new groups begin with.
+//! The creation of security groups: a project's default group, and the rules that new groups begin with.
 
 use crate::lifecycle::network::rule::NewRule;
 use lenticular_model::{
@@ -13,7 +13,7 @@ use lenticular_model::{
 /// The name of the group that every project has.
 pub const DEFAULT: &str = "default";
 
-/// The project's default group, made if it is not there.
+/// The project's default group, made if it does not exist.
 pub fn ensure_default(txn: &mut Txn<'_>, project: ProjectId) -> SecurityGroupId {
     if let Some(group) = txn.security_groups_of_project(project).find(|g| g.name == DEFAULT) {
         return group.id;
@@ -49,7 +49,7 @@ pub(crate) fn put(
     id
 }
 
-/// The rules that a new group begins with. One about what is gone would let nobody through, and is left out.
+/// The rules that a new group begins with. A rule about a deleted group would match no traffic, and is left out.
 fn of_new_group(state: &State, id: SecurityGroupId, project: ProjectId, default: bool) -> Vec<NewRule> {
     let used =
         |r: &DefaultSecurityGroupRule| if default { r.used_in_default_sg } else { r.used_in_non_default_sg };
@@ -78,7 +78,7 @@ fn of_new_group(state: &State, id: SecurityGroupId, project: ProjectId, default:
 /// Writes a rule.
 pub(crate) fn put_rule(txn: &mut Txn<'_>, new: NewRule) -> SecurityGroupRuleId {
     let id = SecurityGroupRuleId::from_random(txn.random());
-    // All ports are no range, as Neutron shows it.
+    // The range of all ports counts as no range, as in Neutron.
     let ports = (new.port_range_min, new.port_range_max);
     let (port_range_min, port_range_max) =
         if ports == (Some(1), Some(65_535)) { (None, None) } else { ports };
@@ -113,7 +113,7 @@ pub(crate) fn by_name(state: &State, project: ProjectId, name: &str) -> Result<S
     }
 }
 
-/// The security groups of a project under these names or ids; the default one for none.
+/// The security groups of a project with these names or ids; the default group if none are given.
 pub(crate) fn resolve(
     txn: &mut Txn<'_>,
     project: ProjectId,

@@ -1,5 +1,5 @@
-//! What commands, servers' lives and the start of a cloud make of network resources: ports, groups, and what follows from
-//! a change.
+//! Shared code for network resources, used by commands, by the lifecycle of servers and at the start of a cloud:
+//! ports, groups, and consequences of a change.
 
 pub mod cascade;
 pub mod group_build;

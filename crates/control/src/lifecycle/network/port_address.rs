@@ -11,7 +11,7 @@ use lenticular_model::{
 };
 use std::{net::IpAddr, sync::Arc};
 
-/// An address that a port asks for: of this subnet, this one, or both.
+/// A requested address of a port: of this subnet, this address, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AskIp {
     /// The subnet.
@@ -20,13 +20,13 @@ pub struct AskIp {
     pub address: Option<IpAddr>,
 }
 
-/// Who asks for addresses, and where.
+/// The port that gets addresses, and its network.
 pub(crate) struct Asker<'a> {
     /// The network.
     pub network: &'a Network,
     /// The port's Ethernet address.
     pub mac: Mac,
-    /// What the port is for, as it says.
+    /// The port's device owner.
     pub device_owner: &'a str,
 }
 
@@ -36,7 +36,7 @@ impl Asker<'_> {
     }
 }
 
-/// The addresses of a port: those it asks for, else one of each family; and all that it forms itself.
+/// The addresses of a port: the requested ones, else one of each family; and all that the guest forms itself.
 pub(crate) fn choose(txn: &Txn<'_>, asker: &Asker<'_>, asked: Option<&[AskIp]>) -> Result<Vec<FixedIp>> {
     let network = asker.network;
     let subnets: Vec<Arc<Subnet>> = txn.subnets_of_network(network.id).cloned().collect();
@@ -67,7 +67,8 @@ pub(crate) fn choose(txn: &Txn<'_>, asker: &Asker<'_>, asked: Option<&[AskIp]>) 
     Ok(chosen)
 }
 
-/// Adds what a guest forms by itself, whatever it was asked for: it hears of the subnet, and would use the address.
+/// Adds the addresses that a guest forms itself, besides those requested: it hears the subnet's router and uses
+/// them.
 fn form(asker: &Asker<'_>, open: &[&Arc<Subnet>], chosen: &mut Vec<FixedIp>) {
     if !forms(PortOwner::of(asker.device_owner)) {
         return;
@@ -79,12 +80,12 @@ fn form(asker: &Asker<'_>, open: &[&Arc<Subnet>], chosen: &mut Vec<FixedIp>) {
     }
 }
 
-/// Whether behind such a port there is somebody who forms addresses.
+/// Whether the device of such a port forms addresses itself.
 fn forms(owner: PortOwner) -> bool {
     !owner.is_routers() && !owner.is_always_active() && owner != PortOwner::FloatingIp
 }
 
-/// Has the addresses that a port's bearer formed of its Ethernet address follow that.
+/// Replaces the addresses that were formed from the old Ethernet address.
 pub(crate) fn reform(state: &State, fixed_ips: &mut [FixedIp], old: Mac, new: Mac) {
     for ip in fixed_ips {
         let formed = state.subnets.get(&ip.subnet_id).filter(|s| s.is_slaac());
@@ -94,7 +95,7 @@ pub(crate) fn reform(state: &State, fixed_ips: &mut [FixedIp], old: Mac, new: Ma
     }
 }
 
-/// The address a guest forms by itself (RFC 4291, appendix A).
+/// The address that a guest forms itself (RFC 4291, appendix A).
 fn slaac(subnet: &Subnet, mac: Mac) -> FixedIp {
     let number = to_number(subnet.cidr.network()) | u128::from(mac.interface_id());
     FixedIp { subnet_id: subnet.id, ip_address: to_address(number, subnet.cidr.network()) }
@@ -167,7 +168,7 @@ fn choose_one(
     Ok(fixed)
 }
 
-/// Like `next_address`, beside addresses that are chosen and not written yet.
+/// Like `next_address`, but also skips chosen addresses that are not written yet.
 fn next_free(txn: &Txn<'_>, subnet: &Subnet, chosen: &[FixedIp]) -> Option<IpAddr> {
     let first = next_address(txn, subnet)?;
     let taken = |ip: IpAddr| {
@@ -186,7 +187,7 @@ fn next_free(txn: &Txn<'_>, subnet: &Subnet, chosen: &[FixedIp]) -> Option<IpAdd
     None
 }
 
-/// Gives the ports that were there before a subnet the addresses that they form of it themselves.
+/// Gives the existing ports of a network the addresses that they form themselves in a new subnet.
 pub(crate) fn add_formed(txn: &mut Txn<'_>, id: SubnetId) {
     let Some(subnet) = txn.subnets.get(&id).filter(|s| s.is_slaac()).cloned() else { return };
     let ports = txn.ports_of_network(subnet.network_id).filter(|p| forms(p.owner()));

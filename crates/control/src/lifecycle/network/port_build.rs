@@ -1,5 +1,5 @@
-//! The making of a port's record. Commands on ports, servers, routers and floating IPs share it, and so does the metadata
-//! service.
+//! The creation of a port's record, which commands on ports, servers, routers and floating IPs share with the
+//! metadata service.
 
 use crate::lifecycle::network::{
     group_build,
@@ -19,7 +19,7 @@ use lenticular_model::{
 /// The most address pairs that one port may have.
 pub(crate) const ADDRESS_PAIRS_MAX: usize = 10;
 
-/// What a new port is to be.
+/// The settings of a new port.
 #[derive(Debug, Clone)]
 pub struct NewPort {
     /// Its project.
@@ -32,40 +32,40 @@ pub struct NewPort {
     pub description: String,
     /// False stops its traffic.
     pub admin_state_up: bool,
-    /// Its Ethernet address; drawn if not said.
+    /// Its Ethernet address; random if `None`.
     pub mac: Option<Mac>,
     /// Its addresses; `None` for one of each family.
     pub fixed_ips: Option<Vec<AskIp>>,
-    /// What it belongs to.
+    /// The device that it belongs to.
     pub device_id: String,
-    /// What sort of thing that is.
+    /// The kind of the device.
     pub device_owner: String,
     /// Its security groups; `None` for the default one.
     pub security_groups: Option<Vec<SecurityGroupId>>,
-    /// Whether it is filtered; `None` for the network's way.
+    /// Whether it is filtered; `None` for the network's default.
     pub port_security_enabled: Option<bool>,
     /// Addresses it may also send from.
     pub allowed_address_pairs: Vec<AddressPair>,
     /// `normal`, …
     pub vnic_type: String,
-    /// What an administrator tells the binding.
+    /// The binding profile that an administrator sets.
     pub binding_profile: Profile,
-    /// The host that an administrator wants it on.
+    /// The host that an administrator chooses for the port.
     pub binding_host: String,
     /// Its name in DNS.
     pub dns_name: String,
     /// The domain of that name.
     pub dns_domain: String,
-    /// DHCP options of its own.
+    /// The port's own DHCP options.
     pub extra_dhcp_opts: Vec<DhcpOption>,
     /// Its QoS policy.
     pub qos_policy_id: Option<QosPolicyId>,
-    /// Whether its guest is told that the host has lost the wire.
+    /// Whether the guest sees when the host loses its uplink.
     pub propagate_uplink_status: bool,
 }
 
 impl NewPort {
-    /// A port with nothing special.
+    /// A port with the default settings.
     pub fn on(network_id: NetworkId, project_id: ProjectId) -> Self {
         Self {
             project_id,
@@ -142,7 +142,7 @@ pub(crate) fn build(txn: &mut Txn<'_>, new: &NewPort) -> Result<Port> {
     })
 }
 
-/// The Ethernet address of a port: the one asked for, or a random one.
+/// The Ethernet address of a port: the requested address, or a random address.
 pub(crate) fn choose_mac(txn: &mut Txn<'_>, network: &Network, asked: Option<Mac>) -> Result<Mac> {
     if let Some(mac) = asked {
         if txn.port_with_mac(network.id, mac).is_some() {
@@ -169,7 +169,7 @@ pub(crate) fn is_trusted(device_owner: &str) -> bool {
     ["network:", "neutron:"].iter().any(|prefix| device_owner.starts_with(prefix))
 }
 
-/// Refuses a device owner whose ports the cloud makes itself.
+/// Refuses a device owner whose ports only the cloud makes.
 pub(crate) fn check_device_owner(device_owner: &str) -> Result<()> {
     let owner = PortOwner::of(device_owner);
     if !owner.is_routers() && !matches!(owner, PortOwner::Metadata | PortOwner::TrunkSubport) {
@@ -180,8 +180,8 @@ pub(crate) fn check_device_owner(device_owner: &str) -> Result<()> {
     Err(Error::invalid(why).coded("HTTPBadRequest"))
 }
 
-/// Refuses unless the caller owns the network (or is an admin): on somebody else's network the cloud chooses addresses
-/// and filters what is sent.
+/// Refuses unless the caller owns the network or is an admin. On another project's network, the cloud chooses
+/// addresses and filters all traffic.
 ///
 /// # Errors
 /// The network is another project's.
@@ -223,7 +223,7 @@ pub(crate) fn check_filter(filtered: bool, groups: &[SecurityGroupId], pairs: &[
     Ok(())
 }
 
-/// Refuses DHCP options that hosts cannot give.
+/// Refuses DHCP options that hosts cannot serve.
 pub(crate) fn check_options(options: &[DhcpOption]) -> Result<()> {
     let wrong = options.iter().find_map(|o| for_ovn(&o.name, &o.value, o.ip_version).err());
     wrong.map_or(Ok(()), |why| {
@@ -231,7 +231,7 @@ pub(crate) fn check_options(options: &[DhcpOption]) -> Result<()> {
     })
 }
 
-/// Refuses a port that belongs to something already.
+/// Refuses a port that belongs to a device already.
 pub(crate) fn check_free(port: &Port) -> Result<()> {
     if port.device_id.is_empty() {
         return Ok(());

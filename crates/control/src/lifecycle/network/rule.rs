@@ -1,4 +1,5 @@
-//! What rules of security groups and default rules share: what a new rule says, and which rules are refused.
+//! The common part of security group rules and default rules: the content of a new rule, and the refusal of invalid
+//! rules.
 
 use lenticular_model::{
     error::{Error, Result},
@@ -16,18 +17,18 @@ const PORT_PROTOCOLS: &[u8] = &[6, 17, 33, 132, 136];
 /// Encapsulation, routing, fragments, ICMP, no next header and options of IPv6.
 const IPV6_PROTOCOLS: &[u8] = &[41, 43, 44, 58, 59, 60];
 
-/// What a new rule is to be.
+/// The settings of a new rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRule {
     /// Its group.
     pub security_group_id: SecurityGroupId,
     /// Its project.
     pub project_id: ProjectId,
-    /// Which way.
+    /// The direction.
     pub direction: Direction,
     /// 4 or 6.
     pub ip_version: u8,
-    /// What protocol.
+    /// The protocol.
     pub protocol: Option<String>,
     /// Lowest port or ICMP type.
     pub port_range_min: Option<u32>,
@@ -59,7 +60,7 @@ impl NewRule {
 /// Lowest and highest port, or ICMP's type and code.
 type Ports = (Option<u32>, Option<u32>);
 
-/// The traffic of a rule in one form, however protocol and ports were written.
+/// The normal form of a rule's protocol and ports.
 pub(crate) fn traffic(ip_version: u8, protocol: Option<&str>, ports: Ports) -> (u8, Option<u8>, Ports) {
     let number = match protocol.and_then(protocol_number) {
         Some(1) if ip_version == 6 => Some(58),
@@ -72,7 +73,7 @@ pub(crate) fn traffic(ip_version: u8, protocol: Option<&str>, ports: Ports) -> (
     (ip_version, number, ports)
 }
 
-/// The remote side of a rule in one form, however its range was written.
+/// The normal form of a rule's remote side.
 pub(crate) fn normalize_remote(remote: &Remote) -> Remote {
     match remote {
         Remote::Range(range) if range.prefix_len() == 0 => Remote::Any,
@@ -81,7 +82,7 @@ pub(crate) fn normalize_remote(remote: &Remote) -> Remote {
     }
 }
 
-/// Refuses a rule that makes no sense, or is about what the caller does not see.
+/// Refuses an invalid rule, or a rule about an object that the caller does not see.
 pub(crate) fn check_rule(txn: &Txn<'_>, caller: &Caller, new: &NewRule) -> Result<()> {
     if let Remote::Group(id) = new.remote {
         txn.visible::<SecurityGroup>(caller, &id)?;
@@ -107,7 +108,7 @@ pub(crate) fn check_rule(txn: &Txn<'_>, caller: &Caller, new: &NewRule) -> Resul
     check_ports(new.protocol.as_deref(), new.port_range_min, new.port_range_max)
 }
 
-/// Whether a protocol may have the ports that a rule names for it: those of ICMP are its type and code.
+/// Refuses ports that the protocol of a rule cannot have; for ICMP they are its type and code.
 fn check_ports(protocol: Option<&str>, min: Option<u32>, max: Option<u32>) -> Result<()> {
     let refuse = |code: &'static str, why: &str| Err(Error::invalid(why.to_owned()).coded(code));
     if min.is_none() && max.is_none() {

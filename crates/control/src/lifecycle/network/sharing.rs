@@ -1,4 +1,4 @@
-//! The sharing of objects between projects: RBAC policies, and the marks in the objects that say the same.
+//! The sharing of objects between projects: RBAC policies, and the equivalent flags in the objects.
 
 use lenticular_model::{
     error::{Error, Result},
@@ -12,10 +12,10 @@ use lenticular_model::{
     NetworkId, ProjectId, RbacPolicyId, State, Txn,
 };
 
-/// Shares a project's object with everyone, or ends this.
+/// Shares a project's object with everyone, or ends the sharing.
 ///
 /// # Errors
-/// Somebody uses it who then may not.
+/// A project uses the object and would lose the right.
 pub(crate) fn set_everyone(
     txn: &mut Txn<'_>,
     project_id: ProjectId,
@@ -36,7 +36,7 @@ pub(crate) fn set_everyone(
     Ok(())
 }
 
-/// Refuses if a project uses the object and the present policies do not allow this.
+/// Refuses if a project uses the object without permission of the present policies.
 pub(crate) fn check_users(state: &State, object: RbacObject, action: RbacAction) -> Result<()> {
     let Some(owner) = state.owner_of_object(object) else { return Ok(()) };
     let allowed = |user: ProjectId| {
@@ -62,7 +62,7 @@ pub(crate) fn check_users(state: &State, object: RbacObject, action: RbacAction)
     Err(Error::conflict(why).coded("RbacPolicyInUse"))
 }
 
-/// Writes into the object what a policy for everyone says.
+/// Writes a policy for everyone into the object's flag.
 pub(crate) fn mark(txn: &mut Txn<'_>, object: RbacObject, action: RbacAction, open: bool) {
     match (object, action) {
         (RbacObject::Network(id), RbacAction::AccessAsShared) => {
@@ -106,7 +106,7 @@ pub(crate) fn put(
     id
 }
 
-/// That the default external network is everyone's.
+/// The error: the default external network must be open to everyone.
 pub(crate) fn must_be_open(id: NetworkId) -> Error {
     let why = format!(
         "RBAC policy on object {id} cannot be removed because other objects depend on it. Details: Default external \
@@ -122,14 +122,14 @@ pub(crate) fn clear_action(txn: &mut Txn<'_>, object: RbacObject, action: RbacAc
     all.iter().for_each(|id| drop(txn.delete::<RbacPolicy>(id)));
 }
 
-/// The policies about a network are part of it.
+/// Renews the revision of a network: its policies are part of it.
 pub(crate) fn revise_object(txn: &mut Txn<'_>, object: RbacObject) {
     if let RbacObject::Network(id) = object {
         txn.update::<Network>(&id, |n| n.revision += 1);
     }
 }
 
-/// The id of an object, whatever it is, as text.
+/// The id of an object of any kind, as text.
 pub(crate) fn object_id(object: RbacObject) -> String {
     match object {
         RbacObject::Network(id) => id.to_string(),

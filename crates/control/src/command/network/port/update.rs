@@ -26,11 +26,11 @@ use lenticular_model::{
 pub enum MacChange {
     /// This one.
     To(Mac),
-    /// A new one, drawn.
+    /// A new random address.
     Regenerate,
 }
 
-/// A DHCP option to set, or with no value to take away.
+/// A DHCP option to set; without a value, to remove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DhcpOptionChange {
     /// Its name.
@@ -41,7 +41,7 @@ pub struct DhcpOptionChange {
     pub ip_version: u8,
 }
 
-/// What an update changes; `None` leaves a field as it is.
+/// The changes of an update; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct PortChange {
     /// The name.
@@ -54,9 +54,9 @@ pub struct PortChange {
     pub mac: Option<MacChange>,
     /// Its addresses, all of them.
     pub fixed_ips: Option<Vec<AskIp>>,
-    /// What it belongs to.
+    /// The device that it belongs to.
     pub device_id: Option<String>,
-    /// What sort of thing that is.
+    /// The kind of the device.
     pub device_owner: Option<String>,
     /// Its security groups, all of them.
     pub security_groups: Option<Vec<SecurityGroupId>>,
@@ -66,23 +66,24 @@ pub struct PortChange {
     pub allowed_address_pairs: Option<Vec<AddressPair>>,
     /// `normal`, …
     pub vnic_type: Option<String>,
-    /// What an administrator tells the binding.
+    /// The binding profile that an administrator sets.
     pub binding_profile: Option<Profile>,
-    /// The host that an administrator wants it on.
+    /// The host that an administrator chooses for the port.
     pub binding_host: Option<String>,
     /// Its name in DNS.
     pub dns_name: Option<String>,
     /// The domain of that name.
     pub dns_domain: Option<String>,
-    /// DHCP options of its own.
+    /// The port's own DHCP options.
     pub extra_dhcp_opts: Vec<DhcpOptionChange>,
-    /// Its QoS policy; `Some(None)` takes it away.
+    /// Its QoS policy; `Some(None)` removes it.
     pub qos_policy_id: Option<Option<QosPolicyId>>,
-    /// Whether its guest is told that the host has lost the wire.
+    /// Whether the guest sees when the host loses its uplink.
     pub propagate_uplink_status: Option<bool>,
 }
 
-/// The cloud's own ports have the addresses that routers, floating IPs and networks say, and are not filtered.
+/// Refuses changes of the cloud's own ports: routers, floating IPs and networks decide their addresses, and they
+/// are unfiltered.
 fn check_own_ports(old: &Port, change: &PortChange) -> Result<()> {
     let owner = old.owner();
     let addressed = matches!(owner, PortOwner::RouterGateway | PortOwner::FloatingIp | PortOwner::Metadata)
@@ -100,7 +101,7 @@ fn check_own_ports(old: &Port, change: &PortChange) -> Result<()> {
     Err(Error::conflict(why).coded("ServicePortInUse"))
 }
 
-/// Refuses what the caller may not change, or nobody.
+/// Refuses changes that the caller may not make, or that no caller may make.
 fn check_change(txn: &Txn<'_>, caller: &Caller, old: &Port, change: &PortChange) -> Result<()> {
     let id = old.id;
     let network = txn.need::<Network>(&old.network_id, || Network::missing(old.network_id))?;
@@ -120,7 +121,7 @@ fn check_change(txn: &Txn<'_>, caller: &Caller, old: &Port, change: &PortChange)
     }
     let rebinds = change.device_id.as_ref().is_some_and(|d| *d != old.device_id)
         || change.device_owner.as_ref().is_some_and(|d| *d != old.device_owner);
-    // What the compute side bound, only the compute side unbinds.
+    // Only the compute side unbinds a port that it bound.
     if old.server_id.is_some() && (rebinds || change.binding_host.is_some()) {
         let why = format!("Port {id} belongs to a server; detach it there.");
         return Err(Error::conflict(why).coded("PortInUse"));
@@ -164,7 +165,7 @@ pub fn update(txn: &mut Txn<'_>, caller: &Caller, id: PortId, change: PortChange
     set(&mut port.dns_name, change.dns_name);
     set(&mut port.dns_domain, change.dns_domain);
     if let Some(asked) = &change.fixed_ips {
-        // Its own addresses are not taken against it.
+        // The port's own present addresses must count as free.
         txn.put(Port { fixed_ips: Vec::new(), ..port.clone() });
         let asker = Asker { network: &network, mac: port.mac, device_owner: &port.device_owner };
         port.fixed_ips = port_address::choose(txn, &asker, Some(asked))?;

@@ -1,4 +1,4 @@
-//! A router's legs in tenants' networks: their making by subnet or by port, and their removal.
+//! A router's legs in tenants' networks: their creation by subnet or port, and their removal.
 
 use crate::{
     command::network::{check, routing},
@@ -22,16 +22,16 @@ use lenticular_model::{
 };
 use std::sync::Arc;
 
-/// What a request names a leg by.
+/// The subnet or port by which a request names a leg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InterfaceAsk {
-    /// The subnet that it is in.
+    /// The subnet of the leg.
     pub subnet_id: Option<SubnetId>,
-    /// The port that it is.
+    /// The port of the leg.
     pub port_id: Option<PortId>,
 }
 
-/// A leg, as the API tells of it.
+/// A leg, as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
     /// The router.
@@ -42,11 +42,11 @@ pub struct Interface {
     pub network_id: NetworkId,
     /// The port.
     pub port_id: PortId,
-    /// The subnets that it is about.
+    /// The subnets of the request.
     pub subnet_ids: Vec<SubnetId>,
 }
 
-/// Gives a router a leg in a subnet, at its gateway's address, or makes a port that there is its leg.
+/// Gives a router a leg in a subnet, at the subnet's gateway address, or makes an existing port its leg.
 pub fn add_interface(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -122,8 +122,9 @@ fn add_by_subnet(txn: &mut Txn<'_>, caller: &Caller, router: &Router, id: Subnet
     Ok(leg)
 }
 
-/// Refuses to make a router the gateway of a network that is another's, unless that one has shared it with just this
-/// project: guests would send through the first that came (LP-1757482, LP-1975603).
+/// Refuses to make a router the gateway of another project's network, unless that project has shared the network
+/// with just this project. Guests would send through the first router on the gateway address (LP-1757482,
+/// LP-1975603).
 fn check_gateway_of(state: &State, caller: &Caller, subnet: &Subnet) -> Result<()> {
     let object = RbacObject::Network(subnet.network_id);
     let named = |own| state.rbac_allows_project(own, object, RbacAction::AccessAsShared);
@@ -136,7 +137,7 @@ fn check_gateway_of(state: &State, caller: &Caller, subnet: &Subnet) -> Result<(
     )))
 }
 
-/// Refuses a port whose address on another's subnet is not one that the subnet gives out: it may be the gateway's.
+/// Refuses a port with an address outside the pools of another project's subnet: it may be the gateway's address.
 fn check_in_pools(state: &State, caller: &Caller, port: &Port) -> Result<()> {
     let legal = |ip: &FixedIp| {
         let subnet = state.subnets.get(&ip.subnet_id);
@@ -170,7 +171,7 @@ fn add_by_port(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, port_id: PortId
     txn.update::<Port>(&port_id, |p| {
         p.device_id = id.to_string();
         p.device_owner = PortOwner::RouterInterface.name().unwrap_or_default().to_owned();
-        // A router forwards what others send: it is not filtered as a guest is.
+        // A router forwards packets of others, so its port is not filtered like a guest's port.
         p.port_security_enabled = false;
         p.security_groups.clear();
         p.allowed_address_pairs.clear();
@@ -179,7 +180,7 @@ fn add_by_port(txn: &mut Txn<'_>, caller: &Caller, id: RouterId, port_id: PortId
     Ok(())
 }
 
-/// Takes a leg from a router: the one in this subnet, or this port, or both if they agree.
+/// Removes a leg from a router: the leg in this subnet, or this port, or both if they agree.
 pub fn remove_interface(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -236,7 +237,7 @@ pub fn remove_interface(
     Ok(Interface { router_id: id, project_id: router.project_id, network_id, port_id, subnet_ids })
 }
 
-/// Refuses to take away what routes and floating IPs go by.
+/// Refuses to remove a leg that routes or floating IPs need.
 fn check_unneeded(state: &State, router: &Router, subnet: &Subnet) -> Result<()> {
     if routing::needs_leg(state, router.id, subnet.id) {
         let why = format!(
