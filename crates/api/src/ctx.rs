@@ -32,7 +32,7 @@ pub struct RequestId(pub Arc<str>);
 #[derive(Debug, Clone)]
 pub struct GlobalRequestId(pub Arc<str>);
 
-/// A request by somebody known.
+/// A request by an authenticated caller.
 pub struct Ctx {
     /// The cloud.
     pub app: App,
@@ -68,7 +68,7 @@ impl FromRequestParts<App> for Ctx {
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default();
         let caller = caller(&state, &token, request_id);
         let global_request_id = parts.extensions.get::<GlobalRequestId>().map(|id| id.0.clone());
-        // The path itself is cut by nested routers, so the outermost layer notes whose it is.
+        // Nested routers shorten the path, so the outermost layer notes the path's service.
         let service = parts.extensions.get::<Service>().copied().unwrap_or(Service::Own);
         let version = version(service, &parts.headers)?;
         let query = Query::parse(parts.uri.query());
@@ -113,7 +113,7 @@ impl Ctx {
         self.global_request_id.as_ref().map_or_else(|| own.clone(), |given| format!("{own} {given}"))
     }
 
-    /// In whose name this request has a password of `user` hashed.
+    /// The asker that this request's password hashing of `user` counts for.
     pub fn asker(&self, user: Option<UserId>) -> Asker {
         Asker { from: self.origin.0, user }
     }

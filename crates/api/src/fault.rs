@@ -30,7 +30,7 @@ impl IntoResponse for Fault {
 /// The result of a handler.
 pub type Handled<T = Response> = Result<T, Fault>;
 
-/// The service whose mode a path is answered in.
+/// The service that a path belongs to; it decides the format of errors.
 pub fn service_of(path: &str) -> Service {
     match path.split('/').nth(1) {
         Some("identity") => Service::Identity,

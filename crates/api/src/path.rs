@@ -15,7 +15,7 @@ pub fn normalize(request: &mut Request) {
     let path = request.uri().path();
     let Some(served) = of_network(path).or_else(|| of_old_compute(path)) else { return };
     if path.starts_with("/compute/") {
-        // The old version has no microversions, whatever the client says of them.
+        // The old version has no microversions, so the client's header is ignored.
         clear_version(request.headers_mut());
         request.extensions_mut().insert(OldCompute);
     }

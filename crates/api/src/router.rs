@@ -48,7 +48,7 @@ pub fn agent_router(app: App) -> Router {
 }
 
 fn with_middleware(app: App, routes: Router) -> Router {
-    // A layer of the routes' own router would come after the choice of the route, and could not settle the path.
+    // A layer of the routes' own router runs after the choice of the route, too late to change the path.
     Router::new().fallback_service(routes).layer(from_fn_with_state(app, middleware))
 }
 
@@ -125,7 +125,7 @@ async fn middleware(State(app): State<App>, mut request: Request, next: Next) ->
 fn deadline(path: &str) -> std::time::Duration {
     let streams = (path.starts_with("/image/") && path.ends_with("/file"))
         || (path.starts_with("/agent/") && (path.ends_with("/data") || path.ends_with("/disk")));
-    // A fencing driver has a deadline of its own.
+    // A fencing driver has its own deadline.
     let fences = path.starts_with("/operator/") && path.ends_with("/fence");
     if streams {
         std::time::Duration::from_secs(24 * 3_600)

@@ -1,11 +1,12 @@
-//! What a certificate of the cloud says: whose it is, what for, and until when. Whether it is genuine is for TLS to tell.
+//! The content of a cloud's certificate: its holder, its role and its end. TLS judges whether a certificate is
+//! genuine.
 
 use crate::hex;
 use lenticular_model::Timestamp;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// What a certificate's bearer is in the cloud. It stands in the subject's organizational unit, so that no host passes
-/// for the control plane, whatever its name.
+/// The role of a certificate's bearer. The role stands in the subject's organizational unit. So a host with the
+/// control plane's name still does not pass for the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// A host's agent.
@@ -71,7 +72,8 @@ impl Certificate {
         })
     }
 
-    /// When it is to be replaced: at two thirds of its life, so that a third is left for an absence of the other side.
+    /// When the certificate must be replaced: at two thirds of its life. The last third is for an absence of the
+    /// other side.
     pub fn renew_at(&self) -> Timestamp {
         let life_ms = self.not_after.since_ms(self.not_before);
         self.not_before.plus_ms(life_ms / 3 * 2)

@@ -1,8 +1,8 @@
 //! Enrolment on the wire: the token that a host joins with, and the exchange of a request for a certificate.
 //!
 //! ```text
-//! POST /agent/v1/enrol     EnrolRequest → EnrolAnswer    without a client certificate; the token speaks instead
-//! POST /agent/v1/renew     RenewRequest → EnrolAnswer    with the certificate that is to be replaced
+//! POST /agent/v1/enrol     EnrolRequest → EnrolAnswer    without a client certificate: the token authenticates
+//! POST /agent/v1/renew     RenewRequest → EnrolAnswer    with the certificate that the answer replaces
 //! ```
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
@@ -12,7 +12,7 @@ use std::{fmt, str::FromStr};
 /// How a token begins; the digit is its form.
 const FORM: &str = "lenticular-join-1";
 
-/// A token that lets one host in. As text: `lenticular-join-1.<CA's SHA-256>.<secret>`, both in URL-safe base64.
+/// A token that enrols one host. As text: `lenticular-join-1.<CA's SHA-256>.<secret>`, both in URL-safe base64.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JoinToken {
     /// SHA-256 of the certificate of the cloud's CA: by this the host knows the control plane at first observed.

@@ -3,7 +3,7 @@
 use lenticular_model::error::{Error, Kind};
 use serde_json::{json, Value};
 
-/// Whose mode of speaking an answer follows.
+/// The service that decides the format of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {
     /// Keystone.

@@ -70,7 +70,7 @@ pub struct Token<'a> {
     pub state: &'a State,
     /// The cloud's public URL.
     pub url: &'a str,
-    /// Whose it is.
+    /// The token's user.
     pub user: &'a User,
     /// How its bearer proved who they are.
     pub methods: &'a [&'static str],
@@ -157,10 +157,10 @@ pub struct Identity {
     pub token: Option<TokenMethod>,
 }
 
-/// A password and whose it is.
+/// A password and its user.
 #[derive(Debug, Deserialize)]
 pub struct PasswordMethod {
-    /// Whose.
+    /// The password's user.
     pub user: PasswordUser,
 }
 

@@ -84,7 +84,7 @@ pub const READ_ONLY: &[&str] = &[
     "stores",
 ];
 
-/// Names that are nobody's: Glance keeps them for itself.
+/// Names that no property may have: Glance reserves them.
 const RESERVED: &[&str] = &["owner", "location", "locations", "members", "deleted", "deleted_at"];
 
 /// The beginning of names that Glance keeps for itself.

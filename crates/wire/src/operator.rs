@@ -21,7 +21,7 @@ pub struct Where {
     pub disk_generation: u64,
     /// Whether its host last saw the guest running.
     pub powered: bool,
-    /// When its host was last heard of.
+    /// When the server's host last made contact.
     pub host_heard_at: Option<String>,
     /// Since when the host is silent.
     pub host_silent_since: Option<String>,
@@ -107,7 +107,8 @@ pub struct Purged {
     pub removed: Vec<ProjectThing>,
     /// What there is, in the order in which it is to go.
     pub left: Vec<ProjectThing>,
-    /// Whether something is on its way: a server whose host has not confirmed that it is gone, or more than one request does.
+    /// True while the request is in progress: a host has not confirmed that the server is gone, or more than one
+    /// request does.
     pub under_way: bool,
 }
 
@@ -275,7 +276,7 @@ pub struct HostDetail {
     pub boot_id: String,
     /// Its CPU.
     pub cpu_model: String,
-    /// When it was last heard of.
+    /// When the host last made contact.
     pub heard_at: Option<String>,
     /// Who declared it off, when and how.
     pub fence: Option<String>,
@@ -285,14 +286,14 @@ pub struct HostDetail {
     pub servers_here: Vec<(String, String, String)>,
     /// The servers that are on their way to it: id, name.
     pub coming: Vec<(String, String)>,
-    /// Disks that were left behind there: which, whose, and what becomes of them.
+    /// Disks that were left behind on the host: the disk, its server, and its future.
     pub left_behind: Vec<(String, String, String)>,
 }
 
 /// A token for a host is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnrolAsk {
-    /// The only name that it shall be good for; `null` for any that nobody has.
+    /// The only host name that the token is valid for; `null` for any unused name.
     #[serde(default)]
     pub name: Option<String>,
     /// How long it can be used, in seconds.
@@ -315,7 +316,7 @@ pub struct EnrolToken {
     pub name: Option<String>,
 }
 
-/// A host is to be retired.
+/// A request to retire a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RetireAsk {
     /// Whether it is lost, with the disks of the servers there.

@@ -28,7 +28,7 @@ pub fn check_version(fields: &Map<String, Value>, table: &[Field], version: Micr
     }
 }
 
-/// That there is no such field.
+/// The error for an unknown field.
 pub fn unexpected(name: &str) -> Error {
     Error::invalid(format!("Additional properties are not allowed ('{name}' was unexpected)"))
 }
@@ -85,7 +85,7 @@ pub fn sole(body: Value, key: &str) -> Result<Map<String, Value>> {
     }
 }
 
-/// Characters that are not control characters, and that nobody sees: they would make two names look like one.
+/// Invisible characters that are not control characters: they would make two names look the same.
 const UNSEEN: &[std::ops::RangeInclusive<char>] = &[
     '\u{ad}'..='\u{ad}',
     '\u{600}'..='\u{605}',

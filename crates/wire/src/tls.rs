@@ -1,4 +1,4 @@
-//! TLS's part of judging a server: who made a handshake's signatures. Whose certificate counts is each caller's to judge.
+//! TLS's part of judging a server: the handshake's signatures. Each caller judges the certificate.
 
 use rustls::{
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},

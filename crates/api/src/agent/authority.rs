@@ -17,7 +17,7 @@ use rustls::pki_types::{pem::PemObject, CertificateDer, CertificateSigningReques
 use sha2::{Digest, Sha256};
 use std::{net::IpAddr, time::Duration};
 
-/// How long the CA's own certificate holds, in seconds: replacing it means enrolling every host anew.
+/// How long the CA's own certificate holds, in seconds. To replace the certificate, every host must enrol again.
 const CA_LIFE_S: i64 = 30 * 365 * 24 * 3_600;
 
 /// How long a host's certificate holds, in seconds.
@@ -40,7 +40,7 @@ pub struct Authority {
     host_life_s: i64,
 }
 
-/// A request for a certificate whose bearer proved to hold its key.
+/// A request for a certificate. Its bearer proved to hold the private key.
 pub struct Request {
     key: PublicKey,
     /// SHA-256 of the public key, in hex.

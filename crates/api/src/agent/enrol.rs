@@ -38,7 +38,7 @@ const OWN_TOKEN_LIFE_S: i64 = 3_600;
 /// The largest request to be let in, in bytes.
 const ENROL_BYTES_MAX: usize = 64 * 1024;
 
-/// Who acts when the cloud lets its own host in.
+/// The actor in the audit trail when the cloud enrols its own host.
 pub const OWN_HOST: &str = "lenticular";
 
 /// A request by an enrolled host.
@@ -129,7 +129,7 @@ async fn enrol(
     Extension(id): Extension<RequestId>,
     request: axum::extract::Request,
 ) -> Handled {
-    // Whoever sends this is not known yet.
+    // The sender is not known yet.
     let body = bytes(request, ENROL_BYTES_MAX).await?;
     let asked: EnrolRequest = serde_json::from_slice(&body)
         .map_err(|error| Error::invalid(format!("Malformed message: {error}.")))?;

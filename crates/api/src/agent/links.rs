@@ -78,10 +78,10 @@ impl Links {
         }
     }
 
-    /// Asks a host a question by way of its own poll.
+    /// Asks a host a question: the question waits for the host's next poll.
     ///
     /// # Errors
-    /// The host cannot answer, or does not within `deadline`.
+    /// The host cannot answer, or does not answer within `deadline`.
     pub async fn ask(&self, host: HostId, ask: Subject, deadline: Duration) -> Result<String> {
         let link = self.of(host);
         let id = self.next_question.fetch_add(1, Ordering::Relaxed);
@@ -111,7 +111,7 @@ impl Link {
             .collect()
     }
 
-    /// Takes an answer in; one to a question that nobody waits for any more is dropped.
+    /// Takes an answer in. An answer to a question that has no waiter any more is dropped.
     pub fn answer(&self, id: u64, result: std::result::Result<String, String>) {
         if let Some(asked) = self.asked.lock().remove(&id) {
             let _ = asked.reply.send(result);

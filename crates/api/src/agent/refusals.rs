@@ -30,7 +30,7 @@ struct Ration {
 }
 
 impl Ration {
-    /// How many were left out before this one, if this one is to be written.
+    /// How many entries were left out before this entry; `None` if this entry is left out too.
     fn admit(&mut self, what: &str, now: Timestamp) -> Option<u64> {
         self.recent.retain(|(_, at)| now.since_ms(*at) < SAME_MS);
         let ahead_ms = self.paid_until.since_ms(now).max(0);

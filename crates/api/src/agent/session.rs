@@ -87,7 +87,7 @@ struct Claim<'c> {
 /// Above every generation that was ever issued: they count from the time of a restore in seconds.
 const GENERATION_MAX: u64 = 1 << 48;
 
-/// Refuses a generation that nobody can have issued: what counts on from it would overflow.
+/// Refuses a generation that no store can have issued: counting on from it would overflow.
 fn check_generations(seen: &[Observation]) -> Result<()> {
     match seen.iter().find(|seen| seen.generation > GENERATION_MAX) {
         Some(seen) => Err(Error::invalid(format!(
@@ -189,12 +189,13 @@ impl App {
         }
     }
 
-    /// Judges what a host says it was told. A commit that the store has not reached, with a receipt for it, shows that
-    /// somebody put a backup in the store's place and did not say so: then no host gets orders, which would be of the
-    /// past. Without a receipt the host alone is wrong, and it alone gets none.
+    /// Judges the commit that a host names as its present. The store may not have reached that commit although
+    /// the host has a receipt for it. Then an operator restored a backup without saying so, and no host gets
+    /// orders, because they would be outdated. Without a receipt, only the host is wrong, and only this host gets
+    /// no orders.
     ///
     /// # Errors
-    /// Orders are held; the message says whose and what to do.
+    /// Orders are held; the message names the host or the cloud, and says what to do.
     async fn check_present(&self, name: &str, claim: &Claim<'_>) -> Result<()> {
         let state = self.store.state();
         if claim.life == Some(state.incarnation) && claim.upto > state.seq {
@@ -234,7 +235,7 @@ impl App {
         self.refuse(format!("host/{name}"), String::new(), error).await
     }
 
-    /// Notes that a host was heard of, if that is news.
+    /// Records that a host made contact, if the record is due.
     async fn heartbeat(&self, state: &Cloud, host: HostId, session: u64) -> Result<()> {
         let heartbeat = host::in_session(state, host, session)?;
         if self.now().since_ms(heartbeat.at) < HEARTBEAT_FRESH_MS {

@@ -33,11 +33,11 @@ pub async fn put(
 }
 
 impl App {
-    /// Takes in the disk of a server that is being shelved. When it returns, the disk is an image and the server has left
-    /// its host.
+    /// Takes in the disk of a server that is being shelved. When the call returns, the disk is an image and the
+    /// server has left its host.
     ///
     /// # Errors
-    /// Nobody waits for it (any more), the stream broke, or it is no whole qcow2 disk.
+    /// No shelving waits for the disk (any more), the stream broke, or the stream is not a whole qcow2 disk.
     pub async fn agent_saves_disk<S, E>(
         &self,
         host: HostId,

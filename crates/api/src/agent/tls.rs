@@ -57,16 +57,16 @@ struct Held {
 }
 
 impl AgentTls {
-    /// TLS for a control plane that agents reach by these names, and by whatever address of the machine they come to.
+    /// TLS for a control plane that agents reach by these names, and by any address of the machine.
     ///
     /// # Errors
-    /// The system gives no randomness, or a name cannot stand in a certificate.
+    /// The system gives no randomness, or a certificate cannot carry a name.
     pub fn new(app: App, names: Vec<String>) -> Result<Self> {
         let provider = Arc::new(ring::default_provider());
         let judge = Arc::new(HostJudge::new(app.authority.certificate(), &provider)?);
         let key = KeyPair::generate().map_err(Error::internal)?;
         let tls = Self { app, names, provider, judge, key, held: Lock::default() };
-        // A name that cannot be used is to be told at the start, not to the first agent.
+        // A name that a certificate cannot carry fails the start, not the first agent's connection.
         tls.config(IpAddr::from([127, 0, 0, 1]))?;
         Ok(tls)
     }
@@ -100,7 +100,8 @@ impl AgentTls {
         Some((stream, Shown { certificate, from }))
     }
 
-    /// The configuration for connections to one of the machine's addresses; a certificate is made anew in good time.
+    /// The configuration for connections to one address of the machine. The certificate is replaced before it
+    /// expires.
     fn config(&self, local: IpAddr) -> Result<Arc<ServerConfig>> {
         let now = (self.app.clocks.machine)();
         let mut held = self.held.lock();

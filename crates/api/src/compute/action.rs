@@ -143,10 +143,10 @@ async fn evacuate(ctx: &Ctx, id: ServerId, args: Value) -> Handled {
     }
 }
 
-/// The arguments of an action; those of one that needs none may be left out.
+/// The arguments of an action. An action without required arguments may be sent without any.
 ///
-/// Starting, stopping and the like have none, and take whatever stands there: Nova's schemas do, and clients send
-/// null, an empty object or an empty text.
+/// Actions without arguments, such as start and stop, accept any value: Nova's schemas do, and clients send null,
+/// an empty object or an empty text.
 fn arguments(action: &str, args: Value) -> Result<Map<String, Value>> {
     match args {
         Value::Null => Ok(Map::new()),

@@ -24,7 +24,7 @@ fn by_name(ctx: &Ctx) -> impl Iterator<Item = &Arc<Host>> {
     ctx.state.hosts_by_name()
 }
 
-/// When a host was last heard of, as far as is known.
+/// When a host last made contact, as far as the cloud knows.
 fn heard(ctx: &Ctx, host: &Host) -> Timestamp {
     ctx.state.heartbeats.get(&host.id).map(|c| c.at).or(host.silent_since).unwrap_or(host.created_at)
 }

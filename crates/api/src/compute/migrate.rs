@@ -44,7 +44,7 @@ pub fn live_target(version: Microversion, fields: Map<String, Value>) -> Result<
             "Invalid input for field/attribute block_migration. It must be true, false or auto.",
         ));
     }
-    // Disks are local: whatever is asked for, they travel with the guest.
+    // Disks are local: they always travel with the guest, so the value only has to be valid.
     for (name, value) in [("disk_over_commit", &live.disk_over_commit), ("force", &live.force)] {
         if value.as_ref().is_some_and(|v| request::lenient_bool(v).is_none()) {
             return Err(Error::invalid(format!(
@@ -72,7 +72,7 @@ pub fn cold_target(version: Microversion, args: Value) -> Result<Option<String>>
     }
     match args {
         Value::Null => Ok(None),
-        // Before it had arguments, whatever stood there was passed over.
+        // Before 2.56 the action has no arguments, and any value is ignored.
         _ if !version.has(56) => Ok(None),
         Value::Object(fields) if fields.contains_key("host") => {
             let cold: Cold = request::read(fields)?;
@@ -133,7 +133,7 @@ pub fn refuge(version: Microversion, fields: Map<String, Value>) -> Result<Optio
 pub fn shelf_place(version: Microversion, args: Value) -> Result<Place> {
     let fields = match args {
         Value::Null => return Ok(Place::default()),
-        // Before it had arguments, whatever stood there was passed over.
+        // Before 2.77 the action has no arguments, and any value is ignored.
         _ if !version.has(77) => return Ok(Place::default()),
         Value::Object(fields) if !fields.is_empty() => fields,
         _ => {

@@ -13,7 +13,7 @@ use std::{borrow::Cow, ops::RangeInclusive};
 
 /// A listing's filters.
 pub struct Filter {
-    /// The project whose servers are listed; `None` for all.
+    /// The project that owns the listed servers; `None` for all projects.
     pub project: Option<ProjectId>,
     /// Which servers are looked at.
     pub which: Which,
@@ -50,7 +50,7 @@ enum Test {
 /// What a column holds, as a text.
 pub type Column = for<'a> fn(&'a State, &'a Server) -> Cow<'a, str>;
 
-/// Columns whose values are compared whole.
+/// Columns that match only if the whole value is equal.
 const EXACT: &[(&str, Column)] = &[
     ("user_id", |_, s| s.user_id.to_string().into()),
     ("uuid", |_, s| s.id.to_string().into()),
@@ -63,7 +63,7 @@ const EXACT: &[(&str, Column)] = &[
     ("launch_index", |_, s| s.launch_index.to_string().into()),
 ];
 
-/// Columns whose values are searched for an expression.
+/// Columns that a regular expression is searched in.
 const SEARCHED: &[(&str, Column)] = &[
     ("name", |_, s| s.name.as_str().into()),
     ("display_name", |_, s| s.name.as_str().into()),
@@ -326,7 +326,7 @@ mod tests {
             "not-tags",
             "not-tags-any",
             "locked",
-            // Nothing here is ever deleted softly, so that there is nothing to leave out.
+            // Lenticular has no soft delete, so the filter leaves nothing out.
             "soft_deleted",
         ];
         for param in SERVERS.params {

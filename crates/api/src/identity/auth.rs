@@ -75,7 +75,8 @@ fn refused() -> Error {
     Error::unauthorized("The request you have made requires authentication.")
 }
 
-/// Who proves to be whom: by a password, by an earlier token, or by both if both are named.
+/// The user that a request proves to be: by a password, by an earlier token, or by both if the request names
+/// both.
 async fn prove(
     app: &App,
     state: &Cloud,
@@ -175,7 +176,7 @@ pub async fn judge(app: &App, asker: Asker, password: &str, user: Option<&User>)
     app.passwords.verify(asker, password.to_owned(), hash).await
 }
 
-/// Counts a log-in that was refused, and says so in the log. The client hears the same whatever the reason is.
+/// Counts a refused log-in and logs it. The client gets the same answer for every reason.
 fn note_refused(app: &App, why: &'static str, from: IpAddr, user: &str) -> Error {
     app.metrics.login(why);
     let user: String = user.chars().take(64).flat_map(char::escape_debug).collect();

@@ -1,11 +1,11 @@
-//! Whose account is locked because of wrong passwords, as Keystone's `[security_compliance]` has it. Kept in memory: a
-//! restart forgets it.
+//! Accounts that are locked because of wrong passwords, as in Keystone's `[security_compliance]`. The locks are
+//! in memory: a restart clears them.
 
 use crate::settings::SecurityCompliance;
 use lenticular_model::{Lock, Timestamp, UserId};
 use std::{collections::HashMap, sync::MutexGuard};
 
-/// How many users are remembered; beyond that the one whose last failure is oldest is forgotten.
+/// How many users are remembered. Beyond that, the user with the oldest last failure is forgotten.
 const REMEMBERED_MAX: usize = 10_000;
 
 #[derive(Debug, Clone, Copy, Default)]

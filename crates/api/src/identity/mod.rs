@@ -169,7 +169,7 @@ pub fn reached(ctx: &crate::ctx::Ctx, action: Action) -> Result<Reach, lenticula
     }
 }
 
-/// The domain of something new whose request names none: the token's, or the default one.
+/// The domain of a new resource if the request names none: the token's domain, or the default domain.
 pub fn domain_of_new(caller: &Caller) -> DomainId {
     match &caller.scope {
         Scope::Domain(id) => id.clone(),
@@ -177,7 +177,7 @@ pub fn domain_of_new(caller: &Caller) -> DomainId {
     }
 }
 
-/// That there is no such thing, in Keystone's words.
+/// The error for a resource that does not exist, in Keystone's words.
 pub fn missing(what: &str, id: &str) -> lenticular_model::Error {
     lenticular_model::Error::not_found_text(format!("Could not find {what}: {id}."))
 }

@@ -55,7 +55,7 @@ impl Passwords {
     ) -> Result<T> {
         let turn = self.turns.take(asker).await?;
         let work = move || {
-            // The turn ends with the work, even if nobody waits for that any more.
+            // The turn ends with the hashing, even if the request has been dropped.
             let _turn = turn;
             work()
         };

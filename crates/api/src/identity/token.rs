@@ -11,7 +11,7 @@ use uuid::Uuid;
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
-    /// Whose it is.
+    /// The token's user.
     pub user_id: UserId,
     /// What it is good for.
     pub scope: Scope,
@@ -69,7 +69,7 @@ impl Tokens {
         unpack(&self.open_bytes(text)?)
     }
 
-    /// Seals bytes whose first says what they are: nobody else can make or read the text.
+    /// Seals bytes; the first byte says the kind of the content. Only this cloud can make or read the text.
     pub(crate) fn seal_bytes(&self, bytes: &[u8]) -> String {
         // What is sealed has its own times, by the cloud's clock: Fernet's time is by another clock, and says nothing here.
         let sealed = self.keys.first().map(|key| key.encrypt_at_time(bytes, 0));

@@ -1,7 +1,7 @@
-//! Who hashes a password next. Hashing costs a core for a while, and anybody may ask for it, so askers take turns: first
-//! addresses among each other, then the users that an address asks for.
+//! The order in which passwords are hashed. Hashing costs a core for a while, and anyone may ask for it. So
+//! askers take turns: first the addresses, then the users that an address asks for.
 //!
-//! One address that floods, or one user whose password is guessed, so delays nobody else by more than its turns.
+//! An address that floods delays others by its turns only. So does a user under a password-guessing attack.
 
 use lenticular_model::{
     error::{Error, Result},
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 pub struct Asker {
     /// The address that asks.
     pub from: IpAddr,
-    /// Whose password; `None` for one of nobody's: all that do not exist are one.
+    /// The user that owns the password; `None` for every user that does not exist: all of them share one queue.
     pub user: Option<UserId>,
 }
 
@@ -29,7 +29,7 @@ const WAITING_MAX: usize = 512;
 /// How many may wait in all.
 const ALL_WAITING_MAX: usize = 4_096;
 
-/// Decides whose turn it is.
+/// Decides who hashes next.
 #[derive(Clone)]
 pub struct Turns(Arc<Lock<Queue>>);
 
@@ -122,7 +122,7 @@ impl Queue {
         Ok(receiver)
     }
 
-    /// The next one, whose address and user go to the end.
+    /// The next asker; its address and its user go to the end of their queues.
     fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
         let (from, mut lanes) = self.addresses.pop_front()?;
         let mut lane = lanes.pop_front()?;

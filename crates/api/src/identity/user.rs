@@ -38,7 +38,7 @@ const KNOWN: &[&str] = &[
     "password_expires_at",
 ];
 
-/// What users are filtered by. Nobody comes from another provider here, and no password expires.
+/// The filters for users. No user comes from another identity provider, and no password expires.
 const FILTERS: &[&str] = &[
     "name",
     "domain_id",
@@ -177,7 +177,7 @@ pub async fn change_password(ctx: Ctx, Path(text): Path<String>, Json(body): Jso
     let fields = envelope(body, "user")?;
     let old: String = field(&fields, "original_password")?.ok_or_else(|| required("original_password"))?;
     let new: String = field(&fields, "password")?.ok_or_else(|| required("password"))?;
-    // One answer for another user and for nobody: the answer must not tell which users exist.
+    // Another user and a missing user get the same answer: the answer must not tell which users exist.
     let own = ctx.state.users.get(&id).filter(|user| user.id == ctx.caller.user_id);
     let asker = ctx.asker(own.map(|user| user.id));
     if !judge(&ctx.app, asker, &old, own.map(|user| &**user)).await? {

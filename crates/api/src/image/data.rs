@@ -60,7 +60,8 @@ pub fn upload_id() -> Result<String> {
     Ok(format!("upload-{}", uuid::Builder::from_random_bytes(bytes).into_uuid()))
 }
 
-/// Receives the bytes, and has them count if the upload still does. Whatever comes of it, the image leaves `saving`.
+/// Receives the bytes, and makes them the image's data if the upload is still current. In every case the image
+/// leaves `saving`.
 async fn finish(
     app: &App,
     cause: Cause,
@@ -82,7 +83,8 @@ async fn finish(
         Err(error) => Err(error),
     };
     if saved.is_err() {
-        // A commit whose outcome is not known may have counted: then the bytes stay, and the next start looks again.
+        // A commit with an unknown outcome may have succeeded. Then the bytes stay, and the next start checks
+        // again.
         let named = app.store.state().images.get(&id).and_then(|image| image.file());
         if named.as_ref() != Some(&upload) {
             app.images.discard(&upload);

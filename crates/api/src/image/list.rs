@@ -87,7 +87,7 @@ const STATUSES: &[&str] = &[
     "uploading",
 ];
 
-/// Attributes whose values may have an operator before them.
+/// Attributes that accept an operator before the value.
 const WITH_OPERATORS: &[&str] = &["id", "name", "status", "container_format", "disk_format"];
 
 /// What a listing leaves out.

@@ -139,7 +139,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
         );
     }
     if let Some(id) = new.id {
-        // Nobody knows an id that is drawn; one that a client chose may have been another image's.
+        // A drawn id is always new. An id that a client chose may have been another image's.
         let text = id.to_string();
         let past = ctx.app.store.get(Kind::PastImage, &text).await?.is_some();
         if past || !ctx.app.store.history(Kind::Image, &text).await?.is_empty() {
@@ -274,7 +274,7 @@ pub async fn reactivate(ctx: Ctx, Path(id): Path<String>) -> Handled {
     empty(204)
 }
 
-/// `GET /v2/images/{id}/members`: nobody but its owner has a share in an image yet.
+/// `GET /v2/images/{id}/members`: images are not shared yet, so an image has no members but its owner.
 pub async fn members(ctx: Ctx, Path(id): Path<String>) -> Handled {
     ctx.state.visible::<Image>(&ctx.caller, &image_id(&id)?)?;
     json(200, &json!({"members": [], "schema": "/v2/schemas/members"}))

@@ -1,9 +1,10 @@
-//! What an image's bytes really are, judged by their own headers before they are accepted.
+//! Checks an image's real format and size by its headers, before the image is accepted.
 //!
-//! A disk image can name other files: a qcow2 backing or data file, a VMDK descriptor with foreign extents. Whoever
-//! opens it then reads those files with the host's rights (OSSA-2024-001). So an image is accepted only as what it was
-//! declared to be, and only if it stands alone. The parser reads a bounded head and tail and believes nothing in them.
-//! Formats: QEMU `docs/interop/qcow2`, VMware Virtual Disk Format 5.0, Microsoft VHD and VHDX, ECMA-119.
+//! A disk image can name other files: a qcow2 backing or data file, or a VMDK descriptor with foreign extents. A
+//! program that opens such an image reads those files with the host's rights (OSSA-2024-001). So an image is
+//! accepted only if it has its declared format and needs no other file. The parser reads a bounded head and tail,
+//! and trusts no field in them. Formats: QEMU `docs/interop/qcow2`, VMware Virtual Disk Format 5.0, Microsoft VHD
+//! and VHDX, ECMA-119.
 
 use std::{
     fs::File,
@@ -141,7 +142,7 @@ fn qcow2(head: &[u8], size: u64) -> Result<Inspected, Refused> {
         return Err(Refused(format!("The image's qcow2 header is damaged: cluster_bits is {cluster_bits}.")));
     }
     let virtual_size = be64(head, 24).ok_or_else(short)?;
-    // More than this no flavor offers, and a number near 2^64 is there to overflow somebody's sum.
+    // No flavor offers more, and a number near 2^64 may be meant to overflow a sum.
     if virtual_size > 1 << 50 {
         return Err(Refused("The image claims to be larger than 1 PiB.".into()));
     }
@@ -201,7 +202,7 @@ fn vmdk(head: &[u8]) -> Result<Inspected, Refused> {
     let descriptor = head.get(start..end).filter(|d| !d.is_empty()).ok_or_else(|| {
         Refused("The VMDK image has no embedded descriptor, so what it refers to cannot be checked.".into())
     })?;
-    // Without a capacity QEMU reads the file as a descriptor, whatever its first bytes say.
+    // Without a capacity, QEMU reads the file as a descriptor and ignores its first bytes.
     if capacity == 0 {
         return Err(Refused("The VMDK image has no capacity.".into()));
     }

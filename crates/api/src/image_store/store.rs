@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(data.file.as_deref(), Some("upload-1"));
         assert_eq!(fs::read(store.path("upload-1")).unwrap(), b"hello world");
         assert_eq!((mode(folder.path()), mode(&store.path("upload-1"))), (0o700, 0o600));
-        // Whatever comes later, it comes under another name.
+        // A later upload always has another name.
         store.receive("upload-1", "raw", None, chunks(&[b"other"])).await.unwrap();
         store.discard("upload-2");
         assert!(store.path("upload-1").exists());

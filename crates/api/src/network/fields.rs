@@ -146,7 +146,7 @@ impl Fields {
         list.iter().map(|text| address(name, text)).collect::<Result<_>>().map(Some)
     }
 
-    /// Reads a range; an address alone is one of its own.
+    /// Reads a range; a single address is a range of one address.
     pub fn range(&self, name: &str) -> Result<Option<IpNet>> {
         self.get::<String>(name)?.map(|text| range(name, &text)).transpose()
     }

@@ -42,20 +42,20 @@ pub type Id<N> = <<N as Resource>::Record as Record>::Id;
 pub trait Resource: Send + Sync + 'static {
     /// Its record.
     type Record: Revised;
-    /// What a new one is to be.
+    /// The parameters of a new resource.
     type New: Send + 'static;
     /// What it is called.
     const NAMES: Names;
     /// What may be said of a new one.
     const FIELDS: &'static [&'static str];
 
-    /// That there is none with this id.
+    /// The error for an id that does not exist.
     fn missing(id: &str) -> Error;
     /// The one with this id, if it exists for the caller.
     fn visible(state: &State, caller: &Caller, id: &Id<Self>) -> Result<Arc<Self::Record>>;
     /// How it is shown.
     fn view(state: &State, caller: &Caller, record: &Self::Record) -> Value;
-    /// Reads what a new one is to be.
+    /// Reads the parameters of a new resource.
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<Self::New>;
     /// Makes one.
     fn create(txn: &mut Txn<'_>, caller: &Caller, new: Self::New) -> Result<Id<Self>>;
@@ -86,7 +86,7 @@ pub trait Changeable: Resource {
     fn update(txn: &mut Txn<'_>, caller: &Caller, id: Id<Self>, change: Self::Change) -> Result<()>;
 }
 
-/// The functions of a resource whose command and view stand under its name, as most do.
+/// The functions of a resource with a command and a view of the same name, as most resources have.
 macro_rules! by_name {
     ($resource:ident) => {
         fn missing(id: &str) -> lenticular_model::Error {

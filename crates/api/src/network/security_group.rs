@@ -38,7 +38,7 @@ async fn with_default(ctx: &Ctx) -> Result<Arc<State>> {
     Ok(ctx.app.store.state())
 }
 
-/// What a new group is to be.
+/// The parameters of a new group.
 pub struct NewGroup {
     project: ProjectId,
     name: String,

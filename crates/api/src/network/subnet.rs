@@ -163,7 +163,7 @@ impl Resource for Subnet {
         let named = fields.has("project_id") || fields.has("tenant_id");
         let project_id = match named {
             true => fields.project(&ctx.caller, Action::NetworkWrite)?,
-            // What an admin adds to somebody's network is that somebody's.
+            // A subnet that an admin adds to a project's network belongs to that project.
             false => owner.project_id,
         };
         Ok(NewSubnet {

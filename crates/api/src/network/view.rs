@@ -17,7 +17,7 @@ pub struct Listed<'a> {
     pub path: &'a str,
     /// Attributes that it can be sorted by even if there is none of it.
     pub fields: &'a [&'a str],
-    /// That there is none with this id.
+    /// The error for an id that does not exist.
     pub missing: fn(&str) -> Error,
 }
 

@@ -1,18 +1,19 @@
-//! The connections of a listener: how many there may be, and which one makes room when another comes.
+//! The connections of a listener: how many there may be, and which connection is closed for a new one.
 //!
-//! A connection is either the server's turn (a request is whole and its answer is not) or the client's: its request has
-//! not come whole, or it does not read its answer. Only the client's turn can last as long as the client likes, so only
-//! connections in it make room.
+//! A connection waits for the server (a request is whole and its answer is not) or for the client: its request is
+//! not complete, or it does not read its answer. A client can stay in its turn as long as it likes, so only
+//! connections that wait for their client are closed for others.
 //!
 //! ```text
 //!            request's head            body whole            answer begins         answer whole
 //!   Waiting ───────────────▶ Sending ─────────────▶ Working ──────────────▶ Reading ────────────▶ Waiting
 //! ```
 //!
-//! - When all places are taken, the connection makes room whose client has kept the server waiting longest, of the
-//!   address that has most of them. Clients that have proven who they are come last.
-//! - One address has at most half of the places; beyond that its own connections make room for each other.
-//! - If nobody's client is waited for, who comes waits for a while, and nobody waits behind them.
+//! - When all places are taken, a connection is closed. The address with most such connections is chosen, and
+//!   there the
+//!   client that has kept the server waiting longest. Authenticated clients come last.
+//! - One address has at most half of the places. Beyond that, its own connections are closed for each other.
+//! - If no connection waits for its client, the new connection waits for a while, and no other waits behind it.
 
 use lenticular_model::Lock;
 use std::{
@@ -23,7 +24,7 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Whose turn it is on a connection.
+/// The side that a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
     /// The client's: its next request has not come.
@@ -163,7 +164,7 @@ impl Place {
         }
     }
 
-    /// Whose turn it is from now on.
+    /// Notes the side that the connection waits for from now on.
     pub fn turn(&self, turn: Turn) {
         self.update(|held| {
             if turn == Turn::Waiting {

@@ -136,7 +136,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Origin {
     }
 }
 
-/// Tells every request on a connection where it came from and what its peer showed, and watches whose turn it is.
+/// Gives every request of a connection the origin and the peer's certificate, and watches the connection's turns.
 struct Serving {
     router: axum::Router,
     place: Arc<Place>,
@@ -189,7 +189,7 @@ async fn accept(
                 Ok((stream, from)) => match connections.try_enter(from.ip()) {
                     Some(place) => (stream, from, place),
                     None => {
-                        // Nobody waits behind one who has to wait.
+                        // No connection waits behind another waiting connection.
                         if waiting.len() < WAITING_MAX {
                             let connections = connections.clone();
                             waiting.spawn(async move { (stream, from, connections.enter(from.ip()).await) });

@@ -1,5 +1,5 @@
-//! What of a request's body nobody has read, because the request was refused before: it is read to its end, so that the
-//! client's next request on the connection is answered.
+//! The unread rest of a refused request's body. The server reads the body to its end, so that the client's next
+//! request on the connection is answered.
 
 use axum::{
     body::{Body, Bytes, HttpBody},

@@ -1,4 +1,4 @@
-//! A connection that is watched: whose turn it is on it follows from what passes, and it ends if its client does not read.
+//! A watched connection: the reads and writes show its turn. The connection ends if its client does not read.
 
 use crate::{
     limits::STREAM_STALL,
@@ -19,7 +19,7 @@ use tokio::{
     time::Sleep,
 };
 
-/// A stream whose writes end it if the client takes none of them for [`STREAM_STALL`].
+/// A stream that ends if the client takes no written byte for [`STREAM_STALL`].
 pub struct Watched<S> {
     inner: S,
     place: Arc<Place>,

@@ -18,7 +18,7 @@ pub fn check(document: &Value, schema: &Value, value: &Value, at: &str) -> Resul
         Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
         one => Vec::from_iter(one.as_str()),
     };
-    // A composition has no type of its own.
+    // A composition has no type.
     if !types.is_empty() && !types.iter().any(|name| is_of(value, name)) {
         return Err(format!("{at}: {value} is none of {types:?}"));
     }

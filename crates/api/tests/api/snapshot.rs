@@ -46,7 +46,7 @@ fn assert_text(service: &str, name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, redact(text)));
 }
 
-/// What chance decides: the word in place of each, and the pattern, whose first group is replaced.
+/// Random values: the word that replaces each value, and the pattern. The pattern's first group is replaced.
 const CHANCE: &[(&str, &str)] = &[
     ("mac", r"(fa:16:3e(?::[0-9a-f]{2}){3})"),
     ("host-hash", r#""hostId": "([0-9a-f]+)""#),

@@ -30,7 +30,7 @@ const CPUS: Kind = Like(r"\^?\d+((-\d+)?(,\^?\d+(-\d+)?)?)*");
 const SHARES: Kind = Word(&["custom", "high", "normal", "low"]);
 const DEMAND: Kind = Word(&["required", "forbidden"]);
 
-/// Every extra spec whose name is fixed.
+/// Every extra spec with a fixed name.
 const NAMED: &[(&str, Kind)] = &[
     ("accel:device_profile", Text),
     ("group_policy", Word(&["isolate", "none"])),
@@ -242,10 +242,11 @@ fn kind_of(name: &str) -> Option<Kind> {
     }
 }
 
-/// Checks an extra spec as Nova does from 2.86 on. What is in no namespace of Nova's is somebody else's.
+/// Checks an extra spec as Nova does from 2.86 on. A spec outside Nova's namespaces is for other programs, and
+/// passes.
 ///
 /// # Errors
-/// There is no such extra spec in its namespace, or the value is not one that it takes.
+/// Nova's namespace has no such extra spec, or the spec does not accept the value.
 pub fn check(name: &str, value: &str) -> Result<()> {
     let Some(kind) = kind_of(name) else {
         let namespace = name.split_once(':').map(|(namespace, _)| namespace);

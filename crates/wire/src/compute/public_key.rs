@@ -88,7 +88,7 @@ fn is_number(bytes: &[u8], bits_min: usize) -> bool {
     bits >= bits_min
 }
 
-/// The bytes whose digest is a public key's fingerprint; `None` if the line is no public key.
+/// The bytes that a public key's fingerprint is the digest of; `None` if the line is no public key.
 ///
 /// A certificate has the fingerprint of the key in it.
 pub fn fingerprinted(line: &str) -> Option<Vec<u8>> {

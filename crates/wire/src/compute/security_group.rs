@@ -1,4 +1,4 @@
-//! Security groups as Nova shows them: only what comes in, under names of its own.
+//! Security groups as Nova shows them: only ingress rules, under Nova's own field names.
 
 use lenticular_model::{
     network::security_group::{Direction, Remote, SecurityGroup, SecurityGroupRule},

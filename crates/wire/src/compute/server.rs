@@ -226,8 +226,8 @@ fn write_admin<M: SerializeMap>(
     out.since(3, "OS-EXT-SRV-ATTR:user_data", &user_data)
 }
 
-/// `hostId`: an opaque name of the host that differs between projects, so that a tenant learns only whether two of its own
-/// servers share one.
+/// `hostId`: an opaque name of the host that differs between projects. So a tenant learns only whether two of its
+/// own servers share a host.
 pub fn host_hash(host: HostId, project: ProjectId) -> String {
     // FNV-1a, four times with different beginnings: opaque enough, and the same for ever.
     let mix = |salt: u64| {

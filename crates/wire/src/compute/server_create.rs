@@ -73,7 +73,7 @@ pub struct CreateServer {
     /// Whether to answer with the reservation's id.
     #[serde(default, deserialize_with = "de_bool")]
     pub return_reservation_id: bool,
-    /// A password; shown back, set by nobody.
+    /// A password. The answer shows it, but the guest does not get it.
     #[serde(rename = "adminPass", default)]
     pub admin_pass: Option<String>,
     /// `AUTO` or `MANUAL`.
@@ -131,7 +131,7 @@ pub enum DiskConfig {
     /// By the cloud.
     #[serde(rename = "AUTO")]
     Auto,
-    /// By nobody.
+    /// The disk is not partitioned.
     #[serde(rename = "MANUAL")]
     Manual,
 }
@@ -212,7 +212,8 @@ fn read_beside(body: &Value) -> Result<(Option<ServerGroupId>, Hints)> {
     Ok((group, hints))
 }
 
-/// What nobody here knows is for somebody else, as Nova has it; what would be obeyed elsewhere is refused.
+/// Reads a scheduler hint. As in Nova, an unknown hint is ignored; a hint that Nova's filters would obey is
+/// refused.
 fn read_hint(name: &str, value: &Value, group: &mut Option<ServerGroupId>, hints: &mut Hints) -> Result<()> {
     match name {
         "group" => *group = Some(hinted_id(name, value)?),

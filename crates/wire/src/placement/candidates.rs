@@ -1,7 +1,7 @@
-//! `GET /allocation_candidates`: the hosts that could give what is asked for, as Placement shows them.
+//! `GET /allocation_candidates`: the hosts that could provide the requested resources, as Placement shows them.
 //!
-//! A host is a tree of one provider, and none shares with another: whatever groups a request has, all of them are met by
-//! one host or by none.
+//! A host is a tree of one provider, and hosts share no providers. So one host meets all groups of a request, or
+//! no host does.
 
 use super::{
     bad_query,
