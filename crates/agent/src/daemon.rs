@@ -43,7 +43,7 @@ impl Daemon {
         self.dir.join(format!("{}.pid", self.name))
     }
 
-    /// Starts it; what it says before it has a log of its own goes to a file.
+    /// Starts the daemon. Output before its log is open goes to a file.
     fn start(&self) -> Result<exec::Detached, ExecError> {
         let program = exec::which(self.program).ok_or_else(|| ExecError::Missing(self.program.to_owned()))?;
         let mut args = self.args.clone();
@@ -101,11 +101,11 @@ fn find(pid_file: &Path) -> io::Result<Option<Held>> {
     Ok(is_it.then_some(held))
 }
 
-/// Ends all daemons whose files lie in a directory; those named first go first, then the others. Says how many there
-/// were.
+/// Ends all daemons with files in a directory: first the named ones, then the others. Returns the number of
+/// daemons.
 ///
 /// # Errors
-/// One of them does not end, or the directory cannot be read.
+/// A daemon does not end, or the directory cannot be read.
 pub async fn end_all(dir: &Path, first: &[&str]) -> io::Result<usize> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,

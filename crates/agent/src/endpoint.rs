@@ -31,7 +31,7 @@ impl Endpoint {
     /// Reads a URL.
     ///
     /// # Errors
-    /// It is none of this sort.
+    /// The URL is not an `https` URL of a host and an optional port.
     pub(crate) fn of(url: &str) -> Result<Self, IdentityError> {
         let bad = || IdentityError::BadUrl(url.to_owned());
         let uri: hyper::Uri = url.trim_end_matches('/').parse().map_err(|_| bad())?;

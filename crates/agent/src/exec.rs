@@ -138,11 +138,11 @@ impl Detached {
     }
 }
 
-/// Starts a program in a session of its own, which neither this program's end nor its terminal's reaches; it works in
-/// the directory `dir`. What it says goes to a file: a pipe would break when this program ends.
+/// Starts a program in a new session, so that neither the agent's end nor its terminal's end reaches the program.
+/// The program works in the directory `dir`. Its output goes to a file: a pipe would break when the agent ends.
 ///
 /// # Errors
-/// It is missing or cannot be started, or the file cannot be written.
+/// The program is missing or cannot be started, or the file cannot be written.
 pub(crate) fn spawn_detached<S: AsRef<OsStr>>(
     program: &Path,
     args: &[S],

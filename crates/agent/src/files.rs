@@ -68,7 +68,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A directory under a name short enough for the sockets in it, whatever its path: `/proc/self/fd/N`.
+/// A directory under a name short enough for the sockets in it, for any length of its path: `/proc/self/fd/N`.
 pub(crate) struct ShortDir(fs::File);
 
 impl ShortDir {

@@ -56,7 +56,7 @@ impl HttpLink {
         Ok(Self { endpoint, client: Lock::new((identity.certificate().serial, client)), identity })
     }
 
-    /// The client, whose connections are kept as long as the certificate is the same.
+    /// The client. It keeps its connections as long as the certificate is the same.
     fn client(&self) -> HttpClient {
         let serial = self.identity.certificate().serial;
         let mut held = self.client.lock();

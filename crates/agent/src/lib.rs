@@ -68,8 +68,8 @@ pub struct Config {
     pub parallel_max: usize,
     /// How long a guest has to shut down before it is ended.
     pub shutdown_grace: Duration,
-    /// For tests: the agent dies when it has carried this many steps out, before anything of the last is noted, so that
-    /// whoever starts it again does that step twice.
+    /// For tests: the agent dies after this many steps, before it records the result of the last step. So after a
+    /// restart it does that step twice.
     pub dies_after_steps: Option<u64>,
     /// How the host takes part in OVN; QEMU's user networking without it.
     pub ovn: Option<OvnConfig>,

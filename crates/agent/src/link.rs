@@ -11,7 +11,7 @@ pub type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, LinkError>> + Send 
 /// Why a call had no good answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// Nobody answered, or not in time.
+    /// The control plane did not answer, or not in time.
     #[error("the control plane at {at} does not answer: {why}")]
     Unreachable {
         /// Where.
@@ -41,7 +41,7 @@ pub trait Chunks: Send {
     fn next(&mut self) -> Call<'_, Option<Bytes>>;
 }
 
-/// The control plane. Every call has a deadline of its own and may be repeated; dropping it gives it up.
+/// The control plane. Every call has its own deadline and may be repeated; dropping the call cancels it.
 pub trait Link: Send + Sync + 'static {
     /// Introduces the host.
     fn hello<'a>(&'a self, hello: &'a Hello) -> Call<'a, Welcome>;

@@ -12,7 +12,7 @@ use std::{
 };
 use tokio::net::TcpListener;
 
-/// Where an agent listens for others unless it is told otherwise, and if nobody else does.
+/// Where an agent listens for others by default, if the port is free.
 const PORT: u16 = 9172;
 /// A connection is made within this.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);

@@ -1,7 +1,8 @@
-//! Guests between two hosts, with real QEMUs: their disk, their memory and their console go with them, and whatever
-//! breaks off leaves them running where they were.
+//! Guests between two hosts, with real QEMUs. Their disk, memory and console go with them, and after every kind
+//! of failed move they run on at the source.
 //!
-//! Needs QEMU and the test guest (`tools/install guest qemu`, `guest/build`); LENTICULAR_SKIP_QEMU=1 leaves it out.
+//! Needs QEMU and the test guest (`tools/install guest qemu`, `guest/build`); LENTICULAR_SKIP_QEMU=1 skips the
+//! tests.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;

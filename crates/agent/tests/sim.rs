@@ -1,4 +1,4 @@
-//! Whole agents with simulated hosts: what the control plane sees, whatever is lost on the way.
+//! Whole agents with simulated hosts: what the control plane sees while messages are lost.
 
 mod common;
 
@@ -49,7 +49,7 @@ async fn lost_reports_lost_contact_and_a_forgotten_host_do_no_harm() {
     let hello = cloud.lock().hellos.last().cloned().unwrap();
     assert_eq!(hello.inventory.len(), 1, "it says what it has");
 
-    // A store that was restored counts anew, and mentions one server no more.
+    // A restored store counts commits again, and does not mention one server any more.
     cloud.order(order(server(2), "x"));
     cloud.sees_running(server(2), 1).await;
     cloud.set(|inner| {

@@ -1,4 +1,4 @@
-//! Which cloud, and as whom: from the environment or a clouds.yaml, as every OpenStack tool finds it.
+//! Finds the cloud and the credentials: from the environment or a clouds.yaml, as every OpenStack tool does.
 
 use crate::CloudArgs;
 use anyhow::{anyhow, Context, Result};

@@ -1,14 +1,15 @@
-//! Text for a terminal, from a cloud whose words are those of hosts and tenants: nothing in it steers the terminal.
+//! Output for a terminal. Hosts and tenants choose words in the cloud's answers: no such word may steer the
+//! terminal.
 //!
-//! Control characters and those that turn the direction of text are written as `\u001b`, which is their form in JSON,
-//! too. Only the line feed stays.
+//! Control characters and characters that turn the direction of text are written as `\u001b`, which is their form
+//! in JSON, too. Only the line feed stays.
 
 use std::io::{self, Write};
 
 /// A writer that passes on what a terminal only shows.
 pub struct Plain<W> {
     inner: W,
-    /// The beginning of a character whose other bytes have not come yet.
+    /// The beginning of a character that has not fully arrived yet.
     rest: Vec<u8>,
 }
 

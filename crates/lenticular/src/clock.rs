@@ -9,7 +9,7 @@ use std::{
 /// The time, to hand around.
 pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The machine's time. Certificates follow it, because other machines compare them with clocks of their own.
+/// The machine's time. Certificates use it, because other machines compare them with their own clocks.
 #[expect(clippy::disallowed_methods, reason = "this is where time enters; everything else is handed it")]
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -21,10 +21,11 @@ pub(crate) fn clock() -> Clock {
     Arc::new(now)
 }
 
-/// The cloud's one time: the machine's, but never before `floor`, never back and never still. When somebody sets the
-/// machine's clock back, the cloud's time goes on from where it was, until the machine's has caught up.
+/// The cloud's one time: the machine's time, but never before `floor`, never back and never still. If an operator
+/// sets the machine's clock back, the cloud's time continues, until the machine's clock has caught up.
 ///
-/// The store, tokens and timers share this time: a token that is issued now is younger than a password that was just set.
+/// The store, tokens and timers share this time: a token that is issued now is younger than a password that was
+/// just set.
 pub(crate) fn steady(floor: Timestamp) -> Clock {
     let steady = Lock::new((Steady(floor), Instant::now()));
     Arc::new(move || {

@@ -184,8 +184,8 @@ fn agent_url(options: &Options<'_>, address: SocketAddr, url: &str) -> String {
     }
 }
 
-/// The names that the control plane's certificate carries whatever address agents come to: those given, and the
-/// machine's own if a certificate can carry it.
+/// The names in the control plane's certificate for every address that agents use: the given names, and the
+/// machine's own name if a certificate can carry it.
 fn server_names(given: &[String]) -> Vec<String> {
     let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let mut names = given.to_vec();
@@ -206,7 +206,7 @@ struct Opened {
 
 async fn open_store(data: &DataDir, postgres: Option<&str>) -> Result<Opened> {
     let (path, postgres) = (data.path("store.db"), postgres.map(str::to_owned));
-    // Opening blocks: PostgreSQL's engine has an event loop of its own.
+    // Opening blocks: PostgreSQL's engine has its own event loop.
     let writer = tokio::task::spawn_blocking(move || -> Result<Writer> {
         let engine: Box<dyn Engine> = match &postgres {
             Some(config) => Box::new(Postgres::open(config)?),

@@ -1,5 +1,5 @@
-//! Runs the controllers: each key that changed or whose time came is reconciled, first on a snapshot, and in a
-//! transaction only if there is something to change.
+//! Runs the controllers. Each key that changed or is due is reconciled: first on a snapshot, and in a transaction
+//! only if there is something to change.
 
 use crate::clock::Clock;
 use lenticular_control::reconcile::{reconcile, why, Key, Queue};

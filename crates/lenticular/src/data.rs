@@ -93,7 +93,8 @@ impl DataDir {
         self.secret("admin-password", || Ok(random_text(24)))
     }
 
-    /// Removes the secret that agents shared before each had a certificate of its own: it opens nothing any more.
+    /// Removes the secret that agents shared before each had its own certificate. The secret opens nothing any
+    /// more.
     pub(crate) fn remove_agent_secret(&self) {
         if fs::remove_file(self.path("agent-secret")).is_ok() {
             tracing::info!("removed agent-secret: agents have certificates now, and enrol with a token");

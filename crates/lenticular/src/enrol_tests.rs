@@ -98,7 +98,7 @@ impl Plane {
         join(home, &joining, clock(&self.now)).await
     }
 
-    /// A host that joined with a token of its own.
+    /// A host that joined with its own token.
     async fn host(&self, name: &str) -> (Identity, HttpLink) {
         let token = self.token(None, false).await;
         let identity = self.join(&self.home(name), name, &token).await.unwrap();

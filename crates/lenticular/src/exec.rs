@@ -22,10 +22,11 @@ pub(crate) fn run<S: AsRef<OsStr>>(program: &str, args: &[S], env: &[(&str, &OsS
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Starts a program that outlives this one, in a session of its own; what it says is appended to a file. Its process id.
+/// Starts a program that outlives this process, in a new session. Its output is appended to a file. Returns its
+/// process id.
 ///
 /// # Errors
-/// It cannot be started, or the file cannot be written.
+/// The program cannot be started, or the file cannot be written.
 pub(crate) fn spawn_detached<S: AsRef<OsStr>>(args: &[S], log: &Path) -> Result<u32> {
     let open = || OpenOptions::new().create(true).append(true).open(log);
     let said = open().with_context(|| format!("{} cannot be written", log.display()))?;

@@ -25,10 +25,10 @@ pub(crate) fn process_runs(pid: u32) -> bool {
     ours(pid).is_some_and(runs)
 }
 
-/// Ends a process of this program; that there is none is no error.
+/// Ends a process of this program. A missing process is no error.
 ///
 /// # Errors
-/// It does not end in time.
+/// The process does not end in time.
 pub(crate) fn end_process(pid: u32) -> Result<()> {
     ours(pid).filter(|pid| runs(*pid)).map_or(Ok(()), end)
 }

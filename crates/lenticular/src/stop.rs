@@ -7,7 +7,7 @@ use tokio::{
 
 /// Comes true when the cloud is told to stop.
 pub(crate) async fn stopped(mut stop: watch::Receiver<bool>) {
-    // A sender that is gone means that nobody can tell any more: the same.
+    // A sender that is gone means the same: no stop can be told any more.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 

@@ -126,7 +126,7 @@ impl World {
         let back =
             |h: &HostId| old.is_some_and(|s| s.unconfirmed.as_ref().is_some_and(|last| last.from == *h));
         let stays = |h: &HostId| old.and_then(goes) == Some(*h) || old.and_then(|s| s.host_id) == Some(*h);
-        // After a restore of the store it is where it is, whatever the record said.
+        // After a restore of the store, the server stays where its host found it, even against the record.
         let found = |h: &HostId| old.is_some_and(|s| s.restored.is_some()) || self.is_found(*h, id, new);
         let placed = new.and_then(goes).filter(|h| !stays(h) && !back(h) && !found(h));
         let Some(host_id) = placed else {
@@ -142,7 +142,7 @@ impl World {
         };
         let heartbeat = before.heartbeats.get(&host_id).map_or(BEGIN, |c| c.at).max(before.took_over_at);
         let silent_ms = at.since_ms(heartbeat);
-        // When the clock was set, all hosts seem silent until each is heard of again.
+        // After the clock was set, all hosts seem silent until each makes contact again.
         let clock_is_good = self.plane.set_at.is_none_or(|set| self.now.since_ms(set) > CLOCK_NEWS_MS);
         let silent = silent_ms > SILENT_AFTER_S * 1_000 + NOTICE_MS && clock_is_good;
         if !host.is_enabled() || !host.is_up() || silent {
@@ -189,7 +189,7 @@ impl World {
             && disk.is_some_and(|d| new.is_some_and(|s| s.disk.generation == d.generation))
     }
 
-    /// A server goes only by its tombstone, which its host has confirmed, and what is to be gone stays so.
+    /// A server goes only by its tombstone, after its host has confirmed, and a server that must go stays so.
     fn check_lifeline(
         &mut self,
         after: &State,

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What clients know of a server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
-    /// A delete was asked for, whatever came of it.
+    /// The client asked for a delete; the outcome may be unknown.
     pub(crate) delete_asked: bool,
     /// A delete was acknowledged.
     pub(crate) delete_acknowledged: bool,

@@ -54,7 +54,7 @@ names! {
         PlaneCrashIdle "plane-crash-idle";
         /// The store takes no commit once.
         CommitFails "commit-fails";
-        /// Nothing is heard of a host for more than a minute.
+        /// A host is silent for more than a minute.
         HostSilent "host-silent";
         /// The disk of a guest that does not run vanishes, perhaps to come back.
         DiskAway "disk-away";
@@ -104,7 +104,7 @@ names! {
         GrantsOnReady "grants-on-ready";
         /// A ticket names the generation that the disk has already.
         SameGeneration "same-generation";
-        /// An operator puts a backup in the store's place and does not say so.
+        /// An operator restores a backup of the store and does not say so.
         RestoresBlindly "restores-blindly";
         /// Agents register their hosts before what they tell is saved.
         TellsUnsaved "tells-unsaved";

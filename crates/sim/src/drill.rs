@@ -1,6 +1,6 @@
-//! Every operation, disturbed at every point: an agent dies at each step, the control plane at each commit, every message
-//! comes twice, the store goes back from each commit to each before it. Nothing else goes wrong, nothing is left to
-//! chance, and each time all must end settled and as it was asked for.
+//! Every operation, disturbed at every point: an agent dies at each step, the control plane at each commit, every
+//! message comes twice, the store goes back from each commit to each before it. Nothing else goes wrong, and
+//! nothing is random. Each time, the cloud must end stable and as the request asked.
 
 use crate::{
     config::Config,
@@ -215,7 +215,7 @@ fn one(operation: &Operation, disturbance: Disturbance) -> Result<(u32, u32), St
     world.act(operation.ask);
     world.settle().map_err(|why| told(&world, why))?;
     let asked = 1 + usize::from(operation.then.is_some());
-    // A request that nobody answered may have been lost.
+    // A request without an answer may have been lost.
     let done = world.acknowledged() >= before + asked && world.plane.restores == 0;
     world.check_end();
     let checked = match &world.violation {

@@ -8,7 +8,7 @@ use crate::{
 use lenticular_agent::core::Ended;
 use lenticular_model::ServerId;
 
-/// Faults that happen at a time of their own; the others strike messages and steps.
+/// Faults at a random time; the other faults hit messages and steps.
 const TIMED: &[Fault] = &[
     Fault::AgentCrash,
     Fault::HostReboot,
@@ -141,7 +141,7 @@ impl World {
         true
     }
 
-    /// Somebody sets the control plane's clock.
+    /// An operator sets the control plane's clock.
     fn set_clock(&mut self) -> bool {
         let seconds = self.rng.range(-600, 601);
         self.plane.skew_us = seconds * 1_000_000;
@@ -171,7 +171,7 @@ impl World {
         true
     }
 
-    /// Somebody puts a disk back.
+    /// An operator puts a disk back.
     pub(crate) fn put_disk_back(&mut self, n: usize, id: ServerId) {
         let name = self.name(id);
         let Some(real) = self.hosts[n].guests.get_mut(&id) else { return };

@@ -59,7 +59,7 @@ pub(crate) struct Arriving {
     pub(crate) waits: Option<(u64, u64)>,
 }
 
-/// What is really there of a guest, whatever anyone believes.
+/// The real state of a guest; the agent and the control plane may believe something else.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Real {
     /// What comes from another host.
@@ -149,7 +149,7 @@ pub(crate) struct Host {
     pub(crate) boots: u64,
     agent_runs: u64,
     saved: Option<Snapshot>,
-    /// Nobody hears of it or reaches it until then.
+    /// Until then, the host neither receives nor sends.
     pub(crate) silent_until: Timestamp,
     /// The control plane does not hear it until then.
     pub(crate) mute_until: Timestamp,
@@ -291,7 +291,7 @@ impl World {
         self.advance(n);
     }
 
-    /// The agent's process ends, whatever it was doing.
+    /// The agent's process ends, in the middle of any work.
     pub(crate) fn kill_agent(&mut self, n: usize, back_ms: i64) {
         if self.hosts[n].agent.take().is_some() {
             note!(self, "{} agent dies", self.hosts[n].name);
@@ -318,7 +318,7 @@ impl World {
         self.advance(n);
     }
 
-    /// Whatever can be done next is done: the snapshot kept, steps begun, calls made.
+    /// Does the next possible work: keeps the snapshot, begins steps, makes calls.
     pub(crate) fn advance(&mut self, n: usize) {
         let Some(agent) = &mut self.hosts[n].agent else { return };
         let steps = agent.core.begin();
@@ -461,7 +461,7 @@ impl World {
                     return self.after_ms(1, Event::StepEnds { host: n, agent_run, server, number });
                 }
             }
-            // Nobody waits for it any more.
+            // No waiter needs the answer any more.
             Reply::Welcome(_) | Reply::Taken | Reply::Unknown => return,
         }
         self.advance(n);
@@ -487,7 +487,7 @@ impl World {
         if agent.core.apply(&orders) == Taken::Ignored {
             self.coverage.note("orders", "ignored");
             if current {
-                // The stream does not fit together: everything is asked for anew.
+                // The stream has a gap: the agent asks for all orders again.
                 agent.core.start_over();
             }
             return;

@@ -58,7 +58,7 @@ pub(crate) struct Done {
 /// The flavor that no host can hold.
 const GIANT: &str = "giant";
 
-/// The transaction for what is to be done.
+/// The transaction for one job.
 pub(crate) fn job<'j>(todo: &'j Todo, done: &'j RefCell<Done>, mutation: Option<Mutation>) -> Job<'j> {
     let cause = cause(todo);
     let run: lenticular_store::Run<'j> = match todo {

@@ -107,7 +107,7 @@ impl World {
         accepted && kept && !self.chance(Fault::MessageLost, 100)
     }
 
-    /// Somebody decided to go back to an older disk: from now on it is the newest.
+    /// The operator decided to go back to an older disk: from now on, that disk is the newest.
     fn revive(&mut self, n: usize, id: ServerId, generation: u64) -> bool {
         let disk = self.hosts[n].guests.get_mut(&id).and_then(|real| real.disk.as_mut());
         let Some(disk) = disk else { return false };

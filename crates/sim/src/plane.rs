@@ -162,7 +162,7 @@ impl World {
         Timestamp(self.now.0 + self.plane.skew_us)
     }
 
-    /// Lets the control plane work at this time, if it would not earlier.
+    /// Plans the control plane's work for this time, if it would not work earlier.
     pub(crate) fn plan_work(&mut self, at: Timestamp) {
         let Some(running) = &mut self.plane.running else { return };
         if running.work_at.is_none_or(|planned| planned > at) {
@@ -216,7 +216,7 @@ impl World {
         self.plan_wake(news);
     }
 
-    /// Gives back the servers whose orders may have changed.
+    /// Publishes a commit. Returns the servers with orders that may have changed.
     fn publish(&mut self, before: &Arc<State>, outcome: &Outcome) -> BTreeSet<ServerId> {
         let mut head = before.clone();
         let mut changed = BTreeSet::new();
@@ -294,7 +294,7 @@ impl World {
         }
     }
 
-    /// Answers a poll, or lets it wait.
+    /// Answers a poll, or parks it.
     fn serve(&mut self, poll: Poll) {
         let number = self.number();
         let Some(running) = &mut self.plane.running else { return };
@@ -305,7 +305,7 @@ impl World {
         }
     }
 
-    /// Answers the polls of hosts whose orders for these servers changed after a commit.
+    /// Answers the polls of hosts with orders for these servers that changed after a commit.
     fn serve_parked(&mut self, after: u64, changed: &BTreeSet<ServerId>) {
         let Some(running) = &self.plane.running else { return };
         let state = running.writer.state();

@@ -1,4 +1,4 @@
-//! The indexes of a State against those of the same records loaded anew.
+//! The indexes of a State against the indexes of the same records, loaded again.
 
 use lenticular_model::{
     compute::{

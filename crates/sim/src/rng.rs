@@ -1,4 +1,4 @@
-//! The one source of chance: a small generator (SplitMix64) whose seed decides everything that happens.
+//! The one source of random numbers: a small generator (SplitMix64). Its seed decides everything that happens.
 
 /// A seeded generator.
 #[derive(Debug, Clone)]

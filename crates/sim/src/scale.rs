@@ -99,7 +99,7 @@ impl Scale {
         }
     }
 
-    /// The servers whose place in their order leaves this remainder, with their tenants.
+    /// The servers at every tenth position, counted from this remainder, with their tenants.
     fn each_tenth(&self, remainder: usize) -> Vec<(usize, ServerId)> {
         let world = &self.world;
         let tenant = |project| world.clients.tenants.iter().position(|t| *t == project).unwrap_or_default();

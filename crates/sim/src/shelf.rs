@@ -46,7 +46,7 @@ impl World {
         self.send_to_plane(n, Request::Save(From { host: n, agent_run, call: number }, save));
     }
 
-    /// Nothing was heard of a disk that was sent.
+    /// A sent disk got no answer.
     pub(crate) fn send_again(
         &mut self,
         n: usize,

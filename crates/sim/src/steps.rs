@@ -32,7 +32,7 @@ impl World {
         self.hosts[n].ordered.get(&id).map(|(incarnation, _)| *incarnation)
     }
 
-    /// A step begins: it is settled now how long it takes and whether it fails.
+    /// A step begins. Its duration and its failure are decided now.
     pub(crate) fn begin_step(&mut self, n: usize, id: ServerId, step: Step, ordered_in: Option<Incarnation>) {
         let number = self.number();
         // How long it takes.
@@ -82,7 +82,7 @@ impl World {
         self.drill_step(n, what, Moment::Begun);
     }
 
-    /// A guest is asked to shut down: most do so soon, whatever becomes of the agent. Gives back when the step ends.
+    /// A guest is asked to shut down. Most guests do so soon, even if the agent dies. Returns when the step ends.
     fn ask_guest(&mut self, n: usize, id: ServerId, deadline_ms: i64) -> i64 {
         let process = self.hosts[n].guests.get(&id).and_then(|real| real.running()).map(|p| p.number);
         let Some(process) = process else { return 100 };
@@ -94,7 +94,7 @@ impl World {
         delay + 50
     }
 
-    /// A step that nobody waits for any more ends at once.
+    /// A step without a waiter ends at once.
     pub(crate) fn cancel_step(&mut self, n: usize, id: ServerId) {
         let Some(agent) = &mut self.hosts[n].agent else { return };
         let agent_run = agent.agent_run;
@@ -210,7 +210,8 @@ impl World {
         self.after_ms(5, Event::Heard { host: n, agent_run, server, boot, how });
     }
 
-    /// Makes a guest's disk: afresh, or from what it was when the server was shelved. False if that is gone.
+    /// Makes a guest's disk: a new disk, or a copy of the disk at the time of the shelving. False if that copy is
+    /// gone.
     fn make_disk(&mut self, n: usize, id: ServerId, order: &GuestAssignment) -> bool {
         let (name, generation) = (self.name(id), order.generation);
         let number = self.number();

@@ -24,15 +24,15 @@ fn add(usage: &mut Usage, server: &Server, sign: i64) {
     }
 }
 
-/// Counted afresh.
+/// The usage, counted from the records.
 pub(crate) fn count(state: &State) -> Usage {
     let mut usage = Usage::new();
     state.servers.values().for_each(|server| add(&mut usage, server, 1));
     usage
 }
 
-/// What servers take, counted afresh, is what the index says and no more than each host has; but where servers were
-/// found after a restore, they are.
+/// Checks that servers' usage, counted from the records, equals the index and fits each host. Servers that were
+/// found after a restore stay where they are, even on a full host.
 pub(crate) fn is_right(state: &State, restored: bool) -> Result<(), String> {
     let usage = count(state);
     state.hosts.values().try_for_each(|host| of_host(state, host, &usage, restored))

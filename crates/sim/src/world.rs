@@ -71,7 +71,7 @@ pub struct World {
 }
 
 impl World {
-    /// A world before anything happened: an empty cloud and hosts whose agents are about to start.
+    /// A world before anything happened: an empty cloud, and hosts with agents that are about to start.
     pub fn new(config: Config) -> Self {
         let mut rng = Rng::new(config.seed);
         let large = rng.chance(50);
@@ -185,12 +185,12 @@ impl World {
         }
     }
 
-    /// Lets something happen later.
+    /// Schedules an event.
     pub(crate) fn after_ms(&mut self, delay_ms: i64, event: Event) {
         self.after_us(delay_ms * 1_000, event);
     }
 
-    /// Lets something happen later.
+    /// Schedules an event.
     pub(crate) fn after_us(&mut self, delay_us: i64, event: Event) {
         let at = Timestamp(self.now.0 + delay_us.max(0));
         let number = self.number();

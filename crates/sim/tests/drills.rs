@@ -1,4 +1,4 @@
-//! Every operation, disturbed at every step and every commit, ends settled and as it was asked for.
+//! Every operation, disturbed at every step and every commit, ends stable and as the request asked.
 
 use lenticular_sim::drill::drill_all;
 

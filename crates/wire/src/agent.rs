@@ -119,7 +119,7 @@ pub struct Orders {
     /// What proves that the control plane told of `upto`. The agent keeps it, and shows it with that commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
-    /// Servers whose orders changed, each whole.
+    /// The servers with changed orders, each order complete.
     pub orders: Vec<Order>,
     /// Questions that wait for an answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -134,17 +134,17 @@ pub enum Order {
     Own(Own),
     /// The guest is to come from another host.
     Receive(Receive),
-    /// The server has left this disk behind: it is to be kept, and nothing is to run on it.
+    /// The server has left this disk behind. The host keeps the disk and runs nothing on it.
     Keep {
-        /// Whose it was.
+        /// The disk's server.
         server_id: ServerId,
         /// The disk's generation.
         generation: u64,
     },
-    /// A tombstone: all there is of the server up to this generation is to go. Only this, never absence, lets an agent
-    /// delete.
+    /// A tombstone: the host removes everything of the server up to this generation. Only a tombstone, never an
+    /// absent order, makes an agent delete.
     Remove {
-        /// Whose.
+        /// The server.
         server_id: ServerId,
         /// Up to this generation.
         generation: u64,
@@ -152,7 +152,7 @@ pub enum Order {
 }
 
 impl Order {
-    /// Whose guest it is about.
+    /// The server that the order is about.
     pub fn server_id(&self) -> ServerId {
         match self {
             Self::Own(own) => own.assignment.server_id,
@@ -174,11 +174,11 @@ impl Order {
 /// A guest to have on a disk of a generation, as of a boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestAssignment {
-    /// Whose guest.
+    /// The guest's server.
     pub server_id: ServerId,
     /// The generation of its disk.
     pub generation: u64,
-    /// If higher than the boot last acted on, the guest is started anew.
+    /// If higher than the last boot that the agent carried out, the guest is rebooted.
     pub boot: u64,
     /// What to run.
     pub guest: GuestSpec,
@@ -192,9 +192,10 @@ pub struct Own {
     pub assignment: Arc<GuestAssignment>,
     /// True if it is to run.
     pub run: bool,
-    /// How it is started anew, if it runs.
+    /// How the guest is rebooted, if it runs.
     pub boot_style: BootStyle,
-    /// True if the disk was made already: if it is missing it is lost, and must not be made afresh.
+    /// True if the disk was made already. If such a disk is missing, it is lost, and the host must not make a new
+    /// disk.
     pub disk_made: bool,
     /// The older generation under which the disk lies here, if it was decided to go back to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -202,7 +203,7 @@ pub struct Own {
     /// Where the guest is to go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outgoing: Option<Outgoing>,
-    /// The disk is to be sent to the image store, once the guest does not run.
+    /// The upload's name, if the host sends the disk to the image store once the guest does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload: Option<String>,
 }
@@ -217,9 +218,9 @@ pub struct Outgoing {
     /// How.
     #[serde(rename = "manner")]
     pub mode: Mode,
-    /// True if the guest is to be kept, unless it was released already.
+    /// True if the host keeps the guest, unless it has released the guest already.
     pub withdraw: bool,
-    /// True if it is to come to its end whatever the guest suffers.
+    /// True if the move must complete, even if it slows or pauses the guest.
     #[serde(default)]
     pub force: bool,
 }
@@ -230,7 +231,7 @@ pub struct Receive {
     /// The guest as it will be here.
     #[serde(flatten)]
     pub assignment: Arc<GuestAssignment>,
-    /// Where it comes from: nobody else may hand it over.
+    /// The source. Only this host may hand the guest over.
     pub from: Peer,
     /// How.
     #[serde(rename = "manner")]
@@ -361,14 +362,14 @@ pub struct Report {
     pub number: u64,
     /// The life of the store that the agent's orders came from.
     pub incarnation: Incarnation,
-    /// Guests whose observed changed.
+    /// Guests with a changed observation.
     pub observations: Vec<Observation>,
     /// How far moves from here have come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub progress: Vec<MoveProgress>,
 }
 
-/// A question that changes nothing, asked by way of the agent's own poll.
+/// A question that changes nothing. It comes with the answer to the agent's poll.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// To be repeated in the answer.
@@ -383,7 +384,7 @@ pub struct Question {
 pub enum Subject {
     /// The end of a guest's console log.
     Console {
-        /// Whose.
+        /// The server.
         server_id: ServerId,
         /// How many lines; `None` for all that is kept.
         lines: Option<u32>,
@@ -431,7 +432,8 @@ pub fn needs_image(state: &State, host: HostId, image: ImageId) -> bool {
 
 /// What this host is to do about one server; `None` if it has no business with it.
 pub fn order(state: &State, host: HostId, server_id: ServerId) -> Option<Order> {
-    // Of a restored one nobody knows yet who has it; what it had left behind before is older than what it has.
+    // The host of a restored server is not known yet. Disks that the server left behind earlier are older than
+    // its current disk.
     let server = state.servers.get(&server_id).filter(|s| s.restored.is_none());
     if let Some(server) = server.filter(|s| s.host_id == Some(host)) {
         return Some(match server.wanted {

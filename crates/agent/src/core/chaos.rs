@@ -1,4 +1,4 @@
-//! Random orders, losses, repetitions, crashes and failures: what must hold whatever happens.
+//! Random orders, losses, repetitions, crashes and failures: the invariants hold in every case.
 
 use super::{
     tests::{incarnation, order, server},
@@ -61,7 +61,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What is really there, whatever the agent believes.
+/// The real state of a guest; the agent may believe something else.
 #[derive(Debug, Clone, Copy, Default)]
 struct Real {
     disk: bool,

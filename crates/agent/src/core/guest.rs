@@ -1,4 +1,4 @@
-//! One guest: its last order, what is there of it, and the step that brings the two nearer.
+//! One guest: its last order, its state on this host, and the step that brings the state nearer to the order.
 
 use super::{
     moves::{Inbound, Outbound},
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub(super) enum Disk {
     NotMade,
     Made,
-    /// It was made and is not there any more: never made afresh.
+    /// The disk was made and is missing now. It is never made a second time.
     Lost,
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Guest {
     #[serde(rename = "life")]
     pub(super) run_state: RunState,
     pub(super) doing: Option<Step>,
-    /// True until the first order of a new life of the store: boots are counted anew there.
+    /// True until the first order of a new incarnation of the store: its count of boots starts again.
     pub(super) rebase: bool,
     /// On its way to another host.
     #[serde(default)]
@@ -119,7 +119,7 @@ impl Guest {
         }
     }
 
-    /// True unless an order for this disk, as made, must have somebody look for it.
+    /// True unless an order for this disk, as made, requires a look for the disk.
     pub(super) fn has_disk(&self) -> bool {
         self.disk == Disk::Made || self.inbound.is_some()
     }
@@ -140,7 +140,7 @@ impl Guest {
             if rebase {
                 self.boot_done = self.boot_done.min(own.assignment.boot);
             }
-            // Whoever gave the order knows that the source has released it.
+            // The control plane gives such an order only after the source has released the guest.
             self.accept(own.assignment.generation);
         }
         self.stuck = false;
@@ -200,7 +200,7 @@ impl Guest {
         match process {
             Some(process) if process.ended => {
                 self.boot_done = self.boot_done.max(process.boot);
-                // It may have been asked to, and nobody was there to see it.
+                // The guest may have stopped as asked while the agent was down.
                 let asked = matches!(interrupted, Some(Step::Shutdown | Step::Kill));
                 let why = if asked { StopReason::Ordered } else { StopReason::ByGuest };
                 self.run_state = RunState::Stopped { why };
@@ -291,7 +291,7 @@ impl Guest {
         };
         let ended = std::mem::take(&mut self.ended);
         match (step, outcome) {
-            // Steps that have a failure of their own.
+            // Steps with failures that the control plane must know.
             (Step::Prepare(of) | Step::Start(of), Outcome::Failed(failure)) => self.fail(of.boot, failure),
             (Step::Prepare(of), _) => {
                 self.disk = Disk::Made;
@@ -372,7 +372,7 @@ impl Guest {
         }
     }
 
-    /// True if the disk here is the one that is to be gone back to.
+    /// True if the disk here is the older disk that the order returns to.
     fn revives(&self, own: &Own) -> bool {
         let older = own.revives == Some(self.generation) && own.assignment.generation > self.generation;
         older && self.disk == Disk::Made && self.inbound.is_none() && !self.runs()
@@ -471,7 +471,7 @@ impl Guest {
         Some(Unsaved { upload: upload.clone(), message, details })
     }
 
-    /// True if the step under way waits for what nobody wants any more.
+    /// True if the step under way waits for a result that no order needs any more.
     pub(super) fn is_overtaken(&self) -> bool {
         let Some(order) = &self.order else {
             return matches!(
@@ -486,7 +486,7 @@ impl Guest {
         });
         match &self.doing {
             Some(Step::Prepare(_) | Step::Receive(_)) => absent,
-            // Whoever ordered anything else knows that the other host has it.
+            // Any other order means that the control plane knows the guest to be at the other host.
             Some(Step::HandOver { .. }) => own.is_none(),
             Some(Step::Shutdown) => absent || reset,
             Some(Step::Upload(_, upload)) => own.is_none_or(|own| own.upload.as_ref() != Some(upload)),

@@ -104,11 +104,11 @@ pub struct Core {
     /// Guests that may have a step to begin, in the order in which they came to.
     queue: VecDeque<ServerId>,
     queued: BTreeSet<ServerId>,
-    /// Guests whose observed may differ from what was acknowledged.
+    /// Guests with an observation that may differ from the acknowledged one.
     unsaid: BTreeSet<ServerId>,
-    /// Guests whose step under way must be cancelled.
+    /// Guests with a step under way that must be cancelled.
     cancels: BTreeSet<ServerId>,
-    /// Guests whose move under way is to come to its end whatever the guest suffers.
+    /// Guests with a move under way that must complete, even if the guest suffers.
     forces: BTreeSet<ServerId>,
     hard_steps: usize,
     easy_steps: usize,
@@ -201,9 +201,10 @@ impl Core {
         own.disk_made && self.guests.get(&order.server_id()).is_none_or(|guest| !guest.has_disk())
     }
 
-    /// The control plane answered, in this life of the store: whatever is known of the guests is to be told anew. True
-    /// if this host had not entered that life: then orders of another are forgotten, and once that is durable the host
-    /// must say hello again, because only what it sees from now on says anything in the new life.
+    /// The control plane answered, in this incarnation of the store: everything known of the guests is reported
+    /// again. True if this host is new to the incarnation. Then orders of another incarnation are forgotten, and
+    /// once that is durable the host must say hello again, because only later observations count in the new
+    /// incarnation.
     #[must_use]
     pub fn enter(&mut self, incarnation: Incarnation) -> bool {
         let enters = self.incarnation != Some(incarnation);
@@ -266,7 +267,7 @@ impl Core {
         self.touched(id);
     }
 
-    /// A disk was seen that was missed before: somebody has put it back.
+    /// A missing disk was found: an operator has put it back.
     pub fn disk_found(&mut self, id: ServerId, generation: u64) {
         self.guests.entry(id).or_insert_with(|| Guest::new(generation)).disk_found(generation);
         self.changed = true;
@@ -326,12 +327,13 @@ impl Core {
         steps
     }
 
-    /// Guests whose step under way has been overtaken by a later order and must be cancelled, each named once.
+    /// Guests with a step under way that a later order overtook. The step must be cancelled. Each guest is named
+    /// once.
     pub fn take_cancels(&mut self) -> Vec<ServerId> {
         std::mem::take(&mut self.cancels).into_iter().collect()
     }
 
-    /// Guests whose `Send` under way is to be forced, each named once.
+    /// Guests with a `Send` under way that must be forced, each named once.
     pub fn take_forces(&mut self) -> Vec<ServerId> {
         std::mem::take(&mut self.forces).into_iter().collect()
     }
@@ -355,7 +357,7 @@ impl Core {
         self.guests.values().any(|guest| guest.stuck)
     }
 
-    /// Lets stops and removals that failed be tried again.
+    /// Failed stops and removals are tried again.
     pub fn retry(&mut self) {
         let stuck: Vec<ServerId> = self.guests.iter().filter(|(_, g)| g.stuck).map(|(id, _)| *id).collect();
         for id in stuck {

@@ -191,7 +191,7 @@ impl Guest {
         }
     }
 
-    /// A `Send` of which nobody knows how far it came: whatever it did, this host has released nothing.
+    /// After a restart, the progress of a `Send` is unknown. In any case this host has released nothing.
     pub(super) fn roll_back(&mut self, why: Failure) {
         if let Some(outbound) = self.outbound.as_mut().filter(|o| o.is == Sending::Undecided) {
             outbound.is = Sending::Rollback(why);

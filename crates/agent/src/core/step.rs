@@ -33,7 +33,7 @@ pub enum Step {
         /// The disk's generation there.
         generation: u64,
     },
-    /// Take what came from another host for one's own; a guest that waits goes on.
+    /// Make the disk from another host this host's own; a waiting guest goes on.
     Adopt(Arc<GuestAssignment>, Mode),
     /// Send the disk of a guest that does not run to the image store, under the name of this attempt.
     Upload(Arc<GuestAssignment>, String),
@@ -107,7 +107,7 @@ pub enum Ended {
     Died,
 }
 
-/// What is there of a guest.
+/// A guest as found on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FoundGuest {
     /// The generation of its disk; `None` if there is no complete one.

@@ -162,7 +162,7 @@ fn a_disk_that_was_made_is_never_made_afresh() {
     assert!(run(&mut core).is_empty());
     assert!(matches!(observed(&core), ObservedState::Failed { .. }));
 
-    // Somebody puts it back, and the owner tries again.
+    // An operator puts the disk back, and the owner tries again.
     core.disk_found(server(1), 1);
     send(&mut core, 2, vec![order(server(1), Wanted::Running, 3)]);
     assert_eq!(run(&mut core), ["starting"]);
@@ -330,7 +330,7 @@ fn a_guest_that_ends_as_it_was_asked_to_did_not_end_by_itself() {
         send(core, 1, vec![order(server(1), Wanted::Stopped, 1)]);
         assert_eq!(core.begin(), [(server(1), Step::Shutdown)]);
     };
-    // Nobody was there to see it.
+    // The guest stops while the agent is down.
     let mut core = running();
     stop(&mut core);
     let mut core = reopen(&core, "boot-a");

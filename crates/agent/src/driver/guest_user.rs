@@ -1,8 +1,8 @@
-//! Under which user a guest's programs run: where the agent is root, each guest has one that nothing else has.
+//! The user of a guest's programs. If the agent is root, each guest has a user that it shares with nothing else.
 //!
-//! Whoever breaks out of a guest is then a user who may touch that guest's files alone. The user is remembered by who owns
-//! the guest's directory `run`, in which its QEMU makes files. All around it stays the agent's: nothing that the agent
-//! writes can be replaced by the guest's user. The directories above are let through and not listed.
+//! Code that breaks out of a guest then may touch only that guest's files. The owner of the guest's directory
+//! `run` records the user; QEMU makes its files there. Everything around `run` belongs to the agent: the guest's
+//! user can replace no file that the agent writes. The directories above can be passed through and not listed.
 //!
 //! ```text
 //! STATE, STATE/base, STATE/guests, STATE/guests/<server>    0711, root
@@ -55,7 +55,7 @@ async fn means() -> Option<&'static Means> {
     MEANS.get_or_init(find_means).await.as_ref()
 }
 
-/// Whether guests have users of their own here.
+/// Whether each guest has its own user on this host.
 pub(crate) async fn are_given() -> bool {
     means().await.is_some()
 }
@@ -139,7 +139,7 @@ impl GuestUser {
         self.0.map(|(id, _)| id)
     }
 
-    /// Gives it a file or a socket of the guest's directory; that there is none is no error.
+    /// Gives the user a file or a socket of the guest's directory. A missing file is no error.
     pub(crate) fn give(self, file: &Path) -> io::Result<()> {
         let Some(id) = self.id() else { return Ok(()) };
         let given = lchown(file, Some(id), Some(id))
@@ -220,7 +220,8 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Lets guests' users through to their own files, and keeps them from all else. An older agent may have left it open.
+/// Gives guests' users the way to their own files and to nothing else. An older agent may have left the directory
+/// open.
 pub(crate) fn guard(state_dir: &Path) -> io::Result<()> {
     if !geteuid().is_root() {
         return Ok(());
@@ -312,7 +313,7 @@ mod tests {
         assert_eq!((meta.uid(), meta.mode() & 0o777), (0, 0o711));
         fs::remove_dir_all(guests.path().join("b")).unwrap();
         assert_eq!([of("d"), of("e")], [b, USERS.start + 3]);
-        // What is no guest is in nobody's way.
+        // An entry that is no guest takes no user.
         fs::write(guests.path().join("stray"), "").unwrap();
         assert_eq!(of("f"), USERS.start + 4);
     }

@@ -27,7 +27,7 @@ struct Incoming {
     generation: u64,
     base: String,
     live: bool,
-    /// The host that it comes from: nobody else may bring it.
+    /// The source host. Only this host may send the disk.
     from: String,
 }
 
@@ -88,7 +88,7 @@ impl Qcow2Disks {
         keep_base(part, path).await
     }
 
-    /// Removes what is there of a disk, but not what else is kept of the guest.
+    /// Removes a disk's files, and keeps the guest's other files.
     pub(super) async fn discard(&self, server: ServerId) -> Result<(), Failure> {
         let dir = self.guest_dir(server);
         blocking("removing an older disk", move || {
@@ -149,7 +149,7 @@ impl Qcow2Disks {
     pub(super) async fn end_incoming(&self, server: ServerId) -> Result<(), Failure> {
         let Some(incoming) = self.incoming(server) else { return Ok(()) };
         if !incoming.live {
-            // Its source may have named the base by a path of its own.
+            // The source may have named the base by a path of the source host.
             let format = incoming.base.rsplit('.').next().unwrap_or_default();
             let base = relative(&self.base_dir().join(&incoming.base));
             let args = ["rebase", "-q", "-u", "-f", "qcow2", "-b", &base, "-F", format, ROOT];

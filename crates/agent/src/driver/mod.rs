@@ -38,7 +38,7 @@ pub type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 
 /// A guest's process ended without a step having ended it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit {
-    /// Whose.
+    /// The process's server.
     pub server_id: ServerId,
     /// The boot that it was started for.
     pub boot: u64,
@@ -154,7 +154,7 @@ pub trait Disks: Send + Sync {
     /// Removes the disk, whole or half, for good. That there was none is no error.
     fn remove(&self, server: ServerId) -> Work<'_, ()>;
 
-    /// Removes bases that nothing needs and nobody asked for lately.
+    /// Removes bases that no guest needs and no order has asked for lately.
     fn tidy(&self) -> Work<'_, ()>;
 }
 
@@ -173,13 +173,13 @@ pub trait Network: Send + Sync {
         let _ = (server, guest);
     }
 
-    /// Makes what the ports need on the host, and says how the hypervisor joins them; what is there of other ports of the
-    /// guest goes, unless its process has them still. Called before each start, and before and after a running guest's
-    /// interfaces are changed.
+    /// Makes what the ports need on the host, and says how the hypervisor connects them. Leftovers of the guest's
+    /// other ports are removed, unless its process still has them. Called before each start, and before and after
+    /// a running guest's interfaces are changed.
     fn plug<'a>(&'a self, server: ServerId, guest: &'a GuestSpec) -> Work<'a, NetPlan>;
 
-    /// Tells whoever must know that the guest, which came from another host, is reached by this one from now on. It does
-    /// not wait; that nobody hears it is no error.
+    /// Tells the network that the guest, which came from another host, is now on this host. The call does not
+    /// wait, and a lost announcement is no error.
     fn announce(&self, server: ServerId, guest: &GuestSpec) {
         let _ = (server, guest);
     }
@@ -194,20 +194,20 @@ pub type ProgressSink = Arc<dyn Fn(MoveProgress) + Send + Sync>;
 /// What the runtime tells a step under way. Each signal turns true once.
 #[derive(Debug, Clone)]
 pub struct StepSignals {
-    /// Nobody wants the step any more.
+    /// True once no order needs the step any more.
     pub cancel: watch::Receiver<bool>,
-    /// The step must come to its end, whatever the guest suffers.
+    /// True once the step must complete, even if the guest suffers.
     pub force: watch::Receiver<bool>,
 }
 
-/// Brings guests from host to host. Which of the two may run a guest is not decided here: nothing that these methods do
-/// lets it run at the target, but `adopt`.
+/// Moves guests between hosts. The core decides which host may run a guest: of these methods, only `adopt` runs
+/// the guest at the target.
 pub trait Moves: Send + Sync {
     /// Where other hosts' agents reach this one; empty if they cannot.
     fn address(&self) -> String;
 
-    /// At the target: removes what is there of an older generation, makes room and has the base; for a live move there
-    /// is then a process that waits for the guest and does not run it. May be called again after a crash.
+    /// At the target: removes an older generation's leftovers, makes room and fetches the base. For a live move,
+    /// a process then waits for the guest and does not run it. May be called again after a crash.
     fn receive<'a>(&'a self, receive: &'a Receive, net: NetPlan, link: &'a dyn Link) -> Work<'a, ()>;
 
     /// At the source: brings all of the guest over. When it returns, the target has disk and memory, synced, the guest
@@ -220,8 +220,8 @@ pub trait Moves: Send + Sync {
         signals: StepSignals,
     ) -> Work<'a, ()>;
 
-    /// At the source, after a `send` that failed or of which nobody knows how far it came: the guest goes on here if
-    /// its process is there, and nothing of the move is left.
+    /// At the source, after a `send` that failed or has unknown progress: the guest goes on here if its process
+    /// exists, and nothing of the move is left.
     fn resume(&self, server: ServerId) -> Work<'_, ()>;
 
     /// Tells the target that the guest is its own; returns when the target has made that durable.
@@ -242,7 +242,7 @@ pub struct Adopted {
 /// Another host's agent hands a guest over.
 #[derive(Debug)]
 pub struct Release {
-    /// Whose.
+    /// The server.
     pub server_id: ServerId,
     /// The disk's generation from now on.
     pub generation: u64,
@@ -268,8 +268,8 @@ pub struct Drivers {
 /// How long to wait when the control plane could not be reached.
 const SEND_AGAIN: std::time::Duration = std::time::Duration::from_secs(3);
 
-/// Sends a disk to the image store, again and again while the control plane is away: whoever wants it no more cancels
-/// the step.
+/// Sends a disk to the image store, and retries while the control plane is away. The core cancels the step if no
+/// order needs the disk any more.
 async fn send_disk(server: ServerId, upload: &str, disk: &Path, link: &dyn Link) -> Result<(), Failure> {
     loop {
         match link.upload(server, upload, disk).await {

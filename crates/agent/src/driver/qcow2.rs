@@ -41,7 +41,7 @@ use tokio::io::AsyncWriteExt;
 pub(super) const NOTE: &str = "disk.json";
 /// What must stay free on the host's disk.
 const ROOM_BYTES_MIN: u64 = 256 << 20;
-/// A base that nobody asked for this long is removed.
+/// A base without a request for this long is removed.
 const BASE_KEPT_S: u64 = 24 * 3600;
 /// For qemu-img, which reads headers that strangers wrote.
 pub(super) const IMG: Limits =
@@ -305,7 +305,7 @@ impl Disks for Qcow2Disks {
     fn remove(&self, server: ServerId) -> Work<'_, ()> {
         let dir = self.guest_dir(server);
         Box::pin(blocking("removing the server's disk", move || {
-            // Without its note a disk counts as half-made, whatever happens in between.
+            // Without its note, a disk counts as half-made, even after a crash.
             files::remove(&dir.join("disk.json"))?;
             // Before the guest's user is free for another guest.
             files::remove(&dir.join(ROOT))?;
@@ -318,7 +318,7 @@ impl Disks for Qcow2Disks {
     }
 }
 
-/// A file that goes with whoever needs it, also if that is given up half-way.
+/// A file that is removed with its user, also if the work is given up half-way.
 struct Fleeting(PathBuf);
 
 impl Drop for Fleeting {

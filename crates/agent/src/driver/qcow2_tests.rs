@@ -108,7 +108,8 @@ async fn a_disk_that_is_not_sent_after_all_leaves_no_copy() {
     disks.make(&assignment).await.unwrap();
     let dir = disks.guest_dir(assignment.server_id);
     let before = names(&dir);
-    // The control plane refuses it; then nobody waits for it any more; then the agent ended in the middle.
+    // First the control plane refuses the disk. Then no shelving waits for it any more. Then the agent ends in
+    // the middle.
     assert!(disks.upload(&assignment, "upload-1", &link).await.is_err());
     assert_eq!(names(&dir), before);
     {

@@ -222,8 +222,8 @@ impl Disks for SimHost {
         })
     }
 
-    /// A simulated disk is wherever somebody believes that it is, so that simulated hosts survive a restart of their
-    /// process though they keep nothing.
+    /// A simulated disk exists wherever the control plane believes it to be. So simulated hosts survive a restart
+    /// of their process, though they save nothing.
     fn find<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, Option<u64>> {
         let generation = assignment.generation;
         self.lock().guests.entry(assignment.server_id).or_insert(SimGuest { generation, boot: None });

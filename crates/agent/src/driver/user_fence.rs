@@ -1,8 +1,9 @@
 //! Keeps guests of QEMU's user networking from the services of their own host.
 //!
-//! What such a guest sends comes out of its QEMU, and the gateway's address leads to the host's loopback. Where guests have
-//! users of their own, the host's packet filter tells their packets by that: a guest may answer whoever came to it, as
-//! ssh does by the forwarded port, and ask the host's resolver; nothing else of the host.
+//! QEMU sends such a guest's packets, and the gateway's address leads to the host's loopback. Where each guest
+//! has its own user, the host's packet filter matches packets by that user. A guest may answer connections to it,
+//! such as ssh through the forwarded port, and ask the host's resolver. Everything else on the host is closed to
+//! it.
 
 use super::guest_user::{self, USERS};
 use crate::exec::{self, Limits};

@@ -1,7 +1,7 @@
 //! QEMU's own user networking: for one machine without privileges.
 //!
-//! Each port is a network of its own: guests reach the world by NAT and each other not at all. The gateway's address leads
-//! to the host's own services, from which `user_fence` keeps guests where it can.
+//! Each port is a separate network: guests reach the outside by NAT and do not reach each other. The gateway's
+//! address leads to the host's own services, which `user_fence` closes to guests where it can.
 
 use super::{NetPlan, Network, Nic, Work};
 use lenticular_model::{host::host::Wiring, ServerId};

@@ -35,7 +35,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Waits between attempts while nobody answers, in seconds.
+/// Waits between attempts while the control plane does not answer, in seconds.
 const RETRY_S: [u64; 5] = [1, 2, 4, 8, 15];
 
 /// What it takes to join.
@@ -49,10 +49,10 @@ pub struct Joining {
     pub host_name: String,
 }
 
-/// Joins, and keeps the identity in the state directory. As long as nobody answers it is tried again.
+/// Joins, and keeps the identity in the state directory. Tries again while the control plane does not answer.
 ///
 /// # Errors
-/// The control plane refuses, or is not the one that made the token.
+/// The control plane refuses, or is not the control plane that made the token.
 pub async fn join(state_dir: &Path, joining: &Joining, clock: Clock) -> Result<Identity, IdentityError> {
     let endpoint = Endpoint::of(&joining.control_plane)?;
     let home = saved::home(state_dir);

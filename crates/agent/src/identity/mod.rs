@@ -83,7 +83,7 @@ pub enum IdentityError {
     /// The URL is none of a control plane.
     #[error("'{0}' is not where a control plane takes agents; it looks like https://10.0.0.1:9171")]
     BadUrl(String),
-    /// Nobody answered.
+    /// The control plane did not answer.
     #[error("the control plane at {at} cannot be joined: {why}")]
     Unreachable {
         /// Where.
@@ -91,7 +91,7 @@ pub enum IdentityError {
         /// What was seen.
         why: String,
     },
-    /// Somebody answered who cannot be trusted.
+    /// The server that answered cannot be trusted.
     #[error("what answers at {at} cannot be trusted: {why}")]
     Untrusted {
         /// Where.
@@ -213,10 +213,10 @@ impl Identity {
         (self.0.clock)()
     }
 
-    /// Refuses an identity whose time is up.
+    /// Refuses an expired identity.
     ///
     /// # Errors
-    /// It is.
+    /// The identity has expired.
     pub fn check_time(&self) -> Result<(), IdentityError> {
         let Certificate { name, not_after, .. } = self.certificate();
         match self.now() < not_after {
@@ -225,7 +225,7 @@ impl Identity {
         }
     }
 
-    /// Takes TLS connections from other hosts of the cloud, and from nobody else. [`Identity::peer_of`] tells which.
+    /// Accepts TLS connections from other hosts of the cloud only. [`Identity::peer_of`] tells which host.
     pub fn acceptor(&self) -> TlsAcceptor {
         self.0.acceptor.clone()
     }
@@ -236,10 +236,10 @@ impl Identity {
         (read.role == Role::Host).then_some(read.name)
     }
 
-    /// Connects to the agent of another host and makes sure that it is that host's, whatever the address.
+    /// Connects to the agent of another host, and checks that it is that host's, at any address.
     ///
     /// # Errors
-    /// It cannot be reached in time, or is another's.
+    /// The agent cannot be reached in time, or is another host's.
     pub async fn connect(&self, to: SocketAddr, host_name: &str) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host_name.to_owned()).map_err(|_| {
             io::Error::new(io::ErrorKind::InvalidInput, format!("'{host_name}' is no host's name"))
@@ -326,7 +326,7 @@ fn acceptor(
     clock: &Clock,
     shown: Arc<Shown>,
 ) -> Result<TlsAcceptor, IdentityError> {
-    // The control plane's certificate is none of a client, so whoever passes is a host.
+    // The control plane's certificate is no client certificate, so every accepted client is a host.
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
     let verifier = verifier.build().map_err(IdentityError::tls)?;
     let time = Arc::new(ClockTime(clock.clone()));

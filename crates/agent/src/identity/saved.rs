@@ -146,7 +146,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), IdentityError> {
             DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
         let beside = files::beside(path);
-        // Whatever is there may have other rights.
+        // An existing file may have other permissions.
         files::remove(&beside)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
         file.write_all(bytes)?;

@@ -1,4 +1,4 @@
-//! A CA for tests, with hosts and a control plane of its own, and a clock that they set.
+//! A CA for tests, with its hosts, its control plane, and a clock that the tests set.
 
 use super::{new_key, Clock, Identity, Saved};
 use lenticular_model::Timestamp;

@@ -1,4 +1,4 @@
-//! Hosts among each other: who is let in, who is not, and that both sides follow a rotation.
+//! Hosts among each other: who is accepted, who is refused, and that both sides follow a rotation.
 
 use super::{
     certificate_request, new_key,
@@ -79,7 +79,7 @@ async fn another_ca_counts_on_neither_side() {
     let error = call(&one, address, "rack-2").await.unwrap_err();
     assert!(error.to_string().contains("not issued by this cloud's CA"), "{error}");
     assert!(served.await.unwrap().is_err());
-    // The stranger that trusts our CA still shows the certificate of its own.
+    // The stranger trusts our CA, but shows a certificate of another CA.
     let key = new_key().unwrap();
     let certificate = other.certificate("rack-2", Role::Host, &key, BEGIN_S);
     let token = JoinToken { ca_sha256: [0; 32], secret: [0; 32] };

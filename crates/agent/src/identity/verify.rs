@@ -17,9 +17,9 @@ use std::{io, sync::Arc};
 /// What a server must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expect {
-    /// The host whose name was asked for, to the letter.
+    /// The host with exactly the expected name.
     Host,
-    /// The control plane, by whatever name or address was asked for.
+    /// The control plane, at any name or address.
     ControlPlane,
 }
 

@@ -1,8 +1,8 @@
-//! The metadata service: guests ask this host what they are, and are told what its own assignments say. It goes on while
-//! the control plane is away.
+//! The metadata service: guests ask this host for their metadata, and the host answers from its assignments. The
+//! service goes on while the control plane is away.
 //!
-//! Who asks is told by the network that the request came in by and by the address it came from, which OVN lets no other
-//! guest send under. Nothing that the request says counts.
+//! The request's network and its source address identify the guest: OVN stops other guests from sending under
+//! that address. Nothing in the request itself counts.
 
 mod documents;
 mod serve;
@@ -98,7 +98,7 @@ impl Guests {
     }
 }
 
-/// Whether it is one of the port's: OVN lets its guest use no other.
+/// Whether the address is one of the port's: OVN allows the guest no other.
 fn is_address_of(port: &PortSpec, address: IpAddr) -> bool {
     port.addresses.iter().any(|known| known.address == address)
         || address == IpAddr::V6(port.mac.link_local())

@@ -12,8 +12,8 @@ use lenticular_model::NetworkId;
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
 
-/// Connections of one network at once: guests that hold theirs open keep others of their network waiting, and nobody
-/// else.
+/// Connections of one network at once. Guests that hold their connections open delay only guests of their own
+/// network.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a connection may last.
 const CONNECTION_S_MAX: u64 = 30;

@@ -71,7 +71,7 @@ pub enum AgentError {
         /// What to do.
         remedy: &'static str,
     },
-    /// A driver could not say what is there.
+    /// A driver could not say which guests run here.
     #[error(
         "the agent cannot find out which guests run on this host: {0}. It does nothing until it can; start \
          it again."
@@ -191,7 +191,7 @@ impl Runtime {
             return;
         }
         for (answer, accepted) in self.accepted.drain(..) {
-            // Whoever asked may have given up; it asks again.
+            // The asking host may have given up; it asks again.
             let _ = answer.send(accepted);
         }
         for (id, step) in std::mem::take(&mut self.held) {
@@ -307,7 +307,7 @@ impl Runtime {
         Box::pin(async move { ContactEvent::Welcome(link.hello(&hello).await) })
     }
 
-    /// What connects guests has got into trouble, or out of it: the host introduces itself anew.
+    /// The network got into trouble, or out of trouble: the host says hello again.
     async fn network_changed(&mut self) -> Coming<ContactEvent> {
         let trouble = self.network_trouble.borrow_and_update().clone();
         match &trouble {

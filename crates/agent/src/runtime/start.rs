@@ -123,7 +123,7 @@ fn read(path: &Path, boot_id: &str, parallel_max: usize) -> Result<Core, AgentEr
             let remedy =
                 "Move it away to continue without it: guests are found again by their disks and processes.";
             if serde_json::from_slice(&bytes).is_ok_and(|Format { version }| version < FIRST_WITH_MOVES) {
-                // What it says beyond what disks and processes do is told anew by the control plane.
+                // The control plane tells again everything that disks and processes do not show.
                 tracing::warn!(path = %path.display(), "an older version's state is passed over; guests are found again");
                 return Ok(Core::new(boot_id.to_owned(), parallel_max));
             }

@@ -17,7 +17,7 @@ use std::{
 };
 use tokio::{sync::watch, time::Instant};
 
-/// An answer that comes later than this was given up by whoever asked.
+/// An answer after this time is too late: the asking side has given up.
 const ANSWER_S_MAX: u64 = 10;
 
 /// Ends the process after so many steps, for tests.
@@ -52,7 +52,7 @@ impl Runtime {
         self.steps.spawn(async move {
             let name = step.name();
             let from = Instant::now();
-            // A task of its own, so that a driver's panic is a failed step and not a lost guest.
+            // A separate task, so that a driver's panic is a failed step and not a lost guest.
             let task =
                 tokio::spawn(
                     async move { carry_out(&drivers, link.as_ref(), id, step, signals, sink).await },

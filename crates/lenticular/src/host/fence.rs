@@ -65,7 +65,7 @@ impl FenceCommand {
             words.iter().map(fill).collect()
         };
         let (off, confirm) = (words(&self.off), words(&self.confirm));
-        // Whatever it says of itself, only what is seen afterwards counts.
+        // The command's own result does not count; only the state that is seen afterwards counts.
         let switched = exec::run_in_time(&off).await.map_err(|error| format!("{error:#}"));
         loop {
             let said = exec::run_in_time(&confirm).await;

@@ -43,8 +43,9 @@ pub(crate) async fn work(
     }
 }
 
-/// The identity that is there, if the cloud still knows it; else a new one. Whoever runs this process owns the cloud
-/// and the host alike, so nobody is asked: not after a restore, nor for a data directory from before enrolment.
+/// The saved identity, if the cloud still knows it; otherwise a new identity. The user who runs this process owns
+/// both the cloud and the host, so no operator has to approve: not after a restore, nor for a data directory from
+/// before enrolment.
 async fn identity(app: &App, url: &str, config: &Config) -> Result<Identity> {
     match Identity::load(&config.state_dir, clock::clock()) {
         Ok(Some(known)) if is_good(app, &known, &config.host_name) => return Ok(known),

@@ -134,7 +134,7 @@ impl Lab {
         serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
     }
 
-    /// Written before each thing is made, so that whatever happens `down` finds it.
+    /// Writes the note before each thing is made, so that `down` always finds the thing.
     fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join(FILE);
         fs::write(&path, serde_json::to_vec_pretty(self)?)
@@ -142,7 +142,7 @@ impl Lab {
     }
 }
 
-/// Asks the lab's own control plane, whatever other clouds the caller has.
+/// Asks the lab's own control plane, even if the caller has other clouds configured.
 fn ask(dir: &Path, binary: &str, args: &[&str]) -> Result<serde_json::Value> {
     let clouds = dir.join("clouds.yaml");
     let env = [("OS_CLIENT_CONFIG_FILE", clouds.as_os_str()), ("OS_CLOUD", OsStr::new("lenticular"))];

@@ -87,7 +87,7 @@ impl Wires {
         format!("10.199.{}.1:6642", self.range)
     }
 
-    /// What the external network is, for whoever makes it in the cloud.
+    /// The range of the external network, for the operator who creates the network in the cloud.
     pub(crate) fn external(self) -> Option<String> {
         self.has_ovn().then(|| format!("10.197.{}.0/24", self.range))
     }
@@ -123,7 +123,7 @@ impl Wires {
             format!("add chain {table} input {{ type filter hook input priority -10; policy accept; }}"),
             format!("add chain {table} forward {{ type filter hook forward priority -10; policy accept; }}"),
             format!("add rule {table} input iifname \"{outside}\" meta nfproto ipv4 ip daddr != {own} drop"),
-            // From host to host on the same wire it is not forwarded, whatever the kernel calls it.
+            // Traffic between hosts on the same wire is not forwarded, although the kernel calls it so.
             format!("add rule {table} forward iifname \"{outside}\" oifname != \"{outside}\" drop"),
         ];
         exec::run("nft", &[rules.join("; ")], &[]).map(drop)

@@ -1,5 +1,5 @@
-//! The control plane's side of OVN: its databases, kept running where nobody else serves them, and the northbound one
-//! kept equal to State. What OVN says of ports becomes part of State.
+//! The control plane's side of OVN. It runs the databases where no other program serves them, and keeps the
+//! northbound database equal to State. OVN's reports about ports become part of State.
 //!
 //! ```text
 //! DATA/ovn/ nb.db nb.sock  sb.db sb.sock  southbound.pem  *.pid *.log
@@ -134,7 +134,8 @@ fn daemons(dir: &Path, for_hosts: bool) -> Vec<Daemon> {
         Daemon { name, program, args, dir: dir.to_owned(), dir_variables: DIR_VARIABLES }
     };
     let remote = |name: &str| format!("--remote=punix:{}", file(format!("{name}.sock")));
-    // Hosts have a server of their own, which relays: the lock by which northd knows that it may work is not theirs.
+    // Hosts have a separate server, which relays. It must not relay the lock that tells northd whether it may
+    // work.
     let relayed = [format!("relay:OVN_Southbound:unix:{}", file("sb.sock".to_owned()))];
     let relayed = relayed.into_iter().chain(southbound::RELAY_WORDS.map(str::to_owned)).collect();
     let relay = for_hosts.then(|| daemon("ovsdb-relay", "ovsdb-server", relayed));
@@ -147,10 +148,10 @@ fn daemons(dir: &Path, for_hosts: bool) -> Vec<Daemon> {
     all.into_iter().chain(relay).collect()
 }
 
-/// Ends the daemons of a data directory whose control plane has ended.
+/// Ends the daemons of a data directory after its control plane has ended.
 ///
 /// # Errors
-/// One of them does not end.
+/// A daemon does not end.
 pub(crate) async fn end(data: &Path) -> std::io::Result<usize> {
     lenticular_agent::daemon::end_all(&dir(data), &["ovn-northd"]).await
 }

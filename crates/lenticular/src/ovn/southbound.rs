@@ -1,9 +1,10 @@
-//! Where hosts reach the southbound database: over TLS by the cloud's own CA, each with the rights of its own chassis.
+//! Hosts' access to the southbound database: over TLS by the cloud's own CA, each host with the rights of its own
+//! chassis.
 //!
-//! All of it stands in the database, which ovsdb-server follows while it runs: a listener that is named in the
-//! configuration, the files that it shows itself by, and the role of who comes by it. A host's certificate carries its
-//! name, which is its chassis's. What a host that was retired has left there is taken away: no other host may, and one with
-//! its address could not come in.
+//! The database holds all settings, and ovsdb-server follows them while it runs: the listener in the
+//! configuration, its certificate files, and the role of clients at that listener. A host's certificate carries
+//! its name, which is its chassis's name. The control plane removes what a retired host has left there: no other
+//! host may do so, and a new host with its address could not come in.
 
 use crate::{data::write_private, exec};
 use anyhow::{Context, Result};
@@ -28,7 +29,8 @@ pub(super) const RELAY_WORDS: [&str; 4] = [
 ];
 /// What those may do who come over the network: `ovn-northd` keeps what it means.
 const ROLE: &str = "role=ovn-controller";
-/// Nobody is let in before it has been written what the role may: until then it may nothing, and hosts are refused.
+/// The listener opens only after the role's rights are written. Until then the role has no rights, and hosts are
+/// refused.
 const ROLE_IS_THERE: [&str; 4] = ["wait-until", "RBAC_Role", "ovn-controller", "--"];
 /// How long a host that says nothing is believed to be there, in milliseconds; a busy one must not be cut off.
 const PROBE_MS: &str = "--inactivity-probe=60000";
@@ -74,8 +76,8 @@ pub(super) async fn listen(dir: PathBuf, ca: PathBuf, at: Option<SocketAddr>, ap
     }
 }
 
-/// Notes the names of hosts that are retired. Only that they were, never that one is not known, is a reason to act: after a
-/// restore the store may not know of hosts whose guests run.
+/// Notes the names of retired hosts. Only a retirement is a reason to act, never an unknown name: after a
+/// restore, the store may not know of hosts with running guests.
 async fn note_retired(commits: &mut UnboundedReceiver<Arc<Commit>>, retired: &mut BTreeSet<String>) {
     while let Some(commit) = commits.recv().await {
         let enrolments = commit.changes.iter().filter(|(kind, _)| *kind == Kind::Enrolment);

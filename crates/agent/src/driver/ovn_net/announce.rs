@@ -22,7 +22,7 @@ pub(super) async fn announce(switch: &Switch, floating: &[FloatingSpec]) -> Resu
     let mut all = Vec::new();
     for of in floating {
         let IpAddr::V4(address) = of.address else { continue };
-        // The network's end of the way to the guests: whatever learns from the packet learns the way back.
+        // The network's end of the way to the guests: the switches that see the packet learn the way back.
         let patch = format!("patch-{}-to-{INTEGRATION}", physical_port(of.network_id));
         let port = switch.vsctl(&["get", "Interface", &patch, "ofport"]).await?;
         let socket = switch.dir.join(format!("{}.mgmt", bridge_of(&of.physical_network)));

@@ -8,7 +8,7 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr};
 pub struct OvnConfig {
     /// Where the southbound database is (`ssl:ADDRESS:PORT`, `unix:PATH`; several with commas).
     pub southbound: String,
-    /// Whose certificates it shows (PEM); the cloud's own CA's if not said.
+    /// The CA of the southbound database's certificate (PEM); by default the cloud's CA.
     pub southbound_ca: Option<PathBuf>,
     /// Where other hosts' tunnels lead: an address of this host.
     pub encap_ip: IpAddr,

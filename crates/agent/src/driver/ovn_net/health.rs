@@ -8,7 +8,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A trouble is told when it was seen so often in a row: each restart of a daemon looks like one.
 const LOOKS: u32 = 3;
 
-/// Looks at it for as long as somebody is told.
+/// Watches the switch until every receiver has gone.
 pub(super) async fn watch(switch: Arc<Switch>, told: watch::Sender<Option<String>>) {
     let mut troubled = 0;
     while !told.is_closed() {

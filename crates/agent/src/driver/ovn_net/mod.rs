@@ -32,7 +32,7 @@ use std::{
 use switch::{has_device, ip, Switch};
 use tokio::{sync::watch, task::JoinSet};
 
-/// What our interfaces carry in the switch's database: whose they are.
+/// The external id of our interfaces in the switch's database: their server.
 const SERVER: &str = "lenticular-server";
 
 /// The driver.
@@ -126,7 +126,8 @@ impl OvnNetwork {
         files::remove(&self.note_file(server))
     }
 
-    /// Takes interfaces out of the switch whose taps went with a restart of the host. A guest that starts gets new ones.
+    /// Removes interfaces from the switch if a restart of the host has removed their taps. A guest that starts
+    /// gets new taps.
     async fn clear_lost_taps(&self) -> Result<(), Failure> {
         let all = self.interfaces(None).await?;
         let lost: Vec<String> = all.into_iter().filter(|name| !has_device(name)).collect();
@@ -163,7 +164,7 @@ impl OvnNetwork {
         let user = user.map_err(|e| file_failure("finding a user for the guest", &e))?;
         for (port, tap) in guest.ports.iter().zip(&wanted) {
             if !has_device(tap) {
-                // Nobody else may open it.
+                // No other user may open the tap.
                 let of = user.id().map_or(String::new(), |user| format!(" user {user}"));
                 ip(&format!("tuntap add dev {tap} mode tap{of}")).await?;
             }
@@ -278,11 +279,11 @@ impl Network for OvnNetwork {
     }
 }
 
-/// Ends the daemons of a host's switch, whose agent and guests have ended; says how many there were. What they leave must
-/// be removed by whoever knows which network namespace they were in.
+/// Ends the daemons of a host's switch after its agent and guests have ended. Returns the number of daemons. The
+/// caller knows the daemons' network namespace, and must remove what they leave there.
 ///
 /// # Errors
-/// One of them does not end.
+/// A daemon does not end.
 pub async fn end_switch(state_dir: &Path) -> std::io::Result<usize> {
     // The controller first: it tells the others that the host is gone.
     crate::daemon::end_all(&dir(state_dir), &["ovn-controller", "ovs-vswitchd"]).await

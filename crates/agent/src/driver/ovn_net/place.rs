@@ -1,8 +1,8 @@
-//! Where guests of a network reach the metadata service on this host: a port of the network that every host has for
-//! itself, in a network namespace in which there is nothing else.
+//! The metadata service's place in a network on this host: a port of the network that every host has for itself,
+//! in a network namespace that has nothing else.
 //!
-//! The namespace has no name: the socket that listens in it keeps it, and it goes with the agent. Networks whose ranges
-//! are the same never meet.
+//! The namespace has no name: the socket that listens in the namespace keeps it, and both end with the agent.
+//! Networks with equal ranges never meet.
 
 use super::switch::{self, ip, run, Switch};
 use crate::{
@@ -96,7 +96,7 @@ impl Places {
         }
     }
 
-    /// Makes all places anew.
+    /// Makes all places again.
     pub(super) async fn remake(&self) {
         self.there.lock().await.clear();
         self.note(NetworkId::default(), self.clear().await);
@@ -141,14 +141,14 @@ impl Places {
         Ok(Place { namespace, device, ranges, serving })
     }
 
-    /// Puts the device into a namespace of its own; gives that as a file.
+    /// Moves the device into a new namespace. Returns the namespace as a file.
     async fn enter(&self, id: NetworkId, device: &str) -> Result<File, Failure> {
         let name = format!("lmd-{}-{}", std::process::id(), id.0.simple());
         ip(&format!("netns add {name}")).await?;
         let opened = File::open(format!("/run/netns/{name}"));
         let moved = ip(&format!("link set {device} netns {name}")).await;
         let up = ip(&format!("-n {name} link set lo up")).await;
-        // Whatever happened, the name goes; the file keeps the namespace.
+        // In every case the name goes; the file keeps the namespace.
         let unnamed = ip(&format!("netns delete {name}")).await;
         moved.and(up).and(unnamed)?;
         opened.map_err(|error| crate::driver::file_failure("opening a network namespace", &error))
@@ -172,7 +172,8 @@ async fn route(namespace: &File, device: &str, range: IpNet) -> Result<(), Failu
     within(namespace, &format!("route replace {range} dev {device}{source}")).await
 }
 
-/// Listens in a namespace. A thread of its own enters it, and ends: a thread that has been elsewhere serves nothing else.
+/// Listens in a namespace. A new thread enters the namespace, and ends after that: such a thread must serve
+/// nothing else.
 async fn listen(namespace: &File) -> Result<tokio::net::TcpListener, Failure> {
     let failed =
         |error: std::io::Error| crate::driver::file_failure("listening for metadata requests", &error);
@@ -188,7 +189,7 @@ async fn listen(namespace: &File) -> Result<tokio::net::TcpListener, Failure> {
         Ok(listener)
     };
     let thread = std::thread::Builder::new().name("namespace".to_owned()).spawn(move || {
-        // Whoever waits may have gone.
+        // The receiver may have gone.
         let _ = sender.send(bind());
     });
     thread.map_err(failed)?;

@@ -11,11 +11,12 @@ pub(super) fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-/// The machine that the probe proves and guests get: of a version that every QEMU in use knows, so that guests can move
-/// between hosts whose QEMUs differ.
+/// The machine of the probe and of guests. Every supported QEMU knows its version, so guests can move between
+/// hosts with different QEMUs.
 ///
-/// With KVM guests see the host's CPU. Under emulation they get all that QEMU emulates (`max`): the test guest boots as
-/// fast with `qemu64` (7.1 to 8.7 s against 7.4 to 7.9 s), and today's distributions need more than `qemu64` has.
+/// With KVM, guests see the host's CPU. Under emulation they get all that QEMU emulates (`max`): the test guest
+/// boots as fast with `qemu64` (7.1 to 8.7 s against 7.4 to 7.9 s), and today's distributions need more than
+/// `qemu64` has.
 pub(super) fn machine(kvm: bool) -> Vec<String> {
     let (accel, cpu) = if kvm { ("kvm", "host") } else { ("tcg,thread=multi", "max") };
     let mut args = strings(&["-machine", "pc-q35-7.2,usb=off,vmport=off", "-accel", accel, "-cpu", cpu]);
@@ -23,7 +24,8 @@ pub(super) fn machine(kvm: bool) -> Vec<String> {
     args
 }
 
-/// What a process is known by beside its number: whose guest it is, and for which boot it was started.
+/// A process's name; with the process id, it identifies the process. The name has the server, the generation and
+/// the boot.
 pub(super) fn name(server: ServerId, generation: u64, boot: u64) -> String {
     format!("lenticular-{server}.{generation}.{boot}")
 }
@@ -38,8 +40,8 @@ pub(super) fn boot_of(name: &str, server: ServerId) -> Option<u64> {
     boot.parse().ok()
 }
 
-/// All of it. QEMU works in the guest's directory, and all files are named from there: it may be that nobody but the agent
-/// gets through the directories above, and the path of a socket has 107 bytes at most.
+/// All arguments. QEMU works in the guest's directory, and all paths are relative to it. The guest's user may
+/// have no way through the directories above, and the path of a socket has 107 bytes at most.
 pub(super) fn guest(assignment: &GuestAssignment, disk: &Path, net: &NetPlan, kvm: bool) -> Vec<String> {
     let id = assignment.server_id;
     let size = assignment.guest.size;
@@ -95,8 +97,8 @@ const SLOTS: u32 = 8;
 /// Places on one root port's slot, as functions of it.
 const FUNCTIONS: u32 = 8;
 
-/// The places for interfaces, each a port of its own to which devices can be added, and the interfaces in them. A place
-/// is the same for a guest's whole life, on whatever host.
+/// The slots for interfaces, and the interfaces in them. A slot is a PCIe port that a device can be added to. An
+/// interface keeps its slot for the guest's whole life, on every host.
 fn nic_args(net: &NetPlan) -> Vec<String> {
     let slots = net.nics.iter().map(|nic| nic.slot + 1).max().unwrap_or(0).max(SLOTS);
     let mut args = Vec::new();

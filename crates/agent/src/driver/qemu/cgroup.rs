@@ -1,4 +1,4 @@
-//! A control group for each guest, where the host lets us: memory, CPU share, number of threads.
+//! A control group for each guest, where the host allows it: memory, CPU share, number of threads.
 
 use lenticular_model::{compute::flavor::Size, ServerId};
 use std::{io, path::PathBuf};
@@ -12,7 +12,8 @@ fn dir(controller: &str, server: ServerId) -> PathBuf {
     PathBuf::from("/sys/fs/cgroup").join(controller).join("lenticular").join(server.to_string())
 }
 
-/// Puts a process into a group of its own. What the host does not allow is logged once a guest and left.
+/// Puts a process into a new control group. A limit that the host does not allow is logged once for each guest,
+/// and skipped.
 pub(super) fn enter(server: ServerId, pid: u32, size: Size) {
     let memory = (u64::from(size.ram_mb) + OVERHEAD_MB) << 20;
     let threads = THREADS + u64::from(size.vcpus);

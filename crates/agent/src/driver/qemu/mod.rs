@@ -59,7 +59,7 @@ const CONSOLE: &str = "console.log";
 const READY: &str = "ready";
 /// QEMU's pid file.
 const PID: &str = "run/pid";
-/// The number of a process whose pid file was lost; the pid file of an older agent's QEMU.
+/// A file with the process id of a process that lost its pid file; also the pid file of an older agent's QEMU.
 const NOTED_PID: &str = "pid";
 
 /// QEMU gets ready within this, or it is ended.
@@ -239,7 +239,7 @@ impl Qemu {
             };
             let (id, guest) = (assignment.server_id, &assignment.guest);
             let image = config_drive::image(id, guest, user_data.as_deref(), &seed, ipv6);
-            // Made anew at each start: only while it is read it must be whole.
+            // The image is written again at each start, so it must be whole only during the run.
             files::create(&dir.join(CONFIG))?.write_all(&image)
         };
         write().map_err(|e| file_failure("writing the config drive", &e))
@@ -356,7 +356,7 @@ impl Hypervisor for Qemu {
             let live = self.live(server);
             match live.as_ref().and_then(|live| live.qmp.as_ref()) {
                 Some(qmp) => nics::set(qmp, &net).await,
-                // Whoever starts it gives it what it is to have.
+                // The next start gives the guest its interfaces.
                 None => Ok(()),
             }
         })

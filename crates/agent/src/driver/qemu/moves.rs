@@ -254,7 +254,7 @@ impl Qemu {
         }
     }
 
-    /// At the source: whatever a move has begun is undone, and the guest goes on if its process is there.
+    /// At the source: undoes everything that a move has begun. The guest goes on if its process exists.
     pub(in crate::driver) async fn stay(&self, server: ServerId) -> Result<(), Failure> {
         let Some(live) = self.live(server) else { return Ok(()) };
         let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
@@ -343,7 +343,7 @@ async fn memory_progress(live: &Live, server: ServerId) -> MoveProgress {
     progress
 }
 
-/// For whoever asks how long the guest stood still.
+/// Logs how long the guest stood still.
 async fn note_downtime(live: &Live, server: ServerId) {
     let Some(qmp) = &live.qmp else { return };
     if let Ok(seen) = qmp.ask("query-migrate", Value::Null).await {

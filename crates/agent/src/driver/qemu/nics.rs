@@ -22,7 +22,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// Where QEMU lists the devices that were given an id.
 const DEVICES: &str = "/machine/peripheral";
 
-/// Brings the guest's interfaces to what they are to be: those that are wrong go first, so that their places are free.
+/// Brings the guest's interfaces to the planned set. Wrong interfaces go first, so that their slots are free.
 pub(super) async fn set(qmp: &Qmp, net: &NetPlan) -> Result<(), Failure> {
     let there = present(qmp).await.map_err(|e| qmp_failure(&e))?;
     let wanted = |slot: u32, mac: &str| {

@@ -1,9 +1,9 @@
-//! Whether QEMU can run guests here, and with what acceleration: proven by running a few instructions.
+//! Tests whether QEMU can run guests here, and with which acceleration: QEMU runs a few instructions.
 //!
-//! A machine may have `/dev/kvm` and yet not run guests with it (nested virtualization that emulates part of the CPU).
-//! So a boot sector goes from real through protected to long mode, returns from an interrupt in each, and ends QEMU
-//! with a number of its own. That takes a fifth of a second under emulation; the result is kept for each boot of the
-//! host and each QEMU.
+//! A machine may have `/dev/kvm` and still not run guests with KVM (nested virtualization that emulates part of
+//! the CPU). So a boot sector goes from real through protected to long mode, returns from an interrupt in each
+//! mode, and ends QEMU with a special exit code. The test takes a fifth of a second under emulation. The result
+//! is kept for each boot of the host and each QEMU.
 
 use crate::{
     driver::guest_user::GuestUser,

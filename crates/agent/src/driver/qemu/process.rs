@@ -64,7 +64,7 @@ pub(super) fn scan(guests: &Path) -> io::Result<HashMap<ServerId, u32>> {
     Ok(found)
 }
 
-/// The number in a guest's pid file. Whoever broke out of the guest may have put something else in the file's place.
+/// The process id in a guest's pid file. Code that broke out of the guest may have replaced the file.
 pub(super) fn noted(pid_file: &Path) -> Option<u32> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = std::fs::File::from(rustix::fs::open(pid_file, flags, Mode::empty()).ok()?);
@@ -86,7 +86,7 @@ fn look(pid: u32) -> Option<(PathBuf, Seen)> {
         // An older agent's.
         absolute => Path::new(absolute).parent()?.to_owned(),
     };
-    // Whoever broke out of another guest may call himself what he likes, but has another user.
+    // Code that broke out of another guest may take any process name, but has another user.
     let status = std::fs::read_to_string(proc.join("status")).ok()?;
     if !guest_user::is_of(&dir, user(&status)?) {
         return None;

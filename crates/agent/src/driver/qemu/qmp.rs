@@ -204,7 +204,7 @@ impl Qmp {
         self.ask("system_powerdown", Value::Null).await.map(drop)
     }
 
-    /// Lets the virtual CPUs go on.
+    /// Resumes the virtual CPUs.
     pub(super) async fn resume(&self) -> Result<(), QmpError> {
         self.ask("cont", Value::Null).await.map(drop)
     }

@@ -6,7 +6,8 @@ use lenticular_model::ServerId;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch as level};
 
-/// How often the console's log is looked at, and a guest that waits for room on the disk is let go on.
+/// The interval, in seconds, of two checks: the size of the console's log, and whether a guest that waits for
+/// disk space can resume.
 const ROUND_S: u64 = 5;
 
 /// Watches until the process has ended, and tells.
