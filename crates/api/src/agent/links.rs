@@ -1,4 +1,4 @@
-//! The agents' links: who waits for orders, and which questions wait for an answer.
+//! The agents' links: the polls that wait for orders, and the questions that wait for an answer.
 
 use crate::image_store::store::ImageStore;
 use lenticular_model::{
@@ -29,7 +29,7 @@ pub struct Links {
 /// One host's link.
 #[derive(Default)]
 pub struct Link {
-    /// Told when there may be something new for the host.
+    /// Signals that the host may have new orders.
     pub news: Notify,
     asked: Lock<HashMap<u64, Asked>>,
 }
@@ -62,7 +62,7 @@ impl Links {
                 Kind::DiskCopy => {
                     id.parse().ok().and_then(|id: DiskCopyId| Some(state.disk_copies.get(&id)?.server_id))
                 }
-                // Its session ended from here: it need not wait to be told.
+                // The control plane has ended the session: a heartbeat wakes no poll.
                 Kind::Heartbeat => {
                     id.parse()
                         .ok()
@@ -99,7 +99,7 @@ impl Links {
 }
 
 impl Link {
-    /// The questions that were not sent yet.
+    /// The questions that have not been sent yet.
     pub fn questions(&self) -> Vec<Question> {
         let mut asked = self.asked.lock();
         let unsent = asked.iter_mut().filter(|(_, asked)| !asked.sent);
@@ -119,7 +119,7 @@ impl Link {
     }
 }
 
-/// Acts on commits for as long as they come: wakes polls, and removes the bytes of images that are gone.
+/// Follows the commits: wakes polls, and removes the bytes of deleted images.
 pub async fn follow(
     links: Arc<Links>,
     images: ImageStore,

@@ -64,7 +64,7 @@ impl App {
         };
         let data = self.images.receive(&sending, "qcow2", None, bytes).await?;
         let name = sending.clone();
-        // Of two sendings the later one counts.
+        // If a disk is sent twice, the later one counts.
         let saved = self
             .store
             .transact(cause, move |txn| shelf::saved(txn, server, host, (&upload, &name), data))

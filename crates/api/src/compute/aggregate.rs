@@ -18,7 +18,7 @@ use lenticular_wire::compute::aggregate::{self as wire, Action as Asked};
 use serde_json::{json, Value};
 use std::sync::Arc;
 
-/// Nova numbers its aggregates.
+/// Reads an aggregate's number. Nova numbers its aggregates.
 fn number(text: &str) -> Result<u64> {
     text.parse()
         .map_err(|_| Error::invalid(format!("Invalid input received: id must be an integer, not {text}")))

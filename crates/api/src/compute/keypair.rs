@@ -1,4 +1,4 @@
-//! Keypairs, and the making of a key for those who bring none.
+//! Keypairs. The cloud can generate a key, too.
 
 use crate::{
     body::Json,

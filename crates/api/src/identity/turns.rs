@@ -14,16 +14,16 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// Who asks for a password to be hashed.
+/// The asker of a password hashing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Asker {
-    /// The address that asks.
+    /// The asking address.
     pub from: IpAddr,
     /// The user that owns the password; `None` for every user that does not exist: all of them share one queue.
     pub user: Option<UserId>,
 }
 
-/// How many may wait for one user from one address. The right one may be among those who guess, and waits with them.
+/// How many may wait for one user from one address. The real user may wait among attackers.
 const WAITING_MAX: usize = 512;
 
 /// How many may wait in all.
@@ -33,13 +33,13 @@ const ALL_WAITING_MAX: usize = 4_096;
 #[derive(Clone)]
 pub struct Turns(Arc<Lock<Queue>>);
 
-/// A turn; the next one's comes when it is dropped.
+/// A turn. When it is dropped, the next asker gets a turn.
 pub struct Turn(Turns);
 
 struct Queue {
     free: usize,
     waiting: usize,
-    /// Addresses in the order of their turns, each with its users in the order of theirs.
+    /// Addresses in the order of their turns, each with its users in the order of their turns.
     addresses: VecDeque<(IpAddr, VecDeque<Lane>)>,
     lengths: HashMap<Asker, usize>,
 }
@@ -50,7 +50,7 @@ struct Lane {
 }
 
 impl Turns {
-    /// Turns for as many at once.
+    /// Allows `parallel` turns at once.
     pub fn new(parallel: usize) -> Self {
         let queue =
             Queue { free: parallel.max(1), waiting: 0, addresses: VecDeque::new(), lengths: HashMap::new() };
@@ -64,7 +64,7 @@ impl Turns {
     /// Waits for a turn.
     ///
     /// # Errors
-    /// Too many wait already.
+    /// Too many askers wait already.
     pub async fn take(&self, asker: Asker) -> Result<Turn> {
         let turn = {
             let mut queue = self.lock();
@@ -80,12 +80,13 @@ impl Turns {
     fn pass_on(&self) {
         let mut queue = self.lock();
         while let Some(next) = queue.next() {
-            // Who has gone away is passed over; their turn must not come back here while the queue is held.
+            // An asker that has gone away is skipped. Its turn must not be dropped here while the queue is
+            // locked.
             if next.is_closed() {
                 continue;
             }
             drop(queue);
-            // If they go away just now, dropping the turn passes it on.
+            // If the asker goes away just now, dropping the turn passes it on.
             let _ = next.send(Turn(self.clone()));
             return;
         }
@@ -153,7 +154,7 @@ mod tests {
         Asker { from: Ipv4Addr::new(192, 0, 2, address).into(), user }
     }
 
-    /// Everyone who waits, as their turns come.
+    /// All waiting askers, in the order of their turns.
     fn order(
         queue: &mut Queue,
         names: &mut Vec<(oneshot::Receiver<Turn>, &'static str)>,

@@ -86,7 +86,7 @@ pub async fn projects(ctx: Ctx, Path(text): Path<String>) -> Handled {
     json(200, &wire::listing(ctx.url(), &format!("users/{id}/projects"), found))
 }
 
-/// What a request says of a user.
+/// The user's fields in a request.
 struct Asked {
     name: Option<String>,
     hash: Option<String>,
@@ -96,7 +96,7 @@ struct Asked {
     extra: std::collections::BTreeMap<String, Value>,
 }
 
-/// Reads a request, after the right to write users was proven: hashing costs a core for a while.
+/// Reads a request after the policy check: hashing costs a core for a while.
 async fn read(ctx: &Ctx, fields: &Map<String, Value>) -> Result<Asked> {
     let hash = match field::<String>(fields, "password")? {
         Some(password) => Some(ctx.app.passwords.hash(ctx.asker(Some(ctx.caller.user_id)), password).await?),
@@ -171,7 +171,7 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
     json(200, &json!({"user": wire::user(ctx.url(), &user)}))
 }
 
-/// `POST /v3/users/{id}/password`: a user's own change, proved by the old password.
+/// `POST /v3/users/{id}/password`: a user changes the own password, with the old password as proof.
 pub async fn change_password(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Handled {
     let id = user_id(&text)?;
     let fields = envelope(body, "user")?;

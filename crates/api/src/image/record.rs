@@ -1,4 +1,4 @@
-//! Images as records: create, show, change, delete.
+//! Image records: create, show, change, delete.
 
 use super::image_id;
 use crate::{
@@ -29,7 +29,7 @@ fn bad(field: &str, value: &Value) -> Error {
     Error::invalid(format!("Invalid value '{value}' for image attribute '{field}'."))
 }
 
-/// Sets one attribute of an image, own or free; null takes it away where it may be away.
+/// Sets one attribute of an image, built-in or custom. Null removes an attribute that may be absent.
 fn set(image: &mut Image, name: &str, value: &Value) -> Result<()> {
     wire::check_attribute(name)?;
     let text = || match value {
@@ -81,7 +81,7 @@ fn read_tags(value: &Value) -> Result<BTreeSet<String>> {
     }
 }
 
-/// A new image, as the attributes of a request say.
+/// Reads a new image from the attributes of a request.
 fn read_new(fields: Map<String, Value>) -> Result<NewImage> {
     let mut blank = Image {
         id: lenticular_model::ImageId(Default::default()),
@@ -208,7 +208,7 @@ fn read_change(change: &Value) -> Result<(String, String, Value)> {
 }
 
 fn apply(image: &mut Image, (op, name, value): &(String, String, Value)) -> Result<()> {
-    // What got a name before it was refused can still be taken away.
+    // A property with a name that is reserved now can still be removed.
     if op != "remove" {
         wire::check_attribute(name)?;
     }

@@ -12,24 +12,24 @@ use std::{
     path::Path,
 };
 
-/// How much of the beginning is looked at, in bytes.
+/// How much of the image's beginning is read, in bytes.
 pub const HEAD_BYTES: usize = 128 * 1024;
 
-/// What was found.
+/// The result of an inspection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
-    /// Bytes that a guest sees, where the format tells.
+    /// The size that a guest sees, in bytes, if the format says so.
     pub virtual_size: Option<u64>,
 }
 
-/// Why an image is refused, for the person who sent it.
+/// The reason for a refused image, for the client that sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused(pub String);
 
-/// Judges a file against the format it was declared to have.
+/// Checks a file against its declared format.
 ///
 /// # Errors
-/// The outer error is the file's, the inner one a refusal of what is in it.
+/// The outer error is about the file; the inner error refuses the content.
 pub fn file(path: &Path, declared: &str) -> io::Result<Result<Inspected, Refused>> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
@@ -43,7 +43,7 @@ pub fn file(path: &Path, declared: &str) -> io::Result<Result<Inspected, Refused
     Ok(judge(&head, &tail, size, declared))
 }
 
-/// Judges the beginning and the last 512 bytes of an image of `size` bytes.
+/// Checks the beginning and the last 512 bytes of an image of `size` bytes.
 pub fn judge(head: &[u8], tail: &[u8], size: u64, declared: &str) -> Result<Inspected, Refused> {
     let is = detect(head, tail);
     match declared {
@@ -53,7 +53,8 @@ pub fn judge(head: &[u8], tail: &[u8], size: u64, declared: &str) -> Result<Insp
         "vhd" if is == Some("vhd") => Ok(Inspected { virtual_size: be64(tail, 48).or(be64(head, 48)) }),
         "vhdx" if is == Some("vhdx") => Ok(Inspected { virtual_size: None }),
         "iso" if is == Some("iso") => Ok(Inspected { virtual_size: Some(size) }),
-        // Raw bytes may hold anything except what another program would open as a disk format. An ISO is bootable raw.
+        // Raw bytes may hold anything except a disk format that another program would open. An ISO can boot as
+        // raw.
         "raw" => match is {
             None | Some("iso") => Ok(Inspected { virtual_size: Some(size) }),
             Some(other) => Err(mismatch(declared, other)),
@@ -162,7 +163,7 @@ fn qcow2(head: &[u8], size: u64) -> Result<Inspected, Refused> {
         if incompatible & DATA_FILE != 0 {
             return Err(Refused("The image keeps its data in another file. Images must stand alone: flatten it with qemu-img convert.".into()));
         }
-        // Dirty, corrupt, external data, compression type, extended L2.
+        // Known feature bits: dirty, corrupt, external data, compression type, extended L2.
         if incompatible & !0b1_1111 != 0 {
             return Err(Refused(format!("The image uses unknown qcow2 features ({incompatible:#x}).")));
         }
@@ -172,7 +173,7 @@ fn qcow2(head: &[u8], size: u64) -> Result<Inspected, Refused> {
     Ok(Inspected { virtual_size: Some(virtual_size) })
 }
 
-/// Walks the header's extensions for one that names another file.
+/// Checks the header's extensions for an extension that names another file.
 fn extensions(head: &[u8], start: usize) -> Result<(), Refused> {
     const DATA_FILE_NAME: u32 = 0x4441_5441;
     const BACKING_FORMAT: u32 = 0xe279_2aca;
@@ -210,9 +211,9 @@ fn vmdk(head: &[u8]) -> Result<Inspected, Refused> {
     Ok(Inspected { virtual_size: capacity.checked_mul(512) })
 }
 
-/// Reads the descriptor more strictly than any program would: what could be read in two ways is refused.
+/// Reads the descriptor more strictly than any program would: it refuses everything ambiguous.
 fn vmdk_descriptor(text: &str) -> Result<(), Refused> {
-    // The first one counts for some readers, the last one for others, and comments for some: there may be only one.
+    // Some readers use the first entry, others the last, and some read comments: only one entry is allowed.
     let kinds: Vec<&str> = text.match_indices("createtype").map(|(at, _)| &text[at..]).collect();
     let kind = match kinds[..] {
         [only] => only.lines().next().and_then(|line| line.split('=').nth(1)).unwrap_or(""),
@@ -224,7 +225,7 @@ fn vmdk_descriptor(text: &str) -> Result<(), Refused> {
             "VMDK images of type {kind:?} are not accepted; convert it to monolithicSparse or streamOptimized."
         )));
     }
-    // One extent, sparse, in this very file: a path in it would lead elsewhere.
+    // One sparse extent in this very file: a path would lead to another file.
     let is_extent = |line: &&str| {
         let access = line.split_whitespace().next().unwrap_or("");
         matches!(access, "rw" | "rdonly" | "noaccess")
@@ -242,7 +243,7 @@ fn vmdk_descriptor(text: &str) -> Result<(), Refused> {
 
 fn vdi(head: &[u8]) -> Result<Inspected, Refused> {
     let kind = le32(head, 76).ok_or_else(|| cut_short("vdi"))?;
-    // 1 is dynamic, 2 static; the others are differences to another image.
+    // 1 is fixed or dynamic, 2 static; other types are differences to another image.
     if !(1..=2).contains(&kind) {
         return Err(Refused("The VDI image is a difference to another one. Images must stand alone.".into()));
     }
@@ -297,7 +298,8 @@ mod tests {
         let own = b"createType=\"monolithicSparse\"\nRW 8 SPARSE \"a.vmdk\"\n      ";
         sparse[512..512 + own.len()].copy_from_slice(own);
         assert!(verdict(&sparse, "vmdk").is_ok());
-        // What QEMU would read otherwise: a type in a comment, a second extent behind tabs, no capacity.
+        // Content that QEMU would read in another way: a type in a comment, a second extent behind tabs, no
+        // capacity.
         for trick in [
             &b"# createType=\"monolithicFlat\"\ncreateType=\"monolithicSparse\"\nRW 8 SPARSE \"a\"\n"[..],
             b"createType=\"monolithicSparse\"\nRDONLY 8 SPARSE \"a\"\nRW\t8\tFLAT\t\"s\"\t0\n",
