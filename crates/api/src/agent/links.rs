@@ -62,7 +62,7 @@ impl Links {
                 Kind::DiskCopy => {
                     id.parse().ok().and_then(|id: DiskCopyId| Some(state.disk_copies.get(&id)?.server_id))
                 }
-                // The control plane has ended the session: a heartbeat wakes no poll.
+                // A removed heartbeat means an ended session: the agent's poll wakes, and learns of it.
                 Kind::Heartbeat => {
                     id.parse()
                         .ok()

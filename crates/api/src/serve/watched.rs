@@ -89,7 +89,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// A request's body: once it is whole it is the server's turn.
+/// A request's body: at its end, the server's turn begins.
 struct Sent {
     inner: Incoming,
     place: Arc<Place>,
@@ -121,13 +121,13 @@ impl HttpBody for Sent {
     }
 }
 
-/// The request's head has come.
+/// The request's head has arrived.
 pub fn request(request: hyper::Request<Incoming>, place: &Arc<Place>) -> hyper::Request<Body> {
     place.turn(if request.body().is_end_stream() { Turn::Working } else { Turn::Sending });
     request.map(|inner| Body::new(Sent { inner, place: place.clone() }))
 }
 
-/// An answer's body: once it is given away, whole or not, the next request is waited for.
+/// An answer's body: when it is dropped, complete or not, the connection waits for the next request.
 struct Answer {
     inner: Body,
     place: Arc<Place>,
