@@ -32,31 +32,31 @@ impl Role {
     }
 }
 
-/// A certificate of the cloud, read.
+/// The content of a cloud's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     /// The common name: the host's.
     pub name: String,
-    /// What its bearer is.
+    /// The bearer's role.
     pub role: Role,
     /// The serial number, in hex.
     pub serial: String,
-    /// From when it holds.
+    /// The start of its validity.
     pub not_before: Timestamp,
-    /// Until when it holds.
+    /// The end of its validity.
     pub not_after: Timestamp,
 }
 
-/// The bytes are no certificate such as the cloud issues.
+/// The bytes are not a certificate of the cloud's form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("it is not a certificate from a cloud's CA: {0}")]
 pub struct BadCertificate(String);
 
 impl Certificate {
-    /// Reads one.
+    /// Reads a certificate.
     ///
     /// # Errors
-    /// It is malformed, or lacks a name or a role.
+    /// The certificate is malformed, or lacks a name or a role.
     pub fn read(der: &[u8]) -> Result<Self, BadCertificate> {
         let bad = |why: &str| BadCertificate(why.to_owned());
         let (_, read) = X509Certificate::from_der(der).map_err(|e| BadCertificate(e.to_string()))?;
@@ -79,7 +79,7 @@ impl Certificate {
         self.not_before.plus_ms(life_ms / 3 * 2)
     }
 
-    /// Whether its time is up.
+    /// Whether the certificate has expired.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         now >= self.not_after
     }
