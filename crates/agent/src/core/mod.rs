@@ -48,21 +48,21 @@ use lenticular_wire::agent::{Order, Orders};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Whether orders were taken.
+/// Whether the agent took the orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// They are the agent's orders now.
+    /// The agent has applied the orders.
     Applied,
-    /// They do not follow what it has: a repetition, or something went missing between.
+    /// The orders do not follow the applied commit: they are a repetition, or a message was lost.
     Ignored,
 }
 
-/// What is kept across the agent's own restarts.
+/// The saved state of the agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The document's format.
     version: u32,
-    /// The boot id of the host when it was written.
+    /// The host's boot id at the time of writing.
     boot_id: String,
     incarnation: Option<Incarnation>,
     applied_upto: u64,
@@ -72,13 +72,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Makes it one of an earlier boot of the host: what ran then is taken to have ended with it.
+    /// Marks the snapshot as one of an earlier boot of the host: everything that ran then counts as ended.
     pub fn clear_boot(&mut self) {
         self.boot_id.clear();
     }
 }
 
-/// A snapshot cannot be used.
+/// The snapshot has an unknown format.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "The agent's state has format {0}, and this version reads format {SNAPSHOT_VERSION}. \
@@ -88,20 +88,20 @@ pub struct WrongFormat(u32);
 
 const SNAPSHOT_VERSION: u32 = 2;
 
-/// Stops and removals are cheap and mostly wait for the guest, so more of them than of starts may be under way.
+/// Stops and removals are cheap and mostly wait for the guest, so more of them may run at once than starts.
 const EASY_STEPS_PER_HARD_ONE: usize = 8;
 
-/// All that a host's agent has decided and knows.
+/// The full state of a host's agent.
 #[derive(Debug)]
 pub struct Core {
     boot_id: String,
     parallel_max: usize,
     incarnation: Option<Incarnation>,
     applied_upto: u64,
-    /// What proves that the control plane told of `applied_upto`.
+    /// The proof that the control plane told of `applied_upto`.
     receipt: Option<String>,
     guests: BTreeMap<ServerId, Guest>,
-    /// Guests that may have a step to begin, in the order in which they came to.
+    /// Guests with a possible next step, in the order of arrival.
     queue: VecDeque<ServerId>,
     queued: BTreeSet<ServerId>,
     /// Guests with an observation that may differ from the acknowledged one.
@@ -136,8 +136,8 @@ impl Core {
         }
     }
 
-    /// The host as of its last snapshot. Every guest in it must be looked for and told with [`Core::found`] before
-    /// [`Core::begin`].
+    /// The host as of its last snapshot. The caller must look for every guest in it and call [`Core::found`],
+    /// before [`Core::begin`].
     ///
     /// # Errors
     /// The snapshot was written by a newer agent.
@@ -158,7 +158,7 @@ impl Core {
         Ok(core)
     }
 
-    /// What must be durable before the next steps are acted on.
+    /// The state that must be durable before the next steps begin.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             version: SNAPSHOT_VERSION,
@@ -170,32 +170,32 @@ impl Core {
         }
     }
 
-    /// True once after anything that belongs into the snapshot changed.
+    /// True once after each change of the snapshot's content.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 
-    /// The life of the store that orders come from; `None` before the first.
+    /// The incarnation of the store that the orders come from; `None` before the first orders.
     pub fn incarnation(&self) -> Option<Incarnation> {
         self.incarnation
     }
 
-    /// The commit up to which orders were applied.
+    /// The last commit with applied orders.
     pub fn applied_upto(&self) -> u64 {
         self.applied_upto
     }
 
-    /// What proves that the control plane told of that commit; `None` if an older one did.
+    /// The proof that the control plane told of that commit; `None` from an older control plane.
     pub fn receipt(&self) -> Option<&str> {
         self.receipt.as_deref()
     }
 
-    /// The guests known, with tombstones.
+    /// The known guests, with tombstones.
     pub fn servers(&self) -> impl Iterator<Item = ServerId> + '_ {
         self.guests.keys().copied()
     }
 
-    /// True if orders name a disk as made that is not known here: it is worth a look on the disk first.
+    /// True if the order names a made disk that is unknown here: then the host looks for the disk first.
     pub fn misses_disk(&self, order: &Order) -> bool {
         let Order::Own(own) = order else { return false };
         own.disk_made && self.guests.get(&order.server_id()).is_none_or(|guest| !guest.has_disk())
@@ -223,7 +223,7 @@ impl Core {
         enters
     }
 
-    /// Gives up its place in the stream of orders and asks for all of them: for when they do not fit together.
+    /// Asks for all orders again, because a message does not fit the applied commit.
     pub fn start_over(&mut self) {
         self.applied_upto = 0;
         self.receipt = None;
@@ -248,14 +248,14 @@ impl Core {
 
     fn apply_one(&mut self, order: &Order) {
         let id = order.server_id();
-        // A guest that is only on its way has no disk of any generation here yet.
+        // A guest that is only on its way has no generation of the disk here yet.
         let generation = if matches!(order, Order::Receive(_)) { 0 } else { order.generation() };
         self.guests.entry(id).or_insert_with(|| Guest::new(generation)).order(order.clone());
         self.touched(id);
     }
 
-    /// What was found of a guest after the agent's restart. A guest that was not known is kept and reported, and
-    /// nothing is done to it without an order.
+    /// Takes in the state of a guest after the agent's restart. An unknown guest is kept and reported, and
+    /// touched only on an order.
     pub fn found(&mut self, id: ServerId, found: FoundGuest) {
         let nothing = found.disk.is_none() && found.process.is_none();
         if nothing && !self.guests.contains_key(&id) {
@@ -274,7 +274,7 @@ impl Core {
         self.touched(id);
     }
 
-    /// The guest's process ended without a step having ended it. What an earlier boot's process did is no news.
+    /// The guest's process ended without a step. An end of an earlier boot's process is ignored.
     pub fn exited(&mut self, id: ServerId, boot: u64, how: Ended) {
         if self.guests.get_mut(&id).is_some_and(|guest| guest.exited(boot, how)) {
             self.changed = true;
@@ -282,8 +282,8 @@ impl Core {
         }
     }
 
-    /// The host `from` has released a guest to this host. True if it is this host's now: once that is durable, the source
-    /// may be told so. False if this host was never ready for it.
+    /// The host `from` has released a guest to this host. True if the guest is this host's now: the source may
+    /// learn of it once that is durable. False if this host was never ready for the guest.
     pub fn released(&mut self, id: ServerId, generation: u64, from: &str) -> bool {
         let of_another =
             |guest: &Guest| matches!(&guest.order, Some(Order::Receive(r)) if r.from.name != from);
@@ -296,7 +296,7 @@ impl Core {
         accepted
     }
 
-    /// Steps that may begin now; each must be answered with [`Core::done`].
+    /// Steps that may begin now. Each must be answered with [`Core::done`].
     pub fn begin(&mut self) -> Vec<(ServerId, Step)> {
         let mut steps = Vec::new();
         for _ in 0..self.queue.len() {
@@ -368,7 +368,7 @@ impl Core {
         }
     }
 
-    /// What differs from what the control plane has acknowledged.
+    /// Observations that differ from the acknowledged ones.
     pub fn pending_reports(&mut self) -> Vec<Observation> {
         let mut pending = Vec::new();
         let guests = &self.guests;
@@ -384,7 +384,7 @@ impl Core {
         pending
     }
 
-    /// The control plane has made these durable.
+    /// The control plane has made these observations durable.
     pub fn reported(&mut self, observations: &[Observation]) {
         for seen in observations {
             let Some(guest) = self.guests.get_mut(&seen.server_id) else { continue };
@@ -397,17 +397,17 @@ impl Core {
         }
     }
 
-    /// True if a process of the guest should be there: it runs, or waits for what comes from another host.
+    /// True if the guest should have a process: it runs, or waits for data from another host.
     pub fn has_process(&self, id: ServerId) -> bool {
         self.guests.get(&id).is_some_and(|guest| guest.runs() || guest.awaits())
     }
 
-    /// One guest, as it is seen now.
+    /// The current observation of a guest.
     pub fn observation(&self, id: ServerId) -> Option<Observation> {
         self.guests.get(&id).map(|guest| guest.observe(id))
     }
 
-    /// Every guest here, as it is seen now.
+    /// The current observations of all guests.
     pub fn inventory(&self) -> Vec<Observation> {
         self.guests.iter().map(|(id, guest)| guest.observe(*id)).collect()
     }

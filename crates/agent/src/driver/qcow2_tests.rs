@@ -1,4 +1,4 @@
-//! The qcow2 driver against a link that serves from memory; the parts with qemu-img only where it is installed.
+//! The qcow2 driver against a link that serves from memory. Tests with qemu-img run only where it is installed.
 
 use super::*;
 use crate::link::{Call, Chunks};
@@ -171,7 +171,7 @@ async fn a_disk_is_made_kept_listed_and_removed() {
         check_header(&path, "qcow2").unwrap_err().message,
         "The image cannot be used: it has a backing file. Upload an image that needs no other file."
     );
-    // The same again leaves it; a newer generation replaces it.
+    // A repetition changes nothing; a newer generation replaces the disk.
     let inode = |p: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(p).unwrap());
     let before = inode(&path);
     disks.make(&assignment).await.unwrap();

@@ -23,7 +23,7 @@ use std::{
 };
 use tokio::{sync::Mutex, task::JoinHandle};
 
-/// Marks such interfaces in the switch's database.
+/// Marks the interfaces of the metadata service in the switch's database.
 const MARK: &str = "lenticular-metadata";
 const HTTP: u16 = 80;
 
@@ -53,7 +53,7 @@ impl Places {
         Self { switch, guests, there: Mutex::default() }
     }
 
-    /// Takes out what an earlier agent had: its namespaces went with it.
+    /// Removes the interfaces of an earlier agent: its namespaces ended with it.
     pub(super) async fn clear(&self) -> Result<(), Failure> {
         let which = format!("external_ids:{MARK}!=\"\"");
         let words = ["--bare", "--columns=name", "find", "Interface", which.as_str()];
@@ -68,7 +68,7 @@ impl Places {
         self.switch.vsctl(&["--if-exists", "del-port", switch::INTEGRATION, name]).await.map(drop)
     }
 
-    /// Has a place for each network that a guest of this host is in, and no other.
+    /// Makes a place for each network with a guest on this host, and removes all others.
     pub(super) async fn sync(&self) {
         let mut there = self.there.lock().await;
         let wanted = self.guests.networks();
@@ -127,7 +127,7 @@ impl Places {
             async move { within(namespace, &words).await }
         };
         inside(format!("address add {METADATA_V4}/32 dev {device}")).await?;
-        // A host without IPv6 still serves the other.
+        // A host without IPv6 still serves IPv4.
         if inside(format!("address add {METADATA_V6}/64 dev {device} nodad")).await.is_err() {
             tracing::info!("this host has no IPv6: guests reach their metadata by IPv4 alone");
         }
@@ -163,7 +163,7 @@ async fn within(namespace: &File, words: &str) -> Result<(), Failure> {
     run("nsenter", &args).await.map(drop)
 }
 
-/// A range of the network is found on the link.
+/// Routes a range of the network to the link.
 async fn route(namespace: &File, device: &str, range: IpNet) -> Result<(), Failure> {
     let source = match range {
         IpNet::V4(_) => format!(" src {METADATA_V4}"),

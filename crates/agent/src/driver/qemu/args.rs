@@ -56,7 +56,7 @@ pub(super) fn guest(assignment: &GuestAssignment, disk: &Path, net: &NetPlan, kv
         "type=1,manufacturer=OpenStack Foundation,product=OpenStack Nova,serial={id},uuid={id},family=Virtual Machine"
     ));
     args.extend(strings(&["-rtc", "base=utc", "-boot", "strict=on"]));
-    // A guest that powers itself off leaves a paused QEMU, which cannot be taken for one that vanished.
+    // A guest that powers itself off leaves a paused QEMU, which looks different from a vanished one.
     args.extend(strings(&["-action", "shutdown=pause"]));
     let sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
     args.extend(strings(&["-sandbox", sandbox]));
@@ -86,15 +86,16 @@ pub(super) fn guest(assignment: &GuestAssignment, disk: &Path, net: &NetPlan, kv
     args.extend(strings(&["-serial", "chardev:serial0", "-chardev"]));
     args.push(format!("socket,id=qmp0,path={RUN}/qmp,server=on,wait=off"));
     args.extend(strings(&["-mon", "chardev=qmp0,mode=control", "-pidfile", PID]));
-    // Last, so that the sockets above are there when it connects. Not -daemonize: its setsid is what the sandbox kills.
+    // Last, so that the sockets above exist when QEMU connects. The option -daemonize is no choice: the sandbox
+    // forbids its setsid.
     args.push("-chardev".to_owned());
     args.push(format!("socket,id=ready0,path={READY}"));
     args
 }
 
-/// Guests always have so many places for interfaces, so that some can be added while they run.
+/// The number of slots for interfaces that every guest has, so that interfaces can be added while it runs.
 const SLOTS: u32 = 8;
-/// Places on one root port's slot, as functions of it.
+/// Root ports on one slot, as its functions.
 const FUNCTIONS: u32 = 8;
 
 /// The slots for interfaces, and the interfaces in them. A slot is a PCIe port that a device can be added to. An
@@ -132,7 +133,7 @@ pub(super) fn device(nic: &Nic) -> Value {
     })
 }
 
-/// The same for a guest that comes from another host: it waits for its memory, and does not run by itself.
+/// The arguments for a guest from another host: QEMU waits for the memory, and does not run the guest by itself.
 pub(super) fn incoming(mut args: Vec<String>) -> Vec<String> {
     args.extend(strings(&["-incoming", "defer", "-S"]));
     args
