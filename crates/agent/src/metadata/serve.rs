@@ -1,4 +1,4 @@
-//! Serves one network's guests over HTTP, with limits on all that a guest may take.
+//! Serves one network's guests over HTTP, with limits on every resource that a guest may take.
 
 use super::{
     documents::{self, Answer},
@@ -19,7 +19,7 @@ const CONNECTIONS_MAX: usize = 64;
 const CONNECTION_S_MAX: u64 = 30;
 const BODY_BYTES_MAX: usize = 4096;
 
-/// Answers until it is dropped.
+/// Serves until the future is dropped.
 pub(crate) async fn serve(listener: TcpListener, network: NetworkId, guests: Arc<Guests>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -37,7 +37,7 @@ pub(crate) async fn serve(listener: TcpListener, network: NetworkId, guests: Arc
             let answering = service_fn(|request| answer(request, network, peer.ip(), &guests));
             let connection =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answering);
-            // A guest that breaks its connection off has its reasons.
+            // A guest may close its connection at any time.
             let _ = tokio::time::timeout(Duration::from_secs(CONNECTION_S_MAX), connection).await;
             drop(place);
         });
