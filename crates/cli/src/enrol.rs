@@ -1,4 +1,4 @@
-//! How hosts come in and go out for good: `lenticular host enrol`, `retire` and `refusals`.
+//! Enrolment and retirement of hosts: `lenticular host enrol`, `retire` and `refusals`.
 
 use crate::{
     client::{escape, Client},
@@ -67,7 +67,7 @@ pub fn enrol<W: Write>(command: &EnrolCommand, client: &Client, screen: &mut Scr
     }
 }
 
-/// A token for a host, and what to do with it.
+/// Prints a token for a host, and how to use it.
 fn token<W: Write>(made: &EnrolToken, screen: &mut Screen<W>) -> Result<()> {
     let (join, token) = (&made.join, &made.token);
     screen.verbatim(&format!("{token}\n"))?;

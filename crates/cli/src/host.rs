@@ -55,7 +55,7 @@ pub enum HostCommand {
     },
 }
 
-/// Answers a question about hosts, or does something to one.
+/// Answers a question about hosts, or carries out an action.
 ///
 /// # Errors
 /// The cloud cannot be reached, or refuses.

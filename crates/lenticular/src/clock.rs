@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// The time, to hand around.
+/// A shareable clock.
 pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The machine's time. Certificates use it, because other machines compare them with their own clocks.
@@ -16,7 +16,7 @@ pub(crate) fn now() -> Timestamp {
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// The machine's time, to hand around.
+/// The machine's clock.
 pub(crate) fn clock() -> Clock {
     Arc::new(now)
 }
@@ -37,11 +37,11 @@ pub(crate) fn steady(floor: Timestamp) -> Clock {
     })
 }
 
-/// The time that was told last.
+/// The last returned time.
 struct Steady(Timestamp);
 
 impl Steady {
-    /// The time when the machine's clock says `wall`, and `elapsed` has passed since the last look.
+    /// The time when the machine's clock says `wall`, and `elapsed` has passed since the last call.
     fn advance(&mut self, wall: Timestamp, elapsed: Duration) -> Timestamp {
         let elapsed_us = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
         self.0 = wall.max(Timestamp(self.0 .0.saturating_add(elapsed_us)));
@@ -49,7 +49,7 @@ impl Steady {
     }
 }
 
-/// How much randomness is fetched at once, in ids.
+/// How many ids are fetched at once.
 const BATCH: usize = 256;
 
 /// Random ids, fetched from the system many at a time.
@@ -63,7 +63,8 @@ pub(crate) fn entropy() -> Box<dyn FnMut() -> [u8; 16] + Send> {
         if getrandom::fill(fresh.as_flattened_mut()).is_ok() {
             pool.extend(fresh);
         } else {
-            // Without randomness no id may be given out. The kernel refuses only in the first moments after its start.
+            // Without randomness no id may be issued. The kernel refuses only in the first moments after its
+            // start.
             tracing::error!("the system gives no randomness; waiting for it");
             std::thread::yield_now();
         }

@@ -16,17 +16,17 @@ use std::{
     sync::Arc,
 };
 
-/// What has to be looked at.
+/// The servers to check.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
     all: bool,
     some: BTreeSet<ServerId>,
-    /// The hosts where there was ever anything of a server.
+    /// The hosts that ever had anything of a server.
     places: BTreeMap<ServerId, BTreeSet<usize>>,
 }
 
 impl Look {
-    /// Anything may have changed.
+    /// Every server may have changed.
     pub(crate) fn at_all(&mut self) {
         self.all = true;
     }
@@ -126,8 +126,9 @@ impl World {
         owns || arrived || (server.wanted == Wanted::Absent && copy)
     }
 
-    /// After a restore of the store, a guest may run that the record does not know to be there: as long as its host was
-    /// not heard, or no host has said that it has the server; or the record says that it is there and unexplained.
+    /// After a restore of the store, a guest may run that the record does not place there. That is allowed until
+    /// its host was heard, or while no host has reported the server. It is also allowed if the record has the
+    /// guest as unexplained.
     pub(crate) fn is_unsettled(&self, host: &Host, id: ServerId) -> bool {
         let state = &self.plane.published;
         let unheard =

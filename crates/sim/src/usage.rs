@@ -1,4 +1,4 @@
-//! What servers take of hosts, counted apart from the index that the scheduler goes by.
+//! The servers' usage of hosts, counted independently of the scheduler's index.
 
 use crate::world::World;
 use lenticular_model::{
@@ -7,7 +7,7 @@ use lenticular_model::{
 use lenticular_store::Commit;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What servers take of each host.
+/// The usage of each host.
 pub(crate) type Usage = BTreeMap<HostId, Taken>;
 
 fn add(usage: &mut Usage, server: &Server, sign: i64) {

@@ -1,4 +1,4 @@
-//! What an operator says of the store itself.
+//! `lenticular store`: an operator's declarations about the store.
 
 use crate::{clock, data::DataDir};
 use anyhow::{Context, Result};
@@ -20,7 +20,7 @@ pub(crate) enum StoreCommand {
     },
 }
 
-/// Does it.
+/// Carries the command out.
 ///
 /// # Errors
 /// There is no store, a control plane has it open, or it takes no commits.

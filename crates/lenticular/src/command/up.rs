@@ -54,7 +54,7 @@ pub(crate) struct UpArgs {
 }
 
 impl UpArgs {
-    /// Where to listen for agents. Clouds that stand side by side differ in the clients' port, so in this one, too.
+    /// The address for agents. Clouds on one machine differ in the clients' port, and so in this port, too.
     pub(crate) fn agent_listen(&self) -> SocketAddr {
         let port = match self.listen.port() {
             0 => 0,
@@ -64,13 +64,13 @@ impl UpArgs {
     }
 }
 
-/// How long agents have to end after the order to stop.
+/// How long agents have to end after the stop signal.
 const AGENT_GRACE: Duration = Duration::from_secs(5);
 
-/// Runs until it is told to stop.
+/// Runs a cloud until the stop signal.
 ///
 /// # Errors
-/// It cannot start, or the store was lost.
+/// The cloud cannot start, or the store was lost.
 pub(crate) fn run(data: &Path, args: &UpArgs) -> Result<()> {
     logging::start_runtime()?.block_on(up(data, args))
 }
@@ -117,7 +117,7 @@ async fn up(data: &Path, args: &UpArgs) -> Result<()> {
     result
 }
 
-/// Starts OVN's central part, if it is wanted; how this machine takes part in it.
+/// Starts OVN's central part, if configured. Returns this machine's part in OVN.
 fn start_ovn(
     data: &DataDir,
     args: &UpArgs,
@@ -176,6 +176,6 @@ fn say(data: &DataDir, url: &str, args: &UpArgs, took: Duration) {
         took.as_millis(),
         clouds.display()
     );
-    // A terminal that is gone is no reason to stop the cloud.
+    // A closed terminal is no reason to stop the cloud.
     let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
 }
