@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_there_and_bad_urls_are_said_plainly() {
+    async fn unreachable_servers_and_bad_urls_give_plain_errors() {
         let (ca, (_, clock)) = (Ca::new(), clock());
         let identity = ca.host("rack-1", &clock, None);
         let link = HttpLink::new("https://127.0.0.1:1", identity.clone()).unwrap();

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn nul_is_found_wherever_it_is() {
+    fn nul_is_found_in_every_place() {
         for bad in [json!("a\u{0}"), json!({"a": [{"b": "\u{0}"}]}), json!({"\u{0}": 1})] {
             assert!(has_nul(&bad), "{bad}");
         }

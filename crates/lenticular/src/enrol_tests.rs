@@ -307,7 +307,7 @@ async fn another_cloud_is_neither_joined_nor_let_in() {
 }
 
 #[tokio::test]
-async fn a_control_plane_that_was_started_anew_needs_nothing() {
+async fn a_restarted_control_plane_needs_nothing() {
     let now = Arc::new(AtomicI64::new(1_800_000_000));
     let key = Authority::new_key().unwrap();
     let open = |certificate: Option<&str>| Authority::open(&key, certificate, clock(&now)()).unwrap();
@@ -358,7 +358,7 @@ async fn what_a_host_claims_to_have_been_told_counts_for_that_host_alone() {
 }
 
 #[tokio::test]
-async fn a_generation_that_nobody_issued_is_refused() {
+async fn a_generation_that_was_never_issued_is_refused() {
     let plane = Plane::start().await;
     let (_, link) = plane.host("rack-1").await;
     let session = greet(&link, "rack-1").await.unwrap();

@@ -127,8 +127,8 @@ impl World {
     }
 
     /// After a restore of the store, a guest may run that the record does not place there. That is allowed until
-    /// its host was heard, or while no host has reported the server. It is also allowed if the record has the
-    /// guest as unexplained.
+    /// its host was heard, or while no host has reported the server. It is also allowed if the record of the
+    /// host's disk copy has `may_run`.
     pub(crate) fn is_unsettled(&self, host: &Host, id: ServerId) -> bool {
         let state = &self.plane.published;
         let unheard =

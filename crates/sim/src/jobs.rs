@@ -202,7 +202,7 @@ fn run_ask(
     }
 }
 
-/// Moves a port to another address of its subnet; the port's id decides which.
+/// Moves a port to another address of its subnet, computed from its current address.
 fn readdress(txn: &mut Txn<'_>, caller: &Caller, id: PortId) -> Result<()> {
     let old = txn.visible::<Port>(caller, &id)?;
     let Some(first) = old.fixed_ips.first() else { return Ok(()) };

@@ -290,7 +290,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_the_guest_ends_as_ordered(events in prop::collection::vec(event(), 1..80)) {
+    fn after_any_faults_the_guest_ends_as_ordered(events in prop::collection::vec(event(), 1..80)) {
         let mut world = World::new();
         for event in events {
             world.act(event);

@@ -1,7 +1,7 @@
 //! The agent's decisions as a pure state machine: orders and facts go in, steps and observations come out.
 //!
-//! There is no I/O, clock, randomness or async in here, so that the simulator drives the very code that runs on hosts.
-//! One guest goes through:
+//! There is no I/O, clock, randomness or async here, so that the simulator drives the same code that runs on
+//! hosts. The states of a guest:
 //!
 //! ```text
 //!            Prepare            Start                      the guest shut itself down, its process vanished,
@@ -16,18 +16,18 @@
 //!   any state ──order to remove──▶ (Kill) ──▶ Remove ──▶ Gone ──Absent acknowledged──▶ forgotten
 //! ```
 //!
-//! What happens to a guest on its way from one host to another stands in [`moves`].
+//! [`moves`] has the states of a guest between two hosts.
 //!
 //! Rules:
-//! - Orders count only if they follow the commit that was applied last, in the life of the store that this host has
-//!   entered (its `Incarnation`). What they do not mention stays as it is: absence is never an order.
-//! - A host that enters another life of the store forgets what it was ordered before ([`Core::enter`]): guests stay as
-//!   they are. Nothing starts, is moved or removed until the new life has heard what is here and has given orders.
-//!   What was released stays so and is still handed over; what is not yet released is not, any more.
-//! - A guest has at most one step under way. It is started on a boot higher than the last one acted upon, and never on
-//!   a disk that is not made, is missing, or is of another generation.
+//! - Orders count only if they follow the last applied commit, in the incarnation of the store that this host has
+//!   entered. Guests that the orders do not mention stay as they are: absence is never an order.
+//! - A host that enters another incarnation of the store forgets its earlier orders ([`Core::enter`]), and guests
+//!   stay as they are. Nothing starts, moves or is removed until the new incarnation knows the guests here and
+//!   has given orders. A released guest stays released and is still handed over; an unreleased guest stays here.
+//! - A guest has at most one step in progress. It is started only on a boot higher than the last one acted upon.
+//!   It never starts on a disk that is not made, is missing, or is of another generation.
 //! - A failed start waits for a higher boot. A failed stop or removal is tried again when the runtime says so.
-//! - The document of [`Core::snapshot`] is made durable before any step that [`Core::begin`] hands out is acted on.
+//! - The document of [`Core::snapshot`] is durable before any step from [`Core::begin`] is carried out.
 
 #[cfg(test)]
 mod chaos;

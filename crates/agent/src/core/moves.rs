@@ -1,16 +1,16 @@
-//! A guest between two hosts: who may run it is decided here, and nowhere else.
+//! A guest between two hosts: only this module decides which host may run it.
 //!
 //! ```text
 //! source                                              target
 //!   Own, outgoing                                       Receive
-//!      │ (cold: Shutdown)                                  │ Receive: room, base, and for a live move a process that waits
+//!      │ (cold: Shutdown)                                  │ Receive: room, base, and for a live move a waiting process
 //!      ▼                                                   ▼
 //!   Undecided ── Send: disk and memory, until ──────────▶ Ready ────── its process ended ──▶ Unready
 //!      │   │     the target has all of it and waits        │                                   │
 //!      │   │ done                                          │ the source's release, or the      │
 //!      │   ▼                                               │ control plane's order to own it   │
 //!      │  Released ═══ HandOver ═════════════════════════▶ ▼ ◀═════════════════════════════════╛
-//!      │   (kept on disk before it is told;             accepted (kept on disk before it is answered)
+//!      │   (saved before it is told;                    accepted (saved before it is answered)
 //!      │    the guest never runs here again)               │ Adopt
 //!      │ failed, withdrawn, agent restarted                ▼
 //!      ▼                                                runs (live), or waits for a higher boot (cold)
@@ -18,9 +18,9 @@
 //! ```
 //!
 //! Rules:
-//! - Both `Released` and `Kept` are final for their ticket, and durable before anyone hears of them.
-//! - A target lets nothing run before it has accepted; it accepts only what it was `Ready` for once.
-//! - A target whose process ended before it accepted still accepts: its disk was complete when the source released.
+//! - Both `Released` and `Kept` are final for their ticket, and durable before any other host learns of them.
+//! - A target runs nothing before it has accepted, and it accepts only a guest that it was once `Ready` for.
+//! - A target with an ended process still accepts: its disk was complete when the source released.
 
 use super::{
     guest::{Disk, Guest, RunState},

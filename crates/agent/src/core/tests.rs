@@ -141,7 +141,7 @@ fn a_tombstone_is_kept_until_its_report_was_acknowledged() {
 }
 
 #[test]
-fn an_unknown_guest_that_is_to_be_absent_is() {
+fn an_unknown_guest_is_removed_on_order() {
     let mut core = Core::new("a".to_owned(), 4);
     send(&mut core, 0, vec![order(server(1), Wanted::Absent, 3)]);
     assert!(run(&mut core).is_empty());
@@ -149,7 +149,7 @@ fn an_unknown_guest_that_is_to_be_absent_is() {
 }
 
 #[test]
-fn a_disk_that_was_made_is_never_made_afresh() {
+fn a_made_disk_is_never_made_a_second_time() {
     let mut core = Core::new("a".to_owned(), 4);
     send(&mut core, 0, vec![Wish { disk_made: true, ..order(server(1), Wanted::Running, 3) }]);
     assert!(run(&mut core).is_empty());
@@ -249,7 +249,7 @@ fn an_older_generation_is_over_and_a_newer_one_ends_the_old_guest() {
 }
 
 #[test]
-fn a_restored_store_counts_boots_anew() {
+fn a_restored_store_counts_boots_from_the_beginning() {
     let mut core = running();
     send(&mut core, 1, vec![order(server(1), Wanted::Running, 5)]);
     run(&mut core);
@@ -296,7 +296,7 @@ fn a_start_that_a_crash_interrupted_is_not_done_twice() {
 }
 
 #[test]
-fn another_life_of_the_store_finds_guests_as_they_are() {
+fn another_incarnation_finds_guests_as_they_are() {
     // Columns: the wanted state, the boot that was reached, and the step in another incarnation.
     for (wanted, boot, step) in
         [(Wanted::Running, 2, None), (Wanted::Stopped, 1, None), (Wanted::Absent, 1, Some("removing"))]

@@ -91,7 +91,7 @@ async fn another_ca_counts_on_neither_side() {
 }
 
 #[tokio::test]
-async fn nobody_without_a_certificate_is_let_in() {
+async fn a_host_without_a_certificate_is_refused() {
     let (_, clock) = clock();
     let ca = Ca::new();
     let one = ca.host("rack-1", &clock, None);

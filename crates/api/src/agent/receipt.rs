@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_receipt_proves_one_commit_of_one_life_to_one_host() {
+    fn a_receipt_proves_one_commit_of_one_incarnation_to_one_host() {
         let keys = Tokens::new(&[Tokens::new_key()], 60).unwrap();
         let (host, life) = (HostId::from_random([1; 16]), Incarnation::from_random([2; 16]));
         let receipt = seal(&keys, host, life, 7);

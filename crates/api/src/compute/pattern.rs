@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expression_or_too_large_a_one_is_refused() {
+    fn invalid_and_too_large_expressions_are_refused() {
         for bad in ["[", "(", "*a", "a)(b", "(a{100}){100}", &"a*".repeat(200)] {
             assert!(Pattern::anywhere("name", bad).is_err(), "{bad}");
             assert!(Pattern::at_start("ip", bad).is_err(), "{bad}");

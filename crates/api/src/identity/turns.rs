@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn turns_come_back_whoever_goes_away() {
+    async fn a_turn_comes_back_when_its_asker_goes_away() {
         let turns = Turns::new(2);
         let (first, second) = (turns.take(asker(1, None)).await, turns.take(asker(1, None)).await);
         let waits = tokio::spawn({

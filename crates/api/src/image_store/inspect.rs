@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_names_another_file_is_refused() {
+    fn an_image_that_names_another_file_is_refused() {
         let mut backing = qcow2_head();
         backing[8..16].copy_from_slice(&1024_u64.to_be_bytes());
         assert!(verdict(&backing, "qcow2").unwrap_err().0.contains("backing file"));

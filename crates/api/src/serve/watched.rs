@@ -173,7 +173,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
-    async fn a_write_that_nobody_takes_ends() {
+    async fn a_write_that_the_client_does_not_take_ends() {
         let place = Arc::new(Connections::new(4).try_enter(Ipv4Addr::LOCALHOST.into()).unwrap());
         let (ours, mut theirs) = tokio::io::duplex(16);
         let stall = Duration::from_millis(20);

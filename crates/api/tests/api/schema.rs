@@ -1,13 +1,13 @@
-//! Whether JSON fits a schema of an OpenAPI document, as far as the operators' API uses schemas.
+//! Checks JSON against a schema of an OpenAPI document, as far as the operators' API uses schemas.
 
 use serde_json::{json, Map, Value};
 use std::collections::BTreeMap;
 
-/// Checks that a value has the types and the members that the schema describes: all that are required, and no others than
-/// those described.
+/// Checks that a value has the types and the members that the schema describes: all required members, and no
+/// unknown ones.
 ///
 /// # Errors
-/// It has not; the message says where.
+/// The value does not match; the message says where.
 pub fn check(document: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
     let schema = resolve(document, schema);
     if let Some(choices) = schema["oneOf"].as_array() {
@@ -80,7 +80,7 @@ fn check_members(
     })
 }
 
-/// The members that a schema describes, with those of what it is composed of, and whether each is required.
+/// The members that a schema describes, with those of its parts, and whether each is required.
 fn described<'d>(document: &'d Value, schema: &'d Value) -> BTreeMap<&'d str, (&'d Value, bool)> {
     let schema = resolve(document, schema);
     let parts = schema["allOf"].as_array().into_iter().flatten();

@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_but_this_machine_reaches_the_databases_themselves() {
+    fn only_this_machine_reaches_the_databases() {
         let all = daemons(Path::new("/d/ovn"), true);
         let listening = |name: &str| {
             let daemon = all.iter().find(|daemon| daemon.name == name).unwrap();
