@@ -6,7 +6,7 @@ use clap::Args;
 use lenticular_wire::operator::{Explanation, HostWord};
 use std::{collections::BTreeMap, io::Write};
 
-/// Which server is explained, and how much of it is shown.
+/// The server, and the amount of output.
 #[derive(Debug, Clone, Args)]
 pub struct ExplainArgs {
     /// Its id, or its name if no other has it.
@@ -14,10 +14,10 @@ pub struct ExplainArgs {
     /// Shows this host alone.
     #[arg(long)]
     pub host: Option<String>,
-    /// Shows at most so many hosts, the best first.
+    /// Shows at most this many hosts, the best first.
     #[arg(long, default_value_t = 20)]
     pub hosts: u64,
-    /// Shows what every filter and every weigher says of each host.
+    /// Shows the result of every filter and every weigher for each host.
     #[arg(long)]
     pub all: bool,
     /// Prints JSON, for scripts.

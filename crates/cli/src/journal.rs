@@ -12,12 +12,12 @@ const VALUE_MAX: usize = 200;
 /// The same for an old value.
 const OLD_VALUE_MAX: usize = 40;
 
-/// Which server's journal is shown.
+/// The server of the journal.
 #[derive(Debug, Clone, Args)]
 pub struct JournalArgs {
     /// Its id, or its name if no other has it.
     pub server: String,
-    /// Shows commits that changed nothing a person asks about, too, such as steps of a disk.
+    /// Also shows commits without a change that operators ask about, such as steps of a disk.
     #[arg(long)]
     pub all: bool,
     /// Prints JSON, for scripts: everything, with the id of each request.

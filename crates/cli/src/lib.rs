@@ -22,7 +22,7 @@ pub use server::{server, ServerCommand};
 use clap::Args;
 use std::path::PathBuf;
 
-/// Which cloud is asked.
+/// The cloud to ask.
 #[derive(Debug, Clone, Args)]
 pub struct CloudArgs {
     /// The entry of clouds.yaml (OS_CLOUD; else `lenticular`).

@@ -17,17 +17,17 @@ use std::{
 /// The pause between two questions whether servers are gone.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// What can be done with projects.
+/// The commands for projects.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ProjectCommand {
-    /// Removes everything that a project has, and the project: servers, networks, routers, images and all else.
+    /// Removes all resources of a project, and the project: servers, networks, routers, images and all others.
     Purge {
         /// Its id, or its name if no other has it.
         project: String,
-        /// Only show what there is, in the order in which it would go.
+        /// Only lists the resources, in the order of their removal.
         #[arg(long)]
         dry_run: bool,
-        /// Leave the project itself, empty.
+        /// Keeps the project itself, empty.
         #[arg(long)]
         keep_project: bool,
         /// How many seconds to wait for hosts to confirm that servers are gone.

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What connects guests.
+/// The network driver of guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum NetworkKind {
     /// Open Virtual Network.
@@ -94,11 +94,11 @@ impl TlsFiles {
     }
 }
 
-/// A host's agent. All of it can be said on the command line, too.
+/// A host's agent. All settings also exist on the command line.
 #[derive(Debug, Clone, Default, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AgentConfig {
-    /// Where the control plane takes agents (https://ADDR:PORT); known from the last time if not said.
+    /// The control plane's URL for agents (https://ADDR:PORT); by default the URL of the last start.
     #[arg(long)]
     #[serde(default)]
     pub join: Option<String>,
@@ -106,11 +106,11 @@ pub(crate) struct AgentConfig {
     #[arg(long)]
     #[serde(default)]
     pub token: Option<String>,
-    /// Where guests, bases, the host's identity and the agent's own state are kept.
+    /// The directory of guests, bases, the host's identity and the agent's own state.
     #[arg(long)]
     #[serde(default)]
     pub state: Option<PathBuf>,
-    /// The host's name; the machine's own if not said.
+    /// The host's name; by default the machine's name.
     #[arg(long)]
     #[serde(default)]
     pub name: Option<String>,
@@ -118,8 +118,8 @@ pub(crate) struct AgentConfig {
     #[arg(long)]
     #[serde(default)]
     pub zone: Option<String>,
-    /// Where to listen for other hosts' agents (ADDR:PORT); the address by which this host reaches the control plane if
-    /// not said. Guests come and go by it.
+    /// The address for other hosts' agents (ADDR:PORT); by default the address that this host uses towards the
+    /// control plane. Guests move through it.
     #[arg(long)]
     #[serde(default)]
     pub peer_listen: Option<SocketAddr>,
@@ -131,16 +131,16 @@ pub(crate) struct AgentConfig {
     #[arg(long)]
     #[serde(default)]
     pub ovn_southbound_ca: Option<PathBuf>,
-    /// This host's address that other hosts' tunnels lead to.
+    /// This host's address for other hosts' tunnels.
     #[arg(long)]
     #[serde(default)]
     pub ovn_encap_ip: Option<IpAddr>,
-    /// The device that tunnels go out by and the address on it (DEVICE=ADDRESS/PREFIX), if the switch is to have it.
+    /// The device for tunnels and its address (DEVICE=ADDRESS/PREFIX), if the switch should have the device.
     #[arg(long)]
     #[serde(default)]
     pub ovn_underlay: Option<String>,
-    /// A physical network that this host reaches: NAME=DEVICE, or NAME=ADDRESS/PREFIX for one that ends at this host. May
-    /// be repeated.
+    /// A physical network that this host reaches: NAME=DEVICE, or NAME=ADDRESS/PREFIX for a network that ends at
+    /// this host. May be repeated.
     #[arg(long)]
     #[serde(default)]
     pub ovn_physical: Vec<String>,

@@ -16,8 +16,8 @@
 //!
 //! A hello begins a session, and ends the session before. Reports are numbered within their session: a report
 //! that arrives after a later report is answered and changes nothing. Polls and reports of any other session get
-//! 404, and then the agent says hello again. So if a late or repeated hello ended the agent's session, the agent
-//! learns of it with its next call, and its new hello corrects the old hello's content.
+//! 404, and then the agent says hello again. So if a late or repeated hello ended the agent's session, the agent's
+//! next call fails. Then its new hello corrects the old hello's content.
 
 pub use lenticular_model::compute::migration::MoveProgress;
 use lenticular_model::{

@@ -141,7 +141,7 @@ fn a_tombstone_is_kept_until_its_report_was_acknowledged() {
 }
 
 #[test]
-fn an_unknown_guest_is_removed_on_order() {
+fn an_unknown_guest_is_reported_absent_without_a_step() {
     let mut core = Core::new("a".to_owned(), 4);
     send(&mut core, 0, vec![order(server(1), Wanted::Absent, 3)]);
     assert!(run(&mut core).is_empty());

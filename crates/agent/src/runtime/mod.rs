@@ -275,7 +275,7 @@ impl Runtime {
         });
     }
 
-    // ---- Heartbeat with the control plane
+    // ---- Contact with the control plane
 
     /// Introduces the host. The core's decisions are saved first: the control plane acts on the hello, which must
     /// stay true after a crash.

@@ -21,22 +21,23 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinSet};
 
-/// How a whole cloud is run.
+/// The options of a whole cloud in one process.
 #[derive(Debug, clap::Args)]
 pub(crate) struct UpArgs {
     /// Simulated hosts in place of this machine.
     #[arg(long, default_value_t = 0)]
     pub sim_hosts: usize,
-    /// Where to listen; port 0 takes a free one.
+    /// The address for clients; port 0 means any free port.
     #[arg(long, default_value = "127.0.0.1:9170")]
     pub listen: SocketAddr,
-    /// Where to listen for agents of other hosts; by default on 127.0.0.1, one port above that for clients.
+    /// The address for agents of other hosts; by default on 127.0.0.1, one port above the clients' port.
     #[arg(long)]
     pub agent_listen: Option<SocketAddr>,
-    /// A name or address by which agents reach this machine, beside the address that they come to. May be repeated.
+    /// A name or address that agents use for this machine, beside the address that they connect to. May be
+    /// repeated.
     #[arg(long = "agent-name", value_name = "NAME")]
     pub agent_names: Vec<String>,
-    /// The URL that clients are told, if it is not the address listened on.
+    /// The URL that clients get, if it differs from the listening address.
     #[arg(long)]
     pub public_url: Option<String>,
     /// A file with limits and rules, in TOML; docs/operate/settings.md has them all.
@@ -45,7 +46,7 @@ pub(crate) struct UpArgs {
     /// A PostgreSQL connection string, in place of the SQLite file in the data directory.
     #[arg(long)]
     pub store: Option<String>,
-    /// What connects guests: OVN, which needs root, or QEMU's user networking.
+    /// The network driver: OVN, which needs root, or QEMU's user networking.
     #[arg(long, value_enum, default_value_t = NetworkKind::User)]
     pub network: NetworkKind,
     /// This machine's own address in the external network, with OVN.

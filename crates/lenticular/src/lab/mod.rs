@@ -41,7 +41,7 @@ const HOSTS_MAX: u8 = 200;
 const FILE: &str = "lab.json";
 const CONTROL_PLANE: &str = "control-plane";
 
-/// What can be done with a lab.
+/// The commands for a lab.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LabCommand {
     /// Makes a cloud of several hosts on this machine. Needs root.
@@ -57,16 +57,16 @@ pub(crate) enum LabCommand {
     Status,
 }
 
-/// How a lab is made.
+/// The options of a lab.
 #[derive(Debug, Args)]
 pub(crate) struct LabUp {
     /// How many hosts.
     #[arg(long, default_value_t = 3)]
     hosts: u8,
-    /// Where to listen for clients.
+    /// The address for clients.
     #[arg(long, default_value = "127.0.0.1:9170")]
     listen: SocketAddr,
-    /// What connects guests; OVN if it is installed.
+    /// The network driver; OVN if it is installed.
     #[arg(long, value_enum)]
     network: Option<NetworkKind>,
 }
