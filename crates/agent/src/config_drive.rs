@@ -1,4 +1,4 @@
-//! What a guest is told about itself, as OpenStack writes it on a config drive.
+//! A guest's data about itself, in OpenStack's format for config drives.
 
 use crate::iso;
 use base64::{engine::general_purpose::STANDARD, Engine};
@@ -33,7 +33,7 @@ fn files(
             "network_data.json" => network_data(guest, ipv6),
             "vendor_data.json" | "vendor_data2.json" => json!({}),
             "user_data" => return user_data.map(<[u8]>::to_vec),
-            // What can be written as well as read is not on a drive.
+            // Writable documents are not on a drive.
             _ => return None,
         };
         Some(value.to_string().into_bytes())
@@ -50,7 +50,7 @@ fn files(
     files
 }
 
-/// The versions of OpenStack's layout: a directory each.
+/// The versions of OpenStack's layout, a directory for each.
 pub(crate) const VERSIONS: &[&str] = &[
     "2012-08-10",
     "2013-04-04",
@@ -67,7 +67,7 @@ pub(crate) const VERSIONS: &[&str] = &[
 /// The versions of EC2's layout that Nova writes on drives.
 const EC2_VERSIONS: &[&str] = &["2009-04-04", "latest"];
 
-/// OpenStack's documents, each with the version that brought it.
+/// OpenStack's documents, each with its first version.
 const DOCUMENTS: &[(&str, &str)] = &[
     ("meta_data.json", "2012-08-10"),
     ("user_data", "2012-08-10"),
@@ -77,7 +77,7 @@ const DOCUMENTS: &[(&str, &str)] = &[
     ("vendor_data2.json", "2016-10-06"),
 ];
 
-/// The documents that a version has. `latest` comes after all dates, as a text does.
+/// The documents of a version. `latest` sorts after all dates.
 pub(crate) fn documents(version: &str) -> impl Iterator<Item = &'static str> + '_ {
     DOCUMENTS.iter().filter(move |(_, since)| version >= *since).map(|(name, _)| *name)
 }
@@ -117,7 +117,8 @@ pub(crate) fn ec2(server: ServerId, guest: &GuestSpec) -> Value {
     document
 }
 
-/// Links and networks. Without `ipv6` that is left out: a guest told to expect what its network does not carry would wait.
+/// Links and networks. Without `ipv6`, IPv6 networks are left out: a guest would wait for addresses that its
+/// network does not carry.
 pub(crate) fn network_data(guest: &GuestSpec, ipv6: bool) -> Value {
     let mut networks = Vec::new();
     let mut services: Vec<Value> = Vec::new();
@@ -149,7 +150,7 @@ fn link_id(port: &PortSpec) -> String {
     format!("tap{}", &id[..11])
 }
 
-/// Whether the guest learns its address from the network.
+/// Whether the guest gets its address from the network.
 fn is_told(address: &AddressSpec) -> bool {
     match address.address {
         IpAddr::V4(_) => address.dhcp,
@@ -225,7 +226,7 @@ mod tests {
         }];
         guest.key = Some(("mine".to_owned(), "ssh-ed25519 AAAA".to_owned()));
         guest.metadata.insert("role".to_owned(), "web".to_owned());
-        // Who resolves names is told beside how an address is had: of DHCP as of any other.
+        // The DNS servers are listed for every kind of address, also for DHCP.
         let dhcp_alone = GuestSpec {
             ports: vec![PortSpec { addresses: vec![address(true, 7)], ..guest.ports[0].clone() }],
             ..guest.clone()

@@ -1,8 +1,8 @@
-//! Daemons that are kept running where nothing else does it: started detached, found again after this program's own
-//! restart, started again whenever they end, and ended only when that is asked for.
+//! Daemons that the agent runs where no other service does: started detached, found again after a restart of the
+//! agent, restarted after each end, and ended only on request.
 //!
-//! A daemon is found by its pid file and believed if its command line names that file: a number that went to another
-//! process is not taken for it.
+//! A daemon is found by its pid file. It counts only if its command line names that file, so that a reused
+//! process id is not mistaken for the daemon.
 
 use crate::{
     exec::{self, ExecError},
@@ -16,25 +16,25 @@ use std::{
 };
 use tokio::{sync::watch, time::Instant};
 
-/// One that ended sooner than this after its start is not started again at once.
+/// A daemon that ended sooner than this after its start is restarted only after a pause.
 const STEADY_AFTER: Duration = Duration::from_secs(5);
 const PAUSE_MS_MIN: u64 = 100;
 const PAUSE_MS_MAX: u64 = 5_000;
-/// How long a daemon has to end after it was asked to.
+/// How long a daemon has to end after the request.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
-/// A program to be kept running. Its files lie in one directory, under its name.
+/// A daemon. Its files lie in one directory, under its name.
 #[derive(Debug, Clone)]
 pub struct Daemon {
-    /// Names its pid file and its logs.
+    /// The name of its pid file and its logs.
     pub name: &'static str,
-    /// The program, found by `PATH`.
+    /// The program, found in `PATH`.
     pub program: &'static str,
-    /// Its arguments, but for the pid file.
+    /// Its arguments, without the pid file.
     pub args: Vec<String>,
-    /// Where it works and keeps its files.
+    /// Its working directory, which also has its files.
     pub dir: PathBuf,
-    /// Variables in its environment that name that directory.
+    /// The environment variables that name that directory.
     pub dir_variables: &'static [&'static str],
 }
 
@@ -43,7 +43,7 @@ impl Daemon {
         self.dir.join(format!("{}.pid", self.name))
     }
 
-    /// Starts it; what it says before it has a log of its own goes to a file.
+    /// Starts the daemon. Output before its log is open goes to a file.
     fn start(&self) -> Result<exec::Detached, ExecError> {
         let program = exec::which(self.program).ok_or_else(|| ExecError::Missing(self.program.to_owned()))?;
         let mut args = self.args.clone();
@@ -53,14 +53,14 @@ impl Daemon {
         exec::spawn_with(&program, &args, &env, &self.dir, &self.dir.join(format!("{}.err", self.name)))
     }
 
-    /// Keeps it running until this future is dropped, which leaves it running. `started` counts its starts: it grows
-    /// after each that this program sees, and is 0 for one that was found.
+    /// Keeps the daemon running. Dropping the future leaves it running. `started` counts the starts by this
+    /// process; it is 0 for a daemon that was found running.
     pub async fn keep(self, started: watch::Sender<u64>) {
         let mut pause_ms = PAUSE_MS_MIN;
         loop {
             match find(&self.pid_file()) {
                 Ok(Some(held)) => {
-                    // An error here cannot be told from the process's end; the next look tells.
+                    // An error looks like the process's end here; the next look tells.
                     let _ = held.ended().await;
                     tracing::warn!(daemon = self.name, dir = %self.dir.display(), "a daemon ended and is started again");
                 }
@@ -101,11 +101,11 @@ fn find(pid_file: &Path) -> io::Result<Option<Held>> {
     Ok(is_it.then_some(held))
 }
 
-/// Ends all daemons whose files lie in a directory; those named first go first, then the others. Says how many there
-/// were.
+/// Ends all daemons with files in a directory: first the named ones, then the others. Returns the number of
+/// daemons.
 ///
 /// # Errors
-/// One of them does not end, or the directory cannot be read.
+/// A daemon does not end, or the directory cannot be read.
 pub async fn end_all(dir: &Path, first: &[&str]) -> io::Result<usize> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     fn sleeper(dir: &Path) -> Daemon {
-        // A shell that writes its pid file as daemons do, and is known by its argument.
+        // A shell that writes its pid file as daemons do; its argument identifies it.
         let script =
             "for a; do case $a in --pidfile=*) echo $$ > ${a#--pidfile=};; esac; done; read x < fifo";
         Daemon {

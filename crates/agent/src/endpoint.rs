@@ -1,4 +1,4 @@
-//! Where the control plane takes agents, and connections to it for the HTTP client.
+//! The control plane's URL for agents, and connections to it for the HTTP client.
 
 use crate::identity::{Identity, IdentityError};
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -15,7 +15,7 @@ use std::{
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-/// The port where a control plane takes agents unless it was told another.
+/// The default port of a control plane for agents.
 const DEFAULT_PORT: u16 = 9171;
 
 /// An `https://host:port`.
@@ -31,7 +31,7 @@ impl Endpoint {
     /// Reads a URL.
     ///
     /// # Errors
-    /// It is none of this sort.
+    /// The URL is not an `https` URL of a host and an optional port.
     pub(crate) fn of(url: &str) -> Result<Self, IdentityError> {
         let bad = || IdentityError::BadUrl(url.to_owned());
         let uri: hyper::Uri = url.trim_end_matches('/').parse().map_err(|_| bad())?;
@@ -50,7 +50,7 @@ impl Endpoint {
         &self.base
     }
 
-    /// Host and port, as a request's head has them.
+    /// Host and port, in the form of a request's head.
     pub(crate) fn authority(&self) -> &str {
         &self.authority
     }
@@ -91,7 +91,7 @@ impl tower_service::Service<hyper::Uri> for Connect {
     }
 }
 
-/// A connection, as the HTTP client wants it.
+/// A connection in the form that the HTTP client needs.
 pub(crate) struct Stream(TokioIo<TlsStream<TcpStream>>);
 
 impl Connection for Stream {

@@ -5,56 +5,56 @@ use crate::files;
 use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// What is kept of a program's output, in bytes.
+/// How much of a program's output is kept, in bytes.
 const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
 
-/// A program could not be run or did not do what it was asked.
+/// A program could not be run, or failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExecError {
-    /// It is not installed.
+    /// The program is not installed.
     #[error("the program '{0}' is not installed")]
     Missing(String),
-    /// It could not be started.
+    /// The program could not be started.
     #[error("'{program}' could not be started: {source}")]
     Start {
-        /// Which.
+        /// The program.
         program: String,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
-    /// It took too long, and was ended.
+    /// The program took too long, and was ended.
     #[error("'{program}' did not end within {seconds} s")]
     TimedOut {
-        /// Which.
+        /// The program.
         program: String,
-        /// How long it had.
+        /// Its deadline, in seconds.
         seconds: u64,
     },
-    /// It failed.
+    /// The program failed.
     #[error("'{program}' failed ({status}): {stderr}")]
     Failed {
-        /// Which.
+        /// The program.
         program: String,
-        /// How it ended.
+        /// Its exit status.
         status: String,
-        /// Its own words.
+        /// Its error output.
         stderr: String,
     },
 }
 
-/// What a program may take.
+/// The limits of a program.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Wall-clock time.
     pub deadline: Duration,
-    /// Address space in MiB, and CPU seconds; `None` for none, for programs that outlive the agent.
+    /// Address space in MiB, and CPU seconds; `None` means no limit, for programs that outlive the agent.
     pub memory_mb_and_cpu_s: Option<(u64, u64)>,
 }
 
-/// Runs a program to its end; its standard output.
+/// Runs a program to its end. Returns its standard output.
 ///
 /// # Errors
-/// It is missing, cannot be started, takes too long, or ends with a status other than 0.
+/// The program is missing, cannot be started, takes too long, or ends with a status other than 0.
 pub(crate) async fn run<S: AsRef<OsStr>>(
     program: &Path,
     args: &[S],
@@ -63,7 +63,7 @@ pub(crate) async fn run<S: AsRef<OsStr>>(
     run_in(Path::new("."), program, args, limits).await
 }
 
-/// The same in a directory.
+/// Runs a program in a directory.
 ///
 /// # Errors
 /// See [`run`].
@@ -76,12 +76,12 @@ pub(crate) async fn run_in<S: AsRef<OsStr>>(
     let name = program.display().to_string();
     let mut command = match limits.memory_mb_and_cpu_s {
         Some((memory_mb, cpu_s)) => {
-            // Limits must be set between fork and exec, which takes unsafe code here; util-linux does it for us.
+            // Setting limits between fork and exec needs unsafe code; util-linux does it for us.
             let mut command = tokio::process::Command::new("prlimit");
             command.arg(format!("--as={}", memory_mb << 20)).arg(format!("--cpu={cpu_s}"));
             command.arg("--core=0").arg("--").arg(program);
-            // The C library sets aside 64 MiB of addresses for each thread that allocates. A program of many threads would
-            // come to its limit by that alone, now and then, without using any of it.
+            // The C library reserves 64 MiB of addresses for each thread that allocates. A program with many
+            // threads would sometimes reach its limit by these reserves alone.
             command.env("MALLOC_ARENA_MAX", "1");
             command
         }
@@ -105,7 +105,7 @@ pub(crate) async fn run_in<S: AsRef<OsStr>>(
     let Ok((stdout, stderr, status)) = tokio::time::timeout(limits.deadline, work).await else {
         return Err(ExecError::TimedOut { program: name, seconds: limits.deadline.as_secs() });
     };
-    // What its end means.
+    // The meaning of its end.
     match status {
         Ok(status) if status.success() => Ok(stdout),
         Ok(status) => {
@@ -119,11 +119,11 @@ pub(crate) async fn run_in<S: AsRef<OsStr>>(
     }
 }
 
-/// A program that outlives this one.
+/// A program that outlives the agent.
 pub(crate) struct Detached(tokio::process::Child);
 
 impl Detached {
-    /// How it ended, once it has.
+    /// Waits for the program's end, and returns its status in words.
     pub(crate) async fn ended(&mut self) -> String {
         match self.0.wait().await {
             Ok(status) => status.to_string(),
@@ -131,18 +131,18 @@ impl Detached {
         }
     }
 
-    /// Ends it.
+    /// Ends the program.
     pub(crate) async fn kill(&mut self) {
-        // It may have ended by itself.
+        // The program may have ended by itself.
         let _ = self.0.kill().await;
     }
 }
 
-/// Starts a program in a session of its own, which neither this program's end nor its terminal's reaches; it works in
-/// the directory `dir`. What it says goes to a file: a pipe would break when this program ends.
+/// Starts a program in a new session, so that neither the agent's end nor its terminal's end reaches the program.
+/// The program works in the directory `dir`. Its output goes to a file: a pipe would break when the agent ends.
 ///
 /// # Errors
-/// It is missing or cannot be started, or the file cannot be written.
+/// The program is missing or cannot be started, or the file cannot be written.
 pub(crate) fn spawn_detached<S: AsRef<OsStr>>(
     program: &Path,
     args: &[S],
@@ -152,7 +152,7 @@ pub(crate) fn spawn_detached<S: AsRef<OsStr>>(
     spawn_with(program, args, &[], dir, log)
 }
 
-/// The same, with variables in its environment beside this program's own.
+/// Starts a program in a new session, with additional environment variables.
 ///
 /// # Errors
 /// See [`spawn_detached`].
@@ -169,7 +169,7 @@ pub(crate) fn spawn_with<S: AsRef<OsStr>>(
         _ => ExecError::Start { program: name.clone(), source },
     };
     let stderr = files::create(log).map_err(start)?;
-    // A new session must be begun between fork and exec, which takes unsafe code here; util-linux does it for us.
+    // Beginning a session between fork and exec needs unsafe code; util-linux does it for us.
     let mut command = tokio::process::Command::new("setsid");
     command
         .arg(program)
@@ -187,13 +187,13 @@ async fn drain(pipe: Option<impl AsyncRead + Unpin>) -> String {
     let Some(mut pipe) = pipe else { return String::new() };
     let mut kept = Vec::new();
     if (&mut pipe).take(OUTPUT_BYTES_MAX).read_to_end(&mut kept).await.is_ok() {
-        // The rest is read for the program's sake alone; whether that succeeds changes nothing.
+        // The rest is read only so that the program does not block; an error changes nothing.
         let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
     }
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// Where a program is, by `PATH` and the places where root's programs are.
+/// The path of a program, found in `PATH` and root's program directories.
 pub(crate) fn which(program: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/libexec"];

@@ -1,4 +1,4 @@
-//! A file as the body of a request, never whole in memory.
+//! A file as the body of a request, without the whole file in memory.
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -15,21 +15,21 @@ use tokio::{
 };
 use tokio_util::io::ReaderStream;
 
-/// How much is read at once.
+/// The size of one read, in bytes.
 const PIECE_BYTES: usize = 256 * 1024;
 
 /// The body.
 pub(crate) struct FileBody {
     pieces: ReaderStream<Take<File>>,
-    /// What of the length that it began with is yet to come.
+    /// The bytes of the initial length that are still unread.
     left: u64,
 }
 
 impl FileBody {
-    /// The file as it is now.
+    /// The file with its current length.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The file cannot be read.
     pub(crate) async fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path).await?;
         let left = file.metadata().await?.len();

@@ -1,4 +1,4 @@
-//! Files that are whole or not there: written beside, made durable, renamed.
+//! Files that are complete or absent: written under another name, made durable, then renamed.
 
 use std::{
     fs, io,
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Writes a file so that after a crash either the old or the new one is there, whole. Blocks for the disk.
+/// Writes a file so that after a crash either the old or the new content is there, complete. Blocks for the disk.
 ///
 /// # Errors
 /// As the file system says.
@@ -21,7 +21,7 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_parent(path)
 }
 
-/// An empty file that this program's user alone may read: what is kept of a guest is none of another's business.
+/// Creates an empty file that only this program's user may read, because other users must not see a guest's data.
 ///
 /// # Errors
 /// As the file system says.
@@ -29,7 +29,7 @@ pub(crate) fn create(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-/// A directory that this program's user alone may look into; that it is there is no error.
+/// Creates a directory that only this program's user may read. An existing directory is no error.
 ///
 /// # Errors
 /// As the file system says.
@@ -45,14 +45,14 @@ pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
 }
 
-/// Where the new version of a file is written.
+/// The path where a file's new version is written.
 pub(crate) fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".part");
     PathBuf::from(name)
 }
 
-/// Removes a file or a whole directory; that it is not there is no error.
+/// Removes a file or a whole directory. A missing file is no error.
 ///
 /// # Errors
 /// As the file system says.
@@ -68,11 +68,11 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A directory under a name short enough for the sockets in it, whatever its path: `/proc/self/fd/N`.
+/// A directory under a name short enough for the sockets in it, for any length of its path: `/proc/self/fd/N`.
 pub(crate) struct ShortDir(fs::File);
 
 impl ShortDir {
-    /// Opens the directory; the short name holds as long as this value.
+    /// Opens the directory. The short name is valid as long as this value exists.
     ///
     /// # Errors
     /// As the file system says.
@@ -80,7 +80,7 @@ impl ShortDir {
         fs::File::open(dir).map(Self)
     }
 
-    /// A file in it, for this process alone.
+    /// The path of a file in the directory, for this process only.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         use std::os::fd::AsRawFd as _;
         PathBuf::from(format!("/proc/self/fd/{}/{name}", self.0.as_raw_fd()))

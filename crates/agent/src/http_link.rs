@@ -1,5 +1,5 @@
-//! The link to the control plane over HTTP and mutual TLS: a deadline on every call, and a certificate that is renewed in
-//! good time.
+//! The link to the control plane over HTTP and mutual TLS: with a deadline on every call, and with a certificate
+//! that is renewed before its end.
 
 use crate::{
     endpoint::{Connect, Endpoint},
@@ -19,29 +19,29 @@ use lenticular_wire::{
 use serde::{de::DeserializeOwned, Serialize};
 use std::{future::Future, path::Path, time::Duration};
 
-/// An ordinary call.
+/// The deadline of an ordinary call, in seconds.
 const CALL_S_MAX: u64 = 15;
-/// A whole disk.
+/// The deadline for a whole disk, in seconds.
 const UPLOAD_S_MAX: u64 = SHELVE_S_MAX as u64;
-/// Beyond what a poll was asked to wait.
+/// The additional time for a poll beyond its requested wait, in milliseconds.
 const POLL_SLACK_MS: u64 = 10_000;
-/// Between two pieces of an image.
+/// The longest time between two pieces of an image, in seconds.
 const CHUNK_S_MAX: u64 = 30;
 /// The largest answer that is read whole.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// The longest sleep until the certificate is looked at again: clocks are set now and then.
+/// The longest sleep until the next check of the certificate, in seconds: clocks may be set.
 const LOOK_S_MAX: i64 = 10;
-/// Until a renewal that failed is tried again. A third of the certificate's life is left for that.
+/// The pause before a failed renewal is tried again. A third of the certificate's life is left for retries.
 const RENEW_RETRY: Duration = Duration::from_secs(30);
 
 type Sent = UnsyncBoxBody<Bytes, std::io::Error>;
 type HttpClient = Client<Connect, Sent>;
 
-/// The control plane behind a URL.
+/// The control plane at a URL.
 pub struct HttpLink {
     endpoint: Endpoint,
     identity: Identity,
-    /// With the serial number of the certificate that its connections show.
+    /// The client, with the serial number of its connections' certificate.
     client: Lock<(String, HttpClient)>,
 }
 
@@ -49,14 +49,14 @@ impl HttpLink {
     /// A link to the control plane at `base` (`https://host:port`), as the host of this identity.
     ///
     /// # Errors
-    /// The URL is not such a one.
+    /// The URL does not have that form.
     pub fn new(base: &str, identity: Identity) -> Result<Self, IdentityError> {
         let endpoint = Endpoint::of(base)?;
         let client = client(&endpoint, &identity);
         Ok(Self { endpoint, client: Lock::new((identity.certificate().serial, client)), identity })
     }
 
-    /// The client, whose connections are kept as long as the certificate is the same.
+    /// The client. It keeps its connections as long as the certificate is the same.
     fn client(&self) -> HttpClient {
         let serial = self.identity.certificate().serial;
         let mut held = self.client.lock();
@@ -66,7 +66,7 @@ impl HttpLink {
         held.1.clone()
     }
 
-    /// Renews the certificate whenever two thirds of its life are over, for as long as it is polled.
+    /// Renews the certificate whenever two thirds of its life are over, while this future is polled.
     pub async fn keep_identity(&self) {
         loop {
             let (now, renew_at) = (self.identity.now(), self.identity.certificate().renew_at());
@@ -92,10 +92,10 @@ impl HttpLink {
         }
     }
 
-    /// Gets a new certificate for a new key, and goes on with it.
+    /// Gets a new certificate for a new key, and uses it from then on.
     ///
     /// # Errors
-    /// The control plane cannot be reached or refuses, or the new one cannot be used or saved.
+    /// The control plane cannot be reached or refuses, or the new certificate cannot be used or saved.
     pub async fn renew(&self) -> Result<(), IdentityError> {
         self.identity.check_time()?;
         let key = new_key()?;
@@ -167,14 +167,14 @@ fn client(endpoint: &Endpoint, identity: &Identity) -> HttpClient {
     Client::builder(TokioExecutor::new()).build(connect)
 }
 
-/// What a refusal says to people.
+/// The message in a refusal.
 pub(crate) fn message(body: &[u8]) -> String {
     let read: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let message = read.as_ref().and_then(|body| body["error"]["message"].as_str());
     message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
 }
 
-/// The whole chain of causes: hyper's outermost error says next to nothing.
+/// The whole chain of causes: hyper's outermost error says very little.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -213,7 +213,7 @@ impl Link for HttpLink {
 
     fn orders(&self, host: HostId, query: OrdersQuery) -> Call<'_, Orders> {
         let OrdersQuery { session, incarnation, after, wait_ms, receipt } = query;
-        // A receipt is URL-safe base64 as it comes.
+        // A receipt already is URL-safe base64.
         let receipt = receipt.map_or(String::new(), |receipt| format!("&receipt={receipt}"));
         let path = format!(
             "/agent/v1/hosts/{host}/orders?session={session}&incarnation={incarnation}&after={after}&wait_ms={wait_ms}{receipt}"
@@ -310,7 +310,7 @@ mod tests {
         net::TcpListener,
     };
 
-    /// A link to a control plane that answers one request with these bytes; the request comes back.
+    /// A link to a control plane that answers one request with these bytes. The task returns the request.
     async fn serve_once(answer: &'static str) -> (HttpLink, tokio::task::JoinHandle<String>) {
         let (ca, (_, clock)) = (Ca::new(), clock());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_there_and_bad_urls_are_said_plainly() {
+    async fn unreachable_servers_and_bad_urls_give_plain_errors() {
         let (ca, (_, clock)) = (Ca::new(), clock());
         let identity = ca.host("rack-1", &clock, None);
         let link = HttpLink::new("https://127.0.0.1:1", identity.clone()).unwrap();

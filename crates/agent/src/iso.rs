@@ -8,12 +8,12 @@
 use std::collections::BTreeMap;
 
 const SECTOR: usize = 2048;
-/// The first sector that is free for directories.
+/// The first free sector for directories.
 const FIRST_DIRECTORY: usize = 23;
-/// 1 January 2020: the image depends on nothing but its files.
+/// 1 January 2020: the image depends only on its files.
 const DATE: [u8; 7] = [120, 1, 1, 0, 0, 0, 0];
 
-/// Which of the two trees.
+/// The two trees.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tree {
     /// ISO 9660 level 1 names, with Rock Ridge beside.
@@ -86,7 +86,7 @@ fn lay_out(files: &BTreeMap<String, Vec<u8>>) -> Layout {
     let mut layout =
         Layout { directories, extents: Default::default(), files: Vec::new(), sectors: FIRST_DIRECTORY };
     for (n, tree) in [Tree::Primary, Tree::Joliet].into_iter().enumerate() {
-        // Their size does not depend on where things are, so zeroes do for measuring.
+        // The records' size does not depend on the extents, so zeroes are enough for measuring.
         layout.extents[n] = vec![(0, 1); layout.directories.len()];
         layout.files = vec![(0, 0); files.len()];
         for index in 0..layout.directories.len() {
@@ -118,7 +118,7 @@ fn ucs2(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_be_bytes).collect()
 }
 
-/// The name that readers without Rock Ridge and Joliet see: upper case, 8.3, made unique by its place.
+/// The name for readers without Rock Ridge and Joliet: upper case, 8.3, made unique by its index.
 fn short_name(name: &str, place: usize, is_file: bool) -> Vec<u8> {
     let legal = |text: &str, max: usize| -> String {
         text.to_ascii_uppercase().chars().filter(char::is_ascii_alphanumeric).take(max).collect()
@@ -138,11 +138,11 @@ struct Entry<'a> {
     name: Option<&'a str>,
     extent: (usize, usize),
     is_directory: bool,
-    /// The root's own record carries what announces Rock Ridge.
+    /// The root's own record announces Rock Ridge.
     announces: bool,
 }
 
-/// One directory's records, no record crossing a sector.
+/// The records of a directory; no record crosses a sector.
 fn records(tree: Tree, layout: &Layout, index: usize) -> Vec<u8> {
     let directory = &layout.directories[index];
     let extent = |index: usize| {
@@ -210,7 +210,7 @@ fn record(tree: Tree, entry: &Entry<'_>) -> Vec<u8> {
     bytes
 }
 
-/// System use entries: what announces Rock Ridge (SP, ER), the mode (PX), the name (NM).
+/// System use entries: the announcement of Rock Ridge (SP, ER), the mode (PX), the name (NM).
 fn rock_ridge(entry: &Entry<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if entry.announces {
@@ -235,7 +235,7 @@ fn rock_ridge(entry: &Entry<'_>) -> Vec<u8> {
     bytes
 }
 
-/// The directories of a tree in order of depth, then parent; both byte orders hold the same.
+/// The directories of a tree in order of depth, then parent. Both byte orders have the same content.
 fn path_table(tree: Tree, layout: &Layout, big_endian: bool) -> Vec<u8> {
     let order = breadth_first(layout);
     let mut bytes = Vec::new();
@@ -293,7 +293,7 @@ fn descriptor(tree: Tree, label: &str, layout: &Layout) -> Vec<u8> {
         bytes.resize(width, 0);
         bytes
     };
-    // Which descriptor it is, its label and its size.
+    // The kind of descriptor, its label and its size.
     let mut bytes = vec![if tree == Tree::Primary { 1 } else { 2 }];
     bytes.extend(b"CD001\x01\x00");
     bytes.extend(text("", 32));
@@ -307,7 +307,7 @@ fn descriptor(tree: Tree, label: &str, layout: &Layout) -> Vec<u8> {
         escape[..3].copy_from_slice(b"%/E");
     }
     bytes.extend(escape);
-    // One volume of one, and where the path tables are.
+    // One volume of one, and the position of the path tables.
     bytes.extend(both16(1));
     bytes.extend(both16(1));
     bytes.extend(both16(SECTOR));
@@ -332,7 +332,7 @@ fn descriptor(tree: Tree, label: &str, layout: &Layout) -> Vec<u8> {
         bytes.extend(text("", width));
     }
     for _ in 0..4 {
-        // Dates: not said.
+        // Dates: not set.
         bytes.extend([b'0'; 16]);
         bytes.push(0);
     }

@@ -1,9 +1,9 @@
-//! A host: carries out what the control plane wants of its guests, and says what it sees.
+//! A host's agent: carries out the control plane's orders for guests, and reports their state.
 //!
-//! [`core`] decides, [`driver`] does, the runtime joins them to the control plane by a [`Link`].
+//! [`core`] decides, [`driver`] acts, the runtime connects both with the control plane by a [`Link`].
 //!
-//! Architecture invariant: the agent decides no policy. It starts, stops and removes guests on orders alone, and
-//! neither its own end nor the control plane's touches a guest that runs.
+//! Architecture invariant: the agent decides no policy. It starts, stops and removes guests only on orders, and
+//! neither its own end nor the control plane's end affects a running guest.
 
 #![warn(unreachable_pub)]
 
@@ -49,34 +49,34 @@ use peer::Transport;
 use runtime::{take_state_dir, Runtime};
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
-/// How an agent works on its host.
+/// The agent's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The host's name, unique in the cloud.
     pub host_name: String,
-    /// Where the host can be found, for people.
+    /// The host's address, for operators.
     pub address: String,
     /// The availability zone of a new host.
     pub zone: String,
-    /// Where state, bases and guests are kept.
+    /// The directory of state, bases and guests.
     pub state_dir: PathBuf,
-    /// What the host gives; `None` to find out.
+    /// The host's capacity; `None` to detect it.
     pub capacity: Option<Capacity>,
-    /// Memory left to the host itself, in MiB, when the capacity is found out.
+    /// Memory reserved for the host itself, in MiB, if the capacity is detected.
     pub reserved_memory_mb: u64,
     /// How many guests are prepared or started at once.
     pub parallel_max: usize,
     /// How long a guest has to shut down before it is ended.
     pub shutdown_grace: Duration,
-    /// For tests: the agent dies when it has carried this many steps out, before anything of the last is noted, so that
-    /// whoever starts it again does that step twice.
+    /// For tests: the agent dies after this many steps, before it records the result of the last step. So after a
+    /// restart it does that step twice.
     pub dies_after_steps: Option<u64>,
     /// How the host takes part in OVN; QEMU's user networking without it.
     pub ovn: Option<OvnConfig>,
 }
 
 impl Config {
-    /// A host of this name that keeps its state in this directory; the rest as is usual.
+    /// The default configuration for this host name and state directory.
     pub fn new(host_name: impl Into<String>, state_dir: impl Into<PathBuf>) -> Self {
         Self {
             host_name: host_name.into(),
@@ -93,12 +93,12 @@ impl Config {
     }
 }
 
-/// Works as a host that runs guests with QEMU, until `shutdown` is there. Guests run on. Without a transport to other
-/// hosts no guest moves.
+/// Works as a host that runs guests with QEMU, until `shutdown` resolves. Guests continue to run. Without a
+/// transport to other hosts, no guest moves.
 ///
 /// # Errors
-/// The state directory cannot be used, or what runs cannot be told. That QEMU is missing is no error: the host says so
-/// in its hello, and each start fails with the reason.
+/// The state directory cannot be used, or the running guests cannot be found. A missing QEMU is no error: the
+/// host's hello says so, and each start fails with the reason.
 pub async fn run_qemu(
     config: Config,
     link: Arc<dyn Link>,
@@ -137,10 +137,10 @@ pub async fn run_qemu(
     Ok(())
 }
 
-/// Works as a simulated host, which keeps nothing, until `shutdown` is there.
+/// Works as a simulated host, which saves nothing, until `shutdown` resolves.
 ///
 /// # Errors
-/// None that a simulated host is known to have.
+/// None known for a simulated host.
 pub async fn run_sim(
     config: Config,
     knobs: SimKnobs,
@@ -152,7 +152,7 @@ pub async fn run_sim(
     let host = Arc::new(host);
     let drivers =
         Drivers { hypervisor: host.clone(), disks: host.clone(), network: host.clone(), moves: host };
-    // Its guests end with this process, so each run is another boot of the host.
+    // Its guests end with this process, so each run counts as another boot of the host.
     let mut boot = [0; 8];
     let _ = getrandom::fill(&mut boot);
     let boot_id = format!("sim-{:016x}", u64::from_le_bytes(boot));
@@ -162,5 +162,5 @@ pub async fn run_sim(
     Ok(())
 }
 
-/// What a simulated host has unless it is told otherwise.
+/// A simulated host's default capacity.
 const SIM_CAPACITY: Capacity = Capacity { vcpus: 64, memory_mb: 512 * 1024, disk_gb: 4096 };

@@ -1,47 +1,47 @@
-//! The way to the control plane, as the agent uses it: over HTTP, or within one process.
+//! The agent's link to the control plane: over HTTP, or within one process.
 
 use bytes::Bytes;
 use lenticular_model::{HostId, ImageId, ServerId};
 use lenticular_wire::agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome};
 use std::{future::Future, path::Path, pin::Pin};
 
-/// A call's answer to come.
+/// A call's future answer.
 pub type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, LinkError>> + Send + 'a>>;
 
-/// Why a call had no good answer.
+/// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// Nobody answered, or not in time.
+    /// The control plane did not answer, or not in time.
     #[error("the control plane at {at} does not answer: {why}")]
     Unreachable {
-        /// Where.
+        /// The address.
         at: String,
-        /// What was seen.
+        /// The error.
         why: String,
     },
     /// The control plane does not know this host, or not any more: it must say hello.
     #[error("the control plane does not know this host")]
     Unknown,
-    /// It refused.
+    /// The control plane refused.
     #[error("the control plane refused with status {status}: {body}")]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// Its words.
+        /// Its message.
         body: String,
     },
-    /// What it said makes no sense here.
+    /// The answer cannot be understood.
     #[error("the control plane's answer cannot be read: {0}")]
     Nonsense(String),
 }
 
 /// The bytes of an image, piece by piece.
 pub trait Chunks: Send {
-    /// The next piece; `None` after the last. An error ends it, and what came before is worth nothing.
+    /// The next piece; `None` after the last. An error ends the stream, and makes the earlier pieces worthless.
     fn next(&mut self) -> Call<'_, Option<Bytes>>;
 }
 
-/// The control plane. Every call has a deadline of its own and may be repeated; dropping it gives it up.
+/// The control plane. Every call has its own deadline and may be repeated; dropping the call cancels it.
 pub trait Link: Send + Sync + 'static {
     /// Introduces the host.
     fn hello<'a>(&'a self, hello: &'a Hello) -> Call<'a, Welcome>;
@@ -49,7 +49,7 @@ pub trait Link: Send + Sync + 'static {
     /// Waits up to `query.wait_ms` for orders after `query.after`. [`LinkError::Unknown`] asks for a new hello.
     fn orders(&self, host: HostId, query: OrdersQuery) -> Call<'_, Orders>;
 
-    /// Tells what was seen; durable once it returns.
+    /// Reports observations; they are durable when the call returns.
     fn report<'a>(&'a self, host: HostId, report: &'a Report) -> Call<'a, ()>;
 
     /// Answers a question that came with orders.
@@ -58,11 +58,11 @@ pub trait Link: Send + Sync + 'static {
     /// An image's bytes.
     fn image(&self, image: ImageId) -> Call<'_, Box<dyn Chunks>>;
 
-    /// Sends a server's disk, a whole file, to the image store under the name of an attempt to shelve the server; durable
-    /// there once it returns.
+    /// Sends a server's disk, a whole file, to the image store under the name of an attempt to shelve the server.
+    /// The image is durable when the call returns.
     fn upload<'a>(&'a self, server: ServerId, upload: &'a str, disk: &'a Path) -> Call<'a, ()>;
 
-    /// Hands on the password that a guest has posted; durable once it returns.
+    /// Passes on the password that a guest has posted; the password is durable when the call returns.
     fn password<'a>(&'a self, server: ServerId, password: &'a str) -> Call<'a, ()>;
 
     /// A server's user data, if it has any.

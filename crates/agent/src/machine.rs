@@ -1,9 +1,10 @@
-//! What the machine is and has: CPUs, memory, room, boot id.
+//! The machine's data: CPUs, memory, disk space, boot id.
 
 use lenticular_model::host::host::Capacity;
 use std::{num::NonZero, path::Path};
 
-/// What guests can be given: all CPUs, the memory beyond the reserve, the room on the state directory's disk.
+/// The capacity for guests: all CPUs, the memory beyond the reserve, the free space on the state directory's
+/// disk.
 pub(crate) fn capacity(state_dir: &Path, reserved_memory_mb: u64) -> Capacity {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total_kb = meminfo
@@ -18,13 +19,13 @@ pub(crate) fn capacity(state_dir: &Path, reserved_memory_mb: u64) -> Capacity {
     }
 }
 
-/// Changes whenever the kernel starts.
+/// The boot id, which changes at each start of the kernel.
 pub(crate) fn boot_id() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.trim().to_owned()
 }
 
-/// The CPU's model, for people.
+/// The CPU's model.
 pub(crate) fn cpu_model() -> String {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));

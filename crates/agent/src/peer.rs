@@ -1,4 +1,4 @@
-//! The way from one host's agent to another's: a connection for each thing that is asked or brought.
+//! The protocol between hosts' agents: one connection for each request.
 //!
 //! ```text
 //! asker                                  asked
@@ -7,7 +7,7 @@
 //!   bytes, as the PeerRequest has it ◀────────▶
 //! ```
 //!
-//! Who is at the other end is proven by the transport, not by what it says.
+//! The transport proves the peer's name; the request's content does not.
 
 use lenticular_model::ServerId;
 use lenticular_wire::agent::Peer;
@@ -15,7 +15,7 @@ use serde::{de::DeserializeOwned, Deserialize, Serialize};
 use std::{future::Future, io, pin::Pin};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// The version of what is said here. A peer of another version is refused by name.
+/// The version of this protocol. A peer with another version is refused by name.
 const VERSION: u32 = 1;
 /// The longest PeerRequest or Reply, in bytes.
 const FRAME_BYTES_MAX: u32 = 64 * 1024;
@@ -27,80 +27,81 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 /// A connection.
 pub type Stream = Box<dyn Duplex>;
 
-/// What takes its time.
+/// A future result.
 pub type Soon<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 
-/// What carries connections between hosts, and proves who is there.
+/// Carries connections between hosts, and proves the peer's name.
 pub trait Transport: Send + Sync {
     /// `address:port` where others reach this host.
     fn address(&self) -> String;
 
-    /// A connection to another host, which is proven to be the one of that name.
+    /// Connects to another host, and proves that it has that name.
     fn connect<'a>(&'a self, to: &'a Peer) -> Soon<'a, Stream>;
 
-    /// The next connection from another host: what proves its name and then gives it and the connection.
+    /// The next connection from another host. The inner future proves the peer's name, and returns it with the
+    /// connection.
     fn accept(&self) -> Soon<'_, Soon<'static, (String, Stream)>>;
 }
 
-/// What one host asks of another.
+/// A request of one host to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerRequest {
     version: u32,
-    /// About which server.
+    /// The server.
     pub server_id: ServerId,
-    /// About which generation of its disk.
+    /// The generation of its disk.
     pub generation: u64,
-    /// What.
+    /// The requested action.
     pub what: What,
 }
 
-/// What is asked.
+/// The actions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "ask")]
 pub enum What {
-    /// To write the waiting guest's disk, of this size in bytes; then it is NBD.
+    /// Write the waiting guest's disk, of this size in bytes; then the connection speaks NBD.
     Disk {
-        /// The disk's size as the guest sees it.
+        /// The disk's virtual size.
         bytes: u64,
     },
-    /// To send the waiting guest's memory; then it is QEMU's migration stream.
+    /// Send the waiting guest's memory; then the connection carries QEMU's migration stream.
     Memory,
-    /// To take the whole overlay; its bytes follow, and the SHA-256 of what arrived comes back.
+    /// Take the whole overlay. Its bytes follow, and the answer is the SHA-256 of the received bytes.
     Overlay {
-        /// How many bytes.
+        /// The number of bytes.
         bytes: u64,
-        /// The file that it is laid over.
+        /// The overlay's base file.
         base: String,
     },
-    /// To take a small file of the guest; its bytes follow.
+    /// Take a small file of the guest; its bytes follow.
     File {
-        /// Which.
+        /// The file.
         name: String,
-        /// How many bytes.
+        /// The number of bytes.
         bytes: u64,
     },
-    /// To say whether it has all of the guest, on its disk.
+    /// Say whether all of the guest is on the target's disk.
     Proof,
-    /// To take the guest for its own.
+    /// Own the guest from now on.
     Release,
-    /// To send a base; its bytes come back.
+    /// Send a base; its bytes follow in the answer.
     Base {
         /// The file's name: digest and format.
         name: String,
     },
 }
 
-/// An answer: granted, perhaps with a word, or why not.
+/// An answer: granted, perhaps with a value, or the reason for the refusal.
 pub type Reply = Result<String, String>;
 
 impl PeerRequest {
-    /// An ask in this version.
+    /// A request in this version.
     pub fn new(server_id: ServerId, generation: u64, what: What) -> Self {
         Self { version: VERSION, server_id, generation, what }
     }
 }
 
-/// Asks, and gives the connection once it is granted, with what was said to it.
+/// Sends a request. Once it is granted, returns the connection and the answer's value.
 ///
 /// # Errors
 /// The host cannot be reached, or refuses.
@@ -111,18 +112,18 @@ pub async fn ask(transport: &dyn Transport, to: &Peer, ask: &PeerRequest) -> io:
     Ok((stream, said))
 }
 
-/// Waits for a reply that grants.
+/// Waits for a reply that grants the request.
 ///
 /// # Errors
-/// The connection broke, or it is refused.
+/// The connection broke, or the request is refused.
 pub async fn granted(stream: &mut Stream) -> io::Result<String> {
     read_frame::<Reply>(stream).await?.map_err(io::Error::other)
 }
 
-/// Reads what is asked.
+/// Reads a request.
 ///
 /// # Errors
-/// It is nothing that this version knows.
+/// This version does not know the request.
 pub async fn read_ask(stream: &mut Stream) -> io::Result<PeerRequest> {
     let ask: PeerRequest = read_frame(stream).await?;
     match ask.version == VERSION {

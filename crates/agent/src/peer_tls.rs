@@ -1,4 +1,4 @@
-//! The way between hosts over mutual TLS, by the identities that the cloud's CA gave them.
+//! The transport between hosts over mutual TLS, with the identities from the cloud's CA.
 
 use crate::{
     identity::Identity,
@@ -12,9 +12,9 @@ use std::{
 };
 use tokio::net::TcpListener;
 
-/// Where an agent listens for others unless it is told otherwise, and if nobody else does.
+/// Where an agent listens for others by default, if the port is free.
 const PORT: u16 = 9172;
-/// A connection is made within this.
+/// A connection must be made within this time.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// The transport.
@@ -25,10 +25,11 @@ pub struct TlsTransport {
 }
 
 impl TlsTransport {
-    /// Listens at `listen`, or else on the address by which this host reaches the control plane at `host:port`.
+    /// Listens at `listen`, or by default on the address that this host uses towards the control plane at
+    /// `host:port`.
     ///
     /// # Errors
-    /// The address is not this host's, or taken.
+    /// The address is not this host's, or is in use.
     pub async fn open(
         identity: Identity,
         listen: Option<SocketAddr>,
@@ -49,7 +50,7 @@ impl TlsTransport {
     }
 }
 
-/// The address that packets to the control plane come from. Nothing is sent.
+/// The source address of packets to the control plane. No packet is sent.
 async fn own_address(control_plane: &str) -> io::Result<IpAddr> {
     let unknown = || io::Error::other(format!("{control_plane} cannot be resolved"));
     let there = tokio::net::lookup_host(control_plane).await?.next().ok_or_else(unknown)?;

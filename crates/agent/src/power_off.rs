@@ -1,4 +1,4 @@
-//! Switches a host's guests off as a power-off of the host would: they start again when its agent does.
+//! Stops a host's guests as a power-off of the host would: they start again with the host's agent.
 
 use crate::{
     core::Snapshot,
@@ -9,10 +9,11 @@ use crate::{
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
-/// Shuts all guests of a state directory down, ending those that do not within `grace`; says how many there were.
+/// Shuts down all guests of a state directory, and ends those that do not stop within `grace`. Returns the number
+/// of guests.
 ///
 /// # Errors
-/// An agent works with the directory, or what runs cannot be told or stopped.
+/// An agent uses the directory, or the running guests cannot be found or stopped.
 pub async fn power_off(state_dir: &Path, grace: Duration) -> Result<usize, AgentError> {
     if !state_dir.exists() {
         return Ok(0);
@@ -30,7 +31,7 @@ pub async fn power_off(state_dir: &Path, grace: Duration) -> Result<usize, Agent
     for id in guests.iter().copied() {
         let (hypervisor, cancel) = (hypervisor.clone(), cancel.clone());
         ends.spawn(async move {
-            // What was not looked for is not known to run.
+            // The driver knows only processes that it has looked for.
             hypervisor.find(id).await?;
             hypervisor.shutdown(id, cancel).await
         });
@@ -44,7 +45,7 @@ pub async fn power_off(state_dir: &Path, grace: Duration) -> Result<usize, Agent
     Ok(guests.len())
 }
 
-/// Makes the next agent see a host that was restarted since.
+/// Makes the next agent believe that the host was restarted.
 fn clear_boot(path: &Path, trouble: &impl Fn(String) -> AgentError) -> Result<(), AgentError> {
     let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
     let mut snapshot: Snapshot = serde_json::from_slice(&bytes).map_err(|e| trouble(e.to_string()))?;

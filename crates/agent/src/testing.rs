@@ -1,4 +1,4 @@
-//! What several tests share: a guest, and what is wanted of it.
+//! Shared parts of tests: a guest and its order.
 
 use lenticular_model::{
     compute::{
@@ -18,7 +18,7 @@ pub(crate) fn incarnation(n: u8) -> Incarnation {
     Incarnation::from_random([n; 16])
 }
 
-/// A guest to have.
+/// A guest's assignment.
 pub(crate) fn assignment(n: u8) -> GuestAssignment {
     GuestAssignment {
         server_id: server(n),
@@ -48,7 +48,7 @@ pub(crate) fn assignment(n: u8) -> GuestAssignment {
     }
 }
 
-/// What is wanted of one guest, all in one.
+/// The wanted state of one guest, all in one.
 #[derive(Debug, Clone)]
 pub(crate) struct Wish {
     pub(crate) server_id: ServerId,
@@ -80,7 +80,7 @@ impl Wish {
     }
 }
 
-/// A server that is to run.
+/// The wish for a running server.
 pub(crate) fn wish(n: u8) -> Wish {
     let GuestAssignment { server_id, generation, boot, guest } = assignment(n);
     let (wanted, boot_style) = (Wanted::Running, BootStyle::Hard);

@@ -1,7 +1,8 @@
-//! Guests between two hosts, with real QEMUs: their disk, their memory and their console go with them, and whatever
-//! breaks off leaves them running where they were.
+//! Guests between two hosts, with real QEMUs. Their disk, memory and console go with them, and after every kind
+//! of failed move they run on at the source.
 //!
-//! Needs QEMU and the test guest (`tools/install guest qemu`, `guest/build`); LENTICULAR_SKIP_QEMU=1 leaves it out.
+//! Needs QEMU and the test guest (`tools/install guest qemu`, `guest/build`); LENTICULAR_SKIP_QEMU=1 skips the
+//! tests.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -28,11 +29,11 @@ use tokio::{
     sync::watch,
 };
 
-/// A transport that believes what names it is told.
+/// A transport that trusts every name.
 struct Plain {
     name: String,
     listener: TcpListener,
-    /// While false, only a connection that is already awaited is accepted.
+    /// While false, only an already awaited connection is accepted.
     open: watch::Receiver<bool>,
     /// How many connections were accepted.
     accepted: watch::Sender<usize>,
@@ -70,7 +71,7 @@ impl Transport for Plain {
 
 struct Host {
     name: &'static str,
-    /// Ends before its state does.
+    /// Ends before its state.
     agent: Option<Running<Result<(), AgentError>>>,
     state: qemu::State,
     cloud: Arc<Cloud>,
@@ -93,7 +94,7 @@ impl Host {
     async fn start(&mut self) {
         let until = Instant::now() + Duration::from_secs(10);
         let listener = loop {
-            // The one before may not be quite gone.
+            // The earlier listener may not be gone yet.
             match TcpListener::bind(&self.address).await {
                 Ok(listener) => break listener,
                 Err(error) => assert!(Instant::now() < until, "{error}"),
@@ -120,7 +121,7 @@ impl Host {
         qemu::processes(self.state.0.path()).len()
     }
 
-    /// Waits until this is what is seen of the server.
+    /// Waits until the server is observed in this state.
     async fn sees(&self, id: ServerId, observed: ObservedState) {
         self.cloud.sees_sight(id, observed).await;
     }
@@ -135,7 +136,7 @@ fn counts(text: &str) -> Vec<u64> {
     text.lines().filter_map(|line| line.trim().strip_prefix("count ")?.parse().ok()).collect()
 }
 
-/// The numbers on the console, once there are so many more.
+/// The numbers on the console, once there are this many more.
 async fn more_counts(cloud: &Cloud, id: ServerId, more: usize) -> Vec<u64> {
     let until = Instant::now() + Duration::from_secs(60);
     let had = counts(&cloud.console(id, None).await.unwrap_or_default()).len();
@@ -172,7 +173,7 @@ fn released(generation: u64) -> Option<Handover> {
     Some(Handover { generation, decision: SourceDecision::Released })
 }
 
-/// Orders the target to make ready, and then the source to send.
+/// Orders the target to prepare, and then the source to send.
 async fn begin(a: &Host, b: &Host, wish: &Wish, generation: u64, mode: Mode) {
     let id = wish.server_id;
     b.cloud.order(Wish { generation, receive: Some((a.peer(), mode)), ..wish.clone() });
@@ -272,7 +273,7 @@ async fn a_move_that_breaks_off_leaves_the_guest_where_it_was() {
     let numbers = more_counts(&a.cloud, id, 5).await;
     assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
 
-    // And then it goes.
+    // Now the move succeeds.
     begin(&a, &b, &wish, 4, Mode::Live).await;
     a.cloud.sees(id, "released", |seen| seen.handover == released(4)).await;
     b.cloud.sees_running(id, 1).await;

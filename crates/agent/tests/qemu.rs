@@ -1,6 +1,7 @@
 //! A real guest under a real QEMU, from its first order to its tombstone, through the agent's restarts.
 //!
-//! Needs QEMU and the test guest (`tools/install guest qemu`, `guest/build`); LENTICULAR_SKIP_QEMU=1 leaves it out.
+//! Needs QEMU and the test guest (`tools/install guest qemu`, `guest/build`); LENTICULAR_SKIP_QEMU=1 skips the
+//! tests.
 #![expect(clippy::disallowed_methods, reason = "tests end the processes that they started by hand")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -27,7 +28,7 @@ use std::{
 };
 use tokio::io::AsyncReadExt;
 
-/// Control groups that a guest has.
+/// The control groups of a guest.
 fn groups(id: ServerId) -> Vec<PathBuf> {
     let controllers = ["memory", "cpu", "pids"].iter();
     let dirs =
@@ -71,7 +72,7 @@ async fn ssh_answers(forward: &str) {
     assert_eq!(&banner, b"SSH-");
 }
 
-/// Waits for a file to have something in it.
+/// Waits until a file has content.
 async fn filled(path: &Path) -> Instant {
     let until = Instant::now() + Duration::from_secs(120);
     while std::fs::metadata(path).map_or(0, |meta| meta.len()) == 0 {
@@ -113,7 +114,7 @@ async fn a_guest_lives_through_all_that_befalls_it() {
     }
     ssh_answers(&forward).await;
 
-    // The agent goes and comes back; the guest does not notice.
+    // The agent restarts; the guest does not notice.
     let pid = state.pid(id).unwrap();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     assert!(status.contains("Seccomp:\t2"), "it runs under the sandbox: {status}");
@@ -124,7 +125,7 @@ async fn a_guest_lives_through_all_that_befalls_it() {
     assert_eq!(cloud.sees_running(id, 1).await, Some(forward));
     assert_eq!(processes(state.0.path()), [pid]);
 
-    // It shuts down softly, which ACPI shows on the console, and starts again on the same disk.
+    // The guest shuts down softly, which ACPI shows on the console, and starts again on the same disk.
     let stopping = Instant::now();
     cloud.change(id, |o| o.wanted = Wanted::Stopped);
     cloud.sees_sight(id, ObservedState::Stopped { why: StopReason::Ordered }).await;
@@ -137,7 +138,7 @@ async fn a_guest_lives_through_all_that_befalls_it() {
     dies_and_goes(&cloud, &state, id, agent).await;
 }
 
-/// Its process is lost while the agent looks, and while it does not; then it is deleted.
+/// Its process is lost while the agent watches, and while it does not; then the server is deleted.
 async fn dies_and_goes(
     cloud: &Arc<Cloud>,
     state: &State,
@@ -181,7 +182,7 @@ async fn a_lock_that_outlives_a_killed_process_for_a_moment_is_waited_for() {
     state.kill(id);
     cloud.sees_sight(id, ObservedState::Stopped { why: StopReason::Died }).await;
 
-    // Another process has the lock: this one would lose it as soon as its agent has read the file.
+    // Another process has the lock: this process would lose it as soon as its agent has read the file.
     let lock = "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print(1, flush=True); \
                 sys.stdin.read()";
     let mut holder = Command::new("python3");
@@ -219,7 +220,8 @@ async fn a_guest_that_powers_itself_off_has_stopped_by_itself_and_starts_are_qui
     cloud.sees_sight(id, ObservedState::Stopped { why: StopReason::ByGuest }).await;
     assert!(processes(state.0.path()).is_empty());
 
-    // The base is there now: how long from an order to QEMU, to the running report, to the first console output?
+    // The base is cached now. How long is it from an order to QEMU, to the running report, to the first console
+    // output?
     let next = server(12);
     let ordered = Instant::now();
     cloud.order(order(next, &sha512));
@@ -253,7 +255,7 @@ async fn interfaces_come_and_go_while_the_guest_runs() {
 
     cloud.change(id, |o| (o.disk_made, o.guest.ports) = (true, vec![port_in(0), port_in(2)]));
     cloud.console_has(id, "address 10.1.2.7").await;
-    // An agent that was restarted knows what the guest has.
+    // A restarted agent knows the guest's interfaces.
     agent.crash().await;
     let agent = start(&cloud, &state);
     cloud.change(id, |o| o.guest.ports = vec![port_in(0), port_in(1)]);
@@ -297,7 +299,7 @@ async fn a_guest_of_an_older_agent_is_found_and_ended() {
     }
     let ended = power_off(state.0.path(), Duration::from_millis(100)).await.unwrap();
     assert_eq!(ended, 1);
-    // By force it would have ended by a signal.
+    // A forced end would be an end by a signal.
     assert!(old.wait().unwrap().success(), "QEMU was told to quit by its socket");
 }
 

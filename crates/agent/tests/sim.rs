@@ -1,4 +1,4 @@
-//! Whole agents with simulated hosts: what the control plane sees, whatever is lost on the way.
+//! Whole agents with simulated hosts: what the control plane sees while messages are lost.
 
 mod common;
 
@@ -49,7 +49,7 @@ async fn lost_reports_lost_contact_and_a_forgotten_host_do_no_harm() {
     let hello = cloud.lock().hellos.last().cloned().unwrap();
     assert_eq!(hello.inventory.len(), 1, "it says what it has");
 
-    // A store that was restored counts anew, and mentions one server no more.
+    // A restored store counts commits again, and does not mention one server any more.
     cloud.order(order(server(2), "x"));
     cloud.sees_running(server(2), 1).await;
     cloud.set(|inner| {
@@ -64,7 +64,7 @@ async fn lost_reports_lost_contact_and_a_forgotten_host_do_no_harm() {
     agent.stop().await.unwrap();
 }
 
-/// Every report has a number higher than those before it in its session.
+/// Every report has a higher number than the reports before it in its session.
 fn assert_numbers_grow(cloud: &Cloud) {
     let reports = cloud.lock().reports.clone();
     assert!(reports.windows(2).all(|pair| pair[0] < pair[1]), "{reports:?}");
@@ -79,7 +79,7 @@ async fn a_session_that_ended_is_followed_by_another() {
     cloud.order(order(id, "x"));
     cloud.sees_running(id, 1).await;
 
-    // A repeated hello began a session that the agent knows nothing of: its poll hears so.
+    // A repeated hello began a session that the agent does not know: the answer to its poll tells so.
     let hellos = cloud.set(|inner| {
         inner.session += 1;
         inner.seen.clear();
@@ -88,7 +88,7 @@ async fn a_session_that_ended_is_followed_by_another() {
     cloud.sees_running(id, 1).await;
     assert_eq!(cloud.lock().hellos.len(), hellos + 1, "one hello is enough");
 
-    // Its report hears so, again and again; in the end all is told.
+    // The answers to its reports tell so, several times; in the end everything is reported.
     cloud.lock().disown_reports = 3;
     cloud.change(id, |o| o.boot = 2);
     cloud.sees_running(id, 2).await;
@@ -147,7 +147,7 @@ async fn long_work_is_told_while_it_is_under_way_and_short_work_is_not() {
     let agent = start(&cloud, SimKnobs { prepare: slow, ..SimKnobs::default() });
     cloud.order(order(server(1), "x"));
     cloud.sees(server(1), "preparing", |seen| matches!(seen.observed, ObservedState::Preparing { .. })).await;
-    // Deletion does not wait for it.
+    // Deletion does not wait for the step.
     cloud.change(server(1), |o| o.wanted = Wanted::Absent);
     cloud.sees_sight(server(1), ObservedState::Absent).await;
     agent.stop().await.unwrap();

@@ -1,4 +1,4 @@
-//! The cloud as one HTTP service: what its handlers share.
+//! The cloud as one HTTP service: the state that its handlers share.
 
 use crate::{
     agent::{
@@ -16,24 +16,24 @@ use lenticular_model::Timestamp;
 use lenticular_store::Store;
 use std::{ops::Deref, sync::Arc};
 
-/// What the outside decides.
+/// Configuration from outside.
 #[derive(Clone)]
 pub struct Config {
-    /// Where clients reach the cloud, without a slash at the end.
+    /// The URL that clients reach the cloud at, without a slash at the end.
     pub public_url: String,
-    /// Where agents join, without a slash at the end.
+    /// The URL that agents join at, without a slash at the end.
     pub agent_url: String,
-    /// What switches hosts off.
+    /// The drivers that switch hosts off.
     pub fencing: FenceDrivers,
-    /// What an operator has set.
+    /// The operator's settings.
     pub settings: Settings,
 }
 
-/// What all handlers share. Cheap to clone.
+/// The state that all handlers share. Cheap to clone.
 #[derive(Clone)]
 pub struct App(Arc<Shared>);
 
-/// What the binary makes an [`App`] of.
+/// The parts of an [`App`]; the binary makes them.
 pub struct Parts {
     /// The state and its changes.
     pub store: Store,
@@ -43,24 +43,24 @@ pub struct Parts {
     pub passwords: Passwords,
     /// The bytes of images.
     pub images: ImageStore,
-    /// What signs the certificates of hosts.
+    /// The CA that signs hosts' certificates.
     pub authority: Authority,
-    /// What the outside decides.
+    /// Configuration from outside.
     pub config: Config,
     /// The time.
     pub clocks: Clocks,
 }
 
-/// The parts, and what handlers keep beside them.
+/// The parts, and the handlers' own state.
 pub struct Shared {
     parts: Parts,
-    /// Log-ins that failed.
+    /// Failed log-ins.
     pub lockout: Lockout,
-    /// Why hosts get no orders any more; empty while they do.
+    /// The reason why hosts get no orders; empty while they get orders.
     pub held: std::sync::OnceLock<String>,
     /// The agents' links.
     pub links: Arc<Links>,
-    /// Agents that were refused.
+    /// Refused agents.
     pub refusals: Refusals,
     /// Counters.
     pub metrics: Metrics,
@@ -69,12 +69,12 @@ pub struct Shared {
 /// A clock, to be asked for the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The two times there are.
+/// The two clocks.
 #[derive(Clone)]
 pub struct Clocks {
-    /// The cloud's, the same as the store's: tokens and records follow it.
+    /// The cloud's clock, the same as the store's: tokens and records use it.
     pub cloud: Clock,
-    /// The machine's: certificates follow it, because other machines judge them, too.
+    /// The machine's clock: certificates use it, because other machines check them, too.
     pub machine: Clock,
 }
 
@@ -100,7 +100,7 @@ impl Deref for Shared {
 }
 
 impl App {
-    /// Puts the parts together, and begins to wake agents when there is news for them.
+    /// Puts the parts together, and starts to wake agents on commits.
     ///
     /// Must be called inside a Tokio runtime.
     pub fn new(parts: Parts) -> Self {

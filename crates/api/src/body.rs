@@ -1,4 +1,4 @@
-//! Reading JSON bodies: of limited size and depth, of the right type.
+//! Reads JSON bodies: checks size, depth and media type.
 
 use crate::{
     app::App,
@@ -20,7 +20,7 @@ use serde_json::Value;
 /// A JSON body.
 pub struct Json(pub Value);
 
-/// A JSON body of the agent protocol, read into its type.
+/// A JSON body of the agent protocol, parsed into its type.
 pub struct Message<T>(pub T);
 
 /// Reads at most `limit` bytes.
@@ -40,7 +40,7 @@ pub async fn bytes(request: Request, limit: usize) -> Result<Bytes, Error> {
     }
 }
 
-/// The media types of Glance's patches; the older one names operations in another way, and is not spoken.
+/// The media type of Glance's patches. The older media type names operations differently, and is not supported.
 const PATCH: &str = "application/openstack-images-v2.1-json-patch";
 
 fn check_type(request: &Request) -> Result<(), Error> {
@@ -71,10 +71,10 @@ impl FromRequest<App> for Json {
         if bytes.is_empty() {
             return Ok(Self(Value::Null));
         }
-        // serde_json itself refuses what is nested deeper than 128 levels.
+        // serde_json itself refuses more than 128 levels of nesting.
         let mut body: Value = serde_json::from_slice(&bytes)
             .map_err(|error| Error::invalid(format!("Malformed request body: {error}.")))?;
-        // Only an escape can write it, and no database takes it in a text.
+        // JSON can write a NUL only as an escape, and no database accepts a NUL in a text.
         if bytes.windows(NUL.len()).any(|part| part == NUL) && has_nul(&body) {
             return Err(Error::invalid("Texts must not contain the character NUL (\\u0000).").into());
         }
@@ -85,7 +85,7 @@ impl FromRequest<App> for Json {
     }
 }
 
-/// Takes the blanks around names away: Nova's version before microversions still does, where later ones refuse them.
+/// Removes blanks around names: Nova's version before microversions does so; later versions refuse them.
 fn trim_names(body: &mut Value) {
     fn trim(fields: &mut Value) {
         for name in ["name", "key_name", "availability_zone"] {
@@ -124,7 +124,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Message<T> {
     }
 }
 
-/// Cuts long texts off, and takes out of texts what would steer a terminal: what hosts say is kept, and read by people.
+/// Shortens long texts, and removes terminal control characters: people read the texts of hosts.
 fn bound(value: &mut Value) {
     match value {
         Value::String(text) => {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn nul_is_found_wherever_it_is() {
+    fn nul_is_found_in_every_place() {
         for bad in [json!("a\u{0}"), json!({"a": [{"b": "\u{0}"}]}), json!({"\u{0}": 1})] {
             assert!(has_nul(&bad), "{bad}");
         }

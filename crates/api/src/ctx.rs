@@ -1,4 +1,4 @@
-//! What a handler knows of its request: who asks, in what right, in which version, of which snapshot.
+//! The context of a request: the caller, the caller's rights, the version and the snapshot.
 
 use crate::{
     app::App,
@@ -28,29 +28,29 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct RequestId(pub Arc<str>);
 
-/// The id that the client gave its request, which several services may share: kept beside ours, never in place of it.
+/// The id that the client gave its request. Several services may share it, so it is kept beside our id.
 #[derive(Debug, Clone)]
 pub struct GlobalRequestId(pub Arc<str>);
 
-/// A request by somebody known.
+/// A request by an authenticated caller.
 pub struct Ctx {
     /// The cloud.
     pub app: App,
-    /// The snapshot that the request is judged by, and that reads read.
+    /// The snapshot for all reads and checks of this request.
     pub state: Arc<State>,
-    /// Who asks.
+    /// The caller.
     pub caller: Caller,
-    /// What says so.
+    /// The caller's token.
     token: Payload,
     /// The id that the client gave the request.
     pub global_request_id: Option<Arc<str>>,
-    /// The address they ask from.
+    /// The caller's address.
     pub origin: Origin,
-    /// The version they speak.
+    /// The requested microversion.
     pub version: Microversion,
     /// The URL's query.
     pub query: Query,
-    /// What must hold of what is changed, as the client says (`If-Match`).
+    /// The precondition for changes (`If-Match`).
     pub if_match: Option<String>,
 }
 
@@ -68,7 +68,7 @@ impl FromRequestParts<App> for Ctx {
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default();
         let caller = caller(&state, &token, request_id);
         let global_request_id = parts.extensions.get::<GlobalRequestId>().map(|id| id.0.clone());
-        // The path itself is cut by nested routers, so the outermost layer notes whose it is.
+        // Nested routers shorten the path, so the outermost layer notes the path's service.
         let service = parts.extensions.get::<Service>().copied().unwrap_or(Service::Own);
         let version = version(service, &parts.headers)?;
         let query = Query::parse(parts.uri.query());
@@ -89,7 +89,7 @@ impl FromRequestParts<App> for Ctx {
 }
 
 impl Ctx {
-    /// Runs a command in a transaction, on this request's account, if the request's token still holds there.
+    /// Runs a command in a transaction for this request, if the request's token is still valid at that time.
     pub async fn commit<T: Send + 'static>(
         &self,
         why: &str,
@@ -99,7 +99,7 @@ impl Ctx {
         let actor = self.caller.user_id.to_string();
         let cause = Cause { actor, request_id: self.journal_id(), why: why.to_owned() };
         let judged = move |txn: &mut Txn<'_>| {
-            // A body may have come long after its head: user, role and project may be gone by now.
+            // A body may arrive long after its head: user, role and project may be gone by then.
             check(txn, &token, txn.now)?;
             let caller = caller(txn, &token, request_id);
             command(txn, &caller)
@@ -107,21 +107,21 @@ impl Ctx {
         self.app.store.transact(cause, judged).await
     }
 
-    /// How the journal names the request: by our id, with the client's behind it.
+    /// The request's name in the journal: our id, with the client's id behind it.
     pub fn journal_id(&self) -> String {
         let own = &self.caller.request_id;
         self.global_request_id.as_ref().map_or_else(|| own.clone(), |given| format!("{own} {given}"))
     }
 
-    /// In whose name this request has a password of `user` hashed.
+    /// The asker that this request's password hashing of `user` counts for.
     pub fn asker(&self, user: Option<UserId>) -> Asker {
         Asker { from: self.origin.0, user }
     }
 
-    /// This request with those parameters alone that count for a list of Nova's.
+    /// This request with only those parameters that a list of Nova's uses.
     ///
     /// # Errors
-    /// The version spoken refuses one.
+    /// The request's version refuses a parameter.
     pub fn asking(mut self, list: &List) -> Result<Self> {
         self.query = Query(list.read(&self.query.0, self.version, self.caller.is_admin())?);
         Ok(self)
@@ -133,7 +133,7 @@ impl Ctx {
     }
 }
 
-/// One header as text.
+/// A header as text.
 pub fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
@@ -147,7 +147,7 @@ pub fn range_of(service: Service) -> Option<&'static Range> {
     }
 }
 
-/// The version that a request to a service speaks.
+/// The microversion of a request to a service.
 pub fn version(service: Service, headers: &HeaderMap) -> Result<Microversion> {
     let Some(range) = range_of(service) else { return Ok(Microversion(0)) };
     let modern = headers.get_all("openstack-api-version").iter().filter_map(|v| v.to_str().ok());
@@ -159,10 +159,10 @@ pub fn version(service: Service, headers: &HeaderMap) -> Result<Microversion> {
     })
 }
 
-/// Opens a token and checks that it still holds.
+/// Opens a token and checks that it is valid.
 ///
 /// # Errors
-/// It does not: expired, revoked, or its user or scope is gone or disabled.
+/// The token is expired or revoked, or its user or scope is deleted or disabled.
 pub fn authenticate(app: &App, state: &State, text: &str) -> Result<(Payload, Arc<User>)> {
     let refused = || Error::unauthorized("The request you have made requires authentication.");
     let token = app.tokens.open(text).ok_or_else(refused)?;
@@ -170,7 +170,7 @@ pub fn authenticate(app: &App, state: &State, text: &str) -> Result<(Payload, Ar
     Ok((token, user))
 }
 
-/// Whether an opened token still holds; gives its user.
+/// Checks that an opened token is still valid. Returns its user.
 pub fn check(state: &State, token: &Payload, now: Timestamp) -> Result<Arc<User>> {
     let refused = || Error::unauthorized("The request you have made requires authentication.");
     if token.expires_at <= now {
@@ -201,7 +201,7 @@ pub fn check(state: &State, token: &Payload, now: Timestamp) -> Result<Arc<User>
     (scope_holds && held).then_some(user).ok_or_else(refused)
 }
 
-/// Where the roles of a scope are held. An unscoped token holds none; the system stands in for it.
+/// The target that a scope's roles are assigned on. An unscoped token has no roles; the system stands in for it.
 pub fn target(scope: &Scope) -> Target {
     match scope {
         Scope::Project(id) => Target::Project(*id),

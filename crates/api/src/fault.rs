@@ -1,4 +1,4 @@
-//! Turns refusals into answers, in the words of the service that was asked.
+//! Turns errors into answers, in the format of the requested service.
 
 use axum::{
     body::Body,
@@ -8,7 +8,7 @@ use axum::{
 use lenticular_model::error::{Error, Kind};
 use lenticular_wire::fault::{body, status, Service};
 
-/// A refusal on its way out of a handler. The words are chosen further out, where the service is known.
+/// An error on its way out of a handler. An outer layer, which knows the service, renders it.
 #[derive(Debug)]
 pub struct Fault(pub Error);
 
@@ -30,7 +30,7 @@ impl IntoResponse for Fault {
 /// The result of a handler.
 pub type Handled<T = Response> = Result<T, Fault>;
 
-/// The service whose mode a path is answered in.
+/// The service that a path belongs to; it decides the format of errors.
 pub fn service_of(path: &str) -> Service {
     match path.split('/').nth(1) {
         Some("identity") => Service::Identity,
@@ -42,13 +42,13 @@ pub fn service_of(path: &str) -> Service {
     }
 }
 
-/// Gives a refusal its body; answers that are none pass through.
+/// Gives an error its body; other answers pass through.
 pub fn render(service: Service, response: Response, request_id: &str, public_url: &str) -> Response {
     let (mut parts, old_body) = response.into_parts();
     let status = parts.status.as_u16();
     let error = match parts.extensions.remove::<Error>() {
         Some(error) => error,
-        // What the router itself refused comes without words.
+        // The router's own refusals have no body.
         None if matches!(status, 404 | 405) && !parts.headers.contains_key(header::CONTENT_TYPE) => {
             let mut error = Error::not_found_text(match status {
                 404 => "The resource could not be found.",
@@ -59,7 +59,7 @@ pub fn render(service: Service, response: Response, request_id: &str, public_url
             }
             error
         }
-        // A URL that cannot be decoded is refused by the router in plain text.
+        // The router refuses a URL that cannot be decoded in plain text.
         None if status == 400 && is_plain_text(&parts.headers) => {
             Error::invalid("The URL is malformed: its path must be percent-encoded UTF-8.")
         }

@@ -1,8 +1,8 @@
-//! HTTP: a folder for each OpenStack service, one for operators and one for agents. Clients and operators come by one
-//! listener, agents by another, which asks for their certificates.
+//! HTTP: a folder for each OpenStack service, one for operators and one for agents. Clients and operators use one
+//! listener. Agents use another listener, which asks for their certificates.
 //!
-//! A handler reads the request, runs one command in one transaction or reads one snapshot, and renders the answer. It
-//! decides nothing that a command could decide, and never calls an agent.
+//! A handler reads the request, runs one command in one transaction or reads one snapshot, and renders the
+//! answer. It decides nothing that a command could decide, and never calls an agent.
 
 mod agent;
 mod app;

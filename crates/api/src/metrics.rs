@@ -1,4 +1,4 @@
-//! What is counted, for Prometheus.
+//! The counters, for Prometheus.
 
 use crate::{
     app::App,
@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-/// Which requests.
+/// The labels of requests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
     service: &'static str,
@@ -55,12 +55,12 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Notes how a log-in by password ended.
+    /// Counts the result of a log-in by password.
     pub fn login(&self, result: &'static str) {
         self.logins.get_or_create(&ResultLabel { result }).inc();
     }
 
-    /// Notes an answer.
+    /// Counts an answer.
     pub fn answered(&self, path: &str, method: &axum::http::Method, status: u16, took: Duration) {
         let service = match path.split('/').nth(1) {
             Some("identity") => "identity",
@@ -81,14 +81,14 @@ impl Metrics {
             _ => "other",
         };
         self.requests.get_or_create(&RequestLabels { service, method, status }).inc();
-        // A poll is meant to wait: it would say nothing of how fast the cloud answers.
+        // A poll waits on purpose: its duration does not show how fast the cloud answers.
         if service != "agent" {
             self.seconds.observe(took.as_secs_f64());
         }
     }
 }
 
-/// `GET /metrics`: open to everyone who reaches the port, unless the settings ask for an operator's token.
+/// `GET /metrics`: open to everyone who can connect, unless the settings ask for an operator's token.
 pub async fn show(State(app): State<App>, ctx: Result<Ctx, Fault>) -> Handled {
     if app.config.settings.metrics.require_token {
         policy::check(&ctx?.caller, Action::OperatorRead, None)?;

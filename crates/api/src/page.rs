@@ -6,13 +6,13 @@ use crate::{
 };
 use lenticular_model::error::{Error, Result};
 
-/// The length of the page asked for.
+/// The requested length of a page.
 pub fn limit(query: &Query) -> Result<usize> {
     let asked = query.number("limit")?.unwrap_or(PAGE_MAX as u64);
     Ok(usize::try_from(asked).unwrap_or(PAGE_MAX).min(PAGE_MAX))
 }
 
-/// Cuts a sorted listing to the page asked for; true if there is more behind it.
+/// Cuts a sorted listing to the requested page; true if more items follow.
 ///
 /// # Errors
 /// The marker is not in the listing.
@@ -29,7 +29,7 @@ pub fn cut<T>(items: Vec<T>, query: &Query, id: impl Fn(&T) -> String) -> Result
     Ok((items.into_iter().skip(start).take(limit).collect(), more))
 }
 
-/// The URL of the page behind `marker`.
+/// The URL of the page after `marker`.
 pub fn next(url: &str, query: &Query, marker: &str) -> String {
     let kept = query.0.iter().filter(|(name, _)| name != "marker");
     let mut out: Vec<String> =

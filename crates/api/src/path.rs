@@ -1,5 +1,5 @@
-//! The paths that clients write in other words than the routes: with a slash or `.json` at the end, or under Nova's
-//! version before microversions.
+//! Path variants that clients use: with a slash or `.json` at the end, or under Nova's version before
+//! microversions.
 
 use axum::{
     extract::Request,
@@ -10,12 +10,12 @@ use axum::{
 #[derive(Debug, Clone, Copy)]
 pub struct OldCompute;
 
-/// Brings a request to the path that is served for it.
+/// Changes a request's path to the served path.
 pub fn normalize(request: &mut Request) {
     let path = request.uri().path();
     let Some(served) = of_network(path).or_else(|| of_old_compute(path)) else { return };
     if path.starts_with("/compute/") {
-        // The old version has no microversions, whatever the client says of them.
+        // The old version has no microversions, so the client's header is ignored.
         clear_version(request.headers_mut());
         request.extensions_mut().insert(OldCompute);
     }
@@ -23,7 +23,7 @@ pub fn normalize(request: &mut Request) {
         Some(query) => format!("{served}?{query}"),
         None => served,
     };
-    // What is left of a path is a path: it still begins with a slash.
+    // The rest of a path is a valid path: it still begins with a slash.
     let Ok(path_and_query) = PathAndQuery::try_from(text) else { return };
     let mut parts = request.uri().clone().into_parts();
     parts.path_and_query = Some(path_and_query);
@@ -37,20 +37,20 @@ fn clear_version(headers: &mut HeaderMap) {
     headers.remove("x-openstack-nova-api-version");
 }
 
-/// Neutron takes a slash at the end, and the name of the format, which is always JSON.
+/// Neutron accepts a slash or the format's name at the end; the format is always JSON.
 fn of_network(path: &str) -> Option<String> {
     let rest = path.strip_prefix("/network/v2.0/").filter(|rest| !rest.is_empty())?;
-    // Tags of policies stand where those of everything else do, too.
+    // Tags of QoS policies have two paths; both are served.
     let is_policys = matches!(rest.split('/').collect::<Vec<_>>()[..], ["qos", "policies", _, "tags", ..]);
     let short = if is_policys { rest.strip_prefix("qos/").unwrap_or(rest) } else { rest };
     let plain = short.strip_suffix('/').unwrap_or(short);
-    // A tag may end in anything.
+    // A tag may end in `.json`.
     let is_tag = matches!(plain.split('/').collect::<Vec<_>>()[..], [_, _, "tags", _]);
     let plain = if is_tag { plain } else { plain.strip_suffix(".json").unwrap_or(plain) };
     (plain != rest).then(|| format!("/network/v2.0/{plain}"))
 }
 
-/// Nova's version 2 is what 2.1 is without microversions. Its root is its own: a document that says so.
+/// Nova's version 2 is 2.1 without microversions. Only its root differs: it describes that version.
 fn of_old_compute(path: &str) -> Option<String> {
     let rest = path.strip_prefix("/compute/v2/").filter(|rest| !rest.is_empty())?;
     Some(format!("/compute/v2.1/{rest}"))

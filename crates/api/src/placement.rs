@@ -1,4 +1,5 @@
-//! Placement: what hosts have and what servers take of it, always true; how often it is given out can be set.
+//! Placement: hosts' inventories and servers' allocations, derived from State. Operators can set the allocation
+//! ratios.
 
 use crate::{
     app::App,
@@ -33,7 +34,7 @@ use std::{
     sync::Arc,
 };
 
-/// The routes: every URL and method of Placement's, those that change what follows from hosts and servers as well.
+/// The routes: every URL and method of Placement's API, including the changes of derived resources.
 pub fn routes() -> Router<App> {
     let paths = Router::new()
         .route("/resource_providers", get(providers).post(derived))
@@ -75,7 +76,7 @@ fn host(ctx: &Ctx, text: &str) -> Result<Arc<Host>> {
     found.ok_or_else(|| Error::not_found_text(format!("No resource provider with uuid {text} found")))
 }
 
-/// What follows from hosts and servers is not written here.
+/// Refuses a change of a derived resource.
 async fn derived(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::PlacementWrite, None)?;
     Err(Error::forbidden(
@@ -85,7 +86,7 @@ async fn derived(ctx: Ctx) -> Handled {
     .into())
 }
 
-/// Refuses what a query does not have, each with the version that brought it.
+/// Refuses query parameters that the version does not have; each is listed with its first version.
 fn check_query(ctx: &Ctx, known: &[(&str, u16)]) -> Result<()> {
     let is_known = |name: &str| known.iter().any(|(n, since)| *n == name && ctx.version.has(*since));
     let unknown = ctx.query.0.iter().find(|(name, _)| !is_known(name));
@@ -148,7 +149,7 @@ fn allotment(host: &Host, class: &str, asked: &wire::SetInventory) -> Result<All
     Ok(Allotment { class, total: asked.total, reserved: asked.reserved, ratio: asked.allocation_ratio })
 }
 
-/// Writes what operators decide of a host's resources.
+/// Writes an operator's settings for a host's resources.
 async fn allot(ctx: &Ctx, id: HostId, generation: i64, all: Vec<Allotment>) -> Result<Arc<Host>> {
     let set = move |txn: &mut Txn<'_>, caller: &Caller| {
         inventory::set(txn, caller, id, |host| wire::generation(host) == generation, &all)?;
@@ -211,7 +212,7 @@ async fn traits_of(ctx: Ctx, Path(id): Path<String>) -> Handled {
     )
 }
 
-/// `GET /traits`: those that hosts have, or get by being disabled.
+/// `GET /traits`: the traits of hosts, and the trait of disabled hosts.
 async fn traits(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::PlacementRead, None)?;
     check_query(&ctx, &[("name", 6), ("associated", 6)])?;
@@ -292,7 +293,7 @@ async fn allocations(ctx: Ctx, Path(id): Path<String>) -> Handled {
     json(200, &body)
 }
 
-/// `GET /usages`: what a project's servers take, or one user's of them.
+/// `GET /usages`: the usage of a project's servers, or of one user's servers in it.
 async fn project_usages(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::PlacementRead, None)?;
     check_query(&ctx, &[("project_id", 9), ("user_id", 9), ("consumer_type", 38)])?;
@@ -315,7 +316,7 @@ async fn project_usages(ctx: Ctx) -> Handled {
     if !ctx.version.has(38) {
         return json(200, &json!({ "usages": usages }));
     }
-    // Servers are all of one type of consumer, and nothing else consumes.
+    // All consumers are servers, and have one consumer type.
     let kind = match ctx.query.get("consumer_type") {
         None | Some("INSTANCE") => "INSTANCE",
         Some("all") => "all",

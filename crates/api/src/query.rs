@@ -1,4 +1,4 @@
-//! The query of a URL: names and values in order, as clients send them.
+//! The query of a URL: names and values in the client's order.
 
 use lenticular_model::{
     error::{Error, Result},
@@ -21,7 +21,7 @@ impl Query {
         Self(pairs.collect())
     }
 
-    /// The value of a name, the last if there are several.
+    /// The value of a name; the last value if there are several.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
@@ -31,7 +31,7 @@ impl Query {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// A flag; there without a value it is true.
+    /// A flag; a flag without a value is true.
     pub fn flag(&self, name: &str) -> Result<Option<bool>> {
         match self.get(name) {
             None => Ok(None),
@@ -45,10 +45,10 @@ impl Query {
         }
     }
 
-    /// The times that a listing's things must have changed in.
+    /// The range of times in which the listed resources must have changed.
     ///
     /// # Errors
-    /// One is no time, or the first is after the second.
+    /// A value is not a time, or the range is empty.
     pub fn changes(&self) -> Result<RangeInclusive<Timestamp>> {
         let time = |name: &str, open: i64| match self.get(name) {
             None => Ok(Timestamp(open)),
@@ -65,7 +65,7 @@ impl Query {
         }
     }
 
-    /// A number that is not negative.
+    /// A non-negative number.
     pub fn number(&self, name: &str) -> Result<Option<u64>> {
         let Some(text) = self.get(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| {
@@ -76,7 +76,7 @@ impl Query {
     }
 }
 
-/// Decodes `%XX` and `+`; what is no UTF-8 becomes a replacement character.
+/// Decodes `%XX` and `+`. Bytes that are not UTF-8 become a replacement character.
 fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());

@@ -1,4 +1,4 @@
-//! All routes, and what is done to every request: an id, a deadline, a line in the log, and words for refusals.
+//! All routes, and the work around every request: an id, a deadline, a log line, and the format of errors.
 
 use crate::{
     agent,
@@ -48,11 +48,11 @@ pub fn agent_router(app: App) -> Router {
 }
 
 fn with_middleware(app: App, routes: Router) -> Router {
-    // A layer of the routes' own router would come after the choice of the route, and could not settle the path.
+    // A layer of the routes' own router runs after the choice of the route, too late to change the path.
     Router::new().fallback_service(routes).layer(from_fn_with_state(app, middleware))
 }
 
-/// `GET /`: where the services are.
+/// `GET /`: the URLs of the services.
 async fn versions(State(app): State<App>) -> fault::Handled {
     let url = &app.config.public_url;
     let services = lenticular_wire::identity::SERVICES;
@@ -79,7 +79,7 @@ async fn health(State(app): State<App>) -> fault::Handled {
     json(200, &serde_json::json!({"status": "ok", "seq": seq}))
 }
 
-/// What is done to every request: an id, a deadline, a line in the log, and words for refusals.
+/// The work around every request: an id, a deadline, a log line, and the format of errors.
 async fn middleware(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let service = service_of(request.uri().path());
@@ -121,11 +121,11 @@ async fn middleware(State(app): State<App>, mut request: Request, next: Next) ->
     response
 }
 
-/// Bytes of images may take as long as they flow; polls wait by design.
+/// Transfers of images may take as long as bytes flow; polls wait by design.
 fn deadline(path: &str) -> std::time::Duration {
     let streams = (path.starts_with("/image/") && path.ends_with("/file"))
         || (path.starts_with("/agent/") && (path.ends_with("/data") || path.ends_with("/disk")));
-    // A fencing driver has a deadline of its own.
+    // A fencing driver has its own deadline.
     let fences = path.starts_with("/operator/") && path.ends_with("/fence");
     if streams {
         std::time::Duration::from_secs(24 * 3_600)
@@ -138,12 +138,12 @@ fn deadline(path: &str) -> std::time::Duration {
 
 fn new_request_id() -> String {
     let mut bytes = [0; 16];
-    // Without randomness the id is less unique; the request is none the worse.
+    // Without randomness the id is less unique, which does no harm to the request.
     let _ = getrandom::fill(&mut bytes);
     format!("req-{}", uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
-/// The id that the client gave, if it has an id's form.
+/// The client's request id, if it has the form of a request id.
 fn given_request_id(given: Option<&HeaderValue>) -> Option<&str> {
     given.and_then(|v| v.to_str().ok()).filter(|id| {
         let rest = id.strip_prefix("req-").unwrap_or("");

@@ -1,4 +1,4 @@
-//! What an operator may set, and what holds if nothing is set. Times end in their unit.
+//! An operator's settings and their defaults. Names of times end in their unit.
 
 use lenticular_model::image::Quota;
 use serde::Deserialize;
@@ -11,7 +11,7 @@ pub struct Settings {
     pub images: ImageSettings,
     /// Log-ins.
     pub security_compliance: SecurityCompliance,
-    /// What is counted.
+    /// Metrics.
     pub metrics: MetricsSettings,
 }
 
@@ -19,9 +19,9 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SecurityCompliance {
-    /// After how many wrong passwords an account is locked; never if it is not set.
+    /// The number of wrong passwords that locks an account; without a value, accounts are never locked.
     pub lockout_failure_attempts: Option<u32>,
-    /// How long it is locked after the last of them, in seconds.
+    /// How long the account stays locked after the last wrong password, in seconds.
     pub lockout_duration: i64,
 }
 
@@ -31,11 +31,12 @@ impl Default for SecurityCompliance {
     }
 }
 
-/// What is counted.
+/// Metrics.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsSettings {
-    /// True asks for an operator's token at `/metrics`. By default everyone who reaches the port reads them.
+    /// True requires an operator's token at `/metrics`. By default every client that reaches the port can read
+    /// the metrics.
     pub require_token: bool,
 }
 
@@ -45,14 +46,15 @@ pub struct MetricsSettings {
 pub struct ImageSettings {
     /// MiB of images that a project may have; -1 is no limit.
     pub image_size_total: i64,
-    /// MiB that a project may have staged for import; -1 is no limit. Nothing is staged: bytes are uploaded.
+    /// MiB that a project may have staged for import; -1 is no limit. Images are uploaded, so nothing is ever
+    /// staged.
     pub image_stage_total: i64,
     /// Images that a project may have; -1 is no limit.
     pub image_count_total: i64,
-    /// Uploads that a project may have under way; -1 is no limit.
+    /// Uploads that a project may have in progress; -1 is no limit.
     pub image_count_uploading: i64,
-    /// MiB of the disk that uploads leave free, so that the store beside them can always be written. By default a tenth
-    /// of the disk, at most 1,024.
+    /// MiB of the disk that uploads leave free, so that the store on the same disk always has room. By default a
+    /// tenth of the disk, at most 1,024.
     pub reserve_mb: Option<u64>,
 }
 
@@ -69,7 +71,7 @@ impl Default for ImageSettings {
 }
 
 impl ImageSettings {
-    /// Bytes of the disk that uploads leave free, if that is set.
+    /// Bytes of the disk that uploads leave free, if the operator set them.
     pub fn reserve_bytes(&self) -> Option<u64> {
         self.reserve_mb.map(|mb| mb.saturating_mul(1 << 20))
     }

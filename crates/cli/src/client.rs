@@ -44,7 +44,7 @@ impl Client {
         Ok(Self { agent, base, token })
     }
 
-    /// Gets and reads an answer.
+    /// Gets a path, and reads the answer.
     ///
     /// # Errors
     /// The cloud cannot be reached, or refuses.
@@ -58,7 +58,7 @@ impl Client {
         answer.body_mut().read_json().with_context(|| format!("the answer of {url} cannot be read"))
     }
 
-    /// Removes what a path names.
+    /// Deletes a path.
     ///
     /// # Errors
     /// The cloud cannot be reached, or refuses.
@@ -72,7 +72,7 @@ impl Client {
         }
     }
 
-    /// Posts and reads an answer.
+    /// Posts a body, and reads the answer.
     ///
     /// # Errors
     /// The cloud cannot be reached, or refuses.
@@ -94,7 +94,7 @@ fn refusal(answer: &mut ureq::http::Response<ureq::Body>, what: &str) -> anyhow:
     anyhow!("{what} ({status}): {message}")
 }
 
-/// Writes a text so that it can stand in a URL's path.
+/// Escapes a text for a URL's path.
 pub fn escape(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
     text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()

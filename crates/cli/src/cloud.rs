@@ -1,11 +1,11 @@
-//! Which cloud, and as whom: from the environment or a clouds.yaml, as every OpenStack tool finds it.
+//! Finds the cloud and the credentials: from the environment or a clouds.yaml, as every OpenStack tool does.
 
 use crate::CloudArgs;
 use anyhow::{anyhow, Context, Result};
 use serde::Deserialize;
 use std::{collections::BTreeMap, env, fs, path::PathBuf};
 
-/// What is needed to log in.
+/// The data for a log-in.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Login {
     /// Keystone's URL.
@@ -38,10 +38,10 @@ struct Cloud {
     auth: Login,
 }
 
-/// Finds the cloud that is meant.
+/// Finds the requested cloud.
 ///
 /// # Errors
-/// None is named anywhere; the message says where it was looked for.
+/// No cloud is named; the message lists the searched places.
 pub fn find(args: &CloudArgs) -> Result<Login> {
     let name = args.os_cloud.clone().or_else(|| env::var("OS_CLOUD").ok());
     if let (None, Some(login)) = (&name, from_environment()) {

@@ -9,10 +9,10 @@ use clap::Subcommand;
 use lenticular_wire::operator::{DiskView, RestoreAsk, Where};
 use std::io::Write;
 
-/// What can be done with the disks that a server left behind.
+/// The commands for disks that a server left behind.
 #[derive(Debug, Clone, Subcommand)]
 pub enum DiskCommand {
-    /// Lists the disks: on which host each is, and until when it is kept.
+    /// Lists the disks, each with its host and the end of its keeping.
     List {
         /// The server's id, or its name if no other has it.
         server: String,

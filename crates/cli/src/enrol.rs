@@ -1,4 +1,4 @@
-//! How hosts come in and go out for good: `lenticular host enrol`, `retire` and `refusals`.
+//! Enrolment and retirement of hosts: `lenticular host enrol`, `retire` and `refusals`.
 
 use crate::{
     client::{escape, Client},
@@ -9,14 +9,15 @@ use clap::Subcommand;
 use lenticular_wire::operator::{EnrolAsk, EnrolToken, JournalLine, RetireAsk, RetiredView};
 use std::io::Write;
 
-/// What can be done about hosts that come and go.
+/// The commands for enrolment and retirement.
 #[derive(Debug, Clone, Subcommand)]
 pub enum EnrolCommand {
-    /// Makes a token with which one host can join, once.
+    /// Makes a token that enrols one host, once.
     Enrol {
-        /// The only name that the token is good for. Without a name, any that no host has.
+        /// The only host name that the token is valid for. Without a name, the token is valid for any unused
+        /// name.
         name: Option<String>,
-        /// How long the token can be used: 90s, 30m, 1h, 2d.
+        /// How long the token is valid: 90s, 30m, 1h, 2d.
         #[arg(long, default_value = "1h", value_parser = seconds)]
         valid_for: i64,
         /// Replaces the host of that name: its certificate is revoked when the new host joins.
@@ -67,7 +68,7 @@ pub fn enrol<W: Write>(command: &EnrolCommand, client: &Client, screen: &mut Scr
     }
 }
 
-/// A token for a host, and what to do with it.
+/// Prints a token for a host, and how to use it.
 fn token<W: Write>(made: &EnrolToken, screen: &mut Screen<W>) -> Result<()> {
     let (join, token) = (&made.join, &made.token);
     screen.verbatim(&format!("{token}\n"))?;

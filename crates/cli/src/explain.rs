@@ -6,7 +6,7 @@ use clap::Args;
 use lenticular_wire::operator::{Explanation, HostWord};
 use std::{collections::BTreeMap, io::Write};
 
-/// Which server is explained, and how much of it is shown.
+/// The server, and the amount of output.
 #[derive(Debug, Clone, Args)]
 pub struct ExplainArgs {
     /// Its id, or its name if no other has it.
@@ -14,10 +14,10 @@ pub struct ExplainArgs {
     /// Shows this host alone.
     #[arg(long)]
     pub host: Option<String>,
-    /// Shows at most so many hosts, the best first.
+    /// Shows at most this many hosts, the best first.
     #[arg(long, default_value_t = 20)]
     pub hosts: u64,
-    /// Shows what every filter and every weigher says of each host.
+    /// Shows the result of every filter and every weigher for each host.
     #[arg(long)]
     pub all: bool,
     /// Prints JSON, for scripts.
@@ -25,7 +25,7 @@ pub struct ExplainArgs {
     pub json: bool,
 }
 
-/// Prints what was decided and what would be decided now: a line for each host, the best first.
+/// Prints the recorded decision and the current one: a line for each host, the best first.
 pub fn show<W: Write>(e: &Explanation, args: &ExplainArgs, screen: &mut Screen<W>) -> Result<()> {
     summary(e, screen)?;
     let then = decided(e);
@@ -68,7 +68,7 @@ fn summary<W: Write>(e: &Explanation, screen: &mut Screen<W>) -> Result<()> {
     screen.line(&format!("Now {} of {} hosts pass.", e.now_passed, e.now_count))
 }
 
-/// What the recorded decision says of each host that it names.
+/// The recorded decision's result for each host that it names.
 fn decided(e: &Explanation) -> BTreeMap<&str, String> {
     let passed = e.accepted.iter().map(|(host, weight)| {
         let word = if e.chosen.as_ref() == Some(host) { "chosen" } else { "passed" };
@@ -81,7 +81,7 @@ fn decided(e: &Explanation) -> BTreeMap<&str, String> {
     passed.chain(refused).collect()
 }
 
-/// Whether a host passes now, or which filter is the first to refuse it, and why.
+/// Whether a host passes now; otherwise the first filter that refuses it, and the reason.
 fn says(word: &HostWord) -> String {
     let refusal = word.words.iter().find_map(|(filter, refusal)| Some((filter, refusal.as_ref()?)));
     match (refusal, word.weight) {
@@ -91,7 +91,7 @@ fn says(word: &HostWord) -> String {
     }
 }
 
-/// What every filter and every weigher says now.
+/// The current result of every filter and every weigher.
 fn every_word<W: Write>(e: &Explanation, screen: &mut Screen<W>) -> Result<()> {
     let mut table = Table::new(&[always("host"), always("filter or weigher"), always("says now")]);
     for word in &e.now {
@@ -103,7 +103,7 @@ fn every_word<W: Write>(e: &Explanation, screen: &mut Screen<W>) -> Result<()> {
             ]);
         }
         for w in &word.weighers {
-            // Minus nothing is nothing.
+            // Adding zero turns -0 into 0.
             let says = format!("{} {}, adds {:.3}", w.measured, w.unit, w.adds + 0.0);
             table.row([&word.host, &w.name, &says]);
         }

@@ -12,16 +12,16 @@ use clap::Subcommand;
 use lenticular_wire::operator::{FenceAsk, HostDetail, HostView};
 use std::io::Write;
 
-/// What can be asked about hosts, and done to them.
+/// The commands for hosts.
 #[derive(Debug, Clone, Subcommand)]
 pub enum HostCommand {
-    /// Lists hosts: what each has, what servers take of it, and whether it takes more.
+    /// Lists hosts: the resources of each, the servers' usage, and whether the host accepts more servers.
     List {
         /// Prints JSON, for scripts.
         #[arg(long)]
         json: bool,
     },
-    /// Shows one host: what runs there, what is coming, and what was left behind.
+    /// Shows one host: its servers, arriving servers, and disks that were left behind.
     Show {
         /// Its name.
         name: String,
@@ -29,7 +29,7 @@ pub enum HostCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Hosts that come and go.
+    /// Enrolment and retirement.
     #[command(flatten)]
     Enrol(EnrolCommand),
     /// Declares a host to be off: it counts as down, and its servers can be evacuated.
@@ -43,7 +43,7 @@ pub enum HostCommand {
         #[arg(long, value_name = "DRIVER")]
         by: Option<String>,
     },
-    /// Takes back that a host is off.
+    /// Withdraws the declaration that a host is off.
     Unfence {
         /// Its name.
         name: String,
@@ -55,7 +55,7 @@ pub enum HostCommand {
     },
 }
 
-/// Answers a question about hosts, or does something to one.
+/// Answers a question about hosts, or carries out an action.
 ///
 /// # Errors
 /// The cloud cannot be reached, or refuses.

@@ -6,18 +6,18 @@ use clap::Args;
 use lenticular_wire::operator::{Change, JournalLine};
 use std::io::Write;
 
-/// A longer value is cut in the table; JSON has all of it.
+/// Longer values are cut in the table, in characters; JSON has the whole value.
 const VALUE_MAX: usize = 200;
 
-/// The same for a value that is no more.
+/// The same for an old value.
 const OLD_VALUE_MAX: usize = 40;
 
-/// Which server's journal is shown.
+/// The server of the journal.
 #[derive(Debug, Clone, Args)]
 pub struct JournalArgs {
     /// Its id, or its name if no other has it.
     pub server: String,
-    /// Shows commits that changed nothing a person asks about, too, such as steps of a disk.
+    /// Also shows commits without a change that operators ask about, such as steps of a disk.
     #[arg(long)]
     pub all: bool,
     /// Prints JSON, for scripts: everything, with the id of each request.
@@ -25,7 +25,7 @@ pub struct JournalArgs {
     pub json: bool,
 }
 
-/// Prints what each commit changed.
+/// Prints the changes of each commit.
 pub fn show<W: Write>(lines: &[JournalLine], all: bool, screen: &mut Screen<W>) -> Result<()> {
     let mut table = Table::new(&[
         dropped(2, "commit"),
@@ -56,7 +56,7 @@ pub fn show<W: Write>(lines: &[JournalLine], all: bool, screen: &mut Screen<W>) 
     }
 }
 
-/// `status BUILD → ACTIVE`; what was not there before is only named.
+/// `status BUILD → ACTIVE`; a value without an earlier one is only named.
 fn text(change: &Change) -> String {
     let to = change.to.as_deref().map_or("none".to_owned(), |to| cut(to, VALUE_MAX));
     match &change.from {

@@ -1,4 +1,4 @@
-//! The operator's command line: what it can be asked, and how answers are printed. It speaks HTTP and nothing else.
+//! The operator's command line: its commands, and the output of answers. It only speaks HTTP.
 
 mod client;
 mod cloud;
@@ -22,7 +22,7 @@ pub use server::{server, ServerCommand};
 use clap::Args;
 use std::path::PathBuf;
 
-/// Which cloud is asked.
+/// The cloud to ask.
 #[derive(Debug, Clone, Args)]
 pub struct CloudArgs {
     /// The entry of clouds.yaml (OS_CLOUD; else `lenticular`).
@@ -33,7 +33,7 @@ pub struct CloudArgs {
     pub data: PathBuf,
 }
 
-/// The data directory of a cloud that was told no other.
+/// The default data directory of a cloud.
 pub fn default_data() -> &'static str {
     "./data"
 }

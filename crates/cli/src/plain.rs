@@ -1,14 +1,15 @@
-//! Text for a terminal, from a cloud whose words are those of hosts and tenants: nothing in it steers the terminal.
+//! Output for a terminal. Hosts and tenants choose words in the cloud's answers: no such word may steer the
+//! terminal.
 //!
-//! Control characters and those that turn the direction of text are written as `\u001b`, which is their form in JSON,
-//! too. Only the line feed stays.
+//! Control characters and characters that turn the direction of text are written as `\u001b`, which is their form
+//! in JSON, too. Only the line feed stays.
 
 use std::io::{self, Write};
 
-/// A writer that passes on what a terminal only shows.
+/// A writer that passes on only characters that a terminal shows.
 pub struct Plain<W> {
     inner: W,
-    /// The beginning of a character whose other bytes have not come yet.
+    /// The beginning of a character that has not fully arrived yet.
     rest: Vec<u8>,
 }
 
@@ -40,12 +41,12 @@ impl<W: Write> Write for Plain<W> {
     }
 }
 
-/// True if more bytes can make a character of these.
+/// True if more bytes can complete these to a character.
 fn is_beginning(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
 
-/// The text with everything in it that steers a terminal written out.
+/// The text, with escapes in place of characters that steer a terminal.
 pub fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -58,12 +59,12 @@ pub fn plain(text: &str) -> String {
     out
 }
 
-/// A text of another's that must stay on one line: line feeds and tabs are written out, too.
+/// An untrusted text that must stay on one line: line feeds and tabs are escaped, too.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
-/// Characters that are not seen, or change how others are: of zero width, or of another direction.
+/// Invisible characters and characters that change how others are shown: of zero width, or of another direction.
 fn is_format(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -14,20 +14,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long to wait before the cloud is asked again whether servers are gone.
+/// The pause between two questions whether servers are gone.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// What can be done with projects.
+/// The commands for projects.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ProjectCommand {
-    /// Removes everything that a project has, and the project: servers, networks, routers, images and all else.
+    /// Removes all resources of a project, and the project: servers, networks, routers, images and all others.
     Purge {
         /// Its id, or its name if no other has it.
         project: String,
-        /// Only show what there is, in the order in which it would go.
+        /// Only lists the resources, in the order of their removal.
         #[arg(long)]
         dry_run: bool,
-        /// Leave the project itself, empty.
+        /// Keeps the project itself, empty.
         #[arg(long)]
         keep_project: bool,
         /// How many seconds to wait for hosts to confirm that servers are gone.
@@ -36,10 +36,10 @@ pub enum ProjectCommand {
     },
 }
 
-/// Does something with a project.
+/// Carries out a command on a project.
 ///
 /// # Errors
-/// The cloud cannot be reached, or refuses, or something of the project cannot be removed.
+/// The cloud cannot be reached, or refuses, or a resource of the project cannot be removed.
 pub fn project(command: &ProjectCommand, cloud: &CloudArgs, out: &mut impl Write) -> Result<()> {
     let ProjectCommand::Purge { project, dry_run, keep_project, wait } = command;
     let client = Client::login(&cloud::find(cloud)?)?;
@@ -75,7 +75,7 @@ pub fn project(command: &ProjectCommand, cloud: &CloudArgs, out: &mut impl Write
     screen.line(&format!("removed project {} {}", state.id, state.name))
 }
 
-/// What there is, in the order in which it would go.
+/// Prints resources in the order of their removal.
 fn things<W: Write>(things: &[ProjectThing], screen: &mut Screen<W>) -> Result<()> {
     let mut table = Table::new(&[always("what"), always("id"), always("name")]);
     for thing in things {
@@ -84,7 +84,8 @@ fn things<W: Write>(things: &[ProjectThing], screen: &mut Screen<W>) -> Result<(
     table.print(screen)
 }
 
-/// What is left, and why. The reasons are long and name ids, so each thing has a line and not a row.
+/// Prints the remaining resources with reasons. The reasons are long and name ids, so each resource has lines and
+/// not a row.
 fn left<W: Write>(things: &[ProjectThing], screen: &mut Screen<W>) -> Result<()> {
     for thing in things {
         let why = thing.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();

@@ -14,10 +14,10 @@ use clap::Subcommand;
 use lenticular_wire::operator::{Explanation, JournalLine, Where};
 use std::io::Write;
 
-/// What can be asked about servers.
+/// The commands for servers.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ServerCommand {
-    /// Says where a server is, whether it runs there, and where it was before.
+    /// Shows a server's host, whether the server runs there, and its earlier hosts.
     Where {
         /// Its id, or its name if no other has it.
         server: String,
@@ -25,15 +25,15 @@ pub enum ServerCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Says for each host why the scheduler chose or refused it, then and now.
+    /// Shows for each host why the scheduler chose or refused it, then and now.
     Explain(ExplainArgs),
-    /// Lists the disks that a server left behind, and goes back to one.
+    /// Lists the disks that a server left behind, and goes back to an older disk.
     Disk {
         /// What to do.
         #[command(subcommand)]
         command: DiskCommand,
     },
-    /// Says when a server changed, who changed it, and what changed.
+    /// Shows when a server changed, who changed it, and what changed.
     Journal(JournalArgs),
 }
 

@@ -1,4 +1,4 @@
-//! Tables that fit a width: columns that matter least are dropped first, and the others are wrapped.
+//! Tables that fit a width: the least important columns are dropped first, and the others are wrapped.
 
 use crate::plain::printable;
 use anyhow::Result;
@@ -6,23 +6,23 @@ use comfy_table::{presets::UTF8_FULL_CONDENSED, ColumnConstraint, ContentArrange
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
-/// How wide tables are where no terminal is wider.
+/// The width of tables without a wider terminal.
 const WIDTH: usize = 100;
 
-/// A column that is wrapped keeps this width, if its cells are as wide.
+/// The smallest width of a wrapped column, if its cells are that wide.
 const WRAPPED: usize = 20;
 
-/// A longer word is broken.
+/// Longer words are broken.
 const WORD_MAX: usize = 40;
 
-/// Where answers are printed, and how wide a line may be.
+/// The output for answers, with the width of a line.
 pub struct Screen<W> {
     out: W,
     width: usize,
 }
 
 impl<W: Write> Screen<W> {
-    /// Prints to `out`, which leads to the process's output.
+    /// Prints to `out`, which writes to the process's output.
     pub fn new(out: W) -> Self {
         let stdout = io::stdout();
         let terminal = || rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col));
@@ -30,7 +30,7 @@ impl<W: Write> Screen<W> {
         Self { out, width: width.map_or(WIDTH, |width| width.max(WIDTH)) }
     }
 
-    /// Prints a line of text, wrapped where it is too wide.
+    /// Prints a line of text, and wraps it if it is too wide.
     pub fn line(&mut self, text: &str) -> Result<()> {
         for line in wrap(&printable(text), self.width) {
             writeln!(self.out, "{line}")?;
@@ -38,7 +38,7 @@ impl<W: Write> Screen<W> {
         Ok(())
     }
 
-    /// Prints a text as it is, for a person to copy.
+    /// Prints a text unchanged, so that a person can copy it.
     pub fn verbatim(&mut self, text: &str) -> Result<()> {
         Ok(writeln!(self.out, "{text}")?)
     }
@@ -51,7 +51,7 @@ impl<W: Write> Screen<W> {
 
 #[cfg(test)]
 impl Screen<Vec<u8>> {
-    /// What `show` prints where no terminal is wider. No line is wider than that.
+    /// The output of `show` without a wider terminal. No line is wider than the default width.
     pub fn printed(show: impl FnOnce(&mut Self) -> Result<()>) -> String {
         let mut screen = Self { out: Vec::new(), width: WIDTH };
         show(&mut screen).unwrap();
@@ -62,7 +62,7 @@ impl Screen<Vec<u8>> {
     }
 }
 
-/// Breaks a text into lines at its spaces. A word that is longer than a line has a line for itself.
+/// Breaks a text into lines at its spaces. A word longer than a line gets its own line.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
@@ -81,7 +81,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
     head: &'static str,
-    /// The column with the highest rank is dropped first; one with rank 0 never.
+    /// The column with the highest rank is dropped first; a column with rank 0 is never dropped.
     rank: u8,
 }
 
@@ -90,7 +90,7 @@ pub const fn always(head: &'static str) -> Column {
     Column { head, rank: 0 }
 }
 
-/// A column that is dropped where the table is too wide: the highest rank first.
+/// A column that is dropped if the table is too wide: the highest rank first.
 pub const fn dropped(rank: u8, head: &'static str) -> Column {
     Column { head, rank }
 }
@@ -117,7 +117,7 @@ impl Table {
         self.rows.push(cells.into_iter().map(printable).collect());
     }
 
-    /// Prints it.
+    /// Prints the table.
     pub fn print<W: Write>(&self, screen: &mut Screen<W>) -> Result<()> {
         Ok(writeln!(screen.out, "{}", self.render(screen.width))?)
     }
@@ -157,7 +157,7 @@ impl Table {
         let room = room(widths.len());
         let taken = |widths: &[(usize, usize)]| widths.iter().map(|(_, width)| width).sum::<usize>();
         while taken(&widths) > room {
-            // A word is broken only if nothing else is left.
+            // Words are broken only as a last resort.
             let widest = |(n, width): &&mut (usize, usize)| (*width > self.longest_word(*n), *width);
             let Some((_, widest)) = widths.iter_mut().max_by_key(widest) else { break };
             *widest -= 1;
@@ -174,7 +174,7 @@ impl Table {
         self.rows.iter().map(move |row| row[n].as_str()).chain([self.columns[n].head])
     }
 
-    /// How wide a column is if nothing in it is wrapped.
+    /// The width of a column without wrapping.
     fn full(&self, n: usize) -> usize {
         self.cells(n).map(|cell| cell.chars().count()).max().unwrap_or_default()
     }

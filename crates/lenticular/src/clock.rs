@@ -6,25 +6,26 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// The time, to hand around.
+/// A shareable clock.
 pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The machine's time. Certificates follow it, because other machines compare them with clocks of their own.
+/// The machine's time. Certificates use it, because other machines compare them with their own clocks.
 #[expect(clippy::disallowed_methods, reason = "this is where time enters; everything else is handed it")]
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// The machine's time, to hand around.
+/// The machine's clock.
 pub(crate) fn clock() -> Clock {
     Arc::new(now)
 }
 
-/// The cloud's one time: the machine's, but never before `floor`, never back and never still. When somebody sets the
-/// machine's clock back, the cloud's time goes on from where it was, until the machine's has caught up.
+/// The cloud's one time: the machine's time, but never before `floor`, never back and never still. If an operator
+/// sets the machine's clock back, the cloud's time continues, until the machine's clock has caught up.
 ///
-/// The store, tokens and timers share this time: a token that is issued now is younger than a password that was just set.
+/// The store, tokens and timers share this time: a token that is issued now is younger than a password that was
+/// just set.
 pub(crate) fn steady(floor: Timestamp) -> Clock {
     let steady = Lock::new((Steady(floor), Instant::now()));
     Arc::new(move || {
@@ -36,11 +37,11 @@ pub(crate) fn steady(floor: Timestamp) -> Clock {
     })
 }
 
-/// The time that was told last.
+/// The last returned time.
 struct Steady(Timestamp);
 
 impl Steady {
-    /// The time when the machine's clock says `wall`, and `elapsed` has passed since the last look.
+    /// The time when the machine's clock says `wall`, and `elapsed` has passed since the last call.
     fn advance(&mut self, wall: Timestamp, elapsed: Duration) -> Timestamp {
         let elapsed_us = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
         self.0 = wall.max(Timestamp(self.0 .0.saturating_add(elapsed_us)));
@@ -48,7 +49,7 @@ impl Steady {
     }
 }
 
-/// How much randomness is fetched at once, in ids.
+/// How many ids are fetched at once.
 const BATCH: usize = 256;
 
 /// Random ids, fetched from the system many at a time.
@@ -62,7 +63,8 @@ pub(crate) fn entropy() -> Box<dyn FnMut() -> [u8; 16] + Send> {
         if getrandom::fill(fresh.as_flattened_mut()).is_ok() {
             pool.extend(fresh);
         } else {
-            // Without randomness no id may be given out. The kernel refuses only in the first moments after its start.
+            // Without randomness no id may be issued. The kernel refuses only in the first moments after its
+            // start.
             tracing::error!("the system gives no randomness; waiting for it");
             std::thread::yield_now();
         }

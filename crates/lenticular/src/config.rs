@@ -1,4 +1,4 @@
-//! The configuration of a control plane or an agent that runs alone, as TOML.
+//! The configuration of a separate control plane or agent, as TOML.
 
 use crate::host::fence::FenceCommand;
 use anyhow::{Context, Result};
@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What connects guests.
+/// The network driver of guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum NetworkKind {
     /// Open Virtual Network.
@@ -28,24 +28,24 @@ pub(crate) enum NetworkKind {
 pub(crate) struct ServerConfig {
     /// The data directory.
     pub data: PathBuf,
-    /// Where to listen.
+    /// The address for clients.
     pub listen: SocketAddr,
-    /// Where to listen for agents.
+    /// The address for agents.
     #[serde(default = "default_agent_listen")]
     pub agent_listen: SocketAddr,
-    /// Names and addresses by which agents reach it, beside the address that they come to.
+    /// Names and addresses that agents use for the control plane, beside the address that they connect to.
     #[serde(default)]
     pub agent_names: Vec<String>,
-    /// The URL that clients are told.
+    /// The URL that clients get.
     #[serde(default)]
     pub public_url: Option<String>,
     /// A PostgreSQL connection string; without it the store is an SQLite file in the data directory.
     #[serde(default)]
     pub store: Option<String>,
-    /// OVN; without it hosts connect guests by themselves.
+    /// OVN; without it, hosts connect guests by themselves.
     #[serde(default)]
     pub ovn: Option<OvnServerConfig>,
-    /// What switches hosts off, by the name that `lenticular host fence --by` uses.
+    /// The fencing drivers, by the name for `lenticular host fence --by`.
     #[serde(default)]
     pub fencing: BTreeMap<String, FenceCommand>,
     /// Limits and rules; docs/operate/settings.md has them all.
@@ -57,19 +57,19 @@ pub(crate) struct ServerConfig {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OvnServerConfig {
-    /// Where the northbound database is served by others (`ssl:ADDRESS:PORT`, the members of a cluster with commas). If
-    /// not said, the control plane keeps both databases and northd running itself, in its data directory.
+    /// The northbound database of another operator (`ssl:ADDRESS:PORT`, the members of a cluster with commas). By
+    /// default the control plane runs both databases and northd itself, in its data directory.
     #[serde(default)]
     pub northbound: Option<String>,
-    /// What the cloud shows them, and whose certificates they show.
+    /// The cloud's certificate for these databases, and their CA.
     #[serde(default)]
     pub northbound_tls: Option<TlsFiles>,
-    /// Where its own southbound database listens for hosts, which show the certificates that they enrolled for.
+    /// The address of its own southbound database for hosts, which show the certificates from their enrolment.
     #[serde(default)]
     pub southbound_listen: Option<SocketAddr>,
 }
 
-/// Files in PEM to speak TLS with.
+/// PEM files for TLS.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TlsFiles {
@@ -82,10 +82,10 @@ pub(crate) struct TlsFiles {
 }
 
 impl TlsFiles {
-    /// Reads them.
+    /// Reads the files.
     ///
     /// # Errors
-    /// One of them cannot be read or used; the error says which.
+    /// A file cannot be read or used; the error names it.
     pub(crate) fn read(&self) -> Result<Tls> {
         let read = |path: &Path| {
             std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
@@ -94,11 +94,11 @@ impl TlsFiles {
     }
 }
 
-/// A host's agent. All of it can be said on the command line, too.
+/// A host's agent. All settings also exist on the command line.
 #[derive(Debug, Clone, Default, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AgentConfig {
-    /// Where the control plane takes agents (https://ADDR:PORT); known from the last time if not said.
+    /// The control plane's URL for agents (https://ADDR:PORT); by default the URL of the last start.
     #[arg(long)]
     #[serde(default)]
     pub join: Option<String>,
@@ -106,11 +106,11 @@ pub(crate) struct AgentConfig {
     #[arg(long)]
     #[serde(default)]
     pub token: Option<String>,
-    /// Where guests, bases, the host's identity and the agent's own state are kept.
+    /// The directory of guests, bases, the host's identity and the agent's own state.
     #[arg(long)]
     #[serde(default)]
     pub state: Option<PathBuf>,
-    /// The host's name; the machine's own if not said.
+    /// The host's name; by default the machine's name.
     #[arg(long)]
     #[serde(default)]
     pub name: Option<String>,
@@ -118,8 +118,8 @@ pub(crate) struct AgentConfig {
     #[arg(long)]
     #[serde(default)]
     pub zone: Option<String>,
-    /// Where to listen for other hosts' agents (ADDR:PORT); the address by which this host reaches the control plane if
-    /// not said. Guests come and go by it.
+    /// The address for other hosts' agents (ADDR:PORT); by default the address that this host uses towards the
+    /// control plane. Guests move through it.
     #[arg(long)]
     #[serde(default)]
     pub peer_listen: Option<SocketAddr>,
@@ -131,23 +131,23 @@ pub(crate) struct AgentConfig {
     #[arg(long)]
     #[serde(default)]
     pub ovn_southbound_ca: Option<PathBuf>,
-    /// This host's address that other hosts' tunnels lead to.
+    /// This host's address for other hosts' tunnels.
     #[arg(long)]
     #[serde(default)]
     pub ovn_encap_ip: Option<IpAddr>,
-    /// The device that tunnels go out by and the address on it (DEVICE=ADDRESS/PREFIX), if the switch is to have it.
+    /// The device for tunnels and its address (DEVICE=ADDRESS/PREFIX), if the switch should have the device.
     #[arg(long)]
     #[serde(default)]
     pub ovn_underlay: Option<String>,
-    /// A physical network that this host reaches: NAME=DEVICE, or NAME=ADDRESS/PREFIX for one that ends at this host. May
-    /// be repeated.
+    /// A physical network that this host reaches: NAME=DEVICE, or NAME=ADDRESS/PREFIX for a network that ends at
+    /// this host. May be repeated.
     #[arg(long)]
     #[serde(default)]
     pub ovn_physical: Vec<String>,
 }
 
 impl AgentConfig {
-    /// What is said here, and the rest as `other` has it.
+    /// These settings; missing ones are taken from `other`.
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
             join: self.join.or(other.join),
@@ -166,10 +166,10 @@ impl AgentConfig {
 }
 
 impl AgentConfig {
-    /// How the host takes part in OVN; `None` if it does not.
+    /// The host's part in OVN; `None` without OVN.
     ///
     /// # Errors
-    /// What is said cannot be read, or not enough is said.
+    /// A setting cannot be read, or settings are missing.
     pub(crate) fn ovn(&self) -> Result<Option<OvnConfig>> {
         let Some(southbound) = self.ovn_southbound.clone() else { return Ok(None) };
         let underlay = self.ovn_underlay.as_deref().map(|text| {
@@ -191,7 +191,7 @@ impl AgentConfig {
     }
 }
 
-/// Where agents are listened for unless it is said.
+/// The default address for agents.
 pub(crate) fn default_agent_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 9171))
 }
@@ -199,7 +199,7 @@ pub(crate) fn default_agent_listen() -> SocketAddr {
 /// Reads a configuration.
 ///
 /// # Errors
-/// It cannot be read, or has an unknown or missing field, which is named.
+/// The file cannot be read, or has an unknown or missing field; the error names the field.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
     toml::from_str(&text).with_context(|| format!("{} is not a valid configuration", path.display()))

@@ -23,56 +23,56 @@ use std::{
 };
 use tokio::{net::TcpListener, sync::watch};
 
-/// How long a token holds, in seconds.
+/// How long a token is valid, in seconds.
 const TOKEN_LIFE_S: i64 = 12 * 3_600;
 
 /// How long the journal is kept, in seconds.
 const JOURNAL_LIFE_S: i64 = 90 * 24 * 3_600;
 
-/// How often the journal's old end is cut off.
+/// How often old entries of the journal are removed.
 const TRIM_EVERY: Duration = Duration::from_secs(3_600);
 
-/// A control plane that runs.
+/// A running control plane.
 pub(crate) struct ControlPlane {
     /// Its API, for agents within the process.
     pub app: App,
     /// The epoch of its leadership.
     pub epoch: u64,
-    /// Where clients reach it.
+    /// The URL for clients.
     pub url: String,
-    /// Where agents join it.
+    /// The URL for agents.
     pub agent_url: String,
-    /// Where an agent on this machine does.
+    /// The URL for an agent on this machine.
     pub local_agent_url: String,
     listener: TcpListener,
     agent_listener: TcpListener,
     agent_tls: AgentTls,
 }
 
-/// How a control plane is started.
+/// The options of a control plane's start.
 pub(crate) struct Options<'o> {
     /// Its data directory.
     pub data: &'o DataDir,
-    /// Where to listen.
+    /// The address for clients.
     pub listen: SocketAddr,
-    /// Where to listen for agents.
+    /// The address for agents.
     pub agent_listen: SocketAddr,
-    /// Names and addresses by which agents reach it, beside the address that they come to.
+    /// Names and addresses that agents use for the control plane, beside the address that they connect to.
     pub agent_names: &'o [String],
-    /// The URL that clients are told.
+    /// The URL that clients get.
     pub public_url: Option<&'o str>,
     /// A PostgreSQL connection string.
     pub store: Option<&'o str>,
-    /// What switches hosts off, by name.
+    /// The fencing drivers, by name.
     pub fencing: BTreeMap<String, FenceCommand>,
-    /// What the operator has set.
+    /// The operator's settings.
     pub settings: Settings,
 }
 
-/// Starts it, up to the point where it could answer.
+/// Starts the control plane, up to the point where it could answer.
 ///
 /// # Errors
-/// The store cannot be opened, or the address is taken.
+/// The store cannot be opened, or the address is in use.
 pub(crate) async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     let data = options.data;
     // The store, and the addresses to listen on.
@@ -83,17 +83,17 @@ pub(crate) async fn start(options: &Options<'_>) -> Result<ControlPlane> {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => format!("http://{address}"),
     };
-    // What a new cloud begins with.
+    // The first records of a new cloud.
     let password = first_records(&store, data).await?;
     data.write_clouds(&url, &password)?;
-    // Images, without what a crash left.
+    // The image store, without the leftovers of a crash.
     let images = ImageStore::open(&data.path("images"), options.settings.images.reserve_bytes())
         .context("the image store cannot be opened")?;
     let swept = images.sweep(&store.state()).context("leftovers in the image store cannot be removed")?;
     if swept > 0 {
         tracing::info!(swept, "removed files of uploads and images that do not count");
     }
-    // Keys: those of tokens, and the CA's.
+    // The keys of tokens, and the CA's key.
     let tokens = Tokens::new(&data.token_keys()?, TOKEN_LIFE_S).with_context(|| {
         let file = data.path("token-keys");
         format!("{} is damaged: each line must be 32 bytes in URL-safe base64. Restore it, or remove it: all must log in again then", file.display())
@@ -129,7 +129,7 @@ pub(crate) async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     });
     let agent_tls = AgentTls::new(app.clone(), server_names(options.agent_names))
         .context("the agents' listener has no certificate; is every --agent-name a name or an address?")?;
-    // What works beside the requests.
+    // Background tasks.
     tokio::spawn(controllers::run(store.clone(), clock.clone()));
     tokio::spawn(trim(store, clock));
     let local_agent_url = format!("https://{}", reachable(agent_address));
@@ -154,7 +154,7 @@ async fn listen(address: SocketAddr, option: &str) -> Result<(TcpListener, Socke
     Ok((listener, address))
 }
 
-/// An address that the machine itself can connect to, for one that is listened on.
+/// An address that this machine can connect to, for a listening address.
 fn reachable(listened: SocketAddr) -> SocketAddr {
     let ip = match listened.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -164,8 +164,8 @@ fn reachable(listened: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listened.port())
 }
 
-/// Where agents are told to join: by the first name given for that, else by the address listened on; if that is any,
-/// by the name that clients use.
+/// The URL for joining agents: by the first configured name, otherwise by the listening address. If that is a
+/// wildcard, by the name in the clients' URL.
 fn agent_url(options: &Options<'_>, address: SocketAddr, url: &str) -> String {
     let of_clients =
         || url.split("://").nth(1)?.split('/').next()?.rsplit_once(':').map(|(host, _)| host.to_owned());
@@ -184,8 +184,8 @@ fn agent_url(options: &Options<'_>, address: SocketAddr, url: &str) -> String {
     }
 }
 
-/// The names that the control plane's certificate carries whatever address agents come to: those given, and the
-/// machine's own if a certificate can carry it.
+/// The names in the control plane's certificate for every address that agents use: the given names, and the
+/// machine's own name if a certificate can carry it.
 fn server_names(given: &[String]) -> Vec<String> {
     let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let mut names = given.to_vec();
@@ -195,10 +195,10 @@ fn server_names(given: &[String]) -> Vec<String> {
     names
 }
 
-/// A store that was opened.
+/// An opened store.
 struct Opened {
     store: Store,
-    /// Of this opening.
+    /// The epoch of this opening.
     epoch: u64,
     /// The cloud's time, which is never before the store's last commit.
     clock: Clock,
@@ -206,7 +206,7 @@ struct Opened {
 
 async fn open_store(data: &DataDir, postgres: Option<&str>) -> Result<Opened> {
     let (path, postgres) = (data.path("store.db"), postgres.map(str::to_owned));
-    // Opening blocks: PostgreSQL's engine has an event loop of its own.
+    // Opening blocks: PostgreSQL's engine has its own event loop.
     let writer = tokio::task::spawn_blocking(move || -> Result<Writer> {
         let engine: Box<dyn Engine> = match &postgres {
             Some(config) => Box::new(Postgres::open(config)?),
@@ -222,7 +222,7 @@ async fn open_store(data: &DataDir, postgres: Option<&str>) -> Result<Opened> {
     Ok(Opened { store, epoch, clock })
 }
 
-/// Fills an empty store, or takes over one that is there; gives the administrator's password.
+/// Fills an empty store, or takes over an existing one. Returns the administrator's password.
 async fn first_records(store: &Store, data: &DataDir) -> Result<String> {
     let cause =
         |why: &str| Cause { actor: "lenticular".to_owned(), request_id: String::new(), why: why.to_owned() };
@@ -235,7 +235,8 @@ async fn first_records(store: &Store, data: &DataDir) -> Result<String> {
             data.path("admin-password").display()
         );
     }
-    // The file is written after the commit: a crash between leaves no password, and the next start makes a new one.
+    // The file is written after the commit: after a crash between the two there is no password file, and the next
+    // start makes a new password.
     let password = if known { data.admin_password()? } else { data::random_text(24) };
     if empty {
         let hash = hash_password(&password)?;
@@ -270,11 +271,11 @@ async fn trim(store: Store, clock: Clock) {
     }
 }
 
-/// How long requests under way may take after the order to stop.
+/// How long requests in progress may take after the stop signal.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
 impl ControlPlane {
-    /// Answers until told to stop, then closes the store.
+    /// Serves until the stop signal, then closes the store.
     ///
     /// # Errors
     /// The listener broke, or the store was lost.
@@ -293,7 +294,7 @@ impl ControlPlane {
         );
         let served = tokio::select! {
             served = async { tokio::try_join!(clients, agents) } => served.map(drop).map_err(Into::into),
-            // Polls wait by design: they are not waited for.
+            // Polls wait by design, so the stop does not wait for them.
             () = async { let _ = stop.wait_for(|s| *s).await; tokio::time::sleep(STOP_GRACE).await } => Ok(()),
             why = async { lost.wait_for(Option::is_some).await.ok().and_then(|why| why.clone()) } => {
                 Err(anyhow::anyhow!("the store no longer takes commits: {}", why.unwrap_or_default()))

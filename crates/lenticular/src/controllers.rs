@@ -1,5 +1,5 @@
-//! Runs the controllers: each key that changed or whose time came is reconciled, first on a snapshot, and in a
-//! transaction only if there is something to change.
+//! Runs the controllers. Each key that changed or is due is reconciled: first on a snapshot, and in a transaction
+//! only if there is something to change.
 
 use crate::clock::Clock;
 use lenticular_control::reconcile::{reconcile, why, Key, Queue};
@@ -8,7 +8,7 @@ use lenticular_store::{Commit, Store};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-/// The longest sleep, so that a clock that was set does not leave the controllers asleep.
+/// The longest sleep, so that a changed clock does not leave the controllers asleep.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 
 /// Runs until the store closes.
@@ -30,7 +30,7 @@ pub(crate) async fn run(store: Store, clock: Clock) {
     }
 }
 
-/// Wakes the controllers that a commit concerns. The queue began with everything that `seen` held then: older commits say nothing new.
+/// Wakes the controllers for a commit. The queue began with everything in `seen`, so older commits are ignored.
 fn note(queue: &mut Queue, seen: &mut Arc<State>, commit: &Commit) {
     if commit.state.seq > seen.seq {
         queue.committed(seen, &commit.state, &commit.changes);
@@ -60,16 +60,16 @@ async fn next_commit(
     }
 }
 
-/// What reconciling a key on a snapshot comes to.
+/// The result of reconciling a key on a snapshot.
 enum Trial {
-    /// Nothing to change; called again then.
+    /// Nothing to change. The key is due again at this time, if any.
     Settled(Option<Timestamp>),
     /// Something to change.
     Changes,
 }
 
 fn try_out(store: &Store, now: Timestamp, key: Key) -> Trial {
-    // What is tried out is thrown away, so its ids need not be random.
+    // The trial's result is dropped, so its ids need not be random.
     let mut no_ids = || [0; 16];
     let state = store.state();
     let mut trial = Txn::new(&state, now, &mut no_ids);

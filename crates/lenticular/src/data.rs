@@ -1,4 +1,4 @@
-//! A cloud's data directory: its store, images, secrets and the files that clients read.
+//! A cloud's data directory: its store, images, secrets and the files for clients.
 
 use crate::clock;
 use anyhow::{Context, Result};
@@ -17,11 +17,11 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Opens the directory, made for its owner alone if it is not there. One that is there is shut to other users, who
-    /// would read projects' disks and images.
+    /// Opens the directory for its owner only, and creates it if missing. An existing directory is closed to
+    /// other users, who could read projects' disks and images.
     ///
     /// # Errors
-    /// It cannot be made or shut.
+    /// The directory cannot be created, or its permissions cannot be set.
     pub(crate) fn open(root: &Path) -> Result<Self> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
         made.with_context(|| format!("the data directory {} cannot be made", root.display()))?;
@@ -36,17 +36,17 @@ impl DataDir {
         Ok(Self { root })
     }
 
-    /// A file in it.
+    /// The path of a file in the directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
-    /// Whether a file is there.
+    /// Whether a file exists.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.path(name).exists()
     }
 
-    /// The keys that tokens are sealed with, newest first; made at the first start.
+    /// The keys that seal tokens, newest first; made at the first start.
     ///
     /// # Errors
     /// The file cannot be read or written.
@@ -93,7 +93,8 @@ impl DataDir {
         self.secret("admin-password", || Ok(random_text(24)))
     }
 
-    /// Removes the secret that agents shared before each had a certificate of its own: it opens nothing any more.
+    /// Removes the secret that agents shared before each had its own certificate. The secret opens nothing any
+    /// more.
     pub(crate) fn remove_agent_secret(&self) {
         if fs::remove_file(self.path("agent-secret")).is_ok() {
             tracing::info!("removed agent-secret: agents have certificates now, and enrol with a token");
@@ -132,7 +133,7 @@ impl DataDir {
     }
 }
 
-/// Writes a file that only its owner reads, whole or not at all.
+/// Writes a file that only its owner can read, completely or not at all.
 ///
 /// # Errors
 /// The file system refuses.
@@ -148,12 +149,12 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
     write().with_context(|| format!("{} cannot be written", path.display()))
 }
 
-/// A random text of letters and digits that are not mistaken for each other.
+/// A random text of letters and digits, without characters that look alike.
 pub(crate) fn random_text(length: usize) -> String {
     let alphabet = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
     let entropy = clock::entropy();
     let bytes = std::iter::repeat_with(entropy).flatten();
-    // Bytes beyond a whole number of alphabets would make some letters likelier.
+    // Bytes beyond a multiple of the alphabet's length would make some letters more likely.
     let fair = bytes.filter(|b| usize::from(*b) < alphabet.len() * (256 / alphabet.len()));
     fair.take(length).map(|b| char::from(alphabet[usize::from(b) % alphabet.len()])).collect()
 }

@@ -1,5 +1,5 @@
-//! Enrolment end to end, in one process and over real connections: agents' links against the control plane's listener,
-//! by a clock that the tests set.
+//! Enrolment end to end, in one process and over real connections: agents' links against the control plane's
+//! listener, by a clock that the tests set.
 
 use crate::clock as machine;
 use lenticular_agent::{join, Clock, HttpLink, Identity, IdentityError, Joining, Link, LinkError};
@@ -33,7 +33,7 @@ use tokio::net::TcpListener;
 
 const DAY_S: i64 = 24 * 3_600;
 
-/// A control plane with nothing but its agents' side, in memory.
+/// A control plane with only its agents' side, in memory.
 struct Plane {
     app: App,
     url: String,
@@ -98,7 +98,7 @@ impl Plane {
         join(home, &joining, clock(&self.now)).await
     }
 
-    /// A host that joined with a token of its own.
+    /// A host that joined with its own token.
     async fn host(&self, name: &str) -> (Identity, HttpLink) {
         let token = self.token(None, false).await;
         let identity = self.join(&self.home(name), name, &token).await.unwrap();
@@ -106,7 +106,7 @@ impl Plane {
         (identity, link)
     }
 
-    /// The journal's entries on agents that were refused.
+    /// The journal's entries on refused agents.
     async fn refusals(&self) -> Vec<String> {
         let entries = self.app.store.history(Kind::Refusal, REFUSALS).await.unwrap();
         entries.into_iter().map(|e| format!("{}: {}", e.cause.actor, e.cause.why)).collect()
@@ -141,7 +141,7 @@ fn hello(name: &str) -> Hello {
     }
 }
 
-/// Introduces a host as its agent does: first it is told which life of the store this is, then it enters it.
+/// Introduces a host as its agent does: the first answer names the store's incarnation, then the host enters it.
 async fn greet(link: &HttpLink, name: &str) -> Result<Welcome, LinkError> {
     let welcome = link.hello(&hello(name)).await?;
     link.hello(&Hello { incarnation: Some(welcome.incarnation), ..hello(name) }).await
@@ -157,7 +157,7 @@ fn query(welcome: &Welcome) -> OrdersQuery {
     }
 }
 
-/// What the control plane said to a call that it refused.
+/// The control plane's message in a refusal.
 fn words<T: std::fmt::Debug>(result: Result<T, LinkError>) -> String {
     match result {
         Err(LinkError::Refused { status: 403, body }) => body,
@@ -188,7 +188,7 @@ async fn a_host_joins_and_speaks_for_itself_alone() {
     };
     words(one.report(theirs.host_id, &report).await);
     words(one.answer(theirs.host_id, &Answer { id: 1, result: Ok(String::new()) }).await);
-    // The other's session is none the worse for it, and the four attempts are one entry.
+    // The other host's session continues, and the four attempts are one entry.
     two.report(theirs.host_id, &report).await.unwrap();
     let refusals = plane.refusals().await;
     assert_eq!(refusals.len(), 1, "{refusals:?}");
@@ -204,7 +204,7 @@ async fn a_token_is_good_once_and_in_its_time_and_a_lost_answer_does_no_harm() {
     assert!(identity.is_of_token(&token));
     let said = why(plane.join(&plane.home("thief"), "rack-9", &token).await);
     assert!(said.contains("used before"), "{said}");
-    // The answer was lost: the key was kept, and the same token is asked with again.
+    // The answer was lost: the key was kept, and the same token is used again.
     let home = plane.home("rack-1").join("identity");
     let saved: serde_json::Value =
         serde_json::from_slice(&std::fs::read(home.join("identity.json")).unwrap()).unwrap();
@@ -251,7 +251,7 @@ async fn certificates_are_renewed_in_time_and_refused_after_it() {
     let session = greet(&link, "rack-1").await.unwrap();
     greet(&left_off, "rack-2").await.unwrap();
     plane.pass(21 * DAY_S);
-    // What is under way goes on across the renewal, and after it on new connections.
+    // Requests in progress go on across the renewal; later requests use new connections.
     let keeping = tokio::time::timeout(Duration::from_secs(20), async {
         tokio::select! {
             () = link.keep_identity() => {}
@@ -262,7 +262,8 @@ async fn certificates_are_renewed_in_time_and_refused_after_it() {
     link.orders(session.host_id, query(&session)).await.unwrap();
     plane.pass(10 * DAY_S);
     link.orders(session.host_id, query(&session)).await.unwrap();
-    // The other one slept through it. Its connection is still open; a new one is told the same.
+    // The other host slept during the renewal. Its connection is still open; a new connection gets the same
+    // answer.
     let said = words(greet(&left_off, "rack-2").await);
     assert!(said.contains("expired") && said.contains("host enrol rack-2 --replace"), "{said}");
     let again = Identity::load(&plane.home("rack-2"), clock(&plane.now)).unwrap().unwrap();
@@ -278,7 +279,7 @@ async fn a_retired_host_is_told_so() {
     let (_, link) = plane.host("rack-1").await;
     let session = greet(&link, "rack-1").await.unwrap();
     let waiting = OrdersQuery { wait_ms: 15_000, after: plane.app.store.state().seq, ..query(&session) };
-    // The poll that waits is told at once, long before its time.
+    // The waiting poll is answered at once, long before its end.
     let polled = async { tokio::join!(link.orders(session.host_id, waiting), plane.retire("rack-1")).0 };
     let polled = tokio::time::timeout(Duration::from_secs(10), polled).await.unwrap();
     assert!(matches!(polled, Err(LinkError::Unknown | LinkError::Refused { .. })), "{polled:?}");
@@ -290,7 +291,7 @@ async fn a_retired_host_is_told_so() {
 #[tokio::test]
 async fn another_cloud_is_neither_joined_nor_let_in() {
     let (ours, other) = (Plane::start().await, Plane::start().await);
-    // Our token at their door: the fingerprint tells before anything is said.
+    // Our token at another control plane: the fingerprint differs, so the host sends nothing.
     let joining = Joining {
         control_plane: other.url.clone(),
         token: ours.token(None, false).await,
@@ -306,25 +307,25 @@ async fn another_cloud_is_neither_joined_nor_let_in() {
 }
 
 #[tokio::test]
-async fn a_control_plane_that_was_started_anew_needs_nothing() {
+async fn a_restarted_control_plane_needs_nothing() {
     let now = Arc::new(AtomicI64::new(1_800_000_000));
     let key = Authority::new_key().unwrap();
     let open = |certificate: Option<&str>| Authority::open(&key, certificate, clock(&now)()).unwrap();
     let first = Plane::with(open(None), now.clone()).await;
     let (identity, _) = first.host("rack-1").await;
     let pem = first.app.authority.pem().to_owned();
-    // With its certificate from the file, or with the key alone: hosts take either.
+    // With its certificate from the file, or with the key alone: hosts accept both.
     for certificate in [Some(pem.as_str()), None] {
         let next = Plane::with(open(certificate), now.clone()).await;
         let link = HttpLink::new(&next.url, identity.clone()).unwrap();
-        // Its store is another, so it knows no such host; but it can be talked to.
+        // The new control plane has another store and does not know the host, but TLS with it works.
         assert!(words(greet(&link, "rack-1").await).contains("retired"));
     }
     let other = Authority::new_key().unwrap();
     assert!(Authority::open(&other, Some(&pem), clock(&now)()).is_err());
 }
 
-/// How the control plane answers a host that it holds.
+/// The control plane's answer to a host without orders.
 fn held<T: std::fmt::Debug>(result: Result<T, LinkError>) -> String {
     match result {
         Err(LinkError::Refused { status: 503, body }) => body,
@@ -357,7 +358,7 @@ async fn what_a_host_claims_to_have_been_told_counts_for_that_host_alone() {
 }
 
 #[tokio::test]
-async fn a_generation_that_nobody_issued_is_refused() {
+async fn a_generation_that_was_never_issued_is_refused() {
     let plane = Plane::start().await;
     let (_, link) = plane.host("rack-1").await;
     let session = greet(&link, "rack-1").await.unwrap();

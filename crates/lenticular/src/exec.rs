@@ -9,10 +9,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Runs a program to its end; its standard output.
+/// Runs a program to its end. Returns its standard output.
 ///
 /// # Errors
-/// It is not installed, or fails; the error has its own words.
+/// The program is not installed, or fails; the error has its message.
 pub(crate) fn run<S: AsRef<OsStr>>(program: &str, args: &[S], env: &[(&str, &OsStr)]) -> Result<String> {
     let output = Command::new(program).args(args).envs(env.iter().copied()).stdin(Stdio::null()).output();
     let output = output.with_context(|| format!("'{program}' could not be run; is it installed?"))?;
@@ -22,10 +22,11 @@ pub(crate) fn run<S: AsRef<OsStr>>(program: &str, args: &[S], env: &[(&str, &OsS
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Starts a program that outlives this one, in a session of its own; what it says is appended to a file. Its process id.
+/// Starts a program that outlives this process, in a new session. Its output is appended to a file. Returns its
+/// process id.
 ///
 /// # Errors
-/// It cannot be started, or the file cannot be written.
+/// The program cannot be started, or the file cannot be written.
 pub(crate) fn spawn_detached<S: AsRef<OsStr>>(args: &[S], log: &Path) -> Result<u32> {
     let open = || OpenOptions::new().create(true).append(true).open(log);
     let said = open().with_context(|| format!("{} cannot be written", log.display()))?;
@@ -36,10 +37,10 @@ pub(crate) fn spawn_detached<S: AsRef<OsStr>>(args: &[S], log: &Path) -> Result<
     Ok(child.id())
 }
 
-/// Runs a program for as long as it is waited for; what it says. Giving up ends it.
+/// Runs a program while this future is polled. Returns its output. Dropping the future ends the program.
 ///
 /// # Errors
-/// It is not installed, or fails; the error has its own words.
+/// The program is not installed, or fails; the error has its message.
 pub(crate) async fn run_in_time(args: &[String]) -> Result<String> {
     let (program, rest) = args.split_first().context("no program is named")?;
     let mut command = tokio::process::Command::new(program);

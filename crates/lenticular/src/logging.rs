@@ -1,17 +1,17 @@
-//! Structured logs: lines for people at a terminal, JSON otherwise; `LENTICULAR_LOG` says how much.
+//! Structured logs: lines for people at a terminal, JSON otherwise. `LENTICULAR_LOG` sets the level.
 
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
-/// Begins to log to standard error.
+/// Starts logging to standard error.
 pub(crate) fn start() {
     let filter = EnvFilter::try_from_env("LENTICULAR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second start in one process (as tests have it) keeps the first one's logs.
+    // A second start in one process, as in tests, keeps the first logger.
     let _ = if std::io::stderr().is_terminal() { logs.compact().try_init() } else { logs.json().try_init() };
 }
 
-/// Begins to log, and makes the runtime of a process that serves.
+/// Starts logging, and makes the runtime of a serving process.
 ///
 /// # Errors
 /// The system gives no threads.

@@ -30,7 +30,8 @@ use config::AgentConfig;
 use lenticular_cli::{CloudArgs, HostCommand, ProjectCommand, ServerCommand};
 use std::{path::PathBuf, process::ExitCode};
 
-/// Gives memory back: the system's allocator keeps what each of many threads once used for hashing a password.
+/// An allocator that returns memory: the system's allocator keeps the memory that many threads once used for
+/// hashing passwords.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,4 @@
-//! Processes of this program: which run, and how they end.
+//! Processes of this program: which of them run, and how they end.
 
 use anyhow::{Context, Result};
 use rustix::process::{kill_process, Pid, Signal};
@@ -14,35 +14,35 @@ const GRACE: Duration = Duration::from_secs(15);
 /// Ends a process.
 ///
 /// # Errors
-/// It cannot be told, or does not end in time.
+/// The process cannot be signalled, or does not end in time.
 pub(crate) fn end(pid: Pid) -> Result<()> {
     kill_process(pid, Signal::TERM).context("the cloud could not be told to stop")?;
     wait_for_end(pid)
 }
 
-/// Whether a process of this program runs under that number.
+/// Whether a process of this program has that id.
 pub(crate) fn process_runs(pid: u32) -> bool {
     ours(pid).is_some_and(runs)
 }
 
-/// Ends a process of this program; that there is none is no error.
+/// Ends a process of this program. A missing process is no error.
 ///
 /// # Errors
-/// It does not end in time.
+/// The process does not end in time.
 pub(crate) fn end_process(pid: u32) -> Result<()> {
     ours(pid).filter(|pid| runs(*pid)).map_or(Ok(()), end)
 }
 
 fn ours(pid: u32) -> Option<Pid> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
-    // A number may have gone to another process since: only one of our name is ours.
+    // Another process may have got the id since: only a process with our name is ours.
     let command = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
     let own = fs::read_to_string("/proc/self/comm").unwrap_or_default();
-    // On its way to become one it goes by the names of what starts it.
+    // Before it becomes a lenticular process, it has the names of the programs that start it.
     (command == own || matches!(command.trim(), "lenticular" | "setsid" | "ip")).then_some(pid)
 }
 
-/// The process of the pid file, if it is a lenticular that runs.
+/// The process of the pid file, if it is a running lenticular.
 pub(crate) fn running(pid_file: &Path) -> Result<Option<Pid>> {
     let text = match fs::read_to_string(pid_file) {
         Ok(text) => text,
@@ -67,10 +67,10 @@ fn wait_for_end(pid: Pid) -> Result<()> {
     Ok(())
 }
 
-/// Whether the process runs. One that has ended and waits for its parent to notice does not.
+/// Whether the process runs. A zombie does not.
 fn runs(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    // The name before the state is in parentheses and may hold any of them.
+    // The name before the state is in parentheses and may contain parentheses.
     let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
     state.is_some_and(|state| !state.starts_with(['Z', 'X']))
 }

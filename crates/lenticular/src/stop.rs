@@ -1,17 +1,17 @@
-//! When a process is told to stop.
+//! The stop signal of a process.
 
 use tokio::{
     signal::unix::{signal, SignalKind},
     sync::watch,
 };
 
-/// Comes true when the cloud is told to stop.
+/// Resolves when the cloud must stop.
 pub(crate) async fn stopped(mut stop: watch::Receiver<bool>) {
-    // A sender that is gone means that nobody can tell any more: the same.
+    // A sender that is gone means the same: no stop can be told any more.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Comes true on SIGTERM or SIGINT.
+/// Resolves on SIGTERM or SIGINT.
 async fn told_to_stop() {
     let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -24,7 +24,7 @@ async fn told_to_stop() {
     }
 }
 
-/// Turns true once the process is told to stop.
+/// Turns true on SIGTERM or SIGINT.
 pub(crate) fn on_signal() -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {

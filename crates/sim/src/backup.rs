@@ -1,4 +1,4 @@
-//! Backups of the store: taken now and then, and gone back to, with all that was acknowledged since lost.
+//! Backups of the store: taken now and then, and restored, with the loss of everything acknowledged since.
 
 use crate::{
     client::Known,
@@ -11,14 +11,14 @@ use lenticular_model::{Cause, Incarnation, ServerId};
 use lenticular_store::MemoryDisk;
 use std::collections::BTreeMap;
 
-/// The store as it was, and what clients knew then.
+/// A copy of the store, and the clients' knowledge at that time.
 pub(crate) struct Backup {
     disk: MemoryDisk,
     known: BTreeMap<ServerId, Known>,
 }
 
 impl World {
-    /// Takes a backup if there is none; else goes back to it. True if it goes back.
+    /// Takes a backup if there is none; otherwise restores the backup. True if it restores.
     pub(crate) fn back_up_or_go_back(&mut self) -> bool {
         match self.plane.backup {
             None => self.back_up(),
@@ -32,7 +32,7 @@ impl World {
         false
     }
 
-    /// Keeps a copy of the store as it is.
+    /// Copies the store.
     pub(crate) fn back_up(&mut self) {
         if self.plane.running.is_none() {
             return;
@@ -42,7 +42,7 @@ impl World {
         self.plane.backup = Some(Backup { disk, known });
     }
 
-    /// Puts the backup in the place of the store, and begins a new life of it, as an operator does.
+    /// Replaces the store by the backup, and begins a new incarnation, as an operator does.
     pub(crate) fn restore_store(&mut self) {
         let Some(backup) = self.plane.backup.take() else { return };
         let disk = backup.disk.copy();
@@ -75,10 +75,10 @@ impl World {
         (self.plane.disk, self.plane.published, self.plane.known) = (disk, state, true);
         self.plane.last_at = at;
         if self.rng.chance(300) {
-            // There may be reason to go back to the same one again.
+            // The same backup may be restored again.
             self.plane.backup = Some(Backup { disk: backup.disk, known: backup.known.clone() });
         }
-        // What was acknowledged since is lost, and clients are told so. What they asked for since may still come.
+        // Everything acknowledged since is lost, and clients learn so. Their later requests may still arrive.
         let asked = std::mem::replace(&mut self.clients.known, backup.known);
         for (id, known) in asked.into_iter().filter(|(_, known)| known.delete_asked) {
             if self.clients.known.contains_key(&id) || self.plane.published.servers.contains_key(&id) {

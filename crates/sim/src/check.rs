@@ -1,5 +1,5 @@
-//! The invariants of the design, as far as they can be broken by what is built: each is a look at the facts of the
-//! world, never at what any part of it believes.
+//! The invariants of the design, as far as the built parts can break them. Each check reads the facts of the
+//! world, never the beliefs of a part.
 
 use crate::{
     client::Known,
@@ -23,14 +23,14 @@ use std::{
     sync::Arc,
 };
 
-/// How late the notice of a host's silence may come, in milliseconds.
+/// How late the report of a host's silence may come, in milliseconds.
 const NOTICE_MS: i64 = 2_000;
 
-/// For so long after the clock was set the time says nothing of hosts' silence, in milliseconds.
+/// How long after a change of the clock the time says nothing about hosts' silence, in milliseconds.
 const CLOCK_NEWS_MS: i64 = 60_000;
 
 impl World {
-    /// What every commit must keep, given the state before it.
+    /// Checks a commit against the state before it.
     pub(crate) fn check_commit(&mut self, before: &State, commit: &Commit) {
         let after = &commit.state;
         let durable = after.seq > before.seq;
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    /// Counts what became of servers of a restored store.
+    /// Counts the outcomes for servers of a restored store.
     fn note_restored(&mut self, old: Option<&Arc<Server>>, new: Option<&Arc<Server>>) {
         let (Some(old), Some(new)) = (old.filter(|s| s.restored.is_some()), new) else { return };
         if new.restored.is_none() {
@@ -121,12 +121,12 @@ impl World {
         old: Option<&Arc<Server>>,
         new: Option<&Arc<Server>>,
     ) {
-        // Where it is to go; on the way back, and when it arrives, that was judged before.
+        // The host that the server goes to. On its way back, and at its arrival, that was checked before.
         let goes = |s: &Arc<Server>| s.ticket.as_ref().map_or(s.host_id, |ticket| Some(ticket.to));
         let back =
             |h: &HostId| old.is_some_and(|s| s.unconfirmed.as_ref().is_some_and(|last| last.from == *h));
         let stays = |h: &HostId| old.and_then(goes) == Some(*h) || old.and_then(|s| s.host_id) == Some(*h);
-        // After a restore of the store it is where it is, whatever the record said.
+        // After a restore of the store, the server stays where its host found it, even against the record.
         let found = |h: &HostId| old.is_some_and(|s| s.restored.is_some()) || self.is_found(*h, id, new);
         let placed = new.and_then(goes).filter(|h| !stays(h) && !back(h) && !found(h));
         let Some(host_id) = placed else {
@@ -142,7 +142,7 @@ impl World {
         };
         let heartbeat = before.heartbeats.get(&host_id).map_or(BEGIN, |c| c.at).max(before.took_over_at);
         let silent_ms = at.since_ms(heartbeat);
-        // When the clock was set, all hosts seem silent until each is heard of again.
+        // After the clock was set, all hosts seem silent until each makes contact again.
         let clock_is_good = self.plane.set_at.is_none_or(|set| self.now.since_ms(set) > CLOCK_NEWS_MS);
         let silent = silent_ms > SILENT_AFTER_S * 1_000 + NOTICE_MS && clock_is_good;
         if !host.is_enabled() || !host.is_up() || silent {
@@ -154,7 +154,8 @@ impl World {
         }
     }
 
-    /// 5: no commit breaks a server group. Where a server goes, and where its way back is held open, it counts as there.
+    /// 5: no commit breaks a server group. A server counts on the host that it goes to, and on the host of a
+    /// possible revert.
     fn check_group(&mut self, after: &State, new: Option<&Arc<Server>>) {
         let Some(group) = new.and_then(|s| after.server_groups.get(&s.server_group?)) else { return };
         let mut members: BTreeMap<HostId, BTreeSet<ServerId>> = BTreeMap::new();
@@ -166,11 +167,11 @@ impl World {
         let most = members.values().map(BTreeSet::len).max().unwrap_or(0);
         let all: BTreeSet<&ServerId> = members.values().flatten().collect();
         self.coverage.note("group", group.policy.name());
-        // Where guests were found after the store went back to a backup is no decision of anybody's.
+        // After a restore, the places of found guests are no decision of the control plane.
         let found = self.plane.restores > 0;
         let broken = match group.policy {
             _ if found => false,
-            // One alone may be on its way.
+            // A single server may be on its way.
             Policy::Affinity => all.len() > 1 && members.len() > 1,
             Policy::AntiAffinity => most > group.most_on_one_host() as usize,
             Policy::SoftAffinity | Policy::SoftAntiAffinity => false,
@@ -189,7 +190,7 @@ impl World {
             && disk.is_some_and(|d| new.is_some_and(|s| s.disk.generation == d.generation))
     }
 
-    /// A server goes only by its tombstone, which its host has confirmed, and what is to be gone stays so.
+    /// A server goes only by its tombstone, after its host has confirmed, and a server that must go stays so.
     fn check_lifeline(
         &mut self,
         after: &State,
@@ -237,13 +238,13 @@ impl World {
         }
     }
 
-    /// 2: what was acknowledged is there.
+    /// 2: acknowledged results exist.
     pub(crate) fn check_memory(&mut self) {
         let all: Vec<ServerId> = self.clients.known.keys().copied().collect();
         self.check_memory_of(all);
     }
 
-    /// The same for these servers.
+    /// 2: acknowledged results exist, for these servers.
     pub(crate) fn check_memory_of(&mut self, ids: impl IntoIterator<Item = ServerId>) {
         let state = self.plane.published.clone();
         let mut wrong = None;
@@ -274,7 +275,7 @@ impl World {
         }
     }
 
-    /// A store that is opened again holds what was published, and may hold more only if the last commit was in doubt.
+    /// A reopened store has the published records. It may have more only if the last commit was in doubt.
     pub(crate) fn check_reload(&mut self, loaded: &Arc<State>) {
         let published = self.plane.published.clone();
         if loaded.seq < published.seq {
@@ -284,7 +285,7 @@ impl World {
         if self.plane.known && loaded.seq != published.seq {
             return self.violate(2, format!("the store has commit {} that nobody made", loaded.seq));
         }
-        // What was made of the records as they came must be what is made of them when they are loaded.
+        // The indexes built commit by commit must equal the indexes built by loading.
         if loaded.seq == published.seq {
             if let Err(what) = rebuild::same_tables(&published, loaded) {
                 return self.violate(2, what);
@@ -296,7 +297,7 @@ impl World {
         }
     }
 
-    /// What is not at rest yet, if anything.
+    /// The first thing that is not at rest, if any.
     pub(crate) fn restless(&self) -> Option<String> {
         if self.plane.running.is_none() {
             return Some("the control plane is away".to_owned());
@@ -332,7 +333,8 @@ impl World {
         busy.map(|host| format!("{} is at work", host.name))
     }
 
-    /// The guest is as wanted, or the server is in error and says why; and its record and ports say whether it runs.
+    /// The guest is as wanted, or the server is in error with a reason; its record and ports agree on whether it
+    /// runs.
     fn server_is_settled(&self, server: &Server) -> Result<(), String> {
         let host = server.host_id.and_then(|id| self.host_of(id));
         let runs = host.and_then(|h| h.guests.get(&server.id)).is_some_and(|real| real.running().is_some());
@@ -356,14 +358,14 @@ impl World {
         Ok(())
     }
 
-    /// The end of a run: nothing is left over, and the store opened again holds all of it.
+    /// The end of a run: nothing is left over, and the reopened store has everything.
     pub(crate) fn check_end(&mut self) {
         self.check_rest();
         self.plane.running = None;
         self.start_plane();
     }
 
-    /// 6: when faults have ceased and all is at rest, nothing is left over.
+    /// 6: after the faults, when all is at rest, nothing is left over.
     pub(crate) fn check_rest(&mut self) {
         let state = self.plane.published.clone();
         if let Some(operation) = state.all::<Operation>().next() {

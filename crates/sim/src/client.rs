@@ -1,4 +1,4 @@
-//! Clients: tenants and an operator who act at random, and remember every answer they were given.
+//! Clients: tenants and an operator who act at random, and remember every answer.
 
 use crate::{
     event::{ClientRequest, Event, Request},
@@ -15,16 +15,16 @@ use lenticular_model::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What clients know of a server.
+/// The clients' knowledge of a server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
-    /// A delete was asked for, whatever came of it.
+    /// The client asked for a delete; the outcome may be unknown.
     pub(crate) delete_asked: bool,
     /// A delete was acknowledged.
     pub(crate) delete_acknowledged: bool,
-    /// It is known to be gone.
+    /// The clients know that it is gone.
     pub(crate) gone: bool,
-    /// Requests on it that were acknowledged.
+    /// Acknowledged requests on it.
     pub(crate) requests: Vec<String>,
 }
 
@@ -34,13 +34,13 @@ pub(crate) struct Clients {
     pub(crate) tenants: Vec<ProjectId>,
     pub(crate) users: Vec<UserId>,
     pub(crate) image: Option<ImageId>,
-    /// Servers whose creation was acknowledged.
+    /// Servers with an acknowledged creation.
     pub(crate) known: BTreeMap<ServerId, Known>,
-    /// The disk that each guest last wrote: which making of it, and how many writes.
+    /// The content that each guest last wrote: the number of the disk's making, and the number of writes.
     pub(crate) written: BTreeMap<ServerId, (u64, u64)>,
-    /// What is in the image store of shelved servers' disks.
+    /// The content of shelved servers' disks in the image store.
     pub(crate) shelved: BTreeMap<ImageId, (u64, u64)>,
-    /// Servers that clients were answered about since it was last looked whether the answers hold.
+    /// Servers in answers since the last check of the answers.
     pub(crate) answered: BTreeSet<ServerId>,
     requests: u64,
 }
@@ -58,16 +58,16 @@ impl Clients {
     }
 }
 
-/// Sizes that clients choose among: most small, some large, some too large for any host.
+/// The flavors that clients choose from: mostly small, some large, some too large for any host.
 const FLAVORS: &[&str] = &["42", "42", "84", "1", "2", "2", "3", "4", "giant"];
 
 impl World {
-    /// One client does one thing, and another soon.
+    /// A client acts, and another client soon after.
     pub(crate) fn client_acts(&mut self) {
         if !self.faulty {
             return;
         }
-        // Small worlds have two tenants; in large ones there is as much to do for each host.
+        // Small worlds have two tenants; large worlds have as many requests for each host.
         let tenants = self.clients.tenants.len();
         let next = self.rng.range(200 / tenants as i64, 14_000 / tenants as i64);
         self.after_ms(next, Event::Client);
@@ -177,7 +177,7 @@ impl World {
         ClientRequest::Create(Box::new(NewServers { group, ..*new }))
     }
 
-    /// A server of the tenant that it last heard to be there.
+    /// A server of the tenant that exists by its last answer.
     fn some_server(&mut self, tenant: usize) -> Option<ServerId> {
         let project = self.clients.tenants[tenant];
         let state = &self.plane.published;
@@ -218,7 +218,7 @@ impl World {
         if matches!(ask, ClientRequest::Delete(_)) {
             known.delete_acknowledged = true;
         }
-        // A delete of what is being deleted is answered alike and begins nothing.
+        // A second delete is answered in the same way and begins nothing.
         if !again && !matches!(ask, ClientRequest::Delete(_) | ClientRequest::Abort(_)) {
             known.requests.push(caller.request_id.clone());
         }

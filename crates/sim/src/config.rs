@@ -1,4 +1,4 @@
-//! What may go wrong in a run, and which rule is broken on purpose to see that the invariants notice.
+//! The faults of a run, and the rule that is broken on purpose to prove that the invariants notice.
 
 use std::collections::BTreeSet;
 
@@ -9,15 +9,15 @@ macro_rules! names {
         pub enum $type { $($(#[$doc])* $name,)* }
 
         impl $type {
-            /// All of them.
+            /// All values.
             pub const ALL: &'static [$type] = &[$($type::$name,)*];
 
-            /// Its name on the command line and in reports.
+            /// The name on the command line and in reports.
             pub fn name(self) -> &'static str {
                 match self { $($type::$name => $text,)* }
             }
 
-            /// The one with this name.
+            /// The value with this name.
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|f| f.name() == name)
             }
@@ -26,7 +26,7 @@ macro_rules! names {
 }
 
 names! {
-    /// Something that goes wrong by itself.
+    /// A fault that happens by itself.
     Fault {
         /// An agent's process dies and comes back; guests run on.
         AgentCrash "agent-crash";
@@ -48,27 +48,28 @@ names! {
         GuestShutdown "guest-shutdown";
         /// The control plane dies before a commit is written.
         PlaneCrashBefore "plane-crash-before";
-        /// The control plane dies when a commit is written and before anyone hears of it.
+        /// The control plane dies after a commit is written and before any client learns of it.
         PlaneCrashAfter "plane-crash-after";
         /// The control plane dies between commits.
         PlaneCrashIdle "plane-crash-idle";
-        /// The store takes no commit once.
+        /// The store refuses one commit.
         CommitFails "commit-fails";
-        /// Nothing is heard of a host for more than a minute.
+        /// A host is silent for more than a minute.
         HostSilent "host-silent";
-        /// The disk of a guest that does not run vanishes, perhaps to come back.
+        /// The disk of a stopped guest vanishes, perhaps to come back.
         DiskAway "disk-away";
         /// Two hosts do not reach each other; both reach the control plane.
         HostsApart "hosts-apart";
-        /// Nothing comes from a host to the control plane, or to it from there; other hosts reach it.
+        /// No message gets through between a host and the control plane, in one direction; other hosts reach the
+        /// host.
         HostCutOff "host-cut-off";
         /// The control plane's clock is set, forwards or backwards.
         ClockJump "clock-jump";
-        /// All that a host does with its disk takes long for a while.
+        /// All of a host's disk work is slow for a while.
         SlowDisk "slow-disk";
-        /// A host's disk is full for a while: nothing is made there, and the agent cannot keep its state.
+        /// A host's disk is full for a while: nothing is made there, and the agent cannot save its state.
         FullDisk "full-disk";
-        /// The store goes back to a backup, and what was acknowledged since is lost.
+        /// The store goes back to a backup, and everything acknowledged since is lost.
         StoreRestored "store-restored";
     }
 }
@@ -76,61 +77,61 @@ names! {
 names! {
     /// A rule that is broken on purpose.
     Mutation {
-        /// Agents act on orders that they had before.
+        /// Agents carry out outdated orders.
         StaleOrders "stale-orders";
         /// After a crash the control plane comes back with an older store.
         ForgetsCommits "forgets-commits";
-        /// The driver makes a fresh disk where one is missing.
+        /// The driver makes a new disk in place of a missing disk.
         FreshDisk "fresh-disk";
-        /// Agents take what an orders message does not mention for removed.
+        /// Agents treat servers that an orders message does not mention as removed.
         AbsenceIsAnOrder "absence-is-an-order";
-        /// The scheduler does not look at hosts' intent.
+        /// The scheduler ignores disabled hosts.
         PlacesAnywhere "places-anywhere";
-        /// The scheduler does not hear of server groups.
+        /// The scheduler ignores server groups.
         IgnoresGroups "ignores-groups";
         /// The control plane confirms tombstones by itself.
         BuriesEarly "buries-early";
-        /// Observations of stopped guests are dropped on their way.
+        /// Observations of stopped guests are lost.
         BlindToStops "blind-to-stops";
-        /// A step's success is told though nothing was done.
+        /// A step reports success without any effect.
         LyingSteps "lying-steps";
-        /// The control plane believes reports in the order in which they arrive.
+        /// The control plane takes reports in the order of arrival.
         BelievesLateReports "believes-late-reports";
-        /// A target takes a guest for its own as soon as it is ready for it.
+        /// A target adopts a guest as soon as it is ready for it.
         RunsBeforeRelease "runs-before-release";
-        /// A source lets the guest go on when it has released it.
+        /// A source resumes a guest after it has released it.
         ResumesAfterRelease "resumes-after-release";
-        /// The control plane takes a target that is ready for one that has the guest.
+        /// The control plane treats a target that is ready as one that has the guest.
         GrantsOnReady "grants-on-ready";
-        /// A ticket names the generation that the disk has already.
+        /// A ticket names the disk's current generation.
         SameGeneration "same-generation";
-        /// An operator puts a backup in the store's place and does not say so.
+        /// An operator restores a backup of the store and does not say so.
         RestoresBlindly "restores-blindly";
-        /// Agents register their hosts before what they tell is saved.
+        /// Agents say hello before the reported state is saved.
         TellsUnsaved "tells-unsaved";
     }
 }
 
-/// How a world is set up and what happens in it.
+/// The set-up and the events of a world.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Decides everything else that is left open.
+    /// Decides everything that the other settings leave open.
     pub seed: u64,
-    /// How many hosts; if not said, drawn from 3 to 8, and for one seed in twenty from 9 to 50.
+    /// The number of hosts; by default drawn from 3 to 8, and for one seed in twenty from 9 to 50.
     pub hosts: Option<usize>,
-    /// What goes wrong by chance.
+    /// The random faults.
     pub faults: BTreeSet<Fault>,
-    /// Which rule is broken.
+    /// The broken rule.
     pub mutation: Option<Mutation>,
-    /// How long clients and faults are at work, in seconds; 0 for a scenario, which does all by itself.
+    /// How long clients and faults are active, in seconds; 0 for a scenario, which makes its own events.
     pub busy_s: i64,
-    /// How many tenants; if not said, as many as the hosts are enough for.
+    /// The number of tenants; by default as many as the hosts have room for.
     pub tenants: Option<usize>,
     /// Whether hosts have room for dozens of servers.
     pub roomy: bool,
-    /// Every so many commits the indexes are compared with a rebuild.
+    /// The number of commits between two comparisons of the indexes with a rebuild.
     pub rebuild_every: u64,
-    /// Whether all of the trace is kept.
+    /// Whether the whole trace is kept.
     pub keep_trace: bool,
 }
 
@@ -150,7 +151,7 @@ impl Config {
         }
     }
 
-    /// A quiet world of so many hosts, in which only what it is told happens.
+    /// A quiet world with this many hosts: only explicit events happen.
     pub fn quiet(seed: u64, hosts: usize) -> Self {
         Self { hosts: Some(hosts), faults: BTreeSet::new(), busy_s: 0, ..Self::storm(seed) }
     }

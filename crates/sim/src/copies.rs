@@ -1,5 +1,5 @@
-//! The first invariant: at most one running copy of a server, and only where its record says. Whatever can change that
-//! is looked at when it has changed.
+//! The first invariant: at most one running copy of a server, and only where its record says. After each change,
+//! the checker looks at what the change can affect.
 
 use crate::{
     host::{Host, Real},
@@ -16,17 +16,17 @@ use std::{
     sync::Arc,
 };
 
-/// What has to be looked at.
+/// The servers to check.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
     all: bool,
     some: BTreeSet<ServerId>,
-    /// The hosts where there was ever anything of a server.
+    /// The hosts that ever had anything of a server.
     places: BTreeMap<ServerId, BTreeSet<usize>>,
 }
 
 impl Look {
-    /// Anything may have changed.
+    /// Every server may have changed.
     pub(crate) fn at_all(&mut self) {
         self.all = true;
     }
@@ -38,7 +38,7 @@ impl Look {
 }
 
 impl World {
-    /// What there is of a guest on a host; noted that there is something.
+    /// The real state of a guest on a host; notes that the state exists.
     pub(crate) fn real(&mut self, n: usize, id: ServerId) -> &mut Real {
         self.look.places.entry(id).or_default().insert(n);
         self.hosts[n].guests.entry(id).or_default()
@@ -118,16 +118,17 @@ impl World {
     ) -> bool {
         let (Some(host), Some(server)) = (host.id, record) else { return false };
         let owns = server.host_id == Some(host) && generation == Some(server.disk.generation);
-        // It has arrived, and the control plane has not heard of it yet.
+        // The guest has arrived, and the control plane does not know yet.
         let ticket = server.ticket.as_ref();
         let arrived = ticket.is_some_and(|t| t.to == host && generation == Some(t.generation));
-        // Nobody minds who runs what is to be gone, as long as its host is to remove it.
+        // A server that is being deleted may run, as long as its host has the order to remove it.
         let copy = self.plane.published.disk_copy_on(host, id).is_some();
         owns || arrived || (server.wanted == Wanted::Absent && copy)
     }
 
-    /// After a restore of the store, a guest may run that the record does not know to be there: as long as its host was
-    /// not heard, or no host has said that it has the server; or the record says that it is there and unexplained.
+    /// After a restore of the store, a guest may run that the record does not place there. That is allowed until
+    /// its host was heard, or while no host has reported the server. It is also allowed if the record of the
+    /// host's disk copy has `may_run`.
     pub(crate) fn is_unsettled(&self, host: &Host, id: ServerId) -> bool {
         let state = &self.plane.published;
         let unheard =

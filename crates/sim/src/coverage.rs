@@ -1,4 +1,4 @@
-//! What happened how often, so that a run in which nothing goes wrong does not pass for a good one.
+//! Counts of events, so that a run without any event does not pass as a good run.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 pub struct Coverage(BTreeMap<(&'static str, &'static str), u64>);
 
 impl Coverage {
-    /// Notes that something of a group happened.
+    /// Counts an event of a group.
     pub fn note(&mut self, group: &'static str, what: &'static str) {
         *self.0.entry((group, what)).or_default() += 1;
     }
 
-    /// How often it happened.
+    /// How often the event happened.
     pub fn count(&self, group: &'static str, what: &'static str) -> u64 {
         self.0.get(&(group, what)).copied().unwrap_or(0)
     }

@@ -1,6 +1,6 @@
-//! Every operation, disturbed at every point: an agent dies at each step, the control plane at each commit, every message
-//! comes twice, the store goes back from each commit to each before it. Nothing else goes wrong, nothing is left to
-//! chance, and each time all must end settled and as it was asked for.
+//! Every operation, disturbed at every point: an agent dies at each step, the control plane at each commit, every
+//! message comes twice, the store goes back from each commit to each before it. Nothing else goes wrong, and
+//! nothing is random. Each time, the cloud must end stable and as the request asked.
 
 use crate::{
     config::Config,
@@ -16,16 +16,16 @@ use lenticular_model::{
 };
 use lenticular_store::Crash;
 
-/// How long what is disturbed may take to come to rest, in seconds.
+/// How long the cloud may take to come to rest after a disturbance, in seconds.
 const REST_S: i64 = 4_000;
 
-/// Where the server is made.
+/// The server's first host.
 const HOME: usize = 1;
 
-/// How many hosts there are.
+/// The number of hosts.
 const HOSTS: usize = 3;
 
-/// Something to ask for.
+/// A request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
     Create,
@@ -48,7 +48,7 @@ enum Act {
     LeaveHome,
 }
 
-/// What has to be in the end.
+/// The required end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Runs,
@@ -56,7 +56,7 @@ enum End {
     Gone,
 }
 
-/// An operation: what goes before it, what is asked for, and on which step's beginning something more is.
+/// An operation: its preparation, its request, and an additional request at the beginning of a step.
 struct Operation {
     name: &'static str,
     before: &'static [Act],
@@ -117,7 +117,7 @@ operations! {
     "delete while it comes back": [Create, Shelve], Unshelve, on "preparing the disk" Delete => Gone;
 }
 
-/// How far a step is.
+/// The progress of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
     Begun,
@@ -132,21 +132,21 @@ enum Who {
     Host,
 }
 
-/// What goes wrong in one run; what is counted, is counted from the operation's beginning.
+/// The disturbance of a run. Counts begin at the operation's beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Disturbance {
     Nothing,
-    /// The agent, all agents, or the host die when the so-manieth step is that far.
+    /// The agent, all agents, or the host die when this step has this progress.
     Dies(u32, Moment, Who),
-    /// The control plane dies in the so-manieth commit.
+    /// The control plane dies in this commit.
     PlaneDies(u32, Crash),
-    /// Every message comes twice, the second so much later.
+    /// Every message comes twice, the second this much later.
     Twice(i64),
-    /// The store goes back to what it was after that many commits when there are so many.
+    /// After the second number of commits, the store goes back to the state after the first number of commits.
     GoesBack(u32, u32),
 }
 
-/// A disturbance at work.
+/// An active disturbance.
 pub(crate) struct Drill {
     disturbance: Disturbance,
     then: Option<(&'static str, Act)>,
@@ -154,23 +154,23 @@ pub(crate) struct Drill {
     commits: u32,
 }
 
-/// What all drills came to.
+/// The totals of all drills.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Drills {
-    /// How many worlds were run.
+    /// The number of worlds.
     pub runs: u32,
-    /// How many operations there are.
+    /// The number of operations.
     pub operations: u32,
-    /// How many steps they have, all together.
+    /// The number of their steps.
     pub steps: u32,
-    /// How many commits.
+    /// The number of commits.
     pub commits: u32,
 }
 
 /// Runs every operation with every disturbance.
 ///
 /// # Errors
-/// An operation did not end as it must; says which, how it was disturbed, and what happened.
+/// An operation did not end as required. The error names the operation and the disturbance, and has the trace.
 pub fn drill_all() -> Result<Drills, String> {
     let mut drills = Drills::default();
     for operation in OPERATIONS {
@@ -197,7 +197,7 @@ pub fn drill_all() -> Result<Drills, String> {
     Ok(drills)
 }
 
-/// Runs one operation; gives back how many steps and commits it took.
+/// Runs one operation. Returns the number of its steps and commits.
 fn one(operation: &Operation, disturbance: Disturbance) -> Result<(u32, u32), String> {
     let mut world = World::new(Config::quiet(1, HOSTS));
     let told = |world: &World, why: String| {
@@ -215,7 +215,7 @@ fn one(operation: &Operation, disturbance: Disturbance) -> Result<(u32, u32), St
     world.act(operation.ask);
     world.settle().map_err(|why| told(&world, why))?;
     let asked = 1 + usize::from(operation.then.is_some());
-    // A request that nobody answered may have been lost.
+    // A request without an answer may have been lost.
     let done = world.acknowledged() >= before + asked && world.plane.restores == 0;
     world.check_end();
     let checked = match &world.violation {
@@ -261,7 +261,7 @@ impl World {
         self.ask(caller, ask);
     }
 
-    /// How many requests were granted.
+    /// The number of granted requests.
     fn acknowledged(&self) -> usize {
         self.coverage.count("answer", "ok") as usize
     }
@@ -299,7 +299,7 @@ impl World {
         }
     }
 
-    /// A step of a host's agent is that far.
+    /// A step of a host's agent has reached this moment.
     pub(crate) fn drill_step(&mut self, n: usize, name: &'static str, moment: Moment) {
         let Some(drill) = &mut self.drill else { return };
         drill.steps += u32::from(moment == Moment::Begun);
@@ -332,7 +332,7 @@ impl World {
                 self.plane.armed = Some(Armed::Crash(crash));
                 self.after_ms(2_000, Event::PlaneStarts);
             }
-            // The backup is of what was committed before this batch.
+            // The backup has the commits before this batch.
             Disturbance::GoesBack(to, at) => {
                 if commits == to + u32::from(!begins) && self.plane.backup.is_none() {
                     self.back_up();
@@ -348,7 +348,7 @@ impl World {
         }
     }
 
-    /// How much later every message comes again, if it does.
+    /// The delay of every message's repetition, if messages are repeated.
     pub(crate) fn drill_repeats(&self) -> Option<i64> {
         match self.drill.as_ref()?.disturbance {
             Disturbance::Twice(later_ms) => Some(later_ms * 1_000),

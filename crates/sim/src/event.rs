@@ -1,4 +1,4 @@
-//! What can come next in the world.
+//! The events of the world.
 
 use lenticular_agent::core::Ended;
 use lenticular_control::command::compute::server_create::NewServers;
@@ -10,12 +10,12 @@ use lenticular_model::{
 };
 use lenticular_wire::agent::{Hello, Orders, OrdersQuery, Report, Welcome};
 
-/// Which agent's process, and which of its calls.
+/// The run of an agent and the number of its call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct From {
-    /// The host's place in the world.
+    /// The host's index in the world.
     pub(crate) host: usize,
-    /// Which run of the host's agent.
+    /// The run of the host's agent.
     pub(crate) agent_run: u64,
     /// The call's number.
     pub(crate) call: u64,
@@ -29,7 +29,7 @@ pub(crate) struct Poll {
     pub(crate) query: OrdersQuery,
 }
 
-/// What a client asks for.
+/// A client's request.
 #[derive(Debug, Clone)]
 pub(crate) enum ClientRequest {
     Create(Box<NewServers>),
@@ -73,7 +73,7 @@ impl ClientRequest {
         }
     }
 
-    /// The server that it is about.
+    /// The request's server.
     pub(crate) fn server(&self) -> Option<ServerId> {
         match self {
             Self::Start(id)
@@ -112,7 +112,7 @@ pub(crate) struct Save {
     pub(crate) upload: String,
     /// The step that sends it.
     pub(crate) number: u64,
-    /// What it has: which making of the disk, and how many writes.
+    /// The disk's content: the number of its making, and the number of writes.
     pub(crate) content: (u64, u64),
 }
 
@@ -121,22 +121,22 @@ pub(crate) struct Save {
 pub(crate) enum Reply {
     Welcome(Welcome),
     Orders(Orders),
-    /// Whether the image store has taken the disk that this step sent.
+    /// Whether the image store has accepted the disk of this step.
     Saved(ServerId, u64, bool),
     /// The report with these observations is durable.
     Taken,
-    /// The host is not known and must register.
+    /// The control plane does not know the host, which must register.
     Unknown,
 }
 
-/// What can come next.
+/// An event.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
     ToPlane(Request),
     ToAgent(From, Reply),
-    /// The control plane runs what waits.
+    /// The control plane runs the waiting jobs.
     Work,
-    /// A poll has waited long enough.
+    /// A poll's wait ends.
     PollEnds(u64),
     PlaneStarts,
     PlaneDies,
@@ -146,7 +146,7 @@ pub(crate) enum Event {
         back_ms: i64,
         host_too: bool,
     },
-    /// An agent looks for calls that had no answer and steps to try again.
+    /// An agent looks for calls without an answer, and for steps to try again.
     Tick {
         host: usize,
         agent_run: u64,
@@ -158,7 +158,7 @@ pub(crate) enum Event {
         server: ServerId,
         number: u64,
     },
-    /// A step ends and its agent is told.
+    /// A step ends, and its agent learns of it.
     StepEnds {
         host: usize,
         agent_run: u64,
@@ -172,7 +172,7 @@ pub(crate) enum Event {
         process: u64,
         how: Ended,
     },
-    /// An agent hears of it.
+    /// An agent learns of a process's end.
     Heard {
         host: usize,
         agent_run: u64,
@@ -182,20 +182,20 @@ pub(crate) enum Event {
     },
     /// A guest writes to its disk.
     GuestWrites,
-    /// A disk that was away is put back.
+    /// A vanished disk is put back.
     DiskBack {
         host: usize,
         server: ServerId,
     },
-    /// A client or an operator does something.
+    /// A client or an operator acts.
     Client,
-    /// Something goes wrong.
+    /// A fault happens.
     Fault,
-    /// Faults and clients cease.
+    /// Faults and clients stop.
     Calm,
-    /// Is everything at rest?
+    /// Checks whether everything is at rest.
     Look,
 }
 
-/// What an agent reported and waits for an answer to.
+/// A report that waits for its answer.
 pub(crate) type Said = Vec<Observation>;

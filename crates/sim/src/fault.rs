@@ -1,4 +1,4 @@
-//! What goes wrong: one fault at a time, at random times, until faults cease.
+//! Faults: one at a time, at random times, until faults stop.
 
 use crate::{
     config::Fault,
@@ -8,7 +8,7 @@ use crate::{
 use lenticular_agent::core::Ended;
 use lenticular_model::ServerId;
 
-/// Faults that happen at a time of their own; the others strike messages and steps.
+/// Faults at a random time; the other faults hit messages and steps.
 const TIMED: &[Fault] = &[
     Fault::AgentCrash,
     Fault::HostReboot,
@@ -29,13 +29,13 @@ const TIMED: &[Fault] = &[
 ];
 
 impl World {
-    /// Something goes wrong, and something else soon.
+    /// A fault happens, and another soon after.
     pub(crate) fn fault_happens(&mut self) {
         if !self.faulty {
             return;
         }
         self.keep_older();
-        // In a large world as much goes wrong on each host.
+        // A large world has as many faults on each host.
         let share = (self.hosts.len() as i64 / 8).max(1);
         let next = self.rng.range(500, 10_000) / share;
         self.after_ms(next, Event::Fault);
@@ -89,7 +89,7 @@ impl World {
         was
     }
 
-    /// A host restarts: nothing that ran there runs on.
+    /// A host restarts: all its processes end.
     pub(crate) fn reboot_host(&mut self, n: usize) -> bool {
         let back = self.rng.range(15_000, 100_000);
         let host = &mut self.hosts[n];
@@ -112,7 +112,7 @@ impl World {
         true
     }
 
-    /// Nothing of a host is heard for more than a minute.
+    /// No message to or from a host arrives for more than a minute.
     pub(crate) fn silence(&mut self, n: usize) -> bool {
         let seconds = self.rng.range(65, 150);
         let until = self.now.plus_s(seconds);
@@ -129,7 +129,7 @@ impl World {
         n != other
     }
 
-    /// One way or the other between a host and the control plane is cut.
+    /// One direction between a host and the control plane is cut.
     fn cut_off(&mut self, n: usize) -> bool {
         let seconds = self.rng.range(10, 150);
         let (until, mute) = (self.now.plus_s(seconds), self.rng.chance(500));
@@ -141,7 +141,7 @@ impl World {
         true
     }
 
-    /// Somebody sets the control plane's clock.
+    /// An operator sets the control plane's clock.
     fn set_clock(&mut self) -> bool {
         let seconds = self.rng.range(-600, 601);
         self.plane.skew_us = seconds * 1_000_000;
@@ -151,7 +151,7 @@ impl World {
         true
     }
 
-    /// The disk of a guest that does not run vanishes; half of them come back.
+    /// The disk of a stopped guest vanishes; half of such disks come back.
     fn take_disk(&mut self, n: usize) -> bool {
         let idle = self.hosts[n].guests.iter().filter(|(id, real)| {
             let busy = self.hosts[n].agent.as_ref().is_some_and(|a| a.doing.contains_key(id));
@@ -171,7 +171,7 @@ impl World {
         true
     }
 
-    /// Somebody puts a disk back.
+    /// An operator puts a disk back.
     pub(crate) fn put_disk_back(&mut self, n: usize, id: ServerId) {
         let name = self.name(id);
         let Some(real) = self.hosts[n].guests.get_mut(&id) else { return };

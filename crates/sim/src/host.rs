@@ -1,5 +1,5 @@
-//! A host's agent: the real decision core, and around it what its runtime does (keeping the snapshot, calling the
-//! control plane, finding guests again).
+//! A host's agent: the real decision core, and a model of its runtime, which saves the snapshot, calls the
+//! control plane, and finds guests again.
 
 use crate::{
     config::{Fault, Mutation},
@@ -26,46 +26,46 @@ const TICK_MS: i64 = 5_000;
 /// How long an agent waits for the answer to a hello or a report, in milliseconds.
 const PATIENCE_MS: i64 = 10_000;
 
-/// A disk as it really is.
+/// The real state of a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Disk {
     pub(crate) generation: u64,
-    /// Which making of a disk this is.
+    /// The number of the disk's making.
     pub(crate) made: u64,
     /// How many times it was written.
     pub(crate) writes: u64,
 }
 
-/// A guest's process as it really is.
+/// The real state of a guest's process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) number: u64,
     pub(crate) boot: u64,
-    /// The guest has shut itself down and the process waits to be looked at.
+    /// The guest has shut itself down, and the process waits for a look.
     pub(crate) ended: bool,
     /// The guest stands still: its memory has gone to another host.
     pub(crate) paused: bool,
-    /// The run of the agent that is told of its end.
+    /// The run of the agent that learns of its end.
     pub(crate) watched_by: Option<u64>,
 }
 
-/// A guest that is to come from another host, as it really is.
+/// The real state of an arriving guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Arriving {
     pub(crate) generation: u64,
-    /// The making and the writes of the disk that came, once it is whole.
+    /// The making and the writes of the arrived disk, once it is complete.
     pub(crate) got: Option<(u64, u64)>,
     /// The process that waits for the guest, and its boot.
     pub(crate) waits: Option<(u64, u64)>,
 }
 
-/// What is really there of a guest, whatever anyone believes.
+/// The real state of a guest; the agent and the control plane may believe something else.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Real {
-    /// What comes from another host.
+    /// Data from another host.
     pub(crate) arriving: Option<Arriving>,
     pub(crate) disk: Option<Disk>,
-    /// A disk that was moved away.
+    /// A vanished disk.
     pub(crate) away: Option<Disk>,
     pub(crate) process: Option<Process>,
 }
@@ -76,35 +76,35 @@ impl Real {
         self.process.as_ref().filter(|p| !p.ended && !p.paused)
     }
 
-    /// True if anything of the guest is there.
+    /// True if anything of the guest exists.
     pub(crate) fn is_there(&self) -> bool {
         self.disk.is_some() || self.process.is_some() || self.arriving.is_some()
     }
 
-    /// What the disk holds, here or arrived: which making of it, and how many writes.
+    /// The disk's content, here or arrived: the number of its making, and the number of writes.
     pub(crate) fn content(&self) -> Option<(u64, u64)> {
         let disk = self.disk.as_ref().map(|disk| (disk.made, disk.writes));
         disk.or(self.arriving.as_ref().and_then(|arriving| arriving.got))
     }
 }
 
-/// A call under way.
+/// A call in progress.
 #[derive(Debug, Clone, Copy)]
 struct Call {
     number: u64,
     sent: Timestamp,
 }
 
-/// A step under way.
+/// A step in progress.
 #[derive(Debug, Clone)]
 pub(crate) struct Doing {
     pub(crate) number: u64,
     pub(crate) step: Step,
     pub(crate) fails: bool,
     pub(crate) acted: bool,
-    /// Whether the image store took what it sent, once that was heard.
+    /// Whether the image store accepted the sent disk, once the host learned of it.
     pub(crate) taken: Option<bool>,
-    /// The life of the store that ordered it.
+    /// The incarnation of the store that ordered it.
     pub(crate) ordered_in: Option<Incarnation>,
 }
 
@@ -114,22 +114,22 @@ pub(crate) struct Agent {
     pub(crate) agent_run: u64,
     host_id: Option<HostId>,
     session: u64,
-    /// The number of the last report built in this session.
+    /// The number of the last report in this session.
     report_number: u64,
     hello: Option<Call>,
     poll: Option<Call>,
     report: Option<(Call, Said)>,
     pub(crate) doing: BTreeMap<ServerId, Doing>,
-    /// What was decided could not be kept, because the disk is full.
+    /// The decisions could not be saved, because the disk is full.
     pub(crate) unsaved: bool,
-    /// Steps that wait until what led to them is kept, and which life of the store ordered them.
+    /// Steps that wait until the state behind them is saved, and the incarnation that ordered them.
     held: Vec<(ServerId, Step, Option<Incarnation>)>,
-    /// Orders it had before, for the mutation that acts on them again.
+    /// Earlier orders, for the mutation that carries them out again.
     had: Vec<Orders>,
 }
 
 impl Agent {
-    /// True if it is in heartbeat and waits for no answer but that of its poll.
+    /// True if it is in contact and waits only for the answer of its poll.
     pub(crate) fn is_quiet(&self, state: &State) -> bool {
         let heartbeat = self.host_id.and_then(|id| state.heartbeats.get(&id));
         if heartbeat.is_none_or(|heartbeat| heartbeat.session != self.session) {
@@ -149,11 +149,11 @@ pub(crate) struct Host {
     pub(crate) boots: u64,
     agent_runs: u64,
     saved: Option<Snapshot>,
-    /// Nobody hears of it or reaches it until then.
+    /// Until then, the host neither receives nor sends.
     pub(crate) silent_until: Timestamp,
-    /// The control plane does not hear it until then.
+    /// Until then, the control plane does not receive its messages.
     pub(crate) mute_until: Timestamp,
-    /// It does not hear the control plane until then.
+    /// Until then, it does not receive the control plane's messages.
     pub(crate) deaf_until: Timestamp,
     /// Its disk is slow until then.
     pub(crate) slow_until: Timestamp,
@@ -161,7 +161,7 @@ pub(crate) struct Host {
     pub(crate) full_until: Timestamp,
     pub(crate) agent: Option<Agent>,
     pub(crate) guests: BTreeMap<ServerId, Real>,
-    /// The order that last reached the agent, by server, and the life of the store that gave it.
+    /// The order that last reached the agent, by server, and the incarnation of the store that gave it.
     pub(crate) ordered: BTreeMap<ServerId, (Incarnation, Order)>,
 }
 
@@ -186,7 +186,7 @@ impl Host {
         }
     }
 
-    /// Nothing is wrong with it any more.
+    /// Ends all faults of the host.
     pub(crate) fn be_well(&mut self, now: Timestamp) {
         self.silent_until = now;
         (self.mute_until, self.deaf_until) = (now, now);
@@ -197,7 +197,7 @@ impl Host {
         format!("{}-boot-{}", self.name, self.boots)
     }
 
-    /// Even hosts are small, odd ones larger.
+    /// Even-numbered hosts are small, odd-numbered ones larger.
     fn capacity(&self) -> Capacity {
         match self.number % 2 {
             _ if self.roomy => Capacity { vcpus: 64, memory_mb: 262_144, disk_gb: 4_000 },
@@ -234,7 +234,7 @@ impl Host {
 }
 
 impl World {
-    /// An agent's process begins: it takes up its snapshot, looks for guests, and introduces the host.
+    /// An agent's process begins: it reads its snapshot, looks for guests, and introduces the host.
     pub(crate) fn start_agent(&mut self, n: usize) {
         let host = &mut self.hosts[n];
         if host.agent.is_some() {
@@ -291,7 +291,7 @@ impl World {
         self.advance(n);
     }
 
-    /// The agent's process ends, whatever it was doing.
+    /// The agent's process ends, in the middle of any work.
     pub(crate) fn kill_agent(&mut self, n: usize, back_ms: i64) {
         if self.hosts[n].agent.take().is_some() {
             note!(self, "{} agent dies", self.hosts[n].name);
@@ -299,7 +299,7 @@ impl World {
         }
     }
 
-    /// Calls that had no answer are given up, and what failed is tried again.
+    /// Drops calls without an answer, and tries failed work again.
     pub(crate) fn tick(&mut self, n: usize, agent_run: u64) {
         let now = self.now;
         let Some(agent) = self.hosts[n].live(agent_run) else { return };
@@ -318,7 +318,7 @@ impl World {
         self.advance(n);
     }
 
-    /// Whatever can be done next is done: the snapshot kept, steps begun, calls made.
+    /// Does the next possible work: keeps the snapshot, begins steps, makes calls.
     pub(crate) fn advance(&mut self, n: usize) {
         let Some(agent) = &mut self.hosts[n].agent else { return };
         let steps = agent.core.begin();
@@ -341,7 +341,7 @@ impl World {
         self.call(n, kept);
     }
 
-    /// True if nothing is left to be kept.
+    /// Saves the snapshot. True if nothing is left to save.
     fn keep_snapshot(&mut self, n: usize) -> bool {
         let full = self.hosts[n].full_until > self.now;
         let host = &mut self.hosts[n];
@@ -364,7 +364,7 @@ impl World {
         let from = From { host: n, agent_run: agent.agent_run, call: number };
         // A hello, as long as the host has no id in this session.
         let Some(host_id) = agent.host_id else {
-            // What it tells is kept first: the control plane acts on it.
+            // The reported state is saved first: the control plane acts on it.
             if agent.hello.is_none() && (kept || mutation == Some(Mutation::TellsUnsaved)) {
                 agent.hello = Some(call);
                 let hello = self.hosts[n].agent.as_ref().map(|a| self.hosts[n].hello(a));
@@ -419,7 +419,7 @@ impl World {
         }
     }
 
-    /// An answer has come to an agent.
+    /// An answer arrives at an agent.
     pub(crate) fn at_agent(&mut self, from: From, reply: Reply) {
         let n = from.host;
         let Some(agent) = self.hosts[n].live(from.agent_run) else { return };
@@ -461,7 +461,7 @@ impl World {
                     return self.after_ms(1, Event::StepEnds { host: n, agent_run, server, number });
                 }
             }
-            // Nobody waits for it any more.
+            // No waiter needs the answer any more.
             Reply::Welcome(_) | Reply::Taken | Reply::Unknown => return,
         }
         self.advance(n);
@@ -487,7 +487,7 @@ impl World {
         if agent.core.apply(&orders) == Taken::Ignored {
             self.coverage.note("orders", "ignored");
             if current {
-                // The stream does not fit together: everything is asked for anew.
+                // The stream has a gap: the agent asks for all orders again.
                 agent.core.start_over();
             }
             return;
@@ -506,13 +506,13 @@ impl World {
         if mutation == Some(Mutation::AbsenceIsAnOrder) && !orders.orders.is_empty() {
             self.remove_unmentioned(n, &orders);
         }
-        // It may die with the orders taken and not yet kept.
+        // The agent may die with applied but unsaved orders.
         if self.chance(Fault::AgentCrash, 5) {
             self.kill_agent(n, 1_000);
         }
     }
 
-    /// The broken rule: what is not mentioned is removed.
+    /// The broken rule: servers that the orders do not mention are removed.
     fn remove_unmentioned(&mut self, n: usize, orders: &Orders) {
         let mentioned = |id: &ServerId| orders.orders.iter().any(|o| o.server_id() == *id);
         let others: Vec<ServerId> =
@@ -523,7 +523,7 @@ impl World {
         }
     }
 
-    /// An agent hears that a guest's process ended.
+    /// An agent learns that a guest's process ended.
     pub(crate) fn hear(
         &mut self,
         n: usize,
@@ -566,13 +566,13 @@ fn order_text(order: &Order) -> String {
     }
 }
 
-/// A snapshot as it comes back from the host's own disk.
+/// A snapshot as read back from the host's own disk.
 fn reread(snapshot: &Snapshot) -> Result<Snapshot, String> {
     let text = serde_json::to_string(snapshot).map_err(|error| error.to_string())?;
     serde_json::from_str(&text).map_err(|error| error.to_string())
 }
 
-/// The name of a observed in traces and counts.
+/// The name of an observed state in traces and counts.
 pub(crate) fn sight_name(observed: &ObservedState) -> &'static str {
     match observed {
         ObservedState::Preparing { .. } => "preparing",

@@ -1,4 +1,4 @@
-//! What the control plane runs for each message and each controller, as its API does.
+//! The control plane's jobs for each message and each controller, as in its API.
 
 use crate::{
     client::Clients,
@@ -40,17 +40,17 @@ use lenticular_model::{
 use lenticular_store::Job;
 use std::{cell::RefCell, sync::Arc};
 
-/// Something for the control plane to do.
+/// A job of the control plane.
 pub(crate) enum Todo {
     Request(Box<Request>),
     Reconcile(Key),
 }
 
-/// What a job found out.
+/// The result of a job.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     pub(crate) created: Vec<ServerId>,
-    /// The host that said hello, and the session that it began.
+    /// The host that said hello, and its new session.
     pub(crate) session: Option<(HostId, u64)>,
     pub(crate) wake: Option<Timestamp>,
 }
@@ -58,7 +58,7 @@ pub(crate) struct Done {
 /// The flavor that no host can hold.
 const GIANT: &str = "giant";
 
-/// The transaction for what is to be done.
+/// The transaction for one job.
 pub(crate) fn job<'j>(todo: &'j Todo, done: &'j RefCell<Done>, mutation: Option<Mutation>) -> Job<'j> {
     let cause = cause(todo);
     let run: lenticular_store::Run<'j> = match todo {
@@ -202,7 +202,7 @@ fn run_ask(
     }
 }
 
-/// Moves a port to another address of its subnet, chosen by its own name.
+/// Moves a port to another address of its subnet, computed from its current address.
 fn readdress(txn: &mut Txn<'_>, caller: &Caller, id: PortId) -> Result<()> {
     let old = txn.visible::<Port>(caller, &id)?;
     let Some(first) = old.fixed_ips.first() else { return Ok(()) };
@@ -236,7 +236,7 @@ fn keep_generation(txn: &mut Txn<'_>, id: ServerId, mutation: Option<Mutation>) 
     }
 }
 
-/// The broken rule: a tombstone goes before its host has confirmed it.
+/// The broken rule: a tombstone goes before its host has confirmed the removal.
 fn bury_early(txn: &mut Txn<'_>, id: ServerId) {
     if txn.servers.get(&id).is_some_and(|s| s.wanted == Wanted::Absent) {
         txn.update::<Server>(&id, |s| s.host_id = None);
@@ -244,7 +244,7 @@ fn bury_early(txn: &mut Txn<'_>, id: ServerId) {
     }
 }
 
-/// Gives a tenant a server group of each policy, and one in which two may share a host.
+/// Gives a tenant a server group of each policy, and a group that allows two servers on a host.
 fn furnish_groups(txn: &mut Txn<'_>, clients: &Clients, tenant: usize) -> Result<()> {
     let caller = Caller {
         user_id: clients.users[tenant],
@@ -260,7 +260,8 @@ fn furnish_groups(txn: &mut Txn<'_>, clients: &Clients, tenant: usize) -> Result
     Ok(())
 }
 
-/// Fills a new cloud with what clients need: their projects, an image, and a flavor that no host can hold.
+/// Fills a new cloud with everything that clients need: their projects, an image, and a flavor that no host can
+/// hold.
 pub(crate) fn furnish(txn: &mut Txn<'_>, clients: &Clients) -> Result<ImageId> {
     // Projects with their groups.
     for (number, id) in clients.tenants.iter().enumerate() {

@@ -1,17 +1,17 @@
-//! A simulated world around the real parts of the cloud: hosts, network, clock and faults are made up; the model, the
-//! commands and controllers, the store's writer (over a disk in memory), the agent protocol's types and the agent's
-//! decision core are those that run in production.
+//! A simulated world around the real parts of the cloud. Hosts, network, clock and faults are simulated. The real
+//! parts run as in production: the model, commands and controllers, the store's writer (over a disk in memory),
+//! the agent protocol's types and the agent's decision core.
 //!
-//! One seed decides everything. Time is virtual, there is no thread, clock or async, and only ordered maps are used,
-//! so a seed that fails fails again in the same way:
+//! One seed decides everything. Time is virtual; there are no threads, no clock and no async; all maps are
+//! ordered. So a failing seed always fails in the same way:
 //!
 //! ```text
 //! cargo run --release -p lenticular-sim -- --seed 7 --trace
 //! ```
 //!
-//! Architecture invariant: this crate imports model, control, wire and store, and of agent only `core`, which is as
-//! pure as they are. It never decides what a real part would decide: it only carries messages, keeps disks and
-//! processes, and looks at the facts.
+//! Architecture invariant: this crate imports model, control, wire and store, and of agent only `core`, which is
+//! as pure as they are. It never decides what a real part would decide: it only carries messages, keeps disks and
+//! processes, and checks the facts.
 
 #![warn(unreachable_pub)]
 

@@ -144,7 +144,7 @@ fn many(args: &Args, from: u64, to: u64) -> ExitCode {
     }
 }
 
-/// Runs a large cloud, and says how long each part of it took.
+/// Runs a large cloud, and prints how long each part took.
 fn measure(hosts: usize, servers: usize) -> ExitCode {
     let mut scale = Scale::new(hosts, servers);
     for (name, wave) in Scale::waves() {

@@ -1,4 +1,4 @@
-//! What the steps of a move do to the world: a guest that leaves one host and comes to another.
+//! The effects of a move's steps on the world: a guest leaves one host and comes to another.
 
 use crate::{
     config::{Fault, Mutation},
@@ -10,7 +10,7 @@ use lenticular_model::{compute::migration::Mode, ServerId};
 use lenticular_wire::agent::{Outgoing, Receive};
 
 impl World {
-    /// The step has its effect; false if it could not be carried out.
+    /// The step has its effect; false if it failed.
     pub(crate) fn move_acts(&mut self, n: usize, id: ServerId, step: &Step) -> bool {
         match step {
             Step::Receive(receive) => self.await_guest(n, id, receive),
@@ -28,7 +28,7 @@ impl World {
         }
     }
 
-    /// Whether a process of the guest is there.
+    /// Whether the guest has a process here.
     pub(crate) fn has_process(&self, n: usize, id: ServerId) -> bool {
         self.hosts[n].guests.get(&id).is_some_and(|real| real.process.is_some())
     }
@@ -101,13 +101,13 @@ impl World {
         let accepted = agent.core.released(id, generation, &from);
         note!(self, "{from} hands {name} over to {} at g{generation}: {accepted}", self.hosts[to].name);
         self.coverage.note("move", if accepted { "handed over" } else { "not taken" });
-        // Durable before it is answered; and the answer may get lost.
+        // The state is durable before the answer, and the answer may be lost.
         self.advance(to);
         let kept = self.hosts[to].agent.as_ref().is_some_and(|agent| !agent.unsaved);
         accepted && kept && !self.chance(Fault::MessageLost, 100)
     }
 
-    /// Somebody decided to go back to an older disk: from now on it is the newest.
+    /// The operator decided to go back to an older disk: from now on, that disk is the newest.
     fn revive(&mut self, n: usize, id: ServerId, generation: u64) -> bool {
         let disk = self.hosts[n].guests.get_mut(&id).and_then(|real| real.disk.as_mut());
         let Some(disk) = disk else { return false };
@@ -120,7 +120,7 @@ impl World {
         let name = self.name(id);
         let Some(real) = self.hosts[n].guests.get_mut(&id) else { return false };
         let Some(arriving) = real.arriving.take() else {
-            // It was done before a crash.
+            // A step before a crash has done this already.
             return real.disk.as_ref().is_some_and(|disk| disk.generation == generation);
         };
         let Some((made, writes)) = arriving.got.filter(|_| arriving.generation == generation) else {

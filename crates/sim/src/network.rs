@@ -1,4 +1,4 @@
-//! Messages on their way: late, lost and repeated, and the ways that are cut.
+//! Messages in transit: late, lost and repeated messages, and cut connections.
 
 use crate::{
     config::Fault,
@@ -9,7 +9,7 @@ use crate::{
 use lenticular_model::Timestamp;
 use std::collections::BTreeMap;
 
-/// Which ways between hosts are cut, and until when.
+/// The cut connections between hosts, with the end of each cut.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     apart: BTreeMap<(usize, usize), Timestamp>,
@@ -21,7 +21,7 @@ impl Network {
         self.apart.insert((a.min(b), a.max(b)), until);
     }
 
-    /// All ways between hosts are open.
+    /// Opens all connections between hosts.
     pub(crate) fn mend(&mut self) {
         self.apart.clear();
     }
@@ -48,7 +48,7 @@ impl World {
         }
     }
 
-    /// How long each copy of a message takes; none if it is lost.
+    /// The delay of each copy of a message; empty if the message is lost.
     fn delays(&mut self) -> Vec<i64> {
         let usual = |rng: &mut Rng| rng.range(300, 20_000);
         if self.chance(Fault::MessageLost, 30) {
@@ -67,7 +67,7 @@ impl World {
         delays
     }
 
-    /// The host of this name, if another reaches its agent now.
+    /// The host of this name, if host `n` can reach its agent now.
     pub(crate) fn peer(&self, n: usize, name: &str) -> Option<usize> {
         let found = self.hosts.iter().position(|host| host.name == name)?;
         let apart = self.network.apart.get(&(n.min(found), n.max(found)));

@@ -20,19 +20,19 @@ use std::{
     sync::Arc,
 };
 
-/// How long a heartbeat is news, as the API has it.
+/// How long a heartbeat is fresh, as in the API, in milliseconds.
 const HEARTBEAT_FRESH_MS: i64 = 5_000;
 
 /// How many controllers run in one batch.
 const KEYS_MAX: usize = 8;
 
-/// The longest that controllers sleep, in seconds, as the binary has it: the clock may be set.
+/// The controllers' longest sleep, as in the binary, in seconds: the clock may be set.
 const SLEEP_S_MAX: i64 = 30;
 
 /// How long a controller whose commit failed waits, in seconds.
 const RETRY_S: i64 = 1;
 
-/// What the next durable commit meets.
+/// The fault of the next durable commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Armed {
     Crash(Crash),
@@ -45,7 +45,7 @@ pub(crate) struct Running {
     queue: Queue,
     pending: Vec<Request>,
     parked: BTreeMap<u64, Poll>,
-    /// The polls of each host among them.
+    /// The parked polls of each host.
     parked_of: BTreeMap<HostId, BTreeSet<u64>>,
     work_at: Option<Timestamp>,
 }
@@ -54,22 +54,22 @@ pub(crate) struct Running {
 pub(crate) struct Plane {
     pub(crate) disk: MemoryDisk,
     pub(crate) running: Option<Running>,
-    /// The last state that anyone could see.
+    /// The last published state.
     pub(crate) published: Arc<State>,
     /// False if the last process died in a commit that may have been written.
     pub(crate) known: bool,
     pub(crate) armed: Option<Armed>,
     /// An older copy of the disk, for a control plane that forgets.
     older: Option<MemoryDisk>,
-    /// What there is to go back to.
+    /// The backup to restore.
     pub(crate) backup: Option<Backup>,
-    /// The next process goes back to the backup.
+    /// True if the next process starts from the backup.
     pub(crate) goes_back: bool,
     /// How often the store went back to a backup.
     pub(crate) restores: u64,
     /// How far the clock is from the true time, in microseconds.
     pub(crate) skew_us: i64,
-    /// When it was last set.
+    /// When the clock was last set.
     pub(crate) set_at: Option<Timestamp>,
     /// The time of the last commit.
     pub(crate) last_at: Timestamp,
@@ -129,7 +129,7 @@ pub(crate) fn open(disk: &MemoryDisk, now: Timestamp, fresh: Incarnation) -> Res
 }
 
 impl World {
-    /// A message has come to where the control plane is, if it is there.
+    /// A message arrives at the control plane, if that runs.
     pub(crate) fn at_plane(&mut self, request: Request) {
         let clock = self.clock();
         let Some(running) = &mut self.plane.running else {
@@ -162,7 +162,7 @@ impl World {
         Timestamp(self.now.0 + self.plane.skew_us)
     }
 
-    /// Lets the control plane work at this time, if it would not earlier.
+    /// Plans the control plane's work for this time, if it would not work earlier.
     pub(crate) fn plan_work(&mut self, at: Timestamp) {
         let Some(running) = &mut self.plane.running else { return };
         if running.work_at.is_none_or(|planned| planned > at) {
@@ -172,7 +172,7 @@ impl World {
         }
     }
 
-    /// Runs what waits as one batch.
+    /// Runs all waiting jobs as one batch.
     pub(crate) fn work(&mut self) {
         let now = self.clock();
         let Some(running) = &mut self.plane.running else { return };
@@ -216,7 +216,7 @@ impl World {
         self.plan_wake(news);
     }
 
-    /// Gives back the servers whose orders may have changed.
+    /// Publishes a commit. Returns the servers with orders that may have changed.
     fn publish(&mut self, before: &Arc<State>, outcome: &Outcome) -> BTreeSet<ServerId> {
         let mut head = before.clone();
         let mut changed = BTreeSet::new();
@@ -266,7 +266,7 @@ impl World {
             (Request::Save(from, save), answer) => self.answer_save(from, &save, answer),
             (Request::Report(from, ..), Ok(())) => self.send_to_agent(from, Reply::Taken),
             (Request::Poll(poll), Ok(())) => self.serve(poll),
-            // It has to register again, or to try again when its patience ends.
+            // The host registers again, or repeats the call after its timeout.
             (
                 Request::Report(from, ..) | Request::Hello(from, _) | Request::Poll(Poll { from, .. }),
                 Err(error),
@@ -294,7 +294,7 @@ impl World {
         }
     }
 
-    /// Answers a poll, or lets it wait.
+    /// Answers a poll, or parks it.
     fn serve(&mut self, poll: Poll) {
         let number = self.number();
         let Some(running) = &mut self.plane.running else { return };
@@ -305,7 +305,7 @@ impl World {
         }
     }
 
-    /// Answers the polls of hosts whose orders for these servers changed after a commit.
+    /// Answers the polls of hosts with orders for these servers that changed after a commit.
     fn serve_parked(&mut self, after: u64, changed: &BTreeSet<ServerId>) {
         let Some(running) = &self.plane.running else { return };
         let state = running.writer.state();
@@ -355,7 +355,7 @@ impl World {
         }
     }
 
-    /// Another process takes the store over.
+    /// Another process takes over the store.
     pub(crate) fn start_plane(&mut self) {
         if self.plane.running.is_some() {
             return;
@@ -402,7 +402,7 @@ impl World {
         }
     }
 
-    /// A document of the store as it is durable.
+    /// A document of the store, as durable.
     pub(crate) fn stored(&self, kind: Kind, id: &str) -> Option<String> {
         use lenticular_store::Reader;
         self.plane.disk.get(kind, id).ok().flatten()

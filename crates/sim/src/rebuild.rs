@@ -1,4 +1,4 @@
-//! The indexes of a State against those of the same records loaded anew.
+//! The indexes of a State against the indexes of the same records, loaded again.
 
 use lenticular_model::{
     compute::{
@@ -39,10 +39,10 @@ macro_rules! every_record {
     };
 }
 
-/// Whether two states hold the same durable records.
+/// Checks that two states have the same durable records.
 ///
 /// # Errors
-/// They do not; says of which kind.
+/// The states differ; the error names the kind of record.
 pub fn same_tables(a: &State, b: &State) -> Result<(), String> {
     macro_rules! each {
         ($($record:ident)*) => { $(same_table::<$record>(a, b)?;)* };
@@ -70,10 +70,10 @@ fn same_table<R: Record + PartialEq>(a: &State, b: &State) -> Result<(), String>
     }
 }
 
-/// Whether a state's indexes are those that its records make.
+/// Checks that a state's indexes match its records.
 ///
 /// # Errors
-/// They are not; says which.
+/// An index differs; the error names it.
 pub fn compare(state: &State) -> Result<(), String> {
     let fresh = state.reloaded().map_err(|error| format!("a record cannot be reloaded: {error}"))?;
     same_tables(state, &fresh)?;

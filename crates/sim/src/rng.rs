@@ -1,11 +1,11 @@
-//! The one source of chance: a small generator (SplitMix64) whose seed decides everything that happens.
+//! The one source of random numbers: a small generator (SplitMix64). Its seed decides everything that happens.
 
 /// A seeded generator.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// The generator of a seed.
+    /// The generator for a seed.
     pub fn new(seed: u64) -> Self {
         // Neighbouring seeds must not begin alike.
         let mut rng = Self(seed.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1));
@@ -23,7 +23,7 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number from `low` up to, and not, `high`.
+    /// A number from `low` up to but not including `high`.
     pub fn range(&mut self, low: i64, high: i64) -> i64 {
         let width = (high - low).max(1) as u64;
         low + (self.next() % width) as i64
@@ -34,7 +34,7 @@ impl Rng {
         (self.next() % (length.max(1) as u64)) as usize
     }
 
-    /// True this often in a thousand.
+    /// True in this many of a thousand cases.
     pub fn chance(&mut self, per_mille: u64) -> bool {
         self.next() % 1_000 < per_mille
     }

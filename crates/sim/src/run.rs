@@ -1,4 +1,4 @@
-//! Runs of many seeds, and what a failing one says.
+//! Runs many seeds, and reports failures.
 
 use crate::{
     config::{Config, Fault},
@@ -17,9 +17,9 @@ pub struct Summary {
     pub events: u64,
     /// A digest of the trace.
     pub hash: u64,
-    /// What happened how often.
+    /// The counts of events.
     pub coverage: Coverage,
-    /// What was violated, if anything.
+    /// The violated invariant, if any.
     pub violation: Option<Violation>,
     /// The end of the trace.
     pub tail: String,
@@ -33,7 +33,7 @@ pub fn run(config: Config) -> Summary {
 }
 
 impl World {
-    /// What came of the run so far.
+    /// The result of the run so far.
     pub fn summary(&self) -> Summary {
         Summary {
             events: self.steps,
@@ -50,7 +50,7 @@ impl World {
     }
 }
 
-/// What a failing seed says: the invariant, the end of the trace, and how to see it again.
+/// The report on a failing seed: the invariant, the end of the trace, and how to repeat the run.
 pub fn complaint(config: &Config, violation: &Violation, tail: &str) -> String {
     let seed = config.seed;
     format!(
@@ -62,7 +62,7 @@ pub fn complaint(config: &Config, violation: &Violation, tail: &str) -> String {
     )
 }
 
-/// The flags of the command line that make a storm into this one.
+/// The command line flags for this storm.
 fn flags(config: &Config) -> String {
     let faults: Vec<String> = match (config.faults.len(), Fault::ALL.len()) {
         (some, all) if some == all => Vec::new(),
@@ -73,7 +73,7 @@ fn flags(config: &Config) -> String {
     faults.into_iter().chain(mutation).collect()
 }
 
-/// What many storms came to.
+/// The totals of many storms.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
     /// How many seeds ran.
@@ -82,14 +82,14 @@ pub struct Totals {
     pub events: u64,
     /// The fewest events of one seed.
     pub events_min: u64,
-    /// What happened how often.
+    /// The counts of events.
     pub coverage: Coverage,
-    /// The seeds that failed, with what they say.
+    /// The failed seeds, with their reports.
     pub failures: Vec<(u64, String)>,
 }
 
 impl Totals {
-    /// Adds what other seeds came to.
+    /// Adds the totals of other seeds.
     pub fn add(&mut self, other: Self) {
         self.events_min = match self.seeds {
             0 => other.events_min,
@@ -120,10 +120,10 @@ pub fn storms(seeds: Range<u64>, config: impl Fn(u64) -> Config) -> Totals {
     totals
 }
 
-/// So many seeds are taken at a time.
+/// How many seeds a thread takes at a time.
 const CHUNK: u64 = 50;
 
-/// Runs storms for these seeds on all processors; what they come to is the same as on one.
+/// Runs storms for these seeds on all processors; the totals are the same as on one.
 pub fn storms_in_parallel(seeds: Range<u64>, config: impl Fn(u64) -> Config + Sync) -> Totals {
     let next = AtomicU64::new(seeds.start);
     let work = || {

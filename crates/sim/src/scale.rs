@@ -1,4 +1,4 @@
-//! A large cloud, measured: servers made, moved and rebooted in waves, and all agents coming back at once.
+//! Measures a large cloud: servers created, moved and rebooted in waves, and all agents reconnecting at once.
 
 use crate::{
     config::Config,
@@ -8,24 +8,24 @@ use crate::{
 use lenticular_model::{compute::server::BootStyle, policy::RoleLevel, ServerId, Timestamp};
 use std::time::Duration;
 
-/// How many servers one tenant has at most: its quota has room for so many.
+/// The most servers of one tenant: its quota has room for this many.
 const PER_TENANT: usize = 80;
 
-/// How many servers one request asks for.
+/// The number of servers in one request.
 const PER_REQUEST: usize = 10;
 
-/// How far requests are apart, in microseconds.
+/// The time between two requests, in microseconds.
 const APART_US: i64 = 2_000;
 
 /// How long a wave may take to come to rest, in seconds.
 const REST_S: i64 = 20_000;
 
-/// What a part of the run came to.
+/// The result of a part of the run.
 #[derive(Debug, Clone, Default)]
 pub struct Phase {
-    /// What was done.
+    /// The part's name.
     pub name: &'static str,
-    /// How long it took in the world.
+    /// Its duration in the world.
     pub virtual_ms: i64,
     /// How many events there were.
     pub events: u64,
@@ -43,7 +43,7 @@ pub struct Scale {
 type Wave = fn(&mut Scale);
 
 impl Scale {
-    /// An empty cloud of so many hosts that are about to say hello.
+    /// An empty cloud with this many hosts that are about to say hello.
     pub fn new(hosts: usize, servers: usize) -> Self {
         let tenants = servers.div_ceil(PER_TENANT).max(2);
         let config = Config {
@@ -55,7 +55,7 @@ impl Scale {
         Self { world: World::new(config), servers }
     }
 
-    /// What is done, in this order.
+    /// The waves, in their order.
     pub fn waves() -> &'static [(&'static str, Wave)] {
         &[
             ("hosts join", |_| {}),
@@ -67,7 +67,7 @@ impl Scale {
         ]
     }
 
-    /// Does one of them and waits until all is at rest. `clock` measures how long that takes here.
+    /// Runs a wave, and waits until everything is at rest. `clock` measures the real time.
     ///
     /// # Errors
     /// An invariant is violated, or the world does not come to rest.
@@ -99,7 +99,7 @@ impl Scale {
         }
     }
 
-    /// The servers whose place in their order leaves this remainder, with their tenants.
+    /// The servers at every tenth position, counted from this remainder, with their tenants.
     fn each_tenth(&self, remainder: usize) -> Vec<(usize, ServerId)> {
         let world = &self.world;
         let tenant = |project| world.clients.tenants.iter().position(|t| *t == project).unwrap_or_default();
@@ -171,7 +171,7 @@ impl World {
     }
 }
 
-/// The line of a phase that took so long here.
+/// The line of a phase, with its real duration.
 pub fn line(phase: &Phase, took: Duration) -> String {
     let seconds = took.as_secs_f64().max(1e-6);
     format!(

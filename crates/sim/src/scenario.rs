@@ -30,7 +30,7 @@ use lenticular_model::{
 };
 use std::sync::Arc;
 
-/// One line of a scenario.
+/// A line of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Line {
     number: usize,
@@ -50,7 +50,7 @@ impl Scenario {
     /// Reads a scenario.
     ///
     /// # Errors
-    /// A line makes no sense; says which.
+    /// A line is invalid; the error names it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut scenario = Self { hosts: 3, seed: 1, lines: Vec::new() };
         for (index, line) in text.lines().enumerate() {
@@ -79,10 +79,10 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// Runs it.
+    /// Runs the scenario.
     ///
     /// # Errors
-    /// Something was not as expected, an invariant was violated, or a line says nothing that can be done.
+    /// An expectation failed, an invariant was violated, or a line cannot be carried out.
     pub fn run(&self) -> Result<(), String> {
         let mut world = World::new(Config::quiet(self.seed, self.hosts));
         for line in &self.lines {
@@ -177,7 +177,7 @@ impl World {
         Ok(())
     }
 
-    /// The server with this number, in the order of their making.
+    /// The server with this number, in the order of creation.
     fn numbered(&self, n: &str) -> Option<ServerId> {
         let n: usize = n.parse().ok()?;
         let mut servers: Vec<&Arc<Server>> = self.plane.published.servers.values().collect();

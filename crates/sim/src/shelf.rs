@@ -1,4 +1,4 @@
-//! Shelved servers: their disks on the way to the image store, and what lies there.
+//! Shelved servers: their disks on the way to the image store, and the image store's content.
 
 use crate::{
     event::{Event, From, Reply, Request, Save},
@@ -15,7 +15,7 @@ use lenticular_model::{
 const AGAIN_MS: i64 = 3_000;
 
 impl Doing {
-    /// The upload of which it is not known yet whether it was taken.
+    /// The upload with an unknown outcome.
     pub(crate) fn waits_for_shelf(&self) -> Option<(String, u64)> {
         match &self.step {
             Step::Upload(_, upload) if !self.fails && self.taken.is_none() => {
@@ -46,7 +46,7 @@ impl World {
         self.send_to_plane(n, Request::Save(From { host: n, agent_run, call: number }, save));
     }
 
-    /// Nothing was heard of a disk that was sent.
+    /// A sent disk got no answer.
     pub(crate) fn send_again(
         &mut self,
         n: usize,
@@ -55,15 +55,15 @@ impl World {
         (upload, number): (String, u64),
     ) {
         self.send_to_shelf(n, server, upload, number);
-        // A disk that cannot be read ends it.
+        // An unreadable disk ends the upload.
         self.after_ms(AGAIN_MS, Event::StepEnds { host: n, agent_run, server, number });
     }
 
-    /// The control plane has judged a disk that was sent to it.
+    /// The control plane has accepted or refused a sent disk.
     pub(crate) fn answer_save(&mut self, from: From, save: &Save, answer: Result<(), Error>) {
         let taken = match answer {
             Ok(()) => true,
-            // It is tried again.
+            // The agent tries again.
             Err(error) if error.kind == Kind::Unavailable => return,
             Err(_) => false,
         };
@@ -73,7 +73,7 @@ impl World {
         self.send_to_agent(from, Reply::Saved(save.server, save.number, taken));
     }
 
-    /// The bytes of a disk are in the image store before the commit that counts them.
+    /// A disk's bytes are in the image store before the commit that counts them.
     pub(crate) fn place_shelved(&mut self, save: &Save) {
         let server = self.plane.published.servers.get(&save.server);
         if let Some(shelf) = server.filter(|s| s.is_being_shelved()).and_then(|s| s.shelf.as_ref()) {
@@ -81,7 +81,7 @@ impl World {
         }
     }
 
-    /// The bytes of an image go when its record has gone.
+    /// An image's bytes are removed after its record.
     pub(crate) fn forget_shelved(&mut self, after: &State, id: &str) {
         let gone = id.parse().ok().filter(|id: &ImageId| !after.images.contains_key(id));
         if gone.and_then(|id| self.clients.shelved.remove(&id)).is_some() {

@@ -1,4 +1,4 @@
-//! A host's drivers: what each step does to disks and processes, how long it takes, and how it fails.
+//! A host's drivers: each step's effect on disks and processes, its duration, and its failures.
 
 use crate::{
     config::{Fault, Mutation},
@@ -18,11 +18,12 @@ use lenticular_model::{
 use lenticular_wire::agent::{GuestAssignment, Order, Own};
 use std::sync::Arc;
 
-/// How long a guest that does not answer is given to shut down, in milliseconds.
+/// How long a guest that does not react has to shut down, in milliseconds.
 const SHUTDOWN_DEADLINE_MS: i64 = 60_000;
 
 impl World {
-    /// An agent has decided on a step: there must be an order for it. Gives back which life of the store gave that.
+    /// An agent has decided on a step: there must be an order for it. Returns the incarnation of the store that
+    /// gave it.
     pub(crate) fn decided(&mut self, n: usize, id: ServerId, step: &Step) -> Option<Incarnation> {
         match step {
             Step::Remove => self.check_tombstone(n, id),
@@ -32,10 +33,10 @@ impl World {
         self.hosts[n].ordered.get(&id).map(|(incarnation, _)| *incarnation)
     }
 
-    /// A step begins: it is settled now how long it takes and whether it fails.
+    /// A step begins. Its duration and its failure are decided now.
     pub(crate) fn begin_step(&mut self, n: usize, id: ServerId, step: Step, ordered_in: Option<Incarnation>) {
         let number = self.number();
-        // How long it takes.
+        // The step's duration.
         let mut takes_ms = match &step {
             Step::Prepare(_) => self.rng.range(200, 5_000),
             Step::Start(_) => self.rng.range(100, 2_000),
@@ -56,7 +57,7 @@ impl World {
         if self.hosts[n].slow_until > self.now {
             takes_ms += self.rng.range(20_000, 120_000);
         }
-        // Whether it fails, and when its effect comes.
+        // The step's failure, and the time of its effect.
         let writes = matches!(step, Step::Prepare(_) | Step::Receive(_) | Step::Start(_) | Step::Adopt(..));
         let full = writes && self.hosts[n].full_until > self.now;
         let fails = self.chance(Fault::FailingStep, 70) || full;
@@ -67,7 +68,7 @@ impl World {
         if step == Step::Shutdown {
             takes_ms = self.ask_guest(n, id, takes_ms);
         }
-        // The step is under way.
+        // The step is in progress.
         let Some(agent) = &mut self.hosts[n].agent else { return };
         let agent_run = agent.agent_run;
         if agent
@@ -82,7 +83,7 @@ impl World {
         self.drill_step(n, what, Moment::Begun);
     }
 
-    /// A guest is asked to shut down: most do so soon, whatever becomes of the agent. Gives back when the step ends.
+    /// A guest is asked to shut down. Most guests do so soon, even if the agent dies. Returns when the step ends.
     fn ask_guest(&mut self, n: usize, id: ServerId, deadline_ms: i64) -> i64 {
         let process = self.hosts[n].guests.get(&id).and_then(|real| real.running()).map(|p| p.number);
         let Some(process) = process else { return 100 };
@@ -94,14 +95,14 @@ impl World {
         delay + 50
     }
 
-    /// A step that nobody waits for any more ends at once.
+    /// A step without a waiter ends at once.
     pub(crate) fn cancel_step(&mut self, n: usize, id: ServerId) {
         let Some(agent) = &mut self.hosts[n].agent else { return };
         let agent_run = agent.agent_run;
         let Some(doing) = agent.doing.get_mut(&id) else { return };
         let cancellable =
             matches!(doing.step, Step::Prepare(_) | Step::Receive(_) | Step::Send(..) | Step::Upload(..));
-        // Of a disk that was sent nothing may have been heard yet.
+        // A sent disk may still have no answer.
         let waits = doing.waits_for_shelf().is_some();
         if cancellable && (!doing.acted || waits) {
             doing.fails = true;
@@ -152,7 +153,7 @@ impl World {
         }
     }
 
-    /// The step ends and the agent's core is told how.
+    /// The step ends, and the agent's core gets the outcome.
     pub(crate) fn step_ends(&mut self, n: usize, agent_run: u64, id: ServerId, number: u64) {
         self.step_acts(n, agent_run, id, number);
         let Some(agent) = self.hosts[n].live(agent_run) else { return };
@@ -196,7 +197,7 @@ impl World {
         self.drill_step(n, doing.step.name(), Moment::Ended);
     }
 
-    /// From now on the agent is told when the guest's process ends; if it has ended already, at once.
+    /// From now on the agent learns when the guest's process ends; at once if it has ended already.
     pub(crate) fn watch(&mut self, n: usize, agent_run: u64, server: ServerId, boot: u64) {
         let process = self.hosts[n].guests.get_mut(&server).and_then(|real| real.process.as_mut());
         let how = match process {
@@ -210,7 +211,8 @@ impl World {
         self.after_ms(5, Event::Heard { host: n, agent_run, server, boot, how });
     }
 
-    /// Makes a guest's disk: afresh, or from what it was when the server was shelved. False if that is gone.
+    /// Makes a guest's disk: a new disk, or a copy of the disk at the time of the shelving. False if that copy is
+    /// gone.
     fn make_disk(&mut self, n: usize, id: ServerId, order: &GuestAssignment) -> bool {
         let (name, generation) = (self.name(id), order.generation);
         let number = self.number();
@@ -298,7 +300,7 @@ impl World {
         }
     }
 
-    /// A guest may be removed only on a tombstone that was delivered.
+    /// A guest may be removed only on a delivered tombstone.
     pub(crate) fn check_tombstone(&mut self, n: usize, id: ServerId) {
         let told = matches!(self.hosts[n].ordered.get(&id), Some((_, Order::Remove { .. })));
         if !told && self.hosts[n].guests.get(&id).is_some_and(Real::is_there) {
@@ -307,13 +309,13 @@ impl World {
         }
     }
 
-    /// All there is of a guest is removed from a host, as was ordered in this life of the store.
+    /// Removes everything of a guest from a host, as ordered in this incarnation of the store.
     pub(crate) fn remove_guest(&mut self, n: usize, id: ServerId, incarnation: Option<Incarnation>) {
         let name = self.name(id);
         let host = &mut self.hosts[n];
         let Some(was) = host.guests.remove(&id).filter(Real::is_there) else { return };
         let record: Option<&Arc<Server>> = self.plane.published.servers.get(&id);
-        // It was deleted once, image and all, which a backup from before does not know.
+        // The server and its image were deleted; an earlier backup does not know that.
         let deleted = record.filter(|s| self.plane.restores > 0 && s.is_offloaded()).is_some_and(|s| {
             s.shelf.as_ref().is_some_and(|shelf| !self.clients.shelved.contains_key(&shelf.image_id()))
         });
@@ -327,7 +329,7 @@ impl World {
             let shelved = self.clients.shelved.values().any(|shelved| *shelved == content);
             self.clients.written.get(&id) == Some(&content) && !elsewhere && !shelved
         });
-        // What the store knew when it gave the order, it need not know any more.
+        // The store may have lost the knowledge behind an earlier incarnation's order.
         let of_old = incarnation.is_some_and(|of| of != self.plane.published.incarnation);
         if stays && newest && !of_old {
             self.violate(3, format!("the newest disk of {name} is removed from {}", self.hosts[n].name));

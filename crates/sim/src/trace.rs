@@ -1,4 +1,4 @@
-//! What happened, line by line: its hash tells whether two runs are the same, its end tells why one failed.
+//! The events of a run, line by line. Its hash shows whether two runs are equal; its end shows why a run failed.
 
 use lenticular_model::Timestamp;
 use std::{collections::VecDeque, fmt};

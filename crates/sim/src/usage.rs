@@ -1,4 +1,4 @@
-//! What servers take of hosts, counted apart from the index that the scheduler goes by.
+//! The servers' usage of hosts, counted independently of the scheduler's index.
 
 use crate::world::World;
 use lenticular_model::{
@@ -7,7 +7,7 @@ use lenticular_model::{
 use lenticular_store::Commit;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What servers take of each host.
+/// The usage of each host.
 pub(crate) type Usage = BTreeMap<HostId, Taken>;
 
 fn add(usage: &mut Usage, server: &Server, sign: i64) {
@@ -24,15 +24,15 @@ fn add(usage: &mut Usage, server: &Server, sign: i64) {
     }
 }
 
-/// Counted afresh.
+/// The usage, counted from the records.
 pub(crate) fn count(state: &State) -> Usage {
     let mut usage = Usage::new();
     state.servers.values().for_each(|server| add(&mut usage, server, 1));
     usage
 }
 
-/// What servers take, counted afresh, is what the index says and no more than each host has; but where servers were
-/// found after a restore, they are.
+/// Checks that servers' usage, counted from the records, equals the index and fits each host. Servers that were
+/// found after a restore stay where they are, even on a full host.
 pub(crate) fn is_right(state: &State, restored: bool) -> Result<(), String> {
     let usage = count(state);
     state.hosts.values().try_for_each(|host| of_host(state, host, &usage, restored))

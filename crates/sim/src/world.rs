@@ -17,18 +17,18 @@ use crate::{
 use lenticular_model::{HostId, ServerId, Timestamp};
 use std::collections::BTreeMap;
 
-/// When every run begins.
+/// The beginning of every run.
 pub(crate) const BEGIN: Timestamp = Timestamp(1_800_000_000_000_000);
 
 /// How long after the faults the world may take to come to rest, in seconds.
 const REST_S: i64 = 7_200;
 
-/// What must never be, and was.
+/// A violated invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The invariant's number in the design; 0 for the simulation's own limits.
     pub invariant: u8,
-    /// What was seen.
+    /// The observed facts.
     pub what: String,
 }
 
@@ -50,18 +50,18 @@ pub struct World {
     pub(crate) trace: Trace,
     pub(crate) coverage: Coverage,
     pub(crate) violation: Option<Violation>,
-    /// What an operation is disturbed by.
+    /// The operation's disturbance.
     pub(crate) drill: Option<Drill>,
-    /// True while faults may happen by chance.
+    /// True while random faults may happen.
     pub(crate) faulty: bool,
     pub(crate) steps: u64,
-    /// How many commits there were.
+    /// The number of commits.
     pub(crate) commits: u64,
-    /// Where something may run that must not.
+    /// The servers to check for forbidden copies.
     pub(crate) look: Look,
-    /// What servers take of hosts.
+    /// The usage of each host.
     pub(crate) usage: Usage,
-    /// Where in the world a host's id is.
+    /// The index of each host in the world.
     pub(crate) host_numbers: BTreeMap<HostId, usize>,
     events: BTreeMap<(Timestamp, u64), Event>,
     numbers: u64,
@@ -71,7 +71,7 @@ pub struct World {
 }
 
 impl World {
-    /// A world before anything happened: an empty cloud and hosts whose agents are about to start.
+    /// A world before anything happened: an empty cloud, and hosts with agents that are about to start.
     pub fn new(config: Config) -> Self {
         let mut rng = Rng::new(config.seed);
         let large = rng.chance(50);
@@ -116,7 +116,7 @@ impl World {
         world
     }
 
-    /// Runs until everything is at rest, or something is wrong.
+    /// Runs until everything is at rest, or an invariant is violated.
     pub fn run(&mut self) {
         while !self.done && self.violation.is_none() {
             if !self.step() {
@@ -185,19 +185,19 @@ impl World {
         }
     }
 
-    /// Lets something happen later.
+    /// Schedules an event.
     pub(crate) fn after_ms(&mut self, delay_ms: i64, event: Event) {
         self.after_us(delay_ms * 1_000, event);
     }
 
-    /// Lets something happen later.
+    /// Schedules an event.
     pub(crate) fn after_us(&mut self, delay_us: i64, event: Event) {
         let at = Timestamp(self.now.0 + delay_us.max(0));
         let number = self.number();
         self.events.insert((at, number), event);
     }
 
-    /// A number that was never given before.
+    /// A new number.
     pub(crate) fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
@@ -214,7 +214,7 @@ impl World {
         self.names.get(&id).map_or_else(|| format!("server {id}"), |number| format!("s{number}"))
     }
 
-    /// Notes that something is as it must never be; the first such finding counts.
+    /// Notes a violation; the first violation counts.
     pub(crate) fn violate(&mut self, invariant: u8, what: String) {
         note!(self, "VIOLATION of invariant {invariant}: {what}");
         if self.violation.is_none() {
@@ -222,7 +222,7 @@ impl World {
         }
     }
 
-    /// Whether this fault happens by chance now.
+    /// Whether this random fault happens now.
     pub(crate) fn chance(&mut self, fault: Fault, per_mille: u64) -> bool {
         let happens = self.faulty && self.config.faults.contains(&fault) && self.rng.chance(per_mille);
         if happens {
@@ -263,7 +263,7 @@ impl World {
         }
     }
 
-    /// Messages other than polls and their answers that are still under way.
+    /// Whether messages other than polls and their answers are in transit.
     pub(crate) fn has_mail(&self) -> bool {
         self.events.values().any(|event| {
             matches!(

@@ -1,9 +1,9 @@
-//! Rules broken on purpose: the invariants notice, so that their silence means something.
+//! Rules broken on purpose: the invariants notice, so their silence means that the rules hold.
 
 use lenticular_sim::{run, storms, Config, Fault, Mutation};
 use std::collections::BTreeSet;
 
-/// So many seeds are tried; what is broken is noticed in one of thirty at least.
+/// How many seeds are tried; at least one in thirty notices a broken rule.
 const SEEDS: u64 = 300;
 
 /// Some seed with this mutation violates one of these invariants.
@@ -11,7 +11,7 @@ fn assert_noticed(mutation: Mutation, invariants: &[u8]) {
     assert_noticed_among(mutation, invariants, SEEDS, Fault::ALL);
 }
 
-/// Some of so many seeds, with these faults alone.
+/// The same for this many seeds, with these faults only.
 fn assert_noticed_among(mutation: Mutation, invariants: &[u8], seeds: u64, faults: &[Fault]) {
     let mut found = BTreeSet::new();
     for seed in 0..seeds {
@@ -65,7 +65,8 @@ fn lost_observations_are_noticed() {
     assert_noticed(Mutation::BlindToStops, &[6]);
 }
 
-/// Among all faults a late report mostly does no harm for long: the host says hello again soon. So there are few here.
+/// Among all faults, a late report mostly does harm only briefly, because the host soon says hello again. So
+/// there are few faults here.
 #[test]
 fn belief_in_late_reports_is_noticed() {
     let config = |seed| Config {
@@ -111,7 +112,7 @@ fn a_backup_that_passes_for_the_present_is_noticed() {
     assert_noticed(Mutation::RestoresBlindly, &[1, 3]);
 }
 
-/// It takes a full disk, a release, the loss of the session and a crash in just this order.
+/// It takes a full disk, a release, the loss of the session and a crash, in exactly this order.
 #[test]
 fn a_hello_before_it_is_saved_is_noticed() {
     let faults = [Fault::FullDisk, Fault::AgentCrash, Fault::PlaneCrashIdle];

@@ -1,14 +1,14 @@
-//! Storms of creates, actions and deletes under every fault: the invariants hold, a seed repeats itself, and what was
-//! meant to happen did.
+//! Storms of creates, actions and deletes under every fault: the invariants hold, a seed repeats itself, and
+//! every intended event happened.
 
 use lenticular_sim::{run::storms_in_parallel, storms, Config, Coverage, Fault, World};
 
-/// How many seeds: LENTICULAR_SIM_SEEDS, else enough for every change.
+/// The number of seeds: LENTICULAR_SIM_SEEDS, or by default enough for every change.
 fn seeds() -> u64 {
     std::env::var("LENTICULAR_SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5_000)
 }
 
-/// What must happen in so many storms, or they are no storms.
+/// The events that must happen in this many storms.
 const MUST_HAPPEN: &[(&str, &[&str])] = &[
     ("answer", &["ok", "conflict", "over quota", "unavailable"]),
     ("orders", &["applied", "ignored"]),
@@ -76,7 +76,7 @@ fn assert_covered(coverage: &Coverage) {
     }
 }
 
-/// Seed 10 once left a server that said for ever that its guest runs, and it did not.
+/// Seed 10 once left a server with a guest that was recorded as running for ever, but did not run.
 #[test]
 fn a_report_that_a_later_one_overtook_is_not_believed() {
     let config = |seed| {

@@ -1,8 +1,8 @@
 //! The agent protocol: hosts pull orders and push observations; the control plane never calls a host.
 //!
 //! ```text
-//! POST /agent/v1/hello                        Hello        → Welcome   who I am, what I have, what runs here
-//! GET  /agent/v1/hosts/H/orders?…             OrdersQuery  → Orders    long poll: what changed after a commit
+//! POST /agent/v1/hello                        Hello        → Welcome   host's name, capacity and guests
+//! GET  /agent/v1/hosts/H/orders?…             OrdersQuery  → Orders    long poll: the changes after a commit
 //! POST /agent/v1/hosts/H/observations         Report       → 204       durable when answered
 //! POST /agent/v1/hosts/H/answers              Answer       → 204       to a question that came with orders
 //! GET  /agent/v1/images/I/data                             → bytes     an image, for the base cache
@@ -10,14 +10,14 @@
 //! PUT  /agent/v1/servers/S/disk?upload=U      bytes        → 204       a whole qcow2 disk, for the image store
 //! ```
 //!
-//! A message that is lost, late or repeated does no harm: orders name the commit they follow (`after`), and an agent
-//! applies only those that follow what it has; observations are levels, not edges, and name generation and boot.
-//! Absence is never an order: a guest is removed only on an order to remove it.
+//! A lost, late or repeated message does no harm. Orders name the commit that they follow (`after`), and an agent
+//! applies only orders that follow its applied commit. Observations are levels, not edges, and name generation
+//! and boot. A missing order never means removal: a guest is removed only on an order to remove it.
 //!
-//! A hello begins a session, and ends the one before it. Reports are numbered within their session: one that comes
-//! after a later one is answered and changes nothing. Polls and reports of any other session get 404, upon which the
-//! agent says hello again. So an agent whose session was ended by a late or repeated hello of its own learns of it with
-//! its next call, and what that hello said is corrected.
+//! A hello begins a session, and ends the session before. Reports are numbered within their session: a report
+//! that arrives after a later report is answered and changes nothing. Polls and reports of any other session get
+//! 404, and then the agent says hello again. So if a late or repeated hello ended the agent's session, the agent's
+//! next call fails. Then its new hello corrects the old hello's content.
 
 pub use lenticular_model::compute::migration::MoveProgress;
 use lenticular_model::{
@@ -37,69 +37,70 @@ use lenticular_model::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-/// The version of this protocol. A peer of another version is refused by name, never guessed at.
+/// The version of this protocol. A peer with another version is refused, and the error names the version.
 pub const VERSION: u32 = 2;
 
-/// The longest that a poll for orders may be asked to wait, in milliseconds.
+/// The longest wait of a poll for orders, in milliseconds.
 pub const WAIT_MS_MAX: u64 = 20_000;
 
-/// An agent introduces its host, at its start and whenever it is told that it is not known.
+/// An agent introduces its host: at its start, and whenever the control plane does not know it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
-    /// The version that the agent speaks.
+    /// The agent's protocol version.
     pub version: u32,
     /// The host's name, unique in the cloud.
     pub host_name: String,
     /// The kernel's boot id.
     pub boot_id: String,
-    /// Where the host can be found, for people.
+    /// The host's address, for operators.
     pub address: String,
-    /// `address:port` where its agent listens for other hosts' agents; empty if it does not.
+    /// `address:port` where the agent listens for other hosts' agents; empty if it does not listen.
     #[serde(default)]
     pub peer_address: String,
-    /// The availability zone that it belongs to when it is new.
+    /// The availability zone of a new host.
     pub zone: String,
-    /// What it has to give.
+    /// The host's capacity.
     pub capacity: Capacity,
-    /// How it runs guests.
+    /// The host's hypervisor.
     pub hypervisor: Hypervisor,
-    /// The life of the store that it has entered; `None` if none. What it sees before it has entered this one, perhaps
-    /// acting on another's orders, says nothing here: it is only told which this is, and says hello again.
+    /// The incarnation of the store that the host has entered; `None` if none. Before a host enters the current
+    /// incarnation, its observations may follow orders of another, and are ignored. The answer names the current
+    /// incarnation, and the agent says hello again.
     #[serde(default)]
     pub incarnation: Option<Incarnation>,
-    /// The commit of that life up to which it has applied orders. A store that has not come so far is an older copy of
-    /// itself.
+    /// The last commit of that incarnation with applied orders. A store that has not reached this commit is an
+    /// older copy of itself.
     #[serde(default)]
     pub applied_upto: u64,
     /// The receipt that came with the orders of that commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
-    /// Every guest there.
+    /// Every guest on the host.
     pub inventory: Vec<Observation>,
 }
 
 /// The control plane's answer to a hello.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
-    /// The host's id from now on.
+    /// The host's id.
     pub host_id: HostId,
-    /// Which life of the store answers. Orders of another are not to be mixed with its.
+    /// The incarnation of the store that answers. Its orders must not be mixed with another's.
     pub incarnation: Incarnation,
-    /// The session that begins, to be named in polls and reports. It ends with the next hello, or with the control
+    /// The new session, which polls and reports must name. It ends with the next hello, or with the control
     /// plane's process.
     pub session: u64,
 }
 
-/// What an agent asks for.
+/// A poll for orders.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrdersQuery {
-    /// The session that the last welcome gave.
+    /// The session from the last welcome.
     pub session: u64,
-    /// The life of the store that `after` counts in.
+    /// The incarnation of the store that `after` belongs to.
     pub incarnation: Incarnation,
-    /// The commit up to which it has applied orders; 0 for all.
+    /// The last commit with applied orders; 0 asks for all orders.
     pub after: u64,
-    /// How long to wait for something new, in milliseconds.
+    /// How long to wait for changes, in milliseconds.
     #[serde(default)]
     pub wait_ms: u64,
     /// The receipt that came with the orders of that commit.
@@ -107,52 +108,53 @@ pub struct OrdersQuery {
     pub receipt: Option<String>,
 }
 
-/// What changed for a host after a commit.
+/// The changed orders of a host after a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Orders {
-    /// The life of the store. If it differs from the agent's, `after` is 0 and all orders are there.
+    /// The incarnation of the store. If it differs from the agent's, `after` is 0 and all orders are included.
     pub incarnation: Incarnation,
     /// The commit that these orders follow.
     pub after: u64,
-    /// The commit up to which they are complete.
+    /// The commit that these orders lead to.
     pub upto: u64,
-    /// What proves that the control plane told of `upto`. The agent keeps it, and shows it with that commit.
+    /// The proof that the control plane told of `upto`. The agent keeps the receipt, and shows it with that
+    /// commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
-    /// Servers whose orders changed, each whole.
+    /// The servers with changed orders, each order complete.
     pub orders: Vec<Order>,
     /// Questions that wait for an answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub questions: Vec<Question>,
 }
 
-/// What a host is to do about one server.
+/// A host's order for one server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "order")]
 pub enum Order {
-    /// The server's disk is this host's to write, and the guest its to run.
+    /// This host may write the server's disk and run its guest.
     Own(Own),
-    /// The guest is to come from another host.
+    /// The guest will come from another host.
     Receive(Receive),
-    /// The server has left this disk behind: it is to be kept, and nothing is to run on it.
+    /// The server has left this disk behind. The host keeps the disk and runs nothing on it.
     Keep {
-        /// Whose it was.
+        /// The disk's server.
         server_id: ServerId,
         /// The disk's generation.
         generation: u64,
     },
-    /// A tombstone: all there is of the server up to this generation is to go. Only this, never absence, lets an agent
-    /// delete.
+    /// A tombstone: the host removes everything of the server up to this generation. Only a tombstone, never an
+    /// absent order, makes an agent delete.
     Remove {
-        /// Whose.
+        /// The server.
         server_id: ServerId,
-        /// Up to this generation.
+        /// The last generation to remove.
         generation: u64,
     },
 }
 
 impl Order {
-    /// Whose guest it is about.
+    /// The server that the order is about.
     pub fn server_id(&self) -> ServerId {
         match self {
             Self::Own(own) => own.assignment.server_id,
@@ -161,7 +163,7 @@ impl Order {
         }
     }
 
-    /// The generation of the disk that it is about.
+    /// The generation of the order's disk.
     pub fn generation(&self) -> u64 {
         match self {
             Self::Own(own) => own.assignment.generation,
@@ -171,38 +173,39 @@ impl Order {
     }
 }
 
-/// A guest to have on a disk of a generation, as of a boot.
+/// A guest, the generation of its disk, and the boot to reach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestAssignment {
-    /// Whose guest.
+    /// The guest's server.
     pub server_id: ServerId,
     /// The generation of its disk.
     pub generation: u64,
-    /// If higher than the boot last acted on, the guest is started anew.
+    /// If higher than the last boot that the agent carried out, the guest is rebooted.
     pub boot: u64,
-    /// What to run.
+    /// The guest to run.
     pub guest: GuestSpec,
 }
 
-/// A guest that is this host's.
+/// A guest that belongs to this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Own {
     /// The guest.
     #[serde(flatten)]
     pub assignment: Arc<GuestAssignment>,
-    /// True if it is to run.
+    /// True if the guest must run.
     pub run: bool,
-    /// How it is started anew, if it runs.
+    /// How the guest is rebooted, if it runs.
     pub boot_style: BootStyle,
-    /// True if the disk was made already: if it is missing it is lost, and must not be made afresh.
+    /// True if the disk was made already. If such a disk is missing, it is lost, and the host must not make a new
+    /// disk.
     pub disk_made: bool,
-    /// The older generation under which the disk lies here, if it was decided to go back to it.
+    /// The older generation of the disk here, if the server returns to that disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revives: Option<u64>,
-    /// Where the guest is to go.
+    /// The guest's move to another host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outgoing: Option<Outgoing>,
-    /// The disk is to be sent to the image store, once the guest does not run.
+    /// The upload's name, if the host sends the disk to the image store once the guest does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload: Option<String>,
 }
@@ -212,14 +215,14 @@ pub struct Own {
 pub struct Outgoing {
     /// The disk's generation once the target has it. Names the ticket.
     pub generation: u64,
-    /// Where to.
+    /// The target.
     pub to: Peer,
-    /// How.
+    /// Live or cold.
     #[serde(rename = "manner")]
     pub mode: Mode,
-    /// True if the guest is to be kept, unless it was released already.
+    /// True if the host keeps the guest, unless it has released the guest already.
     pub withdraw: bool,
-    /// True if it is to come to its end whatever the guest suffers.
+    /// True if the move must complete, even if it slows or pauses the guest.
     #[serde(default)]
     pub force: bool,
 }
@@ -230,9 +233,9 @@ pub struct Receive {
     /// The guest as it will be here.
     #[serde(flatten)]
     pub assignment: Arc<GuestAssignment>,
-    /// Where it comes from: nobody else may hand it over.
+    /// The source. Only this host may hand the guest over.
     pub from: Peer,
-    /// How.
+    /// Live or cold.
     #[serde(rename = "manner")]
     pub mode: Mode,
 }
@@ -240,44 +243,44 @@ pub struct Receive {
 /// Another host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
-    /// Which.
+    /// The host's id.
     pub host_id: HostId,
-    /// Its name: what its certificate must say.
+    /// The host's name: its certificate must have this name.
     pub name: String,
-    /// `address:port` where its agent listens for others; empty if it does not.
+    /// `address:port` where its agent listens for others; empty if it does not listen.
     pub address: String,
 }
 
-/// What to run.
+/// A guest's specification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestSpec {
     /// The server's name.
     pub name: String,
-    /// The name that the guest is told.
+    /// The host name inside the guest.
     pub hostname: String,
     /// Its project.
     pub project_id: ProjectId,
-    /// Its maker.
+    /// The user who created the server.
     pub user_id: UserId,
-    /// What it gets.
+    /// Its CPUs, memory and disk.
     pub size: Size,
-    /// What its disk is laid over.
+    /// The image below its disk.
     pub base: Base,
     /// Its ports, in order.
     pub ports: Vec<PortSpec>,
-    /// The name and the text of its public key.
+    /// Its keypair: the name and the public key.
     pub key: Option<(String, String)>,
-    /// Its owner's attributes.
+    /// Its metadata.
     pub metadata: BTreeMap<String, String>,
-    /// Its place among the servers of one request.
+    /// Its index among the servers of one request.
     pub launch_index: u32,
     /// Its availability zone.
     pub availability_zone: String,
-    /// True if its owner asked for a config drive.
+    /// True if the user asked for a config drive.
     pub config_drive: bool,
-    /// True if user data can be had.
+    /// True if the server has user data.
     pub has_user_data: bool,
-    /// The password that the guest has posted, if it has.
+    /// The password that the guest has posted, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
     /// The floating IPs that its host answers for.
@@ -285,18 +288,18 @@ pub struct GuestSpec {
     pub floating: Vec<FloatingSpec>,
 }
 
-/// A floating IP that is answered by the host of its guest.
+/// A floating IP that the guest's host answers for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FloatingSpec {
     /// The address.
     pub address: IpAddr,
-    /// The Ethernet address by which it is answered.
+    /// The Ethernet address in the answers.
     pub mac: Mac,
     /// The external network.
     pub network_id: NetworkId,
-    /// The physical network that this is.
+    /// The physical network of the external network.
     pub physical_network: String,
-    /// Its VLAN there.
+    /// The VLAN in the physical network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<u32>,
 }
@@ -304,7 +307,7 @@ pub struct FloatingSpec {
 /// The image under a disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
-    /// Where to get it.
+    /// The image's id.
     pub image_id: ImageId,
     /// SHA-512 of its bytes, in hex.
     pub sha512: String,
@@ -317,7 +320,7 @@ pub struct Base {
 pub struct PortSpec {
     /// The port.
     pub port_id: PortId,
-    /// Its place in the guest, which stays its own while others come and go.
+    /// The index of the interface in the guest. It stays the same while other interfaces change.
     #[serde(default)]
     pub slot: u32,
     /// Its network.
@@ -330,7 +333,7 @@ pub struct PortSpec {
     pub addresses: Vec<AddressSpec>,
 }
 
-/// One address of a port, with what the guest must know of its subnet.
+/// An address of a port, with the data of its subnet that the guest needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressSpec {
     /// The subnet.
@@ -343,49 +346,50 @@ pub struct AddressSpec {
     pub gateway: Option<IpAddr>,
     /// Whether the subnet has DHCP.
     pub dhcp: bool,
-    /// How guests get addresses of an IPv6 subnet (`slaac`, `dhcpv6-stateful`, `dhcpv6-stateless`), if not by hand.
+    /// How guests get addresses of an IPv6 subnet (`slaac`, `dhcpv6-stateful`, `dhcpv6-stateless`); `None` means
+    /// manually.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6_mode: Option<String>,
-    /// Resolvers.
+    /// DNS servers.
     pub dns: Vec<IpAddr>,
     /// Routes.
     pub routes: Vec<HostRoute>,
 }
 
-/// What an agent saw.
+/// An agent's report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// The session that the last welcome gave.
+    /// The session from the last welcome.
     pub session: u64,
-    /// Its place in the session: higher than that of every report built before it.
+    /// Its number in the session: higher than the number of every report made before it.
     pub number: u64,
-    /// The life of the store that the agent's orders came from.
+    /// The incarnation of the store that the agent's orders came from.
     pub incarnation: Incarnation,
-    /// Guests whose observed changed.
+    /// Guests with a changed observation.
     pub observations: Vec<Observation>,
-    /// How far moves from here have come.
+    /// The progress of moves from this host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub progress: Vec<MoveProgress>,
 }
 
-/// A question that changes nothing, asked by way of the agent's own poll.
+/// A question that changes nothing. It comes with the answer to the agent's poll.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
-    /// To be repeated in the answer.
+    /// The question's id; the answer repeats it.
     pub id: u64,
-    /// What is asked.
+    /// The subject.
     pub ask: Subject,
 }
 
-/// What can be asked.
+/// The subjects of questions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "about")]
 pub enum Subject {
     /// The end of a guest's console log.
     Console {
-        /// Whose.
+        /// The server.
         server_id: ServerId,
-        /// How many lines; `None` for all that is kept.
+        /// How many lines; `None` for all lines that the host keeps.
         lines: Option<u32>,
     },
 }
@@ -395,13 +399,14 @@ pub enum Subject {
 pub struct Answer {
     /// The question's id.
     pub id: u64,
-    /// The text asked for, or why it cannot be had.
+    /// The text, or why there is none.
     pub result: Result<String, String>,
 }
 
-/// What a host is to do after commit `after`, as of `state`.
+/// A host's changed orders after commit `after`, as of `state`.
 ///
-/// An `after` that counts in another life of the store, or lies in this one's future, gets everything.
+/// If `after` belongs to another incarnation of the store, or lies in the future of this store, the answer has
+/// all orders.
 pub fn orders(state: &State, host: HostId, query: &OrdersQuery) -> Orders {
     let known = query.incarnation == state.incarnation && query.after <= state.seq;
     let after = if known { query.after } else { 0 };
@@ -417,7 +422,7 @@ pub fn orders(state: &State, host: HostId, query: &OrdersQuery) -> Orders {
     }
 }
 
-/// Whether a host has to do with a server that is laid over an image.
+/// Whether a host has an order for a server with this image.
 pub fn needs_image(state: &State, host: HostId, image: ImageId) -> bool {
     state.orders_after(host, 0).any(|(_, server)| {
         let base = match order(state, host, server) {
@@ -429,9 +434,10 @@ pub fn needs_image(state: &State, host: HostId, image: ImageId) -> bool {
     })
 }
 
-/// What this host is to do about one server; `None` if it has no business with it.
+/// This host's order for one server; `None` if it has none.
 pub fn order(state: &State, host: HostId, server_id: ServerId) -> Option<Order> {
-    // Of a restored one nobody knows yet who has it; what it had left behind before is older than what it has.
+    // The host of a restored server is not known yet. Disks that the server left behind earlier are older than
+    // its current disk.
     let server = state.servers.get(&server_id).filter(|s| s.restored.is_none());
     if let Some(server) = server.filter(|s| s.host_id == Some(host)) {
         return Some(match server.wanted {

@@ -1,11 +1,12 @@
-//! What a certificate of the cloud says: whose it is, what for, and until when. Whether it is genuine is for TLS to tell.
+//! The content of a cloud's certificate: its holder, its role and its end. TLS judges whether a certificate is
+//! genuine.
 
 use crate::hex;
 use lenticular_model::Timestamp;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// What a certificate's bearer is in the cloud. It stands in the subject's organizational unit, so that no host passes
-/// for the control plane, whatever its name.
+/// The role of a certificate's bearer. The role stands in the subject's organizational unit. So a host with the
+/// control plane's name still does not pass for the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// A host's agent.
@@ -31,31 +32,31 @@ impl Role {
     }
 }
 
-/// A certificate of the cloud, read.
+/// The content of a cloud's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     /// The common name: the host's.
     pub name: String,
-    /// What its bearer is.
+    /// The bearer's role.
     pub role: Role,
     /// The serial number, in hex.
     pub serial: String,
-    /// From when it holds.
+    /// The start of its validity.
     pub not_before: Timestamp,
-    /// Until when it holds.
+    /// The end of its validity.
     pub not_after: Timestamp,
 }
 
-/// The bytes are no certificate such as the cloud issues.
+/// The bytes are not a certificate of the cloud's form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("it is not a certificate from a cloud's CA: {0}")]
 pub struct BadCertificate(String);
 
 impl Certificate {
-    /// Reads one.
+    /// Reads a certificate.
     ///
     /// # Errors
-    /// It is malformed, or lacks a name or a role.
+    /// The certificate is malformed, or lacks a name or a role.
     pub fn read(der: &[u8]) -> Result<Self, BadCertificate> {
         let bad = |why: &str| BadCertificate(why.to_owned());
         let (_, read) = X509Certificate::from_der(der).map_err(|e| BadCertificate(e.to_string()))?;
@@ -71,13 +72,14 @@ impl Certificate {
         })
     }
 
-    /// When it is to be replaced: at two thirds of its life, so that a third is left for an absence of the other side.
+    /// When the certificate must be replaced: at two thirds of its life. The last third is for an absence of the
+    /// other side.
     pub fn renew_at(&self) -> Timestamp {
         let life_ms = self.not_after.since_ms(self.not_before);
         self.not_before.plus_ms(life_ms / 3 * 2)
     }
 
-    /// Whether its time is up.
+    /// Whether the certificate has expired.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         now >= self.not_after
     }

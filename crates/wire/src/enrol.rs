@@ -1,23 +1,24 @@
 //! Enrolment on the wire: the token that a host joins with, and the exchange of a request for a certificate.
 //!
 //! ```text
-//! POST /agent/v1/enrol     EnrolRequest → EnrolAnswer    without a client certificate; the token speaks instead
-//! POST /agent/v1/renew     RenewRequest → EnrolAnswer    with the certificate that is to be replaced
+//! POST /agent/v1/enrol     EnrolRequest → EnrolAnswer    without a client certificate: the token authenticates
+//! POST /agent/v1/renew     RenewRequest → EnrolAnswer    with the certificate that the answer replaces
 //! ```
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// How a token begins; the digit is its form.
+/// The beginning of a token; the digit is the version of the format.
 const FORM: &str = "lenticular-join-1";
 
-/// A token that lets one host in. As text: `lenticular-join-1.<CA's SHA-256>.<secret>`, both in URL-safe base64.
+/// A token that enrols one host. As text: `lenticular-join-1.<CA's SHA-256>.<secret>`, both in URL-safe base64.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JoinToken {
-    /// SHA-256 of the certificate of the cloud's CA: by this the host knows the control plane at first observed.
+    /// SHA-256 of the certificate of the cloud's CA: the host recognizes the control plane by it, before it has
+    /// the CA's certificate.
     pub ca_sha256: [u8; 32],
-    /// By this the control plane knows the host.
+    /// The secret: the control plane recognizes the host by it.
     pub secret: [u8; 32],
 }
 
@@ -37,7 +38,7 @@ impl fmt::Display for JoinToken {
 
 impl fmt::Debug for JoinToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The secret does not belong into logs.
+        // The secret must not get into logs.
         f.debug_struct("JoinToken").field("ca_sha256", &self.ca_sha256).finish_non_exhaustive()
     }
 }
@@ -55,27 +56,28 @@ impl FromStr for JoinToken {
     }
 }
 
-/// A host asks to be let in.
+/// A host's request to enrol.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrolRequest {
-    /// The version of the agent protocol that it speaks.
+    /// The agent's protocol version.
     pub version: u32,
-    /// The name that it wants.
+    /// The requested name.
     pub host_name: String,
     /// The token, as text.
     pub token: String,
-    /// A PKCS #10 certificate request in PEM. Only its public key counts, and that its bearer holds the private one.
+    /// A PKCS #10 certificate request in PEM. It counts only for its public key, and as proof that the host has
+    /// the private key.
     pub request: String,
 }
 
-/// A host asks for a new certificate in exchange for the one that it shows.
+/// A host's request for a new certificate, sent with the current certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenewRequest {
     /// See [`EnrolRequest::request`]; the key is a new one.
     pub request: String,
 }
 
-/// What a host is known by from now on.
+/// A host's new identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrolAnswer {
     /// Its certificate, in PEM.

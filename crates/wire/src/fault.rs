@@ -1,9 +1,9 @@
-//! Errors as each OpenStack service words them.
+//! The bodies of errors, in each OpenStack service's format.
 
 use lenticular_model::error::{Error, Kind};
 use serde_json::{json, Value};
 
-/// Whose mode of speaking an answer follows.
+/// The service that decides the format of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {
     /// Keystone.
@@ -64,7 +64,7 @@ pub fn title(status: u16) -> &'static str {
 pub fn body(service: Service, status: u16, error: &Error, request_id: &str) -> Value {
     let (title, message) = (title(status), error.message.as_ref());
     match service {
-        // Who asks is judged in front of every service, by one and the same program (keystonemiddleware).
+        // All services check tokens with the same program (keystonemiddleware), so this body is the same for all.
         _ if status == 401 => json!({"error": {"code": status, "message": message, "title": title}}),
         Service::Identity | Service::Own => {
             json!({"error": {"code": status, "message": message, "title": title}})
@@ -81,7 +81,7 @@ pub fn body(service: Service, status: u16, error: &Error, request_id: &str) -> V
         Service::Placement => {
             let mut one =
                 json!({"status": status, "title": title, "detail": message, "request_id": request_id});
-            // Clients that were overtaken know it by its code, and try again.
+            // Clients recognize a concurrent change by this code, and try again.
             if !error.code.is_empty() {
                 one["code"] = json!(error.code);
             }

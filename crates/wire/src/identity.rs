@@ -32,7 +32,7 @@ pub const SERVICES: &[(&str, &str, &str)] = &[
     ("placement", "placement", "/placement"),
 ];
 
-/// An id for what is derived and has none: stable, of the service's type and a word.
+/// A stable id for a derived object, made from the service's type and a word.
 pub fn derived_id(of: &str, word: &str) -> String {
     let mix = |salt: u64| {
         of.bytes().chain(word.bytes()).fold(0xcbf2_9ce4_8422_2325_u64 ^ salt, |hash, byte| {
@@ -64,25 +64,25 @@ pub fn catalog(url: &str) -> Value {
         .collect()
 }
 
-/// A token's facts, to show.
+/// A token's content, for its view.
 pub struct Token<'a> {
     /// The snapshot.
     pub state: &'a State,
     /// The cloud's public URL.
     pub url: &'a str,
-    /// Whose it is.
+    /// The token's user.
     pub user: &'a User,
-    /// How its bearer proved who they are.
+    /// The authentication methods.
     pub methods: &'a [&'static str],
-    /// What it is good for.
+    /// The token's scope.
     pub scope: &'a Scope,
-    /// The roles held there.
+    /// The roles in this scope.
     pub roles: &'a [Arc<Role>],
     /// When it was issued.
     pub issued_at: Timestamp,
-    /// Until when it holds.
+    /// When it expires.
     pub expires_at: Timestamp,
-    /// Its public name.
+    /// Its audit id.
     pub audit_id: &'a str,
     /// Whether to show the catalog.
     pub with_catalog: bool,
@@ -127,27 +127,27 @@ pub fn token(token: &Token<'_>) -> Value {
     json!({ "token": body })
 }
 
-/// What a login sends.
+/// The body of a log-in.
 #[derive(Debug, Deserialize)]
 pub struct Login {
     /// Under `auth`.
     pub auth: Auth,
 }
 
-/// Who, and for what.
+/// Identity and scope.
 #[derive(Debug, Deserialize)]
 pub struct Auth {
-    /// Who.
+    /// The identity.
     pub identity: Identity,
-    /// For what; nothing is the default project, or nothing.
+    /// The scope; by default the user's default project, or unscoped.
     #[serde(default)]
     pub scope: Option<Value>,
 }
 
-/// Proofs.
+/// The proofs of identity.
 #[derive(Debug, Deserialize)]
 pub struct Identity {
-    /// Which of them to look at.
+    /// The methods to check.
     pub methods: Vec<String>,
     /// A password.
     #[serde(default)]
@@ -157,10 +157,10 @@ pub struct Identity {
     pub token: Option<TokenMethod>,
 }
 
-/// A password and whose it is.
+/// A password and its user.
 #[derive(Debug, Deserialize)]
 pub struct PasswordMethod {
-    /// Whose.
+    /// The password's user.
     pub user: PasswordUser,
 }
 
@@ -180,7 +180,7 @@ pub struct PasswordUser {
     pub password: String,
 }
 
-/// Something by id or by name.
+/// An object by id or by name.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Named {
     /// The id.
@@ -274,7 +274,7 @@ pub fn role(url: &str, role: &Role) -> Value {
     })
 }
 
-/// One line of the listing of role assignments: a role that was given, or one that is implied by a `prior` one that was.
+/// A line in the listing of role assignments: an assigned role, or a role that the assigned role `prior` implies.
 pub fn assignment(
     state: &State,
     url: &str,
@@ -325,7 +325,7 @@ pub fn listing(url: &str, collection: &str, items: Vec<Value>) -> Value {
            "links": {"next": null, "previous": null, "self": link}})
 }
 
-/// Takes the free attributes out of a request's object: everything that is not one of `known`.
+/// Takes the extra attributes out of a request's object: everything that is not one of `known`.
 pub fn extra_of(fields: &Map<String, Value>, known: &[&str]) -> std::collections::BTreeMap<String, Value> {
     fields.iter().filter(|(k, _)| !known.contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
 }

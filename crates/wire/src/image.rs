@@ -16,7 +16,7 @@ pub fn versions(url: &str) -> Value {
     ]})
 }
 
-/// The words for who sees an image.
+/// Glance's word for a visibility.
 pub fn visibility(visibility: Visibility) -> &'static str {
     match visibility {
         Visibility::Public => "public",
@@ -26,7 +26,7 @@ pub fn visibility(visibility: Visibility) -> &'static str {
     }
 }
 
-/// Reads such a word.
+/// Reads Glance's word for a visibility.
 pub fn visibility_of(word: &str) -> Option<Visibility> {
     match word {
         "public" => Some(Visibility::Public),
@@ -37,7 +37,7 @@ pub fn visibility_of(word: &str) -> Option<Visibility> {
     }
 }
 
-/// The fields that are an image's own; every other one is a property.
+/// The built-in fields of an image; every other field is a property.
 pub const FIELDS: &[&str] = &[
     "id",
     "name",
@@ -84,13 +84,13 @@ pub const READ_ONLY: &[&str] = &[
     "stores",
 ];
 
-/// Names that are nobody's: Glance keeps them for itself.
+/// Names that no property may have: Glance reserves them.
 const RESERVED: &[&str] = &["owner", "location", "locations", "members", "deleted", "deleted_at"];
 
-/// The beginning of names that Glance keeps for itself.
+/// The prefix of names that Glance reserves.
 const RESERVED_PREFIX: &str = "os_glance";
 
-/// Refuses an attribute's name that a client may not use: read-only, reserved, or no name at all.
+/// Refuses an attribute's name that a client may not use: read-only, reserved or invalid.
 pub fn check_attribute(name: &str) -> Result<()> {
     if READ_ONLY.contains(&name) {
         return Err(Error::forbidden(format!("Attribute '{name}' is read-only.")));
@@ -141,7 +141,7 @@ pub fn image(image: &Image) -> Value {
     Value::Object(view)
 }
 
-/// The schema of an image, as clients ask for it.
+/// The JSON schema of an image.
 pub fn schema() -> Value {
     let text = json!({"type": ["null", "string"]});
     let number = json!({"type": ["null", "integer"]});
@@ -173,7 +173,7 @@ pub fn schema() -> Value {
     })
 }
 
-/// The schema of a listing of images.
+/// The JSON schema of a listing of images.
 pub fn schema_of_list() -> Value {
     json!({
         "name": "images",

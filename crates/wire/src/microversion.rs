@@ -1,12 +1,12 @@
-//! Microversions: which minor version of an API a request speaks (Nova's and Placement's scheme).
+//! Microversions: the minor version of an API that a request uses (Nova's and Placement's scheme).
 
 use std::{fmt, str::FromStr};
 
-/// A version `2.N` or `1.N`: the major is the service's, the minor is this.
+/// A version `2.N` or `1.N`: the service has one major version, and this is the minor version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Microversion(pub u16);
 
-/// The range of microversions that a service speaks.
+/// The range of microversions of a service.
 #[derive(Debug, Clone, Copy)]
 pub struct Range {
     /// The service's name in the `OpenStack-API-Version` header.
@@ -15,13 +15,13 @@ pub struct Range {
     pub legacy_header: Option<&'static str>,
     /// The major version.
     pub major: u16,
-    /// The lowest minor version; also what a request without a header speaks.
+    /// The lowest minor version; also the version of a request without a header.
     pub min: u16,
     /// The highest minor version.
     pub max: u16,
 }
 
-/// Nova's.
+/// Nova's range.
 pub const COMPUTE: Range = Range {
     service: "compute",
     legacy_header: Some("x-openstack-nova-api-version"),
@@ -30,20 +30,20 @@ pub const COMPUTE: Range = Range {
     max: 96,
 };
 
-/// Placement's.
+/// Placement's range.
 pub const PLACEMENT: Range = Range { service: "placement", legacy_header: None, major: 1, min: 0, max: 39 };
 
-/// Why a version cannot be spoken.
+/// Why a version is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is not a version (400).
+    /// The text is not a version (400).
     Malformed(String),
-    /// It lies outside the range (406).
+    /// The version lies outside the range (406).
     Outside(String),
 }
 
 impl Range {
-    /// The version that a header's text asks for.
+    /// The version that a header's text requests.
     pub fn negotiate(&self, text: Option<&str>) -> Result<Microversion, Refusal> {
         let Some(text) = text.map(str::trim) else { return Ok(Microversion(self.min)) };
         if text == "latest" {
@@ -72,7 +72,7 @@ impl Range {
         Ok(Microversion(minor))
     }
 
-    /// The value of an `OpenStack-API-Version` header that is meant for this service.
+    /// The part of an `OpenStack-API-Version` header for this service.
     pub fn of_header<'h>(&self, header: &'h str) -> Option<&'h str> {
         header
             .split(',')
@@ -81,7 +81,7 @@ impl Range {
 }
 
 impl Microversion {
-    /// Whether a field or action that came with `minor` is there.
+    /// Whether the version has a field or an action that exists from `minor` on.
     pub fn has(self, minor: u16) -> bool {
         self.0 >= minor
     }
@@ -93,29 +93,29 @@ impl fmt::Display for Microversion {
     }
 }
 
-/// When a field of a request or an answer is there: from `since` until before `until`.
+/// The versions of a field in a request or an answer: from `since` until before `until`.
 #[derive(Debug, Clone, Copy)]
 pub struct Field {
     /// The field's name.
     pub name: &'static str,
     /// The first minor version that has it.
     pub since: u16,
-    /// The first minor version that has it no more.
+    /// The first minor version without it.
     pub until: u16,
 }
 
-/// A field that came with a version.
+/// A field that exists from a version on.
 pub const fn since(name: &'static str, since: u16) -> Field {
     Field { name, since, until: u16::MAX }
 }
 
-/// A field that left with a version.
+/// A field that exists until before a version.
 pub const fn until(name: &'static str, until: u16) -> Field {
     Field { name, since: 0, until }
 }
 
 impl Field {
-    /// Whether the field is there in a version.
+    /// Whether a version has the field.
     pub fn is_in(&self, version: Microversion) -> bool {
         (self.since..self.until).contains(&version.0)
     }

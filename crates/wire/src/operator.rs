@@ -1,10 +1,10 @@
-//! The operators' API: what OpenStack's has no words for.
+//! The operators' API, for functions that OpenStack's APIs do not have.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// Where a server is, from every side.
+/// A server's place: its record, its host's report and its history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Where {
     /// The server's id.
@@ -13,7 +13,7 @@ pub struct Where {
     pub name: String,
     /// Nova's status word.
     pub status: String,
-    /// What is wanted of its guest.
+    /// The wanted state of its guest.
     pub wanted: String,
     /// The host that may run it.
     pub host: Option<String>,
@@ -21,38 +21,38 @@ pub struct Where {
     pub disk_generation: u64,
     /// Whether its host last saw the guest running.
     pub powered: bool,
-    /// When its host was last heard of.
+    /// When the server's host last made contact.
     pub host_heard_at: Option<String>,
-    /// Since when the host is silent.
+    /// When the host became silent.
     pub host_silent_since: Option<String>,
     /// Its addresses.
     pub addresses: Vec<String>,
-    /// What leads to its ssh, with the `user` network driver.
+    /// The way to its ssh, with the `user` network driver.
     pub ssh_forward: Option<String>,
-    /// Hosts it was on before, from the journal: time and host's name.
+    /// Earlier hosts, from the journal: time and host's name.
     pub history: Vec<(String, String)>,
-    /// Its move to another host, while it is under way.
+    /// Its move to another host, while in progress.
     pub moving: Option<MoveView>,
     /// Disks that it left behind.
     pub left_behind: Vec<DiskView>,
 }
 
-/// A server's move that is under way.
+/// A server's move in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MoveView {
-    /// Where to.
+    /// The target host.
     pub to: String,
     /// Nova's status of the migration.
     pub status: String,
-    /// What it waits for or does, in words.
+    /// The current step, in words.
     pub step: String,
-    /// Bytes of memory and disk that have gone over, and all there are.
+    /// Transferred bytes of memory and disk, and the total.
     pub bytes: (u64, u64),
     /// How fast the guest writes to its memory, in bytes per second.
     pub dirty_bytes_per_s: u64,
-    /// When it will be over at this rate.
+    /// The expected end at this rate.
     pub expected_end: Option<String>,
-    /// When it is given up.
+    /// When the move is given up.
     pub deadline: String,
 }
 
@@ -61,29 +61,29 @@ pub struct MoveView {
 pub struct DiskView {
     /// Its id.
     pub id: String,
-    /// Where it lies.
+    /// Its host.
     pub host: String,
     /// Its generation.
     pub generation: u64,
-    /// Until when it is kept; `null` if its host is to remove it.
+    /// How long it is kept; `null` if its host must remove it.
     pub kept_until: Option<String>,
-    /// How it came about.
+    /// Why it was left behind.
     pub why: String,
 }
 
-/// What a purge of a project is to do.
+/// A request to purge a project.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PurgeAsk {
-    /// Only tell what there is.
+    /// True to list the resources only.
     #[serde(default)]
     pub dry_run: bool,
-    /// Whether the project itself stays.
+    /// True to keep the project itself.
     #[serde(default)]
     pub keep_project: bool,
 }
 
-/// A thing of a project.
+/// A resource of a project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProjectThing {
     /// `server`, `network`, …
@@ -92,89 +92,89 @@ pub struct ProjectThing {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Why it is still there.
+    /// Why it still exists.
     pub why: Option<String>,
 }
 
-/// How far a purge of a project is.
+/// The progress of a project's purge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Purged {
     /// The project's id.
     pub id: String,
     /// Its name.
     pub name: String,
-    /// What was removed now.
+    /// The resources that this request removed.
     pub removed: Vec<ProjectThing>,
-    /// What there is, in the order in which it is to go.
+    /// The remaining resources, in the order of their removal.
     pub left: Vec<ProjectThing>,
-    /// Whether something is on its way: a server whose host has not confirmed that it is gone, or more than one request does.
+    /// True while the purge is in progress: a host has not confirmed a removal, or more requests are needed.
     pub under_way: bool,
 }
 
-/// Why a server is where it is, or nowhere.
+/// Why a server is on its host, or on none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// The server's id.
     pub id: String,
     /// Its name.
     pub name: String,
-    /// The host chosen.
+    /// The chosen host.
     pub chosen: Option<String>,
-    /// Hosts that passed, best first, with their weight.
+    /// Accepted hosts, best first, with their weight.
     pub accepted: Vec<(String, f64)>,
-    /// How many passed.
+    /// The number of accepted hosts.
     pub accepted_count: usize,
-    /// Hosts that were refused: filter, reason, hosts; of many only a few.
+    /// Refused hosts: filter, reason, hosts. If there are many, only some are listed.
     pub refused: Vec<Refusal>,
     /// How many hosts each filter refused.
     #[serde(default)]
     pub counts: BTreeMap<String, usize>,
-    /// What every filter says of hosts if the server were placed now; of many hosts only the first.
+    /// The filters' results if the server were placed now; of many hosts only the first are listed.
     #[serde(default)]
     pub now: Vec<HostWord>,
-    /// How many hosts there are now.
+    /// The number of hosts now.
     #[serde(default)]
     pub now_count: usize,
-    /// How many of them pass.
+    /// The number of hosts that pass now.
     #[serde(default)]
     pub now_passed: usize,
 }
 
-/// What every filter says of a host.
+/// All filters' results for a host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HostWord {
     /// The host's name.
     pub host: String,
-    /// Its weight among those that pass; `None` if it does not.
+    /// Its weight if it passes; otherwise `null`.
     pub weight: Option<f64>,
-    /// What each weigher adds to that.
+    /// The part of each weigher in the weight.
     #[serde(default)]
     pub weighers: Vec<WeigherView>,
-    /// Each filter, in the order in which they are asked, with why it refuses if it does.
+    /// Each filter, in the order of the checks, with the reason if it refuses.
     pub words: Vec<(String, Option<String>)>,
 }
 
-/// What a weigher says of a host.
+/// A weigher's result for a host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WeigherView {
     /// Its name.
     pub name: String,
-    /// How much the host has of what it measures.
+    /// The measured value.
     pub measured: f64,
-    /// What it measures.
+    /// The unit of the value.
     pub unit: String,
-    /// What it adds to the host's weight.
+    /// The weigher's part in the host's weight.
     pub adds: f64,
 }
 
-/// Hosts that were refused for one reason.
+/// Hosts that one filter refused for one reason.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Refusal {
     /// The filter that refused.
     pub filter: String,
     /// Why.
     pub reason: String,
-    /// Which hosts.
+    /// The hosts.
     pub hosts: Vec<String>,
 }
 
@@ -183,53 +183,53 @@ pub struct Refusal {
 pub struct JournalLine {
     /// The commit.
     pub seq: u64,
-    /// When.
+    /// The time.
     pub at: String,
-    /// Who: a user's id, `host/<name>`, or a part of the control plane.
+    /// The actor: a user's id, `host/<name>`, or a part of the control plane.
     pub actor: String,
-    /// Who, by name.
+    /// The actor's name.
     #[serde(default)]
     pub by: String,
-    /// On which request; empty if on none.
+    /// The request's id; empty without a request.
     pub request_id: String,
-    /// What for.
+    /// The reason.
     pub why: String,
-    /// What changed.
+    /// The changes.
     #[serde(default)]
     pub changes: Vec<Change>,
 }
 
-/// Something of a record that changed.
+/// A changed field of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Change {
-    /// What: `status`, `host`, …
+    /// The field: `status`, `host`, …
     pub what: String,
-    /// Before; `None` if there was nothing.
+    /// The value before; `null` if there was none.
     pub from: Option<String>,
-    /// After; `None` if there is nothing.
+    /// The value after; `null` if there is none.
     pub to: Option<String>,
 }
 
-/// A host to be declared off.
+/// A request to declare a host off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FenceAsk {
-    /// True if its disks are lost with it.
+    /// True if the host's disks are lost.
     pub disks_lost: bool,
-    /// True to take the word back.
+    /// True to withdraw the declaration.
     pub lift: bool,
-    /// The driver that is to switch it off and to see that it is; `null` if the asker's word is enough.
+    /// The driver that must switch the host off and check it; `null` if the operator's declaration is enough.
     #[serde(default)]
     pub driver: Option<String>,
 }
 
-/// A disk to go back to.
+/// A request to go back to a disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RestoreAsk {
-    /// Its id.
+    /// The disk's id.
     pub disk: String,
 }
 
-/// A request was carried out, and there is nothing more to say.
+/// The answer to a successful request without a result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Nothing {}
 
@@ -244,30 +244,30 @@ pub struct HostView {
     pub zone: String,
     /// `up`, `disabled`, `silent`, `off` or `out of order`.
     pub state: String,
-    /// More on that.
+    /// The reason for the state.
     pub reason: Option<String>,
-    /// How it runs guests.
+    /// Its hypervisor.
     pub hypervisor: String,
-    /// Virtual CPUs taken and to give.
+    /// Used and available virtual CPUs.
     pub vcpus: (u64, u64),
-    /// MiB of memory taken and there.
+    /// Used and total MiB of memory.
     pub memory_mb: (u64, u64),
-    /// GiB of disk taken and there.
+    /// Used and total GiB of disk.
     pub disk_gb: (u64, u64),
-    /// Servers there.
+    /// The number of servers on the host.
     pub servers: u64,
-    /// When its certificate ends; `null` for one that needs none.
+    /// When its certificate expires; `null` for a host without a certificate.
     #[serde(default)]
     pub certificate_ends: Option<String>,
 }
 
-/// All that is known of a host.
+/// The details of a host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HostDetail {
-    /// What the listing says.
+    /// The host as in the list.
     #[serde(flatten)]
     pub host: HostView,
-    /// Where its agent can be found.
+    /// Its address.
     pub address: String,
     /// Where its agent listens for other hosts' agents.
     pub peer_address: String,
@@ -275,29 +275,29 @@ pub struct HostDetail {
     pub boot_id: String,
     /// Its CPU.
     pub cpu_model: String,
-    /// When it was last heard of.
+    /// When the host last made contact.
     pub heard_at: Option<String>,
     /// Who declared it off, when and how.
     pub fence: Option<String>,
-    /// The aggregates that it is in.
+    /// Its aggregates.
     pub aggregates: Vec<String>,
-    /// The servers that it is to run: id, name, status.
+    /// Servers of this host: id, name, status.
     pub servers_here: Vec<(String, String, String)>,
-    /// The servers that are on their way to it: id, name.
+    /// Servers on their way to this host: id, name.
     pub coming: Vec<(String, String)>,
-    /// Disks that were left behind there: which, whose, and what becomes of them.
+    /// Disks that were left behind on the host: the disk, its server, and its future.
     pub left_behind: Vec<(String, String, String)>,
 }
 
-/// A token for a host is asked for.
+/// A request for a token that enrols a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnrolAsk {
-    /// The only name that it shall be good for; `null` for any that nobody has.
+    /// The only host name that the token is valid for; `null` for any unused name.
     #[serde(default)]
     pub name: Option<String>,
-    /// How long it can be used, in seconds.
+    /// How long the token is valid, in seconds.
     pub valid_for_s: i64,
-    /// Whether a host of that name is replaced.
+    /// Whether the host replaces an earlier host of that name.
     #[serde(default)]
     pub replace: bool,
 }
@@ -307,27 +307,27 @@ pub struct EnrolAsk {
 pub struct EnrolToken {
     /// The token.
     pub token: String,
-    /// Until when it can be used.
+    /// When the token expires.
     pub expires_at: String,
-    /// Where the host is to join.
+    /// The URL that the host joins at.
     pub join: String,
-    /// The only name that it is good for.
+    /// The only host name that the token is valid for.
     pub name: Option<String>,
 }
 
-/// A host is to be retired.
+/// A request to retire a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RetireAsk {
-    /// Whether it is lost, with the disks of the servers there.
+    /// True if the host is lost, with its servers' disks.
     #[serde(default)]
     pub force: bool,
 }
 
-/// A host was retired.
+/// The answer to a host's retirement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RetiredView {
-    /// Its name.
+    /// The host's name.
     pub name: String,
-    /// Ids of servers that lost their disks with it.
+    /// Ids of servers that lost their disks with the host.
     pub lost: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Placement's bodies: hosts as resource providers, derived but for what operators decide of their resources.
+//! Placement's bodies: hosts as resource providers. They are derived, except the resource settings of operators.
 
 pub mod candidates;
 pub mod group;
@@ -47,21 +47,21 @@ pub fn provider(host: &Host, version: Microversion) -> Value {
     view
 }
 
-/// A number that changes with the host's record.
+/// The generation: a number that changes with the host's record.
 pub fn generation(host: &Host) -> i64 {
     host.updated_at.unwrap_or(host.created_at).0
 }
 
-/// The classes of what hosts have.
+/// The resource classes of hosts.
 pub const CLASSES: [&str; 3] = ["VCPU", "MEMORY_MB", "DISK_GB"];
 
-/// What a host has of one class.
+/// A host's inventory of one class.
 struct Inventory {
-    /// How much can be given out.
+    /// The total that servers can take.
     capacity: u64,
-    /// How much is.
+    /// The used amount.
     used: u64,
-    /// How much one server can take.
+    /// The most that one server can take.
     max_unit: u64,
 }
 
@@ -76,7 +76,7 @@ fn inventory_of(state: &State, host: &Host, class: &str) -> Inventory {
     Inventory { capacity, used, max_unit: total.max(1) }
 }
 
-/// What a host is, as Placement's traits say it.
+/// A host's traits.
 pub fn traits(host: &Host) -> Vec<&'static str> {
     let mut all = host.hypervisor.traits();
     if !host.is_enabled() {
@@ -92,18 +92,18 @@ pub fn has_trait(state: &State, name: &str) -> bool {
     name == "COMPUTE_STATUS_DISABLED" || classes.any(|(_, class)| class.hypervisor.traits().contains(&name))
 }
 
-/// That a query is not one.
+/// The error for a malformed query.
 pub fn bad_query(why: &str) -> Error {
     Error::invalid(format!("Invalid query string parameters: {why}"))
 }
 
-/// What a host has to give of one class, and how.
+/// An inventory as JSON.
 fn inventory(total: u64, reserved: u64, ratio: f64) -> Value {
     json!({"total": total, "reserved": reserved, "min_unit": 1, "max_unit": total.max(1), "step_size": 1,
            "allocation_ratio": ratio})
 }
 
-/// What a host has to give, by class.
+/// A host's inventories, by class.
 fn all_inventories(host: &Host) -> Map<String, Value> {
     let (all, kept, ratios) = (host.capacity, host.share.reserved, host.ratios());
     let classes = [
@@ -114,45 +114,45 @@ fn all_inventories(host: &Host) -> Map<String, Value> {
     classes.into_iter().map(|(class, inventory)| (class.to_owned(), inventory)).collect()
 }
 
-/// What a host has to give.
+/// A host's inventories, with the generation.
 pub fn inventories(host: &Host) -> Value {
     json!({"resource_provider_generation": generation(host), "inventories": all_inventories(host)})
 }
 
-/// What a host has to give of one class.
+/// A host's inventory of one class.
 ///
 /// # Errors
-/// There is no such class.
+/// The class does not exist.
 pub fn one_inventory(host: &Host, class: &str) -> Result<Value> {
     let mut inventory = all_inventories(host).remove(class).ok_or_else(|| no_class(host, class))?;
     inventory["resource_provider_generation"] = json!(generation(host));
     Ok(inventory)
 }
 
-/// That a host has nothing of a class.
+/// The error for a host without inventory of a class.
 pub fn no_class(host: &Host, class: &str) -> Error {
     Error::not_found_text(format!("No inventory of class {class} found for resource provider {}", host.id))
 }
 
-/// What is to hold for one class; what is not said is as a new inventory has it.
+/// New settings for one class; omitted fields get the defaults of a new inventory.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetInventory {
-    /// How much there is.
+    /// The total.
     pub total: u64,
-    /// How much is kept back.
+    /// The reserved amount.
     #[serde(default)]
     pub reserved: u64,
-    /// How often the rest is given out.
+    /// The allocation ratio for the rest.
     #[serde(default = "one")]
     pub allocation_ratio: f64,
-    /// Taken, and changes nothing.
+    /// Accepted, without effect.
     #[serde(default)]
     pub min_unit: Option<u64>,
-    /// Taken, and changes nothing.
+    /// Accepted, without effect.
     #[serde(default)]
     pub max_unit: Option<u64>,
-    /// Taken, and changes nothing.
+    /// Accepted, without effect.
     #[serde(default)]
     pub step_size: Option<u64>,
 }
@@ -161,10 +161,10 @@ fn one() -> f64 {
     1.0
 }
 
-/// Reads `PUT …/inventories`: the generation that the caller knows, and what is to hold for each class.
+/// Reads `PUT …/inventories`: the generation that the caller knows, and the settings for each class.
 ///
 /// # Errors
-/// The body is not one.
+/// The body is invalid.
 pub fn read_inventories(body: Value) -> Result<(i64, BTreeMap<String, SetInventory>)> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -179,7 +179,7 @@ pub fn read_inventories(body: Value) -> Result<(i64, BTreeMap<String, SetInvento
 /// Reads `PUT …/inventories/{class}`.
 ///
 /// # Errors
-/// The body is not one.
+/// The body is invalid.
 pub fn read_inventory(body: Value) -> Result<(i64, SetInventory)> {
     let Value::Object(mut fields) = body else {
         return Err(Error::invalid("The request's body must be a JSON object."));
@@ -190,7 +190,7 @@ pub fn read_inventory(body: Value) -> Result<(i64, SetInventory)> {
     Ok((generation, request::read(fields)?))
 }
 
-/// What a host's servers take.
+/// The usage of a host's servers.
 pub fn usages(state: &State, host: &Host) -> Value {
     let taken = state.taken_of_host(host.id).capacity;
     json!({
@@ -199,12 +199,12 @@ pub fn usages(state: &State, host: &Host) -> Value {
     })
 }
 
-/// What one server takes, by resource class.
+/// The allocation of one server, by resource class.
 pub fn resources(server: &Server) -> Value {
     Value::Object(amounts(server).map(|(class, amount)| (class.to_owned(), json!(amount))).collect())
 }
 
-/// What one server takes of each resource class of which it takes something.
+/// The amounts of the resource classes that a server uses.
 pub fn amounts(server: &Server) -> impl Iterator<Item = (&'static str, u64)> {
     let classes = [
         ("VCPU", u64::from(server.size.vcpus)),

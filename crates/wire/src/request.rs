@@ -1,4 +1,4 @@
-//! Reading requests: typed fields out of JSON, with every refusal naming the field.
+//! Reads requests: typed fields from JSON. Every refusal names the field.
 
 use crate::microversion::{Field, Microversion};
 use lenticular_model::error::{Error, Result};
@@ -19,7 +19,7 @@ pub fn envelope(body: Value, key: &str) -> Result<Map<String, Value>> {
     }
 }
 
-/// Refuses fields that the version spoken does not have.
+/// Refuses fields that the requested version does not have.
 pub fn check_version(fields: &Map<String, Value>, table: &[Field], version: Microversion) -> Result<()> {
     let late = table.iter().find(|field| !field.is_in(version) && fields.contains_key(field.name));
     match late {
@@ -28,7 +28,7 @@ pub fn check_version(fields: &Map<String, Value>, table: &[Field], version: Micr
     }
 }
 
-/// That there is no such field.
+/// The error for an unknown field.
 pub fn unexpected(name: &str) -> Error {
     Error::invalid(format!("Additional properties are not allowed ('{name}' was unexpected)"))
 }
@@ -38,7 +38,7 @@ pub fn read<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T> {
     read_value("", Value::Object(fields))
 }
 
-/// Reads the value of one field, or with no name a whole object.
+/// Reads the value of one field; without a name, a whole object.
 pub fn read_value<T: DeserializeOwned>(field: &str, value: Value) -> Result<T> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let text = error.inner().to_string();
@@ -54,18 +54,18 @@ pub fn read_value<T: DeserializeOwned>(field: &str, value: Value) -> Result<T> {
     })
 }
 
-/// The name of what was wrong: the field, and where in it.
+/// The name of the invalid field, and the place in it.
 fn place_of(field: &str, path: &serde_path_to_error::Path) -> String {
     match (field, path.iter().next()) {
         (_, None) => field.to_owned(),
         ("", _) => path.to_string(),
-        // A place in a list is written right behind the list's name.
+        // An index in a list follows the list's name directly.
         (_, Some(serde_path_to_error::Segment::Seq { .. })) => format!("{field}{path}"),
         _ => format!("{field}.{path}"),
     }
 }
 
-/// The value under the one key that a request's body must have, and no other.
+/// The value under the only key that a request's body may have.
 pub fn sole_value(body: Value, key: &str) -> Result<Value> {
     let Value::Object(mut body) = body else {
         return Err(Error::invalid("The request's body must be a JSON object."));
@@ -77,7 +77,7 @@ pub fn sole_value(body: Value, key: &str) -> Result<Value> {
     }
 }
 
-/// The object under the one key that a request's body must have, and no other.
+/// The object under the only key that a request's body may have.
 pub fn sole(body: Value, key: &str) -> Result<Map<String, Value>> {
     match sole_value(body, key)? {
         Value::Object(inner) => Ok(inner),
@@ -85,7 +85,7 @@ pub fn sole(body: Value, key: &str) -> Result<Map<String, Value>> {
     }
 }
 
-/// Characters that are not control characters, and that nobody sees: they would make two names look like one.
+/// Invisible characters that are not control characters: they would make two names look the same.
 const UNSEEN: &[std::ops::RangeInclusive<char>] = &[
     '\u{ad}'..='\u{ad}',
     '\u{600}'..='\u{605}',
@@ -104,12 +104,12 @@ const UNSEEN: &[std::ops::RangeInclusive<char>] = &[
     '\u{e0000}'..='\u{10ffff}',
 ];
 
-/// Whether people see a character, or it is a blank between those that they see.
+/// Whether a character is visible, or a blank between visible characters.
 fn is_printable(c: char) -> bool {
     !c.is_control() && !UNSEEN.iter().any(|range| range.contains(&c))
 }
 
-/// A name as Nova takes it: 1 to 255 printable characters, no blank at either end.
+/// Checks a name by Nova's rules: 1 to 255 printable characters, no blank at either end.
 pub fn check_name(field: &str, name: &str) -> Result<()> {
     let length = name.chars().count();
     if !(1..=255).contains(&length) || !name.chars().all(is_printable) || name.trim() != name {
@@ -121,7 +121,7 @@ pub fn check_name(field: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// A description as Nova takes it: printable characters.
+/// Checks a description by Nova's rules: printable characters.
 pub fn check_description(text: &str, max: usize) -> Result<()> {
     check_text("description", text, max)?;
     match text.chars().all(is_printable) {
@@ -132,7 +132,7 @@ pub fn check_description(text: &str, max: usize) -> Result<()> {
     }
 }
 
-/// A text of at most `max` characters.
+/// Checks that a text has at most `max` characters.
 pub fn check_text(field: &str, text: &str, max: usize) -> Result<()> {
     if text.chars().count() > max {
         return Err(Error::invalid(format!(
@@ -142,7 +142,7 @@ pub fn check_text(field: &str, text: &str, max: usize) -> Result<()> {
     Ok(())
 }
 
-/// Reads a flag as old clients send it: true, "True", "yes", 1, …
+/// Reads a boolean in all forms that old clients send: true, "True", "yes", 1, …
 pub fn lenient_bool(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(b) => Some(*b),
@@ -156,7 +156,7 @@ pub fn lenient_bool(value: &Value) -> Option<bool> {
     }
 }
 
-/// Reads a flag out of a text (`True`, `yes`, `on`, `1`, …).
+/// Reads a boolean from a text (`True`, `yes`, `on`, `1`, …).
 pub fn text_bool(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" | "t" | "y" => Some(true),
@@ -165,13 +165,13 @@ pub fn text_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// For `deserialize_with`: a flag as old clients send it.
+/// For `deserialize_with`: a boolean in all forms that old clients send.
 pub fn de_bool<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<bool, D::Error> {
     let value = <Value as serde::Deserialize>::deserialize(d)?;
     lenient_bool(&value).ok_or_else(|| serde::de::Error::custom(format!("{value} is not of type 'boolean'")))
 }
 
-/// For `deserialize_with`: a number as old clients send it, also as a text.
+/// For `deserialize_with`: a number, which old clients may send as a text.
 pub fn de_number<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<u32, D::Error> {
     let value = <Value as serde::Deserialize>::deserialize(d)?;
     let number = match &value {
@@ -184,7 +184,7 @@ pub fn de_number<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<
         .ok_or_else(|| serde::de::Error::custom(format!("{value} is not of type 'integer' in range")))
 }
 
-/// For `deserialize_with`: a field that may be left out, and is not null if it is there.
+/// For `deserialize_with`: a field that may be absent, but not null.
 pub fn de_given<'de, T, D>(d: D) -> std::result::Result<Option<T>, D::Error>
 where
     T: serde::Deserialize<'de>,
@@ -193,7 +193,7 @@ where
     T::deserialize(d).map(Some)
 }
 
-/// For `deserialize_with`: a field that may be null is told from one that is not there.
+/// For `deserialize_with`: distinguishes null from an absent field.
 pub fn de_present<'de, T, D>(d: D) -> std::result::Result<Option<Option<T>>, D::Error>
 where
     T: serde::Deserialize<'de>,

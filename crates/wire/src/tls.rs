@@ -1,4 +1,4 @@
-//! TLS's part of judging a server: who made a handshake's signatures. Whose certificate counts is each caller's to judge.
+//! TLS's part of judging a server: the handshake's signatures. Each caller judges the certificate.
 
 use rustls::{
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -8,12 +8,12 @@ use rustls::{
 };
 use std::{fmt, sync::Arc};
 
-/// Judges the certificate that a server shows.
+/// Judges a server's certificate.
 pub trait Judge: fmt::Debug + Send + Sync {
-    /// Refuses a certificate that is not of the server that was looked for.
+    /// Refuses a certificate of another server than the expected one.
     ///
     /// # Errors
-    /// Why it is not.
+    /// The certificate is refused; the error says why.
     fn judge(
         &self,
         shown: &CertificateDer<'_>,
@@ -23,7 +23,7 @@ pub trait Judge: fmt::Debug + Send + Sync {
     ) -> Result<(), Error>;
 }
 
-/// A verifier that leaves certificates to a judge, and checks signatures itself.
+/// A verifier that asks a judge about certificates, and checks signatures itself.
 #[derive(Debug)]
 pub struct Verifier<J> {
     judge: J,
@@ -31,7 +31,7 @@ pub struct Verifier<J> {
 }
 
 impl<J: Judge> Verifier<J> {
-    /// A verifier with this judge, which checks signatures with the provider's algorithms.
+    /// A verifier with this judge and the provider's signature algorithms.
     pub fn new(judge: J, provider: Arc<CryptoProvider>) -> Self {
         Self { judge, provider }
     }

@@ -1,4 +1,4 @@
-//! Random orders, losses, repetitions, crashes and failures: what must hold whatever happens.
+//! Random orders, losses, repetitions, crashes and failures: the invariants hold in every case.
 
 use super::{
     tests::{incarnation, order, server},
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
 enum Event {
-    /// The control plane changes what it wants of a guest.
+    /// The control plane changes the wanted state of a guest.
     Change {
         guest: u8,
         wanted: Wanted,
@@ -61,7 +61,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What is really there, whatever the agent believes.
+/// The real state of a guest; the agent may believe something else.
 #[derive(Debug, Clone, Copy, Default)]
 struct Real {
     disk: bool,
@@ -127,7 +127,7 @@ impl World {
         if was.is_some_and(|o| o.wanted == Wanted::Absent) {
             return;
         }
-        // As the control plane has it: what comes to run, runs under a new boot.
+        // As in the control plane: a guest that starts gets a higher boot.
         let starts = wanted == Wanted::Running && was.is_none_or(|o| o.wanted != Wanted::Running);
         let boot = was.map_or(0, |o| o.boot) + u64::from(reboot || starts);
         self.seq += 1;
@@ -163,7 +163,7 @@ impl World {
 
     fn begin(&mut self) {
         let steps = self.core.begin();
-        // Durable before it is acted on.
+        // The snapshot is durable before any step begins.
         self.save();
         for (id, step) in steps {
             assert!(self.under_way.iter().all(|(other, _)| *other != id), "two steps of one guest at once");
@@ -185,7 +185,7 @@ impl World {
         assert!(hard <= 2, "more starts at once than allowed");
     }
 
-    /// What a step does to the world, told to the agent or not.
+    /// The effect of a step on the real state, reported to the agent or not.
     fn carry_out(&mut self, id: ServerId, step: &Step) -> Outcome {
         let real = self.real.entry(id).or_default();
         match step {
@@ -216,7 +216,7 @@ impl World {
     }
 
     fn crash(&mut self, host_too: bool) {
-        // Each step under way had happened or not when the agent died.
+        // Each step in progress took effect or not before the agent died.
         for (n, (id, step)) in std::mem::take(&mut self.under_way).into_iter().enumerate() {
             if n % 2 == 0 {
                 self.carry_out(id, &step);
@@ -250,7 +250,7 @@ impl World {
         }
     }
 
-    /// Faults have ceased.
+    /// No more faults.
     fn calm(&mut self) {
         self.deliver();
         for _ in 0..64 {
@@ -290,13 +290,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_the_guest_ends_as_ordered(events in prop::collection::vec(event(), 1..80)) {
+    fn after_any_faults_the_guest_ends_as_ordered(events in prop::collection::vec(event(), 1..80)) {
         let mut world = World::new();
         for event in events {
             world.act(event);
         }
         world.calm();
-        // One more boot of everything that is to run: now nothing may have failed.
+        // A last reboot of everything that should run: now nothing may have failed.
         let running: Vec<ServerId> =
             world.wanted.values().filter(|o| o.wanted == Wanted::Running).map(|o| o.server_id).collect();
         for id in &running {

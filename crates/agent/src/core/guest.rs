@@ -1,4 +1,4 @@
-//! One guest: its last order, what is there of it, and the step that brings the two nearer.
+//! One guest: its last order, its state on this host, and the step that brings the state nearer to the order.
 
 use super::{
     moves::{Inbound, Outbound},
@@ -17,14 +17,14 @@ use serde::{Deserialize, Serialize};
 pub(super) enum Disk {
     NotMade,
     Made,
-    /// It was made and is not there any more: never made afresh.
+    /// The disk was made and is missing now. It is never made a second time.
     Lost,
 }
 
 /// What a guest does on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum RunState {
-    /// Never run here.
+    /// Never ran here.
     New,
     Running {
         ssh_forward: Option<String>,
@@ -33,7 +33,7 @@ pub(super) enum RunState {
         why: StopReason,
     },
     Failed(Failure),
-    /// Removed as ordered.
+    /// Removed on order.
     Gone,
 }
 
@@ -49,7 +49,7 @@ fn nics(of: &GuestAssignment) -> Vec<Nic> {
     of.guest.ports.iter().map(|p| Nic { port_id: p.port_id, slot: p.slot, mac: p.mac }).collect()
 }
 
-/// An attempt to send the disk to the image store that is over.
+/// A finished attempt to send the disk to the image store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Uploaded {
     upload: String,
@@ -59,40 +59,40 @@ pub(super) struct Uploaded {
 /// One guest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Guest {
-    /// `None` for one that was found without anybody having ordered it.
+    /// `None` for a guest that was found without an order.
     pub(super) order: Option<Order>,
     pub(super) generation: u64,
     pub(super) disk: Disk,
     pub(super) boot_done: u64,
-    /// Saved states of older agents call it so.
+    /// The field's name in the saved states of older agents.
     #[serde(rename = "life")]
     pub(super) run_state: RunState,
     pub(super) doing: Option<Step>,
-    /// True until the first order of a new life of the store: boots are counted anew there.
+    /// True until the first order of a new incarnation of the store: its count of boots starts again.
     pub(super) rebase: bool,
-    /// On its way to another host.
+    /// The guest is on its way to another host.
     #[serde(default)]
     pub(super) outbound: Option<Outbound>,
-    /// On its way here.
+    /// The guest is on its way here.
     #[serde(default)]
     pub(super) inbound: Option<Inbound>,
-    /// It has come here, and what came is yet to be taken for its own.
+    /// The guest has arrived, and this host must still adopt it.
     #[serde(default)]
     pub(super) adopting: Option<Mode>,
-    /// The interfaces that its process has.
+    /// The interfaces of its process.
     #[serde(default)]
     nics: Vec<Nic>,
-    /// What came of sending its disk to the image store.
+    /// The result of sending its disk to the image store.
     #[serde(default)]
     pub(super) uploaded: Option<Uploaded>,
-    /// True if a step that must succeed some time failed.
+    /// True if a step failed that must succeed at some time.
     #[serde(skip)]
     pub(super) stuck: bool,
     #[serde(skip)]
     pub(super) acknowledged: Option<Observation>,
     #[serde(skip)]
     pub(super) host_restarted: bool,
-    /// The process ended while a step that was to end it was under way.
+    /// The process ended during a step that should end it.
     #[serde(skip)]
     ended: bool,
 }
@@ -119,12 +119,12 @@ impl Guest {
         }
     }
 
-    /// True unless an order for this disk, as made, must have somebody look for it.
+    /// True unless an order for this disk, as made, requires a look for the disk.
     pub(super) fn has_disk(&self) -> bool {
         self.disk == Disk::Made || self.inbound.is_some()
     }
 
-    /// Takes an order, unless it is about a generation that this host knows to be over.
+    /// Takes an order, unless this host knows that the order's generation is over.
     pub(super) fn order(&mut self, order: Order) {
         let newest = self.inbound.as_ref().map_or(self.generation, |inbound| inbound.generation);
         if order.generation() < newest {
@@ -140,15 +140,15 @@ impl Guest {
             if rebase {
                 self.boot_done = self.boot_done.min(own.assignment.boot);
             }
-            // Whoever gave the order knows that the source has released it.
+            // The control plane gives such an order only after the source has released the guest.
             self.accept(own.assignment.generation);
         }
         self.stuck = false;
         self.order = Some(order);
     }
 
-    /// Another life of the store has begun: what was ordered counts no more. A removal that has begun goes on, and a
-    /// disk that was left behind stays one.
+    /// A new incarnation of the store has begun: earlier orders no longer count. A removal that has begun goes
+    /// on, and a disk that was left behind stays so.
     pub(super) fn clear_order(&mut self) {
         self.rebase = true;
         self.stuck = false;
@@ -170,7 +170,7 @@ impl Guest {
         }
     }
 
-    /// After a restart of the agent: the step that was under way then is under way no more.
+    /// After a restart of the agent: the earlier step is no longer in progress.
     pub(super) fn wake(&mut self, host_restarted: bool) {
         self.host_restarted = host_restarted;
     }
@@ -200,12 +200,12 @@ impl Guest {
         match process {
             Some(process) if process.ended => {
                 self.boot_done = self.boot_done.max(process.boot);
-                // It may have been asked to, and nobody was there to see it.
+                // The guest may have stopped as asked while the agent was down.
                 let asked = matches!(interrupted, Some(Step::Shutdown | Step::Kill));
                 let why = if asked { StopReason::Ordered } else { StopReason::ByGuest };
                 self.run_state = RunState::Stopped { why };
             }
-            // It waits to be let go on, which says itself what came of it.
+            // The guest waits to go on; the `Adopt` step reports the result.
             Some(_) if self.adopting.is_some() => {}
             None if self.adopting == Some(Mode::Live) => {
                 self.adopting = Some(Mode::Cold);
@@ -226,11 +226,11 @@ impl Guest {
                 self.generation = generation;
                 self.disk = Disk::Made;
             }
-            // What came from another host is not under its own name yet.
+            // The arrived disk does not have its final name yet.
             _ if self.adopting.is_some() => {}
-            // One of an older generation is as good as none.
+            // A disk of an older generation counts as missing.
             Some(_) | None if self.disk == Disk::Made => {
-                // Half a removal is no loss.
+                // A disk is missing after half a removal: that is no loss.
                 let removing = matches!(interrupted, Some(Step::Remove));
                 self.disk = if removing { Disk::NotMade } else { Disk::Lost };
             }
@@ -261,12 +261,12 @@ impl Guest {
         self.run_state = RunState::Stopped { why };
     }
 
-    /// True if that was news.
+    /// A process has ended. True if that is new.
     pub(super) fn exited(&mut self, boot: u64, how: Ended) -> bool {
         if self.inbound_exited() {
             return true;
         }
-        // Most steps under way say themselves how it ended.
+        // Most steps report themselves how the process ended.
         let silent = |step: &Step| matches!(step, Step::Send(..) | Step::Resume | Step::Plug(_));
         let says = self.doing.as_ref().is_some_and(|step| !silent(step));
         if !self.runs() || boot != self.boot_done {
@@ -291,7 +291,7 @@ impl Guest {
         };
         let ended = std::mem::take(&mut self.ended);
         match (step, outcome) {
-            // Steps that have a failure of their own.
+            // Steps with failures that the control plane must know.
             (Step::Prepare(of) | Step::Start(of), Outcome::Failed(failure)) => self.fail(of.boot, failure),
             (Step::Prepare(of), _) => {
                 self.disk = Disk::Made;
@@ -319,15 +319,15 @@ impl Guest {
             (Step::Adopt(_, mode), Outcome::Done) => {
                 self.adopting = None;
                 if *mode == Mode::Live {
-                    // It was to go on, and its process is gone.
+                    // The guest should go on, but its process is gone.
                     self.run_state = RunState::Stopped { why: StopReason::Died };
                 }
             }
-            // It did not succeed, and the guest has ended all the same.
+            // The step failed, but the guest has ended.
             (Step::Shutdown | Step::Kill, Outcome::Failed(_)) if ended && self.runs() => {
                 self.run_state = RunState::Stopped { why: StopReason::Ordered };
             }
-            // All others must succeed some time.
+            // All other steps must succeed at some time.
             (_, Outcome::Failed(_)) => self.stuck = true,
             (Step::Plug(of), _) => self.nics = nics(of),
             (Step::Revive(of), _) => {
@@ -355,7 +355,7 @@ impl Guest {
         self.run_state = RunState::Failed(failure);
     }
 
-    /// Decides what needs no step.
+    /// Decides everything that needs no step.
     pub(super) fn sync(&mut self) {
         if self.doing.is_some() {
             return;
@@ -372,7 +372,7 @@ impl Guest {
         }
     }
 
-    /// True if the disk here is the one that is to be gone back to.
+    /// True if the disk here is the older disk that the order returns to.
     fn revives(&self, own: &Own) -> bool {
         let older = own.revives == Some(self.generation) && own.assignment.generation > self.generation;
         older && self.disk == Disk::Made && self.inbound.is_none() && !self.runs()
@@ -384,7 +384,8 @@ impl Guest {
             return;
         }
         if of.generation > self.generation {
-            // What is here is older than what this host may write; it neither runs nor counts as the server's disk.
+            // The disk here is older than the disk that this host may write: it does not run, and is not the
+            // server's disk.
             self.generation = of.generation;
             self.disk = Disk::NotMade;
             self.run_state = RunState::New;
@@ -407,7 +408,7 @@ impl Guest {
         }
     }
 
-    /// The step that is due.
+    /// The next step.
     pub(super) fn next(&self) -> Option<Step> {
         if self.doing.is_some() || self.stuck {
             return None;
@@ -451,7 +452,7 @@ impl Guest {
         }
     }
 
-    /// The interfaces of a running guest follow its order.
+    /// The step that brings a running guest's interfaces to the order.
     pub(super) fn next_plug(&self, own: &Own) -> Option<Step> {
         let differ = self.runs() && self.nics != nics(&own.assignment);
         differ.then(|| Step::Plug(own.assignment.clone()))
@@ -471,7 +472,7 @@ impl Guest {
         Some(Unsaved { upload: upload.clone(), message, details })
     }
 
-    /// True if the step under way waits for what nobody wants any more.
+    /// True if the step under way waits for a result that no order needs any more.
     pub(super) fn is_overtaken(&self) -> bool {
         let Some(order) = &self.order else {
             return matches!(
@@ -486,7 +487,7 @@ impl Guest {
         });
         match &self.doing {
             Some(Step::Prepare(_) | Step::Receive(_)) => absent,
-            // Whoever ordered anything else knows that the other host has it.
+            // Any other order means that the control plane knows the guest to be at the other host.
             Some(Step::HandOver { .. }) => own.is_none(),
             Some(Step::Shutdown) => absent || reset,
             Some(Step::Upload(_, upload)) => own.is_none_or(|own| own.upload.as_ref() != Some(upload)),
@@ -507,7 +508,7 @@ impl Guest {
         }
     }
 
-    /// True if it is gone, as was ordered for this generation.
+    /// True if the guest is removed, as ordered for this generation.
     pub(super) fn is_buried(&self, generation: u64) -> bool {
         let over = |o: &Order| {
             matches!(o, Order::Remove { .. } | Order::Keep { .. }) && o.generation() == generation
@@ -542,7 +543,8 @@ impl Guest {
         if let Some(inbound) = &self.inbound {
             return inbound.observed();
         }
-        // What a former life of the store had removed is not the server's any more, even while some of it is here.
+        // A guest that an earlier incarnation of the store removed is not the server's any more, even if parts of
+        // it are still here.
         let goes = self.rebase && matches!(self.order, Some(Order::Remove { .. }));
         if goes || matches!(self.order, Some(Order::Keep { .. })) {
             return ObservedState::Kept;
@@ -565,7 +567,7 @@ impl Guest {
             (RunState::Failed(failure), None) => ObservedState::Failed {
                 message: failure.message.clone(),
                 details: failure.details.clone(),
-                // One that is lost was made.
+                // A lost disk was made.
                 disk_made: self.disk != Disk::NotMade,
             },
         }

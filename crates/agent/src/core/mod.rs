@@ -1,7 +1,7 @@
 //! The agent's decisions as a pure state machine: orders and facts go in, steps and observations come out.
 //!
-//! There is no I/O, clock, randomness or async in here, so that the simulator drives the very code that runs on hosts.
-//! One guest goes through:
+//! There is no I/O, clock, randomness or async here, so that the simulator drives the same code that runs on
+//! hosts. The states of a guest:
 //!
 //! ```text
 //!            Prepare            Start                      the guest shut itself down, its process vanished,
@@ -16,18 +16,18 @@
 //!   any state ──order to remove──▶ (Kill) ──▶ Remove ──▶ Gone ──Absent acknowledged──▶ forgotten
 //! ```
 //!
-//! What happens to a guest on its way from one host to another stands in [`moves`].
+//! [`moves`] has the states of a guest between two hosts.
 //!
 //! Rules:
-//! - Orders count only if they follow the commit that was applied last, in the life of the store that this host has
-//!   entered (its `Incarnation`). What they do not mention stays as it is: absence is never an order.
-//! - A host that enters another life of the store forgets what it was ordered before ([`Core::enter`]): guests stay as
-//!   they are. Nothing starts, is moved or removed until the new life has heard what is here and has given orders.
-//!   What was released stays so and is still handed over; what is not yet released is not, any more.
-//! - A guest has at most one step under way. It is started on a boot higher than the last one acted upon, and never on
-//!   a disk that is not made, is missing, or is of another generation.
+//! - Orders count only if they follow the last applied commit, in the incarnation of the store that this host has
+//!   entered. Guests that the orders do not mention stay as they are: absence is never an order.
+//! - A host that enters another incarnation of the store forgets its earlier orders ([`Core::enter`]), and guests
+//!   stay as they are. Nothing starts, moves or is removed until the new incarnation knows the guests here and
+//!   has given orders. A released guest stays released and is still handed over; an unreleased guest stays here.
+//! - A guest has at most one step in progress. It is started only on a boot higher than the last one acted upon.
+//!   It never starts on a disk that is not made, is missing, or is of another generation.
 //! - A failed start waits for a higher boot. A failed stop or removal is tried again when the runtime says so.
-//! - The document of [`Core::snapshot`] is made durable before any step that [`Core::begin`] hands out is acted on.
+//! - The document of [`Core::snapshot`] is durable before any step from [`Core::begin`] is carried out.
 
 #[cfg(test)]
 mod chaos;
@@ -48,21 +48,21 @@ use lenticular_wire::agent::{Order, Orders};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Whether orders were taken.
+/// Whether the agent took the orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// They are the agent's orders now.
+    /// The agent has applied the orders.
     Applied,
-    /// They do not follow what it has: a repetition, or something went missing between.
+    /// The orders do not follow the applied commit: they are a repetition, or a message was lost.
     Ignored,
 }
 
-/// What is kept across the agent's own restarts.
+/// The saved state of the agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The document's format.
     version: u32,
-    /// The boot id of the host when it was written.
+    /// The host's boot id at the time of writing.
     boot_id: String,
     incarnation: Option<Incarnation>,
     applied_upto: u64,
@@ -72,13 +72,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Makes it one of an earlier boot of the host: what ran then is taken to have ended with it.
+    /// Marks the snapshot as one of an earlier boot of the host: everything that ran then counts as ended.
     pub fn clear_boot(&mut self) {
         self.boot_id.clear();
     }
 }
 
-/// A snapshot cannot be used.
+/// The snapshot has an unknown format.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "The agent's state has format {0}, and this version reads format {SNAPSHOT_VERSION}. \
@@ -88,27 +88,27 @@ pub struct WrongFormat(u32);
 
 const SNAPSHOT_VERSION: u32 = 2;
 
-/// Stops and removals are cheap and mostly wait for the guest, so more of them than of starts may be under way.
+/// Stops and removals are cheap and mostly wait for the guest, so more of them may run at once than starts.
 const EASY_STEPS_PER_HARD_ONE: usize = 8;
 
-/// All that a host's agent has decided and knows.
+/// The full state of a host's agent.
 #[derive(Debug)]
 pub struct Core {
     boot_id: String,
     parallel_max: usize,
     incarnation: Option<Incarnation>,
     applied_upto: u64,
-    /// What proves that the control plane told of `applied_upto`.
+    /// The proof that the control plane told of `applied_upto`.
     receipt: Option<String>,
     guests: BTreeMap<ServerId, Guest>,
-    /// Guests that may have a step to begin, in the order in which they came to.
+    /// Guests with a possible next step, in the order of arrival.
     queue: VecDeque<ServerId>,
     queued: BTreeSet<ServerId>,
-    /// Guests whose observed may differ from what was acknowledged.
+    /// Guests with an observation that may differ from the acknowledged one.
     unsaid: BTreeSet<ServerId>,
-    /// Guests whose step under way must be cancelled.
+    /// Guests with a step under way that must be cancelled.
     cancels: BTreeSet<ServerId>,
-    /// Guests whose move under way is to come to its end whatever the guest suffers.
+    /// Guests with a move under way that must complete, even if the guest suffers.
     forces: BTreeSet<ServerId>,
     hard_steps: usize,
     easy_steps: usize,
@@ -136,8 +136,8 @@ impl Core {
         }
     }
 
-    /// The host as of its last snapshot. Every guest in it must be looked for and told with [`Core::found`] before
-    /// [`Core::begin`].
+    /// The host as of its last snapshot. The caller must look for every guest in it and call [`Core::found`],
+    /// before [`Core::begin`].
     ///
     /// # Errors
     /// The snapshot was written by a newer agent.
@@ -158,7 +158,7 @@ impl Core {
         Ok(core)
     }
 
-    /// What must be durable before the next steps are acted on.
+    /// The state that must be durable before the next steps begin.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             version: SNAPSHOT_VERSION,
@@ -170,40 +170,41 @@ impl Core {
         }
     }
 
-    /// True once after anything that belongs into the snapshot changed.
+    /// True once after each change of the snapshot's content.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 
-    /// The life of the store that orders come from; `None` before the first.
+    /// The incarnation of the store that the orders come from; `None` before the first orders.
     pub fn incarnation(&self) -> Option<Incarnation> {
         self.incarnation
     }
 
-    /// The commit up to which orders were applied.
+    /// The last commit with applied orders.
     pub fn applied_upto(&self) -> u64 {
         self.applied_upto
     }
 
-    /// What proves that the control plane told of that commit; `None` if an older one did.
+    /// The proof that the control plane told of that commit; `None` from an older control plane.
     pub fn receipt(&self) -> Option<&str> {
         self.receipt.as_deref()
     }
 
-    /// The guests known, with tombstones.
+    /// The known guests, with tombstones.
     pub fn servers(&self) -> impl Iterator<Item = ServerId> + '_ {
         self.guests.keys().copied()
     }
 
-    /// True if orders name a disk as made that is not known here: it is worth a look on the disk first.
+    /// True if the order names a made disk that is unknown here: then the host looks for the disk first.
     pub fn misses_disk(&self, order: &Order) -> bool {
         let Order::Own(own) = order else { return false };
         own.disk_made && self.guests.get(&order.server_id()).is_none_or(|guest| !guest.has_disk())
     }
 
-    /// The control plane answered, in this life of the store: whatever is known of the guests is to be told anew. True
-    /// if this host had not entered that life: then orders of another are forgotten, and once that is durable the host
-    /// must say hello again, because only what it sees from now on says anything in the new life.
+    /// The control plane answered, in this incarnation of the store: everything known of the guests is reported
+    /// again. True if this host is new to the incarnation. Then orders of another incarnation are forgotten, and
+    /// once that is durable the host must say hello again, because only later observations count in the new
+    /// incarnation.
     #[must_use]
     pub fn enter(&mut self, incarnation: Incarnation) -> bool {
         let enters = self.incarnation != Some(incarnation);
@@ -222,7 +223,7 @@ impl Core {
         enters
     }
 
-    /// Gives up its place in the stream of orders and asks for all of them: for when they do not fit together.
+    /// Asks for all orders again, because a message does not fit the applied commit.
     pub fn start_over(&mut self) {
         self.applied_upto = 0;
         self.receipt = None;
@@ -247,14 +248,14 @@ impl Core {
 
     fn apply_one(&mut self, order: &Order) {
         let id = order.server_id();
-        // A guest that is only on its way has no disk of any generation here yet.
+        // A guest that is only on its way has no generation of the disk here yet.
         let generation = if matches!(order, Order::Receive(_)) { 0 } else { order.generation() };
         self.guests.entry(id).or_insert_with(|| Guest::new(generation)).order(order.clone());
         self.touched(id);
     }
 
-    /// What was found of a guest after the agent's restart. A guest that was not known is kept and reported, and
-    /// nothing is done to it without an order.
+    /// Takes in the state of a guest after the agent's restart. An unknown guest is kept and reported, and
+    /// touched only on an order.
     pub fn found(&mut self, id: ServerId, found: FoundGuest) {
         let nothing = found.disk.is_none() && found.process.is_none();
         if nothing && !self.guests.contains_key(&id) {
@@ -266,14 +267,14 @@ impl Core {
         self.touched(id);
     }
 
-    /// A disk was seen that was missed before: somebody has put it back.
+    /// A missing disk was found: an operator has put it back.
     pub fn disk_found(&mut self, id: ServerId, generation: u64) {
         self.guests.entry(id).or_insert_with(|| Guest::new(generation)).disk_found(generation);
         self.changed = true;
         self.touched(id);
     }
 
-    /// The guest's process ended without a step having ended it. What an earlier boot's process did is no news.
+    /// The guest's process ended without a step. An end of an earlier boot's process is ignored.
     pub fn exited(&mut self, id: ServerId, boot: u64, how: Ended) {
         if self.guests.get_mut(&id).is_some_and(|guest| guest.exited(boot, how)) {
             self.changed = true;
@@ -281,8 +282,8 @@ impl Core {
         }
     }
 
-    /// The host `from` has released a guest to this host. True if it is this host's now: once that is durable, the source
-    /// may be told so. False if this host was never ready for it.
+    /// The host `from` has released a guest to this host. True if the guest is this host's now: the source may
+    /// learn of it once that is durable. False if this host was never ready for the guest.
     pub fn released(&mut self, id: ServerId, generation: u64, from: &str) -> bool {
         let of_another =
             |guest: &Guest| matches!(&guest.order, Some(Order::Receive(r)) if r.from.name != from);
@@ -295,7 +296,7 @@ impl Core {
         accepted
     }
 
-    /// Steps that may begin now; each must be answered with [`Core::done`].
+    /// Steps that may begin now. Each must be answered with [`Core::done`].
     pub fn begin(&mut self) -> Vec<(ServerId, Step)> {
         let mut steps = Vec::new();
         for _ in 0..self.queue.len() {
@@ -326,12 +327,13 @@ impl Core {
         steps
     }
 
-    /// Guests whose step under way has been overtaken by a later order and must be cancelled, each named once.
+    /// Guests with a step under way that a later order overtook. The step must be cancelled. Each guest is named
+    /// once.
     pub fn take_cancels(&mut self) -> Vec<ServerId> {
         std::mem::take(&mut self.cancels).into_iter().collect()
     }
 
-    /// Guests whose `Send` under way is to be forced, each named once.
+    /// Guests with a `Send` under way that must be forced, each named once.
     pub fn take_forces(&mut self) -> Vec<ServerId> {
         std::mem::take(&mut self.forces).into_iter().collect()
     }
@@ -355,7 +357,7 @@ impl Core {
         self.guests.values().any(|guest| guest.stuck)
     }
 
-    /// Lets stops and removals that failed be tried again.
+    /// Failed stops and removals are tried again.
     pub fn retry(&mut self) {
         let stuck: Vec<ServerId> = self.guests.iter().filter(|(_, g)| g.stuck).map(|(id, _)| *id).collect();
         for id in stuck {
@@ -366,7 +368,7 @@ impl Core {
         }
     }
 
-    /// What differs from what the control plane has acknowledged.
+    /// Observations that differ from the acknowledged ones.
     pub fn pending_reports(&mut self) -> Vec<Observation> {
         let mut pending = Vec::new();
         let guests = &self.guests;
@@ -382,7 +384,7 @@ impl Core {
         pending
     }
 
-    /// The control plane has made these durable.
+    /// The control plane has made these observations durable.
     pub fn reported(&mut self, observations: &[Observation]) {
         for seen in observations {
             let Some(guest) = self.guests.get_mut(&seen.server_id) else { continue };
@@ -395,17 +397,17 @@ impl Core {
         }
     }
 
-    /// True if a process of the guest should be there: it runs, or waits for what comes from another host.
+    /// True if the guest should have a process: it runs, or waits for data from another host.
     pub fn has_process(&self, id: ServerId) -> bool {
         self.guests.get(&id).is_some_and(|guest| guest.runs() || guest.awaits())
     }
 
-    /// One guest, as it is seen now.
+    /// The current observation of a guest.
     pub fn observation(&self, id: ServerId) -> Option<Observation> {
         self.guests.get(&id).map(|guest| guest.observe(id))
     }
 
-    /// Every guest here, as it is seen now.
+    /// The current observations of all guests.
     pub fn inventory(&self) -> Vec<Observation> {
         self.guests.iter().map(|(id, guest)| guest.observe(*id)).collect()
     }

@@ -1,16 +1,16 @@
-//! A guest between two hosts: who may run it is decided here, and nowhere else.
+//! A guest between two hosts: only this module decides which host may run it.
 //!
 //! ```text
 //! source                                              target
 //!   Own, outgoing                                       Receive
-//!      │ (cold: Shutdown)                                  │ Receive: room, base, and for a live move a process that waits
+//!      │ (cold: Shutdown)                                  │ Receive: room, base, and for a live move a waiting process
 //!      ▼                                                   ▼
 //!   Undecided ── Send: disk and memory, until ──────────▶ Ready ────── its process ended ──▶ Unready
 //!      │   │     the target has all of it and waits        │                                   │
 //!      │   │ done                                          │ the source's release, or the      │
 //!      │   ▼                                               │ control plane's order to own it   │
 //!      │  Released ═══ HandOver ═════════════════════════▶ ▼ ◀═════════════════════════════════╛
-//!      │   (kept on disk before it is told;             accepted (kept on disk before it is answered)
+//!      │   (saved before it is told;                    accepted (saved before it is answered)
 //!      │    the guest never runs here again)               │ Adopt
 //!      │ failed, withdrawn, agent restarted                ▼
 //!      ▼                                                runs (live), or waits for a higher boot (cold)
@@ -18,9 +18,9 @@
 //! ```
 //!
 //! Rules:
-//! - Both `Released` and `Kept` are final for their ticket, and durable before anyone hears of them.
-//! - A target lets nothing run before it has accepted; it accepts only what it was `Ready` for once.
-//! - A target whose process ended before it accepted still accepts: its disk was complete when the source released.
+//! - Both `Released` and `Kept` are final for their ticket, and durable before any other host learns of them.
+//! - A target runs nothing before it has accepted, and it accepts only a guest that it was once `Ready` for.
+//! - A target with an ended process still accepts: its disk was complete when the source released.
 
 use super::{
     guest::{Disk, Guest, RunState},
@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 /// A guest on its way to another host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Outbound {
-    /// The generation that its ticket names.
+    /// The generation in its ticket.
     pub(super) generation: u64,
     pub(super) to: Peer,
     pub(super) is: Sending,
@@ -45,7 +45,7 @@ pub(super) struct Outbound {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Sending {
     Undecided,
-    /// It stays, and must first be seen to go on.
+    /// It stays, and the agent must first see it go on.
     Rollback(Failure),
     Kept(Failure),
     Released {
@@ -62,7 +62,7 @@ pub(super) struct Inbound {
     pub(super) generation: u64,
     #[serde(rename = "manner")]
     mode: Mode,
-    /// The boot that it runs under, or that it last ran under.
+    /// The boot that it runs under, or last ran under.
     boot: u64,
     is: Receiving,
 }
@@ -90,7 +90,7 @@ impl Inbound {
 impl Guest {
     pub(super) fn sync_outbound(&mut self, own: &Own) {
         let Some(out) = &own.outgoing else {
-            // The ticket is closed. What is released stays so, and what must be rolled back first is.
+            // The ticket is closed. A released guest stays released, and a rollback is completed first.
             let over = |is: &Sending| matches!(is, Sending::Undecided | Sending::Kept(_));
             if self.outbound.as_ref().is_some_and(|outbound| over(&outbound.is)) {
                 self.outbound = None;
@@ -111,7 +111,7 @@ impl Guest {
         }
     }
 
-    /// What is plain before anything is done.
+    /// The verdict that is clear before any step.
     fn first_verdict(&self, out: &Outgoing) -> Sending {
         let keep = |message: &str, details: &str| Sending::Kept(Failure::new(message, details));
         if out.withdraw {
@@ -129,7 +129,7 @@ impl Guest {
         Sending::Undecided
     }
 
-    /// The step that the move is at; `None` if the guest is not on its way.
+    /// The move's current step; `None` if the guest is not on its way.
     pub(super) fn next_outbound(&self, own: &Own) -> Option<Option<Step>> {
         let outbound = self.outbound.as_ref()?;
         match &outbound.is {
@@ -154,13 +154,13 @@ impl Guest {
         }
     }
 
-    /// True if the guest is being sent and must not wait for a good moment any more.
+    /// True if the guest is being sent and must move now.
     pub(super) fn is_forced(&self) -> bool {
         let sending = matches!(self.doing, Some(Step::Send(..)));
         sending && self.own().and_then(|own| own.outgoing.as_ref()).is_some_and(|out| out.force)
     }
 
-    /// What is left to do of a move for a guest without orders: to go on here, or to tell that it was released.
+    /// The rest of a move for a guest without orders: go on here, or tell the target of the release.
     pub(super) fn next_unordered(&self) -> Option<Step> {
         let outbound = self.outbound.as_ref()?;
         match &outbound.is {
@@ -178,7 +178,7 @@ impl Guest {
         let Some(outbound) = &mut self.outbound else { return };
         match outcome {
             Outcome::Failed(failure) => outbound.is = Sending::Rollback(failure),
-            // It was told to the new life of the store that this host has the guest: so it keeps it.
+            // The new incarnation of the store was told that this host has the guest, so the host keeps it.
             _ if !ordered => {
                 let why = "The guest stays where it is: the store was restored during the move. Try again.";
                 outbound.is =
@@ -191,7 +191,7 @@ impl Guest {
         }
     }
 
-    /// A `Send` of which nobody knows how far it came: whatever it did, this host has released nothing.
+    /// After a restart, the progress of a `Send` is unknown. In any case this host has released nothing.
     pub(super) fn roll_back(&mut self, why: Failure) {
         if let Some(outbound) = self.outbound.as_mut().filter(|o| o.is == Sending::Undecided) {
             outbound.is = Sending::Rollback(why);
@@ -212,7 +212,8 @@ impl Guest {
         }
     }
 
-    /// True if the guest was released and may never run here again; `process` says whether one is left over.
+    /// True if the guest was released and may never run here again; `process` says whether a process is left
+    /// over.
     pub(super) fn has_left(&mut self, process: bool) -> bool {
         let Some(Outbound { is: Sending::Released { ended, .. }, .. }) = &mut self.outbound else {
             return false;
@@ -222,7 +223,7 @@ impl Guest {
         true
     }
 
-    /// True if there is a process of a guest that this host is to keep the disk of alone.
+    /// True if there is a process, but this host must keep only the guest's disk.
     pub(super) fn leaves_process(&self) -> bool {
         let left =
             matches!(&self.outbound, Some(Outbound { is: Sending::Released { ended: false, .. }, .. }));
@@ -250,7 +251,7 @@ impl Guest {
         {
             return;
         }
-        // What is here of it is older, and makes room.
+        // The older disk here makes room.
         self.disk = Disk::NotMade;
         if self.run_state == RunState::Gone {
             self.run_state = RunState::New;
@@ -266,7 +267,7 @@ impl Guest {
         let inbound = self.inbound.as_ref()?;
         let fits = inbound.generation == receive.assignment.generation;
         match inbound.is {
-            // It went from here once, and what is left of that goes first.
+            // The guest left this host before, and its leftovers go first.
             Receiving::Preparing if fits && self.leaves_process() => Some(Step::Kill),
             Receiving::Preparing if fits => Some(Step::Receive(receive.clone().into())),
             _ => None,
@@ -295,7 +296,7 @@ impl Guest {
         self.inbound.as_ref().is_some_and(ready) || self.adopting == Some(Mode::Live)
     }
 
-    /// True if the process that waited for a guest is what ended.
+    /// True if the ended process is the one that waited for a guest.
     pub(super) fn inbound_exited(&mut self) -> bool {
         let Some(inbound) = &mut self.inbound else { return false };
         if inbound.mode == Mode::Cold || inbound.is != Receiving::Ready {
@@ -308,8 +309,8 @@ impl Guest {
         true
     }
 
-    /// The guest is this host's from now on, by the word of its source or of the control plane. True if it is, now or
-    /// since before; false if this host was never ready for it.
+    /// The guest is this host's from now on: its source or the control plane says so. True if it is this host's
+    /// now or was so before; false if this host was never ready for it.
     pub(super) fn accept(&mut self, generation: u64) -> bool {
         if self.generation >= generation {
             return self.run_state != RunState::Gone;

@@ -1,53 +1,53 @@
-//! What can be done to a guest, what can come of it, and what can be found of it.
+//! The steps for a guest, their outcomes, and the found state of a guest.
 
 use lenticular_model::compute::migration::Mode;
 use lenticular_wire::agent::{GuestAssignment, Outgoing, Peer, Receive};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Something to be done to a guest.
+/// A step of a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
-    /// Have the base in the cache and make the disk.
+    /// Get the base into the cache and make the disk.
     Prepare(Arc<GuestAssignment>),
     /// Start the guest on its disk.
     Start(Arc<GuestAssignment>),
-    /// Give the running guest the network interfaces that it is to have, and take the others away.
+    /// Give the running guest the ordered network interfaces, and remove the others.
     Plug(Arc<GuestAssignment>),
-    /// Ask the guest to shut down; end its process if it does not within the deadline, or when cancelled.
+    /// Ask the guest to shut down. End its process if it does not within the deadline, or on cancel.
     Shutdown,
     /// End the guest's process.
     Kill,
-    /// Remove all there is of the guest.
+    /// Remove everything of the guest.
     Remove,
-    /// Make ready for a guest that comes from another host; what is here of it goes.
+    /// Prepare for a guest from another host; an older copy here is removed.
     Receive(Arc<Receive>),
-    /// Bring the guest to another host until that has all of it, and does not run it.
+    /// Bring the guest to another host, until that host has all of it and does not run it.
     Send(Arc<GuestAssignment>, Arc<Outgoing>),
-    /// After a failed `Send`: see to it that the guest goes on here, if its process is there.
+    /// After a failed `Send`: make the guest go on here, if its process exists.
     Resume,
-    /// Tell the other host that the guest is its own.
+    /// Tell the other host that the guest is its own now.
     HandOver {
-        /// Which host.
+        /// The other host.
         to: Peer,
         /// The disk's generation there.
         generation: u64,
     },
-    /// Take what came from another host for one's own; a guest that waits goes on.
+    /// Make the disk from another host this host's own; a waiting guest goes on.
     Adopt(Arc<GuestAssignment>, Mode),
     /// Send the disk of a guest that does not run to the image store, under the name of this attempt.
     Upload(Arc<GuestAssignment>, String),
-    /// Call the disk that was left behind here the guest's own again, under its new generation.
+    /// Make the left-behind disk here the guest's own again, under its new generation.
     Revive(Arc<GuestAssignment>),
 }
 
 impl Step {
-    /// True if it takes much of the host: only so many are under way at once.
+    /// True if the step needs much of the host: only a few of them run at once.
     pub fn is_hard(&self) -> bool {
         matches!(self, Self::Prepare(_) | Self::Start(_) | Self::Receive(_))
     }
 
-    /// What it does, for people.
+    /// The step in words.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Prepare(_) => "preparing the disk",
@@ -71,14 +71,14 @@ impl Step {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message} ({details})")]
 pub struct Failure {
-    /// What happened and what to do, for the server's owner.
+    /// What happened and what to do, for the server's user.
     pub message: String,
-    /// More, for the operator.
+    /// Details for the operator.
     pub details: String,
 }
 
 impl Failure {
-    /// A failure in words for both.
+    /// A failure with a message for the user and details for the operator.
     pub fn new(message: impl Into<String>, details: impl Into<String>) -> Self {
         Self { message: message.into(), details: details.into() }
     }
@@ -87,14 +87,14 @@ impl Failure {
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is done.
+    /// The step succeeded.
     Done,
     /// The guest runs.
     Started {
-        /// `address:port` that leads to its ssh, where there is one.
+        /// `address:port` that leads to its ssh, if there is such a way.
         ssh_forward: Option<String>,
     },
-    /// It could not be done. A failed start leaves no process, a failed preparation no disk.
+    /// The step failed. A failed start leaves no process, and a failed preparation no disk.
     Failed(Failure),
 }
 
@@ -107,12 +107,12 @@ pub enum Ended {
     Died,
 }
 
-/// What is there of a guest.
+/// A guest as found on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FoundGuest {
-    /// The generation of its disk; `None` if there is no complete one.
+    /// The generation of its disk; `None` without a complete disk.
     pub disk: Option<u64>,
-    /// Its process; `None` if there is none.
+    /// Its process, if any.
     pub process: Option<FoundProcess>,
 }
 
@@ -121,8 +121,8 @@ pub struct FoundGuest {
 pub struct FoundProcess {
     /// The boot that it was started for.
     pub boot: u64,
-    /// Leads to its ssh.
+    /// The way to its ssh.
     pub ssh_forward: Option<String>,
-    /// True if the guest has shut itself down meanwhile.
+    /// True if the guest has shut itself down in the meantime.
     pub ended: bool,
 }

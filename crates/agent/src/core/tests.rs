@@ -1,4 +1,4 @@
-//! What the state machine does with one guest, case by case.
+//! The state machine with one guest, case by case.
 
 use super::*;
 use lenticular_model::{
@@ -26,7 +26,7 @@ fn send(core: &mut Core, after: u64, wishes: Vec<Wish>) -> Taken {
     core.apply(&message)
 }
 
-/// Carries out all steps, without failure; their names in order.
+/// Carries out all steps without failure. Returns their names in order.
 fn run(core: &mut Core) -> Vec<&'static str> {
     let mut names = Vec::new();
     loop {
@@ -141,7 +141,7 @@ fn a_tombstone_is_kept_until_its_report_was_acknowledged() {
 }
 
 #[test]
-fn an_unknown_guest_that_is_to_be_absent_is() {
+fn an_unknown_guest_is_reported_absent_without_a_step() {
     let mut core = Core::new("a".to_owned(), 4);
     send(&mut core, 0, vec![order(server(1), Wanted::Absent, 3)]);
     assert!(run(&mut core).is_empty());
@@ -149,20 +149,20 @@ fn an_unknown_guest_that_is_to_be_absent_is() {
 }
 
 #[test]
-fn a_disk_that_was_made_is_never_made_afresh() {
+fn a_made_disk_is_never_made_a_second_time() {
     let mut core = Core::new("a".to_owned(), 4);
     send(&mut core, 0, vec![Wish { disk_made: true, ..order(server(1), Wanted::Running, 3) }]);
     assert!(run(&mut core).is_empty());
     assert!(matches!(observed(&core), ObservedState::Failed { disk_made: false, .. }));
 
-    // The snapshot alone knows that it was made.
+    // Only the snapshot knows that the disk was made.
     let mut core = reopen(&running(), "a");
     core.found(server(1), FoundGuest::default());
     send(&mut core, 1, vec![order(server(1), Wanted::Running, 2)]);
     assert!(run(&mut core).is_empty());
     assert!(matches!(observed(&core), ObservedState::Failed { .. }));
 
-    // Somebody puts it back, and the owner tries again.
+    // An operator puts the disk back, and the owner tries again.
     core.disk_found(server(1), 1);
     send(&mut core, 2, vec![order(server(1), Wanted::Running, 3)]);
     assert_eq!(run(&mut core), ["starting"]);
@@ -249,7 +249,7 @@ fn an_older_generation_is_over_and_a_newer_one_ends_the_old_guest() {
 }
 
 #[test]
-fn a_restored_store_counts_boots_anew() {
+fn a_restored_store_counts_boots_from_the_beginning() {
     let mut core = running();
     send(&mut core, 1, vec![order(server(1), Wanted::Running, 5)]);
     run(&mut core);
@@ -296,8 +296,8 @@ fn a_start_that_a_crash_interrupted_is_not_done_twice() {
 }
 
 #[test]
-fn another_life_of_the_store_finds_guests_as_they_are() {
-    // What is asked for, what it has come to, and what is done of it in another life.
+fn another_incarnation_finds_guests_as_they_are() {
+    // Columns: the wanted state, the boot that was reached, and the step in another incarnation.
     for (wanted, boot, step) in
         [(Wanted::Running, 2, None), (Wanted::Stopped, 1, None), (Wanted::Absent, 1, Some("removing"))]
     {
@@ -307,7 +307,7 @@ fn another_life_of_the_store_finds_guests_as_they_are() {
         assert!(run(&mut core).is_empty(), "nothing of {wanted:?} has begun, and nothing begins");
         assert_eq!(observed(&core), ObservedState::Running { ssh_forward: None });
 
-        // A step that has begun ends; a removal that has begun is not left half done.
+        // A step that has begun ends; a removal that has begun is completed.
         let mut core = running();
         send(&mut core, 1, vec![order(server(1), wanted, boot)]);
         core.begin();
@@ -330,7 +330,7 @@ fn a_guest_that_ends_as_it_was_asked_to_did_not_end_by_itself() {
         send(core, 1, vec![order(server(1), Wanted::Stopped, 1)]);
         assert_eq!(core.begin(), [(server(1), Step::Shutdown)]);
     };
-    // Nobody was there to see it.
+    // The guest stops while the agent is down.
     let mut core = running();
     stop(&mut core);
     let mut core = reopen(&core, "boot-a");
@@ -338,7 +338,7 @@ fn a_guest_that_ends_as_it_was_asked_to_did_not_end_by_itself() {
     core.found(server(1), FoundGuest { disk: Some(1), process: Some(process) });
     assert_eq!(observed(&core), ObservedState::Stopped { why: StopReason::Ordered });
 
-    // The step did not succeed, and was not needed any more.
+    // The step failed, and was not needed any more.
     let mut core = running();
     stop(&mut core);
     core.exited(server(1), 1, Ended::ByGuest);

@@ -1,8 +1,8 @@
-//! Under which user a guest's programs run: where the agent is root, each guest has one that nothing else has.
+//! The user of a guest's programs. If the agent is root, each guest has a user that it shares with nothing else.
 //!
-//! Whoever breaks out of a guest is then a user who may touch that guest's files alone. The user is remembered by who owns
-//! the guest's directory `run`, in which its QEMU makes files. All around it stays the agent's: nothing that the agent
-//! writes can be replaced by the guest's user. The directories above are let through and not listed.
+//! Code that breaks out of a guest then may touch only that guest's files. The owner of the guest's directory
+//! `run` records the user; QEMU makes its files there. Everything around `run` belongs to the agent: the guest's
+//! user can replace no file that the agent writes. The directories above can be passed through and not listed.
 //!
 //! ```text
 //! STATE, STATE/base, STATE/guests, STATE/guests/<server>    0711, root
@@ -29,20 +29,20 @@ use std::{
 };
 use tokio::sync::OnceCell;
 
-/// Guests' users, each with a group of the same number. No system's own users reach so high.
+/// The users of guests, each with a group of the same id. A system's own users have lower ids.
 pub(crate) const USERS: Range<u32> = 1_800_000_000..1_800_065_536;
-/// Where a guest's QEMU makes files, in the guest's directory.
+/// The part of the guest's directory where QEMU makes files.
 pub(crate) const RUN: &str = "run";
 
 const LIMITS: Limits = Limits { deadline: Duration::from_secs(10), memory_mb_and_cpu_s: None };
 const KVM: &str = "/dev/kvm";
 const TUN: &str = "/dev/net/tun";
 
-/// How programs are started as another user here.
+/// The host's programs for starting a process as another user.
 #[derive(Debug)]
 struct Means {
     setpriv: PathBuf,
-    /// Gives namespaces, if the kernel allows them.
+    /// Makes namespaces, if the kernel allows them.
     unshare: Option<PathBuf>,
     /// The group that may use KVM.
     kvm: Option<u32>,
@@ -50,12 +50,12 @@ struct Means {
 
 static MEANS: OnceCell<Option<Means>> = OnceCell::const_new();
 
-/// Finds out once.
+/// Finds the means, once.
 async fn means() -> Option<&'static Means> {
     MEANS.get_or_init(find_means).await.as_ref()
 }
 
-/// Whether guests have users of their own here.
+/// Whether each guest has its own user on this host.
 pub(crate) async fn are_given() -> bool {
     means().await.is_some()
 }
@@ -97,7 +97,7 @@ async fn find_means() -> Option<Means> {
 }
 
 impl Means {
-    /// A program's command line, as it is started under a user. The process keeps its number.
+    /// A program's command line under a user. The process keeps its process id.
     fn command(&self, user: u32, program: &Path, args: Vec<String>) -> (PathBuf, Vec<String>) {
         let mut words = vec![format!("--reuid={user}"), format!("--regid={user}")];
         words.push(self.kvm.map_or("--clear-groups".to_owned(), |group| format!("--groups={group}")));
@@ -106,7 +106,7 @@ impl Means {
         (self.setpriv.clone(), words)
     }
 
-    /// The same in namespaces that it has alone. What the host mounts and unmounts is still seen in them.
+    /// The same in private namespaces. The host's mounts and unmounts are still seen in them.
     fn apart(&self, (program, args): (PathBuf, Vec<String>)) -> (PathBuf, Vec<String>) {
         let Some(unshare) = &self.unshare else { return (program, args) };
         let words = ["--ipc", "--uts", "--mount", "--propagation=slave", "--"].map(str::to_owned);
@@ -115,12 +115,12 @@ impl Means {
     }
 }
 
-/// A guest's user; the agent's own where guests have none.
+/// A guest's user; the agent's own user where guests have none.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GuestUser(Option<(u32, &'static Means)>);
 
 impl GuestUser {
-    /// The user of the guest of this directory. Both are made if they are not there.
+    /// The user of the guest of this directory. The directory and the user are made if missing.
     pub(crate) async fn of(dir: &Path) -> io::Result<Self> {
         make_dirs(dir)?;
         match means().await {
@@ -129,17 +129,17 @@ impl GuestUser {
         }
     }
 
-    /// For a program that runs before there is a guest.
+    /// A user for a program that runs before there is a guest.
     pub(crate) async fn nobody() -> Self {
         Self(means().await.map(|means| (USERS.start, means)))
     }
 
-    /// Its number, where it has one.
+    /// Its user id, if guests have users.
     pub(crate) fn id(self) -> Option<u32> {
         self.0.map(|(id, _)| id)
     }
 
-    /// Gives it a file or a socket of the guest's directory; that there is none is no error.
+    /// Gives the user a file or a socket of the guest's directory. A missing file is no error.
     pub(crate) fn give(self, file: &Path) -> io::Result<()> {
         let Some(id) = self.id() else { return Ok(()) };
         let given = lchown(file, Some(id), Some(id))
@@ -150,7 +150,7 @@ impl GuestUser {
         }
     }
 
-    /// A program's command line, as it is started under this user.
+    /// A program's command line under this user.
     pub(crate) fn command(self, program: &Path, args: Vec<String>) -> (PathBuf, Vec<String>) {
         match self.0 {
             Some((id, means)) => means.command(id, program, args),
@@ -158,7 +158,7 @@ impl GuestUser {
         }
     }
 
-    /// The same for one that runs as long as its guest.
+    /// The same for a program that runs as long as its guest.
     pub(crate) fn lasting_command(self, program: &Path, args: Vec<String>) -> (PathBuf, Vec<String>) {
         match self.0 {
             Some((id, means)) => means.apart(means.command(id, program, args)),
@@ -167,7 +167,7 @@ impl GuestUser {
     }
 }
 
-/// Has taps opened by those who own them, as udev has it: the kernel refuses a tap to all others.
+/// Makes taps accessible to their owners, as udev normally does: the kernel refuses a tap to all other users.
 pub(crate) async fn open_taps() {
     if means().await.is_none() || fs::metadata(TUN).is_ok_and(|tun| tun.mode() & 0o006 == 0o006) {
         return;
@@ -193,7 +193,7 @@ fn make_dirs(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// The user that has the guest's directory `run`, which is the lowest that no other has if it had none.
+/// The owner of the guest's directory `run`. If the directory is new, the owner is the lowest free user id.
 fn owner(dir: &Path) -> io::Result<u32> {
     static CHOOSING: Lock<()> = Lock::new(());
     let _held = CHOOSING.lock();
@@ -220,7 +220,8 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Lets guests' users through to their own files, and keeps them from all else. An older agent may have left it open.
+/// Gives guests' users the way to their own files and to nothing else. An older agent may have left the directory
+/// open.
 pub(crate) fn guard(state_dir: &Path) -> io::Result<()> {
     if !geteuid().is_root() {
         return Ok(());
@@ -240,7 +241,7 @@ pub(crate) fn guard(state_dir: &Path) -> io::Result<()> {
     dirs.iter().try_for_each(|dir| each(dir, |path, mode| (!path.ends_with(RUN)).then_some(mode & !0o077)))
 }
 
-/// Gives each entry of a directory, but for links, the mode that is said.
+/// Sets the mode of each entry of a directory, except links.
 fn each(dir: &Path, mut mode: impl FnMut(&PathBuf, u32) -> Option<u32>) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -256,8 +257,8 @@ fn each(dir: &Path, mut mode: impl FnMut(&PathBuf, u32) -> Option<u32>) -> io::R
     Ok(())
 }
 
-/// Connects to where a guest's QEMU listens, if it is that QEMU which does: who broke out of a guest could lead the agent
-/// elsewhere. The QEMU of an older agent listens in the guest's directory itself.
+/// Connects to a socket of a guest's QEMU, and checks that this QEMU listens there: code that broke out of a
+/// guest could lead the agent elsewhere. The QEMU of an older agent listens in the guest's directory itself.
 pub(crate) async fn connect(dir: &Path, name: &str) -> io::Result<tokio::net::UnixStream> {
     let short = files::ShortDir::open(dir)?;
     let stream = match tokio::net::UnixStream::connect(short.path(&format!("{RUN}/{name}"))).await {
@@ -304,7 +305,7 @@ mod tests {
         let of = |name| user(guests.path(), name);
         let (a, b, c) = (of("a"), of("b"), of("c"));
         assert_eq!([a, b, c], [USERS.start, USERS.start + 1, USERS.start + 2]);
-        // There is nothing to remember but who owns what.
+        // The files' owners are the only memory.
         assert_eq!([of("a"), of("b"), of("c")], [a, b, c]);
         let meta = fs::metadata(guests.path().join("b").join(RUN)).unwrap();
         assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o777), (b, b, 0o700));
@@ -312,7 +313,7 @@ mod tests {
         assert_eq!((meta.uid(), meta.mode() & 0o777), (0, 0o711));
         fs::remove_dir_all(guests.path().join("b")).unwrap();
         assert_eq!([of("d"), of("e")], [b, USERS.start + 3]);
-        // What is no guest is in nobody's way.
+        // An entry that is no guest takes no user.
         fs::write(guests.path().join("stray"), "").unwrap();
         assert_eq!(of("f"), USERS.start + 4);
     }

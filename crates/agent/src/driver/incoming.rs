@@ -1,7 +1,7 @@
-//! Disks of incoming migrations: each has a note until the host may call the disk its own.
+//! Disks of incoming migrations: each has a note until the host adopts the disk.
 //!
 //! ```text
-//! STATE/guests/<server>/arrival.json    what is to come; beside it root.qcow2, made here (live) or copied (cold)
+//! STATE/guests/<server>/arrival.json    what will arrive; beside it root.qcow2, made here (live) or copied (cold)
 //! ```
 
 use super::{
@@ -19,7 +19,7 @@ use sha2::{Digest, Sha512};
 use std::path::PathBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// The name of the note. Hosts have such files, so the name stays.
+/// The name of the note. Existing hosts have such files, so the name must not change.
 const INCOMING: &str = "arrival.json";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,12 +27,12 @@ struct Incoming {
     generation: u64,
     base: String,
     live: bool,
-    /// The host that it comes from: nobody else may bring it.
+    /// The source host. Only this host may send the disk.
     from: String,
 }
 
 impl Qcow2Disks {
-    /// Where a server's overlay is.
+    /// The path of a server's overlay.
     pub(super) fn root(&self, server: ServerId) -> PathBuf {
         self.guest_dir(server).join(ROOT)
     }
@@ -46,12 +46,12 @@ impl Qcow2Disks {
         self.note(server).map(|note| note.base)
     }
 
-    /// The name that a base has in the cache.
+    /// The name of a base in the cache.
     pub(super) fn base_name(&self, base: &Base) -> Result<String, Failure> {
         Ok(self.base_path(base)?.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default())
     }
 
-    /// A base of the cache, by a name that a stranger said.
+    /// A base of the cache, by a name from another host.
     pub(super) fn named_base(&self, name: &str) -> Option<PathBuf> {
         let (digest, format) = name.split_once('.')?;
         let safe = digest.len() == 128 && digest.bytes().all(|b| b.is_ascii_hexdigit());
@@ -88,7 +88,7 @@ impl Qcow2Disks {
         keep_base(part, path).await
     }
 
-    /// Removes what is there of a disk, but not what else is kept of the guest.
+    /// Removes a disk's files, and keeps the guest's other files.
     pub(super) async fn discard(&self, server: ServerId) -> Result<(), Failure> {
         let dir = self.guest_dir(server);
         blocking("removing an older disk", move || {
@@ -99,7 +99,7 @@ impl Qcow2Disks {
         .await
     }
 
-    /// Makes ready for a disk: for a live move an empty overlay, for a cold one a note alone.
+    /// Prepares for a disk: for a live move with an empty overlay, for a cold move with a note only.
     pub(super) async fn begin_incoming(&self, receive: &Receive) -> Result<(), Failure> {
         let (of, live) = (&receive.assignment, receive.mode == Mode::Live);
         let base = self.base_name(&of.guest.base)?;
@@ -116,18 +116,18 @@ impl Qcow2Disks {
         .await
     }
 
-    /// True if the disk is to come while its guest runs.
+    /// True if the disk will arrive while its guest runs.
     pub(super) fn is_incoming_live(&self, server: ServerId) -> bool {
         self.incoming(server).is_some_and(|incoming| incoming.live)
     }
 
-    /// True if the guest is to come from this host at this generation.
+    /// True if this host expects the guest from that host at this generation.
     pub(super) fn expects(&self, server: ServerId, from: &str, generation: u64) -> bool {
         self.incoming(server)
             .is_some_and(|incoming| incoming.from == from && incoming.generation == generation)
     }
 
-    /// Refuses unless the overlay that comes is the one expected, and its base is here.
+    /// Refuses an overlay that is not the expected one, or has a base that is not here.
     pub(super) fn expect_base(&self, server: ServerId, generation: u64, base: &str) -> Result<(), Failure> {
         let fits = self.incoming(server).is_some_and(|a| a.generation == generation && a.base == base);
         if fits && self.named_base(base).is_some() {
@@ -139,17 +139,17 @@ impl Qcow2Disks {
         ))
     }
 
-    /// Has all that was written to the disk on the disk.
+    /// Writes all of the disk's data through to the device.
     pub(super) async fn sync(&self, server: ServerId) -> Result<(), Failure> {
         let root = self.root(server);
         blocking("syncing the disk", move || std::fs::File::open(&root)?.sync_all()).await
     }
 
-    /// What arrived is the server's disk from now on. May be called again.
+    /// Makes the arrived disk the server's disk. May be called again.
     pub(super) async fn end_incoming(&self, server: ServerId) -> Result<(), Failure> {
         let Some(incoming) = self.incoming(server) else { return Ok(()) };
         if !incoming.live {
-            // Its source may have named the base by a path of its own.
+            // The source may have named the base by a path of the source host.
             let format = incoming.base.rsplit('.').next().unwrap_or_default();
             let base = relative(&self.base_dir().join(&incoming.base));
             let args = ["rebase", "-q", "-u", "-f", "qcow2", "-b", &base, "-F", format, ROOT];

@@ -1,4 +1,4 @@
-//! Moves QEMU guests between hosts: what the source does, and what the target permits to be done to it.
+//! Moves QEMU guests between hosts: the source's work, and the requests that the target permits.
 
 use super::{
     file_failure,
@@ -25,11 +25,11 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Pieces in which bytes are carried.
+/// Bytes are carried in pieces of this size.
 const PIECE_BYTES: usize = 256 * 1024;
-/// What is asked is said within this.
+/// A request must arrive within this time.
 const ASK_WITHIN: Duration = Duration::from_secs(10);
-/// A proof, a release or a file is answered within this.
+/// A proof, a release or a file is answered within this time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// Connections from other hosts at once.
 const CONNECTIONS_MAX: usize = 256;
@@ -47,8 +47,8 @@ pub struct QemuMigrator {
 }
 
 impl QemuMigrator {
-    /// Moves of QEMU's guests over a transport; without one no guest can move. What other hosts hand over comes out of
-    /// the receiver.
+    /// Moves of QEMU's guests over a transport; without a transport no guest can move. The receiver yields the
+    /// guests that other hosts hand over.
     pub fn new(
         qemu: Arc<Qemu>,
         disks: Arc<Qcow2Disks>,
@@ -73,8 +73,8 @@ impl QemuMigrator {
         }
     }
 
-    /// The target lays an empty disk over the base that the order names, so the disk here must lie over the same. Only a
-    /// store that went back to a backup from before the server was shelved says otherwise.
+    /// The target lays an empty disk over the base in the order, so the disk here must have the same base. The
+    /// bases differ only if the store was restored from a backup from before the server was shelved.
     fn need_base(&self, of: &GuestAssignment) -> Result<(), Failure> {
         let (ordered, real) = (self.disks.base_name(&of.guest.base)?, self.disks.base_of(of.server_id));
         if real.as_deref().is_none_or(|real| real == ordered) {
@@ -91,7 +91,7 @@ impl QemuMigrator {
         let path = self.disks.guest_dir(of.server_id).join(name);
         let read = async {
             let mut bytes = Vec::new();
-            // Its length is the guest's doing.
+            // The guest decides the file's length.
             tokio::fs::File::open(&path).await?.take(FILE_BYTES_MAX).read_to_end(&mut bytes).await?;
             io::Result::Ok(bytes)
         };
@@ -128,13 +128,13 @@ impl QemuMigrator {
         let memory = self.ask(to, id, out.generation, What::Memory).await?;
         let (disk_channel, memory_channel) =
             (self.qemu.way_out(id, Channel::Disk).await?, self.qemu.way_out(id, Channel::Memory).await?);
-        // Ends with this future: a move that is given up leaves no half-open way.
+        // The set ends with this future, so an abandoned move leaves no half-open connection.
         let mut ways = JoinSet::new();
         ways.spawn(join_once(disk_channel, disk));
         ways.spawn(join_once(memory_channel, memory));
         self.qemu.mirror(id, &told).await?;
         self.qemu.send_memory(id, &told, force).await?;
-        // The guest stands still: all at once.
+        // The guest stands still: all transfers run at once.
         let [old, new] = FILES.map(|name| self.send_file(to, of, out.generation, name));
         tokio::try_join!(old, new, self.ask(to, id, out.generation, What::Proof)).map(drop)
     }
@@ -177,7 +177,7 @@ impl QemuMigrator {
         self.ask(to, id, out.generation, What::Proof).await.map(drop)
     }
 
-    /// Has the base here, from the cloud's image store or, if that has it no more, from the host that the guest is on.
+    /// Gets the base: from the cloud's image store or, if the image is gone, from the guest's host.
     async fn ensure_base(&self, receive: &Receive, link: &dyn Link) -> Result<(), Failure> {
         let base = &receive.assignment.guest.base;
         let Err(failure) = self.disks.ensure_base(base, link).await else { return Ok(()) };
@@ -188,7 +188,7 @@ impl QemuMigrator {
         self.disks.take_base(base, stream).await
     }
 
-    /// Serves other hosts' agents, for as long as this future is polled.
+    /// Serves other hosts' agents while this future is polled.
     pub async fn serve(self: Arc<Self>) {
         let Some(transport) = self.transport.clone() else { return std::future::pending().await };
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -225,7 +225,7 @@ impl QemuMigrator {
         let (server, what) = (ask.server_id, format!("{:?}", ask.what));
         if let Err(failure) = self.do_what(from, ask, &mut stream).await {
             tracing::warn!(%server, from, what, %failure, "what another host asked was not done");
-            // It may have gone.
+            // The peer may have gone.
             let _ = peer::reply(&mut stream, &Err(failure.to_string())).await;
         }
     }
@@ -233,7 +233,7 @@ impl QemuMigrator {
     async fn do_what(&self, from: &str, ask: PeerRequest, stream: &mut Stream) -> Result<(), Failure> {
         let server = ask.server_id;
         match ask.what {
-            // It is the cloud's hosts that ask, and who knows a base's digest knows the base.
+            // Only the cloud's hosts ask, and a host that knows a base's digest knows the base.
             What::Base { name } => return self.give_base(&name, stream).await,
             What::Release => {
                 let (answer, answered) = oneshot::channel();
@@ -276,7 +276,7 @@ impl QemuMigrator {
     async fn join(&self, server: ServerId, channel: Channel, stream: &mut Stream) -> Result<(), Failure> {
         let mut inside = self.qemu.enter(server, channel).await?;
         grant(stream, String::new()).await?;
-        // Either end breaking off is seen by both QEMUs, which say what it means.
+        // Both QEMUs see the end of the connection, and report what it means.
         let _ = tokio::io::copy_bidirectional_with_sizes(&mut inside, stream, PIECE_BYTES, PIECE_BYTES).await;
         Ok(())
     }
@@ -335,7 +335,7 @@ impl QemuMigrator {
             return Err(gone("no such file travels with a guest"));
         }
         let path = self.disks.guest_dir(server).join(name);
-        // QEMU has it open under its size.
+        // QEMU has the file open under its size.
         let has = tokio::fs::metadata(&path).await.map(|meta| meta.len()).ok();
         if name == CONFIG && has.is_some_and(|has| has != bytes) {
             return Err(gone("the config drive has another size here"));
@@ -423,23 +423,23 @@ impl Moves for QemuMigrator {
     }
 }
 
-/// Joins the first that connects to a socket with what lies beyond.
+/// Connects the first client of a socket with the stream to the other host.
 async fn join_once(listener: UnixListener, mut beyond: Stream) {
     if let Ok((mut inside, _)) = listener.accept().await {
-        // Either end breaking off is seen by both QEMUs, which say what it means.
+        // Both QEMUs see the end of the connection, and report what it means.
         let _ = tokio::io::copy_bidirectional_with_sizes(&mut inside, &mut beyond, PIECE_BYTES, PIECE_BYTES)
             .await;
     }
 }
 
-/// How a file of a guest is opened, or made, to be written.
+/// The options to open or create a guest's file for writing.
 fn private_file() -> tokio::fs::OpenOptions {
     let mut options = tokio::fs::OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o600);
     options
 }
 
-/// Writes a file's content in place: others have it open.
+/// Overwrites a file's content in place, because other processes have the file open.
 async fn write_over(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = private_file().open(path).await?;
     file.write_all(content).await?;

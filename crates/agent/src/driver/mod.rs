@@ -1,7 +1,8 @@
-//! What a host does its work with: traits with few methods, each saying what it relies on and what it leaves behind.
+//! A host's drivers: traits with few methods. Each method says what it relies on and what it leaves behind.
 //!
-//! The runtime calls at most one method for a guest at a time (but `console` and `room` at any time), in the order
-//! that [`crate::core`] decides. Every method may be called again after it failed or was interrupted by a crash.
+//! The runtime calls at most one method for a guest at a time (but `console` and `room` at any time), in the
+//! order that [`crate::core`] decides. Every method may be called again after it failed or was interrupted by a
+//! crash.
 
 mod guest_user;
 mod incoming;
@@ -32,54 +33,56 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Work under way; dropping it gives it up, leaving what a crash at that moment would.
+/// Work in progress. Dropping it stops the work, and leaves the same state as a crash at that moment.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
 
-/// A guest's process ended without a step having ended it.
+/// The end of a guest's process without a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit {
-    /// Whose.
+    /// The process's server.
     pub server_id: ServerId,
     /// The boot that it was started for.
     pub boot: u64,
-    /// How.
+    /// How the process ended.
     pub how: Ended,
 }
 
-/// What a network driver gives a hypervisor.
+/// A network driver's plan for the hypervisor.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NetPlan {
     /// The guest's interfaces.
     pub nics: Vec<Nic>,
-    /// True if one of them forwards a port of the host to the guest's ssh.
+    /// True if an interface forwards a port of the host to the guest's ssh.
     pub forwards_ssh: bool,
-    /// True if they carry IPv6.
+    /// True if the interfaces carry IPv6.
     pub carries_ipv6: bool,
 }
 
-/// One network interface of a guest, in QEMU's own words.
+/// A network interface of a guest, in QEMU's terms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Nic {
-    /// Its place in the guest.
+    /// Its slot in the guest.
     pub slot: u32,
     /// Its Ethernet address.
     pub mac: Mac,
-    /// The largest packet that its network takes, in bytes.
+    /// The network's MTU, in bytes.
     pub mtu: u32,
-    /// What it is joined to: a `Netdev` of QEMU's, but for its `id`.
+    /// The host's side: a `Netdev` of QEMU's, without its `id`.
     pub netdev: serde_json::Value,
 }
 
 /// Runs guests.
 pub trait Hypervisor: Send + Sync {
-    /// What it is and whether it can run guests; called before the first hello. It may take seconds, never minutes.
+    /// The hypervisor, and whether it can run guests; called before the first hello. It may take seconds, never
+    /// minutes.
     fn probe(&self) -> Work<'_, Described>;
 
-    /// Keeps what the guest will be told that must be fetched first. Called after the disk was made, before `start`.
+    /// Saves the user data, which must be fetched before the start. Called after the disk was made, before
+    /// `start`.
     fn keep_user_data<'a>(&'a self, server: ServerId, user_data: Option<Vec<u8>>) -> Work<'a, ()>;
 
-    /// Starts the guest on its made disk; when it returns, the guest's process runs or there is none. Refuses if a
-    /// process of the guest is there. Returns where its ssh is reached, if anywhere.
+    /// Starts the guest on its made disk. After the call, the guest's process runs or does not exist. Refuses if
+    /// the guest already has a process. Returns the way to its ssh, if any.
     fn start<'a>(
         &'a self,
         assignment: &'a GuestAssignment,
@@ -87,57 +90,58 @@ pub trait Hypervisor: Send + Sync {
         net: NetPlan,
     ) -> Work<'a, Option<String>>;
 
-    /// Gives a running guest these interfaces, and takes those away that are not among them. May be called again.
+    /// Gives a running guest these interfaces, and removes all others. May be called again.
     fn set_nics(&self, server: ServerId, net: NetPlan) -> Work<'_, ()>;
 
-    /// Asks the guest to shut down, and ends its process when it has, when the deadline has passed, or when `cancel`
-    /// turns true. No process is left when it returns; that there was none is no error.
+    /// Asks the guest to shut down. Ends its process when it has shut down, after the deadline, or when `cancel`
+    /// turns true. No process is left after the call. A missing process is no error.
     fn shutdown(&self, server: ServerId, cancel: watch::Receiver<bool>) -> Work<'_, ()>;
 
-    /// Ends the process. None is left when it returns; that there was none is no error.
+    /// Ends the process. No process is left after the call. A missing process is no error.
     fn kill(&self, server: ServerId) -> Work<'_, ()>;
 
-    /// The guest's process, by more than its number; after the agent's restart, before any step.
+    /// Finds the guest's process by more than its process id; called after the agent's restart, before any step.
     fn find(&self, server: ServerId) -> Work<'_, Option<FoundProcess>>;
 
-    /// All guests of which there is a process.
+    /// All guests with a process.
     fn list(&self) -> Work<'_, Vec<ServerId>>;
 
-    /// Tells when the process ends by itself. Called once for each successful `start`, for each guest that came from
-    /// another host, and for each process that was found.
+    /// Reports when the process ends by itself. Called once for each successful `start`, for each guest that came
+    /// from another host, and for each process that was found.
     fn watch(&self, server: ServerId, exits: mpsc::UnboundedSender<Exit>);
 
-    /// The last lines of the guest's console; all that is kept for `None`. The error is for the asker.
+    /// The last lines of the guest's console; `None` means everything that is kept. The error is for the user.
     fn console(
         &self,
         server: ServerId,
         lines: Option<u32>,
     ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
 
-    /// Removes all it keeps of a guest that has no process. Called before the disk is removed.
+    /// Removes everything of a guest without a process. Called before the disk is removed.
     fn remove(&self, server: ServerId) -> Work<'_, ()>;
 }
 
 /// Keeps guests' disks.
 pub trait Disks: Send + Sync {
-    /// Has the base in the cache, whole and of the right digest. Concurrent calls for one base share one download.
+    /// Gets the base into the cache, complete and with the right digest. Concurrent calls for one base share a
+    /// download.
     fn ensure_base<'a>(&'a self, base: &'a Base, link: &'a dyn Link) -> Work<'a, ()>;
 
-    /// Makes the guest's disk over the base, which must be there. It is made wholly, or not at all. A disk of an older
-    /// generation is replaced; one of this generation is left as it is.
+    /// Makes the guest's disk over the base, which must exist. The disk is made completely or not at all. A disk
+    /// of an older generation is replaced; a disk of this generation stays.
     fn make<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()>;
 
-    /// The generation of the guest's disk, if a whole one is there now.
+    /// The generation of the guest's disk, if a complete disk exists.
     fn find<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, Option<u64>>;
 
-    /// All whole disks.
+    /// All complete disks.
     fn list(&self) -> Work<'_, Vec<(ServerId, u64)>>;
 
-    /// Makes the made disk as large as its guest is to have it, if it is smaller. Called before each start.
+    /// Grows the made disk to the ordered size, if it is smaller. Called before each start.
     fn grow<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()>;
 
-    /// Sends all that the guest sees of its disk, as one file that stands by itself, to the image store. Called while
-    /// the guest does not run. It leaves nothing behind on the host, and may be called again.
+    /// Sends the whole content of the guest's disk, as one file without a base, to the image store. Called while
+    /// the guest does not run. It leaves no file on the host, and may be called again.
     fn upload<'a>(
         &'a self,
         assignment: &'a GuestAssignment,
@@ -145,73 +149,76 @@ pub trait Disks: Send + Sync {
         link: &'a dyn Link,
     ) -> Work<'a, ()>;
 
-    /// Calls the disk that is there by the generation of the assignment from now on. May be called again.
+    /// Gives the existing disk the generation of the assignment. May be called again.
     fn relabel<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()>;
 
-    /// Where the hypervisor finds the disk.
+    /// The disk's path for the hypervisor.
     fn path(&self, server: ServerId) -> PathBuf;
 
-    /// Removes the disk, whole or half, for good. That there was none is no error.
+    /// Removes the disk, complete or not, for good. A missing disk is no error.
     fn remove(&self, server: ServerId) -> Work<'_, ()>;
 
-    /// Removes bases that nothing needs and nobody asked for lately.
+    /// Removes bases that no guest needs and no order has asked for lately.
     fn tidy(&self) -> Work<'_, ()>;
 }
 
 /// Connects guests.
 pub trait Network: Send + Sync {
-    /// What it is, and what it reaches; an error says why guests cannot be connected now. Called before the first hello.
+    /// The network's kind and reach; the error says why guests cannot be connected now. Called before the first
+    /// hello.
     fn describe(&self) -> Work<'_, Wiring>;
 
-    /// Why guests' networks do not follow changes, told whenever it becomes another; by a driver that cannot tell, never.
+    /// Why guests' networks do not follow changes; updated at each change. A driver that cannot tell never
+    /// reports trouble.
     fn trouble(&self) -> watch::Receiver<Option<String>> {
         watch::channel(None).1
     }
 
-    /// Notes what a guest that may be plugged is from now on: it may ask. Called whenever its orders change.
+    /// Notes the current specification of a guest that may be plugged, for the metadata service. Called at each
+    /// change of its orders.
     fn note(&self, server: ServerId, guest: &GuestSpec) {
         let _ = (server, guest);
     }
 
-    /// Makes what the ports need on the host, and says how the hypervisor joins them; what is there of other ports of the
-    /// guest goes, unless its process has them still. Called before each start, and before and after a running guest's
-    /// interfaces are changed.
+    /// Makes what the ports need on the host, and says how the hypervisor connects them. Leftovers of the guest's
+    /// other ports are removed, unless its process still has them. Called before each start, and before and after
+    /// a running guest's interfaces are changed.
     fn plug<'a>(&'a self, server: ServerId, guest: &'a GuestSpec) -> Work<'a, NetPlan>;
 
-    /// Tells whoever must know that the guest, which came from another host, is reached by this one from now on. It does
-    /// not wait; that nobody hears it is no error.
+    /// Tells the network that the guest, which came from another host, is now on this host. The call does not
+    /// wait, and a lost announcement is no error.
     fn announce(&self, server: ServerId, guest: &GuestSpec) {
         let _ = (server, guest);
     }
 
-    /// Removes it. Called after the process has ended; that there was nothing is no error.
+    /// Removes the guest's network. Called after the process has ended. A missing network is no error.
     fn unplug(&self, server: ServerId) -> Work<'_, ()>;
 }
 
-/// How far a move has come, to be told now and then.
+/// Receives a move's progress now and then.
 pub type ProgressSink = Arc<dyn Fn(MoveProgress) + Send + Sync>;
 
-/// What the runtime tells a step under way. Each signal turns true once.
+/// The runtime's signals to a step in progress. Each signal turns true once.
 #[derive(Debug, Clone)]
 pub struct StepSignals {
-    /// Nobody wants the step any more.
+    /// True once no order needs the step any more.
     pub cancel: watch::Receiver<bool>,
-    /// The step must come to its end, whatever the guest suffers.
+    /// True once the step must complete, even if the guest suffers.
     pub force: watch::Receiver<bool>,
 }
 
-/// Brings guests from host to host. Which of the two may run a guest is not decided here: nothing that these methods do
-/// lets it run at the target, but `adopt`.
+/// Moves guests between hosts. The core decides which host may run a guest: of these methods, only `adopt` runs
+/// the guest at the target.
 pub trait Moves: Send + Sync {
-    /// Where other hosts' agents reach this one; empty if they cannot.
+    /// The address that other hosts' agents connect to; empty if they cannot.
     fn address(&self) -> String;
 
-    /// At the target: removes what is there of an older generation, makes room and has the base; for a live move there
-    /// is then a process that waits for the guest and does not run it. May be called again after a crash.
+    /// At the target: removes an older generation's leftovers, makes room and fetches the base. For a live move,
+    /// a process then waits for the guest and does not run it. May be called again after a crash.
     fn receive<'a>(&'a self, receive: &'a Receive, net: NetPlan, link: &'a dyn Link) -> Work<'a, ()>;
 
-    /// At the source: brings all of the guest over. When it returns, the target has disk and memory, synced, the guest
-    /// runs on neither host, and can still go on at either. A failure leaves the rest to `resume`.
+    /// At the source: brings all of the guest over. After the call, the target has disk and memory, synced. The
+    /// guest runs on neither host, and can go on at either. After a failure, `resume` does the rest.
     fn send<'a>(
         &'a self,
         assignment: &'a GuestAssignment,
@@ -220,42 +227,42 @@ pub trait Moves: Send + Sync {
         signals: StepSignals,
     ) -> Work<'a, ()>;
 
-    /// At the source, after a `send` that failed or of which nobody knows how far it came: the guest goes on here if
-    /// its process is there, and nothing of the move is left.
+    /// At the source, after a `send` that failed or has unknown progress: the guest goes on here if its process
+    /// exists, and nothing of the move is left.
     fn resume(&self, server: ServerId) -> Work<'_, ()>;
 
-    /// Tells the target that the guest is its own; returns when the target has made that durable.
+    /// Tells the target that it owns the guest; returns when the target has made that durable.
     fn hand_over<'a>(&'a self, server: ServerId, to: &'a Peer, generation: u64) -> Work<'a, ()>;
 
-    /// At the target: what came is the guest's disk from now on, and a process that waits goes on. `None` if there is
-    /// no such process. May be called again.
+    /// At the target: the arrived disk becomes the guest's disk, and a waiting process goes on. `None` if no
+    /// process waits. May be called again.
     fn adopt<'a>(&'a self, assignment: &'a GuestAssignment, mode: Mode) -> Work<'a, Option<Adopted>>;
 }
 
 /// A guest that went on after a move.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Adopted {
-    /// Leads to its ssh.
+    /// The way to its ssh.
     pub ssh_forward: Option<String>,
 }
 
-/// Another host's agent hands a guest over.
+/// A guest that another host's agent hands over.
 #[derive(Debug)]
 pub struct Release {
-    /// Whose.
+    /// The server.
     pub server_id: ServerId,
     /// The disk's generation from now on.
     pub generation: u64,
-    /// The name of the host that hands it over, as was proven.
+    /// The proven name of the host that hands it over.
     pub from: String,
-    /// Answered with true once it is durable that the guest is this host's; with false if it will not be.
+    /// Answered with true once this host's ownership is durable; with false if this host will not own the guest.
     pub answer: oneshot::Sender<bool>,
 }
 
 /// A host's drivers.
 #[derive(Clone)]
 pub struct Drivers {
-    /// Brings guests from host to host.
+    /// Moves guests between hosts.
     pub moves: Arc<dyn Moves>,
     /// Runs guests.
     pub hypervisor: Arc<dyn Hypervisor>,
@@ -265,11 +272,11 @@ pub struct Drivers {
     pub network: Arc<dyn Network>,
 }
 
-/// How long to wait when the control plane could not be reached.
+/// How long to wait after the control plane could not be reached.
 const SEND_AGAIN: std::time::Duration = std::time::Duration::from_secs(3);
 
-/// Sends a disk to the image store, again and again while the control plane is away: whoever wants it no more cancels
-/// the step.
+/// Sends a disk to the image store, and retries while the control plane is away. The core cancels the step if no
+/// order needs the disk any more.
 async fn send_disk(server: ServerId, upload: &str, disk: &Path, link: &dyn Link) -> Result<(), Failure> {
     loop {
         match link.upload(server, upload, disk).await {
@@ -289,7 +296,7 @@ async fn send_disk(server: ServerId, upload: &str, disk: &Path, link: &dyn Link)
     }
 }
 
-/// A failure of the host's files, in words for both readers.
+/// A failure of the host's files, with words for the user and the operator.
 pub(crate) fn file_failure(doing: &str, error: &std::io::Error) -> Failure {
     if error.kind() == std::io::ErrorKind::StorageFull {
         return disk_full(&format!("{doing}: {error}"));

@@ -1,9 +1,9 @@
 //! Disks as qcow2 overlays over a cache of digest-checked bases.
 //!
 //! ```text
-//! STATE/base/<sha512>.<format>        a base; `.part` while it arrives
+//! STATE/base/<sha512>.<format>        a base; `.part` during the download
 //! STATE/guests/<server>/root.qcow2    the overlay
-//! STATE/guests/<server>/disk.json     its generation and base: written last, so that a disk without it is half-made
+//! STATE/guests/<server>/disk.json     its generation and base: written last, so a disk without it is half-made
 //! ```
 
 use super::{
@@ -37,21 +37,21 @@ use std::{
 };
 use tokio::io::AsyncWriteExt;
 
-/// Beside a whole disk.
+/// The note beside a complete disk.
 pub(super) const NOTE: &str = "disk.json";
-/// What must stay free on the host's disk.
+/// The space that must stay free on the host's disk.
 const ROOM_BYTES_MIN: u64 = 256 << 20;
-/// A base that nobody asked for this long is removed.
+/// A base without a request for this long is removed.
 const BASE_KEPT_S: u64 = 24 * 3600;
-/// For qemu-img, which reads headers that strangers wrote.
+/// Limits of qemu-img, which reads headers from untrusted sources.
 pub(super) const IMG: Limits =
     Limits { deadline: Duration::from_secs(30), memory_mb_and_cpu_s: Some((1024, 20)) };
 
 /// The disk, in its guest's directory.
 pub(super) const ROOT: &str = "root.qcow2";
-/// A disk on its way to the image store, beside the guest's own.
+/// A disk's copy for the image store, beside the guest's disk.
 const WHOLE: &str = "whole.qcow2";
-/// For qemu-img when it copies a whole disk.
+/// Limits of qemu-img when it copies a whole disk.
 const CONVERT: Limits = Limits {
     deadline: Duration::from_secs(SHELVE_S_MAX as u64),
     memory_mb_and_cpu_s: Some((1024, SHELVE_S_MAX as u64)),
@@ -60,11 +60,11 @@ const CONVERT: Limits = Limits {
 /// The qcow2 driver.
 pub struct Qcow2Disks {
     state_dir: PathBuf,
-    /// One lock for each base that is being fetched.
+    /// A lock for each base in download.
     fetching: Lock<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// Beside each overlay.
+/// The note beside each overlay.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct DiskNote {
     pub(super) generation: u64,
@@ -130,7 +130,7 @@ impl Qcow2Disks {
         let part = files::beside(path);
         let result = download(base, &part, link).await;
         if result.is_err() {
-            // Half a base is worth nothing, and the room may be what is missing.
+            // Half a base is useless, and the disk may be full.
             if let Err(error) = files::remove(&part) {
                 tracing::warn!(path = %part.display(), %error, "cannot remove a half-fetched base");
             }
@@ -140,7 +140,7 @@ impl Qcow2Disks {
         keep_base(part, path.to_owned()).await
     }
 
-    /// Makes an overlay, and then the note beside it.
+    /// Makes an overlay, and then its note.
     pub(super) async fn make_overlay<N: Serialize + Send + 'static>(
         &self,
         assignment: &GuestAssignment,
@@ -158,7 +158,7 @@ impl Qcow2Disks {
                 std::fs::create_dir_all(&dir)?;
                 files::remove(&dir.join("disk.json"))?;
                 files::remove(&root)?;
-                // There for the guest's user, who makes no file here.
+                // The file exists before qemu-img runs, because the guest's user can make no file here.
                 files::create(&root).map(drop)
             })
             .await?;
@@ -178,12 +178,12 @@ impl Qcow2Disks {
     fn reap(&self) -> io::Result<()> {
         let mut needed = BTreeSet::new();
         for server in self.servers()? {
-            // A disk that cannot be read may need any base.
+            // A disk with an unreadable note may need any base.
             let Some(note) = self.note(server) else { return Ok(()) };
             needed.insert(note.base);
         }
         let dir = self.state_dir.join("base");
-        // The file system's own clock, so that it is compared with itself.
+        // The file system's own clock gives both times.
         let now_file = dir.join(".now");
         std::fs::write(&now_file, b"")?;
         let now = std::fs::metadata(&now_file)?.modified()?;
@@ -218,7 +218,7 @@ impl Disks for Qcow2Disks {
             if path.is_file() {
                 let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
                 let times = Timestamps { last_access: now, last_modification: now };
-                // Only the reaper reads it, and a day's slack forgives a miss.
+                // Only the clean-up reads the time, and a day's tolerance makes up for a failure.
                 let _ = utimensat(CWD, &path, &times, AtFlags::empty());
                 return Ok(());
             }
@@ -269,7 +269,7 @@ impl Disks for Qcow2Disks {
             let dir = self.guest_dir(assignment.server_id);
             let whole = Fleeting(dir.join(WHOLE));
             files::create(&whole.0).map_err(|e| file_failure("making a copy of the disk", &e))?;
-            // All that the guest sees of its disk, in one file that needs no other.
+            // The whole content of the guest's disk, in one file without a base.
             run_img(&dir, &["convert", "-q", "-f", "qcow2", "-O", "qcow2", ROOT, WHOLE], CONVERT).await?;
             send_disk(assignment.server_id, upload, &whole.0, link).await
         })
@@ -291,7 +291,7 @@ impl Disks for Qcow2Disks {
 
     fn grow<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()> {
         Box::pin(async move {
-            // Of a disk that was being sent when the agent ended.
+            // The copy of a disk that was being sent when the agent ended.
             let dir = self.guest_dir(assignment.server_id);
             files::remove(&dir.join(WHOLE)).map_err(|e| file_failure("removing a copy of the disk", &e))?;
             let wanted = u64::from(assignment.guest.size.disk_gb) << 30;
@@ -305,9 +305,9 @@ impl Disks for Qcow2Disks {
     fn remove(&self, server: ServerId) -> Work<'_, ()> {
         let dir = self.guest_dir(server);
         Box::pin(blocking("removing the server's disk", move || {
-            // Without its note a disk counts as half-made, whatever happens in between.
+            // Without its note, a disk counts as half-made, even after a crash.
             files::remove(&dir.join("disk.json"))?;
-            // Before the guest's user is free for another guest.
+            // The files must go before the guest's user is free for another guest.
             files::remove(&dir.join(ROOT))?;
             files::remove(&dir)
         }))
@@ -318,7 +318,7 @@ impl Disks for Qcow2Disks {
     }
 }
 
-/// A file that goes with whoever needs it, also if that is given up half-way.
+/// A file that is removed with its user, also if the work is given up half-way.
 struct Fleeting(PathBuf);
 
 impl Drop for Fleeting {
@@ -329,7 +329,7 @@ impl Drop for Fleeting {
     }
 }
 
-/// A base as an overlay names it: from the overlay's own directory, so that the two can move together.
+/// A base's path in an overlay: relative to the overlay's directory, so that both can move together.
 pub(super) fn relative(base: &Path) -> String {
     format!("../../base/{}", base.file_name().map(|n| n.to_string_lossy()).unwrap_or_default())
 }
@@ -371,7 +371,7 @@ async fn download(base: &Base, part: &Path, link: &dyn Link) -> Result<(), Failu
     Ok(())
 }
 
-/// Runs qemu-img in a guest's directory, as the guest's user, who gets the disk.
+/// Runs qemu-img in a guest's directory, as the guest's user, who becomes the disk's owner.
 pub(super) async fn run_img(dir: &Path, args: &[&str], limits: Limits) -> Result<(), Failure> {
     let Some(qemu_img) = exec::which("qemu-img") else {
         return Err(img_failure(&ExecError::Missing("qemu-img".to_owned())));
@@ -386,7 +386,7 @@ pub(super) async fn run_img(dir: &Path, args: &[&str], limits: Limits) -> Result
     exec::run_in(dir, &program, &args, limits).await.map(drop).map_err(|e| img_failure(&e))
 }
 
-/// Calls a base that came whole by its name, for all guests to read.
+/// Gives a complete base its name, readable for all guests.
 pub(super) async fn keep_base(part: PathBuf, path: PathBuf) -> Result<(), Failure> {
     blocking("keeping the base", move || {
         std::fs::set_permissions(&part, Permissions::from_mode(0o644))?;
@@ -396,7 +396,7 @@ pub(super) async fn keep_base(part: PathBuf, path: PathBuf) -> Result<(), Failur
     .await
 }
 
-/// The size that the guest sees of an overlay that was made here or copied whole, from its header.
+/// The virtual size of an overlay that was made here or copied whole, from its header.
 fn overlay_bytes(root: &Path) -> Result<u64, Failure> {
     let read = || -> io::Result<[u8; 32]> {
         let mut header = [0; 32];
@@ -432,7 +432,7 @@ pub(super) fn img_failure(error: &ExecError) -> Failure {
     )
 }
 
-/// The size that the guest sees, after a look for what an image must not have: references to other files.
+/// The virtual size, after a check that the image refers to no other file.
 pub(super) fn check_header(path: &Path, format: &str) -> Result<u64, Failure> {
     let read = || -> io::Result<([u8; 104], u64)> {
         let mut file = std::fs::File::open(path)?;

@@ -1,4 +1,4 @@
-//! The qcow2 driver against a link that serves from memory; the parts with qemu-img only where it is installed.
+//! The qcow2 driver against a link that serves from memory. Tests with qemu-img run only where it is installed.
 
 use super::*;
 use crate::link::{Call, Chunks};
@@ -108,7 +108,8 @@ async fn a_disk_that_is_not_sent_after_all_leaves_no_copy() {
     disks.make(&assignment).await.unwrap();
     let dir = disks.guest_dir(assignment.server_id);
     let before = names(&dir);
-    // The control plane refuses it; then nobody waits for it any more; then the agent ended in the middle.
+    // First the control plane refuses the disk. Then no shelving waits for it any more. Then the agent ends in
+    // the middle.
     assert!(disks.upload(&assignment, "upload-1", &link).await.is_err());
     assert_eq!(names(&dir), before);
     {
@@ -170,7 +171,7 @@ async fn a_disk_is_made_kept_listed_and_removed() {
         check_header(&path, "qcow2").unwrap_err().message,
         "The image cannot be used: it has a backing file. Upload an image that needs no other file."
     );
-    // The same again leaves it; a newer generation replaces it.
+    // A repetition changes nothing; a newer generation replaces the disk.
     let inode = |p: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(p).unwrap());
     let before = inode(&path);
     disks.make(&assignment).await.unwrap();

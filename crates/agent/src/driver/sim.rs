@@ -1,4 +1,4 @@
-//! A host without processes or files: it takes the time and fails as often as its knobs say.
+//! A host without processes or files: its delays and failures follow its knobs.
 
 use super::{
     send_disk, Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, ProgressSink, Release, StepSignals,
@@ -24,18 +24,18 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// How one kind of step behaves.
+/// The behaviour of one kind of step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Knob {
-    /// How long it takes at least, in milliseconds.
+    /// The shortest duration, in milliseconds.
     pub delay_ms: u64,
-    /// Up to this much longer.
+    /// The most additional time, in milliseconds.
     pub jitter_ms: u64,
     /// How many of a thousand fail.
     pub fails_per_mille: u32,
 }
 
-/// How a simulated host behaves.
+/// The behaviour of a simulated host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SimKnobs {
     /// Making a disk.
@@ -46,7 +46,7 @@ pub struct SimKnobs {
     pub shutdown: Knob,
     /// Removing a guest.
     pub remove: Knob,
-    /// Bringing a guest to another host.
+    /// Sending a guest to another host.
     pub send: Knob,
     /// Hosts of the same seed and the same orders behave alike.
     pub seed: u64,
@@ -57,7 +57,7 @@ struct SimGuest {
     boot: Option<u64>,
 }
 
-/// Simulated hosts of one process, by which they hand guests to each other.
+/// Simulated hosts of one process, which hand guests to each other.
 #[derive(Default)]
 pub struct SimNet {
     inboxes: Lock<HashMap<String, mpsc::Sender<Release>>>,
@@ -77,7 +77,7 @@ struct Inner {
 }
 
 impl SimHost {
-    /// A host with no guests, on a net with others; and what they hand to it.
+    /// A host with no guests, on a net with others; and the receiver of guests that they hand over.
     pub fn new(name: String, knobs: SimKnobs, net: Arc<SimNet>) -> (Self, mpsc::Receiver<Release>) {
         let random = knobs.seed ^ 0x9e37_79b9_7f4a_7c15;
         let (inbox, releases) = mpsc::channel(64);
@@ -91,7 +91,7 @@ impl SimHost {
     }
 
     fn random(&self) -> u64 {
-        // splitmix64: what a simulated host does need not be unforeseeable.
+        // splitmix64: a simulated host needs no secure randomness.
         let mut inner = self.lock();
         inner.random = inner.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = inner.random;
@@ -222,8 +222,8 @@ impl Disks for SimHost {
         })
     }
 
-    /// A simulated disk is wherever somebody believes that it is, so that simulated hosts survive a restart of their
-    /// process though they keep nothing.
+    /// A simulated disk exists wherever the control plane believes it to be. So simulated hosts survive a restart
+    /// of their process, though they save nothing.
     fn find<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, Option<u64>> {
         let generation = assignment.generation;
         self.lock().guests.entry(assignment.server_id).or_insert(SimGuest { generation, boot: None });
@@ -247,7 +247,7 @@ impl Disks for SimHost {
     ) -> Work<'a, ()> {
         Box::pin(async move {
             self.turn(self.knobs.prepare, "Sending the disk").await?;
-            // There are no bytes: the link of a simulated host knows.
+            // There are no bytes: the link of a simulated host knows that.
             send_disk(assignment.server_id, upload, Path::new(""), link).await
         })
     }

@@ -1,8 +1,9 @@
 //! Keeps guests of QEMU's user networking from the services of their own host.
 //!
-//! What such a guest sends comes out of its QEMU, and the gateway's address leads to the host's loopback. Where guests have
-//! users of their own, the host's packet filter tells their packets by that: a guest may answer whoever came to it, as
-//! ssh does by the forwarded port, and ask the host's resolver; nothing else of the host.
+//! QEMU sends such a guest's packets, and the gateway's address leads to the host's loopback. Where each guest
+//! has its own user, the host's packet filter matches packets by that user. A guest may answer connections to it,
+//! such as ssh through the forwarded port, and ask the host's resolver. Everything else on the host is closed to
+//! it.
 
 use super::guest_user::{self, USERS};
 use crate::exec::{self, Limits};
@@ -10,10 +11,10 @@ use sha2::{Digest, Sha256};
 use std::{net::IpAddr, path::Path, time::Duration};
 
 const LIMITS: Limits = Limits { deadline: Duration::from_secs(10), memory_mb_and_cpu_s: None };
-/// What follows from there being no fence.
+/// The consequence of a missing fence.
 const OPEN: &str = "guests reach all services of this host, those of its loopback too";
 
-/// Puts the fence up, over one that is there.
+/// Puts the rules into the packet filter, and replaces existing rules.
 pub(crate) async fn put_up(state_dir: &Path) {
     if !guest_user::are_given().await {
         tracing::warn!("{OPEN}: they have no users of their own here. Run the agent as root, or run only guests of people you trust");
@@ -28,13 +29,13 @@ pub(crate) async fn put_up(state_dir: &Path) {
     }
 }
 
-/// Takes it down, when no guest is left.
+/// Removes the rules, after the last guest.
 pub(crate) async fn take_down(state_dir: &Path) {
     let table = table(state_dir);
     if exec::which("nft").is_none() || !guest_user::are_given().await {
         return;
     }
-    // Added first: that it was not there is no error.
+    // The command adds the table first, so that the deletion of a missing table is no error.
     if let Err(why) = nft(&format!("add table inet {table}; delete table inet {table}")).await {
         tracing::warn!(why, table, "a table of the packet filter is left behind");
     }
@@ -45,14 +46,14 @@ async fn nft(rules: &str) -> Result<(), String> {
     exec::run(&nft, &[rules], LIMITS).await.map(drop).map_err(|error| error.to_string())
 }
 
-/// Each agent of a machine has a table: one that ends leaves the others theirs.
+/// Each agent of a machine has its own table: an agent's end leaves the others' tables.
 fn table(state_dir: &Path) -> String {
     let path = state_dir.canonicalize().unwrap_or_else(|_| state_dir.to_owned());
     let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
     format!("lenticular_user_{}", lenticular_wire::hex(&digest[..4]))
 }
 
-/// The addresses that the host asks for names, by which QEMU answers its guests.
+/// The host's DNS servers, which QEMU uses to answer its guests.
 fn resolvers(conf: &str) -> Vec<IpAddr> {
     let named = conf.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
     named.filter_map(|address| address.trim().parse().ok()).collect()

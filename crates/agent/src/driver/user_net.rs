@@ -1,7 +1,7 @@
 //! QEMU's own user networking: for one machine without privileges.
 //!
-//! Each port is a network of its own: guests reach the world by NAT and each other not at all. The gateway's address leads
-//! to the host's own services, from which `user_fence` keeps guests where it can.
+//! Each port is a separate network: guests reach the outside by NAT and do not reach each other. The gateway's
+//! address leads to the host's own services, which `user_fence` closes to guests where it can.
 
 use super::{NetPlan, Network, Nic, Work};
 use lenticular_model::{host::host::Wiring, ServerId};
@@ -52,26 +52,26 @@ struct SlirpNet {
 impl SlirpNet {
     fn netdev(&self, forward: bool) -> Value {
         let Self { cidr, router, dns, guest } = self;
-        // The guest is the first to ask for an address, so the first of the range is its own.
+        // The guest is the first to ask for an address, so it gets the first address of the range.
         let mut netdev = json!({
             "type": "user", "ipv6": false, "net": cidr, "host": router, "dns": dns, "dhcpstart": guest,
         });
         if forward {
-            // Port 0: the kernel chooses a free one, and `info usernet` tells which.
+            // Port 0: the kernel chooses a free port, and `info usernet` shows it.
             netdev["hostfwd"] = json!([{ "str": format!("tcp:127.0.0.1:0-{guest}:22") }]);
         }
         netdev
     }
 }
 
-/// Addresses that slirp accepts: router, resolver and guest apart, and all of them inside the range.
+/// Addresses that slirp accepts: router, resolver and guest differ, and all lie inside the range.
 fn slirp_net(port: &PortSpec) -> Option<SlirpNet> {
     let spec = port.addresses.iter().find(|a| a.address.is_ipv4())?;
     let (IpAddr::V4(guest), ipnet::IpNet::V4(cidr)) = (spec.address, spec.cidr) else { return None };
     if !cidr.contains(&guest) || !(4..=30).contains(&cidr.prefix_len()) {
         return None;
     }
-    // From the top, where addresses are given out last; the broadcast address does where nothing else is left.
+    // From the top, where addresses are given out last; the broadcast address is the last resort.
     let free = |taken: &[Ipv4Addr]| {
         let top = u32::from(cidr.broadcast());
         let candidates = (1..8).map(|n| Ipv4Addr::from(top.wrapping_sub(n))).chain([cidr.broadcast()]);
@@ -85,7 +85,7 @@ fn slirp_net(port: &PortSpec) -> Option<SlirpNet> {
     Some(SlirpNet { cidr: cidr.trunc().to_string(), router, dns, guest })
 }
 
-/// Where the guest's ssh is reached, from what QEMU's monitor says of its user networks.
+/// The way to the guest's ssh, from the QEMU monitor's report on its user networks.
 pub(crate) fn ssh_forward(usernet: &str) -> Option<String> {
     let line = usernet.lines().find(|line| line.contains("TCP[HOST_FORWARD]"))?;
     let mut fields = line.split_whitespace().skip(2);

@@ -1,4 +1,4 @@
-//! Joining a cloud: a token goes in, an identity comes out.
+//! Joins a cloud: exchanges a token for an identity.
 
 use super::{
     client_config, control_plane_name, saved, verify::Pinned, within, Clock, Identity, IdentityError, Saved,
@@ -35,13 +35,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Waits between attempts while nobody answers, in seconds.
+/// Waits between attempts while the control plane does not answer, in seconds.
 const RETRY_S: [u64; 5] = [1, 2, 4, 8, 15];
 
-/// What it takes to join.
+/// The parameters of joining.
 #[derive(Debug, Clone)]
 pub struct Joining {
-    /// Where the control plane takes agents (`https://host:port`).
+    /// The control plane's URL for agents (`https://host:port`).
     pub control_plane: String,
     /// The token.
     pub token: JoinToken,
@@ -49,10 +49,10 @@ pub struct Joining {
     pub host_name: String,
 }
 
-/// Joins, and keeps the identity in the state directory. As long as nobody answers it is tried again.
+/// Joins, and keeps the identity in the state directory. Tries again while the control plane does not answer.
 ///
 /// # Errors
-/// The control plane refuses, or is not the one that made the token.
+/// The control plane refuses, or is not the control plane that made the token.
 pub async fn join(state_dir: &Path, joining: &Joining, clock: Clock) -> Result<Identity, IdentityError> {
     let endpoint = Endpoint::of(&joining.control_plane)?;
     let home = saved::home(state_dir);
@@ -127,7 +127,7 @@ async fn ask_once(
     clock: &Clock,
 ) -> Result<EnrolAnswer, IdentityError> {
     let gone = |error: &dyn std::error::Error| unreachable(endpoint, chain(error));
-    // A connection to the control plane that made the token, and to no other.
+    // Connects only to the control plane that made the token.
     let provider = Arc::new(ring::default_provider());
     let pinned = Pinned::new(provider.clone(), token.ca_sha256);
     let mut config = client_config(&provider, clock, pinned)?.with_no_client_auth();
@@ -139,7 +139,7 @@ async fn ask_once(
         connector.connect(name, stream).await
     });
     let stream = stream.await.map_err(|error| match error.kind() {
-        // Trying again would not make it another.
+        // A repetition would meet the same server.
         io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => {
             IdentityError::Untrusted { at: endpoint.base().to_owned(), why: error.to_string() }
         }
@@ -147,7 +147,7 @@ async fn ask_once(
     })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| gone(&e))?;
     let driver = tokio::spawn(connection);
-    // The request, and all of the answer.
+    // Sends the request, and reads the whole answer.
     let body = serde_json::to_vec(request).map_err(IdentityError::tls)?;
     let request = Request::post("/agent/v1/enrol")
         .header(HOST, endpoint.authority())
@@ -160,7 +160,7 @@ async fn ask_once(
         read(response.into_body(), ANSWER_BYTES_MAX).await.map_err(|error| unreachable(endpoint, error))?;
     drop(sender);
     driver.abort();
-    // What the answer means.
+    // The meaning of the answer.
     match status {
         StatusCode::CREATED => {
             serde_json::from_slice(&body).map_err(|e| IdentityError::Nonsense(e.to_string()))

@@ -1,14 +1,14 @@
-//! Who this host is in the cloud: its key and certificate, and TLS with the control plane and with other hosts by them.
+//! The host's identity in the cloud: its key and certificate, and TLS with the control plane and other hosts.
 //!
 //! ```text
 //!             join (a token)             two thirds of its life are over
 //!   nothing ────────────────▶ identity ⟲ ────────────────────────────────  replaced, without a restart
 //!                                 │
-//!                                 └── its time is up, or revoked ──▶ join again
+//!                                 └── expired or revoked ──▶ join again
 //! ```
 //!
-//! Everything that an [`Identity`] gives out follows the rotation: an acceptor or connector that was made once shows
-//! the newest certificate at each handshake.
+//! An [`Identity`]'s acceptors and connectors follow the rotation: even an old one shows the newest certificate
+//! at each handshake.
 
 mod join;
 mod saved;
@@ -50,16 +50,16 @@ use tokio::net::TcpStream;
 use tokio_rustls::{client::TlsStream, TlsAcceptor, TlsConnector};
 use verify::{Expect, Known};
 
-/// How long reaching a peer and shaking hands with it may take.
+/// How long connecting to a peer and the handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the time comes from.
+/// The source of the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// Why a host has no identity, or none that helps.
+/// Why a host has no usable identity.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// Its file cannot be used.
+    /// The identity's file cannot be used.
     #[error("the identity {path} cannot be used: {why}. {remedy}")]
     Unusable {
         /// The file.
@@ -69,7 +69,7 @@ pub enum IdentityError {
         /// What to do.
         remedy: &'static str,
     },
-    /// Its time is up.
+    /// The certificate has expired.
     #[error(
         "the certificate of this host, {name}, expired at {at}. Enrol it again: make a token with `lenticular host \
          enrol {name} --replace`, and start the agent with --token"
@@ -77,37 +77,37 @@ pub enum IdentityError {
     Expired {
         /// The host.
         name: String,
-        /// When.
+        /// The time of expiry.
         at: String,
     },
-    /// The URL is none of a control plane.
+    /// The URL is not a control plane's.
     #[error("'{0}' is not where a control plane takes agents; it looks like https://10.0.0.1:9171")]
     BadUrl(String),
-    /// Nobody answered.
+    /// The control plane did not answer.
     #[error("the control plane at {at} cannot be joined: {why}")]
     Unreachable {
-        /// Where.
+        /// The address.
         at: String,
-        /// What was seen.
+        /// The error.
         why: String,
     },
-    /// Somebody answered who cannot be trusted.
+    /// The server that answered cannot be trusted.
     #[error("what answers at {at} cannot be trusted: {why}")]
     Untrusted {
-        /// Where.
+        /// The address.
         at: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// It refused.
+    /// The control plane refused.
     #[error("the control plane refused (status {status}): {message}")]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// Its words.
+        /// Its message.
         message: String,
     },
-    /// What it said makes no sense.
+    /// The answer cannot be understood.
     #[error("the control plane's answer cannot be used: {0}")]
     Nonsense(String),
     /// Keys or certificates could not be handled.
@@ -127,7 +127,7 @@ pub struct Identity(Arc<Parts>);
 
 struct Parts {
     clock: Clock,
-    /// Where it is kept, if anywhere.
+    /// The directory of the identity's files, if it is saved.
     home: Option<PathBuf>,
     provider: Arc<CryptoProvider>,
     ca: CertificateDer<'static>,
@@ -137,7 +137,7 @@ struct Parts {
     to_control_plane: TlsConnector,
 }
 
-/// What is shown at a handshake, now.
+/// The current certificate for handshakes.
 struct Shown(Lock<Arc<Present>>);
 
 struct Present {
@@ -147,19 +147,19 @@ struct Present {
 }
 
 impl Identity {
-    /// The identity that a state directory holds, if it holds any.
+    /// The identity in a state directory, if there is one.
     ///
     /// # Errors
-    /// It cannot be used.
+    /// The identity cannot be used.
     pub fn load(state_dir: &Path, clock: Clock) -> Result<Option<Self>, IdentityError> {
         let home = saved::home(state_dir);
         let Some(saved) = Saved::read(&home)? else { return Ok(None) };
-        // They are missing after a crash between.
+        // After a crash these files may be missing.
         saved.write_pem(&home)?;
         Self::of(saved, Some(home), clock).map(Some)
     }
 
-    /// Sets TLS up for what was saved.
+    /// Prepares TLS for a saved identity.
     fn of(saved: Saved, home: Option<PathBuf>, clock: Clock) -> Result<Self, IdentityError> {
         let provider = Arc::new(ring::default_provider());
         let ca = CertificateDer::from_pem_slice(saved.ca.as_bytes()).map_err(IdentityError::tls)?;
@@ -188,17 +188,17 @@ impl Identity {
         self.present().certificate.name.clone()
     }
 
-    /// Where the control plane takes agents, as it was joined.
+    /// The control plane's URL for agents, as used for joining.
     pub fn control_plane(&self) -> String {
         self.present().saved.control_plane.clone()
     }
 
-    /// Whether this token brought the identity about.
+    /// Whether the identity was made with this token.
     pub fn is_of_token(&self, token: &lenticular_wire::enrol::JoinToken) -> bool {
         self.present().saved.token_sha256 == saved::token_sha256(token)
     }
 
-    /// The certificate that is shown now.
+    /// The current certificate.
     pub fn certificate(&self) -> Certificate {
         self.present().certificate.clone()
     }
@@ -208,15 +208,15 @@ impl Identity {
         &self.0.ca
     }
 
-    /// The time, as this identity reckons.
+    /// The time by this identity's clock.
     pub fn now(&self) -> Timestamp {
         (self.0.clock)()
     }
 
-    /// Refuses an identity whose time is up.
+    /// Refuses an expired identity.
     ///
     /// # Errors
-    /// It is.
+    /// The identity has expired.
     pub fn check_time(&self) -> Result<(), IdentityError> {
         let Certificate { name, not_after, .. } = self.certificate();
         match self.now() < not_after {
@@ -225,7 +225,7 @@ impl Identity {
         }
     }
 
-    /// Takes TLS connections from other hosts of the cloud, and from nobody else. [`Identity::peer_of`] tells which.
+    /// Accepts TLS connections from other hosts of the cloud only. [`Identity::peer_of`] tells which host.
     pub fn acceptor(&self) -> TlsAcceptor {
         self.0.acceptor.clone()
     }
@@ -236,10 +236,10 @@ impl Identity {
         (read.role == Role::Host).then_some(read.name)
     }
 
-    /// Connects to the agent of another host and makes sure that it is that host's, whatever the address.
+    /// Connects to the agent of another host, and checks that it is that host's, at any address.
     ///
     /// # Errors
-    /// It cannot be reached in time, or is another's.
+    /// The agent cannot be reached in time, or is another host's.
     pub async fn connect(&self, to: SocketAddr, host_name: &str) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host_name.to_owned()).map_err(|_| {
             io::Error::new(io::ErrorKind::InvalidInput, format!("'{host_name}' is no host's name"))
@@ -255,7 +255,7 @@ impl Identity {
     /// Connects to the control plane.
     ///
     /// # Errors
-    /// It cannot be reached in time, or is not the control plane of this cloud under this name.
+    /// The control plane cannot be reached in time, or is not the control plane of this cloud under this name.
     pub async fn connect_to_control_plane(&self, host: &str, port: u16) -> io::Result<TlsStream<TcpStream>> {
         let name = control_plane_name(host)?;
         within(async {
@@ -266,18 +266,19 @@ impl Identity {
         .await
     }
 
-    /// Makes sure that the files are there which other programs read.
+    /// Makes sure that the files for other programs exist.
     ///
     /// # Errors
-    /// They cannot be written.
+    /// The files cannot be written.
     pub fn keep_pem(&self) -> Result<(), IdentityError> {
         self.0.home.as_ref().map_or(Ok(()), |home| self.present().saved.write_pem(home))
     }
 
-    /// Goes on with a new certificate for a new key, from now on and after a restart.
+    /// Changes to a new certificate for a new key, from now on and after a restart.
     ///
     /// # Errors
-    /// It is not for this host, not of this CA or not for the key; or it cannot be saved. The old one stays then.
+    /// The certificate is for another host, another key or of another CA, or cannot be saved. Then the old
+    /// certificate stays.
     pub fn replace(&self, answer: &EnrolAnswer, key: &KeyPair) -> Result<(), IdentityError> {
         let before = self.present();
         let saved = before.saved.renewed(key.serialize_pem(), answer.certificate.clone());
@@ -326,7 +327,7 @@ fn acceptor(
     clock: &Clock,
     shown: Arc<Shown>,
 ) -> Result<TlsAcceptor, IdentityError> {
-    // The control plane's certificate is none of a client, so whoever passes is a host.
+    // The control plane's certificate is no client certificate, so every accepted client is a host.
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
     let verifier = verifier.build().map_err(IdentityError::tls)?;
     let time = Arc::new(ClockTime(clock.clone()));
@@ -335,7 +336,7 @@ fn acceptor(
         .map_err(IdentityError::tls)?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(shown);
-    // A resumed session would outlive the certificate that it began with.
+    // A resumed session would outlive its certificate.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config).into())
@@ -382,7 +383,7 @@ impl ResolvesClientCert for Shown {
     }
 }
 
-/// The agent's clock, as TLS wants it.
+/// The agent's clock in the form that TLS needs.
 struct ClockTime(Clock);
 
 impl fmt::Debug for ClockTime {

@@ -1,5 +1,5 @@
-//! An identity as it is kept: one file, so that key and certificate are never of two minds; and beside it what programs
-//! that speak TLS by themselves are to read.
+//! The saved identity: one file, so that key and certificate always match. Beside it are the files for programs
+//! that do their own TLS.
 
 use super::IdentityError;
 use crate::files;
@@ -13,16 +13,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The form of the file that this binary writes.
+/// The format of the file.
 const FORM: u32 = 1;
 
-/// What is kept.
+/// The content of the file.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Saved {
     form: u32,
-    /// Where the control plane takes agents.
+    /// The control plane's URL for agents.
     pub control_plane: String,
-    /// Of the token that brought it about: the same one, in a configuration that stays, is not used again.
+    /// The digest of the token that made the identity: a token that stays in the configuration is not used again.
     pub token_sha256: String,
     /// The private key, in PEM.
     pub key: String,
@@ -32,7 +32,7 @@ pub(super) struct Saved {
     pub ca: String,
 }
 
-/// Files that programs read which speak TLS by themselves. They are replaced, each at once, when the identity is.
+/// Files for programs that do their own TLS. A new identity replaces each file atomically.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pem {
     /// The private key, and the certificate after it.
@@ -42,18 +42,18 @@ pub(crate) struct Pem {
 }
 
 impl Pem {
-    /// Where a directory of [`home`] has them.
+    /// The paths of the files in a directory of [`home`].
     pub(crate) fn of(home: &Path) -> Self {
         Self { own: home.join("host.pem"), ca: home.join("ca.pem") }
     }
 }
 
-/// Where a state directory keeps its identity.
+/// The directory of the identity in a state directory.
 pub(crate) fn home(state_dir: &Path) -> PathBuf {
     state_dir.join("identity")
 }
 
-/// What is remembered of a token.
+/// The digest of a token.
 pub(super) fn token_sha256(token: &JoinToken) -> String {
     hex(&Sha256::digest(token.to_string()))
 }
@@ -79,7 +79,7 @@ impl Saved {
         Self { key, certificate, ..self.clone() }
     }
 
-    /// Reads what is kept; `None` if nothing is.
+    /// Reads the saved identity; `None` if there is none.
     pub(super) fn read(home: &Path) -> Result<Option<Self>, IdentityError> {
         let path = home.join("identity.json");
         let again = "Restore it; or remove it and enrol this host again.";
@@ -95,7 +95,7 @@ impl Saved {
         Ok(Some(saved))
     }
 
-    /// Keeps it, in place of what was kept.
+    /// Saves the identity, and replaces the earlier one.
     pub(super) fn write(&self, home: &Path) -> Result<(), IdentityError> {
         let path = home.join("identity.json");
         let bytes = serde_json::to_vec_pretty(self).map_err(IdentityError::tls)?;
@@ -103,7 +103,7 @@ impl Saved {
         self.write_pem(home)
     }
 
-    /// Writes what [`Pem`] names, as far as something else is there.
+    /// Writes the files of [`Pem`] that have other content.
     pub(super) fn write_pem(&self, home: &Path) -> Result<(), IdentityError> {
         let pem = Pem::of(home);
         let own = format!("{}{}", self.key, self.certificate);
@@ -116,7 +116,7 @@ impl Saved {
     }
 }
 
-/// The key that a certificate is asked for, and asked for again if the answer was lost; made if it is not there.
+/// The key of a certificate request. The same key is used again if the answer was lost; a missing key is made.
 pub(super) fn pending_key(
     home: &Path,
     make: impl FnOnce() -> Result<String, IdentityError>,
@@ -133,20 +133,20 @@ pub(super) fn pending_key(
     }
 }
 
-/// Removes the pending key: its certificate is there.
+/// Removes the pending key, because its certificate has arrived.
 pub(super) fn remove_pending_key(home: &Path) {
-    // One that stays is used for the next enrolment, which does no harm.
+    // A key that stays is used for the next enrolment, without harm.
     let _ = files::remove(&home.join("pending-key.pem"));
 }
 
-/// Writes a file that its owner alone reads, whole or not at all.
+/// Writes a file that only its owner can read, completely or not at all.
 fn write_private(path: &Path, bytes: &[u8]) -> Result<(), IdentityError> {
     let write = || -> io::Result<()> {
         if let Some(dir) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
         let beside = files::beside(path);
-        // Whatever is there may have other rights.
+        // An existing file may have other permissions.
         files::remove(&beside)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
         file.write_all(bytes)?;

@@ -1,4 +1,4 @@
-//! A CA for tests, with hosts and a control plane of its own, and a clock that they set.
+//! A CA for tests, with its hosts, its control plane, and a clock that the tests set.
 
 use super::{new_key, Clock, Identity, Saved};
 use lenticular_model::Timestamp;
@@ -23,7 +23,7 @@ use std::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Where the tests' time begins, in seconds since 1970.
+/// The beginning of the tests' time, in seconds since 1970.
 pub(crate) const BEGIN_S: i64 = 1_800_000_000;
 pub(crate) const DAY_S: i64 = 24 * 3_600;
 pub(crate) const LIFE_S: i64 = 30 * DAY_S;
@@ -57,7 +57,7 @@ impl Ca {
         params.signed_by(key, &self.issuer).unwrap().pem()
     }
 
-    /// A host's identity, in a directory or in memory alone.
+    /// A host's identity, in a directory or only in memory.
     pub(crate) fn host(&self, name: &str, clock: &Clock, home: Option<&Path>) -> Identity {
         let key = new_key().unwrap();
         let certificate = self.certificate(name, Role::Host, &key, BEGIN_S);
@@ -71,7 +71,7 @@ impl Ca {
         Identity::of(saved, home, clock.clone()).unwrap()
     }
 
-    /// Takes agents' connections, as the control plane at 127.0.0.1 would.
+    /// Accepts agents' connections, as the control plane at 127.0.0.1 would.
     pub(crate) fn control_plane(&self, clock: &Clock) -> TlsAcceptor {
         let provider = Arc::new(ring::default_provider());
         let key = new_key().unwrap();

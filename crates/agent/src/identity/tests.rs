@@ -1,4 +1,4 @@
-//! Hosts among each other: who is let in, who is not, and that both sides follow a rotation.
+//! Hosts among each other: who is accepted, who is refused, and that both sides follow a rotation.
 
 use super::{
     certificate_request, new_key,
@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Takes one connection, says who came, and answers one byte.
+/// Accepts one connection, returns the peer's name, and answers one byte.
 async fn server(acceptor: TlsAcceptor) -> (SocketAddr, JoinHandle<io::Result<Option<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -39,7 +39,7 @@ async fn server(acceptor: TlsAcceptor) -> (SocketAddr, JoinHandle<io::Result<Opt
     (address, served)
 }
 
-/// Connects, and reads the byte: only then has the other side taken our certificate.
+/// Connects, and reads the byte: only then has the other side accepted our certificate.
 async fn call(from: &Identity, to: SocketAddr, name: &str) -> io::Result<u8> {
     from.connect(to, name).await?.read_u8().await
 }
@@ -61,7 +61,7 @@ async fn a_host_of_another_name_is_not_talked_to() {
     let (_, clock) = clock();
     let ca = Ca::new();
     let (one, two) = (ca.host("rack-1", &clock, None), ca.host("rack-2", &clock, None));
-    // Neither another name nor one that DNS holds for the same, nor the address.
+    // Other names, names that are equal in DNS, and addresses are all refused.
     for name in ["rack-3", "RACK-2", "rack-2.example", "127.0.0.1", "no name"] {
         let (address, served) = server(two.acceptor()).await;
         let error = call(&one, address, name).await.unwrap_err();
@@ -79,7 +79,7 @@ async fn another_ca_counts_on_neither_side() {
     let error = call(&one, address, "rack-2").await.unwrap_err();
     assert!(error.to_string().contains("not issued by this cloud's CA"), "{error}");
     assert!(served.await.unwrap().is_err());
-    // The stranger that trusts our CA still shows the certificate of its own.
+    // The stranger trusts our CA, but shows a certificate of another CA.
     let key = new_key().unwrap();
     let certificate = other.certificate("rack-2", Role::Host, &key, BEGIN_S);
     let token = JoinToken { ca_sha256: [0; 32], secret: [0; 32] };
@@ -91,7 +91,7 @@ async fn another_ca_counts_on_neither_side() {
 }
 
 #[tokio::test]
-async fn nobody_without_a_certificate_is_let_in() {
+async fn a_host_without_a_certificate_is_refused() {
     let (_, clock) = clock();
     let ca = Ca::new();
     let one = ca.host("rack-1", &clock, None);
@@ -118,7 +118,7 @@ async fn nobody_without_a_certificate_is_let_in() {
 async fn a_certificate_whose_time_is_up_counts_on_neither_side() {
     let ((now, clock), (late, late_clock)) = (clock(), clock());
     let ca = Ca::new();
-    // Each side judges by its own clock.
+    // Each side uses its own clock.
     let (one, two) = (ca.host("rack-1", &clock, None), ca.host("rack-2", &late_clock, None));
     late.store(BEGIN_S + LIFE_S + 1, Ordering::Relaxed);
     let (address, served) = server(one.acceptor()).await;
@@ -138,7 +138,7 @@ async fn the_control_plane_is_no_host_and_no_host_the_control_plane() {
     let (_, clock) = clock();
     let ca = Ca::new();
     let one = ca.host("rack-1", &clock, None);
-    // A host that has the control plane's name is none the more it.
+    // A host with the control plane's name still does not pass for it.
     let impostor = ca.host("localhost", &clock, None);
     let (address, served) = server(impostor.acceptor()).await;
     let error = one.connect_to_control_plane("localhost", address.port()).await.unwrap_err();
@@ -169,11 +169,11 @@ async fn what_was_made_before_a_rotation_shows_the_new_certificate() {
     assert_eq!(call(&two, address, "rack-1").await.unwrap(), b'!');
     assert_eq!(served.await.unwrap().unwrap(), Some("rack-2".to_owned()));
     assert_eq!(clone.certificate().serial, one.certificate().serial);
-    // After a restart it is still the new one.
+    // After a restart, the new certificate is still used.
     let again = Identity::load(dir.path(), clock.clone()).unwrap().unwrap();
     assert_eq!(again.certificate(), one.certificate());
     again.check_time().unwrap();
-    // And so it is for programs that read it, even after a crash before it was written down for them.
+    // Programs that read the files get it, too, even after a crash before the files were written.
     let pem = super::Pem::of(&super::home(dir.path()));
     let shown = std::fs::read_to_string(&pem.own).unwrap();
     assert!(shown.starts_with(&key.serialize_pem()));

@@ -1,4 +1,4 @@
-//! Who may be at the other end: judges of the certificates that servers show to agents.
+//! Checks the certificates that servers show to agents.
 
 use lenticular_wire::{
     certificate::{Certificate, Role},
@@ -14,12 +14,12 @@ use rustls::{
 use sha2::{Digest, Sha256};
 use std::{io, sync::Arc};
 
-/// What a server must be.
+/// The expected kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expect {
-    /// The host whose name was asked for, to the letter.
+    /// The host with exactly the expected name.
     Host,
-    /// The control plane, by whatever name or address was asked for.
+    /// The control plane, at any name or address.
     ControlPlane,
 }
 
@@ -32,7 +32,7 @@ impl Expect {
     }
 }
 
-/// Why a server is not the one that was looked for, and what to do.
+/// Why a server is not the expected server, and what to do.
 #[derive(Debug, thiserror::Error)]
 enum Mismatch {
     #[error(
@@ -61,11 +61,11 @@ impl From<Mismatch> for Error {
     }
 }
 
-/// Judges servers by a CA that is known.
+/// Checks servers by a known CA.
 #[derive(Debug)]
 pub(super) struct Known {
     servers: Arc<WebPkiServerVerifier>,
-    /// Hosts' certificates are those of clients, also where their agents are servers.
+    /// Hosts have client certificates, even where their agents are servers.
     hosts: Arc<dyn ClientCertVerifier>,
     expect: Expect,
 }
@@ -81,7 +81,7 @@ impl Known {
         Ok(Self { servers, hosts, expect })
     }
 
-    /// Says what a refusal means here.
+    /// Explains a refusal in this context.
     fn explain(&self, error: Error, asked: &str) -> Error {
         let Error::InvalidCertificate(reason) = &error else { return error };
         match reason {
@@ -91,7 +91,7 @@ impl Known {
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                 self.expect.not_it().into()
             }
-            // All clouds call their CA alike, so another's shows by its signature.
+            // All clouds give their CA the same name, so a wrong signature shows another cloud's CA.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => Mismatch::OtherCa.into(),
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Mismatch::Expired.into(),
             _ => error,
@@ -118,7 +118,7 @@ impl Judge for Known {
         let read = Certificate::read(certificate)
             .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
         match (self.expect, read.role) {
-            // TLS compares names as DNS does; hosts are told apart by every letter.
+            // TLS compares names as DNS does; hosts' names must be exactly equal.
             (Expect::Host, Role::Host) if read.name == asked => Ok(()),
             (Expect::Host, Role::Host) => Err(Mismatch::OtherHost(asked).into()),
             (Expect::ControlPlane, Role::ControlPlane) => Ok(()),
@@ -127,7 +127,7 @@ impl Judge for Known {
     }
 }
 
-/// Why the server was found not to be the one that was looked for, if that is what ended a handshake.
+/// Why the server is not the expected server, if that ended a handshake.
 fn mismatch(error: &io::Error) -> Option<String> {
     match error.get_ref()?.downcast_ref::<Error>()? {
         Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => Some(why.to_string()),
@@ -144,7 +144,8 @@ pub(super) fn plain(error: io::Error) -> io::Error {
     }
 }
 
-/// Judges the control plane at first contact, by the digest of its CA's certificate, which it sends along.
+/// Checks the control plane at first contact, by the digest of its CA's certificate, which the server sends
+/// along.
 #[derive(Debug)]
 pub(super) struct Pinned {
     provider: Arc<CryptoProvider>,

@@ -1,4 +1,4 @@
-//! What guests are answered: OpenStack's layout and EC2's, by path.
+//! The documents for guests, by path: in OpenStack's layout and in EC2's.
 
 use super::{Caller, Guests};
 use crate::{
@@ -50,7 +50,7 @@ fn missing() -> Answer {
     Answer::refusal(404, "There is nothing under this path.")
 }
 
-/// Answers a question.
+/// Answers a request.
 pub(super) fn get(guests: &Guests, caller: &Caller, path: &str) -> Answer {
     let steps: Vec<&str> = path.split('/').filter(|step| !step.is_empty()).collect();
     match &steps[..] {
@@ -77,7 +77,7 @@ fn openstack(guests: &Guests, caller: &Caller, version: &str, rest: &[&str]) -> 
         [name, ..] if !there.any(|known| known == *name) => missing(),
         ["meta_data.json"] => {
             let mut seed = [0; 512];
-            // A guest that gets less of it has other sources.
+            // The seed may stay short: a guest has other sources of entropy.
             let _ = getrandom::fill(&mut seed);
             Answer::json(&config_drive::meta_data(caller.server, &caller.guest, &seed))
         }
@@ -129,8 +129,8 @@ fn leaf(tree: &Value, path: &[&str]) -> Answer {
     }
 }
 
-/// Takes a password that the guest has encrypted for its owner, and hands it on: it belongs to the server, wherever that
-/// goes. It is set once.
+/// Takes the password that the guest has encrypted for its user, and passes it on. The password is part of the
+/// server, also after a move. It is set once.
 pub(super) async fn post(guests: &Guests, caller: &Caller, path: &str, body: &[u8]) -> Answer {
     let steps: Vec<&str> = path.split('/').filter(|step| !step.is_empty()).collect();
     match &steps[..] {

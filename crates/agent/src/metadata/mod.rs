@@ -1,8 +1,8 @@
-//! The metadata service: guests ask this host what they are, and are told what its own assignments say. It goes on while
-//! the control plane is away.
+//! The metadata service: guests ask this host for their metadata, and the host answers from its assignments. The
+//! service goes on while the control plane is away.
 //!
-//! Who asks is told by the network that the request came in by and by the address it came from, which OVN lets no other
-//! guest send under. Nothing that the request says counts.
+//! The request's network and its source address identify the guest: OVN stops other guests from sending under
+//! that address. Nothing in the request itself counts.
 
 mod documents;
 mod serve;
@@ -20,7 +20,7 @@ use std::{
     sync::{Arc, MutexGuard},
 };
 
-/// What a guest of this host is.
+/// The noted specification of a guest on this host.
 #[derive(Debug, Clone)]
 pub(crate) struct Noted {
     guest: Arc<GuestSpec>,
@@ -32,18 +32,18 @@ impl Noted {
     }
 }
 
-/// Hands a password on that a guest has posted.
+/// Passes on a password that a guest has posted.
 pub(crate) type HandOn = Box<dyn Fn(ServerId, String) -> Call<'static, ()> + Send + Sync>;
 
 /// The guests that are plugged on this host.
 pub(crate) struct Guests {
-    /// Where guests' files lie: what was fetched for their start.
+    /// The directory of guests' files, with data that was fetched for their start.
     dir: PathBuf,
     hand_on: HandOn,
     all: Lock<BTreeMap<ServerId, Noted>>,
 }
 
-/// Who asks.
+/// The asking guest.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     server: ServerId,
@@ -72,7 +72,7 @@ impl Guests {
         self.lock().contains_key(&server)
     }
 
-    /// The networks that guests are in, with the ranges that they have addresses of.
+    /// The guests' networks, with the ranges of the guests' addresses.
     pub(crate) fn networks(&self) -> BTreeMap<NetworkId, BTreeSet<IpNet>> {
         let mut networks: BTreeMap<NetworkId, BTreeSet<IpNet>> = BTreeMap::new();
         for noted in self.lock().values() {
@@ -98,7 +98,7 @@ impl Guests {
     }
 }
 
-/// Whether it is one of the port's: OVN lets its guest use no other.
+/// Whether the address is one of the port's: OVN allows the guest no other.
 fn is_address_of(port: &PortSpec, address: IpAddr) -> bool {
     port.addresses.iter().any(|known| known.address == address)
         || address == IpAddr::V6(port.mac.link_local())

@@ -1,4 +1,4 @@
-//! Serves one network's guests over HTTP, with limits on all that a guest may take.
+//! Serves one network's guests over HTTP, with limits on every resource that a guest may take.
 
 use super::{
     documents::{self, Answer},
@@ -12,14 +12,14 @@ use lenticular_model::NetworkId;
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
 
-/// Connections of one network at once: guests that hold theirs open keep others of their network waiting, and nobody
-/// else.
+/// Connections of one network at once. Guests that hold their connections open delay only guests of their own
+/// network.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a connection may last.
 const CONNECTION_S_MAX: u64 = 30;
 const BODY_BYTES_MAX: usize = 4096;
 
-/// Answers until it is dropped.
+/// Serves until the future is dropped.
 pub(crate) async fn serve(listener: TcpListener, network: NetworkId, guests: Arc<Guests>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -37,7 +37,7 @@ pub(crate) async fn serve(listener: TcpListener, network: NetworkId, guests: Arc
             let answering = service_fn(|request| answer(request, network, peer.ip(), &guests));
             let connection =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answering);
-            // A guest that breaks its connection off has its reasons.
+            // A guest may close its connection at any time.
             let _ = tokio::time::timeout(Duration::from_secs(CONNECTION_S_MAX), connection).await;
             drop(place);
         });

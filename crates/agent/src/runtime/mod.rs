@@ -1,4 +1,4 @@
-//! The agent at work: hears orders, keeps them, carries out the steps they lead to, and says what it sees.
+//! The agent's runtime: takes orders, saves them, carries out their steps, and reports the results.
 //!
 //! ```text
 //!           ┌── hello ──▶ orders ──(long poll)──┐        one loop owns the state machine; all that takes time
@@ -7,7 +7,7 @@
 //!                                                     └── ended, exited ──┘
 //! ```
 //!
-//! Neither the loss of the control plane nor the agent's own end touches a guest that runs.
+//! Neither the loss of the control plane nor the agent's own end affects a running guest.
 
 mod start;
 mod work;
@@ -44,45 +44,45 @@ use tokio::{
 
 /// The most observations in one report.
 const REPORT_MAX: usize = 500;
-/// Work under way is told only when it takes longer than this: mostly the end of it comes first.
+/// A step in progress is reported only if it takes longer than this, in milliseconds: most steps end sooner.
 const PREPARING_UNTOLD_MS: u64 = 500;
-/// How soon stops, removals and saving are tried again after they failed.
+/// How soon failed stops, removals and saves are tried again, in milliseconds.
 const RETRY_MS: u64 = 2_000;
-/// How often old bases are looked for.
+/// How often old bases are looked for, in seconds.
 const TIDY_S: u64 = 3600;
-/// How often it is told how far moves have come.
+/// How often the progress of moves is reported, in milliseconds.
 const PROGRESS_MS: u64 = 1_000;
-/// Reconnects are spread over up to this.
+/// The first range that reconnects are spread over, in milliseconds.
 const BACKOFF_MS_MIN: u64 = 250;
 const BACKOFF_MS_MAX: u64 = 5_000;
-/// Questions answered at once.
+/// How many questions are answered at once.
 const QUESTIONS_MAX: usize = 16;
 
 /// The agent cannot work on this host.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// Its state cannot be read or kept.
+    /// The state cannot be read or saved.
     #[error("the agent's state {path} cannot be used: {why}. {remedy}")]
     State {
-        /// Which file or directory.
+        /// The file or directory.
         path: String,
-        /// What was seen.
+        /// The error.
         why: String,
         /// What to do.
         remedy: &'static str,
     },
-    /// A driver could not say what is there.
+    /// A driver could not say which guests run here.
     #[error(
         "the agent cannot find out which guests run on this host: {0}. It does nothing until it can; start \
          it again."
     )]
     Inventory(#[from] crate::core::Failure),
-    /// The host's switch does not come up.
+    /// The host's switch does not start.
     #[error("the host's network cannot be set up: {0}")]
     Network(crate::core::Failure),
 }
 
-/// What came of the request that the runtime listens to.
+/// The result of the current request to the control plane.
 enum ContactEvent {
     Welcome(Result<Welcome, LinkError>),
     Orders(Result<Orders, LinkError>),
@@ -98,14 +98,14 @@ pub(crate) struct Runtime {
     drivers: Drivers,
     boot_id: String,
     hypervisor: Hypervisor,
-    /// Where the state is kept; `None` for a host that keeps nothing.
+    /// The file of the saved state; `None` for a host that saves nothing.
     state_file: Option<PathBuf>,
     core: Core,
     unsaved: bool,
-    /// Steps that wait until what led to them is saved.
+    /// Steps that wait until the state behind them is saved.
     held: Vec<(ServerId, Step)>,
     steps: JoinSet<(ServerId, Outcome)>,
-    /// Ends the process after so many of them.
+    /// Ends the process after a number of steps.
     fuse: work::Fuse,
     cancels: HashMap<ServerId, watch::Sender<bool>>,
     forces: HashMap<ServerId, watch::Sender<bool>>,
@@ -113,29 +113,29 @@ pub(crate) struct Runtime {
     exits: (mpsc::UnboundedSender<Exit>, mpsc::UnboundedReceiver<Exit>),
     /// Guests that other hosts hand over.
     releases: mpsc::Receiver<Release>,
-    /// Answers to them that wait until what led to them is saved.
+    /// Answers to other hosts that wait until the state behind them is saved.
     accepted: Vec<(oneshot::Sender<bool>, bool)>,
-    /// What moves under way last said, until it is told.
+    /// The latest progress of moves that is not reported yet.
     progress: Arc<Lock<BTreeMap<ServerId, MoveProgress>>>,
-    /// What the control plane said to the last hello, while it holds.
+    /// The answer to the last hello, while the session is valid.
     welcome: Option<Welcome>,
     /// Why guests' networks do not follow changes.
     network_trouble: watch::Receiver<Option<String>>,
-    /// The number of the last report built in this session.
+    /// The number of the last report in this session.
     report_number: u64,
     failures: u32,
-    /// How often in a row it was told that it is not known, with nothing taken from it or given to it in between.
+    /// How often in a row the control plane did not know this host, without a successful exchange in between.
     disowned: u32,
     ignored: u32,
     report: Option<Coming<Reported>>,
-    /// After a failed report.
+    /// No report before this time, after a failed report.
     report_not_before: Option<Instant>,
-    /// While all there is to tell is that work is under way.
+    /// Until this time, steps in progress alone are no reason for a report.
     patient_until: Option<Instant>,
 }
 
 impl Runtime {
-    /// Works until `shutdown` is there.
+    /// Works until `shutdown` resolves.
     pub(crate) async fn run(mut self, shutdown: impl Future<Output = ()> + Send) {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut contact = self.hello().await;
@@ -178,7 +178,7 @@ impl Runtime {
         tracing::info!(host = self.config.host_name, "agent stops; guests run on");
     }
 
-    /// Does all that can be done now.
+    /// Does everything that can be done now.
     async fn advance(&mut self) {
         while let Ok(exit) = self.exits.1.try_recv() {
             self.exited(exit);
@@ -191,7 +191,7 @@ impl Runtime {
             return;
         }
         for (answer, accepted) in self.accepted.drain(..) {
-            // Whoever asked may have given up; it asks again.
+            // The asking host may have given up; it asks again.
             let _ = answer.send(accepted);
         }
         for (id, step) in std::mem::take(&mut self.held) {
@@ -211,7 +211,7 @@ impl Runtime {
         self.send_report();
     }
 
-    /// True if nothing is left to be saved.
+    /// Saves the state. True if nothing is left to save.
     async fn save(&mut self) -> bool {
         self.unsaved |= self.core.take_changed();
         let Some(path) = self.state_file.clone().filter(|_| self.unsaved) else {
@@ -233,7 +233,7 @@ impl Runtime {
     fn ended(&mut self, ended: Result<(ServerId, Outcome), tokio::task::JoinError>) {
         let (id, outcome) = match ended {
             Ok(ended) => ended,
-            // A step catches its own panics by being a task within; this is the runtime's own end.
+            // A step's own panic ends only its inner task; this is the end of the runtime itself.
             Err(error) => {
                 tracing::error!(%error, "a step was lost");
                 return;
@@ -275,10 +275,10 @@ impl Runtime {
         });
     }
 
-    // ---- Heartbeat with the control plane
+    // ---- Contact with the control plane
 
-    /// Introduces the host. What it has decided is saved first: the control plane acts on what it is told, so that must
-    /// not turn out otherwise after a crash.
+    /// Introduces the host. The core's decisions are saved first: the control plane acts on the hello, which must
+    /// stay true after a crash.
     async fn hello(&mut self) -> Coming<ContactEvent> {
         self.end_session();
         if !self.save().await {
@@ -307,7 +307,7 @@ impl Runtime {
         Box::pin(async move { ContactEvent::Welcome(link.hello(&hello).await) })
     }
 
-    /// What connects guests has got into trouble, or out of it: the host introduces itself anew.
+    /// The network got into trouble, or out of trouble: the host says hello again.
     async fn network_changed(&mut self) -> Coming<ContactEvent> {
         let trouble = self.network_trouble.borrow_and_update().clone();
         match &trouble {
@@ -318,7 +318,7 @@ impl Runtime {
         self.hello().await
     }
 
-    /// Ends the session. A report under way is given up: its answer would say nothing of what the next session knows.
+    /// Ends the session. A report in progress is dropped: its answer would say nothing about the next session.
     fn end_session(&mut self) {
         self.welcome = None;
         self.report = None;
@@ -335,8 +335,9 @@ impl Runtime {
         Box::pin(async move { ContactEvent::Orders(link.orders(host_id, query).await) })
     }
 
-    /// It is not known, or not in this session. Told so once, it says hello at once; told so again, it waits before:
-    /// another agent may be using its name, and the two must not chase each other.
+    /// The control plane does not know the host or the session. The first time, the host says hello at once.
+    /// Later it waits before: another agent may use its name, and the two must not end each other's sessions in a
+    /// loop.
     async fn unknown(&mut self) -> Coming<ContactEvent> {
         self.end_session();
         self.disowned = self.disowned.saturating_add(1);
@@ -362,7 +363,7 @@ impl Runtime {
         })
     }
 
-    /// Takes in what the control plane answered. Returns what to listen to next.
+    /// Takes in the control plane's answer. Returns the next request to wait for.
     async fn handle(&mut self, event: ContactEvent) -> Coming<ContactEvent> {
         match event {
             ContactEvent::Welcome(Ok(welcome)) => {
@@ -393,7 +394,7 @@ impl Runtime {
         (self.failures, self.disowned) = (0, 0);
         let Some(welcome) = self.welcome.clone() else { return self.hello().await };
         if orders.incarnation != welcome.incarnation {
-            // Another life of the store: it is to know what is here before anything is done for it.
+            // A new incarnation of the store: it must know the guests here before it gives orders.
             return self.hello().await;
         }
         for order in &orders.orders {
@@ -426,7 +427,7 @@ impl Runtime {
                 if self.ignored > 1 {
                     self.core.start_over();
                 }
-                // A control plane that keeps sending the wrong thing must not be asked in a tight circle.
+                // A control plane that keeps sending wrong orders must not be asked in a tight loop.
                 self.failures = self.ignored;
                 return self.back_off(&LinkError::Nonsense("orders that do not follow".to_owned()));
             }
@@ -438,7 +439,7 @@ impl Runtime {
         self.welcome.is_some() && self.report.is_none() && self.report_not_before.is_none()
     }
 
-    /// Begins to send what the control plane has not acknowledged, if it may be sent now.
+    /// Begins to send a report of unacknowledged observations, if a report may be sent now.
     fn send_report(&mut self) {
         let Some(Welcome { host_id, incarnation, session }) = self.welcome.clone() else { return };
         if !self.may_report() {
@@ -470,7 +471,8 @@ impl Runtime {
         }));
     }
 
-    /// What became of a report; gives what to listen to next, if that is no longer the poll for orders.
+    /// Takes in a report's result. Returns the next request to wait for, if that is no longer the poll for
+    /// orders.
     async fn reported(&mut self, (report, result): Reported) -> Option<Coming<ContactEvent>> {
         self.report = None;
         match result {
@@ -502,11 +504,11 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// Longer after each failure, and spread, so that hosts do not all come back at one moment.
+/// The wait before a retry: longer after each failure, and random, so that hosts do not all come back at once.
 fn backoff(failures: u32) -> Duration {
     let most = (BACKOFF_MS_MIN << failures.min(5)).min(BACKOFF_MS_MAX);
     let mut byte = [0_u8; 2];
-    // Without entropy everybody waits alike, which is no reason not to wait.
+    // Without entropy all hosts wait equally long, which is still better than no wait.
     let _ = getrandom::fill(&mut byte);
     let spread = u64::from(u16::from_le_bytes(byte));
     Duration::from_millis(most / 2 + most * spread / (2 * 65_536))

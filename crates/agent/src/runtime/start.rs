@@ -1,4 +1,4 @@
-//! How the agent comes up: takes its state directory, reads its state, and finds what runs.
+//! The agent's start: locks its state directory, reads its state, and finds the running guests.
 
 use super::{AgentError, Runtime};
 use crate::{
@@ -18,7 +18,8 @@ use std::{
 use tokio::{sync::mpsc, task::JoinSet};
 
 impl Runtime {
-    /// The agent with all that was found, ready to run. `state_file` is where its state is kept, if anywhere.
+    /// The agent with everything that was found, ready to run. `state_file` is the file of its saved state, if
+    /// any.
     pub(crate) async fn open(
         config: Config,
         link: Arc<dyn Link>,
@@ -27,12 +28,12 @@ impl Runtime {
         boot_id: String,
         state_file: Option<PathBuf>,
     ) -> Result<Self, AgentError> {
-        // What was saved.
+        // The saved state.
         let mut core = match &state_file {
             Some(path) => read(path, &boot_id, config.parallel_max)?,
             None => Core::new(boot_id.clone(), config.parallel_max),
         };
-        // What this host can do.
+        // The host's capabilities.
         let mut hypervisor = drivers.hypervisor.probe().await?;
         match drivers.network.describe().await {
             Ok(wiring) => hypervisor.wiring = wiring,
@@ -42,7 +43,7 @@ impl Runtime {
             }
         }
         find_guests(&mut core, &drivers).await?;
-        // The runtime, which watches what runs.
+        // The runtime, which watches the running guests.
         let fuse = super::work::Fuse::new(config.dies_after_steps);
         let network_trouble = drivers.network.trouble();
         let runtime = Self {
@@ -86,7 +87,7 @@ impl Runtime {
     }
 }
 
-/// Tells the core of all disks and processes that are on this host, whether it knows of them or not.
+/// Tells the core of all disks and processes on this host, known or unknown.
 async fn find_guests(core: &mut Core, drivers: &Drivers) -> Result<(), AgentError> {
     let disks: BTreeMap<ServerId, u64> = drivers.disks.list().await?.into_iter().collect();
     let processes = drivers.hypervisor.list().await?;
@@ -103,8 +104,8 @@ async fn find_guests(core: &mut Core, drivers: &Drivers) -> Result<(), AgentErro
     Ok(())
 }
 
-/// The first format of the state that knows of moves between hosts. Before it no host could hand a guest over, so there
-/// is nothing in an older one that must not be forgotten.
+/// The first format of the state with moves between hosts. Before it, no host could hand a guest over, so an
+/// older state has nothing that must be remembered.
 const FIRST_WITH_MOVES: u32 = 2;
 
 #[derive(serde::Deserialize)]
@@ -123,7 +124,7 @@ fn read(path: &Path, boot_id: &str, parallel_max: usize) -> Result<Core, AgentEr
             let remedy =
                 "Move it away to continue without it: guests are found again by their disks and processes.";
             if serde_json::from_slice(&bytes).is_ok_and(|Format { version }| version < FIRST_WITH_MOVES) {
-                // What it says beyond what disks and processes do is told anew by the control plane.
+                // The control plane tells again everything that disks and processes do not show.
                 tracing::warn!(path = %path.display(), "an older version's state is passed over; guests are found again");
                 return Ok(Core::new(boot_id.to_owned(), parallel_max));
             }
@@ -134,7 +135,7 @@ fn read(path: &Path, boot_id: &str, parallel_max: usize) -> Result<Core, AgentEr
     }
 }
 
-/// The state directory, this agent's alone while the file is open.
+/// Locks the state directory for this agent, while the file is open.
 pub(crate) fn take_state_dir(dir: &Path) -> Result<File, AgentError> {
     let trouble = |why: String, remedy| AgentError::State { path: dir.display().to_string(), why, remedy };
     std::fs::create_dir_all(dir)

@@ -1,4 +1,4 @@
-//! Carrying out steps and answering questions: everything that takes time, as tasks.
+//! Carries out steps and answers questions: all slow work, as tasks.
 
 use super::Runtime;
 use crate::{
@@ -17,10 +17,10 @@ use std::{
 };
 use tokio::{sync::watch, time::Instant};
 
-/// An answer that comes later than this was given up by whoever asked.
+/// An answer after this time is too late: the asking side has given up.
 const ANSWER_S_MAX: u64 = 10;
 
-/// Ends the process after so many steps, for tests.
+/// Ends the process after a number of steps, for tests.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fuse(Option<Arc<AtomicU64>>);
 
@@ -52,7 +52,7 @@ impl Runtime {
         self.steps.spawn(async move {
             let name = step.name();
             let from = Instant::now();
-            // A task of its own, so that a driver's panic is a failed step and not a lost guest.
+            // A separate task, so that a driver's panic is a failed step and not a lost guest.
             let task =
                 tokio::spawn(
                     async move { carry_out(&drivers, link.as_ref(), id, step, signals, sink).await },
@@ -91,7 +91,7 @@ impl Runtime {
             };
             let answer = Answer { id: question.id, result };
             if let Err(error) = link.answer(host, &answer).await {
-                // Who asked hears that no answer came, and asks again.
+                // The asking side learns that no answer came, and asks again.
                 tracing::warn!(question = question.id, %error, "an answer was not taken");
             }
         });
@@ -175,7 +175,7 @@ async fn take_in(drivers: &Drivers, link: &dyn Link, receive: &Receive) -> Resul
 async fn prepare(drivers: &Drivers, link: &dyn Link, assignment: &GuestAssignment) -> Result<(), Failure> {
     drivers.disks.ensure_base(&assignment.guest.base, link).await?;
     keep_user_data(drivers, link, assignment).await?;
-    // Last: once the disk is made, everything is there that a start needs.
+    // The last action: once the disk is made, everything for a start exists.
     drivers.disks.make(assignment).await
 }
 
@@ -206,7 +206,7 @@ async fn start(drivers: &Drivers, assignment: Arc<GuestAssignment>) -> Result<Op
 async fn plug(drivers: &Drivers, assignment: &GuestAssignment) -> Result<(), Failure> {
     let net = drivers.network.plug(assignment.server_id, &assignment.guest).await?;
     drivers.hypervisor.set_nics(assignment.server_id, net).await?;
-    // What the guest has let go of goes from the host, too.
+    // The interfaces that the guest has released are removed from the host, too.
     drivers.network.plug(assignment.server_id, &assignment.guest).await.map(drop)
 }
 

@@ -1,4 +1,4 @@
-//! A control plane in memory: keeps orders by commit, takes reports, can be down or forget the host.
+//! A control plane in memory: keeps orders by commit, takes reports, and can be down or forget the host.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses its part, and a test may panic")]
 
 use bytes::Bytes;
@@ -53,10 +53,10 @@ pub struct Inner {
     pub known: bool,
     pub down: bool,
     pub lose_reports: u32,
-    /// So many reports more are told that their session is not known.
+    /// How many more reports are answered with an unknown session.
     pub disown_reports: u32,
     pub session: u64,
-    /// The session and the number of each report that was heard.
+    /// The session and the number of each received report.
     pub reports: Vec<(u64, u64)>,
 }
 
@@ -78,7 +78,7 @@ impl Cloud {
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// Commits a change of orders, or of anything else.
+    /// Commits a change of orders, or of other state.
     pub fn set<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
         let result = change(&mut self.lock());
         self.wake();
@@ -100,7 +100,7 @@ impl Cloud {
         self.order(order);
     }
 
-    /// Orders the host to keep what the server left behind, or, if the wish says so, to remove it.
+    /// Orders the host to keep the disk that the server left behind, or, if the wish says so, to remove it.
     #[allow(dead_code, reason = "not every test moves guests")]
     pub fn keep(&self, id: ServerId, generation: u64) {
         self.change(id, |wish| {
@@ -112,7 +112,7 @@ impl Cloud {
         self.lock().seen.get(&id)?.last().map(|(_, seen)| seen.clone())
     }
 
-    /// Waits until the host says this of the server.
+    /// Waits until the host reports this of the server.
     pub async fn sees(&self, id: ServerId, what: &str, is: impl Fn(&Observation) -> bool) -> Observation {
         let look = || {
             let seen = self.last(id)?;
@@ -155,7 +155,7 @@ impl Cloud {
         self.console_until(id, line, |text| text.lines().any(|l| l == line)).await
     }
 
-    /// Waits until the console has the words somewhere: behind the prompt of a login, perhaps.
+    /// Waits until the console has the words anywhere, perhaps behind a log-in prompt.
     pub async fn console_has(&self, id: ServerId, words: &str) -> String {
         self.console_until(id, words, |text| text.contains(words)).await
     }
@@ -325,7 +325,7 @@ impl Chunks for FileChunks {
     }
 }
 
-/// An agent that runs until it is told to stop.
+/// An agent that runs until the stop signal.
 pub struct Running<T> {
     stop: tokio::sync::oneshot::Sender<()>,
     task: tokio::task::JoinHandle<T>,
@@ -343,13 +343,13 @@ impl<T: Send + 'static> Running<T> {
         Self { stop, task }
     }
 
-    /// Stops it as SIGTERM does.
+    /// Stops the agent as SIGTERM does.
     pub async fn stop(self) -> T {
         let _ = self.stop.send(());
         self.task.await.expect("the agent does not panic")
     }
 
-    /// Ends it as a crash does.
+    /// Ends the agent as a crash does.
     pub async fn crash(self) {
         self.task.abort();
         let _ = self.task.await;
@@ -360,7 +360,7 @@ pub fn server(n: u8) -> ServerId {
     ServerId::from_random([n; 16])
 }
 
-/// What is wanted of one guest, all in one.
+/// The wanted state of one guest, all in one.
 #[derive(Debug, Clone)]
 pub struct Wish {
     pub server_id: ServerId,
@@ -376,7 +376,7 @@ pub struct Wish {
 }
 
 impl Wish {
-    /// The order for it.
+    /// The order for the guest.
     pub fn order(&self) -> Order {
         let Self { server_id, generation, boot, boot_style, disk_made, .. } = *self;
         if self.wanted == Wanted::Absent {
@@ -401,7 +401,7 @@ impl Wish {
     }
 }
 
-/// A server to run for the first time.
+/// The first order to run a server.
 pub fn order(id: ServerId, sha512: &str) -> Wish {
     Wish {
         server_id: id,

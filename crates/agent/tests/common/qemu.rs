@@ -1,4 +1,4 @@
-//! What tests with real QEMUs share: the guest image, and state directories whose guests end with them.
+//! Shared code of tests with real QEMUs: the guest image, and state directories that end their guests.
 
 use lenticular_model::ServerId;
 use sha2::{Digest, Sha512};
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-/// A state directory whose guests are ended with it, however the test ends.
+/// A state directory that ends its guests when it is dropped, however the test ends.
 pub struct State(pub tempfile::TempDir);
 
 impl State {
@@ -32,7 +32,8 @@ impl Drop for State {
         for pid in processes(self.0.path()) {
             let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
         }
-        // What agents made on this machine beside processes goes too. A test may be in a runtime of its own here.
+        // Everything else that agents made on this machine is removed too. A test may already be in a runtime
+        // here.
         let dir = self.0.path().to_owned();
         let end = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -55,7 +56,7 @@ pub fn processes(dir: &Path) -> Vec<u32> {
     .collect()
 }
 
-/// The guest image; `None` if this test is to be left out.
+/// The guest image; `None` if this test must be skipped.
 pub fn image() -> Option<PathBuf> {
     if std::env::var_os("LENTICULAR_SKIP_QEMU").is_some() {
         eprintln!("left out: LENTICULAR_SKIP_QEMU is set");

@@ -1,4 +1,5 @@
-//! The cloud's own certificate authority: its key, and what it signs for hosts and for the control plane.
+//! The cloud's own certificate authority: its key, and the certificates that it signs for hosts and the control
+//! plane.
 
 use lenticular_model::{
     error::{Error, Result},
@@ -17,19 +18,20 @@ use rustls::pki_types::{pem::PemObject, CertificateDer, CertificateSigningReques
 use sha2::{Digest, Sha256};
 use std::{net::IpAddr, time::Duration};
 
-/// How long the CA's own certificate holds, in seconds: replacing it means enrolling every host anew.
+/// How long the CA's own certificate is valid, in seconds. To replace the certificate, every host must enrol
+/// again.
 const CA_LIFE_S: i64 = 30 * 365 * 24 * 3_600;
 
-/// How long a host's certificate holds, in seconds.
+/// How long a host's certificate is valid, in seconds.
 const HOST_LIFE_S: i64 = 30 * 24 * 3_600;
 
-/// How long the control plane's certificate holds, in seconds.
+/// How long the control plane's certificate is valid, in seconds.
 const SERVER_LIFE_S: i64 = 30 * 24 * 3_600;
 
-/// How long a database's certificate holds, in seconds: hosts connect to it while the control plane is away.
+/// How long a database's certificate is valid, in seconds: hosts connect to it while the control plane is away.
 const DATABASE_LIFE_S: i64 = 365 * 24 * 3_600;
 
-/// How long before its making a certificate holds already, in seconds: clocks differ.
+/// How far a certificate's validity begins before its issue, in seconds: clocks differ.
 const BACKDATE_S_MAX: i64 = 3_600;
 
 /// The authority.
@@ -40,7 +42,7 @@ pub struct Authority {
     host_life_s: i64,
 }
 
-/// A request for a certificate whose bearer proved to hold its key.
+/// A request for a certificate. Its bearer proved to hold the private key.
 pub struct Request {
     key: PublicKey,
     /// SHA-256 of the public key, in hex.
@@ -48,10 +50,10 @@ pub struct Request {
 }
 
 impl Request {
-    /// Reads one in PEM.
+    /// Reads a certificate request in PEM.
     ///
     /// # Errors
-    /// It is malformed, or its signature is wrong.
+    /// The request is malformed, or its signature is wrong.
     pub fn read(pem: &str) -> Result<Self> {
         let bad = |error: &dyn std::fmt::Display| {
             Error::invalid(format!("The certificate request cannot be used: {error}."))
@@ -72,8 +74,8 @@ impl Authority {
         Ok(KeyPair::generate().map_err(Error::internal)?.serialize_pem())
     }
 
-    /// The authority with this key and certificate; without a certificate one is made, which hosts that know an
-    /// earlier one of the same key take as well.
+    /// The authority with this key and certificate. Without a certificate, a new one is made; hosts that know an
+    /// earlier certificate of the same key accept it, too.
     ///
     /// # Errors
     /// Key or certificate are malformed, or do not belong together.
@@ -92,7 +94,7 @@ impl Authority {
         Ok(Self { issuer, certificate, pem, host_life_s: HOST_LIFE_S })
     }
 
-    /// The same authority, with another life for hosts' certificates.
+    /// The same authority, with another validity of hosts' certificates.
     pub fn with_host_life_s(self, host_life_s: i64) -> Self {
         Self { host_life_s, ..self }
     }
@@ -107,29 +109,29 @@ impl Authority {
         &self.certificate
     }
 
-    /// SHA-256 of its certificate: by this it is known at first observed.
+    /// SHA-256 of its certificate: a joining host checks the CA by it.
     pub fn sha256(&self) -> [u8; 32] {
         Sha256::digest(&self.certificate).into()
     }
 
-    /// A certificate for a host: in PEM, and what the cloud remembers of it.
+    /// Issues a certificate for a host: in PEM, and the record that the cloud keeps of it.
     ///
     /// # Errors
-    /// The name cannot stand in a certificate.
+    /// A certificate cannot carry the name.
     pub fn issue_host(&self, name: &str, request: &Request, now: Timestamp) -> Result<(String, Issued)> {
         let mut params = params(&[name.to_owned()], name, Role::Host, now, self.host_life_s)?;
-        // Agents are servers to each other all the same, and look at names. OVN's programs look at no names: this alone
-        // keeps a host from passing for the database that all hosts believe.
+        // Agents still are servers to each other, and check names. OVN's programs check no names: only the
+        // missing server usage keeps a host from passing for the database that all hosts trust.
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let issued = params.signed_by(&request.key, &self.issuer).map_err(Error::internal)?;
         let read = Certificate::read(issued.der()).map_err(Error::internal)?;
         Ok((issued.pem(), Issued { serial: read.serial, expires_at: read.not_after }))
     }
 
-    /// A certificate for the control plane, as agents reach it by these names and addresses.
+    /// Issues a certificate for the control plane, for these names and addresses.
     ///
     /// # Errors
-    /// A name cannot stand in a certificate.
+    /// A certificate cannot carry a name.
     pub fn issue_server(
         &self,
         names: &[String],
@@ -141,8 +143,8 @@ impl Authority {
         Ok(params.signed_by(key, &self.issuer).map_err(Error::internal)?.der().clone())
     }
 
-    /// A new key and a certificate for it, for a database at this address that hosts connect to: in PEM, and until when
-    /// it holds.
+    /// Issues a new key and its certificate, for a database at this address that hosts connect to: in PEM, and
+    /// the end of its validity.
     ///
     /// # Errors
     /// The system gives no randomness.
@@ -171,7 +173,7 @@ fn subject(name: &str, unit: &str) -> DistinguishedName {
 
 fn ca_params(now: Timestamp) -> CertificateParams {
     let mut params = CertificateParams::default();
-    // The same for every certificate of one key: a copy that was lost can be made again.
+    // The name is the same for every certificate of the key, so a lost certificate can be made again.
     params.distinguished_name = subject("lenticular CA", "ca");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -198,9 +200,9 @@ fn params(
     Ok(params)
 }
 
-/// Sets from when until when a certificate holds.
+/// Sets the beginning and the end of a certificate's validity.
 fn set_life(params: &mut CertificateParams, now: Timestamp, life_s: i64) {
-    // A life that is short, as tests have it, is not to be mostly past at its beginning.
+    // Tests use short validities: such a validity must not be mostly over at its beginning.
     let from = now.plus_s(-BACKDATE_S_MAX.min(life_s / 10));
     let since_1970 = |at: Timestamp| Duration::from_secs(u64::try_from(at.unix_s()).unwrap_or(0));
     let epoch = rcgen::date_time_ymd(1970, 1, 1);

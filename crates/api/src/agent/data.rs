@@ -1,4 +1,4 @@
-//! What a host fetches and sends for a guest besides disks: user data and passwords.
+//! Other data that a host fetches and sends for a guest: user data and passwords.
 
 use crate::{agent::enrol::Peer, app::App, body::bytes, fault::Handled, respond::empty};
 use axum::{
@@ -17,7 +17,7 @@ const PASSWORD_BODY_MAX: usize = 4096;
 
 pub async fn user_data(peer: Peer, State(app): State<App>, Path(server): Path<String>) -> Handled {
     let server: ServerId = server.parse().map_err(|_| Error::not_found("Server", &server))?;
-    // It may hold secrets: only a host that has business with the server reads it.
+    // User data may hold secrets: only a host with orders for the server may read it.
     let state = app.store.state();
     let host = state.host_named(&peer.name).map(|host| &host.id);
     if host.and_then(|host| order(&state, *host, server)).is_none() {

@@ -1,4 +1,4 @@
-//! Who an agent is: enrolment, renewal, and the judgement of every request by the certificate that it came with.
+//! The identity of agents: enrolment, renewal, and the check of every request by its certificate.
 
 use crate::{
     agent::{authority::Request, tls::Shown},
@@ -35,10 +35,10 @@ pub fn routes() -> Router<App> {
 /// How long the token for the cloud's own host can be used, in seconds: it is used at once.
 const OWN_TOKEN_LIFE_S: i64 = 3_600;
 
-/// The largest request to be let in, in bytes.
+/// The largest enrolment request, in bytes.
 const ENROL_BYTES_MAX: usize = 64 * 1024;
 
-/// Who acts when the cloud lets its own host in.
+/// The actor in the audit trail when the cloud enrols its own host.
 pub const OWN_HOST: &str = "lenticular";
 
 /// A request by an enrolled host.
@@ -64,7 +64,7 @@ impl FromRequestParts<App> for Peer {
         };
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default();
         let peer = Self { name: shown.name.clone(), serial: shown.serial.clone(), request_id };
-        // The handshake is long past on a connection that is kept.
+        // On a kept connection, the handshake is long past.
         let judged = match shown.is_expired((app.clocks.machine)()) {
             true => Err(expired(&shown.name, shown.not_after)),
             false => enrolment::admitted(&app.store.state(), &shown.name, &shown.serial),
@@ -100,10 +100,10 @@ impl Peer {
         self.refused(app, Error::forbidden(why).coded("NameOfAnother")).await
     }
 
-    /// Whether the host may use this name.
+    /// Checks that the host may use this name.
     ///
     /// # Errors
-    /// It is another's.
+    /// The name is another host's.
     pub async fn may_be(&self, app: &App, name: &str) -> Result<()> {
         match name == self.name {
             true => Ok(()),
@@ -111,10 +111,10 @@ impl Peer {
         }
     }
 
-    /// Whether the host is the one of this id.
+    /// Checks that the host has this id.
     ///
     /// # Errors
-    /// It is another, or none: the host must register again.
+    /// The host has another id, or none: it must register again.
     pub async fn is(&self, app: &App, id: HostId) -> Result<()> {
         match app.store.state().hosts.get(&id) {
             Some(host) => self.may_be(app, &host.name).await,
@@ -129,13 +129,13 @@ async fn enrol(
     Extension(id): Extension<RequestId>,
     request: axum::extract::Request,
 ) -> Handled {
-    // Whoever sends this is not known yet.
+    // The sender is not known yet.
     let body = bytes(request, ENROL_BYTES_MAX).await?;
     let asked: EnrolRequest = serde_json::from_slice(&body)
         .map_err(|error| Error::invalid(format!("Malformed message: {error}.")))?;
     match app.enrol(&asked, &id.0).await {
         Ok(answer) => json(201, &answer),
-        // Malformed requests say nothing of anybody.
+        // Malformed requests name no host.
         Err(error) if matches!(error.kind, Kind::Forbidden | Kind::Conflict) => {
             Err(app.refuse(format!("agent at {}", shown.from.ip()), id.0.to_string(), error).await.into())
         }
@@ -177,10 +177,10 @@ impl App {
         Ok((JoinToken { ca_sha256: self.authority.sha256(), secret }, expires_at))
     }
 
-    /// A token for the cloud's own host, which may have been enrolled before.
+    /// Makes a token for the cloud's own host, which may have been enrolled before.
     ///
     /// # Errors
-    /// The store takes no commits, or the name is none for a host.
+    /// The store takes no commits, or a host cannot have the name.
     pub async fn own_token(&self, host_name: &str) -> Result<JoinToken> {
         let why = format!("enrol the own host {host_name}");
         let cause = Cause { actor: OWN_HOST.to_owned(), request_id: String::new(), why };
@@ -199,7 +199,7 @@ impl App {
             host_name: asked.host_name.clone(),
             key_sha256: request.key_sha256.clone(),
         };
-        // A guess costs no transaction and no signature.
+        // A wrong guess costs no transaction and no signature.
         enrolment::judge(&self.store.state(), &newcomer, self.now())?;
         let machine_now = (self.clocks.machine)();
         let (certificate, issued) = self.authority.issue_host(&asked.host_name, &request, machine_now)?;

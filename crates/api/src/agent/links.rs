@@ -1,4 +1,4 @@
-//! The agents' links: who waits for orders, and which questions wait for an answer.
+//! The agents' links: the polls that wait for orders, and the questions that wait for an answer.
 
 use crate::image_store::store::ImageStore;
 use lenticular_model::{
@@ -29,7 +29,7 @@ pub struct Links {
 /// One host's link.
 #[derive(Default)]
 pub struct Link {
-    /// Told when there may be something new for the host.
+    /// Signals that the host may have new orders.
     pub news: Notify,
     asked: Lock<HashMap<u64, Asked>>,
 }
@@ -62,7 +62,7 @@ impl Links {
                 Kind::DiskCopy => {
                     id.parse().ok().and_then(|id: DiskCopyId| Some(state.disk_copies.get(&id)?.server_id))
                 }
-                // Its session ended from here: it need not wait to be told.
+                // A removed heartbeat means an ended session: the agent's poll wakes, and learns of it.
                 Kind::Heartbeat => {
                     id.parse()
                         .ok()
@@ -78,10 +78,10 @@ impl Links {
         }
     }
 
-    /// Asks a host a question by way of its own poll.
+    /// Asks a host a question: the question waits for the host's next poll.
     ///
     /// # Errors
-    /// The host cannot answer, or does not within `deadline`.
+    /// The host cannot answer, or does not answer within `deadline`.
     pub async fn ask(&self, host: HostId, ask: Subject, deadline: Duration) -> Result<String> {
         let link = self.of(host);
         let id = self.next_question.fetch_add(1, Ordering::Relaxed);
@@ -99,7 +99,7 @@ impl Links {
 }
 
 impl Link {
-    /// The questions that were not sent yet.
+    /// The questions that have not been sent yet.
     pub fn questions(&self) -> Vec<Question> {
         let mut asked = self.asked.lock();
         let unsent = asked.iter_mut().filter(|(_, asked)| !asked.sent);
@@ -111,7 +111,7 @@ impl Link {
             .collect()
     }
 
-    /// Takes an answer in; one to a question that nobody waits for any more is dropped.
+    /// Takes an answer in. An answer to a question that has no waiter any more is dropped.
     pub fn answer(&self, id: u64, result: std::result::Result<String, String>) {
         if let Some(asked) = self.asked.lock().remove(&id) {
             let _ = asked.reply.send(result);
@@ -119,7 +119,7 @@ impl Link {
     }
 }
 
-/// Acts on commits for as long as they come: wakes polls, and removes the bytes of images that are gone.
+/// Follows the commits: wakes polls, and removes the bytes of deleted images.
 pub async fn follow(
     links: Arc<Links>,
     images: ImageStore,

@@ -1,20 +1,20 @@
-//! Agents that were refused for the sake of security: each goes into the journal, but no flood of them.
+//! Agents that were refused for security reasons. Each refusal goes into the journal, but a flood is cut.
 
 use crate::app::App;
 use lenticular_control::command::host::enrolment::note_refusal;
 use lenticular_model::{error::Error, Cause, Lock, Timestamp};
 use std::collections::VecDeque;
 
-/// Refusals written at once before they are rationed.
+/// The number of refusals that are written before rationing begins.
 const BURST: i64 = 20;
 
-/// How long until another may be written, in milliseconds, once they are rationed.
+/// The time between two written refusals under rationing, in milliseconds.
 const EVERY_MS: i64 = 10_000;
 
-/// How long the same refusal of the same agent is not written again, in milliseconds.
+/// The time in which the same refusal of the same agent is not written again, in milliseconds.
 const SAME_MS: i64 = 600_000;
 
-/// How many are remembered for that.
+/// How many recent refusals are remembered.
 const REMEMBERED_MAX: usize = 256;
 
 /// Decides which refusals are written.
@@ -23,14 +23,15 @@ pub struct Refusals(Lock<Ration>);
 
 #[derive(Default)]
 struct Ration {
-    /// Until when what was written is paid for: each pushes it on, and it may be so far ahead at most.
+    /// The time up to which written refusals use the ration. Each refusal moves it on, up to a maximum ahead of
+    /// now.
     paid_until: Timestamp,
     recent: VecDeque<(String, Timestamp)>,
     unwritten: u64,
 }
 
 impl Ration {
-    /// How many were left out before this one, if this one is to be written.
+    /// How many entries were left out before this entry; `None` if this entry is left out too.
     fn admit(&mut self, what: &str, now: Timestamp) -> Option<u64> {
         self.recent.retain(|(_, at)| now.since_ms(*at) < SAME_MS);
         let ahead_ms = self.paid_until.since_ms(now).max(0);
@@ -49,7 +50,8 @@ impl Ration {
 }
 
 impl App {
-    /// Writes a refusal into the journal, unless the like was written just now. Gives the error back, to be answered.
+    /// Writes a refusal into the journal, unless a similar refusal was written just now. Returns the error, for
+    /// the answer.
     pub async fn refuse(&self, actor: String, request_id: String, error: Error) -> Error {
         let what = format!("{actor}: {}", error.code);
         let admitted = self.refusals.0.lock().admit(&what, self.now());

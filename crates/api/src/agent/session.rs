@@ -77,17 +77,17 @@ fn host_name(state: &Cloud, host: HostId) -> &str {
     state.hosts.get(&host).map_or("", |host| host.name.as_str())
 }
 
-/// What a host says it was told: everything up to a commit of a life of the store.
+/// A host's claim: it was told everything up to a commit of an incarnation of the store.
 struct Claim<'c> {
     life: Option<Incarnation>,
     upto: u64,
     receipt: Option<&'c str>,
 }
 
-/// Above every generation that was ever issued: they count from the time of a restore in seconds.
+/// More than every generation ever issued: after a restore, generations count from the time in seconds.
 const GENERATION_MAX: u64 = 1 << 48;
 
-/// Refuses a generation that nobody can have issued: what counts on from it would overflow.
+/// Refuses a generation that no store can have issued: counting on from it would overflow.
 fn check_generations(seen: &[Observation]) -> Result<()> {
     match seen.iter().find(|seen| seen.generation > GENERATION_MAX) {
         Some(seen) => Err(Error::invalid(format!(
@@ -98,7 +98,7 @@ fn check_generations(seen: &[Observation]) -> Result<()> {
     }
 }
 
-/// Refuses a host that claims to have more than any machine: sums over hosts would overflow.
+/// Refuses a host that claims more than any machine has: sums over hosts would overflow.
 fn check_capacity(capacity: &Capacity) -> Result<()> {
     let Capacity { vcpus, memory_mb, disk_gb } = *capacity;
     if vcpus > CAPACITY_MAX || memory_mb > CAPACITY_MAX || disk_gb > CAPACITY_MAX {
@@ -109,10 +109,10 @@ fn check_capacity(capacity: &Capacity) -> Result<()> {
     Ok(())
 }
 
-/// More CPUs, MiB of memory or GiB of disk than one host can have.
+/// The largest capacity of one host, in CPUs, MiB of memory or GiB of disk.
 const CAPACITY_MAX: u64 = 1 << 30;
 
-/// Refuses an agent that speaks another version.
+/// Refuses an agent with another protocol version.
 pub fn other_version(theirs: u32) -> Error {
     Error::invalid(format!(
         "The agent speaks version {theirs} of the agent protocol, the control plane version {VERSION}. Run the same \
@@ -120,14 +120,14 @@ pub fn other_version(theirs: u32) -> Error {
     ))
 }
 
-/// How long a heartbeat is fresh: within this time, another one changes nothing worth a transaction.
+/// How long a heartbeat is fresh, in milliseconds. Until then, another heartbeat is not worth a transaction.
 const HEARTBEAT_FRESH_MS: i64 = 5_000;
 
 impl App {
-    /// Takes a host in.
+    /// Registers a host and begins a session.
     ///
     /// # Errors
-    /// It speaks another version of the protocol, or the store takes no commits.
+    /// The agent speaks another version of the protocol, or the store takes no commits.
     pub async fn agent_hello(&self, hello: Hello) -> Result<Welcome> {
         if hello.version != VERSION {
             return Err(other_version(hello.version));
@@ -158,7 +158,7 @@ impl App {
         Ok(Welcome { host_id: heartbeat.id, incarnation, session: heartbeat.session })
     }
 
-    /// What changed for a host; waits for it as long as the query asks.
+    /// Returns the changes for a host, and waits for them as long as the query asks.
     ///
     /// # Errors
     /// The host or its session is not known: the host must register again.
@@ -166,7 +166,7 @@ impl App {
         let link = self.links.of(host);
         let deadline = tokio::time::Instant::now() + Duration::from_millis(query.wait_ms.min(WAIT_MS_MAX));
         loop {
-            // Listening begins before looking, so that nothing falls between.
+            // Subscribes before the check, so that no change is missed.
             let news = link.news.notified();
             tokio::pin!(news);
             news.as_mut().enable();
@@ -189,12 +189,13 @@ impl App {
         }
     }
 
-    /// Judges what a host says it was told. A commit that the store has not reached, with a receipt for it, shows that
-    /// somebody put a backup in the store's place and did not say so: then no host gets orders, which would be of the
-    /// past. Without a receipt the host alone is wrong, and it alone gets none.
+    /// Judges the commit that a host names as its present. The store may not have reached that commit although
+    /// the host has a receipt for it. Then an operator restored a backup without saying so, and no host gets
+    /// orders, because they would be outdated. Without a receipt, only the host is wrong, and only this host gets
+    /// no orders.
     ///
     /// # Errors
-    /// Orders are held; the message says whose and what to do.
+    /// Orders are held; the message names the host or the cloud, and says what to do.
     async fn check_present(&self, name: &str, claim: &Claim<'_>) -> Result<()> {
         let state = self.store.state();
         if claim.life == Some(state.incarnation) && claim.upto > state.seq {
@@ -234,7 +235,7 @@ impl App {
         self.refuse(format!("host/{name}"), String::new(), error).await
     }
 
-    /// Notes that a host was heard of, if that is news.
+    /// Records that a host made contact, if the record is due.
     async fn heartbeat(&self, state: &Cloud, host: HostId, session: u64) -> Result<()> {
         let heartbeat = host::in_session(state, host, session)?;
         if self.now().since_ms(heartbeat.at) < HEARTBEAT_FRESH_MS {
@@ -245,10 +246,11 @@ impl App {
         self.store.transact(cause, move |txn| host::heartbeat(txn, host, session)).await
     }
 
-    /// Takes in what a host saw; durable when it returns. A report that a later one overtook changes nothing.
+    /// Takes in a host's observations. They are durable when the call returns. A report older than the last one
+    /// changes nothing.
     ///
     /// # Errors
-    /// The host or its session is not known, or its orders came from another life of the store.
+    /// The host or its session is not known, or its orders came from another incarnation of the store.
     pub async fn agent_report(&self, host: HostId, report: Report) -> Result<()> {
         let state = self.store.state();
         let known = state.hosts.get(&host).ok_or_else(|| Error::not_found("Host", host))?;

@@ -33,11 +33,11 @@ pub async fn put(
 }
 
 impl App {
-    /// Takes in the disk of a server that is being shelved. When it returns, the disk is an image and the server has left
-    /// its host.
+    /// Takes in the disk of a server that is being shelved. When the call returns, the disk is an image and the
+    /// server has left its host.
     ///
     /// # Errors
-    /// Nobody waits for it (any more), the stream broke, or it is no whole qcow2 disk.
+    /// No shelving waits for the disk (any more), the stream broke, or the stream is not a whole qcow2 disk.
     pub async fn agent_saves_disk<S, E>(
         &self,
         host: HostId,
@@ -64,7 +64,7 @@ impl App {
         };
         let data = self.images.receive(&sending, "qcow2", None, bytes).await?;
         let name = sending.clone();
-        // Of two sendings the later one counts.
+        // If a disk is sent twice, the later one counts.
         let saved = self
             .store
             .transact(cause, move |txn| shelf::saved(txn, server, host, (&upload, &name), data))

@@ -1,4 +1,4 @@
-//! TLS towards agents: the control plane's own certificates, made as they are needed, and the judgement of theirs.
+//! TLS with agents: the control plane's certificates, issued as needed, and the check of agents' certificates.
 
 use crate::app::{App, Clock};
 use lenticular_model::{
@@ -30,12 +30,12 @@ use tokio_rustls::{server::TlsStream, TlsAcceptor};
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What an agent's connection showed.
+/// The peer of an agent's connection.
 #[derive(Debug, Clone)]
 pub struct Shown {
-    /// Its certificate: genuine, but perhaps expired or revoked. `None` if it showed none.
+    /// Its certificate: genuine, but perhaps expired or revoked. `None` without a certificate.
     pub certificate: Option<Certificate>,
-    /// Where it comes from.
+    /// The peer's address.
     pub from: SocketAddr,
 }
 
@@ -46,7 +46,7 @@ pub struct AgentTls {
     provider: Arc<CryptoProvider>,
     judge: Arc<HostJudge>,
     key: KeyPair,
-    /// One for each of the machine's addresses that agents came to.
+    /// One configuration for each of the machine's addresses that agents connected to.
     held: Lock<HashMap<IpAddr, Held>>,
 }
 
@@ -57,21 +57,21 @@ struct Held {
 }
 
 impl AgentTls {
-    /// TLS for a control plane that agents reach by these names, and by whatever address of the machine they come to.
+    /// TLS for a control plane that agents reach by these names, and by any address of the machine.
     ///
     /// # Errors
-    /// The system gives no randomness, or a name cannot stand in a certificate.
+    /// The system gives no randomness, or a certificate cannot carry a name.
     pub fn new(app: App, names: Vec<String>) -> Result<Self> {
         let provider = Arc::new(ring::default_provider());
         let judge = Arc::new(HostJudge::new(app.authority.certificate(), &provider)?);
         let key = KeyPair::generate().map_err(Error::internal)?;
         let tls = Self { app, names, provider, judge, key, held: Lock::default() };
-        // A name that cannot be used is to be told at the start, not to the first agent.
+        // A name that a certificate cannot carry fails the start, not the first agent's connection.
         tls.config(IpAddr::from([127, 0, 0, 1]))?;
         Ok(tls)
     }
 
-    /// Shakes hands; `None` if it came to nothing, which the log says.
+    /// Does the handshake. `None` if it failed; the log says why.
     pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
@@ -95,12 +95,13 @@ impl AgentTls {
             }
         };
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        // What the judge let pass can be read.
+        // The verifier accepted the certificate, so it can be read.
         let certificate = shown.and_then(|der| Certificate::read(der).ok());
         Some((stream, Shown { certificate, from }))
     }
 
-    /// The configuration for connections to one of the machine's addresses; a certificate is made anew in good time.
+    /// The configuration for connections to one address of the machine. The certificate is replaced before it
+    /// expires.
     fn config(&self, local: IpAddr) -> Result<Arc<ServerConfig>> {
         let now = (self.app.clocks.machine)();
         let mut held = self.held.lock();
@@ -120,7 +121,7 @@ impl AgentTls {
         }
         let certificate = self.app.authority.issue_server(&names, &self.key, now)?;
         let renew_at = Certificate::read(&certificate).map_err(Error::internal)?.renew_at();
-        // The CA's own certificate goes along: who joins knows nothing but its fingerprint.
+        // The CA's certificate is sent along: a joining host knows only its fingerprint.
         let chain = vec![certificate, self.app.authority.certificate().clone()];
         let key = PrivateKeyDer::Pkcs8(self.key.serialize_der().into());
         let time = Arc::new(ClockTime(self.app.clocks.machine.clone()));
@@ -130,14 +131,14 @@ impl AgentTls {
             .with_client_cert_verifier(self.judge.clone())
             .with_single_cert(chain, key)
             .map_err(Error::internal)?;
-        // Each connection is judged by the certificate that it shows itself.
+        // Every connection must show a certificate: sessions are not resumed.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Held { config: Arc::new(config), renew_at })
     }
 }
 
-/// A clock, as TLS wants it.
+/// A clock in the form that TLS needs.
 struct ClockTime(Clock);
 
 impl fmt::Debug for ClockTime {
@@ -156,8 +157,8 @@ fn unix(at: Timestamp) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at.unix_s()).unwrap_or(0)))
 }
 
-/// Judges agents' certificates: genuine ones of hosts pass, even if their time is up. Those are refused where words can
-/// be said about it, request by request, as are revoked ones.
+/// Checks agents' certificates. Every genuine host certificate passes, even an expired one. Expired and revoked
+/// certificates are refused later, request by request, where the answer can say why.
 #[derive(Debug)]
 struct HostJudge {
     inner: Arc<dyn ClientCertVerifier>,
@@ -177,7 +178,7 @@ impl HostJudge {
 
 impl ClientCertVerifier for HostJudge {
     fn client_auth_mandatory(&self) -> bool {
-        // Who joins has no certificate yet.
+        // A joining host has no certificate yet.
         false
     }
 

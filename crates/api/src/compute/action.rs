@@ -1,4 +1,4 @@
-//! What can be done to a server by `POST /servers/{id}/action`.
+//! Server actions: `POST /servers/{id}/action`.
 
 use super::server_id;
 use crate::{
@@ -34,7 +34,7 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
     let (Some((name, args)), None) = (actions.next(), actions.next()) else {
         return Err(Error::invalid("The request's body must name exactly one action.").into());
     };
-    // The server is looked for before the action's arguments are read, as Nova does.
+    // As in Nova, the server is looked up before the action's arguments are read.
     ctx.state.visible::<Server>(&ctx.caller, &id)?;
     match name.as_str() {
         "os-start" => {
@@ -84,7 +84,7 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
     empty(202)
 }
 
-/// Actions by which a server goes to another host, or gets another size.
+/// Actions that move a server to another host, or change its size.
 async fn act_on_place(ctx: &Ctx, id: ServerId, name: &str, args: Value) -> Handled {
     match name {
         "os-migrateLive" => {
@@ -130,7 +130,7 @@ async fn act_on_place(ctx: &Ctx, id: ServerId, name: &str, args: Value) -> Handl
 
 async fn evacuate(ctx: &Ctx, id: ServerId, args: Value) -> Handled {
     let host = super::migrate::refuge(ctx.version, arguments("evacuate", args)?)?;
-    // From this version on a server is evacuated without being started.
+    // From this version on, an evacuated server is not started.
     let stopped = ctx.version.has(95);
     ctx.commit("server evacuate", move |txn, caller| {
         evacuate::evacuate(txn, caller, id, host.as_deref(), stopped)
@@ -143,10 +143,10 @@ async fn evacuate(ctx: &Ctx, id: ServerId, args: Value) -> Handled {
     }
 }
 
-/// The arguments of an action; those of one that needs none may be left out.
+/// The arguments of an action. An action without required arguments may be sent without any.
 ///
-/// Starting, stopping and the like have none, and take whatever stands there: Nova's schemas do, and clients send
-/// null, an empty object or an empty text.
+/// Actions without arguments, such as start and stop, accept any value: Nova's schemas do, and clients send null,
+/// an empty object or an empty text.
 fn arguments(action: &str, args: Value) -> Result<Map<String, Value>> {
     match args {
         Value::Null => Ok(Map::new()),
@@ -205,7 +205,7 @@ fn reset_state(args: Value) -> Result<bool> {
     }
 }
 
-/// How many lines are asked for; `None` for all.
+/// The requested number of lines; `None` for all.
 fn console_length(args: Value) -> Result<Option<u32>> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -219,7 +219,7 @@ fn console_length(args: Value) -> Result<Option<u32>> {
     let number = number.ok_or_else(|| {
         Error::invalid("Invalid input for field/attribute length. It must be a number, -1 or more.")
     })?;
-    // The one negative number, -1, says all.
+    // Nova allows one negative number: -1 means all lines.
     Ok(u32::try_from(number).ok())
 }
 

@@ -18,7 +18,7 @@ use lenticular_wire::compute::aggregate::{self as wire, Action as Asked};
 use serde_json::{json, Value};
 use std::sync::Arc;
 
-/// Nova numbers its aggregates.
+/// Reads an aggregate's number. Nova numbers its aggregates.
 fn number(text: &str) -> Result<u64> {
     text.parse()
         .map_err(|_| Error::invalid(format!("Invalid input received: id must be an integer, not {text}")))
@@ -102,8 +102,8 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
     answer(&ctx, &now, false)
 }
 
-/// `POST /os-aggregates/{id}/images` (from 2.81): the hosts fetch an image when they first need it, so that there is
-/// nothing to do but to see that the images are there.
+/// `POST /os-aggregates/{id}/images` (from 2.81). Hosts fetch an image when they first need it, so the handler
+/// only checks that the images exist.
 pub async fn images(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
     if !ctx.version.has(81) {
         return Err(Error::not_found_text("The resource could not be found.").into());

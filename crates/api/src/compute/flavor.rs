@@ -25,7 +25,7 @@ use serde::Deserialize;
 use serde_json::{json, Value};
 use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
-/// Sorts by the columns asked for; the table's own order, by id, decides what they leave open.
+/// Sorts by the requested columns, then by id.
 fn sort(found: &mut [Arc<Flavor>], query: &Query) -> Result<()> {
     let keys: Vec<&str> = query.all("sort_key").collect();
     let dirs: Vec<&str> = query.all("sort_dir").collect();
@@ -59,7 +59,7 @@ fn compare(key: &str, a: &Flavor, b: &Flavor) -> Ordering {
         "created_at" => a.created_at.cmp(&b.created_at),
         "updated_at" => a.updated_at.cmp(&b.updated_at),
         "flavorid" | "id" => a.id.cmp(&b.id),
-        // Nova's remaining columns hold the same for every flavor here.
+        // Nova's other columns have the same value for every flavor here.
         _ => Ordering::Equal,
     }
 }
@@ -67,7 +67,8 @@ fn compare(key: &str, a: &Flavor, b: &Flavor) -> Ordering {
 fn find(ctx: &Ctx) -> Result<(Vec<Arc<Flavor>>, Option<Value>)> {
     let query = &ctx.query;
     let admin = ctx.caller.is_admin();
-    // For admins `is_public=None` shows all; everyone else sees what is public or given to them.
+    // For admins, `is_public=None` shows all flavors. Other users see public flavors, and flavors that they have
+    // access to.
     let public = match query.get("is_public").map(str::to_ascii_lowercase).as_deref() {
         Some("none") if admin => None,
         Some(_) if admin => query.flag("is_public")?,
@@ -129,7 +130,7 @@ pub async fn show(ctx: Ctx, Path(id): Path<String>) -> Handled {
 
 const FIELDS: &[Field] = &[since("description", 55)];
 
-/// The longest description, in characters, as Nova has it.
+/// Nova's longest description, in characters.
 const DESCRIPTION_MAX: usize = 65_535;
 
 #[derive(Deserialize)]
@@ -227,7 +228,7 @@ fn flavor_id(text: &str) -> Result<FlavorId> {
     Ok(text.into())
 }
 
-/// `PUT /flavors/{id}`: its description, from 2.55.
+/// `PUT /flavors/{id}`: changes the description, from 2.55.
 pub async fn update(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -260,7 +261,7 @@ pub async fn delete(ctx: Ctx, Path(id): Path<String>) -> Handled {
 
 /// `POST /flavors/{id}/action`
 pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
-    // First of all: who may not, learns nothing of what projects there are.
+    // The policy check comes first: a caller without the right must not learn which projects exist.
     policy::check(&ctx.caller, Action::FlavorAccess, None)?;
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -312,7 +313,8 @@ pub async fn specs(ctx: Ctx, Path(id): Path<String>) -> Handled {
     json(200, &json!({"extra_specs": *flavor.extra_specs}))
 }
 
-/// The extra specs of a body, held to Nova's catalogue from the version that does so.
+/// Reads the extra specs of a body. From the version that does so in Nova, they are checked against Nova's
+/// catalogue.
 fn known_specs(ctx: &Ctx, value: Value) -> Result<BTreeMap<String, String>> {
     let new = read_specs(value)?;
     if ctx.version.has(86) {

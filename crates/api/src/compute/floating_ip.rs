@@ -1,5 +1,5 @@
-//! Floating IPs and networks under Nova's names, as clients before version 2.36 ask for them, and the actions that lead
-//! a floating IP to a server.
+//! Floating IPs and networks under Nova's names, for clients before version 2.36, and the actions that associate
+//! a floating IP with a server.
 
 use super::retired;
 use crate::{
@@ -25,13 +25,13 @@ fn id(text: &str) -> Result<FloatingIpId> {
     text.parse().map_err(|_| Error::not_found_text(format!("Floating IP not found for ID {text}")))
 }
 
-/// The caller's project's floating IPs.
+/// The floating IPs of the caller's project.
 fn own<'s>(state: &'s State, caller: &Caller) -> Result<impl Iterator<Item = &'s Arc<FloatingIp>>> {
     let project = caller.need_project()?;
     Ok(state.floating_ips_of_project(project))
 }
 
-/// The ways out of the cloud that the caller has.
+/// The external networks that the caller can use.
 fn external<'s>(state: &'s State, caller: &'s Caller) -> impl Iterator<Item = &'s Arc<Network>> {
     state.networks.values().filter(move |n| state.is_external_for(caller, n))
 }
@@ -117,7 +117,7 @@ pub async fn network(ctx: Ctx, Path(path): Path<String>) -> Handled {
     json(200, &json!({"network": network_view(&network)}))
 }
 
-/// What Neutron calls a conflict, Nova calls a bad request.
+/// Changes Neutron's conflict into a bad request, as Nova answers.
 fn worded(error: Error) -> Error {
     match error.kind {
         Kind::Conflict if error.code == "OverQuota" => Error { kind: Kind::OverQuota, ..error },
@@ -140,7 +140,7 @@ struct Asked {
     fixed_address: Option<IpAddr>,
 }
 
-/// Where a floating IP shall lead so that it leads to a server.
+/// The target on a server that a floating IP is associated with.
 fn target(txn: &Txn<'_>, id: ServerId, asked: Option<IpAddr>) -> Result<Target> {
     let addresses = txn.ports_of_server(id).flat_map(|p| p.fixed_ips.iter().map(|ip| (p.id, ip.ip_address)));
     let mut v4 = addresses.filter(|(_, ip)| ip.is_ipv4() && asked.is_none_or(|asked| asked == *ip));
@@ -153,7 +153,7 @@ fn target(txn: &Txn<'_>, id: ServerId, asked: Option<IpAddr>) -> Result<Target> 
     Ok(Target { port_id, fixed_ip: Some(fixed_ip) })
 }
 
-/// `addFloatingIp` and `removeFloatingIp`, which version 2.44 took away.
+/// `addFloatingIp` and `removeFloatingIp`, until 2.43.
 pub async fn change_of_server(ctx: &Ctx, id: ServerId, action: &str, args: Value) -> Handled {
     retired(ctx, 44)?;
     let asked: Asked = request::read_value(action, args)?;

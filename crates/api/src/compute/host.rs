@@ -24,7 +24,7 @@ fn by_name(ctx: &Ctx) -> impl Iterator<Item = &Arc<Host>> {
     ctx.state.hosts_by_name()
 }
 
-/// When a host was last heard of, as far as is known.
+/// When a host last made contact, as far as the cloud knows.
 fn heard(ctx: &Ctx, host: &Host) -> Timestamp {
     ctx.state.heartbeats.get(&host.id).map(|c| c.at).or(host.silent_since).unwrap_or(host.created_at)
 }
@@ -78,7 +78,7 @@ fn brief_hypervisor(ctx: &Ctx, host: &Host) -> Value {
     })
 }
 
-/// What is taken of a host: by its servers, and, as Nova counts, by what is kept back for itself.
+/// The used resources of a host: its servers' and, as Nova counts, the resources reserved for the host itself.
 fn used(ctx: &Ctx, host: &Host) -> Taken {
     let mut used = ctx.state.taken_of_host(host.id);
     used.capacity.vcpus += host.share.reserved.vcpus;
@@ -117,7 +117,7 @@ fn full_hypervisor(ctx: &Ctx, host: &Host) -> Value {
         view["disk_available_least"] = view["free_disk_gb"].clone();
         view["running_vms"] = json!(used.servers);
         view["current_workload"] = json!(used.busy);
-        // A text until 2.28 made it an object.
+        // A text before 2.28, an object from 2.28.
         view["cpu_info"] = if ctx.version.has(28) { cpu } else { json!(cpu.to_string()) };
     }
     if ctx.version.has(53) && ctx.query.flag("with_servers").ok().flatten() == Some(true) {
@@ -238,7 +238,8 @@ fn service(ctx: &Ctx, host: &Host) -> Value {
     view
 }
 
-/// The control plane's own services, which are one process here: the scheduler and the conductor that tools look for.
+/// The control plane's own services, for tools that look for the scheduler and the conductor. Both are one
+/// process here.
 fn control_services(ctx: &Ctx) -> Vec<Value> {
     let names = ["nova-conductor", "nova-scheduler"];
     let one = |(number, binary): (usize, &&str)| {
@@ -271,7 +272,7 @@ pub async fn services(ctx: Ctx) -> Handled {
     json(200, &json!({ "services": all }))
 }
 
-/// Refuses what a version's update of a service does not have.
+/// Refuses fields that this version's update of a service does not have.
 fn check_update(ctx: &Ctx, body: &Value) -> Result<()> {
     let fields =
         body.as_object().ok_or_else(|| Error::invalid("The request's body must be a JSON object."))?;
@@ -352,7 +353,7 @@ fn old_intent(ctx: &Ctx, action: &str, body: &Value) -> Result<(Arc<Host>, Optio
     }
 }
 
-/// `DELETE /os-services/{id}`: a host that has servers stays.
+/// `DELETE /os-services/{id}`: refused for a host with servers.
 pub async fn delete_service(ctx: Ctx, Path(id): Path<String>) -> Handled {
     policy::check(&ctx.caller, Action::ServiceWrite, None)?;
     let id: HostId = id.parse().map_err(|_| Error::invalid(format!("Invalid uuid {id}")))?;

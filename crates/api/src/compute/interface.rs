@@ -118,7 +118,7 @@ pub async fn detach(ctx: Ctx, Path((id, port)): Path<(String, String)>) -> Handl
     empty(202)
 }
 
-/// `addFixedIp` and `removeFixedIp`, which version 2.44 took away.
+/// `addFixedIp` and `removeFixedIp`, until 2.43.
 pub async fn change_address(ctx: &Ctx, id: ServerId, action: &str, args: Value) -> Handled {
     retired(ctx, 44)?;
     #[derive(Deserialize)]

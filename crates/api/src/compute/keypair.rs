@@ -1,4 +1,4 @@
-//! Keypairs, and the making of a key for those who bring none.
+//! Keypairs. The cloud can generate a key, too.
 
 use crate::{
     body::Json,
@@ -24,7 +24,7 @@ use md5::{Digest, Md5};
 use serde::Deserialize;
 use serde_json::{json, Value};
 
-/// Whose keys are asked for. Whether there is such a user is told only to those who may know.
+/// The user that a request for key pairs is about. Only callers who may know learn whether a user exists.
 fn whose(ctx: &Ctx, user: Option<&str>) -> Result<UserId> {
     let Some(text) = user else { return Ok(ctx.caller.user_id) };
     text.parse().map_err(|_| match policy::check(&ctx.caller, Action::KeypairOthers, None) {
@@ -145,8 +145,8 @@ fn check_name(ctx: &Ctx, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The key without blanks around it. A second line would be a second key to whoever writes it into a guest, and its
-/// fingerprint would be nowhere.
+/// The key without blanks around it. A guest would take a second line as a second key, and no fingerprint would
+/// show it.
 fn one_line(key: &str) -> Result<String> {
     let key = key.trim();
     match key.chars().any(char::is_control) {

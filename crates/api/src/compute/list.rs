@@ -43,7 +43,7 @@ pub async fn detail(ctx: Ctx) -> Handled {
     json(200, &Listing { servers: servers.iter().map(|s| Full(context, s)).collect(), servers_links: next })
 }
 
-/// What a view needs beside the server.
+/// Other data that the view of a server needs.
 pub fn context<'a>(ctx: &'a Ctx, user_data: Option<&'a BTreeMap<ServerId, String>>) -> Context<'a> {
     Context {
         state: &ctx.state,
@@ -62,7 +62,7 @@ async fn find(ctx: &Ctx, path: &str) -> Result<Found> {
     let sorted = sort_wanted(ctx)?;
     let (page, more) = match (filter.which, sorted) {
         (Which::Nothing, _) => (Vec::new(), false),
-        // In the index's own order a page costs what it shows, not what there is.
+        // In the index's order, a page costs only its own length.
         (Which::Live, None) => {
             let limit = page::limit(&ctx.query)?;
             let behind = candidates(&ctx.state, filter.project, marker(ctx)?);
@@ -110,7 +110,7 @@ fn marker(ctx: &Ctx) -> Result<Option<ServerOrder>> {
     Ok(Some((Reverse(server.created_at), Reverse(server.id))))
 }
 
-/// The servers of a project, or all, newest first, behind the marker.
+/// The servers of a project, or of all projects, newest first, after the marker.
 fn candidates<'s>(
     state: &'s State,
     project: Option<ProjectId>,
@@ -122,16 +122,16 @@ fn candidates<'s>(
     }
 }
 
-/// How many servers that are gone are read at once.
+/// How many deleted servers are read at once.
 const PAST_AT_ONCE: usize = 1_000;
 
-/// Servers that are gone, out of the store. A project's own are read back to where the filter ends; all of them is for
-/// operators to ask.
+/// Deleted servers, from the store. For a project they are read back to the filter's limit; only operators may
+/// ask for all projects.
 async fn deleted(ctx: &Ctx, filter: &Filter) -> Result<Vec<Arc<Server>>> {
     let mut found = Vec::new();
     let mut take = |doc: &str| -> Result<()> {
         let server = Server::past(serde_json::from_str(doc).map_err(Error::internal)?);
-        // One that went since this request began is still there for it.
+        // A server that was deleted after this request began still exists in the request's snapshot.
         let is_gone = !ctx.state.servers.contains_key(&server.id);
         if is_gone && filter.matches(&ctx.state, &server) {
             found.push(Arc::new(server));
@@ -183,7 +183,7 @@ impl SortKey {
             "locked" => a.locked.is_some().cmp(&b.locked.is_some()),
             "config_drive" => a.has_config_drive(state).cmp(&b.has_config_drive(state)),
             "auto_disk_config" => b.disk_config_manual.cmp(&a.disk_config_manual),
-            // What Nova takes and does not sort by has no column here.
+            // Keys that Nova accepts but does not sort by have no column here.
             name => column(name).map_or(std::cmp::Ordering::Equal, |of| of(state, a).cmp(&of(state, b))),
         };
         if self.ascending {
@@ -194,7 +194,7 @@ impl SortKey {
     }
 }
 
-/// The order asked for; `None` for the usual one.
+/// The requested order; `None` for the default order.
 fn sort_wanted(ctx: &Ctx) -> Result<Option<Vec<SortKey>>> {
     let mut keys: Vec<&str> = ctx.query.all("sort_key").collect();
     let dirs: Vec<&str> = ctx.query.all("sort_dir").collect();
@@ -210,7 +210,7 @@ fn sort_wanted(ctx: &Ctx) -> Result<Option<Vec<SortKey>>> {
     if keys.is_empty() {
         keys.push("created_at");
     }
-    // Before that version it was taken, and nothing was sorted by it.
+    // Before that version, the key was accepted and ignored.
     let sorts = |name: &str| name != "locked" || ctx.version.has(73);
     let dir = |i: usize| dirs.get(i).or(dirs.first()).copied().unwrap_or("desc");
     let all = keys.iter().enumerate().filter(|(_, name)| sorts(name));

@@ -101,7 +101,7 @@ pub async fn delete(ctx: Ctx, Path((id, key)): Path<(String, String)>) -> Handle
     empty(204)
 }
 
-/// Tags came with 2.26.
+/// Tags exist from 2.26.
 fn check_version(ctx: &Ctx) -> Result<()> {
     ctx.version.has(26).then_some(()).ok_or_else(|| Error::not_found_text("The resource could not be found."))
 }

@@ -12,10 +12,10 @@ use lenticular_wire::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// The target of a live migration, if one is named.
+/// The target of a live migration, if the request names one.
 ///
 /// # Errors
-/// The arguments are not those of this version.
+/// The arguments do not match this version.
 pub fn live_target(version: Microversion, fields: Map<String, Value>) -> Result<Option<String>> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -44,7 +44,7 @@ pub fn live_target(version: Microversion, fields: Map<String, Value>) -> Result<
             "Invalid input for field/attribute block_migration. It must be true, false or auto.",
         ));
     }
-    // Disks are local: whatever is asked for, they travel with the guest.
+    // Disks are local: they always travel with the guest, so the value only has to be valid.
     for (name, value) in [("disk_over_commit", &live.disk_over_commit), ("force", &live.force)] {
         if value.as_ref().is_some_and(|v| request::lenient_bool(v).is_none()) {
             return Err(Error::invalid(format!(
@@ -60,10 +60,10 @@ pub fn live_target(version: Microversion, fields: Map<String, Value>) -> Result<
     check_host(live.host)
 }
 
-/// The target of a cold migration, if one is named.
+/// The target of a cold migration, if the request names one.
 ///
 /// # Errors
-/// The arguments are not those of this version.
+/// The arguments do not match this version.
 pub fn cold_target(version: Microversion, args: Value) -> Result<Option<String>> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -72,7 +72,7 @@ pub fn cold_target(version: Microversion, args: Value) -> Result<Option<String>>
     }
     match args {
         Value::Null => Ok(None),
-        // Before it had arguments, whatever stood there was passed over.
+        // Before 2.56 the action has no arguments, and any value is ignored.
         _ if !version.has(56) => Ok(None),
         Value::Object(fields) if fields.contains_key("host") => {
             let cold: Cold = request::read(fields)?;
@@ -84,10 +84,10 @@ pub fn cold_target(version: Microversion, args: Value) -> Result<Option<String>>
     }
 }
 
-/// The target of an evacuation, if one is named.
+/// The target of an evacuation, if the request names one.
 ///
 /// # Errors
-/// The arguments are not those of this version.
+/// The arguments do not match this version.
 pub fn refuge(version: Microversion, fields: Map<String, Value>) -> Result<Option<String>> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -126,14 +126,14 @@ pub fn refuge(version: Microversion, fields: Map<String, Value>) -> Result<Optio
     check_host(evacuate.host)
 }
 
-/// Where a shelved server is to come back: a zone from 2.77, a host and no zone at all from 2.91.
+/// The place to unshelve a server in: a zone from 2.77, a host or no zone at all from 2.91.
 ///
 /// # Errors
-/// The arguments are not those of this version.
+/// The arguments do not match this version.
 pub fn shelf_place(version: Microversion, args: Value) -> Result<Place> {
     let fields = match args {
         Value::Null => return Ok(Place::default()),
-        // Before it had arguments, whatever stood there was passed over.
+        // Before 2.77 the action has no arguments, and any value is ignored.
         _ if !version.has(77) => return Ok(Place::default()),
         Value::Object(fields) if !fields.is_empty() => fields,
         _ => {
@@ -168,7 +168,7 @@ pub fn shelf_place(version: Microversion, args: Value) -> Result<Place> {
 /// The flavor of a resize.
 ///
 /// # Errors
-/// There is none.
+/// The request names no flavor.
 pub fn flavor(fields: Map<String, Value>) -> Result<FlavorId> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -191,7 +191,7 @@ pub fn flavor(fields: Map<String, Value>) -> Result<FlavorId> {
             return Err(Error::invalid("Invalid input for field/attribute flavorRef. It must name a flavor."))
         }
     };
-    // Old clients give the flavor's URL.
+    // Old clients send the flavor's URL.
     Ok(FlavorId::from(text.rsplit('/').next().unwrap_or_default()))
 }
 

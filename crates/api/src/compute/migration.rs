@@ -1,4 +1,4 @@
-//! Migrations: every one that was, for operators, and those of a server that are under way.
+//! Migrations: all of them for operators, and a server's migrations in progress.
 
 use super::server_id;
 use crate::{
@@ -22,7 +22,7 @@ use lenticular_wire::{
 };
 use serde_json::{json, Value};
 
-/// How many that have ended are looked through for one listing.
+/// How many ended migrations one listing reads at most.
 const PAST_MAX: usize = 1_000;
 
 /// `GET /os-migrations`
@@ -36,7 +36,7 @@ pub async fn list(ctx: Ctx) -> Handled {
     all.sort_by_key(|m| std::cmp::Reverse((m.created_at, m.id)));
     let changed_when = ctx.query.changes()?;
     all.retain(|m| changed_when.contains(&m.updated_at.unwrap_or(m.created_at)) && fits(&ctx, m));
-    // Before they had pages, all of them were shown.
+    // Before 2.59 there are no pages: all migrations are shown.
     let (all, more) = match ctx.version.has(59) {
         true => page::cut(all, &ctx.query, |m| m.id.to_string())?,
         false => (all, false),
@@ -57,7 +57,7 @@ fn fits(ctx: &Ctx, m: &Migration) -> bool {
     let owner = |name: &str, text: Option<String>| {
         ctx.query.get(name).is_none_or(|wanted| text.as_deref() == Some(wanted))
     };
-    // Nova hides what a move between its cells leaves behind; nothing here is hidden.
+    // Nova hides migrations between cells; here nothing is hidden.
     let hidden = ctx.query.get("hidden").is_some_and(|text| text_bool(text).unwrap_or(false));
     !hidden
         && is("status", m.phase.name(m.purpose))

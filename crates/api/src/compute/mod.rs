@@ -92,7 +92,7 @@ pub fn routes() -> Router<App> {
         .route("/compute/v2/", get(old_version))
 }
 
-/// Hosts, and what decides where servers go.
+/// Routes of hosts, aggregates and the other things that decide placement.
 fn placing() -> Router<App> {
     Router::new()
         .route("/os-availability-zone", get(host::zones))
@@ -111,7 +111,7 @@ fn placing() -> Router<App> {
         .route("/os-aggregates/{id}/images", post(aggregate::images))
 }
 
-/// What Neutron has, under the names that Nova had for it.
+/// Neutron's resources under Nova's old names.
 fn networking() -> Router<App> {
     Router::new()
         .route("/os-security-groups", get(security_group::list).post(security_group::create))
@@ -128,7 +128,7 @@ fn networking() -> Router<App> {
         .route("/os-tenant-networks/{id}", get(floating_ip::network))
 }
 
-/// Refuses what a version took away.
+/// Refuses a resource that a version has removed.
 fn retired(ctx: &crate::ctx::Ctx, since: u16) -> Result<(), Error> {
     match ctx.version.has(since) {
         true => Err(Error::not_found_text("The resource could not be found.")),
@@ -145,7 +145,7 @@ async fn version(State(app): State<App>) -> Handled {
     json(200, &json!({"version": wire::version(&app.config.public_url)}))
 }
 
-/// Requests under this version are brought to 2.1's routes before they get here.
+/// Requests under this version are mapped to 2.1's routes before they get here.
 async fn old_version(State(app): State<App>) -> Handled {
     json(200, &json!({"version": wire::old_version(&app.config.public_url)}))
 }
@@ -154,7 +154,7 @@ async fn extensions(_: crate::ctx::Ctx) -> Handled {
     json(200, &json!({"extensions": []}))
 }
 
-/// Reads a server's id; one that is malformed is one that is not there.
+/// Reads a server's id. A malformed id gives the same error as an unknown id.
 fn server_id(text: &str) -> Result<ServerId, Error> {
     text.parse().map_err(|_| Error::not_found("Instance", text))
 }

@@ -1,4 +1,4 @@
-//! What was done to a server: Nova's instance actions and their events.
+//! Operations on a server: Nova's instance actions and their events.
 
 use super::{server::readable, server_id};
 use crate::{ctx::Ctx, fault::Handled, page, respond::json};
@@ -12,7 +12,7 @@ use lenticular_model::{
 use lenticular_wire::compute::{query::INSTANCE_ACTIONS, server::host_hash};
 use serde_json::{json, Value};
 
-/// The server, there or gone: what was done to a deleted one can still be read (from 2.21).
+/// Finds the server, existing or deleted: a deleted server's operations can still be read (from 2.21).
 async fn find(ctx: &Ctx, text: &str) -> Result<ServerId> {
     let id = server_id(text)?;
     let there = readable(ctx, text);
@@ -64,7 +64,7 @@ pub async fn list(ctx: Ctx, Path(path): Path<String>) -> Handled {
     let changed_when = ctx.query.changes()?;
     let mut operations = all(&ctx, id).await?;
     operations.retain(|o| changed_when.contains(&o.updated_at.unwrap_or(o.created_at)));
-    // Before they had pages, all of them were shown.
+    // Before 2.58 there are no pages: all operations are shown.
     let (operations, more) = match ctx.version.has(58) {
         true => page::cut(operations, &ctx.query, |o| o.request_id.clone())?,
         false => (operations, false),

@@ -1,4 +1,4 @@
-//! Filters by a regular expression, which Nova takes for names and addresses.
+//! Filters by a regular expression, as Nova has them for names and addresses.
 
 use lenticular_model::error::{Error, Result};
 use regex_lite::{Regex, RegexBuilder};
@@ -6,15 +6,15 @@ use regex_lite::{Regex, RegexBuilder};
 /// The longest expression, in bytes.
 const LENGTH_MAX: usize = 255;
 
-/// What a compiled expression may take, in bytes. Every server of a listing is matched against it, in time that grows
-/// with this.
+/// The largest compiled expression, in bytes. The time for matching every server of a listing grows with this
+/// size.
 const COMPILED_BYTES_MAX: usize = 16 * 1024;
 
-/// What a text is searched for.
+/// A pattern to search a text for.
 pub enum Pattern {
-    /// This part. Most filters are no more than that, and finding it is far cheaper.
+    /// A part of the text. Most filters are a plain text, and searching for a text is far cheaper.
     Part(String),
-    /// An expression.
+    /// A regular expression.
     Expression(Regex),
 }
 
@@ -22,7 +22,7 @@ impl Pattern {
     /// An expression that may match anywhere in a text.
     ///
     /// # Errors
-    /// The value of `field` is no regular expression, or too large a one.
+    /// The value of `field` is no regular expression, or the expression is too large.
     pub fn anywhere(field: &str, text: &str) -> Result<Self> {
         match regex_lite::escape(text) == text {
             true => Ok(Self::Part(text.to_owned())),
@@ -30,7 +30,7 @@ impl Pattern {
         }
     }
 
-    /// An expression that must match from a text's beginning on.
+    /// An expression that must match at the beginning of a text.
     ///
     /// # Errors
     /// As `anywhere`.
@@ -38,7 +38,7 @@ impl Pattern {
         compile(field, text, &format!("^(?:{text})"))
     }
 
-    /// Whether it is found in a text.
+    /// Whether the pattern matches a text.
     pub fn matches(&self, text: &str) -> bool {
         match self {
             Self::Part(part) => text.contains(part.as_str()),
@@ -54,7 +54,7 @@ fn compile(field: &str, given: &str, expression: &str) -> Result<Pattern> {
     if given.len() > LENGTH_MAX {
         return Err(bad(&format!("A regular expression has at most {LENGTH_MAX} bytes.")));
     }
-    // What stands alone must be an expression: a parenthesis too many would close the group put around it.
+    // The text alone must be a valid expression: an extra parenthesis would close the group around it.
     let build = |text| RegexBuilder::new(text).size_limit(COMPILED_BYTES_MAX).build();
     build(given).and_then(|_| build(expression)).map(Pattern::Expression).map_err(|error| bad(&error))
 }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expression_or_too_large_a_one_is_refused() {
+    fn invalid_and_too_large_expressions_are_refused() {
         for bad in ["[", "(", "*a", "a)(b", "(a{100}){100}", &"a*".repeat(200)] {
             assert!(Pattern::anywhere("name", bad).is_err(), "{bad}");
             assert!(Pattern::at_start("ip", bad).is_err(), "{bad}");

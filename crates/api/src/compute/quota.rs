@@ -25,7 +25,7 @@ use lenticular_wire::{
 };
 use serde_json::{json, Map, Value};
 
-/// The project of a path. Whether it is there is told only to those who may do this to it.
+/// The project of a path. Only callers with the right to this action learn whether the project exists.
 fn project(ctx: &Ctx, text: &str, action: Action) -> Result<ProjectId> {
     let id: Option<ProjectId> = text.parse().ok();
     policy::check(&ctx.caller, action, Some(id.unwrap_or_default()))?;
@@ -33,7 +33,7 @@ fn project(ctx: &Ctx, text: &str, action: Action) -> Result<ProjectId> {
         .ok_or_else(|| Error::invalid(format!("Project ID {text} is not a valid project.")))
 }
 
-/// Limits are a project's. What names a user as well must not change those of all.
+/// Refuses a user's limits. Limits belong to a project: a request for one user must not change them for all.
 fn refuse_user(ctx: &Ctx) -> Result<()> {
     match ctx.query.get("user_id") {
         Some(_) => Err(Error::invalid(
@@ -43,8 +43,8 @@ fn refuse_user(ctx: &Ctx) -> Result<()> {
     }
 }
 
-/// Names that Nova had once; clients of the oldest versions still look for them. What they limited is limited by
-/// Neutron's quotas now, or is not there at all: here they say "no limit" and setting them changes nothing.
+/// Nova's old quota names, which clients of the oldest versions still look for. Neutron's quotas limit these
+/// resources now, or the resources do not exist. Here the value is "no limit", and setting it changes nothing.
 const OLD_NAMES: &[Field] = &[
     until("fixed_ips", 36),
     until("floating_ips", 36),
@@ -140,7 +140,7 @@ pub async fn detail(ctx: Ctx, Path(text): Path<String>) -> Handled {
     json(200, &json!({ "quota_set": detail }))
 }
 
-/// What one user has of a project's servers.
+/// The usage of one user's servers in a project.
 fn used_by(ctx: &Ctx, project: ProjectId, user: &str) -> Usage {
     let mut used = Usage::default();
     let of_project = ctx.state.servers.values().filter(|s| s.project_id == project);

@@ -1,4 +1,4 @@
-//! Security groups under Nova's names, as clients before version 2.36 ask for them.
+//! Security groups under Nova's names, for clients before version 2.36.
 
 use super::{retired, server::readable};
 use crate::{
@@ -28,7 +28,7 @@ use serde::Deserialize;
 use serde_json::{json, Value};
 use std::sync::Arc;
 
-/// What Neutron calls a conflict, Nova calls a bad request.
+/// Changes Neutron's conflict into a bad request, as Nova answers.
 fn worded(error: Error) -> Error {
     match error.kind {
         Kind::Conflict if error.code != "OverQuota" => Error { kind: Kind::Invalid, ..error },
@@ -145,7 +145,7 @@ struct Rule {
     group_id: Option<String>,
 }
 
-/// A port, or `None` for -1, which is all of them.
+/// Reads a port; `None` for -1, which means all ports.
 fn port(field: &str, value: Option<Value>) -> Result<Option<u32>> {
     let Some(value) = value.filter(|v| !v.is_null()) else { return Ok(None) };
     let number = value.as_i64().or_else(|| value.as_str()?.parse().ok());
@@ -223,7 +223,7 @@ pub async fn of_server(ctx: Ctx, Path(id): Path<String>) -> Handled {
     json(200, &json!({"security_groups": views}))
 }
 
-/// Puts a server into a security group, or takes it out of one.
+/// Adds a server to a security group, or removes it.
 pub async fn change_of_server(ctx: &Ctx, id: ServerId, action: &str, args: Value) -> Handled {
     use lenticular_control::command::compute::interface::{add_group, remove_group};
     #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! Servers: create, show, change, delete, and what belongs to one.
+//! Servers: create, show, change, delete, and the resources of a server.
 
 use super::{list::context, server_id};
 use crate::{
@@ -36,14 +36,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// `POST /servers`
 pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
-    // Scheduler hints stand beside the server, under either of two names.
+    // Scheduler hints stand beside the server, under one of two names.
     let asked = wire::read(body, ctx.version)?;
     let password = match asked.admin_pass.clone() {
         Some(password) => password,
         None => random_password()?,
     };
     let with_reservation = asked.return_reservation_id;
-    // Those that were asked for, under the names that they were asked for by, as Nova answers.
+    // As in Nova, the answer has the requested groups under the requested names.
     let groups: Vec<Value> = match &asked.security_groups {
         Some(groups) => groups.iter().map(|group| json!({"name": group.name})).collect(),
         None => vec![json!({"name": "default"})],
@@ -83,12 +83,12 @@ fn random_password() -> Result<String> {
 }
 
 fn to_command(ctx: &Ctx, asked: CreateServer) -> Result<NewServers> {
-    // `zone:host` forces a host, as operators' tools still say it.
+    // `zone:host` forces a host; operators' tools still use this form.
     let (zone, zone_host) = match asked.availability_zone.as_deref() {
         None => (None, None),
         Some(text) => match text.split_once(':') {
             Some((zone, host)) => {
-                // The third part names a node, which here is the host itself.
+                // The third part names a node. Here the node is the host itself.
                 let host = match host.split_once(':') {
                     Some(("", node)) => node,
                     Some((host, _)) => host,
@@ -128,7 +128,7 @@ fn to_command(ctx: &Ctx, asked: CreateServer) -> Result<NewServers> {
     })
 }
 
-/// The user data of those servers that have any, for admins, who alone are shown it.
+/// The user data of those servers that have any. Only admins get it.
 pub async fn user_data_of(ctx: &Ctx, servers: &[Arc<Server>]) -> Result<BTreeMap<ServerId, String>> {
     let mut found = BTreeMap::new();
     if !(ctx.caller.is_admin() && ctx.version.has(3)) {
@@ -142,7 +142,7 @@ pub async fn user_data_of(ctx: &Ctx, servers: &[Arc<Server>]) -> Result<BTreeMap
     Ok(found)
 }
 
-/// The server, if the caller may look at it.
+/// The server, if the caller may see it.
 pub fn readable(ctx: &Ctx, text: &str) -> Result<Arc<Server>> {
     let server = ctx.state.visible::<Server>(&ctx.caller, &server_id(text)?)?;
     policy::check(&ctx.caller, Action::ServerRead, Some(server.project_id))?;
@@ -223,7 +223,7 @@ pub async fn ips(ctx: Ctx, Path(id): Path<String>) -> Handled {
     json(200, &json!({"addresses": plain(&Addresses { state: &ctx.state, ports: &ports })?}))
 }
 
-/// Addresses without the extended attributes that only the server's own view has.
+/// The addresses without the extended attributes, which only the server's own view has.
 fn plain(addresses: &Addresses<'_, '_>) -> Result<Value> {
     let mut value = serde_json::to_value(addresses).map_err(Error::internal)?;
     for list in value.as_object_mut().into_iter().flat_map(|map| map.values_mut()) {

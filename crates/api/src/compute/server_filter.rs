@@ -1,4 +1,4 @@
-//! What a listing of servers leaves out: Nova's filters, over what its columns hold.
+//! Nova's filters for a listing of servers, by the columns of Nova's database.
 
 use super::pattern::Pattern;
 use crate::{ctx::Ctx, query::Query};
@@ -13,29 +13,29 @@ use std::{borrow::Cow, ops::RangeInclusive};
 
 /// A listing's filters.
 pub struct Filter {
-    /// The project whose servers are listed; `None` for all.
+    /// The project that owns the listed servers; `None` for all projects.
     pub project: Option<ProjectId>,
-    /// Which servers are looked at.
+    /// Which servers the listing reads.
     pub which: Which,
-    /// Nothing that changed last before this is listed.
+    /// The listing leaves out servers that last changed before this time.
     pub since: Option<Timestamp>,
     tests: Vec<Test>,
 }
 
-/// Servers that are there, servers that are gone, or both.
+/// Existing servers, deleted servers, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// None: the filters exclude each other.
+    /// No servers: the filters exclude each other.
     Nothing,
-    /// Those that are there.
+    /// Existing servers.
     Live,
-    /// Those that are gone.
+    /// Deleted servers.
     Deleted,
-    /// Both, for those who ask what has changed.
+    /// Both, for clients that ask for changes.
     Both,
 }
 
-/// One filter with the value that it wants.
+/// One filter with its value.
 enum Test {
     Exact(Column, String),
     Pattern(Column, Pattern),
@@ -47,10 +47,10 @@ enum Test {
     Tags(TagRule, Vec<String>),
 }
 
-/// What a column holds, as a text.
+/// The value of a column, as a text.
 pub type Column = for<'a> fn(&'a State, &'a Server) -> Cow<'a, str>;
 
-/// Columns whose values are compared whole.
+/// Columns that match only if the whole value is equal.
 const EXACT: &[(&str, Column)] = &[
     ("user_id", |_, s| s.user_id.to_string().into()),
     ("uuid", |_, s| s.id.to_string().into()),
@@ -63,7 +63,7 @@ const EXACT: &[(&str, Column)] = &[
     ("launch_index", |_, s| s.launch_index.to_string().into()),
 ];
 
-/// Columns whose values are searched for an expression.
+/// Columns that a regular expression is searched in.
 const SEARCHED: &[(&str, Column)] = &[
     ("name", |_, s| s.name.as_str().into()),
     ("display_name", |_, s| s.name.as_str().into()),
@@ -129,21 +129,21 @@ fn host_name<'a>(state: &'a State, server: &Server) -> &'a str {
     server.host_id.and_then(|id| state.hosts.get(&id)).map_or("", |h| &h.name)
 }
 
-/// What a column holds.
+/// The value of a column.
 pub fn column(name: &str) -> Option<Column> {
     EXACT.iter().chain(SEARCHED).find(|(known, _)| *known == name).map(|(_, column)| *column)
 }
 
-/// The end of what may be a URL.
+/// The last part of a text that may be a URL.
 fn last_part(text: &str) -> &str {
     text.rsplit('/').next().unwrap_or(text)
 }
 
 impl Filter {
-    /// Reads what a request filters by, and sees to it that the caller may.
+    /// Reads the filters of a request, and checks that the caller may use them.
     ///
     /// # Errors
-    /// The caller may not, or a value is not of its type.
+    /// The caller may not, or a value has the wrong type.
     pub fn read(ctx: &Ctx) -> Result<Self> {
         let query = &ctx.query;
         let all = query.flag("all_tenants")?.unwrap_or(false);
@@ -190,7 +190,7 @@ impl Filter {
     }
 }
 
-/// The known ones of the statuses asked for; `None` if none was asked for.
+/// The known statuses among the requested ones; `None` if the request names none.
 fn statuses(ctx: &Ctx) -> Result<Option<Vec<String>>> {
     let asked: Vec<String> = ctx.query.all("status").map(str::to_ascii_uppercase).collect();
     if asked.is_empty() {
@@ -273,7 +273,7 @@ impl Test {
     }
 }
 
-/// Whether a time is the one asked for, to the second, or is written as the expression wants.
+/// Whether a time equals the requested time, to the second, or matches the expression as a text.
 fn is_at(at: Timestamp, (pattern, time): &(Pattern, Option<Timestamp>)) -> bool {
     let is_same = time.is_some_and(|time| time.unix_s() == at.unix_s());
     is_same || pattern.matches(&at.iso()) || pattern.matches(&at.iso_naive_us().replace('T', " "))
@@ -326,7 +326,7 @@ mod tests {
             "not-tags",
             "not-tags-any",
             "locked",
-            // Nothing here is ever deleted softly, so that there is nothing to leave out.
+            // Lenticular has no soft delete, so the filter leaves nothing out.
             "soft_deleted",
         ];
         for param in SERVERS.params {

@@ -1,4 +1,4 @@
-//! Tokens: issuing, showing and revoking them, and what their bearers may turn to.
+//! Tokens: issue, show and revoke them, and list the scopes that a bearer can use.
 
 use super::id;
 use crate::{
@@ -53,7 +53,7 @@ pub async fn issue(
         user_id: user.id,
         scope,
         issued_at,
-        // A token got by a token lives no longer than that one.
+        // A token issued for an earlier token expires no later than that token.
         expires_at: earlier.as_ref().map_or(issued_at.plus_s(app.tokens.life_s), |t| t.expires_at),
         audit_id,
         by_token: earlier.is_some(),
@@ -75,7 +75,8 @@ fn refused() -> Error {
     Error::unauthorized("The request you have made requires authentication.")
 }
 
-/// Who proves to be whom: by a password, by an earlier token, or by both if both are named.
+/// The user that a request proves to be: by a password, by an earlier token, or by both if the request names
+/// both.
 async fn prove(
     app: &App,
     state: &Cloud,
@@ -161,21 +162,21 @@ pub fn note_wrong(app: &App, asker: Asker) {
     }
 }
 
-/// Whether the password is the user's.
+/// Checks a user's password.
 ///
 /// # Errors
-/// The user's account is locked, or too many wait.
+/// The user's account is locked, or too many requests wait.
 pub async fn judge(app: &App, asker: Asker, password: &str, user: Option<&User>) -> Result<bool> {
     let rule = &app.config.settings.security_compliance;
     if user.is_some_and(|user| app.lockout.is_locked(user.id, rule, app.now())) {
         return Err(refused());
     }
-    // A user who is not there costs as long as one who is.
+    // A missing user costs as much time as an existing user.
     let hash = user.and_then(|user| user.password_hash.clone());
     app.passwords.verify(asker, password.to_owned(), hash).await
 }
 
-/// Counts a log-in that was refused, and says so in the log. The client hears the same whatever the reason is.
+/// Counts a refused log-in and logs it. The client gets the same answer for every reason.
 fn note_refused(app: &App, why: &'static str, from: IpAddr, user: &str) -> Error {
     app.metrics.login(why);
     let user: String = user.chars().take(64).flat_map(char::escape_debug).collect();
@@ -188,7 +189,7 @@ fn domain_of(state: &Cloud, named: Option<&Named>) -> Option<DomainId> {
     match (&named.id, &named.name) {
         (Some(id), _) => Some(DomainId::from(id.as_str())),
         (None, Some(name)) => {
-            // A domain that is not there has no users and no projects: the same refusal as for those.
+            // A missing domain has no users and no projects, so the refusal is the same.
             Some(
                 state
                     .domain_named(name)
@@ -277,7 +278,7 @@ fn view(app: &App, state: &Cloud, user: &User, payload: &Payload, with_catalog: 
     })
 }
 
-/// The token that a request is about, if the bearer may ask about it.
+/// The token that a request is about, if the caller may ask about it.
 fn subject(ctx: &Ctx, headers: &HeaderMap, action: Action) -> Result<(Payload, Arc<User>, String)> {
     let text = header(headers, "x-subject-token").ok_or_else(|| super::required("X-Subject-Token"))?;
     let found = ctx::authenticate(&ctx.app, &ctx.state, text);

@@ -1,13 +1,14 @@
-//! The filters of Keystone's lists: attributes, compared whole or in part (`name__contains`), and a project's tags.
+//! The filters of Keystone's lists: attributes, compared whole or in part (`name__contains`), and a project's
+//! tags.
 //!
-//! Parameters that a list does not know are ignored, as Keystone has it.
+//! As in Keystone, unknown parameters are ignored.
 
 use crate::query::Query;
 use lenticular_model::error::{Error, Result};
 use lenticular_wire::request::text_bool;
 use serde_json::Value;
 
-/// Those items of a list that a query asks for.
+/// The items of a list that match a query.
 ///
 /// # Errors
 /// The value of a flag is neither true nor false.
@@ -21,12 +22,12 @@ pub fn chosen(query: &Query, items: Vec<Value>, attributes: &[&str]) -> Result<V
     Ok(found)
 }
 
-/// The id of an item, by which pages go on.
+/// The id of an item, for the markers of pages.
 pub fn id(item: &Value) -> String {
     item["id"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Whether an item of a list has the values that a query asks for, of those attributes that the list is filtered by.
+/// Whether an item of a list has the query's values of the attributes that the list can be filtered by.
 ///
 /// # Errors
 /// The value of a flag is neither true nor false.
@@ -48,7 +49,7 @@ fn matches(query: &Query, item: &Value, attributes: &[&str]) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether a project's tags are those that a query asks for.
+/// Whether a project's tags match a query.
 pub fn tags_match(query: &Query, tags: &[String]) -> bool {
     let asked = |name: &str| -> Option<Vec<String>> {
         query.get(name).map(|list| list.split(',').map(str::to_owned).collect())
@@ -67,7 +68,7 @@ fn read_flag(name: &str, text: &str) -> Result<bool> {
     })
 }
 
-/// Keystone's comparisons of text; those that begin with `i` do not look at capitals.
+/// Keystone's comparisons of text. Comparisons that begin with `i` ignore case.
 fn compare(comparator: &str, text: &str, wanted: &str) -> bool {
     if let Some(comparator) = comparator.strip_prefix('i') {
         return compare(comparator, &text.to_lowercase(), &wanted.to_lowercase());
@@ -77,7 +78,7 @@ fn compare(comparator: &str, text: &str, wanted: &str) -> bool {
         "contains" => text.contains(wanted),
         "startswith" => text.starts_with(wanted),
         "endswith" => text.ends_with(wanted),
-        // One that Keystone does not know filters nothing.
+        // A comparison that Keystone does not know filters nothing.
         _ => true,
     }
 }

@@ -1,4 +1,4 @@
-//! Who holds which role where.
+//! Role assignments.
 
 use super::{id, reached};
 use crate::{
@@ -19,16 +19,16 @@ use lenticular_model::{
 use lenticular_wire::identity as wire;
 use std::sync::Arc;
 
-/// What a listing of role assignments asks for.
+/// The filters of a listing of role assignments.
 struct Asked {
     user: Option<String>,
     role: Option<String>,
     domain: Option<String>,
-    /// Projects, the one that was named first.
+    /// Projects, the named project first.
     projects: Option<Vec<String>>,
     system: bool,
     effective: bool,
-    /// True for what exists in Keystone and never here: groups, inherited roles.
+    /// True for a filter by something that Keystone has and Lenticular does not: groups, inherited roles.
     nothing: bool,
 }
 
@@ -72,7 +72,7 @@ impl Asked {
     }
 }
 
-/// A project and all that stand under it.
+/// A project and all projects below it.
 fn subtree(state: &State, top: String) -> Vec<String> {
     let mut found = vec![top];
     let mut at = 0;
@@ -84,7 +84,8 @@ fn subtree(state: &State, top: String) -> Vec<String> {
     found
 }
 
-/// `GET /v3/role_assignments`. With `effective` each role that a given one implies has a line, as it has in a token.
+/// `GET /v3/role_assignments`. With `effective`, the list also has each role that an assigned role implies, as in
+/// a token.
 pub async fn list(ctx: Ctx) -> Handled {
     let reach = reached(&ctx, Action::GrantRead)?;
     let state = &ctx.state;
@@ -150,19 +151,19 @@ fn check(ctx: &Ctx, target: Target, user: &str, role_text: &str) -> Handled {
 
 macro_rules! on {
     ($target:ident: $list:ident, $put:ident, $check:ident, $drop:ident) => {
-        /// Lists the roles that a user was given there.
+        /// Lists a user's assigned roles there.
         pub async fn $list(ctx: Ctx, Path((on, user)): Path<(String, String)>) -> Handled {
             held(&ctx, $target(&on)?, &user)
         }
-        /// Gives a role.
+        /// Assigns a role.
         pub async fn $put(ctx: Ctx, Path((on, user, role)): Path<(String, String, String)>) -> Handled {
             give(ctx, $target(&on)?, &user, &role).await
         }
-        /// Answers whether the role was given.
+        /// Checks whether a role is assigned.
         pub async fn $check(ctx: Ctx, Path((on, user, role)): Path<(String, String, String)>) -> Handled {
             check(&ctx, $target(&on)?, &user, &role)
         }
-        /// Takes a role away.
+        /// Removes a role assignment.
         pub async fn $drop(ctx: Ctx, Path((on, user, role)): Path<(String, String, String)>) -> Handled {
             take(ctx, $target(&on)?, &user, &role).await
         }
@@ -172,22 +173,22 @@ macro_rules! on {
 on!(project: on_project, put_project, check_project, drop_project);
 on!(domain: on_domain, put_domain, check_domain, drop_domain);
 
-/// Lists the roles that a user was given on the whole cloud.
+/// Lists a user's assigned roles on the system.
 pub async fn on_system(ctx: Ctx, Path(user): Path<String>) -> Handled {
     held(&ctx, Target::System, &user)
 }
 
-/// Gives a role on the whole cloud.
+/// Assigns a role on the system.
 pub async fn put_system(ctx: Ctx, Path((user, role)): Path<(String, String)>) -> Handled {
     give(ctx, Target::System, &user, &role).await
 }
 
-/// Answers whether the role was given on the whole cloud.
+/// Checks whether a role is assigned on the system.
 pub async fn check_system(ctx: Ctx, Path((user, role)): Path<(String, String)>) -> Handled {
     check(&ctx, Target::System, &user, &role)
 }
 
-/// Takes a role on the whole cloud away.
+/// Removes a role assignment on the system.
 pub async fn drop_system(ctx: Ctx, Path((user, role)): Path<(String, String)>) -> Handled {
     take(ctx, Target::System, &user, &role).await
 }

@@ -1,11 +1,11 @@
-//! Whose account is locked because of wrong passwords, as Keystone's `[security_compliance]` has it. Kept in memory: a
-//! restart forgets it.
+//! Accounts that are locked because of wrong passwords, as in Keystone's `[security_compliance]`. The locks are
+//! in memory: a restart clears them.
 
 use crate::settings::SecurityCompliance;
 use lenticular_model::{Lock, Timestamp, UserId};
 use std::{collections::HashMap, sync::MutexGuard};
 
-/// How many users are remembered; beyond that the one whose last failure is oldest is forgotten.
+/// How many users are remembered. Beyond that, the user with the oldest last failure is forgotten.
 const REMEMBERED_MAX: usize = 10_000;
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -14,7 +14,7 @@ struct Failures {
     last: Timestamp,
 }
 
-/// What is remembered of wrong passwords.
+/// The remembered wrong passwords.
 #[derive(Default)]
 pub struct Lockout(Lock<HashMap<UserId, Failures>>);
 
@@ -23,14 +23,14 @@ impl Lockout {
         self.0.lock()
     }
 
-    /// True if a user's account is locked: no password counts.
+    /// True if a user's account is locked: then no password is accepted.
     pub fn is_locked(&self, user: UserId, rule: &SecurityCompliance, now: Timestamp) -> bool {
         let Some(most) = rule.lockout_failure_attempts else { return false };
         let failures = self.lock().get(&user).copied().unwrap_or_default();
         failures.count >= most && now.since_ms(failures.last) < rule.lockout_duration.saturating_mul(1_000)
     }
 
-    /// Notes a wrong password. Those before count no more once the last is as old as a lock lasts.
+    /// Notes a wrong password. Earlier ones no longer count once the last one is older than the lock's duration.
     pub fn failed(&self, user: UserId, rule: &SecurityCompliance, now: Timestamp) {
         let mut all = self.lock();
         if all.len() >= REMEMBERED_MAX && !all.contains_key(&user) {
@@ -43,7 +43,7 @@ impl Lockout {
         failures.last = now;
     }
 
-    /// Forgets a user's wrong passwords: a right one came, or an administrator said so.
+    /// Forgets a user's wrong passwords: after a correct password, or when an administrator clears them.
     pub fn clear(&self, user: UserId) {
         self.lock().remove(&user);
     }
@@ -71,7 +71,7 @@ mod tests {
         assert!(!lockout.is_locked(user(1), &SecurityCompliance::default(), start.plus_s(3)));
         assert!(!lockout.is_locked(user(2), &rule, start.plus_s(3)));
         assert!(!lockout.is_locked(user(1), &rule, start.plus_s(62)));
-        // After its time it counts from one again.
+        // After the lock's time, counting starts again from one.
         lockout.failed(user(1), &rule, start.plus_s(62));
         assert!(!lockout.is_locked(user(1), &rule, start.plus_s(62)));
         lockout.clear(user(1));

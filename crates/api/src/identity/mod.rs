@@ -95,7 +95,7 @@ async fn limits(_: crate::ctx::Ctx) -> Handled {
     json(200, &json!({"limits": []}))
 }
 
-/// Services, endpoints and regions are what the catalog says: derived, and read-only.
+/// The catalog gives services, endpoints and regions: they are derived and read-only.
 async fn services(ctx: crate::ctx::Ctx) -> Handled {
     policy::check(&ctx.caller, Action::ServiceCatalogRead, None)?;
     let found = filter::chosen(&ctx.query, all_services(ctx.url()), &["type", "name", "enabled"])?;
@@ -160,16 +160,16 @@ fn one(what: &str, id: &str, all: Vec<Value>) -> Handled {
     }
 }
 
-/// How far an action of Keystone's reaches for the caller; refused if it reaches nothing.
+/// The reach of an action of Keystone's for the caller; an error if it reaches nothing.
 pub fn reached(ctx: &crate::ctx::Ctx, action: Action) -> Result<Reach, lenticular_model::Error> {
     match policy::reach(&ctx.caller, action) {
-        // The refusal in the policy's own words.
+        // The refusal uses the policy's own message.
         Reach::Own => policy::check(&ctx.caller, action, None).map(|()| Reach::Own),
         reach => Ok(reach),
     }
 }
 
-/// The domain of something new whose request names none: the token's, or the default one.
+/// The domain of a new resource if the request names none: the token's domain, or the default domain.
 pub fn domain_of_new(caller: &Caller) -> DomainId {
     match &caller.scope {
         Scope::Domain(id) => id.clone(),
@@ -177,12 +177,12 @@ pub fn domain_of_new(caller: &Caller) -> DomainId {
     }
 }
 
-/// That there is no such thing, in Keystone's words.
+/// The error for a resource that does not exist, in Keystone's words.
 pub fn missing(what: &str, id: &str) -> lenticular_model::Error {
     lenticular_model::Error::not_found_text(format!("Could not find {what}: {id}."))
 }
 
-/// Reads an id; one that is malformed is one that is not there.
+/// Reads an id. A malformed id gives the same error as an unknown id.
 pub fn id<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, lenticular_model::Error> {
     text.parse().map_err(|_| missing(what, text))
 }
@@ -200,7 +200,7 @@ pub fn field<T: serde::de::DeserializeOwned>(
     }
 }
 
-/// Reads the name of something new.
+/// Reads the name of a new resource.
 pub fn name(fields: &Map<String, Value>, max: usize) -> Result<Option<String>, lenticular_model::Error> {
     let Some(name) = field::<String>(fields, "name")? else { return Ok(None) };
     if name.trim().is_empty() || name.chars().count() > max || name.chars().any(char::is_control) {
@@ -211,7 +211,7 @@ pub fn name(fields: &Map<String, Value>, max: usize) -> Result<Option<String>, l
     Ok(Some(name))
 }
 
-/// That a field must be there.
+/// The error for a missing field.
 pub fn required(name: &str) -> lenticular_model::Error {
     lenticular_model::Error::invalid(format!("'{name}' is a required property"))
 }

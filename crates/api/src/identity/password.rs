@@ -1,4 +1,4 @@
-//! Password hashing with argon2id, off the event loop and never more than the cores at once.
+//! Password hashing with argon2id, off the event loop, and on no more threads than cores.
 
 use crate::identity::turns::{Asker, Turns};
 use argon2::{
@@ -12,13 +12,13 @@ use std::sync::{Arc, OnceLock};
 #[derive(Clone)]
 pub struct Passwords {
     turns: Turns,
-    /// The hash that stands in for a user who is not there, so that asking takes as long. Made when first needed: it
-    /// costs 19 MiB for a moment, which a start need not.
+    /// The hash that stands in for a missing user, so that the check takes as long. Made on first use: it costs
+    /// 19 MiB for a moment, which a start should not need.
     decoy: Arc<OnceLock<String>>,
 }
 
 impl Passwords {
-    /// Hashes with at most `parallel` at once: each takes a core and 19 MiB.
+    /// Runs at most `parallel` hashes at once: each takes a core and 19 MiB.
     pub fn new(parallel: usize) -> Self {
         Self { turns: Turns::new(parallel), decoy: Arc::default() }
     }
@@ -26,15 +26,15 @@ impl Passwords {
     /// Hashes a password.
     ///
     /// # Errors
-    /// The system has no randomness, or too many wait.
+    /// The system has no randomness, or too many requests wait.
     pub async fn hash(&self, asker: Asker, password: String) -> Result<String> {
         self.run(asker, move || hash(&password)).await?
     }
 
-    /// Whether the password is the one that was hashed; false for no hash, after as long a time.
+    /// Whether the password matches the hash. Without a hash the result is false, after the same time.
     ///
     /// # Errors
-    /// The work was cut off, or too many wait.
+    /// The work was interrupted, or too many requests wait.
     pub async fn verify(&self, asker: Asker, password: String, hash_of_user: Option<String>) -> Result<bool> {
         let decoy = self.decoy.clone();
         self.run(asker, move || match hash_of_user {
@@ -55,7 +55,7 @@ impl Passwords {
     ) -> Result<T> {
         let turn = self.turns.take(asker).await?;
         let work = move || {
-            // The turn ends with the work, even if nobody waits for that any more.
+            // The turn ends with the hashing, even if the request has been dropped.
             let _turn = turn;
             work()
         };
@@ -63,7 +63,7 @@ impl Passwords {
     }
 }
 
-/// Hashes a password, on the caller's own time.
+/// Hashes a password in the calling thread.
 ///
 /// # Errors
 /// The system has no randomness.

@@ -39,7 +39,7 @@ const KNOWN: &[&str] = &[
 /// The most tags of a project, as in Keystone.
 const TAGS_MAX: usize = 80;
 
-/// What projects are filtered by, beside their tags.
+/// The filters for projects, beside their tags.
 const FILTERS: &[&str] = &["name", "domain_id", "parent_id", "enabled", "is_domain", "description"];
 
 /// `GET /v3/projects`
@@ -64,12 +64,12 @@ pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
     json(200, &json!({"project": wire::project(ctx.url(), project)}))
 }
 
-/// The id of what a project stands under: another project, or its domain.
+/// The id of a project's parent: another project, or its domain.
 fn parent_of(project: &Project) -> String {
     project.parent_id.map_or(project.domain_id.to_string(), |parent| parent.to_string())
 }
 
-/// What a request says of a project.
+/// The project's fields in a request.
 struct Asked {
     name: Option<String>,
     description: Option<String>,
@@ -92,7 +92,7 @@ fn read(fields: &Map<String, Value>) -> Result<Asked> {
     })
 }
 
-/// The labels: few, each once, and none that could not stand in a path or in a list of a query.
+/// Reads the tags: few, each once, and only tags that fit into a path and into a list in a query.
 fn tags(fields: &Map<String, Value>) -> Result<Option<Vec<String>>> {
     let Some(tags) = field::<Vec<String>>(fields, "tags")? else { return Ok(None) };
     let bad = |why: String| Err(Error::invalid(format!("Invalid input for field 'tags': {why}.")));
@@ -121,7 +121,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
     let name = asked.name.clone().ok_or_else(|| required("name"))?;
     let project = ctx
         .commit("project create", move |txn, caller| {
-            // A parent may be named by a domain's id, which is the domain itself.
+            // The parent may be a domain's id, which means the domain itself.
             let parent_domain =
                 asked.parent.as_deref().map(DomainId::from).filter(|d| txn.domains.contains_key(d));
             let parent_id = match (&asked.parent, &parent_domain) {

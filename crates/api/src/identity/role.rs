@@ -20,7 +20,7 @@ use serde_json::{json, Value};
 /// `GET /v3/roles`
 pub async fn list(ctx: Ctx) -> Handled {
     reached(&ctx, Action::RoleRead)?;
-    // Roles of domains are listed only to those who name one.
+    // Domain roles are listed only if the query names a domain.
     let of_domains = ctx.query.get("domain_id").is_some();
     let roles = ctx.state.roles.values().filter(|role| of_domains || role.domain_id.is_none());
     let roles = roles.map(|role| wire::role(ctx.url(), role)).collect();

@@ -1,4 +1,5 @@
-//! Fernet tokens: who, for what, since when and until when, sealed with the cloud's keys and kept nowhere.
+//! Fernet tokens: user, scope, time of issue and expiry, sealed with the cloud's keys. The cloud does not store
+//! them.
 
 use fernet::Fernet;
 use lenticular_model::{
@@ -8,42 +9,42 @@ use lenticular_model::{
 };
 use uuid::Uuid;
 
-/// What a token says.
+/// The content of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
-    /// Whose it is.
+    /// The token's user.
     pub user_id: UserId,
-    /// What it is good for.
+    /// The token's scope.
     pub scope: Scope,
     /// When it was issued.
     pub issued_at: Timestamp,
-    /// Until when it holds.
+    /// When it expires.
     pub expires_at: Timestamp,
-    /// Its public name.
+    /// Its audit id.
     pub audit_id: [u8; 16],
-    /// Whether its bearer proved who they are by an earlier token.
+    /// Whether the bearer authenticated with an earlier token.
     pub by_token: bool,
 }
 
-/// The first byte of every payload: its form.
+/// The first byte of every payload: its format.
 const FORM: u8 = 1;
 
-/// A time in seconds after that of every token, with room for the minute that Fernet adds.
+/// A time in seconds after the time of every token, with room for the minute that Fernet adds.
 const FAR_AHEAD_S: u64 = u64::MAX / 2;
 
 /// Seals and opens tokens.
 pub struct Tokens {
-    /// The first seals, any opens.
+    /// The first key seals; every key opens.
     keys: Vec<Fernet>,
-    /// How long a token holds, in seconds.
+    /// How long a token is valid, in seconds.
     pub life_s: i64,
 }
 
 impl Tokens {
-    /// Seals with the first key and opens with any: a key is rotated by putting a new one before it.
+    /// Seals with the first key and opens with any. To rotate keys, an operator puts a new key first.
     ///
     /// # Errors
-    /// There is no key, or one is malformed.
+    /// There is no key, or a key is malformed.
     pub fn new(keys: &[String], life_s: i64) -> Result<Self> {
         let parsed: Option<Vec<Fernet>> = keys.iter().map(|key| Fernet::new(key.trim())).collect();
         match parsed {
@@ -64,19 +65,20 @@ impl Tokens {
         self.seal_bytes(&pack(payload))
     }
 
-    /// Opens a token; `None` if it is not one of ours.
+    /// Opens a token; `None` if this cloud did not issue it.
     pub fn open(&self, text: &str) -> Option<Payload> {
         unpack(&self.open_bytes(text)?)
     }
 
-    /// Seals bytes whose first says what they are: nobody else can make or read the text.
+    /// Seals bytes; the first byte says the kind of the content. Only this cloud can make or read the text.
     pub(crate) fn seal_bytes(&self, bytes: &[u8]) -> String {
-        // What is sealed has its own times, by the cloud's clock: Fernet's time is by another clock, and says nothing here.
+        // Sealed content has its own times, by the cloud's clock. Fernet's time uses another clock, and is
+        // ignored.
         let sealed = self.keys.first().map(|key| key.encrypt_at_time(bytes, 0));
         sealed.unwrap_or_default().trim_end_matches('=').to_owned()
     }
 
-    /// Opens what was sealed with one of the keys.
+    /// Opens bytes that one of the keys sealed.
     pub(crate) fn open_bytes(&self, text: &str) -> Option<Vec<u8>> {
         if text.len() > 1_024 {
             return None;
@@ -132,7 +134,7 @@ fn unpack(bytes: &[u8]) -> Option<Payload> {
     })
 }
 
-/// A token's public name, as Keystone writes it.
+/// A token's audit id, as Keystone writes it.
 pub fn audit_text(id: &[u8; 16]) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(id)

@@ -1,7 +1,7 @@
-//! Who hashes a password next. Hashing costs a core for a while, and anybody may ask for it, so askers take turns: first
-//! addresses among each other, then the users that an address asks for.
+//! The order in which passwords are hashed. Hashing costs a core for a while, and anyone may ask for it. So
+//! askers take turns: first the addresses, then the users that an address asks for.
 //!
-//! One address that floods, or one user whose password is guessed, so delays nobody else by more than its turns.
+//! An address that floods delays others by its turns only. So does a user under a password-guessing attack.
 
 use lenticular_model::{
     error::{Error, Result},
@@ -14,32 +14,32 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// Who asks for a password to be hashed.
+/// The asker of a password hashing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Asker {
-    /// The address that asks.
+    /// The asking address.
     pub from: IpAddr,
-    /// Whose password; `None` for one of nobody's: all that do not exist are one.
+    /// The user that owns the password; `None` for every user that does not exist: all of them share one queue.
     pub user: Option<UserId>,
 }
 
-/// How many may wait for one user from one address. The right one may be among those who guess, and waits with them.
+/// How many may wait for one user from one address. The real user may wait among attackers.
 const WAITING_MAX: usize = 512;
 
 /// How many may wait in all.
 const ALL_WAITING_MAX: usize = 4_096;
 
-/// Decides whose turn it is.
+/// Decides who hashes next.
 #[derive(Clone)]
 pub struct Turns(Arc<Lock<Queue>>);
 
-/// A turn; the next one's comes when it is dropped.
+/// A turn. When it is dropped, the next asker gets a turn.
 pub struct Turn(Turns);
 
 struct Queue {
     free: usize,
     waiting: usize,
-    /// Addresses in the order of their turns, each with its users in the order of theirs.
+    /// Addresses in the order of their turns, each with its users in the order of their turns.
     addresses: VecDeque<(IpAddr, VecDeque<Lane>)>,
     lengths: HashMap<Asker, usize>,
 }
@@ -50,7 +50,7 @@ struct Lane {
 }
 
 impl Turns {
-    /// Turns for as many at once.
+    /// Allows `parallel` turns at once.
     pub fn new(parallel: usize) -> Self {
         let queue =
             Queue { free: parallel.max(1), waiting: 0, addresses: VecDeque::new(), lengths: HashMap::new() };
@@ -64,7 +64,7 @@ impl Turns {
     /// Waits for a turn.
     ///
     /// # Errors
-    /// Too many wait already.
+    /// Too many askers wait already.
     pub async fn take(&self, asker: Asker) -> Result<Turn> {
         let turn = {
             let mut queue = self.lock();
@@ -80,12 +80,13 @@ impl Turns {
     fn pass_on(&self) {
         let mut queue = self.lock();
         while let Some(next) = queue.next() {
-            // Who has gone away is passed over; their turn must not come back here while the queue is held.
+            // An asker that has gone away is skipped. Its turn must not be dropped here while the queue is
+            // locked.
             if next.is_closed() {
                 continue;
             }
             drop(queue);
-            // If they go away just now, dropping the turn passes it on.
+            // If the asker goes away just now, dropping the turn passes it on.
             let _ = next.send(Turn(self.clone()));
             return;
         }
@@ -122,7 +123,7 @@ impl Queue {
         Ok(receiver)
     }
 
-    /// The next one, whose address and user go to the end.
+    /// The next asker; its address and its user go to the end of their queues.
     fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
         let (from, mut lanes) = self.addresses.pop_front()?;
         let mut lane = lanes.pop_front()?;
@@ -153,7 +154,7 @@ mod tests {
         Asker { from: Ipv4Addr::new(192, 0, 2, address).into(), user }
     }
 
-    /// Everyone who waits, as their turns come.
+    /// All waiting askers, in the order of their turns.
     fn order(
         queue: &mut Queue,
         names: &mut Vec<(oneshot::Receiver<Turn>, &'static str)>,
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn turns_come_back_whoever_goes_away() {
+    async fn a_turn_comes_back_when_its_asker_goes_away() {
         let turns = Turns::new(2);
         let (first, second) = (turns.take(asker(1, None)).await, turns.take(asker(1, None)).await);
         let waits = tokio::spawn({

@@ -38,7 +38,7 @@ const KNOWN: &[&str] = &[
     "password_expires_at",
 ];
 
-/// What users are filtered by. Nobody comes from another provider here, and no password expires.
+/// The filters for users. No user comes from another identity provider, and no password expires.
 const FILTERS: &[&str] = &[
     "name",
     "domain_id",
@@ -86,7 +86,7 @@ pub async fn projects(ctx: Ctx, Path(text): Path<String>) -> Handled {
     json(200, &wire::listing(ctx.url(), &format!("users/{id}/projects"), found))
 }
 
-/// What a request says of a user.
+/// The user's fields in a request.
 struct Asked {
     name: Option<String>,
     hash: Option<String>,
@@ -96,7 +96,7 @@ struct Asked {
     extra: std::collections::BTreeMap<String, Value>,
 }
 
-/// Reads a request, after the right to write users was proven: hashing costs a core for a while.
+/// Reads a request after the policy check: hashing costs a core for a while.
 async fn read(ctx: &Ctx, fields: &Map<String, Value>) -> Result<Asked> {
     let hash = match field::<String>(fields, "password")? {
         Some(password) => Some(ctx.app.passwords.hash(ctx.asker(Some(ctx.caller.user_id)), password).await?),
@@ -171,13 +171,13 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
     json(200, &json!({"user": wire::user(ctx.url(), &user)}))
 }
 
-/// `POST /v3/users/{id}/password`: a user's own change, proved by the old password.
+/// `POST /v3/users/{id}/password`: a user changes the own password, with the old password as proof.
 pub async fn change_password(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Handled {
     let id = user_id(&text)?;
     let fields = envelope(body, "user")?;
     let old: String = field(&fields, "original_password")?.ok_or_else(|| required("original_password"))?;
     let new: String = field(&fields, "password")?.ok_or_else(|| required("password"))?;
-    // One answer for another user and for nobody: the answer must not tell which users exist.
+    // Another user and a missing user get the same answer: the answer must not tell which users exist.
     let own = ctx.state.users.get(&id).filter(|user| user.id == ctx.caller.user_id);
     let asker = ctx.asker(own.map(|user| user.id));
     if !judge(&ctx.app, asker, &old, own.map(|user| &**user)).await? {

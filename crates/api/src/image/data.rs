@@ -1,4 +1,4 @@
-//! Sending and fetching an image's bytes, never a whole image in memory.
+//! Upload and download of an image's bytes. Memory never holds a whole image.
 
 use super::image_id;
 use crate::{agent::enrol::Peer, app::App, ctx::Ctx, fault::Handled, respond::empty};
@@ -38,7 +38,7 @@ pub async fn upload(ctx: Ctx, Path(id): Path<String>, request: Request) -> Handl
         Ok((image, room))
     };
     let (image, room) = ctx.commit("image upload begin", begin).await?;
-    // The rest goes on even if the client goes away, so that the image never stays in `saving`.
+    // The rest runs even if the client goes away, so that the image never stays in `saving`.
     let app = ctx.app.clone();
     let cause = Cause {
         actor: ctx.caller.user_id.to_string(),
@@ -50,17 +50,18 @@ pub async fn upload(ctx: Ctx, Path(id): Path<String>, request: Request) -> Handl
     empty(204)
 }
 
-/// A name that no other upload has.
+/// A unique name for an upload.
 ///
 /// # Errors
-/// The system has no randomness to give.
+/// The system gives no randomness.
 pub fn upload_id() -> Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(Error::internal)?;
     Ok(format!("upload-{}", uuid::Builder::from_random_bytes(bytes).into_uuid()))
 }
 
-/// Receives the bytes, and has them count if the upload still does. Whatever comes of it, the image leaves `saving`.
+/// Receives the bytes, and makes them the image's data if the upload is still current. In every case the image
+/// leaves `saving`.
 async fn finish(
     app: &App,
     cause: Cause,
@@ -82,7 +83,8 @@ async fn finish(
         Err(error) => Err(error),
     };
     if saved.is_err() {
-        // A commit whose outcome is not known may have counted: then the bytes stay, and the next start looks again.
+        // A commit with an unknown outcome may have succeeded. Then the bytes stay, and the next start checks
+        // again.
         let named = app.store.state().images.get(&id).and_then(|image| image.file());
         if named.as_ref() != Some(&upload) {
             app.images.discard(&upload);
@@ -94,7 +96,7 @@ async fn finish(
     saved
 }
 
-/// Gives an upload up; true once that is durable, or there is nothing to give up.
+/// Aborts an upload. True once the abort is durable, or if there is nothing to abort.
 async fn abort(app: &App, cause: &Cause, id: ImageId, upload: &str) -> bool {
     let name = upload.to_owned();
     let aborted =
@@ -107,7 +109,7 @@ async fn abort(app: &App, cause: &Cause, id: ImageId, upload: &str) -> bool {
     !again
 }
 
-/// Gives an upload up, again and again: the store may have no room, or no database, just now.
+/// Aborts an upload, and retries: the store may have no room, or no database, just now.
 async fn keep_aborting(app: App, cause: Cause, id: ImageId, upload: String) {
     let mut wait = ABORT_AGAIN_AFTER;
     loop {
@@ -119,7 +121,7 @@ async fn keep_aborting(app: App, cause: Cause, id: ImageId, upload: String) {
     }
 }
 
-/// How long to wait before an upload is given up again, at first and at most.
+/// The first and the longest wait between two attempts to abort an upload.
 const ABORT_AGAIN_AFTER: Duration = Duration::from_millis(500);
 const ABORT_AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
 
@@ -141,7 +143,7 @@ pub async fn download(ctx: Ctx, Path(id): Path<String>, headers: HeaderMap) -> H
 pub async fn for_agent(peer: Peer, State(app): State<App>, Path(id): Path<String>) -> Handled {
     let state = app.store.state();
     let id = image_id(&id)?;
-    // It may be a project's private one: only a host that has a server of it reads it.
+    // The image may be private: only a host with a server of the image may read it.
     let host = state.host_named(&peer.name).map(|host| &host.id);
     let needed = host.is_some_and(|host| needs_image(&state, *host, id));
     let image = state.images.get(&id).filter(|_| needed).ok_or_else(|| Error::not_found("Image", id))?;
@@ -193,7 +195,7 @@ async fn stream(app: &App, image: &Image, data: &Data, range: Option<&str>) -> H
     Ok(response.body(Body::from_stream(chunks)).map_err(Error::internal)?)
 }
 
-/// One range of bytes, both ends included; anything else is answered whole.
+/// One range of bytes, both ends included. Other ranges are ignored, and the answer is the whole image.
 fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
     let (from, to) = text.strip_prefix("bytes=")?.split_once('-')?;
     let last = size.checked_sub(1)?;

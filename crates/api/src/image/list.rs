@@ -1,7 +1,8 @@
-//! The list of images: which are in it, in which order, and how many.
+//! The list of images: filters, order and pages.
 //!
-//! Filters follow Glance's API reference, "List images": attributes are compared whole, `in:` names several values, times
-//! take `gt:`, `gte:`, `eq:`, `neq:`, `lt:` and `lte:`. A filter that Glance does not know is a property of the image.
+//! Filters follow Glance's API reference, "List images": attributes are compared whole, `in:` names several
+//! values, times take `gt:`, `gte:`, `eq:`, `neq:`, `lt:` and `lte:`. A filter that Glance does not know is a
+//! property of the image.
 
 use crate::{ctx::Ctx, fault::Handled, page, query::Query, respond::json};
 use lenticular_model::{
@@ -17,7 +18,7 @@ use lenticular_wire::{
 use serde_json::{json, Value};
 use std::{cmp::Ordering, sync::Arc};
 
-/// The length of a page that asks for none: Glance's `limit_param_default`.
+/// The default length of a page: Glance's `limit_param_default`.
 const PAGE: usize = 25;
 
 /// `GET /v2/images`
@@ -58,7 +59,7 @@ pub async fn list(ctx: Ctx) -> Handled {
     json(200, &body)
 }
 
-/// What is no attribute of an image.
+/// Query parameters that are no attribute of an image.
 const NOT_ATTRIBUTES: &[&str] = &[
     "limit",
     "marker",
@@ -87,10 +88,10 @@ const STATUSES: &[&str] = &[
     "uploading",
 ];
 
-/// Attributes whose values may have an operator before them.
+/// Attributes that accept an operator before the value.
 const WITH_OPERATORS: &[&str] = &["id", "name", "status", "container_format", "disk_format"];
 
-/// What a listing leaves out.
+/// The filters of a listing.
 struct Filter {
     visibility: Option<Visibility>,
     all: bool,
@@ -98,7 +99,7 @@ struct Filter {
     size: (u64, u64),
     tags: Vec<String>,
     times: Vec<TimeFilter>,
-    /// Attributes, each with the values that it may have.
+    /// Attributes, each with its allowed values.
     attributes: Vec<(String, Vec<String>)>,
 }
 
@@ -144,7 +145,7 @@ impl Filter {
     fn matches(&self, ctx: &Ctx, image: &Image) -> bool {
         let own = image.owner.is_some() && image.owner == ctx.caller.project_id();
         let listed = match self.visibility {
-            // A community image is listed only to those who ask for such.
+            // Community images are listed only if the query asks for them.
             None => image.visibility != Visibility::Community || own || self.all,
             Some(wanted) => image.visibility == wanted,
         };
@@ -169,7 +170,7 @@ impl Filter {
     }
 }
 
-/// The values that an attribute may have, of which the filter must be one that Glance takes.
+/// The allowed values of an attribute. Glance must accept each value.
 fn values(name: &str, text: &str) -> Result<Vec<String>> {
     let bad = |why: String| Err(Error::invalid(why));
     let found = match text.split_once(':').filter(|_| WITH_OPERATORS.contains(&name)) {
@@ -197,7 +198,7 @@ fn values(name: &str, text: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// The values of `in:`, between commas; those in double quotes may hold commas.
+/// The values of `in:`, separated by commas. Values in double quotes may hold commas.
 fn split(name: &str, list: &str) -> Result<Vec<String>> {
     let bad = || Error::invalid(format!("Invalid filter value {list} for '{name}': the quotes do not pair."));
     let (mut found, mut rest) = (Vec::new(), list);
@@ -218,7 +219,7 @@ fn split(name: &str, list: &str) -> Result<Vec<String>> {
     }
 }
 
-/// A comparison of a time of the image's.
+/// A comparison with one of the image's times.
 struct TimeFilter {
     updated: bool,
     allowed: fn(Ordering) -> bool,
@@ -227,7 +228,7 @@ struct TimeFilter {
 
 impl TimeFilter {
     fn read(name: &str, text: &str) -> Result<Self> {
-        // A time holds colons, and may come without an operator.
+        // A time contains colons, and may have no operator.
         let (operator, time) = match Timestamp::parse(text) {
             Some(_) => ("eq", text),
             None => text.split_once(':').unwrap_or(("eq", text)),
@@ -252,7 +253,7 @@ impl TimeFilter {
 
     fn matches(&self, image: &Image) -> bool {
         let time = if self.updated { image.updated_at.unwrap_or(image.created_at) } else { image.created_at };
-        // Glance tells whole seconds, so that is what clients compare.
+        // Glance shows whole seconds, so clients compare whole seconds.
         (self.allowed)(time.unix_s().cmp(&self.than.unix_s()))
     }
 }
@@ -286,7 +287,7 @@ impl SortKey {
 const SORT_KEYS: &[&str] =
     &["name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at"];
 
-/// The order asked for: `sort=key:dir,…`, or `sort_key` and `sort_dir`.
+/// The requested order: `sort=key:dir,…`, or `sort_key` and `sort_dir`.
 fn sort_keys(query: &Query) -> Result<Option<Vec<SortKey>>> {
     let dirs: Vec<&str> = query.all("sort_dir").collect();
     let keys: Vec<&str> = query.all("sort_key").collect();

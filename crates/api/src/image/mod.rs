@@ -58,7 +58,7 @@ async fn schema_of_list(_: crate::ctx::Ctx) -> Handled {
     json(200, &wire::schema_of_list())
 }
 
-/// Bytes are uploaded, and nothing else: no import methods.
+/// The import methods: none, because images can only be uploaded.
 async fn import(_: crate::ctx::Ctx) -> Handled {
     json(
         200,
@@ -70,7 +70,7 @@ async fn stores(_: crate::ctx::Ctx) -> Handled {
     json(200, &json!({"stores": [{"id": "file", "default": "true"}]}))
 }
 
-/// `GET /v2/info/usage`: what the caller's project has, against its limits; -1 is no limit.
+/// `GET /v2/info/usage`: the usage of the caller's project, against its limits; -1 is no limit.
 async fn usage(ctx: crate::ctx::Ctx) -> Handled {
     policy::check(&ctx.caller, Action::ImageRead, None)?;
     let (usage, quota) =
@@ -80,7 +80,7 @@ async fn usage(ctx: crate::ctx::Ctx) -> Handled {
         200,
         &json!({"usage": {
             "image_size_total": line(quota.size_mib, usage.size >> 20),
-            // Bytes are uploaded, never staged.
+            // Images are uploaded, never staged.
             "image_stage_total": line(quota.stage_mib, 0),
             "image_count_total": line(quota.count, usage.count),
             "image_count_uploading": line(quota.uploading, usage.uploading),

@@ -1,4 +1,4 @@
-//! Images as records: create, show, change, delete.
+//! Image records: create, show, change, delete.
 
 use super::image_id;
 use crate::{
@@ -29,7 +29,7 @@ fn bad(field: &str, value: &Value) -> Error {
     Error::invalid(format!("Invalid value '{value}' for image attribute '{field}'."))
 }
 
-/// Sets one attribute of an image, own or free; null takes it away where it may be away.
+/// Sets one attribute of an image, built-in or custom. Null removes an attribute that may be absent.
 fn set(image: &mut Image, name: &str, value: &Value) -> Result<()> {
     wire::check_attribute(name)?;
     let text = || match value {
@@ -81,7 +81,7 @@ fn read_tags(value: &Value) -> Result<BTreeSet<String>> {
     }
 }
 
-/// A new image, as the attributes of a request say.
+/// Reads a new image from the attributes of a request.
 fn read_new(fields: Map<String, Value>) -> Result<NewImage> {
     let mut blank = Image {
         id: lenticular_model::ImageId(Default::default()),
@@ -139,7 +139,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
         );
     }
     if let Some(id) = new.id {
-        // Nobody knows an id that is drawn; one that a client chose may have been another image's.
+        // A drawn id is always new. An id that a client chose may have been another image's.
         let text = id.to_string();
         let past = ctx.app.store.get(Kind::PastImage, &text).await?.is_some();
         if past || !ctx.app.store.history(Kind::Image, &text).await?.is_empty() {
@@ -208,7 +208,7 @@ fn read_change(change: &Value) -> Result<(String, String, Value)> {
 }
 
 fn apply(image: &mut Image, (op, name, value): &(String, String, Value)) -> Result<()> {
-    // What got a name before it was refused can still be taken away.
+    // A property with a name that is reserved now can still be removed.
     if op != "remove" {
         wire::check_attribute(name)?;
     }
@@ -274,7 +274,7 @@ pub async fn reactivate(ctx: Ctx, Path(id): Path<String>) -> Handled {
     empty(204)
 }
 
-/// `GET /v2/images/{id}/members`: nobody but its owner has a share in an image yet.
+/// `GET /v2/images/{id}/members`: images are not shared yet, so an image has no members but its owner.
 pub async fn members(ctx: Ctx, Path(id): Path<String>) -> Handled {
     ctx.state.visible::<Image>(&ctx.caller, &image_id(&id)?)?;
     json(200, &json!({"members": [], "schema": "/v2/schemas/members"}))

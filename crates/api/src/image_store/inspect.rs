@@ -1,9 +1,10 @@
-//! What an image's bytes really are, judged by their own headers before they are accepted.
+//! Checks an image's real format and size by its headers, before the image is accepted.
 //!
-//! A disk image can name other files: a qcow2 backing or data file, a VMDK descriptor with foreign extents. Whoever
-//! opens it then reads those files with the host's rights (OSSA-2024-001). So an image is accepted only as what it was
-//! declared to be, and only if it stands alone. The parser reads a bounded head and tail and believes nothing in them.
-//! Formats: QEMU `docs/interop/qcow2`, VMware Virtual Disk Format 5.0, Microsoft VHD and VHDX, ECMA-119.
+//! A disk image can name other files: a qcow2 backing or data file, or a VMDK descriptor with foreign extents. A
+//! program that opens such an image reads those files with the host's rights (OSSA-2024-001). So an image is
+//! accepted only if it has its declared format and needs no other file. The parser reads a bounded head and tail,
+//! and trusts no field in them. Formats: QEMU `docs/interop/qcow2`, VMware Virtual Disk Format 5.0, Microsoft VHD
+//! and VHDX, ECMA-119.
 
 use std::{
     fs::File,
@@ -11,24 +12,24 @@ use std::{
     path::Path,
 };
 
-/// How much of the beginning is looked at, in bytes.
+/// How much of the image's beginning is read, in bytes.
 pub const HEAD_BYTES: usize = 128 * 1024;
 
-/// What was found.
+/// The result of an inspection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
-    /// Bytes that a guest sees, where the format tells.
+    /// The size that a guest sees, in bytes, if the format says so.
     pub virtual_size: Option<u64>,
 }
 
-/// Why an image is refused, for the person who sent it.
+/// The reason for a refused image, for the client that sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused(pub String);
 
-/// Judges a file against the format it was declared to have.
+/// Checks a file against its declared format.
 ///
 /// # Errors
-/// The outer error is the file's, the inner one a refusal of what is in it.
+/// The outer error is about the file; the inner error refuses the content.
 pub fn file(path: &Path, declared: &str) -> io::Result<Result<Inspected, Refused>> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
@@ -42,7 +43,7 @@ pub fn file(path: &Path, declared: &str) -> io::Result<Result<Inspected, Refused
     Ok(judge(&head, &tail, size, declared))
 }
 
-/// Judges the beginning and the last 512 bytes of an image of `size` bytes.
+/// Checks the beginning and the last 512 bytes of an image of `size` bytes.
 pub fn judge(head: &[u8], tail: &[u8], size: u64, declared: &str) -> Result<Inspected, Refused> {
     let is = detect(head, tail);
     match declared {
@@ -52,7 +53,8 @@ pub fn judge(head: &[u8], tail: &[u8], size: u64, declared: &str) -> Result<Insp
         "vhd" if is == Some("vhd") => Ok(Inspected { virtual_size: be64(tail, 48).or(be64(head, 48)) }),
         "vhdx" if is == Some("vhdx") => Ok(Inspected { virtual_size: None }),
         "iso" if is == Some("iso") => Ok(Inspected { virtual_size: Some(size) }),
-        // Raw bytes may hold anything except what another program would open as a disk format. An ISO is bootable raw.
+        // Raw bytes may hold anything except a disk format that another program would open. An ISO can boot as
+        // raw.
         "raw" => match is {
             None | Some("iso") => Ok(Inspected { virtual_size: Some(size) }),
             Some(other) => Err(mismatch(declared, other)),
@@ -141,7 +143,7 @@ fn qcow2(head: &[u8], size: u64) -> Result<Inspected, Refused> {
         return Err(Refused(format!("The image's qcow2 header is damaged: cluster_bits is {cluster_bits}.")));
     }
     let virtual_size = be64(head, 24).ok_or_else(short)?;
-    // More than this no flavor offers, and a number near 2^64 is there to overflow somebody's sum.
+    // No flavor offers more, and a number near 2^64 may be meant to overflow a sum.
     if virtual_size > 1 << 50 {
         return Err(Refused("The image claims to be larger than 1 PiB.".into()));
     }
@@ -161,7 +163,7 @@ fn qcow2(head: &[u8], size: u64) -> Result<Inspected, Refused> {
         if incompatible & DATA_FILE != 0 {
             return Err(Refused("The image keeps its data in another file. Images must stand alone: flatten it with qemu-img convert.".into()));
         }
-        // Dirty, corrupt, external data, compression type, extended L2.
+        // Known feature bits: dirty, corrupt, external data, compression type, extended L2.
         if incompatible & !0b1_1111 != 0 {
             return Err(Refused(format!("The image uses unknown qcow2 features ({incompatible:#x}).")));
         }
@@ -171,7 +173,7 @@ fn qcow2(head: &[u8], size: u64) -> Result<Inspected, Refused> {
     Ok(Inspected { virtual_size: Some(virtual_size) })
 }
 
-/// Walks the header's extensions for one that names another file.
+/// Checks the header's extensions for an extension that names another file.
 fn extensions(head: &[u8], start: usize) -> Result<(), Refused> {
     const DATA_FILE_NAME: u32 = 0x4441_5441;
     const BACKING_FORMAT: u32 = 0xe279_2aca;
@@ -201,7 +203,7 @@ fn vmdk(head: &[u8]) -> Result<Inspected, Refused> {
     let descriptor = head.get(start..end).filter(|d| !d.is_empty()).ok_or_else(|| {
         Refused("The VMDK image has no embedded descriptor, so what it refers to cannot be checked.".into())
     })?;
-    // Without a capacity QEMU reads the file as a descriptor, whatever its first bytes say.
+    // Without a capacity, QEMU reads the file as a descriptor and ignores its first bytes.
     if capacity == 0 {
         return Err(Refused("The VMDK image has no capacity.".into()));
     }
@@ -209,9 +211,9 @@ fn vmdk(head: &[u8]) -> Result<Inspected, Refused> {
     Ok(Inspected { virtual_size: capacity.checked_mul(512) })
 }
 
-/// Reads the descriptor more strictly than any program would: what could be read in two ways is refused.
+/// Reads the descriptor more strictly than any program would: it refuses everything ambiguous.
 fn vmdk_descriptor(text: &str) -> Result<(), Refused> {
-    // The first one counts for some readers, the last one for others, and comments for some: there may be only one.
+    // Some readers use the first entry, others the last, and some read comments: only one entry is allowed.
     let kinds: Vec<&str> = text.match_indices("createtype").map(|(at, _)| &text[at..]).collect();
     let kind = match kinds[..] {
         [only] => only.lines().next().and_then(|line| line.split('=').nth(1)).unwrap_or(""),
@@ -223,7 +225,7 @@ fn vmdk_descriptor(text: &str) -> Result<(), Refused> {
             "VMDK images of type {kind:?} are not accepted; convert it to monolithicSparse or streamOptimized."
         )));
     }
-    // One extent, sparse, in this very file: a path in it would lead elsewhere.
+    // One sparse extent in this very file: a path would lead to another file.
     let is_extent = |line: &&str| {
         let access = line.split_whitespace().next().unwrap_or("");
         matches!(access, "rw" | "rdonly" | "noaccess")
@@ -241,7 +243,7 @@ fn vmdk_descriptor(text: &str) -> Result<(), Refused> {
 
 fn vdi(head: &[u8]) -> Result<Inspected, Refused> {
     let kind = le32(head, 76).ok_or_else(|| cut_short("vdi"))?;
-    // 1 is dynamic, 2 static; the others are differences to another image.
+    // 1 is fixed or dynamic, 2 static; other types are differences to another image.
     if !(1..=2).contains(&kind) {
         return Err(Refused("The VDI image is a difference to another one. Images must stand alone.".into()));
     }
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_names_another_file_is_refused() {
+    fn an_image_that_names_another_file_is_refused() {
         let mut backing = qcow2_head();
         backing[8..16].copy_from_slice(&1024_u64.to_be_bytes());
         assert!(verdict(&backing, "qcow2").unwrap_err().0.contains("backing file"));
@@ -296,7 +298,8 @@ mod tests {
         let own = b"createType=\"monolithicSparse\"\nRW 8 SPARSE \"a.vmdk\"\n      ";
         sparse[512..512 + own.len()].copy_from_slice(own);
         assert!(verdict(&sparse, "vmdk").is_ok());
-        // What QEMU would read otherwise: a type in a comment, a second extent behind tabs, no capacity.
+        // Content that QEMU would read in another way: a type in a comment, a second extent behind tabs, no
+        // capacity.
         for trick in [
             &b"# createType=\"monolithicFlat\"\ncreateType=\"monolithicSparse\"\nRW 8 SPARSE \"a\"\n"[..],
             b"createType=\"monolithicSparse\"\nRDONLY 8 SPARSE \"a\"\nRW\t8\tFLAT\t\"s\"\t0\n",

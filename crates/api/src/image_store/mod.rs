@@ -1,4 +1,4 @@
-//! The bytes of images: files, and what they are by their own headers.
+//! The bytes of images: their files, and the check of their real format.
 
 pub mod inspect;
 pub mod store;

@@ -1,5 +1,5 @@
-//! The bytes of images, in files: each upload writes a file under its own name, which counts once a transaction has said
-//! so. No upload ever writes over what another has written, and a file is removed only when no record names it.
+//! The bytes of images, in files. Each upload writes a file under its own name, and a transaction makes the file
+//! count. No upload overwrites another upload's file, and a file is removed only when no record names it.
 
 use crate::image_store::inspect;
 use crate::limits::{IMAGE_BYTES_MAX, STREAM_STALL};
@@ -30,15 +30,15 @@ use tokio::sync::mpsc;
 #[derive(Debug, Clone)]
 pub struct ImageStore {
     folder: PathBuf,
-    /// Bytes of the disk that uploads leave free.
+    /// Disk space that uploads leave free, in bytes.
     reserve: u64,
-    /// After how many bytes an upload looks again.
+    /// After how many bytes an upload checks the free space again.
     look_every: u64,
-    /// Bytes that uploads under way may still write before they look again.
+    /// Bytes that uploads in progress may still write before their next check.
     promised: Arc<AtomicU64>,
 }
 
-/// What one upload may write before it looks again.
+/// The bytes that one upload may write before its next check.
 struct Promise(Arc<AtomicU64>, u64);
 
 impl Promise {
@@ -54,12 +54,11 @@ impl Drop for Promise {
     }
 }
 
-/// The reserve if none is set: this part of the disk, and at most this many bytes.
+/// The default reserve: one part in this many of the disk, and at most this many bytes.
 const RESERVE_PART: u64 = 10;
 const RESERVE_BYTES_MAX: u64 = 1 << 30;
 
-/// After how many bytes an upload looks again whether it still leaves the reserve free: this part of the disk, and at
-/// most this many bytes.
+/// How often an upload checks the reserve: after one part in this many of the disk, and at most this many bytes.
 const LOOK_EVERY_PART: u64 = 64;
 const LOOK_EVERY_BYTES_MAX: u64 = 4 << 20;
 
@@ -67,13 +66,14 @@ const LOOK_EVERY_BYTES_MAX: u64 = 4 << 20;
 const CHUNKS_IN_FLIGHT: usize = 8;
 
 impl ImageStore {
-    /// Opens a folder for its owner alone, made if it is not there. Uploads leave `reserve_bytes` of its disk free.
+    /// Opens a folder for its owner only, and creates it if missing. Uploads leave `reserve_bytes` of its disk
+    /// free.
     ///
     /// # Errors
-    /// It cannot be made or shut to others.
+    /// The folder cannot be created, or its permissions cannot be set.
     pub fn open(folder: &Path, reserve_bytes: Option<u64>) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        // Projects' private images lie in it, and it may be older than this rule.
+        // The folder holds private images, and may be older than this rule.
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         let disk = rustix::fs::statvfs(folder)?;
         let bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
@@ -82,7 +82,7 @@ impl ImageStore {
         Ok(Self { folder: folder.to_owned(), reserve, look_every, promised: Arc::default() })
     }
 
-    /// The file of an image's bytes, by the name that its record has.
+    /// The file of an image's bytes, by the name in its record.
     pub fn path(&self, file: &str) -> PathBuf {
         self.folder.join(file)
     }
@@ -91,11 +91,12 @@ impl ImageStore {
         self.folder.join(format!("{upload}.part"))
     }
 
-    /// Receives bytes under an upload's name: hashed and written as they come, at most `room` of them, judged, and durable
-    /// when it returns.
+    /// Receives bytes under an upload's name. They are hashed and written as they come, at most `room` of them,
+    /// and inspected. They are durable when the call returns.
     ///
     /// # Errors
-    /// The stream broke, stood still or was too long, the disk is full, or the content is not what was declared.
+    /// The stream broke, stalled or was too long, the disk is full, or the content does not match the declared
+    /// format.
     pub async fn receive<S, E>(
         &self,
         upload: &str,
@@ -121,7 +122,7 @@ impl ImageStore {
                         broken = Some(too_long(room));
                         break;
                     }
-                    // A closed channel means that the writer failed; its own error says why.
+                    // A closed channel means that the writer failed; the writer's own error says why.
                     if chunks.send(chunk).await.is_err() {
                         break;
                     }
@@ -150,14 +151,14 @@ impl ImageStore {
         result
     }
 
-    /// Forgets what an upload has written, whole or not.
+    /// Removes an upload's file, complete or not.
     pub fn discard(&self, upload: &str) {
-        // What cannot be removed now is removed at the next start.
+        // If the removal fails now, the next start removes the file.
         let _ = fs::remove_file(self.part(upload));
         self.remove(upload);
     }
 
-    /// Forgets an image's bytes, by the name that its record had for them.
+    /// Removes an image's file, by the name in its record.
     pub fn remove(&self, file: &str) {
         let _ = fs::remove_file(self.path(file));
     }
@@ -194,10 +195,10 @@ impl ImageStore {
         })
     }
 
-    /// The store of records may lie on the same disk, and must always be written.
+    /// Checks the reserve. The store of records may be on the same disk, and must always have room.
     fn check_reserve(&self, file: &File) -> io::Result<()> {
         let disk = rustix::fs::fstatvfs(file)?;
-        // What all uploads may write until each of them looks again counts as written.
+        // Bytes that uploads may write before their next check count as written.
         let promised = self.promised.load(Ordering::Relaxed);
         match disk.f_bavail.saturating_mul(disk.f_frsize) < self.reserve.saturating_add(promised) {
             true if self.reserve > 0 => Err(io::ErrorKind::StorageFull.into()),
@@ -205,8 +206,8 @@ impl ImageStore {
         }
     }
 
-    /// Removes what is left of uploads that broke off, and moves aside the bytes of images that the state does not know:
-    /// a store that was lost or set back must not take the images with it. Says how many files it moved or removed.
+    /// Removes the files of interrupted uploads, and moves aside the files of images that the state does not
+    /// know: a lost or restored store must not delete images. Returns the number of moved or removed files.
     ///
     /// # Errors
     /// The folder cannot be read or changed.
@@ -293,7 +294,7 @@ mod tests {
         assert_eq!(data.file.as_deref(), Some("upload-1"));
         assert_eq!(fs::read(store.path("upload-1")).unwrap(), b"hello world");
         assert_eq!((mode(folder.path()), mode(&store.path("upload-1"))), (0o700, 0o600));
-        // Whatever comes later, it comes under another name.
+        // A later upload always has another name.
         store.receive("upload-1", "raw", None, chunks(&[b"other"])).await.unwrap();
         store.discard("upload-2");
         assert!(store.path("upload-1").exists());

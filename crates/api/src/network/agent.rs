@@ -1,4 +1,4 @@
-//! Network agents: what plugs ports on hosts. There is one for each host.
+//! Network agents: one for each host. An agent connects ports on its host.
 
 use super::{
     fields::bad,
@@ -15,7 +15,7 @@ use lenticular_model::{
 use lenticular_wire::network as wire;
 use std::sync::Arc;
 
-/// `GET /v2.0/agents`: nothing for those who do not see hosts.
+/// `GET /v2.0/agents`: empty for callers who may not see hosts.
 pub async fn list(ctx: Ctx) -> Handled {
     let sees = policy::check(&ctx.caller, Action::AgentRead, None).is_ok();
     let hosts = ctx.state.hosts.values().filter(|_| sees);
@@ -23,7 +23,7 @@ pub async fn list(ctx: Ctx) -> Handled {
     view::listing(&ctx, &Listed::plain("agents", "agents"), items)
 }
 
-/// The host of an agent that exists for the caller.
+/// The host of an agent that the caller may see.
 fn host_of(ctx: &Ctx, path: &str) -> Result<Arc<Host>> {
     let missing = || Error::not_found("Agent", path).coded("AgentNotFound");
     policy::check(&ctx.caller, Action::AgentRead, None).map_err(|_| missing())?;
@@ -37,7 +37,7 @@ pub async fn show(ctx: Ctx, Path(path): Path<String>) -> Handled {
     view::one(&ctx, "agent", wire::agent::view(&ctx.state, &host))
 }
 
-/// `PUT /v2.0/agents/{id}`: as with Neutron on OVN there is nothing to set.
+/// `PUT /v2.0/agents/{id}`: as with Neutron on OVN, no field can be set.
 pub async fn update(ctx: Ctx, Path(path): Path<String>, Json(_): Json) -> Handled {
     let host = host_of(&ctx, &path)?;
     let why = format!(
@@ -47,7 +47,7 @@ pub async fn update(ctx: Ctx, Path(path): Path<String>, Json(_): Json) -> Handle
     Err(bad(why).coded("BadRequest").into())
 }
 
-/// `DELETE /v2.0/agents/{id}`: it is there as long as its host is.
+/// `DELETE /v2.0/agents/{id}`: refused, because the agent exists as long as its host.
 pub async fn delete(ctx: Ctx, Path(path): Path<String>) -> Handled {
     let host = host_of(&ctx, &path)?;
     let why = format!("Agent {path} belongs to host {}. Retire the host instead.", host.name);

@@ -1,4 +1,4 @@
-//! The network that the cloud makes for a project that asks for one.
+//! The auto-allocated topology: a network that the cloud makes for a project on request.
 
 use crate::{
     ctx::Ctx,
@@ -14,7 +14,7 @@ use lenticular_model::{
 };
 use serde_json::json;
 
-/// The project that a path names; `null` and `None` are the caller's own.
+/// The project in a path; `null` and `None` mean the caller's own.
 fn project(ctx: &Ctx, text: &str) -> Result<ProjectId> {
     let id = match text {
         "null" | "None" => ctx.caller.need_project()?,
@@ -23,8 +23,8 @@ fn project(ctx: &Ctx, text: &str) -> Result<ProjectId> {
     policy::check(&ctx.caller, Action::NetworkWrite, Some(id)).map(|()| id)
 }
 
-/// `GET /v2.0/auto-allocated-topology/{project}`: makes it if it is not there, or, with `fields=dry-run`, says whether
-/// it could be made.
+/// `GET /v2.0/auto-allocated-topology/{project}`: creates the topology if it does not exist. With
+/// `fields=dry-run`, only checks whether it could be created.
 pub async fn show(ctx: Ctx, Path(path): Path<String>) -> Handled {
     let id = project(&ctx, &path)?;
     let answer = |network: String| {

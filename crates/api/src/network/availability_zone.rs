@@ -1,4 +1,4 @@
-//! Availability zones, as far as networks and routers can ask for them: those of the hosts.
+//! Availability zones for networks and routers: the hosts' zones.
 
 use super::view::{self, Listed};
 use crate::{ctx::Ctx, fault::Handled};

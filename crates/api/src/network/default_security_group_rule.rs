@@ -1,4 +1,4 @@
-//! Rules that new security groups begin with.
+//! Default rules: the rules that new security groups begin with.
 
 use super::{
     fields::Fields,
@@ -19,7 +19,7 @@ use lenticular_wire::network as wire;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Rules that new security groups begin with.
+/// Default rules of security groups.
 pub struct DefaultSecurityGroupRule;
 
 impl Resource for DefaultSecurityGroupRule {

@@ -1,4 +1,4 @@
-//! Reading the fields of a request's object, with Neutron's words for what is wrong with one.
+//! Reads the fields of a request's object, with Neutron's error messages.
 
 use ipnet::IpNet;
 use lenticular_model::{
@@ -12,17 +12,17 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::{net::IpAddr, str::FromStr};
 
-/// A bad request, in Neutron's words.
+/// A bad request, with a message as Neutron words it.
 pub fn bad(message: impl Into<String>) -> Error {
     Error::invalid(message.into()).coded("HTTPBadRequest")
 }
 
-/// That a field must be there.
+/// The error for a missing field.
 pub fn required(name: &str) -> Error {
     bad(format!("Failed to parse request. Required attribute '{name}' not specified"))
 }
 
-/// Refuses a list in which something stands twice.
+/// Refuses a list with duplicates.
 pub fn check_distinct<T: PartialEq>(name: &str, list: &[T]) -> Result<()> {
     match list.iter().enumerate().find(|(at, item)| list[..*at].contains(item)) {
         Some((at, _)) => Err(bad(format!(
@@ -38,7 +38,7 @@ pub fn check_distinct<T: PartialEq>(name: &str, list: &[T]) -> Result<()> {
 pub struct Fields(pub Map<String, Value>);
 
 impl Fields {
-    /// Refuses fields that a resource does not have, or that a client may not set.
+    /// Refuses fields that the resource does not have, or that a client may not set.
     pub fn check(&self, known: &[&str]) -> Result<()> {
         let unknown: Vec<&str> = self.0.keys().map(String::as_str).filter(|k| !known.contains(k)).collect();
         match unknown.is_empty() {
@@ -47,7 +47,7 @@ impl Fields {
         }
     }
 
-    /// Whether the field is there, perhaps null.
+    /// Whether the field exists, perhaps with the value null.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
@@ -57,19 +57,19 @@ impl Fields {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
-    /// Reads one field; null is not there.
+    /// Reads an optional field; null counts as absent.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let Some(value) = self.value(name) else { return Ok(None) };
         let wrong = |error| bad(format!("Invalid input for {name}. Reason: '{value}': {error}."));
         serde_json::from_value(value.clone()).map(Some).map_err(wrong)
     }
 
-    /// Reads a field that must be there.
+    /// Reads a required field.
     pub fn need<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         self.get(name)?.ok_or_else(|| required(name))
     }
 
-    /// Reads a field of which null says something else than its absence.
+    /// Reads a field that distinguishes null from an absent field.
     pub fn nullable<T: DeserializeOwned>(&self, name: &str) -> Result<Option<Option<T>>> {
         match self.has(name) {
             true => self.get(name).map(Some),
@@ -86,12 +86,12 @@ impl Fields {
         Ok(found)
     }
 
-    /// Reads a text; without one it is empty.
+    /// Reads a text; an absent text is empty.
     pub fn text_or_empty(&self, name: &str) -> Result<String> {
         Ok(self.text(name)?.unwrap_or_default())
     }
 
-    /// Reads a whole number, as old clients send it too: as a text.
+    /// Reads an integer. Old clients send it as a text.
     pub fn number<T: TryFrom<i64>>(&self, name: &str) -> Result<Option<T>> {
         let Some(value) = self.value(name) else { return Ok(None) };
         let number =
@@ -101,7 +101,7 @@ impl Fields {
         number.map(Some).ok_or_else(wrong)
     }
 
-    /// Reads a flag, as old clients send it too.
+    /// Reads a boolean, also in the forms that old clients send.
     pub fn flag(&self, name: &str) -> Result<Option<bool>> {
         let Some(value) = self.value(name) else { return Ok(None) };
         let wrong =
@@ -120,12 +120,12 @@ impl Fields {
         list.iter().map(|text| id(name, text)).collect::<Result<_>>().map(Some)
     }
 
-    /// Reads a name in DNS, which knows no capitals.
+    /// Reads a DNS name, in lower case.
     pub fn dns_name(&self, name: &str) -> Result<Option<String>> {
         Ok(self.text(name)?.map(|text| text.to_ascii_lowercase()))
     }
 
-    /// Reads a list of objects that have these fields and no others.
+    /// Reads a list of objects that may have only these fields.
     pub fn objects(&self, name: &str, known: &[&str]) -> Result<Option<Vec<Fields>>> {
         let Some(list) = self.get::<Vec<Map<String, Value>>>(name)? else { return Ok(None) };
         let read = |one: Map<String, Value>| {
@@ -146,7 +146,7 @@ impl Fields {
         list.iter().map(|text| address(name, text)).collect::<Result<_>>().map(Some)
     }
 
-    /// Reads a range; an address alone is one of its own.
+    /// Reads a range; a single address is a range of one address.
     pub fn range(&self, name: &str) -> Result<Option<IpNet>> {
         self.get::<String>(name)?.map(|text| range(name, &text)).transpose()
     }
@@ -173,7 +173,7 @@ impl Fields {
         Ok(Some(routes))
     }
 
-    /// The project that something new is for: the caller's, unless an admin names another.
+    /// The project of a new resource: the caller's, unless an admin names another.
     pub fn project(&self, caller: &Caller, action: Action) -> Result<ProjectId> {
         let named = match self.get::<ProjectId>("project_id")? {
             Some(id) => Some(id),
@@ -196,7 +196,7 @@ fn address(name: &str, text: &str) -> Result<IpAddr> {
     text.parse().map_err(|_| wrong())
 }
 
-/// Reads a range out of a text.
+/// Reads a range from a text.
 pub fn range(name: &str, text: &str) -> Result<IpNet> {
     let wrong = || bad(format!("Invalid input for {name}. Reason: '{text}' is not a valid IP subnet."));
     match text.parse() {

@@ -1,5 +1,5 @@
-//! What listings can be asked for: the filters of Neutron's API reference, with what their values are. Others are refused:
-//! who asks for something that is not looked at would get everything.
+//! The filters of listings, from Neutron's API reference, with the types of their values. Unknown filters are
+//! refused: an ignored filter would list everything.
 
 use super::fields::bad;
 use crate::query::Query;
@@ -12,12 +12,12 @@ use lenticular_wire::request::text_bool;
 use serde_json::{json, Value};
 use std::net::IpAddr;
 
-/// What a filter's value is.
+/// The type of a filter's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// A text that is compared as it is.
+    /// A text, compared exactly.
     Text,
-    /// A text in which capitals do not count.
+    /// A text, compared without case.
     AnyCase,
     /// True or false.
     Flag,
@@ -31,7 +31,7 @@ enum Kind {
     Address,
     /// A range of addresses.
     Range,
-    /// A rule's range: an address alone is one.
+    /// A rule's range: a single address counts as a range.
     Prefix,
     /// `IPv4` or `IPv6`.
     Ethertype,
@@ -39,13 +39,13 @@ enum Kind {
     Protocol,
     /// A transport port.
     PortNumber,
-    /// What an RBAC policy is about.
+    /// The object type of an RBAC policy.
     ObjectType,
     /// `subnet_id=…`, `ip_address=…`, `ip_address_substr=…`
     FixedIp,
-    /// True or false; the resource itself checks the value.
+    /// True or false; the resource checks the value.
     OwnFlag,
-    /// A number; the resource itself checks the value.
+    /// A number; the resource checks the value.
     OwnNumber,
 }
 
@@ -56,29 +56,29 @@ use Kind::{
 
 /// The filters of one kind of resource.
 struct Table {
-    /// What the body of a listing calls it.
+    /// The name of the list in the body.
     many: &'static str,
-    /// Whether it has what Neutron's standard attributes are: description, revision number and times.
+    /// Whether the resource has Neutron's standard attributes: description, revision number and times.
     standard: bool,
     /// Whether it has tags.
     tags: bool,
-    /// Its own.
+    /// Its other filters.
     own: &'static [(&'static str, Kind)],
 }
 
-/// What every resource has that belongs to a project.
+/// The filters of every resource that belongs to a project.
 const OWNED: &[(&str, Kind)] = &[("id", Text), ("project_id", Project), ("tenant_id", Project)];
 
-/// What comes with standard attributes.
+/// The filters of standard attributes.
 const STANDARD: &[(&str, Kind)] =
     &[("description", Text), ("revision_number", Number), ("created_at", Text), ("updated_at", Text)];
 
 const TAGS: &[&str] = &["tags", "tags-any", "not-tags", "not-tags-any"];
 
-/// What has changed since.
+/// The filter for resources that changed since a time.
 const SINCE: &str = "changed_since";
 
-/// What is asked of a listing, and filters nothing.
+/// Parameters of a listing that filter nothing.
 const OTHERS: &[&str] = &["fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir"];
 
 const TABLES: &[Table] = &[
@@ -361,7 +361,7 @@ fn wrong(why: String) -> Error {
     Error::invalid(format!("Invalid input for operation: {why}.")).coded("InvalidInput")
 }
 
-/// A filter's value as resources show it.
+/// Converts a filter's value into the form that resources show.
 fn read(kind: Kind, text: &str) -> Result<Value> {
     let canonical = |found: Option<String>| Ok(json!(found.unwrap_or_else(|| text.to_owned())));
     match kind {
@@ -401,7 +401,7 @@ fn read(kind: Kind, text: &str) -> Result<Value> {
     }
 }
 
-/// Of several values under one key any will do; of several keys each must.
+/// A listing's filters. One of several values of a key must match; all keys must match.
 #[derive(Debug, Default)]
 pub struct Filters {
     by_field: Vec<(String, Vec<Value>)>,
@@ -411,7 +411,7 @@ pub struct Filters {
 }
 
 impl Filters {
-    /// Reads what a query asks of the listing that its body calls `many`.
+    /// Reads the filters of the listing that its body calls `many`.
     pub fn read(query: &Query, many: &str) -> Result<Self> {
         let table = TABLES.iter().find(|table| table.many == many);
         let mut filters = Self::default();
@@ -474,8 +474,7 @@ impl Filters {
         Ok(())
     }
 
-    /// Whether a resource as it is shown is among what is asked for. An attribute that the caller may not see is like
-    /// nothing.
+    /// Whether a resource, as shown, matches the filters. An attribute that the caller may not see matches no filter.
     pub fn match_item(&self, item: &Value) -> bool {
         let fits = |(name, wanted): &(String, Vec<Value>)| {
             item.get(name).is_some_and(|value| wanted.iter().any(|wanted| is_equal(value, wanted)))

@@ -18,7 +18,7 @@ use serde_json::json;
 /// Floating IPs.
 pub struct FloatingIp;
 
-/// Reads where it shall lead; null is nowhere.
+/// Reads the port that the floating IP is associated with; null removes the association.
 fn target(fields: &Fields) -> Result<Option<Target>> {
     let fixed_ip = fields.address("fixed_ip_address")?;
     match fields.id("port_id")? {
@@ -95,7 +95,7 @@ impl Changeable for FloatingIp {
     }
 }
 
-/// `GET /v2.0/floatingip_pools`: the subnets that floating IPs are of.
+/// `GET /v2.0/floatingip_pools`: the subnets that floating IPs come from.
 pub async fn pools(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::NetworkRead, None)?;
     let project = ctx.caller.need_project()?;

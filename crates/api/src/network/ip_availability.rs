@@ -1,4 +1,4 @@
-//! How many addresses networks have, and how many are given out.
+//! The number of networks' addresses, and how many are in use.
 
 use super::{
     resource,

@@ -80,7 +80,7 @@ pub fn routes() -> Router<App> {
         .route("/network/v2.0/", get(resources))
 }
 
-/// What joins networks with each other, with the outside, and with guests over one port.
+/// Routes of resources that connect networks with each other, with the outside, and with guests over one port.
 fn joining() -> Router<App> {
     Router::new()
         .route("/routers", collection::<router::Router>())
@@ -92,7 +92,7 @@ fn joining() -> Router<App> {
         .route("/floatingips", collection::<floating_ip::FloatingIp>())
         .route("/floatingips/{id}", member::<floating_ip::FloatingIp>())
         .route("/floatingip_pools", get(floating_ip::pools))
-        // The reference writes it so, and Neutron answers to this.
+        // The API reference spells the path so, and Neutron accepts it.
         .route("/floatingip-pools", get(floating_ip::pools))
         .route("/floatingips/{id}/port_forwardings", get(port_forwarding::list).post(port_forwarding::create))
         .route(
@@ -110,7 +110,7 @@ fn joining() -> Router<App> {
         )
 }
 
-/// Where addresses come from, who may use what, and how much.
+/// Routes of address ranges, sharing and quotas.
 fn addressing() -> Router<App> {
     Router::new()
         .route("/subnetpools", collection::<subnet_pool::SubnetPool>())
@@ -139,7 +139,7 @@ fn addressing() -> Router<App> {
         )
 }
 
-/// What there is, for operators and tools.
+/// Routes of overviews, for operators and tools.
 fn overview() -> Router<App> {
     Router::new()
         .route("/agents", get(agent::list))
@@ -158,7 +158,7 @@ async fn versions(State(app): State<App>) -> Handled {
     )
 }
 
-/// Resources, and where they are.
+/// Resources and their paths.
 const RESOURCES: &[(&str, &str)] = &[
     ("network", "networks"),
     ("subnet", "subnets"),
@@ -208,7 +208,7 @@ async fn extension(_: Ctx, Path(alias): Path<String>) -> Handled {
     }
 }
 
-/// Who carries which service: routers are OVN's.
+/// The provider of each service type: OVN provides routers.
 async fn service_providers(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::NetworkRead, None)?;
     let items = vec![json!({"service_type": "L3_ROUTER_NAT", "name": "ovn", "default": true})];

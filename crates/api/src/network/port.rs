@@ -20,7 +20,7 @@ use std::{net::IpAddr, sync::Arc};
 /// Ports.
 pub struct Port;
 
-/// The kinds of ports that Neutron knows. All but the first need hardware that no host of this cloud has.
+/// The VNIC types that Neutron knows. All but the first need hardware that no host of this cloud has.
 const VNIC_TYPES: &[&str] = &[
     "normal",
     "direct",
@@ -35,7 +35,7 @@ const VNIC_TYPES: &[&str] = &[
     "remote-managed",
 ];
 
-/// Reads a list of addresses that are asked for.
+/// Reads the requested addresses.
 pub fn fixed_ips(fields: &Fields, name: &str) -> Result<Option<Vec<AskIp>>> {
     let Some(list) = fields.objects(name, &["subnet_id", "ip_address"])? else { return Ok(None) };
     let read = |ip: Fields| Ok(AskIp { subnet: ip.id("subnet_id")?, address: ip.address("ip_address")? });
@@ -46,7 +46,7 @@ pub fn fixed_ips(fields: &Fields, name: &str) -> Result<Option<Vec<AskIp>>> {
 }
 
 fn groups(fields: &Fields) -> Result<Option<Vec<SecurityGroupId>>> {
-    // Null takes all groups away; a field that is not there leaves them.
+    // Null removes all groups; an absent field keeps them.
     Ok(fields.ids("security_groups")?.or_else(|| fields.has("security_groups").then(Vec::new)))
 }
 
@@ -132,7 +132,7 @@ impl Resource for Port {
 
     by_name!(port);
 
-    /// The questions that tools ask most are answered without looking at every port.
+    /// The most frequent queries are answered without reading every port.
     fn candidates(ctx: &Ctx, state: &State) -> Vec<Arc<Record>> {
         let by_device: Vec<&str> = ctx.query.all("device_id").filter(|d| !d.is_empty()).collect();
         let by_network: Option<Vec<NetworkId>> =

@@ -120,7 +120,7 @@ pub async fn create(ctx: Ctx, Path(floating): Path<String>, Json(body): Json) ->
     answer(&ctx, 201, of, id)
 }
 
-/// Runs a command about one port forwarding, if that is as the client expects it to be.
+/// Runs a command on one port forwarding, if the client's precondition holds.
 async fn commit(
     ctx: &Ctx,
     verb: &str,

@@ -1,4 +1,4 @@
-//! QoS policies, their rules, and the types of those.
+//! QoS policies, their rules, and the types of rules.
 
 use super::{
     fields::{bad, required, Fields},
@@ -67,7 +67,7 @@ impl Changeable for QosPolicy {
     }
 }
 
-/// The type of rules that a collection's name tells (`bandwidth_limit_rules`).
+/// The type of the rules in a collection (`bandwidth_limit_rules`).
 fn type_of(collection: &str) -> Result<&'static str> {
     let plain = collection.strip_prefix("alias_").unwrap_or(collection);
     let named = plain.strip_suffix("_rules").unwrap_or("");
@@ -76,7 +76,7 @@ fn type_of(collection: &str) -> Result<&'static str> {
     })
 }
 
-/// Reads a rule; what is not said stays as in `old`.
+/// Reads a rule; absent fields stay as in `old`.
 fn read_rule(kind: &str, fields: &Fields, old: Option<QosRuleKind>) -> Result<QosRuleKind> {
     let parameters =
         TYPES.iter().find(|(name, _)| *name == kind).map_or(&[][..], |(_, parameters)| parameters);
@@ -204,7 +204,7 @@ pub async fn delete_rule(
     remove(&ctx, &policy, kind, &id).await
 }
 
-/// The policy that a rule is of, which a path under an alias does not tell.
+/// The policy of a rule. A path under an alias does not name the policy.
 fn policy_of(ctx: &Ctx, kind: &str, id: &str) -> Result<Arc<Record>> {
     let missing =
         || Error::not_found_text(format!("QoS rule {id} could not be found.")).coded("QosRuleNotFound");
@@ -231,7 +231,7 @@ pub async fn update_alias(
 ) -> Handled {
     let kind = type_of(&collection)?;
     let policy = policy_of(&ctx, kind, &id)?;
-    // Under an alias the body's name is the alias's, too.
+    // Under an alias, the name in the body is the alias's, too.
     let body = match body {
         Value::Object(mut map) => {
             let alias = map.remove(&format!("alias_{kind}_rule"));
@@ -256,7 +256,7 @@ pub async fn rule_types(ctx: Ctx) -> Handled {
     view::listing(&ctx, &Listed::plain("rule_types", "qos/rule-types"), items)
 }
 
-/// What a parameter of a rule may be.
+/// The allowed values of a rule's parameter.
 fn parameter(name: &str) -> Value {
     let (kind, values) = match name {
         "direction" => ("choices", json!(["ingress", "egress"])),

@@ -28,7 +28,7 @@ fn view(limits: &[(&'static str, i64)]) -> Map<String, Value> {
     limits.iter().map(|(name, limit)| ((*name).to_owned(), json!(limit))).collect()
 }
 
-/// `GET /v2.0/quotas`: the projects whose limits are their own.
+/// `GET /v2.0/quotas`: the projects that have limits other than the defaults.
 pub async fn list(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::NetworkQuotaWrite, None)?;
     let own = ctx.state.quotas.values().filter(|q| !q.network.is_empty());

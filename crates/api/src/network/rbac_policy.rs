@@ -24,11 +24,11 @@ fn target(fields: &Fields) -> Result<Option<RbacTarget>> {
     }
 }
 
-/// What a policy can be about.
+/// The object types that a policy can share.
 const OBJECT_TYPES: &[&str] =
     &["network", "qos_policy", "security_group", "address_scope", "subnetpool", "address_group"];
 
-/// Reads what a policy is about.
+/// Reads a policy's object type.
 pub fn object_type(text: &str) -> Result<&'static str> {
     let named = text.trim();
     let known = OBJECT_TYPES.iter().copied().find(|known| known.eq_ignore_ascii_case(named));

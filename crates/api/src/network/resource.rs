@@ -1,5 +1,5 @@
-//! What all of Neutron's resources have in common: listing, showing, making, changing and removing, with filters, bulk
-//! requests and preconditions.
+//! The common part of all Neutron resources: list, show, create, update and delete, with filters, bulk requests
+//! and preconditions.
 
 use super::{
     fields::{bad, Fields},
@@ -25,7 +25,7 @@ use lenticular_model::{
 use serde_json::{json, Map, Value};
 use std::{future::Future, sync::Arc};
 
-/// What a resource is called: one of it and several of it in bodies, and in paths.
+/// The names of a resource: singular and plural in bodies, and in paths.
 pub struct Names {
     /// `security_group`
     pub one: &'static str,
@@ -42,51 +42,51 @@ pub type Id<N> = <<N as Resource>::Record as Record>::Id;
 pub trait Resource: Send + Sync + 'static {
     /// Its record.
     type Record: Revised;
-    /// What a new one is to be.
+    /// The parameters of a new resource.
     type New: Send + 'static;
-    /// What it is called.
+    /// The resource's names.
     const NAMES: Names;
-    /// What may be said of a new one.
+    /// The fields of a create request.
     const FIELDS: &'static [&'static str];
 
-    /// That there is none with this id.
+    /// The error for an id that does not exist.
     fn missing(id: &str) -> Error;
-    /// The one with this id, if it exists for the caller.
+    /// The record with this id, if the caller may see it.
     fn visible(state: &State, caller: &Caller, id: &Id<Self>) -> Result<Arc<Self::Record>>;
-    /// How it is shown.
+    /// The record as JSON.
     fn view(state: &State, caller: &Caller, record: &Self::Record) -> Value;
-    /// Reads what a new one is to be.
+    /// Reads the parameters of a new resource.
     fn read_new(ctx: &Ctx, fields: &Fields) -> Result<Self::New>;
-    /// Makes one.
+    /// Creates a resource.
     fn create(txn: &mut Txn<'_>, caller: &Caller, new: Self::New) -> Result<Id<Self>>;
-    /// Removes one.
+    /// Deletes a resource.
     fn delete(txn: &mut Txn<'_>, caller: &Caller, id: Id<Self>) -> Result<()>;
 
-    /// Those among which a listing looks: all, unless the query or the caller tell that fewer will do.
+    /// The candidates of a listing: all records, unless the query or the caller allow a smaller set.
     fn candidates(ctx: &Ctx, state: &State) -> Vec<Arc<Self::Record>> {
         let _ = ctx;
         state.all::<Self::Record>().cloned().collect()
     }
-    /// What is done before anybody looks, and the state to look at then.
+    /// Prepares for a read, and returns the state to read.
     fn prepare(ctx: &Ctx) -> impl Future<Output = Result<Arc<State>>> + Send {
         std::future::ready(Ok(ctx.state.clone()))
     }
 }
 
-/// A resource that can be changed.
+/// A resource that can be updated.
 pub trait Changeable: Resource {
-    /// What a change of one is.
+    /// The parameters of an update.
     type Change: Send + 'static;
-    /// Which of a new one's fields cannot be changed later.
+    /// The fields of a create request that cannot be updated.
     const FIXED: &'static [&'static str];
 
-    /// Reads a change.
+    /// Reads an update.
     fn read_change(fields: &Fields) -> Result<Self::Change>;
-    /// Changes one.
+    /// Updates a resource.
     fn update(txn: &mut Txn<'_>, caller: &Caller, id: Id<Self>, change: Self::Change) -> Result<()>;
 }
 
-/// The functions of a resource whose command and view stand under its name, as most do.
+/// The functions of a resource with a command and a view of the same name, as most resources have.
 macro_rules! by_name {
     ($resource:ident) => {
         fn missing(id: &str) -> lenticular_model::Error {
@@ -128,22 +128,22 @@ macro_rules! by_name {
 }
 pub(super) use by_name;
 
-/// Where a resource is listed and made.
+/// The routes that list and create a resource.
 pub fn collection<N: Resource>() -> MethodRouter<App> {
     get(list::<N>).post(create::<N>)
 }
 
-/// Where one of a resource is shown, changed and removed.
+/// The routes that show, update and delete a resource.
 pub fn member<N: Changeable>() -> MethodRouter<App> {
     get(show::<N>).put(update::<N>).delete(delete::<N>)
 }
 
-/// Where one of a resource that cannot be changed is shown and removed.
+/// The routes that show and delete a resource without updates.
 pub fn fixed_member<N: Resource>() -> MethodRouter<App> {
     get(show::<N>).delete(delete::<N>)
 }
 
-/// Reads an id; one that is malformed is one that is not there.
+/// Reads an id. A malformed id gives the same error as an unknown id.
 pub fn id<N: Resource>(text: &str) -> Result<Id<N>> {
     text.parse().map_err(|_| N::missing(text))
 }
@@ -165,14 +165,14 @@ pub async fn show<N: Resource>(ctx: Ctx, Path(path): Path<String>) -> Handled {
     view::one(&ctx, N::NAMES.one, N::view(&ctx.state, &ctx.caller, &record))
 }
 
-/// Answers with one resource as it now is.
+/// Answers with the current resource.
 pub fn answer<N: Resource>(ctx: &Ctx, status: u16, id: &Id<N>) -> Handled {
     let state = ctx.app.store.state();
     let record = N::visible(&state, &ctx.caller, id)?;
     json(status, &json!({(N::NAMES.one): N::view(&state, &ctx.caller, &record)}))
 }
 
-/// The objects of a request that may hold one or several.
+/// The objects of a request: one object, or a list of objects.
 fn one_or_many(body: Value, names: &Names) -> Result<(Vec<Fields>, bool)> {
     let Value::Object(mut body) = body else { return Err(bad("Resource body required")) };
     let object = |value| match value {
@@ -187,7 +187,7 @@ fn one_or_many(body: Value, names: &Names) -> Result<(Vec<Fields>, bool)> {
     }
 }
 
-/// `POST /v2.0/{collection}`: creates what a request asks for, one or several, all of it or nothing.
+/// `POST /v2.0/{collection}`: creates one or several resources, all or none.
 pub async fn create<N: Resource>(ctx: Ctx, Json(body): Json) -> Handled {
     let (asked, several) = one_or_many(body, &N::NAMES)?;
     let read = |fields: &Fields| {
@@ -239,7 +239,7 @@ pub async fn delete<N: Resource>(ctx: Ctx, Path(path): Path<String>) -> Handled 
     empty(204)
 }
 
-/// The revision number that the client's precondition names.
+/// The revision number in the client's precondition.
 pub fn expected(ctx: &Ctx) -> Result<Option<u64>> {
     let Some(text) = ctx.if_match.as_deref() else { return Ok(None) };
     let number =
@@ -248,7 +248,7 @@ pub fn expected(ctx: &Ctx) -> Result<Option<u64>> {
     number.map(Some).ok_or_else(wrong)
 }
 
-/// Refuses a resource that is not as the client expects it to be.
+/// Refuses a resource with another revision than the client expects.
 pub fn check_revision(expected: u64, now: Option<u64>) -> Result<()> {
     match now.filter(|now| *now != expected) {
         Some(now) => {
@@ -261,7 +261,7 @@ pub fn check_revision(expected: u64, now: Option<u64>) -> Result<()> {
     }
 }
 
-/// Runs a command about one resource, if that is as the client expects it to be.
+/// Runs a command on one resource, if the client's precondition holds.
 pub async fn commit<N: Resource, T: Send + 'static>(
     ctx: &Ctx,
     verb: &str,
@@ -279,7 +279,7 @@ pub async fn commit<N: Resource, T: Send + 'static>(
     .await
 }
 
-/// The object of an action's body, which some clients leave out.
+/// The object of an action's body. Some clients leave out the name around it.
 pub fn bare(body: Value) -> Result<Fields> {
     match body {
         Value::Null => Ok(Fields(Map::new())),

@@ -21,7 +21,7 @@ use serde_json::{json, Map, Value};
 /// Routers.
 pub struct Router;
 
-/// Reads the way out; null and an empty object are none.
+/// Reads the external gateway; null and an empty object mean no gateway.
 fn gateway(fields: &Fields) -> Result<Option<GatewayAsk>> {
     let info = fields.get::<Map<String, Value>>("external_gateway_info")?.filter(|info| !info.is_empty());
     let Some(info) = info.map(Fields) else { return Ok(None) };

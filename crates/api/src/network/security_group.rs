@@ -27,7 +27,7 @@ pub struct SecurityGroup;
 /// Rules of security groups.
 pub struct SecurityGroupRule;
 
-/// Every project has a default group as soon as anybody looks.
+/// The state in which the caller's project has a default group: the first request creates it.
 async fn with_default(ctx: &Ctx) -> Result<Arc<State>> {
     let Some(project) = ctx.caller.project_id() else { return Ok(ctx.state.clone()) };
     let there = ctx.state.security_groups_of_project(project).any(|g| g.name == group_build::DEFAULT);
@@ -38,7 +38,7 @@ async fn with_default(ctx: &Ctx) -> Result<Arc<State>> {
     Ok(ctx.app.store.state())
 }
 
-/// What a new group is to be.
+/// The parameters of a new group.
 pub struct NewGroup {
     project: ProjectId,
     name: String,
@@ -46,7 +46,7 @@ pub struct NewGroup {
     stateful: bool,
 }
 
-/// What an update of a group changes.
+/// The parameters of a group's update.
 pub struct GroupChange {
     name: Option<String>,
     description: Option<String>,
@@ -141,13 +141,13 @@ fn read_remote(fields: &Fields) -> Result<Remote> {
     }
 }
 
-/// That a rule is about several things at once.
+/// The error for a rule with several remotes.
 pub fn multiple_remotes() -> Error {
     let why = "Only remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.";
     bad(why).coded("SecurityGroupMultipleRemoteEntites")
 }
 
-/// Reads what a rule says.
+/// Reads a rule.
 pub fn read_rule(
     fields: &Fields,
     security_group_id: SecurityGroupId,

@@ -20,10 +20,10 @@ use lenticular_model::{
 use lenticular_wire::request::text_bool;
 use std::{net::IpAddr, sync::Arc};
 
-/// The most resolvers that one subnet may tell of.
+/// The most DNS servers of a subnet.
 const NAMESERVERS_MAX: usize = 5;
 
-/// The most routes that one subnet may tell of.
+/// The most host routes of a subnet.
 const ROUTES_MAX: usize = 20;
 
 /// Subnets.
@@ -58,7 +58,7 @@ fn check_guests(v4: bool, dns: &[IpAddr], routes: &[HostRoute]) -> Result<()> {
     Ok(())
 }
 
-/// The range of a new subnet, and whether it is of IPv4.
+/// The range of a new subnet, and whether it is IPv4.
 fn read_range(ctx: &Ctx, fields: &Fields) -> Result<(Range, bool)> {
     let cidr: Option<IpNet> = fields.range("cidr")?;
     let version = fields.number::<u8>("ip_version")?;
@@ -133,7 +133,7 @@ impl Resource for Subnet {
 
     by_name!(subnet);
 
-    /// Subnets do not show whether their network is shared or external, but can be asked for by it.
+    /// Subnets do not show whether their network is shared or external, but a query can filter by it.
     fn candidates(ctx: &Ctx, state: &State) -> Vec<Arc<Record>> {
         let asked =
             |name: &str, is: bool| ctx.query.get(name).and_then(text_bool).is_none_or(|wanted| wanted == is);
@@ -163,7 +163,7 @@ impl Resource for Subnet {
         let named = fields.has("project_id") || fields.has("tenant_id");
         let project_id = match named {
             true => fields.project(&ctx.caller, Action::NetworkWrite)?,
-            // What an admin adds to somebody's network is that somebody's.
+            // A subnet that an admin adds to a project's network belongs to that project.
             false => owner.project_id,
         };
         Ok(NewSubnet {

@@ -84,7 +84,7 @@ impl Changeable for Trunk {
     }
 }
 
-/// Actions answer with the trunk by itself, under no name.
+/// Answers an action with the trunk itself, without a name around it.
 fn answer(ctx: &Ctx, id: TrunkId) -> Handled {
     let state = ctx.app.store.state();
     let trunk = state.visible::<Record>(&ctx.caller, &id)?;

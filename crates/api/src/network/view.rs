@@ -1,28 +1,28 @@
-//! Listings as Neutron gives them: filters by any attribute, chosen fields, order and pages.
+//! Neutron's listings: filters by any attribute, chosen fields, order and pages.
 
 use super::{fields::bad, filters::Filters};
 use crate::{ctx::Ctx, fault::Handled, limits::PAGE_MAX, page, query::Query, respond::json};
 use lenticular_model::error::{Error, Result};
 use serde_json::{json, Value};
 
-/// What every resource can be sorted by, beside what can be said of a new one.
+/// The sort keys of every resource, beside the fields of a create request.
 const SORTED_BY: &[&str] =
     &["id", "name", "status", "project_id", "tenant_id", "created_at", "updated_at", "revision_number"];
 
-/// What is listed.
+/// A kind of listing.
 pub struct Listed<'a> {
-    /// What the body calls it.
+    /// The name of the list in the body.
     pub many: &'a str,
-    /// Where it is.
+    /// The path.
     pub path: &'a str,
-    /// Attributes that it can be sorted by even if there is none of it.
+    /// Sort keys that are valid even if the list is empty.
     pub fields: &'a [&'a str],
-    /// That there is none with this id.
+    /// The error for an id that does not exist.
     pub missing: fn(&str) -> Error,
 }
 
 impl<'a> Listed<'a> {
-    /// What clients only read.
+    /// A listing of objects that clients only read.
     pub fn plain(many: &'a str, path: &'a str) -> Self {
         let missing = |id: &str| Error::not_found("Resource", id).coded("HTTPNotFound");
         Self { many, path, fields: &[], missing }
@@ -46,7 +46,7 @@ pub fn listing(ctx: &Ctx, listed: &Listed<'_>, mut items: Vec<Value>) -> Handled
     items.truncate(limit.unwrap_or(items.len()));
     let id = |item: &Value| item["id"].as_str().unwrap_or("").to_owned();
     let (first, last) = (items.first().map(id), items.last().map(id));
-    // A page before the marker is found backwards, and shown forwards.
+    // The page before a marker is searched backwards, and shown forwards.
     if backwards {
         items.reverse();
     }
@@ -61,7 +61,7 @@ pub fn listing(ctx: &Ctx, listed: &Listed<'_>, mut items: Vec<Value>) -> Handled
     json(200, &body)
 }
 
-/// Refuses what cannot be asked of the resource; `some` is one of it.
+/// Refuses parameters that the resource does not have; `some` is a sample of the resource.
 fn check(ctx: &Ctx, listed: &Listed<'_>, some: Option<&Value>) -> Result<()> {
     let given = |name| ctx.query.all(name).filter(|value| !value.is_empty()).collect::<Vec<&str>>();
     let (keys, dirs) = (given("sort_key"), given("sort_dir"));
@@ -81,8 +81,8 @@ fn check(ctx: &Ctx, listed: &Listed<'_>, some: Option<&Value>) -> Result<()> {
     Ok(())
 }
 
-/// The length of the page that is asked for; `None`, which is what 0 says, too, for all there is. Without a limit a marker
-/// means nothing.
+/// The requested length of the page; `None`, and also 0 in the query, means everything. Without a limit, a marker
+/// has no effect.
 fn limit(query: &Query) -> Result<Option<usize>> {
     let Some(text) = query.get("limit") else { return Ok(None) };
     let wrong = || {
@@ -93,7 +93,7 @@ fn limit(query: &Query) -> Result<Option<usize>> {
     Ok(Some(usize::try_from(limit).map_or(PAGE_MAX, |limit| limit.min(PAGE_MAX))).filter(|limit| *limit > 0))
 }
 
-/// Where the pages before and behind this one are. `first` and `last` are in the order in which they were found.
+/// Links to the previous and the next page. `first` and `last` are in the order of the search.
 fn links(ctx: &Ctx, path: &str, first: Option<String>, last: Option<String>, backwards: bool) -> Vec<Value> {
     let url = format!("{}/network/v2.0/{path}", ctx.url());
     let mut query = ctx.query.clone();
@@ -108,7 +108,7 @@ fn links(ctx: &Ctx, path: &str, first: Option<String>, last: Option<String>, bac
     links
 }
 
-/// Answers one rendered resource with the fields asked for.
+/// Answers one rendered resource with the requested fields.
 pub fn one(ctx: &Ctx, name: &str, item: Value) -> Handled {
     let mut items = vec![item];
     choose_fields(ctx, &mut items);

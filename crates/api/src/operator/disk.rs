@@ -1,4 +1,4 @@
-//! Disks that servers left behind, and disks that no record explains.
+//! Disks that servers left behind, and disks without an explanation in the records.
 
 use crate::{
     body::Message,
@@ -47,7 +47,7 @@ pub fn left_behind(state: &State, server: ServerId) -> Vec<DiskView> {
     state.disk_copies_of_server(server).map(|copy| view(copy)).collect()
 }
 
-/// What becomes of a disk, in words.
+/// The future of a disk, in words.
 pub fn fate(fate: &Fate) -> String {
     match fate {
         Fate::Kept { until } => format!("kept until {}", until.iso()),

@@ -1,4 +1,4 @@
-//! How hosts are let in, and taken out for good.
+//! Enrolment of hosts, and their retirement.
 
 use crate::{body::Message, ctx::Ctx, fault::Handled, respond::json};
 use axum::extract::Path;

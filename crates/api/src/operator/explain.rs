@@ -1,4 +1,4 @@
-//! Why a server is where it is, or nowhere: the decision that was recorded, and what the scheduler would say now.
+//! Explains a server's placement: the recorded decision, and the scheduler's decision now.
 
 use crate::{ctx::Ctx, fault::Handled, operator::find, respond::json};
 use axum::extract::Path;
@@ -6,7 +6,7 @@ use lenticular_control::schedule::{self, Moves, RequestSpec, Verdict};
 use lenticular_model::{compute::server::Server, error::Error, Kind};
 use lenticular_wire::operator::{Explanation, HostWord, Refusal, WeigherView};
 
-/// Of so many hosts every filter's word is told, if the caller does not say how many.
+/// The default number of hosts with the result of every filter.
 const EXPLAINED_HOSTS: u64 = 20;
 
 /// `GET /operator/v1/servers/{server}/explain`
@@ -17,7 +17,7 @@ pub async fn explain(ctx: Ctx, Path(text): Path<String>) -> Handled {
         Error::not_found_text("The scheduler's decision about this server is not recorded.")
     })?;
     let verdict: Verdict = serde_json::from_str(&doc).map_err(Error::internal)?;
-    // What it has where it is, it need not find there again.
+    // On its own host, the server already has its resources.
     let moves = server.host_id.map(|from| Moves { from, live: false, may_stay: true, has: server.size });
     let words =
         schedule::explain(&ctx.state, &RequestSpec { moves, ..RequestSpec::of_server(&ctx.state, &server) });
@@ -25,7 +25,7 @@ pub async fn explain(ctx: Ctx, Path(text): Path<String>) -> Handled {
     json(200, &view(&server, verdict, words, ctx.query.get("host"), most))
 }
 
-/// The decision that was recorded, and every host's word now: of one host alone, and of so many at most.
+/// The recorded decision, and the current result for every host: for one host alone, or for a limited number.
 fn view(
     server: &Server,
     verdict: Verdict,

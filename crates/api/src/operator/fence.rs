@@ -12,17 +12,17 @@ use lenticular_model::{
 use lenticular_wire::operator::FenceAsk;
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
-/// A driver's answer to come: its words, for the record, or why it is not certain that the host is off.
+/// A driver's future answer: its report for the record, or why the host may not be off.
 pub type Fencing<'a> = Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>>;
 
-/// Switches hosts off. It says yes only if it has seen that the host is off, whatever it was before; it may be asked
-/// again at any time, and has a deadline of its own.
+/// Switches hosts off. A driver reports success only if it has seen that the host is off. A caller may repeat the
+/// call at any time; the driver keeps its own deadline.
 pub trait FenceDriver: Send + Sync {
-    /// Switches the host off and makes sure of it.
+    /// Switches the host off, and checks that it is off.
     fn off<'a>(&'a self, host: &'a Host) -> Fencing<'a>;
 }
 
-/// The drivers that there are, by name.
+/// The drivers, by name.
 pub type FenceDrivers = BTreeMap<String, Arc<dyn FenceDriver>>;
 
 /// `POST /operator/v1/hosts/{host}/fence`
@@ -47,7 +47,7 @@ pub async fn declare(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<F
     json(200, &host::view(&state, host))
 }
 
-/// Has a driver switch a host off.
+/// Makes a driver switch a host off.
 async fn switch_off(ctx: &Ctx, id: HostId, name: &str) -> Result<Proof> {
     policy::check(&ctx.caller, Action::HostFence, None)?;
     let driver = ctx.app.config.fencing.get(name).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! Hosts for operators: all of them, and all that is known of one.
+//! Hosts for operators: a list, and the details of one host.
 
 use crate::{ctx::Ctx, fault::Handled, operator::disk, respond::json};
 use axum::extract::Path;
@@ -56,7 +56,7 @@ pub fn view(state: &State, host: &Host) -> HostView {
     }
 }
 
-/// All that is known of a host.
+/// The details of a host.
 fn detail(state: &State, host: &Host) -> HostDetail {
     let here = state.servers_on_host(host.id);
     let comes = |s: &Server| s.ticket.as_ref().is_some_and(|t| t.to == host.id);

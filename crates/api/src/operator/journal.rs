@@ -1,4 +1,4 @@
-//! The journal for operators: who changed a server, when, on which request, and what of the server changed.
+//! The journal for operators: who changed a server, when, by which request, and which fields changed.
 
 use crate::{
     ctx::Ctx,
@@ -20,7 +20,7 @@ use lenticular_wire::operator::{Change, JournalLine};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Of a new server these are told; the rest is as with every new server.
+/// The fields of a new server that the journal shows; the others are the same for every new server.
 const TOLD_OF_NEW: &[&str] = &["status", "host", "flavor", "image"];
 
 /// `GET /operator/v1/servers/{server}/journal`
@@ -42,21 +42,22 @@ pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
     json(200, &lines.into_values().collect::<Vec<_>>())
 }
 
-/// `GET /operator/v1/refusals`: agents that were refused for the sake of security.
+/// `GET /operator/v1/refusals`: agents that were refused for security reasons.
 pub async fn refusals(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::OperatorRead, None)?;
     let history = ctx.app.store.history(Kind::Refusal, enrolment::REFUSALS).await?;
     json(200, &history.into_iter().map(|entry| line(&ctx.state, entry, Vec::new())).collect::<Vec<_>>())
 }
 
-/// A record's journal by commit. The record before each commit is kept; the record after a commit is the one before the next.
+/// A record's journal by commit. The store keeps the record before each commit. The record after a commit is the
+/// record before the next.
 fn journal<R: DeserializeOwned>(
     state: &State,
     mut history: Vec<HistoryEntry>,
     present: &R,
     changes: impl Fn(Option<&R>, &R) -> Vec<Change>,
 ) -> Result<BTreeMap<u64, JournalLine>> {
-    // The present is this state's. A later commit would compare with the wrong record.
+    // The snapshot has the current record. A commit after the snapshot would be compared with the wrong record.
     history.retain(|entry| entry.seq <= state.seq);
     let read = |entry: &HistoryEntry| entry.before.as_deref().map(serde_json::from_str::<R>).transpose();
     let records: Vec<Option<R>> =
@@ -82,7 +83,7 @@ fn line(state: &State, entry: HistoryEntry, changes: Vec<Change>) -> JournalLine
     }
 }
 
-/// The name of a user, a host or a part of the control plane; the id of a user who is gone.
+/// The name of a user, a host or a part of the control plane; for a deleted user, the id.
 fn name_of(state: &State, actor: &str) -> String {
     if let Some(host) = actor.strip_prefix("host/") {
         return format!("host {host}");
@@ -91,7 +92,7 @@ fn name_of(state: &State, actor: &str) -> String {
     user.map_or_else(|| actor.to_owned(), |user| user.name.clone())
 }
 
-/// What of a server changed that a person asks about.
+/// The changed facts of a server that operators ask about.
 fn changes(state: &State, before: Option<&Server>, after: &Server) -> Vec<Change> {
     let facts_before = before.map(|server| facts(state, server));
     let mut changes = Vec::new();
@@ -122,7 +123,7 @@ fn change(what: &str, from: Option<String>, to: Option<String>) -> Option<Change
     (from != to).then(|| Change { what: what.to_owned(), from, to })
 }
 
-/// What a person asks about a server, always in the same order.
+/// The facts of a server that operators ask about, always in the same order.
 fn facts(state: &State, server: &Server) -> Vec<(&'static str, Option<String>)> {
     let image = |id: ImageId| {
         let name = state.images.get(&id).and_then(|image| image.name.clone());

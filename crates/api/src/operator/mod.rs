@@ -71,7 +71,7 @@ fn table() -> Vec<Route> {
     ]
 }
 
-/// A server by its id, or by a name that only one has.
+/// Finds a server by its id, or by a name that only one server has.
 pub(super) fn find(ctx: &Ctx, text: &str) -> Result<Arc<Server>> {
     policy::check(&ctx.caller, Action::OperatorRead, None)?;
     if let Some(server) = text.parse().ok().and_then(|id: ServerId| ctx.state.servers.get(&id)) {

@@ -1,4 +1,4 @@
-//! The operators' API for projects: what one has, and its removal in an order that works.
+//! The operators' API for projects: a project's resources, and their removal in a working order.
 
 use crate::{body::Message, ctx::Ctx, fault::Handled, respond::json};
 use axum::extract::Path;
@@ -16,10 +16,10 @@ use lenticular_model::{
 use lenticular_wire::operator::{ProjectThing, PurgeAsk, Purged};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// So many things are removed by one request; the client asks again for the rest.
+/// How many resources one request removes at most; the client repeats the request for the rest.
 const BATCH: usize = 100;
 
-/// A project by its id, or by a name that only one has.
+/// Finds a project by its id, or by a name that only one project has.
 fn find(ctx: &Ctx, text: &str) -> Result<Arc<Project>> {
     policy::check(&ctx.caller, Action::ProjectPurge, None)?;
     if let Some(project) = text.parse().ok().and_then(|id: ProjectId| ctx.state.projects.get(&id)) {
@@ -37,7 +37,7 @@ fn view((thing, name): &(Thing, String), why: Option<String>) -> ProjectThing {
     ProjectThing { noun: thing.noun().to_owned(), id: thing.id(), name: name.clone(), why }
 }
 
-/// Whether a server is on its way out, which its host has to confirm.
+/// Whether a server is being deleted; its host still must confirm.
 fn goes(state: &State, thing: &Thing) -> bool {
     match thing {
         Thing::Server(id) => state.servers.get(id).is_some_and(|s| s.wanted == Wanted::Absent),
@@ -45,7 +45,8 @@ fn goes(state: &State, thing: &Thing) -> bool {
     }
 }
 
-/// `POST /operator/v1/projects/{project}/purge`: removes what it can, each thing by itself, and tells what is left and why.
+/// `POST /operator/v1/projects/{project}/purge`: removes each resource in a separate transaction, and returns the
+/// rest with reasons.
 pub async fn purge(ctx: Ctx, Path(text): Path<String>, Message(ask): Message<PurgeAsk>) -> Handled {
     let of = find(&ctx, &text)?;
     if ctx.caller.project_id() == Some(of.id) && !ask.dry_run && !ask.keep_project {
@@ -66,13 +67,13 @@ pub async fn purge(ctx: Ctx, Path(text): Path<String>, Message(ask): Message<Pur
             }
             let (remove, id) = (*thing, of.id);
             let act_and_purge = move |txn: &mut Txn<'_>, caller: &Caller| {
-                // An operator of the system acts in the project for this.
+                // An operator of the system acts in the project for the removal.
                 let acting = Caller { scope: Scope::Project(id), ..caller.clone() };
                 project::purge(txn, &acting, remove)
             };
             match ctx.commit("project purge", act_and_purge).await {
                 Ok(()) => tried.push((*thing, name.clone())),
-                // What went with something before is no trouble.
+                // A resource that was removed together with an earlier one is no error.
                 Err(error) => drop(refused.insert(thing.id(), error.message.to_string())),
             }
         }

@@ -1,4 +1,4 @@
-//! Routes of the operators' API, each with what its OpenAPI document says of it: one table makes both.
+//! The routes of the operators' API, with their OpenAPI descriptions: one table makes both.
 
 use crate::app::App;
 use axum::{
@@ -13,7 +13,7 @@ use utoipa::{
     ToSchema,
 };
 
-/// A route: a method of a path.
+/// A route: a method on a path.
 pub struct Route {
     path: &'static str,
     method: &'static str,
@@ -23,12 +23,12 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route that changes nothing. The id names the operation in the document.
+    /// A read-only route. The id names the operation in the document.
     pub fn get<H: Handler<T, App>, T: 'static>(id: &str, path: &'static str, handler: H) -> Self {
         Self::new(id, path, "get", get(handler))
     }
 
-    /// A route that changes something.
+    /// A route with effects.
     pub fn post<H: Handler<T, App>, T: 'static>(id: &str, path: &'static str, handler: H) -> Self {
         Self::new(id, path, "post", post(handler))
     }
@@ -45,7 +45,7 @@ impl Route {
         Self { path, method, handler, operation, schemas: Vec::new() }
     }
 
-    /// Takes a parameter in the query.
+    /// Adds a parameter in the query.
     pub fn query(mut self, name: &str, kind: &str, what: &str) -> Self {
         let parameter = json!({"name": name, "in": "query", "description": what, "schema": {"type": kind}});
         if let Some(parameters) = self.operation["parameters"].as_array_mut() {
@@ -54,7 +54,7 @@ impl Route {
         self
     }
 
-    /// Asks for a body.
+    /// Adds a request body.
     pub fn asks<T: ToSchema>(mut self) -> Self {
         let schema = self.schema::<T>();
         self.operation["requestBody"] =
@@ -62,7 +62,7 @@ impl Route {
         self
     }
 
-    /// Answers with one thing.
+    /// Answers with one object.
     pub fn answers<T: ToSchema>(mut self, status: u16, what: &str) -> Self {
         let schema = self.schema::<T>();
         self.response(status, what, &schema)
@@ -74,7 +74,7 @@ impl Route {
         self.response(200, what, &json!({"type": "array", "items": schema}))
     }
 
-    /// Answers everyone, without a token, with an object.
+    /// Answers every client, without a token, with an object.
     pub fn tells_everyone(mut self, what: &str) -> Self {
         self.operation["security"] = json!([]);
         self.response(200, what, &json!({"type": "object"}))
@@ -87,7 +87,7 @@ impl Route {
         self
     }
 
-    /// Refers to a type's schema, which the document has to contain.
+    /// Refers to a type's schema, and adds the schema to the document.
     fn schema<T: ToSchema>(&mut self) -> Value {
         self.schemas.push((T::name().into_owned(), T::schema()));
         T::schemas(&mut self.schemas);
@@ -100,10 +100,10 @@ pub fn router(routes: Vec<Route>) -> Router<App> {
     routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler))
 }
 
-/// The document of the routes.
+/// The OpenAPI document of the routes.
 ///
 /// # Errors
-/// A schema is no JSON.
+/// A schema is not valid JSON.
 pub fn document(routes: Vec<Route>) -> Result<Value> {
     let (mut paths, mut schemas) = (json!({}), Map::new());
     schemas.insert("Error".to_owned(), error_schema());
@@ -138,7 +138,7 @@ pub fn document(routes: Vec<Route>) -> Result<Value> {
     }))
 }
 
-/// What is answered in place of what was asked for, as Keystone writes it.
+/// The schema of errors, in Keystone's format.
 fn error_schema() -> Value {
     json!({
         "type": "object",

@@ -1,4 +1,4 @@
-//! Where a server is, and where it was.
+//! A server's host, and its earlier hosts.
 
 use crate::{
     ctx::Ctx,
@@ -21,7 +21,7 @@ pub async fn whereabouts(ctx: Ctx, Path(text): Path<String>) -> Handled {
     json(200, &view(&ctx.state, &server, history))
 }
 
-/// Where a server is; `history` has the hosts that it left, with the time at which it did.
+/// The view of a server's place. `history` has the hosts that the server left, with the time.
 fn view(state: &State, server: &Server, history: Vec<(String, String)>) -> Where {
     let host = server.host_id.and_then(|id| state.hosts.get(&id));
     let addresses =
@@ -71,7 +71,7 @@ fn moving(state: &State, server: &Server) -> Option<MoveView> {
     })
 }
 
-/// The hosts that a server left, with the time at which it did.
+/// The hosts that the server left, with the time.
 async fn moves(ctx: &Ctx, server: &Server) -> Result<Vec<(String, String)>> {
     let mut stays: Vec<(Option<String>, Option<HostId>)> = Vec::new();
     for entry in ctx.app.store.history(Kind::Server, &server.id.to_string()).await? {

@@ -1,18 +1,18 @@
-//! The connections of a listener: how many there may be, and which one makes room when another comes.
+//! The connections of a listener: how many there may be, and which connection is closed for a new one.
 //!
-//! A connection is either the server's turn (a request is whole and its answer is not) or the client's: its request has
-//! not come whole, or it does not read its answer. Only the client's turn can last as long as the client likes, so only
-//! connections in it make room.
+//! A connection waits for the server (a request is whole and its answer is not) or for the client: its request is
+//! not complete, or it does not read its answer. A client can stay in its turn as long as it likes, so only
+//! connections that wait for their client are closed for others.
 //!
 //! ```text
 //!            request's head            body whole            answer begins         answer whole
 //!   Waiting ───────────────▶ Sending ─────────────▶ Working ──────────────▶ Reading ────────────▶ Waiting
 //! ```
 //!
-//! - When all places are taken, the connection makes room whose client has kept the server waiting longest, of the
-//!   address that has most of them. Clients that have proven who they are come last.
-//! - One address has at most half of the places; beyond that its own connections make room for each other.
-//! - If nobody's client is waited for, who comes waits for a while, and nobody waits behind them.
+//! - When all places are taken, a connection is closed: of the address with most such connections, the connection
+//!   that has waited longest for its client. Authenticated clients come last.
+//! - One address has at most half of the places. Beyond that, its own connections are closed for each other.
+//! - If no connection waits for its client, the new connection waits for a while, and no other waits behind it.
 
 use lenticular_model::Lock;
 use std::{
@@ -23,31 +23,31 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Whose turn it is on a connection.
+/// The side that a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// The client's: its next request has not come.
+    /// The client's: its next request has not begun.
     Waiting,
-    /// The client's: the head of its request has come, the body has not.
+    /// The client's: the head of its request has arrived, the body has not.
     Sending,
     /// The server's.
     Working,
-    /// The client's, if it does not read: its answer is on the way.
+    /// The client's, if it does not read: its answer is being sent.
     Reading,
 }
 
 /// How long a connection waits for a place.
 const ENTER_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long an answer must not have been read until its connection may make room.
+/// How long an answer must stay unread until its connection may be closed for another.
 const UNREAD: Duration = Duration::from_secs(2);
 
 struct Held {
     from: IpAddr,
     turn: Turn,
-    /// When the turn came, or bytes last went.
+    /// When the turn began, or bytes were last transferred.
     since: Instant,
-    /// True if the client has proven who it is.
+    /// True if the client is authenticated.
     is_known: bool,
     close: Arc<Notify>,
 }
@@ -76,7 +76,7 @@ pub struct Connections {
     places: usize,
 }
 
-/// A connection's place among the others, given back when it is dropped.
+/// A connection's place; dropping it frees the place.
 pub struct Place {
     id: u64,
     all: Connections,
@@ -84,12 +84,12 @@ pub struct Place {
 }
 
 impl Connections {
-    /// Candidate for as many.
+    /// A listener with this many places.
     pub fn new(places: usize) -> Self {
         Self { table: Arc::default(), left: Arc::default(), places: places.max(2) }
     }
 
-    /// A place for a connection from an address, once there is one; `None` if none came free in time.
+    /// Waits for a place for a connection from an address; `None` if no place became free in time.
     pub async fn enter(&self, from: IpAddr) -> Option<Place> {
         let end = now() + ENTER_WITHIN;
         while now() < end {
@@ -97,7 +97,7 @@ impl Connections {
             if let Some(place) = self.try_enter(from) {
                 return Some(place);
             }
-            // An answer that is not read makes room only after a while.
+            // A connection with an unread answer is closed only after a while.
             let _ = tokio::time::timeout(UNREAD, left).await;
         }
         None
@@ -131,7 +131,7 @@ impl Connections {
     }
 }
 
-/// The addresses that have connections, those with the most first.
+/// The addresses with connections, those with the most connections first.
 fn crowded(table: &Table) -> Vec<IpAddr> {
     let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
     table.held.values().for_each(|held| *counts.entry(held.from).or_default() += 1);
@@ -140,7 +140,7 @@ fn crowded(table: &Table) -> Vec<IpAddr> {
     order
 }
 
-/// Has one connection end, of the first address that has one to spare, and takes it out of the table at once.
+/// Closes a connection of the first address that has a closable one, and removes it from the table at once.
 fn close_one(table: &mut Table, addresses: &[IpAddr], now: Instant) -> Option<()> {
     let oldest = |is_known: bool, from: &IpAddr| {
         let own = table.held.iter().filter(|(_, held)| held.from == *from && held.is_known == is_known);
@@ -163,7 +163,7 @@ impl Place {
         }
     }
 
-    /// Whose turn it is from now on.
+    /// Notes the side that the connection waits for from now on.
     pub fn turn(&self, turn: Turn) {
         self.update(|held| {
             if turn == Turn::Waiting {
@@ -176,17 +176,17 @@ impl Place {
         }
     }
 
-    /// Bytes went.
+    /// Notes that bytes were transferred.
     pub fn goes_on(&self) {
         self.update(|held| held.since = now());
     }
 
-    /// The client has proven who it is.
+    /// Notes that the client is authenticated.
     pub fn is_known(&self) {
         self.update(|held| held.is_known = true);
     }
 
-    /// Comes true when the connection has to make room.
+    /// Resolves when the connection must close for another.
     pub async fn closed(&self) {
         self.close.notified().await;
     }
@@ -222,7 +222,8 @@ mod tests {
         known.is_known();
         let fifth = enter(4, 4).unwrap();
         assert!(is_closed(&old) && !is_closed(&busy) && !is_closed(&other));
-        // A client that has proven who it is goes last. A client that the server works for stays.
+        // An authenticated client's connection is closed last. A client with a request in work keeps its
+        // connection.
         let sixth = enter(5, 5).unwrap();
         assert!(is_closed(&other) && !is_closed(&known));
         fifth.turn(Turn::Working);
@@ -242,10 +243,10 @@ mod tests {
         assert_eq!(places.iter().filter(|place| !is_closed(place)).count(), 4);
         let others: Vec<Place> = (2..6).filter_map(|n| all.enter_at(address(n), now)).collect();
         assert_eq!(others.len(), 4);
-        // All are taken now: the crowd makes room, not those who came one by one.
+        // All places are taken now: the crowded address loses a connection, the single ones do not.
         let _ninth = all.enter_at(address(9), now).unwrap();
         assert!(others.iter().all(|place| !is_closed(place)));
-        // Those of the crowd that are worked for keep its next ones out.
+        // The crowded address's requests in work keep its next connections out.
         let crowd: Vec<&Place> = places.iter().filter(|place| !is_closed(place)).collect();
         crowd.iter().for_each(|place| place.turn(Turn::Working));
         assert!(all.enter_at(address(10), now).is_some());

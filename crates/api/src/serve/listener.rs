@@ -1,5 +1,5 @@
-//! Serving a router on a listener, until told to stop: with a bound on connections, on what each may hold, and on how
-//! long it may say nothing.
+//! Serves a router on a listener until the stop signal: with limits on connections, on each connection's buffers,
+//! and on its idle time.
 
 use crate::{
     agent::tls::{AgentTls, Shown},
@@ -36,25 +36,25 @@ use tower_service::Service as _;
 /// How long a request's head may take to arrive; also how long a kept-alive connection may stay idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a connection buffers at most, in bytes. A request's head must fit.
+/// The largest buffer of a connection, in bytes. A request's head must fit.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
-/// Files that are kept for what is not a connection: the store, uploads, agents' sockets.
+/// Files that are reserved for other uses than connections: the store, uploads, agents' sockets.
 const FILES_KEPT: u64 = 128;
 
-/// The most connections of a listener at once, however many files the system allows.
+/// The most connections of a listener at once, even if the system allows more files.
 const CONNECTIONS_MAX: u64 = 10_000;
 
-/// How many connections may wait for a place; who comes then is turned away.
+/// How many connections may wait for a place; later connections are closed at once.
 const WAITING_MAX: usize = 64;
 
-/// Rest after the system had no file for a connection.
+/// The pause after the system had no file for a connection.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// Serves clients until `stop` comes true; requests under way are finished.
+/// Serves clients until `stop` turns true; requests in progress are finished.
 ///
 /// # Errors
-/// None at present: a listener that refuses is asked again.
+/// None at present: a failed accept is tried again.
 pub async fn serve(
     app: App,
     listener: TcpListener,
@@ -79,10 +79,10 @@ pub async fn serve(
     Ok(())
 }
 
-/// Serves agents until `stop` comes true, over TLS.
+/// Serves agents over TLS until `stop` turns true.
 ///
 /// # Errors
-/// None at present: a listener that refuses is asked again.
+/// None at present: a failed accept is tried again.
 pub async fn serve_agents(
     app: App,
     listener: TcpListener,
@@ -114,10 +114,10 @@ pub async fn serve_agents(
     Ok(())
 }
 
-/// Serves a connection until it ends, or has to make room for another.
+/// Serves a connection until it ends, or must close for another.
 async fn until_closed<E>(connection: impl Future<Output = Result<(), E>>, place: &Place) {
     tokio::select! {
-        // A client that breaks off is its own affair.
+        // A client that disconnects is no error of ours.
         _ = connection => {}
         () = place.closed() => {}
     }
@@ -131,12 +131,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Origin {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        // One that came by no connection came from within.
+        // A request without a connection came from this process.
         Ok(parts.extensions.get().copied().unwrap_or(Self(Ipv4Addr::LOCALHOST.into())))
     }
 }
 
-/// Tells every request on a connection where it came from and what its peer showed, and watches whose turn it is.
+/// Gives every request of a connection the origin and the peer's certificate, and watches the connection's turns.
 struct Serving {
     router: axum::Router,
     place: Arc<Place>,
@@ -165,7 +165,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Serving {
     }
 }
 
-/// A connection that came in.
+/// An accepted connection.
 struct Accepted {
     stream: TcpStream,
     from: SocketAddr,
@@ -173,7 +173,7 @@ struct Accepted {
     place: Arc<Place>,
 }
 
-/// Hands over connections as they come, until `stop` comes true; then waits for those under way.
+/// Hands over connections as they come, until `stop` turns true; then waits for the connections in progress.
 async fn accept(
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
@@ -189,7 +189,7 @@ async fn accept(
                 Ok((stream, from)) => match connections.try_enter(from.ip()) {
                     Some(place) => (stream, from, place),
                     None => {
-                        // Nobody waits behind one who has to wait.
+                        // No connection waits behind another waiting connection.
                         if waiting.len() < WAITING_MAX {
                             let connections = connections.clone();
                             waiting.spawn(async move { (stream, from, connections.enter(from.ip()).await) });
@@ -209,7 +209,7 @@ async fn accept(
             },
             () = &mut stop => break,
         };
-        // Answers are small and written whole: waiting to fill a packet would only delay them.
+        // Answers are small and written whole: Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
         hand_over(Accepted { stream, from, watcher: graceful.watcher(), place: Arc::new(place) });
     }
@@ -229,15 +229,15 @@ where
         .serve_connection(TokioIo::new(stream), service)
 }
 
-/// How many connections each listener may have at once: neither clients nor agents can take the other's, and each may
-/// read a file beside its socket.
+/// How many connections each listener may have at once. Clients and agents cannot take each other's places, and
+/// each connection may read a file beside its socket.
 fn places() -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(4 * CONNECTIONS_MAX);
     let places = (files.saturating_sub(FILES_KEPT) / 4).clamp(16, CONNECTIONS_MAX);
     usize::try_from(places).unwrap_or(usize::MAX)
 }
 
-/// Raises the limit of open files to what the system allows this process: by default it starts with far fewer.
+/// Raises the limit of open files to the maximum that the system allows this process: the default is far lower.
 pub fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });

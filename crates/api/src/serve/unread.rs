@@ -1,5 +1,5 @@
-//! What of a request's body nobody has read, because the request was refused before: it is read to its end, so that the
-//! client's next request on the connection is answered.
+//! The unread rest of a refused request's body. The server reads the body to its end, so that the client's next
+//! request on the connection is answered.
 
 use axum::{
     body::{Body, Bytes, HttpBody},
@@ -16,22 +16,23 @@ use std::{
     time::Duration,
 };
 
-/// The most that is read, in bytes, and for how long. A client with more to send loses its connection, and is told.
+/// The most bytes and the longest time of this reading. A client with more to send loses its connection, and the
+/// answer says so.
 const BYTES_MAX: u64 = 64 * 1024;
 const WAIT: Duration = Duration::from_secs(1);
 
 type Slot = Arc<Lock<Option<Body>>>;
 
-/// Where the body comes back to.
+/// The place that the body returns to.
 pub struct Unread(Slot);
 
-/// A body that comes back when it is dropped.
+/// A body that returns to its slot when it is dropped.
 struct Watched {
     body: Option<Body>,
     back: Slot,
 }
 
-/// Hands a request's body to the handler, and gets back what the handler leaves of it.
+/// Hands a request's body to the handler, and keeps a way to get the unread rest back.
 pub fn watch(request: Request) -> (Unread, Request) {
     let slot = Slot::default();
     let (parts, body) = request.into_parts();
@@ -43,7 +44,7 @@ pub fn watch(request: Request) -> (Unread, Request) {
 }
 
 impl Unread {
-    /// Reads what is left, or has the response say that the connection ends.
+    /// Reads the rest, or makes the response say that the connection ends.
     pub async fn finish(self, response: &mut Response) {
         let body = self.0.lock().take();
         let Some(body) = body.filter(|body| !body.is_end_stream()) else { return };

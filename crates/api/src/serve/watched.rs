@@ -1,4 +1,4 @@
-//! A connection that is watched: whose turn it is on it follows from what passes, and it ends if its client does not read.
+//! A watched connection: the reads and writes show its turn. The connection ends if its client does not read.
 
 use crate::{
     limits::STREAM_STALL,
@@ -19,7 +19,7 @@ use tokio::{
     time::Sleep,
 };
 
-/// A stream whose writes end it if the client takes none of them for [`STREAM_STALL`].
+/// A stream that ends if the client takes no written byte for [`STREAM_STALL`].
 pub struct Watched<S> {
     inner: S,
     place: Arc<Place>,
@@ -89,7 +89,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// A request's body: once it is whole it is the server's turn.
+/// A request's body: at its end, the server's turn begins.
 struct Sent {
     inner: Incoming,
     place: Arc<Place>,
@@ -121,13 +121,13 @@ impl HttpBody for Sent {
     }
 }
 
-/// The request's head has come.
+/// The request's head has arrived.
 pub fn request(request: hyper::Request<Incoming>, place: &Arc<Place>) -> hyper::Request<Body> {
     place.turn(if request.body().is_end_stream() { Turn::Working } else { Turn::Sending });
     request.map(|inner| Body::new(Sent { inner, place: place.clone() }))
 }
 
-/// An answer's body: once it is given away, whole or not, the next request is waited for.
+/// An answer's body: when it is dropped, complete or not, the connection waits for the next request.
 struct Answer {
     inner: Body,
     place: Arc<Place>,
@@ -173,7 +173,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
-    async fn a_write_that_nobody_takes_ends() {
+    async fn a_write_that_the_client_does_not_take_ends() {
         let place = Arc::new(Connections::new(4).try_enter(Ipv4Addr::LOCALHOST.into()).unwrap());
         let (ours, mut theirs) = tokio::io::duplex(16);
         let stall = Duration::from_millis(20);

@@ -1,5 +1,5 @@
-//! A whole cloud in a test's process: the store in memory, time that goes on when the test says so, ids in the order in
-//! which they are made.
+//! A whole cloud in a test's process: the store in memory, a clock that the test moves, and ids in the order of
+//! creation.
 
 use crate::host::TestHost;
 use axum::{
@@ -29,7 +29,7 @@ const BEGINNING: Timestamp = Timestamp(1_767_225_600_000_000);
 /// The password of every user.
 pub const PASSWORD: &str = "correct horse battery staple";
 
-/// More rounds than hosts need for anything.
+/// More rounds than hosts ever need.
 const ROUNDS_MAX: usize = 64;
 
 /// A cloud.
@@ -45,7 +45,7 @@ pub struct TestCloud {
     _images: TempDir,
 }
 
-/// A request that is not yet sent.
+/// An unsent request.
 pub struct Call<'c> {
     cloud: &'c TestCloud,
     method: Method,
@@ -56,18 +56,18 @@ pub struct Call<'c> {
     body: Vec<u8>,
 }
 
-/// What came back.
+/// An answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    /// `X-Subject-Token`, of a log-in.
+    /// `X-Subject-Token`, after a log-in.
     token: Option<String>,
-    /// `null` if there is none.
+    /// `null` without a body.
     pub body: Value,
 }
 
 impl TestCloud {
-    /// A cloud with these hosts and what every cloud begins with.
+    /// A cloud with these hosts and the first records of every cloud.
     pub async fn start(hosts: &[&str]) -> Self {
         let images = tempfile::tempdir().expect("a directory for images");
         let seconds = Arc::<AtomicI64>::default();
@@ -134,12 +134,12 @@ impl TestCloud {
         answer.token.expect("a token")
     }
 
-    /// A second goes by.
+    /// Moves the clock by a second.
     pub fn tick(&self) {
         self.seconds.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The hosts work until nothing is left to do.
+    /// The hosts work until no work is left.
     pub async fn run_hosts(&mut self) {
         for _ in 0..ROUNDS_MAX {
             let (mut handovers, mut is_busy) = (Vec::new(), false);
@@ -179,11 +179,11 @@ pub fn credentials(user: &str, project: &str) -> Value {
     }})
 }
 
-/// The time, to be asked for.
+/// A shareable clock.
 type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 fn store(clock: Clock) -> Store {
-    // Later ids are greater, so that lists in the order of ids stand in the order of making.
+    // Later ids are greater, so that lists in the order of ids are in the order of creation.
     let mut made = 0_u32;
     let entropy = move || {
         made += 1;
@@ -198,13 +198,13 @@ fn store(clock: Clock) -> Store {
 }
 
 impl Call<'_> {
-    /// Speaks this version of the service's API.
+    /// Requests this version of the service's API.
     pub fn microversion(mut self, version: &str) -> Self {
         self.version = Some(version.to_owned());
         self
     }
 
-    /// Asks with this token in place of the administrator's; none if it is empty.
+    /// Uses this token in place of the administrator's; an empty text means no token.
     pub fn token(mut self, token: &str) -> Self {
         self.token = Some(token.to_owned()).filter(|token| !token.is_empty());
         self
@@ -215,7 +215,7 @@ impl Call<'_> {
         self.text(&body.to_string())
     }
 
-    /// Sends JSON that is written out.
+    /// Sends literal JSON.
     pub fn text(mut self, body: &str) -> Self {
         self.body = body.as_bytes().to_vec();
         self
@@ -227,7 +227,7 @@ impl Call<'_> {
         self
     }
 
-    /// Sends it, and asserts that it succeeds; gives the answer's body.
+    /// Sends the request, and asserts success. Returns the answer's body.
     pub async fn succeeds(self) -> Value {
         let what = format!("{} {}", self.method, self.path);
         let answer = self.send().await;
@@ -235,7 +235,7 @@ impl Call<'_> {
         answer.body
     }
 
-    /// Sends it.
+    /// Sends the request.
     pub async fn send(self) -> Answer {
         let service = self.path.split('/').nth(1).unwrap_or_default().to_owned();
         let mut request =

@@ -1,4 +1,4 @@
-//! A host for tests: the real agent's core, whose steps succeed at once.
+//! A host for tests: the real agent's core. All its steps succeed at once.
 
 use lenticular_agent::core::{Core, Outcome, Step, Taken};
 use lenticular_api::App;
@@ -55,7 +55,7 @@ impl TestHost {
         let mut core = Core::new("boot-1".to_owned(), 8);
         loop {
             let welcome = app.agent_hello(hello(name, &core)).await.expect("the host is welcome");
-            // A core that enters a life of the store says hello again.
+            // A core that enters an incarnation of the store says hello again.
             if !core.enter(welcome.incarnation) {
                 return Self { name: name.to_owned(), welcome, reports: 0, core };
             }
@@ -67,8 +67,8 @@ impl TestHost {
         self.welcome.host_id
     }
 
-    /// Takes the orders that wait, and begins and ends each step that follows. Gives the guests to hand over, and whether
-    /// there was anything to do.
+    /// Takes the waiting orders, and begins and ends each step that follows. Returns the guests to hand over, and
+    /// whether there was anything to do.
     pub async fn work(&mut self, app: &App) -> (Vec<Handover>, bool) {
         let (host, session, incarnation) = (self.id(), self.welcome.session, self.welcome.incarnation);
         let (after, receipt) = (self.core.applied_upto(), self.core.receipt().map(str::to_owned));
@@ -98,7 +98,7 @@ impl TestHost {
         (handovers, self.report(app).await || is_busy)
     }
 
-    /// Tells what the control plane does not know yet. False if there is nothing.
+    /// Reports what the control plane does not know yet. False if there is nothing to report.
     async fn report(&mut self, app: &App) -> bool {
         let observations = self.core.pending_reports();
         if observations.is_empty() {
@@ -117,12 +117,12 @@ impl TestHost {
         true
     }
 
-    /// Takes a guest over that another host has released.
+    /// Accepts a guest that another host has released.
     pub fn accept(&mut self, handover: &Handover) {
         assert!(self.core.released(handover.server, handover.generation, &handover.from));
     }
 
-    /// Hears that the other host has accepted the guest.
+    /// Notes that the other host has accepted the guest.
     pub fn handed_over(&mut self, handover: &Handover) {
         self.core.done(handover.server, Outcome::Done);
     }

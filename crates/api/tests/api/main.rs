@@ -1,4 +1,4 @@
-//! The API in process: what it answers, as snapshots, with the store in memory and hosts whose guests are simulated.
+//! Tests of the API in process: snapshots of its answers, with the store in memory and simulated guests.
 
 mod cloud;
 mod compute;

@@ -1,4 +1,4 @@
-//! The operators' API: its OpenAPI document, and that what is served is what is described.
+//! The operators' API: its OpenAPI document, and that the served routes match it.
 
 use crate::{
     cloud::TestCloud,
@@ -34,13 +34,13 @@ async fn the_document_is_as_reviewed() {
 }
 
 #[tokio::test]
-async fn what_is_served_is_what_is_described() {
+async fn the_served_routes_match_the_document() {
     let cloud = TestCloud::start(&[]).await;
     let document = cloud.get(DOCUMENT).succeeds().await;
     for (path, operations) in document["paths"].as_object().expect("paths") {
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             let is_described = operations.get(method.as_str().to_ascii_lowercase()).is_some();
-            // Without a token a route that is there answers 401.
+            // Without a token, an existing route answers 401.
             let expected = match (is_described, path == DOCUMENT) {
                 (true, true) => 200,
                 (true, false) => 401,
@@ -53,7 +53,7 @@ async fn what_is_served_is_what_is_described() {
     }
 }
 
-/// The schema of what a `GET` answers.
+/// The schema of the answer to a `GET`.
 fn schema_of_answer<'d>(document: &'d Value, path: &str) -> &'d Value {
     &document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
 }

@@ -1,4 +1,4 @@
-//! How each service refuses: the body of one error for each status.
+//! The errors of each service: the body of one error for each status.
 
 use crate::{snapshot::assert_answer, world::World};
 use axum::http::Method;

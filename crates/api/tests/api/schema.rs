@@ -1,13 +1,13 @@
-//! Whether JSON fits a schema of an OpenAPI document, as far as the operators' API uses schemas.
+//! Checks JSON against a schema of an OpenAPI document, as far as the operators' API uses schemas.
 
 use serde_json::{json, Map, Value};
 use std::collections::BTreeMap;
 
-/// Checks that a value has the types and the members that the schema describes: all that are required, and no others than
-/// those described.
+/// Checks that a value has the types and the members that the schema describes: all required members, and no
+/// unknown ones.
 ///
 /// # Errors
-/// It has not; the message says where.
+/// The value does not match; the message says where.
 pub fn check(document: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
     let schema = resolve(document, schema);
     if let Some(choices) = schema["oneOf"].as_array() {
@@ -18,7 +18,7 @@ pub fn check(document: &Value, schema: &Value, value: &Value, at: &str) -> Resul
         Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
         one => Vec::from_iter(one.as_str()),
     };
-    // A composition has no type of its own.
+    // A composition has no type.
     if !types.is_empty() && !types.iter().any(|name| is_of(value, name)) {
         return Err(format!("{at}: {value} is none of {types:?}"));
     }
@@ -80,7 +80,7 @@ fn check_members(
     })
 }
 
-/// The members that a schema describes, with those of what it is composed of, and whether each is required.
+/// The members that a schema describes, with those of its parts, and whether each is required.
 fn described<'d>(document: &'d Value, schema: &'d Value) -> BTreeMap<&'d str, (&'d Value, bool)> {
     let schema = resolve(document, schema);
     let parts = schema["allOf"].as_array().into_iter().flatten();

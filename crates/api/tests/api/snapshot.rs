@@ -3,13 +3,14 @@
 use crate::{cloud::Answer, world::World};
 use regex_lite::{Captures, Regex};
 
-/// A resource that is shown: the snapshot's name, the URL with names of the world in braces, and the versions.
+/// A resource: the snapshot's name, the URL with names of the world in braces, and the versions.
 pub type Shown<'s> = (&'s str, &'s str, &'s [&'s str]);
 
 /// For services without microversions.
 pub const UNVERSIONED: &[&str] = &[];
 
-/// Compares what each URL answers at its versions with its snapshot. Neighbours that answer the same stand together.
+/// Compares each URL's answers at its versions with its snapshot. Neighbouring versions with equal answers share
+/// an entry.
 pub async fn show(world: &World, service: &str, all: &[Shown<'_>]) {
     for (name, path, versions) in all {
         let mut answers: Vec<(String, String)> = Vec::new();
@@ -46,7 +47,7 @@ fn assert_text(service: &str, name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, redact(text)));
 }
 
-/// What chance decides: the word in place of each, and the pattern, whose first group is replaced.
+/// Random values: the word that replaces each value, and the pattern. The pattern's first group is replaced.
 const CHANCE: &[(&str, &str)] = &[
     ("mac", r"(fa:16:3e(?::[0-9a-f]{2}){3})"),
     ("host-hash", r#""hostId": "([0-9a-f]+)""#),
@@ -58,8 +59,8 @@ const CHANCE: &[(&str, &str)] = &[
 /// Random ids, with and without dashes.
 const ID: &str = r"\b([0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}|[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15})\b";
 
-/// Names what chance decides by its kind and the order in which it appears, so that a snapshot is the same in every run
-/// and shows which ids are equal. An id with dashes is a `uuid`, one without is an `id`.
+/// Replaces random values by their kind and the order of appearance, so that a snapshot is the same in every run
+/// and shows which ids are equal. An id with dashes is a `uuid`, an id without dashes an `id`.
 fn redact(text: &str) -> String {
     let mut ids = Seen::default();
     let mut text = replace(text, ID, |id| match id.contains('-') {
@@ -79,7 +80,7 @@ fn replace(text: &str, pattern: &str, mut name: impl FnMut(&str) -> String) -> S
     pattern.replace_all(text, with).into_owned()
 }
 
-/// What was seen, in order.
+/// The seen values, in order.
 #[derive(Default)]
 struct Seen(Vec<String>);
 

@@ -1,4 +1,4 @@
-//! A cloud with one of everything, made through the API.
+//! A cloud with one of every resource, made through the API.
 
 use crate::cloud::{TestCloud, PASSWORD};
 use axum::http::Method;
@@ -8,16 +8,16 @@ use std::collections::BTreeMap;
 const PUBLIC_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB7qkq0vWkqUXCyMbGvZJFSbMbvUaIRvQb1Gq6yVXYtK ada@example";
 
-/// A cloud, and the ids of what it has, by names that stand in braces in the tests' paths.
+/// A cloud, and the ids of its resources, by the names in braces in the tests' paths.
 pub struct World {
     pub cloud: TestCloud,
-    /// The token of a member of the project `lab`, who may do nothing beyond.
+    /// The token of a member of the project `lab`, without any other right.
     pub member: String,
     ids: BTreeMap<&'static str, String>,
 }
 
 impl World {
-    /// A cloud with two hosts and one of everything.
+    /// A cloud with two hosts and one of every resource.
     pub async fn new() -> Self {
         let cloud = TestCloud::start(&["host-1", "host-2"]).await;
         let mut world = Self { cloud, member: String::new(), ids: BTreeMap::new() };
@@ -39,7 +39,7 @@ impl World {
         path
     }
 
-    /// The id of what was made under this name.
+    /// The id of the resource with this name.
     pub fn id(&self, name: &str) -> &str {
         &self.ids[name]
     }
@@ -49,17 +49,17 @@ impl World {
         self.ids.insert(name, id.as_str().map_or_else(|| id.to_string(), str::to_owned));
     }
 
-    /// A `POST` that succeeds, at the highest version; gives the answer's body.
+    /// A successful `POST`, at the highest version. Returns the answer's body.
     async fn post(&self, path: &str, body: Value) -> Value {
         self.cloud.call(Method::POST, self.path(path)).microversion("latest").json(&body).succeeds().await
     }
 
-    /// A `PUT` that succeeds.
+    /// A successful `PUT`.
     async fn put(&self, path: &str, body: Value) {
         self.cloud.call(Method::PUT, self.path(path)).json(&body).succeeds().await;
     }
 
-    /// Makes something, and notes its id under this name. Without a key the body is the whole request.
+    /// Creates a resource, and notes its id under this name. Without a key the body is the whole request.
     async fn make(&mut self, name: &'static str, path: &str, key: &str, body: Value) {
         let body = if key.is_empty() { body } else { json!({ key: body }) };
         let made = self.post(path, body).await;
@@ -70,7 +70,7 @@ impl World {
         self.make(name, &format!("/network/v2.0/{path}"), key, body).await;
     }
 
-    /// Notes the id of something that is there already.
+    /// Notes the id of an existing resource.
     async fn find(&mut self, name: &'static str, path: &str, pointer: &str) {
         let found = self.cloud.get(self.path(path)).microversion("latest").succeeds().await;
         self.note(name, found.pointer(pointer));
@@ -256,7 +256,7 @@ impl World {
         self.cloud.run_hosts().await;
         self.cloud.tick();
         self.post(&act("moved"), json!({"confirmResize": null})).await;
-        // This one stays under way: the hosts do nothing about it.
+        // This migration stays in progress: the hosts do nothing about it.
         let live = json!({"os-migrateLive": {"host": null, "block_migration": "auto"}});
         self.post(&act("moving"), live).await;
         self.find("migration", "/compute/v2.1/servers/{moving}/migrations", "/migrations/0/id").await;

@@ -12,10 +12,10 @@ use lenticular_agent::{Identity, Joining};
 use lenticular_wire::enrol::JoinToken;
 use std::path::Path;
 
-/// Runs a host's agent until it is told to stop; guests run on.
+/// Runs a host's agent until the stop signal; guests continue to run.
 ///
 /// # Errors
-/// It has no identity and cannot join, or cannot start.
+/// The agent has no identity and cannot join, or cannot start.
 pub(crate) fn run(file: Option<&Path>, said: AgentConfig) -> Result<()> {
     let config = match file {
         Some(path) => said.or(config::read(path)?),
@@ -38,12 +38,12 @@ pub(crate) fn run(file: Option<&Path>, said: AgentConfig) -> Result<()> {
     })
 }
 
-/// The identity that the host has, or gets for its token.
+/// The host's saved identity, or a new identity for its token.
 async fn identity(config: &AgentConfig, state: &Path, machine: &str) -> Result<Identity> {
     let token: Option<JoinToken> = config.token.as_deref().map(str::parse).transpose()?;
     let known = Identity::load(state, clock::clock());
     let usable = match &known {
-        // A token that stays in the configuration was used; another is for a new beginning.
+        // A token that stays in the configuration was used already; a new token means a new enrolment.
         Ok(Some(known)) => token.as_ref().is_none_or(|token| known.is_of_token(token)),
         _ => false,
     };

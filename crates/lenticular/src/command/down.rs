@@ -12,15 +12,15 @@ pub(crate) struct DownArgs {
     pub keep_guests: bool,
 }
 
-/// How long guests have to shut down before they are ended.
+/// How long guests have to shut down before the agent ends them.
 pub(crate) const GUEST_GRACE: Duration = Duration::from_secs(20);
 
 /// Stops the cloud of a data directory.
 ///
 /// # Errors
-/// It does not end in time, or its guests cannot be stopped.
+/// The cloud does not end in time, or its guests cannot be stopped.
 pub(crate) fn run(data: &Path, args: &DownArgs, out: &mut impl Write) -> Result<()> {
-    // Daemons are known by the whole paths of their files. A directory that is not there has none.
+    // Daemons are identified by the whole paths of their files. A missing directory has no daemons.
     let data = &data.canonicalize().unwrap_or_else(|_| data.to_owned());
     let pid_file = data.join("lenticular.pid");
     match running(&pid_file)? {
@@ -38,7 +38,7 @@ pub(crate) fn run(data: &Path, args: &DownArgs, out: &mut impl Write) -> Result<
     let stopped = runtime
         .block_on(lenticular_agent::power_off(&data.join("agent"), GUEST_GRACE))
         .context("the guests could not be stopped")?;
-    // Guests that are kept keep their network.
+    // Guests that continue to run keep their network.
     runtime
         .block_on(lenticular_agent::end_own_switch(&data.join("agent")))
         .context("the switch could not be ended")?;

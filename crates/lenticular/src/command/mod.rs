@@ -1,4 +1,4 @@
-//! The commands that run a part of the cloud. What only asks a running cloud stands in `lenticular-cli`.
+//! The commands that run a part of the cloud. Commands that only ask a running cloud are in `lenticular-cli`.
 
 pub(crate) mod agent;
 pub(crate) mod down;

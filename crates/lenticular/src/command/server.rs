@@ -9,10 +9,10 @@ use crate::{
 use anyhow::Result;
 use std::path::Path;
 
-/// Runs a control plane until it is told to stop.
+/// Runs a control plane until the stop signal.
 ///
 /// # Errors
-/// It cannot start, or the store was lost.
+/// The control plane cannot start, or the store was lost.
 pub(crate) fn run(path: &Path) -> Result<()> {
     let config: ServerConfig = config::read(path)?;
     logging::start_runtime()?.block_on(async {

@@ -1,4 +1,4 @@
-//! What an operator says of the store itself.
+//! `lenticular store`: an operator's declarations about the store.
 
 use crate::{clock, data::DataDir};
 use anyhow::{Context, Result};
@@ -8,11 +8,11 @@ use lenticular_model::{Cause, Incarnation};
 use lenticular_store::{Engine, Postgres, Sqlite, Writer};
 use std::{io::Write, path::Path};
 
-/// What can be said.
+/// The declarations.
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Says that the store was restored from a backup. Run it before the control plane starts. Then nothing is started,
-    /// moved or removed until the hosts have said what they have.
+    /// Declares that the store was restored from a backup. Run it before the control plane starts. Then nothing
+    /// is started, moved or removed until the hosts have reported their guests.
     Restored {
         /// A PostgreSQL connection string, in place of the SQLite file in the data directory.
         #[arg(long)]
@@ -20,7 +20,7 @@ pub(crate) enum StoreCommand {
     },
 }
 
-/// Does it.
+/// Carries the command out.
 ///
 /// # Errors
 /// There is no store, a control plane has it open, or it takes no commits.

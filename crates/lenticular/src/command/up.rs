@@ -21,22 +21,23 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinSet};
 
-/// How a whole cloud is run.
+/// The options of a whole cloud in one process.
 #[derive(Debug, clap::Args)]
 pub(crate) struct UpArgs {
     /// Simulated hosts in place of this machine.
     #[arg(long, default_value_t = 0)]
     pub sim_hosts: usize,
-    /// Where to listen; port 0 takes a free one.
+    /// The address for clients; port 0 means any free port.
     #[arg(long, default_value = "127.0.0.1:9170")]
     pub listen: SocketAddr,
-    /// Where to listen for agents of other hosts; by default on 127.0.0.1, one port above that for clients.
+    /// The address for agents of other hosts; by default on 127.0.0.1, one port above the clients' port.
     #[arg(long)]
     pub agent_listen: Option<SocketAddr>,
-    /// A name or address by which agents reach this machine, beside the address that they come to. May be repeated.
+    /// A name or address that agents use for this machine, beside the address that they connect to. May be
+    /// repeated.
     #[arg(long = "agent-name", value_name = "NAME")]
     pub agent_names: Vec<String>,
-    /// The URL that clients are told, if it is not the address listened on.
+    /// The URL that clients get, if it differs from the listening address.
     #[arg(long)]
     pub public_url: Option<String>,
     /// A file with limits and rules, in TOML; docs/operate/settings.md has them all.
@@ -45,7 +46,7 @@ pub(crate) struct UpArgs {
     /// A PostgreSQL connection string, in place of the SQLite file in the data directory.
     #[arg(long)]
     pub store: Option<String>,
-    /// What connects guests: OVN, which needs root, or QEMU's user networking.
+    /// The network driver: OVN, which needs root, or QEMU's user networking.
     #[arg(long, value_enum, default_value_t = NetworkKind::User)]
     pub network: NetworkKind,
     /// This machine's own address in the external network, with OVN.
@@ -54,7 +55,7 @@ pub(crate) struct UpArgs {
 }
 
 impl UpArgs {
-    /// Where to listen for agents. Clouds that stand side by side differ in the clients' port, so in this one, too.
+    /// The address for agents. Clouds on one machine differ in the clients' port, and so in this port, too.
     pub(crate) fn agent_listen(&self) -> SocketAddr {
         let port = match self.listen.port() {
             0 => 0,
@@ -64,13 +65,13 @@ impl UpArgs {
     }
 }
 
-/// How long agents have to end after the order to stop.
+/// How long agents have to end after the stop signal.
 const AGENT_GRACE: Duration = Duration::from_secs(5);
 
-/// Runs until it is told to stop.
+/// Runs a cloud until the stop signal.
 ///
 /// # Errors
-/// It cannot start, or the store was lost.
+/// The cloud cannot start, or the store was lost.
 pub(crate) fn run(data: &Path, args: &UpArgs) -> Result<()> {
     logging::start_runtime()?.block_on(up(data, args))
 }
@@ -117,7 +118,7 @@ async fn up(data: &Path, args: &UpArgs) -> Result<()> {
     result
 }
 
-/// Starts OVN's central part, if it is wanted; how this machine takes part in it.
+/// Starts OVN's central part, if configured. Returns this machine's part in OVN.
 fn start_ovn(
     data: &DataDir,
     args: &UpArgs,
@@ -176,6 +177,6 @@ fn say(data: &DataDir, url: &str, args: &UpArgs, took: Duration) {
         took.as_millis(),
         clouds.display()
     );
-    // A terminal that is gone is no reason to stop the cloud.
+    // A closed terminal is no reason to stop the cloud.
     let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
 }

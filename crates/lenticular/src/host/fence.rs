@@ -7,8 +7,8 @@
 //! expect = "Chassis Power is off"
 //! ```
 //!
-//! Success of `off` proves nothing by itself: machines take their time, and some controllers say yes to everything. So
-//! there is always a second command, asked until what it says contains `expect`, or time is up.
+//! Success of `off` alone proves nothing: machines take time, and some controllers report success for everything.
+//! So there is always a second command. It is repeated until its output contains `expect`, or until the deadline.
 
 use crate::exec;
 use lenticular_api::{FenceDriver, Fencing};
@@ -16,23 +16,23 @@ use lenticular_model::host::host::Host;
 use serde::Deserialize;
 use std::time::Duration;
 
-/// Between two questions whether the host is off.
+/// The pause between two checks whether the host is off.
 const AGAIN: Duration = Duration::from_millis(500);
-/// How much of what the command says is kept.
+/// How much of the command's output is kept, in characters.
 const SAID_CHARS_MAX: usize = 500;
 
-/// Commands that switch a host off and make sure of it. In each word, `{host}` stands for the host's name and
-/// `{address}` for its address.
+/// Commands that switch a host off and check that it is off. In each word, `{host}` is replaced by the host's
+/// name, and `{address}` by its address.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FenceCommand {
-    /// Switches it off. May be run for a host that is off.
+    /// Switches the host off. May run for a host that is already off.
     off: Vec<String>,
-    /// Says whether it is off.
+    /// Reports whether the host is off.
     confirm: Vec<String>,
-    /// What `confirm` says, somewhere in its output, of a host that is off.
+    /// A part of `confirm`'s output that proves that the host is off.
     expect: String,
-    /// How long all of it may take, in seconds.
+    /// The deadline of the whole fencing, in seconds.
     #[serde(default = "default_deadline_s")]
     deadline_s: u64,
 }
@@ -42,10 +42,10 @@ fn default_deadline_s() -> u64 {
 }
 
 impl FenceCommand {
-    /// Whether it can work at all.
+    /// Checks the configuration.
     ///
     /// # Errors
-    /// Says what is missing.
+    /// Names the missing part.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.off.is_empty() || self.confirm.is_empty() {
             return Err("'off' and 'confirm' must each name a program".to_owned());
@@ -65,7 +65,7 @@ impl FenceCommand {
             words.iter().map(fill).collect()
         };
         let (off, confirm) = (words(&self.off), words(&self.confirm));
-        // Whatever it says of itself, only what is seen afterwards counts.
+        // The command's own result does not count; only the state that is seen afterwards counts.
         let switched = exec::run_in_time(&off).await.map_err(|error| format!("{error:#}"));
         loop {
             let said = exec::run_in_time(&confirm).await;
@@ -123,11 +123,11 @@ mod tests {
         let at = power.display();
         let right = command(&format!("echo $1 is off > {at}"), &format!("cat {at}"), "is off");
         assert_eq!(right.off(&host("rack-1")).await, Ok("rack-1 is off".to_owned()));
-        // It says yes and does nothing.
+        // The command reports success and does nothing.
         std::fs::write(&power, "is on").unwrap();
         let liar = FenceCommand { deadline_s: 1, ..command("true", &format!("cat {at}"), "is off") };
         assert!(liar.off(&host("rack-1")).await.unwrap_err().contains("not seen to be off within 1 s"));
-        // It cannot, but the host is off already.
+        // The command fails, but the host is off already.
         std::fs::write(&power, "is off").unwrap();
         assert!(command("false", &format!("cat {at}"), "is off").off(&host("rack-1")).await.is_ok());
         let broken = command("echo no such controller >&2; false", "echo is on", "is off");

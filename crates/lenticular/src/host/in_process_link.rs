@@ -30,10 +30,10 @@ impl Chunks for Nothing {
     }
 }
 
-/// What a simulated guest has written: a qcow2 disk of this size with nothing in it.
+/// The disk of a simulated guest: an empty qcow2 disk of this size.
 fn blank_disk(bytes: u64) -> Bytes {
     const CLUSTER: u64 = 1 << 16;
-    // One table of the first level entry covers the clusters that one cluster full of entries names.
+    // An entry of the first level covers as many clusters as a cluster has entries.
     let entries = bytes.div_ceil(CLUSTER * (CLUSTER / 8));
     let tables = (entries * 8).div_ceil(CLUSTER);
     let mut disk = vec![0; ((3 + tables) * CLUSTER) as usize];

@@ -1,4 +1,4 @@
-//! Hosts as the binary runs them: this machine, and what a control plane does to hosts by commands.
+//! The binary's hosts: this machine, and the control plane's commands to hosts.
 
 pub(crate) mod fence;
 pub(crate) mod in_process_link;

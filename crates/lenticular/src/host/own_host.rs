@@ -1,5 +1,4 @@
-//! The host that a cloud in one process is for itself: enrolled without anybody doing anything, and at work like any
-//! other.
+//! The own host of a cloud in one process: it enrols automatically, and works like any other host.
 
 use crate::{clock, stop::stopped};
 use anyhow::{Context, Result};
@@ -9,10 +8,10 @@ use lenticular_control::command::host::enrolment::admitted;
 use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::watch;
 
-/// Works as the cloud's own host until told to stop; guests run on.
+/// Works as the cloud's own host until the stop signal; guests continue to run.
 ///
 /// # Errors
-/// It cannot be enrolled, or its state cannot be used.
+/// The host cannot be enrolled, or its state cannot be used.
 pub(crate) async fn run(app: App, url: String, config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     let identity = tokio::select! {
         identity = identity(&app, &url, &config) => identity?,
@@ -21,10 +20,10 @@ pub(crate) async fn run(app: App, url: String, config: Config, stop: watch::Rece
     work(config, &url, identity, None, stop).await
 }
 
-/// Works as an enrolled host until told to stop; guests run on.
+/// Works as an enrolled host until the stop signal; guests continue to run.
 ///
 /// # Errors
-/// The URL is none of a control plane, or the agent cannot start.
+/// The URL is not a control plane's, or the agent cannot start.
 pub(crate) async fn work(
     host: Config,
     url: &str,
@@ -43,8 +42,9 @@ pub(crate) async fn work(
     }
 }
 
-/// The identity that is there, if the cloud still knows it; else a new one. Whoever runs this process owns the cloud
-/// and the host alike, so nobody is asked: not after a restore, nor for a data directory from before enrolment.
+/// The saved identity, if the cloud still knows it; otherwise a new identity. The user who runs this process owns
+/// both the cloud and the host, so no operator has to approve: not after a restore, nor for a data directory from
+/// before enrolment.
 async fn identity(app: &App, url: &str, config: &Config) -> Result<Identity> {
     match Identity::load(&config.state_dir, clock::clock()) {
         Ok(Some(known)) if is_good(app, &known, &config.host_name) => return Ok(known),

@@ -33,15 +33,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long hosts have to join and to prove that they can run guests.
+/// How long hosts have to join and to finish their probe.
 const JOIN_WITHIN: Duration = Duration::from_secs(120);
-/// Hosts that fit into the lab's range of addresses.
+/// The number of hosts that fit into the lab's address range.
 const HOSTS_MAX: u8 = 200;
-/// What is known of a lab, in its directory.
+/// The lab's note, in its directory.
 const FILE: &str = "lab.json";
 const CONTROL_PLANE: &str = "control-plane";
 
-/// What can be done with a lab.
+/// The commands for a lab.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LabCommand {
     /// Makes a cloud of several hosts on this machine. Needs root.
@@ -57,16 +57,16 @@ pub(crate) enum LabCommand {
     Status,
 }
 
-/// How a lab is made.
+/// The options of a lab.
 #[derive(Debug, Args)]
 pub(crate) struct LabUp {
     /// How many hosts.
     #[arg(long, default_value_t = 3)]
     hosts: u8,
-    /// Where to listen for clients.
+    /// The address for clients.
     #[arg(long, default_value = "127.0.0.1:9170")]
     listen: SocketAddr,
-    /// What connects guests; OVN if it is installed.
+    /// The network driver; OVN if it is installed.
     #[arg(long, value_enum)]
     network: Option<NetworkKind>,
 }
@@ -78,7 +78,7 @@ struct Lab {
     links: Vec<String>,
     /// The network namespaces, one for each host.
     namespaces: Vec<String>,
-    /// What runs, by name.
+    /// The lab's processes, by name.
     processes: BTreeMap<String, Process>,
 }
 
@@ -90,10 +90,11 @@ struct Process {
     pid: u32,
 }
 
-/// Does it.
+/// Carries a command out.
 ///
 /// # Errors
-/// There is no such lab, or one already; it is not allowed; a tool is missing. What was begun is undone.
+/// The lab does not exist, or exists already; the user has no permission; a tool is missing. Unfinished work is
+/// undone.
 pub(crate) fn run(dir: &Path, command: &LabCommand, out: &mut impl Write) -> Result<()> {
     match command {
         LabCommand::Up(args) => {
@@ -110,7 +111,7 @@ pub(crate) fn run(dir: &Path, command: &LabCommand, out: &mut impl Write) -> Res
             let dir = dir.canonicalize()?;
             let made = up(&dir, args, out);
             if made.is_err() {
-                // What failed is worth more than what fails now.
+                // The first error is more useful than an error of the clean-up.
                 let _ = down(&dir, &mut std::io::sink());
             }
             made
@@ -134,7 +135,7 @@ impl Lab {
         serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
     }
 
-    /// Written before each thing is made, so that whatever happens `down` finds it.
+    /// Writes the note before each thing is made, so that `down` always finds the thing.
     fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join(FILE);
         fs::write(&path, serde_json::to_vec_pretty(self)?)
@@ -142,20 +143,20 @@ impl Lab {
     }
 }
 
-/// Asks the lab's own control plane, whatever other clouds the caller has.
+/// Asks the lab's own control plane, even if the caller has other clouds configured.
 fn ask(dir: &Path, binary: &str, args: &[&str]) -> Result<serde_json::Value> {
     let clouds = dir.join("clouds.yaml");
     let env = [("OS_CLIENT_CONFIG_FILE", clouds.as_os_str()), ("OS_CLOUD", OsStr::new("lenticular"))];
     serde_json::from_str(&exec::run(binary, args, &env)?).context("the control plane's answer cannot be read")
 }
 
-/// A number for the lab's names and addresses, the same for the same directory.
+/// A number for the lab's names and addresses; it depends on the directory only.
 fn tag(dir: &Path) -> u16 {
     let bytes = dir.as_os_str().as_encoded_bytes();
     bytes.iter().fold(0x9dc5_u16, |hash, byte| (hash ^ u16::from(*byte)).wrapping_mul(0x0193))
 }
 
-/// A range that nothing on this machine uses.
+/// A range that is unused on this machine.
 fn free_range(tag: u16) -> Result<u8> {
     let used = ip("-o -4 address show")?;
     let free = (0..=255_u8).map(|n| n.wrapping_add(tag.to_le_bytes()[0]));
@@ -289,7 +290,7 @@ fn start(dir: &Path, names: &[String], out: &mut impl Write) -> Result<()> {
             lab.processes.keys().cloned().collect::<Vec<_>>().join(", ")
         );
     }
-    // The control plane's name comes first in the alphabet, too.
+    // The control plane's name also comes first in the alphabet.
     let ended: Vec<String> = lab.processes.keys().filter(|name| !runs(&lab, name)).cloned().collect();
     for name in ended.into_iter().filter(|name| names.is_empty() || names.contains(name)) {
         let command = lab.processes.get(&name).map(|p| p.command.clone()).unwrap_or_default();
@@ -308,7 +309,7 @@ fn status(dir: &Path, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// Undoes all of it, as far as it was made; says the first thing that could not be undone, after the rest was.
+/// Removes everything that was made. Returns the first error, after the rest was removed.
 fn down(dir: &Path, out: &mut impl Write) -> Result<()> {
     let lab = Lab::read(dir)?;
     let mut trouble = Ok(());
@@ -317,7 +318,7 @@ fn down(dir: &Path, out: &mut impl Write) -> Result<()> {
             trouble = result;
         }
     };
-    // Agents first: the control plane's absence is nothing that they should notice.
+    // Agents first: they should not notice the control plane's end.
     for process in lab.processes.values().rev() {
         note(end_process(process.pid));
     }
@@ -331,7 +332,7 @@ fn down(dir: &Path, out: &mut impl Write) -> Result<()> {
     let ended = runtime.block_on(ovn::end(dir));
     note(ended.map(drop).context("OVN's databases could not be ended"));
     note(open_up(&lab.links));
-    // A namespace's own devices go some time after it: those that can be seen are taken away first.
+    // A namespace's own devices go some time after the namespace, so the visible ones are removed first.
     for link in lab.links.iter().rev().filter(|link| Path::new("/sys/class/net").join(link).exists()) {
         note(ip(&format!("link delete {link}")).map(drop));
     }

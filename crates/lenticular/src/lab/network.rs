@@ -1,4 +1,4 @@
-//! A lab's own wires: a bridge that joins its hosts, and with OVN a second one that stands for the world outside.
+//! A lab's own networks: a bridge between its hosts, and with OVN a second bridge for the outside.
 //!
 //! ```text
 //!   this machine: 10.199.N.1  (hosts, control plane)     10.197.N.1  (the external network's router)
@@ -10,10 +10,10 @@
 use crate::{config::NetworkKind, exec};
 use anyhow::Result;
 
-/// What a lab's names and addresses are made of.
+/// The parameters of a lab's names and addresses.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wires {
-    /// A number of the lab's own, for names.
+    /// The lab's number in names.
     pub tag: u16,
     /// The third byte of its addresses.
     pub range: u8,
@@ -21,7 +21,7 @@ pub(crate) struct Wires {
     pub network: NetworkKind,
 }
 
-/// Takes the rules away that go with the devices on this machine which a lab began with.
+/// Removes the packet filter rules of a lab with these devices.
 ///
 /// # Errors
 /// `nft` refuses.
@@ -37,7 +37,7 @@ pub(crate) fn open_up(links: &[String]) -> Result<()> {
 /// Runs `ip`.
 ///
 /// # Errors
-/// It fails; the error has its own words.
+/// `ip` fails; the error has its message.
 pub(crate) fn ip(args: &str) -> Result<String> {
     exec::run("ip", &args.split_whitespace().collect::<Vec<_>>(), &[])
 }
@@ -55,7 +55,7 @@ impl Wires {
         format!("ll{:04x}ex", self.tag)
     }
 
-    /// The devices on this machine that the lab begins with.
+    /// The first devices of the lab on this machine.
     pub(crate) fn links(self) -> Vec<String> {
         let outside = self.has_ovn().then(|| self.outside());
         std::iter::once(self.bridge()).chain(outside).collect()
@@ -77,22 +77,22 @@ impl Wires {
         format!("10.199.{}.{}", self.range, 10 + n)
     }
 
-    /// Where the control plane takes agents.
+    /// The control plane's address for agents.
     pub(crate) fn agents(self) -> String {
         format!("10.199.{}.1:9171", self.range)
     }
 
-    /// Where hosts reach the southbound database.
+    /// The southbound database's address for hosts.
     pub(crate) fn southbound(self) -> String {
         format!("10.199.{}.1:6642", self.range)
     }
 
-    /// What the external network is, for whoever makes it in the cloud.
+    /// The range of the external network, for the operator who creates the network in the cloud.
     pub(crate) fn external(self) -> Option<String> {
         self.has_ovn().then(|| format!("10.197.{}.0/24", self.range))
     }
 
-    /// Makes the devices that the lab begins with.
+    /// Makes the first devices of the lab.
     ///
     /// # Errors
     /// `ip` refuses, or `ethtool` is missing.
@@ -104,7 +104,7 @@ impl Wires {
         if self.has_ovn() {
             let outside = self.outside();
             ip(&format!("link add {outside} type bridge"))?;
-            // The hosts' switches take packets as they are: checksums that are left to a device would be wrong.
+            // The hosts' switches forward packets unchanged: checksums that are left to a device would be wrong.
             exec::run("ethtool", &["-K", &outside, "tx", "off"], &[])?;
             ip(&format!("address add 10.197.{}.1/24 dev {outside}", self.range))?;
             ip(&format!("link set {outside} up"))?;
@@ -113,8 +113,8 @@ impl Wires {
         Ok(())
     }
 
-    /// Guests reach this machine at its address in the external network, and at no other: what the hosts have among
-    /// themselves, and what else this machine listens on, is not theirs.
+    /// Allows guests to reach this machine only at its address in the external network. The hosts' own network
+    /// and the machine's other listeners are closed to them.
     fn shut_off(self, outside: &str) -> Result<()> {
         let table = format!("inet {outside}");
         let own = format!("10.197.{}.0/24", self.range);
@@ -123,7 +123,7 @@ impl Wires {
             format!("add chain {table} input {{ type filter hook input priority -10; policy accept; }}"),
             format!("add chain {table} forward {{ type filter hook forward priority -10; policy accept; }}"),
             format!("add rule {table} input iifname \"{outside}\" meta nfproto ipv4 ip daddr != {own} drop"),
-            // From host to host on the same wire it is not forwarded, whatever the kernel calls it.
+            // Traffic between hosts on the same wire is not forwarded, although the kernel calls it so.
             format!("add rule {table} forward iifname \"{outside}\" oifname != \"{outside}\" drop"),
         ];
         exec::run("nft", &[rules.join("; ")], &[]).map(drop)
@@ -140,7 +140,7 @@ impl Wires {
         let ends = [("eth0", &bridge), ("und0", &bridge), ("ext0", &self.outside())];
         for (link, (end, to)) in self.links_of(n).iter().zip(ends) {
             ip(&format!("link add {link} type veth peer name {end} netns {namespace}"))?;
-            // What is neither this machine's nor a guest's need not have an address here.
+            // A device that is neither this machine's nor a guest's needs no address here.
             ip(&format!("link set {link} addrgenmode none"))?;
             ip(&format!("link set {link} master {to} up"))?;
         }
@@ -149,7 +149,7 @@ impl Wires {
         ip(&format!("-n {namespace} route add default via 10.199.{}.1", self.range)).map(drop)
     }
 
-    /// What a host's agent is told of its network.
+    /// The network options of a host's agent.
     pub(crate) fn agent_words(self, n: u8) -> Vec<String> {
         if !self.has_ovn() {
             return Vec::new();
@@ -165,7 +165,7 @@ impl Wires {
         words.into()
     }
 
-    /// What the control plane's configuration says of it.
+    /// The network part of the control plane's configuration.
     pub(crate) fn server_config(self) -> String {
         if !self.has_ovn() {
             return String::new();

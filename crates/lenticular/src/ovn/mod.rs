@@ -1,5 +1,5 @@
-//! The control plane's side of OVN: its databases, kept running where nobody else serves them, and the northbound one
-//! kept equal to State. What OVN says of ports becomes part of State.
+//! The control plane's side of OVN. It runs the databases where no other program serves them, and keeps the
+//! northbound database equal to State. OVN's reports about ports become part of State.
 //!
 //! ```text
 //! DATA/ovn/ nb.db nb.sock  sb.db sb.sock  southbound.pem  *.pid *.log
@@ -36,15 +36,15 @@ use tokio::sync::{
 const SCHEMAS: &str = "/usr/share/ovn";
 const DIR_VARIABLES: &[&str] =
     &["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVN_RUNDIR", "OVN_LOGDIR", "OVN_DBDIR"];
-/// How soon it is tried again to write down what OVN said, when the store did not take it.
+/// The pause before a refused write of OVN's reports is repeated.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Where the daemons of a data directory keep their files.
+/// The directory of the OVN daemons' files, in a data directory.
 pub(crate) fn dir(data: &Path) -> PathBuf {
     data.join("ovn")
 }
 
-/// Whether all of OVN that a machine needs is installed.
+/// Whether every part of OVN that a machine needs is installed.
 pub(crate) fn is_installed() -> bool {
     let programs =
         ["ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-vswitchd", "ovn-northd", "ovn-controller"];
@@ -53,7 +53,7 @@ pub(crate) fn is_installed() -> bool {
     programs.iter().all(is_there) && Path::new(SCHEMAS).join("ovn-nb.ovsschema").exists()
 }
 
-/// Starts what does not run, and tells the northbound database what State says from now on.
+/// Starts the missing daemons, and keeps the northbound database equal to State from now on.
 ///
 /// # Errors
 /// OVN is not installed, or a database cannot be made.
@@ -73,7 +73,7 @@ pub(crate) fn start(data: &DataDir, config: &OvnServerConfig, app: &App, epoch: 
             vec![Remote::Unix(dir.join("nb.sock"))]
         }
     };
-    // Subscribed before the state is taken: no commit is missed between.
+    // Subscribes before it reads the state, so that no commit is missed.
     let commits = forward(store);
     let state = store.state();
     let settings = Settings { remotes, epoch, cloud: state.incarnation };
@@ -84,7 +84,7 @@ pub(crate) fn start(data: &DataDir, config: &OvnServerConfig, app: &App, epoch: 
     let mut entropy = clock::entropy();
     let random = Box::new(move || entropy().iter().fold(0, |n: u64, byte| n << 8 ^ u64::from(*byte)));
     tokio::spawn(async move {
-        // That another leader took over is said by the store, too, which ends this process.
+        // If another leader took over, the store reports that, too, and ends this process.
         let _ = sync::run(settings, state, commits, ports, status, random).await;
     });
     tokio::spawn(note_plugs(store.clone(), news));
@@ -105,7 +105,7 @@ fn forward(store: &Store) -> UnboundedReceiver<Update> {
     receiver
 }
 
-/// Keeps both databases and the translator between them running.
+/// Keeps both databases and northd running.
 fn serve(dir: &Path, for_hosts: bool) -> Result<()> {
     anyhow::ensure!(
         is_installed(),
@@ -134,7 +134,8 @@ fn daemons(dir: &Path, for_hosts: bool) -> Vec<Daemon> {
         Daemon { name, program, args, dir: dir.to_owned(), dir_variables: DIR_VARIABLES }
     };
     let remote = |name: &str| format!("--remote=punix:{}", file(format!("{name}.sock")));
-    // Hosts have a server of their own, which relays: the lock by which northd knows that it may work is not theirs.
+    // Hosts have a separate server, which relays. It must not relay the lock that tells northd whether it may
+    // work.
     let relayed = [format!("relay:OVN_Southbound:unix:{}", file("sb.sock".to_owned()))];
     let relayed = relayed.into_iter().chain(southbound::RELAY_WORDS.map(str::to_owned)).collect();
     let relay = for_hosts.then(|| daemon("ovsdb-relay", "ovsdb-server", relayed));
@@ -147,15 +148,15 @@ fn daemons(dir: &Path, for_hosts: bool) -> Vec<Daemon> {
     all.into_iter().chain(relay).collect()
 }
 
-/// Ends the daemons of a data directory whose control plane has ended.
+/// Ends the daemons of a data directory after its control plane has ended.
 ///
 /// # Errors
-/// One of them does not end.
+/// A daemon does not end.
 pub(crate) async fn end(data: &Path) -> std::io::Result<usize> {
     lenticular_agent::daemon::end_all(&dir(data), &["ovn-northd"]).await
 }
 
-/// Writes down what OVN says of ports, until the store closes.
+/// Writes OVN's reports about ports into the store, until the store closes.
 async fn note_plugs(store: Store, mut news: UnboundedReceiver<Vec<(PortId, bool)>>) {
     let mut pending: BTreeMap<PortId, bool> = BTreeMap::new();
     while let Some(first) = news.recv().await {
@@ -195,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_but_this_machine_reaches_the_databases_themselves() {
+    fn only_this_machine_reaches_the_databases() {
         let all = daemons(Path::new("/d/ovn"), true);
         let listening = |name: &str| {
             let daemon = all.iter().find(|daemon| daemon.name == name).unwrap();

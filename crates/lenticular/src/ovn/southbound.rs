@@ -1,9 +1,10 @@
-//! Where hosts reach the southbound database: over TLS by the cloud's own CA, each with the rights of its own chassis.
+//! Hosts' access to the southbound database: over TLS by the cloud's own CA, each host with the rights of its own
+//! chassis.
 //!
-//! All of it stands in the database, which ovsdb-server follows while it runs: a listener that is named in the
-//! configuration, the files that it shows itself by, and the role of who comes by it. A host's certificate carries its
-//! name, which is its chassis's. What a host that was retired has left there is taken away: no other host may, and one with
-//! its address could not come in.
+//! The database holds all settings, and ovsdb-server follows them while it runs: the listener in the
+//! configuration, its certificate files, and the role of clients at that listener. A host's certificate carries
+//! its name, which is its chassis's name. The control plane removes what a retired host has left there: no other
+//! host may do so, and a new host with its address could not come in.
 
 use crate::{data::write_private, exec};
 use anyhow::{Context, Result};
@@ -19,28 +20,30 @@ use std::{
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
-/// What the server for hosts is told when it starts: to look into the database.
+/// The start arguments of the server for hosts: it reads its settings from the database.
 pub(super) const RELAY_WORDS: [&str; 4] = [
     "--remote=db:OVN_Southbound,SB_Global,connections",
     "--private-key=db:OVN_Southbound,SSL,private_key",
     "--certificate=db:OVN_Southbound,SSL,certificate",
     "--ca-cert=db:OVN_Southbound,SSL,ca_cert",
 ];
-/// What those may do who come over the network: `ovn-northd` keeps what it means.
+/// The role of clients over the network; `ovn-northd` keeps its rights up to date.
 const ROLE: &str = "role=ovn-controller";
-/// Nobody is let in before it has been written what the role may: until then it may nothing, and hosts are refused.
+/// The listener opens only after the role's rights are written. Until then the role has no rights, and hosts are
+/// refused.
 const ROLE_IS_THERE: [&str; 4] = ["wait-until", "RBAC_Role", "ovn-controller", "--"];
-/// How long a host that says nothing is believed to be there, in milliseconds; a busy one must not be cut off.
+/// How long a silent host counts as present, in milliseconds; a busy host must not be disconnected.
 const PROBE_MS: &str = "--inactivity-probe=60000";
 const SBCTL_S: &str = "--timeout=30";
-/// How soon it is tried again, when the database did not take it.
+/// The pause before a refused change of the database is repeated.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
-/// How often the certificate and the chassis are looked at.
+/// How often the certificate and the chassis are checked.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// How long before its end the certificate is replaced, in seconds: it serves while the control plane is away.
+/// How long before its end the certificate is replaced, in seconds: the database serves while the control plane
+/// is away.
 const RENEW_BEFORE_S: i64 = 300 * 24 * 3_600;
 
-/// Has the database listen, or listen no more; then keeps its certificate fresh, and takes retired hosts out, until the
+/// Opens or closes the database's listener. Then renews its certificate, and removes retired hosts, until the
 /// process ends.
 pub(super) async fn listen(dir: PathBuf, ca: PathBuf, at: Option<SocketAddr>, app: App) {
     let pem = dir.join("southbound.pem");
@@ -69,13 +72,13 @@ pub(super) async fn listen(dir: PathBuf, ca: PathBuf, at: Option<SocketAddr>, ap
                 RETRY_AFTER
             }
         };
-        // A pause in which nothing is missed.
+        // A pause that still receives commits.
         let _ = tokio::time::timeout(pause, note_retired(&mut commits, &mut retired)).await;
     }
 }
 
-/// Notes the names of hosts that are retired. Only that they were, never that one is not known, is a reason to act: after a
-/// restore the store may not know of hosts whose guests run.
+/// Notes the names of retired hosts. Only a retirement is a reason to act, never an unknown name: after a
+/// restore, the store may not know of hosts with running guests.
 async fn note_retired(commits: &mut UnboundedReceiver<Arc<Commit>>, retired: &mut BTreeSet<String>) {
     while let Some(commit) = commits.recv().await {
         let enrolments = commit.changes.iter().filter(|(kind, _)| *kind == Kind::Enrolment);
@@ -108,7 +111,8 @@ async fn say(dir: &Path, words: &[String]) -> Result<String> {
     exec::run_in_time(&all).await
 }
 
-/// Removes the chassis of retired hosts, as often as they come back: until it is switched off, such a host writes its own.
+/// Removes the chassis of retired hosts, each time they return: a host that still runs writes its own chassis
+/// again.
 async fn remove_chassis(dir: &Path, app: &App, retired: &BTreeSet<String>) -> Result<()> {
     if retired.is_empty() {
         return Ok(());

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{json, Map, Value};
 use std::collections::BTreeMap;
 
-/// An aggregate; without its hosts and metadata as an answer to its making.
+/// An aggregate. The answer to a create request has neither hosts nor metadata.
 pub fn view(state: &State, aggregate: &Aggregate, version: Microversion, is_new: bool) -> Value {
     let mut view = json!({
         "id": aggregate.number,
@@ -56,7 +56,7 @@ pub struct CreateAggregate {
 /// Reads `POST /os-aggregates`.
 ///
 /// # Errors
-/// The body is not one.
+/// The body is invalid.
 pub fn read_create(body: Value) -> Result<CreateAggregate> {
     let new: CreateAggregate = request::read(request::sole(body, "aggregate")?)?;
     request::check_name("name", &new.name)?;
@@ -64,7 +64,7 @@ pub fn read_create(body: Value) -> Result<CreateAggregate> {
     Ok(new)
 }
 
-/// What is changed of an aggregate.
+/// The changes of an aggregate.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateAggregate {
@@ -79,7 +79,7 @@ pub struct UpdateAggregate {
 /// Reads `PUT /os-aggregates/{id}`.
 ///
 /// # Errors
-/// The body is not one.
+/// The body is invalid.
 pub fn read_update(body: Value) -> Result<UpdateAggregate> {
     let change: UpdateAggregate = request::read(request::sole(body, "aggregate")?)?;
     if change.name.is_none() && change.availability_zone.is_none() {
@@ -90,7 +90,7 @@ pub fn read_update(body: Value) -> Result<UpdateAggregate> {
     Ok(change)
 }
 
-/// What can be done to an aggregate.
+/// The actions on an aggregate.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
     /// `add_host`
@@ -104,7 +104,7 @@ pub enum Action {
 /// Reads `POST /os-aggregates/{id}/action`.
 ///
 /// # Errors
-/// The body is not one.
+/// The body is invalid.
 pub fn read_action(body: Value) -> Result<Action> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -144,16 +144,16 @@ pub fn read_action(body: Value) -> Result<Action> {
 fn check_entry(key: &str, value: Option<&str>) -> Result<()> {
     super::server_create::check_metadata(key, value.unwrap_or_default())?;
     match value {
-        // Whether it may be empty is for the aggregate to say.
+        // The command decides whether the zone may be empty.
         Some(zone) if key == ZONE_KEY && !zone.is_empty() => check_zone(zone),
         _ => Ok(()),
     }
 }
 
-/// Reads `POST /os-aggregates/{id}/images`: the ids of images to be made ready on its hosts.
+/// Reads `POST /os-aggregates/{id}/images`: the ids of images to cache on the aggregate's hosts.
 ///
 /// # Errors
-/// The body is not one.
+/// The body is invalid.
 pub fn read_images(body: Value) -> Result<Vec<String>> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]

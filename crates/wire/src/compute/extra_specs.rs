@@ -1,22 +1,22 @@
-//! Nova's catalogue of extra specs: which there are, and which values each takes. Requests from 2.86 on are held to it.
+//! Nova's catalogue of extra specs and their values. Requests from 2.86 on are checked against it.
 
 use super::standard_trait::{is_custom, is_trait};
 use crate::request::text_bool;
 use lenticular_model::error::{Error, Result};
 use regex_lite::Regex;
 
-/// What a value must be.
+/// The type of a value.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    /// Anything.
+    /// Any text.
     Text,
     /// A word for true or false.
     Bool,
-    /// A whole number from the first to the second.
+    /// An integer from the first to the second.
     Int(i128, i128),
-    /// One of these.
+    /// One of these words.
     Word(&'static [&'static str]),
-    /// All of it as this expression has it.
+    /// A text that matches this expression completely.
     Like(&'static str),
 }
 
@@ -25,12 +25,12 @@ use Kind::{Bool, Int, Like, Text, Word};
 const ANY: Kind = Int(i128::MIN, i128::MAX);
 const POSITIVE: Kind = Int(1, i128::MAX);
 const NATURAL: Kind = Int(0, i128::MAX);
-/// A map of CPUs: `0-3,^1`.
+/// A set of CPUs: `0-3,^1`.
 const CPUS: Kind = Like(r"\^?\d+((-\d+)?(,\^?\d+(-\d+)?)?)*");
 const SHARES: Kind = Word(&["custom", "high", "normal", "low"]);
 const DEMAND: Kind = Word(&["required", "forbidden"]);
 
-/// Every extra spec whose name is fixed.
+/// Every extra spec with a fixed name.
 const NAMED: &[(&str, Kind)] = &[
     ("accel:device_profile", Text),
     ("group_policy", Word(&["isolate", "none"])),
@@ -111,7 +111,8 @@ const NAMED: &[(&str, Kind)] = &[
     ("vmware:storage_policy", Text),
 ];
 
-/// What of a host the capabilities filter compares, after `capabilities:`. The first two are this cloud's own.
+/// The host's attributes that the capabilities filter compares, after `capabilities:`. Only this cloud has the
+/// first two.
 const CAPABILITIES: &[&str] = &[
     "acceleration",
     "driver",
@@ -151,7 +152,7 @@ const CAPABILITIES: &[&str] = &[
     "vcpus_used",
 ];
 
-/// The same, for what has parts that are named behind it: `capabilities:cpu_info:features`.
+/// Attributes that may have parts: `capabilities:cpu_info:features`.
 const STRUCTURED: &[&str] = &[
     "cpu_info",
     "instances",
@@ -191,7 +192,7 @@ const RESOURCE_CLASSES: &[&str] = &[
     "VGPU_DISPLAY_HEAD",
 ];
 
-/// Namespaces in which there is nothing but what stands here.
+/// Namespaces with only known extra specs.
 const NAMESPACES: &[&str] = &[
     "accel",
     "aggregate_instance_extra_specs",
@@ -210,19 +211,19 @@ pub fn is_resource_class(name: &str) -> bool {
     RESOURCE_CLASSES.contains(&name)
 }
 
-/// Whether a namespace is this one with the name of a group behind it, or none.
+/// Whether a namespace is `of`, alone or with the name of a group behind it.
 fn is_grouped(namespace: &str, of: &str) -> bool {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     namespace.strip_prefix(of).is_some_and(|group| group.len() <= 64 && group.bytes().all(legal))
 }
 
-/// Whether what follows a capability names a part of it.
+/// Whether the text after a capability names a part of it.
 fn is_path(text: &str) -> bool {
     let word = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
     text.is_empty() || text.strip_prefix(':').is_some_and(|path| path.split(':').all(word))
 }
 
-/// What the values of an extra spec must be, if it is known.
+/// The type of an extra spec's values, if the extra spec is known.
 fn kind_of(name: &str) -> Option<Kind> {
     if let Some((_, kind)) = NAMED.iter().find(|(known, _)| *known == name) {
         return Some(*kind);
@@ -242,10 +243,11 @@ fn kind_of(name: &str) -> Option<Kind> {
     }
 }
 
-/// Checks an extra spec as Nova does from 2.86 on. What is in no namespace of Nova's is somebody else's.
+/// Checks an extra spec as Nova does from 2.86 on. A spec outside Nova's namespaces is for other programs, and
+/// passes.
 ///
 /// # Errors
-/// There is no such extra spec in its namespace, or the value is not one that it takes.
+/// Nova's namespace has no such extra spec, or the spec does not accept the value.
 pub fn check(name: &str, value: &str) -> Result<()> {
     let Some(kind) = kind_of(name) else {
         let namespace = name.split_once(':').map(|(namespace, _)| namespace);

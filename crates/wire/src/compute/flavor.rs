@@ -11,7 +11,7 @@ fn links(url: &str, id: &str) -> Value {
     ])
 }
 
-/// One line of a listing.
+/// A flavor in the short listing.
 pub fn brief(url: &str, flavor: &Flavor, version: Microversion) -> Value {
     let mut view = json!({"id": flavor.id, "name": flavor.name, "links": links(url, flavor.id.as_str())});
     if version.has(55) {
@@ -20,10 +20,10 @@ pub fn brief(url: &str, flavor: &Flavor, version: Microversion) -> Value {
     view
 }
 
-/// All of it; `with_specs` if the caller may read extra specs.
+/// A flavor with its details; `with_specs` if the caller may read extra specs.
 pub fn full(url: &str, flavor: &Flavor, version: Microversion, with_specs: bool) -> Value {
     let size = flavor.size;
-    // Nova's oldest quirk: no swap is an empty text, until 2.75 made it a number.
+    // No swap is an empty text before 2.75, and a number from then on.
     let swap = match size.swap_mb {
         0 if !version.has(75) => json!(""),
         mb => json!(mb),

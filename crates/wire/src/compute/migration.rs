@@ -1,4 +1,4 @@
-//! Migrations as Nova shows them: all of them for operators, and those of one server that are under way.
+//! Migrations as Nova shows them: all of them for operators, and a server's migrations in progress.
 
 use crate::microversion::Microversion;
 use lenticular_model::compute::migration::{Migration, MoveProgress, Phase, Purpose};
@@ -24,7 +24,7 @@ pub fn view(m: &Migration, version: Microversion, url: &str) -> Value {
     out
 }
 
-/// A live migration that is under way, in `GET /servers/{id}/migrations`, with the bytes that have gone over.
+/// A live migration in progress, in `GET /servers/{id}/migrations`, with the transferred bytes.
 pub fn of_server(m: &Migration, seen: Option<&MoveProgress>, version: Microversion) -> Value {
     let mut out = common(m, version);
     out["server_uuid"] = json!(m.server_id);
@@ -38,7 +38,7 @@ pub fn of_server(m: &Migration, seen: Option<&MoveProgress>, version: Microversi
     out
 }
 
-/// True for what `GET /servers/{id}/migrations` lists.
+/// True for the migrations that `GET /servers/{id}/migrations` lists.
 pub fn is_live_under_way(m: &Migration) -> bool {
     let moves = matches!(m.phase, Phase::Preparing | Phase::Moving | Phase::Withdrawing { .. });
     moves && m.purpose == Purpose::LiveMigrate
@@ -65,7 +65,7 @@ fn common(m: &Migration, version: Microversion) -> Value {
     out
 }
 
-/// Old clients want a number where a flavor has a text; `None` if it is none.
+/// A flavor's id as a number, for old clients; `None` if the id is no number.
 fn number_of(flavor: &str) -> Option<u64> {
     flavor.parse().ok()
 }

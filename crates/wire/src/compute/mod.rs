@@ -16,7 +16,7 @@ pub mod standard_trait;
 use crate::microversion::COMPUTE;
 use serde_json::{json, Value};
 
-/// The entry of the version before microversions, whose requests are answered as 2.1's.
+/// The entry of the version before microversions. Its requests are answered as 2.1's.
 pub fn old_version(url: &str) -> Value {
     json!({
         "id": "v2.0",

@@ -1,11 +1,11 @@
-//! OpenSSH's public keys: which lines are one, and its MD5 fingerprint as `ssh-keygen -E md5 -l` prints it.
+//! OpenSSH's public keys: checks a line, and finds its MD5 fingerprint as `ssh-keygen -E md5 -l` prints it.
 
 use base64::{engine::general_purpose::STANDARD, Engine as _};
 
-/// What follows a key type's name if it is a certificate.
+/// The end of a key type's name in a certificate.
 const CERTIFICATE: &str = "-cert-v01@openssh.com";
 
-/// The fewest bits of an RSA key that OpenSSH takes.
+/// The fewest bits of an RSA key that OpenSSH accepts.
 const RSA_BITS_MIN: usize = 1024;
 
 /// One field of a key.
@@ -13,17 +13,17 @@ const RSA_BITS_MIN: usize = 1024;
 enum Part {
     /// Exactly these bytes: the name of a curve.
     Name(&'static str),
-    /// So many bytes.
+    /// This many bytes.
     Bytes(usize),
-    /// A point of so many bytes that is not compressed.
+    /// An uncompressed point of this many bytes.
     Point(usize),
-    /// A positive number of at least so many bits.
+    /// A positive number of at least this many bits.
     Number(usize),
-    /// A text that is not empty: what a security key is used for.
+    /// A text that is not empty: the application of a security key.
     Text,
 }
 
-/// Every type of key, with its name in a certificate if that differs, and its fields.
+/// Every key type, with its name in a certificate if that differs, and its fields.
 const TYPES: &[(&str, &str, &[Part])] = &[
     ("ssh-ed25519", "ssh-ed25519", &[Part::Bytes(32)]),
     ("ssh-rsa", "ssh-rsa", &[Part::Number(2), Part::Number(RSA_BITS_MIN)]),
@@ -39,7 +39,7 @@ const TYPES: &[(&str, &str, &[Part])] = &[
     ),
 ];
 
-/// What is read of a key's bytes: numbers and texts, each with its length before it.
+/// Reads a key's bytes: numbers and texts, each after its length.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -66,13 +66,13 @@ impl<'a> Reader<'a> {
         good.then_some(())
     }
 
-    /// What a certificate has behind its key: who signed it for what, and how long it holds.
+    /// Reads the rest of a certificate behind its key: signer, purpose and validity.
     fn certificate(&mut self) -> Option<()> {
         self.take(8 + 4)?;
         self.text()?;
         self.text()?;
         self.take(8 + 8)?;
-        // Options, extensions, what is kept for later, the signer's key, and the signature.
+        // Options, extensions, a reserved field, the signer's key, and the signature.
         (0..5).try_for_each(|_| self.text().map(|_| ()))
     }
 }
@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
 fn is_number(bytes: &[u8], bits_min: usize) -> bool {
     let bits = match bytes {
         [] => 0,
-        // A leading zero keeps the highest bit from being a sign.
+        // A leading zero keeps the number positive.
         [0, rest @ ..] => rest.len() * 8,
         [first, ..] if *first >= 0x80 => 0,
         [first, rest @ ..] => rest.len() * 8 + (8 - first.leading_zeros() as usize),
@@ -88,7 +88,7 @@ fn is_number(bytes: &[u8], bits_min: usize) -> bool {
     bits >= bits_min
 }
 
-/// The bytes whose digest is a public key's fingerprint; `None` if the line is no public key.
+/// The bytes that a public key's fingerprint is the digest of; `None` if the line is no public key.
 ///
 /// A certificate has the fingerprint of the key in it.
 pub fn fingerprinted(line: &str) -> Option<Vec<u8>> {

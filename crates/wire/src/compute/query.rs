@@ -1,7 +1,7 @@
-//! The parameters of Nova's lists: each with the version that brought it, its type, and who may use it.
+//! The parameters of Nova's lists: each with its first version, its type, and who may use it.
 //!
-//! A parameter that a version does not have is ignored. From the version that the list names as its strict one it is
-//! refused. So no parameter that is taken can be one that is not honoured.
+//! A parameter that a version does not have is ignored. From a list's strict version on, such a parameter is
+//! refused. So every accepted parameter has its effect.
 
 use crate::{microversion::Microversion, request};
 use lenticular_model::{
@@ -9,10 +9,10 @@ use lenticular_model::{
     Timestamp,
 };
 
-/// What a value must be.
+/// The type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
-    /// Anything.
+    /// Any text.
     Text,
     /// A regular expression that is not empty.
     Regex,
@@ -24,9 +24,9 @@ pub enum Type {
     Flag,
     /// Letters, digits, `-`, `.` and `_`.
     HostName,
-    /// One of these.
+    /// One of these words.
     Word(&'static [&'static str]),
-    /// A column to sort servers by; which ones there are depends on the version.
+    /// A column to sort servers by; the set of columns depends on the version.
     ServerColumn,
 }
 
@@ -35,13 +35,14 @@ pub enum Type {
 pub struct Param {
     /// Its name.
     pub name: &'static str,
-    /// What its values must be.
+    /// The type of its values.
     pub kind: Type,
     /// The first version that has it.
     pub since: u16,
-    /// The first version in which others than administrators may use it; for them it is ignored before.
+    /// The first version in which users other than administrators may use it. Before that, it is ignored for
+    /// them.
     pub users: u16,
-    /// Whether the versions that refuse unknown parameters refuse this one if it is given twice.
+    /// Whether strict versions refuse this parameter if it is given twice.
     pub once: bool,
 }
 
@@ -50,14 +51,14 @@ pub struct Param {
 pub struct List {
     /// Its URL below `/compute/v2.1/`.
     pub path: &'static str,
-    /// What it takes.
+    /// Its parameters.
     pub params: &'static [Param],
-    /// From this version on what is not known is refused.
+    /// The version from which unknown parameters are refused.
     pub strict: u16,
 }
 
 const NEVER: u16 = u16::MAX;
-/// Columns that Nova takes to sort servers by.
+/// Columns that Nova sorts servers by.
 const COLUMNS: &[&str] = &[
     "access_ip_v4",
     "access_ip_v6",
@@ -89,7 +90,7 @@ const COLUMNS: &[&str] = &[
     "uuid",
     "vm_state",
 ];
-/// Columns that Nova takes until 2.74 and does not sort by.
+/// Columns that Nova accepts until 2.74 but does not sort by.
 const OLD_COLUMNS: &[&str] = &[
     "architecture",
     "cell_name",
@@ -119,12 +120,12 @@ const fn all(name: &'static str, kind: Type, since: u16) -> Param {
     Param { name, kind, since, users: since, once: false }
 }
 
-/// One that may be given only once.
+/// A parameter that may be given only once.
 const fn once(name: &'static str, kind: Type, since: u16) -> Param {
     Param { name, kind, since, users: since, once: true }
 }
 
-/// One that only administrators may use before `users`.
+/// A parameter that only administrators may use before `users`.
 const fn by(name: &'static str, kind: Type, users: u16) -> Param {
     Param { name, kind, since: 0, users, once: false }
 }
@@ -187,7 +188,8 @@ pub const SERVERS: List = List {
     strict: 75,
 };
 
-/// What would lead from a server to other tables: Nova refuses it for administrators, and ignores it for others.
+/// Parameters that lead to other tables of Nova's database: Nova refuses them for administrators, and ignores
+/// them for others.
 const JOINED: &[&str] = &[
     "block_device_mapping",
     "services",
@@ -247,7 +249,7 @@ pub const KEYPAIR: List =
 /// `GET /limits`.
 pub const LIMITS: List = List { path: "limits", params: &[all("tenant_id", Type::Text, 0)], strict: 75 };
 
-/// Everything under `/os-quota-sets/{project}` but the defaults.
+/// Everything under `/os-quota-sets/{project}` except the defaults.
 pub const QUOTA_SET: List =
     List { path: "os-quota-sets/{project}", params: &[all("user_id", Type::Text, 0)], strict: 75 };
 
@@ -335,7 +337,7 @@ pub const SECURITY_GROUPS: List = List {
     strict: NEVER,
 };
 
-/// Every list that takes parameters.
+/// Every list with parameters.
 pub const ALL: &[&List] = &[
     &SERVERS,
     &FLAVORS,
@@ -356,10 +358,10 @@ pub const ALL: &[&List] = &[
 type Pairs = Vec<(String, String)>;
 
 impl List {
-    /// What counts of the parameters of a request.
+    /// The effective parameters of a request.
     ///
     /// # Errors
-    /// A value is not of its type, or a parameter is not known to a version that refuses those.
+    /// A value has the wrong type, or a strict version does not know a parameter.
     pub fn read(&self, given: &[(String, String)], version: Microversion, admin: bool) -> Result<Pairs> {
         let mut kept = Pairs::new();
         for (name, value) in given {
@@ -373,7 +375,7 @@ impl List {
             if twice && param.once && version.has(self.strict) {
                 return Err(wrong(name, value, "It may be given only once."));
             }
-            // A limit of 0 is no limit, as Nova has it.
+            // As in Nova, a limit of 0 means no limit.
             let no_limit = *name == "limit" && value.parse() == Ok(0_u64);
             if (admin || version.has(param.users)) && !no_limit {
                 kept.push((name.clone(), value.clone()));
@@ -418,7 +420,7 @@ fn check(param: &Param, value: &str, version: Microversion) -> Result<()> {
     why.map_or(Ok(()), |why| Err(wrong(param.name, value, &why)))
 }
 
-/// The spellings in Nova's schemas: fewer than its code reads elsewhere.
+/// The spellings of a boolean in Nova's schemas: fewer than Nova's code accepts elsewhere.
 fn is_flag(value: &str) -> bool {
     let mixed = ["True", "On", "Yes", "False", "Off", "No", "1", "0"];
     let same = ["true", "on", "yes", "false", "off", "no"];
@@ -434,7 +436,7 @@ mod tests {
         Ok(list.read(&pairs, Microversion(version), admin)?.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// A value that a type takes, and one that it does not.
+    /// A valid value of a type, and an invalid one.
     fn values(kind: Type) -> (&'static str, Option<&'static str>) {
         match kind {
             Type::Text => ("x", None),

@@ -1,4 +1,4 @@
-//! Security groups as Nova shows them: only what comes in, under names of its own.
+//! Security groups as Nova shows them: only ingress rules, under Nova's own field names.
 
 use lenticular_model::{
     network::security_group::{Direction, Remote, SecurityGroup, SecurityGroupRule},
@@ -6,7 +6,7 @@ use lenticular_model::{
 };
 use serde_json::{json, Value};
 
-/// The ports of a rule as Nova counts them: one without ports is about all of them.
+/// The ports of a rule as Nova shows them: a rule without ports is about all ports.
 fn ports(rule: &SecurityGroupRule) -> (Value, Value) {
     match (rule.protocol.as_deref(), rule.port_range_min, rule.port_range_max) {
         (Some("tcp" | "udp"), None, None) => (json!(1), json!(65_535)),
@@ -39,7 +39,7 @@ pub fn rule(state: &State, rule: &SecurityGroupRule) -> Value {
     })
 }
 
-/// A group with the rules about what comes in.
+/// A group with its ingress rules.
 pub fn view(state: &State, group: &SecurityGroup) -> Value {
     let rules = state.rules_of_security_group(group.id);
     let rules = rules.filter(|r| r.direction == Direction::Ingress);

@@ -13,20 +13,20 @@ use serde::{
 };
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
-/// What a view needs beside the server: the same for a whole listing.
+/// Data that a view needs beside the server: the same for a whole listing.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// The snapshot.
     pub state: &'a State,
     /// The cloud's public URL, without a slash at the end.
     pub url: &'a str,
-    /// The version spoken.
+    /// The requested version.
     pub version: Microversion,
-    /// Whether the caller sees hosts.
+    /// Whether the caller may see hosts.
     pub admin: bool,
-    /// User data of the servers shown that have any, for admins.
+    /// For admins: the user data of the shown servers that have any.
     pub user_data: Option<&'a BTreeMap<lenticular_model::ServerId, String>>,
-    /// True for one server shown by itself.
+    /// True for a single server, false in a listing.
     pub single: bool,
 }
 
@@ -67,7 +67,7 @@ impl Serialize for Link<'_, '_> {
     }
 }
 
-/// Anything that prints, as a JSON text.
+/// A value written as a JSON string.
 struct Text<T: fmt::Display>(T);
 
 impl<T: fmt::Display> Serialize for Text<T> {
@@ -76,7 +76,7 @@ impl<T: fmt::Display> Serialize for Text<T> {
     }
 }
 
-/// One line of a listing.
+/// A server in the short listing.
 pub struct Brief<'a>(pub Context<'a>, pub &'a Server);
 
 impl Serialize for Brief<'_> {
@@ -90,10 +90,10 @@ impl Serialize for Brief<'_> {
     }
 }
 
-/// All of a server that the version and the caller's right show.
+/// A server with all details that the version and the caller's rights allow.
 pub struct Full<'a>(pub Context<'a>, pub &'a Server);
 
-/// Writes fields, each from the version that brought it.
+/// Writes fields, each from its first version on.
 struct Fields<M> {
     map: M,
     version: Microversion,
@@ -226,10 +226,10 @@ fn write_admin<M: SerializeMap>(
     out.since(3, "OS-EXT-SRV-ATTR:user_data", &user_data)
 }
 
-/// `hostId`: an opaque name of the host that differs between projects, so that a tenant learns only whether two of its own
-/// servers share one.
+/// `hostId`: an opaque name of the host that differs between projects. So a tenant learns only whether two of its
+/// own servers share a host.
 pub fn host_hash(host: HostId, project: ProjectId) -> String {
-    // FNV-1a, four times with different beginnings: opaque enough, and the same for ever.
+    // FNV-1a, four times with different seeds: opaque enough, and stable for ever.
     let mix = |salt: u64| {
         let seed = 0xcbf2_9ce4_8422_2325_u64 ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let bytes = project.0.as_bytes().iter().chain(host.0.as_bytes());
@@ -324,7 +324,7 @@ impl Serialize for Addresses<'_, '_> {
 
 struct AddressList<'a>(&'a State, &'a [&'a Arc<Port>]);
 
-/// The floating IPs that lead to an address of a port.
+/// The floating IPs that are associated with an address of a port.
 fn floating<'a>(state: &'a State, port: &'a Port, fixed: IpAddr) -> impl Iterator<Item = IpAddr> + 'a {
     let all = state.floating_ips_of_port(port.id);
     all.filter(move |f| f.fixed.is_some_and(|a| a.fixed_ip == fixed)).map(|f| f.address)
@@ -364,7 +364,7 @@ struct GroupName<'a> {
     name: &'a str,
 }
 
-/// The names of the groups that the ports are in; nothing for a server that is in none, as Nova has it.
+/// The names of the ports' security groups. As in Nova, nothing for a server without groups.
 fn groups<'a>(state: &'a State, ports: &[&'a Arc<Port>]) -> Option<Vec<GroupName<'a>>> {
     let mut names: Vec<&str> = Vec::new();
     for id in ports.iter().flat_map(|p| &p.security_groups) {
@@ -375,7 +375,7 @@ fn groups<'a>(state: &'a State, ports: &[&'a Arc<Port>]) -> Option<Vec<GroupName
     (!names.is_empty()).then(|| names.into_iter().map(|name| GroupName { name }).collect())
 }
 
-/// The zone shown for a host that is in none.
+/// The zone shown for a host without a zone.
 pub fn zone_of(host: Option<&Host>) -> &str {
     host.map_or(DEFAULT_ZONE, |h| &h.zone)
 }

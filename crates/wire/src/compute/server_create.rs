@@ -17,7 +17,7 @@ use std::{
     str::FromStr,
 };
 
-/// Which fields came and went with which microversion.
+/// Fields with the first or the last microversion that has them.
 pub const FIELDS: &[Field] = &[
     until("personality", 57),
     since("description", 19),
@@ -49,13 +49,13 @@ pub struct CreateServer {
     /// Security groups for new ports.
     #[serde(default, deserialize_with = "request::de_given")]
     pub security_groups: Option<Vec<Group>>,
-    /// Base64.
+    /// User data in Base64.
     #[serde(default)]
     pub user_data: Option<String>,
-    /// Its owner's attributes.
+    /// The server's metadata.
     #[serde(default)]
     pub metadata: Option<BTreeMap<String, String>>,
-    /// Labels.
+    /// The server's tags.
     #[serde(default)]
     pub tags: BTreeSet<String>,
     /// Whether a config drive is asked for.
@@ -64,16 +64,16 @@ pub struct CreateServer {
     /// The zone; `zone:host` forces a host.
     #[serde(default)]
     pub availability_zone: Option<String>,
-    /// At least so many.
+    /// The lowest number of servers.
     #[serde(default, deserialize_with = "count")]
     pub min_count: Option<u32>,
-    /// At most so many.
+    /// The highest number of servers.
     #[serde(default, deserialize_with = "count")]
     pub max_count: Option<u32>,
     /// Whether to answer with the reservation's id.
     #[serde(default, deserialize_with = "de_bool")]
     pub return_reservation_id: bool,
-    /// A password; shown back, set by nobody.
+    /// A password. The answer shows it, but the guest does not get it.
     #[serde(rename = "adminPass", default)]
     pub admin_pass: Option<String>,
     /// `AUTO` or `MANUAL`.
@@ -82,37 +82,37 @@ pub struct CreateServer {
     /// Disks.
     #[serde(default)]
     pub block_device_mapping_v2: Vec<Map<String, Value>>,
-    /// Disks, as very old clients say it.
+    /// Disks, in the old form.
     #[serde(default)]
     pub block_device_mapping: Vec<Map<String, Value>>,
-    /// Shown back.
+    /// Stored and shown only.
     #[serde(rename = "accessIPv4", default)]
     pub access_ipv4: Option<String>,
-    /// Shown back.
+    /// Stored and shown only.
     #[serde(rename = "accessIPv6", default)]
     pub access_ipv6: Option<String>,
     /// Files; refused.
     #[serde(default)]
     pub personality: Vec<Value>,
-    /// For people.
+    /// A description.
     #[serde(default)]
     pub description: Option<String>,
     /// Certificates; refused.
     #[serde(default)]
     pub trusted_image_certificates: Option<Vec<String>>,
-    /// The one host.
+    /// The only allowed host.
     #[serde(default)]
     pub host: Option<String>,
-    /// The one host, by its hypervisor's name.
+    /// The only allowed host, by its hypervisor's name.
     #[serde(default)]
     pub hypervisor_hostname: Option<String>,
-    /// The name the guest is told.
+    /// The host name inside the guest.
     #[serde(default)]
     pub hostname: Option<String>,
-    /// The server group, which a hint names.
+    /// The server group, from a hint.
     #[serde(skip)]
     pub group: Option<ServerGroupId>,
-    /// The other hints for the scheduler.
+    /// The other scheduler hints.
     #[serde(skip)]
     pub hints: Hints,
 }
@@ -125,13 +125,13 @@ pub struct Group {
     pub name: String,
 }
 
-/// How the disk is partitioned; means nothing here.
+/// How the disk is partitioned; without effect in this cloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum DiskConfig {
     /// By the cloud.
     #[serde(rename = "AUTO")]
     Auto,
-    /// By nobody.
+    /// The disk is not partitioned.
     #[serde(rename = "MANUAL")]
     Manual,
 }
@@ -154,7 +154,7 @@ fn count<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Option<u
     Ok(Some(number))
 }
 
-/// Reads and checks the body; what needs the state to be checked is left to the command.
+/// Reads and checks the body. The command checks everything that needs the state.
 pub fn read(body: Value, version: Microversion) -> Result<CreateServer> {
     let (group, hints) = read_beside(&body)?;
     let fields = request::envelope(body, "server")?;
@@ -191,7 +191,8 @@ pub fn read(body: Value, version: Microversion) -> Result<CreateServer> {
     Ok(new)
 }
 
-/// Hints for the scheduler stand beside the server, under either of two names, and nothing else does.
+/// Reads the scheduler hints. They stand beside the server, under one of two names; no other field may stand
+/// there.
 fn read_beside(body: &Value) -> Result<(Option<ServerGroupId>, Hints)> {
     let (mut group, mut hints) = (None, Hints::default());
     for (name, value) in body.as_object().into_iter().flatten().filter(|(name, _)| *name != "server") {
@@ -212,7 +213,8 @@ fn read_beside(body: &Value) -> Result<(Option<ServerGroupId>, Hints)> {
     Ok((group, hints))
 }
 
-/// What nobody here knows is for somebody else, as Nova has it; what would be obeyed elsewhere is refused.
+/// Reads a scheduler hint. As in Nova, an unknown hint is ignored; a hint that Nova's filters would obey is
+/// refused.
 fn read_hint(name: &str, value: &Value, group: &mut Option<ServerGroupId>, hints: &mut Hints) -> Result<()> {
     match name {
         "group" => *group = Some(hinted_id(name, value)?),
@@ -266,7 +268,7 @@ fn check_user_data(new: &CreateServer) -> Result<()> {
     Ok(())
 }
 
-/// Asking for what is not there is an error, never silently ignored.
+/// Refuses requests for features that do not exist: they are never silently ignored.
 fn check_unsupported(new: &CreateServer) -> Result<()> {
     if !new.personality.is_empty() {
         return Err(Error::invalid("File injection (personality) is not supported; use user_data."));
@@ -286,7 +288,7 @@ fn check_unsupported(new: &CreateServer) -> Result<()> {
     Ok(())
 }
 
-/// What a disk may say of itself.
+/// The fields of a disk.
 const DISK_KEYS: &[&str] = &[
     "source_type",
     "destination_type",
@@ -306,7 +308,7 @@ const DISK_KEYS: &[&str] = &[
     "connection_info",
 ];
 
-/// Refuses what a disk cannot say of itself.
+/// Refuses unknown fields of a disk.
 fn check_disk_keys(disk: &Map<String, Value>, version: Microversion) -> Result<()> {
     if disk.contains_key("tag") {
         return Err(Error::invalid("Disks of this cloud have no tags: leave out the tag."));
@@ -315,7 +317,7 @@ fn check_disk_keys(disk: &Map<String, Value>, version: Microversion) -> Result<(
     disk.keys().find(|key| !known(key)).map_or(Ok(()), |key| Err(request::unexpected(key)))
 }
 
-/// Refuses every disk but the image's on the host, each kind by its name.
+/// Refuses every disk but the image's on the host; the error names the kind of disk.
 fn check_disk(disk: &Map<String, Value>) -> Result<()> {
     let text = |key: &str| disk.get(key).and_then(Value::as_str);
     let why = match (text("source_type"), text("destination_type"), text("guest_format")) {
@@ -387,7 +389,7 @@ pub fn check_access(field: &str, address: Option<&str>, v4: bool) -> Result<()> 
 }
 
 impl CreateServer {
-    /// The image's id, from `imageRef` or from the one disk that names it.
+    /// The image's id, from `imageRef` or from the only disk.
     pub fn image_id(&self) -> Result<ImageId> {
         let from_disk = || self.block_device_mapping_v2.iter().find_map(|d| d.get("uuid")?.as_str());
         let text = self.image.as_deref().filter(|i| !i.is_empty()).or_else(from_disk);
@@ -407,7 +409,7 @@ impl CreateServer {
         }
     }
 
-    /// The interfaces asked for.
+    /// The requested interfaces.
     pub fn networks(&self, version: Microversion) -> Result<Networks> {
         match &self.networks {
             None | Some(Value::Null) if version.has(37) => {

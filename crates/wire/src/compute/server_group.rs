@@ -1,4 +1,4 @@
-//! Server groups as Nova shows them, and requests for them.
+//! Server groups as Nova shows them, and requests about them.
 
 use crate::{microversion::Microversion, request};
 use lenticular_model::{
@@ -33,7 +33,7 @@ pub fn view(state: &State, group: &ServerGroup, version: Microversion) -> Value 
 pub struct CreateServerGroup {
     /// Its name.
     pub name: String,
-    /// What it wants.
+    /// Its policy.
     pub policy: Policy,
     /// With anti-affinity: how many may share a host.
     pub max_server_per_host: Option<u32>,
@@ -55,10 +55,10 @@ struct New {
     rules: Map<String, Value>,
 }
 
-/// Reads `POST /os-server-groups`: a list of one policy until 2.63, a policy with rules from 2.64.
+/// Reads `POST /os-server-groups`: a list of one policy before 2.64, a policy with rules from 2.64.
 ///
 /// # Errors
-/// The body is not one.
+/// The body is invalid.
 pub fn read_create(body: Value, version: Microversion) -> Result<CreateServerGroup> {
     let fields = request::sole(body, "server_group")?;
     let (name, policy, max_server_per_host) = if version.has(64) {

@@ -1,4 +1,4 @@
-//! The names of OpenStack's standard traits: what a host can be asked for, beside `CUSTOM_…`.
+//! The names of OpenStack's standard traits. Other traits begin with `CUSTOM_`.
 
 /// All of them, sorted.
 const STANDARD: &[&str] = &[
@@ -381,12 +381,12 @@ const STANDARD: &[&str] = &[
     "STORAGE_DISK_SSD",
 ];
 
-/// Whether there is such a trait: a standard one, or one of the cloud's own.
+/// Whether the trait is valid: a standard trait, or a custom one.
 pub fn is_trait(name: &str) -> bool {
     STANDARD.binary_search(&name).is_ok() || is_custom(name)
 }
 
-/// Whether a trait or a resource class has a name that clouds may make up.
+/// Whether a trait or a resource class has a custom name.
 pub fn is_custom(name: &str) -> bool {
     let legal = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
     name.strip_prefix("CUSTOM_").is_some_and(|own| !own.is_empty() && own.bytes().all(legal))

@@ -3,12 +3,12 @@
 use lenticular_model::{host::host::Host, State, Timestamp};
 use serde_json::{json, Value};
 
-/// A time as agents' are written: without a zone, and with a blank between day and hour.
+/// A time in the format of agents: without a zone, and with a blank between day and hour.
 fn plain(time: Timestamp) -> String {
     time.iso().replace('T', " ").trim_end_matches('Z').to_owned()
 }
 
-/// The agent of a host: what plugs its ports.
+/// The agent of a host, which connects its ports.
 pub fn view(state: &State, host: &Host) -> Value {
     let heard = state.heartbeats.get(&host.id).map(|c| c.at);
     let seen = heard.or(host.updated_at).unwrap_or(host.created_at);

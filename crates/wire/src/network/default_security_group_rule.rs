@@ -1,4 +1,4 @@
-//! A rule that new security groups begin with, as Neutron shows it.
+//! Default rules of security groups, as Neutron shows them.
 
 use lenticular_model::network::{
     default_security_group_rule::{DefaultRemote, DefaultSecurityGroupRule},

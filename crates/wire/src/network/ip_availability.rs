@@ -1,4 +1,4 @@
-//! How many addresses of a network there are and how many are given out, as Neutron shows it.
+//! The total and the used addresses of a network, as Neutron shows them.
 
 use lenticular_model::{
     network::{
@@ -9,7 +9,7 @@ use lenticular_model::{
 };
 use serde_json::{json, Value};
 
-/// A number that may be larger than 64 bits hold: then its magnitude has to do.
+/// A number that may need more than 64 bits: then a float shows its magnitude.
 fn number(value: u128) -> Value {
     match u64::try_from(value) {
         Ok(small) => json!(small),

@@ -1,4 +1,4 @@
-//! Neutron's bodies: a file for each noun, and the list of what there is.
+//! Neutron's bodies: a file for each resource, and the list of extensions.
 
 pub mod address_group;
 pub mod address_scope;
@@ -25,7 +25,7 @@ use lenticular_model::{
 };
 use serde_json::{json, Value};
 
-/// What the cloud really has of Neutron's extensions: alias and name.
+/// The extensions of Neutron's that the cloud has: alias and name.
 pub const PRESENT: &[(&str, &str)] = &[
     ("address-group", "Address group"),
     ("address-scope", "Address scope"),
@@ -118,7 +118,7 @@ pub fn extension(alias: &str, name: &str) -> Value {
     })
 }
 
-/// Adds what every resource has.
+/// Adds the fields that every resource has.
 fn stamp(view: &mut Value, created: Timestamp, updated: Option<Timestamp>, revision: u64, description: &str) {
     view["created_at"] = json!(created.iso());
     view["updated_at"] = json!(updated.unwrap_or(created).iso());
@@ -126,13 +126,13 @@ fn stamp(view: &mut Value, created: Timestamp, updated: Option<Timestamp>, revis
     view["description"] = json!(description);
 }
 
-/// Whether an object is another project's, or everyone's, as the caller sees it.
+/// Whether an object is shared with everyone or with the caller's project.
 fn shared(state: &State, caller: &Caller, object: RbacObject) -> bool {
     let to = |target| state.rbac_policy(object, RbacAction::AccessAsShared, target).is_some();
     to(RbacTarget::Everyone) || caller.project_id().is_some_and(|own| to(RbacTarget::Project(own)))
 }
 
-/// A project's id as Neutron shows it: nothing for what is the cloud's own.
+/// A project's id as Neutron shows it: empty for the cloud's own objects.
 fn project(id: lenticular_model::ProjectId) -> Value {
     match id == lenticular_model::ProjectId::CLOUD {
         true => json!(""),

@@ -9,7 +9,7 @@ use lenticular_model::{
 use serde_json::{json, Value};
 use std::sync::Arc;
 
-/// The scope of the addresses of one family; none if its subnets are of no pool, or of a pool without one.
+/// The address scope of one IP family; none if the subnets have no pool, or a pool without a scope.
 fn scope(state: &State, subnets: &[&Arc<Subnet>], v4: bool) -> Option<AddressScopeId> {
     let first = subnets.iter().find(|s| s.cidr.addr().is_ipv4() == v4)?;
     state.subnet_pools.get(&first.subnet_pool_id?)?.address_scope_id

@@ -9,10 +9,10 @@ use lenticular_model::{
 use serde_json::{json, Value};
 use std::net::IpAddr;
 
-/// The domain of names where neither port nor network says one.
+/// The default DNS domain, if neither port nor network has one.
 const DOMAIN: &str = "openstacklocal.";
 
-/// What its addresses are called in DNS.
+/// The DNS names of its addresses.
 fn assignment(state: &State, port: &Port) -> Vec<Value> {
     let domain = state.networks.get(&port.network_id).map_or("", |n| n.dns_domain.as_str());
     let domain = [port.dns_domain.as_str(), domain, DOMAIN].into_iter().find(|d| !d.is_empty());
@@ -94,7 +94,7 @@ pub fn view(state: &State, caller: &Caller, port: &Port) -> Value {
     view
 }
 
-/// Where it is plugged, for those who see hosts.
+/// Adds the binding to a host, for callers who may see hosts.
 fn bind(state: &State, port: &Port, view: &mut Value) {
     let carrier = port.carrier(state).unwrap_or(port);
     let host = carrier.host_id.and_then(|id| state.hosts.get(&id));

@@ -15,7 +15,7 @@ fn ports(view: &mut Value, side: &str, range: PortRange) {
     }
 }
 
-/// A port forwarding as it is listed in its floating IP.
+/// A port forwarding as listed in its floating IP.
 pub fn brief(forwarding: &PortForwarding) -> Value {
     let mut view = json!({
         "id": forwarding.id,

@@ -1,4 +1,4 @@
-//! QoS policies, their rules, and the types of those, as Neutron shows them.
+//! QoS policies, their rules, and the types of rules, as Neutron shows them.
 
 use super::{shared, stamp};
 use lenticular_model::{
@@ -11,7 +11,7 @@ use lenticular_model::{
 };
 use serde_json::{json, Value};
 
-/// The types of rules that there are, each with its parameters and what they may be.
+/// The rule types, each with its parameters and their values.
 pub const TYPES: &[(&str, &[&str])] = &[
     ("bandwidth_limit", &["max_kbps", "max_burst_kbps", "direction"]),
     ("dscp_marking", &["dscp_mark"]),
@@ -27,7 +27,7 @@ pub fn type_of(kind: &QosRuleKind) -> &'static str {
     }
 }
 
-/// A rule by itself.
+/// A single rule.
 pub fn rule(rule: &QosRule) -> Value {
     match rule.kind {
         QosRuleKind::BandwidthLimit { max_kbps, max_burst_kbps, direction } => json!({

@@ -11,7 +11,7 @@ use lenticular_model::{
 };
 use serde_json::{json, Value};
 
-/// What Neutron calls a family.
+/// Neutron's name for an IP family.
 pub(super) fn ethertype(ip_version: u8) -> &'static str {
     match ip_version {
         4 => "IPv4",

@@ -1,7 +1,7 @@
-//! `GET /allocation_candidates`: the hosts that could give what is asked for, as Placement shows them.
+//! `GET /allocation_candidates`: the hosts that could provide the requested resources, as Placement shows them.
 //!
-//! A host is a tree of one provider, and none shares with another: whatever groups a request has, all of them are met by
-//! one host or by none.
+//! A host is a tree of one provider, and hosts share no providers. So one host meets all groups of a request, or
+//! no host does.
 
 use super::{
     bad_query,
@@ -26,10 +26,10 @@ pub struct Asked {
     is_isolated: bool,
 }
 
-/// The parts of a group, each with the version that brought it.
+/// The parameters of a group, each with its first version.
 const PARTS: &[(&str, u16)] = &[("resources", 10), ("required", 17), ("member_of", 21), ("in_tree", 31)];
 
-/// Splits a parameter's name into a part of a group and the group's suffix.
+/// Splits a parameter's name into the parameter of a group and the group's suffix.
 fn part_of(name: &str, version: Microversion) -> Option<(&'static str, &str)> {
     let is_suffix = |text: &str| match version {
         _ if text.is_empty() => true,
@@ -47,7 +47,7 @@ fn part_of(name: &str, version: Microversion) -> Option<(&'static str, &str)> {
 /// Reads a request's query.
 ///
 /// # Errors
-/// It is malformed, names what does not exist, or has what the version does not.
+/// The query is malformed, names an unknown object, or uses a parameter that the version does not have.
 pub fn read(state: &State, query: &[(String, String)], version: Microversion) -> Result<Asked> {
     let mut asked = Asked::default();
     let mut subtrees: BTreeSet<String> = BTreeSet::new();
@@ -74,7 +74,7 @@ pub fn read(state: &State, query: &[(String, String)], version: Microversion) ->
                         "Query parameter 'root_required' may be specified only once.",
                     ));
                 }
-                // Alternatives are for groups alone.
+                // Only groups may name alternatives.
                 asked.root.read(state, "required", &values, Microversion(38))?;
             }
             "same_subtree" if version.has(36) => {
@@ -101,7 +101,7 @@ pub fn read(state: &State, query: &[(String, String)], version: Microversion) ->
     Ok(asked)
 }
 
-/// Every group asks for resources, or, from 1.36 on, is named as a part of a subtree.
+/// Checks that every group requests resources, or, from 1.36 on, is named in a subtree.
 fn check_groups(
     groups: &BTreeMap<String, Group>,
     subtrees: &BTreeSet<String>,
@@ -129,7 +129,7 @@ fn check_groups(
 }
 
 impl Asked {
-    /// How much all groups together take of the one provider that meets them.
+    /// The total that all groups take of the one provider that meets them.
     fn total(&self) -> BTreeMap<String, u64> {
         let mut total: BTreeMap<String, u64> = BTreeMap::new();
         for (class, amount) in self.groups.values().flat_map(|group| &group.resources) {
@@ -139,10 +139,10 @@ impl Asked {
         total
     }
 
-    /// The hosts that could give it, as many as asked for.
+    /// The hosts that could provide the resources, up to the requested limit.
     fn hosts<'s>(&'s self, state: &'s State) -> impl Iterator<Item = &'s Host> + 's {
         let total = self.total();
-        // Groups that must be apart cannot be met by one provider, and no tree has two.
+        // Isolated groups need separate providers, and every host has only one.
         let granular = self.groups.iter().filter(|(suffix, g)| !suffix.is_empty() && !g.resources.is_empty());
         let can_be = !(self.is_isolated && granular.count() > 1);
         let fits = move |host: &&Host| {
@@ -166,7 +166,7 @@ impl Asked {
         json!({"allocation_requests": requests, "provider_summaries": summaries})
     }
 
-    /// What would have to be claimed of a host.
+    /// The allocation request for a host.
     fn request(&self, host: &Host, total: &BTreeMap<String, u64>, version: Microversion) -> Value {
         if !version.has(12) {
             return json!({"allocations": [{"resource_provider": {"uuid": host.id}, "resources": total}]});

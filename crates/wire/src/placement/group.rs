@@ -1,4 +1,4 @@
-//! What a query asks of one provider: resources, traits, aggregates, a tree.
+//! The requirements of a query for one provider: resources, traits, aggregates, a tree.
 
 use super::{bad_query, has_trait, inventory_of, traits, CLASSES};
 use crate::{
@@ -12,25 +12,25 @@ use lenticular_model::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What one group of a query asks for. Hosts are trees of one provider each.
+/// One group of a query. Every host is a tree of one provider.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Group {
-    /// How much of which class.
+    /// The amount of each class.
     pub resources: BTreeMap<String, u64>,
-    /// Traits: one of each set.
+    /// Required traits: one of each set.
     pub required: Vec<BTreeSet<String>>,
-    /// Traits that it must not have.
+    /// Forbidden traits.
     pub forbidden: BTreeSet<String>,
-    /// Aggregates: one of each set.
+    /// Required aggregates: one of each set.
     pub member_of: Vec<BTreeSet<AggregateId>>,
-    /// Aggregates that it must not be in.
+    /// Forbidden aggregates.
     pub not_member_of: BTreeSet<AggregateId>,
-    /// The host whose tree it must be in.
+    /// The host that must be the tree's root.
     pub in_tree: Option<HostId>,
 }
 
 impl Group {
-    /// Whether nothing but resources could keep a host out.
+    /// Whether a host meets everything but the resources.
     pub fn is_met_by(&self, state: &State, host: &Host) -> bool {
         let aggregates: BTreeSet<AggregateId> = state.aggregate_ids_of_host(host.id).collect();
         let traits = traits(host);
@@ -44,13 +44,13 @@ impl Group {
     /// Reads one parameter into the group.
     ///
     /// # Errors
-    /// It is malformed, or names what does not exist.
+    /// The parameter is malformed, or names an unknown object.
     pub fn read(&mut self, state: &State, name: &str, values: &[&str], version: Microversion) -> Result<()> {
         let last = values.last().copied().unwrap_or_default();
         match name {
             "resources" => self.resources = read_resources(last)?,
             "required" => {
-                // Until then a later one took the place of an earlier one.
+                // Before 1.39, a later value replaces an earlier one.
                 let counts = if version.has(39) { values } else { std::slice::from_ref(&last) };
                 counts.iter().try_for_each(|text| self.read_traits(state, text, version))?;
             }
@@ -152,7 +152,7 @@ fn read_resources(text: &str) -> Result<BTreeMap<String, u64>> {
     text.split(',').map(read).collect()
 }
 
-/// Reads one name: of a standard trait, or one that some host has.
+/// Reads the name of a standard trait, or of a trait that a host has.
 fn read_trait(state: &State, name: &str, all: &str) -> Result<String> {
     let name = name.trim();
     if name.is_empty() || name.starts_with('!') {
@@ -167,7 +167,7 @@ fn read_trait(state: &State, name: &str, all: &str) -> Result<String> {
     }
 }
 
-/// Whether a host can give all of this at once, beside what is taken of it.
+/// Whether a host has room for all these resources at once, beside its usage.
 pub fn has_room(state: &State, host: &Host, wanted: &BTreeMap<String, u64>) -> bool {
     wanted.iter().all(|(class, amount)| {
         let class = CLASSES.iter().find(|known| *known == class);

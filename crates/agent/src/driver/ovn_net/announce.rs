@@ -1,5 +1,5 @@
-//! Tells the physical networks that a guest's floating IPs are reached by this host from now on. OVN says so, too, but only
-//! a second after it has moved them; until then what the world sends would go to the host that the guest has left.
+//! Announces in the physical networks that a guest's floating IPs are on this host now. OVN announces them, too,
+//! but only a second after it has moved them. Until then, packets would go to the guest's earlier host.
 
 use super::switch::{bridge_of, run, Switch, INTEGRATION};
 use crate::core::Failure;
@@ -10,19 +10,19 @@ use std::{
     time::Duration,
 };
 
-/// Between one time and the next: what is said too early, or lost, is soon said again.
+/// The pauses between announcements: an early or lost announcement is soon repeated.
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(300)];
 
-/// Says it a few times.
+/// Sends the announcement several times.
 ///
 /// # Errors
-/// The switch does not take it. Nothing rests on it but how soon the world finds the guest.
+/// The switch does not accept it. Then the outside only takes longer to find the guest.
 pub(super) async fn announce(switch: &Switch, floating: &[FloatingSpec]) -> Result<(), Failure> {
     let mut all = Vec::new();
     for of in floating {
         let IpAddr::V4(address) = of.address else { continue };
-        // The network's end of the way to the guests: whatever learns from the packet learns the way back.
+        // The network's end of the way to the guests: the switches that see the packet learn the way back.
         let patch = format!("patch-{}-to-{INTEGRATION}", physical_port(of.network_id));
         let port = switch.vsctl(&["get", "Interface", &patch, "ofport"]).await?;
         let socket = switch.dir.join(format!("{}.mgmt", bridge_of(&of.physical_network)));
@@ -39,12 +39,12 @@ pub(super) async fn announce(switch: &Switch, floating: &[FloatingSpec]) -> Resu
     Ok(())
 }
 
-/// An ARP request of an address for itself (RFC 5227, section 3), to everybody.
+/// An ARP request of an address for itself (RFC 5227, section 3), as a broadcast.
 fn gratuitous_arp(mac: Mac, vlan: Option<u32>, address: Ipv4Addr) -> Vec<u8> {
     let mut packet = [[0xff; 6], mac.0].concat();
     if let Some(vlan) = vlan {
         packet.extend([0x81, 0x00]);
-        // The low twelve bits; the rest is the priority.
+        // The low twelve bits; the other bits are the priority.
         packet.extend(&(vlan & 0xfff).to_be_bytes()[2..]);
     }
     packet.extend([0x08, 0x06, 0, 1, 0x08, 0x00, 6, 4, 0, 1]);

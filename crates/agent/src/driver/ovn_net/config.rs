@@ -1,4 +1,4 @@
-//! How a host's switch is joined to the world.
+//! The configuration of a host's switch.
 
 use ipnet::IpNet;
 use std::{net::IpAddr, path::PathBuf, str::FromStr};
@@ -6,15 +6,15 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr};
 /// How a host takes part in OVN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OvnConfig {
-    /// Where the southbound database is (`ssl:ADDRESS:PORT`, `unix:PATH`; several with commas).
+    /// The southbound database (`ssl:ADDRESS:PORT`, `unix:PATH`; several with commas).
     pub southbound: String,
-    /// Whose certificates it shows (PEM); the cloud's own CA's if not said.
+    /// The CA of the southbound database's certificate (PEM); by default the cloud's CA.
     pub southbound_ca: Option<PathBuf>,
-    /// Where other hosts' tunnels lead: an address of this host.
+    /// The end of other hosts' tunnels: an address of this host.
     pub encap_ip: IpAddr,
-    /// The device that tunnels go out by and the address on it, where the switch and not the kernel is to have it.
+    /// The device for tunnels and its address, if the switch and not the kernel should have the device.
     pub underlay: Option<(String, IpNet)>,
-    /// The physical networks that it reaches.
+    /// The physical networks that the host reaches.
     pub physical: Vec<Physical>,
 }
 
@@ -23,9 +23,9 @@ pub struct OvnConfig {
 pub struct Physical {
     /// Its name, as networks of the cloud name it.
     pub name: String,
-    /// The device that leads there; none if it ends at this host.
+    /// The device of the network; none if the network ends at this host.
     pub device: Option<String>,
-    /// This host's own address in it.
+    /// This host's own address in the network.
     pub address: Option<IpNet>,
 }
 
@@ -58,7 +58,7 @@ impl FromStr for Physical {
 }
 
 impl OvnConfig {
-    /// Where other hosts' tunnels lead.
+    /// The end of other hosts' tunnels.
     pub(super) fn encap_ip(&self) -> String {
         self.underlay.as_ref().map_or(self.encap_ip, |(_, address)| address.addr()).to_string()
     }

@@ -1,14 +1,14 @@
-//! Whether OVN's controller on this host follows what OVN's databases say.
+//! Whether OVN's controller on this host follows OVN's databases.
 
 use super::switch::Switch;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// A trouble is told when it was seen so often in a row: each restart of a daemon looks like one.
+/// A trouble is reported after this many looks in a row: each restart of a daemon looks like a trouble.
 const LOOKS: u32 = 3;
 
-/// Looks at it for as long as somebody is told.
+/// Watches the switch until every receiver has gone.
 pub(super) async fn watch(switch: Arc<Switch>, told: watch::Sender<Option<String>>) {
     let mut troubled = 0;
     while !told.is_closed() {

@@ -1,5 +1,5 @@
-//! Guests on OVN: a tap for each port, plugged into the host's switch under the port's id. What may pass is OVN's
-//! business alone.
+//! Guests on OVN: a tap for each port, plugged into the host's switch under the port's id. OVN alone decides
+//! which packets may pass.
 
 mod announce;
 mod config;
@@ -32,7 +32,7 @@ use std::{
 use switch::{has_device, ip, Switch};
 use tokio::{sync::watch, task::JoinSet};
 
-/// What our interfaces carry in the switch's database: whose they are.
+/// The external id of our interfaces in the switch's database: their server.
 const SERVER: &str = "lenticular-server";
 
 /// The driver.
@@ -41,9 +41,9 @@ pub struct OvnNetwork {
     guests: Arc<Guests>,
     places: Arc<Places>,
     notes: PathBuf,
-    /// Where guests' files lie, which tell their users.
+    /// The directory of guests' files; their owners are the guests' users.
     guest_dirs: PathBuf,
-    /// Held while a guest's note is written or removed: orders and what carries them out come side by side.
+    /// Held while a guest's note is written or removed: orders and steps run concurrently.
     noting: Lock<()>,
     /// Why networks do not follow changes now.
     trouble: watch::Receiver<Option<String>>,
@@ -51,16 +51,16 @@ pub struct OvnNetwork {
     _tasks: JoinSet<()>,
 }
 
-/// Where the switch's files lie below an agent's state directory.
+/// The directory of the switch's files, below an agent's state directory.
 fn dir(state_dir: &Path) -> PathBuf {
     state_dir.join("ovs")
 }
 
 impl OvnNetwork {
-    /// Starts the host's switch, as far as it does not run, and answers guests' questions for metadata.
+    /// Starts the missing daemons of the host's switch, and the metadata service.
     ///
     /// # Errors
-    /// Open vSwitch or OVN is missing, or the switch does not come up.
+    /// Open vSwitch or OVN is missing, or the switch does not start.
     pub async fn start(
         state_dir: &Path,
         host_name: &str,
@@ -97,7 +97,7 @@ impl OvnNetwork {
         Ok(network)
     }
 
-    /// Reads what was noted before this start.
+    /// Reads the notes of an earlier start.
     fn recall(&self) {
         let entries = std::fs::read_dir(&self.notes).into_iter().flatten().flatten();
         for path in entries.map(|entry| entry.path()) {
@@ -126,14 +126,15 @@ impl OvnNetwork {
         files::remove(&self.note_file(server))
     }
 
-    /// Takes interfaces out of the switch whose taps went with a restart of the host. A guest that starts gets new ones.
+    /// Removes interfaces from the switch if a restart of the host has removed their taps. A guest that starts
+    /// gets new taps.
     async fn clear_lost_taps(&self) -> Result<(), Failure> {
         let all = self.interfaces(None).await?;
         let lost: Vec<String> = all.into_iter().filter(|name| !has_device(name)).collect();
         self.remove_ports(&lost).await
     }
 
-    /// The taps of a server, or of all.
+    /// The taps of a server, or of all servers.
     async fn interfaces(&self, server: Option<ServerId>) -> Result<Vec<String>, Failure> {
         let which = match server {
             Some(server) => format!("external_ids:{SERVER}={server}"),
@@ -163,7 +164,7 @@ impl OvnNetwork {
         let user = user.map_err(|e| file_failure("finding a user for the guest", &e))?;
         for (port, tap) in guest.ports.iter().zip(&wanted) {
             if !has_device(tap) {
-                // Nobody else may open it.
+                // No other user may open the tap.
                 let of = user.id().map_or(String::new(), |user| format!(" user {user}"));
                 ip(&format!("tuntap add dev {tap} mode tap{of}")).await?;
             }
@@ -176,7 +177,7 @@ impl OvnNetwork {
         if !words.is_empty() {
             self.switch.vsctl(&words).await?;
         }
-        // What an earlier start plugged, and the server has no more.
+        // Interfaces from an earlier start that the server no longer has.
         let there = self.interfaces(Some(server)).await?;
         let over: Vec<String> = there.into_iter().filter(|name| !wanted.contains(name)).collect();
         self.remove_taps(&over).await?;
@@ -188,17 +189,17 @@ impl OvnNetwork {
     async fn remove_taps(&self, names: &[String]) -> Result<(), Failure> {
         self.remove_ports(names).await?;
         for name in names.iter().filter(|name| has_device(name)) {
-            // Not by `tuntap`, which cannot touch what a process still holds.
+            // The command is not `tuntap`, which cannot remove a tap that a process still has open.
             ip(&format!("link delete dev {name}")).await?;
         }
         Ok(())
     }
 }
 
-/// Makes again what a new process of the switch does not know of.
+/// Repeats the configuration after each start of the switch's process.
 async fn watch_switch(switch: Arc<Switch>, places: Arc<Places>) {
     let mut starts = switch.starts.clone();
-    // The first is the one that the driver's start has seen.
+    // The driver's start has handled the first one.
     starts.mark_unchanged();
     while starts.changed().await.is_ok() {
         match switch.configure().await {
@@ -210,7 +211,7 @@ async fn watch_switch(switch: Arc<Switch>, places: Arc<Places>) {
     }
 }
 
-/// A port's tap, as Neutron names it.
+/// A port's tap, under Neutron's name.
 fn tap_name(port: PortId) -> String {
     format!("tap{}", &port.to_string()[..11])
 }
@@ -226,7 +227,7 @@ fn plug_words(server: ServerId, port: &PortSpec, tap: &str) -> Vec<String> {
 }
 
 fn nic(port: &PortSpec, tap: &str) -> Nic {
-    // The switch's process knows nothing of the header by which a guest leaves checksums to its host.
+    // The switch in user space does not know the header by which a guest leaves checksums to its host.
     let netdev =
         json!({ "type": "tap", "ifname": tap, "script": "no", "downscript": "no", "vnet_hdr": false });
     Nic { slot: port.slot, mac: port.mac, mtu: port.mtu, netdev }
@@ -245,7 +246,7 @@ impl Network for OvnNetwork {
 
     fn note(&self, server: ServerId, guest: &GuestSpec) {
         let _held = self.noting.lock();
-        // Only what is plugged can ask.
+        // Only a plugged guest can ask.
         if !self.guests.knows(server) {
             return;
         }
@@ -278,20 +279,20 @@ impl Network for OvnNetwork {
     }
 }
 
-/// Ends the daemons of a host's switch, whose agent and guests have ended; says how many there were. What they leave must
-/// be removed by whoever knows which network namespace they were in.
+/// Ends the daemons of a host's switch after its agent and guests have ended. Returns the number of daemons. The
+/// caller knows the daemons' network namespace, and must remove what they leave there.
 ///
 /// # Errors
-/// One of them does not end.
+/// A daemon does not end.
 pub async fn end_switch(state_dir: &Path) -> std::io::Result<usize> {
     // The controller first: it tells the others that the host is gone.
     crate::daemon::end_all(&dir(state_dir), &["ovn-controller", "ovs-vswitchd"]).await
 }
 
-/// The same for the switch of this machine, with all that it leaves here.
+/// Ends the daemons of this machine's own switch, and removes everything that they leave here.
 ///
 /// # Errors
-/// One of them does not end.
+/// A daemon does not end.
 pub async fn end_own_switch(state_dir: &Path) -> std::io::Result<usize> {
     let dir = dir(state_dir);
     if !dir.exists() {
@@ -299,7 +300,7 @@ pub async fn end_own_switch(state_dir: &Path) -> std::io::Result<usize> {
     }
     let made = switch::devices(&dir).await;
     let ended = end_switch(state_dir).await?;
-    // Taps of guests that did not come to be unplugged.
+    // Taps of guests that were not unplugged.
     for note in std::fs::read_dir(state_dir.join("network")).into_iter().flatten().flatten() {
         let guest = std::fs::read(note.path())
             .ok()

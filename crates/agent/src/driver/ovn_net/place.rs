@@ -1,8 +1,8 @@
-//! Where guests of a network reach the metadata service on this host: a port of the network that every host has for
-//! itself, in a network namespace in which there is nothing else.
+//! The metadata service's place in a network on this host: a port of the network that every host has for itself,
+//! in a network namespace that has nothing else.
 //!
-//! The namespace has no name: the socket that listens in it keeps it, and it goes with the agent. Networks whose ranges
-//! are the same never meet.
+//! The namespace has no name: the socket that listens in the namespace keeps it, and both end with the agent.
+//! Networks with equal ranges never meet.
 
 use super::switch::{self, ip, run, Switch};
 use crate::{
@@ -23,7 +23,7 @@ use std::{
 };
 use tokio::{sync::Mutex, task::JoinHandle};
 
-/// Marks such interfaces in the switch's database.
+/// Marks the interfaces of the metadata service in the switch's database.
 const MARK: &str = "lenticular-metadata";
 const HTTP: u16 = 80;
 
@@ -53,7 +53,7 @@ impl Places {
         Self { switch, guests, there: Mutex::default() }
     }
 
-    /// Takes out what an earlier agent had: its namespaces went with it.
+    /// Removes the interfaces of an earlier agent: its namespaces ended with it.
     pub(super) async fn clear(&self) -> Result<(), Failure> {
         let which = format!("external_ids:{MARK}!=\"\"");
         let words = ["--bare", "--columns=name", "find", "Interface", which.as_str()];
@@ -68,7 +68,7 @@ impl Places {
         self.switch.vsctl(&["--if-exists", "del-port", switch::INTEGRATION, name]).await.map(drop)
     }
 
-    /// Has a place for each network that a guest of this host is in, and no other.
+    /// Makes a place for each network with a guest on this host, and removes all others.
     pub(super) async fn sync(&self) {
         let mut there = self.there.lock().await;
         let wanted = self.guests.networks();
@@ -96,7 +96,7 @@ impl Places {
         }
     }
 
-    /// Makes all places anew.
+    /// Makes all places again.
     pub(super) async fn remake(&self) {
         self.there.lock().await.clear();
         self.note(NetworkId::default(), self.clear().await);
@@ -127,7 +127,7 @@ impl Places {
             async move { within(namespace, &words).await }
         };
         inside(format!("address add {METADATA_V4}/32 dev {device}")).await?;
-        // A host without IPv6 still serves the other.
+        // A host without IPv6 still serves IPv4.
         if inside(format!("address add {METADATA_V6}/64 dev {device} nodad")).await.is_err() {
             tracing::info!("this host has no IPv6: guests reach their metadata by IPv4 alone");
         }
@@ -141,14 +141,14 @@ impl Places {
         Ok(Place { namespace, device, ranges, serving })
     }
 
-    /// Puts the device into a namespace of its own; gives that as a file.
+    /// Moves the device into a new namespace. Returns the namespace as a file.
     async fn enter(&self, id: NetworkId, device: &str) -> Result<File, Failure> {
         let name = format!("lmd-{}-{}", std::process::id(), id.0.simple());
         ip(&format!("netns add {name}")).await?;
         let opened = File::open(format!("/run/netns/{name}"));
         let moved = ip(&format!("link set {device} netns {name}")).await;
         let up = ip(&format!("-n {name} link set lo up")).await;
-        // Whatever happened, the name goes; the file keeps the namespace.
+        // In every case the name goes; the file keeps the namespace.
         let unnamed = ip(&format!("netns delete {name}")).await;
         moved.and(up).and(unnamed)?;
         opened.map_err(|error| crate::driver::file_failure("opening a network namespace", &error))
@@ -163,7 +163,7 @@ async fn within(namespace: &File, words: &str) -> Result<(), Failure> {
     run("nsenter", &args).await.map(drop)
 }
 
-/// A range of the network is found on the link.
+/// Routes a range of the network to the link.
 async fn route(namespace: &File, device: &str, range: IpNet) -> Result<(), Failure> {
     let source = match range {
         IpNet::V4(_) => format!(" src {METADATA_V4}"),
@@ -172,7 +172,8 @@ async fn route(namespace: &File, device: &str, range: IpNet) -> Result<(), Failu
     within(namespace, &format!("route replace {range} dev {device}{source}")).await
 }
 
-/// Listens in a namespace. A thread of its own enters it, and ends: a thread that has been elsewhere serves nothing else.
+/// Listens in a namespace. A new thread enters the namespace, and ends after that: such a thread must serve
+/// nothing else.
 async fn listen(namespace: &File) -> Result<tokio::net::TcpListener, Failure> {
     let failed =
         |error: std::io::Error| crate::driver::file_failure("listening for metadata requests", &error);
@@ -188,7 +189,7 @@ async fn listen(namespace: &File) -> Result<tokio::net::TcpListener, Failure> {
         Ok(listener)
     };
     let thread = std::thread::Builder::new().name("namespace".to_owned()).spawn(move || {
-        // Whoever waits may have gone.
+        // The receiver may have gone.
         let _ = sender.send(bind());
     });
     thread.map_err(failed)?;

@@ -1,4 +1,4 @@
-//! The host's switch: its daemons, its bridges, and what OVN is told of the host.
+//! The host's switch: its daemons, its bridges, and the host's settings for OVN.
 //!
 //! ```text
 //! STATE/ovs/ conf.db  db.sock  ovsdb-server.pid  ovs-vswitchd.pid  ovn-controller.pid  *.log
@@ -7,9 +7,9 @@
 //!                      └── patches ──── br-<physical network> ── its device, or this host itself
 //! ```
 //!
-//! Where the kernel has no Open vSwitch the switch is a process. The kernel's own network stack would then see, and
-//! answer, what comes in by its devices beside the switch: they are put into a bridge that is down, which swallows what
-//! the switch has read.
+//! If the kernel has no Open vSwitch, the switch is a process. The kernel's own network stack would then also see
+//! and answer the packets of the switch's devices. So the devices are put into a bridge that is down. That bridge
+//! drops the packets after the switch has read them.
 
 use super::OvnConfig;
 use crate::{
@@ -30,16 +30,16 @@ use tokio::{sync::watch, task::JoinSet};
 /// The bridge that guests are plugged into.
 pub(super) const INTEGRATION: &str = "br-int";
 const UNDERLAY: &str = "br-underlay";
-/// What a switch that is a process calls its datapath.
+/// The datapath type of a switch in user space.
 const DATAPATH: &str = "ovs-netdev";
-/// Swallows what the kernel should not see.
+/// The bridge that drops packets, so that the kernel does not see them.
 pub(super) const VOID: &str = "lenticular-void";
 const CONTROLLER: &str = "ovn-controller";
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 const LIMITS: Limits = Limits { deadline: Duration::from_secs(40), memory_mb_and_cpu_s: None };
-/// How long ovs-vsctl waits for the switch to do as it was told, in seconds.
+/// How long ovs-vsctl waits for the switch to carry a command out, in seconds.
 const VSCTL_S: u64 = 30;
-/// The directory's variables of both families of daemons.
+/// The environment variables for the directory, of both families of daemons.
 pub(super) const DIR_VARIABLES: &[&str] =
     &["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVN_RUNDIR", "OVN_LOGDIR", "OVN_DBDIR"];
 
@@ -47,18 +47,18 @@ pub(super) const DIR_VARIABLES: &[&str] =
 pub(super) struct Switch {
     pub(super) dir: PathBuf,
     config: OvnConfig,
-    /// What the southbound database is shown, and must show.
+    /// The certificates for the southbound database.
     pem: Pem,
     host_name: String,
-    /// Whether the kernel switches.
+    /// Whether the kernel does the switching.
     in_kernel: bool,
-    /// How often the switch's process was started by this agent.
+    /// How often this agent has started the switch's process.
     pub(super) starts: watch::Receiver<u64>,
-    /// Ended with the driver; the daemons go on.
+    /// Ended with the driver; the daemons continue.
     keepers: JoinSet<()>,
 }
 
-/// What went wrong with the host's network, in words for both readers.
+/// A failure of the host's network, with words for the user and the operator.
 pub(super) fn trouble(error: &ExecError) -> Failure {
     Failure::new(
         "The server's host could not connect it to its networks. Try again; if it fails again, ask the operator.",
@@ -72,24 +72,24 @@ pub(super) async fn run(program: &str, args: &[&str]) -> Result<String, Failure>
     exec::run(&path, args, LIMITS).await.map_err(|error| trouble(&error))
 }
 
-/// `ip` with these words.
+/// Runs `ip` with these words.
 pub(super) async fn ip(words: &str) -> Result<String, Failure> {
     run("ip", &words.split_whitespace().collect::<Vec<_>>()).await
 }
 
-/// Whether a network device is there.
+/// Whether a network device exists.
 pub(super) fn has_device(name: &str) -> bool {
     Path::new("/sys/class/net").join(name).exists()
 }
 
-/// Whether the bridge that swallows is there, and nothing is in it any more.
+/// Whether the bridge that drops packets exists and has no device any more.
 pub(super) fn void_is_empty() -> bool {
     let inside = Path::new("/sys/class/net").join(VOID).join("brif");
     std::fs::read_dir(inside).is_ok_and(|mut devices| devices.next().is_none())
 }
 
 impl Switch {
-    /// Starts what does not run, and keeps it running.
+    /// Starts the missing daemons, and keeps them running.
     pub(super) async fn start(
         dir: PathBuf,
         host_name: &str,
@@ -109,7 +109,7 @@ impl Switch {
         {
             run("ovsdb-tool", &["convert", &database.display().to_string(), SCHEMA]).await?;
         }
-        // Its absence is seen below; that it cannot be loaded here is no error.
+        // The module's absence is detected below, so a failed load is no error.
         let _ = run("modprobe", &["openvswitch"]).await;
         let in_kernel = Path::new("/sys/module/openvswitch").exists();
         let (sender, starts) = watch::channel(0);
@@ -117,15 +117,15 @@ impl Switch {
         let mut switch = Self { dir, config, pem, host_name, in_kernel, starts, keepers };
         let [database, process, controller] = daemons(&switch.dir);
         switch.keepers.spawn(database.keep(watch::channel(0).0));
-        // OVN's controller does not bear a database that says nothing.
+        // OVN's controller fails on an empty database.
         switch.set_identity().await?;
         switch.keepers.spawn(process.keep(sender));
         switch.keepers.spawn(controller.keep(watch::channel(0).0));
         Ok(switch)
     }
 
-    /// Tells OVN's controller what this host is, and makes the bridges. May be repeated, and must be whenever the
-    /// switch's process was started: addresses on its bridges go with it.
+    /// Writes the host's settings for OVN's controller, and makes the bridges. May be repeated. It must be
+    /// repeated after each start of the switch's process, which loses the addresses on its bridges.
     pub(super) async fn configure(&self) -> Result<(), Failure> {
         self.set_identity().await?;
         self.add_bridge(INTEGRATION, None).await?;
@@ -158,7 +158,7 @@ impl Switch {
             ("ovn-bridge", INTEGRATION),
             ("ovn-bridge-datapath-type", self.datapath()),
             ("ovn-bridge-mappings", &mappings),
-            // A busy host must not be taken for a dead one.
+            // A busy host must not count as dead.
             ("ovn-remote-probe-interval", "60000"),
             ("ovn-openflow-probe-interval", "60"),
         ];
@@ -193,21 +193,21 @@ impl Switch {
         self.vsctl(&words).await.map(drop)
     }
 
-    /// Makes a device the switch's alone.
+    /// Gives a device to the switch alone.
     pub(super) async fn take_device(&self, device: &str) -> Result<(), Failure> {
         if !self.in_kernel {
             if !has_device(VOID) {
-                // Two may try at once.
+                // Two agents may try this at once.
                 let _ = ip(&format!("link add {VOID} type bridge")).await;
             }
             ip(&format!("link set {device} master {VOID}")).await?;
         }
-        // The kernel must not speak on it by itself.
+        // The kernel must not send on the device by itself.
         ip(&format!("link set {device} addrgenmode none")).await?;
         ip(&format!("link set {device} up")).await.map(drop)
     }
 
-    /// Runs ovs-vsctl, which waits until the switch has done it.
+    /// Runs ovs-vsctl, which waits until the switch has carried the command out.
     pub(super) async fn vsctl(&self, words: &[&str]) -> Result<String, Failure> {
         let (db, wait) =
             (format!("--db=unix:{}", self.dir.join("db.sock").display()), format!("--timeout={VSCTL_S}"));
@@ -216,8 +216,8 @@ impl Switch {
         run("ovs-vsctl", &args).await
     }
 
-    /// Why OVN's controller does not follow the southbound database; `None` if it does. The words stay the same as long as
-    /// the trouble does.
+    /// Why OVN's controller does not follow the southbound database; `None` if it does. The text stays the same
+    /// during one trouble.
     pub(super) async fn controller_trouble(&self) -> Option<String> {
         let asked = async {
             let pid = std::fs::read_to_string(self.dir.join(format!("{CONTROLLER}.pid"))).ok()?;
@@ -246,8 +246,8 @@ impl Switch {
     }
 }
 
-/// The devices that the switch of a directory has made, as far as it is a process and can be asked: its bridges, what
-/// the process itself needs, and what swallows for it. They stay when it has ended.
+/// The devices of a directory's switch, if the switch is a process and answers: its bridges, its internal
+/// devices, and the bridge that drops packets. They remain after its end.
 pub(super) async fn devices(dir: &Path) -> Vec<String> {
     let (db, wait) = (format!("--db=unix:{}", dir.join("db.sock").display()), format!("--timeout={VSCTL_S}"));
     let asked = match dir.join("db.sock").exists() {

@@ -11,11 +11,12 @@ pub(super) fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-/// The machine that the probe proves and guests get: of a version that every QEMU in use knows, so that guests can move
-/// between hosts whose QEMUs differ.
+/// The machine of the probe and of guests. Every supported QEMU knows its version, so guests can move between
+/// hosts with different QEMUs.
 ///
-/// With KVM guests see the host's CPU. Under emulation they get all that QEMU emulates (`max`): the test guest boots as
-/// fast with `qemu64` (7.1 to 8.7 s against 7.4 to 7.9 s), and today's distributions need more than `qemu64` has.
+/// With KVM, guests see the host's CPU. Under emulation they get all that QEMU emulates (`max`): the test guest
+/// boots as fast with `qemu64` (7.1 to 8.7 s against 7.4 to 7.9 s), and today's distributions need more than
+/// `qemu64` has.
 pub(super) fn machine(kvm: bool) -> Vec<String> {
     let (accel, cpu) = if kvm { ("kvm", "host") } else { ("tcg,thread=multi", "max") };
     let mut args = strings(&["-machine", "pc-q35-7.2,usb=off,vmport=off", "-accel", accel, "-cpu", cpu]);
@@ -23,7 +24,8 @@ pub(super) fn machine(kvm: bool) -> Vec<String> {
     args
 }
 
-/// What a process is known by beside its number: whose guest it is, and for which boot it was started.
+/// A process's name; with the process id, it identifies the process. The name has the server, the generation and
+/// the boot.
 pub(super) fn name(server: ServerId, generation: u64, boot: u64) -> String {
     format!("lenticular-{server}.{generation}.{boot}")
 }
@@ -38,8 +40,8 @@ pub(super) fn boot_of(name: &str, server: ServerId) -> Option<u64> {
     boot.parse().ok()
 }
 
-/// All of it. QEMU works in the guest's directory, and all files are named from there: it may be that nobody but the agent
-/// gets through the directories above, and the path of a socket has 107 bytes at most.
+/// All arguments. QEMU works in the guest's directory, and all paths are relative to it. The guest's user may
+/// have no way through the directories above, and the path of a socket has 107 bytes at most.
 pub(super) fn guest(assignment: &GuestAssignment, disk: &Path, net: &NetPlan, kvm: bool) -> Vec<String> {
     let id = assignment.server_id;
     let size = assignment.guest.size;
@@ -54,7 +56,7 @@ pub(super) fn guest(assignment: &GuestAssignment, disk: &Path, net: &NetPlan, kv
         "type=1,manufacturer=OpenStack Foundation,product=OpenStack Nova,serial={id},uuid={id},family=Virtual Machine"
     ));
     args.extend(strings(&["-rtc", "base=utc", "-boot", "strict=on"]));
-    // A guest that powers itself off leaves a paused QEMU, which cannot be taken for one that vanished.
+    // A guest that powers itself off leaves a paused QEMU, which looks different from a vanished one.
     args.extend(strings(&["-action", "shutdown=pause"]));
     let sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
     args.extend(strings(&["-sandbox", sandbox]));
@@ -84,19 +86,20 @@ pub(super) fn guest(assignment: &GuestAssignment, disk: &Path, net: &NetPlan, kv
     args.extend(strings(&["-serial", "chardev:serial0", "-chardev"]));
     args.push(format!("socket,id=qmp0,path={RUN}/qmp,server=on,wait=off"));
     args.extend(strings(&["-mon", "chardev=qmp0,mode=control", "-pidfile", PID]));
-    // Last, so that the sockets above are there when it connects. Not -daemonize: its setsid is what the sandbox kills.
+    // Last, so that the sockets above exist when QEMU connects. The option -daemonize is no choice: the sandbox
+    // forbids its setsid.
     args.push("-chardev".to_owned());
     args.push(format!("socket,id=ready0,path={READY}"));
     args
 }
 
-/// Guests always have so many places for interfaces, so that some can be added while they run.
+/// The number of slots for interfaces that every guest has, so that interfaces can be added while it runs.
 const SLOTS: u32 = 8;
-/// Places on one root port's slot, as functions of it.
+/// Root ports on one slot, as its functions.
 const FUNCTIONS: u32 = 8;
 
-/// The places for interfaces, each a port of its own to which devices can be added, and the interfaces in them. A place
-/// is the same for a guest's whole life, on whatever host.
+/// The slots for interfaces, and the interfaces in them. A slot is a PCIe port that a device can be added to. An
+/// interface keeps its slot for the guest's whole life, on every host.
 fn nic_args(net: &NetPlan) -> Vec<String> {
     let slots = net.nics.iter().map(|nic| nic.slot + 1).max().unwrap_or(0).max(SLOTS);
     let mut args = Vec::new();
@@ -130,7 +133,7 @@ pub(super) fn device(nic: &Nic) -> Value {
     })
 }
 
-/// The same for a guest that comes from another host: it waits for its memory, and does not run by itself.
+/// The arguments for a guest from another host: QEMU waits for the memory, and does not run the guest by itself.
 pub(super) fn incoming(mut args: Vec<String>) -> Vec<String> {
     args.extend(strings(&["-incoming", "defer", "-S"]));
     args

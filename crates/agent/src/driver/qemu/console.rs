@@ -1,4 +1,4 @@
-//! The end of a guest's console, kept within bounds.
+//! The end of a guest's console, with limited size.
 
 use crate::files;
 use std::{
@@ -7,12 +7,12 @@ use std::{
     path::Path,
 };
 
-/// The log is cut when it is longer, in bytes.
+/// A longer log is cut, in bytes.
 const LOG_BYTES_MAX: u64 = 512 * 1024;
-/// The most that is answered.
+/// The largest answer, in bytes.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
-/// Moves a long log aside, over the one before. QEMU appends, so it goes on at the beginning.
+/// Moves a long log aside, and replaces the earlier one. QEMU appends, so it continues at the beginning.
 pub(super) fn trim(dir: &Path) -> io::Result<()> {
     let log = dir.join("console.log");
     if fs::metadata(&log).map_or(0, |meta| meta.len()) <= LOG_BYTES_MAX {
@@ -25,7 +25,7 @@ pub(super) fn trim(dir: &Path) -> io::Result<()> {
     fs::OpenOptions::new().write(true).open(&log)?.set_len(0)
 }
 
-/// The last lines; all that is kept for `None`.
+/// The last lines; `None` means everything that is kept.
 pub(super) fn read(dir: &Path, lines: Option<u32>) -> io::Result<String> {
     let mut bytes = Vec::new();
     for name in ["console.old", "console.log"] {

@@ -1,13 +1,13 @@
-//! Guests as QEMU processes: one each, started detached, so that they outlive the agent and are found again.
+//! Guests as QEMU processes, started detached, so that they outlive the agent and are found again.
 //!
 //! ```text
 //! STATE/guests/<server>/     config.iso  user_data  ready  qemu.log  console.log  console.old  (and the disk's files)
 //! STATE/guests/<server>/run/ pid  qmp  serial: what QEMU makes
 //! ```
 //!
-//! A process is a guest's if it works in the guest's own directory, and as the guest's own user (see `guest_user`); that it
-//! began when it did and that it answers on the guest's own socket with the guest's UUID and name is checked before it is
-//! believed. Which boot it was started for stands in its name, so nothing has to be remembered that could be lost.
+//! A process is a guest's if it works in the guest's own directory, as the guest's own user (see `guest_user`).
+//! The agent also checks its start time, and that it answers on the guest's socket with the guest's UUID and
+//! name. The process's name has the boot, so the agent has to remember nothing.
 
 mod args;
 mod cgroup;
@@ -52,32 +52,33 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Files of a guest, in its directory.
+/// Files in a guest's directory.
 const CONFIG: &str = "config.iso";
 const CONSOLE: &str = "console.log";
-/// Where QEMU tells that its sockets are there.
+/// The socket where QEMU signals that its own sockets exist.
 const READY: &str = "ready";
 /// QEMU's pid file.
 const PID: &str = "run/pid";
-/// The number of a process whose pid file was lost; the pid file of an older agent's QEMU.
+/// A file with the process id of a process that lost its pid file; also the pid file of an older agent's QEMU.
 const NOTED_PID: &str = "pid";
 
-/// QEMU gets ready within this, or it is ended.
+/// QEMU must be ready within this time, or the agent ends it.
 const START_DEADLINE: Duration = Duration::from_secs(30);
-/// A process that was killed gives its files' locks back within this.
+/// A killed process releases its locks on files within this time.
 const UNLOCKED_WITHIN: Duration = Duration::from_secs(10);
 const LOCKED_AGAIN_AFTER: Duration = Duration::from_millis(200);
-/// One that was found answers within this.
+/// A found process must answer within this time.
 const FIND_DEADLINE: Duration = Duration::from_secs(5);
-/// How long QEMU may take to end after it was told to.
+/// How long QEMU may take to end after the command, in seconds.
 const QUIT_S_MAX: u64 = 5;
-/// A guest that was still coming up when its power button was pressed has not noticed; it is pressed again.
+/// A guest that was still booting has not noticed its power button, so the button is pressed again after this
+/// time.
 const PRESS_AGAIN_S: u64 = 10;
 
 /// A running guest.
 struct Live {
     process: Process,
-    /// `None` if it did not answer when it was found; then it can only be killed.
+    /// `None` for a found process that did not answer; then it can only be killed.
     qmp: Option<Qmp>,
     boot: u64,
 }
@@ -126,7 +127,7 @@ impl Qemu {
         self.live.lock().get(&server).cloned()
     }
 
-    /// The guest's process, if its pid file leads to one.
+    /// The guest's process, if its pid file leads to it.
     fn process(&self, server: ServerId) -> Result<Option<Process>, Failure> {
         let dir = self.dir(server);
         for pid in [PID, NOTED_PID].iter().filter_map(|name| process::noted(&dir.join(name))) {
@@ -175,9 +176,10 @@ impl Qemu {
         Ok((live, ssh_forward))
     }
 
-    /// Starts QEMU and waits until it answers; if it does not, it is ended.
+    /// Starts QEMU and waits for its answer; without an answer, QEMU is ended.
     ///
-    /// A process that was just killed may have its files locked for another moment: it is waited for.
+    /// A process that was just killed may still have locks on the guest's files for a moment, so the start waits
+    /// for them.
     async fn launch(&self, binary: &Path, args: Vec<String>, dir: &Path) -> Result<Qmp, Failure> {
         let end = Instant::now() + UNLOCKED_WITHIN;
         loop {
@@ -201,7 +203,7 @@ impl Qemu {
         let listener = make_ready(user, dir).map_err(|e| file_failure("making the guest's files", &e))?;
         let mut child =
             exec::spawn_detached(&program, &args, dir, &log).map_err(|e| start_failure(&e.to_string()))?;
-        // QEMU connects here when its own sockets are there, and greets when it is ready: nothing is polled.
+        // QEMU connects here when its own sockets exist, and sends its greeting when it is ready: no polling.
         let answers = async {
             listener.accept().await.map_err(|e| start_failure(&e.to_string()))?;
             Qmp::connect(dir, START_DEADLINE).await.map_err(|e| qmp_failure(&e))
@@ -239,7 +241,7 @@ impl Qemu {
             };
             let (id, guest) = (assignment.server_id, &assignment.guest);
             let image = config_drive::image(id, guest, user_data.as_deref(), &seed, ipv6);
-            // Made anew at each start: only while it is read it must be whole.
+            // The image is written again at each start, so it must be whole only during the run.
             files::create(&dir.join(CONFIG))?.write_all(&image)
         };
         write().map_err(|e| file_failure("writing the config drive", &e))
@@ -265,7 +267,7 @@ impl Qemu {
                 (Some(qmp), user_net::ssh_forward(&networks), ended)
             }
             Err(error) => {
-                // Its command line and its time are its own; that it does not answer does not make it another's.
+                // Command line and start time match. A missing answer does not make it another's process.
                 tracing::warn!(%server, pid = process.seen.pid, %error, "a guest's QEMU does not answer");
                 (None, None, false)
             }
@@ -303,7 +305,7 @@ impl Qemu {
         end(live).await
     }
 
-    /// Ends what a failed start may have left.
+    /// Ends and removes the rest of a failed start.
     pub(super) async fn clear(&self, server: ServerId) {
         if let Ok(Some(process)) = self.process(server) {
             let live = Live { process, qmp: None, boot: 0 };
@@ -356,7 +358,7 @@ impl Hypervisor for Qemu {
             let live = self.live(server);
             match live.as_ref().and_then(|live| live.qmp.as_ref()) {
                 Some(qmp) => nics::set(qmp, &net).await,
-                // Whoever starts it gives it what it is to have.
+                // The next start gives the guest its interfaces.
                 None => Ok(()),
             }
         })
@@ -388,8 +390,8 @@ impl Hypervisor for Qemu {
         Box::pin(async move {
             let found = process::scan(&self.guests).map_err(|e| file_failure("reading /proc", &e))?;
             for (server, pid) in &found {
-                // The pid file may have been lost in a crash; the command line is the truth. Nothing is written where
-                // the guest's user could lead it elsewhere.
+                // The pid file may have been lost in a crash; the command line decides. The new pid file is not
+                // written where the guest's user could redirect it.
                 if self.process(*server)?.is_none() {
                     let file = files::create(&self.dir(*server).join(NOTED_PID));
                     let written = file.and_then(|mut file| file.write_all(pid.to_string().as_bytes()));
@@ -403,7 +405,7 @@ impl Hypervisor for Qemu {
     fn watch(&self, server: ServerId, exits: mpsc::UnboundedSender<Exit>) {
         let Some(live) = self.live(server) else { return };
         let mut watchers = self.watchers.lock();
-        // What has ended leaves room.
+        // Removes the watchers that have ended.
         while watchers.try_join_next().is_some() {}
         let (map, dir) = (self.live.clone(), self.dir(server));
         watchers.spawn(watch::watch(server, live, map, dir, exits));
@@ -449,7 +451,8 @@ impl Hypervisor for Qemu {
     }
 }
 
-/// The guest's user gets what QEMU needs of the guest's directory. QEMU connects to the socket when it is ready.
+/// Gives the guest's user the files of the guest's directory that QEMU needs. QEMU connects to the socket when it
+/// is ready.
 fn make_ready(user: GuestUser, dir: &Path) -> io::Result<UnixListener> {
     let log = dir.join(CONSOLE);
     if !log.exists() {
@@ -459,7 +462,7 @@ fn make_ready(user: GuestUser, dir: &Path) -> io::Result<UnixListener> {
     listen(user, dir, READY)
 }
 
-/// A socket to which the guest's QEMU connects.
+/// A socket that the guest's QEMU connects to.
 fn listen(user: GuestUser, dir: &Path, name: &str) -> io::Result<UnixListener> {
     files::remove(&dir.join(name))?;
     let listener = UnixListener::bind(ShortDir::open(dir)?.path(name))?;
@@ -467,7 +470,7 @@ fn listen(user: GuestUser, dir: &Path, name: &str) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// A file as it is named from the guest's directory.
+/// A file's path relative to the guest's directory.
 fn in_dir<'a>(dir: &Path, file: &'a Path) -> &'a Path {
     file.strip_prefix(dir).unwrap_or(file)
 }
@@ -479,11 +482,11 @@ fn remove_ended(map: &LiveMap, server: ServerId, ended: &Arc<Live>) {
     }
 }
 
-/// Ends a process: by asking QEMU, which flushes the disk, else by force.
+/// Ends a process: by a command to QEMU, which flushes the disk, otherwise by force.
 async fn end(live: &Live) -> Result<(), Failure> {
     let gone = |seconds: u64| tokio::time::timeout(Duration::from_secs(seconds), live.process.ended());
     if let Some(qmp) = &live.qmp {
-        // It may close the socket before it answers.
+        // QEMU may close the socket before it answers.
         let quit = tokio::time::timeout(Duration::from_secs(1), qmp.quit()).await;
         let heard = matches!(quit, Ok(Ok(()) | Err(qmp::QmpError::Closed | qmp::QmpError::Socket(_))));
         if heard && gone(QUIT_S_MAX).await.is_ok() {

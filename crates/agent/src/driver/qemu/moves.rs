@@ -1,8 +1,8 @@
-//! What QEMU does for a guest that moves: waiting for it at the target, mirroring its disk and sending its memory at the
-//! source, and going on at either.
+//! QEMU's part in a move. At the target, QEMU waits for the guest. At the source, it mirrors the disk and sends
+//! the memory. Then the guest goes on at one of the two.
 //!
-//! Memory and disk do not leave QEMU by the network: they go through sockets in the guest's directory, behind which the
-//! agents join the two hosts.
+//! QEMU does not send memory and disk over the network: they go through sockets in the guest's directory, and the
+//! agents connect the sockets of the two hosts.
 
 use super::{
     args, cgroup, file_failure, in_dir, listen, qmp::Migration, qmp::QmpError, qmp_failure, Live, NetPlan,
@@ -22,22 +22,22 @@ use tokio::{
     time::Instant,
 };
 
-/// The target's QEMU listens under this name in `run` for the memory, the source's sends it to this name.
+/// The name of the memory's socket in `run`: the target's QEMU listens there, the source's QEMU connects.
 const MEMORY: &str = "memory";
-/// The same for the disk, which the target's QEMU serves and the source's mirrors.
+/// The name of the disk's socket: the target's QEMU serves the disk, the source's QEMU mirrors to it.
 const DISK: &str = "disk";
-/// How often it is looked how far things have come.
+/// How often the progress is checked.
 const LOOK: Duration = Duration::from_millis(100);
-/// The same while the guest stands still.
+/// How often it is checked while the guest stands still.
 const LOOK_CLOSELY: Duration = Duration::from_millis(1);
 /// How long the guest may stand still, in milliseconds: QEMU switches over when it expects to need no longer.
 const DOWNTIME_MS: u64 = 300;
-/// The target has loaded what the source has sent within this.
+/// The target must load the rest within this time.
 const LOADED_WITHIN: Duration = Duration::from_secs(30);
-/// The last of the disk is over within this.
+/// The rest of the disk must be transferred within this time.
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
 
-/// A socket by which the bytes of a migration enter or leave QEMU.
+/// A socket that carries a migration's bytes into or out of QEMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::driver) enum Channel {
     Memory,
@@ -59,7 +59,7 @@ impl Qemu {
         live.ok_or_else(|| gone("there is no process, or it does not answer"))
     }
 
-    /// At the target: a process that waits for the guest's memory, and runs nothing.
+    /// At the target: starts a process that waits for the guest's memory, and runs nothing.
     pub(in crate::driver) async fn await_guest(
         &self,
         of: &GuestAssignment,
@@ -89,7 +89,7 @@ impl Qemu {
         Ok(())
     }
 
-    /// At the target: the disk takes the source's size, and is there to be written by it.
+    /// At the target: gives the disk the source's size, and opens it for the source.
     pub(in crate::driver) async fn open_disk(&self, server: ServerId, bytes: u64) -> Result<(), Failure> {
         let live = self.with_qmp(server)?;
         let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
@@ -107,7 +107,7 @@ impl Qemu {
         work.await.map(drop).map_err(|e| qmp_failure(&e))
     }
 
-    /// At the target: a connection into its QEMU.
+    /// At the target: connects to its QEMU.
     pub(in crate::driver) async fn enter(
         &self,
         server: ServerId,
@@ -131,7 +131,7 @@ impl Qemu {
         }
     }
 
-    /// At the target: the guest goes on. `None` if there is no process that could.
+    /// At the target: the guest goes on. `None` if no process waits.
     pub(in crate::driver) async fn go_on(&self, server: ServerId) -> Result<Option<Option<String>>, Failure> {
         let Some(live) = self.live(server) else { return Ok(None) };
         let Some(qmp) = &live.qmp else { return Ok(None) };
@@ -140,11 +140,11 @@ impl Qemu {
             super::remove_ended(&self.live, server, &live);
             return Ok(None);
         }
-        // There is none after a restart of this agent that came between.
+        // After a restart of this agent there is no NBD server.
         let _ = qmp.ask("nbd-server-stop", Value::Null).await;
         qmp.resume().await.map_err(|e| qmp_failure(&e))?;
-        // What QEMU announced when its memory had come was not let out: the guest stood still. Nothing rests on it but how
-        // soon the network finds the guest here.
+        // QEMU's own announcement was lost, because the guest stood still. The repetition only helps the network
+        // to find the guest here sooner.
         let announced =
             qmp.ask("announce-self", json!({ "initial": 20, "max": 200, "rounds": 6, "step": 30 })).await;
         if let Err(error) = announced {
@@ -154,7 +154,7 @@ impl Qemu {
         Ok(Some(crate::driver::user_net::ssh_forward(&networks)))
     }
 
-    /// At the source: where QEMU will find the way out.
+    /// At the source: the socket that QEMU connects to.
     pub(in crate::driver) async fn way_out(
         &self,
         server: ServerId,
@@ -168,13 +168,13 @@ impl Qemu {
         listener.map_err(|e| file_failure("making the guest's sockets", &e))
     }
 
-    /// The size of the guest's disk as it sees it, in bytes.
+    /// The virtual size of the guest's disk, in bytes.
     pub(in crate::driver) async fn disk_bytes(&self, server: ServerId) -> Result<u64, Failure> {
         let live = self.with_qmp(server)?;
         disk_bytes(&live).await.map_err(|e| qmp_failure(&e))
     }
 
-    /// At the source: copies the disk, and from then on writes both. Returns when both are the same.
+    /// At the source: copies the disk, and from then on writes to both. Returns when both are the same.
     pub(in crate::driver) async fn mirror(
         &self,
         server: ServerId,
@@ -210,8 +210,8 @@ impl Qemu {
         }
     }
 
-    /// At the source: sends the memory; returns when the target has all, and the guest stands still. The disks part
-    /// when they are the same and nothing writes any more.
+    /// At the source: sends the memory. Returns when the target has all of it and the guest stands still. The
+    /// mirroring ends when both disks are the same and no write is left.
     pub(in crate::driver) async fn send_memory(
         &self,
         server: ServerId,
@@ -245,7 +245,7 @@ impl Qemu {
             tokio::select! {
                 changed = level.changed() => changed.map_err(|_| gone("its process ended"))?,
                 _ = look.tick() => told(memory_progress(&live, server).await),
-                // A guest that stands still writes nothing, and its memory has soon followed.
+                // A stopped guest writes nothing, so the rest of its memory is soon sent.
                 true = turned(&mut force), if !forced => {
                     forced = true;
                     qmp.ask("stop", Value::Null).await.map_err(|e| qmp_failure(&e))?;
@@ -254,7 +254,7 @@ impl Qemu {
         }
     }
 
-    /// At the source: whatever a move has begun is undone, and the guest goes on if its process is there.
+    /// At the source: undoes everything that a move has begun. The guest goes on if its process exists.
     pub(in crate::driver) async fn stay(&self, server: ServerId) -> Result<(), Failure> {
         let Some(live) = self.live(server) else { return Ok(()) };
         let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
@@ -266,7 +266,7 @@ impl Qemu {
             migration = qmp.migration().await.map_err(|e| qmp_failure(&e))?;
         }
         while mirror_job(&live).await.map_err(|e| qmp_failure(&e))?.is_some() && Instant::now() < end {
-            // It may end by itself between the question and the order.
+            // The job may end by itself between the query and the command.
             let _ = qmp.ask("block-job-cancel", json!({ "device": "move", "force": true })).await;
             tokio::time::sleep(LOOK).await;
         }
@@ -278,7 +278,7 @@ impl Qemu {
     }
 }
 
-/// Comes true when the sign does; false if it never will.
+/// Returns true when the signal turns true; false if it never can.
 async fn turned(sign: &mut watch::Receiver<bool>) -> bool {
     sign.wait_for(|sign| *sign).await.is_ok()
 }
@@ -289,13 +289,13 @@ async fn begin_migration(live: &Live) -> Result<(), QmpError> {
     let capabilities =
         json!({ "capabilities": [on("events"), on("pause-before-switchover"), on("auto-converge")] });
     qmp.ask("migrate-set-capabilities", capabilities).await?;
-    // The link is shared by the system's own rules; QEMU's limit would only slow it down.
+    // The operating system shares the link; QEMU's limit would only slow it down.
     let limits = json!({ "downtime-limit": DOWNTIME_MS, "max-bandwidth": 64_u64 << 30 });
     qmp.ask("migrate-set-parameters", limits).await?;
     qmp.ask("migrate", json!({ "uri": format!("unix:{MEMORY}") })).await.map(drop)
 }
 
-/// Ends the mirroring with both disks the same.
+/// Ends the mirroring with equal disks.
 async fn part_disks(live: &Live) -> Result<(), Failure> {
     let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
     let Some(job) = mirror_job(live).await.map_err(|e| qmp_failure(&e))? else {
@@ -304,7 +304,7 @@ async fn part_disks(live: &Live) -> Result<(), Failure> {
     if job["ready"] != json!(true) || job["io-status"] != json!("ok") {
         return Err(gone("the mirror of the disk is not whole any more"));
     }
-    // In a mirror that is ready this is no breaking off: it is finished, and the target keeps what it has.
+    // For a ready mirror, the cancel completes the job: the target keeps the data.
     qmp.ask("block-job-cancel", json!({ "device": "move" })).await.map_err(|e| qmp_failure(&e))?;
     let end = Instant::now() + DRAINED_WITHIN;
     while mirror_job(live).await.map_err(|e| qmp_failure(&e))?.is_some() {
@@ -343,7 +343,7 @@ async fn memory_progress(live: &Live, server: ServerId) -> MoveProgress {
     progress
 }
 
-/// For whoever asks how long the guest stood still.
+/// Logs how long the guest stood still.
 async fn note_downtime(live: &Live, server: ServerId) {
     let Some(qmp) = &live.qmp else { return };
     if let Ok(seen) = qmp.ask("query-migrate", Value::Null).await {

@@ -1,4 +1,4 @@
-//! Network interfaces that come and go while the guest runs.
+//! Adds and removes network interfaces while the guest runs.
 
 use super::{
     args::{device, netdev},
@@ -13,16 +13,16 @@ use serde_json::{json, Value};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
-/// How long a guest may take to let go of an interface.
+/// How long a guest may take to release an interface.
 const LET_GO_MAX: Duration = Duration::from_secs(30);
-/// Between two looks whether it has.
+/// The pause between two checks of the release.
 const LOOK: Duration = Duration::from_millis(50);
-/// After so long the guest is asked once more: one that was just booting has not heard.
+/// After this time the guest is asked again: a booting guest missed the first request.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
-/// Where QEMU lists the devices that were given an id.
+/// QEMU's list of devices with an id.
 const DEVICES: &str = "/machine/peripheral";
 
-/// Brings the guest's interfaces to what they are to be: those that are wrong go first, so that their places are free.
+/// Brings the guest's interfaces to the planned set. Wrong interfaces go first, so that their slots are free.
 pub(super) async fn set(qmp: &Qmp, net: &NetPlan) -> Result<(), Failure> {
     let there = present(qmp).await.map_err(|e| qmp_failure(&e))?;
     let wanted = |slot: u32, mac: &str| {
@@ -40,7 +40,7 @@ pub(super) async fn set(qmp: &Qmp, net: &NetPlan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The interfaces that are there: which place, and its Ethernet address.
+/// The present interfaces: slot and Ethernet address.
 async fn present(qmp: &Qmp) -> Result<BTreeMap<u32, String>, QmpError> {
     let mut found = BTreeMap::new();
     for slot in devices(qmp).await? {
@@ -58,13 +58,13 @@ async fn devices(qmp: &Qmp) -> Result<Vec<u32>, QmpError> {
 }
 
 async fn give(qmp: &Qmp, nic: &Nic) -> Result<(), QmpError> {
-    // One that a crash left without its device is in the way.
+    // A crash may have left a netdev without its device, which is in the way.
     let _ = qmp.ask("netdev_del", json!({ "id": format!("net{}", nic.slot) })).await;
     qmp.ask("netdev_add", netdev(nic)).await?;
     qmp.ask("device_add", device(nic)).await.map(drop)
 }
 
-/// The guest is asked to let go of the interface, as of a card that is drawn.
+/// Asks the guest to release the interface, as for a card that is pulled out.
 async fn take(qmp: &Qmp, slot: u32) -> Result<(), Failure> {
     let (began, mut asked) = (Instant::now(), None::<Instant>);
     while devices(qmp).await.map_err(|e| qmp_failure(&e))?.contains(&slot) {
@@ -76,7 +76,7 @@ async fn take(qmp: &Qmp, slot: u32) -> Result<(), Failure> {
             ));
         }
         if asked.is_none_or(|at| at.elapsed() > ASK_AGAIN) {
-            // Asked a second time too soon QEMU refuses, and the first asking stands.
+            // QEMU refuses a second request that comes too soon, and the first request stays valid.
             let _: Result<Value, QmpError> =
                 qmp.ask("device_del", json!({ "id": format!("nic{slot}") })).await;
             asked = Some(Instant::now());

@@ -1,9 +1,9 @@
-//! Whether QEMU can run guests here, and with what acceleration: proven by running a few instructions.
+//! Tests whether QEMU can run guests here, and with which acceleration: QEMU runs a few instructions.
 //!
-//! A machine may have `/dev/kvm` and yet not run guests with it (nested virtualization that emulates part of the CPU).
-//! So a boot sector goes from real through protected to long mode, returns from an interrupt in each, and ends QEMU
-//! with a number of its own. That takes a fifth of a second under emulation; the result is kept for each boot of the
-//! host and each QEMU.
+//! A machine may have `/dev/kvm` and still not run guests with KVM (nested virtualization that emulates part of
+//! the CPU). So a boot sector goes from real through protected to long mode, returns from an interrupt in each
+//! mode, and ends QEMU with a special exit code. The test takes a fifth of a second under emulation. The result
+//! is kept for each boot of the host and each QEMU.
 
 use crate::{
     driver::guest_user::GuestUser,
@@ -17,10 +17,10 @@ use std::{
     time::Duration,
 };
 
-/// What `BOOT_SECTOR` makes QEMU end with: `0x2a << 1 | 1`, as isa-debug-exit has it.
+/// QEMU's exit code for `BOOT_SECTOR`: `0x2a << 1 | 1`, as isa-debug-exit computes it.
 const PROOF: &str = "85";
 const LIMITS: Limits = Limits { deadline: Duration::from_secs(4), memory_mb_and_cpu_s: None };
-/// In the state directory while it is needed.
+/// The probe's disk in the state directory.
 const DISK: &str = "probe.img";
 /// The BIOS reads more than one sector.
 const DISK_BYTES: usize = 1 << 20;
@@ -44,7 +44,7 @@ const BOOT_SECTOR: [u8; 224] = [
     0xff, 0xff, 0x00, 0x00, 0x00, 0x9a, 0xaf, 0x00, 0x1f, 0x00, 0xb8, 0x7c, 0x00, 0x00, 0x00, 0x00,
 ];
 
-/// Which QEMU, how it accelerates, and what to say of it.
+/// The QEMU, its acceleration, and a message about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Probed {
     pub(super) binary: Option<PathBuf>,
@@ -52,15 +52,15 @@ pub(super) struct Probed {
     pub(super) described: Described,
 }
 
-/// As kept in the state directory.
+/// The result in the state directory.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
-    /// What must be the same for the result to hold.
+    /// The key that must match for the result to be valid.
     key: String,
     described: Described,
 }
 
-/// Finds out, or remembers.
+/// Runs the probe, or reads the saved result.
 pub(super) async fn probe(state_dir: &Path) -> Probed {
     let Some(binary) = find() else {
         let trouble = format!(
@@ -78,7 +78,7 @@ pub(super) async fn probe(state_dir: &Path) -> Probed {
         Some(kept) => kept.described,
         None => {
             let described = find_out(&binary, state_dir, user).await;
-            // A trouble may be over the next time.
+            // A trouble may be over at the next start, so it is not saved.
             if described.trouble.is_none() {
                 let kept = Kept { key, described: described.clone() };
                 let bytes = serde_json::to_vec(&kept).unwrap_or_default();
@@ -185,7 +185,7 @@ fn describe(version: u64, acceleration: &str, trouble: Option<String>) -> Descri
     }
 }
 
-/// `QEMU emulator version 10.0.2 (…)` as Nova counts: 10000002.
+/// `QEMU emulator version 10.0.2 (…)` as Nova's number: 10000002.
 fn version(text: &str) -> u64 {
     let numbers = text.split_whitespace().skip_while(|word| *word != "version").nth(1).unwrap_or_default();
     let mut parts = numbers.split('.').map(|part| {

@@ -1,4 +1,5 @@
-//! QEMU processes: found by what they were started with, held by a descriptor that no other process can take over.
+//! QEMU processes: found by their command line, and held by a descriptor, so that a reused process id cannot be
+//! mistaken.
 
 use super::PID;
 use crate::{driver::guest_user, held::Held};
@@ -13,27 +14,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a process says of itself: number, name given to it, and when it began.
+/// A process's own data: process id, name and start time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) pid: u32,
-    /// What `-name` said.
+    /// The value of `-name`.
     pub(super) name: String,
-    /// Clock ticks since the host's boot: with the number, unique for this boot of the host.
+    /// Clock ticks since the host's boot: with the process id, unique for this boot of the host.
     pub(super) start_time: u64,
 }
 
-/// A process that was held while it was known to be the right one.
+/// A process that was checked while it was held.
 pub(super) struct Process {
     pub(super) seen: Seen,
     held: Held,
 }
 
 impl Process {
-    /// Holds the process of this number if it is the QEMU of the guest of this directory.
+    /// Holds the process of this id, if it is the QEMU of this directory's guest.
     pub(super) fn hold(pid: u32, dir: &Path) -> io::Result<Option<Self>> {
         let Some(held) = Held::open(pid)? else { return Ok(None) };
-        // Looked at after it was held: if its number went to another before, this is seen here.
+        // The check comes after the hold: if another process got the id before, the check sees it.
         Ok(look(pid).filter(|(of, _)| of == dir).map(|(_, seen)| Self { seen, held }))
     }
 
@@ -64,7 +65,7 @@ pub(super) fn scan(guests: &Path) -> io::Result<HashMap<ServerId, u32>> {
     Ok(found)
 }
 
-/// The number in a guest's pid file. Whoever broke out of the guest may have put something else in the file's place.
+/// The process id in a guest's pid file. Code that broke out of the guest may have replaced the file.
 pub(super) fn noted(pid_file: &Path) -> Option<u32> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = std::fs::File::from(rustix::fs::open(pid_file, flags, Mode::empty()).ok()?);
@@ -73,7 +74,7 @@ pub(super) fn noted(pid_file: &Path) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// The directory of the guest that a process is the QEMU of, and what else it says; `None` if it is no guest's QEMU.
+/// The guest's directory and the data of a QEMU process; `None` if the process is no guest's QEMU.
 fn look(pid: u32) -> Option<(PathBuf, Seen)> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let cmdline = std::fs::read(proc.join("cmdline")).ok()?;
@@ -83,10 +84,10 @@ fn look(pid: u32) -> Option<(PathBuf, Seen)> {
     let (pid_file, name) = (after("-pidfile")?, after("-name")?);
     let dir = match pid_file {
         PID => std::fs::read_link(proc.join("cwd")).ok()?,
-        // An older agent's.
+        // The form of an older agent.
         absolute => Path::new(absolute).parent()?.to_owned(),
     };
-    // Whoever broke out of another guest may call himself what he likes, but has another user.
+    // Code that broke out of another guest may take any process name, but has another user.
     let status = std::fs::read_to_string(proc.join("status")).ok()?;
     if !guest_user::is_of(&dir, user(&status)?) {
         return None;

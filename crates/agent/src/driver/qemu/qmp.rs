@@ -1,4 +1,5 @@
-//! A thin client of QEMU's machine protocol: commands by id with deadlines, and what events say kept as levels.
+//! A thin client of QEMU's machine protocol: commands by id with deadlines, and the state that events report, as
+//! levels.
 
 use crate::driver::guest_user;
 use lenticular_model::Lock;
@@ -23,7 +24,7 @@ use tokio::{
 /// How long QEMU may take for an ordinary command.
 const COMMAND_MS_MAX: u64 = 5_000;
 
-/// What went wrong between QEMU and us.
+/// Errors between QEMU and the agent.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum QmpError {
     #[error("QEMU's control socket cannot be used: {0}")]
@@ -38,29 +39,29 @@ pub(super) enum QmpError {
     Nonsense(&'static str),
 }
 
-/// What the events so far have come to.
+/// The state that the events so far report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Level {
-    /// The guest has shut down or was shut down.
+    /// The guest has shut down.
     pub(super) shut_down: bool,
-    /// The virtual CPUs were stopped this often; the state then tells why.
+    /// How often the virtual CPUs were stopped; the state then tells why.
     pub(super) stops: u64,
-    /// How far a migration has come.
+    /// The state of the migration.
     pub(super) migration: Migration,
-    /// The connection is over.
+    /// The connection has ended.
     pub(super) closed: bool,
 }
 
-/// QEMU's `MigrationStatus`, as far as it matters.
+/// QEMU's `MigrationStatus`, as far as needed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Migration {
     #[default]
     None,
-    /// Memory travels.
+    /// Memory is being sent.
     Active,
-    /// The guest stands still, and QEMU waits for leave to switch over.
+    /// The guest stands still, and QEMU waits for permission to switch over.
     PreSwitchover,
-    /// The rest travels.
+    /// The rest is being sent.
     Device,
     Completed,
     Failed,
@@ -80,7 +81,7 @@ impl Migration {
         }
     }
 
-    /// True if it will change no more.
+    /// True for a final state.
     pub(super) fn is_over(self) -> bool {
         matches!(self, Self::None | Self::Completed | Self::Failed | Self::Cancelled)
     }
@@ -146,12 +147,12 @@ impl Qmp {
         Ok(client)
     }
 
-    /// What events have come to, and its changes.
+    /// The state that events report, and its changes.
     pub(super) fn level(&self) -> watch::Receiver<Level> {
         self.level.clone()
     }
 
-    /// Runs a command; its result.
+    /// Runs a command, and returns its result.
     pub(super) async fn ask(&self, command: &'static str, arguments: Value) -> Result<Value, QmpError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut message = json!({ "execute": command, "id": id });
@@ -193,7 +194,7 @@ impl Qmp {
         Ok((self.text("query-uuid", "UUID").await?, self.text("query-name", "name").await?))
     }
 
-    /// How far its migration has come, by its own word.
+    /// The state of the migration, as QEMU answers.
     pub(super) async fn migration(&self) -> Result<Migration, QmpError> {
         let value = self.ask("query-migrate", Value::Null).await?;
         Ok(value["status"].as_str().map_or(Migration::None, Migration::of))
@@ -204,7 +205,7 @@ impl Qmp {
         self.ask("system_powerdown", Value::Null).await.map(drop)
     }
 
-    /// Lets the virtual CPUs go on.
+    /// Resumes the virtual CPUs.
     pub(super) async fn resume(&self) -> Result<(), QmpError> {
         self.ask("cont", Value::Null).await.map(drop)
     }
@@ -214,7 +215,7 @@ impl Qmp {
         self.ask("quit", Value::Null).await.map(drop)
     }
 
-    /// What the monitor says of user networks.
+    /// The monitor's report on user networks.
     pub(super) async fn user_networks(&self) -> Result<String, QmpError> {
         let command = "human-monitor-command";
         let value = self.ask(command, json!({ "command-line": "info usernet" })).await?;
@@ -256,7 +257,7 @@ async fn listen(mut reader: BufReader<OwnedReadHalf>, waiting: Waiting, level: w
                 Some(refusal) => Err(refusal.desc),
                 None => Ok(parsed.answer.unwrap_or_default()),
             };
-            // Who asked may have given up.
+            // The asker may have given up.
             let _ = sender.send(answer);
         }
     }
@@ -269,7 +270,7 @@ mod tests {
     use super::*;
     use tokio::net::UnixListener;
 
-    /// A QEMU that answers each line as it is told.
+    /// A QEMU with fixed answers.
     async fn fake(answers: Vec<(&'static str, String)>) -> (tempfile::TempDir, Qmp) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("qmp");

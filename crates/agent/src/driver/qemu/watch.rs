@@ -1,4 +1,4 @@
-//! Watching one guest: how its process ends, what stopped it, and its console's size.
+//! Watches one guest: the end of its process, the reasons for stops, and the size of its console's log.
 
 use super::{console, end, remove_ended, Live, LiveMap};
 use crate::{core::Ended, driver::Exit};
@@ -6,10 +6,11 @@ use lenticular_model::ServerId;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch as level};
 
-/// How often the console's log is looked at, and a guest that waits for room on the disk is let go on.
+/// The interval, in seconds, of two checks: the size of the console's log, and whether a guest that waits for
+/// disk space can resume.
 const ROUND_S: u64 = 5;
 
-/// Watches until the process has ended, and tells.
+/// Watches until the process has ended, and reports the end.
 pub(super) async fn watch(
     server: ServerId,
     live: Arc<Live>,
@@ -67,7 +68,7 @@ async fn changed(levels: &mut Option<level::Receiver<super::qmp::Level>>) {
         None => std::future::pending().await,
     };
     if over {
-        // The connection is over; only the process tells now.
+        // The connection has ended; now only the process tells.
         *levels = None;
     }
 }
@@ -88,7 +89,8 @@ async fn is_broken(server: ServerId, live: &Live) -> bool {
     }
 }
 
-/// A guest that was stopped because the host's disk was full goes on when there is room; if not, it stops again.
+/// Resumes a guest that was stopped because the host's disk was full. If the disk is still full, the guest stops
+/// again.
 async fn let_go_on(server: ServerId, live: &Live) {
     let Some(qmp) = &live.qmp else { return };
     if qmp.status().await.is_ok_and(|status| status == "io-error") {
