@@ -67,10 +67,10 @@ impl Cloud {
         let began = Instant::now();
         loop {
             let client = Client { address: self.address, token: String::new() };
-            if let Ok(mut connection) = client.connect().await {
-                if connection.bytes("/healthz").await.is_ok() {
-                    return Ok(began.elapsed());
-                }
+            if let Ok(mut connection) = client.connect().await
+                && connection.bytes("/healthz").await.is_ok()
+            {
+                return Ok(began.elapsed());
             }
             ensure!(self.process.try_wait()?.is_none(), "the cloud ended at once");
             ensure!(began.elapsed() < START_MAX, "the cloud does not answer");

@@ -20,10 +20,10 @@ pub fn functions(source: &Source) -> Vec<Function> {
     let mut line = 1;
     for at in 0..code.len() {
         line += usize::from(code[at] == '\n');
-        if let Some(name) = name_of_fn(&code, at) {
-            if let Some(lines) = body_lines(&code, at) {
-                found.push(Function { name, line, lines });
-            }
+        if let Some(name) = name_of_fn(&code, at)
+            && let Some(lines) = body_lines(&code, at)
+        {
+            found.push(Function { name, line, lines });
         }
     }
     found

@@ -68,10 +68,10 @@ fn imported<'l>(section: &'l str, line: &'l str) -> Option<&'l str> {
         "lenticular" => Some("lenticular"),
         _ => key.strip_prefix("lenticular-"),
     };
-    if let Some((table, key)) = section.rsplit_once('.') {
-        if table.ends_with("dependencies") {
-            return line.starts_with('[').then(|| ours(key)).flatten();
-        }
+    if let Some((table, key)) = section.rsplit_once('.')
+        && table.ends_with("dependencies")
+    {
+        return line.starts_with('[').then(|| ours(key)).flatten();
     }
     if !section.ends_with("dependencies") || line.starts_with(['[', '#']) {
         return None;

@@ -68,10 +68,11 @@ impl World {
             self.check_group(after, new);
         }
         self.check_usage(before, commit);
-        if durable && after.seq.is_multiple_of(self.config.rebuild_every) {
-            if let Err(what) = rebuild::compare(after) {
-                self.violate(6, what);
-            }
+        if durable
+            && after.seq.is_multiple_of(self.config.rebuild_every)
+            && let Err(what) = rebuild::compare(after)
+        {
+            self.violate(6, what);
         }
     }
 
@@ -96,10 +97,10 @@ impl World {
             note!(self, "{name} is buried");
             return;
         };
-        if task(old) != task(Some(new)) {
-            if let Some(begun) = &new.task {
-                self.coverage.note("task", task_name(begun.action));
-            }
+        if task(old) != task(Some(new))
+            && let Some(begun) = &new.task
+        {
+            self.coverage.note("task", task_name(begun.action));
         }
         let differs = old.is_none_or(|old| {
             (old.condition, old.wanted, old.boot, task(Some(old)))

@@ -307,13 +307,14 @@ impl World {
         if then.is_some() {
             drill.then = None;
         }
-        if let Disturbance::Dies(at, when, who) = drill.disturbance {
-            if drill.steps == at && when == moment {
-                drill.disturbance = Disturbance::Nothing;
-                let dying = if who == Who::AllAgents { 0..self.hosts.len() } else { n..n + 1 };
-                for host in dying {
-                    self.after_us(0, Event::AgentDies { host, back_ms: 3_000, host_too: who == Who::Host });
-                }
+        if let Disturbance::Dies(at, when, who) = drill.disturbance
+            && drill.steps == at
+            && when == moment
+        {
+            drill.disturbance = Disturbance::Nothing;
+            let dying = if who == Who::AllAgents { 0..self.hosts.len() } else { n..n + 1 };
+            for host in dying {
+                self.after_us(0, Event::AgentDies { host, back_ms: 3_000, host_too: who == Who::Host });
             }
         }
         if let Some((_, act)) = then {

@@ -536,10 +536,10 @@ impl World {
         if host.live(agent_run).is_none() {
             return;
         }
-        if let Some(real) = host.guests.get_mut(&id) {
-            if real.process.as_ref().is_some_and(|p| p.ended && p.boot == boot) {
-                real.process = None;
-            }
+        if let Some(real) = host.guests.get_mut(&id)
+            && real.process.as_ref().is_some_and(|p| p.ended && p.boot == boot)
+        {
+            real.process = None;
         }
         if let Some(agent) = host.live(agent_run) {
             agent.core.exited(id, boot, how);

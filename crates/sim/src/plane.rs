@@ -360,10 +360,10 @@ impl World {
         if self.plane.running.is_some() {
             return;
         }
-        if self.config.mutation == Some(Mutation::ForgetsCommits) {
-            if let Some(older) = self.plane.older.take() {
-                self.plane.disk = older;
-            }
+        if self.config.mutation == Some(Mutation::ForgetsCommits)
+            && let Some(older) = self.plane.older.take()
+        {
+            self.plane.disk = older;
         }
         if std::mem::take(&mut self.plane.goes_back) {
             self.restore_store();

@@ -192,11 +192,11 @@ impl Writer {
     /// `Unavailable`, and the head does not change.
     pub fn commit(&mut self, prepared: Prepared) -> Outcome {
         let Prepared { answers, batch, commits, head, at } = prepared;
-        if !batch.entries.is_empty() {
-            if let Err(error) = self.engine.commit(&batch) {
-                let error = self.failed(&error);
-                return Outcome { answers: vec![Err(error); answers.len()], commits: Vec::new() };
-            }
+        if !batch.entries.is_empty()
+            && let Err(error) = self.engine.commit(&batch)
+        {
+            let error = self.failed(&error);
+            return Outcome { answers: vec![Err(error); answers.len()], commits: Vec::new() };
         }
         self.head = head;
         self.at = at;

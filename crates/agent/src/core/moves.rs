@@ -199,10 +199,10 @@ impl Guest {
     }
 
     pub(super) fn stays(&mut self) {
-        if let Some(outbound) = &mut self.outbound {
-            if let Sending::Rollback(why) = &outbound.is {
-                outbound.is = Sending::Kept(why.clone());
-            }
+        if let Some(outbound) = &mut self.outbound
+            && let Sending::Rollback(why) = &outbound.is
+        {
+            outbound.is = Sending::Kept(why.clone());
         }
     }
 

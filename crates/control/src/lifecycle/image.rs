@@ -51,11 +51,11 @@ pub fn room(state: &State, image: &Image, quota: &Quota) -> Result<Option<u64>> 
 pub fn commit_upload(txn: &mut Txn<'_>, id: ImageId, upload: &str, data: Data, quota: &Quota) -> Result<()> {
     need_upload(txn, id, upload)?;
     let image = txn.need::<Image>(&id, || Image::missing(id))?;
-    if let (Some(left), Some(limit)) = (room(txn, &image, quota)?, quota.size_mib) {
-        if data.size > left {
-            let used = limit - left.div_ceil(MIB);
-            return Err(over_quota("image_size_total", limit, used, data.size.div_ceil(MIB)));
-        }
+    if let (Some(left), Some(limit)) = (room(txn, &image, quota)?, quota.size_mib)
+        && data.size > left
+    {
+        let used = limit - left.div_ceil(MIB);
+        return Err(over_quota("image_size_total", limit, used, data.size.div_ceil(MIB)));
     }
     txn.update::<Image>(&id, |i| i.phase = Phase::Active { data });
     Ok(())

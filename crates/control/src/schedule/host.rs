@@ -165,10 +165,10 @@ pub(super) const FILTERS: &[(Filter, Judge)] = &[
 /// The reason why a filter refuses a host; empty if it does not.
 pub(super) fn reason(facts: &Facts<'_>, id: HostId, filter: Filter) -> String {
     let Some(seen) = facts.seen(&id) else { return String::new() };
-    if let Some((by_class, why)) = &seen.class.refused {
-        if *by_class == filter {
-            return why.clone();
-        }
+    if let Some((by_class, why)) = &seen.class.refused
+        && *by_class == filter
+    {
+        return why.clone();
     }
     let judge = FILTERS.iter().find(|(of, _)| *of == filter).map(|(_, judge)| judge);
     let why = judge.and_then(|judge| judge(facts, &seen).err());

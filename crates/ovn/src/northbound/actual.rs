@@ -94,12 +94,12 @@ impl Actual {
     }
 
     fn name(&mut self, row: Uuid, id: Option<RowId>) {
-        if let Some(old) = self.rows.remove(&row) {
-            if let Some(rows) = self.ids.get_mut(&old) {
-                rows.remove(&row);
-                if rows.is_empty() {
-                    self.ids.remove(&old);
-                }
+        if let Some(old) = self.rows.remove(&row)
+            && let Some(rows) = self.ids.get_mut(&old)
+        {
+            rows.remove(&row);
+            if rows.is_empty() {
+                self.ids.remove(&old);
             }
         }
         if let Some(id) = id {

@@ -32,10 +32,10 @@ pub fn held(replica: &Replica) -> Seen {
             let Some(id) = actual.id(row) else { continue };
             let mut said: BTreeSet<String> = BTreeSet::new();
             for column in table.columns() {
-                if let Some(value) = replica.cell(table.name(), row, column) {
-                    if replica.default_of(table.name(), column).is_none_or(|default| !default.same(value)) {
-                        said.insert(format!("{column} = {}", text(&actual, value)));
-                    }
+                if let Some(value) = replica.cell(table.name(), row, column)
+                    && replica.default_of(table.name(), column).is_none_or(|default| !default.same(value))
+                {
+                    said.insert(format!("{column} = {}", text(&actual, value)));
                 }
             }
             for (_, of, column) in actual.places(row) {

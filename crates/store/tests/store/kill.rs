@@ -28,7 +28,7 @@ fn commit_until_killed() {
     let store = Store::start(writer, Arc::new(|| Timestamp(1)), Box::new(|| [7; 16]));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     runtime.block_on(async {
-        let mut tasks = Vec::new();
+        let mut tasks: Vec<tokio::task::JoinHandle<()>> = Vec::new();
         for task in 0..8 {
             let store = store.clone();
             tasks.push(tokio::spawn(async move {

@@ -166,10 +166,10 @@ pub fn read(body: Value, version: Microversion) -> Result<CreateServer> {
     let names = [("key_name", &new.key_name), ("availability_zone", &new.availability_zone)];
     let names = names.iter().filter_map(|(field, name)| Some((*field, name.as_ref()?)));
     names.chain(groups).try_for_each(|(field, name)| request::check_name(field, name))?;
-    if let (Some(min), Some(max)) = (new.min_count, new.max_count) {
-        if min > max {
-            return Err(Error::invalid("min_count must be <= max_count"));
-        }
+    if let (Some(min), Some(max)) = (new.min_count, new.max_count)
+        && min > max
+    {
+        return Err(Error::invalid("min_count must be <= max_count"));
     }
     for (key, value) in new.metadata.iter().flatten() {
         check_metadata(key, value)?;

@@ -317,10 +317,10 @@ pub async fn end_own_switch(state_dir: &Path) -> std::io::Result<usize> {
             tracing::warn!(device, %failure, "a device of the switch is left behind");
         }
     }
-    if switch::void_is_empty() {
-        if let Err(failure) = ip(&format!("link delete dev {}", switch::VOID)).await {
-            tracing::warn!(%failure, "a bridge is left behind");
-        }
+    if switch::void_is_empty()
+        && let Err(failure) = ip(&format!("link delete dev {}", switch::VOID)).await
+    {
+        tracing::warn!(%failure, "a bridge is left behind");
     }
     Ok(ended)
 }

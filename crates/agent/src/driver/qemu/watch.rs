@@ -93,9 +93,9 @@ async fn is_broken(server: ServerId, live: &Live) -> bool {
 /// again.
 async fn let_go_on(server: ServerId, live: &Live) {
     let Some(qmp) = &live.qmp else { return };
-    if qmp.status().await.is_ok_and(|status| status == "io-error") {
-        if let Err(error) = qmp.resume().await {
-            tracing::warn!(%server, %error, "the guest cannot be let go on");
-        }
+    if qmp.status().await.is_ok_and(|status| status == "io-error")
+        && let Err(error) = qmp.resume().await
+    {
+        tracing::warn!(%server, %error, "the guest cannot be let go on");
     }
 }

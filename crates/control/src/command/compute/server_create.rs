@@ -336,10 +336,10 @@ fn find_key(txn: &Txn<'_>, caller: &Caller, name: &str) -> Result<Key> {
 }
 
 fn check_zone(txn: &Txn<'_>, new: &NewServers) -> Result<()> {
-    if let Some(zone) = &new.zone {
-        if !txn.host_table().has_zone(zone) {
-            return Err(Error::invalid("The requested availability zone is not available"));
-        }
+    if let Some(zone) = &new.zone
+        && !txn.host_table().has_zone(zone)
+    {
+        return Err(Error::invalid("The requested availability zone is not available"));
     }
     match &new.host {
         Some(host) if txn.host_named(host).is_none() => {

@@ -130,12 +130,12 @@ fn bad(why: String) -> Error {
 /// Refuses a rule that is invalid by itself or with the other rules of its policy.
 fn check_rule(rules: &[QosRule], new: &QosRule) -> Result<()> {
     use QosRuleKind::{BandwidthLimit, DscpMarking, MinimumBandwidth};
-    if let DscpMarking { dscp_mark } = new.kind {
-        if !DSCP_MARKS.contains(&dscp_mark) {
-            return Err(bad(format!(
-                "Invalid input for dscp_mark. Reason: {dscp_mark} is not one of {DSCP_MARKS:?}."
-            )));
-        }
+    if let DscpMarking { dscp_mark } = new.kind
+        && !DSCP_MARKS.contains(&dscp_mark)
+    {
+        return Err(bad(format!(
+            "Invalid input for dscp_mark. Reason: {dscp_mark} is not one of {DSCP_MARKS:?}."
+        )));
     }
     let mut others = rules.iter().filter(|r| r.id != new.id);
     let conflict = |rule: &QosRule| match (rule.kind, new.kind) {

@@ -90,11 +90,11 @@ pub(crate) fn check_rule(txn: &Txn<'_>, caller: &Caller, new: &NewRule) -> Resul
     if let Remote::AddressGroup(id) = new.remote {
         txn.visible::<AddressGroup>(caller, &id)?;
     }
-    if let Remote::Range(range) = new.remote {
-        if range.addr().is_ipv4() != (new.ip_version == 4) {
-            let why = format!("Conflicting value ethertype IPv{} for CIDR {range}", new.ip_version);
-            return Err(Error::invalid(why).coded("SecurityGroupRuleParameterConflict"));
-        }
+    if let Remote::Range(range) = new.remote
+        && range.addr().is_ipv4() != (new.ip_version == 4)
+    {
+        let why = format!("Conflicting value ethertype IPv{} for CIDR {range}", new.ip_version);
+        return Err(Error::invalid(why).coded("SecurityGroupRuleParameterConflict"));
     }
     let number = new.protocol.as_deref().and_then(protocol_number);
     if let Some(protocol) = new
