@@ -1,7 +1,7 @@
 //! A cloud of the release build in a directory of its own.
 
 use crate::http::Client;
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use std::{
     fs,

@@ -1,7 +1,7 @@
 //! A real guest: from the request to its first words on the console, beside what bare QEMU needs for the same image.
 
-use crate::{cloud::Cloud, ms, percentile, row, Row};
-use anyhow::{ensure, Context, Result};
+use crate::{Row, cloud::Cloud, ms, percentile, row};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use std::{
     fs,

@@ -1,11 +1,11 @@
 //! A client that is quick enough not to be what is measured.
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{client::conn::http1::SendRequest, Request, Response};
+use hyper::{Request, Response, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
 

@@ -1,7 +1,7 @@
 //! Large clouds of simulated hosts: how fast servers are created there, with all filters.
 
-use crate::{cloud::Cloud, creates, http::Client, row, Row};
-use anyhow::{ensure, Result};
+use crate::{Row, cloud::Cloud, creates, http::Client, row};
+use anyhow::{Result, ensure};
 use std::time::{Duration, Instant};
 
 /// How many servers are created.

@@ -1,6 +1,6 @@
 //! A thousand agents, each with a certificate and connections of its own, whose control plane restarts.
 
-use crate::{cloud::Cloud, large::wait_up, row, Row};
+use crate::{Row, cloud::Cloud, large::wait_up, row};
 use anyhow::{Context, Result};
 use lenticular_agent::{Clock, Config, HttpLink, Joining, SimKnobs, SimNet};
 use lenticular_model::Timestamp;

@@ -216,9 +216,11 @@ mod tests {
         assert_eq!(check_circles(&[a(), b(), list("# circles\n")]).len(), 1);
         assert!(check_circles(&[a(), b(), list(&format!("they are one thing\n{both}"))]).is_empty());
         let three = format!("they are one thing\n{both}crates/x/src/c.rs\n");
-        assert!(check_circles(&[a(), b(), list(&three)])[0]
-            .to_string()
-            .contains("c.rs is in this circle no more"));
+        assert!(
+            check_circles(&[a(), b(), list(&three)])[0]
+                .to_string()
+                .contains("c.rs is in this circle no more")
+        );
         assert!(check_circles(&[a(), b(), list(both)])[0].to_string().contains("no reason"));
     }
 }

@@ -1,10 +1,10 @@
 //! A guest's data about itself, in OpenStack's format for config drives.
 
 use crate::iso;
-use base64::{engine::general_purpose::STANDARD, Engine};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use lenticular_model::ServerId;
 use lenticular_wire::agent::{AddressSpec, GuestSpec, PortSpec};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// A guest's config drive, an ISO 9660 image.
@@ -197,7 +197,7 @@ fn network(n: usize, port: &PortSpec, address: &AddressSpec) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lenticular_model::{network::subnet::HostRoute, NetworkId, PortId, SubnetId};
+    use lenticular_model::{NetworkId, PortId, SubnetId, network::subnet::HostRoute};
 
     #[test]
     fn documents_are_as_openstack_writes_them() {

@@ -7,7 +7,7 @@ use std::{
     io,
     path::Path,
     pin::Pin,
-    task::{ready, Context, Poll},
+    task::{Context, Poll, ready},
 };
 use tokio::{
     fs::File,

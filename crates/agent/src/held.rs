@@ -1,8 +1,8 @@
 //! A process held by a descriptor: no action can hit another process that got the same id later.
 
-use rustix::process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::{io, os::fd::OwnedFd};
-use tokio::io::{unix::AsyncFd, Interest};
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// A process. The caller checks after the hold that it is the right process.
 pub(crate) struct Held(AsyncFd<OwnedFd>);

@@ -4,19 +4,19 @@
 use crate::{
     endpoint::{Connect, Endpoint},
     file_body::FileBody,
-    identity::{certificate_request, new_key, Identity, IdentityError},
+    identity::{Identity, IdentityError, certificate_request, new_key},
     link::{Call, Chunks, Link, LinkError},
 };
 use bytes::Bytes;
-use http_body_util::{combinators::UnsyncBoxBody, BodyExt, Full};
-use hyper::{body::Incoming, header::CONTENT_TYPE, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use lenticular_model::{compute::operation::SHELVE_S_MAX, HostId, ImageId, Lock, ServerId};
+use lenticular_model::{HostId, ImageId, Lock, ServerId, compute::operation::SHELVE_S_MAX};
 use lenticular_wire::{
     agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome},
     enrol::{EnrolAnswer, RenewRequest},
 };
-use serde::{de::DeserializeOwned, Serialize};
+use serde::{Serialize, de::DeserializeOwned};
 use std::{future::Future, path::Path, time::Duration};
 
 /// The deadline of an ordinary call, in seconds.
@@ -303,7 +303,7 @@ impl Chunks for BodyChunks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::test_ca::{clock, Ca, BEGIN_S};
+    use crate::identity::test_ca::{BEGIN_S, Ca, clock};
     use lenticular_wire::certificate::Role;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},

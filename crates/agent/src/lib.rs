@@ -30,23 +30,23 @@ mod runtime;
 mod testing;
 
 pub use driver::{
-    ovn_net::{end_own_switch, end_switch, OvnConfig, Physical},
+    ovn_net::{OvnConfig, Physical, end_own_switch, end_switch},
     sim::{Knob, SimKnobs, SimNet},
 };
 pub use http_link::HttpLink;
-pub use identity::{join, Clock, Identity, IdentityError, Joining};
+pub use identity::{Clock, Identity, IdentityError, Joining, join};
 pub use link::{Call, Chunks, Link, LinkError};
 pub use peer_tls::TlsTransport;
 pub use power_off::power_off;
 pub use runtime::AgentError;
 
 use driver::{
-    migrator::QemuMigrator, ovn_net::OvnNetwork, qcow2::Qcow2Disks, qemu::Qemu, sim::SimHost, user_fence,
-    user_net::UserNetwork, Drivers, Network,
+    Drivers, Network, migrator::QemuMigrator, ovn_net::OvnNetwork, qcow2::Qcow2Disks, qemu::Qemu,
+    sim::SimHost, user_fence, user_net::UserNetwork,
 };
 use lenticular_model::host::host::Capacity;
 use peer::Transport;
-use runtime::{take_state_dir, Runtime};
+use runtime::{Runtime, take_state_dir};
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 /// The agent's configuration.

@@ -11,7 +11,7 @@
 
 use lenticular_model::ServerId;
 use lenticular_wire::agent::Peer;
-use serde::{de::DeserializeOwned, Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{future::Future, io, pin::Pin};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 

@@ -2,9 +2,9 @@
 
 use crate::{
     core::Snapshot,
-    driver::{qemu::Qemu, user_fence, Hypervisor},
+    driver::{Hypervisor, qemu::Qemu, user_fence},
     files::write_durably,
-    runtime::{take_state_dir, AgentError},
+    runtime::{AgentError, take_state_dir},
 };
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};

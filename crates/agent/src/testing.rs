@@ -1,11 +1,11 @@
 //! Shared parts of tests: a guest and its order.
 
 use lenticular_model::{
+    ImageId, Incarnation, ProjectId, ServerId, UserId,
     compute::{
         flavor::Size,
         server::{BootStyle, Wanted},
     },
-    ImageId, Incarnation, ProjectId, ServerId, UserId,
 };
 use lenticular_wire::agent::{Base, GuestAssignment, GuestSpec, Order, Own};
 use std::collections::BTreeMap;

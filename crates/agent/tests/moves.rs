@@ -7,15 +7,16 @@
 
 mod common;
 
-use common::{order, qemu, server, Cloud, Running, Wish};
+use common::{Cloud, Running, Wish, order, qemu, server};
 use lenticular_agent::{
+    AgentError, Config,
     peer::{Soon, Stream, Transport},
-    run_qemu, AgentError, Config,
+    run_qemu,
 };
 use lenticular_model::{
+    HostId, ServerId,
     compute::{migration::Mode, server::Wanted},
     host::observation::{Handover, Observation, ObservedState, SourceDecision, StopReason},
-    HostId, ServerId,
 };
 use lenticular_wire::agent::{Outgoing, Peer};
 use std::{
@@ -128,8 +129,7 @@ impl Host {
 }
 
 /// Writes a growing number to its disk and its console, from its first boot on.
-const COUNTER: &str =
-    "#!/bin/sh\n(n=$(cat /var/lib/persist/n 2>/dev/null || echo 0); while true; do n=$((n+1)); \
+const COUNTER: &str = "#!/bin/sh\n(n=$(cat /var/lib/persist/n 2>/dev/null || echo 0); while true; do n=$((n+1)); \
                        echo $n > /var/lib/persist/n; echo \"count $n\" > /dev/ttyS0; sleep 0.1; done) &\n";
 
 fn counts(text: &str) -> Vec<u64> {

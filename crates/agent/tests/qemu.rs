@@ -8,15 +8,15 @@
 mod common;
 
 use common::{
-    order,
-    qemu::{image, processes, sha512, State},
-    server, Cloud, Running,
+    Cloud, Running, order,
+    qemu::{State, image, processes, sha512},
+    server,
 };
-use lenticular_agent::{power_off, run_qemu, AgentError, Config};
+use lenticular_agent::{AgentError, Config, power_off, run_qemu};
 use lenticular_model::{
+    NetworkId, PortId, ServerId, SubnetId,
     compute::server::Wanted,
     host::observation::{ObservedState, StopReason},
-    NetworkId, PortId, ServerId, SubnetId,
 };
 use lenticular_wire::agent::{AddressSpec, PortSpec};
 use std::{

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{order, server, Cloud, Running};
-use lenticular_agent::{run_sim, AgentError, Config, Knob, SimKnobs};
+use common::{Cloud, Running, order, server};
+use lenticular_agent::{AgentError, Config, Knob, SimKnobs, run_sim};
 use lenticular_model::{
     compute::server::Wanted,
     host::observation::{ObservedState, StopReason},

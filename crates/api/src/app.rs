@@ -3,7 +3,7 @@
 use crate::{
     agent::{
         authority::Authority,
-        links::{follow, Links},
+        links::{Links, follow},
         refusals::Refusals,
     },
     identity::{lockout::Lockout, password::Passwords, token::Tokens},

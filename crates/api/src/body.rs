@@ -9,7 +9,7 @@ use crate::{
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
-    http::{header, Method},
+    http::{Method, header},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use lenticular_model::error::Error;

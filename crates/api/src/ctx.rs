@@ -9,18 +9,18 @@ use crate::{
 };
 use axum::{
     extract::FromRequestParts,
-    http::{request::Parts, HeaderMap},
+    http::{HeaderMap, request::Parts},
 };
 use lenticular_model::{
+    Cause, State, Timestamp, Txn, UserId,
     error::{Error, Result},
     identity::{Target, User},
     policy::{Caller, RoleLevel, Scope},
-    Cause, State, Timestamp, Txn, UserId,
 };
 use lenticular_wire::{
     compute::query::List,
     fault::Service,
-    microversion::{Microversion, Range, Refusal, COMPUTE, PLACEMENT},
+    microversion::{COMPUTE, Microversion, PLACEMENT, Range, Refusal},
 };
 use std::sync::Arc;
 

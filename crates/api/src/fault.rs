@@ -2,11 +2,11 @@
 
 use axum::{
     body::Body,
-    http::{header, HeaderValue, StatusCode},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use lenticular_model::error::{Error, Kind};
-use lenticular_wire::fault::{body, status, Service};
+use lenticular_wire::fault::{Service, body, status};
 
 /// An error on its way out of a handler. An outer layer, which knows the service, renders it.
 #[derive(Debug)]

@@ -29,7 +29,7 @@ mod settings;
 pub use agent::{authority::Authority, enrol::OWN_HOST, tls::AgentTls};
 pub use app::{App, Clocks, Config, Parts};
 pub use identity::{
-    password::{hash as hash_password, Passwords},
+    password::{Passwords, hash as hash_password},
     token::Tokens,
 };
 pub use image_store::ImageStore;

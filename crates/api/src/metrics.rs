@@ -8,7 +8,7 @@ use crate::{
 use axum::{extract::State, http::header, response::IntoResponse};
 use lenticular_model::policy::{self, Action};
 use prometheus_client::{
-    encoding::{text::encode, EncodeLabelSet},
+    encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };

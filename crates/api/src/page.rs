@@ -2,7 +2,7 @@
 
 use crate::{
     limits::PAGE_MAX,
-    query::{encode, Query},
+    query::{Query, encode},
 };
 use lenticular_model::error::{Error, Result};
 

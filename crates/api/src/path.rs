@@ -3,7 +3,7 @@
 
 use axum::{
     extract::Request,
-    http::{uri::PathAndQuery, HeaderMap},
+    http::{HeaderMap, uri::PathAndQuery},
 };
 
 /// Marks a request under Nova's version before microversions.

@@ -9,26 +9,26 @@ use crate::{
     respond::{empty, json},
 };
 use axum::{
+    Router,
     extract::{Path, State},
     routing::{get, post},
-    Router,
 };
 use lenticular_control::command::host::inventory::{self, Allotment, Class};
 use lenticular_model::{
+    AggregateId, HostId, ProjectId, ServerId, Txn,
     compute::server::Server,
     error::{Error, Result},
     host::host::Host,
     policy::{self, Action, Caller},
-    AggregateId, HostId, ProjectId, ServerId, Txn,
 };
 use lenticular_wire::{
     placement::{
         self as wire, candidates as wire_candidates,
-        group::{has_room, Group},
+        group::{Group, has_room},
     },
     request::text_bool,
 };
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -236,7 +236,7 @@ async fn traits(ctx: Ctx) -> Handled {
                     "Badly formatted name parameter. Expected name query string parameter in form: \
                      ?name=[in|startswith]:[name1,name2|prefix]. Got: \"{text}\""
                 ))
-                .into())
+                .into());
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The query of a URL: names and values in the client's order.
 
 use lenticular_model::{
-    error::{Error, Result},
     Timestamp,
+    error::{Error, Result},
 };
 use lenticular_wire::request::text_bool;
 use std::ops::RangeInclusive;

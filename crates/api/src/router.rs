@@ -13,13 +13,13 @@ use crate::{
     serve::unread,
 };
 use axum::{
+    Router,
     body::Body,
     extract::{Request, State},
     http::{HeaderName, HeaderValue},
-    middleware::{from_fn_with_state, Next},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
-    Router,
 };
 use lenticular_model::error::Error;
 use lenticular_wire::fault::Service;

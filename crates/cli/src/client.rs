@@ -1,9 +1,9 @@
 //! A logged-in client of the operators' API.
 
 use crate::cloud::Login;
-use anyhow::{anyhow, Context, Result};
-use serde::{de::DeserializeOwned, Serialize};
-use serde_json::{json, Value};
+use anyhow::{Context, Result, anyhow};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// How long an answer may take.

@@ -1,7 +1,7 @@
 //! Finds the cloud and the credentials: from the environment or a clouds.yaml, as every OpenStack tool does.
 
 use crate::CloudArgs;
-use anyhow::{anyhow, Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::Deserialize;
 use std::{collections::BTreeMap, env, fs, path::PathBuf};
 

@@ -1,8 +1,8 @@
 //! The disks that a server left behind: `lenticular server disk`.
 
 use crate::{
-    client::{escape, Client},
-    table::{always, dropped, Screen, Table},
+    client::{Client, escape},
+    table::{Screen, Table, always, dropped},
 };
 use anyhow::Result;
 use clap::Subcommand;

@@ -1,8 +1,8 @@
 //! Enrolment and retirement of hosts: `lenticular host enrol`, `retire` and `refusals`.
 
 use crate::{
-    client::{escape, Client},
-    table::{always, dropped, Screen, Table},
+    client::{Client, escape},
+    table::{Screen, Table, always, dropped},
 };
 use anyhow::Result;
 use clap::Subcommand;

@@ -1,6 +1,6 @@
 //! Why a server is on its host, or on none: `lenticular server explain`.
 
-use crate::table::{always, Screen, Table};
+use crate::table::{Screen, Table, always};
 use anyhow::Result;
 use clap::Args;
 use lenticular_wire::operator::{Explanation, HostWord};

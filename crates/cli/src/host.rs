@@ -1,11 +1,11 @@
 //! Hosts: `lenticular host`.
 
 use crate::{
-    client::{escape, Client},
+    CloudArgs,
+    client::{Client, escape},
     cloud,
     enrol::{self, EnrolCommand},
-    table::{always, dropped, Screen, Table},
-    CloudArgs,
+    table::{Screen, Table, always, dropped},
 };
 use anyhow::Result;
 use clap::Subcommand;

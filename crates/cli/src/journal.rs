@@ -1,6 +1,6 @@
 //! What happened to a server: `lenticular server journal`.
 
-use crate::table::{always, dropped, Screen, Table};
+use crate::table::{Screen, Table, always, dropped};
 use anyhow::Result;
 use clap::Args;
 use lenticular_wire::operator::{Change, JournalLine};

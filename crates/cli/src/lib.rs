@@ -14,10 +14,10 @@ mod table;
 
 pub use disk::DiskCommand;
 pub use enrol::EnrolCommand;
-pub use host::{host, HostCommand};
-pub use plain::{plain, Plain};
-pub use project::{project, ProjectCommand};
-pub use server::{server, ServerCommand};
+pub use host::{HostCommand, host};
+pub use plain::{Plain, plain};
+pub use project::{ProjectCommand, project};
+pub use server::{ServerCommand, server};
 
 use clap::Args;
 use std::path::PathBuf;

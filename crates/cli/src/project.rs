@@ -1,12 +1,12 @@
 //! What can be done with projects: emptying one in an order that works.
 
 use crate::{
+    CloudArgs,
     client::{self, Client},
     cloud,
-    table::{always, Screen, Table},
-    CloudArgs,
+    table::{Screen, Table, always},
 };
-use anyhow::{bail, Result};
+use anyhow::{Result, bail};
 use clap::Subcommand;
 use lenticular_wire::operator::{ProjectThing, PurgeAsk, Purged};
 use std::{

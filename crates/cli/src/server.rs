@@ -1,13 +1,13 @@
 //! Servers: `lenticular server`, and where a server is.
 
 use crate::{
-    client::{escape, Client},
+    CloudArgs,
+    client::{Client, escape},
     cloud,
     disk::{self, DiskCommand},
     explain::{self, ExplainArgs},
     journal::{self, JournalArgs},
     table::{Screen, Table},
-    CloudArgs,
 };
 use anyhow::Result;
 use clap::Subcommand;

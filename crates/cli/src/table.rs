@@ -2,7 +2,7 @@
 
 use crate::plain::printable;
 use anyhow::Result;
-use comfy_table::{presets::UTF8_FULL_CONDENSED, ColumnConstraint, ContentArrangement, Width};
+use comfy_table::{ColumnConstraint, ContentArrangement, Width, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 

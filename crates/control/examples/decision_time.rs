@@ -7,10 +7,11 @@
 )]
 
 use lenticular_control::{
-    observe::host::{hello, Registration},
-    schedule::{schedule, RequestSpec},
+    observe::host::{Registration, hello},
+    schedule::{RequestSpec, schedule},
 };
 use lenticular_model::{
+    AggregateId, HostId, Incarnation, Record, ServerGroupId, ServerId, State, Timestamp, Txn,
     compute::{
         aggregate::Aggregate,
         flavor::{Flavor, Size},
@@ -19,7 +20,6 @@ use lenticular_model::{
     },
     host::host::{Capacity, Host, Hypervisor},
     image::Image,
-    AggregateId, HostId, Incarnation, Record, ServerGroupId, ServerId, State, Timestamp, Txn,
 };
 use serde_json::json;
 use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};

@@ -5,9 +5,9 @@ use crate::{
     lifecycle::network::{cascade, group_build},
 };
 use lenticular_model::{
+    DomainId, ProjectId, RoleId, Txn, UserId,
     compute::flavor::{Flavor, Size},
     identity::{Domain, Project, Role, Target, User},
-    DomainId, ProjectId, RoleId, Txn, UserId,
 };
 use std::sync::Arc;
 

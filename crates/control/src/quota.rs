@@ -1,10 +1,10 @@
 //! Quotas: the limits of a project, and checks against them.
 
 use lenticular_model::{
+    ProjectId, ServerGroupId, State,
     compute::flavor::Size,
     error::{Error, Result},
-    quota::{limit, COMPUTE_DEFAULTS, NETWORK_DEFAULTS},
-    ProjectId, ServerGroupId, State,
+    quota::{COMPUTE_DEFAULTS, NETWORK_DEFAULTS, limit},
 };
 
 /// The service of a limit.

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use lenticular_control::{
-    command::host::enrolment::{admitted, enrol, judge, make_token, renew, retire, Newcomer, TokenAsk},
-    observe::host::{hello, in_session, Registration},
+    command::host::enrolment::{Newcomer, TokenAsk, admitted, enrol, judge, make_token, renew, retire},
+    observe::host::{Registration, hello, in_session},
 };
 use lenticular_model::{
+    HostId, Incarnation, ServerId, State, Timestamp, Txn, UserId,
     compute::server::{Condition, Server},
     error::{Kind as ErrorKind, Result},
     host::{
@@ -14,7 +15,6 @@ use lenticular_model::{
         host::{Capacity, Heartbeat, Host, Hypervisor},
     },
     policy::{Caller, RoleLevel, Scope},
-    HostId, Incarnation, ServerId, State, Timestamp, Txn, UserId,
 };
 
 const HOUR_S: i64 = 3_600;

@@ -5,14 +5,14 @@
 mod common;
 
 use common::{server, server_id};
-use lenticular_control::observe::host::{heartbeat, hello, report, Registration};
+use lenticular_control::observe::host::{Registration, heartbeat, hello, report};
 use lenticular_model::{
+    Incarnation, Kind, State, Timestamp, Txn,
     error::{Kind as ErrorKind, Result},
     host::{
         host::{Capacity, Heartbeat, Hypervisor},
         observation::{Observation, ObservedState, StopReason},
     },
-    Incarnation, Kind, State, Timestamp, Txn,
 };
 
 struct Cloud {

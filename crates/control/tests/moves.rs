@@ -6,16 +6,17 @@
 mod cloud;
 mod common;
 
-use cloud::{admin, seen, Cloud};
+use cloud::{Cloud, admin, seen};
 use common::server_id;
 use lenticular_control::{
     command::{
         compute::{evacuate, migrate, server::delete},
         host::fence,
     },
-    reconcile::{reconcile, Key},
+    reconcile::{Key, reconcile},
 };
 use lenticular_model::{
+    HostId, Timestamp,
     compute::{
         disk_copy::Fate,
         migration::{Leg, Migration, Phase},
@@ -26,7 +27,6 @@ use lenticular_model::{
         host::Host,
         observation::{Handover, Observation, ObservedState, SourceDecision, StopReason},
     },
-    HostId, Timestamp,
 };
 
 fn decided(decision: SourceDecision) -> Observation {

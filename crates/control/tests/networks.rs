@@ -8,10 +8,10 @@ use lenticular_control::{
     command::network::{network, port, subnet},
 };
 use lenticular_model::{
+    Incarnation, NetworkId, PortId, ProjectId, State, SubnetId, Timestamp, Txn, UserId,
     identity::Project,
     network::subnet::Pool,
     policy::{Caller, RoleLevel, Scope},
-    Incarnation, NetworkId, PortId, ProjectId, State, SubnetId, Timestamp, Txn, UserId,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;

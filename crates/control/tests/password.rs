@@ -7,10 +7,10 @@
 mod cloud;
 mod common;
 
-use cloud::{admin, Cloud};
+use cloud::{Cloud, admin};
 use common::server_id;
 use lenticular_control::command::compute::server::{clear_password, post_password};
-use lenticular_model::{error::Result, HostId};
+use lenticular_model::{HostId, error::Result};
 
 fn post(cloud: &mut Cloud, host: HostId, text: &str) -> Result<()> {
     let text = text.to_owned();

@@ -7,7 +7,7 @@
 mod cloud;
 mod common;
 
-use cloud::{admin, seen, Cloud};
+use cloud::{Cloud, admin, seen};
 use common::server_id;
 use lenticular_control::{
     command::{
@@ -17,6 +17,7 @@ use lenticular_control::{
     observe,
 };
 use lenticular_model::{
+    PortId,
     compute::server::{Condition, Server},
     error::Kind as ErrorKind,
     host::{
@@ -24,7 +25,6 @@ use lenticular_model::{
         observation::{ObservedState, StopReason},
     },
     network::{network::Network, port::Port, trunk::SubPort},
-    PortId,
 };
 use serde_json::json;
 

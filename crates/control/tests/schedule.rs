@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use lenticular_control::{
-    observe::host::{hello, Registration},
-    schedule::{schedule, RequestSpec},
+    observe::host::{Registration, hello},
+    schedule::{RequestSpec, schedule},
 };
 use lenticular_model::{
+    Incarnation, State, Timestamp, Txn,
     compute::flavor::Size,
     host::host::{Capacity, Host, Hypervisor, Intent},
-    Incarnation, State, Timestamp, Txn,
 };
 use proptest::prelude::*;
 

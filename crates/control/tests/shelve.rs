@@ -6,7 +6,7 @@
 mod cloud;
 mod common;
 
-use cloud::{admin, seen, Cloud};
+use cloud::{Cloud, admin, seen};
 use common::server_id;
 use lenticular_control::{
     command::{
@@ -17,9 +17,10 @@ use lenticular_control::{
         image,
     },
     lifecycle::shelf,
-    reconcile::{reconcile, Key},
+    reconcile::{Key, reconcile},
 };
 use lenticular_model::{
+    HostId, ImageId, Timestamp,
     compute::{
         disk_copy::Fate,
         operation::SHELVE_S_MAX,
@@ -28,7 +29,6 @@ use lenticular_model::{
     error::Kind as ErrorKind,
     host::observation::{Observation, ObservedState, StopReason, Unsaved},
     image::{Data, Phase},
-    HostId, ImageId, Timestamp,
 };
 
 fn stopped() -> Observation {

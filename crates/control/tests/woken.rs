@@ -6,21 +6,21 @@
 mod cloud;
 mod common;
 
-use cloud::{admin, seen, Cloud};
+use cloud::{Cloud, admin, seen};
 use common::server_id;
 use lenticular_control::{
     command::{compute::migrate, host::fence},
     lifecycle::restore,
-    reconcile::{reconcile, woken, Key},
+    reconcile::{Key, reconcile, woken},
 };
 use lenticular_model::{
+    Kind, State, Timestamp, Txn,
     compute::{
         disk_copy::DiskCopy,
         server::{Restored, Server},
     },
     host::{host::Host, observation::ObservedState},
     policy::Caller,
-    Kind, State, Timestamp, Txn,
 };
 use std::collections::BTreeSet;
 

@@ -44,7 +44,7 @@ impl Steady {
     /// The time when the machine's clock says `wall`, and `elapsed` has passed since the last call.
     fn advance(&mut self, wall: Timestamp, elapsed: Duration) -> Timestamp {
         let elapsed_us = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
-        self.0 = wall.max(Timestamp(self.0 .0.saturating_add(elapsed_us)));
+        self.0 = wall.max(Timestamp(self.0.0.saturating_add(elapsed_us)));
         self.0
     }
 }
@@ -55,18 +55,20 @@ const BATCH: usize = 256;
 /// Random ids, fetched from the system many at a time.
 pub(crate) fn entropy() -> Box<dyn FnMut() -> [u8; 16] + Send> {
     let mut pool: Vec<[u8; 16]> = Vec::new();
-    Box::new(move || loop {
-        if let Some(bytes) = pool.pop() {
-            return bytes;
-        }
-        let mut fresh = [[0; 16]; BATCH];
-        if getrandom::fill(fresh.as_flattened_mut()).is_ok() {
-            pool.extend(fresh);
-        } else {
-            // Without randomness no id may be issued. The kernel refuses only in the first moments after its
-            // start.
-            tracing::error!("the system gives no randomness; waiting for it");
-            std::thread::yield_now();
+    Box::new(move || {
+        loop {
+            if let Some(bytes) = pool.pop() {
+                return bytes;
+            }
+            let mut fresh = [[0; 16]; BATCH];
+            if getrandom::fill(fresh.as_flattened_mut()).is_ok() {
+                pool.extend(fresh);
+            } else {
+                // Without randomness no id may be issued. The kernel refuses only in the first moments after its
+                // start.
+                tracing::error!("the system gives no randomness; waiting for it");
+                std::thread::yield_now();
+            }
         }
     })
 }

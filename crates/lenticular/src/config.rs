@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use lenticular_agent::OvnConfig;
 use lenticular_api::Settings;
 use lenticular_ovn::ovsdb::Tls;
-use serde::{de::DeserializeOwned, Deserialize};
+use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},

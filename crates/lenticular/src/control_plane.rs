@@ -9,11 +9,11 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use lenticular_api::{
-    hash_password, AgentTls, App, Clocks, Config, FenceDriver, FenceDrivers, ImageStore, Parts, Passwords,
-    Settings, Tokens,
+    AgentTls, App, Clocks, Config, FenceDriver, FenceDrivers, ImageStore, Parts, Passwords, Settings, Tokens,
+    hash_password,
 };
 use lenticular_control::bootstrap;
-use lenticular_model::{host::enrolment::is_host_name, Cause, Incarnation};
+use lenticular_model::{Cause, Incarnation, host::enrolment::is_host_name};
 use lenticular_store::{Engine, Postgres, Sqlite, Store, Writer};
 use std::{
     collections::BTreeMap,

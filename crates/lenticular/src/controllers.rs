@@ -2,7 +2,7 @@
 //! only if there is something to change.
 
 use crate::clock::Clock;
-use lenticular_control::reconcile::{reconcile, why, Key, Queue};
+use lenticular_control::reconcile::{Key, Queue, reconcile, why};
 use lenticular_model::{Cause, State, Timestamp, Txn};
 use lenticular_store::{Commit, Store};
 use std::{sync::Arc, time::Duration};
@@ -74,11 +74,7 @@ fn try_out(store: &Store, now: Timestamp, key: Key) -> Trial {
     let state = store.state();
     let mut trial = Txn::new(&state, now, &mut no_ids);
     let wake = reconcile(key, &mut trial);
-    if trial.is_empty() {
-        Trial::Settled(wake)
-    } else {
-        Trial::Changes
-    }
+    if trial.is_empty() { Trial::Settled(wake) } else { Trial::Changes }
 }
 
 async fn step(store: &Store, clock: &Clock, queue: &mut Queue, key: Key) {

@@ -65,7 +65,7 @@ impl DataDir {
             Ok(text) => Some(text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
-                return Err(error).with_context(|| format!("{} cannot be read", certificate_path.display()))
+                return Err(error).with_context(|| format!("{} cannot be read", certificate_path.display()));
             }
         };
         if certificate.is_some() && !self.has("ca.key") {

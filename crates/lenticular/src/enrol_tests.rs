@@ -2,29 +2,29 @@
 //! listener, by a clock that the tests set.
 
 use crate::clock as machine;
-use lenticular_agent::{join, Clock, HttpLink, Identity, IdentityError, Joining, Link, LinkError};
+use lenticular_agent::{Clock, HttpLink, Identity, IdentityError, Joining, Link, LinkError, join};
 use lenticular_api::{
-    serve_agents, AgentTls, App, Authority, Clocks, Config, ImageStore, Parts, Passwords, Tokens,
+    AgentTls, App, Authority, Clocks, Config, ImageStore, Parts, Passwords, Tokens, serve_agents,
 };
-use lenticular_control::command::host::enrolment::{retire, REFUSALS};
+use lenticular_control::command::host::enrolment::{REFUSALS, retire};
 use lenticular_model::{
+    Cause, Incarnation, Kind, Timestamp, UserId,
     host::{
         host::{Capacity, Hypervisor},
         observation::{Observation, ObservedState},
     },
     policy::{Caller, RoleLevel, Scope},
-    Cause, Incarnation, Kind, Timestamp, UserId,
 };
 use lenticular_store::{Memory, MemoryDisk, Store, Writer};
 use lenticular_wire::{
-    agent::{Answer, Hello, OrdersQuery, Report, Welcome, VERSION},
+    agent::{Answer, Hello, OrdersQuery, Report, VERSION, Welcome},
     enrol::JoinToken,
 };
 use std::{
     path::Path,
     sync::{
-        atomic::{AtomicI64, Ordering},
         Arc,
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -235,11 +235,9 @@ async fn a_replaced_host_is_told_that_its_certificate_is_revoked() {
     assert!(said.contains("revoked"), "{said}");
     let new = HttpLink::new(&plane.url, new).unwrap();
     assert_eq!(greet(&new, "rack-1").await.unwrap().host_id, session.host_id);
-    assert!(plane
-        .refusals()
-        .await
-        .iter()
-        .any(|r| r.starts_with("host/rack-1: refused (CertificateRevoked)")));
+    assert!(
+        plane.refusals().await.iter().any(|r| r.starts_with("host/rack-1: refused (CertificateRevoked)"))
+    );
 }
 
 #[tokio::test]

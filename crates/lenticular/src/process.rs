@@ -1,7 +1,7 @@
 //! Processes of this program: which of them run, and how they end.
 
 use anyhow::{Context, Result};
-use rustix::process::{kill_process, Pid, Signal};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
     path::Path,

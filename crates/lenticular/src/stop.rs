@@ -1,7 +1,7 @@
 //! The stop signal of a process.
 
 use tokio::{
-    signal::unix::{signal, SignalKind},
+    signal::unix::{SignalKind, signal},
     sync::watch,
 };
 

@@ -1,6 +1,6 @@
 //! Disk images (Glance's noun): their records. The bytes live in the image store.
 
-use crate::{error::Error, policy::Caller, record, ImageId, ProjectId, Scoped, State};
+use crate::{ImageId, ProjectId, Scoped, State, error::Error, policy::Caller, record};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -7,6 +7,9 @@ mod order;
 pub use order::OrderRef;
 
 use crate::{
+    AggregateId, AssignmentId, DiskCopyId, DomainId, FlavorId, HostId, ImageId, KeypairId, MigrationId,
+    NetworkId, OperationId, PortId, ProjectId, RoleId, SecurityGroupId, SecurityGroupRuleId, ServerGroupId,
+    ServerId, SubnetId, Timestamp, UserId,
     compute::{
         aggregate::Aggregate,
         disk_copy::DiskCopy,
@@ -31,9 +34,6 @@ use crate::{
     },
     quota::{Quota, Usage},
     relation::walk,
-    AggregateId, AssignmentId, DiskCopyId, DomainId, FlavorId, HostId, ImageId, KeypairId, MigrationId,
-    NetworkId, OperationId, PortId, ProjectId, RoleId, SecurityGroupId, SecurityGroupRuleId, ServerGroupId,
-    ServerId, SubnetId, Timestamp, UserId,
 };
 use imbl::{OrdMap, OrdSet};
 use net::NetIndex;

@@ -15,8 +15,8 @@
 //! Key pairs, flavors and zones are open to every project scope and to unscoped tokens (rule `Anyone`).
 
 use crate::{
-    error::{Error, Result},
     DomainId, ProjectId, UserId,
+    error::{Error, Result},
 };
 
 /// The default roles. Each role implies those before it.

@@ -1,6 +1,6 @@
 //! Quotas: the limits of a project and its usage.
 
-use crate::{record, ProjectId};
+use crate::{ProjectId, record};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 
 use crate::{index::Index, state::State};
 use imbl::OrdMap;
-use serde::{de::DeserializeOwned, Serialize};
+use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 /// Records of one type by id.

@@ -1,6 +1,7 @@
 //! Revision numbers: they grow with every change of a record, so a client can name the version that it has seen.
 
 use crate::{
+    Record,
     network::{
         address_group::AddressGroup,
         address_scope::AddressScope,
@@ -17,7 +18,6 @@ use crate::{
         subnet_pool::SubnetPool,
         trunk::Trunk,
     },
-    Record,
 };
 
 /// A record of Neutron.

@@ -1,9 +1,9 @@
 //! The whole cloud as one immutable value. A clone is cheap and never changes.
 
 use crate::{
+    Incarnation, Timestamp,
     index::Index,
     record::{Record, Tables},
-    Incarnation, Timestamp,
 };
 use std::{ops::Deref, sync::Arc};
 

@@ -4,9 +4,9 @@
 //! transaction returns an error, all its changes are dropped.
 
 use crate::{
+    State, Timestamp,
     error::{Error, Result},
     record::{Durability, Kind, Record},
-    State, Timestamp,
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt, ops::Deref, sync::Arc};

@@ -12,15 +12,14 @@
 
 use crate::{
     northbound::{
-        all_keys,
-        diff::{diff, remove_strange, Wanted},
+        Actual, Key, RowId, Table, all_keys,
+        diff::{Wanted, diff, remove_strange},
         dirty::dirty,
         rows_of,
         schema::{COLUMNS, UP},
-        Actual, Key, RowId, Table,
     },
     ovsdb::{
-        connect::Random, Atom, Condition, Connected, Connector, Datum, Event, Operation, OvsdbError, Remote,
+        Atom, Condition, Connected, Connector, Datum, Event, Operation, OvsdbError, Remote, connect::Random,
     },
 };
 use lenticular_model::{Incarnation, Kind, PortId, State};

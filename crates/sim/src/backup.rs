@@ -4,7 +4,7 @@ use crate::{
     client::Known,
     config::Mutation,
     plane::open,
-    world::{note, World},
+    world::{World, note},
 };
 use lenticular_control::lifecycle::restore;
 use lenticular_model::{Cause, Incarnation, ServerId};

@@ -4,9 +4,10 @@
 use crate::{
     client::Known,
     rebuild, usage,
-    world::{note, World, BEGIN},
+    world::{BEGIN, World, note},
 };
 use lenticular_model::{
+    HostId, Kind, ServerId, State, Timestamp,
     compute::{
         disk_copy::Fate,
         migration::Phase,
@@ -15,7 +16,6 @@ use lenticular_model::{
         server_group::Policy,
     },
     host::host::SILENT_AFTER_S,
-    HostId, Kind, ServerId, State, Timestamp,
 };
 use lenticular_store::{Commit, Page, Reader};
 use std::{

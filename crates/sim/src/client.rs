@@ -3,15 +3,15 @@
 use crate::{
     event::{ClientRequest, Event, Request},
     rng::Rng,
-    world::{note, World},
+    world::{World, note},
 };
 use lenticular_control::command::compute::server_create::{Networks, NewServers};
 use lenticular_model::{
+    FlavorId, ImageId, ProjectId, ServerId, UserId,
     compute::server::BootStyle,
     error::{Error, Kind},
     host::host::Intent,
     policy::{Caller, RoleLevel, Scope},
-    FlavorId, ImageId, ProjectId, ServerId, UserId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,9 +6,9 @@ use crate::{
     world::World,
 };
 use lenticular_model::{
+    DiskCopyId, HostId, Kind, PortId, ServerId,
     compute::server::{Server, Wanted},
     host::host::Host as HostRecord,
-    DiskCopyId, HostId, Kind, PortId, ServerId,
 };
 use lenticular_store::Commit;
 use std::{

@@ -9,10 +9,10 @@ use crate::{
     world::World,
 };
 use lenticular_model::{
+    HostId, ServerId,
     compute::server::{BootStyle, Condition},
     host::host::Intent,
     policy::RoleLevel,
-    HostId, ServerId,
 };
 use lenticular_store::Crash;
 

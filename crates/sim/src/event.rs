@@ -3,10 +3,10 @@
 use lenticular_agent::core::Ended;
 use lenticular_control::command::compute::server_create::NewServers;
 use lenticular_model::{
+    HostId, PortId, ServerId,
     compute::server::BootStyle,
     host::{host::Intent, observation::Observation},
     policy::Caller,
-    HostId, PortId, ServerId,
 };
 use lenticular_wire::agent::{Hello, Orders, OrdersQuery, Report, Welcome};
 

@@ -3,7 +3,7 @@
 use crate::{
     config::Fault,
     event::Event,
-    world::{note, World},
+    world::{World, note},
 };
 use lenticular_agent::core::Ended;
 use lenticular_model::ServerId;

@@ -4,15 +4,15 @@
 use crate::{
     config::{Fault, Mutation},
     event::{Event, From, Poll, Reply, Request, Said},
-    world::{note, World, BEGIN},
+    world::{BEGIN, World, note},
 };
 use lenticular_agent::core::{Core, FoundGuest, FoundProcess, Snapshot, Step, Taken};
 use lenticular_model::{
+    HostId, Incarnation, ServerId, State, Timestamp,
     host::{
         host::{Capacity, Hypervisor},
         observation::{ObservedState, SourceDecision, StopReason},
     },
-    HostId, Incarnation, ServerId, State, Timestamp,
 };
 use lenticular_wire::agent::{Hello, Order, Orders, OrdersQuery, Report, VERSION, WAIT_MS_MAX};
 use std::collections::BTreeMap;

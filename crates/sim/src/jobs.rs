@@ -21,6 +21,7 @@ use lenticular_control::{
     reconcile::{self, Key},
 };
 use lenticular_model::{
+    Cause, FlavorId, HostId, ImageId, PortId, ServerId, Timestamp, Txn,
     compute::{
         flavor::{Flavor, Size},
         server::{Server, Wanted},
@@ -35,7 +36,6 @@ use lenticular_model::{
     image::{Data, Visibility},
     network::port::Port,
     policy::{Caller, RoleLevel, Scope},
-    Cause, FlavorId, HostId, ImageId, PortId, ServerId, Timestamp, Txn,
 };
 use lenticular_store::Job;
 use std::{cell::RefCell, sync::Arc};

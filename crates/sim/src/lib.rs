@@ -42,5 +42,5 @@ mod world;
 
 pub use config::{Config, Fault, Mutation};
 pub use coverage::Coverage;
-pub use run::{complaint, run, storms, Summary, Totals};
+pub use run::{Summary, Totals, complaint, run, storms};
 pub use world::{Violation, World};

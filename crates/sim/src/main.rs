@@ -3,10 +3,9 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command for people at a terminal")]
 
 use lenticular_sim::{
-    complaint,
+    Config, Fault, Mutation, World, complaint,
     run::storms_in_parallel,
-    scale::{line, Scale},
-    Config, Fault, Mutation, World,
+    scale::{Scale, line},
 };
 use std::process::ExitCode;
 
@@ -137,11 +136,7 @@ fn many(args: &Args, from: u64, to: u64) -> ExitCode {
         totals.events_min,
         totals.failures.len()
     );
-    if totals.failures.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if totals.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs a large cloud, and prints how long each part took.

@@ -3,10 +3,10 @@
 use crate::{
     config::{Fault, Mutation},
     host::{Arriving, Disk, Process},
-    world::{note, World},
+    world::{World, note},
 };
 use lenticular_agent::core::Step;
-use lenticular_model::{compute::migration::Mode, ServerId};
+use lenticular_model::{ServerId, compute::migration::Mode};
 use lenticular_wire::agent::{Outgoing, Receive};
 
 impl World {

@@ -8,12 +8,12 @@ use crate::{
     jobs::{self, Done, Todo},
     rng::Rng,
     usage,
-    world::{note, World, BEGIN},
+    world::{BEGIN, World, note},
 };
 use lenticular_control::{bootstrap, observe::host, reconcile::Queue};
-use lenticular_model::{error::Error, Cause, HostId, Incarnation, Kind, ServerId, State, Timestamp};
+use lenticular_model::{Cause, HostId, Incarnation, Kind, ServerId, State, Timestamp, error::Error};
 use lenticular_store::{Crash, Memory, MemoryDisk, Outcome, Writer};
-use lenticular_wire::agent::{orders, Welcome, WAIT_MS_MAX};
+use lenticular_wire::agent::{WAIT_MS_MAX, Welcome, orders};
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},

@@ -1,6 +1,7 @@
 //! The indexes of a State against the indexes of the same records, loaded again.
 
 use lenticular_model::{
+    Record, State,
     compute::{
         aggregate::Aggregate, disk_copy::DiskCopy, flavor::Flavor, keypair::Keypair, migration::Migration,
         operation::Operation, server::Server, server_group::ServerGroup,
@@ -25,7 +26,6 @@ use lenticular_model::{
         trunk::Trunk,
     },
     quota::Quota,
-    Record, State,
 };
 
 /// Calls a macro with every durable type of record.

@@ -5,7 +5,7 @@ use crate::{
     event::{ClientRequest, Event},
     world::World,
 };
-use lenticular_model::{compute::server::BootStyle, policy::RoleLevel, ServerId, Timestamp};
+use lenticular_model::{ServerId, Timestamp, compute::server::BootStyle, policy::RoleLevel};
 use std::time::Duration;
 
 /// The most servers of one tenant: its quota has room for this many.

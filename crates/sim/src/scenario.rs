@@ -19,14 +19,14 @@
 use crate::{
     config::Config,
     event::ClientRequest,
-    world::{World, BEGIN},
+    world::{BEGIN, World},
 };
 use lenticular_agent::core::Ended;
 use lenticular_model::{
+    ServerId,
     compute::server::{BootStyle, Condition, Server},
     host::host::Intent,
     policy::RoleLevel,
-    ServerId,
 };
 use std::sync::Arc;
 
@@ -237,7 +237,9 @@ mod tests {
         let run = |text: &str| Scenario::parse(text).and_then(|s| s.run());
         assert!(run("at 1s: fly to the moon").is_err_and(|why| why.contains("nobody knows")));
         assert!(run("at 1s: reboot host 9").is_err_and(|why| why.contains("no host 9")));
-        assert!(run("at 5s: create 2 servers\nat 60s: expect 3 active")
-            .is_err_and(|why| why.contains("2 active")));
+        assert!(
+            run("at 5s: create 2 servers\nat 60s: expect 3 active")
+                .is_err_and(|why| why.contains("2 active"))
+        );
     }
 }

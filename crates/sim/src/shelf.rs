@@ -3,12 +3,12 @@
 use crate::{
     event::{Event, From, Reply, Request, Save},
     host::Doing,
-    world::{note, World},
+    world::{World, note},
 };
 use lenticular_agent::core::Step;
 use lenticular_model::{
-    error::{Error, Kind},
     ImageId, ServerId, State,
+    error::{Error, Kind},
 };
 
 /// How long an agent waits before it sends a disk again, in milliseconds.

@@ -5,15 +5,15 @@ use crate::{
     drill::Moment,
     event::Event,
     host::{Disk, Doing, Process, Real},
-    world::{note, World},
+    world::{World, note},
 };
 use lenticular_agent::core::{Ended, Failure, Outcome, Step};
 use lenticular_model::{
+    Incarnation, ServerId,
     compute::{
         migration::Mode,
         server::{Server, Wanted},
     },
-    Incarnation, ServerId,
 };
 use lenticular_wire::agent::{GuestAssignment, Order, Own};
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use crate::world::World;
 use lenticular_model::{
-    compute::server::Server, host::host::Host, index::Taken, HostId, Kind, ServerId, State,
+    HostId, Kind, ServerId, State, compute::server::Server, host::host::Host, index::Taken,
 };
 use lenticular_store::Commit;
 use std::collections::{BTreeMap, BTreeSet};

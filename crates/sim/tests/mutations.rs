@@ -1,6 +1,6 @@
 //! Rules broken on purpose: the invariants notice, so their silence means that the rules hold.
 
-use lenticular_sim::{run, storms, Config, Fault, Mutation};
+use lenticular_sim::{Config, Fault, Mutation, run, storms};
 use std::collections::BTreeSet;
 
 /// How many seeds are tried; at least one in thirty notices a broken rule.

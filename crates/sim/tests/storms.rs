@@ -1,7 +1,7 @@
 //! Storms of creates, actions and deletes under every fault: the invariants hold, a seed repeats itself, and
 //! every intended event happened.
 
-use lenticular_sim::{run::storms_in_parallel, storms, Config, Coverage, Fault, World};
+use lenticular_sim::{Config, Coverage, Fault, World, run::storms_in_parallel, storms};
 
 /// The number of seeds: LENTICULAR_SIM_SEEDS, or by default enough for every change.
 fn seeds() -> u64 {

@@ -2,13 +2,13 @@
 //!
 //! `cargo run --release -p lenticular-store --example commit_rate [-- sqlite|memory|'<PostgreSQL connection string>']`
 
-use lenticular_model::{identity::Role, Cause, Error, Incarnation, RoleId, Timestamp};
+use lenticular_model::{Cause, Error, Incarnation, RoleId, Timestamp, identity::Role};
 use lenticular_store::{Engine, Memory, MemoryDisk, Postgres, Sqlite, Store, Writer};
 use std::{
     path::Path,
     sync::{
-        atomic::{AtomicI64, Ordering},
         Arc,
+        atomic::{AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };

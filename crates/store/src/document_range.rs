@@ -1,6 +1,6 @@
 //! The range of ids for a page of documents.
 
-use crate::engine::{Page, LIST_ROWS_MAX};
+use crate::engine::{LIST_ROWS_MAX, Page};
 
 /// Ids from `low` on (but not `skip` itself) and below `high`.
 #[derive(Debug, PartialEq, Eq)]

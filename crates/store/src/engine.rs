@@ -1,6 +1,6 @@
 //! The interface between the writer and a database.
 
-use crate::{error::Damage, OpenError};
+use crate::{OpenError, error::Damage};
 use lenticular_model::{Cause, Incarnation, Kind, Timestamp};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 

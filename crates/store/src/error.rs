@@ -48,7 +48,9 @@ pub enum OpenError {
         found: String,
     },
     /// It contradicts itself.
-    #[error("{store} is damaged: {damage}; nothing was changed; restore a backup, or keep the files and ask for help")]
+    #[error(
+        "{store} is damaged: {damage}; nothing was changed; restore a backup, or keep the files and ask for help"
+    )]
     Damaged {
         /// The store.
         store: String,

@@ -1,6 +1,6 @@
 //! The store's format versions, and the lines of `meta` in a new store.
 
-use crate::{error::Damage, OpenError};
+use crate::{OpenError, error::Damage};
 use lenticular_model::Incarnation;
 use std::{
     collections::BTreeMap,
@@ -45,11 +45,7 @@ impl Meta {
 
     /// The SQL expression for the sums of rows.
     pub(crate) fn sum_column(&self) -> &'static str {
-        if self.is_old() {
-            "CAST(NULL AS bigint)"
-        } else {
-            "sum"
-        }
+        if self.is_old() { "CAST(NULL AS bigint)" } else { "sum" }
     }
 }
 

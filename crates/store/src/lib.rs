@@ -47,14 +47,14 @@ mod sum;
 mod writer;
 
 pub use engine::{
-    Batch, Before, ChangeRow, CommitError, Engine, Head, HistoryEntry, JournalEntry, Page, ReadError, Reader,
-    RecordRow, StoredRecord, HISTORY_ENTRIES_MAX, LIST_ROWS_MAX,
+    Batch, Before, ChangeRow, CommitError, Engine, HISTORY_ENTRIES_MAX, Head, HistoryEntry, JournalEntry,
+    LIST_ROWS_MAX, Page, ReadError, Reader, RecordRow, StoredRecord,
 };
 pub use error::{Damage, OpenError};
 pub use format::{FORMAT, MIN_READER, MIN_WRITER};
 pub use memory::{Crash, Memory, MemoryDisk};
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
-pub use stats::{Stats, BATCH_SIZE_BOUNDS, COMMIT_US_BOUNDS};
+pub use stats::{BATCH_SIZE_BOUNDS, COMMIT_US_BOUNDS, Stats};
 pub use store::Store;
 pub use writer::{Commit, Job, Outcome, Prepared, Run, Writer};

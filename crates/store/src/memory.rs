@@ -1,13 +1,13 @@
 //! An engine in memory, for simulation and tests: its disk outlives it, can be copied, and fails on demand.
 
 use crate::{
+    OpenError,
     document_range::DocumentRange,
     engine::{
-        resolve_record_at, Batch, Before, CommitError, Engine, Head, HistoryEntry, JournalEntry, Page,
-        ReadError, Reader, StoredRecord, HISTORY_ENTRIES_MAX,
+        Batch, Before, CommitError, Engine, HISTORY_ENTRIES_MAX, Head, HistoryEntry, JournalEntry, Page,
+        ReadError, Reader, StoredRecord, resolve_record_at,
     },
-    format::{self, damaged, Dense, MetaLines},
-    OpenError,
+    format::{self, Dense, MetaLines, damaged},
 };
 use lenticular_model::{Durability, Incarnation, Kind, Lock, Timestamp};
 use std::{

@@ -12,18 +12,18 @@ mod rows;
 mod session;
 
 use crate::{
+    OpenError,
     engine::{Batch, CommitError, Engine, Head, Reader, StoredRecord},
     error::Damage,
-    format::{damaged, failed, Meta},
+    format::{Meta, damaged, failed},
     sql::{self, from_sql},
-    OpenError,
 };
 use columns::Columns;
 use lenticular_model::{Durability, Incarnation, Kind, Timestamp};
 use reader::PostgresReader;
 use session::{Session, Trouble};
 use std::sync::Arc;
-use tokio_postgres::{types::ToSql, Config, Statement};
+use tokio_postgres::{Config, Statement, types::ToSql};
 
 /// Begins every statement that writes. `epoch` has one row, locked, if this process still leads, and none
 /// otherwise.

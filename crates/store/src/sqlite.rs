@@ -11,17 +11,18 @@ mod reader;
 mod rows;
 
 use crate::{
+    OpenError,
     engine::{Batch, Before, CommitError, Engine, Head, Reader, StoredRecord},
     error::Damage,
-    format::{damaged, Meta},
+    format::{Meta, damaged},
     sql::{self, from_sql, to_sql},
-    sum, OpenError,
+    sum,
 };
 use lenticular_model::{Durability, Incarnation, Kind, Timestamp};
 use lock::Lock;
 use present::Present;
 use reader::SqliteReader;
-use rusqlite::{ffi::ErrorCode, params, Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, ffi::ErrorCode, params};
 use std::{path::Path, sync::Arc};
 
 const INSERT_ENTRY: &str =

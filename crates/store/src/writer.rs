@@ -2,17 +2,17 @@
 //! publishes.
 
 use crate::{
+    OpenError,
     engine::{Batch, Before, ChangeRow, CommitError, Engine, JournalEntry, ReadError, Reader, RecordRow},
     error::Damage,
     format::{damaged, failed},
-    OpenError,
 };
 use lenticular_model::{
-    txn::Entropy, Cause, Change, Durability, Error, Incarnation, Kind, Result, State, Timestamp, Txn,
+    Cause, Change, Durability, Error, Incarnation, Kind, Result, State, Timestamp, Txn, txn::Entropy,
 };
 use std::{
     any::Any,
-    panic::{catch_unwind, AssertUnwindSafe},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
@@ -247,8 +247,7 @@ impl Writer {
         match error {
             CommitError::Failed(_) => {
                 tracing::error!(%why, "a commit failed and changed nothing");
-                let text =
-                    "The change could not be saved and was dropped. Try again later; if that fails too, \
+                let text = "The change could not be saved and was dropped. Try again later; if that fails too, \
                             tell the cloud's operator the request id.";
                 Error { internal: Some(why), ..Error::unavailable(text) }
             }
@@ -329,8 +328,7 @@ fn check_text(cause: &Cause, changes: &[Change]) -> Result<()> {
 
 /// The answer to all callers when this process no longer leads.
 fn refused(why: &str) -> Error {
-    let text =
-        "This control process no longer writes to the store. Try again in a few seconds; another process \
+    let text = "This control process no longer writes to the store. Try again in a few seconds; another process \
                 takes over, or this one starts again.";
     Error { internal: Some(why.to_owned()), ..Error::unavailable(text) }
 }
@@ -346,8 +344,7 @@ impl From<ReadError> for Error {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Failed(why) => {
-                let text =
-                    "The store could not be read. Try again later; if that fails too, tell the cloud's \
+                let text = "The store could not be read. Try again later; if that fails too, tell the cloud's \
                             operator the request id.";
                 Error { internal: Some(why), ..Error::unavailable(text) }
             }

@@ -21,6 +21,7 @@
 
 pub use lenticular_model::compute::migration::MoveProgress;
 use lenticular_model::{
+    HostId, ImageId, Incarnation, NetworkId, PortId, ProjectId, ServerId, State, SubnetId, UserId,
     compute::{
         disk_copy::Fate,
         flavor::Size,
@@ -32,7 +33,6 @@ use lenticular_model::{
         observation::Observation,
     },
     network::{port::Mac, subnet::HostRoute},
-    HostId, ImageId, Incarnation, NetworkId, PortId, ProjectId, ServerId, State, SubnetId, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};

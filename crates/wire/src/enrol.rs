@@ -5,7 +5,7 @@
 //! POST /agent/v1/renew     RenewRequest → EnrolAnswer    with the certificate that the answer replaces
 //! ```
 
-use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 

@@ -1,7 +1,7 @@
 //! The bodies of errors, in each OpenStack service's format.
 
 use lenticular_model::error::{Error, Kind};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// The service that decides the format of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

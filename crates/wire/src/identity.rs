@@ -1,12 +1,12 @@
 //! Keystone's bodies.
 
 use lenticular_model::{
+    RoleId, State, Timestamp,
     identity::{Domain, Project, Role, Target, User},
     policy::Scope,
-    RoleId, State, Timestamp,
 };
 use serde::Deserialize;
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// The region's name: a cloud has one.

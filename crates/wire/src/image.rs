@@ -4,7 +4,7 @@ use lenticular_model::{
     error::{Error, Result},
     image::{Image, Visibility},
 };
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The version documents' entries, newest first.
 pub fn versions(url: &str) -> Value {

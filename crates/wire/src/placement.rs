@@ -5,13 +5,13 @@ pub mod group;
 
 use crate::{microversion::Microversion, request};
 use lenticular_model::{
+    State,
     compute::server::Server,
     error::{Error, Result},
     host::host::Host,
-    State,
 };
 use serde::Deserialize;
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// The version document.

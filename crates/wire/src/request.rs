@@ -2,7 +2,7 @@
 
 use crate::microversion::{Field, Microversion};
 use lenticular_model::error::{Error, Result};
-use serde::{de::DeserializeOwned, Deserialize as _};
+use serde::{Deserialize as _, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 /// The object under the one key that a request's body must have (`{"server": {…}}`).

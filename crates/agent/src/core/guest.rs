@@ -5,10 +5,10 @@ use super::{
     step::{Ended, Failure, FoundGuest, FoundProcess, Outcome, Step},
 };
 use lenticular_model::{
+    PortId, ServerId,
     compute::{migration::Mode, server::BootStyle},
     host::observation::{Observation, ObservedState, StopReason, Unsaved},
     network::port::Mac,
-    PortId, ServerId,
 };
 use lenticular_wire::agent::{GuestAssignment, Order, Own};
 use serde::{Deserialize, Serialize};

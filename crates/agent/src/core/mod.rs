@@ -41,8 +41,8 @@ pub use step::{Ended, Failure, FoundGuest, FoundProcess, Outcome, Step};
 
 use guest::Guest;
 use lenticular_model::{
-    host::observation::{Observation, ObservedState},
     Incarnation, ServerId,
+    host::observation::{Observation, ObservedState},
 };
 use lenticular_wire::agent::{Order, Orders};
 use serde::{Deserialize, Serialize};

@@ -23,7 +23,7 @@ use std::{
     fs::{self, Permissions},
     io,
     ops::Range,
-    os::unix::fs::{chown, lchown, DirBuilderExt, MetadataExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, lchown},
     path::{Path, PathBuf},
     time::Duration,
 };

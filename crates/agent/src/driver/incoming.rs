@@ -6,10 +6,10 @@
 
 use super::{
     file_failure,
-    qcow2::{blocking, keep_base, relative, run_img, DiskNote, Qcow2Disks, IMG, NOTE, ROOT},
+    qcow2::{DiskNote, IMG, NOTE, Qcow2Disks, ROOT, blocking, keep_base, relative, run_img},
 };
 use crate::{core::Failure, files, peer::Stream};
-use lenticular_model::{compute::migration::Mode, ServerId};
+use lenticular_model::{ServerId, compute::migration::Mode};
 use lenticular_wire::{
     agent::{Base, Receive},
     hex,

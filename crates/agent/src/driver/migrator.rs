@@ -1,17 +1,16 @@
 //! Moves QEMU guests between hosts: the source's work, and the requests that the target permits.
 
 use super::{
-    file_failure,
+    Adopted, Disks, Moves, NetPlan, ProgressSink, Release, StepSignals, Work, file_failure,
     qcow2::Qcow2Disks,
     qemu::{Channel, Qemu},
-    Adopted, Disks, Moves, NetPlan, ProgressSink, Release, StepSignals, Work,
 };
 use crate::{
     core::Failure,
     link::Link,
     peer::{self, PeerRequest, Reply, Stream, Transport, What},
 };
-use lenticular_model::{compute::migration::Mode, ServerId};
+use lenticular_model::{ServerId, compute::migration::Mode};
 use lenticular_wire::{
     agent::{GuestAssignment, MoveProgress, Outgoing, Peer, Receive},
     hex,
@@ -21,7 +20,7 @@ use std::{io, path::Path, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixListener,
-    sync::{mpsc, oneshot, watch, Semaphore},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::JoinSet,
 };
 

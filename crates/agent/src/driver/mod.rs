@@ -19,10 +19,10 @@ use crate::{
     link::{Link, LinkError},
 };
 use lenticular_model::{
+    ServerId,
     compute::migration::Mode,
     host::host::{Hypervisor as Described, Wiring},
     network::port::Mac,
-    ServerId,
 };
 use lenticular_wire::agent::{Base, GuestAssignment, GuestSpec, MoveProgress, Outgoing, Peer, Receive};
 use std::{
@@ -290,7 +290,7 @@ async fn send_disk(server: ServerId, upload: &str, disk: &Path, link: &dyn Link)
                     "The server's disk could not be sent to the image store. Try again; if it fails again, ask the \
                      operator.",
                     error.to_string(),
-                ))
+                ));
             }
         }
     }

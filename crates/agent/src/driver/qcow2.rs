@@ -7,9 +7,9 @@
 //! ```
 
 use super::{
-    disk_full, file_failure,
+    Disks, Work, disk_full, file_failure,
     guest_user::{self, GuestUser},
-    send_disk, Disks, Work,
+    send_disk,
 };
 use crate::{
     core::Failure,
@@ -17,12 +17,12 @@ use crate::{
     files,
     link::{Link, LinkError},
 };
-use lenticular_model::{compute::operation::SHELVE_S_MAX, Lock, ServerId};
+use lenticular_model::{Lock, ServerId, compute::operation::SHELVE_S_MAX};
 use lenticular_wire::{
     agent::{Base, GuestAssignment},
     hex,
 };
-use rustix::fs::{utimensat, AtFlags, Timespec, Timestamps, CWD, UTIME_NOW};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};
 use std::{

@@ -1,17 +1,17 @@
 //! A host without processes or files: its delays and failures follow its knobs.
 
 use super::{
-    send_disk, Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, ProgressSink, Release, StepSignals,
-    Work,
+    Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, ProgressSink, Release, StepSignals, Work,
+    send_disk,
 };
 use crate::{
     core::{Failure, FoundProcess},
     link::Link,
 };
 use lenticular_model::{
+    Lock, ServerId,
     compute::migration::Mode,
     host::host::{Hypervisor as Described, Wiring},
-    Lock, ServerId,
 };
 use lenticular_wire::agent::{Base, GuestAssignment, GuestSpec, Outgoing, Peer, Receive};
 use std::{

@@ -17,7 +17,9 @@ const OPEN: &str = "guests reach all services of this host, those of its loopbac
 /// Puts the rules into the packet filter, and replaces existing rules.
 pub(crate) async fn put_up(state_dir: &Path) {
     if !guest_user::are_given().await {
-        tracing::warn!("{OPEN}: they have no users of their own here. Run the agent as root, or run only guests of people you trust");
+        tracing::warn!(
+            "{OPEN}: they have no users of their own here. Run the agent as root, or run only guests of people you trust"
+        );
         return;
     }
     let resolvers = resolvers(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());

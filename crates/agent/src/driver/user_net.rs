@@ -4,9 +4,9 @@
 //! address leads to the host's own services, which `user_fence` closes to guests where it can.
 
 use super::{NetPlan, Network, Nic, Work};
-use lenticular_model::{host::host::Wiring, ServerId};
+use lenticular_model::{ServerId, host::host::Wiring};
 use lenticular_wire::agent::{GuestSpec, PortSpec};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The driver.

@@ -1,7 +1,7 @@
 //! Joins a cloud: exchanges a token for an identity.
 
 use super::{
-    client_config, control_plane_name, saved, verify::Pinned, within, Clock, Identity, IdentityError, Saved,
+    Clock, Identity, IdentityError, Saved, client_config, control_plane_name, saved, verify::Pinned, within,
 };
 use crate::{
     endpoint::Endpoint,
@@ -10,9 +10,9 @@ use crate::{
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
+    Request, StatusCode,
     client::conn::http1,
     header::{CONTENT_TYPE, HOST},
-    Request, StatusCode,
 };
 use hyper_util::rt::TokioIo;
 use lenticular_wire::{
@@ -22,7 +22,7 @@ use lenticular_wire::{
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{
     crypto::ring,
-    pki_types::{pem::PemObject, CertificateDer},
+    pki_types::{CertificateDer, pem::PemObject},
 };
 use sha2::{Digest, Sha256};
 use std::{io, path::Path, sync::Arc, time::Duration};

@@ -18,9 +18,9 @@ pub(crate) mod test_ca;
 mod tests;
 mod verify;
 
+pub use join::{Joining, join};
 pub(crate) use join::{certificate_request, new_key};
-pub use join::{join, Joining};
-pub(crate) use saved::{home, Pem};
+pub(crate) use saved::{Pem, home};
 
 use lenticular_model::{Lock, Timestamp};
 use lenticular_wire::{
@@ -30,13 +30,13 @@ use lenticular_wire::{
 };
 use rcgen::KeyPair;
 use rustls::{
+    ClientConfig, CommonState, RootCertStore, ServerConfig, SignatureScheme,
     client::ResolvesClientCert,
-    crypto::{ring, CryptoProvider},
-    pki_types::{pem::PemObject, CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier},
     sign::CertifiedKey,
     time_provider::TimeProvider,
-    ClientConfig, CommonState, RootCertStore, ServerConfig, SignatureScheme,
 };
 use saved::Saved;
 use std::{
@@ -47,7 +47,7 @@ use std::{
     time::Duration,
 };
 use tokio::net::TcpStream;
-use tokio_rustls::{client::TlsStream, TlsAcceptor, TlsConnector};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 use verify::{Expect, Known};
 
 /// How long connecting to a peer and the handshake may take.

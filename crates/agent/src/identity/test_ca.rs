@@ -1,6 +1,6 @@
 //! A CA for tests, with its hosts, its control plane, and a clock that the tests set.
 
-use super::{new_key, Clock, Identity, Saved};
+use super::{Clock, Identity, Saved, new_key};
 use lenticular_model::Timestamp;
 use lenticular_wire::{certificate::Role, enrol::JoinToken};
 use rcgen::{
@@ -8,16 +8,16 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use rustls::{
-    crypto::ring,
-    pki_types::{pem::PemObject, CertificateDer, PrivateKeyDer},
-    server::WebPkiClientVerifier,
     RootCertStore, ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
 };
 use std::{
     path::Path,
     sync::{
-        atomic::{AtomicI64, Ordering},
         Arc,
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };

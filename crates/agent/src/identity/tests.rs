@@ -1,21 +1,20 @@
 //! Hosts among each other: who is accepted, who is refused, and that both sides follow a rotation.
 
 use super::{
-    certificate_request, new_key,
-    test_ca::{clock, Ca, BEGIN_S, DAY_S, LIFE_S},
-    Identity, Saved,
+    Identity, Saved, certificate_request, new_key,
+    test_ca::{BEGIN_S, Ca, DAY_S, LIFE_S, clock},
 };
 use lenticular_wire::{
     certificate::{Certificate, Role},
     enrol::{EnrolAnswer, JoinToken},
 };
 use rcgen::KeyPair;
-use rustls::pki_types::{pem::PemObject, CertificateDer};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::{
     io,
     net::SocketAddr,
     path::Path,
-    sync::{atomic::Ordering, Arc},
+    sync::{Arc, atomic::Ordering},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -5,11 +5,11 @@ use lenticular_wire::{
     tls::Judge,
 };
 use rustls::{
-    client::{danger::ServerCertVerifier, VerifierBuilderError, WebPkiServerVerifier},
+    CertificateError, Error, OtherError, RootCertStore,
+    client::{VerifierBuilderError, WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName, UnixTime},
-    server::{danger::ClientCertVerifier, WebPkiClientVerifier},
-    CertificateError, Error, OtherError, RootCertStore,
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use sha2::{Digest, Sha256};
 use std::{io, sync::Arc};
@@ -45,7 +45,9 @@ enum Mismatch {
          intercepts the connection"
     )]
     OtherThanToken,
-    #[error("its certificate is not for {0}. Join by a name it has, or start the control plane with --agent-name {0}")]
+    #[error(
+        "its certificate is not for {0}. Join by a name it has, or start the control plane with --agent-name {0}"
+    )]
     OtherAddress(String),
     #[error("it is not the host {0}")]
     OtherHost(String),

@@ -5,7 +5,7 @@ use crate::{
     config_drive::{self, VERSIONS},
     link::LinkError,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::net::IpAddr;
 
 const EC2: &[&str] = &[

@@ -1,12 +1,12 @@
 //! Serves one network's guests over HTTP, with limits on every resource that a guest may take.
 
 use super::{
-    documents::{self, Answer},
     Guests,
+    documents::{self, Answer},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::{body::Incoming, service::service_fn, Method, Request, Response};
+use hyper::{Method, Request, Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use lenticular_model::NetworkId;
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};

@@ -15,18 +15,18 @@ mod work;
 pub(crate) use start::take_state_dir;
 
 use crate::{
+    Config,
     core::{Core, Outcome, Step, Taken},
     driver::{Drivers, Exit, Release},
     files,
     link::{Link, LinkError},
-    Config,
 };
 use lenticular_model::{
-    host::{host::Hypervisor, observation::ObservedState},
     Lock, ServerId,
+    host::{host::Hypervisor, observation::ObservedState},
 };
 use lenticular_wire::agent::{
-    Hello, MoveProgress, Order, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX,
+    Hello, MoveProgress, Order, Orders, OrdersQuery, Report, VERSION, WAIT_MS_MAX, Welcome,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -380,7 +380,7 @@ impl Runtime {
             ContactEvent::Orders(Ok(orders)) => return self.ordered(orders).await,
             ContactEvent::Orders(Err(LinkError::Unknown)) => return self.unknown().await,
             ContactEvent::Welcome(Err(error)) | ContactEvent::Orders(Err(error)) => {
-                return self.back_off(&error)
+                return self.back_off(&error);
             }
             ContactEvent::BackedOff => {}
         }

@@ -2,13 +2,14 @@
 
 use super::{AgentError, Runtime};
 use crate::{
+    Config,
     core::{Core, FoundGuest},
     driver::{Drivers, Release},
     files,
     link::Link,
-    machine, Config,
+    machine,
 };
-use lenticular_model::{host::host::Capacity, ServerId};
+use lenticular_model::{ServerId, host::host::Capacity};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,

@@ -6,12 +6,12 @@ use crate::{
     driver::{Drivers, ProgressSink, StepSignals},
     link::Link,
 };
-use lenticular_model::{compute::migration::Mode, HostId, ServerId};
+use lenticular_model::{HostId, ServerId, compute::migration::Mode};
 use lenticular_wire::agent::{Answer, GuestAssignment, Question, Receive, Subject};
 use std::{
     sync::{
-        atomic::{AtomicU64, Ordering},
         Arc,
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };

@@ -4,13 +4,13 @@
 use bytes::Bytes;
 use lenticular_agent::{Call, Chunks, Link, LinkError};
 use lenticular_model::{
+    HostId, ImageId, Incarnation, ProjectId, ServerId, UserId,
     compute::{
         flavor::Size,
         migration::Mode,
         server::{BootStyle, Wanted},
     },
     host::observation::{Observation, ObservedState},
-    HostId, ImageId, Incarnation, ProjectId, ServerId, UserId,
 };
 use lenticular_wire::agent::{
     Answer, Base, GuestAssignment, GuestSpec, Hello, Order, Orders, OrdersQuery, Outgoing, Own, Peer,

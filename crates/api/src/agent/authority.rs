@@ -2,9 +2,9 @@
 //! plane.
 
 use lenticular_model::{
+    Timestamp,
     error::{Error, Result},
     host::enrolment::Issued,
-    Timestamp,
 };
 use lenticular_wire::{
     certificate::{Certificate, Role},
@@ -14,7 +14,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKey, PublicKeyData, SerialNumber,
 };
-use rustls::pki_types::{pem::PemObject, CertificateDer, CertificateSigningRequestDer};
+use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, pem::PemObject};
 use sha2::{Digest, Sha256};
 use std::{net::IpAddr, time::Duration};
 

@@ -7,8 +7,8 @@ use axum::{
 };
 use lenticular_control::command::compute::server;
 use lenticular_model::{
-    error::{Error, Result},
     Cause, HostId, Kind, ServerId,
+    error::{Error, Result},
 };
 use lenticular_wire::agent::order;
 

@@ -3,22 +3,22 @@
 use crate::{
     agent::{authority::Request, tls::Shown},
     app::App,
-    body::{bytes, Message},
+    body::{Message, bytes},
     ctx::RequestId,
     fault::{Fault, Handled},
     respond::json,
 };
 use axum::{
+    Extension, Router,
     extract::{FromRequestParts, State},
     http::request::Parts,
     routing::post,
-    Extension, Router,
 };
 use lenticular_control::command::host::enrolment::{self, Newcomer, TokenAsk};
 use lenticular_model::{
+    Cause, HostId, Timestamp,
     error::{Error, Kind, Result},
     policy::Caller,
-    Cause, HostId, Timestamp,
 };
 use lenticular_wire::{
     agent::VERSION,

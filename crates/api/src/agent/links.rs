@@ -2,20 +2,20 @@
 
 use crate::image_store::store::ImageStore;
 use lenticular_model::{
-    error::{Error, Result},
     DiskCopyId, HostId, ImageId, Kind, Lock, PortId, State,
+    error::{Error, Result},
 };
 use lenticular_store::Commit;
 use lenticular_wire::agent::{Question, Subject};
 use std::{
     collections::HashMap,
     sync::{
-        atomic::{AtomicU64, Ordering},
         Arc,
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
-use tokio::sync::{oneshot, Notify};
+use tokio::sync::{Notify, oneshot};
 
 type Reply = oneshot::Sender<std::result::Result<String, String>>;
 
@@ -93,7 +93,9 @@ impl Links {
         match answer {
             Ok(Ok(Ok(text))) => Ok(text),
             Ok(Ok(Err(why))) => Err(Error::conflict(why)),
-            _ => Err(Error::unavailable("The server's host does not answer. Try again; if it stays so, its operator should look at the host.")),
+            _ => Err(Error::unavailable(
+                "The server's host does not answer. Try again; if it stays so, its operator should look at the host.",
+            )),
         }
     }
 }

@@ -12,8 +12,8 @@ pub mod tls;
 
 use crate::{app::App, image};
 use axum::{
-    routing::{get, post, put},
     Router,
+    routing::{get, post, put},
 };
 
 /// The routes.

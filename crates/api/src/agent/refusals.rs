@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use lenticular_control::command::host::enrolment::note_refusal;
-use lenticular_model::{error::Error, Cause, Lock, Timestamp};
+use lenticular_model::{Cause, Lock, Timestamp, error::Error};
 use std::collections::VecDeque;
 
 /// The number of refusals that are written before rationing begins.

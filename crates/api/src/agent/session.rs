@@ -11,12 +11,12 @@ use crate::{
 use axum::extract::{Path, RawQuery, State};
 use lenticular_control::observe::host;
 use lenticular_model::{
+    Cause, HostId, Incarnation, State as Cloud,
     error::{Error, Result},
     host::{host::Capacity, observation::Observation},
-    Cause, HostId, Incarnation, State as Cloud,
 };
 use lenticular_wire::agent::{
-    orders, Answer, Hello, Orders, OrdersQuery, Report, Welcome, VERSION, WAIT_MS_MAX,
+    Answer, Hello, Orders, OrdersQuery, Report, VERSION, WAIT_MS_MAX, Welcome, orders,
 };
 use std::time::Duration;
 

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 use lenticular_control::lifecycle::shelf;
 use lenticular_model::{
-    error::{Error, Result},
     Cause, HostId, ServerId,
+    error::{Error, Result},
 };
 
 /// `PUT /agent/v1/servers/{id}/disk?upload=U`

@@ -2,20 +2,20 @@
 
 use crate::app::{App, Clock};
 use lenticular_model::{
-    error::{Error, Result},
     Lock, Timestamp,
+    error::{Error, Result},
 };
 use lenticular_wire::certificate::{Certificate, Role};
 use rcgen::KeyPair;
 use rustls::{
-    crypto::{ring, CryptoProvider},
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime},
     server::{
-        danger::{ClientCertVerified, ClientCertVerifier},
         NoServerSessionStorage, WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
     },
     time_provider::TimeProvider,
-    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
 };
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{server::TlsStream, TlsAcceptor};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

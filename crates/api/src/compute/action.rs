@@ -11,18 +11,18 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::compute::{evacuate, migrate, server, shelve};
 use lenticular_model::{
+    ServerId,
     compute::server::{BootStyle, Server},
     error::{Error, Result},
     policy::{self, Action},
-    ServerId,
 };
 use lenticular_wire::{
     agent::Subject,
-    microversion::{since, Microversion},
+    microversion::{Microversion, since},
     request,
 };
 use serde::Deserialize;
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 
 /// `POST /servers/{id}/action`
 pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {

@@ -9,13 +9,13 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::compute::aggregate;
 use lenticular_model::{
+    ImageId, Txn,
     compute::aggregate::Aggregate,
     error::{Error, Result},
     policy::{self, Action, Caller},
-    ImageId, Txn,
 };
 use lenticular_wire::compute::aggregate::{self as wire, Action as Asked};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Reads an aggregate's number. Nova numbers its aggregates.

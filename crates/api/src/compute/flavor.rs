@@ -11,18 +11,18 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::compute::flavor::{self, NewFlavor};
 use lenticular_model::{
+    FlavorId, ProjectId,
     compute::flavor::{Flavor, Size},
     error::{Error, Result},
     policy::{self, Action},
-    FlavorId, ProjectId,
 };
 use lenticular_wire::{
     compute::{extra_specs, flavor as wire, query},
-    microversion::{since, Field},
+    microversion::{Field, since},
     request::{self, de_bool, de_number},
 };
 use serde::Deserialize;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
 /// Sorts by the requested columns, then by id.
@@ -193,7 +193,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
         Some(other) => {
             return Err(
                 Error::invalid(format!("Invalid input for field/attribute id. Value: {other}.")).into()
-            )
+            );
         }
     };
     let new = NewFlavor {

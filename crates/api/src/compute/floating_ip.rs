@@ -11,14 +11,14 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::network::floating_ip::{self, FloatingIpChange, NewFloatingIp, Target};
 use lenticular_model::{
+    FloatingIpId, NetworkId, Scoped, ServerId, State, Txn,
     error::{Error, Kind, Result},
     network::{floating_ip::FloatingIp, network::Network},
     policy::{self, Action, Caller},
-    FloatingIpId, NetworkId, Scoped, ServerId, State, Txn,
 };
 use lenticular_wire::{compute::floating_ip as wire, request};
 use serde::Deserialize;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::{net::IpAddr, sync::Arc};
 
 fn id(text: &str) -> Result<FloatingIpId> {

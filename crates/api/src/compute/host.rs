@@ -10,14 +10,14 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::host::{fence, host};
 use lenticular_model::{
+    HostId, Timestamp,
     error::{Error, Result},
     host::host::{Host, Intent},
     index::Taken,
     policy::{self, Action},
-    HostId, Timestamp,
 };
 use lenticular_wire::{compute::query, identity::derived_id, request::unexpected};
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
 fn by_name(ctx: &Ctx) -> impl Iterator<Item = &Arc<Host>> {
@@ -62,11 +62,7 @@ pub async fn zones_detail(ctx: Ctx) -> Handled {
 }
 
 fn hypervisor_id(ctx: &Ctx, host: &Host) -> Value {
-    if ctx.version.has(53) {
-        json!(host.id)
-    } else {
-        json!(host.number)
-    }
+    if ctx.version.has(53) { json!(host.id) } else { json!(host.number) }
 }
 
 fn brief_hypervisor(ctx: &Ctx, host: &Host) -> Value {
@@ -143,11 +139,7 @@ fn matching(ctx: &Ctx) -> Result<(Vec<Arc<Host>>, bool)> {
     if let Some(pattern) = pattern.filter(|_| all.is_empty()) {
         return Err(Error::not_found_text(format!("No hypervisor matching '{pattern}' could be found.")));
     }
-    if ctx.version.has(33) {
-        page::cut(all, &ctx.query, |h| h.id.to_string())
-    } else {
-        Ok((all, false))
-    }
+    if ctx.version.has(33) { page::cut(all, &ctx.query, |h| h.id.to_string()) } else { Ok((all, false)) }
 }
 
 fn listing(ctx: &Ctx, path: &str, view: impl Fn(&Ctx, &Host) -> Value) -> Handled {
@@ -201,24 +193,15 @@ pub async fn statistics(ctx: Ctx) -> Handled {
 pub async fn hypervisor(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let ctx = ctx.asking(&query::HYPERVISOR)?;
     policy::check(&ctx.caller, Action::HypervisorRead, None)?;
-    let found = by_name(&ctx).find(|h| {
-        if ctx.version.has(53) {
-            h.id.to_string() == id
-        } else {
-            h.number.to_string() == id
-        }
-    });
+    let found = by_name(&ctx)
+        .find(|h| if ctx.version.has(53) { h.id.to_string() == id } else { h.number.to_string() == id });
     let host = found
         .ok_or_else(|| Error::not_found_text(format!("Hypervisor with ID '{id}' could not be found.")))?;
     json(200, &json!({"hypervisor": full_hypervisor(&ctx, host)}))
 }
 
 fn service_id(ctx: &Ctx, host: &Host) -> Value {
-    if ctx.version.has(53) {
-        json!(host.id)
-    } else {
-        json!(host.number)
-    }
+    if ctx.version.has(53) { json!(host.id) } else { json!(host.number) }
 }
 
 fn service(ctx: &Ctx, host: &Host) -> Value {

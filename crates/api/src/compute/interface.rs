@@ -10,9 +10,9 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::compute::interface::{self, AttachAsk};
 use lenticular_model::{
+    NetworkId, PortId, ServerId,
     error::{Error, Result},
     network::port::Port,
-    NetworkId, PortId, ServerId,
 };
 use lenticular_wire::{
     microversion::since,
@@ -20,7 +20,7 @@ use lenticular_wire::{
     request::{self, sole},
 };
 use serde::Deserialize;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::net::IpAddr;
 
 fn attachment(ctx: &Ctx, port: &Port) -> Value {

@@ -10,19 +10,19 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::compute::keypair;
 use lenticular_model::{
+    UserId,
     compute::keypair::Keypair,
     error::{Error, Result},
     policy::{self, Action},
-    UserId,
 };
 use lenticular_wire::{
     compute::{public_key::fingerprinted, query},
-    microversion::{since, Field},
+    microversion::{Field, since},
     request::{self, de_given},
 };
 use md5::{Digest, Md5};
 use serde::Deserialize;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// The user that a request for key pairs is about. Only callers who may know learn whether a user exists.
 fn whose(ctx: &Ctx, user: Option<&str>) -> Result<UserId> {
@@ -114,7 +114,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
     let (public_key, private_key) = match asked.public_key {
         Some(key) => (one_line(&key)?, None),
         None if ctx.version.has(92) => {
-            return Err(Error::invalid("'public_key' is a required property from microversion 2.92 on").into())
+            return Err(Error::invalid("'public_key' is a required property from microversion 2.92 on").into());
         }
         None => generate().map(|(public, private)| (public, Some(private)))?,
     };
@@ -158,8 +158,8 @@ fn one_line(key: &str) -> Result<String> {
 /// An Ed25519 key: public in one line, private in OpenSSH's PEM.
 fn generate() -> Result<(String, String)> {
     use ssh_key::{
-        private::{Ed25519Keypair, KeypairData},
         LineEnding, PrivateKey,
+        private::{Ed25519Keypair, KeypairData},
     };
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(Error::internal)?;

@@ -2,14 +2,14 @@
 
 use super::{
     server::user_data_of,
-    server_filter::{column, Filter, Which},
+    server_filter::{Filter, Which, column},
 };
 use crate::{ctx::Ctx, fault::Handled, page, respond::json};
 use lenticular_model::{
+    Kind, ProjectId, ServerId, State,
     compute::server::Server,
     error::{Error, Result},
     index::ServerOrder,
-    Kind, ProjectId, ServerId, State,
 };
 use lenticular_wire::compute::{
     query::SERVERS,
@@ -186,11 +186,7 @@ impl SortKey {
             // Keys that Nova accepts but does not sort by have no column here.
             name => column(name).map_or(std::cmp::Ordering::Equal, |of| of(state, a).cmp(&of(state, b))),
         };
-        if self.ascending {
-            ordering
-        } else {
-            ordering.reverse()
-        }
+        if self.ascending { ordering } else { ordering.reverse() }
     }
 }
 

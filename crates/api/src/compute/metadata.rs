@@ -10,15 +10,15 @@ use crate::{
 use axum::{extract::Path, http::HeaderValue};
 use lenticular_control::command::compute::server;
 use lenticular_model::{
+    ServerId,
     compute::server::Server,
     error::{Error, Result},
-    ServerId,
 };
 use lenticular_wire::{
     compute::server_create::{check_metadata, check_tag},
     request::{read_value, sole_value},
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn read(body: Value, key: &str) -> Result<BTreeMap<String, String>> {

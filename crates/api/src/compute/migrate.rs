@@ -2,11 +2,11 @@
 
 use lenticular_control::command::compute::shelve::Place;
 use lenticular_model::{
-    error::{Error, Result},
     FlavorId,
+    error::{Error, Result},
 };
 use lenticular_wire::{
-    microversion::{since, until, Microversion},
+    microversion::{Microversion, since, until},
     request,
 };
 use serde::Deserialize;
@@ -140,7 +140,7 @@ pub fn shelf_place(version: Microversion, args: Value) -> Result<Place> {
             return Err(Error::invalid(
                 "Invalid input for field/attribute unshelve. It must be null, or an object with an \
                  availability_zone or a host.",
-            ))
+            ));
         }
     };
     #[derive(Deserialize)]
@@ -188,7 +188,7 @@ pub fn flavor(fields: Map<String, Value>) -> Result<FlavorId> {
         Value::String(text) if !text.is_empty() => text.clone(),
         Value::Number(number) => number.to_string(),
         _ => {
-            return Err(Error::invalid("Invalid input for field/attribute flavorRef. It must name a flavor."))
+            return Err(Error::invalid("Invalid input for field/attribute flavorRef. It must name a flavor."));
         }
     };
     // Old clients send the flavor's URL.

@@ -11,16 +11,16 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::compute::migrate;
 use lenticular_model::{
+    Kind, ServerId,
     compute::{migration::Migration, server::Server},
     error::{Error, Result},
     policy::{self, Action},
-    Kind, ServerId,
 };
 use lenticular_wire::{
     compute::{migration as wire, query},
     request::text_bool,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// How many ended migrations one listing reads at most.
 const PAST_MAX: usize = 1_000;

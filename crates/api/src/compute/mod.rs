@@ -22,11 +22,11 @@ mod server_group;
 
 use crate::{app::App, fault::Handled, respond::json};
 use axum::{
+    Router,
     extract::State,
     routing::{get, post, put},
-    Router,
 };
-use lenticular_model::{error::Error, ServerId};
+use lenticular_model::{ServerId, error::Error};
 use lenticular_wire::compute as wire;
 use serde_json::json;
 

@@ -4,13 +4,13 @@ use super::{server::readable, server_id};
 use crate::{ctx::Ctx, fault::Handled, page, respond::json};
 use axum::extract::Path;
 use lenticular_model::{
+    Kind, ServerId,
     compute::{operation::Operation, server::Server},
     error::{Error, Result},
     policy::{self, Action},
-    Kind, ServerId,
 };
 use lenticular_wire::compute::{query::INSTANCE_ACTIONS, server::host_hash};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// Finds the server, existing or deleted: a deleted server's operations can still be read (from 2.21).
 async fn find(ctx: &Ctx, text: &str) -> Result<ServerId> {

@@ -12,18 +12,18 @@ use lenticular_control::{
     quota::{self, Service},
 };
 use lenticular_model::{
+    ProjectId,
     compute::{server::Wanted, server_group::ServerGroup},
     error::{Error, Result},
     policy::{self, Action},
-    quota::{Limits, Usage, COMPUTE_DEFAULTS},
-    ProjectId,
+    quota::{COMPUTE_DEFAULTS, Limits, Usage},
 };
 use lenticular_wire::{
     compute::query::{LIMITS, QUOTA_SET},
-    microversion::{until, Field, Microversion},
+    microversion::{Field, Microversion, until},
     request,
 };
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The project of a path. Only callers with the right to this action learn whether the project exists.
 fn project(ctx: &Ctx, text: &str, action: Action) -> Result<ProjectId> {

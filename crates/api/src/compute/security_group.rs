@@ -15,17 +15,17 @@ use lenticular_control::{
     lifecycle::network::group_build,
 };
 use lenticular_model::{
+    Scoped, SecurityGroupId, SecurityGroupRuleId, ServerId,
     error::{Error, Kind, Result},
     network::security_group::{Direction, Remote, SecurityGroup, SecurityGroupRule},
     policy::{self, Action},
-    Scoped, SecurityGroupId, SecurityGroupRuleId, ServerId,
 };
 use lenticular_wire::{
     compute::{query::SECURITY_GROUPS, security_group as wire},
     request,
 };
 use serde::Deserialize;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Changes Neutron's conflict into a bad request, as Nova answers.

@@ -9,18 +9,18 @@ use crate::{
 };
 use axum::{
     extract::Path,
-    http::{header, HeaderValue},
+    http::{HeaderValue, header},
 };
 use lenticular_control::command::compute::{
     server::{self, ServerChange},
     server_create::{self, NewServers},
 };
 use lenticular_model::{
+    Kind, ServerId,
     compute::server::Server,
     error::{Error, Result},
     network::port::Port,
     policy::{self, Action},
-    Kind, ServerId,
 };
 use lenticular_wire::{
     compute::{
@@ -31,7 +31,7 @@ use lenticular_wire::{
     request::{self, de_present},
 };
 use serde::Deserialize;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// `POST /servers`

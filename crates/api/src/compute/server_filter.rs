@@ -3,10 +3,10 @@
 use super::pattern::Pattern;
 use crate::{ctx::Ctx, query::Query};
 use lenticular_model::{
+    ProjectId, State, Timestamp,
     compute::server::Server,
     error::{Error, Result},
     policy::{self, Action},
-    ProjectId, State, Timestamp,
 };
 use lenticular_wire::request::text_bool;
 use std::{borrow::Cow, ops::RangeInclusive};

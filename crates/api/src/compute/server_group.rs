@@ -9,13 +9,13 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::compute::server_group::{self, NewServerGroup};
 use lenticular_model::{
+    ServerGroupId,
     compute::server_group::ServerGroup,
     error::{Error, Result},
     policy::{self, Action},
-    ServerGroupId,
 };
 use lenticular_wire::compute::{query, server_group as wire};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 fn group_id(text: &str) -> Result<ServerGroupId> {

@@ -4,10 +4,10 @@ use super::id;
 use crate::{
     app::App,
     body::Json,
-    ctx::{self, header, Ctx},
+    ctx::{self, Ctx, header},
     fault::Handled,
     identity::{
-        token::{audit_text, Payload},
+        token::{Payload, audit_text},
         turns::Asker,
     },
     respond::{empty, json},
@@ -20,16 +20,16 @@ use axum::{
 };
 use lenticular_control::command::identity;
 use lenticular_model::{
+    DomainId, ProjectId, State as Cloud, UserId,
     error::{Error, Kind, Result},
     identity::{Project, Target, User},
     policy::{self, Action, Scope},
-    DomainId, ProjectId, State as Cloud, UserId,
 };
 use lenticular_wire::{
     identity::{self as wire, Login, Named},
     request,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::{net::IpAddr, sync::Arc};
 
 /// `POST /v3/auth/tokens`

@@ -10,10 +10,10 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::identity;
 use lenticular_model::{
+    DomainId,
     error::Error,
     identity::{Domain, Target},
     policy::{self, Action},
-    DomainId,
 };
 use lenticular_wire::{identity as wire, request::envelope};
 use serde_json::json;

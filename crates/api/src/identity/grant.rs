@@ -11,10 +11,10 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::identity;
 use lenticular_model::{
+    RoleId, State, UserId,
     error::{Error, Result},
     identity::{Project, RoleAssignment, Target},
     policy::{Action, Reach},
-    RoleId, State, UserId,
 };
 use lenticular_wire::identity as wire;
 use std::sync::Arc;

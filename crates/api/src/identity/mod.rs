@@ -14,16 +14,16 @@ mod user;
 
 use crate::{app::App, fault::Handled, respond::json};
 use axum::{
+    Router,
     extract::State,
     routing::{get, post, put},
-    Router,
 };
 use lenticular_model::{
-    policy::{self, Action, Caller, Reach, Scope},
     DomainId,
+    policy::{self, Action, Caller, Reach, Scope},
 };
 use lenticular_wire::identity as wire;
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The routes.
 pub fn routes() -> Router<App> {

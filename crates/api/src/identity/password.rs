@@ -2,8 +2,8 @@
 
 use crate::identity::turns::{Asker, Turns};
 use argon2::{
-    password_hash::{PasswordHasher, PasswordVerifier},
     Argon2,
+    password_hash::{PasswordHasher, PasswordVerifier},
 };
 use lenticular_model::error::{Error, Result};
 use std::sync::{Arc, OnceLock};

@@ -11,16 +11,16 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::identity;
 use lenticular_model::{
+    DomainId, ProjectId,
     error::{Error, Result},
     identity::Project,
     policy::{Action, Scope},
-    DomainId, ProjectId,
 };
 use lenticular_wire::{
     identity::{self as wire, extra_of},
     request::envelope,
 };
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 const KNOWN: &[&str] = &[

@@ -10,12 +10,12 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::identity;
 use lenticular_model::{
+    RoleId,
     identity::Role,
     policy::{self, Action},
-    RoleId,
 };
 use lenticular_wire::{identity as wire, request::envelope};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// `GET /v3/roles`
 pub async fn list(ctx: Ctx) -> Handled {

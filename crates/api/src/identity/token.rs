@@ -3,9 +3,9 @@
 
 use fernet::Fernet;
 use lenticular_model::{
+    Timestamp, UserId,
     error::{Error, Result},
     policy::Scope,
-    Timestamp, UserId,
 };
 use uuid::Uuid;
 

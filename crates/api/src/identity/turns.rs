@@ -4,8 +4,8 @@
 //! An address that floods delays others by its turns only. So does a user under a password-guessing attack.
 
 use lenticular_model::{
-    error::{Error, Result},
     Lock, UserId,
+    error::{Error, Result},
 };
 use std::{
     collections::{HashMap, VecDeque},

@@ -14,16 +14,16 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::identity;
 use lenticular_model::{
+    DomainId, ProjectId, UserId,
     error::{Error, Result},
     identity::User,
     policy::Action,
-    DomainId, ProjectId, UserId,
 };
 use lenticular_wire::{
     identity::{self as wire, extra_of},
     request::envelope,
 };
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 
 const KNOWN: &[&str] = &[
     "id",

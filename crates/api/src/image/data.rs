@@ -5,16 +5,16 @@ use crate::{agent::enrol::Peer, app::App, ctx::Ctx, fault::Handled, respond::emp
 use axum::{
     body::Body,
     extract::{Path, Request, State},
-    http::{header, HeaderMap},
+    http::{HeaderMap, header},
     response::Response,
 };
 use bytes::Bytes;
 use lenticular_control::{command::image, lifecycle};
 use lenticular_model::{
+    Cause, ImageId, Txn,
     error::{Error, Kind, Result},
     image::{Data, Image, Phase},
     policy::{self, Action, Caller},
-    Cause, ImageId, Txn,
 };
 use lenticular_wire::agent::needs_image;
 use std::time::Duration;

@@ -6,16 +6,16 @@
 
 use crate::{ctx::Ctx, fault::Handled, page, query::Query, respond::json};
 use lenticular_model::{
+    Timestamp,
     error::{Error, Result},
     image::{Image, Visibility},
     policy::{self, Action},
-    Timestamp,
 };
 use lenticular_wire::{
     image::{self as wire, visibility_of},
     request::text_bool,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::{cmp::Ordering, sync::Arc};
 
 /// The default length of a page: Glance's `limit_param_default`.
@@ -276,11 +276,7 @@ impl SortKey {
             "updated_at" => a.updated_at.cmp(&b.updated_at),
             _ => a.created_at.cmp(&b.created_at),
         };
-        if self.ascending {
-            ordering
-        } else {
-            ordering.reverse()
-        }
+        if self.ascending { ordering } else { ordering.reverse() }
     }
 }
 

@@ -6,15 +6,15 @@ pub mod record;
 
 use crate::{app::App, fault::Handled, respond::json};
 use axum::{
+    Router,
     extract::State,
     routing::{get, post, put},
-    Router,
 };
 use lenticular_model::{
+    ImageId,
     error::Error,
     image::Usage,
     policy::{self, Action},
-    ImageId,
 };
 use lenticular_wire::image as wire;
 use serde_json::json;

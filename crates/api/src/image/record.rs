@@ -9,16 +9,16 @@ use crate::{
 };
 use axum::{
     extract::Path,
-    http::{header, HeaderValue},
+    http::{HeaderValue, header},
 };
 use lenticular_control::command::image::{self, NewImage};
 use lenticular_model::{
+    Kind,
     error::{Error, Result},
     image::{Image, Visibility},
-    Kind,
 };
-use lenticular_wire::image::{self as wire, visibility_of, FIELDS};
-use serde_json::{json, Map, Value};
+use lenticular_wire::image::{self as wire, FIELDS, visibility_of};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 const DISK_FORMATS: &[&str] =

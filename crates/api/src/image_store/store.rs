@@ -6,9 +6,9 @@ use crate::limits::{IMAGE_BYTES_MAX, STREAM_STALL};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use lenticular_model::{
+    ImageId, State,
     error::{Error, Result},
     image::Data,
-    ImageId, State,
 };
 use lenticular_wire::hex;
 use md5::Md5;
@@ -20,8 +20,8 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
-        atomic::{AtomicU64, Ordering},
         Arc,
+        atomic::{AtomicU64, Ordering},
     },
 };
 use tokio::sync::mpsc;

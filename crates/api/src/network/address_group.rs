@@ -1,18 +1,18 @@
 //! Address groups.
 
 use super::{
-    fields::{required, Fields},
-    resource::{self, by_name, Changeable, Names, Resource},
+    fields::{Fields, required},
+    resource::{self, Changeable, Names, Resource, by_name},
 };
 use crate::{body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
 use ipnet::IpNet;
 use lenticular_control::command::network::address_group::{self, AddressGroupChange, NewAddressGroup};
 use lenticular_model::{
+    AddressGroupId, Txn,
     error::Result,
     network::address_group::AddressGroup as Record,
     policy::{Action, Caller},
-    AddressGroupId, Txn,
 };
 use serde_json::Value;
 

@@ -1,16 +1,16 @@
 //! Address scopes.
 
 use super::{
-    fields::{bad, Fields},
-    resource::{by_name, Changeable, Names, Resource},
+    fields::{Fields, bad},
+    resource::{Changeable, Names, Resource, by_name},
 };
 use crate::ctx::Ctx;
 use lenticular_control::command::network::address_scope::{self, AddressScopeChange, NewAddressScope};
 use lenticular_model::{
+    AddressScopeId, Txn,
     error::Result,
     network::address_scope::AddressScope as Record,
     policy::{Action, Caller},
-    AddressScopeId, Txn,
 };
 
 /// Address scopes.

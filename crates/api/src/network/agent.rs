@@ -7,10 +7,10 @@ use super::{
 use crate::{body::Json, ctx::Ctx, fault::Handled};
 use axum::extract::Path;
 use lenticular_model::{
+    HostId,
     error::{Error, Result},
     host::host::Host,
     policy::{self, Action},
-    HostId,
 };
 use lenticular_wire::network as wire;
 use std::sync::Arc;

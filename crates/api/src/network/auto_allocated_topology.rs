@@ -8,9 +8,9 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::network::auto_allocated_topology;
 use lenticular_model::{
+    ProjectId, Txn,
     error::{Error, Result},
     policy::{self, Action, Caller},
-    ProjectId, Txn,
 };
 use serde_json::json;
 

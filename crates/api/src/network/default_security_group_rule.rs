@@ -10,10 +10,10 @@ use lenticular_control::command::network::{
     default_security_group_rule as command, default_security_group_rule::NewDefaultRule,
 };
 use lenticular_model::{
-    error::{Error, Result},
-    network::default_security_group_rule::{all, DefaultSecurityGroupRule as Record},
-    policy::{self, Action, Caller},
     DefaultSecurityGroupRuleId, ProjectId, SecurityGroupId, State, Txn,
+    error::{Error, Result},
+    network::default_security_group_rule::{DefaultSecurityGroupRule as Record, all},
+    policy::{self, Action, Caller},
 };
 use lenticular_wire::network as wire;
 use serde_json::Value;

@@ -2,10 +2,10 @@
 
 use ipnet::IpNet;
 use lenticular_model::{
+    ProjectId,
     error::{Error, Result},
     network::subnet::HostRoute,
     policy::{self, Action, Caller},
-    ProjectId,
 };
 use lenticular_wire::request::lenient_bool;
 use serde::de::DeserializeOwned;

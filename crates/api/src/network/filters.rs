@@ -4,12 +4,12 @@
 use super::fields::bad;
 use crate::query::Query;
 use lenticular_model::{
+    Timestamp,
     error::{Error, Result},
     network::{port::Mac, security_group::protocol_number},
-    Timestamp,
 };
 use lenticular_wire::request::text_bool;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::net::IpAddr;
 
 /// The type of a filter's value.
@@ -459,7 +459,7 @@ impl Filters {
             _ => {
                 return Err(wrong(format!(
                     "'{text}' is not of the form subnet_id=, ip_address= or ip_address_substr="
-                )))
+                )));
             }
         };
         self.fixed_ips.push((key.to_owned(), value));

@@ -1,17 +1,17 @@
 //! Floating IPs.
 
 use super::{
-    fields::{bad, required, Fields},
-    resource::{by_name, Changeable, Names, Resource},
+    fields::{Fields, bad, required},
+    resource::{Changeable, Names, Resource, by_name},
     view::{self, Listed},
 };
 use crate::{ctx::Ctx, fault::Handled};
 use lenticular_control::command::network::floating_ip::{self, FloatingIpChange, NewFloatingIp, Target};
 use lenticular_model::{
+    FloatingIpId, Txn,
     error::Result,
     network::floating_ip::FloatingIp as Record,
     policy::{self, Action, Caller},
-    FloatingIpId, Txn,
 };
 use serde_json::json;
 

@@ -29,16 +29,16 @@ mod view;
 use self::resource::{collection, fixed_member, member};
 use crate::{app::App, ctx::Ctx, fault::Handled, respond::json};
 use axum::{
+    Router,
     extract::{Path, State},
     routing::{get, put},
-    Router,
 };
 use lenticular_model::{
     error::Error,
     policy::{self, Action},
 };
 use lenticular_wire::network as wire;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// The routes.
 pub fn routes() -> Router<App> {

@@ -1,16 +1,16 @@
 //! Networks.
 
 use super::{
-    fields::{bad, Fields},
-    resource::{by_name, Changeable, Names, Resource},
+    fields::{Fields, bad},
+    resource::{Changeable, Names, Resource, by_name},
 };
 use crate::ctx::Ctx;
 use lenticular_control::command::network::network::{self, NetworkChange, NewNetwork};
 use lenticular_model::{
+    NetworkId, Txn,
     error::Result,
     network::network::{Network as Record, Provider},
     policy::{Action, Caller},
-    NetworkId, Txn,
 };
 
 /// Networks.

@@ -1,18 +1,18 @@
 //! Ports.
 
 use super::{
-    fields::{bad, check_distinct, required, Fields},
-    resource::{by_name, Changeable, Names, Resource},
+    fields::{Fields, bad, check_distinct, required},
+    resource::{Changeable, Names, Resource, by_name},
 };
 use crate::ctx::Ctx;
 use lenticular_control::command::network::port::{
     self, AskIp, DhcpOptionChange, MacChange, NewPort, PortChange,
 };
 use lenticular_model::{
+    NetworkId, PortId, SecurityGroupId, State, Txn,
     error::Result,
     network::port::{AddressPair, DhcpOption, Mac, Port as Record},
     policy::{Action, Caller},
-    NetworkId, PortId, SecurityGroupId, State, Txn,
 };
 use serde_json::{Map, Value};
 use std::{net::IpAddr, sync::Arc};

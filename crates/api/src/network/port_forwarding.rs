@@ -1,7 +1,7 @@
 //! Port forwardings of floating IPs.
 
 use super::{
-    fields::{bad, required, Fields},
+    fields::{Fields, bad, required},
     resource,
     view::{self, Listed},
 };
@@ -14,13 +14,13 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::network::port_forwarding::{self, NewPortForwarding, PortForwardingChange};
 use lenticular_model::{
+    FloatingIpId, PortForwardingId, Scoped, Txn,
     error::Result,
     network::{
         floating_ip::FloatingIp,
         port_forwarding::{ForwardedProtocol, PortRange},
     },
     policy::Caller,
-    FloatingIpId, PortForwardingId, Scoped, Txn,
 };
 use lenticular_wire::network as wire;
 use serde_json::json;

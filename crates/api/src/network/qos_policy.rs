@@ -1,8 +1,8 @@
 //! QoS policies, their rules, and the types of rules.
 
 use super::{
-    fields::{bad, required, Fields},
-    resource::{self, by_name, Changeable, Names, Resource},
+    fields::{Fields, bad, required},
+    resource::{self, Changeable, Names, Resource, by_name},
     view::{self, Listed},
 };
 use crate::{
@@ -12,18 +12,18 @@ use crate::{
     respond::{empty, json},
 };
 use axum::extract::Path;
-use lenticular_control::command::network::qos_policy::{self, NewQosPolicy, QosPolicyChange, DSCP_MARKS};
+use lenticular_control::command::network::qos_policy::{self, DSCP_MARKS, NewQosPolicy, QosPolicyChange};
 use lenticular_model::{
+    QosPolicyId, QosRuleId, Txn,
     error::{Error, Result},
     network::{
         qos_policy::{QosPolicy as Record, QosRule, QosRuleKind},
         security_group::Direction,
     },
     policy::{self, Action, Caller},
-    QosPolicyId, QosRuleId, Txn,
 };
 use lenticular_wire::network::{self as wire, qos_policy::TYPES};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// QoS policies.

@@ -12,13 +12,13 @@ use lenticular_control::{
     quota::{self, Service},
 };
 use lenticular_model::{
+    ProjectId,
     error::{Error, Result},
     policy::{self, Action},
     quota::{Limits, NETWORK_DEFAULTS},
-    ProjectId,
 };
 use lenticular_wire::request::envelope;
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 
 fn project(text: &str) -> Result<ProjectId> {
     text.parse().map_err(|_| Error::not_found("Project", text).coded("TenantQuotaNotFound"))

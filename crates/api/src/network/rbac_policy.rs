@@ -1,18 +1,18 @@
 //! RBAC policies.
 
 use super::{
-    fields::{bad, required, Fields},
-    resource::{by_name, Changeable, Names, Resource},
+    fields::{Fields, bad, required},
+    resource::{Changeable, Names, Resource, by_name},
 };
 use crate::ctx::Ctx;
 use lenticular_control::command::network::rbac_policy::{self, NewRbacPolicy};
 use lenticular_model::{
+    RbacPolicyId, Txn,
     error::Result,
     network::rbac_policy::{RbacAction, RbacObject, RbacPolicy as Record, RbacTarget},
     policy::{Action, Caller},
-    RbacPolicyId, Txn,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// RBAC policies.
 pub struct RbacPolicy;

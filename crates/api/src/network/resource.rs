@@ -2,7 +2,7 @@
 //! and preconditions.
 
 use super::{
-    fields::{bad, Fields},
+    fields::{Fields, bad},
     view::{self, Listed},
 };
 use crate::{
@@ -14,15 +14,15 @@ use crate::{
 };
 use axum::{
     extract::Path,
-    routing::{get, MethodRouter},
+    routing::{MethodRouter, get},
 };
 use lenticular_model::{
+    Record, State, Txn,
     error::{Error, Result},
     policy::{self, Action, Caller},
     revision::Revised,
-    Record, State, Txn,
 };
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 use std::{future::Future, sync::Arc};
 
 /// The names of a resource: singular and plural in bodies, and in paths.

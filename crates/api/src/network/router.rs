@@ -1,9 +1,9 @@
 //! Routers.
 
 use super::{
-    fields::{bad, required, Fields},
+    fields::{Fields, bad, required},
     port::fixed_ips,
-    resource::{self, by_name, Changeable, Names, Resource},
+    resource::{self, Changeable, Names, Resource, by_name},
 };
 use crate::{body::Json, ctx::Ctx, fault::Handled, respond::json};
 use axum::extract::Path;
@@ -11,12 +11,12 @@ use lenticular_control::command::network::router::{
     self, GatewayAsk, Interface, InterfaceAsk, NewRouter, RouterChange,
 };
 use lenticular_model::{
+    RouterId, Txn,
     error::Result,
     network::{router::Router as Record, subnet::HostRoute},
     policy::{Action, Caller},
-    RouterId, Txn,
 };
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Routers.
 pub struct Router;

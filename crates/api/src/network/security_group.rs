@@ -1,7 +1,7 @@
 //! Security groups and their rules.
 
 use super::{
-    fields::{bad, range, required, Fields},
+    fields::{Fields, bad, range, required},
     resource::{Changeable, Names, Resource},
 };
 use crate::ctx::Ctx;
@@ -10,12 +10,12 @@ use lenticular_control::{
     lifecycle::network::group_build,
 };
 use lenticular_model::{
+    ProjectId, Scoped, SecurityGroupId, SecurityGroupRuleId, State, Txn,
     error::{Error, Result},
     network::security_group::{
-        protocol_number, Direction, Remote, SecurityGroup as Record, SecurityGroupRule as RuleRecord,
+        Direction, Remote, SecurityGroup as Record, SecurityGroupRule as RuleRecord, protocol_number,
     },
     policy::{Action, Caller},
-    ProjectId, Scoped, SecurityGroupId, SecurityGroupRuleId, State, Txn,
 };
 use lenticular_wire::network as wire;
 use serde_json::Value;

@@ -1,13 +1,14 @@
 //! Subnets.
 
 use super::{
-    fields::{bad, check_distinct, required, Fields},
-    resource::{by_name, Changeable, Names, Resource},
+    fields::{Fields, bad, check_distinct, required},
+    resource::{Changeable, Names, Resource, by_name},
 };
 use crate::ctx::Ctx;
 use ipnet::IpNet;
 use lenticular_control::command::network::subnet::{self, Gateway, NewSubnet, Range, SubnetChange};
 use lenticular_model::{
+    NetworkId, State, SubnetId, SubnetPoolId, Txn,
     error::Result,
     network::{
         network::Network,
@@ -15,7 +16,6 @@ use lenticular_model::{
         subnet_pool::SubnetPool,
     },
     policy::{Action, Caller},
-    NetworkId, State, SubnetId, SubnetPoolId, Txn,
 };
 use lenticular_wire::request::text_bool;
 use std::{net::IpAddr, sync::Arc};
@@ -46,7 +46,9 @@ fn check_guests(v4: bool, dns: &[IpAddr], routes: &[HostRoute]) -> Result<()> {
     }
     check_distinct("dns_nameservers", dns)?;
     if dns.len() > NAMESERVERS_MAX {
-        let why = format!("Unable to complete operation. The number of DNS nameservers exceeds the limit {NAMESERVERS_MAX}.");
+        let why = format!(
+            "Unable to complete operation. The number of DNS nameservers exceeds the limit {NAMESERVERS_MAX}."
+        );
         return Err(bad(why).coded("DNSNameServersExhausted"));
     }
     if routes.len() > ROUTES_MAX {
@@ -70,7 +72,7 @@ fn read_range(ctx: &Ctx, fields: &Fields) -> Result<(Range, bool)> {
     }
     let pool = match (named, default) {
         (Some(_), true) => {
-            return Err(bad("subnetpool_id and use_default_subnetpool cannot both be specified"))
+            return Err(bad("subnetpool_id and use_default_subnetpool cannot both be specified"));
         }
         (Some(id), false) => Some(ctx.state.visible::<SubnetPool>(&ctx.caller, &id)?),
         (None, true) => {

@@ -1,18 +1,18 @@
 //! Subnet pools.
 
 use super::{
-    fields::{required, Fields},
-    resource::{self, by_name, Changeable, Names, Resource},
+    fields::{Fields, required},
+    resource::{self, Changeable, Names, Resource, by_name},
 };
 use crate::{body::Json, ctx::Ctx, fault::Handled, respond::json};
 use axum::extract::Path;
 use ipnet::IpNet;
 use lenticular_control::command::network::subnet_pool::{self, NewSubnetPool, SubnetPoolChange};
 use lenticular_model::{
+    SubnetPoolId, Txn,
     error::Result,
     network::subnet_pool::SubnetPool as Record,
     policy::{Action, Caller},
-    SubnetPoolId, Txn,
 };
 use serde_json::json;
 

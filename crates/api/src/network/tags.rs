@@ -10,7 +10,7 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::network::tags::{self, Tagged};
 use lenticular_model::error::{Error, Result};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 fn tagged(collection: &str, id: &str) -> Result<Tagged> {
     let missing = || Error::not_found("Resource", id).coded("TagResourceNotFound");

@@ -1,17 +1,17 @@
 //! Trunks.
 
 use super::{
-    fields::{bad, required, Fields},
-    resource::{self, by_name, Changeable, Names, Resource},
+    fields::{Fields, bad, required},
+    resource::{self, Changeable, Names, Resource, by_name},
 };
 use crate::{body::Json, ctx::Ctx, fault::Handled, respond::json};
 use axum::extract::Path;
 use lenticular_control::command::network::trunk::{self, NewTrunk, TrunkChange};
 use lenticular_model::{
+    PortId, TrunkId, Txn,
     error::Result,
     network::trunk::{SubPort, Trunk as Record},
     policy::{Action, Caller},
-    PortId, TrunkId, Txn,
 };
 use lenticular_wire::network as wire;
 use serde_json::json;

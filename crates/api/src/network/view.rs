@@ -3,7 +3,7 @@
 use super::{fields::bad, filters::Filters};
 use crate::{ctx::Ctx, fault::Handled, limits::PAGE_MAX, page, query::Query, respond::json};
 use lenticular_model::error::{Error, Result};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// The sort keys of every resource, beside the fields of a create request.
 const SORTED_BY: &[&str] =

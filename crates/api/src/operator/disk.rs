@@ -10,9 +10,9 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::{compute::evacuate, host::disk};
 use lenticular_model::{
+    ServerId, State,
     compute::disk_copy::{DiskCopy, Fate, FoundDisk},
     error::Error,
-    ServerId, State,
 };
 use lenticular_wire::operator::{DiskView, Nothing, RestoreAsk};
 

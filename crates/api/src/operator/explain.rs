@@ -3,7 +3,7 @@
 use crate::{ctx::Ctx, fault::Handled, operator::find, respond::json};
 use axum::extract::Path;
 use lenticular_control::schedule::{self, Moves, RequestSpec, Verdict};
-use lenticular_model::{compute::server::Server, error::Error, Kind};
+use lenticular_model::{Kind, compute::server::Server, error::Error};
 use lenticular_wire::operator::{Explanation, HostWord, Refusal, WeigherView};
 
 /// The default number of hosts with the result of every filter.

@@ -4,10 +4,10 @@ use crate::{body::Message, ctx::Ctx, fault::Handled, operator::host, respond::js
 use axum::extract::Path;
 use lenticular_control::command::host::fence as command;
 use lenticular_model::{
+    HostId,
     error::{Error, Result},
     host::host::{Host, Proof},
     policy::{self, Action},
-    HostId,
 };
 use lenticular_wire::operator::FenceAsk;
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};

@@ -3,11 +3,11 @@
 use crate::{ctx::Ctx, fault::Handled, operator::disk, respond::json};
 use axum::extract::Path;
 use lenticular_model::{
+    EnrolmentId, State,
     compute::server::Server,
     error::Error,
     host::host::{Host, Intent},
     policy::{self, Action},
-    EnrolmentId, State,
 };
 use lenticular_wire::operator::{HostDetail, HostView};
 

@@ -9,11 +9,11 @@ use crate::{
 use axum::extract::Path;
 use lenticular_control::command::host::enrolment;
 use lenticular_model::{
+    Cause, ImageId, Kind, ServerId, State, UserId,
     compute::server::{Server, Shelf},
     error::{Error, Result},
     network::port::Port,
     policy::{self, Action},
-    Cause, ImageId, Kind, ServerId, State, UserId,
 };
 use lenticular_store::HistoryEntry;
 use lenticular_wire::operator::{Change, JournalLine};

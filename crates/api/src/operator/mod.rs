@@ -13,10 +13,10 @@ mod server;
 use crate::{app::App, ctx::Ctx, fault::Handled, respond::json};
 use axum::Router;
 use lenticular_model::{
+    HostId, ServerId, State,
     compute::server::Server,
     error::{Error, Result},
     policy::{self, Action},
-    HostId, ServerId, State,
 };
 use lenticular_wire::operator::{
     DiskView, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostDetail, HostView, JournalLine, Nothing,

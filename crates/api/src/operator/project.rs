@@ -4,14 +4,14 @@ use crate::{body::Message, ctx::Ctx, fault::Handled, respond::json};
 use axum::extract::Path;
 use lenticular_control::command::identity::{
     purge as project,
-    thing::{things, Thing},
+    thing::{Thing, things},
 };
 use lenticular_model::{
+    ProjectId, State, Txn,
     compute::server::Wanted,
     error::{Error, Result},
     identity::Project,
     policy::{self, Action, Caller, Scope},
-    ProjectId, State, Txn,
 };
 use lenticular_wire::operator::{ProjectThing, PurgeAsk, Purged};
 use std::{collections::BTreeMap, sync::Arc};

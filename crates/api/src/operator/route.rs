@@ -2,15 +2,15 @@
 
 use crate::app::App;
 use axum::{
-    handler::Handler,
-    routing::{get, post, MethodRouter},
     Router,
+    handler::Handler,
+    routing::{MethodRouter, get, post},
 };
 use lenticular_model::error::{Error, Result};
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::{
-    openapi::{RefOr, Schema},
     ToSchema,
+    openapi::{RefOr, Schema},
 };
 
 /// A route: a method on a path.

@@ -8,9 +8,9 @@ use crate::{
 };
 use axum::extract::Path;
 use lenticular_model::{
+    HostId, Kind, State,
     compute::{migration::Leg, server::Server},
     error::Result,
-    HostId, Kind, State,
 };
 use lenticular_wire::operator::{MoveView, Where};
 

@@ -4,7 +4,7 @@
 use axum::{
     body::{Body, Bytes, HttpBody},
     extract::Request,
-    http::{header::CONNECTION, HeaderValue},
+    http::{HeaderValue, header::CONNECTION},
     response::Response,
 };
 use http_body_util::{BodyExt, Limited};

@@ -3,22 +3,22 @@
 
 use crate::host::TestHost;
 use axum::{
+    Router,
     body::Body,
     http::{Method, Request},
     response::Response,
-    Router,
 };
 use http_body_util::BodyExt;
 use lenticular_api::{
-    hash_password, router, App, Authority, Clocks, Config, ImageStore, Parts, Passwords, Tokens,
+    App, Authority, Clocks, Config, ImageStore, Parts, Passwords, Tokens, hash_password, router,
 };
 use lenticular_control::bootstrap::bootstrap;
 use lenticular_model::{Cause, Incarnation, Timestamp};
 use lenticular_store::{Memory, MemoryDisk, Store, Writer};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::sync::{
-    atomic::{AtomicI64, Ordering},
     Arc,
+    atomic::{AtomicI64, Ordering},
 };
 use tempfile::TempDir;
 use tower_service::Service;

@@ -1,7 +1,7 @@
 //! Nova's resources.
 
 use crate::{
-    snapshot::{show, Shown, UNVERSIONED},
+    snapshot::{Shown, UNVERSIONED, show},
     world::World,
 };
 

@@ -3,10 +3,10 @@
 use lenticular_agent::core::{Core, Outcome, Step, Taken};
 use lenticular_api::App;
 use lenticular_model::{
-    host::host::{Capacity, Hypervisor, Wiring},
     HostId, ServerId,
+    host::host::{Capacity, Hypervisor, Wiring},
 };
-use lenticular_wire::agent::{Hello, OrdersQuery, Report, Welcome, VERSION};
+use lenticular_wire::agent::{Hello, OrdersQuery, Report, VERSION, Welcome};
 
 /// A host.
 pub struct TestHost {

@@ -2,7 +2,7 @@
 
 use crate::{
     cloud::credentials,
-    snapshot::{assert_answer, show, Shown, UNVERSIONED},
+    snapshot::{Shown, UNVERSIONED, assert_answer, show},
     world::World,
 };
 use axum::http::Method;

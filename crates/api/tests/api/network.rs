@@ -1,7 +1,7 @@
 //! Neutron's resources.
 
 use crate::{
-    snapshot::{show, Shown, UNVERSIONED},
+    snapshot::{Shown, UNVERSIONED, show},
     world::World,
 };
 

@@ -3,7 +3,7 @@
 use crate::{
     cloud::TestCloud,
     schema::check,
-    snapshot::{assert_answer, show, Shown, UNVERSIONED},
+    snapshot::{Shown, UNVERSIONED, assert_answer, show},
     world::World,
 };
 use axum::http::Method;

@@ -1,6 +1,6 @@
 //! Checks JSON against a schema of an OpenAPI document, as far as the operators' API uses schemas.
 
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// Checks that a value has the types and the members that the schema describes: all required members, and no

@@ -1,8 +1,8 @@
 //! A cloud with one of every resource, made through the API.
 
-use crate::cloud::{TestCloud, PASSWORD};
+use crate::cloud::{PASSWORD, TestCloud};
 use axum::http::Method;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 const PUBLIC_KEY: &str =

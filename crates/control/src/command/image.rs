@@ -3,10 +3,10 @@
 
 use crate::lifecycle::image;
 use lenticular_model::{
+    ImageId, ProjectId, State, Txn,
     error::{Error, Result},
     image::{Image, Phase, Quota, Usage, Visibility},
     policy::{self, Action, Caller},
-    ImageId, ProjectId, State, Txn,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -2,10 +2,10 @@
 
 use crate::quota::Service;
 use lenticular_model::{
+    ProjectId, Txn,
     error::{Error, Result},
     policy::{self, Action, Caller},
-    quota::{Limits, Quota, COMPUTE_DEFAULTS, NETWORK_DEFAULTS},
-    ProjectId, Txn,
+    quota::{COMPUTE_DEFAULTS, Limits, NETWORK_DEFAULTS, Quota},
 };
 
 /// Sets limits of a project; other limits stay.

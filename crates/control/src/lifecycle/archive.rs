@@ -2,9 +2,9 @@
 
 use crate::lifecycle::{network::cascade, operation};
 use lenticular_model::{
+    Kind, ServerId, Txn,
     compute::server::{Server, Wanted},
     network::port::Port,
-    Kind, ServerId, Txn,
 };
 use std::sync::Arc;
 

@@ -22,8 +22,8 @@
 //!   (`shelf.rs`, `command/compute/evacuate.rs`).
 
 use lenticular_model::{
-    compute::server::{Condition, Fault, Server},
     Timestamp,
+    compute::server::{Condition, Fault, Server},
 };
 
 /// The fault of a server in error: a message for its owner, details for the operator, and the time.

@@ -2,9 +2,9 @@
 
 use crate::lifecycle::archive::archive_if_gone;
 use lenticular_model::{
+    DiskCopyId, HostId, ServerId, Txn,
     compute::disk_copy::{DiskCopy, Fate},
     host::observation::{Observation, ObservedState},
-    DiskCopyId, HostId, ServerId, Txn,
 };
 
 /// Records that a host has a disk that no longer belongs to its server. There is at most one on a host.

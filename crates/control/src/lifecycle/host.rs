@@ -1,6 +1,6 @@
 //! The records that name a host, when the host is removed.
 
-use lenticular_model::{compute::aggregate::Aggregate, AggregateId, HostId, Txn};
+use lenticular_model::{AggregateId, HostId, Txn, compute::aggregate::Aggregate};
 
 /// Takes a removed host out of all aggregates.
 pub fn leave_aggregates(txn: &mut Txn<'_>, host: HostId) {

@@ -8,9 +8,9 @@
 //! ```
 
 use lenticular_model::{
+    ImageId, Kind, Scoped, State, Txn,
     error::{Error, Result},
     image::{Data, Image, Phase, Quota, Usage},
-    ImageId, Kind, Scoped, State, Txn,
 };
 
 const MIB: u64 = 1 << 20;

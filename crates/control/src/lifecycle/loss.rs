@@ -2,11 +2,11 @@
 
 use crate::lifecycle::{archive::archive_if_gone, condition, migration, operation, ports, restore, shelf};
 use lenticular_model::{
+    ServerId, Txn,
     compute::{
         migration::{Leg, Phase},
         server::{Restored, Server, Wanted},
     },
-    ServerId, Txn,
 };
 
 /// Records that a server's disk was lost with its host; false if the server was only waiting for its deletion.
@@ -48,8 +48,7 @@ pub fn on_lost_in_restore(txn: &mut Txn<'_>, server: &Server) {
     // A server that was on no host has nothing to lose.
     let never = |s: &Server| s.host_id.is_none() && s.restored == Some(Restored::Unheard);
     if let Some(server) = txn.servers.get(&id).filter(|s| !never(s)).cloned() {
-        let message =
-            "The store was restored from a backup, and no host has the server. It was deleted after the \
+        let message = "The store was restored from a backup, and no host has the server. It was deleted after the \
              backup, or is lost. Delete it, or ask the operator to go back to a disk that it left behind.";
         if let Some(task) = server.task.as_ref().filter(|_| server.wanted != Wanted::Absent) {
             operation::finish(txn, task.operation_id, Some(message.to_owned()));

@@ -2,12 +2,13 @@
 
 use crate::lifecycle::{condition, disk_copy, operation, ports};
 use lenticular_model::{
+    HostId, Kind, MigrationId, ServerId, Timestamp, Txn,
     compute::{
         disk_copy::{DiskCopy, Fate, KEPT_S},
         migration::{
             FlavorSnapshot, Leg, Migration, Mode, MoveProgress, Phase, Progress, Purpose, Ticket, Unconfirmed,
         },
-        operation::{OperationKind, MOVE_S_MAX},
+        operation::{MOVE_S_MAX, OperationKind},
         server::{Server, Wanted},
     },
     error::{Error, Result},
@@ -16,7 +17,6 @@ use lenticular_model::{
         observation::{Handover, Observation, ObservedState, SourceDecision},
     },
     policy::Caller,
-    HostId, Kind, MigrationId, ServerId, Timestamp, Txn,
 };
 
 /// The time in which a target must be ready, in seconds: it may have to fetch a large image.

@@ -1,12 +1,12 @@
 //! Operations: begun with a request, ended when the host has done its part or cannot.
 
 use lenticular_model::{
+    Kind, OperationId, Txn,
     compute::{
         operation::{Operation, OperationKind, Outcome},
         server::{Server, Task},
     },
     policy::Caller,
-    Kind, OperationId, Txn,
 };
 
 /// Begins an operation on a server and returns the task that stands for it in the server's record.

@@ -6,7 +6,7 @@
 //!   OVN says that its ports are up┘
 //! ```
 
-use lenticular_model::{compute::server::Server, network::port::Port, HostId, PortId, ServerId, State, Txn};
+use lenticular_model::{HostId, PortId, ServerId, State, Txn, compute::server::Server, network::port::Port};
 
 /// Whether OVN reports when the server's ports are plugged.
 fn is_ovns(state: &State, server: &Server) -> bool {

@@ -33,6 +33,7 @@
 
 use crate::lifecycle::{archive::archive_if_gone, disk_copy, migration, ports, shelf};
 use lenticular_model::{
+    HostId, ServerId, Txn,
     compute::{
         disk_copy::{DiskCopy, Fate, FoundDisk, KEPT_S},
         migration::Phase,
@@ -42,7 +43,6 @@ use lenticular_model::{
         host::{Heartbeat, Host},
         observation::{Observation, ObservedState},
     },
-    HostId, ServerId, Txn,
 };
 use std::sync::Arc;
 

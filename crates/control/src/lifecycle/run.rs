@@ -2,11 +2,11 @@
 
 use crate::lifecycle::{condition, network::cascade, operation, ports, shelf};
 use lenticular_model::{
+    HostId, PortId, ServerId, Txn,
     compute::{
         operation::OperationKind,
         server::{Condition, Server, Wanted},
     },
-    HostId, PortId, ServerId, Txn,
 };
 use std::sync::Arc;
 

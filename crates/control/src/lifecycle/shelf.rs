@@ -16,6 +16,7 @@
 
 use crate::lifecycle::{condition, disk_copy, image, operation, ports};
 use lenticular_model::{
+    HostId, ImageId, ServerId, Txn,
     compute::{
         disk_copy::Fate,
         server::{BootStyle, Server, Shelf, Wanted},
@@ -23,7 +24,6 @@ use lenticular_model::{
     error::{Error, Result},
     host::observation::Unsaved,
     image::{Data, Image, Phase, Quota},
-    HostId, ImageId, ServerId, Txn,
 };
 
 /// The image for the disk that a host will send. The sending has a new name, and overtakes all earlier sendings.

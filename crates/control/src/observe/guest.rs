@@ -5,12 +5,12 @@ use crate::{
     observe::restore,
 };
 use lenticular_model::{
+    HostId, Txn,
     compute::{
         migration::Ticket,
         server::{BootStyle, Condition, Server, Wanted},
     },
     host::observation::{Observation, ObservedState, StopReason},
-    HostId, Txn,
 };
 
 /// Accepts a host's observations. A report counts for a guest whose host or ticket is that host, at that

@@ -5,13 +5,13 @@ use crate::{
     observe::{guest, restore},
 };
 use lenticular_model::{
+    HostId, Incarnation, State, Txn,
     compute::migration::MoveProgress,
     error::{Error, Result},
     host::{
         host::{Capacity, Heartbeat, Host, Hypervisor, Intent},
         observation::Observation,
     },
-    HostId, Incarnation, State, Txn,
 };
 use std::sync::Arc;
 

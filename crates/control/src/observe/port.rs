@@ -1,7 +1,7 @@
 //! OVN's reports of ports.
 
 use crate::lifecycle::{ports, run};
-use lenticular_model::{network::port::PortOwner, PortId, Txn};
+use lenticular_model::{PortId, Txn, network::port::PortOwner};
 
 /// Accepts OVN's reports of ports. Reports of ports that OVN does not plug do not count. Nor do reports of a
 /// trunk's subports: they are plugged while the trunk's parent is, on any host.

@@ -6,6 +6,7 @@ use crate::lifecycle::{
     restore::{adopt, keep_or_remove, place_found},
 };
 use lenticular_model::{
+    HostId, ServerId, State, Txn,
     compute::{
         disk_copy::{DiskCopy, Fate, FoundDisk},
         server::{Restored, Server},
@@ -14,7 +15,6 @@ use lenticular_model::{
         host::Host,
         observation::{Observation, ObservedState, SourceDecision, StopReason},
     },
-    HostId, ServerId, State, Txn,
 };
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -2,8 +2,8 @@
 
 use crate::lifecycle::archive::archive_if_gone;
 use lenticular_model::{
-    compute::disk_copy::{DiskCopy, Fate},
     DiskCopyId, Timestamp, Txn,
+    compute::disk_copy::{DiskCopy, Fate},
 };
 
 /// One step for one disk.

@@ -1,8 +1,8 @@
 //! The host controller: notices that a host falls silent or sends heartbeats again.
 
 use lenticular_model::{
-    host::host::{Host, SILENT_AFTER_S},
     HostId, Timestamp, Txn,
+    host::host::{Host, SILENT_AFTER_S},
 };
 
 /// Silence counts from the last heartbeat, but not from before the running leader took over: the absence of the

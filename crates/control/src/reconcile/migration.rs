@@ -3,8 +3,8 @@
 
 use crate::lifecycle::migration;
 use lenticular_model::{
-    compute::migration::{Leg, Phase},
     MigrationId, Timestamp, Txn,
+    compute::migration::{Leg, Phase},
 };
 
 /// One step for one migration.

@@ -1,7 +1,7 @@
 //! The controller of restored servers: a server that no host has is lost.
 
 use crate::lifecycle::loss;
-use lenticular_model::{compute::server::Server, Txn};
+use lenticular_model::{Txn, compute::server::Server};
 
 /// One step for a restored server: after all hosts have reported, a server that none of them has is lost.
 pub fn reconcile(txn: &mut Txn<'_>, server: &Server) {

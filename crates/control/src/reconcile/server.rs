@@ -5,11 +5,11 @@ use crate::{
     reconcile::restored_server,
 };
 use lenticular_model::{
+    ServerId, Timestamp, Txn,
     compute::{
         operation::OperationKind,
         server::{Server, Wanted},
     },
-    ServerId, Timestamp, Txn,
 };
 
 /// One step for one server.

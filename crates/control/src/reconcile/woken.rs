@@ -3,10 +3,10 @@
 
 use super::Key;
 use lenticular_model::{
+    HostId, Kind, Record, ServerId, State,
     change::Pair,
     compute::{disk_copy::DiskCopy, migration::Migration, server::Server},
     host::host::Host,
-    HostId, Kind, Record, ServerId, State,
 };
 use std::{collections::BTreeSet, str::FromStr};
 

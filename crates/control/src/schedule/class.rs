@@ -7,11 +7,11 @@ use super::{
     image, weigh,
 };
 use lenticular_model::{
+    ProjectId,
     host::{
         candidate::HostClass,
         host::{Hypervisor, Ratios},
     },
-    ProjectId,
 };
 
 type Judge = fn(&Facts<'_>, &ClassFacts<'_>) -> Result<(), String>;

@@ -1,14 +1,13 @@
 //! Every filter's answer about every host, for people: the same filters, without stopping at the first refusal.
 
 use super::{
-    class,
-    facts::{capacity, ClassFacts, Facts, HostFacts},
+    RequestSpec, class,
+    facts::{ClassFacts, Facts, HostFacts, capacity},
     filter::Filter,
     host, judge, read,
     weigh::{self, Passed, Weigher},
-    RequestSpec,
 };
-use lenticular_model::{index::Taken, HostId, State};
+use lenticular_model::{HostId, State, index::Taken};
 use std::collections::BTreeMap;
 
 /// A filter's answer about a host.

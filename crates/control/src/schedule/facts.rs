@@ -1,7 +1,8 @@
 //! The facts of a decision: the request, read once, and the facts of each class of hosts and of each host.
 
-use super::{filter::Filter, RequestSpec};
+use super::{RequestSpec, filter::Filter};
 use lenticular_model::{
+    HostId, ServerId, State,
     compute::{
         flavor::Size,
         server_group::{Policy, ServerGroup},
@@ -10,7 +11,6 @@ use lenticular_model::{
         candidate::{Candidate, HostClass},
         host::{Capacity, Hypervisor, Ratios},
     },
-    HostId, ServerId, State,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

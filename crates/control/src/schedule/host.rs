@@ -5,9 +5,9 @@ use super::{
     filter::Filter,
 };
 use lenticular_model::{
+    HostId,
     compute::server_group::Policy,
     host::{candidate::Availability, host::Intent},
-    HostId,
 };
 
 /// The reason of a refusal. [`text`] makes the text.

@@ -14,20 +14,20 @@ mod image;
 mod verdict;
 mod weigh;
 
-pub use explain::{explain, HostWord, Word};
+pub use explain::{HostWord, Word, explain};
 pub use extra_specs::matches;
-pub use verdict::{Refusal, Verdict, ACCEPTED_MAX, SAMPLES_MAX};
+pub use verdict::{ACCEPTED_MAX, Refusal, SAMPLES_MAX, Verdict};
 pub use weigh::Weigher;
 
 use facts::{Facts, HostFacts};
 use filter::Filter;
 use lenticular_model::{
+    HostId, ProjectId, ServerGroupId, ServerId, State,
     compute::{
         flavor::Size,
         server::{Hints, Server},
     },
     image::Image,
-    HostId, ProjectId, ServerGroupId, ServerId, State,
 };
 use std::{collections::BTreeMap, sync::Arc};
 use verdict::Refused;

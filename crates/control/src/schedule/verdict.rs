@@ -2,7 +2,7 @@
 
 use super::{
     facts::Facts,
-    filter::{plain, Filter},
+    filter::{Filter, plain},
     host,
 };
 use lenticular_model::HostId;

@@ -2,7 +2,7 @@
 //! to 1 (the most). As in Nova, the sum of the scaled measures, each times its multiplier, decides.
 
 use super::facts::{ClassFacts, ClassJudgement, Facts, HostFacts, WEIGHERS};
-use lenticular_model::{compute::server_group::Policy, host::candidate::Candidate, index::Taken, HostId};
+use lenticular_model::{HostId, compute::server_group::Policy, host::candidate::Candidate, index::Taken};
 use std::collections::BTreeMap;
 
 /// The weighers' names, as in Nova, each with its measure.
@@ -134,11 +134,7 @@ impl Span {
     fn scale(&self) -> [f64; WEIGHERS] {
         std::array::from_fn(|n| {
             let wide = f64::from(self.high[n]) - f64::from(self.low[n]);
-            if wide > 0.0 {
-                1.0 / wide
-            } else {
-                0.0
-            }
+            if wide > 0.0 { 1.0 / wide } else { 0.0 }
         })
     }
 }

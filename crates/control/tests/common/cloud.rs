@@ -3,9 +3,10 @@
 use super::common::{server, server_id};
 use lenticular_control::observe::{
     guest::observe,
-    host::{hello, Registration},
+    host::{Registration, hello},
 };
 use lenticular_model::{
+    HostId, Incarnation, ProjectId, State, Timestamp, Txn, UserId,
     compute::{disk_copy::Fate, server::Server},
     error::Result,
     host::{
@@ -13,7 +14,6 @@ use lenticular_model::{
         observation::{Observation, ObservedState},
     },
     policy::{Caller, RoleLevel, Scope},
-    HostId, Incarnation, ProjectId, State, Timestamp, Txn, UserId,
 };
 use std::sync::Arc;
 

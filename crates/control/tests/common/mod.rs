@@ -1,11 +1,11 @@
 //! Shared code of tests of servers: one server.
 
 use lenticular_model::{
+    FlavorId, HostId, ImageId, ProjectId, ServerId, Timestamp, UserId,
     compute::{
         flavor::Size,
         server::{BootStyle, Condition, Disk, Server, Wanted},
     },
-    FlavorId, HostId, ImageId, ProjectId, ServerId, Timestamp, UserId,
 };
 
 pub fn server_id() -> ServerId {

@@ -1,6 +1,6 @@
 //! Subnet pools and quotas: allocated ranges never overlap, are returned, and stay within the limits.
 
-use crate::world::{admin, member, project, World};
+use crate::world::{World, admin, member, project};
 use lenticular_control::{
     command::{
         self,
@@ -13,7 +13,7 @@ use lenticular_control::{
     },
     quota::{self, Service},
 };
-use lenticular_model::{quota::Limits, Result, SubnetId, SubnetPoolId};
+use lenticular_model::{Result, SubnetId, SubnetPoolId, quota::Limits};
 use proptest::prelude::*;
 
 fn pool(world: &mut World, prefix: &str, default_quota: Option<u64>) -> SubnetPoolId {

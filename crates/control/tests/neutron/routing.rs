@@ -1,6 +1,6 @@
 //! Routers, floating IPs and port forwardings: after any request, every path that a record promises exists.
 
-use crate::world::{admin, caller, member, project, World};
+use crate::world::{World, admin, caller, member, project};
 use lenticular_control::command::network::{
     floating_ip::{self, FloatingIpChange, NewFloatingIp, Target},
     network,
@@ -11,13 +11,13 @@ use lenticular_control::command::network::{
     trunk::{self, NewTrunk},
 };
 use lenticular_model::{
+    FloatingIpId, NetworkId, PortId, Result, RouterId, SubnetId,
     network::{
         port_forwarding::{ForwardedProtocol, PortRange},
         subnet::HostRoute,
         trunk::SubPort,
     },
     policy::{Caller, RoleLevel},
-    FloatingIpId, NetworkId, PortId, Result, RouterId, SubnetId,
 };
 use proptest::prelude::*;
 

@@ -1,6 +1,6 @@
 //! Sharing: shared objects are seen by their users, and stay shared while they are used.
 
-use crate::world::{admin, caller, member, project, World};
+use crate::world::{World, admin, caller, member, project};
 use lenticular_control::{
     bootstrap::take_over,
     command::network::{
@@ -14,6 +14,7 @@ use lenticular_control::{
     },
 };
 use lenticular_model::{
+    ProjectId, Result, Txn,
     network::{
         network::Network,
         port::PortOwner,
@@ -21,7 +22,6 @@ use lenticular_model::{
         security_group::{Direction, Remote},
     },
     policy::{Caller, RoleLevel},
-    ProjectId, Result, Txn,
 };
 
 #[test]

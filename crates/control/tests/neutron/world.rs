@@ -8,6 +8,7 @@ use lenticular_control::{
     },
 };
 use lenticular_model::{
+    Incarnation, NetworkId, ProjectId, Result, RouterId, State, SubnetId, Timestamp, Txn, UserId,
     identity::Project,
     network::{
         floating_ip::FloatingIp,
@@ -17,7 +18,6 @@ use lenticular_model::{
         subnet::Subnet,
     },
     policy::{Caller, RoleLevel, Scope},
-    Incarnation, NetworkId, ProjectId, Result, RouterId, State, SubnetId, Timestamp, Txn, UserId,
 };
 use std::{collections::BTreeSet, net::IpAddr};
 

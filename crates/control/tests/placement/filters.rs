@@ -1,19 +1,19 @@
 //! Each filter and weigher alone, and the agreement of deciding and explaining.
 
-use crate::world::{World, IMAGE};
+use crate::world::{IMAGE, World};
 use lenticular_control::{
     command::{
         compute::flavor,
         host::inventory::{self, Allotment, Class},
     },
-    schedule::{explain, schedule, RequestSpec, SAMPLES_MAX},
+    schedule::{RequestSpec, SAMPLES_MAX, explain, schedule},
 };
 use lenticular_model::{
+    State, Timestamp,
     compute::{flavor::Size, server::Hints},
     error::Kind,
     host::host::{Host, Intent},
     image::Image,
-    State, Timestamp,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;

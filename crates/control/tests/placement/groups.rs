@@ -6,10 +6,10 @@ use lenticular_control::command::compute::{
     server_group::{self, NewServerGroup},
 };
 use lenticular_model::{
+    HostId, ProjectId, ServerGroupId, ServerId, Txn,
     compute::server_group::Policy,
     error::Kind,
     policy::{Caller, Scope},
-    HostId, ProjectId, ServerGroupId, ServerId, Txn,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,11 +131,9 @@ fn a_group_is_for_its_own_project_and_its_servers_outlive_it() {
     assert_eq!((refused.kind, world.state.servers.len()), (Kind::Invalid, 1));
     world.must(|txn, caller| server_group::delete(txn, caller, apart));
     assert_eq!(world.state.servers[&server].server_group, None);
-    assert!(world.state.server_groups.keys().all(|group| world
-        .state
-        .servers_of_group(*group)
-        .next()
-        .is_none()));
+    assert!(
+        world.state.server_groups.keys().all(|group| world.state.servers_of_group(*group).next().is_none())
+    );
 }
 
 #[derive(Debug, Clone)]

@@ -6,15 +6,15 @@ use lenticular_control::{
         aggregate,
         server_create::{self, NewServers},
     },
-    observe::host::{hello, Registration},
+    observe::host::{Registration, hello},
 };
 use lenticular_model::{
+    HostId, ImageId, Incarnation, ProjectId, ServerId, State, Timestamp, Txn, UserId,
     compute::server::{Networks, Server},
     error::Result,
     host::host::{Capacity, Hypervisor},
     image::{Data, Image, Phase, Visibility},
     policy::{Caller, RoleLevel, Scope},
-    HostId, ImageId, Incarnation, ProjectId, ServerId, State, Timestamp, Txn, UserId,
 };
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 use crate::{
     config::{self, ServerConfig},
     control_plane::{self, Options},
-    data::{write_private, DataDir},
+    data::{DataDir, write_private},
     logging, ovn, stop,
 };
 use anyhow::Result;

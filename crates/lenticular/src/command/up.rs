@@ -3,7 +3,7 @@
 use crate::{
     config::{self, NetworkKind, OvnServerConfig},
     control_plane::{self, Options},
-    data::{write_private, DataDir},
+    data::{DataDir, write_private},
     host::{in_process_link::InProcessLink, own_host, this_machine},
     logging, ovn,
     stop::{on_signal, stopped},

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use lenticular_agent::{Call, Chunks, Link, LinkError};
 use lenticular_api::App;
 use lenticular_model::{
-    error::{Error, Kind},
     HostId, ImageId, ServerId,
+    error::{Error, Kind},
 };
 use lenticular_wire::agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome};
 use std::path::Path;

@@ -16,7 +16,7 @@ use crate::{
     command::down::GUEST_GRACE,
     config::NetworkKind,
     exec,
-    lab::network::{ip, open_up, Wires},
+    lab::network::{Wires, ip, open_up},
     ovn,
     process::{end_process, process_runs},
 };

@@ -1,6 +1,6 @@
 //! Host aggregates: sets of hosts with properties that the scheduler reads.
 
-use crate::{record, AggregateId, HostId};
+use crate::{AggregateId, HostId, record};
 use std::collections::BTreeMap;
 
 /// The metadata key that puts an aggregate's hosts in a zone.

@@ -1,6 +1,6 @@
 //! Disks that a server left behind. A disk is kept for a while after the server moved away, and is then removed.
 
-use crate::{record, DiskCopyId, HostId, ServerId, Timestamp};
+use crate::{DiskCopyId, HostId, ServerId, Timestamp, record};
 use serde::{Deserialize, Serialize};
 
 /// The fate of a disk that a server left behind.

@@ -1,6 +1,6 @@
 //! Sizes of server (Nova's flavors).
 
-use crate::{error::Error, policy::Caller, record, FlavorId, ProjectId, Scoped, State};
+use crate::{FlavorId, ProjectId, Scoped, State, error::Error, policy::Caller, record};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Display, sync::Arc};
 

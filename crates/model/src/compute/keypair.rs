@@ -1,6 +1,6 @@
 //! Public keys that users give to their servers (Nova's keypairs).
 
-use crate::{record, KeypairId, UserId};
+use crate::{KeypairId, UserId, record};
 
 record! {
     /// A public key under a name that is unique for its user.

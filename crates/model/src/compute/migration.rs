@@ -16,7 +16,7 @@
 //! generation move in one commit, on either host's report.
 
 use crate::{
-    compute::flavor::Size, record, FlavorId, HostId, MigrationId, ProjectId, ServerId, Timestamp, UserId,
+    FlavorId, HostId, MigrationId, ProjectId, ServerId, Timestamp, UserId, compute::flavor::Size, record,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};

@@ -1,6 +1,6 @@
 //! Operations on servers: the action, the user who asked, and the result (Nova's instance actions).
 
-use crate::{record, HostId, OperationId, ProjectId, ServerId, Timestamp, UserId};
+use crate::{HostId, OperationId, ProjectId, ServerId, Timestamp, UserId, record};
 use serde::{Deserialize, Serialize};
 
 /// The action of an operation on a server.

@@ -17,6 +17,8 @@
 //! ```
 
 use crate::{
+    FlavorId, HostId, ImageId, NetworkId, OperationId, PortId, ProjectId, Scoped, ServerGroupId, ServerId,
+    State, Timestamp, UserId,
     compute::{
         flavor::Size,
         migration::{FlavorSnapshot, Ticket, Unconfirmed},
@@ -24,8 +26,7 @@ use crate::{
     },
     error::Error,
     policy::Caller,
-    record, FlavorId, HostId, ImageId, NetworkId, OperationId, PortId, ProjectId, Scoped, ServerGroupId,
-    ServerId, State, Timestamp, UserId,
+    record,
 };
 use serde::{Deserialize, Serialize};
 use std::{

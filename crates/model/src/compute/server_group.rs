@@ -1,6 +1,6 @@
 //! Server groups: servers that run together or apart.
 
-use crate::{error::Error, policy::Caller, record, ProjectId, Scoped, ServerGroupId, State, UserId};
+use crate::{ProjectId, Scoped, ServerGroupId, State, UserId, error::Error, policy::Caller, record};
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 

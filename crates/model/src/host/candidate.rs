@@ -4,9 +4,9 @@
 //! run once for each class, not for each host.
 
 use crate::{
+    AggregateId, HostId,
     host::host::{Capacity, Host, Hypervisor},
     index::Taken,
-    AggregateId, HostId,
 };
 use imbl::OrdMap;
 use std::sync::Arc;

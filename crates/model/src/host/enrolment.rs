@@ -1,6 +1,6 @@
 //! Enrolment: the certificates of each host, and the join tokens for a host's first certificate.
 
-use crate::{index::Indexed, record, EnrolmentId, JoinTokenId, Timestamp};
+use crate::{EnrolmentId, JoinTokenId, Timestamp, index::Indexed, record};
 use serde::{Deserialize, Serialize};
 
 /// A certificate that was issued to a host.

@@ -1,6 +1,6 @@
 //! Hosts that run servers, and the time of each host's last heartbeat.
 
-use crate::{record, HostId, Timestamp};
+use crate::{HostId, Timestamp, record};
 use serde::{Deserialize, Serialize};
 
 /// The operator's setting for a host.

@@ -1,6 +1,6 @@
 //! A domain: a name space for users and projects.
 
-use crate::{record, DomainId, Timestamp};
+use crate::{DomainId, Timestamp, record};
 
 record! {
     /// A domain: a name space for users and projects.

@@ -1,6 +1,6 @@
 //! Role assignments: the roles of users on projects, domains and the system.
 
-use crate::{record, AssignmentId, DomainId, ProjectId, RoleId, UserId};
+use crate::{AssignmentId, DomainId, ProjectId, RoleId, UserId, record};
 use serde::{Deserialize, Serialize};
 
 /// The target of a role assignment.

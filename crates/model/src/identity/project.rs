@@ -1,6 +1,6 @@
 //! Projects (tenants), which own servers, networks and images.
 
-use crate::{record, DomainId, ProjectId, Timestamp};
+use crate::{DomainId, ProjectId, Timestamp, record};
 use std::collections::BTreeMap;
 
 record! {

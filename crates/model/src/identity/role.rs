@@ -1,6 +1,6 @@
 //! Roles.
 
-use crate::{record, DomainId, RoleId};
+use crate::{DomainId, RoleId, record};
 
 record! {
     /// A role.

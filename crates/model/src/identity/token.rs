@@ -1,6 +1,6 @@
 //! Revoked tokens.
 
-use crate::{record, RevocationId, Timestamp};
+use crate::{RevocationId, Timestamp, record};
 
 record! {
     /// A token that was revoked before it expired.

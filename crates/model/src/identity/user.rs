@@ -1,6 +1,6 @@
 //! Users, who log in.
 
-use crate::{record, DomainId, ProjectId, Timestamp, UserId};
+use crate::{DomainId, ProjectId, Timestamp, UserId, record};
 use std::collections::BTreeMap;
 
 record! {

@@ -101,7 +101,7 @@ fn orders_are_whole(state: &State) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{index::OrderRef, Kind};
+    use crate::{Kind, index::OrderRef};
     use serde_json::json;
 
     /// A State with one server on one host.

@@ -1,7 +1,10 @@
 //! Secondary indexes of routers, floating IPs and the other records besides networks and ports.
 
-use super::{move_entry, move_key, Index, Indexed};
+use super::{Index, Indexed, move_entry, move_key};
 use crate::{
+    AddressGroupId, AddressScopeId, FloatingIpId, NetworkId, PortForwardingId, PortId, ProjectId,
+    QosPolicyId, RbacPolicyId, RouterId, SecurityGroupId, SecurityGroupRuleId, SubnetId, SubnetPoolId,
+    TrunkId,
     network::{
         address_group::AddressGroup,
         address_scope::AddressScope,
@@ -15,9 +18,6 @@ use crate::{
         subnet_pool::SubnetPool,
         trunk::Trunk,
     },
-    AddressGroupId, AddressScopeId, FloatingIpId, NetworkId, PortForwardingId, PortId, ProjectId,
-    QosPolicyId, RbacPolicyId, RouterId, SecurityGroupId, SecurityGroupRuleId, SubnetId, SubnetPoolId,
-    TrunkId,
 };
 use imbl::{OrdMap, OrdSet};
 

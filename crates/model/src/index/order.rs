@@ -1,7 +1,7 @@
 //! The hosts that have orders for a server, the reason, and the commit of the last change.
 
-use super::{move_key, Index};
-use crate::{relation::walk, HostId, ServerId};
+use super::{Index, move_key};
+use crate::{HostId, ServerId, relation::walk};
 
 /// The reason why a host has orders for a server, and the commit of the last change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

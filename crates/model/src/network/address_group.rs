@@ -1,10 +1,11 @@
 //! Address groups: named lists of ranges that security group rules can refer to (Neutron's noun).
 
 use crate::{
+    AddressGroupId, Owned, ProjectId, Scoped, State,
     error::Error,
     network::rbac_policy::{RbacAction, RbacObject},
     policy::{Action, Caller},
-    record, AddressGroupId, Owned, ProjectId, Scoped, State,
+    record,
 };
 use ipnet::IpNet;
 use std::fmt::Display;

@@ -2,10 +2,11 @@
 //! (Neutron's noun).
 
 use crate::{
+    AddressScopeId, Owned, ProjectId, Scoped, State,
     error::Error,
     network::rbac_policy::{RbacAction, RbacObject},
     policy::{Action, Caller},
-    record, AddressScopeId, Owned, ProjectId, Scoped, State,
+    record,
 };
 use std::fmt::Display;
 

@@ -1,8 +1,9 @@
 //! Rules that new security groups begin with (Neutron's noun).
 
 use crate::{
+    DefaultSecurityGroupRuleId, State, Timestamp,
     network::security_group::{Direction, Remote},
-    record, DefaultSecurityGroupRuleId, State, Timestamp,
+    record,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};

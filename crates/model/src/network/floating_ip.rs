@@ -1,10 +1,11 @@
 //! Floating IPs: addresses of an external network that lead to an address of a port (Neutron's noun).
 
 use crate::{
+    FloatingIpId, HostId, NetworkId, Owned, PortId, ProjectId, QosPolicyId, RouterId, Scoped, State,
     error::Error,
     network::port::{Mac, PortOwner},
     policy::{Action, Caller},
-    record, FloatingIpId, HostId, NetworkId, Owned, PortId, ProjectId, QosPolicyId, RouterId, Scoped, State,
+    record,
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt::Display, net::IpAddr};

@@ -1,10 +1,11 @@
 //! Networks: the records that own ports and subnets (Neutron's noun).
 
 use crate::{
+    NetworkId, Owned, ProjectId, QosPolicyId, Scoped, State,
     error::Error,
     network::port::Mac,
     policy::{Action, Caller},
-    record, NetworkId, Owned, ProjectId, QosPolicyId, Scoped, State,
+    record,
 };
 use std::{
     fmt::Display,

@@ -1,11 +1,12 @@
 //! Ports: the connection of a server and a network (Neutron's noun), and the allocation of addresses.
 
 use crate::{
+    HostId, NetworkId, Owned, PortId, ProjectId, QosPolicyId, Scoped, SecurityGroupId, ServerId, State,
+    SubnetId,
     error::Error,
-    network::subnet::{to_address, to_number, Subnet},
+    network::subnet::{Subnet, to_address, to_number},
     policy::{Action, Caller},
-    record, HostId, NetworkId, Owned, PortId, ProjectId, QosPolicyId, Scoped, SecurityGroupId, ServerId,
-    State, SubnetId,
+    record,
 };
 use serde::{Deserialize, Serialize};
 use std::{

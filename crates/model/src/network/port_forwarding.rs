@@ -1,6 +1,6 @@
 //! Port forwardings: ports of a floating IP that lead to ports of a guest (Neutron's noun).
 
-use crate::{record, FloatingIpId, PortForwardingId, PortId};
+use crate::{FloatingIpId, PortForwardingId, PortId, record};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 

@@ -1,13 +1,14 @@
 //! QoS policies: bandwidth limits and packet marks of ports, networks and floating IPs (Neutron's noun).
 
 use crate::{
+    Owned, ProjectId, QosPolicyId, QosRuleId, Scoped, State,
     error::Error,
     network::{
         rbac_policy::{RbacAction, RbacObject},
         security_group::Direction,
     },
     policy::{Action, Caller},
-    record, Owned, ProjectId, QosPolicyId, QosRuleId, Scoped, State,
+    record,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;

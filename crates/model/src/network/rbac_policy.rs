@@ -1,10 +1,11 @@
 //! RBAC policies: a project's permissions for other projects to use its objects (Neutron's noun).
 
 use crate::{
+    AddressGroupId, AddressScopeId, NetworkId, Owned, ProjectId, QosPolicyId, RbacPolicyId, Scoped,
+    SecurityGroupId, State, SubnetPoolId,
     error::Error,
     policy::{Action, Caller},
-    record, AddressGroupId, AddressScopeId, NetworkId, Owned, ProjectId, QosPolicyId, RbacPolicyId, Scoped,
-    SecurityGroupId, State, SubnetPoolId,
+    record,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;

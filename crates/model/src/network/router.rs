@@ -4,10 +4,11 @@
 //! an external network. The `device_id` of these ports is the router; their addresses are the router's addresses.
 
 use crate::{
+    NetworkId, Owned, PortId, ProjectId, QosPolicyId, RouterId, Scoped, State,
     error::Error,
     network::subnet::HostRoute,
     policy::{Action, Caller},
-    record, NetworkId, Owned, PortId, ProjectId, QosPolicyId, RouterId, Scoped, State,
+    record,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;

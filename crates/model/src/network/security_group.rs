@@ -1,10 +1,11 @@
 //! Security groups and their rules: the traffic that reaches and leaves a port (Neutron's nouns).
 
 use crate::{
+    AddressGroupId, Owned, ProjectId, Scoped, SecurityGroupId, SecurityGroupRuleId, State,
     error::Error,
     network::rbac_policy::{RbacAction, RbacObject},
     policy::{Action, Caller},
-    record, AddressGroupId, Owned, ProjectId, Scoped, SecurityGroupId, SecurityGroupRuleId, State,
+    record,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};

@@ -1,10 +1,11 @@
 //! Subnets: the address ranges of a network, and the choice of the next address (Neutron's noun).
 
 use crate::{
+    NetworkId, Owned, ProjectId, Scoped, State, SubnetId, SubnetPoolId,
     error::Error,
     network::network::Network,
     policy::{Action, Caller},
-    record, NetworkId, Owned, ProjectId, Scoped, State, SubnetId, SubnetPoolId,
+    record,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};

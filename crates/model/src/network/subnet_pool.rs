@@ -1,10 +1,11 @@
 //! Subnet pools: ranges that subnets are allocated from, without overlap (Neutron's noun).
 
 use crate::{
+    AddressScopeId, Owned, ProjectId, Scoped, State, SubnetPoolId,
     error::Error,
     network::rbac_policy::{RbacAction, RbacObject},
     policy::{Action, Caller},
-    record, AddressScopeId, Owned, ProjectId, Scoped, State, SubnetPoolId,
+    record,
 };
 use ipnet::IpNet;
 use std::fmt::Display;
@@ -52,11 +53,7 @@ record! {
 impl SubnetPool {
     /// 4 or 6.
     pub fn ip_version(&self) -> u8 {
-        if self.prefixes.first().is_none_or(|p| p.addr().is_ipv4()) {
-            4
-        } else {
-            6
-        }
+        if self.prefixes.first().is_none_or(|p| p.addr().is_ipv4()) { 4 } else { 6 }
     }
 }
 

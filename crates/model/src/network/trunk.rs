@@ -1,9 +1,10 @@
 //! Trunks: ports of several networks that reach a guest through one port, separated by VLAN tags (Neutron's noun).
 
 use crate::{
+    Owned, PortId, ProjectId, Scoped, State, TrunkId,
     error::Error,
     policy::{Action, Caller},
-    record, Owned, PortId, ProjectId, Scoped, State, TrunkId,
+    record,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;

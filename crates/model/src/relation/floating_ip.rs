@@ -2,8 +2,8 @@
 
 use super::relations;
 use crate::{
-    network::{floating_ip::FloatingIp, port_forwarding::PortForwarding},
     FloatingIpId, PortId, ProjectId,
+    network::{floating_ip::FloatingIp, port_forwarding::PortForwarding},
 };
 
 relations! {

@@ -2,10 +2,10 @@
 
 use super::{relations, walk};
 use crate::{
+    AggregateId, HostId, ServerId, State,
     compute::aggregate::Aggregate,
     host::{candidate::HostTable, host::Host},
     index::Taken,
-    AggregateId, HostId, ServerId, State,
 };
 use std::sync::Arc;
 

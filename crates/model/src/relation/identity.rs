@@ -1,10 +1,10 @@
 //! Domains, projects, users and roles by name, and who holds which role.
 
 use crate::{
+    DomainId, KeypairId, RoleId, State, UserId,
     compute::keypair::Keypair,
     identity::{Domain, Project, Role, RoleAssignment, Target, User},
     policy::RoleLevel,
-    DomainId, KeypairId, RoleId, State, UserId,
 };
 use std::sync::Arc;
 

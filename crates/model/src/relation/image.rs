@@ -1,6 +1,6 @@
 //! Images and flavors in order and by name, and the servers whose disks images hold.
 
-use crate::{compute::flavor::Flavor, image::Image, ImageId, ServerId, State};
+use crate::{ImageId, ServerId, State, compute::flavor::Flavor, image::Image};
 use std::sync::Arc;
 
 impl State {

@@ -2,6 +2,7 @@
 
 use super::relations;
 use crate::{
+    NetworkId, ProjectId, State,
     network::{
         floating_ip::FloatingIp,
         network::Network,
@@ -11,7 +12,6 @@ use crate::{
         subnet::Subnet,
     },
     policy::Caller,
-    NetworkId, ProjectId, State,
 };
 use std::sync::Arc;
 

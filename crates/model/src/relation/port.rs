@@ -2,11 +2,11 @@
 
 use super::{relations, walk};
 use crate::{
+    NetworkId, PortId, ProjectId, State, SubnetId,
     network::{
         port::{Mac, Port, PortOwner},
         port_forwarding::PortForwarding,
     },
-    NetworkId, PortId, ProjectId, State, SubnetId,
 };
 use std::{net::IpAddr, sync::Arc};
 

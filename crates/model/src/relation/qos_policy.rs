@@ -2,8 +2,8 @@
 
 use super::relations;
 use crate::{
-    network::{floating_ip::FloatingIp, network::Network, port::Port, router::Router},
     ProjectId, QosPolicyId, State,
+    network::{floating_ip::FloatingIp, network::Network, port::Port, router::Router},
 };
 
 relations! {

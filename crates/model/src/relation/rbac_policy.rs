@@ -1,9 +1,9 @@
 //! RBAC policies by their content, and the permissions that they give.
 
 use crate::{
+    ProjectId, State,
     network::rbac_policy::{RbacAction, RbacObject, RbacPolicy, RbacTarget},
     policy::Caller,
-    ProjectId, State,
 };
 use std::sync::Arc;
 

@@ -2,12 +2,12 @@
 
 use super::relations;
 use crate::{
+    ProjectId, RouterId, State,
     network::{
         floating_ip::FloatingIp,
         port::{Port, PortOwner},
         router::Router,
     },
-    ProjectId, RouterId, State,
 };
 use std::sync::Arc;
 

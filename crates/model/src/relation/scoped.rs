@@ -1,10 +1,10 @@
 //! The records that a caller can see, and the records that a caller may change.
 
 use crate::{
+    ProjectId, State,
     error::{Error, Result},
     policy::{self, Action, Caller},
     record::Record,
-    ProjectId, State,
 };
 use std::{fmt::Display, sync::Arc};
 

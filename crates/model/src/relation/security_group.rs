@@ -2,12 +2,12 @@
 
 use super::{relations, walk};
 use crate::{
+    AddressGroupId, ProjectId, SecurityGroupId, State,
     network::{
         port::Port,
         rbac_policy::{RbacAction, RbacObject},
         security_group::{SecurityGroup, SecurityGroupRule},
     },
-    AddressGroupId, ProjectId, SecurityGroupId, State,
 };
 use std::sync::Arc;
 

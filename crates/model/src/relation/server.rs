@@ -2,6 +2,7 @@
 
 use super::{relations, walk};
 use crate::{
+    DiskCopyId, HostId, ProjectId, ServerGroupId, ServerId, State,
     compute::{
         disk_copy::DiskCopy, migration::Migration, operation::Operation, server::Server,
         server_group::ServerGroup,
@@ -9,7 +10,6 @@ use crate::{
     index::ServerOrder,
     network::port::Port,
     quota::Usage,
-    DiskCopyId, HostId, ProjectId, ServerGroupId, ServerId, State,
 };
 use std::{
     cmp::Reverse,

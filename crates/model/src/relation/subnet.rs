@@ -2,8 +2,8 @@
 
 use super::relations;
 use crate::{
-    network::{subnet::Subnet, subnet_pool::SubnetPool},
     AddressScopeId, ProjectId, State, SubnetPoolId,
+    network::{subnet::Subnet, subnet_pool::SubnetPool},
 };
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Trunks by their ports.
 
-use crate::{network::trunk::Trunk, PortId, State};
+use crate::{PortId, State, network::trunk::Trunk};
 use std::sync::Arc;
 
 impl State {

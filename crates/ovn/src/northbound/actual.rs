@@ -1,6 +1,6 @@
 //! Our rows in the database: rows by their ids, and the sets that rows are in.
 
-use super::{schema::Table, Key, RowId, ID};
+use super::{ID, Key, RowId, schema::Table};
 use crate::ovsdb::{Atom, Datum, Event, Replica};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;

@@ -1,9 +1,9 @@
 //! An address group: an address set for each family.
 
 use super::{
-    row::{symbol, Row},
-    schema::Table,
     Key, RowId,
+    row::{Row, symbol},
+    schema::Table,
 };
 use crate::ovsdb::Datum;
 use lenticular_model::{AddressGroupId, State};

@@ -1,6 +1,6 @@
 //! The operations that make the database equal to the wanted rows, and no others.
 
-use super::{actual::Place, Actual, Key, Membership, Row, RowId};
+use super::{Actual, Key, Membership, Row, RowId, actual::Place};
 use crate::ovsdb::{Atom, Condition, Datum, Operation, Replica};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;

@@ -1,8 +1,9 @@
 //! The keys that a change of a record dirties: those whose rows may differ afterwards. The cost of a change is the
 //! cost of these keys.
 
-use super::{router, Key};
+use super::{Key, router};
 use lenticular_model::{
+    HostId, Kind, NetworkId, PortId, QosPolicyId, SecurityGroupId, ServerId, State,
     change::Pair,
     compute::{disk_copy::DiskCopy, server::Server},
     host::host::{Host, Wiring},
@@ -10,7 +11,6 @@ use lenticular_model::{
         network::Network, port::Port, router::Router, security_group::SecurityGroupRule, subnet::Subnet,
         trunk::Trunk,
     },
-    HostId, Kind, NetworkId, PortId, QosPolicyId, SecurityGroupId, ServerId, State,
 };
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -1,7 +1,7 @@
 //! The rules for every filtered port: all traffic is dropped unless a security group permits it. Only the traffic
 //! that a guest needs to get an address is always permitted.
 
-use super::{row::Row, schema::Table, Key, RowId};
+use super::{Key, RowId, row::Row, schema::Table};
 
 /// The port group of all filtered ports.
 pub(super) const GROUP: &str = "lenticular_filter";

@@ -2,21 +2,21 @@
 //! its port forwardings.
 
 use super::{
+    Key, RowId,
     network::switch,
     qos_policy::{self, Subject},
     router,
     row::Row,
     schema::Table,
-    Key, RowId,
 };
 use crate::ovsdb::Datum;
 use lenticular_model::{
+    FloatingIpId, NetworkId, PortId, RouterId, State,
     network::{
         floating_ip::{Association, FloatingIp},
         port::{Mac, PortOwner},
         port_forwarding::ForwardedProtocol,
     },
-    FloatingIpId, NetworkId, PortId, RouterId, State,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

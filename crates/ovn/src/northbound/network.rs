@@ -1,10 +1,10 @@
 //! A network: a logical switch, its metadata port, and the bridge to its physical network.
 
-use super::{row::Row, schema::Table, Key, RowId};
+use super::{Key, RowId, row::Row, schema::Table};
 use crate::ovsdb::Datum;
 use lenticular_model::{
-    network::network::{metadata_mac, metadata_port, physical_port, METADATA_V4, METADATA_V6},
     NetworkId, State, SubnetId,
+    network::network::{METADATA_V4, METADATA_V6, metadata_mac, metadata_port, physical_port},
 };
 use std::net::IpAddr;
 
@@ -17,10 +17,12 @@ pub(super) fn switch(id: NetworkId) -> RowId {
 pub(super) fn rows(state: &State, id: NetworkId) -> Vec<Row> {
     let Some(network) = state.networks.get(&id) else { return Vec::new() };
     let config = [("mcast_snoop", "false"), ("vlan-passthru", "false")];
-    let mut rows = vec![Row::new(switch(id))
-        .noted("name", &network.name)
-        .with_one("name", format!("network-{id}"))
-        .with("other_config", Datum::map(config))];
+    let mut rows = vec![
+        Row::new(switch(id))
+            .noted("name", &network.name)
+            .with_one("name", format!("network-{id}"))
+            .with("other_config", Datum::map(config)),
+    ];
     if state.subnets_of_network(id).any(|subnet| subnet.enable_dhcp) {
         rows.push(metadata(state, id));
     }

@@ -1,23 +1,23 @@
 //! A port: a logical switch port with its filters, its DHCP options, and its binding to a host.
 
 use super::{
-    filter,
+    Key, RowId, filter,
     network::switch,
     qos_policy,
     router::{self, leg_name},
     row::{Membership, Row},
     schema::Table,
-    security_group, subnet, Key, RowId,
+    security_group, subnet,
 };
 use crate::ovsdb::Datum;
 use lenticular_model::{
+    PortId, QosPolicyId, State,
     compute::migration::Mode,
     network::{
         dhcp_option::for_ovn,
-        port::{dns_name, DhcpOption, Mac, Port, PortOwner},
+        port::{DhcpOption, Mac, Port, PortOwner, dns_name},
         subnet::Subnet,
     },
-    PortId, QosPolicyId, State,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

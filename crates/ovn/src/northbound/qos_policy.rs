@@ -1,10 +1,10 @@
 //! A QoS policy: the bandwidth of a port, a floating IP or a router's gateway, and the marks of its packets.
 
-use super::{network::switch, row::Row, schema::Table, Key, RowId};
+use super::{Key, RowId, network::switch, row::Row, schema::Table};
 use crate::ovsdb::Datum;
 use lenticular_model::{
-    network::{qos_policy::QosRuleKind, security_group::Direction},
     NetworkId, QosPolicyId, State,
+    network::{qos_policy::QosRuleKind, security_group::Direction},
 };
 
 /// The priority of a port's rules.

@@ -1,20 +1,20 @@
 //! A router: a logical router with its routes and source NAT; and its legs, which are ports.
 
 use super::{
+    Key, RowId,
     port::{leg_port, qos},
     row::Row,
     schema::Table,
-    Key, RowId,
 };
 use crate::ovsdb::Datum;
 use lenticular_model::{
+    PortId, RouterId, State,
     host::host::Host,
     network::{
         port::{FixedIp, Port, PortOwner},
         router::Router,
         subnet::Subnet,
     },
-    PortId, RouterId, State,
 };
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -50,11 +50,13 @@ fn subnet_of<'s>(state: &'s State, ip: &FixedIp) -> Option<&'s Arc<Subnet>> {
 pub(super) fn rows(state: &State, id: RouterId) -> Vec<Row> {
     let Some(router) = state.routers.get(&id) else { return Vec::new() };
     let options = [("always_learn_from_arp_request", "false"), ("dynamic_neigh_routers", "true")];
-    let mut rows = vec![Row::new(row_id(id))
-        .noted("name", &router.name)
-        .with_one("name", format!("router-{id}"))
-        .with_one("enabled", router.admin_state_up)
-        .with("options", Datum::map(options))];
+    let mut rows = vec![
+        Row::new(row_id(id))
+            .noted("name", &router.name)
+            .with_one("name", format!("router-{id}"))
+            .with_one("enabled", router.admin_state_up)
+            .with("options", Datum::map(options)),
+    ];
     for route in &router.routes {
         rows.push(self::route(id, &route.destination.trunc().to_string(), route.nexthop, None));
     }

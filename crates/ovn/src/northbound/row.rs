@@ -1,6 +1,6 @@
 //! A wanted row: identified by its table and id, with values and references to other rows.
 
-use super::{schema::Table, Key, ID};
+use super::{ID, Key, schema::Table};
 use crate::ovsdb::{Atom, Datum};
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,14 +1,13 @@
 //! A security group: a port group, and an access rule for each of its rules.
 
 use super::{
-    address_group, filter,
-    row::{symbol, Row},
+    Key, RowId, address_group, filter,
+    row::{Row, symbol},
     schema::Table,
-    Key, RowId,
 };
 use lenticular_model::{
-    network::security_group::{protocol_number, Direction, Remote, SecurityGroupRule},
     SecurityGroupId, State,
+    network::security_group::{Direction, Remote, SecurityGroupRule, protocol_number},
 };
 
 /// The group's row.

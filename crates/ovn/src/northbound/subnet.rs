@@ -1,10 +1,10 @@
 //! A subnet: its DHCP options for guests.
 
-use super::{network::metadata_addresses, row::Row, schema::Table, Key, RowId};
+use super::{Key, RowId, network::metadata_addresses, row::Row, schema::Table};
 use crate::ovsdb::Datum;
 use lenticular_model::{
-    network::{network::METADATA_V4, port::Mac, subnet::Subnet},
     State, SubnetId,
+    network::{network::METADATA_V4, port::Mac, subnet::Subnet},
 };
 use std::{
     collections::BTreeMap,

@@ -6,7 +6,7 @@ use super::{
     session::{Notice, OvsdbError, Session},
     value::Datum,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// The database that names the leader.

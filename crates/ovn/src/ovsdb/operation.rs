@@ -1,7 +1,7 @@
 //! The operations of a transaction as JSON (RFC 7047, section 5.2).
 
 use super::value::{Atom, Datum};
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 

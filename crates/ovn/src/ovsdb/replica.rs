@@ -1,7 +1,7 @@
 //! A copy of some tables of a database, updated by the server's messages.
 
 use super::value::{Atom, BadValue, Datum};
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 

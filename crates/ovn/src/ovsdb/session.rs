@@ -6,7 +6,7 @@ use super::{
     remote::{Remote, Stream},
     replica::BadUpdate,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::{collections::VecDeque, io, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},

@@ -3,15 +3,15 @@
 
 use lenticular_wire::tls::{Judge, Verifier};
 use rustls::{
-    client::verify_server_cert_signed_by_trust_anchor,
-    crypto::{ring, CryptoProvider},
-    pki_types::{pem::PemObject, CertificateDer, PrivateKeyDer, ServerName, UnixTime},
-    server::ParsedCertificate,
     ClientConfig, Error, RootCertStore,
+    client::verify_server_cert_signed_by_trust_anchor,
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    server::ParsedCertificate,
 };
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 use tokio::net::TcpStream;
-use tokio_rustls::{client::TlsStream, TlsConnector};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// The client's certificate, and the CA that must have signed the server's certificate.
 #[derive(Clone)]

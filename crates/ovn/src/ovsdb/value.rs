@@ -1,6 +1,6 @@
 //! The values of columns: atoms, sets and maps, to and from JSON (RFC 7047, section 5.1).
 
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 

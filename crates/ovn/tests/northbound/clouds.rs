@@ -2,19 +2,19 @@
 //! one address, and access rules permit exactly what security groups permit.
 
 use crate::{
-    packet::{passes, Packet},
-    world::{step, World},
+    packet::{Packet, passes},
+    world::{World, step},
 };
 use lenticular_model::{
+    NetworkId, PortId, RouterId, State,
     network::{
         network::Network,
         port::{Mac, Port, PortOwner},
         security_group::{Direction, Remote, SecurityGroupRule},
     },
-    NetworkId, PortId, RouterId, State,
 };
 use lenticular_ovn::{
-    northbound::{all_keys, rows_of, Row, RowId, Table},
+    northbound::{Row, RowId, Table, all_keys, rows_of},
     ovsdb::Datum,
 };
 use proptest::prelude::*;

@@ -1,14 +1,14 @@
 //! A real database becomes equal to State, from any earlier content.
 
 use crate::{
-    server::{connect, skipped, Cluster, Server},
+    server::{Cluster, Server, connect, skipped},
     sets::until_equal,
-    world::{step, Step, World},
+    world::{Step, World, step},
 };
 use lenticular_model::{Incarnation, PortId};
 use lenticular_ovn::{
     ovsdb::{Condition, Datum, Operation, Remote},
-    sync::{run, Settings, Status, Superseded, Update},
+    sync::{Settings, Status, Superseded, Update, run},
 };
 use proptest::{
     prelude::*,

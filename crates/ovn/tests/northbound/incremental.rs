@@ -1,7 +1,7 @@
 //! A change dirties every key whose rows differ afterwards.
 
-use crate::world::{step, World};
-use lenticular_ovn::northbound::{all_keys, dirty::dirty, rows_of, Key};
+use crate::world::{World, step};
+use lenticular_ovn::northbound::{Key, all_keys, dirty::dirty, rows_of};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 

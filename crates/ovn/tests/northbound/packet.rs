@@ -2,7 +2,7 @@
 //! It parses the written matches, independent of the code that made them.
 
 use ipnet::IpNet;
-use lenticular_model::{network::security_group::Direction, PortId};
+use lenticular_model::{PortId, network::security_group::Direction};
 use lenticular_ovn::{
     northbound::{Row, Table},
     ovsdb::{Atom, Datum},

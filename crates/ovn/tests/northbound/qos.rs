@@ -1,9 +1,9 @@
 //! The rows of a QoS policy: for ports, for floating IPs where they are translated, and for routers' gateways.
 
-use crate::world::{host, id, subnet, PortShape, Step, World, FLOATING, PORT};
+use crate::world::{FLOATING, PORT, PortShape, Step, World, host, id, subnet};
 use lenticular_model::{FloatingIpId, PortId};
 use lenticular_ovn::{
-    northbound::{rows_of, Key, Row, Table},
+    northbound::{Key, Row, Table, rows_of},
     ovsdb::Datum,
 };
 

@@ -1,7 +1,7 @@
 //! The northbound rows of a small cloud with one of each resource, as reviewed.
 
 use crate::world::{PortShape, Step, World};
-use lenticular_ovn::northbound::{all_keys, rows_of, Row};
+use lenticular_ovn::northbound::{Row, all_keys, rows_of};
 use std::fmt::Write as _;
 
 fn port(owner: u8, network: u8) -> PortShape {

@@ -2,7 +2,7 @@
 
 use lenticular_model::State;
 use lenticular_ovn::{
-    northbound::{all_keys, rows_of, Actual, Table},
+    northbound::{Actual, Table, all_keys, rows_of},
     ovsdb::{Atom, Connected, Datum, Replica},
 };
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,6 @@
 //! A real database over TLS: which servers are accepted, and which clients.
 
-use crate::server::{skipped, Server};
+use crate::server::{Server, skipped};
 use lenticular_ovn::{
     northbound::schema::COLUMNS,
     ovsdb::{Connector, Remote, Tls},

@@ -1,6 +1,7 @@
 //! Clouds for the tests: States of records, changed by random steps.
 
 use lenticular_model::{
+    Incarnation, Kind, Record, State, Timestamp, Txn,
     host::host::Host,
     network::{
         address_group::AddressGroup,
@@ -14,11 +15,10 @@ use lenticular_model::{
         subnet::Subnet,
         trunk::Trunk,
     },
-    Incarnation, Kind, Record, State, Timestamp, Txn,
 };
 use lenticular_ovn::sync::Update;
 use proptest::prelude::*;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use uuid::Uuid;
 

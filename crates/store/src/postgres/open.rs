@@ -5,14 +5,14 @@ use super::{
     session::{Session, Trouble},
 };
 use crate::{
+    OpenError,
     engine::CommitError,
     error::Damage,
-    format::{self, damaged, failed, Dense, Meta, MetaLines, FORMAT, SUMMED_TABLES, TABLES},
-    sql::{self, from_sql, TAIL_ENTRIES},
-    OpenError,
+    format::{self, Dense, FORMAT, Meta, MetaLines, SUMMED_TABLES, TABLES, damaged, failed},
+    sql::{self, TAIL_ENTRIES, from_sql},
 };
 use std::{fmt, time::Duration};
-use tokio_postgres::{config::Host, error::SqlState, Config};
+use tokio_postgres::{Config, config::Host, error::SqlState};
 
 /// Commits are durable before they are answered. Plans look up rows by key, even if the tables were small at
 /// planning. A silent leader loses its session, and with it the lock.

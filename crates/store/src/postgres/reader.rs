@@ -6,15 +6,14 @@ use super::{
 };
 use crate::{
     document_range::DocumentRange,
-    engine::{resolve_record_at, HistoryEntry, JournalEntry, Page, ReadError, Reader, HISTORY_ENTRIES_MAX},
+    engine::{HISTORY_ENTRIES_MAX, HistoryEntry, JournalEntry, Page, ReadError, Reader, resolve_record_at},
     sql::{self, from_sql},
 };
 use lenticular_model::{Cause, Kind, Lock, Timestamp};
 use std::path::Path;
-use tokio_postgres::{types::ToSql, Config, Row};
+use tokio_postgres::{Config, Row, types::ToSql};
 
-const SETTINGS: &str =
-    "SET default_transaction_read_only = on; SET statement_timeout = '10s'; SET client_min_messages = warning;";
+const SETTINGS: &str = "SET default_transaction_read_only = on; SET statement_timeout = '10s'; SET client_min_messages = warning;";
 
 /// Sessions that are kept open while idle.
 const IDLE_MAX: usize = 4;

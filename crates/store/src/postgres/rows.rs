@@ -5,8 +5,8 @@ use crate::{
     sum::{Entry, Image},
 };
 use tokio_postgres::{
-    types::{FromSql, Type},
     Error, Row,
+    types::{FromSql, Type},
 };
 
 /// A row could not be read.

@@ -9,10 +9,10 @@ use tokio::{
     time::timeout,
 };
 use tokio_postgres::{
+    Client, Config, NoTls, Row, Socket,
     error::{Severity, SqlState},
     tls::NoTlsStream,
     types::ToSql,
-    Client, Config, NoTls, Row, Socket,
 };
 
 /// The time limit for connecting, and for each answer.

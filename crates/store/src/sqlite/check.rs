@@ -1,16 +1,16 @@
 //! The search for damage in an SQLite store, before anything is written to the store.
 
 use super::{
-    rows::{self, Unreadable},
     CLEAN,
+    rows::{self, Unreadable},
 };
 use crate::{
-    error::Damage,
-    format::{self, damaged, failed, Dense, MetaLines, TABLES},
-    sql::{self, from_sql, TAIL_ENTRIES},
     OpenError,
+    error::Damage,
+    format::{self, Dense, MetaLines, TABLES, damaged, failed},
+    sql::{self, TAIL_ENTRIES, from_sql},
 };
-use rusqlite::{ffi::ErrorCode, Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, ffi::ErrorCode};
 
 /// A file up to this size is always checked whole.
 const SMALL_BYTES: u64 = 16 << 20;

@@ -1,10 +1,10 @@
 //! The lock file of an SQLite store: only one process at a time may write the store.
 
 use crate::{
-    format::{beside, failed},
     OpenError,
+    format::{beside, failed},
 };
-use rustix::fs::{flock, FlockOperation};
+use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},

@@ -1,12 +1,12 @@
 //! Opening an SQLite store: the lock, the check of the file, its settings, and the tables of a new store.
 
-use super::{check, lock::Lock, present::Present, CLEAN, SET_META};
+use super::{CLEAN, SET_META, check, lock::Lock, present::Present};
 use crate::{
-    error::Damage,
-    format::{self, beside, damaged, failed, Meta, FORMAT, SUMMED_TABLES},
     OpenError,
+    error::Damage,
+    format::{self, FORMAT, Meta, SUMMED_TABLES, beside, damaged, failed},
 };
-use rusqlite::{params, Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read},

@@ -6,12 +6,12 @@ use super::{
 };
 use crate::{
     document_range::DocumentRange,
-    engine::{resolve_record_at, HistoryEntry, JournalEntry, Page, ReadError, Reader, HISTORY_ENTRIES_MAX},
+    engine::{HISTORY_ENTRIES_MAX, HistoryEntry, JournalEntry, Page, ReadError, Reader, resolve_record_at},
     format::beside,
     sql::{self, from_sql},
 };
 use lenticular_model::{Cause, Kind, Lock, Timestamp};
-use rusqlite::{params, Connection, OpenFlags, Row};
+use rusqlite::{Connection, OpenFlags, Row, params};
 use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::OpenOptionsExt,

@@ -4,7 +4,7 @@ use crate::{
     error::Damage,
     sum::{Entry, Image},
 };
-use rusqlite::{types::FromSqlError, Error, Row};
+use rusqlite::{Error, Row, types::FromSqlError};
 
 /// A row could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use lenticular_model::{
-    host::host::Heartbeat, identity::Role, Cause, HostId, Incarnation, Result, RoleId, State, Timestamp, Txn,
+    Cause, HostId, Incarnation, Result, RoleId, State, Timestamp, Txn, host::host::Heartbeat, identity::Role,
 };
 use lenticular_store::{Commit, Engine, Memory, MemoryDisk, OpenError, Postgres, Sqlite, Writer};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};

@@ -3,12 +3,13 @@
 
 use lenticular_model::Lock;
 use std::{
-    os::unix::fs::{chown, MetadataExt},
+    os::unix::fs::{MetadataExt, chown},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
-        mpsc, Arc, Weak,
+        mpsc,
     },
 };
 use tempfile::TempDir;

@@ -1,8 +1,8 @@
 //! Damage that every SQL engine must report and must not repair.
 
-use crate::backend::{description, incarnation, role, role_id, transact, writer, Backend};
-use lenticular_model::{error, identity::Role, Kind, Timestamp};
-use lenticular_store::{Damage, OpenError, Page, ReadError, Reader, Writer, FORMAT};
+use crate::backend::{Backend, description, incarnation, role, role_id, transact, writer};
+use lenticular_model::{Kind, Timestamp, error, identity::Role};
+use lenticular_store::{Damage, FORMAT, OpenError, Page, ReadError, Reader, Writer};
 
 /// The statement run on a closed store, and the damage that the next opening must report. Rows without a sum are
 /// those of a store that an older version began.

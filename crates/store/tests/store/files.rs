@@ -1,7 +1,7 @@
 //! Properties of a store in a file: the file at its path, its lock, its backups.
 
-use crate::backend::{dump, heartbeat, incarnation, role, transact, writer, Backend, SqliteBackend};
-use lenticular_model::{identity::Role, Kind, Timestamp};
+use crate::backend::{Backend, SqliteBackend, dump, heartbeat, incarnation, role, transact, writer};
+use lenticular_model::{Kind, Timestamp, identity::Role};
 use lenticular_store::{Damage, OpenError, ReadError, Sqlite, Writer};
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 

@@ -1,13 +1,13 @@
 //! Many concurrent tasks on one [`Store`]: nothing is lost, and all observations follow the journal's order.
 
 use crate::backend::{
-    cause, description, heartbeat, incarnation, role, role_id, writer, Backend, MemoryBackend,
+    Backend, MemoryBackend, cause, description, heartbeat, incarnation, role, role_id, writer,
 };
-use lenticular_model::{error, identity::Role, Error, Kind, Timestamp, Txn};
+use lenticular_model::{Error, Kind, Timestamp, Txn, error, identity::Role};
 use lenticular_store::{Crash, Store, Writer};
 use std::sync::{
-    atomic::{AtomicI64, Ordering},
     Arc,
+    atomic::{AtomicI64, Ordering},
 };
 
 const TASKS: u64 = 32;

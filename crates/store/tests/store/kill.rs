@@ -4,7 +4,7 @@
     reason = "the test kills a process of its own, at a moment of the clock's choice"
 )]
 
-use crate::backend::{cause, role, role_id, writer, Backend, SqliteBackend};
+use crate::backend::{Backend, SqliteBackend, cause, role, role_id, writer};
 use lenticular_model::{Kind, Timestamp};
 use lenticular_store::{Sqlite, Store, Writer};
 use std::{

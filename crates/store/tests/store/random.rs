@@ -1,7 +1,7 @@
 //! Random transactions, failures and reopenings, compared with a plain map that does the same.
 
-use crate::backend::{description, dump, reopen, role, role_id, transact, writer, Backend};
-use lenticular_model::{identity::Role, Error, Kind, State};
+use crate::backend::{Backend, description, dump, reopen, role, role_id, transact, writer};
+use lenticular_model::{Error, Kind, State, identity::Role};
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
@@ -71,11 +71,7 @@ fn replay(backend: &dyn Backend, steps: &[Step]) {
             Step::Transact(changes, is_ok) => {
                 let result = transact(&mut subject, at, "step", |txn| {
                     changes.iter().for_each(|change| apply(txn, change));
-                    if *is_ok {
-                        Ok(())
-                    } else {
-                        Err(Error::conflict("no"))
-                    }
+                    if *is_ok { Ok(()) } else { Err(Error::conflict("no")) }
                 });
                 assert_eq!(result.is_ok(), *is_ok);
                 if *is_ok {
@@ -174,11 +170,7 @@ fn of_kind(model: &Model, kind: Kind) -> BTreeMap<u8, String> {
 }
 
 fn id_of(kind: Kind, number: u8) -> String {
-    if kind == Kind::Role {
-        role_id(number).to_string()
-    } else {
-        number.to_string()
-    }
+    if kind == Kind::Role { role_id(number).to_string() } else { number.to_string() }
 }
 
 fn text_of(kind: Kind, doc: &str) -> String {

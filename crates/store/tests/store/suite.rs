@@ -1,9 +1,9 @@
 //! The requirements for every engine, and for the writer over it.
 
 use crate::backend::{
-    cause, description, dump, heartbeat, incarnation, reopen, role, role_id, transact, writer, Backend,
+    Backend, cause, description, dump, heartbeat, incarnation, reopen, role, role_id, transact, writer,
 };
-use lenticular_model::{error, identity::Role, Error, Incarnation, Kind, Timestamp};
+use lenticular_model::{Error, Incarnation, Kind, Timestamp, error, identity::Role};
 use lenticular_store::{Job, OpenError, Page, ReadError, Writer};
 
 type Case = (&'static str, fn(&dyn Backend));

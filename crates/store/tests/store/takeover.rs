@@ -1,7 +1,7 @@
 //! How a leader over PostgreSQL ends: its session is cut off, or another opening raised the epoch.
 
 use crate::{
-    backend::{description, role, transact, writer, Backend, PostgresBackend},
+    backend::{Backend, PostgresBackend, description, role, transact, writer},
     over_postgres,
 };
 use lenticular_model::error;

@@ -1,10 +1,10 @@
 //! Stores of format 1, which had no checksums: they open, and rows written from then on have checksums.
 
 use crate::backend::{
-    description, dump, incarnation, reopen, role, role_id, transact, writer, Backend, SqliteBackend,
+    Backend, SqliteBackend, description, dump, incarnation, reopen, role, role_id, transact, writer,
 };
-use lenticular_model::{identity::Role, Kind, Timestamp};
-use lenticular_store::{OpenError, ReadError, Writer, FORMAT, MIN_READER, MIN_WRITER};
+use lenticular_model::{Kind, Timestamp, identity::Role};
+use lenticular_store::{FORMAT, MIN_READER, MIN_WRITER, OpenError, ReadError, Writer};
 
 /// The tables as the first release made them.
 pub const SQLITE: &str = "

@@ -2,12 +2,12 @@
 
 use crate::{microversion::Microversion, request};
 use lenticular_model::{
+    State, Timestamp,
     compute::aggregate::{Aggregate, ZONE_KEY},
     error::{Error, Result},
-    State, Timestamp,
 };
 use serde::Deserialize;
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// An aggregate. The answer to a create request has neither hosts nor metadata.

@@ -2,7 +2,7 @@
 
 use crate::microversion::Microversion;
 use lenticular_model::compute::flavor::Flavor;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 fn links(url: &str, id: &str) -> Value {
     json!([

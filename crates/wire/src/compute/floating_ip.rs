@@ -1,7 +1,7 @@
 //! Floating IPs as Nova shows them: a pool is an external network.
 
-use lenticular_model::{network::floating_ip::FloatingIp, State};
-use serde_json::{json, Value};
+use lenticular_model::{State, network::floating_ip::FloatingIp};
+use serde_json::{Value, json};
 
 /// A floating IP.
 pub fn view(state: &State, floating: &FloatingIp) -> Value {

@@ -2,7 +2,7 @@
 
 use crate::microversion::Microversion;
 use lenticular_model::compute::migration::{Migration, MoveProgress, Phase, Purpose};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// A migration in `GET /os-migrations`.
 pub fn view(m: &Migration, version: Microversion, url: &str) -> Value {

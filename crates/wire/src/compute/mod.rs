@@ -14,7 +14,7 @@ pub mod server_group;
 pub mod standard_trait;
 
 use crate::microversion::COMPUTE;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// The entry of the version before microversions. Its requests are answered as 2.1's.
 pub fn old_version(url: &str) -> Value {

@@ -1,6 +1,6 @@
 //! OpenSSH's public keys: checks a line, and finds its MD5 fingerprint as `ssh-keygen -E md5 -l` prints it.
 
-use base64::{engine::general_purpose::STANDARD, Engine as _};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 /// The end of a key type's name in a certificate.
 const CERTIFICATE: &str = "-cert-v01@openssh.com";

@@ -5,8 +5,8 @@
 
 use crate::{microversion::Microversion, request};
 use lenticular_model::{
-    error::{Error, Result},
     Timestamp,
+    error::{Error, Result},
 };
 
 /// The type of a value.

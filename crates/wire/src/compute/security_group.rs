@@ -1,10 +1,10 @@
 //! Security groups as Nova shows them: only ingress rules, under Nova's own field names.
 
 use lenticular_model::{
-    network::security_group::{Direction, Remote, SecurityGroup, SecurityGroupRule},
     State,
+    network::security_group::{Direction, Remote, SecurityGroup, SecurityGroupRule},
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// The ports of a rule as Nova shows them: a rule without ports is about all ports.
 fn ports(rule: &SecurityGroupRule) -> (Value, Value) {

@@ -2,14 +2,14 @@
 
 use crate::microversion::Microversion;
 use lenticular_model::{
-    compute::server::Server,
-    host::host::{Host, DEFAULT_ZONE},
-    network::port::Port,
     HostId, ProjectId, State, Timestamp,
+    compute::server::Server,
+    host::host::{DEFAULT_ZONE, Host},
+    network::port::Port,
 };
 use serde::{
-    ser::{SerializeMap, SerializeSeq},
     Serialize, Serializer,
+    ser::{SerializeMap, SerializeSeq},
 };
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 

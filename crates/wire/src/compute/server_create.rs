@@ -1,13 +1,13 @@
 //! The body of a request to create servers.
 
 use crate::{
-    microversion::{since, until, Field, Microversion},
+    microversion::{Field, Microversion, since, until},
     request::{self, de_bool, de_number},
 };
 use lenticular_model::{
+    ImageId, ServerGroupId,
     compute::server::{Hints, Networks, Nic},
     error::{Error, Result},
-    ImageId, ServerGroupId,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -221,8 +221,7 @@ fn read_hint(name: &str, value: &Value, group: &mut Option<ServerGroupId>, hints
         "same_host" => hints.same_host = hinted_ids(name, value)?,
         "different_host" => hints.different_host = hinted_ids(name, value)?,
         "query" => {
-            let why =
-                "The scheduler hint query (JsonFilter) is not supported by this cloud. Use a flavor with \
+            let why = "The scheduler hint query (JsonFilter) is not supported by this cloud. Use a flavor with \
                        extra specs, a server group, or same_host and different_host.";
             return Err(Error::invalid(why));
         }
@@ -427,9 +426,7 @@ impl CreateServer {
                 "Invalid input for field/attribute networks. Value: []. It is too short: name a network, or ask for \
                  auto or none.",
             )),
-            Some(Value::Array(list)) => {
-                list.iter().map(read_nic).collect::<Result<_>>().map(Networks::These)
-            }
+            Some(Value::Array(list)) => list.iter().map(read_nic).collect::<Result<_>>().map(Networks::These),
             Some(other) => {
                 Err(Error::invalid(format!("Invalid input for field/attribute networks. Value: {other}.")))
             }

@@ -2,12 +2,12 @@
 
 use crate::{microversion::Microversion, request};
 use lenticular_model::{
+    State,
     compute::server_group::{Policy, ServerGroup},
     error::{Error, Result},
-    State,
 };
 use serde::Deserialize;
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 
 /// A group with the servers in it.
 pub fn view(state: &State, group: &ServerGroup, version: Microversion) -> Value {

@@ -2,11 +2,11 @@
 
 use super::{shared, stamp};
 use lenticular_model::{
+    State,
     network::{address_group::AddressGroup, rbac_policy::RbacObject},
     policy::Caller,
-    State,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// An address group.
 pub fn view(state: &State, caller: &Caller, group: &AddressGroup) -> Value {

@@ -2,11 +2,11 @@
 
 use super::shared;
 use lenticular_model::{
+    State,
     network::{address_scope::AddressScope, rbac_policy::RbacObject},
     policy::Caller,
-    State,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// An address scope.
 pub fn view(state: &State, caller: &Caller, scope: &AddressScope) -> Value {

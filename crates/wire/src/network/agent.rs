@@ -1,7 +1,7 @@
 //! A host's network agent as Neutron shows it.
 
-use lenticular_model::{host::host::Host, State, Timestamp};
-use serde_json::{json, Value};
+use lenticular_model::{State, Timestamp, host::host::Host};
+use serde_json::{Value, json};
 
 /// A time in the format of agents: without a zone, and with a blank between day and hour.
 fn plain(time: Timestamp) -> String {

@@ -4,7 +4,7 @@ use lenticular_model::network::{
     default_security_group_rule::{DefaultRemote, DefaultSecurityGroupRule},
     security_group::Remote,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// A rule.
 pub fn view(rule: &DefaultSecurityGroupRule) -> Value {

@@ -1,8 +1,8 @@
 //! A floating IP as Neutron shows it.
 
 use super::{port_forwarding, stamp};
-use lenticular_model::{network::floating_ip::FloatingIp, policy::Caller, State};
-use serde_json::{json, Value};
+use lenticular_model::{State, network::floating_ip::FloatingIp, policy::Caller};
+use serde_json::{Value, json};
 
 /// A floating IP.
 pub fn view(state: &State, _: &Caller, floating: &FloatingIp) -> Value {

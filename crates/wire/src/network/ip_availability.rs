@@ -1,13 +1,13 @@
 //! The total and the used addresses of a network, as Neutron shows them.
 
 use lenticular_model::{
+    State,
     network::{
         network::Network,
         subnet::{Pool, Subnet},
     },
-    State,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// A number that may need more than 64 bits: then a float shows its magnitude.
 fn number(value: u128) -> Value {

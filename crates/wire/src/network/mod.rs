@@ -19,11 +19,11 @@ pub mod subnet_pool;
 pub mod trunk;
 
 use lenticular_model::{
+    State, Timestamp,
     network::rbac_policy::{RbacAction, RbacObject, RbacTarget},
     policy::Caller,
-    State, Timestamp,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// The extensions of Neutron's that the cloud has: alias and name.
 pub const PRESENT: &[(&str, &str)] = &[

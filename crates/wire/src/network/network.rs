@@ -2,11 +2,11 @@
 
 use super::{shared, stamp};
 use lenticular_model::{
+    AddressScopeId, State,
     network::{network::Network, rbac_policy::RbacObject, subnet::Subnet},
     policy::Caller,
-    AddressScopeId, State,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The address scope of one IP family; none if the subnets have no pool, or a pool without a scope.

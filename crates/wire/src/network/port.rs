@@ -2,11 +2,11 @@
 
 use super::{project, stamp};
 use lenticular_model::{
-    network::port::{dns_name, Port},
-    policy::Caller,
     State,
+    network::port::{Port, dns_name},
+    policy::Caller,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::net::IpAddr;
 
 /// The default DNS domain, if neither port nor network has one.

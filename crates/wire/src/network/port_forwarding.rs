@@ -2,11 +2,11 @@
 
 use super::stamp;
 use lenticular_model::{
+    State,
     network::port_forwarding::{PortForwarding, PortRange},
     policy::Caller,
-    State,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 fn ports(view: &mut Value, side: &str, range: PortRange) {
     view[format!("{side}_port_range")] = json!(format!("{}:{}", range.first, range.last));

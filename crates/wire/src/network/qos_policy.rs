@@ -2,14 +2,14 @@
 
 use super::{shared, stamp};
 use lenticular_model::{
+    State,
     network::{
         qos_policy::{QosPolicy, QosRule, QosRuleKind},
         rbac_policy::RbacObject,
     },
     policy::Caller,
-    State,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// The rule types, each with its parameters and their values.
 pub const TYPES: &[(&str, &[&str])] = &[

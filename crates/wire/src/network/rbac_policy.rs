@@ -1,7 +1,7 @@
 //! An RBAC policy as Neutron shows it.
 
-use lenticular_model::{network::rbac_policy::RbacPolicy, policy::Caller, State};
-use serde_json::{json, Value};
+use lenticular_model::{State, network::rbac_policy::RbacPolicy, policy::Caller};
+use serde_json::{Value, json};
 
 /// An RBAC policy.
 pub fn view(_: &State, _: &Caller, policy: &RbacPolicy) -> Value {

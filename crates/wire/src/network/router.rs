@@ -1,8 +1,8 @@
 //! A router as Neutron shows it.
 
 use super::stamp;
-use lenticular_model::{network::router::Router, policy::Caller, State};
-use serde_json::{json, Value};
+use lenticular_model::{State, network::router::Router, policy::Caller};
+use serde_json::{Value, json};
 
 /// A router.
 pub fn view(state: &State, caller: &Caller, router: &Router) -> Value {

@@ -2,14 +2,14 @@
 
 use super::{shared, stamp};
 use lenticular_model::{
+    State,
     network::{
         rbac_policy::RbacObject,
         security_group::{Remote, SecurityGroup, SecurityGroupRule},
     },
     policy::Caller,
-    State,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// Neutron's name for an IP family.
 pub(super) fn ethertype(ip_version: u8) -> &'static str {

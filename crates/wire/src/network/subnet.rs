@@ -1,8 +1,8 @@
 //! A subnet as Neutron shows it.
 
 use super::stamp;
-use lenticular_model::{network::subnet::Subnet, policy::Caller, State};
-use serde_json::{json, Value};
+use lenticular_model::{State, network::subnet::Subnet, policy::Caller};
+use serde_json::{Value, json};
 
 /// A subnet.
 pub fn view(_: &State, _: &Caller, subnet: &Subnet) -> Value {

@@ -2,11 +2,11 @@
 
 use super::{shared, stamp};
 use lenticular_model::{
+    State,
     network::{rbac_policy::RbacObject, subnet_pool::SubnetPool},
     policy::Caller,
-    State,
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// A subnet pool.
 pub fn view(state: &State, caller: &Caller, pool: &SubnetPool) -> Value {

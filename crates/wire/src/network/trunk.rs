@@ -1,8 +1,8 @@
 //! A trunk as Neutron shows it.
 
 use super::stamp;
-use lenticular_model::{network::trunk::Trunk, policy::Caller, State};
-use serde_json::{json, Value};
+use lenticular_model::{State, network::trunk::Trunk, policy::Caller};
+use serde_json::{Value, json};
 
 /// Its subports.
 pub fn sub_ports(trunk: &Trunk) -> Vec<Value> {

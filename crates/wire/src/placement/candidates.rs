@@ -4,17 +4,17 @@
 //! no host does.
 
 use super::{
-    bad_query,
-    group::{has_room, Group},
-    inventory_of, traits, CLASSES,
+    CLASSES, bad_query,
+    group::{Group, has_room},
+    inventory_of, traits,
 };
 use crate::microversion::Microversion;
 use lenticular_model::{
+    State,
     error::{Error, Result},
     host::host::Host,
-    State,
 };
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A request for candidates.

@@ -1,14 +1,14 @@
 //! The requirements of a query for one provider: resources, traits, aggregates, a tree.
 
-use super::{bad_query, has_trait, inventory_of, traits, CLASSES};
+use super::{CLASSES, bad_query, has_trait, inventory_of, traits};
 use crate::{
     compute::{extra_specs::is_resource_class, standard_trait::is_trait},
     microversion::Microversion,
 };
 use lenticular_model::{
+    AggregateId, HostId, State,
     error::{Error, Result},
     host::host::Host,
-    AggregateId, HostId, State,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

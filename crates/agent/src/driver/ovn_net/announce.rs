@@ -1,7 +1,7 @@
 //! Announces in the physical networks that a guest's floating IPs are on this host now. OVN announces them, too,
 //! but only a second after it has moved them. Until then, packets would go to the guest's earlier host.
 
-use super::switch::{bridge_of, run, Switch, INTEGRATION};
+use super::switch::{INTEGRATION, Switch, bridge_of, run};
 use crate::core::Failure;
 use lenticular_model::network::{network::physical_port, port::Mac};
 use lenticular_wire::{agent::FloatingSpec, hex};

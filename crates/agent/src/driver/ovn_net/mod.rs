@@ -10,9 +10,8 @@ mod switch;
 pub use config::{OvnConfig, Physical};
 
 use super::{
-    file_failure,
+    NetPlan, Network, Nic, Work, file_failure,
     guest_user::{self, GuestUser},
-    NetPlan, Network, Nic, Work,
 };
 use crate::{
     core::Failure,
@@ -21,7 +20,7 @@ use crate::{
     link::{Call, Link},
     metadata::{Guests, Noted},
 };
-use lenticular_model::{host::host::Wiring, Lock, PortId, ServerId};
+use lenticular_model::{Lock, PortId, ServerId, host::host::Wiring};
 use lenticular_wire::agent::{GuestSpec, PortSpec};
 use place::Places;
 use serde_json::json;
@@ -29,7 +28,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use switch::{has_device, ip, Switch};
+use switch::{Switch, has_device, ip};
 use tokio::{sync::watch, task::JoinSet};
 
 /// The external id of our interfaces in the switch's database: their server.

@@ -4,15 +4,15 @@
 //! The namespace has no name: the socket that listens in the namespace keeps it, and both end with the agent.
 //! Networks with equal ranges never meet.
 
-use super::switch::{self, ip, run, Switch};
+use super::switch::{self, Switch, ip, run};
 use crate::{
     core::Failure,
     metadata::{self, Guests},
 };
 use ipnet::IpNet;
 use lenticular_model::{
-    network::network::{metadata_mac, metadata_port, METADATA_V4, METADATA_V6},
     NetworkId,
+    network::network::{METADATA_V4, METADATA_V6, metadata_mac, metadata_port},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

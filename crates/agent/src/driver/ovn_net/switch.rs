@@ -172,11 +172,7 @@ impl Switch {
     }
 
     fn datapath(&self) -> &'static str {
-        if self.in_kernel {
-            "system"
-        } else {
-            "netdev"
-        }
+        if self.in_kernel { "system" } else { "netdev" }
     }
 
     async fn add_bridge(&self, bridge: &str, device: Option<&str>) -> Result<(), Failure> {

@@ -1,10 +1,10 @@
 //! QEMU's command line for a guest.
 
 use super::{CONFIG, CONSOLE, PID, READY};
-use crate::driver::{guest_user::RUN, NetPlan, Nic};
+use crate::driver::{NetPlan, Nic, guest_user::RUN};
 use lenticular_model::ServerId;
 use lenticular_wire::agent::GuestAssignment;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::path::Path;
 
 pub(super) fn strings(texts: &[&str]) -> Vec<String> {

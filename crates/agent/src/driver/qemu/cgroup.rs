@@ -1,6 +1,6 @@
 //! A control group for each guest, where the host allows it: memory, CPU share, number of threads.
 
-use lenticular_model::{compute::flavor::Size, ServerId};
+use lenticular_model::{ServerId, compute::flavor::Size};
 use std::{io, path::PathBuf};
 
 /// QEMU's own memory beside the guest's, in MiB: its code cache under emulation and its buffers.

@@ -19,7 +19,7 @@ mod process;
 mod qmp;
 mod watch;
 
-use super::{disk_full, file_failure, Exit, Hypervisor, NetPlan, Work};
+use super::{Exit, Hypervisor, NetPlan, Work, disk_full, file_failure};
 use crate::{
     config_drive,
     core::{Failure, FoundProcess},
@@ -31,7 +31,7 @@ use crate::{
     exec,
     files::{self, ShortDir},
 };
-use lenticular_model::{host::host::Hypervisor as Described, Lock, ServerId};
+use lenticular_model::{Lock, ServerId, host::host::Hypervisor as Described};
 use lenticular_wire::agent::GuestAssignment;
 pub(super) use moves::Channel;
 use probe::Probed;
@@ -48,7 +48,7 @@ use std::{
 };
 use tokio::{
     net::UnixListener,
-    sync::{mpsc, watch as level, OnceCell},
+    sync::{OnceCell, mpsc, watch as level},
     task::JoinSet,
 };
 

@@ -5,8 +5,8 @@
 //! agents connect the sockets of the two hosts.
 
 use super::{
-    args, cgroup, file_failure, in_dir, listen, qmp::Migration, qmp::QmpError, qmp_failure, Live, NetPlan,
-    Qemu,
+    Live, NetPlan, Qemu, args, cgroup, file_failure, in_dir, listen, qmp::Migration, qmp::QmpError,
+    qmp_failure,
 };
 use crate::{
     core::Failure,
@@ -14,7 +14,7 @@ use crate::{
 };
 use lenticular_model::ServerId;
 use lenticular_wire::agent::{GuestAssignment, MoveProgress};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
     net::{UnixListener, UnixStream},

@@ -9,7 +9,7 @@ use crate::{
     core::Failure,
     driver::{NetPlan, Nic},
 };
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 

@@ -4,13 +4,13 @@
 use crate::driver::guest_user;
 use lenticular_model::Lock;
 use serde::Deserialize;
-use serde_json::{json, value::RawValue, Value};
+use serde_json::{Value, json, value::RawValue};
 use std::{
     collections::HashMap,
     path::Path,
     sync::{
-        atomic::{AtomicU64, Ordering},
         Arc,
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -300,8 +300,7 @@ mod tests {
 
     #[tokio::test]
     async fn answers_are_matched_and_events_become_levels() {
-        let status =
-            "{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true}}\n{\"return\": {\"status\": \"other\"}, \
+        let status = "{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true}}\n{\"return\": {\"status\": \"other\"}, \
                       \"id\": 999}\n{\"return\": {\"status\": \"shutdown\"}, \"id\": ID}";
         let refused = "{\"error\": {\"class\": \"GenericError\", \"desc\": \"not now\"}, \"id\": ID}";
         let (_dir, client) =

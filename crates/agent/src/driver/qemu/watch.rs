@@ -1,6 +1,6 @@
 //! Watches one guest: the end of its process, the reasons for stops, and the size of its console's log.
 
-use super::{console, end, remove_ended, Live, LiveMap};
+use super::{Live, LiveMap, console, end, remove_ended};
 use crate::{core::Ended, driver::Exit};
 use lenticular_model::ServerId;
 use std::{path::PathBuf, sync::Arc, time::Duration};

@@ -2,13 +2,13 @@
 //! command.
 
 use lenticular_model::{
+    FlavorId, ServerId, Txn,
     compute::{
         flavor::Flavor,
         server::{Condition, Server, Wanted},
     },
     error::{Error, Result},
     policy::{self, Action, Caller},
-    FlavorId, ServerId, Txn,
 };
 use std::sync::Arc;
 

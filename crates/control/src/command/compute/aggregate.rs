@@ -1,11 +1,11 @@
 //! Host aggregates: their creation, change and removal, their hosts, and the zone of those hosts.
 
 use lenticular_model::{
+    AggregateId, HostId, State, Txn,
     compute::aggregate::{Aggregate, ZONE_KEY},
     error::{Error, Result},
     host::host::Host,
     policy::{self, Action, Caller},
-    AggregateId, HostId, State, Txn,
 };
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,7 +1,7 @@
 //! Recovery of servers whose host or disk is lost: rebuild them on another host, or return to a disk that they left
 //! behind. Both lose the data written since. Only a person decides that.
 
-use crate::schedule::{schedule, Moves, RequestSpec};
+use crate::schedule::{Moves, RequestSpec, schedule};
 use crate::{
     command::compute::access::actable,
     lifecycle::{
@@ -11,6 +11,7 @@ use crate::{
     },
 };
 use lenticular_model::{
+    DiskCopyId, HostId, ImageId, MigrationId, ServerId, State, Txn,
     compute::{
         disk_copy::{DiskCopy, Fate, KEPT_S},
         migration::{Leg, Mode, Phase, Purpose},
@@ -20,7 +21,6 @@ use lenticular_model::{
     error::{Error, Result},
     host::host::Host,
     policy::{Action, Caller},
-    DiskCopyId, HostId, ImageId, MigrationId, ServerId, State, Txn,
 };
 use std::sync::Arc;
 

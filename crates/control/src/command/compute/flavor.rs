@@ -1,10 +1,10 @@
 //! Flavors: their creation, change, access and removal.
 
 use lenticular_model::{
+    FlavorId, ProjectId, Scoped, Txn,
     compute::flavor::{Flavor, Size},
     error::{Error, Result},
     policy::{self, Action, Caller},
-    FlavorId, ProjectId, Scoped, Txn,
 };
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -16,6 +16,7 @@ use crate::{
     quota,
 };
 use lenticular_model::{
+    NetworkId, PortId, SecurityGroupId, ServerId, Txn,
     compute::{
         operation::OperationKind,
         server::{Condition, Nic, Server},
@@ -23,7 +24,6 @@ use lenticular_model::{
     error::{Error, Result},
     network::{network::Network, port::Port},
     policy::{Action, Caller},
-    NetworkId, PortId, SecurityGroupId, ServerId, Txn,
 };
 use std::{net::IpAddr, sync::Arc};
 
@@ -89,7 +89,9 @@ fn only_network(txn: &Txn<'_>, server: &Server) -> Result<NetworkId> {
     match nic::usable_networks(txn, server.project_id)[..] {
         [one] => Ok(one),
         [] => Err(Error::invalid("No networks are available to this project; name a port or a network.")),
-        _ => Err(Error::invalid("More than one possible network found. Specify network ID(s) to select which one(s) to connect to.")),
+        _ => Err(Error::invalid(
+            "More than one possible network found. Specify network ID(s) to select which one(s) to connect to.",
+        )),
     }
 }
 
@@ -134,7 +136,9 @@ pub fn add_fixed_ip(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, network: N
     let server = actable(txn, caller, id, Action::InterfaceAttach)?;
     need_condition(&server, "add_fixed_ip", &[Condition::Active, Condition::Stopped])?;
     let refused = || {
-        Error::invalid(format!("No fixed IP of network {network} can be given to instance {id}: it is not on it, or its subnets are full."))
+        Error::invalid(format!(
+            "No fixed IP of network {network} can be given to instance {id}: it is not on it, or its subnets are full."
+        ))
     };
     let port = txn.ports_of_server(id).find(|p| p.network_id == network).cloned().ok_or_else(refused)?;
     let record = txn.networks.get(&network).cloned().ok_or_else(refused)?;

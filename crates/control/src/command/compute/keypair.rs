@@ -2,10 +2,10 @@
 
 use crate::quota;
 use lenticular_model::{
+    KeypairId, State, Txn, UserId,
     compute::keypair::Keypair,
     error::{Error, Result},
     policy::{self, Action, Caller},
-    KeypairId, State, Txn, UserId,
 };
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Requests that move a server: live-migrate, migrate, resize; and confirm, revert, abort and force.
 
-use crate::schedule::{schedule, Moves, RequestSpec, Verdict};
+use crate::schedule::{Moves, RequestSpec, Verdict, schedule};
 use crate::{
     command::compute::access::{actable, find_flavor, need_condition, need_idle},
     lifecycle::{
@@ -10,6 +10,7 @@ use crate::{
     quota,
 };
 use lenticular_model::{
+    FlavorId, HostId, Kind, MigrationId, ServerId, Txn,
     compute::{
         flavor::{Flavor, Size},
         migration::{FlavorSnapshot, Leg, Migration, Mode, Phase, Purpose, Unconfirmed},
@@ -18,7 +19,6 @@ use lenticular_model::{
     },
     error::{Error, Result},
     policy::{self, Action, Caller},
-    FlavorId, HostId, Kind, MigrationId, ServerId, Txn,
 };
 use std::sync::Arc;
 
@@ -163,8 +163,7 @@ pub fn revert(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let snapshot = last.snapshot.clone();
     let host = txn.hosts.get(&last.from).filter(|host| host.is_up()).cloned();
     let Some(host) = host else {
-        let why =
-            "Cannot revert: the host that the server came from does not answer. Confirm the resize, then \
+        let why = "Cannot revert: the host that the server came from does not answer. Confirm the resize, then \
                    migrate or resize again.";
         return Err(Error::conflict(why));
     };

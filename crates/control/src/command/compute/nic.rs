@@ -8,11 +8,11 @@ use crate::{
     quota,
 };
 use lenticular_model::{
+    HostId, NetworkId, ProjectId, SecurityGroupId, Txn,
     compute::server::{Nic, Server},
     error::{Error, Result},
     network::{network::Network, port::Port},
     policy::Caller,
-    HostId, NetworkId, ProjectId, SecurityGroupId, Txn,
 };
 
 /// The most interfaces of a server: a guest has this many slots for them.

@@ -1,17 +1,17 @@
 //! Servers after their creation: start, stop, reboot, delete, change, lock.
 
 use crate::{
-    command::compute::access::{actable, need_condition, TAGS_MAX},
+    command::compute::access::{TAGS_MAX, actable, need_condition},
     lifecycle::{archive::archive_if_gone, condition, disk_copy, migration, operation, shelf},
 };
 use lenticular_model::{
+    HostId, ServerId, Txn,
     compute::{
         operation::OperationKind,
         server::{BootStyle, Condition, Lock, Server, Wanted},
     },
     error::{Error, Result},
     policy::{self, Action, Caller},
-    HostId, ServerId, Txn,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,12 +1,13 @@
 //! Creating servers: checks, ports, placement and the orders to the host, in one transaction.
 
-use crate::schedule::{schedule, RequestSpec, Verdict};
+use crate::schedule::{RequestSpec, Verdict, schedule};
 use crate::{
     command::compute::{access::find_flavor, nic},
     lifecycle::{condition, network::group_build, operation},
     quota,
 };
 use lenticular_model::{
+    FlavorId, ImageId, KeypairId, Kind, PortId, ProjectId, SecurityGroupId, ServerGroupId, ServerId, Txn,
     compute::{
         flavor::{Flavor, Size},
         keypair::Keypair,
@@ -17,7 +18,6 @@ use lenticular_model::{
     image::{Image, Phase},
     network::port::Port,
     policy::{self, Action, Caller},
-    FlavorId, ImageId, KeypairId, Kind, PortId, ProjectId, SecurityGroupId, ServerGroupId, ServerId, Txn,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -285,11 +285,7 @@ fn find_image(txn: &Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Image>>
 /// The disk space in GiB that the image takes of a host if its flavor sets no limit.
 fn image_gb(image: &Image, flavor: &Flavor) -> u32 {
     let whole = u32::try_from(image_bytes(image).div_ceil(1 << 30)).unwrap_or(u32::MAX);
-    if flavor.size.disk_gb == 0 {
-        whole
-    } else {
-        0
-    }
+    if flavor.size.disk_gb == 0 { whole } else { 0 }
 }
 
 /// The disk size that the image needs, in bytes.

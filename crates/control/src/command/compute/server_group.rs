@@ -2,13 +2,13 @@
 
 use crate::quota;
 use lenticular_model::{
+    ServerGroupId, ServerId, Txn,
     compute::{
         server::Server,
         server_group::{Policy, ServerGroup},
     },
     error::{Error, Result},
     policy::{self, Action, Caller},
-    ServerGroupId, ServerId, Txn,
 };
 
 /// The settings of a new group.

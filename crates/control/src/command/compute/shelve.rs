@@ -3,9 +3,10 @@
 use crate::{
     command::compute::access::{actable, need_condition},
     lifecycle::{disk_copy, operation, run},
-    schedule::{schedule, RequestSpec},
+    schedule::{RequestSpec, schedule},
 };
 use lenticular_model::{
+    ImageId, Kind, ServerId, Txn,
     compute::{
         operation::OperationKind,
         server::{BootStyle, Condition, Server, Shelf, Wanted},
@@ -13,7 +14,6 @@ use lenticular_model::{
     error::{Error, Result},
     image::{Image, Phase, Visibility},
     policy::{self, Action, Caller},
-    ImageId, Kind, ServerId, Txn,
 };
 use std::collections::BTreeMap;
 

@@ -1,10 +1,10 @@
 //! Disks that were found on hosts after a restore of the store.
 
 use lenticular_model::{
+    DiskCopyId, Txn,
     compute::disk_copy::{DiskCopy, Fate},
     error::{Error, Result},
     policy::{self, Action, Caller},
-    DiskCopyId, Txn,
 };
 
 /// Gives up a found disk, on an operator's word: the host removes the disk, and a guest that runs on it.

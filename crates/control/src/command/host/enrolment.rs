@@ -9,14 +9,14 @@
 
 use crate::lifecycle::{host::leave_aggregates, loss, migration};
 use lenticular_model::{
+    EnrolmentId, HostId, JoinTokenId, Kind, ServerId, State, Timestamp, Txn,
     compute::server::Server,
     error::{Error, Result},
     host::{
-        enrolment::{is_host_name, Enrolment, Issued, JoinToken, Use, HOST_NAME_MAX},
+        enrolment::{Enrolment, HOST_NAME_MAX, Issued, JoinToken, Use, is_host_name},
         host::{Heartbeat, Host},
     },
     policy::{self, Action, Caller},
-    EnrolmentId, HostId, JoinTokenId, Kind, ServerId, State, Timestamp, Txn,
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -128,8 +128,7 @@ pub fn judge<'s>(state: &'s State, new: &Newcomer, now: Timestamp) -> Result<&'s
         used.host_name == new.host_name && used.key_sha256 == new.key_sha256 && token.expires_at > now
     });
     if again == Some(false) {
-        let why =
-            "The token was used before, and a token lets one host in, once. Make a new one with `lenticular \
+        let why = "The token was used before, and a token lets one host in, once. Make a new one with `lenticular \
              host enrol`. If you did not use it, somebody else did: look at `lenticular host list`.";
         return refused("TokenUsed", why.to_owned());
     }

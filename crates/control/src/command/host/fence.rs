@@ -2,10 +2,10 @@
 //! the lifting of a fence.
 
 use lenticular_model::{
+    HostId, Txn,
     error::{Error, Result},
     host::host::{Fence, Host, Proof},
     policy::{self, Action, Caller},
-    HostId, Txn,
 };
 
 /// Declares that a host is off. With `disks_lost` its disks are lost too: its servers can be rebuilt from their

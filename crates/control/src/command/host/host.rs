@@ -1,10 +1,10 @@
 //! Operators' settings of a host.
 
 use lenticular_model::{
+    HostId, Txn,
     error::{Error, Result},
     host::host::{Host, Intent},
     policy::{self, Action, Caller},
-    HostId, Txn,
 };
 
 /// Enables a host for new servers, or disables it.

@@ -1,10 +1,10 @@
 //! Operators' settings of a host's resources: the reserved part and the overcommitment ratio.
 
 use lenticular_model::{
+    HostId, Txn,
     error::{Error, Result},
     host::host::Host,
     policy::{self, Action, Caller},
-    HostId, Txn,
 };
 
 /// A class of resource.

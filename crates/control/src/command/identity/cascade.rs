@@ -2,9 +2,9 @@
 
 use crate::{command::identity::thing, lifecycle::network::cascade};
 use lenticular_model::{
+    AssignmentId, ProjectId, Txn, UserId,
     error::Result,
     identity::{Project, RoleAssignment, Target, User},
-    AssignmentId, ProjectId, Txn, UserId,
 };
 
 /// Deletes a project without resources, with its quota and its grants.

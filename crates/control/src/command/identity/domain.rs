@@ -2,10 +2,10 @@
 
 use crate::command::identity::{cascade, govern};
 use lenticular_model::{
+    DomainId, ProjectId, Txn, UserId,
     error::{Error, Result},
     identity::{Domain, Target},
     policy::{self, Action, Caller},
-    DomainId, ProjectId, Txn, UserId,
 };
 
 /// The domain of a request that names none.

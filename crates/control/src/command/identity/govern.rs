@@ -1,10 +1,10 @@
 //! Shared checks of the commands on domains, projects, users, roles and grants: existence and the caller's rights.
 
 use lenticular_model::{
+    DomainId, ProjectId, RoleId, State, UserId,
     error::{Error, Result},
     identity::{Domain, Project, Role, RoleAssignment, Target, User},
     policy::{self, Action, Caller, Reach},
-    DomainId, ProjectId, RoleId, State, UserId,
 };
 use std::sync::Arc;
 

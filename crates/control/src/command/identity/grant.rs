@@ -2,10 +2,10 @@
 
 use crate::command::identity::govern;
 use lenticular_model::{
+    AssignmentId, RoleId, State, Txn, UserId,
     error::{Error, Result},
     identity::{RoleAssignment, Target},
     policy::{self, Action, Caller, Reach},
-    AssignmentId, RoleId, State, Txn, UserId,
 };
 
 /// Refuses unless the caller may read, or change, a user's roles on a target.

@@ -5,10 +5,10 @@ use crate::{
     lifecycle::network::group_build,
 };
 use lenticular_model::{
+    ProjectId, Txn,
     error::{Error, Result},
     identity::Project,
     policy::{self, Action, Caller, Reach},
-    ProjectId, Txn,
 };
 
 /// Writes a project, new or changed; a new one gets its default security group.

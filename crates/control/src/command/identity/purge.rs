@@ -10,6 +10,7 @@ use crate::command::{
     },
 };
 use lenticular_model::{
+    RouterId, Scoped, Txn,
     error::Result,
     image::Image,
     network::{
@@ -17,7 +18,6 @@ use lenticular_model::{
         router::Router,
     },
     policy::{self, Action, Caller},
-    RouterId, Scoped, Txn,
 };
 
 /// Removes one resource of a project, with its dependents. For a server, it only orders the deletion.

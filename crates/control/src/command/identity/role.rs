@@ -2,10 +2,10 @@
 
 use crate::command::identity::{cascade, govern};
 use lenticular_model::{
+    RoleId, Txn,
     error::{Error, Result},
     identity::Role,
     policy::{self, Action, Caller},
-    RoleId, Txn,
 };
 
 /// Refuses changes of the roles that the policy names: without them no user could administer the cloud.

@@ -2,13 +2,13 @@
 
 use crate::lifecycle::network::group_build;
 use lenticular_model::{
+    AddressGroupId, AddressScopeId, FloatingIpId, ImageId, NetworkId, PortId, ProjectId, QosPolicyId,
+    RouterId, SecurityGroupId, ServerGroupId, ServerId, State, SubnetId, SubnetPoolId, TrunkId,
     error::{Error, Result},
     network::{
         port::{Port, PortOwner},
         security_group::SecurityGroup,
     },
-    AddressGroupId, AddressScopeId, FloatingIpId, ImageId, NetworkId, PortId, ProjectId, QosPolicyId,
-    RouterId, SecurityGroupId, ServerGroupId, ServerId, State, SubnetId, SubnetPoolId, TrunkId,
 };
 use std::collections::BTreeMap;
 

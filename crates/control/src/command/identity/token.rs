@@ -1,6 +1,6 @@
 //! The revocation of tokens.
 
-use lenticular_model::{identity::Revocation, RevocationId, Timestamp, Txn};
+use lenticular_model::{RevocationId, Timestamp, Txn, identity::Revocation};
 
 /// Revokes a token, and clears the revocations of expired tokens.
 pub fn revoke(txn: &mut Txn<'_>, audit_id: &str, expires_at: Timestamp) {

@@ -2,10 +2,10 @@
 
 use crate::command::identity::{cascade, govern};
 use lenticular_model::{
+    Txn, UserId,
     error::Result,
     identity::User,
     policy::{self, Action, Caller},
-    Txn, UserId,
 };
 
 /// Writes a user, new or changed.

@@ -3,13 +3,13 @@
 use crate::lifecycle::network::cascade;
 use ipnet::IpNet;
 use lenticular_model::{
+    AddressGroupId, ProjectId, Txn,
     error::{Error, Result},
     network::{
         address_group::AddressGroup, default_security_group_rule::about, rbac_policy::RbacObject,
         security_group::Remote,
     },
     policy::{self, Action, Caller},
-    AddressGroupId, ProjectId, Txn,
 };
 
 /// The most ranges in one group.

@@ -2,13 +2,13 @@
 
 use crate::lifecycle::network::{cascade, sharing};
 use lenticular_model::{
+    AddressScopeId, ProjectId, Txn,
     error::{Error, Result},
     network::{
         address_scope::AddressScope,
         rbac_policy::{RbacAction, RbacObject},
     },
     policy::{self, Action, Caller},
-    AddressScopeId, ProjectId, Txn,
 };
 
 /// The settings of a new scope.
@@ -89,7 +89,9 @@ pub fn update(
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: AddressScopeId) -> Result<()> {
     txn.changeable::<AddressScope>(caller, &id)?;
     if txn.pools_of_scope(id).next().is_some() {
-        let why = format!("Unable to complete operation on address scope {id}. There are one or more subnet pools in use on the address scope.");
+        let why = format!(
+            "Unable to complete operation on address scope {id}. There are one or more subnet pools in use on the address scope."
+        );
         return Err(Error::conflict(why).coded("AddressScopeInUse"));
     }
     cascade::on_object_deleted(txn, RbacObject::AddressScope(id));

@@ -6,10 +6,10 @@ use crate::command::network::{
     subnet::{self, NewSubnet, Range},
 };
 use lenticular_model::{
+    NetworkId, ProjectId, RouterId, State, SubnetId, Txn,
     error::{Error, Result},
     network::port::PortOwner,
     policy::{Caller, RoleLevel},
-    NetworkId, ProjectId, RouterId, State, SubnetId, Txn,
 };
 use std::collections::BTreeSet;
 

@@ -1,10 +1,10 @@
 //! Checks that commands on several network resources share.
 
 use lenticular_model::{
+    NetworkId, PortId, ProjectId, QosPolicyId, Scoped, SecurityGroupId, State,
     error::{Error, Result},
     network::{qos_policy::QosPolicy, security_group::SecurityGroup},
     policy::Caller,
-    NetworkId, PortId, ProjectId, QosPolicyId, Scoped, SecurityGroupId, State,
 };
 
 /// The largest packet on tenants' networks, in bytes: Ethernet's 1500 without the tunnel's header.

@@ -1,11 +1,11 @@
 //! Rules that new security groups begin with: their creation and removal.
 
-use crate::lifecycle::network::rule::{check_rule, normalize_remote, traffic, NewRule};
+use crate::lifecycle::network::rule::{NewRule, check_rule, normalize_remote, traffic};
 use lenticular_model::{
-    error::{Error, Result},
-    network::default_security_group_rule::{all, is_built_in, DefaultRemote, DefaultSecurityGroupRule},
-    policy::{self, Action, Caller},
     DefaultSecurityGroupRuleId, State, Txn,
+    error::{Error, Result},
+    network::default_security_group_rule::{DefaultRemote, DefaultSecurityGroupRule, all, is_built_in},
+    policy::{self, Action, Caller},
 };
 use std::sync::Arc;
 

@@ -10,6 +10,7 @@ use crate::{
     quota,
 };
 use lenticular_model::{
+    FloatingIpId, NetworkId, PortId, ProjectId, QosPolicyId, Scoped, State, SubnetId, Txn,
     error::{Error, Result},
     network::{
         floating_ip::{Association, FloatingIp},
@@ -17,7 +18,6 @@ use lenticular_model::{
         port::{FixedIp, Port, PortOwner},
     },
     policy::{self, Action, Caller},
-    FloatingIpId, NetworkId, PortId, ProjectId, QosPolicyId, Scoped, State, SubnetId, Txn,
 };
 use std::net::IpAddr;
 
@@ -151,9 +151,10 @@ fn build_port(txn: &mut Txn<'_>, network: &Network, id: FloatingIpId, new: &NewF
 fn choose_fixed(port: &Port, asked: Option<IpAddr>) -> Result<FixedIp> {
     let mut v4 = port.fixed_ips.iter().filter(|ip| ip.ip_address.is_ipv4());
     match asked {
-        Some(address) => v4.find(|ip| ip.ip_address == address).copied().ok_or_else(|| {
-            routing::bad(format!("Port {} does not have fixed ip {address}", port.id))
-        }),
+        Some(address) => v4
+            .find(|ip| ip.ip_address == address)
+            .copied()
+            .ok_or_else(|| routing::bad(format!("Port {} does not have fixed ip {address}", port.id))),
         None => match (v4.next(), v4.next()) {
             (Some(one), None) => Ok(*one),
             (Some(_), Some(_)) => Err(routing::bad(format!(
@@ -161,9 +162,10 @@ fn choose_fixed(port: &Port, asked: Option<IpAddr>) -> Result<FixedIp> {
                  floating IP",
                 port.id
             ))),
-            (None, _) => {
-                Err(routing::bad(format!("Cannot add floating IP to port {} that has no fixed IPv4 addresses", port.id)))
-            }
+            (None, _) => Err(routing::bad(format!(
+                "Cannot add floating IP to port {} that has no fixed IPv4 addresses",
+                port.id
+            ))),
         },
     }
 }

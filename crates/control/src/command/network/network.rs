@@ -6,6 +6,7 @@ use crate::{
     quota,
 };
 use lenticular_model::{
+    FloatingIpId, NetworkId, ProjectId, QosPolicyId, State, Txn,
     error::{Error, Result},
     network::{
         network::{Network, Provider},
@@ -13,7 +14,6 @@ use lenticular_model::{
         rbac_policy::{RbacAction, RbacObject},
     },
     policy::{self, Action, Caller},
-    FloatingIpId, NetworkId, ProjectId, QosPolicyId, State, Txn,
 };
 use std::sync::Arc;
 
@@ -143,7 +143,7 @@ fn choose_segment(state: &State, asked: &Provider) -> Result<Provider> {
     match (kind, asked.segmentation_id) {
         ("", None) if physical.is_empty() => {}
         ("", _) => {
-            return bad("provider:network_type is required with the other provider attributes.".to_owned())
+            return bad("provider:network_type is required with the other provider attributes.".to_owned());
         }
         ("geneve", _) if !physical.is_empty() => {
             return bad("provider:physical_network specified for geneve network.".to_owned());
@@ -324,7 +324,9 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: NetworkId) -> Result<()> {
     }
     let own = |p: &&Arc<Port>| matches!(p.owner(), PortOwner::Metadata | PortOwner::Dhcp);
     if txn.ports_of_network(id).any(|p| !own(&p)) {
-        let why = format!("Unable to complete operation on network {id}. There are one or more ports still in use on the network.");
+        let why = format!(
+            "Unable to complete operation on network {id}. There are one or more ports still in use on the network."
+        );
         return Err(Error::conflict(why).coded("NetworkInUse"));
     }
     cascade::delete_network(txn, id);

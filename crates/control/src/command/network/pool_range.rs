@@ -2,12 +2,12 @@
 
 use ipnet::IpNet;
 use lenticular_model::{
+    ProjectId, State,
     error::{Error, Result},
     network::{
         subnet::{overlap, to_address, to_number},
         subnet_pool::SubnetPool,
     },
-    ProjectId, State,
 };
 
 /// Allocates a range of a pool for a project's new subnet: the given range, or a free range of the given or default

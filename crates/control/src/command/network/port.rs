@@ -11,6 +11,7 @@ use crate::{
     quota,
 };
 use lenticular_model::{
+    PortId, ServerId, State, Txn,
     compute::server::{Server, Wanted},
     error::{Error, Result},
     network::{
@@ -18,12 +19,11 @@ use lenticular_model::{
         port::{Port, PortOwner},
     },
     policy::{self, Action, Caller},
-    PortId, ServerId, State, Txn,
 };
 use std::sync::Arc;
 
 pub use crate::lifecycle::network::{port_address::AskIp, port_build::NewPort};
-pub use update::{update, DhcpOptionChange, MacChange, PortChange};
+pub use update::{DhcpOptionChange, MacChange, PortChange, update};
 
 /// Creates a port.
 pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewPort) -> Result<PortId> {

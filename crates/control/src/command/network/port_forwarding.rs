@@ -2,6 +2,7 @@
 
 use crate::{command::network::routing, lifecycle::network::cascade};
 use lenticular_model::{
+    FloatingIpId, PortForwardingId, PortId, Scoped, State, Txn,
     error::{Error, Result},
     network::{
         floating_ip::FloatingIp,
@@ -9,7 +10,6 @@ use lenticular_model::{
         port_forwarding::{ForwardedProtocol, PortForwarding, PortRange},
     },
     policy::Caller,
-    FloatingIpId, PortForwardingId, PortId, Scoped, State, Txn,
 };
 use std::{
     net::{IpAddr, Ipv4Addr},

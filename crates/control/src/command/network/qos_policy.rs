@@ -2,13 +2,13 @@
 
 use crate::lifecycle::network::{cascade, sharing};
 use lenticular_model::{
+    ProjectId, QosPolicyId, QosRuleId, State, Txn,
     error::{Error, Result},
     network::{
         qos_policy::{QosPolicy, QosRule, QosRuleKind},
         rbac_policy::{RbacAction, RbacObject},
     },
     policy::{self, Action, Caller},
-    ProjectId, QosPolicyId, QosRuleId, State, Txn,
 };
 use std::mem;
 

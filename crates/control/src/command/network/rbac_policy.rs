@@ -2,13 +2,13 @@
 
 use crate::{command::network::check, lifecycle::network::sharing, quota};
 use lenticular_model::{
+    ProjectId, RbacPolicyId, State, Txn,
     error::{Error, Result},
     network::{
         network::Network,
         rbac_policy::{RbacAction, RbacObject, RbacPolicy, RbacTarget},
     },
     policy::{self, Action, Caller},
-    ProjectId, RbacPolicyId, State, Txn,
 };
 
 /// Refuses to restrict the default external network.

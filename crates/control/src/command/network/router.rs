@@ -12,6 +12,7 @@ use crate::{
     quota,
 };
 use lenticular_model::{
+    NetworkId, PortId, ProjectId, QosPolicyId, RouterId, Scoped, Txn,
     error::{Error, Result},
     network::{
         network::Network,
@@ -20,10 +21,9 @@ use lenticular_model::{
         subnet::HostRoute,
     },
     policy::{self, Action, Caller},
-    NetworkId, PortId, ProjectId, QosPolicyId, RouterId, Scoped, Txn,
 };
 
-pub use interface::{add_interface, remove_interface, Interface, InterfaceAsk};
+pub use interface::{Interface, InterfaceAsk, add_interface, remove_interface};
 
 /// The most routes that one router may have.
 pub const ROUTES_MAX: usize = 30;

@@ -1,13 +1,13 @@
 //! The consistency of routers, their legs, their routes and floating IPs. Several commands share these checks.
 
 use lenticular_model::{
+    NetworkId, PortId, RouterId, Scoped, State, SubnetId,
     error::{Error, Result},
     network::{
         port::{FixedIp, PortOwner},
         router::Router,
-        subnet::{overlap, HostRoute, Subnet},
+        subnet::{HostRoute, Subnet, overlap},
     },
-    NetworkId, PortId, RouterId, Scoped, State, SubnetId,
 };
 use std::{net::IpAddr, sync::Arc};
 

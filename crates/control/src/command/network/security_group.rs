@@ -5,10 +5,10 @@ use crate::{
     quota,
 };
 use lenticular_model::{
+    ProjectId, SecurityGroupId, SecurityGroupRuleId, Txn,
     error::{Error, Result},
     network::security_group::{SecurityGroup, SecurityGroupRule},
     policy::{self, Action, Caller},
-    ProjectId, SecurityGroupId, SecurityGroupRuleId, Txn,
 };
 use std::sync::Arc;
 

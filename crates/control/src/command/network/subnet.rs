@@ -7,15 +7,15 @@ use crate::{
 };
 use ipnet::IpNet;
 use lenticular_model::{
+    NetworkId, ProjectId, Scoped, State, SubnetId, SubnetPoolId, Txn,
     error::{Error, Result},
     network::{
         network::Network,
         port::{Port, PortOwner},
-        subnet::{overlap, to_address, to_number, HostRoute, Pool, Subnet},
+        subnet::{HostRoute, Pool, Subnet, overlap, to_address, to_number},
         subnet_pool::SubnetPool,
     },
     policy::{self, Action, Caller},
-    NetworkId, ProjectId, Scoped, State, SubnetId, SubnetPoolId, Txn,
 };
 use std::{net::IpAddr, sync::Arc};
 

@@ -6,6 +6,7 @@ use crate::{
 };
 use ipnet::IpNet;
 use lenticular_model::{
+    AddressScopeId, ProjectId, State, SubnetPoolId, Txn,
     error::{Error, Result},
     network::{
         address_scope::AddressScope,
@@ -14,7 +15,6 @@ use lenticular_model::{
         subnet_pool::SubnetPool,
     },
     policy::{self, Action, Caller},
-    AddressScopeId, ProjectId, State, SubnetPoolId, Txn,
 };
 
 /// The settings of a new pool.
@@ -122,7 +122,9 @@ fn check_scope(state: &State, caller: &Caller, pool: &SubnetPool) -> Result<()> 
     let mut peers = state.pools_of_scope(id).filter(|p| p.id != pool.id);
     let clash = peers.any(|peer| peer.prefixes.iter().any(|a| pool.prefixes.iter().any(|b| overlap(a, b))));
     if clash {
-        let why = format!("Failed to associate address scope: subnetpools within an address scope must have unique prefixes: {id}.");
+        let why = format!(
+            "Failed to associate address scope: subnetpools within an address scope must have unique prefixes: {id}."
+        );
         return Err(Error::conflict(why).coded("AddressScopePrefixConflict"));
     }
     Ok(())

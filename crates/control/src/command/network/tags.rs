@@ -1,14 +1,14 @@
 //! Tags of network resources: the same labels, by the same rules, on every kind (Neutron's standard-attr-tag).
 
 use lenticular_model::{
+    FloatingIpId, NetworkId, Owned, PortId, ProjectId, QosPolicyId, RouterId, SecurityGroupId, State,
+    SubnetId, SubnetPoolId, TrunkId, Txn,
     error::{Error, Result},
     network::{
         floating_ip::FloatingIp, network::Network, port::Port, qos_policy::QosPolicy, router::Router,
         security_group::SecurityGroup, subnet::Subnet, subnet_pool::SubnetPool, trunk::Trunk,
     },
     policy::{self, Action, Caller},
-    FloatingIpId, NetworkId, Owned, PortId, ProjectId, QosPolicyId, RouterId, SecurityGroupId, State,
-    SubnetId, SubnetPoolId, TrunkId, Txn,
 };
 
 /// The most tags on one resource.

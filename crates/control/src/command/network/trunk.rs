@@ -2,13 +2,13 @@
 
 use crate::{command::network::check, lifecycle::network::cascade, quota};
 use lenticular_model::{
+    PortId, ProjectId, Scoped, TrunkId, Txn,
     error::{Error, Result},
     network::{
         port::{Port, PortOwner},
         trunk::{SubPort, Trunk},
     },
     policy::{self, Action, Caller},
-    PortId, ProjectId, Scoped, TrunkId, Txn,
 };
 use std::collections::BTreeSet;
 

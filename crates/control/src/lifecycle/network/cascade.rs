@@ -20,19 +20,19 @@ use crate::lifecycle::network::{
     sharing::revise_object,
 };
 use lenticular_model::{
+    FloatingIpId, NetworkId, PortForwardingId, PortId, ProjectId, RbacPolicyId, SecurityGroupId,
+    SecurityGroupRuleId, SubnetId, TrunkId, Txn,
     network::{
-        default_security_group_rule::{about, DefaultSecurityGroupRule},
+        default_security_group_rule::{DefaultSecurityGroupRule, about},
         floating_ip::FloatingIp,
         network::Network,
-        port::{next_address, FixedIp, Port, PortOwner},
+        port::{FixedIp, Port, PortOwner, next_address},
         port_forwarding::PortForwarding,
         rbac_policy::{RbacObject, RbacPolicy, RbacTarget},
         security_group::{Remote, SecurityGroup, SecurityGroupRule},
         subnet::Subnet,
         trunk::Trunk,
     },
-    FloatingIpId, NetworkId, PortForwardingId, PortId, ProjectId, RbacPolicyId, SecurityGroupId,
-    SecurityGroupRuleId, SubnetId, TrunkId, Txn,
 };
 use std::{net::IpAddr, sync::Arc};
 

@@ -2,12 +2,12 @@
 
 use crate::lifecycle::network::rule::NewRule;
 use lenticular_model::{
+    ProjectId, SecurityGroupId, SecurityGroupRuleId, State, Txn,
     error::{Error, Result},
     network::{
-        default_security_group_rule::{all, DefaultRemote, DefaultSecurityGroupRule},
+        default_security_group_rule::{DefaultRemote, DefaultSecurityGroupRule, all},
         security_group::{Remote, SecurityGroup, SecurityGroupRule},
     },
-    ProjectId, SecurityGroupId, SecurityGroupRuleId, State, Txn,
 };
 
 /// The name of the group that every project has.

@@ -1,13 +1,13 @@
 //! The choice of a port's addresses.
 
 use lenticular_model::{
+    NetworkId, PortId, State, SubnetId, Txn,
     error::{Error, Result},
     network::{
         network::Network,
-        port::{next_address, FixedIp, Mac, Port, PortOwner},
-        subnet::{to_address, to_number, Subnet},
+        port::{FixedIp, Mac, Port, PortOwner, next_address},
+        subnet::{Subnet, to_address, to_number},
     },
-    NetworkId, PortId, State, SubnetId, Txn,
 };
 use std::{net::IpAddr, sync::Arc};
 

@@ -6,6 +6,7 @@ use crate::lifecycle::network::{
     port_address::{self, AskIp, Asker},
 };
 use lenticular_model::{
+    NetworkId, PortId, ProjectId, QosPolicyId, Scoped, SecurityGroupId, Txn,
     error::{Error, Result},
     network::{
         dhcp_option::for_ovn,
@@ -13,7 +14,6 @@ use lenticular_model::{
         port::{AddressPair, DhcpOption, Mac, Port, PortOwner, Profile},
     },
     policy::Caller,
-    NetworkId, PortId, ProjectId, QosPolicyId, Scoped, SecurityGroupId, Txn,
 };
 
 /// The most address pairs that one port may have.

@@ -2,13 +2,13 @@
 //! rules.
 
 use lenticular_model::{
+    ProjectId, SecurityGroupId, Txn,
     error::{Error, Result},
     network::{
         address_group::AddressGroup,
-        security_group::{protocol_number, Direction, Remote, SecurityGroup},
+        security_group::{Direction, Remote, SecurityGroup, protocol_number},
     },
     policy::Caller,
-    ProjectId, SecurityGroupId, Txn,
 };
 
 /// TCP, UDP, DCCP, SCTP and UDP-Lite: the protocols that have ports.
@@ -141,7 +141,9 @@ fn check_ports(protocol: Option<&str>, min: Option<u32>, max: Option<u32>) -> Re
                 "Invalid protocol {protocol} for port range, only supported for DCCP, SCTP, TCP, UDP, UDPLITE."
             ),
         ),
-        (_, Some(0), _) | (_, _, Some(0)) => refuse("SecurityGroupInvalidPortValue", "Invalid value for port 0"),
+        (_, Some(0), _) | (_, _, Some(0)) => {
+            refuse("SecurityGroupInvalidPortValue", "Invalid value for port 0")
+        }
         (_, Some(min), Some(max)) if min <= max && max <= 65_535 => Ok(()),
         (_, Some(_), Some(_)) => refuse(
             "SecurityGroupInvalidPortRange",

@@ -1,6 +1,7 @@
 //! The sharing of objects between projects: RBAC policies, and the equivalent flags in the objects.
 
 use lenticular_model::{
+    NetworkId, ProjectId, RbacPolicyId, State, Txn,
     error::{Error, Result},
     network::{
         address_scope::AddressScope,
@@ -9,7 +10,6 @@ use lenticular_model::{
         rbac_policy::{RbacAction, RbacObject, RbacPolicy, RbacTarget},
         subnet_pool::SubnetPool,
     },
-    NetworkId, ProjectId, RbacPolicyId, State, Txn,
 };
 
 /// Shares a project's object with everyone, or ends the sharing.

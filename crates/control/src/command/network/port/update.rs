@@ -12,13 +12,13 @@ use crate::{
     },
 };
 use lenticular_model::{
+    PortId, QosPolicyId, Scoped, SecurityGroupId, Txn,
     error::{Error, Result},
     network::{
         network::Network,
         port::{AddressPair, DhcpOption, Mac, Port, PortOwner, Profile},
     },
     policy::{self, Action, Caller},
-    PortId, QosPolicyId, Scoped, SecurityGroupId, Txn,
 };
 
 /// Another Ethernet address for a port.

@@ -10,6 +10,7 @@ use crate::{
     quota,
 };
 use lenticular_model::{
+    NetworkId, PortId, ProjectId, RouterId, Scoped, State, SubnetId, Txn,
     error::{Error, Result},
     network::{
         port::{FixedIp, Port, PortOwner},
@@ -18,7 +19,6 @@ use lenticular_model::{
         subnet::Subnet,
     },
     policy::Caller,
-    NetworkId, PortId, ProjectId, RouterId, Scoped, State, SubnetId, Txn,
 };
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ pub fn add_interface(
     let router = txn.changeable::<Router>(caller, &id)?;
     let (port_id, subnet_ids) = match (ask.subnet_id, ask.port_id) {
         (Some(_), Some(_)) => {
-            return Err(routing::bad("Cannot specify both subnet-id and port-id".to_owned()))
+            return Err(routing::bad("Cannot specify both subnet-id and port-id".to_owned()));
         }
         (None, None) => return Err(routing::bad("Either subnet_id or port_id must be specified".to_owned())),
         (Some(subnet), None) => (add_by_subnet(txn, caller, &router, subnet)?, vec![subnet]),
@@ -92,7 +92,10 @@ fn add_by_subnet(txn: &mut Txn<'_>, caller: &Caller, router: &Router, id: Subnet
     }
     let address = FixedIp { subnet_id: id, ip_address: gateway };
     if let Some(holder) = txn.port_with_address(id, gateway).map(|port| port.id) {
-        let why = format!("Unable to complete operation for network {}. The IP address {gateway} is in use by port {holder}.", subnet.network_id);
+        let why = format!(
+            "Unable to complete operation for network {}. The IP address {gateway} is in use by port {holder}.",
+            subnet.network_id
+        );
         return Err(Error::conflict(why).coded("IpAddressInUse"));
     }
     // One leg carries all IPv6 prefixes of a network.
