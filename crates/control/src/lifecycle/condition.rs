@@ -1,15 +1,13 @@
 //! A server's condition (Nova's `vm_state`): all its changes, and nothing else that happens with them.
 //!
 //! ```text
-//!             a host was found          its guest runs
-//!   (created) ────────────────▶ Building ─────────────▶ Active ◀──────────┐
-//!       │                          │  ▲                 │   ▲             │ its guest runs
-//!       │ no host                  │  │ start,          │   │             │
-//!       ▼                          │  │ reboot          │   └────────── Stopped ◀─┐
-//!     Error ◀──────────────────────┴──┼─────────────────┘                 ▲       │
-//!       │    failed, overdue, lost    │                                   │       │
-//!       └─────────────────────────────┴───────────────────────────────────┴───────┘
-//!                                            start, stop, reboot: the attempt leaves the error
+//!   (created) ──────▶ Building ──────▶ Active ◀──────▶ Stopped
+//!       │                │  ▲             │               │  ▲
+//!       │                │  │             │               │  │
+//!       ▼                ▼  │             ▼               ▼  │
+//!     Error ◀─────── any of them fails, is overdue or is lost │
+//!       │                   │                                │
+//!       └───────────────────┴── a new attempt ───────────────┘
 //! ```
 //!
 //! - Created → Building: `command/compute/server_create.rs`. Created → Error: no host takes the server.
