@@ -114,7 +114,9 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
     let (public_key, private_key) = match asked.public_key {
         Some(key) => (one_line(&key)?, None),
         None if ctx.version.has(92) => {
-            return Err(Error::invalid("'public_key' is a required property from microversion 2.92 on").into());
+            return Err(
+                Error::invalid("'public_key' is a required property from microversion 2.92 on").into()
+            );
         }
         None => generate().map(|(public, private)| (public, Some(private)))?,
     };

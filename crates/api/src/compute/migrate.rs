@@ -188,7 +188,9 @@ pub fn flavor(fields: Map<String, Value>) -> Result<FlavorId> {
         Value::String(text) if !text.is_empty() => text.clone(),
         Value::Number(number) => number.to_string(),
         _ => {
-            return Err(Error::invalid("Invalid input for field/attribute flavorRef. It must name a flavor."));
+            return Err(Error::invalid(
+                "Invalid input for field/attribute flavorRef. It must name a flavor.",
+            ));
         }
     };
     // Old clients send the flavor's URL.

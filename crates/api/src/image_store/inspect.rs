@@ -182,7 +182,9 @@ fn extensions(head: &[u8], start: usize) -> Result<(), Refused> {
         match kind {
             0 => return Ok(()),
             DATA_FILE_NAME | BACKING_FORMAT => {
-                return Err(Refused("The image's header names another file. Images must stand alone.".into()));
+                return Err(Refused(
+                    "The image's header names another file. Images must stand alone.".into(),
+                ));
             }
             _ => at = at.saturating_add(8).saturating_add((length as usize).saturating_add(7) & !7),
         }
