@@ -463,7 +463,8 @@ def test_quotas_hold_for_every_resource(sim, people):
     limits = {"router": 0, "floatingip": 0, "subnetpool": 0, "rbac_policy": 0, "network": 0, "port": 0, "trunk": 0}
     path = f"{NETWORK}/quotas/{people['south']}"
     assert sim.request("PUT", path, json={"quota": limits}).status_code == 200
-    external = sim.get(f"{NETWORK}/networks?router:external=True")["networks"][0]["id"]
+    seen = sim.get(f"{NETWORK}/networks?router:external=True", token=people["sue"])["networks"]
+    external = seen[0]["id"]
     for path_of, body in [("routers", {"router": {}}), ("networks", {"network": {}}),
                           ("floatingips", {"floatingip": {"floating_network_id": external}}),
                           ("subnetpools", {"subnetpool": {"prefixes": ["10.0.0.0/8"]}})]:
