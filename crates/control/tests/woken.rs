@@ -1,6 +1,6 @@
 //! A change wakes the controllers that wait for it; no controller polls.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "common/cloud.rs"]
 mod cloud;

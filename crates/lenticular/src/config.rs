@@ -64,7 +64,7 @@ pub(crate) struct OvnServerConfig {
     /// The cloud's certificate for these databases, and their CA.
     #[serde(default)]
     pub northbound_tls: Option<TlsFiles>,
-    /// The address of its own southbound database for hosts, which show the certificates from their enrolment.
+    /// The address of the cloud's southbound database for hosts, which show the certificates from their enrolment.
     #[serde(default)]
     pub southbound_listen: Option<SocketAddr>,
 }

@@ -1,4 +1,4 @@
-//! Hosts' access to the southbound database: over TLS by the cloud's own CA, each host with the rights of its own
+//! Hosts' access to the southbound database: over TLS by the cloud's CA, each host with the rights of its
 //! chassis.
 //!
 //! The database holds all settings, and ovsdb-server follows them while it runs: the listener in the

@@ -128,7 +128,7 @@ pub fn judge<'s>(state: &'s State, new: &Newcomer, now: Timestamp) -> Result<&'s
         used.host_name == new.host_name && used.key_sha256 == new.key_sha256 && token.expires_at > now
     });
     if again == Some(false) {
-        let why = "The token was used before, and a token lets one host in, once. Make a new one with `lenticular \
+        let why = "The token was used before, and a token enrols one host, once. Make a new one with `lenticular \
              host enrol`. If you did not use it, somebody else did: look at `lenticular host list`.";
         return refused("TokenUsed", why.to_owned());
     }

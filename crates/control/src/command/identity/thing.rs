@@ -99,7 +99,7 @@ pub fn things(state: &State, id: ProjectId) -> Vec<(Thing, String)> {
     all
 }
 
-/// Whether a port is a leg of a router of its own project: it is removed with the router.
+/// Whether a port is a leg of a router of the same project, and so goes with the router.
 fn goes_with_router(state: &State, port: &Port) -> bool {
     let router = || port.device_id.parse().ok().and_then(|id: RouterId| state.routers.get(&id));
     port.owner() == PortOwner::RouterInterface && router().is_some_and(|r| r.project_id == port.project_id)
