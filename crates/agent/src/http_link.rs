@@ -13,7 +13,7 @@ use hyper::{Method, Request, Response, StatusCode, body::Incoming, header::CONTE
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use lenticular_model::{HostId, ImageId, Lock, ServerId, compute::operation::SHELVE_S_MAX};
 use lenticular_wire::{
-    agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome},
+    agent::{Answer, Orders, OrdersQuery, Registration, Report, Welcome},
     enrol::{EnrolAnswer, RenewRequest},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -205,9 +205,9 @@ async fn json<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, Li
 }
 
 impl Link for HttpLink {
-    fn hello<'a>(&'a self, hello: &'a Hello) -> Call<'a, Welcome> {
+    fn register<'a>(&'a self, registration: &'a Registration) -> Call<'a, Welcome> {
         Box::pin(self.within(Duration::from_secs(CALL_S_MAX), async move {
-            json(self.post("/agent/v1/hello", hello).await?).await
+            json(self.post("/agent/v1/hello", registration).await?).await
         }))
     }
 

@@ -98,7 +98,7 @@ impl Config {
 ///
 /// # Errors
 /// The state directory cannot be used, or the running guests cannot be found. A missing QEMU is no error: the
-/// host's hello says so, and each start fails with the reason.
+/// host's registration says so, and each start fails with the reason.
 pub async fn run_qemu(
     config: Config,
     link: Arc<dyn Link>,

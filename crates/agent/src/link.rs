@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lenticular_model::{HostId, ImageId, ServerId};
-use lenticular_wire::agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome};
+use lenticular_wire::agent::{Answer, Orders, OrdersQuery, Registration, Report, Welcome};
 use std::{future::Future, path::Path, pin::Pin};
 
 /// A call's future answer.
@@ -19,7 +19,7 @@ pub enum LinkError {
         /// The error.
         why: String,
     },
-    /// The control plane does not know this host, or not any more: it must say hello.
+    /// The control plane does not know this host, or not any more: it must register.
     #[error("the control plane does not know this host")]
     Unknown,
     /// The control plane refused.
@@ -43,10 +43,10 @@ pub trait Chunks: Send {
 
 /// The control plane. Every call has its own deadline and may be repeated; dropping the call cancels it.
 pub trait Link: Send + Sync + 'static {
-    /// Introduces the host.
-    fn hello<'a>(&'a self, hello: &'a Hello) -> Call<'a, Welcome>;
+    /// Registers the host.
+    fn register<'a>(&'a self, registration: &'a Registration) -> Call<'a, Welcome>;
 
-    /// Waits up to `query.wait_ms` for orders after `query.after`. [`LinkError::Unknown`] asks for a new hello.
+    /// Waits up to `query.wait_ms` for orders after `query.after`. [`LinkError::Unknown`] asks for a new registration.
     fn orders(&self, host: HostId, query: OrdersQuery) -> Call<'_, Orders>;
 
     /// Reports observations; they are durable when the call returns.

@@ -1,4 +1,4 @@
-//! The machine's data: CPUs, memory, disk space, boot id.
+//! The machine's data: CPUs, memory, disk space, boot id, kernel.
 
 use lenticular_model::host::host::Capacity;
 use std::{num::NonZero, path::Path};
@@ -23,6 +23,12 @@ pub(crate) fn capacity(state_dir: &Path, reserved_memory_mb: u64) -> Capacity {
 pub(crate) fn boot_id() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.trim().to_owned()
+}
+
+/// The release of the running kernel.
+pub(crate) fn kernel() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release.trim().to_owned()
 }
 
 /// The CPU's model.

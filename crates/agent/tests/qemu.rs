@@ -91,12 +91,12 @@ async fn a_guest_lives_through_all_that_befalls_it() {
     cloud.lock().user_data = Some(b"#!/bin/sh\nexit 7\n".to_vec());
     let agent = start(&cloud, &state);
     cloud
-        .wait(Duration::from_secs(60), || (!cloud.lock().hellos.is_empty()).then_some(()))
+        .wait(Duration::from_secs(60), || (!cloud.lock().registrations.is_empty()).then_some(()))
         .await
-        .expect("a hello");
-    let hello = cloud.lock().hellos[0].clone();
-    assert_eq!(hello.hypervisor.trouble, None);
-    eprintln!("hypervisor: {:?}", hello.hypervisor);
+        .expect("a registration");
+    let registration = cloud.lock().registrations[0].clone();
+    assert!(registration.evidence.iter().all(|seen| seen.trouble.is_none()), "{:?}", registration.evidence);
+    eprintln!("hypervisor: {:?}", registration.facts.hypervisor);
 
     let id = server(1);
     let mut first = order(id, &sha512);

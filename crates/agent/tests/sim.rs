@@ -46,8 +46,8 @@ async fn lost_reports_lost_contact_and_a_forgotten_host_do_no_harm() {
     cloud.change(id, |o| o.boot = 2);
     cloud.set(|inner| (inner.down, inner.known) = (false, false));
     cloud.sees_running(id, 2).await;
-    let hello = cloud.lock().hellos.last().cloned().unwrap();
-    assert_eq!(hello.inventory.len(), 1, "it says what it has");
+    let registration = cloud.lock().registrations.last().cloned().unwrap();
+    assert_eq!(registration.inventory.len(), 1, "it says what it has");
 
     // A restored store counts commits again, and does not mention one server any more.
     cloud.order(order(server(2), "x"));
@@ -79,20 +79,24 @@ async fn a_session_that_ended_is_followed_by_another() {
     cloud.order(order(id, "x"));
     cloud.sees_running(id, 1).await;
 
-    // A repeated hello began a session that the agent does not know: the answer to its poll tells so.
-    let hellos = cloud.set(|inner| {
+    // A repeated registration began a session that the agent does not know: the answer to its poll tells so.
+    let registrations = cloud.set(|inner| {
         inner.session += 1;
         inner.seen.clear();
-        inner.hellos.len()
+        inner.registrations.len()
     });
     cloud.sees_running(id, 1).await;
-    assert_eq!(cloud.lock().hellos.len(), hellos + 1, "one hello is enough");
+    assert_eq!(cloud.lock().registrations.len(), registrations + 1, "one registration is enough");
 
     // The answers to its reports tell so, several times; in the end everything is reported.
     cloud.lock().disown_reports = 3;
     cloud.change(id, |o| o.boot = 2);
     cloud.sees_running(id, 2).await;
-    assert_eq!(cloud.lock().hellos.len(), hellos + 4, "one hello for each time that it was not known");
+    assert_eq!(
+        cloud.lock().registrations.len(),
+        registrations + 4,
+        "one registration for each time that it was not known"
+    );
     assert_numbers_grow(&cloud);
     let (session, number) = *cloud.lock().reports.last().unwrap();
     assert_eq!(session, cloud.lock().session);
@@ -128,8 +132,8 @@ async fn simulated_guests_come_back_after_the_process_did() {
     cloud.set(|inner| inner.seen.clear());
     let agent = start(&cloud, SimKnobs::default());
     cloud.sees_running(server(1), 1).await;
-    let hellos = cloud.lock().hellos.clone();
-    assert_ne!(hellos[0].boot_id, hellos.last().unwrap().boot_id);
+    let registrations = cloud.lock().registrations.clone();
+    assert_ne!(registrations[0].facts.boot_id, registrations.last().unwrap().facts.boot_id);
     agent.stop().await.unwrap();
 }
 

@@ -10,7 +10,7 @@ use crate::{
 use anyhow::Result;
 use clap::Subcommand;
 use lenticular_wire::operator::{FenceAsk, HostDetail, HostView};
-use std::io::Write;
+use std::{io::Write, time::Duration};
 
 /// The commands for hosts.
 #[derive(Debug, Clone, Subcommand)]
@@ -25,6 +25,17 @@ pub enum HostCommand {
     Show {
         /// Its name.
         name: String,
+        /// Prints JSON, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Has a host measure its facts and test itself again, as at a start of its agent.
+    Check {
+        /// Its name.
+        name: String,
+        /// Waits until the host has done it, and shows the host.
+        #[arg(long)]
+        wait: bool,
         /// Prints JSON, for scripts.
         #[arg(long)]
         json: bool,
@@ -77,6 +88,7 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
                 false => show(&host, &mut screen),
             }
         }
+        HostCommand::Check { name, wait, json } => check(&client, name, *wait, *json, &mut screen),
         HostCommand::Enrol(command) => enrol::enrol(command, &client, &mut screen),
         HostCommand::Fence { name, disks_lost, by } => {
             let ask = FenceAsk { disks_lost: *disks_lost, lift: false, driver: by.clone() };
@@ -90,6 +102,42 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
             client.post::<serde_json::Value>(&path, &serde_json::json!({}))?;
             screen.line("The disk's host is told to remove it.")
         }
+    }
+}
+
+/// How often the result of a check is asked for, in milliseconds, and how many times.
+const LOOK_EVERY_MS: u64 = 250;
+const LOOKS_MAX: u64 = 480;
+
+fn check<W: Write>(
+    client: &Client,
+    name: &str,
+    wait: bool,
+    json: bool,
+    screen: &mut Screen<W>,
+) -> Result<()> {
+    let path = format!("/operator/v1/hosts/{}", escape(name));
+    let mut host = client.post::<HostDetail>(&format!("{path}/check"), &serde_json::json!({}))?;
+    let asked = host.checks_asked;
+    if !wait && !json {
+        return screen
+            .line("The host is told to test itself. Look at the results with `lenticular host show`.");
+    }
+    let looks = if wait { LOOKS_MAX } else { 0 };
+    for _ in 0..looks {
+        if host.checks_done >= asked {
+            break;
+        }
+        #[expect(clippy::disallowed_methods, reason = "the host tells the cloud, not this, that it is done")]
+        std::thread::sleep(Duration::from_millis(LOOK_EVERY_MS));
+        host = client.get::<HostDetail>(&path)?;
+    }
+    if wait && host.checks_done < asked {
+        anyhow::bail!("Host {name} has not tested itself yet. See whether it is up: lenticular host list");
+    }
+    match json {
+        true => screen.json(&host),
+        false => show(&host, screen),
     }
 }
 
@@ -141,6 +189,12 @@ fn show<W: Write>(detail: &HostDetail, screen: &mut Screen<W>) -> Result<()> {
     table.row(["address", &detail.address]);
     table.row(["for other hosts", &detail.peer_address]);
     table.row(["boot id", &detail.boot_id]);
+    table.row(["kernel", &detail.kernel]);
+    table.row(["agent", &format!("{} (protocol {})", detail.agent, detail.protocol)]);
+    for (check, trouble, since) in &detail.checks {
+        let result = trouble.as_deref().unwrap_or("passed");
+        table.row([&format!("check {check}"), &format!("{result}, since {since}")]);
+    }
     table.row(["last heard of", detail.heard_at.as_deref().unwrap_or("-")]);
     table.row(["certificate ends", host.certificate_ends.as_deref().unwrap_or("-")]);
     if let Some(fence) = &detail.fence {
@@ -199,6 +253,15 @@ mod tests {
             address: "10.20.1.7".to_owned(),
             peer_address: "10.20.1.7:9172".to_owned(),
             boot_id: "c0a8f3de-52b1-4a77-9e60-1b2d3c4e5f60".to_owned(),
+            kernel: "6.1.0-28-amd64".to_owned(),
+            agent: "0.1.0".to_owned(),
+            protocol: 3,
+            checks: vec![
+                ("hypervisor".to_owned(), None, "2026-11-30T08:00:00Z".to_owned()),
+                ("network".to_owned(), Some("br-int is gone".to_owned()), "2026-11-30T09:00:00Z".to_owned()),
+            ],
+            checks_asked: 1,
+            checks_done: 1,
             cpu_model: "AMD EPYC 9354P 32-Core Processor".to_owned(),
             heard_at: Some("2026-11-30T09:58:40Z".to_owned()),
             fence: Some(

@@ -7,9 +7,10 @@
 )]
 
 use lenticular_control::{
-    observe::host::{Registration, hello},
+    observe::host::{Registration, begin_session},
     schedule::{RequestSpec, schedule},
 };
+use lenticular_model::host::fact::Facts;
 use lenticular_model::{
     AggregateId, HostId, Incarnation, Record, ServerGroupId, ServerId, State, Timestamp, Txn,
     compute::{
@@ -145,22 +146,26 @@ fn read<R: Record>(doc: serde_json::Value) -> R {
 
 fn host(txn: &mut Txn<'_>, n: usize) -> HostId {
     let intro = Registration {
-        life: None,
         name: format!("host-{n:05}"),
-        boot_id: String::new(),
-        address: String::new(),
-        peer_address: "10.0.0.1:1".to_owned(),
+        protocol: 3,
         zone: "nova".to_owned(),
-        capacity: Capacity { vcpus: 64, memory_mb: 262_144, disk_gb: 4_000 },
-        hypervisor: Hypervisor {
-            driver: "qemu".to_owned(),
-            acceleration: "kvm".to_owned(),
-            version: 10_000_000,
-            arch: "x86_64".to_owned(),
-            ..Hypervisor::default()
+        facts: Facts {
+            boot_id: Some(String::new()),
+            peer_address: Some("10.0.0.1:1".to_owned()),
+            capacity: Some(Capacity { vcpus: 64, memory_mb: 262_144, disk_gb: 4_000 }),
+            hypervisor: Some(Hypervisor {
+                driver: "qemu".to_owned(),
+                acceleration: "kvm".to_owned(),
+                version: 10_000_000,
+                arch: "x86_64".to_owned(),
+                ..Hypervisor::default()
+            }),
+            ..Facts::default()
         },
+        evidence: Vec::new(),
+        life: None,
     };
-    hello(txn, intro).unwrap().id
+    begin_session(txn, intro).unwrap().id
 }
 
 fn put_server(txn: &mut Txn<'_>, host: HostId, group: Option<ServerGroupId>) {

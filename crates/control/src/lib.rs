@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod command;
 pub mod lifecycle;
 pub mod observe;
+pub mod orders;
 pub mod quota;
 pub mod reconcile;
 pub mod schedule;

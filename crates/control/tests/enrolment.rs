@@ -4,8 +4,9 @@
 
 use lenticular_control::{
     command::host::enrolment::{Newcomer, TokenAsk, admitted, enrol, judge, make_token, renew, retire},
-    observe::host::{Registration, hello, in_session},
+    observe::host::{Registration, begin_session, in_session},
 };
+use lenticular_model::host::fact::Facts;
 use lenticular_model::{
     HostId, Incarnation, ServerId, State, Timestamp, Txn, UserId,
     compute::server::{Condition, Server},
@@ -67,18 +68,22 @@ impl Cloud {
         error.code
     }
 
-    fn hello(&mut self, name: &str) -> Heartbeat {
+    fn begin_session(&mut self, name: &str) -> Heartbeat {
         let intro = Registration {
-            peer_address: String::new(),
-            life: None,
             name: name.to_owned(),
-            boot_id: "boot".to_owned(),
-            address: String::new(),
+            protocol: 3,
             zone: "nova".to_owned(),
-            capacity: Capacity { vcpus: 4, memory_mb: 4_096, disk_gb: 100 },
-            hypervisor: Hypervisor::default(),
+            facts: Facts {
+                boot_id: Some("boot".to_owned()),
+                peer_address: Some(String::new()),
+                capacity: Some(Capacity { vcpus: 4, memory_mb: 4_096, disk_gb: 100 }),
+                hypervisor: Some(Hypervisor::default()),
+                ..Facts::default()
+            },
+            evidence: Vec::new(),
+            life: None,
         };
-        self.run(|txn| hello(txn, intro)).unwrap()
+        self.run(|txn| begin_session(txn, intro)).unwrap()
     }
 
     fn put(&mut self, server: Server) {
@@ -164,7 +169,7 @@ fn a_name_that_is_taken_needs_a_token_that_replaces_it() {
     assert_eq!(cloud.token("c", Some("rack-1"), false).unwrap_err().code, "NameEnrolled");
     cloud.token("c", Some("rack-1"), true).unwrap();
     assert_eq!(cloud.refused("c", "rack-2", "k2"), "TokenForAnother");
-    let session = cloud.hello("rack-1");
+    let session = cloud.begin_session("rack-1");
     cloud.enrol("c", "rack-1", "k2").unwrap();
     // The earlier certificate no longer speaks for the name, and its session has ended.
     assert_eq!(admitted(&cloud.state, "rack-1", "rack-1-k").unwrap_err().code, "CertificateRevoked");
@@ -176,7 +181,7 @@ fn a_name_that_is_taken_needs_a_token_that_replaces_it() {
 #[test]
 fn an_unenrolled_host_is_admitted_only_by_a_token_with_its_name() {
     let mut cloud = Cloud::new();
-    cloud.hello("rack-1");
+    cloud.begin_session("rack-1");
     cloud.token("a", None, false).unwrap();
     assert_eq!(cloud.refused("a", "rack-1", "k"), "NameKnown");
     cloud.token("b", Some("rack-1"), false).unwrap();
@@ -227,7 +232,7 @@ fn a_host_without_servers_is_retired_with_all_it_had() {
     let mut cloud = Cloud::new();
     cloud.token("t", None, false).unwrap();
     cloud.enrol("t", "rack-1", "k").unwrap();
-    let session = cloud.hello("rack-1");
+    let session = cloud.begin_session("rack-1");
     assert_eq!(cloud.retire("rack-1", false).unwrap(), []);
     assert_eq!(admitted(&cloud.state, "rack-1", "rack-1-k").unwrap_err().code, "HostRetired");
     assert!(in_session(&cloud.state, session.id, session.session).is_err());
@@ -242,7 +247,7 @@ fn a_host_without_servers_is_retired_with_all_it_had() {
 #[test]
 fn a_host_with_servers_is_retired_only_if_it_is_lost() {
     let mut cloud = Cloud::new();
-    let host = cloud.hello("rack-1").id;
+    let host = cloud.begin_session("rack-1").id;
     cloud.put(server(1, host, "running"));
     cloud.put(server(2, host, "absent"));
     for force in [false, true] {

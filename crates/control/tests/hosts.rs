@@ -5,14 +5,22 @@
 mod common;
 
 use common::{server, server_id};
-use lenticular_control::observe::host::{Registration, heartbeat, hello, report};
+use lenticular_control::{
+    command::host::host::check,
+    observe::host::{Registration, Report, begin_session, heartbeat, report},
+    orders,
+};
 use lenticular_model::{
     Incarnation, Kind, State, Timestamp, Txn,
     error::{Kind as ErrorKind, Result},
     host::{
-        host::{Capacity, Heartbeat, Hypervisor},
+        evidence::{Evidence, NETWORK},
+        fact::Facts,
+        host::HostOrder,
+        host::{Capacity, Heartbeat, Host, Hypervisor},
         observation::{Observation, ObservedState, StopReason},
     },
+    policy::{Caller, RoleLevel, Scope},
 };
 
 struct Cloud {
@@ -44,18 +52,22 @@ impl Cloud {
         Ok(done)
     }
 
-    fn hello(&mut self) -> Heartbeat {
+    fn begin_session(&mut self) -> Heartbeat {
         let intro = Registration {
-            peer_address: String::new(),
-            life: None,
             name: "host-1".to_owned(),
-            boot_id: "boot".to_owned(),
-            address: String::new(),
+            protocol: 3,
             zone: "nova".to_owned(),
-            capacity: Capacity { vcpus: 4, memory_mb: 4_096, disk_gb: 100 },
-            hypervisor: Hypervisor::default(),
+            facts: Facts {
+                boot_id: Some("boot".to_owned()),
+                peer_address: Some(String::new()),
+                capacity: Some(Capacity { vcpus: 4, memory_mb: 4_096, disk_gb: 100 }),
+                hypervisor: Some(Hypervisor::default()),
+                ..Facts::default()
+            },
+            evidence: Vec::new(),
+            life: None,
         };
-        self.run(|txn| hello(txn, intro)).unwrap()
+        self.run(|txn| begin_session(txn, intro)).unwrap()
     }
 
     /// A report that the server's guest runs, or was shut down from inside.
@@ -64,7 +76,7 @@ impl Cloud {
             true => ObservedState::Running { ssh_forward: None },
             false => ObservedState::Stopped { why: StopReason::ByGuest },
         };
-        let seen = [Observation {
+        let guests = vec![Observation {
             server_id: server_id(),
             generation: 1,
             boot: 1,
@@ -72,7 +84,11 @@ impl Cloud {
             handover: None,
             unsaved: None,
         }];
-        self.run(|txn| report(txn, from.id, from.session, number, &seen, &[]))
+        self.send(from, number, Report { guests, ..news() })
+    }
+
+    fn send(&mut self, from: &Heartbeat, number: u64, news: Report) -> Result<()> {
+        self.run(|txn| report(txn, from.id, Report { session: from.session, number, ..news }))
     }
 
     fn powered(&self) -> bool {
@@ -80,10 +96,27 @@ impl Cloud {
     }
 }
 
+fn caller(level: RoleLevel) -> Caller {
+    let user_id = lenticular_model::UserId::from_random([1; 16]);
+    Caller { user_id, scope: Scope::System, level, request_id: String::new() }
+}
+
+/// A report without news.
+fn news() -> Report {
+    Report {
+        session: 0,
+        number: 0,
+        guests: Vec::new(),
+        facts: Facts::default(),
+        evidence: Vec::new(),
+        progress: Vec::new(),
+    }
+}
+
 /// A cloud with one host and one server on it.
 fn cloud() -> (Cloud, Heartbeat) {
     let mut cloud = Cloud::new();
-    let session = cloud.hello();
+    let session = cloud.begin_session();
     let record = server(session.id);
     let put = |txn: &mut Txn<'_>| {
         txn.put(record);
@@ -123,7 +156,7 @@ fn a_report_without_news_changes_nothing_durable() {
 #[test]
 fn a_session_ends_with_the_next_hello() {
     let (mut cloud, first) = cloud();
-    let second = cloud.hello();
+    let second = cloud.begin_session();
     assert_eq!(cloud.changed, [Kind::Heartbeat], "a hello that says nothing new is not durable");
     assert_eq!(first.id, second.id);
     assert_eq!(cloud.report(&first, 9, true).unwrap_err().kind, ErrorKind::NotFound);
@@ -142,8 +175,60 @@ fn a_restarted_control_plane_knows_no_session_until_it_begins_one() {
     assert_eq!(poll.unwrap_err().kind, ErrorKind::NotFound);
     assert_eq!(cloud.report(&before, 9, true).unwrap_err().kind, ErrorKind::NotFound);
     assert!(cloud.state.heartbeats.is_empty(), "a poll makes no heartbeat that could pass for a session");
-    let after = cloud.hello();
+    let after = cloud.begin_session();
     assert_ne!(after.session, before.session);
     cloud.report(&after, 1, true).unwrap();
     assert!(cloud.powered());
+}
+
+#[test]
+fn a_fact_that_changes_is_written_alone_and_ends_no_session() {
+    let (mut cloud, session) = cloud();
+    let before = cloud.state.hosts[&session.id].clone();
+    let facts = Facts { kernel: Some("6.1.0-31".to_owned()), ..Facts::default() };
+    let br_int = Evidence { check: NETWORK.to_owned(), trouble: Some("br-int is gone".to_owned()) };
+    cloud.send(&session, 1, Report { facts, evidence: vec![br_int.clone()], ..news() }).unwrap();
+    let now = cloud.state.hosts[&session.id].clone();
+    assert_eq!((now.kernel.as_str(), now.network_trouble()), ("6.1.0-31", Some("br-int is gone")));
+    assert_eq!((now.capacity, &now.boot_id), (before.capacity, &before.boot_id));
+    assert_eq!(cloud.state.heartbeats[&session.id].session, session.session);
+    // The same result again is no change, and keeps its time.
+    cloud.send(&session, 2, Report { evidence: vec![br_int], ..news() }).unwrap();
+    assert_eq!(cloud.changed, [Kind::Heartbeat]);
+    let passed = vec![Evidence { check: NETWORK.to_owned(), trouble: None }];
+    cloud.send(&session, 3, Report { evidence: passed, ..news() }).unwrap();
+    assert_eq!(cloud.state.hosts[&session.id].network_trouble(), None);
+    // A registration has all evidence.
+    cloud.begin_session();
+    assert!(cloud.state.hosts[&session.id].evidence.is_empty());
+}
+
+#[test]
+fn facts_that_no_host_can_have_are_refused_and_change_nothing() {
+    let (mut cloud, session) = cloud();
+    let before = cloud.state.hosts[&session.id].clone();
+    let huge = Facts { kernel: Some("k".repeat(5_000_000)), ..Facts::default() };
+    let error = cloud.send(&session, 1, Report { facts: huge, ..news() }).unwrap_err();
+    assert!(error.to_string().contains("'kernel' has 5000000 bytes"), "{error}");
+    assert_eq!(cloud.state.hosts[&session.id], before);
+}
+
+#[test]
+fn a_host_is_checked_on_order_if_its_agent_can() {
+    let (mut cloud, session) = cloud();
+    let (admin, member) = (caller(RoleLevel::Admin), caller(RoleLevel::Member));
+    assert!(cloud.run(|txn| check(txn, &member, session.id)).is_err());
+    let seq = cloud.state.seq;
+    assert_eq!(cloud.run(|txn| check(txn, &admin, session.id)).unwrap(), 1);
+    let changes = |state: &State, after| orders::changes(state, session.id, state.incarnation, after);
+    assert_eq!(changes(&cloud.state, seq).host, Some(HostOrder { check: 1 }));
+    assert_eq!(changes(&cloud.state, cloud.state.seq).host, None, "told once");
+    assert_eq!(changes(&cloud.state, 0).host, Some(HostOrder { check: 1 }), "and with all orders");
+    let done = Facts { checked: Some(1), ..Facts::default() };
+    cloud.send(&session, 1, Report { facts: done, ..news() }).unwrap();
+    assert_eq!(cloud.state.hosts[&session.id].checked, 1);
+
+    cloud.run(|txn| Ok(txn.update::<Host>(&session.id, |host| host.protocol = 2))).unwrap();
+    let error = cloud.run(|txn| check(txn, &admin, session.id)).unwrap_err();
+    assert!(error.to_string().contains("too old"), "{error}");
 }

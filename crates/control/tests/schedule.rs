@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use lenticular_control::{
-    observe::host::{Registration, hello},
+    observe::host::{Registration, begin_session},
     schedule::{RequestSpec, schedule},
+};
+use lenticular_model::host::{
+    evidence::{Evidence, HYPERVISOR},
+    fact::Facts,
 };
 use lenticular_model::{
     Incarnation, State, Timestamp, Txn,
@@ -43,20 +47,27 @@ fn state(hosts: &[Given]) -> State {
         let mut entropy = || [n as u8 + 1; 16];
         let mut txn = Txn::new(&state, Timestamp(1), &mut entropy);
         let intro = Registration {
-            peer_address: String::new(),
-            life: None,
             name: format!("h{n:02}"),
-            boot_id: String::new(),
-            address: String::new(),
+            protocol: 3,
             zone: if given.zone { "east" } else { "west" }.to_owned(),
-            capacity: Capacity { vcpus: given.vcpus, memory_mb: given.memory_mb, disk_gb: 100 },
-            hypervisor: Hypervisor {
-                arch: "x86_64".to_owned(),
-                trouble: given.trouble.then(|| "QEMU is missing".to_owned()),
-                ..Hypervisor::default()
+            facts: Facts {
+                boot_id: Some(String::new()),
+                peer_address: Some(String::new()),
+                capacity: Some(Capacity { vcpus: given.vcpus, memory_mb: given.memory_mb, disk_gb: 100 }),
+                hypervisor: Some(Hypervisor { arch: "x86_64".to_owned(), ..Hypervisor::default() }),
+                ..Facts::default()
             },
+            evidence: given
+                .trouble
+                .then(|| Evidence {
+                    check: HYPERVISOR.to_owned(),
+                    trouble: Some("QEMU is missing".to_owned()),
+                })
+                .into_iter()
+                .collect(),
+            life: None,
         };
-        let id = hello(&mut txn, intro).unwrap().id;
+        let id = begin_session(&mut txn, intro).unwrap().id;
         txn.update::<Host>(&id, |h| {
             if given.disabled {
                 h.intent = Intent::Disabled { reason: Some("patching".to_owned()) };
@@ -86,7 +97,7 @@ proptest! {
         prop_assert_eq!(chosen.is_some(), verdict.accepted_count > 0);
         prop_assert_eq!(schedule(&state, &ask).1, verdict.clone());
         if let Some(host) = chosen.and_then(|id| state.hosts.get(&id)) {
-            prop_assert!(host.is_enabled() && host.is_up() && host.hypervisor.trouble.is_none());
+            prop_assert!(host.is_enabled() && host.is_up() && host.hypervisor_trouble().is_none());
             prop_assert!(u64::from(vcpus) <= host.vcpus_to_give() && u64::from(ram_mb) <= host.capacity.memory_mb);
             prop_assert!(zone.is_none_or(|z| z == host.zone));
         } else {

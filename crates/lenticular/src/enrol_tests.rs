@@ -10,14 +10,14 @@ use lenticular_control::command::host::enrolment::{REFUSALS, retire};
 use lenticular_model::{
     Cause, Incarnation, Kind, Timestamp, UserId,
     host::{
-        host::{Capacity, Hypervisor},
+        host::Capacity,
         observation::{Observation, ObservedState},
     },
     policy::{Caller, RoleLevel, Scope},
 };
 use lenticular_store::{Memory, MemoryDisk, Store, Writer};
 use lenticular_wire::{
-    agent::{Answer, Hello, OrdersQuery, Report, VERSION, Welcome},
+    agent::{Answer, Facts, OrdersQuery, Registration, Report, VERSION, Welcome},
     enrol::JoinToken,
 };
 use std::{
@@ -124,27 +124,37 @@ impl Plane {
     }
 }
 
-fn hello(name: &str) -> Hello {
-    Hello {
-        applied_upto: 0,
-        receipt: None,
-        peer_address: String::new(),
+fn registration(name: &str) -> Registration {
+    let capacity = Capacity { vcpus: 4, memory_mb: 4_096, disk_gb: 100 };
+    Registration {
         version: VERSION,
         host_name: name.to_owned(),
-        boot_id: "boot".to_owned(),
-        address: String::new(),
         zone: "nova".to_owned(),
-        capacity: Capacity { vcpus: 4, memory_mb: 4_096, disk_gb: 100 },
-        hypervisor: Hypervisor::default(),
+        facts: Facts { capacity: Some(capacity), ..Facts::default() },
+        evidence: Vec::new(),
         incarnation: None,
+        applied_upto: 0,
+        receipt: None,
         inventory: Vec::new(),
     }
 }
 
-/// Introduces a host as its agent does: the first answer names the store's incarnation, then the host enters it.
+/// Registers a host as its agent does: the first answer names the store's incarnation, then the host enters it.
 async fn greet(link: &HttpLink, name: &str) -> Result<Welcome, LinkError> {
-    let welcome = link.hello(&hello(name)).await?;
-    link.hello(&Hello { incarnation: Some(welcome.incarnation), ..hello(name) }).await
+    let welcome = link.register(&registration(name)).await?;
+    link.register(&Registration { incarnation: Some(welcome.incarnation), ..registration(name) }).await
+}
+
+fn report(of: &Welcome, guests: Vec<Observation>) -> Report {
+    Report {
+        session: of.session,
+        number: 1,
+        incarnation: of.incarnation,
+        guests,
+        host: Facts::default(),
+        evidence: Vec::new(),
+        progress: Vec::new(),
+    }
 }
 
 fn query(welcome: &Welcome) -> OrdersQuery {
@@ -179,13 +189,7 @@ async fn a_host_joins_and_speaks_for_itself_alone() {
     let said = words(greet(&one, "rack-2").await);
     assert!(said.contains("rack-1") && said.contains("does not speak for rack-2"), "{said}");
     words(one.orders(theirs.host_id, query(&theirs)).await);
-    let report = Report {
-        progress: Vec::new(),
-        session: theirs.session,
-        number: 1,
-        incarnation: theirs.incarnation,
-        observations: Vec::new(),
-    };
+    let report = report(&theirs, Vec::new());
     words(one.report(theirs.host_id, &report).await);
     words(one.answer(theirs.host_id, &Answer { id: 1, result: Ok(String::new()) }).await);
     // The other host's session continues, and the four attempts are one entry.
@@ -345,8 +349,8 @@ async fn what_a_host_claims_to_have_been_told_counts_for_that_host_alone() {
             let said = held(liar.orders(own.host_id, asked).await);
             assert!(said.contains("Only this host") && said.contains("rack-1"), "{said}");
             let incarnation = Some(own.incarnation);
-            let again = Hello { applied_upto: upto, receipt, incarnation, ..hello("rack-1") };
-            held(liar.hello(&again).await);
+            let again = Registration { applied_upto: upto, receipt, incarnation, ..registration("rack-1") };
+            held(liar.register(&again).await);
         }
     }
     assert!(plane.app.held.get().is_none(), "the cloud goes on");
@@ -368,12 +372,13 @@ async fn a_generation_that_was_never_issued_is_refused() {
         handover: None,
         unsaved: None,
     };
-    let (incarnation, observations) = (session.incarnation, vec![seen.clone()]);
-    let report =
-        Report { session: session.session, number: 1, incarnation, observations, progress: Vec::new() };
-    let said = link.report(session.host_id, &report).await;
+    let said = link.report(session.host_id, &report(&session, vec![seen.clone()])).await;
     assert!(matches!(said, Err(LinkError::Refused { status: 400, .. })), "{said:?}");
-    let again = Hello { inventory: vec![seen], incarnation: Some(incarnation), ..hello("rack-1") };
-    let said = link.hello(&again).await;
+    let again = Registration {
+        inventory: vec![seen],
+        incarnation: Some(session.incarnation),
+        ..registration("rack-1")
+    };
+    let said = link.register(&again).await;
     assert!(matches!(said, Err(LinkError::Refused { status: 400, .. })), "{said:?}");
 }

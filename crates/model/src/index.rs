@@ -91,6 +91,8 @@ pub struct Index {
     pub(crate) port_seq: OrdMap<PortId, u64>,
     /// Servers of a host in the order of those commits.
     pub(crate) order_feed: OrdSet<(HostId, u64, ServerId)>,
+    /// The last commit that changed the orders about the host itself.
+    pub(crate) host_orders: OrdMap<HostId, u64>,
     /// Migrations of a server that are under way or not confirmed.
     pub(crate) server_migrations: OrdSet<(ServerId, MigrationId)>,
     /// The disk that a server left behind on a host.
@@ -236,7 +238,7 @@ impl Indexed for Image {
 }
 
 impl Indexed for Host {
-    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+    fn index(index: &mut Index, seq: u64, old: Option<&Self>, new: Option<&Self>) {
         let entry = |h: &Self| (h.name.clone(), h.id);
         move_entry(&mut index.host_names, old.map(entry), new.map(entry));
         match (old, new) {
@@ -244,8 +246,14 @@ impl Indexed for Host {
                 let aggregates = walk(&index.host_aggregates, new.id).copied().collect();
                 let taken = index.host_usage.get(&new.id).copied().unwrap_or_default();
                 index.host_table.set(new, aggregates, taken);
+                if old.is_none_or(|old| old.order != new.order) {
+                    index.host_orders.insert(new.id, seq);
+                }
             }
-            (Some(old), None) => index.host_table.remove(old.id),
+            (Some(old), None) => {
+                index.host_table.remove(old.id);
+                index.host_orders.remove(&old.id);
+            }
             (None, None) => {}
         }
     }

@@ -287,6 +287,7 @@ actions! {
         ServerDiskRestore "lenticular:servers:disks:restore" Admin;
         HostFence "lenticular:hosts:fence" Admin;
         Explain "lenticular:servers:explain" Admin;
+        HostCheck "lenticular:hosts:check" Admin;
         HostEnrol "lenticular:hosts:enrol" Admin;
         HostRetire "lenticular:hosts:retire" Admin;
         ProjectPurge "lenticular:projects:purge" Admin;

@@ -3,7 +3,9 @@
 
 use crate::{
     client::Known,
-    rebuild, usage,
+    rebuild,
+    self_report::unknown_of,
+    usage,
     world::{BEGIN, World, note},
 };
 use lenticular_model::{
@@ -323,6 +325,11 @@ impl World {
         }
         if let Some(host) = state.hosts.values().find(|h| !h.is_up()) {
             return Some(format!("host {} is silent", host.name));
+        }
+        for host in &self.hosts {
+            if let Some(what) = unknown_of(host, state) {
+                return Some(format!("{} {what}, and the cloud does not know", host.name));
+            }
         }
         if let Some(migration) = state.migrations.values().find(|m| m.phase != Phase::Moved) {
             return Some(format!("the migration of {} is under way", self.known_name(migration.server_id)));

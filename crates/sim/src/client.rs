@@ -131,6 +131,9 @@ impl World {
                 let hosts: Vec<_> = self.plane.published.hosts.keys().copied().collect();
                 let host = self.rng.pick(&hosts).copied()?;
                 let reason = Some("the operator looks at it".to_owned());
+                if self.rng.chance(300) {
+                    return admin(ClientRequest::Check(host));
+                }
                 let enable = self.rng.chance(600);
                 admin(ClientRequest::Intent(
                     host,

@@ -69,6 +69,8 @@ names! {
         SlowDisk "slow-disk";
         /// A host's disk is full for a while: nothing is made there, and the agent cannot save its state.
         FullDisk "full-disk";
+        /// A host's network gets into trouble, or out of trouble.
+        NetworkTrouble "network-trouble";
         /// The store goes back to a backup, and everything acknowledged since is lost.
         StoreRestored "store-restored";
     }
@@ -107,7 +109,9 @@ names! {
         SameGeneration "same-generation";
         /// An operator restores a backup of the store and does not say so.
         RestoresBlindly "restores-blindly";
-        /// Agents say hello before the reported state is saved.
+        /// The control plane forgets the facts that come with reports.
+        ForgetsFacts "forgets-facts";
+        /// Agents register before the reported state is saved.
         TellsUnsaved "tells-unsaved";
     }
 }

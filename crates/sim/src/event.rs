@@ -3,12 +3,9 @@
 use lenticular_agent::core::Ended;
 use lenticular_control::command::compute::server_create::NewServers;
 use lenticular_model::{
-    HostId, PortId, ServerId,
-    compute::server::BootStyle,
-    host::{host::Intent, observation::Observation},
-    policy::Caller,
+    HostId, PortId, ServerId, compute::server::BootStyle, host::host::Intent, policy::Caller,
 };
-use lenticular_wire::agent::{Hello, Orders, OrdersQuery, Report, Welcome};
+use lenticular_wire::agent::{Orders, OrdersQuery, Registration, Report, Welcome};
 
 /// The run of an agent and the number of its call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +45,7 @@ pub(crate) enum ClientRequest {
     /// Moves a port to other addresses.
     Readdress(PortId),
     Intent(HostId, Intent),
+    Check(HostId),
 }
 
 impl ClientRequest {
@@ -70,6 +68,7 @@ impl ClientRequest {
             Self::Readdress(_) => "readdress",
             Self::Intent(_, Intent::Enabled) => "enable host",
             Self::Intent(_, Intent::Disabled { .. }) => "disable host",
+            Self::Check(_) => "check host",
         }
     }
 
@@ -88,7 +87,7 @@ impl ClientRequest {
             | Self::Abort(id)
             | Self::Shelve(id)
             | Self::Unshelve(id) => Some(*id),
-            Self::Create(_) | Self::Readdress(_) | Self::Intent(..) => None,
+            Self::Create(_) | Self::Readdress(_) | Self::Intent(..) | Self::Check(_) => None,
         }
     }
 }
@@ -96,9 +95,9 @@ impl ClientRequest {
 /// A message on its way to the control plane.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
-    Hello(From, Box<Hello>),
+    Register(From, Box<Registration>),
     Poll(Poll),
-    Report(From, HostId, Report),
+    Report(From, HostId, Box<Report>),
     /// A disk for the image store.
     Save(From, Save),
     Client(Caller, ClientRequest),
@@ -123,7 +122,7 @@ pub(crate) enum Reply {
     Orders(Orders),
     /// Whether the image store has accepted the disk of this step.
     Saved(ServerId, u64, bool),
-    /// The report with these observations is durable.
+    /// The report is durable.
     Taken,
     /// The control plane does not know the host, which must register.
     Unknown,
@@ -182,6 +181,12 @@ pub(crate) enum Event {
     },
     /// A guest writes to its disk.
     GuestWrites,
+    /// A check of a host ends.
+    CheckEnds {
+        host: usize,
+        agent_run: u64,
+        number: u64,
+    },
     /// A vanished disk is put back.
     DiskBack {
         host: usize,
@@ -196,6 +201,3 @@ pub(crate) enum Event {
     /// Checks whether everything is at rest.
     Look,
 }
-
-/// A report that waits for its answer.
-pub(crate) type Said = Vec<Observation>;

@@ -25,6 +25,7 @@ const TIMED: &[Fault] = &[
     Fault::ClockJump,
     Fault::SlowDisk,
     Fault::FullDisk,
+    Fault::NetworkTrouble,
     Fault::StoreRestored,
 ];
 
@@ -69,6 +70,7 @@ impl World {
                 self.hosts[host].full_until = self.now.plus_s(seconds);
                 true
             }
+            Fault::NetworkTrouble => self.trouble_network(host),
             Fault::StoreRestored => self.back_up_or_go_back(),
             _ => {
                 self.arm(fault);

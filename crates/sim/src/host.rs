@@ -3,18 +3,18 @@
 
 use crate::{
     config::{Fault, Mutation},
-    event::{Event, From, Poll, Reply, Request, Said},
+    event::{Event, From, Poll, Reply, Request},
     world::{BEGIN, World, note},
 };
 use lenticular_agent::core::{Core, FoundGuest, FoundProcess, Snapshot, Step, Taken};
 use lenticular_model::{
     HostId, Incarnation, ServerId, State, Timestamp,
     host::{
-        host::{Capacity, Hypervisor},
+        host::Capacity,
         observation::{ObservedState, SourceDecision, StopReason},
     },
 };
-use lenticular_wire::agent::{Hello, Order, Orders, OrdersQuery, Report, VERSION, WAIT_MS_MAX};
+use lenticular_wire::agent::{Order, Orders, OrdersQuery, Report, WAIT_MS_MAX};
 use std::collections::BTreeMap;
 
 /// How many guests a host prepares or starts at once.
@@ -23,7 +23,7 @@ const PARALLEL: usize = 2;
 /// How often an agent looks for calls without an answer, in milliseconds.
 const TICK_MS: i64 = 5_000;
 
-/// How long an agent waits for the answer to a hello or a report, in milliseconds.
+/// How long an agent waits for the answer to a registration or a report, in milliseconds.
 const PATIENCE_MS: i64 = 10_000;
 
 /// The real state of a disk.
@@ -116,9 +116,9 @@ pub(crate) struct Agent {
     session: u64,
     /// The number of the last report in this session.
     report_number: u64,
-    hello: Option<Call>,
+    registration: Option<Call>,
     poll: Option<Call>,
-    report: Option<(Call, Said)>,
+    report: Option<(Call, Report)>,
     pub(crate) doing: BTreeMap<ServerId, Doing>,
     /// The decisions could not be saved, because the disk is full.
     pub(crate) unsaved: bool,
@@ -129,13 +129,20 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
+    /// Ends the session.
+    pub(crate) fn register_again(&mut self) {
+        self.host_id = None;
+        self.poll = None;
+        self.report = None;
+    }
+
     /// True if it is in contact and waits only for the answer of its poll.
     pub(crate) fn is_quiet(&self, state: &State) -> bool {
         let heartbeat = self.host_id.and_then(|id| state.heartbeats.get(&id));
         if heartbeat.is_none_or(|heartbeat| heartbeat.session != self.session) {
             return false;
         }
-        let calls = self.hello.is_some() || self.report.is_some();
+        let calls = self.registration.is_some() || self.report.is_some();
         self.host_id.is_some() && !calls && self.doing.is_empty() && self.held.is_empty() && !self.unsaved
     }
 }
@@ -144,7 +151,7 @@ impl Agent {
 pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) id: Option<HostId>,
-    number: usize,
+    pub(crate) number: usize,
     roomy: bool,
     pub(crate) boots: u64,
     agent_runs: u64,
@@ -159,6 +166,10 @@ pub(crate) struct Host {
     pub(crate) slow_until: Timestamp,
     /// Its disk is full until then.
     pub(crate) full_until: Timestamp,
+    /// What is wrong with its network.
+    pub(crate) network_trouble: Option<String>,
+    /// True while its agent is of the version before.
+    pub(crate) is_old: bool,
     pub(crate) agent: Option<Agent>,
     pub(crate) guests: BTreeMap<ServerId, Real>,
     /// The order that last reached the agent, by server, and the incarnation of the store that gave it.
@@ -180,6 +191,8 @@ impl Host {
             deaf_until: BEGIN,
             slow_until: BEGIN,
             full_until: BEGIN,
+            network_trouble: None,
+            is_old: number % 4 == 2,
             agent: None,
             guests: BTreeMap::new(),
             ordered: BTreeMap::new(),
@@ -193,37 +206,16 @@ impl Host {
         (self.slow_until, self.full_until) = (now, now);
     }
 
-    fn boot_id(&self) -> String {
+    pub(crate) fn boot_id(&self) -> String {
         format!("{}-boot-{}", self.name, self.boots)
     }
 
     /// Even-numbered hosts are small, odd-numbered ones larger.
-    fn capacity(&self) -> Capacity {
+    pub(crate) fn capacity(&self) -> Capacity {
         match self.number % 2 {
             _ if self.roomy => Capacity { vcpus: 64, memory_mb: 262_144, disk_gb: 4_000 },
             0 => Capacity { vcpus: 2, memory_mb: 8_192, disk_gb: 120 },
             _ => Capacity { vcpus: 4, memory_mb: 16_384, disk_gb: 240 },
-        }
-    }
-
-    fn hello(&self, agent: &Agent) -> Hello {
-        Hello {
-            version: VERSION,
-            host_name: self.name.clone(),
-            boot_id: self.boot_id(),
-            address: format!("192.0.2.{}", self.number + 1),
-            peer_address: format!("192.0.2.{}:1", self.number + 1),
-            zone: "nova".to_owned(),
-            capacity: self.capacity(),
-            hypervisor: Hypervisor {
-                driver: "sim".to_owned(),
-                arch: "x86_64".to_owned(),
-                ..Default::default()
-            },
-            incarnation: agent.core.incarnation(),
-            applied_upto: agent.core.applied_upto(),
-            receipt: None,
-            inventory: agent.core.inventory(),
         }
     }
 
@@ -242,6 +234,8 @@ impl World {
         }
         host.agent_runs += 1;
         let agent_run = host.agent_runs;
+        // Another release may have been installed meanwhile.
+        host.is_old ^= agent_run > 1 && self.config.busy_s > 0 && self.rng.chance(200);
         // The snapshot, if there is one.
         let core = match host.saved.as_ref().map(reread) {
             Some(Ok(snapshot)) => {
@@ -270,6 +264,7 @@ impl World {
                 process.watched_by = Some(agent_run);
             }
         }
+        core.host.measured(host.facts(), host.evidence());
         // The process, and its first tick.
         host.agent = Some(Agent {
             core,
@@ -277,7 +272,7 @@ impl World {
             host_id: None,
             session: 0,
             report_number: 0,
-            hello: None,
+            registration: None,
             poll: None,
             report: None,
             doing: BTreeMap::new(),
@@ -304,8 +299,8 @@ impl World {
         let now = self.now;
         let Some(agent) = self.hosts[n].live(agent_run) else { return };
         let late = |call: &Option<Call>, ms| call.is_some_and(|c| now.since_ms(c.sent) > ms);
-        if late(&agent.hello, PATIENCE_MS) {
-            agent.hello = None;
+        if late(&agent.registration, PATIENCE_MS) {
+            agent.registration = None;
         }
         if late(&agent.report.as_ref().map(|(call, _)| *call), PATIENCE_MS) {
             agent.report = None;
@@ -338,6 +333,7 @@ impl World {
                 self.cancel_step(n, id);
             }
         }
+        self.begin_check(n);
         self.call(n, kept);
     }
 
@@ -354,7 +350,7 @@ impl World {
         !agent.unsaved
     }
 
-    /// Makes the calls that are due: a hello, or a poll and a report.
+    /// Makes the calls that are due: a registration, or a poll and a report.
     fn call(&mut self, n: usize, kept: bool) {
         let number = self.number();
         let call = Call { number, sent: self.now };
@@ -362,13 +358,15 @@ impl World {
         let host = &mut self.hosts[n];
         let Some(agent) = &mut host.agent else { return };
         let from = From { host: n, agent_run: agent.agent_run, call: number };
-        // A hello, as long as the host has no id in this session.
+        // A registration, as long as the host has no id in this session.
         let Some(host_id) = agent.host_id else {
             // The reported state is saved first: the control plane acts on it.
-            if agent.hello.is_none() && (kept || mutation == Some(Mutation::TellsUnsaved)) {
-                agent.hello = Some(call);
-                let hello = self.hosts[n].agent.as_ref().map(|a| self.hosts[n].hello(a));
-                hello.into_iter().for_each(|hello| self.send_to_plane(n, Request::Hello(from, hello.into())));
+            if agent.registration.is_none() && (kept || mutation == Some(Mutation::TellsUnsaved)) {
+                agent.registration = Some(call);
+                if let Some(registration) = self.hosts[n].registration() {
+                    let registration = self.registration_on_wire(n, registration);
+                    self.send_to_plane(n, Request::Register(from, registration.into()));
+                }
             }
             return;
         };
@@ -389,25 +387,28 @@ impl World {
         }
         // A report.
         if agent.report.is_none() && kept {
-            let observations = agent.core.pending_reports();
-            if !observations.is_empty() {
-                agent.report = Some((call, observations.clone()));
+            let guests = agent.core.pending_reports();
+            let (facts, evidence) = agent.core.host.news();
+            if !guests.is_empty() || !facts.is_empty() || !evidence.is_empty() {
                 agent.report_number += 1;
                 let (session, number) = (agent.session, agent.report_number);
-                let report = Report { session, number, incarnation, observations, progress: Vec::new() };
-                requests.push(Request::Report(from, host_id, report));
+                let progress = Vec::new();
+                let report = Report { session, number, incarnation, guests, host: facts, evidence, progress };
+                agent.report = Some((call, report.clone()));
+                requests.push(Request::Report(from, host_id, report.into()));
             }
         }
-        for request in requests {
-            if let Request::Report(_, _, report) = &request {
+        for mut request in requests {
+            if let Request::Report(_, _, report) = &mut request {
                 self.note_report(n, report);
+                **report = self.report_on_wire(n, report);
             }
             self.send_to_plane(n, request);
         }
     }
 
     fn note_report(&mut self, n: usize, report: &Report) {
-        for seen in &report.observations {
+        for seen in &report.guests {
             let (name, what) = (self.name(seen.server_id), sight_name(&seen.observed));
             self.coverage.note("sight", what);
             let decision = seen.handover.as_ref().map_or("", |handover| match handover.decision {
@@ -426,8 +427,8 @@ impl World {
         let waits = |call: &Option<Call>| call.is_some_and(|c| c.number == from.call);
         let reports = waits(&agent.report.as_ref().map(|(call, _)| *call));
         match reply {
-            Reply::Welcome(welcome) if waits(&agent.hello) => {
-                agent.hello = None;
+            Reply::Welcome(welcome) if waits(&agent.registration) => {
+                agent.registration = None;
                 if agent.core.enter(welcome.incarnation) {
                     note!(self, "{} enters another life of the store", self.hosts[n].name);
                 } else {
@@ -438,19 +439,17 @@ impl World {
             }
             Reply::Taken if reports => {
                 if let Some((_, said)) = agent.report.take() {
-                    agent.core.reported(&said);
+                    agent.core.reported(&said.guests);
+                    agent.core.host.told(&said.host, &said.evidence);
                 }
             }
-            Reply::Unknown if reports || waits(&agent.poll) => {
-                agent.host_id = None;
-                agent.poll = None;
-                agent.report = None;
-            }
+            Reply::Unknown if reports || waits(&agent.poll) => agent.register_again(),
             Reply::Orders(orders) => {
                 let current = waits(&agent.poll);
                 if current {
                     agent.poll = None;
                 }
+                let orders = self.orders_on_wire(n, orders);
                 self.take_orders(n, orders, current);
             }
             Reply::Saved(server, number, taken) => {
@@ -475,10 +474,10 @@ impl World {
             agent.had.push(orders.clone());
             if self.rng.chance(200) {
                 let had = &agent.had[self.rng.index(agent.had.len())];
-                orders.orders.extend(had.orders.iter().cloned());
+                orders.servers.extend(had.servers.iter().cloned());
             }
         }
-        for order in &orders.orders {
+        for order in &orders.servers {
             let disk = host.guests.get(&order.server_id()).and_then(|real| real.disk.as_ref());
             if let Some(disk) = disk.filter(|_| agent.core.misses_disk(order)) {
                 agent.core.disk_found(order.server_id(), disk.generation);
@@ -493,17 +492,17 @@ impl World {
             return;
         }
         self.coverage.note("orders", "applied");
-        for order in &orders.orders {
+        for order in &orders.servers {
             host.ordered.insert(order.server_id(), (orders.incarnation, order.clone()));
         }
-        if !orders.orders.is_empty() {
+        if !orders.servers.is_empty() {
             let mut text = String::new();
-            for order in &orders.orders {
+            for order in &orders.servers {
                 text += &format!(" {}={}", self.name(order.server_id()), order_text(order));
             }
             note!(self, "{} takes orders {}..{}:{text}", self.hosts[n].name, orders.after, orders.upto);
         }
-        if mutation == Some(Mutation::AbsenceIsAnOrder) && !orders.orders.is_empty() {
+        if mutation == Some(Mutation::AbsenceIsAnOrder) && !orders.servers.is_empty() {
             self.remove_unmentioned(n, &orders);
         }
         // The agent may die with applied but unsaved orders.
@@ -514,7 +513,7 @@ impl World {
 
     /// The broken rule: servers that the orders do not mention are removed.
     fn remove_unmentioned(&mut self, n: usize, orders: &Orders) {
-        let mentioned = |id: &ServerId| orders.orders.iter().any(|o| o.server_id() == *id);
+        let mentioned = |id: &ServerId| orders.servers.iter().any(|o| o.server_id() == *id);
         let others: Vec<ServerId> =
             self.hosts[n].guests.keys().filter(|id| !mentioned(id)).copied().collect();
         for id in others {

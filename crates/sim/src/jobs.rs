@@ -38,6 +38,7 @@ use lenticular_model::{
     policy::{Caller, RoleLevel, Scope},
 };
 use lenticular_store::Job;
+use lenticular_wire::agent::{Registration, Report};
 use std::{cell::RefCell, sync::Arc};
 
 /// A job of the control plane.
@@ -50,7 +51,7 @@ pub(crate) enum Todo {
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     pub(crate) created: Vec<ServerId>,
-    /// The host that said hello, and its new session.
+    /// The host that registered, and its new session.
     pub(crate) session: Option<(HostId, u64)>,
     pub(crate) wake: Option<Timestamp>,
 }
@@ -82,7 +83,7 @@ fn cause(todo: &Todo) -> Cause {
     let (actor, request_id, why) = match todo {
         Todo::Reconcile(key) => ("controller".to_owned(), String::new(), reconcile::why(*key)),
         Todo::Request(request) => match &**request {
-            Request::Hello(_, hello) => host(&hello.host_name, "host hello"),
+            Request::Register(_, said) => host(&said.host_name, "host registration"),
             Request::Poll(poll) => host(&poll.host_id, "heartbeat"),
             Request::Report(_, id, _) => host(id, "host report"),
             Request::Save(_, save) => host(&save.host_id, "shelved disk"),
@@ -101,18 +102,18 @@ fn run_request(
     mutation: Option<Mutation>,
 ) -> Result<()> {
     match request {
-        Request::Hello(_, hello) => {
-            let intro = host::Registration {
-                name: hello.host_name.clone(),
-                boot_id: hello.boot_id.clone(),
-                address: hello.address.clone(),
-                peer_address: hello.peer_address.clone(),
-                zone: hello.zone.clone(),
-                capacity: hello.capacity,
-                hypervisor: hello.hypervisor.clone(),
-                life: hello.incarnation,
+        Request::Register(_, said) => {
+            let Registration { version, host_name, zone, facts, evidence, incarnation, .. } =
+                Registration::clone(said);
+            let registration = host::Registration {
+                name: host_name,
+                protocol: version,
+                zone,
+                facts,
+                evidence,
+                life: incarnation,
             };
-            let heartbeat = host::register(txn, intro, &hello.inventory)?;
+            let heartbeat = host::register(txn, registration, &said.inventory)?;
             done.session = Some((heartbeat.id, heartbeat.session));
         }
         Request::Poll(poll) => host::heartbeat(txn, poll.host_id, poll.query.session)?,
@@ -121,7 +122,7 @@ fn run_request(
                 return Err(Error::not_found("Host", id));
             }
             let blind = mutation == Some(Mutation::BlindToStops);
-            let seen = report.observations.iter();
+            let seen = report.guests.iter();
             let seen: Vec<_> = seen
                 .filter(|o| !(blind && matches!(o.observed, ObservedState::Stopped { .. })))
                 .cloned()
@@ -135,7 +136,13 @@ fn run_request(
                 guest::observe(txn, *id, &seen);
                 return Ok(());
             }
-            host::report(txn, *id, report.session, report.number, &seen, &[])?;
+            let Report { session, number, host: mut facts, mut evidence, .. } = Report::clone(report);
+            if mutation == Some(Mutation::ForgetsFacts) {
+                (facts, evidence) = Default::default();
+            }
+            let progress = Vec::new();
+            let report = host::Report { session, number, guests: seen, facts, evidence, progress };
+            host::report(txn, *id, report)?;
         }
         Request::Save(_, save) => {
             let sending = format!("sending-{}", save.number);
@@ -199,6 +206,7 @@ fn run_ask(
         ClientRequest::Unshelve(id) => shelve::unshelve(txn, caller, *id, Default::default()),
         ClientRequest::Readdress(id) => readdress(txn, caller, *id),
         ClientRequest::Intent(id, intent) => command_host::set_intent(txn, caller, *id, intent.clone()),
+        ClientRequest::Check(id) => command_host::check(txn, caller, *id).map(drop),
     }
 }
 

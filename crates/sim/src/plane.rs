@@ -10,10 +10,15 @@ use crate::{
     usage,
     world::{BEGIN, World, note},
 };
-use lenticular_control::{bootstrap, observe::host, reconcile::Queue};
+use lenticular_control::{
+    bootstrap,
+    observe::host,
+    orders::{self, OrderChanges},
+    reconcile::Queue,
+};
 use lenticular_model::{Cause, HostId, Incarnation, Kind, ServerId, State, Timestamp, error::Error};
 use lenticular_store::{Crash, Memory, MemoryDisk, Outcome, Writer};
-use lenticular_wire::agent::{WAIT_MS_MAX, Welcome, orders};
+use lenticular_wire::agent::{Orders, WAIT_MS_MAX, Welcome};
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
@@ -256,7 +261,7 @@ impl World {
         match (request, answer) {
             (Request::Client(caller, ask), Ok(())) => self.answered(&caller, &ask, Ok(&done.created)),
             (Request::Client(caller, ask), Err(error)) => self.answered(&caller, &ask, Err(&error)),
-            (Request::Hello(from, _), Ok(())) => {
+            (Request::Register(from, _), Ok(())) => {
                 let Some((host_id, session)) = done.session else { return };
                 self.hosts[from.host].id = Some(host_id);
                 self.host_numbers.insert(host_id, from.host);
@@ -268,7 +273,7 @@ impl World {
             (Request::Poll(poll), Ok(())) => self.serve(poll),
             // The host registers again, or repeats the call after its timeout.
             (
-                Request::Report(from, ..) | Request::Hello(from, _) | Request::Poll(Poll { from, .. }),
+                Request::Report(from, ..) | Request::Register(from, _) | Request::Poll(Poll { from, .. }),
                 Err(error),
             ) => {
                 if error.kind == lenticular_model::error::Kind::Internal {
@@ -305,12 +310,14 @@ impl World {
         }
     }
 
-    /// Answers the polls of hosts with orders for these servers that changed after a commit.
+    /// Answers the polls of hosts with orders, about themselves or these servers, that changed after a commit.
     fn serve_parked(&mut self, after: u64, changed: &BTreeSet<ServerId>) {
         let Some(running) = &self.plane.running else { return };
         let state = running.writer.state();
-        let hosts: BTreeSet<HostId> =
-            changed.iter().flat_map(|server| state.ordered_at(*server, after + 1)).collect();
+        let ordered = changed.iter().flat_map(|server| state.ordered_at(*server, after + 1));
+        let about_host =
+            running.parked_of.keys().copied().filter(|host| state.host_order_after(*host, after));
+        let hosts: BTreeSet<HostId> = ordered.chain(about_host).collect();
         let parked = hosts.iter().filter_map(|host| running.parked_of.get(host)).flatten();
         for number in parked.copied().collect::<BTreeSet<u64>>() {
             self.serve_one(number, false);
@@ -324,10 +331,15 @@ impl World {
     fn serve_one(&mut self, number: u64, ends: bool) -> bool {
         let Some(running) = &mut self.plane.running else { return false };
         let Some(poll) = running.parked.get(&number) else { return false };
-        let found = orders(running.writer.state(), poll.host_id, &poll.query);
-        if found.orders.is_empty() && found.after == poll.query.after && !ends {
+        let state = running.writer.state();
+        let changes = orders::changes(state, poll.host_id, poll.query.incarnation, poll.query.after);
+        if changes.is_empty(poll.query.after) && !ends {
             return false;
         }
+        let OrderChanges { after, servers, host: about_host } = changes;
+        let (incarnation, upto, receipt) = (state.incarnation, state.seq, None);
+        let questions = Vec::new();
+        let found = Orders { incarnation, after, upto, receipt, servers, host: about_host, questions };
         let from: From = poll.from;
         // Another session may have begun while the poll waited.
         let known = host::in_session(running.writer.state(), poll.host_id, poll.query.session).is_ok();

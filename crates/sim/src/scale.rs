@@ -43,7 +43,7 @@ pub struct Scale {
 type Wave = fn(&mut Scale);
 
 impl Scale {
-    /// An empty cloud with this many hosts that are about to say hello.
+    /// An empty cloud with this many hosts that are about to register.
     pub fn new(hosts: usize, servers: usize) -> Self {
         let tenants = servers.div_ceil(PER_TENANT).max(2);
         let config = Config {

@@ -169,7 +169,7 @@ impl World {
 
     fn say_intent(&mut self, verb: &str, host: &str) -> Result<(), String> {
         let number = self.host_number(host)?;
-        let id = self.hosts[number].id.ok_or_else(|| format!("host {host} has not said hello yet"))?;
+        let id = self.hosts[number].id.ok_or_else(|| format!("host {host} has not registered yet"))?;
         let reason = Some("the scenario says so".to_owned());
         let intent = if verb == "enable" { Intent::Enabled } else { Intent::Disabled { reason } };
         let caller = self.clients.caller(0, RoleLevel::Admin);

@@ -177,6 +177,7 @@ impl World {
                 self.hear(host, agent_run, server, boot, how)
             }
             Event::GuestWrites => self.guests_write(),
+            Event::CheckEnds { host, agent_run, number } => self.check_ends(host, agent_run, number),
             Event::DiskBack { host, server } => self.put_disk_back(host, server),
             Event::Client => self.client_acts(),
             Event::Fault => self.fault_happens(),
@@ -239,6 +240,9 @@ impl World {
         for host in &mut self.hosts {
             host.be_well(self.now);
         }
+        for n in 0..self.hosts.len() {
+            self.set_network_trouble(n, None);
+        }
         self.after_ms(5_000, Event::Look);
     }
 
@@ -268,8 +272,9 @@ impl World {
         self.events.values().any(|event| {
             matches!(
                 event,
-                Event::ToPlane(Request::Hello(..) | Request::Report(..) | Request::Client(..))
+                Event::ToPlane(Request::Register(..) | Request::Report(..) | Request::Client(..))
                     | Event::AgentStarts(_)
+                    | Event::CheckEnds { .. }
                     | Event::AgentDies { .. }
                     | Event::PlaneDies
                     | Event::PlaneStarts

@@ -273,6 +273,18 @@ pub struct HostDetail {
     pub peer_address: String,
     /// The kernel's boot id.
     pub boot_id: String,
+    /// The release of the running kernel.
+    pub kernel: String,
+    /// The release of the host's agent.
+    pub agent: String,
+    /// The version of the agent protocol that the agent speaks.
+    pub protocol: u32,
+    /// The last results of the host's checks: the check, what is wrong (`null`: it passed), and since when.
+    pub checks: Vec<(String, Option<String>, String)>,
+    /// How many checks operators asked for.
+    pub checks_asked: u64,
+    /// The last of those that the host carried out.
+    pub checks_done: u64,
     /// Its CPU.
     pub cpu_model: String,
     /// When the host last made contact.

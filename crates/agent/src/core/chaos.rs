@@ -143,7 +143,8 @@ impl World {
             incarnation: incarnation(1),
             after,
             upto: self.seq,
-            orders,
+            servers: orders,
+            host: None,
             questions: Vec::new(),
             receipt: None,
         };

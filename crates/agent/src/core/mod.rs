@@ -32,6 +32,7 @@
 #[cfg(test)]
 mod chaos;
 mod guest;
+pub mod host;
 mod moves;
 mod step;
 #[cfg(test)]
@@ -40,9 +41,14 @@ mod tests;
 pub use step::{Ended, Failure, FoundGuest, FoundProcess, Outcome, Step};
 
 use guest::Guest;
+use host::{HostState, SavedHost};
 use lenticular_model::{
     Incarnation, ServerId,
-    host::observation::{Observation, ObservedState},
+    host::{
+        evidence::Evidence,
+        fact::Facts,
+        observation::{Observation, ObservedState},
+    },
 };
 use lenticular_wire::agent::{Order, Orders};
 use serde::{Deserialize, Serialize};
@@ -69,6 +75,8 @@ pub struct Snapshot {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     receipt: Option<String>,
     guests: Vec<(ServerId, Guest)>,
+    #[serde(default)]
+    host: SavedHost,
 }
 
 impl Snapshot {
@@ -101,6 +109,8 @@ pub struct Core {
     /// The proof that the control plane told of `applied_upto`.
     receipt: Option<String>,
     guests: BTreeMap<ServerId, Guest>,
+    /// The host itself.
+    pub host: HostState,
     /// Guests with a possible next step, in the order of arrival.
     queue: VecDeque<ServerId>,
     queued: BTreeSet<ServerId>,
@@ -125,6 +135,7 @@ impl Core {
             applied_upto: 0,
             receipt: None,
             guests: BTreeMap::new(),
+            host: HostState::default(),
             queue: VecDeque::new(),
             queued: BTreeSet::new(),
             unsaid: BTreeSet::new(),
@@ -150,6 +161,7 @@ impl Core {
         core.incarnation = snapshot.incarnation;
         core.applied_upto = snapshot.applied_upto;
         core.receipt = snapshot.receipt;
+        core.host = HostState::restore(snapshot.host);
         for (id, mut guest) in snapshot.guests {
             guest.wake(restarted);
             core.guests.insert(id, guest);
@@ -167,6 +179,7 @@ impl Core {
             applied_upto: self.applied_upto,
             receipt: self.receipt.clone(),
             guests: self.guests.iter().map(|(id, guest)| (*id, guest.clone())).collect(),
+            host: self.host.saved(),
         }
     }
 
@@ -203,7 +216,7 @@ impl Core {
 
     /// The control plane answered, in this incarnation of the store: everything known of the guests is reported
     /// again. True if this host is new to the incarnation. Then orders of another incarnation are forgotten, and
-    /// once that is durable the host must say hello again, because only later observations count in the new
+    /// once that is durable the host must register again, because only later observations count in the new
     /// incarnation.
     #[must_use]
     pub fn enter(&mut self, incarnation: Incarnation) -> bool {
@@ -211,6 +224,7 @@ impl Core {
         if enters {
             self.incarnation = Some(incarnation);
             self.start_over();
+            self.host.clear_order();
         }
         for guest in self.guests.values_mut() {
             guest.acknowledged = None;
@@ -236,11 +250,15 @@ impl Core {
         if another_incarnation || orders.after != self.applied_upto || orders.upto < orders.after {
             return Taken::Ignored;
         }
-        self.changed |= orders.upto != self.applied_upto || !orders.orders.is_empty();
+        self.changed |=
+            orders.upto != self.applied_upto || !orders.servers.is_empty() || orders.host.is_some();
         self.incarnation = Some(orders.incarnation);
         self.applied_upto = orders.upto;
         self.receipt = orders.receipt.clone();
-        for order in &orders.orders {
+        if let Some(order) = orders.host {
+            self.host.order(order);
+        }
+        for order in &orders.servers {
             self.apply_one(order);
         }
         Taken::Applied
@@ -294,6 +312,13 @@ impl Core {
             self.touched(id);
         }
         accepted
+    }
+
+    /// A check of the host has ended, with these results.
+    pub fn checked(&mut self, number: u64, facts: Facts, evidence: Vec<Evidence>) {
+        self.host.measured(facts, evidence);
+        self.host.checked(number);
+        self.changed = true;
     }
 
     /// Steps that may begin now. Each must be answered with [`Core::done`].

@@ -19,7 +19,8 @@ fn send(core: &mut Core, after: u64, wishes: Vec<Wish>) -> Taken {
         incarnation: incarnation(1),
         after,
         upto: after + 1,
-        orders,
+        servers: orders,
+        host: None,
         questions: Vec::new(),
         receipt: None,
     };
@@ -97,7 +98,8 @@ fn absence_is_never_an_order() {
         incarnation: incarnation(2),
         after: 0,
         upto: 9,
-        orders: Vec::new(),
+        servers: Vec::new(),
+        host: None,
         questions: Vec::new(),
         receipt: None,
     };
@@ -118,7 +120,8 @@ fn repeated_and_gapped_orders_are_ignored() {
             incarnation: incarnation(2),
             after,
             upto: 6,
-            orders: other,
+            servers: other,
+            host: None,
             questions: Vec::new(),
             receipt: None,
         };
@@ -257,7 +260,8 @@ fn a_restored_store_counts_boots_from_the_beginning() {
         incarnation: incarnation(2),
         after,
         upto: after + 1,
-        orders: vec![order(server(1), Wanted::Running, boot).order()],
+        servers: vec![order(server(1), Wanted::Running, boot).order()],
+        host: None,
         questions: Vec::new(),
         receipt: None,
     };

@@ -71,11 +71,20 @@ pub struct Nic {
     pub netdev: serde_json::Value,
 }
 
+/// The hypervisor of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// What it is.
+    pub described: Described,
+    /// Why it cannot run guests now, and what to do; `None` if it can.
+    pub trouble: Option<String>,
+}
+
 /// Runs guests.
 pub trait Hypervisor: Send + Sync {
-    /// The hypervisor, and whether it can run guests; called before the first hello. It may take seconds, never
-    /// minutes.
-    fn probe(&self) -> Work<'_, Described>;
+    /// The hypervisor, and whether it can run guests; called before the first registration, and at each check of
+    /// the host. It may take seconds, never minutes. `again` forbids an earlier answer.
+    fn probe(&self, again: bool) -> Work<'_, Probe>;
 
     /// Saves the user data, which must be fetched before the start. Called after the disk was made, before
     /// `start`.
@@ -164,8 +173,8 @@ pub trait Disks: Send + Sync {
 
 /// Connects guests.
 pub trait Network: Send + Sync {
-    /// The network's kind and reach; the error says why guests cannot be connected now. Called before the first
-    /// hello.
+    /// The network's kind and reach; the error says why guests cannot be connected now. Called before the
+    /// first registration, and at each check of the host.
     fn describe(&self) -> Work<'_, Wiring>;
 
     /// Why guests' networks do not follow changes; updated at each change. A driver that cannot tell never

@@ -4,7 +4,7 @@ use super::*;
 use crate::link::{Call, Chunks};
 use bytes::Bytes;
 use lenticular_model::{HostId, ImageId};
-use lenticular_wire::agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome};
+use lenticular_wire::agent::{Answer, Orders, OrdersQuery, Registration, Report, Welcome};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 struct Images {
@@ -29,7 +29,7 @@ fn unused<T: Send + 'static>() -> Call<'static, T> {
 }
 
 impl Link for Images {
-    fn hello<'a>(&'a self, _: &'a Hello) -> Call<'a, Welcome> {
+    fn register<'a>(&'a self, _: &'a Registration) -> Call<'a, Welcome> {
         unused()
     }
     fn orders(&self, _: HostId, _: OrdersQuery) -> Call<'_, Orders> {

@@ -1,8 +1,8 @@
 //! A host without processes or files: its delays and failures follow its knobs.
 
 use super::{
-    Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, ProgressSink, Release, StepSignals, Work,
-    send_disk,
+    Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, Probe, ProgressSink, Release, StepSignals,
+    Work, send_disk,
 };
 use crate::{
     core::{Failure, FoundProcess},
@@ -122,17 +122,16 @@ impl SimHost {
 }
 
 impl Hypervisor for SimHost {
-    fn probe(&self) -> Work<'_, Described> {
+    fn probe(&self, _again: bool) -> Work<'_, Probe> {
         let described = Described {
             driver: "sim".to_owned(),
             acceleration: "none".to_owned(),
             version: 1_000_000,
             arch: std::env::consts::ARCH.to_owned(),
             cpu_model: "simulated".to_owned(),
-            trouble: None,
             wiring: Wiring::default(),
         };
-        Box::pin(async { Ok(described) })
+        Box::pin(async { Ok(Probe { described, trouble: None }) })
     }
 
     fn keep_user_data<'a>(&'a self, _server: ServerId, _user_data: Option<Vec<u8>>) -> Work<'a, ()> {

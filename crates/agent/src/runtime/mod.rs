@@ -1,7 +1,7 @@
 //! The agent's runtime: takes orders, saves them, carries out their steps, and reports the results.
 //!
 //! ```text
-//!           ┌── hello ──▶ orders ──(long poll)──┐        one loop owns the state machine; all that takes time
+//!           ┌── register ▶ orders ──(long poll)──┐        one loop owns the state machine; all that takes time
 //!  link ────┤                                   ├──▶ loop ──▶ saved ──▶ steps (tasks, one per guest at most)
 //!           └── reports ◀───────────────────────┘     ▲                   │
 //!                                                     └── ended, exited ──┘
@@ -9,6 +9,7 @@
 //!
 //! Neither the loss of the control plane nor the agent's own end affects a running guest.
 
+mod measure;
 mod start;
 mod work;
 
@@ -21,12 +22,9 @@ use crate::{
     files,
     link::{Link, LinkError},
 };
-use lenticular_model::{
-    Lock, ServerId,
-    host::{host::Hypervisor, observation::ObservedState},
-};
+use lenticular_model::{Lock, ServerId, host::observation::ObservedState};
 use lenticular_wire::agent::{
-    Hello, MoveProgress, Order, Orders, OrdersQuery, Report, VERSION, WAIT_MS_MAX, Welcome,
+    MoveProgress, Order, Orders, OrdersQuery, Registration, Report, VERSION, WAIT_MS_MAX, Welcome,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -97,7 +95,6 @@ pub(crate) struct Runtime {
     link: Arc<dyn Link>,
     drivers: Drivers,
     boot_id: String,
-    hypervisor: Hypervisor,
     /// The file of the saved state; `None` for a host that saves nothing.
     state_file: Option<PathBuf>,
     core: Core,
@@ -110,6 +107,8 @@ pub(crate) struct Runtime {
     cancels: HashMap<ServerId, watch::Sender<bool>>,
     forces: HashMap<ServerId, watch::Sender<bool>>,
     answers: JoinSet<()>,
+    /// Checks of the host in progress: at most one.
+    checks: JoinSet<(u64, Result<measure::Measured, crate::core::Failure>)>,
     exits: (mpsc::UnboundedSender<Exit>, mpsc::UnboundedReceiver<Exit>),
     /// Guests that other hosts hand over.
     releases: mpsc::Receiver<Release>,
@@ -117,7 +116,7 @@ pub(crate) struct Runtime {
     accepted: Vec<(oneshot::Sender<bool>, bool)>,
     /// The latest progress of moves that is not reported yet.
     progress: Arc<Lock<BTreeMap<ServerId, MoveProgress>>>,
-    /// The answer to the last hello, while the session is valid.
+    /// The answer to the last registration, while the session is valid.
     welcome: Option<Welcome>,
     /// Why guests' networks do not follow changes.
     network_trouble: watch::Receiver<Option<String>>,
@@ -138,7 +137,7 @@ impl Runtime {
     /// Works until `shutdown` resolves.
     pub(crate) async fn run(mut self, shutdown: impl Future<Output = ()> + Send) {
         let mut shutdown = std::pin::pin!(shutdown);
-        let mut contact = self.hello().await;
+        let mut contact = self.register().await;
         let mut tidy = tokio::time::interval(Duration::from_secs(TIDY_S));
         let mut report_progress = tokio::time::interval(Duration::from_millis(PROGRESS_MS));
         let mut retry_at = None;
@@ -162,7 +161,8 @@ impl Runtime {
                 Some(ended) = self.steps.join_next() => self.ended(ended),
                 Some(exit) = self.exits.1.recv() => self.exited(exit),
                 Some(release) = self.releases.recv() => self.released(release),
-                Ok(()) = self.network_trouble.changed() => contact = self.network_changed().await,
+                Ok(()) = self.network_trouble.changed() => self.network_changed(),
+                Some(ended) = self.checks.join_next() => self.check_ended(ended),
                 _ = report_progress.tick() => {}
                 () = until(report_at) => self.report_not_before = None,
                 () = until(patient_until) => {}
@@ -208,6 +208,7 @@ impl Runtime {
                 let _ = force.send(true);
             }
         }
+        self.begin_check();
         self.send_report();
     }
 
@@ -277,9 +278,9 @@ impl Runtime {
 
     // ---- Contact with the control plane
 
-    /// Introduces the host. The core's decisions are saved first: the control plane acts on the hello, which must
-    /// stay true after a crash.
-    async fn hello(&mut self) -> Coming<ContactEvent> {
+    /// Registers the host. The core's decisions are saved first: the control plane acts on the registration, which
+    /// must stay true after a crash.
+    async fn register(&mut self) -> Coming<ContactEvent> {
         self.end_session();
         if !self.save().await {
             let wait = backoff(self.failures);
@@ -289,33 +290,20 @@ impl Runtime {
                 ContactEvent::BackedOff
             });
         }
-        let hello = Hello {
+        let (facts, evidence) = self.core.host.introduce();
+        let registration = Registration {
             version: VERSION,
             host_name: self.config.host_name.clone(),
-            boot_id: self.boot_id.clone(),
-            address: self.config.address.clone(),
-            peer_address: self.drivers.moves.address(),
             zone: self.config.zone.clone(),
-            capacity: self.capacity(),
-            hypervisor: self.hypervisor.clone(),
+            facts,
+            evidence,
             incarnation: self.core.incarnation(),
             applied_upto: self.core.applied_upto(),
             receipt: self.core.receipt().map(str::to_owned),
             inventory: self.core.inventory(),
         };
         let link = self.link.clone();
-        Box::pin(async move { ContactEvent::Welcome(link.hello(&hello).await) })
-    }
-
-    /// The network got into trouble, or out of trouble: the host says hello again.
-    async fn network_changed(&mut self) -> Coming<ContactEvent> {
-        let trouble = self.network_trouble.borrow_and_update().clone();
-        match &trouble {
-            Some(trouble) => tracing::warn!(trouble, "guests' networks do not follow changes"),
-            None => tracing::info!("guests' networks follow changes again"),
-        }
-        self.hypervisor.wiring.trouble = trouble;
-        self.hello().await
+        Box::pin(async move { ContactEvent::Welcome(link.register(&registration).await) })
     }
 
     /// Ends the session. A report in progress is dropped: its answer would say nothing about the next session.
@@ -335,22 +323,22 @@ impl Runtime {
         Box::pin(async move { ContactEvent::Orders(link.orders(host_id, query).await) })
     }
 
-    /// The control plane does not know the host or the session. The first time, the host says hello at once.
+    /// The control plane does not know the host or the session. The first time, the host registers at once.
     /// Later it waits before: another agent may use its name, and the two must not end each other's sessions in a
     /// loop.
     async fn unknown(&mut self) -> Coming<ContactEvent> {
         self.end_session();
         self.disowned = self.disowned.saturating_add(1);
         if self.disowned == 1 {
-            return self.hello().await;
+            return self.register().await;
         }
         let host = &self.config.host_name;
-        tracing::warn!(host, "not known, and a hello did not help; does another agent use this name?");
+        tracing::warn!(host, "not known, and a registration did not help; does another agent use this name?");
         self.failures = self.failures.max(self.disowned - 1);
         self.back_off(&LinkError::Unknown)
     }
 
-    /// Waits before the next hello, longer after each failure.
+    /// Waits before the next registration, longer after each failure.
     fn back_off(&mut self, error: &LinkError) -> Coming<ContactEvent> {
         let wait = backoff(self.failures);
         if self.failures == 0 {
@@ -373,7 +361,7 @@ impl Runtime {
                 self.report_number = 0;
                 if self.core.enter(welcome.incarnation) {
                     tracing::info!(incarnation = %welcome.incarnation, "guests stay as they are until this store gives orders");
-                    return self.hello().await;
+                    return self.register().await;
                 }
                 self.welcome = Some(welcome);
             }
@@ -386,18 +374,18 @@ impl Runtime {
         }
         match &self.welcome {
             Some(welcome) => self.poll(welcome),
-            None => self.hello().await,
+            None => self.register().await,
         }
     }
 
     async fn ordered(&mut self, orders: Orders) -> Coming<ContactEvent> {
         (self.failures, self.disowned) = (0, 0);
-        let Some(welcome) = self.welcome.clone() else { return self.hello().await };
+        let Some(welcome) = self.welcome.clone() else { return self.register().await };
         if orders.incarnation != welcome.incarnation {
             // A new incarnation of the store: it must know the guests here before it gives orders.
-            return self.hello().await;
+            return self.register().await;
         }
-        for order in &orders.orders {
+        for order in &orders.servers {
             let Order::Own(own) = order else { continue };
             if !self.core.misses_disk(order) {
                 continue;
@@ -412,7 +400,7 @@ impl Runtime {
         match self.core.apply(&orders) {
             Taken::Applied => {
                 self.ignored = 0;
-                for order in &orders.orders {
+                for order in &orders.servers {
                     if let Order::Own(own) = order {
                         self.drivers.network.note(order.server_id(), &own.assignment.guest);
                     }
@@ -458,13 +446,14 @@ impl Runtime {
         self.patient_until = None;
         let progress = std::mem::take(&mut *self.progress.lock());
         let progress: Vec<MoveProgress> = progress.into_values().collect();
-        if news.is_empty() && progress.is_empty() {
+        let (facts, evidence) = self.core.host.news();
+        if news.is_empty() && progress.is_empty() && facts.is_empty() && evidence.is_empty() {
             return;
         }
         let link = self.link.clone();
         self.report_number += 1;
-        let report =
-            Report { session, number: self.report_number, incarnation, observations: news, progress };
+        let number = self.report_number;
+        let report = Report { session, number, incarnation, guests: news, host: facts, evidence, progress };
         self.report = Some(Box::pin(async move {
             let result = link.report(host_id, &report).await;
             (report, result)
@@ -478,7 +467,8 @@ impl Runtime {
         match result {
             Ok(()) => {
                 self.disowned = 0;
-                self.core.reported(&report.observations);
+                self.core.reported(&report.guests);
+                self.core.host.told(&report.host, &report.evidence);
             }
             Err(LinkError::Unknown) => return Some(self.unknown().await),
             Err(error) => {

@@ -1,15 +1,14 @@
 //! The agent's start: locks its state directory, reads its state, and finds the running guests.
 
-use super::{AgentError, Runtime};
+use super::{AgentError, Runtime, measure::measure};
 use crate::{
     Config,
     core::{Core, FoundGuest},
     driver::{Drivers, Release},
     files,
     link::Link,
-    machine,
 };
-use lenticular_model::{ServerId, host::host::Capacity};
+use lenticular_model::ServerId;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
@@ -34,15 +33,9 @@ impl Runtime {
             Some(path) => read(path, &boot_id, config.parallel_max)?,
             None => Core::new(boot_id.clone(), config.parallel_max),
         };
-        // The host's capabilities.
-        let mut hypervisor = drivers.hypervisor.probe().await?;
-        match drivers.network.describe().await {
-            Ok(wiring) => hypervisor.wiring = wiring,
-            Err(failure) => {
-                tracing::error!(%failure, "guests cannot be connected on this host");
-                hypervisor.trouble.get_or_insert(failure.to_string());
-            }
-        }
+        // The host's facts.
+        let (facts, evidence) = measure(&config, &drivers, &boot_id, false).await?;
+        core.host.measured(facts, evidence);
         find_guests(&mut core, &drivers).await?;
         // The runtime, which watches the running guests.
         let fuse = super::work::Fuse::new(config.dies_after_steps);
@@ -52,7 +45,6 @@ impl Runtime {
             link,
             drivers,
             boot_id,
-            hypervisor,
             state_file,
             core,
             unsaved: true,
@@ -62,6 +54,7 @@ impl Runtime {
             cancels: HashMap::new(),
             forces: HashMap::new(),
             answers: JoinSet::new(),
+            checks: JoinSet::new(),
             exits: mpsc::unbounded_channel(),
             releases,
             accepted: Vec::new(),
@@ -80,11 +73,6 @@ impl Runtime {
             runtime.watch(id);
         }
         Ok(runtime)
-    }
-
-    pub(super) fn capacity(&self) -> Capacity {
-        let found = || machine::capacity(&self.config.state_dir, self.config.reserved_memory_mb);
-        self.config.capacity.unwrap_or_else(found)
     }
 }
 

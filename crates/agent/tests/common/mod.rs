@@ -13,8 +13,8 @@ use lenticular_model::{
     host::observation::{Observation, ObservedState},
 };
 use lenticular_wire::agent::{
-    Answer, Base, GuestAssignment, GuestSpec, Hello, Order, Orders, OrdersQuery, Outgoing, Own, Peer,
-    Question, Receive, Report, Subject, Welcome,
+    Answer, Base, GuestAssignment, GuestSpec, Order, Orders, OrdersQuery, Outgoing, Own, Peer, Question,
+    Receive, Registration, Report, Subject, Welcome,
 };
 use std::{
     collections::BTreeMap,
@@ -48,7 +48,7 @@ pub struct Inner {
     pub seen: BTreeMap<ServerId, Vec<(Instant, Observation)>>,
     pub answers: Vec<Answer>,
     pub questions: Vec<Question>,
-    pub hellos: Vec<Hello>,
+    pub registrations: Vec<Registration>,
     pub user_data: Option<Vec<u8>>,
     pub known: bool,
     pub down: bool,
@@ -208,7 +208,8 @@ impl Cloud {
             incarnation: incarnation(inner.incarnation),
             after,
             upto: inner.seq,
-            orders,
+            servers: orders,
+            host: None,
             questions: std::mem::take(&mut inner.questions),
             receipt: None,
         })
@@ -216,14 +217,14 @@ impl Cloud {
 }
 
 impl Link for Cloud {
-    fn hello<'a>(&'a self, hello: &'a Hello) -> Call<'a, Welcome> {
+    fn register<'a>(&'a self, registration: &'a Registration) -> Call<'a, Welcome> {
         Box::pin(async move {
             let welcome = self.set(|inner| {
                 if inner.down {
                     let why = "it is down".to_owned();
                     return Err(LinkError::Unreachable { at: "here".to_owned(), why });
                 }
-                inner.hellos.push(hello.clone());
+                inner.registrations.push(registration.clone());
                 inner.known = true;
                 inner.session += 1;
                 let host_id = HostId::from_random([8; 16]);
@@ -249,7 +250,8 @@ impl Link for Cloud {
                         incarnation: query.incarnation,
                         after: query.after,
                         upto: seq,
-                        orders: Vec::new(),
+                        servers: Vec::new(),
+                        host: None,
                         questions: Vec::new(),
                         receipt: None,
                     });
@@ -271,7 +273,7 @@ impl Link for Cloud {
                 return Err(LinkError::Unknown);
             }
             let lost = self.set(|inner| {
-                for seen in &report.observations {
+                for seen in &report.guests {
                     inner.seen.entry(seen.server_id).or_default().push((Instant::now(), seen.clone()));
                 }
                 let lost = inner.lose_reports > 0;

@@ -6,11 +6,11 @@ use axum::{
     response::Response,
 };
 use lenticular_control::command::compute::server;
+use lenticular_control::orders::order;
 use lenticular_model::{
     Cause, HostId, Kind, ServerId,
     error::{Error, Result},
 };
-use lenticular_wire::agent::order;
 
 /// The longest body that is read for a password, in bytes.
 const PASSWORD_BODY_MAX: usize = 4096;

@@ -21,7 +21,7 @@ use lenticular_model::{
     policy::Caller,
 };
 use lenticular_wire::{
-    agent::VERSION,
+    agent::{OtherVersion, VERSION, VERSION_MIN},
     enrol::{EnrolAnswer, EnrolRequest, JoinToken, RenewRequest},
     hex,
 };
@@ -189,8 +189,8 @@ impl App {
     }
 
     async fn enrol(&self, asked: &EnrolRequest, request_id: &str) -> Result<EnrolAnswer> {
-        if asked.version != VERSION {
-            return Err(crate::agent::session::other_version(asked.version));
+        if !(VERSION_MIN..=VERSION).contains(&asked.version) {
+            return Err(Error::invalid(OtherVersion(asked.version).to_string()));
         }
         let token: JoinToken = asked.token.parse().map_err(|e| Error::invalid(format!("{e}.")))?;
         let request = Request::read(&asked.request)?;

@@ -71,6 +71,12 @@ impl Links {
                         .for_each(&mut wake);
                     None
                 }
+                Kind::Host => {
+                    let host = id.parse().ok();
+                    let ordered = |host: &HostId| state.host_order_after(*host, state.seq - 1);
+                    host.filter(ordered).into_iter().for_each(&mut wake);
+                    None
+                }
                 _ => None,
             };
             let Some(server) = server else { continue };

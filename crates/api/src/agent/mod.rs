@@ -19,7 +19,7 @@ use axum::{
 /// The routes.
 pub fn routes() -> Router<App> {
     Router::new()
-        .route("/agent/v1/hello", post(session::hello))
+        .route("/agent/v1/hello", post(session::register))
         .route("/agent/v1/hosts/{host}/orders", get(session::poll))
         .route("/agent/v1/hosts/{host}/observations", post(session::observe))
         .route("/agent/v1/hosts/{host}/answers", post(session::answer))

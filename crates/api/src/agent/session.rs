@@ -9,20 +9,25 @@ use crate::{
     respond::{empty, json},
 };
 use axum::extract::{Path, RawQuery, State};
-use lenticular_control::observe::host;
+use lenticular_control::{
+    observe::host,
+    orders::{self, OrderChanges},
+};
 use lenticular_model::{
     Cause, HostId, Incarnation, State as Cloud,
     error::{Error, Result},
-    host::{host::Capacity, observation::Observation},
+    host::observation::Observation,
 };
 use lenticular_wire::agent::{
-    Answer, Hello, Orders, OrdersQuery, Report, VERSION, WAIT_MS_MAX, Welcome, orders,
+    Answer, Orders, OrdersQuery, Registration, Report, WAIT_MS_MAX, Welcome, read_registration, v2,
 };
+use serde_json::Value;
 use std::time::Duration;
 
-pub async fn hello(peer: Peer, State(app): State<App>, Message(hello): Message<Hello>) -> Handled {
-    peer.may_be(&app, &hello.host_name).await?;
-    json(200, &app.agent_hello(hello).await?)
+pub async fn register(peer: Peer, State(app): State<App>, Message(body): Message<Value>) -> Handled {
+    let registration = read_registration(&body).map_err(Error::invalid)?;
+    peer.may_be(&app, &registration.host_name).await?;
+    json(200, &app.agent_register(registration).await?)
 }
 
 pub async fn poll(
@@ -42,7 +47,11 @@ pub async fn poll(
     };
     let host = host_id(&host)?;
     peer.is(&app, host).await?;
-    json(200, &app.agent_orders(host, &query).await?)
+    let orders = app.agent_orders(host, &query).await?;
+    match app.store.state().hosts.get(&host).map(|host| host.protocol) {
+        Some(v2::VERSION) => json(200, &v2::OrdersV2::from(orders)),
+        _ => json(200, &orders),
+    }
 }
 
 pub async fn observe(
@@ -98,28 +107,6 @@ fn check_generations(seen: &[Observation]) -> Result<()> {
     }
 }
 
-/// Refuses a host that claims more than any machine has: sums over hosts would overflow.
-fn check_capacity(capacity: &Capacity) -> Result<()> {
-    let Capacity { vcpus, memory_mb, disk_gb } = *capacity;
-    if vcpus > CAPACITY_MAX || memory_mb > CAPACITY_MAX || disk_gb > CAPACITY_MAX {
-        return Err(Error::invalid(format!(
-            "No machine has {vcpus} CPUs, {memory_mb} MiB of memory and {disk_gb} GiB of disk."
-        )));
-    }
-    Ok(())
-}
-
-/// The largest capacity of one host, in CPUs, MiB of memory or GiB of disk.
-const CAPACITY_MAX: u64 = 1 << 30;
-
-/// Refuses an agent with another protocol version.
-pub fn other_version(theirs: u32) -> Error {
-    Error::invalid(format!(
-        "The agent speaks version {theirs} of the agent protocol, the control plane version {VERSION}. Run the same \
-         release on both."
-    ))
-}
-
 /// How long a heartbeat is fresh, in milliseconds. Until then, another heartbeat is not worth a transaction.
 const HEARTBEAT_FRESH_MS: i64 = 5_000;
 
@@ -127,33 +114,23 @@ impl App {
     /// Registers a host and begins a session.
     ///
     /// # Errors
-    /// The agent speaks another version of the protocol, or the store takes no commits.
-    pub async fn agent_hello(&self, hello: Hello) -> Result<Welcome> {
-        if hello.version != VERSION {
-            return Err(other_version(hello.version));
-        }
-        check_capacity(&hello.capacity)?;
-        let claim =
-            Claim { life: hello.incarnation, upto: hello.applied_upto, receipt: hello.receipt.as_deref() };
-        self.check_present(&hello.host_name, &claim).await?;
+    /// No host can have these facts, or the store takes no commits.
+    pub async fn agent_register(&self, registration: Registration) -> Result<Welcome> {
+        let Registration { version, host_name, zone, facts, evidence, .. } = registration;
+        let Registration { incarnation, applied_upto, receipt, inventory, .. } = registration;
+        let claim = Claim { life: incarnation, upto: applied_upto, receipt: receipt.as_deref() };
+        self.check_present(&host_name, &claim).await?;
         let cause = Cause {
-            actor: format!("host/{}", hello.host_name),
+            actor: format!("host/{host_name}"),
             request_id: String::new(),
-            why: "host hello".to_owned(),
+            why: "host registration".to_owned(),
         };
-        let intro = host::Registration {
-            name: hello.host_name,
-            boot_id: hello.boot_id,
-            address: hello.address,
-            peer_address: hello.peer_address,
-            zone: hello.zone,
-            capacity: hello.capacity,
-            hypervisor: hello.hypervisor,
-            life: hello.incarnation,
-        };
-        let inventory = hello.inventory;
+        let life = incarnation;
+        let registration =
+            host::Registration { name: host_name, protocol: version, zone, facts, evidence, life };
         check_generations(&inventory)?;
-        let heartbeat = self.store.transact(cause, move |txn| host::register(txn, intro, &inventory)).await?;
+        let heartbeat =
+            self.store.transact(cause, move |txn| host::register(txn, registration, &inventory)).await?;
         let incarnation = self.store.state().incarnation;
         Ok(Welcome { host_id: heartbeat.id, incarnation, session: heartbeat.session })
     }
@@ -175,12 +152,14 @@ impl App {
                 Claim { life: Some(query.incarnation), upto: query.after, receipt: query.receipt.as_deref() };
             self.check_present(host_name(&state, host), &claim).await?;
             self.heartbeat(&state, host, query.session).await?;
-            let mut found = orders(&state, host, query);
-            found.questions = link.questions();
-            found.receipt = Some(receipt::seal(&self.tokens, host, found.incarnation, found.upto));
-            let nothing = found.orders.is_empty() && found.questions.is_empty() && found.after == query.after;
+            let changes = orders::changes(&state, host, query.incarnation, query.after);
+            let questions = link.questions();
+            let nothing = changes.is_empty(query.after) && questions.is_empty();
             if !nothing || tokio::time::Instant::now() >= deadline {
-                return Ok(found);
+                let receipt = Some(receipt::seal(&self.tokens, host, state.incarnation, state.seq));
+                let OrderChanges { after, servers, host } = changes;
+                let (incarnation, upto) = (state.incarnation, state.seq);
+                return Ok(Orders { incarnation, after, upto, receipt, servers, host, questions });
             }
             tokio::select! {
                 () = &mut news => {}
@@ -257,14 +236,12 @@ impl App {
         if report.incarnation != state.incarnation {
             return Err(Error::not_found_text("The store was restored since; register the host again."));
         }
-        check_generations(&report.observations)?;
+        check_generations(&report.guests)?;
         let actor = format!("host/{}", known.name);
         let cause = Cause { actor, request_id: String::new(), why: "host report".to_owned() };
-        self.store
-            .transact(cause, move |txn| {
-                host::report(txn, host, report.session, report.number, &report.observations, &report.progress)
-            })
-            .await
+        let Report { session, number, guests, host: facts, evidence, progress, .. } = report;
+        let report = host::Report { session, number, guests, facts, evidence, progress };
+        self.store.transact(cause, move |txn| host::report(txn, host, report)).await
     }
 
     /// Takes in a host's answer to a question.

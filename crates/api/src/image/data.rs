@@ -9,6 +9,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use lenticular_control::orders::needs_image;
 use lenticular_control::{command::image, lifecycle};
 use lenticular_model::{
     Cause, ImageId, Txn,
@@ -16,7 +17,6 @@ use lenticular_model::{
     image::{Data, Image, Phase},
     policy::{self, Action, Caller},
 };
-use lenticular_wire::agent::needs_image;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 

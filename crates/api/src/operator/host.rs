@@ -2,6 +2,7 @@
 
 use crate::{ctx::Ctx, fault::Handled, operator::disk, respond::json};
 use axum::extract::Path;
+use lenticular_control::command::host::host as command;
 use lenticular_model::{
     EnrolmentId, State,
     compute::server::Server,
@@ -27,16 +28,27 @@ pub async fn show(ctx: Ctx, Path(name): Path<String>) -> Handled {
     json(200, &detail(state, host))
 }
 
+/// `POST /operator/v1/hosts/{host}/check`
+pub async fn check(ctx: Ctx, Path(name): Path<String>) -> Handled {
+    policy::check(&ctx.caller, Action::HostCheck, None)?;
+    let id = ctx.state.host_named(&name).ok_or_else(|| Error::not_found("Host", &name))?.id;
+    let why = format!("check host {name}");
+    ctx.commit(&why, move |txn, caller| command::check(txn, caller, id)).await?;
+    let state = ctx.app.store.state();
+    let host = state.hosts.get(&id).ok_or_else(|| Error::not_found("Host", &name))?;
+    json(202, &detail(&state, host))
+}
+
 /// A host in a list.
 pub fn view(state: &State, host: &Host) -> HostView {
     let taken = state.taken_of_host(host.id);
     let give = host.to_give();
-    let (word, reason) = match (&host.intent, host.silent_since, &host.hypervisor.trouble) {
+    let (word, reason) = match (&host.intent, host.silent_since, host.hypervisor_trouble()) {
         _ if host.fence.is_some() => ("off", host.fence.as_ref().map(|f| format!("since {}", f.at.iso()))),
         (_, Some(since), _) => ("silent", Some(format!("since {}", since.iso()))),
         (Intent::Disabled { reason }, ..) => ("disabled", reason.clone()),
-        (_, _, Some(trouble)) => ("out of order", Some(trouble.clone())),
-        _ => ("up", host.hypervisor.wiring.trouble.clone()),
+        (_, _, Some(trouble)) => ("out of order", Some(trouble.to_owned())),
+        _ => ("up", host.network_trouble().map(str::to_owned)),
     };
     HostView {
         id: host.id.to_string(),
@@ -75,6 +87,16 @@ fn detail(state: &State, host: &Host) -> HostDetail {
         address: host.address.clone(),
         peer_address: host.peer_address.clone(),
         boot_id: host.boot_id.clone(),
+        kernel: host.kernel.clone(),
+        agent: host.agent.clone(),
+        protocol: host.protocol,
+        checks: host
+            .evidence
+            .iter()
+            .map(|(check, found)| (check.clone(), found.trouble.clone(), found.since.iso()))
+            .collect(),
+        checks_asked: host.order.check,
+        checks_done: host.checked,
         cpu_model: host.hypervisor.cpu_model.clone(),
         heard_at: state.heartbeats.get(&host.id).map(|heartbeat| heartbeat.at.iso()),
         fence,

@@ -4,9 +4,13 @@ use lenticular_agent::core::{Core, Outcome, Step, Taken};
 use lenticular_api::App;
 use lenticular_model::{
     HostId, ServerId,
-    host::host::{Capacity, Hypervisor, Wiring},
+    host::{
+        evidence::{Evidence, NETWORK},
+        fact::Facts,
+        host::{Capacity, Hypervisor, Wiring},
+    },
 };
-use lenticular_wire::agent::{Hello, OrdersQuery, Report, VERSION, Welcome};
+use lenticular_wire::agent::{OrdersQuery, Registration, Report, VERSION, Welcome};
 
 /// A host.
 pub struct TestHost {
@@ -24,24 +28,14 @@ pub struct Handover {
     generation: u64,
 }
 
-fn hello(name: &str, core: &Core) -> Hello {
-    Hello {
+fn registration(name: &str, core: &mut Core) -> Registration {
+    let (facts, evidence) = core.host.introduce();
+    Registration {
         version: VERSION,
         host_name: name.to_owned(),
-        boot_id: "boot-1".to_owned(),
-        address: "192.0.2.1".to_owned(),
-        peer_address: "192.0.2.1:9172".to_owned(),
         zone: "nova".to_owned(),
-        capacity: Capacity { vcpus: 8, memory_mb: 16_384, disk_gb: 200 },
-        hypervisor: Hypervisor {
-            driver: "sim".to_owned(),
-            acceleration: "none".to_owned(),
-            version: 1_000_000,
-            arch: "x86_64".to_owned(),
-            cpu_model: "simulated".to_owned(),
-            trouble: None,
-            wiring: Wiring { driver: "sim".to_owned(), ..Wiring::default() },
-        },
+        facts,
+        evidence,
         incarnation: core.incarnation(),
         applied_upto: core.applied_upto(),
         receipt: core.receipt().map(str::to_owned),
@@ -49,13 +43,42 @@ fn hello(name: &str, core: &Core) -> Hello {
     }
 }
 
+/// The facts of a host for tests.
+fn facts() -> Facts {
+    let text = |text: &str| Some(text.to_owned());
+    Facts {
+        boot_id: text("boot-1"),
+        address: text("192.0.2.1"),
+        peer_address: text("192.0.2.1:9172"),
+        capacity: Some(Capacity { vcpus: 8, memory_mb: 16_384, disk_gb: 200 }),
+        hypervisor: Some(Hypervisor {
+            driver: "sim".to_owned(),
+            acceleration: "none".to_owned(),
+            version: 1_000_000,
+            arch: "x86_64".to_owned(),
+            cpu_model: "simulated".to_owned(),
+            wiring: Wiring { driver: "sim".to_owned(), ..Wiring::default() },
+        }),
+        kernel: text("6.1.0-test"),
+        agent: text("0.1.0"),
+        checked: None,
+    }
+}
+
+/// The evidence of a healthy host.
+fn evidence(trouble: Option<&str>) -> Vec<Evidence> {
+    vec![Evidence { check: NETWORK.to_owned(), trouble: trouble.map(str::to_owned) }]
+}
+
 impl TestHost {
     /// Registers a host without guests.
     pub async fn join(app: &App, name: &str) -> Self {
         let mut core = Core::new("boot-1".to_owned(), 8);
+        core.host.measured(facts(), evidence(None));
         loop {
-            let welcome = app.agent_hello(hello(name, &core)).await.expect("the host is welcome");
-            // A core that enters an incarnation of the store says hello again.
+            let welcome =
+                app.agent_register(registration(name, &mut core)).await.expect("the host is welcome");
+            // A core that enters an incarnation of the store registers again.
             if !core.enter(welcome.incarnation) {
                 return Self { name: name.to_owned(), welcome, reports: 0, core };
             }
@@ -74,7 +97,7 @@ impl TestHost {
         let (after, receipt) = (self.core.applied_upto(), self.core.receipt().map(str::to_owned));
         let query = OrdersQuery { session, incarnation, after, wait_ms: 0, receipt };
         let orders = app.agent_orders(host, &query).await.expect("the host gets its orders");
-        let mut is_busy = !orders.orders.is_empty();
+        let mut is_busy = !orders.servers.is_empty();
         assert_eq!(self.core.apply(&orders), Taken::Applied);
         let mut handovers = Vec::new();
         loop {
@@ -100,8 +123,9 @@ impl TestHost {
 
     /// Reports what the control plane does not know yet. False if there is nothing to report.
     async fn report(&mut self, app: &App) -> bool {
-        let observations = self.core.pending_reports();
-        if observations.is_empty() {
+        let guests = self.core.pending_reports();
+        let (facts, evidence) = self.core.host.news();
+        if guests.is_empty() && facts.is_empty() && evidence.is_empty() {
             return false;
         }
         self.reports += 1;
@@ -109,11 +133,14 @@ impl TestHost {
             session: self.welcome.session,
             number: self.reports,
             incarnation: self.welcome.incarnation,
-            observations: observations.clone(),
+            guests: guests.clone(),
+            host: facts.clone(),
+            evidence: evidence.clone(),
             progress: Vec::new(),
         };
         app.agent_report(self.id(), report).await.expect("the report is taken");
-        self.core.reported(&observations);
+        self.core.reported(&guests);
+        self.core.host.told(&facts, &evidence);
         true
     }
 

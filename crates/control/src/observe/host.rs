@@ -5,35 +5,50 @@ use crate::{
     observe::{guest, restore},
 };
 use lenticular_model::{
-    HostId, Incarnation, State, Txn,
+    HostId, Incarnation, State, Timestamp, Txn,
     compute::migration::MoveProgress,
     error::{Error, Result},
     host::{
+        evidence::{Evidence, Finding, check_evidence},
+        fact::Facts,
         host::{Capacity, Heartbeat, Host, Hypervisor, Intent},
         observation::Observation,
     },
 };
 use std::sync::Arc;
 
-/// The registration that a host sends.
+/// The registration of a host.
 #[derive(Debug, Clone)]
 pub struct Registration {
     /// Its name.
     pub name: String,
-    /// The kernel's boot id.
-    pub boot_id: String,
-    /// Its address.
-    pub address: String,
-    /// The address on which its agent listens for other hosts' agents; empty if it does not listen.
-    pub peer_address: String,
+    /// The version of the agent protocol that its agent speaks.
+    pub protocol: u32,
     /// Its zone when it is new.
     pub zone: String,
-    /// Its resources.
-    pub capacity: Capacity,
-    /// Its hypervisor.
-    pub hypervisor: Hypervisor,
+    /// All its facts.
+    pub facts: Facts,
+    /// The results of all its checks.
+    pub evidence: Vec<Evidence>,
     /// The incarnation of the store that the host has entered, if any.
     pub life: Option<Incarnation>,
+}
+
+/// A host's report of what changed.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The session that the report belongs to.
+    pub session: u64,
+    /// The report's number in the session.
+    pub number: u64,
+    /// Guests with a changed observation.
+    pub guests: Vec<Observation>,
+    /// Changed facts.
+    pub facts: Facts,
+    /// Changed results of checks.
+    pub evidence: Vec<Evidence>,
+    /// The progress of moves from the host.
+    pub progress: Vec<MoveProgress>,
 }
 
 /// Virtual CPUs given out for each real CPU, Nova's default.
@@ -44,7 +59,7 @@ const CPU_RATIO: f64 = 4.0;
 /// incarnation.
 ///
 /// # Errors
-/// See [`hello`].
+/// See [`begin_session`].
 pub fn register(
     txn: &mut Txn<'_>,
     registration: Registration,
@@ -55,7 +70,7 @@ pub fn register(
         let id = known.unwrap_or_else(|| HostId::from_random(txn.random()));
         return Ok(new_heartbeat(txn, id, None));
     }
-    let heartbeat = hello(txn, registration)?;
+    let heartbeat = begin_session(txn, registration)?;
     restore::inventory(txn, heartbeat.id, inventory);
     guest::observe(txn, heartbeat.id, inventory);
     Ok(heartbeat)
@@ -65,56 +80,89 @@ pub fn register(
 ///
 /// # Errors
 /// The name is empty or too long.
-pub fn hello(txn: &mut Txn<'_>, registration: Registration) -> Result<Heartbeat> {
+pub fn begin_session(txn: &mut Txn<'_>, registration: Registration) -> Result<Heartbeat> {
     if registration.name.is_empty() || registration.name.len() > 255 {
         return Err(Error::invalid("A host's name must have 1 to 255 characters."));
     }
-    let known = txn.host_named(&registration.name).map(|host| host.id);
+    let Registration { name, protocol, zone, facts, evidence, .. } = registration;
+    facts.check()?;
+    check_evidence(&evidence)?;
+    let known = txn.host_named(&name).map(|host| host.id);
     let id = known.unwrap_or_else(|| HostId::from_random(txn.random()));
-    match txn.hosts.get(&id).cloned() {
-        Some(host) => {
-            let now = Host {
-                boot_id: registration.boot_id,
-                address: registration.address,
-                peer_address: registration.peer_address,
-                capacity: registration.capacity,
-                hypervisor: registration.hypervisor,
-                silent_since: None,
-                ..Host::clone(&host)
-            };
-            if now != *host {
-                txn.put(Host { updated_at: Some(txn.now), ..now });
-            }
-        }
-        None => {
-            let number = txn.hosts.values().map(|h| h.number).max().unwrap_or(0) + 1;
-            txn.put(Host {
-                id,
-                created_at: txn.now,
-                updated_at: None,
-                name: registration.name,
-                intent: Intent::Enabled,
-                zone: registration.zone,
-                own_zone: None,
-                address: registration.address,
-                peer_address: registration.peer_address,
-                capacity: registration.capacity,
-                hypervisor: registration.hypervisor,
-                boot_id: registration.boot_id,
-                number,
-                silent_since: None,
-                fence: None,
-                unheard: false,
-                cpu_ratio: CPU_RATIO,
-                share: Default::default(),
-                unknown: Default::default(),
-            });
-        }
-    }
-    Ok(begin_session(txn, id))
+    let host = txn.hosts.get(&id).map(|host| Host::clone(host));
+    let host = host.unwrap_or_else(|| new_host(txn, id, name, zone));
+    let mut now = Host { protocol, silent_since: None, ..host };
+    // A registration has all evidence: a check that it does not name is not made any more.
+    now.evidence.retain(|check, _| evidence.iter().any(|seen| seen.check == *check));
+    note(&mut now, facts, &evidence, txn.now);
+    put_if_changed(txn, now);
+    Ok(open_session(txn, id))
 }
 
-fn begin_session(txn: &mut Txn<'_>, id: HostId) -> Heartbeat {
+fn new_host(txn: &Txn<'_>, id: HostId, name: String, zone: String) -> Host {
+    Host {
+        id,
+        created_at: txn.now,
+        updated_at: None,
+        name,
+        intent: Intent::Enabled,
+        zone,
+        own_zone: None,
+        address: String::new(),
+        peer_address: String::new(),
+        capacity: Capacity::default(),
+        hypervisor: Hypervisor::default(),
+        boot_id: String::new(),
+        kernel: String::new(),
+        agent: String::new(),
+        protocol: 0,
+        evidence: Default::default(),
+        order: Default::default(),
+        checked: 0,
+        number: txn.hosts.values().map(|h| h.number).max().unwrap_or(0) + 1,
+        silent_since: None,
+        fence: None,
+        unheard: false,
+        cpu_ratio: CPU_RATIO,
+        share: Default::default(),
+        unknown: Default::default(),
+    }
+}
+
+/// Writes facts and evidence into the host's record.
+fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
+    let Facts { boot_id, address, peer_address, capacity, hypervisor, kernel, agent, checked } = facts;
+    set(&mut host.boot_id, boot_id);
+    set(&mut host.address, address);
+    set(&mut host.peer_address, peer_address);
+    set(&mut host.capacity, capacity);
+    set(&mut host.hypervisor, hypervisor);
+    set(&mut host.kernel, kernel);
+    set(&mut host.agent, agent);
+    set(&mut host.checked, checked);
+    for Evidence { check, trouble } in evidence {
+        let same = host.evidence.get(check).is_some_and(|known| known.trouble == *trouble);
+        if !same {
+            host.evidence.insert(check.clone(), Finding { trouble: trouble.clone(), since: now });
+        }
+    }
+}
+
+fn set<T>(field: &mut T, fact: Option<T>) {
+    if let Some(fact) = fact {
+        *field = fact;
+    }
+}
+
+fn put_if_changed(txn: &mut Txn<'_>, host: Host) {
+    match txn.hosts.get(&host.id) {
+        Some(known) if **known == host => {}
+        Some(_) => txn.put(Host { updated_at: Some(txn.now), ..host }),
+        None => txn.put(host),
+    }
+}
+
+fn open_session(txn: &mut Txn<'_>, id: HostId) -> Heartbeat {
     let before = txn.heartbeats.get(&id).map(|heartbeat| heartbeat.session);
     let heartbeat = new_heartbeat(txn, id, before);
     txn.put(heartbeat.clone());
@@ -155,22 +203,23 @@ pub fn heartbeat(txn: &mut Txn<'_>, id: HostId, session: u64) -> Result<()> {
 /// Accepts a host's report, unless a later report of the session was accepted before.
 ///
 /// # Errors
-/// See [`in_session`].
-pub fn report(
-    txn: &mut Txn<'_>,
-    id: HostId,
-    session: u64,
-    number: u64,
-    observations: &[Observation],
-    progress: &[MoveProgress],
-) -> Result<()> {
+/// See [`in_session`]; or a fact is one that no host can have.
+pub fn report(txn: &mut Txn<'_>, id: HostId, report: Report) -> Result<()> {
+    let Report { session, number, guests, facts, evidence, progress } = report;
     if number <= in_session(txn, id, session)?.number {
         // The report is a duplicate or was overtaken, so its facts are out of date.
         return Ok(());
     }
+    facts.check()?;
+    check_evidence(&evidence)?;
     let now = txn.now;
     txn.update::<Heartbeat>(&id, |heartbeat| (heartbeat.at, heartbeat.number) = (now, number));
-    guest::observe(txn, id, observations);
+    if let Some(host) = txn.hosts.get(&id).filter(|_| !facts.is_empty() || !evidence.is_empty()) {
+        let mut host = Host::clone(host);
+        note(&mut host, facts, &evidence, now);
+        put_if_changed(txn, host);
+    }
+    guest::observe(txn, id, &guests);
     progress.iter().for_each(|seen| migration::note_progress(txn, id, seen));
     Ok(())
 }

@@ -198,7 +198,7 @@ pub(super) fn text(facts: &Facts<'_>, id: HostId, why: Why) -> String {
 
 fn unable(facts: &Facts<'_>, id: HostId, able: Availability) -> String {
     let Some(host) = facts.state.hosts.get(&id) else { return "is gone".to_owned() };
-    match (able, &host.intent, host.silent_since, &host.hypervisor.trouble) {
+    match (able, &host.intent, host.silent_since, host.hypervisor_trouble()) {
         (Availability::Disabled, Intent::Disabled { reason }, ..) => {
             format!("is disabled: {}", reason.as_deref().unwrap_or("no reason given"))
         }

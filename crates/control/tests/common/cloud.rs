@@ -3,8 +3,9 @@
 use super::common::{server, server_id};
 use lenticular_control::observe::{
     guest::observe,
-    host::{Registration, hello},
+    host::{Registration, begin_session},
 };
+use lenticular_model::host::fact::Facts;
 use lenticular_model::{
     HostId, Incarnation, ProjectId, State, Timestamp, Txn, UserId,
     compute::{disk_copy::Fate, server::Server},
@@ -44,16 +45,20 @@ impl Cloud {
         let mut cloud = Self { state, at: 1, entropy: 10, hosts: Vec::new() };
         for name in ["a", "b", "c"] {
             let intro = Registration {
-                life: None,
                 name: name.to_owned(),
-                boot_id: "boot".to_owned(),
-                address: String::new(),
-                peer_address: format!("{name}:1"),
+                protocol: 3,
                 zone: "nova".to_owned(),
-                capacity: Capacity { vcpus: 4, memory_mb: 4_096, disk_gb: 100 },
-                hypervisor: Hypervisor::default(),
+                facts: Facts {
+                    boot_id: Some("boot".to_owned()),
+                    peer_address: Some(format!("{name}:1")),
+                    capacity: Some(Capacity { vcpus: 4, memory_mb: 4_096, disk_gb: 100 }),
+                    hypervisor: Some(Hypervisor::default()),
+                    ..Facts::default()
+                },
+                evidence: Vec::new(),
+                life: None,
             };
-            let host = cloud.run(|txn| hello(txn, intro)).unwrap().id;
+            let host = cloud.run(|txn| begin_session(txn, intro)).unwrap().id;
             cloud.hosts.push(host);
         }
         let record = server(cloud.hosts[0]);

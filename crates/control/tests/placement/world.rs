@@ -6,8 +6,9 @@ use lenticular_control::{
         aggregate,
         server_create::{self, NewServers},
     },
-    observe::host::{Registration, hello},
+    observe::host::{Registration, begin_session},
 };
+use lenticular_model::host::fact::Facts;
 use lenticular_model::{
     HostId, ImageId, Incarnation, ProjectId, ServerId, State, Timestamp, Txn, UserId,
     compute::server::{Networks, Server},
@@ -48,7 +49,7 @@ impl World {
             bootstrap(txn, "hash");
             lenticular_control::lifecycle::network::group_build::ensure_default(txn, project);
             txn.put(image());
-            (0..hosts).try_for_each(|n| hello(txn, intro(n)).map(drop))
+            (0..hosts).try_for_each(|n| begin_session(txn, intro(n)).map(drop))
         });
         world
     }
@@ -158,20 +159,24 @@ pub fn new_servers() -> NewServers {
 
 fn intro(n: usize) -> Registration {
     Registration {
-        life: None,
         name: format!("h{n}"),
-        boot_id: String::new(),
-        address: String::new(),
-        peer_address: "peer:1".to_owned(),
+        protocol: 3,
         zone: "nova".to_owned(),
-        capacity: Capacity { vcpus: 8, memory_mb: 8_192, disk_gb: 100 },
-        hypervisor: Hypervisor {
-            driver: "qemu".to_owned(),
-            acceleration: "tcg".to_owned(),
-            version: 10_000_002,
-            arch: "x86_64".to_owned(),
-            ..Hypervisor::default()
+        facts: Facts {
+            boot_id: Some(String::new()),
+            peer_address: Some("peer:1".to_owned()),
+            capacity: Some(Capacity { vcpus: 8, memory_mb: 8_192, disk_gb: 100 }),
+            hypervisor: Some(Hypervisor {
+                driver: "qemu".to_owned(),
+                acceleration: "tcg".to_owned(),
+                version: 10_000_002,
+                arch: "x86_64".to_owned(),
+                ..Hypervisor::default()
+            }),
+            ..Facts::default()
         },
+        evidence: Vec::new(),
+        life: None,
     }
 }
 

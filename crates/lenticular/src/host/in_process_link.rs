@@ -7,7 +7,7 @@ use lenticular_model::{
     HostId, ImageId, ServerId,
     error::{Error, Kind},
 };
-use lenticular_wire::agent::{Answer, Hello, Orders, OrdersQuery, Report, Welcome};
+use lenticular_wire::agent::{Answer, Orders, OrdersQuery, Registration, Report, Welcome};
 use std::path::Path;
 
 /// The link.
@@ -53,8 +53,8 @@ fn blank_disk(bytes: u64) -> Bytes {
 }
 
 impl Link for InProcessLink {
-    fn hello<'a>(&'a self, hello: &'a Hello) -> Call<'a, Welcome> {
-        Box::pin(async move { self.0.agent_hello(hello.clone()).await.map_err(link_error) })
+    fn register<'a>(&'a self, registration: &'a Registration) -> Call<'a, Welcome> {
+        Box::pin(async move { self.0.agent_register(registration.clone()).await.map_err(link_error) })
     }
 
     fn orders(&self, host: HostId, query: OrdersQuery) -> Call<'_, Orders> {

@@ -48,7 +48,7 @@ pub struct Candidate {
 pub struct HostClass {
     /// The zone.
     pub zone: String,
-    /// The hypervisor, without troubles, which belong to single hosts.
+    /// The hypervisor.
     pub hypervisor: Hypervisor,
     /// The aggregates.
     pub aggregates: Vec<AggregateId>,
@@ -116,10 +116,9 @@ impl HostTable {
 
     /// Sets a host's record, aggregates and taken resources.
     pub(crate) fn set(&mut self, host: &Host, aggregates: Vec<AggregateId>, taken: Taken) {
-        let mut hypervisor = Hypervisor { trouble: None, ..host.hypervisor.clone() };
-        hypervisor.wiring.trouble = None;
+        let hypervisor = host.hypervisor.clone();
         let class = self.classes.enter(HostClass { zone: host.zone.clone(), hypervisor, aggregates });
-        let availability = match (host.is_enabled(), host.is_up(), &host.hypervisor.trouble) {
+        let availability = match (host.is_enabled(), host.is_up(), host.hypervisor_trouble()) {
             (false, ..) => Availability::Disabled,
             (_, false, _) => Availability::Silent,
             (.., Some(_)) => Availability::Trouble,

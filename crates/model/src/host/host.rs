@@ -1,5 +1,6 @@
 //! Hosts that run servers, and the time of each host's last heartbeat.
 
+use super::evidence::{self, Findings};
 use crate::{HostId, Timestamp, record};
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,18 @@ impl Default for Share {
     }
 }
 
+/// The first version of the agent protocol with orders about the host itself.
+pub const PROTOCOL_WITH_HOST_ORDERS: u32 = 3;
+
+/// What a host shall do about itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostOrder {
+    /// Counts the checks that operators asked for. If it is higher than the last check that the agent carried out,
+    /// the agent measures its facts and tests the host again.
+    #[serde(default)]
+    pub check: u64,
+}
+
 /// The network driver that connects guests on a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Wiring {
@@ -54,9 +67,6 @@ pub struct Wiring {
     /// The physical networks that it reaches, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub physical_networks: Vec<String>,
-    /// The reason why the guests' networks do not follow changes now; `None` if they do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
 }
 
 impl Wiring {
@@ -84,9 +94,6 @@ pub struct Hypervisor {
     pub arch: String,
     /// The CPU's model, for people.
     pub cpu_model: String,
-    /// The reason why the host cannot run guests now; `None` if it can.
-    #[serde(default)]
-    pub trouble: Option<String>,
     /// The network driver of its guests.
     #[serde(default)]
     pub wiring: Wiring,
@@ -175,6 +182,25 @@ record! {
         pub hypervisor: Hypervisor,
         /// The kernel's boot id. It changes when the host restarts.
         pub boot_id: String,
+        /// The release of its running kernel; empty if its agent does not say.
+        #[serde(default)]
+        pub kernel: String,
+        /// The release of its agent; empty if the agent does not say.
+        #[serde(default)]
+        pub agent: String,
+        /// The version of the agent protocol that its agent speaks; 0 before the host registered with this
+        /// binary.
+        #[serde(default)]
+        pub protocol: u32,
+        /// The last results of its checks.
+        #[serde(default, skip_serializing_if = "Findings::is_empty")]
+        pub evidence: Findings,
+        /// The orders that are about the host itself.
+        #[serde(default)]
+        pub order: HostOrder,
+        /// The last check that the agent carried out, of those that operators asked for.
+        #[serde(default)]
+        pub checked: u64,
         /// A number for old clients.
         pub number: u64,
         /// The start of the host's silence; `None` while it sends heartbeats.
@@ -223,6 +249,21 @@ impl Host {
     /// restored, and its disks are not known to be lost.
     pub fn may_know_more(&self) -> bool {
         self.unheard && !self.fence.as_ref().is_some_and(|fence| fence.disks_lost)
+    }
+
+    /// What is wrong by the last result of a check; `None` if the host passed or has not said.
+    pub fn trouble(&self, check: &str) -> Option<&str> {
+        self.evidence.get(check)?.trouble.as_deref()
+    }
+
+    /// Why the host cannot run guests now; `None` if it can.
+    pub fn hypervisor_trouble(&self) -> Option<&str> {
+        self.trouble(evidence::HYPERVISOR)
+    }
+
+    /// Why the networks of its guests do not follow changes now; `None` if they do.
+    pub fn network_trouble(&self) -> Option<&str> {
+        self.trouble(evidence::NETWORK)
     }
 
     /// True if the operator permits new servers on the host.

@@ -2,6 +2,10 @@
 
 pub mod candidate;
 pub mod enrolment;
+pub mod evidence;
+pub mod fact;
+pub mod guest_spec;
 #[expect(clippy::module_inception, reason = "one noun has one file name in every layer")]
 pub mod host;
 pub mod observation;
+pub mod order;

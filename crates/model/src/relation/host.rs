@@ -62,6 +62,11 @@ impl State {
         feed.map(|(_, seq, server)| (*seq, *server))
     }
 
+    /// True if the orders about the host itself changed after commit `after`.
+    pub fn host_order_after(&self, host: HostId, after: u64) -> bool {
+        self.index.host_orders.get(&host).is_some_and(|seq| *seq > after)
+    }
+
     /// The hosts whose orders for a server changed in commit `seq` or later.
     pub fn ordered_at(&self, server: ServerId, seq: u64) -> impl Iterator<Item = HostId> + '_ {
         let refs = self.index.order_refs.range((server, HostId::default())..);

@@ -205,7 +205,7 @@ fn of_server_ports(state: &State, id: ServerId, keys: &mut BTreeSet<Key>) {
 fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     let Some((id, pair)) = Pair::<Host>::of(old, new, id) else { return };
     let known = |host: &Host| {
-        let Wiring { driver, physical_networks, trouble: _ } = host.hypervisor.wiring.clone();
+        let Wiring { driver, physical_networks } = host.hypervisor.wiring.clone();
         (host.name.clone(), driver, physical_networks, host.fence.is_some(), host.zone.clone())
     };
     if !pair.differs(known) {

@@ -235,8 +235,7 @@ fn nic(port: &PortSpec, tap: &str) -> Nic {
 impl Network for OvnNetwork {
     fn describe(&self) -> Work<'_, Wiring> {
         let physical_networks = self.switch.physical_networks();
-        let trouble = self.trouble.borrow().clone();
-        Box::pin(async { Ok(Wiring { driver: "ovn".to_owned(), physical_networks, trouble }) })
+        Box::pin(async { Ok(Wiring { driver: "ovn".to_owned(), physical_networks }) })
     }
 
     fn trouble(&self) -> watch::Receiver<Option<String>> {

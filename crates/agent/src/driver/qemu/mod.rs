@@ -19,7 +19,7 @@ mod process;
 mod qmp;
 mod watch;
 
-use super::{Exit, Hypervisor, NetPlan, Work, disk_full, file_failure};
+use super::{Exit, Hypervisor, NetPlan, Probe, Work, disk_full, file_failure};
 use crate::{
     config_drive,
     core::{Failure, FoundProcess},
@@ -31,7 +31,7 @@ use crate::{
     exec,
     files::{self, ShortDir},
 };
-use lenticular_model::{Lock, ServerId, host::host::Hypervisor as Described};
+use lenticular_model::{Lock, ServerId};
 use lenticular_wire::agent::GuestAssignment;
 pub(super) use moves::Channel;
 use probe::Probed;
@@ -48,7 +48,7 @@ use std::{
 };
 use tokio::{
     net::UnixListener,
-    sync::{OnceCell, mpsc, watch as level},
+    sync::{mpsc, watch as level},
     task::JoinSet,
 };
 
@@ -90,7 +90,7 @@ pub struct Qemu {
     state_dir: PathBuf,
     guests: PathBuf,
     grace: Duration,
-    probed: OnceCell<Probed>,
+    probed: Lock<Option<Arc<Probed>>>,
     live: LiveMap,
     /// Ended with the driver.
     watchers: Lock<JoinSet<()>>,
@@ -109,14 +109,24 @@ impl Qemu {
             guests: state_dir.join("guests"),
             state_dir,
             grace,
-            probed: OnceCell::new(),
+            probed: Lock::default(),
             live: LiveMap::default(),
             watchers: Lock::default(),
         })
     }
 
-    async fn probed(&self) -> &Probed {
-        self.probed.get_or_init(|| probe::probe(&self.state_dir)).await
+    async fn probed(&self) -> Arc<Probed> {
+        let known = self.probed.lock().clone();
+        match known {
+            Some(known) => known,
+            None => self.look(false).await,
+        }
+    }
+
+    async fn look(&self, again: bool) -> Arc<Probed> {
+        let probed = Arc::new(probe::probe(&self.state_dir, again).await);
+        *self.probed.lock() = Some(probed.clone());
+        probed
     }
 
     fn dir(&self, server: ServerId) -> PathBuf {
@@ -148,7 +158,7 @@ impl Qemu {
         let id = assignment.server_id;
         let probed = self.probed().await;
         let Some(binary) = &probed.binary else {
-            let trouble = probed.described.trouble.clone().unwrap_or_default();
+            let trouble = probed.trouble.clone().unwrap_or_default();
             return Err(Failure::new("The server's host cannot run guests now. Ask the operator.", trouble));
         };
         if let Some(process) = self.process(id)? {
@@ -317,8 +327,11 @@ impl Qemu {
 }
 
 impl Hypervisor for Qemu {
-    fn probe(&self) -> Work<'_, Described> {
-        Box::pin(async move { Ok(self.probed().await.described.clone()) })
+    fn probe(&self, again: bool) -> Work<'_, Probe> {
+        Box::pin(async move {
+            let Probed { described, trouble, .. } = Probed::clone(&*self.look(again).await);
+            Ok(Probe { described, trouble })
+        })
     }
 
     fn keep_user_data<'a>(&'a self, server: ServerId, user_data: Option<Vec<u8>>) -> Work<'a, ()> {

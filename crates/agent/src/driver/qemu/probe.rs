@@ -50,6 +50,7 @@ pub(super) struct Probed {
     pub(super) binary: Option<PathBuf>,
     pub(super) kvm: bool,
     pub(super) described: Described,
+    pub(super) trouble: Option<String>,
 }
 
 /// The result in the state directory.
@@ -60,36 +61,36 @@ struct Kept {
     described: Described,
 }
 
-/// Runs the probe, or reads the saved result.
-pub(super) async fn probe(state_dir: &Path) -> Probed {
+/// Runs the probe, or reads the saved result, unless `again` is true.
+pub(super) async fn probe(state_dir: &Path, again: bool) -> Probed {
     let Some(binary) = find() else {
         let trouble = format!(
             "{} is not installed. Install QEMU for this machine (Debian: apt install qemu-system-x86 qemu-utils) and \
              restart the agent.",
             name()
         );
-        return Probed { binary: None, kvm: false, described: describe(0, "none", Some(trouble)) };
+        return Probed { binary: None, kvm: false, described: describe(0, "none"), trouble: Some(trouble) };
     };
     let user = GuestUser::nobody().await;
     let key = key(&binary, user);
     let file = state_dir.join("probe.json");
     let kept = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
-    let described = match kept.filter(|kept| kept.key == key) {
-        Some(kept) => kept.described,
+    let (described, trouble) = match kept.filter(|kept| kept.key == key && !again) {
+        Some(kept) => (kept.described, None),
         None => {
-            let described = find_out(&binary, state_dir, user).await;
+            let (described, trouble) = find_out(&binary, state_dir, user).await;
             // A trouble may be over at the next start, so it is not saved.
-            if described.trouble.is_none() {
+            if trouble.is_none() {
                 let kept = Kept { key, described: described.clone() };
                 let bytes = serde_json::to_vec(&kept).unwrap_or_default();
                 if let Err(error) = files::write_durably(&file, &bytes) {
                     tracing::warn!(%error, "the probe's result cannot be kept; it is made again at the next start");
                 }
             }
-            described
+            (described, trouble)
         }
     };
-    Probed { binary: Some(binary), kvm: described.acceleration == "kvm", described }
+    Probed { binary: Some(binary), kvm: described.acceleration == "kvm", described, trouble }
 }
 
 fn name() -> String {
@@ -106,7 +107,7 @@ fn key(binary: &Path, user: GuestUser) -> String {
     let stamp = meta.as_ref().ok().and_then(|m| m.modified().ok());
     let kvm = std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
     format!(
-        "2 {} {} {:?} {} {kvm} {}",
+        "3 {} {} {:?} {} {kvm} {}",
         machine::boot_id(),
         binary.display(),
         stamp,
@@ -115,11 +116,11 @@ fn key(binary: &Path, user: GuestUser) -> String {
     )
 }
 
-async fn find_out(binary: &Path, state_dir: &Path, user: GuestUser) -> Described {
+async fn find_out(binary: &Path, state_dir: &Path, user: GuestUser) -> (Described, Option<String>) {
     let version = match exec::run(binary, &["--version"], LIMITS).await {
         Ok(text) => version(&text),
         Err(error) => {
-            return describe(0, "none", Some(format!("QEMU does not run: {error}. Reinstall it.")));
+            return (describe(0, "none"), Some(format!("QEMU does not run: {error}. Reinstall it.")));
         }
     };
     let disk = state_dir.join(DISK);
@@ -131,7 +132,7 @@ async fn find_out(binary: &Path, state_dir: &Path, user: GuestUser) -> Described
             "{} cannot be written: {error}. Make room, or let the agent's user write there.",
             disk.display()
         );
-        return describe(version, "none", Some(trouble));
+        return (describe(version, "none"), Some(trouble));
     }
     let kvm = match Path::new("/dev/kvm").exists() {
         true => runs(binary, true, state_dir, user).await,
@@ -141,11 +142,12 @@ async fn find_out(binary: &Path, state_dir: &Path, user: GuestUser) -> Described
         tracing::info!(%why, "KVM does not run guests here; they are emulated, which is slow");
     }
     let result = match kvm {
-        Ok(()) => describe(version, "kvm", None),
+        Ok(()) => (describe(version, "kvm"), None),
         Err(_) => match runs(binary, false, state_dir, user).await {
-            Ok(()) => describe(version, "tcg", None),
+            Ok(()) => (describe(version, "tcg"), None),
             Err(why) => {
-                describe(version, "none", Some(format!("QEMU cannot run a guest: {why}. Reinstall it.")))
+                let trouble = format!("QEMU cannot run a guest: {why}. Reinstall it.");
+                (describe(version, "none"), Some(trouble))
             }
         },
     };
@@ -173,14 +175,13 @@ async fn runs(binary: &Path, kvm: bool, state_dir: &Path, user: GuestUser) -> Re
     }
 }
 
-fn describe(version: u64, acceleration: &str, trouble: Option<String>) -> Described {
+fn describe(version: u64, acceleration: &str) -> Described {
     Described {
         driver: "qemu".to_owned(),
         acceleration: acceleration.to_owned(),
         version,
         arch: std::env::consts::ARCH.to_owned(),
         cpu_model: machine::cpu_model(),
-        trouble,
         wiring: Default::default(),
     }
 }

@@ -1,0 +1,142 @@
+//! The host itself: the orders about it, and what the control plane has been told of its facts and evidence.
+//!
+//! ```text
+//!            order: check n              begin_check                 checked
+//!   Idle ──────────────────────▶ Due ──────────────────▶ Checking ─────────────▶ Idle, and n is reported
+//!                                 ▲     the agent restarts    │
+//!                                 └───────────────────────────┘
+//! ```
+
+use lenticular_model::host::{evidence::Evidence, fact::Facts, host::HostOrder};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The part that survives the agent's end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SavedHost {
+    order: HostOrder,
+    /// The last check that was carried out.
+    checked: u64,
+}
+
+/// What the host knows of itself.
+#[derive(Debug, Clone, Default)]
+pub struct HostState {
+    saved: SavedHost,
+    checking: bool,
+    facts: Facts,
+    evidence: BTreeMap<String, Option<String>>,
+    told_facts: Facts,
+    told_evidence: BTreeMap<String, Option<String>>,
+}
+
+impl HostState {
+    pub(super) fn restore(saved: SavedHost) -> Self {
+        Self { saved, ..Self::default() }
+    }
+
+    pub(super) fn saved(&self) -> SavedHost {
+        self.saved
+    }
+
+    pub(super) fn order(&mut self, order: HostOrder) {
+        self.saved.order = order;
+    }
+
+    /// Another incarnation of the store begins: its orders count from its own numbers.
+    pub(super) fn clear_order(&mut self) {
+        self.saved = SavedHost::default();
+    }
+
+    /// Takes in what was measured. Facts that are not given stay as they are.
+    pub fn measured(&mut self, facts: Facts, evidence: Vec<Evidence>) {
+        self.facts.update(facts);
+        self.evidence.extend(evidence.into_iter().map(|seen| (seen.check, seen.trouble)));
+    }
+
+    /// The check to carry out now, if one is due. Must be answered with [`super::Core::checked`].
+    pub fn begin_check(&mut self) -> Option<u64> {
+        let due = !self.checking && self.saved.order.check > self.saved.checked;
+        self.checking |= due;
+        due.then_some(self.saved.order.check)
+    }
+
+    pub(super) fn checked(&mut self, number: u64) {
+        self.checking = false;
+        self.saved.checked = number;
+    }
+
+    fn now(&self) -> Facts {
+        Facts { checked: Some(self.saved.checked), ..self.facts.clone() }
+    }
+
+    /// Everything, for a registration. Until the next registration, reports have only what changed since.
+    pub fn introduce(&mut self) -> (Facts, Vec<Evidence>) {
+        let facts = self.now();
+        let evidence = as_list(&self.evidence);
+        self.told(&facts, &evidence);
+        (facts, evidence)
+    }
+
+    /// What changed since the control plane was told.
+    pub fn news(&self) -> (Facts, Vec<Evidence>) {
+        let mut evidence = self.evidence.clone();
+        evidence.retain(|check, trouble| self.told_evidence.get(check) != Some(trouble));
+        (self.now().since(&self.told_facts), as_list(&evidence))
+    }
+
+    /// The control plane has made this durable.
+    pub fn told(&mut self, facts: &Facts, evidence: &[Evidence]) {
+        self.told_facts.update(facts.clone());
+        let told = evidence.iter().map(|seen| (seen.check.clone(), seen.trouble.clone()));
+        self.told_evidence.extend(told);
+    }
+}
+
+fn as_list(evidence: &BTreeMap<String, Option<String>>) -> Vec<Evidence> {
+    let evidence = evidence.iter();
+    evidence.map(|(check, trouble)| Evidence { check: check.clone(), trouble: trouble.clone() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evidence(trouble: Option<&str>) -> Vec<Evidence> {
+        vec![Evidence { check: "network".to_owned(), trouble: trouble.map(str::to_owned) }]
+    }
+
+    #[test]
+    fn a_change_is_told_alone_until_it_is_durable() {
+        let mut host = HostState::default();
+        let facts = |kernel: &str| Facts { kernel: Some(kernel.to_owned()), ..Facts::default() };
+        host.measured(facts("6.1"), evidence(None));
+        let (all, seen) = host.introduce();
+        assert_eq!((all.kernel.as_deref(), seen), (Some("6.1"), evidence(None)));
+        assert_eq!(host.news(), (Facts::default(), vec![]));
+
+        host.measured(Facts::default(), evidence(Some("br-int is gone")));
+        host.measured(facts("6.1"), vec![]);
+        let news = host.news();
+        assert_eq!(news, (Facts::default(), evidence(Some("br-int is gone"))));
+        assert_eq!(host.news(), news, "until the control plane has it");
+        host.told(&news.0, &news.1);
+        assert_eq!(host.news(), (Facts::default(), vec![]));
+    }
+
+    #[test]
+    fn a_check_is_carried_out_once_and_again_after_a_restart_in_between() {
+        let mut host = HostState::default();
+        assert_eq!(host.begin_check(), None);
+        host.order(HostOrder { check: 3 });
+        assert_eq!(host.begin_check(), Some(3));
+        assert_eq!(host.begin_check(), None, "it is under way");
+
+        let mut restarted = HostState::restore(host.saved());
+        assert_eq!(restarted.begin_check(), Some(3));
+        restarted.checked(3);
+        restarted.order(HostOrder { check: 3 });
+        assert_eq!(restarted.begin_check(), None);
+        assert_eq!(restarted.news().0.checked, Some(3));
+    }
+}

@@ -1,0 +1,89 @@
+//! Measures the host's facts, and tests what the host must be able to do.
+
+use super::Runtime;
+use crate::{Config, driver::Drivers, machine};
+use lenticular_model::host::{
+    evidence::{Evidence, HYPERVISOR, NETWORK, TEXT_BYTES_MAX},
+    fact::Facts,
+};
+
+/// Facts and evidence.
+pub(super) type Measured = (Facts, Vec<Evidence>);
+
+/// Measures everything. `again` does tests that were saved once more.
+///
+/// # Errors
+/// The hypervisor driver could not look at all.
+pub(super) async fn measure(
+    config: &Config,
+    drivers: &Drivers,
+    boot_id: &str,
+    again: bool,
+) -> Result<Measured, crate::core::Failure> {
+    let probe = drivers.hypervisor.probe(again).await?;
+    let (mut hypervisor, mut cannot_run) = (probe.described, probe.trouble);
+    match drivers.network.describe().await {
+        Ok(wiring) => hypervisor.wiring = wiring,
+        Err(failure) => {
+            tracing::error!(%failure, "guests cannot be connected on this host");
+            cannot_run.get_or_insert(failure.to_string());
+        }
+    }
+    let found = || machine::capacity(&config.state_dir, config.reserved_memory_mb);
+    let facts = Facts {
+        boot_id: Some(boot_id.to_owned()),
+        address: Some(config.address.clone()),
+        peer_address: Some(drivers.moves.address()),
+        capacity: Some(config.capacity.unwrap_or_else(found)),
+        hypervisor: Some(hypervisor),
+        kernel: Some(machine::kernel()),
+        agent: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        checked: None,
+    };
+    let network = drivers.network.trouble().borrow().clone();
+    Ok((facts, vec![evidence(HYPERVISOR, cannot_run), evidence(NETWORK, network)]))
+}
+
+/// The result of a check, its text no longer than the control plane takes.
+pub(super) fn evidence(check: &str, trouble: Option<String>) -> Evidence {
+    let short = |mut text: String| {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text
+    };
+    Evidence { check: check.to_owned(), trouble: trouble.map(short) }
+}
+
+impl Runtime {
+    /// Begins the check that is due, if any.
+    pub(super) fn begin_check(&mut self) {
+        let Some(number) = self.core.host.begin_check() else { return };
+        tracing::info!(number, "the host is checked, as ordered");
+        let (config, drivers, boot_id) = (self.config.clone(), self.drivers.clone(), self.boot_id.clone());
+        self.checks.spawn(async move { (number, measure(&config, &drivers, &boot_id, true).await) });
+    }
+
+    /// Takes in the results of a check. A check that could not be made counts as carried out, and says why.
+    pub(super) fn check_ended(
+        &mut self,
+        ended: Result<(u64, Result<Measured, crate::core::Failure>), tokio::task::JoinError>,
+    ) {
+        match ended {
+            Ok((number, Ok((facts, evidence)))) => self.core.checked(number, facts, evidence),
+            Ok((number, Err(failure))) => {
+                let why = evidence(HYPERVISOR, Some(failure.to_string()));
+                self.core.checked(number, Facts::default(), vec![why]);
+            }
+            Err(error) => tracing::error!(%error, "a check of the host was lost"),
+        }
+    }
+
+    /// The network got into trouble, or out of trouble.
+    pub(super) fn network_changed(&mut self) {
+        let trouble = self.network_trouble.borrow_and_update().clone();
+        match &trouble {
+            Some(trouble) => tracing::warn!(trouble, "guests' networks do not follow changes"),
+            None => tracing::info!("guests' networks follow changes again"),
+        }
+        self.core.host.measured(Facts::default(), vec![evidence(NETWORK, trouble)]);
+    }
+}

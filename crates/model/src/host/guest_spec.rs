@@ -1,0 +1,114 @@
+//! A guest as its host must build it. Rendered from records, never stored.
+
+use crate::{
+    ImageId, NetworkId, PortId, ProjectId, SubnetId, UserId,
+    compute::flavor::Size,
+    network::{port::Mac, subnet::HostRoute},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// A guest's specification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestSpec {
+    /// The server's name.
+    pub name: String,
+    /// The host name inside the guest.
+    pub hostname: String,
+    /// Its project.
+    pub project_id: ProjectId,
+    /// The user who created the server.
+    pub user_id: UserId,
+    /// Its CPUs, memory and disk.
+    pub size: Size,
+    /// The image below its disk.
+    pub base: Base,
+    /// Its ports, in order.
+    pub ports: Vec<PortSpec>,
+    /// Its keypair: the name and the public key.
+    pub key: Option<(String, String)>,
+    /// Its metadata.
+    pub metadata: BTreeMap<String, String>,
+    /// Its index among the servers of one request.
+    pub launch_index: u32,
+    /// Its availability zone.
+    pub availability_zone: String,
+    /// True if the user asked for a config drive.
+    pub config_drive: bool,
+    /// True if the server has user data.
+    pub has_user_data: bool,
+    /// The password that the guest has posted, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// The floating IPs that its host answers for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub floating: Vec<FloatingSpec>,
+}
+
+/// A floating IP that the guest's host answers for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FloatingSpec {
+    /// The address.
+    pub address: IpAddr,
+    /// The Ethernet address in the answers.
+    pub mac: Mac,
+    /// The external network.
+    pub network_id: NetworkId,
+    /// The physical network of the external network.
+    pub physical_network: String,
+    /// The VLAN in the physical network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u32>,
+}
+
+/// The image under a disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// The image's id.
+    pub image_id: ImageId,
+    /// SHA-512 of its bytes, in hex.
+    pub sha512: String,
+    /// The format of its bytes.
+    pub format: String,
+}
+
+/// One port of a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortSpec {
+    /// The port.
+    pub port_id: PortId,
+    /// The index of the interface in the guest. It stays the same while other interfaces change.
+    #[serde(default)]
+    pub slot: u32,
+    /// Its network.
+    pub network_id: NetworkId,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// The network's largest packet, in bytes.
+    pub mtu: u32,
+    /// Its addresses.
+    pub addresses: Vec<AddressSpec>,
+}
+
+/// An address of a port, with the data of its subnet that the guest needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressSpec {
+    /// The subnet.
+    pub subnet_id: SubnetId,
+    /// The address.
+    pub address: IpAddr,
+    /// The subnet's range.
+    pub cidr: ipnet::IpNet,
+    /// The subnet's router.
+    pub gateway: Option<IpAddr>,
+    /// Whether the subnet has DHCP.
+    pub dhcp: bool,
+    /// How guests get addresses of an IPv6 subnet (`slaac`, `dhcpv6-stateful`, `dhcpv6-stateless`); `None` means
+    /// manually.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_mode: Option<String>,
+    /// DNS servers.
+    pub dns: Vec<IpAddr>,
+    /// Routes.
+    pub routes: Vec<HostRoute>,
+}

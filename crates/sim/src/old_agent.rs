@@ -1,0 +1,55 @@
+//! Agents of the protocol's version before: what they say and hear, through the messages of that version.
+
+use crate::world::World;
+use lenticular_wire::agent::{Facts, Orders, Registration, Report, read_registration, v2};
+use serde_json::{Value, json};
+
+/// The registration as a version 2 agent sends it.
+fn hello(registration: &Registration) -> Value {
+    let Facts { boot_id, address, peer_address, capacity, hypervisor, .. } = &registration.facts;
+    let mut hypervisor = json!(hypervisor);
+    hypervisor["wiring"]["trouble"] =
+        json!(registration.evidence.iter().find_map(|seen| seen.trouble.clone()));
+    json!({
+        "version": v2::VERSION, "host_name": registration.host_name, "boot_id": boot_id, "address": address,
+        "peer_address": peer_address, "zone": registration.zone, "capacity": capacity,
+        "hypervisor": hypervisor, "incarnation": registration.incarnation,
+        "applied_upto": registration.applied_upto, "inventory": registration.inventory,
+    })
+}
+
+/// The report as a version 2 agent sends it.
+fn report(report: &Report) -> Value {
+    json!({
+        "session": report.session, "number": report.number, "incarnation": report.incarnation,
+        "observations": report.guests,
+    })
+}
+
+impl World {
+    /// The registration as the control plane reads it.
+    pub(crate) fn registration_on_wire(&mut self, n: usize, said: Registration) -> Registration {
+        let body = if self.hosts[n].is_old { hello(&said) } else { json!(said) };
+        self.read("a registration", read_registration(&body)).unwrap_or(said)
+    }
+
+    /// The report as the control plane reads it.
+    pub(crate) fn report_on_wire(&mut self, n: usize, said: &Report) -> Report {
+        let body = if self.hosts[n].is_old { report(said) } else { json!(said) };
+        self.read("a report", serde_json::from_value(body).map_err(|e| e.to_string())).unwrap_or(said.clone())
+    }
+
+    /// The orders as the agent reads them.
+    pub(crate) fn orders_on_wire(&mut self, n: usize, orders: Orders) -> Orders {
+        if !self.hosts[n].is_old {
+            return orders;
+        }
+        self.coverage.note("agent", "version 2");
+        let body = json!(v2::OrdersV2::from(orders.clone()));
+        self.read("orders", serde_json::from_value(body).map_err(|e| e.to_string())).unwrap_or(orders)
+    }
+
+    fn read<T>(&mut self, what: &str, read: Result<T, String>) -> Option<T> {
+        read.map_err(|why| self.violate(0, format!("{what} cannot be read: {why}"))).ok()
+    }
+}

@@ -1,0 +1,129 @@
+//! What hosts say about themselves: faults change it, operators have it checked, and the cloud must know it at rest.
+
+use crate::{
+    event::Event,
+    host::Host,
+    world::{World, note},
+};
+use lenticular_model::{
+    State,
+    host::{
+        evidence::{Evidence, NETWORK},
+        fact::Facts,
+        host::Hypervisor,
+        host::PROTOCOL_WITH_HOST_ORDERS,
+    },
+};
+use lenticular_wire::agent::{Registration, VERSION};
+
+impl Host {
+    /// The registration of its agent.
+    pub(crate) fn registration(&mut self) -> Option<Registration> {
+        let agent = self.agent.as_mut()?;
+        let (facts, evidence) = agent.core.host.introduce();
+        Some(Registration {
+            version: VERSION,
+            host_name: self.name.clone(),
+            zone: "nova".to_owned(),
+            facts,
+            evidence,
+            incarnation: agent.core.incarnation(),
+            applied_upto: agent.core.applied_upto(),
+            receipt: None,
+            inventory: agent.core.inventory(),
+        })
+    }
+
+    /// The host's facts. The agent's release tells its protocol.
+    pub(crate) fn facts(&self) -> Facts {
+        let text = |text: String| Some(text);
+        Facts {
+            boot_id: text(self.boot_id()),
+            address: text(format!("192.0.2.{}", self.number + 1)),
+            peer_address: text(format!("192.0.2.{}:1", self.number + 1)),
+            capacity: Some(self.capacity()),
+            hypervisor: Some(Hypervisor {
+                driver: "sim".to_owned(),
+                arch: "x86_64".to_owned(),
+                ..Default::default()
+            }),
+            kernel: text(format!("6.1.{}", self.boots)),
+            agent: text("0.1.0".to_owned()),
+            checked: None,
+        }
+    }
+
+    /// The result of the check of its network.
+    pub(crate) fn evidence(&self) -> Vec<Evidence> {
+        vec![Evidence { check: NETWORK.to_owned(), trouble: self.network_trouble.clone() }]
+    }
+}
+
+impl World {
+    /// The network of a host gets into trouble, or out of trouble.
+    pub(crate) fn trouble_network(&mut self, n: usize) -> bool {
+        let trouble = match self.hosts[n].network_trouble {
+            None => Some("br-int is gone".to_owned()),
+            Some(_) => None,
+        };
+        self.set_network_trouble(n, trouble);
+        true
+    }
+
+    /// Sets what is wrong with a host's network, and has its agent notice.
+    pub(crate) fn set_network_trouble(&mut self, n: usize, trouble: Option<String>) {
+        let host = &mut self.hosts[n];
+        host.network_trouble = trouble;
+        let evidence = host.evidence();
+        let is_old = host.is_old;
+        let Some(agent) = &mut host.agent else { return };
+        agent.core.host.measured(Facts::default(), evidence);
+        if is_old {
+            // An agent of version 2 tells of its network with a registration alone.
+            agent.register_again();
+        }
+        self.advance(n);
+    }
+
+    /// Begins the check that a host's agent was ordered to make, if any.
+    pub(crate) fn begin_check(&mut self, n: usize) {
+        let host = &mut self.hosts[n];
+        if host.is_old {
+            return;
+        }
+        let Some(agent) = &mut host.agent else { return };
+        let Some(number) = agent.core.host.begin_check() else { return };
+        let agent_run = agent.agent_run;
+        let takes = self.rng.range(50, 20_000);
+        self.after_ms(takes, Event::CheckEnds { host: n, agent_run, number });
+    }
+
+    /// A check has ended.
+    pub(crate) fn check_ends(&mut self, n: usize, agent_run: u64, number: u64) {
+        let (facts, evidence) = (self.hosts[n].facts(), self.hosts[n].evidence());
+        let Some(agent) = self.hosts[n].live(agent_run) else { return };
+        agent.core.checked(number, facts, evidence);
+        note!(self, "{} is checked ({number})", self.hosts[n].name);
+        self.coverage.note("host", "checked");
+        self.advance(n);
+    }
+}
+
+/// What the cloud does not know about a host, or has wrong.
+pub(crate) fn unknown_of(host: &Host, state: &State) -> Option<String> {
+    let record = host.id.and_then(|id| state.hosts.get(&id))?;
+    if record.trouble(NETWORK) != host.network_trouble.as_deref() {
+        return Some(format!("has the network trouble {:?}", host.network_trouble));
+    }
+    let facts = host.facts();
+    if record.boot_id != facts.boot_id.unwrap_or_default() {
+        return Some(format!("has restarted {} times", host.boots));
+    }
+    if record.protocol < PROTOCOL_WITH_HOST_ORDERS {
+        return None;
+    }
+    if record.kernel != facts.kernel.unwrap_or_default() {
+        return Some("has another kernel".to_owned());
+    }
+    (record.checked != record.order.check).then(|| format!("did not make check {}", record.order.check))
+}
