@@ -246,7 +246,9 @@ impl Indexed for Host {
                 let aggregates = walk(&index.host_aggregates, new.id).copied().collect();
                 let taken = index.host_usage.get(&new.id).copied().unwrap_or_default();
                 index.host_table.set(new, aggregates, taken);
-                if old.is_none_or(|old| old.order != new.order) {
+                // An agent of another version may have passed over an order.
+                let told = |host: &Self| (host.order, host.protocol);
+                if old.map(told) != Some(told(new)) {
                     index.host_orders.insert(new.id, seq);
                 }
             }

@@ -132,8 +132,7 @@ impl Agent {
     /// Ends the session.
     pub(crate) fn register_again(&mut self) {
         self.host_id = None;
-        self.poll = None;
-        self.report = None;
+        (self.registration, self.poll, self.report) = (None, None, None);
     }
 
     /// True if it is in contact and waits only for the answer of its poll.

@@ -114,7 +114,12 @@ fn a_backup_that_passes_for_the_present_is_noticed() {
 
 /// It takes a full disk, a release, the loss of the session and a crash, in exactly this order.
 #[test]
-fn a_hello_before_it_is_saved_is_noticed() {
+fn a_registration_before_the_state_is_saved_is_noticed() {
     let faults = [Fault::FullDisk, Fault::AgentCrash, Fault::PlaneCrashIdle];
     assert_noticed_among(Mutation::TellsUnsaved, &[1], 10_000, &faults);
+}
+
+#[test]
+fn facts_that_are_forgotten_are_noticed() {
+    assert_noticed(Mutation::ForgetsFacts, &[6]);
 }

@@ -63,7 +63,10 @@ impl HostState {
 
     pub(super) fn checked(&mut self, number: u64) {
         self.checking = false;
-        self.saved.checked = number;
+        // A check of an earlier incarnation of the store is no check of this one.
+        if number <= self.saved.order.check {
+            self.saved.checked = number;
+        }
     }
 
     fn now(&self) -> Facts {
@@ -78,11 +81,15 @@ impl HostState {
         (facts, evidence)
     }
 
-    /// What changed since the control plane was told.
-    pub fn news(&self) -> (Facts, Vec<Evidence>) {
+    /// What changed since the control plane was told. Until [`HostState::told`], nobody knows whether the control
+    /// plane was told: a value that goes back to the one before is news again.
+    pub fn news(&mut self) -> (Facts, Vec<Evidence>) {
         let mut evidence = self.evidence.clone();
         evidence.retain(|check, trouble| self.told_evidence.get(check) != Some(trouble));
-        (self.now().since(&self.told_facts), as_list(&evidence))
+        let facts = self.now().since(&self.told_facts);
+        self.told_facts.clear(&facts);
+        self.told_evidence.retain(|check, _| !evidence.contains_key(check));
+        (facts, as_list(&evidence))
     }
 
     /// The control plane has made this durable.
@@ -122,6 +129,18 @@ mod tests {
         assert_eq!(host.news(), news, "until the control plane has it");
         host.told(&news.0, &news.1);
         assert_eq!(host.news(), (Facts::default(), vec![]));
+    }
+
+    #[test]
+    fn what_goes_back_while_a_report_is_under_way_is_told_again() {
+        let mut host = HostState::default();
+        host.measured(Facts::default(), evidence(None));
+        host.introduce();
+        host.measured(Facts::default(), evidence(Some("br-int is gone")));
+        assert_eq!(host.news().1, evidence(Some("br-int is gone")));
+        // The answer is lost: the control plane may have the report.
+        host.measured(Facts::default(), evidence(None));
+        assert_eq!(host.news().1, evidence(None));
     }
 
     #[test]

@@ -393,15 +393,17 @@ impl Core {
         }
     }
 
-    /// Observations that differ from the acknowledged ones.
+    /// Observations that differ from the acknowledged ones. Until [`Core::reported`], nobody knows whether the
+    /// control plane has them: an observation that goes back to the one before is pending again.
     pub fn pending_reports(&mut self) -> Vec<Observation> {
         let mut pending = Vec::new();
-        let guests = &self.guests;
+        let guests = &mut self.guests;
         self.unsaid.retain(|id| {
-            let Some(guest) = guests.get(id) else { return false };
+            let Some(guest) = guests.get_mut(id) else { return false };
             let seen = guest.observe(*id);
             let news = guest.acknowledged.as_ref() != Some(&seen);
             if news {
+                guest.acknowledged = None;
                 pending.push(seen);
             }
             news

@@ -25,6 +25,11 @@ macro_rules! facts {
                 Self { $($name: self.$name.clone().filter(|now| known.$name.as_ref() != Some(now)),)* }
             }
 
+            /// Removes the facts that `other` has.
+            pub fn clear(&mut self, other: &Self) {
+                $(if other.$name.is_some() { self.$name = None; })*
+            }
+
             /// Takes over the facts that `news` has.
             pub fn update(&mut self, news: Self) {
                 $(if news.$name.is_some() { self.$name = news.$name; })*
