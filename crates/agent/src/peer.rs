@@ -9,7 +9,7 @@
 //!
 //! The transport proves the peer's name; the request's content does not.
 
-use lenticular_model::ServerId;
+use lenticular_model::{DiskId, ServerId};
 use lenticular_wire::agent::Peer;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{future::Future, io, pin::Pin};
@@ -59,19 +59,27 @@ pub struct PeerRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "ask")]
 pub enum What {
-    /// Write the waiting guest's disk, of this size in bytes; then the connection speaks NBD.
+    /// Write the waiting guest's disks; then the connection speaks NBD, and the export's name says which disk.
     Disk {
-        /// The disk's virtual size.
+        /// The virtual size of the root disk, in bytes.
         bytes: u64,
+        /// The virtual sizes of the other disks, in order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        more: Vec<u64>,
     },
+    /// Another connection to the disks that `Disk` opened.
+    MoreDisk,
     /// Send the waiting guest's memory; then the connection carries QEMU's migration stream.
     Memory,
     /// Take the whole overlay. Its bytes follow, and the answer is the SHA-256 of the received bytes.
     Overlay {
         /// The number of bytes.
         bytes: u64,
-        /// The overlay's base file.
+        /// The overlay's base file; empty for a disk without one.
         base: String,
+        /// The disk; `None` for the root disk.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disk: Option<DiskId>,
     },
     /// Take a small file of the guest; its bytes follow.
     File {

@@ -1,13 +1,13 @@
 //! Shared parts of tests: a guest and its order.
 
 use lenticular_model::{
-    ImageId, Incarnation, ProjectId, ServerId, UserId,
+    DiskId, ImageId, Incarnation, ProjectId, ServerId, UserId,
     compute::{
         flavor::Size,
         server::{BootStyle, Wanted},
     },
 };
-use lenticular_wire::agent::{Base, GuestAssignment, GuestSpec, Order, Own};
+use lenticular_wire::agent::{Base, Content, DiskSpec, GuestAssignment, GuestSpec, Order, Own};
 use std::collections::BTreeMap;
 
 pub(crate) fn server(n: u8) -> ServerId {
@@ -30,11 +30,16 @@ pub(crate) fn assignment(n: u8) -> GuestAssignment {
             project_id: ProjectId::from_random([1; 16]),
             user_id: UserId::from_random([2; 16]),
             size: Size { vcpus: 1, ram_mb: 128, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 },
-            base: Base {
-                image_id: ImageId::from_random([3; 16]),
-                sha512: "ab".repeat(64),
-                format: "qcow2".to_owned(),
-            },
+            disks: vec![DiskSpec {
+                id: DiskId::root_of(server(n)),
+                generation: 1,
+                bytes: 1 << 30,
+                content: Content::Image(Base {
+                    image_id: ImageId::from_random([3; 16]),
+                    sha512: "ab".repeat(64),
+                    format: "qcow2".to_owned(),
+                }),
+            }],
             ports: Vec::new(),
             key: None,
             metadata: BTreeMap::new(),
@@ -67,7 +72,11 @@ impl Wish {
         if self.wanted == Wanted::Absent {
             return Order::Remove { server_id, generation };
         }
-        let assignment = GuestAssignment { server_id, generation, boot, guest: self.guest.clone() };
+        let mut guest = self.guest.clone();
+        guest.disks.iter_mut().for_each(|disk| {
+            (disk.id, disk.generation) = (DiskId::root_of(server_id), generation);
+        });
+        let assignment = GuestAssignment { server_id, generation, boot, guest };
         Order::Own(Own {
             assignment: assignment.into(),
             run: self.wanted == Wanted::Running,

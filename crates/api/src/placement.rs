@@ -285,7 +285,7 @@ async fn allocations(ctx: Ctx, Path(id): Path<String>) -> Handled {
         body["user_id"] = json!(server.user_id);
     }
     if ctx.version.has(28) {
-        body["consumer_generation"] = json!(server.disk.generation);
+        body["consumer_generation"] = json!(ctx.state.generation_of_server(server.id));
     }
     if ctx.version.has(38) {
         body["consumer_type"] = json!("INSTANCE");

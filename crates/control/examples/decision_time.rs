@@ -177,7 +177,7 @@ fn put_server(txn: &mut Txn<'_>, host: HostId, group: Option<ServerGroupId>) {
     let mut server: Server = read(json!({
         "id": id, "project_id": uuid_of(9), "user_id": uuid_of(9), "name": "s", "hostname": "s",
         "flavor_id": "1", "flavor_name": "small", "size": flavor.size, "image_id": uuid_of(3), "base": "",
-        "base_format": "raw", "reservation_id": "", "host_id": host, "disk": {"generation": 1},
+        "base_format": "raw", "reservation_id": "", "host_id": host,
         "wanted": "running", "boot": 1, "boot_style": "hard", "condition": "active",
     }));
     server.server_group = group;

@@ -81,6 +81,7 @@ pub fn reset_admin(txn: &mut Txn<'_>, hash: String) -> lenticular_model::Result<
 
 /// The first changes of a leader that takes over a store.
 pub fn take_over(txn: &mut Txn<'_>) {
+    crate::upgrade::bring_over(txn);
     crate::lifecycle::image::abort_all_uploads(txn);
     cascade::sync_all_metadata(txn);
 }

@@ -12,3 +12,4 @@ pub mod orders;
 pub mod quota;
 pub mod reconcile;
 pub mod schedule;
+pub mod upgrade;

@@ -3,12 +3,13 @@
 use lenticular_model::{
     HostId, ImageId, Incarnation, PortId, ServerId, State,
     compute::{
-        disk_copy::Fate,
+        disk::{Disk, DiskKind, Fate},
+        flavor::Size,
         migration::Leg,
         server::{Server, Shelf, Wanted},
     },
     host::{
-        guest_spec::{AddressSpec, Base, FloatingSpec, GuestSpec, PortSpec},
+        guest_spec::{AddressSpec, Base, Content, DiskSpec, FloatingSpec, GuestSpec, PortSpec},
         host::HostOrder,
         order::{GuestAssignment, Order, Outgoing, Own, Peer, Receive},
     },
@@ -47,12 +48,12 @@ pub fn changes(state: &State, host: HostId, incarnation: Incarnation, after: u64
 /// Whether a host has an order for a server with this image.
 pub fn needs_image(state: &State, host: HostId, image: ImageId) -> bool {
     state.orders_after(host, 0).any(|(_, server)| {
-        let base = match order(state, host, server) {
-            Some(Order::Own(own)) => own.assignment.guest.base.image_id,
-            Some(Order::Receive(receive)) => receive.assignment.guest.base.image_id,
+        let assignment = match order(state, host, server) {
+            Some(Order::Own(own)) => own.assignment,
+            Some(Order::Receive(receive)) => receive.assignment,
             _ => return false,
         };
-        base == image
+        assignment.guest.bases().any(|base| base.image_id == image)
     })
 }
 
@@ -63,22 +64,25 @@ pub fn order(state: &State, host: HostId, server_id: ServerId) -> Option<Order> 
     let server = state.servers.get(&server_id).filter(|s| s.restored.is_none());
     if let Some(server) = server.filter(|s| s.host_id == Some(host)) {
         return Some(match server.wanted {
-            Wanted::Absent => Order::Remove { server_id, generation: server.disk.generation },
+            Wanted::Absent => Order::Remove { server_id, generation: state.generation_of_server(server_id) },
             Wanted::Running | Wanted::Stopped => Order::Own(own(state, host, server)),
         });
     }
     let ticket = |s: &Server| s.ticket.as_ref().is_some_and(|ticket| ticket.to == host);
     if let Some(server) = server.filter(|s| ticket(s)) {
         let ticket = server.ticket.as_ref()?;
-        let mut assignment = assignment(state, host, server);
-        assignment.generation = ticket.generation;
-        assignment.guest.size = ticket.snapshot.size;
+        let assignment = assignment(state, host, server, ticket.generation, ticket.snapshot.size);
         let from = peer(state, server.host_id?)?;
-        return Some(Order::Receive(Receive { assignment: assignment.into(), from, mode: ticket.mode }));
+        return Some(Order::Receive(Receive {
+            assignment: assignment.into(),
+            layout: server.layout,
+            from,
+            mode: ticket.mode,
+        }));
     }
-    let copy = state.disk_copy_on(host, server_id)?;
-    let generation = copy.generation;
-    Some(match copy.fate {
+    let left = state.left_disk_on(host, server_id)?;
+    let generation = left.generation;
+    Some(match left.fate()? {
         Fate::Kept { .. } => Order::Keep { server_id, generation },
         Fate::Doomed => Order::Remove { server_id, generation },
         Fate::Found { .. } => return None,
@@ -95,12 +99,14 @@ fn own(state: &State, host: HostId, server: &Server) -> Own {
             force: ticket.forced,
         })
     });
+    let root = state.root_disk(server.id);
+    let generation = state.generation_of_server(server.id);
     Own {
-        assignment: assignment(state, host, server).into(),
+        assignment: assignment(state, host, server, generation, server.size).into(),
         run: server.wanted == Wanted::Running,
         boot_style: server.boot_style,
-        disk_made: server.disk.made,
-        revives: server.disk.revives,
+        disk_made: state.has_made_disks(server.id),
+        revives: root.and_then(|disk| disk.revives),
         outgoing,
         upload: server.shelf.as_deref().and_then(|shelf| match shelf {
             Shelf::Saving { upload, .. } => Some(upload.clone()),
@@ -114,23 +120,19 @@ fn peer(state: &State, id: HostId) -> Option<Peer> {
     Some(Peer { host_id: id, name: host.name.clone(), address: host.peer_address.clone() })
 }
 
-fn assignment(state: &State, host: HostId, server: &Server) -> GuestAssignment {
+fn assignment(state: &State, host: HostId, server: &Server, generation: u64, size: Size) -> GuestAssignment {
     let ports: Vec<PortId> = state.ports_of_server(server.id).map(|port| port.id).collect();
     GuestAssignment {
         server_id: server.id,
-        generation: server.disk.generation,
+        generation,
         boot: server.boot,
         guest: GuestSpec {
             name: server.name.clone(),
             hostname: server.hostname.clone(),
             project_id: server.project_id,
             user_id: server.user_id,
-            size: server.size,
-            base: Base {
-                image_id: server.base_image(),
-                sha512: server.base.to_string(),
-                format: server.base_format.to_string(),
-            },
+            size,
+            disks: state.disks_of_server(server.id).map(|d| disk(server, d, generation, &size)).collect(),
             ports: ports.iter().filter_map(|id| port(state, *id)).collect(),
             key: server.key.as_ref().map(|key| (key.name.clone(), key.public_key.clone())),
             metadata: server.metadata.clone(),
@@ -142,6 +144,20 @@ fn assignment(state: &State, host: HostId, server: &Server) -> GuestAssignment {
             floating: ports.iter().flat_map(|id| floating(state, host, *id)).collect(),
         },
     }
+}
+
+/// A disk with the generation and the size that it has on the host that the order is for.
+fn disk(server: &Server, disk: &Disk, generation: u64, size: &Size) -> DiskSpec {
+    let content = match disk.kind {
+        DiskKind::Root => Content::Image(Base {
+            image_id: server.base_image(),
+            sha512: server.base.to_string(),
+            format: server.base_format.to_string(),
+        }),
+        DiskKind::Ephemeral => Content::Blank,
+        DiskKind::Swap => Content::Swap,
+    };
+    DiskSpec { id: disk.id, generation, bytes: disk.kind.bytes(size), content }
 }
 
 fn floating(state: &State, host: HostId, port: PortId) -> impl Iterator<Item = FloatingSpec> + '_ {

@@ -4,6 +4,7 @@
 
 use lenticular_control::{
     command::host::enrolment::{Newcomer, TokenAsk, admitted, enrol, judge, make_token, renew, retire},
+    lifecycle::disk,
     observe::host::{Registration, begin_session, in_session},
 };
 use lenticular_model::host::fact::Facts;
@@ -88,6 +89,7 @@ impl Cloud {
 
     fn put(&mut self, server: Server) {
         self.run(|txn| {
+            disk::create(txn, &server);
             txn.put(server);
             Ok(())
         })
@@ -121,7 +123,7 @@ fn server(number: u8, host: HostId, wanted: &str) -> Server {
         "image_id": id(3), "base": "", "base_format": "raw", "key": null, "metadata": {}, "tags": [], "locked": null,
         "config_drive": false, "has_user_data": false, "disk_config_manual": false, "access_ipv4": "",
         "access_ipv6": "", "wanted_zone": null, "reservation_id": "", "launch_index": 0, "host_id": host,
-        "disk": {"generation": 1, "made": true}, "wanted": wanted, "boot": 1, "boot_style": "hard",
+        "wanted": wanted, "boot": 1, "boot_style": "hard",
         "condition": "active", "task": null, "fault": null, "powered": true, "launched_at": null,
         "ssh_forward": null,
     }))

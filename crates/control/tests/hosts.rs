@@ -7,6 +7,7 @@ mod common;
 use common::{server, server_id};
 use lenticular_control::{
     command::host::host::check,
+    lifecycle::disk,
     observe::host::{Registration, Report, begin_session, heartbeat, report},
     orders,
 };
@@ -81,6 +82,7 @@ impl Cloud {
             generation: 1,
             boot: 1,
             observed,
+            layout: 0,
             handover: None,
             unsaved: None,
         }];
@@ -119,6 +121,7 @@ fn cloud() -> (Cloud, Heartbeat) {
     let session = cloud.begin_session();
     let record = server(session.id);
     let put = |txn: &mut Txn<'_>| {
+        disk::create(txn, &record);
         txn.put(record);
         Ok(())
     };

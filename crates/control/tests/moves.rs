@@ -18,7 +18,7 @@ use lenticular_control::{
 use lenticular_model::{
     HostId, Timestamp,
     compute::{
-        disk_copy::Fate,
+        disk::Fate,
         migration::{Leg, Migration, Phase},
         server::{Condition, Wanted},
     },
@@ -107,7 +107,7 @@ fn once_told_to_send_only_the_source_decides_that_a_guest_stays() {
     assert!(cloud.server().ticket.is_none());
     assert_eq!(cloud.fate_on(1), Some(Fate::Doomed), "what the target has is to go");
     // The number is used up.
-    assert_eq!(cloud.server().next_generation(), 3);
+    assert_eq!(cloud.state.next_generation(server_id()), 3);
     cloud.hear(1, seen(2, ObservedState::Absent));
     assert_eq!(cloud.fate_on(1), None);
 }
@@ -145,7 +145,7 @@ fn deleting_a_server_between_two_hosts_waits_for_both() {
     assert!(cloud.state.servers.contains_key(&server_id()), "it may run on the other");
     cloud.hear(1, seen(2, ObservedState::Absent));
     assert!(!cloud.state.servers.contains_key(&server_id()));
-    assert!(cloud.state.disk_copies.is_empty());
+    assert!(cloud.state.disks.values().all(|disk| disk.left.is_none()));
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_lost_hosts_servers_are_rebuilt_only_if_its_disks_were_declared_lost() {
     evacuate(&mut cloud).unwrap();
     let server = cloud.server();
     assert_ne!(server.host_id, Some(lost));
-    assert_eq!((server.disk.made, server.status()), (false, "REBUILD"));
+    assert_eq!((cloud.state.has_made_disks(server_id()), server.status()), (false, "REBUILD"));
     assert_eq!(cloud.fate_on(0), Some(Fate::Doomed));
     // After its return the lost host reports a disk that is no longer the server's.
     cloud.hear(0, seen(1, ObservedState::Running { ssh_forward: None }));
@@ -202,7 +202,7 @@ fn an_older_disk_takes_the_place_of_the_newer_and_back() {
     let mut cloud = Cloud::new();
     sending(&mut cloud);
     cloud.hear(0, decided(SourceDecision::Released));
-    let copy = cloud.state.disk_copies_of_server(server_id()).next().unwrap().id;
+    let copy = cloud.state.left_disks_of_server(server_id()).next().unwrap().id;
     let restore = |cloud: &mut Cloud, copy| {
         cloud.run(|txn| evacuate::restore_disk(txn, &admin(), server_id(), copy)).map_err(|e| e.kind)
     };
@@ -211,10 +211,10 @@ fn an_older_disk_takes_the_place_of_the_newer_and_back() {
     cloud.hear(1, seen(2, ObservedState::Stopped { why: StopReason::Ordered }));
     restore(&mut cloud, copy).unwrap();
     cloud.is_on(0, 3);
-    assert_eq!(cloud.server().disk.revives, Some(1));
-    let newer = cloud.state.disk_copies_of_server(server_id()).next().unwrap().clone();
-    assert_eq!((newer.host_id, newer.generation), (cloud.hosts[1], 2));
+    assert_eq!(cloud.state.root_disk(server_id()).unwrap().revives, Some(1));
+    let newer = cloud.state.left_disks_of_server(server_id()).next().unwrap().clone();
+    assert_eq!((newer.host_id, newer.generation), (Some(cloud.hosts[1]), 2));
     restore(&mut cloud, newer.id).unwrap();
     cloud.is_on(1, 4);
-    assert_eq!(cloud.server().disk.revives, Some(2));
+    assert_eq!(cloud.state.root_disk(server_id()).unwrap().revives, Some(2));
 }

@@ -22,7 +22,7 @@ use lenticular_control::{
 use lenticular_model::{
     HostId, ImageId, Timestamp,
     compute::{
-        disk_copy::Fate,
+        disk::Fate,
         operation::SHELVE_S_MAX,
         server::{Shelf, Wanted},
     },
@@ -156,7 +156,7 @@ fn a_server_is_unshelved_on_any_host_and_its_image_goes_when_its_guest_was_seen(
     let server = cloud.server();
     cloud.is_on(1, 2);
     assert_eq!(
-        (server.status(), server.wanted, server.disk.made),
+        (server.status(), server.wanted, cloud.state.has_made_disks(server_id())),
         ("SHELVED_OFFLOADED", Wanted::Running, false)
     );
     assert!(cloud.state.images.contains_key(&image));

@@ -16,7 +16,7 @@ use lenticular_control::{
 use lenticular_model::{
     Kind, State, Timestamp, Txn,
     compute::{
-        disk_copy::DiskCopy,
+        disk::Disk,
         server::{Restored, Server},
     },
     host::{host::Host, observation::ObservedState},
@@ -96,16 +96,16 @@ fn a_disk_left_behind_is_looked_at_when_its_host_is_gone_or_its_server_found() {
     cloud.hear(1, seen(2, ObservedState::Running { ssh_forward: None }));
     cloud.is_on(1, 2);
     assert!(cloud.fate_on(0).is_some());
-    let copy = cloud.state.all::<DiskCopy>().next().unwrap().id;
+    let copy = cloud.state.all::<Disk>().find(|disk| disk.left.is_some()).unwrap().id;
     let restored =
         |state| move |txn: &mut Txn<'_>| assert!(txn.update::<Server>(&server_id(), |s| s.restored = state));
     let keys = cloud.woken_by(Kind::Server, server_id(), restored(Some(Restored::Unheard)));
-    assert!(keys.contains(&Key::DiskCopy(copy)));
+    assert!(keys.contains(&Key::Disk(copy)));
     let keys = cloud.woken_by(Kind::Server, server_id(), restored(None));
-    assert!(keys.contains(&Key::DiskCopy(copy)));
+    assert!(keys.contains(&Key::Disk(copy)));
     let host = cloud.hosts[0];
     let keys = cloud.woken_by(Kind::Host, host, |txn| drop(txn.delete::<Host>(&host)));
-    assert!(keys.contains(&Key::DiskCopy(copy)));
-    cloud.reconcile(Key::DiskCopy(copy));
-    assert!(cloud.state.all::<DiskCopy>().next().is_none());
+    assert!(keys.contains(&Key::Disk(copy)));
+    cloud.reconcile(Key::Disk(copy));
+    assert!(cloud.state.all::<Disk>().all(|disk| disk.left.is_none()));
 }

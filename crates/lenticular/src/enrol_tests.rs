@@ -369,6 +369,7 @@ async fn a_generation_that_was_never_issued_is_refused() {
         generation: u64::MAX,
         boot: 1,
         observed: ObservedState::Running { ssh_forward: None },
+        layout: 0,
         handover: None,
         unsaved: None,
     };

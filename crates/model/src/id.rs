@@ -103,7 +103,9 @@ uuid_id! {
     OperationId, hyphenated;
     /// A migration: a server's move from one host to another.
     MigrationId, hyphenated;
-    /// A disk that a server has left behind on a host.
+    /// A disk. The root disk of a server has its server's id.
+    DiskId, hyphenated;
+    /// A disk that a server has left behind on a host, in stores that 0.1.0 wrote.
     DiskCopyId, hyphenated;
     /// A host aggregate.
     AggregateId, hyphenated;
@@ -111,6 +113,13 @@ uuid_id! {
     ServerGroupId, hyphenated;
     /// An incarnation of a store: restoring a backup starts a new incarnation.
     Incarnation, hyphenated;
+}
+
+impl DiskId {
+    /// The id of a server's root disk.
+    pub fn root_of(server: ServerId) -> Self {
+        Self(server.0)
+    }
 }
 
 impl ProjectId {

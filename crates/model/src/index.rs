@@ -7,11 +7,12 @@ mod order;
 pub use order::OrderRef;
 
 use crate::{
-    AggregateId, AssignmentId, DiskCopyId, DomainId, FlavorId, HostId, ImageId, KeypairId, MigrationId,
+    AggregateId, AssignmentId, DiskId, DomainId, FlavorId, HostId, ImageId, KeypairId, MigrationId,
     NetworkId, OperationId, PortId, ProjectId, RoleId, SecurityGroupId, SecurityGroupRuleId, ServerGroupId,
     ServerId, SubnetId, Timestamp, UserId,
     compute::{
         aggregate::Aggregate,
+        disk::{Disk, DiskKind},
         disk_copy::DiskCopy,
         flavor::Flavor,
         keypair::Keypair,
@@ -95,10 +96,14 @@ pub struct Index {
     pub(crate) host_orders: OrdMap<HostId, u64>,
     /// Migrations of a server that are under way or not confirmed.
     pub(crate) server_migrations: OrdSet<(ServerId, MigrationId)>,
-    /// The disk that a server left behind on a host.
-    pub(crate) disk_copies: OrdMap<(HostId, ServerId), DiskCopyId>,
+    /// A server's own disks, in order.
+    pub(crate) server_disks: OrdSet<(ServerId, (DiskKind, DiskId))>,
+    /// The last commit that changed a server's own disks.
+    pub(crate) disk_seq: OrdMap<ServerId, u64>,
+    /// The disks that a server left behind on a host, in order.
+    pub(crate) left_disks: OrdSet<((HostId, ServerId), (DiskKind, DiskId))>,
     /// The disks that a server left behind.
-    pub(crate) server_copies: OrdSet<(ServerId, DiskCopyId)>,
+    pub(crate) server_left_disks: OrdSet<(ServerId, DiskId)>,
     /// Operations of a server that are under way or just ended.
     pub(crate) server_operations: OrdSet<(ServerId, (Timestamp, OperationId))>,
     /// Networks of a project.
@@ -246,9 +251,7 @@ impl Indexed for Host {
                 let aggregates = walk(&index.host_aggregates, new.id).copied().collect();
                 let taken = index.host_usage.get(&new.id).copied().unwrap_or_default();
                 index.host_table.set(new, aggregates, taken);
-                // An agent of another version may have passed over an order.
-                let told = |host: &Self| (host.order, host.protocol);
-                if old.map(told) != Some(told(new)) {
+                if old.is_none_or(|old| old.order != new.order) {
                     index.host_orders.insert(new.id, seq);
                 }
             }
@@ -362,19 +365,34 @@ impl Indexed for Migration {
     }
 }
 
-impl Indexed for DiskCopy {
+impl Indexed for Disk {
     fn index(index: &mut Index, seq: u64, old: Option<&Self>, new: Option<&Self>) {
-        let entry = |c: &Self| ((c.host_id, c.server_id), c.id);
-        move_entry(&mut index.disk_copies, old.map(entry), new.map(entry));
-        let key = |c: &Self| (c.server_id, c.id);
-        move_key(&mut index.server_copies, old.map(key), new.map(key));
-        match (old, new) {
-            (Some(old), None) => index.unorder(old.host_id, old.server_id, |r| r.copy = false),
-            (_, Some(new)) => index.order(new.host_id, new.server_id, seq, |r| r.copy = true),
-            (None, None) => {}
+        let own = |d: &Self| d.left.is_none().then_some((d.server_id, (d.kind, d.id)));
+        move_key(&mut index.server_disks, old.and_then(own), new.and_then(own));
+        let left_by = |d: &Self| d.left.is_some().then_some((d.server_id, d.id));
+        move_key(&mut index.server_left_disks, old.and_then(left_by), new.and_then(left_by));
+        let left_on =
+            |d: &Self| d.host_id.filter(|_| d.left.is_some()).map(|on| ((on, d.server_id), (d.kind, d.id)));
+        let (before, after) = (old.and_then(left_on), new.and_then(left_on));
+        move_key(&mut index.left_disks, before, after);
+        match (before, after) {
+            (_, Some(((host, server), _))) => index.order(host, server, seq, |r| r.copy = true),
+            (Some((pair, _)), None) if walk(&index.left_disks, pair).next().is_none() => {
+                index.unorder(pair.0, pair.1, |r| r.copy = false);
+            }
+            _ => {}
         }
+        let same = old.zip(new).is_some_and(|(old, new)| !old.orders_differ(new));
+        let Some((server, _)) = new.or(old).and_then(own).filter(|_| !same) else { return };
+        match walk(&index.server_disks, server).next() {
+            Some(_) => drop(index.disk_seq.insert(server, seq)),
+            None => drop(index.disk_seq.remove(&server)),
+        }
+        index.reorder(server, seq);
     }
 }
+
+impl Indexed for DiskCopy {}
 
 impl Indexed for Server {
     fn index(index: &mut Index, seq: u64, old: Option<&Self>, new: Option<&Self>) {

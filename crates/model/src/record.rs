@@ -178,6 +178,7 @@ kinds! {
         Migration "migration" Hot crate::compute::migration::Migration, crate::MigrationId, migrations;
         Progress "migration_progress" Volatile
             crate::compute::migration::Progress, crate::MigrationId, migration_progress;
+        Disk "disk" Hot crate::compute::disk::Disk, crate::DiskId, disks;
         DiskCopy "disk_copy" Hot crate::compute::disk_copy::DiskCopy, crate::DiskCopyId, disk_copies;
         Network "network" Hot crate::network::network::Network, crate::NetworkId, networks;
         Subnet "subnet" Hot crate::network::subnet::Subnet, crate::SubnetId, subnets;

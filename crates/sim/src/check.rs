@@ -9,9 +9,9 @@ use crate::{
     world::{BEGIN, World, note},
 };
 use lenticular_model::{
-    HostId, Kind, ServerId, State, Timestamp,
+    DiskId, HostId, Kind, ServerId, State, Timestamp,
     compute::{
-        disk_copy::Fate,
+        disk::Fate,
         migration::Phase,
         operation::{Operation, OperationKind},
         server::{Condition, Server, Wanted},
@@ -42,18 +42,8 @@ impl World {
         self.commits += u64::from(durable);
         self.plane.last_at = if durable { commit.at } else { self.plane.last_at };
         for (kind, id) in &commit.changes {
-            if let (Kind::DiskCopy, Ok(id)) = (*kind, id.parse::<lenticular_model::DiskCopyId>()) {
-                let copy = after.disk_copies.get(&id).or_else(|| before.disk_copies.get(&id)).cloned();
-                let gone = if after.disk_copies.contains_key(&id) { "" } else { " gone" };
-                if let Some(copy) = copy {
-                    let name = self.name(copy.server_id);
-                    let host = after.hosts.get(&copy.host_id).map_or("a former host", |h| h.name.as_str());
-                    let (generation, fate) = (copy.generation, &copy.fate);
-                    if matches!(fate, Fate::Found { .. }) {
-                        self.coverage.note("restore", "unexplained");
-                    }
-                    note!(self, "{name} left g{generation} on {host}: {fate:?}{gone}");
-                }
+            if let (Kind::Disk, Ok(id)) = (*kind, id.parse::<DiskId>()) {
+                self.note_left_disk(before, after, id);
             }
             if *kind == Kind::Image {
                 self.forget_shelved(after, id);
@@ -64,9 +54,9 @@ impl World {
             let Ok(id) = id.parse::<ServerId>() else { continue };
             let (old, new) = (before.servers.get(&id), after.servers.get(&id));
             self.note_server(id, old, new);
-            self.note_restored(old, new);
-            self.check_placement((before, commit.at), id, old, new);
-            self.check_lifeline(after, id, old, new);
+            self.note_restored((before, after), old, new);
+            self.check_placement((before, after, commit.at), id, old, new);
+            self.check_lifeline((before, after), id, old, new);
             self.check_group(after, new);
         }
         self.check_usage(before, commit);
@@ -78,11 +68,29 @@ impl World {
         }
     }
 
+    fn note_left_disk(&mut self, before: &State, after: &State, id: DiskId) {
+        let gone = if after.disks.contains_key(&id) { "" } else { " gone" };
+        let Some(disk) = after.disks.get(&id).or_else(|| before.disks.get(&id)).cloned() else { return };
+        let Some(fate) = disk.fate() else { return };
+        let name = self.name(disk.server_id);
+        let host = disk.host_id.and_then(|id| after.hosts.get(&id)).map_or("a former host", |h| &h.name);
+        if matches!(fate, Fate::Found { .. }) {
+            self.coverage.note("restore", "unexplained");
+        }
+        note!(self, "{name} left {:?} g{} on {host}: {fate:?}{gone}", disk.kind, disk.generation);
+    }
+
     /// Counts the outcomes for servers of a restored store.
-    fn note_restored(&mut self, old: Option<&Arc<Server>>, new: Option<&Arc<Server>>) {
+    fn note_restored(
+        &mut self,
+        (before, after): (&State, &State),
+        old: Option<&Arc<Server>>,
+        new: Option<&Arc<Server>>,
+    ) {
         let (Some(old), Some(new)) = (old.filter(|s| s.restored.is_some()), new) else { return };
         if new.restored.is_none() {
-            let same = new.host_id == old.host_id && new.disk.generation == old.disk.generation;
+            let generation = |state: &State| state.generation_of_server(new.id);
+            let same = new.host_id == old.host_id && generation(before) == generation(after);
             let what = match new.host_id {
                 Some(_) if same => "confirmed",
                 Some(_) => "found elsewhere",
@@ -119,7 +127,7 @@ impl World {
     /// 4: no commit places a server on a host that is disabled, silent or full.
     fn check_placement(
         &mut self,
-        (before, at): (&State, Timestamp),
+        (before, after, at): (&State, &State, Timestamp),
         id: ServerId,
         old: Option<&Arc<Server>>,
         new: Option<&Arc<Server>>,
@@ -130,7 +138,7 @@ impl World {
             |h: &HostId| old.is_some_and(|s| s.unconfirmed.as_ref().is_some_and(|last| last.from == *h));
         let stays = |h: &HostId| old.and_then(goes) == Some(*h) || old.and_then(|s| s.host_id) == Some(*h);
         // After a restore of the store, the server stays where its host found it, even against the record.
-        let found = |h: &HostId| old.is_some_and(|s| s.restored.is_some()) || self.is_found(*h, id, new);
+        let found = |h: &HostId| old.is_some_and(|s| s.restored.is_some()) || self.is_found(after, *h, id);
         let placed = new.and_then(goes).filter(|h| !stays(h) && !back(h) && !found(h));
         let Some(host_id) = placed else {
             if old.is_none() && new.is_some() {
@@ -186,23 +194,24 @@ impl World {
     }
 
     /// True if the store went back to a backup and the server's disk is on that host.
-    fn is_found(&self, host: HostId, id: ServerId, new: Option<&Arc<Server>>) -> bool {
+    fn is_found(&self, after: &State, host: HostId, id: ServerId) -> bool {
         let host = self.host_of(host);
         let disk = host.and_then(|h| h.guests.get(&id)).and_then(|real| real.disk.as_ref());
-        self.plane.restores > 0
-            && disk.is_some_and(|d| new.is_some_and(|s| s.disk.generation == d.generation))
+        let generation = after.generation_of_server(id);
+        self.plane.restores > 0 && generation > 0 && disk.is_some_and(|disk| disk.generation == generation)
     }
 
     /// A server goes only by its tombstone, after its host has confirmed, and a server that must go stays so.
     fn check_lifeline(
         &mut self,
-        after: &State,
+        (before, after): (&State, &State),
         id: ServerId,
         old: Option<&Arc<Server>>,
         new: Option<&Arc<Server>>,
     ) {
         let Some(old) = old else { return };
         let name = self.name(id);
+        let (was, is) = (before.generation_of_server(id), after.generation_of_server(id));
         match new {
             Some(new) if old.wanted == Wanted::Absent && new.wanted != Wanted::Absent => {
                 self.violate(2, format!("{name} was to be deleted and is wanted again"));
@@ -211,11 +220,11 @@ impl World {
                 if new.host_id.is_some()
                     && old.host_id.is_some()
                     && new.host_id != old.host_id
-                    && new.disk.generation <= old.disk.generation =>
+                    && is <= was =>
             {
                 self.violate(1, format!("{name} moves without a new generation"));
             }
-            Some(new) if new.disk.generation < old.disk.generation => {
+            Some(_) if is < was => {
                 self.violate(1, format!("{name} goes back to an older generation"));
             }
             Some(_) => {}
@@ -225,10 +234,10 @@ impl World {
             }
             None => {
                 let doomed =
-                    |h: &crate::host::Host| h.id.is_some_and(|host| after.disk_copy_on(host, id).is_some());
+                    |h: &crate::host::Host| h.id.is_some_and(|host| after.left_disk_on(host, id).is_some());
                 let left = |h: &&crate::host::Host| {
                     let unsettled = self.plane.restores > 0 && self.is_unsettled(h, id);
-                    h.guests.get(&id).is_some_and(crate::host::Real::is_there) && !doomed(h) && !unsettled
+                    h.guests.get(&id).is_some_and(crate::real::Real::is_there) && !doomed(h) && !unsettled
                 };
                 let there = self.hosts.iter().find(left);
                 if let Some(host) = there.map(|h| h.name.clone()) {
@@ -334,7 +343,7 @@ impl World {
         if let Some(migration) = state.migrations.values().find(|m| m.phase != Phase::Moved) {
             return Some(format!("the migration of {} is under way", self.known_name(migration.server_id)));
         }
-        if let Some(copy) = state.disk_copies.values().find(|c| c.fate == Fate::Doomed) {
+        if let Some(copy) = state.disks.values().find(|disk| disk.fate() == Some(&Fate::Doomed)) {
             return Some(format!("a disk that {} left behind stands", self.known_name(copy.server_id)));
         }
         let busy = self.hosts.iter().find(|h| h.agent.as_ref().is_none_or(|a| !a.is_quiet(state)));
@@ -396,7 +405,7 @@ impl World {
         let believed = host.agent.iter().flat_map(|agent| agent.core.servers());
         let there = host.guests.iter().filter(|(_, r)| r.is_there());
         let all = believed.chain(there.map(|(id, _)| *id));
-        let copy = |id: &ServerId| host.id.is_some_and(|h| state.disk_copy_on(h, *id).is_some());
+        let copy = |id: &ServerId| host.id.is_some_and(|h| state.left_disk_on(h, *id).is_some());
         let of_host = |id: &ServerId| state.servers.get(id).is_some_and(|s| s.host_id == host.id) || copy(id);
         let orphan = all.into_iter().find(|id| !of_host(id));
         if let Some(id) = orphan {

@@ -7,7 +7,7 @@ use crate::{
 };
 use lenticular_control::command::compute::server_create::{Networks, NewServers};
 use lenticular_model::{
-    FlavorId, ImageId, ProjectId, ServerId, UserId,
+    DiskId, FlavorId, ImageId, ProjectId, ServerId, UserId,
     compute::server::BootStyle,
     error::{Error, Kind},
     host::host::Intent,
@@ -38,6 +38,8 @@ pub(crate) struct Clients {
     pub(crate) known: BTreeMap<ServerId, Known>,
     /// The content that each guest last wrote: the number of the disk's making, and the number of writes.
     pub(crate) written: BTreeMap<ServerId, (u64, u64)>,
+    /// The content that guests last wrote to their other disks.
+    pub(crate) written_more: BTreeMap<DiskId, (u64, u64)>,
     /// The content of shelved servers' disks in the image store.
     pub(crate) shelved: BTreeMap<ImageId, (u64, u64)>,
     /// Servers in answers since the last check of the answers.
@@ -58,8 +60,9 @@ impl Clients {
     }
 }
 
-/// The flavors that clients choose from: mostly small, some large, some too large for any host.
-const FLAVORS: &[&str] = &["42", "42", "84", "1", "2", "2", "3", "4", "giant"];
+/// The flavors that clients choose from: mostly small, some with several disks, some large, some too large for any
+/// host.
+const FLAVORS: &[&str] = &["42", "42", "84", "1", "2", "wide", "wide", "wider", "3", "4", "giant"];
 
 impl World {
     /// A client acts, and another client soon after.

@@ -1,12 +1,9 @@
 //! The first invariant: at most one running copy of a server, and only where its record says. After each change,
 //! the checker looks at what the change can affect.
 
-use crate::{
-    host::{Host, Real},
-    world::World,
-};
+use crate::{host::Host, real::Real, world::World};
 use lenticular_model::{
-    DiskCopyId, HostId, Kind, PortId, ServerId,
+    DiskId, HostId, Kind, PortId, ServerId,
     compute::server::{Server, Wanted},
     host::host::Host as HostRecord,
 };
@@ -60,11 +57,12 @@ impl World {
                     let port = id.parse::<PortId>().ok().and_then(|id| state.ports.get(&id));
                     changed.extend(port.and_then(|port| port.server_id));
                 }
-                Kind::DiskCopy => {
-                    let copy = id.parse::<DiskCopyId>().ok().and_then(|id| {
-                        state.disk_copies.get(&id).or_else(|| self.plane.published.disk_copies.get(&id))
-                    });
-                    changed.extend(copy.map(|copy| copy.server_id));
+                Kind::Disk => {
+                    let disk = id
+                        .parse::<DiskId>()
+                        .ok()
+                        .and_then(|id| state.disks.get(&id).or_else(|| self.plane.published.disks.get(&id)));
+                    changed.extend(disk.map(|disk| disk.server_id));
                 }
                 Kind::Host if self.plane.restores > 0 => self.look.all = true,
                 _ => {}
@@ -99,9 +97,10 @@ impl World {
             }
             let generation = real.disk.as_ref().map(|d| d.generation);
             let record = self.plane.published.servers.get(&id);
+            let granted = self.plane.published.generation_of_server(id);
             if !self.may_run(host, generation, id, record) && !self.is_unsettled(host, id) {
                 let why = record.map_or("it has no record".to_owned(), |s| {
-                    format!("its record names host {:?} and generation {}", s.host_id, s.disk.generation)
+                    format!("its record names host {:?} and generation {granted}", s.host_id)
                 });
                 return Err(format!("runs on {} at generation {generation:?}, and {why}", host.name));
             }
@@ -117,25 +116,26 @@ impl World {
         record: Option<&Arc<Server>>,
     ) -> bool {
         let (Some(host), Some(server)) = (host.id, record) else { return false };
-        let owns = server.host_id == Some(host) && generation == Some(server.disk.generation);
+        let granted = self.plane.published.generation_of_server(id);
+        let owns = server.host_id == Some(host) && generation == Some(granted);
         // The guest has arrived, and the control plane does not know yet.
         let ticket = server.ticket.as_ref();
         let arrived = ticket.is_some_and(|t| t.to == host && generation == Some(t.generation));
         // A server that is being deleted may run, as long as its host has the order to remove it.
-        let copy = self.plane.published.disk_copy_on(host, id).is_some();
+        let copy = self.plane.published.left_disk_on(host, id).is_some();
         owns || arrived || (server.wanted == Wanted::Absent && copy)
     }
 
     /// After a restore of the store, a guest may run that the record does not place there. That is allowed until
-    /// its host was heard, or while no host has reported the server. It is also allowed if the record of the
-    /// host's disk copy has `may_run`.
+    /// its host was heard, or while no host has reported the server. It is also allowed if the record of the disk
+    /// there has `may_run`.
     pub(crate) fn is_unsettled(&self, host: &Host, id: ServerId) -> bool {
         let state = &self.plane.published;
         let unheard =
             host.id.and_then(|id| state.hosts.get(&id)).is_none_or(|host: &Arc<HostRecord>| host.unheard);
         let restored = state.servers.get(&id).is_some_and(|server| server.restored.is_some());
-        let copy = host.id.and_then(|host| state.disk_copy_on(host, id));
-        let copy = copy.is_some_and(|copy| copy.may_run);
-        self.plane.restores > 0 && (unheard || restored || copy)
+        let left = host.id.and_then(|host| state.left_disk_on(host, id));
+        let may_run = left.is_some_and(|disk| disk.may_run());
+        self.plane.restores > 0 && (unheard || restored || may_run)
     }
 }

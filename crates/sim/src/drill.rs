@@ -233,7 +233,7 @@ impl World {
         let server = self.plane.published.servers.keys().next().copied();
         let id = server.unwrap_or_else(|| ServerId::from_random([0; 16]));
         let ask = match act {
-            Act::Create => self.create("1", 1, Some(HOME)),
+            Act::Create => self.create("wide", 1, Some(HOME)),
             Act::Start => ClientRequest::Start(id),
             Act::Stop => ClientRequest::Stop(id),
             Act::SoftReboot => ClientRequest::Reboot(id, BootStyle::Soft),
@@ -241,7 +241,7 @@ impl World {
             Act::Delete => ClientRequest::Delete(id),
             Act::Migrate => ClientRequest::Migrate(id),
             Act::LiveMigrate => ClientRequest::LiveMigrate(id),
-            Act::Resize => ClientRequest::Resize(id, "2"),
+            Act::Resize => ClientRequest::Resize(id, "wider"),
             Act::Confirm => ClientRequest::Confirm(id),
             Act::Revert => ClientRequest::Revert(id),
             Act::Abort => ClientRequest::Abort(id),

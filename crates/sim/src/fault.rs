@@ -161,11 +161,16 @@ impl World {
         });
         let idle: Vec<ServerId> = idle.map(|(id, _)| *id).collect();
         let Some(id) = self.rng.pick(&idle).copied() else { return false };
+        let one = self.rng.chance(500);
         if let Some(real) = self.hosts[n].guests.get_mut(&id) {
-            real.away = real.disk.take();
+            let second = real.disk.as_mut().filter(|_| one).and_then(|disk| disk.more.pop_first());
+            match second {
+                Some(second) => real.away_more = Some(second),
+                None => real.away = real.disk.take(),
+            }
         }
         let name = self.name(id);
-        note!(self, "{} the disk of {name} is away", self.hosts[n].name);
+        note!(self, "{} a disk of {name} is away", self.hosts[n].name);
         if self.rng.chance(500) {
             let delay = self.rng.range(1_000, 60_000);
             self.after_ms(delay, Event::DiskBack { host: n, server: id });
@@ -177,8 +182,13 @@ impl World {
     pub(crate) fn put_disk_back(&mut self, n: usize, id: ServerId) {
         let name = self.name(id);
         let Some(real) = self.hosts[n].guests.get_mut(&id) else { return };
-        if real.disk.is_none() && real.away.is_some() {
-            real.disk = real.away.take();
+        let root = real.away.take_if(|_| real.disk.is_none());
+        let was_away = root.is_some();
+        real.disk = real.disk.take().or(root);
+        if let (Some(disk), Some((second, content))) = (&mut real.disk, real.away_more.take()) {
+            disk.more.entry(second).or_insert(content);
+        }
+        if was_away {
             note!(self, "{} the disk of {name} is back", self.hosts[n].name);
         }
     }

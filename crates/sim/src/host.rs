@@ -4,6 +4,7 @@
 use crate::{
     config::{Fault, Mutation},
     event::{Event, From, Poll, Reply, Request},
+    real::Real,
     world::{BEGIN, World, note},
 };
 use lenticular_agent::core::{Core, FoundGuest, FoundProcess, Snapshot, Step, Taken};
@@ -14,7 +15,7 @@ use lenticular_model::{
         observation::{ObservedState, SourceDecision, StopReason},
     },
 };
-use lenticular_wire::agent::{Order, Orders, OrdersQuery, Report, WAIT_MS_MAX};
+use lenticular_wire::agent::{Order, Orders, OrdersQuery, Report, WAIT_MS_MAX, v2};
 use std::collections::BTreeMap;
 
 /// How many guests a host prepares or starts at once.
@@ -25,68 +26,6 @@ const TICK_MS: i64 = 5_000;
 
 /// How long an agent waits for the answer to a registration or a report, in milliseconds.
 const PATIENCE_MS: i64 = 10_000;
-
-/// The real state of a disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Disk {
-    pub(crate) generation: u64,
-    /// The number of the disk's making.
-    pub(crate) made: u64,
-    /// How many times it was written.
-    pub(crate) writes: u64,
-}
-
-/// The real state of a guest's process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Process {
-    pub(crate) number: u64,
-    pub(crate) boot: u64,
-    /// The guest has shut itself down, and the process waits for a look.
-    pub(crate) ended: bool,
-    /// The guest stands still: its memory has gone to another host.
-    pub(crate) paused: bool,
-    /// The run of the agent that learns of its end.
-    pub(crate) watched_by: Option<u64>,
-}
-
-/// The real state of an arriving guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Arriving {
-    pub(crate) generation: u64,
-    /// The making and the writes of the arrived disk, once it is complete.
-    pub(crate) got: Option<(u64, u64)>,
-    /// The process that waits for the guest, and its boot.
-    pub(crate) waits: Option<(u64, u64)>,
-}
-
-/// The real state of a guest; the agent and the control plane may believe something else.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Real {
-    /// Data from another host.
-    pub(crate) arriving: Option<Arriving>,
-    pub(crate) disk: Option<Disk>,
-    /// A vanished disk.
-    pub(crate) away: Option<Disk>,
-    pub(crate) process: Option<Process>,
-}
-
-impl Real {
-    /// The process, unless its guest has ended or stands still.
-    pub(crate) fn running(&self) -> Option<&Process> {
-        self.process.as_ref().filter(|p| !p.ended && !p.paused)
-    }
-
-    /// True if anything of the guest exists.
-    pub(crate) fn is_there(&self) -> bool {
-        self.disk.is_some() || self.process.is_some() || self.arriving.is_some()
-    }
-
-    /// The disk's content, here or arrived: the number of its making, and the number of writes.
-    pub(crate) fn content(&self) -> Option<(u64, u64)> {
-        let disk = self.disk.as_ref().map(|disk| (disk.made, disk.writes));
-        disk.or(self.arriving.as_ref().and_then(|arriving| arriving.got))
-    }
-}
 
 /// A call in progress.
 #[derive(Debug, Clone, Copy)]
@@ -234,7 +173,7 @@ impl World {
         host.agent_runs += 1;
         let agent_run = host.agent_runs;
         // Another release may have been installed meanwhile.
-        host.is_old ^= agent_run > 1 && self.config.busy_s > 0 && self.rng.chance(200);
+        host.is_old ^= agent_run > 1 && self.faulty && self.rng.chance(200);
         // The snapshot, if there is one.
         let core = match host.saved.as_ref().map(reread) {
             Some(Ok(snapshot)) => {
@@ -255,9 +194,12 @@ impl World {
             let real = host.guests.entry(id).or_default();
             let process = real.process.as_ref().map(|p| (p.boot, p.ended));
             let waiting = real.arriving.as_ref().and_then(|a| a.waits).map(|(_, boot)| (boot, false));
-            let process =
-                process.or(waiting).map(|(boot, ended)| FoundProcess { boot, ssh_forward: None, ended });
-            core.found(id, FoundGuest { disk: real.disk.as_ref().map(|d| d.generation), process });
+            let process = process.or(waiting).map(|(boot, ended)| FoundProcess {
+                boot,
+                started: Default::default(),
+                ended,
+            });
+            core.found(id, FoundGuest { disks: real.disks(id), process });
             real.process = real.process.take().filter(|p| !p.ended);
             if let Some(process) = &mut real.process {
                 process.watched_by = Some(agent_run);
@@ -343,7 +285,11 @@ impl World {
         let Some(agent) = &mut host.agent else { return false };
         agent.unsaved |= agent.core.take_changed();
         if agent.unsaved && !full {
-            host.saved = Some(agent.core.snapshot());
+            let mut saved = agent.core.snapshot();
+            if host.is_old {
+                saved.set_protocol(v2::VERSION);
+            }
+            host.saved = Some(saved);
             agent.unsaved = false;
         }
         !agent.unsaved
@@ -477,9 +423,12 @@ impl World {
             }
         }
         for order in &orders.servers {
-            let disk = host.guests.get(&order.server_id()).and_then(|real| real.disk.as_ref());
-            if let Some(disk) = disk.filter(|_| agent.core.misses_disk(order)) {
-                agent.core.disk_found(order.server_id(), disk.generation);
+            let Order::Own(own) = order else { continue };
+            let real = host.guests.get(&order.server_id()).filter(|_| agent.core.misses_disk(order));
+            let there = real.map(|real| real.disks(order.server_id())).unwrap_or_default();
+            let found = own.assignment.guest.disks.iter().map(|disk| there.get(&disk.id)).min().flatten();
+            if let Some(generation) = found {
+                agent.core.disks_found(order.server_id(), *generation);
             }
         }
         if agent.core.apply(&orders) == Taken::Ignored {

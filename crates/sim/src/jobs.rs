@@ -237,8 +237,8 @@ fn place_anywhere(txn: &mut Txn<'_>, created: &[ServerId]) {
 /// The broken rule: the ticket names no higher generation.
 fn keep_generation(txn: &mut Txn<'_>, id: ServerId, mutation: Option<Mutation>) {
     if mutation == Some(Mutation::SameGeneration) {
+        let generation = txn.generation_of_server(id);
         txn.update::<Server>(&id, |s| {
-            let generation = s.disk.generation;
             s.ticket.iter_mut().for_each(|ticket| ticket.generation = generation);
         });
     }
@@ -268,6 +268,22 @@ fn furnish_groups(txn: &mut Txn<'_>, clients: &Clients, tenant: usize) -> Result
     Ok(())
 }
 
+fn put_flavor(txn: &mut Txn<'_>, name: &str, size: Size) {
+    txn.put(Flavor {
+        id: FlavorId::from(name),
+        created_at: txn.now,
+        updated_at: None,
+        name: name.to_owned(),
+        description: None,
+        size,
+        is_public: true,
+        access: Vec::new(),
+        rxtx_factor: 1.0,
+        extra_specs: Arc::default(),
+        unknown: Default::default(),
+    });
+}
+
 /// Fills a new cloud with everything that clients need: their projects, an image, and a flavor that no host can
 /// hold.
 pub(crate) fn furnish(txn: &mut Txn<'_>, clients: &Clients) -> Result<ImageId> {
@@ -290,20 +306,17 @@ pub(crate) fn furnish(txn: &mut Txn<'_>, clients: &Clients) -> Result<ImageId> {
         group_build::ensure_default(txn, *id);
         furnish_groups(txn, clients, number)?;
     }
-    // A flavor that no host can hold.
-    txn.put(Flavor {
-        id: FlavorId::from(GIANT),
-        created_at: txn.now,
-        updated_at: None,
-        name: GIANT.to_owned(),
-        description: None,
-        size: Size { vcpus: 64, ram_mb: 131_072, disk_gb: 10, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 },
-        is_public: true,
-        access: Vec::new(),
-        rxtx_factor: 1.0,
-        extra_specs: Arc::default(),
-        unknown: Default::default(),
-    });
+    let size = |vcpus, ram_mb, disk_gb, ephemeral_gb, swap_mb| Size {
+        vcpus,
+        ram_mb,
+        disk_gb,
+        ephemeral_gb,
+        swap_mb,
+        image_gb: 0,
+    };
+    put_flavor(txn, GIANT, size(64, 131_072, 10, 0, 0));
+    put_flavor(txn, "wide", size(1, 512, 1, 1, 64));
+    put_flavor(txn, "wider", size(1, 1_024, 2, 2, 128));
     // An image, uploaded as a client does.
     let admin = Caller {
         user_id: clients.users[0],

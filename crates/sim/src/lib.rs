@@ -30,6 +30,7 @@ mod moves;
 mod network;
 mod old_agent;
 mod plane;
+mod real;
 pub mod rebuild;
 pub mod rng;
 pub mod run;

@@ -2,19 +2,20 @@
 
 use crate::{
     config::{Fault, Mutation},
-    host::{Arriving, Disk, Process},
+    real::{Arriving, Disk, Process},
     world::{World, note},
 };
 use lenticular_agent::core::Step;
 use lenticular_model::{ServerId, compute::migration::Mode};
-use lenticular_wire::agent::{Outgoing, Receive};
+use lenticular_wire::agent::{GuestAssignment, Outgoing, Receive};
+use std::collections::BTreeMap;
 
 impl World {
     /// The step has its effect; false if it failed.
     pub(crate) fn move_acts(&mut self, n: usize, id: ServerId, step: &Step) -> bool {
         match step {
             Step::Receive(receive) => self.await_guest(n, id, receive),
-            Step::Send(_, out) => self.send_guest(n, id, out),
+            Step::Send(of, out) => self.send_guest(n, id, of, out),
             Step::Resume => {
                 let process = self.hosts[n].guests.get_mut(&id).and_then(|real| real.process.as_mut());
                 process.into_iter().for_each(|p| p.paused = false);
@@ -23,7 +24,7 @@ impl World {
             }
             Step::HandOver { to, generation } => self.hand_over(n, id, &to.name, *generation),
             Step::Revive(of) => self.revive(n, id, of.generation),
-            Step::Adopt(of, mode) => self.adopt(n, id, of.generation, *mode),
+            Step::Adopt(of, mode) => self.adopt(n, id, of, *mode),
             _ => true,
         }
     }
@@ -53,7 +54,7 @@ impl World {
         real.disk = None;
         let (generation, boot) = (receive.assignment.generation, receive.assignment.boot);
         let waits = (receive.mode == Mode::Live).then_some((number, boot));
-        real.arriving = Some(Arriving { generation, got: None, waits });
+        real.arriving = Some(Arriving { generation, got: None, got_more: BTreeMap::new(), waits });
         let elsewhere = |h: &crate::host::Host| h.guests.get(&id).and_then(|r| r.content()) == newest;
         if had.is_some() && had == newest && !self.hosts.iter().any(elsewhere) {
             self.violate(3, format!("the newest disk of {name} makes room for an older one"));
@@ -61,14 +62,17 @@ impl World {
         true
     }
 
-    fn send_guest(&mut self, n: usize, id: ServerId, out: &Outgoing) -> bool {
+    fn send_guest(&mut self, n: usize, id: ServerId, of: &GuestAssignment, out: &Outgoing) -> bool {
         let Some(to) = self.peer(n, &out.to.name) else { return false };
         let name = self.name(id);
         let live = out.mode == Mode::Live;
         let resumes = self.config.mutation == Some(Mutation::ResumesAfterRelease);
         let Some(real) = self.hosts[n].guests.get_mut(&id) else { return false };
         let Some(disk) = &real.disk else { return false };
-        let content = (disk.made, disk.writes);
+        if of.guest.disks.iter().skip(1).any(|needed| !disk.more.contains_key(&needed.id)) {
+            return false;
+        }
+        let (content, more) = ((disk.made, disk.writes), disk.more.clone());
         match &mut real.process {
             Some(process) if live && !process.ended => process.paused = !resumes,
             None if !live => {}
@@ -83,6 +87,7 @@ impl World {
         match arriving.filter(ready) {
             Some(arriving) => {
                 arriving.got = Some(content);
+                arriving.got_more = more;
                 self.coverage.note("move", if live { "sent live" } else { "sent cold" });
                 true
             }
@@ -113,11 +118,12 @@ impl World {
         let Some(disk) = disk else { return false };
         disk.generation = generation;
         self.clients.written.insert(id, (disk.made, disk.writes));
+        self.clients.written_more.extend(disk.more.clone());
         true
     }
 
-    fn adopt(&mut self, n: usize, id: ServerId, generation: u64, mode: Mode) -> bool {
-        let name = self.name(id);
+    fn adopt(&mut self, n: usize, id: ServerId, of: &GuestAssignment, mode: Mode) -> bool {
+        let (name, generation) = (self.name(id), of.generation);
         let Some(real) = self.hosts[n].guests.get_mut(&id) else { return false };
         let Some(arriving) = real.arriving.take() else {
             // A step before a crash has done this already.
@@ -127,7 +133,16 @@ impl World {
             self.violate(3, format!("{name} is taken over and its disk never came"));
             return false;
         };
-        real.disk = Some(Disk { generation, made, writes });
+        let more = arriving.got_more;
+        real.disk = Some(Disk { generation, made, writes, more: more.clone() });
+        if of.guest.disks.iter().skip(1).any(|disk| !more.contains_key(&disk.id)) {
+            self.violate(3, format!("{name} is taken over and one of its disks never came"));
+        }
+        for (disk, content) in more {
+            if self.clients.written_more.get(&disk).is_some_and(|newest| *newest != content) {
+                self.violate(3, format!("{name} is taken over and disk {disk} is not the newest"));
+            }
+        }
         self.coverage.note("move", if mode == Mode::Live { "arrived live" } else { "arrived cold" });
         if self.clients.written.get(&id).is_some_and(|newest| *newest != (made, writes)) {
             self.violate(3, format!("{name} is taken over with a disk that is not the newest"));

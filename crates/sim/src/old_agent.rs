@@ -1,6 +1,7 @@
 //! Agents of the protocol's version before: what they say and hear, through the messages of that version.
 
 use crate::world::World;
+use lenticular_model::ServerId;
 use lenticular_wire::agent::{Facts, Orders, Registration, Report, read_registration, v2};
 use serde_json::{Value, json};
 
@@ -27,6 +28,17 @@ fn report(report: &Report) -> Value {
 }
 
 impl World {
+    /// An operator updates the agent of a host that has servers which the older agent cannot run.
+    pub(crate) fn update_agent(&mut self, n: usize) {
+        let state = &self.plane.published;
+        let id = self.hosts[n].id.filter(|_| self.hosts[n].is_old);
+        let several = |server: ServerId| state.disks_of_server(server).count() > 1;
+        if id.is_some_and(|id| state.servers_on_host(id).any(|server| several(server.id))) {
+            self.hosts[n].is_old = false;
+            self.kill_agent(n, 1_000);
+        }
+    }
+
     /// The registration as the control plane reads it.
     pub(crate) fn registration_on_wire(&mut self, n: usize, said: Registration) -> Registration {
         let body = if self.hosts[n].is_old { hello(&said) } else { json!(said) };

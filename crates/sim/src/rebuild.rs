@@ -3,7 +3,7 @@
 use lenticular_model::{
     Record, State,
     compute::{
-        aggregate::Aggregate, disk_copy::DiskCopy, flavor::Flavor, keypair::Keypair, migration::Migration,
+        aggregate::Aggregate, disk::Disk, flavor::Flavor, keypair::Keypair, migration::Migration,
         operation::Operation, server::Server, server_group::ServerGroup,
     },
     host::host::Host,
@@ -32,7 +32,7 @@ use lenticular_model::{
 macro_rules! every_record {
     ($each:ident) => {
         $each!(
-            Domain Project User Role RoleAssignment Revocation Quota Image Flavor Keypair Host Aggregate ServerGroup Server Operation Migration DiskCopy
+            Domain Project User Role RoleAssignment Revocation Quota Image Flavor Keypair Host Aggregate ServerGroup Server Operation Migration Disk
             Network Subnet Port SecurityGroup SecurityGroupRule Router FloatingIp PortForwarding SubnetPool AddressScope
             AddressGroup QosPolicy Trunk DefaultSecurityGroupRule RbacPolicy
         )

@@ -4,7 +4,8 @@ use crate::{
     config::{Fault, Mutation},
     drill::Moment,
     event::Event,
-    host::{Disk, Doing, Process, Real},
+    host::Doing,
+    real::{Disk, Process, Real},
     world::{World, note},
 };
 use lenticular_agent::core::{Ended, Failure, Outcome, Step};
@@ -16,7 +17,7 @@ use lenticular_model::{
     },
 };
 use lenticular_wire::agent::{GuestAssignment, Order, Own};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// How long a guest that does not react has to shut down, in milliseconds.
 const SHUTDOWN_DEADLINE_MS: i64 = 60_000;
@@ -128,12 +129,12 @@ impl World {
             return;
         }
         let carried_out = match &step {
-            Step::Prepare(order) => self.make_disk(n, id, order),
+            Step::Prepare(order) => self.make_disks(n, id, order),
             Step::Upload(_, upload) => {
                 self.send_to_shelf(n, id, upload.clone(), number);
                 return;
             }
-            Step::Start(order) => self.start_guest(n, id, order.boot),
+            Step::Start(order) => self.start_guest(n, id, order),
             // Only the end of the step ends a guest that does not shut down.
             Step::Shutdown => true,
             Step::Kill => {
@@ -169,8 +170,8 @@ impl World {
         }
         let outcome = match (&doing.step, doing.fails) {
             (step, true) => Outcome::Failed(failure(step)),
-            (Step::Start(_), false) => Outcome::Started { ssh_forward: None },
-            (Step::Adopt(..), false) if self.has_process(n, id) => Outcome::Started { ssh_forward: None },
+            (Step::Start(_), false) => Outcome::Started(Default::default()),
+            (Step::Adopt(..), false) if self.has_process(n, id) => Outcome::Started(Default::default()),
             _ => Outcome::Done,
         };
         self.coverage.note(if doing.fails { "step failed" } else { "step done" }, doing.step.name());
@@ -211,43 +212,61 @@ impl World {
         self.after_ms(5, Event::Heard { host: n, agent_run, server, boot, how });
     }
 
-    /// Makes a guest's disk: a new disk, or a copy of the disk at the time of the shelving. False if that copy is
-    /// gone.
-    fn make_disk(&mut self, n: usize, id: ServerId, order: &GuestAssignment) -> bool {
+    /// Makes a guest's disks: the root disk new, or as it was when the server was shelved; the others new. False if
+    /// that copy is gone.
+    fn make_disks(&mut self, n: usize, id: ServerId, order: &GuestAssignment) -> bool {
         let (name, generation) = (self.name(id), order.generation);
         let number = self.number();
-        let base = order.guest.base.image_id;
+        let Some(base) = order.guest.bases().next().map(|base| base.image_id) else { return false };
         let shelved = self.clients.shelved.get(&base).copied();
         if shelved.is_none() && Some(base) != self.clients.image {
             return false;
         }
         let (made, writes) = shelved.unwrap_or((number, 0));
         let real = self.real(n, id);
-        if real.disk.as_ref().is_some_and(|disk| disk.generation == generation) {
-            return true;
+        let there = real.disk.as_ref().is_some_and(|disk| disk.generation == generation);
+        if !there {
+            real.disk = Some(Disk { generation, made, writes, more: BTreeMap::new() });
+            if shelved.is_none() && self.clients.written.contains_key(&id) {
+                self.violate(3, format!("a disk of {name} that was written is silently made afresh"));
+            }
         }
-        real.disk = Some(Disk { generation, made, writes });
-        if shelved.is_none() && self.clients.written.contains_key(&id) {
-            self.violate(3, format!("a disk of {name} that was written is silently made afresh"));
+        for disk in order.guest.disks.iter().skip(1) {
+            let number = self.number();
+            let has = self.real(n, id).disk.as_mut();
+            if has.is_none_or(|has| has.more.contains_key(&disk.id)) {
+                continue;
+            }
+            let was = self.clients.written_more.insert(disk.id, (number, 0));
+            if there && was.is_some_and(|(_, writes)| writes > 0) {
+                self.violate(3, format!("a second disk of {name} is silently made afresh"));
+            }
+            let has = self.real(n, id).disk.as_mut();
+            has.into_iter().for_each(|has| has.more.extend([(disk.id, (number, 0))]));
         }
         true
     }
 
-    /// Starts a guest on its disk; false if there is none.
-    fn start_guest(&mut self, n: usize, id: ServerId, boot: u64) -> bool {
-        let name = self.name(id);
+    /// Starts a guest on its disks; false if one is missing.
+    fn start_guest(&mut self, n: usize, id: ServerId, order: &GuestAssignment) -> bool {
+        let (name, boot) = (self.name(id), order.boot);
         let number = self.number();
         let fresh = self.config.mutation == Some(Mutation::FreshDisk);
+        let mut needed = order.guest.disks.iter().skip(1).map(|disk| disk.id);
         let real = self.real(n, id);
         if fresh && real.disk.is_none() {
-            real.disk = Some(Disk { generation: 1, made: number, writes: 0 });
+            real.disk = Some(Disk { generation: 1, made: number, writes: 0, more: BTreeMap::new() });
         }
         let Some(disk) = &mut real.disk else { return false };
+        if !needed.all(|needed| disk.more.contains_key(&needed)) && !fresh {
+            return false;
+        }
         let second = real.process.is_some();
         real.process = Some(Process { number, boot, ended: false, paused: false, watched_by: None });
         let is_at = (disk.made, disk.writes);
-        disk.writes += 1;
-        let now_at = (disk.made, disk.writes);
+        let more_at = disk.more.clone();
+        disk.write();
+        let (now_at, more_now) = ((disk.made, disk.writes), disk.more.clone());
         self.look.at(id);
         let newest = self.clients.written.insert(id, now_at);
         if second {
@@ -256,6 +275,16 @@ impl World {
         if newest.is_some_and(|newest| newest != is_at) {
             self.violate(3, format!("{name} starts on disk {is_at:?}, and the last it wrote is {newest:?}"));
         }
+        for (disk, is_at) in more_at {
+            let newest = self.clients.written_more.get(&disk).copied();
+            if newest.is_some_and(|newest| newest != is_at) {
+                self.violate(
+                    3,
+                    format!("{name} starts on disk {disk} at {is_at:?}, and the last is {newest:?}"),
+                );
+            }
+        }
+        self.clients.written_more.extend(more_now);
         true
     }
 
@@ -267,8 +296,11 @@ impl World {
                     if process.paused {
                         continue;
                     }
-                    disk.writes += u64::from(!process.ended);
+                    if !process.ended {
+                        disk.write();
+                    }
                     self.clients.written.insert(*id, (disk.made, disk.writes));
+                    self.clients.written_more.extend(disk.more.clone());
                 }
             }
         }

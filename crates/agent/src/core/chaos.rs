@@ -1,7 +1,7 @@
 //! Random orders, losses, repetitions, crashes and failures: the invariants hold in every case.
 
 use super::{
-    tests::{incarnation, order, server},
+    tests::{disks, incarnation, order, server},
     *,
 };
 use crate::testing::Wish;
@@ -193,7 +193,7 @@ impl World {
             Step::Prepare(_) => real.disk = true,
             Step::Start(order) => {
                 real.process = Some(order.boot);
-                return Outcome::Started { ssh_forward: None };
+                return Outcome::Started(Started::default());
             }
             Step::Shutdown | Step::Kill => real.process = None,
             Step::Remove => *real = Real::default(),
@@ -238,8 +238,9 @@ impl World {
         let known: BTreeSet<ServerId> = self.core.servers().chain(self.real.keys().copied()).collect();
         for id in known {
             let real = self.real.get(&id).copied().unwrap_or_default();
-            let process = real.process.map(|boot| FoundProcess { boot, ssh_forward: None, ended: false });
-            self.core.found(id, FoundGuest { disk: real.disk.then_some(1), process });
+            let process =
+                real.process.map(|boot| FoundProcess { boot, started: Started::default(), ended: false });
+            self.core.found(id, FoundGuest { disks: disks(id, real.disk), process });
         }
         let _ = self.core.enter(incarnation(1));
     }

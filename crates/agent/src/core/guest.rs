@@ -2,7 +2,7 @@
 
 use super::{
     moves::{Inbound, Outbound},
-    step::{Ended, Failure, FoundGuest, FoundProcess, Outcome, Step},
+    step::{Ended, Failure, Outcome, Started, Step},
 };
 use lenticular_model::{
     PortId, ServerId,
@@ -28,6 +28,9 @@ pub(super) enum RunState {
     New,
     Running {
         ssh_forward: Option<String>,
+        /// See [`Started::layout`].
+        #[serde(default = "first_layout")]
+        layout: u32,
     },
     Stopped {
         why: StopReason,
@@ -35,6 +38,11 @@ pub(super) enum RunState {
     Failed(Failure),
     /// Removed on order.
     Gone,
+}
+
+/// The layout of every guest that an agent without layouts started.
+fn first_layout() -> u32 {
+    1
 }
 
 /// A network interface of a process.
@@ -175,92 +183,6 @@ impl Guest {
         self.host_restarted = host_restarted;
     }
 
-    pub(super) fn found(&mut self, found: FoundGuest) {
-        let interrupted = self.doing.take();
-        if self.inbound.is_some() {
-            self.find_inbound(found.process.is_some());
-        } else {
-            self.find_disk(found.disk, interrupted.as_ref());
-            self.find_process(found.process, interrupted.as_ref());
-        }
-        self.host_restarted = false;
-    }
-
-    fn find_process(&mut self, process: Option<FoundProcess>, interrupted: Option<&Step>) {
-        if matches!(interrupted, Some(Step::Send(..))) {
-            self.roll_back(Failure::new(
-                "The guest stays where it is: its host's agent was restarted during the move. Try again.",
-                "the source's agent was restarted",
-            ));
-        }
-        let is_there = process.is_some();
-        if self.has_left(is_there) {
-            return;
-        }
-        match process {
-            Some(process) if process.ended => {
-                self.boot_done = self.boot_done.max(process.boot);
-                // The guest may have stopped as asked while the agent was down.
-                let asked = matches!(interrupted, Some(Step::Shutdown | Step::Kill));
-                let why = if asked { StopReason::Ordered } else { StopReason::ByGuest };
-                self.run_state = RunState::Stopped { why };
-            }
-            // The guest waits to go on; the `Adopt` step reports the result.
-            Some(_) if self.adopting.is_some() => {}
-            None if self.adopting == Some(Mode::Live) => {
-                self.adopting = Some(Mode::Cold);
-                let why = if self.host_restarted { StopReason::HostRestarted } else { StopReason::Died };
-                self.run_state = RunState::Stopped { why };
-            }
-            Some(process) => {
-                self.boot_done = self.boot_done.max(process.boot);
-                self.run_state = RunState::Running { ssh_forward: process.ssh_forward };
-            }
-            None => self.find_no_process(interrupted),
-        }
-    }
-
-    fn find_disk(&mut self, disk: Option<u64>, interrupted: Option<&Step>) {
-        match disk {
-            Some(generation) if generation >= self.generation => {
-                self.generation = generation;
-                self.disk = Disk::Made;
-            }
-            // The arrived disk does not have its final name yet.
-            _ if self.adopting.is_some() => {}
-            // A disk of an older generation counts as missing.
-            Some(_) | None if self.disk == Disk::Made => {
-                // A disk is missing after half a removal: that is no loss.
-                let removing = matches!(interrupted, Some(Step::Remove));
-                self.disk = if removing { Disk::NotMade } else { Disk::Lost };
-            }
-            Some(_) | None => {}
-        }
-    }
-
-    pub(super) fn disk_found(&mut self, generation: u64) {
-        let free = self.doing.is_none() && self.inbound.is_none();
-        if free && generation >= self.generation && self.run_state != RunState::Gone {
-            self.generation = generation;
-            self.disk = Disk::Made;
-        }
-    }
-
-    fn find_no_process(&mut self, interrupted: Option<&Step>) {
-        let RunState::Running { .. } = self.run_state else {
-            if self.run_state == RunState::New && self.order.is_none() {
-                self.run_state = RunState::Stopped { why: StopReason::Died };
-            }
-            return;
-        };
-        let why = match interrupted {
-            _ if self.host_restarted => StopReason::HostRestarted,
-            Some(Step::Shutdown | Step::Kill) => StopReason::Ordered,
-            _ => StopReason::Died,
-        };
-        self.run_state = RunState::Stopped { why };
-    }
-
     /// A process has ended. True if that is new.
     pub(super) fn exited(&mut self, boot: u64, how: Ended) -> bool {
         if self.inbound_exited() {
@@ -285,10 +207,6 @@ impl Guest {
     }
 
     pub(super) fn done(&mut self, step: &Step, outcome: Outcome) {
-        let ssh = match &outcome {
-            Outcome::Started { ssh_forward } => ssh_forward.clone(),
-            Outcome::Done | Outcome::Failed(_) => None,
-        };
         let ended = std::mem::take(&mut self.ended);
         match (step, outcome) {
             // Steps with failures that the control plane must know.
@@ -297,24 +215,28 @@ impl Guest {
                 self.disk = Disk::Made;
                 self.generation = of.generation;
             }
-            (Step::Start(of), _) => {
+            (Step::Start(of), outcome) => {
+                let started = match outcome {
+                    Outcome::Started(started) => started,
+                    Outcome::Done | Outcome::Failed(_) => Started::default(),
+                };
                 self.boot_done = of.boot;
                 self.nics = nics(of);
-                self.run_state = RunState::Running { ssh_forward: ssh };
+                self.run_state = running(started);
             }
             (Step::Upload(_, upload), outcome) => {
                 let failure = match outcome {
                     Outcome::Failed(failure) => Some(failure),
-                    Outcome::Done | Outcome::Started { .. } => None,
+                    Outcome::Done | Outcome::Started(_) => None,
                 };
                 self.uploaded = Some(Uploaded { upload: upload.clone(), failure });
             }
             (Step::Receive(_), outcome) => self.received(outcome),
             (Step::Send(..), outcome) => self.sent(outcome),
-            (Step::Adopt(of, _), Outcome::Started { ssh_forward }) => {
+            (Step::Adopt(of, _), Outcome::Started(started)) => {
                 self.adopting = None;
                 self.nics = nics(of);
-                self.run_state = RunState::Running { ssh_forward };
+                self.run_state = running(started);
             }
             (Step::Adopt(_, mode), Outcome::Done) => {
                 self.adopting = None;
@@ -531,8 +453,16 @@ impl Guest {
             generation,
             boot: self.boot_done,
             observed: self.observed(),
+            layout: self.layout(),
             handover: self.handover(),
             unsaved: self.unsaved(),
+        }
+    }
+
+    fn layout(&self) -> u32 {
+        match &self.run_state {
+            RunState::Running { layout, .. } => *layout,
+            _ => 0,
         }
     }
 
@@ -557,7 +487,7 @@ impl Guest {
             _ => None,
         };
         match (&self.run_state, upcoming) {
-            (RunState::Running { ssh_forward }, _) => {
+            (RunState::Running { ssh_forward, .. }, _) => {
                 ObservedState::Running { ssh_forward: ssh_forward.clone() }
             }
             (RunState::Gone, _) => ObservedState::Absent,
@@ -579,13 +509,19 @@ impl Guest {
     }
 }
 
+pub(super) fn running(started: Started) -> RunState {
+    let Started { ssh_forward, layout } = started;
+    RunState::Running { ssh_forward, layout }
+}
+
 fn missing(of: &GuestAssignment) -> Failure {
     Failure::new(
         "The server's disk is missing on its host. Ask the operator what happened. If the disk cannot be \
          brought back, delete the server.",
         format!(
-            "the disk of generation {} was made here once and is not in the state directory",
-            of.generation
+            "the disks of generation {} were made here once, and not all of {} are in the state directory",
+            of.generation,
+            of.guest.disks.iter().map(|disk| disk.id.to_string()).collect::<Vec<_>>().join(", ")
         ),
     )
 }

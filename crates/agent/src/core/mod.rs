@@ -31,6 +31,7 @@
 
 #[cfg(test)]
 mod chaos;
+mod found;
 mod guest;
 pub mod host;
 mod moves;
@@ -38,19 +39,19 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use step::{Ended, Failure, FoundGuest, FoundProcess, Outcome, Step};
+pub use step::{Ended, Failure, FoundGuest, FoundProcess, Outcome, Started, Step};
 
 use guest::Guest;
 use host::{HostState, SavedHost};
 use lenticular_model::{
-    Incarnation, ServerId,
+    DiskId, Incarnation, ServerId,
     host::{
         evidence::Evidence,
         fact::Facts,
         observation::{Observation, ObservedState},
     },
 };
-use lenticular_wire::agent::{Order, Orders};
+use lenticular_wire::agent::{Order, Orders, VERSION as PROTOCOL};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -68,6 +69,9 @@ pub enum Taken {
 pub struct Snapshot {
     /// The document's format.
     version: u32,
+    /// The version of the agent protocol that the agent spoke.
+    #[serde(default = "first_protocol")]
+    protocol: u32,
     /// The host's boot id at the time of writing.
     boot_id: String,
     incarnation: Option<Incarnation>,
@@ -79,7 +83,17 @@ pub struct Snapshot {
     host: SavedHost,
 }
 
+/// The protocol of the agents that did not write it down.
+fn first_protocol() -> u32 {
+    2
+}
+
 impl Snapshot {
+    /// Marks the snapshot as one of an agent that spoke another version of the agent protocol.
+    pub fn set_protocol(&mut self, protocol: u32) {
+        self.protocol = protocol;
+    }
+
     /// Marks the snapshot as one of an earlier boot of the host: everything that ran then counts as ended.
     pub fn clear_boot(&mut self) {
         self.boot_id.clear();
@@ -162,6 +176,10 @@ impl Core {
         core.applied_upto = snapshot.applied_upto;
         core.receipt = snapshot.receipt;
         core.host = HostState::restore(snapshot.host);
+        if snapshot.protocol != PROTOCOL {
+            // An agent of another version may have passed over what it could not carry out.
+            core.start_over();
+        }
         for (id, mut guest) in snapshot.guests {
             guest.wake(restarted);
             core.guests.insert(id, guest);
@@ -174,6 +192,7 @@ impl Core {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             version: SNAPSHOT_VERSION,
+            protocol: PROTOCOL,
             boot_id: self.boot_id.clone(),
             incarnation: self.incarnation,
             applied_upto: self.applied_upto,
@@ -275,19 +294,19 @@ impl Core {
     /// Takes in the state of a guest after the agent's restart. An unknown guest is kept and reported, and
     /// touched only on an order.
     pub fn found(&mut self, id: ServerId, found: FoundGuest) {
-        let nothing = found.disk.is_none() && found.process.is_none();
+        let nothing = found.disks.is_empty() && found.process.is_none();
         if nothing && !self.guests.contains_key(&id) {
             return;
         }
-        let generation = found.disk.unwrap_or_default();
-        self.guests.entry(id).or_insert_with(|| Guest::new(generation)).found(found);
+        let generation = found.disks.get(&DiskId::root_of(id)).copied().unwrap_or_default();
+        self.guests.entry(id).or_insert_with(|| Guest::new(generation)).found(id, found);
         self.changed = true;
         self.touched(id);
     }
 
-    /// A missing disk was found: an operator has put it back.
-    pub fn disk_found(&mut self, id: ServerId, generation: u64) {
-        self.guests.entry(id).or_insert_with(|| Guest::new(generation)).disk_found(generation);
+    /// The missing disks were found: an operator has put them back.
+    pub fn disks_found(&mut self, id: ServerId, generation: u64) {
+        self.guests.entry(id).or_insert_with(|| Guest::new(generation)).disks_found(generation);
         self.changed = true;
         self.touched(id);
     }

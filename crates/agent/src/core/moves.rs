@@ -184,7 +184,7 @@ impl Guest {
                 outbound.is =
                     Sending::Rollback(Failure::new(why, "its order is of another life of the store"));
             }
-            Outcome::Done | Outcome::Started { .. } => {
+            Outcome::Done | Outcome::Started(_) => {
                 outbound.is = Sending::Released { told: false, ended: false };
                 self.run_state = RunState::Stopped { why: StopReason::MovedAway };
             }
@@ -279,7 +279,7 @@ impl Guest {
         let Some(inbound) = &mut self.inbound else { return };
         inbound.is = match outcome {
             Outcome::Failed(failure) => Receiving::Unready(failure),
-            Outcome::Done | Outcome::Started { .. } => Receiving::Ready,
+            Outcome::Done | Outcome::Started(_) => Receiving::Ready,
         };
     }
 

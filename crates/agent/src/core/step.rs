@@ -1,16 +1,16 @@
 //! The steps for a guest, their outcomes, and the found state of a guest.
 
-use lenticular_model::compute::migration::Mode;
+use lenticular_model::{DiskId, compute::migration::Mode};
 use lenticular_wire::agent::{GuestAssignment, Outgoing, Peer, Receive};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A step of a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
-    /// Get the base into the cache and make the disk.
+    /// Get the bases into the cache and make the disks.
     Prepare(Arc<GuestAssignment>),
-    /// Start the guest on its disk.
+    /// Start the guest on its disks.
     Start(Arc<GuestAssignment>),
     /// Give the running guest the ordered network interfaces, and remove the others.
     Plug(Arc<GuestAssignment>),
@@ -90,12 +90,18 @@ pub enum Outcome {
     /// The step succeeded.
     Done,
     /// The guest runs.
-    Started {
-        /// `address:port` that leads to its ssh, if there is such a way.
-        ssh_forward: Option<String>,
-    },
+    Started(Started),
     /// The step failed. A failed start leaves no process, and a failed preparation no disk.
     Failed(Failure),
+}
+
+/// A guest that runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Started {
+    /// `address:port` that leads to its ssh, if there is such a way.
+    pub ssh_forward: Option<String>,
+    /// The layout of its virtual machine. A guest can move live only into a machine of the same layout.
+    pub layout: u32,
 }
 
 /// How a guest's process ended by itself.
@@ -110,8 +116,8 @@ pub enum Ended {
 /// A guest as found on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FoundGuest {
-    /// The generation of its disk; `None` without a complete disk.
-    pub disk: Option<u64>,
+    /// Its complete disks, and the generation of each.
+    pub disks: BTreeMap<DiskId, u64>,
     /// Its process, if any.
     pub process: Option<FoundProcess>,
 }
@@ -121,8 +127,8 @@ pub struct FoundGuest {
 pub struct FoundProcess {
     /// The boot that it was started for.
     pub boot: u64,
-    /// The way to its ssh.
-    pub ssh_forward: Option<String>,
+    /// What is known of it as a running guest.
+    pub started: Started,
     /// True if the guest has shut itself down in the meantime.
     pub ended: bool,
 }

@@ -13,6 +13,15 @@ pub(super) fn order(id: ServerId, wanted: Wanted, boot: u64) -> Wish {
     Wish { server_id: id, wanted, boot, ..crate::testing::wish(1) }
 }
 
+/// A root disk of the first generation, or no disk.
+pub(super) fn disks(id: ServerId, made: bool) -> BTreeMap<DiskId, u64> {
+    made.then_some((DiskId::root_of(id), 1)).into_iter().collect()
+}
+
+fn started(ssh_forward: &str) -> Started {
+    Started { ssh_forward: Some(ssh_forward.to_owned()), ..Started::default() }
+}
+
 fn send(core: &mut Core, after: u64, wishes: Vec<Wish>) -> Taken {
     let orders = wishes.iter().map(Wish::order).collect();
     let message = Orders {
@@ -38,7 +47,7 @@ fn run(core: &mut Core) -> Vec<&'static str> {
         for (id, step) in steps {
             names.push(step.name());
             let outcome = match step {
-                Step::Start(_) => Outcome::Started { ssh_forward: None },
+                Step::Start(_) => Outcome::Started(Started::default()),
                 _ => Outcome::Done,
             };
             core.done(id, outcome);
@@ -66,7 +75,29 @@ fn reopen(core: &Core, boot_id: &str) -> Core {
 #[test]
 fn the_saved_state_keeps_its_names() {
     let saved = serde_json::to_value(running().snapshot()).expect("a snapshot is JSON");
-    assert_eq!(saved["guests"][0][1]["life"], serde_json::json!({"Running": {"ssh_forward": null}}));
+    assert_eq!(
+        saved["guests"][0][1]["life"],
+        serde_json::json!({"Running": {"ssh_forward": null, "layout": 0}})
+    );
+}
+
+#[test]
+fn the_state_that_0_1_0_saved_under_a_running_guest_is_brought_over() {
+    let saved: Snapshot = serde_json::from_str(include_str!("v2/agent.json")).unwrap();
+    let boot_id = saved.boot_id.clone();
+    let mut core = Core::restore(saved, boot_id, 4).unwrap();
+    let id = core.servers().next().unwrap();
+    let started = Started { layout: 1, ..started("127.0.0.1:40337") };
+    let process = FoundProcess { boot: 1, started, ended: false };
+    core.found(id, FoundGuest { disks: disks(id, true), process: Some(process) });
+    assert!(run(&mut core).is_empty(), "the guest runs on");
+    let seen = core.inventory().remove(0);
+    assert_eq!((seen.generation, seen.boot, seen.layout), (1, 1, 1));
+    assert!(matches!(seen.observed, ObservedState::Running { .. }));
+    // The disk has a name now.
+    let order = core.guests[&id].own().unwrap();
+    let [disk] = &order.assignment.guest.disks[..] else { panic!("one disk") };
+    assert_eq!((disk.id, disk.bytes), (DiskId::root_of(id), 1 << 30));
 }
 
 #[test]
@@ -166,7 +197,7 @@ fn a_made_disk_is_never_made_a_second_time() {
     assert!(matches!(observed(&core), ObservedState::Failed { .. }));
 
     // An operator puts the disk back, and the owner tries again.
-    core.disk_found(server(1), 1);
+    core.disks_found(server(1), 1);
     send(&mut core, 2, vec![order(server(1), Wanted::Running, 3)]);
     assert_eq!(run(&mut core), ["starting"]);
 }
@@ -202,7 +233,7 @@ fn how_a_guest_ended_is_told() {
 
 #[test]
 fn after_a_restart_guests_are_found_or_told_lost() {
-    let there = FoundGuest { disk: Some(1), process: None };
+    let there = FoundGuest { disks: disks(server(1), true), process: None };
     let mut core = reopen(&running(), "boot-a");
     core.found(server(1), there.clone());
     assert_eq!(observed(&core), ObservedState::Stopped { why: StopReason::Died });
@@ -211,7 +242,7 @@ fn after_a_restart_guests_are_found_or_told_lost() {
     core.found(server(1), there.clone());
     assert_eq!(observed(&core), ObservedState::Stopped { why: StopReason::HostRestarted });
 
-    let process = FoundProcess { boot: 1, ssh_forward: Some("127.0.0.1:9".to_owned()), ended: false };
+    let process = FoundProcess { boot: 1, started: started("127.0.0.1:9"), ended: false };
     let mut core = reopen(&running(), "boot-a");
     core.found(server(1), FoundGuest { process: Some(process), ..there });
     assert_eq!(observed(&core), ObservedState::Running { ssh_forward: Some("127.0.0.1:9".to_owned()) });
@@ -290,12 +321,12 @@ fn a_start_that_a_crash_interrupted_is_not_done_twice() {
     core.begin();
     core.done(server(1), Outcome::Done);
     assert!(matches!(core.begin()[..], [(_, Step::Start(_))]));
-    let process = FoundProcess { boot: 1, ssh_forward: None, ended: false };
+    let process = FoundProcess { boot: 1, started: Started::default(), ended: false };
     let mut found = reopen(&core, "a");
-    found.found(server(1), FoundGuest { disk: Some(1), process: Some(process) });
+    found.found(server(1), FoundGuest { disks: disks(server(1), true), process: Some(process) });
     assert!(run(&mut found).is_empty(), "it runs: the start was done");
     let mut lost = reopen(&core, "a");
-    lost.found(server(1), FoundGuest { disk: Some(1), process: None });
+    lost.found(server(1), FoundGuest { disks: disks(server(1), true), process: None });
     assert_eq!(run(&mut lost), ["starting"]);
 }
 
@@ -320,7 +351,7 @@ fn another_incarnation_finds_guests_as_they_are() {
         assert!(core.enter(incarnation(2)));
         begun.iter().for_each(|(id, step)| {
             let started = matches!(step, Step::Start(_));
-            core.done(*id, if started { Outcome::Started { ssh_forward: None } } else { Outcome::Done });
+            core.done(*id, if started { Outcome::Started(Started::default()) } else { Outcome::Done });
         });
         assert!(run(&mut core).is_empty());
         let gone = observed(&core) == ObservedState::Absent;
@@ -338,8 +369,8 @@ fn a_guest_that_ends_as_it_was_asked_to_did_not_end_by_itself() {
     let mut core = running();
     stop(&mut core);
     let mut core = reopen(&core, "boot-a");
-    let process = FoundProcess { boot: 1, ssh_forward: None, ended: true };
-    core.found(server(1), FoundGuest { disk: Some(1), process: Some(process) });
+    let process = FoundProcess { boot: 1, started: Started::default(), ended: true };
+    core.found(server(1), FoundGuest { disks: disks(server(1), true), process: Some(process) });
     assert_eq!(observed(&core), ObservedState::Stopped { why: StopReason::Ordered });
 
     // The step failed, and was not needed any more.

@@ -1,17 +1,17 @@
-//! Disks of incoming migrations: each has a note until the host adopts the disk.
+//! Disks of incoming migrations: a guest's disks have one note until the host adopts them.
 //!
 //! ```text
-//! STATE/guests/<server>/arrival.json    what will arrive; beside it root.qcow2, made here (live) or copied (cold)
+//! STATE/guests/<server>/arrival.json    what will arrive; beside it the disks, made here (live) or copied (cold)
 //! ```
 
 use super::{
-    file_failure,
-    qcow2::{DiskNote, IMG, NOTE, Qcow2Disks, ROOT, blocking, keep_base, relative, run_img},
+    Disks, file_failure,
+    qcow2::{DiskNote, IMG, Qcow2Disks, blocking, file, keep_base, relative, remove_files, run_img},
 };
 use crate::{core::Failure, files, peer::Stream};
-use lenticular_model::{ServerId, compute::migration::Mode};
+use lenticular_model::{DiskId, ServerId, compute::migration::Mode};
 use lenticular_wire::{
-    agent::{Base, Receive},
+    agent::{Base, Content, DiskSpec, Receive},
     hex,
 };
 use serde::{Deserialize, Serialize};
@@ -25,25 +25,32 @@ const INCOMING: &str = "arrival.json";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Incoming {
     generation: u64,
+    /// The base of the root disk.
     base: String,
     live: bool,
-    /// The source host. Only this host may send the disk.
+    /// The source host. Only this host may send the disks.
     from: String,
+    /// The other disks, each with its base; the base is empty for none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    more: Vec<(DiskId, String)>,
+}
+
+impl Incoming {
+    /// All disks with their bases.
+    fn disks(&self, server: ServerId) -> impl Iterator<Item = (DiskId, &str)> {
+        let more = self.more.iter().map(|(disk, base)| (*disk, base.as_str()));
+        [(DiskId::root_of(server), self.base.as_str())].into_iter().chain(more)
+    }
 }
 
 impl Qcow2Disks {
-    /// The path of a server's overlay.
-    pub(super) fn root(&self, server: ServerId) -> PathBuf {
-        self.guest_dir(server).join(ROOT)
-    }
-
     fn incoming(&self, server: ServerId) -> Option<Incoming> {
         serde_json::from_slice(&std::fs::read(self.guest_dir(server).join(INCOMING)).ok()?).ok()
     }
 
-    /// The name of the base under a server's disk.
-    pub(super) fn base_of(&self, server: ServerId) -> Option<String> {
-        self.note(server).map(|note| note.base)
+    /// The name of the base under a disk; empty for none.
+    pub(super) fn base_of(&self, server: ServerId, disk: DiskId) -> Option<String> {
+        self.note(server, disk).map(|note| note.base)
     }
 
     /// The name of a base in the cache.
@@ -88,25 +95,35 @@ impl Qcow2Disks {
         keep_base(part, path).await
     }
 
-    /// Removes a disk's files, and keeps the guest's other files.
+    /// Removes the disks' files, and keeps the guest's other files.
     pub(super) async fn discard(&self, server: ServerId) -> Result<(), Failure> {
         let dir = self.guest_dir(server);
-        blocking("removing an older disk", move || {
-            [NOTE, INCOMING, ROOT, "console.log", "console.old"]
+        blocking("removing older disks", move || {
+            remove_files(&dir, server)?;
+            [INCOMING, "console.log", "console.old"]
                 .iter()
                 .try_for_each(|name| files::remove(&dir.join(name)))
         })
         .await
     }
 
-    /// Prepares for a disk: for a live move with an empty overlay, for a cold move with a note only.
+    /// Prepares for the disks: for a live move with disks to write to, for a cold move with a note only.
     pub(super) async fn begin_incoming(&self, receive: &Receive) -> Result<(), Failure> {
         let (of, live) = (&receive.assignment, receive.mode == Mode::Live);
-        let base = self.base_name(&of.guest.base)?;
-        let note = Incoming { generation: of.generation, base, live, from: receive.from.name.clone() };
-        if live {
-            return self.make_overlay(of, (INCOMING, note)).await;
+        let mut bases = Vec::new();
+        for disk in &of.guest.disks {
+            bases.push((disk.id, self.base_name_of(disk)?));
+            if live {
+                // What the source has written comes over all that a disk begins with, but a base.
+                let content = disk.base().map_or(Content::Blank, |base| Content::Image(base.clone()));
+                self.make_file(of.server_id, &DiskSpec { content, ..disk.clone() }).await?;
+            }
         }
+        let root = DiskId::root_of(of.server_id);
+        let base = bases.iter().find(|(disk, _)| *disk == root).map(|(_, base)| base.clone());
+        bases.retain(|(disk, _)| *disk != root);
+        let (generation, from) = (of.generation, receive.from.name.clone());
+        let note = Incoming { generation, base: base.unwrap_or_default(), live, from, more: bases };
         self.check_room()?;
         let dir = self.guest_dir(of.server_id);
         blocking("noting what is to come", move || {
@@ -127,40 +144,54 @@ impl Qcow2Disks {
             .is_some_and(|incoming| incoming.from == from && incoming.generation == generation)
     }
 
-    /// Refuses an overlay that is not the expected one, or has a base that is not here.
-    pub(super) fn expect_base(&self, server: ServerId, generation: u64, base: &str) -> Result<(), Failure> {
-        let fits = self.incoming(server).is_some_and(|a| a.generation == generation && a.base == base);
-        if fits && self.named_base(base).is_some() {
+    /// Refuses a disk that is not expected, or has a base that is not here.
+    pub(super) async fn expect_disk(
+        &self,
+        server: ServerId,
+        disk: DiskId,
+        generation: u64,
+        base: &str,
+    ) -> Result<(), Failure> {
+        let incoming = self.incoming(server).filter(|incoming| incoming.generation == generation);
+        let fits = incoming.is_some_and(|incoming| incoming.disks(server).any(|known| known == (disk, base)));
+        if fits && (base.is_empty() || self.named_base(base).is_some()) {
             return Ok(());
         }
         Err(Failure::new(
             "The guest could not be moved, and stays where it is. Try again.",
-            format!("the target does not expect a disk of generation {generation} over base {base}"),
+            format!("the target does not expect disk {disk} of generation {generation} over base '{base}'"),
         ))
     }
 
-    /// Writes all of the disk's data through to the device.
+    /// Writes all data of all arrived disks through to the device. A disk that did not arrive is an error.
     pub(super) async fn sync(&self, server: ServerId) -> Result<(), Failure> {
-        let root = self.root(server);
-        blocking("syncing the disk", move || std::fs::File::open(&root)?.sync_all()).await
-    }
-
-    /// Makes the arrived disk the server's disk. May be called again.
-    pub(super) async fn end_incoming(&self, server: ServerId) -> Result<(), Failure> {
-        let Some(incoming) = self.incoming(server) else { return Ok(()) };
-        if !incoming.live {
-            // The source may have named the base by a path of the source host.
-            let format = incoming.base.rsplit('.').next().unwrap_or_default();
-            let base = relative(&self.base_dir().join(&incoming.base));
-            let args = ["rebase", "-q", "-u", "-f", "qcow2", "-b", &base, "-F", format, ROOT];
-            run_img(&self.guest_dir(server), &args, IMG).await?;
-        }
-        let dir = self.guest_dir(server);
-        blocking("noting the disk", move || {
-            let note = DiskNote { generation: incoming.generation, base: incoming.base };
-            files::write_durably(&dir.join(NOTE), &serde_json::to_vec(&note)?)?;
-            files::remove(&dir.join(INCOMING))
+        let disks: Vec<PathBuf> = match self.incoming(server) {
+            Some(incoming) => incoming.disks(server).map(|(disk, _)| self.path(server, disk)).collect(),
+            None => Vec::new(),
+        };
+        blocking("syncing the disks", move || {
+            disks.iter().try_for_each(|path| std::fs::File::open(path)?.sync_all())
         })
         .await
+    }
+
+    /// Makes the arrived disks the server's disks. May be called again.
+    pub(super) async fn end_incoming(&self, server: ServerId) -> Result<(), Failure> {
+        let Some(incoming) = self.incoming(server) else { return Ok(()) };
+        let dir = self.guest_dir(server);
+        for (disk, base) in incoming.disks(server) {
+            if !incoming.live && !base.is_empty() {
+                // The source may have named the base by a path of the source host.
+                let format = base.rsplit('.').next().unwrap_or_default();
+                let path = relative(&self.base_dir().join(base));
+                let name = file(server, disk);
+                let args = ["rebase", "-q", "-u", "-f", "qcow2", "-b", &path, "-F", format, &name];
+                run_img(&dir, &args, &[&name], IMG).await?;
+            }
+            let note = DiskNote { generation: incoming.generation, base: base.to_owned() };
+            self.write_note(server, disk, note).await?;
+        }
+        // The last action: until then, all of it is done again after a crash.
+        blocking("noting that the disks are here", move || files::remove(&dir.join(INCOMING))).await
     }
 }

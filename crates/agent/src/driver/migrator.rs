@@ -1,22 +1,30 @@
 //! Moves QEMU guests between hosts: the source's work, and the requests that the target permits.
 
 use super::{
-    Adopted, Disks, Moves, NetPlan, ProgressSink, Release, StepSignals, Work, file_failure,
+    Disks, Moves, NetPlan, ProgressSink, Release, StepSignals, Work, file_failure,
     qcow2::Qcow2Disks,
     qemu::{Channel, Qemu},
 };
 use crate::{
-    core::Failure,
+    core::{Failure, Started},
     link::Link,
     peer::{self, PeerRequest, Reply, Stream, Transport, What},
 };
-use lenticular_model::{ServerId, compute::migration::Mode};
+use lenticular_model::{DiskId, ServerId, compute::migration::Mode};
 use lenticular_wire::{
-    agent::{GuestAssignment, MoveProgress, Outgoing, Peer, Receive},
+    agent::{Base, GuestAssignment, MoveProgress, Outgoing, Peer, Receive},
     hex,
 };
 use sha2::{Digest, Sha256};
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixListener,
@@ -72,18 +80,21 @@ impl QemuMigrator {
         }
     }
 
-    /// The target lays an empty disk over the base in the order, so the disk here must have the same base. The
-    /// bases differ only if the store was restored from a backup from before the server was shelved.
-    fn need_base(&self, of: &GuestAssignment) -> Result<(), Failure> {
-        let (ordered, real) = (self.disks.base_name(&of.guest.base)?, self.disks.base_of(of.server_id));
-        if real.as_deref().is_none_or(|real| real == ordered) {
-            return Ok(());
+    /// The target lays empty disks over the bases in the order, so the disks here must have the same bases. They
+    /// differ only if the store was restored from a backup from before the server was shelved.
+    fn need_bases(&self, of: &GuestAssignment) -> Result<(), Failure> {
+        for disk in &of.guest.disks {
+            let ordered = self.disks.base_name_of(disk)?;
+            let real = self.disks.base_of(of.server_id, disk.id);
+            if real.as_deref().is_some_and(|real| real != ordered) {
+                return Err(Failure::new(
+                    "The server's disk has a backing image that the cloud does not know. Shelve and unshelve the \
+                     server. Its disk then needs no other image, and it can be moved.",
+                    format!("the order names the base {ordered}, the disk has {}", real.unwrap_or_default()),
+                ));
+            }
         }
-        Err(Failure::new(
-            "The server's disk has a backing image that the cloud does not know. Shelve and unshelve the \
-             server. Its disk then needs no other image, and it can be moved.",
-            format!("the order names the base {ordered}, the disk has {}", real.unwrap_or_default()),
-        ))
+        Ok(())
     }
 
     async fn send_file(&self, to: &Peer, of: &GuestAssignment, out: u64, name: &str) -> Result<(), Failure> {
@@ -122,17 +133,23 @@ impl QemuMigrator {
             move |seen: MoveProgress| progress(MoveProgress { generation, ..seen })
         };
         self.send_file(to, of, out.generation, CONFIG).await?;
-        let bytes = self.qemu.disk_bytes(id).await?;
-        let disk = self.ask(to, id, out.generation, What::Disk { bytes }).await?;
+        let count = of.guest.disks.len();
+        let mut sizes = self.qemu.disk_bytes(id, count).await?;
+        let (bytes, more) = (sizes.remove(0), sizes);
+        // One connection for each disk.
+        let mut disks = vec![self.ask(to, id, out.generation, What::Disk { bytes, more }).await?];
+        while disks.len() < count {
+            disks.push(self.ask(to, id, out.generation, What::MoreDisk).await?);
+        }
         let memory = self.ask(to, id, out.generation, What::Memory).await?;
         let (disk_channel, memory_channel) =
             (self.qemu.way_out(id, Channel::Disk).await?, self.qemu.way_out(id, Channel::Memory).await?);
         // The set ends with this future, so an abandoned move leaves no half-open connection.
         let mut ways = JoinSet::new();
-        ways.spawn(join_once(disk_channel, disk));
-        ways.spawn(join_once(memory_channel, memory));
-        self.qemu.mirror(id, &told).await?;
-        self.qemu.send_memory(id, &told, force).await?;
+        ways.spawn(join_each(disk_channel, disks));
+        ways.spawn(join_each(memory_channel, vec![memory]));
+        self.qemu.mirror(id, count, &told).await?;
+        self.qemu.send_memory(id, count, &told, force).await?;
         // The guest stands still: all transfers run at once.
         let [old, new] = FILES.map(|name| self.send_file(to, of, out.generation, name));
         tokio::try_join!(old, new, self.ask(to, id, out.generation, What::Proof)).map(drop)
@@ -144,41 +161,67 @@ impl QemuMigrator {
         out: &Outgoing,
         progress: ProgressSink,
     ) -> Result<(), Failure> {
+        let id = of.server_id;
+        let reading = |e: io::Error| file_failure("reading the server's disks", &e);
+        let mut files = Vec::new();
+        let mut all = 0;
+        for disk in &of.guest.disks {
+            let file = tokio::fs::File::open(self.disks.path(id, disk.id)).await.map_err(reading)?;
+            let bytes = file.metadata().await.map_err(reading)?.len();
+            all += bytes;
+            files.push((disk.id, file, bytes));
+        }
+        let done = AtomicU64::new(0);
+        let told = |more: u64| {
+            let done = done.fetch_add(more, Ordering::Relaxed) + more;
+            let (step, disk) = ("copying the disks".to_owned(), [all, done, all.saturating_sub(done)]);
+            let generation = out.generation;
+            progress(MoveProgress { server_id: id, generation, step, disk, ..MoveProgress::default() });
+        };
+        for (disk, file, bytes) in files {
+            self.send_overlay(of, out, (disk, file, bytes), &told).await?;
+        }
+        for name in FILES {
+            self.send_file(&out.to, of, out.generation, name).await?;
+        }
+        self.ask(&out.to, id, out.generation, What::Proof).await.map(drop)
+    }
+
+    /// Copies one disk's file; both sides compare its digest.
+    async fn send_overlay(
+        &self,
+        of: &GuestAssignment,
+        out: &Outgoing,
+        (disk, mut file, bytes): (DiskId, tokio::fs::File, u64),
+        told: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), Failure> {
         let (id, to) = (of.server_id, &out.to);
-        let reading = |e: io::Error| file_failure("reading the server's disk", &e);
-        let path = self.disks.root(id);
-        let mut file = tokio::fs::File::open(&path).await.map_err(reading)?;
-        let all = file.metadata().await.map_err(reading)?.len();
-        let base = self.disks.base_of(id).ok_or_else(|| gone("the disk has no note of its base"))?;
-        let mut stream = self.ask(to, id, out.generation, What::Overlay { bytes: all, base }).await?;
+        let base = self.disks.base_of(id, disk).ok_or_else(|| gone("the disk has no note of its base"))?;
+        let which = Some(disk).filter(|disk| *disk != DiskId::root_of(id));
+        let what = What::Overlay { bytes, base, disk: which };
+        let mut stream = self.ask(to, id, out.generation, what).await?;
         let (mut digest, mut done, mut piece) = (Sha256::new(), 0_u64, vec![0; PIECE_BYTES]);
-        while done < all {
-            let n = file.read(&mut piece).await.map_err(reading)?;
+        while done < bytes {
+            let n = file.read(&mut piece).await.map_err(|e| file_failure("reading the server's disk", &e))?;
             if n == 0 {
                 return Err(gone("the disk grew shorter while it was read"));
             }
             digest.update(&piece[..n]);
             stream.write_all(&piece[..n]).await.map_err(|e| peer_failure(to, &e))?;
             done += n as u64;
-            let (step, disk) = ("copying the disk".to_owned(), [all, done, all - done]);
-            let generation = out.generation;
-            progress(MoveProgress { server_id: id, generation, step, disk, ..MoveProgress::default() });
+            told(n as u64);
         }
         stream.flush().await.map_err(|e| peer_failure(to, &e))?;
         let arrived = peer::granted(&mut stream).await.map_err(|e| peer_failure(to, &e))?;
         let sent = hex(&digest.finalize());
-        if arrived != sent {
-            return Err(gone(&format!("the target's disk has the digest {arrived}, this one's is {sent}")));
+        match arrived == sent {
+            true => Ok(()),
+            false => Err(gone(&format!("the target's disk has the digest {arrived}, this one's is {sent}"))),
         }
-        for name in FILES {
-            self.send_file(to, of, out.generation, name).await?;
-        }
-        self.ask(to, id, out.generation, What::Proof).await.map(drop)
     }
 
-    /// Gets the base: from the cloud's image store or, if the image is gone, from the guest's host.
-    async fn ensure_base(&self, receive: &Receive, link: &dyn Link) -> Result<(), Failure> {
-        let base = &receive.assignment.guest.base;
+    /// Gets a base: from the cloud's image store or, if the image is gone, from the guest's host.
+    async fn ensure_base(&self, receive: &Receive, base: &Base, link: &dyn Link) -> Result<(), Failure> {
         let Err(failure) = self.disks.ensure_base(base, link).await else { return Ok(()) };
         let name = self.disks.base_name(base)?;
         tracing::info!(%failure, from = receive.from.name, "the base is fetched from the guest's host");
@@ -251,13 +294,20 @@ impl QemuMigrator {
             return Err(gone("this host does not expect the guest from there"));
         }
         match ask.what {
-            What::Disk { bytes } => {
-                self.qemu.open_disk(server, bytes).await?;
+            What::Disk { bytes, more } => {
+                let sizes: Vec<u64> = [bytes].into_iter().chain(more).collect();
+                self.qemu.open_disks(server, &sizes).await?;
                 self.join(server, Channel::Disk, stream).await
             }
+            What::MoreDisk => self.join(server, Channel::Disk, stream).await,
             What::Memory => self.join(server, Channel::Memory, stream).await,
-            What::Overlay { bytes, base } => {
-                self.take_overlay(server, ask.generation, bytes, &base, stream).await
+            What::Overlay { bytes, base, disk } => {
+                if self.disks.is_incoming_live(server) {
+                    return Err(gone("the guest is to come while it runs"));
+                }
+                let disk = disk.unwrap_or_else(|| DiskId::root_of(server));
+                self.disks.expect_disk(server, disk, ask.generation, &base).await?;
+                take_overlay(&self.disks.path(server, disk), bytes, stream).await
             }
             What::File { name, bytes } => self.take_file(server, &name, bytes, stream).await,
             What::Proof => {
@@ -290,37 +340,6 @@ impl QemuMigrator {
             stream.shutdown().await
         };
         sent.await.map_err(|e| file_failure("sending the base", &e))
-    }
-
-    async fn take_overlay(
-        &self,
-        server: ServerId,
-        generation: u64,
-        bytes: u64,
-        base: &str,
-        stream: &mut Stream,
-    ) -> Result<(), Failure> {
-        if self.disks.is_incoming_live(server) {
-            return Err(gone("the guest is to come while it runs"));
-        }
-        self.disks.expect_base(server, generation, base)?;
-        grant(stream, String::new()).await?;
-        let writing = |e: io::Error| file_failure("writing the server's disk", &e);
-        let mut file = private_file().truncate(true).open(self.disks.root(server)).await.map_err(writing)?;
-        let (mut digest, mut left, mut piece) = (Sha256::new(), bytes, vec![0; PIECE_BYTES]);
-        while left > 0 {
-            let most = left.min(PIECE_BYTES as u64) as usize;
-            let n = stream.read(&mut piece[..most]).await.map_err(writing)?;
-            if n == 0 {
-                return Err(gone("the source broke off"));
-            }
-            digest.update(&piece[..n]);
-            file.write_all(&piece[..n]).await.map_err(writing)?;
-            left -= n as u64;
-        }
-        file.flush().await.map_err(writing)?;
-        file.sync_all().await.map_err(writing)?;
-        grant(stream, hex(&digest.finalize())).await
     }
 
     async fn take_file(
@@ -357,12 +376,15 @@ impl Moves for QemuMigrator {
             let of = &receive.assignment;
             self.qemu.clear(of.server_id).await;
             self.disks.discard(of.server_id).await?;
-            self.ensure_base(receive, link).await?;
+            for base in of.guest.bases() {
+                self.ensure_base(receive, base, link).await?;
+            }
             let live = receive.mode == Mode::Live;
             self.disks.begin_incoming(receive).await?;
             if live {
-                let disk = self.disks.root(of.server_id);
-                if let Err(failure) = self.qemu.await_guest(of, &disk, &net).await {
+                let disks =
+                    of.guest.disks.iter().map(|disk| self.disks.path(of.server_id, disk.id)).collect();
+                if let Err(failure) = self.qemu.await_guest(of, receive.layout, disks, &net).await {
                     self.qemu.clear(of.server_id).await;
                     return Err(failure);
                 }
@@ -379,7 +401,7 @@ impl Moves for QemuMigrator {
         mut signals: StepSignals,
     ) -> Work<'a, ()> {
         Box::pin(async move {
-            self.need_base(assignment)?;
+            self.need_bases(assignment)?;
             let force = signals.force.clone();
             let work = async {
                 match outgoing.mode {
@@ -402,7 +424,7 @@ impl Moves for QemuMigrator {
         Box::pin(async move { self.ask(to, server, generation, What::Release).await.map(drop) })
     }
 
-    fn adopt<'a>(&'a self, assignment: &'a GuestAssignment, mode: Mode) -> Work<'a, Option<Adopted>> {
+    fn adopt<'a>(&'a self, assignment: &'a GuestAssignment, mode: Mode) -> Work<'a, Option<Started>> {
         Box::pin(async move {
             let id = assignment.server_id;
             let on = match mode {
@@ -417,18 +439,45 @@ impl Moves for QemuMigrator {
                 Mode::Cold => None,
             };
             self.disks.end_incoming(id).await?;
-            Ok(on.map(|ssh_forward| Adopted { ssh_forward }))
+            Ok(on)
         })
     }
 }
 
-/// Connects the first client of a socket with the stream to the other host.
-async fn join_once(listener: UnixListener, mut beyond: Stream) {
-    if let Ok((mut inside, _)) = listener.accept().await {
-        // Both QEMUs see the end of the connection, and report what it means.
-        let _ = tokio::io::copy_bidirectional_with_sizes(&mut inside, &mut beyond, PIECE_BYTES, PIECE_BYTES)
-            .await;
+/// Writes an arriving disk, and answers with its digest.
+async fn take_overlay(path: &Path, bytes: u64, stream: &mut Stream) -> Result<(), Failure> {
+    grant(stream, String::new()).await?;
+    let writing = |e: io::Error| file_failure("writing the server's disk", &e);
+    let mut file = private_file().truncate(true).open(path).await.map_err(writing)?;
+    let (mut digest, mut left, mut piece) = (Sha256::new(), bytes, vec![0; PIECE_BYTES]);
+    while left > 0 {
+        let most = left.min(PIECE_BYTES as u64) as usize;
+        let n = stream.read(&mut piece[..most]).await.map_err(writing)?;
+        if n == 0 {
+            return Err(gone("the source broke off"));
+        }
+        digest.update(&piece[..n]);
+        file.write_all(&piece[..n]).await.map_err(writing)?;
+        left -= n as u64;
     }
+    file.flush().await.map_err(writing)?;
+    file.sync_all().await.map_err(writing)?;
+    grant(stream, hex(&digest.finalize())).await
+}
+
+/// Connects the first clients of a socket, each with one of the streams to the other host.
+async fn join_each(listener: UnixListener, beyond: Vec<Stream>) {
+    let mut joined = JoinSet::new();
+    for mut beyond in beyond {
+        let Ok((mut inside, _)) = listener.accept().await else { break };
+        joined.spawn(async move {
+            // Both QEMUs see the end of the connection, and report what it means.
+            let _ =
+                tokio::io::copy_bidirectional_with_sizes(&mut inside, &mut beyond, PIECE_BYTES, PIECE_BYTES)
+                    .await;
+        });
+    }
+    while joined.join_next().await.is_some() {}
 }
 
 /// The options to open or create a guest's file for writing.

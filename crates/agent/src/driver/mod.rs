@@ -15,16 +15,18 @@ pub(crate) mod user_fence;
 pub mod user_net;
 
 use crate::{
-    core::{Ended, Failure, FoundProcess},
+    core::{Ended, Failure, FoundProcess, Started},
     link::{Link, LinkError},
 };
 use lenticular_model::{
-    ServerId,
+    DiskId, ServerId,
     compute::migration::Mode,
     host::host::{Hypervisor as Described, Wiring},
     network::port::Mac,
 };
-use lenticular_wire::agent::{Base, GuestAssignment, GuestSpec, MoveProgress, Outgoing, Peer, Receive};
+use lenticular_wire::agent::{
+    Base, DiskSpec, GuestAssignment, GuestSpec, MoveProgress, Outgoing, Peer, Receive,
+};
 use std::{
     future::Future,
     path::{Path, PathBuf},
@@ -90,14 +92,14 @@ pub trait Hypervisor: Send + Sync {
     /// `start`.
     fn keep_user_data<'a>(&'a self, server: ServerId, user_data: Option<Vec<u8>>) -> Work<'a, ()>;
 
-    /// Starts the guest on its made disk. After the call, the guest's process runs or does not exist. Refuses if
-    /// the guest already has a process. Returns the way to its ssh, if any.
+    /// Starts the guest on its made disks, whose paths are in order. After the call, the guest's process runs or does
+    /// not exist. Refuses if the guest already has a process.
     fn start<'a>(
         &'a self,
         assignment: &'a GuestAssignment,
-        disk: PathBuf,
+        disks: Vec<PathBuf>,
         net: NetPlan,
-    ) -> Work<'a, Option<String>>;
+    ) -> Work<'a, Started>;
 
     /// Gives a running guest these interfaces, and removes all others. May be called again.
     fn set_nics(&self, server: ServerId, net: NetPlan) -> Work<'_, ()>;
@@ -136,35 +138,36 @@ pub trait Disks: Send + Sync {
     /// download.
     fn ensure_base<'a>(&'a self, base: &'a Base, link: &'a dyn Link) -> Work<'a, ()>;
 
-    /// Makes the guest's disk over the base, which must exist. The disk is made completely or not at all. A disk
-    /// of an older generation is replaced; a disk of this generation stays.
-    fn make<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()>;
+    /// Makes a disk of a guest; the base must exist. The disk is made completely or not at all. A disk of an older
+    /// generation is replaced; a disk of this generation stays.
+    fn make<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, ()>;
 
-    /// The generation of the guest's disk, if a complete disk exists.
-    fn find<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, Option<u64>>;
+    /// The generation of a disk, if it is complete.
+    fn find<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, Option<u64>>;
 
-    /// All complete disks.
-    fn list(&self) -> Work<'_, Vec<(ServerId, u64)>>;
+    /// All complete disks, with their generations.
+    fn list(&self) -> Work<'_, Vec<(ServerId, DiskId, u64)>>;
 
     /// Grows the made disk to the ordered size, if it is smaller. Called before each start.
-    fn grow<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()>;
+    fn grow<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, ()>;
 
-    /// Sends the whole content of the guest's disk, as one file without a base, to the image store. Called while
-    /// the guest does not run. It leaves no file on the host, and may be called again.
+    /// Sends the whole content of a disk, as one file without a base, to the image store. Called while the guest
+    /// does not run. It leaves no file on the host, and may be called again.
     fn upload<'a>(
         &'a self,
-        assignment: &'a GuestAssignment,
+        server: ServerId,
+        disk: DiskId,
         upload: &'a str,
         link: &'a dyn Link,
     ) -> Work<'a, ()>;
 
-    /// Gives the existing disk the generation of the assignment. May be called again.
-    fn relabel<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()>;
+    /// Gives the existing disk the generation of the specification. May be called again.
+    fn relabel<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, ()>;
 
     /// The disk's path for the hypervisor.
-    fn path(&self, server: ServerId) -> PathBuf;
+    fn path(&self, server: ServerId, disk: DiskId) -> PathBuf;
 
-    /// Removes the disk, complete or not, for good. A missing disk is no error.
+    /// Removes all disks of a guest, complete or not, for good. A missing disk is no error.
     fn remove(&self, server: ServerId) -> Work<'_, ()>;
 
     /// Removes bases that no guest needs and no order has asked for lately.
@@ -243,16 +246,9 @@ pub trait Moves: Send + Sync {
     /// Tells the target that it owns the guest; returns when the target has made that durable.
     fn hand_over<'a>(&'a self, server: ServerId, to: &'a Peer, generation: u64) -> Work<'a, ()>;
 
-    /// At the target: the arrived disk becomes the guest's disk, and a waiting process goes on. `None` if no
+    /// At the target: the arrived disks become the guest's disks, and a waiting process goes on. `None` if no
     /// process waits. May be called again.
-    fn adopt<'a>(&'a self, assignment: &'a GuestAssignment, mode: Mode) -> Work<'a, Option<Adopted>>;
-}
-
-/// A guest that went on after a move.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Adopted {
-    /// The way to its ssh.
-    pub ssh_forward: Option<String>,
+    fn adopt<'a>(&'a self, assignment: &'a GuestAssignment, mode: Mode) -> Work<'a, Option<Started>>;
 }
 
 /// A guest that another host's agent hands over.

@@ -1,9 +1,10 @@
-//! Disks as qcow2 overlays over a cache of digest-checked bases.
+//! Disks as qcow2 files: overlays over a cache of digest-checked bases, and disks that begin empty.
 //!
 //! ```text
 //! STATE/base/<sha512>.<format>        a base; `.part` during the download
-//! STATE/guests/<server>/root.qcow2    the overlay
+//! STATE/guests/<server>/root.qcow2    the root disk
 //! STATE/guests/<server>/disk.json     its generation and base: written last, so a disk without it is half-made
+//! STATE/guests/<server>/<disk>.qcow2  another disk, with its note <disk>.json
 //! ```
 
 use super::{
@@ -17,9 +18,9 @@ use crate::{
     files,
     link::{Link, LinkError},
 };
-use lenticular_model::{Lock, ServerId, compute::operation::SHELVE_S_MAX};
+use lenticular_model::{DiskId, Lock, ServerId, compute::operation::SHELVE_S_MAX};
 use lenticular_wire::{
-    agent::{Base, GuestAssignment},
+    agent::{Base, Content, DiskSpec},
     hex,
 };
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
@@ -29,7 +30,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     fs::Permissions,
     io,
-    io::Read,
+    io::{Read, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -64,17 +65,52 @@ pub struct Qcow2Disks {
     fetching: Lock<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// The note beside each overlay.
+/// The note beside each disk. The base is empty for a disk without one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct DiskNote {
     pub(super) generation: u64,
     pub(super) base: String,
 }
 
-impl DiskNote {
-    pub(super) fn of(assignment: &GuestAssignment, base: &Path) -> Self {
-        let base = base.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        Self { generation: assignment.generation, base }
+/// The name of a disk's file, in its guest's directory. The root disk has its server's id.
+pub(super) fn file(server: ServerId, disk: DiskId) -> String {
+    match disk == DiskId::root_of(server) {
+        true => ROOT.to_owned(),
+        false => format!("{disk}.qcow2"),
+    }
+}
+
+/// The name of a disk's note.
+pub(super) fn note_file(server: ServerId, disk: DiskId) -> String {
+    match disk == DiskId::root_of(server) {
+        true => NOTE.to_owned(),
+        false => format!("{disk}.json"),
+    }
+}
+
+/// The disk whose file or note has this name.
+fn disk_of(server: ServerId, name: &str) -> Option<DiskId> {
+    if [ROOT, NOTE].contains(&name) {
+        return Some(DiskId::root_of(server));
+    }
+    let stem = name.strip_suffix(".qcow2").or_else(|| name.strip_suffix(".json"))?;
+    stem.parse().ok()
+}
+
+/// Removes the files of all disks in a guest's directory. Without its note, a disk counts as half-made, even after a
+/// crash; so the notes go first.
+pub(super) fn remove_files(dir: &Path, server: ServerId) -> io::Result<()> {
+    let mut names = names_in(dir)?;
+    names.retain(|name| disk_of(server, name).is_some());
+    names.sort_by_key(|name| !name.ends_with(".json"));
+    names.iter().try_for_each(|name| files::remove(&dir.join(name)))
+}
+
+fn names_in(dir: &Path) -> io::Result<Vec<String>> {
+    match std::fs::read_dir(dir) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
 }
 
@@ -109,12 +145,19 @@ impl Qcow2Disks {
         Ok(self.state_dir.join("base").join(format!("{}.{}", base.sha512.to_lowercase(), base.format)))
     }
 
-    pub(super) fn note(&self, server: ServerId) -> Option<DiskNote> {
+    /// The note of a complete disk.
+    pub(super) fn note(&self, server: ServerId, disk: DiskId) -> Option<DiskNote> {
         let dir = self.guest_dir(server);
-        if !dir.join(ROOT).is_file() {
+        if !dir.join(file(server, disk)).is_file() {
             return None;
         }
-        serde_json::from_slice(&std::fs::read(dir.join("disk.json")).ok()?).ok()
+        serde_json::from_slice(&std::fs::read(dir.join(note_file(server, disk))).ok()?).ok()
+    }
+
+    /// A guest's disks that have a file or a note here, complete or not.
+    fn disks_here(&self, server: ServerId) -> io::Result<BTreeSet<DiskId>> {
+        let names = names_in(&self.guest_dir(server))?;
+        Ok(names.iter().filter_map(|name| disk_of(server, name)).collect())
     }
 
     pub(super) fn check_room(&self) -> Result<(), Failure> {
@@ -140,47 +183,61 @@ impl Qcow2Disks {
         keep_base(part, path.to_owned()).await
     }
 
-    /// Makes an overlay, and then its note.
-    pub(super) async fn make_overlay<N: Serialize + Send + 'static>(
-        &self,
-        assignment: &GuestAssignment,
-        (note_name, note): (&'static str, N),
-    ) -> Result<(), Failure> {
-        let base = self.base_path(&assignment.guest.base)?;
+    /// Makes a disk's file, without a note.
+    pub(super) async fn make_file(&self, server: ServerId, disk: &DiskSpec) -> Result<(), Failure> {
         self.check_room()?;
-        let virtual_size = check_header(&base, &assignment.guest.base.format)?;
-        let size = virtual_size.max(u64::from(assignment.guest.size.disk_gb) << 30);
-        let dir = self.guest_dir(assignment.server_id);
-        let root = dir.join(ROOT);
+        let (dir, name) = (self.guest_dir(server), file(server, disk.id));
+        let (path, note) = (dir.join(&name), dir.join(note_file(server, disk.id)));
         {
-            let (dir, root) = (dir.clone(), root.clone());
+            let (dir, path) = (dir.clone(), path.clone());
             blocking("making the server's directory", move || {
                 std::fs::create_dir_all(&dir)?;
-                files::remove(&dir.join("disk.json"))?;
-                files::remove(&root)?;
+                files::remove(&note)?;
+                files::remove(&path)?;
                 // The file exists before qemu-img runs, because the guest's user can make no file here.
-                files::create(&root).map(drop)
+                files::create(&path).map(drop)
             })
             .await?;
         }
-        let size = size.to_string();
-        let format = assignment.guest.base.format.as_str();
-        let base_text = relative(&base);
-        let args = ["create", "-q", "-f", "qcow2", "-b", &base_text, "-F", format, ROOT, &size];
-        run_img(&dir, &args, IMG).await?;
-        blocking("noting the disk", move || {
-            std::fs::File::open(&root)?.sync_all()?;
-            files::write_durably(&dir.join(note_name), &serde_json::to_vec(&note)?)
-        })
-        .await
+        match &disk.content {
+            Content::Image(base) => {
+                let path = self.base_path(base)?;
+                let size = check_header(&path, &base.format)?.max(disk.bytes).to_string();
+                let base_text = relative(&path);
+                let args =
+                    ["create", "-q", "-f", "qcow2", "-b", &base_text, "-F", &base.format, &name, &size];
+                run_img(&dir, &args, &[&name], IMG).await?;
+            }
+            Content::Blank => make_blank(&dir, &name, disk.bytes).await?,
+            Content::Swap => make_swap(&dir, &name, disk).await?,
+        }
+        blocking("making the disk durable", move || std::fs::File::open(&path)?.sync_all()).await
+    }
+
+    /// Writes the note that makes a disk complete.
+    pub(super) async fn write_note(
+        &self,
+        server: ServerId,
+        disk: DiskId,
+        note: DiskNote,
+    ) -> Result<(), Failure> {
+        let path = self.guest_dir(server).join(note_file(server, disk));
+        blocking("noting the disk", move || files::write_durably(&path, &serde_json::to_vec(&note)?)).await
+    }
+
+    /// The name of the base of a disk with this content; empty for none.
+    pub(super) fn base_name_of(&self, disk: &DiskSpec) -> Result<String, Failure> {
+        disk.base().map_or(Ok(String::new()), |base| self.base_name(base))
     }
 
     fn reap(&self) -> io::Result<()> {
         let mut needed = BTreeSet::new();
         for server in self.servers()? {
-            // A disk with an unreadable note may need any base.
-            let Some(note) = self.note(server) else { return Ok(()) };
-            needed.insert(note.base);
+            let disks = self.disks_here(server)?;
+            // A disk with an unreadable note may need any base, and so may one that is on its way here.
+            let notes: Option<Vec<DiskNote>> = disks.iter().map(|disk| self.note(server, *disk)).collect();
+            let Some(notes) = notes.filter(|notes| !notes.is_empty()) else { return Ok(()) };
+            needed.extend(notes.into_iter().map(|note| note.base));
         }
         let dir = self.state_dir.join("base");
         // The file system's own clock gives both times.
@@ -226,89 +283,93 @@ impl Disks for Qcow2Disks {
         })
     }
 
-    fn make<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()> {
+    fn make<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, ()> {
         Box::pin(async move {
-            if self.note(assignment.server_id).is_some_and(|note| note.generation == assignment.generation) {
+            if self.note(server, disk.id).is_some_and(|note| note.generation == disk.generation) {
                 return Ok(());
             }
-            let note = DiskNote::of(assignment, &self.base_path(&assignment.guest.base)?);
-            let result = self.make_overlay(assignment, (NOTE, note)).await;
+            let note = DiskNote { generation: disk.generation, base: self.base_name_of(disk)? };
+            let made = async {
+                self.make_file(server, disk).await?;
+                self.write_note(server, disk.id, note).await
+            };
+            let result = made.await;
             if result.is_err() {
-                let dir = self.guest_dir(assignment.server_id);
-                let half = [dir.join("disk.json"), dir.join(ROOT)];
+                let dir = self.guest_dir(server);
+                let half = [dir.join(note_file(server, disk.id)), dir.join(file(server, disk.id))];
                 for error in half.iter().filter_map(|path| files::remove(path).err()) {
-                    tracing::warn!(server = %assignment.server_id, %error, "cannot remove a half-made disk");
+                    tracing::warn!(%server, disk = %disk.id, %error, "cannot remove a half-made disk");
                 }
             }
             result
         })
     }
 
-    fn find<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, Option<u64>> {
-        Box::pin(async move { Ok(self.note(assignment.server_id).map(|note| note.generation)) })
+    fn find<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, Option<u64>> {
+        Box::pin(async move { Ok(self.note(server, disk.id).map(|note| note.generation)) })
     }
 
-    fn list(&self) -> Work<'_, Vec<(ServerId, u64)>> {
-        Box::pin(async move {
-            let servers = self.servers().map_err(|e| file_failure("listing the guests", &e))?;
-            Ok(servers.into_iter().filter_map(|s| Some((s, self.note(s)?.generation))).collect())
-        })
+    fn list(&self) -> Work<'_, Vec<(ServerId, DiskId, u64)>> {
+        let list = || {
+            let mut all = Vec::new();
+            for server in self.servers()? {
+                let complete = self.disks_here(server)?.into_iter();
+                all.extend(complete.filter_map(|id| Some((server, id, self.note(server, id)?.generation))));
+            }
+            io::Result::Ok(all)
+        };
+        Box::pin(async move { list().map_err(|e| file_failure("listing the guests", &e)) })
     }
 
-    fn path(&self, server: ServerId) -> PathBuf {
-        self.root(server)
+    fn path(&self, server: ServerId, disk: DiskId) -> PathBuf {
+        self.guest_dir(server).join(file(server, disk))
     }
 
     fn upload<'a>(
         &'a self,
-        assignment: &'a GuestAssignment,
+        server: ServerId,
+        disk: DiskId,
         upload: &'a str,
         link: &'a dyn Link,
     ) -> Work<'a, ()> {
         Box::pin(async move {
-            let dir = self.guest_dir(assignment.server_id);
+            let (dir, name) = (self.guest_dir(server), file(server, disk));
             let whole = Fleeting(dir.join(WHOLE));
             files::create(&whole.0).map_err(|e| file_failure("making a copy of the disk", &e))?;
             // The whole content of the guest's disk, in one file without a base.
-            run_img(&dir, &["convert", "-q", "-f", "qcow2", "-O", "qcow2", ROOT, WHOLE], CONVERT).await?;
-            send_disk(assignment.server_id, upload, &whole.0, link).await
+            let args = ["convert", "-q", "-f", "qcow2", "-O", "qcow2", &name, WHOLE];
+            run_img(&dir, &args, &[&name, WHOLE], CONVERT).await?;
+            send_disk(server, upload, &whole.0, link).await
         })
     }
 
-    fn relabel<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()> {
+    fn relabel<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, ()> {
         Box::pin(async move {
-            let dir = self.guest_dir(assignment.server_id);
-            let Some(note) = self.note(assignment.server_id) else {
-                return Err(Failure::new("The older disk is no longer there.", "no disk.json to rewrite"));
+            let Some(note) = self.note(server, disk.id) else {
+                return Err(Failure::new("The older disk is no longer there.", "it has no note to rewrite"));
             };
-            let note = DiskNote { generation: assignment.generation, ..note };
-            blocking("noting the disk", move || {
-                files::write_durably(&dir.join(NOTE), &serde_json::to_vec(&note)?)
-            })
-            .await
+            self.write_note(server, disk.id, DiskNote { generation: disk.generation, ..note }).await
         })
     }
 
-    fn grow<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()> {
+    fn grow<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, ()> {
         Box::pin(async move {
             // The copy of a disk that was being sent when the agent ended.
-            let dir = self.guest_dir(assignment.server_id);
+            let (dir, name) = (self.guest_dir(server), file(server, disk.id));
             files::remove(&dir.join(WHOLE)).map_err(|e| file_failure("removing a copy of the disk", &e))?;
-            let wanted = u64::from(assignment.guest.size.disk_gb) << 30;
-            if overlay_bytes(&dir.join(ROOT))? >= wanted {
+            if overlay_bytes(&dir.join(&name))? >= disk.bytes {
                 return Ok(());
             }
-            run_img(&dir, &["resize", "-q", "-f", "qcow2", ROOT, &wanted.to_string()], IMG).await
+            let args = ["resize", "-q", "-f", "qcow2", &name, &disk.bytes.to_string()];
+            run_img(&dir, &args, &[&name], IMG).await
         })
     }
 
     fn remove(&self, server: ServerId) -> Work<'_, ()> {
         let dir = self.guest_dir(server);
-        Box::pin(blocking("removing the server's disk", move || {
-            // Without its note, a disk counts as half-made, even after a crash.
-            files::remove(&dir.join("disk.json"))?;
+        Box::pin(blocking("removing the server's disks", move || {
             // The files must go before the guest's user is free for another guest.
-            files::remove(&dir.join(ROOT))?;
+            remove_files(&dir, server)?;
             files::remove(&dir)
         }))
     }
@@ -371,14 +432,50 @@ async fn download(base: &Base, part: &Path, link: &dyn Link) -> Result<(), Failu
     Ok(())
 }
 
-/// Runs qemu-img in a guest's directory, as the guest's user, who becomes the disk's owner.
-pub(super) async fn run_img(dir: &Path, args: &[&str], limits: Limits) -> Result<(), Failure> {
+/// Makes an empty disk.
+pub(super) async fn make_blank(dir: &Path, name: &str, bytes: u64) -> Result<(), Failure> {
+    run_img(dir, &["create", "-q", "-f", "qcow2", name, &bytes.to_string()], &[name], IMG).await
+}
+
+/// Makes a disk that is a Linux swap area.
+async fn make_swap(dir: &Path, name: &str, disk: &DiskSpec) -> Result<(), Failure> {
+    let raw = Fleeting(dir.join(WHOLE));
+    let (path, header, bytes) = (raw.0.clone(), swap_header(disk), disk.bytes);
+    blocking("writing the swap area", move || {
+        let mut file = files::create(&path)?;
+        file.write_all(&header)?;
+        file.set_len(bytes)
+    })
+    .await?;
+    let args = ["convert", "-q", "-f", "raw", "-O", "qcow2", WHOLE, name];
+    run_img(dir, &args, &[name, WHOLE], IMG).await
+}
+
+/// The first page of a swap area, as mkswap(8) writes it for pages of 4 KiB. The disk's id is the area's UUID.
+fn swap_header(disk: &DiskSpec) -> Vec<u8> {
+    const PAGE: usize = 4096;
+    let mut page = vec![0; PAGE];
+    let last_page = (disk.bytes / PAGE as u64).saturating_sub(1).min(u64::from(u32::MAX)) as u32;
+    page[1024..1028].copy_from_slice(&1_u32.to_le_bytes());
+    page[1028..1032].copy_from_slice(&last_page.to_le_bytes());
+    page[1036..1052].copy_from_slice(disk.id.0.as_bytes());
+    page[PAGE - 10..].copy_from_slice(b"SWAPSPACE2");
+    page
+}
+
+/// Runs qemu-img in a guest's directory, as the guest's user, who becomes the owner of these files.
+pub(super) async fn run_img(
+    dir: &Path,
+    args: &[&str],
+    given: &[&str],
+    limits: Limits,
+) -> Result<(), Failure> {
     let Some(qemu_img) = exec::which("qemu-img") else {
         return Err(img_failure(&ExecError::Missing("qemu-img".to_owned())));
     };
     let user = GuestUser::of(dir).await;
     let given = user.and_then(|user| {
-        [ROOT, WHOLE].iter().try_for_each(|name| user.give(&dir.join(name)))?;
+        given.iter().try_for_each(|name| user.give(&dir.join(name)))?;
         Ok(user)
     });
     let user = given.map_err(|e| file_failure("giving the guest its disk", &e))?;

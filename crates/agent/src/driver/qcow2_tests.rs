@@ -4,7 +4,9 @@ use super::*;
 use crate::link::{Call, Chunks};
 use bytes::Bytes;
 use lenticular_model::{HostId, ImageId};
-use lenticular_wire::agent::{Answer, Orders, OrdersQuery, Registration, Report, Welcome};
+use lenticular_wire::agent::{
+    Answer, Base, Content, DiskSpec, Orders, OrdersQuery, Registration, Report, Welcome,
+};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 struct Images {
@@ -97,23 +99,29 @@ async fn a_damaged_base_is_refused_and_leaves_nothing() {
     }
 }
 
+/// A server and its root disk over a base.
+fn root(base: Base) -> (ServerId, DiskSpec) {
+    let assignment = crate::testing::assignment(1);
+    let disk = assignment.guest.disks.into_iter().next().unwrap();
+    (assignment.server_id, DiskSpec { content: Content::Image(base), ..disk })
+}
+
 #[tokio::test]
 async fn a_disk_that_is_not_sent_after_all_leaves_no_copy() {
     let state = tempfile::tempdir().unwrap();
     let disks = Qcow2Disks::new(state.path()).unwrap();
     let (link, base) = images(&vec![0; 1 << 20]);
     disks.ensure_base(&base, &link).await.unwrap();
-    let mut assignment = crate::testing::assignment(1);
-    assignment.guest.base = base;
-    disks.make(&assignment).await.unwrap();
-    let dir = disks.guest_dir(assignment.server_id);
+    let (server, disk) = root(base);
+    disks.make(server, &disk).await.unwrap();
+    let dir = disks.guest_dir(server);
     let before = names(&dir);
     // First the control plane refuses the disk. Then no shelving waits for it any more. Then the agent ends in
     // the middle.
-    assert!(disks.upload(&assignment, "upload-1", &link).await.is_err());
+    assert!(disks.upload(server, disk.id, "upload-1", &link).await.is_err());
     assert_eq!(names(&dir), before);
     {
-        let mut sending = disks.upload(&assignment, "upload-2", &link);
+        let mut sending = disks.upload(server, disk.id, "upload-2", &link);
         while !dir.join(WHOLE).exists() {
             tokio::select! {
                 _ = &mut sending => panic!("it was to be given up half-way"),
@@ -123,7 +131,7 @@ async fn a_disk_that_is_not_sent_after_all_leaves_no_copy() {
     }
     assert_eq!(names(&dir), before);
     std::fs::write(dir.join(WHOLE), b"half").unwrap();
-    disks.grow(&assignment).await.unwrap();
+    disks.grow(server, &disk).await.unwrap();
     assert_eq!(names(&dir), before);
 }
 
@@ -159,14 +167,13 @@ async fn a_disk_is_made_kept_listed_and_removed() {
     let state = tempfile::tempdir().unwrap();
     let disks = Qcow2Disks::new(state.path()).unwrap();
     let (link, base) = images(&[7; 1 << 20]);
-    let mut assignment = crate::testing::assignment(1);
-    assignment.guest.base = base.clone();
-    assert!(disks.make(&assignment).await.is_err(), "no base yet");
+    let (server, mut disk) = root(base.clone());
+    assert!(disks.make(server, &disk).await.is_err(), "no base yet");
     assert_eq!(disks.list().await.unwrap(), []);
     disks.ensure_base(&base, &link).await.unwrap();
-    disks.make(&assignment).await.unwrap();
-    assert_eq!(disks.list().await.unwrap(), [(assignment.server_id, 1)]);
-    let path = disks.path(assignment.server_id);
+    disks.make(server, &disk).await.unwrap();
+    assert_eq!(disks.list().await.unwrap(), [(server, disk.id, 1)]);
+    let path = disks.path(server, disk.id);
     assert_eq!(
         check_header(&path, "qcow2").unwrap_err().message,
         "The image cannot be used: it has a backing file. Upload an image that needs no other file."
@@ -174,14 +181,57 @@ async fn a_disk_is_made_kept_listed_and_removed() {
     // A repetition changes nothing; a newer generation replaces the disk.
     let inode = |p: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(p).unwrap());
     let before = inode(&path);
-    disks.make(&assignment).await.unwrap();
+    disks.make(server, &disk).await.unwrap();
     assert_eq!(inode(&path), before);
-    assignment.generation = 2;
-    disks.make(&assignment).await.unwrap();
-    assert_eq!(disks.find(&assignment).await.unwrap(), Some(2));
+    disk.generation = 2;
+    disks.make(server, &disk).await.unwrap();
+    assert_eq!(disks.find(server, &disk).await.unwrap(), Some(2));
     disks.tidy().await.unwrap();
     assert!(names(&state.path().join("base")).contains(&format!("{}.raw", base.sha512)));
-    disks.remove(assignment.server_id).await.unwrap();
-    disks.remove(assignment.server_id).await.unwrap();
+    disks.remove(server).await.unwrap();
+    disks.remove(server).await.unwrap();
     assert!(names(&state.path().join("guests")).is_empty());
+}
+
+#[tokio::test]
+async fn a_guests_disks_are_made_noted_and_removed_one_by_one() {
+    let state = tempfile::tempdir().unwrap();
+    let disks = Qcow2Disks::new(state.path()).unwrap();
+    let (link, base) = images(&[7; 1 << 20]);
+    disks.ensure_base(&base, &link).await.unwrap();
+    let (server, root) = root(base);
+    let id = |n: u8| DiskId::from_random([n; 16]);
+    let blank = DiskSpec { id: id(11), bytes: 1 << 30, content: Content::Blank, ..root.clone() };
+    let swap = DiskSpec { id: id(12), bytes: 64 << 20, content: Content::Swap, ..root.clone() };
+    for disk in [&root, &blank, &swap] {
+        disks.make(server, disk).await.unwrap();
+    }
+    let mut all = disks.list().await.unwrap();
+    all.sort();
+    let mut wanted = [(server, root.id, 1), (server, blank.id, 1), (server, swap.id, 1)];
+    wanted.sort();
+    assert_eq!(all, wanted);
+
+    // The swap disk is a swap area over all of it, and the blank disk is empty.
+    let dir = disks.guest_dir(server);
+    let read = async |disk: &DiskSpec| {
+        let (from, raw) = (disks.path(server, disk.id), state.path().join("raw"));
+        let (from, to) = (from.to_str().unwrap(), raw.to_str().unwrap());
+        let args = ["convert", "-f", "qcow2", "-O", "raw", from, to];
+        exec::run(&exec::which("qemu-img").unwrap(), &args, IMG).await.unwrap();
+        std::fs::read(raw).unwrap()
+    };
+    let content = read(&swap).await;
+    assert_eq!((content.len() as u64, &content[4086..4096]), (swap.bytes, b"SWAPSPACE2".as_slice()));
+    assert_eq!(content[1028..1032], (64_u32 * 256 - 1).to_le_bytes());
+    let small = DiskSpec { bytes: 1 << 20, id: id(13), ..blank.clone() };
+    disks.make(server, &small).await.unwrap();
+    assert!(read(&small).await.iter().all(|byte| *byte == 0));
+
+    // A missing disk is missed, though the others are there.
+    std::fs::remove_file(disks.path(server, swap.id)).unwrap();
+    assert_eq!(disks.find(server, &swap).await.unwrap(), None);
+    assert_eq!(disks.find(server, &blank).await.unwrap(), Some(1));
+    disks.remove(server).await.unwrap();
+    assert!(!dir.exists());
 }

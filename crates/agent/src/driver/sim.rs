@@ -1,21 +1,21 @@
 //! A host without processes or files: its delays and failures follow its knobs.
 
 use super::{
-    Adopted, Disks, Exit, Hypervisor, Moves, NetPlan, Network, Probe, ProgressSink, Release, StepSignals,
-    Work, send_disk,
+    Disks, Exit, Hypervisor, Moves, NetPlan, Network, Probe, ProgressSink, Release, StepSignals, Work,
+    send_disk,
 };
 use crate::{
-    core::{Failure, FoundProcess},
+    core::{Failure, FoundProcess, Started},
     link::Link,
 };
 use lenticular_model::{
-    Lock, ServerId,
+    DiskId, Lock, ServerId,
     compute::migration::Mode,
     host::host::{Hypervisor as Described, Wiring},
 };
-use lenticular_wire::agent::{Base, GuestAssignment, GuestSpec, Outgoing, Peer, Receive};
+use lenticular_wire::agent::{Base, DiskSpec, GuestAssignment, GuestSpec, Outgoing, Peer, Receive};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     future::Future,
     path::{Path, PathBuf},
     pin::Pin,
@@ -52,8 +52,9 @@ pub struct SimKnobs {
     pub seed: u64,
 }
 
+#[derive(Default)]
 struct SimGuest {
-    generation: u64,
+    disks: BTreeMap<DiskId, u64>,
     boot: Option<u64>,
 }
 
@@ -141,16 +142,16 @@ impl Hypervisor for SimHost {
     fn start<'a>(
         &'a self,
         assignment: &'a GuestAssignment,
-        _disk: PathBuf,
+        _disks: Vec<PathBuf>,
         _net: NetPlan,
-    ) -> Work<'a, Option<String>> {
+    ) -> Work<'a, Started> {
         Box::pin(async move {
             self.turn(self.knobs.start, "Starting the guest").await?;
             match self.lock().guests.get_mut(&assignment.server_id) {
                 Some(guest) => guest.boot = Some(assignment.boot),
                 None => return Err(Failure::new("The server has no disk here.", "start without a disk")),
             }
-            Ok(None)
+            Ok(Started::default())
         })
     }
 
@@ -178,7 +179,9 @@ impl Hypervisor for SimHost {
 
     fn find(&self, server: ServerId) -> Work<'_, Option<FoundProcess>> {
         let boot = self.lock().guests.get(&server).and_then(|guest| guest.boot);
-        Box::pin(async move { Ok(boot.map(|boot| FoundProcess { boot, ssh_forward: None, ended: false })) })
+        Box::pin(async move {
+            Ok(boot.map(|boot| FoundProcess { boot, started: Started::default(), ended: false }))
+        })
     }
 
     fn list(&self) -> Work<'_, Vec<ServerId>> {
@@ -212,53 +215,54 @@ impl Disks for SimHost {
         Box::pin(async { Ok(()) })
     }
 
-    fn make<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()> {
+    fn make<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, ()> {
         Box::pin(async move {
             self.turn(self.knobs.prepare, "Making the disk").await?;
-            let guest = SimGuest { generation: assignment.generation, boot: None };
-            self.lock().guests.insert(assignment.server_id, guest);
+            self.lock().guests.entry(server).or_default().disks.insert(disk.id, disk.generation);
             Ok(())
         })
     }
 
     /// A simulated disk exists wherever the control plane believes it to be. So simulated hosts survive a restart
     /// of their process, though they save nothing.
-    fn find<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, Option<u64>> {
-        let generation = assignment.generation;
-        self.lock().guests.entry(assignment.server_id).or_insert(SimGuest { generation, boot: None });
+    fn find<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, Option<u64>> {
+        let generation =
+            *self.lock().guests.entry(server).or_default().disks.entry(disk.id).or_insert(disk.generation);
         Box::pin(async move { Ok(Some(generation)) })
     }
 
-    fn list(&self) -> Work<'_, Vec<(ServerId, u64)>> {
-        let all = self.lock().guests.iter().map(|(id, guest)| (*id, guest.generation)).collect();
+    fn list(&self) -> Work<'_, Vec<(ServerId, DiskId, u64)>> {
+        let inner = self.lock();
+        let disks =
+            inner.guests.iter().flat_map(|(id, guest)| guest.disks.iter().map(move |disk| (*id, disk)));
+        let all = disks.map(|(id, (disk, generation))| (id, *disk, *generation)).collect();
         Box::pin(async move { Ok(all) })
     }
 
-    fn grow<'a>(&'a self, _assignment: &'a GuestAssignment) -> Work<'a, ()> {
+    fn grow<'a>(&'a self, _server: ServerId, _disk: &'a DiskSpec) -> Work<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 
     fn upload<'a>(
         &'a self,
-        assignment: &'a GuestAssignment,
+        server: ServerId,
+        _disk: DiskId,
         upload: &'a str,
         link: &'a dyn Link,
     ) -> Work<'a, ()> {
         Box::pin(async move {
             self.turn(self.knobs.prepare, "Sending the disk").await?;
             // There are no bytes: the link of a simulated host knows that.
-            send_disk(assignment.server_id, upload, Path::new(""), link).await
+            send_disk(server, upload, Path::new(""), link).await
         })
     }
 
-    fn relabel<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()> {
-        if let Some(guest) = self.lock().guests.get_mut(&assignment.server_id) {
-            guest.generation = assignment.generation;
-        }
+    fn relabel<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, ()> {
+        self.lock().guests.entry(server).or_default().disks.insert(disk.id, disk.generation);
         Box::pin(async { Ok(()) })
     }
 
-    fn path(&self, _server: ServerId) -> PathBuf {
+    fn path(&self, _server: ServerId, _disk: DiskId) -> PathBuf {
         PathBuf::new()
     }
 
@@ -278,11 +282,12 @@ impl Moves for SimHost {
     }
 
     fn receive<'a>(&'a self, receive: &'a Receive, _net: NetPlan, _link: &'a dyn Link) -> Work<'a, ()> {
-        let GuestAssignment { server_id, generation, boot, .. } = *receive.assignment;
+        let of = &receive.assignment;
         Box::pin(async move {
             self.turn(self.knobs.prepare, "Making ready for the guest").await?;
-            let boot = (receive.mode == Mode::Live).then_some(boot);
-            self.lock().guests.insert(server_id, SimGuest { generation, boot });
+            let boot = (receive.mode == Mode::Live).then_some(of.boot);
+            let disks = of.guest.disks.iter().map(|disk| (disk.id, disk.generation)).collect();
+            self.lock().guests.insert(of.server_id, SimGuest { disks, boot });
             Ok(())
         })
     }
@@ -323,9 +328,9 @@ impl Moves for SimHost {
         })
     }
 
-    fn adopt<'a>(&'a self, assignment: &'a GuestAssignment, _manner: Mode) -> Work<'a, Option<Adopted>> {
+    fn adopt<'a>(&'a self, assignment: &'a GuestAssignment, _manner: Mode) -> Work<'a, Option<Started>> {
         let boot = self.lock().guests.get(&assignment.server_id).and_then(|guest| guest.boot);
-        Box::pin(async move { Ok(boot.map(|_| Adopted::default())) })
+        Box::pin(async move { Ok(boot.map(|_| Started::default())) })
     }
 }
 

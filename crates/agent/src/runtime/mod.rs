@@ -391,10 +391,10 @@ impl Runtime {
                 continue;
             }
             let server = order.server_id();
-            match self.drivers.disks.find(&own.assignment).await {
-                Ok(Some(generation)) => self.core.disk_found(server, generation),
+            match work::find_disks(&self.drivers, &own.assignment).await {
+                Ok(Some(generation)) => self.core.disks_found(server, generation),
                 Ok(None) => {}
-                Err(error) => tracing::warn!(%server, %error, "cannot look for the disk"),
+                Err(error) => tracing::warn!(%server, %error, "cannot look for the disks"),
             }
         }
         match self.core.apply(&orders) {

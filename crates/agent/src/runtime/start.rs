@@ -8,7 +8,7 @@ use crate::{
     files,
     link::Link,
 };
-use lenticular_model::ServerId;
+use lenticular_model::{DiskId, ServerId};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
@@ -78,7 +78,10 @@ impl Runtime {
 
 /// Tells the core of all disks and processes on this host, known or unknown.
 async fn find_guests(core: &mut Core, drivers: &Drivers) -> Result<(), AgentError> {
-    let disks: BTreeMap<ServerId, u64> = drivers.disks.list().await?.into_iter().collect();
+    let mut disks: BTreeMap<ServerId, BTreeMap<DiskId, u64>> = BTreeMap::new();
+    for (server, disk, generation) in drivers.disks.list().await? {
+        disks.entry(server).or_default().insert(disk, generation);
+    }
     let processes = drivers.hypervisor.list().await?;
     let all: BTreeSet<ServerId> = core.servers().chain(disks.keys().copied()).chain(processes).collect();
     let mut looking = JoinSet::new();
@@ -88,7 +91,7 @@ async fn find_guests(core: &mut Core, drivers: &Drivers) -> Result<(), AgentErro
     }
     while let Some(found) = looking.join_next().await {
         let (id, process) = found.map_err(|e| crate::core::Failure::new("a look failed", e.to_string()))?;
-        core.found(id, FoundGuest { disk: disks.get(&id).copied(), process: process? });
+        core.found(id, FoundGuest { disks: disks.remove(&id).unwrap_or_default(), process: process? });
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::Runtime;
 use crate::{
-    core::{Failure, Outcome, Step},
+    core::{Failure, Outcome, Started, Step},
     driver::{Drivers, ProgressSink, StepSignals},
     link::Link,
 };
@@ -122,9 +122,7 @@ async fn carry_out(
                 Err(Failure::new("The server was deleted while its disk was being made.", "cut short"))
             }
         },
-        Step::Start(assignment) => {
-            start(drivers, assignment).await.map(|ssh_forward| Outcome::Started { ssh_forward })
-        }
+        Step::Start(assignment) => start(drivers, assignment).await.map(Outcome::Started),
         Step::Plug(assignment) => plug(drivers, &assignment).await.map(|()| Outcome::Done),
         Step::Shutdown => match drivers.hypervisor.shutdown(id, cancel).await {
             Ok(()) => drivers.network.unplug(id).await.map(|()| Outcome::Done),
@@ -142,11 +140,11 @@ async fn carry_out(
         Step::Send(assignment, outgoing) => {
             drivers.moves.send(&assignment, &outgoing, progress, signals).await.map(|()| Outcome::Done)
         }
-        Step::Upload(assignment, upload) => tokio::select! {
-            result = drivers.disks.upload(&assignment, &upload, link) => result.map(|()| Outcome::Done),
+        Step::Upload(assignment, name) => tokio::select! {
+            result = upload(drivers, link, &assignment, &name) => result.map(|()| Outcome::Done),
             _ = cancel.wait_for(|cancel| *cancel) => Err(Failure::new("The shelving was given up.", "cut short")),
         },
-        Step::Revive(assignment) => drivers.disks.relabel(&assignment).await.map(|()| Outcome::Done),
+        Step::Revive(assignment) => relabel(drivers, &assignment).await.map(|()| Outcome::Done),
         Step::Resume => drivers.moves.resume(id).await.map(|()| Outcome::Done),
         Step::HandOver { to, generation } => tokio::select! {
             result = drivers.moves.hand_over(id, &to, generation) => result.map(|()| Outcome::Done),
@@ -157,7 +155,7 @@ async fn carry_out(
                 drivers.network.announce(id, &assignment.guest);
             }
             drivers.moves.adopt(&assignment, mode).await.map(|adopted| match adopted {
-                Some(adopted) => Outcome::Started { ssh_forward: adopted.ssh_forward },
+                Some(started) => Outcome::Started(started),
                 None => Outcome::Done,
             })
         }
@@ -173,10 +171,25 @@ async fn take_in(drivers: &Drivers, link: &dyn Link, receive: &Receive) -> Resul
 }
 
 async fn prepare(drivers: &Drivers, link: &dyn Link, assignment: &GuestAssignment) -> Result<(), Failure> {
-    drivers.disks.ensure_base(&assignment.guest.base, link).await?;
+    for base in assignment.guest.bases() {
+        drivers.disks.ensure_base(base, link).await?;
+    }
     keep_user_data(drivers, link, assignment).await?;
-    // The last action: once the disk is made, everything for a start exists.
-    drivers.disks.make(assignment).await
+    // The last actions: once all disks are made, everything for a start exists.
+    for disk in &assignment.guest.disks {
+        drivers.disks.make(assignment.server_id, disk).await?;
+    }
+    Ok(())
+}
+
+/// The generation of a guest's disks; `None` if one of them is missing.
+pub(super) async fn find_disks(drivers: &Drivers, of: &GuestAssignment) -> Result<Option<u64>, Failure> {
+    let mut oldest = None;
+    for disk in &of.guest.disks {
+        let Some(generation) = drivers.disks.find(of.server_id, disk).await? else { return Ok(None) };
+        oldest = Some(oldest.unwrap_or(generation).min(generation));
+    }
+    Ok(oldest)
 }
 
 async fn keep_user_data(
@@ -196,11 +209,34 @@ async fn keep_user_data(
     drivers.hypervisor.keep_user_data(assignment.server_id, user_data).await
 }
 
-async fn start(drivers: &Drivers, assignment: Arc<GuestAssignment>) -> Result<Option<String>, Failure> {
-    let net = drivers.network.plug(assignment.server_id, &assignment.guest).await?;
-    drivers.disks.grow(&assignment).await?;
-    let disk = drivers.disks.path(assignment.server_id);
-    drivers.hypervisor.start(&assignment, disk, net).await
+async fn start(drivers: &Drivers, of: Arc<GuestAssignment>) -> Result<Started, Failure> {
+    let net = drivers.network.plug(of.server_id, &of.guest).await?;
+    let mut paths = Vec::new();
+    for disk in &of.guest.disks {
+        drivers.disks.grow(of.server_id, disk).await?;
+        paths.push(drivers.disks.path(of.server_id, disk.id));
+    }
+    drivers.hypervisor.start(&of, paths, net).await
+}
+
+async fn relabel(drivers: &Drivers, of: &GuestAssignment) -> Result<(), Failure> {
+    for disk in &of.guest.disks {
+        drivers.disks.relabel(of.server_id, disk).await?;
+    }
+    Ok(())
+}
+
+async fn upload(
+    drivers: &Drivers,
+    link: &dyn Link,
+    of: &GuestAssignment,
+    upload: &str,
+) -> Result<(), Failure> {
+    let disk = of
+        .guest
+        .root()
+        .ok_or_else(|| Failure::new("The server has no root disk.", "no disk in its order"))?;
+    drivers.disks.upload(of.server_id, disk.id, upload, link).await
 }
 
 async fn plug(drivers: &Drivers, assignment: &GuestAssignment) -> Result<(), Failure> {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use lenticular_agent::{Call, Chunks, Link, LinkError};
 use lenticular_model::{
-    HostId, ImageId, Incarnation, ProjectId, ServerId, UserId,
+    DiskId, HostId, ImageId, Incarnation, ProjectId, ServerId, UserId,
     compute::{
         flavor::Size,
         migration::Mode,
@@ -13,8 +13,8 @@ use lenticular_model::{
     host::observation::{Observation, ObservedState},
 };
 use lenticular_wire::agent::{
-    Answer, Base, GuestAssignment, GuestSpec, Order, Orders, OrdersQuery, Outgoing, Own, Peer, Question,
-    Receive, Registration, Report, Subject, Welcome,
+    Answer, Base, Content, DiskSpec, GuestAssignment, GuestSpec, Order, Orders, OrdersQuery, Outgoing, Own,
+    Peer, Question, Receive, Registration, Report, Subject, Welcome,
 };
 use std::{
     collections::BTreeMap,
@@ -387,9 +387,11 @@ impl Wish {
         if self.kept {
             return Order::Keep { server_id, generation };
         }
-        let assignment = GuestAssignment { server_id, generation, boot, guest: self.guest.clone() };
+        let mut guest = self.guest.clone();
+        guest.disks.iter_mut().for_each(|disk| disk.generation = generation);
+        let assignment = GuestAssignment { server_id, generation, boot, guest };
         if let Some((from, mode)) = self.receive.clone() {
-            return Order::Receive(Receive { assignment: assignment.into(), from, mode });
+            return Order::Receive(Receive { assignment: assignment.into(), layout: 2, from, mode });
         }
         Order::Own(Own {
             assignment: assignment.into(),
@@ -418,11 +420,16 @@ pub fn order(id: ServerId, sha512: &str) -> Wish {
             project_id: ProjectId::from_random([1; 16]),
             user_id: UserId::from_random([2; 16]),
             size: Size { vcpus: 1, ram_mb: 128, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 },
-            base: Base {
-                image_id: ImageId::from_random([3; 16]),
-                sha512: sha512.to_owned(),
-                format: "qcow2".to_owned(),
-            },
+            disks: vec![DiskSpec {
+                id: DiskId::root_of(id),
+                generation: 1,
+                bytes: 1 << 30,
+                content: Content::Image(Base {
+                    image_id: ImageId::from_random([3; 16]),
+                    sha512: sha512.to_owned(),
+                    format: "qcow2".to_owned(),
+                }),
+            }],
             ports: Vec::new(),
             key: None,
             metadata: BTreeMap::new(),

@@ -2,7 +2,7 @@
 
 use crate::image_store::store::ImageStore;
 use lenticular_model::{
-    DiskCopyId, HostId, ImageId, Kind, Lock, PortId, State,
+    DiskId, HostId, ImageId, Kind, Lock, PortId, State,
     error::{Error, Result},
 };
 use lenticular_store::Commit;
@@ -59,9 +59,7 @@ impl Links {
             let server = match kind {
                 Kind::Server => id.parse().ok(),
                 Kind::Port => id.parse().ok().and_then(|id: PortId| state.ports.get(&id)?.server_id),
-                Kind::DiskCopy => {
-                    id.parse().ok().and_then(|id: DiskCopyId| Some(state.disk_copies.get(&id)?.server_id))
-                }
+                Kind::Disk => id.parse().ok().and_then(|id: DiskId| Some(state.disks.get(&id)?.server_id)),
                 // A removed heartbeat means an ended session: the agent's poll wakes, and learns of it.
                 Kind::Heartbeat => {
                     id.parse()

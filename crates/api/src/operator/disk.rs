@@ -11,7 +11,7 @@ use axum::extract::Path;
 use lenticular_control::command::{compute::evacuate, host::disk};
 use lenticular_model::{
     ServerId, State,
-    compute::disk_copy::{DiskCopy, Fate, FoundDisk},
+    compute::disk::{Disk, Fate, FoundDisk},
     error::Error,
 };
 use lenticular_wire::operator::{DiskView, Nothing, RestoreAsk};
@@ -34,17 +34,20 @@ pub async fn give_up(ctx: Ctx, Path(disk): Path<String>) -> Handled {
 
 /// The disks that a server left behind.
 pub fn left_behind(state: &State, server: ServerId) -> Vec<DiskView> {
-    let view = |copy: &DiskCopy| DiskView {
-        id: copy.id.to_string(),
-        host: host_name(state, Some(copy.host_id)).unwrap_or_default(),
-        generation: copy.generation,
-        kept_until: match copy.fate {
-            Fate::Kept { until } => Some(until.iso()),
-            Fate::Doomed | Fate::Found { .. } => None,
-        },
-        why: copy.why.clone(),
+    let view = |disk: &Disk| {
+        let left = disk.left.as_deref()?;
+        Some(DiskView {
+            id: disk.id.to_string(),
+            host: host_name(state, disk.host_id).unwrap_or_default(),
+            generation: disk.generation,
+            kept_until: match left.fate {
+                Fate::Kept { until } => Some(until.iso()),
+                Fate::Doomed | Fate::Found { .. } => None,
+            },
+            why: left.why.clone(),
+        })
     };
-    state.disk_copies_of_server(server).map(|copy| view(copy)).collect()
+    state.left_disks_of_server(server).filter_map(|disk| view(disk)).collect()
 }
 
 /// The future of a disk, in words.

@@ -73,7 +73,7 @@ fn detail(state: &State, host: &Host) -> HostDetail {
     let here = state.servers_on_host(host.id);
     let comes = |s: &Server| s.ticket.as_ref().is_some_and(|t| t.to == host.id);
     let coming = state.servers.values().filter(|s| comes(s));
-    let copies = state.disk_copies_on_host(host.id);
+    let left = state.left_disks_on_host(host.id);
     let fence = host.fence.as_ref().map(|fence| {
         let lost = if fence.disks_lost { ", and its disks lost," } else { "" };
         let how = match &fence.proof {
@@ -103,8 +103,8 @@ fn detail(state: &State, host: &Host) -> HostDetail {
         aggregates: state.aggregates_of_host(host.id).map(|aggregate| aggregate.name.clone()).collect(),
         servers_here: here.map(|s| (s.id.to_string(), s.name.clone(), s.status().to_owned())).collect(),
         coming: coming.map(|s| (s.id.to_string(), s.name.clone())).collect(),
-        left_behind: copies
-            .map(|copy| (copy.id.to_string(), copy.server_id.to_string(), disk::fate(&copy.fate)))
+        left_behind: left
+            .filter_map(|d| Some((d.id.to_string(), d.server_id.to_string(), disk::fate(d.fate()?))))
             .collect(),
     }
 }

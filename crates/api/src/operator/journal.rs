@@ -10,7 +10,10 @@ use axum::extract::Path;
 use lenticular_control::command::host::enrolment;
 use lenticular_model::{
     Cause, ImageId, Kind, ServerId, State, UserId,
-    compute::server::{Server, Shelf},
+    compute::{
+        disk::Disk,
+        server::{Server, Shelf},
+    },
     error::{Error, Result},
     network::port::Port,
     policy::{self, Action},
@@ -32,14 +35,30 @@ pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
     for port in state.ports_of_server(server.id) {
         let history = ctx.app.store.history(Kind::Port, &port.id.to_string()).await?;
         let of_port = journal(state, history, &**port, |before, after| addresses(server.id, before, after))?;
-        for (seq, line) in of_port.into_iter().filter(|(_, line)| !line.changes.is_empty()) {
-            match lines.get_mut(&seq) {
-                Some(known) => known.changes.extend(line.changes),
-                None => drop(lines.insert(seq, line)),
-            }
-        }
+        add(&mut lines, of_port);
+    }
+    if let Some(disk) = state.root_disk(server.id) {
+        let history = ctx.app.store.history(Kind::Disk, &disk.id.to_string()).await?;
+        add(&mut lines, journal(state, history, &**disk, generations)?);
     }
     json(200, &lines.into_values().collect::<Vec<_>>())
+}
+
+/// Adds the changes of another record to the lines of the same commits.
+fn add(lines: &mut BTreeMap<u64, JournalLine>, more: BTreeMap<u64, JournalLine>) {
+    for (seq, line) in more.into_iter().filter(|(_, line)| !line.changes.is_empty()) {
+        match lines.get_mut(&seq) {
+            Some(known) => known.changes.extend(line.changes),
+            None => drop(lines.insert(seq, line)),
+        }
+    }
+}
+
+/// The right to write a disk that moved on.
+fn generations(before: Option<&Disk>, after: &Disk) -> Vec<Change> {
+    let generation = |disk: &Disk| disk.generation.to_string();
+    let from = before.map(generation);
+    from.and_then(|from| change("disk generation", Some(from), Some(generation(after)))).into_iter().collect()
 }
 
 /// `GET /operator/v1/refusals`: agents that were refused for security reasons.
@@ -147,7 +166,6 @@ fn facts(state: &State, server: &Server) -> Vec<(&'static str, Option<String>)> 
         ("starts", Some(server.boot.to_string())),
         ("moving to", host_name(state, server.ticket.as_ref().map(|ticket| ticket.to))),
         ("way back to", host_name(state, server.unconfirmed.as_ref().map(|last| last.from))),
-        ("disk generation", Some(server.disk.generation.to_string())),
         ("shelf", shelf),
         ("fault", fault),
         ("name", text(&server.name)),
@@ -179,7 +197,7 @@ mod tests {
             "id": "11111111-1111-4111-8111-111111111111", "created_at": 1, "project_id": "0".repeat(32),
             "user_id": "0".repeat(32), "name": "web", "hostname": "web", "flavor_id": "1", "flavor_name": "m1",
             "size": {"vcpus": 1, "ram_mb": 1, "disk_gb": 1}, "image_id": "22222222-2222-4222-8222-222222222222",
-            "base": "", "base_format": "raw", "reservation_id": "r-1", "host_id": null, "disk": {"generation": 1},
+            "base": "", "base_format": "raw", "reservation_id": "r-1", "host_id": null,
             "wanted": "running", "boot": 1, "boot_style": "hard", "condition": "building",
         });
         change(&mut doc);

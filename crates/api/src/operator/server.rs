@@ -32,7 +32,7 @@ fn view(state: &State, server: &Server, history: Vec<(String, String)>) -> Where
         status: server.status().to_owned(),
         wanted: format!("{:?}", server.wanted).to_lowercase(),
         host: host.map(|h| h.name.clone()),
-        disk_generation: server.disk.generation,
+        disk_generation: state.generation_of_server(server.id),
         powered: server.powered,
         host_heard_at: host.and_then(|h| state.heartbeats.get(&h.id)).map(|c| c.at.iso()),
         host_silent_since: host.and_then(|h| h.silent_since).map(|t| t.iso()),

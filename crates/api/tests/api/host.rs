@@ -113,7 +113,7 @@ impl TestHost {
                         handovers.push(Handover { server, from, to: to.name, generation });
                     }
                     Step::Upload(..) => panic!("a host for tests has no disk to send"),
-                    Step::Start(_) => self.core.done(server, Outcome::Started { ssh_forward: None }),
+                    Step::Start(_) => self.core.done(server, Outcome::Started(Default::default())),
                     _ => self.core.done(server, Outcome::Done),
                 }
             }

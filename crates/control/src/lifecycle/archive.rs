@@ -2,8 +2,11 @@
 
 use crate::lifecycle::{network::cascade, operation};
 use lenticular_model::{
-    Kind, ServerId, Txn,
-    compute::server::{Server, Wanted},
+    DiskId, Kind, ServerId, Txn,
+    compute::{
+        disk::Disk,
+        server::{Server, Wanted},
+    },
     network::port::Port,
 };
 use std::sync::Arc;
@@ -11,7 +14,7 @@ use std::sync::Arc;
 /// Archives a server that is wanted absent, if no host has a part of it that could run.
 pub fn archive_if_gone(txn: &mut Txn<'_>, id: ServerId) {
     let Some(server) = txn.servers.get(&id).cloned() else { return };
-    let may_run = || txn.disk_copies_of_server(id).any(|copy| copy.may_run);
+    let may_run = || txn.left_disks_of_server(id).any(|disk| disk.may_run());
     if server.wanted == Wanted::Absent && server.host_id.is_none() && server.restored.is_none() && !may_run()
     {
         archive(txn, &server);
@@ -29,6 +32,10 @@ fn archive(txn: &mut Txn<'_>, server: &Server) {
         }
     }
     operation::finish_task(txn, server, None);
+    let disks: Vec<DiskId> = txn.disks_of_server(server.id).map(|disk| disk.id).collect();
+    for disk in disks {
+        txn.delete::<Disk>(&disk);
+    }
     txn.delete::<Server>(&server.id);
     let id = server.id.to_string();
     if server.has_user_data {

@@ -1,6 +1,8 @@
 //! Servers with a lost disk: lost with their host, or in a restore of the store.
 
-use crate::lifecycle::{archive::archive_if_gone, condition, migration, operation, ports, restore, shelf};
+use crate::lifecycle::{
+    archive::archive_if_gone, condition, disk, migration, operation, ports, restore, shelf,
+};
 use lenticular_model::{
     ServerId, Txn,
     compute::{
@@ -14,7 +16,7 @@ pub fn on_host_lost(txn: &mut Txn<'_>, id: ServerId, host: &str) -> bool {
     let Some(server) = txn.servers.get(&id).cloned() else { return false };
     if server.wanted == Wanted::Absent {
         // No host is left that could confirm the deletion.
-        txn.update::<Server>(&id, |server| server.host_id = None);
+        disk::set_host(txn, id, None);
         archive_if_gone(txn, id);
         return false;
     }
@@ -29,10 +31,10 @@ pub fn on_host_lost(txn: &mut Txn<'_>, id: ServerId, host: &str) -> bool {
     );
     operation::finish_task(txn, &server, Some(message.clone()));
     ports::bind(txn, id, None);
+    disk::set_host(txn, id, None);
     let now = txn.now;
     let details = Some("an operator retired the host by force".to_owned());
     txn.update::<Server>(&id, |server| {
-        server.host_id = None;
         server.wanted = Wanted::Stopped;
         server.task = None;
         server.powered = false;
@@ -57,12 +59,12 @@ pub fn on_lost_in_restore(txn: &mut Txn<'_>, server: &Server) {
             shelf::clear(txn, &server);
         }
         let now = txn.now;
+        disk::set_host(txn, id, None);
+        // No host may make a new disk: the server may have been made, and deleted, after the backup.
+        disk::update(txn, id, |disk| disk.made = true);
         txn.update::<Server>(&id, |s| {
-            // No host may make a new disk: the server may have been made, and deleted, after the backup.
-            s.disk.made = true;
             s.powered = false;
             s.ssh_forward = None;
-            s.host_id = None;
             if s.wanted != Wanted::Absent {
                 s.wanted = Wanted::Stopped;
                 s.task = None;

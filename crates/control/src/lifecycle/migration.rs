@@ -1,10 +1,10 @@
 //! Migrations: their begin, their end, and the effects of their hosts' reports.
 
-use crate::lifecycle::{condition, disk_copy, operation, ports};
+use crate::lifecycle::{condition, disk, operation, ports};
 use lenticular_model::{
     HostId, Kind, MigrationId, ServerId, Timestamp, Txn,
     compute::{
-        disk_copy::{DiskCopy, Fate, KEPT_S},
+        disk::{Fate, KEPT_S},
         migration::{
             FlavorSnapshot, Leg, Migration, Mode, MoveProgress, Phase, Progress, Purpose, Ticket, Unconfirmed,
         },
@@ -51,11 +51,11 @@ pub fn open(txn: &mut Txn<'_>, by: Option<&Caller>, server: &Server, plan: Move)
     let id = MigrationId::from_random(txn.random());
     record(txn, by, server, (id, from), &plan, Phase::Preparing)?;
     // When the target prepares, it removes any older disk of the server.
-    disk_copy::clear(txn, plan.to, server.id);
-    let generation = server.next_generation();
+    disk::clear(txn, plan.to, server.id);
+    let generation = txn.next_generation(server.id);
     let Move { to, mode, snapshot, .. } = plan;
+    disk::update(txn, server.id, |disk| disk.issued = generation);
     txn.update::<Server>(&server.id, |s| {
-        s.disk.issued = generation;
         s.task = Some(task);
         let (leg, forced) = (Leg::Prepare, false);
         s.ticket = Some(Box::new(Ticket { migration_id: id, to, generation, mode, leg, forced, snapshot }));
@@ -191,7 +191,7 @@ fn set_leg(txn: &mut Txn<'_>, server: &Server, leg: Leg, phase: Phase) {
 pub fn close(txn: &mut Txn<'_>, server: &Server, phase: Phase) {
     let Some(ticket) = &server.ticket else { return };
     let what = "a move here that did not come about".to_owned();
-    disk_copy::leave(txn, server.id, ticket.to, ticket.generation, Fate::Doomed, what);
+    disk::leave(txn, server.id, ticket.to, ticket.generation, Fate::Doomed, what);
     end(txn, server, phase);
 }
 
@@ -243,11 +243,10 @@ fn arrive(txn: &mut Txn<'_>, server: &Server) {
         operation::finish(txn, task.operation_id, None);
     }
     let ended = ended.is_some();
+    let left = txn.generation_of_server(server.id);
+    disk::grant(txn, server.id, ticket.to, ticket.generation);
+    disk::update(txn, server.id, |disk| disk.made = true);
     txn.update::<Server>(&server.id, |s| {
-        s.host_id = Some(ticket.to);
-        s.disk.generation = ticket.generation;
-        s.disk.made = true;
-        s.disk.revives = None;
         s.ticket = None;
         s.take_flavor(ticket.snapshot.clone());
         s.boot += u64::from(restarts);
@@ -258,7 +257,7 @@ fn arrive(txn: &mut Txn<'_>, server: &Server) {
         }
         s.unconfirmed = unconfirmed;
     });
-    disk_copy::leave(txn, server.id, from, server.disk.generation, fate, what);
+    disk::leave(txn, server.id, from, left, fate, what);
     if !txn.hosts.contains_key(&ticket.to) {
         is_lost(txn, server.id, &to_name);
     }
@@ -280,8 +279,8 @@ fn is_lost(txn: &mut Txn<'_>, id: ServerId, host: &str) {
          server left behind, or delete the server."
     );
     let now = txn.now;
+    disk::set_host(txn, id, None);
     txn.update::<Server>(&id, |s| {
-        s.host_id = None;
         s.wanted = Wanted::Stopped;
         s.powered = false;
         condition::set_error(s, condition::fault(message, None, now));
@@ -314,8 +313,7 @@ pub fn cancel(txn: &mut Txn<'_>, server: &Server) {
         Phase::Failed { why: "The server was deleted, evacuated or restored during the move.".to_owned() },
     );
     if let Some(ticket) = server.ticket.as_ref().filter(|ticket| ticket.leg != Leg::Prepare) {
-        let id = txn.disk_copy_on(ticket.to, server.id).map(|copy| copy.id);
-        id.map(|id| txn.update::<DiskCopy>(&id, |copy| copy.may_run = true));
+        disk::update_left(txn, ticket.to, server.id, |left| left.may_run = true);
     }
     if let Some(last) = &server.unconfirmed {
         finish(txn, last.migration_id, Phase::Confirmed);

@@ -2,7 +2,7 @@
 
 pub mod archive;
 pub mod condition;
-pub mod disk_copy;
+pub mod disk;
 pub mod host;
 pub mod image;
 pub mod loss;

@@ -31,11 +31,11 @@
 //! - Generations are numbers that no earlier incarnation has issued: they continue from the time of the restore in
 //!   seconds.
 
-use crate::lifecycle::{archive::archive_if_gone, disk_copy, migration, ports, shelf};
+use crate::lifecycle::{archive::archive_if_gone, disk, migration, ports, shelf};
 use lenticular_model::{
     HostId, ServerId, Txn,
     compute::{
-        disk_copy::{DiskCopy, Fate, FoundDisk, KEPT_S},
+        disk::{Disk, Fate, FoundDisk, KEPT_S},
         migration::Phase,
         server::{Restored, Server, Wanted},
     },
@@ -51,6 +51,7 @@ const WHY: &str = "The store was restored from a backup.";
 /// The first transaction in a restored store: from now on, facts in the store that hosts can report count as
 /// unknown.
 pub fn begin(txn: &mut Txn<'_>) {
+    crate::upgrade::bring_over(txn);
     let now = txn.now;
     let hosts: Vec<HostId> = txn.hosts.keys().copied().collect();
     for id in hosts {
@@ -69,8 +70,8 @@ pub fn begin(txn: &mut Txn<'_>) {
             // A denial by the host after an earlier restore still holds.
             let denied = s.restored == Some(Restored::Denied) && s.host_id.is_none();
             s.restored = Some(if denied { Restored::Denied } else { Restored::Unheard });
-            s.disk.issued = s.disk.issued.max(s.disk.generation).max(since);
         });
+        disk::update(txn, server.id, |disk| disk.issued = disk.issued.max(disk.generation).max(since));
     }
 }
 
@@ -85,18 +86,14 @@ pub fn adopt(txn: &mut Txn<'_>, server: &Server, host: HostId, generation: u64) 
         false => shelf::clear(txn, server),
     }
     ports::move_to(txn, server.id, host);
-    txn.update::<Server>(&server.id, |s| {
-        s.unconfirmed = None;
-        s.host_id = Some(host);
-        s.disk.generation = generation;
-        s.disk.issued = s.disk.issued.max(generation);
-        s.disk.revives = None;
-        s.disk.made = true;
-    });
+    let left = txn.generation_of_server(server.id);
+    disk::grant(txn, server.id, host, generation);
+    disk::update(txn, server.id, |disk| disk.made = true);
+    txn.update::<Server>(&server.id, |s| s.unconfirmed = None);
     if let Some(from) = server.host_id.filter(|from| *from != host) {
         let fate = Fate::Kept { until: txn.now.plus_s(KEPT_S) };
         let what = "was there in the backup, and is elsewhere".to_owned();
-        disk_copy::leave(txn, server.id, from, server.disk.generation, fate, what);
+        disk::leave(txn, server.id, from, left, fate, what);
     }
 }
 
@@ -110,36 +107,36 @@ pub fn place_found(txn: &mut Txn<'_>, id: ServerId, seen: Option<&Observation>) 
     });
     txn.update::<Server>(&id, |s| {
         s.restored = None;
-        s.disk.made |= made;
         // The next boot needs a number that the host has not used yet.
         s.boot = s.boot.max(seen.map_or(0, |seen| seen.boot));
         if runs && s.wanted == Wanted::Stopped && s.task.is_none() {
             s.wanted = Wanted::Running;
         }
     });
+    disk::update(txn, id, |disk| disk.made |= made);
     let Some(server) = txn.servers.get(&id).cloned() else { return };
     if let Some(host) = server.host_id {
-        disk_copy::clear(txn, host, id);
+        disk::clear(txn, host, id);
     }
-    let copies: Vec<Arc<DiskCopy>> = txn.disk_copies_of_server(id).cloned().collect();
-    for copy in copies {
-        keep_or_remove(txn, &copy);
+    let left: Vec<Arc<Disk>> = txn.left_disks_of_server(id).cloned().collect();
+    for disk in left {
+        keep_or_remove(txn, &disk);
     }
     if server.wanted == Wanted::Absent {
         migration::cancel(txn, &server);
-        disk_copy::remove_all(txn, id);
+        disk::remove_all(txn, id);
         archive_if_gone(txn, id);
     }
 }
 
 /// Decides on a found disk, once its server's place is known.
-pub fn keep_or_remove(txn: &mut Txn<'_>, copy: &DiskCopy) {
-    let Fate::Found { what } = copy.fate else { return };
-    let Some(server) = txn.servers.get(&copy.server_id).filter(|s| s.restored.is_none()).cloned() else {
+pub fn keep_or_remove(txn: &mut Txn<'_>, disk: &Disk) {
+    let Some(Fate::Found { what }) = disk.fate().cloned() else { return };
+    let Some(server) = txn.servers.get(&disk.server_id).filter(|s| s.restored.is_none()).cloned() else {
         return;
     };
     let until = txn.now.plus_s(KEPT_S);
-    let older = copy.generation < server.disk.generation;
+    let older = disk.generation < txn.generation_of_server(server.id);
     let fate = match what {
         // The server is lost, and an operator may return it to this disk.
         FoundDisk::Released { .. } | FoundDisk::Left if server.host_id.is_none() => Fate::Kept { until },
@@ -148,5 +145,5 @@ pub fn keep_or_remove(txn: &mut Txn<'_>, copy: &DiskCopy) {
         FoundDisk::Coming if server.host_id.is_some() => Fate::Doomed,
         _ => return,
     };
-    txn.update::<DiskCopy>(&copy.id, |copy| copy.fate = fate);
+    txn.update::<Disk>(&disk.id, |disk| disk.left.iter_mut().for_each(|left| left.fate = fate.clone()));
 }

@@ -1,6 +1,6 @@
 //! A server's state when its guest runs, stops or fails on its host.
 
-use crate::lifecycle::{condition, network::cascade, operation, ports, shelf};
+use crate::lifecycle::{condition, disk, network::cascade, operation, ports, shelf};
 use lenticular_model::{
     HostId, PortId, ServerId, Txn,
     compute::{
@@ -83,14 +83,12 @@ pub fn fail(txn: &mut Txn<'_>, server: &Server, message: String, details: String
     });
 }
 
-/// Puts a server on a host, with a disk of a generation; `revives` names the older generation of that disk.
+/// Puts a server on a host, with disks of a generation; `revives` names the older generation of those disks.
 pub fn put_on(txn: &mut Txn<'_>, id: ServerId, to: HostId, generation: u64, revives: Option<u64>) {
     ports::bind(txn, id, Some(to));
+    disk::grant(txn, id, to, generation);
+    disk::update(txn, id, |disk| disk.revives = revives);
     txn.update::<Server>(&id, |s| {
-        s.host_id = Some(to);
-        s.disk.generation = generation;
-        s.disk.issued = generation;
-        s.disk.revives = revives;
         s.powered = false;
         s.ssh_forward = None;
         s.unconfirmed = None;

@@ -14,11 +14,11 @@
 //! The image becomes active and the server leaves its host in one commit, after the bytes are durable. So the disk
 //! is always on a host or in an image. After unshelving, the disk's base is that image.
 
-use crate::lifecycle::{condition, disk_copy, image, operation, ports};
+use crate::lifecycle::{condition, disk, image, operation, ports};
 use lenticular_model::{
-    HostId, ImageId, ServerId, Txn,
+    HostId, ImageId, ServerId, State, Txn,
     compute::{
-        disk_copy::Fate,
+        disk::Fate,
         server::{BootStyle, Server, Shelf, Wanted},
     },
     error::{Error, Result},
@@ -91,10 +91,11 @@ pub fn saved(
 
 /// Takes the server off its host; the host must remove its part of the server.
 fn leave_host(txn: &mut Txn<'_>, server: &Server, host: HostId, why: &str) {
-    disk_copy::leave(txn, server.id, host, server.disk.generation, Fate::Doomed, why.to_owned());
+    let generation = txn.generation_of_server(server.id);
+    disk::leave(txn, server.id, host, generation, Fate::Doomed, why.to_owned());
+    disk::set_host(txn, server.id, None);
     ports::bind(txn, server.id, None);
     txn.update::<Server>(&server.id, |s| {
-        s.host_id = None;
         s.wanted = Wanted::Stopped;
         s.powered = false;
         s.ssh_forward = None;
@@ -146,8 +147,8 @@ pub fn came_back(txn: &mut Txn<'_>, server: &Server) {
 
 /// True if the host could not even make the disk of a server that was being unshelved. Then the image is still the
 /// newest data.
-pub fn never_came(server: &Server, made: bool) -> bool {
-    server.is_offloaded() && !made && !server.disk.made
+pub fn never_came(state: &State, server: &Server, made: bool) -> bool {
+    server.is_offloaded() && !made && !state.has_made_disks(server.id)
 }
 
 /// Returns the server to the offloaded state, to be tried again.

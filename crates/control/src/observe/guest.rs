@@ -1,11 +1,11 @@
 //! Reports of hosts about guests: which reports count, and what each changes in its server.
 
 use crate::{
-    lifecycle::{archive::archive_if_gone, disk_copy, migration, ports, run, shelf},
+    lifecycle::{archive::archive_if_gone, disk, migration, ports, run, shelf},
     observe::restore,
 };
 use lenticular_model::{
-    HostId, Txn,
+    HostId, State, Txn,
     compute::{
         migration::Ticket,
         server::{BootStyle, Condition, Server, Wanted},
@@ -20,12 +20,14 @@ pub fn observe(txn: &mut Txn<'_>, host: HostId, observations: &[Observation]) {
         if restore::judge(txn, host, seen) {
             continue;
         }
-        let owned = |s: &Server| s.host_id == Some(host) && s.disk.generation == seen.generation;
+        let owned = |state: &State, s: &Server| {
+            s.host_id == Some(host) && state.generation_of_server(s.id) == seen.generation
+        };
         let mut server = txn.servers.get(&seen.server_id).cloned();
         if let Some(current) = &server {
             let comes = |t: &Ticket| t.to == host && t.generation == seen.generation;
             match &seen.handover {
-                Some(handover) if owned(current) => migration::on_decision(txn, current, handover),
+                Some(handover) if owned(txn, current) => migration::on_decision(txn, current, handover),
                 _ if current.ticket.as_ref().is_some_and(|t| comes(t)) => {
                     migration::on_target_report(txn, current, seen);
                 }
@@ -33,12 +35,12 @@ pub fn observe(txn: &mut Txn<'_>, host: HostId, observations: &[Observation]) {
             }
             server = txn.servers.get(&seen.server_id).cloned();
         }
-        match server.filter(|s| owned(s)) {
+        match server.filter(|s| owned(txn, s)) {
             Some(server) => {
                 observe_one(txn, &server, seen);
                 observe_unsaved(txn, seen);
             }
-            None => disk_copy::on_gone(txn, host, seen),
+            None => disk::on_gone(txn, host, seen),
         }
     }
 }
@@ -55,7 +57,7 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
     if server.wanted == Wanted::Absent {
         // Only the confirmation counts; the guest's state until then does not matter.
         if seen.observed == ObservedState::Absent {
-            txn.update::<Server>(&server.id, |s| s.host_id = None);
+            disk::set_host(txn, server.id, None);
             archive_if_gone(txn, server.id);
         }
         return;
@@ -69,8 +71,11 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
         | ObservedState::Kept
         | ObservedState::Absent => false,
     };
-    if made && !server.disk.made {
-        txn.update::<Server>(&server.id, |s| s.disk.made = true);
+    if made && !txn.has_made_disks(server.id) {
+        disk::update(txn, server.id, |disk| disk.made = true);
+    }
+    if seen.layout > 0 && seen.layout != server.layout {
+        txn.update::<Server>(&server.id, |s| s.layout = seen.layout);
     }
     if matches!(seen.observed, ObservedState::Running { .. } | ObservedState::Stopped { .. }) {
         shelf::came_back(txn, server);
@@ -92,7 +97,7 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
         ObservedState::Preparing { .. } => {}
         ObservedState::Running { ssh_forward } => saw_running(txn, server, ssh_forward.clone()),
         ObservedState::Stopped { why } => saw_stopped(txn, server, *why),
-        ObservedState::Failed { message, details, .. } if shelf::never_came(server, made) => {
+        ObservedState::Failed { message, details, .. } if shelf::never_came(txn, server, made) => {
             shelf::go_back(txn, server, message, details);
         }
         ObservedState::Failed { message, details, .. } => {

@@ -2,13 +2,13 @@
 
 use crate::lifecycle::{
     archive::archive_if_gone,
-    disk_copy,
+    disk,
     restore::{adopt, keep_or_remove, place_found},
 };
 use lenticular_model::{
     HostId, ServerId, State, Txn,
     compute::{
-        disk_copy::{DiskCopy, Fate, FoundDisk},
+        disk::{Disk, Fate, FoundDisk},
         server::{Restored, Server},
     },
     host::{
@@ -40,10 +40,10 @@ fn claim(seen: &Observation) -> Option<FoundDisk> {
 pub(crate) fn inventory(txn: &mut Txn<'_>, host: HostId, all: &[Observation]) {
     let there: BTreeSet<ServerId> =
         all.iter().filter(|seen| claim(seen).is_some()).map(|seen| seen.server_id).collect();
-    for copy in found_on(txn, host) {
-        if !there.contains(&copy.server_id) {
-            txn.delete::<DiskCopy>(&copy.id);
-            archive_if_gone(txn, copy.server_id);
+    for disk in found_on(txn, host) {
+        if !there.contains(&disk.server_id) {
+            txn.delete::<Disk>(&disk.id);
+            archive_if_gone(txn, disk.server_id);
         }
     }
     let unheard = txn.hosts.get(&host).is_some_and(|host| host.unheard);
@@ -59,9 +59,9 @@ pub(crate) fn inventory(txn: &mut Txn<'_>, host: HostId, all: &[Observation]) {
     }
 }
 
-fn found_on(state: &State, host: HostId) -> Vec<Arc<DiskCopy>> {
-    let copies = state.disk_copies_on_host(host);
-    copies.filter(|copy| matches!(copy.fate, Fate::Found { .. })).cloned().collect()
+fn found_on(state: &State, host: HostId) -> Vec<Arc<Disk>> {
+    let left = state.left_disks_on_host(host);
+    left.filter(|disk| matches!(disk.fate(), Some(Fate::Found { .. }))).cloned().collect()
 }
 
 /// Handles a report of a server whose host is known to be another. The report counts only from a host not heard
@@ -69,7 +69,7 @@ fn found_on(state: &State, host: HostId) -> Vec<Arc<DiskCopy>> {
 fn correct(txn: &mut Txn<'_>, server: &Server, host: HostId, seen: &Observation, unheard: bool) {
     let comes = server.ticket.as_ref().is_some_and(|ticket| ticket.to == host);
     match claim(seen) {
-        Some(FoundDisk::Own) if unheard && seen.generation > server.disk.generation => {
+        Some(FoundDisk::Own) if unheard && seen.generation > txn.generation_of_server(server.id) => {
             adopt(txn, server, host, seen.generation);
             place_found(txn, server.id, Some(seen));
         }
@@ -83,8 +83,9 @@ pub(crate) fn judge(txn: &mut Txn<'_>, host: HostId, seen: &Observation) -> bool
     let Some(server) = txn.servers.get(&seen.server_id).filter(|s| s.restored.is_some()).cloned() else {
         return false;
     };
-    let newer = seen.generation > server.disk.generation;
-    let here = server.host_id == Some(host) && seen.generation == server.disk.generation;
+    let generation = txn.generation_of_server(server.id);
+    let newer = seen.generation > generation;
+    let here = server.host_id == Some(host) && seen.generation == generation;
     match claim(seen) {
         Some(FoundDisk::Own) if here => place_found(txn, server.id, Some(seen)),
         // By the record the disk was released to this host, which does not know that yet.
@@ -93,14 +94,12 @@ pub(crate) fn judge(txn: &mut Txn<'_>, host: HostId, seen: &Observation) -> bool
             adopt(txn, &server, host, seen.generation);
             place_found(txn, server.id, Some(seen));
         }
-        None => disk_copy::on_gone(txn, host, seen),
+        None => disk::on_gone(txn, host, seen),
         Some(_) => {
             if server.host_id == Some(host) {
                 // Another host may have the server, but not this one.
-                txn.update::<Server>(&server.id, |s| {
-                    s.host_id = None;
-                    s.restored = Some(Restored::Denied);
-                });
+                disk::set_host(txn, server.id, None);
+                txn.update::<Server>(&server.id, |s| s.restored = Some(Restored::Denied));
             }
             note_found(txn, host, seen);
             pair(txn, server.id);
@@ -112,18 +111,17 @@ pub(crate) fn judge(txn: &mut Txn<'_>, host: HostId, seen: &Observation) -> bool
 /// One host has handed the server on, and another waits for it under that generation: the server is the other's.
 fn pair(txn: &mut Txn<'_>, id: ServerId) {
     let Some(server) = txn.servers.get(&id).cloned() else { return };
-    let copies: Vec<Arc<DiskCopy>> = txn.disk_copies_of_server(id).cloned().collect();
-    let released = |copy: &DiskCopy| {
-        copies.iter().any(|other| {
-            other.fate == Fate::Found { what: FoundDisk::Released { generation: copy.generation } }
-        })
+    let left: Vec<Arc<Disk>> = txn.left_disks_of_server(id).cloned().collect();
+    let released = |disk: &Disk| {
+        let handed_on = Fate::Found { what: FoundDisk::Released { generation: disk.generation } };
+        left.iter().any(|other| other.fate() == Some(&handed_on))
     };
-    let comes = copies.iter().find(|copy| {
-        let coming = copy.fate == Fate::Found { what: FoundDisk::Coming };
-        coming && copy.generation > server.disk.generation && released(copy)
+    let comes = left.iter().find(|disk| {
+        let coming = disk.fate() == Some(&Fate::Found { what: FoundDisk::Coming });
+        coming && disk.generation > txn.generation_of_server(server.id) && released(disk)
     });
-    if let Some(copy) = comes {
-        adopt(txn, &server, copy.host_id, copy.generation);
+    if let Some((disk, host)) = comes.and_then(|disk| Some((disk, disk.host_id?))) {
+        adopt(txn, &server, host, disk.generation);
         place_found(txn, id, None);
     }
 }
@@ -132,20 +130,19 @@ fn pair(txn: &mut Txn<'_>, id: ServerId) {
 fn note_found(txn: &mut Txn<'_>, host: HostId, seen: &Observation) {
     let Some(what) = claim(seen) else { return };
     let fate = Fate::Found { what };
-    let known = txn.disk_copy_on(host, seen.server_id);
-    let explained = known.is_some_and(|copy| match copy.fate {
-        Fate::Found { .. } => copy.generation == seen.generation && copy.fate == fate,
-        Fate::Kept { .. } | Fate::Doomed => copy.generation >= seen.generation,
+    let known = txn.left_disk_on(host, seen.server_id);
+    let explained = known.is_some_and(|disk| match disk.fate() {
+        Some(Fate::Found { .. }) => disk.generation == seen.generation && disk.fate() == Some(&fate),
+        Some(Fate::Kept { .. } | Fate::Doomed) | None => disk.generation >= seen.generation,
     });
     if explained {
         return;
     }
     let why = "found there, and no record says how it came to be".to_owned();
-    disk_copy::leave(txn, seen.server_id, host, seen.generation, fate, why);
-    let id = txn.disk_copy_on(host, seen.server_id).map(|copy| copy.id);
-    let Some(id) = id else { return };
-    txn.update::<DiskCopy>(&id, |copy| copy.may_run = what == FoundDisk::Own);
-    if let Some(copy) = txn.disk_copies.get(&id).cloned() {
-        keep_or_remove(txn, &copy);
+    disk::leave(txn, seen.server_id, host, seen.generation, fate, why);
+    disk::update_left(txn, host, seen.server_id, |left| left.may_run = what == FoundDisk::Own);
+    let left: Vec<Arc<Disk>> = txn.left_disks_on(host, seen.server_id).cloned().collect();
+    for disk in left {
+        keep_or_remove(txn, &disk);
     }
 }

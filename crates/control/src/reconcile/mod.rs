@@ -2,7 +2,7 @@
 //! has come. It reads the State, moves the State one step towards the wanted state, and returns when to be called
 //! again.
 
-mod disk_copy;
+mod disk;
 mod host;
 mod migration;
 mod restored_server;
@@ -11,7 +11,7 @@ mod woken;
 
 pub use woken::woken;
 
-use lenticular_model::{DiskCopyId, HostId, Kind, MigrationId, ServerId, State, Timestamp, Txn};
+use lenticular_model::{DiskId, HostId, Kind, MigrationId, ServerId, State, Timestamp, Txn};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The controllers: the key of each, the table of its records, and its step.
@@ -54,7 +54,7 @@ controllers! {
     /// A migration.
     Migration(MigrationId), "migration", migrations => migration::reconcile;
     /// A disk that a server left behind.
-    DiskCopy(DiskCopyId), "disk copy", disk_copies => disk_copy::reconcile;
+    Disk(DiskId), "disk", disks => disk::reconcile;
 }
 
 /// The keys that wait to be reconciled, now or later.

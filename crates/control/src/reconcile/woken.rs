@@ -5,7 +5,7 @@ use super::Key;
 use lenticular_model::{
     HostId, Kind, Record, ServerId, State,
     change::Pair,
-    compute::{disk_copy::DiskCopy, migration::Migration, server::Server},
+    compute::{disk::Disk, migration::Migration, server::Server},
     host::host::Host,
 };
 use std::{collections::BTreeSet, str::FromStr};
@@ -17,7 +17,11 @@ pub fn woken(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet
         Kind::Heartbeat => keys.extend(id.parse().map(Key::Host)),
         Kind::Server => of_server(old, new, id, keys),
         Kind::Migration => keys.extend(own::<Migration>(id).map(Key::Migration)),
-        Kind::DiskCopy => keys.extend(own::<DiskCopy>(id).map(Key::DiskCopy)),
+        Kind::Disk => {
+            let left = Pair::<Disk>::of(old, new, id)
+                .filter(|(_, pair)| pair.each().any(|disk| disk.left.is_some()));
+            keys.extend(left.map(|(id, _)| Key::Disk(id)));
+        }
         _ => {}
     }
 }
@@ -45,7 +49,7 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
 }
 
 fn of_lost_disks(state: &State, host: HostId, keys: &mut BTreeSet<Key>) {
-    keys.extend(state.disk_copies_on_host(host).map(|copy| Key::DiskCopy(copy.id)));
+    keys.extend(state.left_disks_on_host(host).map(|disk| Key::Disk(disk.id)));
 }
 
 /// A server's moves wait for its ticket to change; the disks that it left behind wait for the end of its restore.
@@ -56,7 +60,7 @@ fn of_server(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
         of_moves(new, id, keys);
     }
     if pair.differs(|server| server.restored.is_some()) {
-        keys.extend(new.disk_copies_of_server(id).map(|copy| Key::DiskCopy(copy.id)));
+        keys.extend(new.left_disks_of_server(id).map(|disk| Key::Disk(disk.id)));
     }
 }
 

@@ -50,6 +50,8 @@ filters! {
     SourceHost "SourceHostFilter" "the server's present host";
     /// Whether the host's agent listens for other agents.
     Reach "ReachableFilter" "not reachable for other hosts";
+    /// Whether the host's agent is new enough for the server.
+    Agent "AgentFilter" "with an agent that is too old for the server";
     /// Whether the host has one of the servers that the hint names.
     SameHost "SameHostFilter" "without any of the servers that same_host names";
     /// Whether the host has none of the servers that the hint names.

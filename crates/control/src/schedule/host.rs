@@ -21,6 +21,8 @@ pub(super) enum Why {
     Source,
     /// Other hosts cannot send guests to the host.
     Unreachable,
+    /// The host's agent is too old for the server.
+    OldAgent,
     /// The host has none of the servers that the hint names.
     NotTogether,
     /// The host has one of the servers that the hint names.
@@ -66,6 +68,14 @@ pub(super) fn reachable(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), W
     match &facts.ask.moves {
         Some(moves) if moves.from != *seen.id && !seen.candidate.reachable => Err(Why::Unreachable),
         _ => Ok(()),
+    }
+}
+
+#[inline]
+pub(super) fn agent(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+    match seen.candidate.protocol < facts.ask.protocol {
+        true => Err(Why::OldAgent),
+        false => Ok(()),
     }
 }
 
@@ -153,6 +163,7 @@ pub(super) const FILTERS: &[(Filter, Judge)] = &[
     (Filter::ForcedHost, forced),
     (Filter::SourceHost, source),
     (Filter::Reach, reachable),
+    (Filter::Agent, agent),
     (Filter::SameHost, same_host),
     (Filter::DifferentHost, different_host),
     (Filter::Affinity, affinity),
@@ -184,6 +195,7 @@ pub(super) fn text(facts: &Facts<'_>, id: HostId, why: Why) -> String {
         Why::Unreachable => {
             "its agent does not listen for other hosts, so no guest can be brought there".to_owned()
         }
+        Why::OldAgent => "has an agent that is too old for the server's disks; update the agent".to_owned(),
         Why::NotTogether => "has none of the servers that same_host names".to_owned(),
         Why::NotApart => "has one of the servers that different_host names".to_owned(),
         Why::GroupElsewhere => "does not have the server group's servers".to_owned(),

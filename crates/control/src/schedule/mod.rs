@@ -24,9 +24,11 @@ use filter::Filter;
 use lenticular_model::{
     HostId, ProjectId, ServerGroupId, ServerId, State,
     compute::{
+        disk::DiskKind,
         flavor::Size,
         server::{Hints, Server},
     },
+    host::host::PROTOCOL_WITH_DISKS,
     image::Image,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -56,6 +58,8 @@ pub struct RequestSpec {
     pub image: Option<Arc<Image>>,
     /// The flavor's requirements for hosts.
     pub extra_specs: Arc<BTreeMap<String, String>>,
+    /// The oldest version of the agent protocol whose agents can run it.
+    pub protocol: u32,
     /// The details of a move, if it moves.
     pub moves: Option<Moves>,
 }
@@ -85,6 +89,7 @@ impl RequestSpec {
             hints: server.hints.as_deref().cloned().unwrap_or_default(),
             image: state.images.get(&server.image_id).cloned(),
             extra_specs: server.extra_specs.clone(),
+            protocol: if DiskKind::all_of(&server.size).count() > 1 { PROTOCOL_WITH_DISKS } else { 0 },
             ..Self::default()
         }
     }

@@ -1,14 +1,17 @@
 //! A small cloud for tests of moves: three hosts, and a server that runs on the first.
 
 use super::common::{server, server_id};
-use lenticular_control::observe::{
-    guest::observe,
-    host::{Registration, begin_session},
+use lenticular_control::{
+    lifecycle::disk,
+    observe::{
+        guest::observe,
+        host::{Registration, begin_session},
+    },
 };
 use lenticular_model::host::fact::Facts;
 use lenticular_model::{
     HostId, Incarnation, ProjectId, State, Timestamp, Txn, UserId,
-    compute::{disk_copy::Fate, server::Server},
+    compute::{disk::Fate, server::Server},
     error::Result,
     host::{
         host::{Capacity, Hypervisor},
@@ -35,7 +38,15 @@ pub fn admin() -> Caller {
 }
 
 pub fn seen(generation: u64, observed: ObservedState) -> Observation {
-    Observation { server_id: server_id(), generation, boot: 1, observed, handover: None, unsaved: None }
+    Observation {
+        server_id: server_id(),
+        generation,
+        boot: 1,
+        observed,
+        layout: 0,
+        handover: None,
+        unsaved: None,
+    }
 }
 
 impl Cloud {
@@ -64,6 +75,7 @@ impl Cloud {
         let record = server(cloud.hosts[0]);
         cloud
             .run(|txn| {
+                disk::create(txn, &record);
                 txn.put(record);
                 Ok(())
             })
@@ -100,10 +112,11 @@ impl Cloud {
 
     pub fn is_on(&self, host: usize, generation: u64) {
         let server = self.server();
-        assert_eq!((server.host_id, server.disk.generation), (Some(self.hosts[host]), generation));
+        let granted = self.state.generation_of_server(server.id);
+        assert_eq!((server.host_id, granted), (Some(self.hosts[host]), generation));
     }
 
     pub fn fate_on(&self, host: usize) -> Option<Fate> {
-        Some(self.state.disk_copy_on(self.hosts[host], server_id())?.fate.clone())
+        self.state.left_disk_on(self.hosts[host], server_id())?.fate().cloned()
     }
 }

@@ -4,7 +4,7 @@ use lenticular_model::{
     FlavorId, HostId, ImageId, ProjectId, ServerId, Timestamp, UserId,
     compute::{
         flavor::Size,
-        server::{BootStyle, Condition, Disk, Server, Wanted},
+        server::{BootStyle, Condition, Server, Wanted},
     },
 };
 
@@ -50,7 +50,8 @@ pub fn server(host_id: HostId) -> Server {
         launch_index: 0,
         host_id: Some(host_id),
         restored: None,
-        disk: Disk { generation: 1, issued: 0, revives: None, made: false },
+        former_disk: None,
+        layout: 0,
         ticket: None,
         unconfirmed: None,
         wanted: Wanted::Running,

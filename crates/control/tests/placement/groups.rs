@@ -175,6 +175,7 @@ fn arrive(txn: &mut Txn<'_>, id: ServerId) {
             generation: ticket.generation,
             boot,
             observed,
+            layout: 0,
             handover: None,
             unsaved: None,
         };

@@ -1,6 +1,7 @@
 //! Nova's nouns, and what a server has: migrations, operations, disks.
 
 pub mod aggregate;
+pub mod disk;
 pub mod disk_copy;
 pub mod flavor;
 pub mod keypair;

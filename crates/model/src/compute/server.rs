@@ -20,6 +20,7 @@ use crate::{
     FlavorId, HostId, ImageId, NetworkId, OperationId, PortId, ProjectId, Scoped, ServerGroupId, ServerId,
     State, Timestamp, UserId,
     compute::{
+        disk::FormerDisk,
         flavor::Size,
         migration::{FlavorSnapshot, Ticket, Unconfirmed},
         operation::OperationKind,
@@ -93,23 +94,6 @@ pub enum BootStyle {
     Soft,
     /// Reset it.
     Hard,
-}
-
-/// The server's root disk and who may write it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Disk {
-    /// Grows each time the right to write moves to another host.
-    pub generation: u64,
-    /// The highest generation that any ticket has named; 0 if there was no ticket. No number is ever used twice.
-    #[serde(default)]
-    pub issued: u64,
-    /// The older generation that the disk has on its host, if an operator decided to go back to that disk.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revives: Option<u64>,
-    /// True once a host reported that it made the disk. From then on a missing disk is a loss: no host makes a new
-    /// one.
-    #[serde(default)]
-    pub made: bool,
 }
 
 /// The fault of a server in error.
@@ -278,8 +262,9 @@ record! {
         pub restored: Option<Restored>,
         /// The one host that may run the guest; `None` if no host was found.
         pub host_id: Option<HostId>,
-        /// Its root disk.
-        pub disk: Disk,
+        /// Its root disk, if 0.1.0 wrote the record. Disks have records now.
+        #[serde(default, rename = "disk", skip_serializing_if = "Option::is_none")]
+        pub former_disk: Option<FormerDisk>,
         /// The right to move to another host, during a move.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub ticket: Option<Box<Ticket>>,
@@ -307,6 +292,9 @@ record! {
         /// The fault.
         #[serde(default)]
         pub fault: Option<Fault>,
+        /// The layout of its running guest's virtual machine, as its host last said; 0 if unknown.
+        #[serde(default)]
+        pub layout: u32,
         /// True if its host last saw its guest running.
         #[serde(default)]
         pub powered: bool,
@@ -478,11 +466,6 @@ impl Server {
         self.host_id.into_iter().chain(self.ticket.as_ref().map(|ticket| ticket.to))
     }
 
-    /// The generation that the next ticket names.
-    pub fn next_generation(&self) -> u64 {
-        self.disk.generation.max(self.disk.issued) + 1
-    }
-
     /// Whether two versions of a server mean different orders to its hosts.
     pub fn orders_differ(&self, other: &Self) -> bool {
         self.host_id != other.host_id
@@ -491,7 +474,6 @@ impl Server {
             || self.wanted != other.wanted
             || self.boot != other.boot
             || self.boot_style != other.boot_style
-            || self.disk != other.disk
             || self.shelf != other.shelf
             || self.interfaces != other.interfaces
             || self.base != other.base

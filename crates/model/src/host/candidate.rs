@@ -35,6 +35,8 @@ pub struct Candidate {
     pub availability: Availability,
     /// Whether other hosts can send it guests.
     pub reachable: bool,
+    /// The version of the agent protocol that its agent speaks.
+    pub protocol: u32,
     /// The resources for servers.
     pub net: Capacity,
     /// The resources that it gives out by its own ratios.
@@ -129,6 +131,7 @@ impl HostTable {
             class,
             availability,
             reachable: !host.peer_address.is_empty(),
+            protocol: host.protocol,
             net: host.net(),
             give: host.to_give(),
             taken,

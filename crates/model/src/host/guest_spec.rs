@@ -1,7 +1,7 @@
 //! A guest as its host must build it. Rendered from records, never stored.
 
 use crate::{
-    ImageId, NetworkId, PortId, ProjectId, SubnetId, UserId,
+    DiskId, ImageId, NetworkId, PortId, ProjectId, SubnetId, UserId,
     compute::flavor::Size,
     network::{port::Mac, subnet::HostRoute},
 };
@@ -19,10 +19,11 @@ pub struct GuestSpec {
     pub project_id: ProjectId,
     /// The user who created the server.
     pub user_id: UserId,
-    /// Its CPUs, memory and disk.
+    /// Its CPUs and memory, and the sizes of its disks.
     pub size: Size,
-    /// The image below its disk.
-    pub base: Base,
+    /// Its disks, in order: the first is the root disk.
+    #[serde(default)]
+    pub disks: Vec<DiskSpec>,
     /// Its ports, in order.
     pub ports: Vec<PortSpec>,
     /// Its keypair: the name and the public key.
@@ -59,6 +60,53 @@ pub struct FloatingSpec {
     /// The VLAN in the physical network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<u32>,
+}
+
+/// One disk of a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSpec {
+    /// The disk.
+    pub id: DiskId,
+    /// Its generation.
+    pub generation: u64,
+    /// Its least size in bytes: it is made and grown to this size.
+    pub bytes: u64,
+    /// What it begins with.
+    pub content: Content,
+}
+
+impl DiskSpec {
+    /// The image below the disk, if there is one.
+    pub fn base(&self) -> Option<&Base> {
+        match &self.content {
+            Content::Image(base) => Some(base),
+            Content::Blank | Content::Swap => None,
+        }
+    }
+}
+
+/// What a disk begins with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// This image.
+    Image(Base),
+    /// Nothing: all bytes are zero.
+    Blank,
+    /// The signature of a Linux swap area over all of it.
+    Swap,
+}
+
+impl GuestSpec {
+    /// Its root disk.
+    pub fn root(&self) -> Option<&DiskSpec> {
+        self.disks.first()
+    }
+
+    /// The images below its disks.
+    pub fn bases(&self) -> impl Iterator<Item = &Base> {
+        self.disks.iter().filter_map(DiskSpec::base)
+    }
 }
 
 /// The image under a disk.

@@ -49,6 +49,10 @@ impl Default for Share {
 /// The first version of the agent protocol with orders about the host itself.
 pub const PROTOCOL_WITH_HOST_ORDERS: u32 = 3;
 
+/// The first version of the agent protocol in which a guest has several disks, and agents say which layout a guest's
+/// virtual machine has.
+pub const PROTOCOL_WITH_DISKS: u32 = 3;
+
 /// What a host shall do about itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostOrder {

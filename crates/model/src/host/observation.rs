@@ -15,12 +15,19 @@ pub struct Observation {
     /// The state of the guest.
     #[serde(rename = "sight")]
     pub observed: ObservedState,
+    /// The layout of the running guest's virtual machine; 0 if the guest does not run, or the agent does not say.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub layout: u32,
     /// The source's decision on the order to hand over the guest, once it has decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handover: Option<Handover>,
     /// Why the disk could not be sent to the image store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsaved: Option<Unsaved>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// An attempt to send a disk to the image store that failed for good.

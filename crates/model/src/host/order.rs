@@ -1,9 +1,9 @@
 //! A host's orders for each guest. Rendered from records, never stored.
 
-use super::guest_spec::GuestSpec;
+use super::guest_spec::{Base, Content, DiskSpec, GuestSpec};
 use crate::{
-    HostId, ServerId,
-    compute::{migration::Mode, server::BootStyle},
+    DiskId, HostId, ServerId,
+    compute::{disk::DiskKind, migration::Mode, server::BootStyle},
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -53,17 +53,47 @@ impl Order {
     }
 }
 
-/// A guest, the generation of its disk, and the boot to reach.
+/// A guest, the generation of its disks, and the boot to reach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ReadAssignment")]
 pub struct GuestAssignment {
     /// The guest's server.
     pub server_id: ServerId,
-    /// The generation of its disk.
+    /// The generation of its root disk. It names the right to run the guest.
     pub generation: u64,
     /// If higher than the last boot that the agent carried out, the guest is rebooted.
     pub boot: u64,
     /// The guest to run.
     pub guest: GuestSpec,
+}
+
+/// An assignment of this version of the agent protocol or of version 2, in which a guest has one disk and names the
+/// image below the disk.
+#[derive(Deserialize)]
+struct ReadAssignment {
+    server_id: ServerId,
+    generation: u64,
+    boot: u64,
+    guest: ReadGuest,
+}
+
+#[derive(Deserialize)]
+struct ReadGuest {
+    #[serde(default)]
+    base: Option<Base>,
+    #[serde(flatten)]
+    spec: GuestSpec,
+}
+
+impl From<ReadAssignment> for GuestAssignment {
+    fn from(read: ReadAssignment) -> Self {
+        let ReadAssignment { server_id, generation, boot, guest: ReadGuest { base, spec: mut guest } } = read;
+        if let Some(base) = base.filter(|_| guest.disks.is_empty()) {
+            let (id, bytes) = (DiskId::root_of(server_id), DiskKind::Root.bytes(&guest.size));
+            guest.disks = vec![DiskSpec { id, generation, bytes, content: Content::Image(base) }];
+        }
+        Self { server_id, generation, boot, guest }
+    }
 }
 
 /// A guest that belongs to this host.
@@ -76,10 +106,10 @@ pub struct Own {
     pub run: bool,
     /// How the guest is rebooted, if it runs.
     pub boot_style: BootStyle,
-    /// True if the disk was made already. If such a disk is missing, it is lost, and the host must not make a new
-    /// disk.
+    /// True if the disks were made already. If such a disk is missing, it is lost, and the host must not make a new
+    /// one.
     pub disk_made: bool,
-    /// The older generation of the disk here, if the server returns to that disk.
+    /// The older generation of the disks here, if the server returns to those disks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revives: Option<u64>,
     /// The guest's move to another host.
@@ -113,6 +143,9 @@ pub struct Receive {
     /// The guest as it will be here.
     #[serde(flatten)]
     pub assignment: Arc<GuestAssignment>,
+    /// The layout of the virtual machine at the source, for a live move; 0 means the first.
+    #[serde(default)]
+    pub layout: u32,
     /// The source. Only this host may hand the guest over.
     pub from: Peer,
     /// Live or cold.

@@ -29,7 +29,7 @@ impl State {
         };
     }
         same!(user_names project_names domain_names role_names user_roles flavor_names user_keypairs image_order
-        host_names server_order project_servers host_servers project_usage server_operations server_migrations disk_copies server_copies
+        host_names server_order project_servers host_servers project_usage server_operations server_migrations server_disks left_disks server_left_disks
         project_networks
         open_networks network_subnets network_ports project_ports server_ports device_ports addresses macs
         project_groups group_rules group_ports host_table aggregate_names aggregate_numbers host_aggregates
@@ -69,7 +69,8 @@ impl State {
 /// other host has one.
 fn orders_are_whole(state: &State) -> Result<(), String> {
     let servers = state.servers.values().flat_map(|s| s.hosts().map(|host| (host, s.id)));
-    let copies = state.disk_copies.values().map(|copy| (copy.host_id, copy.server_id));
+    let left = state.disks.values().filter(|disk| disk.left.is_some());
+    let copies = left.filter_map(|disk| Some((disk.host_id?, disk.server_id)));
     let placed: BTreeSet<(HostId, ServerId)> = servers.chain(copies).collect();
     let refs = state.index.order_refs.iter().map(|((server, host), order)| ((*host, *server), order.seq));
     let refs: BTreeMap<(HostId, ServerId), u64> = refs.collect();
@@ -111,7 +112,7 @@ mod tests {
             "id": id(1), "created_at": 1, "updated_at": null, "project_id": id(2), "user_id": id(3), "name": "s",
             "hostname": "s", "flavor_id": "1", "flavor_name": "m1", "size": {"vcpus": 1, "ram_mb": 64, "disk_gb": 1},
             "image_id": id(4), "base": "", "base_format": "raw", "reservation_id": "r", "host_id": id(5),
-            "disk": {"generation": 1}, "wanted": "running", "boot": 1, "boot_style": "hard", "condition": "active",
+            "wanted": "running", "boot": 1, "boot_style": "hard", "condition": "active",
         });
         let mut state = State::new(Default::default(), Default::default());
         state.seq = 7;

@@ -16,7 +16,7 @@ pub struct OrderRef {
 
 impl Index {
     /// Orders only grow newer. A store loads records in the order of their kinds, so a port that changed last may
-    /// come before its server. An agent that has not seen the port's change must still get it.
+    /// come before its server. The same holds for a disk. An agent that has not seen the change must still get it.
     pub(super) fn order(
         &mut self,
         host: HostId,
@@ -30,7 +30,8 @@ impl Index {
         set(&mut now);
         if now.server {
             let ports = walk(&self.server_ports, server);
-            let changed = ports.filter_map(|(_, id)| self.port_seq.get(id)).copied().max();
+            let ports = ports.filter_map(|(_, id)| self.port_seq.get(id));
+            let changed = ports.chain(self.disk_seq.get(&server)).copied().max();
             now.seq = now.seq.max(changed.unwrap_or_default());
         }
         self.set_order(host, server, old, Some(now));

@@ -3,6 +3,7 @@
 //!
 //! Secondary indexes answer all of these reads. No code outside this crate reads an index.
 
+mod disk;
 mod floating_ip;
 mod host;
 mod identity;

@@ -2,11 +2,8 @@
 
 use super::{relations, walk};
 use crate::{
-    DiskCopyId, HostId, ProjectId, ServerGroupId, ServerId, State,
-    compute::{
-        disk_copy::DiskCopy, migration::Migration, operation::Operation, server::Server,
-        server_group::ServerGroup,
-    },
+    HostId, ProjectId, ServerGroupId, ServerId, State,
+    compute::{migration::Migration, operation::Operation, server::Server, server_group::ServerGroup},
     index::ServerOrder,
     network::port::Port,
     quota::Usage,
@@ -20,8 +17,6 @@ use std::{
 relations! {
     /// A server's migrations that are under way or not confirmed.
     fn migrations_of_server(ServerId) -> Migration = server_migrations;
-    /// The disks that a server left behind.
-    fn disk_copies_of_server(ServerId) -> DiskCopy = server_copies;
     /// The servers on a host.
     fn servers_on_host(HostId) -> Server = host_servers;
     /// The servers of a server group.
@@ -39,18 +34,6 @@ impl State {
     /// A server's operations that are under way, oldest first.
     pub fn operations_of_server(&self, id: ServerId) -> impl Iterator<Item = &Arc<Operation>> {
         walk(&self.index.server_operations, id).filter_map(|(_, operation)| self.operations.get(operation))
-    }
-
-    /// The disk that a server left behind on a host.
-    pub fn disk_copy_on(&self, host: HostId, server: ServerId) -> Option<&Arc<DiskCopy>> {
-        self.disk_copies.get(self.index.disk_copies.get(&(host, server))?)
-    }
-
-    /// The disks that servers left behind on a host.
-    pub fn disk_copies_on_host(&self, host: HostId) -> impl Iterator<Item = &Arc<DiskCopy>> {
-        let copies = self.index.disk_copies.range((host, ServerId::default())..);
-        let ids = copies.take_while(move |((on, _), _)| *on == host).map(|(_, id): (_, &DiskCopyId)| id);
-        ids.filter_map(|id| self.disk_copies.get(id))
     }
 
     /// All servers in Nova's order, newest first, after the given server.

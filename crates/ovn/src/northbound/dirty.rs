@@ -5,7 +5,7 @@ use super::{Key, router};
 use lenticular_model::{
     HostId, Kind, NetworkId, PortId, QosPolicyId, SecurityGroupId, ServerId, State,
     change::Pair,
-    compute::{disk_copy::DiskCopy, server::Server},
+    compute::{disk::Disk, server::Server},
     host::host::{Host, Wiring},
     network::{
         network::Network, port::Port, router::Router, security_group::SecurityGroupRule, subnet::Subnet,
@@ -56,9 +56,10 @@ pub fn dirty(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet
             keys.extend(subs.map(|sub| Key::Port(sub.port_id)));
         }
         Kind::Server => of_server(old, new, id, keys),
-        Kind::DiskCopy => {
-            let Some((_, pair)) = Pair::<DiskCopy>::of(old, new, id) else { return };
-            pair.each().for_each(|copy| of_server_ports(new, copy.server_id, keys));
+        Kind::Disk => {
+            let Some((_, pair)) = Pair::<Disk>::of(old, new, id) else { return };
+            let left = pair.each().filter(|disk| disk.left.is_some());
+            left.for_each(|disk| of_server_ports(new, disk.server_id, keys));
         }
         Kind::Host => of_host(old, new, id, keys),
         _ => {}
@@ -221,7 +222,7 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
 fn of_host_ports(state: &State, id: HostId, keys: &mut BTreeSet<Key>) {
     let here = |port: &&Arc<Port>| {
         let ticket = port.server_id.and_then(|server| state.servers.get(&server)?.ticket.as_ref());
-        let left = port.server_id.is_some_and(|server| state.disk_copy_on(id, server).is_some());
+        let left = port.server_id.is_some_and(|server| state.left_disk_on(id, server).is_some());
         port.host_id == Some(id) || left || ticket.is_some_and(|ticket| ticket.to == id)
     };
     for port in state.ports.values().filter(here) {

@@ -148,7 +148,7 @@ fn binding(state: &State, port: &Port) -> BTreeMap<String, String> {
     let mut chassis: Vec<String> = port.host_id.and_then(name).into_iter().collect();
     if let Some(server) = port.server_id.and_then(|server| state.servers.get(&server)) {
         let ticket = server.ticket.as_ref().filter(|ticket| ticket.mode == Mode::Live);
-        let left = state.disk_copies_of_server(server.id).map(|copy| copy.host_id);
+        let left = state.left_disks_of_server(server.id).filter_map(|disk| disk.host_id);
         for host in ticket.map(|ticket| ticket.to).into_iter().chain(left).filter_map(name) {
             if !chassis.is_empty() && !chassis.contains(&host) {
                 chassis.push(host);

@@ -36,7 +36,7 @@ pub use lenticular_model::{
     host::{
         evidence::Evidence,
         fact::Facts,
-        guest_spec::{AddressSpec, Base, FloatingSpec, GuestSpec, PortSpec},
+        guest_spec::{AddressSpec, Base, Content, DiskSpec, FloatingSpec, GuestSpec, PortSpec},
         host::HostOrder,
         order::{GuestAssignment, Order, Outgoing, Own, Peer, Receive},
     },

@@ -10,10 +10,11 @@ use lenticular_model::{
         evidence::{HYPERVISOR, NETWORK},
         host::{Capacity, Hypervisor, Wiring},
         observation::Observation,
-        order::Order,
+        order::{Order, Own, Receive},
     },
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The version.
 pub const VERSION: u32 = 2;
@@ -99,7 +100,7 @@ pub struct OrdersV2 {
     upto: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<String>,
-    orders: Vec<Order>,
+    orders: Vec<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     questions: Vec<Question>,
 }
@@ -107,6 +108,79 @@ pub struct OrdersV2 {
 impl From<Orders> for OrdersV2 {
     fn from(orders: Orders) -> Self {
         let Orders { incarnation, after, upto, receipt, servers, host: _, questions } = orders;
-        Self { incarnation, after, upto, receipt, orders: servers, questions }
+        let orders = servers.iter().filter_map(order).collect();
+        Self { incarnation, after, upto, receipt, orders, questions }
+    }
+}
+
+/// An order: the guest has one disk, and the image below it in place of the disk. There is no order for a guest that
+/// such an agent cannot run; its host goes on as before.
+fn order(order: &Order) -> Option<Value> {
+    let mut written = serde_json::to_value(order).ok()?;
+    if let Order::Own(Own { assignment, .. }) | Order::Receive(Receive { assignment, .. }) = order {
+        let [disk] = &assignment.guest.disks[..] else { return None };
+        let guest = written.get_mut("guest")?.as_object_mut()?;
+        guest.remove("disks");
+        guest.insert("base".to_owned(), serde_json::to_value(disk.base()?).ok()?);
+    }
+    Some(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lenticular_model::{DiskId, ServerId, host::guest_spec::Content};
+    use serde_json::json;
+
+    /// What an agent of version 2 sends, and an order that it saved.
+    const HELLO: &str = include_str!("v2/hello.json");
+    const ORDER: &str = include_str!("v2/order.json");
+
+    #[test]
+    fn a_registration_of_version_2_has_its_troubles_as_evidence() {
+        let mut hello: Value = serde_json::from_str(HELLO).unwrap();
+        let read = crate::agent::read_registration(&hello).unwrap();
+        assert_eq!((read.version, read.facts.kernel), (2, None));
+        assert!(read.evidence.iter().all(|seen| seen.trouble.is_none()));
+        hello["hypervisor"]["wiring"]["trouble"] = json!("br-int is gone");
+        let read = crate::agent::read_registration(&hello).unwrap();
+        let network = read.evidence.iter().find(|seen| seen.check == NETWORK).unwrap();
+        assert_eq!(network.trouble.as_deref(), Some("br-int is gone"));
+    }
+
+    #[test]
+    fn other_versions_are_refused_by_name() {
+        for version in [0, 1, 4, 99] {
+            let refused = crate::agent::read_registration(&json!({ "version": version })).unwrap_err();
+            assert!(
+                refused.contains(&format!("version {version}")) && refused.contains("2 to 3"),
+                "{refused}"
+            );
+        }
+        let refused = crate::agent::read_registration(&json!({ "version": 3 })).unwrap_err();
+        assert!(refused.contains("missing field"), "{refused}");
+    }
+
+    #[test]
+    fn an_order_of_version_2_is_read_and_written_as_it_was() {
+        let recorded: Value = serde_json::from_str(ORDER).unwrap();
+        let read: Order = serde_json::from_value(recorded.clone()).unwrap();
+        let Order::Own(own) = &read else { panic!("{read:?}") };
+        let [disk] = &own.assignment.guest.disks[..] else { panic!("{read:?}") };
+        assert_eq!(disk.id, DiskId::root_of(read.server_id()));
+        assert_eq!((disk.generation, disk.bytes), (1, 1 << 30));
+        assert_eq!(order(&read), Some(recorded));
+    }
+
+    #[test]
+    fn a_guest_with_two_disks_has_no_order_of_version_2() {
+        let mut read: Order = serde_json::from_str(ORDER).unwrap();
+        let Order::Own(own) = &mut read else { panic!("{read:?}") };
+        let mut assignment = (*own.assignment).clone();
+        let second = DiskId::root_of(ServerId::default());
+        let root = assignment.guest.disks[0].clone();
+        assignment.guest.disks.push(super::super::DiskSpec { id: second, content: Content::Blank, ..root });
+        own.assignment = assignment.into();
+        assert_eq!(order(&read), None);
     }
 }

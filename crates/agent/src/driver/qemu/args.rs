@@ -24,30 +24,58 @@ pub(super) fn machine(kvm: bool) -> Vec<String> {
     args
 }
 
-/// A process's name; with the process id, it identifies the process. The name has the server, the generation and
-/// the boot.
-pub(super) fn name(server: ServerId, generation: u64, boot: u64) -> String {
-    format!("lenticular-{server}.{generation}.{boot}")
+/// The layout of the virtual machines that this agent starts: which devices they have, and where. QEMU moves a guest
+/// only between machines of one layout.
+///
+/// - 1: the root disk and the config drive; places for interfaces.
+/// - 2: each disk behind a throttle node; the other disks in places of their own, of which some are free.
+pub(super) const LAYOUT: u32 = 2;
+
+/// A process's name; with the process id, it identifies the process. The name has the server, the generation, the
+/// boot, and the layout unless that is the first.
+pub(super) fn name(server: ServerId, generation: u64, boot: u64, layout: u32) -> String {
+    match layout {
+        0 | 1 => format!("lenticular-{server}.{generation}.{boot}"),
+        layout => format!("lenticular-{server}.{generation}.{boot}.{layout}"),
+    }
 }
 
-/// The boot in a process's name, if it is this server's.
-pub(super) fn boot_of(name: &str, server: ServerId) -> Option<u64> {
-    let (_generation, boot) = name
-        .strip_prefix("lenticular-")?
-        .strip_prefix(&server.to_string())?
-        .strip_prefix('.')?
-        .split_once('.')?;
-    boot.parse().ok()
+/// The boot and the layout in a process's name, if it is this server's.
+pub(super) fn boot_of(name: &str, server: ServerId) -> Option<(u64, u32)> {
+    let rest = name.strip_prefix("lenticular-")?.strip_prefix(&server.to_string())?.strip_prefix('.')?;
+    let mut parts = rest.split('.').skip(1);
+    let boot = parts.next()?.parse().ok()?;
+    let layout = parts.next().map_or(Ok(1), str::parse).ok()?;
+    Some((boot, layout))
+}
+
+/// The node of a guest's disk, by the disk's place in the order.
+pub(super) fn node(index: usize) -> String {
+    match index {
+        0 => "root".to_owned(),
+        index => format!("disk{index}"),
+    }
+}
+
+/// What a virtual machine is made of, beside what the assignment says.
+pub(super) struct Machine<'a> {
+    /// The files of its disks, in order, relative to the guest's directory.
+    pub(super) disks: Vec<&'a Path>,
+    /// Its interfaces.
+    pub(super) net: &'a NetPlan,
+    pub(super) kvm: bool,
+    pub(super) layout: u32,
 }
 
 /// All arguments. QEMU works in the guest's directory, and all paths are relative to it. The guest's user may
 /// have no way through the directories above, and the path of a socket has 107 bytes at most.
-pub(super) fn guest(assignment: &GuestAssignment, disk: &Path, net: &NetPlan, kvm: bool) -> Vec<String> {
+pub(super) fn guest(assignment: &GuestAssignment, parts: &Machine<'_>) -> Vec<String> {
+    let Machine { net, kvm, layout, .. } = *parts;
     let id = assignment.server_id;
     let size = assignment.guest.size;
     // Name, machine and firmware.
-    let mut args =
-        strings(&["-name", &name(id, assignment.generation, assignment.boot), "-uuid", &id.to_string()]);
+    let name = name(id, assignment.generation, assignment.boot, layout);
+    let mut args = strings(&["-name", &name, "-uuid", &id.to_string()]);
     args.extend(machine(kvm));
     args.extend(strings(&["-smp", &size.vcpus.to_string(), "-m", &format!("{}M", size.ram_mb)]));
     // cloud-init looks for this product to know where it is.
@@ -61,20 +89,14 @@ pub(super) fn guest(assignment: &GuestAssignment, disk: &Path, net: &NetPlan, kv
     let sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
     args.extend(strings(&["-sandbox", sandbox]));
     // Disks and interfaces.
-    let root = json!({
-        "driver": "qcow2", "node-name": "root", "discard": "unmap",
-        "file": { "driver": "file", "filename": disk, "discard": "unmap" },
-    });
+    match layout {
+        0 | 1 => args.extend(first_disk_args(&parts.disks)),
+        _ => args.extend(disk_args(&parts.disks)),
+    }
     let config = json!({
         "driver": "raw", "node-name": "config", "read-only": true,
         "file": { "driver": "file", "filename": CONFIG },
     });
-    args.extend(strings(&[
-        "-blockdev",
-        &root.to_string(),
-        "-device",
-        "virtio-blk-pci,drive=root,bootindex=1",
-    ]));
     args.extend(strings(&["-blockdev", &config.to_string(), "-device", "virtio-blk-pci,drive=config"]));
     args.extend(nic_args(net));
     args.extend(strings(&["-device", "virtio-rng-pci"]));
@@ -90,6 +112,62 @@ pub(super) fn guest(assignment: &GuestAssignment, disk: &Path, net: &NetPlan, kv
     // forbids its setsid.
     args.push("-chardev".to_owned());
     args.push(format!("socket,id=ready0,path={READY}"));
+    args
+}
+
+/// The disk's file as QEMU's node of this name.
+fn format(node: &str, file: &Path) -> Value {
+    json!({
+        "driver": "qcow2", "node-name": node, "discard": "unmap",
+        "file": { "driver": "file", "filename": file, "discard": "unmap" },
+    })
+}
+
+/// The root disk in the first layout.
+fn first_disk_args(disks: &[&Path]) -> Vec<String> {
+    let roots = disks.iter().take(1).flat_map(|file| {
+        let root = format(&node(0), file).to_string();
+        strings(&["-blockdev", &root, "-device", "virtio-blk-pci,drive=root,bootindex=1"])
+    });
+    roots.collect()
+}
+
+/// The places for disks beside the root disk that every guest has.
+const DISK_PLACES: usize = 8;
+/// The bus's slots of these places.
+const DISK_SLOT: usize = 0x0e;
+
+/// The disks, each behind a node that can limit its speed. The root disk stands on the main bus; each other disk in a
+/// place that a disk can be added to and removed from.
+fn disk_args(disks: &[&Path]) -> Vec<String> {
+    let mut args = Vec::new();
+    let places = DISK_PLACES.max(disks.len().saturating_sub(1));
+    for place in 1..=places {
+        let (slot, function) = ((place - 1) / FUNCTIONS as usize, (place - 1) % FUNCTIONS as usize);
+        let port = json!({
+            "driver": "pcie-root-port", "id": format!("disk-place{place}"), "bus": "pcie.0",
+            "chassis": 100 + place, "addr": format!("{:x}.{function:x}", DISK_SLOT - slot),
+            "multifunction": function == 0,
+        });
+        args.extend(["-device".to_owned(), port.to_string()]);
+    }
+    for (n, file) in disks.iter().enumerate() {
+        let node = node(n);
+        let limit = json!({ "qom-type": "throttle-group", "id": format!("limit-{node}") });
+        let disk = json!({
+            "driver": "throttle", "node-name": node, "throttle-group": format!("limit-{node}"),
+            "file": format(&format!("{node}-format"), file),
+        });
+        let device = match n {
+            0 => json!({ "driver": "virtio-blk-pci", "id": "device-root", "drive": node, "bootindex": 1 }),
+            n => json!({
+                "driver": "virtio-blk-pci", "id": format!("device-{node}"), "drive": node,
+                "bus": format!("disk-place{n}"),
+            }),
+        };
+        args.extend(["-object".to_owned(), limit.to_string(), "-blockdev".to_owned(), disk.to_string()]);
+        args.extend(["-device".to_owned(), device.to_string()]);
+    }
     args
 }
 
@@ -149,16 +227,22 @@ mod tests {
         let mac = "fa:16:3e:00:00:01".parse().unwrap();
         let nic = Nic { slot: 1, mac, mtu: 1442, netdev: json!({"type": "user"}) };
         let net = NetPlan { nics: vec![nic], forwards_ssh: true, carries_ipv6: false };
-        let lines = |kvm| guest(&assignment, Path::new("root.qcow2"), &net, kvm).join("\n");
-        insta::assert_snapshot!(lines(false));
-        assert!(lines(true).contains("-accel\nkvm\n-cpu\nhost"));
+        let disks = ["root.qcow2", "swap.qcow2"].map(Path::new);
+        let lines = |kvm, layout| {
+            guest(&assignment, &Machine { disks: disks.to_vec(), net: &net, kvm, layout }).join("\n")
+        };
+        insta::assert_snapshot!(lines(false, LAYOUT));
+        // What older agents have started; a guest can move only into the same.
+        insta::assert_snapshot!("the_first_layout_stays", lines(false, 1));
+        assert!(lines(true, LAYOUT).contains("-accel\nkvm\n-cpu\nhost"));
     }
 
     #[test]
-    fn a_name_tells_server_and_boot() {
+    fn a_name_tells_server_boot_and_layout() {
         let (one, two) = (crate::testing::server(1), crate::testing::server(2));
-        assert_eq!(boot_of(&name(one, 3, 7), one), Some(7));
-        assert_eq!(boot_of(&name(one, 3, 7), two), None);
+        assert_eq!(boot_of(&name(one, 3, 7, LAYOUT), one), Some((7, LAYOUT)));
+        assert_eq!(boot_of(&format!("lenticular-{one}.3.7"), one), Some((7, 1)));
+        assert_eq!(boot_of(&name(one, 3, 7, LAYOUT), two), None);
         assert_eq!(boot_of("lenticular", one), None);
     }
 }

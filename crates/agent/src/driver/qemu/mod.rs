@@ -22,10 +22,9 @@ mod watch;
 use super::{Exit, Hypervisor, NetPlan, Probe, Work, disk_full, file_failure};
 use crate::{
     config_drive,
-    core::{Failure, FoundProcess},
+    core::{Failure, FoundProcess, Started},
     driver::{
         guest_user::{self, GuestUser},
-        qcow2::ROOT,
         user_net,
     },
     exec,
@@ -81,6 +80,8 @@ struct Live {
     /// `None` for a found process that did not answer; then it can only be killed.
     qmp: Option<Qmp>,
     boot: u64,
+    /// The layout of its machine.
+    layout: u32,
 }
 
 type LiveMap = Arc<Lock<HashMap<ServerId, Arc<Live>>>>;
@@ -152,9 +153,9 @@ impl Qemu {
     async fn start_guest(
         &self,
         assignment: &GuestAssignment,
-        disk: &Path,
+        disks: &[PathBuf],
         net: &NetPlan,
-    ) -> Result<(Arc<Live>, Option<String>), Failure> {
+    ) -> Result<(Arc<Live>, Started), Failure> {
         let id = assignment.server_id;
         let probed = self.probed().await;
         let Some(binary) = &probed.binary else {
@@ -169,8 +170,9 @@ impl Qemu {
         }
         let dir = self.dir(id);
         self.write_config_drive(assignment, &dir, net.carries_ipv6).await?;
-        let args = args::guest(assignment, in_dir(&dir, disk), net, probed.kvm);
-        let qmp = self.launch(binary, args, &dir).await?;
+        let disks: Vec<&Path> = disks.iter().map(|disk| in_dir(&dir, disk)).collect();
+        let machine = args::Machine { disks: disks.clone(), net, kvm: probed.kvm, layout: args::LAYOUT };
+        let qmp = self.launch(binary, args::guest(assignment, &machine), &dir, &disks).await?;
         let Some(process) = self.process(id)? else {
             return Err(Failure::new(
                 "The server's guest ended as soon as it was started. Try again; if it fails again, ask the operator.",
@@ -182,18 +184,25 @@ impl Qemu {
             true => user_net::ssh_forward(&qmp.user_networks().await.map_err(|e| qmp_failure(&e))?),
             false => None,
         };
-        let live = Arc::new(Live { process, qmp: Some(qmp), boot: assignment.boot });
-        Ok((live, ssh_forward))
+        let (boot, layout) = (assignment.boot, args::LAYOUT);
+        let live = Arc::new(Live { process, qmp: Some(qmp), boot, layout });
+        Ok((live, Started { ssh_forward, layout }))
     }
 
     /// Starts QEMU and waits for its answer; without an answer, QEMU is ended.
     ///
     /// A process that was just killed may still have locks on the guest's files for a moment, so the start waits
     /// for them.
-    async fn launch(&self, binary: &Path, args: Vec<String>, dir: &Path) -> Result<Qmp, Failure> {
+    async fn launch(
+        &self,
+        binary: &Path,
+        args: Vec<String>,
+        dir: &Path,
+        disks: &[&Path],
+    ) -> Result<Qmp, Failure> {
         let end = Instant::now() + UNLOCKED_WITHIN;
         loop {
-            match self.launch_once(binary, args.clone(), dir).await {
+            match self.launch_once(binary, args.clone(), dir, disks).await {
                 Err(failure) if is_locked(&failure) && Instant::now() < end => {
                     tracing::info!(
                         details = failure.details,
@@ -206,11 +215,18 @@ impl Qemu {
         }
     }
 
-    async fn launch_once(&self, binary: &Path, args: Vec<String>, dir: &Path) -> Result<Qmp, Failure> {
+    async fn launch_once(
+        &self,
+        binary: &Path,
+        args: Vec<String>,
+        dir: &Path,
+        disks: &[&Path],
+    ) -> Result<Qmp, Failure> {
         let log = dir.join("qemu.log");
         let user = GuestUser::of(dir).await.map_err(|e| file_failure("finding a user for the guest", &e))?;
         let (program, args) = user.lasting_command(binary, args);
-        let listener = make_ready(user, dir).map_err(|e| file_failure("making the guest's files", &e))?;
+        let listener =
+            make_ready(user, dir, disks).map_err(|e| file_failure("making the guest's files", &e))?;
         let mut child =
             exec::spawn_detached(&program, &args, dir, &log).map_err(|e| start_failure(&e.to_string()))?;
         // QEMU connects here when its own sockets exist, and sends its greeting when it is ready: no polling.
@@ -262,7 +278,7 @@ impl Qemu {
             self.live.lock().remove(&server);
             return Ok(None);
         };
-        let Some(boot) = args::boot_of(&process.seen.name, server) else {
+        let Some((boot, layout)) = args::boot_of(&process.seen.name, server) else {
             return Err(stranger(server, &process.seen.name));
         };
         let connected = Qmp::connect(&self.dir(server), FIND_DEADLINE).await;
@@ -283,12 +299,12 @@ impl Qemu {
             }
         };
         tracing::info!(%server, pid = process.seen.pid, began = process.seen.start_time, boot, "found a guest");
-        let live = Arc::new(Live { process, qmp, boot });
+        let live = Arc::new(Live { process, qmp, boot, layout });
         match ended {
             true => end(&live).await?,
             false => drop(self.live.lock().insert(server, live)),
         }
-        Ok(Some(FoundProcess { boot, ssh_forward, ended }))
+        Ok(Some(FoundProcess { boot, started: Started { ssh_forward, layout }, ended }))
     }
 
     async fn shut_down(&self, live: &Live, mut cancel: level::Receiver<bool>) -> Result<(), Failure> {
@@ -318,7 +334,7 @@ impl Qemu {
     /// Ends and removes the rest of a failed start.
     pub(super) async fn clear(&self, server: ServerId) {
         if let Ok(Some(process)) = self.process(server) {
-            let live = Live { process, qmp: None, boot: 0 };
+            let live = Live { process, qmp: None, boot: 0, layout: 0 };
             if let Err(error) = end(&live).await {
                 tracing::error!(%server, %error, "a failed start left a process");
             }
@@ -349,14 +365,14 @@ impl Hypervisor for Qemu {
     fn start<'a>(
         &'a self,
         assignment: &'a GuestAssignment,
-        disk: PathBuf,
+        disks: Vec<PathBuf>,
         net: NetPlan,
-    ) -> Work<'a, Option<String>> {
+    ) -> Work<'a, Started> {
         Box::pin(async move {
-            match self.start_guest(assignment, &disk, &net).await {
-                Ok((live, ssh_forward)) => {
+            match self.start_guest(assignment, &disks, &net).await {
+                Ok((live, started)) => {
                     self.live.lock().insert(assignment.server_id, live);
-                    Ok(ssh_forward)
+                    Ok(started)
                 }
                 Err(failure) => {
                     self.clear(assignment.server_id).await;
@@ -466,12 +482,13 @@ impl Hypervisor for Qemu {
 
 /// Gives the guest's user the files of the guest's directory that QEMU needs. QEMU connects to the socket when it
 /// is ready.
-fn make_ready(user: GuestUser, dir: &Path) -> io::Result<UnixListener> {
+fn make_ready(user: GuestUser, dir: &Path, disks: &[&Path]) -> io::Result<UnixListener> {
     let log = dir.join(CONSOLE);
     if !log.exists() {
         files::create(&log)?;
     }
-    [ROOT, CONFIG, CONSOLE].iter().try_for_each(|name| user.give(&dir.join(name)))?;
+    let files = [CONFIG, CONSOLE].into_iter().map(Path::new).chain(disks.iter().copied());
+    files.into_iter().try_for_each(|name| user.give(&dir.join(name)))?;
     listen(user, dir, READY)
 }
 

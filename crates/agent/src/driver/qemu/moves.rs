@@ -9,13 +9,17 @@ use super::{
     qmp_failure,
 };
 use crate::{
-    core::Failure,
+    core::{Failure, Started},
     driver::guest_user::{self, GuestUser, RUN},
 };
 use lenticular_model::ServerId;
 use lenticular_wire::agent::{GuestAssignment, MoveProgress};
 use serde_json::{Value, json};
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::watch,
@@ -63,7 +67,8 @@ impl Qemu {
     pub(in crate::driver) async fn await_guest(
         &self,
         of: &GuestAssignment,
-        disk: &Path,
+        layout: u32,
+        disks: Vec<PathBuf>,
         net: &NetPlan,
     ) -> Result<(), Failure> {
         let id = of.server_id;
@@ -72,8 +77,10 @@ impl Qemu {
             return Err(gone("QEMU is not installed here"));
         };
         self.write_config_drive(of, &dir, net.carries_ipv6).await?;
-        let args = args::incoming(args::guest(of, in_dir(&dir, disk), net, self.probed().await.kvm));
-        let qmp = self.launch(&binary, args, &dir).await?;
+        let disks: Vec<&Path> = disks.iter().map(|disk| in_dir(&dir, disk)).collect();
+        let kvm = self.probed().await.kvm;
+        let machine = args::Machine { disks: disks.clone(), net, kvm, layout };
+        let qmp = self.launch(&binary, args::incoming(args::guest(of, &machine)), &dir, &disks).await?;
         let events = json!({ "capabilities": [{ "capability": "events", "state": true }] });
         let listen = json!({ "uri": format!("unix:{RUN}/{MEMORY}") });
         let ready = async {
@@ -85,26 +92,33 @@ impl Qemu {
             return Err(gone("QEMU's pid file leads to no process"));
         };
         cgroup::enter(id, process.seen.pid, of.guest.size);
-        self.live.lock().insert(id, Arc::new(Live { process, qmp: Some(qmp), boot: of.boot }));
+        let live = Live { process, qmp: Some(qmp), boot: of.boot, layout };
+        self.live.lock().insert(id, live.into());
         Ok(())
     }
 
-    /// At the target: gives the disk the source's size, and opens it for the source.
-    pub(in crate::driver) async fn open_disk(&self, server: ServerId, bytes: u64) -> Result<(), Failure> {
+    /// At the target: gives the disks the source's sizes, and opens them for the source.
+    pub(in crate::driver) async fn open_disks(&self, server: ServerId, sizes: &[u64]) -> Result<(), Failure> {
         let live = self.with_qmp(server)?;
         let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
         let work = async {
-            let has = disk_bytes(&live).await?;
-            if has != bytes {
-                qmp.ask("block_resize", json!({ "node-name": "root", "size": bytes })).await?;
-            }
+            let here = disk_bytes(&live, sizes.len()).await?;
             let address = json!({ "type": "unix", "data": { "path": format!("{RUN}/{DISK}") } });
-            qmp.ask("nbd-server-start", json!({ "addr": address, "max-connections": 1 })).await?;
-            let export =
-                json!({ "type": "nbd", "id": "move", "node-name": "root", "name": "root", "writable": true });
-            qmp.ask("block-export-add", export).await
+            let start = json!({ "addr": address, "max-connections": sizes.len() });
+            qmp.ask("nbd-server-start", start).await?;
+            for (n, (bytes, has)) in sizes.iter().zip(here).enumerate() {
+                let node = args::node(n);
+                if has != *bytes {
+                    qmp.ask("block_resize", json!({ "node-name": node, "size": bytes })).await?;
+                }
+                let export = json!({
+                    "type": "nbd", "id": job(n), "node-name": node, "name": node, "writable": true,
+                });
+                qmp.ask("block-export-add", export).await?;
+            }
+            Ok(())
         };
-        work.await.map(drop).map_err(|e| qmp_failure(&e))
+        work.await.map_err(|e| qmp_failure(&e))
     }
 
     /// At the target: connects to its QEMU.
@@ -132,7 +146,7 @@ impl Qemu {
     }
 
     /// At the target: the guest goes on. `None` if no process waits.
-    pub(in crate::driver) async fn go_on(&self, server: ServerId) -> Result<Option<Option<String>>, Failure> {
+    pub(in crate::driver) async fn go_on(&self, server: ServerId) -> Result<Option<Started>, Failure> {
         let Some(live) = self.live(server) else { return Ok(None) };
         let Some(qmp) = &live.qmp else { return Ok(None) };
         if qmp.status().await.map_err(|e| qmp_failure(&e))? == "inmigrate" {
@@ -151,7 +165,8 @@ impl Qemu {
             tracing::warn!(%server, %error, "the guest's new place is not announced; the network finds it by itself");
         }
         let networks = qmp.user_networks().await.unwrap_or_default();
-        Ok(Some(crate::driver::user_net::ssh_forward(&networks)))
+        let ssh_forward = crate::driver::user_net::ssh_forward(&networks);
+        Ok(Some(Started { ssh_forward, layout: live.layout }))
     }
 
     /// At the source: the socket that QEMU connects to.
@@ -168,42 +183,52 @@ impl Qemu {
         listener.map_err(|e| file_failure("making the guest's sockets", &e))
     }
 
-    /// The virtual size of the guest's disk, in bytes.
-    pub(in crate::driver) async fn disk_bytes(&self, server: ServerId) -> Result<u64, Failure> {
+    /// The virtual sizes of the guest's disks, in bytes.
+    pub(in crate::driver) async fn disk_bytes(
+        &self,
+        server: ServerId,
+        count: usize,
+    ) -> Result<Vec<u64>, Failure> {
         let live = self.with_qmp(server)?;
-        disk_bytes(&live).await.map_err(|e| qmp_failure(&e))
+        disk_bytes(&live, count).await.map_err(|e| qmp_failure(&e))
     }
 
     /// At the source: copies the disk, and from then on writes to both. Returns when both are the same.
     pub(in crate::driver) async fn mirror(
         &self,
         server: ServerId,
+        count: usize,
         told: &(dyn Fn(MoveProgress) + Send + Sync),
     ) -> Result<(), Failure> {
         let live = self.with_qmp(server)?;
         let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
-        let target = json!({
-            "driver": "nbd", "node-name": "target", "export": "root",
-            "server": { "type": "unix", "path": DISK },
-        });
-        let job = json!({
-            "job-id": "move", "device": "root", "target": "target", "sync": "top",
-            "copy-mode": "write-blocking", "on-target-error": "report", "on-source-error": "report",
-        });
         let begun = async {
-            qmp.ask("blockdev-add", target).await?;
-            qmp.ask("blockdev-mirror", job).await
+            for n in 0..count {
+                let target = json!({
+                    "driver": "nbd", "node-name": target_name(n), "export": args::node(n),
+                    "server": { "type": "unix", "path": DISK },
+                });
+                let job = json!({
+                    "job-id": job(n), "device": args::node(n), "target": target_name(n), "sync": "top",
+                    "copy-mode": "write-blocking", "on-target-error": "report", "on-source-error": "report",
+                });
+                qmp.ask("blockdev-add", target).await?;
+                qmp.ask("blockdev-mirror", job).await?;
+            }
+            Ok(())
         };
         begun.await.map_err(|e| qmp_failure(&e))?;
         loop {
-            let Some(job) = mirror_job(&live).await.map_err(|e| qmp_failure(&e))? else {
-                return Err(gone("the mirroring of the disk ended before it was whole"));
-            };
-            let (all, done) = (number(&job["len"]), number(&job["offset"]));
-            let step = "mirroring the disk".to_owned();
+            let jobs = mirror_jobs(&live).await.map_err(|e| qmp_failure(&e))?;
+            if jobs.len() < count {
+                return Err(gone("the mirroring of a disk ended before it was whole"));
+            }
+            let sum = |field: &str| jobs.iter().map(|job| number(&job[field])).sum::<u64>();
+            let (all, done) = (sum("len"), sum("offset"));
+            let step = "mirroring the disks".to_owned();
             let disk = [all, done, all.saturating_sub(done)];
             told(MoveProgress { server_id: server, step, disk, ..MoveProgress::default() });
-            if job["ready"] == json!(true) {
+            if jobs.iter().all(|job| job["ready"] == json!(true)) {
                 return Ok(());
             }
             tokio::time::sleep(LOOK).await;
@@ -215,6 +240,7 @@ impl Qemu {
     pub(in crate::driver) async fn send_memory(
         &self,
         server: ServerId,
+        count: usize,
         told: &(dyn Fn(MoveProgress) + Send + Sync),
         mut force: watch::Receiver<bool>,
     ) -> Result<(), Failure> {
@@ -229,7 +255,7 @@ impl Qemu {
             let now = *level.borrow_and_update();
             match now.migration {
                 Migration::PreSwitchover if !parted => {
-                    part_disks(&live).await?;
+                    part_disks(&live, count).await?;
                     parted = true;
                     let state = json!({ "state": "pre-switchover" });
                     qmp.ask("migrate-continue", state).await.map_err(|e| qmp_failure(&e))?;
@@ -265,12 +291,23 @@ impl Qemu {
             tokio::time::sleep(LOOK).await;
             migration = qmp.migration().await.map_err(|e| qmp_failure(&e))?;
         }
-        while mirror_job(&live).await.map_err(|e| qmp_failure(&e))?.is_some() && Instant::now() < end {
-            // The job may end by itself between the query and the command.
-            let _ = qmp.ask("block-job-cancel", json!({ "device": "move", "force": true })).await;
+        loop {
+            let jobs = mirror_jobs(&live).await.map_err(|e| qmp_failure(&e))?;
+            if jobs.is_empty() || Instant::now() >= end {
+                break;
+            }
+            for job in jobs {
+                // The job may end by itself between the query and the command.
+                let _ = qmp.ask("block-job-cancel", json!({ "device": job["device"], "force": true })).await;
+            }
             tokio::time::sleep(LOOK).await;
         }
-        let _ = qmp.ask("blockdev-del", json!({ "node-name": "target" })).await;
+        // The first name that is not there is the last disk's successor.
+        for n in 0.. {
+            if qmp.ask("blockdev-del", json!({ "node-name": target_name(n) })).await.is_err() {
+                break;
+            }
+        }
         match qmp.status().await.map_err(|e| qmp_failure(&e))?.as_str() {
             "running" | "shutdown" | "io-error" | "guest-panicked" | "internal-error" => Ok(()),
             _ => qmp.resume().await.map_err(|e| qmp_failure(&e)),
@@ -295,41 +332,66 @@ async fn begin_migration(live: &Live) -> Result<(), QmpError> {
     qmp.ask("migrate", json!({ "uri": format!("unix:{MEMORY}") })).await.map(drop)
 }
 
-/// Ends the mirroring with equal disks.
-async fn part_disks(live: &Live) -> Result<(), Failure> {
+/// Ends the mirroring with equal disks: of all of them, or the move fails.
+async fn part_disks(live: &Live, count: usize) -> Result<(), Failure> {
     let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
-    let Some(job) = mirror_job(live).await.map_err(|e| qmp_failure(&e))? else {
-        return Err(gone("the mirroring of the disk broke off"));
-    };
-    if job["ready"] != json!(true) || job["io-status"] != json!("ok") {
-        return Err(gone("the mirror of the disk is not whole any more"));
+    let jobs = mirror_jobs(live).await.map_err(|e| qmp_failure(&e))?;
+    if jobs.len() < count {
+        return Err(gone("the mirroring of a disk broke off"));
     }
-    // For a ready mirror, the cancel completes the job: the target keeps the data.
-    qmp.ask("block-job-cancel", json!({ "device": "move" })).await.map_err(|e| qmp_failure(&e))?;
+    if jobs.iter().any(|job| job["ready"] != json!(true) || job["io-status"] != json!("ok")) {
+        return Err(gone("the mirror of a disk is not whole any more"));
+    }
+    for job in jobs {
+        // For a ready mirror, the cancel completes the job: the target keeps the data.
+        let cancel = qmp.ask("block-job-cancel", json!({ "device": job["device"] }));
+        cancel.await.map_err(|e| qmp_failure(&e))?;
+    }
     let end = Instant::now() + DRAINED_WITHIN;
-    while mirror_job(live).await.map_err(|e| qmp_failure(&e))?.is_some() {
+    while !mirror_jobs(live).await.map_err(|e| qmp_failure(&e))?.is_empty() {
         if Instant::now() > end {
-            return Err(gone("the last of the disk did not get over in time"));
+            return Err(gone("the last of the disks did not get over in time"));
         }
         tokio::time::sleep(LOOK_CLOSELY).await;
     }
     Ok(())
 }
 
-async fn mirror_job(live: &Live) -> Result<Option<Value>, QmpError> {
+/// The job that mirrors a disk, and the disk's export. Older agents began the root disk's under this name.
+fn job(index: usize) -> String {
+    match index {
+        0 => "move".to_owned(),
+        index => format!("move{index}"),
+    }
+}
+
+/// The node at the source that leads to a disk of the target.
+fn target_name(index: usize) -> String {
+    match index {
+        0 => "target".to_owned(),
+        index => format!("target{index}"),
+    }
+}
+
+/// The jobs that mirror the guest's disks.
+async fn mirror_jobs(live: &Live) -> Result<Vec<Value>, QmpError> {
     let Some(qmp) = &live.qmp else { return Err(QmpError::Closed) };
     let jobs = qmp.ask("query-block-jobs", Value::Null).await?;
     let jobs = jobs.as_array().ok_or(QmpError::Nonsense("query-block-jobs"))?;
-    Ok(jobs.iter().find(|job| job["device"] == json!("move")).cloned())
+    let ours = |job: &&Value| job["device"].as_str().is_some_and(|name| name.starts_with("move"));
+    Ok(jobs.iter().filter(ours).cloned().collect())
 }
 
-async fn disk_bytes(live: &Live) -> Result<u64, QmpError> {
+async fn disk_bytes(live: &Live, count: usize) -> Result<Vec<u64>, QmpError> {
     let Some(qmp) = &live.qmp else { return Err(QmpError::Closed) };
     let command = "query-named-block-nodes";
     let nodes = qmp.ask(command, json!({ "flat": true })).await?;
     let nodes = nodes.as_array().ok_or(QmpError::Nonsense(command))?;
-    let root = nodes.iter().find(|node| node["node-name"] == json!("root"));
-    root.and_then(|node| node["image"]["virtual-size"].as_u64()).ok_or(QmpError::Nonsense(command))
+    let bytes = |n: usize| {
+        let node = nodes.iter().find(|node| node["node-name"] == json!(args::node(n)));
+        node.and_then(|node| node["image"]["virtual-size"].as_u64()).ok_or(QmpError::Nonsense(command))
+    };
+    (0..count).map(bytes).collect()
 }
 
 async fn memory_progress(live: &Live, server: ServerId) -> MoveProgress {

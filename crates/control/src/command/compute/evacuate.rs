@@ -5,15 +5,15 @@ use crate::schedule::{Moves, RequestSpec, schedule};
 use crate::{
     command::compute::access::actable,
     lifecycle::{
-        condition, disk_copy,
+        condition, disk,
         migration::{self, Move},
         operation, run, shelf,
     },
 };
 use lenticular_model::{
-    DiskCopyId, HostId, ImageId, MigrationId, ServerId, State, Txn,
+    DiskId, HostId, ImageId, MigrationId, ServerId, State, Txn,
     compute::{
-        disk_copy::{DiskCopy, Fate, KEPT_S},
+        disk::{Disk, Fate, KEPT_S},
         migration::{Leg, Mode, Phase, Purpose},
         operation::OperationKind,
         server::{BootStyle, Condition, Server, Task, Wanted},
@@ -132,15 +132,16 @@ fn rebuild(
     migration::finish(txn, id, Phase::Confirmed);
     operation::finish_task(txn, server, Some("The server was evacuated.".to_owned()));
     let task: Task = operation::begin(txn, server, OperationKind::Evacuate, Some(caller));
-    let generation = server.next_generation();
+    let generation = txn.next_generation(server.id);
+    let left = txn.generation_of_server(server.id);
     lay_anew(txn, server)?;
     // The lost host must remove the disk if it comes back.
     let what = "left on a lost host".to_owned();
-    disk_copy::leave(txn, server.id, from, server.disk.generation, Fate::Doomed, what);
+    disk::leave(txn, server.id, from, left, Fate::Doomed, what);
     run::put_on(txn, server.id, to, generation, None);
+    disk::update(txn, server.id, |disk| disk.made = false);
     let runs = server.wanted == Wanted::Running || server.condition == Condition::Error;
     txn.update::<Server>(&server.id, |s| {
-        s.disk.made = false;
         s.wanted = if runs && !stopped { Wanted::Running } else { Wanted::Stopped };
         s.boot += 1;
         s.boot_style = BootStyle::Hard;
@@ -182,16 +183,16 @@ fn lay_anew(txn: &mut Txn<'_>, server: &Server) -> Result<()> {
 ///
 /// # Errors
 /// The disk does not exist, its host is not up, or the server runs or moves.
-pub fn restore_disk(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, copy: DiskCopyId) -> Result<()> {
+pub fn restore_disk(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, disk: DiskId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerDiskRestore)?;
     let missing = || {
         Error::not_found_text(format!(
-            "The server has no disk {copy} to go back to. `lenticular server \
+            "The server has no disk {disk} to go back to. `lenticular server \
              disk list` shows those that it has."
         ))
     };
-    let copy = txn.need::<DiskCopy>(&copy, missing)?;
-    if copy.server_id != id || copy.fate == Fate::Doomed {
+    let disk = txn.need::<Disk>(&disk, missing)?;
+    if disk.server_id != id || disk.fate().is_none_or(|fate| *fate == Fate::Doomed) {
         return Err(missing());
     }
     txn.visible::<Server>(caller, &id)?;
@@ -204,21 +205,21 @@ pub fn restore_disk(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, copy: Disk
             "Stop the server first: its guest must not run while its disk is replaced.",
         ));
     }
-    let host = txn.need::<Host>(&copy.host_id, missing)?;
+    let host = txn.need::<Host>(&disk.host_id.ok_or_else(missing)?, missing)?;
     if !host.is_up() {
         return Err(Error::conflict(format!("The disk is on host {}, which is not up.", host.name)));
     }
     migration::cancel(txn, &server);
-    let generation = server.next_generation();
-    txn.delete::<DiskCopy>(&copy.id);
+    let (generation, present) = (txn.next_generation(id), txn.generation_of_server(id));
+    disk::clear(txn, host.id, id);
     if let Some(from) = server.host_id {
         let (fate, why) =
             (Fate::Kept { until: txn.now.plus_s(KEPT_S) }, "exchanged for an older disk".to_owned());
-        disk_copy::leave(txn, id, from, server.disk.generation, fate, why);
+        disk::leave(txn, id, from, present, fate, why);
     }
-    run::put_on(txn, id, copy.host_id, generation, Some(copy.generation));
+    run::put_on(txn, id, host.id, generation, Some(disk.generation));
+    disk::update(txn, id, |disk| disk.made = true);
     txn.update::<Server>(&id, |s| {
-        s.disk.made = true;
         condition::set_stopped(s);
         s.fault = None;
     });

@@ -12,12 +12,14 @@ use crate::{
 use lenticular_model::{
     FlavorId, HostId, Kind, MigrationId, ServerId, Txn,
     compute::{
+        disk::DiskKind,
         flavor::{Flavor, Size},
         migration::{FlavorSnapshot, Leg, Migration, Mode, Phase, Purpose, Unconfirmed},
         operation::OperationKind,
         server::{BootStyle, Condition, Server, Wanted},
     },
     error::{Error, Result},
+    host::host::PROTOCOL_WITH_DISKS,
     policy::{self, Action, Caller},
 };
 use std::sync::Arc;
@@ -97,12 +99,23 @@ fn check_new_flavor(server: &Server, flavor: &Flavor) -> Result<()> {
         return Err(Error::invalid("Resize to zero disk flavor is not allowed."));
     }
     let grows = new.disk_gb == 0 || new.disk_gb >= old.root_gb();
-    if !grows || new.ephemeral_gb < old.ephemeral_gb {
+    if DiskKind::all_of(&old).ne(DiskKind::all_of(&new)) {
+        return Err(Error::invalid(
+            "Resize error: the flavor has an ephemeral or a swap disk where the server has none, or the other way \
+             round. Choose a flavor with the same disks.",
+        ));
+    }
+    let shrinks = new.ephemeral_gb < old.ephemeral_gb || new.swap_mb < old.swap_mb;
+    if !grows || shrinks {
         return Err(Error::invalid(format!(
-            "Resize error: Unable to resize disk down: the flavor has {} GiB, the server {} GiB. \
-             Choose a flavor whose disk is at least as large.",
+            "Resize error: Unable to resize disk down: the flavor has {} GiB, {} GiB ephemeral and {} MiB swap; the \
+             server {} GiB, {} GiB and {} MiB. Choose a flavor whose disks are at least as large.",
             new.disk_gb,
-            old.root_gb()
+            new.ephemeral_gb,
+            new.swap_mb,
+            old.root_gb(),
+            old.ephemeral_gb,
+            old.swap_mb
         )));
     }
     Ok(())
@@ -113,7 +126,7 @@ fn resize_here(txn: &mut Txn<'_>, caller: &Caller, server: &Server, plan: Move) 
     let task = operation::begin(txn, server, OperationKind::Resize, Some(caller));
     let id = MigrationId::from_random(txn.random());
     migration::record(txn, Some(caller), server, (id, plan.to), &plan, Phase::Moved)?;
-    let confirm_at = Some(txn.now.plus_s(lenticular_model::compute::disk_copy::KEPT_S));
+    let confirm_at = Some(txn.now.plus_s(lenticular_model::compute::disk::KEPT_S));
     let last =
         Unconfirmed { migration_id: id, from: plan.to, snapshot: server.flavor_snapshot(), confirm_at };
     reshape(txn, server, task, plan.snapshot, Some(last));
@@ -279,18 +292,17 @@ fn find_target(
              host is lost, evacuate the server."
         )));
     }
+    let whole = RequestSpec::of_server(txn, server);
+    let live = purpose == Purpose::LiveMigrate;
+    let protocol = if live && server.layout > 1 { PROTOCOL_WITH_DISKS } else { whole.protocol };
     let ask = RequestSpec {
         size: Some(snapshot.size),
+        protocol,
         extra_specs: snapshot.extra_specs.clone(),
         host: wanted.map(str::to_owned),
         arch: source.map(|host| host.hypervisor.arch.clone()).filter(|arch| !arch.is_empty()),
-        moves: Some(Moves {
-            from,
-            live: purpose == Purpose::LiveMigrate,
-            may_stay: purpose == Purpose::Resize,
-            has: server.size,
-        }),
-        ..RequestSpec::of_server(txn, server)
+        moves: Some(Moves { from, live, may_stay: purpose == Purpose::Resize, has: server.size }),
+        ..whole
     };
     match schedule(txn, &ask) {
         (Some(host), verdict) => Ok((host, verdict)),

@@ -2,7 +2,7 @@
 
 use crate::{
     command::compute::access::{TAGS_MAX, actable, need_condition},
-    lifecycle::{archive::archive_if_gone, condition, disk_copy, migration, operation, shelf},
+    lifecycle::{archive::archive_if_gone, condition, disk, migration, operation, shelf},
 };
 use lenticular_model::{
     HostId, ServerId, Txn,
@@ -84,7 +84,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     operation::finish_task(txn, &server, Some("The server was deleted.".to_owned()));
     if server.restored.is_none() {
         migration::cancel(txn, &server);
-        disk_copy::remove_all(txn, id);
+        disk::remove_all(txn, id);
     }
     shelf::clear(txn, &server);
     let task = operation::begin(txn, &server, OperationKind::Delete, Some(caller));

@@ -3,7 +3,7 @@
 use crate::schedule::{RequestSpec, Verdict, schedule};
 use crate::{
     command::compute::{access::find_flavor, nic},
-    lifecycle::{condition, network::group_build, operation},
+    lifecycle::{condition, disk, network::group_build, operation},
     quota,
 };
 use lenticular_model::{
@@ -12,7 +12,7 @@ use lenticular_model::{
         flavor::{Flavor, Size},
         keypair::Keypair,
         operation::OperationKind,
-        server::{BootStyle, Condition, Disk, Hints, Key, Nic, Server, Wanted},
+        server::{BootStyle, Condition, Hints, Key, Nic, Server, Wanted},
     },
     error::{Error, Result},
     image::{Image, Phase},
@@ -137,6 +137,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
 
 /// Takes back the placement of a new server.
 fn unplace(txn: &mut Txn<'_>, server: &Server, why: &str) {
+    disk::set_host(txn, server.id, None);
     let mut server = server.clone();
     server.host_id = None;
     fail(txn, &mut server, why.to_owned());
@@ -195,6 +196,7 @@ fn create_one(
         refuse(txn, &mut server, &verdict);
     }
     txn.put_cold(Kind::Verdict, id.to_string(), verdict);
+    disk::create(txn, &server);
     txn.put(server);
     ports.into_iter().for_each(|port| txn.put(port));
     Ok(id)
@@ -252,7 +254,8 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         launch_index: 0,
         host_id: None,
         restored: None,
-        disk: Disk { generation: 1, issued: 0, revives: None, made: false },
+        former_disk: None,
+        layout: 0,
         ticket: None,
         unconfirmed: None,
         wanted: Wanted::Running,

@@ -2,7 +2,7 @@
 
 use crate::{
     command::compute::access::{actable, need_condition},
-    lifecycle::{disk_copy, operation, run},
+    lifecycle::{disk, operation, run},
     schedule::{RequestSpec, schedule},
 };
 use lenticular_model::{
@@ -112,11 +112,11 @@ pub fn unshelve(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, place: Place) 
         return Err(Error::invalid(why));
     };
     let task = operation::begin(txn, &server, OperationKind::Unshelve, Some(caller));
-    disk_copy::clear(txn, to, id);
-    let generation = server.next_generation();
+    disk::clear(txn, to, id);
+    let generation = txn.next_generation(id);
     run::put_on(txn, id, to, generation, None);
+    disk::update(txn, id, |disk| disk.made = false);
     txn.update::<Server>(&id, |s| {
-        s.disk.made = false;
         s.wanted = Wanted::Running;
         s.boot += 1;
         s.boot_style = BootStyle::Hard;

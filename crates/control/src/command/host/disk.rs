@@ -1,8 +1,9 @@
 //! Disks that were found on hosts after a restore of the store.
 
+use crate::lifecycle::disk;
 use lenticular_model::{
-    DiskCopyId, Txn,
-    compute::disk_copy::{DiskCopy, Fate},
+    DiskId, Txn,
+    compute::disk::Fate,
     error::{Error, Result},
     policy::{self, Action, Caller},
 };
@@ -11,14 +12,14 @@ use lenticular_model::{
 ///
 /// # Errors
 /// The disk does not exist, or it is not a found disk.
-pub fn give_up(txn: &mut Txn<'_>, caller: &Caller, id: DiskCopyId) -> Result<()> {
+pub fn give_up(txn: &mut Txn<'_>, caller: &Caller, id: DiskId) -> Result<()> {
     policy::check(caller, Action::ServerDiskRestore, None)?;
-    let found = txn.disk_copies.get(&id).is_some_and(|copy| matches!(copy.fate, Fate::Found { .. }));
-    if !found {
+    let found = txn.disks.get(&id).filter(|disk| matches!(disk.fate(), Some(Fate::Found { .. })));
+    let Some((host, server)) = found.and_then(|disk| Some((disk.host_id?, disk.server_id))) else {
         return Err(Error::not_found_text(format!(
             "There is no unexplained disk {id}. `lenticular host show` lists those of a host."
         )));
-    }
-    txn.update::<DiskCopy>(&id, |copy| copy.fate = Fate::Doomed);
+    };
+    disk::update_left(txn, host, server, |left| left.fate = Fate::Doomed);
     Ok(())
 }

@@ -1,0 +1,55 @@
+//! The disks of servers, and the disks that servers left behind.
+
+use super::walk;
+use crate::{DiskId, HostId, ServerId, State, compute::disk::Disk};
+use std::sync::Arc;
+
+impl State {
+    /// A server's own disks, in order: the first is the root disk.
+    pub fn disks_of_server(&self, id: ServerId) -> impl Iterator<Item = &Arc<Disk>> {
+        walk(&self.index.server_disks, id).filter_map(|(_, disk)| self.disks.get(disk))
+    }
+
+    /// A server's root disk.
+    pub fn root_disk(&self, id: ServerId) -> Option<&Arc<Disk>> {
+        self.disks_of_server(id).next()
+    }
+
+    /// The generation of a server's disks, which all have the same; 0 if it has no disk.
+    pub fn generation_of_server(&self, id: ServerId) -> u64 {
+        self.root_disk(id).map_or(0, |disk| disk.generation)
+    }
+
+    /// True if a host reported that it made the server's disks.
+    pub fn has_made_disks(&self, id: ServerId) -> bool {
+        self.root_disk(id).is_some_and(|disk| disk.made)
+    }
+
+    /// The generation that the server's next ticket names: it was never used for any of its disks.
+    pub fn next_generation(&self, id: ServerId) -> u64 {
+        let used = self.disks_of_server(id).map(|disk| disk.generation.max(disk.issued));
+        used.max().unwrap_or_default() + 1
+    }
+
+    /// The disks that a server left behind.
+    pub fn left_disks_of_server(&self, id: ServerId) -> impl Iterator<Item = &Arc<Disk>> {
+        walk(&self.index.server_left_disks, id).filter_map(|disk| self.disks.get(disk))
+    }
+
+    /// The disks that a server left behind on a host, the root disk first.
+    pub fn left_disks_on(&self, host: HostId, server: ServerId) -> impl Iterator<Item = &Arc<Disk>> {
+        walk(&self.index.left_disks, (host, server)).filter_map(|(_, disk)| self.disks.get(disk))
+    }
+
+    /// The root disk that a server left behind on a host.
+    pub fn left_disk_on(&self, host: HostId, server: ServerId) -> Option<&Arc<Disk>> {
+        self.left_disks_on(host, server).next()
+    }
+
+    /// The disks that servers left behind on a host.
+    pub fn left_disks_on_host(&self, host: HostId) -> impl Iterator<Item = &Arc<Disk>> {
+        let first = ((host, ServerId::default()), Default::default());
+        let left = self.index.left_disks.range(first..).take_while(move |((on, _), _)| *on == host);
+        left.filter_map(|(_, (_, id)): &((HostId, ServerId), (_, DiskId))| self.disks.get(id))
+    }
+}
