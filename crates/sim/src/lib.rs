@@ -29,7 +29,6 @@ mod jobs;
 mod moves;
 mod network;
 mod plane;
-pub mod rebuild;
 pub mod rng;
 pub mod run;
 pub mod scale;

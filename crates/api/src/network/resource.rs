@@ -153,7 +153,7 @@ pub async fn list<N: Resource>(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::NetworkRead, None)?;
     let state = N::prepare(&ctx).await?;
     let all = N::candidates(&ctx, &state).into_iter();
-    let seen = all.filter(|record| N::visible(&state, &ctx.caller, &record.id()).is_ok());
+    let seen = all.filter(|record| N::visible(&state, &ctx.caller, record.id()).is_ok());
     let items = seen.map(|record| N::view(&state, &ctx.caller, &record)).collect();
     let listed = Listed { many: N::NAMES.many, path: N::NAMES.path, fields: N::FIELDS, missing: N::missing };
     view::listing(&ctx, &listed, items)
