@@ -11,11 +11,9 @@ use crate::{
     ctx::Ctx,
     fault::Handled,
     respond::{empty, json},
+    routes::{Methods, get},
 };
-use axum::{
-    extract::Path,
-    routing::{MethodRouter, get},
-};
+use axum::extract::Path;
 use lenticular_model::{
     Record, State, Txn,
     error::{Error, Result},
@@ -129,17 +127,17 @@ macro_rules! by_name {
 pub(super) use by_name;
 
 /// The routes that list and create a resource.
-pub fn collection<N: Resource>() -> MethodRouter<App> {
+pub fn collection<N: Resource>() -> Methods<App> {
     get(list::<N>).post(create::<N>)
 }
 
 /// The routes that show, update and delete a resource.
-pub fn member<N: Changeable>() -> MethodRouter<App> {
+pub fn member<N: Changeable>() -> Methods<App> {
     get(show::<N>).put(update::<N>).delete(delete::<N>)
 }
 
 /// The routes that show and delete a resource without updates.
-pub fn fixed_member<N: Resource>() -> MethodRouter<App> {
+pub fn fixed_member<N: Resource>() -> Methods<App> {
     get(show::<N>).delete(delete::<N>)
 }
 
