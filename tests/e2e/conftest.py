@@ -13,6 +13,16 @@ def pytest_configure(config):
         raise pytest.UsageError(f"{BINARY} is missing: run cargo build --release -p lenticular, or name another in LENTICULAR_BINARY")
 
 
+# The files whose tests take longest, longest first. When two files run at once, a long one that begins last runs alone.
+LONGEST = ["test_ovn", "test_lab", "test_drill", "test_southbound", "test_real_guest", "test_ovn_ports", "test_ovn_guard",
+           "test_guest_user", "test_migrate", "test_shelve"]
+
+
+def pytest_collection_modifyitems(items):
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
+
+
 @pytest.fixture
 def measured(record_property):
     """Keeps a line for the end of the run."""

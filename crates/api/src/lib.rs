@@ -23,6 +23,7 @@ mod placement;
 mod query;
 mod respond;
 mod router;
+mod routes;
 mod serve;
 mod settings;
 

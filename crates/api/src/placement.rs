@@ -7,12 +7,9 @@ use crate::{
     ctx::Ctx,
     fault::Handled,
     respond::{empty, json},
+    routes::{Routes, get, post},
 };
-use axum::{
-    Router,
-    extract::{Path, State},
-    routing::{get, post},
-};
+use axum::extract::{Path, State};
 use lenticular_control::command::host::inventory::{self, Allotment, Class};
 use lenticular_model::{
     AggregateId, HostId, ProjectId, ServerId, Txn,
@@ -35,8 +32,8 @@ use std::{
 };
 
 /// The routes: every URL and method of Placement's API, including the changes of derived resources.
-pub fn routes() -> Router<App> {
-    let paths = Router::new()
+pub fn routes() -> Routes<App> {
+    let paths = Routes::new()
         .route("/resource_providers", get(providers).post(derived))
         .route("/resource_providers/{id}", get(provider).put(derived).delete(derived))
         .route(
@@ -60,7 +57,7 @@ pub fn routes() -> Router<App> {
         .route("/traits", get(traits))
         .route("/traits/{name}", get(one_trait).put(derived).delete(derived))
         .route("/reshaper", post(derived));
-    Router::new()
+    Routes::new()
         .route("/placement", get(versions))
         .route("/placement/", get(versions))
         .nest("/placement", paths)

@@ -10,6 +10,7 @@ use crate::{
     limits::{FENCE_TIMEOUT, REQUEST_TIMEOUT},
     metrics, network, operator, path, placement,
     respond::json,
+    routes::{Routes, get},
     serve::unread,
 };
 use axum::{
@@ -19,7 +20,6 @@ use axum::{
     http::{HeaderName, HeaderValue},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use lenticular_model::error::Error;
 use lenticular_wire::fault::Service;
@@ -27,7 +27,7 @@ use std::{sync::Arc, time::Instant};
 
 /// All routes for clients and operators.
 pub fn router(app: App) -> Router {
-    let routes = Router::new()
+    let routes = Routes::new()
         .merge(identity::routes())
         .merge(compute::routes())
         .merge(image::routes())
@@ -37,13 +37,13 @@ pub fn router(app: App) -> Router {
         .route("/", get(versions))
         .route("/healthz", get(health))
         .route("/metrics", get(metrics::show))
-        .with_state(app.clone());
+        .into_router(app.clone());
     with_middleware(app, routes)
 }
 
 /// All routes for agents.
 pub fn agent_router(app: App) -> Router {
-    let routes = Router::new().merge(agent::routes()).with_state(app.clone());
+    let routes = agent::routes().into_router(app.clone());
     with_middleware(app, routes)
 }
 

@@ -9,12 +9,62 @@ use uuid::Uuid;
 #[error("'{0}' is not a valid id")]
 pub struct BadId(pub String);
 
+/// The id of a kind of record.
+pub trait Id: Ord + Clone + fmt::Debug + fmt::Display + FromStr + Send + Sync + 'static {
+    /// The content of the id. Tables are ordered by the content, so that ids with the same content share a type of
+    /// tree.
+    type Raw: Ord + Clone + fmt::Debug + Send + Sync + 'static;
+    /// The content.
+    fn raw(&self) -> &Self::Raw;
+    /// The id with this content.
+    fn from_raw(raw: Self::Raw) -> Self;
+}
+
+/// An id that is a UUID; or nothing, the owner of what belongs to the whole cloud.
+pub(crate) trait UuidId: Copy {
+    /// The UUID.
+    fn uuid(self) -> Uuid;
+    /// The id with this UUID.
+    fn of(uuid: Uuid) -> Self;
+}
+
+impl<I: Id<Raw = Uuid> + Copy> UuidId for I {
+    fn uuid(self) -> Uuid {
+        *self.raw()
+    }
+    fn of(uuid: Uuid) -> Self {
+        I::from_raw(uuid)
+    }
+}
+
+impl UuidId for () {
+    fn uuid(self) -> Uuid {
+        Uuid::nil()
+    }
+    fn of(_: Uuid) -> Self {}
+}
+
+macro_rules! id {
+    ($name:ident, $raw:ty) => {
+        impl Id for $name {
+            type Raw = $raw;
+            fn raw(&self) -> &$raw {
+                &self.0
+            }
+            fn from_raw(raw: $raw) -> Self {
+                Self(raw)
+            }
+        }
+    };
+}
+
 macro_rules! uuid_id {
     ($($(#[$doc:meta])* $name:ident, $show:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub Uuid);
 
+        id!($name, Uuid);
         impl $name {
             /// Makes an id (version 4, variant 1) of 16 random bytes that the caller hands in.
             pub fn from_random(bytes: [u8; 16]) -> Self {
@@ -135,6 +185,7 @@ macro_rules! name_id {
         #[serde(transparent)]
         pub struct $name(pub Arc<str>);
 
+        id!($name, Arc<str>);
         impl $name {
             /// The id as text.
             pub fn as_str(&self) -> &str {

@@ -3,16 +3,17 @@
 mod check;
 mod net;
 mod order;
+mod tree;
 
 pub use order::OrderRef;
 
 use crate::{
-    AggregateId, AssignmentId, DiskId, DomainId, FlavorId, HostId, ImageId, KeypairId, MigrationId,
-    NetworkId, OperationId, PortId, ProjectId, RoleId, SecurityGroupId, SecurityGroupRuleId, ServerGroupId,
-    ServerId, SubnetId, Timestamp, UserId,
+    AggregateId, AssignmentId, DiskId, DomainId, FlavorId, HostId, ImageId, MigrationId, NetworkId,
+    OperationId, PortId, ProjectId, RoleId, SecurityGroupId, SecurityGroupRuleId, ServerGroupId, ServerId,
+    SubnetId, Timestamp, UserId,
     compute::{
         aggregate::Aggregate,
-        disk::{Disk, DiskKind},
+        disk::Disk,
         disk_copy::DiskCopy,
         flavor::Flavor,
         keypair::Keypair,
@@ -25,63 +26,57 @@ use crate::{
         candidate::HostTable,
         host::{Capacity, Heartbeat, Host},
     },
+    id::UuidId,
     identity::{Domain, Project, Revocation, Role, RoleAssignment, Target, User},
     image::Image,
-    network::{
-        network::Network,
-        port::{Mac, Port},
-        security_group::SecurityGroup,
-        subnet::Subnet,
-    },
+    network::{network::Network, port::Port, security_group::SecurityGroup, subnet::Subnet},
     quota::{Quota, Usage},
-    relation::walk,
 };
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdMap;
 use net::NetIndex;
-use std::{cmp::Reverse, collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, fmt::Display, net::IpAddr, sync::Arc};
+use tree::{Links, Names, Newest, Texts};
 
-/// A server's place in listings: newest first, as Nova sorts.
-pub type ServerOrder = (Reverse<Timestamp>, Reverse<ServerId>);
+/// A server's place in listings, which are newest first, as Nova sorts.
+pub type ServerOrder = (Timestamp, ServerId);
 
 /// The secondary indexes of a State.
 #[derive(Clone, Default)]
 pub struct Index {
-    /// Users by domain and name.
-    pub(crate) user_names: OrdMap<(DomainId, String), UserId>,
-    /// Projects by domain and name.
-    pub(crate) project_names: OrdMap<(DomainId, String), ProjectId>,
+    /// Users by `<domain>/<name>`.
+    pub(crate) user_names: Names<UserId>,
+    /// Projects by `<domain>/<name>`.
+    pub(crate) project_names: Names<ProjectId>,
     /// Domains by name.
-    pub(crate) domain_names: OrdMap<String, DomainId>,
+    pub(crate) domain_names: Names<DomainId>,
     /// Roles by name.
-    pub(crate) role_names: OrdMap<String, RoleId>,
+    pub(crate) role_names: Names<RoleId>,
     /// Role assignments by user, target and role.
     pub(crate) user_roles: OrdMap<(UserId, Target, RoleId), AssignmentId>,
     /// Flavors by name.
-    pub(crate) flavor_names: OrdMap<String, FlavorId>,
-    /// Keypairs of a user.
-    pub(crate) user_keypairs: OrdSet<(UserId, KeypairId)>,
+    pub(crate) flavor_names: Names<FlavorId>,
     /// Images in the order of Glance's listings: newest first.
-    pub(crate) image_order: OrdSet<(Reverse<Timestamp>, Reverse<ImageId>)>,
+    pub(crate) image_order: Newest<(), ImageId>,
     /// Hosts by name.
-    pub(crate) host_names: OrdMap<String, HostId>,
+    pub(crate) host_names: Names<HostId>,
     /// Hosts as the scheduler sees them.
     pub(crate) host_table: HostTable,
     /// Aggregates by name.
-    pub(crate) aggregate_names: OrdMap<String, AggregateId>,
+    pub(crate) aggregate_names: Names<AggregateId>,
     /// Aggregates by number.
-    pub(crate) aggregate_numbers: OrdMap<u64, AggregateId>,
+    pub(crate) aggregate_numbers: Links<(), AggregateId>,
     /// Aggregates of a host.
-    pub(crate) host_aggregates: OrdSet<(HostId, AggregateId)>,
+    pub(crate) host_aggregates: Links<HostId, AggregateId>,
     /// Server groups of a project.
-    pub(crate) project_server_groups: OrdSet<(ProjectId, ServerGroupId)>,
+    pub(crate) project_server_groups: Links<ProjectId, ServerGroupId>,
     /// Servers of a server group.
-    pub(crate) server_group_members: OrdSet<(ServerGroupId, ServerId)>,
+    pub(crate) server_group_members: Links<ServerGroupId, ServerId>,
     /// Servers in the order of Nova's listings.
-    pub(crate) server_order: OrdSet<ServerOrder>,
+    pub(crate) server_order: Newest<(), ServerId>,
     /// A project's servers in the order of Nova's listings.
-    pub(crate) project_servers: OrdSet<(ProjectId, ServerOrder)>,
+    pub(crate) project_servers: Newest<ProjectId, ServerId>,
     /// Servers on a host.
-    pub(crate) host_servers: OrdSet<(HostId, ServerId)>,
+    pub(crate) host_servers: Links<HostId, ServerId>,
     /// The resources that a host's servers take.
     pub(crate) host_usage: OrdMap<HostId, Taken>,
     /// The resources that a project's servers take.
@@ -91,45 +86,45 @@ pub struct Index {
     /// The last commit that changed a port's part in the orders of its server's host.
     pub(crate) port_seq: OrdMap<PortId, u64>,
     /// Servers of a host in the order of those commits.
-    pub(crate) order_feed: OrdSet<(HostId, u64, ServerId)>,
+    pub(crate) order_feed: Links<HostId, ServerId>,
     /// The last commit that changed the orders about the host itself.
     pub(crate) host_orders: OrdMap<HostId, u64>,
     /// Migrations of a server that are under way or not confirmed.
-    pub(crate) server_migrations: OrdSet<(ServerId, MigrationId)>,
-    /// A server's own disks, in order.
-    pub(crate) server_disks: OrdSet<(ServerId, (DiskKind, DiskId))>,
+    pub(crate) server_migrations: Links<ServerId, MigrationId>,
+    /// A server's own disks, in the order of their kinds.
+    pub(crate) server_disks: Links<ServerId, DiskId>,
     /// The last commit that changed a server's own disks.
     pub(crate) disk_seq: OrdMap<ServerId, u64>,
-    /// The disks that a server left behind on a host, in order.
-    pub(crate) left_disks: OrdSet<((HostId, ServerId), (DiskKind, DiskId))>,
-    /// The disks that a server left behind.
-    pub(crate) server_left_disks: OrdSet<(ServerId, DiskId)>,
+    /// The disks that a server left behind, in the order of their kinds.
+    pub(crate) server_left_disks: Links<ServerId, DiskId>,
+    /// The disks that servers left behind on a host.
+    pub(crate) host_left_disks: Links<HostId, DiskId>,
     /// Operations of a server that are under way or just ended.
-    pub(crate) server_operations: OrdSet<(ServerId, (Timestamp, OperationId))>,
+    pub(crate) server_operations: Links<ServerId, OperationId>,
     /// Networks of a project.
-    pub(crate) project_networks: OrdSet<(ProjectId, NetworkId)>,
+    pub(crate) project_networks: Links<ProjectId, NetworkId>,
     /// Networks that every project sees: shared or external.
-    pub(crate) open_networks: OrdSet<NetworkId>,
+    pub(crate) open_networks: Links<(), NetworkId>,
     /// Subnets of a network.
-    pub(crate) network_subnets: OrdSet<(NetworkId, SubnetId)>,
+    pub(crate) network_subnets: Links<NetworkId, SubnetId>,
     /// Ports of a network.
-    pub(crate) network_ports: OrdSet<(NetworkId, PortId)>,
+    pub(crate) network_ports: Links<NetworkId, PortId>,
     /// Ports of a project.
-    pub(crate) project_ports: OrdSet<(ProjectId, PortId)>,
+    pub(crate) project_ports: Links<ProjectId, PortId>,
     /// Ports of a server, in order.
-    pub(crate) server_ports: OrdSet<(ServerId, (u32, PortId))>,
+    pub(crate) server_ports: Links<ServerId, PortId>,
     /// Ports of a device.
-    pub(crate) device_ports: OrdSet<(String, PortId)>,
+    pub(crate) device_ports: Texts<PortId>,
     /// Addresses in use.
     pub(crate) addresses: OrdMap<(SubnetId, IpAddr), PortId>,
     /// Ethernet addresses in use.
-    pub(crate) macs: OrdMap<(NetworkId, Mac), PortId>,
-    /// Security groups of a project by name; names need not be unique.
-    pub(crate) project_groups: OrdSet<(ProjectId, (String, SecurityGroupId))>,
+    pub(crate) macs: Links<NetworkId, PortId>,
+    /// Security groups under `<project>/<name>`; names need not be unique.
+    pub(crate) project_groups: Texts<SecurityGroupId>,
     /// Rules of a security group.
-    pub(crate) group_rules: OrdSet<(SecurityGroupId, SecurityGroupRuleId)>,
+    pub(crate) group_rules: Links<SecurityGroupId, SecurityGroupRuleId>,
     /// Ports in a security group.
-    pub(crate) group_ports: OrdSet<(SecurityGroupId, PortId)>,
+    pub(crate) group_ports: Links<SecurityGroupId, PortId>,
     /// Routers, floating IPs and the other network records.
     pub(crate) net: NetIndex,
 }
@@ -153,16 +148,15 @@ pub trait Indexed {
     }
 }
 
-fn move_key<K: Ord + Clone>(set: &mut OrdSet<K>, old: Option<K>, new: Option<K>) {
-    if old == new {
-        return;
-    }
-    if let Some(key) = old {
-        set.remove(&key);
-    }
-    if let Some(key) = new {
-        set.insert(key);
-    }
+/// Moves a pair of ids.
+fn move_key<A: UuidId, B: UuidId>(links: &mut Links<A, B>, old: Option<(A, B)>, new: Option<(A, B)>) {
+    let entry = |(a, b): (A, B)| (a, 0, b);
+    links.set(old.map(entry), new.map(entry));
+}
+
+/// A name within a domain, a project or the like, whose id has no slash.
+pub(crate) fn scoped(scope: impl Display, name: &str) -> Arc<str> {
+    format!("{scope}/{name}").into()
 }
 
 fn move_entry<K: Ord + Clone, V: Clone + PartialEq>(
@@ -183,34 +177,35 @@ fn move_entry<K: Ord + Clone, V: Clone + PartialEq>(
 
 impl Indexed for Quota {}
 impl Indexed for Heartbeat {}
+impl Indexed for Keypair {}
 impl Indexed for Progress {}
 impl Indexed for Revocation {}
 
 impl Indexed for Domain {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
-        let entry = |d: &Self| (d.name.clone(), d.id.clone());
-        move_entry(&mut index.domain_names, old.map(entry), new.map(entry));
+        let entry = |d: &Self| (d.name.as_str().into(), d.id.clone());
+        index.domain_names.set(old.map(entry), new.map(entry));
     }
 }
 
 impl Indexed for Project {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
-        let entry = |p: &Self| ((p.domain_id.clone(), p.name.clone()), p.id);
-        move_entry(&mut index.project_names, old.map(entry), new.map(entry));
+        let entry = |p: &Self| (scoped(&p.domain_id, &p.name), p.id);
+        index.project_names.set(old.map(entry), new.map(entry));
     }
 }
 
 impl Indexed for User {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
-        let entry = |u: &Self| ((u.domain_id.clone(), u.name.clone()), u.id);
-        move_entry(&mut index.user_names, old.map(entry), new.map(entry));
+        let entry = |u: &Self| (scoped(&u.domain_id, &u.name), u.id);
+        index.user_names.set(old.map(entry), new.map(entry));
     }
 }
 
 impl Indexed for Role {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
-        let entry = |r: &Self| (r.name.clone(), r.id);
-        move_entry(&mut index.role_names, old.map(entry), new.map(entry));
+        let entry = |r: &Self| (r.name.as_str().into(), r.id);
+        index.role_names.set(old.map(entry), new.map(entry));
     }
 }
 
@@ -223,32 +218,25 @@ impl Indexed for RoleAssignment {
 
 impl Indexed for Flavor {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
-        let entry = |f: &Self| (f.name.clone(), f.id.clone());
-        move_entry(&mut index.flavor_names, old.map(entry), new.map(entry));
-    }
-}
-
-impl Indexed for Keypair {
-    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
-        let key = |k: &Self| (k.user_id, k.id.clone());
-        move_key(&mut index.user_keypairs, old.map(key), new.map(key));
+        let entry = |f: &Self| (f.name.as_str().into(), f.id.clone());
+        index.flavor_names.set(old.map(entry), new.map(entry));
     }
 }
 
 impl Indexed for Image {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
-        let key = |i: &Self| (Reverse(i.created_at), Reverse(i.id));
-        move_key(&mut index.image_order, old.map(key), new.map(key));
+        let key = |i: &Self| ((), i.created_at, i.id);
+        index.image_order.set(old.map(key), new.map(key));
     }
 }
 
 impl Indexed for Host {
     fn index(index: &mut Index, seq: u64, old: Option<&Self>, new: Option<&Self>) {
-        let entry = |h: &Self| (h.name.clone(), h.id);
-        move_entry(&mut index.host_names, old.map(entry), new.map(entry));
+        let entry = |h: &Self| (h.name.as_str().into(), h.id);
+        index.host_names.set(old.map(entry), new.map(entry));
         match (old, new) {
             (_, Some(new)) => {
-                let aggregates = walk(&index.host_aggregates, new.id).copied().collect();
+                let aggregates = index.host_aggregates.of(new.id).collect();
                 let taken = index.host_usage.get(&new.id).copied().unwrap_or_default();
                 index.host_table.set(new, aggregates, taken);
                 if old.is_none_or(|old| old.order != new.order) {
@@ -266,19 +254,19 @@ impl Indexed for Host {
 
 impl Indexed for Aggregate {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
-        let name = |a: &Self| (a.name.clone(), a.id);
-        move_entry(&mut index.aggregate_names, old.map(name), new.map(name));
-        let number = |a: &Self| (a.number, a.id);
-        move_entry(&mut index.aggregate_numbers, old.map(number), new.map(number));
+        let name = |a: &Self| (a.name.as_str().into(), a.id);
+        index.aggregate_names.set(old.map(name), new.map(name));
+        let number = |a: &Self| ((), a.number, a.id);
+        index.aggregate_numbers.set(old.map(number), new.map(number));
         let hosts = |a: Option<&Self>| a.map(|a| a.hosts.iter().copied().collect()).unwrap_or_default();
         let (before, after): (BTreeSet<HostId>, BTreeSet<HostId>) = (hosts(old), hosts(new));
         let Some(id) = new.or(old).map(|a| a.id) else { return };
         for host in before.symmetric_difference(&after) {
             match after.contains(host) {
-                true => drop(index.host_aggregates.insert((*host, id))),
-                false => drop(index.host_aggregates.remove(&(*host, id))),
+                true => move_key(&mut index.host_aggregates, None, Some((*host, id))),
+                false => move_key(&mut index.host_aggregates, Some((*host, id)), None),
             }
-            let aggregates = walk(&index.host_aggregates, *host).copied().collect();
+            let aggregates = index.host_aggregates.of(*host).collect();
             index.host_table.regroup(*host, aggregates);
         }
     }
@@ -293,8 +281,8 @@ impl Indexed for ServerGroup {
 
 impl Indexed for Operation {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
-        let key = |o: &Self| (o.server_id, (o.created_at, o.id));
-        move_key(&mut index.server_operations, old.map(key), new.map(key));
+        let key = |o: &Self| (o.server_id, o.created_at.ordered(), o.id);
+        index.server_operations.set(old.map(key), new.map(key));
     }
 }
 
@@ -302,7 +290,7 @@ impl Indexed for Network {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
         let key = |n: &Self| (n.project_id, n.id);
         move_key(&mut index.project_networks, old.map(key), new.map(key));
-        let open = |n: &Self| (n.shared || (n.external && !n.external_restricted)).then_some(n.id);
+        let open = |n: &Self| (n.shared || (n.external && !n.external_restricted)).then_some(((), n.id));
         move_key(&mut index.open_networks, old.and_then(open), new.and_then(open));
         let qos = |n: &Self| n.qos_policy_id.map(|q| (q, n.id));
         move_key(&mut index.net.qos_networks, old.and_then(qos), new.and_then(qos));
@@ -322,8 +310,8 @@ impl Indexed for Subnet {
 
 impl Indexed for SecurityGroup {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
-        let key = |g: &Self| (g.project_id, (g.name.clone(), g.id));
-        move_key(&mut index.project_groups, old.map(key), new.map(key));
+        let key = |g: &Self| (scoped(g.project_id, &g.name), g.id);
+        index.project_groups.set(old.map(key), new.map(key));
     }
 }
 
@@ -333,12 +321,12 @@ impl Indexed for Port {
         move_key(&mut index.network_ports, old.map(network), new.map(network));
         let project = |p: &Self| (p.project_id, p.id);
         move_key(&mut index.project_ports, old.map(project), new.map(project));
-        let server = |p: &Self| p.server_id.map(|s| (s, (p.server_index, p.id)));
-        move_key(&mut index.server_ports, old.and_then(server), new.and_then(server));
-        let device = |p: &Self| (!p.device_id.is_empty()).then(|| (p.device_id.clone(), p.id));
-        move_key(&mut index.device_ports, old.and_then(device), new.and_then(device));
-        let mac = |p: &Self| ((p.network_id, p.mac), p.id);
-        move_entry(&mut index.macs, old.map(mac), new.map(mac));
+        let server = |p: &Self| p.server_id.map(|s| (s, p.server_index.into(), p.id));
+        index.server_ports.set(old.and_then(server), new.and_then(server));
+        let device = |p: &Self| (!p.device_id.is_empty()).then(|| (p.device_id.as_str().into(), p.id));
+        index.device_ports.set(old.and_then(device), new.and_then(device));
+        let mac = |p: &Self| (p.network_id, p.mac.number(), p.id);
+        index.macs.set(old.map(mac), new.map(mac));
         let qos = |p: &Self| p.qos_policy_id.map(|q| (q, p.id));
         move_key(&mut index.net.qos_ports, old.and_then(qos), new.and_then(qos));
         index.move_addresses(old, new);
@@ -367,24 +355,23 @@ impl Indexed for Migration {
 
 impl Indexed for Disk {
     fn index(index: &mut Index, seq: u64, old: Option<&Self>, new: Option<&Self>) {
-        let own = |d: &Self| d.left.is_none().then_some((d.server_id, (d.kind, d.id)));
-        move_key(&mut index.server_disks, old.and_then(own), new.and_then(own));
-        let left_by = |d: &Self| d.left.is_some().then_some((d.server_id, d.id));
-        move_key(&mut index.server_left_disks, old.and_then(left_by), new.and_then(left_by));
-        let left_on =
-            |d: &Self| d.host_id.filter(|_| d.left.is_some()).map(|on| ((on, d.server_id), (d.kind, d.id)));
+        let own = |d: &Self| d.left.is_none().then_some((d.server_id, d.kind as u64, d.id));
+        index.server_disks.set(old.and_then(own), new.and_then(own));
+        let left_by = |d: &Self| d.left.is_some().then_some((d.server_id, d.kind as u64, d.id));
+        index.server_left_disks.set(old.and_then(left_by), new.and_then(left_by));
+        let left_on = |d: &Self| d.host_id.filter(|_| d.left.is_some()).map(|host| (host, d.server_id));
         let (before, after) = (old.and_then(left_on), new.and_then(left_on));
-        move_key(&mut index.left_disks, before, after);
-        match (before, after) {
-            (_, Some(((host, server), _))) => index.order(host, server, seq, |r| r.copy = true),
-            (Some((pair, _)), None) if walk(&index.left_disks, pair).next().is_none() => {
-                index.unorder(pair.0, pair.1, |r| r.copy = false);
-            }
-            _ => {}
+        let entry = |(host, _), disk: Option<&Self>| disk.map(|disk| (host, 0, disk.id));
+        index.host_left_disks.set(before.and_then(|at| entry(at, old)), after.and_then(|at| entry(at, new)));
+        if let Some((host, server)) = after {
+            index.order(host, server, seq, |r| r.left += u32::from(before != after));
+        }
+        if let Some((host, server)) = before.filter(|_| before != after) {
+            index.unorder(host, server, |r| r.left -= 1);
         }
         let same = old.zip(new).is_some_and(|(old, new)| !old.orders_differ(new));
-        let Some((server, _)) = new.or(old).and_then(own).filter(|_| !same) else { return };
-        match walk(&index.server_disks, server).next() {
+        let Some((server, ..)) = new.or(old).and_then(own).filter(|_| !same) else { return };
+        match index.server_disks.of(server).next() {
             Some(_) => drop(index.disk_seq.insert(server, seq)),
             None => drop(index.disk_seq.remove(&server)),
         }
@@ -396,10 +383,10 @@ impl Indexed for DiskCopy {}
 
 impl Indexed for Server {
     fn index(index: &mut Index, seq: u64, old: Option<&Self>, new: Option<&Self>) {
-        let order = |s: &Self| (Reverse(s.created_at), Reverse(s.id));
-        move_key(&mut index.server_order, old.map(order), new.map(order));
-        let project = |s: &Self| (s.project_id, order(s));
-        move_key(&mut index.project_servers, old.map(project), new.map(project));
+        let order = |s: &Self| ((), s.created_at, s.id);
+        index.server_order.set(old.map(order), new.map(order));
+        let project = |s: &Self| (s.project_id, s.created_at, s.id);
+        index.project_servers.set(old.map(project), new.map(project));
         let host = |s: &Self| s.host_id.map(|h| (h, s.id));
         move_key(&mut index.host_servers, old.and_then(host), new.and_then(host));
         let group = |s: &Self| s.server_group.map(|g| (g, s.id));
@@ -449,10 +436,10 @@ impl Index {
             return;
         }
         for (port, group) in old.iter().flat_map(|p| p.security_groups.iter().map(move |g| (p.id, *g))) {
-            self.group_ports.remove(&(group, port));
+            move_key(&mut self.group_ports, Some((group, port)), None);
         }
         for (port, group) in new.iter().flat_map(|p| p.security_groups.iter().map(move |g| (p.id, *g))) {
-            self.group_ports.insert((group, port));
+            move_key(&mut self.group_ports, None, Some((group, port)));
         }
     }
 

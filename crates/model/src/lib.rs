@@ -20,6 +20,7 @@ pub mod record;
 mod relation;
 pub mod revision;
 pub mod state;
+pub mod table;
 pub mod time;
 pub mod txn;
 

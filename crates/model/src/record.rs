@@ -1,12 +1,8 @@
 //! The common part of all records, and the one list of all kinds of record.
 
-use crate::{index::Index, state::State};
-use imbl::OrdMap;
+use crate::{id::Id, index::Index, state::State, table::Table};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
-
-/// Records of one type by id.
-pub type Table<R> = OrdMap<<R as Record>::Id, Arc<R>>;
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// Fields that a newer binary wrote and this binary does not know. They are kept, so that rewriting the record
 /// loses nothing.
@@ -28,9 +24,13 @@ pub trait Record: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + Syn
     /// The kind.
     const KIND: Kind;
     /// Its id's type.
-    type Id: Ord + Clone + fmt::Display + FromStr + Send + Sync + 'static;
+    type Id: Id;
     /// Its id.
-    fn id(&self) -> Self::Id;
+    fn id(&self) -> &Self::Id;
+    /// The record as a row of a table.
+    fn into_row(self: Arc<Self>) -> Row;
+    /// The record of this type in a row; `None` if the row is of another kind.
+    fn of_row(row: &Row) -> Option<&Arc<Self>>;
     /// Its table in a State.
     fn table(state: &State) -> &Table<Self>;
     /// Its table in a State, to change.
@@ -100,6 +100,13 @@ macro_rules! kinds {
             }
         }
 
+        /// A record of any kind that is held in memory. All tables have rows of this one type, so that the compiler
+        /// builds two types of tree and not one for each kind.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Row {
+            $(#[doc = concat!("A record of kind `", $name, "`.")] $kind(Arc<$ty>),)*
+        }
+
         /// The tables of a State, one for each kind that is held in memory.
         #[derive(Clone, Default)]
         pub struct Tables {
@@ -113,7 +120,7 @@ macro_rules! kinds {
             /// The document is no valid record of its kind.
             pub fn load(&mut self, kind: Kind, doc: &str, seq: u64) -> serde_json::Result<()> {
                 match kind {
-                    $(Kind::$kind => self.apply_put::<$ty>(serde_json::from_str(doc)?, seq),)*
+                    $(Kind::$kind => drop(self.apply_put::<$ty>(Arc::new(serde_json::from_str(doc)?), seq)),)*
                     $(Kind::$cold => {})*
                 }
                 Ok(())
@@ -134,6 +141,17 @@ macro_rules! kinds {
                 Ok(fresh)
             }
 
+            /// Checks that another State has the same durable records.
+            ///
+            /// # Errors
+            /// The records differ; the text names the kind.
+            pub fn same_tables(&self, other: &State) -> Result<(), String> {
+                $(if Kind::$kind.durability() == Durability::Hot {
+                    self.tables.$field.same(&other.tables.$field)?;
+                })*
+                Ok(())
+            }
+
             /// The number of records of each kind in memory.
             pub fn counts(&self) -> Vec<(Kind, usize)> {
                 vec![$((Kind::$kind, self.tables.$field.len()),)*]
@@ -143,7 +161,11 @@ macro_rules! kinds {
             impl Record for $ty {
                 const KIND: Kind = Kind::$kind;
                 type Id = $id;
-                fn id(&self) -> $id { self.id.clone() }
+                fn id(&self) -> &$id { &self.id }
+                fn into_row(self: Arc<Self>) -> Row { Row::$kind(self) }
+                fn of_row(row: &Row) -> Option<&Arc<Self>> {
+                    match row { Row::$kind(record) => Some(record), _ => None }
+                }
                 fn table(state: &State) -> &Table<Self> { &state.tables.$field }
                 fn table_mut(state: &mut State) -> &mut Table<Self> { &mut state.tables.$field }
                 fn index(index: &mut Index, seq: u64, old: Option<&Self>, new: Option<&Self>) {

@@ -40,12 +40,11 @@ impl State {
         R::table(self).values()
     }
 
-    /// Puts a record and updates the indexes; `seq` is the commit of the change.
-    pub(crate) fn apply_put<R: Record>(&mut self, record: R, seq: u64) {
-        let id = record.id();
-        let new = Arc::new(record);
-        let old = R::table_mut(self).insert(id, new.clone());
-        R::index(&mut self.index, seq, old.as_deref(), Some(&new));
+    /// Puts a record and updates the indexes; `seq` is the commit of the change. Returns the record before.
+    pub(crate) fn apply_put<R: Record>(&mut self, record: Arc<R>, seq: u64) -> Option<Arc<R>> {
+        let old = R::table_mut(self).insert(record.clone());
+        R::index(&mut self.index, seq, old.as_deref(), Some(&record));
+        old
     }
 
     /// Removes a record and updates the indexes; returns the removed record.

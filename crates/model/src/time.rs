@@ -25,6 +25,11 @@ impl Timestamp {
         (self.0 - earlier.0) / 1_000
     }
 
+    /// A number in the same order.
+    pub(crate) fn ordered(self) -> u64 {
+        self.0.cast_unsigned() ^ (1 << 63)
+    }
+
     /// Whole seconds since 1970.
     pub fn unix_s(self) -> i64 {
         self.0.div_euclid(1_000_000)

@@ -90,12 +90,9 @@ impl<'e> Txn<'e> {
 
     /// Writes a record, new or changed.
     pub fn put<R: Record>(&mut self, record: R) {
-        let id = record.id();
-        let before = R::table(&self.state).get(&id).cloned();
-        let seq = self.state.seq;
-        self.state.apply_put(record, seq);
-        let after = R::table(&self.state).get(&id).cloned();
-        self.note(R::KIND, id.to_string(), before.map(|r| r as _), after.map(|r| r as _));
+        let (record, seq) = (Arc::new(record), self.state.seq);
+        let before = self.state.apply_put(record.clone(), seq);
+        self.note(R::KIND, record.id().to_string(), before.map(|r| r as _), Some(record));
     }
 
     /// Changes an existing record and its `updated_at`; false if the record does not exist.

@@ -3,7 +3,6 @@
 
 use crate::{
     client::Known,
-    rebuild,
     self_report::unknown_of,
     usage,
     world::{BEGIN, World, note},
@@ -62,7 +61,7 @@ impl World {
         self.check_usage(before, commit);
         if durable
             && after.seq.is_multiple_of(self.config.rebuild_every)
-            && let Err(what) = rebuild::compare(after)
+            && let Err(what) = after.check_indexes()
         {
             self.violate(6, what);
         }
@@ -299,7 +298,7 @@ impl World {
         }
         // The indexes built commit by commit must equal the indexes built by loading.
         if loaded.seq == published.seq {
-            if let Err(what) = rebuild::same_tables(&published, loaded) {
+            if let Err(what) = published.same_tables(loaded) {
                 return self.violate(2, what);
             }
             let same = published.same_indexes(loaded);
@@ -391,7 +390,7 @@ impl World {
         for n in 0..self.hosts.len() {
             self.check_orphans(n, &state);
         }
-        for result in [usage::is_right(&state, self.plane.restores > 0), rebuild::compare(&state)] {
+        for result in [usage::is_right(&state, self.plane.restores > 0), state.check_indexes()] {
             if let Err(what) = result {
                 self.violate(6, what);
             }

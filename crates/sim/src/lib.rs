@@ -31,7 +31,6 @@ mod network;
 mod old_agent;
 mod plane;
 mod real;
-pub mod rebuild;
 pub mod rng;
 pub mod run;
 pub mod scale;

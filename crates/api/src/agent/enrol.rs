@@ -7,12 +7,12 @@ use crate::{
     ctx::RequestId,
     fault::{Fault, Handled},
     respond::json,
+    routes::{Routes, post},
 };
 use axum::{
-    Extension, Router,
+    Extension,
     extract::{FromRequestParts, State},
     http::request::Parts,
-    routing::post,
 };
 use lenticular_control::command::host::enrolment::{self, Newcomer, TokenAsk};
 use lenticular_model::{
@@ -28,8 +28,8 @@ use lenticular_wire::{
 use sha2::{Digest, Sha256};
 
 /// The routes.
-pub fn routes() -> Router<App> {
-    Router::new().route("/agent/v1/enrol", post(enrol)).route("/agent/v1/renew", post(renew))
+pub fn routes() -> Routes<App> {
+    Routes::new().route("/agent/v1/enrol", post(enrol)).route("/agent/v1/renew", post(renew))
 }
 
 /// How long the token for the cloud's own host can be used, in seconds: it is used at once.

@@ -10,15 +10,15 @@ mod session;
 mod shelved_disk;
 pub mod tls;
 
-use crate::{app::App, image};
-use axum::{
-    Router,
-    routing::{get, post, put},
+use crate::{
+    app::App,
+    image,
+    routes::{Routes, get, post, put},
 };
 
 /// The routes.
-pub fn routes() -> Router<App> {
-    Router::new()
+pub fn routes() -> Routes<App> {
+    Routes::new()
         .route("/agent/v1/hello", post(session::register))
         .route("/agent/v1/hosts/{host}/orders", get(session::poll))
         .route("/agent/v1/hosts/{host}/observations", post(session::observe))

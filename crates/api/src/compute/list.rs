@@ -107,7 +107,7 @@ fn marker(ctx: &Ctx) -> Result<Option<ServerOrder>> {
     let server = text.parse().ok().and_then(|id: ServerId| ctx.state.servers.get(&id));
     let server = server.filter(|s| ctx.caller.sees(s.project_id));
     let server = server.ok_or_else(|| Error::invalid(format!("marker [{text}] not found")))?;
-    Ok(Some((Reverse(server.created_at), Reverse(server.id))))
+    Ok(Some((server.created_at, server.id)))
 }
 
 /// The servers of a project, or of all projects, newest first, after the marker.

@@ -20,19 +20,20 @@ mod server;
 mod server_filter;
 mod server_group;
 
-use crate::{app::App, fault::Handled, respond::json};
-use axum::{
-    Router,
-    extract::State,
-    routing::{get, post, put},
+use crate::{
+    app::App,
+    fault::Handled,
+    respond::json,
+    routes::{Routes, get, post, put},
 };
+use axum::extract::State;
 use lenticular_model::{ServerId, error::Error};
 use lenticular_wire::compute as wire;
 use serde_json::json;
 
 /// The routes.
-pub fn routes() -> Router<App> {
-    let v21 = Router::new()
+pub fn routes() -> Routes<App> {
+    let v21 = Routes::new()
         .route("/", get(version))
         .route("/servers", get(list::brief).post(server::create))
         .route("/servers/detail", get(list::detail))
@@ -83,7 +84,7 @@ pub fn routes() -> Router<App> {
         .route("/os-migrations", get(migration::list))
         .merge(placing())
         .merge(networking());
-    Router::new()
+    Routes::new()
         .route("/compute", get(versions))
         .route("/compute/", get(versions))
         .nest("/compute/v2.1", v21)
@@ -93,8 +94,8 @@ pub fn routes() -> Router<App> {
 }
 
 /// Routes of hosts, aggregates and the other things that decide placement.
-fn placing() -> Router<App> {
-    Router::new()
+fn placing() -> Routes<App> {
+    Routes::new()
         .route("/os-availability-zone", get(host::zones))
         .route("/os-availability-zone/detail", get(host::zones_detail))
         .route("/os-hypervisors", get(host::hypervisors))
@@ -112,15 +113,15 @@ fn placing() -> Router<App> {
 }
 
 /// Neutron's resources under Nova's old names.
-fn networking() -> Router<App> {
-    Router::new()
+fn networking() -> Routes<App> {
+    Routes::new()
         .route("/os-security-groups", get(security_group::list).post(security_group::create))
         .route(
             "/os-security-groups/{id}",
             get(security_group::show).put(security_group::update).delete(security_group::delete),
         )
         .route("/os-security-group-rules", post(security_group::create_rule))
-        .route("/os-security-group-rules/{id}", axum::routing::delete(security_group::delete_rule))
+        .route("/os-security-group-rules/{id}", crate::routes::delete(security_group::delete_rule))
         .route("/os-floating-ips", get(floating_ip::list).post(floating_ip::create))
         .route("/os-floating-ips/{id}", get(floating_ip::show).delete(floating_ip::delete))
         .route("/os-floating-ip-pools", get(floating_ip::pools))

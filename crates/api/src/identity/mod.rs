@@ -12,12 +12,13 @@ pub mod token;
 pub mod turns;
 mod user;
 
-use crate::{app::App, fault::Handled, respond::json};
-use axum::{
-    Router,
-    extract::State,
-    routing::{get, post, put},
+use crate::{
+    app::App,
+    fault::Handled,
+    respond::json,
+    routes::{Routes, get, post, put},
 };
+use axum::extract::State;
 use lenticular_model::{
     DomainId,
     policy::{self, Action, Caller, Reach, Scope},
@@ -26,8 +27,8 @@ use lenticular_wire::identity as wire;
 use serde_json::{Map, Value, json};
 
 /// The routes.
-pub fn routes() -> Router<App> {
-    let v3 = Router::new()
+pub fn routes() -> Routes<App> {
+    let v3 = Routes::new()
         .route("/", get(version))
         .route("/auth/tokens", post(auth::issue).get(auth::show).head(auth::head).delete(auth::revoke))
         .route("/auth/catalog", get(auth::catalog))
@@ -76,7 +77,7 @@ pub fn routes() -> Router<App> {
         .route("/endpoints/{id}", get(endpoint))
         .route("/regions", get(regions))
         .route("/regions/{id}", get(region));
-    Router::new()
+    Routes::new()
         .route("/identity", get(versions))
         .route("/identity/", get(versions))
         .nest("/identity/v3", v3.route("/limits", get(limits)))

@@ -4,12 +4,13 @@ pub mod data;
 mod list;
 pub mod record;
 
-use crate::{app::App, fault::Handled, respond::json};
-use axum::{
-    Router,
-    extract::State,
-    routing::{get, post, put},
+use crate::{
+    app::App,
+    fault::Handled,
+    respond::json,
+    routes::{Routes, get, post, put},
 };
+use axum::extract::State;
 use lenticular_model::{
     ImageId,
     error::Error,
@@ -20,8 +21,8 @@ use lenticular_wire::image as wire;
 use serde_json::json;
 
 /// The routes.
-pub fn routes() -> Router<App> {
-    let v2 = Router::new()
+pub fn routes() -> Routes<App> {
+    let v2 = Routes::new()
         .route("/images", get(list::list).post(record::create))
         .route("/images/{id}", get(record::show).patch(record::update).delete(record::delete))
         .route("/images/{id}/file", put(data::upload).get(data::download))
@@ -34,7 +35,7 @@ pub fn routes() -> Router<App> {
         .route("/info/import", get(import))
         .route("/info/stores", get(stores))
         .route("/info/usage", get(usage));
-    Router::new()
+    Routes::new()
         .route("/image", get(versions))
         .route("/image/", get(versions))
         .route("/image/versions", get(versions_ok))

@@ -27,12 +27,14 @@ mod trunk;
 mod view;
 
 use self::resource::{collection, fixed_member, member};
-use crate::{app::App, ctx::Ctx, fault::Handled, respond::json};
-use axum::{
-    Router,
-    extract::{Path, State},
-    routing::{get, put},
+use crate::{
+    app::App,
+    ctx::Ctx,
+    fault::Handled,
+    respond::json,
+    routes::{Routes, get, put},
 };
+use axum::extract::{Path, State};
 use lenticular_model::{
     error::Error,
     policy::{self, Action},
@@ -41,8 +43,8 @@ use lenticular_wire::network as wire;
 use serde_json::{Value, json};
 
 /// The routes.
-pub fn routes() -> Router<App> {
-    let v2 = Router::new()
+pub fn routes() -> Routes<App> {
+    let v2 = Routes::new()
         .route("/", get(resources))
         .route("/extensions", get(extensions))
         .route("/extensions/{alias}", get(extension))
@@ -73,7 +75,7 @@ pub fn routes() -> Router<App> {
         .merge(joining())
         .merge(addressing())
         .merge(overview());
-    Router::new()
+    Routes::new()
         .route("/network", get(versions))
         .route("/network/", get(versions))
         .nest("/network/v2.0", v2)
@@ -81,8 +83,8 @@ pub fn routes() -> Router<App> {
 }
 
 /// Routes of resources that connect networks with each other, with the outside, and with guests over one port.
-fn joining() -> Router<App> {
-    Router::new()
+fn joining() -> Routes<App> {
+    Routes::new()
         .route("/routers", collection::<router::Router>())
         .route("/routers/{id}", member::<router::Router>())
         .route("/routers/{id}/add_router_interface", put(router::add_interface))
@@ -111,8 +113,8 @@ fn joining() -> Router<App> {
 }
 
 /// Routes of address ranges, sharing and quotas.
-fn addressing() -> Router<App> {
-    Router::new()
+fn addressing() -> Routes<App> {
+    Routes::new()
         .route("/subnetpools", collection::<subnet_pool::SubnetPool>())
         .route("/subnetpools/{id}", member::<subnet_pool::SubnetPool>())
         .route("/subnetpools/{id}/add_prefixes", put(subnet_pool::add_prefixes))
@@ -140,8 +142,8 @@ fn addressing() -> Router<App> {
 }
 
 /// Routes of overviews, for operators and tools.
-fn overview() -> Router<App> {
-    Router::new()
+fn overview() -> Routes<App> {
+    Routes::new()
         .route("/agents", get(agent::list))
         .route("/agents/{id}", get(agent::show).put(agent::update).delete(agent::delete))
         .route("/availability_zones", get(availability_zone::list))

@@ -11,11 +11,9 @@ use crate::{
     ctx::Ctx,
     fault::Handled,
     respond::{empty, json},
+    routes::{Methods, get},
 };
-use axum::{
-    extract::Path,
-    routing::{MethodRouter, get},
-};
+use axum::extract::Path;
 use lenticular_model::{
     Record, State, Txn,
     error::{Error, Result},
@@ -129,17 +127,17 @@ macro_rules! by_name {
 pub(super) use by_name;
 
 /// The routes that list and create a resource.
-pub fn collection<N: Resource>() -> MethodRouter<App> {
+pub fn collection<N: Resource>() -> Methods<App> {
     get(list::<N>).post(create::<N>)
 }
 
 /// The routes that show, update and delete a resource.
-pub fn member<N: Changeable>() -> MethodRouter<App> {
+pub fn member<N: Changeable>() -> Methods<App> {
     get(show::<N>).put(update::<N>).delete(delete::<N>)
 }
 
 /// The routes that show and delete a resource without updates.
-pub fn fixed_member<N: Resource>() -> MethodRouter<App> {
+pub fn fixed_member<N: Resource>() -> Methods<App> {
     get(show::<N>).delete(delete::<N>)
 }
 
@@ -153,7 +151,7 @@ pub async fn list<N: Resource>(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::NetworkRead, None)?;
     let state = N::prepare(&ctx).await?;
     let all = N::candidates(&ctx, &state).into_iter();
-    let seen = all.filter(|record| N::visible(&state, &ctx.caller, &record.id()).is_ok());
+    let seen = all.filter(|record| N::visible(&state, &ctx.caller, record.id()).is_ok());
     let items = seen.map(|record| N::view(&state, &ctx.caller, &record)).collect();
     let listed = Listed { many: N::NAMES.many, path: N::NAMES.path, fields: N::FIELDS, missing: N::missing };
     view::listing(&ctx, &listed, items)

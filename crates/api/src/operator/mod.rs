@@ -10,8 +10,7 @@ mod project;
 mod route;
 mod server;
 
-use crate::{app::App, ctx::Ctx, fault::Handled, respond::json};
-use axum::Router;
+use crate::{app::App, ctx::Ctx, fault::Handled, respond::json, routes::Routes};
 use lenticular_model::{
     HostId, ServerId, State,
     compute::server::Server,
@@ -26,12 +25,12 @@ use route::Route;
 use std::sync::Arc;
 
 /// The routes.
-pub fn routes() -> Router<App> {
+pub fn routes() -> Routes<App> {
     route::router(table())
 }
 
 /// The document that describes the routes.
-async fn openapi() -> Handled {
+async fn openapi(_: axum::extract::State<App>) -> Handled {
     json(200, &route::document(table())?)
 }
 

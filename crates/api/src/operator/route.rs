@@ -1,11 +1,10 @@
 //! The routes of the operators' API, with their OpenAPI descriptions: one table makes both.
 
-use crate::app::App;
-use axum::{
-    Router,
-    handler::Handler,
-    routing::{MethodRouter, get, post},
+use crate::{
+    app::App,
+    routes::{Endpoint, Methods, Routes, get, post},
 };
+use axum::extract::FromRequest;
 use lenticular_model::error::{Error, Result};
 use serde_json::{Map, Value, json};
 use utoipa::{
@@ -17,23 +16,31 @@ use utoipa::{
 pub struct Route {
     path: &'static str,
     method: &'static str,
-    handler: MethodRouter<App>,
+    handler: Methods<App>,
     operation: Value,
     schemas: Vec<(String, RefOr<Schema>)>,
 }
 
 impl Route {
     /// A read-only route. The id names the operation in the document.
-    pub fn get<H: Handler<T, App>, T: 'static>(id: &str, path: &'static str, handler: H) -> Self {
+    pub fn get<M: 'static, T: FromRequest<App, M> + Send + 'static>(
+        id: &str,
+        path: &'static str,
+        handler: impl Endpoint<T>,
+    ) -> Self {
         Self::new(id, path, "get", get(handler))
     }
 
     /// A route with effects.
-    pub fn post<H: Handler<T, App>, T: 'static>(id: &str, path: &'static str, handler: H) -> Self {
+    pub fn post<M: 'static, T: FromRequest<App, M> + Send + 'static>(
+        id: &str,
+        path: &'static str,
+        handler: impl Endpoint<T>,
+    ) -> Self {
         Self::new(id, path, "post", post(handler))
     }
 
-    fn new(id: &str, path: &'static str, method: &'static str, handler: MethodRouter<App>) -> Self {
+    fn new(id: &str, path: &'static str, method: &'static str, handler: Methods<App>) -> Self {
         let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
         let parameter =
             |name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}});
@@ -96,8 +103,8 @@ impl Route {
 }
 
 /// The router of the routes.
-pub fn router(routes: Vec<Route>) -> Router<App> {
-    routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler))
+pub fn router(routes: Vec<Route>) -> Routes<App> {
+    routes.into_iter().fold(Routes::new(), |router, route| router.route(route.path, route.handler))
 }
 
 /// The OpenAPI document of the routes.

@@ -4,12 +4,13 @@ use crate::{HostId, ServerId, State};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl State {
-    /// Checks that the indexes equal those of a State reloaded from its records.
+    /// Checks that the records and indexes equal those of a State reloaded from its records.
     ///
     /// # Errors
-    /// The indexes differ; the text names the index.
+    /// A record or an index differs; the text names it.
     pub fn check_indexes(&self) -> Result<(), String> {
         let fresh = self.reloaded().map_err(|error| format!("a record cannot be reloaded: {error}"))?;
+        self.same_tables(&fresh)?;
         self.same_indexes(&fresh)
     }
 
@@ -28,8 +29,8 @@ impl State {
             })*
         };
     }
-        same!(user_names project_names domain_names role_names user_roles flavor_names user_keypairs image_order
-        host_names server_order project_servers host_servers project_usage server_operations server_migrations server_disks left_disks server_left_disks
+        same!(user_names project_names domain_names role_names user_roles flavor_names image_order
+        host_names server_order project_servers host_servers project_usage server_operations server_migrations server_disks server_left_disks host_left_disks
         project_networks
         open_networks network_subnets network_ports project_ports server_ports device_ports addresses macs
         project_groups group_rules group_ports host_table aggregate_names aggregate_numbers host_aggregates
@@ -79,8 +80,8 @@ fn orders_are_whole(state: &State) -> Result<(), String> {
         return Err(format!("hosts with a server {placed:?} differ from those with orders {ordered:?}"));
     }
     let mut feed: BTreeMap<(HostId, ServerId), u64> = BTreeMap::new();
-    for (host, seq, server) in &state.index.order_feed {
-        if feed.insert((*host, *server), *seq).is_some() {
+    for (host, seq, server) in state.index.order_feed.iter() {
+        if feed.insert((host, server), seq).is_some() {
             return Err(format!("server {server} is twice in the order feed of {host}"));
         }
     }
@@ -102,7 +103,7 @@ fn orders_are_whole(state: &State) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Kind, index::OrderRef};
+    use crate::{Kind, compute::server::Server, index::OrderRef};
     use serde_json::json;
 
     /// A State with one server on one host.
@@ -133,6 +134,19 @@ mod tests {
         assert!(wrong(|s| s.index.host_usage.clear()).contains("host_usage"));
         assert!(wrong(|s| s.index.order_refs.clear()).contains("with orders"));
         assert!(wrong(|s| s.index.order_feed.clear()).contains("feed"));
+    }
+
+    #[test]
+    fn a_record_that_differs_is_noticed() {
+        let good = state();
+        assert_eq!(good.same_tables(&good), Ok(()));
+        let mut other = good.clone();
+        let server =
+            Server { name: "other".into(), ..(**other.servers.values().next().expect("a server")).clone() };
+        other.apply_put(server.clone().into(), 8);
+        assert!(good.same_tables(&other).is_err_and(|what| what.contains("name: \"other\"")));
+        other.apply_delete::<Server>(&server.id, 9);
+        assert_eq!(good.same_tables(&other), Err("server has 1 records, and 0 elsewhere".to_owned()));
     }
 
     #[test]

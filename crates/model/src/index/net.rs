@@ -1,6 +1,6 @@
 //! Secondary indexes of routers, floating IPs and the other records besides networks and ports.
 
-use super::{Index, Indexed, move_entry, move_key};
+use super::{Index, Indexed, move_entry, move_key, tree::Links};
 use crate::{
     AddressGroupId, AddressScopeId, FloatingIpId, NetworkId, PortForwardingId, PortId, ProjectId,
     QosPolicyId, RbacPolicyId, RouterId, SecurityGroupId, SecurityGroupRuleId, SubnetId, SubnetPoolId,
@@ -19,51 +19,51 @@ use crate::{
         trunk::Trunk,
     },
 };
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdMap;
 
 /// The relations between network records.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NetIndex {
     /// Routers of a project.
-    pub(crate) project_routers: OrdSet<(ProjectId, RouterId)>,
+    pub(crate) project_routers: Links<ProjectId, RouterId>,
     /// Routers whose gateway is in a network.
-    pub(crate) gateway_routers: OrdSet<(NetworkId, RouterId)>,
+    pub(crate) gateway_routers: Links<NetworkId, RouterId>,
     /// Floating IPs of a project.
-    pub(crate) project_floating_ips: OrdSet<(ProjectId, FloatingIpId)>,
+    pub(crate) project_floating_ips: Links<ProjectId, FloatingIpId>,
     /// Floating IPs of an external network.
-    pub(crate) network_floating_ips: OrdSet<(NetworkId, FloatingIpId)>,
+    pub(crate) network_floating_ips: Links<NetworkId, FloatingIpId>,
     /// Floating IPs that lead to a port.
-    pub(crate) port_floating_ips: OrdSet<(PortId, FloatingIpId)>,
+    pub(crate) port_floating_ips: Links<PortId, FloatingIpId>,
     /// Floating IPs that a router translates.
-    pub(crate) router_floating_ips: OrdSet<(RouterId, FloatingIpId)>,
+    pub(crate) router_floating_ips: Links<RouterId, FloatingIpId>,
     /// Port forwardings of a floating IP.
-    pub(crate) floating_forwardings: OrdSet<(FloatingIpId, PortForwardingId)>,
+    pub(crate) floating_forwardings: Links<FloatingIpId, PortForwardingId>,
     /// Port forwardings that lead to a port.
-    pub(crate) port_forwardings: OrdSet<(PortId, PortForwardingId)>,
+    pub(crate) port_forwardings: Links<PortId, PortForwardingId>,
     /// Subnets of a project.
-    pub(crate) project_subnets: OrdSet<(ProjectId, SubnetId)>,
+    pub(crate) project_subnets: Links<ProjectId, SubnetId>,
     /// Subnets taken from a pool.
-    pub(crate) pool_subnets: OrdSet<(SubnetPoolId, SubnetId)>,
+    pub(crate) pool_subnets: Links<SubnetPoolId, SubnetId>,
     /// Subnet pools of an address scope.
-    pub(crate) scope_pools: OrdSet<(AddressScopeId, SubnetPoolId)>,
+    pub(crate) scope_pools: Links<AddressScopeId, SubnetPoolId>,
     /// Rules of a project's security groups.
-    pub(crate) project_rules: OrdSet<(ProjectId, SecurityGroupRuleId)>,
+    pub(crate) project_rules: Links<ProjectId, SecurityGroupRuleId>,
     /// Rules about ports of a security group.
-    pub(crate) remote_group_rules: OrdSet<(SecurityGroupId, SecurityGroupRuleId)>,
+    pub(crate) remote_group_rules: Links<SecurityGroupId, SecurityGroupRuleId>,
     /// Rules about addresses of an address group.
-    pub(crate) address_group_rules: OrdSet<(AddressGroupId, SecurityGroupRuleId)>,
+    pub(crate) address_group_rules: Links<AddressGroupId, SecurityGroupRuleId>,
     /// Ports with a QoS policy of their own.
-    pub(crate) qos_ports: OrdSet<(QosPolicyId, PortId)>,
+    pub(crate) qos_ports: Links<QosPolicyId, PortId>,
     /// Networks with a QoS policy.
-    pub(crate) qos_networks: OrdSet<(QosPolicyId, NetworkId)>,
+    pub(crate) qos_networks: Links<QosPolicyId, NetworkId>,
     /// Floating IPs with a QoS policy.
-    pub(crate) qos_floating_ips: OrdSet<(QosPolicyId, FloatingIpId)>,
+    pub(crate) qos_floating_ips: Links<QosPolicyId, FloatingIpId>,
     /// The routers whose gateways have a QoS policy.
-    pub(crate) qos_routers: OrdSet<(QosPolicyId, RouterId)>,
+    pub(crate) qos_routers: Links<QosPolicyId, RouterId>,
     /// The trunk whose parent a port is.
-    pub(crate) parent_trunk: OrdMap<PortId, TrunkId>,
+    pub(crate) parent_trunk: Links<PortId, TrunkId>,
     /// The trunk whose subport a port is.
-    pub(crate) subport_trunk: OrdMap<PortId, TrunkId>,
+    pub(crate) subport_trunk: Links<PortId, TrunkId>,
     /// RBAC policies by object, action and target. No two policies have the same three.
     pub(crate) rbac: OrdMap<(RbacObject, RbacAction, RbacTarget), RbacPolicyId>,
 }
@@ -138,12 +138,13 @@ impl Indexed for SecurityGroupRule {
 impl Indexed for Trunk {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
         let parent = |t: &Self| (t.port_id, t.id);
-        move_entry(&mut index.net.parent_trunk, old.map(parent), new.map(parent));
-        for sub in old.iter().flat_map(|t| &t.sub_ports) {
-            index.net.subport_trunk.remove(&sub.port_id);
+        move_key(&mut index.net.parent_trunk, old.map(parent), new.map(parent));
+        let subs = |t: &Self| t.sub_ports.iter().map(|sub| (sub.port_id, t.id)).collect::<Vec<_>>();
+        for sub in old.map(subs).into_iter().flatten() {
+            move_key(&mut index.net.subport_trunk, Some(sub), None);
         }
-        for (trunk, sub) in new.iter().flat_map(|t| t.sub_ports.iter().map(|s| (t.id, s))) {
-            index.net.subport_trunk.insert(sub.port_id, trunk);
+        for sub in new.map(subs).into_iter().flatten() {
+            move_key(&mut index.net.subport_trunk, None, Some(sub));
         }
     }
 }

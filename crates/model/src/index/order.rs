@@ -1,7 +1,7 @@
 //! The hosts that have orders for a server, the reason, and the commit of the last change.
 
-use super::{Index, move_key};
-use crate::{HostId, ServerId, relation::walk};
+use super::Index;
+use crate::{HostId, ServerId};
 
 /// The reason why a host has orders for a server, and the commit of the last change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -10,8 +10,8 @@ pub struct OrderRef {
     pub seq: u64,
     /// The server is on the host or moves to it.
     pub server: bool,
-    /// The server left a disk on the host.
-    pub copy: bool,
+    /// How many disks the server left on the host.
+    pub left: u32,
 }
 
 impl Index {
@@ -29,8 +29,8 @@ impl Index {
         now.seq = now.seq.max(seq);
         set(&mut now);
         if now.server {
-            let ports = walk(&self.server_ports, server);
-            let ports = ports.filter_map(|(_, id)| self.port_seq.get(id));
+            let ports = self.server_ports.of(server);
+            let ports = ports.filter_map(|id| self.port_seq.get(&id));
             let changed = ports.chain(self.disk_seq.get(&server)).copied().max();
             now.seq = now.seq.max(changed.unwrap_or_default());
         }
@@ -41,7 +41,7 @@ impl Index {
         let Some(old) = self.order_refs.get(&(server, host)).copied() else { return };
         let mut now = old;
         clear(&mut now);
-        let now = Some(now).filter(|now| now.server || now.copy);
+        let now = Some(now).filter(|now| now.server || now.left > 0);
         self.set_order(host, server, Some(old), now);
     }
 
@@ -58,7 +58,7 @@ impl Index {
 
     fn set_order(&mut self, host: HostId, server: ServerId, old: Option<OrderRef>, new: Option<OrderRef>) {
         let feed = |order: OrderRef| (host, order.seq, server);
-        move_key(&mut self.order_feed, old.map(feed), new.map(feed));
+        self.order_feed.set(old.map(feed), new.map(feed));
         match new {
             Some(new) => drop(self.order_refs.insert((server, host), new)),
             None => drop(self.order_refs.remove(&(server, host))),
@@ -82,11 +82,11 @@ mod tests {
         let mut index = Index::default();
         let set = |r: &mut OrderRef| r.server = true;
         let port = PortId::from_random([3; 16]);
-        index.server_ports.insert((server, (0, port)));
+        index.server_ports.set(None, Some((server, 0, port)));
         index.port_seq.insert(port, 9);
         index.order(host, server, 5, set);
         assert_eq!(orders(&index, host, 8), [(9, server)]);
-        assert_eq!(index.order_feed.len(), 1);
+        assert_eq!(index.order_feed.iter().count(), 1);
         index.order(host, server, 12, set);
         assert_eq!(orders(&index, host, 0), [(12, server)]);
         index.reorder(server, 15);
@@ -98,10 +98,10 @@ mod tests {
         let (host, server) = (HostId::from_random([1; 16]), ServerId::from_random([2; 16]));
         let mut index = Index::default();
         index.order(host, server, 1, |r| r.server = true);
-        index.order(host, server, 2, |r| r.copy = true);
+        index.order(host, server, 2, |r| r.left += 1);
         index.unorder(host, server, |r| r.server = false);
         assert_eq!(orders(&index, host, 0), [(2, server)]);
-        index.unorder(host, server, |r| r.copy = false);
-        assert!(index.order_feed.is_empty() && index.order_refs.is_empty());
+        index.unorder(host, server, |r| r.left -= 1);
+        assert!(index.order_feed.iter().next().is_none() && index.order_refs.is_empty());
     }
 }

@@ -25,6 +25,12 @@ impl Mac {
         Self([0xfa, 0x16, 0x3e, bytes[0], bytes[1], bytes[2]])
     }
 
+    /// The address as a number.
+    pub(crate) fn number(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
+
     /// The half of an IPv6 address that a guest forms from the Ethernet address (RFC 4291, appendix A).
     pub fn interface_id(self) -> u64 {
         let [a, b, c, d, e, f] = self.0;
@@ -286,7 +292,7 @@ impl Port {
         if self.owner() != PortOwner::TrunkSubport {
             return Some(self);
         }
-        let trunk = state.trunks.get(state.index.net.subport_trunk.get(&self.id)?)?;
+        let trunk = state.trunk_of_subport(self.id)?;
         state.ports.get(&trunk.port_id).map(|port| &**port)
     }
 }

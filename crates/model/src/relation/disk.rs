@@ -1,13 +1,12 @@
 //! The disks of servers, and the disks that servers left behind.
 
-use super::walk;
 use crate::{DiskId, HostId, ServerId, State, compute::disk::Disk};
 use std::sync::Arc;
 
 impl State {
     /// A server's own disks, in order: the first is the root disk.
     pub fn disks_of_server(&self, id: ServerId) -> impl Iterator<Item = &Arc<Disk>> {
-        walk(&self.index.server_disks, id).filter_map(|(_, disk)| self.disks.get(disk))
+        self.index.server_disks.of(id).filter_map(|disk| self.disks.get(&disk))
     }
 
     /// A server's root disk.
@@ -31,14 +30,14 @@ impl State {
         used.max().unwrap_or_default() + 1
     }
 
-    /// The disks that a server left behind.
+    /// The disks that a server left behind; of one host, the root disk comes first.
     pub fn left_disks_of_server(&self, id: ServerId) -> impl Iterator<Item = &Arc<Disk>> {
-        walk(&self.index.server_left_disks, id).filter_map(|disk| self.disks.get(disk))
+        self.index.server_left_disks.of(id).filter_map(|disk| self.disks.get(&disk))
     }
 
     /// The disks that a server left behind on a host, the root disk first.
     pub fn left_disks_on(&self, host: HostId, server: ServerId) -> impl Iterator<Item = &Arc<Disk>> {
-        walk(&self.index.left_disks, (host, server)).filter_map(|(_, disk)| self.disks.get(disk))
+        self.left_disks_of_server(server).filter(move |disk| disk.host_id == Some(host))
     }
 
     /// The root disk that a server left behind on a host.
@@ -48,8 +47,6 @@ impl State {
 
     /// The disks that servers left behind on a host.
     pub fn left_disks_on_host(&self, host: HostId) -> impl Iterator<Item = &Arc<Disk>> {
-        let first = ((host, ServerId::default()), Default::default());
-        let left = self.index.left_disks.range(first..).take_while(move |((on, _), _)| *on == host);
-        left.filter_map(|(_, (_, id)): &((HostId, ServerId), (_, DiskId))| self.disks.get(id))
+        self.index.host_left_disks.of(host).filter_map(|id: DiskId| self.disks.get(&id))
     }
 }

@@ -1,6 +1,6 @@
 //! Hosts and aggregates by name, the resources taken of each host, and each host's orders.
 
-use super::{relations, walk};
+use super::relations;
 use crate::{
     AggregateId, HostId, ServerId, State,
     compute::aggregate::Aggregate,
@@ -17,12 +17,12 @@ relations! {
 impl State {
     /// The host with this name.
     pub fn host_named(&self, name: &str) -> Option<&Arc<Host>> {
-        self.hosts.get(self.index.host_names.get(name)?)
+        self.hosts.get(&self.index.host_names.get(name)?)
     }
 
     /// All hosts in the order of their names.
     pub fn hosts_by_name(&self) -> impl Iterator<Item = &Arc<Host>> {
-        self.index.host_names.values().filter_map(|id| self.hosts.get(id))
+        self.index.host_names.ids().filter_map(|id| self.hosts.get(&id))
     }
 
     /// The host table of the scheduler.
@@ -37,29 +37,27 @@ impl State {
 
     /// The ids of a host's aggregates.
     pub fn aggregate_ids_of_host(&self, host: HostId) -> impl Iterator<Item = AggregateId> + '_ {
-        walk(&self.index.host_aggregates, host).copied()
+        self.index.host_aggregates.of(host)
     }
 
     /// The aggregate with this name.
     pub fn aggregate_named(&self, name: &str) -> Option<&Arc<Aggregate>> {
-        self.aggregates.get(self.index.aggregate_names.get(name)?)
+        self.aggregates.get(&self.index.aggregate_names.get(name)?)
     }
 
     /// The aggregate with this number.
     pub fn aggregate_numbered(&self, number: u64) -> Option<&Arc<Aggregate>> {
-        self.aggregates.get(self.index.aggregate_numbers.get(&number)?)
+        self.aggregates.get(&self.index.aggregate_numbers.at((), number)?)
     }
 
     /// All aggregates in the order of their numbers.
     pub fn aggregates_by_number(&self) -> impl Iterator<Item = &Arc<Aggregate>> {
-        self.index.aggregate_numbers.values().filter_map(|id| self.aggregates.get(id))
+        self.index.aggregate_numbers.of(()).filter_map(|id| self.aggregates.get(&id))
     }
 
     /// Servers whose orders for this host changed after commit `after`, oldest change first.
     pub fn orders_after(&self, host: HostId, after: u64) -> impl Iterator<Item = (u64, ServerId)> + '_ {
-        let from = (host, after.saturating_add(1), ServerId::default());
-        let feed = self.index.order_feed.range(from..).take_while(move |(h, ..)| *h == host);
-        feed.map(|(_, seq, server)| (*seq, *server))
+        self.index.order_feed.from(host, after.saturating_add(1))
     }
 
     /// True if the orders about the host itself changed after commit `after`.

@@ -4,6 +4,7 @@ use crate::{
     DomainId, KeypairId, RoleId, State, UserId,
     compute::keypair::Keypair,
     identity::{Domain, Project, Role, RoleAssignment, Target, User},
+    index::scoped,
     policy::RoleLevel,
 };
 use std::sync::Arc;
@@ -14,22 +15,22 @@ const LOWEST_TARGET: Target = Target::Project(crate::ProjectId(uuid::Uuid::nil()
 impl State {
     /// The domain with this name.
     pub fn domain_named(&self, name: &str) -> Option<&Arc<Domain>> {
-        self.domains.get(self.index.domain_names.get(name)?)
+        self.domains.get(&self.index.domain_names.get(name)?)
     }
 
     /// The project with this name in a domain.
     pub fn project_named(&self, domain: &DomainId, name: &str) -> Option<&Arc<Project>> {
-        self.projects.get(self.index.project_names.get(&(domain.clone(), name.to_owned()))?)
+        self.projects.get(&self.index.project_names.get(&scoped(domain, name))?)
     }
 
     /// The user with this name in a domain.
     pub fn user_named(&self, domain: &DomainId, name: &str) -> Option<&Arc<User>> {
-        self.users.get(self.index.user_names.get(&(domain.clone(), name.to_owned()))?)
+        self.users.get(&self.index.user_names.get(&scoped(domain, name))?)
     }
 
     /// The role with this name.
     pub fn role_named(&self, name: &str) -> Option<&Arc<Role>> {
-        self.roles.get(self.index.role_names.get(name)?)
+        self.roles.get(&self.index.role_names.get(name)?)
     }
 
     /// The roles that a user holds, anywhere.
@@ -63,8 +64,7 @@ impl State {
 
     /// The keypairs of a user.
     pub fn keypairs_of_user(&self, user: UserId) -> impl Iterator<Item = &Arc<Keypair>> {
-        let keys = self.index.user_keypairs.range((user, KeypairId::from(""))..);
-        keys.take_while(move |(of, _)| *of == user).filter_map(|(_, id)| self.keypairs.get(id))
+        self.keypairs.from(KeypairId::of(user, "")).take_while(move |k| k.user_id == user)
     }
 
     /// The domain in which a role on a target holds; `None` for the system and for a target that does not exist.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 impl State {
     /// All images, newest first as Glance lists them.
     pub fn images_newest_first(&self) -> impl Iterator<Item = &Arc<Image>> {
-        self.index.image_order.iter().filter_map(|(_, id)| self.images.get(&id.0))
+        self.index.image_order.of((), None).filter_map(|id| self.images.get(&id))
     }
 
     /// The flavor with this name.
     pub fn flavor_named(&self, name: &str) -> Option<&Arc<Flavor>> {
-        self.flavors.get(self.index.flavor_names.get(name)?)
+        self.flavors.get(&self.index.flavor_names.get(name)?)
     }
 
     /// The shelved server whose disk an image holds.

@@ -21,16 +21,6 @@ mod trunk;
 
 pub use scoped::{Owned, Scoped};
 
-use imbl::OrdSet;
-
-/// The entries under `of` in an index, in order.
-pub(crate) fn walk<A: Ord + Clone, B: Ord + Clone + Default>(
-    index: &OrdSet<(A, B)>,
-    of: A,
-) -> impl Iterator<Item = &B> {
-    index.range((of.clone(), B::default())..).take_while(move |(a, _)| *a == of).map(|(_, b)| b)
-}
-
 /// Methods of State. Each walks one index and yields the records in it.
 macro_rules! relations {
     ($($(#[$doc:meta])* fn $name:ident($of:ty) -> $record:ty = $($index:ident).+;)*) => {
@@ -38,7 +28,7 @@ macro_rules! relations {
             $(
                 $(#[$doc])*
                 pub fn $name(&self, of: $of) -> impl Iterator<Item = &std::sync::Arc<$record>> {
-                    $crate::relation::walk(&self.index.$($index).+, of).filter_map(|id| self.get::<$record>(id))
+                    self.index.$($index).+.of(of).filter_map(|id| self.get::<$record>(&id))
                 }
             )*
         }

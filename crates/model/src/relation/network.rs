@@ -31,12 +31,12 @@ relations! {
 impl State {
     /// The networks that every project sees: shared or external.
     pub fn open_networks(&self) -> impl Iterator<Item = &Arc<Network>> {
-        self.index.open_networks.iter().filter_map(|id| self.networks.get(id))
+        self.index.open_networks.of(()).filter_map(|id| self.networks.get(&id))
     }
 
     /// All routers that have a gateway, in the order of their gateways' networks.
     pub fn routers_with_gateway(&self) -> impl Iterator<Item = &Arc<Router>> {
-        self.index.net.gateway_routers.iter().filter_map(|(_, id)| self.routers.get(id))
+        self.index.net.gateway_routers.iter().filter_map(|(.., id)| self.routers.get(&id))
     }
 
     /// Whether the caller may use the network as if it were its own.

@@ -1,6 +1,6 @@
 //! Ports by device, address and Ethernet address.
 
-use super::{relations, walk};
+use super::relations;
 use crate::{
     NetworkId, PortId, ProjectId, State, SubnetId,
     network::{
@@ -20,7 +20,9 @@ relations! {
 impl State {
     /// The ports of a device.
     pub fn ports_of_device<'s>(&'s self, device: &str) -> impl Iterator<Item = &'s Arc<Port>> + use<'s> {
-        walk(&self.index.device_ports, device.to_owned()).filter_map(|id| self.ports.get(id))
+        let device: Arc<str> = device.into();
+        let ports = self.index.device_ports.from(device.clone());
+        ports.take_while(move |(of, _)| **of == *device).filter_map(|(_, id)| self.ports.get(&id))
     }
 
     /// The port that has an address of a subnet.
@@ -58,7 +60,7 @@ impl State {
 
     /// The port that has an Ethernet address in a network.
     pub fn port_with_mac(&self, network: NetworkId, mac: Mac) -> Option<&Arc<Port>> {
-        self.ports.get(self.index.macs.get(&(network, mac))?)
+        self.ports.get(&self.index.macs.at(network, mac.number())?)
     }
 
     /// Whether a port has this address in a network.

@@ -1,8 +1,9 @@
 //! Security groups by project, their rules, and the ports that use them.
 
-use super::{relations, walk};
+use super::relations;
 use crate::{
     AddressGroupId, ProjectId, SecurityGroupId, State,
+    index::scoped,
     network::{
         port::Port,
         rbac_policy::{RbacAction, RbacObject},
@@ -30,7 +31,11 @@ impl State {
         &self,
         project: ProjectId,
     ) -> impl Iterator<Item = &Arc<SecurityGroup>> {
-        walk(&self.index.project_groups, project).filter_map(|(_, id)| self.security_groups.get(id))
+        let prefix = scoped(project, "");
+        let groups = self.index.project_groups.from(prefix.clone());
+        groups
+            .take_while(move |(name, _)| name.starts_with(&*prefix))
+            .filter_map(|(_, id)| self.security_groups.get(&id))
     }
 
     /// Whether a project's ports may be in a security group: the project owns the group, or policies allow it.

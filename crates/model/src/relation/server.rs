@@ -1,6 +1,6 @@
 //! The records that belong to servers, and servers by host, group and project.
 
-use super::{relations, walk};
+use super::relations;
 use crate::{
     HostId, ProjectId, ServerGroupId, ServerId, State,
     compute::{migration::Migration, operation::Operation, server::Server, server_group::ServerGroup},
@@ -8,11 +8,7 @@ use crate::{
     network::port::Port,
     quota::Usage,
 };
-use std::{
-    cmp::Reverse,
-    ops::Bound::{Excluded, Included, Unbounded},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 relations! {
     /// A server's migrations that are under way or not confirmed.
@@ -28,19 +24,17 @@ relations! {
 impl State {
     /// A server's ports, in the order of its interfaces.
     pub fn ports_of_server(&self, id: ServerId) -> impl Iterator<Item = &Arc<Port>> {
-        walk(&self.index.server_ports, id).filter_map(|(_, port)| self.ports.get(port))
+        self.index.server_ports.of(id).filter_map(|port| self.ports.get(&port))
     }
 
     /// A server's operations that are under way, oldest first.
     pub fn operations_of_server(&self, id: ServerId) -> impl Iterator<Item = &Arc<Operation>> {
-        walk(&self.index.server_operations, id).filter_map(|(_, operation)| self.operations.get(operation))
+        self.index.server_operations.of(id).filter_map(|operation| self.operations.get(&operation))
     }
 
     /// All servers in Nova's order, newest first, after the given server.
     pub fn servers_newest_first(&self, after: Option<ServerOrder>) -> impl Iterator<Item = &Arc<Server>> {
-        let from = after.map_or(Unbounded, Excluded);
-        let servers = self.index.server_order.range((from, Unbounded));
-        servers.filter_map(|(_, Reverse(id))| self.servers.get(id))
+        self.index.server_order.of((), after).filter_map(|id| self.servers.get(&id))
     }
 
     /// A project's servers in Nova's order, newest first, after the given server.
@@ -49,11 +43,7 @@ impl State {
         project: ProjectId,
         after: Option<ServerOrder>,
     ) -> impl Iterator<Item = &Arc<Server>> {
-        let first = (Reverse(crate::Timestamp(i64::MAX)), Reverse(ServerId(uuid::Uuid::max())));
-        let from = after.map_or(Included((project, first)), |after| Excluded((project, after)));
-        let servers = self.index.project_servers.range((from, Unbounded));
-        let own = servers.take_while(move |(of, _)| *of == project);
-        own.filter_map(|(_, (_, Reverse(id)))| self.servers.get(id))
+        self.index.project_servers.of(project, after).filter_map(|id| self.servers.get(&id))
     }
 
     /// The resources that a project's servers take.
