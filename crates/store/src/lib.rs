@@ -40,6 +40,7 @@ mod document_range;
 mod engine;
 mod error;
 mod format;
+mod keep_open;
 mod leadership;
 mod memory;
 mod postgres;

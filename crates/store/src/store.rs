@@ -2,7 +2,7 @@
 
 use crate::{
     engine::{HistoryEntry, Page, ReadError, Reader},
-    leadership::Leadership,
+    leadership::{Leadership, Leaderships},
     stats::{Counters, Stats},
     writer::{Commit, Job, Outcome, Writer},
 };
@@ -130,6 +130,24 @@ impl Store {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.shared.subscribers.lock().push(sender);
         receiver
+    }
+
+    /// Whether this process leads. The value changes with every end and every begin of a leadership.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.shared.leadership.subscribe()
+    }
+
+    /// Waits until this process leads. False if the store is closed.
+    pub async fn leads(&self) -> bool {
+        let mut leadership = self.leadership();
+        let is_settled = |now: &Leadership| !matches!(now, Leadership::Ended { .. });
+        leadership.wait_for(is_settled).await.is_ok_and(|now| matches!(*now, Leadership::Leads(_)))
+    }
+
+    /// The leaderships, beginning with the present one. Work that follows [`Store::subscribe`] ends with its
+    /// leadership, because its commits end then; it begins again with the next one.
+    pub fn leaderships(&self) -> Leaderships {
+        Leaderships::of(self.leadership())
     }
 
     /// The document of a hot or cold record.
