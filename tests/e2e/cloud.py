@@ -82,6 +82,7 @@ class Cloud:
         self.env = {**os.environ, **(env or {}), "LENTICULAR_LOG": "info"}
         self.settings = settings
         self.preexec = None
+        self.store = None
         self.process = None
         self._token = None
 
@@ -90,6 +91,8 @@ class Cloud:
                 "--agent-listen", "127.0.0.1:0"]
         if self.hosts:
             args += ["--sim-hosts", str(self.hosts)]
+        if self.store:
+            args += ["--store", self.store]
         self.data.mkdir(parents=True, exist_ok=True)
         if self.settings:
             file = self.data.parent / f"{self.data.name}.settings.toml"

@@ -105,8 +105,7 @@ impl App {
     /// Must be called inside a Tokio runtime.
     pub fn new(parts: Parts) -> Self {
         let links = Arc::new(Links::default());
-        let commits = parts.store.subscribe();
-        tokio::spawn(follow(links.clone(), parts.images.clone(), parts.store.state(), commits));
+        tokio::spawn(follow(links.clone(), parts.images.clone(), parts.store.clone()));
         Self(Arc::new(Shared {
             parts,
             lockout: Lockout::default(),

@@ -131,6 +131,10 @@ pub async fn show(State(app): State<App>, ctx: Result<Ctx, Fault>) -> Handled {
     let commits: Counter<u64, AtomicU64> = Counter::default();
     commits.inc_by(stats.commits);
     registry.register("store_commits", "Groups of transactions made durable", commits);
+    let reopenings: Counter<u64, AtomicU64> = Counter::default();
+    reopenings.inc_by(stats.reopenings);
+    let help = "Times the store was opened again after a commit of unknown outcome";
+    registry.register("store_reopenings", help, reopenings);
     let mut text = String::new();
     // Writing into a String cannot fail.
     let _ = encode(&mut text, &registry);

@@ -22,6 +22,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use lenticular_model::error::Error;
+use lenticular_store::Leadership;
 use lenticular_wire::fault::Service;
 use std::{sync::Arc, time::Instant};
 
@@ -65,8 +66,9 @@ async fn versions(State(app): State<App>) -> fault::Handled {
 
 /// `GET /healthz`: whether the store takes commits.
 async fn health(State(app): State<App>) -> fault::Handled {
-    if let Some(why) = app.store.lost().borrow().clone() {
-        return Err(Error::unavailable(format!("The store takes no commits: {why}")).into());
+    let leadership = app.store.leadership().borrow().clone();
+    if !matches!(leadership, Leadership::Leads(_)) {
+        return Err(Error::unavailable(format!("No change can be saved: {leadership}")).into());
     }
     if let Some(why) = app.held.get() {
         return Err(Error::unavailable(why.clone()).into());

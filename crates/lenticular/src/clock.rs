@@ -26,15 +26,31 @@ pub(crate) fn clock() -> Clock {
 ///
 /// The store, tokens and timers share this time: a token that is issued now is younger than a password that was
 /// just set.
-pub(crate) fn steady(floor: Timestamp) -> Clock {
-    let steady = Lock::new((Steady(floor), Instant::now()));
-    Arc::new(move || {
-        let mut steady = steady.lock();
-        let (at, looked) = &mut *steady;
+#[derive(Clone)]
+pub(crate) struct CloudTime(Arc<Lock<(Steady, Instant)>>);
+
+impl CloudTime {
+    pub(crate) fn new(floor: Timestamp) -> Self {
+        Self(Arc::new(Lock::new((Steady(floor), Instant::now()))))
+    }
+
+    /// Never goes back before this time any more.
+    pub(crate) fn raise(&self, floor: Timestamp) {
+        let at = &mut self.0.lock().0.0;
+        *at = floor.max(*at);
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        let (at, looked) = &mut *self.0.lock();
         let elapsed = looked.elapsed();
         *looked += elapsed;
         at.advance(now(), elapsed)
-    })
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        let time = self.clone();
+        Arc::new(move || time.now())
+    }
 }
 
 /// The last returned time.
@@ -95,9 +111,13 @@ mod tests {
     #[test]
     fn the_floor_holds_from_the_first_look() {
         let ahead = Timestamp(now().0 + 3_600 * S);
-        let clock = steady(ahead);
-        let (first, second) = (clock(), clock());
+        let (time, raised) = (CloudTime::new(ahead), CloudTime::new(Timestamp(0)));
+        let (first, second) = (time.now(), time.now());
         assert!(ahead <= first && first <= second);
-        assert!(steady(Timestamp(0))().0 >= now().0 - S);
+        assert!(now().0 - S <= raised.now().0 && raised.now() < ahead);
+        raised.raise(ahead);
+        assert!(ahead <= raised.now());
+        raised.raise(Timestamp(0));
+        assert!(ahead <= raised.now());
     }
 }

@@ -2,7 +2,7 @@
 //! agents.
 
 use crate::{
-    clock::{self, Clock},
+    clock::{self, Clock, CloudTime},
     controllers,
     data::{self, DataDir},
     host::fence::FenceCommand,
@@ -13,11 +13,12 @@ use lenticular_api::{
     hash_password,
 };
 use lenticular_control::bootstrap;
-use lenticular_model::{Cause, Incarnation, host::enrolment::is_host_name};
-use lenticular_store::{Engine, Postgres, Sqlite, Store, Writer};
+use lenticular_model::{Cause, Incarnation, State, Txn, host::enrolment::is_host_name};
+use lenticular_store::{Engine, OpenError, Postgres, Sqlite, Store, Writer};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -36,8 +37,6 @@ const TRIM_EVERY: Duration = Duration::from_secs(3_600);
 pub(crate) struct ControlPlane {
     /// Its API, for agents within the process.
     pub app: App,
-    /// The epoch of its leadership.
-    pub epoch: u64,
     /// The URL for clients.
     pub url: String,
     /// The URL for agents.
@@ -76,7 +75,8 @@ pub(crate) struct Options<'o> {
 pub(crate) async fn start(options: &Options<'_>) -> Result<ControlPlane> {
     let data = options.data;
     // The store, and the addresses to listen on.
-    let Opened { store, epoch, clock } = open_store(data, options.store).await?;
+    let Opened { store, time, place } = open_store(data, options.store).await?;
+    let clock = time.clock();
     let (listener, address) = listen(options.listen, "--listen").await?;
     let (agent_listener, agent_address) = listen(options.agent_listen, "--agent-listen").await?;
     let url = match options.public_url {
@@ -131,9 +131,10 @@ pub(crate) async fn start(options: &Options<'_>) -> Result<ControlPlane> {
         .context("the agents' listener has no certificate; is every --agent-name a name or an address?")?;
     // Background tasks.
     tokio::spawn(controllers::run(store.clone(), clock.clone()));
-    tokio::spawn(trim(store, clock));
+    tokio::spawn(trim(store.clone(), clock));
+    tokio::spawn(async move { store.keep_open(move |known| open_again(&place, &time, known)).await });
     let local_agent_url = format!("https://{}", reachable(agent_address));
-    Ok(ControlPlane { app, epoch, url, agent_url, local_agent_url, listener, agent_listener, agent_tls })
+    Ok(ControlPlane { app, url, agent_url, local_agent_url, listener, agent_listener, agent_tls })
 }
 
 fn fence_drivers(commands: &BTreeMap<String, FenceCommand>) -> Result<FenceDrivers> {
@@ -198,34 +199,67 @@ fn server_names(given: &[String]) -> Vec<String> {
 /// An opened store.
 struct Opened {
     store: Store,
-    /// The epoch of this opening.
-    epoch: u64,
     /// The cloud's time, which is never before the store's last commit.
-    clock: Clock,
+    time: CloudTime,
+    place: Place,
+}
+
+/// Where a store is.
+#[derive(Clone)]
+enum Place {
+    Sqlite(PathBuf),
+    Postgres(String),
 }
 
 async fn open_store(data: &DataDir, postgres: Option<&str>) -> Result<Opened> {
-    let (path, postgres) = (data.path("store.db"), postgres.map(str::to_owned));
+    let place = postgres
+        .map_or_else(|| Place::Sqlite(data.path("store.db")), |config| Place::Postgres(config.to_owned()));
+    let at = place.clone();
     // Opening blocks: PostgreSQL's engine has its own event loop.
     let writer = tokio::task::spawn_blocking(move || -> Result<Writer> {
-        let engine: Box<dyn Engine> = match &postgres {
-            Some(config) => Box::new(Postgres::open(config)?),
-            None => Box::new(Sqlite::open(&path)?),
+        let engine: Box<dyn Engine> = match &at {
+            Place::Postgres(config) => Box::new(Postgres::open(config)?),
+            Place::Sqlite(path) => Box::new(Sqlite::open(path)?),
         };
         let fresh = Incarnation::from_random(clock::entropy()());
         Ok(Writer::open(engine, clock::now(), fresh)?)
     });
     let writer = writer.await??;
-    let epoch = writer.epoch();
-    let clock = clock::steady(writer.last_commit_at());
-    let store = Store::start(writer, clock.clone(), clock::entropy());
-    Ok(Opened { store, epoch, clock })
+    let time = CloudTime::new(writer.last_commit_at());
+    let store = Store::start(writer, time.clock(), clock::entropy());
+    Ok(Opened { store, time, place })
+}
+
+/// Opens a store again after a leadership ended, and takes it over as at a start.
+fn open_again(place: &Place, time: &CloudTime, known: &State) -> Result<Writer, OpenError> {
+    let engine: Box<dyn Engine> = match place {
+        Place::Postgres(config) => Box::new(Postgres::open_again(config)?),
+        Place::Sqlite(path) => Box::new(Sqlite::open_again(path)?),
+    };
+    let mut writer = Writer::open_again(engine, time.now(), known)?;
+    time.raise(writer.last_commit_at());
+    let taken = writer.transact(time.now(), &mut clock::entropy(), cause("take over"), take_over);
+    match taken {
+        Ok(_) => Ok(writer),
+        Err(error) => Err(OpenError::Failed {
+            store: writer.describe(),
+            doing: "taking it over",
+            cause: error.internal.clone().unwrap_or_else(|| error.to_string()),
+        }),
+    }
+}
+
+fn take_over(txn: &mut Txn<'_>) -> lenticular_model::Result<()> {
+    bootstrap::take_over(txn);
+    Ok(())
+}
+
+fn cause(why: &str) -> Cause {
+    Cause { actor: "lenticular".to_owned(), request_id: String::new(), why: why.to_owned() }
 }
 
 /// Fills an empty store, or takes over an existing one. Returns the administrator's password.
 async fn first_records(store: &Store, data: &DataDir) -> Result<String> {
-    let cause =
-        |why: &str| Cause { actor: "lenticular".to_owned(), request_id: String::new(), why: why.to_owned() };
     let empty = store.state().domains.is_empty();
     let known = data.has("admin-password");
     if empty && known {
@@ -251,12 +285,7 @@ async fn first_records(store: &Store, data: &DataDir) -> Result<String> {
     if !known {
         data::write_private(&data.path("admin-password"), &format!("{password}\n"))?;
     }
-    store
-        .transact(cause("take over"), |txn| {
-            bootstrap::take_over(txn);
-            Ok(())
-        })
-        .await?;
+    store.transact(cause("take over"), take_over).await?;
     Ok(password)
 }
 
@@ -278,10 +307,9 @@ impl ControlPlane {
     /// Serves until the stop signal, then closes the store.
     ///
     /// # Errors
-    /// The listener broke, or the store was lost.
+    /// The listener broke.
     pub(crate) async fn serve(self, mut stop: watch::Receiver<bool>) -> Result<()> {
         let store = self.app.store.clone();
-        let mut lost = store.lost();
         let stopping = |mut stop: watch::Receiver<bool>| async move {
             let _ = stop.wait_for(|stop| *stop).await;
         };
@@ -293,12 +321,9 @@ impl ControlPlane {
             stopping(stop.clone()),
         );
         let served = tokio::select! {
-            served = async { tokio::try_join!(clients, agents) } => served.map(drop).map_err(Into::into),
+            served = async { tokio::try_join!(clients, agents) } => served.map(drop),
             // Polls wait by design, so the stop does not wait for them.
             () = async { let _ = stop.wait_for(|s| *s).await; tokio::time::sleep(STOP_GRACE).await } => Ok(()),
-            why = async { lost.wait_for(Option::is_some).await.ok().and_then(|why| why.clone()) } => {
-                Err(anyhow::anyhow!("the store no longer takes commits: {}", why.unwrap_or_default()))
-            }
         };
         let closed = store.close().await;
         served?;

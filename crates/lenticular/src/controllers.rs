@@ -11,8 +11,16 @@ use tokio::sync::mpsc::UnboundedReceiver;
 /// The longest sleep, so that a changed clock does not leave the controllers asleep.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 
-/// Runs until the store closes.
+/// Runs in each leadership, until the store closes.
 pub(crate) async fn run(store: Store, clock: Clock) {
+    let mut leaderships = store.leaderships();
+    while leaderships.next().await.is_some() {
+        lead(&store, &clock).await;
+    }
+}
+
+/// Runs until the leadership ends.
+async fn lead(store: &Store, clock: &Clock) {
     let mut commits = store.subscribe();
     let mut seen = store.state();
     let mut queue = Queue::of_all(&seen);
@@ -21,7 +29,7 @@ pub(crate) async fn run(store: Store, clock: Clock) {
             note(&mut queue, &mut seen, &commit);
         }
         while let Some(key) = queue.next(clock()) {
-            step(&store, &clock, &mut queue, key).await;
+            step(store, clock, &mut queue, key).await;
         }
         let wait = queue.next_wake().map_or(SLEEP_MAX, |at| until(at, clock()).min(SLEEP_MAX));
         if !next_commit(&mut commits, &mut queue, &mut seen, wait).await {
@@ -43,7 +51,7 @@ fn until(at: Timestamp, now: Timestamp) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
-/// Waits for a commit, at most `wait`; false once the store is closed.
+/// Waits for a commit, at most `wait`; false once the leadership has ended.
 async fn next_commit(
     commits: &mut UnboundedReceiver<Arc<Commit>>,
     queue: &mut Queue,

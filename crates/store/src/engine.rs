@@ -199,6 +199,10 @@ pub trait Engine: Send {
     /// A reader of committed data, independent of the writer.
     fn reader(&self) -> Arc<dyn Reader>;
 
+    /// Gives the store up after a commit of unknown outcome, so that it can be opened again. Nothing is written, and
+    /// nothing can be committed afterwards.
+    fn release(&mut self);
+
     /// Closes the store cleanly. Nothing can be committed afterwards.
     ///
     /// # Errors

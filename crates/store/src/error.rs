@@ -47,6 +47,27 @@ pub enum OpenError {
         /// The mark of the other application.
         found: String,
     },
+    /// The store that this process had open is not there any more.
+    #[error(
+        "{store} is gone: nothing is where the store was. Put it back; no new store is made in its place"
+    )]
+    Gone {
+        /// The store.
+        store: String,
+    },
+    /// The store lacks commits that this process had seen durable.
+    #[error(
+        "{store} is at commit {seq}, and this process has acknowledged commit {known}: an older copy is in its place. \
+         Bring the newer one back; or stop this process, run `lenticular store restored`, and start it again"
+    )]
+    Behind {
+        /// The store.
+        store: String,
+        /// Its last commit.
+        seq: u64,
+        /// The last commit that this process has acknowledged.
+        known: u64,
+    },
     /// It contradicts itself.
     #[error(
         "{store} is damaged: {damage}; nothing was changed; restore a backup, or keep the files and ask for help"

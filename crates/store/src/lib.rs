@@ -29,6 +29,9 @@
 //!
 //! Architecture invariant: a State is published, and a transaction answered, only when it is durable.
 //!
+//! Architecture invariant: a commit of unknown outcome ends the leadership, and never the process. The store is given
+//! up and opened again, which tells the outcome ([`Store::keep_open`]).
+//!
 //! [`State`]: lenticular_model::State
 
 #![warn(unreachable_pub)]
@@ -37,6 +40,8 @@ mod document_range;
 mod engine;
 mod error;
 mod format;
+mod keep_open;
+mod leadership;
 mod memory;
 mod postgres;
 mod sql;
@@ -52,6 +57,7 @@ pub use engine::{
 };
 pub use error::{Damage, OpenError};
 pub use format::{FORMAT, MIN_READER, MIN_WRITER};
+pub use leadership::{Leadership, Leaderships};
 pub use memory::{Crash, Memory, MemoryDisk};
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;

@@ -222,13 +222,15 @@ impl Engine for Memory {
         Arc::new(self.disk.clone())
     }
 
-    fn close(&mut self) -> Result<(), CommitError> {
-        if self.open {
-            if let Ok(mut contents) = self.to_write() {
-                contents.owned = false;
-            }
-            self.open = false;
+    fn release(&mut self) {
+        if let Ok(mut contents) = self.to_write() {
+            contents.owned = false;
         }
+        self.open = false;
+    }
+
+    fn close(&mut self) -> Result<(), CommitError> {
+        self.release();
         Ok(())
     }
 }
@@ -236,9 +238,7 @@ impl Engine for Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         // A process that ends releases its lock, with or without a clean close.
-        if let Ok(mut contents) = self.to_write() {
-            contents.owned = false;
-        }
+        self.release();
     }
 }
 

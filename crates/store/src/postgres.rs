@@ -20,6 +20,7 @@ use crate::{
 };
 use columns::Columns;
 use lenticular_model::{Durability, Incarnation, Kind, Timestamp};
+use open::Found;
 use reader::PostgresReader;
 use session::{Session, Trouble};
 use std::sync::Arc;
@@ -88,7 +89,18 @@ impl Postgres {
     /// # Errors
     /// See [`OpenError`]; nothing in the database is changed then.
     pub fn open(config: &str) -> Result<Self, OpenError> {
-        let opened = open::open(config)?;
+        Self::with(open::open(config, Found::Any)?)
+    }
+
+    /// As [`Postgres::open`], but a schema without the store's tables is refused.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing in the database is changed then.
+    pub fn open_again(config: &str) -> Result<Self, OpenError> {
+        Self::with(open::open(config, Found::Store)?)
+    }
+
+    fn with(opened: open::Opened) -> Result<Self, OpenError> {
         let commit = prepare_commit(&opened.session);
         let commit = commit.map_err(|error| failed(&opened.store, "preparing the commit", error))?;
         Ok(Self {
@@ -216,6 +228,10 @@ impl Engine for Postgres {
 
     fn reader(&self) -> Arc<dyn Reader> {
         self.reader.clone()
+    }
+
+    fn release(&mut self) {
+        self.session = None;
     }
 
     fn close(&mut self) -> Result<(), CommitError> {

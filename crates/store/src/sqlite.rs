@@ -14,7 +14,7 @@ use crate::{
     OpenError,
     engine::{Batch, Before, CommitError, Engine, Head, Reader, StoredRecord},
     error::Damage,
-    format::{Meta, damaged},
+    format::{Meta, damaged, failed},
     sql::{self, from_sql, to_sql},
     sum,
 };
@@ -23,7 +23,7 @@ use lock::Lock;
 use present::Present;
 use reader::SqliteReader;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, ffi::ErrorCode, params};
-use std::{path::Path, sync::Arc};
+use std::{fmt, fs, path::Path, sync::Arc};
 
 const INSERT_ENTRY: &str =
     "INSERT INTO journal (seq, at, actor, request_id, why, sum) VALUES ($1, $2, $3, $4, $5, $6)";
@@ -42,6 +42,10 @@ const SET_META: &str = "INSERT INTO meta (key, value) VALUES ($1, $2)
 /// Changes are in the order of their entries, so the oldest are the first rows of the table.
 const TRIM_CHANGES: &str = "DELETE FROM changes
      WHERE rowid IN (SELECT rowid FROM changes ORDER BY rowid LIMIT 1000) AND seq <= $1";
+
+/// Writes what the log holds into the database, and begins the log anew. The answer begins with 1 if a reader
+/// prevents that.
+const CHECKPOINT: &str = "PRAGMA wal_checkpoint(RESTART)";
 
 /// The line of `meta` that is `1` after a clean close, until the next opening.
 const CLEAN: &str = "clean";
@@ -70,7 +74,7 @@ impl Sqlite {
     /// # Errors
     /// See [`OpenError`]; nothing in the file is changed then.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let store = format!("SQLite store {}", path.display());
+        let store = describe(path);
         let opened = open::open(&store, path)?;
         Ok(Self {
             store,
@@ -80,6 +84,25 @@ impl Sqlite {
             present: opened.present,
             lock: Some(opened.lock),
         })
+    }
+
+    /// As [`Sqlite::open`], but an absent or empty file is refused. After a failed sync the kernel may take pages of
+    /// the log for written that are not, so what the log holds is written anew, into the database.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing that was acknowledged is changed then.
+    pub fn open_again(path: &Path) -> Result<Self, OpenError> {
+        if !fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) {
+            return Err(OpenError::Gone { store: describe(path) });
+        }
+        let opened = Self::open(path)?;
+        let fail =
+            |cause: &dyn fmt::Display| failed(&opened.store, "writing its log into the database", cause);
+        let busy = opened.connection.as_ref().map(|c| c.query_row(CHECKPOINT, [], |row| row.get(0)));
+        match busy.transpose().map_err(|error| fail(&explain(&error)))? {
+            Some(0) => Ok(opened),
+            _ => Err(fail(&"a reader keeps the log busy")),
+        }
     }
 
     /// Runs `write` in a transaction and commits it.
@@ -103,6 +126,10 @@ impl Sqlite {
         self.present.check().map_err(CommitError::Unknown)?;
         Ok(value)
     }
+}
+
+fn describe(path: &Path) -> String {
+    format!("SQLite store {}", path.display())
 }
 
 fn not_written(error: rusqlite::Error) -> CommitError {
@@ -174,7 +201,7 @@ impl Engine for Sqlite {
         let store = &self.store;
         let fail = |error: rusqlite::Error| check::read_error(store, "reading the records", &error);
         let Some(connection) = &self.connection else {
-            return Err(crate::format::failed(store, "reading the records", "it is closed"));
+            return Err(failed(store, "reading the records", "it is closed"));
         };
         let head = connection.query_row(sql::HEAD, [], |row| Ok((row.get(0)?, row.get(1)?)));
         let (seq, at): (i64, i64) = head.optional().map_err(fail)?.unwrap_or((0, 0));
@@ -224,6 +251,14 @@ impl Engine for Sqlite {
 
     fn reader(&self) -> Arc<dyn Reader> {
         self.reader.clone()
+    }
+
+    fn release(&mut self) {
+        // Files without a name stay open: an operator can still copy them.
+        if self.present.check().is_ok() {
+            self.connection = None;
+        }
+        self.lock = None;
     }
 
     fn close(&mut self) -> Result<(), CommitError> {

@@ -21,6 +21,8 @@ pub struct Stats {
     pub commit_failures: u64,
     /// Whether the last database commit failed.
     pub is_failing: bool,
+    /// How often the store was opened again after a commit of unknown outcome.
+    pub reopenings: u64,
     /// Answered transactions, successful or not.
     pub transactions: u64,
     /// Transactions that were answered with an error.
@@ -41,6 +43,7 @@ pub(crate) struct Counters {
     commits: AtomicU64,
     commit_failures: AtomicU64,
     is_failing: AtomicBool,
+    reopenings: AtomicU64,
     transactions: AtomicU64,
     refusals: AtomicU64,
     batch_sizes: [AtomicU64; BATCH_SIZE_BOUNDS.len() + 1],
@@ -66,11 +69,18 @@ impl Counters {
         raise_bucket(&self.commit_latencies, &COMMIT_US_BOUNDS, us);
     }
 
+    /// The store was opened again: the last failure no longer counts.
+    pub(crate) fn note_opening(&self) {
+        self.is_failing.store(false, Ordering::Relaxed);
+        add(&self.reopenings, 1);
+    }
+
     pub(crate) fn read(&self) -> Stats {
         Stats {
             commits: get(&self.commits),
             commit_failures: get(&self.commit_failures),
             is_failing: self.is_failing.load(Ordering::Relaxed),
+            reopenings: get(&self.reopenings),
             transactions: get(&self.transactions),
             refusals: get(&self.refusals),
             batch_sizes: self.batch_sizes.each_ref().map(get),

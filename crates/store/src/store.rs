@@ -2,6 +2,7 @@
 
 use crate::{
     engine::{HistoryEntry, Page, ReadError, Reader},
+    leadership::{Leadership, Leaderships},
     stats::{Counters, Stats},
     writer::{Commit, Job, Outcome, Writer},
 };
@@ -30,19 +31,19 @@ type EntropySource = Box<dyn FnMut() -> [u8; 16] + Send>;
 #[derive(Clone)]
 pub struct Store {
     queue: mpsc::Sender<Message>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     state: ArcSwap<State>,
     subscribers: Lock<Vec<UnboundedSender<Arc<Commit>>>>,
-    reader: Arc<dyn Reader>,
+    reader: Lock<Arc<dyn Reader>>,
     counters: Counters,
-    lost: watch::Receiver<Option<String>>,
+    pub(crate) leadership: watch::Sender<Leadership>,
 }
 
 /// A transaction on its way to the writer and back.
-trait Task: Send {
+pub(crate) trait Task: Send {
     fn cause(&mut self) -> Cause;
     fn run(&mut self, txn: &mut Txn<'_>) -> Result<()>;
     fn answer(self: Box<Self>, answer: Result<()>);
@@ -74,8 +75,10 @@ impl<T: Send, F: FnOnce(&mut Txn<'_>) -> Result<T> + Send> Task for TypedTask<F,
     }
 }
 
-enum Message {
+pub(crate) enum Message {
     Transact(Box<dyn Task>),
+    /// The store is open again, with this writer.
+    Lead(Box<Writer>, oneshot::Sender<()>),
     Trim(Timestamp, oneshot::Sender<Result<usize>>),
     Close(oneshot::Sender<Result<()>>),
 }
@@ -84,15 +87,14 @@ impl Store {
     /// Starts the writer on its own thread. `clock` is read once for each batch; `entropy` makes ids.
     pub fn start(writer: Writer, clock: Clock, entropy: EntropySource) -> Self {
         let (queue, messages) = mpsc::channel(QUEUE_MAX);
-        let (lost_sender, lost) = watch::channel(writer.lost().map(str::to_owned));
         let shared = Arc::new(Shared {
             state: ArcSwap::new(writer.state().clone()),
             subscribers: Lock::default(),
-            reader: writer.reader(),
+            reader: Lock::new(writer.reader()),
             counters: Counters::default(),
-            lost,
+            leadership: watch::Sender::new(Leadership::Leads(writer.epoch())),
         });
-        let thread = Thread { messages, shared: shared.clone(), lost: lost_sender, clock, entropy };
+        let thread = Thread { messages, shared: shared.clone(), clock, entropy };
         let started = thread::Builder::new().name("store".to_owned()).spawn(move || thread.run(writer));
         if let Err(error) = started {
             // Without its thread the store answers `Unavailable` to every transaction, which tells callers enough.
@@ -123,17 +125,29 @@ impl Store {
 
     /// Every commit published from now on, in order. A commit arrives after its State is published, so
     /// [`Store::state`] is never older than a received commit. Subscribe first and then take the State, so that no
-    /// commit is missed.
+    /// commit is missed. The commits end with the leadership: the next one begins with another State.
     pub fn subscribe(&self) -> UnboundedReceiver<Arc<Commit>> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.shared.subscribers.lock().push(sender);
         receiver
     }
 
-    /// Becomes a text with the reason when this process may no longer write to the store. Only a new opening helps.
-    /// The channel ends when the store is closed.
-    pub fn lost(&self) -> watch::Receiver<Option<String>> {
-        self.shared.lost.clone()
+    /// Whether this process leads. The value changes with every end and every begin of a leadership.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.shared.leadership.subscribe()
+    }
+
+    /// Waits until this process leads. False if the store is closed.
+    pub async fn leads(&self) -> bool {
+        let mut leadership = self.leadership();
+        let is_settled = |now: &Leadership| !matches!(now, Leadership::Ended { .. });
+        leadership.wait_for(is_settled).await.is_ok_and(|now| matches!(*now, Leadership::Leads(_)))
+    }
+
+    /// The leaderships, beginning with the present one. Work that follows [`Store::subscribe`] ends with its
+    /// leadership, because its commits end then; it begins again with the next one.
+    pub fn leaderships(&self) -> Leaderships {
+        Leaderships::of(self.leadership())
     }
 
     /// The document of a hot or cold record.
@@ -227,7 +241,7 @@ impl Store {
         self.queue.max_capacity() - self.queue.capacity()
     }
 
-    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T> {
+    pub(crate) async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.queue.send(message(reply)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())
@@ -237,7 +251,7 @@ impl Store {
         &self,
         read: impl FnOnce(&dyn Reader) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T> {
-        let reader = self.shared.reader.clone();
+        let reader = self.shared.reader.lock().clone();
         let done = tokio::task::spawn_blocking(move || read(&*reader)).await;
         Ok(done.map_err(|error| Error::internal(format!("reading from the store panicked: {error}")))??)
     }
@@ -250,9 +264,15 @@ fn closed() -> Error {
 struct Thread {
     messages: mpsc::Receiver<Message>,
     shared: Arc<Shared>,
-    lost: watch::Sender<Option<String>>,
     clock: Clock,
     entropy: EntropySource,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.shared.leadership.send_replace(Leadership::Closed);
+        self.shared.subscribers.lock().clear();
+    }
 }
 
 impl Thread {
@@ -269,6 +289,12 @@ impl Thread {
                     // The caller may no longer wait.
                     let _ = reply.send(writer.trim_journal(before, TRIM_STEP_ENTRIES));
                 }
+                Message::Lead(opened, reply) => {
+                    writer = *opened;
+                    self.lead(&writer);
+                    // The caller may no longer wait.
+                    let _ = reply.send(());
+                }
                 Message::Close(reply) => {
                     // From here on no call is accepted. Calls still in the queue are answered by the end of the
                     // queue.
@@ -277,7 +303,7 @@ impl Thread {
                     return;
                 }
             }
-            self.tell_if_lost(&writer);
+            self.end_if_lost(&writer);
         }
         if let Err(error) = writer.close() {
             tracing::warn!(%error, "the store was not closed in good order");
@@ -310,6 +336,7 @@ impl Thread {
         }
         counters.note_batch(answers.len(), answers.iter().filter(|answer| answer.is_err()).count());
         self.publish(&commits);
+        self.end_if_lost(writer);
         for (task, answer) in tasks.into_iter().zip(answers) {
             task.answer(answer);
         }
@@ -322,9 +349,28 @@ impl Thread {
         subscribers.retain(|subscriber| commits.iter().all(|commit| subscriber.send(commit.clone()).is_ok()));
     }
 
-    fn tell_if_lost(&self, writer: &Writer) {
-        if let Some(why) = writer.lost() {
-            self.lost.send_if_modified(|lost| lost.is_none() && lost.replace(why.to_owned()).is_none());
+    /// Begins a leadership. A subscriber that came after the end of the last one must not miss the change of State,
+    /// so its commits end, too.
+    fn lead(&self, writer: &Writer) {
+        let shared = &self.shared;
+        shared.state.store(writer.state().clone());
+        *shared.reader.lock() = writer.reader();
+        shared.counters.note_opening();
+        shared.subscribers.lock().clear();
+        shared.leadership.send_replace(Leadership::Leads(writer.epoch()));
+    }
+
+    fn end_if_lost(&self, writer: &Writer) {
+        let Some(why) = writer.lost() else { return };
+        let has_ended = self.shared.leadership.send_if_modified(|now| {
+            let leads = matches!(now, Leadership::Leads(_));
+            if leads {
+                *now = Leadership::Ended { why: why.to_owned(), obstacle: None };
+            }
+            leads
+        });
+        if has_ended {
+            self.shared.subscribers.lock().clear();
         }
     }
 }

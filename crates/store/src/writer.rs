@@ -110,6 +110,23 @@ impl Writer {
         Ok(Self { engine, head: Arc::new(state), at: head.at, epoch: head.epoch, lost: None })
     }
 
+    /// Loads a store again after its leadership ended. `known` is the last State that this process published.
+    ///
+    /// # Errors
+    /// As [`Writer::open`]; or the store lacks commits of `known`.
+    pub fn open_again(
+        engine: Box<dyn Engine>,
+        took_over_at: Timestamp,
+        known: &State,
+    ) -> Result<Self, OpenError> {
+        let writer = Self::open(engine, took_over_at, known.incarnation)?;
+        let head = &writer.head;
+        if head.incarnation == known.incarnation && head.seq < known.seq {
+            return Err(OpenError::Behind { store: writer.describe(), seq: head.seq, known: known.seq });
+        }
+        Ok(writer)
+    }
+
     /// The last published state.
     pub fn state(&self) -> &Arc<State> {
         &self.head
@@ -252,8 +269,12 @@ impl Writer {
                 Error { internal: Some(why), ..Error::unavailable(text) }
             }
             CommitError::Unknown(_) | CommitError::Stale { .. } => {
-                tracing::error!(%why, "this process stops writing to the store; open the store again to go on");
-                let error = refused(&why);
+                tracing::error!(%why, "this process leads no more; the store must be opened again");
+                let error = match error {
+                    CommitError::Unknown(_) => in_doubt(&why),
+                    _ => refused(&why),
+                };
+                self.engine.release();
                 self.lost = Some(why);
                 error
             }
@@ -328,8 +349,15 @@ fn check_text(cause: &Cause, changes: &[Change]) -> Result<()> {
 
 /// The answer to all callers when this process no longer leads.
 fn refused(why: &str) -> Error {
-    let text = "This control process no longer writes to the store. Try again in a few seconds; another process \
-                takes over, or this one starts again.";
+    let text =
+        "The change was not made: the control plane is opening its store again. Try again in a few seconds.";
+    Error { internal: Some(why.to_owned()), ..Error::unavailable(text) }
+}
+
+/// The answer to the callers whose changes may have been saved or not.
+fn in_doubt(why: &str) -> Error {
+    let text = "Whether the change was saved is unknown. The control plane is opening its store again, which tells. \
+                Look in a few seconds whether the change is there, before you repeat the request.";
     Error { internal: Some(why.to_owned()), ..Error::unavailable(text) }
 }
 

@@ -5,7 +5,7 @@ use lenticular_model::{
     DiskId, HostId, ImageId, Kind, Lock, PortId, State,
     error::{Error, Result},
 };
-use lenticular_store::Commit;
+use lenticular_store::Store;
 use lenticular_wire::agent::{Question, Subject};
 use std::{
     collections::HashMap,
@@ -82,6 +82,11 @@ impl Links {
         }
     }
 
+    /// Wakes all polls: a new leader knows none of the hosts' sessions.
+    fn wake_all(&self) {
+        self.hosts.lock().values().for_each(|link| link.news.notify_waiters());
+    }
+
     /// Asks a host a question: the question waits for the host's next poll.
     ///
     /// # Errors
@@ -125,20 +130,29 @@ impl Link {
     }
 }
 
-/// Follows the commits: wakes polls, and removes the bytes of deleted images.
-pub async fn follow(
-    links: Arc<Links>,
-    images: ImageStore,
-    mut seen: Arc<State>,
-    mut commits: tokio::sync::mpsc::UnboundedReceiver<Arc<Commit>>,
-) {
-    while let Some(commit) = commits.recv().await {
-        links.committed(&commit.state, &commit.changes);
-        for (_, id) in commit.changes.iter().filter(|(kind, _)| *kind == Kind::Image) {
-            let file = |state: &State| state.images.get(&id.parse::<ImageId>().ok()?)?.file();
-            let before = file(&seen).filter(|before| file(&commit.state).as_ref() != Some(before));
-            before.iter().for_each(|file| images.remove(file));
+/// Follows the commits of each leadership: wakes polls, and removes the bytes of deleted images.
+pub async fn follow(links: Arc<Links>, images: ImageStore, store: Store) {
+    let (mut seen, mut leaderships) = (store.state(), store.leaderships());
+    while leaderships.next().await.is_some() {
+        let mut commits = store.subscribe();
+        let state = store.state();
+        seen.images.keys().for_each(|id| remove_bytes(&images, *id, &seen, &state));
+        seen = state;
+        links.wake_all();
+        while let Some(commit) = commits.recv().await {
+            links.committed(&commit.state, &commit.changes);
+            let changed = commit.changes.iter().filter(|(kind, _)| *kind == Kind::Image);
+            for id in changed.filter_map(|(_, id)| id.parse().ok()) {
+                remove_bytes(&images, id, &seen, &commit.state);
+            }
+            seen = commit.state.clone();
         }
-        seen = commit.state.clone();
     }
+}
+
+/// Removes the bytes that an image had before and has no more.
+fn remove_bytes(images: &ImageStore, id: ImageId, before: &State, after: &State) {
+    let file = |state: &State| state.images.get(&id)?.file();
+    let gone = file(before).filter(|gone| file(after).as_ref() != Some(gone));
+    gone.iter().for_each(|file| images.remove(file));
 }

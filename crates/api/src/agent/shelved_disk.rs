@@ -69,9 +69,12 @@ impl App {
             .store
             .transact(cause, move |txn| shelf::saved(txn, server, host, (&upload, &name), data))
             .await;
-        let named = self.store.state().images.get(&image).and_then(|image| image.file());
-        if saved.is_err() && named.as_ref() != Some(&sending) {
-            self.images.discard(&sending);
+        // After a commit of unknown outcome, the image may have the bytes. The next leadership tells.
+        if saved.is_err() && self.store.leads().await {
+            let named = self.store.state().images.get(&image).and_then(|image| image.file());
+            if named.as_ref() != Some(&sending) {
+                self.images.discard(&sending);
+            }
         }
         saved
     }

@@ -17,6 +17,7 @@ use lenticular_model::{
     image::{Data, Image, Phase},
     policy::{self, Action, Caller},
 };
+use lenticular_store::Leadership;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
@@ -82,27 +83,27 @@ async fn finish(
         }
         Err(error) => Err(error),
     };
-    if saved.is_err() {
-        // A commit with an unknown outcome may have succeeded. Then the bytes stay, and the next start checks
-        // again.
-        let named = app.store.state().images.get(&id).and_then(|image| image.file());
-        if named.as_ref() != Some(&upload) {
-            app.images.discard(&upload);
-        }
-        if !abort(app, &cause, id, &upload).await {
-            tokio::spawn(keep_aborting(app.clone(), cause, id, upload));
-        }
+    if saved.is_err() && !abort(app, &cause, id, &upload).await {
+        tokio::spawn(keep_aborting(app.clone(), cause, id, upload));
     }
     saved
 }
 
 /// Aborts an upload. True once the abort is durable, or if there is nothing to abort.
 async fn abort(app: &App, cause: &Cause, id: ImageId, upload: &str) -> bool {
+    // After a commit of unknown outcome, the image may have the bytes. The next leadership tells.
+    if !matches!(*app.store.leadership().borrow(), Leadership::Leads(_)) {
+        return false;
+    }
+    let named = app.store.state().images.get(&id).and_then(|image| image.file());
+    if named.as_deref() != Some(upload) {
+        app.images.discard(upload);
+    }
     let name = upload.to_owned();
     let aborted =
         app.store.transact(cause.clone(), move |txn| lifecycle::image::abort_upload(txn, id, &name)).await;
     let Err(error) = aborted else { return true };
-    let again = error.kind == Kind::Unavailable && app.store.lost().borrow().is_none();
+    let again = error.kind == Kind::Unavailable;
     if again {
         tracing::warn!(image = %id, %error, "an upload that failed could not be given up yet");
     }

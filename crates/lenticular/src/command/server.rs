@@ -30,7 +30,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
         };
         let plane = control_plane::start(&options).await?;
         if let Some(ovn) = &config.ovn {
-            ovn::start(&data, ovn, &plane.app, plane.epoch)?;
+            ovn::start(&data, ovn, &plane.app)?;
         }
         write_private(&data.path("lenticular.pid"), &format!("{}\n", std::process::id()))?;
         tracing::info!(url = plane.url, agents = plane.agent_url, "the control plane is up");

@@ -129,7 +129,7 @@ fn start_ovn(
     }
     anyhow::ensure!(rustix::process::geteuid().is_root(), "--network ovn needs root");
     let own = OvnServerConfig::default();
-    ovn::start(data, &own, &plane.app, plane.epoch)?;
+    ovn::start(data, &own, &plane.app)?;
     if args.sim_hosts > 0 {
         return Ok(None);
     }

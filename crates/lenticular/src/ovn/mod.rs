@@ -57,9 +57,8 @@ pub(crate) fn is_installed() -> bool {
 ///
 /// # Errors
 /// OVN is not installed, or a database cannot be made.
-pub(crate) fn start(data: &DataDir, config: &OvnServerConfig, app: &App, epoch: u64) -> Result<()> {
+pub(crate) fn start(data: &DataDir, config: &OvnServerConfig, app: &App) -> Result<()> {
     let dir = dir(&data.path(""));
-    let store = &app.store;
     let remotes = match &config.northbound {
         Some(northbound) => {
             let tls = config.northbound_tls.as_ref().map(TlsFiles::read).transpose()?;
@@ -67,28 +66,40 @@ pub(crate) fn start(data: &DataDir, config: &OvnServerConfig, app: &App, epoch: 
         }
         None => {
             serve(&dir, config.southbound_listen.is_some())?;
-            let listen =
-                southbound::listen(dir.clone(), data.path("ca.crt"), config.southbound_listen, app.clone());
-            tokio::spawn(listen);
             vec![Remote::Unix(dir.join("nb.sock"))]
         }
     };
+    let serves = config.northbound.is_none();
+    let (app, ca, at) = (app.clone(), data.path("ca.crt"), config.southbound_listen);
+    tokio::spawn(async move {
+        let mut leaderships = app.store.leaderships();
+        while let Some(epoch) = leaderships.next().await {
+            let listen = async {
+                if serves {
+                    southbound::listen(&dir, &ca, at, &app).await;
+                }
+            };
+            tokio::join!(follow(&app.store, remotes.clone(), epoch), listen);
+        }
+    });
+    Ok(())
+}
+
+/// Keeps the northbound database equal to State, and State to the database's reports, until the leadership ends.
+async fn follow(store: &Store, remotes: Vec<Remote>, epoch: u64) {
     // Subscribes before it reads the state, so that no commit is missed.
     let commits = forward(store);
     let state = store.state();
     let settings = Settings { remotes, epoch, cloud: state.incarnation };
     let (told, news) = mpsc::unbounded_channel();
-    // The receiver ends with the store.
+    // The receiver ends with the leadership.
     let ports = Box::new(move |ports| drop(told.send(ports)));
     let (status, _) = watch::channel(Status::default());
     let mut entropy = clock::entropy();
     let random = Box::new(move || entropy().iter().fold(0, |n: u64, byte| n << 8 ^ u64::from(*byte)));
-    tokio::spawn(async move {
-        // If another leader took over, the store reports that, too, and ends this process.
-        let _ = sync::run(settings, state, commits, ports, status, random).await;
-    });
-    tokio::spawn(note_plugs(store.clone(), news));
-    Ok(())
+    // If another leader took over, the store says so, too, and this leadership ends.
+    let synced = sync::run(settings, state, commits, ports, status, random);
+    let _ = tokio::join!(synced, note_plugs(store, news));
 }
 
 fn forward(store: &Store) -> UnboundedReceiver<Update> {
@@ -156,8 +167,8 @@ pub(crate) async fn end(data: &Path) -> std::io::Result<usize> {
     lenticular_agent::daemon::end_all(&dir(data), &["ovn-northd"]).await
 }
 
-/// Writes OVN's reports about ports into the store, until the store closes.
-async fn note_plugs(store: Store, mut news: UnboundedReceiver<Vec<(PortId, bool)>>) {
+/// Writes OVN's reports about ports into the store, until they end.
+async fn note_plugs(store: &Store, mut news: UnboundedReceiver<Vec<(PortId, bool)>>) {
     let mut pending: BTreeMap<PortId, bool> = BTreeMap::new();
     while let Some(first) = news.recv().await {
         pending.extend(first);

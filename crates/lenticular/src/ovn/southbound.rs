@@ -14,7 +14,7 @@ use lenticular_store::Commit;
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -44,10 +44,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 const RENEW_BEFORE_S: i64 = 300 * 24 * 3_600;
 
 /// Opens or closes the database's listener. Then renews its certificate, and removes retired hosts, until the
-/// process ends.
-pub(super) async fn listen(dir: PathBuf, ca: PathBuf, at: Option<SocketAddr>, app: App) {
+/// leadership ends.
+pub(super) async fn listen(dir: &Path, ca: &Path, at: Option<SocketAddr>, app: &App) {
     let pem = dir.join("southbound.pem");
-    let words = words(at, &pem, &ca);
+    let words = words(at, &pem, ca);
     let (mut fresh_until, mut is_said) = (Timestamp(0), false);
     let (mut commits, mut retired) = (app.store.subscribe(), BTreeSet::new());
     loop {
@@ -59,10 +59,10 @@ pub(super) async fn listen(dir: PathBuf, ca: PathBuf, at: Option<SocketAddr>, ap
                 fresh_until = until.plus_s(-RENEW_BEFORE_S);
             }
             if !is_said {
-                say(&dir, &words).await?;
+                say(dir, &words).await?;
                 is_said = true;
             }
-            remove_chassis(&dir, &app, &retired).await
+            remove_chassis(dir, app, &retired).await
         };
         let pause = match settled.await {
             Ok(()) => LOOK_EVERY,
@@ -73,11 +73,13 @@ pub(super) async fn listen(dir: PathBuf, ca: PathBuf, at: Option<SocketAddr>, ap
             }
         };
         // A pause that still receives commits.
-        let _ = tokio::time::timeout(pause, note_retired(&mut commits, &mut retired)).await;
+        if tokio::time::timeout(pause, note_retired(&mut commits, &mut retired)).await.is_ok() {
+            return;
+        }
     }
 }
 
-/// Notes the names of retired hosts. Only a retirement is a reason to act, never an unknown name: after a
+/// Notes the names of retired hosts until the commits end. Only a retirement is a reason to act, never an unknown name: after a
 /// restore, the store may not know of hosts with running guests.
 async fn note_retired(commits: &mut UnboundedReceiver<Arc<Commit>>, retired: &mut BTreeSet<String>) {
     while let Some(commit) = commits.recv().await {
@@ -85,8 +87,6 @@ async fn note_retired(commits: &mut UnboundedReceiver<Arc<Commit>>, retired: &mu
         let gone = enrolments.map(|(_, name)| name).filter(|name| !is_enrolled(&commit.state, name));
         retired.extend(gone.cloned());
     }
-    // The store has closed, and the process ends.
-    std::future::pending().await
 }
 
 fn is_enrolled(state: &State, name: &str) -> bool {

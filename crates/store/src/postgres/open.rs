@@ -31,7 +31,7 @@ const LOCK: &str = "
     SET lock_timeout = 0;";
 
 const HOLDER: &str = "
-    SELECT a.pid, coalesce(host(a.client_addr), 'this machine') FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+    SELECT a.pid, coalesce(host(a.client_addr), 'this machine'), coalesce(a.wait_event = 'SyncRep', false) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.database = a.datid
     AND ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended('lenticular ' || current_schema(), 0)";
 
@@ -54,7 +54,16 @@ pub(super) struct Opened {
     pub meta: Meta,
 }
 
-pub(super) fn open(config: &str) -> Result<Opened, OpenError> {
+/// What an opening may find.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A store, or a schema without tables, which becomes one.
+    Any,
+    /// A store only.
+    Store,
+}
+
+pub(super) fn open(config: &str, may_find: Found) -> Result<Opened, OpenError> {
     let mut config: Config =
         config.parse().map_err(|error| failed("PostgreSQL store", "reading its connection string", error))?;
     if config.get_application_name().is_none() {
@@ -65,7 +74,7 @@ pub(super) fn open(config: &str) -> Result<Opened, OpenError> {
     let session = Session::connect(&config, SETTINGS).map_err(|error| failed(&store, "connecting", error))?;
     lock(&store, &session)?;
     warn_if_forgetful(&store, &session)?;
-    prepare_tables(&store, &session)?;
+    prepare_tables(&store, &session, may_find)?;
     let lines = meta_lines(&session).map_err(|error| failed(&store, "reading the table 'meta'", error))?;
     let mut meta = format::check(&store, &lines)?;
     check_journal(&store, &session, meta.sum_column())?;
@@ -127,11 +136,13 @@ fn lock(store: &str, session: &Session) -> Result<(), OpenError> {
     }
     let holder = session.run(session.client().query_opt(HOLDER, &[]));
     let holder = holder.map_err(|error| failed(store, "asking who has it locked", error))?;
-    let holder = holder.and_then(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?)));
+    let holder =
+        holder.and_then(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?, row.try_get(2).ok()?)));
     let holder = holder.map_or_else(
         || "another process".to_owned(),
-        |(pid, host): (i32, String)| {
-            format!("the process on {host} whose PostgreSQL session has the id {pid}")
+        |(pid, host, waits): (i32, String, bool)| {
+            let waits = if waits { " and waits for a synchronous standby" } else { "" };
+            format!("the process on {host} whose PostgreSQL session has the id {pid}{waits}")
         },
     );
     Err(OpenError::InUse { store: store.to_owned(), holder })
@@ -150,13 +161,16 @@ fn warn_if_forgetful(store: &str, session: &Session) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn prepare_tables(store: &str, session: &Session) -> Result<(), OpenError> {
+fn prepare_tables(store: &str, session: &Session, may_find: Found) -> Result<(), OpenError> {
     let fail = |error: Trouble| failed(store, "looking at its tables", error);
     let known = "SELECT table_name::text FROM information_schema.tables
         WHERE table_schema = current_schema() AND table_name = ANY($1)";
     let rows = session.run(session.client().query(known, &[&TABLES.as_slice()])).map_err(fail)?;
     let found: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
     let found = found.map_err(|error| fail(error.into()))?;
+    if found.is_empty() && may_find == Found::Store {
+        return Err(OpenError::Gone { store: store.to_owned() });
+    }
     if found.is_empty() {
         let lines = format::new_lines();
         let lines = lines.iter().map(|(key, value)| format!("INSERT INTO meta VALUES ('{key}', '{value}');"));

@@ -2,15 +2,22 @@
 
 use crate::OpenError;
 use futures_util::TryStreamExt;
-use std::{fmt, future::Future, io, pin::pin, time::Duration};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::{
     runtime::{Builder, Runtime},
     task::JoinHandle,
     time::timeout,
 };
 use tokio_postgres::{
-    Client, Config, NoTls, Row, Socket,
-    error::{Severity, SqlState},
+    AsyncMessage, Client, Config, NoTls, Row, Socket,
+    error::{DbError, Severity, SqlState},
     tls::NoTlsStream,
     types::ToSql,
 };
@@ -66,6 +73,8 @@ pub(super) struct Session {
     client: Client,
     connection: Option<JoinHandle<()>>,
     runtime: Option<Runtime>,
+    /// The server's word that it gave up waiting for a synchronous standby.
+    unreplicated: Arc<OnceLock<String>>,
 }
 
 impl Session {
@@ -74,12 +83,9 @@ impl Session {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let connected = runtime.block_on(async { timeout(DEADLINE, connect(config)).await });
         let (client, connection) = connected.map_err(|_| silent())??;
-        let connection = runtime.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::warn!(%error, "a connection to PostgreSQL ended");
-            }
-        });
-        let session = Self { client, connection: Some(connection), runtime: Some(runtime) };
+        let unreplicated = Arc::new(OnceLock::new());
+        let connection = runtime.spawn(drive(connection, unreplicated.clone()));
+        let session = Self { client, connection: Some(connection), runtime: Some(runtime), unreplicated };
         session.run(session.client.batch_execute(settings))?;
         Ok(session)
     }
@@ -101,13 +107,18 @@ impl Session {
         self.client.is_closed()
     }
 
-    /// Waits for one answer, until the deadline.
+    /// Waits for one answer, until the deadline. A success that no standby has is none: PostgreSQL reports it when
+    /// somebody cancels its wait for a synchronous standby, with only a warning.
     pub(super) fn run<T>(
         &self,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Trouble> {
         let runtime = self.runtime()?;
-        Ok(runtime.block_on(async { timeout(DEADLINE, answer).await }).map_err(|_| silent())??)
+        let answer = runtime.block_on(async { timeout(DEADLINE, answer).await }).map_err(|_| silent())?;
+        match self.unreplicated.get() {
+            Some(warning) => Err(Trouble::Broken(warning.clone())),
+            None => Ok(answer?),
+        }
     }
 
     /// Passes on the rows of a query as they come. The deadline restarts with each row.
@@ -155,6 +166,31 @@ impl Drop for Session {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Drives a connection to its end, and notes the warning that a commit may not be on the standby.
+async fn drive(
+    mut connection: tokio_postgres::Connection<Socket, NoTlsStream>,
+    unreplicated: Arc<OnceLock<String>>,
+) {
+    while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+        match message {
+            Ok(AsyncMessage::Notice(notice)) if is_unreplicated(&notice) => {
+                let detail = notice.detail().map_or(String::new(), |detail| format!(" ({detail})"));
+                // The warning arrives before the answer. A later one says the same.
+                let _ = unreplicated.set(format!("PostgreSQL warns: {}{detail}", notice.message()));
+            }
+            Ok(_) => {}
+            Err(error) => return tracing::warn!(%error, "a connection to PostgreSQL ended"),
+        }
+    }
+}
+
+/// True for the warning of a cancelled wait for a synchronous standby. Its text may be in any language, and it has no
+/// error code of its own; the name of PostgreSQL's function tells.
+fn is_unreplicated(notice: &DbError) -> bool {
+    notice.routine() == Some("SyncRepWaitForLSN")
+        || notice.message().contains("wait for synchronous replication")
 }
 
 /// Connects; retries while the server starts or stops.

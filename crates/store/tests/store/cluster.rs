@@ -26,15 +26,18 @@ pub struct Cluster {
 impl Cluster {
     /// The cluster of all tests that run now; `None` if LENTICULAR_SKIP_POSTGRES=1.
     pub fn shared() -> Option<Arc<Self>> {
-        if std::env::var("LENTICULAR_SKIP_POSTGRES").is_ok_and(|skip| skip == "1") {
-            return None;
-        }
         let mut shared = SHARED.lock();
-        Some(shared.upgrade().unwrap_or_else(|| {
-            let cluster = Arc::new(Self::start());
+        shared.upgrade().or_else(|| {
+            let cluster = Self::separate()?;
             *shared = Arc::downgrade(&cluster);
-            cluster
-        }))
+            Some(cluster)
+        })
+    }
+
+    /// A cluster of one test, which changes its settings; `None` if LENTICULAR_SKIP_POSTGRES=1.
+    pub fn separate() -> Option<Arc<Self>> {
+        let is_skipped = std::env::var("LENTICULAR_SKIP_POSTGRES").is_ok_and(|skip| skip == "1");
+        (!is_skipped).then(|| Arc::new(Self::start()))
     }
 
     fn start() -> Self {
@@ -129,6 +132,28 @@ impl Cluster {
                 assert!(!acting.is_finished(), "nobody waited for the table");
             }
             self.end_sessions(schema, true);
+            acting.join().unwrap()
+        })
+    }
+
+    /// From soon on, all commits of the cluster wait for a standby that never comes, or no more.
+    pub fn wait_for_standby(&self, waits: bool) {
+        let names = if waits { "nobody" } else { "" };
+        self.execute("public", &format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'"));
+        self.execute("public", "SELECT pg_reload_conf()");
+    }
+
+    /// Runs `act`, and cancels the wait of its commit for a standby.
+    pub fn cancel_wait<T: Send>(&self, schema: &str, act: impl FnOnce() -> T + Send) -> T {
+        let cancel = format!(
+            "SELECT count(*) FROM (SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+             WHERE application_name = '{schema}' AND wait_event = 'SyncRep') AS cancelled"
+        );
+        std::thread::scope(|scope| {
+            let acting = scope.spawn(act);
+            while self.number("public", &cancel) == 0 {
+                assert!(!acting.is_finished(), "no commit waited for a standby");
+            }
             acting.join().unwrap()
         })
     }

@@ -4,7 +4,7 @@ use crate::backend::{
     Backend, MemoryBackend, cause, description, heartbeat, incarnation, role, role_id, writer,
 };
 use lenticular_model::{Error, Kind, Timestamp, Txn, error, identity::Role};
-use lenticular_store::{Crash, Store, Writer};
+use lenticular_store::{Crash, Leadership, Store, Writer};
 use std::sync::{
     Arc,
     atomic::{AtomicI64, Ordering},
@@ -12,13 +12,13 @@ use std::sync::{
 
 const TASKS: u64 = 32;
 
-fn start(writer: Writer) -> Store {
+pub fn start(writer: Writer) -> Store {
     let ticks = AtomicI64::new(1);
     let clock = Arc::new(move || Timestamp(ticks.fetch_add(1, Ordering::Relaxed)));
     Store::start(writer, clock, Box::new(|| [7; 16]))
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
@@ -26,7 +26,7 @@ fn count(txn: &Txn<'_>) -> u64 {
     description(txn, 1).map_or(0, |text| text.parse().unwrap())
 }
 
-fn increment(txn: &mut Txn<'_>) -> lenticular_model::Result<u64> {
+pub fn increment(txn: &mut Txn<'_>) -> lenticular_model::Result<u64> {
     let next = count(txn) + 1;
     txn.put(role(1, &next.to_string()));
     Ok(next)
@@ -104,16 +104,16 @@ fn a_crash_ends_the_leadership_and_reopening_finds_the_truth() {
         let store = start(writer(&backend));
         runtime().block_on(async {
             store.transact(cause("increment"), increment).await.unwrap();
-            let mut lost = store.lost();
+            let mut leadership = store.leadership();
             backend.disk.crash_next_commit(crash);
             for _ in 0..2 {
                 let error = store.transact(cause("increment"), increment).await.unwrap_err();
                 assert_eq!(error.kind, error::Kind::Unavailable);
             }
-            assert!(lost.wait_for(Option::is_some).await.unwrap().as_ref().unwrap().contains("died"));
+            let ended = leadership.wait_for(|now| matches!(now, Leadership::Ended { .. })).await.unwrap();
+            assert!(ended.to_string().contains("died"), "{}", *ended);
             assert_eq!(store.state().seq, 1, "only what is known to be durable is published");
         });
-        backend.disk.release();
         let mut successor = Writer::open(backend.open().unwrap(), Timestamp(0), incarnation()).unwrap();
         assert_eq!(successor.state().seq, expected);
         crate::backend::transact(&mut successor, 5, "increment", increment).unwrap();
@@ -154,10 +154,10 @@ fn trimming_and_dropping_a_store_work_beside_its_transactions() {
         let at = store.record_at(Kind::Role, &role_id(1).to_string(), Timestamp(3)).await;
         assert_eq!(at.unwrap_err().kind, error::Kind::NotFound);
     });
-    let mut lost = store.lost();
+    let mut leadership = store.leadership();
     drop(store);
-    // The channel ends with the thread; then the store can be opened again.
-    let ended = runtime().block_on(async { lost.changed().await });
-    assert!(ended.is_err());
+    let closed =
+        runtime().block_on(async { leadership.wait_for(|now| *now == Leadership::Closed).await.is_ok() });
+    assert!(closed, "the store can be opened again");
     assert_eq!(writer(&backend).state().seq, 1_200);
 }

@@ -9,6 +9,7 @@ mod files;
 mod group;
 mod kill;
 mod random;
+mod reopen;
 mod suite;
 mod takeover;
 mod upgrade;

@@ -2,9 +2,10 @@
 
 use crate::{
     backend::{Backend, PostgresBackend, description, role, transact, writer},
+    cluster::Cluster,
     over_postgres,
 };
-use lenticular_model::error;
+use lenticular_model::{Timestamp, error};
 use lenticular_store::Writer;
 
 fn put(writer: &mut Writer, text: &str) -> lenticular_model::Result<()> {
@@ -82,6 +83,31 @@ fn a_session_that_is_cut_off_amid_a_commit_ends_the_leadership() {
         put(&mut new, "new").unwrap();
         assert_eq!(new.state().seq, 2);
     });
+}
+
+#[test]
+fn a_commit_whose_wait_for_a_standby_was_cancelled_is_unknown() {
+    let Some(cluster) = Cluster::separate() else { return };
+    let backend = PostgresBackend::new(cluster.clone());
+    let mut old = writer(&backend);
+    put(&mut old, "kept").unwrap();
+    cluster.wait_for_standby(true);
+    let cancelled = "canceling wait for synchronous replication";
+    let (mut old, error) = cluster.cancel_wait(&backend.schema, || {
+        // The setting reaches the session a little later.
+        let error = std::iter::repeat_with(|| put(&mut old, "kept")).find_map(Result::err).unwrap();
+        (old, error)
+    });
+    assert!(error.internal.unwrap().contains(cancelled));
+    expect_lost(&mut old, cancelled);
+    // The former writer still exists, and the store is free all the same.
+    let unopened = cluster.cancel_wait(&backend.schema, || backend.open().err());
+    assert!(unopened.expect("its first write may be on no standby").to_string().contains(cancelled));
+    cluster.wait_for_standby(false);
+    let known = old.state().clone();
+    let mut new = Writer::open_again(backend.open().unwrap(), Timestamp(1), &known).unwrap();
+    assert_eq!(new.state().seq, known.seq + 1, "the commit that was cancelled is there");
+    put(&mut new, "new").unwrap();
 }
 
 #[test]
