@@ -143,7 +143,7 @@ def test_only_an_enrolled_host_gets_in_and_only_as_itself(tmp_path):
         for part in ("key", "certificate"):
             (tmp_path / part).write_text(identity[part])
         as_one = dict(cert=(tmp_path / "certificate", tmp_path / "key"), verify=c.data / "ca.crt")
-        hello = {"version": 1, "host_name": "victim", "boot_id": "b", "address": "", "zone": "nova",
+        hello = {"version": 2, "host_name": "victim", "boot_id": "b", "address": "", "zone": "nova",
                  "capacity": {"vcpus": 1, "memory_mb": 1, "disk_gb": 1}, "inventory": [],
                  "hypervisor": {"driver": "sim", "acceleration": "none", "version": 1, "arch": "x", "cpu_model": "x"}}
         stolen = requests.post(f"{c.agent_url}/agent/v1/hello", json=hello, **as_one)

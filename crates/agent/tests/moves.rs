@@ -14,11 +14,11 @@ use lenticular_agent::{
     run_qemu,
 };
 use lenticular_model::{
-    HostId, ServerId,
+    DiskId, HostId, ServerId,
     compute::{migration::Mode, server::Wanted},
     host::observation::{Handover, Observation, ObservedState, SourceDecision, StopReason},
 };
-use lenticular_wire::agent::{Outgoing, Peer};
+use lenticular_wire::agent::{Content, DiskSpec, Outgoing, Peer};
 use std::{
     io,
     sync::Arc,
@@ -128,9 +128,19 @@ impl Host {
     }
 }
 
-/// Writes a growing number to its disk and its console, from its first boot on.
-const COUNTER: &str = "#!/bin/sh\n(n=$(cat /var/lib/persist/n 2>/dev/null || echo 0); while true; do n=$((n+1)); \
-                       echo $n > /var/lib/persist/n; echo \"count $n\" > /dev/ttyS0; sleep 0.1; done) &\n";
+/// Writes a growing number to its root disk, to its second disk and to its console. At each boot, it first says what
+/// its second disk has.
+const COUNTER: &str = "#!/bin/sh\n\
+    for b in /sys/block/vd*; do [ \"$(cat $b/serial 2>/dev/null)\" = SERIAL ] && d=/dev/${b##*/}; done\n\
+    echo \"second disk: $(head -c 16 $d | tr -d '\\000')\" > /dev/ttyS0\n\
+    (n=$(cat /var/lib/persist/n 2>/dev/null || echo 0); while true; do n=$((n+1)); \
+    echo $n > /var/lib/persist/n; printf 'held %011d' $n > $d; echo \"count $n\" > /dev/ttyS0; sleep 0.1; done) &\n";
+
+/// The number that the second disk had at each boot.
+fn held(text: &str) -> Vec<Option<u64>> {
+    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("second disk:"));
+    lines.map(|held| held.trim().strip_prefix("held ")?.parse().ok()).collect()
+}
 
 fn counts(text: &str) -> Vec<u64> {
     text.lines().filter_map(|line| line.trim().strip_prefix("count ")?.parse().ok()).collect()
@@ -153,13 +163,21 @@ async fn more_counts(cloud: &Cloud, id: ServerId, more: usize) -> Vec<u64> {
 fn counting(id: ServerId) -> Wish {
     let mut wish = order(id, &qemu::sha512(&qemu::image().unwrap()));
     wish.guest.has_user_data = true;
+    let more = |n: u8, bytes, content| DiskSpec { id: second(n), generation: 1, bytes, content };
+    wish.guest.disks.push(more(2, 64 << 20, Content::Blank));
+    wish.guest.disks.push(more(3, 16 << 20, Content::Swap));
     wish
+}
+
+fn second(n: u8) -> DiskId {
+    DiskId::from_random([n; 16])
 }
 
 async fn two_hosts() -> (Host, Host, Wish) {
     let (a, b) = (Host::new("host-a").await, Host::new("host-b").await);
     for host in [&a, &b] {
-        host.cloud.lock().user_data = Some(COUNTER.as_bytes().to_vec());
+        let counter = COUNTER.replace("SERIAL", &second(2).to_string()[..20]);
+        host.cloud.lock().user_data = Some(counter.into_bytes());
     }
     let wish = counting(server(1));
     a.cloud.order(wish.clone());
@@ -224,6 +242,8 @@ async fn a_guest_moves_live_and_back_cold() {
         let text = a.cloud.console(id, None).await.unwrap();
         if text.matches("lenticular-guest: ready").count() == 2 {
             assert!(text.contains("lenticular-guest: boot 2"), "the disk is the one that moved");
+            let [None, Some(held)] = held(&text)[..] else { panic!("the second disk had:\n{text}") };
+            assert!(held > before, "the second disk moved live, and then cold: {held}");
             break;
         }
         assert!(Instant::now() < until, "it does not come up again:\n{text}");

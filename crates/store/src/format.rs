@@ -7,15 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The format that this binary writes, and the newest that it reads. Format 1 had no checksums.
-pub const FORMAT: u32 = 2;
+/// The format that this binary writes, and the newest that it reads. Format 1 had no checksums; format 2 had disks in
+/// the records of their servers.
+pub const FORMAT: u32 = 3;
 
-/// The oldest format whose binaries can read this binary's stores.
-pub const MIN_READER: u32 = 1;
+/// The oldest format whose binaries can read this binary's stores. Older ones find no disks in the records of servers.
+pub const MIN_READER: u32 = 3;
 
-/// The oldest format whose binaries can write this binary's stores. Format 1 would change rows and leave their
-/// sums.
-pub const MIN_WRITER: u32 = 2;
+/// The oldest format whose binaries can write this binary's stores.
+pub const MIN_WRITER: u32 = 3;
 
 /// The tables that got a column `sum` with format 2.
 pub(crate) const SUMMED_TABLES: [&str; 3] = ["records", "journal", "changes"];
@@ -43,9 +43,14 @@ impl Meta {
         self.format < FORMAT
     }
 
+    /// True if the rows have checksums.
+    pub(crate) fn has_sums(&self) -> bool {
+        self.format >= 2
+    }
+
     /// The SQL expression for the sums of rows.
     pub(crate) fn sum_column(&self) -> &'static str {
-        if self.is_old() { "CAST(NULL AS bigint)" } else { "sum" }
+        if !self.has_sums() { "CAST(NULL AS bigint)" } else { "sum" }
     }
 }
 

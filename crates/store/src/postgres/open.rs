@@ -79,7 +79,7 @@ pub(super) fn open(config: &str, may_find: Found) -> Result<Opened, OpenError> {
     let mut meta = format::check(&store, &lines)?;
     check_journal(&store, &session, meta.sum_column())?;
     let raise = "UPDATE meta SET value = (value::bigint + 1)::text WHERE key = 'epoch';";
-    let upgrade = if meta.is_old() { upgrade() } else { String::new() };
+    let upgrade = if meta.is_old() { upgrade(&meta) } else { String::new() };
     session
         .run(session.client().batch_execute(&format!("BEGIN; {upgrade}{raise} COMMIT;")))
         .map_err(|error| failed(&store, "raising the epoch", error))?;
@@ -204,10 +204,11 @@ fn check_journal(store: &str, session: &Session, sum: &str) -> Result<(), OpenEr
     session.for_each(&sql::journal_after(sum), &[&before.unwrap_or(i64::MIN)], &mut each, fail)
 }
 
-/// Existing rows stay without a sum.
-fn upgrade() -> String {
-    let tables = SUMMED_TABLES.map(|table| format!("ALTER TABLE {table} ADD COLUMN sum bigint; "));
+/// Existing rows without a sum stay so.
+fn upgrade(meta: &Meta) -> String {
+    let tables = SUMMED_TABLES.iter().filter(|_| !meta.has_sums());
+    let tables = tables.map(|table| format!("ALTER TABLE {table} ADD COLUMN sum bigint; ")).collect::<String>();
     let lines = format::version_lines()
         .map(|(key, version)| format!("UPDATE meta SET value = '{version}' WHERE key = '{key}'; "));
-    tables.concat() + &lines.concat()
+    tables + &lines.concat()
 }

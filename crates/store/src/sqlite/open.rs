@@ -162,7 +162,7 @@ fn take_over(store: &str, connection: &mut Connection) -> Result<Meta, OpenError
     meta.epoch += 1;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
     if meta.is_old() {
-        upgrade(&transaction)
+        upgrade(&transaction, &meta)
             .map_err(|error| check::read_error(store, "bringing it to a newer format", &error))?;
         meta.format = FORMAT;
     }
@@ -172,9 +172,9 @@ fn take_over(store: &str, connection: &mut Connection) -> Result<Meta, OpenError
     Ok(meta)
 }
 
-/// Existing rows stay without a sum.
-fn upgrade(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    for table in SUMMED_TABLES {
+/// Existing rows without a sum stay so.
+fn upgrade(transaction: &Transaction<'_>, meta: &Meta) -> rusqlite::Result<()> {
+    for table in SUMMED_TABLES.iter().filter(|_| !meta.has_sums()) {
         transaction.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN sum INTEGER"))?;
     }
     for (key, version) in format::version_lines() {

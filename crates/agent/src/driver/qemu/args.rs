@@ -3,7 +3,7 @@
 use super::{CONFIG, CONSOLE, PID, READY};
 use crate::driver::{NetPlan, Nic, guest_user::RUN};
 use lenticular_model::ServerId;
-use lenticular_wire::agent::GuestAssignment;
+use lenticular_wire::agent::{DiskSpec, GuestAssignment};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -91,7 +91,7 @@ pub(super) fn guest(assignment: &GuestAssignment, parts: &Machine<'_>) -> Vec<St
     // Disks and interfaces.
     match layout {
         0 | 1 => args.extend(first_disk_args(&parts.disks)),
-        _ => args.extend(disk_args(&parts.disks)),
+        _ => args.extend(disk_args(&assignment.guest.disks, &parts.disks)),
     }
     let config = json!({
         "driver": "raw", "node-name": "config", "read-only": true,
@@ -134,14 +134,17 @@ fn first_disk_args(disks: &[&Path]) -> Vec<String> {
 
 /// The places for disks beside the root disk that every guest has.
 const DISK_PLACES: usize = 8;
+/// The longest serial number of a virtio disk.
+const SERIAL_MAX: usize = 20;
 /// The bus's slots of these places.
 const DISK_SLOT: usize = 0x0e;
 
 /// The disks, each behind a node that can limit its speed. The root disk stands on the main bus; each other disk in a
-/// place that a disk can be added to and removed from.
-fn disk_args(disks: &[&Path]) -> Vec<String> {
+/// place that a disk can be added to and removed from. Guests find them by their serial numbers, which begin as the
+/// disks' ids do.
+fn disk_args(disks: &[DiskSpec], files: &[&Path]) -> Vec<String> {
     let mut args = Vec::new();
-    let places = DISK_PLACES.max(disks.len().saturating_sub(1));
+    let places = DISK_PLACES.max(files.len().saturating_sub(1));
     for place in 1..=places {
         let (slot, function) = ((place - 1) / FUNCTIONS as usize, (place - 1) % FUNCTIONS as usize);
         let port = json!({
@@ -151,21 +154,21 @@ fn disk_args(disks: &[&Path]) -> Vec<String> {
         });
         args.extend(["-device".to_owned(), port.to_string()]);
     }
-    for (n, file) in disks.iter().enumerate() {
-        let node = node(n);
+    for (n, (disk, file)) in disks.iter().zip(files).enumerate() {
+        let (node, serial) = (node(n), disk.id.to_string().chars().take(SERIAL_MAX).collect::<String>());
         let limit = json!({ "qom-type": "throttle-group", "id": format!("limit-{node}") });
-        let disk = json!({
+        let limited = json!({
             "driver": "throttle", "node-name": node, "throttle-group": format!("limit-{node}"),
             "file": format(&format!("{node}-format"), file),
         });
         let device = match n {
             0 => json!({ "driver": "virtio-blk-pci", "id": "device-root", "drive": node, "bootindex": 1 }),
             n => json!({
-                "driver": "virtio-blk-pci", "id": format!("device-{node}"), "drive": node,
+                "driver": "virtio-blk-pci", "id": format!("device-{node}"), "drive": node, "serial": serial,
                 "bus": format!("disk-place{n}"),
             }),
         };
-        args.extend(["-object".to_owned(), limit.to_string(), "-blockdev".to_owned(), disk.to_string()]);
+        args.extend(["-object".to_owned(), limit.to_string(), "-blockdev".to_owned(), limited.to_string()]);
         args.extend(["-device".to_owned(), device.to_string()]);
     }
     args
@@ -220,10 +223,13 @@ pub(super) fn incoming(mut args: Vec<String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lenticular_model::DiskId;
 
     #[test]
     fn the_command_line_is_as_reviewed() {
-        let assignment = crate::testing::assignment(1);
+        let mut assignment = crate::testing::assignment(1);
+        let swap = DiskSpec { id: DiskId::from_random([9; 16]), ..assignment.guest.disks[0].clone() };
+        assignment.guest.disks.push(swap);
         let mac = "fa:16:3e:00:00:01".parse().unwrap();
         let nic = Nic { slot: 1, mac, mtu: 1442, netdev: json!({"type": "user"}) };
         let net = NetPlan { nics: vec![nic], forwards_ssh: true, carries_ipv6: false };
