@@ -32,9 +32,9 @@ async fn main() -> Result<()> {
     rows.extend(large::measure().await?);
     rows.push(reconnect::measure().await?);
     rows.extend(guest::measure().await?);
-    println!("\n{:<58} {:>22}   aim", "figure", "measured");
+    println!("\n{:<68} {:>22}   aim", "figure", "measured");
     for row in rows {
-        println!("{:<58} {:>22}   {}", row.figure, row.measured, row.aim);
+        println!("{:<68} {:>22}   {}", row.figure, row.measured, row.aim);
     }
     Ok(())
 }

@@ -105,7 +105,8 @@ impl App {
     /// Must be called inside a Tokio runtime.
     pub fn new(parts: Parts) -> Self {
         let links = Arc::new(Links::default());
-        tokio::spawn(follow(links.clone(), parts.images.clone(), parts.store.clone()));
+        let store = parts.store.clone();
+        tokio::spawn(follow(links.clone(), parts.images.clone(), store, parts.store.state()));
         Self(Arc::new(Shared {
             parts,
             lockout: Lockout::default(),

@@ -131,12 +131,16 @@ impl Link {
 }
 
 /// Follows the commits of each leadership: wakes polls, and removes the bytes of deleted images.
-pub async fn follow(links: Arc<Links>, images: ImageStore, store: Store) {
-    let (mut seen, mut leaderships) = (store.state(), store.leaderships());
+/// `seen` is the State at the beginning.
+pub async fn follow(links: Arc<Links>, images: ImageStore, store: Store, mut seen: Arc<State>) {
+    let mut leaderships = store.leaderships();
     while leaderships.next().await.is_some() {
         let mut commits = store.subscribe();
         let state = store.state();
-        seen.images.keys().for_each(|id| remove_bytes(&images, *id, &seen, &state));
+        // A store that was restored from a backup may lack images whose bytes are still wanted.
+        if seen.incarnation == state.incarnation {
+            seen.images.keys().for_each(|id| remove_bytes(&images, *id, &seen, &state));
+        }
         seen = state;
         links.wake_all();
         while let Some(commit) = commits.recv().await {

@@ -79,8 +79,8 @@ pub(super) async fn listen(dir: &Path, ca: &Path, at: Option<SocketAddr>, app: &
     }
 }
 
-/// Notes the names of retired hosts until the commits end. Only a retirement is a reason to act, never an unknown name: after a
-/// restore, the store may not know of hosts with running guests.
+/// Notes the names of retired hosts until the commits end. Only a retirement is a reason to act, never an unknown
+/// name: after a restore, the store may not know of hosts with running guests.
 async fn note_retired(commits: &mut UnboundedReceiver<Arc<Commit>>, retired: &mut BTreeSet<String>) {
     while let Some(commit) = commits.recv().await {
         let enrolments = commit.changes.iter().filter(|(kind, _)| *kind == Kind::Enrolment);
