@@ -1,9 +1,18 @@
 """Servers with several disks, and hosts that say what they are. With real guests where disks matter."""
 
+import base64
 import json
 
 from cloud import guest_processes, wait_until
 from test_real_guest import READY, ssh, where
+
+
+# A guest that says what its disk of 64 MiB has at the end of its first page.
+SAYS_SWAP = """#!/bin/sh
+for d in /sys/block/vd*; do
+  [ $(cat $d/size) = 131072 ] && echo signature $(head -c 4096 /dev/${d##*/} | tail -c 10) > /dev/ttyS0
+done
+"""
 
 
 def flavor(cloud, name, **more):
@@ -13,17 +22,17 @@ def flavor(cloud, name, **more):
 
 def test_a_guest_has_the_disks_of_its_flavor(real, key):
     wide = flavor(real, "wide-disks", **{"OS-FLV-EXT-DATA:ephemeral": 1, "swap": 64})
-    server = real.create("wide", real.image, flavor=wide, network=real.net, key_name="key")
+    server = real.create("wide", real.image, flavor=wide, network=real.net, key_name="key",
+                         user_data=base64.b64encode(SAYS_SWAP.encode()).decode())
     real.wait_status(server, "ACTIVE")
     real.wait_console(server, READY)
+    real.wait_console(server, "signature SWAPSPACE2")
     forward = where(real, server)["ssh_forward"]
     sizes = ssh(key[0], forward, "for d in /sys/block/vd*; do echo $(cat $d/size) $(cat $d/serial); done")
     disks = {int(size): name for size, *name in (line.split() for line in sizes.splitlines())}
     assert {1 << 21, 64 << 11} <= set(disks), sizes
     # Guests find them by their serial numbers, as they find a cloud's volumes.
     assert disks[64 << 11] and len(disks[64 << 11][0]) == 20
-    find = f"for d in /sys/block/vd*; do [ \"$(cat $d/serial)\" = {disks[64 << 11][0]} ] && echo /dev/${{d##*/}}; done"
-    assert ssh(key[0], forward, f"head -c 4096 $({find}) | tail -c 10") == "SWAPSPACE2"
     directory = real.data / "agent" / "guests" / server
     assert len(list(directory.glob("*.qcow2"))) == 3 and len(list(directory.glob("*.json"))) == 3
 

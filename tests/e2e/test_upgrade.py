@@ -19,7 +19,7 @@ FORMER = pathlib.Path(__file__).parent / "fixtures/store-0.1.0"
 
 def test_a_store_that_0_1_0_wrote_is_brought_over(tmp_path):
     data = tmp_path / "data"
-    data.mkdir()
+    alone = Apart(data)
     for name in ("admin-password", "token-keys"):
         shutil.copy(FORMER / name, data / name)
         (data / name).chmod(0o600)
@@ -27,21 +27,27 @@ def test_a_store_that_0_1_0_wrote_is_brought_over(tmp_path):
     store.executescript((FORMER / "store.sql").read_text())
     store.close()
     ids = json.loads((FORMER / "ids.json").read_text())
+    # Its hosts are silent: everything is as it was, and the disks that were left behind have kept their names.
+    try:
+        alone.start()
+        left = json.loads(alone.lenticular("server", "disk", "list", ids["moved"], "--json"))
+        assert [(disk["id"], disk["generation"]) for disk in left] == [("229cb929-4b2a-45d5-b15e-a017e6e5f93b", 1)]
+        assert alone.get(f"/operator/v1/servers/{ids['moved']}/where")["disk_generation"] == 2
+        for name in ("active", "stopped", "moved", "resized", "shelved"):
+            assert alone.server(ids[name])["updated"].startswith("2026-11-30T05"), "the upgrade is no change of a server"
+        alone.stop()
+    finally:
+        alone.down()
     c = Cloud(data, hosts=3)
     try:
         c.start().wait_for_hosts()
         for name, status in (("active", "ACTIVE"), ("stopped", "SHUTOFF"), ("moved", "ACTIVE"), ("resized", "VERIFY_RESIZE"),
                              ("shelved", "SHELVED_OFFLOADED")):
             c.wait_status(ids[name], status)
-            assert c.server(ids[name])["updated"].startswith("2026-11-30T05"), "the upgrade is no change of a server"
-        # The disks that were left behind have kept their names.
-        left = json.loads(c.lenticular("server", "disk", "list", ids["moved"], "--json"))
-        assert [(disk["id"], disk["generation"]) for disk in left] == [("229cb929-4b2a-45d5-b15e-a017e6e5f93b", 1)]
-        assert c.get(f"/operator/v1/servers/{ids['moved']}/where")["disk_generation"] == 2
         # Everything goes on: a way back, a restart, a move, a deletion.
         c.act(ids["resized"], "revertResize")
         c.act(ids["stopped"], "os-start")
-        c.act(ids["active"], "os-migrateLive", {"host": None, "block_migration": "auto"})
+        c.act(ids["active"], "os-migrateLive", {"host": None, "block_migration": True, "disk_over_commit": False})
         c.delete(ids["moved"])
         for name in ("resized", "stopped", "active"):
             c.wait_status(ids[name], "ACTIVE")
@@ -143,15 +149,19 @@ def test_an_agent_of_version_2_is_understood(tmp_path):
             assert refused.status_code == 400 and f"version {version} of the agent protocol" in refused.text, refused.text
         assert host.orders(), "its session goes on"
 
-        # What no host can say is named, and changes nothing.
-        huge = {"session": host.welcome["session"], "number": 99, "incarnation": host.welcome["incarnation"], "guests": [],
-                "host": {"kernel": "k" * 3_000_000}}
-        refused = host.call("POST", f"hosts/{host.welcome['host_id']}/observations", json=huge)
-        assert refused.status_code in (400, 413), refused.text
-        huge["host"]["kernel"] = "k" * 5_000
-        refused = host.call("POST", f"hosts/{host.welcome['host_id']}/observations", json=huge)
-        assert refused.status_code == 400 and "kernel" in refused.text, refused.text
-        shown = json.loads(c.lenticular("host", "show", "rack-old", "--json"))
-        assert (shown["kernel"], shown["protocol"]) == ("", 2)
+        # What a host says of itself is bounded: a text is cut, and more than that is refused and changes nothing.
+        shown = lambda: json.loads(c.lenticular("host", "show", "rack-old", "--json"))
+        assert (shown()["kernel"], shown()["protocol"]) == ("", 2)
+        report = {"session": host.welcome["session"], "number": 90, "incarnation": host.welcome["incarnation"], "guests": []}
+        say = lambda **more: host.call("POST", f"hosts/{host.welcome['host_id']}/observations", json={**report, **more})
+        assert say(host={"kernel": "k" * 5_000_000}).status_code == 413
+        checks = [{"check": f"check-{n}"} for n in range(300)]
+        refused = say(evidence=checks)
+        assert refused.status_code == 400 and "at most 256 checks" in refused.text, refused.text
+        refused = say(host={"capacity": {"vcpus": 1 << 40, "memory_mb": 1, "disk_gb": 1}})
+        assert refused.status_code == 400 and "No machine has" in refused.text, refused.text
+        assert shown()["kernel"] == ""
+        assert say(host={"kernel": "k" * 3_000_000}).status_code == 204
+        assert shown()["kernel"] == "k" * 4_096
     finally:
         c.down()

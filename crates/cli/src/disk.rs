@@ -16,6 +16,9 @@ pub enum DiskCommand {
     List {
         /// The server's id, or its name if no other has it.
         server: String,
+        /// Prints JSON, for scripts.
+        #[arg(long)]
+        json: bool,
     },
     /// Goes back to an older disk, and gives up what the server wrote since. The server must be stopped. Its present disk
     /// is kept.
@@ -31,8 +34,12 @@ pub enum DiskCommand {
 pub fn disk<W: Write>(command: &DiskCommand, client: &Client, screen: &mut Screen<W>) -> Result<()> {
     let path = |server: &str, what: &str| format!("/operator/v1/servers/{}/{what}", escape(server));
     match command {
-        DiskCommand::List { server } => {
-            show(&client.get::<Where>(&path(server, "where"))?.left_behind, screen)
+        DiskCommand::List { server, json } => {
+            let left = client.get::<Where>(&path(server, "where"))?.left_behind;
+            match json {
+                true => screen.json(&left),
+                false => show(&left, screen),
+            }
         }
         DiskCommand::Restore { server, disk } => {
             let ask = RestoreAsk { disk: disk.clone() };

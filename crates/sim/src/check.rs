@@ -16,7 +16,7 @@ use lenticular_model::{
         server::{Condition, Server, Wanted},
         server_group::Policy,
     },
-    host::host::SILENT_AFTER_S,
+    host::host::{PROTOCOL_WITH_DISKS, SILENT_AFTER_S},
 };
 use lenticular_store::{Commit, Page, Reader};
 use std::{
@@ -155,6 +155,13 @@ impl World {
         // After the clock was set, all hosts seem silent until each makes contact again.
         let clock_is_good = self.plane.set_at.is_none_or(|set| self.now.since_ms(set) > CLOCK_NEWS_MS);
         let silent = silent_ms > SILENT_AFTER_S * 1_000 + NOTICE_MS && clock_is_good;
+        let several = after.disks_of_server(id).count() > 1;
+        if several && host.protocol < PROTOCOL_WITH_DISKS {
+            self.violate(
+                4,
+                format!("{name} has several disks and is placed on {}, whose agent is too old", host.name),
+            );
+        }
         if !host.is_enabled() || !host.is_up() || silent {
             let what = format!(
                 "intent {:?}, silent since {:?}, heard of {silent_ms} ms ago",

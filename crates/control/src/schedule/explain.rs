@@ -4,7 +4,7 @@ use super::{
     RequestSpec, class,
     facts::{ClassFacts, Facts, HostFacts, capacity},
     filter::Filter,
-    host, judge, read,
+    host, read,
     weigh::{self, Passed, Weigher},
 };
 use lenticular_model::{HostId, State, index::Taken};
@@ -44,7 +44,7 @@ pub fn explain(state: &State, ask: &RequestSpec) -> Vec<HostWord> {
     let mut passed = Vec::new();
     let mut all: BTreeMap<HostId, HostWord> = BTreeMap::new();
     facts.each_host(|seen| {
-        if judge(&facts, seen).is_none() {
+        if host::judge(&facts, seen).is_none() {
             let host = Passed::of(seen);
             passed.push(
                 own.iter().filter(|(id, _)| id == seen.id).fold(host, |host, (_, part)| host.without(part)),

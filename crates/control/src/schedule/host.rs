@@ -40,7 +40,7 @@ pub(super) enum Why {
 pub(super) type Judge = fn(&Facts<'_>, &HostFacts<'_>) -> Result<(), Why>;
 
 #[inline]
-pub(super) fn compute(_: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+fn compute(_: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     match seen.candidate.availability {
         Availability::Yes => Ok(()),
         able => Err(Why::Availability(able)),
@@ -48,7 +48,7 @@ pub(super) fn compute(_: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
 }
 
 #[inline]
-pub(super) fn forced(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+fn forced(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     match facts.forced {
         Some(host) if host != Some(*seen.id) => Err(Why::Forced),
         _ => Ok(()),
@@ -56,7 +56,7 @@ pub(super) fn forced(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why>
 }
 
 #[inline]
-pub(super) fn source(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+fn source(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     match &facts.ask.moves {
         Some(moves) if moves.from == *seen.id && !moves.may_stay => Err(Why::Source),
         _ => Ok(()),
@@ -64,7 +64,7 @@ pub(super) fn source(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why>
 }
 
 #[inline]
-pub(super) fn reachable(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+fn reachable(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     match &facts.ask.moves {
         Some(moves) if moves.from != *seen.id && !seen.candidate.reachable => Err(Why::Unreachable),
         _ => Ok(()),
@@ -72,7 +72,7 @@ pub(super) fn reachable(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), W
 }
 
 #[inline]
-pub(super) fn agent(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+fn agent(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     match seen.candidate.protocol < facts.ask.protocol {
         true => Err(Why::OldAgent),
         false => Ok(()),
@@ -80,7 +80,7 @@ pub(super) fn agent(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> 
 }
 
 #[inline]
-pub(super) fn same_host(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+fn same_host(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     match facts.ask.hints.same_host.is_empty() || seen.presence.together {
         true => Ok(()),
         false => Err(Why::NotTogether),
@@ -88,7 +88,7 @@ pub(super) fn same_host(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), W
 }
 
 #[inline]
-pub(super) fn different_host(_: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+fn different_host(_: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     match seen.presence.apart {
         true => Err(Why::NotApart),
         false => Ok(()),
@@ -96,7 +96,7 @@ pub(super) fn different_host(_: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), 
 }
 
 #[inline]
-pub(super) fn affinity(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+fn affinity(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     match facts.home {
         Home::Anywhere => Ok(()),
         Home::On(host) if host == *seen.id => Ok(()),
@@ -106,7 +106,7 @@ pub(super) fn affinity(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Wh
 }
 
 #[inline]
-pub(super) fn anti_affinity(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+fn anti_affinity(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     match facts.group {
         Some(group) if group.policy == Policy::AntiAffinity => {
             match seen.presence.members < group.most_on_one_host() {
@@ -128,7 +128,7 @@ fn room(class: &'static str, has: u64, taken: u64, needs: u64) -> Result<(), Why
 }
 
 #[inline]
-pub(super) fn vcpus(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+fn vcpus(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     room(
         "VCPU",
         seen.class.give(seen.candidate).vcpus,
@@ -138,7 +138,7 @@ pub(super) fn vcpus(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> 
 }
 
 #[inline]
-pub(super) fn memory(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+fn memory(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     room(
         "MEMORY_MB",
         seen.class.give(seen.candidate).memory_mb,
@@ -148,7 +148,7 @@ pub(super) fn memory(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why>
 }
 
 #[inline]
-pub(super) fn disk(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+fn disk(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     room(
         "DISK_GB",
         seen.class.give(seen.candidate).disk_gb,
@@ -157,21 +157,31 @@ pub(super) fn disk(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
     )
 }
 
-/// The filters over hosts.
-pub(super) const FILTERS: &[(Filter, Judge)] = &[
-    (Filter::Compute, compute),
-    (Filter::ForcedHost, forced),
-    (Filter::SourceHost, source),
-    (Filter::Reach, reachable),
-    (Filter::Agent, agent),
-    (Filter::SameHost, same_host),
-    (Filter::DifferentHost, different_host),
-    (Filter::Affinity, affinity),
-    (Filter::AntiAffinity, anti_affinity),
-    (Filter::Vcpus, vcpus),
-    (Filter::Memory, memory),
-    (Filter::Disk, disk),
-];
+/// Declares the filters over hosts, before and after the filters over their classes, in one list: each is asked, and each
+/// can say why.
+macro_rules! filters {
+    ($($first:ident $judge_first:ident)*; $($then:ident $judge_then:ident)*) => {
+        pub(super) const FILTERS: &[(Filter, Judge)] =
+            &[$((Filter::$first, $judge_first),)* $((Filter::$then, $judge_then),)*];
+
+        /// The first filter that refuses a host, if any. The reason is found later, only for kept refusals.
+        #[inline]
+        pub(super) fn judge(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Option<Filter> {
+            $(if $judge_first(facts, seen).is_err() { return Some(Filter::$first); })*
+            if let Some((filter, _)) = &seen.class.refused {
+                return Some(*filter);
+            }
+            $(if $judge_then(facts, seen).is_err() { return Some(Filter::$then); })*
+            None
+        }
+    };
+}
+
+filters! {
+    Compute compute ForcedHost forced;
+    SourceHost source Reach reachable Agent agent SameHost same_host DifferentHost different_host Affinity affinity
+    AntiAffinity anti_affinity Vcpus vcpus Memory memory Disk disk
+}
 
 /// The reason why a filter refuses a host; empty if it does not.
 pub(super) fn reason(facts: &Facts<'_>, id: HostId, filter: Filter) -> String {

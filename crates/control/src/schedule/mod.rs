@@ -19,8 +19,7 @@ pub use extra_specs::matches;
 pub use verdict::{ACCEPTED_MAX, Refusal, SAMPLES_MAX, Verdict};
 pub use weigh::Weigher;
 
-use facts::{Facts, HostFacts};
-use filter::Filter;
+use facts::Facts;
 use lenticular_model::{
     HostId, ProjectId, ServerGroupId, ServerId, State,
     compute::{
@@ -100,7 +99,7 @@ pub fn schedule(state: &State, ask: &RequestSpec) -> (Option<HostId>, Verdict) {
     let facts = read(state, ask);
     let mut passed: Vec<Passed<'_>> = Vec::with_capacity(state.host_table().hosts.len());
     let mut refused = Refused::default();
-    facts.each_host(|seen| match judge(&facts, seen) {
+    facts.each_host(|seen| match host::judge(&facts, seen) {
         None => passed.push(Passed::of(seen)),
         Some(filter) => refused.note(filter, *seen.id),
     });
@@ -115,23 +114,4 @@ fn read<'a>(state: &'a State, ask: &'a RequestSpec) -> Facts<'a> {
     let mut facts = Facts::new(state, ask);
     facts.classes = class::judge_all(&facts);
     facts
-}
-
-/// The first filter that refuses a host, if any. The reason is found later, only for kept refusals.
-#[inline]
-fn judge(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Option<Filter> {
-    macro_rules! first {
-        ($($filter:ident $judge:ident)*) => {
-            $(if host::$judge(facts, seen).is_err() { return Some(Filter::$filter); })*
-        };
-    }
-    first!(Compute compute ForcedHost forced);
-    if let Some((filter, _)) = &seen.class.refused {
-        return Some(*filter);
-    }
-    first!(
-        SourceHost source Reach reachable SameHost same_host DifferentHost different_host Affinity affinity
-        AntiAffinity anti_affinity Vcpus vcpus Memory memory Disk disk
-    );
-    None
 }

@@ -207,7 +207,8 @@ fn check_journal(store: &str, session: &Session, sum: &str) -> Result<(), OpenEr
 /// Existing rows without a sum stay so.
 fn upgrade(meta: &Meta) -> String {
     let tables = SUMMED_TABLES.iter().filter(|_| !meta.has_sums());
-    let tables = tables.map(|table| format!("ALTER TABLE {table} ADD COLUMN sum bigint; ")).collect::<String>();
+    let tables =
+        tables.map(|table| format!("ALTER TABLE {table} ADD COLUMN sum bigint; ")).collect::<String>();
     let lines = format::version_lines()
         .map(|(key, version)| format!("UPDATE meta SET value = '{version}' WHERE key = '{key}'; "));
     tables + &lines.concat()
