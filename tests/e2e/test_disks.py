@@ -31,6 +31,7 @@ def test_a_guest_has_the_disks_of_its_flavor(real, key):
     sizes = ssh(key[0], forward, "for d in /sys/block/vd*; do echo $(cat $d/size) $(cat $d/serial); done")
     disks = {int(size): name for size, *name in (line.split() for line in sizes.splitlines())}
     assert {1 << 21, 64 << 11} <= set(disks), sizes
+    assert ssh(key[0], forward, "cat /sys/block/vda/size") == str(1 << 21)
     # Guests find them by their serial numbers, as they find a cloud's volumes.
     assert disks[64 << 11] and len(disks[64 << 11][0]) == 20
     directory = real.data / "agent" / "guests" / server

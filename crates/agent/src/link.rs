@@ -49,7 +49,7 @@ pub trait Link: Send + Sync + 'static {
     /// Waits up to `query.wait_ms` for orders after `query.after`. [`LinkError::Unknown`] asks for a new registration.
     fn orders(&self, host: HostId, query: OrdersQuery) -> Call<'_, Orders>;
 
-    /// Reports observations; they are durable when the call returns.
+    /// Sends a report; it is durable when the call returns.
     fn report<'a>(&'a self, host: HostId, report: &'a Report) -> Call<'a, ()>;
 
     /// Answers a question that came with orders.

@@ -131,10 +131,14 @@ impl Host {
 /// Writes a growing number to its root disk, to its second disk and to its console. At each boot, it first says what
 /// its second disk has.
 const COUNTER: &str = "#!/bin/sh\n\
+    cat > /var/lib/persist/boot <<'END'\n\
+    #!/bin/sh\n\
     for b in /sys/block/vd*; do [ \"$(cat $b/serial 2>/dev/null)\" = SERIAL ] && d=/dev/${b##*/}; done\n\
     echo \"second disk: $(head -c 16 $d | tr -d '\\000')\" > /dev/ttyS0\n\
     (n=$(cat /var/lib/persist/n 2>/dev/null || echo 0); while true; do n=$((n+1)); \
-    echo $n > /var/lib/persist/n; printf 'held %011d' $n > $d; echo \"count $n\" > /dev/ttyS0; sleep 0.1; done) &\n";
+    echo $n > /var/lib/persist/n; printf 'held %011d' $n > $d; echo \"count $n\" > /dev/ttyS0; sleep 0.1; done) &\n\
+    END\n\
+    chmod 755 /var/lib/persist/boot\n";
 
 /// The number that the second disk had at each boot.
 fn held(text: &str) -> Vec<Option<u64>> {

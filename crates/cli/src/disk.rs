@@ -49,12 +49,18 @@ pub fn disk<W: Write>(command: &DiskCommand, client: &Client, screen: &mut Scree
 }
 
 fn show<W: Write>(disks: &[DiskView], screen: &mut Screen<W>) -> Result<()> {
-    let columns =
-        [always("disk"), always("host"), dropped(1, "generation"), always("kept until"), always("why")];
+    let columns = [
+        always("disk"),
+        dropped(2, "kind"),
+        always("host"),
+        dropped(1, "generation"),
+        always("kept until"),
+        always("why"),
+    ];
     let mut table = Table::new(&columns);
     for d in disks {
         let kept = d.kept_until.as_deref().unwrap_or("to be removed");
-        table.row([&d.id, &d.host, &d.generation.to_string(), kept, &d.why]);
+        table.row([&d.id, &d.kind, &d.host, &d.generation.to_string(), kept, &d.why]);
     }
     table.print(screen)
 }
@@ -66,6 +72,7 @@ mod tests {
     #[test]
     fn disks_left_behind_are_a_table() {
         let disk = |id: &str, host: &str, generation, kept_until: Option<&str>, why: &str| DiskView {
+            kind: "root".to_owned(),
             id: id.to_owned(),
             host: host.to_owned(),
             generation,

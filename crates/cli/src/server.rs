@@ -145,6 +145,7 @@ mod tests {
                 deadline: "2026-11-30T10:30:00Z".to_owned(),
             }),
             left_behind: vec![DiskView {
+                kind: "root".to_owned(),
                 id: "5b9c7a0e-3f61-4b0c-9d0e-8a6f1c2b4d5e".to_owned(),
                 host: "rack-2-host-11".to_owned(),
                 generation: 2,

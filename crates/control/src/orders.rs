@@ -62,6 +62,11 @@ pub fn order(state: &State, host: HostId, server_id: ServerId) -> Option<Order> 
     // The host of a restored server is not known yet. Disks that the server left behind earlier are older than
     // its current disk.
     let server = state.servers.get(&server_id).filter(|s| s.restored.is_none());
+    // Nothing is done to a server without disks, or whose disks are not together, but its removal.
+    let whole = |s: &Server| state.root_disk(s.id).is_some() && state.stray_disk(s).is_none();
+    if server.is_some_and(|s| s.wanted != Wanted::Absent && !whole(s)) {
+        return None;
+    }
     if let Some(server) = server.filter(|s| s.host_id == Some(host)) {
         return Some(match server.wanted {
             Wanted::Absent => Order::Remove { server_id, generation: state.generation_of_server(server_id) },

@@ -212,7 +212,7 @@ fn facts_that_no_host_can_have_are_refused_and_change_nothing() {
     let before = cloud.state.hosts[&session.id].clone();
     let huge = Facts { kernel: Some("k".repeat(5_000_000)), ..Facts::default() };
     let error = cloud.send(&session, 1, Report { facts: huge, ..news() }).unwrap_err();
-    assert!(error.to_string().contains("'kernel' has 5000000 bytes"), "{error}");
+    assert!(error.to_string().contains("'kernel' of the host has 5000000 bytes"), "{error}");
     assert_eq!(cloud.state.hosts[&session.id], before);
 }
 

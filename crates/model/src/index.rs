@@ -372,7 +372,10 @@ impl Indexed for Disk {
         let same = old.zip(new).is_some_and(|(old, new)| !old.orders_differ(new));
         let Some((server, ..)) = new.or(old).and_then(own).filter(|_| !same) else { return };
         match index.server_disks.of(server).next() {
-            Some(_) => drop(index.disk_seq.insert(server, seq)),
+            Some(_) => {
+                let newest = index.disk_seq.get(&server).copied().unwrap_or_default().max(seq);
+                index.disk_seq.insert(server, newest);
+            }
             None => drop(index.disk_seq.remove(&server)),
         }
         index.reorder(server, seq);

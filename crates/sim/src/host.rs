@@ -7,7 +7,7 @@ use crate::{
     real::Real,
     world::{BEGIN, World, note},
 };
-use lenticular_agent::core::{Core, FoundGuest, FoundProcess, Snapshot, Step, Taken};
+use lenticular_agent::core::{Core, FoundGuest, FoundProcess, Snapshot, Started, Step, Taken};
 use lenticular_model::{
     HostId, Incarnation, ServerId, State, Timestamp,
     host::{
@@ -192,11 +192,11 @@ impl World {
         known.dedup();
         for id in known {
             let real = host.guests.entry(id).or_default();
-            let process = real.process.as_ref().map(|p| (p.boot, p.ended));
-            let waiting = real.arriving.as_ref().and_then(|a| a.waits).map(|(_, boot)| (boot, false));
-            let process = process.or(waiting).map(|(boot, ended)| FoundProcess {
+            let process = real.process.as_ref().map(|p| (p.boot, p.layout, p.ended));
+            let waiting = real.arriving.as_ref().and_then(|a| Some((a.waits?.1, a.layout, false)));
+            let process = process.or(waiting).map(|(boot, layout, ended)| FoundProcess {
                 boot,
-                started: Default::default(),
+                started: Started { ssh_forward: None, layout },
                 ended,
             });
             core.found(id, FoundGuest { disks: real.disks(id), process });

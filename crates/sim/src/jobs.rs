@@ -17,7 +17,7 @@ use lenticular_control::{
         network::port,
     },
     lifecycle::{self, archive, network::group_build, shelf},
-    observe::{guest, host},
+    observe::host,
     reconcile::{self, Key},
 };
 use lenticular_model::{
@@ -132,11 +132,10 @@ fn run_request(
                 let ready = seen.iter_mut().filter(|o| o.observed == ObservedState::Ready);
                 ready.for_each(|o| o.observed = ObservedState::Stopped { why: StopReason::Ordered });
             }
-            if mutation == Some(Mutation::BelievesLateReports) {
-                guest::observe(txn, *id, &seen);
-                return Ok(());
+            let Report { mut session, mut number, host: mut facts, mut evidence, .. } = Report::clone(report);
+            if let (Some(Mutation::BelievesLateReports), Some(last)) = (mutation, txn.heartbeats.get(id)) {
+                (session, number) = (last.session, last.number + 1);
             }
-            let Report { session, number, host: mut facts, mut evidence, .. } = Report::clone(report);
             if mutation == Some(Mutation::ForgetsFacts) {
                 (facts, evidence) = Default::default();
             }

@@ -53,8 +53,9 @@ impl World {
         }
         real.disk = None;
         let (generation, boot) = (receive.assignment.generation, receive.assignment.boot);
+        let layout = receive.layout.max(1);
         let waits = (receive.mode == Mode::Live).then_some((number, boot));
-        real.arriving = Some(Arriving { generation, got: None, got_more: BTreeMap::new(), waits });
+        real.arriving = Some(Arriving { generation, got: None, got_more: BTreeMap::new(), waits, layout });
         let elsewhere = |h: &crate::host::Host| h.guests.get(&id).and_then(|r| r.content()) == newest;
         if had.is_some() && had == newest && !self.hosts.iter().any(elsewhere) {
             self.violate(3, format!("the newest disk of {name} makes room for an older one"));
@@ -73,8 +74,12 @@ impl World {
             return false;
         }
         let (content, more) = ((disk.made, disk.writes), disk.more.clone());
+        let mut layout = 0;
         match &mut real.process {
-            Some(process) if live && !process.ended => process.paused = !resumes,
+            Some(process) if live && !process.ended => {
+                process.paused = !resumes;
+                layout = process.layout;
+            }
             None if !live => {}
             Some(_) if !live => {
                 self.violate(1, format!("the disk of {name} is copied under a running guest"));
@@ -85,6 +90,17 @@ impl World {
         let arriving = self.hosts[to].guests.get_mut(&id).and_then(|real| real.arriving.as_mut());
         let ready = |a: &&mut Arriving| a.generation == out.generation && a.waits.is_some() == live;
         match arriving.filter(ready) {
+            Some(arriving) if live && arriving.layout != layout => {
+                // An older agent that took over a newer one's guest may not say the layout: the move fails.
+                let there = arriving.layout;
+                if !self.hosts[n].is_old {
+                    self.violate(
+                        6,
+                        format!("{name} of layout {layout} is to move into one of layout {there}"),
+                    );
+                }
+                false
+            }
             Some(arriving) => {
                 arriving.got = Some(content);
                 arriving.got_more = more;
@@ -149,7 +165,9 @@ impl World {
         }
         let Some(real) = self.hosts[n].guests.get_mut(&id) else { return false };
         if let Some((number, boot)) = arriving.waits.filter(|_| mode == Mode::Live) {
-            real.process = Some(Process { number, boot, ended: false, paused: false, watched_by: None });
+            let layout = arriving.layout;
+            real.process =
+                Some(Process { number, boot, layout, ended: false, paused: false, watched_by: None });
             self.look.at(id);
         }
         true

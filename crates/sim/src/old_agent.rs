@@ -1,7 +1,7 @@
-//! Agents of the protocol's version before: what they say and hear, through the messages of that version.
+//! Agents of version 2: their messages, written and read in that version.
 
 use crate::world::World;
-use lenticular_model::ServerId;
+use lenticular_model::{ServerId, host::observation::Observation};
 use lenticular_wire::agent::{Facts, Orders, Registration, Report, read_registration, v2};
 use serde_json::{Value, json};
 
@@ -15,15 +15,20 @@ fn hello(registration: &Registration) -> Value {
         "version": v2::VERSION, "host_name": registration.host_name, "boot_id": boot_id, "address": address,
         "peer_address": peer_address, "zone": registration.zone, "capacity": capacity,
         "hypervisor": hypervisor, "incarnation": registration.incarnation,
-        "applied_upto": registration.applied_upto, "inventory": registration.inventory,
+        "applied_upto": registration.applied_upto, "inventory": without_layouts(&registration.inventory),
     })
+}
+
+/// Version 2 has no layouts.
+fn without_layouts(guests: &[Observation]) -> Vec<Observation> {
+    guests.iter().map(|seen| Observation { layout: 0, ..seen.clone() }).collect()
 }
 
 /// The report as a version 2 agent sends it.
 fn report(report: &Report) -> Value {
     json!({
         "session": report.session, "number": report.number, "incarnation": report.incarnation,
-        "observations": report.guests,
+        "observations": without_layouts(&report.guests),
     })
 }
 

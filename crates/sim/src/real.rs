@@ -31,6 +31,8 @@ impl Disk {
 pub(crate) struct Process {
     pub(crate) number: u64,
     pub(crate) boot: u64,
+    /// The layout of its machine.
+    pub(crate) layout: u32,
     /// The guest has shut itself down, and the process waits for a look.
     pub(crate) ended: bool,
     /// The guest stands still: its memory has gone to another host.
@@ -49,6 +51,8 @@ pub(crate) struct Arriving {
     pub(crate) got_more: BTreeMap<DiskId, Content>,
     /// The process that waits for the guest, and its boot.
     pub(crate) waits: Option<(u64, u64)>,
+    /// The layout of its machine.
+    pub(crate) layout: u32,
 }
 
 /// The real state of a guest; the agent and the control plane may believe something else.

@@ -34,7 +34,7 @@ impl Host {
         })
     }
 
-    /// The host's facts. The agent's release tells its protocol.
+    /// The host's facts.
     pub(crate) fn facts(&self) -> Facts {
         let text = |text: String| Some(text);
         Facts {

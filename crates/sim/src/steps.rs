@@ -8,7 +8,7 @@ use crate::{
     real::{Disk, Process, Real},
     world::{World, note},
 };
-use lenticular_agent::core::{Ended, Failure, Outcome, Step};
+use lenticular_agent::core::{Ended, Failure, Outcome, Started, Step};
 use lenticular_model::{
     Incarnation, ServerId,
     compute::{
@@ -170,8 +170,12 @@ impl World {
         }
         let outcome = match (&doing.step, doing.fails) {
             (step, true) => Outcome::Failed(failure(step)),
-            (Step::Start(_), false) => Outcome::Started(Default::default()),
-            (Step::Adopt(..), false) if self.has_process(n, id) => Outcome::Started(Default::default()),
+            (Step::Start(_) | Step::Adopt(..), false) if self.has_process(n, id) => {
+                let process = self.hosts[n].guests.get(&id).and_then(|real| real.process.as_ref());
+                let layout = process.map_or(0, |process| process.layout);
+                Outcome::Started(Started { ssh_forward: None, layout })
+            }
+            (Step::Start(_), false) => Outcome::Started(Started::default()),
             _ => Outcome::Done,
         };
         self.coverage.note(if doing.fails { "step failed" } else { "step done" }, doing.step.name());
@@ -250,6 +254,7 @@ impl World {
     /// Starts a guest on its disks; false if one is missing.
     fn start_guest(&mut self, n: usize, id: ServerId, order: &GuestAssignment) -> bool {
         let (name, boot) = (self.name(id), order.boot);
+        let layout = if self.hosts[n].is_old { 1 } else { 2 };
         let number = self.number();
         let fresh = self.config.mutation == Some(Mutation::FreshDisk);
         let mut needed = order.guest.disks.iter().skip(1).map(|disk| disk.id);
@@ -262,7 +267,7 @@ impl World {
             return false;
         }
         let second = real.process.is_some();
-        real.process = Some(Process { number, boot, ended: false, paused: false, watched_by: None });
+        real.process = Some(Process { number, boot, layout, ended: false, paused: false, watched_by: None });
         let is_at = (disk.made, disk.writes);
         let more_at = disk.more.clone();
         disk.write();

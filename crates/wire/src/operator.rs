@@ -59,6 +59,8 @@ pub struct MoveView {
 /// A disk that a server left behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DiskView {
+    /// What the guest had it for: `root`, `ephemeral` or `swap`.
+    pub kind: String,
     /// Its id.
     pub id: String,
     /// Its host.

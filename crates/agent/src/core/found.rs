@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 impl Guest {
     pub(super) fn found(&mut self, id: ServerId, found: FoundGuest) {
         let interrupted = self.doing.take();
-        let disks = self.found_generation(id, &found.disks);
+        let generation = self.found_generation(id, &found.disks);
         if self.inbound.is_some() {
             self.find_inbound(found.process.is_some());
         } else {
-            self.find_disks(disks, interrupted.as_ref());
+            self.find_disks(generation, interrupted.as_ref());
             self.find_process(found.process, interrupted.as_ref());
         }
         self.host_restarted = false;
@@ -64,8 +64,8 @@ impl Guest {
         needed.iter().map(|disk| found.get(disk).copied()).min().flatten()
     }
 
-    fn find_disks(&mut self, disk: Option<u64>, interrupted: Option<&Step>) {
-        match disk {
+    fn find_disks(&mut self, found: Option<u64>, interrupted: Option<&Step>) {
+        match found {
             Some(generation) if generation >= self.generation => {
                 self.generation = generation;
                 self.disk = Disk::Made;

@@ -127,7 +127,7 @@ impl Guest {
         }
     }
 
-    /// True unless an order for this disk, as made, requires a look for the disk.
+    /// False if the host must look for the disks when an order says that they were made.
     pub(super) fn has_disk(&self) -> bool {
         self.disk == Disk::Made || self.inbound.is_some()
     }
@@ -308,6 +308,9 @@ impl Guest {
         if of.generation > self.generation {
             // The disk here is older than the disk that this host may write: it does not run, and is not the
             // server's disk.
+            if !self.ends_release() {
+                return;
+            }
             self.generation = of.generation;
             self.disk = Disk::NotMade;
             self.run_state = RunState::New;
@@ -516,7 +519,7 @@ pub(super) fn running(started: Started) -> RunState {
 
 fn missing(of: &GuestAssignment) -> Failure {
     Failure::new(
-        "The server's disk is missing on its host. Ask the operator what happened. If the disk cannot be \
+        "A disk of the server is missing on its host. Ask the operator what happened. If the disk cannot be \
          brought back, delete the server.",
         format!(
             "the disks of generation {} were made here once, and not all of {} are in the state directory",

@@ -40,6 +40,10 @@ impl HostState {
     }
 
     pub(super) fn order(&mut self, order: HostOrder) {
+        // The host's record is another than before: its checks are numbered anew.
+        if order.check < self.saved.checked {
+            self.saved.checked = order.check.saturating_sub(1);
+        }
         self.saved.order = order;
     }
 
@@ -157,5 +161,10 @@ mod tests {
         restarted.order(HostOrder { check: 3 });
         assert_eq!(restarted.begin_check(), None);
         assert_eq!(restarted.news().0.checked, Some(3));
+        // A host that was retired and enrolled again has another record.
+        restarted.order(HostOrder { check: 1 });
+        assert_eq!(restarted.begin_check(), Some(1));
+        restarted.checked(1);
+        assert_eq!(restarted.news().0.checked, Some(1));
     }
 }

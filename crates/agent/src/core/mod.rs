@@ -51,7 +51,7 @@ use lenticular_model::{
         observation::{Observation, ObservedState},
     },
 };
-use lenticular_wire::agent::{Order, Orders, VERSION as PROTOCOL};
+use lenticular_wire::agent::{Order, Orders, VERSION as PROTOCOL, v2};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -85,7 +85,7 @@ pub struct Snapshot {
 
 /// The protocol of the agents that did not write it down.
 fn first_protocol() -> u32 {
-    2
+    v2::VERSION
 }
 
 impl Snapshot {
@@ -227,7 +227,7 @@ impl Core {
         self.guests.keys().copied()
     }
 
-    /// True if the order names a made disk that is unknown here: then the host looks for the disk first.
+    /// True if the order names made disks that are not known here: then the host looks for the disks first.
     pub fn misses_disk(&self, order: &Order) -> bool {
         let Order::Own(own) = order else { return false };
         own.disk_made && self.guests.get(&order.server_id()).is_none_or(|guest| !guest.has_disk())

@@ -212,6 +212,20 @@ impl Guest {
         }
     }
 
+    /// The guest comes back here under a newer grant, so its release is over. False while the process of the guest that
+    /// left is still here.
+    pub(super) fn ends_release(&mut self) -> bool {
+        if let Some(Outbound { is: Sending::Released { told, ended }, .. }) = &mut self.outbound {
+            // The host that it was handed to has no part in it any more.
+            *told = true;
+            if !*ended {
+                return false;
+            }
+        }
+        self.outbound = None;
+        true
+    }
+
     /// True if the guest was released and may never run here again; `process` says whether a process is left
     /// over.
     pub(super) fn has_left(&mut self, process: bool) -> bool {

@@ -33,11 +33,11 @@ pub enum Step {
         /// The disk's generation there.
         generation: u64,
     },
-    /// Make the disk from another host this host's own; a waiting guest goes on.
+    /// Make the disks from another host this host's own; a waiting guest goes on.
     Adopt(Arc<GuestAssignment>, Mode),
-    /// Send the disk of a guest that does not run to the image store, under the name of this attempt.
+    /// Send the root disk of a guest that does not run to the image store, under the name of this attempt.
     Upload(Arc<GuestAssignment>, String),
-    /// Make the left-behind disk here the guest's own again, under its new generation.
+    /// Make the disks that were left here the guest's own again, under their new generation.
     Revive(Arc<GuestAssignment>),
 }
 
@@ -91,7 +91,8 @@ pub enum Outcome {
     Done,
     /// The guest runs.
     Started(Started),
-    /// The step failed. A failed start leaves no process, and a failed preparation no disk.
+    /// The step failed. A failed start leaves no process. A failed preparation may leave some of the disks; the next
+    /// one keeps them.
     Failed(Failure),
 }
 

@@ -2,12 +2,16 @@
 
 use super::*;
 use lenticular_model::{
-    compute::server::{BootStyle, Wanted},
+    compute::{
+        migration::Mode,
+        server::{BootStyle, Wanted},
+    },
     host::observation::StopReason,
 };
 
 use crate::testing::Wish;
 pub(super) use crate::testing::{incarnation, server};
+use lenticular_wire::agent::{Outgoing, Own, Peer};
 
 pub(super) fn order(id: ServerId, wanted: Wanted, boot: u64) -> Wish {
     Wish { server_id: id, wanted, boot, ..crate::testing::wish(1) }
@@ -23,7 +27,10 @@ fn started(ssh_forward: &str) -> Started {
 }
 
 fn send(core: &mut Core, after: u64, wishes: Vec<Wish>) -> Taken {
-    let orders = wishes.iter().map(Wish::order).collect();
+    send_orders(core, after, wishes.iter().map(Wish::order).collect())
+}
+
+fn send_orders(core: &mut Core, after: u64, orders: Vec<Order>) -> Taken {
     let message = Orders {
         incarnation: incarnation(1),
         after,
@@ -98,6 +105,30 @@ fn the_state_that_0_1_0_saved_under_a_running_guest_is_brought_over() {
     let order = core.guests[&id].own().unwrap();
     let [disk] = &order.assignment.guest.disks[..] else { panic!("one disk") };
     assert_eq!((disk.id, disk.bytes), (DiskId::root_of(id), 1 << 30));
+}
+
+/// A server that was shelved comes back to a host that once handed it on, and whose left disk no record names any more.
+#[test]
+fn a_guest_comes_back_under_a_newer_grant_to_the_host_that_released_it() {
+    for restarts in [false, true] {
+        let mut core = running();
+        let to = Peer { host_id: Default::default(), name: "b".to_owned(), address: "b:1".to_owned() };
+        let out = Outgoing { generation: 2, to, mode: Mode::Cold, withdraw: false, force: false };
+        let Order::Own(own) = order(server(1), Wanted::Running, 1).order() else { panic!("an own order") };
+        let leaves = Own { disk_made: true, outgoing: Some(out), ..own };
+        send_orders(&mut core, 1, vec![Order::Own(leaves)]);
+        assert_eq!(run(&mut core), ["shutting down", "sending", "handing over", "ending the process"]);
+        if restarts {
+            core = reopen(&core, "boot-a");
+            core.found(server(1), FoundGuest { disks: disks(server(1), true), process: None });
+        }
+        let back = Wish { generation: 3, disk_made: false, ..order(server(1), Wanted::Running, 2) };
+        send_orders(&mut core, 2, vec![back.order()]);
+        assert_eq!(run(&mut core), ["preparing the disk", "starting"]);
+        let seen = core.inventory().remove(0);
+        assert_eq!((seen.generation, seen.boot, &seen.handover), (3, 2, &None));
+        assert_eq!(seen.observed, ObservedState::Running { ssh_forward: None });
+    }
 }
 
 #[test]

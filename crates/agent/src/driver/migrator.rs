@@ -89,7 +89,8 @@ impl QemuMigrator {
             if real.as_deref().is_some_and(|real| real != ordered) {
                 return Err(Failure::new(
                     "The server's disk has a backing image that the cloud does not know. Shelve and unshelve the \
-                     server. Its disk then needs no other image, and it can be moved.",
+                     server. Its disk then needs no other image, and it can be moved. What an ephemeral disk has is \
+                     lost by that.",
                     format!("the order names the base {ordered}, the disk has {}", real.unwrap_or_default()),
                 ));
             }
@@ -134,6 +135,9 @@ impl QemuMigrator {
         };
         self.send_file(to, of, out.generation, CONFIG).await?;
         let count = of.guest.disks.len();
+        if count == 0 {
+            return Err(gone("the order names no disk"));
+        }
         let mut sizes = self.qemu.disk_bytes(id, count).await?;
         let (bytes, more) = (sizes.remove(0), sizes);
         // One connection for each disk.

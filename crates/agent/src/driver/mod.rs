@@ -88,8 +88,8 @@ pub trait Hypervisor: Send + Sync {
     /// the host. It may take seconds, never minutes. `again` forbids an earlier answer.
     fn probe(&self, again: bool) -> Work<'_, Probe>;
 
-    /// Saves the user data, which must be fetched before the start. Called after the disk was made, before
-    /// `start`.
+    /// Saves the user data, which must be fetched before the start. Called before the disks are
+    /// made, and so before `start`.
     fn keep_user_data<'a>(&'a self, server: ServerId, user_data: Option<Vec<u8>>) -> Work<'a, ()>;
 
     /// Starts the guest on its made disks, whose paths are in order. After the call, the guest's process runs or does

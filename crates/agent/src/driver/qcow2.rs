@@ -38,7 +38,7 @@ use std::{
 };
 use tokio::io::AsyncWriteExt;
 
-/// The note beside a complete disk.
+/// The note beside the complete root disk.
 pub(super) const NOTE: &str = "disk.json";
 /// The space that must stay free on the host's disk.
 const ROOM_BYTES_MIN: u64 = 256 << 20;
@@ -48,10 +48,10 @@ const BASE_KEPT_S: u64 = 24 * 3600;
 pub(super) const IMG: Limits =
     Limits { deadline: Duration::from_secs(30), memory_mb_and_cpu_s: Some((1024, 20)) };
 
-/// The disk, in its guest's directory.
+/// The root disk, in its guest's directory.
 pub(super) const ROOT: &str = "root.qcow2";
-/// A disk's copy for the image store, beside the guest's disk.
-const WHOLE: &str = "whole.qcow2";
+/// A file in between: a disk's copy for the image store, or a swap area before qemu-img converts it.
+const WORK: &str = "whole.qcow2";
 /// Limits of qemu-img when it copies a whole disk.
 const CONVERT: Limits = Limits {
     deadline: Duration::from_secs(SHELVE_S_MAX as u64),
@@ -101,7 +101,7 @@ fn disk_of(server: ServerId, name: &str) -> Option<DiskId> {
 /// crash; so the notes go first.
 pub(super) fn remove_files(dir: &Path, server: ServerId) -> io::Result<()> {
     let mut names = names_in(dir)?;
-    names.retain(|name| disk_of(server, name).is_some());
+    names.retain(|name| name == WORK || disk_of(server, name).is_some());
     names.sort_by_key(|name| !name.ends_with(".json"));
     names.iter().try_for_each(|name| files::remove(&dir.join(name)))
 }
@@ -334,11 +334,11 @@ impl Disks for Qcow2Disks {
     ) -> Work<'a, ()> {
         Box::pin(async move {
             let (dir, name) = (self.guest_dir(server), file(server, disk));
-            let whole = Fleeting(dir.join(WHOLE));
+            let whole = Fleeting(dir.join(WORK));
             files::create(&whole.0).map_err(|e| file_failure("making a copy of the disk", &e))?;
             // The whole content of the guest's disk, in one file without a base.
-            let args = ["convert", "-q", "-f", "qcow2", "-O", "qcow2", &name, WHOLE];
-            run_img(&dir, &args, &[&name, WHOLE], CONVERT).await?;
+            let args = ["convert", "-q", "-f", "qcow2", "-O", "qcow2", &name, WORK];
+            run_img(&dir, &args, &[&name, WORK], CONVERT).await?;
             send_disk(server, upload, &whole.0, link).await
         })
     }
@@ -356,7 +356,7 @@ impl Disks for Qcow2Disks {
         Box::pin(async move {
             // The copy of a disk that was being sent when the agent ended.
             let (dir, name) = (self.guest_dir(server), file(server, disk.id));
-            files::remove(&dir.join(WHOLE)).map_err(|e| file_failure("removing a copy of the disk", &e))?;
+            files::remove(&dir.join(WORK)).map_err(|e| file_failure("removing a copy of the disk", &e))?;
             if overlay_bytes(&dir.join(&name))? >= disk.bytes {
                 return Ok(());
             }
@@ -439,7 +439,7 @@ pub(super) async fn make_blank(dir: &Path, name: &str, bytes: u64) -> Result<(),
 
 /// Makes a disk that is a Linux swap area.
 async fn make_swap(dir: &Path, name: &str, disk: &DiskSpec) -> Result<(), Failure> {
-    let raw = Fleeting(dir.join(WHOLE));
+    let raw = Fleeting(dir.join(WORK));
     let (path, header, bytes) = (raw.0.clone(), swap_header(disk), disk.bytes);
     blocking("writing the swap area", move || {
         let mut file = files::create(&path)?;
@@ -447,8 +447,8 @@ async fn make_swap(dir: &Path, name: &str, disk: &DiskSpec) -> Result<(), Failur
         file.set_len(bytes)
     })
     .await?;
-    let args = ["convert", "-q", "-f", "raw", "-O", "qcow2", WHOLE, name];
-    run_img(dir, &args, &[name, WHOLE], IMG).await
+    let args = ["convert", "-q", "-f", "raw", "-O", "qcow2", WORK, name];
+    run_img(dir, &args, &[name, WORK], IMG).await
 }
 
 /// The first page of a swap area, as mkswap(8) writes it for pages of 4 KiB. The disk's id is the area's UUID.

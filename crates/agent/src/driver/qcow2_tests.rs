@@ -122,7 +122,7 @@ async fn a_disk_that_is_not_sent_after_all_leaves_no_copy() {
     assert_eq!(names(&dir), before);
     {
         let mut sending = disks.upload(server, disk.id, "upload-2", &link);
-        while !dir.join(WHOLE).exists() {
+        while !dir.join(WORK).exists() {
             tokio::select! {
                 _ = &mut sending => panic!("it was to be given up half-way"),
                 () = tokio::task::yield_now() => {}
@@ -130,7 +130,7 @@ async fn a_disk_that_is_not_sent_after_all_leaves_no_copy() {
         }
     }
     assert_eq!(names(&dir), before);
-    std::fs::write(dir.join(WHOLE), b"half").unwrap();
+    std::fs::write(dir.join(WORK), b"half").unwrap();
     disks.grow(server, &disk).await.unwrap();
     assert_eq!(names(&dir), before);
 }

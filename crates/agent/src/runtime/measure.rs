@@ -10,7 +10,7 @@ use lenticular_model::host::{
 /// Facts and evidence.
 pub(super) type Measured = (Facts, Vec<Evidence>);
 
-/// Measures everything. `again` does tests that were saved once more.
+/// Measures everything. With `again`, tests whose results were saved are made once more.
 ///
 /// # Errors
 /// The hypervisor driver could not look at all.
@@ -22,12 +22,10 @@ pub(super) async fn measure(
 ) -> Result<Measured, crate::core::Failure> {
     let probe = drivers.hypervisor.probe(again).await?;
     let (mut hypervisor, mut cannot_run) = (probe.described, probe.trouble);
-    match drivers.network.describe().await {
-        Ok(wiring) => hypervisor.wiring = wiring,
-        Err(failure) => {
-            tracing::error!(%failure, "guests cannot be connected on this host");
-            cannot_run.get_or_insert(failure.to_string());
-        }
+    let wiring = drivers.network.describe().await.map(|wiring| hypervisor.wiring = wiring);
+    if let Err(failure) = &wiring {
+        tracing::error!(%failure, "guests cannot be connected on this host");
+        cannot_run.get_or_insert(failure.to_string());
     }
     let found = || machine::capacity(&config.state_dir, config.reserved_memory_mb);
     let facts = Facts {
@@ -35,7 +33,8 @@ pub(super) async fn measure(
         address: Some(config.address.clone()),
         peer_address: Some(drivers.moves.address()),
         capacity: Some(config.capacity.unwrap_or_else(found)),
-        hypervisor: Some(hypervisor),
+        // Without a look at the network, the earlier description stays.
+        hypervisor: wiring.is_ok().then_some(hypervisor),
         kernel: Some(machine::kernel()),
         agent: Some(env!("CARGO_PKG_VERSION").to_owned()),
         checked: None,
@@ -59,7 +58,14 @@ impl Runtime {
         let Some(number) = self.core.host.begin_check() else { return };
         tracing::info!(number, "the host is checked, as ordered");
         let (config, drivers, boot_id) = (self.config.clone(), self.drivers.clone(), self.boot_id.clone());
-        self.checks.spawn(async move { (number, measure(&config, &drivers, &boot_id, true).await) });
+        self.checks.spawn(async move {
+            // A separate task, so that a driver's panic is a failed check and not a lost one.
+            let looked = tokio::spawn(async move { measure(&config, &drivers, &boot_id, true).await });
+            let lost = |error: tokio::task::JoinError| {
+                Err(crate::core::Failure::new("The host's agent failed at the check.", error.to_string()))
+            };
+            (number, looked.await.unwrap_or_else(lost))
+        });
     }
 
     /// Takes in the results of a check. A check that could not be made counts as carried out, and says why.

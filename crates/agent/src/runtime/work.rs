@@ -175,6 +175,9 @@ async fn prepare(drivers: &Drivers, link: &dyn Link, assignment: &GuestAssignmen
         drivers.disks.ensure_base(base, link).await?;
     }
     keep_user_data(drivers, link, assignment).await?;
+    if assignment.guest.disks.is_empty() {
+        return Err(Failure::new("The server has no disk. Ask the operator.", "its order names none"));
+    }
     // The last actions: once all disks are made, everything for a start exists.
     for disk in &assignment.guest.disks {
         drivers.disks.make(assignment.server_id, disk).await?;

@@ -116,8 +116,17 @@ impl App {
     /// # Errors
     /// No host can have these facts, or the store takes no commits.
     pub async fn agent_register(&self, registration: Registration) -> Result<Welcome> {
-        let Registration { version, host_name, zone, facts, evidence, .. } = registration;
-        let Registration { incarnation, applied_upto, receipt, inventory, .. } = registration;
+        let Registration {
+            version,
+            host_name,
+            zone,
+            facts,
+            evidence,
+            incarnation,
+            applied_upto,
+            receipt,
+            inventory,
+        } = registration;
         let claim = Claim { life: incarnation, upto: applied_upto, receipt: receipt.as_deref() };
         self.check_present(&host_name, &claim).await?;
         let cause = Cause {
@@ -225,7 +234,7 @@ impl App {
         self.store.transact(cause, move |txn| host::heartbeat(txn, host, session)).await
     }
 
-    /// Takes in a host's observations. They are durable when the call returns. A report older than the last one
+    /// Takes in a host's report: guests, facts, evidence and progress. It is durable when the call returns. A report older than the last one
     /// changes nothing.
     ///
     /// # Errors

@@ -37,6 +37,7 @@ pub fn left_behind(state: &State, server: ServerId) -> Vec<DiskView> {
     let view = |disk: &Disk| {
         let left = disk.left.as_deref()?;
         Some(DiskView {
+            kind: disk.kind.name().to_owned(),
             id: disk.id.to_string(),
             host: host_name(state, disk.host_id).unwrap_or_default(),
             generation: disk.generation,

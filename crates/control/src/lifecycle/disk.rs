@@ -9,12 +9,11 @@ use lenticular_model::{
     },
     host::observation::{Observation, ObservedState},
 };
+use std::collections::BTreeSet;
 
-/// Makes the records of the disks that a server of its size has and does not have yet. Its host makes the disks.
+/// Writes the records of a new server's disks. Its host makes the disks.
 pub fn create(txn: &mut Txn<'_>, server: &Server) {
-    let generation = txn.generation_of_server(server.id).max(1);
-    let has: Vec<DiskKind> = txn.disks_of_server(server.id).map(|disk| disk.kind).collect();
-    for kind in DiskKind::all_of(&server.size).filter(|kind| !has.contains(kind)) {
+    for kind in DiskKind::all_of(&server.size) {
         let id = match kind {
             DiskKind::Root => DiskId::root_of(server.id),
             DiskKind::Ephemeral | DiskKind::Swap => DiskId::from_random(txn.random()),
@@ -27,7 +26,7 @@ pub fn create(txn: &mut Txn<'_>, server: &Server) {
             kind,
             backend: Default::default(),
             host_id: server.host_id,
-            generation,
+            generation: 1,
             issued: 0,
             revives: None,
             made: false,
@@ -108,7 +107,7 @@ pub fn update_left(txn: &mut Txn<'_>, host: HostId, server: ServerId, change: im
     }
 }
 
-/// The host no longer has such disks of the server.
+/// Deletes the records of the disks that a server left on a host.
 pub fn clear(txn: &mut Txn<'_>, host: HostId, server: ServerId) {
     let ids: Vec<DiskId> = txn.left_disks_on(host, server).map(|disk| disk.id).collect();
     for id in ids {
@@ -127,7 +126,7 @@ pub fn on_gone(txn: &mut Txn<'_>, host: HostId, seen: &Observation) {
 
 /// Orders every host to remove the disks that a server left there.
 pub fn remove_all(txn: &mut Txn<'_>, server: ServerId) {
-    let hosts: Vec<HostId> = txn.left_disks_of_server(server).filter_map(|disk| disk.host_id).collect();
+    let hosts: BTreeSet<HostId> = txn.left_disks_of_server(server).filter_map(|disk| disk.host_id).collect();
     for host in hosts {
         update_left(txn, host, server, |left| left.fate = Fate::Doomed);
     }

@@ -53,6 +53,16 @@ fn observe_unsaved(txn: &mut Txn<'_>, seen: &Observation) {
     }
 }
 
+/// Notes the layout of a running guest's machine. Without a word about it, the guest has what it had in the same boot.
+fn note_layout(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
+    let known = (server.layout, server.layout_boot);
+    let now =
+        if seen.layout == 0 && seen.boot == server.layout_boot { known } else { (seen.layout, seen.boot) };
+    if now != known {
+        txn.update::<Server>(&server.id, |s| (s.layout, s.layout_boot) = now);
+    }
+}
+
 fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
     if server.wanted == Wanted::Absent {
         // Only the confirmation counts; the guest's state until then does not matter.
@@ -60,6 +70,10 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
             disk::set_host(txn, server.id, None);
             archive_if_gone(txn, server.id);
         }
+        return;
+    }
+    // What a source says of a guest that it has released; it does not know yet that the guest came back.
+    if matches!(seen.observed, ObservedState::Stopped { why: StopReason::MovedAway }) {
         return;
     }
     let made = match &seen.observed {
@@ -74,8 +88,8 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
     if made && !txn.has_made_disks(server.id) {
         disk::update(txn, server.id, |disk| disk.made = true);
     }
-    if seen.layout > 0 && seen.layout != server.layout {
-        txn.update::<Server>(&server.id, |s| s.layout = seen.layout);
+    if matches!(seen.observed, ObservedState::Running { .. }) {
+        note_layout(txn, server, seen);
     }
     if matches!(seen.observed, ObservedState::Running { .. } | ObservedState::Stopped { .. }) {
         shelf::came_back(txn, server);

@@ -9,7 +9,7 @@ use lenticular_model::{
     compute::migration::MoveProgress,
     error::{Error, Result},
     host::{
-        evidence::{Evidence, Finding, check_evidence},
+        evidence::{Evidence, Finding, check_count, check_evidence},
         fact::Facts,
         host::{Capacity, Heartbeat, Host, Hypervisor, Intent},
         observation::Observation,
@@ -79,7 +79,7 @@ pub fn register(
 /// Registers a host, new or known by its name, and begins a session with it.
 ///
 /// # Errors
-/// The name is empty or too long.
+/// The name is empty or too long, or a fact or a piece of evidence is one that no host has.
 pub fn begin_session(txn: &mut Txn<'_>, registration: Registration) -> Result<Heartbeat> {
     if registration.name.is_empty() || registration.name.len() > 255 {
         return Err(Error::invalid("A host's name must have 1 to 255 characters."));
@@ -91,7 +91,9 @@ pub fn begin_session(txn: &mut Txn<'_>, registration: Registration) -> Result<He
     let id = known.unwrap_or_else(|| HostId::from_random(txn.random()));
     let host = txn.hosts.get(&id).map(|host| Host::clone(host));
     let host = host.unwrap_or_else(|| new_host(txn, id, name, zone));
-    let mut now = Host { protocol, silent_since: None, ..host };
+    // An agent that does not say its release or the kernel is older than one that did.
+    let (kernel, agent) = (String::new(), String::new());
+    let mut now = Host { protocol, silent_since: None, kernel, agent, ..host };
     // A registration has all evidence: a check that it does not name is not made any more.
     now.evidence.retain(|check, _| evidence.iter().any(|seen| seen.check == *check));
     note(&mut now, facts, &evidence, txn.now);
@@ -139,7 +141,8 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
     set(&mut host.hypervisor, hypervisor);
     set(&mut host.kernel, kernel);
     set(&mut host.agent, agent);
-    set(&mut host.checked, checked);
+    // A number that nobody has asked for is of another record of the host, or made up.
+    set(&mut host.checked, checked.map(|checked| if checked > host.order.check { 0 } else { checked }));
     for Evidence { check, trouble } in evidence {
         let same = host.evidence.get(check).is_some_and(|known| known.trouble == *trouble);
         if !same {
@@ -217,6 +220,7 @@ pub fn report(txn: &mut Txn<'_>, id: HostId, report: Report) -> Result<()> {
     if let Some(host) = txn.hosts.get(&id).filter(|_| !facts.is_empty() || !evidence.is_empty()) {
         let mut host = Host::clone(host);
         note(&mut host, facts, &evidence, now);
+        check_count(host.evidence.len())?;
         put_if_changed(txn, host);
     }
     guest::observe(txn, id, &guests);

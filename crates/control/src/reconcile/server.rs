@@ -5,10 +5,10 @@ use crate::{
     reconcile::restored_server,
 };
 use lenticular_model::{
-    ServerId, Timestamp, Txn,
+    HostId, ServerId, Timestamp, Txn,
     compute::{
         operation::OperationKind,
-        server::{Server, Wanted},
+        server::{Condition, Server, Wanted},
     },
 };
 
@@ -23,6 +23,7 @@ pub fn reconcile(id: ServerId, txn: &mut Txn<'_>) -> Option<Timestamp> {
         archive_if_gone(txn, id);
         return None;
     }
+    tell_of_stray_disk(txn, &current);
     let confirm_at = current.unconfirmed.as_ref().and_then(|last| last.confirm_at);
     let Some(task) = &current.task else {
         if confirm_at.is_some_and(|at| at <= txn.now) {
@@ -62,4 +63,28 @@ pub fn reconcile(id: ServerId, txn: &mut Txn<'_>) -> Option<Timestamp> {
         condition::set_error(s, condition::fault(message, Some(format!("host {host}")), now));
     });
     None
+}
+
+/// Says that a disk of a server is not where the server is. Its hosts get no orders for it.
+fn tell_of_stray_disk(txn: &mut Txn<'_>, server: &Server) {
+    let Some(disk) = txn.stray_disk(server) else { return };
+    let name = |id: Option<HostId>| {
+        id.and_then(|id| txn.hosts.get(&id)).map_or_else(|| "no host".to_owned(), |host| host.name.clone())
+    };
+    let message = "A disk of the server is not where the server is. Nothing is started, moved or removed. Ask the operator \
+                   to restore the store from a backup, or delete the server."
+        .to_owned();
+    let details = format!(
+        "by the records, disk {} of generation {} is on {}, and the server of generation {} on {}",
+        disk.id,
+        disk.generation,
+        name(disk.host_id),
+        txn.generation_of_server(server.id),
+        name(server.host_id)
+    );
+    if server.condition == Condition::Error && server.fault.as_ref().is_some_and(|f| f.message == message) {
+        return;
+    }
+    let fault = condition::fault(message, Some(details), txn.now);
+    txn.update::<Server>(&server.id, |s| condition::set_error(s, fault));
 }

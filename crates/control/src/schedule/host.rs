@@ -205,7 +205,9 @@ pub(super) fn text(facts: &Facts<'_>, id: HostId, why: Why) -> String {
         Why::Unreachable => {
             "its agent does not listen for other hosts, so no guest can be brought there".to_owned()
         }
-        Why::OldAgent => "has an agent that is too old for the server's disks; update the agent".to_owned(),
+        Why::OldAgent => "has an agent that is too old for the server, or that has not registered since the control plane's update; \
+             update or start the agent"
+                .to_owned(),
         Why::NotTogether => "has none of the servers that same_host names".to_owned(),
         Why::NotApart => "has one of the servers that different_host names".to_owned(),
         Why::GroupElsewhere => "does not have the server group's servers".to_owned(),

@@ -88,9 +88,17 @@ impl RequestSpec {
             hints: server.hints.as_deref().cloned().unwrap_or_default(),
             image: state.images.get(&server.image_id).cloned(),
             extra_specs: server.extra_specs.clone(),
-            protocol: if DiskKind::all_of(&server.size).count() > 1 { PROTOCOL_WITH_DISKS } else { 0 },
+            protocol: if several_disks(state, server) { PROTOCOL_WITH_DISKS } else { 0 },
             ..Self::default()
         }
+    }
+}
+
+/// True if a server has several disks, or will have them: its records are written after its host is chosen.
+fn several_disks(state: &State, server: &Server) -> bool {
+    match state.disks_of_server(server.id).count() {
+        0 => DiskKind::all_of(&server.size).count() > 1,
+        disks => disks > 1,
     }
 }
 

@@ -52,6 +52,7 @@ pub fn server(host_id: HostId) -> Server {
         restored: None,
         former_disk: None,
         layout: 0,
+        layout_boot: 0,
         ticket: None,
         unconfirmed: None,
         wanted: Wanted::Running,

@@ -1,12 +1,13 @@
 //! Disks: what guests read and write, and what servers left behind on hosts.
 //!
-//! The life of a server's disk. A disk has one owner at a time: the host that it names may write it.
+//! The life of a server's disk. A disk has one owner at a time: only the host in `host_id` may write the disk. The record
+//! goes with its server.
 //!
 //! ```text
 //!             the host made it           ticket: `issued` names the next generation
 //!  not made ───────────────────▶ made ─────────────────────────────────────────────▶ made, on another host
 //!     ▲                            │                     released                          │
-//!     │ shelved, evacuated:        │ the server is deleted: the record goes                │
+//!     │ shelved, evacuated:        │                                                       │ at the source
 //!     │ another generation         ▼                                                       ▼
 //!     └──────────────────────── no host                    Left (another record): Kept ─▶ Doomed ─▶ gone
 //! ```
@@ -23,13 +24,23 @@ pub enum DiskKind {
     /// The guest starts from it. Its content begins as the server's image.
     #[default]
     Root,
-    /// A second disk, which begins empty. Its size is the flavor's `ephemeral`.
+    /// A second disk, which begins empty, also after the server was shelved or evacuated. Its size is the flavor's
+    /// `ephemeral`.
     Ephemeral,
     /// Swap space. Its size is the flavor's `swap`.
     Swap,
 }
 
 impl DiskKind {
+    /// The kind's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Ephemeral => "ephemeral",
+            Self::Swap => "swap",
+        }
+    }
+
     /// The least size of such a disk for a server of this size, in bytes; 0 if the server has none.
     pub fn bytes(self, size: &Size) -> u64 {
         match self {
@@ -94,7 +105,7 @@ pub enum FoundDisk {
 /// How a disk that a server left behind came about, and what becomes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
-    /// The disk of the server that this is an older copy of.
+    /// The server's disk of which this is an older state.
     pub of: DiskId,
     /// The fate of the copy.
     pub fate: Fate,
@@ -159,7 +170,7 @@ impl Disk {
     }
 }
 
-/// How long the source's copy is kept after a move, in seconds.
+/// How long a left disk is kept, and how long a resize can be reverted, in seconds.
 pub const KEPT_S: i64 = 24 * 3600;
 
 /// The root disk in the record of a server that was written by 0.1.0.

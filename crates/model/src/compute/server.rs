@@ -292,9 +292,12 @@ record! {
         /// The fault.
         #[serde(default)]
         pub fault: Option<Fault>,
-        /// The layout of its running guest's virtual machine, as its host last said; 0 if unknown.
+        /// The layout of its running guest's virtual machine, as a host last said; 0 if unknown.
         #[serde(default)]
         pub layout: u32,
+        /// The boot in which the guest had that layout. Agents of version 2 do not say layouts.
+        #[serde(default)]
+        pub layout_boot: u64,
         /// True if its host last saw its guest running.
         #[serde(default)]
         pub powered: bool,

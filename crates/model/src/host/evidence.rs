@@ -47,12 +47,7 @@ pub type Findings = BTreeMap<String, Finding>;
 /// # Errors
 /// There are too many checks, or a name or a text is too long.
 pub fn check_evidence(evidence: &[Evidence]) -> Result<()> {
-    if evidence.len() > CHECKS_MAX {
-        return Err(Error::invalid(format!(
-            "A host has at most {CHECKS_MAX} checks, not {}.",
-            evidence.len()
-        )));
-    }
+    check_count(evidence.len())?;
     for Evidence { check, trouble } in evidence {
         if check.is_empty() || check.len() > NAME_BYTES_MAX {
             return Err(Error::invalid(format!(
@@ -65,6 +60,17 @@ pub fn check_evidence(evidence: &[Evidence]) -> Result<()> {
     Ok(())
 }
 
+/// Refuses more checks than a host has.
+///
+/// # Errors
+/// There are too many.
+pub fn check_count(checks: usize) -> Result<()> {
+    match checks > CHECKS_MAX {
+        true => Err(Error::invalid(format!("A host has at most {CHECKS_MAX} checks, not {checks}."))),
+        false => Ok(()),
+    }
+}
+
 /// Refuses a text that is too long.
 pub(super) fn check_text(name: &str, text: &str) -> Result<()> {
     check_length(name, text.len())
@@ -74,7 +80,7 @@ pub(super) fn check_text(name: &str, text: &str) -> Result<()> {
 pub(super) fn check_length(name: &str, length: usize) -> Result<()> {
     match length > TEXT_BYTES_MAX {
         true => Err(Error::invalid(format!(
-            "The host's fact '{name}' has {length} bytes; at most {TEXT_BYTES_MAX} are taken."
+            "'{name}' of the host has {length} bytes; at most {TEXT_BYTES_MAX} are taken."
         ))),
         false => Ok(()),
     }

@@ -12,11 +12,11 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "order")]
 pub enum Order {
-    /// This host may write the server's disk and run its guest.
+    /// This host may write the server's disks and run its guest.
     Own(Own),
     /// The guest will come from another host.
     Receive(Receive),
-    /// The server has left this disk behind. The host keeps the disk and runs nothing on it.
+    /// The server has left these disks behind. The host keeps them and runs nothing on them.
     Keep {
         /// The disk's server.
         server_id: ServerId,
@@ -59,7 +59,7 @@ impl Order {
 pub struct GuestAssignment {
     /// The guest's server.
     pub server_id: ServerId,
-    /// The generation of its root disk. It names the right to run the guest.
+    /// The generation of its disks. It names the right to run the guest.
     pub generation: u64,
     /// If higher than the last boot that the agent carried out, the guest is rebooted.
     pub boot: u64,
@@ -115,7 +115,7 @@ pub struct Own {
     /// The guest's move to another host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outgoing: Option<Outgoing>,
-    /// The upload's name, if the host sends the disk to the image store once the guest does not run.
+    /// The upload's name, if the host sends the root disk to the image store once the guest does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload: Option<String>,
 }

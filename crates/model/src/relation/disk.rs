@@ -1,6 +1,9 @@
 //! The disks of servers, and the disks that servers left behind.
 
-use crate::{DiskId, HostId, ServerId, State, compute::disk::Disk};
+use crate::{
+    DiskId, HostId, ServerId, State,
+    compute::{disk::Disk, server::Server},
+};
 use std::sync::Arc;
 
 impl State {
@@ -27,7 +30,15 @@ impl State {
     /// The generation that the server's next ticket names: it was never used for any of its disks.
     pub fn next_generation(&self, id: ServerId) -> u64 {
         let used = self.disks_of_server(id).map(|disk| disk.generation.max(disk.issued));
-        used.max().unwrap_or_default() + 1
+        used.max().unwrap_or_default().saturating_add(1)
+    }
+
+    /// A disk of a server that is not where the server is, or of another generation than the server's root disk. Only
+    /// damage can make one: all disks of a server move together.
+    pub fn stray_disk(&self, server: &Server) -> Option<&Arc<Disk>> {
+        let generation = self.generation_of_server(server.id);
+        let mut disks = self.disks_of_server(server.id);
+        disks.find(|disk| disk.host_id != server.host_id || disk.generation != generation)
     }
 
     /// The disks that a server left behind; of one host, the root disk comes first.

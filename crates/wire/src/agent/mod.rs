@@ -20,6 +20,8 @@
 //! session get 404, and then the agent registers again. So if a late or repeated registration ended the agent's
 //! session, the agent's next call fails. Then its new registration corrects the content of the old one.
 //!
+//! The first path keeps the name that agents of version 2 know.
+//!
 //! A fact that changes is sent alone, with the next report, and ends no session.
 //!
 //! The control plane also understands agents of the version before ([`v2`]).
@@ -51,7 +53,7 @@ pub use version::{OtherVersion, read_registration};
 pub const VERSION: u32 = 3;
 
 /// The oldest version of the protocol that the control plane understands.
-pub const VERSION_MIN: u32 = 2;
+pub const VERSION_MIN: u32 = v2::VERSION;
 
 /// The longest wait of a poll for orders, in milliseconds.
 pub const WAIT_MS_MAX: u64 = 20_000;

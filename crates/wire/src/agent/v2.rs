@@ -1,7 +1,7 @@
 //! The messages of version 2 of the agent protocol, for hosts with an older agent.
 //!
-//! A version 2 agent sends its facts with the registration alone, and carries out no orders about its host. Its
-//! reports are reports of this version without the later fields.
+//! A version 2 agent sends its facts with the registration alone, and carries out no orders about its host. A version 2
+//! report is a version 3 report without the later fields; `guests` is called `observations`.
 
 use super::{Evidence, Facts, Orders, Question, Registration};
 use lenticular_model::{
@@ -113,8 +113,8 @@ impl From<Orders> for OrdersV2 {
     }
 }
 
-/// An order: the guest has one disk, and the image below it in place of the disk. There is no order for a guest that
-/// such an agent cannot run; its host goes on as before.
+/// An order as version 2 writes it: `guest.base`, the image below the only disk, in place of `guest.disks`. `None` if the
+/// guest has several disks, or a root disk without an image. The host then keeps to its last order.
 fn order(order: &Order) -> Option<Value> {
     let mut written = serde_json::to_value(order).ok()?;
     if let Order::Own(Own { assignment, .. }) | Order::Receive(Receive { assignment, .. }) = order {

@@ -28,25 +28,35 @@ pub(super) fn machine(kvm: bool) -> Vec<String> {
 /// only between machines of one layout.
 ///
 /// - 1: the root disk and the config drive; places for interfaces.
-/// - 2: each disk behind a throttle node; the other disks in places of their own, of which some are free.
+/// - 2: each disk is behind a throttle node; disks other than the root disk are in places of their own, and some places
+///   are free.
 pub(super) const LAYOUT: u32 = 2;
 
-/// A process's name; with the process id, it identifies the process. The name has the server, the generation, the
-/// boot, and the layout unless that is the first.
-pub(super) fn name(server: ServerId, generation: u64, boot: u64, layout: u32) -> String {
-    match layout {
-        0 | 1 => format!("lenticular-{server}.{generation}.{boot}"),
-        layout => format!("lenticular-{server}.{generation}.{boot}.{layout}"),
-    }
+/// A process's name; with the process id, it identifies the process. The name has the server, the generation and the
+/// boot. Agents of every release read it, so it has no more.
+pub(super) fn name(server: ServerId, generation: u64, boot: u64) -> String {
+    format!("lenticular-{server}.{generation}.{boot}")
 }
 
-/// The boot and the layout in a process's name, if it is this server's.
-pub(super) fn boot_of(name: &str, server: ServerId) -> Option<(u64, u32)> {
-    let rest = name.strip_prefix("lenticular-")?.strip_prefix(&server.to_string())?.strip_prefix('.')?;
-    let mut parts = rest.split('.').skip(1);
-    let boot = parts.next()?.parse().ok()?;
-    let layout = parts.next().map_or(Ok(1), str::parse).ok()?;
-    Some((boot, layout))
+/// The boot in a process's name, if it is this server's.
+pub(super) fn boot_of(name: &str, server: ServerId) -> Option<u64> {
+    let (_generation, boot) = name
+        .strip_prefix("lenticular-")?
+        .strip_prefix(&server.to_string())?
+        .strip_prefix('.')?
+        .split_once('.')?;
+    boot.parse().ok()
+}
+
+/// The layout of a process with these arguments.
+pub(super) fn layout_of(args: &[&str]) -> u32 {
+    let place = disk_place(1);
+    if args.iter().any(|arg| arg.contains(&place)) { 2 } else { 1 }
+}
+
+/// A place for a disk.
+fn disk_place(n: usize) -> String {
+    format!("disk-place{n}")
 }
 
 /// The node of a guest's disk, by the disk's place in the order.
@@ -74,7 +84,7 @@ pub(super) fn guest(assignment: &GuestAssignment, parts: &Machine<'_>) -> Vec<St
     let id = assignment.server_id;
     let size = assignment.guest.size;
     // Name, machine and firmware.
-    let name = name(id, assignment.generation, assignment.boot, layout);
+    let name = name(id, assignment.generation, assignment.boot);
     let mut args = strings(&["-name", &name, "-uuid", &id.to_string()]);
     args.extend(machine(kvm));
     args.extend(strings(&["-smp", &size.vcpus.to_string(), "-m", &format!("{}M", size.ram_mb)]));
@@ -140,15 +150,15 @@ const SERIAL_MAX: usize = 20;
 const DISK_SLOT: usize = 0x0e;
 
 /// The disks, each behind a node that can limit its speed. The root disk stands on the main bus; each other disk in a
-/// place that a disk can be added to and removed from. Guests find them by their serial numbers, which begin as the
-/// disks' ids do.
+/// place that a disk can be added to and removed from. Each other disk's serial number is the first 20 characters of its
+/// id; the root disk has none.
 fn disk_args(disks: &[DiskSpec], files: &[&Path]) -> Vec<String> {
     let mut args = Vec::new();
     let places = DISK_PLACES.max(files.len().saturating_sub(1));
     for place in 1..=places {
         let (slot, function) = ((place - 1) / FUNCTIONS as usize, (place - 1) % FUNCTIONS as usize);
         let port = json!({
-            "driver": "pcie-root-port", "id": format!("disk-place{place}"), "bus": "pcie.0",
+            "driver": "pcie-root-port", "id": disk_place(place), "bus": "pcie.0",
             "chassis": 100 + place, "addr": format!("{:x}.{function:x}", DISK_SLOT - slot),
             "multifunction": function == 0,
         });
@@ -162,14 +172,16 @@ fn disk_args(disks: &[DiskSpec], files: &[&Path]) -> Vec<String> {
             "file": format(&format!("{node}-format"), file),
         });
         let device = match n {
-            0 => json!({ "driver": "virtio-blk-pci", "id": "device-root", "drive": node, "bootindex": 1 }),
+            // Not as JSON: QEMU makes devices in the short form first, and the guest's first disk must be its root disk.
+            0 => "virtio-blk-pci,id=device-root,drive=root,bootindex=1,addr=01.0".to_owned(),
             n => json!({
                 "driver": "virtio-blk-pci", "id": format!("device-{node}"), "drive": node, "serial": serial,
-                "bus": format!("disk-place{n}"),
-            }),
+                "bus": disk_place(n),
+            })
+            .to_string(),
         };
         args.extend(["-object".to_owned(), limit.to_string(), "-blockdev".to_owned(), limited.to_string()]);
-        args.extend(["-device".to_owned(), device.to_string()]);
+        args.extend(["-device".to_owned(), device]);
     }
     args
 }
@@ -241,14 +253,16 @@ mod tests {
         // What older agents have started; a guest can move only into the same.
         insta::assert_snapshot!("the_first_layout_stays", lines(false, 1));
         assert!(lines(true, LAYOUT).contains("-accel\nkvm\n-cpu\nhost"));
+        for layout in [1, LAYOUT] {
+            assert_eq!(layout_of(&lines(false, layout).split('\n').collect::<Vec<_>>()), layout);
+        }
     }
 
     #[test]
-    fn a_name_tells_server_boot_and_layout() {
+    fn a_name_tells_server_and_boot() {
         let (one, two) = (crate::testing::server(1), crate::testing::server(2));
-        assert_eq!(boot_of(&name(one, 3, 7, LAYOUT), one), Some((7, LAYOUT)));
-        assert_eq!(boot_of(&format!("lenticular-{one}.3.7"), one), Some((7, 1)));
-        assert_eq!(boot_of(&name(one, 3, 7, LAYOUT), two), None);
+        assert_eq!(boot_of(&name(one, 3, 7), one), Some(7));
+        assert_eq!(boot_of(&name(one, 3, 7), two), None);
         assert_eq!(boot_of("lenticular", one), None);
     }
 }

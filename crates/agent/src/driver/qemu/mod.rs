@@ -125,7 +125,15 @@ impl Qemu {
     }
 
     async fn look(&self, again: bool) -> Arc<Probed> {
-        let probed = Arc::new(probe::probe(&self.state_dir, again).await);
+        let mut probed = probe::probe(&self.state_dir, again).await;
+        let known = self.probed.lock().clone();
+        if let Some(known) = known.filter(|known| known.kvm && !probed.kvm && probed.trouble.is_none()) {
+            // Guests here run with KVM. One that was emulated from now on would be too slow, and could not move.
+            let trouble =
+                "KVM does not run guests any more. Look at /dev/kvm, or restart the agent to do without KVM.";
+            probed = Probed { trouble: Some(trouble.to_owned()), ..Probed::clone(&known) };
+        }
+        let probed = Arc::new(probed);
         *self.probed.lock() = Some(probed.clone());
         probed
     }
@@ -278,7 +286,8 @@ impl Qemu {
             self.live.lock().remove(&server);
             return Ok(None);
         };
-        let Some((boot, layout)) = args::boot_of(&process.seen.name, server) else {
+        let layout = process.seen.layout;
+        let Some(boot) = args::boot_of(&process.seen.name, server) else {
             return Err(stranger(server, &process.seen.name));
         };
         let connected = Qmp::connect(&self.dir(server), FIND_DEADLINE).await;

@@ -1,4 +1,4 @@
-//! QEMU's part in a move. At the target, QEMU waits for the guest. At the source, it mirrors the disk and sends
+//! QEMU's part in a move. At the target, QEMU waits for the guest. At the source, it mirrors the disks and sends
 //! the memory. Then the guest goes on at one of the two.
 //!
 //! QEMU does not send memory and disk over the network: they go through sockets in the guest's directory, and the
@@ -73,13 +73,21 @@ impl Qemu {
     ) -> Result<(), Failure> {
         let id = of.server_id;
         let dir = self.dir(id);
-        let Some(binary) = self.probed().await.binary.clone() else {
+        // An older control plane does not say the layout, and its agents know the first alone.
+        let layout = layout.max(1);
+        if layout > args::LAYOUT || (layout == 1 && disks.len() > 1) {
+            return Err(gone(&format!(
+                "this agent makes no machine of layout {layout} with {} disks",
+                disks.len()
+            )));
+        }
+        let probed = self.probed().await;
+        let Some(binary) = probed.binary.clone() else {
             return Err(gone("QEMU is not installed here"));
         };
         self.write_config_drive(of, &dir, net.carries_ipv6).await?;
         let disks: Vec<&Path> = disks.iter().map(|disk| in_dir(&dir, disk)).collect();
-        let kvm = self.probed().await.kvm;
-        let machine = args::Machine { disks: disks.clone(), net, kvm, layout };
+        let machine = args::Machine { disks: disks.clone(), net, kvm: probed.kvm, layout };
         let qmp = self.launch(&binary, args::incoming(args::guest(of, &machine)), &dir, &disks).await?;
         let events = json!({ "capabilities": [{ "capability": "events", "state": true }] });
         let listen = json!({ "uri": format!("unix:{RUN}/{MEMORY}") });
@@ -193,7 +201,7 @@ impl Qemu {
         disk_bytes(&live, count).await.map_err(|e| qmp_failure(&e))
     }
 
-    /// At the source: copies the disk, and from then on writes to both. Returns when both are the same.
+    /// At the source: copies the disks, and from then on writes to both sides. Returns when both sides are the same.
     pub(in crate::driver) async fn mirror(
         &self,
         server: ServerId,
@@ -302,11 +310,12 @@ impl Qemu {
             }
             tokio::time::sleep(LOOK).await;
         }
-        // The first name that is not there is the last disk's successor.
-        for n in 0.. {
-            if qmp.ask("blockdev-del", json!({ "node-name": target_name(n) })).await.is_err() {
-                break;
-            }
+        let nodes =
+            qmp.ask("query-named-block-nodes", json!({ "flat": true })).await.map_err(|e| qmp_failure(&e))?;
+        let names = nodes.as_array().into_iter().flatten().filter_map(|node| node["node-name"].as_str());
+        for name in names.filter(|name| name.starts_with("target")) {
+            // A node that is still in use is removed before the next move.
+            let _ = qmp.ask("blockdev-del", json!({ "node-name": name })).await;
         }
         match qmp.status().await.map_err(|e| qmp_failure(&e))?.as_str() {
             "running" | "shutdown" | "io-error" | "guest-panicked" | "internal-error" => Ok(()),

@@ -1,7 +1,7 @@
 //! QEMU processes: found by their command line, and held by a descriptor, so that a reused process id cannot be
 //! mistaken.
 
-use super::PID;
+use super::{PID, args::layout_of};
 use crate::{driver::guest_user, held::Held};
 use lenticular_model::ServerId;
 use rustix::{
@@ -20,6 +20,8 @@ pub(super) struct Seen {
     pub(super) pid: u32,
     /// The value of `-name`.
     pub(super) name: String,
+    /// The layout of its machine, as its devices tell.
+    pub(super) layout: u32,
     /// Clock ticks since the host's boot: with the process id, unique for this boot of the host.
     pub(super) start_time: u64,
 }
@@ -93,7 +95,7 @@ fn look(pid: u32) -> Option<(PathBuf, Seen)> {
         return None;
     }
     let stat = std::fs::read_to_string(proc.join("stat")).ok()?;
-    let seen = Seen { pid, name: name.to_owned(), start_time: start_time(&stat)? };
+    let seen = Seen { pid, name: name.to_owned(), layout: layout_of(&args), start_time: start_time(&stat)? };
     Some((dir, seen))
 }
 

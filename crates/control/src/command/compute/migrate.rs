@@ -10,7 +10,7 @@ use crate::{
     quota,
 };
 use lenticular_model::{
-    FlavorId, HostId, Kind, MigrationId, ServerId, Txn,
+    FlavorId, HostId, Kind, MigrationId, ServerId, State, Txn,
     compute::{
         disk::DiskKind,
         flavor::{Flavor, Size},
@@ -70,7 +70,7 @@ pub fn resize(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, flavor: &FlavorI
     let server = actable(txn, caller, id, Action::ServerResize)?;
     need_condition(&server, "resize", &[Condition::Active, Condition::Stopped])?;
     let flavor = find_flavor(txn, caller, flavor)?;
-    check_new_flavor(&server, &flavor)?;
+    check_new_flavor(txn, &server, &flavor)?;
     let more = flavor.size.beyond(&server.size);
     quota::check_growth(txn, server.project_id, &more)?;
     let snapshot = FlavorSnapshot {
@@ -90,7 +90,7 @@ pub fn resize(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, flavor: &FlavorI
     begin(txn, caller, &server, plan, verdict).map(drop)
 }
 
-fn check_new_flavor(server: &Server, flavor: &Flavor) -> Result<()> {
+fn check_new_flavor(state: &State, server: &Server, flavor: &Flavor) -> Result<()> {
     if flavor.id == server.flavor_id {
         return Err(Error::invalid("When resizing, instances must change flavor!"));
     }
@@ -99,7 +99,8 @@ fn check_new_flavor(server: &Server, flavor: &Flavor) -> Result<()> {
         return Err(Error::invalid("Resize to zero disk flavor is not allowed."));
     }
     let grows = new.disk_gb == 0 || new.disk_gb >= old.root_gb();
-    if DiskKind::all_of(&old).ne(DiskKind::all_of(&new)) {
+    let has = state.disks_of_server(server.id).map(|disk| disk.kind);
+    if has.ne(DiskKind::all_of(&new)) {
         return Err(Error::invalid(
             "Resize error: the flavor has an ephemeral or a swap disk where the server has none, or the other way \
              round. Choose a flavor with the same disks.",

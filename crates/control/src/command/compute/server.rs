@@ -2,7 +2,7 @@
 
 use crate::{
     command::compute::access::{TAGS_MAX, actable, need_condition},
-    lifecycle::{archive::archive_if_gone, condition, disk, migration, operation, shelf},
+    lifecycle::{archive::archive_if_gone, condition, disk, migration, operation, run, shelf},
 };
 use lenticular_model::{
     HostId, ServerId, Txn,
@@ -35,6 +35,10 @@ pub fn stop(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
         s.task = Some(task);
         condition::leave_error(s);
     });
+    // A guest that does not run has nothing to report: its server is stopped at once.
+    if let Some(server) = txn.servers.get(&id).filter(|s| !s.powered).cloned() {
+        run::set_stopped(txn, &server);
+    }
     Ok(())
 }
 

@@ -256,6 +256,7 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         restored: None,
         former_disk: None,
         layout: 0,
+        layout_boot: 0,
         ticket: None,
         unconfirmed: None,
         wanted: Wanted::Running,
