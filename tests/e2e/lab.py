@@ -57,8 +57,11 @@ class Lab(Cloud):
         return self.described()["processes"][name]["pid"]
 
     def kill(self, name):
-        """Ends an agent or the control plane without any warning."""
-        os.kill(self.pid(name), signal.SIGKILL)
+        """Ends an agent or the control plane without any warning. While a process still dies, `lab start` takes it for one
+        that runs."""
+        pid = self.pid(name)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(f"{name} has ended", lambda: has_ended(pid), deadline_s=30, every_s=0.01)
 
     def restart(self):
         self.lenticular("lab", "start")
@@ -80,6 +83,14 @@ class Lab(Cloud):
         """The guest counts on from now; gives the last number seen."""
         first = (self.counts(server) or [0])[-1]
         return wait_until("the guest counts on", lambda: next((n for n in self.counts(server)[-1:] if n > first), None))
+
+
+def has_ended(pid):
+    """Whether a process is gone, or a zombie."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def left_here(mark):

@@ -73,6 +73,21 @@ def test_several_disks_move_together(sim, blank):
     sim.wait_gone(server)
 
 
+def test_a_server_comes_back_to_a_host_that_it_once_left(sim, blank):
+    server = sim.create("returns", blank[0])
+    home = sim.wait_status(server, "ACTIVE")["OS-EXT-SRV-ATTR:host"]
+    sim.act(server, "migrate")
+    assert sim.wait_status(server, "VERIFY_RESIZE")["OS-EXT-SRV-ATTR:host"] != home
+    sim.act(server, "confirmResize")
+    sim.wait_status(server, "ACTIVE")
+    sim.act(server, "shelve")
+    sim.wait_status(server, "SHELVED_OFFLOADED")
+    sim.post(f"/compute/v2.1/servers/{server}/action", {"unshelve": {"host": home}}, version="2.91")
+    assert sim.wait_status(server, "ACTIVE")["OS-EXT-SRV-ATTR:host"] == home
+    sim.delete(server)
+    sim.wait_gone(server)
+
+
 def test_a_host_is_checked_when_an_operator_asks(sim):
     before = json.loads(sim.lenticular("host", "show", "sim-0001", "--json"))
     shown = json.loads(sim.lenticular("host", "check", "sim-0001", "--wait", "--json"))
