@@ -1,4 +1,4 @@
-"""A PostgreSQL primary with a synchronous standby, in a folder of its own, on Unix sockets."""
+"""A PostgreSQL primary with a synchronous standby, alone in a folder, on Unix sockets."""
 
 import os
 import pathlib

@@ -2,22 +2,25 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "common/registration.rs"]
+mod registration;
+
 use lenticular_control::{
     command::host::enrolment::{Newcomer, TokenAsk, admitted, enrol, judge, make_token, renew, retire},
     lifecycle::disk,
-    observe::host::{Registration, begin_session, in_session},
+    observe::host::{begin_session, in_session},
 };
-use lenticular_model::host::fact::Facts;
 use lenticular_model::{
     HostId, Incarnation, ServerId, State, Timestamp, Txn, UserId,
     compute::server::{Condition, Server},
     error::{Kind as ErrorKind, Result},
     host::{
         enrolment::Issued,
-        host::{Capacity, Heartbeat, Host, Hypervisor},
+        host::{Heartbeat, Host},
     },
     policy::{Caller, RoleLevel, Scope},
 };
+use registration::registration;
 
 const HOUR_S: i64 = 3_600;
 
@@ -70,20 +73,7 @@ impl Cloud {
     }
 
     fn begin_session(&mut self, name: &str) -> Heartbeat {
-        let intro = Registration {
-            name: name.to_owned(),
-            protocol: 3,
-            zone: "nova".to_owned(),
-            facts: Facts {
-                boot_id: Some("boot".to_owned()),
-                peer_address: Some(String::new()),
-                capacity: Some(Capacity { vcpus: 4, memory_mb: 4_096, disk_gb: 100 }),
-                hypervisor: Some(Hypervisor::default()),
-                ..Facts::default()
-            },
-            evidence: Vec::new(),
-            life: None,
-        };
+        let intro = registration(name, "");
         self.run(|txn| begin_session(txn, intro)).unwrap()
     }
 

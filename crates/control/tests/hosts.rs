@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "common/registration.rs"]
+mod registration;
 
 use common::{server, server_id};
 use lenticular_control::{
     command::host::host::check,
     lifecycle::disk,
-    observe::host::{Registration, Report, begin_session, heartbeat, report},
+    observe::host::{Report, begin_session, heartbeat, report},
     orders,
 };
 use lenticular_model::{
@@ -18,11 +20,12 @@ use lenticular_model::{
         evidence::{Evidence, NETWORK},
         fact::Facts,
         host::HostOrder,
-        host::{Capacity, Heartbeat, Host, Hypervisor},
+        host::{Heartbeat, Host},
         observation::{Observation, ObservedState, StopReason},
     },
     policy::{Caller, RoleLevel, Scope},
 };
+use registration::registration;
 
 struct Cloud {
     state: State,
@@ -54,20 +57,7 @@ impl Cloud {
     }
 
     fn begin_session(&mut self) -> Heartbeat {
-        let intro = Registration {
-            name: "host-1".to_owned(),
-            protocol: 3,
-            zone: "nova".to_owned(),
-            facts: Facts {
-                boot_id: Some("boot".to_owned()),
-                peer_address: Some(String::new()),
-                capacity: Some(Capacity { vcpus: 4, memory_mb: 4_096, disk_gb: 100 }),
-                hypervisor: Some(Hypervisor::default()),
-                ..Facts::default()
-            },
-            evidence: Vec::new(),
-            life: None,
-        };
+        let intro = registration("host-1", "");
         self.run(|txn| begin_session(txn, intro)).unwrap()
     }
 

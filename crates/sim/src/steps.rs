@@ -232,7 +232,7 @@ impl World {
         if !there {
             real.disk = Some(Disk { generation, made, writes, more: BTreeMap::new() });
             if shelved.is_none() && self.clients.written.contains_key(&id) {
-                self.violate(3, format!("a disk of {name} that was written is silently made afresh"));
+                self.violate(3, format!("a disk of {name} that was written is silently made a second time"));
             }
         }
         for disk in order.guest.disks.iter().skip(1) {
@@ -243,7 +243,7 @@ impl World {
             }
             let was = self.clients.written_more.insert(disk.id, (number, 0));
             if there && was.is_some_and(|(_, writes)| writes > 0) {
-                self.violate(3, format!("a second disk of {name} is silently made afresh"));
+                self.violate(3, format!("a second disk of {name} is silently made a second time"));
             }
             let has = self.real(n, id).disk.as_mut();
             has.into_iter().for_each(|has| has.more.extend([(disk.id, (number, 0))]));

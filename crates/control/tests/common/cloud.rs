@@ -1,24 +1,21 @@
 //! A small cloud for tests of moves: three hosts, and a server that runs on the first.
 
+#[path = "registration.rs"]
+mod registration;
+
 use super::common::{server, server_id};
 use lenticular_control::{
     lifecycle::disk,
-    observe::{
-        guest::observe,
-        host::{Registration, begin_session},
-    },
+    observe::{guest::observe, host::begin_session},
 };
-use lenticular_model::host::fact::Facts;
 use lenticular_model::{
     HostId, Incarnation, ProjectId, State, Timestamp, Txn, UserId,
     compute::{disk::Fate, server::Server},
     error::Result,
-    host::{
-        host::{Capacity, Hypervisor},
-        observation::{Observation, ObservedState},
-    },
+    host::observation::{Observation, ObservedState},
     policy::{Caller, RoleLevel, Scope},
 };
+use registration::registration;
 use std::sync::Arc;
 
 pub struct Cloud {
@@ -55,20 +52,7 @@ impl Cloud {
         let state = State::new(Incarnation::from_random([1; 16]), Timestamp(1));
         let mut cloud = Self { state, at: 1, entropy: 10, hosts: Vec::new() };
         for name in ["a", "b", "c"] {
-            let intro = Registration {
-                name: name.to_owned(),
-                protocol: 3,
-                zone: "nova".to_owned(),
-                facts: Facts {
-                    boot_id: Some("boot".to_owned()),
-                    peer_address: Some(format!("{name}:1")),
-                    capacity: Some(Capacity { vcpus: 4, memory_mb: 4_096, disk_gb: 100 }),
-                    hypervisor: Some(Hypervisor::default()),
-                    ..Facts::default()
-                },
-                evidence: Vec::new(),
-                life: None,
-            };
+            let intro = registration(name, &format!("{name}:1"));
             let host = cloud.run(|txn| begin_session(txn, intro)).unwrap().id;
             cloud.hosts.push(host);
         }

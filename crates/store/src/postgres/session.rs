@@ -186,8 +186,8 @@ async fn drive(
     }
 }
 
-/// True for the warning of a cancelled wait for a synchronous standby. Its text may be in any language, and it has no
-/// error code of its own; the name of PostgreSQL's function tells.
+/// True for the warning of a cancelled wait for a synchronous standby. The text may be in any language, and no error code
+/// is for this warning alone; the name of PostgreSQL's function tells.
 fn is_unreplicated(notice: &DbError) -> bool {
     notice.routine() == Some("SyncRepWaitForLSN")
         || notice.message().contains("wait for synchronous replication")
