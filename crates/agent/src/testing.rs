@@ -7,7 +7,7 @@ use lenticular_model::{
         server::{BootStyle, Wanted},
     },
 };
-use lenticular_wire::agent::{Base, Content, DiskSpec, GuestAssignment, GuestSpec, Order, Own};
+use lenticular_wire::agent::{Base, Content, DiskSpec, GuestAssignment, GuestSpec, Order, Own, RunGoal};
 use std::collections::BTreeMap;
 
 pub(crate) fn server(n: u8) -> ServerId {
@@ -24,6 +24,7 @@ pub(crate) fn assignment(n: u8) -> GuestAssignment {
         server_id: server(n),
         generation: 1,
         boot: 1,
+        paused: false,
         guest: GuestSpec {
             name: "web".to_owned(),
             hostname: "web".to_owned(),
@@ -76,10 +77,15 @@ impl Wish {
         guest.disks.iter_mut().for_each(|disk| {
             (disk.id, disk.generation) = (DiskId::root_of(server_id), generation);
         });
-        let assignment = GuestAssignment { server_id, generation, boot, guest };
+        let paused = self.wanted == Wanted::Paused;
+        let assignment = GuestAssignment { server_id, generation, boot, paused, guest };
         Order::Own(Own {
             assignment: assignment.into(),
-            run: self.wanted == Wanted::Running,
+            run: match self.wanted {
+                Wanted::Running | Wanted::Paused => RunGoal::Running,
+                Wanted::Suspended => RunGoal::Suspended { attempt: boot },
+                Wanted::Stopped | Wanted::Absent => RunGoal::Stopped,
+            },
             boot_style,
             disk_made,
             revives: None,
@@ -91,7 +97,7 @@ impl Wish {
 
 /// The wish for a running server.
 pub(crate) fn wish(n: u8) -> Wish {
-    let GuestAssignment { server_id, generation, boot, guest } = assignment(n);
+    let GuestAssignment { server_id, generation, boot, guest, .. } = assignment(n);
     let (wanted, boot_style) = (Wanted::Running, BootStyle::Hard);
     Wish { server_id, generation, wanted, boot, boot_style, disk_made: false, guest }
 }

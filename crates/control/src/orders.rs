@@ -11,7 +11,7 @@ use lenticular_model::{
     host::{
         guest_spec::{AddressSpec, Base, Content, DiskSpec, FloatingSpec, GuestSpec, PortSpec},
         host::HostOrder,
-        order::{GuestAssignment, Order, Outgoing, Own, Peer, Receive},
+        order::{GuestAssignment, Order, Outgoing, Own, Peer, Receive, RunGoal},
     },
 };
 
@@ -70,7 +70,9 @@ pub fn order(state: &State, host: HostId, server_id: ServerId) -> Option<Order> 
     if let Some(server) = server.filter(|s| s.host_id == Some(host)) {
         return Some(match server.wanted {
             Wanted::Absent => Order::Remove { server_id, generation: state.generation_of_server(server_id) },
-            Wanted::Running | Wanted::Stopped => Order::Own(own(state, host, server)),
+            Wanted::Running | Wanted::Paused | Wanted::Suspended | Wanted::Stopped => {
+                Order::Own(own(state, host, server))
+            }
         });
     }
     let ticket = |s: &Server| s.ticket.as_ref().is_some_and(|ticket| ticket.to == host);
@@ -108,7 +110,7 @@ fn own(state: &State, host: HostId, server: &Server) -> Own {
     let generation = state.generation_of_server(server.id);
     Own {
         assignment: assignment(state, host, server, generation, server.size).into(),
-        run: server.wanted == Wanted::Running,
+        run: goal(server),
         boot_style: server.boot_style,
         disk_made: state.has_made_disks(server.id),
         revives: root.and_then(|disk| disk.revives),
@@ -117,6 +119,14 @@ fn own(state: &State, host: HostId, server: &Server) -> Own {
             Shelf::Saving { upload, .. } => Some(upload.clone()),
             Shelf::Offloaded { .. } => None,
         }),
+    }
+}
+
+fn goal(server: &Server) -> RunGoal {
+    match server.wanted {
+        Wanted::Running | Wanted::Paused => RunGoal::Running,
+        Wanted::Suspended => RunGoal::Suspended { attempt: server.suspensions },
+        Wanted::Stopped | Wanted::Absent => RunGoal::Stopped,
     }
 }
 
@@ -131,6 +141,7 @@ fn assignment(state: &State, host: HostId, server: &Server, generation: u64, siz
         server_id: server.id,
         generation,
         boot: server.boot,
+        paused: server.wanted == Wanted::Paused,
         guest: GuestSpec {
             name: server.name.clone(),
             hostname: server.hostname.clone(),

@@ -55,7 +55,10 @@ fn all_disks_of_a_server_move_and_go_together() {
     assert_eq!(told, [(2, 1 << 30), (2, 1 << 30), (2, 64 << 20)]);
     cloud.hear(1, seen(2, ObservedState::Ready));
     let handover = Some(Handover { generation: 2, decision: SourceDecision::Released });
-    cloud.hear(0, Observation { handover, ..seen(1, ObservedState::Running { ssh_forward: None }) });
+    cloud.hear(
+        0,
+        Observation { handover, ..seen(1, ObservedState::Running { ssh_forward: None, paused: false }) },
+    );
     cloud.is_on(1, 2);
     assert!(matches!(cloud.fate_on(0), Some(Fate::Kept { .. })));
     let granted = |disk: &Disk| (disk.kind, disk.host_id, disk.generation, disk.made);

@@ -64,7 +64,7 @@ impl Cloud {
     /// A report that the server's guest runs, or was shut down from inside.
     fn report(&mut self, from: &Heartbeat, number: u64, runs: bool) -> Result<()> {
         let observed = match runs {
-            true => ObservedState::Running { ssh_forward: None },
+            true => ObservedState::Running { ssh_forward: None, paused: false },
             false => ObservedState::Stopped { why: StopReason::ByGuest },
         };
         let guests = vec![Observation {
@@ -75,6 +75,8 @@ impl Cloud {
             layout: 0,
             handover: None,
             unsaved: None,
+            failed_attempt: None,
+            memory_lost: None,
         }];
         self.send(from, number, Report { guests, ..news() })
     }

@@ -31,7 +31,7 @@ use lenticular_model::{
 
 fn decided(decision: SourceDecision) -> Observation {
     let handover = Some(Handover { generation: 2, decision });
-    Observation { handover, ..seen(1, ObservedState::Running { ssh_forward: None }) }
+    Observation { handover, ..seen(1, ObservedState::Running { ssh_forward: None, paused: false }) }
 }
 
 fn kept() -> SourceDecision {
@@ -53,9 +53,10 @@ fn sending(cloud: &mut Cloud) {
 
 #[test]
 fn either_hosts_report_moves_the_server_and_the_other_report_changes_nothing() {
-    for (host, word) in
-        [(0, decided(SourceDecision::Released)), (1, seen(2, ObservedState::Running { ssh_forward: None }))]
-    {
+    for (host, word) in [
+        (0, decided(SourceDecision::Released)),
+        (1, seen(2, ObservedState::Running { ssh_forward: None, paused: false })),
+    ] {
         let mut cloud = Cloud::new();
         sending(&mut cloud);
         cloud.is_on(0, 1);
@@ -66,7 +67,7 @@ fn either_hosts_report_moves_the_server_and_the_other_report_changes_nothing() {
         assert!(moved.ticket.is_none() && moved.task.is_none());
         assert!(cloud.state.all::<Migration>().next().is_none(), "it has ended");
         cloud.hear(0, decided(SourceDecision::Released));
-        cloud.hear(1, seen(2, ObservedState::Running { ssh_forward: None }));
+        cloud.hear(1, seen(2, ObservedState::Running { ssh_forward: None, paused: false }));
         cloud.is_on(1, 2);
         assert_eq!(cloud.server().status(), "ACTIVE");
     }
@@ -86,8 +87,8 @@ fn a_targets_report_moves_nothing_before_it_has_accepted_the_guest() {
         cloud.is_on(0, 1);
     }
     // A host that no ticket names moves nothing, nor does another generation.
-    cloud.hear(2, seen(2, ObservedState::Running { ssh_forward: None }));
-    cloud.hear(1, seen(3, ObservedState::Running { ssh_forward: None }));
+    cloud.hear(2, seen(2, ObservedState::Running { ssh_forward: None, paused: false }));
+    cloud.hear(1, seen(3, ObservedState::Running { ssh_forward: None, paused: false }));
     cloud.is_on(0, 1);
 }
 
@@ -155,7 +156,10 @@ fn a_resize_keeps_room_for_the_way_back_until_it_is_confirmed() {
     cloud.hear(1, seen(2, ObservedState::Ready));
     cloud.hear(0, decided(SourceDecision::Released));
     let boot = cloud.server().boot;
-    cloud.hear(1, Observation { boot, ..seen(2, ObservedState::Running { ssh_forward: None }) });
+    cloud.hear(
+        1,
+        Observation { boot, ..seen(2, ObservedState::Running { ssh_forward: None, paused: false }) },
+    );
     assert_eq!(cloud.server().status(), "VERIFY_RESIZE");
     let held: Vec<HostId> = cloud.server().claims().map(|(host, _)| host).collect();
     assert_eq!(held, [cloud.hosts[1], cloud.hosts[0]]);
@@ -193,7 +197,7 @@ fn a_lost_hosts_servers_are_rebuilt_only_if_its_disks_were_declared_lost() {
     assert_eq!((cloud.state.has_made_disks(server_id()), server.status()), (false, "REBUILD"));
     assert_eq!(cloud.fate_on(0), Some(Fate::Doomed));
     // After its return the lost host reports a disk that is no longer the server's.
-    cloud.hear(0, seen(1, ObservedState::Running { ssh_forward: None }));
+    cloud.hear(0, seen(1, ObservedState::Running { ssh_forward: None, paused: false }));
     assert_eq!(cloud.server().condition, Condition::Stopped);
 }
 

@@ -28,7 +28,7 @@ use lenticular_model::{
 };
 use serde_json::json;
 
-const RUNNING: ObservedState = ObservedState::Running { ssh_forward: None };
+const RUNNING: ObservedState = ObservedState::Running { ssh_forward: None, paused: false };
 
 fn port_id() -> PortId {
     PortId::from_random([5; 16])

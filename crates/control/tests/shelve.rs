@@ -160,7 +160,10 @@ fn a_server_is_unshelved_on_any_host_and_its_image_goes_when_its_guest_was_seen(
         ("SHELVED_OFFLOADED", Wanted::Running, false)
     );
     assert!(cloud.state.images.contains_key(&image));
-    cloud.hear(1, Observation { boot: 2, ..seen(2, ObservedState::Running { ssh_forward: None }) });
+    cloud.hear(
+        1,
+        Observation { boot: 2, ..seen(2, ObservedState::Running { ssh_forward: None, paused: false }) },
+    );
     assert_eq!(cloud.server().status(), "ACTIVE");
     assert!(cloud.server().shelf.is_none() && !cloud.state.images.contains_key(&image));
     assert_eq!(&*cloud.server().base, "whole", "its disk lies over what it was");

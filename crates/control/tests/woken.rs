@@ -93,7 +93,7 @@ fn a_disk_left_behind_is_looked_at_when_its_host_is_gone_or_its_server_found() {
     let mut cloud = Cloud::new();
     cloud.run(|txn| migrate::live_migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
     cloud.hear(1, seen(2, ObservedState::Ready));
-    cloud.hear(1, seen(2, ObservedState::Running { ssh_forward: None }));
+    cloud.hear(1, seen(2, ObservedState::Running { ssh_forward: None, paused: false }));
     cloud.is_on(1, 2);
     assert!(cloud.fate_on(0).is_some());
     let copy = cloud.state.all::<Disk>().find(|disk| disk.left.is_some()).unwrap().id;

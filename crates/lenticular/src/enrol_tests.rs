@@ -368,10 +368,12 @@ async fn a_generation_that_was_never_issued_is_refused() {
         server_id: lenticular_model::ServerId::from_random([7; 16]),
         generation: u64::MAX,
         boot: 1,
-        observed: ObservedState::Running { ssh_forward: None },
+        observed: ObservedState::Running { ssh_forward: None, paused: false },
         layout: 0,
         handover: None,
         unsaved: None,
+        failed_attempt: None,
+        memory_lost: None,
     };
     let said = link.report(session.host_id, &report(&session, vec![seen.clone()])).await;
     assert!(matches!(said, Err(LinkError::Refused { status: 400, .. })), "{said:?}");

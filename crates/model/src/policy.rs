@@ -207,6 +207,10 @@ actions! {
         ServerChange "os_compute_api:servers:update" Member;
         ServerDelete "os_compute_api:servers:delete" Member;
         ServerAct "os_compute_api:servers:start" Member;
+        ServerPause "os_compute_api:os-pause-server:pause" Member;
+        ServerUnpause "os_compute_api:os-pause-server:unpause" Member;
+        ServerSuspend "os_compute_api:os-suspend-server:suspend" Member;
+        ServerResume "os_compute_api:os-suspend-server:resume" Member;
         ServerLock "os_compute_api:os-lock-server:lock" Member;
         ServerUnlockOthers "os_compute_api:os-lock-server:unlock:unlock_override" Admin;
         ServerResetState "os_compute_api:os-admin-actions:reset_state" Admin;

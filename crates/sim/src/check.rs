@@ -365,17 +365,27 @@ impl World {
         if server.condition == Condition::Error {
             return if explained { Ok(()) } else { Err("is in error without a reason".to_owned()) };
         }
-        if runs != (server.wanted == Wanted::Running) {
-            return Err(format!("is wanted {:?}, and its guest runs: {runs}", server.wanted));
+        let real = host.and_then(|h| h.guests.get(&server.id));
+        let held = real.and_then(|real| real.process.as_ref()).is_some_and(|p| p.held && !p.ended);
+        let saved = real.is_some_and(|real| real.memory.is_some() && real.process.is_none());
+        let is = match (runs, held, saved) {
+            (true, ..) => (Wanted::Running, Condition::Active),
+            (_, true, _) => (Wanted::Paused, Condition::Paused),
+            (.., true) => (Wanted::Suspended, Condition::Suspended),
+            _ => (Wanted::Stopped, Condition::Stopped),
+        };
+        if is != (server.wanted, server.condition) {
+            return Err(format!(
+                "is {:?} and wanted {:?}, and its guest {is:?}",
+                server.condition, server.wanted
+            ));
         }
-        if runs != (server.condition == Condition::Active) {
-            return Err(format!("is {:?}, and its guest runs: {runs}", server.condition));
-        }
-        if runs != server.powered {
+        let there = runs || held;
+        if there != server.powered {
             return Err(format!("says that its guest runs: {}, and that is wrong", server.powered));
         }
         let mut ports = self.plane.published.ports_of_server(server.id);
-        if let Some(port) = ports.find(|p| p.plugged != runs) {
+        if let Some(port) = ports.find(|p| p.plugged != there) {
             return Err(format!("has the port {} plugged: {}, and that is wrong", port.id, port.plugged));
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::{
 use lenticular_control::command::compute::server_create::{Networks, NewServers};
 use lenticular_model::{
     DiskId, FlavorId, ImageId, ProjectId, ServerId, UserId,
-    compute::server::BootStyle,
+    compute::server::{BootStyle, Condition},
     error::{Error, Kind},
     host::host::Intent,
     policy::{Caller, RoleLevel, Scope},
@@ -98,7 +98,7 @@ impl World {
         let roll = self.rng.range(0, 100);
         let server = self.some_server(tenant);
         match (roll, server) {
-            (0..=22, _) | (_, None) => {
+            (0..=16, _) | (_, None) => {
                 let flavor = FLAVORS[self.rng.index(FLAVORS.len())];
                 let count = if self.rng.chance(200) { self.rng.range(2, 5) as u32 } else { 1 };
                 let host = self.rng.chance(150).then(|| self.rng.index(self.hosts.len()));
@@ -106,6 +106,7 @@ impl World {
                 let ask = self.create(flavor, count, host);
                 Some((self.in_group(tenant, ask), level))
             }
+            (17..=22, Some(id)) => member(self.change_stillness(id)),
             (23..=30, Some(id)) => member(ClientRequest::Start(id)),
             (31..=38, Some(id)) => member(ClientRequest::Stop(id)),
             (39..=44, Some(id)) => member(ClientRequest::Reboot(id, BootStyle::Soft)),
@@ -143,6 +144,17 @@ impl World {
                     if enable { Intent::Enabled } else { Intent::Disabled { reason } },
                 ))
             }
+        }
+    }
+
+    /// Lets a guest stand still, or go on.
+    fn change_stillness(&mut self, id: ServerId) -> ClientRequest {
+        let condition = self.plane.published.servers.get(&id).map(|server| server.condition);
+        match condition {
+            Some(Condition::Paused) => ClientRequest::Unpause(id),
+            Some(Condition::Suspended) => ClientRequest::Resume(id),
+            _ if self.rng.chance(400) => ClientRequest::Pause(id),
+            _ => ClientRequest::Suspend(id),
         }
     }
 

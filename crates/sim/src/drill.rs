@@ -41,6 +41,10 @@ enum Act {
     Revert,
     Shelve,
     Unshelve,
+    Pause,
+    Unpause,
+    Suspend,
+    Resume,
     Abort,
     /// Only the server's own host takes servers.
     StayHome,
@@ -53,6 +57,8 @@ enum Act {
 enum End {
     Runs,
     Stands,
+    Paused,
+    Suspended,
     Gone,
 }
 
@@ -79,7 +85,10 @@ macro_rules! operations {
     (@then $step:literal $then:ident) => { Some(($step, Act::$then)) };
 }
 
-use Act::{Create, LeaveHome, LiveMigrate, Migrate, Resize, Shelve, StayHome, Stop, Unshelve};
+use Act::{
+    Create, LeaveHome, LiveMigrate, Migrate, Pause, Resize, Resume, Shelve, StayHome, Stop, Suspend, Unpause,
+    Unshelve,
+};
 
 operations! {
     "create": [], Create => Runs;
@@ -114,6 +123,23 @@ operations! {
     "migrate what came back": [Create, Shelve, Unshelve], Migrate => Runs;
     "delete while it is shelved": [Create], Shelve, on "sending the disk to the image store" Delete => Gone;
     "delete what is shelved": [Create, Shelve], Delete => Gone;
+    "pause": [Create], Pause => Paused;
+    "unpause": [Create, Pause], Unpause => Runs;
+    "stop what is paused": [Create, Pause], Stop => Stands;
+    "live-migrate what is paused": [Create, Pause], LiveMigrate => Paused;
+    "unpause what moved": [Create, Pause, LiveMigrate], Unpause => Runs;
+    "reboot what is paused": [Create, Pause], HardReboot => Runs;
+    "suspend": [Create], Suspend => Suspended;
+    "resume": [Create, Suspend], Resume => Runs;
+    "suspend what was unpaused": [Create, Pause, Unpause], Suspend => Suspended;
+    "suspend again": [Create, Suspend, Resume], Suspend => Suspended;
+    "stop what is suspended": [Create, Suspend], Stop => Stands;
+    "reboot what is suspended": [Create, Suspend], HardReboot => Runs;
+    "shelve what is suspended": [Create, Suspend], Shelve => Stands;
+    "delete what is suspended": [Create, Suspend], Delete => Gone;
+    "delete while it is suspended": [Create], Suspend, on "saving the memory" Delete => Gone;
+    "delete while it is resumed": [Create, Suspend], Resume, on "resuming" Delete => Gone;
+    "migrate what was resumed": [Create, Suspend, Resume], Migrate => Runs;
     "delete while it comes back": [Create, Shelve], Unshelve, on "preparing the disk" Delete => Gone;
 }
 
@@ -220,7 +246,7 @@ fn one(operation: &Operation, disturbance: Disturbance) -> Result<(u32, u32), St
     world.check_end();
     let checked = match &world.violation {
         Some(violation) => Err(format!("invariant {} is violated: {}", violation.invariant, violation.what)),
-        None if done => world.is_at_end(operation.end),
+        None if done => world.is_at_end(operation.end, disturbance),
         None => Ok(()),
     };
     checked.map_err(|why| told(&world, why))?;
@@ -247,6 +273,10 @@ impl World {
             Act::Abort => ClientRequest::Abort(id),
             Act::Shelve => ClientRequest::Shelve(id),
             Act::Unshelve => ClientRequest::Unshelve(id),
+            Act::Pause => ClientRequest::Pause(id),
+            Act::Unpause => ClientRequest::Unpause(id),
+            Act::Suspend => ClientRequest::Suspend(id),
+            Act::Resume => ClientRequest::Resume(id),
             Act::StayHome | Act::LeaveHome => {
                 let away = |n: usize| (n == HOME) == (act == Act::LeaveHome);
                 let closed = hosts.iter().enumerate().filter(|(n, _)| away(*n)).map(|(_, id)| *id);
@@ -285,12 +315,17 @@ impl World {
         Ok(())
     }
 
-    fn is_at_end(&self, end: End) -> Result<(), String> {
+    fn is_at_end(&self, end: End, disturbance: Disturbance) -> Result<(), String> {
         let server = self.plane.published.servers.values().next();
         let is = server.map(|server| server.condition);
+        // A guest whose memory was lost with its host's starts anew.
+        let restarted = matches!(disturbance, Disturbance::Dies(.., Who::Host));
         let right = match end {
+            End::Paused | End::Suspended if restarted && is == Some(Condition::Active) => true,
             End::Runs => is == Some(Condition::Active),
             End::Stands => is == Some(Condition::Stopped),
+            End::Paused => is == Some(Condition::Paused),
+            End::Suspended => is == Some(Condition::Suspended),
             End::Gone => is.is_none(),
         };
         match right {

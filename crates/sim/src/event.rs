@@ -33,6 +33,10 @@ pub(crate) enum ClientRequest {
     Start(ServerId),
     Stop(ServerId),
     Reboot(ServerId, BootStyle),
+    Pause(ServerId),
+    Unpause(ServerId),
+    Suspend(ServerId),
+    Resume(ServerId),
     Delete(ServerId),
     Migrate(ServerId),
     LiveMigrate(ServerId),
@@ -55,7 +59,11 @@ impl ClientRequest {
             Self::Start(_) => "start",
             Self::Stop(_) => "stop",
             Self::Reboot(_, BootStyle::Soft) => "soft reboot",
-            Self::Reboot(_, BootStyle::Hard) => "hard reboot",
+            Self::Reboot(_, BootStyle::Hard | BootStyle::Resume) => "hard reboot",
+            Self::Pause(_) => "pause",
+            Self::Unpause(_) => "unpause",
+            Self::Suspend(_) => "suspend",
+            Self::Resume(_) => "resume",
             Self::Delete(_) => "delete",
             Self::Migrate(_) => "migrate",
             Self::LiveMigrate(_) => "live-migrate",
@@ -78,6 +86,10 @@ impl ClientRequest {
             Self::Start(id)
             | Self::Stop(id)
             | Self::Reboot(id, _)
+            | Self::Pause(id)
+            | Self::Unpause(id)
+            | Self::Suspend(id)
+            | Self::Resume(id)
             | Self::Delete(id)
             | Self::Migrate(id)
             | Self::LiveMigrate(id)

@@ -15,7 +15,7 @@ use lenticular_model::{
         observation::{ObservedState, SourceDecision, StopReason},
     },
 };
-use lenticular_wire::agent::{Order, Orders, OrdersQuery, Report, WAIT_MS_MAX, v2};
+use lenticular_wire::agent::{Order, Orders, OrdersQuery, Report, RunGoal, WAIT_MS_MAX, v2};
 use std::collections::BTreeMap;
 
 /// How many guests a host prepares or starts at once.
@@ -192,14 +192,16 @@ impl World {
         known.dedup();
         for id in known {
             let real = host.guests.entry(id).or_default();
+            let stands = real.process.as_ref().is_some_and(|p| p.held || p.paused);
             let process = real.process.as_ref().map(|p| (p.boot, p.layout, p.ended));
             let waiting = real.arriving.as_ref().and_then(|a| Some((a.waits?.1, a.layout, false)));
             let process = process.or(waiting).map(|(boot, layout, ended)| FoundProcess {
                 boot,
-                started: Started { ssh_forward: None, layout },
+                started: Started { layout, paused: stands, ..Started::default() },
                 ended,
             });
-            core.found(id, FoundGuest { disks: real.disks(id), process });
+            let memory = real.found_memory();
+            core.found(id, FoundGuest { disks: real.disks(id), process, memory });
             real.process = real.process.take().filter(|p| !p.ended);
             if let Some(process) = &mut real.process {
                 process.watched_by = Some(agent_run);
@@ -428,7 +430,8 @@ impl World {
             let there = real.map(|real| real.disks(order.server_id())).unwrap_or_default();
             let found = own.assignment.guest.disks.iter().map(|disk| there.get(&disk.id)).min().flatten();
             if let Some(generation) = found {
-                agent.core.disks_found(order.server_id(), *generation);
+                let memory = real.and_then(Real::found_memory);
+                agent.core.disks_found(order.server_id(), *generation, memory);
             }
         }
         if agent.core.apply(&orders) == Taken::Ignored {
@@ -500,7 +503,13 @@ fn order_text(order: &Order) -> String {
     let generation = order.generation();
     match order {
         Order::Own(own) => {
-            let (boot, run) = (own.assignment.boot, if own.run { "run" } else { "stop" });
+            let boot = own.assignment.boot;
+            let run = match own.run {
+                RunGoal::Running if own.assignment.paused => "pause",
+                RunGoal::Running => "run",
+                RunGoal::Suspended { .. } => "suspend",
+                RunGoal::Stopped => "stop",
+            };
             let out = own.outgoing.as_ref().map_or(String::new(), |out| {
                 let verb = if out.withdraw { "stay" } else { "send" };
                 format!(" {verb} {:?} to {} as {}", out.mode, out.to.name, out.generation)
@@ -523,7 +532,9 @@ fn reread(snapshot: &Snapshot) -> Result<Snapshot, String> {
 pub(crate) fn sight_name(observed: &ObservedState) -> &'static str {
     match observed {
         ObservedState::Preparing { .. } => "preparing",
+        ObservedState::Running { paused: true, .. } => "paused",
         ObservedState::Running { .. } => "running",
+        ObservedState::Suspended => "suspended",
         ObservedState::Stopped { why: StopReason::Ordered } => "stopped as ordered",
         ObservedState::Stopped { why: StopReason::ByGuest } => "stopped by its guest",
         ObservedState::Stopped { why: StopReason::Died } => "died",

@@ -10,7 +10,7 @@ use lenticular_control::{
         compute::{
             migrate, server, server_create,
             server_group::{self, NewServerGroup},
-            shelve,
+            shelve, suspend,
         },
         host::host as command_host,
         image,
@@ -183,6 +183,10 @@ fn run_ask(
         ClientRequest::Start(id) => server::start(txn, caller, *id),
         ClientRequest::Stop(id) => server::stop(txn, caller, *id),
         ClientRequest::Reboot(id, style) => server::reboot(txn, caller, *id, *style),
+        ClientRequest::Pause(id) => suspend::pause(txn, caller, *id),
+        ClientRequest::Unpause(id) => suspend::unpause(txn, caller, *id),
+        ClientRequest::Suspend(id) => suspend::suspend(txn, caller, *id),
+        ClientRequest::Resume(id) => suspend::resume(txn, caller, *id),
         ClientRequest::Delete(id) => server::delete(txn, caller, *id),
         ClientRequest::Migrate(id) => {
             migrate::migrate(txn, caller, *id, None)?;

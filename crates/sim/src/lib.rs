@@ -26,6 +26,7 @@ mod event;
 mod fault;
 mod host;
 mod jobs;
+mod memory;
 mod moves;
 mod network;
 mod old_agent;

@@ -22,6 +22,11 @@ impl World {
                 self.look.at(id);
                 true
             }
+            Step::ResumePaused => {
+                let process = self.hosts[n].guests.get_mut(&id).and_then(|real| real.process.as_mut());
+                process.into_iter().for_each(|p| (p.paused, p.held) = (false, true));
+                true
+            }
             Step::HandOver { to, generation } => self.hand_over(n, id, &to.name, *generation),
             Step::Revive(of) => self.revive(n, id, of.generation),
             Step::Adopt(of, mode) => self.adopt(n, id, of, *mode),
@@ -55,7 +60,8 @@ impl World {
         let (generation, boot) = (receive.assignment.generation, receive.assignment.boot);
         let layout = receive.layout.max(1);
         let waits = (receive.mode == Mode::Live).then_some((number, boot));
-        real.arriving = Some(Arriving { generation, got: None, got_more: BTreeMap::new(), waits, layout });
+        let (got_more, layout_told) = (BTreeMap::new(), receive.layout > 0);
+        real.arriving = Some(Arriving { generation, got: None, got_more, waits, layout, layout_told });
         let elsewhere = |h: &crate::host::Host| h.guests.get(&id).and_then(|r| r.content()) == newest;
         if had.is_some() && had == newest && !self.hosts.iter().any(elsewhere) {
             self.violate(3, format!("the newest disk of {name} makes room for an older one"));
@@ -91,9 +97,9 @@ impl World {
         let ready = |a: &&mut Arriving| a.generation == out.generation && a.waits.is_some() == live;
         match arriving.filter(ready) {
             Some(arriving) if live && arriving.layout != layout => {
-                // An older agent that took over a newer one's guest may not say the layout: the move fails.
-                let there = arriving.layout;
-                if !self.hosts[n].is_old {
+                // An older agent that took over a newer one's guest did not say the layout: the move fails.
+                let (there, told) = (arriving.layout, arriving.layout_told);
+                if !self.hosts[n].is_old && told {
                     self.violate(
                         6,
                         format!("{name} of layout {layout} is to move into one of layout {there}"),
@@ -165,9 +171,9 @@ impl World {
         }
         let Some(real) = self.hosts[n].guests.get_mut(&id) else { return false };
         if let Some((number, boot)) = arriving.waits.filter(|_| mode == Mode::Live) {
-            let layout = arriving.layout;
+            let (layout, held) = (arriving.layout, of.paused);
             real.process =
-                Some(Process { number, boot, layout, ended: false, paused: false, watched_by: None });
+                Some(Process { number, boot, layout, ended: false, paused: false, held, watched_by: None });
             self.look.at(id);
         }
         true

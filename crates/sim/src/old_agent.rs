@@ -1,7 +1,10 @@
 //! Agents of version 2: their messages, written and read in that version.
 
 use crate::world::World;
-use lenticular_model::{ServerId, host::observation::Observation};
+use lenticular_model::{
+    compute::server::{Server, Wanted},
+    host::observation::Observation,
+};
 use lenticular_wire::agent::{Facts, Orders, Registration, Report, read_registration, v2};
 use serde_json::{Value, json};
 
@@ -33,12 +36,15 @@ fn report(report: &Report) -> Value {
 }
 
 impl World {
-    /// An operator updates the agent of a host that has servers which the older agent cannot run.
+    /// An operator updates the agent of a host that has or gets servers which the older agent cannot run.
     pub(crate) fn update_agent(&mut self, n: usize) {
         let state = &self.plane.published;
         let id = self.hosts[n].id.filter(|_| self.hosts[n].is_old);
-        let several = |server: ServerId| state.disks_of_server(server).count() > 1;
-        if id.is_some_and(|id| state.servers_on_host(id).any(|server| several(server.id))) {
+        let newer = |server: &Server| {
+            let stands = matches!(server.wanted, Wanted::Paused | Wanted::Suspended);
+            stands || state.disks_of_server(server.id).count() > 1
+        };
+        if id.is_some_and(|id| state.servers.values().any(|s| s.hosts().any(|host| host == id) && newer(s))) {
             self.hosts[n].is_old = false;
             self.kill_agent(n, 1_000);
         }

@@ -1,5 +1,7 @@
 //! The real state of guests on hosts. Agents and the control plane may believe something else.
 
+use crate::memory::Memory;
+use lenticular_agent::core::FoundMemory;
 use lenticular_model::{DiskId, ServerId};
 use std::collections::BTreeMap;
 
@@ -37,6 +39,8 @@ pub(crate) struct Process {
     pub(crate) ended: bool,
     /// The guest stands still: its memory has gone to another host.
     pub(crate) paused: bool,
+    /// Its owner lets it stand still.
+    pub(crate) held: bool,
     /// The run of the agent that learns of its end.
     pub(crate) watched_by: Option<u64>,
 }
@@ -53,6 +57,8 @@ pub(crate) struct Arriving {
     pub(crate) waits: Option<(u64, u64)>,
     /// The layout of its machine.
     pub(crate) layout: u32,
+    /// True if the order said the layout.
+    pub(crate) layout_told: bool,
 }
 
 /// The real state of a guest; the agent and the control plane may believe something else.
@@ -66,12 +72,13 @@ pub(crate) struct Real {
     /// A vanished disk beside the root disk.
     pub(crate) away_more: Option<(DiskId, Content)>,
     pub(crate) process: Option<Process>,
+    pub(crate) memory: Option<Memory>,
 }
 
 impl Real {
     /// The process, unless its guest has ended or stands still.
     pub(crate) fn running(&self) -> Option<&Process> {
-        self.process.as_ref().filter(|p| !p.ended && !p.paused)
+        self.process.as_ref().filter(|p| !p.ended && !p.paused && !p.held)
     }
 
     /// The complete disks of the guest, with their generation.
@@ -92,5 +99,10 @@ impl Real {
     pub(crate) fn content(&self) -> Option<Content> {
         let disk = self.disk.as_ref().map(|disk| (disk.made, disk.writes));
         disk.or(self.arriving.as_ref().and_then(|arriving| arriving.got))
+    }
+
+    /// The saved memory, as its host finds it.
+    pub(crate) fn found_memory(&self) -> Option<FoundMemory> {
+        self.memory.as_ref().map(|memory| FoundMemory { generation: memory.generation, boot: memory.boot })
     }
 }

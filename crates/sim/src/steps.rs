@@ -16,7 +16,7 @@ use lenticular_model::{
         server::{Server, Wanted},
     },
 };
-use lenticular_wire::agent::{GuestAssignment, Order, Own};
+use lenticular_wire::agent::{GuestAssignment, Order, Own, RunGoal};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// How long a guest that does not react has to shut down, in milliseconds.
@@ -29,6 +29,7 @@ impl World {
         match step {
             Step::Remove => self.check_tombstone(n, id),
             Step::Shutdown | Step::Kill => self.check_stop(n, id),
+            Step::DropMemory => self.check_drop(n, id),
             _ => {}
         }
         self.hosts[n].ordered.get(&id).map(|(incarnation, _)| *incarnation)
@@ -41,11 +42,13 @@ impl World {
         let mut takes_ms = match &step {
             Step::Prepare(_) => self.rng.range(200, 5_000),
             Step::Start(_) => self.rng.range(100, 2_000),
+            Step::Suspend(_) | Step::Wake(_) => self.rng.range(200, 10_000),
+            Step::Pause | Step::Unpause | Step::DropMemory => self.rng.range(1, 100),
             Step::Kill => self.rng.range(10, 300),
             Step::Remove => self.rng.range(20, 800),
             Step::Receive(_) => self.rng.range(200, 6_000),
             Step::Send(..) => self.rng.range(500, 30_000),
-            Step::Resume => self.rng.range(10, 500),
+            Step::Resume | Step::ResumePaused => self.rng.range(10, 500),
             Step::HandOver { .. } => self.rng.range(1, 50),
             Step::Adopt(..) | Step::Revive(_) => self.rng.range(5, 300),
             Step::Upload(..) => self.rng.range(500, 20_000),
@@ -145,6 +148,9 @@ impl World {
                 self.remove_guest(n, id, ordered_in);
                 true
             }
+            Step::Pause | Step::Unpause | Step::Suspend(_) | Step::Wake(_) | Step::DropMemory => {
+                self.memory_acts(n, id, &step)
+            }
             moving => self.move_acts(n, id, moving),
         };
         self.drill_step(n, step.name(), Moment::Acted);
@@ -165,7 +171,8 @@ impl World {
             return self.send_again(n, agent_run, id, again);
         }
         let Some(doing) = agent.doing.remove(&id) else { return };
-        if doing.step == Step::Shutdown && !doing.fails {
+        let ends = matches!(doing.step, Step::Shutdown | Step::Suspend(_));
+        if ends && !doing.fails {
             self.end_process(n, id);
         }
         let outcome = match (&doing.step, doing.fails) {
@@ -173,8 +180,10 @@ impl World {
             (Step::Start(_) | Step::Adopt(..), false) if self.has_process(n, id) => {
                 let process = self.hosts[n].guests.get(&id).and_then(|real| real.process.as_ref());
                 let layout = process.map_or(0, |process| process.layout);
-                Outcome::Started(Started { ssh_forward: None, layout })
+                let paused = process.is_some_and(|process| process.held);
+                Outcome::Started(Started { layout, paused, ..Started::default() })
             }
+            (Step::Wake(_), false) => self.woken(n, id),
             (Step::Start(_), false) => Outcome::Started(Started::default()),
             _ => Outcome::Done,
         };
@@ -192,7 +201,7 @@ impl World {
             let agent = self.hosts[n].live(agent_run);
             agent.map(|agent| agent.core.released(id, generation, &receive.from.name));
         }
-        if let (Step::Start(of), false) = (&doing.step, doing.fails) {
+        if let (Step::Start(of) | Step::Wake(of), false) = (&doing.step, doing.fails) {
             self.watch(n, agent_run, id, of.boot);
         }
         if let (Step::Adopt(of, Mode::Live), false) = (&doing.step, doing.fails) {
@@ -252,7 +261,7 @@ impl World {
     }
 
     /// Starts a guest on its disks; false if one is missing.
-    fn start_guest(&mut self, n: usize, id: ServerId, order: &GuestAssignment) -> bool {
+    pub(crate) fn start_guest(&mut self, n: usize, id: ServerId, order: &GuestAssignment) -> bool {
         let (name, boot) = (self.name(id), order.boot);
         let layout = if self.hosts[n].is_old { 1 } else { 2 };
         let number = self.number();
@@ -267,7 +276,16 @@ impl World {
             return false;
         }
         let second = real.process.is_some();
-        real.process = Some(Process { number, boot, layout, ended: false, paused: false, watched_by: None });
+        real.process = Some(Process {
+            number,
+            boot,
+            layout,
+            ended: false,
+            paused: false,
+            held: false,
+            watched_by: None,
+        });
+        real.memory = None;
         let is_at = (disk.made, disk.writes);
         let more_at = disk.more.clone();
         disk.write();
@@ -298,7 +316,7 @@ impl World {
         for host in &mut self.hosts {
             for (id, real) in &mut host.guests {
                 if let (Some(disk), Some(process)) = (&mut real.disk, &real.process) {
-                    if process.paused {
+                    if process.paused || process.held {
                         continue;
                     }
                     if !process.ended {
@@ -380,7 +398,7 @@ impl World {
         let Some(process) = host.guests.get(&id).and_then(|real| real.running()) else { return };
         let stays = |own: &Own| {
             let moves = own.outgoing.as_ref().is_some_and(|out| out.mode == Mode::Cold);
-            own.run && own.assignment.boot <= process.boot && !moves
+            own.run == RunGoal::Running && own.assignment.boot <= process.boot && !moves
         };
         let ordered = host.ordered.get(&id).map(|(_, order)| order);
         if ordered.is_none_or(|order| matches!(order, Order::Own(own) if stays(own))) {
@@ -397,9 +415,12 @@ fn failure(step: &Step) -> Failure {
         Step::Remove => "the disk is busy",
         Step::Receive(_) => "no room for the guest",
         Step::Send(..) => "the connection broke off",
-        Step::Resume => "the process does not answer",
+        Step::Resume | Step::ResumePaused | Step::Pause | Step::Unpause => "the process does not answer",
         Step::HandOver { .. } => "the other host does not answer",
         Step::Upload(..) => "the disk cannot be read",
+        Step::Suspend(_) => "no space left for the memory",
+        Step::Wake(_) => "the hypervisor does not start",
+        Step::DropMemory => "the memory cannot be removed",
         Step::Plug(_) => "the guest does not let go",
         Step::Adopt(..) | Step::Revive(_) => "the note of the disk cannot be written",
     };

@@ -242,13 +242,13 @@ impl World {
         }
         for n in 0..self.hosts.len() {
             self.set_network_trouble(n, None);
-            self.update_agent(n);
         }
         self.after_ms(5_000, Event::Look);
     }
 
     /// Ends the run once everything has been at rest twice in a row.
     fn look(&mut self) {
+        (0..self.hosts.len()).for_each(|n| self.update_agent(n));
         let restless = self.restless();
         match restless {
             None => self.at_rest += 1,

@@ -43,8 +43,13 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     let guest = 0..3u8;
-    let wanted =
-        prop_oneof![4 => Just(Wanted::Running), 2 => Just(Wanted::Stopped), 1 => Just(Wanted::Absent)];
+    let wanted = prop_oneof![
+        4 => Just(Wanted::Running),
+        1 => Just(Wanted::Paused),
+        2 => Just(Wanted::Suspended),
+        2 => Just(Wanted::Stopped),
+        1 => Just(Wanted::Absent),
+    ];
     let style = prop_oneof![Just(BootStyle::Soft), Just(BootStyle::Hard)];
     let how = prop_oneof![Just(Ended::ByGuest), Just(Ended::Died)];
     prop_oneof![
@@ -66,6 +71,9 @@ fn event() -> impl Strategy<Value = Event> {
 struct Real {
     disk: bool,
     process: Option<u64>,
+    paused: bool,
+    /// The boot of the guest whose memory is saved.
+    memory: Option<u64>,
 }
 
 struct World {
@@ -127,8 +135,11 @@ impl World {
         if was.is_some_and(|o| o.wanted == Wanted::Absent) {
             return;
         }
-        // As in the control plane: a guest that starts gets a higher boot.
-        let starts = wanted == Wanted::Running && was.is_none_or(|o| o.wanted != Wanted::Running);
+        // As in the control plane: a guest that starts gets a higher boot, and one that is resumed goes on.
+        let has_process = |wanted| matches!(wanted, Wanted::Running | Wanted::Paused);
+        let starts = has_process(wanted) && was.is_none_or(|o| !has_process(o.wanted));
+        let resumes = starts && was.is_some_and(|o| o.wanted == Wanted::Suspended);
+        let style = if resumes { BootStyle::Resume } else { style };
         let boot = was.map_or(0, |o| o.boot) + u64::from(reboot || starts);
         self.seq += 1;
         self.wanted.insert(id, Wish { boot_style: style, ..order(id, wanted, boot) });
@@ -176,8 +187,16 @@ impl World {
                     assert_eq!(order.generation, 1, "on the disk that is its own");
                 }
                 Step::Prepare(_) => assert!(!real.disk, "a disk is made over another"),
-                Step::Remove => assert!(real.process.is_none(), "removed under a running guest"),
-                Step::Shutdown | Step::Kill => {}
+                Step::Remove => {
+                    assert!(real.process.is_none() || real.memory.is_some(), "removed under a running guest");
+                }
+                Step::Wake(_) => {
+                    assert!(real.disk, "resumed without a disk");
+                    assert!(real.process.is_none(), "a second process");
+                }
+                Step::Suspend(_) => assert!(real.memory.is_none(), "a memory is saved over another"),
+                Step::DropMemory => assert!(real.process.is_none(), "the memory of a running guest"),
+                Step::Shutdown | Step::Kill | Step::Pause | Step::Unpause => {}
                 moving => panic!("nothing moves here: {}", moving.name()),
             }
             self.under_way.push((id, step));
@@ -192,9 +211,21 @@ impl World {
         match step {
             Step::Prepare(_) => real.disk = true,
             Step::Start(order) => {
-                real.process = Some(order.boot);
+                (real.process, real.paused, real.memory) = (Some(order.boot), false, None);
                 return Outcome::Started(Started::default());
             }
+            Step::Wake(order) => {
+                let memory_lost = real.memory.is_none().then(|| "It is not there.".to_owned());
+                let paused = memory_lost.is_none() && order.paused;
+                (real.process, real.paused, real.memory) = (Some(order.boot), paused, None);
+                return Outcome::Started(Started { paused, memory_lost, ..Started::default() });
+            }
+            Step::Pause | Step::Unpause => real.paused = *step == Step::Pause && real.process.is_some(),
+            Step::Suspend(_) if real.process.is_none() => {
+                return Outcome::Failed(Failure::new("It is gone.", "chaos"));
+            }
+            Step::Suspend(_) => real.memory = real.process.take(),
+            Step::DropMemory => real.memory = None,
             Step::Shutdown | Step::Kill => real.process = None,
             Step::Remove => *real = Real::default(),
             moving => panic!("nothing moves here: {}", moving.name()),
@@ -211,7 +242,9 @@ impl World {
     }
 
     fn exit(&mut self, id: ServerId, how: Ended) {
-        if let Some(boot) = self.real.get_mut(&id).and_then(|real| real.process.take()) {
+        // A process beside a saved memory stands still.
+        let real = self.real.get_mut(&id).filter(|real| real.memory.is_none());
+        if let Some(boot) = real.and_then(|real| real.process.take()) {
             self.core.exited(id, boot, how);
         }
     }
@@ -219,8 +252,13 @@ impl World {
     fn crash(&mut self, host_too: bool) {
         // Each step in progress took effect or not before the agent died.
         for (n, (id, step)) in std::mem::take(&mut self.under_way).into_iter().enumerate() {
+            let had = self.real.get(&id).and_then(|real| real.process);
             if n % 2 == 0 {
                 self.carry_out(id, &step);
+                if matches!(step, Step::Suspend(_)) {
+                    // The memory is whole, and the process has not ended yet.
+                    self.real.entry(id).or_default().process = had;
+                }
             }
         }
         if host_too {
@@ -238,9 +276,10 @@ impl World {
         let known: BTreeSet<ServerId> = self.core.servers().chain(self.real.keys().copied()).collect();
         for id in known {
             let real = self.real.get(&id).copied().unwrap_or_default();
-            let process =
-                real.process.map(|boot| FoundProcess { boot, started: Started::default(), ended: false });
-            self.core.found(id, FoundGuest { disks: disks(id, real.disk), process });
+            let started = Started { paused: real.paused, ..Started::default() };
+            let process = real.process.map(|boot| FoundProcess { boot, started, ended: false });
+            let memory = real.memory.map(|boot| FoundMemory { generation: 1, boot });
+            self.core.found(id, FoundGuest { disks: disks(id, real.disk), process, memory });
         }
         let _ = self.core.enter(incarnation(1));
     }
@@ -282,6 +321,16 @@ impl World {
                     assert_eq!((generation, boot_done >= order.boot), (1, true), "{id} acted on its boot");
                     assert_eq!((disk, runs), (real.disk, real.process.is_some()), "{id}: belief is truth");
                     assert!(!(wanted == Wanted::Stopped && runs), "{id} runs and is to be stopped");
+                    assert!(
+                        !(wanted == Wanted::Stopped && real.memory.is_some()),
+                        "{id} has a memory for nothing"
+                    );
+                    assert!(!(runs && real.memory.is_some()), "{id} runs, and its memory could run again");
+                    assert_eq!(
+                        runs && real.paused,
+                        runs && wanted == Wanted::Paused,
+                        "{id}: stands still as ordered"
+                    );
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{
     guest::{Disk, Guest, RunState, running},
-    step::{Failure, FoundGuest, FoundProcess, Step},
+    step::{Failure, FoundGuest, FoundMemory, FoundProcess, Step},
 };
 use lenticular_model::{DiskId, ServerId, compute::migration::Mode, host::observation::StopReason};
 use std::collections::BTreeMap;
@@ -15,9 +15,36 @@ impl Guest {
             self.find_inbound(found.process.is_some());
         } else {
             self.find_disks(generation, interrupted.as_ref());
-            self.find_process(found.process, interrupted.as_ref());
+            let memory = found.memory.filter(|memory| memory.generation == self.generation);
+            if !self.find_memory(memory, found.process.is_some(), interrupted.as_ref()) {
+                self.find_process(found.process, interrupted.as_ref());
+            }
         }
         self.host_restarted = false;
+    }
+
+    /// True if the guest is suspended. A process beside an unused memory has not gone on, and must end.
+    fn find_memory(
+        &mut self,
+        memory: Option<FoundMemory>,
+        process: bool,
+        interrupted: Option<&Step>,
+    ) -> bool {
+        let Some(memory) = memory else {
+            let waking = matches!(interrupted, Some(Step::Wake(_)));
+            if waking && !process {
+                self.memory_lost = Some(
+                    "The guest ended while it went on with its saved memory, and was started anew."
+                        .to_owned(),
+                );
+            }
+            (self.has_memory, self.leftover) = (false, false);
+            return false;
+        };
+        (self.has_memory, self.leftover) = (true, process);
+        self.boot_done = self.boot_done.max(memory.boot);
+        self.run_state = RunState::Stopped { why: StopReason::Ordered };
+        true
     }
 
     fn find_process(&mut self, process: Option<FoundProcess>, interrupted: Option<&Step>) {
@@ -82,11 +109,15 @@ impl Guest {
         }
     }
 
-    pub(super) fn disks_found(&mut self, generation: u64) {
+    pub(super) fn disks_found(&mut self, generation: u64, memory: Option<FoundMemory>) {
         let free = self.doing.is_none() && self.inbound.is_none();
         if free && generation >= self.generation && self.run_state != RunState::Gone {
             self.generation = generation;
             self.disk = Disk::Made;
+            let memory = memory.filter(|memory| memory.generation == generation && !self.runs());
+            if memory.is_some() {
+                self.find_memory(memory, false, None);
+            }
         }
     }
 

@@ -7,10 +7,10 @@ use super::{
 use lenticular_model::{
     PortId, ServerId,
     compute::{migration::Mode, server::BootStyle},
-    host::observation::{Observation, ObservedState, StopReason, Unsaved},
+    host::observation::{Attempt, FailedAttempt, Observation, ObservedState, StopReason, Unsaved},
     network::port::Mac,
 };
-use lenticular_wire::agent::{GuestAssignment, Order, Own};
+use lenticular_wire::agent::{GuestAssignment, Order, Own, RunGoal};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub(super) enum RunState {
         /// See [`Started::layout`].
         #[serde(default = "first_layout")]
         layout: u32,
+        #[serde(default)]
+        paused: bool,
     },
     Stopped {
         why: StopReason,
@@ -93,6 +95,18 @@ pub(super) struct Guest {
     /// The result of sending its disk to the image store.
     #[serde(default)]
     pub(super) uploaded: Option<Uploaded>,
+    /// Its memory is saved here. It is used once.
+    #[serde(default)]
+    pub(super) has_memory: bool,
+    /// There is a process beside the saved memory that must end: the agent died while it suspended or resumed the guest.
+    #[serde(default)]
+    pub(super) leftover: bool,
+    /// The last attempt that failed and left the guest as it was.
+    #[serde(default)]
+    failed_attempt: Option<(Attempt, Failure)>,
+    /// Why it was started anew in its present boot, though its memory was saved.
+    #[serde(default)]
+    pub(super) memory_lost: Option<String>,
     /// True if a step failed that must succeed at some time.
     #[serde(skip)]
     pub(super) stuck: bool,
@@ -120,6 +134,10 @@ impl Guest {
             adopting: None,
             nics: Vec::new(),
             uploaded: None,
+            has_memory: false,
+            leftover: false,
+            failed_attempt: None,
+            memory_lost: None,
             stuck: false,
             acknowledged: None,
             host_restarted: false,
@@ -189,7 +207,10 @@ impl Guest {
             return true;
         }
         // Most steps report themselves how the process ended.
-        let silent = |step: &Step| matches!(step, Step::Send(..) | Step::Resume | Step::Plug(_));
+        let silent = |step: &Step| {
+            let move_ends = matches!(step, Step::Send(..) | Step::Resume | Step::ResumePaused);
+            move_ends || matches!(step, Step::Plug(_) | Step::Pause | Step::Unpause)
+        };
         let says = self.doing.as_ref().is_some_and(|step| !silent(step));
         if !self.runs() || boot != self.boot_done {
             return false;
@@ -203,6 +224,7 @@ impl Guest {
             Ended::Died => StopReason::Died,
         };
         self.run_state = RunState::Stopped { why };
+        self.memory_lost = None;
         true
     }
 
@@ -210,19 +232,47 @@ impl Guest {
         let ended = std::mem::take(&mut self.ended);
         match (step, outcome) {
             // Steps with failures that the control plane must know.
-            (Step::Prepare(of) | Step::Start(of), Outcome::Failed(failure)) => self.fail(of.boot, failure),
+            (Step::Start(of), Outcome::Failed(failure)) => {
+                // The driver discards a saved memory first.
+                self.has_memory = false;
+                self.fail(of.boot, failure);
+            }
+            (Step::Prepare(of), Outcome::Failed(failure)) => self.fail(of.boot, failure),
+            // The saved memory is still there.
+            (Step::Wake(of), Outcome::Failed(failure)) => {
+                self.boot_done = self.boot_done.max(of.boot);
+                self.failed_attempt = Some((Attempt::Resume { boot: of.boot }, failure));
+            }
+            (Step::Suspend(_), Outcome::Failed(_)) if ended => {
+                self.run_state = RunState::Stopped { why: StopReason::Died };
+            }
+            (Step::Suspend(_), Outcome::Failed(failure)) => {
+                self.failed_attempt = self.attempt().map(|attempt| (attempt, failure));
+            }
+            (Step::Suspend(_), _) => {
+                self.run_state = RunState::Stopped { why: StopReason::Ordered };
+                (self.has_memory, self.failed_attempt) = (true, None);
+            }
             (Step::Prepare(of), _) => {
                 self.disk = Disk::Made;
                 self.generation = of.generation;
             }
-            (Step::Start(of), outcome) => {
+            (Step::Start(of) | Step::Wake(of), outcome) => {
                 let started = match outcome {
                     Outcome::Started(started) => started,
                     Outcome::Done | Outcome::Failed(_) => Started::default(),
                 };
                 self.boot_done = of.boot;
                 self.nics = nics(of);
+                (self.has_memory, self.failed_attempt) = (false, None);
+                self.memory_lost = started.memory_lost.clone().or(self.memory_lost.take());
                 self.run_state = running(started);
+            }
+            (Step::Pause | Step::Unpause, outcome) => {
+                self.stuck = matches!(outcome, Outcome::Failed(_));
+                if let (RunState::Running { paused, .. }, false) = (&mut self.run_state, self.stuck) {
+                    *paused = *step == Step::Pause;
+                }
             }
             (Step::Upload(_, upload), outcome) => {
                 let failure = match outcome {
@@ -258,16 +308,20 @@ impl Guest {
                 self.run_state = RunState::Stopped { why: StopReason::Ordered };
                 self.outbound = None;
             }
-            (Step::Resume, _) => self.stays(),
+            (Step::Resume | Step::ResumePaused, _) => self.stays(),
+            (Step::DropMemory, _) => self.has_memory = false,
             (Step::HandOver { .. }, _) => self.handed_over(),
             (Step::Kill, _) if self.has_left(false) => {}
+            (Step::Kill, _) if self.leftover => self.leftover = false,
             (Step::Shutdown | Step::Kill, _) => {
-                self.run_state = RunState::Stopped { why: StopReason::Ordered }
+                self.run_state = RunState::Stopped { why: StopReason::Ordered };
+                self.memory_lost = None;
             }
             (Step::Remove, _) => {
                 self.disk = Disk::NotMade;
                 self.run_state = RunState::Gone;
                 (self.inbound, self.outbound, self.adopting) = (None, None, None);
+                (self.has_memory, self.leftover) = (false, false);
             }
         }
     }
@@ -284,6 +338,10 @@ impl Guest {
         }
         match self.order.clone() {
             Some(Order::Own(own)) => {
+                let runs_already = self.runs() && own.boot_style == BootStyle::Resume;
+                if runs_already && own.run == RunGoal::Running {
+                    self.boot_done = self.boot_done.max(own.assignment.boot);
+                }
                 self.sync_outbound(&own);
                 if !self.runs() && self.adopting.is_none() {
                     self.sync_own(&own);
@@ -315,11 +373,13 @@ impl Guest {
             self.disk = Disk::NotMade;
             self.run_state = RunState::New;
             self.inbound = None;
+            // The driver does not use the memory of an older generation.
+            self.has_memory = false;
         }
         if self.disk == Disk::Lost || (self.disk == Disk::NotMade && own.disk_made) {
             self.fail(of.boot, missing(of));
         }
-        if own.run || self.disk != Disk::Made {
+        if own.run == RunGoal::Running || self.disk != Disk::Made {
             return;
         }
         if self.boot_done < of.boot {
@@ -358,23 +418,63 @@ impl Guest {
 
     fn next_own(&self, own: &Own) -> Option<Step> {
         let of = &own.assignment;
-        let due = of.boot > self.boot_done;
-        match (own.run, self.runs()) {
-            (_, true) if of.generation > self.generation => Some(Step::Kill),
-            (false, true) => Some(Step::Shutdown),
-            (true, true) => due
-                .then_some(match own.boot_style {
-                    BootStyle::Soft => Step::Shutdown,
-                    BootStyle::Hard => Step::Kill,
-                })
-                .or_else(|| self.next_plug(own)),
-            (_, false) => match self.disk {
-                Disk::NotMade if due => Some(Step::Prepare(of.clone())),
-                Disk::Made if due && own.run => Some(Step::Start(of.clone())),
-                Disk::Made if !own.run => self.next_upload(own),
-                Disk::NotMade | Disk::Made | Disk::Lost => None,
-            },
+        if self.leftover {
+            return Some(Step::Kill);
         }
+        match &self.run_state {
+            RunState::Running { .. } if of.generation > self.generation => Some(Step::Kill),
+            RunState::Running { paused, .. } => self.next_of_running(own, *paused),
+            _ => self.next_of_stopped(own),
+        }
+    }
+
+    fn next_of_running(&self, own: &Own, paused: bool) -> Option<Step> {
+        let of = &own.assignment;
+        match own.run {
+            RunGoal::Stopped => Some(Step::Shutdown),
+            RunGoal::Suspended { .. } => self.failed_attempt().is_none().then(|| Step::Suspend(of.clone())),
+            RunGoal::Running if of.boot > self.boot_done => Some(match own.boot_style {
+                BootStyle::Soft => Step::Shutdown,
+                BootStyle::Hard | BootStyle::Resume => Step::Kill,
+            }),
+            RunGoal::Running if of.paused && !paused => Some(Step::Pause),
+            RunGoal::Running if paused && !of.paused => Some(Step::Unpause),
+            RunGoal::Running => self.next_plug(own),
+        }
+    }
+
+    fn next_of_stopped(&self, own: &Own) -> Option<Step> {
+        let of = &own.assignment;
+        let due = of.boot > self.boot_done;
+        match (self.disk, own.run) {
+            (Disk::NotMade, _) if due => Some(Step::Prepare(of.clone())),
+            (Disk::NotMade | Disk::Lost, _) => None,
+            (Disk::Made, RunGoal::Running) if due => Some(match own.boot_style {
+                BootStyle::Resume if self.has_memory => Step::Wake(of.clone()),
+                BootStyle::Soft | BootStyle::Hard | BootStyle::Resume => Step::Start(of.clone()),
+            }),
+            (Disk::Made, RunGoal::Stopped) if self.has_memory => Some(Step::DropMemory),
+            (Disk::Made, RunGoal::Stopped) => self.next_upload(own),
+            (Disk::Made, RunGoal::Running | RunGoal::Suspended { .. }) => None,
+        }
+    }
+
+    /// The attempt that the guest's order asks for.
+    fn attempt(&self) -> Option<Attempt> {
+        let own = self.own()?;
+        match own.run {
+            RunGoal::Suspended { attempt: number } => Some(Attempt::Suspend { number }),
+            RunGoal::Running => Some(Attempt::Resume { boot: own.assignment.boot }),
+            RunGoal::Stopped => None,
+        }
+    }
+
+    /// The present order's attempt, if it failed.
+    fn failed_attempt(&self) -> Option<FailedAttempt> {
+        let attempt = self.attempt()?;
+        let (_, failure) = self.failed_attempt.as_ref().filter(|(failed, _)| *failed == attempt)?;
+        let Failure { message, details } = failure.clone();
+        Some(FailedAttempt { attempt, message, details })
     }
 
     /// The step that brings a running guest's interfaces to the order.
@@ -408,7 +508,9 @@ impl Guest {
         let absent = matches!(order, Order::Remove { .. });
         let own = self.own();
         let reset = own.is_some_and(|own| {
-            own.run && own.assignment.boot > self.boot_done && own.boot_style == BootStyle::Hard
+            own.run == RunGoal::Running
+                && own.assignment.boot > self.boot_done
+                && own.boot_style == BootStyle::Hard
         });
         match &self.doing {
             Some(Step::Prepare(_) | Step::Receive(_)) => absent,
@@ -422,6 +524,12 @@ impl Guest {
             }
             Some(
                 Step::Start(_)
+                | Step::Wake(_)
+                | Step::Suspend(_)
+                | Step::Pause
+                | Step::Unpause
+                | Step::DropMemory
+                | Step::ResumePaused
                 | Step::Plug(_)
                 | Step::Kill
                 | Step::Remove
@@ -459,6 +567,8 @@ impl Guest {
             layout: self.layout(),
             handover: self.handover(),
             unsaved: self.unsaved(),
+            failed_attempt: self.failed_attempt(),
+            memory_lost: self.memory_lost.clone().filter(|_| self.runs()),
         }
     }
 
@@ -490,12 +600,13 @@ impl Guest {
             _ => None,
         };
         match (&self.run_state, upcoming) {
-            (RunState::Running { ssh_forward, .. }, _) => {
-                ObservedState::Running { ssh_forward: ssh_forward.clone() }
+            (RunState::Running { ssh_forward, paused, .. }, _) => {
+                ObservedState::Running { ssh_forward: ssh_forward.clone(), paused: *paused }
             }
             (RunState::Gone, _) => ObservedState::Absent,
             (_, Some(step)) => ObservedState::Preparing { step: step.to_owned(), disk_made },
             (RunState::New, None) => ObservedState::Preparing { step: "waiting".to_owned(), disk_made },
+            (RunState::Stopped { .. }, None) if self.has_memory => ObservedState::Suspended,
             (RunState::Stopped { why }, None) => ObservedState::Stopped { why: *why },
             (RunState::Failed(failure), None) => ObservedState::Failed {
                 message: failure.message.clone(),
@@ -513,8 +624,8 @@ impl Guest {
 }
 
 pub(super) fn running(started: Started) -> RunState {
-    let Started { ssh_forward, layout } = started;
-    RunState::Running { ssh_forward, layout }
+    let Started { ssh_forward, layout, paused, memory_lost: _ } = started;
+    RunState::Running { ssh_forward, layout, paused }
 }
 
 fn missing(of: &GuestAssignment) -> Failure {

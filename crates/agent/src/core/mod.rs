@@ -13,6 +13,11 @@
 //!    ▲     a higher boot tries again        │
 //!    └──────── Start failed, disk missing ──┘
 //!
+//!   Running ──Pause──▶ Running, paused ──Unpause──▶ Running
+//!   Running ──Suspend──▶ Suspended ──Wake──▶ Running        with its saved memory, or started anew, which is said
+//!      ▲        │ failed     │
+//!      └────────┘            └──DropMemory, or a Start──▶ Stopped, Running
+//!
 //!   any state ──order to remove──▶ (Kill) ──▶ Remove ──▶ Gone ──Absent acknowledged──▶ forgotten
 //! ```
 //!
@@ -26,6 +31,8 @@
 //!   has given orders. A released guest stays released and is still handed over; an unreleased guest stays here.
 //! - A guest has at most one step in progress. It is started only on a boot higher than the last one acted upon.
 //!   It never starts on a disk that is not made, is missing, or is of another generation.
+//! - A saved memory is used once: its driver marks it as used, durably, before the guest goes on. A process beside an
+//!   unused memory has not gone on, so it is ended, and the memory stays.
 //! - A failed start waits for a higher boot. A failed stop or removal is tried again when the runtime says so.
 //! - The document of [`Core::snapshot`] is durable before any step from [`Core::begin`] is carried out.
 
@@ -39,7 +46,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use step::{Ended, Failure, FoundGuest, FoundProcess, Outcome, Started, Step};
+pub use step::{Ended, Failure, FoundGuest, FoundMemory, FoundProcess, Outcome, Started, Step};
 
 use guest::Guest;
 use host::{HostState, SavedHost};
@@ -294,7 +301,7 @@ impl Core {
     /// Takes in the state of a guest after the agent's restart. An unknown guest is kept and reported, and
     /// touched only on an order.
     pub fn found(&mut self, id: ServerId, found: FoundGuest) {
-        let nothing = found.disks.is_empty() && found.process.is_none();
+        let nothing = found.disks.is_empty() && found.process.is_none() && found.memory.is_none();
         if nothing && !self.guests.contains_key(&id) {
             return;
         }
@@ -304,9 +311,9 @@ impl Core {
         self.touched(id);
     }
 
-    /// The missing disks were found: an operator has put them back.
-    pub fn disks_found(&mut self, id: ServerId, generation: u64) {
-        self.guests.entry(id).or_insert_with(|| Guest::new(generation)).disks_found(generation);
+    /// The missing disks were found, perhaps with a saved memory: an operator has put them back.
+    pub fn disks_found(&mut self, id: ServerId, generation: u64, memory: Option<FoundMemory>) {
+        self.guests.entry(id).or_insert_with(|| Guest::new(generation)).disks_found(generation, memory);
         self.changed = true;
         self.touched(id);
     }

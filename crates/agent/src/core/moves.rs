@@ -120,6 +120,9 @@ impl Guest {
         if self.disk != Disk::Made {
             return keep("The server's disk is missing on its host, so it cannot move.", "no disk to send");
         }
+        if self.has_memory {
+            return keep("A suspended server does not move. Resume it first.", "its memory is saved here");
+        }
         if out.mode == Mode::Live && !self.runs() {
             return keep(
                 "The guest does not run, so it cannot be moved live. Migrate it cold.",
@@ -145,7 +148,7 @@ impl Guest {
                     false => Step::Send(own.assignment.clone(), out.clone().into()),
                 }))
             }
-            Sending::Rollback(_) => Some(Some(Step::Resume)),
+            Sending::Rollback(_) => Some(Some(self.resume())),
             Sending::Released { told: false, .. } => {
                 Some(Some(Step::HandOver { to: outbound.to.clone(), generation: outbound.generation }))
             }
@@ -160,12 +163,19 @@ impl Guest {
         sending && self.own().and_then(|own| own.outgoing.as_ref()).is_some_and(|out| out.force)
     }
 
+    fn resume(&self) -> Step {
+        match &self.run_state {
+            RunState::Running { paused: true, .. } => Step::ResumePaused,
+            _ => Step::Resume,
+        }
+    }
+
     /// The rest of a move for a guest without orders: go on here, or tell the target of the release.
     pub(super) fn next_unordered(&self) -> Option<Step> {
         let outbound = self.outbound.as_ref()?;
         match &outbound.is {
             Sending::Undecided | Sending::Kept(_) => None,
-            Sending::Rollback(_) => Some(Step::Resume),
+            Sending::Rollback(_) => Some(self.resume()),
             Sending::Released { told: false, .. } => {
                 Some(Step::HandOver { to: outbound.to.clone(), generation: outbound.generation })
             }

@@ -12,6 +12,16 @@ pub enum Step {
     Prepare(Arc<GuestAssignment>),
     /// Start the guest on its disks.
     Start(Arc<GuestAssignment>),
+    /// Let the guest go on with its saved memory. If the memory cannot be used, start the guest anew.
+    Wake(Arc<GuestAssignment>),
+    /// Let the running guest stand still.
+    Pause,
+    /// Let the paused guest go on.
+    Unpause,
+    /// Save the guest's memory and end its process. The guest goes on if that fails.
+    Suspend(Arc<GuestAssignment>),
+    /// Remove the saved memory of a guest that does not run.
+    DropMemory,
     /// Give the running guest the ordered network interfaces, and remove the others.
     Plug(Arc<GuestAssignment>),
     /// Ask the guest to shut down. End its process if it does not within the deadline, or on cancel.
@@ -26,6 +36,8 @@ pub enum Step {
     Send(Arc<GuestAssignment>, Arc<Outgoing>),
     /// After a failed `Send`: make the guest go on here, if its process exists.
     Resume,
+    /// After a failed `Send` of a paused guest: undo the move. The guest stands still as before.
+    ResumePaused,
     /// Tell the other host that the guest is its own now.
     HandOver {
         /// The other host.
@@ -44,7 +56,7 @@ pub enum Step {
 impl Step {
     /// True if the step needs much of the host: only a few of them run at once.
     pub fn is_hard(&self) -> bool {
-        matches!(self, Self::Prepare(_) | Self::Start(_) | Self::Receive(_))
+        matches!(self, Self::Prepare(_) | Self::Start(_) | Self::Wake(_) | Self::Receive(_))
     }
 
     /// The step in words.
@@ -52,13 +64,18 @@ impl Step {
         match self {
             Self::Prepare(_) => "preparing the disk",
             Self::Start(_) => "starting",
+            Self::Wake(_) => "resuming",
+            Self::Pause => "pausing",
+            Self::Unpause => "unpausing",
+            Self::Suspend(_) => "saving the memory",
+            Self::DropMemory => "removing the saved memory",
             Self::Plug(_) => "changing the interfaces",
             Self::Shutdown => "shutting down",
             Self::Kill => "ending the process",
             Self::Remove => "removing",
             Self::Receive(_) => "making ready to receive",
             Self::Send(..) => "sending",
-            Self::Resume => "going on here",
+            Self::Resume | Self::ResumePaused => "going on here",
             Self::HandOver { .. } => "handing over",
             Self::Adopt(..) => "taking over",
             Self::Upload(..) => "sending the disk to the image store",
@@ -103,6 +120,10 @@ pub struct Started {
     pub ssh_forward: Option<String>,
     /// The layout of its virtual machine. A guest can move live only into a machine of the same layout.
     pub layout: u32,
+    /// True if its CPUs stand still.
+    pub paused: bool,
+    /// Why its saved memory was not used and it was started anew: for its owner.
+    pub memory_lost: Option<String>,
 }
 
 /// How a guest's process ended by itself.
@@ -121,6 +142,17 @@ pub struct FoundGuest {
     pub disks: BTreeMap<DiskId, u64>,
     /// Its process, if any.
     pub process: Option<FoundProcess>,
+    /// Its saved memory, if it is whole and was not used.
+    pub memory: Option<FoundMemory>,
+}
+
+/// A guest's saved memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundMemory {
+    /// The generation of the disks that it belongs to.
+    pub generation: u64,
+    /// The boot of the guest that was suspended.
+    pub boot: u64,
 }
 
 /// A guest's process.

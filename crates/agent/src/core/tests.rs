@@ -70,7 +70,7 @@ fn running() -> Core {
     let mut core = Core::new("boot-a".to_owned(), 4);
     assert_eq!(send(&mut core, 0, vec![order(server(1), Wanted::Running, 1)]), Taken::Applied);
     assert_eq!(run(&mut core), ["preparing the disk", "starting"]);
-    assert_eq!(observed(&core), ObservedState::Running { ssh_forward: None });
+    assert_eq!(observed(&core), ObservedState::Running { ssh_forward: None, paused: false });
     core
 }
 
@@ -84,7 +84,7 @@ fn the_saved_state_keeps_its_names() {
     let saved = serde_json::to_value(running().snapshot()).expect("a snapshot is JSON");
     assert_eq!(
         saved["guests"][0][1]["life"],
-        serde_json::json!({"Running": {"ssh_forward": null, "layout": 0}})
+        serde_json::json!({"Running": {"ssh_forward": null, "layout": 0, "paused": false}})
     );
 }
 
@@ -96,7 +96,7 @@ fn the_state_that_0_1_0_saved_under_a_running_guest_is_brought_over() {
     let id = core.servers().next().unwrap();
     let started = Started { layout: 1, ..started("127.0.0.1:40337") };
     let process = FoundProcess { boot: 1, started, ended: false };
-    core.found(id, FoundGuest { disks: disks(id, true), process: Some(process) });
+    core.found(id, FoundGuest { disks: disks(id, true), process: Some(process), memory: None });
     assert!(run(&mut core).is_empty(), "the guest runs on");
     let seen = core.inventory().remove(0);
     assert_eq!((seen.generation, seen.boot, seen.layout), (1, 1, 1));
@@ -120,14 +120,14 @@ fn a_guest_comes_back_under_a_newer_grant_to_the_host_that_released_it() {
         assert_eq!(run(&mut core), ["shutting down", "sending", "handing over", "ending the process"]);
         if restarts {
             core = reopen(&core, "boot-a");
-            core.found(server(1), FoundGuest { disks: disks(server(1), true), process: None });
+            core.found(server(1), FoundGuest { disks: disks(server(1), true), process: None, memory: None });
         }
         let back = Wish { generation: 3, disk_made: false, ..order(server(1), Wanted::Running, 2) };
         send_orders(&mut core, 2, vec![back.order()]);
         assert_eq!(run(&mut core), ["preparing the disk", "starting"]);
         let seen = core.inventory().remove(0);
         assert_eq!((seen.generation, seen.boot, &seen.handover), (3, 2, &None));
-        assert_eq!(seen.observed, ObservedState::Running { ssh_forward: None });
+        assert_eq!(seen.observed, ObservedState::Running { ssh_forward: None, paused: false });
     }
 }
 
@@ -167,7 +167,7 @@ fn absence_is_never_an_order() {
     };
     assert_eq!(core.apply(&other), Taken::Applied);
     assert!(run(&mut core).is_empty());
-    assert_eq!(observed(&core), ObservedState::Running { ssh_forward: None });
+    assert_eq!(observed(&core), ObservedState::Running { ssh_forward: None, paused: false });
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_made_disk_is_never_made_a_second_time() {
     assert!(matches!(observed(&core), ObservedState::Failed { .. }));
 
     // An operator puts the disk back, and the owner tries again.
-    core.disks_found(server(1), 1);
+    core.disks_found(server(1), 1, None);
     send(&mut core, 2, vec![order(server(1), Wanted::Running, 3)]);
     assert_eq!(run(&mut core), ["starting"]);
 }
@@ -253,7 +253,7 @@ fn how_a_guest_ended_is_told() {
         core.exited(server(1), 0, how);
         assert_eq!(
             observed(&core),
-            ObservedState::Running { ssh_forward: None },
+            ObservedState::Running { ssh_forward: None, paused: false },
             "an old boot's end is no news"
         );
         core.exited(server(1), 1, how);
@@ -264,7 +264,7 @@ fn how_a_guest_ended_is_told() {
 
 #[test]
 fn after_a_restart_guests_are_found_or_told_lost() {
-    let there = FoundGuest { disks: disks(server(1), true), process: None };
+    let there = FoundGuest { disks: disks(server(1), true), process: None, memory: None };
     let mut core = reopen(&running(), "boot-a");
     core.found(server(1), there.clone());
     assert_eq!(observed(&core), ObservedState::Stopped { why: StopReason::Died });
@@ -276,7 +276,10 @@ fn after_a_restart_guests_are_found_or_told_lost() {
     let process = FoundProcess { boot: 1, started: started("127.0.0.1:9"), ended: false };
     let mut core = reopen(&running(), "boot-a");
     core.found(server(1), FoundGuest { process: Some(process), ..there });
-    assert_eq!(observed(&core), ObservedState::Running { ssh_forward: Some("127.0.0.1:9".to_owned()) });
+    assert_eq!(
+        observed(&core),
+        ObservedState::Running { ssh_forward: Some("127.0.0.1:9".to_owned()), paused: false }
+    );
     assert!(run(&mut core).is_empty());
 }
 
@@ -354,10 +357,11 @@ fn a_start_that_a_crash_interrupted_is_not_done_twice() {
     assert!(matches!(core.begin()[..], [(_, Step::Start(_))]));
     let process = FoundProcess { boot: 1, started: Started::default(), ended: false };
     let mut found = reopen(&core, "a");
-    found.found(server(1), FoundGuest { disks: disks(server(1), true), process: Some(process) });
+    found
+        .found(server(1), FoundGuest { disks: disks(server(1), true), process: Some(process), memory: None });
     assert!(run(&mut found).is_empty(), "it runs: the start was done");
     let mut lost = reopen(&core, "a");
-    lost.found(server(1), FoundGuest { disks: disks(server(1), true), process: None });
+    lost.found(server(1), FoundGuest { disks: disks(server(1), true), process: None, memory: None });
     assert_eq!(run(&mut lost), ["starting"]);
 }
 
@@ -371,7 +375,7 @@ fn another_incarnation_finds_guests_as_they_are() {
         send(&mut core, 1, vec![order(server(1), wanted, boot)]);
         assert!(core.enter(incarnation(2)));
         assert!(run(&mut core).is_empty(), "nothing of {wanted:?} has begun, and nothing begins");
-        assert_eq!(observed(&core), ObservedState::Running { ssh_forward: None });
+        assert_eq!(observed(&core), ObservedState::Running { ssh_forward: None, paused: false });
 
         // A step that has begun ends; a removal that has begun is completed.
         let mut core = running();
@@ -401,7 +405,7 @@ fn a_guest_that_ends_as_it_was_asked_to_did_not_end_by_itself() {
     stop(&mut core);
     let mut core = reopen(&core, "boot-a");
     let process = FoundProcess { boot: 1, started: Started::default(), ended: true };
-    core.found(server(1), FoundGuest { disks: disks(server(1), true), process: Some(process) });
+    core.found(server(1), FoundGuest { disks: disks(server(1), true), process: Some(process), memory: None });
     assert_eq!(observed(&core), ObservedState::Stopped { why: StopReason::Ordered });
 
     // The step failed, and was not needed any more.

@@ -420,8 +420,8 @@ impl Moves for QemuMigrator {
         })
     }
 
-    fn resume(&self, server: ServerId) -> Work<'_, ()> {
-        Box::pin(self.qemu.stay(server))
+    fn resume(&self, server: ServerId, paused: bool) -> Work<'_, ()> {
+        Box::pin(self.qemu.stay(server, paused))
     }
 
     fn hand_over<'a>(&'a self, server: ServerId, to: &'a Peer, generation: u64) -> Work<'a, ()> {
@@ -432,7 +432,7 @@ impl Moves for QemuMigrator {
         Box::pin(async move {
             let id = assignment.server_id;
             let on = match mode {
-                Mode::Live => match self.qemu.go_on(id).await {
+                Mode::Live => match self.qemu.go_on(id, assignment.paused).await {
                     Ok(on) => on,
                     Err(failure) => {
                         tracing::error!(server = %id, %failure, "a guest that came does not go on, and is ended");

@@ -15,7 +15,7 @@ pub(crate) mod user_fence;
 pub mod user_net;
 
 use crate::{
-    core::{Ended, Failure, FoundProcess, Started},
+    core::{Ended, Failure, FoundMemory, FoundProcess, Started},
     link::{Link, LinkError},
 };
 use lenticular_model::{
@@ -100,6 +100,33 @@ pub trait Hypervisor: Send + Sync {
         disks: Vec<PathBuf>,
         net: NetPlan,
     ) -> Work<'a, Started>;
+
+    /// Lets the running guest stand still. May be called again. A missing process is no error.
+    fn pause(&self, server: ServerId) -> Work<'_, ()>;
+
+    /// Lets the paused guest go on, and undoes half a suspension. May be called again. A missing process is no error.
+    fn unpause(&self, server: ServerId) -> Work<'_, ()>;
+
+    /// Saves the guest's memory and ends its process. The saved memory is durable before the process ends. After a
+    /// failure the guest runs on, and there is no saved memory.
+    fn suspend<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()>;
+
+    /// Lets a guest go on with its saved memory, which is marked as used before, durably. If the memory cannot be used,
+    /// it is discarded and the guest starts as by `start`; `Started` says why. After a failure the memory is still there,
+    /// unless it was discarded.
+    fn wake<'a>(
+        &'a self,
+        assignment: &'a GuestAssignment,
+        disks: Vec<PathBuf>,
+        net: NetPlan,
+    ) -> Work<'a, Started>;
+
+    /// The saved memory of a guest, if it is whole and unused. `ordered` is the memory that an order speaks of: a
+    /// simulated host believes it.
+    fn find_memory(&self, server: ServerId, ordered: Option<FoundMemory>) -> Work<'_, Option<FoundMemory>>;
+
+    /// Discards the saved memory. `start` does so too. A missing memory is no error.
+    fn drop_memory(&self, server: ServerId) -> Work<'_, ()>;
 
     /// Gives a running guest these interfaces, and removes all others. May be called again.
     fn set_nics(&self, server: ServerId, net: NetPlan) -> Work<'_, ()>;
@@ -239,15 +266,15 @@ pub trait Moves: Send + Sync {
         signals: StepSignals,
     ) -> Work<'a, ()>;
 
-    /// At the source, after a `send` that failed or has unknown progress: the guest goes on here if its process
-    /// exists, and nothing of the move is left.
-    fn resume(&self, server: ServerId) -> Work<'_, ()>;
+    /// At the source, after a `send` that failed or has unknown progress: if the guest's process exists, it goes on
+    /// here, or stands still as before. Nothing of the move is left.
+    fn resume(&self, server: ServerId, paused: bool) -> Work<'_, ()>;
 
     /// Tells the target that it owns the guest; returns when the target has made that durable.
     fn hand_over<'a>(&'a self, server: ServerId, to: &'a Peer, generation: u64) -> Work<'a, ()>;
 
-    /// At the target: the arrived disks become the guest's disks, and a waiting process goes on. `None` if no
-    /// process waits. May be called again.
+    /// At the target: the arrived disks become the guest's disks, and a waiting process goes on, or stands
+    /// still if the assignment says so. `None` if no process waits. May be called again.
     fn adopt<'a>(&'a self, assignment: &'a GuestAssignment, mode: Mode) -> Work<'a, Option<Started>>;
 }
 

@@ -5,7 +5,7 @@ use super::{
     send_disk,
 };
 use crate::{
-    core::{Failure, FoundProcess, Started},
+    core::{Failure, FoundMemory, FoundProcess, Started},
     link::Link,
 };
 use lenticular_model::{
@@ -56,6 +56,8 @@ pub struct SimKnobs {
 struct SimGuest {
     disks: BTreeMap<DiskId, u64>,
     boot: Option<u64>,
+    paused: bool,
+    memory: Option<FoundMemory>,
 }
 
 /// Simulated hosts of one process, which hand guests to each other.
@@ -122,6 +124,22 @@ impl SimHost {
     }
 }
 
+impl SimGuest {
+    /// The guest runs from now on, and has no saved memory.
+    fn run(&mut self, boot: u64, paused: bool) {
+        (self.boot, self.paused, self.memory) = (Some(boot), paused, None);
+    }
+}
+
+impl SimHost {
+    fn set_paused(&self, server: ServerId, paused: bool) -> Work<'_, ()> {
+        if let Some(guest) = self.lock().guests.get_mut(&server) {
+            guest.paused = paused;
+        }
+        Box::pin(async { Ok(()) })
+    }
+}
+
 impl Hypervisor for SimHost {
     fn probe(&self, _again: bool) -> Work<'_, Probe> {
         let described = Described {
@@ -148,11 +166,54 @@ impl Hypervisor for SimHost {
         Box::pin(async move {
             self.turn(self.knobs.start, "Starting the guest").await?;
             match self.lock().guests.get_mut(&assignment.server_id) {
-                Some(guest) => guest.boot = Some(assignment.boot),
+                Some(guest) => guest.run(assignment.boot, false),
                 None => return Err(Failure::new("The server has no disk here.", "start without a disk")),
             }
             Ok(Started::default())
         })
+    }
+
+    fn pause(&self, server: ServerId) -> Work<'_, ()> {
+        self.set_paused(server, true)
+    }
+
+    fn unpause(&self, server: ServerId) -> Work<'_, ()> {
+        self.set_paused(server, false)
+    }
+
+    fn suspend<'a>(&'a self, of: &'a GuestAssignment) -> Work<'a, ()> {
+        Box::pin(async move {
+            self.turn(self.knobs.shutdown, "Suspending the guest").await?;
+            if let Some(guest) = self.lock().guests.get_mut(&of.server_id) {
+                let memory = |boot| FoundMemory { generation: of.generation, boot };
+                guest.memory = guest.boot.take().map(memory);
+            }
+            Ok(())
+        })
+    }
+
+    fn wake<'a>(&'a self, of: &'a GuestAssignment, _disks: Vec<PathBuf>, _net: NetPlan) -> Work<'a, Started> {
+        Box::pin(async move {
+            self.turn(self.knobs.start, "Resuming the guest").await?;
+            self.lock().guests.entry(of.server_id).or_default().run(of.boot, of.paused);
+            Ok(Started { paused: of.paused, ..Started::default() })
+        })
+    }
+
+    /// Like a simulated disk, a memory is wherever the control plane believes it to be.
+    fn find_memory(&self, server: ServerId, ordered: Option<FoundMemory>) -> Work<'_, Option<FoundMemory>> {
+        let mut inner = self.lock();
+        let guest = inner.guests.entry(server).or_default();
+        guest.memory = guest.memory.or(ordered);
+        let memory = guest.memory;
+        Box::pin(async move { Ok(memory) })
+    }
+
+    fn drop_memory(&self, server: ServerId) -> Work<'_, ()> {
+        if let Some(guest) = self.lock().guests.get_mut(&server) {
+            guest.memory = None;
+        }
+        Box::pin(async { Ok(()) })
     }
 
     fn set_nics(&self, _server: ServerId, _net: NetPlan) -> Work<'_, ()> {
@@ -178,9 +239,12 @@ impl Hypervisor for SimHost {
     }
 
     fn find(&self, server: ServerId) -> Work<'_, Option<FoundProcess>> {
-        let boot = self.lock().guests.get(&server).and_then(|guest| guest.boot);
+        let guest = self.lock().guests.get(&server).and_then(|guest| Some((guest.boot?, guest.paused)));
         Box::pin(async move {
-            Ok(boot.map(|boot| FoundProcess { boot, started: Started::default(), ended: false }))
+            Ok(guest.map(|(boot, paused)| {
+                let started = Started { paused, ..Started::default() };
+                FoundProcess { boot, started, ended: false }
+            }))
         })
     }
 
@@ -287,7 +351,8 @@ impl Moves for SimHost {
             self.turn(self.knobs.prepare, "Making ready for the guest").await?;
             let boot = (receive.mode == Mode::Live).then_some(of.boot);
             let disks = of.guest.disks.iter().map(|disk| (disk.id, disk.generation)).collect();
-            self.lock().guests.insert(of.server_id, SimGuest { disks, boot });
+            let guest = SimGuest { disks, boot, paused: of.paused, memory: None };
+            self.lock().guests.insert(of.server_id, guest);
             Ok(())
         })
     }
@@ -308,7 +373,7 @@ impl Moves for SimHost {
         })
     }
 
-    fn resume(&self, _server: ServerId) -> Work<'_, ()> {
+    fn resume(&self, _server: ServerId, _paused: bool) -> Work<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 
@@ -330,7 +395,8 @@ impl Moves for SimHost {
 
     fn adopt<'a>(&'a self, assignment: &'a GuestAssignment, _manner: Mode) -> Work<'a, Option<Started>> {
         let boot = self.lock().guests.get(&assignment.server_id).and_then(|guest| guest.boot);
-        Box::pin(async move { Ok(boot.map(|_| Started::default())) })
+        let started = Started { paused: assignment.paused, ..Started::default() };
+        Box::pin(async move { Ok(boot.map(|_| started)) })
     }
 }
 

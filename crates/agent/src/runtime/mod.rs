@@ -391,8 +391,8 @@ impl Runtime {
                 continue;
             }
             let server = order.server_id();
-            match work::find_disks(&self.drivers, &own.assignment).await {
-                Ok(Some(generation)) => self.core.disks_found(server, generation),
+            match work::find_disks(&self.drivers, own).await {
+                Ok(Some((generation, memory))) => self.core.disks_found(server, generation, memory),
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%server, %error, "cannot look for the disks"),
             }

@@ -87,11 +87,13 @@ async fn find_guests(core: &mut Core, drivers: &Drivers) -> Result<(), AgentErro
     let mut looking = JoinSet::new();
     for id in all {
         let driver = drivers.hypervisor.clone();
-        looking.spawn(async move { (id, driver.find(id).await) });
+        looking.spawn(async move { (id, driver.find(id).await, driver.find_memory(id, None).await) });
     }
     while let Some(found) = looking.join_next().await {
-        let (id, process) = found.map_err(|e| crate::core::Failure::new("a look failed", e.to_string()))?;
-        core.found(id, FoundGuest { disks: disks.remove(&id).unwrap_or_default(), process: process? });
+        let (id, process, memory) =
+            found.map_err(|e| crate::core::Failure::new("a look failed", e.to_string()))?;
+        let disks = disks.remove(&id).unwrap_or_default();
+        core.found(id, FoundGuest { disks, process: process?, memory: memory? });
     }
     Ok(())
 }

@@ -2,13 +2,14 @@
 
 use super::Runtime;
 use crate::{
-    core::{Failure, Outcome, Started, Step},
-    driver::{Drivers, ProgressSink, StepSignals},
+    core::{Failure, FoundMemory, Outcome, Started, Step},
+    driver::{Drivers, NetPlan, ProgressSink, StepSignals},
     link::Link,
 };
 use lenticular_model::{HostId, ServerId, compute::migration::Mode};
-use lenticular_wire::agent::{Answer, GuestAssignment, Question, Receive, Subject};
+use lenticular_wire::agent::{Answer, GuestAssignment, Own, Question, Receive, RunGoal, Subject};
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -123,6 +124,14 @@ async fn carry_out(
             }
         },
         Step::Start(assignment) => start(drivers, assignment).await.map(Outcome::Started),
+        Step::Wake(assignment) => wake(drivers, assignment).await.map(Outcome::Started),
+        Step::Pause => drivers.hypervisor.pause(id).await.map(|()| Outcome::Done),
+        Step::Unpause => drivers.hypervisor.unpause(id).await.map(|()| Outcome::Done),
+        Step::Suspend(assignment) => match drivers.hypervisor.suspend(&assignment).await {
+            Ok(()) => drivers.network.unplug(id).await.map(|()| Outcome::Done),
+            Err(failure) => Err(failure),
+        },
+        Step::DropMemory => drivers.hypervisor.drop_memory(id).await.map(|()| Outcome::Done),
         Step::Plug(assignment) => plug(drivers, &assignment).await.map(|()| Outcome::Done),
         Step::Shutdown => match drivers.hypervisor.shutdown(id, cancel).await {
             Ok(()) => drivers.network.unplug(id).await.map(|()| Outcome::Done),
@@ -145,7 +154,8 @@ async fn carry_out(
             _ = cancel.wait_for(|cancel| *cancel) => Err(Failure::new("The shelving was given up.", "cut short")),
         },
         Step::Revive(assignment) => relabel(drivers, &assignment).await.map(|()| Outcome::Done),
-        Step::Resume => drivers.moves.resume(id).await.map(|()| Outcome::Done),
+        Step::Resume => drivers.moves.resume(id, false).await.map(|()| Outcome::Done),
+        Step::ResumePaused => drivers.moves.resume(id, true).await.map(|()| Outcome::Done),
         Step::HandOver { to, generation } => tokio::select! {
             result = drivers.moves.hand_over(id, &to, generation) => result.map(|()| Outcome::Done),
             _ = cancel.wait_for(|cancel| *cancel) => Ok(Outcome::Done),
@@ -185,14 +195,21 @@ async fn prepare(drivers: &Drivers, link: &dyn Link, assignment: &GuestAssignmen
     Ok(())
 }
 
-/// The generation of a guest's disks; `None` if one of them is missing.
-pub(super) async fn find_disks(drivers: &Drivers, of: &GuestAssignment) -> Result<Option<u64>, Failure> {
-    let mut oldest = None;
+/// The generation of a guest's disks, and its saved memory; `None` if one of the disks is missing.
+pub(super) async fn find_disks(
+    drivers: &Drivers,
+    own: &Own,
+) -> Result<Option<(u64, Option<FoundMemory>)>, Failure> {
+    let (of, mut oldest) = (&own.assignment, None);
     for disk in &of.guest.disks {
         let Some(generation) = drivers.disks.find(of.server_id, disk).await? else { return Ok(None) };
         oldest = Some(oldest.unwrap_or(generation).min(generation));
     }
-    Ok(oldest)
+    let Some(generation) = oldest else { return Ok(None) };
+    let saved = matches!(own.run, RunGoal::Suspended { .. });
+    let ordered = saved.then_some(FoundMemory { generation, boot: of.boot });
+    let memory = drivers.hypervisor.find_memory(of.server_id, ordered).await?;
+    Ok(Some((generation, memory)))
 }
 
 async fn keep_user_data(
@@ -213,13 +230,24 @@ async fn keep_user_data(
 }
 
 async fn start(drivers: &Drivers, of: Arc<GuestAssignment>) -> Result<Started, Failure> {
+    let (net, paths) = ready(drivers, &of).await?;
+    drivers.hypervisor.start(&of, paths, net).await
+}
+
+async fn wake(drivers: &Drivers, of: Arc<GuestAssignment>) -> Result<Started, Failure> {
+    let (net, paths) = ready(drivers, &of).await?;
+    drivers.hypervisor.wake(&of, paths, net).await
+}
+
+/// The network and the disks of a guest that gets a process.
+async fn ready(drivers: &Drivers, of: &GuestAssignment) -> Result<(NetPlan, Vec<PathBuf>), Failure> {
     let net = drivers.network.plug(of.server_id, &of.guest).await?;
     let mut paths = Vec::new();
     for disk in &of.guest.disks {
         drivers.disks.grow(of.server_id, disk).await?;
         paths.push(drivers.disks.path(of.server_id, disk.id));
     }
-    drivers.hypervisor.start(&of, paths, net).await
+    Ok((net, paths))
 }
 
 async fn relabel(drivers: &Drivers, of: &GuestAssignment) -> Result<(), Failure> {

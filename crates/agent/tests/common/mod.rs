@@ -14,7 +14,7 @@ use lenticular_model::{
 };
 use lenticular_wire::agent::{
     Answer, Base, Content, DiskSpec, GuestAssignment, GuestSpec, Order, Orders, OrdersQuery, Outgoing, Own,
-    Peer, Question, Receive, Registration, Report, Subject, Welcome,
+    Peer, Question, Receive, Registration, Report, RunGoal, Subject, Welcome,
 };
 use std::{
     collections::BTreeMap,
@@ -33,6 +33,9 @@ use tokio::{io::AsyncReadExt, sync::watch};
     reason = "not every test has real guests; those that have end the processes that they started"
 )]
 pub mod qemu;
+
+#[allow(dead_code, clippy::unwrap_used, reason = "not every test has real guests")]
+pub mod counting;
 
 pub struct Cloud {
     inner: Mutex<Inner>,
@@ -128,7 +131,7 @@ impl Cloud {
         let is =
             |seen: &Observation| seen.boot == boot && matches!(seen.observed, ObservedState::Running { .. });
         match self.sees(id, "running", is).await.observed {
-            ObservedState::Running { ssh_forward } => ssh_forward,
+            ObservedState::Running { ssh_forward, .. } => ssh_forward,
             other => panic!("{other:?}"),
         }
     }
@@ -389,13 +392,18 @@ impl Wish {
         }
         let mut guest = self.guest.clone();
         guest.disks.iter_mut().for_each(|disk| disk.generation = generation);
-        let assignment = GuestAssignment { server_id, generation, boot, guest };
+        let paused = self.wanted == Wanted::Paused;
+        let assignment = GuestAssignment { server_id, generation, boot, paused, guest };
         if let Some((from, mode)) = self.receive.clone() {
             return Order::Receive(Receive { assignment: assignment.into(), layout: 2, from, mode });
         }
         Order::Own(Own {
             assignment: assignment.into(),
-            run: self.wanted == Wanted::Running,
+            run: match self.wanted {
+                Wanted::Running | Wanted::Paused => RunGoal::Running,
+                Wanted::Suspended => RunGoal::Suspended { attempt: boot },
+                Wanted::Stopped | Wanted::Absent => RunGoal::Stopped,
+            },
             boot_style,
             disk_made,
             revives: None,

@@ -9,7 +9,7 @@ use crate::{
     respond::{empty, json},
 };
 use axum::extract::Path;
-use lenticular_control::command::compute::{evacuate, migrate, server, shelve};
+use lenticular_control::command::compute::{evacuate, migrate, server, shelve, suspend};
 use lenticular_model::{
     ServerId,
     compute::server::{BootStyle, Server},
@@ -46,6 +46,18 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
         "reboot" => {
             let style = reboot_style(args)?;
             ctx.commit("server reboot", move |txn, caller| server::reboot(txn, caller, id, style)).await?;
+        }
+        "pause" => {
+            ctx.commit("server pause", move |txn, caller| suspend::pause(txn, caller, id)).await?;
+        }
+        "unpause" => {
+            ctx.commit("server unpause", move |txn, caller| suspend::unpause(txn, caller, id)).await?;
+        }
+        "suspend" => {
+            ctx.commit("server suspend", move |txn, caller| suspend::suspend(txn, caller, id)).await?;
+        }
+        "resume" => {
+            ctx.commit("server resume", move |txn, caller| suspend::resume(txn, caller, id)).await?;
         }
         "lock" => {
             let reason = lock_reason(ctx.version, args)?;

@@ -1,6 +1,9 @@
 //! A server's condition (Nova's `vm_state`): all its changes, and nothing else that happens with them.
 //!
 //! ```text
+//!                                      Paused, Suspended
+//!                                         ▲ │
+//!                                         │ ▼
 //!   (created) ──────▶ Building ──────▶ Active ◀──────▶ Stopped
 //!       │                │  ▲             │               │  ▲
 //!       │                │  │             │               │  │
@@ -13,6 +16,8 @@
 //! - Created → Building: `command/compute/server_create.rs`. Created → Error: no host takes the server.
 //! - Building, Stopped, Error → Active: the guest runs and its ports are plugged (`run.rs`).
 //! - Active → Stopped: the guest was ordered to stop, or shut itself down (`run.rs`).
+//! - Active → Paused: the guest stands still, as ordered. Active → Suspended: its memory is saved (`suspend.rs`).
+//! - Paused, Suspended → Active: the guest goes on, or was started anew (`run.rs`). → Stopped: its owner stopped it.
 //! - Any → Error: the host reports a failure (`run.rs`), an operation is overdue (`reconcile/server.rs`), the disk
 //!   is lost with its host (`loss.rs`), or an operator says so.
 //! - Error → Stopped or Building: a start, stop or reboot is a new attempt (`command/compute/server.rs`).
@@ -33,6 +38,16 @@ pub fn fault(message: String, details: Option<String>, at: Timestamp) -> Fault {
 pub fn set_active(server: &mut Server) {
     server.condition = Condition::Active;
     server.fault = None;
+}
+
+/// The guest stands still, as wanted.
+pub fn set_paused(server: &mut Server) {
+    server.condition = Condition::Paused;
+}
+
+/// The guest's memory is saved, as wanted.
+pub fn set_suspended(server: &mut Server) {
+    server.condition = Condition::Suspended;
 }
 
 /// The guest does not run, as wanted.

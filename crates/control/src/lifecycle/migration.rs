@@ -9,7 +9,7 @@ use lenticular_model::{
             FlavorSnapshot, Leg, Migration, Mode, MoveProgress, Phase, Progress, Purpose, Ticket, Unconfirmed,
         },
         operation::{MOVE_S_MAX, OperationKind},
-        server::{Server, Wanted},
+        server::{Condition, Server, Wanted},
     },
     error::{Error, Result},
     host::{
@@ -144,6 +144,7 @@ pub fn on_target_report(txn: &mut Txn<'_>, server: &Server, seen: &Observation) 
         }
         // Only a target that has accepted the guest reports a running guest.
         ObservedState::Running { .. }
+        | ObservedState::Suspended
         | ObservedState::Stopped { .. }
         | ObservedState::Failed { disk_made: true, .. } => {
             arrive(txn, server);
@@ -212,8 +213,12 @@ pub fn end(txn: &mut Txn<'_>, server: &Server, phase: Phase) {
         operation::finish(txn, task.operation_id, Some(why));
     }
     let ended = task.is_some();
+    // A guest that stopped before the source knew of the move is started again: no other report follows.
+    let stands = ticket.leg == Leg::Prepare && !server.powered && server.condition != Condition::Error;
+    let restarts = stands && matches!(server.wanted, Wanted::Running | Wanted::Paused);
     txn.update::<Server>(&server.id, |s| {
         s.ticket = None;
+        s.boot += u64::from(restarts);
         if ended {
             s.task = None;
         }
@@ -231,7 +236,7 @@ fn arrive(txn: &mut Txn<'_>, server: &Server) {
     let what = format!("moved to {to_name}");
     let fate = Fate::Kept { until };
     ports::move_to(txn, server.id, ticket.to);
-    let restarts = ticket.mode == Mode::Cold && server.wanted == Wanted::Running;
+    let restarts = ticket.mode == Mode::Cold && matches!(server.wanted, Wanted::Running | Wanted::Paused);
     let confirmable = matches!(purpose, Purpose::Migrate | Purpose::Resize);
     let unconfirmed = confirmable.then(|| {
         let (migration_id, snapshot) = (ticket.migration_id, server.flavor_snapshot());

@@ -13,3 +13,4 @@ pub mod ports;
 pub mod restore;
 pub mod run;
 pub mod shelf;
+pub mod suspend;

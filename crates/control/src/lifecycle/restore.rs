@@ -101,6 +101,7 @@ pub fn adopt(txn: &mut Txn<'_>, server: &Server, host: HostId, generation: u64) 
 /// are leftovers. If the server is wanted absent, all of them are removed.
 pub fn place_found(txn: &mut Txn<'_>, id: ServerId, seen: Option<&Observation>) {
     let runs = seen.is_some_and(|seen| matches!(seen.observed, ObservedState::Running { .. }));
+    let suspended = seen.is_some_and(|seen| seen.observed == ObservedState::Suspended);
     let made = seen.is_none_or(|seen| match seen.observed {
         ObservedState::Preparing { disk_made, .. } | ObservedState::Failed { disk_made, .. } => disk_made,
         _ => true,
@@ -109,9 +110,13 @@ pub fn place_found(txn: &mut Txn<'_>, id: ServerId, seen: Option<&Observation>) 
         s.restored = None;
         // The next boot needs a number that the host has not used yet.
         s.boot = s.boot.max(seen.map_or(0, |seen| seen.boot));
-        if runs && s.wanted == Wanted::Stopped && s.task.is_none() {
-            s.wanted = Wanted::Running;
-        }
+        s.wanted = match s.wanted {
+            // The guest was suspended, or resumed, after the backup. Its memory must not be lost.
+            Wanted::Running | Wanted::Paused | Wanted::Stopped if suspended => Wanted::Suspended,
+            Wanted::Suspended if runs => Wanted::Running,
+            Wanted::Stopped if runs && s.task.is_none() => Wanted::Running,
+            wanted => wanted,
+        };
     });
     disk::update(txn, id, |disk| disk.made |= made);
     let Some(server) = txn.servers.get(&id).cloned() else { return };

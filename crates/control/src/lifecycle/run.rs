@@ -10,9 +10,15 @@ use lenticular_model::{
 };
 use std::sync::Arc;
 
-/// The guest runs and can be reached: the server is ACTIVE.
-pub fn set_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) {
-    operation::finish_task(txn, server, None);
+/// The guest runs and can be reached: the server is ACTIVE. `memory_lost` says why a guest with a saved memory was
+/// started anew: what was asked did not succeed.
+pub fn set_running(
+    txn: &mut Txn<'_>,
+    server: &Server,
+    ssh_forward: Option<String>,
+    memory_lost: Option<String>,
+) {
+    operation::finish_task(txn, server, memory_lost);
     let now = txn.now;
     txn.update::<Server>(&server.id, |s| {
         condition::set_active(s);
@@ -102,7 +108,7 @@ pub fn activate_if_plugged(txn: &mut Txn<'_>, id: ServerId) {
     };
     let server = txn.servers.get(&id).filter(waits).cloned();
     if let Some(server) = server.filter(|server| !ports::must_wait(txn, server)) {
-        set_running(txn, &server, server.ssh_forward.clone());
+        set_running(txn, &server, server.ssh_forward.clone(), None);
     }
 }
 

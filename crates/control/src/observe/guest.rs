@@ -1,7 +1,7 @@
 //! Reports of hosts about guests: which reports count, and what each changes in its server.
 
 use crate::{
-    lifecycle::{archive::archive_if_gone, disk, migration, ports, run, shelf},
+    lifecycle::{archive::archive_if_gone, disk, migration, ports, run, shelf, suspend},
     observe::restore,
 };
 use lenticular_model::{
@@ -38,18 +38,22 @@ pub fn observe(txn: &mut Txn<'_>, host: HostId, observations: &[Observation]) {
         match server.filter(|s| owned(txn, s)) {
             Some(server) => {
                 observe_one(txn, &server, seen);
-                observe_unsaved(txn, seen);
+                observe_failures(txn, seen);
             }
             None => disk::on_gone(txn, host, seen),
         }
     }
 }
 
-/// A disk could not be sent to the image store.
-fn observe_unsaved(txn: &mut Txn<'_>, seen: &Observation) {
+/// What the host could not do, while the guest stays as it was.
+fn observe_failures(txn: &mut Txn<'_>, seen: &Observation) {
     let server = txn.servers.get(&seen.server_id).cloned();
     if let (Some(server), Some(unsaved)) = (server, &seen.unsaved) {
         shelf::unsaved(txn, &server, unsaved);
+    }
+    let server = txn.servers.get(&seen.server_id).cloned();
+    if let (Some(server), Some(failed)) = (server, &seen.failed_attempt) {
+        suspend::on_failed_attempt(txn, &server, failed);
     }
 }
 
@@ -78,7 +82,7 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
     }
     let made = match &seen.observed {
         ObservedState::Preparing { disk_made, .. } | ObservedState::Failed { disk_made, .. } => *disk_made,
-        ObservedState::Running { .. } | ObservedState::Stopped { .. } => true,
+        ObservedState::Running { .. } | ObservedState::Suspended | ObservedState::Stopped { .. } => true,
         ObservedState::Receiving { .. }
         | ObservedState::Ready
         | ObservedState::Unready { .. }
@@ -91,7 +95,11 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
     if matches!(seen.observed, ObservedState::Running { .. }) {
         note_layout(txn, server, seen);
     }
-    if matches!(seen.observed, ObservedState::Running { .. } | ObservedState::Stopped { .. }) {
+    let is_there = matches!(
+        seen.observed,
+        ObservedState::Running { .. } | ObservedState::Suspended | ObservedState::Stopped { .. }
+    );
+    if is_there {
         shelf::came_back(txn, server);
     }
     if seen.boot < server.boot {
@@ -109,7 +117,10 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
         | ObservedState::Unready { .. }
         | ObservedState::Kept => {}
         ObservedState::Preparing { .. } => {}
-        ObservedState::Running { ssh_forward } => saw_running(txn, server, ssh_forward.clone()),
+        ObservedState::Running { ssh_forward, paused } => {
+            saw_running(txn, server, ssh_forward.clone(), *paused, seen.memory_lost.clone());
+        }
+        ObservedState::Suspended => suspend::set_suspended(txn, server),
         ObservedState::Stopped { why } => saw_stopped(txn, server, *why),
         ObservedState::Failed { message, details, .. } if shelf::never_came(txn, server, made) => {
             shelf::go_back(txn, server, message, details);
@@ -128,14 +139,28 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
     }
 }
 
-fn saw_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) {
+fn saw_running(
+    txn: &mut Txn<'_>,
+    server: &Server,
+    ssh_forward: Option<String>,
+    paused: bool,
+    memory_lost: Option<String>,
+) {
     ports::set_plugged(txn, server, true);
-    // A stop or a move is under way and not done; a running guest is not its outcome.
-    if server.wanted == Wanted::Stopped || server.ticket.is_some() {
+    // Something else is under way and not done, such as a stop or a move; a running guest is not its outcome.
+    let runs_as_wanted = match server.wanted {
+        Wanted::Running => !paused,
+        Wanted::Paused => paused,
+        Wanted::Suspended | Wanted::Stopped | Wanted::Absent => false,
+    };
+    if !runs_as_wanted || server.ticket.is_some() {
         if !server.powered {
             txn.update::<Server>(&server.id, |s| s.powered = true);
         }
         return;
+    }
+    if paused {
+        return suspend::set_paused(txn, server);
     }
     let settled = server.condition == Condition::Active && server.task.is_none() && server.powered;
     if settled && server.ssh_forward == ssh_forward {
@@ -145,7 +170,7 @@ fn saw_running(txn: &mut Txn<'_>, server: &Server, ssh_forward: Option<String>) 
         txn.update::<Server>(&server.id, |s| (s.powered, s.awaits_ports) = (true, Some(s.boot)));
         return;
     }
-    run::set_running(txn, server, ssh_forward);
+    run::set_running(txn, server, ssh_forward, memory_lost);
 }
 
 fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why_stopped: StopReason) {
@@ -157,7 +182,7 @@ fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why_stopped: StopReason) {
             txn.update::<Server>(&server.id, |s| s.wanted = Wanted::Stopped);
         }
         // The move is decided first: the source may have released the guest before.
-        (Wanted::Running, StopReason::HostRestarted) if server.ticket.is_some() => {
+        (Wanted::Running | Wanted::Paused, StopReason::HostRestarted) if server.ticket.is_some() => {
             let why = "The source host restarted.".to_owned();
             migration::fail(txn, server, why);
             txn.update::<Server>(&server.id, |s| s.powered = false);
@@ -188,6 +213,7 @@ fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why_stopped: StopReason) {
                 s.boot_style = BootStyle::Hard;
             });
         }
+        (Wanted::Paused | Wanted::Suspended, why) => suspend::saw_stopped(txn, server, why),
         (Wanted::Running, StopReason::MovedAway) | (Wanted::Absent, _) => {}
     }
 }

@@ -30,6 +30,7 @@ fn claim(seen: &Observation) -> Option<FoundDisk> {
         ObservedState::Kept | ObservedState::Stopped { why: StopReason::MovedAway } => Some(FoundDisk::Left),
         ObservedState::Stopped { .. }
         | ObservedState::Running { .. }
+        | ObservedState::Suspended
         | ObservedState::Failed { .. }
         | ObservedState::Preparing { .. } => Some(FoundDisk::Own),
     }

@@ -43,6 +43,8 @@ pub fn seen(generation: u64, observed: ObservedState) -> Observation {
         layout: 0,
         handover: None,
         unsaved: None,
+        failed_attempt: None,
+        memory_lost: None,
     }
 }
 
@@ -64,7 +66,7 @@ impl Cloud {
                 Ok(())
             })
             .unwrap();
-        cloud.hear(0, seen(1, ObservedState::Running { ssh_forward: None }));
+        cloud.hear(0, seen(1, ObservedState::Running { ssh_forward: None, paused: false }));
         assert_eq!(cloud.server().status(), "ACTIVE");
         cloud
     }

@@ -58,6 +58,7 @@ pub fn server(host_id: HostId) -> Server {
         wanted: Wanted::Running,
         boot: 1,
         boot_style: BootStyle::Hard,
+        suspensions: 0,
         condition: Condition::Building,
         task: None,
         fault: None,

@@ -169,7 +169,7 @@ fn arrive(txn: &mut Txn<'_>, id: ServerId) {
     use lenticular_model::host::observation::{Observation, ObservedState};
     let Some(ticket) = txn.servers[&id].ticket.clone() else { return };
     let boot = txn.servers[&id].boot + 1;
-    for observed in [ObservedState::Ready, ObservedState::Running { ssh_forward: None }] {
+    for observed in [ObservedState::Ready, ObservedState::Running { ssh_forward: None, paused: false }] {
         let seen = Observation {
             server_id: id,
             generation: ticket.generation,
@@ -178,6 +178,8 @@ fn arrive(txn: &mut Txn<'_>, id: ServerId) {
             layout: 0,
             handover: None,
             unsaved: None,
+            failed_attempt: None,
+            memory_lost: None,
         };
         lenticular_control::observe::guest::observe(txn, ticket.to, &[seen]);
     }

@@ -35,6 +35,14 @@ pub enum OperationKind {
     Shelve,
     /// Bring it back from that image.
     Unshelve,
+    /// Let its guest stand still.
+    Pause,
+    /// Let its guest go on.
+    Unpause,
+    /// Save its memory on its host's disk.
+    Suspend,
+    /// Go on with the saved memory.
+    Resume,
     /// Give it another network interface.
     AttachInterface,
     /// Take a network interface from it.
@@ -58,6 +66,10 @@ impl OperationKind {
             OperationKind::Evacuate => "evacuate",
             OperationKind::Shelve => "shelve",
             OperationKind::Unshelve => "unshelve",
+            OperationKind::Pause => "pause",
+            OperationKind::Unpause => "unpause",
+            OperationKind::Suspend => "suspend",
+            OperationKind::Resume => "resume",
             OperationKind::AttachInterface => "attach_interface",
             OperationKind::DetachInterface => "detach_interface",
         }
@@ -78,6 +90,10 @@ impl OperationKind {
             OperationKind::Evacuate => "compute_rebuild_instance",
             OperationKind::Shelve => "compute_shelve_instance",
             OperationKind::Unshelve => "compute_unshelve_instance",
+            OperationKind::Pause => "compute_pause_instance",
+            OperationKind::Unpause => "compute_unpause_instance",
+            OperationKind::Suspend => "compute_suspend_instance",
+            OperationKind::Resume => "compute_resume_instance",
             OperationKind::AttachInterface => "compute_attach_interface",
             OperationKind::DetachInterface => "compute_detach_interface",
         }
@@ -99,6 +115,10 @@ impl OperationKind {
             OperationKind::Evacuate => "rebuilding",
             OperationKind::Shelve => "shelving",
             OperationKind::Unshelve => "unshelving",
+            OperationKind::Pause => "pausing",
+            OperationKind::Unpause => "unpausing",
+            OperationKind::Suspend => "suspending",
+            OperationKind::Resume => "resuming",
             // The request ends these at once, so no server is ever seen in them.
             OperationKind::AttachInterface => "attaching_interface",
             OperationKind::DetachInterface => "detaching_interface",
@@ -110,7 +130,11 @@ impl OperationKind {
         match self {
             OperationKind::Create | OperationKind::Evacuate | OperationKind::Unshelve => 1_800,
             OperationKind::Shelve => SHELVE_S_MAX,
-            OperationKind::Start | OperationKind::HardReboot => 600,
+            OperationKind::Start
+            | OperationKind::HardReboot
+            | OperationKind::Suspend
+            | OperationKind::Resume => 600,
+            OperationKind::Pause | OperationKind::Unpause => 120,
             OperationKind::Stop | OperationKind::SoftReboot => 300,
             OperationKind::Delete => 600,
             // The deadline of the operation's migration counts instead.

@@ -7,11 +7,13 @@
 //! ```text
 //!              host reports running                stop
 //!  Building ─────────────────────────▶ Active ─────────────▶ Stopped
-//!     │                                 ▲  │ ◀────────────────  │
-//!     │ no host, or the host failed     │  │       start        │
-//!     ▼                                 │  ▼ guest died         │
-//!   Error ──────────start───────────────┘ Error                 │
-//!     └──────────────┬──────────────────────┴───────────────────┘
+//!     │                               ▲ ▲  │ ◀────────────────  │
+//!     │ no host, or the host failed   │ │  │       start        │
+//!     ▼                               │ │  ▼ guest died         │
+//!   Error ──────────start─────────────┼─┘ Error                 │
+//!     │             pause, suspend    ▼     │                   │
+//!     │                     Paused, Suspended                   │
+//!     └──────────────┬────────────────┴─────┴───────────────────┘
 //!                    ▼ delete: wanted = Absent, a tombstone until the host has confirmed it
 //!                  gone (a cold `past_server` record stays)
 //! ```
@@ -65,6 +67,10 @@ pub enum Networks {
 pub enum Wanted {
     /// It runs.
     Running,
+    /// Its process exists, and its CPUs stand still.
+    Paused,
+    /// It does not run, and its memory is saved on the host's disk.
+    Suspended,
     /// The guest exists and does not run.
     Stopped,
     /// The guest and its disk are gone: a tombstone. An agent deletes only by a tombstone, never because a server
@@ -80,6 +86,10 @@ pub enum Condition {
     Building,
     /// Its guest runs.
     Active,
+    /// Its guest stands still, with its memory in the host's memory.
+    Paused,
+    /// Its guest does not run, and its memory is saved on the host's disk.
+    Suspended,
     /// Its guest does not run.
     Stopped,
     /// Something failed; `fault` says what.
@@ -92,8 +102,10 @@ pub enum Condition {
 pub enum BootStyle {
     /// Ask the guest to shut down first; reset it if it does not.
     Soft,
-    /// Reset it.
+    /// Reset it. A saved memory is discarded.
     Hard,
+    /// Go on with the saved memory, or start the guest anew if the memory cannot be used.
+    Resume,
 }
 
 /// The fault of a server in error.
@@ -280,6 +292,9 @@ record! {
         pub boot: u64,
         /// How the present boot happens if the guest already runs.
         pub boot_style: BootStyle,
+        /// Counts the requests to suspend the guest. The number names the attempt that a host could not carry out.
+        #[serde(default)]
+        pub suspensions: u64,
         /// Counts the changes of the set of interfaces. A removed port leaves no other record that could renew the
         /// orders of the server's host.
         #[serde(default)]
@@ -344,6 +359,8 @@ impl Server {
             (Condition::Active | Condition::Stopped, None) if self.unconfirmed.is_some() => "VERIFY_RESIZE",
             (Condition::Building, _) => "BUILD",
             (Condition::Active, _) => "ACTIVE",
+            (Condition::Paused, _) => "PAUSED",
+            (Condition::Suspended, _) => "SUSPENDED",
             (Condition::Stopped, _) => "SHUTOFF",
         }
     }
@@ -356,15 +373,18 @@ impl Server {
             Condition::Building => "building",
             Condition::Active | Condition::Stopped if self.unconfirmed.is_some() => "resized",
             Condition::Active => "active",
+            Condition::Paused => "paused",
+            Condition::Suspended => "suspended",
             Condition::Stopped => "stopped",
             Condition::Error => "error",
         }
     }
 
-    /// Nova's `power_state`: 0 no state, 1 running, 4 shut down.
+    /// Nova's `power_state`: 0 no state, 1 running, 3 paused, 4 shut down.
     pub fn power_state(&self) -> u8 {
         match (self.powered, self.condition) {
             _ if self.terminated_at.is_some() => 0,
+            (true, Condition::Paused) => 3,
             (true, _) => 1,
             (false, Condition::Building) => 0,
             (false, Condition::Error) if self.launched_at.is_none() => 0,
@@ -477,6 +497,7 @@ impl Server {
             || self.wanted != other.wanted
             || self.boot != other.boot
             || self.boot_style != other.boot_style
+            || self.suspensions != other.suspensions
             || self.shelf != other.shelf
             || self.interfaces != other.interfaces
             || self.base != other.base

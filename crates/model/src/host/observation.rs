@@ -24,6 +24,39 @@ pub struct Observation {
     /// Why the disk could not be sent to the image store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsaved: Option<Unsaved>,
+    /// What the host could not do. The guest stays as it was before the attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_attempt: Option<FailedAttempt>,
+    /// Why the guest was started anew in this boot, though its memory was saved: for the server's owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_lost: Option<String>,
+}
+
+/// Something that a host tries once for each order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Attempt {
+    /// To suspend a running guest.
+    Suspend {
+        /// The number of the attempt.
+        number: u64,
+    },
+    /// To resume a suspended guest.
+    Resume {
+        /// The guest's boot.
+        boot: u64,
+    },
+}
+
+/// An attempt that failed, and left the guest as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedAttempt {
+    /// The attempt.
+    pub attempt: Attempt,
+    /// The reason, for the server's owner.
+    pub message: String,
+    /// More, for the operator.
+    pub details: String,
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -82,7 +115,12 @@ pub enum ObservedState {
         /// `address:port` that leads to the guest's ssh, where the network driver makes one.
         #[serde(default)]
         ssh_forward: Option<String>,
+        /// True if its CPUs stand still.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        paused: bool,
     },
+    /// The guest does not run, and its memory is saved on the host's disk.
+    Suspended,
     /// The guest exists and does not run.
     Stopped {
         /// The reason why it stopped.

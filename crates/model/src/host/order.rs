@@ -63,6 +63,9 @@ pub struct GuestAssignment {
     pub generation: u64,
     /// If higher than the last boot that the agent carried out, the guest is rebooted.
     pub boot: u64,
+    /// True if the guest's CPUs stand still while the guest has a process.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// The guest to run.
     pub guest: GuestSpec,
 }
@@ -74,6 +77,8 @@ struct ReadAssignment {
     server_id: ServerId,
     generation: u64,
     boot: u64,
+    #[serde(default)]
+    paused: bool,
     guest: ReadGuest,
 }
 
@@ -87,12 +92,45 @@ struct ReadGuest {
 
 impl From<ReadAssignment> for GuestAssignment {
     fn from(read: ReadAssignment) -> Self {
-        let ReadAssignment { server_id, generation, boot, guest: ReadGuest { base, spec: mut guest } } = read;
+        let ReadAssignment { server_id, generation, boot, paused, guest } = read;
+        let ReadGuest { base, spec: mut guest } = guest;
         if let Some(base) = base.filter(|_| guest.disks.is_empty()) {
             let (id, bytes) = (DiskId::root_of(server_id), DiskKind::Root.bytes(&guest.size));
             guest.disks = vec![DiskSpec { id, generation, bytes, content: Content::Image(base) }];
         }
-        Self { server_id, generation, boot, guest }
+        Self { server_id, generation, boot, paused, guest }
+    }
+}
+
+/// What a guest on its own host shall do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunGoal {
+    /// Run.
+    Running,
+    /// Stop, with its memory saved on the host's disk.
+    Suspended {
+        /// The number of the attempt. A host that could not suspend the guest waits for another attempt.
+        attempt: u64,
+    },
+    /// Stop.
+    Stopped,
+}
+
+impl RunGoal {
+    /// Reads a goal, or the word of agents before [`RunGoal`]: whether the guest runs.
+    fn read<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Read {
+            Runs(bool),
+            Goal(RunGoal),
+        }
+        Ok(match Read::deserialize(from)? {
+            Read::Runs(true) => Self::Running,
+            Read::Runs(false) => Self::Stopped,
+            Read::Goal(goal) => goal,
+        })
     }
 }
 
@@ -102,8 +140,9 @@ pub struct Own {
     /// The guest.
     #[serde(flatten)]
     pub assignment: Arc<GuestAssignment>,
-    /// True if the guest must run.
-    pub run: bool,
+    /// What the guest shall do.
+    #[serde(deserialize_with = "RunGoal::read")]
+    pub run: RunGoal,
     /// How the guest is rebooted, if it runs.
     pub boot_style: BootStyle,
     /// True if the disks were made already. If such a disk is missing, it is lost, and the host must not make a new

@@ -40,7 +40,7 @@ pub use lenticular_model::{
         fact::Facts,
         guest_spec::{AddressSpec, Base, Content, DiskSpec, FloatingSpec, GuestSpec, PortSpec},
         host::HostOrder,
-        order::{GuestAssignment, Order, Outgoing, Own, Peer, Receive},
+        order::{GuestAssignment, Order, Outgoing, Own, Peer, Receive, RunGoal},
     },
 };
 pub use orders::{Orders, OrdersQuery};

@@ -10,7 +10,7 @@ use lenticular_model::{
         evidence::{HYPERVISOR, NETWORK},
         host::{Capacity, Hypervisor, Wiring},
         observation::Observation,
-        order::{Order, Own, Receive},
+        order::{Order, Own, Receive, RunGoal},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -114,7 +114,7 @@ impl From<Orders> for OrdersV2 {
 }
 
 /// An order as version 2 writes it: `guest.base`, the image below the only disk, in place of `guest.disks`. `None` if the
-/// guest has several disks, or a root disk without an image. The host then keeps to its last order.
+/// guest has several disks, a root disk without an image, or a saved memory. The host then keeps to its last order.
 fn order(order: &Order) -> Option<Value> {
     let mut written = serde_json::to_value(order).ok()?;
     if let Order::Own(Own { assignment, .. }) | Order::Receive(Receive { assignment, .. }) = order {
@@ -122,6 +122,12 @@ fn order(order: &Order) -> Option<Value> {
         let guest = written.get_mut("guest")?.as_object_mut()?;
         guest.remove("disks");
         guest.insert("base".to_owned(), serde_json::to_value(disk.base()?).ok()?);
+    }
+    if let Order::Own(own) = order {
+        if matches!(own.run, RunGoal::Suspended { .. }) {
+            return None;
+        }
+        written.as_object_mut()?.insert("run".to_owned(), Value::Bool(own.run == RunGoal::Running));
     }
     Some(written)
 }

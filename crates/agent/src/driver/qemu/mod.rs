@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! STATE/guests/<server>/     config.iso  user_data  ready  qemu.log  console.log  console.old  (and the disk's files)
+//! STATE/guests/<server>/     memory.saved  memory.json, if it is suspended (see `memory`)
 //! STATE/guests/<server>/run/ pid  qmp  serial: what QEMU makes
 //! ```
 //!
@@ -12,6 +13,7 @@
 mod args;
 mod cgroup;
 mod console;
+mod memory;
 mod moves;
 mod nics;
 mod probe;
@@ -22,7 +24,7 @@ mod watch;
 use super::{Exit, Hypervisor, NetPlan, Probe, Work, disk_full, file_failure};
 use crate::{
     config_drive,
-    core::{Failure, FoundProcess, Started},
+    core::{Failure, FoundMemory, FoundProcess, Started},
     driver::{
         guest_user::{self, GuestUser},
         user_net,
@@ -177,6 +179,8 @@ impl Qemu {
             ));
         }
         let dir = self.dir(id);
+        // No memory of an earlier boot can come back from here on.
+        memory::discard(&dir).await?;
         self.write_config_drive(assignment, &dir, net.carries_ipv6).await?;
         let disks: Vec<&Path> = disks.iter().map(|disk| in_dir(&dir, disk)).collect();
         let machine = args::Machine { disks: disks.clone(), net, kvm: probed.kvm, layout: args::LAYOUT };
@@ -194,7 +198,7 @@ impl Qemu {
         };
         let (boot, layout) = (assignment.boot, args::LAYOUT);
         let live = Arc::new(Live { process, qmp: Some(qmp), boot, layout });
-        Ok((live, Started { ssh_forward, layout }))
+        Ok((live, Started { ssh_forward, layout, ..Started::default() }))
     }
 
     /// Starts QEMU and waits for its answer; without an answer, QEMU is ended.
@@ -291,29 +295,31 @@ impl Qemu {
             return Err(stranger(server, &process.seen.name));
         };
         let connected = Qmp::connect(&self.dir(server), FIND_DEADLINE).await;
-        let (qmp, ssh_forward, ended) = match connected {
+        let (qmp, ssh_forward, status) = match connected {
             Ok(qmp) => {
                 let (uuid, name) = qmp.identity().await.map_err(|e| qmp_failure(&e))?;
                 if uuid != server.to_string() || name != process.seen.name {
                     return Err(stranger(server, &name));
                 }
                 let networks = qmp.user_networks().await.unwrap_or_default();
-                let ended = qmp.status().await.is_ok_and(|status| status == "shutdown");
-                (Some(qmp), user_net::ssh_forward(&networks), ended)
+                let status = qmp.status().await.unwrap_or_default();
+                (Some(qmp), user_net::ssh_forward(&networks), status)
             }
             Err(error) => {
                 // Command line and start time match. A missing answer does not make it another's process.
                 tracing::warn!(%server, pid = process.seen.pid, %error, "a guest's QEMU does not answer");
-                (None, None, false)
+                (None, None, String::new())
             }
         };
+        let (ended, paused) = (status == "shutdown", matches!(status.as_str(), "paused" | "postmigrate"));
         tracing::info!(%server, pid = process.seen.pid, began = process.seen.start_time, boot, "found a guest");
         let live = Arc::new(Live { process, qmp, boot, layout });
         match ended {
             true => end(&live).await?,
             false => drop(self.live.lock().insert(server, live)),
         }
-        Ok(Some(FoundProcess { boot, started: Started { ssh_forward, layout }, ended }))
+        let started = Started { ssh_forward, layout, paused, memory_lost: None };
+        Ok(Some(FoundProcess { boot, started, ended }))
     }
 
     async fn shut_down(&self, live: &Live, mut cancel: level::Receiver<bool>) -> Result<(), Failure> {
@@ -389,6 +395,35 @@ impl Hypervisor for Qemu {
                 }
             }
         })
+    }
+
+    fn pause(&self, server: ServerId) -> Work<'_, ()> {
+        Box::pin(self.pause_guest(server))
+    }
+
+    fn unpause(&self, server: ServerId) -> Work<'_, ()> {
+        Box::pin(self.stay(server, false))
+    }
+
+    fn suspend<'a>(&'a self, assignment: &'a GuestAssignment) -> Work<'a, ()> {
+        Box::pin(self.suspend_guest(assignment))
+    }
+
+    fn wake<'a>(
+        &'a self,
+        assignment: &'a GuestAssignment,
+        disks: Vec<PathBuf>,
+        net: NetPlan,
+    ) -> Work<'a, Started> {
+        Box::pin(async move { self.wake_guest(assignment, &disks, &net).await })
+    }
+
+    fn find_memory(&self, server: ServerId, _ordered: Option<FoundMemory>) -> Work<'_, Option<FoundMemory>> {
+        Box::pin(async move { Ok(self.found_memory(server)) })
+    }
+
+    fn drop_memory(&self, server: ServerId) -> Work<'_, ()> {
+        Box::pin(async move { memory::discard(&self.dir(server)).await })
     }
 
     fn set_nics(&self, server: ServerId, net: NetPlan) -> Work<'_, ()> {
@@ -483,7 +518,8 @@ impl Hypervisor for Qemu {
                 "qemu.log",
                 NOTED_PID,
             ];
-            let removed = names.iter().try_for_each(|name| files::remove(&dir.join(name)));
+            let removed =
+                memory::FILES.iter().chain(&names).try_for_each(|name| files::remove(&dir.join(name)));
             removed.map_err(|e| file_failure("removing the guest's files", &e))
         })
     }

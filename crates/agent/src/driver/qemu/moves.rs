@@ -5,8 +5,8 @@
 //! agents connect the sockets of the two hosts.
 
 use super::{
-    Live, NetPlan, Qemu, args, cgroup, file_failure, in_dir, listen, qmp::Migration, qmp::QmpError,
-    qmp_failure,
+    Live, NetPlan, Qemu, args, file_failure, listen, memory::leave_postmigrate, qmp::Migration,
+    qmp::QmpError, qmp_failure,
 };
 use crate::{
     core::{Failure, Started},
@@ -15,11 +15,7 @@ use crate::{
 use lenticular_model::ServerId;
 use lenticular_wire::agent::{GuestAssignment, MoveProgress};
 use serde_json::{Value, json};
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::watch,
@@ -49,7 +45,7 @@ pub(in crate::driver) enum Channel {
 }
 
 impl Channel {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Memory => MEMORY,
             Self::Disk => DISK,
@@ -71,8 +67,6 @@ impl Qemu {
         disks: Vec<PathBuf>,
         net: &NetPlan,
     ) -> Result<(), Failure> {
-        let id = of.server_id;
-        let dir = self.dir(id);
         // An older control plane does not say the layout, and its agents know the first alone.
         let layout = layout.max(1);
         if layout > args::LAYOUT || (layout == 1 && disks.len() > 1) {
@@ -81,28 +75,7 @@ impl Qemu {
                 disks.len()
             )));
         }
-        let probed = self.probed().await;
-        let Some(binary) = probed.binary.clone() else {
-            return Err(gone("QEMU is not installed here"));
-        };
-        self.write_config_drive(of, &dir, net.carries_ipv6).await?;
-        let disks: Vec<&Path> = disks.iter().map(|disk| in_dir(&dir, disk)).collect();
-        let machine = args::Machine { disks: disks.clone(), net, kvm: probed.kvm, layout };
-        let qmp = self.launch(&binary, args::incoming(args::guest(of, &machine)), &dir, &disks).await?;
-        let events = json!({ "capabilities": [{ "capability": "events", "state": true }] });
-        let listen = json!({ "uri": format!("unix:{RUN}/{MEMORY}") });
-        let ready = async {
-            qmp.ask("migrate-set-capabilities", events).await?;
-            qmp.ask("migrate-incoming", listen).await
-        };
-        ready.await.map_err(|e| qmp_failure(&e))?;
-        let Some(process) = self.process(id)? else {
-            return Err(gone("QEMU's pid file leads to no process"));
-        };
-        cgroup::enter(id, process.seen.pid, of.guest.size);
-        let live = Live { process, qmp: Some(qmp), boot: of.boot, layout };
-        self.live.lock().insert(id, live.into());
-        Ok(())
+        self.launch_waiting(of, layout, &disks, net).await.map(drop)
     }
 
     /// At the target: gives the disks the source's sizes, and opens them for the source.
@@ -153,8 +126,12 @@ impl Qemu {
         }
     }
 
-    /// At the target: the guest goes on. `None` if no process waits.
-    pub(in crate::driver) async fn go_on(&self, server: ServerId) -> Result<Option<Started>, Failure> {
+    /// At the target: the guest goes on, or stands still as before. `None` if no process waits.
+    pub(in crate::driver) async fn go_on(
+        &self,
+        server: ServerId,
+        paused: bool,
+    ) -> Result<Option<Started>, Failure> {
         let Some(live) = self.live(server) else { return Ok(None) };
         let Some(qmp) = &live.qmp else { return Ok(None) };
         if qmp.status().await.map_err(|e| qmp_failure(&e))? == "inmigrate" {
@@ -164,7 +141,9 @@ impl Qemu {
         }
         // After a restart of this agent there is no NBD server.
         let _ = qmp.ask("nbd-server-stop", Value::Null).await;
-        qmp.resume().await.map_err(|e| qmp_failure(&e))?;
+        if !paused {
+            qmp.resume().await.map_err(|e| qmp_failure(&e))?;
+        }
         // QEMU's own announcement was lost, because the guest stood still. The repetition only helps the network
         // to find the guest here sooner.
         let announced =
@@ -174,7 +153,7 @@ impl Qemu {
         }
         let networks = qmp.user_networks().await.unwrap_or_default();
         let ssh_forward = crate::driver::user_net::ssh_forward(&networks);
-        Ok(Some(Started { ssh_forward, layout: live.layout }))
+        Ok(Some(Started { ssh_forward, layout: live.layout, paused, memory_lost: None }))
     }
 
     /// At the source: the socket that QEMU connects to.
@@ -256,6 +235,7 @@ impl Qemu {
         let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
         let mut level = qmp.level();
         let mut forced = false;
+        leave_postmigrate(&live).await.map_err(|e| qmp_failure(&e))?;
         begin_migration(&live).await.map_err(|e| qmp_failure(&e))?;
         let mut look = tokio::time::interval(LOOK * 5);
         let mut parted = false;
@@ -288,8 +268,9 @@ impl Qemu {
         }
     }
 
-    /// At the source: undoes everything that a move has begun. The guest goes on if its process exists.
-    pub(in crate::driver) async fn stay(&self, server: ServerId) -> Result<(), Failure> {
+    /// Undoes everything that a move or a suspension has begun. If the guest's process exists, it goes on, or stands
+    /// still as before.
+    pub(in crate::driver) async fn stay(&self, server: ServerId, paused: bool) -> Result<(), Failure> {
         let Some(live) = self.live(server) else { return Ok(()) };
         let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
         let end = Instant::now() + DRAINED_WITHIN;
@@ -318,6 +299,7 @@ impl Qemu {
             let _ = qmp.ask("blockdev-del", json!({ "node-name": name })).await;
         }
         match qmp.status().await.map_err(|e| qmp_failure(&e))?.as_str() {
+            _ if paused => Ok(()),
             "running" | "shutdown" | "io-error" | "guest-panicked" | "internal-error" => Ok(()),
             _ => qmp.resume().await.map_err(|e| qmp_failure(&e)),
         }

@@ -81,7 +81,12 @@ impl Migration {
         }
     }
 
-    /// True for a final state.
+    /// True once a migration that began has ended.
+    pub(super) fn has_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+
+    /// True for a final state, or if no migration began.
     pub(super) fn is_over(self) -> bool {
         matches!(self, Self::None | Self::Completed | Self::Failed | Self::Cancelled)
     }

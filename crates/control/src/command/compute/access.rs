@@ -8,6 +8,7 @@ use lenticular_model::{
         server::{Condition, Server, Wanted},
     },
     error::{Error, Result},
+    host::host::PROTOCOL_WITH_SUSPEND,
     policy::{self, Action, Caller},
 };
 use std::sync::Arc;
@@ -57,6 +58,19 @@ pub fn need_idle(server: &Server, verb: &str, conditions: &[Condition]) -> Resul
             let why = format!("Cannot '{verb}' instance {} while it is in task_state {state}", server.id);
             Err(Error::conflict(why))
         }
+        None => Ok(()),
+    }
+}
+
+/// Refuses `verb` if the agent of the server's host is too old for it.
+pub fn need_agent(txn: &Txn<'_>, server: &Server, verb: &str) -> Result<()> {
+    let host = server.host_id.and_then(|id| txn.hosts.get(&id));
+    match host.filter(|host| host.protocol < PROTOCOL_WITH_SUSPEND) {
+        Some(host) => Err(Error::conflict(format!(
+            "Cannot '{verb}' instance {}: the agent of its host speaks version {} of the agent protocol, and this needs \
+             version {PROTOCOL_WITH_SUSPEND}. Ask the operator to upgrade the agent, or migrate the instance.",
+            server.id, host.protocol
+        ))),
         None => Ok(()),
     }
 }

@@ -70,7 +70,11 @@ fn need_movable(server: &Server) -> Result<()> {
     match server.condition {
         _ if server.wanted == Wanted::Absent => cannot("while it is in task_state deleting"),
         Condition::Building => cannot("while it is in vm_state building"),
-        Condition::Active | Condition::Stopped | Condition::Error => Ok(()),
+        Condition::Active
+        | Condition::Paused
+        | Condition::Suspended
+        | Condition::Stopped
+        | Condition::Error => Ok(()),
     }
 }
 
@@ -140,7 +144,8 @@ fn rebuild(
     disk::leave(txn, server.id, from, left, Fate::Doomed, what);
     run::put_on(txn, server.id, to, generation, None);
     disk::update(txn, server.id, |disk| disk.made = false);
-    let runs = server.wanted == Wanted::Running || server.condition == Condition::Error;
+    // The memory of a paused or suspended guest is lost with its host.
+    let runs = server.wanted != Wanted::Stopped || server.condition == Condition::Error;
     txn.update::<Server>(&server.id, |s| {
         s.wanted = if runs && !stopped { Wanted::Running } else { Wanted::Stopped };
         s.boot += 1;

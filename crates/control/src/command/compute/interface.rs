@@ -27,6 +27,10 @@ use lenticular_model::{
 };
 use std::{net::IpAddr, sync::Arc};
 
+/// The conditions in which a server's set of interfaces can change, as in Nova. A saved memory knows the interfaces of its
+/// guest.
+const ATTACHABLE: &[Condition] = &[Condition::Active, Condition::Paused, Condition::Stopped];
+
 /// The interface to attach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttachAsk {
@@ -39,7 +43,7 @@ pub enum AttachAsk {
 /// Attaches a port to a server.
 pub fn attach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, ask: AttachAsk) -> Result<PortId> {
     let server = actable(txn, caller, id, Action::InterfaceAttach)?;
-    need_condition(&server, "attach_interface", &[Condition::Active, Condition::Stopped])?;
+    need_condition(&server, "attach_interface", ATTACHABLE)?;
     let mut port = match ask {
         AttachAsk::Port(port) => existing(txn, caller, &server, port)?,
         AttachAsk::Network(network, addresses) => {
@@ -119,7 +123,7 @@ fn new_port(
 /// Detaches a port from a server; a port that was made for the server is deleted.
 pub fn detach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, port: PortId) -> Result<()> {
     let server = actable(txn, caller, id, Action::InterfaceDetach)?;
-    need_condition(&server, "detach_interface", &[Condition::Active, Condition::Stopped])?;
+    need_condition(&server, "detach_interface", ATTACHABLE)?;
     let found = txn.ports_of_server(id).find(|p| p.id == port).cloned();
     let missing = || Error::not_found_text(format!("Port {port} is not attached to instance {id}."));
     match found.ok_or_else(missing)?.goes_with_server {

@@ -19,7 +19,7 @@ use lenticular_model::{
         server::{BootStyle, Condition, Server, Wanted},
     },
     error::{Error, Result},
-    host::host::PROTOCOL_WITH_DISKS,
+    host::host::{PROTOCOL_WITH_DISKS, PROTOCOL_WITH_SUSPEND},
     policy::{self, Action, Caller},
 };
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub fn live_migrate(
     host: Option<&str>,
 ) -> Result<MigrationId> {
     let server = actable(txn, caller, id, Action::ServerMigrateLive)?;
-    need_condition(&server, "os-migrateLive", &[Condition::Active])?;
+    need_condition(&server, "os-migrateLive", &[Condition::Active, Condition::Paused])?;
     let snapshot = server.flavor_snapshot();
     let (to, verdict) = find_target(txn, caller, &server, &snapshot, host, Purpose::LiveMigrate)?;
     begin(
@@ -295,7 +295,8 @@ fn find_target(
     }
     let whole = RequestSpec::of_server(txn, server);
     let live = purpose == Purpose::LiveMigrate;
-    let protocol = if live && server.layout > 1 { PROTOCOL_WITH_DISKS } else { whole.protocol };
+    let newer = live && (server.layout > 1 || server.wanted == Wanted::Paused);
+    let protocol = if newer { PROTOCOL_WITH_DISKS.max(PROTOCOL_WITH_SUSPEND) } else { whole.protocol };
     let ask = RequestSpec {
         size: Some(snapshot.size),
         protocol,

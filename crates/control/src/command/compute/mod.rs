@@ -12,3 +12,4 @@ pub mod server;
 pub mod server_create;
 pub mod server_group;
 pub mod shelve;
+pub mod suspend;

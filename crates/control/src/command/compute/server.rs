@@ -27,7 +27,8 @@ pub fn start(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
 /// Stops a server's guest: first by a shutdown request, then by force.
 pub fn stop(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerAct)?;
-    need_condition(&server, "stop", &[Condition::Active, Condition::Error])?;
+    let from = [Condition::Active, Condition::Paused, Condition::Suspended, Condition::Error];
+    need_condition(&server, "stop", &from)?;
     need_host(&server)?;
     let task = operation::begin(txn, &server, OperationKind::Stop, Some(caller));
     txn.update::<Server>(&id, |s| {
@@ -36,7 +37,9 @@ pub fn stop(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
         condition::leave_error(s);
     });
     // A guest that does not run has nothing to report: its server is stopped at once.
-    if let Some(server) = txn.servers.get(&id).filter(|s| !s.powered).cloned() {
+    // A suspended guest's memory must be discarded first.
+    let rests = |s: &Server| !s.powered && s.condition != Condition::Suspended;
+    if let Some(server) = txn.servers.get(&id).filter(|s| rests(s)).cloned() {
         run::set_stopped(txn, &server);
     }
     Ok(())
@@ -47,8 +50,15 @@ pub fn reboot(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, style: BootStyle
     let server = actable(txn, caller, id, Action::ServerAct)?;
     let (operation, from) = match style {
         BootStyle::Soft => (OperationKind::SoftReboot, &[Condition::Active][..]),
-        BootStyle::Hard => {
-            (OperationKind::HardReboot, &[Condition::Active, Condition::Stopped, Condition::Error][..])
+        BootStyle::Hard | BootStyle::Resume => {
+            let from = &[
+                Condition::Active,
+                Condition::Paused,
+                Condition::Suspended,
+                Condition::Stopped,
+                Condition::Error,
+            ];
+            (OperationKind::HardReboot, &from[..])
         }
     };
     need_condition(&server, "reboot", from)?;

@@ -262,6 +262,7 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         wanted: Wanted::Running,
         boot: 1,
         boot_style: BootStyle::Hard,
+        suspensions: 0,
         condition: Condition::Building,
         task: None,
         fault: None,

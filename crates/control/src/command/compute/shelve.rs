@@ -17,20 +17,25 @@ use lenticular_model::{
 };
 use std::collections::BTreeMap;
 
+/// The conditions in which a server can be shelved, as in Nova. A shelved server has no memory: a suspended guest's
+/// saved memory is discarded.
+const SHELVABLE: &[Condition] =
+    &[Condition::Active, Condition::Paused, Condition::Suspended, Condition::Stopped];
+
 /// Stops a server, makes an image of its disk, and removes it from its host.
 ///
 /// # Errors
 /// The server's state does not permit it.
 pub fn shelve(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerShelve)?;
-    need_condition(&server, "shelve", &[Condition::Active, Condition::Stopped])?;
+    need_condition(&server, "shelve", SHELVABLE)?;
     if server.host_id.is_none() {
         return Err(Error::conflict(format!("Instance {id} is on no host, so there is nothing to shelve.")));
     }
     let upload = format!("upload-{}", ImageId::from_random(txn.random()));
     let image_id = put_image(txn, &server, &upload);
     let task = operation::begin(txn, &server, OperationKind::Shelve, Some(caller));
-    let resumes = server.wanted == Wanted::Running;
+    let resumes = matches!(server.wanted, Wanted::Running | Wanted::Paused);
     txn.update::<Server>(&id, |s| {
         s.wanted = Wanted::Stopped;
         s.shelf = Some(Box::new(Shelf::Saving { image_id, upload, resumes }));
