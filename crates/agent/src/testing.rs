@@ -91,6 +91,7 @@ impl Wish {
             revives: None,
             outgoing: None,
             upload: None,
+            snapshot: None,
         })
     }
 }

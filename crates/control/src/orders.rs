@@ -119,6 +119,7 @@ fn own(state: &State, host: HostId, server: &Server) -> Own {
             Shelf::Saving { upload, .. } => Some(upload.clone()),
             Shelf::Offloaded { .. } => None,
         }),
+        snapshot: server.snapshot.as_deref().map(|snapshot| snapshot.upload.clone()),
     }
 }
 

@@ -211,6 +211,8 @@ actions! {
         ServerUnpause "os_compute_api:os-pause-server:unpause" Member;
         ServerSuspend "os_compute_api:os-suspend-server:suspend" Member;
         ServerResume "os_compute_api:os-suspend-server:resume" Member;
+        ServerSnapshot "os_compute_api:servers:create_image" Member;
+        ServerBackup "os_compute_api:os-create-backup" Member;
         ServerLock "os_compute_api:os-lock-server:lock" Member;
         ServerUnlockOthers "os_compute_api:os-lock-server:unlock:unlock_override" Admin;
         ServerResetState "os_compute_api:os-admin-actions:reset_state" Admin;

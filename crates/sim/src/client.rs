@@ -147,12 +147,13 @@ impl World {
         }
     }
 
-    /// Lets a guest stand still, or go on.
+    /// Lets a guest stand still, or go on; or makes a backup of it.
     fn change_stillness(&mut self, id: ServerId) -> ClientRequest {
         let condition = self.plane.published.servers.get(&id).map(|server| server.condition);
         match condition {
             Some(Condition::Paused) => ClientRequest::Unpause(id),
             Some(Condition::Suspended) => ClientRequest::Resume(id),
+            _ if self.rng.chance(300) => ClientRequest::Snapshot(id),
             _ if self.rng.chance(400) => ClientRequest::Pause(id),
             _ => ClientRequest::Suspend(id),
         }

@@ -45,6 +45,7 @@ enum Act {
     Unpause,
     Suspend,
     Resume,
+    Snapshot,
     Abort,
     /// Only the server's own host takes servers.
     StayHome,
@@ -86,8 +87,8 @@ macro_rules! operations {
 }
 
 use Act::{
-    Create, LeaveHome, LiveMigrate, Migrate, Pause, Resize, Resume, Shelve, StayHome, Stop, Suspend, Unpause,
-    Unshelve,
+    Create, LeaveHome, LiveMigrate, Migrate, Pause, Resize, Resume, Shelve, Snapshot, StayHome, Stop,
+    Suspend, Unpause, Unshelve,
 };
 
 operations! {
@@ -129,6 +130,11 @@ operations! {
     "live-migrate what is paused": [Create, Pause], LiveMigrate => Paused;
     "unpause what moved": [Create, Pause, LiveMigrate], Unpause => Runs;
     "reboot what is paused": [Create, Pause], HardReboot => Runs;
+    "back up": [Create], Snapshot => Runs;
+    "back up twice": [Create, Snapshot], Snapshot => Runs;
+    "back up what stands": [Create, Stop], Snapshot => Stands;
+    "back up what is suspended": [Create, Suspend], Snapshot => Suspended;
+    "delete while it is backed up": [Create], Snapshot, on "making an image of the disk" Delete => Gone;
     "suspend": [Create], Suspend => Suspended;
     "resume": [Create, Suspend], Resume => Runs;
     "suspend what was unpaused": [Create, Pause, Unpause], Suspend => Suspended;
@@ -273,6 +279,7 @@ impl World {
             Act::Abort => ClientRequest::Abort(id),
             Act::Shelve => ClientRequest::Shelve(id),
             Act::Unshelve => ClientRequest::Unshelve(id),
+            Act::Snapshot => ClientRequest::Snapshot(id),
             Act::Pause => ClientRequest::Pause(id),
             Act::Unpause => ClientRequest::Unpause(id),
             Act::Suspend => ClientRequest::Suspend(id),

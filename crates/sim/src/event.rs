@@ -43,6 +43,7 @@ pub(crate) enum ClientRequest {
     Resize(ServerId, &'static str),
     Confirm(ServerId),
     Revert(ServerId),
+    Snapshot(ServerId),
     Shelve(ServerId),
     Unshelve(ServerId),
     Abort(ServerId),
@@ -71,6 +72,7 @@ impl ClientRequest {
             Self::Confirm(_) => "confirm",
             Self::Revert(_) => "revert",
             Self::Abort(_) => "abort",
+            Self::Snapshot(_) => "back up",
             Self::Shelve(_) => "shelve",
             Self::Unshelve(_) => "unshelve",
             Self::Readdress(_) => "readdress",
@@ -97,6 +99,7 @@ impl ClientRequest {
             | Self::Confirm(id)
             | Self::Revert(id)
             | Self::Abort(id)
+            | Self::Snapshot(id)
             | Self::Shelve(id)
             | Self::Unshelve(id) => Some(*id),
             Self::Create(_) | Self::Readdress(_) | Self::Intent(..) | Self::Check(_) => None,

@@ -10,13 +10,15 @@ use lenticular_control::{
         compute::{
             migrate, server, server_create,
             server_group::{self, NewServerGroup},
-            shelve, suspend,
+            shelve,
+            snapshot::{self, NewSnapshot},
+            suspend,
         },
         host::host as command_host,
         image,
         network::port,
     },
-    lifecycle::{self, archive, network::group_build, shelf},
+    lifecycle::{self, archive, network::group_build, upload},
     observe::host,
     reconcile::{self, Key},
 };
@@ -24,7 +26,7 @@ use lenticular_model::{
     Cause, FlavorId, HostId, ImageId, PortId, ServerId, Timestamp, Txn,
     compute::{
         flavor::{Flavor, Size},
-        server::{Server, Wanted},
+        server::{Rotation, Server, Wanted},
         server_group::Policy,
     },
     error::{Error, Result},
@@ -145,7 +147,7 @@ fn run_request(
         }
         Request::Save(_, save) => {
             let sending = format!("sending-{}", save.number);
-            shelf::begin_saving(txn, save.server, save.host_id, &save.upload, &sending)?;
+            upload::begin(txn, save.server, save.host_id, &save.upload, &sending)?;
             let data = Data {
                 size: 1 << 20,
                 virtual_size: Some(1 << 26),
@@ -153,7 +155,14 @@ fn run_request(
                 sha512: format!("{:0128x}", save.content.0 << 32 | save.content.1),
                 file: None,
             };
-            shelf::saved(txn, save.server, save.host_id, (&save.upload, &sending), data)?;
+            upload::finish(
+                txn,
+                save.server,
+                save.host_id,
+                (&save.upload, &sending),
+                data,
+                &Default::default(),
+            )?;
         }
         Request::Client(caller, ask) => run_ask(txn, caller, ask, done, mutation)?,
     }
@@ -204,6 +213,15 @@ fn run_ask(
         ClientRequest::Abort(id) => {
             let number = txn.migrations_of_server(*id).next().map_or(0, |m| m.number);
             migrate::abort(txn, caller, *id, number)
+        }
+        ClientRequest::Snapshot(id) => {
+            let (name, metadata) = ("copy".to_owned(), Default::default());
+            let new = NewSnapshot {
+                name,
+                metadata,
+                rotation: Some(Rotation { backup_type: "daily".to_owned(), keep: 2 }),
+            };
+            snapshot::create(txn, caller, *id, new, &Default::default()).map(drop)
         }
         ClientRequest::Shelve(id) => shelve::shelve(txn, caller, *id),
         ClientRequest::Unshelve(id) => shelve::unshelve(txn, caller, *id, Default::default()),

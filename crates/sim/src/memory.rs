@@ -58,6 +58,11 @@ impl World {
         let (name, number) = (self.name(id), self.number());
         let refused = self.rng.chance(100);
         let Some(real) = self.hosts[n].guests.get_mut(&id) else { return false };
+        let mut needed = of.guest.disks.iter().skip(1).map(|disk| disk.id);
+        if !real.disk.as_ref().is_some_and(|disk| needed.all(|needed| disk.more.contains_key(&needed))) {
+            // The hypervisor does not start without the disks, and the memory stays.
+            return false;
+        }
         if refused {
             // The hypervisor cannot use it: the guest starts anew.
             real.memory = None;

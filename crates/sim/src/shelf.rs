@@ -18,7 +18,7 @@ impl Doing {
     /// The upload with an unknown outcome.
     pub(crate) fn waits_for_shelf(&self) -> Option<(String, u64)> {
         match &self.step {
-            Step::Upload(_, upload) if !self.fails && self.taken.is_none() => {
+            Step::Upload(_, upload) | Step::Snapshot(_, upload) if !self.fails && self.taken.is_none() => {
                 Some((upload.clone(), self.number))
             }
             _ => None,
@@ -34,7 +34,9 @@ impl World {
         let Some(agent) = &host.agent else { return };
         let (agent_run, host_id) = (agent.agent_run, host.id);
         let Some(real) = host.guests.get(&server) else { return };
-        if real.running().is_some() {
+        let copies = self.hosts[n].agent.as_ref().and_then(|agent| agent.doing.get(&server));
+        let copies = copies.is_some_and(|doing| matches!(doing.step, Step::Snapshot(..)));
+        if real.running().is_some() && !copies {
             return self.violate(1, format!("the disk of {name} is sent to the image store while it runs"));
         }
         let (Some(content), Some(host_id)) = (real.content(), host_id) else {

@@ -51,7 +51,7 @@ impl World {
             Step::Resume | Step::ResumePaused => self.rng.range(10, 500),
             Step::HandOver { .. } => self.rng.range(1, 50),
             Step::Adopt(..) | Step::Revive(_) => self.rng.range(5, 300),
-            Step::Upload(..) => self.rng.range(500, 20_000),
+            Step::Upload(..) | Step::Snapshot(..) => self.rng.range(500, 20_000),
             Step::Plug(_) => self.rng.range(5, 3_000),
             Step::Shutdown => SHUTDOWN_DEADLINE_MS,
         };
@@ -104,8 +104,10 @@ impl World {
         let Some(agent) = &mut self.hosts[n].agent else { return };
         let agent_run = agent.agent_run;
         let Some(doing) = agent.doing.get_mut(&id) else { return };
-        let cancellable =
-            matches!(doing.step, Step::Prepare(_) | Step::Receive(_) | Step::Send(..) | Step::Upload(..));
+        let cancellable = matches!(
+            doing.step,
+            Step::Prepare(_) | Step::Receive(_) | Step::Send(..) | Step::Upload(..) | Step::Snapshot(..)
+        );
         // A sent disk may still have no answer.
         let waits = doing.waits_for_shelf().is_some();
         if cancellable && (!doing.acted || waits) {
@@ -133,7 +135,7 @@ impl World {
         }
         let carried_out = match &step {
             Step::Prepare(order) => self.make_disks(n, id, order),
-            Step::Upload(_, upload) => {
+            Step::Upload(_, upload) | Step::Snapshot(_, upload) => {
                 self.send_to_shelf(n, id, upload.clone(), number);
                 return;
             }
@@ -417,7 +419,7 @@ fn failure(step: &Step) -> Failure {
         Step::Send(..) => "the connection broke off",
         Step::Resume | Step::ResumePaused | Step::Pause | Step::Unpause => "the process does not answer",
         Step::HandOver { .. } => "the other host does not answer",
-        Step::Upload(..) => "the disk cannot be read",
+        Step::Upload(..) | Step::Snapshot(..) => "the disk cannot be read",
         Step::Suspend(_) => "no space left for the memory",
         Step::Wake(_) => "the hypervisor does not start",
         Step::DropMemory => "the memory cannot be removed",

@@ -209,7 +209,7 @@ impl Guest {
         // Most steps report themselves how the process ended.
         let silent = |step: &Step| {
             let move_ends = matches!(step, Step::Send(..) | Step::Resume | Step::ResumePaused);
-            move_ends || matches!(step, Step::Plug(_) | Step::Pause | Step::Unpause)
+            move_ends || matches!(step, Step::Plug(_) | Step::Pause | Step::Unpause | Step::Snapshot(..))
         };
         let says = self.doing.as_ref().is_some_and(|step| !silent(step));
         if !self.runs() || boot != self.boot_done {
@@ -274,7 +274,7 @@ impl Guest {
                     *paused = *step == Step::Pause;
                 }
             }
-            (Step::Upload(_, upload), outcome) => {
+            (Step::Upload(_, upload) | Step::Snapshot(_, upload), outcome) => {
                 let failure = match outcome {
                     Outcome::Failed(failure) => Some(failure),
                     Outcome::Done | Outcome::Started(_) => None,
@@ -439,7 +439,7 @@ impl Guest {
             }),
             RunGoal::Running if of.paused && !paused => Some(Step::Pause),
             RunGoal::Running if paused && !of.paused => Some(Step::Unpause),
-            RunGoal::Running => self.next_plug(own),
+            RunGoal::Running => self.next_plug(own).or_else(|| self.next_snapshot(own)),
         }
     }
 
@@ -454,8 +454,8 @@ impl Guest {
                 BootStyle::Soft | BootStyle::Hard | BootStyle::Resume => Step::Start(of.clone()),
             }),
             (Disk::Made, RunGoal::Stopped) if self.has_memory => Some(Step::DropMemory),
-            (Disk::Made, RunGoal::Stopped) => self.next_upload(own),
-            (Disk::Made, RunGoal::Running | RunGoal::Suspended { .. }) => None,
+            (Disk::Made, RunGoal::Stopped) => self.next_upload(own).or_else(|| self.next_snapshot(own)),
+            (Disk::Made, RunGoal::Running | RunGoal::Suspended { .. }) => self.next_snapshot(own),
         }
     }
 
@@ -484,15 +484,26 @@ impl Guest {
     }
 
     fn next_upload(&self, own: &Own) -> Option<Step> {
-        let upload = own.upload.as_ref()?;
-        let over = self.uploaded.as_ref().is_some_and(|uploaded| uploaded.upload == *upload);
-        (!over).then(|| Step::Upload(own.assignment.clone(), upload.clone()))
+        let upload = own.upload.as_ref().filter(|upload| !self.is_sent(upload))?;
+        Some(Step::Upload(own.assignment.clone(), upload.clone()))
+    }
+
+    fn next_snapshot(&self, own: &Own) -> Option<Step> {
+        let upload = own.snapshot.as_ref().filter(|upload| !self.is_sent(upload))?;
+        Some(Step::Snapshot(own.assignment.clone(), upload.clone()))
+    }
+
+    /// True if an attempt to send the disk has ended.
+    fn is_sent(&self, upload: &str) -> bool {
+        self.uploaded.as_ref().is_some_and(|uploaded| uploaded.upload == upload)
     }
 
     fn unsaved(&self) -> Option<Unsaved> {
-        let upload = self.own()?.upload.as_ref()?;
-        let Uploaded { failure, .. } =
-            self.uploaded.as_ref().filter(|uploaded| uploaded.upload == *upload)?;
+        let own = self.own()?;
+        let Uploaded { upload, failure } = self.uploaded.as_ref()?;
+        if ![&own.upload, &own.snapshot].contains(&&Some(upload.clone())) {
+            return None;
+        }
         let Failure { message, details } = failure.clone()?;
         Some(Unsaved { upload: upload.clone(), message, details })
     }
@@ -502,7 +513,13 @@ impl Guest {
         let Some(order) = &self.order else {
             return matches!(
                 &self.doing,
-                Some(Step::Prepare(_) | Step::Receive(_) | Step::Send(..) | Step::Upload(..))
+                Some(
+                    Step::Prepare(_)
+                        | Step::Receive(_)
+                        | Step::Send(..)
+                        | Step::Upload(..)
+                        | Step::Snapshot(..)
+                )
             );
         };
         let absent = matches!(order, Order::Remove { .. });
@@ -518,6 +535,7 @@ impl Guest {
             Some(Step::HandOver { .. }) => own.is_none(),
             Some(Step::Shutdown) => absent || reset,
             Some(Step::Upload(_, upload)) => own.is_none_or(|own| own.upload.as_ref() != Some(upload)),
+            Some(Step::Snapshot(_, upload)) => own.is_none_or(|own| own.snapshot.as_ref() != Some(upload)),
             Some(Step::Send(_, sent)) => {
                 let out = own.and_then(|own| own.outgoing.as_ref());
                 out.is_none_or(|out| out.withdraw || out.generation != sent.generation)

@@ -49,6 +49,8 @@ pub enum Step {
     Adopt(Arc<GuestAssignment>, Mode),
     /// Send the root disk of a guest that does not run to the image store, under the name of this attempt.
     Upload(Arc<GuestAssignment>, String),
+    /// Send a copy of the root disk, as it is at one moment, to the image store. The guest goes on.
+    Snapshot(Arc<GuestAssignment>, String),
     /// Make the disks that were left here the guest's own again, under their new generation.
     Revive(Arc<GuestAssignment>),
 }
@@ -78,6 +80,7 @@ impl Step {
             Self::Resume | Self::ResumePaused => "going on here",
             Self::HandOver { .. } => "handing over",
             Self::Adopt(..) => "taking over",
+            Self::Snapshot(..) => "making an image of the disk",
             Self::Upload(..) => "sending the disk to the image store",
             Self::Revive(_) => "going back to the older disk",
         }

@@ -128,6 +128,14 @@ pub trait Hypervisor: Send + Sync {
     /// Discards the saved memory. `start` does so too. A missing memory is no error.
     fn drop_memory(&self, server: ServerId) -> Work<'_, ()>;
 
+    /// Copies the root disk of a guest with a process, as it is at one moment, into an empty qcow2 file. The guest stands
+    /// still for a moment at most. False if the guest has no process.
+    fn copy_root(&self, server: ServerId, into: PathBuf) -> Work<'_, bool>;
+
+    /// Ends a copy of the root disk that was given up, or that an earlier agent began. Nothing of it is left in the guest's
+    /// process. A missing copy is no error.
+    fn end_copy(&self, server: ServerId) -> Work<'_, ()>;
+
     /// Gives a running guest these interfaces, and removes all others. May be called again.
     fn set_nics(&self, server: ServerId, net: NetPlan) -> Work<'_, ()>;
 
@@ -187,6 +195,15 @@ pub trait Disks: Send + Sync {
         upload: &'a str,
         link: &'a dyn Link,
     ) -> Work<'a, ()>;
+
+    /// Makes an empty file of the root disk's size, which `copy_root` fills.
+    fn make_copy<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, PathBuf>;
+
+    /// Sends the filled file to the image store.
+    fn send_copy<'a>(&'a self, server: ServerId, upload: &'a str, link: &'a dyn Link) -> Work<'a, ()>;
+
+    /// Removes that file. A missing file is no error.
+    fn remove_copy(&self, server: ServerId) -> Work<'_, ()>;
 
     /// Gives the existing disk the generation of the specification. May be called again.
     fn relabel<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, ()>;

@@ -343,6 +343,28 @@ impl Disks for Qcow2Disks {
         })
     }
 
+    fn make_copy<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, PathBuf> {
+        Box::pin(async move {
+            self.check_room()?;
+            let dir = self.guest_dir(server);
+            let bytes = overlay_bytes(&dir.join(file(server, disk.id)))?;
+            files::create(&dir.join(WORK)).map_err(|e| file_failure("making a copy of the disk", &e))?;
+            make_blank(&dir, WORK, bytes).await?;
+            Ok(dir.join(WORK))
+        })
+    }
+
+    fn send_copy<'a>(&'a self, server: ServerId, upload: &'a str, link: &'a dyn Link) -> Work<'a, ()> {
+        Box::pin(async move { send_disk(server, upload, &self.guest_dir(server).join(WORK), link).await })
+    }
+
+    fn remove_copy(&self, server: ServerId) -> Work<'_, ()> {
+        let work = self.guest_dir(server).join(WORK);
+        Box::pin(
+            async move { files::remove(&work).map_err(|e| file_failure("removing a copy of the disk", &e)) },
+        )
+    }
+
     fn relabel<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, ()> {
         Box::pin(async move {
             let Some(note) = self.note(server, disk.id) else {

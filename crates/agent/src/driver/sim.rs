@@ -216,6 +216,15 @@ impl Hypervisor for SimHost {
         Box::pin(async { Ok(()) })
     }
 
+    fn copy_root(&self, server: ServerId, _into: PathBuf) -> Work<'_, bool> {
+        let runs = self.lock().guests.get(&server).is_some_and(|guest| guest.boot.is_some());
+        Box::pin(async move { self.turn(self.knobs.prepare, "Copying the disk").await.map(|()| runs) })
+    }
+
+    fn end_copy(&self, _server: ServerId) -> Work<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn set_nics(&self, _server: ServerId, _net: NetPlan) -> Work<'_, ()> {
         Box::pin(async { Ok(()) })
     }
@@ -319,6 +328,18 @@ impl Disks for SimHost {
             // There are no bytes: the link of a simulated host knows that.
             send_disk(server, upload, Path::new(""), link).await
         })
+    }
+
+    fn make_copy<'a>(&'a self, _server: ServerId, _disk: &'a DiskSpec) -> Work<'a, PathBuf> {
+        Box::pin(async { Ok(PathBuf::new()) })
+    }
+
+    fn send_copy<'a>(&'a self, server: ServerId, upload: &'a str, link: &'a dyn Link) -> Work<'a, ()> {
+        Box::pin(send_disk(server, upload, Path::new(""), link))
+    }
+
+    fn remove_copy(&self, _server: ServerId) -> Work<'_, ()> {
+        Box::pin(async { Ok(()) })
     }
 
     fn relabel<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, ()> {

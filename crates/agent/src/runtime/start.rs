@@ -86,8 +86,15 @@ async fn find_guests(core: &mut Core, drivers: &Drivers) -> Result<(), AgentErro
     let all: BTreeSet<ServerId> = core.servers().chain(disks.keys().copied()).chain(processes).collect();
     let mut looking = JoinSet::new();
     for id in all {
-        let driver = drivers.hypervisor.clone();
-        looking.spawn(async move { (id, driver.find(id).await, driver.find_memory(id, None).await) });
+        let (driver, disks) = (drivers.hypervisor.clone(), drivers.disks.clone());
+        looking.spawn(async move {
+            let (process, memory) = (driver.find(id).await, driver.find_memory(id, None).await);
+            // A copy that an earlier agent began is of no use.
+            if let Err(failure) = driver.end_copy(id).await.and(disks.remove_copy(id).await) {
+                tracing::warn!(server = %id, %failure, "a copy of a disk is left over");
+            }
+            (id, process, memory)
+        });
     }
     while let Some(found) = looking.join_next().await {
         let (id, process, memory) =

@@ -7,7 +7,7 @@ use crate::{
     link::Link,
 };
 use lenticular_model::{HostId, ServerId, compute::migration::Mode};
-use lenticular_wire::agent::{Answer, GuestAssignment, Own, Question, Receive, RunGoal, Subject};
+use lenticular_wire::agent::{Answer, DiskSpec, GuestAssignment, Own, Question, Receive, RunGoal, Subject};
 use std::{
     path::PathBuf,
     sync::{
@@ -153,6 +153,16 @@ async fn carry_out(
             result = upload(drivers, link, &assignment, &name) => result.map(|()| Outcome::Done),
             _ = cancel.wait_for(|cancel| *cancel) => Err(Failure::new("The shelving was given up.", "cut short")),
         },
+        Step::Snapshot(assignment, name) => {
+            let result = tokio::select! {
+                result = snapshot(drivers, link, &assignment, &name) => result.map(|()| Outcome::Done),
+                _ = cancel.wait_for(|cancel| *cancel) => {
+                    Err(Failure::new("The image is no longer wanted.", "cut short"))
+                }
+            };
+            // Nothing of the copy stays, however it ended.
+            drivers.hypervisor.end_copy(id).await.and(drivers.disks.remove_copy(id).await).and(result)
+        }
         Step::Revive(assignment) => relabel(drivers, &assignment).await.map(|()| Outcome::Done),
         Step::Resume => drivers.moves.resume(id, false).await.map(|()| Outcome::Done),
         Step::ResumePaused => drivers.moves.resume(id, true).await.map(|()| Outcome::Done),
@@ -263,11 +273,26 @@ async fn upload(
     of: &GuestAssignment,
     upload: &str,
 ) -> Result<(), Failure> {
-    let disk = of
-        .guest
-        .root()
-        .ok_or_else(|| Failure::new("The server has no root disk.", "no disk in its order"))?;
-    drivers.disks.upload(of.server_id, disk.id, upload, link).await
+    drivers.disks.upload(of.server_id, root(of)?.id, upload, link).await
+}
+
+/// Sends a copy of the root disk: of a guest with a process as it is at one moment, else the disk itself.
+async fn snapshot(
+    drivers: &Drivers,
+    link: &dyn Link,
+    of: &GuestAssignment,
+    name: &str,
+) -> Result<(), Failure> {
+    let disk = root(of)?;
+    let copy = drivers.disks.make_copy(of.server_id, disk).await?;
+    match drivers.hypervisor.copy_root(of.server_id, copy).await? {
+        true => drivers.disks.send_copy(of.server_id, name, link).await,
+        false => drivers.disks.upload(of.server_id, disk.id, name, link).await,
+    }
+}
+
+fn root(of: &GuestAssignment) -> Result<&DiskSpec, Failure> {
+    of.guest.root().ok_or_else(|| Failure::new("The server has no root disk.", "no disk in its order"))
 }
 
 async fn plug(drivers: &Drivers, assignment: &GuestAssignment) -> Result<(), Failure> {

@@ -53,6 +53,8 @@ pub struct Inner {
     pub questions: Vec<Question>,
     pub registrations: Vec<Registration>,
     pub user_data: Option<Vec<u8>>,
+    /// Where sent disks are kept.
+    pub uploads: Option<PathBuf>,
     pub known: bool,
     pub down: bool,
     pub lose_reports: u32,
@@ -303,8 +305,15 @@ impl Link for Cloud {
         })
     }
 
-    fn upload<'a>(&'a self, _: ServerId, _: &'a str, _: &'a Path) -> Call<'a, ()> {
-        Box::pin(async { Err(LinkError::Unknown) })
+    fn upload<'a>(&'a self, _: ServerId, upload: &'a str, disk: &'a Path) -> Call<'a, ()> {
+        Box::pin(async move {
+            let folder = self.lock().uploads.clone().ok_or(LinkError::Unknown)?;
+            tokio::fs::copy(disk, folder.join(upload))
+                .await
+                .map_err(|e| LinkError::Nonsense(e.to_string()))?;
+            self.wake();
+            Ok(())
+        })
     }
 
     fn password<'a>(&'a self, _: ServerId, _: &'a str) -> Call<'a, ()> {
@@ -378,6 +387,7 @@ pub struct Wish {
     pub outgoing: Option<Outgoing>,
     pub receive: Option<(Peer, Mode)>,
     pub kept: bool,
+    pub snapshot: Option<String>,
 }
 
 impl Wish {
@@ -409,6 +419,7 @@ impl Wish {
             revives: None,
             outgoing: self.outgoing.clone(),
             upload: None,
+            snapshot: self.snapshot.clone(),
         })
     }
 }
@@ -451,5 +462,6 @@ pub fn order(id: ServerId, sha512: &str) -> Wish {
         outgoing: None,
         receive: None,
         kept: false,
+        snapshot: None,
     }
 }

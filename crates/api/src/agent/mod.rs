@@ -6,8 +6,8 @@ pub mod enrol;
 pub mod links;
 mod receipt;
 pub mod refusals;
+mod sent_disk;
 mod session;
-mod shelved_disk;
 pub mod tls;
 
 use crate::{
@@ -26,6 +26,6 @@ pub fn routes() -> Routes<App> {
         .route("/agent/v1/images/{image}/data", get(image::data::for_agent))
         .route("/agent/v1/servers/{server}/user-data", get(data::user_data))
         .route("/agent/v1/servers/{server}/password", put(data::password))
-        .route("/agent/v1/servers/{server}/disk", put(shelved_disk::put))
+        .route("/agent/v1/servers/{server}/disk", put(sent_disk::put))
         .merge(enrol::routes())
 }

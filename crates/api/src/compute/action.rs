@@ -87,6 +87,7 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
         "addFixedIp" | "removeFixedIp" => {
             return super::interface::change_address(&ctx, id, &name, args).await;
         }
+        "createImage" | "createBackup" => return super::snapshot::create(&ctx, id, &name, args).await,
         "os-getConsoleOutput" => return console(&ctx, id, args).await,
         other => {
             let why = format!("There is no such action: {other}");
@@ -159,7 +160,7 @@ async fn evacuate(ctx: &Ctx, id: ServerId, args: Value) -> Handled {
 ///
 /// Actions without arguments, such as start and stop, accept any value: Nova's schemas do, and clients send null,
 /// an empty object or an empty text.
-fn arguments(action: &str, args: Value) -> Result<Map<String, Value>> {
+pub(super) fn arguments(action: &str, args: Value) -> Result<Map<String, Value>> {
     match args {
         Value::Null => Ok(Map::new()),
         Value::Object(fields) => Ok(fields),

@@ -19,6 +19,7 @@ mod security_group;
 mod server;
 mod server_filter;
 mod server_group;
+mod snapshot;
 
 use crate::{
     app::App,

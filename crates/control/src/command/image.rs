@@ -1,7 +1,7 @@
 //! Images: their creation, upload, change and removal. The API layer stores the bytes; a commit here makes them
 //! valid.
 
-use crate::lifecycle::image;
+use crate::lifecycle::{image, snapshot};
 use lenticular_model::{
     ImageId, ProjectId, State, Txn,
     error::{Error, Result},
@@ -184,5 +184,6 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Ima
         )));
     }
     image::remove(txn, &image);
+    snapshot::on_image_deleted(txn, &image);
     Ok(image)
 }

@@ -9,9 +9,11 @@
 
 use lenticular_model::{
     ImageId, Kind, Scoped, State, Txn,
+    compute::server::Server,
     error::{Error, Result},
-    image::{Data, Image, Phase, Quota, Usage},
+    image::{Data, Image, Phase, Quota, Usage, Visibility},
 };
+use std::collections::BTreeMap;
 
 const MIB: u64 = 1 << 20;
 
@@ -83,6 +85,57 @@ pub fn abort_all_uploads(txn: &mut Txn<'_>) {
     for id in saving {
         txn.update::<Image>(&id, |i| i.phase = Phase::Queued);
     }
+}
+
+/// Properties of an image that are about its own bytes: images of its servers do not inherit them.
+const NOT_INHERITED: &[&str] = &[
+    "img_signature",
+    "img_signature_hash_method",
+    "img_signature_key_type",
+    "img_signature_certificate_uuid",
+    "os_hash_algo",
+    "os_hash_value",
+    "backup_type",
+];
+
+/// Puts the image that a server's root disk becomes, with the properties of the server's image and these.
+pub fn put_of_server(
+    txn: &mut Txn<'_>,
+    server: &Server,
+    upload: &str,
+    name: String,
+    more: BTreeMap<String, String>,
+) -> ImageId {
+    let id = ImageId::from_random(txn.random());
+    let original = txn.images.get(&server.image_id);
+    // The guest's requirements for a host hold for its image as well.
+    let mut properties: BTreeMap<String, String> =
+        original.map(|image| image.properties.clone()).unwrap_or_default();
+    properties.retain(|name, _| !NOT_INHERITED.contains(&name.as_str()));
+    properties.extend(more);
+    let of_server =
+        [("instance_uuid", server.id.to_string()), ("base_image_ref", server.image_id.to_string())];
+    properties.extend(of_server.map(|(name, value)| (name.to_owned(), value)));
+    let (min_disk, min_ram) = original.map_or((0, 0), |image| (image.min_disk, image.min_ram));
+    txn.put(Image {
+        id,
+        created_at: txn.now,
+        updated_at: Some(txn.now),
+        name: Some(name),
+        owner: Some(server.project_id),
+        visibility: Visibility::Private,
+        phase: Phase::Saving { upload: upload.to_owned() },
+        disk_format: Some("qcow2".to_owned()),
+        container_format: Some("bare".to_owned()),
+        min_disk: server.size.disk_gb.max(min_disk),
+        min_ram,
+        protected: false,
+        hidden: false,
+        tags: Default::default(),
+        properties,
+        unknown: Default::default(),
+    });
+    id
 }
 
 /// Removes an image's record, and keeps its id from reuse.

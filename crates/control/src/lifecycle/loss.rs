@@ -1,7 +1,7 @@
 //! Servers with a lost disk: lost with their host, or in a restore of the store.
 
 use crate::lifecycle::{
-    archive::archive_if_gone, condition, disk, migration, operation, ports, restore, shelf,
+    archive::archive_if_gone, condition, disk, migration, operation, ports, restore, shelf, snapshot,
 };
 use lenticular_model::{
     ServerId, Txn,
@@ -29,6 +29,7 @@ pub fn on_host_lost(txn: &mut Txn<'_>, id: ServerId, host: &str) -> bool {
         "The server's host {host} was retired as lost, and the server's disk with it. Delete the server and create \
          it again."
     );
+    snapshot::give_up(txn, &server, &message);
     operation::finish_task(txn, &server, Some(message.clone()));
     ports::bind(txn, id, None);
     disk::set_host(txn, id, None);
@@ -55,6 +56,7 @@ pub fn on_lost_in_restore(txn: &mut Txn<'_>, server: &Server) {
         if let Some(task) = server.task.as_ref().filter(|_| server.wanted != Wanted::Absent) {
             operation::finish(txn, task.operation_id, Some(message.to_owned()));
         }
+        snapshot::give_up(txn, &server, message);
         if server.is_being_shelved() {
             shelf::clear(txn, &server);
         }

@@ -13,4 +13,6 @@ pub mod ports;
 pub mod restore;
 pub mod run;
 pub mod shelf;
+pub mod snapshot;
 pub mod suspend;
+pub mod upload;

@@ -45,6 +45,17 @@ pub fn finish(txn: &mut Txn<'_>, id: OperationId, failure: Option<String>) {
     txn.put_cold(Kind::PastOperation, key, operation);
 }
 
+/// Ends the operation that waited for the guest to run or stop, if any. Returns the task that stays: a snapshot.
+pub fn finish_run_task(txn: &mut Txn<'_>, server: &Server, failure: Option<String>) -> Option<Task> {
+    match server.run_task() {
+        Some(task) => {
+            finish(txn, task.operation_id, failure);
+            None
+        }
+        None => server.task.clone(),
+    }
+}
+
 /// Ends the operation under way on a server, if any. The server's record keeps its task.
 pub fn finish_task(txn: &mut Txn<'_>, server: &Server, failure: Option<String>) {
     if let Some(task) = &server.task {

@@ -31,7 +31,7 @@
 //! - Generations are numbers that no earlier incarnation has issued: they continue from the time of the restore in
 //!   seconds.
 
-use crate::lifecycle::{archive::archive_if_gone, disk, migration, ports, shelf};
+use crate::lifecycle::{archive::archive_if_gone, disk, migration, ports, shelf, snapshot};
 use lenticular_model::{
     HostId, ServerId, Txn,
     compute::{
@@ -81,6 +81,7 @@ pub fn adopt(txn: &mut Txn<'_>, server: &Server, host: HostId, generation: u64) 
     if let Some(last) = &server.unconfirmed {
         migration::finish(txn, last.migration_id, Phase::Confirmed);
     }
+    snapshot::give_up(txn, server, WHY);
     match server.is_being_shelved() {
         true => shelf::give_up(txn, server, WHY.to_owned()),
         false => shelf::clear(txn, server),

@@ -1,6 +1,6 @@
 //! A server's state when its guest runs, stops or fails on its host.
 
-use crate::lifecycle::{condition, disk, network::cascade, operation, ports, shelf};
+use crate::lifecycle::{condition, disk, network::cascade, operation, ports, shelf, snapshot};
 use lenticular_model::{
     HostId, PortId, ServerId, Txn,
     compute::{
@@ -18,11 +18,11 @@ pub fn set_running(
     ssh_forward: Option<String>,
     memory_lost: Option<String>,
 ) {
-    operation::finish_task(txn, server, memory_lost);
+    let task = operation::finish_run_task(txn, server, memory_lost);
     let now = txn.now;
     txn.update::<Server>(&server.id, |s| {
         condition::set_active(s);
-        s.task = None;
+        s.task = task;
         s.powered = true;
         s.awaits_ports = None;
         s.ssh_forward = ssh_forward;
@@ -42,27 +42,27 @@ pub fn set_stopped(txn: &mut Txn<'_>, server: &Server) {
         }
         return;
     }
-    let settled = !server.powered && server.task.is_none() && server.wanted == Wanted::Stopped;
+    let settled = !server.powered && server.run_task().is_none() && server.wanted == Wanted::Stopped;
     if settled && server.condition != Condition::Active {
         return;
     }
-    if server.condition == Condition::Error && server.task.is_none() {
+    if server.condition == Condition::Error && server.run_task().is_none() {
         // The fault stays until a user or operator acts on the server.
         txn.update::<Server>(&server.id, |s| s.powered = false);
         return;
     }
-    let failure = match &server.task {
+    let failure = match server.run_task() {
         Some(task) if task.action != OperationKind::Stop && server.wanted == Wanted::Running => {
             Some("The guest shut itself down.".to_owned())
         }
         _ => None,
     };
-    operation::finish_task(txn, server, failure);
+    let task = operation::finish_run_task(txn, server, failure);
     txn.update::<Server>(&server.id, |s| {
         condition::set_stopped(s);
         s.wanted = Wanted::Stopped;
         s.fault = None;
-        s.task = None;
+        s.task = task;
         s.powered = false;
         s.ssh_forward = None;
     });
@@ -77,6 +77,7 @@ pub fn fail(txn: &mut Txn<'_>, server: &Server, message: String, details: String
     }
     ports::set_plugged(txn, server, false);
     operation::finish_task(txn, server, Some(message.clone()));
+    snapshot::give_up(txn, server, &message);
     if server.is_being_shelved() {
         shelf::clear(txn, server);
     }

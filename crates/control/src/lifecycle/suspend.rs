@@ -26,14 +26,14 @@ use lenticular_model::{
 
 /// The guest stands still, as wanted.
 pub fn set_paused(txn: &mut Txn<'_>, server: &Server) {
-    let settled = server.condition == Condition::Paused && server.task.is_none() && server.powered;
+    let settled = server.condition == Condition::Paused && server.run_task().is_none() && server.powered;
     if settled {
         return;
     }
-    operation::finish_task(txn, server, None);
+    let task = operation::finish_run_task(txn, server, None);
     txn.update::<Server>(&server.id, |s| {
         condition::set_paused(s);
-        s.task = None;
+        s.task = task;
         s.powered = true;
     });
 }
@@ -63,13 +63,13 @@ pub fn set_suspended(txn: &mut Txn<'_>, server: &Server) {
         }
     }
     ports::set_plugged(txn, server, false);
-    if server.condition == Condition::Suspended && server.task.is_none() && !server.powered {
+    if server.condition == Condition::Suspended && server.run_task().is_none() && !server.powered {
         return;
     }
-    operation::finish_task(txn, server, None);
+    let task = operation::finish_run_task(txn, server, None);
     txn.update::<Server>(&server.id, |s| {
         condition::set_suspended(s);
-        s.task = None;
+        s.task = task;
         s.fault = None;
         s.powered = false;
         s.ssh_forward = None;
@@ -113,14 +113,11 @@ pub fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why: StopReason) {
     match why {
         // The guest's memory ended with the host's. The guest starts again, like those that ran.
         StopReason::HostRestarted => {
-            operation::finish_task(
-                txn,
-                server,
-                Some("The host restarted; the guest starts anew.".to_owned()),
-            );
+            let failure = Some("The host restarted; the guest starts anew.".to_owned());
+            let task = operation::finish_run_task(txn, server, failure);
             txn.update::<Server>(&server.id, |s| {
                 s.wanted = Wanted::Running;
-                s.task = None;
+                s.task = task;
                 s.powered = false;
                 s.boot += 1;
                 s.boot_style = BootStyle::Hard;

@@ -1,7 +1,7 @@
 //! Reports of hosts about guests: which reports count, and what each changes in its server.
 
 use crate::{
-    lifecycle::{archive::archive_if_gone, disk, migration, ports, run, shelf, suspend},
+    lifecycle::{archive::archive_if_gone, disk, migration, ports, run, shelf, snapshot, suspend},
     observe::restore,
 };
 use lenticular_model::{
@@ -50,6 +50,7 @@ fn observe_failures(txn: &mut Txn<'_>, seen: &Observation) {
     let server = txn.servers.get(&seen.server_id).cloned();
     if let (Some(server), Some(unsaved)) = (server, &seen.unsaved) {
         shelf::unsaved(txn, &server, unsaved);
+        snapshot::unsaved(txn, &server, unsaved);
     }
     let server = txn.servers.get(&seen.server_id).cloned();
     if let (Some(server), Some(failed)) = (server, &seen.failed_attempt) {
@@ -162,7 +163,7 @@ fn saw_running(
     if paused {
         return suspend::set_paused(txn, server);
     }
-    let settled = server.condition == Condition::Active && server.task.is_none() && server.powered;
+    let settled = server.condition == Condition::Active && server.run_task().is_none() && server.powered;
     if settled && server.ssh_forward == ssh_forward {
         return;
     }

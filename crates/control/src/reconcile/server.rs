@@ -1,7 +1,7 @@
 //! The server controller: removes servers that need no host for their removal, and ends overdue operations.
 
 use crate::{
-    lifecycle::{archive::archive_if_gone, condition, migration, operation, shelf, suspend},
+    lifecycle::{archive::archive_if_gone, condition, migration, operation, shelf, snapshot, suspend},
     reconcile::restored_server,
 };
 use lenticular_model::{
@@ -54,6 +54,10 @@ pub fn reconcile(id: ServerId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     );
     if task.action == OperationKind::Shelve {
         shelf::give_up(txn, &current, message);
+        return None;
+    }
+    if task.action.is_snapshot() {
+        snapshot::give_up(txn, &current, &message);
         return None;
     }
     if suspend::give_up(txn, &current, message.clone()) {

@@ -59,6 +59,7 @@ pub fn server(host_id: HostId) -> Server {
         boot: 1,
         boot_style: BootStyle::Hard,
         suspensions: 0,
+        snapshot: None,
         condition: Condition::Building,
         task: None,
         fault: None,

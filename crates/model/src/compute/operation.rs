@@ -43,6 +43,10 @@ pub enum OperationKind {
     Suspend,
     /// Go on with the saved memory.
     Resume,
+    /// Make an image of its root disk.
+    CreateImage,
+    /// Make an image of its root disk, and remove older ones.
+    CreateBackup,
     /// Give it another network interface.
     AttachInterface,
     /// Take a network interface from it.
@@ -70,6 +74,8 @@ impl OperationKind {
             OperationKind::Unpause => "unpause",
             OperationKind::Suspend => "suspend",
             OperationKind::Resume => "resume",
+            OperationKind::CreateImage => "createImage",
+            OperationKind::CreateBackup => "createBackup",
             OperationKind::AttachInterface => "attach_interface",
             OperationKind::DetachInterface => "detach_interface",
         }
@@ -94,9 +100,16 @@ impl OperationKind {
             OperationKind::Unpause => "compute_unpause_instance",
             OperationKind::Suspend => "compute_suspend_instance",
             OperationKind::Resume => "compute_resume_instance",
+            OperationKind::CreateImage => "compute_snapshot_instance",
+            OperationKind::CreateBackup => "compute_backup_instance",
             OperationKind::AttachInterface => "compute_attach_interface",
             OperationKind::DetachInterface => "compute_detach_interface",
         }
+    }
+
+    /// True if it copies the server's disk, and leaves its guest alone.
+    pub fn is_snapshot(self) -> bool {
+        matches!(self, Self::CreateImage | Self::CreateBackup)
     }
 
     /// Nova's `task_state` while it is under way.
@@ -119,6 +132,8 @@ impl OperationKind {
             OperationKind::Unpause => "unpausing",
             OperationKind::Suspend => "suspending",
             OperationKind::Resume => "resuming",
+            OperationKind::CreateImage => "image_uploading",
+            OperationKind::CreateBackup => "image_backup",
             // The request ends these at once, so no server is ever seen in them.
             OperationKind::AttachInterface => "attaching_interface",
             OperationKind::DetachInterface => "detaching_interface",
@@ -129,7 +144,7 @@ impl OperationKind {
     pub fn deadline_s(self) -> i64 {
         match self {
             OperationKind::Create | OperationKind::Evacuate | OperationKind::Unshelve => 1_800,
-            OperationKind::Shelve => SHELVE_S_MAX,
+            OperationKind::Shelve | OperationKind::CreateImage | OperationKind::CreateBackup => SHELVE_S_MAX,
             OperationKind::Start
             | OperationKind::HardReboot
             | OperationKind::Suspend

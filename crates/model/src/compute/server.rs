@@ -190,6 +190,27 @@ impl Shelf {
     }
 }
 
+/// A copy of a server's root disk on its way to the image store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The image that it becomes.
+    pub image_id: ImageId,
+    /// The name of this attempt. The host may send the disk for this attempt alone.
+    pub upload: String,
+    /// Set for a backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
+}
+
+/// How many backups of a server are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotation {
+    /// Backups of one type are counted together, such as `daily`.
+    pub backup_type: String,
+    /// So many are kept, the newest.
+    pub keep: u32,
+}
+
 record! {
     /// A server.
     pub struct Server: ServerId {
@@ -286,6 +307,9 @@ record! {
         /// The place of its disk, if it is shelved.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub shelf: Option<Box<Shelf>>,
+        /// The snapshot under way.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub snapshot: Option<Box<Snapshot>>,
         /// The wanted state of the guest.
         pub wanted: Wanted,
         /// Counts the starts and restarts that were asked for.
@@ -437,6 +461,11 @@ impl Server {
         self.shelf.as_deref().is_some_and(|shelf| matches!(shelf, Shelf::Offloaded { .. }))
     }
 
+    /// The task that ends when its guest runs or stops. A snapshot does not.
+    pub fn run_task(&self) -> Option<&Task> {
+        self.task.as_ref().filter(|task| !task.action.is_snapshot())
+    }
+
     /// True while its disk is on the way to the image store.
     pub fn is_being_shelved(&self) -> bool {
         self.shelf.as_deref().is_some_and(|shelf| matches!(shelf, Shelf::Saving { .. }))
@@ -499,6 +528,7 @@ impl Server {
             || self.boot_style != other.boot_style
             || self.suspensions != other.suspensions
             || self.shelf != other.shelf
+            || self.snapshot != other.snapshot
             || self.interfaces != other.interfaces
             || self.base != other.base
             || self.size != other.size

@@ -157,6 +157,9 @@ pub struct Own {
     /// The upload's name, if the host sends the root disk to the image store once the guest does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload: Option<String>,
+    /// The upload's name, if the host sends a copy of the root disk, as it is at one moment, to the image store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
 }
 
 /// The source's part in a move.

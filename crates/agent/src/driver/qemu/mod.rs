@@ -13,6 +13,7 @@
 mod args;
 mod cgroup;
 mod console;
+mod copy;
 mod memory;
 mod moves;
 mod nics;
@@ -424,6 +425,14 @@ impl Hypervisor for Qemu {
 
     fn drop_memory(&self, server: ServerId) -> Work<'_, ()> {
         Box::pin(async move { memory::discard(&self.dir(server)).await })
+    }
+
+    fn copy_root(&self, server: ServerId, into: PathBuf) -> Work<'_, bool> {
+        Box::pin(self.copy_root_disk(server, into))
+    }
+
+    fn end_copy(&self, server: ServerId) -> Work<'_, ()> {
+        Box::pin(self.end_root_copy(server))
     }
 
     fn set_nics(&self, server: ServerId, net: NetPlan) -> Work<'_, ()> {

@@ -7,7 +7,7 @@ use crate::{
     lifecycle::{
         condition, disk,
         migration::{self, Move},
-        operation, run, shelf,
+        operation, run, shelf, snapshot,
     },
 };
 use lenticular_model::{
@@ -163,6 +163,7 @@ fn lay_anew(txn: &mut Txn<'_>, server: &Server) -> Result<()> {
     if !server.is_offloaded() {
         shelf::clear(txn, server);
     }
+    snapshot::give_up(txn, server, "The server was evacuated.");
     let Some(base) = server.base_image.filter(|_| !server.is_offloaded()) else { return Ok(()) };
     let has_data =
         |id: &ImageId| txn.images.get(id).and_then(|image| Some((image.clone(), image.data()?.clone())));

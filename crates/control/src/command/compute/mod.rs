@@ -12,4 +12,5 @@ pub mod server;
 pub mod server_create;
 pub mod server_group;
 pub mod shelve;
+pub mod snapshot;
 pub mod suspend;

@@ -2,7 +2,7 @@
 
 use crate::{
     command::compute::access::{TAGS_MAX, actable, need_condition},
-    lifecycle::{archive::archive_if_gone, condition, disk, migration, operation, run, shelf},
+    lifecycle::{archive::archive_if_gone, condition, disk, migration, operation, run, shelf, snapshot},
 };
 use lenticular_model::{
     HostId, ServerId, Txn,
@@ -101,6 +101,7 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
         disk::remove_all(txn, id);
     }
     shelf::clear(txn, &server);
+    snapshot::give_up(txn, &server, "The server was deleted.");
     let task = operation::begin(txn, &server, OperationKind::Delete, Some(caller));
     txn.update::<Server>(&id, |s| {
         s.wanted = Wanted::Absent;
@@ -245,6 +246,7 @@ pub fn reset_state(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, active: boo
     if !server.is_offloaded() {
         shelf::clear(txn, &server);
     }
+    snapshot::give_up(txn, &server, "An operator reset the server's state.");
     operation::finish_task(txn, &server, Some("An operator reset the server's state.".to_owned()));
     txn.update::<Server>(&id, |s| {
         s.task = None;

@@ -263,6 +263,7 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         boot: 1,
         boot_style: BootStyle::Hard,
         suspensions: 0,
+        snapshot: None,
         condition: Condition::Building,
         task: None,
         fault: None,

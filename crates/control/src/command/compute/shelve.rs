@@ -2,7 +2,7 @@
 
 use crate::{
     command::compute::access::{actable, need_condition},
-    lifecycle::{disk, operation, run},
+    lifecycle::{disk, image, operation, run},
     schedule::{RequestSpec, schedule},
 };
 use lenticular_model::{
@@ -12,7 +12,7 @@ use lenticular_model::{
         server::{BootStyle, Condition, Server, Shelf, Wanted},
     },
     error::{Error, Result},
-    image::{Image, Phase, Visibility},
+    image::Image,
     policy::{self, Action, Caller},
 };
 use std::collections::BTreeMap;
@@ -33,7 +33,9 @@ pub fn shelve(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
         return Err(Error::conflict(format!("Instance {id} is on no host, so there is nothing to shelve.")));
     }
     let upload = format!("upload-{}", ImageId::from_random(txn.random()));
-    let image_id = put_image(txn, &server, &upload);
+    let properties = BTreeMap::from([("image_type".to_owned(), "snapshot".to_owned())]);
+    let name = format!("{}-shelved", server.name);
+    let image_id = image::put_of_server(txn, &server, &upload, name, properties);
     let task = operation::begin(txn, &server, OperationKind::Shelve, Some(caller));
     let resumes = matches!(server.wanted, Wanted::Running | Wanted::Paused);
     txn.update::<Server>(&id, |s| {
@@ -42,42 +44,6 @@ pub fn shelve(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
         s.task = Some(task);
     });
     Ok(())
-}
-
-fn put_image(txn: &mut Txn<'_>, server: &Server, upload: &str) -> ImageId {
-    let id = ImageId::from_random(txn.random());
-    let original = txn.images.get(&server.image_id);
-    // The guest's requirements for a host hold for its image as well.
-    let mut properties: BTreeMap<String, String> =
-        original.map(|image| image.properties.clone()).unwrap_or_default();
-    properties.extend(
-        [
-            ("image_type", "snapshot".to_owned()),
-            ("instance_uuid", server.id.to_string()),
-            ("base_image_ref", server.image_id.to_string()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value)),
-    );
-    let min_ram = original.map_or(0, |image| image.min_ram);
-    txn.put(Image {
-        id,
-        created_at: txn.now,
-        updated_at: Some(txn.now),
-        name: Some(format!("{}-shelved", server.name)),
-        owner: Some(server.project_id),
-        visibility: Visibility::Private,
-        phase: Phase::Saving { upload: upload.to_owned() },
-        disk_format: Some("qcow2".to_owned()),
-        container_format: Some("bare".to_owned()),
-        min_disk: server.size.disk_gb,
-        min_ram,
-        protected: false,
-        hidden: false,
-        tags: Default::default(),
-        properties,
-        unknown: Default::default(),
-    });
-    id
 }
 
 /// The place where a server is unshelved.

@@ -1,4 +1,4 @@
-//! The disk of a server that is being shelved, on its way from the host to the image store.
+//! A disk on its way from a host to the image store: of a server that is being shelved, or a snapshot.
 
 use crate::{
     agent::enrol::Peer, app::App, fault::Handled, image::data::upload_id, query::Query, respond::empty,
@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::Stream;
-use lenticular_control::lifecycle::shelf;
+use lenticular_control::lifecycle::upload;
 use lenticular_model::{
     Cause, HostId, ServerId,
     error::{Error, Result},
@@ -33,41 +33,37 @@ pub async fn put(
 }
 
 impl App {
-    /// Takes in the disk of a server that is being shelved. When the call returns, the disk is an image and the
-    /// server has left its host.
+    /// Takes in a disk that becomes an image. When the call returns, the image is active; a server that was being shelved
+    /// has left its host.
     ///
     /// # Errors
-    /// No shelving waits for the disk (any more), the stream broke, or the stream is not a whole qcow2 disk.
+    /// Nothing waits for the disk (any more), the stream broke, or the stream is not a whole qcow2 disk.
     pub async fn agent_saves_disk<S, E>(
         &self,
         host: HostId,
         server: ServerId,
-        upload: String,
+        name: String,
         bytes: S,
     ) -> Result<()>
     where
         S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
         E: std::fmt::Display,
     {
-        let cause = Cause {
-            actor: format!("host/{host}"),
-            request_id: String::new(),
-            why: "shelved disk".to_owned(),
-        };
+        let cause =
+            Cause { actor: format!("host/{host}"), request_id: String::new(), why: "sent disk".to_owned() };
         let sending = upload_id()?;
         let image = {
-            let (upload, sending) = (upload.clone(), sending.clone());
-            let begin = move |txn: &mut lenticular_model::Txn<'_>| {
-                shelf::begin_saving(txn, server, host, &upload, &sending)
-            };
+            let (name, sending) = (name.clone(), sending.clone());
+            let begin =
+                move |txn: &mut lenticular_model::Txn<'_>| upload::begin(txn, server, host, &name, &sending);
             self.store.transact(cause.clone(), begin).await?
         };
         let data = self.images.receive(&sending, "qcow2", None, bytes).await?;
-        let name = sending.clone();
+        let (sent, quota) = (sending.clone(), self.config.settings.images.quota());
         // If a disk is sent twice, the later one counts.
         let saved = self
             .store
-            .transact(cause, move |txn| shelf::saved(txn, server, host, (&upload, &name), data))
+            .transact(cause, move |txn| upload::finish(txn, server, host, (&name, &sent), data, &quota))
             .await;
         // After a commit of unknown outcome, the image may have the bytes. The next leadership tells.
         if saved.is_err() && self.store.leads().await {
