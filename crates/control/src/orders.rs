@@ -6,12 +6,12 @@ use lenticular_model::{
         disk::{Disk, DiskKind, Fate},
         flavor::Size,
         migration::Leg,
-        server::{Server, Shelf, Wanted},
+        server::{Rescue, Server, Shelf, Wanted},
     },
     host::{
-        guest_spec::{AddressSpec, Base, Content, DiskSpec, FloatingSpec, GuestSpec, PortSpec},
+        guest_spec::{AddressSpec, Base, Content, DiskSpec, FloatingSpec, GuestSpec, PortSpec, RescueSpec},
         host::HostOrder,
-        order::{GuestAssignment, Order, Outgoing, Own, Peer, Receive, RunGoal},
+        order::{GuestAssignment, Order, Outgoing, Own, Peer, Receive, Replaces, RunGoal},
     },
 };
 
@@ -114,6 +114,10 @@ fn own(state: &State, host: HostId, server: &Server) -> Own {
         boot_style: server.boot_style,
         disk_made: state.has_made_disks(server.id),
         revives: root.and_then(|disk| disk.revives),
+        replaces: server
+            .rebuild
+            .as_deref()
+            .map(|former| Replaces { generation: former.generation, keeps_data: former.keeps_data }),
         outgoing,
         upload: server.shelf.as_deref().and_then(|shelf| match shelf {
             Shelf::Saving { upload, .. } => Some(upload.clone()),
@@ -150,6 +154,7 @@ fn assignment(state: &State, host: HostId, server: &Server, generation: u64, siz
             user_id: server.user_id,
             size,
             disks: state.disks_of_server(server.id).map(|d| disk(server, d, generation, &size)).collect(),
+            rescue: server.rescue.as_deref().map(rescue),
             ports: ports.iter().filter_map(|id| port(state, *id)).collect(),
             key: server.key.as_ref().map(|key| (key.name.clone(), key.public_key.clone())),
             metadata: server.metadata.clone(),
@@ -175,6 +180,15 @@ fn disk(server: &Server, disk: &Disk, generation: u64, size: &Size) -> DiskSpec 
         DiskKind::Swap => Content::Swap,
     };
     DiskSpec { id: disk.id, generation, bytes: disk.kind.bytes(size), content }
+}
+
+fn rescue(rescue: &Rescue) -> RescueSpec {
+    let base = Base {
+        image_id: rescue.image_id,
+        sha512: rescue.base.to_string(),
+        format: rescue.base_format.to_string(),
+    };
+    RescueSpec { base, stable: rescue.stable }
 }
 
 fn floating(state: &State, host: HostId, port: PortId) -> impl Iterator<Item = FloatingSpec> + '_ {

@@ -109,3 +109,16 @@ pub fn check_group_members(state: &State, project: ProjectId, id: ServerGroupId,
     }
     Ok(())
 }
+
+/// Refuses more metadata items than a server or a snapshot of the project may have.
+///
+/// # Errors
+/// There are too many.
+pub fn check_metadata(state: &State, project: ProjectId, count: usize) -> Result<()> {
+    let limits = limits(state, Service::Compute, project);
+    let limit = limits.iter().find(|(name, _)| *name == "metadata_items").map_or(-1, |(_, n)| *n);
+    if limit >= 0 && count as i64 > limit {
+        return Err(Error::over_quota(format!("Maximum number of metadata items exceeds {limit}")));
+    }
+    Ok(())
+}

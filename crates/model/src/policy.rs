@@ -213,6 +213,9 @@ actions! {
         ServerResume "os_compute_api:os-suspend-server:resume" Member;
         ServerSnapshot "os_compute_api:servers:create_image" Member;
         ServerBackup "os_compute_api:os-create-backup" Member;
+        ServerRebuild "os_compute_api:servers:rebuild" Member;
+        ServerRescue "os_compute_api:os-rescue" Member;
+        ServerUnrescue "os_compute_api:os-unrescue" Member;
         ServerLock "os_compute_api:os-lock-server:lock" Member;
         ServerUnlockOthers "os_compute_api:os-lock-server:unlock:unlock_override" Admin;
         ServerResetState "os_compute_api:os-admin-actions:reset_state" Admin;

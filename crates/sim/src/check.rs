@@ -362,8 +362,8 @@ impl World {
         let host = server.host_id.and_then(|id| self.host_of(id));
         let runs = host.and_then(|h| h.guests.get(&server.id)).is_some_and(|real| real.running().is_some());
         let explained = server.fault.as_ref().is_some_and(|f| !f.message.is_empty());
-        if server.snapshot.is_some() {
-            return Err("has a snapshot under way".to_owned());
+        if server.snapshot.is_some() || server.rebuild.is_some() {
+            return Err("has a snapshot or a rebuild under way".to_owned());
         }
         if server.condition == Condition::Error {
             return if explained { Ok(()) } else { Err("is in error without a reason".to_owned()) };

@@ -153,6 +153,11 @@ impl World {
         match condition {
             Some(Condition::Paused) => ClientRequest::Unpause(id),
             Some(Condition::Suspended) => ClientRequest::Resume(id),
+            _ if self.plane.published.servers.get(&id).is_some_and(|s| s.rescue.is_some()) => {
+                ClientRequest::Unrescue(id)
+            }
+            _ if self.rng.chance(150) => ClientRequest::Rescue(id),
+            _ if self.rng.chance(200) => ClientRequest::Rebuild(id, self.rng.chance(500)),
             _ if self.rng.chance(300) => ClientRequest::Snapshot(id),
             _ if self.rng.chance(400) => ClientRequest::Pause(id),
             _ => ClientRequest::Suspend(id),

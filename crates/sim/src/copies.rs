@@ -121,9 +121,12 @@ impl World {
         // The guest has arrived, and the control plane does not know yet.
         let ticket = server.ticket.as_ref();
         let arrived = ticket.is_some_and(|t| t.to == host && generation == Some(t.generation));
+        // The host does not know yet that it shall replace the disks.
+        let old = server.rebuild.as_deref().is_some_and(|former| generation == Some(former.generation));
+        let rebuilt = server.host_id == Some(host) && old;
         // A server that is being deleted may run, as long as its host has the order to remove it.
         let copy = self.plane.published.left_disk_on(host, id).is_some();
-        owns || arrived || (server.wanted == Wanted::Absent && copy)
+        owns || arrived || rebuilt || (server.wanted == Wanted::Absent && copy)
     }
 
     /// After a restore of the store, a guest may run that the record does not place there. That is allowed until

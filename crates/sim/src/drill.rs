@@ -46,6 +46,9 @@ enum Act {
     Suspend,
     Resume,
     Snapshot,
+    Rebuild,
+    Rescue,
+    Unrescue,
     Abort,
     /// Only the server's own host takes servers.
     StayHome,
@@ -87,8 +90,8 @@ macro_rules! operations {
 }
 
 use Act::{
-    Create, LeaveHome, LiveMigrate, Migrate, Pause, Resize, Resume, Shelve, Snapshot, StayHome, Stop,
-    Suspend, Unpause, Unshelve,
+    Create, LeaveHome, LiveMigrate, Migrate, Pause, Rebuild, Rescue, Resize, Resume, Shelve, Snapshot,
+    StayHome, Stop, Suspend, Unpause, Unshelve,
 };
 
 operations! {
@@ -130,6 +133,16 @@ operations! {
     "live-migrate what is paused": [Create, Pause], LiveMigrate => Paused;
     "unpause what moved": [Create, Pause, LiveMigrate], Unpause => Runs;
     "reboot what is paused": [Create, Pause], HardReboot => Runs;
+    "rebuild": [Create], Rebuild => Runs;
+    "rebuild what stands": [Create, Stop], Rebuild => Stands;
+    "rebuild twice": [Create, Rebuild], Rebuild => Runs;
+    "rebuild what moved": [Create, LiveMigrate], Rebuild => Runs;
+    "live-migrate what was rebuilt": [Create, Rebuild], LiveMigrate => Runs;
+    "delete while it is rebuilt": [Create], Rebuild, on "making new disks" Delete => Gone;
+    "rescue": [Create], Rescue => Runs;
+    "rescue what stands": [Create, Stop], Rescue => Runs;
+    "unrescue": [Create, Rescue], Unrescue => Runs;
+    "delete what is rescued": [Create, Rescue], Delete => Gone;
     "back up": [Create], Snapshot => Runs;
     "back up twice": [Create, Snapshot], Snapshot => Runs;
     "back up what stands": [Create, Stop], Snapshot => Stands;
@@ -279,6 +292,9 @@ impl World {
             Act::Abort => ClientRequest::Abort(id),
             Act::Shelve => ClientRequest::Shelve(id),
             Act::Unshelve => ClientRequest::Unshelve(id),
+            Act::Rebuild => ClientRequest::Rebuild(id, false),
+            Act::Rescue => ClientRequest::Rescue(id),
+            Act::Unrescue => ClientRequest::Unrescue(id),
             Act::Snapshot => ClientRequest::Snapshot(id),
             Act::Pause => ClientRequest::Pause(id),
             Act::Unpause => ClientRequest::Unpause(id),

@@ -44,6 +44,9 @@ pub(crate) enum ClientRequest {
     Confirm(ServerId),
     Revert(ServerId),
     Snapshot(ServerId),
+    Rebuild(ServerId, bool),
+    Rescue(ServerId),
+    Unrescue(ServerId),
     Shelve(ServerId),
     Unshelve(ServerId),
     Abort(ServerId),
@@ -73,6 +76,9 @@ impl ClientRequest {
             Self::Revert(_) => "revert",
             Self::Abort(_) => "abort",
             Self::Snapshot(_) => "back up",
+            Self::Rebuild(..) => "rebuild",
+            Self::Rescue(_) => "rescue",
+            Self::Unrescue(_) => "unrescue",
             Self::Shelve(_) => "shelve",
             Self::Unshelve(_) => "unshelve",
             Self::Readdress(_) => "readdress",
@@ -100,6 +106,9 @@ impl ClientRequest {
             | Self::Revert(id)
             | Self::Abort(id)
             | Self::Snapshot(id)
+            | Self::Rebuild(id, _)
+            | Self::Rescue(id)
+            | Self::Unrescue(id)
             | Self::Shelve(id)
             | Self::Unshelve(id) => Some(*id),
             Self::Create(_) | Self::Readdress(_) | Self::Intent(..) | Self::Check(_) => None,

@@ -8,7 +8,9 @@ use crate::{
 use lenticular_control::{
     command::{
         compute::{
-            migrate, server, server_create,
+            migrate,
+            rebuild::{self, RebuildServer},
+            rescue, server, server_create,
             server_group::{self, NewServerGroup},
             shelve,
             snapshot::{self, NewSnapshot},
@@ -223,6 +225,20 @@ fn run_ask(
             };
             snapshot::create(txn, caller, *id, new, &Default::default()).map(drop)
         }
+        ClientRequest::Rebuild(id, preserve_ephemeral) => {
+            let Some(server) = txn.servers.get(id).cloned() else {
+                return Err(Error::not_found("Instance", id));
+            };
+            let image_id = server.image_id;
+            let asked = RebuildServer {
+                image_id,
+                preserve_ephemeral: *preserve_ephemeral,
+                ..RebuildServer::default()
+            };
+            rebuild::rebuild(txn, caller, *id, asked)
+        }
+        ClientRequest::Rescue(id) => rescue::rescue(txn, caller, *id, None),
+        ClientRequest::Unrescue(id) => rescue::unrescue(txn, caller, *id),
         ClientRequest::Shelve(id) => shelve::shelve(txn, caller, *id),
         ClientRequest::Unshelve(id) => shelve::unshelve(txn, caller, *id, Default::default()),
         ClientRequest::Readdress(id) => readdress(txn, caller, *id),

@@ -40,7 +40,7 @@ impl World {
         let number = self.number();
         // The step's duration.
         let mut takes_ms = match &step {
-            Step::Prepare(_) => self.rng.range(200, 5_000),
+            Step::Prepare(_) | Step::Rebuild(..) => self.rng.range(200, 5_000),
             Step::Start(_) => self.rng.range(100, 2_000),
             Step::Suspend(_) | Step::Wake(_) => self.rng.range(200, 10_000),
             Step::Pause | Step::Unpause | Step::DropMemory => self.rng.range(1, 100),
@@ -62,7 +62,10 @@ impl World {
             takes_ms += self.rng.range(20_000, 120_000);
         }
         // The step's failure, and the time of its effect.
-        let writes = matches!(step, Step::Prepare(_) | Step::Receive(_) | Step::Start(_) | Step::Adopt(..));
+        let writes = matches!(
+            step,
+            Step::Prepare(_) | Step::Rebuild(..) | Step::Receive(_) | Step::Start(_) | Step::Adopt(..)
+        );
         let full = writes && self.hosts[n].full_until > self.now;
         let fails = self.chance(Fault::FailingStep, 70) || full;
         let acts_ms = self.rng.range(0, takes_ms);
@@ -106,7 +109,12 @@ impl World {
         let Some(doing) = agent.doing.get_mut(&id) else { return };
         let cancellable = matches!(
             doing.step,
-            Step::Prepare(_) | Step::Receive(_) | Step::Send(..) | Step::Upload(..) | Step::Snapshot(..)
+            Step::Prepare(_)
+                | Step::Rebuild(..)
+                | Step::Receive(_)
+                | Step::Send(..)
+                | Step::Upload(..)
+                | Step::Snapshot(..)
         );
         // A sent disk may still have no answer.
         let waits = doing.waits_for_shelf().is_some();
@@ -135,6 +143,7 @@ impl World {
         }
         let carried_out = match &step {
             Step::Prepare(order) => self.make_disks(n, id, order),
+            Step::Rebuild(order, keeps_data) => self.remake_disks(n, id, order, *keeps_data),
             Step::Upload(_, upload) | Step::Snapshot(_, upload) => {
                 self.send_to_shelf(n, id, upload.clone(), number);
                 return;
@@ -242,7 +251,11 @@ impl World {
         let there = real.disk.as_ref().is_some_and(|disk| disk.generation == generation);
         if !there {
             real.disk = Some(Disk { generation, made, writes, more: BTreeMap::new() });
-            if shelved.is_none() && self.clients.written.contains_key(&id) {
+            let rebuilt = self.plane.published.servers.get(&id).is_some_and(|s| s.rebuild.is_some());
+            if rebuilt {
+                // The disk that it should replace is lost.
+                self.clients.written.insert(id, (number, 0));
+            } else if shelved.is_none() && self.clients.written.contains_key(&id) {
                 self.violate(3, format!("a disk of {name} that was written is silently made a second time"));
             }
         }
@@ -259,6 +272,27 @@ impl World {
             let has = self.real(n, id).disk.as_mut();
             has.into_iter().for_each(|has| has.more.extend([(disk.id, (number, 0))]));
         }
+        true
+    }
+
+    /// Makes new disks in the place of a guest's disks.
+    fn remake_disks(&mut self, n: usize, id: ServerId, order: &GuestAssignment, keeps_data: bool) -> bool {
+        let name = self.name(id);
+        let number = self.number();
+        let Some(real) = self.hosts[n].guests.get_mut(&id) else { return false };
+        if real.process.is_some() {
+            self.violate(1, format!("the disks of {name} are replaced under a running guest"));
+            return false;
+        }
+        let Some(old) = real.disk.take() else { return false };
+        let mut more = if keeps_data { old.more } else { BTreeMap::new() };
+        for disk in order.guest.disks.iter().skip(1) {
+            more.entry(disk.id).or_insert((number, 0));
+        }
+        self.clients.written.insert(id, (number, 0));
+        self.clients.written_more.extend(more.clone());
+        let real = self.real(n, id);
+        real.disk = Some(Disk { generation: order.generation, made: number, writes: 0, more });
         true
     }
 
@@ -398,9 +432,11 @@ impl World {
         let name = self.name(id);
         let host = &self.hosts[n];
         let Some(process) = host.guests.get(&id).and_then(|real| real.running()) else { return };
+        let disk = host.guests.get(&id).and_then(|real| real.disk.as_ref()).map(|disk| disk.generation);
         let stays = |own: &Own| {
+            let replaced = own.replaces.is_some_and(|replaces| Some(replaces.generation) == disk);
             let moves = own.outgoing.as_ref().is_some_and(|out| out.mode == Mode::Cold);
-            own.run == RunGoal::Running && own.assignment.boot <= process.boot && !moves
+            own.run == RunGoal::Running && own.assignment.boot <= process.boot && !moves && !replaced
         };
         let ordered = host.ordered.get(&id).map(|(_, order)| order);
         if ordered.is_none_or(|order| matches!(order, Order::Own(own) if stays(own))) {
@@ -411,7 +447,7 @@ impl World {
 
 fn failure(step: &Step) -> Failure {
     let details = match step {
-        Step::Prepare(_) => "no space left on device",
+        Step::Prepare(_) | Step::Rebuild(..) => "no space left on device",
         Step::Start(_) => "the hypervisor died at its start",
         Step::Shutdown | Step::Kill => "the process cannot be signalled",
         Step::Remove => "the disk is busy",

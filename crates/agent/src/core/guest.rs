@@ -237,7 +237,9 @@ impl Guest {
                 self.has_memory = false;
                 self.fail(of.boot, failure);
             }
-            (Step::Prepare(of), Outcome::Failed(failure)) => self.fail(of.boot, failure),
+            (Step::Prepare(of) | Step::Rebuild(of, _) | Step::Revive(of), Outcome::Failed(failure)) => {
+                self.fail(of.boot, failure)
+            }
             // The saved memory is still there.
             (Step::Wake(of), Outcome::Failed(failure)) => {
                 self.boot_done = self.boot_done.max(of.boot);
@@ -252,6 +254,13 @@ impl Guest {
             (Step::Suspend(_), _) => {
                 self.run_state = RunState::Stopped { why: StopReason::Ordered };
                 (self.has_memory, self.failed_attempt) = (true, None);
+            }
+            (Step::Rebuild(of, _), _) => {
+                self.generation = of.generation;
+                self.run_state = RunState::New;
+                self.has_memory = false;
+                // Whatever ran under this boot ran on the old disk.
+                self.boot_done = self.boot_done.min(of.boot.saturating_sub(1));
             }
             (Step::Prepare(of), _) => {
                 self.disk = Disk::Made;
@@ -358,9 +367,38 @@ impl Guest {
         older && self.disk == Disk::Made && self.inbound.is_none() && !self.runs()
     }
 
+    /// True if the order's disks shall replace the disks here.
+    fn rebuilds(&self, own: &Own) -> bool {
+        let older = own.replaces.is_some_and(|replaces| replaces.generation == self.generation);
+        let newer = own.assignment.generation > self.generation;
+        older && newer && self.disk == Disk::Made && self.inbound.is_none()
+    }
+
+    /// True if the guest's order is to replace the disks here.
+    fn is_rebuilt(&self) -> bool {
+        self.own().is_some_and(|own| self.rebuilds(own))
+    }
+
+    /// True if the order's boot was tried and failed.
+    fn has_failed(&self, own: &Own) -> bool {
+        matches!(self.run_state, RunState::Failed(_)) && self.boot_done >= own.assignment.boot
+    }
+
+    fn next_rebuild(&self, own: &Own) -> Option<Step> {
+        let of = &own.assignment;
+        match self.leaves_process() || self.leftover {
+            true => Some(Step::Kill),
+            false if self.has_failed(own) => None,
+            false => {
+                let keeps_data = own.replaces.is_some_and(|replaces| replaces.keeps_data);
+                Some(Step::Rebuild(of.clone(), keeps_data))
+            }
+        }
+    }
+
     fn sync_own(&mut self, own: &Own) {
         let of = &own.assignment;
-        if self.revives(own) {
+        if self.revives(own) || self.rebuilds(own) {
             return;
         }
         if of.generation > self.generation {
@@ -405,9 +443,10 @@ impl Guest {
             Order::Keep { .. } => self.leaves_process().then_some(Step::Kill),
             Order::Receive(receive) => self.next_inbound(receive),
             Order::Own(own) if self.revives(own) && !self.leaves_process() => {
-                Some(Step::Revive(own.assignment.clone()))
+                (!self.has_failed(own)).then(|| Step::Revive(own.assignment.clone()))
             }
             Order::Own(own) if self.revives(own) => Some(Step::Kill),
+            Order::Own(own) if self.rebuilds(own) => self.next_rebuild(own),
             Order::Own(own) => match (self.adopting, self.next_outbound(own)) {
                 (Some(mode), _) => Some(Step::Adopt(own.assignment.clone(), mode)),
                 (None, Some(step)) => step,
@@ -515,6 +554,7 @@ impl Guest {
                 &self.doing,
                 Some(
                     Step::Prepare(_)
+                        | Step::Rebuild(..)
                         | Step::Receive(_)
                         | Step::Send(..)
                         | Step::Upload(..)
@@ -530,7 +570,7 @@ impl Guest {
                 && own.boot_style == BootStyle::Hard
         });
         match &self.doing {
-            Some(Step::Prepare(_) | Step::Receive(_)) => absent,
+            Some(Step::Prepare(_) | Step::Rebuild(..) | Step::Receive(_)) => absent,
             // Any other order means that the control plane knows the guest to be at the other host.
             Some(Step::HandOver { .. }) => own.is_none(),
             Some(Step::Shutdown) => absent || reset,
@@ -575,6 +615,9 @@ impl Guest {
         let generation = match (&self.run_state, &self.order, &self.inbound) {
             (RunState::Gone, Some(order), _) => order.generation(),
             (_, _, Some(inbound)) => inbound.generation,
+            // The report is about the new disks.
+            (_, Some(order), _) if self.is_rebuilt() => order.generation(),
+            (RunState::Failed(_), Some(Order::Own(own)), _) if self.revives(own) => own.assignment.generation,
             _ => self.generation,
         };
         Observation {
@@ -610,7 +653,8 @@ impl Guest {
         if goes || matches!(self.order, Some(Order::Keep { .. })) {
             return ObservedState::Kept;
         }
-        let disk_made = self.disk == Disk::Made;
+        let rebuilt = self.is_rebuilt();
+        let disk_made = self.disk == Disk::Made && !rebuilt;
         let upcoming = match (&self.doing, self.next()) {
             (Some(step), _) if step.is_hard() || self.adopting.is_some() => Some(step.name()),
             (None, Some(step)) if step.is_hard() => Some("waiting for its turn"),
@@ -618,6 +662,9 @@ impl Guest {
             _ => None,
         };
         match (&self.run_state, upcoming) {
+            (RunState::Running { .. } | RunState::Stopped { .. }, None) if rebuilt => {
+                ObservedState::Preparing { step: "ending the process".to_owned(), disk_made }
+            }
             (RunState::Running { ssh_forward, paused, .. }, _) => {
                 ObservedState::Running { ssh_forward: ssh_forward.clone(), paused: *paused }
             }
@@ -630,7 +677,7 @@ impl Guest {
                 message: failure.message.clone(),
                 details: failure.details.clone(),
                 // A lost disk was made.
-                disk_made: self.disk != Disk::NotMade,
+                disk_made: self.disk != Disk::NotMade && !rebuilt,
             },
         }
     }

@@ -12,6 +12,9 @@ pub enum Step {
     Prepare(Arc<GuestAssignment>),
     /// Start the guest on its disks.
     Start(Arc<GuestAssignment>),
+    /// Make new disks, and put them in the place of the old ones once they are whole. `true` keeps the disks beside the root
+    /// disk.
+    Rebuild(Arc<GuestAssignment>, bool),
     /// Let the guest go on with its saved memory. If the memory cannot be used, start the guest anew.
     Wake(Arc<GuestAssignment>),
     /// Let the running guest stand still.
@@ -58,7 +61,10 @@ pub enum Step {
 impl Step {
     /// True if the step needs much of the host: only a few of them run at once.
     pub fn is_hard(&self) -> bool {
-        matches!(self, Self::Prepare(_) | Self::Start(_) | Self::Wake(_) | Self::Receive(_))
+        matches!(
+            self,
+            Self::Prepare(_) | Self::Rebuild(..) | Self::Start(_) | Self::Wake(_) | Self::Receive(_)
+        )
     }
 
     /// The step in words.
@@ -66,6 +72,7 @@ impl Step {
         match self {
             Self::Prepare(_) => "preparing the disk",
             Self::Start(_) => "starting",
+            Self::Rebuild(..) => "making new disks",
             Self::Wake(_) => "resuming",
             Self::Pause => "pausing",
             Self::Unpause => "unpausing",

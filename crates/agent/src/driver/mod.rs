@@ -10,6 +10,7 @@ pub mod migrator;
 pub mod ovn_net;
 pub mod qcow2;
 pub mod qemu;
+mod remake;
 pub mod sim;
 pub(crate) mod user_fence;
 pub mod user_net;
@@ -25,7 +26,7 @@ use lenticular_model::{
     network::port::Mac,
 };
 use lenticular_wire::agent::{
-    Base, DiskSpec, GuestAssignment, GuestSpec, MoveProgress, Outgoing, Peer, Receive,
+    Base, DiskSpec, GuestAssignment, GuestSpec, MoveProgress, Outgoing, Peer, Receive, RescueSpec,
 };
 use std::{
     future::Future,
@@ -92,7 +93,7 @@ pub trait Hypervisor: Send + Sync {
     /// made, and so before `start`.
     fn keep_user_data<'a>(&'a self, server: ServerId, user_data: Option<Vec<u8>>) -> Work<'a, ()>;
 
-    /// Starts the guest on its made disks, whose paths are in order. After the call, the guest's process runs or does
+    /// Starts the guest on its made disks, whose paths are in order, its rescue disk's last. After the call, the guest's process runs or does
     /// not exist. Refuses if the guest already has a process.
     fn start<'a>(
         &'a self,
@@ -176,6 +177,15 @@ pub trait Disks: Send + Sync {
     /// Makes a disk of a guest; the base must exist. The disk is made completely or not at all. A disk of an older
     /// generation is replaced; a disk of this generation stays.
     fn make<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, ()>;
+
+    /// Makes these disks, and puts them in the place of the disks of an older generation once all are whole; the root disk
+    /// last. The bases must exist. With `keeps_data` the disks beside the root disk stay, under their new generation. After a
+    /// failure the older root disk is there. May be called again.
+    fn remake<'a>(&'a self, server: ServerId, disks: &'a [DiskSpec], keeps_data: bool) -> Work<'a, ()>;
+
+    /// Makes the disk of a rescued guest from its base, which must exist; a disk from that base stays. `None` removes the
+    /// rescue disk. Returns the disk's path for the hypervisor.
+    fn rescue<'a>(&'a self, server: ServerId, rescue: Option<&'a RescueSpec>) -> Work<'a, Option<PathBuf>>;
 
     /// The generation of a disk, if it is complete.
     fn find<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, Option<u64>>;

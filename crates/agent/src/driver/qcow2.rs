@@ -10,7 +10,7 @@
 use super::{
     Disks, Work, disk_full, file_failure,
     guest_user::{self, GuestUser},
-    send_disk,
+    remake, send_disk,
 };
 use crate::{
     core::Failure,
@@ -20,7 +20,7 @@ use crate::{
 };
 use lenticular_model::{DiskId, Lock, ServerId, compute::operation::SHELVE_S_MAX};
 use lenticular_wire::{
-    agent::{Base, Content, DiskSpec},
+    agent::{Base, Content, DiskSpec, RescueSpec},
     hex,
 };
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
@@ -101,7 +101,7 @@ fn disk_of(server: ServerId, name: &str) -> Option<DiskId> {
 /// crash; so the notes go first.
 pub(super) fn remove_files(dir: &Path, server: ServerId) -> io::Result<()> {
     let mut names = names_in(dir)?;
-    names.retain(|name| name == WORK || disk_of(server, name).is_some());
+    names.retain(|name| name == WORK || remake::is_ours(name) || disk_of(server, name).is_some());
     names.sort_by_key(|name| !name.ends_with(".json"));
     names.iter().try_for_each(|name| files::remove(&dir.join(name)))
 }
@@ -185,14 +185,20 @@ impl Qcow2Disks {
 
     /// Makes a disk's file, without a note.
     pub(super) async fn make_file(&self, server: ServerId, disk: &DiskSpec) -> Result<(), Failure> {
+        let note = self.guest_dir(server).join(note_file(server, disk.id));
+        blocking("removing a disk's note", move || files::remove(&note)).await?;
+        self.make_at(server, &file(server, disk.id), disk).await
+    }
+
+    /// Makes a file of this name with a disk's content, in place of any other.
+    pub(super) async fn make_at(&self, server: ServerId, name: &str, disk: &DiskSpec) -> Result<(), Failure> {
         self.check_room()?;
-        let (dir, name) = (self.guest_dir(server), file(server, disk.id));
-        let (path, note) = (dir.join(&name), dir.join(note_file(server, disk.id)));
+        let dir = self.guest_dir(server);
+        let path = dir.join(name);
         {
             let (dir, path) = (dir.clone(), path.clone());
             blocking("making the server's directory", move || {
                 std::fs::create_dir_all(&dir)?;
-                files::remove(&note)?;
                 files::remove(&path)?;
                 // The file exists before qemu-img runs, because the guest's user can make no file here.
                 files::create(&path).map(drop)
@@ -204,12 +210,11 @@ impl Qcow2Disks {
                 let path = self.base_path(base)?;
                 let size = check_header(&path, &base.format)?.max(disk.bytes).to_string();
                 let base_text = relative(&path);
-                let args =
-                    ["create", "-q", "-f", "qcow2", "-b", &base_text, "-F", &base.format, &name, &size];
-                run_img(&dir, &args, &[&name], IMG).await?;
+                let args = ["create", "-q", "-f", "qcow2", "-b", &base_text, "-F", &base.format, name, &size];
+                run_img(&dir, &args, &[name], IMG).await?;
             }
-            Content::Blank => make_blank(&dir, &name, disk.bytes).await?,
-            Content::Swap => make_swap(&dir, &name, disk).await?,
+            Content::Blank => make_blank(&dir, name, disk.bytes).await?,
+            Content::Swap => make_swap(&dir, name, disk).await?,
         }
         blocking("making the disk durable", move || std::fs::File::open(&path)?.sync_all()).await
     }
@@ -303,6 +308,14 @@ impl Disks for Qcow2Disks {
             }
             result
         })
+    }
+
+    fn remake<'a>(&'a self, server: ServerId, disks: &'a [DiskSpec], keeps_data: bool) -> Work<'a, ()> {
+        Box::pin(self.remake_disks(server, disks, keeps_data))
+    }
+
+    fn rescue<'a>(&'a self, server: ServerId, rescue: Option<&'a RescueSpec>) -> Work<'a, Option<PathBuf>> {
+        Box::pin(self.make_rescue(server, rescue))
     }
 
     fn find<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, Option<u64>> {

@@ -13,7 +13,9 @@ use lenticular_model::{
     compute::migration::Mode,
     host::host::{Hypervisor as Described, Wiring},
 };
-use lenticular_wire::agent::{Base, DiskSpec, GuestAssignment, GuestSpec, Outgoing, Peer, Receive};
+use lenticular_wire::agent::{
+    Base, DiskSpec, GuestAssignment, GuestSpec, Outgoing, Peer, Receive, RescueSpec,
+};
 use std::{
     collections::{BTreeMap, HashMap},
     future::Future,
@@ -294,6 +296,19 @@ impl Disks for SimHost {
             self.lock().guests.entry(server).or_default().disks.insert(disk.id, disk.generation);
             Ok(())
         })
+    }
+
+    fn remake<'a>(&'a self, server: ServerId, disks: &'a [DiskSpec], _keeps_data: bool) -> Work<'a, ()> {
+        Box::pin(async move {
+            self.turn(self.knobs.prepare, "Making the new disks").await?;
+            let made = disks.iter().map(|disk| (disk.id, disk.generation));
+            self.lock().guests.entry(server).or_default().disks.extend(made);
+            Ok(())
+        })
+    }
+
+    fn rescue<'a>(&'a self, _server: ServerId, _rescue: Option<&'a RescueSpec>) -> Work<'a, Option<PathBuf>> {
+        Box::pin(async { Ok(None) })
     }
 
     /// A simulated disk exists wherever the control plane believes it to be. So simulated hosts survive a restart

@@ -123,7 +123,13 @@ async fn carry_out(
                 Err(Failure::new("The server was deleted while its disk was being made.", "cut short"))
             }
         },
-        Step::Start(assignment) => start(drivers, assignment).await.map(Outcome::Started),
+        Step::Rebuild(assignment, keeps_data) => tokio::select! {
+            result = rebuild(drivers, link, &assignment, keeps_data) => result.map(|()| Outcome::Done),
+            _ = cancel.wait_for(|cancel| *cancel) => {
+                Err(Failure::new("The server was deleted while its new disk was being made.", "cut short"))
+            }
+        },
+        Step::Start(assignment) => start(drivers, link, assignment).await.map(Outcome::Started),
         Step::Wake(assignment) => wake(drivers, assignment).await.map(Outcome::Started),
         Step::Pause => drivers.hypervisor.pause(id).await.map(|()| Outcome::Done),
         Step::Unpause => drivers.hypervisor.unpause(id).await.map(|()| Outcome::Done),
@@ -239,8 +245,29 @@ async fn keep_user_data(
     drivers.hypervisor.keep_user_data(assignment.server_id, user_data).await
 }
 
-async fn start(drivers: &Drivers, of: Arc<GuestAssignment>) -> Result<Started, Failure> {
-    let (net, paths) = ready(drivers, &of).await?;
+async fn rebuild(
+    drivers: &Drivers,
+    link: &dyn Link,
+    of: &GuestAssignment,
+    keeps_data: bool,
+) -> Result<(), Failure> {
+    for base in of.guest.bases() {
+        drivers.disks.ensure_base(base, link).await?;
+    }
+    match of.guest.has_user_data {
+        true => keep_user_data(drivers, link, of).await?,
+        false => drivers.hypervisor.keep_user_data(of.server_id, None).await?,
+    }
+    drivers.disks.remake(of.server_id, &of.guest.disks, keeps_data).await
+}
+
+async fn start(drivers: &Drivers, link: &dyn Link, of: Arc<GuestAssignment>) -> Result<Started, Failure> {
+    if let Some(rescue) = &of.guest.rescue {
+        drivers.disks.ensure_base(&rescue.base, link).await?;
+    }
+    let rescue = drivers.disks.rescue(of.server_id, of.guest.rescue.as_ref()).await?;
+    let (net, mut paths) = ready(drivers, &of).await?;
+    paths.extend(rescue);
     drivers.hypervisor.start(&of, paths, net).await
 }
 

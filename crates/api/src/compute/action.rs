@@ -9,7 +9,7 @@ use crate::{
     respond::{empty, json},
 };
 use axum::extract::Path;
-use lenticular_control::command::compute::{evacuate, migrate, server, shelve, suspend};
+use lenticular_control::command::compute::{evacuate, migrate, rescue, server, shelve, suspend};
 use lenticular_model::{
     ServerId,
     compute::server::{BootStyle, Server},
@@ -86,6 +86,11 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
         }
         "addFixedIp" | "removeFixedIp" => {
             return super::interface::change_address(&ctx, id, &name, args).await;
+        }
+        "rebuild" => return super::rebuild::rebuild(ctx, id, args).await,
+        "rescue" => return super::rescue::rescue(&ctx, id, args).await,
+        "unrescue" => {
+            ctx.commit("server unrescue", move |txn, caller| rescue::unrescue(txn, caller, id)).await?;
         }
         "createImage" | "createBackup" => return super::snapshot::create(&ctx, id, &name, args).await,
         "os-getConsoleOutput" => return console(&ctx, id, args).await,

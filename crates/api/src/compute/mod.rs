@@ -15,6 +15,8 @@ mod operation;
 mod password;
 mod pattern;
 mod quota;
+mod rebuild;
+mod rescue;
 mod security_group;
 mod server;
 mod server_filter;

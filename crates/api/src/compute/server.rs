@@ -75,7 +75,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
     Ok(response)
 }
 
-fn random_password() -> Result<String> {
+pub(super) fn random_password() -> Result<String> {
     let mut bytes = [0; 12];
     getrandom::fill(&mut bytes).map_err(Error::internal)?;
     let alphabet = b"abcdefghjkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
@@ -149,7 +149,7 @@ pub fn readable(ctx: &Ctx, text: &str) -> Result<Arc<Server>> {
     Ok(server)
 }
 
-async fn view(ctx: &Ctx, server: &Arc<Server>) -> Result<Value> {
+pub(super) async fn view(ctx: &Ctx, server: &Arc<Server>) -> Result<Value> {
     let user_data = user_data_of(ctx, std::slice::from_ref(server)).await?;
     let context = Context { single: true, ..context(ctx, Some(&user_data)) };
     serde_json::to_value(Full(context, server)).map_err(Error::internal)

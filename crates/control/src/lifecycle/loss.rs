@@ -37,6 +37,7 @@ pub fn on_host_lost(txn: &mut Txn<'_>, id: ServerId, host: &str) -> bool {
     let details = Some("an operator retired the host by force".to_owned());
     txn.update::<Server>(&id, |server| {
         server.wanted = Wanted::Stopped;
+        (server.rebuild, server.rescue) = (None, None);
         server.task = None;
         server.powered = false;
         server.ssh_forward = None;
@@ -67,6 +68,7 @@ pub fn on_lost_in_restore(txn: &mut Txn<'_>, server: &Server) {
         txn.update::<Server>(&id, |s| {
             s.powered = false;
             s.ssh_forward = None;
+            (s.rebuild, s.rescue) = (None, None);
             if s.wanted != Wanted::Absent {
                 s.wanted = Wanted::Stopped;
                 s.task = None;

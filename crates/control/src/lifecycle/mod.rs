@@ -10,6 +10,8 @@ pub mod migration;
 pub mod network;
 pub mod operation;
 pub mod ports;
+pub mod rebuild;
+pub mod rescue;
 pub mod restore;
 pub mod run;
 pub mod shelf;

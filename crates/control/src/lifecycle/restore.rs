@@ -103,7 +103,10 @@ pub fn adopt(txn: &mut Txn<'_>, server: &Server, host: HostId, generation: u64) 
 pub fn place_found(txn: &mut Txn<'_>, id: ServerId, seen: Option<&Observation>) {
     let runs = seen.is_some_and(|seen| matches!(seen.observed, ObservedState::Running { .. }));
     let suspended = seen.is_some_and(|seen| seen.observed == ObservedState::Suspended);
+    let former = txn.servers.get(&id).and_then(|s| Some(s.rebuild.as_deref()?.generation));
+    let is_former = |seen: &Observation| Some(seen.generation) == former;
     let made = seen.is_none_or(|seen| match seen.observed {
+        _ if is_former(seen) => false,
         ObservedState::Preparing { disk_made, .. } | ObservedState::Failed { disk_made, .. } => disk_made,
         _ => true,
     });

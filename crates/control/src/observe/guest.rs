@@ -1,7 +1,9 @@
 //! Reports of hosts about guests: which reports count, and what each changes in its server.
 
 use crate::{
-    lifecycle::{archive::archive_if_gone, disk, migration, ports, run, shelf, snapshot, suspend},
+    lifecycle::{
+        archive::archive_if_gone, disk, migration, ports, rebuild, rescue, run, shelf, snapshot, suspend,
+    },
     observe::restore,
 };
 use lenticular_model::{
@@ -93,6 +95,9 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
     if made && !txn.has_made_disks(server.id) {
         disk::update(txn, server.id, |disk| disk.made = true);
     }
+    if made {
+        rebuild::on_made(txn, server);
+    }
     if matches!(seen.observed, ObservedState::Running { .. }) {
         note_layout(txn, server, seen);
     }
@@ -127,7 +132,11 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
             shelf::go_back(txn, server, message, details);
         }
         ObservedState::Failed { message, details, .. } => {
-            run::fail(txn, server, message.clone(), details.clone())
+            let goes_back = !made && rebuild::go_back(txn, server, message, details)
+                || made && rescue::go_back(txn, server, message, details);
+            if !goes_back {
+                run::fail(txn, server, message.clone(), details.clone());
+            }
         }
         ObservedState::Absent => run::fail(
             txn,

@@ -86,7 +86,10 @@ pub(crate) fn judge(txn: &mut Txn<'_>, host: HostId, seen: &Observation) -> bool
     };
     let generation = txn.generation_of_server(server.id);
     let newer = seen.generation > generation;
-    let here = server.host_id == Some(host) && seen.generation == generation;
+    // The host has the disk that a rebuild shall replace, or the new one.
+    let former = server.rebuild.as_deref().map(|former| former.generation);
+    let known = seen.generation == generation || Some(seen.generation) == former;
+    let here = server.host_id == Some(host) && known;
     match claim(seen) {
         Some(FoundDisk::Own) if here => place_found(txn, server.id, Some(seen)),
         // By the record the disk was released to this host, which does not know that yet.

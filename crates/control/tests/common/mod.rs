@@ -60,6 +60,8 @@ pub fn server(host_id: HostId) -> Server {
         boot_style: BootStyle::Hard,
         suspensions: 0,
         snapshot: None,
+        rebuild: None,
+        rescue: None,
         condition: Condition::Building,
         task: None,
         fault: None,

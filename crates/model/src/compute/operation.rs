@@ -43,6 +43,12 @@ pub enum OperationKind {
     Suspend,
     /// Go on with the saved memory.
     Resume,
+    /// Give it a new root disk.
+    Rebuild,
+    /// Start it from another image's disk.
+    Rescue,
+    /// Start it from its own disk again.
+    Unrescue,
     /// Make an image of its root disk.
     CreateImage,
     /// Make an image of its root disk, and remove older ones.
@@ -74,6 +80,9 @@ impl OperationKind {
             OperationKind::Unpause => "unpause",
             OperationKind::Suspend => "suspend",
             OperationKind::Resume => "resume",
+            OperationKind::Rebuild => "rebuild",
+            OperationKind::Rescue => "rescue",
+            OperationKind::Unrescue => "unrescue",
             OperationKind::CreateImage => "createImage",
             OperationKind::CreateBackup => "createBackup",
             OperationKind::AttachInterface => "attach_interface",
@@ -93,13 +102,15 @@ impl OperationKind {
             OperationKind::LiveMigrate => "compute_live_migration",
             OperationKind::ConfirmResize => "compute_confirm_resize",
             OperationKind::RevertResize => "compute_revert_resize",
-            OperationKind::Evacuate => "compute_rebuild_instance",
+            OperationKind::Evacuate | OperationKind::Rebuild => "compute_rebuild_instance",
             OperationKind::Shelve => "compute_shelve_instance",
             OperationKind::Unshelve => "compute_unshelve_instance",
             OperationKind::Pause => "compute_pause_instance",
             OperationKind::Unpause => "compute_unpause_instance",
             OperationKind::Suspend => "compute_suspend_instance",
             OperationKind::Resume => "compute_resume_instance",
+            OperationKind::Rescue => "compute_rescue_instance",
+            OperationKind::Unrescue => "compute_unrescue_instance",
             OperationKind::CreateImage => "compute_snapshot_instance",
             OperationKind::CreateBackup => "compute_backup_instance",
             OperationKind::AttachInterface => "compute_attach_interface",
@@ -125,13 +136,15 @@ impl OperationKind {
             OperationKind::LiveMigrate => "migrating",
             OperationKind::ConfirmResize => "resize_confirming",
             OperationKind::RevertResize => "resize_reverting",
-            OperationKind::Evacuate => "rebuilding",
+            OperationKind::Evacuate | OperationKind::Rebuild => "rebuilding",
             OperationKind::Shelve => "shelving",
             OperationKind::Unshelve => "unshelving",
             OperationKind::Pause => "pausing",
             OperationKind::Unpause => "unpausing",
             OperationKind::Suspend => "suspending",
             OperationKind::Resume => "resuming",
+            OperationKind::Rescue => "rescuing",
+            OperationKind::Unrescue => "unrescuing",
             OperationKind::CreateImage => "image_uploading",
             OperationKind::CreateBackup => "image_backup",
             // The request ends these at once, so no server is ever seen in them.
@@ -143,10 +156,15 @@ impl OperationKind {
     /// How long its host may take, in seconds, before it counts as failed.
     pub fn deadline_s(self) -> i64 {
         match self {
-            OperationKind::Create | OperationKind::Evacuate | OperationKind::Unshelve => 1_800,
+            OperationKind::Create
+            | OperationKind::Evacuate
+            | OperationKind::Rebuild
+            | OperationKind::Rescue
+            | OperationKind::Unshelve => 1_800,
             OperationKind::Shelve | OperationKind::CreateImage | OperationKind::CreateBackup => SHELVE_S_MAX,
             OperationKind::Start
             | OperationKind::HardReboot
+            | OperationKind::Unrescue
             | OperationKind::Suspend
             | OperationKind::Resume => 600,
             OperationKind::Pause | OperationKind::Unpause => 120,

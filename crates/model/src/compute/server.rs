@@ -211,6 +211,41 @@ pub struct Rotation {
     pub keep: u32,
 }
 
+/// A rebuild under way, with what the server goes back to if its host cannot make the new disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebuild {
+    /// The generation of the old disk.
+    pub generation: u64,
+    /// See [`Server::image_id`].
+    pub image_id: ImageId,
+    /// See [`Server::base`].
+    pub base: Arc<str>,
+    /// See [`Server::base_image`].
+    #[serde(default)]
+    pub base_image: Option<ImageId>,
+    /// See [`Server::base_format`].
+    pub base_format: Arc<str>,
+    /// True if only the root disk is made anew.
+    pub keeps_data: bool,
+    /// True if the guest runs after a failure.
+    pub ran: bool,
+}
+
+/// The image that the guest starts from while the server is rescued.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rescue {
+    /// The image.
+    pub image_id: ImageId,
+    /// The SHA-512 of its bytes.
+    pub base: Arc<str>,
+    /// The format of those bytes.
+    pub base_format: Arc<str>,
+    /// True if the guest's own disks keep their places, and the rescue disk is a further one.
+    pub stable: bool,
+    /// True if the guest runs after a failure.
+    pub ran: bool,
+}
+
 record! {
     /// A server.
     pub struct Server: ServerId {
@@ -307,6 +342,12 @@ record! {
         /// The place of its disk, if it is shelved.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub shelf: Option<Box<Shelf>>,
+        /// The rebuild under way.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub rebuild: Option<Box<Rebuild>>,
+        /// Set while the server is rescued.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub rescue: Option<Box<Rescue>>,
         /// The snapshot under way.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub snapshot: Option<Box<Snapshot>>,
@@ -379,9 +420,10 @@ impl Server {
             (_, Some(OperationKind::LiveMigrate)) => "MIGRATING",
             (_, Some(OperationKind::Migrate | OperationKind::Resize)) => "RESIZE",
             (_, Some(OperationKind::RevertResize)) => "REVERT_RESIZE",
-            (_, Some(OperationKind::Evacuate)) => "REBUILD",
+            (_, Some(OperationKind::Evacuate | OperationKind::Rebuild)) => "REBUILD",
             (Condition::Active | Condition::Stopped, None) if self.unconfirmed.is_some() => "VERIFY_RESIZE",
             (Condition::Building, _) => "BUILD",
+            (Condition::Active, None) if self.rescue.is_some() => "RESCUE",
             (Condition::Active, _) => "ACTIVE",
             (Condition::Paused, _) => "PAUSED",
             (Condition::Suspended, _) => "SUSPENDED",
@@ -395,6 +437,7 @@ impl Server {
             _ if self.terminated_at.is_some() => "deleted",
             _ if self.is_offloaded() => "shelved_offloaded",
             Condition::Building => "building",
+            Condition::Active | Condition::Stopped if self.rescue.is_some() => "rescued",
             Condition::Active | Condition::Stopped if self.unconfirmed.is_some() => "resized",
             Condition::Active => "active",
             Condition::Paused => "paused",
@@ -529,6 +572,8 @@ impl Server {
             || self.suspensions != other.suspensions
             || self.shelf != other.shelf
             || self.snapshot != other.snapshot
+            || self.rebuild != other.rebuild
+            || self.rescue != other.rescue
             || self.interfaces != other.interfaces
             || self.base != other.base
             || self.size != other.size

@@ -24,6 +24,9 @@ pub struct GuestSpec {
     /// Its disks, in order: the first is the root disk.
     #[serde(default)]
     pub disks: Vec<DiskSpec>,
+    /// The disk that it starts from instead of its root disk, while its server is rescued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescue: Option<RescueSpec>,
     /// Its ports, in order.
     pub ports: Vec<PortSpec>,
     /// Its keypair: the name and the public key.
@@ -103,10 +106,20 @@ impl GuestSpec {
         self.disks.first()
     }
 
-    /// The images below its disks.
+    /// The images below its disks, and below its rescue disk.
     pub fn bases(&self) -> impl Iterator<Item = &Base> {
-        self.disks.iter().filter_map(DiskSpec::base)
+        let rescue = self.rescue.as_ref().map(|rescue| &rescue.base);
+        self.disks.iter().filter_map(DiskSpec::base).chain(rescue)
     }
+}
+
+/// The disk of a rescued guest. It is made at a start, and removed at the next start without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RescueSpec {
+    /// The image below it.
+    pub base: Base,
+    /// True if the guest's own disks keep their places, and this disk is a further one.
+    pub stable: bool,
 }
 
 /// The image under a disk.

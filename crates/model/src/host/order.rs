@@ -151,6 +151,9 @@ pub struct Own {
     /// The older generation of the disks here, if the server returns to those disks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revives: Option<u64>,
+    /// The disks here that the order's disks replace, in a rebuild.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Replaces>,
     /// The guest's move to another host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outgoing: Option<Outgoing>,
@@ -160,6 +163,15 @@ pub struct Own {
     /// The upload's name, if the host sends a copy of the root disk, as it is at one moment, to the image store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
+}
+
+/// The disks that a rebuild replaces. They stay until the new ones are whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaces {
+    /// Their generation.
+    pub generation: u64,
+    /// True if only the root disk is made anew.
+    pub keeps_data: bool,
 }
 
 /// The source's part in a move.

@@ -38,9 +38,9 @@ pub use lenticular_model::{
     host::{
         evidence::Evidence,
         fact::Facts,
-        guest_spec::{AddressSpec, Base, Content, DiskSpec, FloatingSpec, GuestSpec, PortSpec},
+        guest_spec::{AddressSpec, Base, Content, DiskSpec, FloatingSpec, GuestSpec, PortSpec, RescueSpec},
         host::HostOrder,
-        order::{GuestAssignment, Order, Outgoing, Own, Peer, Receive, RunGoal},
+        order::{GuestAssignment, Order, Outgoing, Own, Peer, Receive, Replaces, RunGoal},
     },
 };
 pub use orders::{Orders, OrdersQuery};

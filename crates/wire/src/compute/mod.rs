@@ -11,6 +11,7 @@ pub mod security_group;
 pub mod server;
 pub mod server_create;
 pub mod server_group;
+pub mod server_rebuild;
 pub mod standard_trait;
 
 use crate::microversion::COMPUTE;

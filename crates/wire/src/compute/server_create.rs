@@ -174,7 +174,7 @@ pub fn read(body: Value, version: Microversion) -> Result<CreateServer> {
     for (key, value) in new.metadata.iter().flatten() {
         check_metadata(key, value)?;
     }
-    check_user_data(&new)?;
+    new.user_data.as_deref().map_or(Ok(()), check_user_data)?;
     new.block_device_mapping_v2.iter().try_for_each(|disk| check_disk_keys(disk, version))?;
     check_unsupported(&new)?;
     for (field, address, v4) in
@@ -251,8 +251,8 @@ fn hinted_ids<T: FromStr>(name: &str, value: &Value) -> Result<Vec<T>> {
     }
 }
 
-fn check_user_data(new: &CreateServer) -> Result<()> {
-    let Some(data) = &new.user_data else { return Ok(()) };
+/// Refuses user data that is too long, or no Base64.
+pub(super) fn check_user_data(data: &str) -> Result<()> {
     if data.len() > 65_535 {
         return Err(Error::invalid(
             "Invalid input for field/attribute user_data. It is too long (65535 characters at most).",

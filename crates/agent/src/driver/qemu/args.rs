@@ -3,7 +3,7 @@
 use super::{CONFIG, CONSOLE, PID, READY};
 use crate::driver::{NetPlan, Nic, guest_user::RUN};
 use lenticular_model::ServerId;
-use lenticular_wire::agent::{DiskSpec, GuestAssignment};
+use lenticular_wire::agent::GuestAssignment;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -69,7 +69,7 @@ pub(super) fn node(index: usize) -> String {
 
 /// What a virtual machine is made of, beside what the assignment says.
 pub(super) struct Machine<'a> {
-    /// The files of its disks, in order, relative to the guest's directory.
+    /// The files of its disks, in order, relative to the guest's directory; a rescue disk's file is the last.
     pub(super) disks: Vec<&'a Path>,
     /// Its interfaces.
     pub(super) net: &'a NetPlan,
@@ -101,7 +101,7 @@ pub(super) fn guest(assignment: &GuestAssignment, parts: &Machine<'_>) -> Vec<St
     // Disks and interfaces.
     match layout {
         0 | 1 => args.extend(first_disk_args(&parts.disks)),
-        _ => args.extend(disk_args(&assignment.guest.disks, &parts.disks)),
+        _ => args.extend(disk_args(&entries(assignment, &parts.disks))),
     }
     let config = json!({
         "driver": "raw", "node-name": "config", "read-only": true,
@@ -149,12 +149,42 @@ const SERIAL_MAX: usize = 20;
 /// The bus's slots of these places.
 const DISK_SLOT: usize = 0x0e;
 
-/// The disks, each behind a node that can limit its speed. The root disk stands on the main bus; each other disk in a
+/// A disk on the command line.
+struct Entry<'a> {
+    /// The disk's serial number; the first disk has none.
+    serial: String,
+    file: &'a Path,
+    /// The disk's place among those that the guest starts from.
+    boot: Option<u8>,
+}
+
+/// The disks in the order in which the guest has them. A rescued guest starts from the rescue disk, which is the first, or
+/// a further one.
+fn entries<'a>(of: &GuestAssignment, files: &[&'a Path]) -> Vec<Entry<'a>> {
+    let serial = |id: String| id.chars().take(SERIAL_MAX).collect::<String>();
+    let own = of.guest.disks.iter().zip(files).map(|(disk, file)| Entry {
+        serial: serial(disk.id.to_string()),
+        file,
+        boot: None,
+    });
+    let mut entries: Vec<Entry<'a>> = own.collect();
+    if let Some(root) = entries.first_mut() {
+        root.boot = Some(1);
+    }
+    if let (Some(rescue), Some(file)) = (&of.guest.rescue, files.get(of.guest.disks.len())) {
+        let entry = Entry { serial: "rescue".to_owned(), file, boot: Some(0) };
+        let place = if rescue.stable { entries.len() } else { 0 };
+        entries.insert(place, entry);
+    }
+    entries
+}
+
+/// The disks, each behind a node that can limit its speed. The first disk stands on the main bus; each other disk in a
 /// place that a disk can be added to and removed from. Each other disk's serial number is the first 20 characters of its
-/// id; the root disk has none.
-fn disk_args(disks: &[DiskSpec], files: &[&Path]) -> Vec<String> {
+/// id; the first disk has none.
+fn disk_args(disks: &[Entry<'_>]) -> Vec<String> {
     let mut args = Vec::new();
-    let places = DISK_PLACES.max(files.len().saturating_sub(1));
+    let places = DISK_PLACES.max(disks.len().saturating_sub(1));
     for place in 1..=places {
         let (slot, function) = ((place - 1) / FUNCTIONS as usize, (place - 1) % FUNCTIONS as usize);
         let port = json!({
@@ -164,21 +194,27 @@ fn disk_args(disks: &[DiskSpec], files: &[&Path]) -> Vec<String> {
         });
         args.extend(["-device".to_owned(), port.to_string()]);
     }
-    for (n, (disk, file)) in disks.iter().zip(files).enumerate() {
-        let (node, serial) = (node(n), disk.id.to_string().chars().take(SERIAL_MAX).collect::<String>());
+    for (n, Entry { serial, file, boot }) in disks.iter().enumerate() {
+        let node = node(n);
         let limit = json!({ "qom-type": "throttle-group", "id": format!("limit-{node}") });
         let limited = json!({
             "driver": "throttle", "node-name": node, "throttle-group": format!("limit-{node}"),
             "file": format(&format!("{node}-format"), file),
         });
+        let boot = boot.map(|boot| format!(",bootindex={boot}")).unwrap_or_default();
         let device = match n {
-            // Not as JSON: QEMU makes devices in the short form first, and the guest's first disk must be its root disk.
-            0 => "virtio-blk-pci,id=device-root,drive=root,bootindex=1,addr=01.0".to_owned(),
-            n => json!({
-                "driver": "virtio-blk-pci", "id": format!("device-{node}"), "drive": node, "serial": serial,
-                "bus": disk_place(n),
-            })
-            .to_string(),
+            // Not as JSON: QEMU makes devices in the short form first, and the guest's first disk must be this one.
+            0 => format!("virtio-blk-pci,id=device-root,drive=root{boot},addr=01.0"),
+            n => {
+                let mut device = json!({
+                    "driver": "virtio-blk-pci", "id": format!("device-{node}"), "drive": node, "serial": serial,
+                    "bus": disk_place(n),
+                });
+                if let Some(boot) = disks[n].boot {
+                    device["bootindex"] = json!(boot);
+                }
+                device.to_string()
+            }
         };
         args.extend(["-object".to_owned(), limit.to_string(), "-blockdev".to_owned(), limited.to_string()]);
         args.extend(["-device".to_owned(), device]);
@@ -236,6 +272,7 @@ pub(super) fn incoming(mut args: Vec<String>) -> Vec<String> {
 mod tests {
     use super::*;
     use lenticular_model::DiskId;
+    use lenticular_wire::agent::{DiskSpec, RescueSpec};
 
     #[test]
     fn the_command_line_is_as_reviewed() {
@@ -255,6 +292,22 @@ mod tests {
         assert!(lines(true, LAYOUT).contains("-accel\nkvm\n-cpu\nhost"));
         for layout in [1, LAYOUT] {
             assert_eq!(layout_of(&lines(false, layout).split('\n').collect::<Vec<_>>()), layout);
+        }
+    }
+
+    #[test]
+    fn a_rescued_guest_starts_from_its_rescue_disk() {
+        let mut assignment = crate::testing::assignment(1);
+        let base = assignment.guest.disks[0].base().unwrap().clone();
+        let files = ["root.qcow2", "rescue.qcow2"].map(Path::new);
+        for (stable, order, boots) in [
+            (false, ["rescue.qcow2", "root.qcow2"], [Some(0), Some(1)]),
+            (true, ["root.qcow2", "rescue.qcow2"], [Some(1), Some(0)]),
+        ] {
+            assignment.guest.rescue = Some(RescueSpec { base: base.clone(), stable });
+            let entries = entries(&assignment, &files);
+            assert_eq!(entries.iter().map(|entry| entry.file).collect::<Vec<_>>(), order.map(Path::new));
+            assert_eq!(entries.iter().map(|entry| entry.boot).collect::<Vec<_>>(), boots);
         }
     }
 

@@ -2,13 +2,15 @@
 //! command.
 
 use lenticular_model::{
-    FlavorId, ServerId, Txn,
+    FlavorId, ImageId, KeypairId, ServerId, Txn,
     compute::{
-        flavor::Flavor,
-        server::{Condition, Server, Wanted},
+        flavor::{Flavor, Size},
+        keypair::Keypair,
+        server::{Condition, Key, Server, Wanted},
     },
     error::{Error, Result},
     host::host::PROTOCOL_WITH_SUSPEND,
+    image::{Image, Phase},
     policy::{self, Action, Caller},
 };
 use std::sync::Arc;
@@ -45,7 +47,7 @@ pub fn need_idle(server: &Server, verb: &str, conditions: &[Condition]) -> Resul
         return Err(Error::conflict(why));
     }
     let shelved = server.is_offloaded() && server.host_id.is_none();
-    if shelved || !conditions.contains(&server.condition) {
+    if shelved || server.rescue.is_some() || !conditions.contains(&server.condition) {
         return Err(Error::conflict(format!(
             "Cannot '{verb}' instance {} while it is in vm_state {}",
             server.id,
@@ -81,6 +83,63 @@ pub fn find_flavor(txn: &Txn<'_>, caller: &Caller, id: &FlavorId) -> Result<Arc<
     let flavor = txn.need::<Flavor>(id, missing)?;
     let given = caller.project_id().is_some_and(|p| flavor.access.contains(&p));
     (flavor.is_public || given || caller.is_admin()).then_some(flavor).ok_or_else(missing)
+}
+
+/// The image, if the caller may use it and its bytes are there.
+pub fn find_image(txn: &Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
+    let missing = || Error::invalid(format!("Image {id} could not be found."));
+    let image = txn.need::<Image>(&id, missing)?;
+    if !(caller.is_admin() || image.is_open_to(caller.project_id())) {
+        return Err(missing());
+    }
+    match image.phase {
+        Phase::Active { .. } => Ok(image),
+        _ => Err(Error::invalid(format!("Image {id} is not active: it is {}.", image.status()))),
+    }
+}
+
+/// The disk size that the image needs, in bytes.
+pub fn image_bytes(image: &Image) -> u64 {
+    let data = image.data().map_or(0, |d| d.virtual_size.unwrap_or(d.size));
+    data.max(u64::from(image.min_disk) << 30)
+}
+
+/// Refuses an image that hosts do not run, or that does not fit a server of this size.
+pub fn check_fit(image: &Image, size: &Size) -> Result<()> {
+    if !matches!(image.disk_format.as_deref(), Some("qcow2" | "raw")) {
+        let format = image.disk_format.as_deref().unwrap_or("unknown");
+        return Err(Error::invalid(format!(
+            "Image {} has the format {format}, which hosts do not run. Convert it to qcow2 or raw.",
+            image.id
+        )));
+    }
+    if image.min_ram > size.ram_mb {
+        return Err(Error::invalid(format!(
+            "Flavor's memory is too small for requested image: it has {} MB, the image needs {} MB.",
+            size.ram_mb, image.min_ram
+        )));
+    }
+    // A root disk of 0 GiB means "as large as the image".
+    if size.disk_gb == 0 {
+        return Ok(());
+    }
+    let disk = u64::from(size.disk_gb) << 30;
+    let needs = image_bytes(image);
+    if needs > disk {
+        return Err(Error::invalid(format!(
+            "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is {disk} \
+             bytes, minimum size is {needs} bytes."
+        )));
+    }
+    Ok(())
+}
+
+/// The caller's public key of this name.
+pub fn find_key(txn: &Txn<'_>, caller: &Caller, name: &str) -> Result<Key> {
+    let id = KeypairId::of(caller.user_id, name);
+    let missing = || Error::invalid(format!("Invalid key_name provided: there is no keypair '{name}'."));
+    let keypair = txn.need::<Keypair>(&id, missing)?;
+    Ok(Key { name: name.to_owned(), public_key: keypair.public_key.clone() })
 }
 
 /// The most tags that a server may have.

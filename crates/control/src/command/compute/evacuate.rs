@@ -150,6 +150,7 @@ fn rebuild(
         s.wanted = if runs && !stopped { Wanted::Running } else { Wanted::Stopped };
         s.boot += 1;
         s.boot_style = BootStyle::Hard;
+        (s.rebuild, s.rescue) = (None, None);
         condition::set_stopped(s);
         s.fault = None;
         s.task = Some(task);

@@ -8,6 +8,8 @@ pub mod interface;
 pub mod keypair;
 pub mod migrate;
 pub mod nic;
+pub mod rebuild;
+pub mod rescue;
 pub mod server;
 pub mod server_create;
 pub mod server_group;

@@ -154,11 +154,7 @@ pub fn edit_metadata(
     let server = actable(txn, caller, id, Action::ServerChange)?;
     let mut metadata = server.metadata.clone();
     edit(&mut metadata)?;
-    let limits = crate::quota::limits(txn, crate::quota::Service::Compute, server.project_id);
-    let limit = limits.iter().find(|(name, _)| *name == "metadata_items").map_or(-1, |(_, n)| *n);
-    if limit >= 0 && metadata.len() as i64 > limit {
-        return Err(Error::over_quota(format!("Maximum number of metadata items exceeds {limit}")));
-    }
+    crate::quota::check_metadata(txn, server.project_id, metadata.len())?;
     txn.update::<Server>(&id, |s| s.metadata = metadata);
     Ok(())
 }

@@ -2,20 +2,22 @@
 
 use crate::schedule::{RequestSpec, Verdict, schedule};
 use crate::{
-    command::compute::{access::find_flavor, nic},
+    command::compute::{
+        access::{TAGS_MAX, check_fit, find_flavor, find_image, find_key, image_bytes},
+        nic,
+    },
     lifecycle::{condition, disk, network::group_build, operation},
     quota,
 };
 use lenticular_model::{
-    FlavorId, ImageId, KeypairId, Kind, PortId, ProjectId, SecurityGroupId, ServerGroupId, ServerId, Txn,
+    FlavorId, ImageId, Kind, PortId, ProjectId, SecurityGroupId, ServerGroupId, ServerId, Txn,
     compute::{
         flavor::{Flavor, Size},
-        keypair::Keypair,
         operation::OperationKind,
         server::{BootStyle, Condition, Hints, Key, Nic, Server, Wanted},
     },
     error::{Error, Result},
-    image::{Image, Phase},
+    image::Image,
     network::port::Port,
     policy::{self, Action, Caller},
 };
@@ -88,14 +90,14 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
     }
     let flavor = find_flavor(txn, caller, &new.flavor_id)?;
     let image = find_image(txn, caller, new.image_id)?;
-    check_fit(&image, &flavor)?;
+    check_fit(&image, &flavor.size)?;
     if flavor.size.disk_gb == 0 {
         // Only the image limits the size of such a disk, so only operators may ask for one, as in Nova.
         policy::check(caller, Action::ServerCreateZeroDisk, None).map_err(|_| {
             Error::forbidden("Only volume-backed servers are allowed for flavors with zero disk.")
         })?;
     }
-    if new.tags.len() > crate::command::compute::access::TAGS_MAX {
+    if new.tags.len() > TAGS_MAX {
         return Err(Error::invalid("A server can have at most 50 tags."));
     }
     let key = new.key_name.as_ref().map(|name| find_key(txn, caller, name)).transpose()?;
@@ -264,6 +266,8 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         boot_style: BootStyle::Hard,
         suspensions: 0,
         snapshot: None,
+        rebuild: None,
+        rescue: None,
         condition: Condition::Building,
         task: None,
         fault: None,
@@ -276,65 +280,10 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
     }
 }
 
-fn find_image(txn: &Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
-    let missing = || Error::invalid(format!("Image {id} could not be found."));
-    let image = txn.need::<Image>(&id, missing)?;
-    if !(caller.is_admin() || image.is_open_to(caller.project_id())) {
-        return Err(missing());
-    }
-    match image.phase {
-        Phase::Active { .. } => Ok(image),
-        _ => Err(Error::invalid(format!("Image {id} is not active: it is {}.", image.status()))),
-    }
-}
-
 /// The disk space in GiB that the image takes of a host if its flavor sets no limit.
 fn image_gb(image: &Image, flavor: &Flavor) -> u32 {
     let whole = u32::try_from(image_bytes(image).div_ceil(1 << 30)).unwrap_or(u32::MAX);
     if flavor.size.disk_gb == 0 { whole } else { 0 }
-}
-
-/// The disk size that the image needs, in bytes.
-fn image_bytes(image: &Image) -> u64 {
-    let data = image.data().map_or(0, |d| d.virtual_size.unwrap_or(d.size));
-    data.max(u64::from(image.min_disk) << 30)
-}
-
-fn check_fit(image: &Image, flavor: &Flavor) -> Result<()> {
-    let size = flavor.size;
-    if !matches!(image.disk_format.as_deref(), Some("qcow2" | "raw")) {
-        let format = image.disk_format.as_deref().unwrap_or("unknown");
-        return Err(Error::invalid(format!(
-            "Image {} has the format {format}, which hosts do not run. Convert it to qcow2 or raw.",
-            image.id
-        )));
-    }
-    if image.min_ram > size.ram_mb {
-        return Err(Error::invalid(format!(
-            "Flavor's memory is too small for requested image: it has {} MB, the image needs {} MB.",
-            size.ram_mb, image.min_ram
-        )));
-    }
-    // A root disk of 0 GiB means "as large as the image".
-    if size.disk_gb == 0 {
-        return Ok(());
-    }
-    let disk = u64::from(size.disk_gb) << 30;
-    let needs = image_bytes(image);
-    if needs > disk {
-        return Err(Error::invalid(format!(
-            "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is {disk} \
-             bytes, minimum size is {needs} bytes."
-        )));
-    }
-    Ok(())
-}
-
-fn find_key(txn: &Txn<'_>, caller: &Caller, name: &str) -> Result<Key> {
-    let id = KeypairId::of(caller.user_id, name);
-    let missing = || Error::invalid(format!("Invalid key_name provided: there is no keypair '{name}'."));
-    let keypair = txn.need::<Keypair>(&id, missing)?;
-    Ok(Key { name: name.to_owned(), public_key: keypair.public_key.clone() })
 }
 
 fn check_zone(txn: &Txn<'_>, new: &NewServers) -> Result<()> {

@@ -54,7 +54,7 @@ pub fn create(
         )));
     }
     need_agent(txn, &server, verb)?;
-    check_metadata(txn, &server, &new.metadata)?;
+    crate::quota::check_metadata(txn, server.project_id, new.metadata.len())?;
     if let Some(rotation) = new.rotation.as_ref().filter(|rotation| rotation.keep == 0) {
         operation::note(txn, &server, kind, caller);
         snapshot::rotate(txn, &server, rotation);
@@ -75,15 +75,6 @@ pub fn create(
         s.task = Some(task);
     });
     Ok(Some(image_id))
-}
-
-fn check_metadata(txn: &Txn<'_>, server: &Server, metadata: &BTreeMap<String, String>) -> Result<()> {
-    let limits = crate::quota::limits(txn, crate::quota::Service::Compute, server.project_id);
-    let limit = limits.iter().find(|(name, _)| *name == "metadata_items").map_or(-1, |(_, n)| *n);
-    if limit >= 0 && metadata.len() as i64 > limit {
-        return Err(Error::over_quota(format!("Maximum number of metadata items exceeds {limit}")));
-    }
-    Ok(())
 }
 
 /// The properties that Nova gives such an image, under those of the request.
