@@ -75,6 +75,7 @@ impl Guest {
             }
             Some(process) => {
                 self.boot_done = self.boot_done.max(process.boot);
+                self.process_boot = process.boot;
                 self.run_state = running(process.started);
             }
             None => self.find_no_process(interrupted),

@@ -74,6 +74,9 @@ pub(super) struct Guest {
     pub(super) generation: u64,
     pub(super) disk: Disk,
     pub(super) boot_done: u64,
+    /// The boot that its process was started for. It is older than `boot_done` if a boot needed no start.
+    #[serde(default)]
+    pub(super) process_boot: u64,
     /// The field's name in the saved states of older agents.
     #[serde(rename = "life")]
     pub(super) run_state: RunState,
@@ -126,6 +129,7 @@ impl Guest {
             generation,
             disk: Disk::NotMade,
             boot_done: 0,
+            process_boot: 0,
             run_state: RunState::New,
             doing: None,
             rebase: false,
@@ -212,7 +216,7 @@ impl Guest {
             move_ends || matches!(step, Step::Plug(_) | Step::Pause | Step::Unpause | Step::Snapshot(..))
         };
         let says = self.doing.as_ref().is_some_and(|step| !silent(step));
-        if !self.runs() || boot != self.boot_done {
+        if !self.runs() || boot != self.process_boot {
             return false;
         }
         if says {
@@ -271,7 +275,7 @@ impl Guest {
                     Outcome::Started(started) => started,
                     Outcome::Done | Outcome::Failed(_) => Started::default(),
                 };
-                self.boot_done = of.boot;
+                (self.boot_done, self.process_boot) = (of.boot, of.boot);
                 self.nics = nics(of);
                 (self.has_memory, self.failed_attempt) = (false, None);
                 self.memory_lost = started.memory_lost.clone().or(self.memory_lost.take());
@@ -293,7 +297,7 @@ impl Guest {
             (Step::Receive(_), outcome) => self.received(outcome),
             (Step::Send(..), outcome) => self.sent(outcome),
             (Step::Adopt(of, _), Outcome::Started(started)) => {
-                self.adopting = None;
+                (self.adopting, self.process_boot) = (None, of.boot);
                 self.nics = nics(of);
                 self.run_state = running(started);
             }

@@ -14,7 +14,7 @@ use lenticular_model::{
 };
 use lenticular_wire::agent::{
     Answer, Base, Content, DiskSpec, GuestAssignment, GuestSpec, Order, Orders, OrdersQuery, Outgoing, Own,
-    Peer, Question, Receive, Registration, Report, RunGoal, Subject, Welcome,
+    Peer, Question, Receive, Registration, Replaces, Report, RunGoal, Subject, Welcome,
 };
 use std::{
     collections::BTreeMap,
@@ -161,6 +161,12 @@ impl Cloud {
     }
 
     /// Waits until the console has the words anywhere, perhaps behind a log-in prompt.
+    /// Waits until the guest has come up so often.
+    pub async fn console_until_ready(&self, id: ServerId, times: usize) -> String {
+        let ready = |text: &str| text.matches("lenticular-guest: ready").count() >= times;
+        self.console_until(id, "another boot", ready).await
+    }
+
     pub async fn console_has(&self, id: ServerId, words: &str) -> String {
         self.console_until(id, words, |text| text.contains(words)).await
     }
@@ -388,6 +394,8 @@ pub struct Wish {
     pub receive: Option<(Peer, Mode)>,
     pub kept: bool,
     pub snapshot: Option<String>,
+    pub replaces: Option<Replaces>,
+    pub revives: Option<u64>,
 }
 
 impl Wish {
@@ -416,8 +424,8 @@ impl Wish {
             },
             boot_style,
             disk_made,
-            revives: None,
-            replaces: None,
+            revives: self.revives,
+            replaces: self.replaces,
             outgoing: self.outgoing.clone(),
             upload: None,
             snapshot: self.snapshot.clone(),
@@ -465,5 +473,7 @@ pub fn order(id: ServerId, sha512: &str) -> Wish {
         receive: None,
         kept: false,
         snapshot: None,
+        replaces: None,
+        revives: None,
     }
 }

@@ -93,6 +93,13 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
             ctx.commit("server unrescue", move |txn, caller| rescue::unrescue(txn, caller, id)).await?;
         }
         "createImage" | "createBackup" => return super::snapshot::create(&ctx, id, &name, args).await,
+        // As in Nova since 2020: only one hypervisor had them, and it is gone.
+        "resetNetwork" | "injectNetworkInfo" => {
+            policy::check(&ctx.caller, Action::ServerResetState, None)?;
+            return Err(
+                Error::gone(format!("The action {name} is no longer supported by any hypervisor.")).into()
+            );
+        }
         "os-getConsoleOutput" => return console(&ctx, id, args).await,
         other => {
             let why = format!("There is no such action: {other}");
