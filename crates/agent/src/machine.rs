@@ -1,6 +1,6 @@
 //! The machine's data: CPUs, memory, disk space, boot id, kernel.
 
-use lenticular_model::host::host::Capacity;
+use lenticular_model::{Timestamp, host::host::Capacity};
 use std::{num::NonZero, path::Path};
 
 /// The capacity for guests: all CPUs, the memory beyond the reserve, the free space on the state directory's
@@ -31,6 +31,13 @@ pub(crate) fn kernel() -> String {
     release.trim().to_owned()
 }
 
+/// When the kernel booted, by the machine's clock.
+pub(crate) fn booted_at() -> Option<Timestamp> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())?;
+    Some(Timestamp::default().plus_s(seconds))
+}
+
 /// The CPU's model.
 pub(crate) fn cpu_model() -> String {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -47,5 +54,6 @@ mod tests {
         let capacity = capacity(Path::new("/"), 16);
         assert!(capacity.vcpus > 0 && capacity.memory_mb > 0);
         assert_eq!(boot_id().len(), 36);
+        assert!(booted_at().unwrap() > Timestamp::default());
     }
 }

@@ -19,6 +19,8 @@ pub enum Kind {
     NotFound,
     /// The request contradicts the present state (409).
     Conflict,
+    /// The API has removed the resource (410).
+    Gone,
     /// The caller has seen an older version of the record that it changes (412).
     Outdated,
     /// The requested version or format is not supported (406).
@@ -35,6 +37,8 @@ pub enum Kind {
     Unavailable,
     /// An internal fault of the cloud (500).
     Internal,
+    /// The API knows the action, and this cloud's hosts cannot do it (501).
+    NotImplemented,
 }
 
 /// A refusal. `message` is for the caller; `internal` is for the log alone.
@@ -74,6 +78,10 @@ impl Error {
         over_quota => OverQuota;
         /// A conflict with the present state.
         conflict => Conflict;
+        /// A resource that the API has removed.
+        gone => Gone;
+        /// An action that no host of this cloud can do.
+        not_implemented => NotImplemented;
         /// A change of a record that has changed since the caller read it.
         outdated => Outdated;
         /// An unsupported version.

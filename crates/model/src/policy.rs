@@ -251,6 +251,17 @@ actions! {
         ServerGroupReadAll "os_compute_api:os-server-groups:index:all_projects" Admin;
         ServerGroupWrite "os_compute_api:os-server-groups:create" Member;
         HypervisorRead "os_compute_api:os-hypervisors:list" Admin;
+        HostRead "os_compute_api:os-hosts:list" Admin;
+        UsageAuditRead "os_compute_api:os-instance-usage-audit-log:list" Admin;
+        ExternalEventCreate "os_compute_api:os-server-external-events:create" Admin;
+        ServerDiagnostics "os_compute_api:os-server-diagnostics" Admin;
+        ServerTopology "compute:server:topology:index" Reader;
+        ServerTopologyHost "compute:server:topology:host:index" Admin;
+        TenantUsageRead "os_compute_api:os-simple-tenant-usage:show" Reader;
+        TenantUsageReadAll "os_compute_api:os-simple-tenant-usage:list" Admin;
+        QuotaClassRead "os_compute_api:os-quota-class-sets:show" Admin;
+        QuotaClassWrite "os_compute_api:os-quota-class-sets:update" Admin;
+        NetworksRead "os_compute_api:os-networks:list" Reader;
         ServiceRead "os_compute_api:os-services:list" Admin;
         ServiceWrite "os_compute_api:os-services:update" Admin;
         LimitsRead "os_compute_api:limits" Reader;

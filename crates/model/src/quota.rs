@@ -1,6 +1,6 @@
 //! Quotas: the limits of a project and its usage.
 
-use crate::{ProjectId, record};
+use crate::{ProjectId, UserId, record};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 pub type Limits = BTreeMap<String, i64>;
 
 record! {
-    /// The limits of a project that differ from the defaults.
+    /// The limits of a project that differ from the defaults. The record of [`ProjectId::CLOUD`] has the limits of the
+    /// class `default`: they are the defaults of all projects.
     pub struct Quota: ProjectId {
         /// Nova's limits (`instances`, `cores`, `ram`, …).
         #[serde(default)]
@@ -16,6 +17,9 @@ record! {
         /// Neutron's limits (`network`, `subnet`, `port`, …).
         #[serde(default)]
         pub network: Limits,
+        /// Nova's limits of single users in the project, which differ from the project's.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pub users: BTreeMap<UserId, Limits>,
     }
 }
 
@@ -28,6 +32,9 @@ pub const COMPUTE_DEFAULTS: &[(&str, i64)] = &[
     ("key_pairs", 100),
     ("server_groups", 10),
     ("server_group_members", 10),
+    ("injected_files", 5),
+    ("injected_file_content_bytes", 10_240),
+    ("injected_file_path_bytes", 255),
 ];
 
 /// Neutron's limits and their defaults.

@@ -60,6 +60,18 @@ impl Timestamp {
         Some(Self(time.as_microsecond()))
     }
 
+    /// The beginning and the end of the last calendar month that was over at this time.
+    pub fn month_before(self) -> (Self, Self) {
+        let time = jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let end = jiff::tz::TimeZone::UTC.to_datetime(time).first_of_month().start_of_day();
+        let begin = end.saturating_sub(jiff::Span::new().months(1));
+        let at = |time: jiff::civil::DateTime| {
+            let zoned = time.to_zoned(jiff::tz::TimeZone::UTC);
+            Self(zoned.map_or(0, |zoned| zoned.timestamp().as_microsecond()))
+        };
+        (at(begin), at(end))
+    }
+
     fn format(self, pattern: &str) -> String {
         let time = jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         strtime::format(pattern, &time.to_zoned(jiff::tz::TimeZone::UTC)).unwrap_or_default()

@@ -50,6 +50,7 @@ impl Host {
             kernel: text(format!("6.1.{}", self.boots)),
             agent: text("0.1.0".to_owned()),
             checked: None,
+            booted_at: None,
         }
     }
 

@@ -30,12 +30,14 @@ pub fn status(error: &Error) -> u16 {
         Kind::NotAcceptable => 406,
         Kind::TimedOut => 408,
         Kind::Conflict => 409,
+        Kind::Gone => 410,
         Kind::Outdated => 412,
         Kind::TooLarge => 413,
         Kind::UnsupportedMedia => 415,
         Kind::TooMany => 429,
         Kind::Unavailable => 503,
         Kind::Internal => 500,
+        Kind::NotImplemented => 501,
     }
 }
 
@@ -50,11 +52,13 @@ pub fn title(status: u16) -> &'static str {
         406 => "Not Acceptable",
         408 => "Request Timeout",
         409 => "Conflict",
+        410 => "Gone",
         412 => "Precondition Failed",
         413 => "Request Entity Too Large",
         415 => "Unsupported Media Type",
         429 => "Too Many Requests",
         500 => "Internal Server Error",
+        501 => "Not Implemented",
         503 => "Service Unavailable",
         _ => "Error",
     }
@@ -97,8 +101,10 @@ fn nova_name(status: u16) -> &'static str {
         404 => "itemNotFound",
         405 => "badMethod",
         409 => "conflictingRequest",
+        410 => "gone",
         413 | 429 => "overLimit",
         415 => "badMediaType",
+        501 => "notImplemented",
         503 => "serviceUnavailable",
         _ => "computeFault",
     }
@@ -111,6 +117,7 @@ fn neutron_name(kind: Kind) -> &'static str {
         Kind::OverQuota => "OverQuota",
         Kind::NotFound => "HTTPNotFound",
         Kind::Conflict => "Conflict",
+        Kind::Gone => "HTTPGone",
         Kind::Outdated => "RevisionNumberConstraintFailed",
         Kind::Unauthorized => "HTTPUnauthorized",
         Kind::NotAcceptable => "HTTPNotAcceptable",
@@ -120,5 +127,6 @@ fn neutron_name(kind: Kind) -> &'static str {
         Kind::TooMany => "HTTPTooManyRequests",
         Kind::Unavailable => "HTTPServiceUnavailable",
         Kind::Internal => "HTTPInternalServerError",
+        Kind::NotImplemented => "HTTPNotImplemented",
     }
 }

@@ -26,7 +26,8 @@ use lenticular_model::{
     network::port::Mac,
 };
 use lenticular_wire::agent::{
-    Base, DiskSpec, GuestAssignment, GuestSpec, MoveProgress, Outgoing, Peer, Receive, RescueSpec,
+    Base, Diagnostics, DiskSpec, GuestAssignment, GuestSpec, MoveProgress, Outgoing, Peer, Receive,
+    RescueSpec,
 };
 use std::{
     future::Future,
@@ -38,6 +39,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// Work in progress. Dropping it stops the work, and leaves the same state as a crash at that moment.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
+
+/// A look at a guest, which changes nothing. The error is for the user.
+pub type Reading<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
 
 /// The end of a guest's process without a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,6 +167,9 @@ pub trait Hypervisor: Send + Sync {
         server: ServerId,
         lines: Option<u32>,
     ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
+
+    /// What can be measured of a running guest. The error is for the user.
+    fn diagnostics(&self, server: ServerId) -> Reading<'_, Diagnostics>;
 
     /// Removes everything of a guest without a process. Called before the disk is removed.
     fn remove(&self, server: ServerId) -> Work<'_, ()>;

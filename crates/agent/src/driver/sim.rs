@@ -1,8 +1,8 @@
 //! A host without processes or files: its delays and failures follow its knobs.
 
 use super::{
-    Disks, Exit, Hypervisor, Moves, NetPlan, Network, Probe, ProgressSink, Release, StepSignals, Work,
-    send_disk,
+    Disks, Exit, Hypervisor, Moves, NetPlan, Network, Probe, ProgressSink, Reading, Release, StepSignals,
+    Work, send_disk,
 };
 use crate::{
     core::{Failure, FoundMemory, FoundProcess, Started},
@@ -14,7 +14,8 @@ use lenticular_model::{
     host::host::{Hypervisor as Described, Wiring},
 };
 use lenticular_wire::agent::{
-    Base, DiskSpec, GuestAssignment, GuestSpec, Outgoing, Peer, Receive, RescueSpec,
+    Base, Diagnostics, DiskCounters, DiskSpec, GuestAssignment, GuestSpec, Outgoing, Peer, Receive,
+    RescueSpec,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -278,6 +279,20 @@ impl Hypervisor for SimHost {
             None => Err("There is no such guest on this host.".to_owned()),
         };
         Box::pin(async move { text })
+    }
+
+    /// A simulated guest has a state, and nothing that could be measured.
+    fn diagnostics(&self, server: ServerId) -> Reading<'_, Diagnostics> {
+        let seen = match self.lock().guests.get(&server) {
+            Some(SimGuest { boot: Some(_), disks }) => Ok(Diagnostics {
+                state: "running".to_owned(),
+                disks: disks.iter().map(|_| DiskCounters::default()).collect(),
+                ..Diagnostics::default()
+            }),
+            Some(_) => Err("The guest does not run.".to_owned()),
+            None => Err("There is no such guest on this host.".to_owned()),
+        };
+        Box::pin(async move { seen })
     }
 
     fn remove(&self, _server: ServerId) -> Work<'_, ()> {

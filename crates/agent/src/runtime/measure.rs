@@ -38,6 +38,7 @@ pub(super) async fn measure(
         kernel: Some(machine::kernel()),
         agent: Some(env!("CARGO_PKG_VERSION").to_owned()),
         checked: None,
+        booted_at: machine::booted_at(),
     };
     let network = drivers.network.trouble().borrow().clone();
     Ok((facts, vec![evidence(HYPERVISOR, cannot_run), evidence(NETWORK, network)]))

@@ -84,11 +84,20 @@ impl Runtime {
     pub(super) fn answer(&mut self, host: HostId, question: Question) {
         let (drivers, link) = (self.drivers.clone(), self.link.clone());
         self.answers.spawn(async move {
-            let Subject::Console { server_id, lines } = question.ask;
-            let asked = drivers.hypervisor.console(server_id, lines);
+            let asked = async {
+                match question.ask {
+                    Subject::Console { server_id, lines } => {
+                        drivers.hypervisor.console(server_id, lines).await
+                    }
+                    Subject::Diagnostics { server_id } => {
+                        let seen = drivers.hypervisor.diagnostics(server_id).await?;
+                        serde_json::to_string(&seen).map_err(|error| error.to_string())
+                    }
+                }
+            };
             let result = match tokio::time::timeout(Duration::from_secs(ANSWER_S_MAX), asked).await {
                 Ok(result) => result,
-                Err(_) => Err("The host took too long to read the console. Try again.".to_owned()),
+                Err(_) => Err("The host took too long to look at the guest. Try again.".to_owned()),
             };
             let answer = Answer { id: question.id, result };
             if let Err(error) = link.answer(host, &answer).await {

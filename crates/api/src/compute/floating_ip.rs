@@ -117,6 +117,66 @@ pub async fn network(ctx: Ctx, Path(path): Path<String>) -> Handled {
     json(200, &json!({"network": network_view(&network)}))
 }
 
+/// What an administrator reads of a network beside what everybody reads. Neutron's networks have none of it.
+const ADMIN_FIELDS: &[&str] = &[
+    "bridge",
+    "bridge_interface",
+    "created_at",
+    "deleted",
+    "deleted_at",
+    "dhcp_server",
+    "dhcp_start",
+    "enable_dhcp",
+    "host",
+    "injected",
+    "mtu",
+    "multi_host",
+    "priority",
+    "project_id",
+    "rxtx_base",
+    "share_address",
+    "updated_at",
+    "vlan",
+    "vpn_private_address",
+    "vpn_public_address",
+    "vpn_public_port",
+];
+
+const FIELDS: &[&str] =
+    &["broadcast", "cidr", "cidr_v6", "dns1", "dns2", "gateway", "gateway_v6", "netmask", "netmask_v6"];
+
+fn full_network(ctx: &Ctx, network: &Network) -> Value {
+    let more = if ctx.caller.is_admin() { ADMIN_FIELDS } else { &[] };
+    let mut view: serde_json::Map<String, Value> =
+        FIELDS.iter().chain(more).map(|name| ((*name).to_owned(), Value::Null)).collect();
+    view.insert("id".to_owned(), json!(network.id));
+    view.insert("label".to_owned(), json!(network.name));
+    Value::Object(view)
+}
+
+/// `GET /os-networks`
+pub async fn all_networks(ctx: Ctx) -> Handled {
+    retired(&ctx, 36)?;
+    policy::check(&ctx.caller, Action::NetworksRead, None)?;
+    let project = ctx.caller.need_project()?;
+    let own = ctx.state.networks_of_project(project);
+    let open = ctx
+        .state
+        .open_networks()
+        .filter(|n| n.project_id != project && ctx.state.is_shared_with(&ctx.caller, n));
+    let all: Vec<Value> = own.chain(open).map(|n| full_network(&ctx, n)).collect();
+    json(200, &json!({"networks": all}))
+}
+
+/// `GET /os-networks/{id}`
+pub async fn one_network(ctx: Ctx, Path(path): Path<String>) -> Handled {
+    retired(&ctx, 36)?;
+    policy::check(&ctx.caller, Action::NetworksRead, None)?;
+    let id: NetworkId = path.parse().map_err(|_| Network::missing(&path))?;
+    let network = ctx.state.visible::<Network>(&ctx.caller, &id)?;
+    json(200, &json!({"network": full_network(&ctx, &network)}))
+}
+
 /// Changes Neutron's conflict into a bad request, as Nova answers.
 fn worded(error: Error) -> Error {
     match error.kind {

@@ -1,10 +1,9 @@
-//! Hosts as Nova shows them: availability zones, hypervisors, services.
+//! Hosts as Nova shows them: availability zones and services.
 
 use crate::{
     body::Json,
     ctx::Ctx,
     fault::Handled,
-    page,
     respond::{empty, json},
 };
 use axum::extract::Path;
@@ -13,14 +12,13 @@ use lenticular_model::{
     HostId, Timestamp,
     error::{Error, Result},
     host::host::{Host, Intent},
-    index::Taken,
     policy::{self, Action},
 };
 use lenticular_wire::{compute::query, identity::derived_id, request::unexpected};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
-fn by_name(ctx: &Ctx) -> impl Iterator<Item = &Arc<Host>> {
+pub(super) fn by_name(ctx: &Ctx) -> impl Iterator<Item = &Arc<Host>> {
     ctx.state.hosts_by_name()
 }
 
@@ -61,143 +59,13 @@ pub async fn zones_detail(ctx: Ctx) -> Handled {
     json(200, &json!({ "availabilityZoneInfo": list }))
 }
 
-fn hypervisor_id(ctx: &Ctx, host: &Host) -> Value {
-    if ctx.version.has(53) { json!(host.id) } else { json!(host.number) }
-}
-
-fn brief_hypervisor(ctx: &Ctx, host: &Host) -> Value {
-    json!({
-        "id": hypervisor_id(ctx, host),
-        "hypervisor_hostname": host.name,
-        "state": if host.is_up() { "up" } else { "down" },
-        "status": if host.is_enabled() { "enabled" } else { "disabled" },
-    })
-}
-
-/// The used resources of a host: its servers' and, as Nova counts, the resources reserved for the host itself.
-fn used(ctx: &Ctx, host: &Host) -> Taken {
-    let mut used = ctx.state.taken_of_host(host.id);
-    used.capacity.vcpus += host.share.reserved.vcpus;
-    used.capacity.memory_mb += host.share.reserved.memory_mb;
-    used.capacity.disk_gb += host.share.reserved.disk_gb;
-    used
-}
-
-fn service_of(ctx: &Ctx, host: &Host) -> Value {
+/// The service of a host, as Nova names it beside a hypervisor.
+pub(super) fn service_of(ctx: &Ctx, host: &Host) -> Value {
     let reason = match &host.intent {
         Intent::Disabled { reason } => reason.clone(),
         Intent::Enabled => None,
     };
     json!({"host": host.name, "id": service_id(ctx, host), "disabled_reason": reason})
-}
-
-fn full_hypervisor(ctx: &Ctx, host: &Host) -> Value {
-    let mut view = brief_hypervisor(ctx, host);
-    view["hypervisor_type"] = json!(host.hypervisor.kind());
-    view["hypervisor_version"] = json!(host.hypervisor.version);
-    view["host_ip"] = json!(host.address);
-    view["service"] = service_of(ctx, host);
-    let cpu = json!({"arch": host.hypervisor.arch, "model": host.hypervisor.cpu_model, "vendor": "", "features": []});
-    if ctx.version.has(88) {
-        view["uptime"] = Value::Null;
-    } else {
-        let (all, used) = (host.capacity, used(ctx, host));
-        view["vcpus"] = json!(all.vcpus);
-        view["vcpus_used"] = json!(used.capacity.vcpus);
-        view["memory_mb"] = json!(all.memory_mb);
-        view["memory_mb_used"] = json!(used.capacity.memory_mb);
-        view["free_ram_mb"] = json!(all.memory_mb as i64 - used.capacity.memory_mb as i64);
-        view["local_gb"] = json!(all.disk_gb);
-        view["local_gb_used"] = json!(used.capacity.disk_gb);
-        view["free_disk_gb"] = json!(all.disk_gb as i64 - used.capacity.disk_gb as i64);
-        view["disk_available_least"] = view["free_disk_gb"].clone();
-        view["running_vms"] = json!(used.servers);
-        view["current_workload"] = json!(used.busy);
-        // A text before 2.28, an object from 2.28.
-        view["cpu_info"] = if ctx.version.has(28) { cpu } else { json!(cpu.to_string()) };
-    }
-    if ctx.version.has(53) && ctx.query.flag("with_servers").ok().flatten() == Some(true) {
-        view["servers"] = servers_on(ctx, host.id);
-    }
-    view
-}
-
-fn servers_on(ctx: &Ctx, host: HostId) -> Value {
-    ctx.state.servers_on_host(host).map(|s| json!({"uuid": s.id, "name": s.name})).collect()
-}
-
-fn matching(ctx: &Ctx) -> Result<(Vec<Arc<Host>>, bool)> {
-    policy::check(&ctx.caller, Action::HypervisorRead, None)?;
-    let pattern = ctx.query.get("hypervisor_hostname_pattern");
-    if pattern.is_some() && ["limit", "marker"].iter().any(|name| ctx.query.get(name).is_some()) {
-        return Err(Error::invalid(
-            "Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported.",
-        ));
-    }
-    let all: Vec<Arc<Host>> =
-        by_name(ctx).filter(|h| pattern.is_none_or(|p| h.name.contains(p))).cloned().collect();
-    if let Some(pattern) = pattern.filter(|_| all.is_empty()) {
-        return Err(Error::not_found_text(format!("No hypervisor matching '{pattern}' could be found.")));
-    }
-    if ctx.version.has(33) { page::cut(all, &ctx.query, |h| h.id.to_string()) } else { Ok((all, false)) }
-}
-
-fn listing(ctx: &Ctx, path: &str, view: impl Fn(&Ctx, &Host) -> Value) -> Handled {
-    let (hosts, more) = matching(ctx)?;
-    let mut body = json!({"hypervisors": hosts.iter().map(|h| view(ctx, h)).collect::<Vec<_>>()});
-    if let Some(last) = hosts.last().filter(|_| more) {
-        let url = format!("{}/compute/v2.1/{path}", ctx.url());
-        body["hypervisors_links"] =
-            json!([{"rel": "next", "href": page::next(&url, &ctx.query, &last.id.to_string())}]);
-    }
-    json(200, &body)
-}
-
-/// `GET /os-hypervisors`
-pub async fn hypervisors(ctx: Ctx) -> Handled {
-    listing(&ctx.asking(&query::HYPERVISORS)?, "os-hypervisors", brief_hypervisor)
-}
-
-/// `GET /os-hypervisors/detail`
-pub async fn hypervisors_detail(ctx: Ctx) -> Handled {
-    listing(&ctx.asking(&query::HYPERVISORS)?, "os-hypervisors/detail", full_hypervisor)
-}
-
-/// `GET /os-hypervisors/statistics` (until 2.87)
-pub async fn statistics(ctx: Ctx) -> Handled {
-    policy::check(&ctx.caller, Action::HypervisorRead, None)?;
-    if ctx.version.has(88) {
-        return Err(Error::not_found_text("The resource could not be found.").into());
-    }
-    let mut sum: BTreeMap<&str, i64> = BTreeMap::new();
-    for host in by_name(&ctx) {
-        let (all, used) = (host.capacity, used(&ctx, host));
-        let mut add = |name, n: u64| *sum.entry(name).or_default() += n as i64;
-        add("count", 1);
-        add("vcpus", all.vcpus);
-        add("vcpus_used", used.capacity.vcpus);
-        add("memory_mb", all.memory_mb);
-        add("memory_mb_used", used.capacity.memory_mb);
-        add("free_ram_mb", all.memory_mb.saturating_sub(used.capacity.memory_mb));
-        add("local_gb", all.disk_gb);
-        add("local_gb_used", used.capacity.disk_gb);
-        add("free_disk_gb", all.disk_gb.saturating_sub(used.capacity.disk_gb));
-        add("disk_available_least", all.disk_gb.saturating_sub(used.capacity.disk_gb));
-        add("running_vms", used.servers);
-        add("current_workload", used.busy);
-    }
-    json(200, &json!({ "hypervisor_statistics": sum }))
-}
-
-/// `GET /os-hypervisors/{id}`
-pub async fn hypervisor(ctx: Ctx, Path(id): Path<String>) -> Handled {
-    let ctx = ctx.asking(&query::HYPERVISOR)?;
-    policy::check(&ctx.caller, Action::HypervisorRead, None)?;
-    let found = by_name(&ctx)
-        .find(|h| if ctx.version.has(53) { h.id.to_string() == id } else { h.number.to_string() == id });
-    let host = found
-        .ok_or_else(|| Error::not_found_text(format!("Hypervisor with ID '{id}' could not be found.")))?;
-    json(200, &json!({"hypervisor": full_hypervisor(&ctx, host)}))
 }
 
 fn service_id(ctx: &Ctx, host: &Host) -> Value {
@@ -223,8 +91,12 @@ fn service(ctx: &Ctx, host: &Host) -> Value {
 
 /// The control plane's own services, for tools that look for the scheduler and the conductor. Both are one
 /// process here.
+pub(super) const CONTROL_SERVICES: &[&str] = &["nova-conductor", "nova-scheduler"];
+
+/// The host of these services.
+pub(super) const CONTROL_HOST: &str = "lenticular";
+
 fn control_services(ctx: &Ctx) -> Vec<Value> {
-    let names = ["nova-conductor", "nova-scheduler"];
     let one = |(number, binary): (usize, &&str)| {
         let id = if ctx.version.has(53) {
             let hex = derived_id("service", binary);
@@ -233,7 +105,7 @@ fn control_services(ctx: &Ctx) -> Vec<Value> {
             json!(1_000_000 + number)
         };
         let mut view = json!({
-            "id": id, "binary": binary, "host": "lenticular", "zone": "internal", "status": "enabled", "state": "up",
+            "id": id, "binary": binary, "host": CONTROL_HOST, "zone": "internal", "status": "enabled", "state": "up",
             "updated_at": ctx.app.now().iso_naive_us(), "disabled_reason": null,
         });
         if ctx.version.has(11) {
@@ -241,7 +113,7 @@ fn control_services(ctx: &Ctx) -> Vec<Value> {
         }
         view
     };
-    names.iter().enumerate().map(one).collect()
+    CONTROL_SERVICES.iter().enumerate().map(one).collect()
 }
 
 /// `GET /os-services`

@@ -1,12 +1,13 @@
 //! Listings of servers: their order and pages.
 
 use super::{
+    past_server,
     server::user_data_of,
     server_filter::{Filter, Which, column},
 };
 use crate::{ctx::Ctx, fault::Handled, page, respond::json};
 use lenticular_model::{
-    Kind, ProjectId, ServerId, State,
+    ProjectId, ServerId, State,
     compute::server::Server,
     error::{Error, Result},
     index::ServerOrder,
@@ -122,43 +123,20 @@ fn candidates<'s>(
     }
 }
 
-/// How many deleted servers are read at once.
-const PAST_AT_ONCE: usize = 1_000;
-
 /// Deleted servers, from the store. For a project they are read back to the filter's limit; only operators may
 /// ask for all projects.
 async fn deleted(ctx: &Ctx, filter: &Filter) -> Result<Vec<Arc<Server>>> {
     let mut found = Vec::new();
-    let mut take = |doc: &str| -> Result<()> {
-        let server = Server::past(serde_json::from_str(doc).map_err(Error::internal)?);
-        // A server that was deleted after this request began still exists in the request's snapshot.
-        let is_gone = !ctx.state.servers.contains_key(&server.id);
-        if is_gone && filter.matches(&ctx.state, &server) {
+    let take = |server: Server| {
+        if filter.matches(&ctx.state, &server) {
             found.push(Arc::new(server));
         }
-        Ok(())
     };
-    let (kind, prefix) = match filter.project {
-        Some(project) => (Kind::PastServerOf, format!("{project}/")),
-        None => (Kind::PastServer, String::new()),
-    };
-    let oldest = format!("{prefix}{:020}", filter.since.map_or(0, |at| at.0.max(0)));
-    let mut after: Option<String> = None;
-    loop {
-        let page = ctx.app.store.list(kind, &prefix, after.as_deref(), PAST_AT_ONCE, true).await?;
-        let Some((last, _)) = page.last() else { break };
-        after = Some(last.clone());
-        for (key, doc) in &page {
-            match filter.project {
-                None => take(doc)?,
-                Some(_) if *key < oldest => return Ok(found),
-                Some(_) => {
-                    let id: ServerId = serde_json::from_str(doc).map_err(Error::internal)?;
-                    let past = ctx.app.store.get(Kind::PastServer, &id.to_string()).await?;
-                    past.as_deref().map_or(Ok(()), &mut take)?;
-                }
-            }
+    match filter.project {
+        Some(project) => {
+            past_server::of_project_since(ctx, project, filter.since.unwrap_or_default(), take).await?
         }
+        None => past_server::all(ctx, take).await?,
     }
     Ok(found)
 }

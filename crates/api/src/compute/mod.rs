@@ -2,9 +2,14 @@
 
 mod action;
 mod aggregate;
+mod diagnostics;
+mod extension;
+mod external_event;
 mod flavor;
 mod floating_ip;
 mod host;
+mod hypervisor;
+mod image;
 mod interface;
 mod keypair;
 mod list;
@@ -12,7 +17,9 @@ mod metadata;
 mod migrate;
 mod migration;
 mod operation;
+mod os_host;
 mod password;
+mod past_server;
 mod pattern;
 mod quota;
 mod rebuild;
@@ -22,6 +29,8 @@ mod server;
 mod server_filter;
 mod server_group;
 mod snapshot;
+mod tenant_usage;
+mod usage_audit;
 
 use crate::{
     app::App,
@@ -80,13 +89,24 @@ pub fn routes() -> Routes<App> {
         .route("/os-quota-sets/{project}", get(quota::show).put(quota::update).delete(quota::reset))
         .route("/os-quota-sets/{project}/defaults", get(quota::defaults))
         .route("/os-quota-sets/{project}/detail", get(quota::detail))
-        .route("/extensions", get(extensions))
+        .route("/os-quota-class-sets/{class}", get(quota::show_class).put(quota::update_class))
+        .route("/extensions", get(extension::list))
+        .route("/extensions/{alias}", get(extension::show))
+        .route("/servers/{id}/diagnostics", get(diagnostics::show))
+        .route("/servers/{id}/topology", get(diagnostics::topology))
+        .route("/os-server-external-events", post(external_event::create))
+        .route("/os-simple-tenant-usage", get(tenant_usage::list))
+        .route("/os-simple-tenant-usage/{project}", get(tenant_usage::show))
+        .route("/os-instance_usage_audit_log", get(usage_audit::list))
+        .route("/os-instance_usage_audit_log/{before}", get(usage_audit::show))
         .route("/servers/{id}/migrations", get(migration::of_server))
         .route("/servers/{id}/migrations/{number}", get(migration::show).delete(migration::abort))
         .route("/servers/{id}/migrations/{number}/action", post(migration::act))
         .route("/os-migrations", get(migration::list))
         .merge(placing())
-        .merge(networking());
+        .merge(images())
+        .merge(networking())
+        .merge(gone());
     Routes::new()
         .route("/compute", get(versions))
         .route("/compute/", get(versions))
@@ -101,10 +121,16 @@ fn placing() -> Routes<App> {
     Routes::new()
         .route("/os-availability-zone", get(host::zones))
         .route("/os-availability-zone/detail", get(host::zones_detail))
-        .route("/os-hypervisors", get(host::hypervisors))
-        .route("/os-hypervisors/detail", get(host::hypervisors_detail))
-        .route("/os-hypervisors/statistics", get(host::statistics))
-        .route("/os-hypervisors/{id}", get(host::hypervisor))
+        .route("/os-hypervisors", get(hypervisor::hypervisors))
+        .route("/os-hypervisors/detail", get(hypervisor::hypervisors_detail))
+        .route("/os-hypervisors/statistics", get(hypervisor::statistics))
+        .route("/os-hypervisors/{id}", get(hypervisor::hypervisor))
+        .route("/os-hypervisors/{id}/uptime", get(hypervisor::show_uptime))
+        .route("/os-hypervisors/{id}/search", get(hypervisor::search))
+        .route("/os-hypervisors/{id}/servers", get(hypervisor::servers))
+        .route("/os-hosts", get(os_host::list))
+        .route("/os-hosts/{name}", get(os_host::show).put(os_host::update))
+        .route("/os-hosts/{name}/{action}", get(os_host::power))
         .route("/os-services", get(host::services))
         .route("/os-services/{id}", put(host::update_service).delete(host::delete_service))
         .route("/os-server-groups", get(server_group::list).post(server_group::create))
@@ -113,6 +139,41 @@ fn placing() -> Routes<App> {
         .route("/os-aggregates/{id}", get(aggregate::show).put(aggregate::update).delete(aggregate::delete))
         .route("/os-aggregates/{id}/action", post(aggregate::act))
         .route("/os-aggregates/{id}/images", post(aggregate::images))
+}
+
+/// Glance's images under Nova's old paths.
+fn images() -> Routes<App> {
+    Routes::new()
+        .route("/images", get(image::list))
+        .route("/images/detail", get(image::detail))
+        .route("/images/{id}", get(image::show).delete(image::delete))
+        .route("/images/{id}/metadata", get(image::metadata).post(image::merge).put(image::replace))
+        .route(
+            "/images/{id}/metadata/{key}",
+            get(image::item).put(image::set_item).delete(image::delete_item),
+        )
+}
+
+/// Paths that Nova answers in no version any more.
+const GONE: &[&str] = &[
+    "/os-agents",
+    "/os-cells",
+    "/os-certificates",
+    "/os-cloudpipe",
+    "/os-fixed-ips",
+    "/os-floating-ip-dns",
+    "/os-floating-ips-bulk",
+    "/os-fping",
+    "/os-security-group-default-rules",
+    "/servers/{id}/consoles",
+    "/servers/{id}/os-virtual-interfaces",
+];
+
+fn gone() -> Routes<App> {
+    let all = || get(extension::gone).post(extension::gone).put(extension::gone).delete(extension::gone);
+    GONE.iter().fold(Routes::new(), |routes, path| {
+        routes.route(path, all()).route(&format!("{path}/{{*rest}}"), all())
+    })
 }
 
 /// Neutron's resources under Nova's old names.
@@ -128,8 +189,12 @@ fn networking() -> Routes<App> {
         .route("/os-floating-ips", get(floating_ip::list).post(floating_ip::create))
         .route("/os-floating-ips/{id}", get(floating_ip::show).delete(floating_ip::delete))
         .route("/os-floating-ip-pools", get(floating_ip::pools))
-        .route("/os-tenant-networks", get(floating_ip::networks))
-        .route("/os-tenant-networks/{id}", get(floating_ip::network))
+        .route("/os-tenant-networks", get(floating_ip::networks).post(extension::gone))
+        .route("/os-tenant-networks/{id}", get(floating_ip::network).delete(extension::gone))
+        .route("/os-networks", get(floating_ip::all_networks).post(extension::gone))
+        .route("/os-networks/add", post(extension::gone))
+        .route("/os-networks/{id}", get(floating_ip::one_network).delete(extension::gone))
+        .route("/os-networks/{id}/action", post(extension::gone))
 }
 
 /// Refuses a resource that a version has removed.
@@ -152,10 +217,6 @@ async fn version(State(app): State<App>) -> Handled {
 /// Requests under this version are mapped to 2.1's routes before they get here.
 async fn old_version(State(app): State<App>) -> Handled {
     json(200, &json!({"version": wire::old_version(&app.config.public_url)}))
-}
-
-async fn extensions(_: crate::ctx::Ctx) -> Handled {
-    json(200, &json!({"extensions": []}))
 }
 
 /// Reads a server's id. A malformed id gives the same error as an unknown id.

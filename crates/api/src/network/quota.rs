@@ -8,7 +8,7 @@ use crate::{
 };
 use axum::extract::Path;
 use lenticular_control::{
-    command,
+    command::{self, quota::Whose},
     quota::{self, Service},
 };
 use lenticular_model::{
@@ -86,7 +86,7 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
         new.insert(name.clone(), number);
     }
     ctx.commit("network quota update", move |txn, caller| {
-        command::quota::set(txn, caller, Service::Network, id, new)
+        command::quota::set(txn, caller, Service::Network, Whose::Project(id), new, false)
     })
     .await?;
     let state = ctx.app.store.state();
@@ -97,7 +97,7 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
 pub async fn reset(ctx: Ctx, Path(text): Path<String>) -> Handled {
     let id = project(&text)?;
     ctx.commit("network quota reset", move |txn, caller| {
-        command::quota::reset(txn, caller, Service::Network, id)
+        command::quota::reset(txn, caller, Service::Network, Whose::Project(id))
     })
     .await?;
     empty(204)

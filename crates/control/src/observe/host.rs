@@ -91,9 +91,9 @@ pub fn begin_session(txn: &mut Txn<'_>, registration: Registration) -> Result<He
     let id = known.unwrap_or_else(|| HostId::from_random(txn.random()));
     let host = txn.hosts.get(&id).map(|host| Host::clone(host));
     let host = host.unwrap_or_else(|| new_host(txn, id, name, zone));
-    // An agent that does not say its release or the kernel is older than one that did.
+    // An agent that does not say its release, the kernel or the boot's time is older than one that did.
     let (kernel, agent) = (String::new(), String::new());
-    let mut now = Host { protocol, silent_since: None, kernel, agent, ..host };
+    let mut now = Host { protocol, silent_since: None, booted_at: None, kernel, agent, ..host };
     // A registration has all evidence: a check that it does not name is not made any more.
     now.evidence.retain(|check, _| evidence.iter().any(|seen| seen.check == *check));
     note(&mut now, facts, &evidence, txn.now);
@@ -115,6 +115,7 @@ fn new_host(txn: &Txn<'_>, id: HostId, name: String, zone: String) -> Host {
         capacity: Capacity::default(),
         hypervisor: Hypervisor::default(),
         boot_id: String::new(),
+        booted_at: None,
         kernel: String::new(),
         agent: String::new(),
         protocol: 0,
@@ -133,7 +134,11 @@ fn new_host(txn: &Txn<'_>, id: HostId, name: String, zone: String) -> Host {
 
 /// Writes facts and evidence into the host's record.
 fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
-    let Facts { boot_id, address, peer_address, capacity, hypervisor, kernel, agent, checked } = facts;
+    let Facts { boot_id, address, peer_address, capacity, hypervisor, kernel, agent, checked, booted_at } =
+        facts;
+    if booted_at.is_some() {
+        host.booted_at = booted_at;
+    }
     set(&mut host.boot_id, boot_id);
     set(&mut host.address, address);
     set(&mut host.peer_address, peer_address);

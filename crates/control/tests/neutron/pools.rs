@@ -10,6 +10,7 @@ use lenticular_control::{
             subnet::{self, NewSubnet, Range},
             subnet_pool::{self, NewSubnetPool},
         },
+        quota::Whose,
     },
     quota::{self, Service},
 };
@@ -80,7 +81,8 @@ proptest! {
         let (network, _) = world.network(&member(), false, "10.0.0.0/24");
         let id = project(&member());
         let limits = Limits::from([("port".to_owned(), limit)]);
-        world.run(|txn| command::quota::set(txn, &admin(), Service::Network, id, limits)).unwrap();
+        world.run(|txn| command::quota::set(txn, &admin(), Service::Network, Whose::Project(id), limits, false))
+            .unwrap();
         let mut made = 0;
         for _ in 0..asked {
             match world.run(|txn| port::create(txn, &member(), NewPort::on(network, id))) {

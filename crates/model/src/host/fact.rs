@@ -4,7 +4,10 @@ use super::{
     evidence::{check_length, check_text},
     host::{Capacity, Hypervisor},
 };
-use crate::error::{Error, Result};
+use crate::{
+    Timestamp,
+    error::{Error, Result},
+};
 use serde::{Deserialize, Serialize};
 
 /// The largest capacity of one host, in CPUs, MiB of memory or GiB of disk. Sums over hosts cannot overflow.
@@ -55,6 +58,8 @@ facts! {
     agent: String,
     /// The last check that the agent carried out, of those that operators asked for.
     checked: u64,
+    /// When the kernel booted, by the host's own clock.
+    booted_at: Timestamp,
 }
 
 impl Facts {

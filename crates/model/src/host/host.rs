@@ -189,6 +189,9 @@ record! {
         pub hypervisor: Hypervisor,
         /// The kernel's boot id. It changes when the host restarts.
         pub boot_id: String,
+        /// When its kernel booted; `None` if its agent does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub booted_at: Option<Timestamp>,
         /// The release of its running kernel; empty if its agent does not say.
         #[serde(default)]
         pub kernel: String,

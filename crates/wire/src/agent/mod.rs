@@ -26,6 +26,7 @@
 //!
 //! The control plane also understands agents of the version before ([`v2`]).
 
+mod diagnostics;
 mod orders;
 mod question;
 mod registration;
@@ -33,6 +34,7 @@ mod report;
 pub mod v2;
 mod version;
 
+pub use diagnostics::{Diagnostics, DiskCounters, NicCounters, Traffic};
 pub use lenticular_model::{
     compute::migration::MoveProgress,
     host::{

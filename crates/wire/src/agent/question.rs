@@ -23,6 +23,18 @@ pub enum Subject {
         /// How many lines; `None` for all lines that the host keeps.
         lines: Option<u32>,
     },
+    /// What the host measures of a guest. The answer is [`super::Diagnostics`] as JSON.
+    Diagnostics {
+        /// The server.
+        server_id: ServerId,
+    },
+}
+
+impl Subject {
+    /// True if agents of version 2 know the subject.
+    pub fn is_in_v2(&self) -> bool {
+        matches!(self, Self::Console { .. })
+    }
 }
 
 /// An answer.

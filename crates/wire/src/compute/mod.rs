@@ -1,9 +1,11 @@
 //! Nova's bodies.
 
 pub mod aggregate;
+pub mod diagnostics;
 pub mod extra_specs;
 pub mod flavor;
 pub mod floating_ip;
+pub mod image;
 pub mod migration;
 pub mod public_key;
 pub mod query;
@@ -13,6 +15,7 @@ pub mod server_create;
 pub mod server_group;
 pub mod server_rebuild;
 pub mod standard_trait;
+pub mod tenant_usage;
 
 use crate::microversion::COMPUTE;
 use serde_json::{Value, json};

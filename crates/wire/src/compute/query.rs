@@ -271,6 +271,43 @@ pub const SERVICES: List = List {
     strict: 75,
 };
 
+/// `GET /os-hosts`.
+pub const HOSTS: List = List {
+    path: "os-hosts",
+    params: &[all("zone", Type::Text, 0), all("service", Type::Text, 0)],
+    strict: NEVER,
+};
+
+/// `GET /os-simple-tenant-usage` and `/os-simple-tenant-usage/{project}`.
+pub const TENANT_USAGE: List = List {
+    path: "os-simple-tenant-usage",
+    params: &[
+        all("start", Type::Text, 0),
+        all("end", Type::Text, 0),
+        all("detailed", Type::Text, 0),
+        all("limit", Type::Number, 40),
+        all("marker", Type::Text, 40),
+    ],
+    strict: 75,
+};
+
+/// `GET /images` and `/images/detail`: every other parameter is a property of the image.
+pub const IMAGES: List = List {
+    path: "images",
+    params: &[
+        all("limit", Type::Number, 0),
+        all("marker", Type::Text, 0),
+        all("name", Type::Text, 0),
+        all("status", Type::Text, 0),
+        all("server", Type::Text, 0),
+        all("type", Type::Text, 0),
+        all("changes-since", Type::Time, 0),
+        all("minRam", Type::Text, 0),
+        all("minDisk", Type::Text, 0),
+    ],
+    strict: NEVER,
+};
+
 /// `GET /os-hypervisors` and `/os-hypervisors/detail`.
 pub const HYPERVISORS: List = List {
     path: "os-hypervisors",
@@ -347,6 +384,8 @@ pub const ALL: &[&List] = &[
     &QUOTA_SET,
     &SERVER_GROUPS,
     &SERVICES,
+    &HOSTS,
+    &TENANT_USAGE,
     &HYPERVISORS,
     &HYPERVISOR,
     &MIGRATIONS,

@@ -14,6 +14,7 @@ mod args;
 mod cgroup;
 mod console;
 mod copy;
+mod diagnostics;
 mod memory;
 mod moves;
 mod nics;
@@ -22,7 +23,7 @@ mod process;
 mod qmp;
 mod watch;
 
-use super::{Exit, Hypervisor, NetPlan, Probe, Work, disk_full, file_failure};
+use super::{Exit, Hypervisor, NetPlan, Probe, Reading, Work, disk_full, file_failure};
 use crate::{
     config_drive,
     core::{Failure, FoundMemory, FoundProcess, Started},
@@ -34,7 +35,7 @@ use crate::{
     files::{self, ShortDir},
 };
 use lenticular_model::{Lock, ServerId};
-use lenticular_wire::agent::GuestAssignment;
+use lenticular_wire::agent::{Diagnostics, GuestAssignment};
 pub(super) use moves::Channel;
 use probe::Probed;
 use process::Process;
@@ -505,6 +506,16 @@ impl Hypervisor for Qemu {
             }
             console::read(&dir, lines)
                 .map_err(|e| format!("The console's log cannot be read ({e}). Ask the operator."))
+        })
+    }
+
+    fn diagnostics(&self, server: ServerId) -> Reading<'_, Diagnostics> {
+        let live = self.live.lock().get(&server).cloned();
+        Box::pin(async move {
+            let live = live.ok_or("The guest does not run.")?;
+            let qmp = live.qmp.as_ref().ok_or("QEMU does not answer. Restart the server.")?;
+            let looked = diagnostics::look(qmp, live.process.seen.pid, live.process.seen.start_time).await;
+            looked.map_err(|error| format!("QEMU does not say what the guest does ({error}). Try again."))
         })
     }
 

@@ -35,8 +35,7 @@ pub fn create(
     }
     // Keypairs belong to no project. For a token without a project the default limits apply.
     let project = caller.project_id().unwrap_or_default();
-    let limits = quota::limits(txn, quota::Service::Compute, project);
-    let limit = limits.iter().find(|(n, _)| *n == "key_pairs").map_or(-1, |(_, limit)| *limit);
+    let limit = quota::own_limit(txn, project, "key_pairs");
     let has = txn.keypairs_of_user(user).count() as i64;
     if limit >= 0 && has >= limit {
         return Err(Error::over_quota("Quota exceeded, too many key pairs."));

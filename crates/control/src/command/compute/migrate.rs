@@ -72,7 +72,7 @@ pub fn resize(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, flavor: &FlavorI
     let flavor = find_flavor(txn, caller, flavor)?;
     check_new_flavor(txn, &server, &flavor)?;
     let more = flavor.size.beyond(&server.size);
-    quota::check_growth(txn, server.project_id, &more)?;
+    quota::check_growth(txn, server.project_id, server.user_id, &more)?;
     let snapshot = FlavorSnapshot {
         flavor_id: flavor.id.clone(),
         flavor_name: flavor.name.as_str().into(),

@@ -10,7 +10,7 @@ use crate::{
     quota,
 };
 use lenticular_model::{
-    FlavorId, ImageId, Kind, PortId, ProjectId, SecurityGroupId, ServerGroupId, ServerId, Txn,
+    FlavorId, ImageId, Kind, PortId, ProjectId, SecurityGroupId, ServerGroupId, ServerId, Txn, UserId,
     compute::{
         flavor::{Flavor, Size},
         operation::OperationKind,
@@ -102,7 +102,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
     }
     let key = new.key_name.as_ref().map(|name| find_key(txn, caller, name)).transpose()?;
     check_zone(txn, &new)?;
-    let count = allowed_count(txn, project, &flavor, &new)?;
+    let count = allowed_count(txn, project, caller.user_id, &flavor, &new)?;
     if new.hostname.is_some() && new.max_count > 1 {
         return Err(Error::invalid("Unable to allocate a single hostname to multiple instances"));
     }
@@ -314,19 +314,24 @@ fn known_servers(txn: &Txn<'_>, caller: &Caller, hints: &Hints) -> Option<Box<Hi
 }
 
 /// The number of servers to create: as many as requested within the quota, and at least the requested minimum.
-fn allowed_count(txn: &Txn<'_>, project: ProjectId, flavor: &Flavor, new: &NewServers) -> Result<u32> {
+fn allowed_count(
+    txn: &Txn<'_>,
+    project: ProjectId,
+    user: UserId,
+    flavor: &Flavor,
+    new: &NewServers,
+) -> Result<u32> {
     if new.max_count > COUNT_MAX {
         return Err(Error::invalid(format!("At most {COUNT_MAX} servers can be created by one request.")));
     }
-    let fits = |n: u32| quota::check_servers(txn, project, i64::from(n), &flavor.size);
+    let fits = |n: u32| quota::check_servers(txn, project, user, i64::from(n), &flavor.size);
     let mut count = new.max_count;
     while count > new.min_count && fits(count).is_err() {
         count -= 1;
     }
     fits(count)?;
     if !new.metadata.is_empty() {
-        let limit = quota::limits(txn, quota::Service::Compute, project);
-        let limit = limit.iter().find(|(name, _)| *name == "metadata_items").map_or(-1, |(_, limit)| *limit);
+        let limit = quota::own_limit(txn, project, "metadata_items");
         if limit >= 0 && new.metadata.len() as i64 > limit {
             return Err(Error::over_quota(format!("Maximum number of metadata items exceeds {limit}")));
         }
