@@ -218,6 +218,8 @@ actions! {
         ServerUnrescue "os_compute_api:os-unrescue" Member;
         ServerLock "os_compute_api:os-lock-server:lock" Member;
         ServerUnlockOthers "os_compute_api:os-lock-server:unlock:unlock_override" Admin;
+        ServerInjectNetworkInfo "os_compute_api:os-admin-actions:inject_network_info" Admin;
+        ServerRestore "os_compute_api:os-deferred-delete:restore" Member;
         ServerResetState "os_compute_api:os-admin-actions:reset_state" Admin;
         ServerMigrate "os_compute_api:os-migrate-server:migrate" Admin;
         ServerMigrateToHost "os_compute_api:os-migrate-server:migrate:host" Admin;

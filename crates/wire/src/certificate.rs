@@ -2,8 +2,20 @@
 //! genuine.
 
 use crate::hex;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lenticular_model::Timestamp;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// The bytes of a certificate in PEM; `None` if the text is not one certificate.
+pub fn certificate_bytes(text: &str) -> Option<Vec<u8>> {
+    let inner = text.trim().strip_prefix("-----BEGIN CERTIFICATE-----")?;
+    let inner = inner.strip_suffix("-----END CERTIFICATE-----")?;
+    let plain: String = inner.split_whitespace().collect();
+    let bytes = STANDARD.decode(plain).ok()?;
+    let (rest, _) = X509Certificate::from_der(&bytes).ok()?;
+    rest.is_empty().then_some(())?;
+    Some(bytes)
+}
 
 /// The role of a certificate's bearer. The role stands in the subject's organizational unit. So a host with the
 /// control plane's name still does not pass for the control plane.

@@ -274,7 +274,9 @@ impl Hypervisor for SimHost {
         _lines: Option<u32>,
     ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>> {
         let text = match self.lock().guests.get(&server) {
-            Some(SimGuest { boot: Some(boot), .. }) => Ok(format!("simulated guest {server}, boot {boot}\n")),
+            Some(SimGuest { boot: Some(boot), .. }) => Ok(format!(
+                "simulated guest {server}, boot {boot}\nno kernel was started\nno disk was read\nno user can log in\n"
+            )),
             Some(_) => Ok(String::new()),
             None => Err("There is no such guest on this host.".to_owned()),
         };

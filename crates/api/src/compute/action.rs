@@ -93,12 +93,14 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
             ctx.commit("server unrescue", move |txn, caller| rescue::unrescue(txn, caller, id)).await?;
         }
         "createImage" | "createBackup" => return super::snapshot::create(&ctx, id, &name, args).await,
-        // As in Nova since 2020: only one hypervisor had them, and it is gone.
-        "resetNetwork" | "injectNetworkInfo" => {
-            policy::check(&ctx.caller, Action::ServerResetState, None)?;
-            return Err(
-                Error::gone(format!("The action {name} is no longer supported by any hypervisor.")).into()
-            );
+        "injectNetworkInfo" => {
+            ctx.commit("server inject network info", move |txn, caller| {
+                server::inject_network_info(txn, caller, id)
+            })
+            .await?;
+        }
+        "restore" => {
+            ctx.commit("server restore", move |txn, caller| server::restore(txn, caller, id)).await?;
         }
         "os-getConsoleOutput" => return console(&ctx, id, args).await,
         other => {
@@ -256,11 +258,18 @@ async fn console(ctx: &Ctx, id: ServerId, args: Value) -> Handled {
         || Error::conflict(format!("Instance {id} is not ready: it has not run on any host yet."));
     let host = server.host_id.filter(|_| server.launched_at.is_some()).ok_or_else(not_ready)?;
     let text = ctx.app.links.ask(host, Subject::Console { server_id: id, lines }, QUESTION_TIMEOUT).await?;
-    let mut start = text.len().saturating_sub(CONSOLE_BYTES_MAX);
-    while !text.is_char_boundary(start) {
-        start += 1;
-    }
+    let text = lines.map_or(&*text, |lines| last_lines(&text, lines));
+    let start = text.ceil_char_boundary(text.len().saturating_sub(CONSOLE_BYTES_MAX));
     json(200, &json!({"output": &text[start..]}))
+}
+
+/// The end of a console's log. As in Nova, the empty text behind the last line break counts as a line.
+fn last_lines(text: &str, lines: u32) -> &str {
+    match text.rmatch_indices('\n').nth((lines as usize).wrapping_sub(1)) {
+        Some((at, _)) => &text[at + 1..],
+        None if lines == 0 => "",
+        None => text,
+    }
 }
 
 #[cfg(test)]
@@ -289,6 +298,13 @@ mod tests {
         for bad in [json!({"length": -2}), json!({"length": "x"}), json!({"lines": 7}), json!(7)] {
             assert!(console_length(bad.clone()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_console_is_cut_as_nova_cuts_it() {
+        assert_eq!(last_lines("a\nb\nc\n", 3), "b\nc\n");
+        assert_eq!(last_lines("a\nb\nc", 2), "b\nc");
+        assert_eq!((last_lines("a\nb", 9), last_lines("a\nb", 0)), ("a\nb", ""));
     }
 
     #[test]

@@ -20,8 +20,11 @@ use std::sync::Arc;
 
 /// Reads an aggregate's number. Nova numbers its aggregates.
 fn number(text: &str) -> Result<u64> {
-    text.parse()
-        .map_err(|_| Error::invalid(format!("Invalid input received: id must be an integer, not {text}")))
+    match text.parse::<i128>().map(u64::try_from) {
+        Ok(Ok(number)) => Ok(number),
+        Ok(Err(_)) => Err(Error::not_found("Aggregate", text)),
+        Err(_) => Err(Error::invalid(format!("Invalid input received: id must be an integer, not {text}"))),
+    }
 }
 
 fn answer(ctx: &Ctx, aggregate: &Aggregate, is_new: bool) -> Handled {

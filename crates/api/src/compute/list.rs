@@ -53,6 +53,7 @@ pub fn context<'a>(ctx: &'a Ctx, user_data: Option<&'a BTreeMap<ServerId, String
         admin: ctx.caller.is_admin(),
         user_data,
         single: false,
+        changed: false,
     }
 }
 

@@ -24,6 +24,7 @@ mod pattern;
 mod quota;
 mod rebuild;
 mod rescue;
+mod rsa;
 mod security_group;
 mod server;
 mod server_filter;

@@ -155,6 +155,13 @@ pub(super) async fn view(ctx: &Ctx, server: &Arc<Server>) -> Result<Value> {
     serde_json::to_value(Full(context, server)).map_err(Error::internal)
 }
 
+/// A server as the answer to a change shows it.
+async fn changed_view(ctx: &Ctx, server: &Arc<Server>) -> Result<Value> {
+    let user_data = user_data_of(ctx, std::slice::from_ref(server)).await?;
+    let context = Context { single: true, changed: true, ..context(ctx, Some(&user_data)) };
+    serde_json::to_value(Full(context, server)).map_err(Error::internal)
+}
+
 /// `GET /servers/{id}`
 pub async fn show(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let server = readable(&ctx, &id)?;
@@ -193,20 +200,18 @@ pub async fn update(mut ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> H
     if let Some(hostname) = &asked.hostname {
         wire::check_hostname(hostname, ctx.version)?;
     }
-    wire::check_access("accessIPv4", asked.access_ipv4.as_deref(), true)?;
-    wire::check_access("accessIPv6", asked.access_ipv6.as_deref(), false)?;
     let change = ServerChange {
         name: asked.name,
         description: asked.description,
         hostname: asked.hostname,
-        access_ipv4: asked.access_ipv4,
-        access_ipv6: asked.access_ipv6,
+        access_ipv4: wire::access("accessIPv4", asked.access_ipv4, true)?,
+        access_ipv6: wire::access("accessIPv6", asked.access_ipv6, false)?,
         disk_config_manual: asked.disk_config.map(|d| d == DiskConfig::Manual),
     };
     ctx.commit("server update", move |txn, caller| server::update(txn, caller, id, change)).await?;
     ctx.state = ctx.app.store.state();
     let server = ctx.state.visible::<Server>(&ctx.caller, &id)?;
-    json(200, &json!({"server": view(&ctx, &server).await?}))
+    json(200, &json!({"server": changed_view(&ctx, &server).await?}))
 }
 
 /// `DELETE /servers/{id}`
@@ -220,25 +225,15 @@ pub async fn delete(ctx: Ctx, Path(id): Path<String>) -> Handled {
 pub async fn ips(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let server = readable(&ctx, &id)?;
     let ports: Vec<&Arc<Port>> = ctx.state.ports_of_server(server.id).collect();
-    json(200, &json!({"addresses": plain(&Addresses { state: &ctx.state, ports: &ports })?}))
-}
-
-/// The addresses without the extended attributes, which only the server's own view has.
-fn plain(addresses: &Addresses<'_, '_>) -> Result<Value> {
-    let mut value = serde_json::to_value(addresses).map_err(Error::internal)?;
-    for list in value.as_object_mut().into_iter().flat_map(|map| map.values_mut()) {
-        for address in list.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
-            address.retain(|key, _| key == "version" || key == "addr");
-        }
-    }
-    Ok(value)
+    json(200, &json!({"addresses": Addresses { state: &ctx.state, ports: &ports, plain: true }}))
 }
 
 /// `GET /servers/{id}/ips/{network}`
 pub async fn ips_of(ctx: Ctx, Path((id, network)): Path<(String, String)>) -> Handled {
     let server = readable(&ctx, &id)?;
     let ports: Vec<&Arc<Port>> = ctx.state.ports_of_server(server.id).collect();
-    let all = plain(&Addresses { state: &ctx.state, ports: &ports })?;
+    let all = Addresses { state: &ctx.state, ports: &ports, plain: true };
+    let all = serde_json::to_value(all).map_err(Error::internal)?;
     match all.get(&network) {
         Some(list) => json(200, &json!({(network): list})),
         None => Err(Error::not_found_text("Instance is not a member of specified network").into()),

@@ -2,6 +2,12 @@
 
 use crate::{KeypairId, UserId, record};
 
+/// The type of OpenSSH's keys.
+pub const SSH: &str = "ssh";
+
+/// The type of certificates.
+pub const X509: &str = "x509";
+
 record! {
     /// A public key under a name that is unique for its user.
     pub struct Keypair: KeypairId {
@@ -11,9 +17,9 @@ record! {
         pub name: String,
         /// `ssh` or `x509`.
         pub key_type: String,
-        /// In OpenSSH's one-line form.
+        /// In OpenSSH's one-line form, or a certificate in PEM.
         pub public_key: String,
-        /// MD5 in colon-separated hex, as Nova shows it.
+        /// In colon-separated hex, as Nova shows it: the MD5 of a key, or the SHA-1 of a certificate.
         pub fingerprint: String,
         /// A number for old clients.
         pub number: u64,

@@ -414,8 +414,8 @@ impl List {
             if twice && param.once && version.has(self.strict) {
                 return Err(wrong(name, value, "It may be given only once."));
             }
-            // As in Nova, a limit of 0 means no limit.
-            let no_limit = *name == "limit" && value.parse() == Ok(0_u64);
+            // As in Nova, a limit of 0 means no limit, but no servers in a list of servers.
+            let no_limit = *name == "limit" && value.parse() == Ok(0_u64) && self.path != SERVERS.path;
             if (admin || version.has(param.users)) && !no_limit {
                 kept.push((name.clone(), value.clone()));
             }
@@ -547,6 +547,7 @@ mod tests {
         let sort = |column, version| read(&SERVERS, &[("sort_key", column)], version, false);
         assert!(sort("locked", 72).is_ok() && sort("memory_mb", 74).is_ok());
         assert!(sort("memory_mb", 75).is_err() && sort("name", 1).is_err() && sort("locked", 75).is_ok());
-        assert!(read(&SERVERS, &[("limit", "0")], 1, false).unwrap().is_empty());
+        assert!(read(&FLAVORS, &[("limit", "0")], 1, false).unwrap().is_empty());
+        assert_eq!(read(&SERVERS, &[("limit", "0")], 1, false).unwrap(), ["limit"]);
     }
 }

@@ -28,6 +28,15 @@ pub struct Context<'a> {
     pub user_data: Option<&'a BTreeMap<lenticular_model::ServerId, String>>,
     /// True for a single server, false in a listing.
     pub single: bool,
+    /// True for the answer to a change of the server, which has fewer fields until 2.74.
+    pub changed: bool,
+}
+
+impl Context<'_> {
+    /// True if the answer has all fields of the version.
+    fn whole(&self) -> bool {
+        !self.changed || self.version.has(75)
+    }
 }
 
 struct Links<'a>(&'a str, &'a str, &'a dyn fmt::Display);
@@ -125,7 +134,10 @@ impl Serialize for Full<'_> {
         let mut out = Fields { map: s.serialize_map(None)?, version: ctx.version };
         write_basics(&mut out, ctx, server, host)?;
         write_status(&mut out, ctx, server, host)?;
-        out.put("addresses", &Addresses { state: ctx.state, ports: &ports })?;
+        out.put("addresses", &Addresses { state: ctx.state, ports: &ports, plain: !ctx.whole() })?;
+        if !ctx.whole() {
+            return out.map.end();
+        }
         if let Some(groups) = groups(ctx.state, &ports) {
             out.put("security_groups", &groups)?;
         }
@@ -158,14 +170,9 @@ fn write_basics<M: SerializeMap>(
     out.put("accessIPv6", &server.access_ipv6)?;
     out.put("links", &Links(ctx.url, "servers", &server.id))?;
     out.put("OS-DCF:diskConfig", if server.disk_config_manual { "MANUAL" } else { "AUTO" })?;
-    let zone = host.map_or("", |h| &h.zone);
-    out.put("OS-EXT-AZ:availability_zone", zone)?;
-    out.since(96, "pinned_availability_zone", &server.wanted_zone)?;
-    out.put("config_drive", if server.has_config_drive(ctx.state) { "True" } else { "" })?;
-    out.put("key_name", &server.key.as_ref().map(|k| &k.name))?;
-    out.put("OS-SRV-USG:launched_at", &server.launched_at.map(Timestamp::iso_naive_us))?;
-    out.put("OS-SRV-USG:terminated_at", &server.terminated_at.map(Timestamp::iso_naive_us))?;
-    out.put("os-extended-volumes:volumes_attached", &[(); 0])?;
+    if ctx.whole() {
+        write_extended(out, ctx, server, host)?;
+    }
     out.since(9, "locked", &server.locked.is_some())?;
     out.since(73, "locked_reason", &server.locked.as_ref().and_then(|l| l.reason.as_ref()))?;
     out.since(19, "description", &server.description)?;
@@ -176,6 +183,23 @@ fn write_basics<M: SerializeMap>(
         out.since(71, "server_groups", &group)?;
     }
     Ok(())
+}
+
+/// The fields of what were extensions of Nova.
+fn write_extended<M: SerializeMap>(
+    out: &mut Fields<M>,
+    ctx: &Context<'_>,
+    server: &Server,
+    host: Option<&Host>,
+) -> Result<(), M::Error> {
+    let zone = host.map_or("", |h| &h.zone);
+    out.put("OS-EXT-AZ:availability_zone", zone)?;
+    out.since(96, "pinned_availability_zone", &server.wanted_zone)?;
+    out.put("config_drive", if server.has_config_drive(ctx.state) { "True" } else { "" })?;
+    out.put("key_name", &server.key.as_ref().map(|k| &k.name))?;
+    out.put("OS-SRV-USG:launched_at", &server.launched_at.map(Timestamp::iso_naive_us))?;
+    out.put("OS-SRV-USG:terminated_at", &server.terminated_at.map(Timestamp::iso_naive_us))?;
+    out.put("os-extended-volumes:volumes_attached", &[(); 0])
 }
 
 fn write_status<M: SerializeMap>(
@@ -189,13 +213,15 @@ fn write_status<M: SerializeMap>(
     if let "ACTIVE" | "BUILD" | "REBOOT" | "HARD_REBOOT" = status {
         out.put("progress", &server.progress())?;
     }
-    out.put("OS-EXT-STS:task_state", &server.task.as_ref().map(|t| t.action.task_state()))?;
-    out.put("OS-EXT-STS:vm_state", server.vm_state())?;
-    out.put("OS-EXT-STS:power_state", &server.power_state())?;
+    if ctx.whole() {
+        out.put("OS-EXT-STS:task_state", &server.task.as_ref().map(|t| t.action.task_state()))?;
+        out.put("OS-EXT-STS:vm_state", server.vm_state())?;
+        out.put("OS-EXT-STS:power_state", &server.power_state())?;
+    }
     if let Some(fault) = server.fault.as_ref().filter(|_| status == "ERROR") {
         out.put("fault", &Fault { fault, admin: ctx.admin })?;
     }
-    if ctx.admin {
+    if ctx.admin && ctx.whole() {
         let host_status = host.map_or("", |h| match (h.is_up(), h.is_enabled()) {
             (false, _) => "UNKNOWN",
             (true, true) => "UP",
@@ -302,6 +328,8 @@ pub struct Addresses<'a, 'p> {
     pub state: &'a State,
     /// The server's ports.
     pub ports: &'p [&'a Arc<Port>],
+    /// True leaves out the type and the Ethernet address of each address.
+    pub plain: bool,
 }
 
 impl Serialize for Addresses<'_, '_> {
@@ -316,13 +344,13 @@ impl Serialize for Addresses<'_, '_> {
         }
         let mut map = s.serialize_map(Some(networks.len()))?;
         for (name, ports) in &networks {
-            map.serialize_entry(name, &AddressList(self.state, ports))?;
+            map.serialize_entry(name, &AddressList(self.state, ports, self.plain))?;
         }
         map.end()
     }
 }
 
-struct AddressList<'a>(&'a State, &'a [&'a Arc<Port>]);
+struct AddressList<'a>(&'a State, &'a [&'a Arc<Port>], bool);
 
 /// The floating IPs that are associated with an address of a port.
 fn floating<'a>(state: &'a State, port: &'a Port, fixed: IpAddr) -> impl Iterator<Item = IpAddr> + 'a {
@@ -332,12 +360,12 @@ fn floating<'a>(state: &'a State, port: &'a Port, fixed: IpAddr) -> impl Iterato
 
 impl Serialize for AddressList<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let AddressList(state, ports) = self;
+        let AddressList(state, ports, plain) = self;
         let line = |addr: IpAddr, kind, mac| Address {
             version: if addr.is_ipv4() { 4 } else { 6 },
             addr,
-            kind,
-            mac,
+            kind: (!plain).then_some(kind),
+            mac: (!plain).then_some(mac),
         };
         s.collect_seq(ports.iter().flat_map(|port| {
             port.fixed_ips.iter().flat_map(move |ip| {
@@ -353,10 +381,10 @@ impl Serialize for AddressList<'_> {
 struct Address {
     version: u8,
     addr: IpAddr,
-    #[serde(rename = "OS-EXT-IPS:type")]
-    kind: &'static str,
-    #[serde(rename = "OS-EXT-IPS-MAC:mac_addr")]
-    mac: lenticular_model::network::port::Mac,
+    #[serde(rename = "OS-EXT-IPS:type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(rename = "OS-EXT-IPS-MAC:mac_addr", skip_serializing_if = "Option::is_none")]
+    mac: Option<lenticular_model::network::port::Mac>,
 }
 
 #[derive(Serialize)]

@@ -159,7 +159,7 @@ pub fn read(body: Value, version: Microversion) -> Result<CreateServer> {
     let (group, hints) = read_beside(&body)?;
     let fields = request::envelope(body, "server")?;
     request::check_version(&fields, FIELDS, version)?;
-    let new = CreateServer { group, hints, ..request::read(fields)? };
+    let mut new = CreateServer { group, hints, ..request::read(fields)? };
     request::check_name("name", &new.name)?;
     request::check_description(new.description.as_deref().unwrap_or_default(), 255)?;
     let groups = new.security_groups.iter().flatten().map(|g| ("security_groups", &g.name));
@@ -177,11 +177,8 @@ pub fn read(body: Value, version: Microversion) -> Result<CreateServer> {
     new.user_data.as_deref().map_or(Ok(()), check_user_data)?;
     new.block_device_mapping_v2.iter().try_for_each(|disk| check_disk_keys(disk, version))?;
     check_unsupported(&new)?;
-    for (field, address, v4) in
-        [("accessIPv4", &new.access_ipv4, true), ("accessIPv6", &new.access_ipv6, false)]
-    {
-        check_access(field, address.as_deref(), v4)?;
-    }
+    new.access_ipv4 = access("accessIPv4", new.access_ipv4.take(), true)?;
+    new.access_ipv6 = access("accessIPv6", new.access_ipv6.take(), false)?;
     for tag in &new.tags {
         check_tag(tag)?;
     }
@@ -387,6 +384,15 @@ pub fn check_access(field: &str, address: Option<&str>, v4: bool) -> Result<()> 
     }
 }
 
+/// An address in its usual form, so that one address has one spelling.
+///
+/// # Errors
+/// The address is of the wrong family.
+pub fn access(field: &str, address: Option<String>, v4: bool) -> Result<Option<String>> {
+    check_access(field, address.as_deref(), v4)?;
+    Ok(address.map(|text| text.parse::<IpAddr>().map_or(text, |ip| ip.to_string())))
+}
+
 impl CreateServer {
     /// The image's id, from `imageRef` or from the only disk.
     pub fn image_id(&self) -> Result<ImageId> {
@@ -490,6 +496,15 @@ mod tests {
             body["server"][key] = value.clone();
         }
         read(body, Microversion(1)).unwrap_err().message.to_string()
+    }
+
+    #[test]
+    fn an_address_has_one_spelling() {
+        let six = |text: &str| access("accessIPv6", Some(text.to_owned()), false).unwrap().unwrap();
+        assert_eq!(six("0000:0000:0000:0000:0000:babe:220.12.22.2"), "::babe:dc0c:1602");
+        assert_eq!((six("FE80::1"), six("")), ("fe80::1".to_owned(), String::new()));
+        assert!(access("accessIPv6", Some("192.0.2.1".to_owned()), false).is_err());
+        assert_eq!(access("accessIPv4", None, true).unwrap(), None);
     }
 
     #[test]

@@ -15,6 +15,27 @@ pub fn check_user(caller: &Caller, user: UserId) -> Result<()> {
     policy::check(caller, action, None)
 }
 
+/// Refuses a keypair that could not be created.
+///
+/// # Errors
+/// The caller may not, there is no such user, the name is taken, or the user has as many keypairs as it may.
+pub fn check_new(state: &State, caller: &Caller, user: UserId, name: &str) -> Result<()> {
+    check_user(caller, user)?;
+    if !state.users.contains_key(&user) {
+        return Err(Error::invalid(format!("There is no user {user}.")));
+    }
+    if state.keypairs.contains_key(&KeypairId::of(user, name)) {
+        return Err(Error::conflict(format!("Key pair '{name}' already exists.")));
+    }
+    // Keypairs belong to no project. For a token without a project the default limits apply.
+    let project = caller.project_id().unwrap_or_default();
+    let limit = quota::own_limit(state, project, "key_pairs");
+    match limit >= 0 && state.keypairs_of_user(user).count() as i64 >= limit {
+        true => Err(Error::over_quota("Quota exceeded, too many key pairs.")),
+        false => Ok(()),
+    }
+}
+
 /// Creates a keypair from a public key; the API layer has made its fingerprint.
 pub fn create(
     txn: &mut Txn<'_>,
@@ -25,21 +46,8 @@ pub fn create(
     public_key: String,
     fingerprint: String,
 ) -> Result<KeypairId> {
-    check_user(caller, user)?;
-    if !txn.users.contains_key(&user) {
-        return Err(Error::invalid(format!("There is no user {user}.")));
-    }
+    check_new(txn, caller, user, &name)?;
     let id = KeypairId::of(user, &name);
-    if txn.keypairs.contains_key(&id) {
-        return Err(Error::conflict(format!("Key pair '{name}' already exists.")));
-    }
-    // Keypairs belong to no project. For a token without a project the default limits apply.
-    let project = caller.project_id().unwrap_or_default();
-    let limit = quota::own_limit(txn, project, "key_pairs");
-    let has = txn.keypairs_of_user(user).count() as i64;
-    if limit >= 0 && has >= limit {
-        return Err(Error::over_quota("Quota exceeded, too many key pairs."));
-    }
     let number = txn.keypairs_of_user(user).map(|k| k.number).max().unwrap_or(0) + 1;
     txn.put(Keypair {
         id: id.clone(),

@@ -230,6 +230,28 @@ pub fn unlock(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     Ok(())
 }
 
+/// Tells a server's guest its network anew. Its host always answers with the present state, so nothing changes.
+///
+/// # Errors
+/// The caller is no operator, or the server is not one whose guest runs.
+pub fn inject_network_info(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
+    let server = txn.visible::<Server>(caller, &id)?;
+    policy::check(caller, Action::ServerInjectNetworkInfo, None)?;
+    need_condition(&server, "inject_network_info", &[Condition::Active])
+}
+
+/// Gets a soft-deleted server back. A deletion is for good here, so every server refuses.
+///
+/// # Errors
+/// Always: no server is soft-deleted.
+pub fn restore(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
+    let server = actable(txn, caller, id, Action::ServerRestore)?;
+    Err(Error::conflict(format!(
+        "Cannot 'restore' instance {id} while it is in vm_state {}: only a soft-deleted server can be restored.",
+        server.vm_state()
+    )))
+}
+
 /// Declares a server healthy or in error, in any state; the operation under way is given up.
 pub fn reset_state(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, active: bool) -> Result<()> {
     let server = txn.visible::<Server>(caller, &id)?;
