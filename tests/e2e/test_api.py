@@ -37,7 +37,7 @@ def test_services_are_found_through_the_catalog(sim):
 
 
 @pytest.mark.parametrize("version, status, spoken", [
-    (None, 200, "2.1"), ("compute 2.53", 200, "2.53"), ("compute latest", 200, "2.96"), ("compute 2.97", 406, "2.1"),
+    (None, 200, "2.1"), ("compute 2.53", 200, "2.53"), ("compute latest", 200, "2.100"), ("compute 2.101", 406, "2.1"),
     ("compute two", 400, "2.1"), ("volume 3.1", 200, "2.1"),
 ])
 def test_microversions_are_negotiated(sim, version, status, spoken):

@@ -4,6 +4,7 @@ use crate::{
     app::App,
     fault::Fault,
     identity::{token::Payload, turns::Asker},
+    path::ProjectInPath,
     query::Query,
     serve::{connections::Place, listener::Origin},
 };
@@ -12,7 +13,7 @@ use axum::{
     http::{HeaderMap, request::Parts},
 };
 use lenticular_model::{
-    Cause, State, Timestamp, Txn, UserId,
+    Cause, ProjectId, State, Timestamp, Txn, UserId,
     error::{Error, Result},
     identity::{Target, User},
     policy::{Caller, RoleLevel, Scope},
@@ -67,6 +68,9 @@ impl FromRequestParts<App> for Ctx {
         }
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default();
         let caller = caller(&state, &token, request_id);
+        if let Some(ProjectInPath(text)) = parts.extensions.get::<ProjectInPath>() {
+            check_project(text, caller.project_id())?;
+        }
         let global_request_id = parts.extensions.get::<GlobalRequestId>().map(|id| id.0.clone());
         // Nested routers shorten the path, so the outermost layer notes the path's service.
         let service = parts.extensions.get::<Service>().copied().unwrap_or(Service::Own);
@@ -85,6 +89,17 @@ impl FromRequestParts<App> for Ctx {
             query,
             if_match,
         })
+    }
+}
+
+/// Refuses a path that names another project than the token's.
+fn check_project(text: &str, own: Option<ProjectId>) -> Result<()> {
+    match own.is_some() && text.parse().ok() == own {
+        true => Ok(()),
+        false => Err(Error::invalid(format!(
+            "Malformed request URL: URL's project_id '{text}' doesn't match Context's project_id '{}'",
+            own.map(|id| id.to_string()).unwrap_or_default()
+        ))),
     }
 }
 

@@ -10,8 +10,16 @@ use axum::{
 #[derive(Debug, Clone, Copy)]
 pub struct OldCompute;
 
+/// The project that stands in a path of Nova's, as in the catalogs of older clouds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectInPath(pub String);
+
 /// Changes a request's path to the served path.
 pub fn normalize(request: &mut Request) {
+    if let Some((project, served)) = of_project(request.uri().path()) {
+        request.extensions_mut().insert(ProjectInPath(project));
+        set_path(request, served);
+    }
     let path = request.uri().path();
     let Some(served) = of_network(path).or_else(|| of_old_compute(path)) else { return };
     if path.starts_with("/compute/") {
@@ -19,6 +27,10 @@ pub fn normalize(request: &mut Request) {
         clear_version(request.headers_mut());
         request.extensions_mut().insert(OldCompute);
     }
+    set_path(request, served);
+}
+
+fn set_path(request: &mut Request, served: String) {
     let text = match request.uri().query() {
         Some(query) => format!("{served}?{query}"),
         None => served,
@@ -35,6 +47,16 @@ pub fn normalize(request: &mut Request) {
 fn clear_version(headers: &mut HeaderMap) {
     headers.remove("openstack-api-version");
     headers.remove("x-openstack-nova-api-version");
+}
+
+/// A path of Nova's with the id of a project behind the version: the project, and the path without it.
+fn of_project(path: &str) -> Option<(String, String)> {
+    let (version, rest) = ["/compute/v2.1/", "/compute/v2/"]
+        .iter()
+        .find_map(|version| Some((version, path.strip_prefix(version)?)))?;
+    let (project, rest) = rest.split_once('/')?;
+    let is_id = project.len() >= 32 && project.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    (is_id && !rest.is_empty()).then(|| (project.to_owned(), format!("{version}{rest}")))
 }
 
 /// Neutron accepts a slash or the format's name at the end; the format is always JSON.
@@ -86,6 +108,24 @@ mod tests {
             ("/network//", "/network//"),
         ] {
             assert_eq!(normalized(given).uri().to_string(), served, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_project_in_the_path_is_noted_and_left_out() {
+        let id = "0a0a0a0a0a0a4a0a8a0a0a0a0a0a0a0a";
+        for (given, served) in [
+            (format!("/compute/v2.1/{id}/servers?limit=1"), "/compute/v2.1/servers?limit=1"),
+            (format!("/compute/v2/{id}/flavors/1"), "/compute/v2.1/flavors/1"),
+        ] {
+            let request = normalized(&given);
+            assert_eq!(request.uri().to_string(), served);
+            assert_eq!(request.extensions().get(), Some(&ProjectInPath(id.to_owned())));
+        }
+        for plain in ["/compute/v2.1/servers/detail".to_owned(), format!("/compute/v2.1/servers/{id}")] {
+            let request = normalized(&plain);
+            assert_eq!(request.uri().to_string(), plain);
+            assert!(request.extensions().get::<ProjectInPath>().is_none());
         }
     }
 

@@ -257,6 +257,8 @@ actions! {
         UsageAuditRead "os_compute_api:os-instance-usage-audit-log:list" Admin;
         ExternalEventCreate "os_compute_api:os-server-external-events:create" Admin;
         ServerDiagnostics "os_compute_api:os-server-diagnostics" Admin;
+        ServerSharesRead "os_compute_api:os-server-shares:index" Reader;
+        ServerSharesWrite "os_compute_api:os-server-shares:create" Member;
         ServerTopology "compute:server:topology:index" Reader;
         ServerTopologyHost "compute:server:topology:host:index" Admin;
         TenantUsageRead "os_compute_api:os-simple-tenant-usage:show" Reader;

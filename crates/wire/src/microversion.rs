@@ -27,7 +27,7 @@ pub const COMPUTE: Range = Range {
     legacy_header: Some("x-openstack-nova-api-version"),
     major: 2,
     min: 1,
-    max: 96,
+    max: 100,
 };
 
 /// Placement's range.
@@ -128,12 +128,12 @@ mod tests {
     #[test]
     fn versions_are_negotiated_as_nova_does() {
         assert_eq!(COMPUTE.negotiate(None), Ok(Microversion(1)));
-        assert_eq!(COMPUTE.negotiate(Some("latest")), Ok(Microversion(96)));
+        assert_eq!(COMPUTE.negotiate(Some("latest")), Ok(Microversion(100)));
         assert_eq!(COMPUTE.negotiate(Some("2.53")), Ok(Microversion(53)));
         for bad in ["", "2", "2.", "2.01", "two.one", "2.1.1", "-2.1"] {
             assert!(matches!(COMPUTE.negotiate(Some(bad)), Err(Refusal::Malformed(_))), "{bad}");
         }
-        for outside in ["2.0", "2.97", "3.1", "1.1"] {
+        for outside in ["2.0", "2.101", "3.1", "1.1"] {
             assert!(matches!(COMPUTE.negotiate(Some(outside)), Err(Refusal::Outside(_))), "{outside}");
         }
         assert_eq!(COMPUTE.of_header("placement 1.2, compute 2.53"), Some("2.53"));

@@ -9,7 +9,11 @@ use crate::{
     respond::{empty, json},
 };
 use axum::extract::Path;
-use lenticular_control::command::compute::{evacuate, migrate, rescue, server, shelve, suspend};
+use lenticular_control::command::compute::{
+    evacuate, migrate, rescue,
+    server::{self, ServerChange},
+    shelve, suspend,
+};
 use lenticular_model::{
     ServerId,
     compute::server::{BootStyle, Server},
@@ -129,8 +133,13 @@ async fn act_on_place(ctx: &Ctx, id: ServerId, name: &str, args: Value) -> Handl
             .await?;
         }
         "resize" => {
-            let flavor = super::migrate::flavor(arguments(name, args)?)?;
-            ctx.commit("server resize", move |txn, caller| migrate::resize(txn, caller, id, &flavor)).await?;
+            let (flavor, disk_config_manual) = super::migrate::flavor(arguments(name, args)?)?;
+            let change = ServerChange { disk_config_manual, ..ServerChange::default() };
+            ctx.commit("server resize", move |txn, caller| {
+                migrate::resize(txn, caller, id, &flavor)?;
+                server::update(txn, caller, id, change)
+            })
+            .await?;
         }
         "confirmResize" => {
             ctx.commit("server confirm resize", move |txn, caller| migrate::confirm(txn, caller, id)).await?;

@@ -6,6 +6,7 @@ use lenticular_model::{
     error::{Error, Result},
 };
 use lenticular_wire::{
+    compute::server_create::DiskConfig,
     microversion::{Microversion, since, until},
     request,
 };
@@ -165,25 +166,20 @@ pub fn shelf_place(version: Microversion, args: Value) -> Result<Place> {
     Ok(Place { zone: names_zone.then_some(asked.availability_zone), host: check_host(asked.host)? })
 }
 
-/// The flavor of a resize.
+/// The flavor of a resize, and whether the disk is partitioned by its owner from then on.
 ///
 /// # Errors
 /// The request names no flavor.
-pub fn flavor(fields: Map<String, Value>) -> Result<FlavorId> {
+pub fn flavor(fields: Map<String, Value>) -> Result<(FlavorId, Option<bool>)> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Resize {
         #[serde(rename = "flavorRef")]
         flavor: Value,
-        #[serde(rename = "OS-DCF:diskConfig", default)]
-        disk_config: Option<String>,
+        #[serde(rename = "OS-DCF:diskConfig", default, deserialize_with = "request::de_given")]
+        disk_config: Option<DiskConfig>,
     }
     let resize: Resize = request::read(fields)?;
-    if resize.disk_config.is_some_and(|d| !matches!(d.as_str(), "AUTO" | "MANUAL")) {
-        return Err(Error::invalid(
-            "Invalid input for field/attribute OS-DCF:diskConfig. It must be AUTO or MANUAL.",
-        ));
-    }
     let text = match &resize.flavor {
         Value::String(text) if !text.is_empty() => text.clone(),
         Value::Number(number) => number.to_string(),
@@ -194,7 +190,8 @@ pub fn flavor(fields: Map<String, Value>) -> Result<FlavorId> {
         }
     };
     // Old clients send the flavor's URL.
-    Ok(FlavorId::from(text.rsplit('/').next().unwrap_or_default()))
+    let flavor = FlavorId::from(text.rsplit('/').next().unwrap_or_default());
+    Ok((flavor, resize.disk_config.map(|asked| asked == DiskConfig::Manual)))
 }
 
 fn check_host(host: Option<String>) -> Result<Option<String>> {
@@ -239,5 +236,15 @@ mod tests {
         assert_eq!(cold_target(Microversion(56), json!({"host": "b"})), Ok(Some("b".to_owned())));
         assert_eq!(cold_target(Microversion(55), json!({"host": "b"})), Ok(None));
         assert!(cold_target(Microversion(56), json!({"hosts": "b"})).is_err());
+    }
+
+    #[test]
+    fn a_resize_may_say_who_partitions_the_disk() {
+        let read = |args: Value| flavor(args.as_object().unwrap().clone());
+        assert_eq!(read(json!({"flavorRef": 7})), Ok((FlavorId::from("7"), None)));
+        let manual = json!({"flavorRef": "http://x/flavors/7", "OS-DCF:diskConfig": "MANUAL"});
+        assert_eq!(read(manual), Ok((FlavorId::from("7"), Some(true))));
+        assert!(read(json!({"flavorRef": "7", "OS-DCF:diskConfig": "manual"})).is_err());
+        assert!(read(json!({"flavorRef": "7", "OS-DCF:diskConfig": null})).is_err());
     }
 }

@@ -29,6 +29,7 @@ mod security_group;
 mod server;
 mod server_filter;
 mod server_group;
+mod share;
 mod snapshot;
 mod tenant_usage;
 mod usage_audit;
@@ -95,6 +96,8 @@ pub fn routes() -> Routes<App> {
         .route("/extensions/{alias}", get(extension::show))
         .route("/servers/{id}/diagnostics", get(diagnostics::show))
         .route("/servers/{id}/topology", get(diagnostics::topology))
+        .route("/servers/{id}/shares", get(share::list).post(share::attach))
+        .route("/servers/{id}/shares/{share}", get(share::show).delete(share::detach))
         .route("/os-server-external-events", post(external_event::create))
         .route("/os-simple-tenant-usage", get(tenant_usage::list))
         .route("/os-simple-tenant-usage/{project}", get(tenant_usage::show))

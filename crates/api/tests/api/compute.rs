@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// The lowest and the highest version.
-const BOTH: &[&str] = &["2.1", "2.96"];
+const BOTH: &[&str] = &["2.1", "2.100"];
 
 const SHOWN: &[Shown<'_>] = &[
     ("versions", "/compute", UNVERSIONED),
@@ -17,7 +17,7 @@ const SHOWN: &[Shown<'_>] = &[
     ("servers-detail", "/compute/v2.1/servers/detail?name=moved", BOTH),
     ("server-addresses", "/compute/v2.1/servers/{server}/ips", BOTH),
     ("server-metadata", "/compute/v2.1/servers/{server}/metadata", BOTH),
-    ("server-tags", "/compute/v2.1/servers/{server}/tags", &["2.26", "2.96"]),
+    ("server-tags", "/compute/v2.1/servers/{server}/tags", &["2.26", "2.100"]),
     ("server-password", "/compute/v2.1/servers/{server}/os-server-password", BOTH),
     ("server-volumes", "/compute/v2.1/servers/{server}/os-volume_attachments", BOTH),
     ("server-security-groups", "/compute/v2.1/servers/{server}/os-security-groups", BOTH),
@@ -25,8 +25,8 @@ const SHOWN: &[Shown<'_>] = &[
     ("interface", "/compute/v2.1/servers/{server}/os-interface/{server-port}", BOTH),
     ("operations", "/compute/v2.1/servers/{moved}/os-instance-actions", BOTH),
     ("operation", "/compute/v2.1/servers/{server}/os-instance-actions/{request}", BOTH),
-    ("server-migrations", "/compute/v2.1/servers/{moving}/migrations", &["2.23", "2.96"]),
-    ("server-migration", "/compute/v2.1/servers/{moving}/migrations/{migration}", &["2.23", "2.96"]),
+    ("server-migrations", "/compute/v2.1/servers/{moving}/migrations", &["2.23", "2.100"]),
+    ("server-migration", "/compute/v2.1/servers/{moving}/migrations/{migration}", &["2.23", "2.100"]),
     ("migrations", "/compute/v2.1/os-migrations?instance_uuid={moved}", BOTH),
     ("flavor", "/compute/v2.1/flavors/{flavor}", BOTH),
     ("flavors", "/compute/v2.1/flavors?minDisk=80", BOTH),
@@ -39,7 +39,7 @@ const SHOWN: &[Shown<'_>] = &[
     ("server-group", "/compute/v2.1/os-server-groups/{server-group}", BOTH),
     ("server-groups", "/compute/v2.1/os-server-groups", BOTH),
     ("hypervisor-by-number", "/compute/v2.1/os-hypervisors/1", &["2.1"]),
-    ("hypervisor", "/compute/v2.1/os-hypervisors/{host-1}", &["2.53", "2.96"]),
+    ("hypervisor", "/compute/v2.1/os-hypervisors/{host-1}", &["2.53", "2.100"]),
     ("hypervisors", "/compute/v2.1/os-hypervisors", BOTH),
     ("hypervisors-detail", "/compute/v2.1/os-hypervisors/detail", BOTH),
     ("hypervisor-statistics", "/compute/v2.1/os-hypervisors/statistics", &["2.1", "2.87"]),

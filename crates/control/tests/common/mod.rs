@@ -31,6 +31,7 @@ pub fn server(host_id: HostId) -> Server {
         base: "".into(),
         base_format: "raw".into(),
         base_image: None,
+        image_properties: Default::default(),
         shelf: None,
         interfaces: 0,
         key: None,

@@ -246,6 +246,10 @@ pub struct Rescue {
     pub ran: bool,
 }
 
+fn is_empty(map: &Arc<BTreeMap<String, String>>) -> bool {
+    map.is_empty()
+}
+
 record! {
     /// A server.
     pub struct Server: ServerId {
@@ -279,6 +283,9 @@ record! {
         pub base_image: Option<ImageId>,
         /// The format of those bytes.
         pub base_format: Arc<str>,
+        /// The properties of its image when it was made from it.
+        #[serde(default, skip_serializing_if = "is_empty")]
+        pub image_properties: Arc<BTreeMap<String, String>>,
         /// The public key it was given.
         #[serde(default)]
         pub key: Option<Key>,

@@ -496,13 +496,13 @@ mod tests {
                 let (good, bad) = values(param.kind);
                 let name = param.name;
                 let counts = |version, admin| read(list, &[(name, good)], version, admin);
-                assert_eq!(counts(96, true).unwrap(), [name], "{} {name}", list.path);
+                assert_eq!(counts(100, true).unwrap(), [name], "{} {name}", list.path);
                 if let Some(before) = param.since.checked_sub(1).filter(|v| *v > 0) {
                     let refused = before >= list.strict;
                     assert_eq!(counts(before, true).is_err(), refused, "{} {name} at {before}", list.path);
                     assert!(refused || counts(before, true).unwrap().is_empty(), "{} {name}", list.path);
                 }
-                for version in [1, 25, 52, 74, 82, 83, 96] {
+                for version in [1, 25, 52, 74, 82, 83, 100] {
                     let users = version >= param.users && version >= param.since;
                     assert_eq!(
                         counts(version, false).is_ok_and(|kept| !kept.is_empty()),
@@ -512,7 +512,7 @@ mod tests {
                     );
                 }
                 if let Some(bad) = bad {
-                    let refusal = read(list, &[(name, bad)], 96, false).unwrap_err().message;
+                    let refusal = read(list, &[(name, bad)], 100, false).unwrap_err().message;
                     assert!(refusal.contains(name), "{} {name}: {refusal}", list.path);
                 }
             }
@@ -522,13 +522,13 @@ mod tests {
     #[test]
     fn what_is_not_known_is_refused_from_the_lists_version_on() {
         for list in ALL {
-            for version in [1, 52, 53, 57, 58, 59, 74, 75, 96] {
+            for version in [1, 52, 53, 57, 58, 59, 74, 75, 100] {
                 let refused = read(list, &[("nosuch", "1")], version, true).is_err();
                 assert_eq!(refused, version >= list.strict, "{} at {version}", list.path);
             }
             for param in list.params {
                 let (good, _) = values(param.kind);
-                let twice = read(list, &[(param.name, good), (param.name, good)], 96, true);
+                let twice = read(list, &[(param.name, good), (param.name, good)], 100, true);
                 assert_eq!(twice.is_err(), param.once, "{} {}", list.path, param.name);
             }
         }
@@ -538,7 +538,7 @@ mod tests {
     fn servers_are_not_filtered_by_what_is_in_other_tables() {
         for name in ["metadata", "info_cache", "_sa_instance_state"] {
             assert!(read(&SERVERS, &[(name, "x")], 1, true).is_err(), "{name}");
-            assert_eq!(read(&SERVERS, &[(name, "x")], 96, false).unwrap(), Vec::<String>::new());
+            assert_eq!(read(&SERVERS, &[(name, "x")], 100, false).unwrap(), Vec::<String>::new());
         }
     }
 

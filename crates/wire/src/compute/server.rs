@@ -2,8 +2,8 @@
 
 use crate::microversion::Microversion;
 use lenticular_model::{
-    HostId, ProjectId, State, Timestamp,
-    compute::server::Server,
+    HostId, ProjectId, ServerId, State, Timestamp,
+    compute::server::{Hints, Server},
     host::host::{DEFAULT_ZONE, Host},
     network::port::Port,
 };
@@ -162,7 +162,7 @@ fn write_basics<M: SerializeMap>(
     out.put("user_id", &server.user_id)?;
     out.put("metadata", &server.metadata)?;
     out.put("hostId", &host.map(|h| host_hash(h.id, server.project_id)).unwrap_or_default())?;
-    out.put("image", &Image { url: ctx.url, server })?;
+    out.put("image", &Image { url: ctx.url, server, version: ctx.version })?;
     out.put("flavor", &Flavor { url: ctx.url, server, version: ctx.version })?;
     out.put("created", &server.created_at.iso())?;
     out.put("updated", &server.changed_at().iso())?;
@@ -178,6 +178,7 @@ fn write_basics<M: SerializeMap>(
     out.since(19, "description", &server.description)?;
     out.since(26, "tags", &server.tags)?;
     out.since(63, "trusted_image_certificates", &None::<&str>)?;
+    out.since(100, "scheduler_hints", &SchedulerHints(server))?;
     if ctx.single {
         let group: Vec<_> = server.server_group.into_iter().collect();
         out.since(71, "server_groups", &group)?;
@@ -264,9 +265,32 @@ pub fn host_hash(host: HostId, project: ProjectId) -> String {
     format!("{:016x}{:016x}{:016x}{:08x}", mix(1), mix(2), mix(3), mix(4) >> 32)
 }
 
+/// The scheduler hints that hold for a server, each a list.
+struct SchedulerHints<'a>(&'a Server);
+
+impl Serialize for SchedulerHints<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let hints = self.0.hints.as_deref();
+        let servers = |of: fn(&Hints) -> &Vec<ServerId>| {
+            hints.map(of).into_iter().flatten().filter(|id| **id != ServerId::default()).collect::<Vec<_>>()
+        };
+        let all =
+            [("same_host", servers(|h| &h.same_host)), ("different_host", servers(|h| &h.different_host))];
+        let mut map = s.serialize_map(None)?;
+        if let Some(group) = self.0.server_group {
+            map.serialize_entry("group", &[group])?;
+        }
+        for (name, list) in all.iter().filter(|(_, list)| !list.is_empty()) {
+            map.serialize_entry(name, list)?;
+        }
+        map.end()
+    }
+}
+
 struct Image<'a> {
     url: &'a str,
     server: &'a Server,
+    version: Microversion,
 }
 
 impl Serialize for Image<'_> {
@@ -274,6 +298,9 @@ impl Serialize for Image<'_> {
         let mut map = s.serialize_map(Some(2))?;
         map.serialize_entry("id", &self.server.image_id)?;
         map.serialize_entry("links", &Bookmark(self.url, "images", &self.server.image_id))?;
+        if self.version.has(98) {
+            map.serialize_entry("properties", &self.server.image_properties)?;
+        }
         map.end()
     }
 }

@@ -120,7 +120,8 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
         quota::check_group_members(txn, project, group, count)?;
     }
     let hints = known_servers(txn, caller, &new.hints);
-    let parts = Parts { project, flavor, image, key, nics, groups, count, hints };
+    let image_properties = Arc::new(image.properties.clone());
+    let parts = Parts { project, flavor, image, image_properties, key, nics, groups, count, hints };
     let reservation: Arc<str> = format!("r-{}", short(txn.random())).into();
     let made = (0..count).map(|index| create_one(txn, caller, &new, &parts, reservation.clone(), index));
     let ids = made.collect::<Result<Vec<ServerId>>>()?;
@@ -159,6 +160,8 @@ struct Parts {
     project: ProjectId,
     flavor: Arc<Flavor>,
     image: Arc<Image>,
+    /// The image's properties, one copy for all servers.
+    image_properties: Arc<BTreeMap<String, String>>,
     key: Option<Key>,
     nics: Vec<Nic>,
     groups: Vec<SecurityGroupId>,
@@ -237,6 +240,7 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         base: data.map_or("", |d| d.sha512.as_str()).into(),
         base_format: parts.image.disk_format.as_deref().unwrap_or("raw").into(),
         base_image: None,
+        image_properties: parts.image_properties.clone(),
         shelf: None,
         interfaces: 0,
         key: parts.key.clone(),
