@@ -530,7 +530,7 @@ def test_servers_are_found_by_regular_expressions(sim, blank):
 
 def test_quotas_that_went_with_a_version_are_taken_until_then(sim, tenants):
     path = f"/compute/v2.1/os-quota-sets/{tenants['blue']}"
-    cases = [("fixed_ips", 36), ("floating_ips", 36), ("security_groups", 36), ("injected_files", 57)]
+    cases = [("fixed_ips", 36), ("floating_ips", 36), ("security_groups", 36)]
     for name, until in cases:
         body = {"quota_set": {name: 5}}
         assert sim.request("PUT", path, json=body, version=f"2.{until - 1}").json()["quota_set"][name] == -1

@@ -351,9 +351,21 @@ def test_who_may_not_learns_nothing_of_what_there_is(sim, people):
 def test_limits_of_one_user_are_not_those_of_all(sim, people):
     path = f"{NOVA}/os-quota-sets/{people['project']}"
     user = people["member_id"]
-    refused(sim, "PUT", f"{path}?user_id={user}", 400, {"quota_set": {"cores": 1}})
-    refused(sim, "DELETE", f"{path}?user_id={user}", 400)
-    assert sim.get(f"{path}/detail?user_id={NOTHING}")["quota_set"]["instances"]["in_use"] == 0
+    before = sim.get(path)["quota_set"]["cores"]
+    set_cores = lambda cores: {"quota_set": {"cores": cores}}
+    refused(sim, "PUT", f"{path}?user_id={user}", 400, set_cores(before + 1))
+    refused(sim, "PUT", f"{path}?user_id={NOTHING}", 400, set_cores(0))
+    assert sim.request("PUT", f"{path}?user_id={user}", json=set_cores(0)).json()["quota_set"]["cores"] == 0
+    assert sim.get(f"{path}?user_id={user}")["quota_set"]["cores"] == 0
+    assert sim.get(path)["quota_set"]["cores"] == before
+    image, network = sim.upload("for-a-user", data=b"\0" * 512, disk_format="raw"), "none"
+    body = {"server": {"name": "one-too-many", "imageRef": image, "flavorRef": "42", "networks": network}}
+    sim.request("PATCH", f"/image/v2/images/{image}", json=[{"op": "replace", "path": "/visibility", "value": "public"}],
+                headers={"Content-Type": "application/openstack-images-v2.1-json-patch"})
+    assert "Quota exceeded for cores" in refused(sim, "POST", SERVERS, 403, body, token=people["member"], version="2.37")
+    assert sim.request("DELETE", f"{path}?user_id={user}").status_code == 202
+    assert sim.get(f"{path}?user_id={user}")["quota_set"]["cores"] == before
+    assert sim.get(f"{path}/detail?user_id={user}")["quota_set"]["instances"]["in_use"] == 0
 
 
 def test_a_disk_without_bounds_is_for_operators_and_counts(sim, blank, people):

@@ -1,38 +1,81 @@
 //! A guest's data about itself, in OpenStack's format for config drives.
 
-use crate::iso;
+use crate::{core::Failure, driver::file_failure, files, iso};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use lenticular_model::ServerId;
+use lenticular_model::{ServerId, compute::server::PersonalityFile};
 use lenticular_wire::agent::{AddressSpec, GuestSpec, PortSpec};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, io, net::IpAddr, path::Path};
+
+/// Files in a guest's directory, with what was fetched for its start.
+pub(crate) const USER_DATA: &str = "user_data";
+pub(crate) const FILES: &str = "files.json";
+
+/// What was fetched for a guest's start.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kept {
+    user_data: Option<Vec<u8>>,
+    files: Vec<PersonalityFile>,
+}
+
+impl Kept {
+    /// Reads it from the guest's directory.
+    pub(crate) fn read(dir: &Path) -> io::Result<Self> {
+        let bytes = |name: &str| match std::fs::read(dir.join(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        let files = bytes(FILES)?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?;
+        Ok(Self { user_data: bytes(USER_DATA)?, files: files.unwrap_or_default() })
+    }
+
+    /// The paths of the files in the guest, and of their contents beside the documents.
+    fn index(&self) -> Value {
+        let line = |(n, file): (usize, &PersonalityFile)| json!({"content_path": content_path(n), "path": file.path});
+        self.files.iter().enumerate().map(line).collect()
+    }
+
+    /// The contents of a file, by its place in the list.
+    pub(crate) fn content(&self, n: usize) -> Option<Vec<u8>> {
+        STANDARD.decode(&self.files.get(n)?.contents).ok()
+    }
+}
+
+fn content_path(n: usize) -> String {
+    format!("/content/{n:04}")
+}
+
+/// Keeps or removes a file in a guest's directory.
+pub(crate) fn keep(dir: &Path, name: &str, bytes: Option<Vec<u8>>) -> Result<(), Failure> {
+    let file = dir.join(name);
+    let written = std::fs::create_dir_all(dir).and_then(|()| match bytes {
+        Some(bytes) => files::write_durably(&file, &bytes),
+        None => files::remove(&file),
+    });
+    written.map_err(|e| file_failure("keeping what the guest gets", &e))
+}
 
 /// A guest's config drive, an ISO 9660 image.
 /// `ipv6` says whether its networks carry that.
-pub(crate) fn image(
-    server: ServerId,
-    guest: &GuestSpec,
-    user_data: Option<&[u8]>,
-    seed: &[u8],
-    ipv6: bool,
-) -> Vec<u8> {
-    iso::write("config-2", &files(server, guest, user_data, seed, ipv6))
+pub(crate) fn image(server: ServerId, guest: &GuestSpec, kept: &Kept, seed: &[u8], ipv6: bool) -> Vec<u8> {
+    iso::write("config-2", &all_files(server, guest, kept, seed, ipv6))
 }
 
-fn files(
+fn all_files(
     server: ServerId,
     guest: &GuestSpec,
-    user_data: Option<&[u8]>,
+    kept: &Kept,
     seed: &[u8],
     ipv6: bool,
 ) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let document = |name: &str| -> Option<Vec<u8>> {
         let value = match name {
-            "meta_data.json" => meta_data(server, guest, seed),
+            "meta_data.json" => meta_data(server, guest, kept, seed),
             "network_data.json" => network_data(guest, ipv6),
             "vendor_data.json" | "vendor_data2.json" => json!({}),
-            "user_data" => return user_data.map(<[u8]>::to_vec),
+            "user_data" => return kept.user_data.clone(),
             // Writable documents are not on a drive.
             _ => return None,
         };
@@ -45,8 +88,11 @@ fn files(
     for version in EC2_VERSIONS {
         let bytes = ec2(server, guest).to_string().into_bytes();
         files.insert(format!("ec2/{version}/meta-data.json"), bytes);
-        files.extend(user_data.map(|bytes| (format!("ec2/{version}/user-data"), bytes.to_vec())));
+        files.extend(kept.user_data.clone().map(|bytes| (format!("ec2/{version}/user-data"), bytes)));
     }
+    let contents = (0..kept.files.len())
+        .filter_map(|n| Some((format!("openstack{}", content_path(n)), kept.content(n)?)));
+    files.extend(contents);
     files
 }
 
@@ -83,7 +129,7 @@ pub(crate) fn documents(version: &str) -> impl Iterator<Item = &'static str> + '
 }
 
 /// `meta_data.json`.
-pub(crate) fn meta_data(server: ServerId, guest: &GuestSpec, seed: &[u8]) -> Value {
+pub(crate) fn meta_data(server: ServerId, guest: &GuestSpec, kept: &Kept, seed: &[u8]) -> Value {
     let mut document = json!({
         "uuid": server,
         "name": guest.name,
@@ -92,14 +138,37 @@ pub(crate) fn meta_data(server: ServerId, guest: &GuestSpec, seed: &[u8]) -> Val
         "availability_zone": guest.availability_zone,
         "project_id": guest.project_id,
         "meta": guest.metadata,
-        "devices": [],
+        "devices": devices(guest),
         "random_seed": STANDARD.encode(seed),
     });
+    if !kept.files.is_empty() {
+        document["files"] = kept.index();
+    }
     if let Some((name, public_key)) = &guest.key {
         document["public_keys"] = json!({ name.as_str(): public_key });
         document["keys"] = json!([{ "name": name, "type": "ssh", "data": public_key }]);
     }
     document
+}
+
+/// The devices that have tags. A guest finds an interface by its Ethernet address, and a disk by its path or its serial
+/// number.
+fn devices(guest: &GuestSpec) -> Value {
+    let nics = guest.ports.iter().filter_map(|port| {
+        let tag = port.tag.as_ref()?;
+        Some(json!({"type": "nic", "bus": "pci", "mac": port.mac, "tags": [tag]}))
+    });
+    let disks = guest.disks.iter().enumerate().filter_map(|(n, disk)| {
+        let tag = disk.tag.as_ref()?;
+        let mut device = json!({"type": "disk", "bus": "pci", "tags": [tag]});
+        match n {
+            // The root disk has no serial number, and is always the first.
+            0 => device["path"] = json!("/dev/vda"),
+            _ => device["serial"] = json!(disk.id.to_string().chars().take(20).collect::<String>()),
+        }
+        Some(device)
+    });
+    nics.chain(disks).collect()
 }
 
 /// EC2's `meta-data`, as a tree.
@@ -217,6 +286,7 @@ mod tests {
             }],
         };
         guest.ports = vec![PortSpec {
+            tag: None,
             slot: 0,
             port_id: PortId::from_random([1; 16]),
             network_id: NetworkId::from_random([2; 16]),
@@ -233,7 +303,8 @@ mod tests {
         };
         let told = json!([{ "type": "dns", "address": "9.9.9.9" }]);
         assert_eq!(network_data(&dhcp_alone, false)["services"], told);
-        let files = files(order.server_id, &guest, Some(b"#!/bin/sh\n"), b"seed", false);
+        let kept = Kept { user_data: Some(b"#!/bin/sh\n".to_vec()), files: Vec::new() };
+        let files = all_files(order.server_id, &guest, &kept, b"seed", false);
         let text: Vec<String> = files
             .iter()
             .filter(|(path, _)| path.contains("/latest/"))
@@ -263,6 +334,42 @@ mod tests {
     }
 
     #[test]
+    fn files_of_the_owner_are_on_the_drive_and_named_in_the_metadata() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = br#"[{"path": "/etc/motd", "contents": "aGVsbG8="}]"#;
+        keep(dir.path(), FILES, Some(text.to_vec())).unwrap();
+        let kept = Kept::read(dir.path()).unwrap();
+        let order = crate::testing::assignment(1);
+        let files = all_files(order.server_id, &order.guest, &kept, b"seed", false);
+        assert_eq!(files.get("openstack/content/0000").map(Vec::as_slice), Some(&b"hello"[..]));
+        let meta: Value = serde_json::from_slice(&files["openstack/latest/meta_data.json"]).unwrap();
+        assert_eq!(meta["files"], json!([{"content_path": "/content/0000", "path": "/etc/motd"}]));
+        keep(dir.path(), FILES, None).unwrap();
+        assert!(Kept::read(dir.path()).unwrap().files.is_empty());
+    }
+
+    #[test]
+    fn devices_with_tags_are_listed() {
+        let mut guest = crate::testing::assignment(1).guest;
+        assert_eq!(devices(&guest), json!([]));
+        guest.disks[0].tag = Some("boot".to_owned());
+        guest.ports = vec![PortSpec {
+            tag: Some("wan".to_owned()),
+            port_id: PortId::from_random([1; 16]),
+            network_id: NetworkId::from_random([2; 16]),
+            slot: 0,
+            mac: "fa:16:3e:00:00:01".parse().unwrap(),
+            mtu: 1442,
+            addresses: Vec::new(),
+        }];
+        let wanted = json!([
+            {"type": "nic", "bus": "pci", "mac": "fa:16:3e:00:00:01", "tags": ["wan"]},
+            {"type": "disk", "bus": "pci", "path": "/dev/vda", "tags": ["boot"]},
+        ]);
+        assert_eq!(devices(&guest), wanted);
+    }
+
+    #[test]
     fn ipv6_is_told_where_networks_carry_it() {
         let mut guest = crate::testing::assignment(1).guest;
         let address = |mode: Option<&str>| AddressSpec {
@@ -276,6 +383,7 @@ mod tests {
             routes: Vec::new(),
         };
         guest.ports = vec![PortSpec {
+            tag: None,
             port_id: PortId::from_random([1; 16]),
             network_id: NetworkId::from_random([2; 16]),
             slot: 0,

@@ -261,9 +261,19 @@ impl Link for HttpLink {
     }
 
     fn user_data(&self, server: ServerId) -> Call<'_, Option<Vec<u8>>> {
+        self.document(format!("/agent/v1/servers/{server}/user-data"))
+    }
+
+    fn files(&self, server: ServerId) -> Call<'_, Option<Vec<u8>>> {
+        self.document(format!("/agent/v1/servers/{server}/files"))
+    }
+}
+
+impl HttpLink {
+    /// A document that may be missing.
+    fn document(&self, path: String) -> Call<'_, Option<Vec<u8>>> {
         Box::pin(self.within(Duration::from_secs(CALL_S_MAX), async move {
-            match self.send(Method::GET, &format!("/agent/v1/servers/{server}/user-data"), Bytes::new()).await
-            {
+            match self.send(Method::GET, &path, Bytes::new()).await {
                 Ok(response) => read(response.into_body(), ANSWER_BYTES_MAX).await.map(Some),
                 Err(LinkError::Unknown) => Ok(None),
                 Err(error) => Err(error),

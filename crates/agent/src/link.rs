@@ -67,4 +67,10 @@ pub trait Link: Send + Sync + 'static {
 
     /// A server's user data, if it has any.
     fn user_data(&self, server: ServerId) -> Call<'_, Option<Vec<u8>>>;
+
+    /// The files that a server's owner wants in its guest, as the control plane keeps them (JSON).
+    fn files(&self, server: ServerId) -> Call<'_, Option<Vec<u8>>> {
+        let _ = server;
+        Box::pin(async { Ok(None) })
+    }
 }

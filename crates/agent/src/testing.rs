@@ -32,6 +32,7 @@ pub(crate) fn assignment(n: u8) -> GuestAssignment {
             user_id: UserId::from_random([2; 16]),
             size: Size { vcpus: 1, ram_mb: 128, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 },
             disks: vec![DiskSpec {
+                tag: None,
                 id: DiskId::root_of(server(n)),
                 generation: 1,
                 bytes: 1 << 30,
@@ -49,6 +50,7 @@ pub(crate) fn assignment(n: u8) -> GuestAssignment {
             availability_zone: "nova".to_owned(),
             config_drive: false,
             has_user_data: false,
+            has_files: false,
             password: None,
             floating: Vec::new(),
         },

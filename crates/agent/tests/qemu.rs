@@ -49,6 +49,7 @@ fn port_in(slot: u8) -> PortSpec {
         routes: Vec::new(),
     };
     PortSpec {
+        tag: None,
         port_id: PortId::from_random([slot + 1; 16]),
         slot: slot.into(),
         network_id: NetworkId::from_random([2; 16]),

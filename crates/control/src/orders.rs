@@ -162,6 +162,7 @@ fn assignment(state: &State, host: HostId, server: &Server, generation: u64, siz
             availability_zone: state.hosts.get(&host).map(|h| h.zone.clone()).unwrap_or_default(),
             config_drive: server.config_drive,
             has_user_data: server.has_user_data,
+            has_files: server.has_files,
             password: server.guest_password.clone(),
             floating: ports.iter().flat_map(|id| floating(state, host, *id)).collect(),
         },
@@ -179,7 +180,7 @@ fn disk(server: &Server, disk: &Disk, generation: u64, size: &Size) -> DiskSpec 
         DiskKind::Ephemeral => Content::Blank,
         DiskKind::Swap => Content::Swap,
     };
-    DiskSpec { id: disk.id, generation, bytes: disk.kind.bytes(size), content }
+    DiskSpec { id: disk.id, generation, bytes: disk.kind.bytes(size), content, tag: disk.tag.clone() }
 }
 
 fn rescue(rescue: &Rescue) -> RescueSpec {
@@ -226,5 +227,6 @@ fn port(state: &State, id: PortId) -> Option<PortSpec> {
         mac: port.mac,
         mtu: state.networks.get(&port.network_id).map_or(1500, |n| n.mtu),
         addresses: addresses.collect(),
+        tag: port.device_tag.clone(),
     })
 }

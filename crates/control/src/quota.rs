@@ -20,6 +20,9 @@ pub enum Service {
     Network,
 }
 
+/// Nova's names of what Neutron limits. The class `default` keeps their values, and nothing reads them.
+pub const NETWORK_NAMES: &[&str] = &["fixed_ips", "floating_ips", "security_groups", "security_group_rules"];
+
 /// The limit on a project's server groups.
 pub const SERVER_GROUPS: &str = "server_groups";
 

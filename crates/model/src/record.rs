@@ -225,6 +225,8 @@ kinds! {
     cold {
         /// A server's user data, under the server's id.
         UserData "user_data";
+        /// The files that a server's owner wants in its guest, under the server's id.
+        Personality "personality";
         /// An operation that ended, under `<server id>/<start, 20 digits>/<operation id>`.
         PastOperation "past_operation";
         /// A migration that ended, under `<start, 20 digits>/<migration id>`.

@@ -97,7 +97,14 @@ pub trait Hypervisor: Send + Sync {
     /// made, and so before `start`.
     fn keep_user_data<'a>(&'a self, server: ServerId, user_data: Option<Vec<u8>>) -> Work<'a, ()>;
 
-    /// Starts the guest on its made disks, whose paths are in order, its rescue disk's last. After the call, the guest's process runs or does
+    /// Saves the files for the guest, like the user data.
+    fn keep_files<'a>(&'a self, server: ServerId, files: Option<Vec<u8>>) -> Work<'a, ()> {
+        let _ = (server, files);
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Starts the guest on its made disks, whose paths are in order, its rescue disk's last. After the call, the guest's
+    /// process runs or does
     /// not exist. Refuses if the guest already has a process.
     fn start<'a>(
         &'a self,

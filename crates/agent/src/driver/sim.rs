@@ -286,8 +286,8 @@ impl Hypervisor for SimHost {
     /// A simulated guest has a state, and nothing that could be measured.
     fn diagnostics(&self, server: ServerId) -> Reading<'_, Diagnostics> {
         let seen = match self.lock().guests.get(&server) {
-            Some(SimGuest { boot: Some(_), disks }) => Ok(Diagnostics {
-                state: "running".to_owned(),
+            Some(SimGuest { boot: Some(_), disks, paused, .. }) => Ok(Diagnostics {
+                state: if *paused { "paused" } else { "running" }.to_owned(),
                 disks: disks.iter().map(|_| DiskCounters::default()).collect(),
                 ..Diagnostics::default()
             }),

@@ -111,6 +111,7 @@ mod tests {
             routes: Vec::new(),
         };
         PortSpec {
+            tag: None,
             port_id: PortId::from_random([1; 16]),
             slot: 0,
             network_id: NetworkId::from_random([2; 16]),

@@ -2,7 +2,7 @@
 
 use super::{Caller, Guests};
 use crate::{
-    config_drive::{self, VERSIONS},
+    config_drive::{self, Kept, VERSIONS},
     link::LinkError,
 };
 use serde_json::{Value, json};
@@ -56,11 +56,23 @@ pub(super) fn get(guests: &Guests, caller: &Caller, path: &str) -> Answer {
     match &steps[..] {
         [] => Answer::text(EC2.join("\n")),
         ["openstack"] => Answer::text(VERSIONS.join("\n")),
+        ["openstack", "content", n] => {
+            let content = n.parse().ok().and_then(|n| kept(guests, caller).content(n));
+            content.map_or_else(missing, Answer::bytes)
+        }
         ["openstack", version, rest @ ..] if VERSIONS.contains(version) => {
             openstack(guests, caller, version, rest)
         }
         [version, rest @ ..] if EC2.contains(version) => ec2(guests, caller, rest),
         _ => missing(),
+    }
+}
+
+/// What was fetched for the guest's start.
+fn kept(guests: &Guests, caller: &Caller) -> Kept {
+    match caller.guest.has_files {
+        true => Kept::read(&guests.dir_of(caller.server)).unwrap_or_default(),
+        false => Kept::default(),
     }
 }
 
@@ -79,7 +91,8 @@ fn openstack(guests: &Guests, caller: &Caller, version: &str, rest: &[&str]) -> 
             let mut seed = [0; 512];
             // The seed may stay short: a guest has other sources of entropy.
             let _ = getrandom::fill(&mut seed);
-            Answer::json(&config_drive::meta_data(caller.server, &caller.guest, &seed))
+            let kept = kept(guests, caller);
+            Answer::json(&config_drive::meta_data(caller.server, &caller.guest, &kept, &seed))
         }
         ["network_data.json"] => Answer::json(&config_drive::network_data(&caller.guest, true)),
         ["vendor_data.json" | "vendor_data2.json"] => Answer::json(&json!({})),

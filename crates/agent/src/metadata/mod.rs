@@ -93,8 +93,12 @@ impl Guests {
         Some(Caller { server: *server, guest: noted.guest.clone(), address })
     }
 
+    fn dir_of(&self, server: ServerId) -> PathBuf {
+        self.dir.join(server.to_string())
+    }
+
     fn file(&self, server: ServerId, name: &str) -> PathBuf {
-        self.dir.join(server.to_string()).join(name)
+        self.dir_of(server).join(name)
     }
 }
 
@@ -116,6 +120,7 @@ mod tests {
         let server = crate::testing::server(1);
         let mut guest = crate::testing::assignment(1).guest;
         guest.ports = vec![PortSpec {
+            tag: None,
             slot: 0,
             port_id: PortId::from_random([1; 16]),
             network_id: network,

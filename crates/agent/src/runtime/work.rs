@@ -4,7 +4,7 @@ use super::Runtime;
 use crate::{
     core::{Failure, FoundMemory, Outcome, Started, Step},
     driver::{Drivers, NetPlan, ProgressSink, StepSignals},
-    link::Link,
+    link::{Link, LinkError},
 };
 use lenticular_model::{HostId, ServerId, compute::migration::Mode};
 use lenticular_wire::agent::{Answer, DiskSpec, GuestAssignment, Own, Question, Receive, RunGoal, Subject};
@@ -237,21 +237,28 @@ pub(super) async fn find_disks(
     Ok(Some((generation, memory)))
 }
 
+/// Fetches what the server's owner gave for the guest, before its disks are made.
 async fn keep_user_data(
     drivers: &Drivers,
     link: &dyn Link,
     assignment: &GuestAssignment,
 ) -> Result<(), Failure> {
-    if !assignment.guest.has_user_data {
-        return Ok(());
-    }
-    let user_data = link.user_data(assignment.server_id).await.map_err(|error| {
+    let (id, guest) = (assignment.server_id, &assignment.guest);
+    let failed = |error: LinkError| {
         Failure::new(
-            "The server's user data could not be fetched. Try again; if it fails again, ask the operator.",
+            "The server's user data or files could not be fetched. Try again; if it fails again, ask the operator.",
             error.to_string(),
         )
-    })?;
-    drivers.hypervisor.keep_user_data(assignment.server_id, user_data).await
+    };
+    if guest.has_user_data {
+        let user_data = link.user_data(id).await.map_err(failed)?;
+        drivers.hypervisor.keep_user_data(id, user_data).await?;
+    }
+    if guest.has_files {
+        let files = link.files(id).await.map_err(failed)?;
+        drivers.hypervisor.keep_files(id, files).await?;
+    }
+    Ok(())
 }
 
 async fn rebuild(

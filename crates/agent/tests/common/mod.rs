@@ -449,6 +449,7 @@ pub fn order(id: ServerId, sha512: &str) -> Wish {
             user_id: UserId::from_random([2; 16]),
             size: Size { vcpus: 1, ram_mb: 128, disk_gb: 1, ephemeral_gb: 0, swap_mb: 0, image_gb: 0 },
             disks: vec![DiskSpec {
+                tag: None,
                 id: DiskId::root_of(id),
                 generation: 1,
                 bytes: 1 << 30,
@@ -466,6 +467,7 @@ pub fn order(id: ServerId, sha512: &str) -> Wish {
             availability_zone: "nova".to_owned(),
             config_drive: true,
             has_user_data: false,
+            has_files: false,
             password: None,
             floating: Vec::new(),
         },

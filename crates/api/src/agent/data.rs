@@ -15,17 +15,33 @@ use lenticular_model::{
 /// The longest body that is read for a password, in bytes.
 const PASSWORD_BODY_MAX: usize = 4096;
 
-pub async fn user_data(peer: Peer, State(app): State<App>, Path(server): Path<String>) -> Handled {
-    let server: ServerId = server.parse().map_err(|_| Error::not_found("Server", &server))?;
-    // User data may hold secrets: only a host with orders for the server may read it.
+/// Refuses a host without orders for the server: what is fetched here may hold secrets.
+fn check_host(app: &App, peer: &Peer, server: ServerId) -> Result<()> {
     let state = app.store.state();
     let host = state.host_named(&peer.name).map(|host| &host.id);
-    if host.and_then(|host| order(&state, *host, server)).is_none() {
-        return Err(Error::not_found("User data of server", server).into());
-    }
+    let ordered = host.and_then(|host| order(&state, *host, server)).is_some();
+    ordered.then_some(()).ok_or_else(|| Error::not_found("Server", server))
+}
+
+fn server_id(text: &str) -> Result<ServerId> {
+    text.parse().map_err(|_| Error::not_found("Server", text))
+}
+
+/// `GET /agent/v1/servers/{server}/user-data`
+pub async fn user_data(peer: Peer, State(app): State<App>, Path(server): Path<String>) -> Handled {
+    let server = server_id(&server)?;
+    check_host(&app, &peer, server)?;
     let data =
         app.agent_user_data(server).await?.ok_or_else(|| Error::not_found("User data of server", server))?;
     Ok(Response::new(axum::body::Body::from(data)))
+}
+
+/// `GET /agent/v1/servers/{server}/files`
+pub async fn files(peer: Peer, State(app): State<App>, Path(server): Path<String>) -> Handled {
+    let server = server_id(&server)?;
+    check_host(&app, &peer, server)?;
+    let files = app.agent_files(server).await?.ok_or_else(|| Error::not_found("Files of server", server))?;
+    Ok(Response::new(axum::body::Body::from(files)))
 }
 
 pub async fn password(
@@ -54,6 +70,15 @@ impl App {
         let text: String = serde_json::from_str(&doc).map_err(Error::internal)?;
         let plain: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
         base64::engine::general_purpose::STANDARD.decode(plain).map(Some).map_err(Error::internal)
+    }
+
+    /// The files for a server's guest, as JSON.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn agent_files(&self, server: ServerId) -> Result<Option<Vec<u8>>> {
+        let doc = self.store.get(Kind::Personality, &server.to_string()).await?;
+        Ok(doc.map(String::into_bytes))
     }
 
     /// Takes in the password that a guest has posted.

@@ -25,6 +25,7 @@ pub fn routes() -> Routes<App> {
         .route("/agent/v1/hosts/{host}/answers", post(session::answer))
         .route("/agent/v1/images/{image}/data", get(image::data::for_agent))
         .route("/agent/v1/servers/{server}/user-data", get(data::user_data))
+        .route("/agent/v1/servers/{server}/files", get(data::files))
         .route("/agent/v1/servers/{server}/password", put(data::password))
         .route("/agent/v1/servers/{server}/disk", put(sent_disk::put))
         .merge(enrol::routes())

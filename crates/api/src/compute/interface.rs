@@ -15,6 +15,7 @@ use lenticular_model::{
     network::port::Port,
 };
 use lenticular_wire::{
+    compute::server_create::check_tag,
     microversion::since,
     network as wire,
     request::{self, sole},
@@ -32,7 +33,7 @@ fn attachment(ctx: &Ctx, port: &Port) -> Value {
         "fixed_ips": port.fixed_ips,
     });
     if ctx.version.has(70) {
-        view["tag"] = Value::Null;
+        view["tag"] = json!(port.device_tag);
     }
     view
 }
@@ -61,7 +62,7 @@ struct Attach {
     port_id: Option<PortId>,
     #[serde(default)]
     fixed_ips: Option<Vec<FixedIp>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "request::de_given")]
     tag: Option<String>,
 }
 
@@ -71,17 +72,13 @@ struct FixedIp {
     ip_address: IpAddr,
 }
 
-fn read(ctx: &Ctx, body: Value) -> Result<AttachAsk> {
+fn read(ctx: &Ctx, body: Value) -> Result<(AttachAsk, Option<String>)> {
     let body = if body.is_null() { json!({"interfaceAttachment": {}}) } else { body };
     let fields = sole(body, "interfaceAttachment")?;
     request::check_version(&fields, &[since("tag", 49)], ctx.version)?;
     let asked: Attach = request::read(fields)?;
-    if asked.tag.is_some() {
-        return Err(Error::invalid(
-            "Tags of interfaces are not supported by this cloud. A guest knows an interface by its MAC \
-             address.",
-        ));
-    }
+    asked.tag.as_deref().map_or(Ok(()), check_tag)?;
+    let tag = asked.tag;
     let addresses: Vec<IpAddr> = asked.fixed_ips.into_iter().flatten().map(|ip| ip.ip_address).collect();
     match (asked.port_id, asked.net_id) {
         (Some(_), Some(_)) => Err(Error::invalid("Either port_id or net_id should be specified, not both.")),
@@ -91,17 +88,17 @@ fn read(ctx: &Ctx, body: Value) -> Result<AttachAsk> {
         (Some(_), None) if !addresses.is_empty() => {
             Err(Error::invalid("A port has its own addresses; fixed_ips go with net_id."))
         }
-        (Some(port), None) => Ok(AttachAsk::Port(port)),
-        (None, network) => Ok(AttachAsk::Network(network, addresses)),
+        (Some(port), None) => Ok((AttachAsk::Port(port), tag)),
+        (None, network) => Ok((AttachAsk::Network(network, addresses), tag)),
     }
 }
 
 /// `POST /servers/{id}/os-interface`
 pub async fn attach(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
     let id = server_id(&id)?;
-    let ask = read(&ctx, body)?;
+    let (ask, tag) = read(&ctx, body)?;
     let attach = move |txn: &mut lenticular_model::Txn<'_>, caller: &lenticular_model::policy::Caller| {
-        interface::attach(txn, caller, id, ask)
+        interface::attach_tagged(txn, caller, id, ask, tag)
     };
     let port = ctx.commit("server attach interface", attach).await?;
     let state = ctx.app.store.state();

@@ -32,7 +32,9 @@ pub async fn list(ctx: Ctx) -> Handled {
     let control = control.map(|binary| line(CONTROL_HOST, binary.trim_start_matches("nova-"), "internal"));
     let computes = by_name(&ctx).map(|host| line(&host.name, "compute", &host.zone));
     let wanted = |view: &Value| {
-        ["zone", "service"].iter().all(|name| ctx.query.get(name).is_none_or(|text| view[*name] == text))
+        ["zone", "service"]
+            .iter()
+            .all(|name| ctx.query.get(name).is_none_or(|text| text.is_empty() || view[*name] == text))
     };
     let hosts: Vec<Value> = control.chain(computes).filter(wanted).collect();
     json(200, &json!({ "hosts": hosts }))

@@ -212,6 +212,8 @@ fn check_class(name: &str) -> Result<()> {
 fn class_view(ctx: &Ctx, state: &State) -> Map<String, Value> {
     let all = quota::default_limits(state);
     let shown = all_names(&all).filter(|(name, _)| is_in(name, &[CLASS_NAMES, RETIRED], ctx.version));
+    let kept = |name: &str| state.quotas.get(&ProjectId::CLOUD)?.compute.get(name).copied();
+    let shown = shown.map(|(name, limit)| (name, kept(name).unwrap_or(limit)));
     shown.map(|(name, limit)| (name.to_owned(), json!(limit))).collect()
 }
 
@@ -232,7 +234,12 @@ pub async fn update_class(ctx: Ctx, Path(name): Path<String>, Json(body): Json) 
     if let Some(name) = ["force", "tenant_id"].iter().find(|name| fields.contains_key(**name)) {
         return Err(request::unexpected(name).into());
     }
-    let (new, _) = read(&fields, &[CLASS_NAMES, RETIRED], ctx.version)?;
+    let (mut new, _) = read(&fields, &[CLASS_NAMES, RETIRED], ctx.version)?;
+    for name in quota::NETWORK_NAMES {
+        let value =
+            fields.get(*name).and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok()));
+        new.extend(value.map(|value| ((*name).to_owned(), value)));
+    }
     ctx.commit("quota class update", move |txn, caller| {
         command::quota::set(txn, caller, Service::Compute, Whose::Default, new, false)
     })

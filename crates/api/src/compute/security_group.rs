@@ -86,11 +86,10 @@ struct Group {
 }
 
 fn read(body: Value) -> Result<Group> {
-    let mut group: Group = request::read(request::sole(body, "security_group")?)?;
-    // As in Nova, blanks around the two texts do not count.
-    group.name = group.name.trim().to_owned();
-    group.description = group.description.map(|text| text.trim().to_owned());
-    request::check_name("name", &group.name)?;
+    let group: Group = request::read(request::sole(body, "security_group")?)?;
+    // As in Nova, a name may have blanks at its ends, and is kept with them.
+    request::check_name("name", group.name.trim())?;
+    request::check_text("name", &group.name, 255)?;
     request::check_text("description", group.description.as_deref().unwrap_or(""), 255)?;
     Ok(group)
 }

@@ -104,6 +104,9 @@ fn to_command(ctx: &Ctx, asked: CreateServer) -> Result<NewServers> {
     };
     let min_count = asked.min_count.unwrap_or(1);
     Ok(NewServers {
+        nic_tags: asked.nic_tags(),
+        disk_tag: asked.disk_tag(),
+        files: asked.files()?,
         image_id: asked.image_id()?,
         flavor_id: asked.flavor_id()?.as_str().into(),
         networks: asked.networks(ctx.version)?,

@@ -1,9 +1,11 @@
 //! Nova's resources.
 
 use crate::{
-    snapshot::{Shown, UNVERSIONED, show},
+    snapshot::{Shown, UNVERSIONED, assert_answer, show},
     world::World,
 };
+use axum::http::Method;
+use serde_json::json;
 
 /// The lowest and the highest version.
 const BOTH: &[&str] = &["2.1", "2.100"];
@@ -43,6 +45,27 @@ const SHOWN: &[Shown<'_>] = &[
     ("hypervisors", "/compute/v2.1/os-hypervisors", BOTH),
     ("hypervisors-detail", "/compute/v2.1/os-hypervisors/detail", BOTH),
     ("hypervisor-statistics", "/compute/v2.1/os-hypervisors/statistics", &["2.1", "2.87"]),
+    ("hypervisor-uptime", "/compute/v2.1/os-hypervisors/1/uptime", &["2.1"]),
+    ("hypervisors-search", "/compute/v2.1/os-hypervisors/host/search", &["2.1", "2.52"]),
+    ("hypervisors-servers", "/compute/v2.1/os-hypervisors/host-1/servers", &["2.1", "2.52"]),
+    ("os-hosts", "/compute/v2.1/os-hosts", &["2.1", "2.43"]),
+    ("os-host", "/compute/v2.1/os-hosts/host-1", &["2.1", "2.42"]),
+    (
+        "tenant-usage",
+        "/compute/v2.1/os-simple-tenant-usage/{admin-project}?start=2020-01-01",
+        &["2.1", "2.40"],
+    ),
+    ("tenant-usages", "/compute/v2.1/os-simple-tenant-usage?start=2020-01-01", &["2.1", "2.40"]),
+    ("usage-audit-log", "/compute/v2.1/os-instance_usage_audit_log", BOTH),
+    ("quota-class", "/compute/v2.1/os-quota-class-sets/default", &["2.1", "2.50", "2.57"]),
+    ("image", "/compute/v2.1/images/{image}", &["2.1", "2.36"]),
+    ("images", "/compute/v2.1/images?name=debian", &["2.1", "2.35"]),
+    ("image-metadata", "/compute/v2.1/images/{image}/metadata", &["2.1", "2.39"]),
+    ("server-topology", "/compute/v2.1/servers/{server}/topology", &["2.77", "2.78"]),
+    ("server-shares", "/compute/v2.1/servers/{server}/shares", &["2.96", "2.97"]),
+    ("networks", "/compute/v2.1/os-networks", &["2.1", "2.36"]),
+    ("extension", "/compute/v2.1/extensions/os-hosts", &["2.1"]),
+    ("gone", "/compute/v2.1/os-cells", BOTH),
     ("availability-zones", "/compute/v2.1/os-availability-zone", BOTH),
     ("availability-zones-detail", "/compute/v2.1/os-availability-zone/detail", BOTH),
     ("services", "/compute/v2.1/os-services", BOTH),
@@ -54,12 +77,54 @@ const SHOWN: &[Shown<'_>] = &[
     ("floating-ip", "/compute/v2.1/os-floating-ips/{floating-ip}", &["2.1", "2.35"]),
     ("floating-ip-pools", "/compute/v2.1/os-floating-ip-pools", &["2.1", "2.35"]),
     ("tenant-network", "/compute/v2.1/os-tenant-networks/{network}", &["2.1", "2.35"]),
-    ("extensions", "/compute/v2.1/extensions", &["2.1"]),
 ];
 
 #[tokio::test]
 async fn resources_are_as_reviewed_at_the_lowest_and_the_highest_version() {
     show(&World::new().await, "compute", SHOWN).await;
+}
+
+#[tokio::test]
+async fn a_change_of_a_server_is_answered_with_fewer_fields_until_its_version() {
+    let world = World::new().await;
+    for version in ["2.1", "2.74", "2.75"] {
+        let change = json!({"server": {"name": "web"}});
+        let call = world.cloud.call(Method::PUT, world.path("/compute/v2.1/servers/{server}"));
+        let answer = call.microversion(version).json(&change).send().await;
+        let request = format!("PUT /compute/v2.1/servers/{{server}} at {version}");
+        assert_answer("compute", &format!("server-changed-at-{version}"), &request, &answer);
+    }
+}
+
+#[tokio::test]
+async fn a_path_with_another_project_is_refused() {
+    let world = World::new().await;
+    let status = |path: &str| world.cloud.get(world.path(path)).send();
+    assert_eq!(status("/compute/v2.1/{admin-project}/servers").await.status, 200);
+    assert_eq!(status("/compute/v2.1/{project}/servers").await.status, 400);
+    let member = world.cloud.get(world.path("/compute/v2.1/{project}/servers")).token(&world.member);
+    assert_eq!(member.send().await.status, 200);
+}
+
+#[tokio::test]
+async fn who_may_not_reads_no_hosts_usages_or_measurements() {
+    let world = World::new().await;
+    for path in [
+        "/compute/v2.1/os-hosts",
+        "/compute/v2.1/os-hypervisors/1/uptime",
+        "/compute/v2.1/os-simple-tenant-usage",
+        "/compute/v2.1/os-simple-tenant-usage/{admin-project}",
+        "/compute/v2.1/os-quota-class-sets/default",
+        "/compute/v2.1/os-instance_usage_audit_log",
+    ] {
+        let answer = world.cloud.get(world.path(path)).token(&world.member).send().await;
+        assert_eq!(answer.status, 403, "{path}: {answer:?}");
+    }
+    for path in ["diagnostics", "topology", "shares"] {
+        let path = world.path(&format!("/compute/v2.1/servers/{{server}}/{path}"));
+        let answer = world.cloud.get(path).microversion("latest").token(&world.member).send().await;
+        assert_eq!(answer.status, 404, "{answer:?}");
+    }
 }
 
 #[tokio::test]

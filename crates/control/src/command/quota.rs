@@ -1,6 +1,6 @@
 //! Changes of a project's limits, and their return to the defaults.
 
-use crate::quota::{self, Service};
+use crate::quota::{self, NETWORK_NAMES, Service};
 use lenticular_model::{
     ProjectId, Txn, UserId,
     error::{Error, Result},
@@ -52,7 +52,8 @@ pub fn set(
     policy::check(caller, action(service, whose), None)?;
     let defaults = if service == Service::Compute { COMPUTE_DEFAULTS } else { NETWORK_DEFAULTS };
     for (name, value) in &new {
-        if !defaults.iter().any(|(known, _)| known == name) {
+        let is_kept = whose == Whose::Default && NETWORK_NAMES.contains(&name.as_str());
+        if !is_kept && !defaults.iter().any(|(known, _)| known == name) {
             return Err(Error::invalid(format!("There is no quota called '{name}'.")));
         }
         if *value < -1 {

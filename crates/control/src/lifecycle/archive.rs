@@ -41,6 +41,9 @@ fn archive(txn: &mut Txn<'_>, server: &Server) {
     if server.has_user_data {
         txn.delete_cold(Kind::UserData, id.clone());
     }
+    if server.has_files {
+        txn.delete_cold(Kind::Personality, id.clone());
+    }
     txn.delete_cold(Kind::Verdict, id.clone());
     let past = Server { updated_at: Some(txn.now), ..server.clone() }.past();
     txn.put_cold(Kind::PastServerOf, past.past_key(), past.id);

@@ -41,6 +41,7 @@ pub fn server(host_id: HostId) -> Server {
         config_drive: false,
         guest_password: None,
         has_user_data: false,
+        has_files: false,
         disk_config_manual: false,
         access_ipv4: String::new(),
         access_ipv6: String::new(),

@@ -98,4 +98,8 @@ impl Link for InProcessLink {
     fn user_data(&self, server: ServerId) -> Call<'_, Option<Vec<u8>>> {
         Box::pin(async move { self.0.agent_user_data(server).await.map_err(link_error) })
     }
+
+    fn files(&self, server: ServerId) -> Call<'_, Option<Vec<u8>>> {
+        Box::pin(async move { self.0.agent_files(server).await.map_err(link_error) })
+    }
 }

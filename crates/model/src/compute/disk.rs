@@ -125,6 +125,9 @@ record! {
         /// What the guest has it for.
         #[serde(default)]
         pub kind: DiskKind,
+        /// The tag under which the guest finds it in its metadata.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub tag: Option<String>,
         /// Where its bytes are.
         #[serde(default)]
         pub backend: Backend,

@@ -140,6 +140,15 @@ pub struct Key {
     pub public_key: String,
 }
 
+/// A file that a server's owner wants in its guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersonalityFile {
+    /// Its path in the guest.
+    pub path: String,
+    /// Its bytes, in Base64.
+    pub contents: String,
+}
+
 /// The scheduler hints of the server's owner, besides the server group. They hold for later moves too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hints {
@@ -307,6 +316,9 @@ record! {
         /// True if user data was given (kept cold).
         #[serde(default)]
         pub has_user_data: bool,
+        /// True if files were given for its guest (kept cold).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub has_files: bool,
         /// Whether `diskConfig` is `MANUAL` (else `AUTO`); has no effect.
         #[serde(default)]
         pub disk_config_manual: bool,

@@ -41,6 +41,9 @@ pub struct GuestSpec {
     pub config_drive: bool,
     /// True if the server has user data.
     pub has_user_data: bool,
+    /// True if the server has files for its guest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_files: bool,
     /// The password that the guest has posted, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
@@ -76,6 +79,9 @@ pub struct DiskSpec {
     pub bytes: u64,
     /// What it begins with.
     pub content: Content,
+    /// Its tag in the guest's metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
 }
 
 impl DiskSpec {
@@ -149,6 +155,9 @@ pub struct PortSpec {
     pub mtu: u32,
     /// Its addresses.
     pub addresses: Vec<AddressSpec>,
+    /// Its tag in the guest's metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
 }
 
 /// An address of a port, with the data of its subnet that the guest needs.

@@ -96,7 +96,7 @@ impl From<ReadAssignment> for GuestAssignment {
         let ReadGuest { base, spec: mut guest } = guest;
         if let Some(base) = base.filter(|_| guest.disks.is_empty()) {
             let (id, bytes) = (DiskId::root_of(server_id), DiskKind::Root.bytes(&guest.size));
-            guest.disks = vec![DiskSpec { id, generation, bytes, content: Content::Image(base) }];
+            guest.disks = vec![DiskSpec { id, generation, bytes, content: Content::Image(base), tag: None }];
         }
         Self { server_id, generation, boot, paused, guest }
     }

@@ -215,6 +215,9 @@ record! {
         /// Its place among the server's ports.
         #[serde(default)]
         pub server_index: u32,
+        /// The tag under which its server's guest finds it in its metadata.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub device_tag: Option<String>,
         /// True if the port was made for its server. It is then deleted with the server.
         #[serde(default)]
         pub goes_with_server: bool,

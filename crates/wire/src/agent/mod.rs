@@ -7,6 +7,7 @@
 //! POST /agent/v1/hosts/H/answers              Answer       → 204       to a question that came with orders
 //! GET  /agent/v1/images/I/data                             → bytes     an image, for the base cache
 //! GET  /agent/v1/servers/S/user-data                       → bytes     (404: there is none)
+//! GET  /agent/v1/servers/S/files                           → JSON      the owner's files for the guest (404: there are none)
 //! PUT  /agent/v1/servers/S/disk?upload=U      bytes        → 204       a whole qcow2 disk, for the image store
 //! ```
 //!

@@ -4,9 +4,10 @@ use crate::{
     microversion::{Field, Microversion, since, until},
     request::{self, de_bool, de_number},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lenticular_model::{
     ImageId, ServerGroupId,
-    compute::server::{Hints, Networks, Nic},
+    compute::server::{Hints, Networks, Nic, PersonalityFile},
     error::{Error, Result},
 };
 use serde::Deserialize;
@@ -91,9 +92,9 @@ pub struct CreateServer {
     /// Stored and shown only.
     #[serde(rename = "accessIPv6", default)]
     pub access_ipv6: Option<String>,
-    /// Files; refused.
-    #[serde(default)]
-    pub personality: Vec<Value>,
+    /// Files for the guest.
+    #[serde(default, deserialize_with = "request::de_given")]
+    pub personality: Option<Vec<File>>,
     /// A description.
     #[serde(default)]
     pub description: Option<String>,
@@ -123,6 +124,16 @@ pub struct CreateServer {
 pub struct Group {
     /// Name or id.
     pub name: String,
+}
+
+/// A file for the guest.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Its path in the guest.
+    pub path: String,
+    /// Its bytes, in Base64.
+    pub contents: String,
 }
 
 /// How the disk is partitioned; without effect in this cloud.
@@ -176,6 +187,9 @@ pub fn read(body: Value, version: Microversion) -> Result<CreateServer> {
     }
     new.user_data.as_deref().map_or(Ok(()), check_user_data)?;
     new.block_device_mapping_v2.iter().try_for_each(|disk| check_disk_keys(disk, version))?;
+    // Nova lost the tags of networks for a few versions.
+    let has_tags = (32..37).contains(&version.0) || version.has(42);
+    new.nics().try_for_each(|nic| check_device_tag(nic, has_tags))?;
     check_unsupported(&new)?;
     new.access_ipv4 = access("accessIPv4", new.access_ipv4.take(), true)?;
     new.access_ipv6 = access("accessIPv6", new.access_ipv6.take(), false)?;
@@ -266,9 +280,6 @@ pub(super) fn check_user_data(data: &str) -> Result<()> {
 
 /// Refuses requests for features that do not exist: they are never silently ignored.
 fn check_unsupported(new: &CreateServer) -> Result<()> {
-    if !new.personality.is_empty() {
-        return Err(Error::invalid("File injection (personality) is not supported; use user_data."));
-    }
     if new.trusted_image_certificates.as_ref().is_some_and(|c| !c.is_empty()) {
         return Err(Error::invalid("Image signature certificates are not supported by this cloud."));
     }
@@ -306,11 +317,25 @@ const DISK_KEYS: &[&str] = &[
 
 /// Refuses unknown fields of a disk.
 fn check_disk_keys(disk: &Map<String, Value>, version: Microversion) -> Result<()> {
-    if disk.contains_key("tag") {
-        return Err(Error::invalid("Disks of this cloud have no tags: leave out the tag."));
-    }
-    let known = |key: &str| DISK_KEYS.contains(&key) || (key == "volume_type" && version.has(67));
+    check_device_tag(disk, version.0 == 32 || version.has(42))?;
+    let later = |key: &str| key == "tag" || (key == "volume_type" && version.has(67));
+    let known = |key: &str| DISK_KEYS.contains(&key) || later(key);
     disk.keys().find(|key| !known(key)).map_or(Ok(()), |key| Err(request::unexpected(key)))
+}
+
+/// Refuses a device's tag that is none, or that the version does not have.
+fn check_device_tag(device: &Map<String, Value>, is_known: bool) -> Result<()> {
+    match device.get("tag") {
+        None => Ok(()),
+        Some(Value::String(tag)) if is_known => check_tag(tag),
+        Some(_) if !is_known => Err(request::unexpected("tag")),
+        Some(other) => Err(Error::invalid(format!("Invalid input for field/attribute tag. Value: {other}."))),
+    }
+}
+
+/// The tag of a device.
+fn device_tag(device: &Map<String, Value>) -> Option<String> {
+    device.get("tag").and_then(Value::as_str).map(str::to_owned)
 }
 
 /// Refuses every disk but the image's on the host; the error names the kind of disk.
@@ -414,6 +439,39 @@ impl CreateServer {
         }
     }
 
+    /// The requested interfaces, as they are written.
+    fn nics(&self) -> impl Iterator<Item = &Map<String, Value>> {
+        self.networks.as_ref().and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
+    }
+
+    /// The tags of the requested interfaces, in order.
+    pub fn nic_tags(&self) -> Vec<Option<String>> {
+        self.nics().map(device_tag).collect()
+    }
+
+    /// The files for the guest, with the number of each file's bytes.
+    ///
+    /// # Errors
+    /// A path is empty, or contents are not Base64.
+    pub fn files(&self) -> Result<Vec<(PersonalityFile, usize)>> {
+        let read = |File { path, contents }: &File| {
+            let plain: String = contents.split_whitespace().collect();
+            let bytes = STANDARD.decode(plain).ok().filter(|_| !path.is_empty());
+            let bytes = bytes.ok_or_else(|| {
+                Error::invalid(format!(
+                    "Personality content for {path} cannot be decoded: it must be Base64."
+                ))
+            })?;
+            Ok((PersonalityFile { path: path.clone(), contents: STANDARD.encode(&bytes) }, bytes.len()))
+        };
+        self.personality.iter().flatten().map(read).collect()
+    }
+
+    /// The tag of the root disk.
+    pub fn disk_tag(&self) -> Option<String> {
+        self.block_device_mapping_v2.first().and_then(device_tag)
+    }
+
     /// The requested interfaces.
     pub fn networks(&self, version: Microversion) -> Result<Networks> {
         match &self.networks {
@@ -449,8 +507,8 @@ struct RawNic {
     port: Option<String>,
     #[serde(default)]
     fixed_ip: Option<String>,
-    #[serde(default)]
-    tag: Option<String>,
+    #[serde(rename = "tag", default, deserialize_with = "request::de_given")]
+    _tag: Option<String>,
 }
 
 fn read_nic(value: &Value) -> Result<Nic> {
@@ -458,12 +516,6 @@ fn read_nic(value: &Value) -> Result<Nic> {
         return Err(Error::invalid("Invalid input for field/attribute networks. Each must be an object."));
     };
     let nic: RawNic = request::read(fields.clone())?;
-    if nic.tag.is_some() {
-        return Err(Error::invalid(
-            "Tags of interfaces are not supported by this cloud. A guest knows an interface by its MAC \
-             address.",
-        ));
-    }
     let bad = |text: &str| Error::invalid(format!("Bad networks format: {text} is not a valid id."));
     match (nic.port, nic.uuid) {
         (Some(port), _) => {
@@ -496,6 +548,44 @@ mod tests {
             body["server"][key] = value.clone();
         }
         read(body, Microversion(1)).unwrap_err().message.to_string()
+    }
+
+    #[test]
+    fn devices_have_tags_in_the_versions_that_nova_has_them_in() {
+        let taken = |key: &str, version| {
+            let device = json!([{"tag": "wan", "uuid": "9a2d2f38-8f52-4f1c-a6b0-6cf2bd9f4a6d"}]);
+            let server = json!({"name": "a", "imageRef": "i", "flavorRef": "1", (key): device});
+            read(json!({ "server": server }), Microversion(version))
+                .map(|new| (new.nic_tags(), new.disk_tag()))
+        };
+        let versions = |key: &str| [31, 32, 36, 37, 41, 42, 100].map(|version| taken(key, version).is_ok());
+        assert_eq!(versions("networks"), [false, true, true, false, false, true, true]);
+        assert_eq!(versions("block_device_mapping_v2"), [false, true, false, false, false, true, true]);
+        assert_eq!(taken("networks", 42).unwrap(), (vec![Some("wan".to_owned())], None));
+        assert_eq!(taken("block_device_mapping_v2", 42).unwrap(), (vec![], Some("wan".to_owned())));
+        let bad = json!({"name": "a", "imageRef": "i", "flavorRef": "1", "networks": [{"tag": "a/b"}]});
+        assert!(read(json!({ "server": bad }), Microversion(42)).is_err());
+    }
+
+    #[test]
+    fn files_are_read_until_their_version() {
+        let read = |personality: Value, version| {
+            let server = json!({"name": "a", "imageRef": "i", "flavorRef": "1", "personality": personality});
+            read(json!({ "server": server }), Microversion(version))?.files()
+        };
+        let file = json!([{"path": "/etc/motd", "contents": "aGVs\nbG8="}]);
+        let wanted = PersonalityFile { path: "/etc/motd".to_owned(), contents: "aGVsbG8=".to_owned() };
+        assert_eq!(read(file.clone(), 56).unwrap(), [(wanted, 5)]);
+        assert!(read(file, 57).is_err());
+        for bad in [
+            json!([{"path": "/a", "contents": "$"}]),
+            json!([{"path": "", "contents": ""}]),
+            json!([{"path": "/a"}]),
+            json!([{"path": "/a", "contents": "", "mode": 7}]),
+            json!(null),
+        ] {
+            assert!(read(bad.clone(), 1).is_err(), "{bad}");
+        }
     }
 
     #[test]

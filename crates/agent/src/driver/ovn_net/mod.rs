@@ -331,6 +331,7 @@ mod tests {
     #[test]
     fn a_port_becomes_a_tap_under_its_id() {
         let port = PortSpec {
+            tag: None,
             port_id: PortId::from_random([1; 16]),
             slot: 0,
             network_id: NetworkId::from_random([2; 16]),

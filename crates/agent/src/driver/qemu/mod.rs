@@ -25,7 +25,7 @@ mod watch;
 
 use super::{Exit, Hypervisor, NetPlan, Probe, Reading, Work, disk_full, file_failure};
 use crate::{
-    config_drive,
+    config_drive::{self, FILES, USER_DATA, keep},
     core::{Failure, FoundMemory, FoundProcess, Started},
     driver::{
         guest_user::{self, GuestUser},
@@ -274,13 +274,9 @@ impl Qemu {
             return Err(file_failure("getting entropy for the guest", &io::Error::other(error)));
         }
         let write = || -> io::Result<()> {
-            let user_data = match std::fs::read(dir.join("user_data")) {
-                Ok(bytes) => Some(bytes),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(error) => return Err(error),
-            };
+            let kept = config_drive::Kept::read(dir)?;
             let (id, guest) = (assignment.server_id, &assignment.guest);
-            let image = config_drive::image(id, guest, user_data.as_deref(), &seed, ipv6);
+            let image = config_drive::image(id, guest, &kept, &seed, ipv6);
             // The image is written again at each start, so it must be whole only during the run.
             files::create(&dir.join(CONFIG))?.write_all(&image)
         };
@@ -368,15 +364,11 @@ impl Hypervisor for Qemu {
     }
 
     fn keep_user_data<'a>(&'a self, server: ServerId, user_data: Option<Vec<u8>>) -> Work<'a, ()> {
-        let dir = self.dir(server);
-        Box::pin(async move {
-            let file = dir.join("user_data");
-            let written = std::fs::create_dir_all(&dir).and_then(|()| match user_data {
-                Some(bytes) => files::write_durably(&file, &bytes),
-                None => files::remove(&file),
-            });
-            written.map_err(|e| file_failure("keeping the user data", &e))
-        })
+        Box::pin(async move { keep(&self.dir(server), USER_DATA, user_data) })
+    }
+
+    fn keep_files<'a>(&'a self, server: ServerId, files: Option<Vec<u8>>) -> Work<'a, ()> {
+        Box::pin(async move { keep(&self.dir(server), FILES, files) })
     }
 
     fn start<'a>(
@@ -527,7 +519,8 @@ impl Hypervisor for Qemu {
             let dir = self.dir(server);
             let names = [
                 CONFIG,
-                "user_data",
+                USER_DATA,
+                FILES,
                 "qmp",
                 "serial",
                 READY,

@@ -67,6 +67,21 @@ pub fn attach(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, ask: AttachAsk) 
     Ok(attached)
 }
 
+/// Attaches a port to a server, under a tag.
+pub fn attach_tagged(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    id: ServerId,
+    ask: AttachAsk,
+    tag: Option<String>,
+) -> Result<PortId> {
+    let port = attach(txn, caller, id, ask)?;
+    if tag.is_some() {
+        txn.update::<Port>(&port, |port| port.device_tag = tag);
+    }
+    Ok(port)
+}
+
 /// The lowest slot of the guest that none of the server's ports has.
 fn free_slot(txn: &Txn<'_>, id: ServerId) -> Result<u32> {
     let taken: Vec<u32> = txn.ports_of_server(id).map(|p| p.server_index).collect();

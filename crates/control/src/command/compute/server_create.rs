@@ -10,11 +10,13 @@ use crate::{
     quota,
 };
 use lenticular_model::{
-    FlavorId, ImageId, Kind, PortId, ProjectId, SecurityGroupId, ServerGroupId, ServerId, Txn, UserId,
+    DiskId, FlavorId, ImageId, Kind, PortId, ProjectId, SecurityGroupId, ServerGroupId, ServerId, Txn,
+    UserId,
     compute::{
+        disk::Disk,
         flavor::{Flavor, Size},
         operation::OperationKind,
-        server::{BootStyle, Condition, Hints, Key, Nic, Server, Wanted},
+        server::{BootStyle, Condition, Hints, Key, Nic, PersonalityFile, Server, Wanted},
     },
     error::{Error, Result},
     image::Image,
@@ -45,10 +47,16 @@ pub struct NewServers {
     pub key_name: Option<String>,
     /// Its interfaces.
     pub networks: Networks,
+    /// The tags of its interfaces, in order.
+    pub nic_tags: Vec<Option<String>>,
+    /// The tag of its root disk.
+    pub disk_tag: Option<String>,
     /// Names or ids of security groups for new ports; empty for the default one.
     pub security_groups: Vec<String>,
     /// Base64, as given.
     pub user_data: Option<String>,
+    /// Files for its guest, with the number of each file's bytes.
+    pub files: Vec<(PersonalityFile, usize)>,
     /// The attributes that its owner sets.
     pub metadata: BTreeMap<String, String>,
     /// Labels.
@@ -102,6 +110,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
     }
     let key = new.key_name.as_ref().map(|name| find_key(txn, caller, name)).transpose()?;
     check_zone(txn, &new)?;
+    check_files(txn, project, &new.files)?;
     let count = allowed_count(txn, project, caller.user_id, &flavor, &new)?;
     if new.hostname.is_some() && new.max_count > 1 {
         return Err(Error::invalid("Unable to allocate a single hostname to multiple instances"));
@@ -192,9 +201,16 @@ fn create_one(
     };
     let (host, verdict) = schedule(txn, &ask);
     server.host_id = host;
-    let ports = nic::make_ports(txn, caller, &parts.nics, &parts.groups, &server, host)?;
+    let mut ports = nic::make_ports(txn, caller, &parts.nics, &parts.groups, &server, host)?;
+    for (port, tag) in ports.iter_mut().zip(&new.nic_tags) {
+        port.device_tag = tag.clone();
+    }
     if let Some(user_data) = &new.user_data {
         txn.put_cold(Kind::UserData, id.to_string(), user_data.clone());
+    }
+    if !new.files.is_empty() {
+        let files: Vec<PersonalityFile> = new.files.iter().map(|(file, _)| file.clone()).collect();
+        txn.put_cold(Kind::Personality, id.to_string(), files);
     }
     server.task = Some(operation::begin(txn, &server, OperationKind::Create, Some(caller)));
     if host.is_none() {
@@ -202,6 +218,9 @@ fn create_one(
     }
     txn.put_cold(Kind::Verdict, id.to_string(), verdict);
     disk::create(txn, &server);
+    if new.disk_tag.is_some() {
+        txn.update::<Disk>(&DiskId::root_of(id), |disk| disk.tag = new.disk_tag.clone());
+    }
     txn.put(server);
     ports.into_iter().for_each(|port| txn.put(port));
     Ok(id)
@@ -250,6 +269,7 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         config_drive: new.config_drive,
         guest_password: None,
         has_user_data: new.user_data.is_some(),
+        has_files: !new.files.is_empty(),
         disk_config_manual: new.disk_config_manual,
         access_ipv4: new.access_ipv4.clone(),
         access_ipv6: new.access_ipv6.clone(),
@@ -302,6 +322,25 @@ fn check_zone(txn: &Txn<'_>, new: &NewServers) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses files beyond the project's limits.
+fn check_files(txn: &Txn<'_>, project: ProjectId, files: &[(PersonalityFile, usize)]) -> Result<()> {
+    let path = files.iter().map(|(file, _)| file.path.len()).max().unwrap_or_default();
+    let bytes = files.iter().map(|(_, bytes)| *bytes).max().unwrap_or_default();
+    for (limit, has, what) in [
+        ("injected_files", files.len(), "files"),
+        ("injected_file_path_bytes", path, "bytes of a path"),
+        ("injected_file_content_bytes", bytes, "bytes of a file"),
+    ] {
+        let most = quota::own_limit(txn, project, limit);
+        if most >= 0 && has as i64 > most {
+            return Err(Error::over_quota(format!(
+                "Personality limit exceeded: {has} {what}, {most} at most."
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The hints about servers that the caller may know. Hints about other servers are dropped, as if they did not

@@ -56,6 +56,7 @@ pub(crate) fn release_port(txn: &mut Txn<'_>, id: PortId) {
     txn.update::<Port>(&id, |p| {
         p.server_id = None;
         p.server_index = 0;
+        p.device_tag = None;
         p.host_id = None;
         p.plugged = false;
         p.device_id.clear();

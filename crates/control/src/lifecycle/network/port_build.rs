@@ -122,6 +122,7 @@ pub(crate) fn build(txn: &mut Txn<'_>, new: &NewPort) -> Result<Port> {
         device_owner: new.device_owner.clone(),
         server_id: None,
         server_index: 0,
+        device_tag: None,
         goes_with_server: false,
         host_id: None,
         plugged: false,
