@@ -21,7 +21,7 @@ def test_hypervisors_say_since_when_they_run_and_are_found_by_name(sim):
     assert name in {h["hypervisor_hostname"] for h in sim.get(f"{NOVA}/os-hypervisors/{name[:3]}/search")["hypervisors"]}
     assert status(sim, "GET", f"{NOVA}/os-hypervisors/nosuch/servers") == 404
     assert status(sim, "GET", f"{NOVA}/os-hypervisors/{name}/search", version="2.53") == 404
-    assert "up " in sim.openstack("hypervisor", "show", name, "-f", "value", "-c", "uptime")
+    assert sim.openstack("hypervisor", "show", name, "-f", "value", "-c", "state").strip() == "up"
 
 
 def test_hosts_are_shown_and_disabled_until_their_version(sim):
@@ -70,7 +70,7 @@ def test_diagnostics_come_from_the_servers_host(sim, blank):
     assert old["memory"] == 128 * 1024 and old["vda_read"] == 0
     new = sim.get(f"{SERVERS}/{server}/diagnostics", version="2.48")
     assert (new["state"], new["num_disks"], new["memory_details"]["maximum"]) == ("running", 1, 128)
-    assert "vda_read" in sim.openstack("--os-compute-api-version", "2.1", "server", "show", "--diagnostics", server)
+    assert "running" in sim.openstack("--os-compute-api-version", "2.48", "server", "show", "--diagnostics", server)
     assert sim.get(f"{SERVERS}/{server}/topology", version="2.78") == {"nodes": [], "pagesize_kb": None}
     assert status(sim, "GET", f"{SERVERS}/{server}/topology", version="2.77") == 404
     assert sim.get(f"{SERVERS}/{server}/shares", version="2.97") == {"shares": []}
@@ -142,9 +142,12 @@ def test_removed_paths_are_gone(sim):
 
 def test_a_generated_key_is_one_that_ssh_reads(sim, tmp_path):
     private = tmp_path / "id"
-    private.write_text(sim.openstack("--os-compute-api-version", "2.1", "keypair", "create", "made"))
+    made = sim.post(f"{NOVA}/os-keypairs", {"keypair": {"name": "made"}})["keypair"]
+    private.write_text(made["private_key"])
     private.chmod(0o600)
-    public = sim.get(f"{NOVA}/os-keypairs/made")["keypair"]["public_key"]
+    public = made["public_key"]
+    assert "private_key" not in sim.get(f"{NOVA}/os-keypairs/made")["keypair"]
+    assert made["fingerprint"] in sim.openstack("keypair", "show", "made", "-f", "value", "-c", "fingerprint")
     read = subprocess.run(["ssh-keygen", "-y", "-f", private], check=True, capture_output=True, text=True).stdout
     assert private.read_text().startswith("-----BEGIN RSA PRIVATE KEY-----")
     assert read.split()[:2] == public.split()[:2]
@@ -164,10 +167,35 @@ def test_a_change_is_answered_with_the_fields_of_its_version(sim, blank):
         "PUT", f"{SERVERS}/{server}", json={"server": fields}, version=version).json()["server"]
     old = change("2.74", accessIPv6="0000:0000:0000:0000:0000:babe:220.12.22.2")
     assert old["accessIPv6"] == "::babe:dc0c:1602"
-    whole = {"OS-EXT-STS:vm_state", "key_name", "config_drive", "security_groups", "OS-EXT-SRV-ATTR:host"}
+    whole = {"OS-EXT-STS:vm_state", "key_name", "config_drive", "OS-EXT-SRV-ATTR:host"}
     assert not whole & old.keys()
     assert whole <= change("2.75", name="changed-again").keys()
     newest = change("2.100", name="changed")
     assert newest["scheduler_hints"] == {} and "properties" in newest["image"]
     assert "properties" not in sim.get(f"{SERVERS}/{server}", version="2.97")["server"]["image"]
     sim.delete(server)
+
+
+def test_devices_have_tags_and_guests_get_files(sim, blank):
+    network = sim.network("tagged", "10.77.0.0/24")
+    nic = {"uuid": network, "tag": "wan"}
+    body = lambda **more: {"server": {"name": "tagged", "imageRef": blank[0], "flavorRef": "42", **more}}
+    for version, expected in (("2.31", 400), ("2.37", 400), ("2.42", 202)):
+        answer = sim.request("POST", SERVERS, json=body(networks=[nic]), version=version)
+        assert answer.status_code == expected, answer.text
+    server = answer.json()["server"]["id"]
+    sim.wait_status(server, "ACTIVE")
+    shown = sim.get(f"{SERVERS}/{server}/os-interface", version="2.70")["interfaceAttachments"]
+    assert [i["tag"] for i in shown] == ["wan"]
+    ask = {"interfaceAttachment": {"net_id": network, "tag": "lan"}}
+    assert sim.post(f"{SERVERS}/{server}/os-interface", ask, version="2.70")["interfaceAttachment"]["tag"] == "lan"
+    assert status(sim, "POST", f"{SERVERS}/{server}/os-interface", ask, version="2.48") == 400
+    sim.delete(server)
+    file = {"path": "/etc/motd", "contents": "aGVsbG8="}
+    for files, version, expected in (
+            ([file] * 6, "2.1", 403), ([{**file, "contents": "QUFB" * 4000}], "2.1", 403), ([{**file, "contents": "$"}], "2.1", 400),
+            ([file], "2.57", 400), ([file], "2.56", 202)):
+        answer = sim.request("POST", SERVERS, json=body(personality=files, networks=[{"uuid": network}]), version=version)
+        assert answer.status_code == expected, answer.text
+    sim.wait_status(answer.json()["server"]["id"], "ACTIVE")
+    sim.delete(answer.json()["server"]["id"])

@@ -146,7 +146,8 @@ pub(crate) fn meta_data(server: ServerId, guest: &GuestSpec, kept: &Kept, seed: 
     }
     if let Some((name, public_key)) = &guest.key {
         document["public_keys"] = json!({ name.as_str(): public_key });
-        document["keys"] = json!([{ "name": name, "type": "ssh", "data": public_key }]);
+        let kind = if public_key.starts_with("-----BEGIN CERTIFICATE-----") { "x509" } else { "ssh" };
+        document["keys"] = json!([{ "name": name, "type": kind, "data": public_key }]);
     }
     document
 }

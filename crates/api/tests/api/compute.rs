@@ -5,7 +5,8 @@ use crate::{
     world::World,
 };
 use axum::http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// The lowest and the highest version.
 const BOTH: &[&str] = &["2.1", "2.100"];
@@ -50,11 +51,6 @@ const SHOWN: &[Shown<'_>] = &[
     ("hypervisors-servers", "/compute/v2.1/os-hypervisors/host-1/servers", &["2.1", "2.52"]),
     ("os-hosts", "/compute/v2.1/os-hosts", &["2.1", "2.43"]),
     ("os-host", "/compute/v2.1/os-hosts/host-1", &["2.1", "2.42"]),
-    (
-        "tenant-usage",
-        "/compute/v2.1/os-simple-tenant-usage/{admin-project}?start=2020-01-01",
-        &["2.1", "2.40"],
-    ),
     ("tenant-usages", "/compute/v2.1/os-simple-tenant-usage?start=2020-01-01", &["2.1", "2.40"]),
     ("usage-audit-log", "/compute/v2.1/os-instance_usage_audit_log", BOTH),
     ("quota-class", "/compute/v2.1/os-quota-class-sets/default", &["2.1", "2.50", "2.57"]),
@@ -94,6 +90,29 @@ async fn a_change_of_a_server_is_answered_with_fewer_fields_until_its_version() 
         let request = format!("PUT /compute/v2.1/servers/{{server}} at {version}");
         assert_answer("compute", &format!("server-changed-at-{version}"), &request, &answer);
     }
+}
+
+#[tokio::test]
+async fn a_usage_is_the_sum_of_its_servers() {
+    let world = World::new().await;
+    let path = "/compute/v2.1/os-simple-tenant-usage/{admin-project}?start=2020-01-01";
+    let get =
+        |more: &str, version| world.cloud.get(world.path(&format!("{path}{more}"))).microversion(version);
+    let whole = get("", "2.39").succeeds().await;
+    let usage = &whole["tenant_usage"];
+    let servers = usage["server_usages"].as_array().expect("servers");
+    let names: BTreeSet<_> = servers.iter().filter_map(|server| server["name"].as_str()).collect();
+    assert!(["moved", "moving", "web"].iter().all(|name| names.contains(name)), "{names:?}");
+    for (total, of) in [("total_memory_mb_usage", "memory_mb"), ("total_local_gb_usage", "local_gb")] {
+        let number = |value: &Value| value.as_f64().expect("a number");
+        let sum: f64 = servers.iter().map(|server| number(&server["hours"]) * number(&server[of])).sum();
+        assert!(sum > 0.0 && (number(&usage[total]) - sum).abs() < 1e-9, "{usage}");
+    }
+    let page = get("&limit=1", "2.40").succeeds().await;
+    let first = page["tenant_usage"]["server_usages"][0]["instance_id"].as_str().expect("an id");
+    let next = page["tenant_usage_links"][0]["href"].as_str().expect("a link");
+    assert!(next.ends_with(&format!("marker={first}")), "{next}");
+    assert_eq!(get("&start=soon", "2.40").send().await.status, 400);
 }
 
 #[tokio::test]
