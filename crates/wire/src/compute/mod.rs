@@ -1,6 +1,7 @@
 //! Nova's bodies.
 
 pub mod aggregate;
+mod block_device;
 pub mod diagnostics;
 pub mod extra_specs;
 pub mod flavor;
