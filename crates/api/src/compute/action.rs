@@ -97,21 +97,20 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
             ctx.commit("server unrescue", move |txn, caller| rescue::unrescue(txn, caller, id)).await?;
         }
         "createImage" | "createBackup" => return super::snapshot::create(&ctx, id, &name, args).await,
-        "injectNetworkInfo" => {
-            ctx.commit("server inject network info", move |txn, caller| {
-                server::inject_network_info(txn, caller, id)
-            })
-            .await?;
-        }
-        "restore" => {
-            ctx.commit("server restore", move |txn, caller| server::restore(txn, caller, id)).await?;
-        }
+        "injectNetworkInfo" | "restore" => return act_without_effect(&ctx, id, &name).await,
         "os-getConsoleOutput" => return console(&ctx, id, args).await,
         other => {
             let why = format!("There is no such action: {other}");
             return Err(Error::invalid(why).into());
         }
     }
+    empty(202)
+}
+
+/// Actions that are checked, and change nothing in this cloud.
+async fn act_without_effect(ctx: &Ctx, id: ServerId, name: &str) -> Handled {
+    let command = if name == "restore" { server::restore } else { server::inject_network_info };
+    ctx.commit("server without effect", move |txn, caller| command(txn, caller, id)).await?;
     empty(202)
 }
 

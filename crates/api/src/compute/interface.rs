@@ -15,7 +15,7 @@ use lenticular_model::{
     network::port::Port,
 };
 use lenticular_wire::{
-    compute::server_create::check_tag,
+    compute::tag::check_tag,
     microversion::since,
     network as wire,
     request::{self, sole},

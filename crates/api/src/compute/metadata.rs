@@ -15,7 +15,7 @@ use lenticular_model::{
     error::{Error, Result},
 };
 use lenticular_wire::{
-    compute::server_create::{check_metadata, check_tag},
+    compute::{server_create::check_metadata, tag::check_tag},
     request::{read_value, sole_value},
 };
 use serde_json::{Value, json};

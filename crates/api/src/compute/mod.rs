@@ -91,23 +91,12 @@ pub fn routes() -> Routes<App> {
         .route("/os-quota-sets/{project}", get(quota::show).put(quota::update).delete(quota::reset))
         .route("/os-quota-sets/{project}/defaults", get(quota::defaults))
         .route("/os-quota-sets/{project}/detail", get(quota::detail))
-        .route("/os-quota-class-sets/{class}", get(quota::show_class).put(quota::update_class))
-        .route("/extensions", get(extension::list))
-        .route("/extensions/{alias}", get(extension::show))
-        .route("/servers/{id}/diagnostics", get(diagnostics::show))
-        .route("/servers/{id}/topology", get(diagnostics::topology))
-        .route("/servers/{id}/shares", get(share::list).post(share::attach))
-        .route("/servers/{id}/shares/{share}", get(share::show).delete(share::detach))
-        .route("/os-server-external-events", post(external_event::create))
-        .route("/os-simple-tenant-usage", get(tenant_usage::list))
-        .route("/os-simple-tenant-usage/{project}", get(tenant_usage::show))
-        .route("/os-instance_usage_audit_log", get(usage_audit::list))
-        .route("/os-instance_usage_audit_log/{before}", get(usage_audit::show))
         .route("/servers/{id}/migrations", get(migration::of_server))
         .route("/servers/{id}/migrations/{number}", get(migration::show).delete(migration::abort))
         .route("/servers/{id}/migrations/{number}/action", post(migration::act))
         .route("/os-migrations", get(migration::list))
         .merge(placing())
+        .merge(measures())
         .merge(images())
         .merge(networking())
         .merge(gone());
@@ -143,6 +132,23 @@ fn placing() -> Routes<App> {
         .route("/os-aggregates/{id}", get(aggregate::show).put(aggregate::update).delete(aggregate::delete))
         .route("/os-aggregates/{id}/action", post(aggregate::act))
         .route("/os-aggregates/{id}/images", post(aggregate::images))
+}
+
+/// Routes of what is counted, measured and told.
+fn measures() -> Routes<App> {
+    Routes::new()
+        .route("/os-quota-class-sets/{class}", get(quota::show_class).put(quota::update_class))
+        .route("/extensions", get(extension::list))
+        .route("/extensions/{alias}", get(extension::show))
+        .route("/servers/{id}/diagnostics", get(diagnostics::show))
+        .route("/servers/{id}/topology", get(diagnostics::topology))
+        .route("/servers/{id}/shares", get(share::list).post(share::attach))
+        .route("/servers/{id}/shares/{share}", get(share::show).delete(share::detach))
+        .route("/os-server-external-events", post(external_event::create))
+        .route("/os-simple-tenant-usage", get(tenant_usage::list))
+        .route("/os-simple-tenant-usage/{project}", get(tenant_usage::show))
+        .route("/os-instance_usage_audit_log", get(usage_audit::list))
+        .route("/os-instance_usage_audit_log/{before}", get(usage_audit::show))
 }
 
 /// Glance's images under Nova's old paths.

@@ -1,6 +1,6 @@
 //! The disks in a request to create servers, and the tags of devices.
 
-use crate::{compute::server_create::check_tag, microversion::Microversion, request};
+use crate::{compute::tag::check_tag, microversion::Microversion, request};
 use lenticular_model::error::{Error, Result};
 use serde_json::{Map, Value};
 
@@ -64,36 +64,4 @@ pub(super) fn check_disk(disk: &Map<String, Value>) -> Result<()> {
         }
     };
     Err(Error::invalid(why))
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::{compute::server_create::read, microversion::Microversion};
-    use serde_json::{Value, json};
-
-    fn refusal(more: Value) -> String {
-        let mut body = json!({"server": {"name": "a", "imageRef": "", "flavorRef": "1"}});
-        for (key, value) in more.as_object().unwrap() {
-            body["server"][key] = value.clone();
-        }
-        read(body, Microversion(1)).unwrap_err().message.to_string()
-    }
-
-    #[test]
-    fn disks_that_are_not_there_are_refused_by_their_own_names() {
-        let disk = |fields: Value| refusal(json!({"block_device_mapping_v2": [fields]}));
-        let blank = json!({"source_type": "blank", "destination_type": "local", "volume_size": 1});
-        assert!(disk(blank.clone()).starts_with("Ephemeral disks"));
-        let mut swap = blank.clone();
-        swap["guest_format"] = json!("swap");
-        assert!(disk(swap).starts_with("Swap disks"));
-        assert!(disk(json!({"source_type": "volume", "uuid": "v"})).starts_with("Volumes"));
-        assert!(disk(json!({"source_type": "image", "destination_type": "volume"})).starts_with("Volumes"));
-        let image = json!({"source_type": "image", "destination_type": "local"});
-        let both = json!({"block_device_mapping_v2": [image, blank]});
-        assert!(
-            refusal(both).starts_with("Ephemeral disks"),
-            "the disk that is wrong is the one that is named"
-        );
-    }
 }

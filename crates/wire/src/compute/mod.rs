@@ -16,6 +16,7 @@ pub mod server_create;
 pub mod server_group;
 pub mod server_rebuild;
 pub mod standard_trait;
+pub mod tag;
 pub mod tenant_usage;
 
 use crate::microversion::COMPUTE;

@@ -1,7 +1,10 @@
 //! The body of a request to create servers.
 
 use crate::{
-    compute::block_device::{check_device_tag, check_disk, check_disk_keys, device_tag},
+    compute::{
+        block_device::{check_device_tag, check_disk, check_disk_keys, device_tag},
+        tag::check_tag,
+    },
     microversion::{Field, Microversion, since, until},
     request::{self, de_bool, de_number},
 };
@@ -307,16 +310,6 @@ pub fn check_metadata(key: &str, value: &str) -> Result<()> {
     request::check_text("metadata value", value, 255)
 }
 
-/// Refuses tags that Nova would refuse.
-pub fn check_tag(tag: &str) -> Result<()> {
-    if tag.is_empty() || tag.chars().count() > 60 || tag.contains(['/', ',']) {
-        return Err(Error::invalid(format!(
-            "Invalid input for field/attribute tags. Value: {tag:?}. A tag has 1 to 60 characters and neither '/' nor ','."
-        )));
-    }
-    Ok(())
-}
-
 /// Refuses host names that Nova would refuse: one label of 2 to 63 characters, from 2.94 on any name with a domain.
 pub fn check_hostname(name: &str, version: Microversion) -> Result<()> {
     let is_letter = |c: char| c.is_ascii_alphanumeric();
@@ -563,5 +556,23 @@ mod tests {
         ] {
             assert!(with(bad.clone()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn disks_that_are_not_there_are_refused_by_their_own_names() {
+        let disk = |fields: Value| refusal(json!({"block_device_mapping_v2": [fields]}));
+        let blank = json!({"source_type": "blank", "destination_type": "local", "volume_size": 1});
+        assert!(disk(blank.clone()).starts_with("Ephemeral disks"));
+        let mut swap = blank.clone();
+        swap["guest_format"] = json!("swap");
+        assert!(disk(swap).starts_with("Swap disks"));
+        assert!(disk(json!({"source_type": "volume", "uuid": "v"})).starts_with("Volumes"));
+        assert!(disk(json!({"source_type": "image", "destination_type": "volume"})).starts_with("Volumes"));
+        let image = json!({"source_type": "image", "destination_type": "local"});
+        let both = json!({"block_device_mapping_v2": [image, blank]});
+        assert!(
+            refusal(both).starts_with("Ephemeral disks"),
+            "the disk that is wrong is the one that is named"
+        );
     }
 }
