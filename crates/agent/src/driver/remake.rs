@@ -79,7 +79,7 @@ impl Qcow2Disks {
             return Ok(Some(path));
         }
         let content = Content::Image(rescue.base.clone());
-        let disk = DiskSpec { id: DiskId::root_of(server), generation: 0, bytes: 0, content };
+        let disk = DiskSpec { id: DiskId::root_of(server), generation: 0, bytes: 0, content, tag: None };
         {
             let note = note.clone();
             blocking("removing the rescue disk", move || files::remove(&note)).await?;

@@ -270,10 +270,10 @@ async fn rebuild(
     for base in of.guest.bases() {
         drivers.disks.ensure_base(base, link).await?;
     }
-    match of.guest.has_user_data {
-        true => keep_user_data(drivers, link, of).await?,
-        false => drivers.hypervisor.keep_user_data(of.server_id, None).await?,
-    }
+    // What an earlier build of the server had goes.
+    drivers.hypervisor.keep_user_data(of.server_id, None).await?;
+    drivers.hypervisor.keep_files(of.server_id, None).await?;
+    keep_user_data(drivers, link, of).await?;
     drivers.disks.remake(of.server_id, &of.guest.disks, keeps_data).await
 }
 

@@ -45,7 +45,7 @@ pub fn counter() -> Vec<u8> {
 pub fn counting(id: ServerId) -> Wish {
     let mut wish = order(id, &qemu::sha512(&qemu::image().unwrap()));
     wish.guest.has_user_data = true;
-    let more = |n: u8, bytes, content| DiskSpec { id: second(n), generation: 1, bytes, content };
+    let more = |n: u8, bytes, content| DiskSpec { id: second(n), generation: 1, bytes, content, tag: None };
     wish.guest.disks.push(more(2, 64 << 20, Content::Blank));
     wish.guest.disks.push(more(3, 16 << 20, Content::Swap));
     wish

@@ -24,6 +24,7 @@ pub async fn rebuild(mut ctx: Ctx, id: ServerId, args: Value) -> Handled {
     };
     let change = RebuildServer {
         image_id: asked.image_id()?,
+        files: asked.files()?,
         name: asked.name,
         metadata: asked.metadata,
         description: asked.description,

@@ -266,6 +266,19 @@ fn hinted_ids<T: FromStr>(name: &str, value: &Value) -> Result<Vec<T>> {
     }
 }
 
+/// The files for a guest, with the number of each file's bytes.
+pub(super) fn read_files<'a>(files: impl Iterator<Item = &'a File>) -> Result<Vec<(PersonalityFile, usize)>> {
+    let read = |File { path, contents }: &File| {
+        let plain: String = contents.split_whitespace().collect();
+        let bytes = STANDARD.decode(plain).ok().filter(|_| !path.is_empty());
+        let bytes = bytes.ok_or_else(|| {
+            Error::invalid(format!("Personality content for {path} cannot be decoded: it must be Base64."))
+        })?;
+        Ok((PersonalityFile { path: path.clone(), contents: STANDARD.encode(&bytes) }, bytes.len()))
+    };
+    files.map(read).collect()
+}
+
 /// Refuses user data that is too long, or no Base64.
 pub(super) fn check_user_data(data: &str) -> Result<()> {
     if data.len() > 65_535 {
@@ -386,17 +399,7 @@ impl CreateServer {
     /// # Errors
     /// A path is empty, or contents are not Base64.
     pub fn files(&self) -> Result<Vec<(PersonalityFile, usize)>> {
-        let read = |File { path, contents }: &File| {
-            let plain: String = contents.split_whitespace().collect();
-            let bytes = STANDARD.decode(plain).ok().filter(|_| !path.is_empty());
-            let bytes = bytes.ok_or_else(|| {
-                Error::invalid(format!(
-                    "Personality content for {path} cannot be decoded: it must be Base64."
-                ))
-            })?;
-            Ok((PersonalityFile { path: path.clone(), contents: STANDARD.encode(&bytes) }, bytes.len()))
-        };
-        self.personality.iter().flatten().map(read).collect()
+        read_files(self.personality.iter().flatten())
     }
 
     /// The tag of the root disk.

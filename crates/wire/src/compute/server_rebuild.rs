@@ -1,12 +1,15 @@
 //! The arguments of the action `rebuild`.
 
-use super::server_create::{DiskConfig, check_access, check_hostname, check_metadata, check_user_data};
+use super::server_create::{
+    DiskConfig, File, check_access, check_hostname, check_metadata, check_user_data, read_files,
+};
 use crate::{
     microversion::{Field, Microversion, since, until},
     request::{self, de_bool, de_present},
 };
 use lenticular_model::{
     ImageId,
+    compute::server::PersonalityFile,
     error::{Error, Result},
 };
 use serde::Deserialize;
@@ -51,7 +54,7 @@ pub struct RebuildServer {
     #[serde(rename = "accessIPv6", default)]
     pub access_ipv6: Option<String>,
     #[serde(default)]
-    personality: Vec<Value>,
+    personality: Option<Vec<File>>,
     /// The description.
     #[serde(default, deserialize_with = "de_present")]
     pub description: Option<Option<String>>,
@@ -72,6 +75,14 @@ pub struct RebuildServer {
 }
 
 impl RebuildServer {
+    /// The files for the guest, with the number of each file's bytes; `None` if the request has no word about files.
+    ///
+    /// # Errors
+    /// A path is empty, or contents are not Base64.
+    pub fn files(&self) -> Result<Option<Vec<(PersonalityFile, usize)>>> {
+        self.personality.as_ref().map(|files| read_files(files.iter())).transpose()
+    }
+
     /// The image's id.
     ///
     /// # Errors
@@ -111,9 +122,6 @@ pub fn read(fields: Map<String, Value>, version: Microversion) -> Result<Rebuild
     check_access("accessIPv6", asked.access_ipv6.as_deref(), false)?;
     if let Some(hostname) = &asked.hostname {
         check_hostname(hostname, version)?;
-    }
-    if !asked.personality.is_empty() {
-        return Err(Error::invalid("File injection (personality) is not supported; use user_data."));
     }
     if asked.trusted_image_certificates.as_ref().is_some_and(|c| !c.is_empty()) {
         return Err(Error::invalid("Image signature certificates are not supported by this cloud."));

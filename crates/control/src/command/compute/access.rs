@@ -1,12 +1,13 @@
 //! Shared checks of several commands: the servers and flavors that a caller may use, and the states that permit a
 //! command.
 
+use crate::quota;
 use lenticular_model::{
-    FlavorId, ImageId, KeypairId, ServerId, Txn,
+    FlavorId, ImageId, KeypairId, ProjectId, ServerId, Txn,
     compute::{
         flavor::{Flavor, Size},
         keypair::Keypair,
-        server::{Condition, Key, Server, Wanted},
+        server::{Condition, Key, PersonalityFile, Server, Wanted},
     },
     error::{Error, Result},
     host::host::PROTOCOL_WITH_SUSPEND,
@@ -130,6 +131,25 @@ pub fn check_fit(image: &Image, size: &Size) -> Result<()> {
             "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is {disk} \
              bytes, minimum size is {needs} bytes."
         )));
+    }
+    Ok(())
+}
+
+/// Refuses files beyond the project's limits.
+pub fn check_files(txn: &Txn<'_>, project: ProjectId, files: &[(PersonalityFile, usize)]) -> Result<()> {
+    let path = files.iter().map(|(file, _)| file.path.len()).max().unwrap_or_default();
+    let bytes = files.iter().map(|(_, bytes)| *bytes).max().unwrap_or_default();
+    for (limit, has, what) in [
+        ("injected_files", files.len(), "files"),
+        ("injected_file_path_bytes", path, "bytes of a path"),
+        ("injected_file_content_bytes", bytes, "bytes of a file"),
+    ] {
+        let most = quota::own_limit(txn, project, limit);
+        if most >= 0 && has as i64 > most {
+            return Err(Error::over_quota(format!(
+                "Personality limit exceeded: {has} {what}, {most} at most."
+            )));
+        }
     }
     Ok(())
 }

@@ -1,14 +1,16 @@
 //! The request that gives a server a new root disk; `lifecycle/rebuild.rs` shows what becomes of it.
 
 use crate::{
-    command::compute::access::{actable, check_fit, find_image, find_key, need_agent, need_condition},
+    command::compute::access::{
+        actable, check_files, check_fit, find_image, find_key, need_agent, need_condition,
+    },
     lifecycle::{condition, operation, rebuild},
 };
 use lenticular_model::{
     ImageId, Kind, ServerId, Txn,
     compute::{
         operation::OperationKind,
-        server::{Condition, Server, Wanted},
+        server::{Condition, PersonalityFile, Server, Wanted},
     },
     error::{Error, Result},
     policy::{Action, Caller},
@@ -30,6 +32,8 @@ pub struct RebuildServer {
     pub key_name: Option<Option<String>>,
     /// User data in Base64; `Some(None)` removes it.
     pub user_data: Option<Option<String>>,
+    /// The files for the guest, with the number of each file's bytes.
+    pub files: Option<Vec<(PersonalityFile, usize)>>,
     /// The name that the guest gets.
     pub hostname: Option<String>,
     /// Shown back.
@@ -65,6 +69,11 @@ pub fn rebuild(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, asked: RebuildS
     if let Some(metadata) = &asked.metadata {
         crate::quota::check_metadata(txn, server.project_id, metadata.len())?;
     }
+    if let Some(files) = &asked.files {
+        check_files(txn, server.project_id, files)?;
+        let files: Vec<PersonalityFile> = files.iter().map(|(file, _)| file.clone()).collect();
+        txn.put_cold(Kind::Personality, id.to_string(), files);
+    }
     if let Some(Some(user_data)) = &asked.user_data {
         txn.put_cold(Kind::UserData, id.to_string(), user_data.clone());
     }
@@ -80,6 +89,7 @@ pub fn rebuild(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, asked: RebuildS
         s.description = asked.description.unwrap_or(s.description.take());
         s.key = key.unwrap_or(s.key.take());
         s.has_user_data = asked.user_data.map_or(s.has_user_data, |data| data.is_some());
+        s.has_files = asked.files.as_ref().map_or(s.has_files, |files| !files.is_empty());
         s.disk_config_manual = asked.disk_config_manual.unwrap_or(s.disk_config_manual);
         // The guest that posted it is gone.
         s.guest_password = None;

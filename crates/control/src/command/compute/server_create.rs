@@ -3,7 +3,7 @@
 use crate::schedule::{RequestSpec, Verdict, schedule};
 use crate::{
     command::compute::{
-        access::{TAGS_MAX, check_fit, find_flavor, find_image, find_key, image_bytes},
+        access::{TAGS_MAX, check_files, check_fit, find_flavor, find_image, find_key, image_bytes},
         nic,
     },
     lifecycle::{condition, disk, network::group_build, operation},
@@ -322,25 +322,6 @@ fn check_zone(txn: &Txn<'_>, new: &NewServers) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Refuses files beyond the project's limits.
-fn check_files(txn: &Txn<'_>, project: ProjectId, files: &[(PersonalityFile, usize)]) -> Result<()> {
-    let path = files.iter().map(|(file, _)| file.path.len()).max().unwrap_or_default();
-    let bytes = files.iter().map(|(_, bytes)| *bytes).max().unwrap_or_default();
-    for (limit, has, what) in [
-        ("injected_files", files.len(), "files"),
-        ("injected_file_path_bytes", path, "bytes of a path"),
-        ("injected_file_content_bytes", bytes, "bytes of a file"),
-    ] {
-        let most = quota::own_limit(txn, project, limit);
-        if most >= 0 && has as i64 > most {
-            return Err(Error::over_quota(format!(
-                "Personality limit exceeded: {has} {what}, {most} at most."
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// The hints about servers that the caller may know. Hints about other servers are dropped, as if they did not
