@@ -99,7 +99,7 @@ async fn a_guest_lives_through_all_that_befalls_it() {
     assert!(registration.evidence.iter().all(|seen| seen.trouble.is_none()), "{:?}", registration.evidence);
     eprintln!("hypervisor: {:?}", registration.facts.hypervisor);
 
-    let id = server(1);
+    let id = server(51);
     let mut first = order(id, &sha512);
     first.guest.ports = vec![port_in(0)];
     first.guest.has_user_data = true;

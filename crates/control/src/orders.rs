@@ -6,7 +6,8 @@ use lenticular_model::{
         disk::{Disk, DiskKind, Fate},
         flavor::Size,
         migration::Leg,
-        server::{Rescue, Server, Shelf, Wanted},
+        rescue::Rescue,
+        server::{Server, Shelf, Wanted},
     },
     host::{
         guest_spec::{AddressSpec, Base, Content, DiskSpec, FloatingSpec, GuestSpec, PortSpec, RescueSpec},

@@ -3,7 +3,7 @@
 use crate::{
     client::Clients,
     config::Mutation,
-    event::{ClientRequest, Request},
+    event::{ClientRequest, Request, Save},
 };
 use lenticular_control::{
     command::{
@@ -28,8 +28,9 @@ use lenticular_model::{
     Cause, FlavorId, HostId, ImageId, PortId, ServerId, Timestamp, Txn,
     compute::{
         flavor::{Flavor, Size},
-        server::{Rotation, Server, Wanted},
+        server::{Server, Wanted},
         server_group::Policy,
+        snapshot::Rotation,
     },
     error::{Error, Result},
     host::{
@@ -147,28 +148,24 @@ fn run_request(
             let report = host::Report { session, number, guests: seen, facts, evidence, progress };
             host::report(txn, *id, report)?;
         }
-        Request::Save(_, save) => {
-            let sending = format!("sending-{}", save.number);
-            upload::begin(txn, save.server, save.host_id, &save.upload, &sending)?;
-            let data = Data {
-                size: 1 << 20,
-                virtual_size: Some(1 << 26),
-                checksum: "0".repeat(32),
-                sha512: format!("{:0128x}", save.content.0 << 32 | save.content.1),
-                file: None,
-            };
-            upload::finish(
-                txn,
-                save.server,
-                save.host_id,
-                (&save.upload, &sending),
-                data,
-                &Default::default(),
-            )?;
-        }
+        Request::Save(_, save) => run_save(txn, save)?,
         Request::Client(caller, ask) => run_ask(txn, caller, ask, done, mutation)?,
     }
     Ok(())
+}
+
+/// A disk arrives in the image store.
+fn run_save(txn: &mut Txn<'_>, save: &Save) -> Result<()> {
+    let sending = format!("sending-{}", save.number);
+    upload::begin(txn, save.server, save.host_id, &save.upload, &sending)?;
+    let data = Data {
+        size: 1 << 20,
+        virtual_size: Some(1 << 26),
+        checksum: "0".repeat(32),
+        sha512: format!("{:0128x}", save.content.0 << 32 | save.content.1),
+        file: None,
+    };
+    upload::finish(txn, save.server, save.host_id, (&save.upload, &sending), data, &Default::default())
 }
 
 fn run_ask(
@@ -191,14 +188,6 @@ fn run_ask(
             }
             Ok(())
         }
-        ClientRequest::Start(id) => server::start(txn, caller, *id),
-        ClientRequest::Stop(id) => server::stop(txn, caller, *id),
-        ClientRequest::Reboot(id, style) => server::reboot(txn, caller, *id, *style),
-        ClientRequest::Pause(id) => suspend::pause(txn, caller, *id),
-        ClientRequest::Unpause(id) => suspend::unpause(txn, caller, *id),
-        ClientRequest::Suspend(id) => suspend::suspend(txn, caller, *id),
-        ClientRequest::Resume(id) => suspend::resume(txn, caller, *id),
-        ClientRequest::Delete(id) => server::delete(txn, caller, *id),
         ClientRequest::Migrate(id) => {
             migrate::migrate(txn, caller, *id, None)?;
             keep_generation(txn, *id, mutation);
@@ -216,6 +205,24 @@ fn run_ask(
             let number = txn.migrations_of_server(*id).next().map_or(0, |m| m.number);
             migrate::abort(txn, caller, *id, number)
         }
+        ClientRequest::Readdress(id) => readdress(txn, caller, *id),
+        ClientRequest::Intent(id, intent) => command_host::set_intent(txn, caller, *id, intent.clone()),
+        ClientRequest::Check(id) => command_host::check(txn, caller, *id).map(drop),
+        life => run_life(txn, caller, life),
+    }
+}
+
+/// Requests about the life of a server on its host.
+fn run_life(txn: &mut Txn<'_>, caller: &Caller, ask: &ClientRequest) -> Result<()> {
+    match ask {
+        ClientRequest::Start(id) => server::start(txn, caller, *id),
+        ClientRequest::Stop(id) => server::stop(txn, caller, *id),
+        ClientRequest::Reboot(id, style) => server::reboot(txn, caller, *id, *style),
+        ClientRequest::Pause(id) => suspend::pause(txn, caller, *id),
+        ClientRequest::Unpause(id) => suspend::unpause(txn, caller, *id),
+        ClientRequest::Suspend(id) => suspend::suspend(txn, caller, *id),
+        ClientRequest::Resume(id) => suspend::resume(txn, caller, *id),
+        ClientRequest::Delete(id) => server::delete(txn, caller, *id),
         ClientRequest::Snapshot(id) => {
             let (name, metadata) = ("copy".to_owned(), Default::default());
             let new = NewSnapshot {
@@ -241,9 +248,7 @@ fn run_ask(
         ClientRequest::Unrescue(id) => rescue::unrescue(txn, caller, *id),
         ClientRequest::Shelve(id) => shelve::shelve(txn, caller, *id),
         ClientRequest::Unshelve(id) => shelve::unshelve(txn, caller, *id, Default::default()),
-        ClientRequest::Readdress(id) => readdress(txn, caller, *id),
-        ClientRequest::Intent(id, intent) => command_host::set_intent(txn, caller, *id, intent.clone()),
-        ClientRequest::Check(id) => command_host::check(txn, caller, *id).map(drop),
+        _ => Ok(()),
     }
 }
 

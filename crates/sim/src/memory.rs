@@ -1,23 +1,12 @@
 //! Guests that stand still: paused ones, and suspended ones with their saved memories.
 
 use crate::{
-    real::{Content, Process},
+    real::{Memory, Process},
     world::World,
 };
 use lenticular_agent::core::{Outcome, Started, Step};
-use lenticular_model::{DiskId, ServerId};
+use lenticular_model::ServerId;
 use lenticular_wire::agent::{GuestAssignment, Order, Own, RunGoal};
-use std::collections::BTreeMap;
-
-/// The real state of a saved memory. It belongs to the disks as they were.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Memory {
-    pub(crate) generation: u64,
-    pub(crate) boot: u64,
-    layout: u32,
-    root: Content,
-    more: BTreeMap<DiskId, Content>,
-}
 
 impl World {
     /// The step has its effect; false if it failed.

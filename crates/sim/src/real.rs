@@ -1,6 +1,5 @@
 //! The real state of guests on hosts. Agents and the control plane may believe something else.
 
-use crate::memory::Memory;
 use lenticular_agent::core::FoundMemory;
 use lenticular_model::{DiskId, ServerId};
 use std::collections::BTreeMap;
@@ -43,6 +42,16 @@ pub(crate) struct Process {
     pub(crate) held: bool,
     /// The run of the agent that learns of its end.
     pub(crate) watched_by: Option<u64>,
+}
+
+/// The real state of a saved memory. It belongs to the disks as they were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Memory {
+    pub(crate) generation: u64,
+    pub(crate) boot: u64,
+    pub(crate) layout: u32,
+    pub(crate) root: Content,
+    pub(crate) more: BTreeMap<DiskId, Content>,
 }
 
 /// The real state of an arriving guest.

@@ -5,9 +5,9 @@ use super::{
     step::{Ended, Failure, Outcome, Started, Step},
 };
 use lenticular_model::{
-    PortId, ServerId,
+    PortId,
     compute::{migration::Mode, server::BootStyle},
-    host::observation::{Attempt, FailedAttempt, Observation, ObservedState, StopReason, Unsaved},
+    host::observation::{Attempt, Observation, StopReason},
     network::port::Mac,
 };
 use lenticular_wire::agent::{GuestAssignment, Order, Own, RunGoal};
@@ -62,8 +62,8 @@ fn nics(of: &GuestAssignment) -> Vec<Nic> {
 /// A finished attempt to send the disk to the image store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Uploaded {
-    upload: String,
-    failure: Option<Failure>,
+    pub(super) upload: String,
+    pub(super) failure: Option<Failure>,
 }
 
 /// One guest.
@@ -106,7 +106,7 @@ pub(super) struct Guest {
     pub(super) leftover: bool,
     /// The last attempt that failed and left the guest as it was.
     #[serde(default)]
-    failed_attempt: Option<(Attempt, Failure)>,
+    pub(super) failed_attempt: Option<(Attempt, Failure)>,
     /// Why it was started anew in its present boot, though its memory was saved.
     #[serde(default)]
     pub(super) memory_lost: Option<String>,
@@ -235,57 +235,12 @@ impl Guest {
     pub(super) fn done(&mut self, step: &Step, outcome: Outcome) {
         let ended = std::mem::take(&mut self.ended);
         match (step, outcome) {
-            // Steps with failures that the control plane must know.
-            (Step::Start(of), Outcome::Failed(failure)) => {
-                // The driver discards a saved memory first.
-                self.has_memory = false;
-                self.fail(of.boot, failure);
+            (Step::Prepare(_) | Step::Rebuild(..) | Step::Revive(_), outcome) => {
+                self.disks_done(step, outcome)
             }
-            (Step::Prepare(of) | Step::Rebuild(of, _) | Step::Revive(of), Outcome::Failed(failure)) => {
-                self.fail(of.boot, failure)
-            }
-            // The saved memory is still there.
-            (Step::Wake(of), Outcome::Failed(failure)) => {
-                self.boot_done = self.boot_done.max(of.boot);
-                self.failed_attempt = Some((Attempt::Resume { boot: of.boot }, failure));
-            }
-            (Step::Suspend(_), Outcome::Failed(_)) if ended => {
-                self.run_state = RunState::Stopped { why: StopReason::Died };
-            }
-            (Step::Suspend(_), Outcome::Failed(failure)) => {
-                self.failed_attempt = self.attempt().map(|attempt| (attempt, failure));
-            }
-            (Step::Suspend(_), _) => {
-                self.run_state = RunState::Stopped { why: StopReason::Ordered };
-                (self.has_memory, self.failed_attempt) = (true, None);
-            }
-            (Step::Rebuild(of, _), _) => {
-                self.generation = of.generation;
-                self.run_state = RunState::New;
-                self.has_memory = false;
-                // Whatever ran under this boot ran on the old disk.
-                self.boot_done = self.boot_done.min(of.boot.saturating_sub(1));
-            }
-            (Step::Prepare(of), _) => {
-                self.disk = Disk::Made;
-                self.generation = of.generation;
-            }
-            (Step::Start(of) | Step::Wake(of), outcome) => {
-                let started = match outcome {
-                    Outcome::Started(started) => started,
-                    Outcome::Done | Outcome::Failed(_) => Started::default(),
-                };
-                (self.boot_done, self.process_boot) = (of.boot, of.boot);
-                self.nics = nics(of);
-                (self.has_memory, self.failed_attempt) = (false, None);
-                self.memory_lost = started.memory_lost.clone().or(self.memory_lost.take());
-                self.run_state = running(started);
-            }
-            (Step::Pause | Step::Unpause, outcome) => {
-                self.stuck = matches!(outcome, Outcome::Failed(_));
-                if let (RunState::Running { paused, .. }, false) = (&mut self.run_state, self.stuck) {
-                    *paused = *step == Step::Pause;
-                }
+            (Step::Start(_) | Step::Wake(_), outcome) => self.started(step, outcome),
+            (Step::Pause | Step::Unpause | Step::Suspend(_) | Step::DropMemory, outcome) => {
+                self.stillness_done(step, outcome, ended);
             }
             (Step::Upload(_, upload) | Step::Snapshot(_, upload), outcome) => {
                 let failure = match outcome {
@@ -315,14 +270,7 @@ impl Guest {
             // All other steps must succeed at some time.
             (_, Outcome::Failed(_)) => self.stuck = true,
             (Step::Plug(of), _) => self.nics = nics(of),
-            (Step::Revive(of), _) => {
-                self.generation = of.generation;
-                self.boot_done = of.boot;
-                self.run_state = RunState::Stopped { why: StopReason::Ordered };
-                self.outbound = None;
-            }
             (Step::Resume | Step::ResumePaused, _) => self.stays(),
-            (Step::DropMemory, _) => self.has_memory = false,
             (Step::HandOver { .. }, _) => self.handed_over(),
             (Step::Kill, _) if self.has_left(false) => {}
             (Step::Kill, _) if self.leftover => self.leftover = false,
@@ -337,6 +285,31 @@ impl Guest {
                 (self.has_memory, self.leftover) = (false, false);
             }
         }
+    }
+
+    /// A start or a wake has ended.
+    fn started(&mut self, step: &Step, outcome: Outcome) {
+        let (Step::Start(of) | Step::Wake(of)) = step else { return };
+        let started = match outcome {
+            // The saved memory is still there.
+            Outcome::Failed(failure) if matches!(step, Step::Wake(_)) => {
+                self.boot_done = self.boot_done.max(of.boot);
+                self.failed_attempt = Some((Attempt::Resume { boot: of.boot }, failure));
+                return;
+            }
+            Outcome::Failed(failure) => {
+                // The driver discards a saved memory first.
+                self.has_memory = false;
+                return self.fail(of.boot, failure);
+            }
+            Outcome::Started(started) => started,
+            Outcome::Done => Started::default(),
+        };
+        (self.boot_done, self.process_boot) = (of.boot, of.boot);
+        self.nics = nics(of);
+        (self.has_memory, self.failed_attempt) = (false, None);
+        self.memory_lost = started.memory_lost.clone().or(self.memory_lost.take());
+        self.run_state = running(started);
     }
 
     pub(super) fn fail(&mut self, boot: u64, failure: Failure) {
@@ -362,41 +335,6 @@ impl Guest {
             }
             Some(Order::Receive(receive)) => self.sync_inbound(&receive),
             Some(Order::Keep { .. } | Order::Remove { .. }) | None => {}
-        }
-    }
-
-    /// True if the disk here is the older disk that the order returns to.
-    fn revives(&self, own: &Own) -> bool {
-        let older = own.revives == Some(self.generation) && own.assignment.generation > self.generation;
-        older && self.disk == Disk::Made && self.inbound.is_none() && !self.runs()
-    }
-
-    /// True if the order's disks shall replace the disks here.
-    fn rebuilds(&self, own: &Own) -> bool {
-        let older = own.replaces.is_some_and(|replaces| replaces.generation == self.generation);
-        let newer = own.assignment.generation > self.generation;
-        older && newer && self.disk == Disk::Made && self.inbound.is_none()
-    }
-
-    /// True if the guest's order is to replace the disks here.
-    fn is_rebuilt(&self) -> bool {
-        self.own().is_some_and(|own| self.rebuilds(own))
-    }
-
-    /// True if the order's boot was tried and failed.
-    fn has_failed(&self, own: &Own) -> bool {
-        matches!(self.run_state, RunState::Failed(_)) && self.boot_done >= own.assignment.boot
-    }
-
-    fn next_rebuild(&self, own: &Own) -> Option<Step> {
-        let of = &own.assignment;
-        match self.leaves_process() || self.leftover {
-            true => Some(Step::Kill),
-            false if self.has_failed(own) => None,
-            false => {
-                let keeps_data = own.replaces.is_some_and(|replaces| replaces.keeps_data);
-                Some(Step::Rebuild(of.clone(), keeps_data))
-            }
         }
     }
 
@@ -502,24 +440,6 @@ impl Guest {
         }
     }
 
-    /// The attempt that the guest's order asks for.
-    fn attempt(&self) -> Option<Attempt> {
-        let own = self.own()?;
-        match own.run {
-            RunGoal::Suspended { attempt: number } => Some(Attempt::Suspend { number }),
-            RunGoal::Running => Some(Attempt::Resume { boot: own.assignment.boot }),
-            RunGoal::Stopped => None,
-        }
-    }
-
-    /// The present order's attempt, if it failed.
-    fn failed_attempt(&self) -> Option<FailedAttempt> {
-        let attempt = self.attempt()?;
-        let (_, failure) = self.failed_attempt.as_ref().filter(|(failed, _)| *failed == attempt)?;
-        let Failure { message, details } = failure.clone();
-        Some(FailedAttempt { attempt, message, details })
-    }
-
     /// The step that brings a running guest's interfaces to the order.
     pub(super) fn next_plug(&self, own: &Own) -> Option<Step> {
         let differ = self.runs() && self.nics != nics(&own.assignment);
@@ -539,16 +459,6 @@ impl Guest {
     /// True if an attempt to send the disk has ended.
     fn is_sent(&self, upload: &str) -> bool {
         self.uploaded.as_ref().is_some_and(|uploaded| uploaded.upload == upload)
-    }
-
-    fn unsaved(&self) -> Option<Unsaved> {
-        let own = self.own()?;
-        let Uploaded { upload, failure } = self.uploaded.as_ref()?;
-        if ![&own.upload, &own.snapshot].contains(&&Some(upload.clone())) {
-            return None;
-        }
-        let Failure { message, details } = failure.clone()?;
-        Some(Unsaved { upload: upload.clone(), message, details })
     }
 
     /// True if the step under way waits for a result that no order needs any more.
@@ -613,77 +523,6 @@ impl Guest {
 
     pub(super) fn runs(&self) -> bool {
         matches!(self.run_state, RunState::Running { .. })
-    }
-
-    pub(super) fn observe(&self, server_id: ServerId) -> Observation {
-        let generation = match (&self.run_state, &self.order, &self.inbound) {
-            (RunState::Gone, Some(order), _) => order.generation(),
-            (_, _, Some(inbound)) => inbound.generation,
-            // The report is about the new disks.
-            (_, Some(order), _) if self.is_rebuilt() => order.generation(),
-            (RunState::Failed(_), Some(Order::Own(own)), _) if self.revives(own) => own.assignment.generation,
-            _ => self.generation,
-        };
-        Observation {
-            server_id,
-            generation,
-            boot: self.boot_done,
-            observed: self.observed(),
-            layout: self.layout(),
-            handover: self.handover(),
-            unsaved: self.unsaved(),
-            failed_attempt: self.failed_attempt(),
-            memory_lost: self.memory_lost.clone().filter(|_| self.runs()),
-        }
-    }
-
-    fn layout(&self) -> u32 {
-        match &self.run_state {
-            RunState::Running { layout, .. } => *layout,
-            _ => 0,
-        }
-    }
-
-    fn observed(&self) -> ObservedState {
-        if self.run_state == RunState::Gone {
-            return ObservedState::Absent;
-        }
-        if let Some(inbound) = &self.inbound {
-            return inbound.observed();
-        }
-        // A guest that an earlier incarnation of the store removed is not the server's any more, even if parts of
-        // it are still here.
-        let goes = self.rebase && matches!(self.order, Some(Order::Remove { .. }));
-        if goes || matches!(self.order, Some(Order::Keep { .. })) {
-            return ObservedState::Kept;
-        }
-        let rebuilt = self.is_rebuilt();
-        let disk_made = self.disk == Disk::Made && !rebuilt;
-        let upcoming = match (&self.doing, self.next()) {
-            (Some(step), _) if step.is_hard() || self.adopting.is_some() => Some(step.name()),
-            (None, Some(step)) if step.is_hard() => Some("waiting for its turn"),
-            _ if self.adopting.is_some() => Some("taking over"),
-            _ => None,
-        };
-        match (&self.run_state, upcoming) {
-            (RunState::Running { .. } | RunState::Stopped { .. }, None) if rebuilt => {
-                ObservedState::Preparing { step: "ending the process".to_owned(), disk_made }
-            }
-            (RunState::Running { ssh_forward, paused, .. }, _) => {
-                ObservedState::Running { ssh_forward: ssh_forward.clone(), paused: *paused }
-            }
-            (RunState::Gone, _) => ObservedState::Absent,
-            (_, Some(step)) => ObservedState::Preparing { step: step.to_owned(), disk_made },
-            (RunState::New, None) => ObservedState::Preparing { step: "waiting".to_owned(), disk_made },
-            (RunState::Stopped { .. }, None) if self.has_memory => ObservedState::Suspended,
-            (RunState::Stopped { why }, None) => ObservedState::Stopped { why: *why },
-            (RunState::Failed(failure), None) => ObservedState::Failed {
-                message: failure.message.clone(),
-                details: failure.details.clone(),
-                // A lost disk was made.
-                disk_made: self.disk != Disk::NotMade && !rebuilt,
-            },
-        }
     }
 
     #[cfg(test)]

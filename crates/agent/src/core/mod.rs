@@ -38,11 +38,14 @@
 
 #[cfg(test)]
 mod chaos;
+mod disks;
 mod found;
 mod guest;
 pub mod host;
 mod moves;
+mod report;
 mod step;
+mod stillness;
 #[cfg(test)]
 mod tests;
 

@@ -5,8 +5,10 @@
 //! ```
 
 use super::{
-    Disks, file_failure,
-    qcow2::{DiskNote, IMG, Qcow2Disks, blocking, file, keep_base, relative, remove_files, run_img},
+    Disks,
+    disk_file::{DiskNote, file, remove_files},
+    file_failure,
+    qcow2::{IMG, Qcow2Disks, blocking, keep_base, relative, run_img},
 };
 use crate::{core::Failure, files, peer::Stream};
 use lenticular_model::{DiskId, ServerId, compute::migration::Mode};

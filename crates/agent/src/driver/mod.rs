@@ -4,6 +4,7 @@
 //! order that [`crate::core`] decides. Every method may be called again after it failed or was interrupted by a
 //! crash.
 
+mod disk_file;
 mod guest_user;
 mod incoming;
 pub mod migrator;

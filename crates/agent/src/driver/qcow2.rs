@@ -8,9 +8,11 @@
 //! ```
 
 use super::{
-    Disks, Work, disk_full, file_failure,
+    Disks, Work,
+    disk_file::{DiskNote, WORK, disk_of, file, names_in, note_file, remove_files},
+    disk_full, file_failure,
     guest_user::{self, GuestUser},
-    remake, send_disk,
+    send_disk,
 };
 use crate::{
     core::Failure,
@@ -24,7 +26,6 @@ use lenticular_wire::{
     hex,
 };
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};
 use std::{
     collections::{BTreeSet, HashMap},
@@ -38,8 +39,6 @@ use std::{
 };
 use tokio::io::AsyncWriteExt;
 
-/// The note beside the complete root disk.
-pub(super) const NOTE: &str = "disk.json";
 /// The space that must stay free on the host's disk.
 const ROOM_BYTES_MIN: u64 = 256 << 20;
 /// A base without a request for this long is removed.
@@ -48,10 +47,6 @@ const BASE_KEPT_S: u64 = 24 * 3600;
 pub(super) const IMG: Limits =
     Limits { deadline: Duration::from_secs(30), memory_mb_and_cpu_s: Some((1024, 20)) };
 
-/// The root disk, in its guest's directory.
-pub(super) const ROOT: &str = "root.qcow2";
-/// A file in between: a disk's copy for the image store, or a swap area before qemu-img converts it.
-const WORK: &str = "whole.qcow2";
 /// Limits of qemu-img when it copies a whole disk.
 const CONVERT: Limits = Limits {
     deadline: Duration::from_secs(SHELVE_S_MAX as u64),
@@ -63,55 +58,6 @@ pub struct Qcow2Disks {
     state_dir: PathBuf,
     /// A lock for each base in download.
     fetching: Lock<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-}
-
-/// The note beside each disk. The base is empty for a disk without one.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct DiskNote {
-    pub(super) generation: u64,
-    pub(super) base: String,
-}
-
-/// The name of a disk's file, in its guest's directory. The root disk has its server's id.
-pub(super) fn file(server: ServerId, disk: DiskId) -> String {
-    match disk == DiskId::root_of(server) {
-        true => ROOT.to_owned(),
-        false => format!("{disk}.qcow2"),
-    }
-}
-
-/// The name of a disk's note.
-pub(super) fn note_file(server: ServerId, disk: DiskId) -> String {
-    match disk == DiskId::root_of(server) {
-        true => NOTE.to_owned(),
-        false => format!("{disk}.json"),
-    }
-}
-
-/// The disk whose file or note has this name.
-fn disk_of(server: ServerId, name: &str) -> Option<DiskId> {
-    if [ROOT, NOTE].contains(&name) {
-        return Some(DiskId::root_of(server));
-    }
-    let stem = name.strip_suffix(".qcow2").or_else(|| name.strip_suffix(".json"))?;
-    stem.parse().ok()
-}
-
-/// Removes the files of all disks in a guest's directory. Without its note, a disk counts as half-made, even after a
-/// crash; so the notes go first.
-pub(super) fn remove_files(dir: &Path, server: ServerId) -> io::Result<()> {
-    let mut names = names_in(dir)?;
-    names.retain(|name| name == WORK || remake::is_ours(name) || disk_of(server, name).is_some());
-    names.sort_by_key(|name| !name.ends_with(".json"));
-    names.iter().try_for_each(|name| files::remove(&dir.join(name)))
-}
-
-fn names_in(dir: &Path) -> io::Result<Vec<String>> {
-    match std::fs::read_dir(dir) {
-        Ok(entries) => entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
 }
 
 impl Qcow2Disks {

@@ -8,21 +8,14 @@
 //! In a rebuild, a disk's new file is renamed over the old one, and then its note gets the new generation. A crash between
 //! the two leaves the older generation in the note: the rebuild begins anew.
 
-use super::qcow2::{DiskNote, Qcow2Disks, blocking, file};
+use super::{
+    disk_file::{DiskNote, NEW, RESCUE, file},
+    qcow2::{Qcow2Disks, blocking},
+};
 use crate::{core::Failure, files};
 use lenticular_model::{DiskId, ServerId};
 use lenticular_wire::agent::{Content, DiskSpec, RescueSpec};
 use std::path::{Path, PathBuf};
-
-/// The rescue disk's file, and its note.
-const RESCUE: [&str; 2] = ["rescue.qcow2", "rescue.json"];
-/// The beginning of a new disk's name.
-const NEW: &str = "new-";
-
-/// True for a file of this module: it goes with its guest's disks.
-pub(super) fn is_ours(name: &str) -> bool {
-    name.starts_with(NEW) || RESCUE.contains(&name)
-}
 
 impl Qcow2Disks {
     pub(super) async fn remake_disks(

@@ -1,6 +1,6 @@
 //! The agent's start: locks its state directory, reads its state, and finds the running guests.
 
-use super::{AgentError, Runtime, measure::measure};
+use super::{AgentError, Runtime, measure::measure, work};
 use crate::{
     Config,
     core::{Core, FoundGuest},
@@ -86,11 +86,11 @@ async fn find_guests(core: &mut Core, drivers: &Drivers) -> Result<(), AgentErro
     let all: BTreeSet<ServerId> = core.servers().chain(disks.keys().copied()).chain(processes).collect();
     let mut looking = JoinSet::new();
     for id in all {
-        let (driver, disks) = (drivers.hypervisor.clone(), drivers.disks.clone());
+        let (driver, drivers) = (drivers.hypervisor.clone(), drivers.clone());
         looking.spawn(async move {
             let (process, memory) = (driver.find(id).await, driver.find_memory(id, None).await);
             // A copy that an earlier agent began is of no use.
-            if let Err(failure) = driver.end_copy(id).await.and(disks.remove_copy(id).await) {
+            if let Err(failure) = work::clear_copy(&drivers, id).await {
                 tracing::warn!(server = %id, %failure, "a copy of a disk is left over");
             }
             (id, process, memory)

@@ -139,14 +139,9 @@ async fn carry_out(
             }
         },
         Step::Start(assignment) => start(drivers, link, assignment).await.map(Outcome::Started),
-        Step::Wake(assignment) => wake(drivers, assignment).await.map(Outcome::Started),
-        Step::Pause => drivers.hypervisor.pause(id).await.map(|()| Outcome::Done),
-        Step::Unpause => drivers.hypervisor.unpause(id).await.map(|()| Outcome::Done),
-        Step::Suspend(assignment) => match drivers.hypervisor.suspend(&assignment).await {
-            Ok(()) => drivers.network.unplug(id).await.map(|()| Outcome::Done),
-            Err(failure) => Err(failure),
-        },
-        Step::DropMemory => drivers.hypervisor.drop_memory(id).await.map(|()| Outcome::Done),
+        Step::Pause | Step::Unpause | Step::Suspend(_) | Step::Wake(_) | Step::DropMemory => {
+            change_stillness(drivers, id, step).await
+        }
         Step::Plug(assignment) => plug(drivers, &assignment).await.map(|()| Outcome::Done),
         Step::Shutdown => match drivers.hypervisor.shutdown(id, cancel).await {
             Ok(()) => drivers.network.unplug(id).await.map(|()| Outcome::Done),
@@ -169,14 +164,7 @@ async fn carry_out(
             _ = cancel.wait_for(|cancel| *cancel) => Err(Failure::new("The shelving was given up.", "cut short")),
         },
         Step::Snapshot(assignment, name) => {
-            let result = tokio::select! {
-                result = snapshot(drivers, link, &assignment, &name) => result.map(|()| Outcome::Done),
-                _ = cancel.wait_for(|cancel| *cancel) => {
-                    Err(Failure::new("The image is no longer wanted.", "cut short"))
-                }
-            };
-            // Nothing of the copy stays, however it ended.
-            drivers.hypervisor.end_copy(id).await.and(drivers.disks.remove_copy(id).await).and(result)
+            send_snapshot(drivers, link, &assignment, &name, cancel).await.map(|()| Outcome::Done)
         }
         Step::Revive(assignment) => relabel(drivers, &assignment).await.map(|()| Outcome::Done),
         Step::Resume => drivers.moves.resume(id, false).await.map(|()| Outcome::Done),
@@ -196,6 +184,28 @@ async fn carry_out(
         }
     };
     result.unwrap_or_else(Outcome::Failed)
+}
+
+/// Lets a guest stand still, or go on.
+async fn change_stillness(drivers: &Drivers, id: ServerId, step: Step) -> Result<Outcome, Failure> {
+    let hypervisor = &drivers.hypervisor;
+    match step {
+        Step::Wake(of) => return wake(drivers, of).await.map(Outcome::Started),
+        Step::Pause => hypervisor.pause(id).await?,
+        Step::Unpause => hypervisor.unpause(id).await?,
+        Step::Suspend(of) => {
+            hypervisor.suspend(&of).await?;
+            drivers.network.unplug(id).await?;
+        }
+        _ => hypervisor.drop_memory(id).await?,
+    }
+    Ok(Outcome::Done)
+}
+
+/// Removes a copy of a disk that was sent or given up, and what made it.
+pub(super) async fn clear_copy(drivers: &Drivers, id: ServerId) -> Result<(), Failure> {
+    drivers.hypervisor.end_copy(id).await?;
+    drivers.disks.remove_copy(id).await
 }
 
 async fn take_in(drivers: &Drivers, link: &dyn Link, receive: &Receive) -> Result<(), Failure> {
@@ -317,6 +327,21 @@ async fn upload(
     upload: &str,
 ) -> Result<(), Failure> {
     drivers.disks.upload(of.server_id, root(of)?.id, upload, link).await
+}
+
+/// Sends a snapshot, unless it is given up. Nothing of it is left on the host.
+async fn send_snapshot(
+    drivers: &Drivers,
+    link: &dyn Link,
+    of: &GuestAssignment,
+    name: &str,
+    mut cancel: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let result = tokio::select! {
+        result = snapshot(drivers, link, of, name) => result,
+        _ = cancel.wait_for(|cancel| *cancel) => Err(Failure::new("The image is no longer wanted.", "cut short")),
+    };
+    clear_copy(drivers, of.server_id).await.and(result)
 }
 
 /// Sends a copy of the root disk: of a guest with a process as it is at one moment, else the disk itself.

@@ -1,6 +1,6 @@
 //! Server actions: `POST /servers/{id}/action`.
 
-use super::server_id;
+use super::{argument::arguments, server_id};
 use crate::{
     body::Json,
     ctx::Ctx,
@@ -26,7 +26,7 @@ use lenticular_wire::{
     request,
 };
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// `POST /servers/{id}/action`
 pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
@@ -41,27 +41,8 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
     // As in Nova, the server is looked up before the action's arguments are read.
     ctx.state.visible::<Server>(&ctx.caller, &id)?;
     match name.as_str() {
-        "os-start" => {
-            ctx.commit("server start", move |txn, caller| server::start(txn, caller, id)).await?;
-        }
-        "os-stop" => {
-            ctx.commit("server stop", move |txn, caller| server::stop(txn, caller, id)).await?;
-        }
-        "reboot" => {
-            let style = reboot_style(args)?;
-            ctx.commit("server reboot", move |txn, caller| server::reboot(txn, caller, id, style)).await?;
-        }
-        "pause" => {
-            ctx.commit("server pause", move |txn, caller| suspend::pause(txn, caller, id)).await?;
-        }
-        "unpause" => {
-            ctx.commit("server unpause", move |txn, caller| suspend::unpause(txn, caller, id)).await?;
-        }
-        "suspend" => {
-            ctx.commit("server suspend", move |txn, caller| suspend::suspend(txn, caller, id)).await?;
-        }
-        "resume" => {
-            ctx.commit("server resume", move |txn, caller| suspend::resume(txn, caller, id)).await?;
+        "os-start" | "os-stop" | "reboot" | "pause" | "unpause" | "suspend" | "resume" | "unrescue" => {
+            return act_on_guest(&ctx, id, &name, args).await;
         }
         "lock" => {
             let reason = lock_reason(ctx.version, args)?;
@@ -93,9 +74,6 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
         }
         "rebuild" => return super::rebuild::rebuild(ctx, id, args).await,
         "rescue" => return super::rescue::rescue(&ctx, id, args).await,
-        "unrescue" => {
-            ctx.commit("server unrescue", move |txn, caller| rescue::unrescue(txn, caller, id)).await?;
-        }
         "createImage" | "createBackup" => return super::snapshot::create(&ctx, id, &name, args).await,
         "injectNetworkInfo" | "restore" => return act_without_effect(&ctx, id, &name).await,
         "os-getConsoleOutput" => return console(&ctx, id, args).await,
@@ -111,6 +89,38 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
 async fn act_without_effect(ctx: &Ctx, id: ServerId, name: &str) -> Handled {
     let command = if name == "restore" { server::restore } else { server::inject_network_info };
     ctx.commit("server without effect", move |txn, caller| command(txn, caller, id)).await?;
+    empty(202)
+}
+
+/// Actions that start or stop a guest, or let it stand still.
+async fn act_on_guest(ctx: &Ctx, id: ServerId, name: &str, args: Value) -> Handled {
+    match name {
+        "os-start" => {
+            ctx.commit("server start", move |txn, caller| server::start(txn, caller, id)).await?;
+        }
+        "os-stop" => {
+            ctx.commit("server stop", move |txn, caller| server::stop(txn, caller, id)).await?;
+        }
+        "reboot" => {
+            let style = reboot_style(args)?;
+            ctx.commit("server reboot", move |txn, caller| server::reboot(txn, caller, id, style)).await?;
+        }
+        "pause" => {
+            ctx.commit("server pause", move |txn, caller| suspend::pause(txn, caller, id)).await?;
+        }
+        "unpause" => {
+            ctx.commit("server unpause", move |txn, caller| suspend::unpause(txn, caller, id)).await?;
+        }
+        "suspend" => {
+            ctx.commit("server suspend", move |txn, caller| suspend::suspend(txn, caller, id)).await?;
+        }
+        "resume" => {
+            ctx.commit("server resume", move |txn, caller| suspend::resume(txn, caller, id)).await?;
+        }
+        _ => {
+            ctx.commit("server unrescue", move |txn, caller| rescue::unrescue(txn, caller, id)).await?;
+        }
+    }
     empty(202)
 }
 
@@ -175,20 +185,6 @@ async fn evacuate(ctx: &Ctx, id: ServerId, args: Value) -> Handled {
         true => empty(200),
         // No password is set: the guest has its key.
         false => json(200, &json!({"adminPass": ""})),
-    }
-}
-
-/// The arguments of an action. An action without required arguments may be sent without any.
-///
-/// Actions without arguments, such as start and stop, accept any value: Nova's schemas do, and clients send null,
-/// an empty object or an empty text.
-pub(super) fn arguments(action: &str, args: Value) -> Result<Map<String, Value>> {
-    match args {
-        Value::Null => Ok(Map::new()),
-        Value::Object(fields) => Ok(fields),
-        _ => {
-            Err(Error::invalid(format!("Invalid input for field/attribute {action}. It must be an object.")))
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod action;
 mod aggregate;
+mod argument;
 mod diagnostics;
 mod extension;
 mod external_event;

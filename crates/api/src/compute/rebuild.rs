@@ -1,7 +1,7 @@
 //! The action `rebuild`: its arguments, and the server as its answer.
 
 use super::{
-    action::arguments,
+    argument::arguments,
     server::{random_password, view},
 };
 use crate::{ctx::Ctx, fault::Handled, respond::json};

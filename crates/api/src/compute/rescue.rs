@@ -1,6 +1,6 @@
 //! The arguments and the answer of the action `rescue`.
 
-use super::{action::arguments, server::random_password};
+use super::{argument::arguments, server::random_password};
 use crate::{ctx::Ctx, fault::Handled, respond::json};
 use lenticular_control::command::compute::rescue;
 use lenticular_model::{ImageId, ServerId, error::Error};

@@ -1,6 +1,6 @@
 //! Images of servers: the actions `createImage` and `createBackup`.
 
-use super::action::arguments;
+use super::argument::arguments;
 use crate::{
     ctx::Ctx,
     fault::Handled,
@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, header::LOCATION};
 use lenticular_control::command::compute::snapshot::{self, NewSnapshot};
 use lenticular_model::{
     ServerId,
-    compute::server::Rotation,
+    compute::snapshot::Rotation,
     error::{Error, Result},
 };
 use lenticular_wire::request;

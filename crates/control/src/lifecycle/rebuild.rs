@@ -12,7 +12,10 @@
 use crate::lifecycle::{disk, operation};
 use lenticular_model::{
     Txn,
-    compute::server::{BootStyle, Rebuild, Server, Wanted},
+    compute::{
+        rebuild::Rebuild,
+        server::{BootStyle, Server, Wanted},
+    },
     image::Image,
 };
 

@@ -12,7 +12,10 @@
 use crate::lifecycle::{image, operation};
 use lenticular_model::{
     HostId, ImageId, ServerId, Txn,
-    compute::server::{Rotation, Server, Snapshot, Wanted},
+    compute::{
+        server::{Server, Wanted},
+        snapshot::{Rotation, Snapshot},
+    },
     error::{Error, Result},
     host::observation::Unsaved,
     image::{Data, Image, Phase, Quota},

@@ -116,6 +116,11 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
         }
         return;
     }
+    observe_present(txn, server, seen, made);
+}
+
+/// A report of the present boot.
+fn observe_present(txn: &mut Txn<'_>, server: &Server, seen: &Observation, made: bool) {
     match &seen.observed {
         // The host does not know yet that the server is now its own.
         ObservedState::Receiving { .. }

@@ -7,5 +7,8 @@ pub mod flavor;
 pub mod keypair;
 pub mod migration;
 pub mod operation;
+pub mod rebuild;
+pub mod rescue;
 pub mod server;
 pub mod server_group;
+pub mod snapshot;

@@ -26,6 +26,9 @@ use crate::{
         flavor::Size,
         migration::{FlavorSnapshot, Ticket, Unconfirmed},
         operation::OperationKind,
+        rebuild::Rebuild,
+        rescue::Rescue,
+        snapshot::Snapshot,
     },
     error::Error,
     policy::Caller,
@@ -197,62 +200,6 @@ impl Shelf {
             Self::Saving { image_id, .. } | Self::Offloaded { image_id } => *image_id,
         }
     }
-}
-
-/// A copy of a server's root disk on its way to the image store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// The image that it becomes.
-    pub image_id: ImageId,
-    /// The name of this attempt. The host may send the disk for this attempt alone.
-    pub upload: String,
-    /// Set for a backup.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rotation: Option<Rotation>,
-}
-
-/// How many backups of a server are kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rotation {
-    /// Backups of one type are counted together, such as `daily`.
-    pub backup_type: String,
-    /// So many are kept, the newest.
-    pub keep: u32,
-}
-
-/// A rebuild under way, with what the server goes back to if its host cannot make the new disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rebuild {
-    /// The generation of the old disk.
-    pub generation: u64,
-    /// See [`Server::image_id`].
-    pub image_id: ImageId,
-    /// See [`Server::base`].
-    pub base: Arc<str>,
-    /// See [`Server::base_image`].
-    #[serde(default)]
-    pub base_image: Option<ImageId>,
-    /// See [`Server::base_format`].
-    pub base_format: Arc<str>,
-    /// True if only the root disk is made anew.
-    pub keeps_data: bool,
-    /// True if the guest runs after a failure.
-    pub ran: bool,
-}
-
-/// The image that the guest starts from while the server is rescued.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rescue {
-    /// The image.
-    pub image_id: ImageId,
-    /// The SHA-512 of its bytes.
-    pub base: Arc<str>,
-    /// The format of those bytes.
-    pub base_format: Arc<str>,
-    /// True if the guest's own disks keep their places, and the rescue disk is a further one.
-    pub stable: bool,
-    /// True if the guest runs after a failure.
-    pub ran: bool,
 }
 
 fn is_empty(map: &Arc<BTreeMap<String, String>>) -> bool {

@@ -9,12 +9,11 @@
 //! at most once, whatever dies in between.
 
 use super::{
-    Channel, Live, NetPlan, Qemu, args, cgroup, end, file_failure, qmp::Migration, qmp::QmpError,
-    qmp_failure, remove_ended,
+    Channel, Live, NetPlan, Qemu, end, file_failure, qmp::Migration, qmp::QmpError, qmp_failure, remove_ended,
 };
 use crate::{
     core::{Failure, FoundMemory, Started},
-    driver::{guest_user::RUN, qcow2::blocking, user_net},
+    driver::{qcow2::blocking, user_net},
     files,
 };
 use lenticular_model::ServerId;
@@ -112,7 +111,7 @@ impl Qemu {
 
     async fn save(&self, live: &Live, of: &GuestAssignment) -> Result<(), Failure> {
         let Some(qmp) = &live.qmp else { return Err(failed("its process does not answer")) };
-        leave_postmigrate(live).await.map_err(|e| qmp_failure(&e))?;
+        qmp.leave_postmigrate().await.map_err(|e| qmp_failure(&e))?;
         qmp.ask("stop", Value::Null).await.map_err(|e| qmp_failure(&e))?;
         let dir = self.dir(of.server_id);
         let listener = self.way_out(of.server_id, Channel::Memory).await?;
@@ -227,53 +226,6 @@ impl Qemu {
         let ssh_forward = user_net::ssh_forward(&networks);
         Ok(Started { ssh_forward, layout: live.layout, paused: of.paused, memory_lost: None })
     }
-
-    /// A process that waits for the guest's memory, and runs nothing.
-    pub(super) async fn launch_waiting(
-        &self,
-        of: &GuestAssignment,
-        layout: u32,
-        disks: &[PathBuf],
-        net: &NetPlan,
-    ) -> Result<Arc<Live>, Failure> {
-        let (id, dir) = (of.server_id, self.dir(of.server_id));
-        let probed = self.probed().await;
-        let Some(binary) = probed.binary.clone() else {
-            let trouble = probed.trouble.clone().unwrap_or_default();
-            return Err(Failure::new("The server's host cannot run guests now. Ask the operator.", trouble));
-        };
-        self.write_config_drive(of, &dir, net.carries_ipv6).await?;
-        let disks: Vec<&Path> = disks.iter().map(|disk| super::in_dir(&dir, disk)).collect();
-        let machine = args::Machine { disks: disks.clone(), net, kvm: probed.kvm, layout };
-        let qmp = self.launch(&binary, args::incoming(args::guest(of, &machine)), &dir, &disks).await?;
-        let events = json!({ "capabilities": [{ "capability": "events", "state": true }] });
-        let listen = json!({ "uri": format!("unix:{RUN}/{}", Channel::Memory.name()) });
-        let ready = async {
-            qmp.ask("migrate-set-capabilities", events).await?;
-            qmp.ask("migrate-incoming", listen).await
-        };
-        ready.await.map_err(|e| qmp_failure(&e))?;
-        let Some(process) = self.process(id)? else {
-            return Err(Failure::new(
-                "The server's guest ended as soon as it was started. Try again; if it fails again, ask the operator.",
-                "QEMU's pid file leads to no process",
-            ));
-        };
-        cgroup::enter(id, process.seen.pid, of.guest.size);
-        let live = Arc::new(Live { process, qmp: Some(qmp), boot: of.boot, layout });
-        self.live.lock().insert(id, live.clone());
-        Ok(live)
-    }
-}
-
-/// Makes a process whose memory was sent, and whose guest stands still, able to send it again.
-pub(super) async fn leave_postmigrate(live: &Live) -> Result<(), QmpError> {
-    let Some(qmp) = &live.qmp else { return Err(QmpError::Closed) };
-    if qmp.status().await? == "postmigrate" {
-        qmp.resume().await?;
-        qmp.ask("stop", Value::Null).await?;
-    }
-    Ok(())
 }
 
 async fn begin_saving(live: &Live) -> Result<(), QmpError> {

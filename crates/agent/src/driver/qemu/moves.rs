@@ -4,10 +4,7 @@
 //! QEMU does not send memory and disk over the network: they go through sockets in the guest's directory, and the
 //! agents connect the sockets of the two hosts.
 
-use super::{
-    Live, NetPlan, Qemu, args, file_failure, listen, memory::leave_postmigrate, qmp::Migration,
-    qmp::QmpError, qmp_failure,
-};
+use super::{Live, NetPlan, Qemu, args, file_failure, listen, qmp::Migration, qmp::QmpError, qmp_failure};
 use crate::{
     core::{Failure, Started},
     driver::guest_user::{self, GuestUser, RUN},
@@ -235,7 +232,7 @@ impl Qemu {
         let Some(qmp) = &live.qmp else { return Err(gone("it does not answer")) };
         let mut level = qmp.level();
         let mut forced = false;
-        leave_postmigrate(&live).await.map_err(|e| qmp_failure(&e))?;
+        qmp.leave_postmigrate().await.map_err(|e| qmp_failure(&e))?;
         begin_migration(&live).await.map_err(|e| qmp_failure(&e))?;
         let mut look = tokio::time::interval(LOOK * 5);
         let mut parted = false;

@@ -215,6 +215,15 @@ impl Qmp {
         self.ask("cont", Value::Null).await.map(drop)
     }
 
+    /// Makes a process whose memory was sent, and whose guest stands still, able to send it again.
+    pub(super) async fn leave_postmigrate(&self) -> Result<(), QmpError> {
+        if self.status().await? == "postmigrate" {
+            self.resume().await?;
+            self.ask("stop", Value::Null).await?;
+        }
+        Ok(())
+    }
+
     /// Ends QEMU, with its disks flushed.
     pub(super) async fn quit(&self) -> Result<(), QmpError> {
         self.ask("quit", Value::Null).await.map(drop)

@@ -8,7 +8,8 @@ use lenticular_model::{
     ImageId, ServerId, Txn,
     compute::{
         operation::OperationKind,
-        server::{BootStyle, Condition, Rescue, Server, Wanted},
+        rescue::Rescue,
+        server::{BootStyle, Condition, Server, Wanted},
     },
     error::{Error, Result},
     policy::{Action, Caller},

@@ -8,7 +8,8 @@ use lenticular_model::{
     ImageId, ServerId, Txn,
     compute::{
         operation::OperationKind,
-        server::{Condition, Rotation, Server, Snapshot},
+        server::{Condition, Server},
+        snapshot::{Rotation, Snapshot},
     },
     error::{Error, Result},
     image::{Quota, Usage},
