@@ -36,6 +36,19 @@ fn groups(id: ServerId) -> Vec<PathBuf> {
     dirs.filter(|dir| dir.exists()).collect()
 }
 
+/// A running guest has used its processor and its disk.
+async fn is_measured(cloud: &Cloud, id: ServerId) {
+    let seen = cloud.diagnostics(id).await.expect("a running guest");
+    assert_eq!(
+        (seen.state.as_str(), seen.cpus_ns.len(), seen.disks.len(), seen.nics.len()),
+        ("running", 1, 1, 1)
+    );
+    assert!(
+        seen.cpus_ns[0] > 0 && seen.disks[0].read_bytes > 0 && seen.resident_kib > Some(1_024),
+        "{seen:?}"
+    );
+}
+
 /// The port in a slot of the guest.
 fn port_in(slot: u8) -> PortSpec {
     let address = AddressSpec {
@@ -114,6 +127,7 @@ async fn a_guest_lives_through_all_that_befalls_it() {
         assert!(text.contains(&format!("lenticular-guest: {line}")), "no '{line}' in:\n{text}");
     }
     ssh_answers(&forward).await;
+    is_measured(&cloud, id).await;
 
     // The agent restarts; the guest does not notice.
     let pid = state.pid(id).unwrap();

@@ -13,8 +13,8 @@ use lenticular_model::{
     host::observation::{Observation, ObservedState},
 };
 use lenticular_wire::agent::{
-    Answer, Base, Content, DiskSpec, GuestAssignment, GuestSpec, Order, Orders, OrdersQuery, Outgoing, Own,
-    Peer, Question, Receive, Registration, Replaces, Report, RunGoal, Subject, Welcome,
+    Answer, Base, Content, Diagnostics, DiskSpec, GuestAssignment, GuestSpec, Order, Orders, OrdersQuery,
+    Outgoing, Own, Peer, Question, Receive, Registration, Replaces, Report, RunGoal, Subject, Welcome,
 };
 use std::{
     collections::BTreeMap,
@@ -143,16 +143,26 @@ impl Cloud {
     }
 
     pub async fn console(&self, id: ServerId, lines: Option<u32>) -> Result<String, String> {
+        self.ask(Subject::Console { server_id: id, lines }).await
+    }
+
+    /// What the host measures of a guest.
+    pub async fn diagnostics(&self, id: ServerId) -> Result<Diagnostics, String> {
+        let text = self.ask(Subject::Diagnostics { server_id: id }).await?;
+        Ok(serde_json::from_str(&text).expect("diagnostics"))
+    }
+
+    async fn ask(&self, ask: Subject) -> Result<String, String> {
         let question = self.set(|inner| {
             let question = inner.answers.len() as u64 + 100;
-            inner.questions.push(Question { id: question, ask: Subject::Console { server_id: id, lines } });
+            inner.questions.push(Question { id: question, ask });
             question
         });
         let answered = || {
             let inner = self.lock();
             inner.answers.iter().find(|a| a.id == question).map(|a| a.result.clone())
         };
-        self.wait(Duration::from_secs(30), answered).await.expect("an answer about the console")
+        self.wait(Duration::from_secs(30), answered).await.expect("an answer")
     }
 
     /// Waits until the console has the line.

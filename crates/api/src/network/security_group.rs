@@ -127,7 +127,9 @@ fn read_protocol(fields: &Fields) -> Result<Option<String>> {
 
 fn read_remote(fields: &Fields) -> Result<Remote> {
     let prefix = fields.get::<String>("remote_ip_prefix")?;
-    let group = fields.id("remote_group_id")?;
+    // As in Neutron, a group that cannot be is one that is not there.
+    let group = fields.get::<String>("remote_group_id")?;
+    let group = group.map(|text| text.parse().map_err(|_| SecurityGroup::missing(&text))).transpose()?;
     let addresses = fields.id("remote_address_group_id")?;
     match (prefix, group, addresses) {
         (None, None, None) => Ok(Remote::Any),
