@@ -42,6 +42,8 @@ use std::{
     sync::Arc,
 };
 
+pub use crate::compute::{hint::Hints, personality::PersonalityFile};
+
 /// One network interface that a new server gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Nic {
@@ -141,26 +143,6 @@ pub struct Key {
     pub name: String,
     /// In OpenSSH's one-line form.
     pub public_key: String,
-}
-
-/// A file that a server's owner wants in its guest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PersonalityFile {
-    /// Its path in the guest.
-    pub path: String,
-    /// Its bytes, in Base64.
-    pub contents: String,
-}
-
-/// The scheduler hints of the server's owner, besides the server group. They hold for later moves too.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hints {
-    /// The server goes to a host that has one of these servers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub same_host: Vec<ServerId>,
-    /// The server goes to a host that has none of these servers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub different_host: Vec<ServerId>,
 }
 
 /// What is known, since a restore of the store, about the place of a server.
