@@ -134,3 +134,84 @@ def test_down_stops_the_guests_and_up_starts_them_again(real):
     real.wait_status(server, "ACTIVE")
     real.delete(server)
     real.wait_gone(server)
+
+
+# Counts in the guest's memory alone, and leaves a file on its disk.
+COUNTER = """#!/bin/sh
+echo kept > /var/lib/persist/mark; sync
+cat > /var/lib/persist/boot <<'END'
+#!/bin/sh
+echo "mark: $(cat /var/lib/persist/mark)" > /dev/ttyS0
+END
+chmod 755 /var/lib/persist/boot; sync
+(n=0; while true; do n=$((n+1)); echo "count $n" > /dev/ttyS0; sleep 0.2; done) &
+"""
+
+
+def counts(cloud, server):
+    lines = (line.strip() for line in cloud.console(server).splitlines())
+    return [int(line.split()[1]) for line in lines if line.startswith("count ") and line.split()[1].isdigit()]
+
+
+def counts_on(cloud, server):
+    had = counts(cloud, server)
+    wait_until("the guest counts on", lambda: len(counts(cloud, server)) > len(had) + 3)
+    now = counts(cloud, server)
+    assert now == sorted(now), now
+    assert cloud.console(server).count("lenticular-guest: boot ") == 1
+
+
+def rests(cloud, server, status):
+    wait_until(f"{server} is {status}", lambda: cloud.server(server)["status"] == status)
+    wait_until("no task", lambda: cloud.server(server)["OS-EXT-STS:task_state"] is None)
+
+
+def test_a_guest_is_suspended_copied_and_rebuilt_by_the_stock_client(real):
+    server = real.create("copied", real.image, network=real.net, user_data=base64.b64encode(COUNTER.encode()).decode())
+    real.wait_status(server, "ACTIVE")
+    real.wait_console(server, READY)
+    counts_on(real, server)
+
+    # The memory outlives the cloud's process, and its agent's.
+    real.openstack("server", "suspend", server)
+    rests(real, server, "SUSPENDED")
+    assert guest_processes(real.data) == []
+    real.kill()
+    real.start().wait_for_hosts()
+    rests(real, server, "SUSPENDED")
+    real.openstack("server", "resume", server)
+    rests(real, server, "ACTIVE")
+    counts_on(real, server)
+    real.openstack("server", "pause", server)
+    rests(real, server, "PAUSED")
+    real.openstack("server", "unpause", server)
+    rests(real, server, "ACTIVE")
+    counts_on(real, server)
+
+    # The image of the running guest has its file, and boots.
+    real.openstack("server", "image", "create", "--name", "copy", "--wait", server)
+    counts_on(real, server)
+    [image] = real.get("/image/v2/images?name=copy")["images"]
+    copy = real.create("of-the-copy", image["id"], network=real.net)
+    real.wait_status(copy, "ACTIVE")
+    real.wait_console(copy, "mark: kept")
+    real.delete(copy)
+    real.wait_gone(copy)
+
+    # Rebuilt from the first image, it is a new guest at the same address.
+    addresses = real.server(server)["addresses"]
+    real.openstack("server", "rebuild", "--image", "guest", server)
+    rests(real, server, "ACTIVE")
+    real.wait_console(server, "lenticular-guest: boot 1", count=2)
+    assert real.server(server)["addresses"] == addresses
+    real.wait_console(server, READY, count=2)
+
+    # Rescued, it starts from another disk; its own disk is untouched after that.
+    real.openstack("server", "rescue", server)
+    rests(real, server, "RESCUE")
+    real.wait_console(server, "lenticular-guest: boot 1", count=3)
+    real.openstack("server", "unrescue", server)
+    rests(real, server, "ACTIVE")
+    real.wait_console(server, "lenticular-guest: boot 2")
+    real.openstack("image", "delete", "copy")
+    real.delete(server)
