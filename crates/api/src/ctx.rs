@@ -15,7 +15,7 @@ use axum::{
 use lenticular_model::{
     Cause, ProjectId, State, Timestamp, Txn, UserId,
     error::{Error, Result},
-    identity::{Target, User},
+    identity::{Proof, Target, User},
     policy::{Caller, RoleLevel, Scope},
 };
 use lenticular_wire::{
@@ -32,6 +32,10 @@ pub struct RequestId(pub Arc<str>);
 /// The id that the client gave its request. Several services may share it, so it is kept beside our id.
 #[derive(Debug, Clone)]
 pub struct GlobalRequestId(pub Arc<str>);
+
+/// The path as the client asked for it.
+#[derive(Debug, Clone)]
+pub struct AskedPath(pub Arc<str>);
 
 /// A request by an authenticated caller.
 pub struct Ctx {
@@ -63,6 +67,10 @@ impl FromRequestParts<App> for Ctx {
         let text = header(&parts.headers, "x-auth-token")
             .ok_or_else(|| Error::unauthorized("The request you have made requires authentication."))?;
         let (token, _) = authenticate(app, &state, text)?;
+        // Nested routers shorten the path, so the outermost layer notes the path and its service.
+        let service = parts.extensions.get::<Service>().copied().unwrap_or(Service::Own);
+        let path = parts.extensions.get::<AskedPath>().map_or("", |path| &path.0);
+        check_access_rules(&state, &token, service, parts.method.as_str(), path)?;
         if let Some(place) = parts.extensions.get::<Arc<Place>>() {
             place.is_known();
         }
@@ -72,8 +80,6 @@ impl FromRequestParts<App> for Ctx {
             check_project(text, caller.project_id())?;
         }
         let global_request_id = parts.extensions.get::<GlobalRequestId>().map(|id| id.0.clone());
-        // Nested routers shorten the path, so the outermost layer notes the path's service.
-        let service = parts.extensions.get::<Service>().copied().unwrap_or(Service::Own);
         let version = version(service, &parts.headers)?;
         let query = Query::parse(parts.uri.query());
         let Ok(origin) = Origin::from_request_parts(parts, app).await;
@@ -140,6 +146,11 @@ impl Ctx {
     pub fn asking(mut self, list: &List) -> Result<Self> {
         self.query = Query(list.read(&self.query.0, self.version, self.caller.is_admin())?);
         Ok(self)
+    }
+
+    /// What the request's token was issued for.
+    pub fn proof(&self) -> Proof {
+        self.token.proof
     }
 
     /// The cloud's public URL, without a slash at the end.
@@ -212,8 +223,47 @@ pub fn check(state: &State, token: &Payload, now: Timestamp) -> Result<Arc<User>
             state.projects.get(id).is_some_and(|p| holds(p))
         }
     };
-    let held = token.scope == Scope::Unscoped || !state.roles_on(user.id, &target(&token.scope)).is_empty();
-    (scope_holds && held).then_some(user).ok_or_else(refused)
+    let held = token.scope == Scope::Unscoped
+        || !state.roles_by(user.id, &target(&token.scope), token.proof).is_empty();
+    (scope_holds && held && proof_holds(state, token, now)).then_some(user).ok_or_else(refused)
+}
+
+/// Whether the application credential that a token is of is still there, and is for the same user and project.
+fn proof_holds(state: &State, token: &Payload, now: Timestamp) -> bool {
+    let Proof::ApplicationCredential(id) = token.proof else { return true };
+    state.application_credentials.get(&id).is_some_and(|by| {
+        by.user_id == token.user_id
+            && token.scope == Scope::Project(by.project_id)
+            && by.expires_at.is_none_or(|end| end > now)
+    })
+}
+
+/// Refuses a request that the access rules of the token's application credential do not allow.
+///
+/// # Errors
+/// No rule allows it, or the service is not one of OpenStack's.
+fn check_access_rules(
+    state: &State,
+    token: &Payload,
+    service: Service,
+    method: &str,
+    path: &str,
+) -> Result<()> {
+    let Proof::ApplicationCredential(id) = token.proof else { return Ok(()) };
+    let Some(credential) = state.application_credentials.get(&id) else { return Ok(()) };
+    if credential.access_rule_ids.is_empty() {
+        return Ok(());
+    }
+    // The rules' paths begin below the root of the service.
+    let below = path.get(1..).and_then(|path| path.find('/').map(|at| &path[at..])).unwrap_or("");
+    // A token may always be looked at.
+    let is_own_look = service == Service::Identity && method == "GET" && below == "/v3/auth/tokens";
+    let rules = state.access_rules_of(credential);
+    let allows = |kind: &str| rules.iter().any(|rule| rule.allows(kind, method, below));
+    match is_own_look || service.kind().is_some_and(allows) {
+        true => Ok(()),
+        false => Err(Error::unauthorized("The request you have made requires authentication.")),
+    }
 }
 
 /// The target that a scope's roles are assigned on. An unscoped token has no roles; the system stands in for it.
@@ -229,8 +279,7 @@ fn caller(state: &State, token: &Payload, request_id: String) -> Caller {
     let level = match &token.scope {
         Scope::Unscoped => RoleLevel::None,
         scope => {
-            let roles = state.roles_on(token.user_id, &target(scope));
-            roles.iter().map(|r| RoleLevel::of(&r.name)).max().unwrap_or(RoleLevel::None)
+            State::level_of(&state.roles_by(token.user_id, &target(scope), token.proof))
         }
     };
     Caller { user_id: token.user_id, scope: token.scope.clone(), level, request_id }

@@ -4,7 +4,7 @@ use crate::{
     agent,
     app::App,
     compute,
-    ctx::{self, GlobalRequestId, RequestId},
+    ctx::{self, AskedPath, GlobalRequestId, RequestId},
     fault::{self, render, service_of},
     identity, image,
     limits::{FENCE_TIMEOUT, REQUEST_TIMEOUT},
@@ -56,7 +56,7 @@ fn with_middleware(app: App, routes: Router) -> Router {
 /// `GET /`: the URLs of the services.
 async fn versions(State(app): State<App>) -> fault::Handled {
     let url = &app.config.public_url;
-    let services = lenticular_wire::identity::SERVICES;
+    let services = lenticular_model::identity::catalog::OWN_SERVICES;
     let services: Vec<_> = services
         .iter()
         .map(|(kind, name, path)| serde_json::json!({"type": kind, "name": name, "url": format!("{url}{path}")}))
@@ -93,6 +93,7 @@ async fn middleware(State(app): State<App>, mut request: Request, next: Next) ->
         request.extensions_mut().insert(GlobalRequestId(given));
     }
     request.extensions_mut().insert(service);
+    request.extensions_mut().insert(AskedPath(asked.as_str().into()));
     path::normalize(&mut request);
     let version = ctx::version(service, request.headers());
     let (unread, request) = unread::watch(request);

@@ -7,7 +7,7 @@ use crate::{
 use lenticular_model::{
     DomainId, ProjectId, RoleId, Txn, UserId,
     compute::flavor::{Flavor, Size},
-    identity::{Domain, Project, Role, Target, User},
+    identity::{Actor, Domain, Project, Role, Target, User},
 };
 use std::sync::Arc;
 
@@ -63,8 +63,10 @@ pub fn bootstrap(txn: &mut Txn<'_>, admin_password_hash: &str) -> bool {
     for target in
         [Target::Project(project), Target::Domain(identity::domain::DEFAULT_DOMAIN.into()), Target::System]
     {
-        identity::grant::put(txn, user, target, roles[0]);
+        let place = identity::grant::Place { actor: Actor::User(user), target, inherited: false };
+        identity::grant::put(txn, place, roles[0]);
     }
+    identity::catalog::put_own(txn);
     FLAVORS.iter().for_each(|flavor| put_flavor(txn, *flavor));
     true
 }

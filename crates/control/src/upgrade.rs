@@ -1,5 +1,6 @@
 //! Records of older releases, brought over when the control plane takes the store over.
 
+use crate::command::identity;
 use lenticular_model::{
     DiskId, Txn,
     compute::{
@@ -11,8 +12,11 @@ use lenticular_model::{
 use std::sync::Arc;
 
 /// Brings over what 0.1.0 wrote: a server had its one disk as a field, and disks that were left behind had records of
-/// another kind.
+/// another kind. The catalog's services were no records.
 pub fn bring_over(txn: &mut Txn<'_>) {
+    if txn.services.is_empty() && !txn.domains.is_empty() {
+        identity::catalog::put_own(txn);
+    }
     let servers: Vec<Arc<Server>> =
         txn.servers.values().filter(|server| server.former_disk.is_some()).cloned().collect();
     for server in servers {

@@ -109,6 +109,16 @@ uuid_id! {
     UserId, simple;
     /// A role. Shown as 32 hex digits, as Keystone does.
     RoleId, simple;
+    /// A group of users. Shown as 32 hex digits, as Keystone does.
+    GroupId, simple;
+    /// An application credential. Shown as 32 hex digits, as Keystone does.
+    ApplicationCredentialId, simple;
+    /// An access rule. Shown as 32 hex digits, as Keystone does.
+    AccessRuleId, simple;
+    /// A service of the catalog. Shown as 32 hex digits, as Keystone does.
+    ServiceId, simple;
+    /// An endpoint of the catalog. Shown as 32 hex digits, as Keystone does.
+    EndpointId, simple;
     /// A role assignment; never shown to clients.
     AssignmentId, simple;
     /// A server.
@@ -223,6 +233,14 @@ name_id! {
     FlavorId;
     /// A keypair: `<user id>/<name>`; a name is unique for one user.
     KeypairId;
+    /// A user in a group: `<group id>/<user id>`.
+    MembershipId;
+    /// A role that implies another: `<prior role id>/<implied role id>`.
+    RoleInferenceId;
+    /// A region: an id that its creator chose, or 32 hex digits.
+    RegionId;
+    /// An image shared with a project: `<image id>/<project id>`.
+    ImageMemberId;
     /// A revoked token's audit id.
     RevocationId;
     /// An enrolled host's name.

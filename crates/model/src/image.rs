@@ -1,6 +1,6 @@
 //! Disk images (Glance's noun): their records. The bytes live in the image store.
 
-use crate::{ImageId, ProjectId, Scoped, State, error::Error, policy::Caller, record};
+use crate::{ImageId, ImageMemberId, ProjectId, Scoped, State, error::Error, policy::Caller, record};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -60,7 +60,7 @@ pub struct Data {
 pub enum Visibility {
     /// Everyone, and it is listed.
     Public,
-    /// Everyone who knows its id; listed for members who accepted.
+    /// Everyone who knows its id; listed only for who asks for such images.
     Community,
     /// Its owner and the projects that it was shared with.
     Shared,
@@ -107,6 +107,37 @@ record! {
     }
 }
 
+/// What a project says to an image that was shared with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberStatus {
+    /// It has not said anything yet.
+    Pending,
+    /// It lists the image.
+    Accepted,
+    /// It does not list the image.
+    Rejected,
+}
+
+record! {
+    /// A project that an image is shared with. It counts while the image's visibility is `shared`.
+    pub struct ImageMember: ImageMemberId {
+        /// The image.
+        pub image_id: ImageId,
+        /// The project.
+        pub project_id: ProjectId,
+        /// What the project says to it.
+        pub status: MemberStatus,
+    }
+}
+
+impl ImageMemberId {
+    /// The id of a project's membership of an image.
+    pub fn of(image: ImageId, project: ProjectId) -> Self {
+        format!("{image}/{project}").as_str().into()
+    }
+}
+
 impl Image {
     /// The bytes, if they are there.
     pub fn data(&self) -> Option<&Data> {
@@ -132,9 +163,16 @@ impl Image {
     }
 
     /// True if the project may see the image. Operators see all images.
-    pub fn is_open_to(&self, project: Option<ProjectId>) -> bool {
+    pub fn is_open_to(&self, state: &State, project: Option<ProjectId>) -> bool {
         matches!(self.visibility, Visibility::Public | Visibility::Community)
             || (self.owner.is_some() && self.owner == project)
+            || self.membership(state, project).is_some()
+    }
+
+    /// The record that the image is shared with the project.
+    pub fn membership<'s>(&self, state: &'s State, project: Option<ProjectId>) -> Option<&'s ImageMember> {
+        let shared = project.filter(|_| self.visibility == Visibility::Shared)?;
+        state.image_members.get(&ImageMemberId::of(self.id, shared)).map(|member| &**member)
     }
 }
 
@@ -180,7 +218,7 @@ impl Scoped for Image {
         Error::not_found_text(format!("No image found with ID {id}"))
     }
 
-    fn visible_to(&self, _: &State, caller: &Caller) -> bool {
-        caller.is_admin() || (caller.may_read() && self.is_open_to(caller.project_id()))
+    fn visible_to(&self, state: &State, caller: &Caller) -> bool {
+        caller.is_admin() || (caller.may_read() && self.is_open_to(state, caller.project_id()))
     }
 }

@@ -8,9 +8,9 @@ mod tree;
 pub use order::OrderRef;
 
 use crate::{
-    AggregateId, AssignmentId, DiskId, DomainId, FlavorId, HostId, ImageId, MigrationId, NetworkId,
-    OperationId, PortId, ProjectId, RoleId, SecurityGroupId, SecurityGroupRuleId, ServerGroupId, ServerId,
-    SubnetId, Timestamp, UserId,
+    AccessRuleId, AggregateId, ApplicationCredentialId, AssignmentId, DiskId, DomainId, EndpointId, FlavorId,
+    GroupId, HostId, ImageId, MigrationId, NetworkId, OperationId, PortId, ProjectId, RoleId, SecurityGroupId,
+    SecurityGroupRuleId, ServerGroupId, ServerId, ServiceId, SubnetId, Timestamp, UserId,
     compute::{
         aggregate::Aggregate,
         disk::Disk,
@@ -27,8 +27,11 @@ use crate::{
         host::{Capacity, Heartbeat, Host},
     },
     id::UuidId,
-    identity::{Domain, Project, Revocation, Role, RoleAssignment, Target, User},
-    image::Image,
+    identity::{
+        AccessRule, Actor, ApplicationCredential, Domain, Endpoint, Group, Membership, Project, Region,
+        Revocation, Role, RoleAssignment, RoleInference, Service, Target, User,
+    },
+    image::{Image, ImageMember},
     network::{network::Network, port::Port, security_group::SecurityGroup, subnet::Subnet},
     quota::{Quota, Usage},
 };
@@ -40,6 +43,9 @@ use tree::{Links, Names, Newest, Texts};
 /// A server's place in listings, which are newest first, as Nova sorts.
 pub type ServerOrder = (Timestamp, ServerId);
 
+/// A role assignment's place: its holder, its target, whether projects below inherit it, and its role.
+pub(crate) type HeldRole = (Actor, Target, bool, RoleId);
+
 /// The secondary indexes of a State.
 #[derive(Clone, Default)]
 pub struct Index {
@@ -49,10 +55,28 @@ pub struct Index {
     pub(crate) project_names: Names<ProjectId>,
     /// Domains by name.
     pub(crate) domain_names: Names<DomainId>,
-    /// Roles by name.
+    /// Roles by `<domain>/<name>`; the domain of a role of the whole cloud is empty.
     pub(crate) role_names: Names<RoleId>,
-    /// Role assignments by user, target and role.
-    pub(crate) user_roles: OrdMap<(UserId, Target, RoleId), AssignmentId>,
+    /// Role assignments by holder, target, whether they are inherited, and role.
+    pub(crate) held_roles: OrdMap<HeldRole, AssignmentId>,
+    /// Projects directly below a project.
+    pub(crate) project_children: Links<ProjectId, ProjectId>,
+    /// Groups by `<domain>/<name>`.
+    pub(crate) group_names: Names<GroupId>,
+    /// Users of a group.
+    pub(crate) group_users: Links<GroupId, UserId>,
+    /// Groups of a user.
+    pub(crate) user_groups: Links<UserId, GroupId>,
+    /// Application credentials by `<user>/<name>`.
+    pub(crate) application_credential_names: Names<ApplicationCredentialId>,
+    /// Application credentials in a project.
+    pub(crate) project_application_credentials: Links<ProjectId, ApplicationCredentialId>,
+    /// Application credentials of a user.
+    pub(crate) user_application_credentials: Links<UserId, ApplicationCredentialId>,
+    /// Access rules of a user.
+    pub(crate) user_access_rules: Links<UserId, AccessRuleId>,
+    /// Endpoints of a service.
+    pub(crate) service_endpoints: Links<ServiceId, EndpointId>,
     /// Flavors by name.
     pub(crate) flavor_names: Names<FlavorId>,
     /// Images in the order of Glance's listings: newest first.
@@ -180,6 +204,51 @@ impl Indexed for Heartbeat {}
 impl Indexed for Keypair {}
 impl Indexed for Progress {}
 impl Indexed for Revocation {}
+impl Indexed for Region {}
+impl Indexed for RoleInference {}
+impl Indexed for Service {}
+impl Indexed for ImageMember {}
+
+impl Indexed for Group {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let entry = |g: &Self| (scoped(&g.domain_id, &g.name), g.id);
+        index.group_names.set(old.map(entry), new.map(entry));
+    }
+}
+
+impl Indexed for Membership {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let of_group = |m: &Self| (m.group_id, m.user_id);
+        move_key(&mut index.group_users, old.map(of_group), new.map(of_group));
+        let of_user = |m: &Self| (m.user_id, m.group_id);
+        move_key(&mut index.user_groups, old.map(of_user), new.map(of_user));
+    }
+}
+
+impl Indexed for ApplicationCredential {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let name = |c: &Self| (scoped(c.user_id, &c.name), c.id);
+        index.application_credential_names.set(old.map(name), new.map(name));
+        let project = |c: &Self| (c.project_id, c.id);
+        move_key(&mut index.project_application_credentials, old.map(project), new.map(project));
+        let user = |c: &Self| (c.user_id, c.id);
+        move_key(&mut index.user_application_credentials, old.map(user), new.map(user));
+    }
+}
+
+impl Indexed for AccessRule {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let user = |r: &Self| (r.user_id, r.id);
+        move_key(&mut index.user_access_rules, old.map(user), new.map(user));
+    }
+}
+
+impl Indexed for Endpoint {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let service = |e: &Self| (e.service_id, e.id);
+        move_key(&mut index.service_endpoints, old.map(service), new.map(service));
+    }
+}
 
 impl Indexed for Domain {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
@@ -192,6 +261,8 @@ impl Indexed for Project {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
         let entry = |p: &Self| (scoped(&p.domain_id, &p.name), p.id);
         index.project_names.set(old.map(entry), new.map(entry));
+        let parent = |p: &Self| p.parent_id.map(|parent| (parent, p.id));
+        move_key(&mut index.project_children, old.and_then(parent), new.and_then(parent));
     }
 }
 
@@ -204,15 +275,16 @@ impl Indexed for User {
 
 impl Indexed for Role {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
-        let entry = |r: &Self| (r.name.as_str().into(), r.id);
+        let domain = |r: &Self| r.domain_id.as_ref().map_or_else(String::new, |d| d.to_string());
+        let entry = |r: &Self| (scoped(domain(r), &r.name), r.id);
         index.role_names.set(old.map(entry), new.map(entry));
     }
 }
 
 impl Indexed for RoleAssignment {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
-        let entry = |a: &Self| ((a.user_id, a.target.clone(), a.role_id), a.id);
-        move_entry(&mut index.user_roles, old.map(entry), new.map(entry));
+        let entry = |a: &Self| ((a.actor, a.target.clone(), a.inherited, a.role_id), a.id);
+        move_entry(&mut index.held_roles, old.map(entry), new.map(entry));
     }
 }
 

@@ -182,7 +182,18 @@ actions! {
         GrantRead "identity:list_grants" Look;
         GrantWrite "identity:create_grant" Govern;
         InferenceRead "identity:list_role_inference_rules" Look;
+        InferenceWrite "identity:create_implied_role" Admin;
+        GroupRead "identity:get_group" Look;
+        GroupWrite "identity:create_group" Govern;
+        MembershipWrite "identity:add_user_to_group" Govern;
+        ApplicationCredentialRead "identity:list_application_credentials" Look;
+        ApplicationCredentialDelete "identity:delete_application_credential" Admin;
+        AccessRuleRead "identity:list_access_rules" Look;
+        AccessRuleDelete "identity:delete_access_rule" Admin;
         ServiceCatalogRead "identity:list_services" Look;
+        ServiceCatalogWrite "identity:create_service" Admin;
+        EndpointWrite "identity:create_endpoint" Admin;
+        RegionWrite "identity:create_region" Admin;
         TokenValidateOthers "identity:validate_token" Look;
         TokenRevokeOthers "identity:revoke_token" Admin;
     }

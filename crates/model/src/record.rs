@@ -184,9 +184,19 @@ kinds! {
         User "user" Hot crate::identity::User, crate::UserId, users;
         Role "role" Hot crate::identity::Role, crate::RoleId, roles;
         Assignment "role_assignment" Hot crate::identity::RoleAssignment, crate::AssignmentId, role_assignments;
+        Group "group" Hot crate::identity::Group, crate::GroupId, groups;
+        Membership "membership" Hot crate::identity::Membership, crate::MembershipId, memberships;
+        RoleInference "role_inference" Hot crate::identity::RoleInference, crate::RoleInferenceId, role_inferences;
+        ApplicationCredential "application_credential" Hot
+            crate::identity::ApplicationCredential, crate::ApplicationCredentialId, application_credentials;
+        AccessRule "access_rule" Hot crate::identity::AccessRule, crate::AccessRuleId, access_rules;
+        Region "region" Hot crate::identity::Region, crate::RegionId, regions;
+        Service "service" Hot crate::identity::Service, crate::ServiceId, services;
+        Endpoint "endpoint" Hot crate::identity::Endpoint, crate::EndpointId, endpoints;
         Revocation "revocation" Hot crate::identity::Revocation, crate::RevocationId, revocations;
         Quota "quota" Hot crate::quota::Quota, crate::ProjectId, quotas;
         Image "image" Hot crate::image::Image, crate::ImageId, images;
+        ImageMember "image_member" Hot crate::image::ImageMember, crate::ImageMemberId, image_members;
         Flavor "flavor" Hot crate::compute::flavor::Flavor, crate::FlavorId, flavors;
         Keypair "keypair" Hot crate::compute::keypair::Keypair, crate::KeypairId, keypairs;
         Host "host" Hot crate::host::host::Host, crate::HostId, hosts;

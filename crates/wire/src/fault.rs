@@ -20,6 +20,20 @@ pub enum Service {
     Own,
 }
 
+impl Service {
+    /// The service's type in the catalog; `None` for the cloud's own APIs.
+    pub fn kind(self) -> Option<&'static str> {
+        match self {
+            Self::Identity => Some("identity"),
+            Self::Compute => Some("compute"),
+            Self::Image => Some("image"),
+            Self::Network => Some("network"),
+            Self::Placement => Some("placement"),
+            Self::Own => None,
+        }
+    }
+}
+
 /// The HTTP status of an error.
 pub fn status(error: &Error) -> u16 {
     match error.kind {

@@ -1,16 +1,16 @@
 //! Keystone's bodies.
 
 use lenticular_model::{
-    RoleId, State, Timestamp,
-    identity::{Domain, Project, Role, Target, User},
+    ProjectId, RoleId, State, Timestamp, UserId,
+    identity::{
+        AccessRule, Actor, ApplicationCredential, Domain, Endpoint, Group, Project, Proof, Region, Role,
+        RoleAssignment, Service, Target, User, catalog::PUBLIC_URL,
+    },
     policy::Scope,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-
-/// The region's name: a cloud has one.
-pub const REGION: &str = "RegionOne";
 
 /// The version document's entry.
 pub fn version(url: &str) -> Value {
@@ -23,45 +23,86 @@ pub fn version(url: &str) -> Value {
     })
 }
 
-/// The services: type, name, path.
-pub const SERVICES: &[(&str, &str, &str)] = &[
-    ("identity", "keystone", "/identity/v3"),
-    ("compute", "nova", "/compute/v2.1"),
-    ("image", "glance", "/image"),
-    ("network", "neutron", "/network"),
-    ("placement", "placement", "/placement"),
-];
+/// The caller that a catalog is for: what differs in its URLs.
+#[derive(Debug, Clone, Copy)]
+pub struct CatalogOf {
+    /// The user.
+    pub user: UserId,
+    /// The project of the token.
+    pub project: Option<ProjectId>,
+}
 
-/// A stable id for a derived object, made from the service's type and a word.
-pub fn derived_id(of: &str, word: &str) -> String {
-    let mix = |salt: u64| {
-        of.bytes().chain(word.bytes()).fold(0xcbf2_9ce4_8422_2325_u64 ^ salt, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
-    };
-    format!("{:016x}{:016x}", mix(1), mix(0x5bd1_e995))
+/// The URL of an endpoint; `None` if it needs a project and there is none.
+fn endpoint_url(template: &str, url: &str, of: CatalogOf) -> Option<String> {
+    let mut found = template.replace(PUBLIC_URL, url).replace("$(user_id)s", &of.user.to_string());
+    for word in ["$(project_id)s", "$(tenant_id)s"] {
+        if found.contains(word) {
+            found = found.replace(word, &of.project?.to_string());
+        }
+    }
+    Some(found)
 }
 
 /// The catalog.
-pub fn catalog(url: &str) -> Value {
-    SERVICES
-        .iter()
-        .map(|(kind, name, path)| {
-            let endpoints: Vec<Value> = ["public", "internal", "admin"]
-                .iter()
-                .map(|interface| {
-                    json!({
-                        "id": derived_id(kind, interface),
-                        "interface": interface,
-                        "region": REGION,
-                        "region_id": REGION,
-                        "url": format!("{url}{path}"),
-                    })
-                })
-                .collect();
-            json!({"id": derived_id(kind, ""), "type": kind, "name": name, "endpoints": endpoints})
-        })
-        .collect()
+pub fn catalog(state: &State, url: &str, of: CatalogOf) -> Vec<Value> {
+    let services = state.services.values().filter(|service| service.enabled);
+    let view = |service: &Arc<Service>| {
+        let endpoints = state.endpoints_of_service(service.id).filter(|endpoint| endpoint.enabled);
+        let endpoints = endpoints.filter_map(|endpoint| {
+            Some(json!({
+                "id": endpoint.id,
+                "interface": endpoint.interface.word(),
+                "region": endpoint.region_id,
+                "region_id": endpoint.region_id,
+                "url": endpoint_url(&endpoint.url, url, of)?,
+            }))
+        });
+        let name = service.name.as_deref().unwrap_or_default();
+        json!({"id": service.id, "type": service.kind, "name": name, "endpoints": endpoints.collect::<Vec<_>>()})
+    };
+    services.map(view).collect()
+}
+
+/// A service.
+pub fn service(url: &str, service: &Service) -> Value {
+    let mut view = json!({
+        "id": service.id,
+        "type": service.kind,
+        "enabled": service.enabled,
+        "links": self_link(url, "services", &service.id),
+    });
+    for (field, text) in [("name", &service.name), ("description", &service.description)] {
+        if let Some(text) = text {
+            view[field] = json!(text);
+        }
+    }
+    with_extra(view, &service.extra)
+}
+
+/// An endpoint.
+pub fn endpoint(url: &str, endpoint: &Endpoint) -> Value {
+    let view = json!({
+        "id": endpoint.id,
+        "interface": endpoint.interface.word(),
+        "region": endpoint.region_id,
+        "region_id": endpoint.region_id,
+        "service_id": endpoint.service_id,
+        "url": endpoint.url.replace(PUBLIC_URL, url),
+        "enabled": endpoint.enabled,
+        "links": self_link(url, "endpoints", &endpoint.id),
+    });
+    with_extra(view, &endpoint.extra)
+}
+
+/// A region.
+pub fn region(url: &str, region: &Region) -> Value {
+    let view = json!({
+        "id": region.id,
+        "description": region.description,
+        "parent_region_id": region.parent_region_id,
+        "links": self_link(url, "regions", &region.id),
+    });
+    with_extra(view, &region.extra)
 }
 
 /// A token's content, for its view.
@@ -84,6 +125,8 @@ pub struct Token<'a> {
     pub expires_at: Timestamp,
     /// Its audit id.
     pub audit_id: &'a str,
+    /// What it was issued for.
+    pub proof: Proof,
     /// Whether to show the catalog.
     pub with_catalog: bool,
 }
@@ -121,8 +164,23 @@ pub fn token(token: &Token<'_>) -> Value {
         Scope::System => body["system"] = json!({"all": true}),
     }
     body["roles"] = token.roles.iter().map(|r| json!({"id": r.id, "name": r.name})).collect();
+    if let Proof::ApplicationCredential(id) = token.proof
+        && let Some(credential) = token.state.application_credentials.get(&id)
+    {
+        let rules = token.state.access_rules_of(credential);
+        body["application_credential"] =
+            json!({"id": id, "name": credential.name, "restricted": !credential.unrestricted});
+        if !rules.is_empty() {
+            body["application_credential"]["access_rules"] = rules.iter().map(|r| access_rule_fields(r)).collect();
+        }
+    }
     if token.with_catalog {
-        body["catalog"] = catalog(token.url);
+        let project = match token.scope {
+            Scope::Project(id) => Some(*id),
+            _ => None,
+        };
+        let of = CatalogOf { user: token.user.id, project };
+        body["catalog"] = json!(catalog(token.state, token.url, of));
     }
     json!({ "token": body })
 }
@@ -155,6 +213,9 @@ pub struct Identity {
     /// An earlier token.
     #[serde(default)]
     pub token: Option<TokenMethod>,
+    /// An application credential.
+    #[serde(default)]
+    pub application_credential: Option<ApplicationCredentialMethod>,
 }
 
 /// A password and its user.
@@ -178,6 +239,22 @@ pub struct PasswordUser {
     pub domain: Option<Named>,
     /// The password.
     pub password: String,
+}
+
+/// An application credential by id, or by name and user, with its secret.
+#[derive(Debug, Deserialize)]
+pub struct ApplicationCredentialMethod {
+    /// The id.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// The name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The name's user.
+    #[serde(default)]
+    pub user: Option<Named>,
+    /// The secret.
+    pub secret: String,
 }
 
 /// An object by id or by name.
@@ -274,48 +351,164 @@ pub fn role(url: &str, role: &Role) -> Value {
     })
 }
 
-/// A line in the listing of role assignments: an assigned role, or a role that the assigned role `prior` implies.
-pub fn assignment(
-    state: &State,
-    url: &str,
-    given: &lenticular_model::identity::RoleAssignment,
-    (role_id, prior): (RoleId, Option<RoleId>),
-    names: bool,
-) -> Value {
-    let user_id = given.user_id;
+/// A group.
+pub fn group(url: &str, group: &Group) -> Value {
+    json!({
+        "id": group.id,
+        "name": group.name,
+        "domain_id": group.domain_id,
+        "description": group.description,
+        "links": self_link(url, "groups", &group.id),
+    })
+}
+
+/// An application credential, without its secret.
+pub fn application_credential(state: &State, url: &str, credential: &ApplicationCredential) -> Value {
+    let roles = credential.role_ids.iter().filter_map(|id| state.roles.get(id));
+    let roles: Vec<Value> =
+        roles.map(|r| json!({"id": r.id, "name": r.name, "domain_id": r.domain_id})).collect();
+    let collection = format!("users/{}/application_credentials", credential.user_id);
+    let mut view = json!({
+        "id": credential.id,
+        "name": credential.name,
+        "description": credential.description,
+        "project_id": credential.project_id,
+        "expires_at": credential.expires_at.map(Timestamp::iso_naive_us),
+        "unrestricted": credential.unrestricted,
+        "roles": roles,
+        "links": self_link(url, &collection, &credential.id),
+    });
+    let rules = state.access_rules_of(credential);
+    if !rules.is_empty() {
+        view["access_rules"] = rules.iter().map(|rule| access_rule_fields(rule)).collect();
+    }
+    view
+}
+
+fn access_rule_fields(rule: &AccessRule) -> Value {
+    json!({"id": rule.id, "service": rule.service, "method": rule.method, "path": rule.path})
+}
+
+/// An access rule.
+pub fn access_rule(url: &str, rule: &AccessRule) -> Value {
+    let mut view = access_rule_fields(rule);
+    view["links"] = self_link(url, &format!("users/{}/access_rules", rule.user_id), &rule.id);
+    view
+}
+
+/// A role in a rule that a role implies others.
+fn role_of_rule(url: &str, role: &Role) -> Value {
+    json!({"id": role.id, "name": role.name, "description": role.description,
+           "links": self_link(url, "roles", &role.id)})
+}
+
+/// The rule that a role implies another.
+pub fn role_inference(url: &str, prior: &Role, implied: &Role) -> Value {
+    let link = format!("{url}/identity/v3/roles/{}/implies/{}", prior.id, implied.id);
+    json!({
+        "role_inference": {"prior_role": role_of_rule(url, prior), "implies": role_of_rule(url, implied)},
+        "links": {"self": link},
+    })
+}
+
+/// A role and the roles that it implies directly.
+pub fn role_inferences(url: &str, prior: &Role, implied: &[Arc<Role>]) -> Value {
+    let implies: Vec<Value> = implied.iter().map(|role| role_of_rule(url, role)).collect();
+    json!({"prior_role": role_of_rule(url, prior), "implies": implies})
+}
+
+/// A line in the listing of role assignments.
+pub struct AssignmentLine<'a> {
+    /// The assignment that the line comes of.
+    pub given: &'a RoleAssignment,
+    /// The role: the assigned role, or one that it implies.
+    pub role_id: RoleId,
+    /// The holder: the assignment's, or a user of its group.
+    pub actor: Actor,
+    /// The target: the assignment's, or a project that inherits.
+    pub target: Target,
+    /// True if the assignment is shown itself, and the projects below its target inherit it.
+    pub inherited: bool,
+}
+
+/// A line in the listing of role assignments.
+pub fn assignment(state: &State, url: &str, line: &AssignmentLine<'_>, names: bool) -> Value {
+    let AssignmentLine { given, role_id, actor, .. } = line;
     let mut role = json!({ "id": role_id });
-    let mut user = json!({ "id": user_id });
     if names {
-        let of = state.roles.get(&role_id);
+        let of = state.roles.get(role_id);
         role["name"] = json!(of.map(|r| &r.name));
         role["domain_id"] = json!(of.and_then(|r| r.domain_id.as_ref()));
-        if let Some(u) = state.users.get(&user_id) {
-            user["name"] = json!(u.name);
-            user["domain"] = domain_ref(state, &u.domain_id);
-        }
     }
-    let (scope, place) = match &given.target {
+    let mut scope = scope_of(state, &line.target, names);
+    if line.inherited {
+        scope["OS-INHERIT:inherited_to"] = json!("projects");
+    }
+    let v3 = format!("{url}/identity/v3");
+    let mut links = json!({ "assignment": assignment_link(&v3, given) });
+    if *role_id != given.role_id {
+        links["prior_role"] = json!(format!("{v3}/prior_role/{}/implies/{role_id}", given.role_id));
+    }
+    if let (Actor::Group(group), Actor::User(user)) = (given.actor, actor) {
+        links["membership"] = json!(format!("{v3}/groups/{group}/users/{user}"));
+    }
+    let mut view = json!({"role": role, "scope": scope, "links": links});
+    let (noun, holder) = match actor {
+        Actor::User(id) => {
+            let of = state.users.get(id).map(|user| (&user.name, &user.domain_id));
+            ("user", actor_of(state, &json!(id), of.filter(|_| names)))
+        }
+        Actor::Group(id) => {
+            let of = state.groups.get(id).map(|group| (&group.name, &group.domain_id));
+            ("group", actor_of(state, &json!(id), of.filter(|_| names)))
+        }
+    };
+    view[noun] = holder;
+    view
+}
+
+fn actor_of(state: &State, id: &Value, named: Option<(&String, &lenticular_model::DomainId)>) -> Value {
+    let mut view = json!({ "id": id });
+    if let Some((name, domain)) = named {
+        view["name"] = json!(name);
+        view["domain"] = domain_ref(state, domain);
+    }
+    view
+}
+
+fn scope_of(state: &State, target: &Target, names: bool) -> Value {
+    match target {
         Target::Project(id) => {
             let mut project = json!({ "id": id });
             if let Some(p) = state.projects.get(id).filter(|_| names) {
                 project["name"] = json!(p.name);
                 project["domain"] = domain_ref(state, &p.domain_id);
             }
-            (json!({ "project": project }), format!("projects/{id}"))
+            json!({ "project": project })
         }
         Target::Domain(id) => {
             let domain = if names { domain_ref(state, id) } else { json!({ "id": id }) };
-            (json!({ "domain": domain }), format!("domains/{id}"))
+            json!({ "domain": domain })
         }
-        Target::System => (json!({"system": {"all": true}}), "system".to_owned()),
-    };
-    let granted = prior.unwrap_or(role_id);
-    let link = format!("{url}/identity/v3/{place}/users/{user_id}/roles/{granted}");
-    let mut links = json!({ "assignment": link });
-    if let Some(prior) = prior {
-        links["prior_role"] = json!(format!("{url}/identity/v3/roles/{prior}"));
+        Target::System => json!({"system": {"all": true}}),
     }
-    json!({"role": role, "user": user, "scope": scope, "links": links})
+}
+
+/// The URL of an assignment.
+fn assignment_link(v3: &str, given: &RoleAssignment) -> String {
+    let place = match &given.target {
+        Target::Project(id) => format!("projects/{id}"),
+        Target::Domain(id) => format!("domains/{id}"),
+        Target::System => "system".to_owned(),
+    };
+    let holder = match given.actor {
+        Actor::User(id) => format!("users/{id}"),
+        Actor::Group(id) => format!("groups/{id}"),
+    };
+    match given.inherited {
+        false => format!("{v3}/{place}/{holder}/roles/{}", given.role_id),
+        true => format!("{v3}/OS-INHERIT/{place}/{holder}/roles/{}/inherited_to_projects", given.role_id),
+    }
 }
 
 /// A listing.

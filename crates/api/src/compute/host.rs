@@ -14,7 +14,8 @@ use lenticular_model::{
     host::host::{Host, Intent},
     policy::{self, Action},
 };
-use lenticular_wire::{compute::query, identity::derived_id, request::unexpected};
+use lenticular_model::identity::catalog::own_id;
+use lenticular_wire::{compute::query, request::unexpected};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -99,8 +100,7 @@ pub(super) const CONTROL_HOST: &str = "lenticular";
 fn control_services(ctx: &Ctx) -> Vec<Value> {
     let one = |(number, binary): (usize, &&str)| {
         let id = if ctx.version.has(53) {
-            let hex = derived_id("service", binary);
-            json!(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+            json!(own_id("service", binary))
         } else {
             json!(1_000_000 + number)
         };

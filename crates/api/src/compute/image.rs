@@ -13,7 +13,7 @@ use lenticular_control::{command::image, quota};
 use lenticular_model::{
     ImageId, Timestamp,
     error::{Error, Result},
-    image::{Image, Visibility},
+    image::{Image, ImageMember, MemberStatus, Visibility},
     policy::{self, Action},
 };
 use lenticular_wire::{
@@ -52,7 +52,11 @@ fn listing(ctx: Ctx, path: &str, view: fn(&Image, &str) -> Value) -> Handled {
     };
     let listed = |image: &&Arc<Image>| {
         let own = image.owner.is_some() && image.owner == ctx.caller.project_id();
-        (ctx.caller.is_admin() || image.is_open_to(ctx.caller.project_id()))
+        let project = ctx.caller.project_id();
+        // A project lists the images of others that it has accepted.
+        let accepted = |member: &ImageMember| own || member.status == MemberStatus::Accepted;
+        (ctx.caller.is_admin() || image.is_open_to(&ctx.state, project))
+            && (ctx.caller.is_admin() || image.membership(&ctx.state, project).is_none_or(accepted))
             && (image.visibility != Visibility::Community || own)
             && !image.hidden
             && since.is_none_or(|since| image.updated_at.unwrap_or(image.created_at) >= since)

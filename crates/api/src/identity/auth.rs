@@ -7,8 +7,8 @@ use crate::{
     ctx::{self, Ctx, header},
     fault::Handled,
     identity::{
+        login::{self, Proven},
         token::{Payload, audit_text},
-        turns::Asker,
     },
     respond::{empty, json},
     serve::listener::Origin,
@@ -20,17 +20,17 @@ use axum::{
 };
 use lenticular_control::command::identity;
 use lenticular_model::{
-    DomainId, ProjectId, State as Cloud, UserId,
-    error::{Error, Kind, Result},
-    identity::{Project, Target, User},
+    DomainId, ProjectId, State as Cloud, Timestamp, UserId,
+    error::{Error, Result},
+    identity::{ApplicationCredential, Project, Proof, Target, User},
     policy::{self, Action, Scope},
 };
 use lenticular_wire::{
-    identity::{self as wire, Login, Named},
+    identity::{self as wire, CatalogOf, Login, Named},
     request,
 };
 use serde_json::{Value, json};
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 /// `POST /v3/auth/tokens`
 pub async fn issue(
@@ -41,9 +41,16 @@ pub async fn issue(
 ) -> Handled {
     let login: Login = request::read_value("body", body)?;
     let state = app.store.state();
-    let (user, earlier) = prove(&app, &state, origin, &login.auth.identity).await?;
-    let scope = wanted_scope(&state, &user, login.auth.scope.as_ref())?;
-    if scope != Scope::Unscoped && state.roles_on(user.id, &ctx::target(&scope)).is_empty() {
+    let Proven { user, earlier, credential } =
+        login::prove(&app, &state, origin, &login.auth.identity).await?;
+    let (scope, proof) = match &credential {
+        Some(_) if login.auth.scope.is_some() => {
+            return Err(Error::unauthorized("Application credentials cannot request a scope.").into());
+        }
+        Some(by) => (Scope::Project(by.project_id), Proof::ApplicationCredential(by.id)),
+        None => (wanted_scope(&state, &user, login.auth.scope.as_ref())?, Proof::Own),
+    };
+    if scope != Scope::Unscoped && state.roles_by(user.id, &ctx::target(&scope), proof).is_empty() {
         return Err(refused().into());
     }
     let mut audit_id = [0; 16];
@@ -53,15 +60,28 @@ pub async fn issue(
         user_id: user.id,
         scope,
         issued_at,
-        // A token issued for an earlier token expires no later than that token.
-        expires_at: earlier.as_ref().map_or(issued_at.plus_s(app.tokens.life_s), |t| t.expires_at),
+        expires_at: expiry(&app, issued_at, earlier.as_ref(), credential.as_deref()),
         audit_id,
         by_token: earlier.is_some(),
+        proof,
     };
+    ctx::check(&state, &payload, issued_at)?;
     let text = app.tokens.seal(&payload);
     let with_catalog = !uri.query().is_some_and(|q| q.contains("nocatalog"));
     let response = json(201, &view(&app, &state, &user, &payload, with_catalog))?;
     Ok(with_token(response, &text))
+}
+
+/// When a new token expires: no later than the token that it was issued for, or its application credential.
+fn expiry(
+    app: &App,
+    issued_at: Timestamp,
+    earlier: Option<&Payload>,
+    credential: Option<&ApplicationCredential>,
+) -> Timestamp {
+    let own = issued_at.plus_s(app.tokens.life_s);
+    let ends = [earlier.map(|token| token.expires_at), credential.and_then(|by| by.expires_at)];
+    ends.into_iter().flatten().fold(own, Timestamp::min)
 }
 
 fn with_token(mut response: Response, text: &str) -> Response {
@@ -71,120 +91,13 @@ fn with_token(mut response: Response, text: &str) -> Response {
     response
 }
 
-fn refused() -> Error {
+/// The refusal of a log-in. It does not tell the reason.
+pub fn refused() -> Error {
     Error::unauthorized("The request you have made requires authentication.")
 }
 
-/// The user that a request proves to be: by a password, by an earlier token, or by both if the request names
-/// both.
-async fn prove(
-    app: &App,
-    state: &Cloud,
-    origin: Origin,
-    identity: &wire::Identity,
-) -> Result<(Arc<User>, Option<Payload>)> {
-    let named = |method: &str| identity.methods.iter().any(|m| m == method);
-    if let Some(other) = identity.methods.iter().find(|m| !["password", "token"].contains(&m.as_str())) {
-        let why =
-            format!("Attempted to authenticate with an unsupported method: {other}. Use password or token.");
-        return Err(Error::unauthorized(why));
-    }
-    let by_token = match named("token") {
-        true => {
-            let proof = identity.token.as_ref().ok_or_else(|| super::required("token"))?;
-            Some(ctx::authenticate(app, state, &proof.id)?)
-        }
-        false => None,
-    };
-    let by_password = match named("password") {
-        true => {
-            let proof = identity.password.as_ref().ok_or_else(|| super::required("password"))?;
-            Some(by_password(app, state, origin, &proof.user).await?)
-        }
-        false => None,
-    };
-    match (by_password, by_token) {
-        (Some(user), None) => Ok((user, None)),
-        (None, Some((payload, user))) => Ok((user, Some(payload))),
-        (Some(user), Some((payload, same))) if user.id == same.id => Ok((user, Some(payload))),
-        (Some(_), Some(_)) => Err(refused()),
-        (None, None) => {
-            Err(Error::invalid("Invalid input for field 'methods': it must name password or token."))
-        }
-    }
-}
-
-async fn by_password(
-    app: &App,
-    state: &Cloud,
-    Origin(from): Origin,
-    proof: &wire::PasswordUser,
-) -> Result<Arc<User>> {
-    let found = match (&proof.id, &proof.name) {
-        (Some(id), _) => id.parse::<UserId>().ok().and_then(|id| state.users.get(&id)).cloned(),
-        (None, Some(name)) => {
-            let domain = domain_of(state, proof.domain.as_ref()).ok_or_else(|| {
-                Error::invalid("Expecting to find domain in user. The server could not comply.")
-            })?;
-            state.user_named(&domain, name).cloned()
-        }
-        (None, None) => return Err(super::required("id or name of the user")),
-    };
-    let asker = Asker { from, user: found.as_ref().map(|user| user.id) };
-    let named = proof.name.as_ref().or(proof.id.as_ref()).map_or("", String::as_str);
-    let enabled = |user: &User| user.enabled && state.domains.get(&user.domain_id).is_some_and(|d| d.enabled);
-    match judge(app, asker, &proof.password, found.as_deref()).await {
-        Ok(true) => match found.filter(|user| enabled(user)) {
-            Some(user) => {
-                app.lockout.clear(user.id);
-                app.metrics.login("right");
-                Ok(user)
-            }
-            None => Err(note_refused(app, "disabled", from, named)),
-        },
-        Ok(false) => {
-            note_wrong(app, asker);
-            Err(note_refused(app, "wrong", from, named))
-        }
-        Err(error) if error.kind == Kind::TooMany => {
-            app.metrics.login("too many");
-            Err(error)
-        }
-        Err(error) if error.kind == Kind::Unauthorized => Err(note_refused(app, "locked", from, named)),
-        Err(error) => Err(error),
-    }
-}
-
-/// Counts a wrong password against its user.
-pub fn note_wrong(app: &App, asker: Asker) {
-    if let Some(user) = asker.user {
-        app.lockout.failed(user, &app.config.settings.security_compliance, app.now());
-    }
-}
-
-/// Checks a user's password.
-///
-/// # Errors
-/// The user's account is locked, or too many requests wait.
-pub async fn judge(app: &App, asker: Asker, password: &str, user: Option<&User>) -> Result<bool> {
-    let rule = &app.config.settings.security_compliance;
-    if user.is_some_and(|user| app.lockout.is_locked(user.id, rule, app.now())) {
-        return Err(refused());
-    }
-    // A missing user costs as much time as an existing user.
-    let hash = user.and_then(|user| user.password_hash.clone());
-    app.passwords.verify(asker, password.to_owned(), hash).await
-}
-
-/// Counts a refused log-in and logs it. The client gets the same answer for every reason.
-fn note_refused(app: &App, why: &'static str, from: IpAddr, user: &str) -> Error {
-    app.metrics.login(why);
-    let user: String = user.chars().take(64).flat_map(char::escape_debug).collect();
-    tracing::warn!(%from, user, why, "a log-in was refused");
-    refused()
-}
-
-fn domain_of(state: &Cloud, named: Option<&Named>) -> Option<DomainId> {
+/// The domain that a request names.
+pub fn domain_of(state: &Cloud, named: Option<&Named>) -> Option<DomainId> {
     let named = named?;
     match (&named.id, &named.name) {
         (Some(id), _) => Some(DomainId::from(id.as_str())),
@@ -261,9 +174,13 @@ fn default_scope(state: &Cloud, user: &User) -> Scope {
 fn view(app: &App, state: &Cloud, user: &User, payload: &Payload, with_catalog: bool) -> Value {
     let roles = match payload.scope {
         Scope::Unscoped => Vec::new(),
-        _ => state.roles_on(user.id, &ctx::target(&payload.scope)),
+        _ => state.roles_by(user.id, &ctx::target(&payload.scope), payload.proof),
     };
-    let methods: &[&'static str] = if payload.by_token { &["token", "password"] } else { &["password"] };
+    let methods: &[&'static str] = match (payload.proof, payload.by_token) {
+        (Proof::ApplicationCredential(_), _) => &["application_credential"],
+        (Proof::Own, true) => &["token", "password"],
+        (Proof::Own, false) => &["password"],
+    };
     wire::token(&wire::Token {
         state,
         url: &app.config.public_url,
@@ -274,6 +191,7 @@ fn view(app: &App, state: &Cloud, user: &User, payload: &Payload, with_catalog: 
         issued_at: payload.issued_at,
         expires_at: payload.expires_at,
         audit_id: &audit_text(&payload.audit_id),
+        proof: payload.proof,
         with_catalog,
     })
 }
@@ -319,30 +237,15 @@ pub async fn catalog(ctx: Ctx) -> Handled {
     if ctx.caller.scope == Scope::Unscoped {
         return Err(Error::forbidden("The catalog needs a token with a scope.").into());
     }
-    json(
-        200,
-        &wire::listing(
-            ctx.url(),
-            "auth/catalog",
-            match wire::catalog(ctx.url()) {
-                Value::Array(items) => items,
-                other => vec![other],
-            },
-        ),
-    )
+    let of = CatalogOf { user: ctx.caller.user_id, project: ctx.caller.project_id() };
+    json(200, &wire::listing(ctx.url(), "auth/catalog", wire::catalog(&ctx.state, ctx.url(), of)))
 }
 
-/// The projects in which a user holds a role.
+/// The enabled projects in which a user has a role.
 pub fn projects_of(state: &Cloud, user: UserId) -> Vec<Arc<Project>> {
-    let mut ids: Vec<ProjectId> = state
-        .role_assignments_of_user(user)
-        .filter_map(|grant| match grant.target {
-            Target::Project(id) => Some(id),
-            _ => None,
-        })
-        .collect();
-    ids.dedup();
-    ids.iter().filter_map(|id| state.projects.get(id)).filter(|p| p.enabled).cloned().collect()
+    let domain_enabled = |id: &DomainId| state.domains.get(id).is_some_and(|d| d.enabled);
+    let all = state.projects_of_user(user).into_iter();
+    all.filter(|p| p.enabled && domain_enabled(&p.domain_id)).collect()
 }
 
 /// `GET /v3/auth/projects`

@@ -2,34 +2,36 @@
 
 use super::{id, reached};
 use crate::{
+    app::App,
     ctx::Ctx,
     fault::Handled,
     identity::missing,
     query::Query,
     respond::{empty, json},
+    routes::{Routes, get, put},
 };
 use axum::extract::Path;
-use lenticular_control::command::identity;
+use lenticular_control::command::identity::{self, grant::Place};
 use lenticular_model::{
-    RoleId, State, UserId,
+    GroupId, ProjectId, RoleId, State, UserId,
     error::{Error, Result},
-    identity::{Project, RoleAssignment, Target},
+    identity::{Actor, RoleAssignment, Target},
     policy::{Action, Reach},
 };
-use lenticular_wire::identity as wire;
+use lenticular_wire::identity::{self as wire, AssignmentLine};
 use std::sync::Arc;
 
 /// The filters of a listing of role assignments.
 struct Asked {
     user: Option<String>,
+    group: Option<String>,
     role: Option<String>,
     domain: Option<String>,
     /// Projects, the named project first.
     projects: Option<Vec<String>>,
     system: bool,
+    inherited: bool,
     effective: bool,
-    /// True for a filter by something that Keystone has and Lenticular does not: groups, inherited roles.
-    nothing: bool,
 }
 
 impl Asked {
@@ -53,58 +55,101 @@ impl Asked {
         if subtree && project.is_none() {
             return bad("scope.project.id must be specified if include_subtree is specified, too.");
         }
-        let projects = project.map(|top| if subtree { self::subtree(state, top) } else { vec![top] });
-        let nothing = group.is_some() || inherited;
-        Ok(Self { user, role: text("role.id"), domain, projects, system, effective, nothing })
+        let below = |top: &String| {
+            let id = top.parse::<ProjectId>().ok()?;
+            Some(state.subtree_of_project(id).iter().map(ToString::to_string).collect())
+        };
+        let projects = project.map(|top| match subtree {
+            true => below(&top).unwrap_or_else(|| vec![top]),
+            false => vec![top],
+        });
+        Ok(Self { user, group, role: text("role.id"), domain, projects, system, inherited, effective })
     }
 
-    fn wants(&self, user: UserId, role: RoleId, target: &Target) -> bool {
-        let is = |asked: &Option<String>, id: String| asked.as_ref().is_none_or(|asked| *asked == id);
-        let in_scope = match target {
+    fn wants(&self, line: &AssignmentLine<'_>) -> bool {
+        let is = |asked: &Option<String>, id: &dyn ToString| {
+            asked.as_ref().is_none_or(|asked| *asked == id.to_string())
+        };
+        let in_scope = match &line.target {
             Target::Project(id) => {
                 let named = self.projects.as_ref().is_none_or(|all| all.contains(&id.to_string()));
                 named && self.domain.is_none() && !self.system
             }
-            Target::Domain(id) => is(&self.domain, id.to_string()) && self.projects.is_none() && !self.system,
+            Target::Domain(id) => is(&self.domain, id) && self.projects.is_none() && !self.system,
             Target::System => self.domain.is_none() && self.projects.is_none(),
         };
-        !self.nothing && in_scope && is(&self.user, user.to_string()) && is(&self.role, role.to_string())
+        let of_actor = match line.actor {
+            Actor::User(id) => is(&self.user, &id) && self.group.is_none(),
+            Actor::Group(id) => is(&self.group, &id) && self.user.is_none(),
+        };
+        in_scope && of_actor && is(&self.role, &line.role_id) && (!self.inherited || line.given.inherited)
+    }
+
+    /// The assignments that can have lines of the listing.
+    fn candidates<'s>(&self, state: &'s State) -> Vec<&'s Arc<RoleAssignment>> {
+        match (&self.user, &self.group) {
+            (Some(user), _) => match user.parse::<UserId>() {
+                Ok(user) if self.effective => state.role_assignments_behind(user).collect(),
+                Ok(user) => state.role_assignments_of(Actor::User(user)).collect(),
+                Err(_) => Vec::new(),
+            },
+            (None, Some(group)) => match group.parse::<GroupId>() {
+                Ok(group) => state.role_assignments_of(Actor::Group(group)).collect(),
+                Err(_) => Vec::new(),
+            },
+            (None, None) => state.role_assignments.values().collect(),
+        }
     }
 }
 
-/// A project and all projects below it.
-fn subtree(state: &State, top: String) -> Vec<String> {
-    let mut found = vec![top];
-    let mut at = 0;
-    while let Some(parent) = found.get(at).cloned() {
-        let is_child = |p: &&Arc<Project>| p.parent_id.is_some_and(|id| id.to_string() == parent);
-        found.extend(state.projects.values().filter(is_child).map(|p| p.id.to_string()));
-        at += 1;
+/// The lines of an assignment: itself; or, for an effective list, each user, project and role that it gives.
+fn lines<'a>(state: &State, given: &'a RoleAssignment, effective: bool) -> Vec<AssignmentLine<'a>> {
+    let line = |role_id, actor, target, inherited| AssignmentLine { given, role_id, actor, target, inherited };
+    if !effective {
+        return vec![line(given.role_id, given.actor, given.target.clone(), given.inherited)];
+    }
+    let users: Vec<Actor> = match given.actor {
+        Actor::User(_) => vec![given.actor],
+        Actor::Group(group) => state.users_of_group(group).map(|user| Actor::User(user.id)).collect(),
+    };
+    let targets: Vec<Target> = match (&given.target, given.inherited) {
+        (target, false) => vec![target.clone()],
+        (Target::Project(id), true) => {
+            state.subtree_of_project(*id).into_iter().skip(1).map(Target::Project).collect()
+        }
+        (Target::Domain(id), true) => {
+            let inside = state.projects.values().filter(|p| p.domain_id == *id);
+            inside.map(|p| Target::Project(p.id)).collect()
+        }
+        (Target::System, true) => Vec::new(),
+    };
+    let role = state.roles.get(&given.role_id).cloned();
+    let roles = state.with_implied_roles(role.into_iter().collect());
+    let roles: Vec<RoleId> = roles.iter().filter(|r| r.domain_id.is_none()).map(|r| r.id).collect();
+    let mut found = Vec::new();
+    for actor in &users {
+        for target in &targets {
+            found.extend(roles.iter().map(|role| line(*role, *actor, target.clone(), false)));
+        }
     }
     found
 }
 
-/// `GET /v3/role_assignments`. With `effective`, the list also has each role that an assigned role implies, as in
-/// a token.
+/// `GET /v3/role_assignments`. With `effective`, the list has what tokens have: the users of groups, the projects
+/// that inherit, and each role that an assigned role implies.
 pub async fn list(ctx: Ctx) -> Handled {
     let reach = reached(&ctx, Action::GrantRead)?;
     let state = &ctx.state;
     let names = ctx.query.flag("include_names")?.unwrap_or(false);
     let asked = Asked::read(state, &ctx.query)?;
-    let within = |a: &&Arc<RoleAssignment>| {
+    let within = |a: &RoleAssignment| {
         reach == Reach::Cloud || state.domain_of(&a.target).is_some_and(|d| reach.covers(&d))
     };
     let mut items = Vec::new();
-    for given in state.role_assignments.values().filter(within) {
-        let mut line = |role: RoleId, prior: Option<RoleId>| {
-            if asked.wants(given.user_id, role, &given.target) {
-                items.push(wire::assignment(state, ctx.url(), given, (role, prior), names));
-            }
-        };
-        line(given.role_id, None);
-        let role = state.roles.get(&given.role_id).filter(|_| asked.effective);
-        let implied = role.map(|role| state.roles_implied_by(role)).unwrap_or_default();
-        implied.iter().for_each(|role| line(role.id, Some(given.role_id)));
+    for given in asked.candidates(state).into_iter().filter(|given| within(given)) {
+        for line in lines(state, given, asked.effective).iter().filter(|line| asked.wants(line)) {
+            items.push(wire::assignment(state, ctx.url(), line, names));
+        }
     }
     json(200, &wire::listing(ctx.url(), "role_assignments", items))
 }
@@ -117,78 +162,100 @@ fn domain(text: &str) -> Result<Target> {
     Ok(Target::Domain(text.into()))
 }
 
-fn held(ctx: &Ctx, target: Target, user: &str) -> Handled {
-    let user: UserId = id("user", user)?;
-    identity::grant::check(&ctx.state, &ctx.caller, Action::GrantRead, user, &target, None)?;
-    let direct = |r: &RoleId| ctx.state.role_assignment(user, &target, *r).is_some();
-    let roles = ctx.state.roles_on(user, &target);
-    let items = roles.iter().filter(|r| direct(&r.id)).map(|r| wire::role(ctx.url(), r)).collect();
+fn user(text: &str) -> Result<Actor> {
+    id("user", text).map(Actor::User)
+}
+
+fn group(text: &str) -> Result<Actor> {
+    id("group", text).map(Actor::Group)
+}
+
+fn held(ctx: &Ctx, place: &Place) -> Handled {
+    identity::grant::check(&ctx.state, &ctx.caller, Action::GrantRead, place, None)?;
+    let held = ctx.state.role_assignments_of_on(place.actor, &place.target, place.inherited);
+    let roles = held.filter_map(|held| ctx.state.roles.get(&held.role_id));
+    let items = roles.map(|role| wire::role(ctx.url(), role)).collect();
     json(200, &wire::listing(ctx.url(), "roles", items))
 }
 
-async fn give(ctx: Ctx, target: Target, user: &str, role: &str) -> Handled {
-    let (user, role): (UserId, RoleId) = (id("user", user)?, id("role", role)?);
-    ctx.commit("role grant", move |txn, caller| identity::grant::grant(txn, caller, user, target, role))
-        .await?;
+async fn give(ctx: Ctx, place: Place, role: &str) -> Handled {
+    let role: RoleId = id("role", role)?;
+    ctx.commit("role grant", move |txn, caller| identity::grant::grant(txn, caller, place, role)).await?;
     empty(204)
 }
 
-async fn take(ctx: Ctx, target: Target, user: &str, role: &str) -> Handled {
-    let (user, role): (UserId, RoleId) = (id("user", user)?, id("role", role)?);
-    ctx.commit("role revoke", move |txn, caller| identity::grant::revoke(txn, caller, user, target, role))
-        .await?;
+async fn take(ctx: Ctx, place: Place, role: &str) -> Handled {
+    let role: RoleId = id("role", role)?;
+    ctx.commit("role revoke", move |txn, caller| identity::grant::revoke(txn, caller, &place, role)).await?;
     empty(204)
 }
 
-fn check(ctx: &Ctx, target: Target, user: &str, role_text: &str) -> Handled {
-    let (user, role): (UserId, RoleId) = (id("user", user)?, id("role", role_text)?);
-    identity::grant::check(&ctx.state, &ctx.caller, Action::GrantRead, user, &target, Some(role))?;
-    match ctx.state.role_assignment(user, &target, role).is_some() {
+fn check(ctx: &Ctx, place: &Place, text: &str) -> Handled {
+    let role: RoleId = id("role", text)?;
+    identity::grant::check(&ctx.state, &ctx.caller, Action::GrantRead, place, Some(role))?;
+    let held = ctx.state.role_assignment(place.actor, &place.target, place.inherited, role);
+    match held.is_some() {
         true => empty(204),
-        false => Err(missing("role assignment with role", role_text).into()),
+        false => Err(missing("role assignment with role", text).into()),
     }
 }
 
-macro_rules! on {
-    ($target:ident: $list:ident, $put:ident, $check:ident, $drop:ident) => {
-        /// Lists a user's assigned roles there.
-        pub async fn $list(ctx: Ctx, Path((on, user)): Path<(String, String)>) -> Handled {
-            held(&ctx, $target(&on)?, &user)
+/// Adds the routes of grants: for users and groups, on projects, domains and the system, direct and inherited.
+pub fn routes(mut routes: Routes<App>) -> Routes<App> {
+    type Read<T> = fn(&str) -> Result<T>;
+    let actors: [(&str, Read<Actor>); 2] = [("users", user), ("groups", group)];
+    let targets: [(&str, Read<Target>); 2] = [("projects", project), ("domains", domain)];
+    for (holders, actor) in actors {
+        for (places, target) in targets {
+            for (before, after, inherited) in [("", "", false), ("/OS-INHERIT", "/inherited_to_projects", true)] {
+                let place = move |on: &str, of: &str| -> Result<Place> {
+                    Ok(Place { target: target(on)?, actor: actor(of)?, inherited })
+                };
+                let base = format!("{before}/{places}/{{id}}/{holders}/{{holder}}/roles");
+                routes = placed(routes, &base, after, place);
+            }
         }
-        /// Assigns a role.
-        pub async fn $put(ctx: Ctx, Path((on, user, role)): Path<(String, String, String)>) -> Handled {
-            give(ctx, $target(&on)?, &user, &role).await
-        }
-        /// Checks whether a role is assigned.
-        pub async fn $check(ctx: Ctx, Path((on, user, role)): Path<(String, String, String)>) -> Handled {
-            check(&ctx, $target(&on)?, &user, &role)
-        }
-        /// Removes a role assignment.
-        pub async fn $drop(ctx: Ctx, Path((on, user, role)): Path<(String, String, String)>) -> Handled {
-            take(ctx, $target(&on)?, &user, &role).await
-        }
-    };
+        let place = move |of: &str| -> Result<Place> {
+            Ok(Place { target: Target::System, actor: actor(of)?, inherited: false })
+        };
+        routes = on_system(routes, holders, place);
+    }
+    routes
 }
 
-on!(project: on_project, put_project, check_project, drop_project);
-on!(domain: on_domain, put_domain, check_domain, drop_domain);
-
-/// Lists a user's assigned roles on the system.
-pub async fn on_system(ctx: Ctx, Path(user): Path<String>) -> Handled {
-    held(&ctx, Target::System, &user)
+/// The routes of one kind of place: the list of its roles, and each role.
+fn placed(
+    routes: Routes<App>,
+    base: &str,
+    after: &str,
+    place: impl Fn(&str, &str) -> Result<Place> + Copy + Send + Sync + 'static,
+) -> Routes<App> {
+    type Ids = Path<(String, String, String)>;
+    let list = move |ctx: Ctx, Path((on, of)): Path<(String, String)>| async move { held(&ctx, &place(&on, &of)?) };
+    let put_one =
+        move |ctx: Ctx, Path((on, of, role)): Ids| async move { give(ctx, place(&on, &of)?, &role).await };
+    let check_one =
+        move |ctx: Ctx, Path((on, of, role)): Ids| async move { check(&ctx, &place(&on, &of)?, &role) };
+    let drop_one =
+        move |ctx: Ctx, Path((on, of, role)): Ids| async move { take(ctx, place(&on, &of)?, &role).await };
+    routes.route(&format!("{base}{after}"), get(list)).route(
+        &format!("{base}/{{role}}{after}"),
+        put(put_one).head(check_one).get(check_one).delete(drop_one),
+    )
 }
 
-/// Assigns a role on the system.
-pub async fn put_system(ctx: Ctx, Path((user, role)): Path<(String, String)>) -> Handled {
-    give(ctx, Target::System, &user, &role).await
-}
-
-/// Checks whether a role is assigned on the system.
-pub async fn check_system(ctx: Ctx, Path((user, role)): Path<(String, String)>) -> Handled {
-    check(&ctx, Target::System, &user, &role)
-}
-
-/// Removes a role assignment on the system.
-pub async fn drop_system(ctx: Ctx, Path((user, role)): Path<(String, String)>) -> Handled {
-    take(ctx, Target::System, &user, &role).await
+fn on_system(
+    routes: Routes<App>,
+    holders: &str,
+    place: impl Fn(&str) -> Result<Place> + Copy + Send + Sync + 'static,
+) -> Routes<App> {
+    type Ids = Path<(String, String)>;
+    let list = move |ctx: Ctx, Path(of): Path<String>| async move { held(&ctx, &place(&of)?) };
+    let put_one = move |ctx: Ctx, Path((of, role)): Ids| async move { give(ctx, place(&of)?, &role).await };
+    let check_one = move |ctx: Ctx, Path((of, role)): Ids| async move { check(&ctx, &place(&of)?, &role) };
+    let drop_one = move |ctx: Ctx, Path((of, role)): Ids| async move { take(ctx, place(&of)?, &role).await };
+    let base = format!("/system/{holders}/{{holder}}/roles");
+    routes
+        .route(&base, get(list))
+        .route(&format!("{base}/{{role}}"), put(put_one).head(check_one).get(check_one).delete(drop_one))
 }

@@ -1,11 +1,21 @@
-//! Accounts that are locked because of wrong passwords, as in Keystone's `[security_compliance]`. The locks are
-//! in memory: a restart clears them.
+//! Accounts that are locked because of wrong passwords, as in Keystone's `[security_compliance]`. An application
+//! credential is locked by wrong secrets in the same way, apart from its user. The locks are in memory: a restart
+//! clears them.
 
 use crate::settings::SecurityCompliance;
-use lenticular_model::{Lock, Timestamp, UserId};
+use lenticular_model::{ApplicationCredentialId, Lock, Timestamp, UserId};
 use std::{collections::HashMap, sync::MutexGuard};
 
-/// How many users are remembered. Beyond that, the user with the oldest last failure is forgotten.
+/// What wrong secrets are counted against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Account {
+    /// A user, with a password.
+    User(UserId),
+    /// An application credential, with its secret.
+    ApplicationCredential(ApplicationCredentialId),
+}
+
+/// How many accounts are remembered. Beyond that, the account with the oldest last failure is forgotten.
 const REMEMBERED_MAX: usize = 10_000;
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,36 +26,36 @@ struct Failures {
 
 /// The remembered wrong passwords.
 #[derive(Default)]
-pub struct Lockout(Lock<HashMap<UserId, Failures>>);
+pub struct Lockout(Lock<HashMap<Account, Failures>>);
 
 impl Lockout {
-    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, Failures>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Account, Failures>> {
         self.0.lock()
     }
 
-    /// True if a user's account is locked: then no password is accepted.
-    pub fn is_locked(&self, user: UserId, rule: &SecurityCompliance, now: Timestamp) -> bool {
+    /// True if an account is locked: then no password is accepted.
+    pub fn is_locked(&self, account: Account, rule: &SecurityCompliance, now: Timestamp) -> bool {
         let Some(most) = rule.lockout_failure_attempts else { return false };
-        let failures = self.lock().get(&user).copied().unwrap_or_default();
+        let failures = self.lock().get(&account).copied().unwrap_or_default();
         failures.count >= most && now.since_ms(failures.last) < rule.lockout_duration.saturating_mul(1_000)
     }
 
     /// Notes a wrong password. Earlier ones no longer count once the last one is older than the lock's duration.
-    pub fn failed(&self, user: UserId, rule: &SecurityCompliance, now: Timestamp) {
+    pub fn failed(&self, account: Account, rule: &SecurityCompliance, now: Timestamp) {
         let mut all = self.lock();
-        if all.len() >= REMEMBERED_MAX && !all.contains_key(&user) {
-            let oldest = all.iter().min_by_key(|(_, failures)| failures.last).map(|(user, _)| *user);
+        if all.len() >= REMEMBERED_MAX && !all.contains_key(&account) {
+            let oldest = all.iter().min_by_key(|(_, failures)| failures.last).map(|(account, _)| *account);
             oldest.map(|oldest| all.remove(&oldest));
         }
-        let failures = all.entry(user).or_default();
+        let failures = all.entry(account).or_default();
         let is_over = now.since_ms(failures.last) >= rule.lockout_duration.saturating_mul(1_000);
         failures.count = if is_over { 1 } else { failures.count.saturating_add(1) };
         failures.last = now;
     }
 
-    /// Forgets a user's wrong passwords: after a correct password, or when an administrator clears them.
-    pub fn clear(&self, user: UserId) {
-        self.lock().remove(&user);
+    /// Forgets an account's wrong passwords: after a correct password, or when an administrator clears them.
+    pub fn clear(&self, account: Account) {
+        self.lock().remove(&account);
     }
 }
 
@@ -53,10 +63,10 @@ impl Lockout {
 mod tests {
     use super::*;
 
-    fn user(number: u16) -> UserId {
+    fn user(number: u16) -> Account {
         let mut bytes = [0; 16];
         bytes[..2].copy_from_slice(&number.to_be_bytes());
-        UserId::from_random(bytes)
+        Account::User(UserId::from_random(bytes))
     }
 
     #[test]
@@ -70,6 +80,9 @@ mod tests {
         assert!(lockout.is_locked(user(1), &rule, start.plus_s(61)));
         assert!(!lockout.is_locked(user(1), &SecurityCompliance::default(), start.plus_s(3)));
         assert!(!lockout.is_locked(user(2), &rule, start.plus_s(3)));
+        let Account::User(id) = user(1) else { panic!("not a user") };
+        let credential = Account::ApplicationCredential(ApplicationCredentialId(id.0));
+        assert!(!lockout.is_locked(credential, &rule, start.plus_s(3)));
         assert!(!lockout.is_locked(user(1), &rule, start.plus_s(62)));
         // After the lock's time, counting starts again from one.
         lockout.failed(user(1), &rule, start.plus_s(62));

@@ -1,10 +1,15 @@
 //! Keystone.
 
+mod access_rule;
+mod application_credential;
 mod auth;
+mod catalog;
 mod domain;
 mod filter;
 mod grant;
+mod group;
 pub mod lockout;
+mod login;
 pub mod password;
 mod project;
 mod role;
@@ -45,38 +50,50 @@ pub fn routes() -> Routes<App> {
         .route("/users/{id}/projects", get(user::projects))
         .route("/roles", get(role::list).post(role::create))
         .route("/roles/{id}", get(role::show).patch(role::update).delete(role::delete))
+        .route("/roles/{id}/implies", get(role::implied))
+        .route(
+            "/roles/{id}/implies/{implied}",
+            put(role::imply).get(role::show_inference).head(role::check_inference).delete(role::imply_no_more),
+        )
         .route("/role_inferences", get(role::inferences))
         .route("/role_assignments", get(grant::list))
-        .route("/projects/{id}/users/{user}/roles", get(grant::on_project))
+        .route("/groups", get(group::list).post(group::create))
+        .route("/groups/{id}", get(group::show).patch(group::update).delete(group::delete))
+        .route("/groups/{id}/users", get(group::users))
         .route(
-            "/projects/{id}/users/{user}/roles/{role}",
-            put(grant::put_project)
-                .head(grant::check_project)
-                .get(grant::check_project)
-                .delete(grant::drop_project),
+            "/groups/{id}/users/{user}",
+            put(group::add_user).get(group::check_user).head(group::check_user).delete(group::remove_user),
         )
-        .route("/domains/{id}/users/{user}/roles", get(grant::on_domain))
+        .route("/users/{id}/groups", get(group::of_user))
         .route(
-            "/domains/{id}/users/{user}/roles/{role}",
-            put(grant::put_domain)
-                .head(grant::check_domain)
-                .get(grant::check_domain)
-                .delete(grant::drop_domain),
+            "/users/{id}/application_credentials",
+            get(application_credential::list).post(application_credential::create),
         )
-        .route("/system/users/{user}/roles", get(grant::on_system))
         .route(
-            "/system/users/{user}/roles/{role}",
-            put(grant::put_system)
-                .head(grant::check_system)
-                .get(grant::check_system)
-                .delete(grant::drop_system),
+            "/users/{id}/application_credentials/{credential}",
+            get(application_credential::show).delete(application_credential::delete),
         )
-        .route("/services", get(services))
-        .route("/services/{id}", get(service))
-        .route("/endpoints", get(endpoints))
-        .route("/endpoints/{id}", get(endpoint))
-        .route("/regions", get(regions))
-        .route("/regions/{id}", get(region));
+        .route("/users/{id}/access_rules", get(access_rule::list))
+        .route("/users/{id}/access_rules/{rule}", get(access_rule::show).delete(access_rule::delete))
+        .route("/services", get(catalog::services).post(catalog::create_service))
+        .route(
+            "/services/{id}",
+            get(catalog::service).patch(catalog::update_service).delete(catalog::delete_service),
+        )
+        .route("/endpoints", get(catalog::endpoints).post(catalog::create_endpoint))
+        .route(
+            "/endpoints/{id}",
+            get(catalog::endpoint).patch(catalog::update_endpoint).delete(catalog::delete_endpoint),
+        )
+        .route("/regions", get(catalog::regions).post(catalog::create_region))
+        .route(
+            "/regions/{id}",
+            get(catalog::region)
+                .put(catalog::put_region)
+                .patch(catalog::update_region)
+                .delete(catalog::delete_region),
+        );
+    let v3 = grant::routes(v3);
     Routes::new()
         .route("/identity", get(versions))
         .route("/identity/", get(versions))
@@ -94,71 +111,6 @@ async fn version(State(app): State<App>) -> Handled {
 
 async fn limits(_: crate::ctx::Ctx) -> Handled {
     json(200, &json!({"limits": []}))
-}
-
-/// The catalog gives services, endpoints and regions: they are derived and read-only.
-async fn services(ctx: crate::ctx::Ctx) -> Handled {
-    policy::check(&ctx.caller, Action::ServiceCatalogRead, None)?;
-    let found = filter::chosen(&ctx.query, all_services(ctx.url()), &["type", "name", "enabled"])?;
-    json(200, &wire::listing(ctx.url(), "services", found))
-}
-
-async fn service(ctx: crate::ctx::Ctx, axum::extract::Path(id): axum::extract::Path<String>) -> Handled {
-    policy::check(&ctx.caller, Action::ServiceCatalogRead, None)?;
-    one("service", &id, all_services(ctx.url()))
-}
-
-async fn endpoints(ctx: crate::ctx::Ctx) -> Handled {
-    policy::check(&ctx.caller, Action::ServiceCatalogRead, None)?;
-    let attributes = ["interface", "service_id", "region_id", "region", "enabled"];
-    let found = filter::chosen(&ctx.query, all_endpoints(ctx.url()), &attributes)?;
-    json(200, &wire::listing(ctx.url(), "endpoints", found))
-}
-
-async fn endpoint(ctx: crate::ctx::Ctx, axum::extract::Path(id): axum::extract::Path<String>) -> Handled {
-    policy::check(&ctx.caller, Action::ServiceCatalogRead, None)?;
-    one("endpoint", &id, all_endpoints(ctx.url()))
-}
-
-async fn regions(ctx: crate::ctx::Ctx) -> Handled {
-    let found = filter::chosen(&ctx.query, vec![the_region()], &["parent_region_id", "description"])?;
-    json(200, &wire::listing(ctx.url(), "regions", found))
-}
-
-async fn region(_: crate::ctx::Ctx, axum::extract::Path(id): axum::extract::Path<String>) -> Handled {
-    one("region", &id, vec![the_region()])
-}
-
-fn the_region() -> Value {
-    json!({"id": wire::REGION, "description": "", "parent_region_id": null})
-}
-
-fn all_services(url: &str) -> Vec<Value> {
-    let Value::Array(catalog) = wire::catalog(url) else { return Vec::new() };
-    let plain = |s: &Value| json!({"id": s["id"], "type": s["type"], "name": s["name"], "enabled": true, "links": {}});
-    catalog.iter().map(plain).collect()
-}
-
-fn all_endpoints(url: &str) -> Vec<Value> {
-    let Value::Array(catalog) = wire::catalog(url) else { return Vec::new() };
-    let mut all = Vec::new();
-    for service in &catalog {
-        for endpoint in service["endpoints"].as_array().into_iter().flatten() {
-            let mut endpoint = endpoint.clone();
-            endpoint["service_id"] = service["id"].clone();
-            endpoint["enabled"] = json!(true);
-            endpoint["links"] = json!({});
-            all.push(endpoint);
-        }
-    }
-    all
-}
-
-fn one(what: &str, id: &str, all: Vec<Value>) -> Handled {
-    match all.into_iter().find(|item| item["id"] == id) {
-        Some(item) => json(200, &json!({what: item})),
-        None => Err(missing(what, id).into()),
-    }
 }
 
 /// The reach of an action of Keystone's for the caller; an error if it reaches nothing.

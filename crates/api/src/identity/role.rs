@@ -11,11 +11,13 @@ use axum::extract::Path;
 use lenticular_control::command::identity;
 use lenticular_model::{
     RoleId,
+    error::Result,
     identity::Role,
     policy::{self, Action},
 };
 use lenticular_wire::{identity as wire, request::envelope};
-use serde_json::{Value, json};
+use serde_json::json;
+use std::sync::Arc;
 
 /// `GET /v3/roles`
 pub async fn list(ctx: Ctx) -> Handled {
@@ -79,18 +81,75 @@ pub async fn delete(ctx: Ctx, Path(text): Path<String>) -> Handled {
     empty(204)
 }
 
-/// `GET /v3/role_inferences`: each default role implies the next.
+fn pair(prior: &str, implied: &str) -> Result<(RoleId, RoleId)> {
+    Ok((id("role", prior)?, id("role", implied)?))
+}
+
+/// `GET /v3/role_inferences`: every role that implies others.
 pub async fn inferences(ctx: Ctx) -> Handled {
     policy::check(&ctx.caller, Action::InferenceRead, None)?;
-    let role = |name: &str| ctx.state.role_named(name);
-    let brief = |r: &Role| json!({"id": r.id, "name": r.name, "links": {}});
-    let chain = ["admin", "manager", "member", "reader"];
-    let items: Vec<Value> = chain
-        .windows(2)
-        .filter_map(|pair| {
-            let (prior, implied) = (role(pair[0])?, role(pair[1])?);
-            Some(json!({"prior_role": brief(prior), "implies": [brief(implied)]}))
-        })
-        .collect();
+    let mut items = Vec::new();
+    for prior in ctx.state.roles.values() {
+        let implied: Vec<Arc<Role>> = ctx.state.roles_implied_by(prior).cloned().collect();
+        if !implied.is_empty() {
+            items.push(wire::role_inferences(ctx.url(), prior, &implied));
+        }
+    }
     json(200, &wire::listing(ctx.url(), "role_inferences", items))
+}
+
+/// `GET /v3/roles/{id}/implies`: the roles that a role implies directly.
+pub async fn implied(ctx: Ctx, Path(text): Path<String>) -> Handled {
+    policy::check(&ctx.caller, Action::InferenceRead, None)?;
+    let prior = identity::govern::role(&ctx.state, id("role", &text)?)?;
+    let implied: Vec<Arc<Role>> = ctx.state.roles_implied_by(&prior).cloned().collect();
+    let link = format!("{}/identity/v3/roles/{}/implies", ctx.url(), prior.id);
+    let view = wire::role_inferences(ctx.url(), &prior, &implied);
+    json(200, &json!({"role_inference": view, "links": {"self": link}}))
+}
+
+/// The rule that a role implies another.
+fn inference(ctx: &Ctx, prior: &str, implied: &str) -> Result<(Arc<Role>, Arc<Role>)> {
+    policy::check(&ctx.caller, Action::InferenceRead, None)?;
+    let (prior, implied) = pair(prior, implied)?;
+    let (prior, implied) =
+        (identity::govern::role(&ctx.state, prior)?, identity::govern::role(&ctx.state, implied)?);
+    if !ctx.state.roles_implied_by(&prior).any(|role| role.id == implied.id) {
+        return Err(missing(&format!("role {} implying", prior.id), &implied.id.to_string()));
+    }
+    Ok((prior, implied))
+}
+
+/// `GET /v3/roles/{id}/implies/{implied}`
+pub async fn show_inference(ctx: Ctx, Path((prior, implied)): Path<(String, String)>) -> Handled {
+    let (prior, implied) = inference(&ctx, &prior, &implied)?;
+    json(200, &wire::role_inference(ctx.url(), &prior, &implied))
+}
+
+/// `HEAD /v3/roles/{id}/implies/{implied}`
+pub async fn check_inference(ctx: Ctx, Path((prior, implied)): Path<(String, String)>) -> Handled {
+    inference(&ctx, &prior, &implied)?;
+    empty(204)
+}
+
+/// `PUT /v3/roles/{id}/implies/{implied}`
+pub async fn imply(ctx: Ctx, Path((prior, implied)): Path<(String, String)>) -> Handled {
+    let (prior_id, implied_id) = pair(&prior, &implied)?;
+    let (prior, implied) = ctx
+        .commit("role imply", move |txn, caller| {
+            identity::role::imply(txn, caller, prior_id, implied_id)?;
+            Ok((identity::govern::role(txn, prior_id)?, identity::govern::role(txn, implied_id)?))
+        })
+        .await?;
+    json(201, &wire::role_inference(ctx.url(), &prior, &implied))
+}
+
+/// `DELETE /v3/roles/{id}/implies/{implied}`
+pub async fn imply_no_more(ctx: Ctx, Path((prior, implied)): Path<(String, String)>) -> Handled {
+    let (prior, implied) = pair(&prior, &implied)?;
+    ctx.commit("role imply no more", move |txn, caller| {
+        identity::role::imply_no_more(txn, caller, prior, implied)
+    })
+    .await?;
+    empty(204)
 }

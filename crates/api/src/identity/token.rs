@@ -3,8 +3,9 @@
 
 use fernet::Fernet;
 use lenticular_model::{
-    Timestamp, UserId,
+    ApplicationCredentialId, ProjectId, Timestamp, UserId,
     error::{Error, Result},
+    identity::Proof,
     policy::Scope,
 };
 use uuid::Uuid;
@@ -24,6 +25,8 @@ pub struct Payload {
     pub audit_id: [u8; 16],
     /// Whether the bearer authenticated with an earlier token.
     pub by_token: bool,
+    /// What the token was issued for.
+    pub proof: Proof,
 }
 
 /// The first byte of every payload: its format.
@@ -94,6 +97,16 @@ fn pack(payload: &Payload) -> Vec<u8> {
     out.extend(payload.issued_at.0.to_be_bytes());
     out.extend(payload.expires_at.0.to_be_bytes());
     out.extend(payload.user_id.0.as_bytes());
+    match (&payload.scope, payload.proof) {
+        (Scope::Project(id), Proof::ApplicationCredential(by)) => {
+            out.push(4);
+            out.extend(id.0.as_bytes());
+            out.extend(by.0.as_bytes());
+            return out;
+        }
+        // No other scope has another proof than the user's own.
+        (_, Proof::Own | Proof::ApplicationCredential(_)) => {}
+    }
     match &payload.scope {
         Scope::Unscoped => out.push(0),
         Scope::Project(id) => {
@@ -117,11 +130,17 @@ fn unpack(bytes: &[u8]) -> Option<Payload> {
     let (expires_at, rest) = rest.split_first_chunk::<8>()?;
     let (user_id, rest) = rest.split_first_chunk::<16>()?;
     let (kind, rest) = rest.split_first()?;
-    let scope = match kind {
-        0 => Scope::Unscoped,
-        1 => Scope::Project(lenticular_model::ProjectId(Uuid::from_bytes(rest.try_into().ok()?))),
-        2 => Scope::Domain(std::str::from_utf8(rest).ok()?.into()),
-        3 => Scope::System,
+    let project = |bytes: &[u8]| Some(Scope::Project(ProjectId(Uuid::from_bytes(bytes.try_into().ok()?))));
+    let (scope, proof) = match kind {
+        0 => (Scope::Unscoped, Proof::Own),
+        1 => (project(rest)?, Proof::Own),
+        2 => (Scope::Domain(std::str::from_utf8(rest).ok()?.into()), Proof::Own),
+        3 => (Scope::System, Proof::Own),
+        4 => {
+            let (id, by) = rest.split_first_chunk::<16>()?;
+            let by = ApplicationCredentialId(Uuid::from_bytes(by.try_into().ok()?));
+            (project(id)?, Proof::ApplicationCredential(by))
+        }
         _ => return None,
     };
     (*form == FORM).then(|| Payload {
@@ -131,6 +150,7 @@ fn unpack(bytes: &[u8]) -> Option<Payload> {
         expires_at: Timestamp(i64::from_be_bytes(*expires_at)),
         audit_id: *audit_id,
         by_token: *by_token == 1,
+        proof,
     })
 }
 
@@ -143,7 +163,6 @@ pub fn audit_text(id: &[u8; 16]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lenticular_model::ProjectId;
 
     fn payload(scope: Scope) -> Payload {
         Payload {
@@ -153,6 +172,7 @@ mod tests {
             expires_at: Timestamp(2),
             audit_id: [3; 16],
             by_token: true,
+            proof: Proof::Own,
         }
     }
 
@@ -172,6 +192,12 @@ mod tests {
             assert_eq!(rotated.open(&token), Some(payload(scope)));
             assert_eq!(Tokens::new(std::slice::from_ref(&new), 60).unwrap().open(&token), None);
         }
+        let project = Scope::Project(ProjectId::from_random([2; 16]));
+        let proof = Proof::ApplicationCredential(ApplicationCredentialId::from_random([4; 16]));
+        let by_credential = Payload { proof, ..payload(project) };
+        let token = sealed_by_old.seal(&by_credential);
+        assert!(token.len() < 255, "clients keep tokens in columns of this size");
+        assert_eq!(rotated.open(&token), Some(by_credential));
         assert_eq!(rotated.open("nonsense"), None);
         assert_eq!(rotated.open(&"A".repeat(10_000)), None);
         assert!(Tokens::new(&["short".to_owned()], 60).is_err());

@@ -1,8 +1,11 @@
 //! Users.
 
 use super::{
-    auth::{judge, note_wrong, projects_of, user_id},
-    domain_of_new, field, filter, missing, name, reached, required,
+    auth::{projects_of, user_id},
+    domain_of_new, field, filter,
+    lockout::Account,
+    login::{Secret, judge},
+    missing, name, reached, required,
 };
 use crate::{
     body::Json,
@@ -166,7 +169,7 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
         })
         .await?;
     if unlocks {
-        ctx.app.lockout.clear(id);
+        ctx.app.lockout.clear(Account::User(id));
     }
     json(200, &json!({"user": wire::user(ctx.url(), &user)}))
 }
@@ -180,8 +183,9 @@ pub async fn change_password(ctx: Ctx, Path(text): Path<String>, Json(body): Jso
     // Another user and a missing user get the same answer: the answer must not tell which users exist.
     let own = ctx.state.users.get(&id).filter(|user| user.id == ctx.caller.user_id);
     let asker = ctx.asker(own.map(|user| user.id));
-    if !judge(&ctx.app, asker, &old, own.map(|user| &**user)).await? {
-        note_wrong(&ctx.app, asker);
+    let hash = own.and_then(|user| user.password_hash.clone());
+    let secret = Secret { given: &old, hash, account: asker.user.map(Account::User) };
+    if !judge(&ctx.app, asker, secret).await? {
         return Err(Error::unauthorized("The request you have made requires authentication.").into());
     }
     let hash = ctx.app.passwords.hash(asker, new).await?;

@@ -149,7 +149,7 @@ impl Filter {
             None => image.visibility != Visibility::Community || own || self.all,
             Some(wanted) => image.visibility == wanted,
         };
-        let seen = ctx.caller.is_admin() || image.is_open_to(ctx.caller.project_id());
+        let seen = ctx.caller.is_admin() || image.is_open_to(&ctx.state, ctx.caller.project_id());
         let size = image.data().map_or(0, |d| d.size);
         listed
             && seen

@@ -1,6 +1,15 @@
-//! Revoked tokens.
+//! What tokens were issued for, and revoked tokens.
 
-use crate::{RevocationId, Timestamp, record};
+use crate::{ApplicationCredentialId, RevocationId, Timestamp, record};
+
+/// The proof that a token was issued for. It bounds the roles that the token has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The user's own: a password, or a token that came of one.
+    Own,
+    /// An application credential.
+    ApplicationCredential(ApplicationCredentialId),
+}
 
 record! {
     /// A token that was revoked before it expired.

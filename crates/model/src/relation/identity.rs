@@ -1,16 +1,12 @@
-//! Domains, projects, users and roles by name, and who holds which role.
+//! Domains, projects, users and roles by name, and the tree of projects.
 
 use crate::{
-    DomainId, KeypairId, RoleId, State, UserId,
+    DomainId, KeypairId, ProjectId, State, UserId,
     compute::keypair::Keypair,
-    identity::{Domain, Project, Role, RoleAssignment, Target, User},
+    identity::{Domain, Project, Role, Target, User},
     index::scoped,
-    policy::RoleLevel,
 };
 use std::sync::Arc;
-
-/// Lower than every other target; the start of index walks.
-const LOWEST_TARGET: Target = Target::Project(crate::ProjectId(uuid::Uuid::nil()));
 
 impl State {
     /// The domain with this name.
@@ -28,38 +24,34 @@ impl State {
         self.users.get(&self.index.user_names.get(&scoped(domain, name))?)
     }
 
-    /// The role with this name.
-    pub fn role_named(&self, name: &str) -> Option<&Arc<Role>> {
-        self.roles.get(&self.index.role_names.get(name)?)
+    /// The role with this name in a domain, or of the whole cloud.
+    pub fn role_named(&self, domain: Option<&DomainId>, name: &str) -> Option<&Arc<Role>> {
+        let domain = domain.map_or("", DomainId::as_str);
+        self.roles.get(&self.index.role_names.get(&scoped(domain, name))?)
     }
 
-    /// The roles that a user holds, anywhere.
-    pub fn role_assignments_of_user(&self, user: UserId) -> impl Iterator<Item = &Arc<RoleAssignment>> {
-        let from = (user, LOWEST_TARGET, RoleId::default());
-        let held = self.index.user_roles.range(from..).take_while(move |((of, ..), _)| *of == user);
-        held.filter_map(|(_, id)| self.role_assignments.get(id))
+    /// The projects directly below a project.
+    pub fn children_of_project(&self, project: ProjectId) -> impl Iterator<Item = &Arc<Project>> {
+        self.index.project_children.of(project).filter_map(|id| self.projects.get(&id))
     }
 
-    /// The roles that a user holds on a target.
-    pub fn role_assignments_of_user_on<'s>(
-        &'s self,
-        user: UserId,
-        target: &'s Target,
-    ) -> impl Iterator<Item = &'s Arc<RoleAssignment>> {
-        let from = (user, target.clone(), RoleId::default());
-        let held = self.index.user_roles.range(from..);
-        let held = held.take_while(move |((of, on, _), _)| *of == user && on == target);
-        held.filter_map(|(_, id)| self.role_assignments.get(id))
+    /// The projects above a project, the nearest first.
+    pub fn parents_of_project(&self, project: ProjectId) -> impl Iterator<Item = &Arc<Project>> {
+        let parent = move |of: &&Arc<Project>| of.parent_id.and_then(|id| self.projects.get(&id));
+        let nearest = self.projects.get(&project).and_then(|of| parent(&of));
+        std::iter::successors(nearest, move |of| parent(of))
     }
 
-    /// The record that a user holds a role on a target.
-    pub fn role_assignment(
-        &self,
-        user: UserId,
-        target: &Target,
-        role: RoleId,
-    ) -> Option<&Arc<RoleAssignment>> {
-        self.role_assignments.get(self.index.user_roles.get(&(user, target.clone(), role))?)
+    /// A project and all projects below it.
+    pub fn subtree_of_project(&self, project: ProjectId) -> Vec<ProjectId> {
+        let mut found = vec![project];
+        let mut at = 0;
+        while let Some(parent) = found.get(at) {
+            let below: Vec<ProjectId> = self.index.project_children.of(*parent).collect();
+            found.extend(below);
+            at += 1;
+        }
+        found
     }
 
     /// The keypairs of a user.
@@ -74,26 +66,5 @@ impl State {
             Target::Domain(id) => self.domains.get(id).map(|d| d.id.clone()),
             Target::System => None,
         }
-    }
-
-    /// The roles that a role implies, the highest first.
-    pub fn roles_implied_by(&self, role: &Role) -> Vec<Arc<Role>> {
-        let level = RoleLevel::of(&role.name);
-        let below = ["manager", "member", "reader"].into_iter().filter(|name| RoleLevel::of(name) < level);
-        below.filter_map(|name| self.role_named(name).cloned()).collect()
-    }
-
-    /// The roles that a user holds on a target, with the roles that they imply.
-    pub fn roles_on(&self, user: UserId, target: &Target) -> Vec<Arc<Role>> {
-        let held = self.role_assignments_of_user_on(user, target);
-        let mut roles: Vec<Arc<Role>> =
-            held.filter_map(|held| self.roles.get(&held.role_id).cloned()).collect();
-        let implied: Vec<Arc<Role>> = roles.iter().flat_map(|role| self.roles_implied_by(role)).collect();
-        for role in implied {
-            if !roles.iter().any(|held| held.id == role.id) {
-                roles.push(role);
-            }
-        }
-        roles
     }
 }

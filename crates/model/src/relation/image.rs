@@ -1,12 +1,22 @@
 //! Images and flavors in order and by name, and the servers whose disks images hold.
 
-use crate::{ImageId, ServerId, State, compute::flavor::Flavor, image::Image};
+use crate::{
+    ImageId, ImageMemberId, ProjectId, ServerId, State,
+    compute::flavor::Flavor,
+    image::{Image, ImageMember},
+};
 use std::sync::Arc;
 
 impl State {
     /// All images, newest first as Glance lists them.
     pub fn images_newest_first(&self) -> impl Iterator<Item = &Arc<Image>> {
         self.index.image_order.of((), None).filter_map(|id| self.images.get(&id))
+    }
+
+    /// The projects that an image is shared with.
+    pub fn members_of_image(&self, image: ImageId) -> impl Iterator<Item = &Arc<ImageMember>> {
+        let from = ImageMemberId::of(image, ProjectId::default());
+        self.image_members.from(from).take_while(move |member| member.image_id == image)
     }
 
     /// The flavor with this name.

@@ -3,8 +3,13 @@
 //!
 //! Secondary indexes answer all of these reads. No code outside this crate reads an index.
 
+mod access_rule;
+mod application_credential;
+mod catalog;
 mod disk;
 mod floating_ip;
+mod grant;
+mod group;
 mod host;
 mod identity;
 mod image;

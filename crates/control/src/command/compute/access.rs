@@ -90,7 +90,7 @@ pub fn find_flavor(txn: &Txn<'_>, caller: &Caller, id: &FlavorId) -> Result<Arc<
 pub fn find_image(txn: &Txn<'_>, caller: &Caller, id: ImageId) -> Result<Arc<Image>> {
     let missing = || Error::invalid(format!("Image {id} could not be found."));
     let image = txn.need::<Image>(&id, missing)?;
-    if !(caller.is_admin() || image.is_open_to(caller.project_id())) {
+    if !(caller.is_admin() || image.is_open_to(txn, caller.project_id())) {
         return Err(missing());
     }
     match image.phase {

@@ -2,7 +2,7 @@
 
 use crate::command::identity::{cascade, govern};
 use lenticular_model::{
-    DomainId, ProjectId, Txn, UserId,
+    DomainId, GroupId, ProjectId, RoleId, Txn, UserId,
     error::{Error, Result},
     identity::{Domain, Target},
     policy::{self, Action, Caller},
@@ -41,6 +41,15 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: &DomainId) -> Result<()> {
     }
     for user in users {
         cascade::delete_user(txn, user);
+    }
+    let groups: Vec<GroupId> = txn.groups.values().filter(|g| g.domain_id == *id).map(|g| g.id).collect();
+    for group in groups {
+        cascade::delete_group(txn, group);
+    }
+    let roles = txn.roles.values().filter(|role| role.domain_id.as_ref() == Some(id));
+    let roles: Vec<RoleId> = roles.map(|role| role.id).collect();
+    for role in roles {
+        cascade::delete_role(txn, role);
     }
     cascade::delete_grants(txn, |a| a.target == Target::Domain(id.clone()));
     txn.delete::<Domain>(id);

@@ -1,9 +1,9 @@
 //! Shared checks of the commands on domains, projects, users, roles and grants: existence and the caller's rights.
 
 use lenticular_model::{
-    DomainId, ProjectId, RoleId, State, UserId,
+    DomainId, GroupId, ProjectId, RoleId, State, UserId,
     error::{Error, Result},
-    identity::{Domain, Project, Role, RoleAssignment, Target, User},
+    identity::{Actor, Domain, Group, Project, Role, RoleAssignment, Target, User},
     policy::{self, Action, Caller, Reach},
 };
 use std::sync::Arc;
@@ -65,23 +65,45 @@ pub fn governed_user(state: &State, caller: &Caller, action: Action, id: UserId)
     found.cloned().ok_or_else(|| missing("user", id))
 }
 
-/// Refuses if the caller governs only a domain and the user has more rights than the caller: with the user's
-/// password the caller would have them too. More rights are any role on the system, and the role admin anywhere
-/// except on the domain itself. For a domain's manager the role admin on the domain counts too. Ordinary roles
-/// elsewhere do not count: a grant to a user of another domain trusts that domain's administrators, as in Keystone.
-pub(crate) fn check_not_above(state: &State, caller: &Caller, user: UserId) -> Result<()> {
+/// The group, if the caller may do an action of Keystone to it.
+///
+/// # Errors
+/// As for [`governed_project`].
+pub fn governed_group(state: &State, caller: &Caller, action: Action, id: GroupId) -> Result<Arc<Group>> {
+    let found = state.groups.get(&id);
+    policy::check_in_domain(caller, action, found.map(|g| &g.domain_id))?;
+    found.cloned().ok_or_else(|| missing("group", id))
+}
+
+/// Refuses if the caller governs only a domain and the user or group has more rights than the caller: with the
+/// user's password, or as a user of the group, the caller would have them too. More rights are any role on the
+/// system, and the role admin anywhere except on the domain itself. For a domain's manager the role admin on the
+/// domain counts too. Ordinary roles elsewhere do not count: a grant to a user of another domain trusts that
+/// domain's administrators, as in Keystone.
+pub(crate) fn check_not_above(state: &State, caller: &Caller, actor: Actor) -> Result<()> {
     let Reach::Domain(domain) = policy::reach(caller, Action::UserWrite) else { return Ok(()) };
     let is_above = |a: &RoleAssignment| {
-        let admin = state.roles.get(&a.role_id).is_some_and(|role| is_admin(role));
+        let admin = state.roles.get(&a.role_id).is_some_and(|role| state.is_admin_role(role));
         match &a.target {
             Target::System => true,
-            Target::Domain(own) if *own == domain => admin && caller.level < policy::RoleLevel::Admin,
+            Target::Domain(own) if *own == domain && !a.inherited => {
+                admin && caller.level < policy::RoleLevel::Admin
+            }
             Target::Domain(_) | Target::Project(_) => admin,
         }
     };
-    if state.role_assignments_of_user(user).any(|a| is_above(a)) {
+    let (noun, id, above) = match actor {
+        Actor::User(id) => {
+            ("user", id.to_string(), state.role_assignments_behind(id).any(|a| is_above(a)))
+        }
+        Actor::Group(id) => {
+            ("group", id.to_string(), state.role_assignments_of(actor).any(|a| is_above(a)))
+        }
+    };
+    if above {
         return Err(Error::forbidden(format!(
-            "User {user} has rights that you do not have. Only an administrator who has them may change this user."
+            "The {noun} {id} has rights that you do not have. Only an administrator who has them may change this \
+             {noun}."
         )));
     }
     Ok(())
@@ -93,19 +115,15 @@ pub(crate) fn check_nobody_above_in(state: &State, caller: &Caller, project: Pro
     if policy::reach(caller, Action::ProjectWrite) == Reach::Cloud {
         return Ok(());
     }
-    let of_admin = |a: &&Arc<RoleAssignment>| {
-        a.target == Target::Project(project) && state.roles.get(&a.role_id).is_some_and(|role| is_admin(role))
-    };
-    if state.role_assignments.values().any(|a| of_admin(&a)) {
+    let of_admin =
+        |a: &RoleAssignment| state.roles.get(&a.role_id).is_some_and(|role| state.is_admin_role(role));
+    let sources = state.sources_of(&Target::Project(project));
+    let holds = |a: &RoleAssignment| sources.iter().any(|(target, low)| a.target == *target && a.inherited == *low);
+    if state.role_assignments.values().any(|a| holds(a) && of_admin(a)) {
         return Err(Error::forbidden(format!(
             "Administrators of the cloud act in project {project}. Only an administrator of the cloud may disable or \
              delete it."
         )));
     }
     Ok(())
-}
-
-/// Whether a role is the role admin.
-pub(crate) fn is_admin(role: &Role) -> bool {
-    policy::RoleLevel::of(&role.name) == policy::RoleLevel::Admin
 }

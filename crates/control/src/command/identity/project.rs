@@ -45,7 +45,7 @@ pub fn put(txn: &mut Txn<'_>, caller: &Caller, project: Project) -> Result<()> {
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ProjectId) -> Result<()> {
     govern::governed_project(txn, caller, Action::ProjectWrite, id)?;
     govern::check_nobody_above_in(txn, caller, id)?;
-    if txn.projects.values().any(|p| p.parent_id == Some(id)) {
+    if txn.children_of_project(id).next().is_some() {
         return Err(Error::forbidden(format!(
             "Cannot delete project {id}: it has child projects; delete them first."
         )));

@@ -4,14 +4,14 @@ use crate::command::identity::{cascade, govern};
 use lenticular_model::{
     Txn, UserId,
     error::Result,
-    identity::User,
+    identity::{Actor, User},
     policy::{self, Action, Caller},
 };
 
-/// Writes a user, new or changed.
+/// Writes a user, new or changed. The application credentials of a disabled user end.
 pub fn put(txn: &mut Txn<'_>, caller: &Caller, user: User) -> Result<()> {
     policy::check_in_domain(caller, Action::UserWrite, Some(&user.domain_id))?;
-    govern::check_not_above(txn, caller, user.id)?;
+    govern::check_not_above(txn, caller, Actor::User(user.id))?;
     govern::domain(txn, &user.domain_id)?;
     if txn.user_named(&user.domain_id, &user.name).is_some_and(|other| other.id != user.id) {
         return Err(govern::duplicate("user", &user.name));
@@ -20,6 +20,7 @@ pub fn put(txn: &mut Txn<'_>, caller: &Caller, user: User) -> Result<()> {
     if !user.enabled {
         // A user who is enabled again must log in again.
         user.password_changed_at = txn.now;
+        cascade::delete_credentials_of_user(txn, user.id);
     }
     txn.put(user);
     Ok(())
@@ -35,10 +36,10 @@ pub fn set_password(txn: &mut Txn<'_>, id: UserId, hash: String) -> Result<()> {
     set.then_some(()).ok_or_else(|| govern::missing("user", id))
 }
 
-/// Removes a user with its keypairs and grants.
+/// Removes a user with its keypairs, grants and application credentials.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: UserId) -> Result<()> {
     govern::governed_user(txn, caller, Action::UserWrite, id)?;
-    govern::check_not_above(txn, caller, id)?;
+    govern::check_not_above(txn, caller, Actor::User(id))?;
     cascade::delete_user(txn, id);
     Ok(())
 }

@@ -1,0 +1,198 @@
+//! Application credentials: their creation and removal. They end by themselves with what they rest on: see
+//! `cascade.rs`.
+
+use crate::command::identity::{
+    access_rule::{self, AskedRule, check_owner},
+    govern,
+};
+use lenticular_model::{
+    ApplicationCredentialId, RoleId, State, Timestamp, Txn, UserId,
+    error::{Error, Result},
+    identity::{ApplicationCredential, Proof, Role, Target},
+    policy::{Action, Caller},
+};
+use std::sync::Arc;
+
+/// The most application credentials of a user.
+const OF_USER_MAX: usize = 500;
+
+/// A role in a request.
+#[derive(Debug, Clone)]
+pub enum AskedRole {
+    /// By its id.
+    Id(RoleId),
+    /// By its name.
+    Name(String),
+}
+
+/// A new application credential.
+#[derive(Debug, Clone)]
+pub struct NewCredential {
+    /// Unique for the user.
+    pub name: String,
+    /// For people.
+    pub description: Option<String>,
+    /// The hash of its secret; the API layer has made it.
+    pub secret_hash: String,
+    /// The roles of its tokens; `None` all roles of the caller's token.
+    pub roles: Option<Vec<AskedRole>>,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// Whether its tokens may manage application credentials.
+    pub unrestricted: bool,
+    /// What its tokens allow; empty is everything.
+    pub access_rules: Vec<AskedRule>,
+}
+
+/// Refuses a token of a restricted application credential: a leaked secret must not make others.
+pub fn check_unrestricted(state: &State, proof: Proof) -> Result<()> {
+    let Proof::ApplicationCredential(id) = proof else { return Ok(()) };
+    if state.application_credentials.get(&id).is_some_and(|credential| credential.unrestricted) {
+        return Ok(());
+    }
+    Err(Error::forbidden(
+        "You are not authorized to perform the requested action: Using method 'application_credential' is not allowed \
+         for managing additional application credentials.",
+    ))
+}
+
+/// Refuses unless the caller may make application credentials for this user: nobody makes them for another.
+pub fn check_create(state: &State, caller: &Caller, proof: Proof, user: UserId) -> Result<()> {
+    if caller.user_id != user {
+        return Err(Error::forbidden(
+            "You are not authorized to perform the requested action: Cannot create an application credential for \
+             another user.",
+        ));
+    }
+    caller.need_project()?;
+    check_unrestricted(state, proof)
+}
+
+/// Creates an application credential for the caller, in the project of the caller's token.
+///
+/// # Errors
+/// The caller may not; the name is taken; or a role is not one of the token's.
+pub fn create(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    proof: Proof,
+    user: UserId,
+    new: NewCredential,
+) -> Result<Arc<ApplicationCredential>> {
+    check_create(txn, caller, proof, user)?;
+    let project = caller.need_project()?;
+    if new.expires_at.is_some_and(|end| end <= txn.now) {
+        return Err(Error::invalid("The 'expires_at' must not be before now. Give a time in the future."));
+    }
+    if txn.application_credentials_of_user(user).count() >= OF_USER_MAX {
+        return Err(Error::forbidden(format!(
+            "Unable to create additional application credentials, maximum of {OF_USER_MAX} already exceeded for user."
+        )));
+    }
+    if txn.application_credential_named(user, &new.name).is_some() {
+        return Err(govern::duplicate("application_credential", &new.name));
+    }
+    let own = txn.roles_by(user, &Target::Project(project), proof);
+    let role_ids = match new.roles {
+        Some(asked) => pick(txn, &own, asked)?,
+        None => own.iter().map(|role| role.id).collect(),
+    };
+    let mut access_rule_ids = Vec::new();
+    for rule in new.access_rules {
+        let id = access_rule::ensure(txn, user, rule)?;
+        if !access_rule_ids.contains(&id) {
+            access_rule_ids.push(id);
+        }
+    }
+    check_bounds(txn, proof, &access_rule_ids, new.expires_at)?;
+    let id = ApplicationCredentialId::from_random(txn.random());
+    txn.put(ApplicationCredential {
+        id,
+        created_at: txn.now,
+        updated_at: None,
+        user_id: user,
+        project_id: project,
+        name: new.name,
+        description: new.description,
+        secret_hash: new.secret_hash,
+        role_ids,
+        expires_at: new.expires_at,
+        unrestricted: new.unrestricted,
+        access_rule_ids,
+        unknown: Default::default(),
+    });
+    txn.need::<ApplicationCredential>(&id, || govern::missing("application credential", id))
+}
+
+/// Refuses what would reach further than the unrestricted application credential that the caller's token is of.
+fn check_bounds(
+    state: &State,
+    proof: Proof,
+    rules: &[lenticular_model::AccessRuleId],
+    expires_at: Option<Timestamp>,
+) -> Result<()> {
+    let Proof::ApplicationCredential(id) = proof else { return Ok(()) };
+    let Some(by) = state.application_credentials.get(&id) else { return Ok(()) };
+    let more_rules = !by.access_rule_ids.is_empty()
+        && (rules.is_empty() || rules.iter().any(|rule| !by.access_rule_ids.contains(rule)));
+    let longer = by.expires_at.is_some_and(|end| expires_at.is_none_or(|wanted| wanted > end));
+    if more_rules || longer {
+        return Err(Error::forbidden(
+            "An application credential that another one makes has no other access rules and ends no later than that one.",
+        ));
+    }
+    Ok(())
+}
+
+fn pick(state: &State, own: &[Arc<Role>], asked: Vec<AskedRole>) -> Result<Vec<RoleId>> {
+    let mut found = Vec::new();
+    for role in asked {
+        let id = match role {
+            AskedRole::Id(id) => govern::role(state, id)?.id,
+            AskedRole::Name(name) => match state.role_named(None, &name) {
+                Some(role) => role.id,
+                None => return Err(govern::missing("role", name)),
+            },
+        };
+        if !own.iter().any(|role| role.id == id) {
+            return Err(Error::invalid(
+                "Invalid application credential: Cannot create an application credential with unassigned role",
+            ));
+        }
+        if !found.contains(&id) {
+            found.push(id);
+        }
+    }
+    Ok(found)
+}
+
+/// The application credential of a user, if the caller may see it.
+///
+/// # Errors
+/// The caller is not the user and may not read those of others, or there is no such application credential.
+pub fn visible(
+    state: &State,
+    caller: &Caller,
+    user: UserId,
+    id: ApplicationCredentialId,
+) -> Result<Arc<ApplicationCredential>> {
+    check_owner(caller, Action::ApplicationCredentialRead, user)?;
+    let found = state.application_credentials.get(&id).filter(|credential| credential.user_id == user);
+    found.cloned().ok_or_else(|| govern::missing("application credential", id))
+}
+
+/// Removes an application credential. Its tokens are void at once. Its access rules stay.
+pub fn delete(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    proof: Proof,
+    user: UserId,
+    id: ApplicationCredentialId,
+) -> Result<()> {
+    check_owner(caller, Action::ApplicationCredentialDelete, user)?;
+    check_unrestricted(txn, proof)?;
+    let found = txn.application_credentials.get(&id).filter(|credential| credential.user_id == user);
+    found.ok_or_else(|| govern::missing("application credential", id))?;
+    txn.delete::<ApplicationCredential>(&id);
+    Ok(())
+}
