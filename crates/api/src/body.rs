@@ -40,7 +40,10 @@ pub async fn bytes(request: Request, limit: usize) -> Result<Bytes, Error> {
     }
 }
 
-/// The media type of Glance's patches. The older media type names operations differently, and is not supported.
+/// The media type of Glance's patches of version 2.0, which name operations differently.
+pub const OLD_PATCH: &str = "application/openstack-images-v2.0-json-patch";
+
+/// The media type of Glance's patches.
 const PATCH: &str = "application/openstack-images-v2.1-json-patch";
 
 fn check_type(request: &Request) -> Result<(), Error> {
@@ -49,7 +52,7 @@ fn check_type(request: &Request) -> Result<(), Error> {
     let is_patch = request.method() == Method::PATCH
         && request.extensions().get::<Service>().is_some_and(|service| *service == Service::Image);
     let (taken, send) = match is_patch {
-        true => (kind == PATCH, PATCH),
+        true => (kind == PATCH || kind == OLD_PATCH, PATCH),
         false => {
             let json = kind.is_empty() || (kind.starts_with("application/") && kind.ends_with("json"));
             (json, "application/json")

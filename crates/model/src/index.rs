@@ -9,8 +9,8 @@ pub use order::OrderRef;
 
 use crate::{
     AccessRuleId, AggregateId, ApplicationCredentialId, AssignmentId, DiskId, DomainId, EndpointId, FlavorId,
-    GroupId, HostId, ImageId, MigrationId, NetworkId, OperationId, PortId, ProjectId, RoleId, SecurityGroupId,
-    SecurityGroupRuleId, ServerGroupId, ServerId, ServiceId, SubnetId, Timestamp, UserId,
+    GroupId, HostId, ImageId, MigrationId, NetworkId, OperationId, PortId, ProjectId, RoleId,
+    SecurityGroupId, SecurityGroupRuleId, ServerGroupId, ServerId, ServiceId, SubnetId, Timestamp, UserId,
     compute::{
         aggregate::Aggregate,
         disk::Disk,

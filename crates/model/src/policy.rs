@@ -201,7 +201,10 @@ actions! {
         ImageRead "image:get_image" Reader;
         ImageWrite "image:add_image" Member;
         ImagePublicize "image:publicize_image" Admin;
-        ImageDeactivate "image:deactivate" Admin;
+        ImageDeactivate "image:deactivate" Member;
+        ImageMemberRead "image:get_members" Reader;
+        ImageMemberWrite "image:add_member" Member;
+        ImageMemberStatus "image:modify_member" Member;
 
         FlavorRead "os_compute_api:flavors" Anyone;
         FlavorWrite "os_compute_api:os-flavor-manage" Admin;

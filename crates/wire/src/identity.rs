@@ -171,7 +171,8 @@ pub fn token(token: &Token<'_>) -> Value {
         body["application_credential"] =
             json!({"id": id, "name": credential.name, "restricted": !credential.unrestricted});
         if !rules.is_empty() {
-            body["application_credential"]["access_rules"] = rules.iter().map(|r| access_rule_fields(r)).collect();
+            body["application_credential"]["access_rules"] =
+                rules.iter().map(|r| access_rule_fields(r)).collect();
         }
     }
     if token.with_catalog {

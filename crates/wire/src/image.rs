@@ -2,7 +2,7 @@
 
 use lenticular_model::{
     error::{Error, Result},
-    image::{Image, Visibility},
+    image::{Image, ImageMember, MemberStatus, Visibility},
 };
 use serde_json::{Map, Value, json};
 
@@ -139,6 +139,60 @@ pub fn image(image: &Image) -> Value {
         view.extend(fields);
     }
     Value::Object(view)
+}
+
+/// Glance's word for what a member says to an image.
+pub fn member_status(status: MemberStatus) -> &'static str {
+    match status {
+        MemberStatus::Pending => "pending",
+        MemberStatus::Accepted => "accepted",
+        MemberStatus::Rejected => "rejected",
+    }
+}
+
+/// Reads Glance's word for what a member says to an image.
+pub fn member_status_of(word: &str) -> Option<MemberStatus> {
+    [MemberStatus::Pending, MemberStatus::Accepted, MemberStatus::Rejected]
+        .into_iter()
+        .find(|status| member_status(*status) == word)
+}
+
+/// A member of an image.
+pub fn member(member: &ImageMember) -> Value {
+    json!({
+        "image_id": member.image_id,
+        "member_id": member.project_id,
+        "status": member_status(member.status),
+        "created_at": member.created_at.iso(),
+        "updated_at": member.updated_at.unwrap_or(member.created_at).iso(),
+        "schema": "/v2/schemas/member",
+    })
+}
+
+/// The JSON schema of a member of an image.
+pub fn member_schema() -> Value {
+    let text = |about: &str| json!({"type": "string", "description": about});
+    json!({
+        "name": "member",
+        "properties": {
+            "image_id": text("The image"),
+            "member_id": text("The project that the image is shared with"),
+            "status": {"type": "string", "description": "What the project says to the image",
+                       "enum": ["pending", "accepted", "rejected"]},
+            "created_at": text("When the image was shared"),
+            "updated_at": text("When the status last changed"),
+            "schema": {"type": "string", "readOnly": true},
+        },
+    })
+}
+
+/// The JSON schema of a listing of members.
+pub fn member_schema_of_list() -> Value {
+    json!({
+        "name": "members",
+        "properties": {"members": {"type": "array", "items": member_schema()}, "schema": {"type": "string"}},
+        "links": [{"rel": "describedby", "href": "{schema}"}],
+    })
 }
 
 /// The JSON schema of an image.

@@ -8,13 +8,13 @@ use crate::{
 };
 use axum::extract::Path;
 use lenticular_control::command::host::{fence, host};
+use lenticular_model::identity::catalog::own_id;
 use lenticular_model::{
     HostId, Timestamp,
     error::{Error, Result},
     host::host::{Host, Intent},
     policy::{self, Action},
 };
-use lenticular_model::identity::catalog::own_id;
 use lenticular_wire::{compute::query, request::unexpected};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
@@ -99,11 +99,8 @@ pub(super) const CONTROL_HOST: &str = "lenticular";
 
 fn control_services(ctx: &Ctx) -> Vec<Value> {
     let one = |(number, binary): (usize, &&str)| {
-        let id = if ctx.version.has(53) {
-            json!(own_id("service", binary))
-        } else {
-            json!(1_000_000 + number)
-        };
+        let id =
+            if ctx.version.has(53) { json!(own_id("service", binary)) } else { json!(1_000_000 + number) };
         let mut view = json!({
             "id": id, "binary": binary, "host": CONTROL_HOST, "zone": "internal", "status": "enabled", "state": "up",
             "updated_at": ctx.app.now().iso_naive_us(), "disabled_reason": null,

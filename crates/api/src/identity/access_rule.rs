@@ -7,7 +7,7 @@ use crate::{
     respond::{empty, json},
 };
 use axum::extract::Path;
-use lenticular_control::command::identity::access_rule;
+use lenticular_control::command::identity::{access_rule, govern::check_owner};
 use lenticular_model::policy::Action;
 use lenticular_wire::identity as wire;
 use serde_json::json;
@@ -15,7 +15,7 @@ use serde_json::json;
 /// `GET /v3/users/{id}/access_rules`
 pub async fn list(ctx: Ctx, Path(user): Path<String>) -> Handled {
     let user = user_id(&user)?;
-    access_rule::check_owner(&ctx.caller, Action::AccessRuleRead, user)?;
+    check_owner(&ctx.caller, Action::AccessRuleRead, user)?;
     let items = ctx.state.access_rules_of_user(user).map(|rule| wire::access_rule(ctx.url(), rule)).collect();
     let found = filter::chosen(&ctx.query, items, &["service", "path", "method"])?;
     json(200, &wire::listing(ctx.url(), &format!("users/{user}/access_rules"), found))

@@ -10,8 +10,8 @@ use crate::{
 use axum::extract::Path;
 use base64::Engine as _;
 use lenticular_control::command::identity::{
-    access_rule::{AskedRule, check_owner},
-    application_credential::{self, AskedRole, NewCredential},
+    application_credential::{self, AskedRole, AskedRule, NewCredential},
+    govern::check_owner,
 };
 use lenticular_model::{
     Timestamp,
@@ -98,17 +98,26 @@ fn read(fields: &Map<String, Value>) -> Result<NewCredential> {
         name: name(fields, 255)?.ok_or_else(|| required("name"))?,
         description: field(fields, "description")?,
         secret_hash: String::new(),
-        roles: items(fields, "roles")?.filter(|roles| !roles.is_empty()).map(|roles| roles.iter().map(role).collect()).transpose()?,
+        roles: items(fields, "roles")?
+            .filter(|roles| !roles.is_empty())
+            .map(|roles| roles.iter().map(role).collect())
+            .transpose()?,
         expires_at: field::<String>(fields, "expires_at")?.map(|text| time(&text)).transpose()?,
         unrestricted: field(fields, "unrestricted")?.unwrap_or(false),
-        access_rules: items(fields, "access_rules")?.unwrap_or_default().iter().map(rule).collect::<Result<_>>()?,
+        access_rules: items(fields, "access_rules")?
+            .unwrap_or_default()
+            .iter()
+            .map(rule)
+            .collect::<Result<_>>()?,
     })
 }
 
 fn items(fields: &Map<String, Value>, name: &str) -> Result<Option<Vec<Map<String, Value>>>> {
     let items = field::<Vec<Map<String, Value>>>(fields, name)?;
     match items.as_ref().is_some_and(|items| items.len() > ITEMS_MAX) {
-        true => Err(Error::invalid(format!("Invalid input for field '{name}': it has more than {ITEMS_MAX} items."))),
+        true => Err(Error::invalid(format!(
+            "Invalid input for field '{name}': it has more than {ITEMS_MAX} items."
+        ))),
         false => Ok(items),
     }
 }
@@ -123,7 +132,9 @@ fn role(fields: &Map<String, Value>) -> Result<AskedRole> {
     match (field::<String>(fields, "id")?, field::<String>(fields, "name")?) {
         (Some(text), None) => Ok(AskedRole::Id(id("role", &text)?)),
         (None, Some(name)) => Ok(AskedRole::Name(name)),
-        _ => Err(Error::invalid("Invalid input for field 'roles': each item must have either an id or a name.")),
+        _ => Err(Error::invalid(
+            "Invalid input for field 'roles': each item must have either an id or a name.",
+        )),
     }
 }
 

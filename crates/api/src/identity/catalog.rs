@@ -22,8 +22,17 @@ use lenticular_wire::{
 use serde_json::{Map, Value, json};
 
 const OF_SERVICE: &[&str] = &["id", "type", "name", "description", "enabled", "links"];
-const OF_ENDPOINT: &[&str] =
-    &["id", "interface", "service_id", "region", "region_id", "url", "enabled", "links", "legacy_endpoint_id"];
+const OF_ENDPOINT: &[&str] = &[
+    "id",
+    "interface",
+    "service_id",
+    "region",
+    "region_id",
+    "url",
+    "enabled",
+    "links",
+    "legacy_endpoint_id",
+];
 const OF_REGION: &[&str] = &["id", "description", "parent_region_id", "links"];
 
 /// A text of a request with a length in characters.
@@ -285,7 +294,9 @@ async fn new_region(ctx: Ctx, fields: Map<String, Value>, given: Option<String>)
     let asked = read_region(&fields)?;
     let is_legal = |id: &str| !id.is_empty() && !id.contains('/');
     if given.as_deref().is_some_and(|id| !is_legal(id)) {
-        return Err(Error::invalid("Invalid input for field 'id': it must not be empty or contain '/'.").into());
+        return Err(
+            Error::invalid("Invalid input for field 'id': it must not be empty or contain '/'.").into()
+        );
     }
     let region = ctx
         .commit("region create", move |txn, caller| {

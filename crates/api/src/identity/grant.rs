@@ -104,7 +104,8 @@ impl Asked {
 
 /// The lines of an assignment: itself; or, for an effective list, each user, project and role that it gives.
 fn lines<'a>(state: &State, given: &'a RoleAssignment, effective: bool) -> Vec<AssignmentLine<'a>> {
-    let line = |role_id, actor, target, inherited| AssignmentLine { given, role_id, actor, target, inherited };
+    let line =
+        |role_id, actor, target, inherited| AssignmentLine { given, role_id, actor, target, inherited };
     if !effective {
         return vec![line(given.role_id, given.actor, given.target.clone(), given.inherited)];
     }
@@ -207,7 +208,9 @@ pub fn routes(mut routes: Routes<App>) -> Routes<App> {
     let targets: [(&str, Read<Target>); 2] = [("projects", project), ("domains", domain)];
     for (holders, actor) in actors {
         for (places, target) in targets {
-            for (before, after, inherited) in [("", "", false), ("/OS-INHERIT", "/inherited_to_projects", true)] {
+            for (before, after, inherited) in
+                [("", "", false), ("/OS-INHERIT", "/inherited_to_projects", true)]
+            {
                 let place = move |on: &str, of: &str| -> Result<Place> {
                     Ok(Place { target: target(on)?, actor: actor(of)?, inherited })
                 };
@@ -231,7 +234,8 @@ fn placed(
     place: impl Fn(&str, &str) -> Result<Place> + Copy + Send + Sync + 'static,
 ) -> Routes<App> {
     type Ids = Path<(String, String, String)>;
-    let list = move |ctx: Ctx, Path((on, of)): Path<(String, String)>| async move { held(&ctx, &place(&on, &of)?) };
+    let list =
+        move |ctx: Ctx, Path((on, of)): Path<(String, String)>| async move { held(&ctx, &place(&on, &of)?) };
     let put_one =
         move |ctx: Ctx, Path((on, of, role)): Ids| async move { give(ctx, place(&on, &of)?, &role).await };
     let check_one =

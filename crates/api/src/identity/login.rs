@@ -43,7 +43,9 @@ pub async fn prove(app: &App, state: &Cloud, origin: Origin, identity: &wire::Id
     }
     if named("application_credential") {
         if identity.methods.len() > 1 {
-            return Err(Error::unauthorized("The method application_credential cannot be combined with another."));
+            return Err(Error::unauthorized(
+                "The method application_credential cannot be combined with another.",
+            ));
         }
         let proof = identity.application_credential.as_ref();
         let proof = proof.ok_or_else(|| super::required("application_credential"))?;
@@ -87,7 +89,12 @@ pub async fn prove(app: &App, state: &Cloud, origin: Origin, identity: &wire::Id
 ///
 /// # Errors
 /// The request names no user, or a name without its domain.
-fn named_user(state: &Cloud, id: Option<&str>, name: Option<&str>, domain: Option<&Named>) -> Result<Option<Arc<User>>> {
+fn named_user(
+    state: &Cloud,
+    id: Option<&str>,
+    name: Option<&str>,
+    domain: Option<&Named>,
+) -> Result<Option<Arc<User>>> {
     match (id, name) {
         (Some(id), _) => Ok(id.parse::<UserId>().ok().and_then(|id| state.users.get(&id)).cloned()),
         (None, Some(name)) => {
@@ -164,7 +171,13 @@ pub struct Secret<'s> {
 
 /// The bearer, if the secret is right and the bearer may log in. A log-in that is refused is counted and logged; the
 /// client gets the same answer for every reason, after the same time.
-async fn admitted<T>(app: &App, asker: Asker, secret: Secret<'_>, named: &str, bearer: Option<T>) -> Result<T> {
+async fn admitted<T>(
+    app: &App,
+    asker: Asker,
+    secret: Secret<'_>,
+    named: &str,
+    bearer: Option<T>,
+) -> Result<T> {
     let account = secret.account;
     match judge(app, asker, secret).await {
         Ok(true) => match bearer {

@@ -53,7 +53,10 @@ pub fn routes() -> Routes<App> {
         .route("/roles/{id}/implies", get(role::implied))
         .route(
             "/roles/{id}/implies/{implied}",
-            put(role::imply).get(role::show_inference).head(role::check_inference).delete(role::imply_no_more),
+            put(role::imply)
+                .get(role::show_inference)
+                .head(role::check_inference)
+                .delete(role::imply_no_more),
         )
         .route("/role_inferences", get(role::inferences))
         .route("/role_assignments", get(grant::list))

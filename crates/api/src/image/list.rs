@@ -8,7 +8,7 @@ use crate::{ctx::Ctx, fault::Handled, page, query::Query, respond::json};
 use lenticular_model::{
     Timestamp,
     error::{Error, Result},
-    image::{Image, Visibility},
+    image::{Image, MemberStatus, Visibility},
     policy::{self, Action},
 };
 use lenticular_wire::{
@@ -95,6 +95,8 @@ const WITH_OPERATORS: &[&str] = &["id", "name", "status", "container_format", "d
 struct Filter {
     visibility: Option<Visibility>,
     all: bool,
+    /// What the caller's project must have said to an image that is shared with it; `None` anything.
+    member_status: Option<MemberStatus>,
     hidden: bool,
     size: (u64, u64),
     tags: Vec<String>,
@@ -110,9 +112,11 @@ impl Filter {
             return bad("The \"changes-since\" filter is no longer available on v2.".to_owned());
         }
         let member_status = query.get("member_status").unwrap_or("accepted");
-        if !["pending", "accepted", "rejected", "all"].contains(&member_status) {
-            return bad(format!("Invalid status: {member_status}"));
-        }
+        let member_status = match (member_status, wire::member_status_of(member_status)) {
+            ("all", _) => None,
+            (_, Some(status)) => Some(status),
+            (other, None) => return bad(format!("Invalid status: {other}")),
+        };
         let word = query.get("visibility");
         let visibility = match word {
             None | Some("all") => None,
@@ -134,6 +138,7 @@ impl Filter {
         Ok(Self {
             visibility,
             all: word == Some("all"),
+            member_status,
             hidden: query.flag("os_hidden")?.unwrap_or(false),
             size: (query.number("size_min")?.unwrap_or(0), query.number("size_max")?.unwrap_or(u64::MAX)),
             tags: query.all("tag").map(str::to_owned).collect(),
@@ -149,7 +154,11 @@ impl Filter {
             None => image.visibility != Visibility::Community || own || self.all,
             Some(wanted) => image.visibility == wanted,
         };
-        let seen = ctx.caller.is_admin() || image.is_open_to(&ctx.state, ctx.caller.project_id());
+        let project = ctx.caller.project_id();
+        let seen = match image.membership(&ctx.state, project).filter(|_| !own && !ctx.caller.is_admin()) {
+            Some(member) => self.member_status.is_none_or(|wanted| member.status == wanted),
+            None => ctx.caller.is_admin() || image.is_open_to(&ctx.state, project),
+        };
         let size = image.data().map_or(0, |d| d.size);
         listed
             && seen

@@ -1,6 +1,7 @@
 //! Glance.
 
 pub mod data;
+mod image_member;
 mod list;
 pub mod record;
 
@@ -29,7 +30,13 @@ pub fn routes() -> Routes<App> {
         .route("/images/{id}/tags/{tag}", put(record::add_tag).delete(record::remove_tag))
         .route("/images/{id}/actions/deactivate", post(record::deactivate))
         .route("/images/{id}/actions/reactivate", post(record::reactivate))
-        .route("/images/{id}/members", get(record::members))
+        .route("/images/{id}/members", get(image_member::list).post(image_member::create))
+        .route(
+            "/images/{id}/members/{member}",
+            get(image_member::show).put(image_member::update).delete(image_member::delete),
+        )
+        .route("/schemas/member", get(schema_of_member))
+        .route("/schemas/members", get(schema_of_members))
         .route("/schemas/image", get(schema))
         .route("/schemas/images", get(schema_of_list))
         .route("/info/import", get(import))
@@ -57,6 +64,14 @@ async fn schema(_: crate::ctx::Ctx) -> Handled {
 
 async fn schema_of_list(_: crate::ctx::Ctx) -> Handled {
     json(200, &wire::schema_of_list())
+}
+
+async fn schema_of_member(_: crate::ctx::Ctx) -> Handled {
+    json(200, &wire::member_schema())
+}
+
+async fn schema_of_members(_: crate::ctx::Ctx) -> Handled {
+    json(200, &wire::member_schema_of_list())
 }
 
 /// The import methods: none, because images can only be uploaded.

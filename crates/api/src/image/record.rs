@@ -9,7 +9,7 @@ use crate::{
 };
 use axum::{
     extract::Path,
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header},
 };
 use lenticular_control::command::image::{self, NewImage};
 use lenticular_model::{
@@ -167,53 +167,85 @@ pub async fn show(ctx: Ctx, Path(id): Path<String>) -> Handled {
     json(200, &wire::image(&*ctx.state.visible::<Image>(&ctx.caller, &image_id(&id)?)?))
 }
 
-/// `PATCH /v2/images/{id}` (RFC 6902 over the image's attributes, one level deep)
-pub async fn update(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
+/// `PATCH /v2/images/{id}` (RFC 6902 over the image's attributes, one level deep; or the draft of it that version
+/// 2.0 has)
+pub async fn update(ctx: Ctx, Path(id): Path<String>, headers: HeaderMap, Json(body): Json) -> Handled {
     let id = image_id(&id)?;
     let Value::Array(changes) = body else {
         return Err(Error::invalid("Request body must be a JSON array of operation objects.").into());
     };
-    let changes: Vec<(String, String, Value)> = changes.iter().map(read_change).collect::<Result<_>>()?;
+    let kind = crate::ctx::header(&headers, "content-type").unwrap_or_default();
+    let read = if kind.starts_with(crate::body::OLD_PATCH) { read_old_change } else { read_change };
+    let changes: Vec<Change> = changes.iter().map(read).collect::<Result<_>>()?;
     let image = ctx
         .commit("image update", move |txn, caller| {
-            image::edit(txn, caller, id, |image| changes.iter().try_for_each(|change| apply(image, change)))?;
+            let may_give = caller.is_admin();
+            image::edit(txn, caller, id, |image| {
+                changes.iter().try_for_each(|change| apply(image, change, may_give))
+            })?;
+            // An administrator sees the image still, whoever has it now.
             txn.visible::<Image>(caller, &id)
         })
         .await?;
     json(200, &wire::image(&image))
 }
 
-fn read_change(change: &Value) -> Result<(String, String, Value)> {
+/// A change of one attribute: the operation, the attribute's name and its value.
+type Change = (&'static str, String, Value);
+
+const OPERATIONS: [&str; 3] = ["add", "replace", "remove"];
+
+fn read_change(change: &Value) -> Result<Change> {
     let op = change.get("op").and_then(Value::as_str);
-    let path = change.get("path").and_then(Value::as_str).and_then(|p| p.strip_prefix('/'));
+    let path = change.get("path").and_then(Value::as_str);
     let (Some(op), Some(path)) = (op, path) else {
         return Err(Error::invalid(
             "Operation objects must contain op and path, and the path must begin with '/'.",
         ));
     };
-    if path.is_empty() || path.contains('/') {
-        return Err(Error::invalid(format!("Invalid JSON pointer for this resource: '/{path}'")));
-    }
-    let name = path.replace("~1", "/").replace("~0", "~");
-    match (op, change.get("value")) {
-        ("remove", _) => Ok((op.to_owned(), name, Value::Null)),
-        ("add" | "replace", Some(value)) => Ok((op.to_owned(), name, value.clone())),
-        ("add" | "replace", None) => {
-            Err(Error::invalid(format!("Operation \"{op}\" requires a member named \"value\".")))
-        }
-        _ => Err(Error::invalid(format!(
-            "Unable to process operation \"{op}\": it must be add, replace or remove."
-        ))),
+    let known = OPERATIONS.into_iter().find(|known| *known == op).ok_or_else(|| {
+        Error::invalid(format!("Unable to process operation \"{op}\": it must be add, replace or remove."))
+    })?;
+    to_change(known, path, change.get("value"))
+}
+
+/// The older format: the operation's name is the name of the member that has the path.
+fn read_old_change(change: &Value) -> Result<Change> {
+    let named = |op: &&str| change.get(op).and_then(Value::as_str).is_some();
+    let mut ops = OPERATIONS.into_iter().filter(named);
+    match (ops.next(), ops.next()) {
+        (Some(op), None) => to_change(op, change[op].as_str().unwrap_or_default(), change.get("value")),
+        _ => Err(Error::invalid(
+            "Operation objects must contain exactly one member named \"add\", \"remove\", or \"replace\".",
+        )),
     }
 }
 
-fn apply(image: &mut Image, (op, name, value): &(String, String, Value)) -> Result<()> {
+fn to_change(op: &'static str, path: &str, value: Option<&Value>) -> Result<Change> {
+    let name = path.strip_prefix('/').filter(|name| !name.is_empty() && !name.contains('/'));
+    let name =
+        name.ok_or_else(|| Error::invalid(format!("Invalid JSON pointer for this resource: '{path}'")))?;
+    let name = name.replace("~1", "/").replace("~0", "~");
+    match (op, value) {
+        ("remove", _) => Ok((op, name, Value::Null)),
+        (_, Some(value)) => Ok((op, name, value.clone())),
+        (_, None) => Err(Error::invalid(format!("Operation \"{op}\" requires a member named \"value\"."))),
+    }
+}
+
+/// Applies a change. `may_give` is true for a caller who may give the image to another project.
+fn apply(image: &mut Image, (op, name, value): &Change, may_give: bool) -> Result<()> {
+    if name == "owner" && *op != "remove" && may_give {
+        let text = value.as_str().and_then(|text| text.parse().ok());
+        image.owner = Some(text.ok_or_else(|| bad("owner", value))?);
+        return Ok(());
+    }
     // A property with a name that is reserved now can still be removed.
-    if op != "remove" {
+    if *op != "remove" {
         wire::check_attribute(name)?;
     }
     let own = FIELDS.contains(&name.as_str());
-    match op.as_str() {
+    match *op {
         "remove" if own => Err(Error::forbidden(format!("Property {name} may not be removed."))),
         "remove" => match image.properties.remove(name) {
             Some(_) => Ok(()),
@@ -272,10 +304,4 @@ pub async fn reactivate(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let id = image_id(&id)?;
     ctx.commit("image reactivate", move |txn, caller| image::set_active(txn, caller, id, true)).await?;
     empty(204)
-}
-
-/// `GET /v2/images/{id}/members`: images are not shared yet, so an image has no members but its owner.
-pub async fn members(ctx: Ctx, Path(id): Path<String>) -> Handled {
-    ctx.state.visible::<Image>(&ctx.caller, &image_id(&id)?)?;
-    json(200, &json!({"members": [], "schema": "/v2/schemas/members"}))
 }

@@ -153,10 +153,13 @@ pub fn edit(
     Ok(())
 }
 
-/// Deactivates or reactivates an image.
+/// Deactivates or reactivates an image. As in Glance, its owner may do so too.
 pub fn set_active(txn: &mut Txn<'_>, caller: &Caller, id: ImageId, active: bool) -> Result<()> {
-    policy::check(caller, Action::ImageDeactivate, None)?;
     let image = txn.visible::<Image>(caller, &id)?;
+    if image.owner.is_none() && !caller.is_admin() {
+        return Err(Error::forbidden("You are not permitted to change an image without an owner."));
+    }
+    policy::check(caller, Action::ImageDeactivate, image.owner)?;
     let Some(data) = image.data().cloned() else {
         let why = format!(
             "Not allowed to {} image in status '{}'",

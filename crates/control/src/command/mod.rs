@@ -5,5 +5,6 @@ pub mod compute;
 pub mod host;
 pub mod identity;
 pub mod image;
+pub mod image_member;
 pub mod network;
 pub mod quota;

@@ -11,7 +11,7 @@ use lenticular_model::{
     ImageId, Kind, Scoped, State, Txn,
     compute::server::Server,
     error::{Error, Result},
-    image::{Data, Image, Phase, Quota, Usage, Visibility},
+    image::{Data, Image, ImageMember, Phase, Quota, Usage, Visibility},
 };
 use std::collections::BTreeMap;
 
@@ -138,8 +138,12 @@ pub fn put_of_server(
     id
 }
 
-/// Removes an image's record, and keeps its id from reuse.
+/// Removes an image's record with its members, and keeps its id from reuse.
 pub fn remove(txn: &mut Txn<'_>, image: &Image) {
+    let members: Vec<_> = txn.members_of_image(image.id).map(|member| member.id.clone()).collect();
+    for member in members {
+        txn.delete::<ImageMember>(&member);
+    }
     txn.delete::<Image>(&image.id);
     txn.put_cold(Kind::PastImage, image.id.to_string(), Image { updated_at: Some(txn.now), ..image.clone() });
 }

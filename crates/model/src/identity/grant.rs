@@ -57,7 +57,8 @@ mod tests {
         assert_eq!(read.actor, Actor::User(UserId::from_random([2; 16])));
         assert!(!read.inherited);
         assert_eq!(serde_json::to_value(&read).unwrap(), old);
-        let of_group = RoleAssignment { actor: Actor::Group(GroupId::from_random([5; 16])), inherited: true, ..read };
+        let of_group =
+            RoleAssignment { actor: Actor::Group(GroupId::from_random([5; 16])), inherited: true, ..read };
         let written = serde_json::to_value(&of_group).unwrap();
         assert_eq!((&written["group_id"], &written["inherited"]), (&json!(id(5)), &json!(true)));
         assert_eq!(serde_json::from_value::<RoleAssignment>(written).unwrap(), of_group);

@@ -1,13 +1,15 @@
 //! Application credentials by name, of a user and in a project.
 
-use crate::{
-    ProjectId, State, UserId, identity::ApplicationCredential, index::scoped, relation::relations,
-};
+use crate::{ProjectId, State, UserId, identity::ApplicationCredential, index::scoped, relation::relations};
 use std::sync::Arc;
 
 impl State {
     /// The application credential with this name of a user.
-    pub fn application_credential_named(&self, user: UserId, name: &str) -> Option<&Arc<ApplicationCredential>> {
+    pub fn application_credential_named(
+        &self,
+        user: UserId,
+        name: &str,
+    ) -> Option<&Arc<ApplicationCredential>> {
         let id = self.index.application_credential_names.get(&scoped(user, name))?;
         self.application_credentials.get(&id)
     }

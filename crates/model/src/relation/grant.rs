@@ -49,7 +49,8 @@ impl State {
 
     /// The holders of a user's roles: the user and its groups.
     fn actors_of(&self, user: UserId) -> impl Iterator<Item = Actor> + '_ {
-        std::iter::once(Actor::User(user)).chain(self.groups_of_user(user).map(|group| Actor::Group(group.id)))
+        std::iter::once(Actor::User(user))
+            .chain(self.groups_of_user(user).map(|group| Actor::Group(group.id)))
     }
 
     /// The role assignments that a user's roles anywhere come of: its own and those of its groups.

@@ -1,20 +1,20 @@
-//! Application credentials: their creation and removal. They end by themselves with what they rest on: see
+//! Application credentials: their creation with their access rules, and their removal. They end by themselves with what they rest on: see
 //! `cascade.rs`.
 
-use crate::command::identity::{
-    access_rule::{self, AskedRule, check_owner},
-    govern,
-};
+use crate::command::identity::govern::{self, check_owner};
 use lenticular_model::{
-    ApplicationCredentialId, RoleId, State, Timestamp, Txn, UserId,
+    AccessRuleId, ApplicationCredentialId, RoleId, State, Timestamp, Txn, UserId,
     error::{Error, Result},
-    identity::{ApplicationCredential, Proof, Role, Target},
+    identity::{AccessRule, ApplicationCredential, Proof, Role, Target},
     policy::{Action, Caller},
 };
 use std::sync::Arc;
 
 /// The most application credentials of a user.
 const OF_USER_MAX: usize = 500;
+
+/// The most access rules of a user.
+const RULES_MAX: usize = 1_000;
 
 /// A role in a request.
 #[derive(Debug, Clone)]
@@ -23,6 +23,22 @@ pub enum AskedRole {
     Id(RoleId),
     /// By its name.
     Name(String),
+}
+
+/// A rule in a request.
+#[derive(Debug, Clone)]
+pub enum AskedRule {
+    /// One that the user has.
+    Known(AccessRuleId),
+    /// What it shall allow.
+    New {
+        /// The service's type.
+        service: String,
+        /// The request's method.
+        method: String,
+        /// The request's path, with wildcards.
+        path: String,
+    },
 }
 
 /// A new application credential.
@@ -99,7 +115,7 @@ pub fn create(
     };
     let mut access_rule_ids = Vec::new();
     for rule in new.access_rules {
-        let id = access_rule::ensure(txn, user, rule)?;
+        let id = ensure_rule(txn, user, rule)?;
         if !access_rule_ids.contains(&id) {
             access_rule_ids.push(id);
         }
@@ -128,7 +144,7 @@ pub fn create(
 fn check_bounds(
     state: &State,
     proof: Proof,
-    rules: &[lenticular_model::AccessRuleId],
+    rules: &[AccessRuleId],
     expires_at: Option<Timestamp>,
 ) -> Result<()> {
     let Proof::ApplicationCredential(id) = proof else { return Ok(()) };
@@ -142,6 +158,31 @@ fn check_bounds(
         ));
     }
     Ok(())
+}
+
+/// The user's rule that is asked for: one that exists, or a new one.
+fn ensure_rule(txn: &mut Txn<'_>, user: UserId, asked: AskedRule) -> Result<AccessRuleId> {
+    let (service, method, path) = match asked {
+        AskedRule::Known(id) => {
+            let own = txn.access_rules.get(&id).is_some_and(|rule| rule.user_id == user);
+            return own.then_some(id).ok_or_else(|| govern::missing("access rule", id));
+        }
+        AskedRule::New { service, method, path } => (service, method, path),
+    };
+    let same =
+        |rule: &&Arc<AccessRule>| (&rule.service, &rule.method, &rule.path) == (&service, &method, &path);
+    if let Some(known) = txn.access_rules_of_user(user).find(same) {
+        return Ok(known.id);
+    }
+    if txn.access_rules_of_user(user).count() >= RULES_MAX {
+        return Err(Error::forbidden(format!(
+            "A user has at most {RULES_MAX} access rules. Delete those that no application credential uses."
+        )));
+    }
+    let id = AccessRuleId::from_random(txn.random());
+    let (created_at, unknown) = (txn.now, Default::default());
+    txn.put(AccessRule { id, created_at, updated_at: None, user_id: user, service, method, path, unknown });
+    Ok(id)
 }
 
 fn pick(state: &State, own: &[Arc<Role>], asked: Vec<AskedRole>) -> Result<Vec<RoleId>> {

@@ -75,6 +75,11 @@ pub fn governed_group(state: &State, caller: &Caller, action: Action, id: GroupI
     found.cloned().ok_or_else(|| missing("group", id))
 }
 
+/// Refuses unless the caller is this user, or may do the action for every user.
+pub fn check_owner(caller: &Caller, action: Action, user: UserId) -> Result<()> {
+    if caller.user_id == user { Ok(()) } else { policy::check(caller, action, None) }
+}
+
 /// Refuses if the caller governs only a domain and the user or group has more rights than the caller: with the
 /// user's password, or as a user of the group, the caller would have them too. More rights are any role on the
 /// system, and the role admin anywhere except on the domain itself. For a domain's manager the role admin on the
@@ -93,12 +98,8 @@ pub(crate) fn check_not_above(state: &State, caller: &Caller, actor: Actor) -> R
         }
     };
     let (noun, id, above) = match actor {
-        Actor::User(id) => {
-            ("user", id.to_string(), state.role_assignments_behind(id).any(|a| is_above(a)))
-        }
-        Actor::Group(id) => {
-            ("group", id.to_string(), state.role_assignments_of(actor).any(|a| is_above(a)))
-        }
+        Actor::User(id) => ("user", id.to_string(), state.role_assignments_behind(id).any(|a| is_above(a))),
+        Actor::Group(id) => ("group", id.to_string(), state.role_assignments_of(actor).any(|a| is_above(a))),
     };
     if above {
         return Err(Error::forbidden(format!(
@@ -118,7 +119,8 @@ pub(crate) fn check_nobody_above_in(state: &State, caller: &Caller, project: Pro
     let of_admin =
         |a: &RoleAssignment| state.roles.get(&a.role_id).is_some_and(|role| state.is_admin_role(role));
     let sources = state.sources_of(&Target::Project(project));
-    let holds = |a: &RoleAssignment| sources.iter().any(|(target, low)| a.target == *target && a.inherited == *low);
+    let holds =
+        |a: &RoleAssignment| sources.iter().any(|(target, low)| a.target == *target && a.inherited == *low);
     if state.role_assignments.values().any(|a| holds(a) && of_admin(a)) {
         return Err(Error::forbidden(format!(
             "Administrators of the cloud act in project {project}. Only an administrator of the cloud may disable or \
