@@ -98,6 +98,19 @@ def test_an_account_is_locked_if_that_is_set(tmp_path):
         assert unlocked.status_code == 200
         assert change("s3cret") == 204 and attempt(cloud, "vera", "s3cret2") == 201
         assert '"why":"locked"' in cloud.log()
+        # An application credential is an account by itself.
+        token = cloud.login("admin", cloud.password())
+        admin = cloud.get("/identity/v3/users?name=admin")["users"][0]["id"]
+        made = cloud.post(f"/identity/v3/users/{admin}/application_credentials",
+                          {"application_credential": {"name": "ci"}}, token=token)["application_credential"]
+
+        def by_credential(secret):
+            proof = {"methods": ["application_credential"], "application_credential": {"id": made["id"], "secret": secret}}
+            return requests.post(f"{cloud.url}{TOKENS}", json={"auth": {"identity": proof}}, timeout=60).status_code
+
+        assert [by_credential("wrong") for _ in range(3)] == [401] * 3
+        assert by_credential(made["secret"]) == 401 and attempt(cloud, "admin", cloud.password()) == 201
+        wait_until("the lock ends", lambda: by_credential(made["secret"]) == 201)
         # What is counted is an operator's to read, as was set.
         assert requests.get(f"{cloud.url}/metrics", timeout=10).status_code == 401
         assert "lenticular_logins_total" in cloud.request("GET", "/metrics").text

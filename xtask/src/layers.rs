@@ -13,7 +13,7 @@ const CONTROL: &str = "crates/control/src/";
 const SUPPORT: &[(&str, &str)] = &[
     ("compute/access", "says which servers and flavors a caller may use, and in which states"),
     ("compute/nic", "makes the interfaces of servers"),
-    ("identity/cascade", "says what goes with a project or a user"),
+    ("identity/cascade", "says what goes with a project, a user, a group or a role"),
     ("identity/govern", "checks who may change which project or user"),
     ("identity/thing", "lists what a project has"),
     ("network/check", "refuses what several network resources refuse alike"),

@@ -206,13 +206,11 @@ pub fn check(state: &State, token: &Payload, now: Timestamp) -> Result<Arc<User>
     if state.revocations.contains_key(&lenticular_model::RevocationId::from(audit.as_str())) {
         return Err(refused());
     }
-    let user = state.users.get(&token.user_id).filter(|u| u.enabled).cloned().ok_or_else(refused)?;
+    let user = state.users.get(&token.user_id).filter(|_| is_in(state, token, token.user_id));
+    let user = user.cloned().ok_or_else(refused)?;
     let domain_enabled = |id: &lenticular_model::DomainId| {
         state.domains.get(id).is_some_and(|d| d.enabled && token.issued_at >= d.tokens_void_before)
     };
-    if !domain_enabled(&user.domain_id) || token.issued_at < user.password_changed_at {
-        return Err(refused());
-    }
     let scope_holds = match &token.scope {
         Scope::Unscoped | Scope::System => true,
         Scope::Domain(id) => domain_enabled(id),
@@ -228,13 +226,33 @@ pub fn check(state: &State, token: &Payload, now: Timestamp) -> Result<Arc<User>
     (scope_holds && held && proof_holds(state, token, now)).then_some(user).ok_or_else(refused)
 }
 
-/// Whether the application credential that a token is of is still there, and is for the same user and project.
+/// Whether the application credential or the trust that a token is of still holds, for the same user and project.
 fn proof_holds(state: &State, token: &Payload, now: Timestamp) -> bool {
-    let Proof::ApplicationCredential(id) = token.proof else { return true };
-    state.application_credentials.get(&id).is_some_and(|by| {
-        by.user_id == token.user_id
-            && token.scope == Scope::Project(by.project_id)
-            && by.expires_at.is_none_or(|end| end > now)
+    let (user, project, end) = match token.proof {
+        Proof::Own => return true,
+        Proof::ApplicationCredential(id) => match state.application_credentials.get(&id) {
+            Some(by) => (by.user_id, by.project_id, by.expires_at),
+            None => return false,
+        },
+        Proof::Trust(id) => match state.trusts.get(&id) {
+            Some(by)
+                if [by.trustor_user_id, by.trustee_user_id].iter().all(|id| is_in(state, token, *id)) =>
+            {
+                (by.user(), by.project_id, by.expires_at)
+            }
+            _ => return false,
+        },
+    };
+    user == token.user_id && token.scope == Scope::Project(project) && end.is_none_or(|end| end > now)
+}
+
+/// Whether a user may be the user of a token: it was not shut out since the token was issued.
+fn is_in(state: &State, token: &Payload, user: UserId) -> bool {
+    state.users.get(&user).is_some_and(|user| {
+        let domain = state.domains.get(&user.domain_id);
+        user.enabled
+            && token.issued_at >= user.password_changed_at
+            && domain.is_some_and(|d| d.enabled && token.issued_at >= d.tokens_void_before)
     })
 }
 

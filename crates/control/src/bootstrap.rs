@@ -54,6 +54,7 @@ pub fn bootstrap(txn: &mut Txn<'_>, admin_password_hash: &str) -> bool {
         domain_id: identity::domain::DEFAULT_DOMAIN.into(),
         name: ADMIN.to_owned(),
         password_hash: Some(admin_password_hash.to_owned()),
+        past_password_hashes: Vec::new(),
         password_changed_at: now,
         enabled: true,
         default_project_id: None,
@@ -78,7 +79,7 @@ pub fn bootstrap(txn: &mut Txn<'_>, admin_password_hash: &str) -> bool {
 pub fn reset_admin(txn: &mut Txn<'_>, hash: String) -> lenticular_model::Result<()> {
     let id = txn.user_named(&DomainId::from(identity::domain::DEFAULT_DOMAIN), ADMIN).map(|user| user.id);
     let id = id.ok_or_else(|| lenticular_model::Error::not_found("User", ADMIN))?;
-    identity::user::set_password(txn, id, hash)
+    identity::user::set_password(txn, id, hash, 0)
 }
 
 /// The first changes of a leader that takes over a store.

@@ -113,6 +113,8 @@ uuid_id! {
     GroupId, simple;
     /// An application credential. Shown as 32 hex digits, as Keystone does.
     ApplicationCredentialId, simple;
+    /// A trust. Shown as 32 hex digits, as Keystone does.
+    TrustId, simple;
     /// An access rule. Shown as 32 hex digits, as Keystone does.
     AccessRuleId, simple;
     /// A service of the catalog. Shown as 32 hex digits, as Keystone does.

@@ -10,7 +10,8 @@ pub use order::OrderRef;
 use crate::{
     AccessRuleId, AggregateId, ApplicationCredentialId, AssignmentId, DiskId, DomainId, EndpointId, FlavorId,
     GroupId, HostId, ImageId, MigrationId, NetworkId, OperationId, PortId, ProjectId, RoleId,
-    SecurityGroupId, SecurityGroupRuleId, ServerGroupId, ServerId, ServiceId, SubnetId, Timestamp, UserId,
+    SecurityGroupId, SecurityGroupRuleId, ServerGroupId, ServerId, ServiceId, SubnetId, Timestamp, TrustId,
+    UserId,
     compute::{
         aggregate::Aggregate,
         disk::Disk,
@@ -29,7 +30,7 @@ use crate::{
     id::UuidId,
     identity::{
         AccessRule, Actor, ApplicationCredential, Domain, Endpoint, Group, Membership, Project, Region,
-        Revocation, Role, RoleAssignment, RoleInference, Service, Target, User,
+        Revocation, Role, RoleAssignment, RoleInference, Service, Target, Trust, User,
     },
     image::{Image, ImageMember},
     network::{network::Network, port::Port, security_group::SecurityGroup, subnet::Subnet},
@@ -75,6 +76,10 @@ pub struct Index {
     pub(crate) user_application_credentials: Links<UserId, ApplicationCredentialId>,
     /// Access rules of a user.
     pub(crate) user_access_rules: Links<UserId, AccessRuleId>,
+    /// Trusts of a trustor.
+    pub(crate) trustor_trusts: Links<UserId, TrustId>,
+    /// Trusts of a trustee.
+    pub(crate) trustee_trusts: Links<UserId, TrustId>,
     /// Endpoints of a service.
     pub(crate) service_endpoints: Links<ServiceId, EndpointId>,
     /// Flavors by name.
@@ -240,6 +245,15 @@ impl Indexed for AccessRule {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
         let user = |r: &Self| (r.user_id, r.id);
         move_key(&mut index.user_access_rules, old.map(user), new.map(user));
+    }
+}
+
+impl Indexed for Trust {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let trustor = |t: &Self| (t.trustor_user_id, t.id);
+        move_key(&mut index.trustor_trusts, old.map(trustor), new.map(trustor));
+        let trustee = |t: &Self| (t.trustee_user_id, t.id);
+        move_key(&mut index.trustee_trusts, old.map(trustee), new.map(trustee));
     }
 }
 

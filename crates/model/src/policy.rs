@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | project, admin | everything | everything | everything |
 //! | project, below admin | its own user, the own project | the own project | nothing |
-//! | domain, admin or manager | users, projects and grants of that domain | nothing | nothing |
+//! | domain, admin or manager | users, groups, projects and grants of that domain | nothing | nothing |
 //! | domain, reader | reads what is in that domain | nothing | nothing |
 //! | system, admin | everything | nothing | everything |
 //! | system, reader | reads everything | nothing | reads |
@@ -190,6 +190,8 @@ actions! {
         ApplicationCredentialDelete "identity:delete_application_credential" Admin;
         AccessRuleRead "identity:list_access_rules" Look;
         AccessRuleDelete "identity:delete_access_rule" Admin;
+        TrustRead "identity:list_trusts" Look;
+        TrustDelete "identity:delete_trust" Admin;
         ServiceCatalogRead "identity:list_services" Look;
         ServiceCatalogWrite "identity:create_service" Admin;
         EndpointWrite "identity:create_endpoint" Admin;

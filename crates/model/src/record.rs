@@ -190,6 +190,7 @@ kinds! {
         ApplicationCredential "application_credential" Hot
             crate::identity::ApplicationCredential, crate::ApplicationCredentialId, application_credentials;
         AccessRule "access_rule" Hot crate::identity::AccessRule, crate::AccessRuleId, access_rules;
+        Trust "trust" Hot crate::identity::Trust, crate::TrustId, trusts;
         Region "region" Hot crate::identity::Region, crate::RegionId, regions;
         Service "service" Hot crate::identity::Service, crate::ServiceId, services;
         Endpoint "endpoint" Hot crate::identity::Endpoint, crate::EndpointId, endpoints;

@@ -4,7 +4,7 @@ use lenticular_model::{
     ProjectId, RoleId, State, Timestamp, UserId,
     identity::{
         AccessRule, Actor, ApplicationCredential, Domain, Endpoint, Group, Project, Proof, Region, Role,
-        RoleAssignment, Service, Target, User, catalog::PUBLIC_URL,
+        RoleAssignment, Service, Target, Trust, User, catalog::PUBLIC_URL,
     },
     policy::Scope,
 };
@@ -174,6 +174,16 @@ pub fn token(token: &Token<'_>) -> Value {
             body["application_credential"]["access_rules"] =
                 rules.iter().map(|r| access_rule_fields(r)).collect();
         }
+    }
+    if let Proof::Trust(id) = token.proof
+        && let Some(trust) = token.state.trusts.get(&id)
+    {
+        body["OS-TRUST:trust"] = json!({
+            "id": id,
+            "impersonation": trust.impersonation,
+            "trustor_user": {"id": trust.trustor_user_id},
+            "trustee_user": {"id": trust.trustee_user_id},
+        });
     }
     if token.with_catalog {
         let project = match token.scope {
@@ -386,6 +396,29 @@ pub fn application_credential(state: &State, url: &str, credential: &Application
     view
 }
 
+/// A trust; in a list without its roles.
+pub fn trust(state: &State, url: &str, trust: &Trust, with_roles: bool) -> Value {
+    let mut view = json!({
+        "id": trust.id,
+        "trustor_user_id": trust.trustor_user_id,
+        "trustee_user_id": trust.trustee_user_id,
+        "project_id": trust.project_id,
+        "impersonation": trust.impersonation,
+        "expires_at": trust.expires_at.map(Timestamp::iso_us),
+        "deleted_at": null,
+        "remaining_uses": null,
+        "redelegation_count": 0,
+        "links": self_link(url, "OS-TRUST/trusts", &trust.id),
+    });
+    if with_roles {
+        let roles = trust.role_ids.iter().filter_map(|id| state.roles.get(id));
+        view["roles"] = roles.map(|r| role(url, r)).collect();
+        let link = format!("{url}/identity/v3/OS-TRUST/trusts/{}/roles", trust.id);
+        view["roles_links"] = json!({"self": link, "next": null, "previous": null});
+    }
+    view
+}
+
 fn access_rule_fields(rule: &AccessRule) -> Value {
     json!({"id": rule.id, "service": rule.service, "method": rule.method, "path": rule.path})
 }
@@ -448,7 +481,7 @@ pub fn assignment(state: &State, url: &str, line: &AssignmentLine<'_>, names: bo
     let v3 = format!("{url}/identity/v3");
     let mut links = json!({ "assignment": assignment_link(&v3, given) });
     if *role_id != given.role_id {
-        links["prior_role"] = json!(format!("{v3}/prior_role/{}/implies/{role_id}", given.role_id));
+        links["prior_role"] = json!(format!("{v3}/roles/{}", given.role_id));
     }
     if let (Actor::Group(group), Actor::User(user)) = (given.actor, actor) {
         links["membership"] = json!(format!("{v3}/groups/{group}/users/{user}"));

@@ -10,7 +10,8 @@ use crate::{
 use axum::extract::Path;
 use base64::Engine as _;
 use lenticular_control::command::identity::{
-    application_credential::{self, AskedRole, AskedRule, NewCredential},
+    application_credential::{self, AskedRule, NewCredential},
+    delegation::AskedRole,
     govern::check_owner,
 };
 use lenticular_model::{
@@ -56,24 +57,15 @@ pub async fn create(ctx: Ctx, Path(user): Path<String>, Json(body): Json) -> Han
     let mut new = read(&fields)?;
     // Hashing costs a core for a while, so the request is checked first.
     new.secret_hash = ctx.app.passwords.hash(ctx.asker(Some(user)), secret.clone()).await?;
-    let made = ctx
+    let url = ctx.url().to_owned();
+    let mut view = ctx
         .commit("application credential create", move |txn, caller| {
             let made = application_credential::create(txn, caller, proof, user, new)?;
-            Ok(wire_of(txn, &made))
+            Ok(wire::application_credential(txn, &url, &made))
         })
         .await?;
-    let mut view = made(ctx.url());
     view["secret"] = json!(secret);
-    json(201, &json!({"application_credential": view}))
-}
-
-/// The view of a new application credential, for a URL.
-fn wire_of(
-    state: &lenticular_model::State,
-    made: &std::sync::Arc<lenticular_model::identity::ApplicationCredential>,
-) -> impl Fn(&str) -> Value + Send + use<> {
-    let (state, made) = (state.clone(), made.clone());
-    move |url| wire::application_credential(&state, url, &made)
+    json(201, &json!({ "application_credential": view }))
 }
 
 /// `DELETE /v3/users/{id}/application_credentials/{credential}`
@@ -98,10 +90,7 @@ fn read(fields: &Map<String, Value>) -> Result<NewCredential> {
         name: name(fields, 255)?.ok_or_else(|| required("name"))?,
         description: field(fields, "description")?,
         secret_hash: String::new(),
-        roles: items(fields, "roles")?
-            .filter(|roles| !roles.is_empty())
-            .map(|roles| roles.iter().map(role).collect())
-            .transpose()?,
+        roles: asked_roles(fields)?,
         expires_at: field::<String>(fields, "expires_at")?.map(|text| time(&text)).transpose()?,
         unrestricted: field(fields, "unrestricted")?.unwrap_or(false),
         access_rules: items(fields, "access_rules")?
@@ -120,6 +109,12 @@ fn items(fields: &Map<String, Value>, name: &str) -> Result<Option<Vec<Map<Strin
         ))),
         false => Ok(items),
     }
+}
+
+/// The roles of a request; `None` if there are none.
+pub fn asked_roles(fields: &Map<String, Value>) -> Result<Option<Vec<AskedRole>>> {
+    let roles = items(fields, "roles")?.filter(|roles| !roles.is_empty());
+    roles.map(|roles| roles.iter().map(role).collect()).transpose()
 }
 
 fn time(text: &str) -> Result<Timestamp> {

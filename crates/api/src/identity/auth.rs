@@ -22,7 +22,7 @@ use lenticular_control::command::identity;
 use lenticular_model::{
     DomainId, ProjectId, State as Cloud, Timestamp, UserId,
     error::{Error, Result},
-    identity::{ApplicationCredential, Project, Proof, Target, User},
+    identity::{Project, Proof, Target, Trust, User},
     policy::{self, Action, Scope},
 };
 use lenticular_wire::{
@@ -43,12 +43,14 @@ pub async fn issue(
     let state = app.store.state();
     let Proven { user, earlier, credential } =
         login::prove(&app, &state, origin, &login.auth.identity).await?;
-    let (scope, proof) = match &credential {
-        Some(_) if login.auth.scope.is_some() => {
+    let trust = named_trust(&state, &user, login.auth.scope.as_ref())?;
+    let (scope, proof) = match (&credential, &trust) {
+        (Some(_), _) if login.auth.scope.is_some() => {
             return Err(Error::unauthorized("Application credentials cannot request a scope.").into());
         }
-        Some(by) => (Scope::Project(by.project_id), Proof::ApplicationCredential(by.id)),
-        None => (wanted_scope(&state, &user, login.auth.scope.as_ref())?, Proof::Own),
+        (Some(by), _) => (Scope::Project(by.project_id), Proof::ApplicationCredential(by.id)),
+        (None, Some(by)) => (Scope::Project(by.project_id), Proof::Trust(by.id)),
+        (None, None) => (wanted_scope(&state, &user, login.auth.scope.as_ref())?, Proof::Own),
     };
     if scope != Scope::Unscoped && state.roles_by(user.id, &ctx::target(&scope), proof).is_empty() {
         return Err(refused().into());
@@ -56,32 +58,37 @@ pub async fn issue(
     let mut audit_id = [0; 16];
     getrandom::fill(&mut audit_id).map_err(Error::internal)?;
     let issued_at = app.now();
+    // A token ends no later than what it was issued for.
+    let ends = [
+        earlier.as_ref().map(|token| token.expires_at),
+        credential.and_then(|by| by.expires_at),
+        trust.as_ref().and_then(|by| by.expires_at),
+    ];
     let payload = Payload {
-        user_id: user.id,
+        user_id: trust.as_ref().map_or(user.id, |by| by.user()),
         scope,
         issued_at,
-        expires_at: expiry(&app, issued_at, earlier.as_ref(), credential.as_deref()),
+        expires_at: ends.into_iter().flatten().fold(issued_at.plus_s(app.tokens.life_s), Timestamp::min),
         audit_id,
         by_token: earlier.is_some(),
         proof,
     };
-    ctx::check(&state, &payload, issued_at)?;
+    let user = ctx::check(&state, &payload, issued_at)?;
     let text = app.tokens.seal(&payload);
     let with_catalog = !uri.query().is_some_and(|q| q.contains("nocatalog"));
     let response = json(201, &view(&app, &state, &user, &payload, with_catalog))?;
     Ok(with_token(response, &text))
 }
 
-/// When a new token expires: no later than the token that it was issued for, or its application credential.
-fn expiry(
-    app: &App,
-    issued_at: Timestamp,
-    earlier: Option<&Payload>,
-    credential: Option<&ApplicationCredential>,
-) -> Timestamp {
-    let own = issued_at.plus_s(app.tokens.life_s);
-    let ends = [earlier.map(|token| token.expires_at), credential.and_then(|by| by.expires_at)];
-    ends.into_iter().flatten().fold(own, Timestamp::min)
+/// The trust that a scope names, if the user is its trustee.
+///
+/// # Errors
+/// There is no such trust for the user.
+fn named_trust(state: &Cloud, user: &User, scope: Option<&Value>) -> Result<Option<Arc<Trust>>> {
+    let Some(named) = scope.and_then(|scope| scope.get("OS-TRUST:trust")) else { return Ok(None) };
+    let id = named.get("id").and_then(Value::as_str).and_then(|text| text.parse().ok());
+    let found = id.and_then(|id| state.trusts.get(&id)).filter(|trust| trust.trustee_user_id == user.id);
+    found.cloned().map(Some).ok_or_else(refused)
 }
 
 fn with_token(mut response: Response, text: &str) -> Response {
@@ -178,8 +185,8 @@ fn view(app: &App, state: &Cloud, user: &User, payload: &Payload, with_catalog: 
     };
     let methods: &[&'static str] = match (payload.proof, payload.by_token) {
         (Proof::ApplicationCredential(_), _) => &["application_credential"],
-        (Proof::Own, true) => &["token", "password"],
-        (Proof::Own, false) => &["password"],
+        (Proof::Own | Proof::Trust(_), true) => &["token", "password"],
+        (Proof::Own | Proof::Trust(_), false) => &["password"],
     };
     wire::token(&wire::Token {
         state,

@@ -72,7 +72,11 @@ mod tests {
     #[test]
     fn an_account_is_locked_for_its_time_and_only_if_that_is_set() {
         let (lockout, start) = (Lockout::default(), Timestamp(1_000_000_000_000_000));
-        let rule = SecurityCompliance { lockout_failure_attempts: Some(3), lockout_duration: 60 };
+        let rule = SecurityCompliance {
+            lockout_failure_attempts: Some(3),
+            lockout_duration: 60,
+            ..Default::default()
+        };
         for n in 0..3 {
             assert!(!lockout.is_locked(user(1), &rule, start.plus_s(n)));
             lockout.failed(user(1), &rule, start.plus_s(n));
@@ -97,7 +101,11 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let (lockout, start) = (Lockout::default(), Timestamp(1_000_000_000_000_000));
-        let rule = SecurityCompliance { lockout_failure_attempts: Some(1), lockout_duration: 600 };
+        let rule = SecurityCompliance {
+            lockout_failure_attempts: Some(1),
+            lockout_duration: 600,
+            ..Default::default()
+        };
         for n in 0..12_000_u16 {
             lockout.failed(user(n), &rule, start.plus_ms(n.into()));
         }

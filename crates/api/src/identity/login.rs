@@ -58,8 +58,8 @@ pub async fn prove(app: &App, state: &Cloud, origin: Origin, identity: &wire::Id
             let found = ctx::authenticate(app, state, &proof.id)?;
             if found.0.proof != Proof::Own {
                 return Err(Error::forbidden(
-                    "You are not authorized to perform the requested action: Using an application credential's token to \
-                     create another token. Log in with the application credential instead.",
+                    "You are not authorized to perform the requested action: Using the token of an application credential or a trust to \
+                     create another token. Log in again instead.",
                 ));
             }
             Some(found)

@@ -12,8 +12,10 @@ pub mod lockout;
 mod login;
 pub mod password;
 mod project;
+mod project_tag;
 mod role;
 pub mod token;
+mod trust;
 pub mod turns;
 mod user;
 
@@ -44,6 +46,17 @@ pub fn routes() -> Routes<App> {
         .route("/domains/{id}", get(domain::show).patch(domain::update).delete(domain::delete))
         .route("/projects", get(project::list).post(project::create))
         .route("/projects/{id}", get(project::show).patch(project::update).delete(project::delete))
+        .route(
+            "/projects/{id}/tags",
+            get(project_tag::list).put(project_tag::replace).delete(project_tag::clear),
+        )
+        .route(
+            "/projects/{id}/tags/{tag}",
+            put(project_tag::add)
+                .get(project_tag::check)
+                .head(project_tag::check)
+                .delete(project_tag::remove),
+        )
         .route("/users", get(user::list).post(user::create))
         .route("/users/{id}", get(user::show).patch(user::update).delete(user::delete))
         .route("/users/{id}/password", post(user::change_password))
@@ -78,6 +91,10 @@ pub fn routes() -> Routes<App> {
         )
         .route("/users/{id}/access_rules", get(access_rule::list))
         .route("/users/{id}/access_rules/{rule}", get(access_rule::show).delete(access_rule::delete))
+        .route("/OS-TRUST/trusts", get(trust::list).post(trust::create))
+        .route("/OS-TRUST/trusts/{id}", get(trust::show).delete(trust::delete))
+        .route("/OS-TRUST/trusts/{id}/roles", get(trust::roles))
+        .route("/OS-TRUST/trusts/{id}/roles/{role}", get(trust::role).head(trust::check_role))
         .route("/services", get(catalog::services).post(catalog::create_service))
         .route(
             "/services/{id}",

@@ -93,7 +93,7 @@ fn read(fields: &Map<String, Value>) -> Result<Asked> {
 }
 
 /// Reads the tags: few, each once, and only tags that fit into a path and into a list in a query.
-fn tags(fields: &Map<String, Value>) -> Result<Option<Vec<String>>> {
+pub fn tags(fields: &Map<String, Value>) -> Result<Option<Vec<String>>> {
     let Some(tags) = field::<Vec<String>>(fields, "tags")? else { return Ok(None) };
     let bad = |why: String| Err(Error::invalid(format!("Invalid input for field 'tags': {why}.")));
     if tags.len() > TAGS_MAX {

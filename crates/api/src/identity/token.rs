@@ -3,7 +3,7 @@
 
 use fernet::Fernet;
 use lenticular_model::{
-    ApplicationCredentialId, ProjectId, Timestamp, UserId,
+    ApplicationCredentialId, ProjectId, Timestamp, TrustId, UserId,
     error::{Error, Result},
     identity::Proof,
     policy::Scope,
@@ -104,8 +104,14 @@ fn pack(payload: &Payload) -> Vec<u8> {
             out.extend(by.0.as_bytes());
             return out;
         }
+        (Scope::Project(id), Proof::Trust(by)) => {
+            out.push(5);
+            out.extend(id.0.as_bytes());
+            out.extend(by.0.as_bytes());
+            return out;
+        }
         // No other scope has another proof than the user's own.
-        (_, Proof::Own | Proof::ApplicationCredential(_)) => {}
+        (_, Proof::Own | Proof::ApplicationCredential(_) | Proof::Trust(_)) => {}
     }
     match &payload.scope {
         Scope::Unscoped => out.push(0),
@@ -136,10 +142,14 @@ fn unpack(bytes: &[u8]) -> Option<Payload> {
         1 => (project(rest)?, Proof::Own),
         2 => (Scope::Domain(std::str::from_utf8(rest).ok()?.into()), Proof::Own),
         3 => (Scope::System, Proof::Own),
-        4 => {
+        4 | 5 => {
             let (id, by) = rest.split_first_chunk::<16>()?;
-            let by = ApplicationCredentialId(Uuid::from_bytes(by.try_into().ok()?));
-            (project(id)?, Proof::ApplicationCredential(by))
+            let by = Uuid::from_bytes(by.try_into().ok()?);
+            let proof = match kind {
+                4 => Proof::ApplicationCredential(ApplicationCredentialId(by)),
+                _ => Proof::Trust(TrustId(by)),
+            };
+            (project(id)?, proof)
         }
         _ => return None,
     };
@@ -193,11 +203,15 @@ mod tests {
             assert_eq!(Tokens::new(std::slice::from_ref(&new), 60).unwrap().open(&token), None);
         }
         let project = Scope::Project(ProjectId::from_random([2; 16]));
-        let proof = Proof::ApplicationCredential(ApplicationCredentialId::from_random([4; 16]));
-        let by_credential = Payload { proof, ..payload(project) };
-        let token = sealed_by_old.seal(&by_credential);
-        assert!(token.len() < 255, "clients keep tokens in columns of this size");
-        assert_eq!(rotated.open(&token), Some(by_credential));
+        for proof in [
+            Proof::ApplicationCredential(ApplicationCredentialId::from_random([4; 16])),
+            Proof::Trust(TrustId::from_random([5; 16])),
+        ] {
+            let delegated = Payload { proof, ..payload(project.clone()) };
+            let token = sealed_by_old.seal(&delegated);
+            assert!(token.len() < 255, "clients keep tokens in columns of this size");
+            assert_eq!(rotated.open(&token), Some(delegated));
+        }
         assert_eq!(rotated.open("nonsense"), None);
         assert_eq!(rotated.open(&"A".repeat(10_000)), None);
         assert!(Tokens::new(&["short".to_owned()], 60).is_err());

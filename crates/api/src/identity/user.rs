@@ -129,6 +129,7 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
                 domain_id: asked.domain_id.unwrap_or_else(|| domain_of_new(caller)),
                 name,
                 password_hash: asked.hash,
+                past_password_hashes: Vec::new(),
                 password_changed_at: txn.now,
                 enabled: asked.enabled.unwrap_or(true),
                 default_project_id: asked.default_project_id,
@@ -148,6 +149,7 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
     identity::govern::governed_user(&ctx.state, &ctx.caller, Action::UserWrite, id)?;
     let asked = read(&ctx, &envelope(body, "user")?).await?;
     let unlocks = asked.enabled == Some(true) || asked.hash.is_some();
+    let unique = ctx.app.config.settings.security_compliance.unique();
     let user = ctx
         .commit("user update", move |txn, caller| {
             let old = identity::govern::governed_user(txn, caller, Action::UserWrite, id)?;
@@ -155,9 +157,8 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
             if asked.domain_id.as_ref().is_some_and(|d| *d != user.domain_id) {
                 return Err(Error::invalid("A user cannot be moved to another domain."));
             }
-            if asked.hash.is_some() {
-                user.password_hash = asked.hash;
-                user.password_changed_at = txn.now;
+            if let Some(hash) = asked.hash {
+                user.set_password(hash, txn.now, unique);
             }
             user.name = asked.name.unwrap_or(user.name);
             user.enabled = asked.enabled.unwrap_or(user.enabled);
@@ -174,22 +175,35 @@ pub async fn update(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Han
     json(200, &json!({"user": wire::user(ctx.url(), &user)}))
 }
 
-/// `POST /v3/users/{id}/password`: a user changes the own password, with the old password as proof.
+/// `POST /v3/users/{id}/password`: who knows a user's password changes it. As in Keystone, the token may be another
+/// user's.
 pub async fn change_password(ctx: Ctx, Path(text): Path<String>, Json(body): Json) -> Handled {
     let id = user_id(&text)?;
     let fields = envelope(body, "user")?;
     let old: String = field(&fields, "original_password")?.ok_or_else(|| required("original_password"))?;
     let new: String = field(&fields, "password")?.ok_or_else(|| required("password"))?;
-    // Another user and a missing user get the same answer: the answer must not tell which users exist.
-    let own = ctx.state.users.get(&id).filter(|user| user.id == ctx.caller.user_id);
-    let asker = ctx.asker(own.map(|user| user.id));
-    let hash = own.and_then(|user| user.password_hash.clone());
+    // A missing user gets the same answer as a wrong password: the answer must not tell which users exist.
+    let user = ctx.state.users.get(&id).filter(|user| user.enabled);
+    let asker = ctx.asker(user.map(|user| user.id));
+    let hash = user.and_then(|user| user.password_hash.clone());
     let secret = Secret { given: &old, hash, account: asker.user.map(Account::User) };
-    if !judge(&ctx.app, asker, secret).await? {
-        return Err(Error::unauthorized("The request you have made requires authentication.").into());
+    let right = judge(&ctx.app, asker, secret).await?;
+    let user = user.filter(|_| right);
+    let user =
+        user.ok_or_else(|| Error::unauthorized("The request you have made requires authentication."))?;
+    let unique = ctx.app.config.settings.security_compliance.unique();
+    for past in user.hashes_to_avoid(unique) {
+        if ctx.app.passwords.verify(asker, new.clone(), Some(past.clone())).await? {
+            return Err(Error::invalid(format!(
+                "Password validation error: The new password cannot be identical to a previous password. The last \
+                 {unique} passwords, the new one included, must differ."
+            ))
+            .into());
+        }
     }
     let hash = ctx.app.passwords.hash(asker, new).await?;
-    ctx.commit("user change password", move |txn, _| identity::user::set_password(txn, id, hash)).await?;
+    ctx.commit("user change password", move |txn, _| identity::user::set_password(txn, id, hash, unique))
+        .await?;
     empty(204)
 }
 

@@ -221,6 +221,12 @@ impl Call<'_> {
         self
     }
 
+    /// Sends literal JSON with another media type.
+    pub fn typed(mut self, content_type: &'static str, body: &str) -> Self {
+        (self.content_type, self.body) = (content_type, body.as_bytes().to_vec());
+        self
+    }
+
     /// Sends bytes.
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
         (self.content_type, self.body) = ("application/octet-stream", bytes.to_vec());
@@ -253,6 +259,11 @@ impl Call<'_> {
 }
 
 impl Answer {
+    /// The token of a log-in.
+    pub fn token(&self) -> String {
+        self.token.clone().unwrap_or_else(|| panic!("no token: {self:?}"))
+    }
+
     async fn read(response: Response) -> Self {
         let (head, body) = response.into_parts();
         let bytes = body.collect().await.expect("a body").to_bytes();

@@ -46,7 +46,7 @@ const TO_MEMBER: &[Refused] = &[
     ("compute", "error-403", Method::GET, "/compute/v2.1/os-hypervisors", ""),
     ("placement", "error-403", Method::GET, "/placement/resource_providers", ""),
     ("identity", "error-403", Method::GET, "/identity/v3/users", ""),
-    ("image", "error-403", Method::POST, "/image/v2/images/{image}/actions/deactivate", ""),
+    ("image", "error-403", Method::POST, "/image/v2/images", r#"{"visibility": "public"}"#),
     (
         "network",
         "error-403",

@@ -90,6 +90,34 @@ impl World {
         let grant = "/identity/v3/projects/{project}/users/{user}/roles/{role}";
         self.put(grant, Value::Null).await;
         self.member = self.cloud.login("ada", "lab").await;
+        let group = json!({"name": "staff", "description": "Who works here"});
+        self.make("group", "/identity/v3/groups", "group", group).await;
+        self.put("/identity/v3/groups/{group}/users/{user}", Value::Null).await;
+        self.put("/identity/v3/projects/{project}/groups/{group}/roles/{role}", Value::Null).await;
+        self.find("reader", "/identity/v3/roles?name=reader", "/roles/0/id").await;
+        let inherited =
+            "/identity/v3/OS-INHERIT/domains/default/users/{user}/roles/{reader}/inherited_to_projects";
+        self.put(inherited, Value::Null).await;
+        self.make("custom", "/identity/v3/roles", "role", json!({"name": "operator"})).await;
+        self.put("/identity/v3/roles/{custom}/implies/{reader}", Value::Null).await;
+        let service = json!({"type": "dns", "name": "designate", "description": "Names"});
+        self.make("service", "/identity/v3/services", "service", service).await;
+        let endpoint = json!({
+            "service_id": self.id("service"), "interface": "public", "region_id": "RegionOne",
+            "url": "http://dns.example/v2/$(project_id)s",
+        });
+        self.make("endpoint", "/identity/v3/endpoints", "endpoint", endpoint).await;
+        let region = json!({"id": "north", "description": "Cold", "parent_region_id": "RegionOne"});
+        self.make("region", "/identity/v3/regions", "region", region).await;
+        let credential = json!({"application_credential": {
+            "name": "ci", "secret": "s3cret", "roles": [{"name": "reader"}],
+            "access_rules": [{"service": "compute", "method": "GET", "path": "/v2.1/servers/*"}],
+        }});
+        let path = self.path("/identity/v3/users/{user}/application_credentials");
+        let call = self.cloud.call(Method::POST, path).token(&self.member);
+        let made = call.json(&credential).succeeds().await;
+        self.note("application-credential", made.pointer("/application_credential/id"));
+        self.note("access-rule", made.pointer("/application_credential/access_rules/0/id"));
     }
 
     async fn fill_image(&mut self) {
@@ -102,6 +130,7 @@ impl World {
         self.cloud.call(Method::PUT, self.path(file)).bytes(&[0; 4_096]).succeeds().await;
         let empty = json!({"name": "empty", "protected": true});
         self.make("empty-image", "/image/v2/images", "", empty).await;
+        self.post("/image/v2/images/{image}/members", json!({"member": self.id("project")})).await;
     }
 
     async fn fill_networks(&mut self) {

@@ -9,6 +9,7 @@ pub mod group;
 pub mod project;
 pub mod role;
 pub mod token;
+pub mod trust;
 pub mod user;
 
 pub use access_rule::AccessRule;
@@ -20,4 +21,5 @@ pub use group::{Group, Membership};
 pub use project::Project;
 pub use role::{Role, RoleInference};
 pub use token::{Proof, Revocation};
+pub use trust::Trust;
 pub use user::User;

@@ -1,6 +1,6 @@
 //! What tokens were issued for, and revoked tokens.
 
-use crate::{ApplicationCredentialId, RevocationId, Timestamp, record};
+use crate::{ApplicationCredentialId, RevocationId, Timestamp, TrustId, record};
 
 /// The proof that a token was issued for. It bounds the roles that the token has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub enum Proof {
     Own,
     /// An application credential.
     ApplicationCredential(ApplicationCredentialId),
+    /// A trust of another user.
+    Trust(TrustId),
 }
 
 record! {

@@ -30,7 +30,7 @@ impl State {
         };
     }
         same!(user_names project_names domain_names role_names held_roles project_children group_names group_users user_groups
-        application_credential_names project_application_credentials user_application_credentials user_access_rules service_endpoints
+        application_credential_names project_application_credentials user_application_credentials user_access_rules trustor_trusts trustee_trusts service_endpoints
         flavor_names image_order
         host_names server_order project_servers host_servers project_usage server_operations server_migrations server_disks server_left_disks host_left_disks
         project_networks

@@ -116,15 +116,23 @@ impl State {
 
     /// The roles of a token of a user on a target: what the token's proof gives of the roles that the user has now.
     pub fn roles_by(&self, user: UserId, target: &Target, proof: Proof) -> Vec<Arc<Role>> {
-        let roles = self.roles_on(user, target);
-        let given = match proof {
-            Proof::Own => return roles,
-            Proof::ApplicationCredential(id) => {
-                self.application_credentials.get(&id).map(|credential| &credential.role_ids)
-            }
+        let (holder, given) = match proof {
+            Proof::Own => return self.roles_on(user, target),
+            Proof::ApplicationCredential(id) => match self.application_credentials.get(&id) {
+                Some(credential) => (user, &credential.role_ids),
+                None => return Vec::new(),
+            },
+            Proof::Trust(id) => match self.trusts.get(&id) {
+                Some(trust) => (trust.trustor_user_id, &trust.role_ids),
+                None => return Vec::new(),
+            },
         };
-        let given = given.map_or(&[][..], Vec::as_slice);
-        let kept = roles.into_iter().filter(|role| given.contains(&role.id)).collect();
+        let mut kept = self.roles_on(holder, target);
+        kept.retain(|role| given.contains(&role.id));
+        // A trust holds as a whole, as in Keystone.
+        if matches!(proof, Proof::Trust(_)) && kept.len() < given.len() {
+            return Vec::new();
+        }
         self.with_implied_roles(kept)
     }
 

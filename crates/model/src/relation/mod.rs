@@ -23,6 +23,7 @@ mod security_group;
 mod server;
 mod subnet;
 mod trunk;
+mod trust;
 
 pub use scoped::{Owned, Scoped};
 

@@ -1,11 +1,14 @@
 //! Application credentials: their creation with their access rules, and their removal. They end by themselves with what they rest on: see
 //! `cascade.rs`.
 
-use crate::command::identity::govern::{self, check_owner};
+use crate::command::identity::{
+    delegation::{AskedRole, check_unrestricted, pick},
+    govern::{self, check_owner},
+};
 use lenticular_model::{
-    AccessRuleId, ApplicationCredentialId, RoleId, State, Timestamp, Txn, UserId,
+    AccessRuleId, ApplicationCredentialId, State, Timestamp, Txn, UserId,
     error::{Error, Result},
-    identity::{AccessRule, ApplicationCredential, Proof, Role, Target},
+    identity::{AccessRule, ApplicationCredential, Proof, Target},
     policy::{Action, Caller},
 };
 use std::sync::Arc;
@@ -15,15 +18,6 @@ const OF_USER_MAX: usize = 500;
 
 /// The most access rules of a user.
 const RULES_MAX: usize = 1_000;
-
-/// A role in a request.
-#[derive(Debug, Clone)]
-pub enum AskedRole {
-    /// By its id.
-    Id(RoleId),
-    /// By its name.
-    Name(String),
-}
 
 /// A rule in a request.
 #[derive(Debug, Clone)]
@@ -58,18 +52,6 @@ pub struct NewCredential {
     pub unrestricted: bool,
     /// What its tokens allow; empty is everything.
     pub access_rules: Vec<AskedRule>,
-}
-
-/// Refuses a token of a restricted application credential: a leaked secret must not make others.
-pub fn check_unrestricted(state: &State, proof: Proof) -> Result<()> {
-    let Proof::ApplicationCredential(id) = proof else { return Ok(()) };
-    if state.application_credentials.get(&id).is_some_and(|credential| credential.unrestricted) {
-        return Ok(());
-    }
-    Err(Error::forbidden(
-        "You are not authorized to perform the requested action: Using method 'application_credential' is not allowed \
-         for managing additional application credentials.",
-    ))
 }
 
 /// Refuses unless the caller may make application credentials for this user: nobody makes them for another.
@@ -183,28 +165,6 @@ fn ensure_rule(txn: &mut Txn<'_>, user: UserId, asked: AskedRule) -> Result<Acce
     let (created_at, unknown) = (txn.now, Default::default());
     txn.put(AccessRule { id, created_at, updated_at: None, user_id: user, service, method, path, unknown });
     Ok(id)
-}
-
-fn pick(state: &State, own: &[Arc<Role>], asked: Vec<AskedRole>) -> Result<Vec<RoleId>> {
-    let mut found = Vec::new();
-    for role in asked {
-        let id = match role {
-            AskedRole::Id(id) => govern::role(state, id)?.id,
-            AskedRole::Name(name) => match state.role_named(None, &name) {
-                Some(role) => role.id,
-                None => return Err(govern::missing("role", name)),
-            },
-        };
-        if !own.iter().any(|role| role.id == id) {
-            return Err(Error::invalid(
-                "Invalid application credential: Cannot create an application credential with unassigned role",
-            ));
-        }
-        if !found.contains(&id) {
-            found.push(id);
-        }
-    }
-    Ok(found)
 }
 
 /// The application credential of a user, if the caller may see it.

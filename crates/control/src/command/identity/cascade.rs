@@ -7,7 +7,7 @@ use lenticular_model::{
     error::Result,
     identity::{
         AccessRule, Actor, ApplicationCredential, Group, Membership, Project, Role, RoleAssignment,
-        RoleInference, Target, User,
+        RoleInference, Target, Trust, User,
     },
     image::ImageMember,
 };
@@ -20,6 +20,7 @@ pub(crate) fn delete_project(txn: &mut Txn<'_>, id: ProjectId) -> Result<()> {
     let credentials: Vec<_> = txn.application_credentials_in_project(id).map(|c| c.id).collect();
     delete_credentials(txn, credentials);
     delete_grants(txn, |a| a.target == Target::Project(id));
+    delete_trusts(txn, |trust| trust.project_id == id);
     let shared = txn.image_members.values().filter(|member| member.project_id == id);
     let shared: Vec<_> = shared.map(|member| member.id.clone()).collect();
     for member in shared {
@@ -36,6 +37,7 @@ pub(crate) fn delete_user(txn: &mut Txn<'_>, id: UserId) {
         txn.delete::<lenticular_model::compute::keypair::Keypair>(&key);
     }
     delete_credentials_of_user(txn, id);
+    delete_trusts(txn, |trust| trust.trustor_user_id == id || trust.trustee_user_id == id);
     let rules: Vec<_> = txn.access_rules_of_user(id).map(|rule| rule.id).collect();
     for rule in rules {
         txn.delete::<AccessRule>(&rule);
@@ -85,6 +87,13 @@ pub(crate) fn delete_grants(txn: &mut Txn<'_>, which: impl Fn(&RoleAssignment) -
 fn delete_credentials(txn: &mut Txn<'_>, which: Vec<ApplicationCredentialId>) {
     for id in which {
         txn.delete::<ApplicationCredential>(&id);
+    }
+}
+
+fn delete_trusts(txn: &mut Txn<'_>, which: impl Fn(&Trust) -> bool) {
+    let gone: Vec<_> = txn.trusts.values().filter(|trust| which(trust)).map(|trust| trust.id).collect();
+    for id in gone {
+        txn.delete::<Trust>(&id);
     }
 }
 

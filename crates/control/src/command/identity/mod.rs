@@ -10,9 +10,11 @@ pub mod project;
 pub mod purge;
 pub mod role;
 pub mod token;
+pub mod trust;
 pub mod user;
 
 // Code that commands share. These files import no command.
 mod cascade;
+pub mod delegation;
 pub mod govern;
 pub mod thing;

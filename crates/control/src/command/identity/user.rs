@@ -26,13 +26,11 @@ pub fn put(txn: &mut Txn<'_>, caller: &Caller, user: User) -> Result<()> {
     Ok(())
 }
 
-/// Sets a user's password; the API layer has made its hash. Tokens issued before are void.
-pub fn set_password(txn: &mut Txn<'_>, id: UserId, hash: String) -> Result<()> {
+/// Sets a user's password; the API layer has made its hash. Tokens issued before are void. `unique` is how many
+/// passwords, the new one included, must differ.
+pub fn set_password(txn: &mut Txn<'_>, id: UserId, hash: String, unique: usize) -> Result<()> {
     let now = txn.now;
-    let set = txn.update::<User>(&id, |u| {
-        u.password_hash = Some(hash);
-        u.password_changed_at = now;
-    });
+    let set = txn.update::<User>(&id, |user| user.set_password(hash, now, unique));
     set.then_some(()).ok_or_else(|| govern::missing("user", id))
 }
 
