@@ -39,7 +39,7 @@ def test_a_program_logs_in_with_an_application_credential(sim, team):
     whole = tina.identity.create_application_credential(user=team["tina"], name="whole")
     narrow = tina.identity.create_application_credential(user=team["tina"], name="narrow", access_rules=rules,
                                                          roles=[{"name": "reader"}])
-    assert [c.name for c in tina.identity.application_credentials(user=team["tina"])] == ["whole", "narrow"]
+    assert {c.name for c in tina.identity.application_credentials(user=team["tina"])} == {"whole", "narrow"}
     program = connect(sim, None, None, application_credential_id=whole.id, application_credential_secret=whole.secret)
     assert program.current_project_id == team["project"]
     network = program.network.create_network(name="made-by-a-program")

@@ -21,7 +21,8 @@ pub fn normalize(request: &mut Request) {
         set_path(request, served);
     }
     let path = request.uri().path();
-    let Some(served) = of_network(path).or_else(|| of_old_compute(path)) else { return };
+    let served = of_network(path).or_else(|| of_old_compute(path)).or_else(|| of_identity(path));
+    let Some(served) = served else { return };
     if path.starts_with("/compute/") {
         // The old version has no microversions, so the client's header is ignored.
         clear_version(request.headers_mut());
@@ -72,6 +73,12 @@ fn of_network(path: &str) -> Option<String> {
     (plain != rest).then(|| format!("/network/v2.0/{plain}"))
 }
 
+/// Keystone accepts a slash at the end.
+fn of_identity(path: &str) -> Option<String> {
+    let rest = path.strip_prefix("/identity/v3/")?.strip_suffix('/')?;
+    Some(format!("/identity/v3/{rest}")).filter(|_| !rest.is_empty())
+}
+
 /// Nova's version 2 is 2.1 without microversions. Only its root differs: it describes that version.
 fn of_old_compute(path: &str) -> Option<String> {
     let rest = path.strip_prefix("/compute/v2/").filter(|rest| !rest.is_empty())?;
@@ -106,6 +113,8 @@ mod tests {
             ("/compute/v2/", "/compute/v2/"),
             ("/compute/v2.1/servers/", "/compute/v2.1/servers/"),
             ("/network//", "/network//"),
+            ("/identity/v3/OS-TRUST/trusts/?a=b/", "/identity/v3/OS-TRUST/trusts?a=b/"),
+            ("/identity/v3/", "/identity/v3/"),
         ] {
             assert_eq!(normalized(given).uri().to_string(), served, "{given}");
         }

@@ -23,19 +23,19 @@ pub struct SecurityCompliance {
     pub lockout_failure_attempts: Option<u32>,
     /// How long the account stays locked after the last wrong password, in seconds.
     pub lockout_duration: i64,
-    /// How many passwords of a user, the new one included, must differ when the user changes it. Without a value, or
-    /// with 1, a user may take an old password again.
+    /// How many of a user's last passwords a new one must differ from when the user changes it. Without a value, a
+    /// user may take an old password again.
     pub unique_last_password_count: Option<u32>,
 }
 
 impl SecurityCompliance {
-    /// How many passwords, the new one included, must differ; 0 is no limit.
+    /// How many of the last passwords a new one must differ from; 0 is none.
     pub fn unique(&self) -> usize {
         self.unique_last_password_count.unwrap_or_default().min(UNIQUE_MAX) as usize
     }
 }
 
-/// The most passwords that must differ: each costs a hashing when a password changes.
+/// The most passwords that a new one is compared with: each comparison costs a hashing.
 const UNIQUE_MAX: u32 = 24;
 
 impl Default for SecurityCompliance {

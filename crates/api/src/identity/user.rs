@@ -195,8 +195,8 @@ pub async fn change_password(ctx: Ctx, Path(text): Path<String>, Json(body): Jso
     for past in user.hashes_to_avoid(unique) {
         if ctx.app.passwords.verify(asker, new.clone(), Some(past.clone())).await? {
             return Err(Error::invalid(format!(
-                "Password validation error: The new password cannot be identical to a previous password. The last \
-                 {unique} passwords, the new one included, must differ."
+                "Password validation error: The new password cannot be identical to a previous password. It must differ \
+                 from the last {unique}."
             ))
             .into());
         }

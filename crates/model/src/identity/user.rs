@@ -31,18 +31,18 @@ record! {
 }
 
 impl User {
-    /// Sets a new password. `unique` is how many passwords, the new one included, must differ.
+    /// Sets a new password. `unique` is how many of the last passwords the next one must differ from.
     pub fn set_password(&mut self, hash: String, now: Timestamp, unique: usize) {
         let old = self.password_hash.replace(hash);
         self.past_password_hashes.splice(0..0, old);
         // The new password itself is known without this list.
-        self.past_password_hashes.truncate(unique.saturating_sub(2));
+        self.past_password_hashes.truncate(unique.saturating_sub(1));
         self.password_changed_at = now;
     }
 
     /// The hashes of the passwords that a new one must differ from.
     pub fn hashes_to_avoid(&self, unique: usize) -> impl Iterator<Item = &String> {
-        self.password_hash.iter().chain(&self.past_password_hashes).take(unique.saturating_sub(1))
+        self.password_hash.iter().chain(&self.past_password_hashes).take(unique)
     }
 }
 
@@ -68,12 +68,12 @@ mod tests {
         };
         let avoided = |user: &User, unique| user.hashes_to_avoid(unique).cloned().collect::<Vec<_>>();
         for n in 1..5 {
-            user.set_password(n.to_string(), Timestamp(n), 3);
+            user.set_password(n.to_string(), Timestamp(n), 2);
         }
-        assert_eq!(avoided(&user, 3), ["4", "3"]);
+        assert_eq!(avoided(&user, 2), ["4", "3"]);
         assert_eq!(avoided(&user, 0), Vec::<String>::new());
         user.set_password("5".to_owned(), Timestamp(5), 0);
         assert!(user.past_password_hashes.is_empty());
-        assert_eq!(avoided(&user, 3), ["5"]);
+        assert_eq!(avoided(&user, 2), ["5"]);
     }
 }

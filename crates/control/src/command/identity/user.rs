@@ -27,7 +27,7 @@ pub fn put(txn: &mut Txn<'_>, caller: &Caller, user: User) -> Result<()> {
 }
 
 /// Sets a user's password; the API layer has made its hash. Tokens issued before are void. `unique` is how many
-/// passwords, the new one included, must differ.
+/// of the last passwords the next one must differ from.
 pub fn set_password(txn: &mut Txn<'_>, id: UserId, hash: String, unique: usize) -> Result<()> {
     let now = txn.now;
     let set = txn.update::<User>(&id, |user| user.set_password(hash, now, unique));
