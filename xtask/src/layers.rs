@@ -14,6 +14,7 @@ const SUPPORT: &[(&str, &str)] = &[
     ("compute/access", "says which servers and flavors a caller may use, and in which states"),
     ("compute/nic", "makes the interfaces of servers"),
     ("identity/cascade", "says what goes with a project, a user, a group or a role"),
+    ("identity/delegation", "says which roles and tokens hand roles on"),
     ("identity/govern", "checks who may change which project or user"),
     ("identity/thing", "lists what a project has"),
     ("network/check", "refuses what several network resources refuse alike"),

@@ -1,6 +1,6 @@
 //! Tokens: issue, show and revoke them, and list the scopes that a bearer can use.
 
-use super::id;
+use super::{domain_of, id, refused};
 use crate::{
     app::App,
     body::Json,
@@ -96,29 +96,6 @@ fn with_token(mut response: Response, text: &str) -> Response {
         response.headers_mut().insert("x-subject-token", value);
     }
     response
-}
-
-/// The refusal of a log-in. It does not tell the reason.
-pub fn refused() -> Error {
-    Error::unauthorized("The request you have made requires authentication.")
-}
-
-/// The domain that a request names.
-pub fn domain_of(state: &Cloud, named: Option<&Named>) -> Option<DomainId> {
-    let named = named?;
-    match (&named.id, &named.name) {
-        (Some(id), _) => Some(DomainId::from(id.as_str())),
-        (None, Some(name)) => {
-            // A missing domain has no users and no projects, so the refusal is the same.
-            Some(
-                state
-                    .domain_named(name)
-                    .map(|domain| domain.id.clone())
-                    .unwrap_or_else(|| DomainId::from("")),
-            )
-        }
-        (None, None) => None,
-    }
 }
 
 fn wanted_scope(state: &Cloud, user: &User, scope: Option<&Value>) -> Result<Scope> {

@@ -1,9 +1,6 @@
 //! Log-ins: which user a request proves to be, by a password, an earlier token or an application credential.
 
-use super::{
-    auth::{domain_of, refused},
-    lockout::Account,
-};
+use super::{domain_of, lockout::Account, refused};
 use crate::{
     app::App,
     ctx,
@@ -55,7 +52,8 @@ pub async fn prove(app: &App, state: &Cloud, origin: Origin, identity: &wire::Id
     let by_token = match named("token") {
         true => {
             let proof = identity.token.as_ref().ok_or_else(|| super::required("token"))?;
-            let found = ctx::authenticate(app, state, &proof.id)?;
+            let found = ctx::authenticate(app, state, &proof.id);
+            let found = found.map_err(|_| Error::not_found_text("Could not find token."))?;
             if found.0.proof != Proof::Own {
                 return Err(Error::forbidden(
                     "You are not authorized to perform the requested action: Using the token of an application credential or a trust to \

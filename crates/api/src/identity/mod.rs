@@ -27,10 +27,11 @@ use crate::{
 };
 use axum::extract::State;
 use lenticular_model::{
-    DomainId,
+    DomainId, State as Cloud,
+    error::{Error, Result},
     policy::{self, Action, Caller, Reach, Scope},
 };
-use lenticular_wire::identity as wire;
+use lenticular_wire::identity::{self as wire, Named};
 use serde_json::{Map, Value, json};
 
 /// The routes.
@@ -60,7 +61,18 @@ pub fn routes() -> Routes<App> {
         .route("/users", get(user::list).post(user::create))
         .route("/users/{id}", get(user::show).patch(user::update).delete(user::delete))
         .route("/users/{id}/password", post(user::change_password))
-        .route("/users/{id}/projects", get(user::projects))
+        .route("/users/{id}/projects", get(user::projects));
+    let v3 = grant::routes(catalog_routes(delegation_routes(role_routes(v3))));
+    Routes::new()
+        .route("/identity", get(versions))
+        .route("/identity/", get(versions))
+        .nest("/identity/v3", v3.route("/limits", get(limits)))
+        .route("/identity/v3/", get(version))
+}
+
+/// Roles and groups.
+fn role_routes(routes: Routes<App>) -> Routes<App> {
+    routes
         .route("/roles", get(role::list).post(role::create))
         .route("/roles/{id}", get(role::show).patch(role::update).delete(role::delete))
         .route("/roles/{id}/implies", get(role::implied))
@@ -81,6 +93,11 @@ pub fn routes() -> Routes<App> {
             put(group::add_user).get(group::check_user).head(group::check_user).delete(group::remove_user),
         )
         .route("/users/{id}/groups", get(group::of_user))
+}
+
+/// Application credentials, access rules and trusts.
+fn delegation_routes(routes: Routes<App>) -> Routes<App> {
+    routes
         .route(
             "/users/{id}/application_credentials",
             get(application_credential::list).post(application_credential::create),
@@ -95,6 +112,11 @@ pub fn routes() -> Routes<App> {
         .route("/OS-TRUST/trusts/{id}", get(trust::show).delete(trust::delete))
         .route("/OS-TRUST/trusts/{id}/roles", get(trust::roles))
         .route("/OS-TRUST/trusts/{id}/roles/{role}", get(trust::role).head(trust::check_role))
+}
+
+/// Services, endpoints and regions.
+fn catalog_routes(routes: Routes<App>) -> Routes<App> {
+    routes
         .route("/services", get(catalog::services).post(catalog::create_service))
         .route(
             "/services/{id}",
@@ -112,13 +134,7 @@ pub fn routes() -> Routes<App> {
                 .put(catalog::put_region)
                 .patch(catalog::update_region)
                 .delete(catalog::delete_region),
-        );
-    let v3 = grant::routes(v3);
-    Routes::new()
-        .route("/identity", get(versions))
-        .route("/identity/", get(versions))
-        .nest("/identity/v3", v3.route("/limits", get(limits)))
-        .route("/identity/v3/", get(version))
+        )
 }
 
 async fn versions(State(app): State<App>) -> Handled {
@@ -133,8 +149,31 @@ async fn limits(_: crate::ctx::Ctx) -> Handled {
     json(200, &json!({"limits": []}))
 }
 
+/// The refusal of a log-in. It does not tell the reason.
+pub fn refused() -> Error {
+    Error::unauthorized("The request you have made requires authentication.")
+}
+
+/// The domain that a request names.
+pub fn domain_of(state: &Cloud, named: Option<&Named>) -> Option<DomainId> {
+    let named = named?;
+    match (&named.id, &named.name) {
+        (Some(id), _) => Some(DomainId::from(id.as_str())),
+        (None, Some(name)) => {
+            // A missing domain has no users and no projects, so the refusal is the same.
+            Some(
+                state
+                    .domain_named(name)
+                    .map(|domain| domain.id.clone())
+                    .unwrap_or_else(|| DomainId::from("")),
+            )
+        }
+        (None, None) => None,
+    }
+}
+
 /// The reach of an action of Keystone's for the caller; an error if it reaches nothing.
-pub fn reached(ctx: &crate::ctx::Ctx, action: Action) -> Result<Reach, lenticular_model::Error> {
+pub fn reached(ctx: &crate::ctx::Ctx, action: Action) -> Result<Reach> {
     match policy::reach(&ctx.caller, action) {
         // The refusal uses the policy's own message.
         Reach::Own => policy::check(&ctx.caller, action, None).map(|()| Reach::Own),
@@ -151,33 +190,30 @@ pub fn domain_of_new(caller: &Caller) -> DomainId {
 }
 
 /// The error for a resource that does not exist, in Keystone's words.
-pub fn missing(what: &str, id: &str) -> lenticular_model::Error {
-    lenticular_model::Error::not_found_text(format!("Could not find {what}: {id}."))
+pub fn missing(what: &str, id: &str) -> Error {
+    Error::not_found_text(format!("Could not find {what}: {id}."))
 }
 
 /// Reads an id. A malformed id gives the same error as an unknown id.
-pub fn id<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, lenticular_model::Error> {
+pub fn id<T: std::str::FromStr>(what: &str, text: &str) -> Result<T> {
     text.parse().map_err(|_| missing(what, text))
 }
 
 /// Reads one field of a request.
-pub fn field<T: serde::de::DeserializeOwned>(
-    fields: &Map<String, Value>,
-    name: &str,
-) -> Result<Option<T>, lenticular_model::Error> {
+pub fn field<T: serde::de::DeserializeOwned>(fields: &Map<String, Value>, name: &str) -> Result<Option<T>> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => serde_json::from_value(value.clone()).map(Some).map_err(|error| {
-            lenticular_model::Error::invalid(format!("Invalid input for field '{name}': {error}."))
-        }),
+        Some(value) => serde_json::from_value(value.clone())
+            .map(Some)
+            .map_err(|error| Error::invalid(format!("Invalid input for field '{name}': {error}."))),
     }
 }
 
 /// Reads the name of a new resource.
-pub fn name(fields: &Map<String, Value>, max: usize) -> Result<Option<String>, lenticular_model::Error> {
+pub fn name(fields: &Map<String, Value>, max: usize) -> Result<Option<String>> {
     let Some(name) = field::<String>(fields, "name")? else { return Ok(None) };
     if name.trim().is_empty() || name.chars().count() > max || name.chars().any(char::is_control) {
-        return Err(lenticular_model::Error::invalid(format!(
+        return Err(Error::invalid(format!(
             "Invalid input for field 'name': it must have 1 to {max} printable characters."
         )));
     }
@@ -185,8 +221,8 @@ pub fn name(fields: &Map<String, Value>, max: usize) -> Result<Option<String>, l
 }
 
 /// The error for a missing field.
-pub fn required(name: &str) -> lenticular_model::Error {
-    lenticular_model::Error::invalid(format!("'{name}' is a required property"))
+pub fn required(name: &str) -> Error {
+    Error::invalid(format!("'{name}' is a required property"))
 }
 
 #[cfg(test)]
