@@ -182,7 +182,7 @@ pub fn description(state: &State, number: u8) -> Option<String> {
 pub fn dump(state: &State) -> Vec<String> {
     let roles = state.roles.values().map(|record| serde_json::to_string(&**record).unwrap());
     let flavors = state.flavors.values().map(|record| serde_json::to_string(&**record).unwrap());
-    let found = |name: &str| state.role_named(name).map(|role| role.id);
+    let found = |name: &str| state.role_named(None, name).map(|role| role.id);
     let names = state.roles.values().map(|role| format!("{} is {:?}", role.name, found(&role.name)));
     let durable = state.counts().into_iter().filter(|(kind, _)| kind.name() != "heartbeat");
     let counts = durable.map(|(kind, count)| format!("{count} of {}", kind.name()));
