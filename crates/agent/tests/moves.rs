@@ -223,6 +223,41 @@ async fn a_guest_moves_live_and_back_cold() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_paused_guest_moves_live_and_stands_still() {
+    if qemu::image().is_none() {
+        return;
+    }
+    let (a, b, wish) = two_hosts().await;
+    let id = wish.server_id;
+    let paused = |seen: &Observation| matches!(seen.observed, ObservedState::Running { paused: true, .. });
+    let wish = Wish { wanted: Wanted::Paused, disk_made: true, ..wish };
+    a.cloud.order(wish.clone());
+    a.cloud.sees(id, "paused", paused).await;
+    let before = counts(&a.cloud.console(id, None).await.unwrap());
+
+    // The process that waits at the target is killed: the guest stands still where it was.
+    b.cloud.order(Wish { generation: 2, receive: Some((a.peer(), Mode::Live)), ..wish.clone() });
+    b.sees(id, ObservedState::Ready).await;
+    b.state.kill(id);
+    let outgoing = Outgoing { generation: 2, to: b.peer(), mode: Mode::Live, withdraw: false, force: false };
+    a.cloud.order(Wish { outgoing: Some(outgoing), ..wish.clone() });
+    let kept = |seen: &Observation| {
+        seen.handover.as_ref().is_some_and(|h| matches!(h.decision, SourceDecision::Kept { .. }))
+            && paused(seen)
+    };
+    a.cloud.sees(id, "kept", kept).await;
+
+    begin(&a, &b, &wish, 3, Mode::Live).await;
+    a.cloud.sees(id, "released", |seen| seen.handover == released(3)).await;
+    b.cloud.sees(id, "paused", paused).await;
+    let there = counts(&b.cloud.console(id, None).await.unwrap());
+    assert_eq!(there.last(), before.last(), "it did not run on either host");
+    b.cloud.order(Wish { generation: 3, wanted: Wanted::Running, ..wish.clone() });
+    let numbers = more_counts(&b.cloud, id, 5).await;
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_move_that_breaks_off_leaves_the_guest_where_it_was() {
     if qemu::image().is_none() {
         return;

@@ -26,6 +26,7 @@ pub fn routes() -> Routes<App> {
     let v2 = Routes::new()
         .route("/images", get(list::list).post(record::create))
         .route("/images/{id}", get(record::show).patch(record::update).delete(record::delete))
+        .route("/images/{id}/tasks", get(record::tasks))
         .route("/images/{id}/file", put(data::upload).get(data::download))
         .route("/images/{id}/tags/{tag}", put(record::add_tag).delete(record::remove_tag))
         .route("/images/{id}/actions/deactivate", post(record::deactivate))

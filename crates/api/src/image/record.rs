@@ -167,6 +167,12 @@ pub async fn show(ctx: Ctx, Path(id): Path<String>) -> Handled {
     json(200, &wire::image(&*ctx.state.visible::<Image>(&ctx.caller, &image_id(&id)?)?))
 }
 
+/// `GET /v2/images/{id}/tasks`: none, because only an import makes tasks, and images can only be uploaded.
+pub async fn tasks(ctx: Ctx, Path(id): Path<String>) -> Handled {
+    ctx.state.visible::<Image>(&ctx.caller, &image_id(&id)?)?;
+    json(200, &json!({ "tasks": [] }))
+}
+
 /// `PATCH /v2/images/{id}` (RFC 6902 over the image's attributes, one level deep; or the draft of it that version
 /// 2.0 has)
 pub async fn update(ctx: Ctx, Path(id): Path<String>, headers: HeaderMap, Json(body): Json) -> Handled {

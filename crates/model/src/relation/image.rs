@@ -24,9 +24,11 @@ impl State {
         self.flavors.get(&self.index.flavor_names.get(name)?)
     }
 
-    /// The shelved server whose disk an image holds.
+    /// The shelved server whose disk an image holds. The image names the server: while the server is shelved, nobody
+    /// changes the image.
     pub fn server_shelved_in(&self, image: ImageId) -> Option<ServerId> {
-        let mut shelved = self.servers.values().filter_map(|s| Some((s.id, s.shelf.as_ref()?)));
-        shelved.find(|(_, shelf)| shelf.image_id() == image).map(|(id, _)| id)
+        let named = self.images.get(&image)?.properties.get("instance_uuid")?.parse().ok()?;
+        let shelf = self.servers.get(&named)?.shelf.as_deref()?;
+        (shelf.image_id() == image).then_some(named)
     }
 }

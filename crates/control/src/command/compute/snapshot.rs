@@ -78,21 +78,20 @@ pub fn create(
     Ok(Some(image_id))
 }
 
-/// The properties that Nova gives such an image, under those of the request.
+/// The properties that Nova gives such an image, and over them those of the request.
 fn properties(
     caller: &Caller,
     rotation: &Option<Rotation>,
     metadata: BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
     let image_type = if rotation.is_some() { "backup" } else { "snapshot" };
-    let mut all: BTreeMap<String, String> = metadata;
-    let user = caller.user_id.to_string();
-    all.extend(
-        [("image_type", image_type), ("user_id", &user)]
-            .map(|(name, value)| (name.to_owned(), value.to_owned())),
-    );
+    let mut all = BTreeMap::from([
+        ("image_type".to_owned(), image_type.to_owned()),
+        ("user_id".to_owned(), caller.user_id.to_string()),
+    ]);
     if let Some(rotation) = rotation {
         all.insert("backup_type".to_owned(), rotation.backup_type.clone());
     }
+    all.extend(metadata);
     all
 }
