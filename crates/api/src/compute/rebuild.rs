@@ -2,13 +2,13 @@
 
 use super::{
     argument::arguments,
-    server::{random_password, view},
+    server::{changed_view, random_password},
 };
 use crate::{ctx::Ctx, fault::Handled, respond::json};
 use axum::http::{HeaderValue, header::LOCATION};
 use lenticular_control::command::compute::rebuild::{self, RebuildServer};
 use lenticular_model::{
-    ServerId,
+    Kind, ServerId,
     compute::server::Server,
     error::{Error, Result},
 };
@@ -39,12 +39,27 @@ pub async fn rebuild(mut ctx: Ctx, id: ServerId, args: Value) -> Handled {
     ctx.commit("server rebuild", move |txn, caller| rebuild::rebuild(txn, caller, id, change)).await?;
     ctx.state = ctx.app.store.state();
     let server = ctx.state.visible::<Server>(&ctx.caller, &id)?;
-    let mut shown = view(&ctx, &server).await?;
+    let mut shown = changed_view(&ctx, &server).await?;
     shown["adminPass"] = json!(password);
+    if ctx.version.has(54) {
+        shown["key_name"] = json!(server.key.as_ref().map(|key| &key.name));
+    }
+    if ctx.version.has(57) {
+        // The caller may have sent it just now, so no right is needed.
+        shown["user_data"] = match server.has_user_data {
+            true => user_data(&ctx, id).await?,
+            false => Value::Null,
+        };
+    }
     let mut answer = json(202, &json!({ "server": shown }))?;
     let location = location(&ctx, id)?;
     answer.headers_mut().insert(LOCATION, location);
     Ok(answer)
+}
+
+async fn user_data(ctx: &Ctx, id: ServerId) -> Result<Value> {
+    let doc = ctx.app.store.get(Kind::UserData, &id.to_string()).await?;
+    doc.map_or(Ok(Value::Null), |doc| serde_json::from_str(&doc).map_err(Error::internal))
 }
 
 fn location(ctx: &Ctx, id: ServerId) -> Result<HeaderValue> {

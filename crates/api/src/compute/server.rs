@@ -152,14 +152,14 @@ pub fn readable(ctx: &Ctx, text: &str) -> Result<Arc<Server>> {
     Ok(server)
 }
 
-pub(super) async fn view(ctx: &Ctx, server: &Arc<Server>) -> Result<Value> {
+async fn view(ctx: &Ctx, server: &Arc<Server>) -> Result<Value> {
     let user_data = user_data_of(ctx, std::slice::from_ref(server)).await?;
     let context = Context { single: true, ..context(ctx, Some(&user_data)) };
     serde_json::to_value(Full(context, server)).map_err(Error::internal)
 }
 
 /// A server as the answer to a change shows it.
-async fn changed_view(ctx: &Ctx, server: &Arc<Server>) -> Result<Value> {
+pub(super) async fn changed_view(ctx: &Ctx, server: &Arc<Server>) -> Result<Value> {
     let user_data = user_data_of(ctx, std::slice::from_ref(server)).await?;
     let context = Context { single: true, changed: true, ..context(ctx, Some(&user_data)) };
     serde_json::to_value(Full(context, server)).map_err(Error::internal)

@@ -1,7 +1,7 @@
 //! The arguments of the action `rebuild`.
 
 use super::server_create::{
-    DiskConfig, File, check_access, check_hostname, check_metadata, check_user_data, read_files,
+    DiskConfig, File, access, check_hostname, check_metadata, check_user_data, read_files,
 };
 use crate::{
     microversion::{Field, Microversion, since, until},
@@ -118,8 +118,8 @@ pub fn read(fields: Map<String, Value>, version: Microversion) -> Result<Rebuild
     if let Some(Some(user_data)) = &asked.user_data {
         check_user_data(user_data)?;
     }
-    check_access("accessIPv4", asked.access_ipv4.as_deref(), true)?;
-    check_access("accessIPv6", asked.access_ipv6.as_deref(), false)?;
+    asked.access_ipv4 = access("accessIPv4", asked.access_ipv4, true)?;
+    asked.access_ipv6 = access("accessIPv6", asked.access_ipv6, false)?;
     if let Some(hostname) = &asked.hostname {
         check_hostname(hostname, version)?;
     }
