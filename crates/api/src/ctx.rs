@@ -274,8 +274,9 @@ fn check_access_rules(
     }
     // The rules' paths begin below the root of the service.
     let below = path.get(1..).and_then(|path| path.find('/').map(|at| &path[at..])).unwrap_or("");
-    // A token may always be looked at.
-    let is_own_look = service == Service::Identity && method == "GET" && below == "/v3/auth/tokens";
+    // A token may always be looked at and given back.
+    let of_token = service == Service::Identity && below == "/v3/auth/tokens";
+    let is_own_look = of_token && ["GET", "HEAD", "DELETE"].contains(&method);
     let rules = state.access_rules_of(credential);
     let allows = |kind: &str| rules.iter().any(|rule| rule.allows(kind, method, below));
     match is_own_look || service.kind().is_some_and(allows) {

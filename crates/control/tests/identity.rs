@@ -331,7 +331,7 @@ fn an_access_rule_stays_while_it_is_used() {
     let id = cloud.credential(of, Proof::Own, |new| new.access_rules = vec![rule]).unwrap();
     let rule = cloud.state.application_credentials[&id].access_rule_ids[0];
     let own = caller(of.0, Scope::Project(of.1), RoleLevel::Member);
-    let gone = cloud.run(|txn| access_rule::delete(txn, &own, of.0, rule));
+    let gone = cloud.run(|txn| access_rule::delete(txn, &own, Proof::Own, of.0, rule));
     assert_eq!(kind(gone), Some(Kind::Forbidden));
     let mallory = cloud.user("mallory");
     let stolen = vec![AskedRule::Known(rule)];
@@ -340,7 +340,7 @@ fn an_access_rule_stays_while_it_is_used() {
     let asked = cloud.credential((mallory, of.1), Proof::Own, |new| new.access_rules = stolen);
     assert_eq!(kind(asked), Some(Kind::NotFound), "another user's rule");
     cloud.run(|txn| application_credential::delete(txn, &own, Proof::Own, of.0, id)).unwrap();
-    cloud.run(|txn| access_rule::delete(txn, &own, of.0, rule)).unwrap();
+    cloud.run(|txn| access_rule::delete(txn, &own, Proof::Own, of.0, rule)).unwrap();
     assert!(cloud.state.access_rules.is_empty());
 }
 
@@ -530,4 +530,46 @@ fn a_trust_hands_on_what_its_trustor_has_and_ends_with_it() {
     assert!(cloud.names(bob, lab, Proof::Trust(id)).is_empty());
     cloud.run(|txn| user::delete(txn, &admin(), bob)).unwrap();
     assert!(cloud.state.trusts.is_empty());
+}
+
+#[test]
+fn a_domains_manager_does_not_take_over_the_trustee_of_an_admin() {
+    let mut cloud = Cloud::new();
+    let (ada, bob, lab) = (cloud.user("ada"), cloud.user("bob"), cloud.project("lab", None));
+    let manager = caller(cloud.user("manager"), Scope::Domain("default".into()), RoleLevel::Manager);
+    let rename = |cloud: &mut Cloud| {
+        let user = User { password_hash: Some("mine".to_owned()), ..User::clone(&cloud.state.users[&bob]) };
+        cloud.run(|txn| user::put(txn, &manager, user))
+    };
+    rename(&mut cloud).unwrap();
+    let top = cloud.role("admin");
+    cloud.grant(Actor::User(ada), Target::Project(lab), false, top);
+    let own = caller(ada, Scope::Project(lab), RoleLevel::Admin);
+    let new = NewTrust {
+        trustor: ada,
+        trustee: bob,
+        project: lab,
+        roles: vec![AskedRole::Id(top)],
+        impersonation: true,
+        expires_at: None,
+    };
+    cloud.run(|txn| trust::create(txn, &own, Proof::Own, new)).unwrap();
+    assert_eq!(kind(rename(&mut cloud)), Some(Kind::Forbidden));
+}
+
+#[test]
+fn a_password_changes_only_for_who_knows_the_present_one() {
+    let mut cloud = Cloud::new();
+    let ada = cloud.user("ada");
+    let change = |cloud: &mut Cloud, known: &str, next: &str| {
+        cloud.run(|txn| user::change_password(txn, ada, known, next.to_owned(), 0))
+    };
+    cloud.run(|txn| user::set_password(txn, ada, "one".to_owned(), 0)).unwrap();
+    change(&mut cloud, "one", "two").unwrap();
+    // The first request's hash took long: an administrator's change came between.
+    assert_eq!(kind(change(&mut cloud, "one", "three")), Some(Kind::Unauthorized));
+    let disabled = User { enabled: false, ..User::clone(&cloud.state.users[&ada]) };
+    cloud.run(|txn| user::put(txn, &admin(), disabled)).unwrap();
+    assert_eq!(kind(change(&mut cloud, "two", "three")), Some(Kind::Unauthorized));
+    assert_eq!(cloud.state.users[&ada].password_hash.as_deref(), Some("two"));
 }

@@ -30,7 +30,8 @@ pub async fn show(ctx: Ctx, Path((user, text)): Path<(String, String)>) -> Handl
 
 /// `DELETE /v3/users/{id}/access_rules/{rule}`
 pub async fn delete(ctx: Ctx, Path((user, text)): Path<(String, String)>) -> Handled {
-    let (user, id) = (user_id(&user)?, id("access rule", &text)?);
-    ctx.commit("access rule delete", move |txn, caller| access_rule::delete(txn, caller, user, id)).await?;
+    let (user, id, proof) = (user_id(&user)?, id("access rule", &text)?, ctx.proof());
+    ctx.commit("access rule delete", move |txn, caller| access_rule::delete(txn, caller, proof, user, id))
+        .await?;
     empty(204)
 }

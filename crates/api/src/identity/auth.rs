@@ -20,7 +20,7 @@ use axum::{
 };
 use lenticular_control::command::identity;
 use lenticular_model::{
-    DomainId, ProjectId, State as Cloud, Timestamp, UserId,
+    Cause, DomainId, ProjectId, State as Cloud, Timestamp, Txn, UserId,
     error::{Error, Result},
     identity::{Project, Proof, Target, Trust, User},
     policy::{self, Action, Scope},
@@ -40,44 +40,64 @@ pub async fn issue(
     Json(body): Json,
 ) -> Handled {
     let login: Login = request::read_value("body", body)?;
-    let state = app.store.state();
-    let Proven { user, earlier, credential } =
-        login::prove(&app, &state, origin, &login.auth.identity).await?;
-    let trust = named_trust(&state, &user, login.auth.scope.as_ref())?;
-    let (scope, proof) = match (&credential, &trust) {
-        (Some(_), _) if login.auth.scope.is_some() => {
-            return Err(Error::unauthorized("Application credentials cannot request a scope.").into());
+    let proven = login::prove(&app, &app.store.state(), origin, &login.auth.identity).await?;
+    let mut audit_id = [0; 16];
+    getrandom::fill(&mut audit_id).map_err(Error::internal)?;
+    let (scope, life_s) = (login.auth.scope, app.tokens.life_s);
+    let cause =
+        Cause { actor: proven.user.id.to_string(), request_id: String::new(), why: "log-in".to_owned() };
+    // The writer decides: a change of the user comes before the token, or after the token and voids it. Nothing is
+    // written.
+    let grant = move |txn: &mut Txn<'_>| grant(txn, &proven, scope.as_ref(), audit_id, life_s);
+    let (payload, user) = app.store.transact(cause, grant).await?;
+    let text = app.tokens.seal(&payload);
+    let with_catalog = !uri.query().is_some_and(|q| q.contains("nocatalog"));
+    let response = json(201, &view(&app, &app.store.state(), &user, &payload, with_catalog))?;
+    Ok(with_token(response, &text))
+}
+
+/// The content of a token for what a log-in has proven, and the token's user.
+///
+/// # Errors
+/// What was proven does not hold any more, or the scope is not the user's.
+fn grant(
+    txn: &Txn<'_>,
+    proven: &Proven,
+    scope: Option<&Value>,
+    audit_id: [u8; 16],
+    life_s: i64,
+) -> Result<(Payload, Arc<User>)> {
+    login::check_still_holds(txn, proven)?;
+    let Proven { user, earlier, credential } = proven;
+    let trust = named_trust(txn, user, scope)?;
+    let (scope, proof) = match (credential, &trust) {
+        (Some(_), _) if scope.is_some() => {
+            return Err(Error::unauthorized("Application credentials cannot request a scope."));
         }
         (Some(by), _) => (Scope::Project(by.project_id), Proof::ApplicationCredential(by.id)),
         (None, Some(by)) => (Scope::Project(by.project_id), Proof::Trust(by.id)),
-        (None, None) => (wanted_scope(&state, &user, login.auth.scope.as_ref())?, Proof::Own),
+        (None, None) => (wanted_scope(txn, user, scope)?, Proof::Own),
     };
-    if scope != Scope::Unscoped && state.roles_by(user.id, &ctx::target(&scope), proof).is_empty() {
-        return Err(refused().into());
+    if scope != Scope::Unscoped && txn.roles_by(user.id, &ctx::target(&scope), proof).is_empty() {
+        return Err(refused());
     }
-    let mut audit_id = [0; 16];
-    getrandom::fill(&mut audit_id).map_err(Error::internal)?;
-    let issued_at = app.now();
     // A token ends no later than what it was issued for.
     let ends = [
         earlier.as_ref().map(|token| token.expires_at),
-        credential.and_then(|by| by.expires_at),
+        credential.as_ref().and_then(|by| by.expires_at),
         trust.as_ref().and_then(|by| by.expires_at),
     ];
     let payload = Payload {
         user_id: trust.as_ref().map_or(user.id, |by| by.user()),
         scope,
-        issued_at,
-        expires_at: ends.into_iter().flatten().fold(issued_at.plus_s(app.tokens.life_s), Timestamp::min),
+        issued_at: txn.now,
+        expires_at: ends.into_iter().flatten().fold(txn.now.plus_s(life_s), Timestamp::min),
         audit_id,
         by_token: earlier.is_some(),
         proof,
     };
-    let user = ctx::check(&state, &payload, issued_at)?;
-    let text = app.tokens.seal(&payload);
-    let with_catalog = !uri.query().is_some_and(|q| q.contains("nocatalog"));
-    let response = json(201, &view(&app, &state, &user, &payload, with_catalog))?;
-    Ok(with_token(response, &text))
+    let user = ctx::check(txn, &payload, txn.now)?;
+    Ok((payload, user))
 }
 
 /// The trust that a scope names, if the user is its trustee.

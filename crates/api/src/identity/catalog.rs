@@ -159,6 +159,9 @@ impl AskedEndpoint {
         let service = text(fields, "service_id", 64)?;
         let unknown = |text: &str| Error::invalid(format!("Could not find service: {text}."));
         let (by_id, by_name) = (text(fields, "region_id", 255)?, text(fields, "region", 255)?);
+        for (name, value) in [("region_id", &by_id), ("region", &by_name)] {
+            value.as_deref().map_or(Ok(()), |id| check_region_id(name, id))?;
+        }
         let url = text(fields, "url", 2_048)?;
         if let Some(url) = &url {
             check_url(url)?;
@@ -290,13 +293,21 @@ pub async fn put_region(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> H
     new_region(ctx, fields, Some(id)).await
 }
 
+/// Refuses a region's id that no URL can name.
+fn check_region_id(field: &str, id: &str) -> Result<()> {
+    let is_short = id.chars().count() <= 255;
+    match !id.is_empty() && is_short && !id.chars().any(|c| c == '/' || c.is_control()) {
+        true => Ok(()),
+        false => Err(Error::invalid(format!(
+            "Invalid input for field '{field}': a region has 1 to 255 printable characters, and no '/'."
+        ))),
+    }
+}
+
 async fn new_region(ctx: Ctx, fields: Map<String, Value>, given: Option<String>) -> Handled {
     let asked = read_region(&fields)?;
-    let is_legal = |id: &str| !id.is_empty() && !id.contains('/');
-    if given.as_deref().is_some_and(|id| !is_legal(id)) {
-        return Err(
-            Error::invalid("Invalid input for field 'id': it must not be empty or contain '/'.").into()
-        );
+    if let Some(id) = &given {
+        check_region_id("id", id)?;
     }
     let region = ctx
         .commit("region create", move |txn, caller| {
@@ -363,6 +374,14 @@ mod tests {
         }
         for bad in ["", "plain", "http:", "http://a/$(password)s", "http://a/$(", "ht tp://a"] {
             assert!(check_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_region_is_one_that_a_url_can_name() {
+        assert!(check_region_id("id", "north 1").is_ok());
+        for bad in ["", "a/b", "a\nb", &"r".repeat(256)] {
+            assert!(check_region_id("id", bad).is_err(), "{bad}");
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     serve::listener::Origin,
 };
 use lenticular_model::{
-    State as Cloud, UserId,
+    State as Cloud, Txn, UserId,
     error::{Error, Kind, Result},
     identity::{ApplicationCredential, Proof, User},
 };
@@ -81,6 +81,19 @@ pub async fn prove(app: &App, state: &Cloud, origin: Origin, identity: &wire::Id
             "Invalid input for field 'methods': it must name password, token or application_credential.",
         )),
     }
+}
+
+/// Refuses unless what a log-in has proven still holds: hashing takes long, and the user may have changed meanwhile.
+pub fn check_still_holds(txn: &Txn<'_>, proven: &Proven) -> Result<()> {
+    let user = txn.users.get(&proven.user.id).filter(|user| is_enabled(txn, user));
+    let same_user = user.is_some_and(|user| user.password_hash == proven.user.password_hash);
+    let same_credential = proven.credential.as_ref().is_none_or(|by| {
+        txn.application_credentials.get(&by.id).is_some_and(|now| now.secret_hash == by.secret_hash)
+    });
+    if !(same_user && same_credential) {
+        return Err(refused());
+    }
+    proven.earlier.as_ref().map_or(Ok(()), |token| ctx::check(txn, token, txn.now).map(drop))
 }
 
 /// A user by id, or by name and domain; `None` if there is no such user.

@@ -130,6 +130,11 @@ pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
             };
             let of_parent = parent_id.and_then(|p| txn.projects.get(&p)).map(|p| p.domain_id.clone());
             let of_parent = of_parent.filter(|_| !matches!(caller.scope, Scope::Domain(_)));
+            if let (Some(domain), Some(parent)) = (&asked.domain_id, &parent_domain)
+                && domain != parent
+            {
+                return Err(Error::invalid("The domain 'parent_id' is another one than 'domain_id'."));
+            }
             let domain_id = asked.domain_id.or(parent_domain).or(of_parent);
             let project = Project {
                 id: ProjectId::from_random(txn.random()),

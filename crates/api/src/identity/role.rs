@@ -21,10 +21,14 @@ use std::sync::Arc;
 
 /// `GET /v3/roles`
 pub async fn list(ctx: Ctx) -> Handled {
-    reached(&ctx, Action::RoleRead)?;
+    let reach = reached(&ctx, Action::RoleRead)?;
     // Domain roles are listed only if the query names a domain.
     let of_domains = ctx.query.get("domain_id").is_some();
-    let roles = ctx.state.roles.values().filter(|role| of_domains || role.domain_id.is_none());
+    let roles = ctx
+        .state
+        .roles
+        .values()
+        .filter(|role| role.domain_id.as_ref().is_none_or(|domain| of_domains && reach.covers(domain)));
     let roles = roles.map(|role| wire::role(ctx.url(), role)).collect();
     let found = filter::chosen(&ctx.query, roles, &["name", "domain_id", "description"])?;
     json(200, &wire::listing(ctx.url(), "roles", found))
@@ -32,9 +36,11 @@ pub async fn list(ctx: Ctx) -> Handled {
 
 /// `GET /v3/roles/{id}`
 pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
-    reached(&ctx, Action::RoleRead)?;
+    let reach = reached(&ctx, Action::RoleRead)?;
     let id: RoleId = id("role", &text)?;
-    let role = ctx.state.roles.get(&id).ok_or_else(|| missing("role", &text))?;
+    let role = ctx.state.roles.get(&id);
+    let role = role.filter(|role| role.domain_id.as_ref().is_none_or(|domain| reach.covers(domain)));
+    let role = role.ok_or_else(|| missing("role", &text))?;
     json(200, &json!({"role": wire::role(ctx.url(), role)}))
 }
 

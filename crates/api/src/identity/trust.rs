@@ -32,7 +32,9 @@ pub async fn list(ctx: Ctx) -> Handled {
         (None, Some(user)) => state.trusts_of_trustee(user).collect(),
         (None, None) => state.trusts.values().collect(),
     };
+    let now = ctx.app.now();
     let wanted = found.into_iter().filter(|t| trustee.is_none_or(|user| t.trustee_user_id == user));
+    let wanted = wanted.filter(|t| t.expires_at.is_none_or(|end| end > now));
     let items = wanted.map(|t| wire::trust(state, ctx.url(), t, false)).collect();
     json(200, &wire::listing(ctx.url(), "OS-TRUST/trusts", items))
 }
@@ -52,11 +54,17 @@ pub async fn show(ctx: Ctx, Path(text): Path<String>) -> Handled {
 fn read(fields: &Map<String, Value>) -> Result<NewTrust> {
     let text = |name: &str| field::<String>(fields, name)?.ok_or_else(|| required(name));
     for name in ["remaining_uses", "redelegation_count", "redelegated_trust_id"] {
-        if fields.get(name).is_some_and(|value| !value.is_null() && *value != 0) {
+        let says_nothing = |value: &Value| value.is_null() || (name != "remaining_uses" && *value == 0);
+        if fields.get(name).is_some_and(|value| !says_nothing(value)) {
             return Err(Error::invalid(format!(
                 "Invalid input for field '{name}': trusts have no limited number of uses and are not delegated again."
             )));
         }
+    }
+    if field(fields, "allow_redelegation")?.unwrap_or(false) {
+        return Err(Error::invalid(
+            "Invalid input for field 'allow_redelegation': trusts are not delegated again. Leave the field out.",
+        ));
     }
     let bad = |text: &str| {
         Error::invalid(format!("Invalid input for field 'expires_at': '{text}' is not a time in ISO 8601."))

@@ -102,6 +102,7 @@ struct Asked {
 /// Reads a request after the policy check: hashing costs a core for a while.
 async fn read(ctx: &Ctx, fields: &Map<String, Value>) -> Result<Asked> {
     let hash = match field::<String>(fields, "password")? {
+        Some(password) if password.is_empty() => return Err(no_password()),
         Some(password) => Some(ctx.app.passwords.hash(ctx.asker(Some(ctx.caller.user_id)), password).await?),
         None => None,
     };
@@ -113,6 +114,11 @@ async fn read(ctx: &Ctx, fields: &Map<String, Value>) -> Result<Asked> {
         default_project_id: field(fields, "default_project_id")?,
         extra: extra_of(fields, KNOWN),
     })
+}
+
+/// A password of no characters is refused: everybody would know it.
+fn no_password() -> Error {
+    Error::invalid("Invalid input for field 'password': a password has at least one character.")
 }
 
 /// `POST /v3/users`
@@ -182,6 +188,9 @@ pub async fn change_password(ctx: Ctx, Path(text): Path<String>, Json(body): Jso
     let fields = envelope(body, "user")?;
     let old: String = field(&fields, "original_password")?.ok_or_else(|| required("original_password"))?;
     let new: String = field(&fields, "password")?.ok_or_else(|| required("password"))?;
+    if new.is_empty() {
+        return Err(no_password().into());
+    }
     // A missing user gets the same answer as a wrong password: the answer must not tell which users exist.
     let user = ctx.state.users.get(&id).filter(|user| user.enabled);
     let asker = ctx.asker(user.map(|user| user.id));
@@ -202,8 +211,11 @@ pub async fn change_password(ctx: Ctx, Path(text): Path<String>, Json(body): Jso
         }
     }
     let hash = ctx.app.passwords.hash(asker, new).await?;
-    ctx.commit("user change password", move |txn, _| identity::user::set_password(txn, id, hash, unique))
-        .await?;
+    let known = user.password_hash.clone().unwrap_or_default();
+    ctx.commit("user change password", move |txn, _| {
+        identity::user::change_password(txn, id, &known, hash, unique)
+    })
+    .await?;
     empty(204)
 }
 

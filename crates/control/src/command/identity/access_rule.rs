@@ -1,10 +1,13 @@
 //! Access rules: who sees them, and their removal. The command that makes application credentials makes them.
 
-use crate::command::identity::govern::{self, check_owner};
+use crate::command::identity::{
+    delegation::check_unrestricted,
+    govern::{self, check_owner},
+};
 use lenticular_model::{
     AccessRuleId, State, Txn, UserId,
     error::{Error, Result},
-    identity::AccessRule,
+    identity::{AccessRule, Proof},
     policy::{Action, Caller},
 };
 use std::sync::Arc;
@@ -20,8 +23,15 @@ pub fn visible(state: &State, caller: &Caller, user: UserId, id: AccessRuleId) -
 }
 
 /// Removes an access rule that no application credential uses.
-pub fn delete(txn: &mut Txn<'_>, caller: &Caller, user: UserId, id: AccessRuleId) -> Result<()> {
+pub fn delete(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    proof: Proof,
+    user: UserId,
+    id: AccessRuleId,
+) -> Result<()> {
     check_owner(caller, Action::AccessRuleDelete, user)?;
+    check_unrestricted(txn, proof)?;
     let found = txn.access_rules.get(&id).filter(|rule| rule.user_id == user);
     found.ok_or_else(|| govern::missing("access rule", id))?;
     let mut credentials = txn.application_credentials_of_user(user);

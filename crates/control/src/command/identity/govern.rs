@@ -98,7 +98,14 @@ pub(crate) fn check_not_above(state: &State, caller: &Caller, actor: Actor) -> R
         }
     };
     let (noun, id, above) = match actor {
-        Actor::User(id) => ("user", id.to_string(), state.role_assignments_behind(id).any(|a| is_above(a))),
+        Actor::User(id) => {
+            // Who has a trustee's password acts by the trust, too.
+            let mut trusted = state.trusts_of_trustee(id).flat_map(|trust| &trust.role_ids);
+            let by_trust =
+                trusted.any(|id| state.roles.get(id).is_some_and(|role| state.is_admin_role(role)));
+            let above = by_trust || state.role_assignments_behind(id).any(|a| is_above(a));
+            ("user", id.to_string(), above)
+        }
         Actor::Group(id) => ("group", id.to_string(), state.role_assignments_of(actor).any(|a| is_above(a))),
     };
     if above {

@@ -52,6 +52,11 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, proof: Proof, new: NewTrust) -
     if new.expires_at.is_some_and(|end| end <= txn.now) {
         return Err(Error::invalid("The 'expires_at' must not be before now. Give a time in the future."));
     }
+    let over = |trust: &&Arc<Trust>| trust.expires_at.is_some_and(|end| end <= txn.now);
+    let over: Vec<TrustId> = txn.trusts_of_trustor(new.trustor).filter(over).map(|trust| trust.id).collect();
+    for id in over {
+        txn.delete::<Trust>(&id);
+    }
     if txn.trusts_of_trustor(new.trustor).count() >= OF_USER_MAX {
         return Err(Error::forbidden(format!(
             "A user makes at most {OF_USER_MAX} trusts. Delete one first."

@@ -3,7 +3,7 @@
 use crate::command::identity::{cascade, govern};
 use lenticular_model::{
     Txn, UserId,
-    error::Result,
+    error::{Error, Result},
     identity::{Actor, User},
     policy::{self, Action, Caller},
 };
@@ -24,6 +24,26 @@ pub fn put(txn: &mut Txn<'_>, caller: &Caller, user: User) -> Result<()> {
     }
     txn.put(user);
     Ok(())
+}
+
+/// Sets a user's password for somebody who proved that `known` is the hash of the present one.
+///
+/// # Errors
+/// The password is another meanwhile, or the user or its domain is disabled.
+pub fn change_password(
+    txn: &mut Txn<'_>,
+    id: UserId,
+    known: &str,
+    hash: String,
+    unique: usize,
+) -> Result<()> {
+    let is_enabled =
+        |user: &User| user.enabled && txn.domains.get(&user.domain_id).is_some_and(|domain| domain.enabled);
+    let holds = |user: &User| is_enabled(user) && user.password_hash.as_deref() == Some(known);
+    if !txn.users.get(&id).is_some_and(|user| holds(user)) {
+        return Err(Error::unauthorized("The request you have made requires authentication."));
+    }
+    set_password(txn, id, hash, unique)
 }
 
 /// Sets a user's password; the API layer has made its hash. Tokens issued before are void. `unique` is how many
