@@ -10,7 +10,11 @@ use cloud::{Cloud, admin, seen};
 use common::server_id;
 use lenticular_control::{
     command::{
-        compute::{evacuate, migrate, server::delete},
+        compute::{
+            evacuate, migrate,
+            rebuild::{self, RebuildServer},
+            server::delete,
+        },
         host::fence,
     },
     reconcile::{Key, reconcile},
@@ -220,5 +224,14 @@ fn an_older_disk_takes_the_place_of_the_newer_and_back() {
     assert_eq!((newer.host_id, newer.generation), (Some(cloud.hosts[1]), 2));
     restore(&mut cloud, newer.id).unwrap();
     cloud.is_on(1, 4);
-    assert_eq!(cloud.state.root_disk(server_id()).unwrap().revives, Some(2));
+    let revives = |cloud: &Cloud| cloud.state.root_disk(server_id()).unwrap().revives;
+    assert_eq!(revives(&cloud), Some(2));
+    // Until the host has come back to the disk, a rebuild would let the host make the server's disks anew.
+    let asked = RebuildServer::default();
+    let rebuilt = cloud.run(|txn| rebuild::rebuild(txn, &admin(), server_id(), asked)).unwrap_err();
+    assert!(rebuilt.message.contains("not yet come back"), "{}", rebuilt.message);
+    cloud.hear(1, seen(2, ObservedState::Stopped { why: StopReason::Ordered }));
+    assert_eq!(revives(&cloud), Some(2), "the host has still the older generation");
+    cloud.hear(1, seen(4, ObservedState::Stopped { why: StopReason::Ordered }));
+    assert_eq!(revives(&cloud), None);
 }

@@ -308,7 +308,9 @@ impl Guest {
         (self.boot_done, self.process_boot) = (of.boot, of.boot);
         self.nics = nics(of);
         (self.has_memory, self.failed_attempt) = (false, None);
-        self.memory_lost = started.memory_lost.clone().or(self.memory_lost.take());
+        // A start may come after a wake that an agent's end cut off.
+        let earlier = self.memory_lost.take().filter(|_| matches!(step, Step::Start(_)));
+        self.memory_lost = started.memory_lost.clone().or(earlier);
         self.run_state = running(started);
     }
 

@@ -195,6 +195,9 @@ impl Core {
             core.guests.insert(id, guest);
             core.touched(id);
         }
+        // The steps of the earlier process have ended with it.
+        core.cancels.clear();
+        core.forces.clear();
         Ok(core)
     }
 

@@ -15,12 +15,13 @@ impl Guest {
                 self.run_state = RunState::Stopped { why: StopReason::Died };
             }
             (Step::Suspend(_), Outcome::Failed(failure)) => {
-                self.failed_attempt = self.attempt().map(|attempt| (attempt, failure));
+                let attempt = self.attempt().filter(|attempt| matches!(attempt, Attempt::Suspend { .. }));
+                self.failed_attempt = attempt.map(|attempt| (attempt, failure));
             }
             (_, Outcome::Failed(_)) => self.stuck = true,
             (Step::Suspend(_), _) => {
                 self.run_state = RunState::Stopped { why: StopReason::Ordered };
-                (self.has_memory, self.failed_attempt) = (true, None);
+                (self.has_memory, self.failed_attempt, self.memory_lost) = (true, None, None);
             }
             (Step::DropMemory, _) => self.has_memory = false,
             (step, _) => {

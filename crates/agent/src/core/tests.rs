@@ -305,6 +305,16 @@ fn an_overtaken_shutdown_is_cut_short() {
 }
 
 #[test]
+fn a_cancel_does_not_outlive_the_step_that_it_was_for() {
+    let mut core = running();
+    send(&mut core, 1, vec![order(server(1), Wanted::Stopped, 1)]);
+    assert_eq!(core.begin(), [(server(1), Step::Shutdown)]);
+    send(&mut core, 2, vec![order(server(1), Wanted::Absent, 1)]);
+    // The agent's end is the step's end; the next step is another.
+    assert!(reopen(&core, "boot-a").take_cancels().is_empty());
+}
+
+#[test]
 fn an_older_generation_is_over_and_a_newer_one_ends_the_old_guest() {
     let mut core = running();
     let old = Wish { generation: 0, ..order(server(1), Wanted::Absent, 1) };

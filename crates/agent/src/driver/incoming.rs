@@ -6,7 +6,7 @@
 
 use super::{
     Disks,
-    disk_file::{DiskNote, file, remove_files},
+    disk_file::{DiskNote, file, note_file, remove_files},
     file_failure,
     qcow2::{IMG, Qcow2Disks, blocking, keep_base, relative, run_img},
 };
@@ -191,7 +191,7 @@ impl Qcow2Disks {
                 run_img(&dir, &args, &[&name], IMG).await?;
             }
             let note = DiskNote { generation: incoming.generation, base: base.to_owned() };
-            self.write_note(server, disk, note).await?;
+            self.write_json(server, note_file(server, disk), &note).await?;
         }
         // The last action: until then, all of it is done again after a crash.
         blocking("noting that the disks are here", move || files::remove(&dir.join(INCOMING))).await

@@ -166,14 +166,19 @@ impl Qcow2Disks {
     }
 
     /// Writes the note that makes a disk complete.
-    pub(super) async fn write_note(
+    /// Writes a note under this name.
+    pub(super) async fn write_json(
         &self,
         server: ServerId,
-        disk: DiskId,
-        note: DiskNote,
+        name: String,
+        note: &DiskNote,
     ) -> Result<(), Failure> {
-        let path = self.guest_dir(server).join(note_file(server, disk));
+        let (path, note) = (self.guest_dir(server).join(name), note.clone());
         blocking("noting the disk", move || files::write_durably(&path, &serde_json::to_vec(&note)?)).await
+    }
+
+    pub(super) fn note_of(&self, disk: &DiskSpec) -> Result<DiskNote, Failure> {
+        Ok(DiskNote { generation: disk.generation, base: self.base_name_of(disk)? })
     }
 
     /// The name of the base of a disk with this content; empty for none.
@@ -239,10 +244,10 @@ impl Disks for Qcow2Disks {
             if self.note(server, disk.id).is_some_and(|note| note.generation == disk.generation) {
                 return Ok(());
             }
-            let note = DiskNote { generation: disk.generation, base: self.base_name_of(disk)? };
+            let note = self.note_of(disk)?;
             let made = async {
                 self.make_file(server, disk).await?;
-                self.write_note(server, disk.id, note).await
+                self.write_json(server, note_file(server, disk.id), &note).await
             };
             let result = made.await;
             if result.is_err() {
@@ -325,12 +330,7 @@ impl Disks for Qcow2Disks {
     }
 
     fn relabel<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, ()> {
-        Box::pin(async move {
-            let Some(note) = self.note(server, disk.id) else {
-                return Err(Failure::new("The older disk is no longer there.", "it has no note to rewrite"));
-            };
-            self.write_note(server, disk.id, DiskNote { generation: disk.generation, ..note }).await
-        })
+        Box::pin(self.relabel_disk(server, disk))
     }
 
     fn grow<'a>(&'a self, server: ServerId, disk: &'a DiskSpec) -> Work<'a, ()> {

@@ -235,3 +235,36 @@ async fn a_guests_disks_are_made_noted_and_removed_one_by_one() {
     disks.remove(server).await.unwrap();
     assert!(!dir.exists());
 }
+
+#[tokio::test]
+async fn a_rebuild_that_was_cut_off_between_file_and_note_is_finished_and_not_taken_back() {
+    let state = tempfile::tempdir().unwrap();
+    let disks = Qcow2Disks::new(state.path()).unwrap();
+    let (link, base) = images(&[7; 1 << 20]);
+    disks.ensure_base(&base, &link).await.unwrap();
+    let (server, root) = root(base);
+    disks.make(server, &root).await.unwrap();
+    let next = DiskSpec { generation: 2, ..root.clone() };
+    let dir = disks.path(server, root.id).parent().unwrap().to_owned();
+    let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(dir.join(name)).unwrap());
+
+    // The note of the new disk is there, and the file has its place already.
+    let note = std::fs::read_to_string(dir.join("disk.json")).unwrap();
+    std::fs::write(dir.join("new-disk.json"), note.replace("\"generation\":1", "\"generation\":2")).unwrap();
+    let replaced = inode("root.qcow2");
+    let back = DiskSpec { generation: 3, ..root.clone() };
+    let refused = disks.relabel(server, &back).await.unwrap_err();
+    assert_eq!(refused.message, "The older disk is no longer there.");
+    disks.remake(server, std::slice::from_ref(&next), false).await.unwrap();
+    assert_eq!((inode("root.qcow2"), disks.find(server, &next).await.unwrap()), (replaced, Some(2)));
+
+    // A rebuild that was given up before leaves its new file; the older disk comes back without the file.
+    std::fs::write(dir.join("new-root.qcow2"), b"half").unwrap();
+    disks.relabel(server, &back).await.unwrap();
+    let are_left = || names(&dir).iter().any(|name| name.starts_with("new-"));
+    assert!(!are_left());
+    let last = DiskSpec { generation: 4, ..root };
+    disks.remake(server, std::slice::from_ref(&last), false).await.unwrap();
+    assert_ne!(inode("root.qcow2"), replaced);
+    assert_eq!((are_left(), disks.find(server, &last).await.unwrap()), (false, Some(4)));
+}

@@ -51,6 +51,13 @@ pub fn set_host(txn: &mut Txn<'_>, server: ServerId, host: Option<HostId>) {
     update(txn, server, |disk| disk.host_id = host);
 }
 
+/// The host has the disks in their present generation: it has come back to the older ones, if it had to.
+pub fn came_back(txn: &mut Txn<'_>, server: ServerId) {
+    if txn.root_disk(server).is_some_and(|disk| disk.revives.is_some()) {
+        update(txn, server, |disk| disk.revives = None);
+    }
+}
+
 /// Gives the right to write a server's disks to a host, under a generation that was never used.
 pub fn grant(txn: &mut Txn<'_>, server: ServerId, host: HostId, generation: u64) {
     txn.update::<Server>(&server, |s| s.host_id = Some(host));

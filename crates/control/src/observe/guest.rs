@@ -106,6 +106,7 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
         ObservedState::Running { .. } | ObservedState::Suspended | ObservedState::Stopped { .. }
     );
     if is_there {
+        disk::came_back(txn, server.id);
         shelf::came_back(txn, server);
     }
     if seen.boot < server.boot {
@@ -192,7 +193,10 @@ fn saw_stopped(txn: &mut Txn<'_>, server: &Server, why_stopped: StopReason) {
     ports::set_plugged(txn, server, false);
     match (server.wanted, why_stopped) {
         (Wanted::Running, StopReason::Died) => {
-            let message = "The server's guest process ended unexpectedly. Start the server again.";
+            let message = match server.rescue {
+                Some(_) => "The rescued server's guest process ended unexpectedly. Unrescue the server.",
+                None => "The server's guest process ended unexpectedly. Start the server again.",
+            };
             run::fail(txn, server, message.to_owned(), "the hypervisor process vanished".to_owned());
             txn.update::<Server>(&server.id, |s| s.wanted = Wanted::Stopped);
         }

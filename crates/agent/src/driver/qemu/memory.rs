@@ -48,6 +48,8 @@ struct Note {
 enum Unloaded {
     /// No process could be started, so nothing is known about the memory. It stays.
     NotStarted(Failure),
+    /// The process ended meanwhile: QEMU does so if the memory is bad, and so does a process that is killed.
+    Ended(String),
     /// QEMU refuses the memory, or cannot read it.
     Refused(String),
 }
@@ -71,10 +73,11 @@ pub(super) async fn discard(dir: &Path) -> Result<(), Failure> {
 /// Marks a saved memory as used, durably.
 fn consume(dir: &Path) -> io::Result<()> {
     let note = dir.join(NOTE);
-    if !note.exists() {
+    if !dir.exists() {
         return Ok(());
     }
     files::remove(&note)?;
+    // Also if the note was gone: a removal that a crash cut off is perhaps not on the disk.
     files::sync_parent(&note)
 }
 
@@ -97,9 +100,9 @@ impl Qemu {
         let Some(live) = self.live(id) else { return Err(failed("its process is gone")) };
         let saved = self.save(&live, of).await;
         if let Err(failure) = saved {
-            let dir = self.dir(id);
-            if let Err(error) = files::remove(&dir.join(SAVED)) {
-                tracing::warn!(server = %id, %error, "half a saved memory cannot be removed");
+            // The note goes first: the guest goes on, and must never go back to that memory.
+            if let Err(error) = discard(&self.dir(id)).await {
+                tracing::warn!(server = %id, ?error, "a saved memory that is not used cannot be removed");
             }
             self.stay(id, false).await?;
             return Err(failure);
@@ -158,13 +161,13 @@ impl Qemu {
         let dir = self.dir(of.server_id);
         let why = match read(&dir).filter(|note| note.generation == of.generation) {
             None => "The host does not have the memory of the server's disks.".to_owned(),
-            Some(note) => match self.load(of, &note, disks, net).await {
+            Some(note) => match self.load_twice(of, &note, disks, net).await {
                 Ok(live) => return self.go_on_awake(of, live).await,
                 Err(Unloaded::NotStarted(failure)) => {
                     self.clear(of.server_id).await;
                     return Err(failure);
                 }
-                Err(Unloaded::Refused(why)) => {
+                Err(Unloaded::Refused(why) | Unloaded::Ended(why)) => {
                     self.clear(of.server_id).await;
                     format!("The host could not use the saved memory: {why}.")
                 }
@@ -178,6 +181,24 @@ impl Qemu {
         Ok(started)
     }
 
+    /// [`Self::load`], and once more if the process ended: it may have been killed.
+    async fn load_twice(
+        &self,
+        of: &GuestAssignment,
+        note: &Note,
+        disks: &[PathBuf],
+        net: &NetPlan,
+    ) -> Result<Arc<Live>, Unloaded> {
+        match self.load(of, note, disks, net).await {
+            Err(Unloaded::Ended(why)) => {
+                tracing::warn!(server = %of.server_id, why, "the memory of a suspended guest is loaded once more");
+                self.clear(of.server_id).await;
+                self.load(of, note, disks, net).await
+            }
+            loaded => loaded,
+        }
+    }
+
     /// A process with the saved memory, whose guest stands still.
     async fn load(
         &self,
@@ -188,8 +209,7 @@ impl Qemu {
     ) -> Result<Arc<Live>, Unloaded> {
         let id = of.server_id;
         let live = self.launch_waiting(of, note.layout, disks, net).await.map_err(Unloaded::NotStarted)?;
-        let refused = |error: &dyn std::fmt::Display| Unloaded::Refused(error.to_string());
-        let Some(qmp) = &live.qmp else { return Err(refused(&QmpError::Closed)) };
+        let Some(qmp) = &live.qmp else { return Err(Unloaded::Ended(QmpError::Closed.to_string())) };
         let path = self.dir(id).join(SAVED);
         let mut level = qmp.level();
         let given = async {
@@ -200,13 +220,15 @@ impl Qemu {
         };
         if let Err(error) = given.await {
             // QEMU says why it hung up, if it did.
-            let said = reason(&live).await;
-            return Err(Unloaded::Refused(format!("{error}: {said}")));
+            let why = format!("{error}: {}", reason(&live).await);
+            let has_ended = level.borrow().closed;
+            return Err(if has_ended { Unloaded::Ended(why) } else { Unloaded::Refused(why) });
         }
         let loaded = level.wait_for(|level| level.closed || level.migration.has_ended()).await;
         match loaded.map(|level| level.migration) {
             Ok(Migration::Completed) => Ok(live),
-            _ => Err(Unloaded::Refused(reason(&live).await)),
+            Ok(Migration::Failed) => Err(Unloaded::Refused(reason(&live).await)),
+            _ => Err(Unloaded::Ended(reason(&live).await)),
         }
     }
 

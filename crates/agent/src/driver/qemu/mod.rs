@@ -198,6 +198,12 @@ impl Qemu {
         if let Some(qmp) = &live.qmp {
             let mut level = qmp.level();
             let asked = async {
+                // A guest that stands still does not see its power button.
+                if qmp.status().await.is_ok_and(|status| status == "paused")
+                    && let Err(error) = qmp.resume().await
+                {
+                    tracing::warn!(pid = live.process.seen.pid, %error, "a paused guest cannot go on to shut down");
+                }
                 loop {
                     if let Err(error) = qmp.power_down().await {
                         tracing::warn!(pid = live.process.seen.pid, %error, "the power button cannot be pressed");

@@ -12,7 +12,7 @@ use crate::{
 };
 use lenticular_model::{
     PortId, ServerId, State, Txn,
-    compute::server::{Server, Wanted},
+    compute::server::Wanted,
     error::{Error, Result},
     network::{
         network::Network,
@@ -20,7 +20,6 @@ use lenticular_model::{
     },
     policy::{self, Action, Caller},
 };
-use std::sync::Arc;
 
 pub use crate::lifecycle::network::{port_address::AskIp, port_build::NewPort};
 pub use update::{DhcpOptionChange, MacChange, PortChange, update};
@@ -81,12 +80,15 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: PortId) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to delete a port of a server that is moving to another host: both hosts have orders for the port.
+/// Refuses to delete a port of a server that is moving to another host: both hosts have orders for the port. A suspended
+/// server keeps its ports, too: its memory fits only a machine with the same devices.
 fn check_server_stays(state: &State, id: ServerId, port: PortId) -> Result<()> {
-    let moves = |s: &&Arc<Server>| s.ticket.is_some() && s.wanted != Wanted::Absent;
-    if state.servers.get(&id).filter(moves).is_none() {
-        return Ok(());
-    }
-    let why = format!("Port {port} belongs to instance {id}, which is migrating. Delete it afterwards.");
+    let Some(server) = state.servers.get(&id).filter(|s| s.wanted != Wanted::Absent) else { return Ok(()) };
+    let why = match (&server.ticket, server.wanted) {
+        (Some(_), _) => "is migrating. Delete it afterwards",
+        (None, Wanted::Suspended) => "is suspended. Resume the server first",
+        (None, _) => return Ok(()),
+    };
+    let why = format!("Port {port} belongs to instance {id}, which {why}.");
     Err(Error::conflict(why).coded("PortInUse"))
 }
