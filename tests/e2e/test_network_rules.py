@@ -131,8 +131,6 @@ BAD_BODIES = [
     ("POST", "security-group-rules", {"security_group_rule": {"security_group_id": "no-id", "direction": "ingress"}},
      "security_group_id"),
     ("POST", "security-group-rules", {"security_group_rule": {
-        "security_group_id": "GROUP", "direction": "ingress", "remote_group_id": "no-id"}}, "remote_group_id"),
-    ("POST", "security-group-rules", {"security_group_rule": {
         "security_group_id": "GROUP", "direction": "ingress", "remote_address_group_id": "no-id"}}, "remote_address_group_id"),
     ("POST", "rbac-policies", {"rbac_policy": {"object_type": "network", "object_id": "no-id", "action": "access_as_shared",
                                                "target_tenant": "0" * 32}}, "object_id"),
@@ -160,6 +158,12 @@ def test_what_is_wrong_deep_inside_of_a_body_is_refused_and_named(sim, words, me
     answer = sim.request(method, f"{NETWORK}/{path}", json=fill(body))
     assert answer.status_code == 400 and named in answer.json()["NeutronError"]["message"], answer.text
     assert sim.get("/healthz")["seq"] == before
+
+
+def test_a_rule_about_a_group_that_cannot_be_says_that_the_group_is_not_there(sim, words):
+    rule = {"security_group_id": words["GROUP"], "direction": "ingress", "remote_group_id": "no-id"}
+    answer = sim.request("POST", f"{NETWORK}/security-group-rules", json={"security_group_rule": rule})
+    assert answer.status_code == 404 and answer.json()["NeutronError"]["type"] == "SecurityGroupNotFound", answer.text
 
 
 def test_in_paths_an_id_that_is_none_is_not_there(sim):

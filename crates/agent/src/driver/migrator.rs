@@ -81,7 +81,7 @@ impl QemuMigrator {
     }
 
     /// The target lays empty disks over the bases in the order, so the disks here must have the same bases. They
-    /// differ only if the store was restored from a backup from before the server was shelved.
+    /// differ only if the store was restored from a backup from before the server was shelved or rebuilt.
     fn need_bases(&self, of: &GuestAssignment) -> Result<(), Failure> {
         for disk in &of.guest.disks {
             let ordered = self.disks.base_name_of(disk)?;

@@ -384,7 +384,7 @@ pub(crate) fn file_failure(doing: &str, error: &std::io::Error) -> Failure {
 /// The host has no room.
 pub(crate) fn disk_full(details: &str) -> Failure {
     Failure::new(
-        "The host's disk is full. Its operator must make room. Then start the server again, or delete it and create it again.",
+        "The host's disk is full. Its operator must make room. Then try again. If the server has stopped, start it.",
         details,
     )
 }

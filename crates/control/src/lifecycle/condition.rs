@@ -20,7 +20,7 @@
 //! - Paused, Suspended → Active: the guest goes on, or was started anew (`run.rs`). → Stopped: its owner stopped it.
 //! - Any → Error: the host reports a failure (`run.rs`), an operation is overdue (`reconcile/server.rs`), the disk
 //!   is lost with its host (`loss.rs`), or an operator says so.
-//! - Error → Stopped or Building: a start, stop or reboot is a new attempt (`command/compute/server.rs`).
+//! - Error → Stopped or Building: a start, stop, reboot or rebuild is a new attempt (`command/compute/server.rs`).
 //! - Any → Stopped: the server leaves its host for the image store (shelving), or comes to a host with another disk
 //!   (`shelf.rs`, `command/compute/evacuate.rs`).
 

@@ -92,7 +92,8 @@ pub fn give_up(txn: &mut Txn<'_>, server: &Server, why: &str) {
 
 /// An image was deleted: the snapshot that would fill the image is given up.
 pub fn on_image_deleted(txn: &mut Txn<'_>, image: &Image) {
-    // Users can change the property, so the server's record decides.
+    // Users can change the property, so the server's record must name the image, too. With another property the
+    // snapshot ends when its upload is refused.
     let server = image.properties.get("instance_uuid").and_then(|id| id.parse::<ServerId>().ok());
     let server = server.and_then(|id| txn.servers.get(&id)).cloned();
     let fills = |s: &Server| s.snapshot.as_deref().is_some_and(|snapshot| snapshot.image_id == image.id);

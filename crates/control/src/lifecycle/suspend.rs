@@ -42,7 +42,7 @@ pub fn set_paused(txn: &mut Txn<'_>, server: &Server) {
 pub fn set_suspended(txn: &mut Txn<'_>, server: &Server) {
     match server.wanted {
         Wanted::Suspended => {}
-        // The report of the failure follows.
+        // The host tells next why the guest could not go on.
         Wanted::Running if server.task.as_ref().is_some_and(|task| task.action == OperationKind::Resume) => {
             return;
         }

@@ -20,6 +20,6 @@ pub struct Rebuild {
     pub base_format: Arc<str>,
     /// True if only the root disk is made anew.
     pub keeps_data: bool,
-    /// True if the guest runs after a failure.
+    /// True if the guest is to run again after a failure.
     pub ran: bool,
 }

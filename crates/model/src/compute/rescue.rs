@@ -15,6 +15,6 @@ pub struct Rescue {
     pub base_format: Arc<str>,
     /// True if the guest's own disks keep their places, and the rescue disk is a further one.
     pub stable: bool,
-    /// True if the guest runs after a failure.
+    /// True if the guest is to run again after a failure.
     pub ran: bool,
 }
