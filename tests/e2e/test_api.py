@@ -344,10 +344,9 @@ def test_metrics_and_the_journal_name_the_request(sim, blank):
     sim.delete(server)
 
 
-def test_the_sdk_walks_through_everything(sim, blank):
+def test_the_sdk_walks_through_everything(sim, blank, monkeypatch):
     import openstack
-    import os
-    os.environ["OS_CLIENT_CONFIG_FILE"] = str(sim.data / "clouds.yaml")
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(sim.data / "clouds.yaml"))
     conn = openstack.connect(cloud="lenticular")
     network = conn.network.create_network(name="sdk")
     subnet = conn.network.create_subnet(network_id=network.id, ip_version=6, cidr="fd00:1::/64",

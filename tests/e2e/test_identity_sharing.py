@@ -25,7 +25,7 @@ def team(sim):
 
 def connect(sim, user, project, **auth):
     """A connection as a user, or as what else `auth` says."""
-    own = {"auth_url": f"{sim.url}/identity/v3"}
+    own = {"auth_url": f"{sim.url}/identity/v3", "load_envvars": False}
     if not auth:
         auth = {"username": user, "password": "s3cret", "project_name": project, "user_domain_id": "default",
                 "project_domain_id": "default"}

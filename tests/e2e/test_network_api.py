@@ -1,8 +1,6 @@
 """The network API as stock clients and raw requests meet it: every noun, what is refused, who sees what. On simulated
 hosts."""
 
-import os
-
 import pytest
 
 from cloud import NOTHING, Cloud, wait_until
@@ -13,8 +11,9 @@ NETWORK = "/network/v2.0"
 @pytest.fixture(scope="module")
 def sdk(sim):
     import openstack
-    os.environ["OS_CLIENT_CONFIG_FILE"] = str(sim.data / "clouds.yaml")
-    return openstack.connect(cloud="lenticular")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OS_CLIENT_CONFIG_FILE", str(sim.data / "clouds.yaml"))
+        return openstack.connect(cloud="lenticular")
 
 
 @pytest.fixture(scope="module")
