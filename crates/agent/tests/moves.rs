@@ -135,8 +135,9 @@ impl Host {
 /// The number that the second disk had at each boot.
 fn held(text: &str) -> Vec<Option<u64>> {
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    let lines = whole.lines().filter_map(|line| line.trim().strip_prefix("second disk:"));
-    lines.map(|held| held.trim().strip_prefix("held ")?.parse().ok()).collect()
+    // The prompt for a log-in may stand before it on its line.
+    let lines = whole.lines().filter_map(|line| line.split_once("second disk:"));
+    lines.map(|(_, held)| held.trim().strip_prefix("held ")?.parse().ok()).collect()
 }
 
 async fn two_hosts() -> (Host, Host, Wish) {

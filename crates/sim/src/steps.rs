@@ -107,18 +107,9 @@ impl World {
         let Some(agent) = &mut self.hosts[n].agent else { return };
         let agent_run = agent.agent_run;
         let Some(doing) = agent.doing.get_mut(&id) else { return };
-        let cancellable = matches!(
-            doing.step,
-            Step::Prepare(_)
-                | Step::Rebuild(..)
-                | Step::Receive(_)
-                | Step::Send(..)
-                | Step::Upload(..)
-                | Step::Snapshot(..)
-        );
         // A sent disk may still have no answer.
         let waits = doing.waits_for_shelf().is_some();
-        if cancellable && (!doing.acted || waits) {
+        if doing.step.can_be_given_up() && (!doing.acted || waits) {
             doing.fails = true;
         }
         let number = doing.number;

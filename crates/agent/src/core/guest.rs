@@ -466,17 +466,7 @@ impl Guest {
     /// True if the step under way waits for a result that no order needs any more.
     pub(super) fn is_overtaken(&self) -> bool {
         let Some(order) = &self.order else {
-            return matches!(
-                &self.doing,
-                Some(
-                    Step::Prepare(_)
-                        | Step::Rebuild(..)
-                        | Step::Receive(_)
-                        | Step::Send(..)
-                        | Step::Upload(..)
-                        | Step::Snapshot(..)
-                )
-            );
+            return self.doing.as_ref().is_some_and(Step::can_be_given_up);
         };
         let absent = matches!(order, Order::Remove { .. });
         let own = self.own();

@@ -67,6 +67,19 @@ impl Step {
         )
     }
 
+    /// True if the step can be given up at any moment, and leaves the guest as it is.
+    pub fn can_be_given_up(&self) -> bool {
+        matches!(
+            self,
+            Self::Prepare(_)
+                | Self::Rebuild(..)
+                | Self::Receive(_)
+                | Self::Send(..)
+                | Self::Upload(..)
+                | Self::Snapshot(..)
+        )
+    }
+
     /// The step in words.
     pub fn name(&self) -> &'static str {
         match self {

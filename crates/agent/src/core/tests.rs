@@ -305,6 +305,23 @@ fn an_overtaken_shutdown_is_cut_short() {
 }
 
 #[test]
+fn a_lost_memory_is_told_until_the_guest_is_suspended_again() {
+    let mut core = running();
+    let lost = Started { memory_lost: Some("gone".to_owned()), ..Started::default() };
+    let told = |core: &Core| core.inventory().pop().expect("one guest").memory_lost;
+    for (n, outcome) in [(1, lost), (3, Started::default())] {
+        send(&mut core, n, vec![order(server(1), Wanted::Suspended, n)]);
+        assert_eq!(run(&mut core), ["saving the memory"]);
+        let resume = Wish { boot_style: BootStyle::Resume, ..order(server(1), Wanted::Running, n + 1) };
+        send(&mut core, n + 1, vec![resume]);
+        assert!(matches!(core.begin().as_slice(), [(_, Step::Wake(_))]));
+        let expected = outcome.memory_lost.clone();
+        core.done(server(1), Outcome::Started(outcome));
+        assert_eq!(told(&core), expected);
+    }
+}
+
+#[test]
 fn a_cancel_does_not_outlive_the_step_that_it_was_for() {
     let mut core = running();
     send(&mut core, 1, vec![order(server(1), Wanted::Stopped, 1)]);

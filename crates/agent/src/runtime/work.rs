@@ -247,28 +247,26 @@ pub(super) async fn find_disks(
     Ok(Some((generation, memory)))
 }
 
-/// Fetches what the server's owner gave for the guest, before its disks are made.
-async fn keep_user_data(
-    drivers: &Drivers,
-    link: &dyn Link,
-    assignment: &GuestAssignment,
-) -> Result<(), Failure> {
-    let (id, guest) = (assignment.server_id, &assignment.guest);
+/// Fetches what the server's owner gave for the guest, before its disks are made. What an earlier build of the server had
+/// goes only after everything was fetched.
+async fn keep_user_data(drivers: &Drivers, link: &dyn Link, of: &GuestAssignment) -> Result<(), Failure> {
+    let (id, guest) = (of.server_id, &of.guest);
     let failed = |error: LinkError| {
         Failure::new(
             "The server's user data or files could not be fetched. Try again; if it fails again, ask the operator.",
             error.to_string(),
         )
     };
-    if guest.has_user_data {
-        let user_data = link.user_data(id).await.map_err(failed)?;
-        drivers.hypervisor.keep_user_data(id, user_data).await?;
-    }
-    if guest.has_files {
-        let files = link.files(id).await.map_err(failed)?;
-        drivers.hypervisor.keep_files(id, files).await?;
-    }
-    Ok(())
+    let user_data = match guest.has_user_data {
+        true => link.user_data(id).await.map_err(failed)?,
+        false => None,
+    };
+    let files = match guest.has_files {
+        true => link.files(id).await.map_err(failed)?,
+        false => None,
+    };
+    drivers.hypervisor.keep_user_data(id, user_data).await?;
+    drivers.hypervisor.keep_files(id, files).await
 }
 
 async fn rebuild(
@@ -280,9 +278,6 @@ async fn rebuild(
     for base in of.guest.bases() {
         drivers.disks.ensure_base(base, link).await?;
     }
-    // What an earlier build of the server had goes.
-    drivers.hypervisor.keep_user_data(of.server_id, None).await?;
-    drivers.hypervisor.keep_files(of.server_id, None).await?;
     keep_user_data(drivers, link, of).await?;
     drivers.disks.remake(of.server_id, &of.guest.disks, keeps_data).await
 }

@@ -46,6 +46,17 @@ pub fn room(state: &State, image: &Image, quota: &Quota) -> Result<Option<u64>> 
     }
 }
 
+/// Begins a host's sending of bytes for an image. A later sending overtakes the earlier ones. False if the image does not
+/// wait for bytes.
+pub fn begin_sending(txn: &mut Txn<'_>, id: ImageId, sending: &str) -> bool {
+    let waits = |image: &Image| matches!(image.phase, Phase::Saving { .. } | Phase::Queued);
+    let does_wait = txn.images.get(&id).is_some_and(|image| waits(image));
+    if does_wait {
+        txn.update::<Image>(&id, |image| image.phase = Phase::Saving { upload: sending.to_owned() });
+    }
+    does_wait
+}
+
 /// Commits an upload: the image is active.
 ///
 /// # Errors

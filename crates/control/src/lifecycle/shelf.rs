@@ -23,7 +23,7 @@ use lenticular_model::{
     },
     error::{Error, Result},
     host::observation::Unsaved,
-    image::{Data, Image, Phase, Quota},
+    image::{Data, Quota},
 };
 
 /// The image for the disk that a host will send. The sending has a new name, and overtakes all earlier sendings.
@@ -39,12 +39,10 @@ pub fn begin_saving(
 ) -> Result<ImageId> {
     let server = saving(txn, id, host, upload)?;
     let image = server.shelf.as_ref().map(|shelf| shelf.image_id()).ok_or_else(|| over(id))?;
-    let waits = |i: &Image| matches!(i.phase, Phase::Saving { .. } | Phase::Queued);
-    if !txn.images.get(&image).is_some_and(|i| waits(i)) {
-        return Err(over(id));
+    match image::begin_sending(txn, image, sending) {
+        true => Ok(image),
+        false => Err(over(id)),
     }
-    txn.update::<Image>(&image, |i| i.phase = Phase::Saving { upload: sending.to_owned() });
-    Ok(image)
 }
 
 fn over(id: ServerId) -> Error {

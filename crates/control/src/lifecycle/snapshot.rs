@@ -18,7 +18,7 @@ use lenticular_model::{
     },
     error::{Error, Result},
     host::observation::Unsaved,
-    image::{Data, Image, Phase, Quota},
+    image::{Data, Image, Quota},
 };
 
 /// The image for the copy that a host will send. The sending has a new name, and overtakes all earlier sendings.
@@ -33,12 +33,10 @@ pub fn begin_saving(
     sending: &str,
 ) -> Result<ImageId> {
     let (_, snapshot) = saving(txn, id, host, upload)?;
-    let waits = |i: &Image| matches!(i.phase, Phase::Saving { .. } | Phase::Queued);
-    if !txn.images.get(&snapshot.image_id).is_some_and(|image| waits(image)) {
-        return Err(over(id));
+    match image::begin_sending(txn, snapshot.image_id, sending) {
+        true => Ok(snapshot.image_id),
+        false => Err(over(id)),
     }
-    txn.update::<Image>(&snapshot.image_id, |i| i.phase = Phase::Saving { upload: sending.to_owned() });
-    Ok(snapshot.image_id)
 }
 
 fn over(id: ServerId) -> Error {

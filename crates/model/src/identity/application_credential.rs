@@ -5,7 +5,7 @@ use crate::{AccessRuleId, ApplicationCredentialId, ProjectId, RoleId, Timestamp,
 record! {
     /// An application credential.
     pub struct ApplicationCredential: ApplicationCredentialId {
-        /// The user who made it, and whom its tokens are of.
+        /// The user who made it. Its tokens are tokens of this user.
         pub user_id: UserId,
         /// The project of its tokens.
         pub project_id: ProjectId,

@@ -53,7 +53,7 @@ pub fn imply(txn: &mut Txn<'_>, caller: &Caller, prior: RoleId, implied: RoleId)
     }
     if txn.is_admin_role(&after) {
         return Err(Error::forbidden(format!(
-            "The role {implied} cannot be implied: whoever grants a role that implies admin would grant admin unawares."
+            "The role {implied} cannot be implied: a grant of {prior} would then be a grant of admin that nobody sees."
         )));
     }
     if txn.roles_implied_by(&before).any(|role| role.id == implied) {
