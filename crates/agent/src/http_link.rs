@@ -5,15 +5,23 @@ use crate::{
     endpoint::{Connect, Endpoint},
     file_body::FileBody,
     identity::{Identity, IdentityError, certificate_request, new_key},
-    link::{Call, Chunks, Link, LinkError},
+    link::{Call, Chunks, Duplex, Link, LinkError},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
-use hyper::{Method, Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE};
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{CONNECTION, CONTENT_TYPE, UPGRADE},
+    http::request::Builder,
+};
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioIo},
+};
 use lenticular_model::{HostId, ImageId, Lock, ServerId, compute::operation::SHELVE_S_MAX};
 use lenticular_wire::{
-    agent::{Answer, Orders, OrdersQuery, Registration, Report, Welcome},
+    agent::{Answer, CONSOLE_PROTOCOL, Orders, OrdersQuery, Registration, Report, Welcome},
     enrol::{EnrolAnswer, RenewRequest},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -139,15 +147,18 @@ impl HttpLink {
         kind: &str,
         body: Sent,
     ) -> Result<Response<Incoming>, LinkError> {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.endpoint.base()))
-            .header(CONTENT_TYPE, kind)
-            .body(body)
-            .map_err(|e| LinkError::Nonsense(e.to_string()))?;
+        self.request(self.head(method, path).header(CONTENT_TYPE, kind), body).await
+    }
+
+    fn head(&self, method: Method, path: &str) -> Builder {
+        Request::builder().method(method).uri(format!("{}{path}", self.endpoint.base()))
+    }
+
+    async fn request(&self, head: Builder, body: Sent) -> Result<Response<Incoming>, LinkError> {
+        let request = head.body(body).map_err(|e| LinkError::Nonsense(e.to_string()))?;
         let response = self.client().request(request).await.map_err(|e| self.unreachable(chain(&e)))?;
         match response.status() {
-            status if status.is_success() => Ok(response),
+            status if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS => Ok(response),
             StatusCode::NOT_FOUND | StatusCode::GONE => Err(LinkError::Unknown),
             status => {
                 let body = read(response.into_body(), 4096).await.unwrap_or_default();
@@ -232,6 +243,17 @@ impl Link for HttpLink {
     fn answer<'a>(&'a self, host: HostId, answer: &'a Answer) -> Call<'a, ()> {
         Box::pin(self.within(Duration::from_secs(CALL_S_MAX), async move {
             self.post(&format!("/agent/v1/hosts/{host}/answers"), answer).await.map(drop)
+        }))
+    }
+
+    fn console<'a>(&'a self, host: HostId, session: &'a str) -> Call<'a, Box<dyn Duplex>> {
+        Box::pin(self.within(Duration::from_secs(CALL_S_MAX), async move {
+            let head = self.head(Method::GET, &format!("/agent/v1/hosts/{host}/consoles/{session}"));
+            let head = head.header(CONNECTION, "upgrade").header(UPGRADE, CONSOLE_PROTOCOL);
+            let nothing = Full::new(Bytes::new()).map_err(|never| match never {});
+            let response = self.request(head, Sent::new(nothing)).await?;
+            let stream = hyper::upgrade::on(response).await.map_err(|e| self.unreachable(chain(&e)))?;
+            Ok(Box::new(TokioIo::new(stream)) as Box<dyn Duplex>)
         }))
     }
 

@@ -3,6 +3,7 @@
 use crate::{
     agent::{
         authority::Authority,
+        console_session::Sessions,
         links::{Links, follow},
         refusals::Refusals,
     },
@@ -60,6 +61,8 @@ pub struct Shared {
     pub held: std::sync::OnceLock<String>,
     /// The agents' links.
     pub links: Arc<Links>,
+    /// The sessions of guests' consoles.
+    pub consoles: Arc<Sessions>,
     /// Refused agents.
     pub refusals: Refusals,
     /// Counters.
@@ -112,6 +115,7 @@ impl App {
             lockout: Lockout::default(),
             held: Default::default(),
             links,
+            consoles: Arc::default(),
             refusals: Refusals::default(),
             metrics: Metrics::default(),
         }))

@@ -46,7 +46,7 @@ pub struct Ctx {
     /// The caller.
     pub caller: Caller,
     /// The caller's token.
-    token: Payload,
+    pub token: Payload,
     /// The id that the client gave the request.
     pub global_request_id: Option<Arc<str>>,
     /// The caller's address.
@@ -294,7 +294,8 @@ pub fn target(scope: &Scope) -> Target {
     }
 }
 
-fn caller(state: &State, token: &Payload, request_id: String) -> Caller {
+/// The bearer of a token that is valid.
+pub fn caller(state: &State, token: &Payload, request_id: String) -> Caller {
     let level = match &token.scope {
         Scope::Unscoped => RoleLevel::None,
         scope => State::level_of(&state.roles_by(token.user_id, &target(scope), token.proof)),

@@ -3,7 +3,7 @@
 use crate::{
     agent,
     app::App,
-    compute,
+    compute, console,
     ctx::{self, AskedPath, GlobalRequestId, RequestId},
     fault::{self, render, service_of},
     identity, image,
@@ -35,6 +35,7 @@ pub fn router(app: App) -> Router {
         .merge(network::routes())
         .merge(placement::routes())
         .merge(operator::routes())
+        .merge(console::routes())
         .route("/", get(versions))
         .route("/healthz", get(health))
         .route("/metrics", get(metrics::show))

@@ -13,6 +13,25 @@ pub struct Settings {
     pub security_compliance: SecurityCompliance,
     /// Metrics.
     pub metrics: MetricsSettings,
+    /// Consoles.
+    pub console: ConsoleSettings,
+}
+
+/// Guests' consoles in browsers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConsoleSettings {
+    /// How long the URL of a console can be used, in seconds.
+    pub token_life_s: i64,
+    /// Sites whose pages may open consoles, as a browser names them (`https://dashboard.example`). The cloud's own pages
+    /// always may.
+    pub allowed_origins: Vec<String>,
+}
+
+impl Default for ConsoleSettings {
+    fn default() -> Self {
+        Self { token_life_s: 600, allowed_origins: Vec::new() }
+    }
 }
 
 /// Log-ins, under Keystone's names.

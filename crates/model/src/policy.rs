@@ -232,6 +232,8 @@ actions! {
         ServerRebuild "os_compute_api:servers:rebuild" Member;
         ServerRescue "os_compute_api:os-rescue" Member;
         ServerUnrescue "os_compute_api:os-unrescue" Member;
+        ServerChangePassword "os_compute_api:os-admin-password" Member;
+        ServerCrashDump "os_compute_api:servers:trigger_crash_dump" Member;
         ServerLock "os_compute_api:os-lock-server:lock" Member;
         ServerUnlockOthers "os_compute_api:os-lock-server:unlock:unlock_override" Admin;
         ServerInjectNetworkInfo "os_compute_api:os-admin-actions:inject_network_info" Admin;
@@ -259,6 +261,8 @@ actions! {
         TenantNetworksRead "os_compute_api:os-tenant-networks:list" Reader;
         ServerGroupsWrite "os_compute_api:os-security-groups:add" Member;
         ServerConsole "os_compute_api:os-console-output" Member;
+        ServerRemoteConsole "os_compute_api:os-remote-consoles" Member;
+        ConsoleToken "os_compute_api:os-console-auth-tokens" Admin;
         OperationRead "os_compute_api:os-instance-actions:list" Reader;
         OperationReadHost "os_compute_api:os-instance-actions:events:details" Admin;
         ZoneRead "os_compute_api:os-availability-zone:list" Anyone;

@@ -1,6 +1,6 @@
 //! A host's drivers: traits with few methods. Each method says what it relies on and what it leaves behind.
 //!
-//! The runtime calls at most one method for a guest at a time (but `console` and `room` at any time), in the
+//! The runtime calls at most one method for a guest at a time (but what only looks, and `open_console`, at any time), in the
 //! order that [`crate::core`] decides. Every method may be called again after it failed or was interrupted by a
 //! crash.
 
@@ -13,12 +13,13 @@ pub mod qcow2;
 pub mod qemu;
 mod remake;
 pub mod sim;
+mod sim_console;
 pub(crate) mod user_fence;
 pub mod user_net;
 
 use crate::{
     core::{Ended, Failure, FoundMemory, FoundProcess, Started},
-    link::{Link, LinkError},
+    link::{Duplex, Link, LinkError},
 };
 use lenticular_model::{
     DiskId, ServerId,
@@ -27,8 +28,8 @@ use lenticular_model::{
     network::port::Mac,
 };
 use lenticular_wire::agent::{
-    Base, Diagnostics, DiskSpec, GuestAssignment, GuestSpec, MoveProgress, Outgoing, Peer, Receive,
-    RescueSpec,
+    Base, ConsoleKind, Diagnostics, DiskSpec, GuestAssignment, GuestSpec, MoveProgress, Outgoing, Peer,
+    Receive, RescueSpec,
 };
 use std::{
     future::Future,
@@ -41,7 +42,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// Work in progress. Dropping it stops the work, and leaves the same state as a crash at that moment.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
 
-/// A look at a guest, which changes nothing. The error is for the user.
+/// A look at a guest or a word to it, which changes nothing that the host keeps. The error is for the user.
 pub type Reading<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
 
 /// The end of a guest's process without a step.
@@ -175,6 +176,17 @@ pub trait Hypervisor: Send + Sync {
         server: ServerId,
         lines: Option<u32>,
     ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
+
+    /// Connects to a console of a running guest. A serial line has one client at a time: the next one waits until the
+    /// connection before is dropped. The error is for the user.
+    fn open_console(&self, server: ServerId, kind: ConsoleKind) -> Reading<'_, Box<dyn Duplex>>;
+
+    /// Sets the password of one of a running guest's users, by the guest's own agent. The error is for the user.
+    fn set_password<'a>(&'a self, server: ServerId, user: &'a str, password: &'a str) -> Reading<'a, ()>;
+
+    /// Sends a running guest an interrupt that it cannot mask; a guest that is set up for it dumps its memory and restarts.
+    /// The error is for the user.
+    fn interrupt(&self, server: ServerId) -> Reading<'_, ()>;
 
     /// What can be measured of a running guest. The error is for the user.
     fn diagnostics(&self, server: ServerId) -> Reading<'_, Diagnostics>;

@@ -1,7 +1,7 @@
 //! The qcow2 driver against a link that serves from memory. Tests with qemu-img run only where it is installed.
 
 use super::*;
-use crate::link::{Call, Chunks};
+use crate::link::{Call, Chunks, Duplex};
 use bytes::Bytes;
 use lenticular_model::{HostId, ImageId};
 use lenticular_wire::agent::{
@@ -41,6 +41,9 @@ impl Link for Images {
         unused()
     }
     fn answer<'a>(&'a self, _: HostId, _: &'a Answer) -> Call<'a, ()> {
+        unused()
+    }
+    fn console<'a>(&'a self, _: HostId, _: &'a str) -> Call<'a, Box<dyn Duplex>> {
         unused()
     }
     fn user_data(&self, _: ServerId) -> Call<'_, Option<Vec<u8>>> {

@@ -2,11 +2,11 @@
 
 use super::{
     Disks, Exit, Hypervisor, Moves, NetPlan, Network, Probe, ProgressSink, Reading, Release, StepSignals,
-    Work, send_disk,
+    Work, send_disk, sim_console,
 };
 use crate::{
     core::{Failure, FoundMemory, FoundProcess, Started},
-    link::Link,
+    link::{Duplex, Link},
 };
 use lenticular_model::{
     DiskId, Lock, ServerId,
@@ -14,8 +14,8 @@ use lenticular_model::{
     host::host::{Hypervisor as Described, Wiring},
 };
 use lenticular_wire::agent::{
-    Base, Diagnostics, DiskCounters, DiskSpec, GuestAssignment, GuestSpec, Outgoing, Peer, Receive,
-    RescueSpec,
+    Base, ConsoleKind, Diagnostics, DiskCounters, DiskSpec, GuestAssignment, GuestSpec, Outgoing, Peer,
+    Receive, RescueSpec,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -281,6 +281,20 @@ impl Hypervisor for SimHost {
             None => Err("There is no such guest on this host.".to_owned()),
         };
         Box::pin(async move { text })
+    }
+
+    fn open_console(&self, server: ServerId, kind: ConsoleKind) -> Reading<'_, Box<dyn Duplex>> {
+        let runs = self.interrupt(server);
+        Box::pin(async move { runs.await.map(|()| sim_console::open(server, kind)) })
+    }
+
+    fn set_password<'a>(&'a self, server: ServerId, _user: &'a str, _password: &'a str) -> Reading<'a, ()> {
+        self.interrupt(server)
+    }
+
+    fn interrupt(&self, server: ServerId) -> Reading<'_, ()> {
+        let runs = self.lock().guests.get(&server).is_some_and(|guest| guest.boot.is_some());
+        Box::pin(async move { runs.then_some(()).ok_or_else(|| "The server does not run.".to_owned()) })
     }
 
     /// A simulated guest has a state, and nothing that could be measured.

@@ -9,6 +9,7 @@
 //!
 //! Neither the loss of the control plane nor the agent's own end affects a running guest.
 
+mod console;
 mod measure;
 mod start;
 mod work;
@@ -107,6 +108,8 @@ pub(crate) struct Runtime {
     cancels: HashMap<ServerId, watch::Sender<bool>>,
     forces: HashMap<ServerId, watch::Sender<bool>>,
     answers: JoinSet<()>,
+    /// The guests' open consoles.
+    consoles: Arc<console::Consoles>,
     /// Checks of the host in progress: at most one.
     checks: JoinSet<(u64, Result<measure::Measured, crate::core::Failure>)>,
     exits: (mpsc::UnboundedSender<Exit>, mpsc::UnboundedReceiver<Exit>),

@@ -82,7 +82,7 @@ impl Runtime {
     }
 
     pub(super) fn answer(&mut self, host: HostId, question: Question) {
-        let (drivers, link) = (self.drivers.clone(), self.link.clone());
+        let (drivers, link, consoles) = (self.drivers.clone(), self.link.clone(), self.consoles.clone());
         self.answers.spawn(async move {
             let asked = async {
                 match question.ask {
@@ -92,6 +92,18 @@ impl Runtime {
                     Subject::Diagnostics { server_id } => {
                         let seen = drivers.hypervisor.diagnostics(server_id).await?;
                         serde_json::to_string(&seen).map_err(|error| error.to_string())
+                    }
+                    Subject::OpenConsole { server_id, kind, session } => {
+                        let opened =
+                            consoles.open(&drivers, link.as_ref(), host, (server_id, kind), &session).await;
+                        opened.map(|()| String::new())
+                    }
+                    Subject::SetPassword { server_id, user, password } => {
+                        let set = drivers.hypervisor.set_password(server_id, &user, &password).await;
+                        set.map(|()| String::new())
+                    }
+                    Subject::Interrupt { server_id } => {
+                        drivers.hypervisor.interrupt(server_id).await.map(|()| String::new())
                     }
                 }
             };

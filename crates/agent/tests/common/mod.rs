@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses its part, and a test may panic")]
 
 use bytes::Bytes;
-use lenticular_agent::{Call, Chunks, Link, LinkError};
+use lenticular_agent::{Call, Chunks, Duplex, Link, LinkError};
 use lenticular_model::{
     DiskId, HostId, ImageId, Incarnation, ProjectId, ServerId, UserId,
     compute::{
@@ -50,6 +50,8 @@ pub struct Inner {
     pub incarnation: u8,
     pub seen: BTreeMap<ServerId, Vec<(Instant, Observation)>>,
     pub answers: Vec<Answer>,
+    /// The control plane's ends of the sessions of consoles.
+    pub consoles: Vec<tokio::io::DuplexStream>,
     pub questions: Vec<Question>,
     pub registrations: Vec<Registration>,
     pub user_data: Option<Vec<u8>>,
@@ -313,6 +315,14 @@ impl Link for Cloud {
         Box::pin(async { Ok(()) })
     }
 
+    fn console<'a>(&'a self, _: HostId, _: &'a str) -> Call<'a, Box<dyn Duplex>> {
+        Box::pin(async {
+            let (ours, theirs) = tokio::io::duplex(4096);
+            self.set(|inner| inner.consoles.push(theirs));
+            Ok(Box::new(ours) as Box<dyn Duplex>)
+        })
+    }
+
     fn image(&self, _image: ImageId) -> Call<'_, Box<dyn Chunks>> {
         Box::pin(async {
             let path = self.image.as_ref().ok_or(LinkError::Unknown)?;
@@ -423,7 +433,7 @@ impl Wish {
         let paused = self.wanted == Wanted::Paused;
         let assignment = GuestAssignment { server_id, generation, boot, paused, guest };
         if let Some((from, mode)) = self.receive.clone() {
-            return Order::Receive(Receive { assignment: assignment.into(), layout: 2, from, mode });
+            return Order::Receive(Receive { assignment: assignment.into(), layout: 3, from, mode });
         }
         Order::Own(Own {
             assignment: assignment.into(),

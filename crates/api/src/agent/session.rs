@@ -78,7 +78,7 @@ pub async fn answer(
     empty(204)
 }
 
-fn host_id(text: &str) -> Result<HostId> {
+pub(super) fn host_id(text: &str) -> Result<HostId> {
     text.parse().map_err(|_| Error::not_found("Host", text))
 }
 

@@ -1,11 +1,10 @@
 //! Server actions: `POST /servers/{id}/action`.
 
-use super::{argument::arguments, server_id};
+use super::{argument::arguments, console, guest, server_id};
 use crate::{
     body::Json,
     ctx::Ctx,
     fault::Handled,
-    limits::{CONSOLE_BYTES_MAX, QUESTION_TIMEOUT},
     respond::{empty, json},
 };
 use axum::extract::Path;
@@ -18,10 +17,8 @@ use lenticular_model::{
     ServerId,
     compute::server::{BootStyle, Server},
     error::{Error, Result},
-    policy::{self, Action},
 };
 use lenticular_wire::{
-    agent::Subject,
     microversion::{Microversion, since},
     request,
 };
@@ -72,11 +69,15 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
         "addFixedIp" | "removeFixedIp" => {
             return super::interface::change_address(&ctx, id, &name, args).await;
         }
+        "changePassword" | "trigger_crash_dump" => return guest::act(&ctx, id, &name, args).await,
         "rebuild" => return super::rebuild::rebuild(ctx, id, args).await,
         "rescue" => return super::rescue::rescue(&ctx, id, args).await,
         "createImage" | "createBackup" => return super::snapshot::create(&ctx, id, &name, args).await,
         "injectNetworkInfo" | "restore" => return act_without_effect(&ctx, id, &name).await,
-        "os-getConsoleOutput" => return console(&ctx, id, args).await,
+        "os-getConsoleOutput" => return console::show_log(&ctx, id, args).await,
+        "os-getVNCConsole" | "os-getSPICEConsole" | "os-getRDPConsole" | "os-getSerialConsole" => {
+            return console::show_url(&ctx, id, &name, args).await;
+        }
         other => {
             let why = format!("There is no such action: {other}");
             return Err(Error::invalid(why).into());
@@ -236,46 +237,6 @@ fn reset_state(args: Value) -> Result<bool> {
     }
 }
 
-/// The requested number of lines; `None` for all.
-fn console_length(args: Value) -> Result<Option<u32>> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Console {
-        #[serde(default)]
-        length: Option<Value>,
-    }
-    let asked: Console = request::read(arguments("os-getConsoleOutput", args)?)?;
-    let Some(length) = asked.length else { return Ok(None) };
-    let number = length.as_i64().or_else(|| length.as_str()?.parse().ok()).filter(|n| *n >= -1);
-    let number = number.ok_or_else(|| {
-        Error::invalid("Invalid input for field/attribute length. It must be a number, -1 or more.")
-    })?;
-    // Nova allows one negative number: -1 means all lines.
-    Ok(u32::try_from(number).ok())
-}
-
-async fn console(ctx: &Ctx, id: ServerId, args: Value) -> Handled {
-    let server = ctx.state.visible::<Server>(&ctx.caller, &id)?;
-    policy::check(&ctx.caller, Action::ServerConsole, Some(server.project_id))?;
-    let lines = console_length(args)?;
-    let not_ready =
-        || Error::conflict(format!("Instance {id} is not ready: it has not run on any host yet."));
-    let host = server.host_id.filter(|_| server.launched_at.is_some()).ok_or_else(not_ready)?;
-    let text = ctx.app.links.ask(host, Subject::Console { server_id: id, lines }, QUESTION_TIMEOUT).await?;
-    let text = lines.map_or(&*text, |lines| last_lines(&text, lines));
-    let start = text.ceil_char_boundary(text.len().saturating_sub(CONSOLE_BYTES_MAX));
-    json(200, &json!({"output": &text[start..]}))
-}
-
-/// The end of a console's log. As in Nova, the empty text behind the last line break counts as a line.
-fn last_lines(text: &str, lines: u32) -> &str {
-    match text.rmatch_indices('\n').nth((lines as usize).wrapping_sub(1)) {
-        Some((at, _)) => &text[at + 1..],
-        None if lines == 0 => "",
-        None => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,19 +257,6 @@ mod tests {
         for bad in [json!(null), json!({"state": "gone"}), json!({"state": "error", "why": ""})] {
             assert!(reset_state(bad.clone()).is_err(), "{bad}");
         }
-        assert_eq!(console_length(json!({"length": "7"})).unwrap(), Some(7));
-        assert_eq!(console_length(json!({"length": -1})).unwrap(), None);
-        assert_eq!(console_length(json!(null)).unwrap(), None);
-        for bad in [json!({"length": -2}), json!({"length": "x"}), json!({"lines": 7}), json!(7)] {
-            assert!(console_length(bad.clone()).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_console_is_cut_as_nova_cuts_it() {
-        assert_eq!(last_lines("a\nb\nc\n", 3), "b\nc\n");
-        assert_eq!(last_lines("a\nb\nc", 2), "b\nc");
-        assert_eq!((last_lines("a\nb", 9), last_lines("a\nb", 0)), ("a\nb", ""));
     }
 
     #[test]

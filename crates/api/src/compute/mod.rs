@@ -3,11 +3,13 @@
 mod action;
 mod aggregate;
 mod argument;
+pub mod console;
 mod diagnostics;
 mod extension;
 mod external_event;
 mod flavor;
 mod floating_ip;
+mod guest;
 mod host;
 mod hypervisor;
 mod image;
@@ -141,6 +143,8 @@ fn measures() -> Routes<App> {
         .route("/os-quota-class-sets/{class}", get(quota::show_class).put(quota::update_class))
         .route("/extensions", get(extension::list))
         .route("/extensions/{alias}", get(extension::show))
+        .route("/servers/{id}/remote-consoles", post(console::create))
+        .route("/os-console-auth-tokens/{token}", get(console::show_token))
         .route("/servers/{id}/diagnostics", get(diagnostics::show))
         .route("/servers/{id}/topology", get(diagnostics::topology))
         .route("/servers/{id}/shares", get(share::list).post(share::attach))

@@ -91,7 +91,8 @@ impl Tokens {
     }
 }
 
-fn pack(payload: &Payload) -> Vec<u8> {
+/// A token's content as bytes.
+pub(crate) fn pack(payload: &Payload) -> Vec<u8> {
     let mut out = vec![FORM, u8::from(payload.by_token)];
     out.extend(payload.audit_id);
     out.extend(payload.issued_at.0.to_be_bytes());
@@ -128,7 +129,8 @@ fn pack(payload: &Payload) -> Vec<u8> {
     out
 }
 
-fn unpack(bytes: &[u8]) -> Option<Payload> {
+/// The content in such bytes.
+pub(crate) fn unpack(bytes: &[u8]) -> Option<Payload> {
     let (form, rest) = bytes.split_first()?;
     let (by_token, rest) = rest.split_first()?;
     let (audit_id, rest) = rest.split_first_chunk::<16>()?;

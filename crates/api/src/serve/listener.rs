@@ -12,10 +12,7 @@ use crate::{
 };
 use axum::{extract::FromRequestParts, http::request::Parts};
 use hyper::{body::Incoming, server::conn::http1};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::{GracefulShutdown, Watcher},
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     convert::Infallible,
@@ -29,6 +26,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinSet,
 };
 use tower_service::Service as _;
@@ -64,15 +62,15 @@ pub async fn serve(
     accept(listener, stop, |accepted| {
         let router = router.clone();
         tokio::spawn(async move {
-            let Accepted { stream, from, watcher, place } = accepted;
+            let Accepted { stream, from, stopping, place } = accepted;
             let service = Serving {
                 router,
                 place: place.clone(),
                 origin: Origin(from.ip().to_canonical()),
                 shown: None,
             };
-            let connection = watcher.watch(connection(Watched::new(stream, place.clone()), service));
-            until_closed(connection, &place).await;
+            let connection = connection(Watched::new(stream, place.clone()), service);
+            until_closed(connection, &place, stopping).await;
         });
     })
     .await;
@@ -93,7 +91,7 @@ pub async fn serve_agents(
     accept(listener, stop, |accepted| {
         let (router, tls) = (router.clone(), tls.clone());
         tokio::spawn(async move {
-            let Accepted { stream, from, watcher, place } = accepted;
+            let Accepted { stream, from, stopping, place } = accepted;
             let Ok(local) = stream.local_addr() else { return };
             let handshake = tls.accept(Watched::new(stream, place.clone()), local.ip(), from);
             let accepted = tokio::select! {
@@ -107,17 +105,32 @@ pub async fn serve_agents(
                 origin: Origin(from.ip().to_canonical()),
                 shown: Some(shown),
             };
-            until_closed(watcher.watch(connection(stream, service)), &place).await;
+            until_closed(connection(stream, service), &place, stopping).await;
         });
     })
     .await;
     Ok(())
 }
 
-/// Serves a connection until it ends, or must close for another.
-async fn until_closed<E>(connection: impl Future<Output = Result<(), E>>, place: &Place) {
+/// Serves a connection until it ends, changes to another protocol, or must close for another. When the listener stops, the
+/// request in progress is finished.
+async fn until_closed<I, S>(
+    connection: http1::UpgradeableConnection<TokioIo<I>, S>,
+    place: &Place,
+    mut stopping: watch::Receiver<bool>,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: hyper::service::HttpService<Incoming, ResBody = axum::body::Body>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut connection = std::pin::pin!(connection);
     tokio::select! {
         // A client that disconnects is no error of ours.
+        _ = connection.as_mut() => return,
+        () = place.closed() => return,
+        _ = stopping.wait_for(|stops| *stops) => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
         _ = connection => {}
         () = place.closed() => {}
     }
@@ -169,7 +182,8 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Serving {
 struct Accepted {
     stream: TcpStream,
     from: SocketAddr,
-    watcher: Watcher,
+    /// Turns true when the listener stops. The listener waits until it is dropped.
+    stopping: watch::Receiver<bool>,
     place: Arc<Place>,
 }
 
@@ -179,7 +193,7 @@ async fn accept(
     stop: impl Future<Output = ()> + Send + 'static,
     mut hand_over: impl FnMut(Accepted),
 ) {
-    let graceful = GracefulShutdown::new();
+    let (stops, stopping) = watch::channel(false);
     let connections = Connections::new(places());
     let mut waiting = JoinSet::new();
     tokio::pin!(stop);
@@ -211,12 +225,14 @@ async fn accept(
         };
         // Answers are small and written whole: Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
-        hand_over(Accepted { stream, from, watcher: graceful.watcher(), place: Arc::new(place) });
+        hand_over(Accepted { stream, from, stopping: stopping.clone(), place: Arc::new(place) });
     }
-    graceful.shutdown().await;
+    drop(stopping);
+    let _ = stops.send(true);
+    stops.closed().await;
 }
 
-fn connection<I, S>(stream: I, service: S) -> http1::Connection<TokioIo<I>, S>
+fn connection<I, S>(stream: I, service: S) -> http1::UpgradeableConnection<TokioIo<I>, S>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: hyper::service::HttpService<Incoming, ResBody = axum::body::Body>,
@@ -227,6 +243,7 @@ where
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
 }
 
 /// How many connections each listener may have at once. Clients and agents cannot take each other's places, and

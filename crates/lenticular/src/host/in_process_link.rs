@@ -1,7 +1,7 @@
 //! An agent's link to a control plane in the same process: the same messages, without the wire.
 
 use bytes::Bytes;
-use lenticular_agent::{Call, Chunks, Link, LinkError};
+use lenticular_agent::{Call, Chunks, Duplex, Link, LinkError};
 use lenticular_api::App;
 use lenticular_model::{
     HostId, ImageId, ServerId,
@@ -69,6 +69,14 @@ impl Link for InProcessLink {
         Box::pin(async move {
             self.0.agent_answer(host, answer.clone());
             Ok(())
+        })
+    }
+
+    fn console<'a>(&'a self, host: HostId, session: &'a str) -> Call<'a, Box<dyn Duplex>> {
+        Box::pin(async move {
+            let (agents, ours) = tokio::io::duplex(4096);
+            self.0.agent_console(host, session, Box::new(ours)).map_err(link_error)?;
+            Ok(Box::new(agents) as Box<dyn Duplex>)
         })
     }
 

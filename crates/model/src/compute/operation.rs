@@ -57,6 +57,10 @@ pub enum OperationKind {
     AttachInterface,
     /// Take a network interface from it.
     DetachInterface,
+    /// Set a password in its guest.
+    ChangePassword,
+    /// Let its guest dump its memory.
+    CrashDump,
 }
 
 impl OperationKind {
@@ -87,6 +91,8 @@ impl OperationKind {
             OperationKind::CreateBackup => "createBackup",
             OperationKind::AttachInterface => "attach_interface",
             OperationKind::DetachInterface => "detach_interface",
+            OperationKind::ChangePassword => "changePassword",
+            OperationKind::CrashDump => "trigger_crash_dump",
         }
     }
 
@@ -115,6 +121,8 @@ impl OperationKind {
             OperationKind::CreateBackup => "compute_backup_instance",
             OperationKind::AttachInterface => "compute_attach_interface",
             OperationKind::DetachInterface => "compute_detach_interface",
+            OperationKind::ChangePassword => "compute_set_admin_password",
+            OperationKind::CrashDump => "compute_trigger_crash_dump",
         }
     }
 
@@ -150,6 +158,8 @@ impl OperationKind {
             // The request ends these at once, so no server is ever seen in them.
             OperationKind::AttachInterface => "attaching_interface",
             OperationKind::DetachInterface => "detaching_interface",
+            OperationKind::ChangePassword => "updating_password",
+            OperationKind::CrashDump => "interrupting",
         }
     }
 
@@ -177,7 +187,9 @@ impl OperationKind {
             | OperationKind::RevertResize => MOVE_S_MAX,
             OperationKind::ConfirmResize
             | OperationKind::AttachInterface
-            | OperationKind::DetachInterface => 600,
+            | OperationKind::DetachInterface
+            | OperationKind::ChangePassword
+            | OperationKind::CrashDump => 600,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! GET  /agent/v1/hosts/H/orders?…             OrdersQuery  → Orders    long poll: the changes after a commit
 //! POST /agent/v1/hosts/H/observations         Report       → 204       durable when answered
 //! POST /agent/v1/hosts/H/answers              Answer       → 204       to a question that came with orders
+//! GET  /agent/v1/hosts/H/consoles/C                        → 101       a guest's console, which a question asked for
 //! GET  /agent/v1/images/I/data                             → bytes     an image, for the base cache
 //! GET  /agent/v1/servers/S/user-data                       → bytes     (404: there is none)
 //! GET  /agent/v1/servers/S/files                           → JSON      the owner's files for the guest (404: there are none)
@@ -47,7 +48,7 @@ pub use lenticular_model::{
     },
 };
 pub use orders::{Orders, OrdersQuery};
-pub use question::{Answer, Question, Subject};
+pub use question::{Answer, CONSOLE_PROTOCOL, ConsoleKind, Question, Subject};
 pub use registration::{Registration, Welcome};
 pub use report::Report;
 pub use version::{OtherVersion, read_registration};

@@ -1,9 +1,9 @@
-//! Questions that change nothing, and their answers.
+//! Questions, and words to a guest, that change no record; and their answers.
 
 use lenticular_model::ServerId;
 use serde::{Deserialize, Serialize};
 
-/// A question that changes nothing. It comes with the answer to the agent's poll.
+/// A question or a word to a guest, which changes no record. It comes with the answer to the agent's poll.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// The question's id; the answer repeats it.
@@ -28,7 +28,44 @@ pub enum Subject {
         /// The server.
         server_id: ServerId,
     },
+    /// A console of a guest. The agent opens it and joins it to the session
+    /// (`GET /agent/v1/hosts/H/consoles/SESSION`). The answer is empty.
+    OpenConsole {
+        /// The server.
+        server_id: ServerId,
+        /// Which console.
+        kind: ConsoleKind,
+        /// The session's secret name.
+        session: String,
+    },
+    /// Sets the password of one of the guest's users, by the guest's own agent. The answer is empty.
+    SetPassword {
+        /// The server.
+        server_id: ServerId,
+        /// The user's name in the guest.
+        user: String,
+        /// The password.
+        password: String,
+    },
+    /// An interrupt that the guest cannot mask. The answer is empty.
+    Interrupt {
+        /// The server.
+        server_id: ServerId,
+    },
 }
+
+/// A way to look at a guest and to type into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConsoleKind {
+    /// Its screen, keyboard and pointer, by the RFB protocol (RFC 6143).
+    Vnc,
+    /// Its serial line.
+    Serial,
+}
+
+/// The protocol that a connection of an agent changes to when it carries a console: bytes in both directions.
+pub const CONSOLE_PROTOCOL: &str = "lenticular-console";
 
 impl Subject {
     /// True if agents of version 2 know the subject.

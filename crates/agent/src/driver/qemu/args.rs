@@ -30,7 +30,11 @@ pub(super) fn machine(kvm: bool) -> Vec<String> {
 /// - 1: the root disk and the config drive; places for interfaces.
 /// - 2: each disk is behind a throttle node; disks other than the root disk are in places of their own, and some places
 ///   are free.
-pub(super) const LAYOUT: u32 = 2;
+/// - 3: a screen, a pointer, and a port for the guest agent.
+pub(super) const LAYOUT: u32 = 3;
+
+/// The first layout with a screen.
+pub(super) const SCREEN_LAYOUT: u32 = 3;
 
 /// A process's name; with the process id, it identifies the process. The name has the server, the generation and the
 /// boot. Agents of every release read it, so it has no more.
@@ -50,9 +54,23 @@ pub(super) fn boot_of(name: &str, server: ServerId) -> Option<u64> {
 
 /// The layout of a process with these arguments.
 pub(super) fn layout_of(args: &[&str]) -> u32 {
-    let place = disk_place(1);
-    if args.iter().any(|arg| arg.contains(&place)) { 2 } else { 1 }
+    let has = |part: &str| args.iter().any(|arg| arg.contains(part));
+    match (has(&disk_place(1)), has(SCREEN)) {
+        (_, true) => 3,
+        (true, false) => 2,
+        (false, false) => 1,
+    }
 }
+
+/// The name of the guest's screen.
+const SCREEN: &str = "screen0";
+
+/// The socket of the guest's screen, keyboard and pointer, in the guest's directory.
+pub(super) const VNC: &str = "vnc";
+/// The socket of the guest's serial line.
+pub(super) const SERIAL: &str = "serial";
+/// The socket of the guest agent's port, and the name of its character device.
+pub(super) const AGENT: &str = "agent";
 
 /// A place for a disk.
 fn disk_place(n: usize) -> String {
@@ -110,10 +128,14 @@ pub(super) fn guest(assignment: &GuestAssignment, parts: &Machine<'_>) -> Vec<St
     args.extend(strings(&["-blockdev", &config.to_string(), "-device", "virtio-blk-pci,drive=config"]));
     args.extend(nic_args(net));
     args.extend(strings(&["-device", "virtio-rng-pci"]));
-    // Console, QMP and the process's number.
+    // Screen, serial line, QMP and the process's number.
+    if layout >= SCREEN_LAYOUT {
+        args.extend(screen_args());
+        args.extend(agent_args());
+    }
     args.push("-chardev".to_owned());
     args.push(format!(
-        "socket,id=serial0,path={RUN}/serial,server=on,wait=off,logfile={CONSOLE},logappend=on"
+        "socket,id=serial0,path={RUN}/{SERIAL},server=on,wait=off,logfile={CONSOLE},logappend=on"
     ));
     args.extend(strings(&["-serial", "chardev:serial0", "-chardev"]));
     args.push(format!("socket,id=qmp0,path={RUN}/qmp,server=on,wait=off"));
@@ -122,6 +144,33 @@ pub(super) fn guest(assignment: &GuestAssignment, parts: &Machine<'_>) -> Vec<St
     // forbids its setsid.
     args.push("-chardev".to_owned());
     args.push(format!("socket,id=ready0,path={READY}"));
+    args
+}
+
+/// The screen, and a pointer that knows where on the screen it is. Every operating system has drivers for both. The
+/// keyboard belongs to the machine.
+fn screen_args() -> Vec<String> {
+    let devices = [
+        json!({ "driver": "VGA", "id": SCREEN, "bus": "pcie.0", "addr": "0a.0" }),
+        json!({ "driver": "qemu-xhci", "id": "usb0", "bus": "pcie.0", "addr": "0b.0" }),
+        json!({ "driver": "usb-tablet", "id": "pointer0", "bus": "usb0.0" }),
+    ];
+    let mut args: Vec<String> = devices.iter().flat_map(|d| ["-device".to_owned(), d.to_string()]).collect();
+    args.extend(["-vnc".to_owned(), format!("unix:{RUN}/{VNC}")]);
+    args
+}
+
+/// The port that guest agents look for.
+fn agent_args() -> Vec<String> {
+    let devices = [
+        json!({ "driver": "virtio-serial-pci", "id": "ports0", "bus": "pcie.0", "addr": "0c.0" }),
+        json!({
+            "driver": "virtserialport", "bus": "ports0.0", "nr": 1, "chardev": AGENT, "name": "org.qemu.guest_agent.0",
+        }),
+    ];
+    let chardev = format!("socket,id={AGENT},path={RUN}/{AGENT},server=on,wait=off");
+    let mut args = strings(&["-chardev", &chardev]);
+    args.extend(devices.iter().flat_map(|device| ["-device".to_owned(), device.to_string()]));
     args
 }
 
@@ -289,8 +338,9 @@ mod tests {
         insta::assert_snapshot!(lines(false, LAYOUT));
         // What older agents have started; a guest can move only into the same.
         insta::assert_snapshot!("the_first_layout_stays", lines(false, 1));
+        insta::assert_snapshot!("the_second_layout_stays", lines(false, 2));
         assert!(lines(true, LAYOUT).contains("-accel\nkvm\n-cpu\nhost"));
-        for layout in [1, LAYOUT] {
+        for layout in [1, 2, LAYOUT] {
             assert_eq!(layout_of(&lines(false, layout).split('\n').collect::<Vec<_>>()), layout);
         }
     }

@@ -1,11 +1,17 @@
-//! The end of a guest's console, with limited size.
+//! A guest's consoles: the log of its serial line, with limited size, and connections to its serial line and its screen.
 
-use crate::files;
+use super::{
+    Live,
+    args::{SCREEN_LAYOUT, SERIAL, VNC},
+};
+use crate::{driver::guest_user, files};
+use lenticular_wire::agent::ConsoleKind;
 use std::{
     fs, io,
     io::{Read, Seek, SeekFrom, Write},
     path::Path,
 };
+use tokio::net::UnixStream;
 
 /// A longer log is cut, in bytes.
 const LOG_BYTES_MAX: u64 = 512 * 1024;
@@ -45,6 +51,21 @@ pub(super) fn read(dir: &Path, lines: Option<u32>) -> io::Result<String> {
         None => 0,
     };
     Ok(text[from..].to_owned())
+}
+
+/// Connects to a console of a running guest. The error is for the user.
+pub(super) async fn open(dir: &Path, live: &Live, kind: ConsoleKind) -> Result<UnixStream, String> {
+    let socket = match kind {
+        ConsoleKind::Vnc if live.layout < SCREEN_LAYOUT => {
+            return Err(
+                "The server was started before servers had screens. Restart it (reboot --hard).".to_owned()
+            );
+        }
+        ConsoleKind::Vnc => VNC,
+        ConsoleKind::Serial => SERIAL,
+    };
+    let connected = guest_user::connect(dir, socket).await;
+    connected.map_err(|error| format!("The server's QEMU does not answer ({error}). Try again."))
 }
 
 fn tail(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {

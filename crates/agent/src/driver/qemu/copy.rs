@@ -1,12 +1,17 @@
 //! Copies of a running guest's root disk, as it is at one moment.
 //!
-//! QEMU's backup job keeps the moment: before the guest overwrites a part, that part is copied. The guest goes on.
+//! QEMU's backup job keeps the moment: before the guest overwrites a part, that part is copied. The guest goes on. If the
+//! guest has an agent, its file systems are frozen at this moment, and so are whole in the copy. An agent of the host that
+//! dies meanwhile leaves a mark, and its successor thaws the guest.
 
-use super::{Live, Qemu, args, in_dir, qmp::QmpError, qmp_failure};
-use crate::core::Failure;
+use super::{FROZEN, Live, Qemu, args, guest_agent::GuestAgent, in_dir, qmp::QmpError, qmp_failure};
+use crate::{core::Failure, driver::file_failure, files};
 use lenticular_model::ServerId;
 use serde_json::{Value, json};
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// The name of the job, and of the node that it fills.
 const COPY: &str = "copy";
@@ -19,8 +24,12 @@ impl Qemu {
     pub(super) async fn copy_root_disk(&self, server: ServerId, into: PathBuf) -> Result<bool, Failure> {
         let Some(live) = self.live(server) else { return Ok(false) };
         self.end_root_copy(server).await?;
-        let file = in_dir(&self.dir(server), &into).to_owned();
-        begin(&live, &file.to_string_lossy()).await.map_err(|e| qmp_failure(&e))?;
+        let dir = self.dir(server);
+        let file = in_dir(&dir, &into).to_owned();
+        freeze(&dir, &live).await?;
+        let begun = begin(&live, &file.to_string_lossy()).await.map_err(|e| qmp_failure(&e));
+        thaw(&dir, &live).await;
+        begun?;
         loop {
             let job = job(&live).await.map_err(|e| qmp_failure(&e))?;
             let Some(job) = job else { return Err(failed("the job is gone")) };
@@ -36,7 +45,36 @@ impl Qemu {
 
     pub(super) async fn end_root_copy(&self, server: ServerId) -> Result<(), Failure> {
         let Some(live) = self.live(server) else { return Ok(()) };
+        thaw(&self.dir(server), &live).await;
         end(&live).await.map_err(|e| qmp_failure(&e))
+    }
+}
+
+/// Freezes the guest's file systems, if the guest has an agent. A guest without one is copied as after a power cut.
+async fn freeze(dir: &Path, live: &Live) -> Result<(), Failure> {
+    let Ok(mut agent) = GuestAgent::connect(dir, live).await else { return Ok(()) };
+    // Before the guest is frozen: whoever finds the mark thaws it.
+    files::write_durably(&dir.join(FROZEN), b"").map_err(|e| file_failure("noting a frozen guest", &e))?;
+    if let Err(error) = agent.freeze().await {
+        tracing::warn!(pid = live.process.seen.pid, %error, "a guest is copied without being frozen");
+    }
+    Ok(())
+}
+
+/// Thaws the guest's file systems, if they may be frozen. The mark stays until that succeeds.
+async fn thaw(dir: &Path, live: &Live) {
+    let mark = dir.join(FROZEN);
+    if !mark.exists() {
+        return;
+    }
+    let thawed = async { GuestAgent::connect(dir, live).await?.thaw().await };
+    match thawed.await {
+        Ok(()) => {
+            if let Err(error) = files::remove(&mark) {
+                tracing::warn!(%error, "the mark of a frozen guest cannot be removed");
+            }
+        }
+        Err(error) => tracing::error!(pid = live.process.seen.pid, %error, "a guest may stay frozen"),
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! STATE/guests/<server>/     config.iso  user_data  ready  qemu.log  console.log  console.old  (and the disk's files)
 //! STATE/guests/<server>/     memory.saved  memory.json, if it is suspended (see `memory`)
-//! STATE/guests/<server>/run/ pid  qmp  serial: what QEMU makes
+//! STATE/guests/<server>/run/ pid  qmp  serial  vnc  agent: what QEMU makes
 //! ```
 //!
 //! A process is a guest's if it works in the guest's own directory, as the guest's own user (see `guest_user`).
@@ -15,6 +15,7 @@ mod cgroup;
 mod console;
 mod copy;
 mod diagnostics;
+mod guest_agent;
 mod launch;
 mod memory;
 mod moves;
@@ -33,13 +34,16 @@ use crate::{
         user_net,
     },
     files::{self, ShortDir},
+    link::Duplex,
 };
+use guest_agent::GuestAgent;
 use lenticular_model::{Lock, ServerId};
-use lenticular_wire::agent::{Diagnostics, GuestAssignment};
+use lenticular_wire::agent::{ConsoleKind, Diagnostics, GuestAssignment};
 pub(super) use moves::Channel;
 use probe::Probed;
 use process::Process;
 use qmp::Qmp;
+use serde_json::Value;
 use std::{
     collections::HashMap,
     future::Future,
@@ -60,6 +64,8 @@ const CONFIG: &str = "config.iso";
 const CONSOLE: &str = "console.log";
 /// The socket where QEMU signals that its own sockets exist.
 const READY: &str = "ready";
+/// Says that the guest's file systems may be frozen.
+const FROZEN: &str = "frozen";
 /// QEMU's pid file.
 const PID: &str = "run/pid";
 /// A file with the process id of a process that lost its pid file; also the pid file of an older agent's QEMU.
@@ -381,8 +387,37 @@ impl Hypervisor for Qemu {
         })
     }
 
+    fn open_console(&self, server: ServerId, kind: ConsoleKind) -> Reading<'_, Box<dyn Duplex>> {
+        let (live, dir) = (self.live(server), self.dir(server));
+        Box::pin(async move {
+            let live = live.ok_or("The server does not run.")?;
+            Ok(Box::new(console::open(&dir, &live, kind).await?) as Box<dyn Duplex>)
+        })
+    }
+
+    fn set_password<'a>(&'a self, server: ServerId, user: &'a str, password: &'a str) -> Reading<'a, ()> {
+        let (live, dir) = (self.live(server), self.dir(server));
+        Box::pin(async move {
+            let live = live.ok_or("The server does not run.")?;
+            let set = async { GuestAgent::connect(&dir, &live).await?.set_password(user, password).await };
+            set.await.map_err(|error| error.to_string())
+        })
+    }
+
+    fn interrupt(&self, server: ServerId) -> Reading<'_, ()> {
+        let live = self.live(server);
+        Box::pin(async move {
+            let live = live.ok_or("The server does not run.")?;
+            let qmp = live.qmp.as_ref().ok_or("QEMU does not answer. Restart the server.")?;
+            let interrupted = qmp.ask("inject-nmi", Value::Null).await;
+            interrupted
+                .map(drop)
+                .map_err(|error| format!("The guest cannot be interrupted ({error}). Try again."))
+        })
+    }
+
     fn diagnostics(&self, server: ServerId) -> Reading<'_, Diagnostics> {
-        let live = self.live.lock().get(&server).cloned();
+        let live = self.live(server);
         Box::pin(async move {
             let live = live.ok_or("The guest does not run.")?;
             let qmp = live.qmp.as_ref().ok_or("QEMU does not answer. Restart the server.")?;
@@ -409,6 +444,7 @@ impl Hypervisor for Qemu {
                 CONSOLE,
                 "console.old",
                 "qemu.log",
+                FROZEN,
                 NOTED_PID,
             ];
             let removed =

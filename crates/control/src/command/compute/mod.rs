@@ -4,6 +4,7 @@ pub mod access;
 pub mod aggregate;
 pub mod evacuate;
 pub mod flavor;
+pub mod guest;
 pub mod interface;
 pub mod keypair;
 pub mod migrate;

@@ -1,0 +1,55 @@
+//! An agent joins a guest's console to the session that waits for it.
+
+use super::{console_session::Stream, enrol::Peer, session::host_id};
+use crate::{app::App, fault::Handled};
+use axum::{
+    extract::{Path, Request, State},
+    http::{
+        StatusCode,
+        header::{CONNECTION, UPGRADE},
+    },
+    response::IntoResponse,
+};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use lenticular_model::{
+    HostId,
+    error::{Error, Result},
+};
+use lenticular_wire::agent::CONSOLE_PROTOCOL;
+
+/// `GET /agent/v1/hosts/{host}/consoles/{session}`
+pub async fn join(
+    peer: Peer,
+    State(app): State<App>,
+    Path((host, session)): Path<(String, String)>,
+    mut request: Request,
+) -> Handled {
+    let host = host_id(&host)?;
+    peer.is(&app, host).await?;
+    let asked = request.headers().get(UPGRADE).is_some_and(|asked| asked == CONSOLE_PROTOCOL);
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>().filter(|_| asked);
+    let upgrade = upgrade
+        .ok_or_else(|| Error::invalid(format!("This path needs an upgrade to {CONSOLE_PROTOCOL}.")))?;
+    let arrival = app.consoles.take(host, &session)?;
+    tokio::spawn(async move {
+        match upgrade.await {
+            // The browser may have left meanwhile.
+            Ok(stream) => drop(arrival.send(Box::new(TokioIo::new(stream)))),
+            Err(error) => tracing::warn!(%error, "an agent's connection for a console was lost"),
+        }
+    });
+    Ok((StatusCode::SWITCHING_PROTOCOLS, [(CONNECTION, "upgrade"), (UPGRADE, CONSOLE_PROTOCOL)])
+        .into_response())
+}
+
+impl App {
+    /// An agent in this process joins a console to a session.
+    ///
+    /// # Errors
+    /// No such session waits for this host.
+    pub fn agent_console(&self, host: HostId, session: &str, stream: Stream) -> Result<()> {
+        let arrival = self.consoles.take(host, session)?;
+        arrival.send(stream).map_err(|_| Error::not_found("Console session", session))
+    }
+}

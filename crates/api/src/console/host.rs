@@ -1,0 +1,29 @@
+//! The host that a server's consoles are on.
+
+use lenticular_model::{
+    HostId, State,
+    compute::server::Server,
+    error::{Error, Result},
+};
+use lenticular_wire::agent::VERSION;
+
+/// The host where a server's consoles can be opened now.
+///
+/// # Errors
+/// The guest does not run, or its host's agent knows no consoles.
+pub fn host_with_console(state: &State, server: &Server) -> Result<HostId> {
+    let host = server.host_id.and_then(|host| state.hosts.get(&host)).filter(|_| server.powered);
+    let host = host.ok_or_else(|| {
+        Error::conflict(format!(
+            "Instance {} is not ready: its guest does not run. Start the server.",
+            server.id
+        ))
+    })?;
+    match host.protocol < VERSION {
+        true => Err(Error::not_implemented(format!(
+            "The agent of the server's host is too old for that (version {}). Ask the operator to upgrade it.",
+            host.protocol
+        ))),
+        false => Ok(host.id),
+    }
+}
