@@ -74,6 +74,7 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
         "rescue" => return super::rescue::rescue(&ctx, id, args).await,
         "createImage" | "createBackup" => return super::snapshot::create(&ctx, id, &name, args).await,
         "injectNetworkInfo" | "restore" => return act_without_effect(&ctx, id, &name).await,
+        "resetNetwork" => return super::extension::gone(ctx).await,
         "os-getConsoleOutput" => return console::show_log(&ctx, id, args).await,
         "os-getVNCConsole" | "os-getSPICEConsole" | "os-getRDPConsole" | "os-getSerialConsole" => {
             return console::show_url(&ctx, id, &name, args).await;

@@ -233,11 +233,9 @@ pub fn unlock(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
 /// Tells a server's guest its network anew. Its host always answers with the present state, so nothing changes.
 ///
 /// # Errors
-/// The caller is no operator, or the server is not one whose guest runs.
+/// The caller is no operator.
 pub fn inject_network_info(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
-    let server = txn.visible::<Server>(caller, &id)?;
-    policy::check(caller, Action::ServerInjectNetworkInfo, None)?;
-    need_condition(&server, "inject_network_info", &[Condition::Active])
+    actable(txn, caller, id, Action::ServerInjectNetworkInfo).map(drop)
 }
 
 /// Gets a soft-deleted server back. A deletion is for good here, so every server refuses.
