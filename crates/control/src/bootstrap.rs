@@ -17,6 +17,9 @@ pub const ADMIN: &str = "admin";
 /// The roles. Each role implies those after it.
 const ROLES: &[&str] = &["admin", "manager", "member", "reader"];
 
+/// The role of services that act for users. It implies none, and none implies it.
+const SERVICE: &str = "service";
+
 /// Flavors: id, name, virtual CPUs, MiB of memory, GiB of disk.
 const FLAVORS: &[(&str, &str, u32, u32, u32)] = &[
     ("42", "m1.nano", 1, 128, 1),
@@ -44,8 +47,9 @@ pub fn bootstrap(txn: &mut Txn<'_>, admin_password_hash: &str) -> bool {
         unknown: Default::default(),
     });
     let roles: Vec<RoleId> = ROLES.iter().map(|name| put_role(txn, name)).collect();
+    put_role(txn, SERVICE);
     let project = put_project(txn, ADMIN, "The administrators' own project");
-    put_project(txn, "service", "The cloud's own project");
+    put_project(txn, SERVICE, "The cloud's own project");
     let user = UserId::from_random(txn.random());
     txn.put(User {
         id: user,

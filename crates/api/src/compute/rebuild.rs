@@ -40,6 +40,8 @@ pub async fn rebuild(mut ctx: Ctx, id: ServerId, args: Value) -> Handled {
     ctx.state = ctx.app.store.state();
     let server = ctx.state.visible::<Server>(&ctx.caller, &id)?;
     let mut shown = changed_view(&ctx, &server).await?;
+    // As in Nova, the user data has one name in this answer, below.
+    shown.as_object_mut().and_then(|shown| shown.remove("OS-EXT-SRV-ATTR:user_data"));
     shown["adminPass"] = json!(password);
     if ctx.version.has(54) {
         shown["key_name"] = json!(server.key.as_ref().map(|key| &key.name));

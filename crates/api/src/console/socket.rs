@@ -5,7 +5,7 @@ use crate::{
     agent::console_session::{Session, Stream},
     app::{App, Config},
     ctx::header,
-    fault::Handled,
+    fault::{Fault, Handled},
     limits::QUESTION_TIMEOUT,
     query::Query,
     serve::connections::{Place, Turn},
@@ -19,14 +19,15 @@ use axum::{
             rejection::WebSocketUpgradeRejection,
         },
     },
-    http::HeaderMap,
+    http::{HeaderMap, HeaderValue, header::CONNECTION},
+    response::IntoResponse,
 };
 use bytes::BytesMut;
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use lenticular_model::error::{Error, Kind, Result};
+use lenticular_model::error::{Error, Result};
 use lenticular_wire::agent::Subject;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -47,8 +48,8 @@ const REASON_BYTES_MAX: usize = 123;
 
 /// `GET /console/connect?token=…`
 ///
-/// A browser's script sees no status of a refused WebSocket. So a request with a bad token is accepted, and closed with the
-/// reason.
+/// A browser's script sees neither status nor text of a refused WebSocket. So the page asks again without one, and gets the
+/// refusal's text. What happens after the token was good is told by the closing frame.
 pub async fn connect(
     State(app): State<App>,
     RawQuery(query): RawQuery,
@@ -56,21 +57,29 @@ pub async fn connect(
     place: Option<Extension<Arc<Place>>>,
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Handled {
+    check_origin(&headers, &app.config)?;
+    let token = Query::parse(query.as_deref()).get("token").unwrap_or_default().to_owned();
+    let token = match ConsoleToken::open(&app, &app.store.state(), &token) {
+        Ok(token) => token,
+        Err(error) => {
+            let mut refused = Fault(error).into_response();
+            // Clients of WebSockets wait for the end of the connection.
+            refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return Ok(refused);
+        }
+    };
     let upgrade = upgrade.map_err(|refusal| {
         Error::invalid(format!("This path takes WebSocket connections alone: {refusal}"))
     })?;
-    check_origin(&headers, &app.config)?;
-    let token = Query::parse(query.as_deref()).get("token").unwrap_or_default().to_owned();
     let upgrade = upgrade.protocols(["binary"]).max_message_size(MESSAGE_BYTES_MAX);
     Ok(upgrade.on_upgrade(async move |mut socket| {
         if let Some(Extension(place)) = place {
             // No request is awaited here, so the connection is not closed for others.
             place.turn(Turn::Working);
         }
-        let (code, why) = match open(&app, &token).await {
+        let (code, why) = match open(&app, token).await {
             Ok(opened) => carry(&app, &mut socket, opened).await,
-            // The page tries again, unless its token is the reason.
-            Err(error) if error.kind == Kind::Unauthorized => (close_code::POLICY, error.to_string()),
+            // The page tries again.
             Err(error) => (close_code::AGAIN, error.to_string()),
         };
         let end = why.floor_char_boundary(REASON_BYTES_MAX);
@@ -105,9 +114,8 @@ struct Opened {
 }
 
 /// Lets the agent of the server's host open a console.
-async fn open(app: &App, text: &str) -> Result<Opened> {
+async fn open(app: &App, token: ConsoleToken) -> Result<Opened> {
     let state = app.store.state();
-    let token = ConsoleToken::open(app, &state, text)?;
     let server =
         state.servers.get(&token.server_id).ok_or_else(|| Error::not_found("Instance", token.server_id))?;
     let host = host_with_console(&state, server)?;

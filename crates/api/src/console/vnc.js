@@ -2,8 +2,8 @@
 import RFB from "./novnc.js";
 
 const AGAIN_MS = 2000;
-/// The WebSocket's closing code when the token is refused: another try would be refused too.
-const REFUSED = 1008;
+/// The status of a refused token, and the WebSocket's closing code when a token's rights end.
+const [REFUSED, ENDED] = [401, 1008];
 
 const [name, state, keys, screen] = ["name", "state", "keys", "screen"].map((id) => document.getElementById(id));
 const path = new URLSearchParams(location.search).get("path") ?? "";
@@ -28,13 +28,18 @@ function connect() {
         rfb.sendCtrlAltDel();
         rfb.focus();
     };
-    socket.addEventListener("close", (event) => {
+    socket.addEventListener("close", async (event) => {
         keys.disabled = true;
-        state.textContent = event.reason || "The connection was lost.";
-        if (event.code !== REFUSED) {
-            state.textContent += " Connecting again…";
-            setTimeout(connect, AGAIN_MS);
+        let [why, over] = [event.reason || "The connection was lost.", event.code === ENDED];
+        if (!event.reason) {
+            // A refused WebSocket tells a script nothing; the same request without one has the reason.
+            url.protocol = location.protocol;
+            const answer = await fetch(url).catch(() => null);
+            over = answer?.status === REFUSED;
+            why = over ? (await answer.json()).error.message : why;
         }
+        state.textContent = over ? why : `${why} Connecting again…`;
+        if (!over) setTimeout(connect, AGAIN_MS);
     });
 }
 
