@@ -141,13 +141,13 @@ async fn carry_out(
         Step::Prepare(assignment) => tokio::select! {
             result = prepare(drivers, link, &assignment) => result.map(|()| Outcome::Done),
             _ = cancel.wait_for(|cancel| *cancel) => {
-                Err(Failure::new("The server was deleted while its disk was being made.", "cut short"))
+                Err(Failure::new("The server's disk was no longer wanted while it was being made.", "cut short"))
             }
         },
         Step::Rebuild(assignment, keeps_data) => tokio::select! {
             result = rebuild(drivers, link, &assignment, keeps_data) => result.map(|()| Outcome::Done),
             _ = cancel.wait_for(|cancel| *cancel) => {
-                Err(Failure::new("The server was deleted while its new disk was being made.", "cut short"))
+                Err(Failure::new("The server's new disk was no longer wanted while it was being made.", "cut short"))
             }
         },
         Step::Start(assignment) => start(drivers, link, assignment).await.map(Outcome::Started),

@@ -26,7 +26,7 @@
 
 use lenticular_model::{
     Timestamp,
-    compute::server::{Condition, Fault, Server},
+    compute::server::{Condition, Fault, Server, Wanted},
 };
 
 /// The fault of a server in error: a message for its owner, details for the operator, and the time.
@@ -61,11 +61,14 @@ pub fn set_error(server: &mut Server, fault: Fault) {
     server.fault = Some(fault);
 }
 
-/// An operator declares the server healthy or in error. In error it keeps an older fault.
+/// An operator declares the server healthy or in error. In error it keeps an older fault. A healthy server whose guest
+/// stands still is not active: it could then neither go on nor stand still.
 pub fn reset(server: &mut Server, active: bool) {
-    match active {
-        true => set_active(server),
-        false => server.condition = Condition::Error,
+    match (active, server.wanted) {
+        (true, Wanted::Paused) => set_paused(server),
+        (true, Wanted::Suspended) => set_suspended(server),
+        (true, _) => set_active(server),
+        (false, _) => server.condition = Condition::Error,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::{
     command::compute::access::{TAGS_MAX, actable, need_condition},
-    lifecycle::{archive::archive_if_gone, condition, disk, migration, operation, run, shelf, snapshot},
+    lifecycle::{
+        archive::archive_if_gone, condition, disk, migration, operation, run, shelf, snapshot, suspend,
+    },
 };
 use lenticular_model::{
     HostId, ServerId, Txn,
@@ -263,7 +265,10 @@ pub fn reset_state(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, active: boo
         shelf::clear(txn, &server);
     }
     snapshot::give_up(txn, &server, "An operator reset the server's state.");
-    operation::finish_task(txn, &server, Some("An operator reset the server's state.".to_owned()));
+    let why = "An operator reset the server's state.".to_owned();
+    if !suspend::give_up(txn, &server, why.clone()) {
+        operation::finish_task(txn, &server, Some(why));
+    }
     txn.update::<Server>(&id, |s| {
         s.task = None;
         condition::reset(s, active);
