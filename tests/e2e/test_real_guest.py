@@ -121,6 +121,23 @@ def test_the_image_can_go_while_its_servers_stay(real):
     real.wait_gone(server)
 
 
+def test_an_aggregates_hosts_fetch_an_image_before_a_server_needs_it(real):
+    image = real.upload("early", data=b"early" * 1000, disk_format="raw")
+    bases = real.data / "agent" / "base"
+    before = set(bases.iterdir())
+    aggregate = real.post("/compute/v2.1/os-aggregates", {"aggregate": {"name": "all"}})["aggregate"]["id"]
+    path = f"/compute/v2.1/os-aggregates/{aggregate}"
+    (host,) = [h["hypervisor_hostname"] for h in real.get("/compute/v2.1/os-hypervisors")["hypervisors"]]
+    real.post(f"{path}/action", {"add_host": {"host": host}})
+    cache = lambda images: real.request("POST", f"{path}/images", json={"cache": images}, version="2.81").status_code
+    assert cache([{"id": "00000000-0000-4000-8000-000000000000"}]) == 400
+    assert cache([{"id": image}]) == 202
+    whole = lambda: [f for f in set(bases.iterdir()) - before if f.is_file() and f.stat().st_size == 5000]
+    wait_until("the host has the image", whole)
+    real.post(f"{path}/action", {"remove_host": {"host": host}})
+    assert real.request("DELETE", path).status_code == 200
+
+
 def test_down_stops_the_guests_and_up_starts_them_again(real):
     server = real.create("through-the-night", real.image, network=real.net)
     real.wait_status(server, "ACTIVE")

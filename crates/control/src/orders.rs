@@ -14,6 +14,7 @@ use lenticular_model::{
         host::HostOrder,
         order::{GuestAssignment, Order, Outgoing, Own, Peer, Receive, Replaces, RunGoal},
     },
+    image::Image,
 };
 
 /// The orders of a host that changed after a commit.
@@ -182,6 +183,13 @@ fn disk(server: &Server, disk: &Disk, generation: u64, size: &Size) -> DiskSpec 
         DiskKind::Swap => Content::Swap,
     };
     DiskSpec { id: disk.id, generation, bytes: disk.kind.bytes(size), content, tag: disk.tag.clone() }
+}
+
+/// An image as hosts fetch it; `None` while it has no data.
+pub fn base_of(image: &Image) -> Option<Base> {
+    let data = image.data()?;
+    let format = image.disk_format.clone().unwrap_or_else(|| "raw".to_owned());
+    Some(Base { image_id: image.id, sha512: data.sha512.clone(), format })
 }
 
 fn rescue(rescue: &Rescue) -> RescueSpec {

@@ -108,6 +108,8 @@ pub(crate) struct Runtime {
     cancels: HashMap<ServerId, watch::Sender<bool>>,
     forces: HashMap<ServerId, watch::Sender<bool>>,
     answers: JoinSet<()>,
+    /// Images that are fetched before a server needs them.
+    fetches: Arc<Lock<JoinSet<()>>>,
     /// The guests' open consoles.
     consoles: Arc<console::Consoles>,
     /// Checks of the host in progress: at most one.

@@ -54,6 +54,7 @@ impl Runtime {
             cancels: HashMap::new(),
             forces: HashMap::new(),
             answers: JoinSet::new(),
+            fetches: Arc::default(),
             consoles: Arc::default(),
             checks: JoinSet::new(),
             exits: mpsc::unbounded_channel(),

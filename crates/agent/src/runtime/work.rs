@@ -7,7 +7,9 @@ use crate::{
     link::{Link, LinkError},
 };
 use lenticular_model::{HostId, ServerId, compute::migration::Mode};
-use lenticular_wire::agent::{Answer, DiskSpec, GuestAssignment, Own, Question, Receive, RunGoal, Subject};
+use lenticular_wire::agent::{
+    Answer, Base, DiskSpec, GuestAssignment, Own, Question, Receive, RunGoal, Subject,
+};
 use std::{
     path::PathBuf,
     sync::{
@@ -82,7 +84,8 @@ impl Runtime {
     }
 
     pub(super) fn answer(&mut self, host: HostId, question: Question) {
-        let (drivers, link, consoles) = (self.drivers.clone(), self.link.clone(), self.consoles.clone());
+        let (drivers, link) = (self.drivers.clone(), self.link.clone());
+        let (consoles, fetches) = (self.consoles.clone(), self.fetches.clone());
         self.answers.spawn(async move {
             let asked = async {
                 match question.ask {
@@ -102,6 +105,10 @@ impl Runtime {
                         let set = drivers.hypervisor.set_password(server_id, &user, &password).await;
                         set.map(|()| String::new())
                     }
+                    Subject::FetchImage { base } => {
+                        fetches.lock().spawn(fetch(drivers, link.clone(), base));
+                        Ok(String::new())
+                    }
                     Subject::Interrupt { server_id } => {
                         drivers.hypervisor.interrupt(server_id).await.map(|()| String::new())
                     }
@@ -117,6 +124,18 @@ impl Runtime {
                 tracing::warn!(question = question.id, %error, "an answer was not taken");
             }
         });
+    }
+}
+
+/// Fetches an image before a server needs it. One at a time: servers that are being made come first.
+async fn fetch(drivers: Drivers, link: Arc<dyn Link>, base: Base) {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _turn = TURN.lock().await;
+    match drivers.disks.ensure_base(&base, link.as_ref()).await {
+        Ok(()) => tracing::info!(image = %base.image_id, "an image is here before a server needs it"),
+        Err(error) => {
+            tracing::warn!(image = %base.image_id, %error, "an image could not be fetched in advance")
+        }
     }
 }
 

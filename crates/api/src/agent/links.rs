@@ -2,7 +2,7 @@
 
 use crate::image_store::store::ImageStore;
 use lenticular_model::{
-    DiskId, HostId, ImageId, Kind, Lock, PortId, State,
+    DiskId, HostId, ImageId, Kind, Lock, PortId, State, Timestamp,
     error::{Error, Result},
 };
 use lenticular_store::Store;
@@ -24,6 +24,8 @@ type Reply = oneshot::Sender<std::result::Result<String, String>>;
 pub struct Links {
     hosts: Lock<HashMap<HostId, Arc<Link>>>,
     next_question: AtomicU64,
+    /// Images that hosts were asked to fetch before a server needs them, and until when they may.
+    fetches: Lock<HashMap<(HostId, ImageId), Timestamp>>,
 }
 
 /// One host's link.
@@ -80,6 +82,18 @@ impl Links {
             let Some(server) = server else { continue };
             state.ordered_at(server, state.seq).for_each(&mut wake);
         }
+    }
+
+    /// Lets a host read an image until a time.
+    pub fn let_fetch(&self, host: HostId, image: ImageId, now: Timestamp, until: Timestamp) {
+        let mut fetches = self.fetches.lock();
+        fetches.retain(|_, end| *end > now);
+        fetches.insert((host, image), until);
+    }
+
+    /// Whether a host may read an image that none of its servers needs.
+    pub fn may_fetch(&self, host: HostId, image: ImageId, now: Timestamp) -> bool {
+        self.fetches.lock().get(&(host, image)).is_some_and(|end| *end > now)
     }
 
     /// Wakes all polls: a new leader knows none of the hosts' sessions.

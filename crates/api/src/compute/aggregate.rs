@@ -4,17 +4,21 @@ use crate::{
     body::Json,
     ctx::Ctx,
     fault::Handled,
+    limits::QUESTION_TIMEOUT,
     respond::{empty, json},
 };
 use axum::extract::Path;
-use lenticular_control::command::compute::aggregate;
+use lenticular_control::{command::compute::aggregate, orders::base_of};
 use lenticular_model::{
     ImageId, Txn,
     compute::aggregate::Aggregate,
     error::{Error, Result},
     policy::{self, Action, Caller},
 };
-use lenticular_wire::compute::aggregate::{self as wire, Action as Asked};
+use lenticular_wire::{
+    agent::{Subject, VERSION},
+    compute::aggregate::{self as wire, Action as Asked},
+};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -105,18 +109,40 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
     answer(&ctx, &now, false)
 }
 
-/// `POST /os-aggregates/{id}/images` (from 2.81). Hosts fetch an image when they first need it, so the handler
-/// only checks that the images exist.
+/// How long hosts may take until they read the images, in seconds.
+const FETCH_S_MAX: i64 = 24 * 3_600;
+
+/// `POST /os-aggregates/{id}/images` (from 2.81): the aggregate's hosts fetch images before a server needs them. A host that
+/// is down fetches them when it needs them.
 pub async fn images(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled {
     if !ctx.version.has(81) {
         return Err(Error::not_found_text("The resource could not be found.").into());
     }
     let ids = wire::read_images(body)?;
-    readable(&ctx, &id)?;
+    let aggregate = readable(&ctx, &id)?;
+    let mut bases = Vec::new();
     for id in ids {
-        let known = id.parse().ok().is_some_and(|id: ImageId| ctx.state.images.contains_key(&id));
-        if !known {
-            return Err(Error::invalid(format!("Image {id} could not be found.")).into());
+        let image = id.parse().ok().and_then(|id: ImageId| ctx.state.images.get(&id));
+        let image = image.ok_or_else(|| Error::invalid(format!("Image {id} could not be found.")))?;
+        let base = base_of(image);
+        bases.push(
+            base.ok_or_else(|| Error::invalid(format!("Image {id} has no data yet. Upload it before.")))?,
+        );
+    }
+    let hosts = aggregate.hosts.iter().filter_map(|host| ctx.state.hosts.get(host));
+    for host in hosts.filter(|host| host.is_up() && host.protocol >= VERSION) {
+        for base in &bases {
+            let (app, host, base) = (ctx.app.clone(), host.id, base.clone());
+            let now = app.now();
+            app.links.let_fetch(host, base.image_id, now, now.plus_s(FETCH_S_MAX));
+            // As in Nova, nobody waits for the hosts.
+            tokio::spawn(async move {
+                let image = base.image_id;
+                if let Err(error) = app.links.ask(host, Subject::FetchImage { base }, QUESTION_TIMEOUT).await
+                {
+                    tracing::warn!(%host, %image, %error, "a host was not told to fetch an image");
+                }
+            });
         }
     }
     empty(202)

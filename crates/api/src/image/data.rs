@@ -144,9 +144,10 @@ pub async fn download(ctx: Ctx, Path(id): Path<String>, headers: HeaderMap) -> H
 pub async fn for_agent(peer: Peer, State(app): State<App>, Path(id): Path<String>) -> Handled {
     let state = app.store.state();
     let id = image_id(&id)?;
-    // The image may be private: only a host with a server of the image may read it.
-    let host = state.host_named(&peer.name).map(|host| &host.id);
-    let needed = host.is_some_and(|host| needs_image(&state, *host, id));
+    // The image may be private: only a host with a server of the image may read it, or one that was told to fetch it.
+    let host = state.host_named(&peer.name).map(|host| host.id);
+    let needed =
+        host.is_some_and(|host| needs_image(&state, host, id) || app.links.may_fetch(host, id, app.now()));
     let image = state.images.get(&id).filter(|_| needed).ok_or_else(|| Error::not_found("Image", id))?;
     let data = image.data().ok_or_else(|| Error::not_found("Data of image", id))?;
     stream(&app, image, data, None).await

@@ -1,6 +1,6 @@
 //! Questions, and words to a guest, that change no record; and their answers.
 
-use lenticular_model::ServerId;
+use lenticular_model::{ServerId, host::guest_spec::Base};
 use serde::{Deserialize, Serialize};
 
 /// A question or a word to a guest, which changes no record. It comes with the answer to the agent's poll.
@@ -46,6 +46,11 @@ pub enum Subject {
         user: String,
         /// The password.
         password: String,
+    },
+    /// An image that servers on the host may need soon: the host fetches it, and answers before it has it.
+    FetchImage {
+        /// The image.
+        base: Base,
     },
     /// An interrupt that the guest cannot mask. The answer is empty.
     Interrupt {
