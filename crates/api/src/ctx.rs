@@ -197,11 +197,22 @@ pub fn authenticate(app: &App, state: &State, text: &str) -> Result<(Payload, Ar
 }
 
 /// Checks that an opened token is still valid. Returns its user.
+///
+/// # Errors
+/// The token is over, or its rights are.
 pub fn check(state: &State, token: &Payload, now: Timestamp) -> Result<Arc<User>> {
-    let refused = || Error::unauthorized("The request you have made requires authentication.");
-    if token.expires_at <= now {
-        return Err(refused());
+    match token.expires_at <= now {
+        true => Err(Error::unauthorized("The request you have made requires authentication.")),
+        false => check_rights(state, token, now),
     }
+}
+
+/// Checks that what a token rests on is still there, whether or not the token itself is over. Returns its user.
+///
+/// # Errors
+/// The token was revoked, or its user, scope, role, application credential or trust is gone.
+pub fn check_rights(state: &State, token: &Payload, now: Timestamp) -> Result<Arc<User>> {
+    let refused = || Error::unauthorized("The request you have made requires authentication.");
     let audit = crate::identity::token::audit_text(&token.audit_id);
     if state.revocations.contains_key(&lenticular_model::RevocationId::from(audit.as_str())) {
         return Err(refused());

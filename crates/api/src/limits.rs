@@ -23,8 +23,8 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long an upload or a download may stall.
 pub const STREAM_STALL: Duration = Duration::from_secs(60);
 
-/// How long a question to an agent may take.
-pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a question to an agent may take. The agent itself gives up after 10 s, and says so.
+pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The longest listing, and the default length.
 pub const PAGE_MAX: usize = 1_000;

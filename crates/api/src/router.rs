@@ -111,6 +111,7 @@ async fn middleware(State(app): State<App>, mut request: Request, next: Next) ->
     unread.finish(&mut response).await;
     let (status, took) = (response.status().as_u16(), began.elapsed());
     app.metrics.answered(&asked, &method, status, took);
+    let asked = without_secret(&asked);
     match internal {
         Some(internal) => {
             tracing::error!(request_id = %id, %method, path = asked, status, internal, "the request failed");
@@ -123,6 +124,12 @@ async fn middleware(State(app): State<App>, mut request: Request, next: Next) ->
         }
     }
     response
+}
+
+/// A path for the log. The last part of some paths opens a console.
+fn without_secret(path: &str) -> &str {
+    let secret = ["/os-console-auth-tokens/", "/consoles/"];
+    secret.iter().find_map(|before| Some(&path[..path.find(before)? + before.len()])).unwrap_or(path)
 }
 
 /// Transfers of images may take as long as bytes flow; polls wait by design.

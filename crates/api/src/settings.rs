@@ -2,6 +2,7 @@
 
 use lenticular_model::image::Quota;
 use serde::Deserialize;
+use std::num::NonZeroU32;
 
 /// The settings, as tables of a TOML file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -22,7 +23,7 @@ pub struct Settings {
 #[serde(default, deny_unknown_fields)]
 pub struct ConsoleSettings {
     /// How long the URL of a console can be used, in seconds.
-    pub token_life_s: i64,
+    pub token_life_s: NonZeroU32,
     /// Sites whose pages may open consoles, as a browser names them (`https://dashboard.example`). The cloud's own pages
     /// always may.
     pub allowed_origins: Vec<String>,
@@ -30,7 +31,7 @@ pub struct ConsoleSettings {
 
 impl Default for ConsoleSettings {
     fn default() -> Self {
-        Self { token_life_s: 600, allowed_origins: Vec::new() }
+        Self { token_life_s: NonZeroU32::MIN.saturating_add(599), allowed_origins: Vec::new() }
     }
 }
 

@@ -35,6 +35,9 @@ pub(crate) const USERS: Range<u32> = 1_800_000_000..1_800_065_536;
 pub(crate) const RUN: &str = "run";
 
 const LIMITS: Limits = Limits { deadline: Duration::from_secs(10), memory_mb_and_cpu_s: None };
+/// How often, and after which pause, a connection is tried again while the socket's queue is full.
+const CONNECT_TRIES: u32 = 40;
+const CONNECT_AGAIN: Duration = Duration::from_millis(50);
 const KVM: &str = "/dev/kvm";
 const TUN: &str = "/dev/net/tun";
 
@@ -261,9 +264,9 @@ fn each(dir: &Path, mut mode: impl FnMut(&PathBuf, u32) -> Option<u32>) -> io::R
 /// guest could lead the agent elsewhere. The QEMU of an older agent listens in the guest's directory itself.
 pub(crate) async fn connect(dir: &Path, name: &str) -> io::Result<tokio::net::UnixStream> {
     let short = files::ShortDir::open(dir)?;
-    let stream = match tokio::net::UnixStream::connect(short.path(&format!("{RUN}/{name}"))).await {
-        Ok(stream) => stream,
-        Err(_) => tokio::net::UnixStream::connect(short.path(name)).await?,
+    let stream = match connect_to(&short.path(&format!("{RUN}/{name}"))).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => connect_to(&short.path(name)).await?,
+        other => other?,
     };
     match is_of(dir, stream.peer_cred()?.uid()) {
         true => Ok(stream),
@@ -272,6 +275,19 @@ pub(crate) async fn connect(dir: &Path, name: &str) -> io::Result<tokio::net::Un
             "the socket belongs to another user than the guest's",
         )),
     }
+}
+
+/// Connects to a socket. QEMU lets few clients wait for a connection, and the next ones have to come again.
+async fn connect_to(path: &Path) -> io::Result<tokio::net::UnixStream> {
+    for _ in 0..CONNECT_TRIES {
+        match tokio::net::UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(CONNECT_AGAIN).await
+            }
+            other => return other,
+        }
+    }
+    tokio::net::UnixStream::connect(path).await
 }
 
 /// Whether a program of this user may be the guest's own.

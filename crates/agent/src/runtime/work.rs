@@ -116,7 +116,7 @@ impl Runtime {
             };
             let result = match tokio::time::timeout(Duration::from_secs(ANSWER_S_MAX), asked).await {
                 Ok(result) => result,
-                Err(_) => Err("The host took too long to look at the guest. Try again.".to_owned()),
+                Err(_) => Err("The server's host took too long. Try again.".to_owned()),
             };
             let answer = Answer { id: question.id, result };
             if let Err(error) = link.answer(host, &answer).await {

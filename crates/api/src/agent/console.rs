@@ -1,8 +1,13 @@
 //! An agent joins a guest's console to the session that waits for it.
 
 use super::{console_session::Stream, enrol::Peer, session::host_id};
-use crate::{app::App, fault::Handled};
+use crate::{
+    app::App,
+    fault::Handled,
+    serve::connections::{Place, Turn},
+};
 use axum::{
+    Extension,
     extract::{Path, Request, State},
     http::{
         StatusCode,
@@ -17,12 +22,14 @@ use lenticular_model::{
     error::{Error, Result},
 };
 use lenticular_wire::agent::CONSOLE_PROTOCOL;
+use std::sync::Arc;
 
 /// `GET /agent/v1/hosts/{host}/consoles/{session}`
 pub async fn join(
     peer: Peer,
     State(app): State<App>,
     Path((host, session)): Path<(String, String)>,
+    place: Option<Extension<Arc<Place>>>,
     mut request: Request,
 ) -> Handled {
     let host = host_id(&host)?;
@@ -33,7 +40,11 @@ pub async fn join(
         .ok_or_else(|| Error::invalid(format!("This path needs an upgrade to {CONSOLE_PROTOCOL}.")))?;
     let arrival = app.consoles.take(host, &session)?;
     tokio::spawn(async move {
-        match upgrade.await {
+        let upgraded = upgrade.await;
+        if let Some(Extension(place)) = place {
+            place.turn(Turn::Working);
+        }
+        match upgraded {
             // The browser may have left meanwhile.
             Ok(stream) => drop(arrival.send(Box::new(TokioIo::new(stream)))),
             Err(error) => tracing::warn!(%error, "an agent's connection for a console was lost"),

@@ -1,7 +1,7 @@
 //! Sessions of consoles: where a browser's connection waits for the agent's.
 
 use lenticular_model::{
-    HostId, Lock, ServerId,
+    HostId, Lock, ProjectId, ServerId,
     error::{Error, Result},
 };
 use lenticular_wire::hex;
@@ -16,8 +16,11 @@ use tokio::{
 
 /// The sessions that a server may have at once.
 const OF_SERVER_MAX: usize = 16;
-/// The sessions that the control plane carries at once.
-const ALL_MAX: usize = 1_024;
+/// The sessions that a project may have at once.
+const OF_PROJECT_MAX: usize = 64;
+/// The sessions that the control plane carries at once. Their connections are never closed for others, so they are few beside
+/// the places of a listener.
+const ALL_MAX: usize = 240;
 
 /// A console's bytes, in both directions.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -30,8 +33,8 @@ pub type Stream = Box<dyn Duplex>;
 /// All sessions.
 #[derive(Default)]
 pub struct Sessions {
-    /// How many sessions each server has.
-    open: Lock<BTreeMap<ServerId, usize>>,
+    /// How many sessions each server has, and its project.
+    open: Lock<BTreeMap<ServerId, (ProjectId, usize)>>,
     waiting: Lock<HashMap<String, Waiting>>,
 }
 
@@ -55,16 +58,30 @@ impl Sessions {
     ///
     /// # Errors
     /// There are too many sessions, or the system gives no randomness.
-    pub fn begin(self: &Arc<Self>, server: ServerId, host: HostId) -> Result<Session> {
+    pub fn begin(self: &Arc<Self>, project: ProjectId, server: ServerId, host: HostId) -> Result<Session> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(Error::internal)?;
         let name = hex(&bytes);
         let mut open = self.open.lock();
-        let own = open.get(&server).copied().unwrap_or_default();
-        if own >= OF_SERVER_MAX || open.values().sum::<usize>() >= ALL_MAX {
-            return Err(Error::unavailable("Too many consoles are open. Close one, and try again."));
+        let own = open.get(&server).map_or(0, |(_, count)| *count);
+        if own >= OF_SERVER_MAX {
+            return Err(Error::unavailable(format!(
+                "The server has {OF_SERVER_MAX} open consoles. Close one, and try again."
+            )));
         }
-        open.insert(server, own + 1);
+        let of_project =
+            open.values().filter(|(of, _)| *of == project).map(|(_, count)| count).sum::<usize>();
+        if of_project >= OF_PROJECT_MAX {
+            return Err(Error::unavailable(format!(
+                "The project has {OF_PROJECT_MAX} open consoles. Close one, and try again."
+            )));
+        }
+        if open.values().map(|(_, count)| count).sum::<usize>() >= ALL_MAX {
+            return Err(Error::unavailable(
+                "The cloud has no room for another console now. Try again later.",
+            ));
+        }
+        open.insert(server, (project, own + 1));
         let (arrival, arrived) = oneshot::channel();
         self.waiting.lock().insert(name.clone(), Waiting { host, arrival });
         Ok(Session { server, all: self.clone(), name, arrival: arrived })
@@ -91,7 +108,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.all.waiting.lock().remove(&self.name);
         let mut open = self.all.open.lock();
-        if let Some(own) = open.get_mut(&self.server) {
+        if let Some((_, own)) = open.get_mut(&self.server) {
             *own -= 1;
             if *own == 0 {
                 open.remove(&self.server);
@@ -108,7 +125,8 @@ mod tests {
     async fn only_the_servers_host_joins_a_session_and_only_once() {
         let all = Arc::new(Sessions::default());
         let (server, host) = (ServerId::from_random([1; 16]), HostId::from_random([2; 16]));
-        let session = all.begin(server, host).unwrap();
+        let project = ProjectId::from_random([7; 16]);
+        let session = all.begin(project, server, host).unwrap();
         assert!(all.take(HostId::from_random([3; 16]), &session.name).is_err());
         let place = all.take(host, &session.name).unwrap();
         assert!(place.send(Box::new(tokio::io::duplex(1).0)).is_ok());
@@ -121,10 +139,17 @@ mod tests {
     fn a_server_has_a_limited_number_of_sessions() {
         let all = Arc::new(Sessions::default());
         let (server, host) = (ServerId::from_random([1; 16]), HostId::from_random([2; 16]));
-        let held: Vec<Session> = (0..OF_SERVER_MAX).map(|_| all.begin(server, host).unwrap()).collect();
-        assert!(all.begin(server, host).is_err());
-        assert!(all.begin(ServerId::from_random([9; 16]), host).is_ok());
+        let project = ProjectId::from_random([7; 16]);
+        let held: Vec<Session> =
+            (0..OF_SERVER_MAX).map(|_| all.begin(project, server, host).unwrap()).collect();
+        assert!(all.begin(project, server, host).is_err());
+        assert!(all.begin(project, ServerId::from_random([9; 16]), host).is_ok());
+        let others = (0..OF_PROJECT_MAX)
+            .map_while(|n| all.begin(project, ServerId::from_random([100 + n as u8; 16]), host).ok());
+        let others: Vec<Session> = others.collect();
+        assert_eq!(held.len() + others.len(), OF_PROJECT_MAX);
+        assert!(all.begin(ProjectId::from_random([8; 16]), ServerId::from_random([9; 16]), host).is_ok());
         drop(held);
-        assert!(all.begin(server, host).is_ok());
+        assert!(all.begin(project, server, host).is_ok());
     }
 }

@@ -110,16 +110,28 @@ impl Links {
         let id = self.next_question.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         link.asked.lock().insert(id, Asked { ask, sent: false, reply });
+        // Also if the asking request is given up: a host that comes back must not find old questions.
+        let _asked = Forgotten { link: link.clone(), id };
         link.news.notify_waiters();
-        let answer = tokio::time::timeout(deadline, answer).await;
-        link.asked.lock().remove(&id);
-        match answer {
+        match tokio::time::timeout(deadline, answer).await {
             Ok(Ok(Ok(text))) => Ok(text),
             Ok(Ok(Err(why))) => Err(Error::conflict(why)),
             _ => Err(Error::unavailable(
                 "The server's host does not answer. Try again; if it stays so, its operator should look at the host.",
             )),
         }
+    }
+}
+
+/// Removes a question when its waiter is gone.
+struct Forgotten {
+    link: Arc<Link>,
+    id: u64,
+}
+
+impl Drop for Forgotten {
+    fn drop(&mut self) {
+        self.link.asked.lock().remove(&self.id);
     }
 }
 

@@ -69,7 +69,7 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
         "addFixedIp" | "removeFixedIp" => {
             return super::interface::change_address(&ctx, id, &name, args).await;
         }
-        "changePassword" | "trigger_crash_dump" => return guest::act(&ctx, id, &name, args).await,
+        "changePassword" | "trigger_crash_dump" => return guest::act(ctx, id, &name, args).await,
         "rebuild" => return super::rebuild::rebuild(ctx, id, args).await,
         "rescue" => return super::rescue::rescue(&ctx, id, args).await,
         "createImage" | "createBackup" => return super::snapshot::create(&ctx, id, &name, args).await,

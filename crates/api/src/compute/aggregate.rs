@@ -13,10 +13,11 @@ use lenticular_model::{
     ImageId, Txn,
     compute::aggregate::Aggregate,
     error::{Error, Result},
+    host::host::PROTOCOL_WITH_QUESTIONS,
     policy::{self, Action, Caller},
 };
 use lenticular_wire::{
-    agent::{Subject, VERSION},
+    agent::Subject,
     compute::aggregate::{self as wire, Action as Asked},
 };
 use serde_json::{Value, json};
@@ -130,7 +131,7 @@ pub async fn images(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handl
         );
     }
     let hosts = aggregate.hosts.iter().filter_map(|host| ctx.state.hosts.get(host));
-    for host in hosts.filter(|host| host.is_up() && host.protocol >= VERSION) {
+    for host in hosts.filter(|host| host.is_up() && host.protocol >= PROTOCOL_WITH_QUESTIONS) {
         for base in &bases {
             let (app, host, base) = (ctx.app.clone(), host.id, base.clone());
             let now = app.now();

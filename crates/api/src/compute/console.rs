@@ -13,6 +13,7 @@ use crate::{
     ctx::Ctx,
     fault::Handled,
     limits::{CONSOLE_BYTES_MAX, QUESTION_TIMEOUT},
+    query::encode,
     respond::json,
 };
 use axum::extract::Path;
@@ -97,7 +98,7 @@ pub(super) async fn show_url(ctx: &Ctx, id: ServerId, action: &str, args: Value)
     };
     if !TYPES.iter().any(|(of, kind, since)| *of == protocol && *kind == asked.kind && *since == 6) {
         return Err(Error::invalid(format!(
-            "Invalid input for field/attribute type. {protocol} has no console '{}'.",
+            "Invalid input for field/attribute type. {protocol} has no console '{}'. Ask for novnc or serial.",
             asked.kind
         ))
         .into());
@@ -106,7 +107,7 @@ pub(super) async fn show_url(ctx: &Ctx, id: ServerId, action: &str, args: Value)
     json(200, &json!({"console": {"type": asked.kind, "url": url}}))
 }
 
-/// The URL of a console of this type, for the caller alone.
+/// The URL of a console of this type. Whoever has the URL may use the console, as long as the caller may.
 async fn url(ctx: &Ctx, id: ServerId, kind: &str) -> Result<String> {
     let server = ctx.state.visible::<Server>(&ctx.caller, &id)?;
     policy::check(&ctx.caller, Action::ServerRemoteConsole, Some(server.project_id))?;
@@ -120,14 +121,16 @@ async fn url(ctx: &Ctx, id: ServerId, kind: &str) -> Result<String> {
     };
     host_with_console(&ctx.state, &server)?;
     let life_s = ctx.app.config.settings.console.token_life_s;
-    let expires_at = ctx.app.now().plus_s(life_s);
+    let expires_at = ctx.app.now().plus_s(life_s.get().into());
     let token = ConsoleToken { kind, server_id: id, expires_at, client: ctx.token.clone() }.seal(&ctx.app);
     let base = ctx.url();
     Ok(match kind {
-        // Clients take the WebSocket's path from the query of this URL.
-        ConsoleKind::Vnc => {
-            format!("{base}{VNC_PAGE}?path={}%3Ftoken%3D{token}", SOCKET[1..].replace('/', "%2F"))
-        }
+        // Clients read the WebSocket's path from the query, as noVNC's own page does.
+        ConsoleKind::Vnc => format!(
+            "{base}{VNC_PAGE}?path={}&title={}",
+            encode(&format!("{}?token={token}", &SOCKET[1..])),
+            encode(&server.name)
+        ),
         // http becomes ws, and https becomes wss.
         ConsoleKind::Serial => format!("{}{SOCKET}?token={token}", base.replacen("http", "ws", 1)),
     })
@@ -136,8 +139,11 @@ async fn url(ctx: &Ctx, id: ServerId, kind: &str) -> Result<String> {
 /// `GET /os-console-auth-tokens/{token}`
 pub async fn show_token(ctx: Ctx, Path(token): Path<String>) -> Handled {
     policy::check(&ctx.caller, Action::ConsoleToken, None)?;
-    let token = ConsoleToken::open(&ctx.app, &ctx.state, &token)
-        .map_err(|_| Error::not_found_text("Token not found: it is not valid, or not any more."))?;
+    let token = ConsoleToken::open(&ctx.app, &ctx.state, &token).map_err(|_| {
+        Error::not_found_text(
+            "The console token is not valid, or not any more. Ask for a new URL of the console.",
+        )
+    })?;
     let server = ctx.state.servers.get(&token.server_id);
     let host = server.and_then(|server| ctx.state.hosts.get(&server.host_id?));
     let mut console = json!({

@@ -6,10 +6,11 @@ use axum::extract::Path;
 use lenticular_model::{
     compute::server::Server,
     error::Error,
+    host::host::PROTOCOL_WITH_QUESTIONS,
     policy::{self, Action},
 };
 use lenticular_wire::{
-    agent::{Diagnostics, Subject, VERSION},
+    agent::{Diagnostics, Subject},
     compute::diagnostics as wire,
 };
 use serde_json::json;
@@ -26,7 +27,7 @@ pub async fn show(ctx: Ctx, Path(id): Path<String>) -> Handled {
             server.power_state()
         ))
     })?;
-    if host.protocol < VERSION {
+    if host.protocol < PROTOCOL_WITH_QUESTIONS {
         return Err(Error::not_implemented(format!(
             "The agent of the server's host is too old for that (version {}). Ask the operator to upgrade it.",
             host.protocol

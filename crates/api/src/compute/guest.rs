@@ -18,7 +18,7 @@ const ADMIN_USER: &str = "root";
 const PASSWORD_MAX: usize = 255;
 
 /// `changePassword` or `trigger_crash_dump`
-pub(super) async fn act(ctx: &Ctx, id: ServerId, name: &str, args: Value) -> Handled {
+pub(super) async fn act(ctx: Ctx, id: ServerId, name: &str, args: Value) -> Handled {
     let (what, subject) = match name {
         "changePassword" => {
             let user = ctx.state.servers.get(&id).and_then(|server| {
@@ -42,15 +42,19 @@ pub(super) async fn act(ctx: &Ctx, id: ServerId, name: &str, args: Value) -> Han
     };
     let host =
         ctx.commit("server guest check", move |txn, caller| guest::check(txn, caller, id, what)).await?;
-    let answer = ctx.app.links.ask(host, subject, QUESTION_TIMEOUT).await;
-    let failure = answer.as_ref().err().map(ToString::to_string);
     let why = format!("server {name}");
-    ctx.commit(&why, move |txn, caller| {
-        guest::record(txn, caller, id, what, failure);
-        Ok(())
-    })
-    .await?;
-    answer?;
+    // The rest runs even if the client goes away, so that what was done in the guest is recorded.
+    let task = tokio::spawn(async move {
+        let answer = ctx.app.links.ask(host, subject, QUESTION_TIMEOUT).await;
+        let failure = answer.as_ref().err().map(ToString::to_string);
+        let record = ctx.commit(&why, move |txn, caller| {
+            guest::record(txn, caller, id, what, failure);
+            Ok(())
+        });
+        record.await?;
+        answer
+    });
+    task.await.map_err(Error::internal)??;
     empty(202)
 }
 

@@ -11,8 +11,8 @@ use axum::{
 use lenticular_model::error::Error;
 
 /// The page runs its own scripts alone, and talks to this cloud alone.
-const SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' \
-                        ws: wss:";
+const CONTENT_POLICY: &str =
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'";
 
 /// The files: name, kind and text.
 const FILES: &[(&str, &str, &str)] = &[
@@ -30,7 +30,7 @@ pub async fn show(Path(name): Path<String>) -> Handled {
     let headers = [
         (CONTENT_TYPE, format!("{kind}; charset=utf-8")),
         (CACHE_CONTROL, "no-cache".to_owned()),
-        (CONTENT_SECURITY_POLICY, SECURITY.to_owned()),
+        (CONTENT_SECURITY_POLICY, CONTENT_POLICY.to_owned()),
         // The page's URL has the token.
         (REFERRER_POLICY, "no-referrer".to_owned()),
         (X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),

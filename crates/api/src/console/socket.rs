@@ -27,7 +27,10 @@ use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use lenticular_model::error::{Error, Result};
+use lenticular_model::{
+    HostId,
+    error::{Error, Result},
+};
 use lenticular_wire::agent::Subject;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -39,8 +42,12 @@ use tokio::{
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// The largest piece that is sent to a browser, in bytes.
 const PIECE_BYTES: usize = 16 * 1024;
-/// How often a browser is asked whether it is still there, and its user's rights are looked at.
+/// How often a browser is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
+/// How often the rights of an open console's user are looked at.
+const LOOK: Duration = Duration::from_secs(10);
+/// How long a browser may take for the closing frame.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
 /// A browser that says nothing for this long is gone.
 const SILENCE: Duration = Duration::from_secs(75);
 /// The longest reason in a closing frame, in bytes (RFC 6455, section 5.5.1).
@@ -71,7 +78,8 @@ pub async fn connect(
     let upgrade = upgrade.map_err(|refusal| {
         Error::invalid(format!("This path takes WebSocket connections alone: {refusal}"))
     })?;
-    let upgrade = upgrade.protocols(["binary"]).max_message_size(MESSAGE_BYTES_MAX);
+    let upgrade =
+        upgrade.protocols(["binary"]).max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX);
     Ok(upgrade.on_upgrade(async move |mut socket| {
         if let Some(Extension(place)) = place {
             // No request is awaited here, so the connection is not closed for others.
@@ -85,22 +93,34 @@ pub async fn connect(
         let end = why.floor_char_boundary(REASON_BYTES_MAX);
         let frame = CloseFrame { code, reason: why[..end].into() };
         // A browser that has gone needs no reason.
-        let _ = timeout(PING, socket.send(Message::Close(Some(frame)))).await;
+        let _ = timeout(CLOSE_MAX, socket.send(Message::Close(Some(frame)))).await;
     }))
 }
 
 /// Refuses a page of another site. A client without a browser names no origin.
 fn check_origin(headers: &HeaderMap, config: &Config) -> Result<()> {
-    let Some(origin) = header(headers, "origin") else { return Ok(()) };
-    let site = |url: &str| url.split_once("://").map(|(_, rest)| rest.to_ascii_lowercase());
+    for origin in headers.get_all("origin") {
+        check_one_origin(origin.to_str().unwrap_or("an unreadable origin"), headers, config)?;
+    }
+    Ok(())
+}
+
+fn check_one_origin(origin: &str, headers: &HeaderMap, config: &Config) -> Result<()> {
+    // A proxy may add TLS, so http and https of one host are one site.
+    let site = |url: &str| {
+        let (scheme, rest) = url.split_once("://")?;
+        let host = rest.split('/').next()?.to_ascii_lowercase();
+        let port = if scheme == "https" { ":443" } else { ":80" };
+        Some(host.strip_suffix(port).map_or(host.clone(), str::to_owned))
+    };
     let own = [site(&config.public_url), header(headers, "host").map(str::to_ascii_lowercase)];
     let is_own = site(origin).is_some_and(|asking| own.iter().flatten().any(|own| *own == asking));
     let allowed = &config.settings.console.allowed_origins;
     match is_own || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
         true => Ok(()),
         false => Err(Error::forbidden(format!(
-            "A page of {origin} may not open consoles of this cloud. The operator can allow it: allowed_origins in \
-             [settings.console]."
+            "A page of {origin} may not open consoles of this cloud. The operator can allow it: allowed_origins \
+             in the table `console` of the settings."
         ))),
     }
 }
@@ -108,6 +128,7 @@ fn check_origin(headers: &HeaderMap, config: &Config) -> Result<()> {
 /// An open console.
 struct Opened {
     token: ConsoleToken,
+    host: HostId,
     stream: Stream,
     /// Ends with the connection.
     _session: Session,
@@ -119,19 +140,19 @@ async fn open(app: &App, token: ConsoleToken) -> Result<Opened> {
     let server =
         state.servers.get(&token.server_id).ok_or_else(|| Error::not_found("Instance", token.server_id))?;
     let host = host_with_console(&state, server)?;
-    let mut session = app.consoles.begin(token.server_id, host)?;
+    let mut session = app.consoles.begin(server.project_id, token.server_id, host)?;
     let ask =
         Subject::OpenConsole { server_id: token.server_id, kind: token.kind, session: session.name.clone() };
     app.links.ask(host, ask, QUESTION_TIMEOUT).await?;
     let arrived = timeout(QUESTION_TIMEOUT, &mut session.arrival).await;
     let lost = || Error::unavailable("The connection to the server's host was lost. Try again.");
     let stream = arrived.ok().and_then(std::result::Result::ok).ok_or_else(lost)?;
-    Ok(Opened { token, stream, _session: session })
+    Ok(Opened { token, host, stream, _session: session })
 }
 
 /// Carries bytes until one side ends. Returns why.
 async fn carry(app: &App, socket: &mut WebSocket, opened: Opened) -> (CloseCode, String) {
-    let Opened { token, stream, _session } = opened;
+    let Opened { token, host, stream, _session } = opened;
     let (server, user, kind) = (token.server_id, token.client.user_id, token.kind);
     tracing::info!(%server, %user, ?kind, "a console was opened");
     let began = app.now();
@@ -139,10 +160,27 @@ async fn carry(app: &App, socket: &mut WebSocket, opened: Opened) -> (CloseCode,
     let (from_guest, to_guest) = tokio::io::split(stream);
     let end = tokio::select! {
         end = type_in(from_browser, to_guest) => end,
-        end = show(app, &token, from_guest, to_browser) => end,
+        end = show(from_guest, to_browser) => end,
+        end = end_of_reason(app, &token, host) => end,
     };
     tracing::info!(%server, %user, ?kind, seconds = app.now().since_ms(began) / 1_000, "a console was closed");
     end
+}
+
+/// Waits until the console's user may not use it any more, or its host is not the place to look at.
+async fn end_of_reason(app: &App, token: &ConsoleToken, host: HostId) -> (CloseCode, String) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let state = app.store.state();
+        if let Err(error) = token.still_holds(&state, app.now()) {
+            return (close_code::POLICY, error.to_string());
+        }
+        let server = state.servers.get(&token.server_id);
+        let is_there = server.is_some_and(|server| server.host_id == Some(host));
+        if !is_there || !state.hosts.get(&host).is_some_and(|host| host.is_up()) {
+            return (close_code::AGAIN, "The server has moved, or its host is silent.".to_owned());
+        }
+    }
 }
 
 /// From the browser to the guest.
@@ -150,6 +188,9 @@ async fn type_in(mut from: SplitStream<&mut WebSocket>, mut to: WriteHalf<Stream
     loop {
         let message = match timeout(SILENCE, from.next()).await {
             Ok(Some(Ok(message))) => message,
+            Ok(Some(Err(error))) => {
+                return (close_code::SIZE, format!("The browser's message cannot be read: {error}"));
+            }
             _ => return (close_code::AWAY, "The browser is gone.".to_owned()),
         };
         let written = match message {
@@ -166,12 +207,7 @@ async fn type_in(mut from: SplitStream<&mut WebSocket>, mut to: WriteHalf<Stream
 }
 
 /// From the guest to the browser.
-async fn show(
-    app: &App,
-    token: &ConsoleToken,
-    mut from: ReadHalf<Stream>,
-    mut to: SplitSink<&mut WebSocket, Message>,
-) -> (CloseCode, String) {
+async fn show(mut from: ReadHalf<Stream>, mut to: SplitSink<&mut WebSocket, Message>) -> (CloseCode, String) {
     let mut piece = BytesMut::new();
     let mut ping = interval(PING);
     loop {
@@ -181,12 +217,7 @@ async fn show(
                 Ok(bytes) if bytes > 0 => Message::Binary(piece.split().freeze()),
                 _ => return guest_is_gone(),
             },
-            _ = ping.tick() => {
-                if let Err(error) = token.still_holds(&app.store.state()) {
-                    return (close_code::POLICY, error.to_string());
-                }
-                Message::Ping(Default::default())
-            }
+            _ = ping.tick() => Message::Ping(Default::default()),
         };
         if to.send(message).await.is_err() {
             return (close_code::AWAY, "The browser is gone.".to_owned());
@@ -195,7 +226,11 @@ async fn show(
 }
 
 fn guest_is_gone() -> (CloseCode, String) {
-    (close_code::AWAY, "The server's host has closed the console.".to_owned())
+    (
+        close_code::AWAY,
+        "The console was closed: its guest's process ended, or another client took the serial line."
+            .to_owned(),
+    )
 }
 
 #[cfg(test)]

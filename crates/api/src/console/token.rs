@@ -1,4 +1,4 @@
-//! The token in a console's URL: which console of which server, until when, and for whom.
+//! The token in a console's URL: which console of which server, until when, and whose rights it rests on.
 //!
 //! It holds what the asking client's own token says, so it is worth nothing once that token is: after a log-out, a change
 //! of the password, or the loss of the role. The cloud does not store it.
@@ -44,26 +44,23 @@ impl ConsoleToken {
     /// The token is another's, or has expired; or its user may no longer open the console.
     pub fn open(app: &App, state: &State, text: &str) -> Result<Self> {
         let token = app.tokens.open_bytes(text).and_then(|bytes| Self::unpack(&bytes)).ok_or_else(refused)?;
-        if token.expires_at <= app.now() {
+        if token.expires_at <= app.now() || token.client.expires_at <= app.now() {
             return Err(refused());
         }
-        ctx::check(state, &token.client, app.now()).map_err(|_| refused())?;
-        token.still_holds(state)?;
+        token.still_holds(state, app.now())?;
         Ok(token)
     }
 
-    /// Checks that the user may still use the console. An open console outlives its token, but not the user's rights.
+    /// Checks that the user may still use the console. An open console outlives its token and the client's, but not the
+    /// user's rights.
     ///
     /// # Errors
     /// The user may not, or the server is gone.
-    pub fn still_holds(&self, state: &State) -> Result<()> {
-        let holds = || {
-            ctx::check(state, &self.client, self.client.issued_at).ok()?;
-            let server = state.servers.get(&self.server_id)?;
-            let caller = ctx::caller(state, &self.client, String::new());
-            policy::check(&caller, Action::ServerRemoteConsole, Some(server.project_id)).ok()
-        };
-        holds().ok_or_else(refused)
+    pub fn still_holds(&self, state: &State, now: Timestamp) -> Result<()> {
+        ctx::check_rights(state, &self.client, now).map_err(|_| refused())?;
+        let server = state.servers.get(&self.server_id).ok_or_else(refused)?;
+        let caller = ctx::caller(state, &self.client, String::new());
+        policy::check(&caller, Action::ServerRemoteConsole, Some(server.project_id)).map_err(|_| refused())
     }
 
     fn pack(&self) -> Vec<u8> {
@@ -96,7 +93,8 @@ impl ConsoleToken {
 
 fn refused() -> Error {
     Error::unauthorized(
-        "The console's token is not valid, or not any more. Ask for a new URL of the console.",
+        "The console may not be used, or not any more: its URL is over, its user has logged out, or the server is gone. \
+         Ask for a new URL.",
     )
 }
 

@@ -1,12 +1,18 @@
-// Shows a server's screen. The page's URL has the path of the WebSocket, with its token.
+// Shows a server's screen. The query's `path` is noVNC's convention. This page takes only the token from it, so a URL cannot
+// lead the page elsewhere.
 import RFB from "./novnc.js";
 
 const AGAIN_MS = 2000;
-/// The status of a refused token, and the WebSocket's closing code when a token's rights end.
-const [REFUSED, ENDED] = [401, 1008];
+/// The status of a refused token.
+const REFUSED = 401;
+/// The WebSocket's closing code when its user's rights end.
+const ENDED = 1008;
 
-const [name, state, keys, screen] = ["name", "state", "keys", "screen"].map((id) => document.getElementById(id));
-const path = new URLSearchParams(location.search).get("path") ?? "";
+const [name, state, ctrlAltDel, screen] = ["name", "state", "ctrl-alt-del", "screen"].map((id) =>
+    document.getElementById(id),
+);
+const query = new URLSearchParams(location.search);
+const path = query.get("path") ?? "";
 const token = new URLSearchParams(path.split("?")[1]).get("token") ?? "";
 
 function connect() {
@@ -18,29 +24,29 @@ function connect() {
     rfb.scaleViewport = true;
     rfb.addEventListener("connect", () => {
         state.textContent = "Connected";
-        keys.disabled = false;
+        ctrlAltDel.disabled = false;
         rfb.focus();
     });
-    rfb.addEventListener("desktopname", (event) => {
-        name.textContent = document.title = event.detail.name;
-    });
-    keys.onclick = () => {
+    ctrlAltDel.onclick = () => {
         rfb.sendCtrlAltDel();
         rfb.focus();
     };
     socket.addEventListener("close", async (event) => {
-        keys.disabled = true;
-        let [why, over] = [event.reason || "The connection was lost.", event.code === ENDED];
+        ctrlAltDel.disabled = true;
+        let why = event.reason || "The connection was lost.";
+        let over = event.code === ENDED;
         if (!event.reason) {
             // A refused WebSocket tells a script nothing; the same request without one has the reason.
             url.protocol = location.protocol;
             const answer = await fetch(url).catch(() => null);
             over = answer?.status === REFUSED;
-            why = over ? (await answer.json()).error.message : why;
+            const body = over ? await answer.json().catch(() => null) : null;
+            why = body?.error?.message ?? why;
         }
         state.textContent = over ? why : `${why} Connecting again…`;
         if (!over) setTimeout(connect, AGAIN_MS);
     });
 }
 
+name.textContent = document.title = query.get("title") || "Console";
 connect();

@@ -53,6 +53,9 @@ pub const PROTOCOL_WITH_HOST_ORDERS: u32 = 3;
 /// virtual machine has.
 pub const PROTOCOL_WITH_DISKS: u32 = 3;
 
+/// The first version of the agent protocol in which agents know more questions than that for the console's log.
+pub const PROTOCOL_WITH_QUESTIONS: u32 = 3;
+
 /// The first version of the agent protocol with paused and suspended guests.
 pub const PROTOCOL_WITH_SUSPEND: u32 = 3;
 

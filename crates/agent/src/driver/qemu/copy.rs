@@ -1,15 +1,22 @@
 //! Copies of a running guest's root disk, as it is at one moment.
 //!
 //! QEMU's backup job keeps the moment: before the guest overwrites a part, that part is copied. The guest goes on. If the
-//! guest has an agent, its file systems are frozen at this moment, and so are whole in the copy. An agent of the host that
-//! dies meanwhile leaves a mark, and its successor thaws the guest.
+//! guest runs a guest agent, its file systems are frozen at this moment, so the copy is consistent. The file `frozen` is
+//! there meanwhile: if the host's agent dies, the next one finds the file and thaws the guest.
 
-use super::{FROZEN, Live, Qemu, args, guest_agent::GuestAgent, in_dir, qmp::QmpError, qmp_failure};
+use super::{
+    FROZEN, Live, Qemu, args,
+    guest_agent::{AgentError, GuestAgent},
+    in_dir,
+    qmp::QmpError,
+    qmp_failure,
+};
 use crate::{core::Failure, driver::file_failure, files};
 use lenticular_model::ServerId;
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,6 +24,8 @@ use std::{
 const COPY: &str = "copy";
 /// How often the job is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+/// The pause before a guest that could not be thawed is thawed again.
+const THAW_AGAIN: Duration = Duration::from_secs(5);
 /// A cancelled job ends within this many looks.
 const LOOKS_MAX: u32 = 600;
 
@@ -27,10 +36,12 @@ impl Qemu {
         let dir = self.dir(server);
         let file = in_dir(&dir, &into).to_owned();
         freeze(&dir, &live).await?;
-        let begun = begin(&live, &file.to_string_lossy()).await.map_err(|e| qmp_failure(&e));
+        let begun = begin(&live, &file.to_string_lossy()).await;
         thaw(&dir, &live).await;
-        begun?;
+        begun.map_err(|e| qmp_failure(&e))?;
         loop {
+            // Each look thaws a guest that could not be thawed before.
+            thaw(&dir, &live).await;
             let job = job(&live).await.map_err(|e| qmp_failure(&e))?;
             let Some(job) = job else { return Err(failed("the job is gone")) };
             match (job["status"].as_str(), job["error"].as_str()) {
@@ -45,37 +56,67 @@ impl Qemu {
 
     pub(super) async fn end_root_copy(&self, server: ServerId) -> Result<(), Failure> {
         let Some(live) = self.live(server) else { return Ok(()) };
-        thaw(&self.dir(server), &live).await;
+        let dir = self.dir(server);
+        if !thaw(&dir, &live).await {
+            self.watchers.lock().spawn(keep_thawing(dir, live.clone()));
+        }
         end(&live).await.map_err(|e| qmp_failure(&e))
     }
 }
 
-/// Freezes the guest's file systems, if the guest has an agent. A guest without one is copied as after a power cut.
+/// Freezes the guest's file systems, if the guest runs a guest agent. A guest without one is copied as after a power cut.
 async fn freeze(dir: &Path, live: &Live) -> Result<(), Failure> {
-    let Ok(mut agent) = GuestAgent::connect(dir, live).await else { return Ok(()) };
+    let unfrozen = |error| {
+        tracing::warn!(pid = live.process.seen.pid, %error, "a guest is copied without being frozen");
+    };
+    let mut agent = match GuestAgent::connect(dir, live).await {
+        Ok(agent) => agent,
+        Err(AgentError::Absent) => return Ok(()),
+        Err(error) => {
+            unfrozen(error);
+            return Ok(());
+        }
+    };
     // Before the guest is frozen: whoever finds the mark thaws it.
     files::write_durably(&dir.join(FROZEN), b"").map_err(|e| file_failure("noting a frozen guest", &e))?;
     if let Err(error) = agent.freeze().await {
-        tracing::warn!(pid = live.process.seen.pid, %error, "a guest is copied without being frozen");
+        unfrozen(error);
     }
     Ok(())
 }
 
-/// Thaws the guest's file systems, if they may be frozen. The mark stays until that succeeds.
-async fn thaw(dir: &Path, live: &Live) {
+/// Tries to thaw the guest again and again, as long as it may be frozen.
+async fn keep_thawing(dir: PathBuf, live: Arc<Live>) {
+    let try_again = async {
+        while !thaw(&dir, &live).await {
+            tokio::time::sleep(THAW_AGAIN).await;
+        }
+    };
+    tokio::select! {
+        () = try_again => {}
+        _ = live.process.ended() => {}
+    }
+}
+
+/// Thaws the guest's file systems, if they may be frozen. The mark stays until that succeeds; then the result is true.
+async fn thaw(dir: &Path, live: &Live) -> bool {
     let mark = dir.join(FROZEN);
     if !mark.exists() {
-        return;
+        return true;
     }
     let thawed = async { GuestAgent::connect(dir, live).await?.thaw().await };
-    match thawed.await {
-        Ok(()) => {
-            if let Err(error) = files::remove(&mark) {
-                tracing::warn!(%error, "the mark of a frozen guest cannot be removed");
-            }
-        }
-        Err(error) => tracing::error!(pid = live.process.seen.pid, %error, "a guest may stay frozen"),
+    let removed = match thawed.await {
+        Ok(()) => files::remove(&mark).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(why) = &removed {
+        tracing::error!(
+            pid = live.process.seen.pid,
+            why,
+            "a guest may be frozen; it is thawed as soon as possible"
+        );
     }
+    removed.is_ok()
 }
 
 async fn begin(live: &Live, file: &str) -> Result<(), QmpError> {

@@ -1,8 +1,8 @@
 //! Starting QEMU: a guest from its disks, or a process that waits for a guest's memory.
 
 use super::{
-    CONFIG, CONSOLE, Channel, Live, NetPlan, Qemu, READY, args, cgroup, disk_full, file_failure, in_dir,
-    listen, memory, qmp::Qmp, qmp_failure,
+    CONFIG, CONSOLE, Channel, FROZEN, Live, NetPlan, Qemu, READY, args, cgroup, disk_full, file_failure,
+    in_dir, listen, memory, qmp::Qmp, qmp_failure,
 };
 use crate::{
     config_drive,
@@ -51,6 +51,8 @@ impl Qemu {
         let dir = self.dir(id);
         // No memory of an earlier boot can come back from here on.
         memory::discard(&dir).await?;
+        files::remove(&dir.join(FROZEN))
+            .map_err(|e| file_failure("removing the mark of a frozen guest", &e))?;
         self.write_config_drive(assignment, &dir, net.carries_ipv6).await?;
         let disks: Vec<&Path> = disks.iter().map(|disk| in_dir(&dir, disk)).collect();
         let machine = args::Machine { disks: disks.clone(), net, kvm: probed.kvm, layout: args::LAYOUT };
@@ -67,7 +69,7 @@ impl Qemu {
             false => None,
         };
         let (boot, layout) = (assignment.boot, args::LAYOUT);
-        let live = Arc::new(Live { process, qmp: Some(qmp), boot, layout });
+        let live = Arc::new(Live { process, qmp: Some(qmp), boot, layout, agent_port: Arc::default() });
         Ok((live, Started { ssh_forward, layout, ..Started::default() }))
     }
 
@@ -183,7 +185,8 @@ impl Qemu {
             ));
         };
         cgroup::enter(id, process.seen.pid, of.guest.size);
-        let live = Arc::new(Live { process, qmp: Some(qmp), boot: of.boot, layout });
+        let live =
+            Arc::new(Live { process, qmp: Some(qmp), boot: of.boot, layout, agent_port: Arc::default() });
         self.live.lock().insert(id, live.clone());
         Ok(live)
     }

@@ -87,6 +87,8 @@ struct Live {
     boot: u64,
     /// The layout of its machine.
     layout: u32,
+    /// Held by who speaks with the guest agent.
+    agent_port: Arc<tokio::sync::Mutex<()>>,
 }
 
 type LiveMap = Arc<Lock<HashMap<ServerId, Arc<Live>>>>;
@@ -191,7 +193,7 @@ impl Qemu {
         };
         let (ended, paused) = (status == "shutdown", matches!(status.as_str(), "paused" | "postmigrate"));
         tracing::info!(%server, pid = process.seen.pid, began = process.seen.start_time, boot, "found a guest");
-        let live = Arc::new(Live { process, qmp, boot, layout });
+        let live = Arc::new(Live { process, qmp, boot, layout, agent_port: Arc::default() });
         match ended {
             true => end(&live).await?,
             false => drop(self.live.lock().insert(server, live)),
@@ -233,7 +235,7 @@ impl Qemu {
     /// Ends and removes the rest of a failed start.
     pub(super) async fn clear(&self, server: ServerId) {
         if let Ok(Some(process)) = self.process(server) {
-            let live = Live { process, qmp: None, boot: 0, layout: 0 };
+            let live = Live { process, qmp: None, boot: 0, layout: 0, agent_port: Arc::default() };
             if let Err(error) = end(&live).await {
                 tracing::error!(%server, %error, "a failed start left a process");
             }

@@ -9,7 +9,7 @@ use lenticular_model::{
     HostId, ServerId, Txn,
     compute::{operation::OperationKind, server::Wanted},
     error::{Error, Result},
-    host::host::PROTOCOL_WITH_SUSPEND,
+    host::host::PROTOCOL_WITH_QUESTIONS,
     policy::{Action, Caller},
 };
 
@@ -28,16 +28,19 @@ pub fn check(txn: &Txn<'_>, caller: &Caller, id: ServerId, what: OperationKind) 
     if server.wanted == Wanted::Absent {
         return refused("it is in task_state deleting");
     }
+    if let Some(task) = &server.task {
+        return refused(&format!("it is in task_state {}", task.action.task_state()));
+    }
     if !from.contains(&server.vm_state()) {
         return refused(&format!("it is in vm_state {}", server.vm_state()));
     }
     let host = server.host_id.and_then(|id| txn.hosts.get(&id)).filter(|_| server.powered);
     match host {
-        Some(host) if host.protocol >= PROTOCOL_WITH_SUSPEND => Ok(host.id),
+        Some(host) if host.protocol >= PROTOCOL_WITH_QUESTIONS => Ok(host.id),
         Some(_) => {
-            refused("the agent of its host is of an older version. Ask the operator to upgrade the agent")
+            refused("the agent of its host is of an older version. Ask the operator to upgrade the agent.")
         }
-        None => refused("its guest does not run"),
+        None => refused("its guest does not run. Start the server."),
     }
 }
 
