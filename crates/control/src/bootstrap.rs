@@ -20,6 +20,9 @@ const ROLES: &[&str] = &["admin", "manager", "member", "reader"];
 /// The role of services that act for users. It implies none, and none implies it.
 const SERVICE: &str = "service";
 
+/// Its id is the same in every cloud, which tells it from a role that an operator has made under this name.
+const SERVICE_ID: [u8; 16] = *b"lenticular.servi";
+
 /// Flavors: id, name, virtual CPUs, MiB of memory, GiB of disk.
 const FLAVORS: &[(&str, &str, u32, u32, u32)] = &[
     ("42", "m1.nano", 1, 128, 1),
@@ -46,8 +49,14 @@ pub fn bootstrap(txn: &mut Txn<'_>, admin_password_hash: &str) -> bool {
         tokens_void_before: Default::default(),
         unknown: Default::default(),
     });
-    let roles: Vec<RoleId> = ROLES.iter().map(|name| put_role(txn, name)).collect();
-    put_role(txn, SERVICE);
+    let roles: Vec<RoleId> = ROLES
+        .iter()
+        .map(|name| {
+            let id = RoleId::from_random(txn.random());
+            put_role(txn, id, name)
+        })
+        .collect();
+    put_role(txn, RoleId::from_random(SERVICE_ID), SERVICE);
     let project = put_project(txn, ADMIN, "The administrators' own project");
     put_project(txn, SERVICE, "The cloud's own project");
     let user = UserId::from_random(txn.random());
@@ -93,8 +102,7 @@ pub fn take_over(txn: &mut Txn<'_>) {
     cascade::sync_all_metadata(txn);
 }
 
-fn put_role(txn: &mut Txn<'_>, name: &str) -> RoleId {
-    let id = RoleId::from_random(txn.random());
+fn put_role(txn: &mut Txn<'_>, id: RoleId, name: &str) -> RoleId {
     txn.put(Role {
         id,
         created_at: txn.now,

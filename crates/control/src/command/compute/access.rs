@@ -65,6 +65,18 @@ pub fn need_idle(server: &Server, verb: &str, conditions: &[Condition]) -> Resul
     }
 }
 
+/// Refuses `verb` while the host has not yet come back to the server's older disk. A host that still has an older generation
+/// takes the disks of the next one for disks to make anew, and cannot send them.
+pub fn need_disk_back(txn: &Txn<'_>, server: &Server, verb: &str) -> Result<()> {
+    match txn.root_disk(server.id).is_some_and(|disk| disk.revives.is_some()) {
+        true => Err(Error::conflict(format!(
+            "Cannot '{verb}' instance {}: its host has not yet come back to the server's older disk. Try again later.",
+            server.id
+        ))),
+        false => Ok(()),
+    }
+}
+
 /// Refuses `verb` if the agent of the server's host is too old for it.
 pub fn need_agent(txn: &Txn<'_>, server: &Server, verb: &str) -> Result<()> {
     let host = server.host_id.and_then(|id| txn.hosts.get(&id));

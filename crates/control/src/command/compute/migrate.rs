@@ -2,7 +2,7 @@
 
 use crate::schedule::{Moves, RequestSpec, Verdict, schedule};
 use crate::{
-    command::compute::access::{actable, find_flavor, need_condition, need_idle},
+    command::compute::access::{actable, find_flavor, need_condition, need_disk_back, need_idle},
     lifecycle::{
         migration::{self, Move},
         operation,
@@ -36,6 +36,7 @@ pub fn live_migrate(
 ) -> Result<MigrationId> {
     let server = actable(txn, caller, id, Action::ServerMigrateLive)?;
     need_condition(&server, "os-migrateLive", &[Condition::Active, Condition::Paused])?;
+    need_disk_back(txn, &server, "os-migrateLive")?;
     let snapshot = server.flavor_snapshot();
     let (to, verdict) = find_target(txn, caller, &server, &snapshot, host, Purpose::LiveMigrate)?;
     begin(
@@ -57,6 +58,7 @@ pub fn migrate(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, host: Option<&s
         policy::check(caller, Action::ServerMigrateToHost, None)?;
     }
     need_condition(&server, "migrate", &[Condition::Active, Condition::Stopped])?;
+    need_disk_back(txn, &server, "migrate")?;
     let snapshot = server.flavor_snapshot();
     let (to, verdict) = find_target(txn, caller, &server, &snapshot, host, Purpose::Migrate)?;
     begin(txn, caller, &server, Move { to, mode: Mode::Cold, purpose: Purpose::Migrate, snapshot }, verdict)
@@ -69,6 +71,7 @@ pub fn migrate(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, host: Option<&s
 pub fn resize(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, flavor: &FlavorId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerResize)?;
     need_condition(&server, "resize", &[Condition::Active, Condition::Stopped])?;
+    need_disk_back(txn, &server, "resize")?;
     let flavor = find_flavor(txn, caller, flavor)?;
     check_new_flavor(txn, &server, &flavor)?;
     let more = flavor.size.beyond(&server.size);

@@ -2,7 +2,7 @@
 
 use crate::{
     command::compute::access::{
-        actable, check_files, check_fit, find_image, find_key, need_agent, need_condition,
+        actable, check_files, check_fit, find_image, find_key, need_agent, need_condition, need_disk_back,
     },
     lifecycle::{condition, operation, rebuild},
 };
@@ -58,12 +58,7 @@ pub fn rebuild(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, asked: RebuildS
             "Cannot 'rebuild' instance {id}: it has no disk on any host. Delete it and create it again."
         )));
     }
-    // A host that has still an older generation would take the disks of the next one for disks to make anew.
-    if txn.root_disk(id).is_some_and(|disk| disk.revives.is_some()) {
-        return Err(Error::conflict(format!(
-            "Cannot 'rebuild' instance {id}: its host has not yet come back to the server's older disk. Try again later."
-        )));
-    }
+    need_disk_back(txn, &server, "rebuild")?;
     need_agent(txn, &server, "rebuild")?;
     let image = find_image(txn, caller, asked.image_id)?;
     check_fit(&image, &server.size)?;

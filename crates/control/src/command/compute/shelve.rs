@@ -1,7 +1,7 @@
 //! Requests that shelve and unshelve a server; `lifecycle/shelf.rs` shows the states between.
 
 use crate::{
-    command::compute::access::{actable, need_condition},
+    command::compute::access::{actable, need_condition, need_disk_back},
     lifecycle::{disk, image, operation, run},
     schedule::{RequestSpec, schedule},
 };
@@ -29,6 +29,7 @@ const SHELVABLE: &[Condition] =
 pub fn shelve(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerShelve)?;
     need_condition(&server, "shelve", SHELVABLE)?;
+    need_disk_back(txn, &server, "shelve")?;
     if server.host_id.is_none() {
         return Err(Error::conflict(format!("Instance {id} is on no host, so there is nothing to shelve.")));
     }

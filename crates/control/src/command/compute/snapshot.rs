@@ -1,7 +1,7 @@
 //! Requests that make an image of a server's root disk; `lifecycle/snapshot.rs` shows what becomes of them.
 
 use crate::{
-    command::compute::access::{actable, need_agent, need_condition},
+    command::compute::access::{actable, need_agent, need_condition, need_disk_back},
     lifecycle::{image, operation, snapshot},
 };
 use lenticular_model::{
@@ -49,6 +49,7 @@ pub fn create(
     };
     let server = actable(txn, caller, id, action)?;
     need_condition(&server, verb, FROM)?;
+    need_disk_back(txn, &server, verb)?;
     if server.host_id.is_none() || !txn.has_made_disks(id) {
         return Err(Error::conflict(format!(
             "Instance {id} has no disk on any host, so there is nothing to copy."
