@@ -116,24 +116,24 @@ def test_a_token_is_good_for_its_server_its_user_and_its_time(sim, server, tmp_p
 
 
 def test_strangers_and_readers_get_no_console(sim, server):
-    project = sim.post("/identity/v3/projects", {"project": {"name": "strangers"}})["project"]["id"]
+    project = sim.post("/identity/v3/projects", {"project": {"name": "beside-consoles"}})["project"]["id"]
     tokens = {}
-    for name, role, where in [("stranger", "member", project), ("onlooker", "reader", None)]:
+    for name, role, where in [("console-stranger", "member", project), ("console-onlooker", "reader", None)]:
         user = sim.post("/identity/v3/users", {"user": {"name": name, "password": "s3cret-pass"}})["user"]["id"]
         where = where or sim.get("/identity/v3/projects?name=admin")["projects"][0]["id"]
         role = sim.get(f"/identity/v3/roles?name={role}")["roles"][0]["id"]
         assert sim.request("PUT", f"/identity/v3/projects/{where}/users/{user}/roles/{role}").status_code == 204
-        tokens[name] = sim.login(name, "s3cret-pass", "strangers" if name == "stranger" else "admin")
+        tokens[name] = sim.login(name, "s3cret-pass", "beside-consoles" if name == "console-stranger" else "admin")
     body = {"remote_console": {"protocol": "vnc", "type": "novnc"}}
     ask = lambda token: sim.request("POST", f"/compute/v2.1/servers/{server}/remote-consoles", version="2.6", json=body,
                                     token=token).status_code
-    assert (ask(tokens["stranger"]), ask(tokens["onlooker"])) == (404, 403)
+    assert (ask(tokens["console-stranger"]), ask(tokens["console-onlooker"])) == (404, 403)
     page = url(sim, server, "vnc", "novnc")
     token = page.split("token%3D")[1].split("&")[0]
     details = sim.get(f"/compute/v2.1/os-console-auth-tokens/{token}", version="2.31")["console"]
     assert details["instance_uuid"] == server and details["host"].startswith("sim-")
     look = lambda token, by: sim.request("GET", f"/compute/v2.1/os-console-auth-tokens/{token}", version="2.31", token=by)
-    assert look(token, tokens["stranger"]).status_code == 403
+    assert look(token, tokens["console-stranger"]).status_code == 403
     assert look("x" + token, None).status_code == 404
 
 
