@@ -7,8 +7,10 @@ import signal
 import time
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from cloud import GUEST_IMAGE, wait_until
+from console import Serial, url
 from lab import COUNTER, Lab, Watch, guests, left_here, strike
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")
@@ -80,9 +82,16 @@ def test_a_guest_is_moved_by_the_stock_client_and_notices_nothing(lab):
     watch = Watch()
     watch.start()
     home = lab.host_of(server)
+    page = url(lab, server, "serial", "serial")
+    line = Serial(page)
+    line.until("count ")
     lab.openstack("server", "migrate", "--live-migration", "--wait", "traveller")
     there = lab.host_of(server)
     assert there != home
+    # A console ends with the guest's process, and the same URL leads to where the guest is.
+    with pytest.raises(ConnectionClosed):
+        line.until("nothing more comes here")
+    Serial(page).until("count ")
     last = lab.wait_counting(server)
     console = lab.console(server)
     assert in_order(lab.counts(server)), console
