@@ -19,7 +19,7 @@ use axum::{
             rejection::WebSocketUpgradeRejection,
         },
     },
-    http::{HeaderMap, HeaderValue, header::CONNECTION},
+    http::{HeaderMap, HeaderValue, StatusCode, header::CONNECTION},
     response::IntoResponse,
 };
 use bytes::BytesMut;
@@ -69,8 +69,11 @@ pub async fn connect(
     let token = match ConsoleToken::open(&app, &app.store.state(), &token) {
         Ok(token) => token,
         Err(error) => {
-            let mut refused = Fault(error).into_response();
-            // Clients of WebSockets wait for the end of the connection.
+            // Clients of WebSockets take every byte for a message, and wait for the end of the connection.
+            let mut refused = match upgrade {
+                Ok(_) => StatusCode::UNAUTHORIZED.into_response(),
+                Err(_) => Fault(error).into_response(),
+            };
             refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(refused);
         }
