@@ -17,8 +17,8 @@ from cloud import BINARY, GUEST_IMAGE, Cloud, wait_until
 def cloud(tmp_path, request):
     made = []
 
-    def make(**kwargs):
-        made.append(Cloud(tmp_path / "data", **kwargs))
+    def make(at="data", **kwargs):
+        made.append(Cloud(tmp_path / at, **kwargs))
         return made[-1]
 
     yield make
@@ -127,15 +127,17 @@ def test_a_full_image_store_slows_nothing_else(cloud):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small disk of its own needs root")
 def test_a_full_store_refuses_changes_and_takes_them_again_when_there_is_room(cloud):
-    c = cloud(hosts=2)
-    c.data.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", c.data], check=True)
+    # The log is on the same disk, as that of `./up`.
+    c = cloud(at="disk/data", hosts=2)
+    disk = c.data.parent
+    disk.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk], check=True)
     try:
         c.start().wait_for_hosts()
         image = c.upload("small", data=b"\0" * 4096, disk_format="raw")
         before = c.create("before", image)
         c.wait_status(before, "ACTIVE")
-        with open(c.data / "filler", "wb", buffering=0) as filler:
+        with open(disk / "filler", "wb", buffering=0) as filler:
             try:
                 while True:
                     filler.write(b"\0" * 4096)
@@ -151,12 +153,14 @@ def test_a_full_store_refuses_changes_and_takes_them_again_when_there_is_room(cl
         assert requests.get(f"{c.url}/healthz", timeout=10).status_code == 503
         names = {s["name"]: s["id"] for s in c.get("/compute/v2.1/servers")["servers"]}
         assert names["before"] == before, "reads go on"
-        (c.data / "filler").unlink()
+        # Each refusal has a line for the log, which has no room.
+        assert [refused() is not None for _ in range(20)] == [True] * 20
+        (disk / "filler").unlink()
         again = wait_until("the store takes changes again", lambda: try_create(c, image), every_s=0.5)
         c.wait_status(again, "ACTIVE")
     finally:
         c.down()
-        subprocess.run(["umount", "-l", c.data], check=True)
+        subprocess.run(["umount", "-l", disk], check=True)
 
 
 def try_create(c, image):
