@@ -5,7 +5,8 @@ use crate::{
     endpoint::{Connect, Endpoint},
     file_body::FileBody,
     identity::{Identity, IdentityError, certificate_request, new_key},
-    link::{Call, Chunks, Duplex, Link, LinkError},
+    link::{Call, Chunks, Link, LinkError},
+    peer::Stream,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
@@ -246,14 +247,14 @@ impl Link for HttpLink {
         }))
     }
 
-    fn console<'a>(&'a self, host: HostId, session: &'a str) -> Call<'a, Box<dyn Duplex>> {
+    fn join_console<'a>(&'a self, host: HostId, connection: &'a str) -> Call<'a, Stream> {
         Box::pin(self.within(Duration::from_secs(CALL_S_MAX), async move {
-            let head = self.head(Method::GET, &format!("/agent/v1/hosts/{host}/consoles/{session}"));
+            let head = self.head(Method::GET, &format!("/agent/v1/hosts/{host}/consoles/{connection}"));
             let head = head.header(CONNECTION, "upgrade").header(UPGRADE, CONSOLE_PROTOCOL);
             let nothing = Full::new(Bytes::new()).map_err(|never| match never {});
             let response = self.request(head, Sent::new(nothing)).await?;
             let stream = hyper::upgrade::on(response).await.map_err(|e| self.unreachable(chain(&e)))?;
-            Ok(Box::new(TokioIo::new(stream)) as Box<dyn Duplex>)
+            Ok(Box::new(TokioIo::new(stream)) as Stream)
         }))
     }
 

@@ -35,7 +35,7 @@ pub use driver::{
 };
 pub use http_link::HttpLink;
 pub use identity::{Clock, Identity, IdentityError, Joining, join};
-pub use link::{Call, Chunks, Duplex, Link, LinkError};
+pub use link::{Call, Chunks, Link, LinkError};
 pub use peer_tls::TlsTransport;
 pub use power_off::power_off;
 pub use runtime::AgentError;

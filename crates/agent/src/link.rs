@@ -1,10 +1,10 @@
 //! The agent's link to the control plane: over HTTP, or within one process.
 
+use crate::peer::Stream;
 use bytes::Bytes;
 use lenticular_model::{HostId, ImageId, ServerId};
 use lenticular_wire::agent::{Answer, Orders, OrdersQuery, Registration, Report, Welcome};
 use std::{future::Future, path::Path, pin::Pin};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A call's future answer.
 pub type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, LinkError>> + Send + 'a>>;
@@ -42,11 +42,6 @@ pub trait Chunks: Send {
     fn next(&mut self) -> Call<'_, Option<Bytes>>;
 }
 
-/// Bytes in both directions.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
-
 /// The control plane. Every call has its own deadline and may be repeated; dropping the call cancels it.
 pub trait Link: Send + Sync + 'static {
     /// Registers the host.
@@ -61,8 +56,8 @@ pub trait Link: Send + Sync + 'static {
     /// Answers a question that came with orders.
     fn answer<'a>(&'a self, host: HostId, answer: &'a Answer) -> Call<'a, ()>;
 
-    /// The control plane's end of a console's session, which a question has named.
-    fn console<'a>(&'a self, host: HostId, session: &'a str) -> Call<'a, Box<dyn Duplex>>;
+    /// Opens the connection that carries a console to its client. A question has named it.
+    fn join_console<'a>(&'a self, host: HostId, connection: &'a str) -> Call<'a, Stream>;
 
     /// An image's bytes.
     fn image(&self, image: ImageId) -> Call<'_, Box<dyn Chunks>>;

@@ -3,10 +3,10 @@
 use crate::{
     agent::{
         authority::Authority,
-        console_session::Sessions,
         links::{Links, follow},
         refusals::Refusals,
     },
+    console::connection::ConsoleConnections,
     identity::{lockout::Lockout, password::Passwords, token::Tokens},
     image_store::ImageStore,
     metrics::Metrics,
@@ -61,8 +61,8 @@ pub struct Shared {
     pub held: std::sync::OnceLock<String>,
     /// The agents' links.
     pub links: Arc<Links>,
-    /// The sessions of guests' consoles.
-    pub consoles: Arc<Sessions>,
+    /// The connections of guests' consoles.
+    pub consoles: Arc<ConsoleConnections>,
     /// Refused agents.
     pub refusals: Refusals,
     /// Counters.

@@ -28,7 +28,7 @@ mod routes;
 mod serve;
 mod settings;
 
-pub use agent::{authority::Authority, console_session::Duplex, enrol::OWN_HOST, tls::AgentTls};
+pub use agent::{authority::Authority, enrol::OWN_HOST, tls::AgentTls};
 pub use app::{App, Clocks, Config, Parts};
 pub use identity::{
     password::{Passwords, hash as hash_password},

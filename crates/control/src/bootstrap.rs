@@ -99,6 +99,7 @@ pub fn reset_admin(txn: &mut Txn<'_>, hash: String) -> lenticular_model::Result<
 pub fn take_over(txn: &mut Txn<'_>) {
     crate::upgrade::bring_over(txn);
     crate::lifecycle::image::abort_all_uploads(txn);
+    crate::lifecycle::operation::end_those_inside_guests(txn);
     cascade::sync_all_metadata(txn);
 }
 

@@ -277,7 +277,7 @@ pub(crate) async fn connect(dir: &Path, name: &str) -> io::Result<tokio::net::Un
     }
 }
 
-/// Connects to a socket. QEMU lets few clients wait for a connection, and the next ones have to come again.
+/// Connects to a socket. QEMU keeps only a few clients waiting, and refuses the next ones, which must try again.
 async fn connect_to(path: &Path) -> io::Result<tokio::net::UnixStream> {
     for _ in 0..CONNECT_TRIES {
         match tokio::net::UnixStream::connect(path).await {

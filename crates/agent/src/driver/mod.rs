@@ -1,8 +1,8 @@
 //! A host's drivers: traits with few methods. Each method says what it relies on and what it leaves behind.
 //!
-//! The runtime calls at most one method for a guest at a time (but what only looks, and `open_console`, at any time), in the
-//! order that [`crate::core`] decides. Every method may be called again after it failed or was interrupted by a
-//! crash.
+//! The runtime calls at most one method for a guest at a time, in the order that [`crate::core`] decides. It calls those that
+//! return a [`Reading`] or a console's log at any time. Every method may be called again after it failed or was
+//! interrupted by a crash.
 
 mod disk_file;
 mod guest_user;
@@ -19,7 +19,8 @@ pub mod user_net;
 
 use crate::{
     core::{Ended, Failure, FoundMemory, FoundProcess, Started},
-    link::{Duplex, Link, LinkError},
+    link::{Link, LinkError},
+    peer::Stream,
 };
 use lenticular_model::{
     DiskId, ServerId,
@@ -42,7 +43,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// Work in progress. Dropping it stops the work, and leaves the same state as a crash at that moment.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
 
-/// A look at a guest or a word to it, which changes nothing that the host keeps. The error is for the user.
+/// Work beside the steps: a look at a guest, or a command to it that leaves nothing on the host. The error is for the user.
 pub type Reading<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
 
 /// The end of a guest's process without a step.
@@ -177,9 +178,9 @@ pub trait Hypervisor: Send + Sync {
         lines: Option<u32>,
     ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
 
-    /// Connects to a console of a running guest. A serial line has one client at a time: the next one waits until the
-    /// connection before is dropped. The error is for the user.
-    fn open_console(&self, server: ServerId, kind: ConsoleKind) -> Reading<'_, Box<dyn Duplex>>;
+    /// Connects to a console of a running guest. A serial line has one client at a time: a second one waits until the
+    /// first has closed its connection. The error is for the user.
+    fn open_console(&self, server: ServerId, kind: ConsoleKind) -> Reading<'_, Stream>;
 
     /// Sets the password of one of a running guest's users, by the guest's own agent. The error is for the user.
     fn set_password<'a>(&'a self, server: ServerId, user: &'a str, password: &'a str) -> Reading<'a, ()>;

@@ -1,7 +1,10 @@
 //! The qcow2 driver against a link that serves from memory. Tests with qemu-img run only where it is installed.
 
 use super::*;
-use crate::link::{Call, Chunks, Duplex};
+use crate::{
+    link::{Call, Chunks},
+    peer::Stream,
+};
 use bytes::Bytes;
 use lenticular_model::{HostId, ImageId};
 use lenticular_wire::agent::{
@@ -43,7 +46,7 @@ impl Link for Images {
     fn answer<'a>(&'a self, _: HostId, _: &'a Answer) -> Call<'a, ()> {
         unused()
     }
-    fn console<'a>(&'a self, _: HostId, _: &'a str) -> Call<'a, Box<dyn Duplex>> {
+    fn join_console<'a>(&'a self, _: HostId, _: &'a str) -> Call<'a, Stream> {
         unused()
     }
     fn user_data(&self, _: ServerId) -> Call<'_, Option<Vec<u8>>> {

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     core::{Failure, FoundMemory, FoundProcess, Started},
-    link::{Duplex, Link},
+    link::Link,
+    peer::Stream,
 };
 use lenticular_model::{
     DiskId, Lock, ServerId,
@@ -283,7 +284,7 @@ impl Hypervisor for SimHost {
         Box::pin(async move { text })
     }
 
-    fn open_console(&self, server: ServerId, kind: ConsoleKind) -> Reading<'_, Box<dyn Duplex>> {
+    fn open_console(&self, server: ServerId, kind: ConsoleKind) -> Reading<'_, Stream> {
         let runs = self.interrupt(server);
         Box::pin(async move { runs.await.map(|()| sim_console::open(server, kind)) })
     }

@@ -1,6 +1,6 @@
 //! The consoles of a simulated guest: a serial line that repeats what is typed, and a black screen.
 
-use crate::link::Duplex;
+use crate::peer::Stream;
 use lenticular_model::ServerId;
 use lenticular_wire::agent::ConsoleKind;
 use std::io;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 const BUFFER_BYTES: usize = 4096;
 
 /// A connection to a console of a guest that runs.
-pub(super) fn open(server: ServerId, kind: ConsoleKind) -> Box<dyn Duplex> {
+pub(super) fn open(server: ServerId, kind: ConsoleKind) -> Stream {
     let (ours, theirs) = tokio::io::duplex(BUFFER_BYTES);
     // Both end with their client's connection.
     match kind {

@@ -1,9 +1,6 @@
 //! Joins guests' consoles with the control plane's connections.
 
-use crate::{
-    driver::Drivers,
-    link::{Duplex, Link},
-};
+use crate::{driver::Drivers, link::Link, peer::Stream};
 use lenticular_model::{HostId, Lock, ServerId};
 use lenticular_wire::agent::ConsoleKind;
 use std::{collections::HashMap, sync::Arc};
@@ -40,14 +37,14 @@ impl Default for Consoles {
 }
 
 impl Consoles {
-    /// Opens a console for a session. The error is for the user.
+    /// Opens a console, and joins it to the connection of this name. The error is for the user.
     pub(super) async fn open(
         &self,
         drivers: &Drivers,
         link: &dyn Link,
         host: HostId,
         (server, kind): (ServerId, ConsoleKind),
-        session: &str,
+        connection: &str,
     ) -> Result<(), String> {
         let room = self.room.clone().try_acquire_owned();
         let room =
@@ -56,7 +53,7 @@ impl Consoles {
             self.end_serial(server);
         }
         let console = drivers.hypervisor.open_console(server, kind).await?;
-        let client = link.console(host, session).await.map_err(|error| {
+        let client = link.join_console(host, connection).await.map_err(|error| {
             tracing::warn!(%server, %error, "a console could not be joined to its client");
             "The server's host could not connect the console. Try again."
         })?;
@@ -67,10 +64,10 @@ impl Consoles {
                 ConsoleKind::Vnc => join_screen(console, client).await,
                 ConsoleKind::Serial => join_line(console, client).await,
             }
-            tracing::info!(%server, ?kind, "a console's session ended");
+            tracing::info!(%server, ?kind, "a console was closed");
             drop(room);
         });
-        tracing::info!(%server, ?kind, "a console's session began");
+        tracing::info!(%server, ?kind, "a console was opened");
         if kind == ConsoleKind::Serial
             && let Some(other) = open.serial.insert(server, joined)
         {
@@ -79,7 +76,7 @@ impl Consoles {
         Ok(())
     }
 
-    /// Ends the serial line's session: who opens the line now may be the same person, whose browser has lost it.
+    /// Ends the serial line's connection: the person who opens the line now may be the one whose browser has lost it.
     fn end_serial(&self, server: ServerId) {
         let mut open = self.open.lock();
         open.serial.retain(|_, joined| !joined.is_finished());
@@ -90,7 +87,7 @@ impl Consoles {
 }
 
 /// Carries bytes until either side ends. A screen needs no queue: QEMU sends of it only what its client asks for.
-async fn join_screen(screen: Box<dyn Duplex>, client: Box<dyn Duplex>) {
+async fn join_screen(screen: Stream, client: Stream) {
     let (mut from_guest, mut to_guest) = tokio::io::split(screen);
     let (mut from_client, mut to_client) = tokio::io::split(client);
     tokio::select! {
@@ -101,7 +98,7 @@ async fn join_screen(screen: Box<dyn Duplex>, client: Box<dyn Duplex>) {
 
 /// Carries bytes until either side ends; what the guest said last still reaches the client. A guest does not wait for a
 /// client that does not read: the client misses what does not fit into the queue.
-async fn join_line(line: Box<dyn Duplex>, client: Box<dyn Duplex>) {
+async fn join_line(line: Stream, client: Stream) {
     let (mut from_guest, mut to_guest) = tokio::io::split(line);
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (queue, mut queued) = mpsc::unbounded_channel();
@@ -156,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_gets_a_guests_last_words_and_either_side_ends_the_session() {
+    async fn a_client_gets_a_guests_last_words_and_either_side_ends_the_connection() {
         let (line, mut guest) = tokio::io::duplex(64);
         let (agents_end, mut client) = tokio::io::duplex(8);
         let joined = tokio::spawn(join_line(Box::new(line), Box::new(agents_end)));

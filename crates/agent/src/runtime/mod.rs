@@ -10,6 +10,7 @@
 //! Neither the loss of the control plane nor the agent's own end affects a running guest.
 
 mod console;
+mod fetch;
 mod measure;
 mod start;
 mod work;
@@ -109,7 +110,7 @@ pub(crate) struct Runtime {
     forces: HashMap<ServerId, watch::Sender<bool>>,
     answers: JoinSet<()>,
     /// Images that are fetched before a server needs them.
-    fetches: Arc<Lock<JoinSet<()>>>,
+    fetches: Arc<fetch::Fetches>,
     /// The guests' open consoles.
     consoles: Arc<console::Consoles>,
     /// Checks of the host in progress: at most one.

@@ -7,9 +7,7 @@ use crate::{
     link::{Link, LinkError},
 };
 use lenticular_model::{HostId, ServerId, compute::migration::Mode};
-use lenticular_wire::agent::{
-    Answer, Base, DiskSpec, GuestAssignment, Own, Question, Receive, RunGoal, Subject,
-};
+use lenticular_wire::agent::{Answer, DiskSpec, GuestAssignment, Own, Question, Receive, RunGoal, Subject};
 use std::{
     path::PathBuf,
     sync::{
@@ -96,9 +94,10 @@ impl Runtime {
                         let seen = drivers.hypervisor.diagnostics(server_id).await?;
                         serde_json::to_string(&seen).map_err(|error| error.to_string())
                     }
-                    Subject::OpenConsole { server_id, kind, session } => {
-                        let opened =
-                            consoles.open(&drivers, link.as_ref(), host, (server_id, kind), &session).await;
+                    Subject::OpenConsole { server_id, kind, connection } => {
+                        let opened = consoles
+                            .open(&drivers, link.as_ref(), host, (server_id, kind), &connection)
+                            .await;
                         opened.map(|()| String::new())
                     }
                     Subject::SetPassword { server_id, user, password } => {
@@ -106,7 +105,7 @@ impl Runtime {
                         set.map(|()| String::new())
                     }
                     Subject::FetchImage { base } => {
-                        fetches.lock().spawn(fetch(drivers, link.clone(), base));
+                        fetches.begin(drivers, link.clone(), base);
                         Ok(String::new())
                     }
                     Subject::Interrupt { server_id } => {
@@ -124,18 +123,6 @@ impl Runtime {
                 tracing::warn!(question = question.id, %error, "an answer was not taken");
             }
         });
-    }
-}
-
-/// Fetches an image before a server needs it. One at a time: servers that are being made come first.
-async fn fetch(drivers: Drivers, link: Arc<dyn Link>, base: Base) {
-    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    let _turn = TURN.lock().await;
-    match drivers.disks.ensure_base(&base, link.as_ref()).await {
-        Ok(()) => tracing::info!(image = %base.image_id, "an image is here before a server needs it"),
-        Err(error) => {
-            tracing::warn!(image = %base.image_id, %error, "an image could not be fetched in advance")
-        }
     }
 }
 

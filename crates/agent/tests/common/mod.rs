@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses its part, and a test may panic")]
 
 use bytes::Bytes;
-use lenticular_agent::{Call, Chunks, Duplex, Link, LinkError};
+use lenticular_agent::{Call, Chunks, Link, LinkError, peer::Stream};
 use lenticular_model::{
     DiskId, HostId, ImageId, Incarnation, ProjectId, ServerId, UserId,
     compute::{
@@ -50,7 +50,7 @@ pub struct Inner {
     pub incarnation: u8,
     pub seen: BTreeMap<ServerId, Vec<(Instant, Observation)>>,
     pub answers: Vec<Answer>,
-    /// The control plane's ends of the sessions of consoles.
+    /// The control plane's ends of the consoles' connections.
     pub consoles: Vec<tokio::io::DuplexStream>,
     pub questions: Vec<Question>,
     pub registrations: Vec<Registration>,
@@ -315,11 +315,11 @@ impl Link for Cloud {
         Box::pin(async { Ok(()) })
     }
 
-    fn console<'a>(&'a self, _: HostId, _: &'a str) -> Call<'a, Box<dyn Duplex>> {
+    fn join_console<'a>(&'a self, _: HostId, _: &'a str) -> Call<'a, Stream> {
         Box::pin(async {
             let (ours, theirs) = tokio::io::duplex(4096);
             self.set(|inner| inner.consoles.push(theirs));
-            Ok(Box::new(ours) as Box<dyn Duplex>)
+            Ok(Box::new(ours) as Stream)
         })
     }
 

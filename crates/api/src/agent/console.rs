@@ -1,8 +1,9 @@
-//! An agent joins a guest's console to the session that waits for it.
+//! An agent joins a guest's console to the connection that waits for it.
 
-use super::{console_session::Stream, enrol::Peer, session::host_id};
+use super::{enrol::Peer, session::host_id};
 use crate::{
     app::App,
+    console::connection::Stream,
     fault::Handled,
     serve::connections::{Place, Turn},
 };
@@ -24,11 +25,11 @@ use lenticular_model::{
 use lenticular_wire::agent::CONSOLE_PROTOCOL;
 use std::sync::Arc;
 
-/// `GET /agent/v1/hosts/{host}/consoles/{session}`
+/// `GET /agent/v1/hosts/{host}/consoles/{connection}`
 pub async fn join(
     peer: Peer,
     State(app): State<App>,
-    Path((host, session)): Path<(String, String)>,
+    Path((host, connection)): Path<(String, String)>,
     place: Option<Extension<Arc<Place>>>,
     mut request: Request,
 ) -> Handled {
@@ -38,7 +39,7 @@ pub async fn join(
     let upgrade = request.extensions_mut().remove::<OnUpgrade>().filter(|_| asked);
     let upgrade = upgrade
         .ok_or_else(|| Error::invalid(format!("This path needs an upgrade to {CONSOLE_PROTOCOL}.")))?;
-    let arrival = app.consoles.take(host, &session)?;
+    let arrival = app.consoles.take(host, &connection)?;
     tokio::spawn(async move {
         let upgraded = upgrade.await;
         if let Some(Extension(place)) = place {
@@ -55,12 +56,12 @@ pub async fn join(
 }
 
 impl App {
-    /// An agent in this process joins a console to a session.
+    /// An agent in this process joins a console to a connection.
     ///
     /// # Errors
-    /// No such session waits for this host.
-    pub fn agent_console(&self, host: HostId, session: &str, stream: Stream) -> Result<()> {
-        let arrival = self.consoles.take(host, session)?;
-        arrival.send(stream).map_err(|_| Error::not_found("Console session", session))
+    /// No such connection waits for this host.
+    pub fn agent_joins_console(&self, host: HostId, connection: &str, stream: Stream) -> Result<()> {
+        let arrival = self.consoles.take(host, connection)?;
+        arrival.send(stream).map_err(|_| Error::not_found("Console connection", connection))
     }
 }

@@ -2,7 +2,6 @@
 
 pub mod authority;
 mod console;
-pub mod console_session;
 mod data;
 pub mod enrol;
 pub mod links;
@@ -25,7 +24,7 @@ pub fn routes() -> Routes<App> {
         .route("/agent/v1/hosts/{host}/orders", get(session::poll))
         .route("/agent/v1/hosts/{host}/observations", post(session::observe))
         .route("/agent/v1/hosts/{host}/answers", post(session::answer))
-        .route("/agent/v1/hosts/{host}/consoles/{session}", get(console::join))
+        .route("/agent/v1/hosts/{host}/consoles/{connection}", get(console::join))
         .route("/agent/v1/images/{image}/data", get(image::data::for_agent))
         .route("/agent/v1/servers/{server}/user-data", get(data::user_data))
         .route("/agent/v1/servers/{server}/files", get(data::files))

@@ -107,7 +107,7 @@ pub(super) async fn show_url(ctx: &Ctx, id: ServerId, action: &str, args: Value)
     json(200, &json!({"console": {"type": asked.kind, "url": url}}))
 }
 
-/// The URL of a console of this type. Whoever has the URL may use the console, as long as the caller may.
+/// The URL of a console of this type. Everyone with the URL may use the console, as long as the caller may.
 async fn url(ctx: &Ctx, id: ServerId, kind: &str) -> Result<String> {
     let server = ctx.state.visible::<Server>(&ctx.caller, &id)?;
     policy::check(&ctx.caller, Action::ServerRemoteConsole, Some(server.project_id))?;

@@ -2,11 +2,11 @@
 
 use super::argument::arguments;
 use crate::{ctx::Ctx, fault::Handled, limits::QUESTION_TIMEOUT, respond::empty};
-use lenticular_control::command::compute::guest;
+use lenticular_control::command::compute::guest::{self, GuestAction};
 use lenticular_model::{
-    ServerId,
-    compute::operation::OperationKind,
+    Cause, ServerId, Txn,
     error::{Error, Result},
+    policy::Caller,
 };
 use lenticular_wire::{agent::Subject, request};
 use serde::Deserialize;
@@ -25,7 +25,7 @@ pub(super) async fn act(ctx: Ctx, id: ServerId, name: &str, args: Value) -> Hand
                 server.image_properties.get("os_admin_user").filter(|user| !user.is_empty()).cloned()
             });
             let (user, password) = (user.unwrap_or_else(|| ADMIN_USER.to_owned()), new_password(args)?);
-            (OperationKind::ChangePassword, Subject::SetPassword { server_id: id, user, password })
+            (GuestAction::ChangePassword, Subject::SetPassword { server_id: id, user, password })
         }
         _ if !ctx.version.has(17) => {
             return Err(Error::not_found_text("The resource could not be found.").into());
@@ -37,21 +37,26 @@ pub(super) async fn act(ctx: Ctx, id: ServerId, name: &str, args: Value) -> Hand
                 )
                 .into());
             }
-            (OperationKind::CrashDump, Subject::Interrupt { server_id: id })
+            (GuestAction::CrashDump, Subject::Interrupt { server_id: id })
         }
     };
-    let host =
-        ctx.commit("server guest check", move |txn, caller| guest::check(txn, caller, id, what)).await?;
     let why = format!("server {name}");
-    // The rest runs even if the client goes away, so that what was done in the guest is recorded.
+    let begin = move |txn: &mut Txn<'_>, caller: &Caller| guest::begin(txn, caller, id, what);
+    let (host, operation) = ctx.commit(&why, begin).await?;
+    // The rest runs even if the client goes away.
+    let cause = Cause { actor: ctx.caller.user_id.to_string(), request_id: ctx.journal_id(), why };
+    let app = ctx.app.clone();
     let task = tokio::spawn(async move {
-        let answer = ctx.app.links.ask(host, subject, QUESTION_TIMEOUT).await;
+        let answer = app.links.ask(host, subject, QUESTION_TIMEOUT).await;
         let failure = answer.as_ref().err().map(ToString::to_string);
-        let record = ctx.commit(&why, move |txn, caller| {
-            guest::record(txn, caller, id, what, failure);
+        let ended = app.store.transact(cause, move |txn| {
+            guest::end(txn, operation, failure);
             Ok(())
         });
-        record.await?;
+        // The guest's part is done whether or not its end can be recorded; the next leader ends the operation.
+        if let Err(error) = ended.await {
+            tracing::error!(server = %id, %error, "the end of an operation inside a guest could not be recorded");
+        }
         answer
     });
     task.await.map_err(Error::internal)??;

@@ -7,10 +7,11 @@
 //! - A client asks for a console's URL (`compute::console`). The URL has a sealed token: console, server, and what the
 //!   client's own token says.
 //! - The browser opens the WebSocket with this token. A question goes to the agent of the server's host.
-//! - The agent opens the console and joins it to the session that the question names. The bytes pass through unread.
-//! - Either side may end the session. The page then begins another as long as its token is valid, so a console is back
+//! - The agent opens the console and joins it to the connection that the question names. The bytes pass through unread.
+//! - Either side may end the connection. The page then begins another as long as its token is valid, so a console is back
 //!   after a move or a restart of its server.
 
+pub mod connection;
 pub mod host;
 mod page;
 mod socket;

@@ -1,8 +1,11 @@
 //! The WebSocket of a console (RFC 6455): each message is a piece of the console's bytes.
 
-use super::{host::host_with_console, token::ConsoleToken};
+use super::{
+    connection::{ConsoleConnection, Stream},
+    host::host_with_console,
+    token::ConsoleToken,
+};
 use crate::{
-    agent::console_session::{Session, Stream},
     app::{App, Config},
     ctx::header,
     fault::{Fault, Handled},
@@ -134,7 +137,7 @@ struct Opened {
     host: HostId,
     stream: Stream,
     /// Ends with the connection.
-    _session: Session,
+    _connection: ConsoleConnection,
 }
 
 /// Lets the agent of the server's host open a console.
@@ -143,19 +146,22 @@ async fn open(app: &App, token: ConsoleToken) -> Result<Opened> {
     let server =
         state.servers.get(&token.server_id).ok_or_else(|| Error::not_found("Instance", token.server_id))?;
     let host = host_with_console(&state, server)?;
-    let mut session = app.consoles.begin(server.project_id, token.server_id, host)?;
-    let ask =
-        Subject::OpenConsole { server_id: token.server_id, kind: token.kind, session: session.name.clone() };
+    let mut connection = app.consoles.begin(server.project_id, token.server_id, host)?;
+    let ask = Subject::OpenConsole {
+        server_id: token.server_id,
+        kind: token.kind,
+        connection: connection.name.clone(),
+    };
     app.links.ask(host, ask, QUESTION_TIMEOUT).await?;
-    let arrived = timeout(QUESTION_TIMEOUT, &mut session.arrival).await;
+    let arrived = timeout(QUESTION_TIMEOUT, &mut connection.arrival).await;
     let lost = || Error::unavailable("The connection to the server's host was lost. Try again.");
     let stream = arrived.ok().and_then(std::result::Result::ok).ok_or_else(lost)?;
-    Ok(Opened { token, host, stream, _session: session })
+    Ok(Opened { token, host, stream, _connection: connection })
 }
 
 /// Carries bytes until one side ends. Returns why.
 async fn carry(app: &App, socket: &mut WebSocket, opened: Opened) -> (CloseCode, String) {
-    let Opened { token, host, stream, _session } = opened;
+    let Opened { token, host, stream, _connection } = opened;
     let (server, user, kind) = (token.server_id, token.client.user_id, token.kind);
     tracing::info!(%server, %user, ?kind, "a console was opened");
     let began = app.now();

@@ -35,6 +35,19 @@ pub fn note(txn: &mut Txn<'_>, server: &Server, action: OperationKind, by: &Call
     finish(txn, task.operation_id, None);
 }
 
+/// Ends the operations inside guests that an earlier leader began: their answers went to it.
+pub fn end_those_inside_guests(txn: &mut Txn<'_>) {
+    let inside = |operation: &Operation| {
+        matches!(operation.action, OperationKind::ChangePassword | OperationKind::CrashDump)
+    };
+    let open: Vec<OperationId> =
+        txn.operations.values().filter(|operation| inside(operation)).map(|operation| operation.id).collect();
+    for id in open {
+        let why = "The control plane was restarted meanwhile, so nobody knows whether the guest did it.";
+        finish(txn, id, Some(why.to_owned()));
+    }
+}
+
 /// Ends an operation: it leaves State and stays in the store.
 pub fn finish(txn: &mut Txn<'_>, id: OperationId, failure: Option<String>) {
     let Some(operation) = txn.delete::<Operation>(&id) else { return };

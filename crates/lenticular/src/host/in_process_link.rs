@@ -1,7 +1,7 @@
 //! An agent's link to a control plane in the same process: the same messages, without the wire.
 
 use bytes::Bytes;
-use lenticular_agent::{Call, Chunks, Duplex, Link, LinkError};
+use lenticular_agent::{Call, Chunks, Link, LinkError, peer::Stream};
 use lenticular_api::App;
 use lenticular_model::{
     HostId, ImageId, ServerId,
@@ -72,11 +72,11 @@ impl Link for InProcessLink {
         })
     }
 
-    fn console<'a>(&'a self, host: HostId, session: &'a str) -> Call<'a, Box<dyn Duplex>> {
+    fn join_console<'a>(&'a self, host: HostId, connection: &'a str) -> Call<'a, Stream> {
         Box::pin(async move {
-            let (agents, ours) = tokio::io::duplex(4096);
-            self.0.agent_console(host, session, Box::new(ours)).map_err(link_error)?;
-            Ok(Box::new(agents) as Box<dyn Duplex>)
+            let (agents_end, ours) = tokio::io::duplex(4096);
+            self.0.agent_joins_console(host, connection, Box::new(ours)).map_err(link_error)?;
+            Ok(Box::new(agents_end) as Stream)
         })
     }
 

@@ -1,9 +1,9 @@
-//! Questions, and words to a guest, that change no record; and their answers.
+//! What the control plane asks of an agent outside of its orders, and the answers. No record changes by it.
 
 use lenticular_model::{ServerId, host::guest_spec::Base};
 use serde::{Deserialize, Serialize};
 
-/// A question or a word to a guest, which changes no record. It comes with the answer to the agent's poll.
+/// A question, or a command that changes no record. It comes with the answer to the agent's poll.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// The question's id; the answer repeats it.
@@ -28,15 +28,15 @@ pub enum Subject {
         /// The server.
         server_id: ServerId,
     },
-    /// A console of a guest. The agent opens it and joins it to the session
-    /// (`GET /agent/v1/hosts/H/consoles/SESSION`). The answer is empty.
+    /// A console of a guest. The agent opens it, and a connection that carries it (`GET /agent/v1/hosts/H/consoles/C`). The
+    /// answer is empty.
     OpenConsole {
         /// The server.
         server_id: ServerId,
         /// Which console.
         kind: ConsoleKind,
-        /// The session's secret name.
-        session: String,
+        /// The connection's name, which only the asked agent knows.
+        connection: String,
     },
     /// Sets the password of one of the guest's users, by the guest's own agent. The answer is empty.
     SetPassword {

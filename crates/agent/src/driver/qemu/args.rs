@@ -33,7 +33,7 @@ pub(super) fn machine(kvm: bool) -> Vec<String> {
 /// - 3: a screen, a pointer, and a port for the guest agent.
 pub(super) const LAYOUT: u32 = 3;
 
-/// The first layout with a screen.
+/// The first layout with a screen and a port for the guest agent.
 pub(super) const SCREEN_LAYOUT: u32 = 3;
 
 /// A process's name; with the process id, it identifies the process. The name has the server, the generation and the
@@ -55,7 +55,7 @@ pub(super) fn boot_of(name: &str, server: ServerId) -> Option<u64> {
 /// The layout of a process with these arguments.
 pub(super) fn layout_of(args: &[&str]) -> u32 {
     let has = |part: &str| args.iter().any(|arg| arg.contains(part));
-    match (has(&disk_place(1)), has(SCREEN)) {
+    match (has(&disk_place(1)), has(&format!("\"id\":\"{SCREEN}\""))) {
         (_, true) => 3,
         (true, false) => 2,
         (false, false) => 1,
@@ -70,7 +70,7 @@ pub(super) const VNC: &str = "vnc";
 /// The socket of the guest's serial line.
 pub(super) const SERIAL: &str = "serial";
 /// The socket of the guest agent's port, and the name of its character device.
-pub(super) const AGENT: &str = "agent";
+pub(super) const GUEST_AGENT: &str = "guest-agent";
 
 /// A place for a disk.
 fn disk_place(n: usize) -> String {
@@ -128,10 +128,10 @@ pub(super) fn guest(assignment: &GuestAssignment, parts: &Machine<'_>) -> Vec<St
     args.extend(strings(&["-blockdev", &config.to_string(), "-device", "virtio-blk-pci,drive=config"]));
     args.extend(nic_args(net));
     args.extend(strings(&["-device", "virtio-rng-pci"]));
-    // Screen, serial line, QMP and the process's number.
+    // Screen, guest agent, serial line, QMP and the process's number.
     if layout >= SCREEN_LAYOUT {
         args.extend(screen_args());
-        args.extend(agent_args());
+        args.extend(guest_agent_args());
     }
     args.push("-chardev".to_owned());
     args.push(format!(
@@ -147,8 +147,8 @@ pub(super) fn guest(assignment: &GuestAssignment, parts: &Machine<'_>) -> Vec<St
     args
 }
 
-/// The screen, and a pointer that knows where on the screen it is. Every operating system has drivers for both. The
-/// keyboard belongs to the machine.
+/// The screen, and a pointer with absolute positions. Every operating system has drivers for both. The machine itself has a
+/// keyboard.
 fn screen_args() -> Vec<String> {
     let devices = [
         json!({ "driver": "VGA", "id": SCREEN, "bus": "pcie.0", "addr": "0a.0" }),
@@ -161,14 +161,14 @@ fn screen_args() -> Vec<String> {
 }
 
 /// The port that guest agents look for.
-fn agent_args() -> Vec<String> {
+fn guest_agent_args() -> Vec<String> {
     let devices = [
         json!({ "driver": "virtio-serial-pci", "id": "ports0", "bus": "pcie.0", "addr": "0c.0" }),
         json!({
-            "driver": "virtserialport", "bus": "ports0.0", "nr": 1, "chardev": AGENT, "name": "org.qemu.guest_agent.0",
+            "driver": "virtserialport", "bus": "ports0.0", "nr": 1, "chardev": GUEST_AGENT, "name": "org.qemu.guest_agent.0",
         }),
     ];
-    let chardev = format!("socket,id={AGENT},path={RUN}/{AGENT},server=on,wait=off");
+    let chardev = format!("socket,id={GUEST_AGENT},path={RUN}/{GUEST_AGENT},server=on,wait=off");
     let mut args = strings(&["-chardev", &chardev]);
     args.extend(devices.iter().flat_map(|device| ["-device".to_owned(), device.to_string()]));
     args

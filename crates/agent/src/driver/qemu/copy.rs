@@ -6,7 +6,7 @@
 
 use super::{
     FROZEN, Live, Qemu, args,
-    guest_agent::{AgentError, GuestAgent},
+    guest_agent::{GuestAgent, GuestAgentError},
     in_dir,
     qmp::QmpError,
     qmp_failure,
@@ -71,13 +71,13 @@ async fn freeze(dir: &Path, live: &Live) -> Result<(), Failure> {
     };
     let mut agent = match GuestAgent::connect(dir, live).await {
         Ok(agent) => agent,
-        Err(AgentError::Absent) => return Ok(()),
+        Err(GuestAgentError::Absent) => return Ok(()),
         Err(error) => {
             unfrozen(error);
             return Ok(());
         }
     };
-    // Before the guest is frozen: whoever finds the mark thaws it.
+    // Before the guest is frozen: an agent that finds the mark thaws it.
     files::write_durably(&dir.join(FROZEN), b"").map_err(|e| file_failure("noting a frozen guest", &e))?;
     if let Err(error) = agent.freeze().await {
         unfrozen(error);

@@ -2,7 +2,7 @@
 //!
 //! The guest may lie or send garbage: answers are read with limits, and nothing on the host depends on them.
 
-use super::{Live, args::AGENT, qmp::Qmp};
+use super::{Live, args::GUEST_AGENT, qmp::Qmp};
 use crate::driver::guest_user;
 use base64::Engine as _;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ const SYNC_BYTE: u8 = 0xff;
 
 /// Why the guest agent did not do something.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AgentError {
+pub(super) enum GuestAgentError {
     #[error(
         "The server has no guest agent, or its agent does not run. Install qemu-guest-agent in the guest. If the server \
          was started before servers had a port for it, restart it (reboot --hard)."
@@ -41,7 +41,7 @@ pub(super) enum AgentError {
     Refused { command: &'static str, why: String },
 }
 
-impl From<io::Error> for AgentError {
+impl From<io::Error> for GuestAgentError {
     fn from(error: io::Error) -> Self {
         Self::Silent(error.to_string())
     }
@@ -55,42 +55,42 @@ pub(super) struct GuestAgent {
 
 impl GuestAgent {
     /// Connects, and gets in step with the agent: answers to an earlier client are passed over.
-    pub(super) async fn connect(dir: &Path, live: &Live) -> Result<Self, AgentError> {
-        if !listens(live.qmp.as_ref().ok_or(AgentError::Absent)?).await {
-            return Err(AgentError::Absent);
+    pub(super) async fn connect(dir: &Path, live: &Live) -> Result<Self, GuestAgentError> {
+        if !listens(live.qmp.as_ref().ok_or(GuestAgentError::Absent)?).await {
+            return Err(GuestAgentError::Absent);
         }
         let port = live.agent_port.clone().lock_owned().await;
-        Self::begin(guest_user::connect(dir, AGENT).await?, port).await
+        Self::begin(guest_user::connect(dir, GUEST_AGENT).await?, port).await
     }
 
-    async fn begin(stream: UnixStream, port: OwnedMutexGuard<()>) -> Result<Self, AgentError> {
+    async fn begin(stream: UnixStream, port: OwnedMutexGuard<()>) -> Result<Self, GuestAgentError> {
         let mut agent = Self { stream: BufReader::new(stream), _port: port };
         match timeout(SYNC_MAX, agent.sync()).await {
             Ok(synced) => synced.map(|()| agent),
-            Err(_) => Err(AgentError::Silent("it takes too long".to_owned())),
+            Err(_) => Err(GuestAgentError::Silent("it takes too long".to_owned())),
         }
     }
 
     /// Sets the password of one of the guest's users.
-    pub(super) async fn set_password(&mut self, user: &str, password: &str) -> Result<(), AgentError> {
+    pub(super) async fn set_password(&mut self, user: &str, password: &str) -> Result<(), GuestAgentError> {
         let password = base64::engine::general_purpose::STANDARD.encode(password);
         let arguments = json!({ "username": user, "password": password, "crypted": false });
         self.command("guest-set-user-password", arguments, PASSWORD_MAX).await
     }
 
     /// Makes the guest's file systems consistent on its disks, and holds all writes.
-    pub(super) async fn freeze(&mut self) -> Result<(), AgentError> {
+    pub(super) async fn freeze(&mut self) -> Result<(), GuestAgentError> {
         self.command("guest-fsfreeze-freeze", Value::Null, FREEZE_MAX).await
     }
 
     /// Lets the guest write again. May be called again.
-    pub(super) async fn thaw(&mut self) -> Result<(), AgentError> {
+    pub(super) async fn thaw(&mut self) -> Result<(), GuestAgentError> {
         self.command("guest-fsfreeze-thaw", Value::Null, FREEZE_MAX).await
     }
 
-    async fn sync(&mut self) -> Result<(), AgentError> {
+    async fn sync(&mut self) -> Result<(), GuestAgentError> {
         let mut number = [0; 4];
-        getrandom::fill(&mut number).map_err(|error| AgentError::Silent(error.to_string()))?;
+        getrandom::fill(&mut number).map_err(|error| GuestAgentError::Silent(error.to_string()))?;
         let number = u32::from_be_bytes(number);
         self.stream.get_mut().write_all(&[SYNC_BYTE]).await?;
         self.send("guest-sync-delimited", json!({ "id": number })).await?;
@@ -98,7 +98,7 @@ impl GuestAgent {
             let mut skipped = Vec::new();
             (&mut self.stream).take(ANSWER_BYTES_MAX).read_until(SYNC_BYTE, &mut skipped).await?;
             if skipped.last() != Some(&SYNC_BYTE) {
-                return Err(AgentError::Silent("its answers make no sense".to_owned()));
+                return Err(GuestAgentError::Silent("its answers make no sense".to_owned()));
             }
             // An agent may still answer to an earlier client.
             if self.receive("guest-sync-delimited").await.is_ok_and(|answer| answer == json!(number)) {
@@ -112,18 +112,18 @@ impl GuestAgent {
         command: &'static str,
         arguments: Value,
         deadline: Duration,
-    ) -> Result<(), AgentError> {
+    ) -> Result<(), GuestAgentError> {
         let work = async {
             self.send(command, arguments).await?;
             self.receive(command).await.map(drop)
         };
         match timeout(deadline, work).await {
             Ok(done) => done,
-            Err(_) => Err(AgentError::Silent(format!("'{command}' takes too long"))),
+            Err(_) => Err(GuestAgentError::Silent(format!("'{command}' takes too long"))),
         }
     }
 
-    async fn send(&mut self, command: &'static str, arguments: Value) -> Result<(), AgentError> {
+    async fn send(&mut self, command: &'static str, arguments: Value) -> Result<(), GuestAgentError> {
         let mut message = json!({ "execute": command });
         if !arguments.is_null() {
             message["arguments"] = arguments;
@@ -131,16 +131,16 @@ impl GuestAgent {
         Ok(self.stream.get_mut().write_all(format!("{message}\n").as_bytes()).await?)
     }
 
-    async fn receive(&mut self, command: &'static str) -> Result<Value, AgentError> {
+    async fn receive(&mut self, command: &'static str) -> Result<Value, GuestAgentError> {
         let mut line = Vec::new();
         (&mut self.stream).take(ANSWER_BYTES_MAX).read_until(b'\n', &mut line).await?;
         let answer: Value = serde_json::from_slice(&line)
-            .map_err(|_| AgentError::Silent("its answer makes no sense".to_owned()))?;
+            .map_err(|_| GuestAgentError::Silent("its answer makes no sense".to_owned()))?;
         match answer.get("error") {
             Some(error) => {
                 let why = error["desc"].as_str().unwrap_or("no reason");
                 let why = why.chars().filter(|c| !c.is_control()).take(200).collect();
-                Err(AgentError::Refused { command, why })
+                Err(GuestAgentError::Refused { command, why })
             }
             None => Ok(answer["return"].clone()),
         }
@@ -151,7 +151,7 @@ impl GuestAgent {
 async fn listens(qmp: &Qmp) -> bool {
     let devices = qmp.ask("query-chardev", Value::Null).await.unwrap_or_default();
     let mut devices = devices.as_array().into_iter().flatten();
-    devices.any(|device| device["label"] == AGENT && device["frontend-open"] == true)
+    devices.any(|device| device["label"] == GUEST_AGENT && device["frontend-open"] == true)
 }
 
 #[cfg(test)]
@@ -177,7 +177,7 @@ mod tests {
         ours
     }
 
-    async fn connect(stream: UnixStream) -> Result<GuestAgent, AgentError> {
+    async fn connect(stream: UnixStream) -> Result<GuestAgent, GuestAgentError> {
         let port = Arc::new(tokio::sync::Mutex::new(())).lock_owned().await;
         GuestAgent::begin(stream, port).await
     }
@@ -212,9 +212,9 @@ mod tests {
                 _ => garbage.clone(),
             });
             let mut agent = connect(stream).await.unwrap();
-            assert!(matches!(agent.freeze().await, Err(AgentError::Silent(_))));
+            assert!(matches!(agent.freeze().await, Err(GuestAgentError::Silent(_))));
         }
         let flood = guest(|_| vec![b'x'; 1 << 20]);
-        assert!(matches!(connect(flood).await, Err(AgentError::Silent(_))));
+        assert!(matches!(connect(flood).await, Err(GuestAgentError::Silent(_))));
     }
 }

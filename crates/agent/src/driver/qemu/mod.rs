@@ -1,9 +1,9 @@
 //! Guests as QEMU processes, started detached, so that they outlive the agent and are found again.
 //!
 //! ```text
-//! STATE/guests/<server>/     config.iso  user_data  ready  qemu.log  console.log  console.old  (and the disk's files)
+//! STATE/guests/<server>/     config.iso  user_data  ready  qemu.log  console.log  console.old  frozen  (and the disk's files)
 //! STATE/guests/<server>/     memory.saved  memory.json, if it is suspended (see `memory`)
-//! STATE/guests/<server>/run/ pid  qmp  serial  vnc  agent: what QEMU makes
+//! STATE/guests/<server>/run/ pid  qmp  serial  vnc  guest-agent: what QEMU makes
 //! ```
 //!
 //! A process is a guest's if it works in the guest's own directory, as the guest's own user (see `guest_user`).
@@ -34,7 +34,7 @@ use crate::{
         user_net,
     },
     files::{self, ShortDir},
-    link::Duplex,
+    peer::Stream,
 };
 use guest_agent::GuestAgent;
 use lenticular_model::{Lock, ServerId};
@@ -389,11 +389,11 @@ impl Hypervisor for Qemu {
         })
     }
 
-    fn open_console(&self, server: ServerId, kind: ConsoleKind) -> Reading<'_, Box<dyn Duplex>> {
+    fn open_console(&self, server: ServerId, kind: ConsoleKind) -> Reading<'_, Stream> {
         let (live, dir) = (self.live(server), self.dir(server));
         Box::pin(async move {
             let live = live.ok_or("The server does not run.")?;
-            Ok(Box::new(console::open(&dir, &live, kind).await?) as Box<dyn Duplex>)
+            Ok(Box::new(console::open(&dir, &live, kind).await?) as Stream)
         })
     }
 

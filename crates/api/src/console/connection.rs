@@ -1,4 +1,4 @@
-//! Sessions of consoles: where a browser's connection waits for the agent's.
+//! Connections of consoles: where a browser's WebSocket waits for the agent's end.
 
 use lenticular_model::{
     HostId, Lock, ProjectId, ServerId,
@@ -14,11 +14,11 @@ use tokio::{
     sync::oneshot,
 };
 
-/// The sessions that a server may have at once.
+/// The connections that a server may have at once.
 const OF_SERVER_MAX: usize = 16;
-/// The sessions that a project may have at once.
+/// The connections that a project may have at once.
 const OF_PROJECT_MAX: usize = 64;
-/// The sessions that the control plane carries at once. Their connections are never closed for others, so they are few beside
+/// The connections that the control plane carries at once. Their connections are never closed for others, so they are few beside
 /// the places of a listener.
 const ALL_MAX: usize = 240;
 
@@ -27,13 +27,13 @@ pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-/// The agent's end of a session.
+/// The agent's end of a connection.
 pub type Stream = Box<dyn Duplex>;
 
-/// All sessions.
+/// All connections.
 #[derive(Default)]
-pub struct Sessions {
-    /// How many sessions each server has, and its project.
+pub struct ConsoleConnections {
+    /// How many connections each server has, and its project.
     open: Lock<BTreeMap<ServerId, (ProjectId, usize)>>,
     waiting: Lock<HashMap<String, Waiting>>,
 }
@@ -43,22 +43,27 @@ struct Waiting {
     arrival: oneshot::Sender<Stream>,
 }
 
-/// A server's session; dropping it ends it.
-pub struct Session {
+/// A server's connection; dropping it ends it.
+pub struct ConsoleConnection {
     server: ServerId,
-    all: Arc<Sessions>,
-    /// The secret name that the agent joins the session by.
+    all: Arc<ConsoleConnections>,
+    /// The secret name that the agent joins the connection by.
     pub name: String,
     /// The agent's end, when it arrives.
     pub arrival: oneshot::Receiver<Stream>,
 }
 
-impl Sessions {
-    /// Begins a session with a console of a server on this host.
+impl ConsoleConnections {
+    /// Begins a connection with a console of a server on this host.
     ///
     /// # Errors
-    /// There are too many sessions, or the system gives no randomness.
-    pub fn begin(self: &Arc<Self>, project: ProjectId, server: ServerId, host: HostId) -> Result<Session> {
+    /// There are too many connections, or the system gives no randomness.
+    pub fn begin(
+        self: &Arc<Self>,
+        project: ProjectId,
+        server: ServerId,
+        host: HostId,
+    ) -> Result<ConsoleConnection> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(Error::internal)?;
         let name = hex(&bytes);
@@ -84,27 +89,27 @@ impl Sessions {
         open.insert(server, (project, own + 1));
         let (arrival, arrived) = oneshot::channel();
         self.waiting.lock().insert(name.clone(), Waiting { host, arrival });
-        Ok(Session { server, all: self.clone(), name, arrival: arrived })
+        Ok(ConsoleConnection { server, all: self.clone(), name, arrival: arrived })
     }
 
-    /// Takes the place where a session waits for this host's agent.
+    /// Takes the place where a connection waits for this host's agent.
     ///
     /// # Errors
-    /// No session of this name waits for this host.
+    /// No connection of this name waits for this host.
     pub fn take(&self, host: HostId, name: &str) -> Result<oneshot::Sender<Stream>> {
         let mut waiting = self.waiting.lock();
         match waiting.remove(name) {
             Some(found) if found.host == host => Ok(found.arrival),
             Some(other) => {
                 waiting.insert(name.to_owned(), other);
-                Err(Error::not_found("Console session", name))
+                Err(Error::not_found("Console connection", name))
             }
-            None => Err(Error::not_found("Console session", name)),
+            None => Err(Error::not_found("Console connection", name)),
         }
     }
 }
 
-impl Drop for Session {
+impl Drop for ConsoleConnection {
     fn drop(&mut self) {
         self.all.waiting.lock().remove(&self.name);
         let mut open = self.all.open.lock();
@@ -122,31 +127,31 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_the_servers_host_joins_a_session_and_only_once() {
-        let all = Arc::new(Sessions::default());
+    async fn only_the_servers_host_joins_a_connection_and_only_once() {
+        let all = Arc::new(ConsoleConnections::default());
         let (server, host) = (ServerId::from_random([1; 16]), HostId::from_random([2; 16]));
         let project = ProjectId::from_random([7; 16]);
-        let session = all.begin(project, server, host).unwrap();
-        assert!(all.take(HostId::from_random([3; 16]), &session.name).is_err());
-        let place = all.take(host, &session.name).unwrap();
+        let connection = all.begin(project, server, host).unwrap();
+        assert!(all.take(HostId::from_random([3; 16]), &connection.name).is_err());
+        let place = all.take(host, &connection.name).unwrap();
         assert!(place.send(Box::new(tokio::io::duplex(1).0)).is_ok());
-        assert!(all.take(host, &session.name).is_err());
-        drop(session);
+        assert!(all.take(host, &connection.name).is_err());
+        drop(connection);
         assert!(all.open.lock().is_empty() && all.waiting.lock().is_empty());
     }
 
     #[test]
-    fn a_server_has_a_limited_number_of_sessions() {
-        let all = Arc::new(Sessions::default());
+    fn a_server_has_a_limited_number_of_connections() {
+        let all = Arc::new(ConsoleConnections::default());
         let (server, host) = (ServerId::from_random([1; 16]), HostId::from_random([2; 16]));
         let project = ProjectId::from_random([7; 16]);
-        let held: Vec<Session> =
+        let held: Vec<ConsoleConnection> =
             (0..OF_SERVER_MAX).map(|_| all.begin(project, server, host).unwrap()).collect();
         assert!(all.begin(project, server, host).is_err());
         assert!(all.begin(project, ServerId::from_random([9; 16]), host).is_ok());
         let others = (0..OF_PROJECT_MAX)
             .map_while(|n| all.begin(project, ServerId::from_random([100 + n as u8; 16]), host).ok());
-        let others: Vec<Session> = others.collect();
+        let others: Vec<ConsoleConnection> = others.collect();
         assert_eq!(held.len() + others.len(), OF_PROJECT_MAX);
         assert!(all.begin(ProjectId::from_random([8; 16]), ServerId::from_random([9; 16]), host).is_ok());
         drop(held);
