@@ -81,9 +81,11 @@ fn correct(txn: &mut Txn<'_>, server: &Server, host: HostId, seen: &Observation,
 
 /// Judges a host's report of a restored server. True if the report needs no further handling.
 pub(crate) fn judge(txn: &mut Txn<'_>, host: HostId, seen: &Observation) -> bool {
-    let Some(server) = txn.servers.get(&seen.server_id).filter(|s| s.restored.is_some()).cloned() else {
+    let Some(server) = txn.servers.get(&seen.server_id).cloned() else { return false };
+    if server.restored.is_none() {
+        believe_newer(txn, &server, host, seen);
         return false;
-    };
+    }
     let generation = txn.generation_of_server(server.id);
     let newer = seen.generation > generation;
     // The host has the disk that a rebuild shall replace, or the new one.
@@ -110,6 +112,16 @@ pub(crate) fn judge(txn: &mut Txn<'_>, host: HostId, seen: &Observation) -> bool
         }
     }
     txn.servers.get(&seen.server_id).is_none_or(|s| s.restored.is_some())
+}
+
+/// The server's own host has a newer disk than the record says. When the host said first what it has, it was still
+/// making that disk by an order of before the restore.
+fn believe_newer(txn: &mut Txn<'_>, server: &Server, host: HostId, seen: &Observation) {
+    let newer = seen.generation > txn.generation_of_server(server.id);
+    if newer && server.host_id == Some(host) && claim(seen) == Some(FoundDisk::Own) {
+        adopt(txn, server, host, seen.generation);
+        place_found(txn, server.id, Some(seen));
+    }
 }
 
 /// One host has handed the server on, and another waits for it under that generation: the server is the other's.
