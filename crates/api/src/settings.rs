@@ -16,6 +16,16 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     /// Consoles.
     pub console: ConsoleSettings,
+    /// Servers.
+    pub compute: ComputeSettings,
+}
+
+/// Servers, under Nova's names.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ComputeSettings {
+    /// How long a deleted server can be restored, in seconds; 0 deletes servers at once.
+    pub reclaim_instance_interval: u32,
 }
 
 /// Guests' consoles in browsers.

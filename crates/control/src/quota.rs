@@ -66,7 +66,7 @@ pub fn user_limits(state: &State, project: ProjectId, user: UserId) -> Vec<(&'st
 /// The resources that a user's servers in a project take.
 pub fn user_usage(state: &State, project: ProjectId, user: UserId) -> Usage {
     let mut used = Usage::default();
-    let theirs = |s: &&Arc<Server>| s.user_id == user && s.wanted != Wanted::Absent;
+    let theirs = |s: &&Arc<Server>| s.user_id == user && s.wanted != Wanted::Absent && s.reclaim_at.is_none();
     for server in state.servers_of_project(project, None).filter(theirs) {
         used.instances += 1;
         used.cores += i64::from(server.size.vcpus);

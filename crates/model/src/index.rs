@@ -482,7 +482,8 @@ impl Indexed for Server {
         move_key(&mut index.server_group_members, old.and_then(group), new.and_then(group));
         let same_claims = match (old, new) {
             (Some(old), Some(new)) => {
-                old.claims().eq(new.claims()) && old.size == new.size && old.is_busy() == new.is_busy()
+                let counts = |s: &Self| (s.size, s.is_busy(), s.reclaim_at.is_some());
+                old.claims().eq(new.claims()) && counts(old) == counts(new)
             }
             _ => false,
         };
@@ -535,12 +536,15 @@ impl Index {
     fn take(&mut self, old: Option<&Server>, new: Option<&Server>) {
         for (server, sign) in [(old, -1_i64), (new, 1)] {
             let Some(server) = server else { continue };
-            let usage = self.project_usage.entry(server.project_id).or_default();
-            usage.instances += sign;
-            usage.cores += sign * i64::from(server.size.vcpus);
-            usage.ram += sign * i64::from(server.size.ram_mb);
-            if *usage == Usage::default() {
-                self.project_usage.remove(&server.project_id);
+            // As in Nova, a soft-deleted server does not count for its project. It keeps its room on its host.
+            if server.reclaim_at.is_none() {
+                let usage = self.project_usage.entry(server.project_id).or_default();
+                usage.instances += sign;
+                usage.cores += sign * i64::from(server.size.vcpus);
+                usage.ram += sign * i64::from(server.size.ram_mb);
+                if *usage == Usage::default() {
+                    self.project_usage.remove(&server.project_id);
+                }
             }
             for (host, size) in server.claims() {
                 let taken = self.host_usage.entry(host).or_default();

@@ -331,6 +331,9 @@ impl World {
             if let Some(task) = &server.task {
                 return Some(format!("{} has the task {:?}", self.known_name(server.id), task.action));
             }
+            if server.reclaim_at.is_some_and(|at| at < self.now) {
+                return Some(format!("the time of {} is over", self.known_name(server.id)));
+            }
             if server.wanted == Wanted::Absent {
                 return Some(format!("the tombstone of {} stands", self.known_name(server.id)));
             }

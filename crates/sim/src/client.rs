@@ -13,7 +13,10 @@ use lenticular_model::{
     host::host::Intent,
     policy::{Caller, RoleLevel, Scope},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
 /// The clients' knowledge of a server.
 #[derive(Debug, Clone, Default)]
@@ -85,7 +88,7 @@ impl World {
     pub(crate) fn ask(&mut self, caller: Caller, ask: ClientRequest) {
         let about = ask.server().map(|id| self.name(id)).unwrap_or_default();
         note!(self, "client {} asks: {} {about}", caller.request_id, ask.name());
-        if let ClientRequest::Delete(id) = &ask {
+        if let ClientRequest::Delete(id) | ClientRequest::SoftDelete(id, _) = &ask {
             self.clients.known.entry(*id).or_default().delete_asked = true;
         }
         let delay = self.rng.range(300, 30_000);
@@ -111,7 +114,11 @@ impl World {
             (31..=38, Some(id)) => member(ClientRequest::Stop(id)),
             (39..=44, Some(id)) => member(ClientRequest::Reboot(id, BootStyle::Soft)),
             (45..=50, Some(id)) => member(ClientRequest::Reboot(id, BootStyle::Hard)),
-            (51..=60, Some(id)) => member(ClientRequest::Delete(id)),
+            (51..=57, Some(id)) => member(ClientRequest::Delete(id)),
+            (58..=60, Some(id)) => {
+                let keep_s = NonZeroU32::MIN.saturating_add(self.rng.range(0, 300) as u32);
+                member(ClientRequest::SoftDelete(id, keep_s))
+            }
             (61..=66, Some(id)) => admin(ClientRequest::Migrate(id)),
             (67..=74, Some(id)) => admin(ClientRequest::LiveMigrate(id)),
             (75..=78, Some(id)) => member(ClientRequest::Resize(id, FLAVORS[self.rng.index(FLAVORS.len())])),
@@ -150,7 +157,9 @@ impl World {
     /// Lets a guest stand still, or go on; or makes a backup of it.
     fn change_stillness(&mut self, id: ServerId) -> ClientRequest {
         let condition = self.plane.published.servers.get(&id).map(|server| server.condition);
+        let server = self.plane.published.servers.get(&id);
         match condition {
+            _ if server.is_some_and(|server| server.reclaim_at.is_some()) => ClientRequest::Restore(id),
             Some(Condition::Paused) => ClientRequest::Unpause(id),
             Some(Condition::Suspended) => ClientRequest::Resume(id),
             _ if self.plane.published.servers.get(&id).is_some_and(|s| s.rescue.is_some()) => {
@@ -246,7 +255,12 @@ impl World {
             known.delete_acknowledged = true;
         }
         // A second delete is answered in the same way and begins nothing.
-        if !again && !matches!(ask, ClientRequest::Delete(_) | ClientRequest::Abort(_)) {
+        if !again
+            && !matches!(
+                ask,
+                ClientRequest::Delete(_) | ClientRequest::SoftDelete(..) | ClientRequest::Abort(_)
+            )
+        {
             known.requests.push(caller.request_id.clone());
         }
     }

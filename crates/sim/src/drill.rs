@@ -3,7 +3,7 @@
 //! nothing is random. Each time, the cloud must end stable and as the request asked.
 
 use crate::{
-    config::Config,
+    config::{Config, Mutation},
     event::{ClientRequest, Event},
     plane::Armed,
     world::World,
@@ -15,6 +15,7 @@ use lenticular_model::{
     policy::RoleLevel,
 };
 use lenticular_store::Crash;
+use std::num::NonZeroU32;
 
 /// How long the cloud may take to come to rest after a disturbance, in seconds.
 const REST_S: i64 = 4_000;
@@ -34,6 +35,8 @@ enum Act {
     SoftReboot,
     HardReboot,
     Delete,
+    SoftDelete,
+    Restore,
     Migrate,
     LiveMigrate,
     Resize,
@@ -63,6 +66,7 @@ enum End {
     Stands,
     Paused,
     Suspended,
+    SoftDeleted,
     Gone,
 }
 
@@ -91,7 +95,7 @@ macro_rules! operations {
 
 use Act::{
     Create, LeaveHome, LiveMigrate, Migrate, Pause, Rebuild, Rescue, Resize, Resume, Shelve, Snapshot,
-    StayHome, Stop, Suspend, Unpause, Unshelve,
+    SoftDelete, StayHome, Stop, Suspend, Unpause, Unshelve,
 };
 
 operations! {
@@ -102,6 +106,15 @@ operations! {
     "hard reboot": [Create], HardReboot => Runs;
     "delete": [Create], Delete => Gone;
     "delete while it is made": [], Create, on "preparing the disk" Delete => Gone;
+    "soft-delete": [Create], SoftDelete => SoftDeleted;
+    "soft-delete what stands": [Create, Stop], SoftDelete => SoftDeleted;
+    "soft-delete what is suspended": [Create, Suspend], SoftDelete => SoftDeleted;
+    "soft-delete what moved": [Create, Migrate], SoftDelete => SoftDeleted;
+    "soft-delete while it is backed up": [Create], Snapshot, on "making an image of the disk" SoftDelete => SoftDeleted;
+    "restore": [Create, SoftDelete], Restore => Runs;
+    "restore while it stops": [Create], SoftDelete, on "shutting down" Restore => Runs;
+    "restore what is shelved": [Create, Shelve, SoftDelete], Restore => Stands;
+    "delete what is soft-deleted": [Create, SoftDelete], Delete => Gone;
     "migrate": [Create], Migrate => Runs;
     "migrate what stands": [Create, Stop], Migrate => Stands;
     "live-migrate": [Create], LiveMigrate => Runs;
@@ -183,6 +196,9 @@ enum Disturbance {
     Nothing,
     /// The agent, all agents, or the host die when this step has this progress.
     Dies(u32, Moment, Who),
+    /// From this moment the agent cannot save its state. Its session is lost, it registers, and it dies and comes back
+    /// while there is no control plane.
+    Forgets(u32, Moment),
     /// The control plane dies in this commit.
     PlaneDies(u32, Crash),
     /// Every message comes twice, the second this much later.
@@ -212,14 +228,15 @@ pub struct Drills {
     pub commits: u32,
 }
 
-/// Runs every operation with every disturbance.
+/// Runs every operation with every disturbance, perhaps with a rule that is broken on purpose.
 ///
 /// # Errors
 /// An operation did not end as required. The error names the operation and the disturbance, and has the trace.
-pub fn drill_all() -> Result<Drills, String> {
+pub fn drill_all(mutation: Option<Mutation>) -> Result<Drills, String> {
     let mut drills = Drills::default();
     for operation in OPERATIONS {
-        let (steps, commits) = one(operation, Disturbance::Nothing)?;
+        let one = |disturbance| one(operation, disturbance, mutation);
+        let (steps, commits) = one(Disturbance::Nothing)?;
         drills.operations += 1;
         drills.steps += steps;
         drills.commits += commits;
@@ -229,13 +246,14 @@ pub fn drill_all() -> Result<Drills, String> {
             let each = moments.into_iter().flat_map(move |moment| who.map(|who| (moment, who)));
             each.map(move |(moment, who)| Disturbance::Dies(n, moment, who))
         });
+        let forgets = (1..=steps).flat_map(|n| moments.map(|moment| Disturbance::Forgets(n, moment)));
         let plane = (1..=commits).flat_map(|n| {
             [Crash::BeforeCommit, Crash::AfterCommit].map(|crash| Disturbance::PlaneDies(n, crash))
         });
         let back = (0..commits).flat_map(|to| (to..=commits).map(move |at| Disturbance::GoesBack(to, at)));
         let twice = [0, 40, 1_000, 15_000].map(Disturbance::Twice);
-        for disturbance in dies.chain(plane).chain(back).chain(twice) {
-            one(operation, disturbance)?;
+        for disturbance in dies.chain(forgets).chain(plane).chain(back).chain(twice) {
+            one(disturbance)?;
             drills.runs += 1;
         }
     }
@@ -243,8 +261,12 @@ pub fn drill_all() -> Result<Drills, String> {
 }
 
 /// Runs one operation. Returns the number of its steps and commits.
-fn one(operation: &Operation, disturbance: Disturbance) -> Result<(u32, u32), String> {
-    let mut world = World::new(Config::quiet(1, HOSTS));
+fn one(
+    operation: &Operation,
+    disturbance: Disturbance,
+    mutation: Option<Mutation>,
+) -> Result<(u32, u32), String> {
+    let mut world = World::new(Config { mutation, ..Config::quiet(1, HOSTS) });
     let told = |world: &World, why: String| {
         format!("{} with {disturbance:?}: {why}\n\n{}", operation.name, world.trace.tail())
     };
@@ -284,6 +306,8 @@ impl World {
             Act::SoftReboot => ClientRequest::Reboot(id, BootStyle::Soft),
             Act::HardReboot => ClientRequest::Reboot(id, BootStyle::Hard),
             Act::Delete => ClientRequest::Delete(id),
+            Act::SoftDelete => ClientRequest::SoftDelete(id, NonZeroU32::MAX),
+            Act::Restore => ClientRequest::Restore(id),
             Act::Migrate => ClientRequest::Migrate(id),
             Act::LiveMigrate => ClientRequest::LiveMigrate(id),
             Act::Resize => ClientRequest::Resize(id, "wider"),
@@ -349,6 +373,7 @@ impl World {
             End::Stands => is == Some(Condition::Stopped),
             End::Paused => is == Some(Condition::Paused),
             End::Suspended => is == Some(Condition::Suspended),
+            End::SoftDeleted => server.is_some_and(|s| s.reclaim_at.is_some() && !s.powered),
             End::Gone => is.is_none(),
         };
         match right {
@@ -365,15 +390,24 @@ impl World {
         if then.is_some() {
             drill.then = None;
         }
-        if let Disturbance::Dies(at, when, who) = drill.disturbance
-            && drill.steps == at
-            && when == moment
-        {
-            drill.disturbance = Disturbance::Nothing;
-            let dying = if who == Who::AllAgents { 0..self.hosts.len() } else { n..n + 1 };
-            for host in dying {
-                self.after_us(0, Event::AgentDies { host, back_ms: 3_000, host_too: who == Who::Host });
+        match drill.disturbance {
+            Disturbance::Dies(at, when, who) if drill.steps == at && when == moment => {
+                drill.disturbance = Disturbance::Nothing;
+                let dying = if who == Who::AllAgents { 0..self.hosts.len() } else { n..n + 1 };
+                for host in dying {
+                    self.after_us(0, Event::AgentDies { host, back_ms: 3_000, host_too: who == Who::Host });
+                }
             }
+            Disturbance::Forgets(at, when) if drill.steps == at && when == moment => {
+                drill.disturbance = Disturbance::Nothing;
+                self.hosts[n].full_until = self.now.plus_s(70);
+                for (dies_ms, back_ms) in [(100, 2_100), (60_000, 180_000)] {
+                    self.after_ms(dies_ms, Event::PlaneDies);
+                    self.after_ms(back_ms, Event::PlaneStarts);
+                }
+                self.after_ms(61_000, Event::AgentDies { host: n, back_ms: 3_000, host_too: false });
+            }
+            _ => {}
         }
         if let Some((_, act)) = then {
             self.act(act);

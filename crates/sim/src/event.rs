@@ -6,6 +6,7 @@ use lenticular_model::{
     HostId, PortId, ServerId, compute::server::BootStyle, host::host::Intent, policy::Caller,
 };
 use lenticular_wire::agent::{Orders, OrdersQuery, Registration, Report, Welcome};
+use std::num::NonZeroU32;
 
 /// The run of an agent and the number of its call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,9 @@ pub(crate) enum ClientRequest {
     Suspend(ServerId),
     Resume(ServerId),
     Delete(ServerId),
+    /// The server can be restored for this long.
+    SoftDelete(ServerId, NonZeroU32),
+    Restore(ServerId),
     Migrate(ServerId),
     LiveMigrate(ServerId),
     Resize(ServerId, &'static str),
@@ -69,6 +73,8 @@ impl ClientRequest {
             Self::Suspend(_) => "suspend",
             Self::Resume(_) => "resume",
             Self::Delete(_) => "delete",
+            Self::SoftDelete(..) => "soft-delete",
+            Self::Restore(_) => "restore",
             Self::Migrate(_) => "migrate",
             Self::LiveMigrate(_) => "live-migrate",
             Self::Resize(..) => "resize",
@@ -99,6 +105,8 @@ impl ClientRequest {
             | Self::Suspend(id)
             | Self::Resume(id)
             | Self::Delete(id)
+            | Self::SoftDelete(id, _)
+            | Self::Restore(id)
             | Self::Migrate(id)
             | Self::LiveMigrate(id)
             | Self::Resize(id, _)

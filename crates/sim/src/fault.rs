@@ -40,10 +40,9 @@ impl World {
         let share = (self.hosts.len() as i64 / 8).max(1);
         let next = self.rng.range(500, 10_000) / share;
         self.after_ms(next, Event::Fault);
-        let fault = TIMED[self.rng.index(TIMED.len())];
-        if !self.config.faults.contains(&fault) {
-            return;
-        }
+        let chosen: Vec<Fault> =
+            TIMED.iter().copied().filter(|fault| self.config.faults.contains(fault)).collect();
+        let Some(fault) = self.rng.pick(&chosen).copied() else { return };
         let host = self.rng.index(self.hosts.len());
         let struck = match fault {
             Fault::AgentCrash => self.crash_agent(host),

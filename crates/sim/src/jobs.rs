@@ -223,6 +223,8 @@ fn run_life(txn: &mut Txn<'_>, caller: &Caller, ask: &ClientRequest) -> Result<(
         ClientRequest::Suspend(id) => suspend::suspend(txn, caller, *id),
         ClientRequest::Resume(id) => suspend::resume(txn, caller, *id),
         ClientRequest::Delete(id) => server::delete(txn, caller, *id),
+        ClientRequest::SoftDelete(id, keep_s) => server::soft_delete(txn, caller, *id, *keep_s),
+        ClientRequest::Restore(id) => server::restore(txn, caller, *id),
         ClientRequest::Snapshot(id) => {
             let (name, metadata) = ("copy".to_owned(), Default::default());
             let new = NewSnapshot {

@@ -209,8 +209,9 @@ impl World {
         if let (Step::Adopt(of, Mode::Live), false) = (&doing.step, doing.fails) {
             self.watch(n, agent_run, id, of.boot);
         }
-        self.advance(n);
+        // Before the agent saves what the step has changed.
         self.drill_step(n, doing.step.name(), Moment::Ended);
+        self.advance(n);
     }
 
     /// From now on the agent learns when the guest's process ends; at once if it has ended already.

@@ -14,9 +14,10 @@ use lenticular_control::command::compute::{
     shelve, suspend,
 };
 use lenticular_model::{
-    ServerId,
+    ServerId, Txn,
     compute::server::{BootStyle, Server},
     error::{Error, Result},
+    policy::Caller,
 };
 use lenticular_wire::{
     microversion::{Microversion, since},
@@ -73,7 +74,14 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
         "rebuild" => return super::rebuild::rebuild(ctx, id, args).await,
         "rescue" => return super::rescue::rescue(&ctx, id, args).await,
         "createImage" | "createBackup" => return super::snapshot::create(&ctx, id, &name, args).await,
-        "injectNetworkInfo" | "restore" => return act_without_effect(&ctx, id, &name).await,
+        "restore" => {
+            ctx.commit("server restore", move |txn, caller| server::restore(txn, caller, id)).await?;
+        }
+        "injectNetworkInfo" => {
+            let refresh =
+                move |txn: &mut Txn<'_>, caller: &Caller| server::inject_network_info(txn, caller, id);
+            ctx.commit("server without effect", refresh).await?;
+        }
         "resetNetwork" => return super::extension::gone(ctx).await,
         "os-getConsoleOutput" => return console::show_log(&ctx, id, args).await,
         "os-getVNCConsole" | "os-getSPICEConsole" | "os-getRDPConsole" | "os-getSerialConsole" => {
@@ -84,13 +92,6 @@ pub async fn act(ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> Handled 
             return Err(Error::invalid(why).into());
         }
     }
-    empty(202)
-}
-
-/// Actions that are checked, and change nothing in this cloud.
-async fn act_without_effect(ctx: &Ctx, id: ServerId, name: &str) -> Handled {
-    let command = if name == "restore" { server::restore } else { server::inject_network_info };
-    ctx.commit("server without effect", move |txn, caller| command(txn, caller, id)).await?;
     empty(202)
 }
 

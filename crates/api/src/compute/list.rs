@@ -75,13 +75,11 @@ async fn find(ctx: &Ctx, path: &str) -> Result<Found> {
             (found, more)
         }
         (which, sorted) => {
-            let mut found: Vec<Arc<Server>> = match which {
-                Which::Deleted => Vec::new(),
-                _ => candidates(&ctx.state, filter.project, None)
-                    .filter(|s| filter.matches(&ctx.state, s))
-                    .cloned()
-                    .collect(),
-            };
+            let present = |s: &&Arc<Server>| which != Which::Deleted || s.reclaim_at.is_some();
+            let mut found: Vec<Arc<Server>> = candidates(&ctx.state, filter.project, None)
+                .filter(|s| present(s) && filter.matches(&ctx.state, s))
+                .cloned()
+                .collect();
             if which != Which::Live {
                 found.extend(deleted(ctx, &filter).await?);
             }

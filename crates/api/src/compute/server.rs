@@ -32,7 +32,7 @@ use lenticular_wire::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
 /// `POST /servers`
 pub async fn create(ctx: Ctx, Json(body): Json) -> Handled {
@@ -220,7 +220,12 @@ pub async fn update(mut ctx: Ctx, Path(id): Path<String>, Json(body): Json) -> H
 /// `DELETE /servers/{id}`
 pub async fn delete(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let id = server_id(&id)?;
-    ctx.commit("server delete", move |txn, caller| server::delete(txn, caller, id)).await?;
+    let keep_s = NonZeroU32::new(ctx.app.config.settings.compute.reclaim_instance_interval);
+    ctx.commit("server delete", move |txn, caller| match keep_s {
+        Some(keep_s) => server::soft_delete(txn, caller, id, keep_s),
+        None => server::delete(txn, caller, id),
+    })
+    .await?;
     empty(204)
 }
 

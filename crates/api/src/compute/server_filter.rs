@@ -19,6 +19,8 @@ pub struct Filter {
     pub which: Which,
     /// The listing leaves out servers that last changed before this time.
     pub since: Option<Timestamp>,
+    /// Whether soft-deleted servers are listed.
+    pub soft_deleted: bool,
     tests: Vec<Test>,
 }
 
@@ -166,6 +168,8 @@ impl Filter {
             Some([only]) if only == "DELETED" => which = Which::Deleted,
             Some(_) => {}
         }
+        let asks_soft = statuses.iter().flatten().any(|status| status == "SOFT_DELETED");
+        let soft_deleted = query.flag("soft_deleted")?.unwrap_or(asks_soft || which != Which::Live);
         tests.extend(statuses.map(Test::Status));
         let since = asks_changes.then(|| *changes.start());
         tests.extend(asks_changes.then_some(Test::Changed(changes)));
@@ -180,12 +184,14 @@ impl Filter {
             (_, false) => Some(ctx.caller.need_project()?),
         };
         read_tests(query, &mut tests)?;
-        Ok(Self { project, which, since, tests })
+        Ok(Self { project, which, since, soft_deleted, tests })
     }
 
     /// Whether a server is listed.
     pub fn matches(&self, state: &State, server: &Server) -> bool {
+        let soft_deleted = server.reclaim_at.is_some() && server.terminated_at.is_none();
         self.project.is_none_or(|p| server.project_id == p)
+            && (self.soft_deleted || !soft_deleted)
             && self.tests.iter().all(|test| test.holds(state, server))
     }
 }
@@ -326,7 +332,6 @@ mod tests {
             "not-tags",
             "not-tags-any",
             "locked",
-            // Lenticular has no soft delete, so the filter leaves nothing out.
             "soft_deleted",
         ];
         for param in SERVERS.params {

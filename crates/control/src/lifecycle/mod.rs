@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod condition;
+pub mod deletion;
 pub mod disk;
 pub mod host;
 pub mod image;

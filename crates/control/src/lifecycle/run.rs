@@ -43,7 +43,8 @@ pub fn set_stopped(txn: &mut Txn<'_>, server: &Server) {
         return;
     }
     let settled = !server.powered && server.run_task().is_none() && server.wanted == Wanted::Stopped;
-    if settled && server.condition != Condition::Active {
+    let stood = matches!(server.condition, Condition::Active | Condition::Paused | Condition::Suspended);
+    if settled && !stood {
         return;
     }
     if server.condition == Condition::Error && server.run_task().is_none() {

@@ -1,7 +1,9 @@
 //! The server controller: removes servers that need no host for their removal, and ends overdue operations.
 
 use crate::{
-    lifecycle::{archive::archive_if_gone, condition, migration, operation, shelf, snapshot, suspend},
+    lifecycle::{
+        archive::archive_if_gone, condition, deletion, migration, operation, shelf, snapshot, suspend,
+    },
     reconcile::restored_server,
 };
 use lenticular_model::{
@@ -22,6 +24,12 @@ pub fn reconcile(id: ServerId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     if current.wanted == Wanted::Absent && current.host_id.is_none() {
         archive_if_gone(txn, id);
         return None;
+    }
+    if let Some(at) = current.reclaim_at.filter(|_| current.wanted != Wanted::Absent) {
+        if at <= txn.now {
+            deletion::delete(txn, &current, None);
+        }
+        return Some(at).filter(|at| *at > txn.now);
     }
     tell_of_stray_disk(txn, &current);
     let confirm_at = current.unconfirmed.as_ref().and_then(|last| last.confirm_at);

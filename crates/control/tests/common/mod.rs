@@ -70,6 +70,7 @@ pub fn server(host_id: HostId) -> Server {
         powered: false,
         awaits_ports: None,
         launched_at: None,
+        reclaim_at: None,
         terminated_at: None,
         ssh_forward: None,
         unknown: Default::default(),

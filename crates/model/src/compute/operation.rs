@@ -19,6 +19,10 @@ pub enum OperationKind {
     HardReboot,
     /// Remove it.
     Delete,
+    /// Stop it, and remove it later.
+    SoftDelete,
+    /// Start it again before it is removed.
+    Restore,
     /// Move it to another host while its guest is stopped.
     Migrate,
     /// Move it to another host while it runs.
@@ -72,6 +76,8 @@ impl OperationKind {
             OperationKind::Stop => "stop",
             OperationKind::SoftReboot | OperationKind::HardReboot => "reboot",
             OperationKind::Delete => "delete",
+            OperationKind::SoftDelete => "softDelete",
+            OperationKind::Restore => "restore",
             OperationKind::Migrate => "migrate",
             OperationKind::LiveMigrate => "live-migration",
             OperationKind::Resize => "resize",
@@ -104,6 +110,8 @@ impl OperationKind {
             OperationKind::Stop => "compute_stop_instance",
             OperationKind::SoftReboot | OperationKind::HardReboot => "compute_reboot_instance",
             OperationKind::Delete => "compute_terminate_instance",
+            OperationKind::SoftDelete => "compute_soft_delete_instance",
+            OperationKind::Restore => "compute_restore_instance",
             OperationKind::Migrate | OperationKind::Resize => "compute_resize_instance",
             OperationKind::LiveMigrate => "compute_live_migration",
             OperationKind::ConfirmResize => "compute_confirm_resize",
@@ -140,6 +148,7 @@ impl OperationKind {
             OperationKind::SoftReboot => "rebooting",
             OperationKind::HardReboot => "rebooting_hard",
             OperationKind::Delete => "deleting",
+            OperationKind::Restore => "restoring",
             OperationKind::Migrate | OperationKind::Resize => "resize_migrating",
             OperationKind::LiveMigrate => "migrating",
             OperationKind::ConfirmResize => "resize_confirming",
@@ -156,6 +165,7 @@ impl OperationKind {
             OperationKind::CreateImage => "image_uploading",
             OperationKind::CreateBackup => "image_backup",
             // The request ends these at once, so no server is ever seen in them.
+            OperationKind::SoftDelete => "soft-deleting",
             OperationKind::AttachInterface => "attaching_interface",
             OperationKind::DetachInterface => "detaching_interface",
             OperationKind::ChangePassword => "updating_password",
@@ -173,6 +183,7 @@ impl OperationKind {
             | OperationKind::Unshelve => 1_800,
             OperationKind::Shelve | OperationKind::CreateImage | OperationKind::CreateBackup => SHELVE_S_MAX,
             OperationKind::Start
+            | OperationKind::Restore
             | OperationKind::HardReboot
             | OperationKind::Unrescue
             | OperationKind::Suspend
@@ -186,6 +197,7 @@ impl OperationKind {
             | OperationKind::Resize
             | OperationKind::RevertResize => MOVE_S_MAX,
             OperationKind::ConfirmResize
+            | OperationKind::SoftDelete
             | OperationKind::AttachInterface
             | OperationKind::DetachInterface
             | OperationKind::ChangePassword

@@ -17,6 +17,9 @@
 //!                    ▼ delete: wanted = Absent, a tombstone until the host has confirmed it
 //!                  gone (a cold `past_server` record stays)
 //! ```
+//!
+//! A soft-deleted server has a time in `reclaim_at`. Its guest does not run, and its condition is of no account. It
+//! is deleted at that time, unless its owner restores it first.
 
 use crate::{
     FlavorId, HostId, ImageId, NetworkId, OperationId, PortId, ProjectId, Scoped, ServerGroupId, ServerId,
@@ -336,6 +339,9 @@ record! {
         /// When it first ran.
         #[serde(default)]
         pub launched_at: Option<Timestamp>,
+        /// When it is deleted for good, if it is soft-deleted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub reclaim_at: Option<Timestamp>,
         /// When it was deleted; set only in a past server.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub terminated_at: Option<Timestamp>,
@@ -361,6 +367,7 @@ impl Server {
     pub fn status(&self) -> &'static str {
         match (self.condition, self.task.as_ref().map(|t| t.action)) {
             _ if self.terminated_at.is_some() => "DELETED",
+            _ if self.reclaim_at.is_some() => "SOFT_DELETED",
             (Condition::Error, _) => "ERROR",
             _ if self.is_offloaded() => "SHELVED_OFFLOADED",
             (_, Some(OperationKind::SoftReboot)) => "REBOOT",
@@ -383,6 +390,7 @@ impl Server {
     pub fn vm_state(&self) -> &'static str {
         match self.condition {
             _ if self.terminated_at.is_some() => "deleted",
+            _ if self.reclaim_at.is_some() => "soft-delete",
             _ if self.is_offloaded() => "shelved_offloaded",
             Condition::Building => "building",
             Condition::Active | Condition::Stopped if self.rescue.is_some() => "rescued",

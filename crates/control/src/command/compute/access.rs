@@ -29,7 +29,23 @@ pub fn actable(txn: &Txn<'_>, caller: &Caller, id: ServerId, action: Action) -> 
              its operator can see which hosts are silent."
         )));
     }
+    if !matches!(action, Action::ServerDelete | Action::ServerRestore) {
+        need_in_use(&server)?;
+    }
     Ok(server)
+}
+
+/// Refuses a soft-deleted server.
+pub fn need_in_use(server: &Server) -> Result<()> {
+    match server.reclaim_at {
+        Some(_) => Err(Error::conflict(format!(
+            "Instance {} is in vm_state {}. It can be restored, or deleted for good (forceDelete); nothing else can be \
+             done with it.",
+            server.id,
+            server.vm_state()
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Refuses `verb` unless the server has one of these conditions and no operation is under way.

@@ -1,10 +1,9 @@
 //! Servers after their creation: start, stop, reboot, delete, change, lock.
 
 use crate::{
-    command::compute::access::{TAGS_MAX, actable, need_condition},
-    lifecycle::{
-        archive::archive_if_gone, condition, disk, migration, operation, run, shelf, snapshot, suspend,
-    },
+    command::compute::access::{TAGS_MAX, actable, need_condition, need_in_use},
+    lifecycle::{condition, deletion, operation, run, shelf, snapshot, suspend},
+    quota,
 };
 use lenticular_model::{
     HostId, ServerId, Txn,
@@ -15,7 +14,10 @@ use lenticular_model::{
     error::{Error, Result},
     policy::{self, Action, Caller},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
 /// Starts a stopped server, or a server in error that has a host.
 pub fn start(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
@@ -94,22 +96,44 @@ fn boot(txn: &mut Txn<'_>, caller: &Caller, server: &Server, operation: Operatio
 /// Deletes a server in any state: a tombstone stands until the server's host has confirmed that the guest is gone.
 pub fn delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let server = actable(txn, caller, id, Action::ServerDelete)?;
-    if server.wanted == Wanted::Absent {
+    if server.wanted != Wanted::Absent {
+        deletion::delete(txn, &server, Some(caller));
+    }
+    Ok(())
+}
+
+/// Deletes a server so that it can be restored for `keep_s` seconds. As in Nova, a server that has never run, or whose
+/// guest something else is done to, is deleted for good.
+pub fn soft_delete(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, keep_s: NonZeroU32) -> Result<()> {
+    let server = actable(txn, caller, id, Action::ServerDelete)?;
+    if server.wanted == Wanted::Absent || server.reclaim_at.is_some() {
         return Ok(());
     }
-    operation::finish_task(txn, &server, Some("The server was deleted.".to_owned()));
-    if server.restored.is_none() {
-        migration::cancel(txn, &server);
-        disk::remove_all(txn, id);
+    match deletion::can_be_soft(&server) {
+        true => deletion::soft_delete(txn, &server, caller, txn.now.plus_s(keep_s.get().into())),
+        false => deletion::delete(txn, &server, Some(caller)),
     }
-    shelf::clear(txn, &server);
-    snapshot::give_up(txn, &server, "The server was deleted.");
-    let task = operation::begin(txn, &server, OperationKind::Delete, Some(caller));
-    txn.update::<Server>(&id, |s| {
-        s.wanted = Wanted::Absent;
-        s.task = Some(task);
-    });
-    archive_if_gone(txn, id);
+    Ok(())
+}
+
+/// Gets a soft-deleted server back: its guest starts. A shelved server stays shelved.
+///
+/// # Errors
+/// The server is not soft-deleted, or its project has no quota left for it.
+pub fn restore(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
+    let server = actable(txn, caller, id, Action::ServerRestore)?;
+    if server.reclaim_at.is_none() || server.wanted == Wanted::Absent {
+        return Err(Error::conflict(format!(
+            "Cannot 'restore' instance {id} while it is in vm_state {}: only a soft-deleted server can be restored.",
+            server.vm_state()
+        )));
+    }
+    quota::check_servers(txn, server.project_id, server.user_id, 1, &server.size)?;
+    txn.update::<Server>(&id, |s| s.reclaim_at = None);
+    match server.host_id {
+        Some(_) => boot(txn, caller, &server, OperationKind::Restore, BootStyle::Hard),
+        None => operation::note(txn, &server, OperationKind::Restore, caller),
+    }
     Ok(())
 }
 
@@ -156,7 +180,7 @@ pub fn edit_metadata(
     let server = actable(txn, caller, id, Action::ServerChange)?;
     let mut metadata = server.metadata.clone();
     edit(&mut metadata)?;
-    crate::quota::check_metadata(txn, server.project_id, metadata.len())?;
+    quota::check_metadata(txn, server.project_id, metadata.len())?;
     txn.update::<Server>(&id, |s| s.metadata = metadata);
     Ok(())
 }
@@ -240,18 +264,6 @@ pub fn inject_network_info(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> 
     actable(txn, caller, id, Action::ServerInjectNetworkInfo).map(drop)
 }
 
-/// Gets a soft-deleted server back. A deletion is for good here, so every server refuses.
-///
-/// # Errors
-/// Always: no server is soft-deleted.
-pub fn restore(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
-    let server = actable(txn, caller, id, Action::ServerRestore)?;
-    Err(Error::conflict(format!(
-        "Cannot 'restore' instance {id} while it is in vm_state {}: only a soft-deleted server can be restored.",
-        server.vm_state()
-    )))
-}
-
 /// Declares a server healthy or in error, in any state; the operation under way is given up.
 pub fn reset_state(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, active: bool) -> Result<()> {
     let server = txn.visible::<Server>(caller, &id)?;
@@ -261,6 +273,7 @@ pub fn reset_state(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, active: boo
             "Instance {id} is being deleted; nothing else can be done with it."
         )));
     }
+    need_in_use(&server)?;
     if !server.is_offloaded() {
         shelf::clear(txn, &server);
     }

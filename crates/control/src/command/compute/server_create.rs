@@ -298,6 +298,7 @@ fn describe(txn: &Txn<'_>, caller: &Caller, new: &NewServers, parts: &Parts, id:
         powered: false,
         awaits_ports: None,
         launched_at: None,
+        reclaim_at: None,
         terminated_at: None,
         ssh_forward: None,
         unknown: Default::default(),
