@@ -81,7 +81,7 @@ fn of_network(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
         for state in [old, new] {
             for port in state.ports_of_network(id) {
                 keys.insert(Key::Port(port.id));
-                keys.extend(router::router_of(state, port).map(|router| Key::Router(router.id)));
+                of_leg(state, port.id, keys);
             }
             of_network_floating_ips(state, id, keys);
         }
