@@ -28,6 +28,7 @@ mod power_off;
 mod runtime;
 #[cfg(test)]
 mod testing;
+mod version;
 
 pub use driver::{
     ovn_net::{OvnConfig, Physical, end_own_switch, end_switch},
@@ -71,6 +72,8 @@ pub struct Config {
     /// For tests: the agent dies after this many steps, before it records the result of the last step. So after a
     /// restart it does that step twice.
     pub dies_after_steps: Option<u64>,
+    /// A file with versions of software that only the operator knows; it need not exist.
+    pub facts_file: PathBuf,
     /// How the host takes part in OVN; QEMU's user networking without it.
     pub ovn: Option<OvnConfig>,
 }
@@ -78,11 +81,13 @@ pub struct Config {
 impl Config {
     /// The default configuration for this host name and state directory.
     pub fn new(host_name: impl Into<String>, state_dir: impl Into<PathBuf>) -> Self {
+        let state_dir = state_dir.into();
         Self {
             host_name: host_name.into(),
             address: "127.0.0.1".to_owned(),
             zone: lenticular_model::host::host::DEFAULT_ZONE.to_owned(),
-            state_dir: state_dir.into(),
+            facts_file: state_dir.join("facts.json"),
+            state_dir,
             capacity: None,
             reserved_memory_mb: 512,
             parallel_max: 4,

@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::Subcommand;
-use lenticular_wire::operator::{FenceAsk, HostDetail, HostView};
+use lenticular_wire::operator::{FenceAsk, HostDetail, HostView, OverrideAsk};
 use std::{io::Write, time::Duration};
 
 /// The commands for hosts.
@@ -59,6 +59,22 @@ pub enum HostCommand {
         /// Its name.
         name: String,
     },
+    /// Lets a host take servers for a time in spite of one line of its readiness (see `host show`).
+    Override {
+        /// Its name.
+        name: String,
+        /// The line's name: 'rule bad-kernel'.
+        line: String,
+        /// The reason. It is shown with the host until the override ends.
+        #[arg(long, required_unless_present = "end")]
+        reason: Option<String>,
+        /// How long, in hours; at most 24.
+        #[arg(long, value_name = "HOURS", default_value_t = 4.0)]
+        hours: f64,
+        /// Ends the override.
+        #[arg(long, conflicts_with = "reason")]
+        end: bool,
+    },
     /// Removes a disk that no record explains, and the guest that may run on it.
     GiveUp {
         /// The disk's id, from `host show`.
@@ -96,6 +112,12 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
         }
         HostCommand::Unfence { name } => {
             fence(&client, name, &FenceAsk { disks_lost: false, lift: true, driver: None }, &mut screen)
+        }
+        HostCommand::Override { name, line, reason, hours, end } => {
+            let (line, for_s) = (line.clone(), (hours * 3_600.0) as i64);
+            let ask = OverrideAsk { line, reason: reason.clone().filter(|_| !*end), for_s };
+            let path = format!("/operator/v1/hosts/{}/override", escape(name));
+            show(&client.post::<HostDetail>(&path, &ask)?, &mut screen)
         }
         HostCommand::GiveUp { disk } => {
             let path = format!("/operator/v1/disks/{}/give-up", escape(disk));
@@ -191,6 +213,16 @@ fn show<W: Write>(detail: &HostDetail, screen: &mut Screen<W>) -> Result<()> {
     table.row(["boot id", &detail.boot_id]);
     table.row(["kernel", &detail.kernel]);
     table.row(["agent", &format!("{} (protocol {})", detail.agent, detail.protocol)]);
+    for (name, version) in detail.versions.iter().filter(|(name, _)| *name != "agent") {
+        table.row([&format!("version of {name}"), version]);
+    }
+    for line in &detail.readiness {
+        let overruled = line
+            .overruled
+            .as_ref()
+            .map(|one| format!("; overruled until {} by {}: {}", one.until, one.by, one.reason));
+        table.row([&line.name, &format!("{}{}", line.text, overruled.unwrap_or_default())]);
+    }
     for (check, trouble, since) in &detail.checks {
         let result = trouble.as_deref().unwrap_or("passed");
         table.row([&format!("check {check}"), &format!("{result}, since {since}")]);
@@ -215,6 +247,7 @@ fn show<W: Write>(detail: &HostDetail, screen: &mut Screen<W>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lenticular_wire::operator::{OverrideView, ReadinessLine};
 
     fn view(name: &str, state: &str, reason: Option<&str>) -> HostView {
         HostView {
@@ -256,6 +289,18 @@ mod tests {
             kernel: "6.1.0-28-amd64".to_owned(),
             agent: "0.1.0".to_owned(),
             protocol: 3,
+            versions: [("kernel", "6.1.115-1"), ("qemu", "10.0.2")].map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
+            readiness: vec![ReadinessLine {
+                name: "rule bad-kernel".to_owned(),
+                text: "kernel 6.1.115-1 is denied by rule bad-kernel: guests lose time".to_owned(),
+                overruled: Some(OverrideView {
+                    host: "rack-1-host-07".to_owned(),
+                    line: "rule bad-kernel".to_owned(),
+                    reason: "the only host with a GPU".to_owned(),
+                    by: "admin".to_owned(),
+                    until: "2026-11-30T18:00:00Z".to_owned(),
+                }),
+            }],
             checks: vec![
                 ("hypervisor".to_owned(), None, "2026-11-30T08:00:00Z".to_owned()),
                 ("network".to_owned(), Some("br-int is gone".to_owned()), "2026-11-30T09:00:00Z".to_owned()),

@@ -9,7 +9,9 @@ mod host;
 mod journal;
 mod plain;
 mod project;
+mod rule;
 mod server;
+mod status;
 mod table;
 
 pub use disk::DiskCommand;
@@ -17,7 +19,9 @@ pub use enrol::EnrolCommand;
 pub use host::{HostCommand, host};
 pub use plain::{Plain, plain};
 pub use project::{ProjectCommand, project};
+pub use rule::{RuleCommand, rule};
 pub use server::{ServerCommand, server};
+pub use status::status;
 
 use clap::Args;
 use std::path::PathBuf;

@@ -27,7 +27,7 @@ use command::{
     up::{self, UpArgs},
 };
 use config::AgentConfig;
-use lenticular_cli::{CloudArgs, HostCommand, ProjectCommand, ServerCommand};
+use lenticular_cli::{CloudArgs, HostCommand, ProjectCommand, RuleCommand, ServerCommand};
 use std::{path::PathBuf, process::ExitCode};
 
 /// An allocator that returns memory: the system's allocator keeps the memory that many threads once used for
@@ -83,6 +83,17 @@ enum Command {
         #[command(subcommand)]
         command: ProjectCommand,
     },
+    /// Shows which hosts take servers, why others do not, and what operators overrule.
+    Status {
+        /// Prints JSON, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Says which versions hosts must have, or must not have, to take servers.
+    Rule {
+        #[command(subcommand)]
+        command: RuleCommand,
+    },
     /// Answers questions about hosts, adds, fences and retires them.
     Host {
         #[command(subcommand)]
@@ -124,6 +135,8 @@ fn run(cli: Cli) -> Result<()> {
         Command::Lab { command } => lab::run(&cli.cloud.data, &command, &mut out),
         Command::Store { command } => store::run(&cli.cloud.data, &command, &mut out),
         Command::Project { command } => lenticular_cli::project(&command, &cli.cloud, &mut out),
+        Command::Status { json } => lenticular_cli::status(json, &cli.cloud, &mut out),
+        Command::Rule { command } => lenticular_cli::rule(&command, &cli.cloud, &mut out),
         Command::Host { command } => lenticular_cli::host(&command, &cli.cloud, &mut out),
     }
 }

@@ -247,6 +247,8 @@ name_id! {
     RevocationId;
     /// An enrolled host's name.
     EnrolmentId;
+    /// A rule about hosts: its name.
+    HostRuleId;
     /// SHA-256 of a join token's secret, in hex.
     JoinTokenId;
     /// A single record of its kind, such as the cloud's own settings.

@@ -334,6 +334,8 @@ actions! {
         HostCheck "lenticular:hosts:check" Admin;
         HostEnrol "lenticular:hosts:enrol" Admin;
         HostRetire "lenticular:hosts:retire" Admin;
+        HostRuleWrite "lenticular:rules:write" Admin;
+        HostOverride "lenticular:hosts:override" Admin;
         ProjectPurge "lenticular:projects:purge" Admin;
     }
 }

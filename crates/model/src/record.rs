@@ -203,6 +203,7 @@ kinds! {
         Host "host" Hot crate::host::host::Host, crate::HostId, hosts;
         Enrolment "enrolment" Hot crate::host::enrolment::Enrolment, crate::EnrolmentId, enrolments;
         JoinToken "join_token" Hot crate::host::enrolment::JoinToken, crate::JoinTokenId, join_tokens;
+        HostRule "host_rule" Hot crate::host::rule::HostRule, crate::HostRuleId, host_rules;
         Heartbeat "heartbeat" Volatile crate::host::host::Heartbeat, crate::HostId, heartbeats;
         Aggregate "aggregate" Hot crate::compute::aggregate::Aggregate, crate::AggregateId, aggregates;
         ServerGroup "server_group" Hot crate::compute::server_group::ServerGroup, crate::ServerGroupId, server_groups;

@@ -16,7 +16,10 @@ use lenticular_model::{
         server::{Condition, Server, Wanted},
         server_group::Policy,
     },
-    host::host::{PROTOCOL_WITH_DISKS, SILENT_AFTER_S},
+    host::{
+        host::{Host, PROTOCOL_WITH_DISKS, SILENT_AFTER_S},
+        rule::HostRule,
+    },
 };
 use lenticular_store::{Commit, Page, Reader};
 use std::{
@@ -161,6 +164,9 @@ impl World {
                 4,
                 format!("{name} has several disks and is placed on {}, whose agent is too old", host.name),
             );
+        }
+        if let Some(rule) = before.host_rules.values().find(|rule| denies(rule, host)) {
+            self.violate(4, format!("{name} is placed on {}, which the rule {} denies", host.name, rule.id));
         }
         if !host.is_enabled() || !host.is_up() || silent {
             let what = format!(
@@ -470,4 +476,10 @@ fn task_name(action: OperationKind) -> &'static str {
         OperationKind::HardReboot => "hard reboot",
         other => other.name(),
     }
+}
+
+/// Whether a rule of those that clients here make denies a host: it names one kernel. A host that does not say its kernel
+/// is denied too.
+fn denies(rule: &HostRule, host: &Host) -> bool {
+    host.versions.get("kernel").is_none_or(|kernel| *kernel == rule.range.to_string())
 }

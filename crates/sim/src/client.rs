@@ -145,6 +145,12 @@ impl World {
                 if self.rng.chance(300) {
                     return admin(ClientRequest::Check(host));
                 }
+                if self.rng.chance(150) {
+                    return admin(match self.plane.published.host_rules.is_empty() {
+                        true => ClientRequest::Deny(format!("6.1.{}", self.rng.range(0, 2))),
+                        false => ClientRequest::Allow,
+                    });
+                }
                 let enable = self.rng.chance(600);
                 admin(ClientRequest::Intent(
                     host,

@@ -89,6 +89,8 @@ names! {
         AbsenceIsAnOrder "absence-is-an-order";
         /// The scheduler ignores disabled hosts.
         PlacesAnywhere "places-anywhere";
+        /// Commands ignore the operators' rules about hosts.
+        IgnoresRules "ignores-rules";
         /// The scheduler ignores server groups.
         IgnoresGroups "ignores-groups";
         /// The control plane confirms tombstones by itself.

@@ -58,6 +58,10 @@ pub(crate) enum ClientRequest {
     Readdress(PortId),
     Intent(HostId, Intent),
     Check(HostId),
+    /// Adds the rule that denies this kernel.
+    Deny(String),
+    /// Removes all rules.
+    Allow,
 }
 
 impl ClientRequest {
@@ -91,6 +95,8 @@ impl ClientRequest {
             Self::Intent(_, Intent::Enabled) => "enable host",
             Self::Intent(_, Intent::Disabled { .. }) => "disable host",
             Self::Check(_) => "check host",
+            Self::Deny(_) => "deny a kernel",
+            Self::Allow => "remove the rules",
         }
     }
 
@@ -119,7 +125,12 @@ impl ClientRequest {
             | Self::Unrescue(id)
             | Self::Shelve(id)
             | Self::Unshelve(id) => Some(*id),
-            Self::Create(_) | Self::Readdress(_) | Self::Intent(..) | Self::Check(_) => None,
+            Self::Create(_)
+            | Self::Readdress(_)
+            | Self::Intent(..)
+            | Self::Check(_)
+            | Self::Deny(_)
+            | Self::Allow => None,
         }
     }
 }

@@ -16,7 +16,7 @@ use lenticular_control::{
             snapshot::{self, NewSnapshot},
             suspend,
         },
-        host::host as command_host,
+        host::{host as command_host, rule},
         image,
         network::port,
     },
@@ -25,7 +25,7 @@ use lenticular_control::{
     reconcile::{self, Key},
 };
 use lenticular_model::{
-    Cause, FlavorId, HostId, ImageId, PortId, ServerId, Timestamp, Txn,
+    Cause, FlavorId, HostId, HostRuleId, ImageId, PortId, ServerId, Timestamp, Txn,
     compute::{
         flavor::{Flavor, Size},
         server::{Server, Wanted},
@@ -36,6 +36,7 @@ use lenticular_model::{
     host::{
         host::Intent,
         observation::{ObservedState, StopReason},
+        rule::{Effect, HostRule, Scope as RuleScope, Subject},
     },
     identity::Project,
     image::{Data, Visibility},
@@ -149,6 +150,15 @@ fn run_request(
             host::report(txn, *id, report)?;
         }
         Request::Save(_, save) => run_save(txn, save)?,
+        Request::Client(caller, ask)
+            if mutation == Some(Mutation::IgnoresRules) && ask.server().is_some() =>
+        {
+            // The broken rule: what is asked is judged without the rules.
+            let rules: Vec<_> = txn.host_rules.values().cloned().collect();
+            rules.iter().for_each(|rule| drop(txn.delete::<HostRule>(&rule.id)));
+            run_ask(txn, caller, ask, done, mutation)?;
+            rules.iter().for_each(|rule| txn.put(HostRule::clone(rule)));
+        }
         Request::Client(caller, ask) => run_ask(txn, caller, ask, done, mutation)?,
     }
     Ok(())
@@ -208,6 +218,11 @@ fn run_ask(
         ClientRequest::Readdress(id) => readdress(txn, caller, *id),
         ClientRequest::Intent(id, intent) => command_host::set_intent(txn, caller, *id, intent.clone()),
         ClientRequest::Check(id) => command_host::check(txn, caller, *id).map(drop),
+        ClientRequest::Deny(kernel) => deny(txn, caller, kernel),
+        ClientRequest::Allow => {
+            let rules: Vec<HostRuleId> = txn.host_rules.keys().cloned().collect();
+            rules.iter().try_for_each(|id| rule::remove(txn, caller, id))
+        }
         life => run_life(txn, caller, life),
     }
 }
@@ -252,6 +267,20 @@ fn run_life(txn: &mut Txn<'_>, caller: &Caller, ask: &ClientRequest) -> Result<(
         ClientRequest::Unshelve(id) => shelve::unshelve(txn, caller, *id, Default::default()),
         _ => Ok(()),
     }
+}
+
+/// Adds the rule that denies this kernel, however many hosts it closes.
+fn deny(txn: &mut Txn<'_>, caller: &Caller, kernel: &str) -> Result<()> {
+    let new = rule::NewRule {
+        name: String::new(),
+        effect: Effect::Deny,
+        subject: Subject::Version("kernel".to_owned()),
+        range: kernel.parse()?,
+        scope: RuleScope::All,
+        reason: "guests lose time".to_owned(),
+        link: None,
+    };
+    rule::add(txn, caller, &new, true).map(drop)
 }
 
 /// Moves a port to another address of its subnet, computed from its current address.

@@ -44,6 +44,12 @@ fn a_scheduler_that_places_anywhere_is_noticed() {
     assert_noticed(Mutation::PlacesAnywhere, &[4]);
 }
 
+/// Requests for servers that exist: what creates servers is a scheduler that places anywhere.
+#[test]
+fn moves_that_ignore_rules_are_noticed() {
+    assert_noticed(Mutation::IgnoresRules, &[4]);
+}
+
 #[test]
 fn a_scheduler_that_ignores_groups_is_noticed() {
     assert_noticed(Mutation::IgnoresGroups, &[5]);

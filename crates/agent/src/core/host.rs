@@ -7,7 +7,11 @@
 //!                                 └───────────────────────────┘
 //! ```
 
-use lenticular_model::host::{evidence::Evidence, fact::Facts, host::HostOrder};
+use lenticular_model::host::{
+    evidence::Evidence,
+    fact::Facts,
+    host::{HostOrder, Hypervisor},
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -56,6 +60,11 @@ impl HostState {
     pub fn measured(&mut self, facts: Facts, evidence: Vec<Evidence>) {
         self.facts.update(facts);
         self.evidence.extend(evidence.into_iter().map(|seen| (seen.check, seen.trouble)));
+    }
+
+    /// The hypervisor, as it was last measured.
+    pub fn hypervisor(&self) -> Option<&Hypervisor> {
+        self.facts.hypervisor.as_ref()
     }
 
     /// The check to carry out now, if one is due. Must be answered with [`super::Core::checked`].

@@ -1,7 +1,7 @@
 //! Measures the host's facts, and tests what the host must be able to do.
 
 use super::Runtime;
-use crate::{Config, driver::Drivers, machine};
+use crate::{Config, driver::Drivers, machine, version};
 use lenticular_model::host::{
     evidence::{Evidence, HYPERVISOR, NETWORK, TEXT_BYTES_MAX},
     fact::Facts,
@@ -27,6 +27,7 @@ pub(super) async fn measure(
         tracing::error!(%failure, "guests cannot be connected on this host");
         cannot_run.get_or_insert(failure.to_string());
     }
+    let versions = version::versions(&config.facts_file, &hypervisor).await;
     let found = || machine::capacity(&config.state_dir, config.reserved_memory_mb);
     let facts = Facts {
         boot_id: Some(boot_id.to_owned()),
@@ -39,6 +40,8 @@ pub(super) async fn measure(
         agent: Some(env!("CARGO_PKG_VERSION").to_owned()),
         checked: None,
         booted_at: machine::booted_at(),
+        versions: Some(versions),
+        package_format: Some(version::package_format()),
     };
     let network = drivers.network.trouble().borrow().clone();
     Ok((facts, vec![evidence(HYPERVISOR, cannot_run), evidence(NETWORK, network)]))
@@ -67,6 +70,27 @@ impl Runtime {
             };
             (number, looked.await.unwrap_or_else(lost))
         });
+    }
+
+    /// Looks at the versions again: packages change while the agent runs.
+    pub(super) fn look_at_versions(&mut self) {
+        let Some(hypervisor) = self.core.host.hypervisor().cloned().filter(|_| self.versions.is_empty())
+        else {
+            return;
+        };
+        let file = self.config.facts_file.clone();
+        self.versions.spawn(async move { version::versions(&file, &hypervisor).await });
+    }
+
+    /// Takes in the versions. Only a change is told.
+    pub(super) fn versions_seen(&mut self, seen: Result<version::Versions, tokio::task::JoinError>) {
+        match seen {
+            Ok(versions) => {
+                let facts = Facts { versions: Some(versions), ..Facts::default() };
+                self.core.host.measured(facts, Vec::new());
+            }
+            Err(error) => tracing::error!(%error, "the versions of software could not be looked at"),
+        }
     }
 
     /// Takes in the results of a check. A check that could not be made counts as carried out, and says why.

@@ -50,6 +50,8 @@ const PREPARING_UNTOLD_MS: u64 = 500;
 const RETRY_MS: u64 = 2_000;
 /// How often old bases are looked for, in seconds.
 const TIDY_S: u64 = 3600;
+/// How often the versions of software are looked at, in seconds.
+const VERSIONS_S: u64 = 30;
 /// How often the progress of moves is reported, in milliseconds.
 const PROGRESS_MS: u64 = 1_000;
 /// The first range that reconnects are spread over, in milliseconds.
@@ -115,6 +117,8 @@ pub(crate) struct Runtime {
     consoles: Arc<console::Consoles>,
     /// Checks of the host in progress: at most one.
     checks: JoinSet<(u64, Result<measure::Measured, crate::core::Failure>)>,
+    /// A look at the versions in progress: at most one.
+    versions: JoinSet<crate::version::Versions>,
     exits: (mpsc::UnboundedSender<Exit>, mpsc::UnboundedReceiver<Exit>),
     /// Guests that other hosts hand over.
     releases: mpsc::Receiver<Release>,
@@ -145,6 +149,9 @@ impl Runtime {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut contact = self.register().await;
         let mut tidy = tokio::time::interval(Duration::from_secs(TIDY_S));
+        let mut versions = tokio::time::interval(Duration::from_secs(VERSIONS_S));
+        // They were looked at a moment ago.
+        versions.reset();
         let mut report_progress = tokio::time::interval(Duration::from_millis(PROGRESS_MS));
         let mut retry_at = None;
         loop {
@@ -169,6 +176,8 @@ impl Runtime {
                 Some(release) = self.releases.recv() => self.released(release),
                 Ok(()) = self.network_trouble.changed() => self.network_changed(),
                 Some(ended) = self.checks.join_next() => self.check_ended(ended),
+                _ = versions.tick() => self.look_at_versions(),
+                Some(seen) = self.versions.join_next() => self.versions_seen(seen),
                 _ = report_progress.tick() => {}
                 () = until(report_at) => self.report_not_before = None,
                 () = until(patient_until) => {}

@@ -57,6 +57,7 @@ impl Runtime {
             fetches: Arc::default(),
             consoles: Arc::default(),
             checks: JoinSet::new(),
+            versions: JoinSet::new(),
             exits: mpsc::unbounded_channel(),
             releases,
             accepted: Vec::new(),

@@ -12,7 +12,10 @@ use lenticular_model::identity::catalog::own_id;
 use lenticular_model::{
     HostId, Timestamp,
     error::{Error, Result},
-    host::host::{Host, Intent},
+    host::{
+        host::{Host, Intent},
+        readiness,
+    },
     policy::{self, Action},
 };
 use lenticular_wire::{compute::query, request::unexpected};
@@ -64,9 +67,17 @@ pub async fn zones_detail(ctx: Ctx) -> Handled {
 pub(super) fn service_of(ctx: &Ctx, host: &Host) -> Value {
     let reason = match &host.intent {
         Intent::Disabled { reason } => reason.clone(),
-        Intent::Enabled => None,
+        Intent::Enabled => readiness::refusal_of_host(&ctx.state, host),
     };
     json!({"host": host.name, "id": service_id(ctx, host), "disabled_reason": reason})
+}
+
+/// Nova's word for whether a host takes servers. A host that is not ready takes none, whatever its operator wants.
+pub(super) fn status(ctx: &Ctx, host: &Host) -> &'static str {
+    match host.is_enabled() && readiness::refusal_of_host(&ctx.state, host).is_none() {
+        true => "enabled",
+        false => "disabled",
+    }
 }
 
 fn service_id(ctx: &Ctx, host: &Host) -> Value {
@@ -79,7 +90,7 @@ fn service(ctx: &Ctx, host: &Host) -> Value {
         "binary": "nova-compute",
         "host": host.name,
         "zone": host.zone,
-        "status": if host.is_enabled() { "enabled" } else { "disabled" },
+        "status": status(ctx, host),
         "state": if host.is_up() { "up" } else { "down" },
         "updated_at": heard(ctx, host).iso_naive_us(),
         "disabled_reason": service_of(ctx, host)["disabled_reason"],

@@ -26,7 +26,7 @@ fn brief_hypervisor(ctx: &Ctx, host: &Host) -> Value {
         "id": hypervisor_id(ctx, host),
         "hypervisor_hostname": host.name,
         "state": if host.is_up() { "up" } else { "down" },
-        "status": if host.is_enabled() { "enabled" } else { "disabled" },
+        "status": super::host::status(ctx, host),
     })
 }
 

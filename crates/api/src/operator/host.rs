@@ -1,16 +1,20 @@
 //! Hosts for operators: a list, and the details of one host.
 
-use crate::{ctx::Ctx, fault::Handled, operator::disk, respond::json};
+use super::status::overrides;
+use crate::{body::Message, ctx::Ctx, fault::Handled, operator::disk, respond::json};
 use axum::extract::Path;
 use lenticular_control::command::host::host as command;
 use lenticular_model::{
     EnrolmentId, State,
     compute::server::Server,
     error::Error,
-    host::host::{Host, Intent},
+    host::{
+        host::{Host, Intent},
+        readiness::{self, Line},
+    },
     policy::{self, Action},
 };
-use lenticular_wire::operator::{HostDetail, HostView};
+use lenticular_wire::operator::{HostDetail, HostView, OverrideAsk, OverrideView, ReadinessLine};
 
 /// `GET /operator/v1/hosts`
 pub async fn list(ctx: Ctx) -> Handled {
@@ -39,6 +43,34 @@ pub async fn check(ctx: Ctx, Path(name): Path<String>) -> Handled {
     json(202, &detail(&state, host))
 }
 
+/// `POST /operator/v1/hosts/{host}/override`
+pub async fn overrule(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<OverrideAsk>) -> Handled {
+    policy::check(&ctx.caller, Action::HostOverride, None)?;
+    let id = ctx.state.host_named(&name).ok_or_else(|| Error::not_found("Host", &name))?.id;
+    let why = match &ask.reason {
+        Some(reason) => format!("override '{}' of host {name}: {reason}", ask.line),
+        None => format!("end the override of '{}' of host {name}", ask.line),
+    };
+    let OverrideAsk { line, reason, for_s } = ask;
+    ctx.commit(&why, move |txn, caller| match reason {
+        Some(reason) => command::overrule(txn, caller, id, &line, (reason, for_s)),
+        None => command::end_override(txn, caller, id, &line),
+    })
+    .await?;
+    let state = ctx.app.store.state();
+    let host = state.hosts.get(&id).ok_or_else(|| Error::not_found("Host", &name))?;
+    json(200, &detail(&state, host))
+}
+
+fn readiness_lines(state: &State, host: &Host) -> Vec<ReadinessLine> {
+    let mut overrides: Vec<OverrideView> = overrides(state, host).collect();
+    let line = |line: Line| {
+        let at = overrides.iter().position(|one| one.line == line.name);
+        ReadinessLine { name: line.name, text: line.text, overruled: at.map(|at| overrides.swap_remove(at)) }
+    };
+    readiness::of_host(state, host).into_iter().map(line).collect()
+}
+
 /// A host in a list.
 pub fn view(state: &State, host: &Host) -> HostView {
     let taken = state.taken_of_host(host.id);
@@ -48,7 +80,10 @@ pub fn view(state: &State, host: &Host) -> HostView {
         (_, Some(since), _) => ("silent", Some(format!("since {}", since.iso()))),
         (Intent::Disabled { reason }, ..) => ("disabled", reason.clone()),
         (_, _, Some(trouble)) => ("out of order", Some(trouble.to_owned())),
-        _ => ("up", host.network_trouble().map(str::to_owned)),
+        _ => match readiness::of_host(state, host).into_iter().find(|line| !line.overruled) {
+            Some(line) => ("not ready", Some(line.text)),
+            None => ("up", host.network_trouble().map(str::to_owned)),
+        },
     };
     HostView {
         id: host.id.to_string(),
@@ -90,6 +125,8 @@ fn detail(state: &State, host: &Host) -> HostDetail {
         kernel: host.kernel.clone(),
         agent: host.agent.clone(),
         protocol: host.protocol,
+        versions: host.versions.clone(),
+        readiness: readiness_lines(state, host),
         checks: host
             .evidence
             .iter()

@@ -8,7 +8,9 @@ mod host;
 mod journal;
 mod project;
 mod route;
+mod rule;
 mod server;
+mod status;
 
 use crate::{app::App, ctx::Ctx, fault::Handled, respond::json, routes::Routes};
 use lenticular_model::{
@@ -19,7 +21,8 @@ use lenticular_model::{
 };
 use lenticular_wire::operator::{
     DiskView, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostDetail, HostView, JournalLine, Nothing,
-    PurgeAsk, Purged, RestoreAsk, RetireAsk, RetiredView, Where,
+    OverrideAsk, PurgeAsk, Purged, RestoreAsk, RetireAsk, RetiredView, RuleAsk, RuleEffects, RuleView,
+    StatusView, Where,
 };
 use route::Route;
 use std::sync::Arc;
@@ -64,6 +67,21 @@ fn table() -> Vec<Route> {
         Route::post("retire_host", "/operator/v1/hosts/{host}/retire", enrol::retire)
             .asks::<RetireAsk>()
             .answers::<RetiredView>(200, "A host is taken out for good."),
+        Route::post("override_host", "/operator/v1/hosts/{host}/override", host::overrule)
+            .asks::<OverrideAsk>()
+            .answers::<HostDetail>(
+                200,
+                "One line of a host's readiness is overruled for a time, or no longer.",
+            ),
+        Route::get("status", "/operator/v1/status", status::show)
+            .answers::<StatusView>(200, "Which hosts take servers, and why others do not."),
+        Route::get("list_rules", "/operator/v1/rules", rule::list)
+            .lists::<RuleView>("All rules about hosts."),
+        Route::post("add_rule", "/operator/v1/rules", rule::add)
+            .asks::<RuleAsk>()
+            .answers::<RuleEffects>(201, "A rule, and the hosts that it closes."),
+        Route::post("remove_rule", "/operator/v1/rules/{rule}/remove", rule::remove)
+            .answers::<Nothing>(200, "A rule is removed."),
         Route::post("purge_project", "/operator/v1/projects/{project}/purge", project::purge)
             .asks::<PurgeAsk>()
             .answers::<Purged>(200, "Removes what a project has, and the project; says what is left."),

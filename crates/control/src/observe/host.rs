@@ -93,7 +93,8 @@ pub fn begin_session(txn: &mut Txn<'_>, registration: Registration) -> Result<He
     let host = host.unwrap_or_else(|| new_host(txn, id, name, zone));
     // An agent that does not say its release, the kernel or the boot's time is older than one that did.
     let (kernel, agent) = (String::new(), String::new());
-    let mut now = Host { protocol, silent_since: None, booted_at: None, kernel, agent, ..host };
+    let versions = Default::default();
+    let mut now = Host { protocol, silent_since: None, booted_at: None, kernel, agent, versions, ..host };
     // A registration has all evidence: a check that it does not name is not made any more.
     now.evidence.retain(|check, _| evidence.iter().any(|seen| seen.check == *check));
     note(&mut now, facts, &evidence, txn.now);
@@ -119,6 +120,9 @@ fn new_host(txn: &Txn<'_>, id: HostId, name: String, zone: String) -> Host {
         kernel: String::new(),
         agent: String::new(),
         protocol: 0,
+        versions: Default::default(),
+        package_format: Default::default(),
+        overrides: Default::default(),
         evidence: Default::default(),
         order: Default::default(),
         checked: 0,
@@ -134,8 +138,19 @@ fn new_host(txn: &Txn<'_>, id: HostId, name: String, zone: String) -> Host {
 
 /// Writes facts and evidence into the host's record.
 fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
-    let Facts { boot_id, address, peer_address, capacity, hypervisor, kernel, agent, checked, booted_at } =
-        facts;
+    let Facts {
+        boot_id,
+        address,
+        peer_address,
+        capacity,
+        hypervisor,
+        kernel,
+        agent,
+        checked,
+        booted_at,
+        versions,
+        package_format,
+    } = facts;
     if booted_at.is_some() {
         host.booted_at = booted_at;
     }
@@ -146,6 +161,8 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
     set(&mut host.hypervisor, hypervisor);
     set(&mut host.kernel, kernel);
     set(&mut host.agent, agent);
+    set(&mut host.versions, versions);
+    set(&mut host.package_format, package_format);
     // A number that nobody has asked for is of another record of the host, or made up.
     set(&mut host.checked, checked.map(|checked| if checked > host.order.check { 0 } else { checked }));
     for Evidence { check, trouble } in evidence {

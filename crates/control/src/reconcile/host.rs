@@ -1,13 +1,19 @@
-//! The host controller: notices that a host falls silent or sends heartbeats again.
+//! The host controller: notices that a host falls silent or sends heartbeats again, and ends overrides.
 
 use lenticular_model::{
     HostId, Timestamp, Txn,
     host::host::{Host, SILENT_AFTER_S},
 };
 
+/// One step for one host.
+pub fn reconcile(id: HostId, txn: &mut Txn<'_>) -> Option<Timestamp> {
+    let wakes = [note_silence(id, txn), end_overrides(id, txn)];
+    wakes.into_iter().flatten().min()
+}
+
 /// Silence counts from the last heartbeat, but not from before the running leader took over: the absence of the
 /// control plane is no silence of a host.
-pub fn reconcile(id: HostId, txn: &mut Txn<'_>) -> Option<Timestamp> {
+fn note_silence(id: HostId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     let host = txn.hosts.get(&id)?.clone();
     let heartbeat = txn.heartbeats.get(&id).map_or(txn.took_over_at, |c| c.at.max(txn.took_over_at));
     let silent_at = heartbeat.plus_s(SILENT_AFTER_S);
@@ -23,4 +29,14 @@ pub fn reconcile(id: HostId, txn: &mut Txn<'_>) -> Option<Timestamp> {
         txn.update::<Host>(&id, |h| h.silent_since = Some(heartbeat));
     }
     None
+}
+
+/// Removes overrides whose time is over. Returns when the next one ends.
+fn end_overrides(id: HostId, txn: &mut Txn<'_>) -> Option<Timestamp> {
+    let now = txn.now;
+    let host = txn.hosts.get(&id)?;
+    if host.overrides.values().any(|one| one.until <= now) {
+        txn.update::<Host>(&id, |host| host.overrides.retain(|_, one| one.until > now));
+    }
+    txn.hosts.get(&id)?.overrides.values().map(|one| one.until).min()
 }

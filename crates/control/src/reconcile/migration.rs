@@ -4,7 +4,8 @@
 use crate::lifecycle::migration;
 use lenticular_model::{
     MigrationId, Timestamp, Txn,
-    compute::migration::{Leg, Phase},
+    compute::migration::{Leg, Phase, Purpose},
+    host::readiness,
 };
 
 /// One step for one migration.
@@ -33,6 +34,13 @@ pub fn reconcile(id: MigrationId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     if ticket.leg == Leg::Prepare && silent(ticket.to) {
         let why = format!("The target host {} fell silent before it was ready.", current.to_name);
         migration::fail(txn, &server, why);
+        return None;
+    }
+    // A move back to the former host, or to another size at home, is no new place.
+    let is_new = current.purpose != Purpose::Revert && ticket.to != current.from;
+    let refusal = txn.hosts.get(&ticket.to).filter(|_| is_new);
+    if let Some(why) = refusal.and_then(|host| readiness::refusal_of_host(txn, host)) {
+        migration::fail(txn, &server, format!("The target host {} is {why}", current.to_name));
         return None;
     }
     let due = migration::due(&current, txn.took_over_at);

@@ -14,6 +14,8 @@ use std::{collections::BTreeSet, str::FromStr};
 pub fn woken(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet<Key>) {
     match kind {
         Kind::Host => of_host(old, new, id, keys),
+        // A rule may close the target of a move.
+        Kind::HostRule => keys.extend(new.migrations.keys().copied().map(Key::Migration)),
         Kind::Heartbeat => keys.extend(id.parse().map(Key::Host)),
         Kind::Server => of_server(old, new, id, keys),
         Kind::Migration => keys.extend(own::<Migration>(id).map(Key::Migration)),
@@ -30,12 +32,12 @@ fn own<R: Record>(id: &str) -> Option<R::Id> {
     R::Id::from_str(id).ok()
 }
 
-/// A host that falls silent ends the moves that wait for it. A host that reports, or is lost, may decide the place
+/// A host that falls silent, or is no longer ready, ends the moves that wait for it. A host that reports, or is lost, may decide the place
 /// of restored servers. When a host is removed, the disks on it are gone.
 fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     let Some((id, pair)) = Pair::<Host>::of(old, new, id) else { return };
     keys.insert(Key::Host(id));
-    if pair.differs(Host::is_up) {
+    if pair.differs(|host| (host.is_up(), &host.versions, &host.overrides, &host.evidence)) {
         let waits = |migration: &&std::sync::Arc<Migration>| migration.to == id;
         keys.extend(new.migrations.values().filter(waits).map(|migration| Key::Migration(migration.id)));
     }

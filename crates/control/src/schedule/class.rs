@@ -11,6 +11,7 @@ use lenticular_model::{
     host::{
         candidate::HostClass,
         host::{Hypervisor, Ratios},
+        readiness,
     },
 };
 
@@ -18,6 +19,7 @@ type Judge = fn(&Facts<'_>, &ClassFacts<'_>) -> Result<(), String>;
 
 /// The filters, in the order in which they run.
 pub(super) const FILTERS: &[(Filter, Judge)] = &[
+    (Filter::Readiness, ready),
     (Filter::Zone, zone),
     (Filter::Tenancy, tenancy),
     (Filter::ImageIsolation, image_isolation),
@@ -59,6 +61,10 @@ fn ratios(seen: &ClassFacts<'_>) -> Option<Ratios> {
     let said = ["cpu_allocation_ratio", "ram_allocation_ratio", "disk_allocation_ratio"].map(ratio);
     let [cpu, ram, disk] = said.map(|ratio| ratio.unwrap_or(f64::INFINITY));
     said.iter().any(Option::is_some).then_some(Ratios { cpu, ram, disk })
+}
+
+fn ready(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
+    readiness::refusal(facts.state, seen.class).map_or(Ok(()), Err)
 }
 
 fn zone(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {

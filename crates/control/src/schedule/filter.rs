@@ -28,6 +28,8 @@ filters! {
     Compute "ComputeFilter" "disabled or out of order";
     /// Whether the host is the requested host.
     ForcedHost "ForcedHostFilter" "not the host asked for";
+    /// Whether the host is ready by the operators' rules.
+    Readiness "ReadinessFilter" "not ready by a rule of the operators";
     /// Whether the host is in the zone.
     Zone "AvailabilityZoneFilter" "in another zone";
     /// Whether the host's aggregates are reserved for other projects.

@@ -96,7 +96,7 @@ async fn up(data: &Path, args: &UpArgs) -> Result<()> {
     say(&data, &plane.url, args, began.elapsed());
     let mut agents = JoinSet::new();
     if args.sim_hosts > 0 {
-        start_simulated(&mut agents, args.sim_hosts, &plane.app, &stop);
+        start_simulated(&mut agents, args.sim_hosts, &data, &plane.app, &stop);
     } else {
         let config = Config { ovn, ..this_machine(&data.path("agent"))? };
         let (app, url) = (plane.app.clone(), plane.local_agent_url.clone());
@@ -151,13 +151,16 @@ fn start_ovn(
 fn start_simulated(
     agents: &mut JoinSet<Result<()>>,
     count: usize,
+    data: &DataDir,
     app: &lenticular_api::App,
     stop: &watch::Receiver<bool>,
 ) {
     let link: Arc<dyn Link> = Arc::new(InProcessLink(app.clone()));
     let net = Arc::new(SimNet::default());
     for number in 1..=count {
-        let config = Config::new(format!("sim-{number:04}"), "");
+        let name = format!("sim-{number:04}");
+        let facts_file = data.path("facts").join(format!("{name}.json"));
+        let config = Config { facts_file, ..Config::new(name, "") };
         let knobs = SimKnobs { seed: number as u64, ..SimKnobs::default() };
         let stopped = stopped(stop.clone());
         let work = lenticular_agent::run_sim(config, knobs, net.clone(), link.clone(), stopped);

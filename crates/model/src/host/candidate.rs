@@ -5,11 +5,17 @@
 
 use crate::{
     AggregateId, HostId,
-    host::host::{Capacity, Host, Hypervisor},
+    host::{
+        host::{Capacity, Host, Hypervisor},
+        version::PackageFormat,
+    },
     index::Taken,
 };
 use imbl::OrdMap;
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Whether a host can take servers at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +60,30 @@ pub struct HostClass {
     pub hypervisor: Hypervisor,
     /// The aggregates.
     pub aggregates: Vec<AggregateId>,
+    /// The versions of software.
+    pub versions: BTreeMap<String, String>,
+    /// The package format.
+    pub package_format: PackageFormat,
+    /// The checks, each with whether it passed.
+    pub checks: BTreeMap<String, bool>,
+    /// The lines of readiness that operators overrule.
+    pub overruled: BTreeSet<String>,
+}
+
+impl HostClass {
+    /// The class of a host in these aggregates.
+    pub fn of(host: &Host, aggregates: Vec<AggregateId>) -> Self {
+        let passed = host.evidence.iter().map(|(check, found)| (check.clone(), found.trouble.is_none()));
+        Self {
+            zone: host.zone.clone(),
+            hypervisor: host.hypervisor.clone(),
+            aggregates,
+            versions: host.versions.clone(),
+            package_format: host.package_format,
+            checks: passed.collect(),
+            overruled: host.overrides.keys().cloned().collect(),
+        }
+    }
 }
 
 /// The existing classes by number. The numbers have no meaning besides identity.
@@ -118,8 +148,7 @@ impl HostTable {
 
     /// Sets a host's record, aggregates and taken resources.
     pub(crate) fn set(&mut self, host: &Host, aggregates: Vec<AggregateId>, taken: Taken) {
-        let hypervisor = host.hypervisor.clone();
-        let class = self.classes.enter(HostClass { zone: host.zone.clone(), hypervisor, aggregates });
+        let class = self.classes.enter(HostClass::of(host, aggregates));
         let availability = match (host.is_enabled(), host.is_up(), host.hypervisor_trouble()) {
             (false, ..) => Availability::Disabled,
             (_, false, _) => Availability::Silent,
@@ -183,7 +212,15 @@ mod tests {
     use super::*;
 
     fn class(zone: &str) -> HostClass {
-        HostClass { zone: zone.to_owned(), hypervisor: Hypervisor::default(), aggregates: Vec::new() }
+        HostClass {
+            zone: zone.to_owned(),
+            hypervisor: Hypervisor::default(),
+            aggregates: Vec::new(),
+            versions: BTreeMap::new(),
+            package_format: PackageFormat::default(),
+            checks: BTreeMap::new(),
+            overruled: BTreeSet::new(),
+        }
     }
 
     #[test]

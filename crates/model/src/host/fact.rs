@@ -3,12 +3,14 @@
 use super::{
     evidence::{check_length, check_text},
     host::{Capacity, Hypervisor},
+    version::PackageFormat,
 };
 use crate::{
     Timestamp,
     error::{Error, Result},
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The largest capacity of one host, in CPUs, MiB of memory or GiB of disk. Sums over hosts cannot overflow.
 const CAPACITY_MAX: u64 = 1 << 30;
@@ -60,6 +62,10 @@ facts! {
     checked: u64,
     /// When the kernel booted, by the host's own clock.
     booted_at: Timestamp,
+    /// The versions of software on the host, by their names (`super::rule::VERSION_NAMES`).
+    versions: BTreeMap<String, String>,
+    /// The package format of the host's distribution.
+    package_format: PackageFormat,
 }
 
 impl Facts {
@@ -95,6 +101,8 @@ impl Facts {
                 + networks;
             check_length("hypervisor", length)?;
         }
+        let versions = self.versions.iter().flatten();
+        check_length("versions", versions.map(|(name, version)| name.len() + version.len()).sum())?;
         let Capacity { vcpus, memory_mb, disk_gb } = self.capacity.unwrap_or_default();
         if vcpus > CAPACITY_MAX || memory_mb > CAPACITY_MAX || disk_gb > CAPACITY_MAX {
             return Err(Error::invalid(format!(

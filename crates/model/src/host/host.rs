@@ -1,8 +1,12 @@
 //! Hosts that run servers, and the time of each host's last heartbeat.
 
-use super::evidence::{self, Findings};
-use crate::{HostId, Timestamp, record};
+use super::{
+    evidence::{self, Findings},
+    version::PackageFormat,
+};
+use crate::{HostId, Timestamp, UserId, record};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The operator's setting for a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +173,17 @@ impl Hypervisor {
     }
 }
 
+/// An operator's decision that a host takes servers in spite of one line of its readiness.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// The reason, for people.
+    pub reason: String,
+    /// The operator.
+    pub user_id: UserId,
+    /// When it ends.
+    pub until: Timestamp,
+}
+
 record! {
     /// A host.
     pub struct Host: HostId {
@@ -205,6 +220,15 @@ record! {
         /// binary.
         #[serde(default)]
         pub protocol: u32,
+        /// The versions of software on the host, by their names; empty if its agent does not say.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pub versions: BTreeMap<String, String>,
+        /// The package format of its distribution.
+        #[serde(default)]
+        pub package_format: PackageFormat,
+        /// The operators' overrides of what speaks against the host, by the line's name.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pub overrides: BTreeMap<String, Override>,
         /// The last results of its checks.
         #[serde(default, skip_serializing_if = "Findings::is_empty")]
         pub evidence: Findings,

@@ -9,3 +9,6 @@ pub mod guest_spec;
 pub mod host;
 pub mod observation;
 pub mod order;
+pub mod readiness;
+pub mod rule;
+pub mod version;

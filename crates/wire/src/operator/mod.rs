@@ -1,5 +1,12 @@
 //! The operators' API, for functions that OpenStack's APIs do not have.
 
+mod readiness;
+
+pub use readiness::{
+    ClosedFor, ClosedHost, OverrideAsk, OverrideView, ReadinessLine, RuleAsk, RuleEffects, RuleView,
+    StatusView,
+};
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -244,7 +251,7 @@ pub struct HostView {
     pub name: String,
     /// Its zone.
     pub zone: String,
-    /// `up`, `disabled`, `silent`, `off` or `out of order`.
+    /// `up`, `not ready`, `disabled`, `silent`, `off` or `out of order`.
     pub state: String,
     /// The reason for the state.
     pub reason: Option<String>,
@@ -281,6 +288,12 @@ pub struct HostDetail {
     pub agent: String,
     /// The version of the agent protocol that the agent speaks.
     pub protocol: u32,
+    /// The versions of software on the host, by their names.
+    #[serde(default)]
+    pub versions: BTreeMap<String, String>,
+    /// What speaks against the host.
+    #[serde(default)]
+    pub readiness: Vec<ReadinessLine>,
     /// The last results of the host's checks: the check, what is wrong (`null`: it passed), and since when.
     pub checks: Vec<(String, Option<String>, String)>,
     /// How many checks operators asked for.

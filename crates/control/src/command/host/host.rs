@@ -5,7 +5,8 @@ use lenticular_model::{
     error::{Error, Result},
     host::{
         host::PROTOCOL_WITH_HOST_ORDERS,
-        host::{Host, Intent},
+        host::{Host, Intent, Override},
+        readiness,
     },
     policy::{self, Action, Caller},
 };
@@ -33,4 +34,66 @@ pub fn check(txn: &mut Txn<'_>, caller: &Caller, id: HostId) -> Result<u64> {
     let number = host.order.check + 1;
     txn.update::<Host>(&id, |host| host.order.check = number);
     Ok(number)
+}
+
+/// How long an override may last, in seconds.
+const OVERRIDE_S_MAX: i64 = 86_400;
+const OVERRIDE_S_MIN: i64 = 60;
+
+/// Overrules one line of a host's readiness for a time.
+///
+/// # Errors
+/// The caller may not, the host is silent or fenced, no such line speaks against the host, or the time is too short or
+/// too long.
+pub fn overrule(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    id: HostId,
+    line: &str,
+    (reason, for_s): (String, i64),
+) -> Result<()> {
+    policy::check(caller, Action::HostOverride, None)?;
+    let host = txn.need::<Host>(&id, || Error::not_found("Host", id))?;
+    if !host.is_up() {
+        return Err(Error::conflict(format!(
+            "The host {} is silent or declared off. No override makes it ready.",
+            host.name
+        )));
+    }
+    if reason.trim().is_empty() || reason.len() > 1_024 {
+        return Err(Error::invalid("An override has a reason of 1 to 1024 bytes."));
+    }
+    if !(OVERRIDE_S_MIN..=OVERRIDE_S_MAX).contains(&for_s) {
+        return Err(Error::invalid(format!(
+            "An override lasts {OVERRIDE_S_MIN} to {OVERRIDE_S_MAX} seconds, not {for_s}."
+        )));
+    }
+    let lines = readiness::of_host(txn, &host);
+    if lines.iter().all(|known| known.name != line) {
+        let names: Vec<String> = lines.into_iter().map(|line| format!("'{}'", line.name)).collect();
+        let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+        return Err(Error::invalid(format!(
+            "No line '{line}' speaks against host {}, but {names}.",
+            host.name
+        )));
+    }
+    let (user_id, until) = (caller.user_id, txn.now.plus_s(for_s));
+    txn.update::<Host>(&id, |host| {
+        host.overrides.insert(line.to_owned(), Override { reason, user_id, until });
+    });
+    Ok(())
+}
+
+/// Ends the override of a line of a host's readiness.
+///
+/// # Errors
+/// The caller may not, or there is no such override.
+pub fn end_override(txn: &mut Txn<'_>, caller: &Caller, id: HostId, line: &str) -> Result<()> {
+    policy::check(caller, Action::HostOverride, None)?;
+    let host = txn.need::<Host>(&id, || Error::not_found("Host", id))?;
+    if !host.overrides.contains_key(line) {
+        return Err(Error::not_found_text(format!("Host {} has no override of '{line}'.", host.name)));
+    }
+    txn.update::<Host>(&id, |host| drop(host.overrides.remove(line)));
+    Ok(())
 }

@@ -1,0 +1,55 @@
+//! The state of the cloud: which hosts take servers, why others do not, and what operators overrule.
+
+use super::{host, rule::user_name};
+use crate::{ctx::Ctx, fault::Handled, respond::json};
+use lenticular_model::{
+    State,
+    host::{host::Host, readiness},
+    policy::{self, Action},
+};
+use lenticular_wire::operator::{ClosedFor, OverrideView, StatusView};
+use std::collections::BTreeMap;
+
+/// `GET /operator/v1/status`
+pub async fn show(ctx: Ctx) -> Handled {
+    policy::check(&ctx.caller, Action::OperatorRead, None)?;
+    json(200, &status(&ctx.state))
+}
+
+fn status(state: &State) -> StatusView {
+    let mut closed: BTreeMap<String, ClosedFor> = BTreeMap::new();
+    let mut ready = 0;
+    let mut close = |what: &str, host: &Host, why: &str| {
+        let group = closed.entry(what.to_owned());
+        let new = || ClosedFor { what: what.to_owned(), hosts: Vec::new(), why: why.to_owned() };
+        group.or_insert_with(new).hosts.push(host.name.clone());
+    };
+    for one in state.hosts_by_name() {
+        let view = host::view(state, one);
+        match view.state.as_str() {
+            "up" => ready += 1,
+            "not ready" => {
+                let standing = readiness::of_host(state, one).into_iter().filter(|line| !line.overruled);
+                standing.for_each(|line| close(&line.name, one, &line.text));
+            }
+            other => close(other, one, view.reason.as_deref().unwrap_or("no reason given")),
+        }
+    }
+    StatusView {
+        hosts: state.hosts.len(),
+        ready,
+        closed: closed.into_values().collect(),
+        overrides: state.hosts_by_name().flat_map(|host| overrides(state, host)).collect(),
+    }
+}
+
+/// The overrides of a host.
+pub(super) fn overrides<'a>(state: &'a State, host: &'a Host) -> impl Iterator<Item = OverrideView> + 'a {
+    host.overrides.iter().map(|(line, one)| OverrideView {
+        host: host.name.clone(),
+        line: line.clone(),
+        reason: one.reason.clone(),
+        by: user_name(state, one.user_id),
+        until: one.until.iso(),
+    })
+}

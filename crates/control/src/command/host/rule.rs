@@ -1,0 +1,253 @@
+//! Rules about hosts: what a new rule would close, and its creation and removal.
+
+use lenticular_model::{
+    HostId, HostRuleId, State, Txn,
+    error::{Error, Result},
+    host::{
+        candidate::{Availability, HostClass},
+        evidence::{HYPERVISOR, NETWORK},
+        readiness,
+        rule::{Effect, HostRule, Scope, Subject, VERSION_NAMES},
+        version::Range,
+    },
+    index::Taken,
+    policy::{self, Action, Caller},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A request for a rule.
+#[derive(Debug, Clone)]
+pub struct NewRule {
+    /// Its name; empty to make one of the effect and the subject.
+    pub name: String,
+    /// What it does.
+    pub effect: Effect,
+    /// The thing that it is about.
+    pub subject: Subject,
+    /// The versions.
+    pub range: Range,
+    /// The hosts that it is about.
+    pub scope: Scope,
+    /// The reason.
+    pub reason: String,
+    /// Where people read more.
+    pub link: Option<String>,
+}
+
+/// What a rule changes for the hosts, at this moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// Hosts that take servers now and would not with the rule.
+    pub closes: Vec<HostId>,
+    /// Hosts of the rule's scope that do not report what the rule is about.
+    pub unknown: Vec<HostId>,
+    /// Why the rule closes more than goes without saying; empty if it does not.
+    pub too_much: Vec<String>,
+}
+
+/// The longest reason or link of a rule, in bytes.
+const TEXT_BYTES_MAX: usize = 1_024;
+/// The most rules: each placement looks at all of them.
+const RULES_MAX: usize = 200;
+
+/// The rule as it would be, and what it would change.
+///
+/// # Errors
+/// The caller may not, or the rule makes no sense.
+pub fn preview(state: &State, caller: &Caller, new: &NewRule) -> Result<(HostRule, Effects)> {
+    policy::check(caller, Action::HostRuleWrite, None)?;
+    check(state, new)?;
+    let rule = record(state, caller, new);
+    let effects = effects(state, &rule);
+    Ok((rule, effects))
+}
+
+/// Adds a rule: all hosts are judged by it from this commit on. Returns it, and what it changed.
+///
+/// # Errors
+/// The caller may not, or the rule makes no sense. Or it closes much, and the caller does not say `yes_close`.
+pub fn add(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    new: &NewRule,
+    yes_close: bool,
+) -> Result<(HostRule, Effects)> {
+    let (rule, effects) = preview(txn, caller, new)?;
+    if !yes_close && !effects.too_much.is_empty() {
+        return Err(Error::conflict(format!(
+            "The rule closes too much: {}. Nothing was changed. Look at what it closes with --dry-run, and add it with \
+             --yes-close if it is meant.",
+            effects.too_much.join("; ")
+        )));
+    }
+    let rule = HostRule { created_at: txn.now, ..rule };
+    txn.put(rule.clone());
+    Ok((rule, effects))
+}
+
+/// Removes a rule.
+///
+/// # Errors
+/// The caller may not, or there is no such rule.
+pub fn remove(txn: &mut Txn<'_>, caller: &Caller, id: &HostRuleId) -> Result<()> {
+    policy::check(caller, Action::HostRuleWrite, None)?;
+    match txn.delete::<HostRule>(id) {
+        Some(_) => Ok(()),
+        None => Err(Error::not_found("Rule", id)),
+    }
+}
+
+fn record(state: &State, caller: &Caller, new: &NewRule) -> HostRule {
+    HostRule {
+        id: name(state, new),
+        created_at: Default::default(),
+        updated_at: None,
+        effect: new.effect,
+        subject: new.subject.clone(),
+        range: new.range.clone(),
+        scope: new.scope.clone(),
+        reason: new.reason.clone(),
+        link: new.link.clone(),
+        user_id: caller.user_id,
+        unknown: Default::default(),
+    }
+}
+
+/// The name that the request gives, or the first free one of the effect and the subject.
+fn name(state: &State, new: &NewRule) -> HostRuleId {
+    if !new.name.is_empty() {
+        return new.name.as_str().into();
+    }
+    let (Subject::Version(subject) | Subject::Check(subject)) = &new.subject;
+    let base = format!("{}-{subject}", new.effect.name());
+    let numbered = (2..).map(|n| HostRuleId::from(format!("{base}-{n}").as_str()));
+    let mut names = std::iter::once(HostRuleId::from(base.as_str())).chain(numbered);
+    names.find(|id| !state.host_rules.contains_key(id)).unwrap_or_else(|| base.as_str().into())
+}
+
+fn check(state: &State, new: &NewRule) -> Result<()> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if new.name.len() > 64 || !new.name.chars().all(is_name) {
+        return Err(Error::invalid(
+            "A rule's name has at most 64 letters, digits, hyphens, underscores and dots.",
+        ));
+    }
+    if state.host_rules.contains_key(&HostRuleId::from(new.name.as_str())) {
+        return Err(Error::conflict(format!(
+            "There is a rule {} already. Remove it, or take another name.",
+            new.name
+        )));
+    }
+    if state.host_rules.len() >= RULES_MAX {
+        return Err(Error::conflict(format!(
+            "There are {RULES_MAX} rules, the most. Remove rules that are over."
+        )));
+    }
+    if new.reason.trim().is_empty() || new.reason.len() > TEXT_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "A rule has a reason of 1 to {TEXT_BYTES_MAX} bytes. It is shown with every host that the rule closes."
+        )));
+    }
+    let is_link = |link: &String| link.starts_with("https://") || link.starts_with("http://");
+    if new.link.as_ref().is_some_and(|link| !is_link(link) || link.len() > TEXT_BYTES_MAX) {
+        return Err(Error::invalid("A rule's link begins with https:// or http://."));
+    }
+    check_subject(state, new)?;
+    match &new.scope {
+        Scope::Zone(zone) if !state.host_table().has_zone(zone) => {
+            Err(Error::invalid(format!("There is no zone {zone}, or it has no hosts.")))
+        }
+        Scope::Aggregate(id) if !state.aggregates.contains_key(id) => {
+            Err(Error::invalid(format!("There is no aggregate {id}.")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_subject(state: &State, new: &NewRule) -> Result<()> {
+    match &new.subject {
+        Subject::Version(name) if VERSION_NAMES.iter().all(|(known, _)| known != name) => {
+            let names: Vec<&str> = VERSION_NAMES.iter().map(|(name, _)| *name).collect();
+            Err(Error::invalid(format!(
+                "Hosts report no version of {name}. They report: {}.",
+                names.join(", ")
+            )))
+        }
+        Subject::Check(_) if new.effect == Effect::Deny => {
+            Err(Error::invalid("A check can only be required: a host that fails it takes no servers then."))
+        }
+        Subject::Check(name) => {
+            let own = state.hosts.values().flat_map(|host| host.evidence.keys().map(String::as_str));
+            let known: BTreeSet<&str> = own.chain([HYPERVISOR, NETWORK]).collect();
+            let list = || known.iter().copied().collect::<Vec<_>>().join(", ");
+            match known.contains(name.as_str()) {
+                true => Ok(()),
+                false => {
+                    Err(Error::invalid(format!("No host makes a check {name}. Hosts make: {}.", list())))
+                }
+            }
+        }
+        Subject::Version(_) => Ok(()),
+    }
+}
+
+/// A zone, before and after.
+#[derive(Default)]
+struct Zone {
+    open: usize,
+    closed: usize,
+    left_mb: u64,
+    most_taken_mb: u64,
+}
+
+fn effects(state: &State, rule: &HostRule) -> Effects {
+    let mut effects = Effects::default();
+    let mut zones: BTreeMap<&str, Zone> = BTreeMap::new();
+    let mut judged: BTreeMap<u32, (bool, Option<String>)> = BTreeMap::new();
+    for host in state.hosts_by_name() {
+        let Some(candidate) = state.host_table().hosts.get(&host.id) else { continue };
+        let Some(class) = state.host_table().classes.get(candidate.class) else { continue };
+        let (open, breach) = judged
+            .entry(candidate.class)
+            .or_insert_with(|| (readiness::refusal(state, class).is_none(), readiness::breach(rule, class)));
+        if breach.is_some() && is_unknown(rule, class) {
+            effects.unknown.push(host.id);
+        }
+        if !*open || candidate.availability != Availability::Yes {
+            continue;
+        }
+        let zone = zones.entry(&class.zone).or_default();
+        zone.open += 1;
+        if breach.is_some() {
+            zone.closed += 1;
+            effects.closes.push(host.id);
+        } else {
+            let Taken { capacity, .. } = candidate.taken;
+            zone.left_mb += candidate.give.memory_mb.saturating_sub(capacity.memory_mb);
+            zone.most_taken_mb = zone.most_taken_mb.max(capacity.memory_mb);
+        }
+    }
+    effects.too_much = zones.iter().filter_map(|(name, zone)| too_much(name, zone)).collect();
+    effects
+}
+
+fn is_unknown(rule: &HostRule, class: &HostClass) -> bool {
+    match &rule.subject {
+        Subject::Version(name) => !class.versions.contains_key(name),
+        Subject::Check(name) => !class.checks.contains_key(name),
+    }
+}
+
+/// Why it is too much for a zone: more than a third of its open hosts are closed, or the rest has no room for the servers
+/// of one more host.
+fn too_much(name: &str, zone: &Zone) -> Option<String> {
+    let Zone { open, closed, left_mb, most_taken_mb } = zone;
+    if closed * 3 > *open {
+        return Some(format!("{closed} of the {open} hosts of zone {name} that take servers"));
+    }
+    // One of the hosts that stay open may fail: its servers must find room on the others.
+    let no_room = *closed > 0 && left_mb < most_taken_mb;
+    no_room.then(|| {
+        format!("in zone {name} {left_mb} MiB would be left, and a host that stays open has servers of {most_taken_mb} MiB")
+    })
+}

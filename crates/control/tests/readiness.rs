@@ -1,0 +1,212 @@
+//! Readiness: rules close hosts at every entrance, overrides open them for a time, and a closed target ends a move.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "common/cloud.rs"]
+mod cloud;
+mod common;
+
+use cloud::{Cloud, admin, seen};
+use common::server_id;
+use lenticular_control::{
+    command::{
+        compute::migrate,
+        host::{
+            host::{end_override, overrule},
+            rule::{self, NewRule},
+        },
+    },
+    reconcile::{Key, reconcile},
+    schedule::{RequestSpec, schedule},
+};
+use lenticular_model::{
+    HostRuleId, Timestamp,
+    compute::migration::Leg,
+    error::{Kind as ErrorKind, Result},
+    host::{
+        evidence::Finding,
+        host::Host,
+        observation::ObservedState,
+        readiness,
+        rule::{Effect, Scope, Subject},
+    },
+};
+
+const LINE: &str = "rule bad-kernel";
+
+fn set_kernel(cloud: &mut Cloud, host: usize, kernel: &str) {
+    let id = cloud.hosts[host];
+    let versions = [("kernel".to_owned(), kernel.to_owned())];
+    cloud.run(|txn| Ok(txn.update::<Host>(&id, |host| host.versions = versions.into()))).unwrap();
+}
+
+/// Three hosts with a good kernel.
+fn cloud() -> Cloud {
+    let mut cloud = Cloud::new();
+    (0..3).for_each(|host| set_kernel(&mut cloud, host, "3.13.0-46.77"));
+    cloud
+}
+
+fn bad_kernel() -> NewRule {
+    NewRule {
+        name: "bad-kernel".to_owned(),
+        effect: Effect::Deny,
+        subject: Subject::Version("kernel".to_owned()),
+        range: ">=3.13.0-24 <3.13.0-46".parse().unwrap(),
+        scope: Scope::All,
+        reason: "guests lose time".to_owned(),
+        link: None,
+    }
+}
+
+fn add(cloud: &mut Cloud, new: &NewRule) -> Result<()> {
+    cloud.run(|txn| rule::add(txn, &admin(), new, true)).map(drop)
+}
+
+/// The names of the hosts that take a new server.
+fn open(cloud: &Cloud) -> Vec<String> {
+    let (_, verdict) = schedule(&cloud.state, &RequestSpec::default());
+    let mut names: Vec<String> = verdict.accepted.into_iter().map(|(name, _)| name).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_denied_kernel_closes_a_host_and_says_why() {
+    let mut cloud = cloud();
+    set_kernel(&mut cloud, 2, "3.13.0-24.46");
+    assert_eq!(open(&cloud), ["a", "b", "c"]);
+    add(&mut cloud, &bad_kernel()).unwrap();
+    assert_eq!(open(&cloud), ["a", "b"]);
+    let (_, verdict) = schedule(&cloud.state, &RequestSpec::default());
+    assert_eq!(verdict.refused[0].filter, "ReadinessFilter");
+    assert_eq!(
+        verdict.refused[0].reason,
+        "is not ready: kernel 3.13.0-24.46 is denied by rule bad-kernel: guests lose time"
+    );
+    // The update opens it, and so does the end of the rule.
+    set_kernel(&mut cloud, 2, "3.13.0-46.77");
+    assert_eq!(open(&cloud), ["a", "b", "c"]);
+    set_kernel(&mut cloud, 0, "3.13.0-30.1");
+    assert_eq!(open(&cloud), ["b", "c"]);
+    cloud.run(|txn| rule::remove(txn, &admin(), &HostRuleId::from("bad-kernel"))).unwrap();
+    assert_eq!(open(&cloud), ["a", "b", "c"]);
+}
+
+#[test]
+fn what_a_host_does_not_say_never_passes() {
+    let mut cloud = cloud();
+    let id = cloud.hosts[1];
+    cloud.run(|txn| Ok(txn.update::<Host>(&id, |host| host.versions.clear()))).unwrap();
+    add(&mut cloud, &bad_kernel()).unwrap();
+    assert_eq!(open(&cloud), ["a", "c"]);
+
+    // A check that a rule requires counts, and a host that does not make it has not passed.
+    let required = NewRule {
+        name: String::new(),
+        effect: Effect::Require,
+        subject: Subject::Check("disk-latency".to_owned()),
+        range: "*".parse().unwrap(),
+        ..bad_kernel()
+    };
+    assert_eq!(add(&mut cloud, &required).unwrap_err().kind, ErrorKind::Invalid, "nobody makes the check");
+    for (host, trouble) in [(0, None), (2, Some("fsync takes 2 s".to_owned()))] {
+        let (id, finding) = (cloud.hosts[host], Finding { trouble, since: Timestamp(1) });
+        cloud
+            .run(|txn| {
+                Ok(txn.update::<Host>(&id, |h| drop(h.evidence.insert("disk-latency".to_owned(), finding))))
+            })
+            .unwrap();
+    }
+    add(&mut cloud, &required).unwrap();
+    assert_eq!(open(&cloud), ["a"]);
+}
+
+#[test]
+fn a_rule_that_closes_much_must_be_meant() {
+    let mut cloud = cloud();
+    (0..2).for_each(|host| set_kernel(&mut cloud, host, "3.13.0-24.46"));
+    let (_, effects) = rule::preview(&cloud.state, &admin(), &bad_kernel()).unwrap();
+    assert_eq!((effects.closes.len(), effects.unknown.len()), (2, 0));
+    let refused = cloud.run(|txn| rule::add(txn, &admin(), &bad_kernel(), false)).unwrap_err();
+    assert!(refused.to_string().contains("2 of the 3 hosts of zone nova"), "{refused}");
+    assert_eq!(open(&cloud), ["a", "b", "c"], "nothing was changed");
+    set_kernel(&mut cloud, 1, "3.13.0-46.77");
+    cloud.run(|txn| rule::add(txn, &admin(), &bad_kernel(), false)).unwrap();
+    assert_eq!(open(&cloud), ["b", "c"]);
+}
+
+#[test]
+fn an_override_opens_a_host_for_a_time_and_never_a_silent_one() {
+    let mut cloud = cloud();
+    set_kernel(&mut cloud, 2, "3.13.0-24.46");
+    add(&mut cloud, &bad_kernel()).unwrap();
+    let host = cloud.hosts[2];
+    let ask = |cloud: &mut Cloud, line: &str, for_s| {
+        let why = ("the only host with a GPU".to_owned(), for_s);
+        cloud.run(|txn| overrule(txn, &admin(), host, line, why))
+    };
+    for (line, for_s) in [("rule other", 600), (LINE, -5), (LINE, 0), (LINE, 86_401)] {
+        assert_eq!(ask(&mut cloud, line, for_s).unwrap_err().kind, ErrorKind::Invalid, "{line} {for_s}");
+    }
+    ask(&mut cloud, LINE, 600).unwrap();
+    assert_eq!(open(&cloud), ["a", "b", "c"]);
+    let lines = readiness::of_host(&cloud.state, &cloud.state.hosts[&host]);
+    assert!(lines[0].overruled && lines[0].name == LINE, "it is still shown: {lines:?}");
+
+    // It ends by itself, or by its operator.
+    cloud.at += 601_000_000;
+    cloud.run(|txn| Ok(reconcile(Key::Host(host), txn))).unwrap();
+    assert_eq!(open(&cloud), ["a", "b"]);
+    // The time that passed without a heartbeat made it silent.
+    assert_eq!(ask(&mut cloud, LINE, 600).unwrap_err().kind, ErrorKind::Conflict);
+    cloud.run(|txn| Ok(txn.update::<Host>(&host, |host| host.silent_since = None))).unwrap();
+    ask(&mut cloud, LINE, 600).unwrap();
+    cloud.run(|txn| end_override(txn, &admin(), host, LINE)).unwrap();
+    assert_eq!(open(&cloud), ["a", "b"]);
+}
+
+#[test]
+fn a_move_is_withdrawn_when_its_target_turns_unready() {
+    let mut cloud = cloud();
+    cloud.run(|txn| migrate::live_migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
+    cloud.hear(1, seen(2, ObservedState::Ready));
+    let migration = cloud.server().ticket.as_ref().unwrap().migration_id;
+    set_kernel(&mut cloud, 1, "3.13.0-24.46");
+    add(&mut cloud, &bad_kernel()).unwrap();
+    cloud.run(|txn| Ok(reconcile(Key::Migration(migration), txn))).unwrap();
+    assert_eq!(cloud.server().ticket.as_ref().unwrap().leg, Leg::Withdraw, "the source has not released it");
+    cloud.is_on(0, 1);
+    assert_eq!(cloud.fate_on(1), None, "the target keeps what it has until the source has decided");
+    // No way leads there any more.
+    let refused = cloud.run(|txn| migrate::migrate(txn, &admin(), server_id(), Some("b"))).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Conflict);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_and_changes_nothing() {
+    let mut cloud = cloud();
+    let long = "x".repeat(2_000);
+    let wrong = [
+        NewRule { subject: Subject::Version("kernle".to_owned()), ..bad_kernel() },
+        NewRule { subject: Subject::Check("hypervisor".to_owned()), ..bad_kernel() },
+        NewRule { reason: " ".to_owned(), ..bad_kernel() },
+        NewRule { reason: long.clone(), ..bad_kernel() },
+        NewRule { name: "bad kernel".to_owned(), ..bad_kernel() },
+        NewRule { name: long, ..bad_kernel() },
+        NewRule { link: Some("javascript:alert(1)".to_owned()), ..bad_kernel() },
+        NewRule { scope: Scope::Zone("nowhere".to_owned()), ..bad_kernel() },
+    ];
+    for new in wrong {
+        assert_eq!(add(&mut cloud, &new).unwrap_err().kind, ErrorKind::Invalid, "{new:?}");
+    }
+    assert!(cloud.state.host_rules.is_empty());
+    add(&mut cloud, &bad_kernel()).unwrap();
+    assert_eq!(add(&mut cloud, &bad_kernel()).unwrap_err().kind, ErrorKind::Conflict);
+    // Without a name, each has its own.
+    for _ in 0..2 {
+        add(&mut cloud, &NewRule { name: String::new(), ..bad_kernel() }).unwrap();
+    }
+    let names: Vec<String> = cloud.state.host_rules.keys().map(ToString::to_string).collect();
+    assert_eq!(names, ["bad-kernel", "deny-kernel", "deny-kernel-2"]);
+}

@@ -1,0 +1,86 @@
+//! Rules of operators about hosts: which versions of software a host must have, or must not have, to take servers.
+
+use super::version::Range;
+use crate::{AggregateId, HostRuleId, UserId, index::Indexed, record};
+use serde::{Deserialize, Serialize};
+
+/// What a rule does with the versions in its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// A host with such a version takes no servers.
+    Deny,
+    /// A host without such a version takes no servers.
+    Require,
+}
+
+impl Effect {
+    /// The word in requests and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Require => "require",
+        }
+    }
+
+    /// The effect with this word.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Deny, Self::Require].into_iter().find(|effect| effect.name() == name)
+    }
+}
+
+/// The thing on a host that a rule is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// The version with this name, of those that hosts report: `kernel`, `qemu`, …
+    Version(String),
+    /// The check with this name. A rule that requires a check lets it count.
+    Check(String),
+}
+
+/// The names of the versions that hosts report.
+pub const VERSION_NAMES: &[(&str, &str)] = &[
+    ("kernel", "the running kernel, as its package's version"),
+    ("kernel-installed", "the newest installed kernel, as its package's version"),
+    ("qemu", "the hypervisor"),
+    ("agent", "the host's agent"),
+    ("microcode", "the microcode of the CPU"),
+    ("ovs", "Open vSwitch"),
+    ("ovn", "OVN's controller"),
+];
+
+/// The hosts that a rule is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// All hosts.
+    All,
+    /// The hosts of a zone.
+    Zone(String),
+    /// The hosts of an aggregate.
+    Aggregate(AggregateId),
+}
+
+record! {
+    /// A rule. Its id is its name.
+    pub struct HostRule: HostRuleId {
+        /// What it does.
+        pub effect: Effect,
+        /// The thing that it is about.
+        pub subject: Subject,
+        /// The versions; for a check it has no effect.
+        pub range: Range,
+        /// The hosts that it is about.
+        pub scope: Scope,
+        /// The reason, for people.
+        pub reason: String,
+        /// Where people read more.
+        #[serde(default)]
+        pub link: Option<String>,
+        /// The user who made it.
+        pub user_id: UserId,
+    }
+}
+
+impl Indexed for HostRule {}

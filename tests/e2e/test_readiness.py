@@ -1,0 +1,161 @@
+"""Hosts that are not ready: an operator denies a kernel, sees the hosts that it closes, and opens one again. On simulated
+hosts, whose versions files change."""
+
+import json
+
+import pytest
+
+from cloud import Cloud, wait_until
+
+GOOD, BAD = "3.13.0-46.77", "3.13.0-24.46"
+RANGE = ">=3.13.0-24 <3.13.0-46"
+RULE = ["rule", "add", "deny", "kernel", RANGE, "--name", "bad-kernel", "--reason", "guests lose time",
+        "--link", "https://bugs.example/1413540"]
+RULES = "/operator/v1/rules"
+
+
+@pytest.fixture
+def cloud(tmp_path):
+    cloud = Cloud(tmp_path / "data", hosts=4)
+    for number in range(1, 5):
+        says(cloud, f"sim-{number:04}", GOOD)
+    yield cloud.start().wait_for_hosts()
+    cloud.down()
+
+
+def says(cloud, host, kernel):
+    """Lets a host have this kernel at its next look."""
+    file = cloud.data / "facts" / f"{host}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"versions": {"kernel": kernel}}))
+
+
+def boots(cloud, host, kernel):
+    says(cloud, host, kernel)
+    cloud.lenticular("host", "check", host, "--wait")
+    shown = json.loads(cloud.lenticular("host", "show", host, "--json"))
+    assert shown["versions"]["kernel"] == kernel
+
+
+def services(cloud):
+    all_ = cloud.get("/compute/v2.1/os-services?binary=nova-compute")["services"]
+    return {s["host"]: (s["status"], s["disabled_reason"]) for s in all_}
+
+
+def furnish(cloud):
+    image = cloud.upload("blank", data=b"\0" * (1 << 20), disk_format="raw")
+    network = cloud.network()
+    return image, network
+
+
+def hosts_of(cloud, image, network, count):
+    made = [cloud.create(f"s{n}", image, network=network) for n in range(count)]
+    for server in made:
+        cloud.wait_status(server, "ACTIVE")
+    return {cloud.server(server)["OS-EXT-SRV-ATTR:host"] for server in made}
+
+
+def test_a_denied_kernel_closes_its_hosts_until_they_have_another(cloud):
+    image, network = furnish(cloud)
+    boots(cloud, "sim-0002", BAD)
+    stays = cloud.create("stays", image, network=network, host="sim-0002")
+    cloud.wait_status(stays, "ACTIVE")
+
+    # A look changes nothing.
+    said = cloud.lenticular(*RULE, "--dry-run")
+    assert "would close 1 hosts. 1 servers run there, and run on." in said and "sim-0002" in said, said
+    assert services(cloud)["sim-0002"] == ("enabled", None)
+
+    said = cloud.lenticular(*RULE)
+    assert "closes 1 hosts" in said, said
+    why = f"not ready: kernel {BAD} is denied by rule bad-kernel: guests lose time"
+    assert services(cloud) == {"sim-0002": ("disabled", why), **{f"sim-000{n}": ("enabled", None) for n in (1, 3, 4)}}
+    assert why in cloud.openstack("compute", "service", "list", "--long")
+    hypervisors = cloud.get("/compute/v2.1/os-hypervisors/detail", version="2.53")["hypervisors"]
+    closed = [h["service"]["disabled_reason"] for h in hypervisors if h["status"] == "disabled"]
+    assert closed == [why]
+    status = cloud.lenticular("status")
+    assert "3 of 4 hosts take servers." in status and "rule bad-kernel" in status and "sim-0002" in status, status
+
+    # Every entrance is shut, and what runs there runs on.
+    assert "sim-0002" not in hosts_of(cloud, image, network, 6)
+    assert cloud.server(stays)["status"] == "ACTIVE"
+    other = cloud.create("other", image, network=network)
+    cloud.wait_status(other, "ACTIVE")
+    for action, args in [("migrate", {"host": "sim-0002"}), ("os-migrateLive", {"host": "sim-0002", "block_migration": "auto"})]:
+        answer = cloud.request("POST", f"/compute/v2.1/servers/{other}/action", json={action: args}, version="latest")
+        assert answer.status_code in (400, 409) and "not ready" in answer.text, answer.text
+    # That an operator wants it enabled overrules no evidence.
+    cloud.openstack("compute", "service", "set", "--enable", "sim-0002", "nova-compute")
+    assert services(cloud)["sim-0002"] == ("disabled", why)
+
+    # The host boots a good kernel, and takes servers.
+    boots(cloud, "sim-0002", GOOD)
+    assert services(cloud)["sim-0002"] == ("enabled", None)
+    placed = cloud.create("again", image, network=network, host="sim-0002")
+    cloud.wait_status(placed, "ACTIVE")
+
+    # A host that boots the bad kernel again is closed with no word from anybody.
+    boots(cloud, "sim-0004", BAD)
+    assert services(cloud)["sim-0004"] == ("disabled", why)
+    cloud.lenticular("rule", "remove", "bad-kernel")
+    assert {status for status, _ in services(cloud).values()} == {"enabled"}
+
+
+def test_an_override_is_shown_and_ends(cloud):
+    image, network = furnish(cloud)
+    boots(cloud, "sim-0001", BAD)
+    cloud.lenticular(*RULE)
+    said = cloud.lenticular("host", "override", "sim-0001", "rule bad-kernel", "--reason", "it has the GPU", "--hours", "2")
+    assert "overruled until" in said and "it has the GPU" in said, said
+    assert services(cloud)["sim-0001"] == ("enabled", None)
+    server = cloud.create("gpu", image, network=network, host="sim-0001")
+    cloud.wait_status(server, "ACTIVE")
+    status = json.loads(cloud.lenticular("status", "--json"))
+    assert [(o["host"], o["line"], o["by"]) for o in status["overrides"]] == [("sim-0001", "rule bad-kernel", "admin")]
+    cloud.lenticular("host", "override", "sim-0001", "rule bad-kernel", "--end")
+    assert services(cloud)["sim-0001"][0] == "disabled"
+    for args, why in [(["--hours", "25"], "86400"), (["--hours=-1"], "86400")]:
+        code, said = cloud.lenticular("host", "override", "sim-0001", "rule bad-kernel", "--reason", "x", *args, ok=False)
+        assert code == 1 and why in said, said
+
+
+def test_a_rule_that_closes_much_or_means_nothing_is_refused(cloud):
+    for host in ("sim-0001", "sim-0002"):
+        boots(cloud, host, BAD)
+    code, said = cloud.lenticular(*RULE, ok=False)
+    assert code == 1 and "2 of the 4 hosts of zone nova" in said and "--yes-close" in said, said
+    assert cloud.get(RULES) == []
+    cloud.lenticular(*RULE, "--yes-close")
+    assert [r["hosts"] for r in cloud.get(RULES)] == [["sim-0001", "sim-0002"]]
+
+    rule = {"effect": "deny", "subject": "kernel", "range": "<2", "reason": "why"}
+    for change, words in [({"effect": "forbid"}, "deny or require"), ({"subject": "kernle"}, "They report: kernel"),
+                          ({"range": ">2 <1"}, "no version is in it"), ({"range": "\x1b[31m"}, "no range"),
+                          ({"reason": ""}, "reason"), ({"link": "javascript:1"}, "link"), ({"zone": "x"}, "no zone x"),
+                          ({"aggregate": "x"}, "no aggregate x"), ({"zone": "nova", "aggregate": "x"}, "not about both"),
+                          ({"name": "a b"}, "name"), ({"colour": "red"}, "colour"), ({"subject": "check:x"}, "required")]:
+        answer = cloud.request("POST", RULES, json={**rule, **change})
+        assert answer.status_code == 400 and words in answer.text, (change, answer.text)
+    assert cloud.request("POST", f"{RULES}/none/remove", json={}).status_code == 404
+    assert len(cloud.get(RULES)) == 1
+
+    # A reader of the system sees; only an admin of the cloud writes.
+    project = cloud.post("/identity/v3/projects", {"project": {"name": "tenant"}})["project"]["id"]
+    user = cloud.post("/identity/v3/users", {"user": {"name": "tenant", "password": "s3cret"}})["user"]["id"]
+    member = next(r["id"] for r in cloud.get("/identity/v3/roles")["roles"] if r["name"] == "member")
+    assert cloud.request("PUT", f"/identity/v3/projects/{project}/users/{user}/roles/{member}").status_code == 204
+    token = cloud.login("tenant", "s3cret", "tenant")
+    for method, path, body in [("GET", RULES, None), ("POST", RULES, rule), ("GET", "/operator/v1/status", None),
+                               ("POST", f"{RULES}/bad-kernel/remove", {}),
+                               ("POST", "/operator/v1/hosts/sim-0001/override", {"line": "rule bad-kernel"})]:
+        assert cloud.request(method, path, token=token, json=body).status_code == 403, path
+
+
+def test_rules_hold_over_a_kill(cloud):
+    boots(cloud, "sim-0003", BAD)
+    cloud.lenticular(*RULE)
+    cloud.kill()
+    cloud.start().wait_for_hosts()
+    wait_until("sim-0003 is closed", lambda: services(cloud)["sim-0003"][0] == "disabled")
+    assert [r["name"] for r in cloud.get(RULES)] == ["bad-kernel"]
