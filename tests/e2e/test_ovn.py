@@ -108,6 +108,8 @@ def test_metadata_tells_each_guest_of_itself_and_believes_no_header(lab, red, bl
         assert f'"uuid":"{guest.id}"' in guest.metadata("/openstack/latest/meta_data.json")
         assert guest.metadata("/latest/meta-data/instance-id") == guest.id
         assert guest.metadata("/latest/meta-data/local-ipv4") == guest.address
+        assert guest.metadata("/latest/meta-data/public-hostname") == guest.metadata("/latest/meta-data/hostname")
+    assert red.one.metadata("/latest/meta-data/public-ipv4") == red.one.floating
     lies = [f"--header='{name}: {value}'" for name, value in [
         ("X-Forwarded-For", red.two.address), ("X-Instance-ID", red.two.id), ("X-Neutron-Network-ID", red.network)]]
     assert f'"uuid":"{blue.one.id}"' in blue.one.metadata("/openstack/latest/meta_data.json", *lies)

@@ -178,7 +178,15 @@ pub(crate) fn ec2(server: ServerId, guest: &GuestSpec) -> Value {
         "instance-id": server,
         "hostname": guest.hostname,
         "local-hostname": guest.hostname,
+        "public-hostname": guest.hostname,
+        "public-ipv4": guest.public_ips.iter().find(|ip| ip.is_ipv4()).map_or_else(String::new, ToString::to_string),
+        "ami-id": guest.bases().next().map(|base| base.image_id.to_string()).unwrap_or_default(),
         "ami-launch-index": guest.launch_index,
+        "ami-manifest-path": "",
+        "block-device-mapping": { "ami": "vda", "root": "/dev/vda" },
+        "instance-action": "none",
+        "instance-type": guest.flavor_name,
+        "reservation-id": guest.reservation_id,
         "placement": { "availability-zone": guest.availability_zone },
     });
     if let Some((name, public_key)) = &guest.key {

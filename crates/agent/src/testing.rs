@@ -52,6 +52,9 @@ pub(crate) fn assignment(n: u8) -> GuestAssignment {
             has_user_data: false,
             has_files: false,
             password: None,
+            public_ips: Vec::new(),
+            flavor_name: "small".to_owned(),
+            reservation_id: "r-00000001".to_owned(),
             floating: Vec::new(),
         },
     }

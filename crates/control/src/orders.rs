@@ -16,6 +16,7 @@ use lenticular_model::{
     },
     image::Image,
 };
+use std::net::IpAddr;
 
 /// The orders of a host that changed after a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,6 +167,9 @@ fn assignment(state: &State, host: HostId, server: &Server, generation: u64, siz
             has_user_data: server.has_user_data,
             has_files: server.has_files,
             password: server.guest_password.clone(),
+            public_ips: ports.iter().flat_map(|id| public_ips(state, *id)).collect(),
+            flavor_name: server.flavor_name.to_string(),
+            reservation_id: server.reservation_id.to_string(),
             floating: ports.iter().flat_map(|id| floating(state, host, *id)).collect(),
         },
     }
@@ -199,6 +203,10 @@ fn rescue(rescue: &Rescue) -> RescueSpec {
         format: rescue.base_format.to_string(),
     };
     RescueSpec { base, stable: rescue.stable }
+}
+
+fn public_ips(state: &State, port: PortId) -> impl Iterator<Item = IpAddr> + '_ {
+    state.floating_ips_of_port(port).map(|floating| floating.address)
 }
 
 fn floating(state: &State, host: HostId, port: PortId) -> impl Iterator<Item = FloatingSpec> + '_ {

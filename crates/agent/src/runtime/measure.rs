@@ -27,12 +27,14 @@ pub(super) async fn measure(
         tracing::error!(%failure, "guests cannot be connected on this host");
         cannot_run.get_or_insert(failure.to_string());
     }
+    let peer = drivers.moves.address();
     let versions = version::versions(&config.facts_file, &hypervisor).await;
     let found = || machine::capacity(&config.state_dir, config.reserved_memory_mb);
     let facts = Facts {
         boot_id: Some(boot_id.to_owned()),
-        address: Some(config.address.clone()),
-        peer_address: Some(drivers.moves.address()),
+        // Where other hosts reach the host is where people do.
+        address: Some(peer.rsplit_once(':').map_or(&*config.address, |(host, _)| host).to_owned()),
+        peer_address: Some(peer),
         capacity: Some(config.capacity.unwrap_or_else(found)),
         // Without a look at the network, the earlier description stays.
         hypervisor: wiring.is_ok().then_some(hypervisor),

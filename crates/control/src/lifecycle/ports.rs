@@ -41,6 +41,15 @@ pub fn set(txn: &mut Txn<'_>, id: PortId, plugged: bool) {
     }
 }
 
+/// Renews the orders of the host of a port's server: what a guest is told of its addresses has changed. For its owner
+/// the server has not changed.
+pub fn renew_orders(txn: &mut Txn<'_>, port: PortId) {
+    let server = txn.ports.get(&port).and_then(|port| port.server_id).and_then(|id| txn.servers.get(&id));
+    if let Some(server) = server.cloned() {
+        txn.put(Server { interfaces: server.interfaces + 1, ..Server::clone(&server) });
+    }
+}
+
 /// Binds a server's ports to a host, or to none; they are not plugged yet.
 pub fn bind(txn: &mut Txn<'_>, server: ServerId, host: Option<HostId>) {
     let ports: Vec<PortId> = txn.ports_of_server(server).map(|port| port.id).collect();

@@ -47,6 +47,15 @@ pub struct GuestSpec {
     /// The password that the guest has posted, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
+    /// The addresses of its floating IPs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub public_ips: Vec<IpAddr>,
+    /// The name of its server's flavor; empty if the control plane does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub flavor_name: String,
+    /// The id that servers made by one request share; empty if the control plane does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reservation_id: String,
     /// The floating IPs that its host answers for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub floating: Vec<FloatingSpec>,

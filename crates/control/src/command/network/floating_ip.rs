@@ -2,10 +2,13 @@
 
 use crate::{
     command::network::{check, routing},
-    lifecycle::network::{
-        cascade,
-        port_address::AskIp,
-        port_build::{self, NewPort},
+    lifecycle::{
+        network::{
+            cascade,
+            port_address::AskIp,
+            port_build::{self, NewPort},
+        },
+        ports,
     },
     quota,
 };
@@ -208,10 +211,12 @@ fn associate(txn: &mut Txn<'_>, caller: &Caller, id: FloatingIpId, target: Targe
         return Err(Error::conflict(why).coded("FloatingIPPortAlreadyAssociated"));
     }
     let association = Association { port_id: port.id, fixed_ip: fixed.ip_address };
+    let was = floating.fixed.map(|was| was.port_id).filter(|was| *was != port.id);
     txn.update::<FloatingIp>(&id, |f| {
         f.fixed = Some(association);
         f.router_id = Some(router_id);
     });
+    was.into_iter().chain([port.id]).for_each(|port| ports::renew_orders(txn, port));
     Ok(())
 }
 

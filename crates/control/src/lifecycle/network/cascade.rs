@@ -14,10 +14,13 @@
 //! A network with a DHCP subnet has one metadata port, with an address in each such subnet. Guests reach the
 //! metadata service through it. The cloud owns the port, and no project's quota counts it.
 
-use crate::lifecycle::network::{
-    port_address,
-    port_build::{self, NewPort},
-    sharing::revise_object,
+use crate::lifecycle::{
+    network::{
+        port_address,
+        port_build::{self, NewPort},
+        sharing::revise_object,
+    },
+    ports,
 };
 use lenticular_model::{
     FloatingIpId, NetworkId, PortForwardingId, PortId, ProjectId, RbacPolicyId, SecurityGroupId,
@@ -82,11 +85,13 @@ pub(crate) fn on_port_address_changed(txn: &mut Txn<'_>, id: PortId) {
 /// Ends the association of a floating IP. The router of its port forwardings stays.
 pub(crate) fn disassociate(txn: &mut Txn<'_>, id: FloatingIpId) {
     let forwards = txn.port_forwardings_of(id).next().is_some();
+    let was = txn.floating_ips.get(&id).and_then(|floating| floating.fixed);
     txn.update::<FloatingIp>(&id, |f| {
         f.fixed = None;
         f.router_id = f.router_id.filter(|_| forwards);
         f.revision += 1;
     });
+    was.into_iter().for_each(|was| ports::renew_orders(txn, was.port_id));
 }
 
 /// Deletes a floating IP with its port forwardings and the port that holds its address.
@@ -95,6 +100,7 @@ pub(crate) fn delete_floating_ip(txn: &mut Txn<'_>, id: FloatingIpId) {
     forwardings.iter().for_each(|forwarding| drop(txn.delete::<PortForwarding>(forwarding)));
     if let Some(floating) = txn.delete::<FloatingIp>(&id) {
         txn.delete::<Port>(&floating.port_id);
+        floating.fixed.into_iter().for_each(|was| ports::renew_orders(txn, was.port_id));
     }
 }
 
