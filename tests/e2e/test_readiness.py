@@ -37,6 +37,12 @@ def boots(cloud, host, kernel):
     assert shown["versions"]["kernel"] == kernel
 
 
+def admitted(cloud, host, kernel):
+    """Lets a host run an older kernel than its siblings, as an operator who does not know better."""
+    boots(cloud, host, kernel)
+    cloud.lenticular("host", "admit", host, "--reason", "its disks need it")
+
+
 def services(cloud):
     all_ = cloud.get("/compute/v2.1/os-services?binary=nova-compute")["services"]
     return {s["host"]: (s["status"], s["disabled_reason"]) for s in all_}
@@ -57,7 +63,7 @@ def hosts_of(cloud, image, network, count):
 
 def test_a_denied_kernel_closes_its_hosts_until_they_have_another(cloud):
     image, network = furnish(cloud)
-    boots(cloud, "sim-0002", BAD)
+    admitted(cloud, "sim-0002", BAD)
     stays = cloud.create("stays", image, network=network, host="sim-0002")
     cloud.wait_status(stays, "ACTIVE")
 
@@ -95,8 +101,8 @@ def test_a_denied_kernel_closes_its_hosts_until_they_have_another(cloud):
     placed = cloud.create("again", image, network=network, host="sim-0002")
     cloud.wait_status(placed, "ACTIVE")
 
-    # A host that boots the bad kernel again is closed with no word from anybody.
-    boots(cloud, "sim-0004", BAD)
+    # A host that boots the bad kernel again is closed with no word from anybody, and no admission helps.
+    admitted(cloud, "sim-0004", BAD)
     assert services(cloud)["sim-0004"] == ("disabled", why)
     cloud.lenticular("rule", "remove", "bad-kernel")
     assert {status for status, _ in services(cloud).values()} == {"enabled"}
@@ -104,7 +110,7 @@ def test_a_denied_kernel_closes_its_hosts_until_they_have_another(cloud):
 
 def test_an_override_is_shown_and_ends(cloud):
     image, network = furnish(cloud)
-    boots(cloud, "sim-0001", BAD)
+    admitted(cloud, "sim-0001", BAD)
     cloud.lenticular(*RULE)
     said = cloud.lenticular("host", "override", "sim-0001", "rule bad-kernel", "--reason", "it has the GPU", "--hours", "2")
     assert "overruled until" in said and "it has the GPU" in said, said
@@ -122,7 +128,7 @@ def test_an_override_is_shown_and_ends(cloud):
 
 def test_a_rule_that_closes_much_or_means_nothing_is_refused(cloud):
     for host in ("sim-0001", "sim-0002"):
-        boots(cloud, host, BAD)
+        admitted(cloud, host, BAD)
     code, said = cloud.lenticular(*RULE, ok=False)
     assert code == 1 and "2 of the 4 hosts of zone nova" in said and "--yes-close" in said, said
     assert cloud.get(RULES) == []
@@ -153,9 +159,38 @@ def test_a_rule_that_closes_much_or_means_nothing_is_refused(cloud):
 
 
 def test_rules_hold_over_a_kill(cloud):
-    boots(cloud, "sim-0003", BAD)
+    admitted(cloud, "sim-0003", BAD)
     cloud.lenticular(*RULE)
     cloud.kill()
     cloud.start().wait_for_hosts()
     wait_until("sim-0003 is closed", lambda: services(cloud)["sim-0003"][0] == "disabled")
     assert [r["name"] for r in cloud.get(RULES)] == ["bad-kernel"]
+
+
+def test_a_host_with_an_older_kernel_than_its_siblings_waits_for_an_operator(cloud):
+    image, network = furnish(cloud)
+    boots(cloud, "sim-0003", BAD)
+    why = (f"not ready: kernel {BAD} is older than what 3 of the 3 admitted hosts of zone nova run, such as {GOOD}")
+    assert services(cloud)["sim-0003"] == ("disabled", why)
+    assert "sim-0003" not in hosts_of(cloud, image, network, 6)
+    shown = json.loads(cloud.lenticular("host", "show", "sim-0003", "--json"))
+    assert shown["admitted"] is None and [line["name"] for line in shown["readiness"]] == ["sibling kernel"]
+    # The three others have proved themselves by themselves.
+    assert json.loads(cloud.lenticular("host", "show", "sim-0001", "--json"))["admitted"]
+
+    cloud.lenticular("host", "admit", "sim-0003", "--reason", "its disks need it")
+    assert services(cloud)["sim-0003"] == ("enabled", None)
+    placed = cloud.create("placed", image, network=network, host="sim-0003")
+    cloud.wait_status(placed, "ACTIVE")
+    assert "by admin: its disks need it" in cloud.lenticular("host", "show", "sim-0003")
+
+    # Another change voids the admission, and the kernel of the others is one.
+    boots(cloud, "sim-0003", "3.13.0-30.1")
+    assert services(cloud)["sim-0003"][0] == "disabled"
+    boots(cloud, "sim-0003", GOOD)
+    assert services(cloud)["sim-0003"] == ("enabled", None)
+
+    cloud.lenticular("host", "cordon", "sim-0003", "--reason", "new memory")
+    assert services(cloud)["sim-0003"] == ("disabled", "new memory")
+    cloud.lenticular("host", "uncordon", "sim-0003")
+    assert services(cloud)["sim-0003"] == ("enabled", None)

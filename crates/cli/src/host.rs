@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::Subcommand;
-use lenticular_wire::operator::{FenceAsk, HostDetail, HostView, OverrideAsk};
+use lenticular_wire::operator::{AdmitAsk, CordonAsk, FenceAsk, HostDetail, HostView, OverrideAsk};
 use std::{io::Write, time::Duration};
 
 /// The commands for hosts.
@@ -56,6 +56,27 @@ pub enum HostCommand {
     },
     /// Withdraws the declaration that a host is off.
     Unfence {
+        /// Its name.
+        name: String,
+    },
+    /// Admits a host as it is now, although its siblings run newer software. Rules still hold.
+    Admit {
+        /// Its name.
+        name: String,
+        /// The reason. It is shown with the host.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Lets a host take no more servers; its servers run on.
+    Cordon {
+        /// Its name.
+        name: String,
+        /// The reason, for people.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Lets a host take servers again, if it is ready.
+    Uncordon {
         /// Its name.
         name: String,
     },
@@ -119,6 +140,16 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
             let path = format!("/operator/v1/hosts/{}/override", escape(name));
             show(&client.post::<HostDetail>(&path, &ask)?, &mut screen)
         }
+        HostCommand::Admit { name, reason } => {
+            let path = format!("/operator/v1/hosts/{}/admit", escape(name));
+            show(&client.post::<HostDetail>(&path, &AdmitAsk { reason: reason.clone() })?, &mut screen)
+        }
+        HostCommand::Cordon { name, reason } => {
+            cordon(&client, name, &CordonAsk { cordoned: true, reason: reason.clone() }, &mut screen)
+        }
+        HostCommand::Uncordon { name } => {
+            cordon(&client, name, &CordonAsk { cordoned: false, reason: None }, &mut screen)
+        }
         HostCommand::GiveUp { disk } => {
             let path = format!("/operator/v1/disks/{}/give-up", escape(disk));
             client.post::<serde_json::Value>(&path, &serde_json::json!({}))?;
@@ -161,6 +192,11 @@ fn check<W: Write>(
         true => screen.json(&host),
         false => show(&host, screen),
     }
+}
+
+fn cordon<W: Write>(client: &Client, name: &str, ask: &CordonAsk, screen: &mut Screen<W>) -> Result<()> {
+    let path = format!("/operator/v1/hosts/{}/cordon", escape(name));
+    list(&[client.post::<HostDetail>(&path, ask)?.host], screen)
 }
 
 fn fence<W: Write>(client: &Client, name: &str, ask: &FenceAsk, screen: &mut Screen<W>) -> Result<()> {
@@ -216,6 +252,7 @@ fn show<W: Write>(detail: &HostDetail, screen: &mut Screen<W>) -> Result<()> {
     for (name, version) in detail.versions.iter().filter(|(name, _)| *name != "agent") {
         table.row([&format!("version of {name}"), version]);
     }
+    table.row(["admitted", detail.admitted.as_deref().unwrap_or("no")]);
     for line in &detail.readiness {
         let overruled = line
             .overruled
@@ -290,6 +327,7 @@ mod tests {
             agent: "0.1.0".to_owned(),
             protocol: 3,
             versions: [("kernel", "6.1.115-1"), ("qemu", "10.0.2")].map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
+            admitted: Some("at 2026-11-30T08:00:00Z".to_owned()),
             readiness: vec![ReadinessLine {
                 name: "rule bad-kernel".to_owned(),
                 text: "kernel 6.1.115-1 is denied by rule bad-kernel: guests lose time".to_owned(),

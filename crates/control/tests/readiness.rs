@@ -12,10 +12,11 @@ use lenticular_control::{
     command::{
         compute::migrate,
         host::{
-            host::{end_override, overrule},
+            host::{admit, end_override, overrule},
             rule::{self, NewRule},
         },
     },
+    observe::host::{Report, report},
     reconcile::{Key, reconcile},
     schedule::{RequestSpec, schedule},
 };
@@ -25,6 +26,7 @@ use lenticular_model::{
     error::{Kind as ErrorKind, Result},
     host::{
         evidence::Finding,
+        fact::Facts,
         host::Host,
         observation::ObservedState,
         readiness,
@@ -209,4 +211,68 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     }
     let names: Vec<String> = cloud.state.host_rules.keys().map(ToString::to_string).collect();
     assert_eq!(names, ["bad-kernel", "deny-kernel", "deny-kernel-2"]);
+}
+
+#[test]
+fn a_host_that_boots_an_older_kernel_than_its_siblings_must_be_admitted() {
+    let mut cloud = cloud();
+    let boots = |cloud: &mut Cloud, host: usize, boot: &str, kernel: &str| {
+        let id = cloud.hosts[host];
+        let heartbeat = cloud.state.heartbeats[&id].clone();
+        let facts = Facts {
+            boot_id: Some(boot.to_owned()),
+            versions: Some([("kernel".to_owned(), kernel.to_owned())].into()),
+            ..Facts::default()
+        };
+        let said = Report {
+            session: heartbeat.session,
+            number: heartbeat.number + 1,
+            guests: Vec::new(),
+            facts,
+            evidence: Vec::new(),
+            progress: Vec::new(),
+        };
+        cloud.run(|txn| report(txn, id, said)).unwrap();
+    };
+    for host in 0..3 {
+        boots(&mut cloud, host, "boot-1", "6.1.9-1");
+    }
+    assert_eq!(open(&cloud), ["a", "b", "c"], "a host that nothing speaks against is admitted at once");
+
+    // Nobody knows of a fault in the older kernel: the siblings run a newer one.
+    boots(&mut cloud, 1, "boot-2", "6.1.4-1");
+    assert_eq!(open(&cloud), ["a", "c"]);
+    let line = readiness::of_host(&cloud.state, &cloud.state.hosts[&cloud.hosts[1]]).remove(0);
+    assert_eq!(line.name, "sibling kernel");
+    assert_eq!(
+        line.text,
+        "kernel 6.1.4-1 is older than what 2 of the 2 admitted hosts of zone nova run, such as 6.1.9-1"
+    );
+    // A newer one needs no word from anybody, and neither does the same again.
+    boots(&mut cloud, 2, "boot-2", "6.1.115-1");
+    assert_eq!(open(&cloud), ["a", "c"]);
+    boots(&mut cloud, 1, "boot-3", "6.1.115-1");
+    assert_eq!(open(&cloud), ["a", "b", "c"]);
+
+    // An operator admits an older one, until it boots again. A rule still holds.
+    boots(&mut cloud, 1, "boot-4", "6.1.4-1");
+    let host = cloud.hosts[1];
+    let why = || "the newer kernel has no driver for its disks".to_owned();
+    assert_eq!(
+        cloud.run(|txn| admit(txn, &admin(), host, String::new())).unwrap_err().kind,
+        ErrorKind::Invalid
+    );
+    cloud.run(|txn| admit(txn, &admin(), host, why())).unwrap();
+    assert_eq!(open(&cloud), ["a", "b", "c"]);
+    let rule = NewRule { range: "<6.1.9".parse().unwrap(), ..bad_kernel() };
+    add(&mut cloud, &rule).unwrap();
+    assert_eq!(open(&cloud), ["a", "c"]);
+    cloud.run(|txn| rule::remove(txn, &admin(), &HostRuleId::from("bad-kernel"))).unwrap();
+    boots(&mut cloud, 1, "boot-5", "6.1.4-1");
+    assert_eq!(open(&cloud), ["a", "c"]);
+    // An override opens it and proves nothing.
+    let ask = ("one more hour".to_owned(), 3_600);
+    cloud.run(|txn| overrule(txn, &admin(), host, "sibling kernel", ask)).unwrap();
+    assert_eq!(open(&cloud), ["a", "b", "c"]);
+    assert!(!cloud.state.hosts[&host].is_admitted());
 }

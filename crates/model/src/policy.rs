@@ -336,6 +336,7 @@ actions! {
         HostRetire "lenticular:hosts:retire" Admin;
         HostRuleWrite "lenticular:rules:write" Admin;
         HostOverride "lenticular:hosts:override" Admin;
+        HostAdmit "lenticular:hosts:admit" Admin;
         ProjectPurge "lenticular:projects:purge" Admin;
     }
 }

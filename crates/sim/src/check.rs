@@ -17,7 +17,7 @@ use lenticular_model::{
         server_group::Policy,
     },
     host::{
-        host::{Host, PROTOCOL_WITH_DISKS, SILENT_AFTER_S},
+        host::{Host, PROTOCOL_WITH_DISKS, PROTOCOL_WITH_HOST_ORDERS, SILENT_AFTER_S},
         rule::HostRule,
     },
 };
@@ -163,6 +163,14 @@ impl World {
             self.violate(
                 4,
                 format!("{name} has several disks and is placed on {}, whose agent is too old", host.name),
+            );
+        }
+        if !host.is_admitted() && host.protocol >= PROTOCOL_WITH_HOST_ORDERS {
+            let kernels = host.versions.get("kernel").zip(self.hosts.iter().find(|h| h.id == Some(host_id)));
+            let kernels = kernels.map(|(said, real)| format!("kernel {said}, boot {}", real.boots));
+            self.violate(
+                4,
+                format!("{name} is placed on {}, which has not proved itself: {kernels:?}", host.name),
             );
         }
         if let Some(rule) = before.host_rules.values().find(|rule| denies(rule, host)) {

@@ -1,6 +1,6 @@
 //! Hosts for operators: a list, and the details of one host.
 
-use super::status::overrides;
+use super::readiness::{admitted, lines};
 use crate::{body::Message, ctx::Ctx, fault::Handled, operator::disk, respond::json};
 use axum::extract::Path;
 use lenticular_control::command::host::host as command;
@@ -10,11 +10,11 @@ use lenticular_model::{
     error::Error,
     host::{
         host::{Host, Intent},
-        readiness::{self, Line},
+        readiness,
     },
     policy::{self, Action},
 };
-use lenticular_wire::operator::{HostDetail, HostView, OverrideAsk, OverrideView, ReadinessLine};
+use lenticular_wire::operator::{AdmitAsk, CordonAsk, HostDetail, HostView, OverrideAsk};
 
 /// `GET /operator/v1/hosts`
 pub async fn list(ctx: Ctx) -> Handled {
@@ -62,13 +62,29 @@ pub async fn overrule(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<
     json(200, &detail(&state, host))
 }
 
-fn readiness_lines(state: &State, host: &Host) -> Vec<ReadinessLine> {
-    let mut overrides: Vec<OverrideView> = overrides(state, host).collect();
-    let line = |line: Line| {
-        let at = overrides.iter().position(|one| one.line == line.name);
-        ReadinessLine { name: line.name, text: line.text, overruled: at.map(|at| overrides.swap_remove(at)) }
+/// `POST /operator/v1/hosts/{host}/admit`
+pub async fn admit(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<AdmitAsk>) -> Handled {
+    policy::check(&ctx.caller, Action::HostAdmit, None)?;
+    let id = ctx.state.host_named(&name).ok_or_else(|| Error::not_found("Host", &name))?.id;
+    let why = format!("admit host {name}: {}", ask.reason);
+    ctx.commit(&why, move |txn, caller| command::admit(txn, caller, id, ask.reason)).await?;
+    let state = ctx.app.store.state();
+    let host = state.hosts.get(&id).ok_or_else(|| Error::not_found("Host", &name))?;
+    json(200, &detail(&state, host))
+}
+
+/// `POST /operator/v1/hosts/{host}/cordon`
+pub async fn cordon(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<CordonAsk>) -> Handled {
+    policy::check(&ctx.caller, Action::ServiceWrite, None)?;
+    let id = ctx.state.host_named(&name).ok_or_else(|| Error::not_found("Host", &name))?.id;
+    let (why, intent) = match ask.cordoned {
+        true => (format!("cordon host {name}"), Intent::Disabled { reason: ask.reason }),
+        false => (format!("uncordon host {name}"), Intent::Enabled),
     };
-    readiness::of_host(state, host).into_iter().map(line).collect()
+    ctx.commit(&why, move |txn, caller| command::set_intent(txn, caller, id, intent)).await?;
+    let state = ctx.app.store.state();
+    let host = state.hosts.get(&id).ok_or_else(|| Error::not_found("Host", &name))?;
+    json(200, &detail(&state, host))
 }
 
 /// A host in a list.
@@ -126,7 +142,8 @@ fn detail(state: &State, host: &Host) -> HostDetail {
         agent: host.agent.clone(),
         protocol: host.protocol,
         versions: host.versions.clone(),
-        readiness: readiness_lines(state, host),
+        admitted: admitted(state, host),
+        readiness: lines(state, host),
         checks: host
             .evidence
             .iter()

@@ -7,6 +7,7 @@ pub mod fence;
 mod host;
 mod journal;
 mod project;
+mod readiness;
 mod route;
 mod rule;
 mod server;
@@ -20,9 +21,9 @@ use lenticular_model::{
     policy::{self, Action},
 };
 use lenticular_wire::operator::{
-    DiskView, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostDetail, HostView, JournalLine, Nothing,
-    OverrideAsk, PurgeAsk, Purged, RestoreAsk, RetireAsk, RetiredView, RuleAsk, RuleEffects, RuleView,
-    StatusView, Where,
+    AdmitAsk, CordonAsk, DiskView, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostDetail, HostView,
+    JournalLine, Nothing, OverrideAsk, PurgeAsk, Purged, RestoreAsk, RetireAsk, RetiredView, RuleAsk,
+    RuleEffects, RuleView, StatusView, Where,
 };
 use route::Route;
 use std::sync::Arc;
@@ -73,6 +74,12 @@ fn table() -> Vec<Route> {
                 200,
                 "One line of a host's readiness is overruled for a time, or no longer.",
             ),
+        Route::post("admit_host", "/operator/v1/hosts/{host}/admit", host::admit)
+            .asks::<AdmitAsk>()
+            .answers::<HostDetail>(200, "A host is admitted in spite of its siblings."),
+        Route::post("cordon_host", "/operator/v1/hosts/{host}/cordon", host::cordon)
+            .asks::<CordonAsk>()
+            .answers::<HostDetail>(200, "A host takes no more servers, or does again."),
         Route::get("status", "/operator/v1/status", status::show)
             .answers::<StatusView>(200, "Which hosts take servers, and why others do not."),
         Route::get("list_rules", "/operator/v1/rules", rule::list)

@@ -1,10 +1,11 @@
 //! Rules about hosts, for operators.
 
+use super::readiness::user_name;
 use crate::{body::Message, ctx::Ctx, fault::Handled, respond::json};
 use axum::extract::Path;
 use lenticular_control::command::host::rule::{self, Effects, NewRule};
 use lenticular_model::{
-    HostId, HostRuleId, State, UserId,
+    HostId, HostRuleId, State,
     error::{Error, Result},
     host::{
         readiness,
@@ -91,11 +92,6 @@ fn answer(state: &State, rule: &HostRule, added: bool, effects: Effects) -> Rule
 
 fn names(state: &State, hosts: &[HostId]) -> Vec<String> {
     hosts.iter().filter_map(|id| Some(state.hosts.get(id)?.name.clone())).collect()
-}
-
-/// The name of a user, or its id once the user is gone.
-pub(super) fn user_name(state: &State, id: UserId) -> String {
-    state.users.get(&id).map_or_else(|| id.to_string(), |user| user.name.clone())
 }
 
 fn view(state: &State, rule: &HostRule) -> RuleView {

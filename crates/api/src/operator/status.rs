@@ -1,13 +1,13 @@
 //! The state of the cloud: which hosts take servers, why others do not, and what operators overrule.
 
-use super::{host, rule::user_name};
+use super::{host, readiness::overrides};
 use crate::{ctx::Ctx, fault::Handled, respond::json};
 use lenticular_model::{
     State,
     host::{host::Host, readiness},
     policy::{self, Action},
 };
-use lenticular_wire::operator::{ClosedFor, OverrideView, StatusView};
+use lenticular_wire::operator::{ClosedFor, StatusView};
 use std::collections::BTreeMap;
 
 /// `GET /operator/v1/status`
@@ -41,15 +41,4 @@ fn status(state: &State) -> StatusView {
         closed: closed.into_values().collect(),
         overrides: state.hosts_by_name().flat_map(|host| overrides(state, host)).collect(),
     }
-}
-
-/// The overrides of a host.
-pub(super) fn overrides<'a>(state: &'a State, host: &'a Host) -> impl Iterator<Item = OverrideView> + 'a {
-    host.overrides.iter().map(|(line, one)| OverrideView {
-        host: host.name.clone(),
-        line: line.clone(),
-        reason: one.reason.clone(),
-        by: user_name(state, one.user_id),
-        until: one.until.iso(),
-    })
 }

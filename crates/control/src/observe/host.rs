@@ -1,7 +1,7 @@
 //! Reports of hosts about themselves: registration, sessions, and the order of reports.
 
 use crate::{
-    lifecycle::migration,
+    lifecycle::{host::admit_if_proven, migration},
     observe::{guest, restore},
 };
 use lenticular_model::{
@@ -99,6 +99,7 @@ pub fn begin_session(txn: &mut Txn<'_>, registration: Registration) -> Result<He
     now.evidence.retain(|check, _| evidence.iter().any(|seen| seen.check == *check));
     note(&mut now, facts, &evidence, txn.now);
     put_if_changed(txn, now);
+    admit_if_proven(txn, id);
     Ok(open_session(txn, id))
 }
 
@@ -122,6 +123,7 @@ fn new_host(txn: &Txn<'_>, id: HostId, name: String, zone: String) -> Host {
         protocol: 0,
         versions: Default::default(),
         package_format: Default::default(),
+        admission: None,
         overrides: Default::default(),
         evidence: Default::default(),
         order: Default::default(),
@@ -154,6 +156,9 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
     if booted_at.is_some() {
         host.booted_at = booted_at;
     }
+    // A host from before admissions is admitted until it boots.
+    let boots = boot_id.as_ref().is_some_and(|now| *now != host.boot_id && !host.boot_id.is_empty());
+    host.admission.take_if(|admission| boots && admission.boot_id.is_none());
     set(&mut host.boot_id, boot_id);
     set(&mut host.address, address);
     set(&mut host.peer_address, peer_address);
@@ -244,6 +249,7 @@ pub fn report(txn: &mut Txn<'_>, id: HostId, report: Report) -> Result<()> {
         note(&mut host, facts, &evidence, now);
         check_count(host.evidence.len())?;
         put_if_changed(txn, host);
+        admit_if_proven(txn, id);
     }
     guest::observe(txn, id, &guests);
     progress.iter().for_each(|seen| migration::note_progress(txn, id, seen));

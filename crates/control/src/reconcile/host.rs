@@ -1,5 +1,6 @@
-//! The host controller: notices that a host falls silent or sends heartbeats again, and ends overrides.
+//! The host controller: notices that a host falls silent or sends heartbeats again, admits hosts, and ends overrides.
 
+use crate::lifecycle::host::admit_if_proven;
 use lenticular_model::{
     HostId, Timestamp, Txn,
     host::host::{Host, SILENT_AFTER_S},
@@ -8,6 +9,8 @@ use lenticular_model::{
 /// One step for one host.
 pub fn reconcile(id: HostId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     let wakes = [note_silence(id, txn), end_overrides(id, txn)];
+    // What spoke against the host may be over: a rule, or siblings that were newer.
+    admit_if_proven(txn, id);
     wakes.into_iter().flatten().min()
 }
 

@@ -66,6 +66,8 @@ pub struct HostClass {
     pub package_format: PackageFormat,
     /// The checks, each with whether it passed.
     pub checks: BTreeMap<String, bool>,
+    /// Whether they have proved themselves.
+    pub admitted: bool,
     /// The lines of readiness that operators overrule.
     pub overruled: BTreeSet<String>,
 }
@@ -81,6 +83,7 @@ impl HostClass {
             versions: host.versions.clone(),
             package_format: host.package_format,
             checks: passed.collect(),
+            admitted: host.is_admitted(),
             overruled: host.overrides.keys().cloned().collect(),
         }
     }
@@ -102,6 +105,11 @@ impl Classes {
     /// All classes with their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &HostClass)> {
         self.classes.iter().map(|(number, (class, _))| (*number, &**class))
+    }
+
+    /// All classes, each with the number of its hosts.
+    pub fn counted(&self) -> impl Iterator<Item = (&HostClass, u64)> {
+        self.classes.values().map(|(class, hosts)| (&**class, *hosts))
     }
 
     /// Adds one host to this class; returns the class's number.
@@ -219,6 +227,7 @@ mod tests {
             versions: BTreeMap::new(),
             package_format: PackageFormat::default(),
             checks: BTreeMap::new(),
+            admitted: true,
             overruled: BTreeSet::new(),
         }
     }

@@ -184,6 +184,31 @@ pub struct Override {
     pub until: Timestamp,
 }
 
+/// What a host was when it proved itself. A host that has booted since, or has other versions, must prove itself again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admission {
+    /// When.
+    pub at: Timestamp,
+    /// The kernel's boot id then; `None` if the host was there before hosts had to prove themselves: it is admitted
+    /// until it boots.
+    #[serde(default)]
+    pub boot_id: Option<String>,
+    /// The versions then.
+    #[serde(default)]
+    pub versions: BTreeMap<String, String>,
+    /// The operator who admitted it in spite of what spoke against it, and the reason; `None` if nothing did.
+    #[serde(default)]
+    pub by: Option<(UserId, String)>,
+}
+
+/// The versions that an admission rests on.
+const ADMISSION_VERSIONS: &[&str] = &["kernel", "qemu", "microcode", "ovs", "ovn"];
+
+/// The admission of a host that an earlier release wrote.
+fn admitted_before() -> Option<Admission> {
+    Some(Admission { at: Timestamp::default(), boot_id: None, versions: BTreeMap::new(), by: None })
+}
+
 record! {
     /// A host.
     pub struct Host: HostId {
@@ -226,6 +251,9 @@ record! {
         /// The package format of its distribution.
         #[serde(default)]
         pub package_format: PackageFormat,
+        /// Its last admission; `None` if it has not proved itself since it was added.
+        #[serde(default = "admitted_before")]
+        pub admission: Option<Admission>,
         /// The operators' overrides of what speaks against the host, by the line's name.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         pub overrides: BTreeMap<String, Override>,
@@ -301,6 +329,22 @@ impl Host {
     /// Why the networks of its guests do not follow changes now; `None` if they do.
     pub fn network_trouble(&self) -> Option<&str> {
         self.trouble(evidence::NETWORK)
+    }
+
+    /// True if the host has proved itself, as it is now.
+    pub fn is_admitted(&self) -> bool {
+        let Some(Admission { boot_id, versions, .. }) = &self.admission else { return false };
+        let same = |name: &&str| match (versions.get(*name), self.versions.get(*name)) {
+            (Some(then), Some(now)) => then == now,
+            // What was not known then, or is not now, has not changed.
+            _ => true,
+        };
+        boot_id.as_ref().is_none_or(|then| *then == self.boot_id) && ADMISSION_VERSIONS.iter().all(same)
+    }
+
+    /// Its admission if it proved itself now.
+    pub fn admission_now(&self, at: Timestamp, by: Option<(UserId, String)>) -> Admission {
+        Admission { at, boot_id: Some(self.boot_id.clone()), versions: self.versions.clone(), by }
     }
 
     /// True if the operator permits new servers on the host.

@@ -1,21 +1,26 @@
 //! Readiness: whether a host may take servers, and every line that speaks against it.
 //!
-//! Readiness is derived each time and never stored. It follows from the operators' rules, what the host reports, and
-//! the operators' overrides. Whether a host is enabled, silent or fenced comes on top of it: no override helps there.
+//! Readiness is derived each time and never stored. It follows from the operators' rules, what the host and its siblings
+//! report, whether the host has proved itself as it is now, and the operators' overrides. Whether a host is enabled,
+//! silent or fenced comes on top of it: no override helps there.
 //!
 //! ```text
 //!  rules ─────────────┐
-//!  reported versions ─┼─▶ lines ──▶ none, or all overruled: ready
-//!  reported checks ───┤         └─▶ else: not ready
+//!  reported versions ─┤
+//!  reported checks ───┼─▶ lines ──▶ none, or all overruled: ready
+//!  siblings, admission┤         └─▶ else: not ready
 //!  overrides ─────────┘
 //! ```
+//!
+//! A host that is new, has booted or has other versions is not admitted. It is admitted by itself as soon as no line
+//! speaks against it, or by an operator.
 
 use super::{
     candidate::HostClass,
     host::Host,
     rule::{Effect, HostRule, Scope, Subject},
 };
-use crate::State;
+use crate::{AggregateId, State};
 
 /// One thing that speaks against a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,15 +38,65 @@ pub fn line_of(rule: &HostRule) -> String {
     format!("rule {}", rule.id)
 }
 
-/// What speaks against the hosts of a class, in the order of the rules' names.
+/// The name of the line of a host that has not proved itself yet.
+pub const ADMISSION: &str = "admission";
+
+/// What speaks against the hosts of a class: rules in the order of their names, then siblings, then the admission that is
+/// missing.
 pub fn lines(state: &State, class: &HostClass) -> Vec<Line> {
-    let broken = state.host_rules.values().filter_map(|rule| Some((rule, breach(rule, class)?)));
-    let line = |(rule, breach): (&std::sync::Arc<HostRule>, String)| {
-        let name = line_of(rule);
-        let overruled = class.overruled.contains(&name);
-        Line { text: format!("{breach} rule {}: {}", rule.id, rule.reason), name, overruled }
+    let rules = state.host_rules.values().filter_map(|rule| {
+        let breach = breach(rule, class)?;
+        Some((line_of(rule), format!("{breach} rule {}: {}", rule.id, rule.reason)))
+    });
+    let siblings = COMPARED.iter().filter(|_| !class.admitted);
+    let siblings = siblings
+        .filter_map(|name| Some((format!("sibling {name}"), older_than_siblings(state, class, name)?)));
+    let mut lines: Vec<(String, String)> = rules.chain(siblings).collect();
+    if lines.is_empty() && !class.admitted {
+        lines.push((
+            ADMISSION.to_owned(),
+            "it has not proved itself since it booted or was changed".to_owned(),
+        ));
+    }
+    let line =
+        |(name, text): (String, String)| Line { overruled: class.overruled.contains(&name), name, text };
+    lines.into_iter().map(line).collect()
+}
+
+/// The versions that a new host is compared in with its siblings.
+const COMPARED: &[&str] = &["kernel", "qemu", "ovn"];
+
+/// What is older on hosts of this class than on half of the admitted hosts of an aggregate, or of the zone for hosts
+/// without an aggregate. Nobody has to know of a fault: the siblings run something newer.
+fn older_than_siblings(state: &State, class: &HostClass, name: &str) -> Option<String> {
+    let own = class.versions.get(name)?;
+    let group = |id: Option<&AggregateId>| {
+        let (mut all, mut newer, mut newest) = (0, 0, own);
+        for (other, hosts) in state.host_table().classes.counted() {
+            let together = match id {
+                Some(id) => other.aggregates.contains(id),
+                None => other.zone == class.zone,
+            };
+            let alike = other.admitted && together && other.package_format == class.package_format;
+            let Some(version) = other.versions.get(name).filter(|_| alike) else { continue };
+            all += hosts;
+            if class.package_format.compare(version, own).is_gt() {
+                newer += hosts;
+                newest = if class.package_format.compare(version, newest).is_gt() { version } else { newest };
+            }
+        }
+        (newer > 0 && newer * 2 >= all).then(|| {
+            let of = match id.and_then(|id| state.aggregates.get(id)) {
+                Some(aggregate) => format!("aggregate {}", aggregate.name),
+                None => format!("zone {}", class.zone),
+            };
+            format!("{name} {own} is older than what {newer} of the {all} admitted hosts of {of} run, such as {newest}")
+        })
     };
-    broken.map(line).collect()
+    match class.aggregates.is_empty() {
+        true => group(None),
+        false => class.aggregates.iter().find_map(|id| group(Some(id))),
+    }
 }
 
 /// What speaks against one host.
@@ -53,8 +108,8 @@ pub fn of_host(state: &State, host: &Host) -> Vec<Line> {
 
 /// The first line that keeps the hosts of a class from being ready, as a sentence after a host's name.
 pub fn refusal(state: &State, class: &HostClass) -> Option<String> {
-    // Most clouds have no rules, and every placement asks.
-    if state.host_rules.is_empty() {
+    // Most hosts are admitted, most clouds have no rules, and every placement asks.
+    if state.host_rules.is_empty() && class.admitted {
         return None;
     }
     let standing = lines(state, class).into_iter().find(|line| !line.overruled)?;

@@ -3,8 +3,8 @@
 mod readiness;
 
 pub use readiness::{
-    ClosedFor, ClosedHost, OverrideAsk, OverrideView, ReadinessLine, RuleAsk, RuleEffects, RuleView,
-    StatusView,
+    AdmitAsk, ClosedFor, ClosedHost, CordonAsk, OverrideAsk, OverrideView, ReadinessLine, RuleAsk,
+    RuleEffects, RuleView, StatusView,
 };
 
 use serde::{Deserialize, Serialize};
@@ -291,6 +291,9 @@ pub struct HostDetail {
     /// The versions of software on the host, by their names.
     #[serde(default)]
     pub versions: BTreeMap<String, String>,
+    /// When it proved itself, and how; `null` if it has not, as it is now.
+    #[serde(default)]
+    pub admitted: Option<String>,
     /// What speaks against the host.
     #[serde(default)]
     pub readiness: Vec<ReadinessLine>,

@@ -105,6 +105,25 @@ pub struct OverrideAsk {
     pub for_s: i64,
 }
 
+/// A request to admit a host in spite of what speaks against it as a host that has not proved itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdmitAsk {
+    /// The reason, for people.
+    pub reason: String,
+}
+
+/// A request to let a host take servers, or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CordonAsk {
+    /// True if the host takes no more servers.
+    pub cordoned: bool,
+    /// The reason, for people.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
 /// A line that speaks against a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReadinessLine {

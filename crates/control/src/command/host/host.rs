@@ -39,6 +39,8 @@ pub fn check(txn: &mut Txn<'_>, caller: &Caller, id: HostId) -> Result<u64> {
 /// How long an override may last, in seconds.
 const OVERRIDE_S_MAX: i64 = 86_400;
 const OVERRIDE_S_MIN: i64 = 60;
+/// The longest reason, in bytes.
+const REASON_BYTES_MAX: usize = 1_024;
 
 /// Overrules one line of a host's readiness for a time.
 ///
@@ -54,15 +56,8 @@ pub fn overrule(
 ) -> Result<()> {
     policy::check(caller, Action::HostOverride, None)?;
     let host = txn.need::<Host>(&id, || Error::not_found("Host", id))?;
-    if !host.is_up() {
-        return Err(Error::conflict(format!(
-            "The host {} is silent or declared off. No override makes it ready.",
-            host.name
-        )));
-    }
-    if reason.trim().is_empty() || reason.len() > 1_024 {
-        return Err(Error::invalid("An override has a reason of 1 to 1024 bytes."));
-    }
+    need_up(&host)?;
+    check_reason(&reason)?;
     if !(OVERRIDE_S_MIN..=OVERRIDE_S_MAX).contains(&for_s) {
         return Err(Error::invalid(format!(
             "An override lasts {OVERRIDE_S_MIN} to {OVERRIDE_S_MAX} seconds, not {for_s}."
@@ -96,4 +91,35 @@ pub fn end_override(txn: &mut Txn<'_>, caller: &Caller, id: HostId, line: &str) 
     }
     txn.update::<Host>(&id, |host| drop(host.overrides.remove(line)));
     Ok(())
+}
+
+/// Admits a host as it is now, in spite of what speaks against it as a host that has not proved itself. Rules still hold.
+///
+/// # Errors
+/// The caller may not, the host is silent or fenced, or the reason is empty or too long.
+pub fn admit(txn: &mut Txn<'_>, caller: &Caller, id: HostId, reason: String) -> Result<()> {
+    policy::check(caller, Action::HostAdmit, None)?;
+    let host = txn.need::<Host>(&id, || Error::not_found("Host", id))?;
+    need_up(&host)?;
+    check_reason(&reason)?;
+    let admission = host.admission_now(txn.now, Some((caller.user_id, reason)));
+    txn.update::<Host>(&id, |host| host.admission = Some(admission));
+    Ok(())
+}
+
+fn need_up(host: &Host) -> Result<()> {
+    match host.is_up() {
+        true => Ok(()),
+        false => Err(Error::conflict(format!(
+            "The host {} is silent or declared off. No operator can make it ready.",
+            host.name
+        ))),
+    }
+}
+
+fn check_reason(reason: &str) -> Result<()> {
+    match reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX {
+        true => Err(Error::invalid(format!("Give a reason of 1 to {REASON_BYTES_MAX} bytes."))),
+        false => Ok(()),
+    }
 }
