@@ -2,10 +2,12 @@
 hosts, whose versions files change."""
 
 import json
+import signal
 
 import pytest
 
 from cloud import Cloud, wait_until
+from test_roles import Apart
 
 GOOD, BAD = "3.13.0-46.77", "3.13.0-24.46"
 RANGE = ">=3.13.0-24 <3.13.0-46"
@@ -194,3 +196,50 @@ def test_a_host_with_an_older_kernel_than_its_siblings_waits_for_an_operator(clo
     assert services(cloud)["sim-0003"] == ("disabled", "new memory")
     cloud.lenticular("host", "uncordon", "sim-0003")
     assert services(cloud)["sim-0003"] == ("enabled", None)
+
+
+def test_a_plugin_of_the_hosts_configuration_counts_if_a_rule_requires_it(tmp_path):
+    c = Apart(tmp_path / "data")
+    level, plugin = tmp_path / "level", tmp_path / "check_level"
+    plugin.write_text(f"#!/bin/sh\nread code <{level}\necho \"LEVEL $code | perf=1\"\nexit $code\n")
+    plugin.chmod(0o755)
+    level.write_text("0\n")
+    try:
+        made = c.start().enrol("rack-1")
+        joins = f'join = "{made["join"]}"\ntoken = "{made["token"]}"\nstate = "{c.data}/agent"\nname = "rack-1"\n'
+        for checks, why in [("[checks.disk]\ncommand = ['x']", "'disk'"), ("[checks.x]\ncommand = []", "needs a command"),
+                            ("[checks.x]\ncommand = ['x']\nevery_s = 1", "every_s of 5"), ("[checks.x]\nrun = 'x'", "run")]:
+            c.agent_config.write_text(joins + checks)
+            assert why in c.agent_once("--config", c.agent_config)
+        c.agent_config.write_text(f"{joins}[checks.level]\ncommand = ['{plugin}']\nevery_s = 5\n")
+        c.agent = c.run("agent", "--config", c.agent_config)
+        c.wait_for_hosts()
+        show = lambda: json.loads(c.lenticular("host", "show", "rack-1", "--json"))
+        checks = lambda: {name: trouble for name, trouble, _ in show()["checks"]}
+        wait_until("its checks are made", lambda: {"disk", "reboot", "level"} <= checks().keys())
+        assert checks()["level"] is None
+        versions = show()["versions"]
+        assert versions["kernel"] and versions["qemu"].count(".") == 2, versions
+
+        c.lenticular("rule", "add", "require", "check:level", "--name", "levels", "--reason", "see the runbook")
+        assert show()["state"] == "up"
+        level.write_text("1\n")
+        wait_until("it warns", lambda: checks()["level"] == "warning: LEVEL 1")
+        assert show()["state"] == "up"
+        level.write_text("2\n")
+        wait_until("it failed", lambda: checks()["level"] == "LEVEL 2")
+        closed = "the check level did not pass, which is required by rule levels: see the runbook (LEVEL 2)"
+        assert (show()["state"], show()["reason"]) == ("not ready", closed)
+        # The last result holds while the agent comes back.
+        c.agent.send_signal(signal.SIGTERM)
+        c.agent.wait(timeout=30)
+        c.agent = c.run("agent", "--config", c.agent_config)
+        wait_until("the agent is back", lambda: show()["state"] in ("not ready", "silent"))
+        assert show()["reason"] == closed
+        level.write_text("3\n")
+        wait_until("nobody knows", lambda: checks()["level"] == "unknown: LEVEL 3")
+        assert show()["state"] == "not ready"
+        level.write_text("0\n")
+        wait_until("it passed", lambda: show()["state"] == "up")
+    finally:
+        c.down()

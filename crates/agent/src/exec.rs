@@ -37,6 +37,10 @@ pub(crate) enum ExecError {
         program: String,
         /// Its exit status.
         status: String,
+        /// The exit status as a number, if the program exited by itself.
+        code: Option<i32>,
+        /// Its output.
+        stdout: String,
         /// Its error output.
         stderr: String,
     },
@@ -113,7 +117,8 @@ pub(crate) async fn run_in<S: AsRef<OsStr>>(
             if status.code() == Some(127) && limits.memory_mb_and_cpu_s.is_some() {
                 return Err(ExecError::Missing(name));
             }
-            Err(ExecError::Failed { program: name, status: status.to_string(), stderr })
+            let code = status.code();
+            Err(ExecError::Failed { program: name, status: status.to_string(), code, stdout, stderr })
         }
         Err(source) => Err(ExecError::Start { program: name, source }),
     }

@@ -7,6 +7,7 @@
 
 #![warn(unreachable_pub)]
 
+mod check;
 mod config_drive;
 pub mod core;
 pub mod daemon;
@@ -30,6 +31,7 @@ mod runtime;
 mod testing;
 mod version;
 
+pub use check::plugin::Plugin;
 pub use driver::{
     ovn_net::{OvnConfig, Physical, end_own_switch, end_switch},
     sim::{Knob, SimKnobs, SimNet},
@@ -48,7 +50,7 @@ use driver::{
 use lenticular_model::host::host::Capacity;
 use peer::Transport;
 use runtime::{Runtime, take_state_dir};
-use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 /// The agent's configuration.
 #[derive(Debug, Clone)]
@@ -72,6 +74,8 @@ pub struct Config {
     /// For tests: the agent dies after this many steps, before it records the result of the last step. So after a
     /// restart it does that step twice.
     pub dies_after_steps: Option<u64>,
+    /// The checks by plugins, by their names.
+    pub checks: BTreeMap<String, Plugin>,
     /// A file with versions of software that only the operator knows; it need not exist.
     pub facts_file: PathBuf,
     /// How the host takes part in OVN; QEMU's user networking without it.
@@ -86,6 +90,7 @@ impl Config {
             host_name: host_name.into(),
             address: "127.0.0.1".to_owned(),
             zone: lenticular_model::host::host::DEFAULT_ZONE.to_owned(),
+            checks: BTreeMap::new(),
             facts_file: state_dir.join("facts.json"),
             state_dir,
             capacity: None,

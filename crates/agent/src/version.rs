@@ -36,10 +36,7 @@ pub(crate) async fn versions(file: &Path, hypervisor: &Hypervisor) -> Versions {
         found.extend(version.filter(|version| !version.is_empty()).map(|version| (name.to_owned(), version)));
     };
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    note(
-        "kernel",
-        running_kernel(&read("/proc/version_signature"), &read("/proc/version"), &crate::machine::kernel()),
-    );
+    note("kernel", running_kernel_here());
     note("agent", Some(env!("CARGO_PKG_VERSION").to_owned()));
     note("microcode", microcode(&read("/proc/cpuinfo")));
     // Simulated hosts have no programs of their own.
@@ -55,7 +52,13 @@ pub(crate) async fn versions(file: &Path, hypervisor: &Hypervisor) -> Versions {
     found
 }
 
-/// The package version of the running kernel. Debian's and Ubuntu's kernels say it, because their release stays the
+/// The package version of this host's running kernel.
+pub(crate) fn running_kernel_here() -> Option<String> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    running_kernel(&read("/proc/version_signature"), &read("/proc/version"), &crate::machine::kernel())
+}
+
+/// The package version of a running kernel. Debian's and Ubuntu's kernels say it, because their release stays the
 /// same over most updates. Elsewhere the release is the version.
 fn running_kernel(signature: &str, banner: &str, release: &str) -> Option<String> {
     let flavours = ["-generic", "-lowlatency", "-virtual", "-server"];
@@ -81,7 +84,7 @@ fn hypervisor_version(number: u64) -> Option<String> {
 }
 
 /// The newest installed kernel, as its package's version.
-async fn installed_kernel() -> Option<String> {
+pub(crate) async fn installed_kernel() -> Option<String> {
     let (program, args) = match package_format() {
         PackageFormat::Dpkg => {
             ("dpkg-query", ["-W", "-f", "${db:Status-Status} ${Version}\n", "linux-image-[0-9]*"].as_slice())

@@ -181,7 +181,7 @@ fn a_fact_that_changes_is_written_alone_and_ends_no_session() {
     let (mut cloud, session) = cloud();
     let before = cloud.state.hosts[&session.id].clone();
     let facts = Facts { kernel: Some("6.1.0-31".to_owned()), ..Facts::default() };
-    let br_int = Evidence { check: NETWORK.to_owned(), trouble: Some("br-int is gone".to_owned()) };
+    let br_int = Evidence::new(NETWORK, Some("br-int is gone".to_owned()));
     cloud.send(&session, 1, Report { facts, evidence: vec![br_int.clone()], ..news() }).unwrap();
     let now = cloud.state.hosts[&session.id].clone();
     assert_eq!((now.kernel.as_str(), now.network_trouble()), ("6.1.0-31", Some("br-int is gone")));
@@ -190,7 +190,7 @@ fn a_fact_that_changes_is_written_alone_and_ends_no_session() {
     // The same result again is no change, and keeps its time.
     cloud.send(&session, 2, Report { evidence: vec![br_int], ..news() }).unwrap();
     assert_eq!(cloud.changed, [Kind::Heartbeat]);
-    let passed = vec![Evidence { check: NETWORK.to_owned(), trouble: None }];
+    let passed = vec![Evidence::new(NETWORK, None)];
     cloud.send(&session, 3, Report { evidence: passed, ..news() }).unwrap();
     assert_eq!(cloud.state.hosts[&session.id].network_trouble(), None);
     // A registration has all evidence.

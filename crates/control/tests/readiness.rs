@@ -25,7 +25,7 @@ use lenticular_model::{
     compute::migration::Leg,
     error::{Kind as ErrorKind, Result},
     host::{
-        evidence::Finding,
+        evidence::{Finding, Level},
         fact::Facts,
         host::Host,
         observation::ObservedState,
@@ -112,8 +112,9 @@ fn what_a_host_does_not_say_never_passes() {
         ..bad_kernel()
     };
     assert_eq!(add(&mut cloud, &required).unwrap_err().kind, ErrorKind::Invalid, "nobody makes the check");
-    for (host, trouble) in [(0, None), (2, Some("fsync takes 2 s".to_owned()))] {
-        let (id, finding) = (cloud.hosts[host], Finding { trouble, since: Timestamp(1) });
+    let slow = || Some("fsync takes 2 s".to_owned());
+    for (host, trouble, level) in [(0, slow(), Level::Warn), (2, slow(), Level::Unknown)] {
+        let (id, finding) = (cloud.hosts[host], Finding { trouble, level, since: Timestamp(1) });
         cloud
             .run(|txn| {
                 Ok(txn.update::<Host>(&id, |h| drop(h.evidence.insert("disk-latency".to_owned(), finding))))

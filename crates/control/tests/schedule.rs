@@ -59,10 +59,7 @@ fn state(hosts: &[Given]) -> State {
             },
             evidence: given
                 .trouble
-                .then(|| Evidence {
-                    check: HYPERVISOR.to_owned(),
-                    trouble: Some("QEMU is missing".to_owned()),
-                })
+                .then(|| Evidence::new(HYPERVISOR, Some("QEMU is missing".to_owned())))
                 .into_iter()
                 .collect(),
             life: None,

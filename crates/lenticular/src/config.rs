@@ -3,7 +3,7 @@
 use crate::host::fence::FenceCommand;
 use anyhow::{Context, Result};
 use ipnet::IpNet;
-use lenticular_agent::OvnConfig;
+use lenticular_agent::{OvnConfig, Plugin};
 use lenticular_api::Settings;
 use lenticular_ovn::ovsdb::Tls;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// The network driver of guests.
@@ -144,6 +145,32 @@ pub(crate) struct AgentConfig {
     #[arg(long)]
     #[serde(default)]
     pub ovn_physical: Vec<String>,
+    /// Checks by plugins, by their names.
+    #[arg(skip)]
+    #[serde(default)]
+    pub checks: BTreeMap<String, CheckConfig>,
+}
+
+/// A check by a plugin with Nagios's interface.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CheckConfig {
+    /// The program and its arguments.
+    command: Vec<String>,
+    /// How often it runs, in seconds.
+    #[serde(default = "every_minute")]
+    every_s: u64,
+    /// When it is ended, in seconds.
+    #[serde(default = "ten_seconds")]
+    timeout_s: u64,
+}
+
+fn every_minute() -> u64 {
+    60
+}
+
+fn ten_seconds() -> u64 {
+    10
 }
 
 impl AgentConfig {
@@ -160,12 +187,46 @@ impl AgentConfig {
             ovn_southbound_ca: self.ovn_southbound_ca.or(other.ovn_southbound_ca),
             ovn_encap_ip: self.ovn_encap_ip.or(other.ovn_encap_ip),
             ovn_underlay: self.ovn_underlay.or(other.ovn_underlay),
+            checks: if self.checks.is_empty() { other.checks } else { self.checks },
             ovn_physical: if self.ovn_physical.is_empty() { other.ovn_physical } else { self.ovn_physical },
         }
     }
 }
 
+/// The names of the checks that every host makes.
+const OWN_CHECKS: &[&str] = &["hypervisor", "network", "disk", "reboot"];
+
 impl AgentConfig {
+    /// The checks by plugins.
+    ///
+    /// # Errors
+    /// A check has an impossible name, no command, or impossible times; the error names it.
+    pub(crate) fn plugins(&self) -> Result<BTreeMap<String, Plugin>> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let plugin = |(name, check): (&String, &CheckConfig)| {
+            let CheckConfig { command, every_s, timeout_s } = check;
+            anyhow::ensure!(
+                (1..=64).contains(&name.len())
+                    && name.chars().all(fits)
+                    && !OWN_CHECKS.contains(&name.as_str()),
+                "a check cannot be called '{name}': take 1 to 64 letters, digits, hyphens, underscores and dots, and no \
+                 name of {}",
+                OWN_CHECKS.join(", ")
+            );
+            anyhow::ensure!(
+                !command.is_empty(),
+                "the check {name} needs a command: command = [\"PROGRAM\", ...]"
+            );
+            anyhow::ensure!(
+                (5..=86_400).contains(every_s) && (1..=3_600).contains(timeout_s),
+                "the check {name} needs every_s of 5 to 86400 and timeout_s of 1 to 3600"
+            );
+            let (every, deadline) = (Duration::from_secs(*every_s), Duration::from_secs(*timeout_s));
+            Ok((name.clone(), Plugin { command: command.clone(), every, deadline }))
+        };
+        self.checks.iter().map(plugin).collect()
+    }
+
     /// The host's part in OVN; `None` without OVN.
     ///
     /// # Errors

@@ -63,7 +63,7 @@ impl Host {
 
     /// The result of the check of its network.
     pub(crate) fn evidence(&self) -> Vec<Evidence> {
-        vec![Evidence { check: NETWORK.to_owned(), trouble: self.network_trouble.clone() }]
+        vec![Evidence::new(NETWORK, self.network_trouble.clone())]
     }
 }
 

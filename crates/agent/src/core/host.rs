@@ -8,7 +8,7 @@
 //! ```
 
 use lenticular_model::host::{
-    evidence::Evidence,
+    evidence::{Evidence, Level},
     fact::Facts,
     host::{HostOrder, Hypervisor},
 };
@@ -29,9 +29,9 @@ pub struct HostState {
     saved: SavedHost,
     checking: bool,
     facts: Facts,
-    evidence: BTreeMap<String, Option<String>>,
+    evidence: BTreeMap<String, (Option<String>, Level)>,
     told_facts: Facts,
-    told_evidence: BTreeMap<String, Option<String>>,
+    told_evidence: BTreeMap<String, (Option<String>, Level)>,
 }
 
 impl HostState {
@@ -59,7 +59,7 @@ impl HostState {
     /// Takes in what was measured. Facts that are not given stay as they are.
     pub fn measured(&mut self, facts: Facts, evidence: Vec<Evidence>) {
         self.facts.update(facts);
-        self.evidence.extend(evidence.into_iter().map(|seen| (seen.check, seen.trouble)));
+        self.evidence.extend(evidence.into_iter().map(|seen| (seen.check, (seen.trouble, seen.level))));
     }
 
     /// The hypervisor, as it was last measured.
@@ -98,7 +98,7 @@ impl HostState {
     /// plane was told: a value that goes back to the one before is news again.
     pub fn news(&mut self) -> (Facts, Vec<Evidence>) {
         let mut evidence = self.evidence.clone();
-        evidence.retain(|check, trouble| self.told_evidence.get(check) != Some(trouble));
+        evidence.retain(|check, found| self.told_evidence.get(check) != Some(found));
         let facts = self.now().since(&self.told_facts);
         self.told_facts.clear(&facts);
         self.told_evidence.retain(|check, _| !evidence.contains_key(check));
@@ -108,14 +108,18 @@ impl HostState {
     /// The control plane has made this durable.
     pub fn told(&mut self, facts: &Facts, evidence: &[Evidence]) {
         self.told_facts.update(facts.clone());
-        let told = evidence.iter().map(|seen| (seen.check.clone(), seen.trouble.clone()));
+        let told = evidence.iter().map(|seen| (seen.check.clone(), (seen.trouble.clone(), seen.level)));
         self.told_evidence.extend(told);
     }
 }
 
-fn as_list(evidence: &BTreeMap<String, Option<String>>) -> Vec<Evidence> {
-    let evidence = evidence.iter();
-    evidence.map(|(check, trouble)| Evidence { check: check.clone(), trouble: trouble.clone() }).collect()
+fn as_list(evidence: &BTreeMap<String, (Option<String>, Level)>) -> Vec<Evidence> {
+    let one = |(check, (trouble, level)): (&String, &(Option<String>, Level))| Evidence {
+        check: check.clone(),
+        trouble: trouble.clone(),
+        level: *level,
+    };
+    evidence.iter().map(one).collect()
 }
 
 #[cfg(test)]
@@ -123,7 +127,7 @@ mod tests {
     use super::*;
 
     fn evidence(trouble: Option<&str>) -> Vec<Evidence> {
-        vec![Evidence { check: "network".to_owned(), trouble: trouble.map(str::to_owned) }]
+        vec![Evidence::new("network", trouble.map(str::to_owned))]
     }
 
     #[test]

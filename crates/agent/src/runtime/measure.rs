@@ -1,11 +1,12 @@
 //! Measures the host's facts, and tests what the host must be able to do.
 
 use super::Runtime;
-use crate::{Config, driver::Drivers, machine, version};
+use crate::{Config, check::evidence_of, driver::Drivers, machine, version};
 use lenticular_model::host::{
-    evidence::{Evidence, HYPERVISOR, NETWORK, TEXT_BYTES_MAX},
+    evidence::{Evidence, HYPERVISOR, Level, NETWORK},
     fact::Facts,
 };
+use std::net::SocketAddr;
 
 /// Facts and evidence.
 pub(super) type Measured = (Facts, Vec<Evidence>);
@@ -33,7 +34,9 @@ pub(super) async fn measure(
     let facts = Facts {
         boot_id: Some(boot_id.to_owned()),
         // Where other hosts reach the host is where people do.
-        address: Some(peer.rsplit_once(':').map_or(&*config.address, |(host, _)| host).to_owned()),
+        address: Some(
+            peer.parse::<SocketAddr>().map_or_else(|_| config.address.clone(), |at| at.ip().to_string()),
+        ),
         peer_address: Some(peer),
         capacity: Some(config.capacity.unwrap_or_else(found)),
         // Without a look at the network, the earlier description stays.
@@ -51,11 +54,7 @@ pub(super) async fn measure(
 
 /// The result of a check, its text no longer than the control plane takes.
 pub(super) fn evidence(check: &str, trouble: Option<String>) -> Evidence {
-    let short = |mut text: String| {
-        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-        text
-    };
-    Evidence { check: check.to_owned(), trouble: trouble.map(short) }
+    evidence_of(check, trouble.map(|trouble| (Level::Fail, trouble)))
 }
 
 impl Runtime {

@@ -24,7 +24,10 @@ use crate::{
     files,
     link::{Link, LinkError},
 };
-use lenticular_model::{Lock, ServerId, host::observation::ObservedState};
+use lenticular_model::{
+    Lock, ServerId,
+    host::{evidence::Evidence, fact::Facts, observation::ObservedState},
+};
 use lenticular_wire::agent::{
     MoveProgress, Order, Orders, OrdersQuery, Registration, Report, VERSION, WAIT_MS_MAX, Welcome,
 };
@@ -119,6 +122,8 @@ pub(crate) struct Runtime {
     checks: JoinSet<(u64, Result<measure::Measured, crate::core::Failure>)>,
     /// A look at the versions in progress: at most one.
     versions: JoinSet<crate::version::Versions>,
+    /// The host's own checks: their tasks, and their results.
+    own_checks: (JoinSet<()>, mpsc::Receiver<Evidence>),
     exits: (mpsc::UnboundedSender<Exit>, mpsc::UnboundedReceiver<Exit>),
     /// Guests that other hosts hand over.
     releases: mpsc::Receiver<Release>,
@@ -177,6 +182,10 @@ impl Runtime {
                 Ok(()) = self.network_trouble.changed() => self.network_changed(),
                 Some(ended) = self.checks.join_next() => self.check_ended(ended),
                 _ = versions.tick() => self.look_at_versions(),
+                Some(seen) = self.own_checks.1.recv() => {
+                    tracing::info!(check = seen.check, level = ?seen.level, trouble = seen.trouble, "a check has another result");
+                    self.core.host.measured(Facts::default(), vec![seen]);
+                }
                 Some(seen) = self.versions.join_next() => self.versions_seen(seen),
                 _ = report_progress.tick() => {}
                 () = until(report_at) => self.report_not_before = None,

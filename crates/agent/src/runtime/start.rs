@@ -2,13 +2,13 @@
 
 use super::{AgentError, Runtime, measure::measure, work};
 use crate::{
-    Config,
+    Config, check,
     core::{Core, FoundGuest},
     driver::{Drivers, Release},
     files,
     link::Link,
 };
-use lenticular_model::{DiskId, ServerId};
+use lenticular_model::{DiskId, ServerId, host::fact::Facts};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
@@ -36,6 +36,14 @@ impl Runtime {
         // The host's facts.
         let (facts, evidence) = measure(&config, &drivers, &boot_id, false).await?;
         core.host.measured(facts, evidence);
+        // A simulated host, which saves nothing, has nothing to check.
+        let own_checks = match &state_file {
+            Some(_) => {
+                core.host.measured(Facts::default(), check::pending(&config));
+                check::begin(&config)
+            }
+            None => (JoinSet::new(), mpsc::channel(1).1),
+        };
         find_guests(&mut core, &drivers).await?;
         // The runtime, which watches the running guests.
         let fuse = super::work::Fuse::new(config.dies_after_steps);
@@ -58,6 +66,7 @@ impl Runtime {
             consoles: Arc::default(),
             checks: JoinSet::new(),
             versions: JoinSet::new(),
+            own_checks,
             exits: mpsc::unbounded_channel(),
             releases,
             accepted: Vec::new(),

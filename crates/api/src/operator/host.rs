@@ -9,6 +9,7 @@ use lenticular_model::{
     compute::server::Server,
     error::Error,
     host::{
+        evidence::{Finding, Level},
         host::{Host, Intent},
         readiness,
     },
@@ -119,6 +120,16 @@ pub fn view(state: &State, host: &Host) -> HostView {
     }
 }
 
+/// What a check found, with its level; `None` if the host passed.
+fn trouble(found: &Finding) -> Option<String> {
+    let text = found.trouble.as_ref()?;
+    Some(match found.level {
+        Level::Warn => format!("warning: {text}"),
+        Level::Unknown | Level::Pending => format!("unknown: {text}"),
+        Level::Fail => text.clone(),
+    })
+}
+
 /// The details of a host.
 fn detail(state: &State, host: &Host) -> HostDetail {
     let here = state.servers_on_host(host.id);
@@ -147,7 +158,7 @@ fn detail(state: &State, host: &Host) -> HostDetail {
         checks: host
             .evidence
             .iter()
-            .map(|(check, found)| (check.clone(), found.trouble.clone(), found.since.iso()))
+            .map(|(check, found)| (check.clone(), trouble(found), found.since.iso()))
             .collect(),
         checks_asked: host.order.check,
         checks_done: host.checked,

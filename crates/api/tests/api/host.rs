@@ -70,7 +70,7 @@ fn facts() -> Facts {
 
 /// The evidence of a healthy host.
 fn evidence(trouble: Option<&str>) -> Vec<Evidence> {
-    vec![Evidence { check: NETWORK.to_owned(), trouble: trouble.map(str::to_owned) }]
+    vec![Evidence::new(NETWORK, trouble.map(str::to_owned))]
 }
 
 impl TestHost {

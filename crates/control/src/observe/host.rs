@@ -9,7 +9,7 @@ use lenticular_model::{
     compute::migration::MoveProgress,
     error::{Error, Result},
     host::{
-        evidence::{Evidence, Finding, check_count, check_evidence},
+        evidence::{Evidence, Finding, Level, check_count, check_evidence},
         fact::Facts,
         host::{Capacity, Heartbeat, Host, Hypervisor, Intent},
         observation::Observation,
@@ -170,10 +170,12 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
     set(&mut host.package_format, package_format);
     // A number that nobody has asked for is of another record of the host, or made up.
     set(&mut host.checked, checked.map(|checked| if checked > host.order.check { 0 } else { checked }));
-    for Evidence { check, trouble } in evidence {
-        let same = host.evidence.get(check).is_some_and(|known| known.trouble == *trouble);
+    for Evidence { check, trouble, level } in evidence.iter().filter(|seen| seen.level != Level::Pending) {
+        let same =
+            host.evidence.get(check).is_some_and(|known| (&known.trouble, known.level) == (trouble, *level));
         if !same {
-            host.evidence.insert(check.clone(), Finding { trouble: trouble.clone(), since: now });
+            let found = Finding { trouble: trouble.clone(), level: *level, since: now };
+            host.evidence.insert(check.clone(), found);
         }
     }
 }

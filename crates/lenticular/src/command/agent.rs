@@ -25,6 +25,7 @@ pub(crate) fn run(file: Option<&Path>, said: AgentConfig) -> Result<()> {
     let mut host = this_machine(&state)?;
     host.zone = config.zone.clone().unwrap_or(host.zone);
     host.ovn = config.ovn()?;
+    host.checks = config.plugins()?;
     host.dies_after_steps = std::env::var("LENTICULAR_DIES_AFTER_STEPS").ok().and_then(|n| n.parse().ok());
     logging::start_runtime()?.block_on(async {
         let stop = stop::on_signal();

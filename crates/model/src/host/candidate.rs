@@ -75,7 +75,7 @@ pub struct HostClass {
 impl HostClass {
     /// The class of a host in these aggregates.
     pub fn of(host: &Host, aggregates: Vec<AggregateId>) -> Self {
-        let passed = host.evidence.iter().map(|(check, found)| (check.clone(), found.trouble.is_none()));
+        let passed = host.evidence.iter().map(|(check, found)| (check.clone(), found.has_passed()));
         Self {
             zone: host.zone.clone(),
             hypervisor: host.hypervisor.clone(),

@@ -19,6 +19,27 @@ const CHECKS_MAX: usize = 256;
 /// The longest name of a check, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
+/// How bad the trouble is that a check found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// The host did not pass.
+    #[default]
+    Fail,
+    /// The host passed, and somebody should look.
+    Warn,
+    /// Nobody knows whether the host passed.
+    Unknown,
+    /// The check was not made since the agent's start: its last result holds.
+    Pending,
+}
+
+impl Level {
+    fn is_fail(&self) -> bool {
+        *self == Self::Fail
+    }
+}
+
 /// The result of one check on a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -27,6 +48,16 @@ pub struct Evidence {
     /// What is wrong and what to do; `None` if the host passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// How bad the trouble is.
+    #[serde(default, skip_serializing_if = "Level::is_fail")]
+    pub level: Level,
+}
+
+impl Evidence {
+    /// The result of a check that the host passed, or failed with this trouble.
+    pub fn new(check: &str, trouble: Option<String>) -> Self {
+        Self { check: check.to_owned(), trouble, level: Level::Fail }
+    }
 }
 
 /// The last result of a check, as the host's record has it.
@@ -35,8 +66,18 @@ pub struct Finding {
     /// What is wrong and what to do; `None` if the host passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// How bad the trouble is.
+    #[serde(default, skip_serializing_if = "Level::is_fail")]
+    pub level: Level,
     /// When the result became this one.
     pub since: Timestamp,
+}
+
+impl Finding {
+    /// True if the host passed, perhaps with a warning.
+    pub fn has_passed(&self) -> bool {
+        self.trouble.is_none() || self.level == Level::Warn
+    }
 }
 
 /// The last results, by the name of the check.
@@ -48,7 +89,7 @@ pub type Findings = BTreeMap<String, Finding>;
 /// There are too many checks, or a name or a text is too long.
 pub fn check_evidence(evidence: &[Evidence]) -> Result<()> {
     check_count(evidence.len())?;
-    for Evidence { check, trouble } in evidence {
+    for Evidence { check, trouble, .. } in evidence {
         if check.is_empty() || check.len() > NAME_BYTES_MAX {
             return Err(Error::invalid(format!(
                 "A check's name has 1 to {NAME_BYTES_MAX} bytes, not {}.",
@@ -93,7 +134,7 @@ mod tests {
     #[test]
     fn evidence_that_no_agent_gives_is_refused() {
         let long = "x".repeat(TEXT_BYTES_MAX + 1);
-        let evidence = |check: &str, trouble: Option<String>| Evidence { check: check.to_owned(), trouble };
+        let evidence = Evidence::new;
         assert!(check_evidence(&[evidence("", None)]).is_err());
         assert!(check_evidence(&[evidence("clock", Some(long))]).is_err());
         assert!(check_evidence(&vec![evidence("clock", None); CHECKS_MAX + 1]).is_err());

@@ -318,7 +318,7 @@ impl Host {
 
     /// What is wrong by the last result of a check; `None` if the host passed or has not said.
     pub fn trouble(&self, check: &str) -> Option<&str> {
-        self.evidence.get(check)?.trouble.as_deref()
+        self.evidence.get(check).filter(|found| !found.has_passed())?.trouble.as_deref()
     }
 
     /// Why the host cannot run guests now; `None` if it can.

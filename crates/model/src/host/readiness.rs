@@ -99,11 +99,19 @@ fn older_than_siblings(state: &State, class: &HostClass, name: &str) -> Option<S
     }
 }
 
-/// What speaks against one host.
+/// What speaks against one host. Lines about checks have the host's own words.
 pub fn of_host(state: &State, host: &Host) -> Vec<Line> {
     let number = state.host_table().hosts.get(&host.id).map(|candidate| candidate.class);
     let class = number.and_then(|number| state.host_table().classes.get(number));
-    class.map(|class| lines(state, class)).unwrap_or_default()
+    let mut all = class.map(|class| lines(state, class)).unwrap_or_default();
+    for line in &mut all {
+        let rule = line.name.strip_prefix("rule ").and_then(|name| state.host_rules.get(&name.into()));
+        let Some(Subject::Check(check)) = rule.map(|rule| &rule.subject) else { continue };
+        if let Some(trouble) = host.evidence.get(check).and_then(|found| found.trouble.as_ref()) {
+            line.text = format!("{} ({trouble})", line.text);
+        }
+    }
+    all
 }
 
 /// The first line that keeps the hosts of a class from being ready, as a sentence after a host's name.
@@ -149,7 +157,7 @@ pub fn breach(rule: &HostRule, class: &HostClass) -> Option<String> {
         },
         Subject::Check(name) => match class.checks.get(name) {
             None => Some(format!("the host does not make the check {name}, which is required by")),
-            Some(false) => Some(format!("the check {name} failed, which is required by")),
+            Some(false) => Some(format!("the check {name} did not pass, which is required by")),
             Some(true) => None,
         },
     }

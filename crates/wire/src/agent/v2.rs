@@ -83,7 +83,7 @@ impl From<Hello> for Registration {
             host_name: hello.host_name,
             zone: hello.zone,
             facts,
-            evidence: evidence.map(|(check, trouble)| Evidence { check: check.to_owned(), trouble }).into(),
+            evidence: evidence.map(|(check, trouble)| Evidence::new(check, trouble)).into(),
             incarnation: hello.incarnation,
             applied_upto: hello.applied_upto,
             receipt: hello.receipt,
