@@ -71,11 +71,11 @@ def test_a_denied_kernel_closes_its_hosts_until_they_have_another(cloud):
 
     # A look changes nothing.
     said = cloud.lenticular(*RULE, "--dry-run")
-    assert "would close 1 hosts. 1 servers run there, and run on." in said and "sim-0002" in said, said
+    assert "would close 1 host. 1 server runs there, and runs on." in said and "sim-0002" in said, said
     assert services(cloud)["sim-0002"] == ("enabled", None)
 
     said = cloud.lenticular(*RULE)
-    assert "closes 1 hosts" in said, said
+    assert "closes 1 host." in said, said
     why = f"not ready: kernel {BAD} is denied by rule bad-kernel: guests lose time"
     assert services(cloud) == {"sim-0002": ("disabled", why), **{f"sim-000{n}": ("enabled", None) for n in (1, 3, 4)}}
     assert why in cloud.openstack("compute", "service", "list", "--long")
@@ -121,9 +121,18 @@ def test_an_override_is_shown_and_ends(cloud):
     cloud.wait_status(server, "ACTIVE")
     status = json.loads(cloud.lenticular("status", "--json"))
     assert [(o["host"], o["line"], o["by"]) for o in status["overrides"]] == [("sim-0001", "rule bad-kernel", "admin")]
+    # It was given for the kernel that the host had.
+    admitted(cloud, "sim-0001", "3.13.0-30.1")
+    assert services(cloud)["sim-0001"][0] == "disabled"
+    overrule = ["host", "override", "sim-0001", "rule bad-kernel"]
+    cloud.lenticular(*overrule, "--reason", "it has the GPU")
+    cloud.lenticular("rule", "remove", "bad-kernel")
+    cloud.lenticular(*RULE)
+    assert services(cloud)["sim-0001"][0] == "disabled", "another rule of that name is not overruled"
+    cloud.lenticular(*overrule, "--reason", "it has the GPU")
     cloud.lenticular("host", "override", "sim-0001", "rule bad-kernel", "--end")
     assert services(cloud)["sim-0001"][0] == "disabled"
-    for args, why in [(["--hours", "25"], "86400"), (["--hours=-1"], "86400")]:
+    for args, why in [(["--hours", "25"], "24 h"), (["--hours=-1"], "24 h")]:
         code, said = cloud.lenticular("host", "override", "sim-0001", "rule bad-kernel", "--reason", "x", *args, ok=False)
         assert code == 1 and why in said, said
 
@@ -139,7 +148,9 @@ def test_a_rule_that_closes_much_or_means_nothing_is_refused(cloud):
 
     rule = {"effect": "deny", "subject": "kernel", "range": "<2", "reason": "why"}
     for change, words in [({"effect": "forbid"}, "deny or require"), ({"subject": "kernle"}, "They report: kernel"),
-                          ({"range": ">2 <1"}, "no version is in it"), ({"range": "\x1b[31m"}, "no range"),
+                          ({"range": ">2 <1"}, "no version is in it"), ({"range": "\x1b[31m"}, "no range"), ({"range": ">= 5"}, "no space"), ({"range": "=>5"}, "wrong sign"),
+                          ({"range": "* <1"}, "every version"), ({"reason": "a\u202eb"}, "control characters"),
+                          ({"effect": "require", "subject": "check:network", "range": ">5"}, "no versions"),
                           ({"reason": ""}, "reason"), ({"link": "javascript:1"}, "link"), ({"zone": "x"}, "no zone x"),
                           ({"aggregate": "x"}, "no aggregate x"), ({"zone": "nova", "aggregate": "x"}, "not about both"),
                           ({"name": "a b"}, "name"), ({"colour": "red"}, "colour"), ({"subject": "check:x"}, "required")]:
@@ -158,6 +169,42 @@ def test_a_rule_that_closes_much_or_means_nothing_is_refused(cloud):
                                ("POST", f"{RULES}/bad-kernel/remove", {}),
                                ("POST", "/operator/v1/hosts/sim-0001/override", {"line": "rule bad-kernel"})]:
         assert cloud.request(method, path, token=token, json=body).status_code == 403, path
+
+
+def test_what_a_host_says_wrongly_is_unknown_and_costs_nothing_else(cloud):
+    image, network = furnish(cloud)
+    cloud.lenticular("rule", "add", "deny", "kernel", "<2", "--name", "old", "--reason", "too old")
+    file = cloud.data / "facts/sim-0002.json"
+    for text in ['{"versions": {"kernel": "%s"}}' % ("6" * 5000), '{"versions": {"kernel": ""}}', '{"versions"',
+                 json.dumps({"versions": {"kernel": "6.0\x1b]0;pwn\x07"}}), '{"versions": {"kernel": 6}}']:
+        file.write_text(text)
+        cloud.lenticular("host", "check", "sim-0002", "--wait")
+        status, why = services(cloud)["sim-0002"]
+        assert status == "disabled" and "does not say its version of kernel" in why, (text, why)
+        assert cloud.get("/operator/v1/hosts/sim-0002")["heard_at"]
+    says(cloud, "sim-0002", GOOD)
+    cloud.lenticular("host", "check", "sim-0002", "--wait")
+    assert services(cloud)["sim-0002"] == ("enabled", None)
+
+
+def test_openstacks_views_agree_and_an_aggregate_with_rules_stays(cloud):
+    boots(cloud, "sim-0002", BAD)
+    provider = next(h["id"] for h in cloud.get("/operator/v1/hosts") if h["name"] == "sim-0002")
+    traits = lambda: cloud.get(f"/placement/resource_providers/{provider}/traits", headers={"OpenStack-API-Version": "placement 1.6"})
+    assert "COMPUTE_STATUS_DISABLED" in traits()["traits"]
+    zones = cloud.get("/compute/v2.1/os-availability-zone/detail")["availabilityZoneInfo"]
+    active = {name: on["nova-compute"]["active"] for zone in zones for name, on in (zone["hosts"] or {}).items() if "nova-compute" in on}
+    assert active == {"sim-0001": True, "sim-0002": False, "sim-0003": True, "sim-0004": True}
+
+    aggregate = cloud.post("/compute/v2.1/os-aggregates", {"aggregate": {"name": "gpu"}})["aggregate"]["id"]
+    cloud.lenticular("rule", "add", "deny", "kernel", "<2", "--name", "old", "--reason", "old", "--aggregate", "gpu")
+    answer = cloud.request("DELETE", f"/compute/v2.1/os-aggregates/{aggregate}")
+    assert answer.status_code == 409 and "lenticular rule remove old" in answer.text, answer.text
+    # What kept a host from its admission is over at once.
+    cloud.lenticular("rule", "remove", "old")
+    for host in ("sim-0001", "sim-0003", "sim-0004"):
+        admitted(cloud, host, BAD)
+    wait_until("sim-0002 is like the others", lambda: services(cloud)["sim-0002"] == ("enabled", None))
 
 
 def test_rules_hold_over_a_kill(cloud):

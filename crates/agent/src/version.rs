@@ -4,7 +4,10 @@
 //! a value for a test. It is JSON: `{"versions": {"firmware": "2.10"}}`.
 
 use crate::exec::{self, Limits};
-use lenticular_model::host::{host::Hypervisor, version::PackageFormat};
+use lenticular_model::host::{
+    host::Hypervisor,
+    version::{PackageFormat, sane},
+};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -48,8 +51,15 @@ pub(crate) async fn versions(file: &Path, hypervisor: &Hypervisor) -> Versions {
             note("ovn", said_by("ovn-controller").await);
         }
     }
-    found.extend(of_file(file));
-    found
+    match of_file(file) {
+        Ok(versions) => found.extend(versions),
+        // What the operator wanted to say is not known, and unknown never passes.
+        Err(why) => {
+            tracing::warn!(path = %file.display(), why, "the file of versions cannot be read: no version is reported");
+            found.clear();
+        }
+    }
+    sane(found)
 }
 
 /// The package version of this host's running kernel.
@@ -118,21 +128,17 @@ struct File {
     versions: Versions,
 }
 
-/// The versions of the operator's file; none if there is no file, or if it cannot be read.
-fn of_file(path: &Path) -> Versions {
-    let small = std::fs::metadata(path).is_ok_and(|file| file.len() <= FILE_BYTES_MAX);
-    let Ok(text) = std::fs::read_to_string(path) else { return Versions::new() };
-    match serde_json::from_str::<File>(&text) {
-        Ok(file) if small => file.versions,
-        Ok(_) => {
-            tracing::warn!(path = %path.display(), FILE_BYTES_MAX, "the file of versions is too long and not read");
-            Versions::new()
+/// The versions of the operator's file; none if there is no file.
+fn of_file(path: &Path) -> Result<Versions, String> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Versions::new()),
+        Ok(file) if file.len() > FILE_BYTES_MAX => {
+            return Err(format!("it is longer than {FILE_BYTES_MAX} bytes"));
         }
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "the file of versions cannot be read");
-            Versions::new()
-        }
+        _ => {}
     }
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    Ok(serde_json::from_str::<File>(&text).map_err(|error| error.to_string())?.versions)
 }
 
 #[cfg(test)]
@@ -159,13 +165,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_replaces_versions_and_a_bad_file_does_not() {
+    fn a_file_replaces_versions_and_a_bad_file_is_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("facts.json");
-        assert!(of_file(&path).is_empty());
+        assert!(of_file(&path).unwrap().is_empty());
         std::fs::write(&path, r#"{"versions": {"kernel": "6.1.9-1"}}"#).unwrap();
-        assert_eq!(of_file(&path)["kernel"], "6.1.9-1");
+        assert_eq!(of_file(&path).unwrap()["kernel"], "6.1.9-1");
         std::fs::write(&path, r#"{"versoins": {}}"#).unwrap();
-        assert!(of_file(&path).is_empty());
+        assert!(of_file(&path).unwrap_err().contains("versoins"));
     }
 }

@@ -205,7 +205,7 @@ async fn traits_of(ctx: Ctx, Path(id): Path<String>) -> Handled {
     let host = host(&ctx, &id)?;
     json(
         200,
-        &json!({"traits": wire::traits(&host), "resource_provider_generation": wire::generation(&host)}),
+        &json!({"traits": wire::traits(&ctx.state, &host), "resource_provider_generation": wire::generation(&host)}),
     )
 }
 
@@ -221,7 +221,7 @@ async fn traits(ctx: Ctx) -> Handled {
             wire::bad_query(&format!("the value of associated must be true or false, not {text}"))
         })?;
         let hosts = ctx.state.hosts.values();
-        let given: BTreeSet<&str> = hosts.flat_map(|host| wire::traits(host)).collect();
+        let given: BTreeSet<&str> = hosts.flat_map(|host| wire::traits(&ctx.state, host)).collect();
         all.retain(|name| given.contains(name) == wanted);
     }
     if let Some(text) = ctx.query.get("name") {

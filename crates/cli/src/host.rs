@@ -93,7 +93,7 @@ pub enum HostCommand {
         #[arg(long, value_name = "HOURS", default_value_t = 4.0)]
         hours: f64,
         /// Ends the override.
-        #[arg(long, conflicts_with = "reason")]
+        #[arg(long, conflicts_with_all = ["reason", "hours"])]
         end: bool,
     },
     /// Removes a disk that no record explains, and the guest that may run on it.

@@ -164,11 +164,14 @@ fn show<W: Write>(effects: &RuleEffects, screen: &mut Screen<W>) -> Result<()> {
     let RuleEffects { rule, added, closes, unknown, too_much } = effects;
     let verb = if *added { "closes" } else { "would close" };
     let servers: u64 = closes.iter().map(|host| host.servers).sum();
-    screen.line(&format!(
-        "Rule {} {verb} {} hosts. {servers} servers run there, and run on.",
-        rule.name,
-        closes.len()
-    ))?;
+    let hosts = if closes.len() == 1 { "1 host".to_owned() } else { format!("{} hosts", closes.len()) };
+    let there = match (closes.is_empty(), servers) {
+        (true, _) => String::new(),
+        (_, 0) => " No server runs there.".to_owned(),
+        (_, 1) => " 1 server runs there, and runs on.".to_owned(),
+        (_, n) => format!(" {n} servers run there, and run on."),
+    };
+    screen.line(&format!("Rule {} {verb} {hosts}.{there}", rule.name))?;
     if !closes.is_empty() {
         let mut table = Table::new(&[always("host"), always("zone"), always("servers")]);
         closes.iter().for_each(|host| table.row([&host.name, &host.zone, &host.servers.to_string()]));

@@ -27,7 +27,7 @@ pub fn status(json: bool, cloud: &CloudArgs, out: &mut impl Write) -> Result<()>
 fn show<W: Write>(status: &StatusView, screen: &mut Screen<W>) -> Result<()> {
     screen.line(&format!("{} of {} hosts take servers.", status.ready, status.hosts))?;
     if !status.closed.is_empty() {
-        let mut table = Table::new(&[always("not ready for"), always("hosts"), always("why")]);
+        let mut table = Table::new(&[always("because of"), always("hosts"), always("why")]);
         for closed in &status.closed {
             table.row([&closed.what, &some(&closed.hosts), &closed.why]);
         }

@@ -8,7 +8,7 @@ use lenticular_model::{
     State,
     compute::server::Server,
     error::{Error, Result},
-    host::host::Host,
+    host::{host::Host, readiness},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -77,9 +77,9 @@ fn inventory_of(state: &State, host: &Host, class: &str) -> Inventory {
 }
 
 /// A host's traits.
-pub fn traits(host: &Host) -> Vec<&'static str> {
+pub fn traits(state: &State, host: &Host) -> Vec<&'static str> {
     let mut all = host.hypervisor.traits();
-    if !host.is_enabled() {
+    if !readiness::is_open(state, host) {
         all.push("COMPUTE_STATUS_DISABLED");
     }
     all.sort_unstable();

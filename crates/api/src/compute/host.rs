@@ -35,7 +35,7 @@ fn heard(ctx: &Ctx, host: &Host) -> Timestamp {
 pub async fn zones(ctx: Ctx) -> Handled {
     let mut zones: BTreeMap<&str, bool> = BTreeMap::new();
     for host in by_name(&ctx) {
-        *zones.entry(&host.zone).or_default() |= host.is_enabled();
+        *zones.entry(&host.zone).or_default() |= readiness::is_open(&ctx.state, host);
     }
     let list: Vec<Value> = zones
         .iter()
@@ -51,7 +51,7 @@ pub async fn zones_detail(ctx: Ctx) -> Handled {
     for host in by_name(&ctx) {
         let service = json!({"nova-compute": {
             "available": host.is_up(),
-            "active": host.is_enabled(),
+            "active": readiness::is_open(&ctx.state, host),
             "updated_at": heard(&ctx, host).iso_naive_us(),
         }});
         zones.entry(&host.zone).or_default().insert(host.name.clone(), service);
@@ -74,7 +74,7 @@ pub(super) fn service_of(ctx: &Ctx, host: &Host) -> Value {
 
 /// Nova's word for whether a host takes servers. A host that is not ready takes none, whatever its operator wants.
 pub(super) fn status(ctx: &Ctx, host: &Host) -> &'static str {
-    match host.is_enabled() && readiness::refusal_of_host(&ctx.state, host).is_none() {
+    match readiness::is_open(&ctx.state, host) {
         true => "enabled",
         false => "disabled",
     }

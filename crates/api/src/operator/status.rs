@@ -17,10 +17,11 @@ pub async fn show(ctx: Ctx) -> Handled {
 }
 
 fn status(state: &State) -> StatusView {
-    let mut closed: BTreeMap<String, ClosedFor> = BTreeMap::new();
+    let mut closed: BTreeMap<(String, String), ClosedFor> = BTreeMap::new();
     let mut ready = 0;
     let mut close = |what: &str, host: &Host, why: &str| {
-        let group = closed.entry(what.to_owned());
+        // Hosts with the same reason stand together.
+        let group = closed.entry((what.to_owned(), why.to_owned()));
         let new = || ClosedFor { what: what.to_owned(), hosts: Vec::new(), why: why.to_owned() };
         group.or_insert_with(new).hosts.push(host.name.clone());
     };

@@ -57,6 +57,8 @@ pub fn soft_delete(txn: &mut Txn<'_>, server: &Server, by: &Caller, until: Times
     txn.update::<Server>(&server.id, |s| {
         s.reclaim_at = Some(until);
         s.wanted = Wanted::Stopped;
+        // It comes back from its own disk.
+        s.rescue = None;
     });
     // A guest that does not run has nothing to report. A suspended guest's memory must be discarded first.
     let rests = |s: &Server| !s.powered && s.condition != Condition::Suspended;

@@ -117,13 +117,11 @@ pub fn on_decision(txn: &mut Txn<'_>, server: &Server, handover: &Handover) {
     match &handover.decision {
         SourceDecision::Released => arrive(txn, server),
         SourceDecision::Kept { message, details } => {
-            let aborted = txn
-                .migrations
-                .get(&ticket.migration_id)
-                .is_some_and(|migration| matches!(migration.phase, Phase::Withdrawing { aborted: true, .. }));
-            let phase = match aborted {
-                true => Phase::Cancelled,
-                false => Phase::Failed { why: format!("{message} ({details})") },
+            let phase = match txn.migrations.get(&ticket.migration_id).map(|migration| &migration.phase) {
+                Some(Phase::Withdrawing { aborted: true, .. }) => Phase::Cancelled,
+                // The source only says that it was told to keep the guest.
+                Some(Phase::Withdrawing { why, .. }) => Phase::Failed { why: why.clone() },
+                _ => Phase::Failed { why: format!("{message} ({details})") },
             };
             close(txn, server, phase);
         }

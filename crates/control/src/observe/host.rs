@@ -13,6 +13,7 @@ use lenticular_model::{
         fact::Facts,
         host::{Capacity, Heartbeat, Host, Hypervisor, Intent},
         observation::Observation,
+        version::sane,
     },
 };
 use std::sync::Arc;
@@ -166,7 +167,7 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
     set(&mut host.hypervisor, hypervisor);
     set(&mut host.kernel, kernel);
     set(&mut host.agent, agent);
-    set(&mut host.versions, versions);
+    set(&mut host.versions, versions.map(sane));
     set(&mut host.package_format, package_format);
     // A number that nobody has asked for is of another record of the host, or made up.
     set(&mut host.checked, checked.map(|checked| if checked > host.order.check { 0 } else { checked }));
@@ -174,7 +175,8 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
         let same =
             host.evidence.get(check).is_some_and(|known| (&known.trouble, known.level) == (trouble, *level));
         if !same {
-            let found = Finding { trouble: trouble.clone(), level: *level, since: now };
+            let trouble = trouble.as_ref().map(|text| text.chars().filter(|c| !c.is_control()).collect());
+            let found = Finding { trouble, level: *level, since: now };
             host.evidence.insert(check.clone(), found);
         }
     }
@@ -189,7 +191,11 @@ fn set<T>(field: &mut T, fact: Option<T>) {
 fn put_if_changed(txn: &mut Txn<'_>, host: Host) {
     match txn.hosts.get(&host.id) {
         Some(known) if **known == host => {}
-        Some(_) => txn.put(Host { updated_at: Some(txn.now), ..host }),
+        Some(known) => {
+            // An override was given for the host as it was.
+            let overrides = if known.is_as(&host) { host.overrides } else { Default::default() };
+            txn.put(Host { updated_at: Some(txn.now), overrides, ..host });
+        }
         None => txn.put(host),
     }
 }

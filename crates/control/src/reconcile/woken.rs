@@ -14,8 +14,11 @@ use std::{collections::BTreeSet, str::FromStr};
 pub fn woken(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet<Key>) {
     match kind {
         Kind::Host => of_host(old, new, id, keys),
-        // A rule may close the target of a move.
-        Kind::HostRule => keys.extend(new.migrations.keys().copied().map(Key::Migration)),
+        // Both may close the target of a move, or be what kept a host from its admission.
+        Kind::HostRule | Kind::Aggregate => {
+            keys.extend(new.migrations.keys().copied().map(Key::Migration));
+            of_unadmitted(new, keys);
+        }
         Kind::Heartbeat => keys.extend(id.parse().map(Key::Host)),
         Kind::Server => of_server(old, new, id, keys),
         Kind::Migration => keys.extend(own::<Migration>(id).map(Key::Migration)),
@@ -37,7 +40,15 @@ fn own<R: Record>(id: &str) -> Option<R::Id> {
 fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     let Some((id, pair)) = Pair::<Host>::of(old, new, id) else { return };
     keys.insert(Key::Host(id));
-    if pair.differs(|host| (host.is_up(), &host.versions, &host.overrides, &host.evidence)) {
+    if pair.differs(|host| (&host.versions, host.is_admitted())) {
+        // It is a sibling of others.
+        of_unadmitted(new, keys);
+    }
+    let judged = |host: &'_ Host| {
+        let evidence = host.evidence.clone();
+        (host.is_up(), host.is_admitted(), host.versions.clone(), host.overrides.clone(), evidence)
+    };
+    if pair.differs(judged) {
         let waits = |migration: &&std::sync::Arc<Migration>| migration.to == id;
         keys.extend(new.migrations.values().filter(waits).map(|migration| Key::Migration(migration.id)));
     }
@@ -48,6 +59,15 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     if pair.new.is_none() {
         of_lost_disks(new, id, keys);
     }
+}
+
+/// The hosts that wait for their admission. Mostly there are none, and then no class has them.
+fn of_unadmitted(state: &State, keys: &mut BTreeSet<Key>) {
+    if state.host_table().classes.iter().all(|(_, class)| class.admitted) {
+        return;
+    }
+    let waiting = state.hosts.values().filter(|host| !host.is_admitted());
+    keys.extend(waiting.map(|host| Key::Host(host.id)));
 }
 
 fn of_lost_disks(state: &State, host: HostId, keys: &mut BTreeSet<Key>) {

@@ -29,7 +29,7 @@ filters! {
     /// Whether the host is the requested host.
     ForcedHost "ForcedHostFilter" "not the host asked for";
     /// Whether the host is ready by the operators' rules.
-    Readiness "ReadinessFilter" "not ready by a rule of the operators";
+    Readiness "ReadinessFilter" "not ready for servers";
     /// Whether the host is in the zone.
     Zone "AvailabilityZoneFilter" "in another zone";
     /// Whether the host's aggregates are reserved for other projects.

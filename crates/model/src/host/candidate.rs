@@ -68,6 +68,8 @@ pub struct HostClass {
     pub checks: BTreeMap<String, bool>,
     /// Whether they have proved themselves.
     pub admitted: bool,
+    /// The versions with which they last proved themselves; empty while they are admitted.
+    pub proven: BTreeMap<String, String>,
     /// The lines of readiness that operators overrule.
     pub overruled: BTreeSet<String>,
 }
@@ -84,6 +86,10 @@ impl HostClass {
             package_format: host.package_format,
             checks: passed.collect(),
             admitted: host.is_admitted(),
+            proven: match &host.admission {
+                Some(last) if !host.is_admitted() => last.versions.clone(),
+                _ => BTreeMap::new(),
+            },
             overruled: host.overrides.keys().cloned().collect(),
         }
     }
@@ -228,6 +234,7 @@ mod tests {
             package_format: PackageFormat::default(),
             checks: BTreeMap::new(),
             admitted: true,
+            proven: BTreeMap::new(),
             overruled: BTreeSet::new(),
         }
     }

@@ -101,8 +101,6 @@ impl Facts {
                 + networks;
             check_length("hypervisor", length)?;
         }
-        let versions = self.versions.iter().flatten();
-        check_length("versions", versions.map(|(name, version)| name.len() + version.len()).sum())?;
         let Capacity { vcpus, memory_mb, disk_gb } = self.capacity.unwrap_or_default();
         if vcpus > CAPACITY_MAX || memory_mb > CAPACITY_MAX || disk_gb > CAPACITY_MAX {
             return Err(Error::invalid(format!(

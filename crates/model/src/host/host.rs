@@ -202,7 +202,7 @@ pub struct Admission {
 }
 
 /// The versions that an admission rests on.
-const ADMISSION_VERSIONS: &[&str] = &["kernel", "qemu", "microcode", "ovs", "ovn"];
+const ADMISSION_VERSIONS: [&str; 5] = ["kernel", "qemu", "microcode", "ovs", "ovn"];
 
 /// The admission of a host that an earlier release wrote.
 fn admitted_before() -> Option<Admission> {
@@ -340,6 +340,12 @@ impl Host {
             _ => true,
         };
         boot_id.as_ref().is_none_or(|then| *then == self.boot_id) && ADMISSION_VERSIONS.iter().all(same)
+    }
+
+    /// True if `other` is the same host with the same boot and the same versions: what an override was given for.
+    pub fn is_as(&self, other: &Self) -> bool {
+        let versions = |host: &Self| ADMISSION_VERSIONS.map(|name| host.versions.get(name).cloned());
+        self.boot_id == other.boot_id && versions(self) == versions(other)
     }
 
     /// Its admission if it proved itself now.

@@ -20,7 +20,7 @@ use super::{
     host::Host,
     rule::{Effect, HostRule, Scope, Subject},
 };
-use crate::{AggregateId, State};
+use crate::State;
 
 /// One thing that speaks against a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,7 @@ pub fn lines(state: &State, class: &HostClass) -> Vec<Line> {
     let siblings = siblings
         .filter_map(|name| Some((format!("sibling {name}"), older_than_siblings(state, class, name)?)));
     let mut lines: Vec<(String, String)> = rules.chain(siblings).collect();
+    // Where something speaks against a host, it is the reason why the host is not admitted.
     if lines.is_empty() && !class.admitted {
         lines.push((
             ADMISSION.to_owned(),
@@ -66,37 +67,56 @@ pub fn lines(state: &State, class: &HostClass) -> Vec<Line> {
 /// The versions that a new host is compared in with its siblings.
 const COMPARED: &[&str] = &["kernel", "qemu", "ovn"];
 
-/// What is older on hosts of this class than on half of the admitted hosts of an aggregate, or of the zone for hosts
-/// without an aggregate. Nobody has to know of a fault: the siblings run something newer.
+/// What is older on hosts of this class than on half of their siblings: the admitted hosts of their aggregates, or of their
+/// zone if there are none. Nobody has to know of a fault: the siblings run something newer. A host that proved itself
+/// with this version before has not changed in it.
 fn older_than_siblings(state: &State, class: &HostClass, name: &str) -> Option<String> {
-    let own = class.versions.get(name)?;
-    let group = |id: Option<&AggregateId>| {
-        let (mut all, mut newer, mut newest) = (0, 0, own);
-        for (other, hosts) in state.host_table().classes.counted() {
-            let together = match id {
-                Some(id) => other.aggregates.contains(id),
-                None => other.zone == class.zone,
-            };
-            let alike = other.admitted && together && other.package_format == class.package_format;
-            let Some(version) = other.versions.get(name).filter(|_| alike) else { continue };
-            all += hosts;
-            if class.package_format.compare(version, own).is_gt() {
-                newer += hosts;
-                newest = if class.package_format.compare(version, newest).is_gt() { version } else { newest };
-            }
+    let own = class.versions.get(name).filter(|own| class.proven.get(name) != Some(own))?;
+    let in_zone = |other: &HostClass| other.zone == class.zone;
+    let beside = |other: &HostClass| other.aggregates.iter().any(|id| class.aggregates.contains(id));
+    let (siblings, of) = match compare(state, class, (name, own), &beside) {
+        Siblings { all: 0, .. } => {
+            (compare(state, class, (name, own), &in_zone), format!("zone {}", class.zone))
         }
-        (newer > 0 && newer * 2 >= all).then(|| {
-            let of = match id.and_then(|id| state.aggregates.get(id)) {
-                Some(aggregate) => format!("aggregate {}", aggregate.name),
-                None => format!("zone {}", class.zone),
-            };
-            format!("{name} {own} is older than what {newer} of the {all} admitted hosts of {of} run, such as {newest}")
-        })
+        siblings => (siblings, "its aggregates".to_owned()),
     };
-    match class.aggregates.is_empty() {
-        true => group(None),
-        false => class.aggregates.iter().find_map(|id| group(Some(id))),
+    let Siblings { all, newer, newest } = siblings;
+    let newest = newest.filter(|_| newer * 2 >= all)?;
+    Some(format!(
+        "{name} {own} is older than what {newer} of the {all} admitted hosts of {of} run, such as {newest}"
+    ))
+}
+
+/// Siblings that report a version: how many, how many have a newer one, and the newest.
+struct Siblings<'a> {
+    all: u64,
+    newer: u64,
+    newest: Option<&'a String>,
+}
+
+fn compare<'a>(
+    state: &'a State,
+    class: &HostClass,
+    (name, own): (&str, &String),
+    is_sibling: &dyn Fn(&HostClass) -> bool,
+) -> Siblings<'a> {
+    let format = class.package_format;
+    let mut found = Siblings { all: 0, newer: 0, newest: None };
+    for (other, hosts) in state.host_table().classes.counted() {
+        if !other.admitted || other.package_format != format || !is_sibling(other) {
+            continue;
+        }
+        let Some(version) = other.versions.get(name) else { continue };
+        found.all += hosts;
+        if format.compare(version, own).is_gt() {
+            found.newer += hosts;
+            found.newest = match found.newest {
+                Some(newest) if format.compare(version, newest).is_le() => Some(newest),
+                _ => Some(version),
+            };
+        }
     }
+    found
 }
 
 /// What speaks against one host. Lines about checks have the host's own words.
@@ -128,6 +148,11 @@ pub fn refusal(state: &State, class: &HostClass) -> Option<String> {
 pub fn refusal_of_host(state: &State, host: &Host) -> Option<String> {
     let standing = of_host(state, host).into_iter().find(|line| !line.overruled)?;
     Some(format!("not ready: {}", standing.text))
+}
+
+/// True if a host takes servers as far as its operator and its readiness go: it is enabled, and nothing stands against it.
+pub fn is_open(state: &State, host: &Host) -> bool {
+    host.is_enabled() && refusal_of_host(state, host).is_none()
 }
 
 /// How the hosts of a class break a rule, up to the rule's name; `None` if they keep it. What a host does not report

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::{cmp::Ordering, fmt, str::FromStr};
+use std::{cmp::Ordering, collections::BTreeMap, fmt, str::FromStr};
 
 /// The package format of a distribution, which decides the order of versions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -213,8 +213,11 @@ impl FromStr for Range {
             match sign.unwrap_or((Relation::Equal, word)) {
                 (_, "*") => all = true,
                 (relation, version) if is_version(version) => bounds.push((relation, version.to_owned())),
-                _ => return Err(not_a_range(text, &format!("'{word}' has no version"))),
+                (_, version) => return Err(not_a_range(text, &why_no_version(word, version))),
             }
+        }
+        if all && !bounds.is_empty() {
+            return Err(not_a_range(text, "'*' is every version, so no other bound can stand beside it"));
         }
         if bounds.is_empty() && !all {
             return Err(not_a_range(text, "it is empty"));
@@ -230,9 +233,35 @@ impl FromStr for Range {
     }
 }
 
+/// The most versions of a host, and the longest name of one.
+const VERSIONS_MAX: usize = 64;
+const NAME_BYTES_MAX: usize = 64;
+
+/// The versions of a host without what is none: a text that no distribution has as a version, or a name that no rule can
+/// name. The rest of what the host says counts.
+pub fn sane(versions: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let is_name = |name: &str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits)
+    };
+    versions
+        .into_iter()
+        .filter(|(name, version)| is_name(name) && is_version(version))
+        .take(VERSIONS_MAX)
+        .collect()
+}
+
 fn is_version(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".+-~:^_".contains(&byte);
     (1..=BOUND_BYTES_MAX).contains(&text.len()) && text.bytes().all(fits)
+}
+
+fn why_no_version(word: &str, version: &str) -> String {
+    match version.chars().next() {
+        None => format!("'{word}' has no version; no space belongs between a sign and its version"),
+        Some('>' | '<') => format!("'{word}' has a wrong sign; the signs are >=, >, <=, <, = and !="),
+        Some(_) => format!("'{word}' has no version"),
+    }
 }
 
 fn not_a_range(text: &str, why: &str) -> Error {

@@ -190,7 +190,7 @@ fn summary(state: &State, host: &Host, total: &BTreeMap<String, u64>, version: M
         .collect();
     let mut summary = json!({ "resources": resources });
     if version.has(17) {
-        summary["traits"] = json!(traits(host));
+        summary["traits"] = json!(traits(state, host));
     }
     if version.has(29) {
         summary["parent_provider_uuid"] = Value::Null;

@@ -33,7 +33,7 @@ impl Group {
     /// Whether a host meets everything but the resources.
     pub fn is_met_by(&self, state: &State, host: &Host) -> bool {
         let aggregates: BTreeSet<AggregateId> = state.aggregate_ids_of_host(host.id).collect();
-        let traits = traits(host);
+        let traits = traits(state, host);
         self.required.iter().all(|any| any.iter().any(|t| traits.contains(&t.as_str())))
             && !self.forbidden.iter().any(|t| traits.contains(&t.as_str()))
             && self.member_of.iter().all(|any| !any.is_disjoint(&aggregates))

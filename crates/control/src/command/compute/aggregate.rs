@@ -4,7 +4,10 @@ use lenticular_model::{
     AggregateId, HostId, State, Txn,
     compute::aggregate::{Aggregate, ZONE_KEY},
     error::{Error, Result},
-    host::host::Host,
+    host::{
+        host::Host,
+        rule::{HostRule, Scope},
+    },
     policy::{self, Action, Caller},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -223,6 +226,11 @@ pub fn delete(txn: &mut Txn<'_>, caller: &Caller, number: u64) -> Result<()> {
     let aggregate = by_number(txn, number)?;
     if !aggregate.hosts.is_empty() {
         return Err(Error::invalid(refused("delete", number, "Host aggregate is not empty")));
+    }
+    let about = |rule: &&std::sync::Arc<HostRule>| rule.scope == Scope::Aggregate(aggregate.id);
+    if let Some(rule) = txn.host_rules.values().find(about) {
+        let why = format!("The rule {} is about it: lenticular rule remove {}", rule.id, rule.id);
+        return Err(Error::conflict(refused("delete", number, &why)));
     }
     txn.delete::<Aggregate>(&aggregate.id);
     Ok(())

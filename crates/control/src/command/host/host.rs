@@ -60,17 +60,16 @@ pub fn overrule(
     check_reason(&reason)?;
     if !(OVERRIDE_S_MIN..=OVERRIDE_S_MAX).contains(&for_s) {
         return Err(Error::invalid(format!(
-            "An override lasts {OVERRIDE_S_MIN} to {OVERRIDE_S_MAX} seconds, not {for_s}."
+            "An override lasts at least {OVERRIDE_S_MIN} s and at most 24 h ({OVERRIDE_S_MAX} s), not {for_s} s."
         )));
     }
     let lines = readiness::of_host(txn, &host);
     if lines.iter().all(|known| known.name != line) {
         let names: Vec<String> = lines.into_iter().map(|line| format!("'{}'", line.name)).collect();
-        let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
-        return Err(Error::invalid(format!(
-            "No line '{line}' speaks against host {}, but {names}.",
-            host.name
-        )));
+        return Err(Error::invalid(match names.is_empty() {
+            true => format!("Nothing speaks against host {}, so there is nothing to overrule.", host.name),
+            false => format!("Not '{line}' speaks against host {}, but {}.", host.name, names.join(", ")),
+        }));
     }
     let (user_id, until) = (caller.user_id, txn.now.plus_s(for_s));
     txn.update::<Host>(&id, |host| {
@@ -118,8 +117,11 @@ fn need_up(host: &Host) -> Result<()> {
 }
 
 fn check_reason(reason: &str) -> Result<()> {
-    match reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX {
-        true => Err(Error::invalid(format!("Give a reason of 1 to {REASON_BYTES_MAX} bytes."))),
+    match reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control)
+    {
+        true => Err(Error::invalid(format!(
+            "Give a reason of 1 to {REASON_BYTES_MAX} bytes without control characters."
+        ))),
         false => Ok(()),
     }
 }

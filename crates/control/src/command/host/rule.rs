@@ -6,6 +6,7 @@ use lenticular_model::{
     host::{
         candidate::{Availability, HostClass},
         evidence::{HYPERVISOR, NETWORK},
+        host::Host,
         readiness,
         rule::{Effect, HostRule, Scope, Subject, VERSION_NAMES},
         version::Range,
@@ -91,10 +92,14 @@ pub fn add(
 /// The caller may not, or there is no such rule.
 pub fn remove(txn: &mut Txn<'_>, caller: &Caller, id: &HostRuleId) -> Result<()> {
     policy::check(caller, Action::HostRuleWrite, None)?;
-    match txn.delete::<HostRule>(id) {
-        Some(_) => Ok(()),
-        None => Err(Error::not_found("Rule", id)),
+    let Some(rule) = txn.delete::<HostRule>(id) else { return Err(Error::not_found("Rule", id)) };
+    // Another rule may get the name.
+    let line = readiness::line_of(&rule);
+    let overruled = txn.hosts.values().filter(|host| host.overrides.contains_key(&line));
+    for host in overruled.map(|host| host.id).collect::<Vec<_>>() {
+        txn.update::<Host>(&host, |host| drop(host.overrides.remove(&line)));
     }
+    Ok(())
 }
 
 fn record(state: &State, caller: &Caller, new: &NewRule) -> HostRule {
@@ -143,12 +148,19 @@ fn check(state: &State, new: &NewRule) -> Result<()> {
             "There are {RULES_MAX} rules, the most. Remove rules that are over."
         )));
     }
+    let shown = new.reason.chars().chain(new.link.iter().flat_map(|link| link.chars()));
+    if shown.into_iter().any(is_hidden) {
+        return Err(Error::invalid("A rule's reason and link have no control characters."));
+    }
     if new.reason.trim().is_empty() || new.reason.len() > TEXT_BYTES_MAX {
         return Err(Error::invalid(format!(
             "A rule has a reason of 1 to {TEXT_BYTES_MAX} bytes. It is shown with every host that the rule closes."
         )));
     }
-    let is_link = |link: &String| link.starts_with("https://") || link.starts_with("http://");
+    let is_link = |link: &String| {
+        let rest = link.strip_prefix("https://").or_else(|| link.strip_prefix("http://"));
+        rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(' '))
+    };
     if new.link.as_ref().is_some_and(|link| !is_link(link) || link.len() > TEXT_BYTES_MAX) {
         return Err(Error::invalid("A rule's link begins with https:// or http://."));
     }
@@ -164,6 +176,11 @@ fn check(state: &State, new: &NewRule) -> Result<()> {
     }
 }
 
+/// True for characters that a terminal obeys, or that turn the direction of a text.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c)
+}
+
 fn check_subject(state: &State, new: &NewRule) -> Result<()> {
     match &new.subject {
         Subject::Version(name) if VERSION_NAMES.iter().all(|(known, _)| known != name) => {
@@ -175,6 +192,9 @@ fn check_subject(state: &State, new: &NewRule) -> Result<()> {
         }
         Subject::Check(_) if new.effect == Effect::Deny => {
             Err(Error::invalid("A check can only be required: a host that fails it takes no servers then."))
+        }
+        Subject::Check(_) if new.range.to_string() != "*" => {
+            Err(Error::invalid("A check has no versions: leave the range out."))
         }
         Subject::Check(name) => {
             let own = state.hosts.values().flat_map(|host| host.evidence.keys().map(String::as_str));
