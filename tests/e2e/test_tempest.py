@@ -61,7 +61,9 @@ def settings(cloud, folder):
             "change_password": yes, "console_output": yes, "resize": yes, "pause": yes, "suspend": yes, "shelve": yes,
             "cold_migration": yes, "live_migration": yes, "block_migration_for_live_migration": yes, "vnc_console": yes,
             "rescue": yes, "stable_rescue": yes, "interface_attach": yes, "snapshot": yes, "personality": yes,
-            "config_drive": yes},
+            "config_drive": yes,
+            "scheduler_enabled_filters": "ComputeFilter,ServerGroupAffinityFilter,ServerGroupAntiAffinityFilter,"
+                                         "SameHostFilter,DifferentHostFilter"},
         "image-feature-enabled": {"import_image": no},
         "network": {"public_network_id": outside, "floating_network_name": "public", "project_networks_reachable": no},
         "network-feature-enabled": {"api_extensions": ",".join(extensions), "ipv6_subnet_attributes": yes},

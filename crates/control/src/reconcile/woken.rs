@@ -35,8 +35,8 @@ fn own<R: Record>(id: &str) -> Option<R::Id> {
     R::Id::from_str(id).ok()
 }
 
-/// A host that falls silent, or is no longer ready, ends the moves that wait for it. A host that reports, or is lost, may decide the place
-/// of restored servers. When a host is removed, the disks on it are gone.
+/// A host that falls silent, or is no longer ready, ends the moves that wait for it. A host that reports, or is lost, may
+/// decide the place of restored servers. When a host is removed, the disks on it are gone.
 fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     let Some((id, pair)) = Pair::<Host>::of(old, new, id) else { return };
     keys.insert(Key::Host(id));
