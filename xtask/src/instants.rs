@@ -9,6 +9,7 @@ const HERE: &str = "xtask/src/instants.rs";
 const READERS: &[(&str, &str)] = &[
     ("crates/agent/src/check/disk.rs", "the check measures how long a write takes"),
     ("crates/agent/src/daemon.rs", "a daemon that ends soon after its start is started again later"),
+    ("crates/agent/src/driver/qemu/copy.rs", "the log says how long a guest's file systems stood"),
     ("crates/agent/src/driver/qemu/launch.rs", "a deadline for a disk that another process has locked"),
     ("crates/agent/src/driver/qemu/moves.rs", "deadlines for QEMU's part of a migration"),
     ("crates/agent/src/driver/qemu/nics.rs", "a deadline for a guest that gives an interface back"),
