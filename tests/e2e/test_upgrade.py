@@ -154,11 +154,8 @@ def test_an_agent_of_version_2_is_understood(tmp_path):
         assert (shown()["kernel"], shown()["protocol"]) == ("", 2)
         report = {"session": host.welcome["session"], "number": 90, "incarnation": host.welcome["incarnation"], "guests": []}
         say = lambda **more: host.call("POST", f"hosts/{host.welcome['host_id']}/observations", json={**report, **more})
-        try:
-            assert say(host={"kernel": "k" * 5_000_000}).status_code == 413
-        except requests.exceptions.ConnectionError:
-            # It was refused while it was still being sent, and the connection ended before the answer was read (RFC 9110, 10.1.1).
-            pass
+        # Just beyond the bound: the server reads so little more, and the answer always arrives.
+        assert say(host={"kernel": "k" * (4 << 20)}).status_code == 413
         assert shown()["kernel"] == ""
         checks = [{"check": f"check-{n}"} for n in range(300)]
         refused = say(evidence=checks)

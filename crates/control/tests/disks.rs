@@ -10,7 +10,7 @@ use cloud::{Cloud, admin, seen};
 use common::server_id;
 use lenticular_control::{
     command::compute::{migrate, server::delete},
-    lifecycle::disk,
+    lifecycle::{disk, restore},
     orders::{changes, order},
     reconcile::{Key, reconcile},
     upgrade::bring_over,
@@ -160,4 +160,30 @@ fn records_that_0_1_0_wrote_are_brought_over_once() {
         assert_eq!(*cloud.server(), Server { former_disk: None, ..Server::clone(&before) });
     }
     cloud.state.check_indexes().unwrap();
+}
+
+/// After a restore of the store, a host says first what it has while it still makes a rebuild's disk by an order of before.
+/// When that disk is there, the host has a newer generation than the record.
+#[test]
+fn a_disk_that_is_made_after_its_hosts_first_report_counts_and_can_be_removed() {
+    let mut cloud = Cloud::new();
+    cloud
+        .run(|txn| {
+            restore::begin(txn);
+            Ok(())
+        })
+        .unwrap();
+    let preparing = |disk_made| ObservedState::Preparing { step: "making new disks".to_owned(), disk_made };
+    cloud.hear(0, seen(1, ObservedState::Running { ssh_forward: None, paused: false }));
+    assert_eq!(cloud.server().restored, None, "the host has said that it has the server");
+    cloud.hear(0, seen(2, preparing(true)));
+    cloud.is_on(0, 2);
+    // Another host's claim to a newer disk does not count any more.
+    cloud.hear(1, seen(3, preparing(true)));
+    cloud.is_on(0, 2);
+    cloud.run(|txn| delete(txn, &admin(), server_id())).unwrap();
+    let Some(Order::Remove { generation, .. }) = order(&cloud.state, cloud.hosts[0], server_id()) else {
+        panic!()
+    };
+    assert_eq!(generation, 2, "the agent obeys no order of an older generation");
 }
