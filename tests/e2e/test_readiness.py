@@ -1,8 +1,11 @@
 """Hosts that are not ready: an operator denies a kernel, sees the hosts that it closes, and opens one again. On simulated
 hosts, whose versions files change."""
 
+import errno
+import ipaddress
 import json
 import signal
+import subprocess
 
 import pytest
 
@@ -192,6 +195,8 @@ def test_openstacks_views_agree_and_an_aggregate_with_rules_stays(cloud):
     provider = next(h["id"] for h in cloud.get("/operator/v1/hosts") if h["name"] == "sim-0002")
     traits = lambda: cloud.get(f"/placement/resource_providers/{provider}/traits", headers={"OpenStack-API-Version": "placement 1.6"})
     assert "COMPUTE_STATUS_DISABLED" in traits()["traits"]
+    for hypervisor in cloud.get("/compute/v2.1/os-hypervisors/detail")["hypervisors"]:
+        ipaddress.ip_address(hypervisor["host_ip"])
     zones = cloud.get("/compute/v2.1/os-availability-zone/detail")["availabilityZoneInfo"]
     active = {name: on["nova-compute"]["active"] for zone in zones for name, on in (zone["hosts"] or {}).items() if "nova-compute" in on}
     assert active == {"sim-0001": True, "sim-0002": False, "sim-0003": True, "sim-0004": True}
@@ -286,7 +291,38 @@ def test_a_plugin_of_the_hosts_configuration_counts_if_a_rule_requires_it(tmp_pa
         level.write_text("3\n")
         wait_until("nobody knows", lambda: checks()["level"] == "unknown: LEVEL 3")
         assert show()["state"] == "not ready"
+        # What was repaired counts as soon as its operator orders a check.
         level.write_text("0\n")
-        wait_until("it passed", lambda: show()["state"] == "up")
+        c.lenticular("host", "check", "rack-1", "--wait")
+        assert show()["state"] == "up"
     finally:
         c.down()
+
+
+def test_a_full_disk_is_told_though_the_agent_can_save_nothing(tmp_path):
+    """The control plane's store is on another disk than the host's guests."""
+    c = Apart(tmp_path / "data")
+    state = c.data / "agent"
+    state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", state], check=True)
+    try:
+        c.start().start_agent().wait_for_hosts()
+        show = lambda: json.loads(c.lenticular("host", "show", "rack-1", "--json"))
+        found = lambda: {name: trouble for name, trouble, _ in show()["checks"]}.get("disk", "not made")
+        wait_until("its disk is checked", lambda: found() is None)
+        c.lenticular("rule", "add", "require", "check:disk", "--reason", "guests write there")
+        fill = state / "fill"
+        try:
+            fill.write_bytes(b"x" * (64 << 20))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+        # The order cannot be saved, and so not carried out. The regular check is made, and told.
+        c.lenticular("host", "check", "rack-1")
+        wait_until("the disk is full", lambda: "No space left" in (found() or ""), deadline_s=120, every_s=1)
+        assert show()["state"] == "not ready" and "No space left" in show()["reason"]
+        fill.unlink()
+        c.lenticular("host", "check", "rack-1", "--wait")
+        assert show()["state"] == "up"
+    finally:
+        c.down()
+        subprocess.run(["umount", "-l", state], check=True)

@@ -332,9 +332,9 @@ impl World {
             };
             requests.push(Request::Poll(Poll { from, host_id, query }));
         }
-        // A report.
-        if agent.report.is_none() && kept {
-            let guests = agent.core.pending_reports();
+        // A report. Without saved state it is about the host alone.
+        if agent.report.is_none() {
+            let guests = if kept { agent.core.pending_reports() } else { Vec::new() };
             let (facts, evidence) = agent.core.host.news();
             if !guests.is_empty() || !facts.is_empty() || !evidence.is_empty() {
                 agent.report_number += 1;

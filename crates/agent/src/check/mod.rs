@@ -1,7 +1,7 @@
 //! Checks that the host makes by itself, again and again, beside those that the drivers make.
 //!
-//! Each check runs in a task of its own: one that hangs delays neither the agent nor the others. A result is told when
-//! its level changes, not each time.
+//! Each check has its task: one that hangs delays neither the agent nor the others. An operator's order makes all of them
+//! at once, too.
 
 mod disk;
 pub(crate) mod plugin;
@@ -28,19 +28,27 @@ pub(crate) fn evidence_of(check: &str, verdict: Verdict) -> Evidence {
     Evidence { check: check.to_owned(), trouble, level }
 }
 
-/// What a check is, without its schedule.
-#[derive(Clone)]
 enum Check {
-    Disk,
+    Disk(disk::Disk),
     Reboot,
     Plugin(plugin::Plugin),
 }
 
+impl Check {
+    async fn run(&mut self) -> Verdict {
+        match self {
+            Self::Disk(disk) => disk.run().await,
+            Self::Reboot => reboot::check().await,
+            Self::Plugin(plugin) => plugin.run().await,
+        }
+    }
+}
+
 /// The checks of a host that runs guests itself, each with its name and how often it is made.
 fn all(config: &Config) -> Vec<(String, Duration, Check)> {
-    let built_in = [("disk", Check::Disk), ("reboot", Check::Reboot)];
-    let built_in =
-        built_in.map(|(name, check)| (name.to_owned(), Duration::from_secs(BUILT_IN_S), check)).into_iter();
+    let every = Duration::from_secs(BUILT_IN_S);
+    let built_in = [("disk", Check::Disk(disk::Disk::new(&config.state_dir))), ("reboot", Check::Reboot)];
+    let built_in = built_in.into_iter().map(|(name, check)| (name.to_owned(), every, check));
     let plugins = config.checks.iter();
     built_in
         .chain(plugins.map(|(name, plugin)| (name.clone(), plugin.every, Check::Plugin(plugin.clone()))))
@@ -54,29 +62,29 @@ pub(crate) fn pending(config: &Config) -> Vec<Evidence> {
     all(config).into_iter().map(pending).collect()
 }
 
-/// Begins to make the checks. Their results come through the channel, until the set is dropped.
+/// Makes all checks once, side by side.
+pub(crate) async fn make_all(config: &Config) -> Vec<Evidence> {
+    let mut running = JoinSet::new();
+    for (name, _, mut check) in all(config) {
+        running.spawn(async move { evidence_of(&name, check.run().await) });
+    }
+    running.join_all().await
+}
+
+/// Begins to make the checks again and again. Their results come through the channel, until the set is dropped.
 pub(crate) fn begin(config: &Config) -> (JoinSet<()>, mpsc::Receiver<Evidence>) {
     let (results, seen) = mpsc::channel(16);
     let mut tasks = JoinSet::new();
-    for (name, every, check) in all(config) {
-        let (config, results) = (config.clone(), results.clone());
+    for (name, every, mut check) in all(config) {
+        let results = results.clone();
         tasks.spawn(async move {
             let mut due = tokio::time::interval(every);
             due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            let mut told: Option<Option<Level>> = None;
             loop {
                 due.tick().await;
-                let verdict = match &check {
-                    Check::Disk => disk::check(&config.state_dir).await,
-                    Check::Reboot => reboot::check().await,
-                    Check::Plugin(plugin) => plugin.run().await,
-                };
-                // The texts of most checks have numbers that change each time.
-                let level = verdict.as_ref().map(|(level, _)| *level);
-                if told != Some(level) && results.send(evidence_of(&name, verdict)).await.is_err() {
+                if results.send(evidence_of(&name, check.run().await)).await.is_err() {
                     return;
                 }
-                told = Some(level);
             }
         });
     }

@@ -62,6 +62,15 @@ impl HostState {
         self.evidence.extend(evidence.into_iter().map(|seen| (seen.check, (seen.trouble, seen.level))));
     }
 
+    /// True if a check has this level already. The texts of most checks have numbers that change each time, so only
+    /// another level is news.
+    pub fn is_known(&self, seen: &Evidence) -> bool {
+        let known = self.evidence.get(&seen.check);
+        known.is_some_and(|(trouble, level)| {
+            (trouble.is_some(), *level) == (seen.trouble.is_some(), seen.level)
+        })
+    }
+
     /// The hypervisor, as it was last measured.
     pub fn hypervisor(&self) -> Option<&Hypervisor> {
         self.facts.hypervisor.as_ref()

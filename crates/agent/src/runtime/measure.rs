@@ -1,7 +1,12 @@
 //! Measures the host's facts, and tests what the host must be able to do.
 
 use super::Runtime;
-use crate::{Config, check::evidence_of, driver::Drivers, machine, version};
+use crate::{
+    Config,
+    check::{self, evidence_of},
+    driver::Drivers,
+    machine, version,
+};
 use lenticular_model::host::{
     evidence::{Evidence, HYPERVISOR, Level, NETWORK},
     fact::Facts,
@@ -63,14 +68,29 @@ impl Runtime {
         let Some(number) = self.core.host.begin_check() else { return };
         tracing::info!(number, "the host is checked, as ordered");
         let (config, drivers, boot_id) = (self.config.clone(), self.drivers.clone(), self.boot_id.clone());
+        let has_own_checks = !self.own_checks.0.is_empty();
         self.checks.spawn(async move {
             // A separate task, so that a driver's panic is a failed check and not a lost one.
-            let looked = tokio::spawn(async move { measure(&config, &drivers, &boot_id, true).await });
+            let looked = tokio::spawn(async move {
+                let (facts, mut evidence) = measure(&config, &drivers, &boot_id, true).await?;
+                if has_own_checks {
+                    evidence.extend(check::make_all(&config).await);
+                }
+                Ok((facts, evidence))
+            });
             let lost = |error: tokio::task::JoinError| {
                 Err(crate::core::Failure::new("The host's agent failed at the check.", error.to_string()))
             };
             (number, looked.await.unwrap_or_else(lost))
         });
+    }
+
+    /// Takes in the result of one of the host's own checks, if it is news.
+    pub(super) fn own_check_ended(&mut self, seen: Evidence) {
+        if !self.core.host.is_known(&seen) {
+            tracing::info!(check = seen.check, level = ?seen.level, trouble = seen.trouble, "a check has another result");
+            self.core.host.measured(Facts::default(), vec![seen]);
+        }
     }
 
     /// Looks at the versions again: packages change while the agent runs.

@@ -26,7 +26,10 @@ use crate::{
 };
 use lenticular_model::{
     Lock, ServerId,
-    host::{evidence::Evidence, fact::Facts, observation::ObservedState},
+    host::{
+        evidence::Evidence,
+        observation::{Observation, ObservedState},
+    },
 };
 use lenticular_wire::agent::{
     MoveProgress, Order, Orders, OrdersQuery, Registration, Report, VERSION, WAIT_MS_MAX, Welcome,
@@ -182,10 +185,7 @@ impl Runtime {
                 Ok(()) = self.network_trouble.changed() => self.network_changed(),
                 Some(ended) = self.checks.join_next() => self.check_ended(ended),
                 _ = versions.tick() => self.look_at_versions(),
-                Some(seen) = self.own_checks.1.recv() => {
-                    tracing::info!(check = seen.check, level = ?seen.level, trouble = seen.trouble, "a check has another result");
-                    self.core.host.measured(Facts::default(), vec![seen]);
-                }
+                Some(seen) = self.own_checks.1.recv() => self.own_check_ended(seen),
                 Some(seen) = self.versions.join_next() => self.versions_seen(seen),
                 _ = report_progress.tick() => {}
                 () = until(report_at) => self.report_not_before = None,
@@ -212,6 +212,8 @@ impl Runtime {
         }
         self.held.extend(self.core.begin());
         if !self.save().await {
+            // The control plane acts on what guests are said to do, so that waits. That the disk is full must not.
+            self.send_report(Vec::new());
             return;
         }
         for (answer, accepted) in self.accepted.drain(..) {
@@ -233,7 +235,8 @@ impl Runtime {
             }
         }
         self.begin_check();
-        self.send_report();
+        let guests = self.core.pending_reports();
+        self.send_report(guests);
     }
 
     /// Saves the state. True if nothing is left to save.
@@ -451,13 +454,12 @@ impl Runtime {
         self.welcome.is_some() && self.report.is_none() && self.report_not_before.is_none()
     }
 
-    /// Begins to send a report of unacknowledged observations, if a report may be sent now.
-    fn send_report(&mut self) {
+    /// Begins to send a report of these observations and of what is new about the host, if a report may be sent now.
+    fn send_report(&mut self, mut news: Vec<Observation>) {
         let Some(Welcome { host_id, incarnation, session }) = self.welcome.clone() else { return };
         if !self.may_report() {
             return;
         }
-        let mut news = self.core.pending_reports();
         news.truncate(REPORT_MAX);
         let now = Instant::now();
         let only_preparing = news.iter().all(|seen| matches!(seen.observed, ObservedState::Preparing { .. }));
