@@ -67,7 +67,7 @@ pub enum HostCommand {
         #[arg(long)]
         reason: String,
     },
-    /// Lets a host take no more servers; its servers run on.
+    /// Keeps new servers away from a host; its servers run on.
     Cordon {
         /// Its name.
         name: String,
@@ -75,12 +75,12 @@ pub enum HostCommand {
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Lets a host take servers again, if it is ready.
+    /// Ends the cordon: the host takes servers again, if it is ready.
     Uncordon {
         /// Its name.
         name: String,
     },
-    /// Lets a host take servers for a time in spite of one line of its readiness (see `host show`).
+    /// Overrules one line of a host's readiness (see `host show`) for a time: the host takes servers.
     Override {
         /// Its name.
         name: String,

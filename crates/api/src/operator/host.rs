@@ -5,15 +5,15 @@ use crate::{body::Message, ctx::Ctx, fault::Handled, operator::disk, respond::js
 use axum::extract::Path;
 use lenticular_control::command::host::host as command;
 use lenticular_model::{
-    EnrolmentId, State,
+    EnrolmentId, HostId, State, Txn,
     compute::server::Server,
-    error::Error,
+    error::{Error, Result},
     host::{
         evidence::{Finding, Level},
         host::{Host, Intent},
         readiness,
     },
-    policy::{self, Action},
+    policy::{self, Action, Caller},
 };
 use lenticular_wire::operator::{AdmitAsk, CordonAsk, HostDetail, HostView, OverrideAsk};
 
@@ -36,56 +36,54 @@ pub async fn show(ctx: Ctx, Path(name): Path<String>) -> Handled {
 /// `POST /operator/v1/hosts/{host}/check`
 pub async fn check(ctx: Ctx, Path(name): Path<String>) -> Handled {
     policy::check(&ctx.caller, Action::HostCheck, None)?;
-    let id = ctx.state.host_named(&name).ok_or_else(|| Error::not_found("Host", &name))?.id;
     let why = format!("check host {name}");
-    ctx.commit(&why, move |txn, caller| command::check(txn, caller, id)).await?;
-    let state = ctx.app.store.state();
-    let host = state.hosts.get(&id).ok_or_else(|| Error::not_found("Host", &name))?;
-    json(202, &detail(&state, host))
+    change(&ctx, &name, (202, &why), |txn, caller, id| command::check(txn, caller, id).map(drop)).await
 }
 
 /// `POST /operator/v1/hosts/{host}/override`
 pub async fn overrule(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<OverrideAsk>) -> Handled {
     policy::check(&ctx.caller, Action::HostOverride, None)?;
-    let id = ctx.state.host_named(&name).ok_or_else(|| Error::not_found("Host", &name))?.id;
     let why = match &ask.reason {
         Some(reason) => format!("override '{}' of host {name}: {reason}", ask.line),
         None => format!("end the override of '{}' of host {name}", ask.line),
     };
     let OverrideAsk { line, reason, for_s } = ask;
-    ctx.commit(&why, move |txn, caller| match reason {
+    change(&ctx, &name, (200, &why), move |txn, caller, id| match reason {
         Some(reason) => command::overrule(txn, caller, id, &line, (reason, for_s)),
         None => command::end_override(txn, caller, id, &line),
     })
-    .await?;
-    let state = ctx.app.store.state();
-    let host = state.hosts.get(&id).ok_or_else(|| Error::not_found("Host", &name))?;
-    json(200, &detail(&state, host))
+    .await
 }
 
 /// `POST /operator/v1/hosts/{host}/admit`
 pub async fn admit(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<AdmitAsk>) -> Handled {
     policy::check(&ctx.caller, Action::HostAdmit, None)?;
-    let id = ctx.state.host_named(&name).ok_or_else(|| Error::not_found("Host", &name))?.id;
     let why = format!("admit host {name}: {}", ask.reason);
-    ctx.commit(&why, move |txn, caller| command::admit(txn, caller, id, ask.reason)).await?;
-    let state = ctx.app.store.state();
-    let host = state.hosts.get(&id).ok_or_else(|| Error::not_found("Host", &name))?;
-    json(200, &detail(&state, host))
+    change(&ctx, &name, (200, &why), |txn, caller, id| command::admit(txn, caller, id, ask.reason)).await
 }
 
 /// `POST /operator/v1/hosts/{host}/cordon`
 pub async fn cordon(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<CordonAsk>) -> Handled {
     policy::check(&ctx.caller, Action::ServiceWrite, None)?;
-    let id = ctx.state.host_named(&name).ok_or_else(|| Error::not_found("Host", &name))?.id;
     let (why, intent) = match ask.cordoned {
         true => (format!("cordon host {name}"), Intent::Disabled { reason: ask.reason }),
         false => (format!("uncordon host {name}"), Intent::Enabled),
     };
-    ctx.commit(&why, move |txn, caller| command::set_intent(txn, caller, id, intent)).await?;
+    change(&ctx, &name, (200, &why), |txn, caller, id| command::set_intent(txn, caller, id, intent)).await
+}
+
+/// Runs a command on the host of this name, and answers with the host as it is then.
+async fn change(
+    ctx: &Ctx,
+    name: &str,
+    (status, why): (u16, &str),
+    command: impl FnOnce(&mut Txn<'_>, &Caller, HostId) -> Result<()> + Send + 'static,
+) -> Handled {
+    let missing = || Error::not_found("Host", name);
+    let id = ctx.state.host_named(name).ok_or_else(missing)?.id;
+    ctx.commit(why, move |txn, caller| command(txn, caller, id)).await?;
     let state = ctx.app.store.state();
-    let host = state.hosts.get(&id).ok_or_else(|| Error::not_found("Host", &name))?;
-    json(200, &detail(&state, host))
+    json(status, &detail(&state, state.hosts.get(&id).ok_or_else(missing)?))
 }
 
 /// A host in a list.

@@ -175,8 +175,7 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
         let same =
             host.evidence.get(check).is_some_and(|known| (&known.trouble, known.level) == (trouble, *level));
         if !same {
-            let trouble = trouble.as_ref().map(|text| text.chars().filter(|c| !c.is_control()).collect());
-            let found = Finding { trouble, level: *level, since: now };
+            let found = Finding { trouble: trouble.clone(), level: *level, since: now };
             host.evidence.insert(check.clone(), found);
         }
     }
@@ -193,7 +192,7 @@ fn put_if_changed(txn: &mut Txn<'_>, host: Host) {
         Some(known) if **known == host => {}
         Some(known) => {
             // An override was given for the host as it was.
-            let overrides = if known.is_as(&host) { host.overrides } else { Default::default() };
+            let overrides = if host.is_unchanged_since(known) { host.overrides } else { Default::default() };
             txn.put(Host { updated_at: Some(txn.now), overrides, ..host });
         }
         None => txn.put(host),

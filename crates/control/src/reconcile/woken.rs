@@ -44,11 +44,9 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
         // It is a sibling of others.
         of_unadmitted(new, keys);
     }
-    let judged = |host: &'_ Host| {
-        let evidence = host.evidence.clone();
-        (host.is_up(), host.is_admitted(), host.versions.clone(), host.overrides.clone(), evidence)
-    };
-    if pair.differs(judged) {
+    if pair
+        .differs(|host| (host.is_up(), host.is_admitted(), &host.versions, &host.overrides, &host.evidence))
+    {
         let waits = |migration: &&std::sync::Arc<Migration>| migration.to == id;
         keys.extend(new.migrations.values().filter(waits).map(|migration| Key::Migration(migration.id)));
     }

@@ -1,7 +1,8 @@
 //! Hosts as the scheduler sees them: packed, so that each placement can look at all hosts of a large cloud.
 //!
-//! Hosts with the same zone, hypervisor and aggregates share a class by its number. Filters over these properties
-//! run once for each class, not for each host.
+//! Hosts that are alike in all that filters ask for share a class by its number ([`HostClass`]): zone, hypervisor,
+//! aggregates, and what their readiness rests on. Filters over these properties run once for each class, not for each
+//! host.
 
 use crate::{
     AggregateId, HostId,

@@ -342,8 +342,8 @@ impl Host {
         boot_id.as_ref().is_none_or(|then| *then == self.boot_id) && ADMISSION_VERSIONS.iter().all(same)
     }
 
-    /// True if `other` is the same host with the same boot and the same versions: what an override was given for.
-    pub fn is_as(&self, other: &Self) -> bool {
+    /// True if the host has not booted since `other`, its earlier record, and has the same versions.
+    pub fn is_unchanged_since(&self, other: &Self) -> bool {
         let versions = |host: &Self| ADMISSION_VERSIONS.map(|name| host.versions.get(name).cloned());
         self.boot_id == other.boot_id && versions(self) == versions(other)
     }

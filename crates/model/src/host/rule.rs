@@ -1,7 +1,12 @@
 //! Rules of operators about hosts: which versions of software a host must have, or must not have, to take servers.
 
 use super::version::Range;
-use crate::{AggregateId, HostRuleId, UserId, index::Indexed, record};
+use crate::{
+    AggregateId, HostRuleId, UserId,
+    error::{Error, Result},
+    index::Indexed,
+    record,
+};
 use serde::{Deserialize, Serialize};
 
 /// What a rule does with the versions in its range.
@@ -35,7 +40,7 @@ impl Effect {
 pub enum Subject {
     /// The version with this name, of those that hosts report: `kernel`, `qemu`, …
     Version(String),
-    /// The check with this name. A rule that requires a check lets it count.
+    /// The check with this name. A check counts if a rule requires it.
     Check(String),
 }
 
@@ -84,3 +89,36 @@ record! {
 }
 
 impl Indexed for HostRule {}
+
+/// The longest reason or link, in bytes.
+pub const TEXT_BYTES_MAX: usize = 1_024;
+
+/// Refuses a reason that people cannot read wherever it is shown: of a rule, an override or an admission.
+///
+/// # Errors
+/// It is empty or too long, or has characters that a terminal obeys or that turn the direction of a text.
+pub fn check_reason(reason: &str) -> Result<()> {
+    match reason.trim().is_empty() || reason.len() > TEXT_BYTES_MAX || reason.chars().any(is_hidden) {
+        true => Err(Error::invalid(format!(
+            "Give a reason of 1 to {TEXT_BYTES_MAX} bytes, without control characters."
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a link that no browser opens.
+///
+/// # Errors
+/// It is no web address, is too long, or has blanks or hidden characters.
+pub fn check_link(link: &str) -> Result<()> {
+    let rest = link.strip_prefix("https://").or_else(|| link.strip_prefix("http://"));
+    let fits = |rest: &str| !rest.is_empty() && !rest.contains(' ') && !rest.chars().any(is_hidden);
+    match link.len() <= TEXT_BYTES_MAX && rest.is_some_and(fits) {
+        true => Ok(()),
+        false => Err(Error::invalid("A rule's link begins with https:// or http://, and has no blanks.")),
+    }
+}
+
+fn is_hidden(c: char) -> bool {
+    c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c)
+}

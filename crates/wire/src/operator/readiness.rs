@@ -113,7 +113,7 @@ pub struct AdmitAsk {
     pub reason: String,
 }
 
-/// A request to let a host take servers, or not.
+/// A request to keep new servers away from a host, or to end that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CordonAsk {

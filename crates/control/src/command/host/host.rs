@@ -7,6 +7,7 @@ use lenticular_model::{
         host::PROTOCOL_WITH_HOST_ORDERS,
         host::{Host, Intent, Override},
         readiness,
+        rule::check_reason,
     },
     policy::{self, Action, Caller},
 };
@@ -39,8 +40,6 @@ pub fn check(txn: &mut Txn<'_>, caller: &Caller, id: HostId) -> Result<u64> {
 /// How long an override may last, in seconds.
 const OVERRIDE_S_MAX: i64 = 86_400;
 const OVERRIDE_S_MIN: i64 = 60;
-/// The longest reason, in bytes.
-const REASON_BYTES_MAX: usize = 1_024;
 
 /// Overrules one line of a host's readiness for a time.
 ///
@@ -68,7 +67,11 @@ pub fn overrule(
         let names: Vec<String> = lines.into_iter().map(|line| format!("'{}'", line.name)).collect();
         return Err(Error::invalid(match names.is_empty() {
             true => format!("Nothing speaks against host {}, so there is nothing to overrule.", host.name),
-            false => format!("Not '{line}' speaks against host {}, but {}.", host.name, names.join(", ")),
+            false => format!(
+                "The line '{line}' does not speak against host {}. These do: {}.",
+                host.name,
+                names.join(", ")
+            ),
         }));
     }
     let (user_id, until) = (caller.user_id, txn.now.plus_s(for_s));
@@ -113,15 +116,5 @@ fn need_up(host: &Host) -> Result<()> {
             "The host {} is silent or declared off. No operator can make it ready.",
             host.name
         ))),
-    }
-}
-
-fn check_reason(reason: &str) -> Result<()> {
-    match reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control)
-    {
-        true => Err(Error::invalid(format!(
-            "Give a reason of 1 to {REASON_BYTES_MAX} bytes without control characters."
-        ))),
-        false => Ok(()),
     }
 }

@@ -8,7 +8,7 @@ use lenticular_model::{
         evidence::{HYPERVISOR, NETWORK},
         host::Host,
         readiness,
-        rule::{Effect, HostRule, Scope, Subject, VERSION_NAMES},
+        rule::{Effect, HostRule, Scope, Subject, VERSION_NAMES, check_link, check_reason},
         version::Range,
     },
     index::Taken,
@@ -46,8 +46,6 @@ pub struct Effects {
     pub too_much: Vec<String>,
 }
 
-/// The longest reason or link of a rule, in bytes.
-const TEXT_BYTES_MAX: usize = 1_024;
 /// The most rules: each placement looks at all of them.
 const RULES_MAX: usize = 200;
 
@@ -148,22 +146,8 @@ fn check(state: &State, new: &NewRule) -> Result<()> {
             "There are {RULES_MAX} rules, the most. Remove rules that are over."
         )));
     }
-    let shown = new.reason.chars().chain(new.link.iter().flat_map(|link| link.chars()));
-    if shown.into_iter().any(is_hidden) {
-        return Err(Error::invalid("A rule's reason and link have no control characters."));
-    }
-    if new.reason.trim().is_empty() || new.reason.len() > TEXT_BYTES_MAX {
-        return Err(Error::invalid(format!(
-            "A rule has a reason of 1 to {TEXT_BYTES_MAX} bytes. It is shown with every host that the rule closes."
-        )));
-    }
-    let is_link = |link: &String| {
-        let rest = link.strip_prefix("https://").or_else(|| link.strip_prefix("http://"));
-        rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(' '))
-    };
-    if new.link.as_ref().is_some_and(|link| !is_link(link) || link.len() > TEXT_BYTES_MAX) {
-        return Err(Error::invalid("A rule's link begins with https:// or http://."));
-    }
+    check_reason(&new.reason)?;
+    new.link.as_deref().map_or(Ok(()), check_link)?;
     check_subject(state, new)?;
     match &new.scope {
         Scope::Zone(zone) if !state.host_table().has_zone(zone) => {
@@ -174,11 +158,6 @@ fn check(state: &State, new: &NewRule) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// True for characters that a terminal obeys, or that turn the direction of a text.
-pub fn is_hidden(c: char) -> bool {
-    c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c)
 }
 
 fn check_subject(state: &State, new: &NewRule) -> Result<()> {
