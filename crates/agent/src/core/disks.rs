@@ -22,8 +22,8 @@ impl Guest {
                 self.generation = of.generation;
                 self.run_state = RunState::New;
                 self.has_memory = false;
-                // Whatever ran under this boot ran on the old disk.
-                self.boot_done = self.boot_done.min(of.boot.saturating_sub(1));
+                // Whatever ran before ran on the old disk. After a restore of the store, the order may be of an older boot.
+                self.boot_done = 0;
             }
             (Step::Revive(of), _) => {
                 self.generation = of.generation;

@@ -203,6 +203,18 @@ impl Guest {
     /// After a restart of the agent: the earlier step is no longer in progress.
     pub(super) fn wake(&mut self, host_restarted: bool) {
         self.host_restarted = host_restarted;
+        self.give_up_removal();
+    }
+
+    /// A removal that an earlier incarnation of the store ordered does not begin again. The present one may have told
+    /// to keep the disk, in orders that this host could not save.
+    fn give_up_removal(&mut self) {
+        if let Some(Order::Remove { server_id, generation }) = self.order
+            && self.rebase
+            && self.run_state != RunState::Gone
+        {
+            self.order = Some(Order::Keep { server_id, generation });
+        }
     }
 
     /// A process has ended. True if that is new.
@@ -267,6 +279,7 @@ impl Guest {
             (Step::Shutdown | Step::Kill, Outcome::Failed(_)) if ended && self.runs() => {
                 self.run_state = RunState::Stopped { why: StopReason::Ordered };
             }
+            (Step::Remove, Outcome::Failed(_)) if self.rebase => self.give_up_removal(),
             // All other steps must succeed at some time.
             (_, Outcome::Failed(_)) => self.stuck = true,
             (Step::Plug(of), _) => self.nics = nics(of),

@@ -11,7 +11,7 @@ use lenticular_model::{
 
 use crate::testing::Wish;
 pub(super) use crate::testing::{incarnation, server};
-use lenticular_wire::agent::{Outgoing, Own, Peer};
+use lenticular_wire::agent::{Outgoing, Own, Peer, Replaces};
 
 pub(super) fn order(id: ServerId, wanted: Wanted, boot: u64) -> Wish {
     Wish { server_id: id, wanted, boot, ..crate::testing::wish(1) }
@@ -31,16 +31,19 @@ fn send(core: &mut Core, after: u64, wishes: Vec<Wish>) -> Taken {
 }
 
 fn send_orders(core: &mut Core, after: u64, orders: Vec<Order>) -> Taken {
-    let message = Orders {
+    core.apply(&Orders { after, upto: after + 1, ..all_orders(orders) })
+}
+
+fn all_orders(orders: Vec<Order>) -> Orders {
+    Orders {
         incarnation: incarnation(1),
-        after,
-        upto: after + 1,
+        after: 0,
+        upto: 1,
         servers: orders,
         host: None,
         questions: Vec::new(),
         receipt: None,
-    };
-    core.apply(&message)
+    }
 }
 
 /// Carries out all steps without failure. Returns their names in order.
@@ -203,6 +206,47 @@ fn a_tombstone_is_kept_until_its_report_was_acknowledged() {
     core.reported(&said);
     assert!(core.inventory().is_empty());
     assert!(core.pending_reports().is_empty());
+}
+
+#[test]
+fn a_removal_of_an_earlier_life_of_the_store_does_not_begin_again() {
+    for restarts in [true, false] {
+        let mut core = running();
+        send(&mut core, 1, vec![order(server(1), Wanted::Absent, 1)]);
+        let [(id, Step::Kill)] = core.begin()[..] else { panic!("the process ends first") };
+        core.done(id, Outcome::Done);
+        assert!(matches!(core.begin()[..], [(_, Step::Remove)]));
+        assert!(core.enter(incarnation(2)));
+        if restarts {
+            core = reopen(&core, "boot-a");
+            core.found(id, FoundGuest { disks: disks(id, true), process: None, memory: None });
+        } else {
+            core.done(id, Outcome::Failed(Failure::new("no", "the disk is full")));
+            core.retry();
+        }
+        assert!(run(&mut core).is_empty());
+        assert_eq!(observed(&core), ObservedState::Kept);
+    }
+}
+
+#[test]
+fn a_rebuilt_guest_starts_though_the_store_forgot_the_rebuild() {
+    let mut core = running();
+    let rebuild = Wish { generation: 2, ..order(server(1), Wanted::Running, 2) }.order();
+    let Order::Own(own) = rebuild else { panic!("an own guest") };
+    let rebuild = Order::Own(Own { replaces: Some(Replaces { generation: 1, keeps_data: false }), ..own });
+    send_orders(&mut core, 1, vec![rebuild]);
+    let [(id, Step::Kill)] = core.begin()[..] else { panic!("the process ends first") };
+    core.done(id, Outcome::Done);
+    let [(id, Step::Rebuild(..))] = core.begin()[..] else { panic!("then the disks are made") };
+    assert!(core.enter(incarnation(2)));
+    core.done(id, Outcome::Done);
+    let message = Orders {
+        incarnation: incarnation(2),
+        ..all_orders(vec![Wish { generation: 2, disk_made: true, ..order(id, Wanted::Running, 1) }.order()])
+    };
+    assert_eq!(core.apply(&message), Taken::Applied);
+    assert_eq!(run(&mut core), ["starting"]);
 }
 
 #[test]
